@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Sets everything up and passes the tests. Arguments go to pytest: bash scripts/test.sh -m "not slow"
+# Parity with Hugging Face needs torch, whose CPU build is for Python 3.11 here; without it those tests are skipped.
+EXTRAS="[test]"
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+if [ "$series" = 3.11 ] && ! python -c 'import torch' 2>/dev/null; then
+  python -m ensurepip --upgrade >/dev/null 2>&1 || true
+  python -m pip install --quiet --disable-pip-version-check torch==2.13.0 ||
+    echo "torch 2.13.0 could not be installed: tests of parity with Hugging Face will be skipped"
+fi
+ruff check .
+ruff format --check .
+exec python -m pytest "$@"
