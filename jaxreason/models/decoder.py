@@ -1,0 +1,374 @@
+"""One dense decoder for the families of `families.FAMILIES`: description, parameters, network, cache.
+
+Outside this package parameters are a nested dict of arrays; layers are stacked along a first dim and scanned.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+
+from jaxreason.models.attention import ATTENTION, Visibility, visibility
+from jaxreason.models.layers import Linear, RMSNorm, make_param, swiglu
+from jaxreason.models.rope import RopeScaling, rope_tables, rotate
+from jaxreason.sharding import constrain, tree_shardings
+
+_policies = jax.checkpoint_policies
+REMAT: dict[str, Callable | None] = {
+    "none": None,  # keep everything
+    "dots": _policies.dots_saveable,  # keep all products, attention scores included
+    "weight_dots": _policies.dots_with_no_batch_dims_saveable,  # keep products with weights
+    "full": _policies.nothing_saveable,  # keep only what enters each layer
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What the network computes; fields carry Hugging Face's names."""
+
+    model_type: str
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    rms_norm_eps: float
+    rope_theta: float
+    rope_scaling: RopeScaling | None
+    max_position_embeddings: int
+    tie_word_embeddings: bool
+    attention_bias: bool  # on q, k, v
+    attention_output_bias: bool  # on o
+    qk_norm: bool
+    sliding_window: int | None
+    initializer_range: float
+
+    def __post_init__(self):
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_attention_heads={self.num_attention_heads} is not a multiple of "
+                f"num_key_value_heads={self.num_key_value_heads}."
+            )
+        if self.head_dim % 2:
+            raise ValueError(
+                f"head_dim={self.head_dim}: expected an even number, since rotary embedding turns pairs."
+            )
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything static about a model: hashable, so it can be closed over or be a static argument of jit."""
+
+    architecture: Architecture
+    dtype: str  # of activations
+    param_dtype: str  # of parameters
+    remat: str  # key of REMAT
+    attention: str  # key of ATTENTION
+    unroll: int  # layers per iteration of the scan
+
+    def __post_init__(self):
+        for field, valid in (("remat", REMAT), ("attention", ATTENTION)):
+            if getattr(self, field) not in valid:
+                raise ValueError(
+                    f"model.{field}={getattr(self, field)!r}: expected one of {', '.join(valid)}."
+                )
+        for field in ("dtype", "param_dtype"):
+            if getattr(self, field) not in ("float32", "bfloat16", "float16"):
+                raise ValueError(
+                    f"model.{field}={getattr(self, field)!r}: expected float32, bfloat16 or float16."
+                )
+        if self.unroll < 1:
+            raise ValueError(f"model.unroll={self.unroll}: expected at least 1.")
+
+
+class Cache(NamedTuple):
+    """Keys (rotated) and values of every layer; the entry of position p is at index p of dim S."""
+
+    k: Float[Array, "L B S K H"]
+    v: Float[Array, "L B S K H"]
+
+
+class Output(NamedTuple):
+    """What a forward pass gives; under jit, parts that nobody uses are not computed or kept."""
+
+    logits: Float[Array, "B T V"]  # float32
+    final: Float[Array, "B T D"]  # after the final norm: what the head is applied to
+    hidden: Float[
+        Array, "L+1 B T D"
+    ]  # embeddings, then each block's output; the last one after the final norm
+    cache: Cache | None
+
+
+class Attention(nnx.Module):
+    """Grouped-query self-attention with rotary positions."""
+
+    def __init__(self, model: Model, rngs: nnx.Rngs):
+        arch = model.architecture
+        self.model = model
+        queries = arch.num_attention_heads * arch.head_dim
+        keys = arch.num_key_value_heads * arch.head_dim
+        make = functools.partial(
+            Linear, scale=arch.initializer_range, param_dtype=model.param_dtype, rngs=rngs
+        )
+        self.q_proj = make((arch.hidden_size, queries), ("embed", "q_heads"), arch.attention_bias)
+        self.k_proj = make((arch.hidden_size, keys), ("embed", "kv_heads"), arch.attention_bias)
+        self.v_proj = make((arch.hidden_size, keys), ("embed", "kv_heads"), arch.attention_bias)
+        self.o_proj = make(
+            (queries, arch.hidden_size), ("q_heads", "embed"), arch.attention_output_bias
+        )
+        norm = functools.partial(
+            RMSNorm, arch.head_dim, "head_dim", arch.rms_norm_eps, model.param_dtype, rngs
+        )
+        self.q_norm = norm() if arch.qk_norm else None
+        self.k_norm = norm() if arch.qk_norm else None
+
+    def __call__(self, x, rope, where: Visibility, cache: Cache | None, index):
+        q = self._heads(self.q_proj(x), self.q_norm, "act_heads")
+        k = self._heads(self.k_proj(x), self.k_norm, "act_kv_heads")
+        v = self._heads(self.v_proj(x), None, "act_kv_heads")
+        q, k = rotate(q, *rope), rotate(k, *rope)
+        if cache is not None:
+            cache = _write(cache, index, where.query_positions, k, v)
+            k, v = (jax.lax.dynamic_index_in_dim(part, index, keepdims=False) for part in cache)
+        out = ATTENTION[self.model.attention](q, k, v, where)
+        return self.o_proj(out.reshape(*x.shape[:-1], -1)), cache
+
+    def _heads(self, flat, norm, heads_axis):
+        heads = flat.reshape(*flat.shape[:-1], -1, self.model.architecture.head_dim)
+        heads = constrain(heads, ("act_batch", "act_len", heads_axis, "act_head_dim"))
+        return heads if norm is None else norm(heads)
+
+
+class MLP(nnx.Module):
+    """Gated feed-forward layer."""
+
+    def __init__(self, model: Model, rngs: nnx.Rngs):
+        arch = model.architecture
+        make = functools.partial(
+            Linear,
+            bias=False,
+            scale=arch.initializer_range,
+            param_dtype=model.param_dtype,
+            rngs=rngs,
+        )
+        self.gate_proj = make((arch.hidden_size, arch.intermediate_size), ("embed", "mlp"))
+        self.up_proj = make((arch.hidden_size, arch.intermediate_size), ("embed", "mlp"))
+        self.down_proj = make((arch.intermediate_size, arch.hidden_size), ("mlp", "embed"))
+
+    def __call__(self, x):
+        inner = swiglu(self.gate_proj(x), self.up_proj(x))
+        return self.down_proj(constrain(inner, ("act_batch", "act_len", "act_mlp")))
+
+
+class Layer(nnx.Module):
+    """One pre-norm block."""
+
+    def __init__(self, model: Model, rngs: nnx.Rngs):
+        arch = model.architecture
+        norm = functools.partial(
+            RMSNorm, arch.hidden_size, "embed", arch.rms_norm_eps, model.param_dtype, rngs
+        )
+        self.input_layernorm = norm()
+        self.self_attn = Attention(model, rngs)
+        self.post_attention_layernorm = norm()
+        self.mlp = MLP(model, rngs)
+
+    def __call__(self, x, rope, where: Visibility, cache: Cache | None, index):
+        attended, cache = self.self_attn(self.input_layernorm(x), rope, where, cache, index)
+        x = constrain(x + attended, ("act_batch", "act_len", "act_embed"))
+        x = x + self.mlp(self.post_attention_layernorm(x))
+        return constrain(x, ("act_batch", "act_len", "act_embed")), cache
+
+
+class Embedding(nnx.Module):
+    """Token vectors, which are also the output head when embeddings are tied."""
+
+    def __init__(self, model: Model, rngs: nnx.Rngs):
+        arch = model.architecture
+        shape, axes = (arch.vocab_size, arch.hidden_size), ("vocab", "embed")
+        self.embedding = make_param(
+            rngs, shape, axes, model.param_dtype, "normal", arch.initializer_range
+        )
+
+
+class Decoder(nnx.Module):
+    """Embedding, stacked layers, final norm, and a head unless it is tied to the embedding."""
+
+    def __init__(self, model: Model, rngs: nnx.Rngs):
+        arch = model.architecture
+        self.model = model
+        self.embed_tokens = Embedding(model, rngs)
+        self.layers = _make_layers(model, rngs.fork(split=arch.num_hidden_layers))
+        self.norm = RMSNorm(arch.hidden_size, "embed", arch.rms_norm_eps, model.param_dtype, rngs)
+        sizes, axes = (arch.hidden_size, arch.vocab_size), ("embed", "vocab")
+        make_head = functools.partial(
+            Linear, sizes, axes, False, arch.initializer_range, model.param_dtype, rngs
+        )
+        self.lm_head = None if arch.tie_word_embeddings else make_head()
+
+    def __call__(self, tokens, positions, segment_ids, cache):
+        arch = self.model.architecture
+        x = self.embed_tokens.embedding[...][tokens].astype(self.model.dtype)
+        embedded = constrain(x, ("act_batch", "act_len", "act_embed"))
+        rope = rope_tables(positions, arch.rope_theta, arch.head_dim, arch.rope_scaling)
+        where = _where(positions, segment_ids, cache, arch.sliding_window)
+        x, cache, hidden = self._scan_layers(embedded, rope, where, cache)
+        final = self.norm(x)
+        return embedded, final, hidden, cache
+
+    def _scan_layers(self, x, rope, where, cache):
+        graph, stacked = nnx.split(self.layers)
+
+        def step(carry, layer):
+            x, cache = carry
+            weights, index = layer
+            x, cache = nnx.merge(graph, weights)(x, rope, where, cache, index)
+            return (x, cache), x
+
+        if self.model.remat != "none":
+            step = jax.checkpoint(step, policy=REMAT[self.model.remat], prevent_cse=False)
+        num_layers = self.model.architecture.num_hidden_layers
+        unroll = min(self.model.unroll, num_layers)
+        (x, cache), hidden = jax.lax.scan(
+            step, (x, cache), (stacked, jnp.arange(num_layers)), unroll=unroll
+        )
+        return x, cache, hidden
+
+
+@nnx.vmap(in_axes=(None, 0), out_axes=0)
+def _make_layers(model: Model, rngs: nnx.Rngs) -> Layer:
+    return Layer(model, rngs)
+
+
+def _where(positions, segment_ids, cache: Cache | None, window: int | None) -> Visibility:
+    if cache is None:
+        return visibility(positions, positions, segment_ids, segment_ids, window)
+    indices = jnp.broadcast_to(jnp.arange(cache.k.shape[2]), (positions.shape[0], cache.k.shape[2]))
+    return visibility(positions, indices, None, None, window)
+
+
+def _write(cache: Cache, index, positions, k, v) -> Cache:
+    """Row b's token at position p goes to [index, b, p]; positions outside the cache are dropped."""
+    length = cache.k.shape[2]
+    slots = jnp.where(positions < 0, length, positions)  # a negative index would count from the end
+    rows = jnp.arange(positions.shape[0])[:, None]
+
+    def write(part, new):
+        return part.at[index, rows, slots].set(new.astype(part.dtype), mode="drop")
+
+    return Cache(write(cache.k, k), write(cache.v, v))
+
+
+@functools.lru_cache(maxsize=64)
+def _abstract(model: Model) -> tuple[nnx.GraphDef, nnx.State]:
+    return nnx.split(nnx.eval_shape(lambda: Decoder(model, nnx.Rngs(0))))
+
+
+def abstract_params(model: Model) -> dict[str, Any]:
+    """Shapes and dtypes of the parameters, a nested dict of ShapeDtypeStruct."""
+    return nnx.to_pure_dict(_abstract(model)[1])
+
+
+def param_axes(model: Model) -> dict[str, Any]:
+    """Logical axis names of every parameter; those of a layer start with `layers`."""
+    state = _abstract(model)[1]
+    is_variable = lambda node: isinstance(node, nnx.Variable)  # noqa: E731
+    axes = nnx.to_pure_dict(
+        jax.tree.map(lambda p: p.get_metadata()["axes"], state, is_leaf=is_variable)
+    )
+    is_names = lambda node: isinstance(node, tuple)  # noqa: E731
+    axes["layers"] = jax.tree.map(
+        lambda names: ("layers", *names), axes["layers"], is_leaf=is_names
+    )
+    return axes
+
+
+def param_shardings(model: Model, mesh: Mesh) -> dict[str, Any]:
+    """Where every parameter lives on `mesh`: a nested dict of NamedSharding."""
+    return tree_shardings(mesh, param_axes(model), abstract_params(model))
+
+
+def init_params(model: Model, key: jax.Array, mesh: Mesh | None = None) -> dict[str, Any]:
+    """Random parameters (normal with `initializer_range`, scales 1, biases 0), made where they will live.
+
+    The numbers depend on `key` only, not on the mesh.
+    """
+
+    def make(key):
+        return nnx.to_pure_dict(nnx.state(Decoder(model, nnx.Rngs(key)), nnx.Param))
+
+    if mesh is None:
+        return jax.jit(make)(key)
+    return jax.jit(make, out_shardings=param_shardings(model, mesh))(key)
+
+
+def head(model: Model, params: dict[str, Any]) -> Float[Array, "D V"]:
+    """The output embedding: the head's kernel, or the transposed token embedding when tied."""
+    if model.architecture.tie_word_embeddings:
+        return params["embed_tokens"]["embedding"].T
+    return params["lm_head"]["kernel"]
+
+
+def forward(
+    model: Model,
+    params: dict[str, Any],
+    tokens: Int[Array, "B T"],
+    positions: Int[Array, "B T"],
+    segment_ids: Int[Array, "B T"] | None = None,
+    cache: Cache | None = None,
+) -> Output:
+    """Runs the decoder; meant to be called under jit, where unused outputs cost nothing.
+
+    Without a cache, a token sees those of its own segment at its own and earlier positions (0 = padding, which
+    only sees padding). With a cache, the token of row b at position p is written to index p of row b, those at
+    positions outside [0, S) are dropped, and a query at position p sees indices <= p: all of [0, p] must have
+    been written. A sliding window narrows both. `segment_ids` and `cache` exclude each other.
+    """
+    if cache is not None and segment_ids is not None:
+        raise ValueError(
+            "forward: a cache holds one sequence a row; pass either segment_ids or cache, not both."
+        )
+    network = nnx.merge(_abstract(model)[0], params)
+    embedded, final, hidden, cache = network(tokens, positions, segment_ids, cache)
+    logits = output_logits(model, params, final)
+    hidden = jnp.concatenate([embedded[None], hidden[:-1], final[None]])
+    return Output(logits, final, hidden, cache)
+
+
+def output_logits(
+    model: Model, params: dict[str, Any], final: Float[Array, "B T D"]
+) -> Float[Array, "B T V"]:
+    """The head applied to final hidden states, accumulated and returned in float32."""
+    kernel = head(model, params).astype(final.dtype)
+    logits = jnp.einsum("BTD,DV->BTV", final, kernel, preferred_element_type=jnp.float32)
+    return constrain(logits, ("act_batch", "act_len", "act_vocab"))
+
+
+def init_cache(model: Model, batch: int, length: int) -> Cache:
+    """An empty cache of `length` positions for `batch` rows, in the activations' dtype.
+
+    Raises:
+      ValueError: `length` is more positions than the model was made for.
+    """
+    arch = model.architecture
+    if length > arch.max_position_embeddings:
+        raise ValueError(
+            f"a cache of {length} positions exceeds the model's max_position_embeddings={arch.max_position_embeddings}."
+        )
+    shape = (arch.num_hidden_layers, batch, length, arch.num_key_value_heads, arch.head_dim)
+
+    def part():
+        return constrain(
+            jnp.zeros(shape, model.dtype),
+            ("layers", "act_batch", None, "act_kv_heads", "act_head_dim"),
+        )
+
+    return Cache(part(), part())

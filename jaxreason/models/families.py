@@ -1,0 +1,377 @@
+"""The model families: how a Hugging Face config.json becomes an `Architecture` and back, and how weights are named.
+
+A setting that the decoder cannot honour is refused by its name. `rope_theta` and `rope_scaling` (files up to
+transformers 4) and `rope_parameters` (since transformers 5) are both read.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jaxreason.models.decoder import Architecture
+from jaxreason.models.rope import ROPE_SCALING, RopeScaling
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is fixed in a family, and what Hugging Face assumes when a key is absent."""
+
+    class_name: str  # Hugging Face's model class
+    qk_norm: bool
+    bias_setting: bool  # whether `attention_bias` is a setting (then it is on q, k, v and o)
+    qkv_bias: bool  # bias on q, k, v when it is no setting
+    window_by_layer: bool  # window switched by use_sliding_window and max_window_layers (otherwise sliding_window)
+    has_window: bool
+    absent: Mapping[str, Any]
+
+
+def _absent(**family: Any) -> dict[str, Any]:
+    common = {
+        "num_key_value_heads": None,
+        "head_dim": None,
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": False,
+        "attention_bias": False,
+        "initializer_range": 0.02,
+        "rope_theta": 10000.0,
+    }
+    return common | family
+
+
+_QWEN_WINDOW = {"use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 28}
+
+FAMILIES: dict[str, Family] = {
+    "qwen3": Family(
+        class_name="Qwen3ForCausalLM",
+        qk_norm=True,
+        bias_setting=True,
+        qkv_bias=False,
+        window_by_layer=True,
+        has_window=True,
+        absent=_absent(max_position_embeddings=32768, head_dim=128, **_QWEN_WINDOW),
+    ),
+    "qwen2": Family(
+        class_name="Qwen2ForCausalLM",
+        qk_norm=False,
+        bias_setting=False,
+        qkv_bias=True,
+        window_by_layer=True,
+        has_window=True,
+        absent=_absent(max_position_embeddings=32768, **_QWEN_WINDOW),
+    ),
+    "llama": Family(
+        class_name="LlamaForCausalLM",
+        qk_norm=False,
+        bias_setting=True,
+        qkv_bias=False,
+        window_by_layer=False,
+        has_window=False,
+        absent=_absent(max_position_embeddings=2048),
+    ),
+    "mistral": Family(
+        class_name="MistralForCausalLM",
+        qk_norm=False,
+        bias_setting=False,
+        qkv_bias=False,
+        window_by_layer=False,
+        has_window=True,
+        absent=_absent(max_position_embeddings=131072, num_key_value_heads=8, sliding_window=4096),
+    ),
+}
+
+# Our parameter -> Hugging Face's name ({} is the layer) and whether theirs is transposed. The same in all families.
+WEIGHTS: dict[str, tuple[str, bool]] = {
+    "embed_tokens.embedding": ("model.embed_tokens.weight", False),
+    "layers.input_layernorm.scale": ("model.layers.{}.input_layernorm.weight", False),
+    "layers.self_attn.q_proj.kernel": ("model.layers.{}.self_attn.q_proj.weight", True),
+    "layers.self_attn.q_proj.bias": ("model.layers.{}.self_attn.q_proj.bias", False),
+    "layers.self_attn.k_proj.kernel": ("model.layers.{}.self_attn.k_proj.weight", True),
+    "layers.self_attn.k_proj.bias": ("model.layers.{}.self_attn.k_proj.bias", False),
+    "layers.self_attn.v_proj.kernel": ("model.layers.{}.self_attn.v_proj.weight", True),
+    "layers.self_attn.v_proj.bias": ("model.layers.{}.self_attn.v_proj.bias", False),
+    "layers.self_attn.o_proj.kernel": ("model.layers.{}.self_attn.o_proj.weight", True),
+    "layers.self_attn.o_proj.bias": ("model.layers.{}.self_attn.o_proj.bias", False),
+    "layers.self_attn.q_norm.scale": ("model.layers.{}.self_attn.q_norm.weight", False),
+    "layers.self_attn.k_norm.scale": ("model.layers.{}.self_attn.k_norm.weight", False),
+    "layers.post_attention_layernorm.scale": (
+        "model.layers.{}.post_attention_layernorm.weight",
+        False,
+    ),
+    "layers.mlp.gate_proj.kernel": ("model.layers.{}.mlp.gate_proj.weight", True),
+    "layers.mlp.up_proj.kernel": ("model.layers.{}.mlp.up_proj.weight", True),
+    "layers.mlp.down_proj.kernel": ("model.layers.{}.mlp.down_proj.weight", True),
+    "norm.scale": ("model.norm.weight", False),
+    "lm_head.kernel": ("lm_head.weight", True),
+}
+
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+)
+_READ = {
+    *_SIZES,
+    *("model_type", "num_key_value_heads", "head_dim", "rms_norm_eps", "max_position_embeddings"),
+    *("tie_word_embeddings", "attention_bias", "initializer_range"),
+    *(
+        "rope_theta",
+        "rope_scaling",
+        "rope_parameters",
+        "original_max_position_embeddings",
+        "partial_rotary_factor",
+    ),
+    *("sliding_window", "use_sliding_window", "max_window_layers", "layer_types"),
+}
+_MUST_BE = {
+    "hidden_act": ("silu", "swish"),
+    "pretraining_tp": (1,),
+    "partial_rotary_factor": (1, None),
+}
+# Say nothing about what the network computes.
+_HARMLESS = {
+    *(
+        "architectures",
+        "torch_dtype",
+        "dtype",
+        "transformers_version",
+        "_name_or_path",
+        "use_cache",
+        "return_dict",
+    ),
+    *(
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "unk_token_id",
+        "tokenizer_class",
+        "is_llama_config",
+    ),
+    *(
+        "id2label",
+        "label2id",
+        "transformers.js_config",
+        "unsloth_version",
+        "unsloth_fixed",
+        "_attn_implementation",
+    ),
+    *(
+        "_attn_implementation_autoset",
+        "attn_implementation",
+        "max_length",
+        "temperature",
+        "top_p",
+        "top_k",
+    ),
+}
+
+
+def architecture_from_hf(config: Mapping[str, Any]) -> Architecture:
+    """The architecture that a Hugging Face config.json describes.
+
+    Raises:
+      ValueError: an unknown family, a missing size, or a setting that cannot be honoured, by name.
+    """
+    model_type = config.get("model_type")
+    if model_type not in FAMILIES:
+        raise ValueError(f"model_type={model_type!r}: expected one of {', '.join(FAMILIES)}.")
+    family = FAMILIES[model_type]
+    _refuse_unknown(config)
+    missing = [key for key in _SIZES if config.get(key) is None]
+    if missing:
+        raise ValueError(f"{model_type} config: missing {', '.join(missing)}.")
+    values = {**family.absent, **config}
+    theta, scaling = _read_rope(values)
+    heads = values["num_attention_heads"]
+    bias = _read_bias(family, values)
+    return Architecture(
+        model_type=model_type,
+        **{key: _integer(values, key) for key in _SIZES},
+        num_key_value_heads=heads
+        if values["num_key_value_heads"] is None
+        else _integer(values, "num_key_value_heads"),
+        head_dim=values["hidden_size"] // heads
+        if values["head_dim"] is None
+        else _integer(values, "head_dim"),
+        rms_norm_eps=float(values["rms_norm_eps"]),
+        rope_theta=theta,
+        rope_scaling=scaling,
+        max_position_embeddings=_integer(values, "max_position_embeddings"),
+        tie_word_embeddings=bool(values["tie_word_embeddings"]),
+        attention_bias=bias or family.qkv_bias,
+        attention_output_bias=bias,
+        qk_norm=family.qk_norm,
+        sliding_window=_read_window(family, values),
+        initializer_range=float(values["initializer_range"]),
+    )
+
+
+def _refuse_unknown(config: Mapping[str, Any]) -> None:
+    for key, value in config.items():
+        if key in _MUST_BE:
+            if value not in _MUST_BE[key]:
+                raise ValueError(
+                    f"{key}={value!r} cannot be honoured: expected {_MUST_BE[key][0]!r}."
+                )
+        elif value and key not in _READ and key not in _HARMLESS:
+            raise ValueError(
+                f"{key}={value!r}: a setting this decoder does not have, so it cannot be honoured."
+            )
+
+
+def _integer(values: Mapping[str, Any], key: str) -> int:
+    value = values[key]
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{key}={value!r}: expected a positive whole number.")
+    return value
+
+
+def _read_bias(family: Family, values: Mapping[str, Any]) -> bool:
+    """Whether `attention_bias` puts a bias on q, k, v and o."""
+    bias = bool(values["attention_bias"])
+    if bias and not family.bias_setting and not family.qkv_bias:
+        raise ValueError(f"attention_bias=True: {family.class_name} has no such setting.")
+    return bias and family.bias_setting
+
+
+def _read_window(family: Family, values: Mapping[str, Any]) -> int | None:
+    """The sliding window of all layers; layers that differ in it are refused."""
+    num_layers, layer_types = values["num_hidden_layers"], values.get("layer_types")
+    window = values.get("sliding_window")
+    if not family.has_window and window:
+        raise ValueError(f"sliding_window={window!r}: {family.class_name} has no such setting.")
+    if family.window_by_layer:
+        window = window if values["use_sliding_window"] else None
+        full_layers = values["max_window_layers"]
+        if window and layer_types is None and 0 < full_layers < num_layers:
+            raise ValueError(
+                f"max_window_layers={full_layers} of {num_layers} layers: layers with and without a sliding "
+                "window cannot be mixed; only 0 (all slide) or at least num_hidden_layers (none does)."
+            )
+        window = window if layer_types is not None or full_layers == 0 else None
+    if layer_types is not None:
+        window = _window_of_types(layer_types, window)
+    return None if window is None else _integer({"sliding_window": window}, "sliding_window")
+
+
+def _window_of_types(layer_types: list[str], window: int | None) -> int | None:
+    if set(layer_types) == {"full_attention"}:
+        return None
+    if set(layer_types) == {"sliding_attention"} and window is not None:
+        return window
+    raise ValueError(
+        f"layer_types={sorted(set(layer_types))} with sliding_window={window}: expected one type for all."
+    )
+
+
+def _read_rope(values: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
+    """theta and scaling from `rope_scaling` or `rope_parameters`."""
+    settings = dict(values.get("rope_scaling") or values.get("rope_parameters") or {})
+    nested = [key for key, value in settings.items() if isinstance(value, Mapping)]
+    if nested:
+        raise ValueError(
+            f"rope_parameters.{nested[0]}: rope settings that differ by layer cannot be honoured."
+        )
+    older = (values.get("rope_parameters") or {}).get("rope_theta", values["rope_theta"])
+    theta = float(settings.pop("rope_theta", older))
+    if settings.pop("partial_rotary_factor", 1) not in (1, None):
+        raise ValueError(
+            "rope_parameters.partial_rotary_factor: rotating a part of each head cannot be honoured."
+        )
+    names = {settings.pop("rope_type", None), settings.pop("type", None)} - {None}
+    if len(names) > 1:
+        raise ValueError(f"rope_scaling: rope_type and type disagree: {sorted(names)}.")
+    rope_type = names.pop() if names else "default"
+    if rope_type == "default":
+        return theta, None
+    if rope_type not in ROPE_SCALING:
+        raise ValueError(f"rope_type={rope_type!r}: expected default, {', '.join(ROPE_SCALING)}.")
+    return theta, _read_scaling(rope_type, settings, values)
+
+
+def _read_scaling(
+    rope_type: str, settings: dict[str, Any], values: Mapping[str, Any]
+) -> RopeScaling:
+    kind = ROPE_SCALING[rope_type]
+    fields = [field.name for field in dataclasses.fields(kind)]
+    original = values.get("original_max_position_embeddings") or settings.get(
+        "original_max_position_embeddings"
+    )
+    if "original_max_position_embeddings" in fields:
+        settings["original_max_position_embeddings"] = original or values["max_position_embeddings"]
+    if rope_type == "yarn":
+        absent = {
+            "attention_factor": None,
+            "mscale": None,
+            "mscale_all_dim": None,
+            "truncate": True,
+        }
+        settings = absent | settings
+        settings["beta_fast"] = settings.get("beta_fast") or 32
+        settings["beta_slow"] = settings.get("beta_slow") or 1
+        if settings.get("factor") is None:
+            settings["factor"] = (
+                values["max_position_embeddings"] / settings["original_max_position_embeddings"]
+            )
+    unknown = [key for key, value in settings.items() if key not in fields and value]
+    if unknown:
+        raise ValueError(
+            f"rope_scaling.{unknown[0]}={settings[unknown[0]]!r}: not a setting of {rope_type!r} ({fields})."
+        )
+    missing = [key for key in fields if key not in settings]
+    if missing:
+        raise ValueError(f"rope_scaling.{missing[0]}: missing, needed for {rope_type!r}.")
+    return kind(**{key: settings[key] for key in fields})
+
+
+def architecture_to_hf(arch: Architecture) -> dict[str, Any]:
+    """The config.json settings of an architecture, readable by transformers 4 and 5.
+
+    Raises:
+      ValueError: its family cannot express the architecture; the field is named.
+    """
+    family = FAMILIES[arch.model_type]
+    shared = [field.name for field in dataclasses.fields(Architecture) if field.name in _READ]
+    config = {key: getattr(arch, key) for key in shared}
+    config |= {
+        "architectures": [family.class_name],
+        "hidden_act": "silu",
+        "rope_scaling": _scaling_to_hf(arch),
+    }
+    config |= _window_to_hf(family, arch)
+    if not family.bias_setting:
+        del config["attention_bias"]
+    back = architecture_from_hf(config)
+    for field in dataclasses.fields(Architecture):
+        wanted, got = getattr(arch, field.name), getattr(back, field.name)
+        if wanted != got:
+            raise ValueError(
+                f"{field.name}={wanted!r}: a {arch.model_type} config cannot say so (reads as {got!r})."
+            )
+    return config
+
+
+def _scaling_to_hf(arch: Architecture) -> dict[str, Any] | None:
+    if arch.rope_scaling is None:
+        return None
+    rope_type = next(
+        name for name, kind in ROPE_SCALING.items() if isinstance(arch.rope_scaling, kind)
+    )
+    settings = {
+        key: value
+        for key, value in dataclasses.asdict(arch.rope_scaling).items()
+        if value is not None
+    }
+    return {"rope_type": rope_type, **settings}
+
+
+def _window_to_hf(family: Family, arch: Architecture) -> dict[str, Any]:
+    if family.window_by_layer:
+        slides = arch.sliding_window is not None
+        return {
+            "use_sliding_window": slides,
+            "max_window_layers": 0 if slides else arch.num_hidden_layers,
+        }
+    return {}

@@ -1,0 +1,340 @@
+"""Hugging Face model folders to sharded parameters and back, streamed, with five distinct refusals.
+
+Each process reads only the parts of tensors that its own devices hold, and never has more than one (stacked)
+parameter's parts in memory. A folder that `save_model` has written is complete, or not there.
+"""
+
+import json
+import math
+import os
+import re
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import huggingface_hub
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from etils import epath
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, Sharding, SingleDeviceSharding
+
+from jaxreason.models.checkpoint_reader import INDEX_FILE, SINGLE_FILE, Source, find_sources
+from jaxreason.models.decoder import (
+    Architecture,
+    Model,
+    abstract_params,
+    init_params,
+    param_shardings,
+)
+from jaxreason.models.families import WEIGHTS, architecture_from_hf, architecture_to_hf
+from jaxreason.sharding import to_host
+
+# Everything beside the weights that makes a folder usable: copied when a model is saved.
+TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja", "chat_template.json"),
+)
+_COPIED_FILES = (*TOKENIZER_FILES, "generation_config.json")
+_DOWNLOADED = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "tokenizer.model")
+_TOKEN_SETTINGS = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which model, and how it is run."""
+
+    path: str  # folder or hub name; "" when init is "random"
+    init: Literal["pretrained", "random"]
+    architecture: dict[
+        str, Any
+    ]  # settings of a Hugging Face config.json; only when init is "random"
+    dtype: str
+    param_dtype: str
+    remat: str
+    attention: str
+    unroll: int
+
+
+def open_model(
+    config: ModelConfig, mesh: Mesh | None, key: jax.Array | None = None
+) -> tuple[Model, dict[str, Any]]:
+    """The model of `config` and its parameters, each made or loaded where it lives on `mesh`.
+
+    Raises:
+      ValueError: the settings contradict each other, the folder is not usable, or the weights do not fit.
+    """
+    if config.init == "random":
+        if config.path or key is None:
+            raise ValueError(
+                f"model.init='random' needs path='' (got {config.path!r}) and a random key."
+            )
+        model = make_model(config, architecture_from_hf(config.architecture))
+        return model, init_params(model, key, mesh)
+    if config.init != "pretrained":
+        raise ValueError(f"model.init={config.init!r}: expected 'pretrained' or 'random'.")
+    if config.architecture:
+        raise ValueError(
+            "model.architecture: only for init='random'; a pretrained folder has its own."
+        )
+    folder = resolve(config.path)
+    model = make_model(config, read_architecture(folder))
+    return model, load_params(folder, model, mesh)
+
+
+def make_model(config: ModelConfig, architecture: Architecture) -> Model:
+    """The static model of an architecture, run as `config` says."""
+    return Model(
+        architecture=architecture,
+        dtype=config.dtype,
+        param_dtype=config.param_dtype,
+        remat=config.remat,
+        attention=config.attention,
+        unroll=config.unroll,
+    )
+
+
+def resolve(path: str) -> epath.Path:
+    """The folder of a model: `path` itself if it is one, else the hub's files for that name, downloaded.
+
+    Raises:
+      ValueError: neither a folder nor a name that the hub (or its local cache) has.
+    """
+    folder = epath.Path(path).expanduser()
+    if path and folder.is_dir():
+        return folder
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
+        raise ValueError(f"model.path={path!r}: no such folder, and not a hub name (owner/model).")
+    try:
+        return epath.Path(huggingface_hub.snapshot_download(path, allow_patterns=list(_DOWNLOADED)))
+    except (OSError, HFValidationError, HfHubHTTPError) as error:
+        raise ValueError(
+            f"model.path={path!r}: no such folder here, and the Hugging Face hub did not give it: "
+            f"{type(error).__name__}: {str(error).strip().splitlines()[0]}. "
+            "Give the path of a downloaded folder, or check the name and the connection."
+        ) from error
+
+
+def read_architecture(folder: epath.Path) -> Architecture:
+    """The architecture of a folder's config.json.
+
+    Raises:
+      ValueError: no config.json, or settings that cannot be honoured.
+    """
+    file = epath.Path(folder) / "config.json"
+    if not file.exists():
+        raise ValueError(f"{folder}: no config.json, so not a (complete) model folder.")
+    try:
+        return architecture_from_hf(json.loads(file.read_text()))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def load_params(folder: str | epath.Path, model: Model, mesh: Mesh | None) -> dict[str, Any]:
+    """Parameters of a folder, every device's part read straight to it, in the model's param_dtype.
+
+    Raises:
+      LoadError: one of the five kinds in `checkpoint_reader`, with the key.
+    """
+    shapes = abstract_params(model)
+    single = SingleDeviceSharding(jax.devices()[0])
+    shardings = (
+        jax.tree.map(lambda _: single, shapes) if mesh is None else param_shardings(model, mesh)
+    )
+    sources = find_sources(epath.Path(folder), _wanted(shapes))
+
+    def load(path, shape, sharding):
+        name = _dotted(path)
+        stacked = name.startswith("layers.")
+        layers = range(shape.shape[0]) if stacked else range(1)
+        return _load_param([sources[name, layer] for layer in layers], stacked, shape, sharding)
+
+    return jax.tree_util.tree_map_with_path(load, shapes, shardings)
+
+
+def _dotted(path: tuple) -> str:
+    return ".".join(entry.key for entry in path)
+
+
+def _wanted(shapes: dict[str, Any]) -> dict[tuple[str, int], tuple[int, ...]]:
+    """Shape of each weight by (dotted name, layer), in the order of the table."""
+    flat = {_dotted(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
+    depth = next(shape[0] for name, shape in flat.items() if name.startswith("layers."))
+    outer = {(name, 0): shape for name, shape in flat.items() if not name.startswith("layers.")}
+    inner = {name: shape[1:] for name, shape in flat.items() if name.startswith("layers.")}
+    return outer | {(name, layer): inner[name] for layer in range(depth) for name in inner}
+
+
+def _load_param(
+    sources: list[Source], stacked: bool, shape: jax.ShapeDtypeStruct, sharding: Sharding
+) -> jax.Array:
+    """Reads each distinct part of a parameter once, and puts it on the devices that hold it."""
+    places = {  # (start, stop) of every dim, since slices cannot be keys before Python 3.12
+        device: tuple(s.indices(size)[:2] for s, size in zip(index, shape.shape, strict=True))
+        for device, index in sharding.addressable_devices_indices_map(shape.shape).items()
+    }
+    parts = {
+        bounds: np.empty([b - a for a, b in bounds], shape.dtype) for bounds in places.values()
+    }
+    for layer, source in enumerate(sources):
+        for bounds, part in parts.items():
+            index = tuple(slice(*pair) for pair in bounds)
+            if not stacked:
+                part[...] = source.read(index)
+            elif bounds[0][0] <= layer < bounds[0][1]:
+                part[layer - bounds[0][0]] = source.read(index[1:])
+    arrays = [jax.device_put(parts[bounds], device) for device, bounds in places.items()]
+    return jax.make_array_from_single_device_arrays(shape.shape, sharding, arrays)
+
+
+def save_model(
+    folder: str | epath.Path,
+    model: Model,
+    params: dict[str, Any],
+    *,
+    tokenizer_from: str | epath.Path | None,
+    max_shard_bytes: int,
+    dtype: str | None = None,
+) -> None:
+    """Writes a Hugging Face folder that transformers loads; every process must call it, process 0 writes.
+
+    Weights pass through the host a shard file at a time. The folder appears whole: it is written under a
+    temporary name and renamed (on a bucket, which cannot rename, config.json comes last).
+
+    Args:
+      folder: where to; a folder that is there is replaced.
+      model: static description.
+      params: parameters.
+      tokenizer_from: model folder whose tokenizer, chat template and generation config are copied.
+      max_shard_bytes: size of one file; a larger tensor gets a file of its own.
+      dtype: of the stored weights; None keeps each as it is.
+
+    Raises:
+      ValueError: `tokenizer_from` has no tokenizer.
+    """
+    folder = epath.Path(folder)
+    extras = _extra_files(None if tokenizer_from is None else epath.Path(tokenizer_from))
+    remote = "://" in os.fspath(folder)
+    target = folder if remote else folder.parent / f"{folder.name}.incomplete"
+    writes = jax.process_index() == 0
+    if writes:
+        for stale in {target, folder} if remote else {target}:
+            if stale.exists():
+                stale.rmtree()
+        target.mkdir(parents=True)
+    files = _plan_files(model, params, max_shard_bytes, dtype)
+    for name, tensors in files.items():
+        arrays = {t.key: t.to_host(params, dtype) for t in tensors}
+        if writes:
+            _write_file(target / name, arrays)
+    if writes:
+        _write_rest(target, model, files, extras, dtype)
+        if not remote:
+            _replace(target, folder)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(f"saved {folder}")
+
+
+class _Tensor(NamedTuple):
+    key: str  # Hugging Face's
+    path: str  # ours, dotted
+    layer: int | None
+    transposed: bool
+    num_bytes: int
+
+    def to_host(self, params: dict[str, Any], dtype: str | None) -> np.ndarray:
+        value = params
+        for part in self.path.split("."):
+            value = value[part]
+        value = np.asarray(to_host(value if self.layer is None else _take_layer(value, self.layer)))
+        value = value if dtype is None else value.astype(jnp.dtype(dtype))
+        return np.ascontiguousarray(value.T if self.transposed else value)
+
+
+@jax.jit
+def _take_layer(stacked: jax.Array, layer: int) -> jax.Array:
+    return jax.lax.dynamic_index_in_dim(stacked, layer, keepdims=False)
+
+
+def _plan_files(
+    model: Model, params: dict[str, Any], max_shard_bytes: int, dtype: str | None
+) -> dict[str, list[_Tensor]]:
+    """The tensors of each file, filled in order up to the size."""
+    stored = {
+        _dotted(path): jnp.dtype(dtype or leaf.dtype).itemsize
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+    }
+    groups: list[list[_Tensor]] = [[]]
+    for (path, layer), shape in _wanted(abstract_params(model)).items():
+        key, transposed = WEIGHTS[path]
+        size = math.prod(shape) * stored[path]
+        tensor = _Tensor(key.format(layer), path, layer if "{}" in key else None, transposed, size)
+        if groups[-1] and sum(t.num_bytes for t in groups[-1]) + size > max_shard_bytes:
+            groups.append([])
+        groups[-1].append(tensor)
+    if len(groups) == 1:
+        return {SINGLE_FILE: groups[0]}
+    count = len(groups)
+    return {
+        f"model-{i + 1:05d}-of-{count:05d}.safetensors": group for i, group in enumerate(groups)
+    }
+
+
+def _write_file(path: epath.Path, arrays: dict[str, np.ndarray]) -> None:
+    metadata = {"format": "pt"}  # transformers insists
+    if "://" in os.fspath(path):
+        path.write_bytes(safetensors.numpy.save(arrays, metadata))
+    else:
+        safetensors.numpy.save_file(arrays, os.fspath(path), metadata)
+
+
+def _extra_files(source: epath.Path | None) -> dict[str, bytes]:
+    """Files to copy, and the settings of the source's config.json that say nothing of the network."""
+    if source is None:
+        return {}
+    files = {
+        name: (source / name).read_bytes() for name in _COPIED_FILES if (source / name).exists()
+    }
+    if not any(name in files for name in TOKENIZER_FILES):
+        raise ValueError(
+            f"{source}: no tokenizer to copy (looked for {', '.join(TOKENIZER_FILES)})."
+        )
+    if (source / "config.json").exists():
+        files["config.json"] = (source / "config.json").read_bytes()
+    return files
+
+
+def _write_rest(
+    folder: epath.Path,
+    model: Model,
+    files: dict[str, list[_Tensor]],
+    extras: dict[str, bytes],
+    dtype: str | None,
+) -> None:
+    if len(files) > 1:
+        weight_map = {tensor.key: name for name, tensors in files.items() for tensor in tensors}
+        total = sum(tensor.num_bytes for tensors in files.values() for tensor in tensors)
+        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n")
+    source_config = json.loads(extras.pop("config.json", b"{}"))
+    for name, content in extras.items():
+        (folder / name).write_bytes(content)
+    config = {key: source_config[key] for key in _TOKEN_SETTINGS if key in source_config}
+    config |= architecture_to_hf(model.architecture) | {"torch_dtype": dtype or model.param_dtype}
+    (folder / "config.json").write_text(
+        json.dumps(config, indent=2) + "\n"
+    )  # last: the folder is complete
+
+
+def _replace(new: epath.Path, folder: epath.Path) -> None:
+    """Puts `new` in the place of `folder`; whoever looks finds the old one, none, or the new one."""
+    old = folder.parent / f"{folder.name}.replaced"
+    if old.exists():
+        old.rmtree()
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    if old.exists():
+        old.rmtree()

@@ -1,0 +1,147 @@
+"""Log-probabilities, entropies, divergences and ranks of tokens from final hidden states, in chunks of positions.
+
+The logits of a whole sequence never exist: a chunk's are made in float32, reduced, and made again in the backward
+pass. All results are aligned with `tokens`: entry [b, t] belongs to the distribution that predicts tokens[b, t],
+which the hidden state at t - 1 gives; entry [b, 0] is 0. This is the one place where that shift happens.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxreason.sharding import constrain
+
+
+class TokenLogprobs(NamedTuple):
+    """Of each token given those before it."""
+
+    logprobs: Float[Array, "B T"]
+    entropy: Float[Array, "B T"]
+
+
+def logprobs(
+    final: Float[Array, "B T D"],
+    head: Float[Array, "D V"],
+    tokens: Int[Array, "B T"],
+    *,
+    chunk: int,
+    temperature: float | Float[Array, "..."] = 1.0,
+    segment_ids: Int[Array, "B T"] | None = None,
+) -> TokenLogprobs:
+    """log softmax(logits / temperature) at each token, and the entropy of that distribution, float32, in nats.
+
+    Args:
+      final: hidden states after the final norm.
+      head: output embedding.
+      tokens: the tokens.
+      chunk: positions whose logits exist at a time: [B, chunk, V].
+      temperature: a number, or an array that broadcasts to [B, T, 1].
+      segment_ids: if given, the first token of each segment gets 0, as that of each row always does.
+    """
+
+    def reduce(states, targets):
+        scores = _logits(states, head) / temperature
+        normalizer = jax.nn.logsumexp(scores, axis=-1)
+        mean = jnp.sum(jnp.exp(scores - normalizer[..., None]) * scores, axis=-1)
+        return TokenLogprobs(_at(scores, targets) - normalizer, normalizer - mean)
+
+    return _first_zero(_over_chunks(reduce, chunk, final[:, :-1], tokens[:, 1:]), segment_ids)
+
+
+def divergences(
+    final_p: Float[Array, "B T D"],
+    head_p: Float[Array, "D V"],
+    final_q: Float[Array, "B T D"],
+    head_q: Float[Array, "D V"],
+    *,
+    chunk: int,
+    segment_ids: Int[Array, "B T"] | None = None,
+) -> dict[str, Float[Array, "B T"]]:
+    """How two models' next-token distributions p and q differ, over the full vocabulary, in nats.
+
+    Returns:
+      `kl_pq` = KL(p || q), `kl_qp`, `js` (Jensen-Shannon, at most log 2), `entropy_p`, `entropy_q`, and
+      `same_top`: 1 where both have the same most likely token. All [B, T], aligned like `logprobs`.
+    """
+
+    def reduce(states_p, states_q):
+        log_p = jax.nn.log_softmax(_logits(states_p, head_p))
+        log_q = jax.nn.log_softmax(_logits(states_q, head_q))
+        log_mean = jnp.logaddexp(log_p, log_q) - jnp.log(2.0)
+        p, q = jnp.exp(log_p), jnp.exp(log_q)
+        return {
+            "kl_pq": jnp.sum(p * (log_p - log_q), axis=-1),
+            "kl_qp": jnp.sum(q * (log_q - log_p), axis=-1),
+            "js": jnp.sum(p * (log_p - log_mean) + q * (log_q - log_mean), axis=-1) / 2,
+            "entropy_p": -jnp.sum(p * log_p, axis=-1),
+            "entropy_q": -jnp.sum(q * log_q, axis=-1),
+            "same_top": (jnp.argmax(log_p, axis=-1) == jnp.argmax(log_q, axis=-1)).astype(
+                jnp.float32
+            ),
+        }
+
+    return _first_zero(_over_chunks(reduce, chunk, final_p[:, :-1], final_q[:, :-1]), segment_ids)
+
+
+def token_ranks(
+    final: Float[Array, "B T D"],
+    head: Float[Array, "D V"],
+    tokens: Int[Array, "B T"],
+    *,
+    chunk: int,
+    segment_ids: Int[Array, "B T"] | None = None,
+) -> Int[Array, "B T"]:
+    """1 + how many tokens were more likely than the one that came; 0 at the first token."""
+
+    def reduce(states, targets):
+        scores = _logits(states, head)
+        return 1 + jnp.sum(scores > _at(scores, targets)[..., None], axis=-1, dtype=jnp.int32)
+
+    return _first_zero(_over_chunks(reduce, chunk, final[:, :-1], tokens[:, 1:]), segment_ids)
+
+
+def _logits(states: Float[Array, "B C D"], head: Float[Array, "D V"]) -> Float[Array, "B C V"]:
+    scores = jnp.einsum(
+        "BCD,DV->BCV", states, head.astype(states.dtype), preferred_element_type=jnp.float32
+    )
+    return constrain(scores, ("act_batch", None, "act_vocab"))
+
+
+def _at(scores: Float[Array, "B C V"], targets: Int[Array, "B C"]) -> Float[Array, "B C"]:
+    """Each target's score; a masked sum, since a gather would collect a vocabulary that is split over devices."""
+    columns = jax.lax.broadcasted_iota(jnp.int32, scores.shape, 2)
+    return jnp.sum(jnp.where(columns == targets[..., None], scores, 0.0), axis=-1)
+
+
+def _over_chunks(reduce: Callable, chunk: int, *arrays: Array):
+    """`reduce` on `chunk` positions of [B, T, ...] arrays at a time; its results [B, C] put together to [B, T]."""
+    if chunk < 1:
+        raise ValueError(f"chunk={chunk}: expected at least one position.")
+    length = arrays[0].shape[1]
+    chunk = min(chunk, max(length, 1))
+    step = jax.checkpoint(lambda parts: reduce(*parts), prevent_cse=False)
+    out = jax.lax.map(step, tuple(_split(x, chunk) for x in arrays))
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1)[:, :length], out)
+
+
+def _split(x: Array, chunk: int) -> Array:
+    """[B, T, ...] as [T / chunk, B, chunk, ...], T padded up to a multiple."""
+    pad = -x.shape[1] % chunk
+    x = jnp.pad(x, [(0, 0), (0, pad)] + [(0, 0)] * (x.ndim - 2))
+    return jnp.moveaxis(x.reshape(x.shape[0], -1, chunk, *x.shape[2:]), 1, 0)
+
+
+def _first_zero(tree, segment_ids: Array | None):
+    """Puts a 0 before position 1, and in place of each segment's first token."""
+
+    def align(x):
+        x = jnp.pad(x, ((0, 0), (1, 0)))
+        if segment_ids is None:
+            return x
+        continues = segment_ids == jnp.pad(segment_ids, ((0, 0), (1, 0)))[:, :-1]
+        return jnp.where(continues, x, 0)
+
+    return jax.tree.map(align, tree)

@@ -1,0 +1,181 @@
+"""The device mesh, the one table from logical axis names to mesh axes, and moving arrays in and out of the mesh.
+
+Code names the axes of its arrays (`("act_batch", "act_len", "act_embed")`) and never a mesh axis: how a model
+is laid out over devices is decided by `RULES` and the mesh's shape alone.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+AXES = ("data", "fsdp", "tensor", "context")
+
+RULES: dict[str, tuple[str, ...]] = {
+    # weights
+    "vocab": ("tensor",),
+    "embed": ("fsdp",),
+    "q_heads": ("tensor",),
+    "kv_heads": ("tensor",),
+    "head_dim": (),
+    "mlp": ("tensor",),
+    "layers": (),
+    # activations
+    "act_batch": ("data", "fsdp"),
+    "act_len": ("context",),
+    "act_embed": (),
+    "act_heads": ("tensor",),
+    "act_kv_heads": ("tensor",),
+    "act_head_dim": (),
+    "act_mlp": ("tensor",),
+    "act_vocab": ("tensor",),
+}
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """How many devices each mesh axis has; one of them may be -1, which means the rest."""
+
+    data: int
+    fsdp: int
+    tensor: int
+    context: int
+
+
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh of `config` over `devices` (all devices of all processes if None).
+
+    Raises:
+      ValueError: two axes are -1, an axis is neither positive nor -1, or the sizes do not make up the devices.
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    sizes = asdict(config)
+    wrong = [f"{name}={size}" for name, size in sizes.items() if size < 1 and size != -1]
+    if wrong:
+        raise ValueError(
+            f"mesh: {', '.join(wrong)}: expected a positive number, or -1 for the rest of the devices."
+        )
+    free = [name for name, size in sizes.items() if size == -1]
+    if len(free) > 1:
+        raise ValueError(
+            f"mesh: {' and '.join(free)} are both -1; only one axis can take the rest of the devices."
+        )
+    fixed = math.prod(size for size in sizes.values() if size != -1)
+    shown = ", ".join(f"{name}={size}" for name, size in sizes.items())
+    if free:
+        if len(devices) % fixed:
+            raise ValueError(
+                f"mesh.{free[0]}: {len(devices)} devices do not divide by {fixed}, the other axes' product ({shown})."
+            )
+        sizes[free[0]] = len(devices) // fixed
+    elif fixed != len(devices):
+        raise ValueError(
+            f"mesh: {shown} make {fixed} devices, but there are {len(devices)}; set one axis to -1."
+        )
+    return jax.make_mesh(
+        tuple(sizes[a] for a in AXES),
+        AXES,
+        axis_types=(AxisType.Auto,) * len(AXES),
+        devices=devices,
+    )
+
+
+def spec(names: Sequence[str | None]) -> PartitionSpec:
+    """The partition of an array whose dims have these logical names (None: not split)."""
+    return PartitionSpec(*(_mesh_axes(name) or None for name in names))
+
+
+def _mesh_axes(name: str | None) -> tuple[str, ...]:
+    return () if name is None else RULES[name]
+
+
+def fitting_spec(
+    mesh: Mesh | jax.sharding.AbstractMesh, names: Sequence[str | None], shape: Sequence[int]
+) -> PartitionSpec:
+    """As `spec`, but a dim that its mesh axes do not divide is left whole (3 kv heads on 2 tensor devices)."""
+    assert len(names) == len(shape), f"names {names} for shape {tuple(shape)}"
+
+    def fit(name, size):
+        axes = _mesh_axes(name)
+        return axes if axes and size % math.prod(mesh.shape[axis] for axis in axes) == 0 else None
+
+    return PartitionSpec(*(fit(name, size) for name, size in zip(names, shape, strict=True)))
+
+
+def constrain(x: jax.Array, names: Sequence[str | None]) -> jax.Array:
+    """Pins the layout of `x` inside jit; the identity when no mesh is set or it has one device."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return x
+    return jax.lax.with_sharding_constraint(x, fitting_spec(mesh, names, x.shape))
+
+
+def tree_shardings(mesh: Mesh, axes_tree: Any, abstract_tree: Any = None) -> Any:
+    """The sharding of every leaf of a tree of logical axis tuples.
+
+    Args:
+      mesh: the device mesh.
+      axes_tree: a tree whose leaves are tuples of logical names.
+      abstract_tree: the same tree with shapes; with it, dims that the mesh does not divide are left whole.
+    """
+    if abstract_tree is None:
+        return jax.tree.map(
+            lambda names: NamedSharding(mesh, spec(names)), axes_tree, is_leaf=_is_names
+        )
+    return jax.tree.map(
+        lambda names, x: NamedSharding(mesh, fitting_spec(mesh, names, x.shape)),
+        axes_tree,
+        abstract_tree,
+        is_leaf=_is_names,
+    )
+
+
+def _is_names(node: Any) -> bool:
+    return type(node) is tuple and all(name is None or isinstance(name, str) for name in node)
+
+
+def global_array(mesh: Mesh, local_rows: np.ndarray, names: Sequence[str | None]) -> jax.Array:
+    """One global array from the rows that each process holds (in process order along the first dim).
+
+    Raises:
+      ValueError: the rows of all processes do not divide over the mesh axes of the first dim.
+    """
+    rows = local_rows.shape[0] * jax.process_count()
+    parts = math.prod(mesh.shape[axis] for axis in _mesh_axes(names[0]))
+    if rows % parts:
+        raise ValueError(
+            f"{rows} rows ({local_rows.shape[0]} a process) do not divide over {parts} devices ({names[0]})."
+        )
+    shape = (rows, *local_rows.shape[1:])
+    sharding = NamedSharding(mesh, fitting_spec(mesh, names, shape))
+    return jax.make_array_from_process_local_data(sharding, local_rows)
+
+
+def replicate(mesh: Mesh, x: Any) -> Any:
+    """Every array of the tree whole on every device; host arrays must be the same on every process."""
+    sharding = NamedSharding(mesh, PartitionSpec())
+    return jax.tree.map(lambda leaf: _replicate_array(sharding, leaf), x)
+
+
+def _replicate_array(sharding: NamedSharding, x: Any) -> jax.Array:
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+        return jax.jit(lambda y: y, out_shardings=sharding)(x)
+    return jax.device_put(x, sharding)
+
+
+def to_host(x: Any) -> Any:
+    """The whole value of every array of the tree as numpy, on every process (all processes must call it)."""
+    if jax.process_count() == 1:
+        return jax.device_get(x)
+    return jax.tree.map(_array_to_host, x)
+
+
+def _array_to_host(x: Any) -> np.ndarray:
+    if isinstance(x, jax.Array) and not x.is_fully_addressable and not x.is_fully_replicated:
+        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+    return np.asarray(x)
