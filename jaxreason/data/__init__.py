@@ -1,0 +1,1 @@
+"""Rows from anywhere to token batches; no jax here."""

@@ -1,0 +1,73 @@
+"""A tokenizer of single characters with its chat template, for small models trained from zero."""
+
+import tempfile
+from collections.abc import Iterable
+
+import tokenizers
+import transformers
+from etils import epath
+
+PAD, USER, ASSISTANT, END = MARKERS = ("<pad>", "<user>", "<assistant>", "<end>")
+
+# Whole conversations are `<user>question<assistant>reply<end>`, again and again.
+CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+  {%- if message.role == 'user' -%}
+    {{ '<user>' + message.content }}
+  {%- elif message.role == 'assistant' -%}
+    {{ '<assistant>' + message.content + '<end>' }}
+  {%- else -%}
+    {{ raise_exception('only user and assistant messages are known here') }}
+  {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '<assistant>' }}{%- endif -%}
+"""
+
+
+def save_character_tokenizer(folder: epath.PathLike, characters: Iterable[str]) -> None:
+    """Write a Hugging Face tokenizer folder in which every character is a token of its own.
+
+    Ids 0 to 3 are the markers pad, user, assistant and end; the characters follow in the order
+    given. There is no unknown token: text with another character cannot be encoded.
+
+    Raises:
+      ValueError: when an entry is not a single character, or occurs twice.
+    """
+    characters = list(characters)
+    for character in characters:
+        if len(character) != 1:
+            raise ValueError(f"characters: {character!r} is not a single character.")
+    if len(set(characters)) < len(characters):
+        twice = sorted({c for c in characters if characters.count(c) > 1})
+        raise ValueError(f"characters: {', '.join(map(repr, twice))} given more than once.")
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=_tokenizer(characters),
+        pad_token=PAD,
+        eos_token=END,
+        additional_special_tokens=[USER, ASSISTANT],
+        clean_up_tokenization_spaces=False,
+        chat_template=CHAT_TEMPLATE,
+    )
+    _save(tokenizer, epath.Path(folder))
+
+
+def _tokenizer(characters: list[str]) -> tokenizers.Tokenizer:
+    vocabulary = {token: index for index, token in enumerate([*MARKERS, *characters])}
+    # Every entry is in the vocabulary, so nothing is ever mapped to the unknown token named here.
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary))
+    pattern = tokenizers.Regex(r"[\s\S]")
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split(pattern, behavior="isolated")
+    tokenizer.decoder = tokenizers.decoders.Fuse()
+    tokenizer.add_special_tokens(list(MARKERS))
+    return tokenizer
+
+
+def _save(tokenizer: transformers.PreTrainedTokenizerFast, folder: epath.Path) -> None:
+    """Save by way of another place: the folder may be on a bucket, and no file is half there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        tokenizer.save_pretrained(scratch)
+        for file in epath.Path(scratch).iterdir():
+            temporary = folder / f"{file.name}.tmp"
+            file.copy(temporary, overwrite=True)
+            temporary.replace(folder / file.name)

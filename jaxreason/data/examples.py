@@ -1,0 +1,203 @@
+"""Example, the noun of every dataset: loading, choosing, splitting and mixing."""
+
+import itertools
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from jaxreason.data.fields import ColumnCheck, build, check_config, first_user
+from jaxreason.data.rows import DatasetConfig, DropLog, RowError, nearest
+from jaxreason.data.sources import SOURCES
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question with what is known about its answer.
+
+    Attributes:
+      id: unique within its dataset.
+      task: key of `tasks.registry.TASKS`.
+      messages: `{"role", "content"}`, an assistant's optionally with `"reasoning_content"`.
+      answer: the reference answer as text; "" where the task needs none.
+      source: label of the dataset.
+      metadata: chosen columns, and from loaded rows `question` (the prompt before its template)
+        and `where` (file and row number).
+    """
+
+    id: str
+    task: str
+    messages: tuple[dict[str, str], ...]
+    answer: str
+    source: str
+    metadata: dict[str, Any]
+
+
+def question(example: Example) -> str:
+    """What is asked, without the prompt template: the text that splits and comparisons go by."""
+    return example.metadata.get("question") or first_user(example.messages)
+
+
+def prompt_messages(example: Example) -> tuple[dict[str, str], ...]:
+    """The messages before the last reply: what a model is asked to continue."""
+    messages = example.messages
+    return messages[:-1] if messages[-1]["role"] == "assistant" else messages
+
+
+def each_reply(example: Example) -> list[Example]:
+    """One example for each assistant message, ending in it: how a conversation is trained whole.
+
+    A chat template may render earlier replies differently from the last one (Qwen3 leaves out their
+    thinking), so each reply is learned at the end of its own history.
+    """
+    turns = [i for i, message in enumerate(example.messages) if message["role"] == "assistant"]
+    return [
+        replace(example, id=f"{example.id}#{n}", messages=example.messages[: turn + 1])
+        for n, turn in enumerate(turns)
+    ]
+
+
+def load_examples(config: DatasetConfig, drops: DropLog) -> list[Example]:
+    """The examples of one dataset, in the order of the source.
+
+    Bad rows are dropped and counted in `drops`. Then, in this order: `options.distinct`,
+    `options.part`, `limit`.
+
+    Raises:
+      ValueError: when the source cannot be read, a column is in no row of a file, two rows have the
+        same id, or nothing is left.
+    """
+    if config.source not in SOURCES:
+        hint = nearest(config.source, SOURCES)
+        raise ValueError(f"source {config.source!r}: expected one of {', '.join(SOURCES)}{hint}.")
+    check_config(config)
+    parts = list(_good_rows(config, drops))
+    _check_ids(config, parts)
+    parts = _distinct(config, parts, drops)
+    parts = _part(config, parts, drops)
+    parts = _limit(config, parts, drops)
+    if not parts:
+        raise ValueError(f"{config.label}: no example left: {drops.summary(config.label)}.")
+    return [_example(config, part) for part in parts]
+
+
+def _example(config: DatasetConfig, part: dict[str, Any]) -> Example:
+    known = {name: part[name] for name in ("id", "messages", "answer", "metadata")}
+    return Example(task=config.task, source=config.label, **known)
+
+
+def _good_rows(config: DatasetConfig, drops: DropLog) -> Iterator[dict[str, Any]]:
+    columns = ColumnCheck(config)
+    for row in SOURCES[config.source](config):
+        drops.read(config.label)
+        if row.problem is None:
+            columns.see(row)
+        try:
+            yield build(config, row)
+        except RowError as error:
+            drops.drop(config.label, row.where, error.reason, error.detail)
+    columns.finish()
+    drops.report(config.label)
+
+
+def _check_ids(config: DatasetConfig, parts: list[dict[str, Any]]) -> None:
+    seen: dict[str, str] = {}
+    for part in parts:
+        where = part["metadata"]["where"]
+        if part["id"] in seen:
+            raise ValueError(
+                f"{where}: id {part['id']!r} was used before, in {seen[part['id']]}; ids must be "
+                "unique. Without fields.id the row's number is used."
+            )
+        seen[part["id"]] = where
+
+
+def _distinct(config: DatasetConfig, parts: list[dict], drops: DropLog) -> list[dict]:
+    if not config.options.get("distinct"):
+        return parts
+    first = {part["metadata"]["question"]: part for part in reversed(parts)}
+    kept = [part for part in parts if first[part["metadata"]["question"]] is part]
+    drops.leave_out(config.label, "duplicate question", len(parts) - len(kept))
+    return kept
+
+
+def _part(config: DatasetConfig, parts: list[dict], drops: DropLog) -> list[dict]:
+    if "part" not in config.options:
+        return parts
+    wanted, one_in = config.options["part"] == "test", int(config.options["test_one_in"])
+    kept = [p for p in parts if is_test_question(p["metadata"]["question"], one_in) == wanted]
+    drops.leave_out(config.label, "other part", len(parts) - len(kept))
+    return kept
+
+
+def _limit(config: DatasetConfig, parts: list[dict], drops: DropLog) -> list[dict]:
+    groups = list(dict.fromkeys(part["group"] for part in parts))
+    if not 0 < config.limit < len(groups):
+        return parts
+    order = np.random.default_rng(config.seed).permutation(len(groups))
+    chosen = {groups[index] for index in order[: config.limit]}
+    kept = [part for part in parts if part["group"] in chosen]
+    drops.leave_out(config.label, "limit", len(parts) - len(kept))
+    return kept
+
+
+def is_test_question(text: str, one_in: int) -> bool:
+    """Whether a question is held out: crc32 of its UTF-8 bytes is 0 modulo `one_in`."""
+    return zlib.crc32(text.encode("utf-8")) % one_in == 0
+
+
+def split_by_hash(examples: list[Example], one_in: int) -> tuple[list[Example], list[Example]]:
+    """Train and held-out examples; equal questions are on the same side, on every machine."""
+    held_out = [is_test_question(question(example), one_in) for example in examples]
+    train = list(itertools.compress(examples, (not test for test in held_out)))
+    return train, list(itertools.compress(examples, held_out))
+
+
+def keep_if(
+    examples: list[Example], wanted: Callable[[Example], bool], reason: str, drops: DropLog
+) -> list[Example]:
+    """The examples for which `wanted` is true; the others are counted as left out for `reason`."""
+    kept = []
+    for example in examples:
+        if wanted(example):
+            kept.append(example)
+        else:
+            drops.leave_out(example.source, reason)
+    return kept
+
+
+def mix(
+    parts: dict[str, list[Example]], weights: dict[str, float], total: int, seed: int
+) -> list[Example]:
+    """`total` examples in random order, drawn from the parts in proportion to the weights.
+
+    Within a part no example is drawn twice. Ids become `part/id`.
+
+    Raises:
+      ValueError: when parts and weights differ in names, or a part has too few examples.
+    """
+    if set(parts) != set(weights):
+        raise ValueError(f"mix: parts {sorted(parts)} and weights {sorted(weights)} differ.")
+    random = np.random.default_rng(seed)
+    counts = _shares(weights, total)
+    mixed = []
+    for name, examples in parts.items():
+        if counts[name] > len(examples):
+            raise ValueError(
+                f"mix: {name!r} has {len(examples)} examples, {counts[name]} are asked for."
+            )
+        chosen = random.permutation(len(examples))[: counts[name]]
+        mixed += [replace(examples[i], id=f"{name}/{examples[i].id}") for i in chosen]
+    return [mixed[i] for i in random.permutation(len(mixed))]
+
+
+def _shares(weights: dict[str, float], total: int) -> dict[str, int]:
+    """`total` divided in proportion to the weights, by largest remainder."""
+    exact = {name: total * weight / sum(weights.values()) for name, weight in weights.items()}
+    counts = {name: int(share) for name, share in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: counts[name] - exact[name])
+    for name in by_remainder[: total - sum(counts.values())]:
+        counts[name] += 1
+    return counts

@@ -1,0 +1,261 @@
+"""From a row to the parts of an Example: field map, prompt template, and what makes a row bad."""
+
+import json
+import math
+import re
+import string
+from collections import Counter
+from typing import Any
+
+from jaxreason.data.rows import FIELDS, DatasetConfig, Row, RowError, nearest
+
+_ROLES = ("system", "user", "assistant", "tool")
+_SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
+_CONVERSATION = ("prompt", "system", "response", "reasoning")
+
+
+def check_config(config: DatasetConfig) -> None:
+    """Refuse field maps, templates and shared options that cannot work, before anything is read.
+
+    Raises:
+      ValueError: naming the field of the config.
+    """
+    for name in config.fields:
+        if name not in FIELDS:
+            raise ValueError(
+                f"{config.label}: fields.{name}: no such field{nearest(name, FIELDS)}. "
+                f"Valid: {', '.join(FIELDS)}."
+            )
+    if "messages" in config.fields:
+        both = [name for name in _CONVERSATION if name in config.fields]
+        if both or config.prompt_template != "{prompt}":
+            extra = ", ".join(both) or "prompt_template"
+            raise ValueError(
+                f"{config.label}: fields.messages already holds what {extra} would say."
+            )
+    elif "prompt" not in config.fields:
+        raise ValueError(f"{config.label}: fields must map prompt (or messages) to a column.")
+    if "reasoning" in config.fields and "response" not in config.fields:
+        raise ValueError(f"{config.label}: fields.reasoning needs fields.response.")
+    _template_columns(config)
+    _check_shared_options(config)
+
+
+def _check_shared_options(config: DatasetConfig) -> None:
+    options = config.options
+    if ("part" in options) != ("test_one_in" in options):
+        raise ValueError(f"{config.label}: options.part and options.test_one_in go together.")
+    if options.get("part", "train") not in ("train", "test"):
+        raise ValueError(
+            f"{config.label}: options.part: expected 'train' or 'test', got {options['part']!r}."
+        )
+    if options.get("test_one_in", 2) < 2:
+        raise ValueError(f"{config.label}: options.test_one_in must be at least 2.")
+    for option, field in (("answer_after", "answer"), ("response_remove", "response")):
+        if option in options and field not in config.fields:
+            raise ValueError(f"{config.label}: options.{option} needs fields.{field}.")
+    try:
+        re.compile(str(options.get("response_remove", "")))
+    except re.error as error:
+        raise ValueError(f"{config.label}: options.response_remove: {error}.") from error
+
+
+def _template_columns(config: DatasetConfig) -> list[str]:
+    """The columns named by the template."""
+    try:
+        parsed = list(string.Formatter().parse(config.prompt_template))
+    except ValueError as error:
+        raise ValueError(
+            f"{config.label}: prompt_template: {error}; double literal braces."
+        ) from error
+    names = [re.split(r"[.\[]", name)[0] for _, name, _, _ in parsed if name is not None]
+    if not all(name and not name.isdigit() for name in names):
+        raise ValueError(
+            f"{config.label}: prompt_template: a field needs a name; literal braces are doubled."
+        )
+    return [name for name in names if name != "prompt"]
+
+
+def _group_columns(config: DatasetConfig) -> list[str]:
+    return [name.strip() for name in str(config.options.get("group_by", "")).split(",") if name]
+
+
+class ColumnCheck:
+    """Which of the columns that a config names were seen, file by file."""
+
+    def __init__(self, config: DatasetConfig):
+        self._config = config
+        self._needed = {
+            **{column: f"fields.{name}" for name, column in config.fields.items()},
+            **dict.fromkeys(config.metadata, "metadata"),
+            **dict.fromkeys(_template_columns(config), "prompt_template"),
+            **dict.fromkeys(_group_columns(config), "options.group_by"),
+        }
+        self._seen: dict[str, Counter] = {}
+
+    def see(self, row: Row) -> None:
+        """Note the columns of a readable row."""
+        self._seen.setdefault(row.file, Counter()).update(row.columns.keys())
+
+    def finish(self) -> None:
+        """Refuse a column that no row of a file has.
+
+        Raises:
+          ValueError: with the file, the columns that it has, and the nearest name.
+        """
+        for file, seen in self._seen.items():
+            for column, user in self._needed.items():
+                if column not in seen:
+                    raise ValueError(
+                        f"{file}: no row has the column {column!r} ({user})"
+                        f"{nearest(column, seen)}. Columns: {', '.join(map(str, seen))}."
+                    )
+
+
+def build(config: DatasetConfig, row: Row) -> dict[str, Any]:
+    """The parts of an Example: `id`, `messages`, `answer`, `metadata`; and `group`, for `group_by`.
+
+    Metadata holds the chosen columns, `question` (the prompt before the template, or the first user
+    message) and `where` (file and row number).
+
+    Raises:
+      RowError: when the row cannot be used.
+    """
+    if row.problem is not None:
+        raise row.problem
+    _check_text(row.columns)
+    columns, fields = row.columns, config.fields
+    messages = _given_messages(row, config) if "messages" in fields else _made_messages(row, config)
+    question = _required_text(row, fields["prompt"]) if "prompt" in fields else first_user(messages)
+    return {
+        "id": _required_text(row, fields["id"]) if "id" in fields else _made_id(row),
+        "messages": messages,
+        "answer": _answer(row, config),
+        "metadata": {name: columns.get(name) for name in config.metadata}
+        | {"question": question, "where": row.where},
+        "group": tuple(str(columns.get(name)) for name in _group_columns(config)) or row.where,
+    }
+
+
+def _made_id(row: Row) -> str:
+    return f"{row.file.rsplit('/', 1)[-1]}:{row.number}"
+
+
+def _check_text(value: Any) -> None:
+    """Refuse text that came from bytes that are not UTF-8 (or holds half a surrogate pair)."""
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise RowError(
+                "not UTF-8", ascii(value[max(0, error.start - 20) : error.end + 20])
+            ) from None
+    elif isinstance(value, dict):
+        _check_text([*value.keys(), *value.values()])
+    elif isinstance(value, list):
+        for item in value:
+            _check_text(item)
+
+
+def _required_text(row: Row, column: str) -> str:
+    """The column as text: a list of one is its item, a longer one is joined by ", ".
+
+    Raises:
+      RowError: when it is absent, null or blank.
+    """
+    value = row.columns.get(column)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        raise RowError(
+            "missing field", f"{column!r} is {'null' if column in row.columns else 'absent'}"
+        )
+    text = _text(value)
+    if not text.strip():
+        raise RowError("empty", f"{column!r}")
+    return text
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_text(item) for item in value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+
+
+def _optional_text(row: Row, column: str | None) -> str:
+    value = row.columns.get(column)
+    return "" if value is None else _text(value)
+
+
+def _answer(row: Row, config: DatasetConfig) -> str:
+    if "answer" not in config.fields:
+        return ""
+    text, mark = _required_text(row, config.fields["answer"]), config.options.get("answer_after")
+    if mark is None:
+        return text
+    if str(mark) not in text:
+        raise RowError("missing field", f"{mark!r} does not occur in {config.fields['answer']!r}")
+    return text.rpartition(str(mark))[2].strip()
+
+
+def _made_messages(row: Row, config: DatasetConfig) -> tuple[dict[str, str], ...]:
+    fields = config.fields
+    prompt = _required_text(row, fields["prompt"])
+    messages = [{"role": "user", "content": _fill(row, config, prompt)}]
+    system = _optional_text(row, fields.get("system"))
+    if system.strip():
+        messages.insert(0, {"role": "system", "content": system})
+    if "response" in fields:
+        messages.append(_reply(row, config))
+    return tuple(messages)
+
+
+def _reply(row: Row, config: DatasetConfig) -> dict[str, str]:
+    response = _required_text(row, config.fields["response"])
+    if "response_remove" in config.options:
+        response = re.sub(str(config.options["response_remove"]), "", response)
+    if not response.strip():
+        raise RowError("empty", "nothing of the response is left by options.response_remove")
+    message = {"role": "assistant", "content": response}
+    reasoning = _optional_text(row, config.fields.get("reasoning"))
+    return message | {"reasoning_content": reasoning} if reasoning.strip() else message
+
+
+def _fill(row: Row, config: DatasetConfig, prompt: str) -> str:
+    columns = {name: "" if value is None else value for name, value in row.columns.items()}
+    try:
+        return config.prompt_template.format_map(columns | {"prompt": prompt})
+    except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
+        raise RowError("missing field", f"prompt_template: {error!r}") from error
+
+
+def _given_messages(row: Row, config: DatasetConfig) -> tuple[dict[str, str], ...]:
+    value = row.columns.get(config.fields["messages"])
+    if not isinstance(value, list) or not value:
+        raise RowError("missing field", f"{config.fields['messages']!r} is no list of messages")
+    messages = tuple(_message(item) for item in value)
+    first_user(messages)
+    return messages
+
+
+def _message(item: Any) -> dict[str, str]:
+    """A message `{role, content}`, or one in the ShareGPT form `{from, value}`."""
+    if not isinstance(item, dict):
+        raise RowError("bad message", f"expected an object, got {type(item).__name__}")
+    role = item.get("role", _SHAREGPT_ROLES.get(item.get("from")))
+    content = item.get("content", item.get("value"))
+    if role not in _ROLES or not isinstance(content, str):
+        raise RowError(
+            "bad message", f"expected role and content, got {sorted(item)}, role {role!r}"
+        )
+    if not content.strip():
+        raise RowError("empty", f"content of a message of {role!r}")
+    reasoning = item.get("reasoning_content")
+    message = {"role": role, "content": content}
+    return message | {"reasoning_content": reasoning} if reasoning else message
+
+
+def first_user(messages: tuple[dict[str, str], ...]) -> str:
+    """The first thing that the user says."""
+    for message in messages:
+        if message["role"] == "user":
+            return message["content"]
+    raise RowError("bad message", "no message of the user")

@@ -1,0 +1,182 @@
+"""Rows of local or bucket files: jsonl, json, csv, tsv and parquet.
+
+Bytes that are not UTF-8 survive as lone surrogates; the loader finds them and drops that row alone.
+A tsv file is read without quoting (a `"` is a character), a csv file with it.
+"""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow
+from etils import epath
+from pyarrow import parquet
+
+from jaxreason.data.rows import (
+    DatasetConfig,
+    Row,
+    RowError,
+    nearest,
+    no_split,
+    plain,
+    source_options,
+)
+
+_PARQUET_ROWS = 1024
+
+
+def read_files(config: DatasetConfig) -> Iterator[Row]:
+    """The rows of `config.path`: a file, or a pattern in the last part (`folder/part_*.jsonl`).
+
+    Files that fit a pattern come in the order of their names. Options: `columns`, comma-separated
+    names for a csv or tsv file without a header; `quoted`, 1 when fields of a tsv file may stand
+    in double quotes.
+
+    Raises:
+      ValueError: when no file is there, its suffix is unknown, or it is not what the suffix says.
+    """
+    no_split(config)
+    options = source_options(config, ("columns", "quoted"))
+    for path in _paths(config.path):
+        if path.suffix not in READERS:
+            known = ", ".join(READERS)
+            raise ValueError(f"{path}: cannot read {path.suffix!r} files; expected one of {known}.")
+        if options and path.suffix not in (".csv", ".tsv"):
+            raise ValueError(
+                f"{path}: options {', '.join(options)} are for csv and tsv files only."
+            )
+        yield from READERS[path.suffix](path, options)
+
+
+def _paths(pattern: str) -> list[epath.Path]:
+    path = epath.Path(pattern).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        raise ValueError(f"{path}: expected a file or a pattern ({path}/*.jsonl), found a folder.")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: no such file, and no folder {path.parent} either.")
+    found = sorted(path.parent.glob(path.name)) if "*" in path.name else []
+    if not found:
+        names = sorted(item.name for item in path.parent.iterdir())
+        there = ", ".join(names[:20])
+        raise ValueError(f"{path}: no such file{nearest(path.name, names)}. Beside it: {there}.")
+    return found
+
+
+def _jsonl(path: epath.Path, options: dict[str, Any]) -> Iterator[Row]:
+    blank = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                blank.append(number)
+                continue
+            # Blank lines at the end of a file are no rows; elsewhere they are rows that got lost.
+            yield from (_bad(path, earlier, "empty", "blank line") for earlier in blank)
+            blank = []
+            yield _json_row(path, number, line)
+
+
+def _json_row(path: epath.Path, number: int, line: bytes) -> Row:
+    text = line.decode("utf-8-sig" if number == 1 else "utf-8", errors="surrogateescape")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        return _bad(path, number, "not JSON", f"{error.msg}, column {error.colno}")
+    return _as_row(path, number, value)
+
+
+def _as_row(path: epath.Path, number: int, value: Any) -> Row:
+    if isinstance(value, dict):
+        return Row(str(path), number, value)
+    return _bad(path, number, "not an object", f"got {type(value).__name__}")
+
+
+def _bad(path: epath.Path, number: int, reason: str, detail: str) -> Row:
+    return Row(str(path), number, {}, RowError(reason, detail))
+
+
+def _json(path: epath.Path, options: dict[str, Any]) -> Iterator[Row]:
+    text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        hint = "Files with one object a line have the suffix .jsonl."
+        raise ValueError(f"{path}: not valid JSON ({error}). {hint}") from error
+    if not isinstance(value, list):
+        raise ValueError(
+            f"{path}: expected a list of objects, found {type(value).__name__} at the top."
+        )
+    for number, item in enumerate(value, start=1):
+        yield _as_row(path, number, item)
+
+
+def _csv(path: epath.Path, options: dict[str, Any]) -> Iterator[Row]:
+    return _delimited(path, options, delimiter=",", quoting=csv.QUOTE_MINIMAL)
+
+
+def _tsv(path: epath.Path, options: dict[str, Any]) -> Iterator[Row]:
+    quoting = csv.QUOTE_MINIMAL if options.get("quoted") else csv.QUOTE_NONE
+    return _delimited(path, options, delimiter="\t", quoting=quoting)
+
+
+def _delimited(
+    path: epath.Path, options: dict[str, Any], delimiter: str, quoting: int
+) -> Iterator[Row]:
+    csv.field_size_limit(sys.maxsize)  # traces are longer than the module's 128 KiB
+    with path.open("rb") as raw:
+        text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        reader = csv.reader(text, delimiter=delimiter, quoting=quoting)
+        if "columns" in options:
+            names = [name.strip() for name in options["columns"].split(",")]
+        else:
+            names = next(reader, [])
+        while True:
+            number = reader.line_num + 1
+            cells = next(reader, None)
+            if cells is None:
+                return
+            yield _table_row(path, number, names, cells)
+
+
+def _table_row(path: epath.Path, number: int, names: list[str], cells: list[str]) -> Row:
+    if not cells:
+        return _bad(path, number, "empty", "blank line")
+    if len(cells) != len(names):
+        expected = f"expected {len(names)} ({', '.join(names)})"
+        return _bad(path, number, "wrong number of columns", f"{len(cells)}, {expected}")
+    return Row(str(path), number, dict(zip(names, cells)))
+
+
+def _parquet(path: epath.Path, options: dict[str, Any]) -> Iterator[Row]:
+    with path.open("rb") as file:
+        try:
+            batches = parquet.ParquetFile(file).iter_batches(batch_size=_PARQUET_ROWS)
+        except pyarrow.ArrowInvalid as error:
+            raise ValueError(f"{path}: not a parquet file ({error}).") from error
+        number = 0
+        for batch in batches:
+            for columns in _text_as_bytes(batch).to_pylist():
+                number += 1
+                yield Row(str(path), number, plain(columns))
+
+
+def _text_as_bytes(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
+    """Text columns as bytes, so that one bad row does not keep Arrow from reading the others."""
+    arrays = [
+        column.cast(pyarrow.binary()) if pyarrow.types.is_string(column.type) else column
+        for column in batch.columns
+    ]
+    return pyarrow.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+
+
+READERS: dict[str, Callable[[epath.Path, dict[str, Any]], Iterator[Row]]] = {
+    ".jsonl": _jsonl,
+    ".json": _json,
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,215 @@
+"""What a recipe says about a dataset, what a source yields, and the record of rows left out."""
+
+import dataclasses
+import difflib
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+_LOG = logging.getLogger(__name__)
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """One dataset of a recipe.
+
+    Attributes:
+      source: a key of `sources.SOURCES`.
+      path: a file or pattern (`file`), a hub name or local folder or file (`huggingface`), a
+        dataset's name or folder (`tfds`), a task's name (`reasoning_gym`).
+      split: the split to read; "" for `file` and `reasoning_gym`, which have none.
+      fields: our names (`FIELDS`) to the columns of the source.
+      prompt_template: `str.format` over the columns of the row and `{prompt}`; "{prompt}" changes
+        nothing. Literal braces are doubled.
+      task: the task of the examples, a key of `tasks.registry.TASKS` where they are graded.
+      metadata: columns kept in `Example.metadata`.
+      limit: how many examples to keep, chosen by `seed`, in the order of the file; 0 keeps all.
+      seed: of the choice made by `limit`, and of the generator in `reasoning_gym`.
+      options: of the source (see `sources`), and `SHARED_OPTIONS` for every source.
+    """
+
+    source: str
+    path: str
+    split: str
+    fields: dict[str, str]
+    prompt_template: str
+    task: str
+    metadata: tuple[str, ...]
+    limit: int
+    seed: int
+    options: dict[str, str | int | float]
+
+    @property
+    def label(self) -> str:
+        """The name under which rows are counted: `source:path`, then split and part if any."""
+        parts = (self.source, self.path, self.split, str(self.options.get("part", "")))
+        return ":".join(part for part in parts if part)
+
+
+FIELDS = ("id", "prompt", "answer", "response", "reasoning", "system", "messages")
+
+SHARED_OPTIONS = {
+    "answer_after": "keep of the answer what follows the last occurrence of this (GSM8K: ####)",
+    "response_remove": "a regular expression deleted from the response (GSM8K: <<.*?>>)",
+    "part": "'test': questions with crc32 % test_one_in == 0; 'train': the others",
+    "test_one_in": "see part",
+    "distinct": "1: a question that occurred before is left out",
+    "group_by": "columns (comma-separated) whose rows stay together; limit then counts groups",
+}
+
+
+class RowError(ValueError):
+    """A row that cannot be used; `reason` is one of few phrases, `detail` says what came."""
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, detail
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row as it was found, or why it could not be read.
+
+    Attributes:
+      file: the file, or the name of what has no file.
+      number: from 1; lines in text files, else items.
+      columns: column name to value; empty where there is a problem.
+      problem: what kept the row from being read.
+    """
+
+    file: str
+    number: int
+    columns: dict[str, Any]
+    problem: RowError | None = None
+
+    @property
+    def where(self) -> str:
+        """`file:number`, for messages."""
+        return f"{self.file}:{self.number}"
+
+
+def plain(value: Any) -> Any:
+    """A value of tfds or Arrow as plain Python; bytes become text, bad ones lone surrogates."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="surrogateescape")
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (np.ndarray, np.generic)):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """`; nearest: 'x'` for the closest valid name, or an empty string."""
+    close = difflib.get_close_matches(name, [str(item) for item in valid], n=1)
+    return f"; nearest: {close[0]!r}" if close else ""
+
+
+def no_split(config: DatasetConfig) -> None:
+    """Refuse a split where the source has none."""
+    if config.split:
+        raise ValueError(
+            f"{config.label}: split: source {config.source!r} has no splits, so it must be empty; "
+            "options.part and options.test_one_in divide the rows by question."
+        )
+
+
+def source_options(config: DatasetConfig, valid: tuple[str, ...]) -> dict[str, str | int | float]:
+    """The options meant for the source itself.
+
+    Raises:
+      ValueError: for an option that neither the source nor the loader reads.
+    """
+    known = [*valid, *SHARED_OPTIONS]
+    for name in config.options:
+        if name not in known:
+            raise ValueError(
+                f"{config.label}: options.{name}: no such option of source {config.source!r}"
+                f"{nearest(name, known)}. Valid: {', '.join(known)}."
+            )
+    return {name: value for name, value in config.options.items() if name not in SHARED_OPTIONS}
+
+
+@dataclass
+class _Counts:
+    rows: int = 0
+    dropped: Counter = dataclasses.field(default_factory=Counter)
+    left_out: Counter = dataclasses.field(default_factory=Counter)
+    first_bad_rows: list[dict[str, str]] = dataclasses.field(default_factory=list)
+    reported: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        kept = self.rows - self.dropped.total() - self.left_out.total()
+        return {"rows": self.rows, "kept": kept} | {
+            "dropped": dict(self.dropped),
+            "left_out": dict(self.left_out),
+            "first_bad_rows": self.first_bad_rows,
+        }
+
+
+class DropLog:
+    """Counts, by dataset, of rows read, dropped as bad and left out on purpose.
+
+    The first bad rows of a dataset are kept, with file and row number, and logged by `report`.
+    """
+
+    def __init__(self):
+        self._datasets: dict[str, _Counts] = {}
+
+    def _counts(self, dataset: str) -> _Counts:
+        return self._datasets.setdefault(dataset, _Counts())
+
+    def read(self, dataset: str) -> None:
+        """Count a row that was read."""
+        self._counts(dataset).rows += 1
+
+    def drop(self, dataset: str, where: str, reason: str, detail: str) -> None:
+        """Count a bad row; `where` is its file and row number."""
+        counts = self._counts(dataset)
+        counts.dropped[reason] += 1
+        if len(counts.first_bad_rows) < _SHOWN:
+            counts.first_bad_rows.append({"where": where, "reason": reason, "detail": detail})
+
+    def report(self, dataset: str) -> None:
+        """Log the bad rows found since the last report."""
+        counts = self._counts(dataset)
+        for row in counts.first_bad_rows[counts.reported :]:
+            _LOG.warning("%(where)s: row dropped, %(reason)s: %(detail)s", row)
+        counts.reported = len(counts.first_bad_rows)
+
+    def summary(self, dataset: str) -> str:
+        """One line: rows, kept, the others by reason, and the first bad row."""
+        counts = self._counts(dataset).to_json()
+        lost = {**counts["dropped"], **counts["left_out"]}
+        reasons = "".join(f", {reason} {count}" for reason, count in lost.items())
+        first = "".join(
+            "; first: {where}: {detail}".format(**row) for row in counts["first_bad_rows"][:1]
+        )
+        return f"{counts['rows']} rows, {counts['kept']} kept{reasons}{first}"
+
+    def leave_out(self, dataset: str, reason: str, count: int = 1) -> None:
+        """Count good rows that the recipe does not want (limit, split, duplicates, a filter)."""
+        if count:
+            self._counts(dataset).left_out[reason] += count
+
+    def to_json(self) -> dict[str, Any]:
+        """By dataset: `rows`, `kept`, `dropped` and `left_out` by reason, `first_bad_rows`."""
+        return {dataset: counts.to_json() for dataset, counts in self._datasets.items()}
+
+    def write(self, path: epath.PathLike) -> None:
+        """Write `to_json()` to a file, whole or not at all."""
+        path = epath.Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f"{path.name}.tmp-{os.getpid()}"
+        temporary.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n")
+        temporary.replace(path)

@@ -1,0 +1,122 @@
+import json
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from jaxreason.data.files import read_files
+
+ROWS = [{"question": "1+1?", "answer": "2"}, {"question": "Größe?", "answer": "3"}]
+
+
+def columns(config):
+    return [row.columns for row in read_files(config)]
+
+
+def test_every_format_gives_the_rows_that_were_written(tmp_path, make_config):
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    (tmp_path / "a.json").write_text(json.dumps(ROWS))
+    (tmp_path / "a.csv").write_text("question,answer\n1+1?,2\nGröße?,3\n")
+    (tmp_path / "a.tsv").write_text("question\tanswer\n1+1?\t2\nGröße?\t3\n")
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS), tmp_path / "a.parquet")
+    for suffix in ("jsonl", "json", "csv", "tsv", "parquet"):
+        assert columns(make_config(tmp_path / f"a.{suffix}")) == ROWS, suffix
+
+
+def test_a_pattern_reads_the_files_in_name_order_and_numbers_rows_in_each(tmp_path, make_config):
+    for name in ("b", "a"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"question": name}) + "\n")
+    rows = list(read_files(make_config(tmp_path / "*.jsonl")))
+    assert [row.columns["question"] for row in rows] == ["a", "b"]
+    assert [row.where for row in rows] == [f"{tmp_path}/a.jsonl:1", f"{tmp_path}/b.jsonl:1"]
+
+
+def test_a_tsv_without_header_gets_its_names_from_an_option(tmp_path, make_config):
+    (tmp_path / "a.tsv").write_text('She said "no.\tWhy?\n"Yes" is\tWhat?\n')
+    config = make_config(tmp_path / "a.tsv", options={"columns": "context, question"})
+    assert columns(config) == [
+        {"context": 'She said "no.', "question": "Why?"},
+        {"context": '"Yes" is', "question": "What?"},
+    ]
+
+
+def test_a_quoted_field_may_hold_line_breaks_and_the_row_keeps_its_first_line(
+    tmp_path, make_config
+):
+    (tmp_path / "a.csv").write_text('question,answer\n"one\ntwo",2\nthree,3\n')
+    rows = list(read_files(make_config(tmp_path / "a.csv")))
+    assert [(row.number, row.columns["question"]) for row in rows] == [
+        (2, "one\ntwo"),
+        (4, "three"),
+    ]
+    (tmp_path / "a.tsv").write_text('question\tanswer\n"one\ttwo"\t2\n')
+    config = make_config(tmp_path / "a.tsv", options={"quoted": 1})
+    assert columns(config) == [{"question": "one\ttwo", "answer": "2"}]
+
+
+def test_byte_order_marks_and_windows_line_ends_are_no_part_of_the_text(tmp_path, make_config):
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"question": "a"}\r\n{"question": "b"}\r\n')
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfquestion\r\na\r\nb\r\n")
+    for name in ("a.jsonl", "a.csv"):
+        assert columns(make_config(tmp_path / name)) == [{"question": "a"}, {"question": "b"}]
+
+
+def test_unicode_line_separators_do_not_split_a_line(tmp_path, make_config):
+    text = "a\u2028b\x85c"
+    line = json.dumps({"question": text}, ensure_ascii=False)
+    (tmp_path / "a.jsonl").write_text(line + "\n", encoding="utf-8")
+    assert columns(make_config(tmp_path / "a.jsonl")) == [{"question": text}]
+
+
+def test_lines_that_are_no_rows_are_told_apart(tmp_path, make_config):
+    lines = ['{"question": "a"}', "", '{"question": ', "[1]", "", ""]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    rows = list(read_files(make_config(tmp_path / "a.jsonl")))
+    reasons = [(row.number, row.problem and row.problem.reason) for row in rows]
+    assert reasons == [(1, None), (2, "empty"), (3, "not JSON"), (4, "not an object")]
+    (tmp_path / "a.csv").write_text("question,answer\na,b\nc\n")
+    rows = list(read_files(make_config(tmp_path / "a.csv")))
+    assert rows[1].problem.reason == "wrong number of columns"
+    assert "question, answer" in rows[1].problem.detail
+
+
+def test_bytes_that_are_not_utf8_spoil_their_own_row_only(tmp_path, make_config):
+    (tmp_path / "a.jsonl").write_bytes(b'{"question": "\xff"}\n{"question": "b"}\n')
+    (tmp_path / "a.csv").write_bytes(b"question\n\xff\nb\n")
+    bad = pyarrow.array([b"\xff", b"b"], pyarrow.binary()).view(pyarrow.string())
+    parquet.write_table(pyarrow.table({"question": bad}), tmp_path / "a.parquet")
+    for name in ("a.jsonl", "a.csv", "a.parquet"):
+        texts = [row["question"] for row in columns(make_config(tmp_path / name))]
+        assert texts == ["\udcff", "b"], name
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "expected"),
+    [
+        ("dat.jsonl", {}, "nearest: 'data.jsonl'"),
+        ("gone/data.jsonl", {}, "no folder"),
+        ("", {}, "found a folder"),
+        ("*.csv", {}, "no such file"),
+        ("data.txt", {}, "cannot read '.txt' files"),
+        ("broken.json", {}, "not valid JSON"),
+        ("object.json", {}, "expected a list of objects"),
+        ("broken.parquet", {}, "not a parquet file"),
+        ("data.jsonl", {"columns": "a,b"}, "for csv and tsv files only"),
+        ("data.jsonl", {"colums": "a,b"}, "nearest: 'columns'"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_its_path(
+    tmp_path, make_config, path, options, expected
+):
+    for name in ("data.jsonl", "data.txt", "broken.json", "broken.parquet"):
+        (tmp_path / name).write_text("{")
+    (tmp_path / "object.json").write_text("{}")
+    with pytest.raises(ValueError, match=expected) as error:
+        list(read_files(make_config(tmp_path / path, options=options)))
+    assert str(tmp_path) in str(error.value)
+
+
+def test_a_split_is_refused_where_there_is_none(tmp_path, make_config):
+    (tmp_path / "a.jsonl").write_text("{}\n")
+    with pytest.raises(ValueError, match="has no splits"):
+        list(read_files(make_config(tmp_path / "a.jsonl", split="train")))
