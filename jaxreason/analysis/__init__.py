@@ -1,0 +1,1 @@
+"""How far a tuned model drifted from its base."""

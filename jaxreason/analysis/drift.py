@@ -1,0 +1,218 @@
+"""The drift stage: a tuned model against its base on the texts of their evaluations, to
+analysis/<metric>.json.
+
+docs/drift.md defines the metrics and the files.
+"""
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from jaxreason.analysis.measure import make_measure, measure_unit
+from jaxreason.analysis.measured import Bootstrapped, Measured, Prepared, bootstrap, interval
+from jaxreason.analysis.metrics import METRICS
+from jaxreason.analysis.texts import Unit, load_units
+from jaxreason.analysis.weights import compare_weights
+from jaxreason.config import ConfigError, nearest, read_json, write_json
+from jaxreason.models.decoder import Model
+from jaxreason.models.huggingface import ModelConfig, open_model
+
+
+@dataclass(frozen=True)
+class DriftConfig:
+    """How drift is measured."""
+
+    metrics: tuple[str, ...]  # keys of METRICS
+    decoding: str  # whose replies are read: evaluation/<benchmark>.<decoding>.jsonl
+    texts_per_benchmark: int
+    max_length: int  # prompt and reply; longer texts are cut, and counted
+    batch_size: int  # rows, over all devices
+    logprob_chunk: int  # positions whose logits exist at a time
+    resamples: int  # of the texts, for intervals
+    confidence: float
+    seed: int
+
+
+def run_drift(
+    config: DriftConfig,
+    base: ModelConfig,
+    tuned: ModelConfig,
+    mesh: Mesh,
+    workdir: epath.PathLike,
+    base_evaluation: epath.PathLike,
+    tuned_evaluation: epath.PathLike,
+) -> None:
+    """Measures every metric that has no file yet, and writes `workdir`/analysis/<metric>.json.
+
+    What was measured of each benchmark is kept in analysis/parts until all is done, so that a
+    killed run goes on.
+
+    Raises:
+      ValueError: settings, evaluations or models that cannot be compared; says which.
+    """
+    _check(config)
+    folder = epath.Path(workdir) / "analysis"
+    # Decided before anything is written, so that all processes decide alike.
+    pending = [name for name in config.metrics if not (folder / f"{name}.json").exists()]
+    if not pending:
+        return
+    of_texts = tuple(name for name in pending if METRICS[name].reads == "texts")
+    folders = {"base": epath.Path(base_evaluation), "tuned": epath.Path(tuned_evaluation)}
+    units = _units(config, folders) if of_texts else []
+    parts = {unit: _part_path(folder, unit) for unit in units if unit.texts}
+    missing = [unit for unit, path in parts.items() if not path.exists()]
+    base_model, base_params = open_model(base, mesh)
+    tuned_model, tuned_params = open_model(tuned, mesh)
+    _check_vocabularies(base, base_model, tuned, tuned_model)
+    measure = make_measure(base_model, tuned_model, config.logprob_chunk)
+    for unit in missing:
+        measured = measure_unit(
+            measure, base_params, tuned_params, mesh, unit, config.batch_size, config.max_length
+        )
+        _write(parts[unit], _part(config, unit, measured))
+    about = {"base": base.path, "tuned": tuned.path, "decoding": config.decoding}
+    if "weights" in pending:
+        changes = compare_weights(base_params, tuned_params)
+        _write(folder / "weights.json", _weights_file(about, changes))
+    if jax.process_index() == 0:
+        found = {unit: read_json(path) for unit, path in parts.items()}
+        for name in of_texts:
+            write_json(folder / f"{name}.json", _texts_file(config, about, name, units, found))
+        (folder / "parts").rmtree(missing_ok=True)
+
+
+def _units(config: DriftConfig, folders: dict[str, epath.Path]) -> list[Unit]:
+    return load_units(folders, config.decoding, config.texts_per_benchmark, config.max_length)
+
+
+def _part_path(folder: epath.Path, unit: Unit) -> epath.Path:
+    return folder / "parts" / f"{unit.benchmark}.{unit.source}.json"
+
+
+def _check(config: DriftConfig) -> None:
+    for name in config.metrics:
+        if name not in METRICS:
+            raise ConfigError(
+                f"drift.metrics: no metric {name!r}{nearest(name, METRICS)} "
+                f"Valid: {', '.join(METRICS)}."
+            )
+    for field in ("texts_per_benchmark", "max_length", "batch_size", "logprob_chunk", "resamples"):
+        if getattr(config, field) < 1:
+            raise ConfigError(f"drift.{field}: expected at least 1, got {getattr(config, field)}.")
+    if not 0 < config.confidence < 1:
+        raise ConfigError(f"drift.confidence: expected between 0 and 1, got {config.confidence}.")
+
+
+def _check_vocabularies(
+    base: ModelConfig, base_model: Model, tuned: ModelConfig, tuned_model: Model
+) -> None:
+    sizes = base_model.architecture.vocab_size, tuned_model.architecture.vocab_size
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            f"drift: {base.path} has a vocabulary of {sizes[0]} tokens, {tuned.path} one of "
+            f"{sizes[1]}; distributions over different vocabularies have no divergence."
+        )
+
+
+def _write(path: epath.Path, value: Any) -> None:
+    if jax.process_index() == 0:
+        write_json(path, value)
+
+
+def _part(config: DriftConfig, unit: Unit, measured: Measured) -> dict[str, dict]:
+    """Values, resampled values and details of every metric of texts, for one unit."""
+    # By benchmark and not by source or run: the same items are drawn together wherever they are
+    # read.
+    seed = (config.seed, zlib.crc32(unit.benchmark.encode()))
+    result = {}
+    for name in (name for name in config.metrics if METRICS[name].reads == "texts"):
+        prepared: Prepared = METRICS[name].prepare(measured)
+        found = bootstrap(prepared, len(unit.texts), config.resamples, seed)
+        result[name] = {
+            "values": found.values,
+            "draws": {key: _rounded(draws) for key, draws in found.draws.items()},
+            "details": prepared.details,
+        }
+    return result
+
+
+def _rounded(draws: np.ndarray) -> list[float]:
+    return [float(f"{draw:.6g}") for draw in draws]
+
+
+def _texts_file(
+    config: DriftConfig, about: dict, metric: str, units: list[Unit], found: dict[Unit, dict]
+) -> dict:
+    rows, groups = [], {}
+    for unit, part in found.items():
+        part = part[metric]
+        where = {"benchmark": unit.benchmark, "group": unit.group, "source": unit.source}
+        draws = {name: np.array(values) for name, values in part["draws"].items()}
+        rows += _rows(
+            where | {"num_texts": len(unit.texts)},
+            Bootstrapped(part["values"], draws),
+            config.confidence,
+        )
+        groups.setdefault((unit.group, unit.source), []).append(Bootstrapped(part["values"], draws))
+    details = [
+        {
+            "benchmark": u.benchmark,
+            "source": u.source,
+            "num_texts": len(u.texts),
+            "num_cut": u.num_cut,
+        }
+        | {"num_dropped": u.num_dropped, **(found[u][metric]["details"] if u in found else {})}
+        for u in units
+    ]
+    return {
+        "metric": metric,
+        **about,
+        "confidence": config.confidence,
+        "rows": rows,
+        "groups": [
+            row
+            for key, members in groups.items()
+            for row in _group_rows(*key, members, config.confidence)
+        ],
+        "details": {"units": details},
+    }
+
+
+def _rows(where: dict, found: Bootstrapped, confidence: float) -> list[dict]:
+    rows = []
+    for name, value in found.values.items():
+        low, high = interval(found.draws[name], confidence)
+        rows.append(where | {"name": name, "value": value, "low": low, "high": high})
+    return rows
+
+
+def _group_rows(
+    group: str, source: str, members: list[Bootstrapped], confidence: float
+) -> Iterable[dict]:
+    """The mean over the benchmarks of a group, whose texts are resampled independently; draws kept
+    for the report.
+    """
+    names = members[0].values
+    whole = Bootstrapped(
+        {name: float(np.mean([member.values[name] for member in members])) for name in names},
+        {name: np.mean([member.draws[name] for member in members], axis=0) for name in names},
+    )
+    where = {"group": group, "source": source, "num_benchmarks": len(members)}
+    return [
+        row | {"draws": _rounded(whole.draws[row["name"]])}
+        for row in _rows(where, whole, confidence)
+    ]
+
+
+def _weights_file(about: dict, changes: dict) -> dict:
+    prepared = METRICS["weights"].prepare(changes)
+    where = {"benchmark": None, "group": None, "source": None, "low": None, "high": None}
+    values = prepared.statistic(np.arange(0))
+    rows = [where | {"name": name, "value": value} for name, value in values.items()]
+    return {"metric": "weights", **about, "rows": rows, "groups": [], "details": prepared.details}

@@ -1,0 +1,55 @@
+"""What the metrics of two models see: arrays reduced over the texts of one benchmark, and what they
+give back.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+
+class Measured(NamedTuple):
+    """N texts read by both models. `Z` is L + 1 states (embeddings, then every block), `R` the
+    longest reply.
+    """
+
+    base: dict[str, Float[np.ndarray, "N Z D"]]  # pooled hidden states by pooling
+    tuned: dict[str, Float[np.ndarray, "N Z D"]]
+    cosine_distance: Float[np.ndarray, "N Z"]  # mean over reply tokens
+    tokens: dict[str, Float[np.ndarray, "N R"]]  # a value a reply token, 0 after the end
+    mask: Bool[np.ndarray, "N R"]
+
+
+class Prepared(NamedTuple):
+    """A metric ready to be evaluated on any selection (with repeats) of the texts."""
+
+    statistic: Callable[[Int[np.ndarray, " n"]], dict[str, float]]
+    details: dict[str, Any]
+
+
+class Bootstrapped(NamedTuple):
+    """The values of a metric on all texts, and on resamples of them."""
+
+    values: dict[str, float]
+    draws: dict[str, Float[np.ndarray, " r"]]
+
+
+def bootstrap(
+    prepared: Prepared, num_texts: int, resamples: int, seed: tuple[int, ...]
+) -> Bootstrapped:
+    """Evaluates a metric on all texts and on `resamples` samples of them with replacement.
+
+    The same seed gives the same resamples whatever the metric, so runs that read the same texts
+    stay paired.
+    """
+    drawn = np.random.default_rng(seed).integers(num_texts, size=(resamples, num_texts))
+    values = prepared.statistic(np.arange(num_texts))
+    draws = [prepared.statistic(row) for row in drawn]
+    return Bootstrapped(values, {name: np.array([draw[name] for draw in draws]) for name in values})
+
+
+def interval(draws: Float[np.ndarray, " r"], confidence: float) -> tuple[float, float]:
+    """The central share `confidence` of the resampled values."""
+    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

@@ -1,0 +1,28 @@
+"""The drift metrics by name: what each reads, and the function that prepares it."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from jaxreason.analysis.cka import cka_distance
+from jaxreason.analysis.hidden_states import cosine_distance
+from jaxreason.analysis.measured import Prepared
+from jaxreason.analysis.pca_shift import pca_shift
+from jaxreason.analysis.token_distributions import token_kl
+from jaxreason.analysis.weights import weight_drift
+
+
+class Metric(NamedTuple):
+    """A metric of `texts` takes a Measured, one of `weights` what `compare_weights` gives. All
+    values are 0 for a model compared with itself."""
+
+    reads: Literal["texts", "weights"]
+    prepare: Callable[..., Prepared]
+
+
+METRICS: dict[str, Metric] = {
+    "pca_shift": Metric("texts", pca_shift),
+    "token_kl": Metric("texts", token_kl),
+    "cka": Metric("texts", cka_distance),
+    "cosine": Metric("texts", cosine_distance),
+    "weights": Metric("weights", weight_drift),
+}

@@ -1,0 +1,146 @@
+"""The texts that drift is measured on: prompts and replies of an evaluation, as the token ids that
+it wrote.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from etils import epath
+from jaxtyping import Float, Int
+
+from jaxreason.config import read_json, read_jsonl
+
+SMALLEST_LENGTH = 32  # rows of a batch are this long, or twice, four times ... as long
+
+
+@dataclass(frozen=True)
+class Text:
+    """A prompt and one reply to it."""
+
+    id: str
+    tokens: tuple[int, ...]
+    reply_start: int
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Texts of one benchmark that one of the two models (`source`: base or tuned) replied in."""
+
+    benchmark: str
+    group: str
+    source: str
+    texts: tuple[Text, ...]
+    num_cut: int  # texts cut at the maximum length
+    num_dropped: int  # texts without a reply (within the maximum length)
+
+
+class TextBatch(NamedTuple):
+    """Rows of texts; `rows` are their numbers in the unit, rows past its end are padding."""
+
+    tokens: Int[np.ndarray, "B T"]
+    segment_ids: Int[np.ndarray, "B T"]
+    reply_mask: Float[np.ndarray, "B T"]
+    rows: Int[np.ndarray, " b"]
+
+
+def load_units(
+    folders: dict[str, epath.Path], decoding: str, texts_per_benchmark: int, max_length: int
+) -> list[Unit]:
+    """The same items of every benchmark that all `folders` (source -> evaluation folder) have
+    samples of.
+
+    Which items: the first `texts_per_benchmark` in the order of a hash of their ids, so that
+      neither the order in which samples were finished nor the order of a benchmark's subsets
+      matters. The first sample of each.
+
+    Raises:
+      ValueError: a missing file, or no item in common.
+    """
+    groups = {source: _groups(folder, decoding) for source, folder in folders.items()}
+    first = next(iter(groups.values()))
+    shared = [name for name in first if all(name in other for other in groups.values())]
+    if not shared:
+        raise ValueError(
+            f"drift: no benchmark has {decoding!r} samples in all of "
+            f"{', '.join(map(str, folders.values()))}."
+        )
+    units = []
+    for benchmark in shared:
+        rows = {
+            source: _first_samples(folder / f"{benchmark}.{decoding}.jsonl")
+            for source, folder in folders.items()
+        }
+        ids = set.intersection(*(set(found) for found in rows.values()))
+        if not ids:
+            raise ValueError(
+                f"drift: the evaluations of {benchmark} ({decoding}) share no item: "
+                f"{', '.join(map(str, folders.values()))}."
+            )
+        chosen = sorted(ids, key=_order)[:texts_per_benchmark]
+        for source, found in rows.items():
+            texts = [_text(found[name], max_length) for name in chosen]
+            units.append(_unit(benchmark, first[benchmark], source, texts, max_length))
+    return units
+
+
+def _groups(folder: epath.Path, decoding: str) -> dict[str, str]:
+    path = folder / "scores.json"
+    if not path.exists():
+        raise ValueError(f"{path}: not found; drift needs finished evaluations of both models.")
+    rows = read_json(path)["rows"]
+    return {row["benchmark"]: row["group"] for row in rows if row["decoding"] == decoding}
+
+
+def _first_samples(path: epath.Path) -> dict[str, dict]:
+    if not path.exists():
+        raise ValueError(f"{path}: not found, though scores.json beside it lists it.")
+    return {row["id"]: row for row in read_jsonl(path) if row["sample"] == 0}
+
+
+def _order(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
+
+
+def _text(row: dict, max_length: int) -> Text:
+    tokens = (*row["prompt_tokens"], *row["tokens"])
+    return Text(row["id"], tokens[: max_length + 1], len(row["prompt_tokens"]))
+
+
+def _unit(benchmark: str, group: str, source: str, texts: list[Text], max_length: int) -> Unit:
+    # One token more than the maximum was kept so that a cut text can be told from one that just
+    # fits.
+    num_cut = sum(len(text.tokens) > max_length for text in texts)
+    texts = [Text(text.id, text.tokens[:max_length], text.reply_start) for text in texts]
+    kept = tuple(text for text in texts if len(text.tokens) > text.reply_start > 0)
+    return Unit(benchmark, group, source, kept, num_cut, len(texts) - len(kept))
+
+
+def row_length(num_tokens: int, max_length: int) -> int:
+    """The row length of a text: the smallest of few lengths that holds it."""
+    length = SMALLEST_LENGTH
+    while length < num_tokens:
+        length *= 2
+    return min(length, max_length)
+
+
+def batches(unit: Unit, batch_size: int, max_length: int) -> Iterator[TextBatch]:
+    """The texts of a unit in batches of `batch_size` rows, those of like length together."""
+    lengths = [row_length(len(text.tokens), max_length) for text in unit.texts]
+    for length in sorted(set(lengths)):
+        rows = [number for number, other in enumerate(lengths) if other == length]
+        for start in range(0, len(rows), batch_size):
+            yield _batch(unit.texts, rows[start : start + batch_size], batch_size, length)
+
+
+def _batch(texts: tuple[Text, ...], rows: list[int], batch_size: int, length: int) -> TextBatch:
+    tokens = np.zeros((batch_size, length), np.int32)
+    segment_ids, reply_mask = np.zeros_like(tokens), np.zeros((batch_size, length), np.float32)
+    for place, row in enumerate(rows):
+        text = texts[row]
+        tokens[place, : len(text.tokens)] = text.tokens
+        segment_ids[place, : len(text.tokens)] = 1
+        reply_mask[place, text.reply_start : len(text.tokens)] = 1
+    return TextBatch(tokens, segment_ids, reply_mask, np.array(rows))

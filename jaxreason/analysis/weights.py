@@ -1,0 +1,113 @@
+"""Weight drift: how far the parameters moved, and how many of them did so beyond bfloat16's
+resolution.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxreason.analysis.measured import Prepared
+from jaxreason.sharding import to_host
+
+
+class WeightChange(NamedTuple):
+    """Sums over one array, or one layer's part of it."""
+
+    squared_change: float
+    squared_base: float
+    num_changed: int
+    num_weights: int
+
+
+def compare_weights(base: dict[str, Any], tuned: dict[str, Any]) -> dict[str, list[WeightChange]]:
+    """Sums of every parameter array by its path (`layers.mlp.up_proj.kernel`), one a layer where
+    layers are stacked.
+
+    Raises:
+      ValueError: the models do not have the same parameters.
+    """
+    base, tuned = dict(_leaves(base)), dict(_leaves(tuned))
+    _check_same(base, tuned)
+    return {path: _changes(path, base[path], tuned[path]) for path in base}
+
+
+def _leaves(params: dict[str, Any]) -> list[tuple[str, jax.Array]]:
+    flat = jax.tree_util.tree_flatten_with_path(params)[0]
+    return [(".".join(str(part.key) for part in path), leaf) for path, leaf in flat]
+
+
+def _check_same(base: dict, tuned: dict) -> None:
+    different = sorted(set(base) ^ set(tuned))
+    if different:
+        raise ValueError(
+            "weights: the models do not have the same parameters; only one has "
+            f"{', '.join(different[:5])}."
+        )
+    for path, leaf in base.items():
+        if leaf.shape != tuned[path].shape:
+            raise ValueError(
+                f"weights: {path} has shape {leaf.shape} in the base, "
+                f"{tuned[path].shape} in the tuned model."
+            )
+
+
+@jax.jit
+def _sums(base: jax.Array, tuned: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    # Over all dims but the first, so that no count outgrows int32; the rest is added up on the
+    # host.
+    dims = tuple(range(1, base.ndim))
+    exact_base, exact_tuned = base.astype(jnp.float32), tuned.astype(jnp.float32)
+    changed = base.astype(jnp.bfloat16) != tuned.astype(jnp.bfloat16)
+    return (
+        jnp.square(exact_tuned - exact_base).sum(dims),
+        jnp.square(exact_base).sum(dims),
+        changed.sum(dims, dtype=jnp.int32),
+    )
+
+
+def _changes(path: str, base: jax.Array, tuned: jax.Array) -> list[WeightChange]:
+    change, size, changed = (np.atleast_1d(part) for part in to_host(_sums(base, tuned)))
+    change, size = change.astype(np.float64), size.astype(np.float64)
+    if not path.startswith("layers."):
+        return [WeightChange(float(change.sum()), float(size.sum()), int(changed.sum()), base.size)]
+    each = base.size // len(change)
+    rows = zip(change, size, changed, strict=True)
+    return [WeightChange(float(c), float(s), int(n), each) for c, s, n in rows]
+
+
+def summarise(changes: list[WeightChange]) -> dict[str, float]:
+    """`relative_l2` = |tuned - base| / |base|, and `changed_share`, the share that differs after
+    rounding to bf16.
+    """
+    change, size, changed, number = (sum(column) for column in zip(*changes, strict=True))
+    return {
+        "relative_l2": float(np.sqrt(change / size)) if size else float(np.sqrt(change)),
+        "changed_share": changed / number,
+    }
+
+
+def weight_drift(arrays: dict[str, list[WeightChange]]) -> Prepared:
+    """Weight drift of the whole model; details by kind of matrix and by layer. It depends on no
+    text.
+    """
+    everything = [change for changes in arrays.values() for change in changes]
+    kinds: dict[str, list[WeightChange]] = {}
+    for path, changes in arrays.items():
+        kinds.setdefault(_kind(path), []).extend(changes)
+    stacked = [changes for path, changes in arrays.items() if path.startswith("layers.")]
+    layers = [list(layer) for layer in zip(*stacked, strict=True)]
+    details = {
+        "num_weights": sum(change.num_weights for change in everything),
+        "by_kind": {kind: summarise(changes) for kind, changes in sorted(kinds.items())},
+        "by_layer": [summarise(layer) for layer in layers],
+    }
+    return Prepared(lambda texts: summarise(everything), details)
+
+
+def _kind(path: str) -> str:
+    """`layers.mlp.up_proj.kernel` is an `up_proj`; biases are a kind of their own."""
+    parts = path.split(".")
+    name = parts[-2] if len(parts) > 1 else parts[-1]
+    return f"{name}.bias" if parts[-1] == "bias" else name

@@ -1,0 +1,177 @@
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from jaxreason.analysis import drift
+from jaxreason.analysis.drift import DriftConfig, run_drift
+from jaxreason.analysis.measured import Bootstrapped
+from jaxreason.analysis.metrics import METRICS
+from jaxreason.analysis.texts import _order
+from jaxreason.config import ConfigError, parse
+from jaxreason.models.huggingface import save_model
+from tests.analysis.tiny import (
+    make_unit,
+    measure_pair,
+    mesh_of,
+    model_config,
+    params_of,
+    tiny_model,
+    write_evaluation,
+)
+
+CONFIG = DriftConfig(
+    metrics=tuple(METRICS),
+    decoding="t1",
+    texts_per_benchmark=4,
+    max_length=64,
+    batch_size=4,
+    logprob_chunk=16,
+    resamples=30,
+    confidence=0.95,
+    seed=0,
+)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two models, and an evaluation of each on two benchmarks of different groups."""
+    root = tmp_path_factory.mktemp("drift")
+    for name, seed in (("base", 0), ("tuned", 1)):
+        folder = root / name / "model"
+        params = params_of(seed)
+        save_model(folder, tiny_model(), params, tokenizer_from=None, max_shard_bytes=10**9)
+        write_evaluation(root / name / "evaluation", make_unit())
+    swapped = [dataclasses.replace(t, tokens=t.tokens[::-1]) for t in make_unit().texts]
+    unit = dataclasses.replace(make_unit(), texts=tuple(swapped))
+    write_evaluation(root / "tuned" / "evaluation", unit)
+    return root
+
+
+def run(folders, workdir, config=CONFIG, tuned="tuned"):
+    mesh = mesh_of(1)
+    with jax.set_mesh(mesh):
+        run_drift(
+            config,
+            model_config(str(folders / "base" / "model")),
+            model_config(str(folders / tuned / "model")),
+            mesh,
+            workdir,
+            folders / "base" / "evaluation",
+            folders / "tuned" / "evaluation",
+        )
+    return {
+        path.stem: json.loads(path.read_text()) for path in (workdir / "analysis").glob("*.json")
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(folders, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    return workdir, run(folders, workdir)
+
+
+def test_a_file_for_every_metric_and_nothing_else_is_left(finished):
+    workdir, files = finished
+    assert set(files) == set(METRICS)
+    assert sorted(p.name for p in (workdir / "analysis").iterdir()) == sorted(
+        f"{name}.json" for name in METRICS
+    )
+
+
+def test_rows_hold_values_of_both_sources_inside_their_intervals(finished):
+    rows = finished[1]["token_kl"]["rows"]
+    assert {row["source"] for row in rows} == {"base", "tuned"}
+    assert {(row["benchmark"], row["group"]) for row in rows} == {("sums", "math")}
+    for row in rows:
+        assert row["low"] <= row["high"] and row["num_texts"] == 4
+    forward = next(r for r in rows if (r["name"], r["source"]) == ("kl_forward", "base"))
+    assert forward["low"] <= forward["value"] <= forward["high"]
+
+
+def test_values_are_those_of_the_texts_that_were_chosen(finished):
+    chosen = {text.id for text in make_unit().texts}
+    units = finished[1]["token_kl"]["details"]["units"]
+    assert [unit["num_texts"] for unit in units] == [4, 4]
+    first = sorted(chosen, key=_order)[:4]
+    texts = tuple(
+        sorted((t for t in make_unit().texts if t.id in first), key=lambda t: _order(t.id))
+    )
+    measured = measure_pair(
+        params_of(0), params_of(1), dataclasses.replace(make_unit(), texts=texts)
+    )
+    expected = measured.tokens["kl_forward"].sum() / measured.mask.sum()
+    rows = finished[1]["token_kl"]["rows"]
+    row = next(r for r in rows if (r["name"], r["source"]) == ("kl_forward", "base"))
+    assert row["value"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_group_rows_keep_their_draws(finished):
+    groups = finished[1]["pca_shift"]["groups"]
+    assert all(len(row["draws"]) == 30 for row in groups)
+    shift = next(r for r in groups if (r["name"], r["source"]) == ("layer_shift.reply", "base"))
+    assert shift["low"] == pytest.approx(np.quantile(shift["draws"], 0.025), rel=1e-4)
+
+
+def test_group_values_are_means_over_benchmarks():
+    parts = [Bootstrapped({"x": v}, {"x": np.full(3, v)}) for v in (1.0, 3.0)]
+    (row,) = drift._group_rows("math", "base", parts, 0.95)
+    assert (row["value"], row["low"], row["high"], row["num_benchmarks"]) == (2.0, 2.0, 2.0, 2)
+
+
+def test_a_finished_metric_is_not_measured_again(finished, folders, monkeypatch):
+    workdir, before = finished
+    monkeypatch.setattr(drift, "open_model", lambda *_: pytest.fail("models were loaded"))
+    assert run(folders, workdir) == before
+
+
+def test_a_killed_run_goes_on_where_it_was(finished, folders, tmp_path, monkeypatch):
+    calls = []
+    measure_unit = drift.measure_unit
+
+    def killed_at_second(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return measure_unit(*args)
+
+    monkeypatch.setattr(drift, "measure_unit", killed_at_second)
+    with pytest.raises(KeyboardInterrupt):
+        run(folders, tmp_path)
+    assert not list((tmp_path / "analysis").glob("*.json"))
+    files = run(folders, tmp_path)
+    assert len(calls) == 3  # one before the kill, the killed one, and only that one again
+    assert files == finished[1]
+
+
+def test_weights_alone_need_no_texts(folders, tmp_path):
+    config = dataclasses.replace(CONFIG, metrics=("weights",), decoding="none")
+    assert set(run(folders, tmp_path, config)) == {"weights"}
+
+
+def test_unknown_metrics_and_impossible_numbers_are_refused(folders, tmp_path):
+    for field, value, message in (
+        ("metrics", ("token_lk",), "did you mean 'token_kl'"),
+        ("batch_size", 0, r"drift\.batch_size"),
+        ("confidence", 1.5, r"drift\.confidence"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            run(folders, tmp_path, dataclasses.replace(CONFIG, **{field: value}))
+
+
+def test_the_section_of_a_recipe_is_strict():
+    section = dataclasses.asdict(CONFIG)
+    assert parse(DriftConfig, section, "drift") == CONFIG
+    with pytest.raises(ConfigError, match=r"drift\.bach_size"):
+        parse(DriftConfig, section | {"bach_size": 3}, "drift")
+
+
+def test_models_of_another_vocabulary_are_refused():
+    base, tuned = model_config("base"), model_config("tuned")
+    small = dataclasses.replace(tiny_model().architecture, vocab_size=39)
+    with pytest.raises(ValueError, match="vocabulary of 40 tokens, tuned one of 39"):
+        drift._check_vocabularies(
+            base, tiny_model(), tuned, dataclasses.replace(tiny_model(), architecture=small)
+        )

@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+
+from jaxreason.analysis.measured import Prepared, bootstrap, interval
+
+
+def mean_of(values):
+    values = np.asarray(values, float)
+    return Prepared(lambda texts: {"mean": float(values[texts].mean())}, {})
+
+
+def test_resamples_have_the_spread_of_a_mean():
+    values = np.random.default_rng(0).normal(size=100)
+    found = bootstrap(mean_of(values), 100, 2000, (0, 1))
+    assert found.values["mean"] == pytest.approx(values.mean())
+    assert found.draws["mean"].std() == pytest.approx(values.std() / 10, rel=0.05)
+    low, high = interval(found.draws["mean"], 0.95)
+    assert low == pytest.approx(values.mean() - 0.196 * values.std(), abs=0.02)
+    assert high == pytest.approx(values.mean() + 0.196 * values.std(), abs=0.02)
+
+
+def test_the_same_seed_draws_the_same_texts_for_every_metric():
+    values = np.arange(20.0)
+    one = bootstrap(mean_of(values), 20, 50, (3, 4)).draws["mean"]
+    two = bootstrap(mean_of(2 * values), 20, 50, (3, 4)).draws["mean"]
+    np.testing.assert_allclose(two, 2 * one)

@@ -1,0 +1,44 @@
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from jaxreason.analysis.measured import bootstrap
+from jaxreason.analysis.metrics import METRICS
+from jaxreason.analysis.weights import compare_weights
+from tests.analysis.tiny import measure_pair, params_of
+
+
+def moved():
+    keys = iter(jax.random.split(jax.random.key(1), 100))
+    return jax.tree.map(lambda x: x + 0.1 * jax.random.normal(next(keys), x.shape), params_of(0))
+
+
+@functools.cache
+def seen(reads, make_tuned):
+    base, tuned = params_of(0), make_tuned()
+    return measure_pair(base, tuned) if reads == "texts" else compare_weights(base, tuned)
+
+
+def itself():
+    return params_of(0)
+
+
+def prepared(name, make_tuned):
+    metric = METRICS[name]
+    return metric.prepare(seen(metric.reads, make_tuned))
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_of_a_model_with_itself_is_zero(name):
+    found = bootstrap(prepared(name, itself), 5, 20, (0,))
+    for key, value in found.values.items():
+        assert abs(value) < 1e-6, key
+        assert np.abs(found.draws[key]).max() < 1e-6, key
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_of_two_different_models_is_not_zero(name):
+    values = prepared(name, moved).statistic(np.arange(5))
+    assert values and all(abs(value) > 1e-4 for value in values.values()), values

@@ -1,0 +1,99 @@
+import json
+
+import numpy as np
+import pytest
+
+from jaxreason.analysis.texts import batches, load_units, row_length
+from tests.analysis.tiny import make_unit
+
+
+def evaluation(folder, ids, benchmark="sums", sample=0, reply=(7, 8), group="math"):
+    folder.mkdir(exist_ok=True)
+    lines = [
+        {"id": name, "sample": s, "prompt_tokens": [1, 2, 3], "tokens": [*reply, s]}
+        for name in ids
+        for s in range(sample + 1)
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / f"{benchmark}.t1.jsonl").write_text(text)
+    row = {"benchmark": benchmark, "group": group, "decoding": "t1", "primary": True}
+    (folder / "scores.json").write_text(json.dumps({"rows": [row]}))
+    return folder
+
+
+def test_texts_are_prompt_and_reply_ids_as_the_evaluation_wrote_them(tmp_path):
+    folders = {
+        "base": evaluation(tmp_path / "base", ["a", "b"], reply=(7, 8)),
+        "tuned": evaluation(tmp_path / "tuned", ["b", "a"], reply=(9,)),
+    }
+    base, tuned = load_units(folders, "t1", 10, 64)
+    assert (base.source, base.group, tuned.source) == ("base", "math", "tuned")
+    assert {text.tokens for text in base.texts} == {(1, 2, 3, 7, 8, 0)}
+    assert {text.tokens for text in tuned.texts} == {(1, 2, 3, 9, 0)}
+    assert all(text.reply_start == 3 for text in base.texts)
+
+
+def test_both_sources_read_the_same_items_whatever_the_order_of_the_files(tmp_path):
+    names = [f"q{i}" for i in range(30)]
+    folders = {
+        "base": evaluation(tmp_path / "base", names, sample=1),
+        "tuned": evaluation(tmp_path / "tuned", names[::-1]),
+    }
+    base, tuned = load_units(folders, "t1", 5, 64)
+    assert [text.id for text in base.texts] == [text.id for text in tuned.texts]
+    assert len(base.texts) == 5 and all(text.tokens[-1] == 0 for text in base.texts)
+
+
+def test_only_items_that_both_have_are_read(tmp_path):
+    folders = {
+        "base": evaluation(tmp_path / "base", ["a", "b", "c"]),
+        "tuned": evaluation(tmp_path / "tuned", ["c", "b", "x"]),
+    }
+    assert {text.id for unit in load_units(folders, "t1", 9, 64) for text in unit.texts} == {
+        "b",
+        "c",
+    }
+
+
+def test_long_texts_are_cut_and_counted_and_those_without_reply_dropped(tmp_path):
+    folder = evaluation(tmp_path / "base", ["a"], reply=(7,) * 9)
+    cut = load_units({"base": folder}, "t1", 9, 8)[0]
+    assert (len(cut.texts[0].tokens), cut.num_cut, cut.num_dropped) == (8, 1, 0)
+    dropped = load_units({"base": folder}, "t1", 9, 3)[0]
+    assert (len(dropped.texts), dropped.num_dropped) == (0, 1)
+    exact = load_units({"base": folder}, "t1", 9, 13)[0]
+    assert (len(exact.texts[0].tokens), exact.num_cut) == (13, 0)
+
+
+def test_evaluations_that_share_nothing_are_refused(tmp_path):
+    folders = {
+        "base": evaluation(tmp_path / "base", ["a"]),
+        "tuned": evaluation(tmp_path / "tuned", ["b"]),
+    }
+    with pytest.raises(ValueError, match="share no item"):
+        load_units(folders, "t1", 9, 64)
+    with pytest.raises(ValueError, match="no benchmark has 'greedy' samples"):
+        load_units(folders, "greedy", 9, 64)
+    with pytest.raises(ValueError, match=r"scores\.json: not found"):
+        load_units({"base": tmp_path / "none"}, "t1", 9, 64)
+
+
+def test_row_lengths_are_few():
+    assert [row_length(n, 100) for n in (1, 32, 33, 64, 65, 100)] == [32, 32, 64, 64, 100, 100]
+
+
+def test_batches_hold_every_text_once_with_the_mask_on_its_reply():
+    unit = make_unit()
+    seen = {}
+    for batch in batches(unit, 2, 64):
+        assert batch.tokens.shape[0] == 2 and batch.tokens.shape[1] in (32, 64)
+        for place, row in enumerate(batch.rows):
+            text = unit.texts[row]
+            length = len(text.tokens)
+            assert tuple(batch.tokens[place, :length]) == text.tokens
+            assert batch.segment_ids[place].sum() == length
+            replies = np.flatnonzero(batch.reply_mask[place])
+            assert list(replies) == list(range(text.reply_start, length))
+            seen[row] = seen.get(row, 0) + 1
+        assert not batch.segment_ids[len(batch.rows) :].any()
+    assert seen == {row: 1 for row in range(5)}

@@ -1,0 +1,101 @@
+"""A tiny model of our own decoder, and evaluation folders for it, for the tests of the analysis."""
+
+import functools
+import json
+
+import jax
+import numpy as np
+
+from jaxreason.analysis.measure import make_measure, measure_unit
+from jaxreason.analysis.texts import Text, Unit
+from jaxreason.models.decoder import init_params
+from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.huggingface import ModelConfig, make_model
+from jaxreason.sharding import MeshConfig, make_mesh
+
+HF_CONFIG = {
+    "model_type": "qwen3",
+    "architectures": ["Qwen3ForCausalLM"],
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+    "max_position_embeddings": 128,
+    "tie_word_embeddings": True,
+    "attention_bias": False,
+    "initializer_range": 0.2,
+    "hidden_act": "silu",
+}
+
+
+def model_config(path: str) -> ModelConfig:
+    return ModelConfig(
+        path=path,
+        init="pretrained",
+        architecture={},
+        dtype="float32",
+        param_dtype="float32",
+        remat="none",
+        attention="plain",
+        unroll=1,
+    )
+
+
+def tiny_model():
+    return make_model(model_config(""), architecture_from_hf(HF_CONFIG))
+
+
+@functools.cache
+def params_of(seed: int):
+    return init_params(tiny_model(), jax.random.key(seed))
+
+
+def mesh_of(num_devices: int):
+    sizes = MeshConfig(data=1, fsdp=num_devices // 2 or 1, tensor=min(num_devices, 2), context=1)
+    return make_mesh(sizes, jax.devices()[:num_devices])
+
+
+def make_unit(lengths=((5, 7), (3, 40), (9, 1), (20, 20), (2, 3))) -> Unit:
+    rng = np.random.default_rng(0)
+    texts = tuple(
+        Text(f"q{i}", tuple(int(t) for t in rng.integers(1, 40, prompt + reply)), prompt)
+        for i, (prompt, reply) in enumerate(lengths)
+    )
+    return Unit("sums", "math", "base", texts, 0, 0)
+
+
+def measure_pair(base_params, tuned_params, unit=None, num_devices=1, batch_size=4):
+    model, mesh = tiny_model(), mesh_of(num_devices)
+    with jax.set_mesh(mesh):
+        return measure_unit(
+            make_measure(model, model, chunk=16),
+            base_params,
+            tuned_params,
+            mesh,
+            make_unit() if unit is None else unit,
+            batch_size,
+            64,
+        )
+
+
+def write_evaluation(folder, unit: Unit, decoding: str = "t1") -> None:
+    """The files of an evaluation that the drift stage reads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        {
+            "id": text.id,
+            "sample": 0,
+            "prompt_tokens": text.tokens[: text.reply_start],
+            "tokens": text.tokens[text.reply_start :],
+        }
+        for text in unit.texts
+    ]
+    path = folder / f"{unit.benchmark}.{decoding}.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    row = {"benchmark": unit.benchmark, "group": unit.group, "decoding": decoding, "primary": True}
+    (folder / "scores.json").write_text(json.dumps({"rows": [row]}))
