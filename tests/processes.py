@@ -1,0 +1,137 @@
+"""Run a function in several real JAX processes on this machine (`jax.distributed`, gloo, CPU).
+
+    from processes import run_processes
+    results = run_processes(train_two_steps, 2, str(tmp_path))   # one JSON value from each process
+
+The function must be at the top level of its module: every process imports that file by its path.
+Not named `multiprocess`: the `datasets` library imports a package of that name.
+"""
+
+import importlib.util
+import inspect
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).resolve().parent
+
+
+class ProcessError(AssertionError):
+    """A process failed or the deadline passed; the message holds the output of every process."""
+
+
+def run_processes(
+    function: Callable, num: int, *arguments: Any, num_devices: int = 1, timeout_s: float = 180.0
+) -> list[Any]:
+    """Call `function(*arguments)` in `num` processes of `num_devices` CPU devices each, connected.
+
+    Args:
+      function: a top-level function of a file; it returns something that JSON can hold.
+      num: the number of processes. One process runs without `jax.distributed`.
+      *arguments: JSON values.
+      num_devices: virtual CPU devices of each process.
+      timeout_s: seconds until all processes are killed.
+
+    Returns:
+      What the function returned, by process.
+
+    Raises:
+      ProcessError: when one exits with a code other than 0 (the others are then killed), or late.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        job = {
+            "path": inspect.getsourcefile(function),
+            "name": function.__name__,
+            "arguments": arguments,
+            "num": num,
+            "address": f"127.0.0.1:{free_port()}",
+        }
+        (Path(folder) / "job.json").write_text(json.dumps(job))
+        processes = [_start(folder, index, num_devices) for index in range(num)]
+        _wait(processes, Path(folder), time.monotonic() + timeout_s)
+        return [json.loads((Path(folder) / f"{index}.json").read_text()) for index in range(num)]
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nothing listens to."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def _start(folder: str, index: int, num_devices: int) -> subprocess.Popen:
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
+        "PYTHONPATH": os.pathsep.join(
+            [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
+        ),
+    }
+    with open(Path(folder) / f"{index}.log", "w") as log:
+        command = [sys.executable, __file__, folder, str(index)]
+        return subprocess.Popen(
+            command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def _wait(processes: list[subprocess.Popen], folder: Path, deadline: float) -> None:
+    try:
+        while any(process.poll() is None for process in processes):
+            if any(process.poll() not in (None, 0) for process in processes):
+                break
+            if time.monotonic() > deadline:
+                raise ProcessError("the deadline passed\n" + _logs(folder, len(processes)))
+            time.sleep(0.05)
+    finally:
+        _kill(processes)
+    codes = [process.returncode for process in processes]
+    if any(codes):
+        raise ProcessError(f"exit codes {codes}\n" + _logs(folder, len(processes)))
+
+
+def _kill(processes: list[subprocess.Popen]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _logs(folder: Path, num: int) -> str:
+    texts = [(folder / f"{index}.log").read_text()[-6000:] for index in range(num)]
+    return "\n".join(f"---- process {index} ----\n{text}" for index, text in enumerate(texts))
+
+
+def _child(folder: Path, index: int) -> None:
+    """What each process does: connect, call the function, write its result."""
+    job = json.loads((folder / "job.json").read_text())
+    import jax
+
+    if job["num"] > 1:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(job["address"], job["num"], index)
+    spec = importlib.util.spec_from_file_location(Path(job["path"]).stem, job["path"])
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    result = getattr(module, job["name"])(*job["arguments"])
+    (folder / f"{index}.json").write_text(json.dumps(result))
+    if job["num"] > 1:
+        jax.distributed.shutdown()
+
+
+if __name__ == "__main__":
+    try:
+        _child(Path(sys.argv[1]), int(sys.argv[2]))
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)  # without jax's exit handler, which would wait half a minute for the others

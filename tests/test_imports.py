@@ -1,0 +1,93 @@
+"""Imports go one way: the table of who may import whom, enforced on the source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "jaxreason"
+TOP = {"cli", "study", "convert", "chat", "questions", "distributed", "recipes", "report"}
+
+# Module or package -> what of jaxreason it may import.
+MAY_IMPORT = {
+    "config": set(),
+    "metrics": {"config"},
+    "sharding": set(),
+    "distributed": set(),
+    "recipes": {"config"},
+    "data": {"config"},
+    "tasks": {"data", "config"},
+    "models": {"sharding", "config"},
+    "checkpoint": {"sharding", "config"},
+    "sampling": {"models", "sharding", "config"},
+    "training": {"data", "models", "sharding", "checkpoint", "metrics", "config"},
+    "rl": {"training", "sampling", "tasks", "data", "models", "sharding", "checkpoint", "metrics", "config"},
+    "evaluation": {"sampling", "tasks", "data", "models", "sharding", "checkpoint", "metrics", "config"},
+    "analysis": {"data", "models", "sharding", "checkpoint", "metrics", "config"},
+    "report": {"config"},
+    "questions": {"config", "tasks"},
+    "convert": {"config", "checkpoint", "models", "sharding"},
+    "chat": {"config", "data", "models", "sampling", "sharding"},
+    "study": {"analysis", "config", "evaluation", "models", "questions", "recipes", "report", "rl", "sharding", "training"},
+    "cli": None,  # anything
+}
+# Outside package -> the only parts of jaxreason that may import it.
+ONLY_IN = {
+    "flax": {"models"},
+    "optax": {"training"},
+    "orbax": {"checkpoint"},
+    "grain": {"data"},
+    "datasets": {"data"},
+    "transformers": {"data", "models"},
+    "lm_eval": {"evaluation"},
+    "matplotlib": {"report"},
+    "jinja2": {"report"},
+    "reasoning_gym": {"data", "tasks"},
+    "math_verify": {"tasks"},
+}
+WITHOUT_JAX = {"data", "tasks", "report", "config", "recipes"}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py" and "recipes_data" not in p.parts)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_module_imports_only_what_the_table_allows(path):
+    part = part_of(path)
+    assert part in MAY_IMPORT, f"{part} is not in the table"
+    own = {name.split(".")[1] for name in imports_of(path) if name.startswith("jaxreason.")}
+    own.discard("__version__")
+    if MAY_IMPORT[part] is not None:
+        assert own - {part} <= MAY_IMPORT[part]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_an_outside_library_is_used_in_its_own_part_only(path):
+    outside = {name.split(".")[0] for name in imports_of(path)}
+    for library, parts in ONLY_IN.items():
+        assert library not in outside or part_of(path) in parts, f"{path.name} imports {library}"
+    if part_of(path) in WITHOUT_JAX:
+        assert "jax" not in outside
+
+
+def test_no_file_is_longer_than_400_lines():
+    assert {p.name: n for p in FILES if (n := len(p.read_text().splitlines())) > 400} == {}
+
+
+def test_the_table_has_no_entry_for_a_part_that_is_gone():
+    assert set(MAY_IMPORT) == {part_of(path) for path in FILES}
