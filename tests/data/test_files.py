@@ -93,7 +93,7 @@ def test_bytes_that_are_not_utf8_spoil_their_own_row_only(tmp_path, make_config)
 @pytest.mark.parametrize(
     ("path", "options", "expected"),
     [
-        ("dat.jsonl", {}, "nearest: 'data.jsonl'"),
+        ("dat.jsonl", {}, "did you mean 'data.jsonl'"),
         ("gone/data.jsonl", {}, "no folder"),
         ("", {}, "found a folder"),
         ("*.csv", {}, "no such file"),
@@ -102,7 +102,7 @@ def test_bytes_that_are_not_utf8_spoil_their_own_row_only(tmp_path, make_config)
         ("object.json", {}, "expected a list of objects"),
         ("broken.parquet", {}, "not a parquet file"),
         ("data.jsonl", {"columns": "a,b"}, "for csv and tsv files only"),
-        ("data.jsonl", {"colums": "a,b"}, "nearest: 'columns'"),
+        ("data.jsonl", {"colums": "a,b"}, "did you mean 'columns'"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_its_path(

@@ -129,7 +129,7 @@ def test_huggingface_names_the_splits_that_exist(tmp_path, make_config, cache):
     )
     for path, split, expected in (
         ("a.jsonl", "tran", "Should be one of"),
-        ("splits", "tran", "nearest: 'train'"),
+        ("splits", "tran", "did you mean 'train'"),
         ("a.jsonl", "", "split is empty"),
     ):
         with pytest.raises(ValueError, match=expected):
@@ -160,8 +160,8 @@ def test_reasoning_gym_questions_follow_the_seed(make_config):
 @pytest.mark.parametrize(
     ("task", "options", "expected"),
     [
-        ("chain_sun", SUMS, "nearest: 'chain_sum'"),
-        ("chain_sum", {**SUMS, "min_term": 2}, "nearest: 'min_terms'"),
+        ("chain_sun", SUMS, "did you mean 'chain_sum'"),
+        ("chain_sum", {**SUMS, "min_term": 2}, "did you mean 'min_terms'"),
         ("chain_sum", {**SUMS, "min_terms": 9}, "max_terms must be >= min_terms"),
         ("chain_sum", {"min_terms": 2}, "options.size is missing"),
     ],

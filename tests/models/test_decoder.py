@@ -16,6 +16,7 @@ from jaxreason.models.families import architecture_from_hf, architecture_to_hf
 from jaxreason.models.rope import LinearRope, Llama3Rope, YarnRope
 from jaxreason.sharding import MeshConfig, make_mesh
 
+CLOSE = dict(atol=2e-5, rtol=1e-5)
 YARN = YarnRope(4.0, 4096, None, 32.0, 1.0, 0.7, 0.4, True)
 LLAMA3 = Llama3Rope(4.0, 1.0, 4.0, 24)
 
@@ -126,9 +127,9 @@ def test_padded_equals_unpadded_and_packed_equals_unpacked(attention, window, ar
     together = run(model, params, packed, positions, segments.astype(np.int32))
     for output, start, length in zip(outputs, (0, 11, 18), lengths, strict=True):
         part = slice(start, start + length)
-        np.testing.assert_allclose(together.logits[0, part], output.logits[0], atol=2e-5)
-        np.testing.assert_allclose(together.hidden[:, 0, part], output.hidden[:, 0], atol=2e-5)
-    np.testing.assert_allclose(together.logits[1, 20:27], outputs[1].logits[0], atol=2e-5)
+        np.testing.assert_allclose(together.logits[0, part], output.logits[0], **CLOSE)
+        np.testing.assert_allclose(together.hidden[:, 0, part], output.hidden[:, 0], **CLOSE)
+    np.testing.assert_allclose(together.logits[1, 20:27], outputs[1].logits[0], **CLOSE)
 
 
 @pytest.mark.parametrize("attention", ATTENTION)
@@ -156,7 +157,7 @@ def test_prefill_and_decode_equal_the_full_forward_at_every_position(
         for row, position in enumerate(positions[:, 0]):
             if position < 16:
                 logits[row, position] = out.logits[row, 0]
-    np.testing.assert_allclose(logits, full.logits, atol=2e-5)
+    np.testing.assert_allclose(logits, full.logits, **CLOSE)
 
 
 def test_positions_outside_the_cache_are_dropped(arch, params):
@@ -169,8 +170,8 @@ def test_positions_outside_the_cache_are_dropped(arch, params):
     np.testing.assert_array_equal(changed, [[False] * 4, [False, False, True, False]])
 
 
-def test_a_donated_cache_is_updated_in_place(arch):
-    model = make_model(arch)
+def test_a_donated_cache_is_updated_in_place():
+    model = make_model(make_architecture(num_hidden_layers=12))
     cache = decoder.init_cache(model, 8, 256)
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), cache)
     step = jax.jit(lambda p, t, pos, c: decoder.forward(model, p, t, pos, None, c)[::3], donate_argnums=3)
@@ -192,13 +193,13 @@ def test_hidden_states_that_nobody_uses_take_no_memory():
         return compiled.compile().memory_analysis().temp_size_in_bytes
 
     hidden_bytes = 25 * 8 * 128 * 24 * 4
-    logits_bytes = 8 * 128 * 61 * 4
     used, unused = temporary(lambda out: out.hidden.mean(0)), temporary(lambda out: out.final)
     assert used - unused > 0.8 * hidden_bytes
-    assert temporary(lambda out: out.final) < temporary(lambda out: out.logits) + logits_bytes
 
 
-def _loss(model, params, tokens):
+@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.grad, argnums=1)
+def _gradient(model, params, tokens):
     out = decoder.forward(model, params, tokens, counting(tokens))
     return jnp.mean(jnp.square(out.logits)) + jnp.mean(out.hidden[1])
 
@@ -206,18 +207,17 @@ def _loss(model, params, tokens):
 def test_remat_unroll_and_blockwise_attention_leave_the_gradient_alone(arch, params, monkeypatch):
     monkeypatch.setattr("jaxreason.models.attention.QUERY_BLOCK", 4)
     tokens = random_tokens((2, 10))
-    grad = jax.jit(jax.grad(_loss, argnums=1), static_argnums=0)
-    expected = grad(make_model(arch), params, tokens)
+    expected = _gradient(make_model(arch), params, tokens)
     variants = [dict(remat=name) for name in decoder.REMAT] + [dict(unroll=2), dict(attention="blockwise")]
     for variant in variants:
-        got = grad(make_model(arch, **variant), params, tokens)
+        got = _gradient(make_model(arch, **variant), params, tokens)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6, rtol=1e-4), got, expected)
 
 
 def test_full_remat_keeps_less_than_no_remat(arch):
     def temporary(remat):
-        model = make_model(dataclasses.replace(arch, num_hidden_layers=16), remat=remat)
-        tokens = jax.ShapeDtypeStruct((4, 64), jnp.int32)
+        model = make_model(dataclasses.replace(arch, num_hidden_layers=8), remat=remat)
+        tokens = jax.ShapeDtypeStruct((2, 32), jnp.int32)
         grad = jax.jit(jax.grad(lambda p, t: jnp.sum(decoder.forward(model, p, t, t).final)))
         return grad.lower(decoder.abstract_params(model), tokens).compile().memory_analysis().temp_size_in_bytes
 
@@ -244,10 +244,10 @@ def test_eight_devices_give_the_same_numbers_as_one(config, arch):
         assert min(shares) <= 1 / (config.fsdp * 2)
         cached = jax.jit(lambda *args: decoder.forward(model, *args, None, decoder.init_cache(model, 8, 12)))
         through_cache = cached(spread, tokens, counting(tokens))
-    np.testing.assert_allclose(eight.logits, one.logits, atol=2e-5)
-    np.testing.assert_allclose(eight.hidden, one.hidden, atol=2e-5)
+    np.testing.assert_allclose(eight.logits, one.logits, **CLOSE)
+    np.testing.assert_allclose(eight.hidden, one.hidden, **CLOSE)
     np.testing.assert_allclose(
-        through_cache.logits, run(model, params, tokens, counting(tokens)).logits, atol=2e-5
+        through_cache.logits, run(model, params, tokens, counting(tokens)).logits, **CLOSE
     )
 
 

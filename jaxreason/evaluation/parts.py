@@ -1,0 +1,127 @@
+"""The parts of an evaluation: one sample file each, what it is made with and what it lacks."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.experimental import multihost_utils
+from jaxtyping import Bool
+
+from jaxreason.config import (
+    ConfigError,
+    atomic_write_text,
+    differences,
+    read_json,
+    read_jsonl,
+    to_dict,
+    write_json,
+)
+from jaxreason.data.examples import prompt_messages
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.evaluation.benchmarks import Benchmark, Item, load_items
+from jaxreason.evaluation.identity import FORMAT, model_identity, prompts_identity, task_identity
+from jaxreason.evaluation.sample_files import head_path, samples_path
+from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
+from jaxreason.models.huggingface import ModelConfig
+from jaxreason.tasks.registry import TASKS
+
+
+@dataclass(frozen=True)
+class Part:
+    """One sample file: a benchmark under a decoding, its prompts, and what it is made with."""
+
+    name: str
+    benchmark: Benchmark
+    items: list[Item]
+    prompts: list[tuple[int, ...]]
+    decoding: str
+    num_samples: int
+    head: dict[str, Any]
+
+
+def plan(
+    config: EvalConfig,
+    model_config: ModelConfig,
+    model_folder: epath.Path,
+    tokenizer: Tokenizer,
+    seed: int,
+) -> list[Part]:
+    """The sample files of an evaluation, with their prompts as token ids."""
+    model = model_identity(model_folder) | {"dtype": model_config.dtype}
+    parts = []
+    for name, benchmark in find_benchmarks(config).items():
+        run = config.benchmarks[name]
+        items = load_items(
+            benchmark, config.source, config.data_folder, run.limit, config.items_seed
+        )
+        prompts = [_encode(tokenizer, config, item) for item in items]
+        questions = [(i.id, p, i.example.answer) for i, p in zip(items, prompts, strict=True)]
+        common = {
+            "format": FORMAT,
+            "model": model,
+            "benchmark": name,
+            "task": benchmark.task,
+            "grader": task_identity(TASKS[benchmark.task]),
+            "prompts": prompts_identity(questions),
+            "num_questions": len(items),
+            "stop_ids": list(tokenizer.stop_ids),
+            "max_length": config.sampler.max_length,
+            "seed": seed,
+        }
+        for decoding, number in run.samples.items():
+            how = {"decoding": to_dict(config.decodings[decoding]), "num_samples": number}
+            parts.append(Part(name, benchmark, items, prompts, decoding, number, common | how))
+    return parts
+
+
+def _encode(tokenizer: Tokenizer, config: EvalConfig, item: Item) -> tuple[int, ...]:
+    try:
+        return tuple(tokenizer.encode_prompt(prompt_messages(item.example), config.thinking))
+    except ValueError as error:
+        raise ValueError(f"{item.example.source}, item {item.id!r}: {error}") from error
+
+
+def claim(folder: epath.Path, part: Part) -> None:
+    """Writes the head of a new sample file, or refuses one that was made with something else.
+
+    Raises:
+      ConfigError: with the differences.
+    """
+    head, samples = (f(folder, part.name, part.decoding) for f in (head_path, samples_path))
+    wanted = to_dict(part.head)
+    if not head.exists():
+        if samples.exists():
+            raise ConfigError(f"{samples}: what it was made with is not known; remove it.")
+        return write_json(head, wanted)
+    changed = differences(read_json(head), wanted)
+    if changed:
+        lines = "\n  ".join(changed)
+        raise ConfigError(
+            f"{samples}: its samples were made with something else (old -> new):\n  {lines}\n"
+            f"Use another working directory, or remove this file and {head.name}."
+        )
+
+
+def missing_samples(folder: epath.Path, part: Part) -> Bool[np.ndarray, "I G"]:
+    """Which samples are not in the file; the same on every process."""
+    mask = np.ones((len(part.items), part.num_samples), bool)
+    path = samples_path(folder, part.name, part.decoding)
+    if jax.process_index() == 0 and path.exists():
+        index = {item.id: number for number, item in enumerate(part.items)}
+        for line in read_jsonl(path):
+            mask[index[line["id"]], line["sample"]] = False
+    return multihost_utils.broadcast_one_to_all(mask) if jax.process_count() > 1 else mask
+
+
+def sort_lines(path: epath.Path, part: Part) -> list[dict]:
+    """Puts the lines of a finished file into the order of the questions, and returns them."""
+    order = {item.id: number for number, item in enumerate(part.items)}
+    found = read_jsonl(path)
+    lines = sorted(found, key=lambda line: (order[line["id"]], line["sample"]))
+    if lines != found:
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        atomic_write_text(path, text)
+    return lines

@@ -1,0 +1,163 @@
+"""scores.json from the sample files: a row for each benchmark, decoding and metric, and group
+means.
+"""
+
+import itertools
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from jaxreason.evaluation.benchmarks import WEIGHTS, Benchmark, Item
+from jaxreason.evaluation.sample_files import sample_scores
+from jaxreason.evaluation.scores import (
+    Clustered,
+    Interval,
+    SampleScores,
+    cluster,
+    mean_interval,
+    merge,
+    pass_at_k,
+)
+from jaxreason.tasks.registry import TASKS, summarize
+
+SEED = 0  # of the bootstrap: the same samples always give the same intervals
+
+
+def summarize_samples(
+    name: str,
+    decoding: str,
+    benchmark: Benchmark,
+    items: list[Item],
+    lines: list[dict],
+    confidence: float,
+    resamples: int,
+    pass_at: tuple[int, ...],
+) -> tuple[list[dict], dict[str, Any], Clustered]:
+    """(rows of scores, facts about the replies, scores of the primary metric) of one sample file."""
+    task = TASKS[benchmark.task]
+    weights = WEIGHTS.get(benchmark.task, {})
+    samples_each = max(Counter(line["id"] for line in lines).values())
+    head = {"benchmark": name, "label": benchmark.label, "group": benchmark.group}
+    head |= {"decoding": decoding, "num_samples": samples_each}
+    head["errors"] = sum(line["error"] is not None for line in lines)
+    metrics = dict.fromkeys(metric for line in lines for metric in line["scores"])
+    metrics.setdefault(task.primary)
+    rows, primary = [], None
+    for metric in metrics:
+        values = _metric(lines, metric, weights.get(metric), name)
+        scores = cluster([values])
+        found = mean_interval(scores, confidence, resamples, SEED)
+        is_primary = metric == task.primary
+        primary = scores if is_primary else primary
+        rows.append(_row(head, metric, is_primary, found, weights.get(metric), values))
+    rows += _pass_rows(head, lines, task.primary, samples_each, pass_at, confidence, resamples)
+    rows += _whole_rows(head, benchmark, items, lines, set(metrics))
+    return rows, _replies(head, lines), primary
+
+
+def _metric(lines: list[dict], metric: str, weight: str | None, name: str) -> SampleScores:
+    # A benchmark of which no sample could be graded has no metric in any line.
+    graded = any(line["error"] is None for line in lines)
+    return sample_scores(lines, metric, weight if graded else None, name)
+
+
+def _row(
+    head: dict,
+    metric: str,
+    is_primary: bool,
+    found: Interval,
+    weight: str | None,
+    values: SampleScores | None,
+) -> dict[str, Any]:
+    graded = None if values is None else int((~np.isnan(values.values)).sum())
+    return head | {
+        "metric": metric,
+        "primary": is_primary,
+        "mean": _number(found.mean),
+        "low": _number(found.low),
+        "high": _number(found.high),
+        "n": found.n,
+        "graded": graded,
+        "formula": found.formula,
+        "weight": weight,
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _pass_rows(head, lines, primary, samples_each, pass_at, confidence, resamples) -> list[dict]:
+    """pass@k of questions with at least k graded samples, for scores of 0 and 1."""
+    graded = [line for line in lines if line["error"] is None]
+    if samples_each == 1 or any(line["scores"][primary] not in (0, 1) for line in graded):
+        return []
+    questions: dict[str, list[dict]] = {}
+    for line in graded:
+        questions.setdefault(line["id"], []).append(line)
+    rows = []
+    for k in (k for k in pass_at if k <= samples_each):
+        enough = [group for group in questions.values() if len(group) >= k]
+        if not enough:
+            continue
+        counts = np.array([len(group) for group in enough])
+        right = np.array([round(sum(x["scores"][primary] for x in group)) for group in enough])
+        values = SampleScores(
+            values=pass_at_k(counts, right, k),
+            weights=np.ones(len(enough)),
+            clusters=tuple(group[0]["cluster"] for group in enough),
+            subsets=tuple(group[0]["subset"] for group in enough),
+        )
+        found = mean_interval(cluster([values]), confidence, resamples, SEED)
+        row = _row(head, f"pass@{k}", False, found, None, None)
+        rows.append(row | {"formula": f"1 - C(n - c, {k}) / C(n, {k}); {found.formula}"})
+    return rows
+
+
+def _whole_rows(
+    head: dict, benchmark: Benchmark, items: list[Item], lines: list[dict], known: set[str]
+) -> list[dict]:
+    """Metrics that a task defines for a whole set only (MC-TACO's F1 by question): no interval."""
+    task = TASKS[benchmark.task]
+    graded = [line for line in lines if line["error"] is None]
+    if task.summarize is None or not graded:
+        return []
+    examples = {item.id: item.example for item in items}
+    values = summarize(task, [examples[x["id"]] for x in graded], [x["scores"] for x in graded])
+    nan = float("nan")
+    return [
+        _row(head, metric, False, Interval(value, nan, nan, len(graded), "whole set"), None, None)
+        for metric, value in values.items()
+        if metric not in known
+    ]
+
+
+def _replies(head: dict, lines: list[dict]) -> dict[str, Any]:
+    errors = Counter(line["error"].split(":")[0] for line in lines if line["error"] is not None)
+    lengths = [line["num_tokens"] for line in lines]
+    return {name: head[name] for name in ("benchmark", "group", "decoding", "num_samples")} | {
+        "samples": len(lines),
+        "mean_tokens": float(np.mean(lengths)),
+        "max_tokens": max(lengths),
+        "truncated": float(np.mean([line["finish_reason"] == "length" for line in lines])),
+        "errors": dict(errors),
+    }
+
+
+def group_rows(
+    parts: list[tuple[str, str, str, Clustered]], confidence: float, resamples: int
+) -> list[dict]:
+    """Means over the benchmarks of each group, from (group, decoding, benchmark, primary scores)."""
+    rows = []
+    ordered = sorted(parts, key=lambda part: part[:2])
+    for (group, decoding), members in itertools.groupby(ordered, key=lambda part: part[:2]):
+        members = list(members)
+        scores = merge([member[3] for member in members])
+        found = mean_interval(scores, confidence, resamples, SEED)
+        rows.append(
+            {"group": group, "decoding": decoding, "benchmarks": [m[2] for m in members]}
+            | {"mean": _number(found.mean), "low": _number(found.low)}
+            | {"high": _number(found.high), "n": found.n, "formula": found.formula}
+        )
+    return rows

@@ -1,0 +1,251 @@
+"""The transferability index of a table of scores or of a finished study: transfer.json."""
+
+import dataclasses
+import math
+
+import numpy as np
+from etils import epath
+
+from jaxreason.config import ConfigError, nearest, to_dict, write_json
+from jaxreason.evaluation.transfer_index import (
+    DEGREES,
+    interval,
+    pooled_scale,
+    signed_log,
+    transfer_index,
+    why_undefined,
+)
+from jaxreason.evaluation.transfer_inputs import (
+    MATH,
+    Comparison,
+    TableConfig,
+    resample,
+    study_comparisons,
+    table_comparisons,
+)
+
+POOLED = "v2_pooled"
+
+
+@dataclasses.dataclass(frozen=True)
+class TransferConfig:
+    """How the index is computed.
+
+    Attributes:
+      modes: keys of `transfer_index.DEGREES`, one set of rows each.
+      scales: deviation of the gains of each group for `v2_pooled` (only their ratios matter to
+        TI); empty: pooled over the compared models, for each decoding.
+      confidence, resamples, seed: of the bootstrap intervals.
+      match_tolerance: points within which a published value counts as met.
+      table: published scores to read; None: a study's folder.
+    """
+
+    modes: tuple[str, ...]
+    scales: dict[str, float]
+    confidence: float
+    resamples: int
+    seed: int
+    match_tolerance: float
+    table: TableConfig | None
+
+
+def run_transfer(config: TransferConfig, folder: epath.PathLike) -> list[dict]:
+    """Compute every index, write `folder`/transfer.json and return its rows.
+
+    docs/evaluation_files.md describes the file.
+
+    Args:
+      folder: the study's folder; with `config.table`, only where to write.
+
+    Raises:
+      ConfigError, ValueError: for settings or files that cannot be used; names them.
+    """
+    _check(config)
+    folder = epath.Path(folder)
+    comparisons = (
+        study_comparisons(folder) if config.table is None else table_comparisons(config.table)
+    )
+    rows, scales = [], {}
+    for decoding in dict.fromkeys(c.decoding for c in comparisons):
+        members = [c for c in comparisons if c.decoding == decoding]
+        scales[decoding or "table"] = used = _scales(config, members)
+        rows += [row for member in members for row in _rows(config, member, used)]
+    value = {"config": to_dict(config), "scales": scales, "rows": rows}
+    write_json(folder / "transfer.json", value)
+    return rows
+
+
+def _check(config: TransferConfig) -> None:
+    for mode in config.modes:
+        if mode not in DEGREES:
+            raise ConfigError(
+                f"transfer.modes: no mode {mode!r}{nearest(mode, DEGREES)} "
+                f"Valid: {', '.join(DEGREES)}."
+            )
+    for group, scale in config.scales.items():
+        if not scale > 0:
+            raise ConfigError(f"transfer.scales.{group}: expected a number above 0, got {scale}.")
+    if config.table is not None:
+        _check_table(config, config.table)
+
+
+def _check_table(config: TransferConfig, table: TableConfig) -> None:
+    if MATH not in table.groups:
+        raise ConfigError(
+            f"transfer.table.groups: expected a group {MATH!r}, got {', '.join(table.groups)}."
+        )
+    if table.published_columns and table.published_mode not in DEGREES:
+        raise ConfigError(f"transfer.table.published_mode: expected one of {', '.join(DEGREES)}.")
+    for name in (name for names in table.groups.values() for name in names):
+        if table.sizes and not table.sizes.get(name, 0) > 0:
+            raise ConfigError(f"transfer.table.sizes.{name}: expected the number of its questions.")
+
+
+def _scales(config: TransferConfig, members: list[Comparison]) -> dict[str, float]:
+    names = dict.fromkeys(name for member in members for name in member.groups)
+    if config.scales:
+        missing = [name for name in names if name not in config.scales]
+        if missing:
+            raise ConfigError(
+                f"transfer.scales: no value for {', '.join(missing)} "
+                "(give all groups, or none to pool)."
+            )
+        return {name: config.scales[name] for name in names}
+    single = [m for m in members if m.seed != "all"]
+    gains = {
+        name: [m.groups[name].tuned - m.groups[name].base for m in single if name in m.groups]
+        for name in names
+    }
+    return {name: pooled_scale(values) for name, values in gains.items()}
+
+
+def _rows(config: TransferConfig, comparison: Comparison, scales: dict[str, float]) -> list[dict]:
+    draws = resample(comparison, config.resamples, np.random.default_rng(config.seed))
+    rows = []
+    for mode in config.modes:
+        points = {
+            name: (
+                group.base,
+                group.tuned,
+                float(DEGREES[mode](group.base, group.tuned, scales[name])),
+            )
+            for name, group in comparison.groups.items()
+        }
+        drawn = {name: DEGREES[mode](*scores, scales[name]) for name, scores in draws.items()}
+        others = [name for name in comparison.groups if name != MATH]
+        rows += [_row(config, comparison, mode, name, points, drawn, scales) for name in others]
+    return rows
+
+
+def _row(
+    config, comparison: Comparison, mode: str, name: str, points: dict, drawn: dict, scales: dict
+) -> dict:
+    undefined = _reason(comparison, mode, name, points, scales)
+    degree = points[name][2]
+    degree_math = points[MATH][2] if MATH in points else math.nan
+    index = None if undefined else float(transfer_index(degree, degree_math))
+    row = {
+        "model": comparison.model,
+        "arm": comparison.arm,
+        "base": comparison.base,
+        "seed": comparison.seed,
+    }
+    row |= {"decoding": comparison.decoding, "mode": mode, "group": name, "ti": index}
+    row |= _intervals(drawn, name, None if undefined else config.confidence, config.confidence)
+    row |= {"di": _number(degree), "di_math": _number(degree_math), "undefined": undefined or None}
+    row["signed_log_ti"] = None if index is None else float(signed_log(np.array(index)))
+    return row | _published(config, comparison, mode, name, index)
+
+
+def _reason(
+    comparison: Comparison, mode: str, name: str, points: dict, scales: dict[str, float]
+) -> str:
+    if MATH not in comparison.groups:
+        return f"{MATH}: no benchmark was run with this decoding"
+    for group in (MATH, name):
+        members = comparison.groups[group]
+        reason = why_undefined(
+            mode, group, members.names, members.base, members.tuned, scales[group]
+        )
+        if reason:
+            return reason
+    degree = points[MATH][2]
+    if not np.isfinite(transfer_index(1.0, degree)):
+        return f"{MATH} did not gain: its degree is {degree:.3g}, and the index needs one above 0"
+    return ""
+
+
+def _intervals(drawn: dict, name: str, index_confidence: float | None, confidence: float) -> dict:
+    ends = dict.fromkeys(("low", "high", "di_low", "di_high", "di_math_low", "di_math_high"))
+    row = ends | {"undefined_share": None, "note": None}
+    if name not in drawn or MATH not in drawn:
+        return row | {"note": "no interval: neither samples nor numbers of questions are known"}
+    row["di_low"], row["di_high"], _ = interval(drawn[name], confidence)
+    row["di_math_low"], row["di_math_high"], _ = interval(drawn[MATH], confidence)
+    if index_confidence is None:
+        return row
+    row["low"], row["high"], share = interval(transfer_index(drawn[name], drawn[MATH]), confidence)
+    row["undefined_share"] = share
+    if row["low"] is None or row["high"] is None:
+        row["note"] = f"the interval has no end: undefined in {100 * share:.1f} % of the resamples"
+    return row
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _published(
+    config: TransferConfig, comparison: Comparison, mode: str, name: str, index: float | None
+) -> dict:
+    value = comparison.published.get(name)
+    if value is None or config.table is None or mode != config.table.published_mode:
+        return {"published": None, "meets_published": None}
+    met = index is not None and abs(index - value) <= config.match_tolerance
+    return {"published": value, "meets_published": met}
+
+
+def format_table(rows: list[dict]) -> str:
+    """The rows as text, a line for a model, seed, decoding and mode; `!`: not as published."""
+    groups = list(dict.fromkeys(row["group"] for row in rows))
+    lines = {}
+    for row in rows:
+        key = tuple(
+            "" if row[k] is None else str(row[k]) for k in ("model", "seed", "decoding", "mode")
+        )
+        lines.setdefault(key, {})[row["group"]] = row
+    header = ["model", "seed", "decoding", "mode", "DI math"] + [f"TI {group}" for group in groups]
+    table = [header] + [
+        [*key, _degree_cell(cells), *(_cell(cells.get(g)) for g in groups)]
+        for key, cells in lines.items()
+    ]
+    kept = [i for i in range(len(header)) if any(line[i] for line in table[1:])]
+    widths = [max(len(line[i]) for line in table) for i in kept]
+    text = [
+        "  ".join(line[i].ljust(w) for i, w in zip(kept, widths, strict=True)).rstrip()
+        for line in table
+    ]
+    notes = sorted({f"undefined: {row['undefined']}" for row in rows if row["undefined"]})
+    missed = len({row["model"] for row in rows if row["meets_published"] is False})
+    if missed:
+        notes.append(f"! the published value is not met ({missed} models)")
+    return "\n".join(text + notes)
+
+
+def _degree_cell(cells: dict[str, dict]) -> str:
+    degree = next(iter(cells.values()))["di_math"]
+    return "" if degree is None else f"{degree:.3f}"
+
+
+def _cell(row: dict | None) -> str:
+    if row is None:
+        return ""
+    if row["ti"] is None:
+        return "undefined"
+    text = f"{row['ti']:.1f}"
+    if row["low"] is not None or row["high"] is not None or row["undefined_share"] is not None:
+        ends = ("?" if end is None else f"{end:.1f}" for end in (row["low"], row["high"]))
+        text += f" [{', '.join(ends)}]"
+    if row["published"] is not None:
+        text += f" (published {row['published']:.1f}{'' if row['meets_published'] else ' !'})"
+    return text

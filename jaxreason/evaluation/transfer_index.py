@@ -1,0 +1,113 @@
+"""The transferability index of Huan et al. 2025 (arXiv 2507.00432), as pure functions of
+arrays (numpy only).
+
+Scores are in points (0..100); the last axis is the benchmarks of one group, leading axes are
+resamples. A degree (DI) says how far a group moved; the index (TI) is 100 times that over the
+degree of math. Three readings: v1 averages relative gains; v2 takes signed square roots of gains
+in standard deviations, weighted by what the base left to gain, with the deviation either of that
+model's own gains (as the text reads) or one constant a group, pooled over models (as the published
+numbers were made). NaN stands for undefined here; `why_undefined` puts it into words.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+
+ZERO = 1e-9  # degrees, deviations and scores below this are rounding noise
+
+
+def relative_degree(
+    base: Float[np.ndarray, "... b"], tuned: Float[np.ndarray, "... b"], scale: float
+) -> np.ndarray:
+    """v1: the mean of (tuned - base) / base; undefined where a base score is 0."""
+    del scale
+    usable = base > ZERO
+    ratio = (tuned - base) / np.where(usable, base, np.nan)
+    return ratio.mean(-1)
+
+
+def pooled_degree(
+    base: Float[np.ndarray, "... b"], tuned: Float[np.ndarray, "... b"], scale: float
+) -> np.ndarray:
+    """v2 with a given deviation: sum_b w_b sign(D_b) sqrt(|D_b| / scale).
+
+    w_b is proportional to 100 - base_b and sums to 1; D_b = tuned_b - base_b.
+    """
+    return _weighted_root(base, tuned - base, np.full(base.shape[:-1], scale))
+
+
+def literal_degree(
+    base: Float[np.ndarray, "... b"], tuned: Float[np.ndarray, "... b"], scale: float
+) -> np.ndarray:
+    """v2 with the population deviation of this model's gains; undefined where they are equal."""
+    del scale
+    gains = tuned - base
+    return _weighted_root(base, gains, gains.std(-1))
+
+
+def _weighted_root(base: np.ndarray, gains: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    scale = np.where(scale > ZERO, scale, np.nan)[..., None]
+    room = 100 - base
+    total = room.sum(-1, keepdims=True)
+    weights = room / np.where(total > ZERO, total, np.nan)
+    return (weights * np.sign(gains) * np.sqrt(np.abs(gains) / scale)).sum(-1)
+
+
+DEGREES: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
+    "v1_relative": relative_degree,
+    "v2_literal": literal_degree,
+    "v2_pooled": pooled_degree,
+}
+
+
+def transfer_index(
+    degree: Float[np.ndarray, "..."], degree_math: Float[np.ndarray, "..."]
+) -> np.ndarray:
+    """100 * DI_group / DI_math; NaN where math did not gain, since the sign would mean nothing."""
+    degree, degree_math = np.asarray(degree, float), np.asarray(degree_math, float)
+    return 100 * degree / np.where(degree_math > ZERO, degree_math, np.nan)
+
+
+def pooled_scale(gains: list[Float[np.ndarray, " b"]]) -> float:
+    """The population deviation of the gains of all models on all benchmarks of a group."""
+    return float(np.concatenate(gains).std())
+
+
+def signed_log(values: Float[np.ndarray, "..."]) -> np.ndarray:
+    """sign(x) * log(1 + |x|), for plots: v1 used some signed log whose form is not published."""
+    return np.sign(values) * np.log1p(np.abs(values))
+
+
+def why_undefined(
+    mode: str, group: str, names: tuple[str, ...], base: np.ndarray, tuned: np.ndarray, scale: float
+) -> str:
+    """Why the degree of a group is NaN, in words; an empty string when it is a number."""
+    if np.isfinite(DEGREES[mode](base, tuned, scale)):
+        return ""
+    if not np.isfinite(np.concatenate([base, tuned])).all():
+        return f"{group}: a benchmark has no score"
+    if mode == "v1_relative":
+        zero = [name for name, score in zip(names, base, strict=True) if score <= ZERO]
+        return f"{group}: the base scores 0 on {', '.join(zero)}"
+    if (100 - base).sum() <= ZERO:
+        return f"{group}: the base already scores 100 everywhere"
+    if mode == "v2_literal" and len(names) == 1:
+        return f"{group}: one benchmark has no spread of gains"
+    return f"{group}: the gains do not vary (deviation 0)"
+
+
+def interval(
+    draws: Float[np.ndarray, " R"], confidence: float
+) -> tuple[float | None, float | None, float]:
+    """Percentile interval of resampled values of which some are undefined, and the share that is.
+
+    An undefined resample could lie anywhere, so it counts as -inf for the lower end and +inf for
+    the upper: once more than (1 - confidence) / 2 of them are undefined the interval has no end,
+    given as None.
+    """
+    undefined = np.isnan(draws)
+    low = np.quantile(np.where(undefined, -np.inf, draws), (1 - confidence) / 2, method="lower")
+    high = np.quantile(np.where(undefined, np.inf, draws), (1 + confidence) / 2, method="higher")
+    ends = [float(end) if np.isfinite(end) else None for end in (low, high)]
+    return ends[0], ends[1], float(undefined.mean())

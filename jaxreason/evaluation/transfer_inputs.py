@@ -1,0 +1,241 @@
+"""Pairs of base and tuned model for the transferability index, from a table or from a study."""
+
+import csv
+import dataclasses
+import itertools
+
+import numpy as np
+from etils import epath
+from jaxtyping import Float
+
+from jaxreason.config import ConfigError, nearest, read_json
+from jaxreason.evaluation.sample_files import read_sample_scores, read_score_rows, samples_path
+from jaxreason.evaluation.scores import Clustered, cluster, means, resampled_means, resampled_seeds
+
+MATH = "math"
+ALL_SEEDS = "all"
+
+
+@dataclasses.dataclass(frozen=True)
+class TableConfig:
+    """Published scores: a CSV with a row a model and a column a benchmark, and a CSV of pairs of
+    its models.
+
+    Attributes:
+      scores, model_column: the CSV (points, 0..100) and the column with the model's name.
+      groups: the benchmark columns of each group; `math` is the one the others are compared with.
+      sizes: questions of each benchmark, for intervals by binomial resampling; empty for no
+        intervals.
+      pairs: the CSV of pairs, with `label_column`, `tuned_column` and `base_column`.
+      published_columns: group -> its column with published values to check against; may be empty.
+      published_mode: the mode that the published values are of.
+    """
+
+    scores: str
+    model_column: str
+    groups: dict[str, tuple[str, ...]]
+    sizes: dict[str, int]
+    pairs: str
+    label_column: str
+    tuned_column: str
+    base_column: str
+    published_columns: dict[str, str]
+    published_mode: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Scores in points on the benchmarks of a group, and what resampling needs.
+
+    `items` holds the samples behind each benchmark (base first, then the seeds); `sizes` only how
+    many questions each has. With neither there are no intervals.
+    """
+
+    names: tuple[str, ...]
+    base: Float[np.ndarray, " b"]
+    tuned: Float[np.ndarray, " b"]
+    sizes: Float[np.ndarray, " b"] | None
+    items: tuple[Clustered, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One tuned model (or all seeds of an arm) against its base."""
+
+    model: str
+    arm: str
+    base: str
+    seed: int | str | None
+    decoding: str | None
+    groups: dict[str, Group]
+    published: dict[str, float]
+
+
+def resample(
+    comparison: Comparison, num: int, rng: np.random.Generator
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Base and tuned scores [R, b] of each group in `num` resamples; no entry where nothing is
+    known.
+
+    With items: questions are resampled together for base and tuned (paired), and the seeds, if
+    several. With sizes only: every score is redrawn as a binomial share of its questions, base and
+    tuned apart.
+    """
+    state = rng.bit_generator.seed_seq.spawn(1)[0]
+    draws = {}
+    for name, group in comparison.groups.items():
+        if group.items is not None:
+            draws[name] = _resample_items(group.items, num, rng, state)
+        elif group.sizes is not None:
+            draws[name] = tuple(
+                _binomial(s, group.sizes, num, rng) for s in (group.base, group.tuned)
+            )
+    return draws
+
+
+def _resample_items(
+    items, num: int, rng: np.random.Generator, seeds_state
+) -> tuple[np.ndarray, np.ndarray]:
+    base, tuned = [], []
+    for scores in items:
+        drawn = 100 * resampled_means(scores, num, rng)
+        base.append(drawn[:, 0])
+        # The same choice of seeds for every benchmark: a seed is a model, good or bad on all of
+        # them at once.
+        tuned.append(resampled_seeds(drawn[:, 1:], np.random.default_rng(seeds_state)))
+    return np.stack(base, axis=1), np.stack(tuned, axis=1)
+
+
+def _binomial(
+    points: np.ndarray, sizes: np.ndarray, num: int, rng: np.random.Generator
+) -> np.ndarray:
+    return 100 * rng.binomial(sizes.astype(int), points / 100, size=(num, len(points))) / sizes
+
+
+def table_comparisons(config: TableConfig) -> list[Comparison]:
+    """The pairs of a table of published scores.
+
+    Raises:
+      ConfigError, ValueError: for a missing file or column, a model without a row, or a score
+        outside 0..100.
+    """
+    scores = _scores_by_model(config)
+    pairs = _read_csv(config.pairs, "transfer.table.pairs")
+    needed = (
+        config.label_column,
+        config.tuned_column,
+        config.base_column,
+        *config.published_columns.values(),
+    )
+    _check_columns(config.pairs, pairs, needed)
+    return [_table_comparison(config, scores, row) for row in pairs]
+
+
+def _table_comparison(
+    config: TableConfig, scores: dict[str, dict[str, float]], row: dict
+) -> Comparison:
+    base, tuned = row[config.base_column], row[config.tuned_column]
+    for name in (base, tuned):
+        if name not in scores:
+            raise ValueError(
+                f"{config.scores}: no row for model {name!r}, which {config.pairs} names"
+                f"{nearest(name, scores)}"
+            )
+    groups = {}
+    for group, names in config.groups.items():
+        sizes = np.array([config.sizes[name] for name in names], float) if config.sizes else None
+        columns = (np.array([scores[model][name] for name in names]) for model in (base, tuned))
+        groups[group] = Group(names, *columns, sizes, None)
+    published = {group: float(row[column]) for group, column in config.published_columns.items()}
+    return Comparison(row[config.label_column], tuned, base, None, None, groups, published)
+
+
+def _scores_by_model(config: TableConfig) -> dict[str, dict[str, float]]:
+    rows = _read_csv(config.scores, "transfer.table.scores")
+    names = [name for group in config.groups.values() for name in group]
+    _check_columns(config.scores, rows, (config.model_column, *names))
+    return {
+        row[config.model_column]: {
+            name: _points(config.scores, row, number, name) for name in names
+        }
+        for number, row in enumerate(rows, start=2)
+    }
+
+
+def _points(path: str, row: dict, number: int, column: str) -> float:
+    try:
+        value = float(row[column])
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}, row {number}, column {column}: expected a number, got {row[column]!r}."
+        ) from error
+    if not 0 <= value <= 100:
+        raise ValueError(
+            f"{path}, row {number}, column {column}: expected a score of 0 to 100, got {value}."
+        )
+    return value
+
+
+def _read_csv(path: str, field: str) -> list[dict]:
+    file = epath.Path(path)
+    if not file.exists():
+        raise ConfigError(f"{field}: {path} not found.")
+    lines = [
+        line for line in file.read_text().splitlines() if line.strip() and not line.startswith("#")
+    ]
+    rows = list(csv.DictReader(lines))
+    if not rows:
+        raise ConfigError(f"{field}: {path} has no rows.")
+    return rows
+
+
+def _check_columns(path: str, rows: list[dict], needed: tuple[str, ...]) -> None:
+    for name in needed:
+        if name not in rows[0]:
+            raise ConfigError(f"{path}: no column {name!r}{nearest(name, rows[0])}")
+
+
+def study_comparisons(folder: epath.Path) -> list[Comparison]:
+    """Every arm and seed of a finished study against its base, and all seeds of an arm together.
+
+    Raises:
+      ValueError: when an evaluation is missing or the models were not asked the same questions.
+    """
+    study = read_json(folder / "study.json")
+    comparisons = []
+    for decoding, arm in itertools.product(study["decodings"], study["arms"]):
+        seeds = [(seed, (seed,)) for seed in arm["seeds"]]
+        if len(seeds) > 1:
+            seeds.append((ALL_SEEDS, tuple(arm["seeds"])))
+        for name, members in seeds:
+            tuned = [folder / arm["name"] / f"seed_{seed}" / "evaluation" for seed in members]
+            groups = _study_groups(folder / "base" / "evaluation", tuned, decoding)
+            made = Comparison(arm["label"], arm["name"], study["base"], name, decoding, groups, {})
+            comparisons += [made] if groups else []
+    return comparisons
+
+
+def _study_groups(base: epath.Path, tuned: list[epath.Path], decoding: str) -> dict[str, Group]:
+    expected = _primary_rows(base, decoding)
+    for folder in tuned:
+        missing = sorted(set(expected) - set(_primary_rows(folder, decoding)))
+        if missing:
+            raise ValueError(
+                f"{folder}: no {decoding} scores of {', '.join(missing)}, which {base} has."
+            )
+    items: dict[str, dict[str, Clustered]] = {}
+    for benchmark, row in expected.items():
+        files = (samples_path(folder, benchmark, decoding) for folder in (base, *tuned))
+        scores = cluster([read_sample_scores(file, row["metric"], row["weight"]) for file in files])
+        items.setdefault(row["group"], {})[benchmark] = scores
+    return {group: _item_group(members) for group, members in items.items()}
+
+
+def _primary_rows(folder: epath.Path, decoding: str) -> dict[str, dict]:
+    rows = read_score_rows(folder)
+    return {row["benchmark"]: row for row in rows if row["primary"] and row["decoding"] == decoding}
+
+
+def _item_group(members: dict[str, Clustered]) -> Group:
+    points = np.stack([100 * means(scores) for scores in members.values()])
+    return Group(tuple(members), points[:, 0], points[:, 1:].mean(1), None, tuple(members.values()))

@@ -1,0 +1,137 @@
+"""Drift of every arm by group, pooled over its seeds: rows of summary.json, from
+analysis/<metric>.json.
+"""
+
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxreason.report.files import Arm, Reader, Study
+from jaxreason.report.scores import Resampling
+from jaxreason.report.statistics import interval, pool_seeds
+
+
+class Quantity(NamedTuple):
+    """A number of a metric file that the report shows."""
+
+    metric: str
+    name: str
+    source: str  # whose replies were read
+    label: str
+    unit: str
+
+
+QUANTITIES = (
+    Quantity(
+        "token_kl", "kl_forward", "base", "KL(base ‖ tuned), base's replies", "nats per token"
+    ),
+    Quantity(
+        "token_kl", "kl_reverse", "tuned", "KL(tuned ‖ base), tuned replies", "nats per token"
+    ),
+    Quantity("token_kl", "js", "base", "Jensen–Shannon, base's replies", "nats per token"),
+    Quantity("token_kl", "paper_kl", "tuned", "|mean log-ratio|, tuned replies", "nats per token"),
+    Quantity("token_kl", "rank_shift", "tuned", "Rank shift, tuned replies", "ranks"),
+    Quantity("token_kl", "shifted_share", "tuned", "Tokens with another first choice", "share"),
+    Quantity("pca_shift", "layer_shift.reply", "base", "PCA shift, mean of layers", "state units"),
+    Quantity("pca_shift", "shift.reply", "base", "PCA shift, layers averaged first", "state units"),
+    Quantity(
+        "pca_shift", "scaled_shift.reply", "base", "PCA shift in spreads of base texts", "spreads"
+    ),
+    Quantity("cosine", "final_distance", "base", "Cosine distance, final states", "1 − cos"),
+    Quantity("cka", "distance.reply", "base", "CKA distance, mean of layers", "1 − CKA"),
+)
+HEADLINE_KL, REVERSE_KL = QUANTITIES[0], QUANTITIES[1]
+HEADLINE_SHIFT, SCALED_SHIFT = QUANTITIES[6], QUANTITIES[8]
+
+
+def rows_of(rows: list[dict], quantity: Quantity) -> list[dict]:
+    """The rows of one quantity."""
+    wanted = (quantity.metric, quantity.name, quantity.source)
+    return [row for row in rows if (row["metric"], row["name"], row["source"]) == wanted]
+
+
+def read_metrics(reader: Reader, study: Study) -> tuple[dict, list[str]]:
+    """Metric files by (arm, seed, metric); and what is missing, in words."""
+    found, missing = {}, []
+    names = (*dict.fromkeys(quantity.metric for quantity in QUANTITIES), "weights")
+    for arm, seed in study.runs():
+        absent = []
+        for name in names:
+            value = reader.json(f"{arm.folder(seed)}/analysis/{name}.json")
+            if value is None:
+                absent.append(name)
+            else:
+                found[arm.name, seed, name] = value
+        if absent:
+            missing.append(f"{arm.label}, seed {seed}: drift not measured ({', '.join(absent)}).")
+    return found, missing
+
+
+def drift_rows(study: Study, metrics: dict, how: Resampling) -> list[dict]:
+    """Every quantity of every group and arm: mean over seeds, interval over texts and seeds, each
+    seed's own.
+    """
+    rows = []
+    for quantity in QUANTITIES:
+        for group in study.group_names():
+            for arm in study.arms:
+                row = _row(quantity, group, arm, metrics, how)
+                rows += [] if row is None else [row]
+    return rows
+
+
+def _row(quantity: Quantity, group: str, arm: Arm, metrics: dict, how: Resampling) -> dict | None:
+    seeds = {}
+    for seed in arm.seeds:
+        if (arm.name, seed, quantity.metric) in metrics:
+            entries = metrics[arm.name, seed, quantity.metric]["groups"]
+            match = [e for e in entries if _matches(e, quantity, group)]
+            seeds |= {seed: match[0]} if match else {}
+    if not seeds:
+        return None
+    draws = np.array([entry["draws"] for entry in seeds.values()]).T
+    mean = float(np.mean([entry["value"] for entry in seeds.values()]))
+    pooled = pool_seeds(draws, (how.seed, zlib.crc32(arm.name.encode())))
+    if min(entry["low"] for entry in seeds.values()) >= 0:
+        pooled = np.maximum(pooled, 0)  # stretching must not make a distance negative
+    each = [
+        {"seed": s, "mean": e["value"], "low": e["low"], "high": e["high"]}
+        for s, e in seeds.items()
+    ]
+    _, low, high = interval(mean, pooled, how.confidence)
+    where = {"metric": quantity.metric, "name": quantity.name, "source": quantity.source}
+    return where | {
+        "group": group,
+        "arm": arm.name,
+        "mean": mean,
+        "low": low,
+        "high": high,
+        "seeds": each,
+    }
+
+
+def _matches(entry: dict, quantity: Quantity, group: str) -> bool:
+    return (entry["group"], entry["source"], entry["name"]) == (
+        group,
+        quantity.source,
+        quantity.name,
+    )
+
+
+def weight_rows(study: Study, metrics: dict) -> list[dict]:
+    """Weight drift of every arm: mean over seeds and each seed's own."""
+    rows = []
+    for name in ("relative_l2", "changed_share"):
+        for arm in study.arms:
+            each = [
+                {"seed": seed, "mean": entry["value"]}
+                for seed in arm.seeds
+                if (arm.name, seed, "weights") in metrics
+                for entry in metrics[arm.name, seed, "weights"]["rows"]
+                if entry["name"] == name
+            ]
+            if each:
+                mean = float(np.mean([entry["mean"] for entry in each]))
+                rows.append({"name": name, "arm": arm.name, "mean": mean, "seeds": each})
+    return rows

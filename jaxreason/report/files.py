@@ -1,0 +1,170 @@
+"""Reading a study's folder: every file read is hashed, and what is not there is None and noted."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from etils import epath
+
+GROUP_LABELS = {"math": "Math", "other": "Other reasoning", "non_reasoning": "Non-reasoning"}
+MATH, REST = "math", "rest"
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training (or one given checkpoint) and its seeds."""
+
+    name: str
+    method: str
+    label: str
+    seeds: tuple[int, ...]
+
+    def folder(self, seed: int) -> str:
+        """Where the run of a seed is, relative to the study."""
+        return f"{self.name}/seed_{seed}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What study.json says."""
+
+    name: str
+    base: str
+    shared_base: bool | None  # whether all seeds start from one base; None: it does not say
+    groups: dict[str, str]  # benchmark -> group
+    labels: dict[str, str]  # benchmark -> what to call it
+    arms: tuple[Arm, ...]
+    decodings: tuple[str, ...]
+
+    def group_names(self) -> tuple[str, ...]:
+        """Groups in the order of GROUP_LABELS, unknown ones last."""
+        found = dict.fromkeys(self.groups.values())
+        return tuple(
+            [g for g in GROUP_LABELS if g in found] + [g for g in found if g not in GROUP_LABELS]
+        )
+
+    def benchmarks(self, group: str) -> tuple[str, ...]:
+        """The benchmarks of a group, in the order of study.json."""
+        return tuple(name for name, other in self.groups.items() if other == group)
+
+    def runs(self) -> list[tuple[Arm, int]]:
+        """Every arm with every seed."""
+        return [(arm, seed) for arm in self.arms for seed in arm.seeds]
+
+
+class Sample(NamedTuple):
+    """What the report needs of a line of a sample file."""
+
+    subset: str
+    cluster: str
+    scores: dict[str, float]
+    failed: bool  # no score, because sampling or grading failed
+    extracted: bool
+    num_tokens: int
+    cut: bool  # ended at the length limit
+
+
+class Evaluation(NamedTuple):
+    """A finished evaluation of one model."""
+
+    rows: list[dict]  # of scores.json
+    samples: dict[tuple[str, str], list[Sample]]  # by benchmark and decoding
+
+
+class Reader:
+    """Reads files below a study's folder and remembers their hashes."""
+
+    def __init__(self, folder: epath.PathLike):
+        self.folder = epath.Path(folder)
+        self.hashes: dict[str, str] = {}
+
+    def text(self, name: str) -> str | None:
+        """The text of a file; None if there is none."""
+        path = self.folder / name
+        if not path.exists():
+            return None
+        data = path.read_bytes()
+        self.hashes[name] = hashlib.sha256(data).hexdigest()
+        return data.decode()
+
+    def json(self, name: str) -> Any:
+        """The value of a JSON file; None if there is none.
+
+        Raises:
+          ValueError: the file is broken.
+        """
+        text = self.text(name)
+        return None if text is None else _parse(text, self.folder / name)
+
+    def jsonl(self, name: str) -> list[dict] | None:
+        """The complete lines of a jsonl file; None if there is none."""
+        text = self.text(name)
+        if text is None:
+            return None
+        lines = text.split("\n")[:-1]  # a last line without its end was cut off
+        return [_parse(line, f"{self.folder / name}, line {i}") for i, line in enumerate(lines, 1)]
+
+
+def _parse(text: str, where: Any) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where}: not valid JSON ({error}).") from error
+
+
+def read_study(reader: Reader) -> Study:
+    """study.json.
+
+    Raises:
+      ValueError: no study.json, or a key is missing.
+    """
+    path = reader.folder / "study.json"
+    found = reader.json("study.json")
+    if found is None:
+        raise ValueError(f"{path}: not found; the report is made from a study's folder.")
+    for key in ("name", "base", "groups", "arms", "decodings"):
+        if key not in found:
+            raise ValueError(f"{path}: no {key!r} (it has {', '.join(found)}).")
+    return Study(
+        name=found["name"],
+        base=found["base"],
+        shared_base=found.get("shared_base", None),
+        groups=found["groups"],
+        labels=found.get("labels", {}),
+        arms=tuple(_arm(entry, path) for entry in found["arms"]),
+        decodings=tuple(found["decodings"]),
+    )
+
+
+def _arm(entry: dict, path: epath.Path) -> Arm:
+    for key in ("name", "method", "label", "seeds"):
+        if key not in entry:
+            raise ValueError(f"{path}: an arm has no {key!r}: {entry}.")
+    return Arm(entry["name"], entry["method"], entry["label"], tuple(entry["seeds"]))
+
+
+def read_evaluation(reader: Reader, folder: str) -> Evaluation | None:
+    """The evaluation of the model in `folder`; None unless it has finished."""
+    scores = reader.json(f"{folder}/evaluation/scores.json")
+    if scores is None:
+        return None
+    samples = {}
+    for key in dict.fromkeys((row["benchmark"], row["decoding"]) for row in scores["rows"]):
+        lines = reader.jsonl(f"{folder}/evaluation/{key[0]}.{key[1]}.jsonl")
+        if lines is not None:
+            samples[key] = [_sample(line) for line in lines]
+    return Evaluation(scores["rows"], samples)
+
+
+def _sample(line: dict) -> Sample:
+    return Sample(
+        subset=line.get("subset", ""),
+        cluster=line["cluster"] if "cluster" in line else line["id"],
+        scores=line["scores"],
+        failed=line["error"] is not None,
+        extracted=line["extracted"] is not None,
+        num_tokens=line["num_tokens"],
+        cut=line["finish_reason"] == "length",
+    )

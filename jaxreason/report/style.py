@@ -1,0 +1,230 @@
+"""How figures look: a colour and marker for each arm, fonts, grids, labels that keep apart."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib import font_manager, transforms
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.ticker import FuncFormatter
+
+from jaxreason.report.files import BASE
+from jaxreason.report.findings import MINUS
+
+# Okabe and Ito's palette, told apart with every common colour blindness; shapes repeat it.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+SIZES = {"o": 1.0, "s": 0.93, "D": 0.9, "^": 1.15, "v": 1.15, "P": 1.1, "X": 1.1}
+GREY, INK, FAINT = "#5f6368", "#202124", "#d9dce0"
+FONTS = ("Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
+WIDE, NARROW = 9.2, 3.9  # inches: a page's column, and a phone's
+
+
+class Look(NamedTuple):
+    """How a model is drawn."""
+
+    colour: str
+    marker: str
+
+
+def looks(summary: dict[str, Any]) -> dict[str, Look]:
+    """The same look for a model in all figures."""
+    found = {BASE: Look(GREY, "o")}
+    for number, arm in enumerate(summary["arms"]):
+        turn = number // len(COLOURS)
+        colour = COLOURS[number % len(COLOURS)]
+        found[arm["name"]] = Look(colour, MARKERS[(number + turn) % len(MARKERS)])
+    return found
+
+
+def settings() -> dict[str, Any]:
+    """Matplotlib's settings for all figures."""
+    known = set(font_manager.get_font_names())
+    return {
+        "font.family": [name for name in FONTS if name in known],
+        "font.size": 8.5,
+        "axes.titlesize": 9,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.labelcolor": INK,
+        "axes.edgecolor": "#9aa0a6",
+        "axes.linewidth": 0.7,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.unicode_minus": True,
+        "grid.color": "#eceef0",
+        "grid.linewidth": 0.7,
+        "xtick.color": "#9aa0a6",
+        "ytick.color": "#9aa0a6",
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "text.color": INK,
+        "figure.facecolor": "white",
+        "figure.constrained_layout.use": True,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "jaxreason",
+    }
+
+
+def grid(
+    count: int, columns: int, height: float, narrow: bool, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels of `height` inches: `columns` abreast, or one if narrow."""
+    columns = 1 if narrow else min(columns, count)
+    rows = -(-count // columns)
+    with matplotlib.rc_context(settings()):
+        figure = Figure(figsize=(NARROW if narrow else WIDE, rows * height))
+        FigureCanvasAgg(figure)  # knows the size of texts, which placing labels needs
+        axes = figure.subplots(rows, columns, squeeze=False, **options).flatten().tolist()
+    for extra in axes[count:]:
+        extra.set_visible(False)
+    return figure, axes[:count]
+
+
+def bar(axes: Axes, x: float, y: float, ends: Sequence[float], look: Look, vertical: bool) -> None:
+    """The interval of a point."""
+    line = ([x, x], ends) if vertical else (ends, [y, y])
+    axes.plot(*line, color=look.colour, linewidth=1.4, solid_capstyle="butt", zorder=3)
+
+
+def point(axes: Axes, x: float, y: float, look: Look, small: bool = False) -> None:
+    """A mean, or (small, open) the value of one seed."""
+    axes.plot(
+        x,
+        y,
+        look.marker,
+        markersize=(3.6 if small else 6.5) * SIZES[look.marker],
+        markerfacecolor="white" if small else look.colour,
+        markeredgecolor=look.colour if small else "white",
+        markeredgewidth=0.9,
+        zorder=2.5 if small else 4,
+        alpha=0.8 if small else 1,
+        clip_on=False,
+    )
+
+
+class Label(NamedTuple):
+    """A text that belongs to a point, and the intervals of that point."""
+
+    x: float
+    y: float
+    text: str
+    look: Look
+    across: tuple[float, float]
+    along: tuple[float, float]
+
+
+def place_labels(figure: Figure, panels: Sequence[tuple[Axes, Sequence[Label]]]) -> None:
+    """Writes each label beside its point, on the first of several sides where it covers nothing."""
+    figure.draw_without_rendering()  # once: only then is it known where the panels lie
+    for axes, labels in panels:
+        taken = [box for label in labels for box in _around(axes, label)]
+        frame = axes.get_window_extent()
+        for label in labels:
+            tried = ((_cost(text, taken, frame), text) for text in _texts(axes, label))
+            best = next(tried)
+            for cost, text in tried:
+                if best[0] == 0:
+                    text.remove()
+                    break
+                worse = text if cost >= best[0] else best[1]
+                best = best if cost >= best[0] else (cost, text)
+                worse.remove()
+            taken.append(best[1].get_window_extent())
+
+
+def _texts(axes: Axes, label: Label) -> Iterator[Annotation]:
+    for dx, dy, ha, va in _sides():
+        yield axes.annotate(
+            label.text,
+            (label.x, label.y),
+            (dx, dy),
+            textcoords="offset points",
+            ha=ha,
+            va=va,
+            color=label.look.colour,
+            fontweight="bold",
+            fontsize=8,
+            zorder=6,
+        )
+
+
+def _cost(text: Annotation, taken: Sequence[transforms.Bbox], frame: transforms.Bbox) -> float:
+    """How many things a label covers; leaving the panel is worse."""
+    box = text.get_window_extent()
+    across = frame.x0 <= box.x0 and box.x1 <= frame.x1
+    along = frame.y0 <= box.y0 and box.y1 <= frame.y1
+    return sum(box.overlaps(other) for other in taken) + 3 * (not across) + 2 * (not along)
+
+
+def _sides() -> Iterator[tuple[float, float, str, str]]:
+    for far in (5, 12, 20, 30):
+        yield far, far, "left", "bottom"
+        yield far, -far, "left", "top"
+        yield -far, far, "right", "bottom"
+        yield -far, -far, "right", "top"
+    for far in (8, 24):
+        yield far, 0, "left", "center"
+        yield -far, 0, "right", "center"
+        yield 0, far, "center", "bottom"
+        yield 0, -far, "center", "top"
+
+
+def _around(axes: Axes, label: Label) -> list[transforms.Bbox]:
+    """The boxes of a point and of its intervals, on the page."""
+    x, y = axes.transData.transform((label.x, label.y))
+    low, high = (
+        axes.transData.transform(ends) for ends in zip(label.across, label.along, strict=True)
+    )
+    boxes = (
+        (x - 5, y - 5, x + 5, y + 5),
+        (low[0], y - 1, high[0], y + 1),
+        (x - 1, low[1], x + 1, high[1]),
+    )
+    return [transforms.Bbox.from_extents(*box) for box in boxes]
+
+
+def name_rows(
+    axes: Axes, positions: Sequence[float], labels: list[str], colours: list[str]
+) -> None:
+    """Rows from the top, each with a name in its colour."""
+    axes.set_yticks(positions, labels)
+    for tick, colour in zip(axes.get_yticklabels(), colours, strict=True):
+        tick.set_color(colour)
+    axes.set_ylim(positions[-1] + 0.7, positions[0] - 0.7)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+
+
+def true_minus(axes: Axes, *which: str) -> None:
+    """Plain numbers with a true minus sign on the named axes."""
+    formatter = FuncFormatter(lambda value, _: f"{value:g}".replace("-", MINUS))
+    for name in which:
+        getattr(axes, f"{name}axis").set_major_formatter(formatter)
+
+
+def zero_line(axes: Axes, vertical: bool) -> None:
+    """Where nothing changed."""
+    line = axes.axvline if vertical else axes.axhline
+    line(0, color=GREY, linewidth=0.8, zorder=1.5)
+
+
+def draw_row(axes: Axes, y: float, row: dict, look: Look) -> None:
+    """A mean with its interval, and below it every seed if there are several."""
+    bar(axes, row["mean"], y, (row["low"], row["high"]), look, vertical=False)
+    for seed in row["seeds"] if len(row["seeds"]) > 1 else []:
+        point(axes, seed["mean"], y + 0.28, look, small=True)
+    point(axes, row["mean"], y, look)
+
+
+def smooth(values: Sequence[float], share: float) -> np.ndarray:
+    """Running means over `share` of a curve, over what there is of it near the ends."""
+    width = max(1, round(len(values) * share))
+    ones = np.ones(width)
+    return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")

@@ -1,0 +1,221 @@
+"""summary.json: every number that the report shows, and what it was made from."""
+
+import importlib.metadata
+import platform
+from typing import Any
+
+import numpy as np
+
+from jaxreason.report.drift_rows import drift_rows, read_metrics, weight_rows
+from jaxreason.report.files import BASE, Evaluation, Reader, Study, read_evaluation
+from jaxreason.report.findings import findings, limits
+from jaxreason.report.scores import (
+    Resampling,
+    arm_difference_rows,
+    difference_rows,
+    levels,
+    score_rows,
+)
+
+# What is drawn of metrics.jsonl: curve -> the names it may have there.
+CURVES = {
+    "loss": ("loss",),
+    "reward": ("reward", "mean_reward", "reward_mean"),
+    "length": ("length", "mean_length", "reply_length", "completion_length", "num_tokens_mean"),
+}
+CURVE_POINTS = 200  # a longer curve is shown as means of equal stretches of steps
+_VERSIONS = ("jaxreason", "jax", "numpy", "matplotlib")
+
+
+def summarise(
+    reader: Reader, study: Study, how: Resampling, about: dict[str, Any]
+) -> dict[str, Any]:
+    """Everything the report shows, as plain JSON values.
+
+    Args:
+      reader: of the study's folder.
+      study: its study.json.
+      how: the intervals are made.
+      about: title, question and limits of the recipe.
+    """
+    evaluations, missing = _evaluations(reader, study)
+    found = []
+    if BASE in evaluations:
+        for decoding in study.decodings:
+            more, absent = levels(study, evaluations, decoding, how)
+            found, missing = found + more, missing + absent
+    metrics, absent = read_metrics(reader, study)
+    transfer = reader.json("transfer.json")
+    missing += absent + ([] if transfer else ["The transferability index has not been computed."])
+    training = _training(reader, study)
+    summary = {
+        **about,
+        **_describe(study, evaluations, how),
+        "scores": score_rows(study, found, how),
+        "differences": difference_rows(study, found, how),
+        "arm_differences": arm_difference_rows(study, found, how),
+        "transfer": transfer["rows"] if transfer else [],
+        "drift": drift_rows(study, metrics, how),
+        "weights": weight_rows(study, metrics),
+        "drift_texts": _drift_texts(metrics),
+        "training": training,
+        "replies": _replies(study, evaluations),
+        "other_scores": _other_scores(study, evaluations),
+        "missing": missing,
+        "versions": _versions(),
+        "inputs": dict(sorted(reader.hashes.items())),
+    }
+    return summary | {"found": findings(summary), "limits": limits(summary)}
+
+
+def _evaluations(reader: Reader, study: Study) -> tuple[dict, list[str]]:
+    found, missing = {}, []
+    base = read_evaluation(reader, BASE)
+    if base is None:
+        missing.append("The base has not been evaluated, so nothing can be compared with it.")
+    else:
+        found[BASE] = base
+    for arm, seed in study.runs():
+        evaluation = read_evaluation(reader, arm.folder(seed))
+        if evaluation is None:
+            missing.append(f"{arm.label}, seed {seed}: not evaluated yet.")
+        else:
+            found[arm.name, seed] = evaluation
+    return found, missing
+
+
+def _describe(study: Study, evaluations: dict, how: Resampling) -> dict[str, Any]:
+    arms = [
+        {
+            "name": arm.name,
+            "label": arm.label,
+            "method": arm.method,
+            "seeds": list(arm.seeds),
+            "seeds_evaluated": [seed for seed in arm.seeds if (arm.name, seed) in evaluations],
+        }
+        for arm in study.arms
+    ]
+    groups = [{"name": g, "benchmarks": list(study.benchmarks(g))} for g in study.group_names()]
+    return {
+        "study": study.name,
+        "base": study.base,
+        "shared_base": study.shared_base,
+        "groups": groups,
+        "labels": study.labels,
+        "arms": arms,
+        "decodings": list(study.decodings),
+        "confidence": how.confidence,
+        "resamples": how.resamples,
+        "seed": how.seed,
+    }
+
+
+def _drift_texts(metrics: dict) -> dict[str, Any] | None:
+    """Which texts drift was measured on, as the first token_kl file says."""
+    for (_, _, name), found in metrics.items():
+        if name == "token_kl":
+            units = found["details"]["units"]
+            return {
+                "decoding": found["decoding"],
+                "per_benchmark": max(unit["num_texts"] for unit in units),
+                "num_cut": sum(unit["num_cut"] for unit in units),
+                "num_dropped": sum(unit["num_dropped"] for unit in units),
+            }
+    return None
+
+
+def _training(reader: Reader, study: Study) -> list[dict]:
+    """The curves of every run: [step, value], thinned to at most CURVE_POINTS."""
+    rows = []
+    for arm, seed in study.runs():
+        lines = reader.jsonl(f"{arm.folder(seed)}/metrics.jsonl")
+        for curve, names in CURVES.items():
+            points = _curve(lines or [], names)
+            if points:
+                steps = max(line["step"] for line in lines)
+                rows.append(
+                    {
+                        "arm": arm.name,
+                        "seed": seed,
+                        "curve": curve,
+                        "num_steps": steps,
+                        "points": points,
+                    }
+                )
+    return rows
+
+
+def _curve(lines: list[dict], names: tuple[str, ...]) -> list[list[float]]:
+    present = [name for name in names if any(name in line for line in lines)]
+    if not present:
+        return []
+    points = [[line["step"], line[present[0]]] for line in lines if present[0] in line]
+    points = np.array([point for point in points if np.isfinite(point[1])], float).reshape(-1, 2)
+    parts = np.array_split(points, min(len(points), CURVE_POINTS)) if len(points) else []
+    return [[round(float(part[:, 0].mean()), 2), float(part[:, 1].mean())] for part in parts]
+
+
+def _replies(study: Study, evaluations: dict) -> list[dict]:
+    """Length of replies, and shares that were cut, had no answer to extract, or failed; means over
+    benchmarks.
+    """
+    rows = []
+    for decoding in study.decodings:
+        for group in study.group_names():
+            for model, found in _by_model(study, evaluations).items():
+                parts = [
+                    _describe_replies(evaluation.samples[b, decoding])
+                    for evaluation in found
+                    for b in study.benchmarks(group)
+                    if evaluation.samples.get((b, decoding))
+                ]
+                if parts:
+                    means = {
+                        name: float(np.mean([part[name] for part in parts])) for name in parts[0]
+                    }
+                    rows.append({"decoding": decoding, "group": group, "model": model, **means})
+    return rows
+
+
+def _describe_replies(samples: list) -> dict[str, float]:
+    return {
+        "num_tokens": float(np.mean([s.num_tokens for s in samples])),
+        "cut": float(np.mean([s.cut for s in samples])),
+        "no_answer": float(np.mean([not s.extracted for s in samples])),
+        "failed": float(np.mean([s.failed for s in samples])),
+    }
+
+
+def _by_model(study: Study, evaluations: dict) -> dict[str, list[Evaluation]]:
+    """The evaluations of the base and of every arm's seeds."""
+    found = {BASE: [evaluations[BASE]]} if BASE in evaluations else {}
+    for arm, seed in study.runs():
+        if (arm.name, seed) in evaluations:
+            found.setdefault(arm.name, []).append(evaluations[arm.name, seed])
+    return found
+
+
+def _other_scores(study: Study, evaluations: dict) -> list[dict]:
+    """Scorings that are not a benchmark's primary one, as scores.json has them; in points, mean
+    over seeds.
+    """
+    found: dict[tuple, list[float]] = {}
+    for model, members in _by_model(study, evaluations).items():
+        for row in (row for evaluation in members for row in evaluation.rows):
+            if not row["primary"] and row["mean"] is not None:
+                key = (row["benchmark"], row["decoding"], row["metric"], model)
+                found.setdefault(key, []).append(100 * row["mean"])
+    names = ("benchmark", "decoding", "metric", "model")
+    return [
+        dict(zip(names, key, strict=True)) | {"mean": float(np.mean(v))} for key, v in found.items()
+    ]
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _VERSIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found

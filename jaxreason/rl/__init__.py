@@ -1,0 +1,1 @@
+"""On-policy reinforcement learning on verified rewards."""

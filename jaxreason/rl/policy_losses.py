@@ -1,0 +1,235 @@
+"""Policy-gradient losses on arrays: no model, no text. A new one is a surrogate in POLICY_LOSSES.
+
+Arrays are `[B, T]`, aligned with the tokens; a row may hold several sequences when `segment_ids`
+tells them apart, so nothing changes when replies are packed. Every loss returns sums over the rows
+given, `(loss_sum, weight, measurements)`: the step adds over micro-batches and divides once.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+# Beyond this a ratio is meaningless, and its exponential would turn a masked gradient into inf * 0.
+MAX_LOG_RATIO = 20.0
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyLossConfig:
+    """Fields of a recipe's `policy_loss` section.
+
+    Attributes:
+      name: key of POLICY_LOSSES.
+      clip_low: the ratio is clipped below at `1 - clip_low`.
+      clip_high: and above at `1 + clip_high` (DAPO's clip-higher when larger than `clip_low`).
+      dual_clip: for negative advantages the surrogate is at least `dual_clip * advantage`
+        (Ye et al. 2020); 0 = off.
+      aggregation: `token_mean` weighs every token of the batch alike (DAPO); `sequence_mean`
+        averages within each sequence, then over sequences (GRPO); `fixed_length` divides each
+        sequence's sum by `fixed_length` (Dr. GRPO).
+      fixed_length: the divisor of `fixed_length`, in tokens; unread otherwise.
+      kl_coefficient: weight of the k3 estimate of KL(policy || reference); 0 = no reference
+        model exists.
+      entropy_coefficient: weight of the entropy bonus; 0 = entropy is only measured.
+      importance_cap: tokens are weighed by `min(p_trainer / p_sampler, cap)` (truncated
+        importance sampling, corrects for a sampler that computes otherwise); 0 = off.
+    """
+
+    name: str
+    clip_low: float
+    clip_high: float
+    dual_clip: float
+    aggregation: Literal["token_mean", "sequence_mean", "fixed_length"]
+    fixed_length: int
+    kl_coefficient: float
+    entropy_coefficient: float
+    importance_cap: float
+
+
+class Surrogate(NamedTuple):
+    """What an algorithm makes of the ratio: something to maximise, and where a clip acted."""
+
+    objective: Float[Array, "B T"]
+    clipped: Float[Array, "B T"]
+
+
+class Sequences(NamedTuple):
+    """Which tokens count, and to which sequence of their row they belong."""
+
+    mask: Float[Array, "B T"]
+    segment_ids: Int[Array, "B T"]
+
+    def total(self, values: Float[Array, "B T"]) -> Float[Array, "B T"]:
+        """The sum over its own sequence's counted tokens, at every token."""
+        length = values.shape[1] + 1
+        sums = jax.vmap(lambda v, s: jax.ops.segment_sum(v, s, num_segments=length)[s])
+        return sums(values * self.mask, self.segment_ids)
+
+    def mean(self, values: Float[Array, "B T"]) -> Float[Array, "B T"]:
+        """The mean over its own sequence's counted tokens, at every token."""
+        return self.total(values) / jnp.maximum(self.total(self.mask), 1.0)
+
+
+def clipped(
+    log_ratio, logprobs, advantages, sequences: Sequences, config: PolicyLossConfig
+) -> Surrogate:
+    """PPO's surrogate, as in GRPO and DAPO: `min(r A, clip(r, 1 - low, 1 + high) A)`, dual-clipped.
+
+    Sources: Schulman et al. 2017 (1707.06347); Yu et al. 2025 (DAPO, 2503.14476): asymmetric range.
+    """
+    ratio = jnp.exp(log_ratio)
+    bounded = jnp.clip(ratio, 1.0 - config.clip_low, 1.0 + config.clip_high)
+    objective = jnp.minimum(ratio * advantages, bounded * advantages)
+    if config.dual_clip > 0.0:
+        floor = config.dual_clip * advantages
+        objective = jnp.where(advantages < 0.0, jnp.maximum(objective, floor), objective)
+    return Surrogate(objective, (objective != ratio * advantages).astype(jnp.float32))
+
+
+def reinforce(
+    log_ratio, logprobs, advantages, sequences: Sequences, config: PolicyLossConfig
+) -> Surrogate:
+    """`A log p`: no ratio, no clip; on-policy only with one update per batch of rollouts."""
+    return Surrogate(logprobs * advantages, jnp.zeros_like(logprobs))
+
+
+def gspo(
+    log_ratio, logprobs, advantages, sequences: Sequences, config: PolicyLossConfig
+) -> Surrogate:
+    """The clip on the sequence's length-normalised ratio, its gradient spread over the tokens.
+
+    Source: Zheng et al. 2025 (2507.18071), GSPO-token; the paper's objective with `sequence_mean`.
+    """
+    sequence = jax.lax.stop_gradient(sequences.mean(log_ratio))
+    return clipped(
+        sequence + logprobs - jax.lax.stop_gradient(logprobs),
+        logprobs,
+        advantages,
+        sequences,
+        config,
+    )
+
+
+def cispo(
+    log_ratio, logprobs, advantages, sequences: Sequences, config: PolicyLossConfig
+) -> Surrogate:
+    """`stop(clip(r)) A log p`: the clip bounds the weight and never removes a token's gradient.
+
+    Source: MiniMax 2025 (2506.13585).
+    """
+    ratio = jax.lax.stop_gradient(jnp.exp(log_ratio))
+    bounded = jnp.clip(ratio, 1.0 - config.clip_low, 1.0 + config.clip_high)
+    return Surrogate(bounded * advantages * logprobs, (bounded != ratio).astype(jnp.float32))
+
+
+def policy_loss(
+    surrogate: Callable[..., Surrogate],
+    logprobs: Float[Array, "B T"],
+    old_logprobs: Float[Array, "B T"],
+    advantages: Float[Array, "B T"] | Float[Array, "B"],
+    mask: Float[Array, "B T"],
+    config: PolicyLossConfig,
+    sampler_logprobs: Float[Array, "B T"] | None = None,
+    ref_logprobs: Float[Array, "B T"] | None = None,
+    entropy: Float[Array, "B T"] | None = None,
+    segment_ids: Int[Array, "B T"] | None = None,
+) -> tuple[Float[Array, ""], Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """The loss of one surrogate with its KL and entropy terms, as sums over the rows given.
+
+    Args:
+      surrogate: one of the functions above; POLICY_LOSSES holds them already bound.
+      logprobs: of the policy being trained; the gradient flows through these (and `entropy`).
+      old_logprobs: of the policy at the start of the batch of rollouts, by the trainer.
+      advantages: per token (constant over a sequence), or per row when a row is one sequence.
+      mask: 1 at the reply's tokens, 0 elsewhere; values there may be anything finite.
+      config: the algorithm's numbers.
+      sampler_logprobs: as reported by the sampler; needed by `importance_cap`.
+      ref_logprobs: of the frozen start of training; needed by `kl_coefficient`.
+      entropy: of the policy at each position; needed by `entropy_coefficient`.
+      segment_ids: the sequences of a row, 0 = padding; None = one sequence a row.
+
+    Returns:
+      The summed loss, its weight (tokens or sequences, by `aggregation`), and sums over tokens by
+      name, of which `tokens` is the count that the others are to be divided by.
+    """
+    if advantages.ndim == 1:
+        advantages = jnp.broadcast_to(advantages[:, None], mask.shape)
+    segment_ids = jnp.ones(mask.shape, jnp.int32) if segment_ids is None else segment_ids
+    sequences = Sequences(mask, segment_ids)
+    log_ratio = _log_ratio(logprobs, old_logprobs, mask)
+    result = surrogate(log_ratio, logprobs, advantages, sequences, config)
+    losses = -result.objective * _importance(
+        old_logprobs, sampler_logprobs, mask, config.importance_cap
+    )
+    if config.kl_coefficient > 0.0:
+        losses += config.kl_coefficient * k3(_log_ratio(ref_logprobs, logprobs, mask))
+    if config.entropy_coefficient != 0.0:
+        losses -= config.entropy_coefficient * entropy
+    loss_sum, weight = _aggregate(losses, sequences, config)
+    terms = _measure(log_ratio, result.clipped, logprobs, ref_logprobs, entropy, mask)
+    return loss_sum, weight, {name: jnp.sum(value * mask) for name, value in terms.items()}
+
+
+def k3(log_ratio: Float[Array, "B T"]) -> Float[Array, "B T"]:
+    """`q/p - 1 - log(q/p)`: for x ~ p an unbiased estimate of KL(p || q) that is never negative.
+
+    Args:
+      log_ratio: `log q(x) - log p(x)`.
+
+    Source: Schulman 2020, "Approximating KL divergence".
+    """
+    return jnp.expm1(log_ratio) - log_ratio
+
+
+def _log_ratio(new: jax.Array, old: jax.Array, mask: jax.Array) -> jax.Array:
+    """`new - old` where the mask is on, else 0: padding can never produce an infinity."""
+    return jnp.clip(jnp.where(mask > 0, new - old, 0.0), -MAX_LOG_RATIO, MAX_LOG_RATIO)
+
+
+def _importance(old_logprobs, sampler_logprobs, mask, cap: float) -> jax.Array | float:
+    if cap <= 0.0:
+        return 1.0
+    ratio = jnp.exp(_log_ratio(old_logprobs, sampler_logprobs, mask))
+    return jax.lax.stop_gradient(jnp.minimum(ratio, cap))
+
+
+def _aggregate(
+    losses, sequences: Sequences, config: PolicyLossConfig
+) -> tuple[jax.Array, jax.Array]:
+    mask = sequences.mask
+    if config.aggregation == "token_mean":
+        return jnp.sum(losses * mask), jnp.sum(mask)
+    # Each token carries 1 / (its sequence's length): the sum counts the sequences with any token.
+    share = mask / jnp.maximum(sequences.total(mask), 1.0)
+    if config.aggregation == "sequence_mean":
+        return jnp.sum(losses * share), jnp.sum(share)
+    return jnp.sum(losses * mask) / config.fixed_length, jnp.sum(share)
+
+
+def _measure(log_ratio, was_clipped, logprobs, ref_logprobs, entropy, mask) -> dict[str, jax.Array]:
+    terms = {
+        "tokens": jnp.ones_like(mask),
+        "clip_fraction": was_clipped,
+        "ratio": jnp.exp(log_ratio),
+        "kl_old": k3(log_ratio),
+    }
+    if ref_logprobs is not None:
+        terms["kl_ref"] = k3(_log_ratio(ref_logprobs, logprobs, mask))
+    if entropy is not None:
+        terms["entropy"] = entropy
+    return jax.lax.stop_gradient(terms)
+
+
+POLICY_LOSSES: dict[str, Callable] = {
+    name: functools.partial(policy_loss, surrogate)
+    for name, surrogate in {
+        "clipped": clipped,
+        "reinforce": reinforce,
+        "gspo": gspo,
+        "cispo": cispo,
+    }.items()
+}

@@ -1,0 +1,132 @@
+"""Rewards of replies: was it right, was it too long; a total and what it is made of.
+
+A reply that could not be graded has no reward (NaN): it is counted, named in the rollouts file and
+left out of the loss and of its group's mean. It is never a zero.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jaxreason.data.examples import Example
+from jaxreason.sampling.engine import Completion
+from jaxreason.tasks.registry import find_task
+from jaxreason.tasks.verify import Verdict, VerifierPool
+
+NOT_GRADED = float("nan")
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """Fields of a recipe's `rewards` section.
+
+    Attributes:
+      num_workers: verifier processes.
+      timeout_s: seconds that grading one reply may take.
+      overlong_buffer: tokens before the limit in which the punishment grows; 0 = off.
+      overlong_penalty: the punishment of a reply that fills the limit.
+    """
+
+    num_workers: int
+    timeout_s: float
+    overlong_buffer: int
+    overlong_penalty: float
+
+
+@dataclass(frozen=True)
+class Reward:
+    """What a reply earned.
+
+    Attributes:
+      total: sum of `terms`; NaN when the reply was not graded.
+      terms: what the total is made of, by name (`correct`, and `overlong` if it is on).
+      scores: everything the task measured.
+      extracted: the answer that was found in the reply.
+      error: why the reply was not graded, or None.
+    """
+
+    total: float
+    terms: dict[str, float]
+    scores: dict[str, float]
+    extracted: str | None
+    error: str | None
+
+
+def overlong_punishment(num_tokens: int, max_tokens: int, buffer: int, penalty: float) -> float:
+    """0 up to `max_tokens - buffer`, then linearly down to `-penalty` at `max_tokens`.
+
+    Source: Yu et al. 2025 (DAPO, 2503.14476), equation 13; its `L_max` is `max_tokens`.
+    """
+    if buffer == 0:
+        return 0.0
+    excess = (num_tokens - (max_tokens - buffer)) / buffer
+    return -penalty * min(max(excess, 0.0), 1.0)
+
+
+def reward_replies(
+    pool: VerifierPool,
+    items: Sequence[tuple[Example, str, Completion]],
+    config: RewardConfig,
+    max_tokens: int,
+) -> list[Reward]:
+    """The reward of every (question, text, reply), in order, the same on all processes.
+
+    Process 0 grades and tells the others, so that a grader that is slow on one machine cannot make
+    them disagree. Every process must call this with the same items.
+    """
+    verdicts = _grade(pool, items) if jax.process_index() == 0 else []
+    rows = _broadcast([asdict(verdict) for verdict in verdicts])
+    return [
+        _reward(example, completion, Verdict(**row), config, max_tokens)
+        for (example, _, completion), row in zip(items, rows, strict=True)
+    ]
+
+
+def _reward(
+    example: Example,
+    completion: Completion,
+    verdict: Verdict,
+    config: RewardConfig,
+    max_tokens: int,
+) -> Reward:
+    if verdict.error is not None:
+        return Reward(NOT_GRADED, {}, {}, None, verdict.error)
+    terms = {"correct": verdict.scores[find_task(example.task).primary]}
+    if config.overlong_buffer:
+        terms["overlong"] = overlong_punishment(
+            len(completion.tokens), max_tokens, config.overlong_buffer, config.overlong_penalty
+        )
+    return Reward(sum(terms.values()), terms, verdict.scores, verdict.extracted, None)
+
+
+def _grade(pool: VerifierPool, items: Sequence[tuple[Example, str, Completion]]) -> list[Verdict]:
+    """Verdicts in the order of the items; a reply that the sampler could not finish is an error."""
+    verdicts: dict[int, Verdict] = {}
+    by_task: dict[str, list[int]] = {}
+    for index, (example, _, completion) in enumerate(items):
+        if completion.finish_reason.startswith("error"):
+            verdicts[index] = Verdict({}, None, f"sampler {completion.finish_reason}")
+        else:
+            by_task.setdefault(example.task, []).append(index)
+    for task, indices in by_task.items():
+        graded = pool.score(task, [items[index][:2] for index in indices])
+        verdicts.update(zip(indices, graded, strict=True))
+    return [verdicts[index] for index in range(len(items))]
+
+
+def _broadcast(value: Any) -> Any:
+    """Process 0's JSON value on every process."""
+    if jax.process_count() == 1:
+        return value
+    data = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
+    buffer = np.zeros(1 << length.bit_length(), np.uint8)  # few sizes, so few compilations
+    if jax.process_index() == 0:
+        buffer[:length] = data
+    received = np.asarray(multihost_utils.broadcast_one_to_all(buffer))
+    return json.loads(received[:length].tobytes())

@@ -1,0 +1,209 @@
+"""Replies as arrays and as files: tokens exactly as sampled, packed into rows of one length.
+
+Several sequences (a prompt and one reply) share a row, told apart by `segment_ids`, so little is
+computed on padding. All updates of a run have one shape, whose empty micro-batches cost nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array, Float, Int
+
+from jaxreason.data.examples import Example
+from jaxreason.data.packing import first_fit
+from jaxreason.rl.rewards import Reward
+from jaxreason.sampling.engine import Completion
+from jaxreason.sharding import fitting_spec
+
+# P prompts (groups), G samples per prompt, R rows, T tokens per row.
+ROW_AXES = ("act_batch", "act_len")
+
+
+class Rollouts(NamedTuple):
+    """A batch for the update: a TokenBatch and what the policy loss needs.
+
+    Attributes:
+      tokens: prompts and replies, as they went through the sampler.
+      positions: restart at 0 with each sequence.
+      segment_ids: 1, 2, ... within a row; 0 = padding.
+      loss_mask: 1 at the tokens of replies.
+      advantages: of its reply at each of the reply's tokens; 0 elsewhere.
+      sampler_logprobs: as the sampler reported them; 0 elsewhere.
+      old_logprobs: by the trainer with the parameters that sampled; None = as the update finds.
+      ref_logprobs: by the reference model; None when there is none.
+    """
+
+    tokens: Int[Array, "R T"]
+    positions: Int[Array, "R T"]
+    segment_ids: Int[Array, "R T"]
+    loss_mask: Float[Array, "R T"]
+    advantages: Float[Array, "R T"]
+    sampler_logprobs: Float[Array, "R T"]
+    old_logprobs: Float[Array, "R T"] | None
+    ref_logprobs: Float[Array, "R T"] | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One reply, its text, and what it earned."""
+
+    completion: Completion
+    text: str
+    reward: Reward
+
+
+@dataclass(frozen=True)
+class Group:
+    """The G replies to one prompt; `batch` counts the step's generation batches."""
+
+    batch: int
+    example: Example
+    prompt: tuple[int, ...]
+    samples: tuple[Sample, ...]
+
+
+def group_rewards(groups: Sequence[Group]) -> Float[np.ndarray, "P G"]:
+    """Total rewards, NaN where a reply was not graded."""
+    return np.array([[sample.reward.total for sample in group.samples] for group in groups])
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The one shape of every update of a run, large enough for the longest replies.
+
+    Attributes:
+      num_micro_batches: what the training step cuts a batch into; it skips empty ones.
+      micro_batch_rows: rows of each.
+      row_length: tokens of a row.
+    """
+
+    num_micro_batches: int
+    micro_batch_rows: int
+    row_length: int
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of a batch."""
+        return self.num_micro_batches * self.micro_batch_rows
+
+    def place_of(self, row: int) -> int:
+        """Where the row-th row goes: the step deals rows out in turn, and we fill one at a time."""
+        micro_batch, index = divmod(row, self.micro_batch_rows)
+        return index * self.num_micro_batches + micro_batch
+
+
+def make_layout(num_sequences: int, longest: int, row_length: int, micro_batch_rows: int) -> Layout:
+    """The layout that always has room for `num_sequences` of at most `longest` tokens.
+
+    First fit opens a row only when the sequence fits no other, so every row but the last holds at
+    least `row_length // longest` sequences.
+
+    Raises:
+      ValueError: `longest` is more than a row.
+    """
+    if longest > row_length:
+        raise ValueError(
+            f"a prompt with its reply can have {longest} tokens, row_length is {row_length}."
+        )
+    num_rows = -(-num_sequences // (row_length // longest))
+    return Layout(-(-num_rows // micro_batch_rows), micro_batch_rows, row_length)
+
+
+def pack(
+    groups: Sequence[Group], advantages: Float[np.ndarray, "P G"], num_batches: int, layout: Layout
+) -> list[Rollouts]:
+    """Mini-batches of one shape, as numpy arrays; groups stay whole and in order.
+
+    Args:
+      groups: what is trained on, shared out evenly.
+      advantages: theirs. Replies that were not graded are left out of the arrays.
+      num_batches: how many mini-batches.
+      layout: their shape.
+    """
+    shares = np.array_split(np.arange(len(groups)), num_batches)
+    return [_fill(_sequences(groups, advantages, share), layout) for share in shares]
+
+
+class _Sequence(NamedTuple):
+    tokens: tuple[int, ...]
+    num_prompt: int
+    logprobs: tuple[float, ...]
+    advantage: float
+
+
+def _sequences(groups: Sequence[Group], advantages: np.ndarray, share) -> list[_Sequence]:
+    return [
+        _Sequence(
+            groups[index].prompt + sample.completion.tokens,
+            len(groups[index].prompt),
+            sample.completion.logprobs,
+            advantage,
+        )
+        for index in share
+        for sample, advantage in zip(groups[index].samples, advantages[index], strict=True)
+        if sample.reward.error is None
+    ]
+
+
+def _fill(batch: list[_Sequence], layout: Layout) -> Rollouts:
+    shape = (layout.num_rows, layout.row_length)
+    whole = {name: np.zeros(shape, np.int32) for name in ("tokens", "positions", "segment_ids")}
+    real = ("loss_mask", "advantages", "sampler_logprobs")
+    arrays = whole | {name: np.zeros(shape, np.float32) for name in real}
+    longest_first = sorted(batch, key=lambda sequence: -len(sequence.tokens))
+    lengths = [len(sequence.tokens) for sequence in longest_first]
+    for number, members in enumerate(first_fit(lengths, layout.row_length)):
+        row, start = layout.place_of(number), 0
+        for segment, index in enumerate(members, start=1):
+            sequence, stop = longest_first[index], start + lengths[index]
+            arrays["tokens"][row, start:stop] = sequence.tokens
+            arrays["positions"][row, start:stop] = np.arange(lengths[index])
+            arrays["segment_ids"][row, start:stop] = segment
+            reply = slice(start + sequence.num_prompt, stop)
+            arrays["loss_mask"][row, reply] = 1.0
+            arrays["advantages"][row, reply] = sequence.advantage
+            arrays["sampler_logprobs"][row, reply] = sequence.logprobs
+            start = stop
+    return Rollouts(**arrays, old_logprobs=None, ref_logprobs=None)
+
+
+def place(mesh: Mesh, rollouts: Rollouts) -> Rollouts:
+    """The arrays on the mesh. Every process holds all rows and gives its devices their part."""
+
+    def put(x: np.ndarray) -> jax.Array:
+        sharding = NamedSharding(mesh, fitting_spec(mesh, ROW_AXES, x.shape))
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+    return jax.tree.map(put, rollouts)
+
+
+def rollout_lines(
+    groups: Sequence[Group], advantages: Float[np.ndarray, "P G"], trained: Sequence[bool]
+) -> list[dict[str, Any]]:
+    """The rows of `rollouts/<step>.jsonl`, one for every reply of the step (see docs/rl.md)."""
+    return [
+        {
+            "id": group.example.id,
+            "batch": group.batch,
+            "sample": sample.completion.sample,
+            "prompt": group.example.messages[-1]["content"],
+            "prompt_tokens": list(group.prompt),
+            "completion": sample.text,
+            "tokens": list(sample.completion.tokens),
+            "answer": group.example.answer,
+            "extracted": sample.reward.extracted,
+            "reward": None if sample.reward.error else sample.reward.total,
+            "terms": sample.reward.terms,
+            "scores": sample.reward.scores,
+            "advantage": float(advantage),
+            "trained": bool(used) and sample.reward.error is None,
+            "finish_reason": sample.completion.finish_reason,
+            "error": sample.reward.error,
+        }
+        for group, row, used in zip(groups, advantages, trained, strict=True)
+        for sample, advantage in zip(group.samples, row, strict=True)
+    ]

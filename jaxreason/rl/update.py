@@ -1,0 +1,160 @@
+"""The loss that RL hands to the training step, and the trainer's log-probs of what was sampled.
+
+A batch has one shape, large enough for the longest replies; both functions here pass over the
+micro-batches that hold nothing, so a batch costs what it holds.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxreason.models.decoder import Model, forward, head
+from jaxreason.models.logprobs import TokenLogprobs, logprobs
+from jaxreason.rl.policy_losses import MAX_LOG_RATIO, POLICY_LOSSES, PolicyLossConfig
+from jaxreason.rl.rollouts import ROW_AXES, Rollouts
+from jaxreason.sharding import constrain
+
+LossFn = Callable[[Any, Rollouts], tuple[Array, Array, dict[str, Array]]]
+
+
+def token_logprobs(
+    model: Model, params: Any, batch: Rollouts, *, chunk: int, temperature: float
+) -> TokenLogprobs:
+    """Of every token of the batch, under the temperature it was sampled with."""
+    out = forward(model, params, batch.tokens, batch.positions, batch.segment_ids)
+    return logprobs(
+        out.final,
+        head(model, params),
+        batch.tokens,
+        chunk=chunk,
+        temperature=temperature,
+        segment_ids=batch.segment_ids,
+    )
+
+
+def make_policy_loss(
+    model: Model, config: PolicyLossConfig, *, chunk: int, temperature: float
+) -> LossFn:
+    """The loss on Rollouts: sums over the reply tokens of the rows given.
+
+    Args:
+      model: static description.
+      config: the algorithm.
+      chunk: positions whose logits exist at a time.
+      temperature: of the sampling; log-probs are those of the distribution that was sampled from.
+    """
+    policy_loss = POLICY_LOSSES[config.name]
+
+    def loss(params, batch: Rollouts):
+        found = token_logprobs(model, params, batch, chunk=chunk, temperature=temperature)
+        old = batch.old_logprobs
+        old = jax.lax.stop_gradient(found.logprobs) if old is None else old
+        loss_sum, weight, measurements = policy_loss(
+            found.logprobs,
+            old,
+            batch.advantages,
+            batch.loss_mask,
+            config,
+            sampler_logprobs=batch.sampler_logprobs,
+            ref_logprobs=batch.ref_logprobs,
+            entropy=found.entropy,
+            segment_ids=batch.segment_ids,
+        )
+        return loss_sum, weight, measurements | sampler_gap(old, batch)
+
+    return loss
+
+
+def sampler_gap(trainer_logprobs: Float[Array, "R T"], batch: Rollouts) -> dict[str, Array]:
+    """How the trainer's log-probs of the sampled tokens differ from the sampler's.
+
+    Returns:
+      Sums over the reply tokens of |Δ|, of the weights w = p_trainer / p_sampler and of w², and the
+      largest |Δ|. (Σw)² / (n Σw²) is the effective share of the n tokens.
+    """
+    delta = (trainer_logprobs - batch.sampler_logprobs) * batch.loss_mask
+    weights = jnp.exp(jnp.clip(delta, -MAX_LOG_RATIO, MAX_LOG_RATIO)) * batch.loss_mask
+    return {
+        "sampler_gap": jnp.sum(jnp.abs(delta)),
+        "sampler_weight": jnp.sum(weights),
+        "sampler_weight_squared": jnp.sum(jnp.square(weights)),
+        "max_sampler_gap": jnp.max(jnp.abs(delta)),
+    }
+
+
+def skip_empty(loss_fn: LossFn, shardings: Any) -> LossFn:
+    """The same loss; rows that are all padding cost neither a forward nor a backward pass.
+
+    The gradient is made together with the value, inside the branch that an empty micro-batch does
+    not take: JAX would otherwise keep, and fill with zeros, what the backward pass needs.
+
+    Args:
+      loss_fn: the loss.
+      shardings: of the parameters, which are their gradients' too.
+    """
+
+    def value_and_grad(params, batch):
+        def value(params):
+            sums = loss_fn(params, batch)
+            return sums[0], sums
+
+        grads, sums = jax.grad(value, has_aux=True)(params)
+        return sums, jax.tree.map(jax.lax.with_sharding_constraint, grads, shardings)
+
+    def forward_pass(params, batch):
+        return jax.lax.cond(
+            holds_anything(batch), value_and_grad, _zeros_like(value_and_grad), params, batch
+        )
+
+    @jax.custom_vjp
+    def loss(params, batch):
+        return forward_pass(params, batch)[0]
+
+    def backward_pass(grads, cotangents):
+        return jax.tree.map(lambda g: (g * cotangents[0]).astype(g.dtype), grads), None
+
+    loss.defvjp(forward_pass, backward_pass)
+    return loss
+
+
+def make_logprob_pass(
+    model: Model, num_micro_batches: int, *, chunk: int, temperature: float
+) -> Callable[[Any, Rollouts], Float[Array, "R T"]]:
+    """The jitted `(params, batch) -> log-probs`, in the training step's micro-batches."""
+
+    def micro(params, rows: Rollouts):
+        return token_logprobs(model, params, rows, chunk=chunk, temperature=temperature).logprobs
+
+    def micro_or_nothing(params, rows: Rollouts):
+        return jax.lax.cond(holds_anything(rows), micro, _zeros_like(micro), params, rows)
+
+    @jax.jit
+    def logprob_pass(params, batch: Rollouts):
+        parts = jax.tree.map(lambda x: _split(x, num_micro_batches), batch)
+        found = jax.lax.map(lambda rows: micro_or_nothing(params, rows), parts)
+        return constrain(jnp.moveaxis(found, 0, 1).reshape(batch.tokens.shape), ROW_AXES)
+
+    return logprob_pass
+
+
+def holds_anything(batch: Rollouts) -> Bool[Array, ""]:
+    """Whether any row has a token that is not padding."""
+    return jnp.any(batch.segment_ids > 0)
+
+
+def _zeros_like(function: Callable) -> Callable:
+    """A function of the same arguments whose results are those of `function`, all zero."""
+
+    def zeros(*args):
+        shapes = jax.eval_shape(function, *args)
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    return zeros
+
+
+def _split(x: jax.Array, num: int) -> jax.Array:
+    """[R, T] as [num, R / num, T], dealt out in turn, so that each device cuts its own rows."""
+    return constrain(jnp.moveaxis(x.reshape(-1, num, x.shape[1]), 1, 0), (None, *ROW_AXES))

@@ -1,0 +1,1 @@
+"""Generation and scoring of text with a key-value cache."""

@@ -1,0 +1,179 @@
+"""Choosing the next token: greedy, temperature, top-k and top-p, as values and not as programs.
+
+A draw depends on a row's own (seed, sample, position) and its logits alone. It departs from the usual Gumbel-max
+draw, which needs a random number for every token of the vocabulary: here two uniforms pick a bucket of the
+vocabulary by its mass, then a token in the bucket. Top-k and top-p find their threshold by bisection, without a sort.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How replies are chosen, and where they end.
+
+    Attributes:
+        temperature: Divides the logits; 0 means greedy.
+        top_k: Only the k likeliest tokens may be drawn (ties with the k-th stay); 0 is off.
+        top_p: Only the smallest set of likeliest tokens with at least this probability may be drawn, counted after
+            top-k as Hugging Face does (ties stay); 1.0 is off.
+        max_tokens: Most tokens of a reply, stop token included.
+        stop: Strings that end a reply at the token that completes one of them.
+
+    Raises:
+        ValueError: A field is out of range; names the field.
+    """
+
+    temperature: float
+    top_k: int
+    top_p: float
+    max_tokens: int
+    stop: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.temperature < float("inf"):
+            raise ValueError(
+                f"decoding.temperature: expected a finite number >= 0, got {self.temperature}"
+            )
+        if self.top_k < 0:
+            raise ValueError(f"decoding.top_k: expected 0 (off) or more, got {self.top_k}")
+        if not 0.0 < self.top_p <= 1.0:
+            raise ValueError(
+                f"decoding.top_p: expected 0 < top_p <= 1 (1 is off), got {self.top_p}"
+            )
+        if self.max_tokens < 1:
+            raise ValueError(f"decoding.max_tokens: expected at least 1, got {self.max_tokens}")
+        if isinstance(self.stop, str) or any(not s for s in self.stop):
+            raise ValueError(
+                f"decoding.stop: expected a tuple of non-empty strings, got {self.stop!r}"
+            )
+
+
+class Rule(NamedTuple):
+    """How each row chooses. `key` is the raw key of (seed, sample); the rest is as in `Decoding`."""
+
+    key: UInt32[Array, "B 2"]
+    temperature: Float[Array, " B"]
+    top_k: Int[Array, " B"]
+    top_p: Float[Array, " B"]
+
+
+class Choice(NamedTuple):
+    """The token of each row, its log-probability, and whether the row's distribution was finite."""
+
+    token: Int[Array, " B"]
+    logprob: Float[Array, " B"]
+    finite: Bool[Array, " B"]
+
+
+def sequence_keys(seed: UInt32[Array, "B 2"], sample: Int[Array, " B"]) -> UInt32[Array, "B 2"]:
+    """Raw keys of sequences from the (high, low) words of their seeds and their sample numbers."""
+
+    def one(words: Array, index: Array) -> Array:
+        key = jax.random.wrap_key_data(words, impl="threefry2x32")
+        return jax.random.key_data(jax.random.fold_in(key, index))
+
+    return jax.vmap(one)(seed, sample)
+
+
+def choose(logits: Float[Array, "B V"], rule: Rule, position: Int[Array, " B"]) -> Choice:
+    """Chooses the token at `position` of each row.
+
+    `logprob` is log-softmax(logits / temperature) at the token (greedy: temperature 1), before top-k and top-p.
+    Args:
+        logits: float32; -inf forbids a token, NaN or +inf makes the row not finite (its token means nothing).
+        rule: Rows with `temperature` 0 are greedy.
+        position: Index of the chosen token in its sequence; makes the draws of a sequence independent.
+    """
+    greedy = rule.temperature == 0
+    scaled = logits / jnp.where(greedy, 1.0, rule.temperature)[:, None]
+    top = jnp.max(scaled, axis=-1)
+    weights = jnp.exp(scaled - top[:, None])
+    total = jnp.sum(weights, axis=-1)
+    token = jax.lax.cond(
+        jnp.all(greedy),
+        lambda: jnp.argmax(scaled, axis=-1).astype(jnp.int32),
+        lambda: jnp.where(
+            greedy, jnp.argmax(scaled, axis=-1), _draw(weights, rule, position)
+        ).astype(jnp.int32),
+    )
+    at_token = jnp.take_along_axis(scaled, token[:, None], axis=-1)[:, 0]
+    return Choice(token, at_token - top - jnp.log(total), jnp.isfinite(total))
+
+
+def keep_likeliest(
+    weights: Float[Array, "B V"], top_k: Int[Array, " B"], top_p: Float[Array, " B"]
+) -> Float[Array, "B V"]:
+    """Sets to zero the weights that top-k (first) and top-p (of what is left) rule out.
+
+    Args:
+        weights: Unnormalised probabilities in [0, 1].
+        top_k: 0 is off; no pass over the weights is paid when it is off for all rows.
+        top_p: 1.0 is off, likewise.
+    """
+
+    def by_count(weights: Array) -> Array:
+        limit = jnp.where(top_k > 0, top_k, weights.shape[-1]).astype(jnp.float32)
+        return jnp.where(
+            weights >= _threshold(weights, jnp.ones_like(weights), limit)[:, None], weights, 0.0
+        )
+
+    def by_mass(weights: Array) -> Array:
+        limit = jnp.where(top_p < 1.0, top_p * jnp.sum(weights, axis=-1), jnp.inf)
+        return jnp.where(weights >= _threshold(weights, weights, limit)[:, None], weights, 0.0)
+
+    weights = jax.lax.cond(jnp.any(top_k > 0), by_count, lambda w: w, weights)
+    return jax.lax.cond(jnp.any(top_p < 1.0), by_mass, lambda w: w, weights)
+
+
+def _threshold(weights: Array, amounts: Array, limit: Array) -> Array:
+    """[B] the smallest t >= 0 such that the amounts of the weights above t sum to less than `limit`.
+
+    A weight w stays iff what is likelier than it sums to less than the limit, which is w >= t. Non-negative floats
+    are ordered as their bits are, so 31 halvings find the exact float.
+    """
+
+    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bounds
+        middle = low + (high - low) // 2
+        above = weights > jax.lax.bitcast_convert_type(middle, jnp.float32)[:, None]
+        enough = jnp.sum(jnp.where(above, amounts, 0.0), axis=-1) < limit
+        return jnp.where(enough, low, middle + 1), jnp.where(enough, middle, high)
+
+    low = jnp.zeros(weights.shape[:1], jnp.int32)
+    high = jax.lax.bitcast_convert_type(jnp.ones(weights.shape[:1], jnp.float32), jnp.int32)
+    _, high = jax.lax.fori_loop(0, 31, halve, (low, high))
+    return jax.lax.bitcast_convert_type(high, jnp.float32)
+
+
+def _draw(weights: Array, rule: Rule, position: Array) -> Array:
+    """[B] tokens drawn with probability proportional to what top-k and top-p leave of the weights."""
+    kept = keep_likeliest(weights, rule.top_k, rule.top_p)
+    size = (
+        1 << (max(kept.shape[-1] - 1, 1).bit_length() + 1) // 2
+    )  # about sqrt(V): both picks are short
+    buckets = jnp.pad(kept, ((0, 0), (0, -kept.shape[-1] % size))).reshape(kept.shape[0], -1, size)
+    uniform = jax.vmap(_uniforms)(rule.key, position)
+    bucket = _pick(jnp.sum(buckets, axis=-1), uniform[:, 0])
+    inside = jnp.take_along_axis(buckets, bucket[:, None, None], axis=1)[:, 0]
+    return bucket * size + _pick(inside, uniform[:, 1])
+
+
+def _uniforms(key: Array, position: Array) -> Array:
+    folded = jax.random.fold_in(jax.random.wrap_key_data(key, impl="threefry2x32"), position)
+    return jax.random.uniform(folded, (2,), jnp.float32)
+
+
+def _pick(weights: Array, uniform: Array) -> Array:
+    """[B] index drawn by weight. Never one of weight zero, whatever rounding does to the running sum."""
+    running = jnp.cumsum(weights, axis=-1)
+    candidates = (running > (uniform * running[:, -1])[:, None]) & (weights > 0)
+    last = jnp.max(jnp.where(weights > 0, jnp.arange(weights.shape[-1]), 0), axis=-1)
+    return jnp.where(jnp.any(candidates, axis=-1), jnp.argmax(candidates, axis=-1), last).astype(
+        jnp.int32
+    )

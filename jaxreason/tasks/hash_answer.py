@@ -1,0 +1,19 @@
+"""Replies that end in `#answer`: the tiny study's procedural questions."""
+
+from jaxreason.data.examples import Example
+
+
+def extract(example: Example, text: str) -> str | None:
+    """What follows the last `#`, or None without one or when nothing follows."""
+    _, mark, answer = text.rpartition("#")
+    return (answer.strip() or None) if mark else None
+
+
+def score(example: Example, text: str) -> dict[str, float]:
+    """`accuracy`, `answered` and `direct` (1 when the reply begins with `#`: no trace)."""
+    answer = extract(example, text)
+    return {
+        "accuracy": float(answer == example.answer),
+        "answered": float(answer is not None),
+        "direct": float(text.lstrip().startswith("#")),
+    }

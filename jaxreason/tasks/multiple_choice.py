@@ -1,0 +1,132 @@
+r"""Multiple choice by letter: finds the chosen one in free text; the article "a" is not a choice.
+
+Metadata read, if present: `choices` with `label` and `text`, as in ACPBench.
+"""
+
+import re
+from collections.abc import Sequence
+
+from jaxreason.data.examples import Example
+from jaxreason.tasks.replies import last_boxed, score_both_ways, strip_thinking
+
+LETTERS = ("A", "B", "C", "D", "E")
+# After "the answer is", "Answer:", "option": brackets, bold and \text{ may surround the letter.
+LEAD = (
+    r"(?i:\b(?:final\s+|correct\s+|best\s+|right\s+)?(?:answer|option|choice)s?\b"
+    r"(?:\s+(?:is|would\s+be|must\s+be|should\s+be))?(?:\s+(?:option|choice|letter))?)"
+)
+WRAP = r"[\s:*_`'\"$({\[]*(?:\\\(|\\text\w*\{|\\mathbf\{|\\boxed\{)*[\s(*]*"
+
+
+def letters_of(example: Example) -> tuple[str, ...]:
+    """The labels of the choices, else A to E."""
+    choices = example.metadata.get("choices")
+    return tuple(choices["label"]) if choices else LETTERS
+
+
+def find_letter(
+    text: str, letters: Sequence[str] = LETTERS, texts: Sequence[str] = ()
+) -> str | None:
+    """The letter a reply settles on, or None.
+
+    In this order: the last box; the last "answer is X"; a last line that is a letter, or begins
+    with one as a list item does; a last line that repeats exactly one choice; the last capital
+    letter that stands alone.
+
+    Args:
+      text: the reply.
+      letters: the valid labels, capital letters.
+      texts: the choices' texts, for the fourth rule.
+    """
+    valid = "".join(letters)
+    box = last_boxed(text)
+    lines = [line for line in text.splitlines() if line.strip()]
+    last = lines[-1] if lines else ""
+    return (
+        (box is not None and line_letter(box, valid))
+        or lead_letter(text, valid)
+        or line_letter(last, valid)
+        or repeated_choice(last, letters, texts)
+        or lone_letter(text, valid)
+        or None
+    )
+
+
+def line_letter(line: str, valid: str) -> str | None:
+    r"""The letter of `B`, `(b)`, `**B.**`, `\text{B}`, `B. unload the car`, `B) ...`, or None."""
+    bare = re.sub(
+        r"\\(?:text\w*|mathrm|mathbf|boxed)\s*\{|\\[()\[\]]|[*_`$'\"{}]", "", line
+    ).strip()
+    match = re.fullmatch(r"\(?([A-Za-z])\)?[.:]?", bare) or re.match(
+        r"\(?([A-Z])(?:\)|[.:](?=\s))", bare
+    )
+    return match[1].upper() if match and match[1].upper() in valid else None
+
+
+def lead_letter(text: str, valid: str) -> str | None:
+    """The last letter that is announced as the answer or an option."""
+    found = None
+    for match in re.finditer(rf"{LEAD}({WRAP})([A-Za-z])(?![A-Za-z0-9'])", text):
+        wrap, letter, rest = match[1], match[2], text[match.end() :]
+        closed = "(" in wrap or "{" in wrap or "*" in wrap or re.match(r"[)}\]*.:,]|\s*$", rest)
+        if letter.upper() not in valid:
+            continue
+        if letter.islower() and not closed:
+            continue  # "the answer is a car"
+        if letter == "A" and is_article(rest):
+            continue
+        found = letter.upper()
+    return found
+
+
+def is_article(rest: str) -> bool:
+    """Whether a capital A before `rest` is an article: a word follows that explains nothing."""
+    return bool(
+        re.match(r"\s+(?!because|since|as\b|is\b|and\b|or\b|due\b|for\b|which\b|with\b)[a-z]", rest)
+    )
+
+
+def repeated_choice(line: str, letters: Sequence[str], texts: Sequence[str]) -> str | None:
+    """The label of the only choice whose text occurs in the line."""
+    line = line.lower()
+    found = [
+        letter for letter, text in zip(letters, texts) if text and text.strip().lower() in line
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def lone_letter(text: str, valid: str) -> str | None:
+    """The last capital letter that stands alone and is no article; "I" counts only before ")"."""
+    found = None
+    for match in re.finditer(rf"(?<![A-Za-z0-9'.])([{valid}])(?![A-Za-z0-9'])", text):
+        if match[1] == "A" and is_article(text[match.end() :]):
+            continue
+        if match[1] == "I" and not text[match.end() :].startswith(")"):
+            continue
+        found = match[1]
+    return found
+
+
+def choice_texts(example: Example) -> Sequence[str]:
+    """The texts of the choices, or nothing."""
+    choices = example.metadata.get("choices")
+    return choices["text"] if choices else ()
+
+
+def extract(example: Example, text: str) -> str | None:
+    """The chosen letter in the reply without its thoughts."""
+    return find_letter(strip_thinking(text), letters_of(example), choice_texts(example))
+
+
+def score(example: Example, text: str) -> dict[str, float]:
+    """`accuracy`, `accuracy_unstripped` and `answered`."""
+
+    def letter(part: str) -> str | None:
+        return find_letter(part, letters_of(example), choice_texts(example))
+
+    return score_both_ways(example, text, letter, grade)
+
+
+def grade(example: Example, answer: str) -> float:
+    """1.0 for the gold letter."""
+    return float(answer == example.answer.strip().upper())

@@ -1,0 +1,213 @@
+"""The tiny study's questions as rows of jsonl files: disjoint splits, replies in given styles.
+
+The checksum of a question decides its split, so no stage can see a question of another one,
+whatever its seed: "test" questions are only ever reported, "development" questions choose the
+recipe, the rest train.
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from jaxreason.tasks.procedural_tasks import PROCEDURAL_TASKS, ProceduralTask
+
+SPLITS: dict[str, frozenset[int]] = {
+    "test": frozenset({0}),
+    "development": frozenset({1}),
+    "train": frozenset(range(2, 8)),
+}
+GIVE_UP_AFTER = 20_000  # draws in a row without a new question
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question of `task` and its answer."""
+
+    question: str
+    answer: str
+    task: str
+    group: str
+
+
+@dataclass(frozen=True)
+class TaskMixture:
+    """A task in the base mixture.
+
+    Attributes:
+      weight: share within its group (any scale).
+      styles: style of reply -> share (any scale).
+    """
+
+    weight: float
+    styles: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ProceduralConfig:
+    """Which questions the tiny study has, and how many.
+
+    Attributes:
+      seed: of every file made.
+      groups: group -> share of the base mixture (any scale).
+      tasks: task -> its place in the mixture.
+      base_count: rows of the base mixture, drawn with replacement.
+      twin_tasks: tasks whose train questions the twins learn from, in equal numbers.
+      twin_count: questions of that pool (RL gets them bare, SFT with one reply each).
+      twin_style: style of SFT's replies.
+      development_count: development questions of each task.
+      test_count: test questions of each task.
+      fewer: task -> its own number of development and test questions, where it has fewer.
+    """
+
+    seed: int
+    groups: dict[str, float]
+    tasks: dict[str, TaskMixture]
+    base_count: int
+    twin_tasks: tuple[str, ...]
+    twin_count: int
+    twin_style: str
+    development_count: int
+    test_count: int
+    fewer: dict[str, int]
+
+
+def split_of(task: str, question: str) -> str:
+    """The split a question belongs to: crc32 of its key, modulo 8."""
+    residue = zlib.crc32(find_task(task).key(question).encode()) % 8
+    return next(split for split, residues in SPLITS.items() if residue in residues)
+
+
+def find_task(task: str) -> ProceduralTask:
+    """The entry of PROCEDURAL_TASKS. Raises ValueError for an unknown name."""
+    if task not in PROCEDURAL_TASKS:
+        raise ValueError(
+            f"procedural task {task!r} is unknown; there are {', '.join(PROCEDURAL_TASKS)}."
+        )
+    return PROCEDURAL_TASKS[task]
+
+
+def draw_question(task: str, split: str, rng: Random) -> Question:
+    """One question of the split, at random. Raises ValueError for an unknown task or split."""
+    entry = find_task(task)
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r} is unknown; there are {', '.join(SPLITS)}.")
+    while True:
+        question, answer = entry.make_question(rng)
+        if split_of(task, question) == split:
+            return Question(question, answer, task, entry.group)
+
+
+def make_questions(task: str, split: str, count: int, seed: int) -> list[Question]:
+    """`count` different questions of a split.
+
+    Raises:
+      ValueError: for an unknown task or split, or when the split has too few questions.
+    """
+    rng = Random(f"{task}/{split}/{seed}")
+    found: dict[str, Question] = {}
+    draws = 0
+    while len(found) < count:
+        question = draw_question(task, split, rng)
+        draws = draws + 1 if question.question in found else 0
+        found[question.question] = question
+        if draws == GIVE_UP_AFTER:
+            raise ValueError(
+                f"task {task!r} has only {len(found)} questions in split {split!r}; "
+                f"{count} were asked for."
+            )
+    return list(found.values())
+
+
+def make_reply(question: Question, style: str) -> str:
+    """The reply `trace#answer`. Raises ValueError for a style the task does not have."""
+    traces = find_task(question.task).traces
+    if style not in traces:
+        raise ValueError(
+            f"task {question.task!r} has no style {style!r}; it has {', '.join(traces)}."
+        )
+    return f"{traces[style](question.question)}#{question.answer}"
+
+
+def question_row(question: Question, identifier: str) -> dict[str, str]:
+    """A row without a reply: id, question, answer, task, group."""
+    return {"id": identifier, **vars(question)}
+
+
+def reply_row(question: Question, identifier: str, style: str) -> dict[str, str]:
+    """A row with a reply: as `question_row`, and style and response."""
+    row = question_row(question, identifier)
+    return {**row, "style": style, "response": make_reply(question, style)}
+
+
+def choose(rng: Random, weights: dict[str, float]) -> str:
+    """A key with a probability in proportion to its weight."""
+    return rng.choices(list(weights), weights=list(weights.values()))[0]
+
+
+def base_rows(config: ProceduralConfig) -> Iterator[dict[str, str]]:
+    """The base mixture; each row a group, a task of it, a style of it, and a train question."""
+    rng = Random(f"base/{config.seed}")
+    weights = {
+        group: {
+            name: mix.weight for name, mix in config.tasks.items() if find_task(name).group == group
+        }
+        for group in config.groups
+    }
+    empty = [
+        group
+        for group, tasks in weights.items()
+        if config.groups[group] and not any(tasks.values())
+    ]
+    if empty:
+        raise ValueError(f"procedural.groups: no task with a weight in {', '.join(empty)}.")
+    for number in range(config.base_count):
+        task = choose(rng, weights[choose(rng, config.groups)])
+        question = draw_question(task, "train", rng)
+        yield reply_row(question, f"base/{number}", choose(rng, config.tasks[task].styles))
+
+
+def twin_questions(config: ProceduralConfig) -> list[Question]:
+    """The twins' pool: `twin_count` different train questions, the tasks in turn."""
+    tasks = config.twin_tasks
+    if config.twin_count % len(tasks):
+        raise ValueError(
+            f"procedural.twin_count: {config.twin_count} is no multiple of {len(tasks)} tasks."
+        )
+    count = config.twin_count // len(tasks)
+    pools = [make_questions(task, "train", count, config.seed) for task in tasks]
+    return [question for questions in zip(*pools, strict=True) for question in questions]
+
+
+def sft_rows(config: ProceduralConfig) -> list[dict[str, str]]:
+    """The pool with one reply each in `twin_style`."""
+    pool = enumerate(twin_questions(config))
+    return [reply_row(question, f"twin/{number}", config.twin_style) for number, question in pool]
+
+
+def rl_rows(config: ProceduralConfig) -> list[dict[str, str]]:
+    """The same pool without replies."""
+    return [
+        question_row(question, f"twin/{i}") for i, question in enumerate(twin_questions(config))
+    ]
+
+
+def evaluation_rows(config: ProceduralConfig, task: str, split: str) -> list[dict[str, str]]:
+    """Different questions of a task in split "development" or "test"."""
+    counts = {"development": config.development_count, "test": config.test_count}
+    count = config.fewer.get(task, counts[split])
+    questions = make_questions(task, split, count, config.seed)
+    return [question_row(question, f"{split}/{task}/{i}") for i, question in enumerate(questions)]
+
+
+def make_files(config: ProceduralConfig) -> dict[str, list[dict[str, str]]]:
+    """File -> rows: base.jsonl, sft.jsonl, rl.jsonl, and <task>.jsonl in development/ and test/."""
+    files = {
+        "base.jsonl": list(base_rows(config)),
+        "sft.jsonl": sft_rows(config),
+        "rl.jsonl": rl_rows(config),
+    }
+    for split in ("development", "test"):
+        for task in config.tasks:
+            files[f"{split}/{task}.jsonl"] = evaluation_rows(config, task, split)
+    return files

@@ -1,0 +1,82 @@
+"""TASKS: what each kind of question asks for and how a reply to it is scored."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxreason.data.examples import Example
+from jaxreason.tasks import hash_answer, ifeval, last_number, math, mc_taco, multiple_choice
+
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of question.
+
+    Attributes:
+      kind: "generate" (a reply is sampled) or "choose" (the likelier of given continuations).
+      primary: the metric that stands for the task.
+      score: (example, text) -> metrics of this sample; for "choose", `text` is the chosen
+        continuation.
+      extract: (example, text) -> the answer found in the text, or None.
+      choices: example -> the continuations, for "choose"; None for "generate".
+      worker_setup: None for a grader that is cheap and safe in any process; else it only runs in
+        the workers of a VerifierPool, which call this once at their start (heavy imports).
+      summarize: (examples, their scores) -> the metrics of the whole set, where these are no plain
+        means of the scores; None where they are.
+    """
+
+    kind: Literal["generate", "choose"]
+    primary: str
+    score: Callable[[Example, str], Scores]
+    extract: Callable[[Example, str], str | None]
+    choices: Callable[[Example], tuple[str, ...]] | None = None
+    worker_setup: Callable[[], None] | None = None
+    summarize: Callable[[Sequence[Example], Sequence[Scores]], Scores] | None = None
+
+
+TASKS: dict[str, Task] = {
+    "math": Task(
+        "generate", "accuracy", math.score, math.extract, worker_setup=math.load_libraries
+    ),
+    "gsm8k": Task("generate", "accuracy", last_number.score_gsm8k, last_number.extract_gsm8k),
+    "last_number": Task("generate", "accuracy", last_number.score, last_number.extract),
+    "multiple_choice": Task("generate", "accuracy", multiple_choice.score, multiple_choice.extract),
+    "mc_taco": Task(
+        "choose",
+        "accuracy",
+        mc_taco.score,
+        mc_taco.extract,
+        choices=mc_taco.choices,
+        summarize=mc_taco.summarize,
+    ),
+    "ifeval": Task(
+        "generate",
+        "instruction_strict",
+        ifeval.score,
+        ifeval.extract,
+        summarize=ifeval.summarize,
+    ),
+    "hash_answer": Task("generate", "accuracy", hash_answer.score, hash_answer.extract),
+}
+
+
+def find_task(name: str, tasks: Mapping[str, Task] = TASKS) -> Task:
+    """The entry of that name. Raises ValueError for an unknown one."""
+    if name not in tasks:
+        raise ValueError(f"task {name!r} is unknown; there are {', '.join(tasks)}.")
+    return tasks[name]
+
+
+def summarize(task: Task, examples: Sequence[Example], scores: Sequence[Scores]) -> Scores:
+    """The metrics of a whole set: the task's own, or the mean of each score.
+
+    Raises:
+      ValueError: for an empty set.
+    """
+    if not scores:
+        raise ValueError("there is nothing to summarize: no scored samples.")
+    if task.summarize is not None:
+        return task.summarize(examples, scores)
+    return {name: sum(row[name] for row in scores) / len(scores) for name in scores[0]}

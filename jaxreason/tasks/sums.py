@@ -1,0 +1,84 @@
+"""reasoning-gym's `chain_sum` questions with worked traces, every question in one split only.
+
+There are few different sums of two one-digit terms (200), so a split by index would put the same question on
+both sides; here the checksum of the question decides.
+"""
+
+import re
+import zlib
+from dataclasses import dataclass
+
+import reasoning_gym
+
+
+@dataclass(frozen=True)
+class SumsConfig:
+    """Which sums, and how they are split.
+
+    Attributes:
+      seed: of the draws.
+      draws: questions drawn; repeated ones are dropped.
+      min_terms, max_terms, min_digits, max_digits: as in reasoning-gym.
+      held_out: of `parts` parts by checksum of the question, how many are for evaluation.
+      parts: see `held_out`.
+    """
+
+    seed: int
+    draws: int
+    min_terms: int
+    max_terms: int
+    min_digits: int
+    max_digits: int
+    held_out: int
+    parts: int
+
+
+def make_trace(expression: str, answer: str) -> str:
+    """A worked reply: the running total term by term, then the answer.
+
+    Raises:
+      ValueError: when the steps do not lead to `answer`.
+    """
+    first, *rest = re.findall(r"[+-]|\d+", expression)
+    total, steps = int(first), [f"Start with {first}."]
+    for sign, term in zip(rest[::2], rest[1::2], strict=True):
+        result = total + int(term) if sign == "+" else total - int(term)
+        verb = "Add" if sign == "+" else "Subtract"
+        steps.append(f"{verb} {term}: {total} {sign} {term} = {result}.")
+        total = result
+    if str(total) != answer:
+        raise ValueError(f"sums: {expression} works out as {total}, but its answer is {answer}.")
+    return " ".join([*steps, f"The answer is {total}."])
+
+
+def make_rows(config: SumsConfig) -> list[dict[str, str]]:
+    """Different questions: id, question, answer, expression and response (the worked trace)."""
+    drawn = reasoning_gym.create_dataset(
+        "chain_sum",
+        size=config.draws,
+        seed=config.seed,
+        min_terms=config.min_terms,
+        max_terms=config.max_terms,
+        min_digits=config.min_digits,
+        max_digits=config.max_digits,
+    )
+    rows = {}
+    for item in drawn:
+        expression = item["metadata"]["expression"]
+        rows[item["question"]] = {
+            "id": f"sums/{expression.replace(' ', '')}",
+            "question": item["question"],
+            "answer": item["answer"],
+            "expression": expression,
+            "response": make_trace(expression, item["answer"]),
+        }
+    return list(rows.values())
+
+
+def make_files(config: SumsConfig) -> dict[str, list[dict[str, str]]]:
+    """File name -> rows: sums_train.jsonl and sums_test.jsonl, without a common question."""
+    files = {"sums_train.jsonl": [], "sums_test.jsonl": []}
+    for row in make_rows(config):
+        part = zlib.crc32(row["question"].encode()) % config.parts
+        files["sums_test.jsonl" if part < config.held_out else "sums_train.jsonl"].append(row)
+    return files

@@ -1,0 +1,194 @@
+"""Optimizers and learning-rate schedules from a recipe: OPTIMIZERS, SCHEDULES.
+
+What is a matrix is read from the logical axis names of the parameters: weights with two axes beside
+`layers` (stacked layers are separate matrices). Everything else (norm scales, biases) is a vector:
+it gets no weight decay, and Adam instead of Muon.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import optax
+
+
+@dataclass(frozen=True)
+class MuonConfig:
+    """What only Muon reads.
+
+    Attributes:
+      momentum: decay of the momentum that is orthogonalised.
+      rms: root mean square of an update before the learning rate, so that Adam's rates carry over
+        (0.2 in arXiv 2502.16982).
+      num_iterations: of Newton and Schulz.
+      embeddings: whether the token embedding and the output head get Muon too; otherwise AdamW, as
+        all vectors do.
+    """
+
+    momentum: float
+    rms: float
+    num_iterations: int
+    embeddings: bool
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Fields of a recipe's `optimizer` section.
+
+    Attributes:
+      name: key of OPTIMIZERS.
+      learning_rate: the peak.
+      schedule: key of SCHEDULES; what follows the warm-up.
+      warmup_steps: the rate rises linearly and reaches the peak at this step (counted from 1).
+      final_fraction: of the peak, reached at the last step; `constant` does not read it.
+      b1: Adam's decay of the first moment.
+      b2: Adam's decay of the second moment.
+      eps: added to the denominators.
+      weight_decay: decoupled, times the learning rate; matrices only.
+      clip_norm: gradients of a larger global norm are scaled down to it; 0 = off.
+      state_dtype: in which the first moment (momentum) is kept. The second is always float32:
+        bfloat16 cannot hold a decay of 0.999.
+      muon: None unless `name` is "muon".
+    """
+
+    name: str
+    learning_rate: float
+    schedule: str
+    warmup_steps: int
+    final_fraction: float
+    b1: float
+    b2: float
+    eps: float
+    weight_decay: float
+    clip_norm: float
+    state_dtype: str
+    muon: MuonConfig | None
+
+
+Schedule = Callable[[Any], Any]
+
+SCHEDULES: dict[str, Callable[[float, int, float], Schedule]] = {
+    "constant": lambda rate, steps, final: optax.constant_schedule(rate),
+    "linear": lambda rate, steps, final: optax.linear_schedule(rate, rate * final, steps),
+    "cosine": lambda rate, steps, final: optax.cosine_decay_schedule(rate, steps, final),
+}
+
+
+def make_schedule(config: OptimizerConfig, num_steps: int) -> Schedule:
+    """The learning rate by the number of updates made before: a linear warm-up, then SCHEDULES.
+
+    Raises:
+      ValueError: an unknown schedule, or a warm-up that takes all steps.
+    """
+    _known(config.schedule, SCHEDULES, "schedule")
+    warmup = config.warmup_steps
+    if not 0 <= warmup < num_steps:
+        raise ValueError(
+            f"optimizer.warmup_steps={warmup}: expected at least 0 and fewer than the "
+            f"{num_steps} steps of the run."
+        )
+    # The decay reaches its end at the last update, whose count is num_steps - 1.
+    steps = max(num_steps - 1 - warmup, 1)
+    decay = SCHEDULES[config.schedule](config.learning_rate, steps, config.final_fraction)
+    if warmup == 0:
+        return decay
+    first = config.learning_rate / warmup
+    rise = optax.linear_schedule(first, config.learning_rate, warmup - 1)
+    return optax.join_schedules([rise, decay], [warmup])
+
+
+def make_optimizer(
+    config: OptimizerConfig, num_steps: int, param_axes: Any
+) -> optax.GradientTransformation:
+    """The gradient transformation of a recipe: clipping by global norm, then OPTIMIZERS.
+
+    Args:
+      config: the recipe's section.
+      num_steps: updates of the whole run, for the schedule.
+      param_axes: tree of logical axis names, as `models.decoder.param_axes` gives.
+
+    Raises:
+      ValueError: an unknown name, or a `muon` section missing or out of place.
+    """
+    _known(config.name, OPTIMIZERS, "name")
+    if (config.name == "muon") != (config.muon is not None):
+        raise ValueError(
+            f"optimizer.muon: expected a section when name is 'muon' and None otherwise; name is "
+            f"{config.name!r}, muon is {config.muon!r}."
+        )
+    chosen = OPTIMIZERS[config.name](config, make_schedule(config, num_steps), param_axes)
+    if config.clip_norm == 0.0:
+        return chosen
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), chosen)
+
+
+def is_matrix(names: tuple[str, ...]) -> bool:
+    """Whether a parameter of these logical axes is a (stack of) matrices rather than vectors."""
+    return len(_matrix_dims(names)) == 2
+
+
+def _matrix_dims(names: tuple[str, ...]) -> list[int]:
+    return [dim for dim, name in enumerate(names) if name != "layers"]
+
+
+def _map_axes(function: Callable[[tuple[str, ...]], Any], param_axes: Any) -> Any:
+    return jax.tree.map(function, param_axes, is_leaf=lambda node: isinstance(node, tuple))
+
+
+def _adamw(config: OptimizerConfig, schedule: Schedule, param_axes: Any):
+    return optax.adamw(
+        schedule,
+        b1=config.b1,
+        b2=config.b2,
+        eps=config.eps,
+        mu_dtype=config.state_dtype,
+        weight_decay=config.weight_decay,
+        mask=_map_axes(is_matrix, param_axes),
+    )
+
+
+def _muon(config: OptimizerConfig, schedule: Schedule, param_axes: Any):
+    """Optax's Muon for matrices and Adam for the rest, with AdamW's decay on both."""
+
+    def dimensions(names):
+        if not is_matrix(names) or ("vocab" in names and not config.muon.embeddings):
+            return optax.MaskedNode()
+        return optax.contrib.MuonDimensionNumbers(*_matrix_dims(names))
+
+    orthogonalised = _map_axes(dimensions, param_axes)
+    muon = optax.chain(
+        optax.contrib.scale_by_muon(
+            ns_steps=config.muon.num_iterations,
+            beta=config.muon.momentum,
+            eps=config.eps,
+            mu_dtype=config.state_dtype,
+            weight_dimension_numbers=orthogonalised,
+        ),
+        optax.stateless(lambda updates, _: _scale_to_rms(updates, config.muon.rms)),
+    )
+    adam = optax.scale_by_adam(config.b1, config.b2, config.eps, mu_dtype=config.state_dtype)
+    labels = _map_axes(
+        lambda names: "adam" if dimensions(names) == optax.MaskedNode() else "muon", param_axes
+    )
+    return optax.chain(
+        optax.partition({"muon": muon, "adam": adam}, labels),
+        optax.add_decayed_weights(config.weight_decay, _map_axes(is_matrix, param_axes)),
+        optax.scale_by_learning_rate(schedule),
+    )
+
+
+def _scale_to_rms(updates: Any, rms: float) -> Any:
+    """An orthogonal [.., I, O] has the root mean square 1 / sqrt(max(I, O)) (arXiv 2502.16982)."""
+    return jax.tree.map(lambda u: u * (rms * max(u.shape[-2:]) ** 0.5), updates)
+
+
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "adamw": _adamw,
+    "muon": _muon,
+}
+
+
+def _known(value: str, valid: dict, field: str) -> None:
+    if value not in valid:
+        raise ValueError(f"optimizer.{field}={value!r}: expected one of {', '.join(valid)}.")

@@ -1,0 +1,65 @@
+"""Measurements of steps, left on the devices until they are written: no step waits for one."""
+
+import time
+from typing import Any
+
+import jax
+
+from jaxreason.metrics import MetricsWriter
+from jaxreason.training.optimizer import Schedule
+from jaxreason.training.step import check_finite
+
+
+class Recorder:
+    """Collects what steps measure; `flush` fetches, checks and writes it, one line a step.
+
+    Args:
+      metrics: where to.
+      schedule: the learning rate by the number of updates made before.
+      num_steps: of the whole run.
+      epochs: passes over the data in the whole run.
+      every: steps between two flushes that `due` asks for.
+    """
+
+    def __init__(
+        self, metrics: MetricsWriter, schedule: Schedule, num_steps: int, epochs: float, every: int
+    ):
+        self._metrics, self._schedule = metrics, schedule
+        self._num_steps, self._epochs, self._every = num_steps, epochs, every
+        self._pending: list[tuple[int, dict[str, jax.Array], int]] = []
+        self._first: int | None = None
+        self._since = time.perf_counter()
+
+    def add(self, step: int, measurements: dict[str, jax.Array], num_positions: int) -> None:
+        """Keeps what step `step` (from 1) measured on `num_positions` tokens, until later."""
+        self._first = step if self._first is None else self._first
+        self._pending.append((step, measurements, num_positions))
+
+    def due(self, step: int) -> bool:
+        """Whether to flush now. Always after the first step, whose time is mostly compilation."""
+        return step == self._first or step % self._every == 0 or step == self._num_steps
+
+    def flush(self) -> None:
+        """Writes every line that is pending.
+
+        Raises:
+          FloatingPointError: at the first step with a number that is not finite; the lines before
+            it are written.
+        """
+        if not self._pending:
+            return
+        fetched = jax.device_get([measured for _, measured, _ in self._pending])
+        now = time.perf_counter()
+        seconds = (now - self._since) / len(self._pending)
+        for (step, _, positions), values in zip(self._pending, fetched, strict=True):
+            check_finite(step, values)
+            self._metrics.write(step, values | self._derived(step, positions, seconds))
+        self._pending, self._since = [], now
+
+    def _derived(self, step: int, positions: int, seconds: float) -> dict[str, Any]:
+        return {
+            "learning_rate": float(self._schedule(step - 1)),
+            "epoch": self._epochs * step / self._num_steps,
+            "step_seconds": seconds,
+            "tokens_per_second": positions / seconds,
+        }

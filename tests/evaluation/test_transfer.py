@@ -1,0 +1,204 @@
+"""`run_transfer` on the published table and on the files of a small study."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from jaxreason.config import ConfigError, read_json
+from jaxreason.evaluation.transfer import TransferConfig, format_table, run_transfer
+from jaxreason.evaluation.transfer_inputs import TableConfig
+
+PAPER = pathlib.Path(__file__).parents[2] / "configs" / "paper"
+GROUPS = {
+    "math": ("aime24", "aime25", "math500", "olympiadbench"),
+    "other": ("gpqa_diamond", "livecodebench", "acpbench", "headqa"),
+    "non_reasoning": ("coqa", "mc_taco", "ifeval", "halueval"),
+}
+SIZES = {name: 500 for names in GROUPS.values() for name in names} | {"aime24": 30, "aime25": 30}
+TABLE = TableConfig(
+    scores=str(PAPER / "scores.csv"),
+    model_column="model",
+    groups=GROUPS,
+    sizes={},
+    pairs=str(PAPER / "transferability.csv"),
+    label_column="model",
+    tuned_column="scores_name",
+    base_column="base",
+    published_columns={"other": "published_other", "non_reasoning": "published_non"},
+    published_mode="v2_pooled",
+)
+CONFIG = TransferConfig(
+    modes=("v2_pooled",),
+    scales={"math": 1.0, "other": 1.1344, "non_reasoning": 1.2753},
+    confidence=0.9,
+    resamples=2000,
+    seed=0,
+    match_tolerance=0.15,
+    table=TABLE,
+)
+
+
+@pytest.fixture(scope="module")
+def published():
+    lines = (PAPER / "transferability.csv").read_text().splitlines()
+    return {r["model"]: r for r in csv.DictReader(x for x in lines if not x.startswith("#"))}
+
+
+def by_model(rows):
+    return {(row["model"], row["group"]): row for row in rows}
+
+
+def test_published_table_gives_the_recomputed_columns_and_marks_the_rest(tmp_path, published):
+    rows = by_model(run_transfer(CONFIG, tmp_path))
+    for model, expected in published.items():
+        other, non = rows[model, "other"], rows[model, "non_reasoning"]
+        assert other["ti"] == pytest.approx(float(expected["recomputed_other"]), abs=0.1), model
+        assert non["ti"] == pytest.approx(float(expected["recomputed_non"]), abs=0.1), model
+        met = other["meets_published"] and non["meets_published"]
+        assert met == (expected["reproducible"] == "yes"), model
+    assert len(rows) == 36
+
+
+def test_transfer_json_holds_the_returned_rows_and_the_deviations(tmp_path):
+    rows = run_transfer(CONFIG, tmp_path)
+    written = read_json(tmp_path / "transfer.json")
+    assert written["rows"] == json.loads(json.dumps(rows))
+    assert written["scales"] == {"table": CONFIG.scales}
+
+
+def test_deviations_pooled_over_the_table_stay_within_a_percent_of_the_fitted_ratios(tmp_path):
+    run_transfer(dataclasses.replace(CONFIG, scales={}), tmp_path)
+    scales = read_json(tmp_path / "transfer.json")["scales"]["table"]
+    assert scales["other"] / scales["math"] == pytest.approx(1.1344, rel=0.01)
+    assert scales["non_reasoning"] / scales["math"] == pytest.approx(1.2753, rel=0.01)
+
+
+def test_binomial_intervals_show_the_blow_up_of_a_small_math_gain(tmp_path):
+    config = dataclasses.replace(CONFIG, table=dataclasses.replace(TABLE, sizes=SIZES))
+    rows = by_model(run_transfer(config, tmp_path))
+    steady = rows["UniReason RL", "other"]
+    assert steady["low"] < steady["ti"] < steady["high"] < steady["low"] + 40
+    shaky = rows["UniReason no-think-SFT", "other"]
+    assert shaky["high"] is None or shaky["high"] - shaky["low"] > 200
+    assert shaky["di_math_low"] < shaky["di_math"] < shaky["di_math_high"]
+
+
+def test_relative_mode_says_that_a_base_of_zero_is_undefined(tmp_path):
+    rows = by_model(run_transfer(dataclasses.replace(CONFIG, modes=("v1_relative",)), tmp_path))
+    row = rows["SimpleRL-1.5B", "other"]
+    assert row["ti"] is None and row["signed_log_ti"] is None
+    assert row["undefined"] == "math: the base scores 0 on aime24, aime25"
+    assert row["di"] is not None
+
+
+def test_printed_table_shows_values_and_marks(tmp_path):
+    text = format_table(run_transfer(CONFIG, tmp_path))
+    line = next(line for line in text.splitlines() if line.startswith("General-Reasoner RL"))
+    assert "125.5 (published 121.6 !)" in line and "0.3 (published 66.5 !)" in line
+    assert "52.2 (published 52.2)" in text
+    assert "! the published value is not met (6 models)" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"modes": ("v2_poled",)}, "did you mean 'v2_pooled'"),
+        ({"scales": {"math": 1.0}}, "no value for other, non_reasoning"),
+        ({"scales": {"math": 0.0}}, "transfer.scales.math"),
+        ({"table": dataclasses.replace(TABLE, scores="nowhere.csv")}, "nowhere.csv not found"),
+        (
+            {"table": dataclasses.replace(TABLE, groups={"math": ("aime",)})},
+            "no column 'aime'",
+        ),
+        ({"table": dataclasses.replace(TABLE, groups={"other": ("headqa",)})}, "a group 'math'"),
+        ({"table": dataclasses.replace(TABLE, sizes={"aime24": 30})}, "sizes.aime25"),
+    ],
+)
+def test_unusable_settings_are_refused_by_name(tmp_path, change, message):
+    with pytest.raises(ConfigError, match=message):
+        run_transfer(dataclasses.replace(CONFIG, **change), tmp_path)
+
+
+def test_a_score_outside_0_to_100_is_refused_with_row_and_column(tmp_path):
+    (tmp_path / "s.csv").write_text("model,a,b\nx,10,20\ny,10,120\n")
+    table = dataclasses.replace(TABLE, scores=str(tmp_path / "s.csv"), groups={"math": ("a", "b")})
+    with pytest.raises(ValueError, match=r"s\.csv, row 3, column b.*120"):
+        run_transfer(dataclasses.replace(CONFIG, table=table), tmp_path)
+
+
+def write_evaluation(folder, scores):
+    """scores: {benchmark: (group, [0/1 per item])}"""
+    folder.mkdir(parents=True)
+    rows = []
+    for name, (group, values) in scores.items():
+        lines = [
+            {"id": str(i), "cluster": str(i), "subset": "", "error": None, "scores": {"right": v}}
+            for i, v in enumerate(values)
+        ]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / f"{name}.greedy.jsonl").write_text(text)
+        rows.append({"benchmark": name, "group": group, "decoding": "greedy", "metric": "right"})
+    rows = [row | {"primary": True, "weight": None} for row in rows]
+    (folder / "scores.json").write_text(json.dumps({"rows": rows}))
+
+
+def values(share):
+    return [1.0] * round(100 * share) + [0.0] * (100 - round(100 * share))
+
+
+def write_study(folder, math_of_seeds=(0.6, 0.7)):
+    arms = [{"name": "rl", "method": "rl", "label": "RL", "seeds": [0, 1]}]
+    study = {"name": "s", "base": "b", "arms": arms, "decodings": ["greedy"], "groups": {}}
+    folder.mkdir(exist_ok=True)
+    (folder / "study.json").write_text(json.dumps(study))
+    base = {
+        "add": ("math", 0.4),
+        "sub": ("math", 0.5),
+        "sort": ("other", 0.5),
+        "copy": ("other", 0.8),
+    }
+    made = {name: (group, values(share)) for name, (group, share) in base.items()}
+    write_evaluation(folder / "base" / "evaluation", made)
+    for seed, share in enumerate(math_of_seeds):
+        tuned = made | {"add": ("math", values(share)), "copy": ("other", values(0.71))}
+        write_evaluation(folder / "rl" / f"seed_{seed}" / "evaluation", tuned)
+    return folder
+
+
+STUDY = dataclasses.replace(CONFIG, table=None, scales={"math": 1.0, "other": 1.0})
+
+
+def test_study_gives_a_row_for_each_seed_and_one_for_all_seeds(tmp_path):
+    rows = run_transfer(STUDY, write_study(tmp_path))
+    assert [row["seed"] for row in rows] == [0, 1, "all"]
+    # seed 0: math gains 20 and 0 with weights 60, 50; other gains 0 and -9 with weights 50, 20.
+    expected = -100 * (20 / 70 * 3) / (60 / 110 * np.sqrt(20))
+    assert rows[0]["ti"] == pytest.approx(expected)
+    assert rows[2]["ti"] == pytest.approx(-100 * (20 / 70 * 3) / (60 / 110 * np.sqrt(25)))
+    assert all(row["low"] < row["ti"] < row["high"] < 0 for row in rows)
+
+
+def test_study_without_a_math_gain_is_undefined_and_keeps_its_degrees(tmp_path):
+    rows = run_transfer(STUDY, write_study(tmp_path, math_of_seeds=(0.4, 0.3)))
+    assert "math did not gain" in rows[0]["undefined"] and "-" in rows[1]["undefined"]
+    assert rows[0]["ti"] is None and rows[0]["di"] < 0 and rows[0]["di_math"] == 0
+    assert "undefined" in format_table(rows)
+
+
+def test_study_with_a_missing_evaluation_is_refused(tmp_path):
+    folder = write_study(tmp_path)
+    (folder / "rl" / "seed_1" / "evaluation" / "scores.json").unlink()
+    with pytest.raises(ValueError, match=r"seed_1/evaluation/scores\.json: not found"):
+        run_transfer(STUDY, folder)
+
+
+def test_study_with_other_questions_is_refused(tmp_path):
+    folder = write_study(tmp_path)
+    file = folder / "rl" / "seed_0" / "evaluation" / "sort.greedy.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(ValueError, match="not asked the same questions"):
+        run_transfer(STUDY, folder)

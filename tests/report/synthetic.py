@@ -1,0 +1,164 @@
+"""A made-up study folder: numbers drawn from a seeded generator, no model behind any of them."""
+
+import json
+import pathlib
+
+import numpy as np
+
+GROUPS = {
+    **dict.fromkeys(("synthetic_add", "synthetic_chain"), "math"),
+    **dict.fromkeys(("synthetic_order", "synthetic_count"), "other"),
+    **dict.fromkeys(("synthetic_copy", "synthetic_get"), "non_reasoning"),
+}
+# Chance of a right answer: the base's by benchmark, and what an arm adds to it by group.
+BASE = dict(zip(GROUPS, (0.55, 0.4, 0.5, 0.62, 0.85, 0.7), strict=True))
+ARMS = {
+    "rl": ("rl", "RL (GRPO)", (0.14, 0.0, -0.01), 0.4),
+    "sft_lo": ("sft", "SFT 2e-4", (-0.05, -0.1, -0.12), 0.8),
+    "sft_mid": ("sft", "SFT 5e-4", (0.06, -0.22, -0.3), 1.1),
+    "sft_hi": ("sft", "SFT 1e-3", (0.18, -0.35, -0.55), 1.5),
+}
+DECODINGS = ("greedy", "t1")
+GROUP_NAMES = ("math", "other", "non_reasoning")
+NAMES = {
+    "token_kl": {
+        "kl_forward": 1.0,
+        "kl_reverse": 1.3,
+        "js": 0.2,
+        "paper_kl": 0.8,
+        "rank_shift": 4.0,
+        "shifted_share": 0.2,
+    },
+    "pca_shift": {"layer_shift.reply": 3.0, "shift.reply": 1.7, "scaled_shift.reply": 0.4},
+    "cosine": {"final_distance": 0.1, "layer_distance": 0.05},
+    "cka": {"distance.reply": 0.15},
+}
+
+
+def write_study(
+    folder: pathlib.Path, num_items: int = 60, seeds=(0, 1), arms=ARMS, trained: bool = True
+) -> pathlib.Path:
+    """The folder of a study with `num_items` questions a benchmark; arms without logs if not `trained`."""
+    rng = np.random.default_rng(0)
+    hardness = {name: rng.uniform(size=num_items) for name in GROUPS}
+    _evaluation(folder / "base", hardness, BASE, rng)
+    for number, (arm, (_, _, gains, drift)) in enumerate(arms.items()):
+        for seed in seeds:
+            run = folder / arm / f"seed_{seed}"
+            wobble = rng.normal(0, 0.04, size=3)
+            added = dict(zip(GROUP_NAMES, gains + wobble, strict=True))
+            chances = {name: BASE[name] + added[group] for name, group in GROUPS.items()}
+            _evaluation(run, hardness, chances, rng)
+            _analysis(run / "analysis", drift * (1 + rng.normal(0, 0.1)), rng)
+            if trained:
+                _metrics(run, arms[arm][0], number, rng)
+    _json(folder / "transfer.json", {"rows": list(_transfer(arms, seeds, rng))})
+    _json(folder / "study.json", _manifest(arms, seeds))
+    return folder
+
+
+def _manifest(arms, seeds) -> dict:
+    return {
+        "name": "synthetic study",
+        "base": "synthetic/base",
+        "shared_base": True,
+        "groups": GROUPS,
+        "labels": {name: name.replace("synthetic_", "").capitalize() for name in GROUPS},
+        "arms": [
+            {"name": name, "method": method, "label": label, "seeds": list(seeds), "config": {}}
+            for name, (method, label, _, _) in arms.items()
+        ],
+        "decodings": list(DECODINGS),
+    }
+
+
+def _evaluation(run: pathlib.Path, hardness: dict, chances: dict, rng) -> None:
+    folder, rows = run / "evaluation", []
+    for decoding in DECODINGS:
+        for name, group in GROUPS.items():
+            noise = rng.normal(0, 0.25, size=len(hardness[name]))
+            right = hardness[name] + noise < chances[name] - 0.05 * (decoding == "t1")
+            lines = [_sample(name, number, bool(hit), rng) for number, hit in enumerate(right)]
+            _lines(folder / f"{name}.{decoding}.jsonl", lines)
+            common = {"benchmark": name, "group": group, "decoding": decoding, "num_samples": 1}
+            mean = float(right.mean())
+            rows.append(common | {"metric": "correct", "primary": True, "mean": mean, "n": len(right)})
+            loose = {"metric": "correct_loose", "primary": False, "mean": min(mean + 0.03, 1.0)}
+            rows.append(common | loose | {"n": len(right)})
+    _json(folder / "scores.json", {"model": str(run), "rows": rows})
+
+
+def _sample(name: str, number: int, right: bool, rng) -> dict:
+    return {
+        "id": f"{name}-{number}",
+        "benchmark": name,
+        "cluster": f"{name}-{number}",
+        "subset": "even" if number % 2 else "odd",
+        "sample": 0,
+        "scores": {"correct": float(right), "correct_loose": 1.0},
+        "extracted": "1" if rng.uniform() > 0.02 else None,
+        "error": None,
+        "num_tokens": int(rng.integers(5, 40)),
+        "finish_reason": "length" if rng.uniform() < 0.03 else "stop",
+    }
+
+
+def _analysis(folder: pathlib.Path, size: float, rng) -> None:
+    for metric, names in NAMES.items():
+        groups = []
+        for group, factor in zip(GROUP_NAMES, (1.0, 0.4, 0.15), strict=True):
+            for source in ("base", "tuned"):
+                for name, scale in names.items():
+                    value = size * factor * scale
+                    draws = value * np.exp(rng.normal(0, 0.08, size=100))
+                    low, high = np.quantile(draws, [0.025, 0.975])
+                    row = {"group": group, "source": source, "name": name, "value": value}
+                    groups.append(row | {"low": low, "high": high, "draws": draws.tolist()})
+        unit = {"num_texts": 48, "num_cut": 0, "num_dropped": 0}
+        _json(
+            folder / f"{metric}.json",
+            {"metric": metric, "decoding": "t1", "rows": [], "groups": groups, "details": {"units": [unit]}},
+        )
+    rows = [{"name": "relative_l2", "value": 0.05 * size}, {"name": "changed_share", "value": 0.3 * size}]
+    _json(folder / "weights.json", {"metric": "weights", "rows": rows, "groups": [], "details": {}})
+
+
+def _metrics(run: pathlib.Path, method: str, number: int, rng) -> None:
+    lines = []
+    for step in range(1, 101):
+        line = {"step": step, "stage": method, "loss": 2 * np.exp(-step / 30) + 0.05 * rng.normal()}
+        if method == "rl":
+            line["loss"] = 0.02 * rng.normal()
+            line["reward"] = 0.4 + 0.25 * (1 - np.exp(-step / 25)) + 0.04 * rng.normal()
+            line["length"] = 14 + 6 * step / 100 + rng.normal()
+        lines.append(line)
+    del number
+    _lines(run / "metrics.jsonl", lines)
+
+
+def _transfer(arms, seeds, rng):
+    for decoding in DECODINGS:
+        for arm, (_, label, gains, _) in arms.items():
+            for seed in (*seeds, *(["all"] if len(seeds) > 1 else [])):
+                for mode in ("v1_relative", "v2_literal", "v2_pooled"):
+                    for number, group in enumerate(GROUP_NAMES[1:], 1):
+                        row = {"model": label, "arm": arm, "seed": seed, "decoding": decoding}
+                        row |= {"mode": mode, "group": group, "di": gains[number], "di_math": gains[0]}
+                        if gains[0] <= 0:
+                            reason = "math did not gain: its degree is below 0"
+                            yield row | {"ti": None, "low": None, "high": None, "undefined": reason}
+                            continue
+                        index = 100 * gains[number] / gains[0] + 5 * rng.normal()
+                        open_end = arm == "sft_mid" and mode == "v2_literal"
+                        ends = {"low": None if open_end else index - 40, "high": index + 35}
+                        yield row | {"ti": index, **ends, "undefined": None}
+
+
+def _json(path: pathlib.Path, value) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def _lines(path: pathlib.Path, lines: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))

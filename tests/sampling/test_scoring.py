@@ -1,0 +1,89 @@
+"""Log-likelihood of given continuations, against whole forward passes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxreason.models.decoder import forward
+from jaxreason.sampling.scoring import length_bucket
+
+
+def make_pairs(num_prompts, seed=0, longest=50, widest=5, siblings=3):
+    rng = np.random.default_rng(seed)
+    pairs = []
+    for _ in range(num_prompts):
+        prompt = rng.integers(4, 61, rng.integers(1, longest + 1)).tolist()
+        for _ in range(rng.integers(1, siblings + 1)):
+            pairs.append((prompt, rng.integers(4, 61, rng.integers(1, widest + 1)).tolist()))
+    return [pairs[i] for i in rng.permutation(len(pairs))]
+
+
+def test_scores_equal_the_sum_of_the_trainers_logprobs(make_engine, params, reference_logprobs):
+    pairs = make_pairs(40)
+    scores = make_engine().score(pairs)
+    for (prompt, continuation), score in zip(pairs, scores, strict=True):
+        expected = reference_logprobs(params, prompt + continuation)[len(prompt) :].sum()
+        assert score.logprob == pytest.approx(expected, abs=1e-4)
+        assert score.num_tokens == len(continuation)
+        assert score.error is None
+
+
+def test_greedy_marks_continuations_of_likeliest_tokens_only(make_engine, model, params):
+    prompt = list(range(10, 20))
+    step = jax.jit(lambda tokens: forward(model, params, tokens, jnp.arange(16)[None]).logits[0])
+    tokens = np.zeros((1, 16), np.int32)
+    tokens[0, :10] = prompt
+    for end in range(10, 14):
+        tokens[0, end] = int(np.argmax(step(tokens)[end - 1]))
+    likeliest = tokens[0, 10:14].tolist()
+    other = [*likeliest[:3], (likeliest[3] + 1) % 61]
+    scores = make_engine().score([(prompt, likeliest), (prompt, other), (prompt, likeliest[:1])])
+    assert [s.greedy for s in scores] == [True, False, True]
+
+
+def test_scores_do_not_depend_on_what_else_is_scored(make_engine):
+    pairs = make_pairs(12)
+    engine = make_engine()
+    together = engine.score(pairs)
+    for pair, score in zip(pairs, together, strict=True):
+        alone = engine.score([pair])[0]
+        assert alone.logprob == pytest.approx(score.logprob, abs=1e-4)
+        assert alone.greedy == score.greedy
+
+
+def test_a_prompt_with_more_continuations_than_fit_side_by_side_is_scored_whole(make_engine):
+    engine = make_engine()
+    pairs = [([5, 6, 7], [token]) for token in range(61)]
+    scores = engine.score(pairs)
+    assert sum(np.exp(s.logprob) for s in scores) == pytest.approx(1.0, abs=1e-5)
+    assert sum(s.greedy for s in scores) == 1
+
+
+def test_pairs_that_cannot_be_scored_fail_alone(make_engine):
+    pairs = [([], [5]), ([5], []), ([5] * 60, [6] * 5), ([5, 99], [6]), ([5] * 60, [6] * 4)]
+    scores = make_engine().score(pairs)
+    assert scores[0].error == "the prompt is empty"
+    assert (scores[1].logprob, scores[1].num_tokens, scores[1].greedy) == (0.0, 0, True)
+    assert scores[1].error is None
+    assert "65 tokens do not fit max_length=64" in scores[2].error
+    assert "outside the vocabulary of 61" in scores[3].error
+    assert np.isnan([scores[0].logprob, scores[2].logprob, scores[3].logprob]).all()
+    assert scores[4].error is None and np.isfinite(scores[4].logprob)
+
+
+def test_many_pairs_with_the_same_choices_compile_few_shapes(make_engine, compile_counter):
+    rng = np.random.default_rng(0)
+    prompts = [rng.integers(4, 61, rng.integers(20, 61)).tolist() for _ in range(50)]
+    pairs = [(prompt, choice) for prompt in prompts for choice in ([5], [6, 7])]
+    with compile_counter() as count:
+        make_engine(fresh=True, decode_block=9).score(pairs)
+    assert count.programs <= 4  # prompt lengths 24, 32, 48, 64
+
+
+def test_length_buckets_waste_at_most_a_third_above_sixteen():
+    for length in range(1, 3000):
+        bucket = length_bucket(length)
+        assert bucket >= length
+        assert bucket == 16 or (bucket - length) / bucket < 1 / 3
+    assert len({length_bucket(length) for length in range(1, 3000)}) == 16
