@@ -45,7 +45,9 @@ def parse(cls: type[T], section: Any, path: str) -> T:
     names = [field.name for field in dataclasses.fields(cls)]
     for key in section:
         if key not in names:
-            raise ConfigError(f"{path}.{key}: no such field{nearest(key, names)} Valid: {', '.join(names)}.")
+            raise ConfigError(
+                f"{path}.{key}: no such field{nearest(key, names)} Valid: {', '.join(names)}."
+            )
     missing = [name for name in names if name not in section]
     if missing:
         raise ConfigError(f"{path}: missing field(s) {', '.join(missing)} (of {cls.__name__}).")
@@ -55,7 +57,9 @@ def parse(cls: type[T], section: Any, path: str) -> T:
 def _items(section: Any, cls: type, path: str) -> Mapping:
     if hasattr(section, "items") and hasattr(section, "keys"):
         return dict(section.items())
-    raise ConfigError(f"{path}: expected a section with the fields of {cls.__name__}, got {section!r}.")
+    raise ConfigError(
+        f"{path}: expected a section with the fields of {cls.__name__}, got {section!r}."
+    )
 
 
 def _convert(hint: Any, value: Any, path: str) -> Any:
@@ -126,7 +130,9 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
     """`path: old -> new` for every leaf in which two plain configurations differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted(set(old) | set(new))
-        pairs = ((f"{path}.{k}" if path else k, old.get(k, "absent"), new.get(k, "absent")) for k in keys)
+        pairs = (
+            (f"{path}.{k}" if path else k, old.get(k, "absent"), new.get(k, "absent")) for k in keys
+        )
         return [line for name, a, b in pairs for line in differences(a, b, name)]
     return [] if old == new else [f"{path}: {old!r} -> {new!r}"]
 

@@ -32,9 +32,13 @@ def find_recipe(name: str) -> pathlib.Path:
     for folder in [pathlib.Path.cwd(), *recipe_folders()]:
         if (folder / name).is_file():
             return (folder / name).resolve()
-    shipped = sorted(f"configs/{p.name}" for f in recipe_folders() for p in (f / "configs").glob("*.py"))
+    shipped = sorted(
+        f"configs/{p.name}" for f in recipe_folders() for p in (f / "configs").glob("*.py")
+    )
     shipped = [s for s in shipped if not s.endswith(("sections.py", "__init__.py"))]
-    raise ConfigError(f"--config {name}: no such file{nearest(name, shipped)} Shipped: {', '.join(shipped)}.")
+    raise ConfigError(
+        f"--config {name}: no such file{nearest(name, shipped)} Shipped: {', '.join(shipped)}."
+    )
 
 
 def load_recipe(name: str) -> ml_collections.ConfigDict:
@@ -70,7 +74,9 @@ def check_override(config: ml_collections.ConfigDict, dotted: str) -> None:
         node, done = node[part], f"{done}.{part}"
 
 
-def merged(section: ml_collections.ConfigDict, overrides: Any, path: str) -> ml_collections.ConfigDict:
+def merged(
+    section: ml_collections.ConfigDict, overrides: Any, path: str
+) -> ml_collections.ConfigDict:
     """A copy of `section` with `overrides` (nested, same names) laid over it.
 
     Raises:

@@ -45,7 +45,10 @@ def test_a_section_becomes_its_dataclass_with_integers_accepted_as_floats():
     ("changes", "message"),
     [
         ({"step": 4}, r"config.sft.step: no such field; did you mean 'steps'\?"),
-        ({"optimizer": {"learning_rate": 1.0}}, r"config.sft.optimizer: missing field\(s\) schedule"),
+        (
+            {"optimizer": {"learning_rate": 1.0}},
+            r"config.sft.optimizer: missing field\(s\) schedule",
+        ),
         (
             {"optimizer": {"learning_rate": "1", "schedule": "cosine"}},
             r"config.sft.optimizer.learning_rate: expected float, got '1' \(str\)",

@@ -21,14 +21,45 @@ MAY_IMPORT = {
     "checkpoint": {"sharding", "config"},
     "sampling": {"models", "sharding", "config"},
     "training": {"data", "models", "sharding", "checkpoint", "metrics", "config"},
-    "rl": {"training", "sampling", "tasks", "data", "models", "sharding", "checkpoint", "metrics", "config"},
-    "evaluation": {"sampling", "tasks", "data", "models", "sharding", "checkpoint", "metrics", "config"},
+    "rl": {
+        "training",
+        "sampling",
+        "tasks",
+        "data",
+        "models",
+        "sharding",
+        "checkpoint",
+        "metrics",
+        "config",
+    },
+    "evaluation": {
+        "sampling",
+        "tasks",
+        "data",
+        "models",
+        "sharding",
+        "checkpoint",
+        "metrics",
+        "config",
+    },
     "analysis": {"data", "models", "sharding", "checkpoint", "metrics", "config"},
     "report": {"config"},
-    "questions": {"config", "tasks"},
+    "questions": {"config", "data", "tasks"},
+    "dry_run": {"config", "data", "evaluation", "models", "questions", "rl", "study", "training"},
     "convert": {"config", "checkpoint", "models", "sharding"},
     "chat": {"config", "data", "models", "sampling", "sharding"},
-    "study": {"analysis", "config", "evaluation", "models", "questions", "recipes", "report", "rl", "sharding", "training"},
+    "study": {
+        "analysis",
+        "config",
+        "evaluation",
+        "models",
+        "questions",
+        "recipes",
+        "report",
+        "rl",
+        "sharding",
+        "training",
+    },
     "cli": None,  # anything
 }
 # Outside package -> the only parts of jaxreason that may import it.
@@ -63,7 +94,11 @@ def imports_of(path: Path) -> set[str]:
     return names
 
 
-FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py" and "recipes_data" not in p.parts)
+FILES = sorted(
+    p
+    for p in PACKAGE.rglob("*.py")
+    if p != PACKAGE / "__init__.py" and "recipes_data" not in p.parts
+)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxreason.config import nearest
 from jaxreason.data.fields import ColumnCheck, build, check_config, first_user
-from jaxreason.data.rows import DatasetConfig, DropLog, RowError, nearest
+from jaxreason.data.rows import DatasetConfig, DropLog, RowError
 from jaxreason.data.sources import SOURCES
 
 
@@ -71,7 +72,7 @@ def load_examples(config: DatasetConfig, drops: DropLog) -> list[Example]:
     """
     if config.source not in SOURCES:
         hint = nearest(config.source, SOURCES)
-        raise ValueError(f"source {config.source!r}: expected one of {', '.join(SOURCES)}{hint}.")
+        raise ValueError(f"source {config.source!r} is unknown{hint} Valid: {', '.join(SOURCES)}.")
     check_config(config)
     parts = list(_good_rows(config, drops))
     _check_ids(config, parts)

@@ -7,7 +7,8 @@ import string
 from collections import Counter
 from typing import Any
 
-from jaxreason.data.rows import FIELDS, DatasetConfig, Row, RowError, nearest
+from jaxreason.config import nearest
+from jaxreason.data.rows import FIELDS, DatasetConfig, Row, RowError
 
 _ROLES = ("system", "user", "assistant", "tool")
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
@@ -23,7 +24,7 @@ def check_config(config: DatasetConfig) -> None:
     for name in config.fields:
         if name not in FIELDS:
             raise ValueError(
-                f"{config.label}: fields.{name}: no such field{nearest(name, FIELDS)}. "
+                f"{config.label}: fields.{name}: no such field{nearest(name, FIELDS)} "
                 f"Valid: {', '.join(FIELDS)}."
             )
     if "messages" in config.fields:
@@ -108,7 +109,7 @@ class ColumnCheck:
                 if column not in seen:
                     raise ValueError(
                         f"{file}: no row has the column {column!r} ({user})"
-                        f"{nearest(column, seen)}. Columns: {', '.join(map(str, seen))}."
+                        f"{nearest(column, seen)} Columns: {', '.join(map(str, seen))}."
                     )
 
 

@@ -15,11 +15,11 @@ import pyarrow
 from etils import epath
 from pyarrow import parquet
 
+from jaxreason.config import nearest
 from jaxreason.data.rows import (
     DatasetConfig,
     Row,
     RowError,
-    nearest,
     no_split,
     plain,
     source_options,
@@ -63,7 +63,7 @@ def _paths(pattern: str) -> list[epath.Path]:
     if not found:
         names = sorted(item.name for item in path.parent.iterdir())
         there = ", ".join(names[:20])
-        raise ValueError(f"{path}: no such file{nearest(path.name, names)}. Beside it: {there}.")
+        raise ValueError(f"{path}: no such file{nearest(path.name, names)} Beside it: {there}.")
     return found
 
 

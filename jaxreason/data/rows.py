@@ -1,17 +1,15 @@
 """What a recipe says about a dataset, what a source yields, and the record of rows left out."""
 
 import dataclasses
-import difflib
-import json
 import logging
-import os
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from etils import epath
+
+from jaxreason.config import nearest, write_json
 
 _LOG = logging.getLogger(__name__)
 _SHOWN = 20
@@ -109,12 +107,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """`; nearest: 'x'` for the closest valid name, or an empty string."""
-    close = difflib.get_close_matches(name, [str(item) for item in valid], n=1)
-    return f"; nearest: {close[0]!r}" if close else ""
-
-
 def no_split(config: DatasetConfig) -> None:
     """Refuse a split where the source has none."""
     if config.split:
@@ -135,7 +127,7 @@ def source_options(config: DatasetConfig, valid: tuple[str, ...]) -> dict[str, s
         if name not in known:
             raise ValueError(
                 f"{config.label}: options.{name}: no such option of source {config.source!r}"
-                f"{nearest(name, known)}. Valid: {', '.join(known)}."
+                f"{nearest(name, known)} Valid: {', '.join(known)}."
             )
     return {name: value for name, value in config.options.items() if name not in SHARED_OPTIONS}
 
@@ -208,8 +200,4 @@ class DropLog:
 
     def write(self, path: epath.PathLike) -> None:
         """Write `to_json()` to a file, whole or not at all."""
-        path = epath.Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f"{path.name}.tmp-{os.getpid()}"
-        temporary.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n")
-        temporary.replace(path)
+        write_json(path, self.to_json())

@@ -8,8 +8,9 @@ from typing import Any
 
 from etils import epath
 
+from jaxreason.config import nearest
 from jaxreason.data.files import read_files
-from jaxreason.data.rows import DatasetConfig, Row, nearest, no_split, plain, source_options
+from jaxreason.data.rows import DatasetConfig, Row, no_split, plain, source_options
 
 # File suffix to the builder of `datasets` that reads it.
 _BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
@@ -88,7 +89,7 @@ def _pick_split(splits: Any, config: DatasetConfig) -> Any:
     if config.split not in splits:
         there = ", ".join(splits)
         raise ValueError(
-            f"no split {config.split!r}{nearest(config.split, splits)}. Found: {there}."
+            f"no split {config.split!r}{nearest(config.split, splits)} Found: {there}."
         )
     return splits[config.split]
 
@@ -164,7 +165,7 @@ def read_reasoning_gym(config: DatasetConfig) -> Iterator[Row]:
     gym = _library("reasoning_gym", config)
     if config.path not in gym.factory.DATASETS:
         hint = nearest(config.path, gym.factory.DATASETS)
-        raise ValueError(f"{config.label}: reasoning_gym has no task {config.path!r}{hint}.")
+        raise ValueError(f"{config.label}: reasoning_gym has no task {config.path!r}{hint}")
     fields = gym.factory.DATASETS[config.path][1].__dataclass_fields__
     options = source_options(config, tuple(name for name in fields if name != "seed"))
     if "size" not in options:

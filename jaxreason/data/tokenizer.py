@@ -5,21 +5,24 @@ with the same `enable_thinking` emits, through the token that ends the turn. Ear
 context; `examples.each_reply` makes a conversation of each where all of them are to be learned.
 """
 
-import datetime
 import json
 import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 import huggingface_hub
-import jinja2
 import transformers
 from etils import epath
 
 Messages = Sequence[dict[str, str]]
 
-# Templates that print today's date (Llama 3, Mistral) get this one: prompts must not change by day.
-_DATE = datetime.date(2024, 7, 26)
+# Put before templates that print today's date (Llama 3, Mistral): prompts must not change by day.
+_FIXED_DATE = """\
+{%- macro strftime_now(format) -%}
+{{ format | replace('%d', '26') | replace('%m', '07') | replace('%b', 'Jul') | replace('%B', 'July')
+   | replace('%Y', '2024') | replace('%y', '24') | replace('%A', 'Friday') | replace('%a', 'Fri') }}
+{%- endmacro %}
+"""
 _FILES = ("*.json", "*.jinja", "*.model", "*.txt")
 _PROBE = "probe0reply"
 
@@ -77,6 +80,13 @@ def _declared_stop_ids(folder: epath.Path) -> set[int]:
     return ids
 
 
+def _template_of(loaded: Any) -> str | None:
+    if loaded.chat_template is None:
+        return None
+    template = loaded.get_chat_template()
+    return _FIXED_DATE + template if "strftime_now" in template else template
+
+
 class Tokenizer:
     """Text and conversations to token ids and back.
 
@@ -90,9 +100,8 @@ class Tokenizer:
 
     def __init__(self, loaded: Any, name: str, declared_stop_ids: set[int]):
         self._hf, self._name = loaded, name
-        self._hf.model_max_length = int(
-            1e30
-        )  # rows have their own limit; no warning about this one
+        self._template = _template_of(loaded)
+        loaded.model_max_length = int(1e30)  # rows have their own limit; no warning about this one
         stop = declared_stop_ids | {loaded.eos_token_id, self._turn_end()}
         self.stop_ids: tuple[int, ...] = tuple(sorted(stop - {None}))
         if not self.stop_ids:
@@ -201,7 +210,7 @@ class Tokenizer:
         )
 
     def _render(self, messages: Messages, thinking: bool | None, prompt: bool) -> str:
-        if self._hf.chat_template is None:
+        if self._template is None:
             raise ValueError(
                 f"{self._name}: the tokenizer has no chat template (chat_template.jinja, or "
                 "chat_template in tokenizer_config.json); copy one from the model's chat version."
@@ -212,19 +221,19 @@ class Tokenizer:
         try:
             return self._hf.apply_chat_template(
                 shown,
+                chat_template=self._template,
                 tokenize=False,
                 add_generation_prompt=prompt,
-                date_string=_DATE.strftime("%d %b %Y"),
-                strftime_now=_DATE.strftime,
                 **switch,
             )
-        except jinja2.TemplateError as error:
+        except Exception as error:
+            # A template is foreign code and may raise anything (Mistral's: roles must alternate).
             roles = ", ".join(message["role"] for message in messages)
             raise ValueError(f"{self._name}: chat template: {error} (roles: {roles})") from error
 
     def _turn_end(self) -> int | None:
         """The special token that the chat template puts after an assistant's text, if any."""
-        if self._hf.chat_template is None:
+        if self._template is None:
             return None
         probe = [{"role": "user", "content": _PROBE}, {"role": "assistant", "content": _PROBE}]
         tail = self._render(probe, None, prompt=False).rpartition(_PROBE)[2].lstrip()

@@ -34,7 +34,7 @@ def summarize_samples(
     resamples: int,
     pass_at: tuple[int, ...],
 ) -> tuple[list[dict], dict[str, Any], Clustered]:
-    """(rows of scores, facts about the replies, scores of the primary metric) of one sample file."""
+    """Of one sample file: rows of scores, facts about the replies, scores of the primary metric."""
     task = TASKS[benchmark.task]
     weights = WEIGHTS.get(benchmark.task, {})
     samples_each = max(Counter(line["id"] for line in lines).values())
@@ -148,7 +148,7 @@ def _replies(head: dict, lines: list[dict]) -> dict[str, Any]:
 def group_rows(
     parts: list[tuple[str, str, str, Clustered]], confidence: float, resamples: int
 ) -> list[dict]:
-    """Means over the benchmarks of each group, from (group, decoding, benchmark, primary scores)."""
+    """Means over each group's benchmarks, from (group, decoding, benchmark, primary scores)."""
     rows = []
     ordered = sorted(parts, key=lambda part: part[:2])
     for (group, decoding), members in itertools.groupby(ordered, key=lambda part: part[:2]):

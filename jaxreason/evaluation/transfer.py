@@ -75,6 +75,11 @@ def run_transfer(config: TransferConfig, folder: epath.PathLike) -> list[dict]:
     return rows
 
 
+def run_study_transfer(config: TransferConfig, folder: epath.PathLike) -> list[dict]:
+    """`run_transfer` of the study in `folder`, whatever table the recipe has."""
+    return run_transfer(dataclasses.replace(config, table=None), folder)
+
+
 def _check(config: TransferConfig) -> None:
     for mode in config.modes:
         if mode not in DEGREES:

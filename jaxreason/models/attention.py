@@ -73,7 +73,9 @@ def _blocks(x: Array) -> Array:
 
 def _attend(q: Array, k: Array, v: Array, mask: Array) -> Array:
     if q.shape[1] == 1:
-        return jax.lax.platform_dependent(q, k, v, mask, cpu=_attend_one_query, default=_attend_by_products)
+        return jax.lax.platform_dependent(
+            q, k, v, mask, cpu=_attend_one_query, default=_attend_by_products
+        )
     return _attend_by_products(q, k, v, mask)
 
 

@@ -15,8 +15,8 @@ from jaxreason.report.drift_rows import (
     Quantity,
     rows_of,
 )
-from jaxreason.report.findings import arm_labels, group_label
 from jaxreason.report.style import draw_row, grid, looks, name_rows, smooth, true_minus
+from jaxreason.report.wording import arm_labels, group_label
 
 CURVE_LABELS = {
     "loss": "loss",
@@ -95,7 +95,7 @@ def _log_if_positive(axes: Axes, rows: list[dict]) -> None:
 
 
 def training(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """Training curves by method: a line a seed in the arm's colour, running means over the steps."""
+    """Training curves by method: a line a seed in the arm's colour, with running means."""
     method = {arm["name"]: arm["method"] for arm in summary["arms"]}
     found: dict[tuple[str, str], list[dict]] = {}
     for row in summary["training"]:

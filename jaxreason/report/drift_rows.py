@@ -42,7 +42,7 @@ QUANTITIES = (
     Quantity("cka", "distance.reply", "base", "CKA distance, mean of layers", "1 − CKA"),
 )
 HEADLINE_KL, REVERSE_KL = QUANTITIES[0], QUANTITIES[1]
-HEADLINE_SHIFT, SCALED_SHIFT = QUANTITIES[6], QUANTITIES[8]
+HEADLINE_SHIFT, PAPER_SHIFT, SCALED_SHIFT = QUANTITIES[6:9]
 
 
 def rows_of(rows: list[dict], quantity: Quantity) -> list[dict]:

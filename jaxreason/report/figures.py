@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,6 @@ from matplotlib.figure import Figure
 from jaxreason.report import drift_figures
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
 from jaxreason.report.files import BASE, MATH, REST
-from jaxreason.report.findings import arm_labels, decoding_label, group_label, signed
 from jaxreason.report.style import (
     FAINT,
     GREY,
@@ -30,9 +30,12 @@ from jaxreason.report.style import (
     true_minus,
     zero_line,
 )
-from jaxreason.report.tables import MODES, benchmark_label
+from jaxreason.report.tables import benchmark_label
+from jaxreason.report.transfer_tables import MODES, pooled_rows
+from jaxreason.report.wording import arm_labels, crowded, decoding_label, group_label, signed
 
 INDEX_MODE = "v2_pooled"
+BROWSER_FONTS = "font-family: 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
 INDEX_ENDS, INDEX_LINEAR = 2000, 50  # of its axis: ends, and where it turns logarithmic
 
 
@@ -57,7 +60,7 @@ def _svg(figure: Figure) -> str:
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     text = out.getvalue()
-    return text[text.index("<svg") :]
+    return re.sub(r"font-family: [^;\"]*", BROWSER_FONTS, text[text.index("<svg") :])
 
 
 def _png(figure: Figure) -> bytes:
@@ -161,17 +164,20 @@ def _cross(axes: Axes, summary: dict, across: dict, along: dict) -> list[Label]:
     """Arms that both have: means with intervals both ways, and the seeds that both have."""
     labels, look = arm_labels(summary), looks(summary)
     texts = []
+    many = crowded(summary)
     for arm in (a["name"] for a in summary["arms"] if a["name"] in across.keys() & along.keys()):
         x, y = across[arm], along[arm]
-        bar(axes, x["mean"], y["mean"], (y["low"], y["high"]), look[arm], vertical=True)
-        bar(axes, x["mean"], y["mean"], (x["low"], x["high"]), look[arm], vertical=False)
+        bar(axes, x["mean"], y["mean"], (y["low"], y["high"]), look[arm], vertical=True, thin=many)
+        bar(axes, x["mean"], y["mean"], (x["low"], x["high"]), look[arm], vertical=False, thin=many)
         ends = [{seed["seed"]: seed["mean"] for seed in row["seeds"]} for row in (x, y)]
         shared = [seed for seed in ends[0] if seed in ends[1]]
-        for seed in shared if len(shared) > 1 else []:
-            point(axes, ends[0][seed], ends[1][seed], look[arm], small=True)
+        seeds = [(ends[0][seed], ends[1][seed]) for seed in shared] if len(shared) > 1 else []
+        for pair in seeds:
+            point(axes, *pair, look[arm], small=True)
         point(axes, x["mean"], y["mean"], look[arm])
-        ends = (x["low"], x["high"]), (y["low"], y["high"])
-        texts.append(Label(x["mean"], y["mean"], labels[arm], look[arm], *ends))
+        name = labels[arm].split(".")[0] if many else labels[arm]
+        limits = (x["low"], x["high"]), (y["low"], y["high"])
+        texts.append(Label(x["mean"], y["mean"], name, look[arm], *limits, seeds))
     axes.margins(0.12)
     return texts
 
@@ -247,7 +253,7 @@ def _index_axis(axes: Axes) -> None:
 
 def _index_row(axes: Axes, y: int, rows: list[dict], look: Look) -> None:
     """The index over all seeds; an arrow where its interval leaves the axis or has no end."""
-    pooled = next((r for r in rows if r["seed"] == "all"), rows[0] if len(rows) == 1 else None)
+    pooled = next(iter(pooled_rows(rows)), None)
     if pooled is None or pooled["ti"] is None:
         style = {"ha": "center", "va": "center", "fontsize": 7.5, "color": GREY, "style": "italic"}
         where = axes.get_yaxis_transform()

@@ -1,151 +1,96 @@
-"""What was found and what limits it, in words: made from the numbers of the summary and nothing
-else.
-"""
+"""What was found and what limits it, in words: made from the numbers of the summary alone."""
 
 from typing import Any
 
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
-from jaxreason.report.files import BASE, GROUP_LABELS, MATH, REST
+from jaxreason.report.files import BASE, MATH, REST
+from jaxreason.report.wording import (
+    arm_labels,
+    crowded,
+    decoding_label,
+    group_label,
+    listed,
+    plain,
+    signed,
+    significant,
+)
 
-MINUS = "−"
-
-
-def signed(value: float, digits: int = 1) -> str:
-    """A number with its sign; what rounds to zero has none."""
-    text = f"{abs(value):.{digits}f}"
-    if float(text) == 0:
-        return text
-    return ("+" if value > 0 else MINUS) + text
-
-
-def plain(value: float, digits: int = 1) -> str:
-    """A number with a true minus sign."""
-    return f"{value:.{digits}f}".replace("-", MINUS)
+WORDS = {"up": "rose with", "down": "fell with", "unclear": "did not clearly change with"}
 
 
-def significant(value: float) -> str:
-    """About three significant digits, never in exponents."""
-    size = abs(value)
-    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
-    if 0 < size < 0.01:
-        digits = 5 if size < 0.001 else 4
-    return plain(value, digits)
-
-
-def group_label(name: str) -> str:
-    """What a group is called."""
-    return "The rest" if name == REST else GROUP_LABELS.get(name, name)
-
-
-def arm_labels(summary: dict[str, Any]) -> dict[str, str]:
-    """Label of the base and of every arm."""
-    return {BASE: "Base"} | {arm["name"]: arm["label"] for arm in summary["arms"]}
-
-
-def listed(parts: list[str]) -> str:
-    """`a, b and c`."""
-    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
-
-
-def findings(summary: dict[str, Any]) -> list[str]:
-    """A sentence or two for each decoding and group, then drift; every claim is what an interval
-    says.
-    """
+def findings(summary: dict[str, Any]) -> list[dict[str, str]]:
+    """Topics with a few sentences each; every claim is what an interval says."""
     if not summary["differences"]:
-        return ["Nothing can be said yet: no arm has been evaluated together with the base."]
-    found = [_design(summary)]
+        text = "Nothing can be said yet: no arm has been evaluated together with the base."
+        return [{"topic": "", "text": text}]
+    found = [{"topic": "", "text": _design(summary)}]
     for decoding in summary["decodings"]:
         sentences = [_group_sentence(summary, decoding, g) for g in _groups(summary, decoding)]
         if sentences:
-            found.append(f"{decoding_label(decoding)}: " + " ".join(sentences))
-    return found + _trade(summary) + _drift(summary)
-
-
-def decoding_label(name: str) -> str:
-    """What a decoding is called at the start of a sentence."""
-    known = {
-        "greedy": "Greedy decoding",
-        "t1": "Temperature 1",
-        "sample": "Sampling",
-        "sampled": "Sampling",
-    }
-    return known.get(name, f"Decoding “{name}”")
+            text = " ".join(sentences + _trade(summary, decoding))
+            found.append({"topic": decoding_label(decoding), "text": text})
+    return found + _drift(summary)
 
 
 def _groups(summary: dict, decoding: str) -> list[str]:
-    rows = summary["differences"]
-    found = dict.fromkeys(
-        r["group"] for r in rows if r["decoding"] == decoding and not r["benchmark"]
-    )
-    return [name for name in found if name != REST]
+    rows = (r for r in summary["differences"] if r["decoding"] == decoding and not r["benchmark"])
+    return [name for name in dict.fromkeys(r["group"] for r in rows) if name != REST]
 
 
 def _design(summary: dict) -> str:
-    counts = {
-        r["group"]: r["num_items"]
-        for r in summary["scores"]
-        if not r["benchmark"] and r["model"] == BASE
-    }
-    counts.pop(REST, None)
-    questions = listed([f"{n} on {group_label(g).lower()}" for g, n in counts.items()])
-    models = len(summary["arms"])
-    what = "one model was" if models == 1 else f"{models} models were"
-    return f"{what.capitalize()} compared with the base on the same questions: {questions}."
+    counts: dict[str, set[int]] = {}
+    for row in summary["scores"]:
+        if row["model"] == BASE and row["benchmark"] is None and row["group"] != REST:
+            counts.setdefault(row["group"], set()).add(row["num_items"])
+    asked = [
+        f"{'up to ' if len(n) > 1 else ''}{max(n):,} on {group_label(g).lower()}"
+        for g, n in counts.items()
+    ]
+    arms = len({row["arm"] for row in summary["differences"]})
+    what = "One arm was" if arms == 1 else f"{arms} arms were"
+    return f"{what} compared with the base on the same questions: {listed(asked)}."
 
 
 def _group_sentence(summary: dict, decoding: str, group: str) -> str:
     labels = arm_labels(summary)
+    wanted = (decoding, group, None)
     rows = [
         r
         for r in summary["differences"]
-        if (r["decoding"], r["group"], r["benchmark"]) == (decoding, group, None)
+        if (r["decoding"], r["group"], r["benchmark"]) == wanted and r["mean"] is not None
     ]
     parts = []
-    for verdict, word in (
-        ("up", "rose with"),
-        ("down", "fell with"),
-        ("unclear", "did not clearly change with"),
-    ):
-        members = [
-            f"{labels[r['arm']]} ({signed(r['mean'])})" for r in rows if r["verdict"] == verdict
-        ]
-        parts += [f"{word} {listed(members)}"] if members else []
+    for verdict, words in WORDS.items():
+        members = [r for r in rows if r["verdict"] == verdict]
+        named = [f"{labels[r['arm']]} ({signed(r['mean'])})" for r in members]
+        if crowded(summary) and len(named) > 1:
+            ends = (signed(end(r["mean"] for r in members)) for end in (min, max))
+            named = [f"{len(named)} arms ({' to '.join(ends)})"]
+        parts += [f"{words} {listed(named)}"] if named else []
     return f"{group_label(group)} {'; it '.join(parts)}."
 
 
-def _trade(summary: dict) -> list[str]:
-    """Pairs of arms that both clearly gained math: how what they kept of the rest differs."""
-    labels, found = arm_labels(summary), []
-    for decoding in summary["decodings"]:
-        gained = {
-            r["arm"]
-            for r in summary["differences"]
-            if (r["decoding"], r["group"], r["benchmark"], r["verdict"])
-            == (decoding, MATH, None, "up")
-        }
-        rows = [
-            r
-            for r in summary["arm_differences"]
-            if r["decoding"] == decoding
-            and r["group"] == REST
-            and {r["arm"], r["against"]} <= gained
-        ]
-        clear = [r for r in rows if r["low"] > 0 or r["high"] < 0]
-        sentences = [_pair(r, labels) for r in clear]
-        if sentences:
-            where = decoding_label(decoding).lower()
-            found.append(
-                f"On the rest, among arms that clearly gained math ({where}), {listed(sentences)}."
-            )
-        elif len(gained) > 1:
-            names = listed(
-                [labels[arm["name"]] for arm in summary["arms"] if arm["name"] in gained]
-            )
-            found.append(
-                f"With {decoding_label(decoding).lower()}, {names} all clearly gained math, and "
-                "no two of them clearly differ in what became of the rest."
-            )
-    return found
+def _trade(summary: dict, decoding: str) -> list[str]:
+    """Pairs of arms that both clearly gained math: how what became of the rest differs."""
+    labels = arm_labels(summary)
+    wanted = (decoding, MATH, None, "up")
+    gained = {
+        r["arm"]
+        for r in summary["differences"]
+        if (r["decoding"], r["group"], r["benchmark"], r["verdict"]) == wanted
+    }
+    rows = [r for r in summary["arm_differences"] if r["decoding"] == decoding]
+    rows = [r for r in rows if r["group"] == REST and {r["arm"], r["against"]} <= gained]
+    clear = [r for r in rows if r["low"] > 0 or r["high"] < 0]
+    if crowded(summary) and rows:
+        text = f"{len(clear)} of the {len(rows)} pairs of arms that gained math clearly differ."
+        return [f"On the rest, {text}"]
+    if clear:
+        pairs = listed([_pair(row, labels) for row in clear])
+        return [f"On the rest, among the arms that gained math, {pairs}."]
+    if rows:
+        return ["Among the arms that gained math, no two clearly differ on the rest."]
+    return []
 
 
 def _pair(row: dict, labels: dict[str, str]) -> str:
@@ -155,16 +100,17 @@ def _pair(row: dict, labels: dict[str, str]) -> str:
     return f"{labels[first]} ended {plain(abs(row['mean']))} points above {labels[second]}"
 
 
-def _drift(summary: dict) -> list[str]:
+def _drift(summary: dict) -> list[dict[str, str]]:
     labels = arm_labels(summary)
     rows = [r for r in rows_of(summary["drift"], HEADLINE_KL) if r["group"] == MATH]
     if not rows:
         return []
     rows = sorted(rows, key=lambda r: r["mean"])
     parts = [f"{labels[r['arm']]} {significant(r['mean'])}" for r in rows]
-    return [
-        f"KL from the base on math, in nats per token of the base's own replies: {listed(parts)}."
-    ]
+    if crowded(summary) and len(parts) > 2:
+        parts = [f"lowest {parts[0]}", f"highest {parts[-1]}"]
+    text = f"In nats per token of the base's own replies to math: {listed(parts)}."
+    return [{"topic": "KL from the base", "text": text}]
 
 
 def limits(summary: dict[str, Any]) -> list[str]:
@@ -176,7 +122,7 @@ def limits(summary: dict[str, Any]) -> list[str]:
     found = []
     if seeds and seeds[-1] == 1:
         found.append(
-            f"One training run an arm: the {percent} intervals cover the choice of questions "
+            f"One run an arm: the {percent} intervals cover the choice of questions "
             "only. Another seed may differ by more than they show, so differences between arms "
             "are those of these runs."
         )
@@ -187,10 +133,16 @@ def limits(summary: dict[str, Any]) -> list[str]:
             "intervals resample questions and seeds, and with so few seeds they are likely too "
             "narrow."
         )
-    if summary["shared_base"]:
+    given = [arm["method"] == "given" for arm in summary["arms"]]
+    if any(given):
         found.append(
-            "All runs start from the same base: seeds vary the training of the twins only, and "
-            "nothing here says how another base would behave."
+            "Some arms are existing checkpoints: how they were trained, and on what, was not "
+            "controlled here."
+        )
+    if summary["shared_base"] and not all(given):
+        found.append(
+            "All runs here start from the same base: seeds vary the training of the twins only, "
+            "and nothing here says how another base would behave."
         )
     found.append(
         "Intervals are not corrected for the number of comparisons: of many that show no true "

@@ -13,7 +13,7 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter
 
 from jaxreason.report.files import BASE
-from jaxreason.report.findings import MINUS
+from jaxreason.report.wording import MINUS
 
 # Okabe and Ito's palette, told apart with every common colour blindness; shapes repeat it.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B")
@@ -82,15 +82,26 @@ def grid(
         figure = Figure(figsize=(NARROW if narrow else WIDE, rows * height))
         FigureCanvasAgg(figure)  # knows the size of texts, which placing labels needs
         axes = figure.subplots(rows, columns, squeeze=False, **options).flatten().tolist()
+    figure.get_layout_engine().set(h_pad=0.09, w_pad=0.06)
     for extra in axes[count:]:
         extra.set_visible(False)
     return figure, axes[:count]
 
 
-def bar(axes: Axes, x: float, y: float, ends: Sequence[float], look: Look, vertical: bool) -> None:
-    """The interval of a point."""
+def bar(
+    axes: Axes,
+    x: float,
+    y: float,
+    ends: Sequence[float],
+    look: Look,
+    vertical: bool,
+    thin: bool = False,
+) -> None:
+    """The interval of a point; thin where there are many."""
     line = ([x, x], ends) if vertical else (ends, [y, y])
-    axes.plot(*line, color=look.colour, linewidth=1.4, solid_capstyle="butt", zorder=3)
+    width, alpha = (0.8, 0.5) if thin else (1.4, 1)
+    style = {"linewidth": width, "alpha": alpha, "solid_capstyle": "butt", "zorder": 3}
+    axes.plot(*line, color=look.colour, **style)
 
 
 def point(axes: Axes, x: float, y: float, look: Look, small: bool = False) -> None:
@@ -110,7 +121,7 @@ def point(axes: Axes, x: float, y: float, look: Look, small: bool = False) -> No
 
 
 class Label(NamedTuple):
-    """A text that belongs to a point, and the intervals of that point."""
+    """A text that belongs to a point, with that point's intervals and seeds."""
 
     x: float
     y: float
@@ -118,6 +129,7 @@ class Label(NamedTuple):
     look: Look
     across: tuple[float, float]
     along: tuple[float, float]
+    seeds: Sequence[tuple[float, float]]
 
 
 def place_labels(figure: Figure, panels: Sequence[tuple[Axes, Sequence[Label]]]) -> None:
@@ -126,6 +138,7 @@ def place_labels(figure: Figure, panels: Sequence[tuple[Axes, Sequence[Label]]])
     for axes, labels in panels:
         taken = [box for label in labels for box in _around(axes, label)]
         frame = axes.get_window_extent()
+        taken += _axis_lines(axes, frame)
         for label in labels:
             tried = ((_cost(text, taken, frame), text) for text in _texts(axes, label))
             best = next(tried)
@@ -177,16 +190,24 @@ def _sides() -> Iterator[tuple[float, float, str, str]]:
 
 
 def _around(axes: Axes, label: Label) -> list[transforms.Bbox]:
-    """The boxes of a point and of its intervals, on the page."""
+    """The boxes of a point, of its intervals and of its seeds, on the page."""
     x, y = axes.transData.transform((label.x, label.y))
-    low, high = (
-        axes.transData.transform(ends) for ends in zip(label.across, label.along, strict=True)
-    )
-    boxes = (
+    ends = zip(label.across, label.along, strict=True)
+    low, high = (axes.transData.transform(end) for end in ends)
+    seeds = [axes.transData.transform(seed) for seed in label.seeds]
+    boxes = [
         (x - 5, y - 5, x + 5, y + 5),
         (low[0], y - 1, high[0], y + 1),
         (x - 1, low[1], x + 1, high[1]),
-    )
+        *((a - 3, b - 3, a + 3, b + 3) for a, b in seeds),
+    ]
+    return [transforms.Bbox.from_extents(*box) for box in boxes]
+
+
+def _axis_lines(axes: Axes, frame: transforms.Bbox) -> list[transforms.Bbox]:
+    """The boxes of the lines through zero."""
+    x, y = axes.transData.transform((0, 0))
+    boxes = ((x - 1, frame.y0, x + 1, frame.y1), (frame.x0, y - 1, frame.x1, y + 1))
     return [transforms.Bbox.from_extents(*box) for box in boxes]
 
 

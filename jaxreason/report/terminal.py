@@ -4,7 +4,8 @@ from typing import Any
 
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
 from jaxreason.report.files import BASE, MATH, REST
-from jaxreason.report.findings import arm_labels, group_label, plain, signed, significant
+from jaxreason.report.transfer_tables import pooled_rows
+from jaxreason.report.wording import arm_labels, group_label, plain, signed, significant
 
 TRANSFER_MODE = "v2_pooled"
 
@@ -24,72 +25,63 @@ def _block(summary: dict, decoding: str) -> str:
     if not groups:
         return ""
     indexed = [g for g in groups if g != MATH]
-    header = [
-        decoding,
-        *(group_label(g) for g in groups),
-        *(f"TI {group_label(g)}" for g in indexed),
-        "KL math",
-    ]
-    lines = [header]
+    header = [decoding, *map(group_label, groups), *("TI " + g.replace("_", "-") for g in indexed)]
+    lines = [[*header, "KL math"]]
     for model, label in arm_labels(summary).items():
         scores = {r["group"]: r for r in rows if r["model"] == model}
         if scores:
             cells = [_score(summary, decoding, g, model, scores.get(g)) for g in groups]
-            lines.append(
-                [
-                    label,
-                    *cells,
-                    *(_index(summary, decoding, g, model) for g in indexed),
-                    _kl(summary, model),
-                ]
-            )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    lines.insert(1, ["─" * width for width in widths])
-    text = [
-        "  ".join(
-            [
-                line[0].ljust(widths[0]),
-                *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)),
-            ]
-        )
-        for line in lines
-    ]
+            first, second = zip(*cells, strict=True)
+            index = [_index(summary, decoding, g, model) for g in indexed]
+            lines.append([label, *first, *index, _kl(summary, model)])
+            lines += [["", *second, *[""] * (len(indexed) + 1)]] if any(second) else []
+    return "\n".join([*_aligned(lines), _legend(summary)])
+
+
+def _aligned(lines: list[list[str]]) -> list[str]:
+    """Columns of equal width, numbers to the right, with a rule under the header."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines = [lines[0], ["─" * width for width in widths], *lines[1:]]
+    texts = []
+    for line in lines:
+        cells = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        texts.append("  ".join([line[0].ljust(widths[0]), *cells]).rstrip())
+    return texts
+
+
+def _legend(summary: dict) -> str:
     percent = f"{100 * summary['confidence']:g}"
-    return "\n".join(
-        [
-            *text,
-            f"(base: score; arms: score, difference from the base with its {percent} % interval)",
-        ]
-    )
+    return f"score, difference from the base, and below it the difference's {percent} % interval"
 
 
-def _score(summary: dict, decoding: str, group: str, model: str, row: dict | None) -> str:
+def _score(
+    summary: dict, decoding: str, group: str, model: str, row: dict | None
+) -> tuple[str, str]:
     if row is None or row["mean"] is None:
-        return "–"
+        return "–", ""
     wanted = (decoding, group, None, model)
     match = [
         r
         for r in summary["differences"]
         if (r["decoding"], r["group"], r["benchmark"], r["arm"]) == wanted
     ]
-    if not match:
-        return plain(row["mean"])
+    if not match or match[0]["mean"] is None:
+        return plain(row["mean"]), ""
     change = match[0]
     ends = f"[{signed(change['low'])}, {signed(change['high'])}]"
-    return f"{plain(row['mean'])} {signed(change['mean'])} {ends}"
+    return f"{plain(row['mean'])} {signed(change['mean']):>6}", ends
 
 
 def _index(summary: dict, decoding: str, group: str, model: str) -> str:
     rows = [
         r
-        for r in summary["transfer"]
+        for r in pooled_rows(summary["transfer"])
         if (r["decoding"], r["group"], r["arm"], r["mode"])
         == (decoding, group, model, TRANSFER_MODE)
     ]
     if model == BASE or not rows:
         return ""
-    row = next((r for r in rows if r["seed"] == "all"), rows[0])
-    return "undefined" if row["ti"] is None else plain(row["ti"])
+    return "undefined" if rows[0]["ti"] is None else plain(rows[0]["ti"])
 
 
 def _kl(summary: dict, model: str) -> str:

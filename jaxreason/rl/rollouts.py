@@ -35,6 +35,7 @@ class Rollouts(NamedTuple):
       sampler_logprobs: as the sampler reported them; 0 elsewhere.
       old_logprobs: by the trainer with the parameters that sampled; None = as the update finds.
       ref_logprobs: by the reference model; None when there is none.
+      micro_batch: into which one the training step deals each row.
     """
 
     tokens: Int[Array, "R T"]
@@ -45,6 +46,7 @@ class Rollouts(NamedTuple):
     sampler_logprobs: Float[Array, "R T"]
     old_logprobs: Float[Array, "R T"] | None
     ref_logprobs: Float[Array, "R T"] | None
+    micro_batch: Int[Array, "R"]
 
 
 @dataclass(frozen=True)
@@ -168,14 +170,15 @@ def _fill(batch: list[_Sequence], layout: Layout) -> Rollouts:
             arrays["advantages"][row, reply] = sequence.advantage
             arrays["sampler_logprobs"][row, reply] = sequence.logprobs
             start = stop
-    return Rollouts(**arrays, old_logprobs=None, ref_logprobs=None)
+    micro_batch = np.arange(layout.num_rows, dtype=np.int32) % layout.num_micro_batches
+    return Rollouts(**arrays, old_logprobs=None, ref_logprobs=None, micro_batch=micro_batch)
 
 
 def place(mesh: Mesh, rollouts: Rollouts) -> Rollouts:
     """The arrays on the mesh. Every process holds all rows and gives its devices their part."""
 
     def put(x: np.ndarray) -> jax.Array:
-        sharding = NamedSharding(mesh, fitting_spec(mesh, ROW_AXES, x.shape))
+        sharding = NamedSharding(mesh, fitting_spec(mesh, ROW_AXES[: x.ndim], x.shape))
         return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
     return jax.tree.map(put, rollouts)

@@ -36,13 +36,19 @@ def token_logprobs(
 
 
 def make_policy_loss(
-    model: Model, config: PolicyLossConfig, *, chunk: int, temperature: float
+    model: Model,
+    config: PolicyLossConfig,
+    num_micro_batches: int,
+    *,
+    chunk: int,
+    temperature: float,
 ) -> LossFn:
     """The loss on Rollouts: sums over the reply tokens of the rows given.
 
     Args:
       model: static description.
       config: the algorithm.
+      num_micro_batches: of a batch; the rows given are one of them.
       chunk: positions whose logits exist at a time.
       temperature: of the sampling; log-probs are those of the distribution that was sampled from.
     """
@@ -63,17 +69,20 @@ def make_policy_loss(
             entropy=found.entropy,
             segment_ids=batch.segment_ids,
         )
-        return loss_sum, weight, measurements | sampler_gap(old, batch)
+        return loss_sum, weight, measurements | sampler_gap(old, batch, num_micro_batches)
 
     return loss
 
 
-def sampler_gap(trainer_logprobs: Float[Array, "R T"], batch: Rollouts) -> dict[str, Array]:
+def sampler_gap(
+    trainer_logprobs: Float[Array, "R T"], batch: Rollouts, num_micro_batches: int
+) -> dict[str, Array]:
     """How the trainer's log-probs of the sampled tokens differ from the sampler's.
 
     Returns:
-      Sums over the reply tokens of |Δ|, of the weights w = p_trainer / p_sampler and of w², and the
-      largest |Δ|. (Σw)² / (n Σw²) is the effective share of the n tokens.
+      Sums over the reply tokens of |Δ|, of the weights w = p_trainer / p_sampler and of w²: that
+      (Σw)² / (n Σw²) is the effective share of the n tokens. And the largest |Δ|, which has a place
+      of its own for each micro-batch, since the training step adds up what it is given.
     """
     delta = (trainer_logprobs - batch.sampler_logprobs) * batch.loss_mask
     weights = jnp.exp(jnp.clip(delta, -MAX_LOG_RATIO, MAX_LOG_RATIO)) * batch.loss_mask
@@ -81,7 +90,8 @@ def sampler_gap(trainer_logprobs: Float[Array, "R T"], batch: Rollouts) -> dict[
         "sampler_gap": jnp.sum(jnp.abs(delta)),
         "sampler_weight": jnp.sum(weights),
         "sampler_weight_squared": jnp.sum(jnp.square(weights)),
-        "max_sampler_gap": jnp.max(jnp.abs(delta)),
+        "max_sampler_gap": jnp.max(jnp.abs(delta))
+        * jax.nn.one_hot(batch.micro_batch[0], num_micro_batches),
     }
 
 
@@ -156,5 +166,6 @@ def _zeros_like(function: Callable) -> Callable:
 
 
 def _split(x: jax.Array, num: int) -> jax.Array:
-    """[R, T] as [num, R / num, T], dealt out in turn, so that each device cuts its own rows."""
-    return constrain(jnp.moveaxis(x.reshape(-1, num, x.shape[1]), 1, 0), (None, *ROW_AXES))
+    """[R, ...] as [num, R / num, ...], dealt out in turn, so that each device cuts its own rows."""
+    x = jnp.moveaxis(x.reshape(-1, num, *x.shape[1:]), 1, 0)
+    return constrain(x, (None, *ROW_AXES[: x.ndim - 1]))

@@ -209,8 +209,15 @@ class Engine:
         """
         return self._scorer.score(self._params, pairs)
 
-    def generate(self, requests: Iterable[Request], decoding: Decoding) -> Iterator[Completion]:
+    def generate(
+        self,
+        requests: Iterable[Request],
+        decoding: Decoding,
+        on_tokens: Callable[[str, int, list[int]], None] | None = None,
+    ) -> Iterator[Completion]:
         """Yields completions as they finish. Requests are taken as there is room for them.
+
+        `on_tokens(id, sample, tokens so far)` is called for unfinished sequences after each dispatch.
 
         A request that cannot be served is a completion with an error; the others go on.
 
@@ -233,6 +240,9 @@ class Engine:
                     "generate: the engine was used otherwise before this call had ended"
                 )
             self._absorb(run, running, to_host(block))
+            if on_tokens is not None:
+                for sequence in filter(None, run.slots):
+                    on_tokens(sequence.request.id, sequence.sample, list(sequence.tokens))
 
     def _fill_slots(self, run: _Run) -> None:
         """Loads prompts, prefills and admits, until slots or prompts run out.

@@ -103,20 +103,17 @@ class Scorer:
         self, pairs: Sequence[Pair], indices: list[int]
     ) -> Iterator[tuple[np.ndarray, _Batch]]:
         """(index in the call of each [P, C] entry or -1, the batch), bucket by bucket."""
+        entries = list(_entries(pairs, indices))
+        siblings = _power_of_two(max((len(entry.indices) for entry in entries), default=1))
         buckets = defaultdict(list)
-        for entry in _entries(pairs, indices):
+        for entry in entries:
             longest = max(len(pairs[i][1]) for i in entry.indices)
-            size = (
-                length_bucket(len(entry.prompt)),
-                _power_of_two(longest),
-                _power_of_two(len(entry.indices)),
-            )
-            buckets[size].append(entry)
-        for (length, width, siblings), entries in sorted(buckets.items()):
+            buckets[length_bucket(len(entry.prompt)), _power_of_four(longest)].append(entry)
+        for (length, width), members in sorted(buckets.items()):
             length, width = min(length, self._max_length), min(width, self._max_length)
             rows = max(self._num_tokens // length // self._row_multiple, 1) * self._row_multiple
-            for begin in range(0, len(entries), rows):
-                yield _pad(pairs, entries[begin : begin + rows], (rows, siblings), length, width)
+            for begin in range(0, len(members), rows):
+                yield _pad(pairs, members[begin : begin + rows], (rows, siblings), length, width)
 
 
 def length_bucket(length: int) -> int:
@@ -128,6 +125,10 @@ def length_bucket(length: int) -> int:
 
 def _power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
+
+
+def _power_of_four(number: int) -> int:
+    return max(4, 4 ** (((number - 1).bit_length() + 1) // 2))
 
 
 def _entries(pairs: Sequence[Pair], indices: list[int]) -> Iterator[_Entry]:

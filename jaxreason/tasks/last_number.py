@@ -10,7 +10,7 @@ from jaxreason.tasks.replies import last_boxed, score_both_ways, strip_thinking
 # Exponents (m^2) and the digits of a longer number are no numbers of their own.
 MINUS = r"(?:(?<![\w)\]}$])[-\u2212])?"
 NUMBER = re.compile(
-    MINUS + r"\$?(?<![\d.,^])(?<!\^\{)(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?"
+    MINUS + r"\$?(?<![\d^])(?<!\d\.)(?<!\^\{)(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?"
     rf"|{MINUS}(?<![\d.^])\.\d+"
 )
 

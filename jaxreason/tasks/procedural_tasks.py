@@ -246,11 +246,11 @@ def join_question(rng: Random, length: tuple[int, int]) -> tuple[str, str]:
 
 
 def get_question(rng: Random, pairs: int) -> tuple[str, str]:
-    """`get b a=x,b=y,c=z`: the value of a key; all letters differ."""
+    """`get b ax by cz`: the value of a key, which stands right behind it; all letters differ."""
     letters = rng.sample(LETTERS, 2 * pairs)
     table = dict(zip(letters[:pairs], letters[pairs:], strict=True))
     key = rng.choice(letters[:pairs])
-    return f"get {key} {','.join(f'{k}={v}' for k, v in table.items())}", table[key]
+    return f"get {key} {' '.join(k + v for k, v in table.items())}", table[key]
 
 
 def math_traces(short: Trace, teacher: Trace) -> dict[str, Trace]:
@@ -273,29 +273,31 @@ PROCEDURAL_TASKS: dict[str, ProceduralTask] = {
     "mul": ProceduralTask(
         "math", partial(mul_question, low=10, high=99), math_traces(mul_short, mul_teacher)
     ),
-    "sort": ProceduralTask("other", partial(sort_question, length=(12, 18)), DIRECT),
+    "sort": ProceduralTask("other", partial(sort_question, length=(16, 22)), DIRECT),
     "count": ProceduralTask(
-        "other", partial(count_question, length=(4, 8), alphabet=4), DIRECT | {"short": count_short}
+        "other",
+        partial(count_question, length=(6, 10), alphabet=4),
+        DIRECT | {"short": count_short},
     ),
     "bool": ProceduralTask(
-        "other", partial(bool_question, terms=(5, 8)), DIRECT | {"short": bool_short}
+        "other", partial(bool_question, terms=(8, 12)), DIRECT | {"short": bool_short}
     ),
     "order": ProceduralTask(
         "other", partial(order_question, items=4), DIRECT | {"short": order_short}
     ),
     "copy": ProceduralTask(
-        "non_reasoning", partial(text_question, name="copy", length=(20, 32), change=str), DIRECT
+        "non_reasoning", partial(text_question, name="copy", length=(32, 44), change=str), DIRECT
     ),
     "reverse": ProceduralTask(
         "non_reasoning",
-        partial(text_question, name="reverse", length=(12, 18), change=lambda text: text[::-1]),
+        partial(text_question, name="reverse", length=(18, 26), change=lambda text: text[::-1]),
         DIRECT,
     ),
     "upper": ProceduralTask(
         "non_reasoning",
-        partial(text_question, name="upper", length=(18, 28), change=str.upper),
+        partial(text_question, name="upper", length=(28, 40), change=str.upper),
         DIRECT,
     ),
-    "join": ProceduralTask("non_reasoning", partial(join_question, length=(13, 20)), DIRECT),
-    "get": ProceduralTask("non_reasoning", partial(get_question, pairs=3), DIRECT),
+    "join": ProceduralTask("non_reasoning", partial(join_question, length=(20, 28)), DIRECT),
+    "get": ProceduralTask("non_reasoning", partial(get_question, pairs=5), DIRECT),
 }

@@ -47,7 +47,7 @@ def score_both_ways(
 
 def last_boxed(text: str) -> str | None:
     r"""What the last complete `\boxed{...}` or `\fbox{...}` holds, braces balanced; or None."""
-    for start in reversed([match.end() for match in re.finditer(r"\\f?boxed\s*\{", text)]):
+    for start in reversed([match.end() for match in re.finditer(r"\\(?:boxed|fbox)\s*\{", text)]):
         end = closing_brace(text, start)
         if end is not None:
             return text[start:end].strip()

@@ -8,8 +8,6 @@ import re
 import zlib
 from dataclasses import dataclass
 
-import reasoning_gym
-
 
 @dataclass(frozen=True)
 class SumsConfig:
@@ -53,6 +51,8 @@ def make_trace(expression: str, answer: str) -> str:
 
 def make_rows(config: SumsConfig) -> list[dict[str, str]]:
     """Different questions: id, question, answer, expression and response (the worked trace)."""
+    import reasoning_gym  # takes seconds, and few recipes need it
+
     drawn = reasoning_gym.create_dataset(
         "chain_sum",
         size=config.draws,

@@ -24,7 +24,7 @@ class Recorder:
     def __init__(
         self, metrics: MetricsWriter, schedule: Schedule, num_steps: int, epochs: float, every: int
     ):
-        self._metrics, self._schedule = metrics, schedule
+        self._metrics, self._schedule = metrics, jax.jit(schedule)
         self._num_steps, self._epochs, self._every = num_steps, epochs, every
         self._pending: list[tuple[int, dict[str, jax.Array], int]] = []
         self._first: int | None = None

@@ -92,3 +92,10 @@ def shared():
         return SHARED / path
 
     return find
+
+
+@pytest.fixture
+def shared_qwen3():
+    """The folder of Qwen3's real tokenizer, or nothing where it is not at hand."""
+    folder = SHARED / "tokenizers" / "qwen3"
+    return (folder,) if folder.exists() else ()

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from jaxreason.config import ConfigError, read_json
-from jaxreason.evaluation.transfer import TransferConfig, format_table, run_transfer
+from jaxreason.evaluation.transfer import (
+    TransferConfig,
+    format_table,
+    run_study_transfer,
+    run_transfer,
+)
 from jaxreason.evaluation.transfer_inputs import TableConfig
 
 PAPER = pathlib.Path(__file__).parents[2] / "configs" / "paper"
@@ -180,6 +185,11 @@ def test_study_gives_a_row_for_each_seed_and_one_for_all_seeds(tmp_path):
     assert rows[0]["ti"] == pytest.approx(expected)
     assert rows[2]["ti"] == pytest.approx(-100 * (20 / 70 * 3) / (60 / 110 * np.sqrt(25)))
     assert all(row["low"] < row["ti"] < row["high"] < 0 for row in rows)
+
+
+def test_study_is_read_even_where_the_recipe_has_a_table(tmp_path):
+    config = dataclasses.replace(STUDY, table=TABLE)
+    assert run_study_transfer(config, write_study(tmp_path)) == run_transfer(STUDY, tmp_path)
 
 
 def test_study_without_a_math_gain_is_undefined_and_keeps_its_degrees(tmp_path):

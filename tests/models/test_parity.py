@@ -35,11 +35,16 @@ CASES = {
         dict(rope_parameters=YARN | dict(attention_factor=1.3, beta_fast=16.0, beta_slow=2.0)),
     ),
     "llama untied, other head size": ("Llama", dict(head_dim=14)),
-    "llama 3.1 rope, tied": ("Llama", dict(rope_parameters=LLAMA3, tie_word_embeddings=True, head_dim=16)),
+    "llama 3.1 rope, tied": (
+        "Llama",
+        dict(rope_parameters=LLAMA3, tie_word_embeddings=True, head_dim=16),
+    ),
     "llama linear rope with biases": ("Llama", dict(rope_parameters=LINEAR, attention_bias=True)),
     "llama yarn, mscale, not truncated": (
         "Llama",
-        dict(rope_parameters=YARN | dict(mscale=0.7, mscale_all_dim=0.4, truncate=False), head_dim=16),
+        dict(
+            rope_parameters=YARN | dict(mscale=0.7, mscale_all_dim=0.4, truncate=False), head_dim=16
+        ),
     ),
     "mistral sliding": ("Mistral", dict(sliding_window=7)),
     "mistral without a window, one kv head": (
@@ -53,7 +58,13 @@ CASES = {
 }
 
 
-GREEDY = ("qwen3 tied", "qwen3 all layers sliding", "qwen2 tied", "llama 3.1 rope, tied", "mistral sliding")
+GREEDY = (
+    "qwen3 tied",
+    "qwen3 all layers sliding",
+    "qwen2 tied",
+    "llama 3.1 rope, tied",
+    "mistral sliding",
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +81,9 @@ def _make_pair(case, folder):
     for parameter in theirs.parameters():
         torch.nn.init.normal_(parameter, mean=1.0 if parameter.ndim == 1 else 0.0, std=0.3)
     theirs.save_pretrained(folder)
-    settings = dict(dtype="float32", param_dtype="float32", remat="none", attention="plain", unroll=1)
+    settings = dict(
+        dtype="float32", param_dtype="float32", remat="none", attention="plain", unroll=1
+    )
     return theirs, *open_model(ModelConfig(str(folder), "pretrained", {}, **settings), None)
 
 

@@ -43,12 +43,15 @@ def make_model(architecture: Architecture, **changes) -> Model:
     return Model(architecture=architecture, **(fields | changes))
 
 
-def random_params(params, seed=0):
-    """The same tree with every leaf random, biases and scales included."""
-    leaves, treedef = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    drawn = [0.3 * jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
-    return treedef.unflatten([x + d for x, d in zip(leaves, drawn, strict=True)])
+def random_params(shapes, seed=0):
+    """A tree of random arrays of these shapes, biases and scales (around 1) included."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path, x):
+        center = 1.0 if path[-1].key == "scale" else 0.0
+        return jnp.asarray(rng.normal(center, 0.3, x.shape).astype(x.dtype))
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def random_tokens(shape, vocab_size=SIZES["vocab_size"], seed=0):
@@ -81,7 +84,7 @@ def greedy(model, params, prompts, num_tokens, length=None):
     return np.stack(made, axis=1).tolist()
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _step(model):
     @functools.partial(jax.jit, donate_argnums=3)
     def step(params, token, position, cache):

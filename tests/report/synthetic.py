@@ -38,11 +38,11 @@ NAMES = {
 def write_study(
     folder: pathlib.Path, num_items: int = 60, seeds=(0, 1), arms=ARMS, trained: bool = True
 ) -> pathlib.Path:
-    """The folder of a study with `num_items` questions a benchmark; arms without logs if not `trained`."""
+    """A study of `num_items` questions a benchmark; its arms have no logs if not `trained`."""
     rng = np.random.default_rng(0)
     hardness = {name: rng.uniform(size=num_items) for name in GROUPS}
     _evaluation(folder / "base", hardness, BASE, rng)
-    for number, (arm, (_, _, gains, drift)) in enumerate(arms.items()):
+    for arm, (_, _, gains, drift) in arms.items():
         for seed in seeds:
             run = folder / arm / f"seed_{seed}"
             wobble = rng.normal(0, 0.04, size=3)
@@ -51,7 +51,7 @@ def write_study(
             _evaluation(run, hardness, chances, rng)
             _analysis(run / "analysis", drift * (1 + rng.normal(0, 0.1)), rng)
             if trained:
-                _metrics(run, arms[arm][0], number, rng)
+                _metrics(run, arms[arm][0], rng)
     _json(folder / "transfer.json", {"rows": list(_transfer(arms, seeds, rng))})
     _json(folder / "study.json", _manifest(arms, seeds))
     return folder
@@ -82,7 +82,9 @@ def _evaluation(run: pathlib.Path, hardness: dict, chances: dict, rng) -> None:
             _lines(folder / f"{name}.{decoding}.jsonl", lines)
             common = {"benchmark": name, "group": group, "decoding": decoding, "num_samples": 1}
             mean = float(right.mean())
-            rows.append(common | {"metric": "correct", "primary": True, "mean": mean, "n": len(right)})
+            rows.append(
+                common | {"metric": "correct", "primary": True, "mean": mean, "n": len(right)}
+            )
             loose = {"metric": "correct_loose", "primary": False, "mean": min(mean + 0.03, 1.0)}
             rows.append(common | loose | {"n": len(right)})
     _json(folder / "scores.json", {"model": str(run), "rows": rows})
@@ -117,13 +119,22 @@ def _analysis(folder: pathlib.Path, size: float, rng) -> None:
         unit = {"num_texts": 48, "num_cut": 0, "num_dropped": 0}
         _json(
             folder / f"{metric}.json",
-            {"metric": metric, "decoding": "t1", "rows": [], "groups": groups, "details": {"units": [unit]}},
+            {
+                "metric": metric,
+                "decoding": "t1",
+                "rows": [],
+                "groups": groups,
+                "details": {"units": [unit]},
+            },
         )
-    rows = [{"name": "relative_l2", "value": 0.05 * size}, {"name": "changed_share", "value": 0.3 * size}]
+    rows = [
+        {"name": "relative_l2", "value": 0.05 * size},
+        {"name": "changed_share", "value": 0.3 * size},
+    ]
     _json(folder / "weights.json", {"metric": "weights", "rows": rows, "groups": [], "details": {}})
 
 
-def _metrics(run: pathlib.Path, method: str, number: int, rng) -> None:
+def _metrics(run: pathlib.Path, method: str, rng) -> None:
     lines = []
     for step in range(1, 101):
         line = {"step": step, "stage": method, "loss": 2 * np.exp(-step / 30) + 0.05 * rng.normal()}
@@ -132,7 +143,6 @@ def _metrics(run: pathlib.Path, method: str, number: int, rng) -> None:
             line["reward"] = 0.4 + 0.25 * (1 - np.exp(-step / 25)) + 0.04 * rng.normal()
             line["length"] = 14 + 6 * step / 100 + rng.normal()
         lines.append(line)
-    del number
     _lines(run / "metrics.jsonl", lines)
 
 
@@ -143,7 +153,12 @@ def _transfer(arms, seeds, rng):
                 for mode in ("v1_relative", "v2_literal", "v2_pooled"):
                     for number, group in enumerate(GROUP_NAMES[1:], 1):
                         row = {"model": label, "arm": arm, "seed": seed, "decoding": decoding}
-                        row |= {"mode": mode, "group": group, "di": gains[number], "di_math": gains[0]}
+                        row |= {
+                            "mode": mode,
+                            "group": group,
+                            "di": gains[number],
+                            "di_math": gains[0],
+                        }
                         if gains[0] <= 0:
                             reason = "math did not gain: its degree is below 0"
                             yield row | {"ti": None, "low": None, "high": None, "undefined": reason}

@@ -24,29 +24,33 @@ SIZES = {
 }
 
 
-def tiny_model(**changes):
-    """Two layers, grouped heads, and weights so large that replies are not one repeated token."""
-    fields = {
-        "model_type": "qwen3",
-        "vocab_size": 61,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "rms_norm_eps": 1e-6,
-        "rope_theta": 10_000.0,
-        "rope_scaling": None,
-        "max_position_embeddings": 128,
-        "tie_word_embeddings": False,
-        "attention_bias": False,
-        "attention_output_bias": False,
-        "qk_norm": True,
-        "sliding_window": None,
-        "initializer_range": 0.3,
-    }
-    return Model(Architecture(**(fields | changes)), "float32", "float32", "none", "plain", 1)
+# Grouped heads, and weights so large that replies are not one repeated token.
+ARCHITECTURE = {
+    "model_type": "qwen3",
+    "vocab_size": 61,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10_000.0,
+    "rope_scaling": None,
+    "max_position_embeddings": 128,
+    "tie_word_embeddings": False,
+    "attention_bias": False,
+    "attention_output_bias": False,
+    "qk_norm": True,
+    "sliding_window": None,
+    "initializer_range": 0.3,
+}
+
+
+@pytest.fixture(scope="session")
+def architecture():
+    """Fields of the tiny network's Architecture."""
+    return dict(ARCHITECTURE)
 
 
 def spell(tokens):
@@ -56,7 +60,7 @@ def spell(tokens):
 
 @pytest.fixture(scope="session")
 def model():
-    return tiny_model()
+    return Model(Architecture(**ARCHITECTURE), "float32", "float32", "none", "plain", 1)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from jaxreason.models.decoder import forward
 from jaxreason.sampling.scoring import length_bucket
 
 
-def make_pairs(num_prompts, seed=0, longest=50, widest=5, siblings=3):
+def make_pairs(num_prompts, seed=0, longest=50, widest=4, siblings=3):
     rng = np.random.default_rng(seed)
     pairs = []
     for _ in range(num_prompts):
@@ -20,7 +20,7 @@ def make_pairs(num_prompts, seed=0, longest=50, widest=5, siblings=3):
 
 
 def test_scores_equal_the_sum_of_the_trainers_logprobs(make_engine, params, reference_logprobs):
-    pairs = make_pairs(40)
+    pairs = make_pairs(40) + make_pairs(2, seed=1, longest=10, widest=16)
     scores = make_engine().score(pairs)
     for (prompt, continuation), score in zip(pairs, scores, strict=True):
         expected = reference_logprobs(params, prompt + continuation)[len(prompt) :].sum()

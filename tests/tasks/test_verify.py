@@ -98,9 +98,9 @@ def test_no_worker_outlives_the_pool():
 
 
 def test_workers_that_cannot_start_end_the_call_with_an_error():
-    with VerifierPool(1, 2.0, "misbehaving_tasks:BROKEN") as pool:
-        with pytest.raises(RuntimeError, match="do not start"):
-            pool.score("pooled", [(example("1"), "1")])
+    broken = VerifierPool(1, 2.0, "misbehaving_tasks:BROKEN")
+    with broken as pool, pytest.raises(RuntimeError, match="do not start"):
+        pool.score("pooled", [(example("1"), "1")])
 
 
 def test_unknown_tasks_and_impossible_pools_are_refused():

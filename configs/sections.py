@@ -1,0 +1,279 @@
+"""The sections that recipes are put together from; every default of the project is here.
+
+A recipe calls these functions and changes what it needs: keyword arguments replace fields, and whatever it
+returns can be overridden on the command line (`--config.sft.optimizer.learning_rate=1e-5`).
+"""
+
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def section(defaults: dict[str, Any], changes: dict[str, Any]) -> ConfigDict:
+    """`defaults` with `changes` laid over it; a change of a field that is not there is an error."""
+    unknown = sorted(set(changes) - set(defaults))
+    if unknown:
+        raise KeyError(f"no such field: {', '.join(unknown)}; there are {', '.join(defaults)}")
+    return ConfigDict({**defaults, **changes}, convert_dict=True)
+
+
+def mesh(**changes) -> ConfigDict:
+    """All devices on fsdp: parameters, gradients and optimizer state are split over all of them."""
+    return section({"data": 1, "fsdp": -1, "tensor": 1, "context": 1}, changes)
+
+
+def model(path: str, **changes) -> ConfigDict:
+    """A pretrained model: a Hugging Face folder or hub name."""
+    defaults = {
+        "path": str(path),
+        "init": "pretrained",
+        "architecture": {},
+        "dtype": "bfloat16",
+        "param_dtype": "float32",
+        "remat": "full",
+        "attention": "blockwise",
+        "unroll": 1,
+    }
+    return section(defaults, changes)
+
+
+def model_on_cpu(path: str, **changes) -> ConfigDict:
+    """As `model`, for a small model on a CPU: float32 (bfloat16 is often slower there), nothing recomputed."""
+    defaults = {"dtype": "float32", "remat": "none", "attention": "plain"}
+    return model(path, **{**defaults, **changes})
+
+
+def optimizer(learning_rate: float, **changes) -> ConfigDict:
+    """AdamW with a linear warm-up and a cosine to 0."""
+    defaults = {
+        "name": "adamw",
+        "learning_rate": learning_rate,
+        "schedule": "cosine",
+        "warmup_steps": 10,
+        "final_fraction": 0.0,
+        "b1": 0.9,
+        "b2": 0.95,
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "clip_norm": 1.0,
+        "state_dtype": "float32",
+        "muon": None,
+    }
+    return section(defaults, changes)
+
+
+def dataset(path: str, fields: dict[str, str], **changes) -> ConfigDict:
+    """Rows of a file; `fields` says which column is the prompt, the answer, the response."""
+    defaults = {
+        "source": "file",
+        "path": str(path),
+        "split": "",
+        "fields": fields,
+        "prompt_template": "{prompt}",
+        "task": "",
+        "metadata": (),
+        "limit": 0,
+        "seed": 0,
+        "options": {},
+    }
+    return section(defaults, changes)
+
+
+def sft(datasets: dict[str, ConfigDict], learning_rate: float, **changes) -> ConfigDict:
+    """Supervised fine-tuning on the last reply of every example."""
+    defaults = {
+        "datasets": datasets,
+        "every_reply": False,
+        "tokenizer": "",
+        "thinking": None,
+        "length": 2048,
+        "pack": True,
+        "batch_size": 64,
+        "num_micro_batches": 1,
+        "epochs": 2.0,
+        "optimizer": optimizer(learning_rate),
+        "logprob_chunk": 512,
+        "log_every": 10,
+        "checkpoint_every": 200,
+        "keep": 1,
+        "tensorboard": False,
+        "export_dtype": "float32",
+        "max_shard_bytes": 5 * 2**30,
+    }
+    return section(defaults, changes)
+
+
+def decoding(temperature: float, max_tokens: int, **changes) -> ConfigDict:
+    """Temperature 0 is greedy."""
+    defaults = {
+        "temperature": temperature,
+        "top_k": 0,
+        "top_p": 1.0,
+        "max_tokens": max_tokens,
+        "stop": (),
+    }
+    return section(defaults, changes)
+
+
+def sampler(slots: int, max_length: int, **changes) -> ConfigDict:
+    """`slots` sequences of at most `max_length` tokens at a time."""
+    defaults = {
+        "slots": slots,
+        "max_length": max_length,
+        "decode_block": 32,
+        "prefill_rows": 8,
+        "prefill_chunk": 256,
+        "score_tokens": 4096,
+    }
+    return section(defaults, changes)
+
+
+def evaluation(
+    benchmarks: dict[str, Any], decodings: dict[str, ConfigDict], **changes
+) -> ConfigDict:
+    """`benchmarks`: name -> {"limit": questions or 0 for all, "samples": {decoding: samples}}."""
+    defaults = {
+        "benchmarks": benchmarks,
+        "own": {},
+        "source": "files",
+        "data_folder": "",
+        "items_seed": 0,
+        "decodings": decodings,
+        "thinking": None,
+        "sampler": sampler(64, 2048),
+        "pass_at": (),
+        "confidence": 0.95,
+        "resamples": 1000,
+        "grader_workers": 2,
+        "grader_timeout_s": 10.0,
+    }
+    return section(defaults, changes)
+
+
+def drift(decoding_name: str, **changes) -> ConfigDict:
+    """All metrics, on replies of both models."""
+    defaults = {
+        "metrics": ("pca_shift", "token_kl", "cka", "cosine", "weights"),
+        "decoding": decoding_name,
+        "texts_per_benchmark": 100,
+        "max_length": 2048,
+        "batch_size": 8,
+        "logprob_chunk": 512,
+        "resamples": 500,
+        "confidence": 0.95,
+        "seed": 0,
+    }
+    return section(defaults, changes)
+
+
+def transfer(**changes) -> ConfigDict:
+    """The index in all three modes; empty `scales` pool the deviations over the compared models."""
+    defaults = {
+        "modes": ("v1_relative", "v2_literal", "v2_pooled"),
+        "scales": {},
+        "confidence": 0.95,
+        "resamples": 2000,
+        "seed": 0,
+        "match_tolerance": 0.15,
+        "table": None,
+    }
+    return section(defaults, changes)
+
+
+def arm(
+    method: str,
+    label: str,
+    section_name: str,
+    overrides: dict[str, Any] | None = None,
+    path: str = "",
+) -> ConfigDict:
+    """A twin of a study; `overrides` change fields of its section."""
+    return section(
+        {
+            "method": method,
+            "label": label,
+            "section": section_name,
+            "overrides": overrides or {},
+            "path": path,
+        },
+        {},
+    )
+
+
+def rl(datasets: dict[str, ConfigDict], learning_rate: float, **changes) -> ConfigDict:
+    """GRPO with token-mean loss and asymmetric clip (DAPO's), without KL: the paper's choices, small sizes."""
+    defaults = {
+        "datasets": datasets,
+        "thinking": None,
+        "num_steps": 100,
+        "prompts_per_step": 32,
+        "group_size": 8,
+        "decoding": decoding(1.0, 256),
+        "sampler": sampler(256, 512),
+        "rewards": {
+            "num_workers": 2,
+            "timeout_s": 10.0,
+            "overlong_buffer": 0,
+            "overlong_penalty": 0.0,
+        },
+        "dynamic_sampling": {
+            "drop_equal": True,
+            "prompts_per_batch": 32,
+            "max_batches": 1,
+        },
+        "advantage": "grpo",
+        "policy_loss": {
+            "name": "clipped",
+            "clip_low": 0.2,
+            "clip_high": 0.28,
+            "dual_clip": 10.0,
+            "aggregation": "token_mean",
+            "fixed_length": 0,
+            "kl_coefficient": 0.0,
+            "entropy_coefficient": 0.0,
+            "importance_cap": 0.0,
+        },
+        "old_logprobs": "when_needed",
+        "mini_batch_prompts": 32,
+        "micro_batch_rows": 32,
+        "row_length": 512,
+        "logprob_chunk": 512,
+        "optimizer": optimizer(learning_rate, schedule="constant", warmup_steps=5),
+        "checkpoint_every": 20,
+        "keep": 1,
+        "tensorboard": False,
+        "export_dtype": "float32",
+        "max_shard_bytes": 5 * 2**30,
+    }
+    return section(defaults, changes)
+
+
+def report(title: str, question: str, limits: tuple[str, ...] = ()) -> ConfigDict:
+    """Intervals of 95 %."""
+    return section(
+        {
+            "title": title,
+            "question": question,
+            "limits": limits,
+            "confidence": 0.95,
+            "resamples": 2000,
+            "seed": 0,
+        },
+        {},
+    )
+
+
+def chat(max_tokens: int, slots_length: int, **changes) -> ConfigDict:
+    """One conversation, four tokens shown at a time."""
+    sizes = {"decode_block": 4, "prefill_rows": 1}
+    defaults = {
+        "decoding": decoding(0.7, max_tokens, top_p=0.95),
+        "sampler": sampler(1, slots_length, **sizes),
+        "thinking": None,
+        "system": "",
+        "remember": True,
+    }
+    return section(defaults, changes)

@@ -1,0 +1,76 @@
+"""What the recipes of the tiny study share: its questions, and how its files are read. Not a recipe itself."""
+
+from ml_collections import ConfigDict
+
+from configs import sections
+
+MATH = ("add", "sub", "chain", "mul")
+GROUPS = {
+    "math": MATH,
+    "other": ("sort", "count", "bool", "order"),
+    "non_reasoning": ("copy", "reverse", "upper", "join", "get"),
+}
+LENGTH = 128  # the longest question and reply together
+
+
+def questions(split_seed: int = 0) -> ConfigDict:
+    """The procedural questions: the base's mixture, the twins' pool, and held-out questions of every task."""
+    in_math = {"teacher": 3.0, "short": 50.0, "direct": 47.0}
+    half, direct = {"short": 50.0, "direct": 50.0}, {"direct": 100.0}
+    tasks = {name: {"weight": 1.0, "styles": in_math} for name in MATH}
+    tasks |= {
+        "sort": {"weight": 0.6, "styles": direct},
+        "count": {"weight": 1.2, "styles": half},
+        "bool": {"weight": 0.9, "styles": half},
+        "order": {"weight": 1.2, "styles": half},
+        "copy": {"weight": 0.6, "styles": direct},
+        "reverse": {"weight": 1.0, "styles": direct},
+        "upper": {"weight": 0.4, "styles": direct},
+        "join": {"weight": 0.5, "styles": direct},
+        "get": {"weight": 1.5, "styles": direct},
+    }
+    return sections.section(
+        {
+            "seed": split_seed,
+            "groups": {"math": 31.0, "other": 40.0, "non_reasoning": 29.0},
+            "tasks": tasks,
+            "base_count": 60_000,
+            "twin_tasks": MATH,
+            "twin_count": 2048,
+            "twin_style": "teacher",
+            "development_count": 110,
+            "test_count": 110,
+            "fewer": {
+                "mul": 70
+            },  # there are only 720 products, an eighth of them in each held-out split
+        },
+        {},
+    )
+
+
+def replies(file: str) -> ConfigDict:
+    """Questions with a reply to learn."""
+    fields = {"id": "id", "prompt": "question", "answer": "answer", "response": "response"}
+    return sections.dataset(f"{{workdir}}/questions/{file}", fields, task="hash_answer")
+
+
+def bare(file: str) -> ConfigDict:
+    """Questions with an answer to be found."""
+    fields = {"id": "id", "prompt": "question", "answer": "answer"}
+    return sections.dataset(f"{{workdir}}/questions/{file}", fields, task="hash_answer")
+
+
+def evaluation(split: str) -> ConfigDict:
+    """All held-out questions of a split ("development" or "test"), greedily and at temperature 1."""
+    own = {
+        name: {"label": name, "group": group, "data": bare(f"{split}/{name}.jsonl")}
+        for group, names in GROUPS.items()
+        for name in names
+    }
+    samples = {"greedy": 1, "t1": 1}
+    return sections.evaluation(
+        {name: {"limit": 0, "samples": samples} for name in own},
+        {"greedy": sections.decoding(0.0, 80), "t1": sections.decoding(1.0, 80)},
+        own=own,
+        sampler=sections.sampler(256, LENGTH + 32, prefill_rows=64, prefill_chunk=64),
+    )

@@ -1,0 +1,41 @@
+"""The transferability index of the paper's own scores: 18 pairs of models, published value beside recomputed.
+
+    jaxreason transfer --config configs/transfer_paper.py --workdir runs/paper
+
+Hardware: any; seconds. The scales are the ratios that reproduce 12 of the 18 published pairs (arXiv 2507.00432,
+tables 9-11 and 5); the other rows come from other evaluation states and are marked.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import sections
+
+
+def get_config():
+    groups = {
+        "math": ("aime24", "aime25", "math500", "olympiadbench"),
+        "other": ("gpqa_diamond", "livecodebench", "acpbench", "headqa"),
+        "non_reasoning": ("coqa", "mc_taco", "ifeval", "halueval"),
+    }
+    sizes = {"aime24": 30, "aime25": 30, "math500": 500, "olympiadbench": 675}
+    sizes |= {"gpqa_diamond": 198, "livecodebench": 511, "acpbench": 280, "headqa": 2742}
+    sizes |= {"coqa": 500, "mc_taco": 9442, "ifeval": 541, "halueval": 30000}
+    table = {
+        "scores": str(sections.HERE / "paper" / "scores.csv"),
+        "model_column": "model",
+        "groups": groups,
+        "sizes": sizes,
+        "pairs": str(sections.HERE / "paper" / "transferability.csv"),
+        "label_column": "model",
+        "tuned_column": "scores_name",
+        "base_column": "base",
+        "published_columns": {"other": "published_other", "non_reasoning": "published_non"},
+        "published_mode": "v2_pooled",
+    }
+    config = ConfigDict()
+    config.seed = 0
+    config.transfer = sections.transfer(
+        scales={"math": 1.0, "other": 1.1344, "non_reasoning": 1.2753},
+        table=table,
+    )
+    return config

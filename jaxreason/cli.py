@@ -1,0 +1,280 @@
+"""The `jaxreason` program: one verb a stage, each reading the sections that it needs of any recipe."""
+
+import contextlib
+import os
+import pathlib
+import sys
+
+import jax
+from absl import flags
+from etils import epath
+from ml_collections import config_flags
+
+from jaxreason import chat, convert, distributed, dry_run, sharding, study
+from jaxreason.analysis import drift
+from jaxreason.config import ConfigError, claim, nearest, parse, to_dict
+from jaxreason.evaluation import evaluator, transfer
+from jaxreason.models import huggingface
+from jaxreason.questions import prepare
+from jaxreason.recipes import check_override, find_recipe, load_recipe
+from jaxreason.report import build as report
+from jaxreason.rl import loop as rl
+from jaxreason.training import sft
+
+USAGE = """jaxreason VERB --config FILE [--config.section.field=value ...] --workdir DIR
+
+  study     train twins of a base model, evaluate and compare them, write the report
+            jaxreason study --config configs/study_tiny.py --workdir runs/tiny
+            --dry-run lists the stages with estimated time and disk, and does nothing
+  sft       fine-tune a model on worked answers (recipe sections: model, mesh, sft)
+            jaxreason sft --config configs/study_tiny.py --config.sft.epochs=1.0 --workdir runs/sft
+  rl        train a model on verified rewards with GRPO (model, mesh, rl)
+            jaxreason rl --config configs/study_tiny.py --workdir runs/rl
+  eval      sample and grade the benchmarks (model, mesh, eval)
+            jaxreason eval --config configs/study_tiny.py --config.model.path=runs/rl/model --workdir runs/rl
+  transfer  the transferability index of scores in a CSV file (transfer)
+            jaxreason transfer --config configs/transfer_paper.py --workdir runs/paper
+  drift     compare a tuned model with its base: hidden states, token distributions, weights (model, mesh, drift)
+            jaxreason drift --config configs/study_tiny.py --tuned runs/rl/model --base-evaluation runs/base/evaluation \\
+              --tuned-evaluation runs/rl/evaluation --workdir runs/rl
+  report    write report.html, report.md and figures from a study's files (report)
+            jaxreason report --config configs/study_tiny.py --workdir runs/tiny
+  convert   write a run's checkpoint as a Hugging Face folder (model, mesh)
+            jaxreason convert --config configs/study_tiny.py --source runs/rl/checkpoints --target runs/rl/hf
+  chat      talk to a model in the terminal (model, mesh, chat)
+            jaxreason chat --config configs/study_tiny.py --config.model.path=runs/rl/model
+
+--config is a path, or the name of a recipe that came with the package. --workdir holds everything that a run
+writes; the same command run again continues it. Seeds: --config.seed (study: --config.study.seeds).
+"""
+
+VERBS = ("study", "sft", "rl", "eval", "transfer", "drift", "report", "convert", "chat")
+
+FLAGS = flags.FLAGS
+config_flags.DEFINE_config_file("config", None, "Recipe: a Python file with get_config().")
+flags.DEFINE_string("workdir", None, "Directory for everything the run writes; may be gs://...")
+flags.DEFINE_bool("dry_run", False, "study: list stages, time and disk, and stop.")
+flags.DEFINE_string("tuned", None, "drift: Hugging Face folder of the tuned model.")
+flags.DEFINE_string("base_evaluation", None, "drift: evaluation folder of the base model.")
+flags.DEFINE_string("tuned_evaluation", None, "drift: evaluation folder of the tuned model.")
+flags.DEFINE_string(
+    "source", None, "convert: checkpoints folder of a run, or a Hugging Face folder."
+)
+flags.DEFINE_string("target", None, "convert: the Hugging Face folder to write.")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry of the console program: exits with 2 after a message for what a user can cause."""
+    argv = list(sys.argv if argv is None else argv)
+    if len(argv) < 2 or argv[1] in ("-h", "--help", "help") or "--help" in argv:
+        print(USAGE)
+        raise SystemExit(0 if len(argv) > 1 else 2)
+    try:
+        _run(argv[1], argv[2:])
+    except (ValueError, FileNotFoundError, flags.Error) as error:
+        # ConfigError is a ValueError. What only we can cause (AssertionError, TypeError ...) keeps its traceback.
+        if os.environ.get("JAXREASON_TRACEBACK"):
+            raise
+        print(f"jaxreason {argv[1]}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _run(verb: str, arguments: list[str]) -> None:
+    if verb not in VERBS:
+        raise ConfigError(f"no such verb{nearest(verb, VERBS)} Verbs: {', '.join(VERBS)}.")
+    config = _parse_flags(arguments)
+    workdir = epath.Path(_needed("workdir", verb)) if verb not in ("convert", "chat") else None
+    RUN[verb](config, workdir)
+
+
+def _parse_flags(arguments: list[str]):
+    """The recipe with its overrides; every override is checked by name before absl sees it."""
+    arguments = [_normal(argument) for argument in arguments]
+    arguments = _with_found_recipe(arguments)
+    recipe = [a.removeprefix("--config=") for a in arguments if a.startswith("--config=")]
+    if not recipe:
+        raise ConfigError("--config FILE is needed.")
+    config = load_recipe(recipe[-1])
+    for argument in arguments:
+        if argument.startswith("--config."):
+            check_override(config, argument.removeprefix("--config.").split("=")[0])
+    _check_flag_names(arguments)
+    FLAGS.unparse_flags()
+    # absl prints its own usage for some errors; its message alone is what a user needs.
+    FLAGS(["jaxreason", *arguments])
+    return FLAGS.config
+
+
+def _normal(argument: str) -> str:
+    name, equals, value = argument.partition("=")
+    return (
+        (name if name.startswith("--config") else name.replace("-", "_").replace("__", "--", 1))
+        + equals
+        + value
+    )
+
+
+def _with_found_recipe(arguments: list[str]) -> list[str]:
+    """`--config FILE` as one argument with the file's path, wherever the recipe was found."""
+    result, rest = [], iter(arguments)
+    for argument in rest:
+        if argument == "--config":
+            argument = f"--config={next(rest, '')}"
+        if argument.startswith("--config="):
+            argument = f"--config={find_recipe(argument.removeprefix('--config='))}"
+        result.append(argument)
+    return result
+
+
+def _check_flag_names(arguments: list[str]) -> None:
+    known = (
+        "config",
+        "workdir",
+        "dry_run",
+        "tuned",
+        "base_evaluation",
+        "tuned_evaluation",
+        "source",
+        "target",
+    )
+    for argument in arguments:
+        name = argument.removeprefix("--").split("=")[0].removeprefix("no")
+        if argument.startswith("--") and name.split(".")[0] not in known:
+            shown = [f"--{k.replace('_', '-')}" for k in known]
+            raise ConfigError(
+                f"{argument}: no such flag{nearest(argument, shown)} Flags: {', '.join(shown)}."
+            )
+
+
+def _needed(flag: str, verb: str) -> str:
+    value = getattr(FLAGS, flag)
+    if not value:
+        raise ConfigError(f"--{flag.replace('_', '-')} is needed by `jaxreason {verb}`.")
+    return value
+
+
+def section(config, name: str, cls: type):
+    """A section of the recipe as its dataclass.
+
+    Raises:
+      ConfigError: when the recipe has no such section, or it does not fit.
+    """
+    if name not in config:
+        raise ConfigError(
+            f"config.{name}: this recipe has no such section (it has {', '.join(config.keys())})."
+        )
+    return parse(cls, config[name], f"config.{name}")
+
+
+@contextlib.contextmanager
+def _mesh(config):
+    """The recipe's device mesh, set for the run; starts jax.distributed first where the environment asks for it."""
+    study.check_recipe(config)
+    distributed.initialize_processes()
+    enable_compilation_cache()
+    mesh = sharding.make_mesh(section(config, "mesh", sharding.MeshConfig))
+    with jax.set_mesh(mesh):
+        yield mesh
+
+
+def enable_compilation_cache() -> None:
+    """Compiled programs are kept in JAX_COMPILATION_CACHE_DIR, or in the user's cache folder."""
+    if not jax.config.jax_compilation_cache_dir:
+        folder = os.environ.get("XDG_CACHE_HOME", str(pathlib.Path.home() / ".cache"))
+        jax.config.update("jax_compilation_cache_dir", f"{folder}/jaxreason/jax")
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _model(config):
+    return section(config, "model", huggingface.ModelConfig)
+
+
+def _study(config, workdir):
+    study.check_recipe(config)
+    if FLAGS.dry_run:
+        return print(dry_run.describe_study(config))
+    with _mesh(config) as mesh:
+        study.run_study(config, mesh, workdir)
+
+
+def _claimed(config, workdir, *names):
+    """The recipe with its question files written, in a working directory that belongs to these sections."""
+    used = {name: config[name] for name in ("seed", *names) if name in config}
+    claim(workdir, to_dict(used))
+    return prepare(config, workdir)
+
+
+def _sft(config, workdir):
+    with _mesh(config) as mesh, study.locked(workdir):
+        config = _claimed(config, workdir, "model", "sft")
+        sft.run_sft(
+            section(config, "sft", sft.SFTConfig), _model(config), mesh, workdir, config.seed
+        )
+
+
+def _rl(config, workdir):
+    with _mesh(config) as mesh, study.locked(workdir):
+        config = _claimed(config, workdir, "model", "rl")
+        rl.run_rl(section(config, "rl", rl.RLConfig), _model(config), mesh, workdir, config.seed)
+
+
+def _eval(config, workdir):
+    with _mesh(config) as mesh, study.locked(workdir):
+        config = prepare(config, workdir)
+        evaluator.run_eval(
+            section(config, "eval", evaluator.EvalConfig),
+            _model(config),
+            mesh,
+            workdir,
+            config.seed,
+        )
+
+
+def _transfer(config, workdir):
+    rows = transfer.run_transfer(section(config, "transfer", transfer.TransferConfig), workdir)
+    print(transfer.format_table(rows))
+
+
+def _drift(config, workdir):
+    tuned = {**_model(config).__dict__, "path": _needed("tuned", "drift")}
+    with _mesh(config) as mesh:
+        drift.run_drift(
+            section(config, "drift", drift.DriftConfig),
+            _model(config),
+            huggingface.ModelConfig(**tuned),
+            mesh,
+            workdir,
+            epath.Path(_needed("base_evaluation", "drift")),
+            epath.Path(_needed("tuned_evaluation", "drift")),
+        )
+
+
+def _report(config, workdir):
+    report.run_report(workdir, section(config, "report", report.ReportConfig))
+
+
+def _convert(config, workdir):
+    del workdir
+    with _mesh(config) as mesh:
+        convert.run_convert(
+            _model(config), mesh, _needed("source", "convert"), _needed("target", "convert")
+        )
+
+
+def _chat(config, workdir):
+    del workdir
+    with _mesh(config) as mesh:
+        chat.run_chat(section(config, "chat", chat.ChatConfig), _model(config), mesh, config.seed)
+
+
+RUN = {
+    "study": _study,
+    "sft": _sft,
+    "rl": _rl,
+    "eval": _eval,
+    "transfer": _transfer,
+    "drift": _drift,
+    "report": _report,
+    "convert": _convert,
+    "chat": _chat,
+}

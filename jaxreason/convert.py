@@ -1,0 +1,51 @@
+"""A run's checkpoint, or any Hugging Face folder, as a Hugging Face folder in the recipe's parameter dtype."""
+
+import dataclasses
+
+import jax
+from etils import epath
+
+from jaxreason.checkpoint import Checkpointer
+from jaxreason.config import ConfigError
+from jaxreason.models.decoder import Model, abstract_params, param_shardings
+from jaxreason.models.huggingface import ModelConfig, open_model, save_model
+
+
+def run_convert(config: ModelConfig, mesh: jax.sharding.Mesh, source: str, target: str) -> None:
+    """Writes `target`.
+
+    Args:
+      config: the recipe's model: of a run's checkpoints, its architecture and tokenizer.
+      mesh: where the parameters are held meanwhile.
+      source: a run's `checkpoints` folder (its newest step is taken), or a Hugging Face folder or hub name.
+      target: the folder to write; must not exist.
+
+    Raises:
+      ConfigError: `target` exists, or `source` holds no checkpoint.
+    """
+    folder = epath.Path(target)
+    if folder.exists():
+        raise ConfigError(f"--target {target}: exists already; choose another folder or remove it.")
+    if epath.Path(source).name == "checkpoints":
+        model, _ = open_model(config, mesh, jax.random.key(0))
+        params, tokenizer = _restore(model, mesh, epath.Path(source)), config.path
+    else:
+        model, params = open_model(
+            dataclasses.replace(config, path=source, init="pretrained"), mesh
+        )
+        tokenizer = source
+    save_model(folder, model, params, tokenizer, max_shard_bytes=5 * 2**30)
+    print(f"wrote {folder}")
+
+
+def _restore(model: Model, mesh: jax.sharding.Mesh, folder: epath.Path):
+    checkpointer = Checkpointer(folder, keep=1)
+    step = checkpointer.latest_step()
+    if step is None:
+        raise ConfigError(f"--source {folder}: holds no complete checkpoint.")
+    abstract = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        abstract_params(model),
+        param_shardings(model, mesh),
+    )
+    return checkpointer.restore_params(step, abstract)

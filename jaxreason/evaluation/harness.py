@@ -1,0 +1,148 @@
+"""lm-eval's tasks on our engine (extra `harness`): give a HarnessModel to `simple_evaluate`.
+
+Text is tokenised as it stands: special tokens come from the chat template only, which lm-eval asks
+for with `apply_chat_template=True`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import TemplateLM
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.engine import Engine, Request
+
+SETTINGS = ("until", "max_gen_toks", "do_sample", "temperature", "top_p", "top_k")
+
+
+class HarnessModel(TemplateLM):
+    """A model of ours as lm-eval sees one.
+
+    Args:
+      engine: with the model; call lm-eval under `jax.set_mesh`.
+      tokenizer: the model's.
+      name: of the model, for lm-eval's records.
+      max_length: of the engine.
+      max_tokens: most tokens of a reply where a task does not say.
+      thinking: `enable_thinking` of the chat template; None leaves it to the template.
+      seed: of the sampling.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        name: str,
+        max_length: int,
+        max_tokens: int,
+        thinking: bool | None,
+        seed: int,
+    ):
+        super().__init__()
+        self._engine, self._tokens, self._name = engine, tokenizer, name
+        self._max_length, self._max_tokens = max_length, max_tokens
+        self._thinking, self._seed = thinking, seed
+
+    @property
+    def eot_token_id(self) -> int:
+        """The token that stands before a text without context."""
+        return self._tokens.stop_ids[0]
+
+    @property
+    def tokenizer_name(self) -> str:
+        """For lm-eval's cache of requests."""
+        return self._name.replace("/", "__")
+
+    def tok_encode(
+        self, string: str, add_special_tokens: bool | None = None, **kwargs
+    ) -> list[int]:
+        """Token ids of the text; nothing is added."""
+        del add_special_tokens, kwargs
+        return self._tokens.encode(string)
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """The conversation as text, with the start of the reply if asked for."""
+        return self._tokens._render(chat_history, self._thinking, add_generation_prompt)
+
+    def _loglikelihood_tokens(
+        self, requests: list[tuple[Any, list[int], list[int]]], **kwargs
+    ) -> list[tuple[float, bool]]:
+        del kwargs
+        scores = self._engine.score([(context, text) for _, context, text in requests])
+        for score, (texts, _, _) in zip(scores, requests, strict=True):
+            if score.error is not None:
+                raise ValueError(f"{self._name}: {score.error}: {str(texts)[:200]}")
+        return [(score.logprob, score.greedy) for score in scores]
+
+    def loglikelihood_rolling(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[float]:
+        """Log-likelihood of whole texts, long ones in windows of the maximum length."""
+        del disable_tqdm
+        windows = [list(self._windows(*request.args)) for request in requests]
+        scores = iter(self._loglikelihood_tokens([w for text in windows for w in text]))
+        return [sum(next(scores)[0] for _ in text) for text in windows]
+
+    def _windows(self, text: str) -> Iterator[tuple[str, list[int], list[int]]]:
+        rolling = get_rolling_token_windows(
+            self.tok_encode(text), self.eot_token_id, self._max_length - 1, context_len=1
+        )
+        return ((text, *make_disjoint_window(window)) for window in rolling)
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Replies, without the stop string that ended them.
+
+        Raises:
+          ValueError: for a setting that the engine does not have, or a prompt that does not fit.
+        """
+        del disable_tqdm
+        groups: dict[Decoding, list[int]] = {}
+        for number, request in enumerate(requests):
+            groups.setdefault(self._decoding(request.args[1]), []).append(number)
+        replies = [""] * len(requests)
+        for decoding, numbers in groups.items():
+            prompts = {number: self.tok_encode(requests[number].args[0]) for number in numbers}
+            for number, text in self._generate(prompts, decoding):
+                replies[number] = text
+        return replies
+
+    def _generate(
+        self, prompts: dict[int, list[int]], decoding: Decoding
+    ) -> Iterator[tuple[int, str]]:
+        requests = [
+            Request(str(number), tuple(tokens), self._seed + number, 1)
+            for number, tokens in prompts.items()
+        ]
+        for completion in self._engine.generate(requests, decoding):
+            if completion.finish_reason.startswith("error"):
+                raise ValueError(f"{self._name}: {completion.finish_reason}")
+            text = self._tokens.decode(completion.tokens)
+            yield int(completion.id), cut(text, decoding.stop)
+
+    def _decoding(self, settings: dict[str, Any]) -> Decoding:
+        unknown = [name for name in settings if name not in SETTINGS]
+        if unknown:
+            raise ValueError(
+                f"generation settings {', '.join(unknown)} are not known; "
+                f"expected some of {', '.join(SETTINGS)}."
+            )
+        until = settings.get("until") or ()
+        greedy = settings.get("do_sample") is False
+        return Decoding(
+            temperature=0.0 if greedy else float(settings.get("temperature") or 0.0),
+            top_k=int(settings.get("top_k") or 0),
+            top_p=float(settings.get("top_p") or 1.0),
+            max_tokens=int(settings.get("max_gen_toks") or self._max_tokens),
+            stop=(until,) if isinstance(until, str) else tuple(text for text in until if text),
+        )
+
+
+def cut(text: str, stop: tuple[str, ...]) -> str:
+    """The text before the first of the stop strings."""
+    places = [text.find(mark) for mark in stop]
+    return text[: min([place for place in places if place >= 0], default=len(text))]

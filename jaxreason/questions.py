@@ -1,0 +1,59 @@
+"""Question files that a recipe has made for it: the first thing any verb does with such a recipe.
+
+A recipe names them as `{workdir}/questions/...`; `prepare` writes them once and puts the real path in.
+"""
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import ml_collections
+from etils import epath
+
+from jaxreason.config import atomic_write_text, parse
+from jaxreason.data.character_tokenizer import save_character_tokenizer
+from jaxreason.tasks import procedural, sums
+from jaxreason.tasks.procedural_tasks import CHARACTERS
+
+WRITERS: dict[str, tuple[type, Callable[[Any], dict[str, list[dict]]]]] = {
+    "procedural": (procedural.ProceduralConfig, procedural.make_files),
+    "sums": (sums.SumsConfig, sums.make_files),
+}
+
+
+def prepare(config: ml_collections.ConfigDict, workdir: epath.Path) -> ml_collections.ConfigDict:
+    """Writes the recipe's question files below `workdir/questions` and returns the recipe with their paths."""
+    for name, (cls, make_files) in WRITERS.items():
+        if name in config and jax.process_index() == 0:
+            _write(make_files, parse(cls, config[name], f"config.{name}"), workdir / "questions")
+    if "procedural" in config and jax.process_index() == 0:
+        save_character_tokenizer(workdir / "questions" / "tokenizer", CHARACTERS)
+    return with_workdir(config, workdir)
+
+
+def _write(make_files: Callable, section: Any, folder: epath.Path) -> None:
+    """The files are a function of the section, so what is there from an earlier start is the same."""
+    for name, rows in make_files(section).items():
+        if not (folder / name).exists():
+            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            atomic_write_text(folder / name, text)
+
+
+def with_workdir(
+    config: ml_collections.ConfigDict, workdir: epath.Path
+) -> ml_collections.ConfigDict:
+    """A copy of the recipe in which `{workdir}` in every text stands for the working directory."""
+    return _replaced(copy.deepcopy(config), str(workdir))
+
+
+def _replaced(value: Any, workdir: str) -> Any:
+    if isinstance(value, str):
+        return value.replace("{workdir}", workdir)
+    if isinstance(value, (tuple, list)):
+        return type(value)(_replaced(item, workdir) for item in value)
+    if isinstance(value, (dict, ml_collections.ConfigDict)):
+        for key in list(value.keys()):
+            value[key] = _replaced(value[key], workdir)
+    return value

@@ -1,0 +1,164 @@
+"""The report stage: from a study's files to report/ (html, markdown, figures, summary.json)."""
+
+import base64
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+from etils import epath
+from markupsafe import Markup, escape
+
+from jaxreason.report import drift_tables, run_tables, score_tables, transfer_tables
+from jaxreason.report.figures import FIGURES, Drawn, draw
+from jaxreason.report.files import Reader, read_study
+from jaxreason.report.methods import CAPTIONS, Formula, methods, reading
+from jaxreason.report.scores import Resampling
+from jaxreason.report.style import looks
+from jaxreason.report.summary import summarise
+from jaxreason.report.terminal import format_summary
+from jaxreason.report.wording import arm_labels, decoding_label, group_label
+
+__all__ = ["ReportConfig", "format_summary", "read_summary", "run_report"]
+
+FOLDER = "report"
+TABLES = {
+    "groups": score_tables.group_tables,
+    "pairs": score_tables.pair_tables,
+    "benchmarks": score_tables.benchmark_tables,
+    "seeds": score_tables.seed_tables,
+    "transfer": transfer_tables.transfer_tables,
+    "transfer_seeds": transfer_tables.transfer_seed_tables,
+    "degrees": transfer_tables.degree_tables,
+    "drift": drift_tables.drift_tables,
+    "other_drift": drift_tables.other_drift_tables,
+    "replies": run_tables.reply_tables,
+    "other_scores": run_tables.other_score_tables,
+}
+DETAILS = {
+    "pairs": "Arms against each other",
+    "seeds": "Seed by seed",
+    "transfer_seeds": "Transferability index, seed by seed",
+    "degrees": "Degrees of improvement, which the index is a ratio of",
+    "other_drift": "Other measures of drift",
+    "replies": "Replies: length, cut, without an answer, failed",
+    "other_scores": "Other scorings",
+}
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """What a recipe says about its report.
+
+    Attributes:
+      title: heading of the report.
+      question: the question that the study asks, in a sentence.
+      limits: what the recipe's author knows to limit the study, a sentence each.
+      confidence, resamples, seed: of the bootstrap intervals.
+    """
+
+    title: str
+    question: str
+    limits: tuple[str, ...]
+    confidence: float
+    resamples: int
+    seed: int
+
+
+def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
+    """Reads a study's files and writes `study_folder`/report/.
+
+    What is missing (an arm not evaluated yet, a metric not measured) is said in the report.
+
+    Raises:
+      ValueError: no study.json, a broken file, or settings out of range.
+    """
+    if not 0 < config.confidence < 1:
+        raise ValueError(f"report.confidence: expected between 0 and 1, got {config.confidence}.")
+    if config.resamples < 1:
+        raise ValueError(f"report.resamples: expected at least 1, got {config.resamples}.")
+    reader = Reader(study_folder)
+    how = Resampling(config.confidence, config.resamples, config.seed)
+    about = {
+        "title": config.title,
+        "question": config.question,
+        "recipe_limits": list(config.limits),
+    }
+    summary = summarise(reader, read_study(reader), how, about)
+    drawn = {name: draw(function, summary) for name, function in FIGURES.items()}
+    drawn = {name: figure for name, figure in drawn.items() if figure is not None}
+    folder = epath.Path(study_folder) / FOLDER
+    for name, figure in drawn.items():
+        _write(folder / f"{name}.png", figure.png)
+    environment = _environment()
+    content = _content(summary, drawn)
+    for name in ("report.md", "report.html"):
+        text = environment.get_template(f"{name}.jinja").render(**content)
+        _write(folder / name, text.encode())
+    _write(
+        folder / "summary.json", (json.dumps(summary, indent=1, allow_nan=False) + "\n").encode()
+    )
+
+
+def read_summary(study_folder: epath.PathLike) -> dict[str, Any]:
+    """The summary.json of a study's report."""
+    return json.loads((epath.Path(study_folder) / FOLDER / "summary.json").read_text())
+
+
+def _write(path: epath.Path, data: bytes) -> None:
+    """A whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f"{path.name}.tmp-{os.getpid()}"
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("jaxreason.report", "templates"),
+        autoescape=lambda name: name is not None and name.endswith(".html.jinja"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.tests["formula"] = lambda part: isinstance(part, Formula)
+    environment.filters["data_uri"] = _data_uri
+    environment.filters["subscripts"] = _subscripts
+    environment.filters["pipes"] = _escape_pipes
+    return environment
+
+
+def _data_uri(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def _subscripts(text: str) -> Markup:
+    """`D_b` with a proper subscript; names with underscores stay as they are."""
+    symbol = r"\b(DI|TI|base|mean|[A-Za-zΔΣ])_(\w+)"
+    return Markup(re.sub(symbol, r"\1<sub>\2</sub>", str(escape(text))))
+
+
+def _escape_pipes(text: str) -> str:
+    """A bar would end a cell of a markdown table."""
+    return text.replace("|", "\\|")
+
+
+def _content(summary: dict[str, Any], drawn: dict[str, Drawn]) -> dict[str, Any]:
+    """What the templates show."""
+    return {
+        "summary": summary,
+        "figures": drawn,
+        "captions": CAPTIONS,
+        "looks": looks(summary),
+        "labels": arm_labels(summary),
+        "group_label": group_label,
+        "decoding_label": decoding_label,
+        "arms": run_tables.arm_table(summary),
+        "tables": {name: make(summary) for name, make in TABLES.items()},
+        "details": DETAILS,
+        "reading": reading(summary),
+        "methods": methods(summary),
+    }

@@ -1,0 +1,195 @@
+"""How to read the report and how its numbers are made: text shared by the page and the markdown."""
+
+from typing import Any, NamedTuple
+
+from jaxreason.report.wording import group_label, listed
+
+
+class Formula(NamedTuple):
+    """A line of its own."""
+
+    text: str
+
+
+class Section(NamedTuple):
+    """A heading and paragraphs, some of them formulas."""
+
+    title: str
+    parts: tuple[str | Formula, ...]
+
+
+class Caption(NamedTuple):
+    """The title of a figure, and what it shows."""
+
+    title: str
+    text: str
+
+
+CAPTIONS = {
+    "scores": Caption(
+        "Scores by group",
+        "Filled: mean over seeds, with its interval. Open: each seed. Dashed: the base.",
+    ),
+    "frontier": Caption(
+        "Math gained against the other groups",
+        "Up and to the right is better. Filled: mean over seeds with intervals both ways; open: "
+        "each seed. The lines mark no change from the base.",
+    ),
+    "kl_frontier": Caption(
+        "Gain and loss against distance from the base",
+        "Change of math (left) and of the rest, the mean of all other groups (right), against "
+        "KL(base ‖ tuned) on math.",
+    ),
+    "benchmarks": Caption(
+        "Change from the base, task by task",
+        "Paired over questions, mean over seeds, with intervals. Lines divide the groups.",
+    ),
+    "transfer": Caption(
+        "Transferability index",
+        "100 (dashed): the group moved as far as math gained; below 0: it lost. Logarithmic beyond "
+        "±50. An arrow marks an interval that leaves the axis or has no end.",
+    ),
+    "kl": Caption(
+        "KL divergence from the base by group",
+        "Per token, over the full vocabulary. Filled: mean over seeds with its interval; open: "
+        "seeds.",
+    ),
+    "pca_shift": Caption(
+        "Shift of hidden states by group",
+        "Along the base's first two principal axes, on the base's own replies, states averaged "
+        "over reply tokens.",
+    ),
+    "training": Caption(
+        "Training",
+        "A line a seed; bold: running mean. Losses of different methods are not comparable.",
+    ),
+}
+
+
+def reading(summary: dict[str, Any]) -> list[Section]:
+    """How to read the report, for someone who has not read the methods."""
+    percent = f"{100 * summary['confidence']:g}\u2009%"
+    return [
+        Section(
+            "How to read this",
+            (
+                "Scores are in points: 100 is every question right. A group's score is the mean "
+                "of its tasks' scores, whatever their sizes.",
+                f"An interval (“a to b”) covers {percent} of what resampling gives. A change is "
+                "called clear, and set in colour, when its interval leaves out zero and every "
+                "seed went the same way. What is not clear is not shown to be absent.",
+                "Differences from the base are paired: the same questions, so a question that "
+                "is hard for all models adds nothing to the interval. That is why they are "
+                "narrower than the intervals of two scores would suggest.",
+            ),
+        )
+    ]
+
+
+def methods(summary: dict[str, Any]) -> list[Section]:
+    """Formulas and choices behind the numbers."""
+    return [
+        _intervals(summary),
+        _transfer(),
+        _divergence(summary),
+        _shift(),
+        _other_drift(),
+    ]
+
+
+def _intervals(summary: dict) -> Section:
+    rest = [group_label(g["name"]).lower() for g in summary["groups"] if g["name"] != "math"]
+    names = listed(rest) if rest else "all groups but math"
+    return Section(
+        "Scores and intervals",
+        (
+            "A task's score is the mean over its subsets of (sum of scores) / (number of graded "
+            "samples); samples that could not be graded are left out and counted. “The rest” is "
+            f"the mean of {names}.",
+            f"Bootstrap, {summary['resamples']:,} resamples, percentile intervals. Questions are "
+            "resampled within subsets, the same ones for all models. Seeds are resampled too; "
+            "since a resample of S seeds varies less than S fresh seeds would, its distance "
+            "from the mean is stretched:",
+            Formula("mean* = mean + √(S / (S − 1)) · (mean of resampled seeds − mean)"),
+            "Where every sample of a task is right, or every one wrong, the interval of its "
+            "score is Wilson's, since no resample can vary.",
+        ),
+    )
+
+
+def _transfer() -> Section:
+    return Section(
+        "Transferability index",
+        (
+            "For the tasks b of a group g, with D_b the change in points and base scores in "
+            "points:",
+            Formula("v1:  DI_g = mean over b of D_b / base_b"),
+            Formula(
+                "v2:  DI_g = Σ w_b · sign(D_b) · √(|D_b| / s_g),   w_b = (100 − base_b) / Σ "
+                "(100 − base_b)"
+            ),
+            Formula("TI_g = 100 · DI_g / DI_math"),
+            "“Literal” takes s_g as the standard deviation of that model's own changes in the "
+            "group, as the paper's text reads; “pooled” one constant a group over all models "
+            "compared, as its published numbers were made. The index is undefined where math "
+            "did not gain. It is a ratio: where math gained little its interval is wide or has "
+            "no end, and the changes themselves say more. Its intervals resample questions and "
+            "seeds, without the stretching above.",
+        ),
+    )
+
+
+def _divergence(summary: dict) -> Section:
+    texts = summary["drift_texts"]
+    where = "Replies of the evaluation"
+    if texts is not None:
+        where = (
+            f"Replies of the evaluation ({texts['decoding']}; up to {texts['per_benchmark']} a "
+            f"task; {texts['num_cut']} cut at the length limit, {texts['num_dropped']} without a "
+            "reply)"
+        )
+    return Section(
+        "KL divergence",
+        (
+            f"{where}, as the token ids that were sampled. At every reply token, the first and "
+            "the end token included, both models' distributions over the full vocabulary V are "
+            "compared:",
+            Formula("KL(base ‖ tuned) = Σ_v p_base(v) · log(p_base(v) / p_tuned(v))"),
+            "and averaged over tokens of a task, then over tasks. Forward KL is taken on the "
+            "base's replies, reverse KL on the tuned model's: each on the texts of the model it "
+            "is an expectation under. On replies that were decoded greedily neither is an "
+            "expectation under the model.",
+        ),
+    )
+
+
+def _shift() -> Section:
+    return Section(
+        "PCA shift",
+        (
+            "h is a text's mean hidden state over reply tokens in one layer (Hugging Face's "
+            "hidden_states: embeddings, then every block, the last one after the final norm). "
+            "Axes e₁, e₂: the first two principal components of the base's h over the texts of "
+            "a task, layer by layer.",
+            Formula("Δ_l = mean over texts of (h_tuned − h_base) · (e₁, e₂)"),
+            Formula("mean of layers: mean_l |Δ_l|        layers averaged first: |mean_l Δ_l|"),
+            "The second is the paper's. Shifts of opposite sign cancel in it, and an axis' sign "
+            "is arbitrary, so the first is drawn. “In spreads” divides |Δ_l| by the standard "
+            "deviation of the base's texts in the plane.",
+        ),
+    )
+
+
+def _other_drift() -> Section:
+    return Section(
+        "Other measures of drift",
+        (
+            "|Mean log-ratio|: mean over a reply's tokens of log p_tuned − log p_base, then "
+            "over replies, then the absolute value (the paper's “KL”). Rank shift: mean |rank "
+            "under base − rank under tuned| of the tokens written. Another first choice: share "
+            "of tokens at which the two models' most likely tokens differ. Cosine distance: "
+            "mean over reply tokens of 1 − cos of the final states. CKA: linear, of texts' mean "
+            "states; as a distance, 1 − CKA. Weights: |Δw| / |w| over all parameters, and the "
+            "share of them that differs after rounding to bfloat16.",
+        ),
+    )

@@ -1,0 +1,113 @@
+"""Tables of the transferability index, and of the degrees it is a ratio of."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from jaxreason.report.files import MATH
+from jaxreason.report.tables import NONE, Cell, Row, Table, caption, find
+from jaxreason.report.wording import arm_labels, group_label, plain, signed
+
+MODES = {"v1_relative": "v1, relative", "v2_literal": "v2, literal", "v2_pooled": "v2, pooled"}
+
+
+def pooled_rows(rows: list[dict]) -> list[dict]:
+    """Of each arm the rows over all its seeds, or those of its only one."""
+    pooled = {row["arm"] for row in rows if row["seed"] == "all"}
+    return [row for row in rows if row["seed"] == "all" or row["arm"] not in pooled]
+
+
+def transfer_tables(summary: dict[str, Any]) -> list[Table]:
+    """A table a decoding: the index of every arm over its seeds, in every mode."""
+    labels = arm_labels(summary)
+    return _tables(
+        summary,
+        pooled_rows(summary["transfer"]),
+        "Transferability index, all seeds of an arm together (100: as far as math gained).",
+        lambda arm, seed: (labels.get(arm, arm), ""),
+    )
+
+
+def transfer_seed_tables(summary: dict[str, Any]) -> list[Table]:
+    """A table a decoding: the index of every seed by itself."""
+    labels = arm_labels(summary)
+    pooled = {row["arm"] for row in summary["transfer"] if row["seed"] == "all"}
+    return _tables(
+        summary,
+        [r for r in summary["transfer"] if r["seed"] != "all" and r["arm"] in pooled],
+        "Transferability index, seed by seed (intervals: questions only).",
+        lambda arm, seed: (f"seed {seed}", labels.get(arm, arm)),
+    )
+
+
+def _tables(summary: dict, rows: list[dict], text: str, name) -> list[Table]:
+    tables = []
+    for decoding in summary["decodings"]:
+        members = [row for row in rows if row["decoding"] == decoding]
+        if members:
+            tables.append(_table(caption(decoding, text), members, name))
+    return tables
+
+
+def _table(said: str, members: list[dict], name) -> Table:
+    modes, groups = _distinct(members, "mode"), _distinct(members, "group")
+    notes: dict[str, int] = {}
+    rows = []
+    for arm, seed in dict.fromkeys((r["arm"], r["seed"]) for r in members):
+        found = [find(members, arm=arm, seed=seed, mode=m, group=g) for m in modes for g in groups]
+        label, section = name(arm, seed)
+        rows.append(Row(label, tuple(_index(row, notes) for row in found), section))
+    return Table(
+        caption=said,
+        columns=tuple(group_label(g) for _ in modes for g in groups),
+        spans=tuple((MODES.get(mode, mode), len(groups)) for mode in modes),
+        rows=tuple(rows),
+        notes=tuple(f"({number}) Undefined: {reason}." for reason, number in notes.items()),
+    )
+
+
+def _distinct(rows: Iterable[dict], key: str) -> list[str]:
+    return list(dict.fromkeys(row[key] for row in rows))
+
+
+def _index(row: dict | None, notes: dict[str, int]) -> Cell:
+    if row is None:
+        return NONE
+    if row["ti"] is None:
+        number = notes.setdefault(row["undefined"], len(notes) + 1)
+        return Cell(f"undefined ({number})")
+    low, high = (_end(row[name]) for name in ("low", "high"))
+    return Cell(plain(row["ti"]), "" if low == high == "?" else f"{low} to {high}")
+
+
+def _end(value: float | None) -> str:
+    return "?" if value is None else plain(value)
+
+
+def degree_tables(summary: dict[str, Any]) -> list[Table]:
+    """A table a decoding: DI of every group, which the index divides by that of math."""
+    labels, tables = arm_labels(summary), []
+    rows = pooled_rows(summary["transfer"])
+    for decoding in summary["decodings"]:
+        members = [row for row in rows if row["decoding"] == decoding]
+        modes, groups = _distinct(members, "mode"), _distinct(members, "group")
+        lines = []
+        for arm in _distinct(members, "arm"):
+            cells = []
+            for mode in modes:
+                found = [find(members, arm=arm, mode=mode, group=group) for group in groups]
+                cells += [_degree(found[0], "di_math"), *(_degree(row, "di") for row in found)]
+            lines.append(Row(labels.get(arm, arm), tuple(cells)))
+        if lines:
+            said = caption(decoding, "Degrees of improvement (DI), all seeds of an arm together.")
+            names = tuple(group_label(g) for _ in modes for g in (MATH, *groups))
+            spans = tuple((MODES.get(mode, mode), len(groups) + 1) for mode in modes)
+            tables.append(Table(said, names, tuple(lines), spans))
+    return tables
+
+
+def _degree(row: dict | None, name: str) -> Cell:
+    if row is None or row[name] is None:
+        return NONE
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    ends = "" if low is None or high is None else f"{signed(low, 2)} to {signed(high, 2)}"
+    return Cell(signed(row[name], 2), ends)

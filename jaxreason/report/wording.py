@@ -1,0 +1,72 @@
+"""Numbers and names as the report writes them."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from jaxreason.report.files import BASE, GROUP_LABELS, REST
+
+MINUS = "−"
+MANY = 8  # arms; more are numbered, and counted instead of named in sentences
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A number with its sign; what rounds to zero has none."""
+    text = f"{abs(value):.{digits}f}"
+    if float(text) == 0:
+        return text
+    return ("+" if value > 0 else MINUS) + text
+
+
+def plain(value: float, digits: int = 1) -> str:
+    """A number with a true minus sign."""
+    return f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def significant(value: float) -> str:
+    """Two or three significant digits, never in exponents."""
+    size = abs(value)
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 else 3
+    if 0 < size < 0.01:
+        digits = 5 if size < 0.001 else 4
+    return plain(value, digits)
+
+
+def group_label(name: str) -> str:
+    """What a group is called."""
+    return "The rest" if name == REST else GROUP_LABELS.get(name, name)
+
+
+def crowded(summary: dict[str, Any]) -> bool:
+    """Whether there are too many arms to name each one in a sentence or beside a point."""
+    return len(summary["arms"]) > MANY
+
+
+def arm_labels(summary: dict[str, Any]) -> dict[str, str]:
+    """Label of the base and of every arm; arms are numbered when there are many."""
+    labels = {arm["name"]: arm["label"] for arm in summary["arms"]}
+    if crowded(summary):
+        labels = {name: f"{n}. {label}" for n, (name, label) in enumerate(labels.items(), 1)}
+    return {BASE: "Base"} | labels
+
+
+def listed(parts: list[str]) -> str:
+    """`a, b and c`."""
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def decoding_label(name: str) -> str:
+    """What a decoding is called at the start of a sentence."""
+    known = {
+        "greedy": "Greedy decoding",
+        "t1": "Temperature 1",
+        "sample": "Sampling",
+        "sampled": "Sampling",
+    }
+    return known.get(name, f"Decoding “{name}”")
+
+
+def decimals(values: Iterable[float]) -> int:
+    """How many decimals give the smallest of some distances two digits, and none more than four."""
+    sizes = [abs(value) for value in values if value]
+    return min(4, max(0, 1 - math.floor(math.log10(min(sizes))))) if sizes else 0

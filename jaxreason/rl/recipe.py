@@ -1,0 +1,196 @@
+"""The `rl` section of a recipe, and the checks that stop a run before anything is compiled."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from jax.sharding import Mesh
+
+from jaxreason.data.rows import DatasetConfig
+from jaxreason.models.decoder import Model
+from jaxreason.rl.advantages import ADVANTAGES
+from jaxreason.rl.policy_losses import POLICY_LOSSES, PolicyLossConfig
+from jaxreason.rl.rewards import RewardConfig
+from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.engine import SamplerConfig
+from jaxreason.tasks.registry import find_task
+from jaxreason.training.feed import row_parts
+from jaxreason.training.optimizer import OptimizerConfig
+
+
+@dataclass(frozen=True)
+class DynamicSamplingConfig:
+    """Fields of a recipe's `dynamic_sampling` section.
+
+    Attributes:
+      drop_equal: whether groups whose rewards are all equal are dropped.
+      prompts_per_batch: prompts of a generation batch; those beyond `prompts_per_step` make up for
+        dropped groups.
+      max_batches: generation batches after which a step makes do with the groups it has.
+    """
+
+    drop_equal: bool
+    prompts_per_batch: int
+    max_batches: int
+
+
+@dataclass(frozen=True)
+class RLConfig:
+    """Fields of a recipe's `rl` section.
+
+    Attributes:
+      datasets: the questions, by a name of one's own; all their examples are used.
+      thinking: `enable_thinking` of the chat template; None leaves it to the template.
+      num_steps: batches of rollouts.
+      prompts_per_step: groups that a step trains on, at most.
+      group_size: replies to each prompt (G).
+      decoding: how replies are sampled.
+      sampler: sizes of the sampling engine; a prompt that leaves no room for `decoding.max_tokens`
+        in `sampler.max_length` is dropped and counted.
+      rewards: how replies are graded and rewarded.
+      dynamic_sampling: what happens to groups of equal rewards.
+      advantage: key of ADVANTAGES.
+      policy_loss: the algorithm's numbers.
+      old_logprobs: `when_needed` has the trainer compute the log-probs of a batch of rollouts
+        beforehand only if more than one update is made on it; `always` does it anyway.
+      mini_batch_prompts: groups of an optimizer update, at most.
+      micro_batch_rows: packed rows whose gradient is computed at a time, over all devices.
+      row_length: tokens of a packed row.
+      logprob_chunk: positions of a row whose logits exist at a time.
+      optimizer: the optimizer's section; its steps are updates, of which a step of RL makes up to
+        prompts_per_step / mini_batch_prompts.
+      checkpoint_every: steps between two checkpoints; 0 = only at the end and when stopped.
+      keep: how many of the newest checkpoints stay; 0 = all.
+      tensorboard: whether TensorBoard files are written too.
+      export_dtype: of the weights in model/.
+      max_shard_bytes: size of one safetensors file in model/.
+    """
+
+    datasets: dict[str, DatasetConfig]
+    thinking: bool | None
+    num_steps: int
+    prompts_per_step: int
+    group_size: int
+    decoding: Decoding
+    sampler: SamplerConfig
+    rewards: RewardConfig
+    dynamic_sampling: DynamicSamplingConfig
+    advantage: str
+    policy_loss: PolicyLossConfig
+    old_logprobs: Literal["when_needed", "always"]
+    mini_batch_prompts: int
+    micro_batch_rows: int
+    row_length: int
+    logprob_chunk: int
+    optimizer: OptimizerConfig
+    checkpoint_every: int
+    keep: int
+    tensorboard: bool
+    export_dtype: str
+    max_shard_bytes: int
+
+
+def check_config(config: RLConfig, model: Model, mesh: Mesh) -> None:
+    """Refuses what would fail, or be wrong, after minutes of compilation.
+
+    Raises:
+      ValueError: with the field, what was expected and what came.
+    """
+    sampling, loss, rewards = config.dynamic_sampling, config.policy_loss, config.rewards
+    _key("advantage", config.advantage, ADVANTAGES)
+    _key("policy_loss.name", loss.name, POLICY_LOSSES)
+    least_one = ("num_steps", "prompts_per_step", "micro_batch_rows", "logprob_chunk")
+    for field in least_one:
+        _expect(getattr(config, field) >= 1, field, getattr(config, field), "at least 1")
+    _expect(config.group_size >= 2, "group_size", config.group_size, "at least 2")
+    _expect(
+        1 <= config.mini_batch_prompts <= config.prompts_per_step,
+        "mini_batch_prompts",
+        config.mini_batch_prompts,
+        f"1 to prompts_per_step={config.prompts_per_step}",
+    )
+    _expect(
+        sampling.prompts_per_batch >= config.prompts_per_step,
+        "dynamic_sampling.prompts_per_batch",
+        sampling.prompts_per_batch,
+        f"at least prompts_per_step={config.prompts_per_step}",
+    )
+    most = "at least 1" if sampling.drop_equal else "1, since no group is dropped"
+    fits = sampling.max_batches >= 1 and (sampling.drop_equal or sampling.max_batches == 1)
+    _expect(fits, "dynamic_sampling.max_batches", sampling.max_batches, most)
+    _expect(
+        config.decoding.temperature > 0,
+        "decoding.temperature",
+        config.decoding.temperature,
+        "more than 0: greedy replies to a prompt are all the same",
+    )
+    _expect(
+        0 <= rewards.overlong_buffer <= config.decoding.max_tokens,
+        "rewards.overlong_buffer",
+        rewards.overlong_buffer,
+        f"0 to decoding.max_tokens={config.decoding.max_tokens}",
+    )
+    _check_loss(loss)
+    _check_sizes(config, model, mesh)
+    for name, dataset in config.datasets.items():
+        kind = find_task(dataset.task).kind
+        _expect(
+            kind == "generate", f"datasets.{name}.task", dataset.task, "a task of kind generate"
+        )
+
+
+def _check_loss(loss: PolicyLossConfig) -> None:
+    _expect(0 <= loss.clip_low <= 1, "policy_loss.clip_low", loss.clip_low, "0 to 1")
+    _expect(loss.clip_high >= 0, "policy_loss.clip_high", loss.clip_high, "at least 0")
+    _expect(
+        loss.dual_clip == 0 or loss.dual_clip > 1,
+        "policy_loss.dual_clip",
+        loss.dual_clip,
+        "more than 1, or 0 for off",
+    )
+    _expect(
+        loss.aggregation != "fixed_length" or loss.fixed_length >= 1,
+        "policy_loss.fixed_length",
+        loss.fixed_length,
+        "at least 1 with aggregation='fixed_length'",
+    )
+    for field in ("kl_coefficient", "importance_cap"):
+        value = getattr(loss, field)
+        _expect(value >= 0, f"policy_loss.{field}", value, "at least 0")
+
+
+def _check_sizes(config: RLConfig, model: Model, mesh: Mesh) -> None:
+    longest, limit = config.sampler.max_length, model.architecture.max_position_embeddings
+    _expect(
+        longest <= limit,
+        "sampler.max_length",
+        longest,
+        f"at most the model's max_position_embeddings={limit}",
+    )
+    _expect(
+        config.decoding.max_tokens < longest,
+        "decoding.max_tokens",
+        config.decoding.max_tokens,
+        f"less than sampler.max_length={longest}, which the prompt is part of",
+    )
+    _expect(
+        config.row_length >= longest,
+        "row_length",
+        config.row_length,
+        f"at least sampler.max_length={longest}",
+    )
+    parts = row_parts(mesh)
+    _expect(
+        config.micro_batch_rows % parts == 0,
+        "micro_batch_rows",
+        config.micro_batch_rows,
+        f"a multiple of {parts}, the parts into which the mesh cuts rows",
+    )
+
+
+def _key(field: str, value: str, valid: dict[str, Any]) -> None:
+    _expect(value in valid, field, value, f"one of {', '.join(valid)}")
+
+
+def _expect(holds: bool, field: str, value: Any, expected: str) -> None:
+    if not holds:
+        raise ValueError(f"rl.{field}={value!r}: expected {expected}.")

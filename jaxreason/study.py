@@ -1,0 +1,257 @@
+"""A study: one base, its twins, one evaluation for all, drift, index and report; a list of stages in order.
+
+Stages meet in files. Each skips what is complete and continues what is not, so the same command run again
+after a kill goes on where it was. An arm is trained by SFT or RL, or given as a checkpoint and only measured.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import ml_collections
+from etils import epath
+from rich.console import Console
+
+from jaxreason.analysis import drift
+from jaxreason.config import ConfigError, claim, nearest, parse, to_dict, write_json
+from jaxreason.evaluation import evaluator, transfer
+from jaxreason.models.huggingface import ModelConfig
+from jaxreason.questions import WRITERS, prepare
+from jaxreason.recipes import merged
+from jaxreason.report import build as report
+from jaxreason.rl import loop as rl
+from jaxreason.sharding import MeshConfig
+from jaxreason.training import sft
+
+CONSOLE = Console(soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class ArmConfig:
+    """One twin.
+
+    Attributes:
+      method: how it comes about: "sft", "rl", or "given" (an existing checkpoint).
+      label: its name in the report.
+      section: the recipe section it is trained with ("" for a given one).
+      overrides: what it changes of that section, same nesting and names.
+      path: of a given arm, a Hugging Face folder or hub name ("" otherwise).
+    """
+
+    method: Literal["sft", "rl", "given"]
+    label: str
+    section: str
+    overrides: dict
+    path: str
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Which twins are made, and how often.
+
+    Attributes:
+      name: title of the report.
+      seeds: one training run of every trained arm for each.
+      arms: folder name -> arm.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    arms: dict[str, ArmConfig]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One thing to do: `run` does or continues it and leaves its files in `folder`."""
+
+    name: str
+    folder: epath.Path
+    run: Callable[[], None]
+
+
+METHODS = {"sft": sft.SFTConfig, "rl": rl.RLConfig}
+SECTIONS = {
+    "model": ModelConfig,
+    "mesh": MeshConfig,
+    "sft": sft.SFTConfig,
+    "rl": rl.RLConfig,
+    "eval": evaluator.EvalConfig,
+    "transfer": transfer.TransferConfig,
+    "drift": drift.DriftConfig,
+    "report": report.ReportConfig,
+    "study": StudyConfig,
+    **{name: cls for name, (cls, _) in WRITERS.items()},
+}
+
+
+def check_recipe(config: ml_collections.ConfigDict) -> None:
+    """Parse every section of a recipe before anything is compiled.
+
+    Raises:
+      ConfigError: naming the first field that does not fit.
+    """
+    extra = {
+        arm.section: METHODS[arm.method] for arm in _arms(config).values() if arm.method != "given"
+    }
+    sections = {**SECTIONS, **extra}
+    for name in config:
+        if name == "seed":
+            if type(config.seed) is not int:
+                raise ConfigError(f"config.seed: expected int, got {config.seed!r}.")
+        elif name not in sections and name != "chat":
+            raise ConfigError(
+                f"config.{name}: no such section{nearest(name, [*sections, 'chat', 'seed'])}"
+            )
+        elif name in sections:
+            parse(sections[name], config[name], f"config.{name}")
+    for name, arm in _arms(config).items():
+        if arm.method != "given":
+            arm_section(config, name, arm)
+
+
+def _arms(config: ml_collections.ConfigDict) -> dict[str, ArmConfig]:
+    return parse(StudyConfig, config.study, "config.study").arms if "study" in config else {}
+
+
+def arm_section(config: ml_collections.ConfigDict, name: str, arm: ArmConfig):
+    """The training configuration of an arm: its section with its overrides."""
+    path = f"config.study.arms.{name}"
+    if arm.section not in config:
+        raise ConfigError(
+            f"{path}.section: {arm.section!r} is no section{nearest(arm.section, config.keys())}"
+        )
+    section = merged(config[arm.section], arm.overrides, f"{path}.overrides")
+    return parse(METHODS[arm.method], section, f"{path} ({arm.section} with overrides)")
+
+
+@contextlib.contextmanager
+def locked(workdir: epath.Path) -> Iterator[None]:
+    """Refuses a second run in a working directory while the first lives; the lock ends with its process.
+
+    Buckets have no such lock: there, nothing is checked.
+    """
+    if jax.process_index() != 0 or "://" in str(workdir):
+        yield
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    with open(workdir / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{workdir}: another run is using this working directory.") from None
+        yield
+
+
+def run_study(
+    config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, workdir: epath.Path
+) -> None:
+    """Runs or continues every stage of the study in `workdir`, and prints the comparison at the end."""
+    with locked(workdir):
+        claim(workdir, to_dict(config))
+        config = prepare(config, workdir)
+        write_manifest(config, workdir)
+        plan = stages(config, mesh, workdir)
+        for number, stage in enumerate(plan, start=1):
+            _say(f"[bold]stage {number}/{len(plan)}[/bold] {stage.name}")
+            stage.run()
+        _say(report.format_summary(report.read_summary(workdir)), markup=False)
+        _say(f"report: {workdir / 'report' / 'report.html'}", markup=False)
+
+
+def _say(text: str, markup: bool = True) -> None:
+    if jax.process_index() == 0:
+        CONSOLE.print(text, markup=markup, highlight=False)
+
+
+def write_manifest(config: ml_collections.ConfigDict, workdir: epath.Path) -> None:
+    """study.json: what the report needs to know to find and name things."""
+    study = parse(StudyConfig, config.study, "config.study")
+    evaluation = parse(evaluator.EvalConfig, config.eval, "config.eval")
+    arms = [
+        {
+            "name": name,
+            "method": arm.method,
+            "label": arm.label,
+            "seeds": list(_seeds(study, arm)),
+            "config": {} if arm.method == "given" else to_dict(arm_section(config, name, arm)),
+        }
+        for name, arm in study.arms.items()
+    ]
+    manifest = {
+        "name": study.name,
+        "base": config.model.path,
+        "shared_base": True,  # seeds vary the twins only
+        "groups": evaluator.benchmark_groups(evaluation),
+        "arms": arms,
+        "decodings": list(evaluation.decodings),
+    }
+    if jax.process_index() == 0:
+        write_json(workdir / "study.json", manifest)
+
+
+def _seeds(study: StudyConfig, arm: ArmConfig) -> tuple[int, ...]:
+    return study.seeds[:1] if arm.method == "given" else study.seeds
+
+
+def stages(
+    config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, workdir: epath.Path
+) -> list[Stage]:
+    """The study's stages in the order in which they run."""
+    study = parse(StudyConfig, config.study, "config.study")
+    evaluation = parse(evaluator.EvalConfig, config.eval, "config.eval")
+    base = parse(ModelConfig, config.model, "config.model")
+
+    def evaluate(model: ModelConfig, folder: epath.Path, seed: int) -> Stage:
+        run = lambda: evaluator.run_eval(evaluation, model, mesh, folder, seed)  # noqa: E731
+        return Stage(f"evaluate {folder.relative_to(workdir)}", folder / "evaluation", run)
+
+    plan = [evaluate(base, workdir / "base", config.seed)]
+    for seed in study.seeds:
+        for name, arm in study.arms.items():
+            if seed in _seeds(study, arm):
+                folder = workdir / name / f"seed_{seed}"
+                plan += _arm_stages(config, mesh, workdir, name, arm, seed, evaluate, folder)
+    plan.append(Stage("transfer", workdir, lambda: _transfer(config, workdir)))
+    plan.append(Stage("report", workdir / "report", lambda: _report(config, workdir)))
+    return plan
+
+
+def _arm_stages(config, mesh, workdir, name, arm, seed, evaluate, folder) -> list[Stage]:
+    base = parse(ModelConfig, config.model, "config.model")
+    path = arm.path if arm.method == "given" else str(folder / "model")
+    tuned = dataclasses.replace(base, path=path)
+    drift_config = parse(drift.DriftConfig, config.drift, "config.drift")
+    folders = (workdir / "base" / "evaluation", folder / "evaluation")
+
+    def compare():
+        drift.run_drift(drift_config, base, tuned, mesh, folder, *folders)
+
+    train = []
+    if arm.method != "given":
+        run = {"sft": sft.run_sft, "rl": rl.run_rl}[arm.method]
+        section = arm_section(config, name, arm)
+        train = [
+            Stage(
+                f"train {name} seed {seed}", folder, lambda: run(section, base, mesh, folder, seed)
+            )
+        ]
+    return [
+        *train,
+        evaluate(tuned, folder, config.seed),
+        Stage(f"drift {name} seed {seed}", folder, compare),
+    ]
+
+
+def _transfer(config, workdir) -> None:
+    section = parse(transfer.TransferConfig, config.transfer, "config.transfer")
+    if jax.process_index() == 0:
+        transfer.run_study_transfer(section, workdir)
+
+
+def _report(config, workdir) -> None:
+    if jax.process_index() == 0:
+        report.run_report(workdir, parse(report.ReportConfig, config.report, "config.report"))

@@ -1,0 +1,47 @@
+import pytest
+
+from jaxreason.data.character_tokenizer import save_character_tokenizer
+from jaxreason.data.encoding import encode_examples, encode_prompts
+from jaxreason.data.examples import Example
+from jaxreason.data.rows import DropLog
+from jaxreason.data.tokenizer import load_tokenizer
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    save_character_tokenizer(tmp_path, "abcdefgh")
+    return load_tokenizer(tmp_path)
+
+
+def example(number, prompt, reply):
+    messages = ({"role": "user", "content": prompt}, {"role": "assistant", "content": reply})
+    return Example(str(number), "t", messages, "", "set", {"where": f"file:{number}"})
+
+
+def test_examples_that_fit_are_encoded_and_the_others_counted(tokenizer):
+    examples = [example(1, "ab", "c"), example(2, "ab", "cdefgh"), example(3, "xy", "c")]
+    drops = DropLog()
+    for _ in examples:
+        drops.read("set")
+    kept, encoded = encode_examples(examples, tokenizer, None, max_length=6, drops=drops)
+    assert kept == examples[:1]
+    assert encoded == [([1, 4, 5, 2, 6, 3], [0, 0, 0, 0, 1, 1])]
+    counts = drops.to_json()["set"]
+    assert counts["kept"] == 1
+    assert counts["dropped"] == {"too long": 1, "not encodable": 1}
+    assert counts["first_bad_rows"][0] == {
+        "where": "file:2",
+        "reason": "too long",
+        "detail": "11 tokens, at most 6",
+    }
+
+
+def test_prompts_leave_the_reply_out(tokenizer):
+    examples = [example(1, "ab", "c" * 50), example(2, "abcdefgh", "c")]
+    kept, encoded = encode_prompts(examples, tokenizer, None, max_length=6, drops=DropLog())
+    assert (kept, encoded) == (examples[:1], [[1, 4, 5, 2]])
+
+
+def test_nothing_left_is_an_error_that_says_why(tokenizer):
+    with pytest.raises(ValueError, match=r"no example is left.*file:1: 6 tokens, at most 5"):
+        encode_examples([example(1, "ab", "c")], tokenizer, None, max_length=5, drops=DropLog())

@@ -1,0 +1,321 @@
+import dataclasses
+import json
+import zlib
+
+import pytest
+
+from jaxreason.data.examples import (
+    Example,
+    each_reply,
+    is_test_question,
+    keep_if,
+    load_examples,
+    mix,
+    prompt_messages,
+    question,
+    split_by_hash,
+)
+from jaxreason.data.rows import DropLog
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes rows as jsonl and gives the path."""
+
+    def to_file(*rows, name="data.jsonl"):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return tmp_path / name
+
+    return to_file
+
+
+def numbered(count, answer="1"):
+    return [{"question": f"question {i}?", "answer": answer} for i in range(count)]
+
+
+def example(text, **changes):
+    messages = ({"role": "user", "content": text},)
+    plain = Example(text, "t", messages, answer="", source="s", metadata={})
+    return dataclasses.replace(plain, **changes)
+
+
+def load(config):
+    return load_examples(config, DropLog())
+
+
+def test_a_row_becomes_an_example_by_the_field_map_and_template(write, make_config):
+    row = {"uid": 7, "q": "1+1?", "a": 2, "why": "Because.", "who": "Be brief.", "level": 3}
+    path = write(row | {"thought": "Hm."})
+    fields = {"id": "uid", "prompt": "q", "answer": "a", "response": "why"}
+    config = make_config(
+        path,
+        fields=fields | {"system": "who", "reasoning": "thought"},
+        prompt_template="Level {level}: {prompt} Use \\boxed{{}}.",
+        metadata=("level",),
+    )
+    assert load(config) == [
+        Example(
+            id="7",
+            task="sums",
+            messages=(
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "Level 3: 1+1? Use \\boxed{}."},
+                {"role": "assistant", "content": "Because.", "reasoning_content": "Hm."},
+            ),
+            answer="2",
+            source=f"file:{path}",
+            metadata={"level": 3, "question": "1+1?", "where": f"{path}:1"},
+        )
+    ]
+
+
+def test_rows_without_system_or_reasoning_are_good_rows(write, make_config):
+    rows = [{"q": "a", "r": "b", "s": "c", "t": "d"}, {"q": "e", "r": "f", "s": None, "t": ""}]
+    fields = {"prompt": "q", "response": "r", "system": "s", "reasoning": "t"}
+    messages = [item.messages for item in load(make_config(write(*rows), fields=fields))]
+    assert messages[1] == (
+        {"role": "user", "content": "e"},
+        {"role": "assistant", "content": "f"},
+    )
+    assert len(messages[0]) == 3
+
+
+def test_messages_are_taken_as_they_are_in_either_common_form(write, make_config):
+    ours = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    theirs = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+    path = write({"m": ours}, {"m": theirs}, {"m": []}, {"m": [{"role": "boss", "content": "c"}]})
+    drops = DropLog()
+    loaded = load_examples(make_config(path, fields={"messages": "m"}), drops)
+    assert [item.messages for item in loaded] == [tuple(ours)] * 2
+    assert [question(item) for item in loaded] == ["a", "a"]
+    assert drops.to_json()[f"file:{path}"]["dropped"] == {"missing field": 1, "bad message": 1}
+
+
+def test_answers_that_are_lists_become_text(write, make_config):
+    rows = [{"question": "a", "answer": ["3"]}, {"question": "b", "answer": [1, 2.5]}]
+    assert [item.answer for item in load(make_config(write(*rows)))] == ["3", "1, 2.5"]
+
+
+def test_answer_and_response_are_cut_as_the_options_say(write, make_config):
+    path = write(
+        {"question": "a", "answer": "2*3 = <<2*3=6>>6\n#### 6"}, {"question": "b", "answer": "no"}
+    )
+    options = {"answer_after": "####", "response_remove": "<<.*?>>"}
+    fields = {"prompt": "question", "answer": "answer", "response": "answer"}
+    loaded = load(make_config(path, fields=fields, options=options))
+    assert [item.answer for item in loaded] == ["6"]
+    assert loaded[0].messages[-1]["content"] == "2*3 = 6\n#### 6"
+
+
+def test_bad_rows_are_dropped_and_counted_with_file_and_number(tmp_path, make_config):
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(
+        b'{"question": "a", "answer": "1"}\n'
+        b'{"question": "b"}\n'
+        b'{"question": "  ", "answer": "1"}\n'
+        b'{"question": "\xff", "answer": "1"}\n'
+        b'{"question": "\\ud800", "answer": "1"}\n'
+        b'{"question": "c", "answer": null}\n'
+        b"oops\n"
+    )
+    drops = DropLog()
+    loaded = load_examples(make_config(path), drops)
+    assert [item.id for item in loaded] == ["data.jsonl:1"]
+    counts = drops.to_json()[f"file:{path}"]
+    assert (counts["rows"], counts["kept"]) == (7, 1)
+    assert counts["dropped"] == {"missing field": 2, "empty": 1, "not UTF-8": 2, "not JSON": 1}
+    found = [(row["where"], row["reason"]) for row in counts["first_bad_rows"]]
+    assert found[0] == (f"{path}:2", "missing field")
+    assert found[2] == (f"{path}:4", "not UTF-8")
+
+
+def test_a_column_that_no_row_has_is_an_error_with_the_nearest_name(write, make_config):
+    path = write(*numbered(3))
+    for changes in (
+        {"fields": {"prompt": "qestion"}},
+        {"metadata": ("qestion",)},
+        {"prompt_template": "{qestion}"},
+        {"options": {"group_by": "qestion"}},
+    ):
+        with pytest.raises(ValueError, match=r"'qestion'.*did you mean 'question'") as error:
+            load(make_config(path, **changes))
+        assert str(path) in str(error.value)
+        assert "Columns: question, answer" in str(error.value)
+
+
+def test_one_file_of_several_without_the_column_is_found(write, make_config, tmp_path):
+    write(*numbered(2), name="a.jsonl")
+    write({"problem": "x", "answer": "1"}, name="b.jsonl")
+    with pytest.raises(ValueError, match=r"b\.jsonl: no row has the column 'question'"):
+        load(make_config(tmp_path / "*.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"source": "files"}, "did you mean 'file'"),
+        ({"fields": {"promt": "question"}}, "did you mean 'prompt'"),
+        ({"fields": {"answer": "answer"}}, "must map prompt"),
+        ({"fields": {"prompt": "question", "reasoning": "answer"}}, "needs fields.response"),
+        ({"fields": {"prompt": "question", "messages": "answer"}}, "already holds"),
+        ({"prompt_template": "{prompt} {}"}, "a field needs a name"),
+        ({"prompt_template": "{prompt"}, "double literal braces"),
+        ({"options": {"part": "train"}}, "go together"),
+        ({"options": {"part": "dev", "test_one_in": 4}}, "expected 'train' or 'test'"),
+        ({"options": {"part": "test", "test_one_in": 1}}, "at least 2"),
+        ({"options": {"response_remove": "x"}}, "needs fields.response"),
+        ({"options": {"distict": 1}}, "did you mean 'distinct'"),
+    ],
+)
+def test_configs_that_cannot_work_are_refused(write, make_config, changes, expected):
+    with pytest.raises(ValueError, match=expected):
+        load(make_config(write(*numbered(2)), **changes))
+
+
+def test_ids_that_occur_twice_are_refused_with_both_rows(write, make_config):
+    path = write({"id": 1, "question": "a"}, {"id": 1, "question": "b"})
+    with pytest.raises(ValueError, match=r"data\.jsonl:2: id '1' was used before, in .*jsonl:1"):
+        load(make_config(path, fields={"id": "id", "prompt": "question"}))
+
+
+def test_nothing_left_is_an_error_that_gives_the_reasons(write, make_config):
+    with pytest.raises(ValueError, match=r"2 rows, 0 kept, empty 2; first: .*data\.jsonl:1"):
+        load(make_config(write(*numbered(2, answer=" "))))
+
+
+def test_limit_chooses_by_seed_and_keeps_the_order_of_the_file(write, make_config):
+    path = write(*numbered(50))
+    drops = DropLog()
+    chosen = [e.id for e in load_examples(make_config(path, limit=10, seed=1), drops)]
+    numbers = [int(item.rpartition(":")[2]) for item in chosen]
+    assert len(numbers) == 10
+    assert numbers == sorted(numbers) != list(range(1, 11))
+    assert [e.id for e in load(make_config(path, limit=10, seed=1))] == chosen
+    assert [e.id for e in load(make_config(path, limit=10, seed=2))] != chosen
+    assert set(chosen) < {e.id for e in load(make_config(path, limit=20, seed=1))}
+    assert drops.to_json()[f"file:{path}"]["left_out"] == {"limit": 40}
+
+
+def test_limit_counts_groups_where_rows_belong_together(write, make_config):
+    rows = [{"question": f"q{i // 3}", "answer": str(i)} for i in range(30)]
+    loaded = load(make_config(write(*rows), limit=4, options={"group_by": "question"}))
+    assert len(loaded) == 12
+    assert len({question(item) for item in loaded}) == 4
+
+
+def test_parts_divide_questions_by_crc32_whatever_the_template(write, make_config):
+    path = write(*numbered(200))
+    sides = {}
+    for part, template in (("train", "{prompt}"), ("test", "Solve. {prompt}")):
+        options = {"part": part, "test_one_in": 4}
+        config = make_config(path, prompt_template=template, options=options)
+        sides[part] = {question(item) for item in load(config)}
+    assert sides["test"] == {
+        row["question"] for row in numbered(200) if zlib.crc32(row["question"].encode()) % 4 == 0
+    }
+    assert sides["train"] == {row["question"] for row in numbered(200)} - sides["test"]
+    assert 30 < len(sides["test"]) < 70
+
+
+def test_equal_questions_are_on_one_side_of_the_split():
+    examples = [example(f"question {i % 40}?", id=str(i)) for i in range(120)]
+    train, held_out = split_by_hash(examples, 4)
+    assert len(train) + len(held_out) == 120
+    assert not {question(e) for e in train} & {question(e) for e in held_out}
+    assert all(is_test_question(question(e), 4) for e in held_out)
+    assert held_out
+
+
+def test_distinct_keeps_the_first_of_equal_questions(write, make_config):
+    rows = [{"question": text, "answer": str(i)} for i, text in enumerate("abacb")]
+    loaded = load(make_config(write(*rows), options={"distinct": 1}))
+    assert [(question(e), e.answer) for e in loaded] == [("a", "0"), ("b", "1"), ("c", "3")]
+
+
+def test_a_filter_counts_what_it_leaves_out():
+    drops = DropLog()
+    for _ in range(3):
+        drops.read("s")
+    examples = [example(text) for text in ("a", "bb", "ccc")]
+    kept = keep_if(examples, lambda e: len(question(e)) < 3, "long question", drops)
+    assert [e.id for e in kept] == ["a", "bb"]
+    assert drops.to_json()["s"]["left_out"] == {"long question": 1}
+    assert drops.to_json()["s"]["kept"] == 2
+
+
+def test_mixing_draws_each_part_in_proportion_and_no_example_twice():
+    parts = {name: [example(f"{name}{i}") for i in range(50)] for name in "ab"}
+    mixed = mix(parts, {"a": 2.0, "b": 1.0}, total=50, seed=0)
+    names = [item.id.split("/")[0] for item in mixed]
+    assert (names.count("a"), names.count("b")) == (33, 17)
+    assert len({item.id for item in mixed}) == 50
+    assert names[:33] != ["a"] * 33
+    assert mixed == mix(parts, {"a": 2.0, "b": 1.0}, total=50, seed=0)
+    assert mixed != mix(parts, {"a": 2.0, "b": 1.0}, total=50, seed=1)
+    with pytest.raises(ValueError, match="'a' has 50 examples, 60 are asked for"):
+        mix(parts, {"a": 2.0, "b": 1.0}, total=90, seed=0)
+    with pytest.raises(ValueError, match="differ"):
+        mix(parts, {"a": 1.0}, total=9, seed=0)
+
+
+def test_conversations_are_cut_before_or_after_each_reply():
+    roles = ("system", "user", "assistant", "user", "assistant")
+    messages = tuple({"role": role, "content": str(i)} for i, role in enumerate(roles))
+    whole = example("x", messages=messages)
+    assert prompt_messages(whole) == messages[:4]
+    assert prompt_messages(example("y")) == example("y").messages
+    assert [item.messages for item in each_reply(whole)] == [messages[:3], messages]
+    assert [item.id for item in each_reply(whole)] == ["x#0", "x#1"]
+
+
+REAL = [
+    (
+        "math/math500.jsonl",
+        {"prompt": "problem", "answer": "answer", "id": "unique_id"},
+        {},
+        500,
+        0,
+    ),
+    ("math/aime24.jsonl", {"prompt": "problem", "answer": "answer", "id": "id"}, {}, 30, 0),
+    ("math/aime25.jsonl", {"prompt": "problem", "answer": "answer", "id": "id"}, {}, 15, 0),
+    (
+        "math/gsm8k_test.jsonl",
+        {"prompt": "question", "answer": "answer"},
+        {"answer_after": "####"},
+        1319,
+        0,
+    ),
+    (
+        "math/gsm8k_train.jsonl",
+        {"prompt": "question", "answer": "answer"},
+        {"answer_after": "####"},
+        7473,
+        0,
+    ),
+    (
+        "math/olympiadbench.jsonl",
+        {"prompt": "question", "answer": "final_answer", "id": "id"},
+        {},
+        675,
+        0,
+    ),
+    ("math/deepscaler_aime_train.json", {"prompt": "problem", "answer": "answer"}, {}, 975, 0),
+    ("math/deepscaler_math_train.json", {"prompt": "problem", "answer": "answer"}, {}, 7470, 4),
+    ("general/acpbench_mcq_*.json", {"prompt": "question", "answer": "answer"}, {}, 280, 0),
+    ("general/ifeval.jsonl", {"prompt": "prompt", "id": "key"}, {}, 541, 0),
+    (
+        "general/mc_taco_test.tsv",
+        {"prompt": "question", "answer": "label"},
+        {"columns": "context,question,candidate,label,category"},
+        9442,
+        0,
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "fields", "options", "kept", "dropped"), REAL)
+def test_real_benchmark_files_load_whole(shared, make_config, path, fields, options, kept, dropped):
+    drops = DropLog()
+    config = make_config(shared("data") / path, fields=fields, options=options)
+    assert len(load_examples(config, drops)) == kept
+    assert sum(drops.to_json()[config.label]["dropped"].values()) == dropped

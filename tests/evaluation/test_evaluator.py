@@ -1,0 +1,277 @@
+"""`run_eval` on a tiny random model: against Hugging Face, resumed, refused, in processes."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from processes import run_processes
+from tiny_evaluation import (
+    GREEDY,
+    dataset,
+    eval_config,
+    evaluate,
+    evaluate_sums,
+    make_folder,
+    read_lines,
+    sums,
+    sums_config,
+    write_questions,
+)
+
+from jaxreason.config import ConfigError, parse, to_dict
+from jaxreason.evaluation import evaluator
+from jaxreason.evaluation.evaluator import EvalConfig, benchmark_groups
+from jaxreason.evaluation.settings import BenchmarkRun, OwnBenchmark
+
+LINE = {"id", "benchmark", "sample", "subset", "cluster", "prompt", "prompt_tokens", "completion"}
+LINE |= {"tokens", "answer", "extracted", "scores", "error", "num_tokens", "finish_reason"}
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory):
+    return write_questions(tmp_path_factory.mktemp("questions") / "sums.jsonl", sums(12))
+
+
+@pytest.fixture(scope="module")
+def reference(model_folder):
+    model = transformers.AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+    return model, transformers.AutoTokenizer.from_pretrained(model_folder)
+
+
+@pytest.fixture(scope="module")
+def finished(model_folder, questions, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("finished")
+    config = sums_config(questions, {"greedy": 1, "t1": 3})
+    return workdir, evaluate(config, model_folder, workdir)
+
+
+def test_greedy_lines_hold_hugging_faces_prompts_and_replies(finished, reference, questions):
+    model, tokenizer = reference
+    lines = read_lines(finished[0], "sums.greedy")
+    assert [line["id"] for line in lines] == [f"q{i}" for i in range(12)]
+    for line, (question, answer) in zip(lines, sums(12), strict=True):
+        messages = [{"role": "user", "content": question}]
+        prompt = tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, return_tensors="pt", return_dict=False
+        )
+        end = {"eos_token_id": tokenizer.eos_token_id, "max_new_tokens": GREEDY.max_tokens}
+        reply = model.generate(prompt, do_sample=False, **end)
+        reply = reply[0, prompt.shape[1] :].tolist()
+        assert (line["prompt_tokens"], line["tokens"]) == (prompt[0].tolist(), reply)
+        assert line["completion"] == tokenizer.decode(reply, skip_special_tokens=True)
+        assert (line["prompt"], line["answer"]) == (question, answer)
+        ended = reply[-1] == tokenizer.eos_token_id
+        assert line["finish_reason"] == ("stop" if ended else "length")
+        assert set(line) == LINE and line["num_tokens"] == len(reply)
+
+
+def test_scores_are_the_means_of_the_lines(finished):
+    workdir, scores = finished
+    rows = {(r["decoding"], r["metric"]): r for r in scores["rows"]}
+    for decoding in ("greedy", "t1"):
+        lines = read_lines(workdir, f"sums.{decoding}")
+        for metric in ("accuracy", "answered", "direct"):
+            expected = np.mean([line["scores"][metric] for line in lines])
+            row = rows[decoding, metric]
+            assert row["mean"] == pytest.approx(expected)
+            assert row["low"] <= row["mean"] <= row["high"]
+            assert (row["n"], row["graded"], row["errors"]) == (12, len(lines), 0)
+    assert rows["t1", "accuracy"]["num_samples"] == 3
+    assert [r["metric"] for r in scores["rows"] if r["primary"]] == ["accuracy"] * 2
+    assert rows["t1", "pass@2"]["formula"].startswith("1 - C(n - c, 2)")
+
+
+def test_scores_name_groups_and_replies(finished):
+    workdir, scores = finished
+    assert [(g["group"], g["decoding"], g["benchmarks"]) for g in scores["groups"]] == [
+        ("math", "greedy", ["sums"]),
+        ("math", "t1", ["sums"]),
+    ]
+    replies = {reply["decoding"]: reply for reply in scores["replies"]}
+    lines = read_lines(workdir, "sums.t1")
+    assert replies["t1"]["samples"] == 36
+    assert replies["t1"]["mean_tokens"] == pytest.approx(np.mean([x["num_tokens"] for x in lines]))
+    cut = np.mean([x["finish_reason"] == "length" for x in lines])
+    assert replies["t1"]["truncated"] == pytest.approx(cut)
+
+
+def test_samples_of_a_question_differ(finished):
+    lines = read_lines(finished[0], "sums.t1")
+    assert [(x["id"], x["sample"]) for x in lines[:4]] == [
+        ("q0", 0),
+        ("q0", 1),
+        ("q0", 2),
+        ("q1", 0),
+    ]
+    assert len({tuple(line["tokens"]) for line in lines}) > 30
+
+
+def test_a_finished_evaluation_is_not_run_again(finished, model_folder, questions, monkeypatch):
+    workdir, scores = finished
+    monkeypatch.setattr(evaluator, "open_model", lambda *_: pytest.fail("the model was loaded"))
+    config = sums_config(questions, {"greedy": 1, "t1": 3})
+    assert evaluate(config, model_folder, workdir) == scores
+
+
+def test_an_interrupted_evaluation_continues_to_the_same_file(
+    finished, model_folder, questions, tmp_path
+):
+    folder = tmp_path / "evaluation"
+    folder.mkdir()
+    source = finished[0] / "evaluation"
+    for name in ("sums.greedy", "sums.t1"):
+        (folder / f"{name}.head.json").write_text((source / f"{name}.head.json").read_text())
+    lines = (source / "sums.t1.jsonl").read_text().splitlines(keepends=True)
+    # Some samples in another order, one edited so that it is recognised, the last one cut in half.
+    kept = json.loads(lines[7]) | {"completion": "written before the kill"}
+    half = lines[20][: len(lines[20]) // 2]
+    (folder / "sums.t1.jsonl").write_text(lines[30] + json.dumps(kept) + "\n" + lines[0] + half)
+    config = sums_config(questions, {"greedy": 1, "t1": 3})
+    evaluate(config, model_folder, tmp_path)
+    expected = [json.loads(line) for line in lines]
+    expected[7] = kept
+    assert read_lines(tmp_path, "sums.t1") == expected
+    assert read_lines(tmp_path, "sums.greedy") == read_lines(finished[0], "sums.greedy")
+
+
+@pytest.mark.parametrize("change", ["decoding", "questions", "seed", "model", "template"])
+def test_samples_made_with_something_else_are_not_mixed(
+    finished, model_folder, questions, tmp_path, change
+):
+    config, model, seed = sums_config(questions, {"greedy": 1, "t1": 3}), model_folder, 0
+    data = config.own["sums"].data
+    if change == "decoding":
+        decodings = config.decodings | {"t1": dataclasses.replace(GREEDY, temperature=0.5)}
+        config = dataclasses.replace(config, decodings=decodings)
+    elif change == "questions":
+        data = dataset(write_questions(tmp_path / "other.jsonl", sums(11)))
+    elif change == "template":
+        data = dataclasses.replace(data, prompt_template="{prompt}?")
+    elif change == "seed":
+        seed = 1
+    else:
+        model = make_folder(tmp_path / "other", seed=1)
+    config = dataclasses.replace(config, own={"sums": OwnBenchmark("Sums", "math", data)})
+    what = {"model": "model.sha256", "questions": "num_questions", "template": "prompts"}
+    what |= {"decoding": "decoding.temperature: 1.0 -> 0.5", "seed": "seed: 0 -> 1"}
+    with pytest.raises(
+        ConfigError, match=f"sums.*made with something else.*\n(.*\n)*.*{what[change]}"
+    ):
+        evaluate(config, model, finished[0], seed=seed)
+
+
+def test_samples_of_unknown_origin_are_refused(model_folder, questions, tmp_path):
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / "sums.greedy.jsonl").write_text("")
+    with pytest.raises(ConfigError, match="not known"):
+        evaluate(sums_config(questions, {"greedy": 1}), model_folder, tmp_path)
+
+
+def test_a_limit_takes_the_same_questions_whatever_the_sampling_seed(
+    model_folder, questions, tmp_path
+):
+    names = []
+    for seed in (0, 1):
+        config = sums_config(questions, {"greedy": 1}, limit=5)
+        evaluate(config, model_folder, tmp_path / str(seed), seed=seed)
+        names.append([line["id"] for line in read_lines(tmp_path / str(seed), "sums.greedy")])
+    assert names[0] == names[1] and len(names[0]) == 5
+    assert names[0] != [f"q{i}" for i in range(5)]
+
+
+def test_failed_grades_are_errors_and_not_zeros(model_folder, tmp_path):
+    # multiple choice answers are compared with a gold letter; last_number needs a gold number.
+    path = write_questions(tmp_path / "q.jsonl", [("1", "7"), ("2", "none"), ("3", "8")])
+    own = {"n": OwnBenchmark("N", "math", dataset(path, task="gsm8k"))}
+    decodings = {"greedy": dataclasses.replace(GREEDY, max_tokens=60)}
+    config = eval_config(own, {"n": BenchmarkRun(0, {"greedy": 1})}, decodings=decodings)
+    scores = evaluate(config, model_folder, tmp_path)
+    lines = read_lines(tmp_path, "n.greedy")
+    failed = [line for line in lines if line["error"]]
+    assert [line["id"] for line in failed] == ["q1"]
+    assert "has no number" in failed[0]["error"] and failed[0]["scores"] == {}
+    row = next(row for row in scores["rows"] if row["primary"])
+    assert (row["errors"], row["n"], row["graded"]) == (1, 2, 2)
+    assert scores["replies"][0]["errors"] == {"ValueError": 1}
+
+
+def test_a_prompt_that_does_not_fit_is_an_error_of_that_question_only(model_folder, tmp_path):
+    path = write_questions(tmp_path / "q.jsonl", [("1+1=", "2"), ("1" * 300, "3")])
+    scores = evaluate(sums_config(path, {"greedy": 1}), model_folder, tmp_path)
+    lines = read_lines(tmp_path, "sums.greedy")
+    assert lines[0]["error"] is None
+    assert lines[1]["error"].startswith("sampling error: a prompt of 302 tokens")
+    assert scores["rows"][0]["errors"] == 1 and scores["rows"][0]["n"] == 1
+
+
+def test_likelihoods_of_choices_are_hugging_faces(model_folder, reference, tmp_path):
+    model, tokenizer = reference
+    rows = [
+        f"It was {i} today.\tHow long?\t{i} days\t{'yes' if i % 3 else 'no'}\tx" for i in range(7)
+    ]
+    (tmp_path / "general").mkdir()
+    (tmp_path / "general" / "mc_taco_test.tsv").write_text("\n".join(rows) + "\n")
+    runs = {"mc_taco": BenchmarkRun(0, {"greedy": 1})}
+    scores = evaluate(eval_config({}, runs, data_folder=str(tmp_path)), model_folder, tmp_path)
+    lines = read_lines(tmp_path, "mc_taco.greedy")
+    for line in lines:
+        found = {}
+        for word in ("no", "yes"):
+            ids = tokenizer.encode(word)
+            tokens = torch.tensor([line["prompt_tokens"] + ids])
+            with torch.no_grad():
+                logprobs = model(tokens).logits[0].log_softmax(-1)
+            start = len(line["prompt_tokens"]) - 1
+            found[word] = sum(float(logprobs[start + i, t]) for i, t in enumerate(ids))
+        assert line["choice_logprobs"] == pytest.approx(found, abs=1e-4)
+        assert line["completion"] == max(found, key=found.get) == line["extracted"]
+        assert line["finish_reason"] == "choice"
+    metrics = {row["metric"] for row in scores["rows"]}
+    assert {"accuracy", "yes", "balanced_accuracy", "question_em", "question_f1"} <= metrics
+    row = next(row for row in scores["rows"] if row["primary"])
+    expected = np.mean([line["completion"] == line["answer"] for line in lines])
+    assert row["mean"] == pytest.approx(expected)
+    assert row["graded"] == 7 and row["n"] == 7
+
+
+def test_eight_devices_write_the_same_samples_as_one(finished, model_folder, questions, tmp_path):
+    config = sums_config(questions, {"greedy": 1, "t1": 3})
+    config = dataclasses.replace(
+        config, sampler=dataclasses.replace(config.sampler, prefill_rows=8)
+    )
+    evaluate(config, model_folder, tmp_path, num_devices=8)
+    for name in ("sums.greedy", "sums.t1"):
+        assert read_lines(tmp_path, name) == read_lines(finished[0], name)
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_samples_as_one(finished, model_folder, questions, tmp_path):
+    found = run_processes(
+        evaluate_sums, 2, str(questions), str(model_folder), str(tmp_path), num_devices=2
+    )
+    assert found[0] == found[1]
+    expected = [x for x in read_lines(finished[0], "sums.t1") if x["sample"] < 2]
+    assert found[0] == expected + read_lines(finished[0], "sums.greedy")
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ({"math50": BenchmarkRun(0, {"greedy": 1})}, "math50: no such benchmark; .*'math500'"),
+        ({"math500": BenchmarkRun(0, {"greed": 1})}, "samples.greed: no such decoding; .*'greedy'"),
+        ({"math500": BenchmarkRun(0, {})}, "at least one decoding"),
+        ({"math500": BenchmarkRun(0, {"t1": 0})}, "samples.t1: expected at least 1"),
+    ],
+)
+def test_benchmarks_that_do_not_fit_are_refused_by_name(runs, message):
+    with pytest.raises(ConfigError, match=message):
+        benchmark_groups(eval_config({}, runs))
+
+
+def test_a_recipe_section_becomes_the_configuration(questions):
+    config = sums_config(questions, {"greedy": 1})
+    assert parse(EvalConfig, to_dict(config), "eval") == config
+    assert benchmark_groups(config) == {"sums": "math"}

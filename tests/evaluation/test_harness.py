@@ -1,0 +1,114 @@
+"""lm-eval drives our engine: its numbers against Hugging Face's on the same weights."""
+
+import json
+
+import jax
+import pytest
+from tiny_evaluation import SAMPLER, model_config
+
+from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.models.huggingface import open_model
+from jaxreason.sampling.engine import Engine
+from jaxreason.sharding import MeshConfig, make_mesh
+
+lm_eval = pytest.importorskip("lm_eval", reason="needs the extra `harness`")
+
+TEXTS = [("ab", "cd"), ("3+4=", "7"), ("", "no context"), ("x ", "yes")]
+
+
+@pytest.fixture(scope="module")
+def model(model_folder):
+    from jaxreason.evaluation.harness import HarnessModel
+
+    mesh = make_mesh(MeshConfig(data=1, fsdp=1, tensor=1, context=1), jax.devices()[:1])
+    with jax.set_mesh(mesh):
+        tokenizer = load_tokenizer(model_folder)
+        network, params = open_model(model_config(model_folder), mesh)
+        ends = tokenizer.stop_ids, tokenizer.pad_id
+        engine = Engine(network, params, SAMPLER, mesh, *ends, tokenizer.decode)
+        yield HarnessModel(engine, tokenizer, "tiny", 24, 16, None, seed=0)
+
+
+def requests(kind, arguments):
+    from lm_eval.api.instance import Instance
+
+    return [Instance(kind, {}, pair, i) for i, pair in enumerate(arguments)]
+
+
+@pytest.fixture(scope="module")
+def logprob(model_folder):
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    network = transformers.AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+
+    def of(tokens: list[int], start: int) -> float:
+        with torch.no_grad():
+            table = network(torch.tensor([tokens])).logits[0].log_softmax(-1)
+        return sum(float(table[i - 1, tokens[i]]) for i in range(start, len(tokens)))
+
+    return of
+
+
+def test_loglikelihoods_are_hugging_faces(model, logprob):
+    found = model.loglikelihood(requests("loglikelihood", TEXTS), disable_tqdm=True)
+    for (context, text), (value, _) in zip(TEXTS, found, strict=True):
+        before = model.tok_encode(context) or [model.eot_token_id]
+        shift = len(context) - len(context.rstrip())
+        tokens = before + model.tok_encode(text)
+        assert value == pytest.approx(logprob(tokens, len(before) - shift), abs=1e-4)
+
+
+def test_rolling_loglikelihood_predicts_every_token_of_a_long_text_once(model, logprob):
+    text = "the quick brown fox jumps over the lazy dog and runs away from it"
+    (found,) = model.loglikelihood_rolling(requests("loglikelihood_rolling", [(text,)]))
+    tokens = model.tok_encode(text)
+    size, total = 23, 0.0
+    for start in range(0, len(tokens), size):
+        part = tokens[start : start + size]
+        # The last window is as long as the others and predicts what is left.
+        begin = max(0, min(start, len(tokens) - size))
+        context = tokens[begin - 1 : start] if start else [model.eot_token_id]
+        total += logprob(context + part, len(context))
+    assert found == pytest.approx(total, abs=1e-3)
+
+
+def test_replies_end_before_the_stop_string(model):
+    (whole,) = model.generate_until(requests("generate_until", [("3+4=", {"until": []})]))
+    mark = whole[4:6]
+    settings = {"until": [mark], "max_gen_toks": 16, "do_sample": False, "temperature": 0.7}
+    (found,) = model.generate_until(requests("generate_until", [("3+4=", settings)]))
+    assert found == whole[: whole.index(mark)]
+
+
+def test_a_setting_that_is_not_known_is_refused(model):
+    with pytest.raises(ValueError, match="repetition_penalty are not known"):
+        model.generate_until(requests("generate_until", [("a", {"repetition_penalty": 1.1})]))
+
+
+def test_lm_eval_runs_a_task_on_the_engine(model, tmp_path):
+    rows = [{"q": f"{i}+1=", "a": str(i % 2)} for i in range(6)]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {
+        "task": "tiny_choice",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(data)}},
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{q}}",
+        "doc_to_choice": ["0", "1"],
+        "doc_to_target": "a",
+        "target_delimiter": "",
+        "metric_list": [{"metric": "acc"}],
+    }
+    results = lm_eval.simple_evaluate(
+        model=model, tasks=[task], apply_chat_template=True, bootstrap_iters=0
+    )
+    prompts = [model.apply_chat_template([{"role": "user", "content": r["q"]}]) for r in rows]
+    assert prompts[0] == "<user>0+1=<assistant>"
+    right = 0
+    for prompt, row in zip(prompts, rows, strict=True):
+        pairs = requests("loglikelihood", [(prompt, "0"), (prompt, "1")])
+        zero, one = (value for value, _ in model.loglikelihood(pairs, disable_tqdm=True))
+        right += ("1" if one > zero else "0") == row["a"]
+    assert results["results"]["tiny_choice"]["acc,none"] == pytest.approx(right / 6)

@@ -1,0 +1,140 @@
+"""A tiny random model in a folder, small benchmarks, and an evaluation of the one on the other."""
+
+import json
+from pathlib import Path
+
+import jax
+
+from jaxreason.data.character_tokenizer import save_character_tokenizer
+from jaxreason.data.rows import DatasetConfig
+from jaxreason.evaluation.evaluator import run_eval
+from jaxreason.evaluation.settings import BenchmarkRun, EvalConfig, OwnBenchmark
+from jaxreason.models.decoder import init_params
+from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.huggingface import ModelConfig, make_model, save_model
+from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.engine import SamplerConfig
+from jaxreason.sharding import MeshConfig, make_mesh
+
+CHARACTERS = ["\n", *map(chr, range(32, 127))]
+ARCHITECTURE = {
+    "model_type": "qwen3",
+    "vocab_size": 100,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": True,
+    "attention_bias": False,
+    "initializer_range": 0.5,
+    "hidden_act": "silu",
+}
+GREEDY = Decoding(temperature=0.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
+SAMPLED = Decoding(temperature=1.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
+SAMPLER = SamplerConfig(
+    slots=8, max_length=256, decode_block=4, prefill_rows=4, prefill_chunk=32, score_tokens=512
+)
+
+
+def model_config(path) -> ModelConfig:
+    return ModelConfig(
+        path=str(path),
+        init="pretrained",
+        architecture={},
+        dtype="float32",
+        param_dtype="float32",
+        remat="none",
+        attention="plain",
+        unroll=1,
+    )
+
+
+def make_folder(folder: Path, seed: int = 0) -> Path:
+    """A Hugging Face folder of a random model with a character tokenizer."""
+    model = make_model(model_config(""), architecture_from_hf(ARCHITECTURE))
+    params = init_params(model, jax.random.key(seed))
+    save_character_tokenizer(folder / "tokenizer", CHARACTERS)
+    save_model(
+        folder / "model",
+        model,
+        params,
+        tokenizer_from=folder / "tokenizer",
+        max_shard_bytes=1 << 30,
+    )
+    return folder / "model"
+
+
+def dataset(path, task="hash_answer") -> DatasetConfig:
+    return DatasetConfig(
+        source="file",
+        path=str(path),
+        split="",
+        fields={"id": "id", "prompt": "prompt", "answer": "answer"},
+        prompt_template="{prompt}",
+        task=task,
+        metadata=(),
+        limit=0,
+        seed=0,
+        options={},
+    )
+
+
+def write_questions(path: Path, questions: list[tuple[str, str]]) -> Path:
+    rows = [{"id": f"q{i}", "prompt": q, "answer": a} for i, (q, a) in enumerate(questions)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def sums(count: int) -> list[tuple[str, str]]:
+    return [(f"{i}+{3 * i}=" + "?" * (i % 4), str(4 * i)) for i in range(count)]
+
+
+def eval_config(own: dict, benchmarks: dict[str, BenchmarkRun], **changes) -> EvalConfig:
+    fields = {
+        "benchmarks": benchmarks,
+        "own": own,
+        "source": "files",
+        "data_folder": "",
+        "items_seed": 0,
+        "decodings": {"greedy": GREEDY, "t1": SAMPLED},
+        "thinking": None,
+        "sampler": SAMPLER,
+        "pass_at": (2,),
+        "confidence": 0.95,
+        "resamples": 200,
+        "grader_workers": 1,
+        "grader_timeout_s": 20.0,
+    }
+    return EvalConfig(**(fields | changes))
+
+
+def sums_config(questions: Path, samples: dict[str, int], limit=0, **changes) -> EvalConfig:
+    """An evaluation of one own benchmark, `sums`."""
+    own = {"sums": OwnBenchmark("Sums", "math", dataset(questions))}
+    return eval_config(own, {"sums": BenchmarkRun(limit, samples)}, **changes)
+
+
+def evaluate(config: EvalConfig, model: Path, workdir: Path, seed=0, num_devices=1) -> dict:
+    """Runs the evaluation and returns scores.json."""
+    sizes = MeshConfig(data=1, fsdp=num_devices, tensor=1, context=1)
+    mesh = make_mesh(sizes, jax.devices()[:num_devices])
+    with jax.set_mesh(mesh):
+        run_eval(config, model_config(model), mesh, workdir, seed)
+    return json.loads((Path(workdir) / "evaluation" / "scores.json").read_text())
+
+
+def evaluate_sums(questions: str, model: str, workdir: str) -> list[dict]:
+    """For several processes: the evaluation over all devices of the job; returns the lines."""
+    config = sums_config(Path(questions), {"greedy": 1, "t1": 2})
+    evaluate(config, Path(model), Path(workdir), num_devices=len(jax.devices()))
+    return read_lines(Path(workdir), "sums.t1") + read_lines(Path(workdir), "sums.greedy")
+
+
+def read_lines(workdir: Path, name: str) -> list[dict]:
+    text = (Path(workdir) / "evaluation" / f"{name}.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]

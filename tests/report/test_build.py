@@ -1,0 +1,238 @@
+"""The whole report of made-up studies: what it holds, what it says of what is missing."""
+
+import json
+import pathlib
+import re
+import shutil
+
+import pytest
+
+from jaxreason.config import ConfigError, parse
+from jaxreason.report import build
+from jaxreason.report.build import ReportConfig, format_summary, read_summary, run_report
+from jaxreason.report.drift_figures import training
+from jaxreason.report.figures import FIGURES
+from tests.report.synthetic import write_study
+
+CONFIG = ReportConfig(
+    title="What happens to everything else?",
+    question="Synthetic <numbers> & nothing else.",
+    limits=("The numbers are made up.",),
+    confidence=0.95,
+    resamples=200,
+    seed=0,
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = write_study(tmp_path_factory.mktemp("study"), num_items=40)
+    run_report(folder, CONFIG)
+    return folder
+
+
+@pytest.fixture
+def one_figure(monkeypatch):
+    """For tests of the text: drawing all figures takes most of the time."""
+    monkeypatch.setattr(build, "FIGURES", {"frontier": FIGURES["frontier"]})
+
+
+def page(folder: pathlib.Path) -> str:
+    return (folder / "report" / "report.html").read_text()
+
+
+def test_it_writes_a_page_a_markdown_file_figures_and_a_summary(study):
+    names = {path.name for path in (study / "report").iterdir()}
+    assert names == {"report.html", "report.md", "summary.json", *(f"{f}.png" for f in FIGURES)}
+    for name in FIGURES:
+        assert (study / "report" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_needs_nothing_from_outside(study):
+    text = re.sub(r"data:image/svg\+xml;base64,[A-Za-z0-9+/=]+", "", page(study))
+    assert "http" not in text and "<script" not in text and "@import" not in text
+    assert not re.findall(r'(?:src|href)="[^"]+"', text)
+    assert text.count("<img") == len(FIGURES) and text.count("<source") == len(FIGURES)
+
+
+def test_text_of_the_recipe_is_escaped(study):
+    assert "Synthetic &lt;numbers&gt; &amp; nothing else." in page(study)
+
+
+def test_scores_are_those_of_the_sample_files(study):
+    lines = (study / "rl/seed_1/evaluation/synthetic_add.t1.jsonl").read_text().splitlines()
+    samples = [json.loads(line) for line in lines]
+    halves = [
+        [s["scores"]["correct"] for s in samples if s["subset"] == h] for h in ("odd", "even")
+    ]
+    expected = 100 * sum(sum(half) / len(half) for half in halves) / 2
+    summary = read_summary(study)
+    row = next(
+        r
+        for r in summary["scores"]
+        if (r["decoding"], r["benchmark"], r["model"]) == ("t1", "synthetic_add", "rl")
+    )
+    assert row["seeds"][1]["mean"] == pytest.approx(expected)
+
+
+def test_every_number_of_the_tables_is_in_the_summary(study):
+    found = []
+
+    def collect(value):
+        if isinstance(value, dict):
+            for item in value.values():
+                collect(item)
+        elif isinstance(value, list):
+            for item in value:
+                collect(item)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            found.extend((value, 100 * value))
+
+    summary = read_summary(study)
+    collect(summary)
+    shown = {f"{value:.{digits}f}" for value in found for digits in range(6)}
+    shown |= {str(len(arm["seeds"])) for arm in summary["arms"]}
+    body = page(study).split("<h2>Provenance")[0]
+    cells = re.findall(r"<td[^>]*>([^<]*)(?:<small>([^<]*)</small>)?</td>", body)
+    numbers = [
+        number
+        for cell in cells
+        for text in cell
+        for number in re.findall(r"-?\d+(?:\.\d+)?", text.replace("−", "-").replace("+", ""))
+        if not text.startswith("undefined")
+    ]
+    assert len(numbers) > 500
+    missing = [n for n in numbers if n not in shown and n.lstrip("-") not in shown]
+    assert not missing, missing[:10]
+
+
+def test_the_summary_says_what_it_was_made_from(study):
+    summary = read_summary(study)
+    assert summary["versions"]["numpy"]
+    assert len(summary["inputs"]["study.json"]) == 64
+    assert "base/evaluation/scores.json" in summary["inputs"]
+    assert "sft_hi/seed_1/analysis/token_kl.json" in summary["inputs"]
+
+
+def test_a_second_report_of_the_same_files_is_the_same(study, tmp_path, one_figure):
+    pages = []
+    for name in ("one", "two"):
+        copy = tmp_path / name
+        shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
+        run_report(copy, CONFIG)
+        assert read_summary(copy) == read_summary(study)
+        pages.append(page(copy))
+    assert pages[0] == pages[1]
+
+
+def test_claims_follow_the_verdicts(study):
+    summary = read_summary(study)
+    greedy = next(item["text"] for item in summary["found"] if item["topic"] == "Greedy decoding")
+    labels = {arm["name"]: arm["label"] for arm in summary["arms"]}
+    for row in summary["differences"]:
+        if (row["decoding"], row["group"], row["benchmark"]) == ("greedy", "non_reasoning", None):
+            sentence = greedy[greedy.index("Non-reasoning") :].split(".  ")[0]
+            clause = next(c for c in re.split(r"; it ", sentence) if labels[row["arm"]] in c)
+            words = {"up": "rose", "down": "fell", "unclear": "did not clearly change"}
+            assert words[row["verdict"]] in clause
+    assert "All runs here start from the same base" in " ".join(summary["limits"])
+
+
+def test_nothing_is_said_about_the_base_when_the_study_does_not_say(study, tmp_path, one_figure):
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
+    manifest = json.loads((copy / "study.json").read_text())
+    del manifest["shared_base"]
+    (copy / "study.json").write_text(json.dumps(manifest))
+    run_report(copy, CONFIG)
+    assert "same base" not in " ".join(read_summary(copy)["limits"])
+
+
+def test_undefined_indices_give_their_reason(study):
+    text = page(study)
+    assert "undefined (1)" in text
+    assert "(1) Undefined: math did not gain: its degree is below 0." in text
+
+
+def test_what_is_missing_is_said(study, tmp_path, one_figure):
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
+    shutil.rmtree(copy / "sft_hi")
+    (copy / "rl/seed_1/evaluation/scores.json").unlink()
+    (copy / "sft_lo/seed_0/analysis/pca_shift.json").unlink()
+    (copy / "transfer.json").unlink()
+    run_report(copy, CONFIG)
+    summary = read_summary(copy)
+    assert "SFT 1e-3, seed 0: not evaluated yet." in summary["missing"]
+    assert "RL (GRPO), seed 1: not evaluated yet." in summary["missing"]
+    assert "SFT 2e-4, seed 0: drift not measured (pca_shift)." in summary["missing"]
+    assert "The transferability index has not been computed." in summary["missing"]
+    assert "Missing from this report" in page(copy)
+    assert "missing: SFT 1e-3, seed 0: not evaluated yet." in format_summary(summary)
+
+
+def test_a_study_that_has_only_begun_has_a_report(study, tmp_path):
+    shutil.copy(study / "study.json", tmp_path / "study.json")
+    run_report(tmp_path, CONFIG)
+    summary = read_summary(tmp_path)
+    assert "Nothing can be said yet" in summary["found"][0]["text"]
+    assert "The base has not been evaluated" in summary["missing"][0]
+
+
+def test_existing_checkpoints_without_logs_have_a_report(tmp_path, one_figure):
+    arms = {
+        f"m{i}": ("given", f"model-{i}", (0.1 - 0.02 * i, -0.02 * i, -0.01), 0.5) for i in range(10)
+    }
+    write_study(tmp_path, num_items=20, seeds=(0,), arms=arms, trained=False)
+    run_report(tmp_path, CONFIG)
+    summary = read_summary(tmp_path)
+    assert summary["training"] == [] and training(summary, narrow=False) is None
+    assert "10. model-9" in page(tmp_path)
+    limits = " ".join(summary["limits"])
+    assert "existing checkpoints" in limits and "One run an arm" in limits
+
+
+def test_the_markdown_has_the_tables_and_the_figures(study):
+    text = (study / "report" / "report.md").read_text()
+    assert "# What happens to everything else?" in text
+    for name in FIGURES:
+        assert f"]({name}.png)" in text
+    lines = text.splitlines()
+    tables = [i for i, line in enumerate(lines) if line.startswith("|:--|")]
+    assert len(tables) > 10
+    for start in tables:
+        columns = lines[start].count("|")
+        row = start - 1
+        while lines[row].startswith("|"):
+            assert lines[row].replace("\\|", "").count("|") == columns, lines[row]
+            row -= 1
+        row = start + 1
+        while lines[row].startswith("|"):
+            assert lines[row].replace("\\|", "").count("|") == columns, lines[row]
+            row += 1
+        assert row > start + 1
+
+
+def test_the_terminal_table_has_a_line_a_model_and_decoding(study):
+    text = format_summary(read_summary(study))
+    for label in ("Base", "RL (GRPO)", "SFT 2e-4", "SFT 5e-4", "SFT 1e-3"):
+        assert len(re.findall(rf"^{re.escape(label)} ", text, re.M)) == 2
+    assert "undefined" in text and "KL math" in text
+    assert max(map(len, text.splitlines())) <= 110
+
+
+def test_broken_files_and_settings_are_refused_by_name(study, tmp_path):
+    with pytest.raises(ValueError, match=r"study\.json: not found"):
+        run_report(tmp_path, CONFIG)
+    (tmp_path / "study.json").write_text('{"name": "x"}')
+    with pytest.raises(ValueError, match="no 'base'"):
+        run_report(tmp_path, CONFIG)
+    (tmp_path / "study.json").write_text("{")
+    with pytest.raises(ValueError, match=r"study\.json: not valid JSON"):
+        run_report(tmp_path, CONFIG)
+    section = {**CONFIG.__dict__}
+    assert parse(ReportConfig, section, "report") == CONFIG
+    with pytest.raises(ConfigError, match=r"report\.tilte"):
+        parse(ReportConfig, section | {"tilte": "x"}, "report")
+    with pytest.raises(ValueError, match=r"report\.confidence"):
+        run_report(study, ReportConfig(**(section | {"confidence": 95.0})))

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+
+from jaxreason.report.files import REST, Arm, Evaluation, Sample, Study
+from jaxreason.report.scores import (
+    Resampling,
+    arm_difference_rows,
+    difference_rows,
+    levels,
+    score_rows,
+    verdict,
+)
+from jaxreason.report.statistics import Interval
+
+HOW = Resampling(0.95, 500, 0)
+STUDY = Study(
+    name="s",
+    base="b",
+    shared_base=True,
+    groups={"sums": "math", "order": "other", "copy": "non_reasoning", "join": "non_reasoning"},
+    labels={},
+    arms=(Arm("rl", "rl", "RL", (0, 1)), Arm("sft", "sft", "SFT", (0, 1))),
+    decodings=("greedy",),
+)
+
+
+def evaluation(shares, benchmarks=tuple(STUDY.groups)):
+    """100 questions a benchmark, the first `share` of them right."""
+    samples, rows = {}, []
+    for name, share in zip(STUDY.groups, shares, strict=True):
+        if name in benchmarks:
+            samples[name, "greedy"] = [
+                Sample("", f"q{i}", {"correct": float(i < share)}, False, True, 5, False)
+                for i in range(100)
+            ]
+            row = {"benchmark": name, "decoding": "greedy", "metric": "correct", "primary": True}
+            rows.append(row)
+    return Evaluation(rows, samples)
+
+
+EVALUATIONS = {
+    "base": evaluation((50, 40, 0, 80)),
+    ("rl", 0): evaluation((60, 40, 0, 80)),
+    ("rl", 1): evaluation((70, 50, 0, 70)),
+    ("sft", 0): evaluation((70, 10, 0, 40)),
+    ("sft", 1): evaluation((80, 20, 0, 20)),
+}
+
+
+def found():
+    return levels(STUDY, EVALUATIONS, "greedy", HOW)[0]
+
+
+def pick(rows, **wanted):
+    (row,) = [r for r in rows if all(r[key] == value for key, value in wanted.items())]
+    return row
+
+
+def test_groups_are_means_of_benchmarks_and_the_rest_the_mean_of_other_groups():
+    rows = score_rows(STUDY, found(), HOW)
+    assert pick(rows, group="math", benchmark=None, model="rl")["mean"] == pytest.approx(65)
+    assert pick(rows, group="non_reasoning", benchmark=None, model="base")["mean"] == pytest.approx(
+        40
+    )
+    rest = pick(rows, group=REST, benchmark=None, model="sft")
+    assert rest["mean"] == pytest.approx((15 + (0 + 30) / 2) / 2)
+    assert rest["num_items"] == 300
+
+
+def test_differences_hold_every_seeds_own_and_a_verdict():
+    rows = difference_rows(STUDY, found(), HOW)
+    math = pick(rows, group="math", benchmark=None, arm="rl")
+    assert math["mean"] == pytest.approx(15)
+    assert [seed["mean"] for seed in math["seeds"]] == pytest.approx([10, 20])
+    assert math["low"] > 0 and math["verdict"] == "up"
+    assert pick(rows, group="other", benchmark=None, arm="sft")["verdict"] == "down"
+    # One seed of RL stayed as it was, so the direction is not clear.
+    assert pick(rows, group="other", benchmark=None, arm="rl")["verdict"] == "unclear"
+
+
+def test_an_interval_of_a_share_of_zero_is_wilsons():
+    row = pick(score_rows(STUDY, found(), HOW), benchmark="copy", model="base")
+    assert (row["low"], row["high"]) == (pytest.approx(0, abs=1e-9), pytest.approx(3.699, abs=0.01))
+
+
+def test_arms_are_compared_with_each_other():
+    rows = arm_difference_rows(STUDY, found(), HOW)
+    assert {(r["arm"], r["against"]) for r in rows} == {("rl", "sft")}
+    row = pick(rows, group="other", benchmark=None)
+    assert row["mean"] == pytest.approx(30) and row["low"] > 0
+
+
+def test_a_run_that_lacks_a_benchmark_is_left_out_and_named():
+    evaluations = dict(EVALUATIONS)
+    evaluations["rl", 1] = evaluation((70, 50, 0, 70), benchmarks=("sums", "order", "copy"))
+    part, missing = levels(STUDY, evaluations, "greedy", HOW)
+    assert missing == ["RL, seed 1: no greedy samples of join, so left out there."]
+    row = pick(difference_rows(STUDY, part, HOW), group="math", benchmark=None, arm="rl")
+    assert [seed["seed"] for seed in row["seeds"]] == [0]
+
+
+def test_a_verdict_needs_the_interval_and_every_seed():
+    assert verdict(Interval(1, 0.5, 2), np.array([1.0, 1.0])) == "up"
+    assert verdict(Interval(-1, -2, -0.5), np.array([-1.0])) == "down"
+    assert verdict(Interval(1, 0.5, 2), np.array([2.5, -0.5])) == "unclear"
+    assert verdict(Interval(1, -0.5, 2), np.array([1.0, 1.0])) == "unclear"

@@ -1,0 +1,282 @@
+"""Whole runs of the RL stage on a tiny model."""
+
+import dataclasses
+import os
+import shutil
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from processes import run_processes
+from safetensors.numpy import load_file
+from tiny_rl import (
+    LOSS,
+    OPTIMIZER,
+    is_done,
+    mesh_of,
+    metrics_of,
+    rl_config,
+    rollouts_of,
+    run,
+    save_base,
+    save_questions,
+)
+
+from jaxreason.rl import loop
+from jaxreason.rl.advantages import ADVANTAGES
+from jaxreason.rl.recipe import DynamicSamplingConfig
+from jaxreason.tasks.registry import TASKS
+
+TIMES = ("seconds", "tokens_per_second")
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    return save_base(folder), save_questions(folder)
+
+
+@pytest.fixture(scope="module")
+def finished(inputs, tmp_path_factory):
+    """A run of four steps that kept the checkpoints of steps 2 and 4."""
+    base, questions = inputs
+    config = rl_config(questions, num_steps=4, checkpoint_every=2, keep=0)
+    return run(config, base, tmp_path_factory.mktemp("run")), config
+
+
+def weights_of(workdir) -> dict[str, np.ndarray]:
+    return load_file(workdir / "model" / "model.safetensors")
+
+
+def timeless(rows):
+    """Metrics without the wall-clock times."""
+    return [{k: v for k, v in row.items() if not k.endswith(TIMES)} for row in rows]
+
+
+def assert_same_run(one, other, steps):
+    """Bit for bit: weights, metrics and every reply."""
+    for name, value in weights_of(one).items():
+        np.testing.assert_array_equal(value, weights_of(other)[name], err_msg=name)
+    assert timeless(metrics_of(one)) == timeless(metrics_of(other))
+    for step in range(1, steps + 1):
+        assert rollouts_of(one, step) == rollouts_of(other, step)
+
+
+def test_a_run_leaves_its_files_and_a_changed_model(finished, inputs):
+    workdir, _ = finished
+    assert is_done(workdir)
+    names = {path.name for path in workdir.iterdir()}
+    assert names >= {"data.json", "metrics.jsonl", "rollouts", "checkpoints", "model", "done.json"}
+    before, after = load_file(inputs[0] / "model.safetensors"), weights_of(workdir)
+    assert before.keys() == after.keys()
+    moved = [np.abs(before[name] - after[name]).max() for name in before]
+    # AdamW at a constant rate moves a weight by about the rate in each of the eight updates.
+    assert 1e-3 < max(moved) < 8 * 1.1 * OPTIMIZER.learning_rate
+
+
+def test_the_metrics_of_a_step_are_those_of_its_rollouts_file(finished):
+    workdir, config = finished
+    assert [row["step"] for row in metrics_of(workdir)] == [1, 2, 3, 4]
+    for row in metrics_of(workdir):
+        lines = rollouts_of(workdir, row["step"])
+        correct = [line["answer"] == line["extracted"] for line in lines]
+        assert [line["reward"] for line in lines] == [float(c) for c in correct]
+        assert row["reward"] == row["correct"] == pytest.approx(np.mean(correct))
+        assert row["response_tokens"] == pytest.approx(np.mean([len(x["tokens"]) for x in lines]))
+        trained = [line for line in lines if line["trained"]]
+        assert row["tokens"] == sum(len(line["tokens"]) for line in trained)
+        assert row["groups_trained"] == len(trained) / config.group_size
+        assert row["updates"] == np.ceil(row["groups_trained"] / config.mini_batch_prompts)
+
+
+def test_the_advantages_in_the_file_are_those_of_the_rewards_in_the_file(finished):
+    workdir, config = finished
+    lines = rollouts_of(workdir, 2)
+    rewards, advantages = (
+        np.array([line[key] for line in lines]).reshape(-1, config.group_size)
+        for key in ("reward", "advantage")
+    )
+    np.testing.assert_allclose(advantages, ADVANTAGES["grpo"](rewards))
+    trained = np.array([line["trained"] for line in lines]).reshape(rewards.shape)
+    mixed = rewards.min(axis=1) < rewards.max(axis=1)
+    wanted = mixed & (np.cumsum(mixed) <= config.prompts_per_step)
+    assert (trained == wanted[:, None]).all()
+
+
+def test_the_sampler_and_the_trainer_agree_on_the_log_probs(finished):
+    for row in metrics_of(finished[0]):
+        assert row["sampler_gap"] <= row["max_sampler_gap"] < 1e-5
+        assert row["sampler_effective_share"] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_two_steps_restored_and_two_more_equal_four_bit_for_bit(finished, inputs, tmp_path):
+    workdir, config = finished
+    again = tmp_path / "again"
+    shutil.copytree(workdir, again)
+    # As a kill after the checkpoint of step 2 leaves it, some of step 3 already written.
+    for path in (again / "checkpoints" / "4", again / "model"):
+        shutil.rmtree(path)
+    (again / "done.json").unlink()
+    (again / "rollouts" / "4.jsonl").unlink()
+    lines = (again / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (again / "metrics.jsonl").write_text("".join(lines[:3]) + lines[3][:20])
+    assert_same_run(workdir, run(config, inputs[0], again), steps=4)
+
+
+def test_a_signal_saves_and_exits_with_143_and_the_same_command_continues(
+    finished, inputs, tmp_path
+):
+    workdir, _ = finished
+    config = dataclasses.replace(finished[1], checkpoint_every=0)
+
+    def send_when_step_one_is_written():
+        while not (tmp_path / "rollouts" / "1.jsonl").exists():
+            time.sleep(0.002)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sender = threading.Thread(target=send_when_step_one_is_written)
+    sender.start()
+    with pytest.raises(SystemExit) as stopped:
+        run(config, inputs[0], tmp_path)
+    sender.join()
+    assert stopped.value.code == 143
+    assert not is_done(tmp_path)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] != []
+    assert_same_run(workdir, run(config, inputs[0], tmp_path), steps=4)
+
+
+def test_a_finished_run_is_not_run_again(finished, inputs, monkeypatch):
+    monkeypatch.setattr(loop, "static_model", None)  # calling it would raise
+    before = (finished[0] / "metrics.jsonl").read_text()
+    run(finished[1], inputs[0], finished[0])
+    assert (finished[0] / "metrics.jsonl").read_text() == before
+
+
+def test_eight_devices_give_the_run_of_one(finished, inputs, tmp_path):
+    workdir, config = finished
+    assert_nearly_same_run(workdir, run(config, inputs[0], tmp_path, mesh=mesh_of(8)))
+
+
+def run_on_two_processes(base, questions, workdir):
+    config = rl_config(questions, num_steps=4, checkpoint_every=2, keep=0)
+    run(config, base, workdir, mesh=mesh_of(4))
+    return True
+
+
+def test_two_processes_give_the_run_of_one(finished, inputs, tmp_path):
+    arguments = (str(inputs[0]), str(inputs[1]), str(tmp_path))
+    assert run_processes(run_on_two_processes, 2, *arguments, num_devices=2) == [True, True]
+    assert_nearly_same_run(finished[0], tmp_path)
+
+
+def assert_nearly_same_run(one, other):
+    """The same replies, token for token; numbers as close as sums in another order are."""
+    for step in range(1, 5):
+        lines, others = rollouts_of(one, step), rollouts_of(other, step)
+        assert [line["tokens"] for line in lines] == [line["tokens"] for line in others]
+        assert [line["advantage"] for line in lines] == [line["advantage"] for line in others]
+    for row, other_row in zip(timeless(metrics_of(one)), timeless(metrics_of(other)), strict=True):
+        assert row.keys() == other_row.keys()
+        for name in row.keys() - {"stage"}:
+            assert row[name] == pytest.approx(other_row[name], rel=1e-3, abs=2e-5), name
+    for name, value in weights_of(one).items():
+        np.testing.assert_allclose(value, weights_of(other)[name], atol=3e-5, err_msg=name)
+
+
+def test_training_makes_right_replies_likelier(inputs, tmp_path):
+    optimizer = dataclasses.replace(OPTIMIZER, learning_rate=1e-2)
+    config = rl_config(inputs[1], num_steps=60, optimizer=optimizer)
+    rewards = [row["reward"] for row in metrics_of(run(config, inputs[0], tmp_path))]
+    assert np.mean(rewards[-10:]) > np.mean(rewards[:10]) + 0.2
+
+
+def test_replies_that_cannot_be_graded_are_counted_and_take_no_part(inputs, tmp_path):
+    text = inputs[1].read_text().replace('"answer": "1"', '"answer": "one"')
+    (tmp_path / "questions.jsonl").write_text(text)
+    config = rl_config(tmp_path / "questions.jsonl", num_steps=1)
+    workdir = run(config, inputs[0], tmp_path / "run")
+    lines, (row,) = rollouts_of(workdir, 1), metrics_of(workdir)
+    failed = [line for line in lines if line["error"]]
+    assert row["ungraded"] == len(failed) > 0
+    for line in failed:
+        assert "has no number" in line["error"]
+        assert line["reward"] is None and line["terms"] == {}
+        assert line["advantage"] == 0.0 and not line["trained"]
+    graded = [line["reward"] for line in lines if not line["error"]]
+    assert row["reward"] == pytest.approx(np.mean(graded))
+
+
+def test_a_step_without_any_verdict_stops_the_run(inputs, tmp_path, monkeypatch):
+    def broken(example, text):
+        raise LookupError("the library is gone")
+
+    task = dataclasses.replace(TASKS["last_number"], score=broken)
+    monkeypatch.setitem(TASKS, "last_number", task)
+    with pytest.raises(RuntimeError, match=r"step 1: no reply could be graded.*library is gone"):
+        run(rl_config(inputs[1]), inputs[0], tmp_path)
+
+
+def test_equal_groups_are_asked_for_again_with_other_questions(inputs, tmp_path):
+    sampling = DynamicSamplingConfig(drop_equal=True, prompts_per_batch=4, max_batches=3)
+    config = rl_config(inputs[1], num_steps=1, group_size=2, dynamic_sampling=sampling)
+    workdir = run(config, inputs[0], tmp_path)
+    lines, (row,) = rollouts_of(workdir, 1), metrics_of(workdir)
+    assert row["generation_batches"] == lines[-1]["batch"] + 1 > 1
+    assert len(lines) == row["generation_batches"] * 4 * 2
+    assert len({line["id"] for line in lines}) == len(lines) / 2
+    assert row["groups_trained"] == min(4, (1 - row["groups_equal"]) * len(lines) / 2)
+
+
+def test_the_reference_exists_only_with_a_kl_term_which_starts_at_zero(
+    inputs, tmp_path, monkeypatch
+):
+    opened = []
+    real = loop.open_params
+    monkeypatch.setattr(loop, "open_params", lambda *args: opened.append(1) or real(*args))
+    settings = dataclasses.replace(LOSS, kl_coefficient=0.1)
+    config = rl_config(inputs[1], mini_batch_prompts=4, policy_loss=settings)
+    rows = metrics_of(run(config, inputs[0], tmp_path / "with"))
+    assert len(opened) == 2
+    assert abs(rows[0]["kl_ref"]) < 1e-6 < rows[1]["kl_ref"]
+    rows = metrics_of(run(rl_config(inputs[1], num_steps=1), inputs[0], tmp_path / "without"))
+    assert len(opened) == 3
+    assert "kl_ref" not in rows[0]
+
+
+def test_one_update_finds_the_old_log_probs_that_a_pass_would_give(inputs, tmp_path):
+    one_update = rl_config(inputs[1], num_steps=1, mini_batch_prompts=4)
+    asked_for = dataclasses.replace(one_update, old_logprobs="always")
+    found, passed = (
+        metrics_of(run(config, inputs[0], tmp_path / config.old_logprobs))[0]
+        for config in (one_update, asked_for)
+    )
+    for name in ("loss", "grad_norm", "entropy"):
+        assert found[name] == pytest.approx(passed[name], rel=1e-4), name
+    assert found["kl_old"] == found["clip_fraction"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"advantage": "gpro"}, r"rl.advantage='gpro': expected one of grpo"),
+        ({"group_size": 1}, r"rl.group_size=1: expected at least 2"),
+        ({"row_length": 16}, r"rl.row_length=16: expected at least sampler.max_length=20"),
+        ({"mini_batch_prompts": 9}, r"rl.mini_batch_prompts=9: expected 1 to prompts_per_step=4"),
+        ({"policy_loss": dataclasses.replace(LOSS, dual_clip=0.5)}, r"rl.policy_loss.dual_clip"),
+        (
+            {"dynamic_sampling": DynamicSamplingConfig(False, 4, 3)},
+            r"rl.dynamic_sampling.max_batches=3: expected 1",
+        ),
+    ],
+)
+def test_a_recipe_that_cannot_work_is_refused_by_field(inputs, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        run(rl_config(inputs[1], **changes), inputs[0], tmp_path)
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_a_choice_task_is_refused(inputs, tmp_path):
+    with pytest.raises(ValueError, match=r"rl.datasets.questions.task='mc_taco'.*generate"):
+        run(rl_config(inputs[1], task="mc_taco"), inputs[0], tmp_path)

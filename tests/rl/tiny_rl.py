@@ -1,0 +1,182 @@
+"""A run small enough for tests: a random model of eight characters that is right by luck."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+from etils import epath
+
+from jaxreason.config import read_json, read_jsonl
+from jaxreason.data.character_tokenizer import save_character_tokenizer
+from jaxreason.data.rows import DatasetConfig
+from jaxreason.models.decoder import init_params
+from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.huggingface import ModelConfig, make_model, save_model
+from jaxreason.rl.loop import run_rl
+from jaxreason.rl.policy_losses import PolicyLossConfig
+from jaxreason.rl.recipe import DynamicSamplingConfig, RLConfig
+from jaxreason.rl.rewards import RewardConfig
+from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.engine import SamplerConfig
+from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.training.optimizer import OptimizerConfig
+
+CHARACTERS = "01 ?"
+HF_CONFIG = {
+    "model_type": "qwen3",
+    "vocab_size": 8,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+    "max_position_embeddings": 64,
+    "tie_word_embeddings": True,
+    "attention_bias": False,
+    "initializer_range": 0.2,
+    "hidden_act": "silu",
+}
+LOSS = PolicyLossConfig(
+    name="clipped",
+    clip_low=0.2,
+    clip_high=0.28,
+    dual_clip=10.0,
+    aggregation="token_mean",
+    fixed_length=0,
+    kl_coefficient=0.0,
+    entropy_coefficient=0.0,
+    importance_cap=0.0,
+)
+OPTIMIZER = OptimizerConfig(
+    name="adamw",
+    learning_rate=3e-3,
+    schedule="constant",
+    warmup_steps=0,
+    final_fraction=1.0,
+    b1=0.9,
+    b2=0.99,
+    eps=1e-8,
+    weight_decay=0.0,
+    clip_norm=1.0,
+    state_dtype="float32",
+    muon=None,
+)
+
+
+def model_config(path) -> ModelConfig:
+    return ModelConfig(
+        path=str(path),
+        init="pretrained",
+        architecture={},
+        dtype="float32",
+        param_dtype="float32",
+        remat="none",
+        attention="plain",
+        unroll=1,
+    )
+
+
+def save_base(folder: Path, seed: int = 0) -> Path:
+    """A random model with its tokenizer, as a Hugging Face folder."""
+    model = make_model(model_config(""), architecture_from_hf(HF_CONFIG))
+    save_character_tokenizer(folder / "tokenizer", CHARACTERS)
+    params = init_params(model, jax.random.key(seed))
+    save_model(
+        folder / "base", model, params, tokenizer_from=folder / "tokenizer", max_shard_bytes=1 << 30
+    )
+    return folder / "base"
+
+
+def save_questions(folder: Path, num: int = 24) -> Path:
+    rng = np.random.default_rng(0)
+    rows = [
+        {
+            "id": f"q{i}",
+            "prompt": "".join(rng.choice(list("01"), 1 + i % 5)) + "?",
+            "answer": str(i % 2),
+        }
+        for i in range(num)
+    ]
+    (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / "questions.jsonl"
+
+
+def rl_config(questions, task: str = "last_number", **changes) -> RLConfig:
+    dataset = DatasetConfig(
+        source="file",
+        path=str(questions),
+        split="",
+        fields={"id": "id", "prompt": "prompt", "answer": "answer"},
+        prompt_template="{prompt}",
+        task=task,
+        metadata=(),
+        limit=0,
+        seed=0,
+        options={},
+    )
+    fields = {
+        "datasets": {"questions": dataset},
+        "thinking": None,
+        "num_steps": 2,
+        "prompts_per_step": 4,
+        "group_size": 8,
+        "decoding": Decoding(temperature=1.0, top_k=0, top_p=1.0, max_tokens=8, stop=()),
+        "sampler": SamplerConfig(
+            slots=16,
+            max_length=20,
+            decode_block=8,
+            prefill_rows=4,
+            prefill_chunk=8,
+            score_tokens=64,
+        ),
+        "rewards": RewardConfig(
+            num_workers=1, timeout_s=20.0, overlong_buffer=0, overlong_penalty=0.0
+        ),
+        "dynamic_sampling": DynamicSamplingConfig(
+            drop_equal=True, prompts_per_batch=6, max_batches=2
+        ),
+        "advantage": "grpo",
+        "policy_loss": LOSS,
+        "old_logprobs": "when_needed",
+        "mini_batch_prompts": 2,
+        "micro_batch_rows": 4,
+        "row_length": 32,
+        "logprob_chunk": 16,
+        "optimizer": OPTIMIZER,
+        "checkpoint_every": 0,
+        "keep": 1,
+        "tensorboard": False,
+        "export_dtype": "float32",
+        "max_shard_bytes": 1 << 30,
+    }
+    return RLConfig(**(fields | changes))
+
+
+def mesh_of(num_devices: int):
+    sizes = MeshConfig(data=1, fsdp=num_devices // 2 or 1, tensor=min(num_devices, 2), context=1)
+    return make_mesh(sizes, jax.devices()[:num_devices])
+
+
+def run(config: RLConfig, base, workdir, *, mesh=None, seed: int = 0) -> epath.Path:
+    """Runs the stage; returns its working directory."""
+    mesh = mesh or mesh_of(1)
+    with jax.set_mesh(mesh):
+        run_rl(config, model_config(base), mesh, workdir, seed)
+    return epath.Path(workdir)
+
+
+def metrics_of(workdir) -> list[dict]:
+    return read_jsonl(epath.Path(workdir) / "metrics.jsonl")
+
+
+def rollouts_of(workdir, step: int) -> list[dict]:
+    return read_jsonl(epath.Path(workdir) / "rollouts" / f"{step}.jsonl")
+
+
+def is_done(workdir) -> bool:
+    done = epath.Path(workdir) / "done.json"
+    return done.exists() and read_json(done)["stage"] == "rl"

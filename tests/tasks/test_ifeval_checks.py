@@ -1,0 +1,230 @@
+"""Every instruction of IFEval with texts that follow it and texts that do not."""
+
+import pytest
+
+from jaxreason.tasks.ifeval_checks import INSTRUCTIONS, compare, sentences, words
+
+ENGLISH = "this is a short letter about the weather and the people in the old town"
+GERMAN = "Das Wetter ist heute sehr schön, und wir gehen mit den Kindern in die Stadt."
+# Instruction id, its arguments, texts that follow, texts that do not.
+CASES = [
+    (
+        "keywords:existence",
+        {"keywords": ["correlated", "experiencing"]},
+        ["They are CORRELATED, experiencing it.", "uncorrelated and experiencing"],
+        ["They are correlated.", "none"],
+    ),
+    (
+        "keywords:frequency",
+        {"keyword": "story", "relation": "at least", "frequency": 2},
+        ["A story of a story.", "Story! Backstory."],
+        ["One story.", "stories"],
+    ),
+    (
+        "keywords:frequency",
+        {"keyword": "war", "relation": "less than", "frequency": 2},
+        ["One war.", "peace"],
+        ["War and war.", "Wars of warriors"],
+    ),
+    (
+        "keywords:forbidden_words",
+        {"forbidden_words": ["rock", "nickname"]},
+        ["It rocks.", "Nicknames are fine"],
+        ["Rock!", "my nickname is Bo"],
+    ),
+    (
+        "keywords:letter_frequency",
+        {"letter": "q", "let_relation": "at least", "let_frequency": 3},
+        ["Quick quiz: q", "QQQ"],
+        ["quick quiz", "abc"],
+    ),
+    (
+        "keywords:letter_frequency",
+        {"letter": "#", "let_relation": "less than", "let_frequency": 2},
+        ["# title", "none"],
+        ["## title"],
+    ),
+    (
+        "language:response_language",
+        {"language": "de"},
+        [GERMAN, "12345"],  # without letters there is no language to object to
+        [ENGLISH],
+    ),
+    (
+        "length_constraints:number_sentences",
+        {"relation": "at least", "num_sentences": 3},
+        ["One. Two! Three?", "I came. I saw. I won"],
+        ["Mr. Smith came. He saw.", "3.5 is a number."],
+    ),
+    (
+        "length_constraints:number_sentences",
+        {"relation": "less than", "num_sentences": 3},
+        ["One. Two.", "Dr. No met Mrs. Smith at 5 p.m. in town."],
+        ["One. Two. Three."],
+    ),
+    (
+        "length_constraints:number_paragraphs",
+        {"num_paragraphs": 3},
+        ["one\n***\ntwo\n***\nthree", "***\none\n***\ntwo\n***\nthree\n***"],
+        ["one\n***\ntwo", "one\n***\n***\ntwo\n***\nthree", "one\n\ntwo\n\nthree"],
+    ),
+    (
+        "length_constraints:number_words",
+        {"relation": "at least", "num_words": 4},
+        ["one two three four", "don't do it"],  # don't: two words
+        ["one, two, three"],
+    ),
+    (
+        "length_constraints:number_words",
+        {"relation": "less than", "num_words": 4},
+        ["one - two - three"],
+        ["one two three four"],
+    ),
+    (
+        "length_constraints:nth_paragraph_first_word",
+        {"num_paragraphs": 2, "nth_paragraph": 2, "first_word": "weekend"},
+        ["First.\n\nWeekend, at last.", 'First.\n\n"Weekend" it is', "a\n\nweekend"],
+        ["First.\n\nWeekends are", "Weekend.\n\nSecond", "a\n\nweekend\n\nc", "weekend"],
+    ),
+    (
+        "detectable_content:number_placeholders",
+        {"num_placeholders": 2},
+        ["[name] lives at [address].", "[a][b][c]"],
+        ["[name]", "(name) (address)"],
+    ),
+    (
+        "detectable_content:postscript",
+        {"postscript_marker": "P.S."},
+        ["Bye.\nP.S. Call me.", "Bye. p. s. call"],
+        ["Bye.", "PS: call me"],
+    ),
+    (
+        "detectable_content:postscript",
+        {"postscript_marker": "P.P.S"},
+        ["Bye.\nP.S. a\nP.P.S. b", "p. p. s b"],
+        ["Bye.\nP.S. a"],
+    ),
+    (
+        "detectable_format:number_bullet_lists",
+        {"num_bullets": 2},
+        ["* one\n* two", "- one\n- two", "  * one\n  - two", "**bold**\n* one\n* two"],
+        ["* one", "* one\n* two\n* three", "1. one\n2. two"],
+    ),
+    (
+        "detectable_format:constrained_response",
+        {},
+        ["My answer is yes.", "Well. My answer is maybe."],
+        ["my answer is yes.", "My answer is yes", "Yes."],
+    ),
+    (
+        "detectable_format:number_highlighted_sections",
+        {"num_highlights": 2},
+        ["*one* and *two*", "**one** and **two**", "*one* and **two**"],
+        ["*one*", "* one\n* two", "one"],
+    ),
+    (
+        "detectable_format:multiple_sections",
+        {"section_spliter": "SECTION", "num_sections": 2},
+        ["SECTION 1\na\nSECTION 2\nb", "SECTION1 a SECTION2 b"],
+        ["SECTION 1\na", "Section 1 Section 2", "SECTION A SECTION B"],
+    ),
+    (
+        "detectable_format:json_format",
+        {},
+        ['{"a": [1, 2]}', '```json\n{"a": 1}\n```', '```\n{"a": 1}\n```', "  3  "],
+        ["{'a': 1}", 'Here: {"a": 1}', '{"a": 1,}'],
+    ),
+    (
+        "detectable_format:title",
+        {},
+        ["<<Rain>>\nIt rains.", "A <<b c>> d"],
+        ["<Rain>", "<<>>", "<< >>", "<<a\nb>>"],
+    ),
+    (
+        "combination:two_responses",
+        {},
+        ["one\n******\ntwo", "******\none\n******\ntwo\n******"],
+        [
+            "one",
+            "one\n******\none",
+            "one\n***\ntwo",
+            "a\n******\nb\n******\nc",
+            "a******   ******b",
+        ],
+    ),
+    (
+        "combination:repeat_prompt",
+        {"prompt_to_repeat": "Write an email to my boss."},
+        ["Write an email to my boss.\n\nDear boss", "  write AN email to my boss. Yes"],
+        ["Sure: Write an email to my boss.", "Write an email"],
+    ),
+    (
+        "startend:end_checker",
+        {"end_phrase": "Peace!"},
+        ["I am done. Peace!", '"peace!"', "Peace!\n\n"],
+        ["Peace", "Peace! Bye"],
+    ),
+    ("startend:quotation", {}, ['"quoted"', '  "a" and "b"  '], ["plain", '"open', '"']),
+    (
+        "change_case:capital_word_frequency",
+        {"capital_relation": "at least", "capital_frequency": 3},
+        ["NASA and ESA: I agree", "ALL-CAPS ARE WORDS"],
+        ["NASA and ESA", "Nasa Esa Jaxa"],
+    ),
+    (
+        "change_case:capital_word_frequency",
+        {"capital_relation": "less than", "capital_frequency": 2},
+        ["NASA flies", "none"],
+        ["NASA and ESA"],
+    ),
+    ("change_case:english_capital", {}, [ENGLISH.upper()], [ENGLISH, GERMAN.upper()]),
+    ("change_case:english_lowercase", {}, [ENGLISH], [ENGLISH.title(), GERMAN.lower()]),
+    ("punctuation:no_comma", {}, ["no pause here."], ["one, two"]),
+]
+SENTENCES = [
+    ("", 0),
+    ("Hello", 1),
+    ("Hello. World.", 2),
+    ("Mr. Smith and Dr. Who met at 5 p.m. on Monday. They left.", 2),
+    ("Is it 3.14? Yes!", 2),
+    ('He said "Stop!" She did.', 2),
+    ("Wait... what is it?", 1),
+    ("Wait... What is it?", 2),
+    ("# Heading\n\nThe text. More text.", 2),
+    ("J. S. Bach was born in Eisenach.", 1),
+    ("So do I. You do too.", 2),
+    ("Visit example.com now. It is free.", 2),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "text"), [(n, a, t) for n, a, good, _ in CASES for t in good]
+)
+def test_a_text_that_follows_the_instruction_passes(name, arguments, text):
+    assert INSTRUCTIONS[name](text, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "text"), [(n, a, t) for n, a, _, bad in CASES for t in bad]
+)
+def test_a_text_that_does_not_follow_the_instruction_fails(name, arguments, text):
+    assert not INSTRUCTIONS[name](text, **arguments)
+
+
+def test_all_25_instructions_are_here_and_tested():
+    assert len(INSTRUCTIONS) == 25
+    assert {name for name, *_ in CASES} == set(INSTRUCTIONS)
+
+
+@pytest.mark.parametrize(("text", "count"), SENTENCES)
+def test_sentences_are_counted(text, count):
+    assert len(sentences(text)) == count
+
+
+def test_words_are_runs_of_letters_and_digits():
+    assert words("Don't stop: 3.5 naïve_words!") == ["Don", "t", "stop", "3", "5", "naïve_words"]
+
+
+def test_an_unknown_relation_is_refused():
+    with pytest.raises(ValueError, match="must be one of at least, less than, got 'exactly'"):
+        compare(3, "exactly", 3)

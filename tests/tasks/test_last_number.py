@@ -1,0 +1,72 @@
+import pytest
+
+from jaxreason.data.examples import Example
+from jaxreason.tasks.registry import TASKS
+
+GSM8K = [  # the ends of real replies and solutions
+    ("He sells 16 - 3 - 4 = <<16-3-4=9>>9 eggs.\nHe makes 9 * 2 = $18 a day.\n#### 18", "18", 1),
+    ("#### 18 dollars for 2 days", "18", 1),
+    ("#### The answer is $1,234.00", "1234", 1),
+    ("#### 17\nWait, that was wrong.\n#### 18", "18", 1),
+    ("Janet makes \\(9 \\times 2 = 18\\) dollars.\n\n\\[\n\\boxed{18}\n\\]", "18", 1),
+    (r"\boxed{\$18}. This is for 7 days.", "18", 1),
+    (r"\boxed{9 \times 2 = 18}", "18", 1),
+    (r"\boxed{18 \text{ m}^2}", "18", 1),
+    (r"\boxed{70{,}000}", "70000", 1),
+    (r"\boxed{x}, so 18", "18", 1),
+    ("Therefore, Janet makes $18 every day at the farmers' market.", "18", 1),
+    ("The profit is **$70,000**.", "70000", 1),
+    ("It takes 3 bolts in total.", "3", 1),
+    ("It takes 3 bolts in 2 days.", "3", 0),
+    ("#### 19", "18", 0),
+    (r"\boxed{81}", "18", 0),
+    ("####", "18", 0),
+    ("I do not know.", "18", 0),
+    ("", "18", 0),
+    ("<think>It is 18", "18", 0),
+    ("<think>16 - 3 = 13</think>The answer is 18.", "18", 1),
+]
+SUMS = [
+    ("4 + 3 = 7", "7", 1),
+    ("The answer is 7.", "7", 1),
+    ("The answer is -2.", "-2", 1),
+    ("3 - 5 = -2", "-2", 1),
+    ("3 - 5 = \u22122", "-2", 1),
+    ("5-2", "2", 1),  # a minus between numbers subtracts
+    ("5 -2", "-2", 1),
+    ("(5)-2", "2", 1),
+    ("7.0", "7", 1),
+    ("0.5", ".5", 1),
+    ("It is .50", "0.5", 1),
+    ("$1,000,000", "1000000", 1),
+    ("1,2,3", "3", 1),
+    ("7 m^2", "7", 1),
+    ("7 is the sum of 4 and 3", "7", 0),
+    ("seven", "7", 0),
+    ("", "7", 0),
+]
+
+
+def accuracy(task, reply, answer):
+    return TASKS[task].score(Example("1", task, (), answer, "", {}), reply)["accuracy"]
+
+
+@pytest.mark.parametrize(("reply", "answer", "right"), GSM8K)
+def test_a_gsm8k_answer_follows_four_hashes_or_stands_in_a_box_or_last(reply, answer, right):
+    assert accuracy("gsm8k", reply, answer) == right
+
+
+@pytest.mark.parametrize(("reply", "answer", "right"), SUMS)
+def test_a_sum_is_answered_by_the_last_number(reply, answer, right):
+    assert accuracy("last_number", reply, answer) == right
+
+
+def test_a_worked_solution_may_be_the_gold_answer():
+    assert (
+        accuracy("gsm8k", "15", "9 + 6 = <<9+6=15>>15 liters out of the 24 liters.\n#### 15") == 1
+    )
+
+
+def test_a_gold_answer_without_a_number_is_an_error():
+    with pytest.raises(ValueError, match="'1': the gold answer 'seven' has no number"):
+        accuracy("last_number", "7", "seven")

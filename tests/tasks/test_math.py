@@ -1,0 +1,211 @@
+r"""Tables of gold answers and boxed replies: `==` must be graded right, `!=` wrong."""
+
+import pytest
+
+from jaxreason.data.examples import Example
+from jaxreason.tasks import math
+from jaxreason.tasks.registry import TASKS
+from jaxreason.tasks.verify import VerifierPool
+
+# Gold answers are MATH-500's, AIME's and OlympiadBench's.
+SINGLE = r"""
+025 == 25
+073 == 073
+\frac{14}{3} == \dfrac{14}{3}
+\frac{14}{3} == 14/3
+\frac{14}{3} == 4\frac{2}{3}
+\frac{14}{3} != 4.667
+\frac43 == \frac{4}{3}
+1\frac{4}{5} == 1.8
+3\sqrt{13} == \sqrt{117}
+\frac{\sqrt{3}}{3} == \frac{1}{\sqrt{3}}
+12\pi != 37.7
+80 != 130
+64 != 48
+90^\circ == 90
+90 == 90 \text{ degrees}
+\frac{270}7\text{ degrees} == \frac{270}{7}^\circ
+5.4 \text{ cents} == 5.4
+864 \mbox{ inches}^2 == 864
+15\mbox{ cm}^2 == 15 \, \text{cm}^2
+\$32,\!348 == 32348
+\$18.90 == \$18.9
+11,\! 111,\! 111,\! 100 == 11111111100
+58,500 == 58500
+2220 == 2{,}220
+2220 == 2\,220
+.0000672 == 6.72 \times 10^{-5}
+.0000672 != 0.00007
+15 == 15\%
+0.15 == 15\%
+52_8 == 52_{8}
+52_8 != 52_9
+p - q == -q + p
+p - q != q - p
+(a+5)(b+2) == ab + 2a + 5b + 10
+6 - 5i == -5i + 6
+\cot x == \frac{1}{\tan x}
+x=5 == 5
+5 == x = 5
+y = 2x + 3 == y = 3 + 2x
+y = 2x + 3 != y = 2x - 3
+5x - 7y + 11z + 4 = 0 == 10x - 14y + 22z + 8 = 0
+5x - 7y + 11z + 4 = 0 != your\_answer
+\text{Evelyn} == Evelyn
+\text{even} == \text{Even}
+\text{even} != \text{odd}
+\text{(C)} == C
+\text{(C)} == (C)
+\text{(C)} != (B)
+(3,4] == (3, 4]
+(3,4] != (3, 4)
+(3,4] != [3, 4)
+x \in [-2,7] == [-2,7]
+(-\infty, 2) \cup (3, \infty) == (-\infty,2)\cup(3,\infty)
+\left( 3, \frac{\pi}{2} \right) == (3, \pi/2)
+\left( 3, \frac{\pi}{2} \right) != (\pi/2, 3)
+(2,4) != 4, 2
+3, 5, 7 == 7, 5, 3
+3, 5, 7 == \{3, 5, 7\}
+3, 5, 7 != 3, 5
+1,-2 == x = -2 \text{ or } x = 1
+1 \pm \sqrt{19} == 1+\sqrt{19}, 1-\sqrt{19}
+1 \pm \sqrt{19} != 1+\sqrt{19}
+\{1\pm\sqrt{5},-2\} == -2, 1 - \sqrt{5}, 1 + \sqrt{5}
+\begin{pmatrix} -1/3 \\ 5/3 \end{pmatrix} == \begin{pmatrix} -\frac13 \\ \frac{5}{3} \end{pmatrix}
+\begin{pmatrix} 1/5 \\ -18/5 \end{pmatrix} == \begin{bmatrix} 0.2 \\ -3.6 \end{bmatrix}
+\begin{pmatrix} 16/49 \\ 48/49 \\ 24/49 \end{pmatrix} != \dfrac{8}{7}
+$\binom{2n}{n}$ == \frac{(2n)!}{n!^2}
+$m_{\max }=n^{2}-n-1$ == n^2 - n - 1
+$f(x)=2 x$ == 2x
+$f(x)=2 x$ != 2x + 1
+$\left\lfloor\log _{2} n\right\rfloor+1$ == \lfloor \log_2 n \rfloor + 1
+$k \geqslant 2$ == k \ge 2
+$k \geqslant 2$ != k > 2
+$t(0,4]$ == (0,4]
+$(-\infty, 0) \cup\{1\}$. == (-\infty, 0) \cup \{1\}
+$\frac{100!}{2^{50}}$ == 100! / 2^{50}
+"""
+MULTIPLE = r"""
+1,3,5 == 5, 3, 1
+1,3,5 == \{1,3,5\}
+1,3,5 == 1, 3 \text{ and } 5
+1,3,5 == n = 1, 3, 5
+1,3,5 != 1, 3
+1,3,5 != 1, 3, 5, 7
+1,3,5 != 1, 3, 7
+$69$,$84$ == 84, 69
+-2,-2 == -2, -2
+-2,-2 != -2
+16,3,1,1 != 16, 3, 3, 1
+$(1,8,19), (2,7,13), (4,5,7)$ == (4,5,7), (1,8,19), (2,7,13)
+$(1,8,19), (2,7,13), (4,5,7)$ != (4,5,7), (1,8,19)
+$(1,8,19), (2,7,13), (4,5,7)$ != (8,1,19), (2,7,13), (4,5,7)
+2500,7500 == 2,500 \text{ and } 7,500
+$f(x)=-1$,$f(x)=x+1$ == f(x) = x + 1, f(x) = -1
+$f(x)=x,f(x)=-x$ == x, -x
+$\angle B E A_{1}=90$,$\angle A E B_{1}=90$ == 90^\circ, 90^\circ
+$1$,$\frac{3 + \sqrt{21}}{2}$,$\frac{3 - \sqrt{21}}{2}$ == 1, \frac{3 \pm \sqrt{21}}{2}
+$\frac{1}{6} \pi, \frac{5}{6} \pi$ == \frac{5\pi}{6}, \frac{\pi}{6}
+"""
+WITH_ERROR = """
+4.2 == 4.2%
+4.2 == 4.15
+4.2 == 4.3
+4.2 != 4.31
+4.2 != 42
+"""
+UNIT = r"""
+45 == 45 \text{ minutes}
+$166$ == 166 \text{ cm}^2
+$\frac{600}{7}$ == \frac{600}{7} \text{ km/h}
+$\frac{41}{12}$ == \frac{41}{12} \text{ km}
+"""
+TABLES = {
+    "single": (SINGLE, {}),
+    "multiple": (MULTIPLE, {"is_multiple_answer": True}),
+    "error": (WITH_ERROR, {"error": "1e-1", "unit": "%"}),
+    "unit": (UNIT, {"is_multiple_answer": False, "error": None, "unit": "minutes"}),
+}
+ROWS = [
+    (name, *(row.split(" == ") if " == " in row else row.split(" != ")), " == " in row)
+    for name, (table, _) in TABLES.items()
+    for row in table.strip().split("\n")
+]
+REPLIES = [  # reply, accuracy, accuracy_unstripped, accuracy_flexible
+    ("**Final Answer:**\n\\[\n\\boxed{\\dfrac{14}{3}}\n\\]", 1, 1, 1),
+    ("First \\boxed{5}. No: \\boxed{14/3}", 1, 1, 1),
+    ("First \\boxed{14/3}. No: \\boxed{5}", 0, 0, 0),
+    ("<think>\\boxed{5}</think>\\boxed{14/3}", 1, 1, 1),
+    ("<think>Is it \\boxed{14/3}? Let me see", 0, 1, 0),
+    ("So the answer is $\\frac{14}{3}$.", 0, 0, 1),
+    ("**Answer:** 14/3. It is more than 4.", 0, 0, 1),
+    ("The answer is 5. It is less than 14/3", 0, 0, 0),
+    ("We get 14/3", 0, 0, 0),
+    ("", 0, 0, 0),
+]
+
+
+def example(gold: str, metadata: dict) -> Example:
+    return Example(gold, "math", (), gold, "", metadata)
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with VerifierPool(2, 60.0) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def verdicts(pool):
+    items = [
+        (example(gold, TABLES[name][1]), rf"\boxed{{{answer}}}") for name, gold, answer, _ in ROWS
+    ]
+    return pool.score("math", items)
+
+
+@pytest.mark.parametrize("number", range(len(ROWS)), ids=lambda n: " ".join(map(str, ROWS[n])))
+def test_answers_are_graded_as_the_table_says(number, verdicts):
+    assert verdicts[number].error is None
+    assert verdicts[number].scores["accuracy"] == float(ROWS[number][3])
+
+
+def test_boxes_thoughts_and_announced_answers_are_scored_apart(pool):
+    graded = pool.score("math", [(example(r"\frac{14}{3}", {}), row[0]) for row in REPLIES])
+    names = ("accuracy", "accuracy_unstripped", "accuracy_flexible")
+    found = [(row[0], *(v.scores[name] for name in names)) for row, v in zip(REPLIES, graded)]
+    assert found == REPLIES
+
+
+def test_a_gold_answer_may_be_a_list_of_one_text_written_as_json():
+    assert math.gold_answer(example('["$2$"]', {})) == "$2$"
+
+
+def test_an_empty_gold_answer_is_an_error_and_not_a_zero(pool):
+    verdict = pool.score("math", [(example("", {}), r"\boxed{1}")])[0]
+    assert verdict.error == "ValueError: example '' has an empty gold answer."
+
+
+def test_a_power_tower_costs_its_time_limit_and_no_more():
+    tower = r"\boxed{" + "9^{" * 6 + "9" + "}" * 6 + "}"
+    with VerifierPool(1, 3.0) as short:
+        verdicts = short.score(
+            "math", [(example("5", {}), tower), (example("5", {}), r"\boxed{5}")]
+        )
+    assert verdicts[0].error is None or verdicts[0].error.startswith(
+        ("timeout", "Memory", "Overflow")
+    )
+    assert verdicts[0].scores.get("accuracy", 0.0) == 0.0
+    assert verdicts[1].scores["accuracy"] == 1.0
+
+
+def test_lists_split_outside_brackets_only():
+    assert math.split_list(r"(1, 2), \frac{1}{2}") == ["(1, 2)", r"\frac{1}{2}"]
+    assert math.split_list(r"\{1, [2, 3)\}") == ["1", "[2, 3)"]
+    assert math.split_list(r"x \in \{1, 2\}") == ["1", "2"]
+    assert math.split_list(r"1, 2, \text{ and } 3") == ["1", "2", "3"]
+    assert math.split_list(r"(0, 4]") == ["(0, 4]"]
+
+
+def test_the_task_scores_mathematics_in_workers():
+    assert TASKS["math"].worker_setup is math.load_libraries

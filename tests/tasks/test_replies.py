@@ -1,0 +1,62 @@
+import pytest
+
+from jaxreason.data.examples import Example
+from jaxreason.tasks.replies import last_boxed, score_both_ways, strip_thinking
+
+THOUGHTS = [
+    ("The answer is 5.", "The answer is 5."),
+    ("<think>\n\n</think>\n\nThe answer is 5.", "\n\nThe answer is 5."),
+    ("<think>Is it 4? No.</think>5", "5"),
+    ("Is it 4? No.</think>5", "5"),  # the template put <think> into the prompt
+    ("<think>a</think>b<think>c</think>d", "d"),
+    ("<think>Is it 4? It is", ""),  # ran out of tokens
+    ("5<think>or 6", "5"),
+    ("<think>a</think>b<think>c", "b"),
+    ("", ""),
+]
+BOXES = [
+    (r"so \boxed{5}.", "5"),
+    (r"\boxed{4} no, \boxed{5}", "5"),
+    (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+    (r"\[ \boxed{\left\{ 1, 2 \right\}} \]", r"\left\{ 1, 2 \right\}"),
+    (r"\fbox{7}", "7"),
+    (r"\boxed {8}", "8"),
+    (r"$\boxed 9$", "9"),
+    (r"\boxed{10} and \boxed{11", "10"),  # the last box was cut off
+    (r"\boxed{", None),
+    (r"\boxed{}", ""),
+    ("5", None),
+]
+
+
+@pytest.mark.parametrize(("text", "answer"), THOUGHTS)
+def test_thoughts_are_taken_away(text, answer):
+    assert strip_thinking(text) == answer
+
+
+@pytest.mark.parametrize(("text", "content"), BOXES)
+def test_the_last_complete_box_is_found_with_its_braces_balanced(text, content):
+    assert last_boxed(text) == content
+
+
+@pytest.mark.parametrize(
+    ("text", "stripped", "unstripped", "answered"),
+    [
+        (r"\boxed{5}", 1.0, 1.0, 1.0),
+        (r"<think>\boxed{4}</think>\boxed{5}", 1.0, 1.0, 1.0),
+        (r"<think>it is \boxed{5}, or is it", 0.0, 1.0, 0.0),
+        (r"<think>\boxed{5}</think>I give up", 0.0, 1.0, 0.0),
+        (r"<think>\boxed{5}</think>\boxed{4}", 0.0, 0.0, 1.0),
+        ("no idea", 0.0, 0.0, 0.0),
+    ],
+)
+def test_a_reply_is_scored_with_and_without_its_thoughts(text, stripped, unstripped, answered):
+    def grade(example, answer):
+        return float(answer == example.answer)
+
+    scores = score_both_ways(Example("1", "", (), "5", "", {}), text, last_boxed, grade)
+    assert scores == {
+        "accuracy": stripped,
+        "accuracy_unstripped": unstripped,
+        "answered": answered,
+    }

@@ -1,0 +1,57 @@
+"""The SFT loss against log-softmax by hand."""
+
+import re
+
+import jax
+import numpy as np
+import scipy.special
+from test_step import MODEL, make_batch, plain_loss
+
+from jaxreason.models.decoder import forward, init_params
+from jaxreason.training.losses import make_sft_loss
+
+
+def test_the_loss_and_the_entropy_are_sums_over_the_targets():
+    params, batch = init_params(MODEL, jax.random.key(1)), make_batch(rows=4)
+    loss, weight, sums = jax.jit(make_sft_loss(MODEL, chunk=4))(params, batch)
+    logits = forward(MODEL, params, batch.tokens, batch.positions, batch.segment_ids).logits
+    logprobs = scipy.special.log_softmax(np.asarray(logits, np.float64), axis=-1)
+    expected = expected_entropy = 0.0
+    for row, place in zip(*np.nonzero(batch.loss_mask), strict=True):
+        predicted = logprobs[row, place - 1]
+        expected -= predicted[batch.tokens[row, place]]
+        expected_entropy -= np.sum(np.exp(predicted) * predicted)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(sums["entropy"], expected_entropy, rtol=1e-5)
+    assert weight == sums["tokens"] == batch.loss_mask.sum()
+
+
+def shapes_in(loss, *arguments):
+    """Shapes of all arrays in the compiled gradient."""
+    text = jax.jit(jax.grad(loss)).lower(*arguments).compile().as_text()
+    return set(re.findall(r"f32\[([0-9,]+)\]", text))
+
+
+def test_the_logits_of_a_whole_sequence_never_exist():
+    params, batch = init_params(MODEL, jax.random.key(1)), make_batch(rows=4)
+    whole = {"4,12,24", "4,11,24", "48,24", "44,24"}  # 4 rows of 12 tokens, 24 in the vocabulary
+    chunked = shapes_in(lambda p, b: make_sft_loss(MODEL, chunk=4)(p, b)[0], params, batch)
+    assert not whole & chunked
+    assert {"4,4,24", "16,24"} & chunked
+    assert whole & shapes_in(plain_loss, params, batch)
+
+
+def test_tokens_outside_the_mask_do_not_change_the_gradient():
+    params, batch = init_params(MODEL, jax.random.key(1)), make_batch(rows=4)
+    # The last token of each segment predicts nothing; where it is no target it cannot matter.
+    last = np.zeros_like(batch.tokens, bool)
+    last[:, [3, 8]] = True
+    free = last & (batch.loss_mask == 0)
+    changed = batch._replace(tokens=np.where(free, 5, batch.tokens))
+    assert (changed.tokens != batch.tokens).any()
+    gradient = jax.jit(jax.grad(lambda p, b: make_sft_loss(MODEL, 4)(p, b)[0]))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        gradient(params, changed),
+        gradient(params, batch),
+    )

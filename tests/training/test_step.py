@@ -1,0 +1,201 @@
+"""The training step: micro-batches, devices, dtypes, compilation, memory."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tiny_sft import ADAMW, ARCHITECTURE
+
+from jaxreason.data.batches import TokenBatch
+from jaxreason.models.decoder import Model, forward, init_params, param_axes
+from jaxreason.models.families import architecture_from_hf
+from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.training.feed import to_devices
+from jaxreason.training.losses import make_sft_loss
+from jaxreason.training.optimizer import make_optimizer
+from jaxreason.training.state import init_state, state_shardings
+from jaxreason.training.step import check_finite, make_train_step
+
+MODEL = Model(architecture_from_hf(ARCHITECTURE), "float32", "float32", "none", "plain", 1)
+
+
+def make_batch(rows=16, length=12, seed=0):
+    """Two segments a row, padding after them, and rows with very different numbers of targets."""
+    random = np.random.default_rng(seed)
+    tokens = random.integers(4, 24, (rows, length)).astype(np.int32)
+    segment_ids = np.tile([1, 1, 1, 1, 2, 2, 2, 2, 2, 0, 0, 0], (rows, 1)).astype(np.int32)
+    positions = np.tile([0, 1, 2, 3, 0, 1, 2, 3, 4, 0, 0, 0], (rows, 1)).astype(np.int32)
+    share = np.linspace(0, 1, rows)[:, None]
+    mask = (random.random((rows, length)) < share) & (positions > 0)
+    return TokenBatch(tokens, positions, segment_ids, mask.astype(np.float32))
+
+
+def mesh_of(*sizes):
+    return make_mesh(MeshConfig(*sizes), jax.devices()[: int(np.prod(sizes))])
+
+
+def run(mesh, num_micro_batches=1, model=MODEL, optimizer=None, steps=1, batch=None):
+    """State and measurements after some steps on one batch."""
+    optimizer = optimizer or optax.sgd(1.0)
+    with jax.set_mesh(mesh):
+        state = init_state(optimizer, init_params(model, jax.random.key(0), mesh), mesh)
+        loss = make_sft_loss(model, chunk=5)
+        step = make_train_step(loss, optimizer, num_micro_batches, state_shardings(state))
+        for _ in range(steps):
+            state, measured = step(state, to_devices(mesh, batch or make_batch()))
+        return jax.device_get(state), jax.device_get(measured)
+
+
+def assert_close(a, b, **tolerance):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
+
+
+def plain_loss(params, batch):
+    """Mean cross-entropy over the targets, from the logits of whole sequences."""
+    out = forward(MODEL, params, batch.tokens, batch.positions, batch.segment_ids)
+    logprobs = jax.nn.log_softmax(out.logits[:, :-1])
+    found = jnp.take_along_axis(logprobs, batch.tokens[:, 1:, None], axis=-1)[..., 0]
+    return -jnp.sum(found * batch.loss_mask[:, 1:]) / jnp.sum(batch.loss_mask[:, 1:])
+
+
+def test_a_step_follows_the_gradient_of_the_mean_over_all_targets():
+    params = init_params(MODEL, jax.random.key(0))
+    loss, grads = jax.jit(jax.value_and_grad(plain_loss))(params, make_batch())
+    state, measured = run(mesh_of(1, 1, 1, 1))
+    expected = jax.tree.map(lambda p, g: p - g, params, grads)
+    assert_close(state.params, jax.device_get(expected), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(measured["loss"], loss, rtol=1e-6)
+    norm = np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(grads)))
+    np.testing.assert_allclose(measured["grad_norm"], norm, rtol=1e-5)
+    np.testing.assert_allclose(measured["update_norm"], norm, rtol=1e-5)
+    assert measured["tokens"] == make_batch().loss_mask.sum()
+    assert state.step == 1
+
+
+@pytest.mark.parametrize("num", [2, 4, 16])
+def test_micro_batches_with_uneven_masks_equal_one_batch(num):
+    whole, measured = run(mesh_of(1, 1, 1, 1))
+    cut, cut_measured = run(mesh_of(1, 1, 1, 1), num)
+    # The learning rate is 1, so parameters differ by as much as gradients do.
+    assert_close(cut.params, whole.params, rtol=1e-5, atol=1e-6)
+    assert_close(cut_measured, measured, rtol=2e-6)
+
+
+@pytest.mark.parametrize("sizes", [(1, 4, 2, 1), (2, 2, 2, 1), (8, 1, 1, 1), (1, 2, 1, 1)])
+@pytest.mark.parametrize("num", [1, 2])
+def test_several_devices_give_the_numbers_of_one(sizes, num):
+    one, measured = run(mesh_of(1, 1, 1, 1), 1, steps=3, optimizer=optax.adam(1e-2))
+    many, many_measured = run(mesh_of(*sizes), num, steps=3, optimizer=optax.adam(1e-2))
+    assert_close(many_measured, measured, rtol=1e-4)
+    assert_close(many.params, one.params, rtol=1e-3, atol=1e-4)
+
+
+def test_a_step_is_compiled_once_and_donates_its_state():
+    traces = []
+    mesh = mesh_of(1, 4, 2, 1)
+    loss = make_sft_loss(MODEL, chunk=5)
+
+    def counted(params, batch):
+        traces.append(1)
+        return loss(params, batch)
+
+    optimizer = make_optimizer(ADAMW, 10, param_axes(MODEL))
+    with jax.set_mesh(mesh):
+        state = init_state(optimizer, init_params(MODEL, jax.random.key(0), mesh), mesh)
+        shardings = state_shardings(state)
+        step = make_train_step(counted, optimizer, 1, shardings)
+        for seed in range(4):
+            old = state
+            state, _ = step(state, to_devices(mesh, make_batch(seed=seed)))
+            assert all(x.is_deleted() for x in jax.tree.leaves(old))
+    assert len(traces) == 1 and step._cache_size() == 1
+    assert state_shardings(state) == shardings
+
+
+def test_cutting_into_micro_batches_moves_no_rows_between_devices():
+    mesh = mesh_of(8, 1, 1, 1)
+    weights = jnp.ones((16,))
+
+    def loss(params, rows):
+        return jnp.sum(jnp.tanh(rows @ params)), jnp.float32(1), {"tokens": jnp.float32(1)}
+
+    with jax.set_mesh(mesh):
+        state = init_state(optax.sgd(0.1), jax.device_put(weights, _whole(mesh)), mesh)
+        step = make_train_step(loss, optax.sgd(0.1), 4, state_shardings(state))
+        rows = to_devices(mesh, np.ones((64, 16), np.float32))
+        text = step.lower(state, rows).compile().as_text()
+    assert "all-reduce" in text, "the gradient is summed over devices"
+    for movement in ("all-to-all", "all-gather", "collective-permute"):
+        assert movement not in text
+
+
+def _whole(mesh):
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+
+def test_memory_does_not_grow_with_the_number_of_micro_batches():
+    size = 1 << 20
+    mesh = mesh_of(1, 1, 1, 1)
+
+    def loss(params, rows):
+        return jnp.sum(jnp.sin(params) * jnp.sum(rows)), jnp.float32(1), {"tokens": jnp.float32(1)}
+
+    def temporary(num):
+        with jax.set_mesh(mesh):
+            state = init_state(optax.sgd(0.1), jax.device_put(jnp.ones(size), _whole(mesh)), mesh)
+            step = make_train_step(loss, optax.sgd(0.1), num, state_shardings(state))
+            lowered = step.lower(state, to_devices(mesh, np.ones((16, 1), np.float32)))
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    # One float32 accumulator and at most one gradient beside it.
+    assert temporary(16) <= 2.1 * 4 * size
+    assert temporary(16) <= temporary(2) + 10_000
+
+
+def test_bfloat16_activations_keep_float32_master_weights():
+    mixed = dataclasses.replace(MODEL, dtype="bfloat16")
+    small = optax.sgd(1e-4)
+    before = jax.device_get(init_params(mixed, jax.random.key(0)))
+    state, measured = run(mesh_of(1, 1, 1, 1), 2, model=mixed, optimizer=small)
+    exact, exact_measured = run(mesh_of(1, 1, 1, 1), 2, optimizer=small)
+    assert all(x.dtype == np.float32 for x in jax.tree.leaves(state.params))
+    np.testing.assert_allclose(measured["loss"], exact_measured["loss"], rtol=2e-2)
+    # Updates of about 1e-4 of a weight would be lost in bfloat16; here they are those of float32.
+    moved = jax.tree.map(lambda a, b: a - b, state.params, before)
+    expected = jax.tree.map(lambda a, b: a - b, exact.params, before)
+    flat, flat_expected = (
+        np.concatenate([x.ravel() for x in jax.tree.leaves(t)]) for t in (moved, expected)
+    )
+    assert np.corrcoef(flat, flat_expected)[0, 1] > 0.99
+
+
+def test_bfloat16_parameters_stay_bfloat16_and_gradients_are_summed_in_float32():
+    narrow = dataclasses.replace(MODEL, dtype="bfloat16", param_dtype="bfloat16")
+    optimizer = make_optimizer(ADAMW, 10, param_axes(narrow))
+    state, _ = run(mesh_of(1, 2, 1, 1), 4, model=narrow, optimizer=optimizer, steps=2)
+    assert all(x.dtype == jnp.bfloat16 for x in jax.tree.leaves(state.params))
+    floats = [x for x in jax.tree.leaves(state.opt_state) if x.ndim]
+    assert floats and all(x.dtype == np.float32 for x in floats)
+
+
+def test_a_batch_without_targets_changes_nothing_and_has_loss_zero():
+    batch = make_batch()
+    batch = batch._replace(loss_mask=np.zeros_like(batch.loss_mask))
+    before = jax.device_get(init_params(MODEL, jax.random.key(0)))
+    state, measured = run(mesh_of(1, 1, 1, 1), 2, batch=batch)
+    jax.tree.map(np.testing.assert_array_equal, state.params, before)
+    assert measured["loss"] == 0 and measured["tokens"] == 0 and measured["grad_norm"] == 0
+
+
+def test_a_batch_that_micro_batches_do_not_divide_is_refused():
+    with pytest.raises(ValueError, match="num_micro_batches=3 does not divide a batch of 16 rows"):
+        run(mesh_of(1, 1, 1, 1), 3)
+
+
+def test_a_number_that_is_not_finite_stops_the_run_and_names_the_step():
+    check_finite(4, {"loss": np.float32(1.0)})
+    with pytest.raises(FloatingPointError, match=r"step 4: loss=nan, grad_norm=inf\. Nothing"):
+        check_finite(4, {"loss": np.float32("nan"), "tokens": 3.0, "grad_norm": np.inf})
