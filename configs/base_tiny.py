@@ -3,8 +3,7 @@
     jaxreason sft --config configs/base_tiny.py --workdir runs/base_tiny
 
 Hardware: 2 CPU cores, about four minutes. The result (runs/base_tiny/model) is what configs/tiny_base holds;
-`jaxreason eval` with this recipe and `--config.model.init=pretrained --config.model.path=... ` gives its accuracies
-on development questions.
+configs/eval_tiny.py gives its accuracies on development questions.
 """
 
 from ml_collections import ConfigDict
@@ -55,5 +54,4 @@ def get_config():
         weight_decay=0.01,
         muon=muon,
     )
-    config.eval = tiny.evaluation("development")
     return config

@@ -19,17 +19,24 @@ class Checkpointer:
 
     Args:
       folder: made when it is not there.
-      keep: how many of the newest stay; 0 = all.
+      keep: how many of the newest stay, 0 = all; None = for reading alone: nothing in the folder is
+        changed, so a run may be writing to it.
     """
 
-    def __init__(self, folder: epath.PathLike, keep: int):
+    def __init__(self, folder: epath.PathLike, keep: int | None):
         self._folder = epath.Path(folder)
-        if keep < 0:
+        if keep is not None and keep < 0:
             raise ValueError(
                 f"keep={keep}: expected the number of checkpoints to keep, or 0 for all."
             )
+        writes = keep is not None
+        if not writes and not self._folder.exists():
+            raise ValueError(f"{self._folder}: no such folder of checkpoints.")
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep or None, create=True, cleanup_tmp_directories=True
+            max_to_keep=keep or None,
+            create=writes,
+            cleanup_tmp_directories=writes,
+            read_only=not writes,
         )
         self._manager = ocp.CheckpointManager(
             self._folder, item_handlers=ocp.PyTreeCheckpointHandler(), options=options
@@ -76,6 +83,10 @@ class Checkpointer:
         )
         leaves = [found[name] for name in wanted]
         return jax.tree.unflatten(jax.tree.structure(abstract), leaves)
+
+    def restore_params(self, step: int, abstract: Any) -> Any:
+        """The model's parameters of a training state, without its optimizer; see `restore`."""
+        return self.restore(step, {"params": abstract})["params"]
 
     def _compare(self, step: int, wanted: dict[str, jax.ShapeDtypeStruct]) -> None:
         stored = self._manager.item_metadata(step)

@@ -13,7 +13,7 @@ from ml_collections import config_flags
 from jaxreason import chat, convert, distributed, dry_run, sharding, study
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError, claim, nearest, parse, to_dict
-from jaxreason.evaluation import evaluator, transfer
+from jaxreason.evaluation import evaluator, settings, transfer
 from jaxreason.models import huggingface
 from jaxreason.questions import prepare
 from jaxreason.recipes import check_override, find_recipe, load_recipe
@@ -35,8 +35,8 @@ USAGE = """jaxreason VERB --config FILE [--config.section.field=value ...] --wor
   transfer  the transferability index of scores in a CSV file (transfer)
             jaxreason transfer --config configs/transfer_paper.py --workdir runs/paper
   drift     compare a tuned model with its base: hidden states, token distributions, weights (model, mesh, drift)
-            jaxreason drift --config configs/study_tiny.py --tuned runs/rl/model --base-evaluation runs/base/evaluation \\
-              --tuned-evaluation runs/rl/evaluation --workdir runs/rl
+            jaxreason drift --config configs/study_tiny.py --tuned runs/rl/model --workdir runs/rl \\
+              --base-evaluation runs/base/evaluation --tuned-evaluation runs/rl/evaluation
   report    write report.html, report.md and figures from a study's files (report)
             jaxreason report --config configs/study_tiny.py --workdir runs/tiny
   convert   write a run's checkpoint as a Hugging Face folder (model, mesh)
@@ -222,7 +222,7 @@ def _eval(config, workdir):
     with _mesh(config) as mesh, study.locked(workdir):
         config = prepare(config, workdir)
         evaluator.run_eval(
-            section(config, "eval", evaluator.EvalConfig),
+            section(config, "eval", settings.EvalConfig),
             _model(config),
             mesh,
             workdir,

@@ -17,7 +17,7 @@ from etils import epath
 from jaxreason.config import parse
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.evaluation.benchmarks import load_items
-from jaxreason.evaluation.evaluator import EvalConfig, find_benchmarks
+from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.questions import prepare

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError, claim, nearest, parse, to_dict, write_json
-from jaxreason.evaluation import evaluator, transfer
+from jaxreason.evaluation import evaluator, settings, transfer
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.questions import WRITERS, prepare
 from jaxreason.recipes import merged
@@ -79,7 +79,7 @@ SECTIONS = {
     "mesh": MeshConfig,
     "sft": sft.SFTConfig,
     "rl": rl.RLConfig,
-    "eval": evaluator.EvalConfig,
+    "eval": settings.EvalConfig,
     "transfer": transfer.TransferConfig,
     "drift": drift.DriftConfig,
     "report": report.ReportConfig,
@@ -170,7 +170,7 @@ def _say(text: str, markup: bool = True) -> None:
 def write_manifest(config: ml_collections.ConfigDict, workdir: epath.Path) -> None:
     """study.json: what the report needs to know to find and name things."""
     study = parse(StudyConfig, config.study, "config.study")
-    evaluation = parse(evaluator.EvalConfig, config.eval, "config.eval")
+    evaluation = parse(settings.EvalConfig, config.eval, "config.eval")
     arms = [
         {
             "name": name,
@@ -185,7 +185,7 @@ def write_manifest(config: ml_collections.ConfigDict, workdir: epath.Path) -> No
         "name": study.name,
         "base": config.model.path,
         "shared_base": True,  # seeds vary the twins only
-        "groups": evaluator.benchmark_groups(evaluation),
+        "groups": settings.benchmark_groups(evaluation),
         "arms": arms,
         "decodings": list(evaluation.decodings),
     }
@@ -202,7 +202,7 @@ def stages(
 ) -> list[Stage]:
     """The study's stages in the order in which they run."""
     study = parse(StudyConfig, config.study, "config.study")
-    evaluation = parse(evaluator.EvalConfig, config.eval, "config.eval")
+    evaluation = parse(settings.EvalConfig, config.eval, "config.eval")
     base = parse(ModelConfig, config.model, "config.model")
 
     def evaluate(model: ModelConfig, folder: epath.Path, seed: int) -> Stage:

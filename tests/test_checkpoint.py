@@ -66,13 +66,13 @@ def test_a_saved_state_may_be_donated_while_it_is_being_written(tmp_path):
 
 def test_a_part_of_a_checkpoint_can_be_restored_alone_and_in_another_dtype(tmp_path):
     state = {"params": on_mesh(1, 1, 1, 1, num_devices=1), "step": jnp.zeros((), jnp.int32)}
-    part = {"params": {"weight": abstract(state["params"])["weight"]}}
+    part = {"weight": abstract(state["params"])["weight"]}
     part = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16, sharding=x.sharding), part
     )
     with Checkpointer(tmp_path, keep=1) as checkpoints:
         checkpoints.save(1, state, wait=True)
-        found = checkpoints.restore(1, part)["params"]["weight"]
+        found = checkpoints.restore_params(1, part)["weight"]
     assert found.dtype == jnp.bfloat16
     np.testing.assert_array_equal(found, VALUES["weight"].astype(jnp.bfloat16))
 
@@ -102,6 +102,9 @@ def test_a_checkpoint_that_a_kill_cut_short_is_never_read(tmp_path):
     with pytest.raises(ProcessError, match=r"exit codes \[9\]"):
         run_processes(save_and_die, 1, str(tmp_path))
     assert len(list(tmp_path.iterdir())) == 2, "the kill should leave something half-written"
+    with Checkpointer(tmp_path, keep=None) as reader:  # as one may while a run is writing
+        assert reader.latest_step() == 1
+    assert len(list(tmp_path.iterdir())) == 2
     with Checkpointer(tmp_path, keep=2) as checkpoints:
         assert checkpoints.latest_step() == 1
         x = checkpoints.restore(1, {"x": abstract(jnp.ones(4))})["x"]

@@ -65,7 +65,7 @@ MAY_IMPORT = {
 # Outside package -> the only parts of jaxreason that may import it.
 ONLY_IN = {
     "flax": {"models"},
-    "optax": {"training"},
+    "optax": {"training", "rl"},
     "orbax": {"checkpoint"},
     "grain": {"data"},
     "datasets": {"data"},

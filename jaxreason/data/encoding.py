@@ -1,5 +1,6 @@
 """Examples to token ids; those that cannot be encoded or are too long are dropped and counted."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -57,6 +58,8 @@ def _encode(
     max_length: int,
     drops: DropLog,
 ) -> tuple[list[Example], list[T]]:
+    for source, count in Counter(example.source for example in examples).items():
+        drops.raise_to(source, count)
     kept, encoded = [], []
     for example in examples:
         where = example.metadata.get("where", example.id)

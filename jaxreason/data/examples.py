@@ -72,7 +72,7 @@ def load_examples(config: DatasetConfig, drops: DropLog) -> list[Example]:
     """
     if config.source not in SOURCES:
         hint = nearest(config.source, SOURCES)
-        raise ValueError(f"source {config.source!r} is unknown{hint} Valid: {', '.join(SOURCES)}.")
+        raise ValueError(f"source {config.source!r}: expected {', '.join(SOURCES)}{hint}")
     check_config(config)
     parts = list(_good_rows(config, drops))
     _check_ids(config, parts)

@@ -24,8 +24,8 @@ def check_config(config: DatasetConfig) -> None:
     for name in config.fields:
         if name not in FIELDS:
             raise ValueError(
-                f"{config.label}: fields.{name}: no such field{nearest(name, FIELDS)} "
-                f"Valid: {', '.join(FIELDS)}."
+                f"{config.label}: fields.{name}: no such field; valid: {', '.join(FIELDS)}"
+                f"{nearest(name, FIELDS)}"
             )
     if "messages" in config.fields:
         both = [name for name in _CONVERSATION if name in config.fields]
@@ -108,9 +108,14 @@ class ColumnCheck:
             for column, user in self._needed.items():
                 if column not in seen:
                     raise ValueError(
-                        f"{file}: no row has the column {column!r} ({user})"
-                        f"{nearest(column, seen)} Columns: {', '.join(map(str, seen))}."
+                        f"{file}: no row has the column {column!r} ({user}); columns: "
+                        f"{', '.join(map(str, seen))}{nearest(column, seen)}{_header_hint(file)}"
                     )
+
+
+def _header_hint(file: str) -> str:
+    hint = " (Where the file has no header, options.columns names its columns.)"
+    return hint if file.endswith((".csv", ".tsv")) else ""
 
 
 def build(config: DatasetConfig, row: Row) -> dict[str, Any]:

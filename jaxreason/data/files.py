@@ -63,7 +63,7 @@ def _paths(pattern: str) -> list[epath.Path]:
     if not found:
         names = sorted(item.name for item in path.parent.iterdir())
         there = ", ".join(names[:20])
-        raise ValueError(f"{path}: no such file{nearest(path.name, names)} Beside it: {there}.")
+        raise ValueError(f"{path}: no such file; beside it: {there}{nearest(path.name, names)}")
     return found
 
 

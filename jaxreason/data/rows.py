@@ -127,7 +127,7 @@ def source_options(config: DatasetConfig, valid: tuple[str, ...]) -> dict[str, s
         if name not in known:
             raise ValueError(
                 f"{config.label}: options.{name}: no such option of source {config.source!r}"
-                f"{nearest(name, known)} Valid: {', '.join(known)}."
+                f"; valid: {', '.join(known)}{nearest(name, known)}"
             )
     return {name: value for name, value in config.options.items() if name not in SHARED_OPTIONS}
 
@@ -164,6 +164,11 @@ class DropLog:
     def read(self, dataset: str) -> None:
         """Count a row that was read."""
         self._counts(dataset).rows += 1
+
+    def raise_to(self, dataset: str, kept: int) -> None:
+        """Count further rows until `kept` are: several examples may have been made from one row."""
+        missing = kept - self._counts(dataset).to_json()["kept"]
+        self._counts(dataset).rows += max(0, missing)
 
     def drop(self, dataset: str, where: str, reason: str, detail: str) -> None:
         """Count a bad row; `where` is its file and row number."""

@@ -89,7 +89,7 @@ def _pick_split(splits: Any, config: DatasetConfig) -> Any:
     if config.split not in splits:
         there = ", ".join(splits)
         raise ValueError(
-            f"no split {config.split!r}{nearest(config.split, splits)} Found: {there}."
+            f"no split {config.split!r}; found: {there}{nearest(config.split, splits)}"
         )
     return splits[config.split]
 

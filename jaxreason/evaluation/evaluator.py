@@ -78,7 +78,7 @@ def run_parts(
     """Makes the missing samples of every part."""
     total = sum(mask.size for mask in missing)
     done = total - sum(int(mask.sum()) for mask in missing)
-    progress = Progress(f"evaluate {folder.parent.name}", total, done)
+    progress = Progress(f"evaluate {'/'.join(folder.parts[-3:-1])}", total, done)
     try:
         with VerifierPool(config.grader_workers, config.grader_timeout_s) as pool:
             for part, mask in zip(parts, missing, strict=True):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from etils import epath
@@ -16,6 +17,7 @@ from jaxreason.evaluation.transfer_index import (
     why_undefined,
 )
 from jaxreason.evaluation.transfer_inputs import (
+    ALL_SEEDS,
     MATH,
     Comparison,
     TableConfig,
@@ -24,7 +26,7 @@ from jaxreason.evaluation.transfer_inputs import (
     table_comparisons,
 )
 
-POOLED = "v2_pooled"
+GROUP_ORDER = (MATH, "other", "non_reasoning")  # then others as they come
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +82,13 @@ def run_study_transfer(config: TransferConfig, folder: epath.PathLike) -> list[d
     return run_transfer(dataclasses.replace(config, table=None), folder)
 
 
+def ordered(groups: Iterable[str]) -> list[str]:
+    """Names of groups, each once, in the order in which they are shown."""
+    names = list(dict.fromkeys(groups))
+    known = [name for name in GROUP_ORDER if name in names]
+    return known + [name for name in names if name not in known]
+
+
 def _check(config: TransferConfig) -> None:
     for mode in config.modes:
         if mode not in DEGREES:
@@ -116,7 +125,7 @@ def _scales(config: TransferConfig, members: list[Comparison]) -> dict[str, floa
                 "(give all groups, or none to pool)."
             )
         return {name: config.scales[name] for name in names}
-    single = [m for m in members if m.seed != "all"]
+    single = [m for m in members if m.seed != ALL_SEEDS]
     gains = {
         name: [m.groups[name].tuned - m.groups[name].base for m in single if name in m.groups]
         for name in names
@@ -137,7 +146,7 @@ def _rows(config: TransferConfig, comparison: Comparison, scales: dict[str, floa
             for name, group in comparison.groups.items()
         }
         drawn = {name: DEGREES[mode](*scores, scales[name]) for name, scores in draws.items()}
-        others = [name for name in comparison.groups if name != MATH]
+        others = [name for name in ordered(comparison.groups) if name != MATH]
         rows += [_row(config, comparison, mode, name, points, drawn, scales) for name in others]
     return rows
 
@@ -212,7 +221,7 @@ def _published(
 
 def format_table(rows: list[dict]) -> str:
     """The rows as text, a line for a model, seed, decoding and mode; `!`: not as published."""
-    groups = list(dict.fromkeys(row["group"] for row in rows))
+    groups = ordered(row["group"] for row in rows)
     lines = {}
     for row in rows:
         key = tuple(
@@ -231,6 +240,8 @@ def format_table(rows: list[dict]) -> str:
         for line in table
     ]
     notes = sorted({f"undefined: {row['undefined']}" for row in rows if row["undefined"]})
+    if any(row["note"] and row["undefined_share"] for row in rows):
+        notes.append("?: no end, the index is undefined in too many of the resamples")
     missed = len({row["model"] for row in rows if row["meets_published"] is False})
     if missed:
         notes.append(f"! the published value is not met ({missed} models)")

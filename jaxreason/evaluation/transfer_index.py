@@ -70,8 +70,12 @@ def transfer_index(
 
 
 def pooled_scale(gains: list[Float[np.ndarray, " b"]]) -> float:
-    """The population deviation of the gains of all models on all benchmarks of a group."""
-    return float(np.concatenate(gains).std())
+    """The population deviation of the gains of all models on all benchmarks of a group.
+
+    A benchmark without a score (NaN) is left out.
+    """
+    values = np.concatenate(gains)
+    return float(values[np.isfinite(values)].std()) if np.isfinite(values).any() else float("nan")
 
 
 def signed_log(values: Float[np.ndarray, "..."]) -> np.ndarray:

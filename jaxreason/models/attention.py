@@ -2,8 +2,10 @@
 
 `q [B,T,N,H]` against `k, v [B,S,K,H]` with N = K·G: head n reads key/value head n // G, and keys and values
 are never repeated. Every backend takes a `Visibility` and must give the same numbers (tests run them all).
+`over_cache` is what decoding uses, whatever the backend: it reads one layer of a cache in the cache's own layout.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 QUERY_BLOCK = 128  # queries that `blockwise` handles at a time: scores are [B, N, QUERY_BLOCK, S]
+SHORTEST_PREFIX = 64  # of a cache; see `cache_prefixes`
 
 
 class Visibility(NamedTuple):
@@ -72,32 +75,69 @@ def _blocks(x: Array) -> Array:
 
 
 def _attend(q: Array, k: Array, v: Array, mask: Array) -> Array:
-    if q.shape[1] == 1:
-        return jax.lax.platform_dependent(
-            q, k, v, mask, cpu=_attend_one_query, default=_attend_by_products
-        )
-    return _attend_by_products(q, k, v, mask)
-
-
-def _attend_by_products(q: Array, k: Array, v: Array, mask: Array) -> Array:
     batch, length, _, head_dim = q.shape
     groups = q.reshape(batch, length, k.shape[2], -1, head_dim)
     scores = jnp.einsum("BTKGH,BSKH->BKGTS", groups, k, preferred_element_type=jnp.float32)
-    weights = _softmax(scores * head_dim**-0.5, mask[:, None, None], dim=-1).astype(v.dtype)
+    weights = _softmax(scores * head_dim**-0.5, mask[:, None, None]).astype(v.dtype)
     return jnp.einsum("BKGTS,BSKH->BTKGH", weights, v).reshape(q.shape)
 
 
-def _attend_one_query(q: Array, k: Array, v: Array, mask: Array) -> Array:
-    """Decoding on CPU: a fused multiply and sum reads the cache where it lies; a product would copy it first."""
-    groups = q.reshape(q.shape[0], 1, k.shape[2], -1, q.shape[3]).astype(jnp.float32)
-    scores = jnp.sum(groups * k[:, :, :, None], axis=-1) * q.shape[3] ** -0.5  # B S K G
-    weights = _softmax(scores, mask[:, 0, :, None, None], dim=1)
-    out = jnp.sum(weights[..., None] * v[:, :, :, None], axis=1)
-    return out.astype(q.dtype).reshape(q.shape)
+def _softmax(scores: Array, mask: Array) -> Array:
+    return jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(jnp.float32).min), axis=-1)
 
 
-def _softmax(scores: Array, mask: Array, dim: int) -> Array:
-    return jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(jnp.float32).min), axis=dim)
+def over_cache(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "L B K H S"],
+    v: Float[Array, "L B K S H"],
+    layer: Int[Array, ""],
+    where: Visibility,
+) -> Float[Array, "B T N H"]:
+    """Attention over one layer of a cache, of which a prefix is read that holds every position any query sees.
+
+    Keys have positions last and values have features last, so that neither product of a decode step has to
+    transpose them first. Queries outside the cache (padding) get finite numbers.
+    """
+    prefixes = cache_prefixes(v.shape[3])
+    inside = jnp.where(where.query_positions < prefixes[-1], where.query_positions, -1)
+    branch = jnp.sum(jnp.max(inside) >= jnp.array(prefixes[:-1], jnp.int32), dtype=jnp.int32)
+
+    def attend(length: int) -> Array:
+        keys = jax.lax.dynamic_slice(k, (layer, 0, 0, 0, 0), (1, *k.shape[1:4], length))[0]
+        values = jax.lax.dynamic_slice(
+            v, (layer, 0, 0, 0, 0), (1, *v.shape[1:3], length, v.shape[4])
+        )
+        return _over_rows(q, keys, values[0], where.mask[:, :, :length])
+
+    return jax.lax.switch(branch, [functools.partial(attend, length) for length in prefixes])
+
+
+def cache_prefixes(length: int) -> tuple[int, ...]:
+    """How much of a cache may be read: all of it, a half, a quarter or an eighth, but not less than 64."""
+    halves = [length]
+    while len(halves) < 4 and halves[0] >= 2 * SHORTEST_PREFIX:
+        halves.insert(0, -(-halves[0] // 2))
+    return tuple(halves)
+
+
+def _over_rows(q: Array, k: Array, v: Array, mask: Array) -> Array:
+    """As `_attend`, at most QUERY_BLOCK queries at a time, for k [B,K,H,S] and v [B,K,S,H]."""
+    batch, length, num_heads, head_dim = q.shape
+    if length > QUERY_BLOCK:
+        out = jax.lax.map(
+            lambda block: _over_rows(block[0], k, v, block[1]), (_blocks(q), _blocks(mask))
+        )
+        return jnp.moveaxis(out, 0, 1).reshape(batch, -1, num_heads, head_dim)[:, :length]
+    num_kv_heads, keys = k.shape[1], k.shape[3]
+    groups = jnp.einsum("BTKGH->BKGTH", q.reshape(batch, length, num_kv_heads, -1, head_dim))
+    rows = groups.reshape(
+        batch, num_kv_heads, -1, head_dim
+    )  # M = G·T: one plain product for each kv head
+    scores = jnp.einsum("BKMH,BKHS->BKMS", rows, k, preferred_element_type=jnp.float32)
+    scores = scores.reshape(*groups.shape[:4], keys) * head_dim**-0.5
+    weights = _softmax(scores, mask[:, None, None]).astype(v.dtype).reshape(*rows.shape[:3], keys)
+    out = jnp.einsum("BKMS,BKSH->BKMH", weights, v).reshape(groups.shape)
+    return jnp.einsum("BKGTH->BTKGH", out).reshape(q.shape)
 
 
 ATTENTION: dict[str, Callable[[Array, Array, Array, Visibility], Array]] = {

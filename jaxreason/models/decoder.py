@@ -14,7 +14,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from jaxreason.models.attention import ATTENTION, Visibility, visibility
+from jaxreason.models.attention import ATTENTION, Visibility, over_cache, visibility
 from jaxreason.models.layers import Linear, RMSNorm, make_param, swiglu
 from jaxreason.models.rope import RopeScaling, rope_tables, rotate
 from jaxreason.sharding import constrain, tree_shardings
@@ -90,10 +90,18 @@ class Model:
 
 
 class Cache(NamedTuple):
-    """Keys (rotated) and values of every layer; the entry of position p is at index p of dim S."""
+    """Keys (rotated) and values of every layer; the entry of position p is at index p of dim S.
 
-    k: Float[Array, "L B S K H"]
-    v: Float[Array, "L B S K H"]
+    The two are laid out as `attention.over_cache` reads them fastest.
+    """
+
+    k: Float[Array, "L B K H S"]
+    v: Float[Array, "L B K S H"]
+
+    @property
+    def length(self) -> int:
+        """S: positions that a row has room for."""
+        return self.v.shape[3]
 
 
 class Output(NamedTuple):
@@ -137,8 +145,9 @@ class Attention(nnx.Module):
         q, k = rotate(q, *rope), rotate(k, *rope)
         if cache is not None:
             cache = _write(cache, index, where.query_positions, k, v)
-            k, v = (jax.lax.dynamic_index_in_dim(part, index, keepdims=False) for part in cache)
-        out = ATTENTION[self.model.attention](q, k, v, where)
+            out = over_cache(q, *cache, index, where)
+        else:
+            out = ATTENTION[self.model.attention](q, k, v, where)
         return self.o_proj(out.reshape(*x.shape[:-1], -1)), cache
 
     def _heads(self, flat, norm, heads_axis):
@@ -251,20 +260,19 @@ def _make_layers(model: Model, rngs: nnx.Rngs) -> Layer:
 def _where(positions, segment_ids, cache: Cache | None, window: int | None) -> Visibility:
     if cache is None:
         return visibility(positions, positions, segment_ids, segment_ids, window)
-    indices = jnp.broadcast_to(jnp.arange(cache.k.shape[2]), (positions.shape[0], cache.k.shape[2]))
+    indices = jnp.broadcast_to(jnp.arange(cache.length), (positions.shape[0], cache.length))
     return visibility(positions, indices, None, None, window)
 
 
 def _write(cache: Cache, index, positions, k, v) -> Cache:
-    """Row b's token at position p goes to [index, b, p]; positions outside the cache are dropped."""
-    length = cache.k.shape[2]
-    slots = jnp.where(positions < 0, length, positions)  # a negative index would count from the end
-    rows = jnp.arange(positions.shape[0])[:, None]
-
-    def write(part, new):
-        return part.at[index, rows, slots].set(new.astype(part.dtype), mode="drop")
-
-    return Cache(write(cache.k, k), write(cache.v, v))
+    """Row b's token at position p goes to layer `index`, row b, position p; positions outside are dropped."""
+    # a negative index would count from the end
+    slots = jnp.where(positions < 0, cache.length, positions)[:, :, None]
+    rows, heads = jnp.arange(positions.shape[0])[:, None, None], jnp.arange(k.shape[2])
+    return Cache(
+        cache.k.at[index, rows, heads, :, slots].set(k.astype(cache.k.dtype), mode="drop"),
+        cache.v.at[index, rows, heads, slots].set(v.astype(cache.v.dtype), mode="drop"),
+    )
 
 
 @functools.lru_cache(maxsize=64)
@@ -363,12 +371,10 @@ def init_cache(model: Model, batch: int, length: int) -> Cache:
         raise ValueError(
             f"a cache of {length} positions exceeds the model's max_position_embeddings={arch.max_position_embeddings}."
         )
-    shape = (arch.num_hidden_layers, batch, length, arch.num_key_value_heads, arch.head_dim)
+    names = ("layers", "act_batch", "act_kv_heads", None, None)
 
-    def part():
-        return constrain(
-            jnp.zeros(shape, model.dtype),
-            ("layers", "act_batch", None, "act_kv_heads", "act_head_dim"),
-        )
+    def part(*sizes: int) -> Array:
+        shape = (arch.num_hidden_layers, batch, arch.num_key_value_heads, *sizes)
+        return constrain(jnp.zeros(shape, model.dtype), names)
 
-    return Cache(part(), part())
+    return Cache(k=part(arch.head_dim, length), v=part(length, arch.head_dim))

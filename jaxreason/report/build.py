@@ -11,6 +11,7 @@ import jinja2
 from etils import epath
 from markupsafe import Markup, escape
 
+from jaxreason.config import ConfigError, atomic_write_text, read_json
 from jaxreason.report import drift_tables, run_tables, score_tables, transfer_tables
 from jaxreason.report.figures import FIGURES, Drawn, draw
 from jaxreason.report.files import Reader, read_study
@@ -73,12 +74,12 @@ def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
     What is missing (an arm not evaluated yet, a metric not measured) is said in the report.
 
     Raises:
-      ValueError: no study.json, a broken file, or settings out of range.
+      ValueError: no study.json or a broken file; ConfigError: settings out of range.
     """
     if not 0 < config.confidence < 1:
-        raise ValueError(f"report.confidence: expected between 0 and 1, got {config.confidence}.")
+        raise ConfigError(f"report.confidence: expected between 0 and 1, got {config.confidence}.")
     if config.resamples < 1:
-        raise ValueError(f"report.resamples: expected at least 1, got {config.resamples}.")
+        raise ConfigError(f"report.resamples: expected at least 1, got {config.resamples}.")
     reader = Reader(study_folder)
     how = Resampling(config.confidence, config.resamples, config.seed)
     about = {
@@ -91,23 +92,22 @@ def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
     drawn = {name: figure for name, figure in drawn.items() if figure is not None}
     folder = epath.Path(study_folder) / FOLDER
     for name, figure in drawn.items():
-        _write(folder / f"{name}.png", figure.png)
+        _write_bytes(folder / f"{name}.png", figure.png)
     environment = _environment()
     content = _content(summary, drawn)
     for name in ("report.md", "report.html"):
         text = environment.get_template(f"{name}.jinja").render(**content)
-        _write(folder / name, text.encode())
-    _write(
-        folder / "summary.json", (json.dumps(summary, indent=1, allow_nan=False) + "\n").encode()
-    )
+        atomic_write_text(folder / name, text)
+    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
+    atomic_write_text(folder / "summary.json", text + "\n")
 
 
 def read_summary(study_folder: epath.PathLike) -> dict[str, Any]:
     """The summary.json of a study's report."""
-    return json.loads((epath.Path(study_folder) / FOLDER / "summary.json").read_text())
+    return read_json(epath.Path(study_folder) / FOLDER / "summary.json")
 
 
-def _write(path: epath.Path, data: bytes) -> None:
+def _write_bytes(path: epath.Path, data: bytes) -> None:
     """A whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{path.name}.tmp-{os.getpid()}"
@@ -127,12 +127,18 @@ def _environment() -> jinja2.Environment:
     environment.tests["formula"] = lambda part: isinstance(part, Formula)
     environment.filters["data_uri"] = _data_uri
     environment.filters["subscripts"] = _subscripts
+    environment.filters["shortened"] = _shortened
     environment.filters["pipes"] = _escape_pipes
     return environment
 
 
 def _data_uri(svg: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def _shortened(path: str) -> str:
+    """The last two parts of a folder's absolute path; hub names stay as they are."""
+    return "/".join(epath.Path(path).parts[-2:]) if path.startswith("/") else path
 
 
 def _subscripts(text: str) -> Markup:

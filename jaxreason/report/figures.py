@@ -53,7 +53,9 @@ def draw(function: Callable[[dict, bool], Figure | None], summary: dict[str, Any
         wide = function(summary, False)
         if wide is None:
             return None
-        return Drawn(_svg(wide), _svg(function(summary, True)), _png(wide))
+        svg = _svg(wide)
+        wide.set_layout_engine("none")  # the layout is found, and need not be found again
+        return Drawn(svg, _svg(function(summary, True)), _png(wide))
 
 
 def _svg(figure: Figure) -> str:

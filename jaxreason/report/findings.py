@@ -129,9 +129,8 @@ def limits(summary: dict[str, Any]) -> list[str]:
     elif seeds:
         number = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         found.append(
-            f"{number} seeds an arm show a spread; they do not pin it down. The {percent} "
-            "intervals resample questions and seeds, and with so few seeds they are likely too "
-            "narrow."
+            f"With {number} seeds an arm, the spread between seeds is seen but not pinned down: "
+            f"the {percent} intervals resample questions and seeds, and are likely too narrow."
         )
     given = [arm["method"] == "given" for arm in summary["arms"]]
     if any(given):

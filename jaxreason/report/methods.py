@@ -112,7 +112,9 @@ def _intervals(summary: dict) -> Section:
             "from the mean is stretched:",
             Formula("mean* = mean + √(S / (S − 1)) · (mean of resampled seeds − mean)"),
             "Where every sample of a task is right, or every one wrong, the interval of its "
-            "score is Wilson's, since no resample can vary.",
+            "score is Wilson's, since no resample can vary. Where no question was answered "
+            "differently, the interval of a difference is a point, which does not show that "
+            "there is none.",
         ),
     )
 

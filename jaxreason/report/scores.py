@@ -57,11 +57,11 @@ def levels(
     """Every benchmark and group that the base was evaluated on; and what is missing, in words."""
     base = evaluations[BASE]
     metrics = {
-        row["benchmark"]: row["metric"]
+        row["benchmark"]: (row["metric"], row.get("weight"))
         for row in base.rows
         if row["primary"] and row["decoding"] == decoding and row["benchmark"] in study.groups
     }
-    metrics = {name: metric for name, metric in metrics.items() if (name, decoding) in base.samples}
+    metrics = {name: scored for name, scored in metrics.items() if (name, decoding) in base.samples}
     runs, missing = _complete_runs(study, evaluations, decoding, metrics)
     if not metrics:
         return [], [f"The base has no {decoding} samples."]
@@ -105,9 +105,9 @@ def _complete_runs(study, evaluations, decoding, metrics) -> tuple[list[Run], li
     return runs, missing
 
 
-def _benchmark(name, metric, evaluations, runs, decoding, how) -> tuple[Estimate, int, float]:
+def _benchmark(name, scored, evaluations, runs, decoding, how) -> tuple[Estimate, int, float]:
     samples = [evaluations[model].samples[name, decoding] for model in (BASE, *runs)]
-    items = tabulate(samples, metric)
+    items = tabulate(samples, *scored)
     if not len(items.sums):
         raise ValueError(
             f"{name}.{decoding}: the models were not asked a single question in common."

@@ -37,8 +37,11 @@ class Interval(NamedTuple):
     high: float
 
 
-def tabulate(models: Sequence[Sequence[Sample]], metric: str) -> Items:
-    """The items that all models have, with their scores in 0..1; a failed sample is left out."""
+def tabulate(models: Sequence[Sequence[Sample]], metric: str, weight: str | None = None) -> Items:
+    """The items that all models have, with their scores in 0..1; a failed sample is left out.
+
+    `weight` names a score that weighs each sample (the instructions of an IFEval prompt).
+    """
     shared = set.intersection(*({(s.subset, s.cluster) for s in samples} for samples in models))
     index = {key: number for number, key in enumerate(sorted(shared))}
     sums, sizes = np.zeros((2, len(index), len(models)))
@@ -46,8 +49,9 @@ def tabulate(models: Sequence[Sequence[Sample]], metric: str) -> Items:
         for sample in samples:
             row = index.get((sample.subset, sample.cluster))
             if row is not None and not sample.failed:
-                sums[row, column] += sample.scores[metric]
-                sizes[row, column] += 1
+                size = 1.0 if weight is None else sample.scores[weight]
+                sums[row, column] += size * sample.scores[metric]
+                sizes[row, column] += size
     names = sorted({subset for subset, _ in index})
     return Items(sums, sizes, np.array([names.index(subset) for subset, _ in index], int))
 

@@ -134,7 +134,8 @@ class Label(NamedTuple):
 
 def place_labels(figure: Figure, panels: Sequence[tuple[Axes, Sequence[Label]]]) -> None:
     """Writes each label beside its point, on the first of several sides where it covers nothing."""
-    figure.draw_without_rendering()  # once: only then is it known where the panels lie
+    figure.draw_without_rendering()  # only then is it known where the panels lie
+    figure.set_layout_engine("none")
     for axes, labels in panels:
         taken = [box for label in labels for box in _around(axes, label)]
         frame = axes.get_window_extent()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxreason import __version__
 from jaxreason.report.drift_rows import drift_rows, read_metrics, weight_rows
 from jaxreason.report.files import BASE, Evaluation, Reader, Study, read_evaluation
 from jaxreason.report.findings import findings, limits
@@ -17,14 +18,10 @@ from jaxreason.report.scores import (
     score_rows,
 )
 
-# What is drawn of metrics.jsonl: curve -> the names it may have there.
-CURVES = {
-    "loss": ("loss",),
-    "reward": ("reward", "mean_reward", "reward_mean"),
-    "length": ("length", "mean_length", "reply_length", "completion_length", "num_tokens_mean"),
-}
+# What is drawn of metrics.jsonl: curve -> its name there.
+CURVES = {"loss": "loss", "reward": "reward", "length": "response_tokens"}
 CURVE_POINTS = 200  # a longer curve is shown as means of equal stretches of steps
-_VERSIONS = ("jaxreason", "jax", "numpy", "matplotlib")
+_VERSIONS = ("jax", "numpy", "matplotlib")
 
 
 def summarise(
@@ -101,13 +98,19 @@ def _describe(study: Study, evaluations: dict, how: Resampling) -> dict[str, Any
         "base": study.base,
         "shared_base": study.shared_base,
         "groups": groups,
-        "labels": study.labels,
+        "labels": _labels(study, evaluations),
         "arms": arms,
         "decodings": list(study.decodings),
         "confidence": how.confidence,
         "resamples": how.resamples,
         "seed": how.seed,
     }
+
+
+def _labels(study: Study, evaluations: dict) -> dict[str, str]:
+    """Names of the benchmarks: those of study.json, else of the base's scores.json."""
+    rows = evaluations[BASE].rows if BASE in evaluations else []
+    return {r["benchmark"]: r["label"] for r in rows if "label" in r} | study.labels
 
 
 def _drift_texts(metrics: dict) -> dict[str, Any] | None:
@@ -128,31 +131,21 @@ def _training(reader: Reader, study: Study) -> list[dict]:
     """The curves of every run: [step, value], thinned to at most CURVE_POINTS."""
     rows = []
     for arm, seed in study.runs():
-        lines = reader.jsonl(f"{arm.folder(seed)}/metrics.jsonl")
-        for curve, names in CURVES.items():
-            points = _curve(lines or [], names)
+        lines = reader.jsonl(f"{arm.folder(seed)}/metrics.jsonl") or []
+        for curve, name in CURVES.items():
+            points = _curve([line for line in lines if name in line], name)
             if points:
+                where = {"arm": arm.name, "seed": seed, "curve": curve}
                 steps = max(line["step"] for line in lines)
-                rows.append(
-                    {
-                        "arm": arm.name,
-                        "seed": seed,
-                        "curve": curve,
-                        "num_steps": steps,
-                        "points": points,
-                    }
-                )
+                rows.append(where | {"num_steps": steps, "points": points})
     return rows
 
 
-def _curve(lines: list[dict], names: tuple[str, ...]) -> list[list[float]]:
-    present = [name for name in names if any(name in line for line in lines)]
-    if not present:
-        return []
-    points = [[line["step"], line[present[0]]] for line in lines if present[0] in line]
-    points = np.array([point for point in points if np.isfinite(point[1])], float).reshape(-1, 2)
-    parts = np.array_split(points, min(len(points), CURVE_POINTS)) if len(points) else []
-    return [[round(float(part[:, 0].mean()), 2), float(part[:, 1].mean())] for part in parts]
+def _curve(lines: list[dict], name: str) -> list[list[float]]:
+    points = [(line["step"], line[name]) for line in lines if np.isfinite(line[name])]
+    parts = np.array_split(np.array(points, float), min(len(points), CURVE_POINTS) or 1)
+    means = [part.mean(0) for part in parts if len(part)]
+    return [[round(float(step), 2), float(value)] for step, value in means]
 
 
 def _replies(study: Study, evaluations: dict) -> list[dict]:
@@ -212,10 +205,10 @@ def _other_scores(study: Study, evaluations: dict) -> list[dict]:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    found = {"jaxreason": __version__, "python": platform.python_version()}
     for name in _VERSIONS:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "(not installed)"
+            found[name] = "not installed"
     return found

@@ -39,8 +39,11 @@ def make_maker(model: Model, mesh: Mesh, rows: int, length: int) -> Callable[[],
 
 def clear_from(cache: Cache, start: Int[Array, " B"]) -> Cache:
     """Zeroes every row from index `start` on."""
-    written = jnp.arange(cache.k.shape[2]) < start[:, None]
-    return jax.tree.map(lambda part: jnp.where(written[None, :, :, None, None], part, 0), cache)
+    written = jnp.arange(cache.length) < start[:, None]
+    return Cache(
+        k=jnp.where(written[None, :, None, None, :], cache.k, 0),
+        v=jnp.where(written[None, :, None, :, None], cache.v, 0),
+    )
 
 
 def copy_rows(
@@ -57,14 +60,9 @@ def copy_rows(
     """
 
     def copy(i: Array, cache: Cache) -> Cache:
-        def copy_part(part: Array, source_part: Array) -> Array:
-            entries = jax.lax.dynamic_index_in_dim(source_part, row[i], axis=1, keepdims=False)
-            kept = jnp.where(
-                (jnp.arange(part.shape[2]) < length[i])[None, :, None, None], entries, 0
-            )
-            return part.at[:, slot[i]].set(kept)
-
-        return jax.tree.map(copy_part, cache, source)
+        entries = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, row[i], 1, axis=1), source)
+        entries = clear_from(entries, length[i, None])
+        return jax.tree.map(lambda x, new: x.at[:, slot[i]].set(new[:, 0]), cache, entries)
 
     return jax.lax.fori_loop(0, count, copy, cache)
 

@@ -126,7 +126,7 @@ def prefill(
       start: the position of the chunk's first token; what a row holds from there on is cleared.
     """
     offset = jnp.arange(tokens.shape[1])
-    outside = staging.k.shape[2]
+    outside = staging.length
     positions = jnp.where(offset < count[:, None], start[:, None] + offset, outside)
     staging = kv_cache.clear_from(staging, start)
     return forward(model, params, tokens, positions, cache=staging).cache
@@ -189,7 +189,7 @@ def step(
     model: Model, params: Any, state: SlotState, running: Bool[Array, " B"]
 ) -> tuple[SlotState, decoding.Choice]:
     """One token for every running slot; the others write nothing and stay as they are."""
-    outside = state.cache.k.shape[2]
+    outside = state.cache.length
     positions = jnp.where(running, state.position, outside)
     out = forward(model, params, state.token[:, None], positions[:, None], cache=state.cache)
     rule = state.rule._replace(  # an idle slot's options must not cost anything

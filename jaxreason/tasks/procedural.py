@@ -17,7 +17,7 @@ SPLITS: dict[str, frozenset[int]] = {
     "development": frozenset({1}),
     "train": frozenset(range(2, 8)),
 }
-GIVE_UP_AFTER = 20_000  # draws in a row without a new question
+GIVE_UP_AFTER = 10_000  # draws in a row without a new question
 
 
 @dataclass(frozen=True)

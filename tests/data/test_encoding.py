@@ -1,8 +1,10 @@
+import dataclasses
+
 import pytest
 
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.encoding import encode_examples, encode_prompts
-from jaxreason.data.examples import Example
+from jaxreason.data.examples import Example, each_reply
 from jaxreason.data.rows import DropLog
 from jaxreason.data.tokenizer import load_tokenizer
 
@@ -34,6 +36,17 @@ def test_examples_that_fit_are_encoded_and_the_others_counted(tokenizer):
         "reason": "too long",
         "detail": "11 tokens, at most 6",
     }
+
+
+def test_replies_of_one_row_count_one_by_one(tokenizer):
+    first, second = example(1, "ab", "c"), example(1, "ab", "cdefgh")
+    row = dataclasses.replace(first, messages=first.messages + second.messages)
+    drops = DropLog()
+    drops.read("set")
+    kept, _ = encode_examples(each_reply(row), tokenizer, None, max_length=8, drops=drops)
+    assert [item.id for item in kept] == ["1#0"]
+    counts = drops.to_json()["set"]
+    assert (counts["rows"], counts["kept"], counts["dropped"]) == (2, 1, {"too long": 1})
 
 
 def test_prompts_leave_the_reply_out(tokenizer):

@@ -140,7 +140,13 @@ def test_a_column_that_no_row_has_is_an_error_with_the_nearest_name(write, make_
         with pytest.raises(ValueError, match=r"'qestion'.*did you mean 'question'") as error:
             load(make_config(path, **changes))
         assert str(path) in str(error.value)
-        assert "Columns: question, answer" in str(error.value)
+        assert "columns: question, answer" in str(error.value)
+
+
+def test_a_missing_header_is_suspected_where_there_could_be_none(tmp_path, make_config):
+    (tmp_path / "a.tsv").write_text("1+1?\t2\n2+2?\t4\n")
+    with pytest.raises(ValueError, match=r"columns: 1\+1\?, 2.*no header, options.columns"):
+        load(make_config(tmp_path / "a.tsv"))
 
 
 def test_one_file_of_several_without_the_column_is_found(write, make_config, tmp_path):

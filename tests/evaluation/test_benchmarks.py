@@ -127,7 +127,7 @@ def test_a_row_that_cannot_be_used_is_refused_with_its_number(folder, tmp_path):
 
 
 def test_a_missing_file_is_refused_by_its_path(tmp_path):
-    with pytest.raises(ValueError, match="math/aime24.jsonl"):
+    with pytest.raises(ValueError, match=r"math/aime24\.jsonl"):
         load_items(BENCHMARKS["aime24"], "files", str(tmp_path), 0, 0)
 
 

@@ -76,11 +76,11 @@ def test_an_exception_of_the_thread_reaches_the_caller(pool, tmp_path):
 
 def test_an_exception_of_the_caller_ends_the_thread_without_grading_the_rest(pool, tmp_path):
     writer = JsonlWriter(tmp_path / "x.jsonl")
-    with pytest.raises(KeyboardInterrupt):
-        with Grader(pool, "hash_answer", "b", writer, lambda lines: time.sleep(0.2)) as grader:
-            for number in range(1000):
-                grader.put(reply(str(number), "1", "#1", task="hash_answer"))
-            raise KeyboardInterrupt
+    grader = Grader(pool, "hash_answer", "b", writer, lambda lines: time.sleep(0.2))
+    with pytest.raises(KeyboardInterrupt), grader:
+        for number in range(1000):
+            grader.put(reply(str(number), "1", "#1", task="hash_answer"))
+        raise KeyboardInterrupt
     writer.close()
     assert len(read_jsonl(tmp_path / "x.jsonl")) < 1000
     assert not grader._thread.is_alive()

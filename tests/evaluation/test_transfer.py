@@ -89,6 +89,9 @@ def test_binomial_intervals_show_the_blow_up_of_a_small_math_gain(tmp_path):
     assert steady["low"] < steady["ti"] < steady["high"] < steady["low"] + 40
     shaky = rows["UniReason no-think-SFT", "other"]
     assert shaky["high"] is None or shaky["high"] - shaky["low"] > 200
+    vague = rows["s1.1-7B", "other"]
+    assert vague["ti"] is not None and vague["high"] is None and vague["undefined_share"] > 0.05
+    assert "undefined in" in vague["note"] and "?: no end" in format_table(list(rows.values()))
     assert shaky["di_math_low"] < shaky["di_math"] < shaky["di_math_high"]
 
 
@@ -102,6 +105,7 @@ def test_relative_mode_says_that_a_base_of_zero_is_undefined(tmp_path):
 
 def test_printed_table_shows_values_and_marks(tmp_path):
     text = format_table(run_transfer(CONFIG, tmp_path))
+    assert text.index("TI other") < text.index("TI non_reasoning")
     line = next(line for line in text.splitlines() if line.startswith("General-Reasoner RL"))
     assert "125.5 (published 121.6 !)" in line and "0.3 (published 66.5 !)" in line
     assert "52.2 (published 52.2)" in text

@@ -67,6 +67,11 @@ def test_deviation_pooled_over_the_18_published_pairs(pairs):
     assert found == pytest.approx({"math": 16.12, "other": 18.43, "non_reasoning": 20.46}, abs=0.01)
 
 
+def test_pooled_deviation_leaves_out_a_benchmark_without_a_score():
+    assert pooled_scale([np.array([1.0, math.nan]), np.array([3.0])]) == 1.0
+    assert math.isnan(pooled_scale([np.array([math.nan])]))
+
+
 def test_only_the_ratios_of_the_pooled_deviations_matter(pairs):
     scaled = {group: 7 * value for group, value in RATIOS.items()}
     pair = pairs["UniReason RL"]

@@ -175,7 +175,8 @@ def test_positions_outside_the_cache_are_dropped(arch, params):
     cache = jax.tree.map(lambda x: x + jnp.arange(x.size, dtype=x.dtype).reshape(x.shape), cache)
     tokens, positions = random_tokens((2, 3)), np.array([[-1, 4, -4], [900, -900, 2]], np.int32)
     after = run(model, params, tokens, positions, None, cache).cache
-    changed = np.any(np.asarray(after.k != cache.k), axis=(0, 3, 4))
+    changed = np.any(np.asarray(after.k != cache.k), axis=(0, 2, 3))
+    np.testing.assert_array_equal(np.any(np.asarray(after.v != cache.v), axis=(0, 2, 4)), changed)
     np.testing.assert_array_equal(changed, [[False] * 4, [False, False, True, False]])
 
 

@@ -80,9 +80,12 @@ def test_logits_and_hidden_states_equal_hugging_faces(loaded):
     ours = tiny_models.run(model, params, tokens, tiny_models.counting(tokens))
     with torch.no_grad():
         reference = theirs(torch.tensor(tokens).long(), output_hidden_states=True)
-    np.testing.assert_allclose(ours.logits, reference.logits, atol=1e-4, rtol=1e-4)
-    for mine, other in zip(ours.hidden, reference.hidden_states, strict=True):
-        np.testing.assert_allclose(mine, other, atol=1e-4, rtol=1e-4)
+    # Logits reach 30 and hidden states 25,000 (where neighbouring float32 numbers are 2e-3 apart): relative to the
+    # largest. Hugging Face's own float32 logits are 9e-5 from its float64 ones; ours differ from both by as much.
+    for mine, other in zip(
+        (ours.logits, *ours.hidden), (reference.logits, *reference.hidden_states), strict=True
+    ):
+        assert np.abs(mine - other.numpy()).max() < 1e-5 * np.abs(other.numpy()).max()
 
 
 def test_twenty_greedy_continuations_are_the_same_token_for_token(loaded):

@@ -63,7 +63,6 @@ def _manifest(arms, seeds) -> dict:
         "base": "synthetic/base",
         "shared_base": True,
         "groups": GROUPS,
-        "labels": {name: name.replace("synthetic_", "").capitalize() for name in GROUPS},
         "arms": [
             {"name": name, "method": method, "label": label, "seeds": list(seeds), "config": {}}
             for name, (method, label, _, _) in arms.items()
@@ -80,7 +79,14 @@ def _evaluation(run: pathlib.Path, hardness: dict, chances: dict, rng) -> None:
             right = hardness[name] + noise < chances[name] - 0.05 * (decoding == "t1")
             lines = [_sample(name, number, bool(hit), rng) for number, hit in enumerate(right)]
             _lines(folder / f"{name}.{decoding}.jsonl", lines)
-            common = {"benchmark": name, "group": group, "decoding": decoding, "num_samples": 1}
+            label = name.replace("synthetic_", "").capitalize()
+            common = {
+                "benchmark": name,
+                "label": label,
+                "group": group,
+                "decoding": decoding,
+                "num_samples": 1,
+            }
             mean = float(right.mean())
             rows.append(
                 common | {"metric": "correct", "primary": True, "mean": mean, "n": len(right)}

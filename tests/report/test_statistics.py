@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from jaxreason.evaluation.scores import SampleScores, cluster, means
 from jaxreason.report.files import Sample
 from jaxreason.report.statistics import average, estimate, interval, pool_seeds, tabulate, wilson
 
@@ -21,6 +22,15 @@ def test_a_score_is_the_mean_over_subsets_of_the_share_of_right_answers():
 def test_failed_samples_are_left_out():
     found = estimate(tabulate([samples([1, 0, 0, 1], failed={1, 2})], "correct"), 10, (0,))
     assert found.means[0] == 1.0
+
+
+def test_a_weight_counts_a_sample_as_often_as_it_says():
+    model = [
+        Sample("", f"q{i}", {"share": share, "instructions": n}, False, True, 5, False)
+        for i, (share, n) in enumerate(((0.5, 2.0), (1.0, 3.0), (0.0, 1.0)))
+    ]
+    found = estimate(tabulate([model], "share", "instructions"), 10, (0,))
+    assert found.means[0] == pytest.approx(4 / 6)
 
 
 def test_only_questions_that_all_models_were_asked_count():
@@ -81,3 +91,27 @@ def test_wilsons_interval_is_the_published_one():
     found = wilson(0.0, 15, 1.959964)
     assert found.low == pytest.approx(0, abs=1e-12)
     assert found.high == pytest.approx(0.2039, abs=1e-4)
+
+
+def test_means_are_those_of_the_evaluation():
+    rng = np.random.default_rng(0)
+    model = [
+        Sample(
+            "ab"[i % 2],
+            f"q{i // 3}",
+            {"hit": float(v), "size": float(1 + i % 4)},
+            i % 11 == 0,
+            True,
+            5,
+            False,
+        )
+        for i, v in enumerate(rng.integers(0, 2, 90))
+    ]
+    theirs = SampleScores(
+        values=np.array([np.nan if s.failed else s.scores["hit"] for s in model]),
+        weights=np.array([s.scores["size"] for s in model]),
+        clusters=tuple(s.cluster for s in model),
+        subsets=tuple(s.subset for s in model),
+    )
+    ours = estimate(tabulate([model], "hit", "size"), 10, (0,))
+    assert ours.means[0] == pytest.approx(means(cluster([theirs]))[0])

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 
+import jax
 import numpy as np
 import pytest
 from processes import run_processes
@@ -20,6 +21,7 @@ from tiny_rl import (
     rl_config,
     rollouts_of,
     run,
+    run_on_four_devices,
     save_base,
     save_questions,
 )
@@ -30,6 +32,21 @@ from jaxreason.rl.recipe import DynamicSamplingConfig
 from jaxreason.tasks.registry import TASKS
 
 TIMES = ("seconds", "tokens_per_second")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compile_each_program_once(tmp_path_factory):
+    """Runs of one configuration compile the same programs; a cache on disk shares them."""
+    changes = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: getattr(jax.config, name) for name in changes}
+    for name, value in changes.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +98,8 @@ def test_the_metrics_of_a_step_are_those_of_its_rollouts_file(finished):
     assert [row["step"] for row in metrics_of(workdir)] == [1, 2, 3, 4]
     for row in metrics_of(workdir):
         lines = rollouts_of(workdir, row["step"])
-        correct = [line["answer"] == line["extracted"] for line in lines]
-        assert [line["reward"] for line in lines] == [float(c) for c in correct]
+        correct = [float(int(line["extracted"] or -1) == int(line["answer"])) for line in lines]
+        assert [line["reward"] for line in lines] == correct
         assert row["reward"] == row["correct"] == pytest.approx(np.mean(correct))
         assert row["response_tokens"] == pytest.approx(np.mean([len(x["tokens"]) for x in lines]))
         trained = [line for line in lines if line["trained"]]
@@ -159,15 +176,9 @@ def test_eight_devices_give_the_run_of_one(finished, inputs, tmp_path):
     assert_nearly_same_run(workdir, run(config, inputs[0], tmp_path, mesh=mesh_of(8)))
 
 
-def run_on_two_processes(base, questions, workdir):
-    config = rl_config(questions, num_steps=4, checkpoint_every=2, keep=0)
-    run(config, base, workdir, mesh=mesh_of(4))
-    return True
-
-
 def test_two_processes_give_the_run_of_one(finished, inputs, tmp_path):
     arguments = (str(inputs[0]), str(inputs[1]), str(tmp_path))
-    assert run_processes(run_on_two_processes, 2, *arguments, num_devices=2) == [True, True]
+    run_processes(run_on_four_devices, 2, *arguments, num_devices=2, timeout_s=400.0)
     assert_nearly_same_run(finished[0], tmp_path)
 
 
@@ -186,10 +197,12 @@ def assert_nearly_same_run(one, other):
 
 
 def test_training_makes_right_replies_likelier(inputs, tmp_path):
+    text = inputs[1].read_text().replace('"answer": "0"', '"answer": "1"')
+    (tmp_path / "questions.jsonl").write_text(text)
     optimizer = dataclasses.replace(OPTIMIZER, learning_rate=1e-2)
-    config = rl_config(inputs[1], num_steps=60, optimizer=optimizer)
-    rewards = [row["reward"] for row in metrics_of(run(config, inputs[0], tmp_path))]
-    assert np.mean(rewards[-10:]) > np.mean(rewards[:10]) + 0.2
+    config = rl_config(tmp_path / "questions.jsonl", num_steps=40, optimizer=optimizer)
+    rewards = [row["reward"] for row in metrics_of(run(config, inputs[0], tmp_path / "run"))]
+    assert rewards[0] < 0.5 and np.mean(rewards[-5:]) > 0.9
 
 
 def test_replies_that_cannot_be_graded_are_counted_and_take_no_part(inputs, tmp_path):

@@ -180,3 +180,9 @@ def rollouts_of(workdir, step: int) -> list[dict]:
 def is_done(workdir) -> bool:
     done = epath.Path(workdir) / "done.json"
     return done.exists() and read_json(done)["stage"] == "rl"
+
+
+def run_on_four_devices(base, questions, workdir):
+    """For several processes: the same run on a mesh of 2 (fsdp) by 2 (tensor) devices."""
+    config = rl_config(questions, num_steps=4, checkpoint_every=2, keep=0)
+    run(config, base, workdir, mesh=mesh_of(4))

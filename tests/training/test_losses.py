@@ -5,16 +5,17 @@ import re
 import jax
 import numpy as np
 import scipy.special
-from test_step import MODEL, make_batch, plain_loss
+from test_step import MODEL, make_batch, plain_loss, start_params
 
-from jaxreason.models.decoder import forward, init_params
+from jaxreason.models.decoder import forward
 from jaxreason.training.losses import make_sft_loss
 
 
 def test_the_loss_and_the_entropy_are_sums_over_the_targets():
-    params, batch = init_params(MODEL, jax.random.key(1)), make_batch(rows=4)
+    params, batch = start_params(MODEL), make_batch(rows=4)
     loss, weight, sums = jax.jit(make_sft_loss(MODEL, chunk=4))(params, batch)
-    logits = forward(MODEL, params, batch.tokens, batch.positions, batch.segment_ids).logits
+    run = jax.jit(lambda p, b: forward(MODEL, p, b.tokens, b.positions, b.segment_ids).logits)
+    logits = run(params, batch)
     logprobs = scipy.special.log_softmax(np.asarray(logits, np.float64), axis=-1)
     expected = expected_entropy = 0.0
     for row, place in zip(*np.nonzero(batch.loss_mask), strict=True):
@@ -33,7 +34,7 @@ def shapes_in(loss, *arguments):
 
 
 def test_the_logits_of_a_whole_sequence_never_exist():
-    params, batch = init_params(MODEL, jax.random.key(1)), make_batch(rows=4)
+    params, batch = start_params(MODEL), make_batch(rows=4)
     whole = {"4,12,24", "4,11,24", "48,24", "44,24"}  # 4 rows of 12 tokens, 24 in the vocabulary
     chunked = shapes_in(lambda p, b: make_sft_loss(MODEL, chunk=4)(p, b)[0], params, batch)
     assert not whole & chunked
@@ -42,7 +43,7 @@ def test_the_logits_of_a_whole_sequence_never_exist():
 
 
 def test_tokens_outside_the_mask_do_not_change_the_gradient():
-    params, batch = init_params(MODEL, jax.random.key(1)), make_batch(rows=4)
+    params, batch = start_params(MODEL), make_batch(rows=4)
     # The last token of each segment predicts nothing; where it is no target it cannot matter.
     last = np.zeros_like(batch.tokens, bool)
     last[:, [3, 8]] = True

@@ -1,6 +1,7 @@
 """The training step: micro-batches, devices, dtypes, compilation, memory."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 from tiny_sft import ADAMW, ARCHITECTURE
 
 from jaxreason.data.batches import TokenBatch
-from jaxreason.models.decoder import Model, forward, init_params, param_axes
+from jaxreason.models.decoder import Model, forward, init_params, param_axes, param_shardings
 from jaxreason.models.families import architecture_from_hf
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.training.feed import to_devices
@@ -37,11 +38,17 @@ def mesh_of(*sizes):
     return make_mesh(MeshConfig(*sizes), jax.devices()[: int(np.prod(sizes))])
 
 
+@functools.cache
+def start_params(model):
+    return jax.device_get(init_params(model, jax.random.key(0)))
+
+
 def run(mesh, num_micro_batches=1, model=MODEL, optimizer=None, steps=1, batch=None):
     """State and measurements after some steps on one batch."""
     optimizer = optimizer or optax.sgd(1.0)
     with jax.set_mesh(mesh):
-        state = init_state(optimizer, init_params(model, jax.random.key(0), mesh), mesh)
+        params = jax.device_put(start_params(model), param_shardings(model, mesh))
+        state = init_state(optimizer, params, mesh)
         loss = make_sft_loss(model, chunk=5)
         step = make_train_step(loss, optimizer, num_micro_batches, state_shardings(state))
         for _ in range(steps):
@@ -62,7 +69,7 @@ def plain_loss(params, batch):
 
 
 def test_a_step_follows_the_gradient_of_the_mean_over_all_targets():
-    params = init_params(MODEL, jax.random.key(0))
+    params = start_params(MODEL)
     loss, grads = jax.jit(jax.value_and_grad(plain_loss))(params, make_batch())
     state, measured = run(mesh_of(1, 1, 1, 1))
     expected = jax.tree.map(lambda p, g: p - g, params, grads)
@@ -75,7 +82,7 @@ def test_a_step_follows_the_gradient_of_the_mean_over_all_targets():
     assert state.step == 1
 
 
-@pytest.mark.parametrize("num", [2, 4, 16])
+@pytest.mark.parametrize("num", [2, 16])
 def test_micro_batches_with_uneven_masks_equal_one_batch(num):
     whole, measured = run(mesh_of(1, 1, 1, 1))
     cut, cut_measured = run(mesh_of(1, 1, 1, 1), num)
@@ -84,13 +91,12 @@ def test_micro_batches_with_uneven_masks_equal_one_batch(num):
     assert_close(cut_measured, measured, rtol=2e-6)
 
 
-@pytest.mark.parametrize("sizes", [(1, 4, 2, 1), (2, 2, 2, 1), (8, 1, 1, 1), (1, 2, 1, 1)])
-@pytest.mark.parametrize("num", [1, 2])
+@pytest.mark.parametrize(("sizes", "num"), [((1, 4, 2, 1), 1), ((2, 2, 2, 1), 2)])
 def test_several_devices_give_the_numbers_of_one(sizes, num):
-    one, measured = run(mesh_of(1, 1, 1, 1), 1, steps=3, optimizer=optax.adam(1e-2))
-    many, many_measured = run(mesh_of(*sizes), num, steps=3, optimizer=optax.adam(1e-2))
-    assert_close(many_measured, measured, rtol=1e-4)
-    assert_close(many.params, one.params, rtol=1e-3, atol=1e-4)
+    one, measured = run(mesh_of(1, 1, 1, 1), steps=2)
+    many, many_measured = run(mesh_of(*sizes), num, steps=2)
+    assert_close(many_measured, measured, rtol=1e-5)
+    assert_close(many.params, one.params, rtol=1e-4, atol=1e-5)
 
 
 def test_a_step_is_compiled_once_and_donates_its_state():
@@ -104,7 +110,8 @@ def test_a_step_is_compiled_once_and_donates_its_state():
 
     optimizer = make_optimizer(ADAMW, 10, param_axes(MODEL))
     with jax.set_mesh(mesh):
-        state = init_state(optimizer, init_params(MODEL, jax.random.key(0), mesh), mesh)
+        params = jax.device_put(start_params(MODEL), param_shardings(MODEL, mesh))
+        state = init_state(optimizer, params, mesh)
         shardings = state_shardings(state)
         step = make_train_step(counted, optimizer, 1, shardings)
         for seed in range(4):
@@ -158,7 +165,7 @@ def test_memory_does_not_grow_with_the_number_of_micro_batches():
 def test_bfloat16_activations_keep_float32_master_weights():
     mixed = dataclasses.replace(MODEL, dtype="bfloat16")
     small = optax.sgd(1e-4)
-    before = jax.device_get(init_params(mixed, jax.random.key(0)))
+    before = start_params(mixed)
     state, measured = run(mesh_of(1, 1, 1, 1), 2, model=mixed, optimizer=small)
     exact, exact_measured = run(mesh_of(1, 1, 1, 1), 2, optimizer=small)
     assert all(x.dtype == np.float32 for x in jax.tree.leaves(state.params))
@@ -184,7 +191,7 @@ def test_bfloat16_parameters_stay_bfloat16_and_gradients_are_summed_in_float32()
 def test_a_batch_without_targets_changes_nothing_and_has_loss_zero():
     batch = make_batch()
     batch = batch._replace(loss_mask=np.zeros_like(batch.loss_mask))
-    before = jax.device_get(init_params(MODEL, jax.random.key(0)))
+    before = start_params(MODEL)
     state, measured = run(mesh_of(1, 1, 1, 1), 2, batch=batch)
     jax.tree.map(np.testing.assert_array_equal, state.params, before)
     assert measured["loss"] == 0 and measured["tokens"] == 0 and measured["grad_norm"] == 0

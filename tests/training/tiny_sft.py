@@ -60,12 +60,18 @@ ADAMW = OptimizerConfig(
 ONE_DEVICE = MeshConfig(data=1, fsdp=1, tensor=1, context=1)
 
 
-def make_recipe(folder: Path, num_questions: int = 30, **changes) -> SFTConfig:
-    """Sums as conversations, a tokenizer of their characters, and the recipe that learns them."""
+def write_inputs(folder: Path) -> None:
+    """Thirty sums as conversations, and a tokenizer of their characters."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [{"question": f"{a}+{a + 7}=", "answer": str(2 * a + 7)} for a in range(num_questions)]
+    rows = [{"question": f"{a}+{a + 7}=", "answer": str(2 * a + 7)} for a in range(30)]
     (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     save_character_tokenizer(folder / "tokenizer", "0123456789+=")
+
+
+def make_recipe(folder: Path, **changes) -> SFTConfig:
+    """The recipe that learns the sums in `folder`, which are written if they are not there."""
+    if not (folder / "tokenizer").exists():
+        write_inputs(folder)
     dataset = DatasetConfig(
         source="file",
         path=str(folder / "sums.jsonl"),

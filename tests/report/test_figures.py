@@ -1,0 +1,98 @@
+"""What figures show is what the summary says."""
+
+import matplotlib
+import numpy as np
+import pytest
+
+from jaxreason.report.figures import frontier, scores, transfer
+from jaxreason.report.files import Reader, read_study
+from jaxreason.report.scores import Resampling
+from jaxreason.report.style import COLOURS, looks, settings, smooth
+from jaxreason.report.summary import summarise
+from tests.report.synthetic import write_study
+
+ABOUT = {"title": "t", "question": "q", "recipe_limits": []}
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory):
+    reader = Reader(write_study(tmp_path_factory.mktemp("study"), num_items=30))
+    return summarise(reader, read_study(reader), Resampling(0.95, 100, 0), ABOUT)
+
+
+@pytest.fixture(autouse=True)
+def same_settings_as_the_report():
+    with matplotlib.rc_context(settings()):
+        yield
+
+
+def filled_points(axes, look):
+    """(x, y) of the filled markers of a model."""
+    lines = [
+        line
+        for line in axes.lines
+        if line.get_marker() == look.marker and line.get_markerfacecolor() == look.colour
+    ]
+    return [(line.get_xdata()[0], line.get_ydata()[0]) for line in lines]
+
+
+def test_arms_differ_in_colour_and_marker_in_all_figures_alike(summary):
+    found = looks(summary)
+    assert len({look.colour for look in found.values()}) == len(found)
+    many = {"arms": [{"name": str(i)} for i in range(21)]}
+    assert len(set(looks(many).values())) == 22
+    assert len(set(COLOURS)) == 7
+
+
+def test_scores_stand_where_the_summary_says(summary):
+    figure = scores(summary, narrow=False)
+    axes = figure.axes[0]
+    assert axes.get_title(loc="left") == "Math, greedy decoding"
+    row = next(
+        r
+        for r in summary["scores"]
+        if (r["decoding"], r["group"], r["benchmark"], r["model"]) == ("greedy", "math", None, "rl")
+    )
+    ((x, y),) = filled_points(axes, looks(summary)["rl"])
+    assert x == pytest.approx(row["mean"])
+    assert axes.get_yticklabels()[int(y)].get_text() == "RL (GRPO)"
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_the_frontier_has_math_across_and_the_other_group_along(summary, narrow):
+    figure = frontier(summary, narrow)
+    axes = figure.axes[1]
+    assert axes.get_title(loc="left") == "Non-reasoning, greedy decoding"
+    for arm in ("rl", "sft_lo", "sft_mid", "sft_hi"):
+        expected = [
+            next(
+                r["mean"]
+                for r in summary["differences"]
+                if (r["decoding"], r["group"], r["benchmark"], r["arm"])
+                == ("greedy", group, None, arm)
+            )
+            for group in ("math", "non_reasoning")
+        ]
+        assert filled_points(axes, looks(summary)[arm]) == [pytest.approx(tuple(expected))]
+    assert {text.get_text() for text in axes.texts} == {arm["label"] for arm in summary["arms"]}
+
+
+def test_labels_of_points_do_not_cover_each_other(summary):
+    figure = frontier(summary, narrow=False)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        boxes = [text.get_window_extent() for text in axes.texts]
+        for number, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[number + 1 :])
+
+
+def test_an_undefined_index_is_written_and_not_drawn(summary):
+    figure = transfer(summary, narrow=False)
+    for axes in figure.axes:
+        assert [text.get_text() for text in axes.texts] == ["undefined"]
+        assert filled_points(axes, looks(summary)["sft_lo"]) == []
+
+
+def test_running_means_keep_a_constant_and_the_ends():
+    np.testing.assert_allclose(smooth([3.0] * 50, 0.1), 3.0)
+    assert smooth([0.0, 0.0, 0.0, 9.0], 0.75)[-1] == pytest.approx(4.5)

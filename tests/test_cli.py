@@ -1,0 +1,83 @@
+"""The program: what it says to whom it cannot serve, without a traceback and before anything is compiled."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*arguments, cwd=ROOT):
+    code = "from jaxreason.cli import main; main()"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_help_shows_every_verb_with_an_example():
+    result = run("--help")
+    assert result.returncode == 0
+    for verb in ("study", "sft", "rl", "eval", "transfer", "drift", "report", "convert", "chat"):
+        assert f"jaxreason {verb} --config" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["stduy"], "no such verb; did you mean 'study'?"),
+        (["sft", "--config", "configs/study_tinyy.py"], "did you mean 'configs/study_tiny.py'?"),
+        (
+            ["sft", "--config", "configs/study_tiny.py", "--config.sft.optimizr.b1=0.9"],
+            "config.sft.optimizr: no such field; did you mean 'optimizer'?",
+        ),
+        (
+            ["sft", "--config", "configs/study_tiny.py", "--config.sft.epochs=many"],
+            "config.sft.epochs",
+        ),
+        (
+            ["eval", "--config", "configs/transfer_paper.py", "--workdir", "x"],
+            "config.mesh: this recipe has no",
+        ),
+        (["sft", "--config", "configs/study_tiny.py"], "--workdir is needed"),
+        (
+            ["sft", "--config", "configs/study_tiny.py", "--wrkdir", "x"],
+            "did you mean '--workdir'?",
+        ),
+    ],
+)
+def test_a_mistake_ends_with_code_2_and_one_message_that_names_it(arguments, message):
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_transfer_recomputes_the_papers_indices_to_a_tenth_and_marks_what_is_not_met(tmp_path):
+    result = run(
+        "transfer",
+        "--config",
+        "configs/transfer_paper.py",
+        "--workdir",
+        str(tmp_path),
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((tmp_path / "transfer.json").read_text())["rows"]
+    found = {(row["model"], row["group"]): row["ti"] for row in rows if row["mode"] == "v2_pooled"}
+    lines = (ROOT / "configs/paper/transferability.csv").read_text().splitlines()
+    header = next(line for line in lines if not line.startswith("#")).split(",")
+    for line in lines[lines.index(",".join(header)) + 1 :]:
+        row = dict(zip(header, line.split(","), strict=True))
+        for group, column in (("other", "recomputed_other"), ("non_reasoning", "recomputed_non")):
+            assert found[row["model"], group] == pytest.approx(float(row[column]), abs=0.1)

@@ -1,0 +1,104 @@
+"""The whole study, cut down: every stage, its files, and what a second start does."""
+
+import fcntl
+import json
+
+import jax
+import pytest
+from etils import epath
+
+from jaxreason import dry_run, study
+from jaxreason.config import ConfigError
+from jaxreason.recipes import load_recipe
+from jaxreason.sharding import MeshConfig, make_mesh
+
+
+def small_recipe():
+    """configs/study_tiny.py with few questions, few steps, one seed, and a given arm."""
+    config = load_recipe("configs/study_tiny.py")
+    config.study.seeds = (3,)
+    with config.ignore_type():
+        arms = {name: config.study.arms[name] for name in ("rl", "sft_1e-3")}
+        given = {"method": "given", "label": "itself", "section": "", "overrides": {}}
+        config.study.arms = {**arms, "same": {**given, "path": config.model.path}}
+        config.procedural.fewer = {}
+    config.procedural.base_count = 10
+    config.procedural.twin_count = 64
+    config.procedural.test_count = 6
+    config.procedural.development_count = 1
+    config.rl.num_steps = 6
+    config.rl.prompts_per_step = config.rl.mini_batch_prompts = 8
+    config.rl.dynamic_sampling.prompts_per_batch = 8
+    config.rl.micro_batch_rows = 16
+    config.sft.epochs = 3.0
+    config.sft.optimizer.warmup_steps = 1
+    config.eval.sampler.slots = 80
+    config.eval.sampler.prefill_rows = 16
+    config.drift.texts_per_benchmark = 4
+    config.drift.batch_size = 8
+    config.drift.resamples = config.report.resamples = config.transfer.resamples = 50
+    return config
+
+
+@pytest.fixture
+def mesh():
+    mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
+    with jax.set_mesh(mesh):
+        yield mesh
+
+
+@pytest.mark.slow
+def test_the_tiny_study_runs_whole_and_a_second_start_repeats_nothing(tmp_path, mesh, capsys):
+    workdir, config = epath.Path(tmp_path), small_recipe()
+    study.run_study(config, mesh, workdir)
+    out = capsys.readouterr().out
+    assert "report.html" in out
+    for name in ("report.html", "report.md", "summary.json"):
+        assert (workdir / "report" / name).stat().length > 1000
+    kl = json.loads((workdir / "same/seed_3/analysis/token_kl.json").read_text())
+    assert {row["value"] for row in kl["rows"]} == {0.0}  # a model compared with itself
+    tuned = json.loads((workdir / "sft_1e-3/seed_3/analysis/weights.json").read_text())
+    assert max(row["value"] for row in tuned["rows"]) > 0
+    times = {path: path.stat().mtime for path in trained_files(workdir)}
+    assert len(times) > 20
+    study.run_study(config, mesh, workdir)
+    assert {path: path.stat().mtime for path in trained_files(workdir)} == times
+
+
+def trained_files(workdir):
+    """Everything but the index and the report, which are made anew."""
+    arms = ("base", "rl", "sft_1e-3", "same", "questions")
+    return [p for arm in arms for p in (workdir / arm).rglob("*") if not p.is_dir()]
+
+
+def test_another_configuration_in_an_old_working_directory_is_refused_with_the_difference(
+    tmp_path, mesh
+):
+    workdir, config = epath.Path(tmp_path), small_recipe()
+    (workdir / "config.json").write_text(json.dumps(study.to_dict(config)))
+    config.rl.num_steps = 7
+    with pytest.raises(ConfigError, match=r"rl.num_steps: 6 -> 7"):
+        study.run_study(config, mesh, workdir)
+
+
+def test_two_runs_in_one_working_directory_at_once_are_refused(tmp_path, mesh):
+    with open(tmp_path / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with pytest.raises(ConfigError, match="another run is using this working directory"):
+            study.run_study(small_recipe(), mesh, epath.Path(tmp_path))
+
+
+def test_a_dry_run_names_every_arm_and_seed_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = dry_run.describe_study(small_recipe())
+    for name in ("evaluate base", "rl seed 3", "sft_1e-3 seed 3", "same seed 3", "MiB"):
+        assert name in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_arm_that_overrides_a_field_that_is_not_there_is_refused_by_its_path():
+    config = small_recipe()
+    with config.ignore_type():
+        config.study.arms["rl"].overrides = {"num_stepz": 3}
+    with pytest.raises(ConfigError, match=r"study.arms.rl.overrides.num_stepz: no such field; did"):
+        study.check_recipe(config)

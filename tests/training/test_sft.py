@@ -1,0 +1,244 @@
+"""Supervised fine-tuning from files to a Hugging Face folder; stopping, killing and continuing."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+import transformers
+from processes import TESTS, run_processes
+from tiny_sft import ADAMW, MODEL, make_recipe, train
+
+from jaxreason.checkpoint import Checkpointer
+from jaxreason.models.huggingface import open_model
+from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.training import sft
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(workdir):
+    return safetensors.numpy.load_file(workdir / "model" / "model.safetensors")
+
+
+def numbers(workdir):
+    """What the steps computed, without how long they took."""
+    clocks = ("step_seconds", "tokens_per_second")
+    return [{k: v for k, v in row.items() if k not in clocks} for row in lines(workdir)]
+
+
+def assert_same_weights(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The inputs, and a run of them on one device without any interruption."""
+    folder = tmp_path_factory.mktemp("sft")
+    recipe = make_recipe(folder / "inputs", keep=0)
+    train(recipe, folder / "run")
+    return recipe, folder / "run"
+
+
+def copy_until(run, folder, step):
+    """The working directory as a kill shortly after checkpoint `step` would have left it."""
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("model", "done.json"))
+    for checkpoint in (folder / "checkpoints").iterdir():
+        if int(checkpoint.name) > step:
+            shutil.rmtree(checkpoint)
+
+
+def test_a_run_learns_and_leaves_every_file(finished):
+    recipe, run = finished
+    rows = lines(run)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
+    assert rows[0]["learning_rate"] == pytest.approx(ADAMW.learning_rate / 2)
+    assert rows[-1]["epoch"] == recipe.epochs
+    assert json.loads((run / "done.json").read_text()) == {
+        "stage": "sft",
+        "num_steps": 6,
+        "seed": 3,
+    }
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["2", "4", "6"]
+    # Each answer's digits and the end token are targets, once an epoch.
+    digits = sum(len(str(2 * a + 7)) for a in range(30))
+    data = json.loads((run / "data.json").read_text())
+    assert (data["sequences"], data["target_tokens"]) == (30, digits + 30)
+    assert sum(row["tokens"] for row in rows) == 4 * (digits + 30)
+
+
+def test_two_steps_a_restore_and_two_steps_equal_four_bit_for_bit(finished, tmp_path):
+    recipe, run = finished
+    copy_until(run, tmp_path / "run", step=2)
+    train(recipe, tmp_path / "run")
+    # The lines of steps 3 to 6, written before, were replaced by equal ones.
+    assert numbers(tmp_path / "run") == numbers(run)
+    assert_same_weights(weights(tmp_path / "run"), weights(run))
+
+
+def test_the_exported_folder_is_the_last_state_and_transformers_loads_it(finished):
+    _, run = finished
+    model = dataclasses.replace(MODEL, init="pretrained", path=str(run / "model"), architecture={})
+    mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
+    with jax.set_mesh(mesh):
+        _, params = open_model(model, mesh)
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), params
+        )
+        with Checkpointer(run / "checkpoints", keep=0) as checkpoints:
+            saved = checkpoints.restore(6, {"params": abstract})["params"]
+    jax.tree.map(np.testing.assert_array_equal, params, saved)
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(run / "model")
+    assert loaded.config.model_type == "qwen3" and loaded.config.hidden_size == 16
+    tokenizer = transformers.AutoTokenizer.from_pretrained(run / "model")
+    assert tokenizer.decode(tokenizer.encode("12+19=31")) == "12+19=31"
+
+
+def test_a_finished_run_is_not_run_again(finished, monkeypatch):
+    recipe, run = finished
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()}
+    monkeypatch.setattr(sft, "load_batches", None)  # would fail if it were called
+    train(recipe, run)
+    assert before == {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()}
+
+
+def test_a_kill_during_the_export_costs_the_export_alone(finished, tmp_path, monkeypatch):
+    recipe, run = finished
+    copy_until(run, tmp_path / "run", step=6)
+    monkeypatch.setattr(sft, "make_train_step", lambda *_: None)  # no step may be made
+    train(recipe, tmp_path / "run")
+    assert_same_weights(weights(tmp_path / "run"), weights(run))
+    assert lines(tmp_path / "run") == lines(run)
+
+
+def test_numbers_that_are_not_finite_stop_the_run_before_they_are_saved(finished, tmp_path):
+    recipe, _ = finished
+    broken = dataclasses.replace(ADAMW, learning_rate=float("inf"), warmup_steps=3)
+    recipe = dataclasses.replace(recipe, optimizer=broken)
+    with pytest.raises(FloatingPointError, match=r"step 1: update_norm=(inf|nan)"):
+        train(recipe, tmp_path / "run")
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+    assert not (tmp_path / "run" / "done.json").exists()
+
+
+def test_dropped_rows_are_counted_with_their_reasons(tmp_path):
+    recipe = make_recipe(tmp_path / "inputs")
+    with (tmp_path / "inputs" / "sums.jsonl").open("a") as file:
+        file.write('{"question": "1+1=", "answer": null}\n')
+        file.write('{"question": "' + "1+" * 20 + '1=", "answer": "21"}\n')
+    tokenizer = sft.load_tokenizer(recipe.tokenizer)
+    sft.load_batches(recipe, tokenizer, (0, 1), tmp_path / "run", seed=0)
+    data = json.loads((tmp_path / "run" / "data.json").read_text())
+    (counts,) = data["datasets"].values()
+    assert data["sequences"] == 30 and counts["rows"] == 32 and counts["kept"] == 30
+    assert counts["dropped"].pop("too long") == 1
+    assert list(counts["dropped"].values()) == [1]
+    places = [row["where"].rpartition("sums.jsonl:")[2] for row in counts["first_bad_rows"]]
+    assert places == ["31", "32"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 6, "num_micro_batches": 4}, "sft.batch_size=6: .* multiple of 4"),
+        ({"length": 128}, "sft.length=128: the model's max_position_embeddings is 64"),
+        ({"log_every": 0}, "sft.log_every=0: expected at least 1"),
+    ],
+)
+def test_a_recipe_that_cannot_be_followed_is_refused_before_compiling(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        train(make_recipe(tmp_path / "inputs", **changes), tmp_path / "run")
+
+
+def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path):
+    small = dataclasses.replace(MODEL, architecture=MODEL.architecture | {"vocab_size": 10})
+    with pytest.raises(ValueError, match=r"sft.tokenizer: has ids up to 15, .* vocab_size is 10"):
+        train(make_recipe(tmp_path / "inputs"), tmp_path / "run", model=small)
+
+
+def test_eight_devices_give_the_numbers_of_one(finished, tmp_path):
+    recipe, run = finished
+    recipe = dataclasses.replace(recipe, num_micro_batches=2)
+    train(recipe, tmp_path / "run", MeshConfig(1, 4, 2, 1))
+    for here, there in zip(numbers(tmp_path / "run"), numbers(run), strict=True):
+        assert here == pytest.approx(there, rel=1e-3)
+    for name, value in weights(run).items():
+        np.testing.assert_allclose(weights(tmp_path / "run")[name], value, rtol=1e-2, atol=1e-3)
+
+
+def train_in_process(inputs, workdir, sizes):
+    train(make_recipe(Path(inputs), keep=0), Path(workdir), MeshConfig(*sizes))
+    return jax.process_count()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [(1, 2, 1, 1), (1, 1, 2, 1)])
+def test_two_processes_train_save_and_export_as_one(finished, tmp_path, sizes):
+    recipe, run = finished
+    inputs = Path(recipe.tokenizer).parent
+    counts = run_processes(train_in_process, 2, str(inputs), str(tmp_path / "two"), sizes)
+    assert counts == [2, 2]
+    for here, there in zip(numbers(tmp_path / "two"), numbers(run), strict=True):
+        assert here == pytest.approx(there, rel=1e-3)
+    for name, value in weights(run).items():
+        np.testing.assert_allclose(weights(tmp_path / "two")[name], value, rtol=1e-2, atol=1e-3)
+    # What two processes saved after step 4, one process continues on one device.
+    copy_until(tmp_path / "two", tmp_path / "one", step=4)
+    train(recipe, tmp_path / "one")
+    for here, there in zip(numbers(tmp_path / "one"), numbers(run), strict=True):
+        assert here == pytest.approx(there, rel=1e-3)
+
+
+def start_run(inputs, workdir):
+    """`jaxreason sft` would be the same run; this one needs no recipe file."""
+    code = (
+        "import pathlib, tiny_sft; tiny_sft.train(tiny_sft.make_recipe("
+        f"pathlib.Path({str(inputs)!r}), epochs=60.0), pathlib.Path({str(workdir)!r}))"
+    )
+    paths = [str(TESTS.parent), str(TESTS), str(TESTS / "training")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    return subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True
+    )
+
+
+def signal_after(process, workdir, step, number):
+    """Sends the signal once `step` is in the metrics; the exit code."""
+    deadline = time.monotonic() + 240
+    file = workdir / "metrics.jsonl"
+    while not file.exists() or f'"step": {step},' not in file.read_text():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    process.wait(timeout=120)
+    return process.returncode
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_and_killed_ends_as_one_that_was_not(tmp_path):
+    train(make_recipe(tmp_path / "in", epochs=60.0), tmp_path / "whole")
+    run = tmp_path / "run"
+    stopped = start_run(tmp_path / "in", run)
+    assert signal_after(stopped, run, 10, signal.SIGTERM) == 143
+    assert "Stopped by SIGTERM at step" in stopped.stdout.read()
+    last = lines(run)[-1]["step"]
+    assert str(last) in [p.name for p in (run / "checkpoints").iterdir()]
+    killed = start_run(tmp_path / "in", run)
+    assert signal_after(killed, run, last + 20, signal.SIGKILL) == -signal.SIGKILL
+    assert start_run(tmp_path / "in", run).wait(timeout=240) == 0
+    assert numbers(run) == numbers(tmp_path / "whole")
+    assert_same_weights(weights(run), weights(tmp_path / "whole"))
