@@ -106,12 +106,11 @@ def _parse_flags(arguments: list[str]):
 
 
 def _normal(argument: str) -> str:
+    """`--dry-run` as absl knows it, `--dry_run`; values and recipe fields stay as they are."""
     name, equals, value = argument.partition("=")
-    return (
-        (name if name.startswith("--config") else name.replace("-", "_").replace("__", "--", 1))
-        + equals
-        + value
-    )
+    if not name.startswith("--") or name.startswith("--config"):
+        return argument
+    return "--" + name[2:].replace("-", "_") + equals + value
 
 
 def _with_found_recipe(arguments: list[str]) -> list[str]:

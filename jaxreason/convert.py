@@ -8,7 +8,8 @@ from etils import epath
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.config import ConfigError
 from jaxreason.models.decoder import Model, abstract_params, param_shardings
-from jaxreason.models.huggingface import ModelConfig, open_model, save_model
+from jaxreason.models.huggingface import ModelConfig, open_model, resolve, save_model
+from jaxreason.training.state import static_model
 
 
 def run_convert(config: ModelConfig, mesh: jax.sharding.Mesh, source: str, target: str) -> None:
@@ -27,14 +28,21 @@ def run_convert(config: ModelConfig, mesh: jax.sharding.Mesh, source: str, targe
     if folder.exists():
         raise ConfigError(f"--target {target}: exists already; choose another folder or remove it.")
     if epath.Path(source).name == "checkpoints":
-        model, _ = open_model(config, mesh, jax.random.key(0))
+        model = static_model(config)
         params, tokenizer = _restore(model, mesh, epath.Path(source)), config.path
     else:
         model, params = open_model(
             dataclasses.replace(config, path=source, init="pretrained"), mesh
         )
         tokenizer = source
-    save_model(folder, model, params, tokenizer, max_shard_bytes=5 * 2**30)
+    save_model(
+        folder,
+        model,
+        params,
+        tokenizer_from=resolve(tokenizer),
+        max_shard_bytes=5 * 2**30,
+        dtype=config.param_dtype,
+    )
     print(f"wrote {folder}")
 
 
@@ -48,4 +56,4 @@ def _restore(model: Model, mesh: jax.sharding.Mesh, folder: epath.Path):
         abstract_params(model),
         param_shardings(model, mesh),
     )
-    return checkpointer.restore_params(step, abstract)
+    return checkpointer.restore(step, {"params": abstract})["params"]

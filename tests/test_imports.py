@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "report": {"config"},
     "questions": {"config", "data", "tasks"},
     "dry_run": {"config", "data", "evaluation", "models", "questions", "rl", "study", "training"},
-    "convert": {"config", "checkpoint", "models", "sharding"},
+    "convert": {"config", "checkpoint", "models", "sharding", "training"},
     "chat": {"config", "data", "models", "sampling", "sharding"},
     "study": {
         "analysis",

@@ -41,7 +41,7 @@ class OptimizerConfig:
       learning_rate: the peak.
       schedule: key of SCHEDULES; what follows the warm-up.
       warmup_steps: the rate rises linearly and reaches the peak at this step (counted from 1).
-      final_fraction: of the peak, reached at the last step; `constant` does not read it.
+      final_fraction: of the peak, to which the rate falls by the end; `constant` does not read it.
       b1: Adam's decay of the first moment.
       b2: Adam's decay of the second moment.
       eps: added to the denominators.
@@ -88,9 +88,10 @@ def make_schedule(config: OptimizerConfig, num_steps: int) -> Schedule:
             f"optimizer.warmup_steps={warmup}: expected at least 0 and fewer than the "
             f"{num_steps} steps of the run."
         )
-    # The decay reaches its end at the last update, whose count is num_steps - 1.
-    steps = max(num_steps - 1 - warmup, 1)
-    decay = SCHEDULES[config.schedule](config.learning_rate, steps, config.final_fraction)
+    # The decay would end one update after the last, so that a fraction of 0 wastes none.
+    decay = SCHEDULES[config.schedule](
+        config.learning_rate, num_steps - warmup, config.final_fraction
+    )
     if warmup == 0:
         return decay
     first = config.learning_rate / warmup

@@ -4,15 +4,7 @@ import json
 import jax
 import numpy as np
 import pytest
-
-from jaxreason.analysis import drift
-from jaxreason.analysis.drift import DriftConfig, run_drift
-from jaxreason.analysis.measured import Bootstrapped
-from jaxreason.analysis.metrics import METRICS
-from jaxreason.analysis.texts import _order
-from jaxreason.config import ConfigError, parse
-from jaxreason.models.huggingface import save_model
-from tests.analysis.tiny import (
+from tiny_pair import (
     make_unit,
     measure_pair,
     mesh_of,
@@ -21,6 +13,14 @@ from tests.analysis.tiny import (
     tiny_model,
     write_evaluation,
 )
+
+from jaxreason.analysis import drift
+from jaxreason.analysis.drift import DriftConfig, run_drift
+from jaxreason.analysis.measured import Bootstrapped
+from jaxreason.analysis.metrics import METRICS
+from jaxreason.analysis.texts import _order
+from jaxreason.config import ConfigError, parse
+from jaxreason.models.huggingface import save_model
 
 CONFIG = DriftConfig(
     metrics=tuple(METRICS),

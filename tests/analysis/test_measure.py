@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from tiny_pair import make_unit, measure_pair, params_of, tiny_model
 
 from jaxreason.models.huggingface import save_model
-from tests.analysis.tiny import make_unit, measure_pair, params_of, tiny_model
 
 
 @pytest.fixture(scope="module")

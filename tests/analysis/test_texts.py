@@ -2,9 +2,9 @@ import json
 
 import numpy as np
 import pytest
+from tiny_pair import make_unit
 
 from jaxreason.analysis.texts import batches, load_units, row_length
-from tests.analysis.tiny import make_unit
 
 
 def evaluation(folder, ids, benchmark="sums", sample=0, reply=(7, 8), group="math"):

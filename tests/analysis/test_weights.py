@@ -2,10 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_pair import mesh_of, params_of, tiny_model
 
 from jaxreason.analysis.weights import compare_weights, weight_drift
 from jaxreason.models.decoder import param_shardings
-from tests.analysis.tiny import mesh_of, params_of, tiny_model
 
 
 def drift(base, tuned):

@@ -6,13 +6,13 @@ import re
 import shutil
 
 import pytest
+from synthetic_study import write_study
 
 from jaxreason.config import ConfigError, parse
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, format_summary, read_summary, run_report
 from jaxreason.report.drift_figures import training
 from jaxreason.report.figures import FIGURES
-from tests.report.synthetic import write_study
 
 CONFIG = ReportConfig(
     title="What happens to everything else?",

@@ -3,13 +3,13 @@
 import matplotlib
 import numpy as np
 import pytest
+from synthetic_study import write_study
 
 from jaxreason.report.figures import frontier, scores, transfer
 from jaxreason.report.files import Reader, read_study
 from jaxreason.report.scores import Resampling
 from jaxreason.report.style import COLOURS, looks, settings, smooth
 from jaxreason.report.summary import summarise
-from tests.report.synthetic import write_study
 
 ABOUT = {"title": "t", "question": "q", "recipe_limits": []}
 

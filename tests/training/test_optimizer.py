@@ -52,12 +52,12 @@ def adam(gradients, b1, b2, eps):
         yield first / (1 - b1**count) / (np.sqrt(second / (1 - b2**count)) + eps)
 
 
-def test_the_rate_warms_up_to_the_peak_and_falls_along_a_cosine_to_the_last_step():
+def test_the_rate_warms_up_to_the_peak_and_falls_along_a_cosine_to_the_end():
     config = dataclasses.replace(ADAMW, learning_rate=1.0, warmup_steps=4, final_fraction=0.1)
-    schedule = make_schedule(config, 15)
+    schedule = make_schedule(config, 14)
     rates = np.array([schedule(count) for count in range(15)])
     np.testing.assert_allclose(rates[:5], [0.25, 0.5, 0.75, 1.0, 1.0], rtol=1e-6)
-    # From the peak at count 4 to the end at count 14; halfway at count 9.
+    # From the peak at count 4 to the end at count 14, one after the last; halfway at count 9.
     np.testing.assert_allclose(rates[[9, 14]], [0.55, 0.1], rtol=1e-5)
     assert np.all(np.diff(rates[4:]) < 0)
 
@@ -66,7 +66,7 @@ def test_the_linear_and_the_constant_schedule():
     linear = dataclasses.replace(
         ADAMW, learning_rate=1.0, schedule="linear", warmup_steps=0, final_fraction=0.5
     )
-    rates = [float(make_schedule(linear, 5)(count)) for count in range(5)]
+    rates = [float(make_schedule(linear, 4)(count)) for count in range(5)]
     np.testing.assert_allclose(rates, [1.0, 0.875, 0.75, 0.625, 0.5], rtol=1e-6)
     constant = dataclasses.replace(linear, schedule="constant", warmup_steps=2)
     rates = [float(make_schedule(constant, 5)(count)) for count in range(5)]

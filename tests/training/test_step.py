@@ -148,7 +148,7 @@ def test_memory_does_not_grow_with_the_number_of_micro_batches():
     mesh = mesh_of(1, 1, 1, 1)
 
     def loss(params, rows):
-        return jnp.sum(jnp.sin(params) * jnp.sum(rows)), jnp.float32(1), {"tokens": jnp.float32(1)}
+        return jnp.sum(jnp.sin(params * jnp.sum(rows))), jnp.float32(1), {"tokens": jnp.float32(1)}
 
     def temporary(num):
         with jax.set_mesh(mesh):

@@ -3,11 +3,11 @@ import functools
 import jax
 import numpy as np
 import pytest
+from tiny_pair import measure_pair, params_of
 
 from jaxreason.analysis.measured import bootstrap
 from jaxreason.analysis.metrics import METRICS
 from jaxreason.analysis.weights import compare_weights
-from tests.analysis.tiny import measure_pair, params_of
 
 
 def moved():

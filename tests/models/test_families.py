@@ -1,0 +1,199 @@
+"""config.json to Architecture and back: both ways of writing rope, absent keys, and refusals by name."""
+
+import dataclasses
+import json
+
+import pytest
+import tiny_models
+import transformers
+
+from jaxreason.models.families import FAMILIES, architecture_from_hf, architecture_to_hf
+from jaxreason.models.rope import LinearRope, Llama3Rope, YarnRope
+
+QWEN3 = dict(
+    architectures=["Qwen3ForCausalLM"],
+    attention_bias=False,
+    attention_dropout=0.0,
+    bos_token_id=151643,
+    eos_token_id=151645,
+    head_dim=128,
+    hidden_act="silu",
+    hidden_size=5120,
+    initializer_range=0.02,
+    intermediate_size=17408,
+    max_position_embeddings=40960,
+    max_window_layers=40,
+    model_type="qwen3",
+    num_attention_heads=40,
+    num_hidden_layers=40,
+    num_key_value_heads=8,
+    rms_norm_eps=1e-06,
+    rope_scaling=None,
+    rope_theta=1000000,
+    sliding_window=None,
+    tie_word_embeddings=False,
+    torch_dtype="bfloat16",
+    transformers_version="4.51.0",
+    use_cache=True,
+    use_sliding_window=False,
+    vocab_size=151936,
+)
+LLAMA_ROPE = dict(
+    factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=8192
+)
+
+
+def _config(model_type="llama", **changes):
+    return dict(model_type=model_type, **(tiny_models.SIZES | changes))
+
+
+def test_qwen3_14bs_own_config_is_read():
+    arch = architecture_from_hf(QWEN3)
+    assert (arch.head_dim, arch.rope_theta, arch.rope_scaling, arch.qk_norm) == (
+        128,
+        1e6,
+        None,
+        True,
+    )
+    assert (arch.sliding_window, arch.attention_bias, arch.tie_word_embeddings) == (
+        None,
+        False,
+        False,
+    )
+
+
+def test_llama_3_1_qwen2_5_and_mistral_configs_are_read():
+    llama = architecture_from_hf(
+        _config(rope_scaling=dict(rope_type="llama3", **LLAMA_ROPE), rope_theta=5e5)
+    )
+    assert llama.rope_scaling == Llama3Rope(8.0, 1.0, 4.0, 8192)
+    assert not llama.attention_bias and not llama.qk_norm
+    qwen = architecture_from_hf(
+        _config("qwen2", use_sliding_window=False, sliding_window=131072, max_window_layers=2)
+    )
+    assert qwen.attention_bias and not qwen.attention_output_bias and qwen.sliding_window is None
+    mistral = architecture_from_hf(_config("mistral", sliding_window=4096, head_dim=None))
+    assert (mistral.sliding_window, mistral.head_dim) == (4096, 4)
+
+
+@pytest.mark.parametrize("rope_type", ["linear", "llama3", "yarn"])
+def test_rope_settings_of_transformers_4_and_5_are_read_alike(rope_type):
+    settings = dict(
+        linear=dict(factor=2.0), llama3=LLAMA_ROPE, yarn=dict(factor=4.0, beta_fast=20)
+    )[rope_type]
+    old = _config(rope_theta=7e5, rope_scaling=dict(type=rope_type, **settings))
+    new = _config(rope_parameters=dict(rope_type=rope_type, rope_theta=7e5, **settings))
+    assert architecture_from_hf(old) == architecture_from_hf(new)
+    assert architecture_from_hf(new).rope_theta == 7e5
+    expected = dict(
+        linear=LinearRope(2.0),
+        llama3=Llama3Rope(8.0, 1.0, 4.0, 8192),
+        yarn=YarnRope(4.0, 256, None, 20, 1, None, None, True),
+    )
+    assert architecture_from_hf(new).rope_scaling == expected[rope_type]
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_absent_keys_mean_what_hugging_face_takes_them_for(model_type):
+    sizes = {k: v for k, v in tiny_models.SIZES.items() if k != "max_position_embeddings"}
+    theirs = transformers.AutoConfig.for_model(model_type, **sizes).to_dict()
+    full = architecture_from_hf(
+        {k: v for k, v in theirs.items() if v is not None or k == "sliding_window"}
+    )
+    assert architecture_from_hf(dict(model_type=model_type, **sizes)) == full
+
+
+VARIANTS = [
+    _config("qwen3", head_dim=8, tie_word_embeddings=True),
+    _config(
+        "qwen3", use_sliding_window=True, sliding_window=8, max_window_layers=0, attention_bias=True
+    ),
+    _config("qwen2", rope_scaling=dict(rope_type="yarn", factor=4.0)),
+    _config(
+        "qwen2", layer_types=["sliding_attention"] * 3, use_sliding_window=True, sliding_window=9
+    ),
+    _config(rope_scaling=dict(rope_type="llama3", **LLAMA_ROPE)),
+    _config(rope_scaling=dict(rope_type="linear", factor=3.0)),
+    _config("mistral", sliding_window=8),
+    _config("mistral", sliding_window=None),
+]
+
+
+@pytest.mark.parametrize("config", VARIANTS, ids=lambda c: c["model_type"])
+def test_an_architecture_survives_the_way_to_hugging_face_and_back(config):
+    arch = architecture_from_hf(config)
+    written = json.loads(json.dumps(architecture_to_hf(arch)))
+    assert architecture_from_hf(written) == arch
+    theirs = transformers.AutoConfig.for_model(**written)
+    again = {k: v for k, v in theirs.to_dict().items() if v is not None or k == "sliding_window"}
+    assert architecture_from_hf(again) == arch
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        (dict(model_type="qwen3_moe"), "model_type='qwen3_moe'"),
+        (dict(hidden_act="gelu"), "hidden_act='gelu'"),
+        (dict(quantization_config=dict(bits=4)), "quantization_config"),
+        (dict(mlp_bias=True), "mlp_bias"),
+        (dict(num_experts=8), "num_experts"),
+        (dict(num_local_experts=8), "num_local_experts"),
+        (dict(pretraining_tp=2), "pretraining_tp=2"),
+        (dict(attention_dropout=0.1), "attention_dropout"),
+        (dict(rope_interleaved=True), "rope_interleaved"),
+        (dict(partial_rotary_factor=0.5), "partial_rotary_factor"),
+        (dict(logit_scale=0.5), "logit_scale"),
+        (dict(rope_scaling=dict(rope_type="dynamic", factor=2.0)), "rope_type='dynamic'"),
+        (dict(rope_scaling=dict(rope_type="longrope", factor=2.0)), "rope_type='longrope'"),
+        (dict(rope_scaling=dict(rope_type="linear")), "rope_scaling.factor: missing"),
+        (
+            dict(rope_scaling=dict(rope_type="linear", factor=2.0, mrope_section=[1])),
+            "mrope_section",
+        ),
+        (dict(rope_scaling=dict(rope_type="linear", type="yarn", factor=2.0)), "disagree"),
+        (
+            dict(rope_parameters=dict(rope_type="default", partial_rotary_factor=0.5)),
+            "partial_rotary_factor",
+        ),
+        (dict(rope_parameters=dict(full_attention=dict(rope_type="default"))), "full_attention"),
+        (dict(sliding_window=8), "sliding_window=8"),
+        (dict(vocab_size=None), "missing vocab_size"),
+        (dict(hidden_size="24"), "hidden_size='24'"),
+        (dict(model_type="mistral", attention_bias=True), "attention_bias"),
+        (
+            dict(
+                model_type="mistral",
+                sliding_window=4,
+                layer_types=["full_attention", "sliding_attention"],
+            ),
+            "types",
+        ),
+        (
+            dict(
+                model_type="qwen2", use_sliding_window=True, sliding_window=8, max_window_layers=2
+            ),
+            "max_window_layers=2 of 3",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_setting_that_cannot_be_honoured_is_refused_by_its_name(changes, named):
+    with pytest.raises(ValueError, match=named.replace("(", r"\(")):
+        architecture_from_hf(_config() | changes)
+
+
+def test_settings_that_are_off_are_no_obstacle():
+    off = dict(
+        quantization_config=None,
+        mlp_bias=False,
+        num_experts=0,
+        rope_interleaved=False,
+        mlp_only_layers=[],
+    )
+    assert architecture_from_hf(_config() | off) == architecture_from_hf(_config())
+
+
+def test_an_architecture_that_its_family_cannot_express_is_not_written():
+    arch = dataclasses.replace(architecture_from_hf(_config()), qk_norm=True)
+    with pytest.raises(ValueError, match="qk_norm=True"):
+        architecture_to_hf(arch)
