@@ -46,9 +46,7 @@ def get_config():
     config.report = sections.report(
         "When a tiny model gets better at math, what happens to everything else?",
         "Does learning arithmetic by RL or by SFT, from the same questions, help or harm the rest?",
-        (
-            "One base model of 0.45M parameters on procedural questions: what holds here need not hold for large models.",
-        ),
+        ("One base model of 0.45M parameters: what holds here need not hold for large models.",),
     )
     arms = {
         name: sections.arm("sft", f"SFT {rate:g}", "sft", {"optimizer": {"learning_rate": rate}})

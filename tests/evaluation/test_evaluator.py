@@ -250,10 +250,10 @@ def test_eight_devices_write_the_same_samples_as_one(finished, model_folder, que
 @pytest.mark.slow
 def test_two_processes_write_the_same_samples_as_one(finished, model_folder, questions, tmp_path):
     found = run_processes(
-        evaluate_sums, 2, str(questions), str(model_folder), str(tmp_path), num_devices=2
+        evaluate_sums, 2, str(questions), str(model_folder), str(tmp_path), timeout_s=600.0
     )
     assert found[0] == found[1]
-    expected = [x for x in read_lines(finished[0], "sums.t1") if x["sample"] < 2]
+    expected = [x for x in read_lines(finished[0], "sums.t1") if x["sample"] == 0]
     assert found[0] == expected + read_lines(finished[0], "sums.greedy")
 
 

@@ -130,7 +130,7 @@ def evaluate(config: EvalConfig, model: Path, workdir: Path, seed=0, num_devices
 
 def evaluate_sums(questions: str, model: str, workdir: str) -> list[dict]:
     """For several processes: the evaluation over all devices of the job; returns the lines."""
-    config = sums_config(Path(questions), {"greedy": 1, "t1": 2})
+    config = sums_config(Path(questions), {"greedy": 1, "t1": 1})
     evaluate(config, Path(model), Path(workdir), num_devices=len(jax.devices()))
     return read_lines(Path(workdir), "sums.t1") + read_lines(Path(workdir), "sums.greedy")
 

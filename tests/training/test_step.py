@@ -157,7 +157,7 @@ def test_memory_does_not_grow_with_the_number_of_micro_batches():
             lowered = step.lower(state, to_devices(mesh, np.ones((16, 1), np.float32)))
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
-    # One float32 accumulator and at most one gradient beside it.
+    # One float32 accumulator and one gradient beside it.
     assert temporary(16) <= 2.1 * 4 * size
     assert temporary(16) <= temporary(2) + 10_000
 
