@@ -108,6 +108,7 @@ def import_gguf(file: pathlib.Path, out: pathlib.Path) -> None:
     partial.mkdir(parents=True)
     weights = read_weights(reader, fields)
     safetensors.numpy.save_file(weights, partial / "model.safetensors", {"format": "pt"})
+    (partial / "model.safetensors").chmod(0o644)
     build_tokenizer(fields).save(str(partial / "tokenizer.json"))
     (partial / "chat_template.jinja").write_text(fields["tokenizer.chat_template"])
     write_json(partial / "tokenizer_config.json", tokenizer_config(fields))

@@ -238,32 +238,38 @@ def _read_bias(family: Family, values: Mapping[str, Any]) -> bool:
 
 def _read_window(family: Family, values: Mapping[str, Any]) -> int | None:
     """The sliding window of all layers; layers that differ in it are refused."""
-    num_layers, layer_types = values["num_hidden_layers"], values.get("layer_types")
-    window = values.get("sliding_window")
+    layer_types, window = values.get("layer_types"), values.get("sliding_window")
     if not family.has_window and window:
         raise ValueError(f"sliding_window={window!r}: {family.class_name} has no such setting.")
     if family.window_by_layer:
-        window = window if values["use_sliding_window"] else None
-        full_layers = values["max_window_layers"]
-        if window and layer_types is None and 0 < full_layers < num_layers:
-            raise ValueError(
-                f"max_window_layers={full_layers} of {num_layers} layers: layers with and without a sliding "
-                "window cannot be mixed; only 0 (all slide) or at least num_hidden_layers (none does)."
-            )
-        window = window if layer_types is not None or full_layers == 0 else None
+        window = _read_switched_window(values) if values["use_sliding_window"] else None
     if layer_types is not None:
-        window = _window_of_types(layer_types, window)
+        _check_layer_types(layer_types, window)
     return None if window is None else _integer({"sliding_window": window}, "sliding_window")
 
 
-def _window_of_types(layer_types: list[str], window: int | None) -> int | None:
-    if set(layer_types) == {"full_attention"}:
-        return None
-    if set(layer_types) == {"sliding_attention"} and window is not None:
-        return window
-    raise ValueError(
-        f"layer_types={sorted(set(layer_types))} with sliding_window={window}: expected one type for all."
-    )
+def _read_switched_window(values: Mapping[str, Any]) -> int | None:
+    """The window of a family whose layers from `max_window_layers` on, or those of `layer_types`, slide."""
+    window, num_layers = values["sliding_window"], values["num_hidden_layers"]
+    layer_types, first = values.get("layer_types"), values["max_window_layers"]
+    if layer_types is not None:
+        return window if "sliding_attention" in layer_types else None
+    if window and 0 < first < num_layers:
+        raise ValueError(
+            f"max_window_layers={first} of {num_layers} layers: layers with and without a sliding window "
+            "cannot be mixed; only 0 (all slide) or at least num_hidden_layers (none does)."
+        )
+    return window if first == 0 else None
+
+
+def _check_layer_types(layer_types: list[str], window: int | None) -> None:
+    expected = "full_attention" if window is None else "sliding_attention"
+    others = sorted(set(layer_types) - {expected})
+    if others:
+        raise ValueError(
+            f"layer_types has {others[0]!r} with a sliding window of {window}: "
+            f"only {expected!r} in every layer can be honoured."
+        )
 
 
 def _read_rope(values: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:

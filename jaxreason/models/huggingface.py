@@ -288,6 +288,7 @@ def _write_file(path: epath.Path, arrays: dict[str, np.ndarray]) -> None:
         path.write_bytes(safetensors.numpy.save(arrays, metadata))
     else:
         safetensors.numpy.save_file(arrays, os.fspath(path), metadata)
+        os.chmod(path, 0o644)  # the library makes it readable by its owner only
 
 
 def _extra_files(source: epath.Path | None) -> dict[str, bytes]:

@@ -288,7 +288,7 @@ def test_decoding_on_a_mesh_does_not_collect_the_cache():
     mesh = make_mesh(MeshConfig(1, 4, 2, 1))
     with jax.set_mesh(mesh):
         cache = jax.jit(lambda: decoder.init_cache(model, 8, 64))()
-        assert cache.k.addressable_shards[0].data.shape == (2, 2, 64, 1, 10)
+        assert cache.k.addressable_shards[0].data.shape == (2, 2, 1, 10, 64)
         params = decoder.init_params(model, jax.random.key(0), mesh)
         step = jax.jit(lambda *args: decoder.forward(model, *args).cache, donate_argnums=4)
         column = np.zeros((8, 1), np.int32)
