@@ -191,5 +191,6 @@ def _is_copy_of_embedding(key: str, file: Any, targets: Mapping, folder: epath.P
     if owner is None or owner.tensors()[embedding] != file.tensors()[key]:
         return False
     rows = file.tensors()[key][0][0]
-    blocks = [(slice(start, start + 4096), slice(None)) for start in range(0, rows, 4096)]
+    starts = range(0, rows, 4096)
+    blocks = [(slice(start, min(start + 4096, rows)), slice(None)) for start in starts]
     return all(np.array_equal(file.read(key, b), owner.read(embedding, b)) for b in blocks)

@@ -1,0 +1,318 @@
+"""Folders to sharded parameters and back: what is read, what is written, and what is refused."""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+from tiny_models import (
+    SIZES,
+    counting,
+    make_architecture,
+    make_model,
+    random_params,
+    random_tokens,
+    run,
+)
+
+from jaxreason.models import checkpoint_reader, decoder, huggingface
+from jaxreason.models.huggingface import ModelConfig, load_params, open_model, save_model
+from jaxreason.sharding import MeshConfig, make_mesh
+
+SETTINGS = dict(dtype="float32", param_dtype="float32", remat="none", attention="plain", unroll=1)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model(make_architecture(sliding_window=8))
+
+
+@pytest.fixture(scope="module")
+def params(model):
+    return random_params(decoder.abstract_params(model))
+
+
+@pytest.fixture
+def folder(model, params, tmp_path):
+    """The model, saved in a few files."""
+    save_model(tmp_path / "saved", model, params, tokenizer_from=None, max_shard_bytes=20_000)
+    return tmp_path / "saved"
+
+
+def _assert_same(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(np.asarray(x), np.asarray(y)), a, b)
+
+
+def _edit(folder, change):
+    """Applies `change` to the tensors of all files, rewritten as one."""
+    tensors = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        tensors |= safetensors.numpy.load_file(file)
+        file.unlink()
+    (folder / "model.safetensors.index.json").unlink(missing_ok=True)
+    change(tensors)
+    safetensors.numpy.save_file(tensors, folder / "model.safetensors")
+
+
+def test_what_is_saved_is_loaded_back_exactly(folder, model, params):
+    assert len(list(folder.glob("model-*-of-*.safetensors"))) > 3
+    _assert_same(load_params(folder, model, None), params)
+    opened, again = open_model(ModelConfig(str(folder), "pretrained", {}, **SETTINGS), None)
+    assert opened == model
+    _assert_same(again, params)
+
+
+def test_every_file_keeps_to_the_size_and_the_index_names_each_key_once(folder):
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    held = {f.name: set(safetensors.numpy.load_file(f)) for f in folder.glob("*.safetensors")}
+    assert {k: n for n, keys in held.items() for k in keys} == index["weight_map"]
+    for name, keys in held.items():
+        assert (
+            len(keys) == 1 or (folder / name).stat().st_size < 20_000 + 4_000
+        )  # the header comes on top
+    total = sum(
+        x.nbytes
+        for f in folder.glob("*.safetensors")
+        for x in safetensors.numpy.load_file(f).values()
+    )
+    assert total == index["metadata"]["total_size"]
+
+
+def test_saving_from_eight_devices_writes_the_same_files(folder, model, params, tmp_path):
+    mesh = make_mesh(MeshConfig(1, 4, 2, 1))
+    spread = jax.device_put(params, decoder.param_shardings(model, mesh))
+    save_model(tmp_path / "spread", model, spread, tokenizer_from=None, max_shard_bytes=20_000)
+    names = sorted(f.name for f in folder.iterdir())
+    assert names == sorted(f.name for f in (tmp_path / "spread").iterdir())
+    for name in names:
+        assert (folder / name).read_bytes() == (tmp_path / "spread" / name).read_bytes()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("model_type", ["qwen3", "qwen2", "llama", "mistral"])
+def test_transformers_loads_what_is_saved_with_identical_logits(model_type, tied, tmp_path):
+    torch = pytest.importorskip("torch", reason="Hugging Face's models need torch")
+    import transformers
+
+    qwen2 = model_type == "qwen2"
+    arch = make_architecture(
+        model_type=model_type,
+        tie_word_embeddings=tied,
+        qk_norm=model_type == "qwen3",
+        attention_bias=qwen2,
+        attention_output_bias=False,
+        sliding_window=6 if model_type == "mistral" else None,
+    )
+    model = make_model(arch)
+    params = random_params(decoder.abstract_params(model))
+    save_model(tmp_path / "out", model, params, tokenizer_from=None, max_shard_bytes=30_000)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    assert type(theirs).__name__.lower() == f"{model_type}forcausallm"
+    tokens = random_tokens((2, 20))
+    with torch.no_grad():
+        reference = theirs(torch.tensor(tokens).long()).logits
+    np.testing.assert_allclose(
+        run(model, params, tokens, counting(tokens)).logits, reference, atol=1e-4
+    )
+    theirs.save_pretrained(tmp_path / "back")
+    _assert_same(load_params(tmp_path / "back", model, None), params)
+
+
+def test_bfloat16_is_written_and_read_without_a_detour(model, params, tmp_path):
+    save_model(
+        tmp_path / "b", model, params, tokenizer_from=None, max_shard_bytes=10**9, dtype="bfloat16"
+    )
+    stored = safetensors.numpy.load_file(tmp_path / "b" / "model.safetensors")
+    assert {x.dtype for x in stored.values()} == {np.dtype(ml_dtypes.bfloat16)}
+    assert json.loads((tmp_path / "b" / "config.json").read_text())["torch_dtype"] == "bfloat16"
+    rounded = jax.tree.map(lambda x: np.asarray(x.astype(jnp.bfloat16).astype(jnp.float32)), params)
+    _assert_same(load_params(tmp_path / "b", model, None), rounded)
+    half = make_model(model.architecture, param_dtype="bfloat16")
+    assert {x.dtype for x in jax.tree.leaves(load_params(tmp_path / "b", half, None))} == {
+        jnp.dtype("bfloat16")
+    }
+
+
+Q_PROJ, NORM = "model.layers.1.self_attn.q_proj.weight", "model.norm.weight"
+REFUSALS = {
+    "model.layers.0.mlp.gate.weight": (
+        checkpoint_reader.UnmappedKeyError,
+        lambda t: t.update({"model.layers.0.mlp.gate.weight": t[NORM]}),
+    ),
+    "model.layers.7.self_attn.q_proj.weight": (
+        checkpoint_reader.UnexpectedTargetError,
+        lambda t: t.update({"model.layers.7.self_attn.q_proj.weight": t[Q_PROJ]}),
+    ),
+    "model.layers.2.mlp.up_proj.weight": (
+        checkpoint_reader.NeverSetError,
+        lambda t: t.pop("model.layers.2.mlp.up_proj.weight"),
+    ),
+    Q_PROJ: (checkpoint_reader.WrongShapeError, lambda t: t.update({Q_PROJ: t[Q_PROJ].T.copy()})),
+}
+
+
+@pytest.mark.parametrize("key", REFUSALS)
+def test_a_checkpoint_that_does_not_fit_is_refused_with_the_key(key, folder, model):
+    error, change = REFUSALS[key]
+    _edit(folder, change)
+    with pytest.raises(error, match=key.replace(".", r"\.")):
+        load_params(folder, model, None)
+
+
+def test_a_weight_in_two_files_is_refused_with_the_key(folder, model):
+    first, second = sorted(folder.glob("model-*.safetensors"))[:2]
+    tensors = safetensors.numpy.load_file(second)
+    doubled = safetensors.numpy.load_file(first) | dict([next(iter(tensors.items()))])
+    safetensors.numpy.save_file(doubled, first)
+    with pytest.raises(checkpoint_reader.SetTwiceError, match=next(iter(tensors))):
+        load_params(folder, model, None)
+
+
+def test_a_bias_that_the_architecture_lacks_is_unexpected(folder, model):
+    arch = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(arch | dict(attention_bias=False)))
+    with pytest.raises(checkpoint_reader.UnexpectedTargetError, match=r"k_proj\.bias"):
+        open_model(ModelConfig(str(folder), "pretrained", {}, **SETTINGS), None)
+
+
+def test_a_tied_head_that_is_stored_again_is_accepted_only_if_it_is_the_embedding(tmp_path):
+    model = make_model(make_architecture(tie_word_embeddings=True))
+    params = random_params(decoder.abstract_params(model))
+    save_model(tmp_path / "t", model, params, tokenizer_from=None, max_shard_bytes=10**9)
+    _edit(
+        tmp_path / "t",
+        lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"].copy()}),
+    )
+    _assert_same(load_params(tmp_path / "t", model, None), params)
+    _edit(
+        tmp_path / "t", lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"] + 1})
+    )
+    with pytest.raises(checkpoint_reader.UnexpectedTargetError, match=r"lm_head\.weight"):
+        load_params(tmp_path / "t", model, None)
+
+
+def test_rotary_buffers_of_old_checkpoints_are_passed_over(folder, model, params):
+    buffer = "model.layers.0.self_attn.rotary_emb.inv_freq"
+    _edit(folder, lambda t: t.update({buffer: np.ones(5, np.float32)}))
+    _assert_same(load_params(folder, model, None), params)
+
+
+def test_files_that_are_missing_or_of_another_kind_are_named(folder, model, tmp_path):
+    next(iter(sorted(folder.glob("model-00002-*")))).unlink()
+    with pytest.raises(ValueError, match="model-00002-of-"):
+        load_params(folder, model, None)
+    with pytest.raises(
+        ValueError, match=r"neither model\.safetensors\.index\.json nor model\.safetensors"
+    ):
+        load_params(tmp_path, model, None)
+    with pytest.raises(ValueError, match=r"no config\.json"):
+        huggingface.read_architecture(tmp_path)
+    _edit(folder, lambda t: t.update({NORM: np.ones(24, np.int8)}))
+    with pytest.raises(ValueError, match=r"model\.norm\.weight is I8"):
+        load_params(folder, model, None)
+
+
+def test_a_remote_file_gives_the_same_parts_as_a_local_one(folder):
+    path = sorted(folder.glob("*.safetensors"))[1]
+    local, remote = (
+        kind(path) for kind in (checkpoint_reader.LocalFile, checkpoint_reader.RemoteFile)
+    )
+    assert local.tensors() == remote.tensors()
+    for key, (shape, _) in local.tensors().items():
+        index = tuple(slice(size // 3, size - 1) for size in shape)
+        np.testing.assert_array_equal(local.read(key, index), remote.read(key, index))
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A folder with a tokenizer, a template, and token ids in its configs."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text('{"model": "ünïcode"}')
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    (folder / "generation_config.json").write_text('{"eos_token_id": [3, 4]}')
+    (folder / "config.json").write_text(
+        '{"eos_token_id": 3, "hidden_size": 999, "pad_token_id": 0}'
+    )
+    (folder / "model.safetensors").write_bytes(b"not copied")
+    return folder
+
+
+def test_tokenizer_template_and_token_ids_come_along(source, model, params, tmp_path):
+    save_model(tmp_path / "out", model, params, tokenizer_from=source, max_shard_bytes=10**9)
+    for name in ("tokenizer.json", "chat_template.jinja", "generation_config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (config["eos_token_id"], config["pad_token_id"], config["hidden_size"]) == (3, 0, 24)
+    (source / "tokenizer.json").unlink()
+    (source / "chat_template.jinja").unlink()
+    with pytest.raises(ValueError, match="no tokenizer to copy"):
+        save_model(tmp_path / "out", model, params, tokenizer_from=source, max_shard_bytes=10**9)
+
+
+def test_a_save_that_dies_leaves_the_old_folder_whole_and_the_next_one_succeeds(
+    folder, model, params, monkeypatch
+):
+    before = {f.name: f.read_bytes() for f in folder.iterdir()}
+    doubled = jax.tree.map(lambda x: 2 * x, params)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            huggingface, "_write_rest", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            save_model(folder, model, doubled, tokenizer_from=None, max_shard_bytes=9_000)
+    assert {f.name: f.read_bytes() for f in folder.iterdir()} == before
+    save_model(folder, model, doubled, tokenizer_from=None, max_shard_bytes=9_000)
+    _assert_same(load_params(folder, model, None), doubled)
+    assert [f.name for f in folder.parent.iterdir()] == [folder.name]
+
+
+def test_random_initialisation_takes_the_architecture_of_the_recipe():
+    config = dict(model_type="llama", **SIZES)
+    settings = SETTINGS | dict(param_dtype="bfloat16")
+    model, params = open_model(
+        ModelConfig("", "random", config, **settings), None, jax.random.key(0)
+    )
+    assert model.architecture.model_type == "llama"
+    assert params["norm"]["scale"].dtype == jnp.bfloat16
+    for bad, message in [
+        (ModelConfig("some/where", "random", config, **settings), "init='random'"),
+        (ModelConfig("", "random", config | dict(vocab_size=None), **settings), "vocab_size"),
+        (ModelConfig("", "guessed", {}, **settings), "init='guessed'"),
+        (ModelConfig("x", "pretrained", config, **settings), "model.architecture"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            open_model(bad, None, jax.random.key(0))
+
+
+def test_a_name_is_a_folder_or_on_the_hub_or_refused(tmp_path, monkeypatch):
+    assert huggingface.resolve(str(tmp_path)) == tmp_path
+    for path in ("", str(tmp_path / "no" / "such"), "just-a-name"):
+        with pytest.raises(ValueError, match="no such folder"):
+            huggingface.resolve(path)
+    asked = []
+
+    def download(name, allow_patterns):
+        asked.append((name, allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface.huggingface_hub, "snapshot_download", download)
+    assert pathlib.Path(huggingface.resolve("owner/model")) == tmp_path
+    assert (
+        asked[0][0] == "owner/model"
+        and "*.safetensors" in asked[0][1]
+        and "*.bin" not in asked[0][1]
+    )
+
+    def unreachable(name, allow_patterns):
+        raise OSError("no network")
+
+    monkeypatch.setattr(huggingface.huggingface_hub, "snapshot_download", unreachable)
+    with pytest.raises(
+        ValueError, match=r"(?s)'owner/model'.*no network.*path of a downloaded folder"
+    ):
+        huggingface.resolve("owner/model")
