@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from jaxreason.analysis.measure import make_measure, measure_unit
@@ -85,6 +86,8 @@ def run_drift(
         for name in of_texts:
             write_json(folder / f"{name}.json", _texts_file(config, about, name, units, found))
         (folder / "parts").rmtree(missing_ok=True)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(f"drift {folder}")
 
 
 def _units(config: DriftConfig, folders: dict[str, epath.Path]) -> list[Unit]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from jaxreason.report.files import Sample
 
@@ -107,8 +107,3 @@ def wilson(mean: float, num: int, z: float) -> Interval:
     centre = (mean + z**2 / (2 * num)) / (1 + z**2 / num)
     half = z / (1 + z**2 / num) * np.sqrt(mean * (1 - mean) / num + z**2 / (4 * num**2))
     return Interval(mean, float(max(centre - half, 0)), float(min(centre + half, 1)))
-
-
-def complete(estimated: Estimate) -> Bool[np.ndarray, " K"]:
-    """Which models have a mean (some sample of every subset was graded)."""
-    return np.isfinite(estimated.means)

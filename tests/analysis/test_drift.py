@@ -4,7 +4,9 @@ import json
 import jax
 import numpy as np
 import pytest
+from processes import run_processes
 from tiny_pair import (
+    drift_values,
     make_unit,
     measure_pair,
     mesh_of,
@@ -144,6 +146,16 @@ def test_a_killed_run_goes_on_where_it_was(finished, folders, tmp_path, monkeypa
     files = run(folders, tmp_path)
     assert len(calls) == 3  # one before the kill, the killed one, and only that one again
     assert files == finished[1]
+
+
+def test_two_processes_measure_the_same(finished, folders, tmp_path):
+    config = dataclasses.asdict(CONFIG)
+    paths = [str(folder) for folder in (folders / "base", folders / "tuned", tmp_path)]
+    first, second = run_processes(drift_values, 2, config, *paths, timeout_s=400.0)
+    assert first == second and set(first) == set(METRICS)
+    for name, values in first.items():
+        expected = [row["value"] for row in finished[1][name]["rows"]]
+        np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_weights_alone_need_no_texts(folders, tmp_path):

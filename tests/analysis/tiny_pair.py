@@ -2,12 +2,15 @@
 
 import functools
 import json
+import pathlib
 
 import jax
 import numpy as np
 
+from jaxreason.analysis.drift import DriftConfig, run_drift
 from jaxreason.analysis.measure import make_measure, measure_unit
 from jaxreason.analysis.texts import Text, Unit
+from jaxreason.config import parse
 from jaxreason.models.decoder import init_params
 from jaxreason.models.families import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model
@@ -99,3 +102,17 @@ def write_evaluation(folder, unit: Unit, decoding: str = "t1") -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     row = {"benchmark": unit.benchmark, "group": unit.group, "decoding": decoding, "primary": True}
     (folder / "scores.json").write_text(json.dumps({"rows": [row]}))
+
+
+def drift_values(config: dict, base: str, tuned: str, workdir: str) -> dict:
+    """Runs the drift stage on all devices of all processes; every row's value by metric."""
+    mesh = make_mesh(MeshConfig(data=1, fsdp=-1, tensor=1, context=1))
+    folders = [pathlib.Path(folder) for folder in (base, tuned)]
+    models = [model_config(str(folder / "model")) for folder in folders]
+    evaluations = [folder / "evaluation" for folder in folders]
+    with jax.set_mesh(mesh):
+        run_drift(parse(DriftConfig, config, "drift"), *models, mesh, workdir, *evaluations)
+    return {
+        path.stem: [row["value"] for row in json.loads(path.read_text())["rows"]]
+        for path in sorted(pathlib.Path(workdir, "analysis").glob("*.json"))
+    }
