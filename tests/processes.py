@@ -30,7 +30,7 @@ class ProcessError(AssertionError):
 
 
 def run_processes(
-    function: Callable, num: int, *arguments: Any, num_devices: int = 1, timeout_s: float = 180.0
+    function: Callable, num: int, *arguments: Any, num_devices: int = 1, timeout_s: float = 300.0
 ) -> list[Any]:
     """Call `function(*arguments)` in `num` processes of `num_devices` CPU devices each, connected.
 
@@ -118,6 +118,7 @@ def _child(folder: Path, index: int) -> None:
     if job["num"] > 1:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(job["address"], job["num"], index)
+    sys.path.insert(0, str(Path(job["path"]).parent))  # as pytest does for the file's neighbours
     spec = importlib.util.spec_from_file_location(Path(job["path"]).stem, job["path"])
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module

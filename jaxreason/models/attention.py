@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxreason.sharding import constrain
+
 QUERY_BLOCK = 128  # queries that `blockwise` handles at a time: scores are [B, N, QUERY_BLOCK, S]
 SHORTEST_PREFIX = 64  # of a cache; see `cache_prefixes`
 
@@ -107,7 +109,9 @@ def over_cache(
         values = jax.lax.dynamic_slice(
             v, (layer, 0, 0, 0, 0), (1, *v.shape[1:3], length, v.shape[4])
         )
-        return _over_rows(q, keys, values[0], where.mask[:, :, :length])
+        whole_rows = ("act_batch", "act_kv_heads", None, None)
+        keys, values = constrain(keys, whole_rows), constrain(values[0], whole_rows)
+        return _over_rows(q, keys, values, where.mask[:, :, :length])
 
     return jax.lax.switch(branch, [functools.partial(attend, length) for length in prefixes])
 

@@ -89,6 +89,9 @@ class Model:
             raise ValueError(f"model.unroll={self.unroll}: expected at least 1.")
 
 
+CACHE_AXES = ("layers", "act_batch", "act_kv_heads", None, None)  # of both parts of a cache
+
+
 class Cache(NamedTuple):
     """Keys (rotated) and values of every layer; the entry of position p is at index p of dim S.
 
@@ -269,9 +272,17 @@ def _write(cache: Cache, index, positions, k, v) -> Cache:
     # a negative index would count from the end
     slots = jnp.where(positions < 0, cache.length, positions)[:, :, None]
     rows, heads = jnp.arange(positions.shape[0])[:, None, None], jnp.arange(k.shape[2])
-    return Cache(
-        cache.k.at[index, rows, heads, :, slots].set(k.astype(cache.k.dtype), mode="drop"),
-        cache.v.at[index, rows, heads, slots].set(v.astype(cache.v.dtype), mode="drop"),
+    return (
+        Cache(  # constrained, or the partitioner may choose another layout inside a loop and copy
+            constrain(
+                cache.k.at[index, rows, heads, :, slots].set(k.astype(cache.k.dtype), mode="drop"),
+                CACHE_AXES,
+            ),
+            constrain(
+                cache.v.at[index, rows, heads, slots].set(v.astype(cache.v.dtype), mode="drop"),
+                CACHE_AXES,
+            ),
+        )
     )
 
 
@@ -371,10 +382,9 @@ def init_cache(model: Model, batch: int, length: int) -> Cache:
         raise ValueError(
             f"a cache of {length} positions exceeds the model's max_position_embeddings={arch.max_position_embeddings}."
         )
-    names = ("layers", "act_batch", "act_kv_heads", None, None)
 
     def part(*sizes: int) -> Array:
         shape = (arch.num_hidden_layers, batch, arch.num_key_value_heads, *sizes)
-        return constrain(jnp.zeros(shape, model.dtype), names)
+        return constrain(jnp.zeros(shape, model.dtype), CACHE_AXES)
 
     return Cache(k=part(arch.head_dim, length), v=part(length, arch.head_dim))

@@ -11,22 +11,16 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
-from jaxreason.models.decoder import Cache, Model, init_cache
+from jaxreason.models.decoder import CACHE_AXES, Cache, Model, init_cache
 from jaxreason.sharding import fitting_spec
-
-AXES = (
-    "layers",
-    "act_batch",
-    None,
-    "act_kv_heads",
-    "act_head_dim",
-)  # of both parts: slots and heads are split
 
 
 def cache_shardings(model: Model, mesh: Mesh, rows: int, length: int) -> Cache:
     """Where both parts of a cache of `rows` rows live: rows over the batch axes, heads over the tensor axis."""
     shapes = jax.eval_shape(lambda: init_cache(model, rows, length))
-    return jax.tree.map(lambda x: NamedSharding(mesh, fitting_spec(mesh, AXES, x.shape)), shapes)
+    return jax.tree.map(
+        lambda x: NamedSharding(mesh, fitting_spec(mesh, CACHE_AXES, x.shape)), shapes
+    )
 
 
 def make_maker(model: Model, mesh: Mesh, rows: int, length: int) -> Callable[[], Cache]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 from tiny_models import counting, make_architecture, make_model, random_params, random_tokens, run
 
 from jaxreason.models import decoder
-from jaxreason.models.attention import ATTENTION
+from jaxreason.models.attention import ATTENTION, cache_prefixes
 from jaxreason.models.families import architecture_from_hf, architecture_to_hf
 from jaxreason.models.rope import LinearRope, Llama3Rope, YarnRope
 from jaxreason.sharding import MeshConfig, make_mesh
@@ -147,6 +148,8 @@ def test_prefill_and_decode_equal_the_full_forward_at_every_position(
     attention, window, arch, params, monkeypatch
 ):
     monkeypatch.setattr("jaxreason.models.attention.QUERY_BLOCK", 4)
+    monkeypatch.setattr("jaxreason.models.attention.SHORTEST_PREFIX", 2)
+    assert cache_prefixes(16) == (2, 4, 8, 16)
     model = make_model(dataclasses.replace(arch, sliding_window=window), attention=attention)
     tokens, prompt_lengths = random_tokens((3, 16)), np.array([1, 6, 11])
     full = run(model, params, tokens, counting(tokens))
@@ -287,8 +290,8 @@ def test_decoding_on_a_mesh_does_not_collect_the_cache():
     )
     mesh = make_mesh(MeshConfig(1, 4, 2, 1))
     with jax.set_mesh(mesh):
-        cache = jax.jit(lambda: decoder.init_cache(model, 8, 64))()
-        assert cache.k.addressable_shards[0].data.shape == (2, 2, 1, 10, 64)
+        cache = jax.jit(lambda: decoder.init_cache(model, 8, 192))()
+        assert cache.k.addressable_shards[0].data.shape == (2, 2, 1, 10, 192)
         params = decoder.init_params(model, jax.random.key(0), mesh)
         step = jax.jit(lambda *args: decoder.forward(model, *args).cache, donate_argnums=4)
         column = np.zeros((8, 1), np.int32)
@@ -297,7 +300,8 @@ def test_decoding_on_a_mesh_does_not_collect_the_cache():
         line for line in text.splitlines() if "all-gather(" in line or "all-reduce(" in line
     ]
     assert gathered, "the weights are sharded, so something must be collected"
-    assert not [line for line in gathered if ",64," in line.split("=")[1].split("{")[0]]
+    lengths = "|".join(map(str, cache_prefixes(192)))
+    assert not [line for line in gathered if re.search(rf"[\[,]({lengths})[,\]]", line)]
 
 
 def test_activations_take_their_dtype_and_logits_stay_float32(arch, params):

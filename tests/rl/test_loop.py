@@ -171,11 +171,13 @@ def test_a_finished_run_is_not_run_again(finished, inputs, monkeypatch):
     assert (finished[0] / "metrics.jsonl").read_text() == before
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_run_of_one(finished, inputs, tmp_path):
     workdir, config = finished
     assert_nearly_same_run(workdir, run(config, inputs[0], tmp_path, mesh=mesh_of(8)))
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_run_of_one(finished, inputs, tmp_path):
     arguments = (str(inputs[0]), str(inputs[1]), str(tmp_path))
     run_processes(run_on_four_devices, 2, *arguments, num_devices=2, timeout_s=400.0)
