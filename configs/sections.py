@@ -148,7 +148,7 @@ def evaluation(
         "confidence": 0.95,
         "resamples": 1000,
         "grader_workers": 2,
-        "grader_timeout_s": 10.0,
+        "grader_timeout_s": 20.0,
     }
     return section(defaults, changes)
 
@@ -203,6 +203,11 @@ def arm(
     )
 
 
+def study(name: str, seeds: tuple[int, ...], arms: dict[str, ConfigDict]) -> ConfigDict:
+    """A study; tables and figures show its arms in the order of their names, as ConfigDict keeps them."""
+    return section({"name": name, "seeds": seeds, "arms": arms}, {})
+
+
 def rl(datasets: dict[str, ConfigDict], learning_rate: float, **changes) -> ConfigDict:
     """GRPO with token-mean loss and asymmetric clip (DAPO's), without KL: the paper's choices, small sizes."""
     defaults = {
@@ -215,7 +220,7 @@ def rl(datasets: dict[str, ConfigDict], learning_rate: float, **changes) -> Conf
         "sampler": sampler(256, 512),
         "rewards": {
             "num_workers": 2,
-            "timeout_s": 10.0,
+            "timeout_s": 20.0,
             "overlong_buffer": 0,
             "overlong_penalty": 0.0,
         },

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from configs import sections, tiny
 
-SFT_RATES = {"sft_2e-4": 2e-4, "sft_5e-4": 5e-4, "sft_1e-3": 1e-3}
+SFT_RATES = {"sft_low": 2e-4, "sft_mid": 5e-4, "sft_top": 1e-3}
 
 
 def get_config():
@@ -49,13 +49,15 @@ def get_config():
         ("One base model of 0.45M parameters: what holds here need not hold for large models.",),
     )
     arms = {
-        name: sections.arm("sft", f"SFT {rate:g}", "sft", {"optimizer": {"learning_rate": rate}})
+        name: sections.arm(
+            "sft",
+            f"SFT, rate {rate:.0e}".replace("e-0", "e-"),
+            "sft",
+            {"optimizer": {"learning_rate": rate}},
+        )
         for name, rate in SFT_RATES.items()
     }
-    config.study = {
-        "name": "tiny",
-        "seeds": (10, 11),
-        "arms": {"rl": sections.arm("rl", "RL", "rl"), **arms},
-    }
+    arms = {"rl": sections.arm("rl", "RL", "rl"), **arms}
+    config.study = sections.study("tiny", (10, 11), arms)
     config.chat = sections.chat(80, 160)
     return config

@@ -18,7 +18,7 @@ def small_recipe():
     config = load_recipe("configs/study_tiny.py")
     config.study.seeds = (3,)
     with config.ignore_type():
-        arms = {name: config.study.arms[name] for name in ("rl", "sft_1e-3")}
+        arms = {name: config.study.arms[name] for name in ("rl", "sft_top")}
         given = {"method": "given", "label": "itself", "section": "", "overrides": {}}
         config.study.arms = {**arms, "same": {**given, "path": config.model.path}}
         config.procedural.fewer = {}
@@ -57,7 +57,7 @@ def test_the_tiny_study_runs_whole_and_a_second_start_repeats_nothing(tmp_path, 
         assert (workdir / "report" / name).stat().length > 1000
     kl = json.loads((workdir / "same/seed_3/analysis/token_kl.json").read_text())
     assert {row["value"] for row in kl["rows"]} == {0.0}  # a model compared with itself
-    tuned = json.loads((workdir / "sft_1e-3/seed_3/analysis/weights.json").read_text())
+    tuned = json.loads((workdir / "sft_top/seed_3/analysis/weights.json").read_text())
     assert max(row["value"] for row in tuned["rows"]) > 0
     times = {path: path.stat().mtime for path in trained_files(workdir)}
     assert len(times) > 20
@@ -67,7 +67,7 @@ def test_the_tiny_study_runs_whole_and_a_second_start_repeats_nothing(tmp_path, 
 
 def trained_files(workdir):
     """Everything but the index and the report, which are made anew."""
-    arms = ("base", "rl", "sft_1e-3", "same", "questions")
+    arms = ("base", "rl", "sft_top", "same", "questions")
     return [p for arm in arms for p in (workdir / arm).rglob("*") if not p.is_dir()]
 
 
@@ -91,7 +91,7 @@ def test_two_runs_in_one_working_directory_at_once_are_refused(tmp_path, mesh):
 def test_a_dry_run_names_every_arm_and_seed_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = dry_run.describe_study(small_recipe())
-    for name in ("evaluate base", "rl seed 3", "sft_1e-3 seed 3", "same seed 3", "MiB"):
+    for name in ("evaluate base", "rl seed 3", "sft_top seed 3", "same seed 3", "MiB"):
         assert name in text
     assert list(tmp_path.iterdir()) == []
 
