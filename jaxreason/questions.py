@@ -5,6 +5,7 @@ A recipe names them as `{workdir}/questions/...`; `prepare` writes them once and
 
 import copy
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -44,8 +45,12 @@ def _write(make_files: Callable, section: Any, folder: epath.Path) -> None:
 def with_workdir(
     config: ml_collections.ConfigDict, workdir: epath.Path
 ) -> ml_collections.ConfigDict:
-    """A copy of the recipe in which `{workdir}` in every text stands for the working directory."""
-    return _replaced(copy.deepcopy(config), str(workdir))
+    """A copy of the recipe in which `{workdir}` in every text stands for the working directory.
+
+    It is made absolute, since a section may take relative paths as relative to a folder of its own.
+    """
+    place = str(workdir) if "://" in str(workdir) else os.path.abspath(workdir)
+    return _replaced(copy.deepcopy(config), place)
 
 
 def _replaced(value: Any, workdir: str) -> Any:
