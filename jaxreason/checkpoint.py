@@ -10,6 +10,8 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
+from jaxreason.config import absolute
+
 
 class Checkpointer:
     """The checkpoints `<folder>/<step>/` of one run. Every process calls every method.
@@ -24,7 +26,7 @@ class Checkpointer:
     """
 
     def __init__(self, folder: epath.PathLike, keep: int | None):
-        self._folder = epath.Path(folder)
+        self._folder = absolute(folder)
         if keep is not None and keep < 0:
             raise ValueError(
                 f"keep={keep}: expected the number of checkpoints to keep, or 0 for all."

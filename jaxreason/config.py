@@ -157,6 +157,11 @@ def claim(workdir: epath.Path, config: dict, name: str = "config.json") -> None:
         )
 
 
+def absolute(path: epath.PathLike) -> epath.Path:
+    """The path from the root, as Orbax and sections with a folder of their own need it; `gs://...` is one already."""
+    return epath.Path(path if "://" in os.fspath(path) else os.path.abspath(path))
+
+
 def atomic_write_text(path: epath.PathLike, text: str) -> None:
     """Write a whole file or none: to a temporary name beside it, then renamed."""
     path = epath.Path(path)

@@ -5,7 +5,6 @@ A recipe names them as `{workdir}/questions/...`; `prepare` writes them once and
 
 import copy
 import json
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ import jax
 import ml_collections
 from etils import epath
 
-from jaxreason.config import atomic_write_text, parse
+from jaxreason.config import absolute, atomic_write_text, parse
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.tasks import procedural, sums
 from jaxreason.tasks.procedural_tasks import CHARACTERS
@@ -49,8 +48,7 @@ def with_workdir(
 
     It is made absolute, since a section may take relative paths as relative to a folder of its own.
     """
-    place = str(workdir) if "://" in str(workdir) else os.path.abspath(workdir)
-    return _replaced(copy.deepcopy(config), place)
+    return _replaced(copy.deepcopy(config), str(absolute(workdir)))
 
 
 def _replaced(value: Any, workdir: str) -> Any:

@@ -44,6 +44,13 @@ def test_a_state_saved_on_eight_fsdp_devices_is_restored_onto_another_mesh(tmp_p
     assert jax.tree.map(lambda x: x.sharding, found) == jax.tree.map(lambda x: x.sharding, wanted)
 
 
+def test_a_folder_may_be_given_relative_to_where_the_program_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Checkpointer("runs/one", keep=1) as checkpoints:
+        checkpoints.save(3, {"x": jnp.arange(4)}, wait=True)
+    assert [path.name for path in (tmp_path / "runs" / "one").iterdir()] == ["3"]
+
+
 def test_the_newest_are_kept_and_older_ones_removed(tmp_path):
     state = on_mesh(1, 1, 1, 1, num_devices=1)
     with Checkpointer(tmp_path, keep=2) as checkpoints:
