@@ -11,6 +11,4 @@ from configs import qwen3
 
 
 def get_config(target="0.6b,h100,think"):
-    return qwen3.sft(
-        **qwen3.parse_argument(target, size="0.6b", response="think", target="h100-1")
-    )
+    return qwen3.sft(**qwen3.parse_argument(target, size="0.6b", response="think", target="h100-1"))

@@ -295,7 +295,6 @@ def _chat(config, workdir):
 
 def _plan(config, workdir):
     study.check_recipe(config)
-    enable_compilation_cache()
     plan = plan_recipe(config, find_slice(_needed("slice", "plan")), FLAGS.fit)
     print(format_plan(plan))
     if workdir is not None:

@@ -70,7 +70,9 @@ def load_recipe(name: str) -> ml_collections.ConfigDict:
     if argument is None:
         return module.get_config()
     if not inspect.signature(module.get_config).parameters:
-        raise ConfigError(f"{name}: the recipe takes no argument, got {argument!r} after the colon.")
+        raise ConfigError(
+            f"{name}: the recipe takes no argument, got {argument!r} after the colon."
+        )
     return module.get_config(argument)
 
 

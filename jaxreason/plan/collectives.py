@@ -152,7 +152,9 @@ def _bytes(item: _Instruction, kind: str) -> float:
     if item.op.endswith("-start") and kind != "all-reduce":
         real = [s for s in shapes if not (s[0] == "u32" and s[1] == "")]
         shapes = real[len(real) // 2 :]
-    return float(sum(_size(dtype) * math.prod(map(int, d.split(",") if d else ())) for dtype, d in shapes))
+    return float(
+        sum(_size(dtype) * math.prod(map(int, d.split(",") if d else ())) for dtype, d in shapes)
+    )
 
 
 def _size(dtype: str) -> float:
@@ -167,10 +169,14 @@ def _groups(rest: str, mesh_shape: dict[str, int]) -> np.ndarray:
     if found := re.search(r"replica_groups=\{(\{.*?\})\}", rest):
         return _lists(found[1])
     if found := re.search(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", rest):
-        shape, source, order = (tuple(map(int, g.split(","))) if g else None for g in found.groups())
+        shape, source, order = (
+            tuple(map(int, g.split(","))) if g else None for g in found.groups()
+        )
         ids = np.arange(math.prod(source)).reshape(source)
         return (ids.transpose(order) if order else ids).reshape(shape)
-    if found := re.search(r"replica_groups=mesh\[(.*?)\](?:, device_ids=\([^)]*\))? ?\{(.*?)\}", rest):
+    if found := re.search(
+        r"replica_groups=mesh\[(.*?)\](?:, device_ids=\([^)]*\))? ?\{(.*?)\}", rest
+    ):
         return _mesh_groups(found[1], found[2])
     return everyone[None]
 
@@ -205,4 +211,6 @@ def _axes(groups: np.ndarray, mesh_shape: dict[str, int]) -> str:
     """The mesh axes along which the members of a group differ."""
     coordinates = np.unravel_index(groups, tuple(mesh_shape.values()))
     moves = [bool(np.any(c != c[:, :1])) for c in coordinates]
-    return "+".join(name for name, moving in zip(mesh_shape, moves, strict=True) if moving) or "none"
+    return (
+        "+".join(name for name, moving in zip(mesh_shape, moves, strict=True) if moving) or "none"
+    )

@@ -207,4 +207,3 @@ def _array(mesh: Mesh, shape, dtype, axes) -> jax.ShapeDtypeStruct:
 
 def _placed(x: jax.ShapeDtypeStruct, sharding: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-
