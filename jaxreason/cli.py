@@ -46,11 +46,12 @@ USAGE = """jaxreason VERB --config FILE [--config.section.field=value ...] --wor
             jaxreason convert --config configs/study_tiny.py --source runs/rl/checkpoints --target runs/rl/hf
   chat      talk to a model in the terminal (model, mesh, chat)
             jaxreason chat --config configs/study_tiny.py --config.model.path=runs/rl/model
-  plan      what a recipe needs on a TPU slice or GPUs, compiled for it here: memory, time, what fits (model, mesh, sft or rl)
+  plan      what a recipe needs on a TPU slice or GPUs, without one: memory, time, what fits (model, mesh, sft or rl)
             jaxreason plan --config configs/sft_qwen3_14b_think.py --slice v5p-64
 
 --config is a path, or the name of a recipe that came with the package. --workdir holds everything that a run
-writes; the same command run again continues it. Some recipes take a word more: configs/rl_qwen3.py:0.6b,h100. Seeds: --config.seed (study: --config.study.seeds).
+writes; the same command run again continues it. Some recipes take a word more: configs/rl_qwen3.py:0.6b,h100.
+Seeds: --config.seed (study: --config.study.seeds).
 """
 
 VERBS = ("study", "sft", "rl", "eval", "transfer", "drift", "report", "convert", "chat", "plan")

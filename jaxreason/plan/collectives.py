@@ -21,6 +21,9 @@ _CALLED = re.compile(
 )
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _TRIPS = re.compile(r'known_trip_count"?:\{"?n"?:"?(\d+)')
+_MESH_GROUPS = re.compile(
+    r"replica_groups=mesh\[(.*?\d)\](?:, device_ids=\((\[[\d,]+\](?:T\([\d,]+\))?)\))? ?\{(.*?)\}"
+)
 KINDS = (
     *("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "ragged-all-to-all"),
     *("collective-permute", "collective-broadcast"),
@@ -168,25 +171,35 @@ def _groups(rest: str, mesh_shape: dict[str, int]) -> np.ndarray:
         return _lists(found[1])
     if found := re.search(r"replica_groups=\{(\{.*?\})\}", rest):
         return _lists(found[1])
-    if found := re.search(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", rest):
-        shape, source, order = (
-            tuple(map(int, g.split(","))) if g else None for g in found.groups()
-        )
-        ids = np.arange(math.prod(source)).reshape(source)
-        return (ids.transpose(order) if order else ids).reshape(shape)
-    if found := re.search(
-        r"replica_groups=mesh\[(.*?)\](?:, device_ids=\([^)]*\))? ?\{(.*?)\}", rest
-    ):
-        return _mesh_groups(found[1], found[2])
+    if found := re.search(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](T\([\d,]+\))?", rest):
+        return _order(-1, f"[{found[2]}]{found[3] or ''}").reshape(_numbers(found[1]))
+    if found := _MESH_GROUPS.search(rest):
+        return _mesh_groups(*found.groups())
     return everyone[None]
+
+
+def _order(total: int, written: str | None) -> np.ndarray:
+    """Devices in the order `[4,2]T(1,0)`: counted up, shaped, transposed and flattened; or a plain list of them."""
+    if not written:
+        return np.arange(total)
+    shape, turned = re.fullmatch(r"\[([\d,]+)\](?:T\(([\d,]+)\))?", written).groups()
+    shape = _numbers(shape)
+    if turned is None and total > 1 and sorted(shape) == list(range(total)):
+        return np.array(shape)
+    ids = np.arange(math.prod(shape)).reshape(shape)
+    return (ids.transpose(_numbers(turned)) if turned else ids).reshape(-1)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
 
 
 def _lists(text: str) -> np.ndarray:
     return np.array([[int(i) for i in g.split(",")] for g in re.findall(r"\{([\d,]+)\}", text)])
 
 
-def _mesh_groups(sizes_text: str, axes_text: str) -> np.ndarray:
-    """Groups written as a mesh and the axes, or parts `:(before)size` of axes, along which they lie."""
+def _mesh_groups(sizes_text: str, order: str | None, axes_text: str) -> np.ndarray:
+    """Groups written as a mesh, its devices' order, and the axes, or parts `:(before)size` of axes, they lie along."""
     sizes = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", sizes_text)}
     dims: list[tuple[int, bool]] = []
     chosen = {
@@ -200,7 +213,8 @@ def _mesh_groups(sizes_text: str, axes_text: str) -> np.ndarray:
         before, part = chosen[name]
         part = part or size // before
         dims += [(before, False), (part, True), (size // before // part, False)]
-    ids = np.arange(math.prod(size for size, _ in dims)).reshape([size for size, _ in dims])
+    total = math.prod(size for size, _ in dims)
+    ids = _order(total, order).reshape([size for size, _ in dims])
     inside = [i for i, (_, moves) in enumerate(dims) if moves]
     outside = [i for i, (_, moves) in enumerate(dims) if not moves]
     members = math.prod(dims[i][0] for i in inside)

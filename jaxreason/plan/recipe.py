@@ -107,6 +107,12 @@ class Plan:
         }
 
 
+def _plain(value: Any) -> dict[str, Any]:
+    """A dataclass as plain values; named tuples within it keep their names."""
+    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return {k: v._asdict() if hasattr(v, "_asdict") else v for k, v in fields.items()}
+
+
 def plan_recipe(config: ml_collections.ConfigDict, slice_: Slice, fit: bool) -> Plan:
     """Plans every stage (`sft`, `rl`) that the recipe has.
 
