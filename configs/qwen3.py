@@ -163,12 +163,15 @@ def _base(size: str, slice_: Slice, tensor: int) -> ConfigDict:
 
 
 def parse_argument(argument: str, **defaults: str) -> dict[str, str]:
-    """The parts of a recipe's argument, `0.6b,h100,no_think`, in any order; what is absent is as in `defaults`."""
+    """The parts of a recipe's argument, `0.6b,h100,no_think`, in any order; what is absent is as in `defaults`.
+
+    Raises:
+      ValueError: a part is no size, response or slice.
+    """
     chosen = dict(defaults)
     for part in filter(None, argument.split(",")):
         known = "size" if part in SIZES else "response" if part in RESPONSES else "target"
         if known not in defaults:
             raise ValueError(f"{part!r}: this recipe has no {known} to choose.")
-        chosen[known] = part
-    find_slice(chosen["target"])  # names the nearest if there is none
+        chosen[known] = find_slice(part).name if known == "target" else part
     return chosen

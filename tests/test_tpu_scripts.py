@@ -10,11 +10,16 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted((ROOT / "tpu").glob("*.sh"))
 
+# A cloud in one file: a request is ACTIVE once made, and a run is complete once it has been started.
 GCLOUD = """#!/usr/bin/env bash
 echo "$*" >> "$CALLS"
+state="$CALLS.state"
 case "$*" in
-  *describe*) [ -f "$CALLS.asked" ] && echo ACTIVE || exit 1 ;;
-  *create*) touch "$CALLS.asked" ;;
+  *describe*) [ -f "$state" ] && cat "$state" || exit 1 ;;
+  *queued-resources*create*) echo ACTIVE > "$state" ;;
+  *queued-resources*delete*) rm "$state" ;;
+  *nohup*) touch "$CALLS.started" ;;
+  storage*) [ -f "$CALLS.started" ] || exit 1 ;;
 esac
 """
 
@@ -101,7 +106,11 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_asked(
 
 
 def test_resume_asks_again_after_a_preemption_until_the_run_is_complete(tmp_path):
-    # the bucket is asked first: here it says at once that the run is complete
-    result, calls = run("resume.sh", tmp_path, TPU_WORKDIR="gs://b/run")
-    assert result.returncode == 0 and "is complete" in result.stdout
-    assert calls == ["storage ls gs://b/run/done.json"]
+    (tmp_path / "calls.state").write_text("SUSPENDED\n")
+    settings = {"TPU_WORKDIR": "gs://b/run", "TPU_POLL_SECONDS": "0", "TPU_SLICE": "v5p-8"}
+    result, calls = run("resume.sh", tmp_path, "jaxreason rl", **settings)
+    assert result.returncode == 0 and "is complete" in result.stdout, result.stderr
+    kinds = ("delete name", "create name", "git clone", "nohup", "storage ls gs://b/run/done.json")
+    text = "\n".join(calls)
+    places = [text.rindex(kind) for kind in kinds]
+    assert places == sorted(places) and text.count("create name") == 1
