@@ -48,6 +48,7 @@ USAGE = """jaxreason VERB --config FILE [--config.section.field=value ...] --wor
             jaxreason chat --config configs/study_tiny.py --config.model.path=runs/rl/model
   plan      what a recipe needs on a TPU slice or GPUs, without one: memory, time, what fits (model, mesh, sft or rl)
             jaxreason plan --config configs/sft_qwen3_14b_think.py --slice v5p-64
+            --nofit leaves out the largest sizes that fit, --remat adds every remat policy (each compiles more)
 
 --config is a path, or the name of a recipe that came with the package. --workdir holds everything that a run
 writes; the same command run again continues it. Some recipes take a word more: configs/rl_qwen3.py:0.6b,h100.
@@ -68,6 +69,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("slice", None, "plan: a TPU slice (v5p-64, 2xv5e-256) or GPUs (h100, h200-8).")
 flags.DEFINE_bool("fit", True, "plan: also compile once more for the largest sizes that fit.")
+flags.DEFINE_bool("remat", False, "plan: also compile the training step under every remat policy.")
 flags.DEFINE_string("target", None, "convert: the Hugging Face folder to write.")
 
 
@@ -163,6 +165,7 @@ def _check_flag_names(arguments: list[str]) -> None:
         "target",
         "slice",
         "fit",
+        "remat",
     )
     for argument in arguments:
         name = argument.removeprefix("--").split("=")[0].removeprefix("no")
@@ -296,7 +299,7 @@ def _chat(config, workdir):
 
 def _plan(config, workdir):
     study.check_recipe(config)
-    plan = plan_recipe(config, find_slice(_needed("slice", "plan")), FLAGS.fit)
+    plan = plan_recipe(config, find_slice(_needed("slice", "plan")), FLAGS.fit, FLAGS.remat)
     print(format_plan(plan))
     if workdir is not None:
         write_json(workdir / "plan.json", plan.to_json())

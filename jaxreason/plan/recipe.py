@@ -11,7 +11,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.config import ConfigError, parse
-from jaxreason.models.decoder import Model, abstract_params
+from jaxreason.models.decoder import REMAT, Model, abstract_params
 from jaxreason.models.families import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model
 from jaxreason.plan.devices import slice_devices
@@ -50,13 +50,14 @@ class Limit:
 
 @dataclass(frozen=True)
 class Stage:
-    """A section of the recipe: its programs, in the order in which they run."""
+    """A section of the recipe: its programs, in the order in which they run; the training step by remat policy."""
 
     name: str
     programs: tuple[Program, ...]
     measured: tuple[Measured, ...]
     timed: tuple[Timed, ...]
     limits: tuple[Limit, ...]
+    remats: dict[str, Measured]
     run_times: tuple[RunTime, ...]
     advice: tuple[str, ...]
 
@@ -102,6 +103,7 @@ class Plan:
             "fits": stage.fits(self.slice),
             "programs": programs,
             "limits": [dataclasses.asdict(limit) for limit in stage.limits],
+            "remats": {name: _plain(found) for name, found in stage.remats.items()},
             "run_times": [dataclasses.asdict(found) for found in stage.run_times],
             "advice": list(stage.advice),
         }
@@ -113,13 +115,16 @@ def _plain(value: Any) -> dict[str, Any]:
     return {k: v._asdict() if hasattr(v, "_asdict") else v for k, v in fields.items()}
 
 
-def plan_recipe(config: ml_collections.ConfigDict, slice_: Slice, fit: bool) -> Plan:
+def plan_recipe(
+    config: ml_collections.ConfigDict, slice_: Slice, fit: bool, remat: bool = False
+) -> Plan:
     """Plans every stage (`sft`, `rl`) that the recipe has.
 
     Args:
       config: the recipe.
       slice_: where it would run.
       fit: whether to compile more, for the largest sizes that fit.
+      remat: whether to compile the training step under every remat policy.
 
     Raises:
       ConfigError, ValueError: the recipe cannot be run so; with the field to change.
@@ -137,7 +142,7 @@ def plan_recipe(config: ml_collections.ConfigDict, slice_: Slice, fit: bool) -> 
     stages = []
     for name in names:
         section = parse(STAGES[name][0], config[name], f"config.{name}")
-        stages.append(_stage(name, section, plan, model, mesh, slice_, can_compile, fit))
+        stages.append(_stage(name, section, plan, model, mesh, slice_, can_compile, fit, remat))
     num = _parameters(model)
     return Plan(slice_, dict(mesh.shape), model, num, tuple(stages))
 
@@ -160,8 +165,8 @@ def _parameters(model: Model) -> int:
     return sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(model)))
 
 
-def _stage(name, section, plan, model, mesh, slice_, can_compile, fit) -> Stage:
-    def run(programs: list[Program]) -> list[Measured]:
+def _stage(name, section, plan, model, mesh, slice_, can_compile, fit, remat) -> Stage:
+    def run(programs: list[Program], model: Model = model) -> list[Measured]:
         return [measure(p, model, mesh, can_compile, section.logprob_chunk) for p in programs]
 
     make = STAGES[name][1]
@@ -173,12 +178,17 @@ def _stage(name, section, plan, model, mesh, slice_, can_compile, fit) -> Stage:
         limits = _train_limits(name, section, model, mesh, slice_, measured[0], make, run)
         if name == "rl":
             limits += _slot_limit(section, model, mesh, slice_, measured[-1], run)
+    remats = {}
+    for policy in REMAT if remat else ():
+        other = dataclasses.replace(model, remat=policy)
+        remats[policy] = run(make(section, other, mesh)[:1], other)[0]
     return Stage(
         name,
         tuple(programs),
         tuple(measured),
         tuple(timed),
         tuple(limits),
+        remats,
         tuple(_run_times(section, plan, timed, slice_)),
         tuple(_advice(measured, limits, slice_)),
     )

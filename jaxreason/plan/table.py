@@ -41,6 +41,8 @@ def _stage(stage: Stage, plan: Plan) -> list[str]:
         ]
     if stage.limits:
         lines += ["", *_limits(stage)]
+    if stage.remats:
+        lines += ["", *_remats(stage, plan)]
     if stage.run_times:
         lines += ["", *_run_times(stage)]
     return lines + [f"  {line}" for line in stage.advice]
@@ -94,6 +96,26 @@ def _collectives(stage: Stage) -> list[str]:
         for found in stage.measured
     ]
     return _table(["GiB received by a device, along", *axes, "by kind"], rows)
+
+
+def _remats(stage: Stage, plan: Plan) -> list[str]:
+    """What each policy recomputes, and what it keeps instead."""
+    devices = plan.slice.devices
+    most = max(found.work.weights for found in stage.remats.values())
+    rows = []
+    for policy, found in stage.remats.items():
+        work = found.work.weights / devices / 1e12
+        saved = (most - found.work.weights) / devices / 1e12
+        peak = "more than " * found.refused + _gib(
+            max(found.total, found.refused * plan.slice.kind.hbm)
+        )
+        fits = "yes" if not found.refused and found.total <= plan.slice.kind.hbm else "no"
+        rows.append([policy, f"{work:,.0f}", f"{saved:,.0f}", peak, fits])
+    header = (
+        f"{stage.measured[0].name} by model.remat",
+        *("products with weights, TFLOP a device", "saved", "peak GiB", "fits"),
+    )
+    return _table(header, rows)
 
 
 def _limits(stage: Stage) -> list[str]:

@@ -31,7 +31,7 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def plan(tiny):
-    return plan_recipe(tiny, find_slice("h100"), fit=True)
+    return plan_recipe(tiny, find_slice("h100"), fit=True, remat=True)
 
 
 def num_parameters(model):
@@ -96,6 +96,13 @@ def test_limits_name_the_field_what_fits_and_what_the_recipe_has(plan):
         "rl.sampler.slots",
     ]
     assert all(limit.largest >= limit.now for limit in limits if limit.what[:4] != "toke")
+
+
+def test_remat_policies_trade_products_for_memory(plan):
+    found = plan.stages[0].remats
+    assert found["full"].work.weights > found["none"].work.weights
+    text = format_plan(plan)
+    assert "SFT step by model.remat" in text and "weight_dots" in text
 
 
 def test_a_line_through_two_sizes_gives_the_largest_that_fits():
