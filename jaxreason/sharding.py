@@ -79,9 +79,13 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
         )
     shape, types = tuple(sizes[a] for a in AXES), (AxisType.Auto,) * len(AXES)
     num_slices = len({getattr(device, "slice_index", 0) or 0 for device in devices})
-    if num_slices == 1:
+    if num_slices > 1:
+        return Mesh(_hybrid_devices(sizes, devices, num_slices), AXES, axis_types=types)
+    try:
         return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
-    return Mesh(_hybrid_devices(sizes, devices, num_slices), AXES, axis_types=types)
+    except NotImplementedError:  # an axis that is part of one of the torus, such as 8 of 4 x 4
+        placed = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+        return Mesh(placed, AXES, axis_types=types)
 
 
 def _hybrid_devices(sizes: dict[str, int], devices: Sequence[jax.Device], num_slices: int):
@@ -94,7 +98,12 @@ def _hybrid_devices(sizes: dict[str, int], devices: Sequence[jax.Device], num_sl
         )
     inside = (sizes["data"] // num_slices, *(sizes[axis] for axis in AXES[1:]))
     across = (num_slices, *(1 for _ in AXES[1:]))
-    return mesh_utils.create_hybrid_device_mesh(inside, across, devices)
+    try:
+        return mesh_utils.create_hybrid_device_mesh(inside, across, devices)
+    except NotImplementedError:
+        return mesh_utils.create_hybrid_device_mesh(
+            inside, across, devices, allow_split_physical_axes=True
+        )
 
 
 def spec(names: Sequence[str | None]) -> PartitionSpec:

@@ -24,6 +24,8 @@ _TRIPS = re.compile(r'known_trip_count"?:\{"?n"?:"?(\d+)')
 _MESH_GROUPS = re.compile(
     r"replica_groups=mesh\[(.*?\d)\](?:, device_ids=\((\[[\d,]+\](?:T\([\d,]+\))?)\))? ?\{(.*?)\}"
 )
+# What comes from other slices, over the hosts: only the axis `data` joins slices (`sharding.make_mesh`).
+_MEGASCALE = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
 KINDS = (
     *("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "ragged-all-to-all"),
     *("collective-permute", "collective-broadcast"),
@@ -71,6 +73,10 @@ def read_collectives(text: str, mesh_shape: dict[str, int]) -> Moved:
             if kind in KINDS:
                 moved = _received(item, kind, mesh_shape, scatter)
                 found[(moved[0], kind)] += times * moved[1]
+            elif across := _MEGASCALE.search(item.rest if item.op == "recv" else ""):
+                found[("data", f"{across[1].lower()} across slices")] += times * _bytes(
+                    item, "recv"
+                )
             for targets, trips, is_scatter in _calls(item, computations):
                 parts = [walk(t, times * (trips or 1), scatter or is_scatter) for t in targets]
                 best = max(parts, key=lambda part: sum(part[0].values()), default=(Counter(), 0))
@@ -152,7 +158,9 @@ def _received(
 def _bytes(item: _Instruction, kind: str) -> float:
     """Of the result; a `-start` returns its operands as well, before the result."""
     shapes = _SHAPE.findall(item.shape)
-    if item.op.endswith("-start") and kind != "all-reduce":
+    if item.op == "recv":  # (what came, context, token)
+        shapes = [s for s in shapes if not (s[0] == "u32" and s[1] == "")]
+    elif item.op.endswith("-start") and kind != "all-reduce":
         real = [s for s in shapes if not (s[0] == "u32" and s[1] == "")]
         shapes = real[len(real) // 2 :]
     return float(

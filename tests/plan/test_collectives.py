@@ -112,6 +112,8 @@ u32[]{:S(2)}) collective-permute-start(%p.1), channel_id=4, source_target_pairs=
 ENTRY %main (a: bf16[4,8]) -> bf16[4,8] {
   %a = bf16[4,8]{1,0:T(8,128)(2,1)} parameter(0)
   %while.1 = (u32[]{:T(128)}, bf16[4,8]{1,0:T(8,128)(2,1)}) while(%a), condition=%cond, body=%body
+  %recv = (f32[1,8,128]{2,1,0:T(8,128)}, u32[]{:S(2)}, token[]) recv(%after-all), channel_id=1, \
+is_host_transfer=true, frontend_attributes={_xla_megascale_transfer_type="ALL_REDUCE"}
   ROOT %all-reduce.81 = (bf16[10]{0:T(1024)(128)(2,1)}, bf16[6]{0:T(1024)}) all-reduce(%a, %a), \
 replica_groups=mesh['fsdp'=2,'tensor'=2] {'fsdp'}, to_apply=%add.8
 }
@@ -120,5 +122,10 @@ replica_groups=mesh['fsdp'=2,'tensor'=2] {'fsdp'}, to_apply=%add.8
 
 def test_the_text_of_a_tpu_program_is_read():
     found = read_collectives(TPU_TEXT, {"fsdp": 2, "tensor": 2})
-    assert found.by_axis == {"tensor": 16 * 4 * 8 * 2, "fsdp": 2 * (10 + 6) * 2 / 2}
-    assert found.by_kind == {"collective-permute": 16 * 64, "all-reduce": 32}
+    from_other_slices = 8 * 128 * 4
+    assert found.by_axis == {"tensor": 16 * 4 * 8 * 2, "fsdp": 32, "data": from_other_slices}
+    assert found.by_kind == {
+        "collective-permute": 16 * 64,
+        "all-reduce": 2 * (10 + 6) * 2 / 2,
+        "all_reduce across slices": from_other_slices,
+    }

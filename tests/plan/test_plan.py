@@ -145,6 +145,14 @@ def test_a_recipe_without_training_has_nothing_to_plan():
         plan_recipe(load_recipe("configs/eval_tiny.py"), find_slice("h100"), fit=False)
 
 
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
+def test_a_mesh_axis_may_be_part_of_one_of_the_torus():
+    placed, _ = devices.slice_devices(find_slice("v6e-16"))  # 4 x 4
+    mesh = make_mesh(MeshConfig(1, -1, 8, 1), placed)
+    assert dict(mesh.shape) == {"data": 1, "fsdp": 2, "tensor": 8, "context": 1}
+    assert {device.id for device in mesh.devices.flat} == set(range(16))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
 def test_a_step_is_compiled_for_a_slice_of_tpus_that_is_not_here():
