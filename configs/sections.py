@@ -282,3 +282,12 @@ def chat(max_tokens: int, slots_length: int, **changes) -> ConfigDict:
         "remember": True,
     }
     return section(defaults, changes)
+
+
+def plan(architecture: dict[str, Any], **changes) -> ConfigDict:
+    """What `jaxreason plan` cannot see: the model before it is downloaded, examples and reply lengths.
+
+    With 0 examples, or reply tokens, nothing is said of a whole run's time.
+    """
+    defaults = {"architecture": architecture, "examples": 0, "reply_tokens": 0}
+    return section(defaults, changes)

@@ -12,11 +12,14 @@ from ml_collections import config_flags
 
 from jaxreason import chat, convert, distributed, dry_run, sharding, study
 from jaxreason.analysis import drift
-from jaxreason.config import ConfigError, claim, nearest, parse, to_dict
+from jaxreason.config import ConfigError, claim, nearest, parse, to_dict, write_json
 from jaxreason.evaluation import evaluator, settings, transfer
 from jaxreason.models import huggingface
+from jaxreason.plan.recipe import plan_recipe
+from jaxreason.plan.slices import find_slice
+from jaxreason.plan.table import format_plan
 from jaxreason.questions import prepare
-from jaxreason.recipes import check_override, find_recipe, load_recipe
+from jaxreason.recipes import check_override, find_recipe, load_recipe, on_slice, split_argument
 from jaxreason.report import build as report
 from jaxreason.rl import loop as rl
 from jaxreason.training import sft
@@ -43,12 +46,16 @@ USAGE = """jaxreason VERB --config FILE [--config.section.field=value ...] --wor
             jaxreason convert --config configs/study_tiny.py --source runs/rl/checkpoints --target runs/rl/hf
   chat      talk to a model in the terminal (model, mesh, chat)
             jaxreason chat --config configs/study_tiny.py --config.model.path=runs/rl/model
+  plan      what a recipe needs on a TPU slice or GPUs, without one: memory, time, what fits (model, mesh, sft or rl)
+            jaxreason plan --config configs/sft_qwen3_14b_think.py --slice v5p-64
+            --nofit leaves out the largest sizes that fit, --remat adds every remat policy (each compiles more)
 
 --config is a path, or the name of a recipe that came with the package. --workdir holds everything that a run
-writes; the same command run again continues it. Seeds: --config.seed (study: --config.study.seeds).
+writes; the same command run again continues it. Some recipes take a word more: configs/rl_qwen3.py:0.6b,h100.
+Seeds: --config.seed (study: --config.study.seeds).
 """
 
-VERBS = ("study", "sft", "rl", "eval", "transfer", "drift", "report", "convert", "chat")
+VERBS = ("study", "sft", "rl", "eval", "transfer", "drift", "report", "convert", "chat", "plan")
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "Recipe: a Python file with get_config().")
@@ -60,6 +67,9 @@ flags.DEFINE_string("tuned_evaluation", None, "drift: evaluation folder of the t
 flags.DEFINE_string(
     "source", None, "convert: checkpoints folder of a run, or a Hugging Face folder."
 )
+flags.DEFINE_string("slice", None, "plan: a TPU slice (v5p-64, 2xv5e-256) or GPUs (h100, h200-8).")
+flags.DEFINE_bool("fit", True, "plan: also compile once more for the largest sizes that fit.")
+flags.DEFINE_bool("remat", False, "plan: also compile the training step under every remat policy.")
 flags.DEFINE_string("target", None, "convert: the Hugging Face folder to write.")
 
 
@@ -83,13 +93,15 @@ def _run(verb: str, arguments: list[str]) -> None:
     if verb not in VERBS:
         raise ConfigError(f"no such verb{nearest(verb, VERBS)} Verbs: {', '.join(VERBS)}.")
     config = _parse_flags(arguments)
-    workdir = epath.Path(_needed("workdir", verb)) if verb not in ("convert", "chat") else None
-    RUN[verb](config, workdir)
+    optional = FLAGS.workdir if verb == "plan" else ""
+    needs = verb not in ("convert", "chat", "plan")
+    workdir = _needed("workdir", verb) if needs else optional
+    RUN[verb](config, epath.Path(workdir) if workdir else None)
 
 
 def _parse_flags(arguments: list[str]):
     """The recipe with its overrides; every override is checked by name before absl sees it."""
-    arguments = [_normal(argument) for argument in arguments]
+    arguments = _joined([_normal(argument) for argument in arguments], ("--slice",))
     arguments = _with_found_recipe(arguments)
     recipe = [a.removeprefix("--config=") for a in arguments if a.startswith("--config=")]
     if not recipe:
@@ -113,14 +125,30 @@ def _normal(argument: str) -> str:
     return "--" + name[2:].replace("-", "_") + equals + value
 
 
+def _joined(arguments: list[str], names: tuple[str, ...]) -> list[str]:
+    """`--flag value` as `--flag=value`, for these flags."""
+    result, rest = [], iter(arguments)
+    for argument in rest:
+        result.append(f"{argument}={next(rest, '')}" if argument in names else argument)
+    return result
+
+
 def _with_found_recipe(arguments: list[str]) -> list[str]:
-    """`--config FILE` as one argument with the file's path, wherever the recipe was found."""
+    """`--config FILE[:ARGUMENT]` as one argument with the file's path, wherever the recipe was found.
+
+    A recipe that can be had for a slice is that for the one of `--slice`, if there is one.
+    """
+    slices = [a.removeprefix("--slice=") for a in arguments if a.startswith("--slice=")]
     result, rest = [], iter(arguments)
     for argument in rest:
         if argument == "--config":
             argument = f"--config={next(rest, '')}"
         if argument.startswith("--config="):
-            argument = f"--config={find_recipe(argument.removeprefix('--config='))}"
+            name = argument.removeprefix("--config=")
+            name = on_slice(name, find_slice(slices[-1]).name) if slices else name
+            argument = split_argument(name)[1]
+            path = str(find_recipe(name))
+            argument = f"--config={path}" + (f":{argument}" if argument else "")
         result.append(argument)
     return result
 
@@ -135,6 +163,9 @@ def _check_flag_names(arguments: list[str]) -> None:
         "tuned_evaluation",
         "source",
         "target",
+        "slice",
+        "fit",
+        "remat",
     )
     for argument in arguments:
         name = argument.removeprefix("--").split("=")[0].removeprefix("no")
@@ -266,6 +297,14 @@ def _chat(config, workdir):
         chat.run_chat(section(config, "chat", chat.ChatConfig), _model(config), mesh, config.seed)
 
 
+def _plan(config, workdir):
+    study.check_recipe(config)
+    plan = plan_recipe(config, find_slice(_needed("slice", "plan")), FLAGS.fit, FLAGS.remat)
+    print(format_plan(plan))
+    if workdir is not None:
+        write_json(workdir / "plan.json", plan.to_json())
+
+
 RUN = {
     "study": _study,
     "sft": _sft,
@@ -276,4 +315,5 @@ RUN = {
     "report": _report,
     "convert": _convert,
     "chat": _chat,
+    "plan": _plan,
 }

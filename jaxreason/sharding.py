@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp", "tensor", "context")
@@ -77,12 +77,33 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
         raise ValueError(
             f"mesh: {shown} make {fixed} devices, but there are {len(devices)}; set one axis to -1."
         )
-    return jax.make_mesh(
-        tuple(sizes[a] for a in AXES),
-        AXES,
-        axis_types=(AxisType.Auto,) * len(AXES),
-        devices=devices,
-    )
+    shape, types = tuple(sizes[a] for a in AXES), (AxisType.Auto,) * len(AXES)
+    num_slices = len({getattr(device, "slice_index", 0) or 0 for device in devices})
+    if num_slices > 1:
+        return Mesh(_hybrid_devices(sizes, devices, num_slices), AXES, axis_types=types)
+    try:
+        return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
+    except NotImplementedError:  # an axis that is part of one of the torus, such as 8 of 4 x 4
+        placed = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+        return Mesh(placed, AXES, axis_types=types)
+
+
+def _hybrid_devices(sizes: dict[str, int], devices: Sequence[jax.Device], num_slices: int):
+    """The devices of several slices as an array whose axis `data` alone crosses from slice to slice."""
+    if sizes["data"] % num_slices:
+        shown = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        raise ValueError(
+            f"mesh.data={sizes['data']}: the devices are {num_slices} slices, which only the axis `data` can join "
+            f"({shown}); expected a multiple of {num_slices}, nearest: {num_slices}."
+        )
+    inside = (sizes["data"] // num_slices, *(sizes[axis] for axis in AXES[1:]))
+    across = (num_slices, *(1 for _ in AXES[1:]))
+    try:
+        return mesh_utils.create_hybrid_device_mesh(inside, across, devices)
+    except NotImplementedError:
+        return mesh_utils.create_hybrid_device_mesh(
+            inside, across, devices, allow_split_physical_axes=True
+        )
 
 
 def spec(names: Sequence[str | None]) -> PartitionSpec:

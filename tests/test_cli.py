@@ -30,7 +30,18 @@ def run(*arguments, cwd=ROOT):
 def test_help_shows_every_verb_with_an_example():
     result = run("--help")
     assert result.returncode == 0
-    for verb in ("study", "sft", "rl", "eval", "transfer", "drift", "report", "convert", "chat"):
+    for verb in (
+        "study",
+        "sft",
+        "rl",
+        "eval",
+        "transfer",
+        "drift",
+        "report",
+        "convert",
+        "chat",
+        "plan",
+    ):
         assert f"jaxreason {verb} --config" in result.stdout
 
 
@@ -52,6 +63,15 @@ def test_help_shows_every_verb_with_an_example():
             "config.mesh: this recipe has no",
         ),
         (["sft", "--config", "configs/study_tiny.py"], "--workdir is needed"),
+        (["plan", "--config", "configs/study_tiny.py"], "--slice is needed by `jaxreason plan`"),
+        (
+            ["plan", "--config", "configs/rl_qwen3_14b.py", "--slice", "v5p-65"],
+            "--slice v5p-65: no such slice; did you mean 'v5p-64'? There are, nearest first: v5p-64,",
+        ),
+        (
+            ["plan", "--config", "configs/sft_qwen3.py:5b", "--slice", "h100"],
+            "--slice 5b: no such slice",
+        ),
         (
             ["sft", "--config", "configs/study_tiny.py", "--wrkdir", "x"],
             "did you mean '--workdir'?",
@@ -66,6 +86,14 @@ def test_a_mistake_ends_with_code_2_and_one_message_that_names_it(
         main(["jaxreason", *arguments])
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_plan_refuses_rows_that_its_micro_batches_do_not_divide():
+    overrides = ["--config.sft.batch_size=6", "--config.sft.num_micro_batches=4"]
+    recipe = ["--config", "configs/study_tiny.py", "--slice", "h100", "--nofit"]
+    result = run("plan", *recipe, *overrides)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert "sft.batch_size=6: expected a multiple of 4" in result.stderr
 
 
 def test_transfer_recomputes_the_papers_indices_to_a_tenth_and_marks_what_is_not_met(tmp_path):

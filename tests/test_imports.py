@@ -60,6 +60,7 @@ MAY_IMPORT = {
         "sharding",
         "training",
     },
+    "plan": {"config", "data", "models", "rl", "sampling", "sharding", "training"},
     "cli": None,  # anything
 }
 # Outside package -> the only parts of jaxreason that may import it.

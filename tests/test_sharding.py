@@ -12,6 +12,7 @@ from jaxreason.sharding import (
     AXES,
     RULES,
     MeshConfig,
+    _hybrid_devices,
     constrain,
     fitting_spec,
     global_array,
@@ -95,3 +96,28 @@ def test_replicated_arrays_are_whole_on_every_device():
     tree = replicate(mesh, {"host": np.arange(3), "device": jnp.arange(4)})
     assert all(x.is_fully_replicated and len(x.addressable_shards) == 8 for x in tree.values())
     assert type(to_host(tree)["host"]) is np.ndarray
+
+
+class SliceDevice:
+    """As much of a device as laying out a mesh over slices asks for."""
+
+    platform = device_kind = "cpu"
+
+    def __init__(self, number, slice_index):
+        self.id, self.slice_index, self.process_index = number, slice_index, slice_index
+
+
+def test_several_slices_are_joined_by_the_data_axis_alone():
+    devices = [SliceDevice(number, number // 4) for number in range(8)]
+    sizes = {"data": 4, "fsdp": 2, "tensor": 1, "context": 1}
+    placed = _hybrid_devices(sizes, devices, 2)
+    assert placed.shape == (4, 2, 1, 1)
+    slices = np.vectorize(lambda device: device.slice_index)(placed)
+    assert [set(row.flat) for row in slices] == [{0}, {0}, {1}, {1}]
+    assert sorted(device.id for device in placed.flat) == list(range(8))
+
+
+def test_slices_that_another_axis_would_have_to_join_are_refused_with_the_nearest_size():
+    devices = [SliceDevice(number, number // 4) for number in range(8)]
+    with pytest.raises(ValueError, match=r"mesh.data=1: the devices are 2 slices.*nearest: 2"):
+        make_mesh(MeshConfig(1, -1, 1, 1), devices)

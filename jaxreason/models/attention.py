@@ -90,27 +90,26 @@ def _softmax(scores: Array, mask: Array) -> Array:
 
 def over_cache(
     q: Float[Array, "B T N H"],
-    k: Float[Array, "L B K H S"],
+    k: Float[Array, "L B K S H"],
     v: Float[Array, "L B K S H"],
     layer: Int[Array, ""],
     where: Visibility,
 ) -> Float[Array, "B T N H"]:
     """Attention over one layer of a cache, of which a prefix is read that holds every position any query sees.
 
-    Keys have positions last and values have features last, so that neither product of a decode step has to
-    transpose them first. Queries outside the cache (padding) get finite numbers.
+    Queries outside the cache (padding) get finite numbers.
     """
     prefixes = cache_prefixes(v.shape[3])
     inside = jnp.where(where.query_positions < prefixes[-1], where.query_positions, -1)
     branch = jnp.sum(jnp.max(inside) >= jnp.array(prefixes[:-1], jnp.int32), dtype=jnp.int32)
 
     def attend(length: int) -> Array:
-        keys = jax.lax.dynamic_slice(k, (layer, 0, 0, 0, 0), (1, *k.shape[1:4], length))[0]
+        keys = jax.lax.dynamic_slice(k, (layer, 0, 0, 0, 0), (1, *k.shape[1:3], length, k.shape[4]))
         values = jax.lax.dynamic_slice(
             v, (layer, 0, 0, 0, 0), (1, *v.shape[1:3], length, v.shape[4])
         )
         whole_rows = ("act_batch", "act_kv_heads", None, None)
-        keys, values = constrain(keys, whole_rows), constrain(values[0], whole_rows)
+        keys, values = constrain(keys[0], whole_rows), constrain(values[0], whole_rows)
         return _over_rows(q, keys, values, where.mask[:, :, :length])
 
     return jax.lax.switch(branch, [functools.partial(attend, length) for length in prefixes])
@@ -125,19 +124,19 @@ def cache_prefixes(length: int) -> tuple[int, ...]:
 
 
 def _over_rows(q: Array, k: Array, v: Array, mask: Array) -> Array:
-    """As `_attend`, at most QUERY_BLOCK queries at a time, for k [B,K,H,S] and v [B,K,S,H]."""
+    """As `_attend`, at most QUERY_BLOCK queries at a time, for k and v [B,K,S,H]."""
     batch, length, num_heads, head_dim = q.shape
     if length > QUERY_BLOCK:
         out = jax.lax.map(
             lambda block: _over_rows(block[0], k, v, block[1]), (_blocks(q), _blocks(mask))
         )
         return jnp.moveaxis(out, 0, 1).reshape(batch, -1, num_heads, head_dim)[:, :length]
-    num_kv_heads, keys = k.shape[1], k.shape[3]
+    num_kv_heads, keys = k.shape[1], k.shape[2]
     groups = jnp.einsum("BTKGH->BKGTH", q.reshape(batch, length, num_kv_heads, -1, head_dim))
     rows = groups.reshape(
         batch, num_kv_heads, -1, head_dim
     )  # M = G·T: one plain product for each kv head
-    scores = jnp.einsum("BKMH,BKHS->BKMS", rows, k, preferred_element_type=jnp.float32)
+    scores = jnp.einsum("BKMH,BKSH->BKMS", rows, k, preferred_element_type=jnp.float32)
     scores = scores.reshape(*groups.shape[:4], keys) * head_dim**-0.5
     weights = _softmax(scores, mask[:, None, None]).astype(v.dtype).reshape(*rows.shape[:3], keys)
     out = jnp.einsum("BKMS,BKSH->BKMH", weights, v).reshape(groups.shape)

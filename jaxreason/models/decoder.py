@@ -95,10 +95,11 @@ CACHE_AXES = ("layers", "act_batch", "act_kv_heads", None, None)  # of both part
 class Cache(NamedTuple):
     """Keys (rotated) and values of every layer; the entry of position p is at index p of dim S.
 
-    The two are laid out as `attention.over_cache` reads them fastest.
+    Features come last in both: a position written among features that lie apart makes the TPU's compiler keep a second
+    cache, laid out for the writing, and copy the one to the other in every layer.
     """
 
-    k: Float[Array, "L B K H S"]
+    k: Float[Array, "L B K S H"]
     v: Float[Array, "L B K S H"]
 
     @property
@@ -275,7 +276,7 @@ def _write(cache: Cache, index, positions, k, v) -> Cache:
     return (
         Cache(  # constrained, or the partitioner may choose another layout inside a loop and copy
             constrain(
-                cache.k.at[index, rows, heads, :, slots].set(k.astype(cache.k.dtype), mode="drop"),
+                cache.k.at[index, rows, heads, slots].set(k.astype(cache.k.dtype), mode="drop"),
                 CACHE_AXES,
             ),
             constrain(
@@ -387,4 +388,4 @@ def init_cache(model: Model, batch: int, length: int) -> Cache:
         shape = (arch.num_hidden_layers, batch, arch.num_key_value_heads, *sizes)
         return constrain(jnp.zeros(shape, model.dtype), CACHE_AXES)
 
-    return Cache(k=part(arch.head_dim, length), v=part(length, arch.head_dim))
+    return Cache(k=part(length, arch.head_dim), v=part(length, arch.head_dim))

@@ -108,7 +108,8 @@ def run_rl(
             state = init_state(optimizer, open_params(model_config, mesh), mesh)
         has_reference = config.policy_loss.kl_coefficient > 0.0
         reference = open_params(model_config, mesh) if has_reference else None
-        programs = make_programs(config, model, optimizer, state, prompts)
+        longest_prompt = max(len(prompt.tokens) for prompt in prompts)
+        programs = make_programs(config, model, optimizer, state, longest_prompt)
         engine = make_engine(config, model, state.params, mesh, tokenizer)
         collector = Collector(config, engine, pool, questions, tokenizer, interrupt.requested)
 
@@ -189,10 +190,13 @@ def make_programs(
     model: Model,
     optimizer: optax.GradientTransformation,
     state: TrainState,
-    prompts: Sequence[Prompt],
+    longest_prompt: int,
 ) -> Programs:
-    """The functions of an update, for batches that hold the longest replies there can be."""
-    longest = max(len(prompt.tokens) for prompt in prompts) + config.decoding.max_tokens
+    """The functions of an update, for batches that hold the longest replies there can be.
+
+    `state` may be abstract: only its shardings are read.
+    """
+    longest = longest_prompt + config.decoding.max_tokens
     num_sequences = config.mini_batch_prompts * config.group_size
     layout = make_layout(num_sequences, longest, config.row_length, config.micro_batch_rows)
     shardings = state_shardings(state)

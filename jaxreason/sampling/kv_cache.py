@@ -33,11 +33,8 @@ def make_maker(model: Model, mesh: Mesh, rows: int, length: int) -> Callable[[],
 
 def clear_from(cache: Cache, start: Int[Array, " B"]) -> Cache:
     """Zeroes every row from index `start` on."""
-    written = jnp.arange(cache.length) < start[:, None]
-    return Cache(
-        k=jnp.where(written[None, :, None, None, :], cache.k, 0),
-        v=jnp.where(written[None, :, None, :, None], cache.v, 0),
-    )
+    written = (jnp.arange(cache.length) < start[:, None])[None, :, None, :, None]
+    return jax.tree.map(lambda part: jnp.where(written, part, 0), cache)
 
 
 def copy_rows(

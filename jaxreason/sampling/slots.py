@@ -93,6 +93,16 @@ def make_programs(
     )
 
 
+def abstract_state(model: Model, mesh: Mesh, slots: int, length: int) -> SlotState:
+    """Shapes, dtypes and shardings of what `Programs.make_state` makes."""
+    init = functools.partial(_init_state, model, slots, length)
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        jax.eval_shape(init),
+        _state_shardings(model, mesh, init, slots, length),
+    )
+
+
 def _init_state(model: Model, slots: int, length: int) -> SlotState:
     zeros = jnp.zeros(slots, jnp.int32)
     rule = decoding.Rule(

@@ -1,0 +1,177 @@
+"""What the Qwen3 recipes share: sizes, how a target is used, and the study's numbers. Not a recipe itself.
+
+Numbers are those of the paper (arXiv 2507.00432v2, appendix A.3) where it states one, and of its training scripts where
+it does not; each recipe names the places where the two disagree. A target is a name of `jaxreason.plan.slices`:
+it decides the mesh, the micro-batches and the sampler's slots, nothing that changes what is learned.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import sections
+from jaxreason.plan.slices import Slice, find_slice
+
+# hidden_size, intermediate_size, layers, heads, tied embeddings: of the Base models' config.json.
+SIZES = {
+    "14b": ("Qwen/Qwen3-14B-Base", 5120, 17408, 40, 40, False),
+    "8b": ("Qwen/Qwen3-8B-Base", 4096, 12288, 36, 32, False),
+    "4b": ("Qwen/Qwen3-4B-Base", 2560, 9728, 36, 32, True),
+    "1.7b": ("Qwen/Qwen3-1.7B-Base", 2048, 6144, 28, 16, True),
+    "0.6b": ("Qwen/Qwen3-0.6B-Base", 1024, 3072, 28, 16, True),
+}
+HEAD_DIM, KV_HEADS, VOCAB = 128, 8, 151936
+MAX_PROMPT, MAX_REPLY = 2048, 20480
+SFT_EXAMPLES = 39_900
+HUB = "ReasoningTransferability"  # of the paper's authors
+RESPONSES = {"think": "think_response", "no_think": "no_think_response"}
+BOXED = "{prompt} Please reason step by step, and put your final answer within \\boxed{{}}."
+
+
+def architecture(size: str) -> dict:
+    """The settings of the model's config.json, so that it can be planned before it is downloaded."""
+    _, hidden, inner, layers, heads, tied = SIZES[size]
+    return {
+        "model_type": "qwen3",
+        "vocab_size": VOCAB,
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": KV_HEADS,
+        "head_dim": HEAD_DIM,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1_000_000.0,
+        "max_position_embeddings": 32768,
+        "tie_word_embeddings": tied,
+        "attention_bias": False,
+        "hidden_act": "silu",
+    }
+
+
+def num_parameters(size: str) -> int:
+    """Of the model, from its settings."""
+    _, hidden, inner, layers, heads, tied = SIZES[size]
+    attention = 2 * hidden * HEAD_DIM * (heads + KV_HEADS) + 2 * HEAD_DIM
+    layer = attention + 3 * hidden * inner + 2 * hidden
+    return layers * layer + hidden + VOCAB * hidden * (1 if tied else 2)
+
+
+def sft(size: str, response: str, target: str) -> ConfigDict:
+    """Fine-tuning on the teacher's replies, with or without its thoughts."""
+    slice_ = find_slice(target)
+    rows = 512
+    tensor = max(1, slice_.devices // rows)
+    parts = slice_.devices // tensor
+    config = _base(size, slice_, tensor)
+    fields = {"prompt": "question", "response": RESPONSES[response]}
+    teacher = sections.dataset(
+        f"{HUB}/math_sft_40K", fields, source="huggingface", split="train", task="math"
+    )
+    # 39,900 examples, 512 a step: 117 steps of 1.5 epochs, of which a tenth warms up.
+    optimizer = sections.optimizer(5e-5, warmup_steps=12, b2=0.999)
+    config.sft = sections.sft(
+        {"teacher": teacher},
+        5e-5,
+        thinking=response == "think",
+        length=16384,
+        pack=False,
+        batch_size=rows,
+        num_micro_batches=max(1, rows // parts),
+        epochs=1.5,
+        optimizer=optimizer,
+        log_every=1,
+        checkpoint_every=50,
+        export_dtype="bfloat16",
+    )
+    config.plan = sections.plan(architecture(size), examples=SFT_EXAMPLES)
+    return config
+
+
+def rl(size: str, target: str) -> ConfigDict:
+    """GRPO with DAPO's dynamic sampling, token-mean loss, asymmetric clip and overlong shaping, without KL."""
+    slice_ = find_slice(target)
+    # Decoding reads all weights for each token: split by heads, a device gathers an eighth of them, or less.
+    per_slice = slice_.devices // slice_.num_slices
+    tensor = min(KV_HEADS, per_slice)
+    parts = slice_.devices // tensor
+    config = _base(size, slice_, tensor)
+    fields = {"prompt": "question", "answer": "golden_answer"}
+    questions = sections.dataset(
+        f"{HUB}/math_rl_48k",
+        fields,
+        source="huggingface",
+        split="train",
+        task="math",
+        prompt_template=BOXED,
+        metadata=("data_source",),
+    )
+    length = MAX_PROMPT + MAX_REPLY
+    config.rl = sections.rl(
+        {"math": questions},
+        1e-6,
+        thinking=False,
+        num_steps=140,
+        prompts_per_step=512,
+        group_size=16,
+        decoding=sections.decoding(1.0, MAX_REPLY),
+        sampler=sections.sampler(
+            parts * slots(size, slice_, tensor),
+            length,
+            prefill_rows=parts,
+            prefill_chunk=512,
+        ),
+        rewards={
+            "num_workers": 32,
+            "timeout_s": 30.0,
+            "overlong_buffer": 4096,
+            "overlong_penalty": 1.0,
+        },
+        dynamic_sampling={"drop_equal": True, "prompts_per_batch": 1536, "max_batches": 10},
+        mini_batch_prompts=128,
+        micro_batch_rows=parts,
+        row_length=length,
+        # 10 steps of 4 updates warm up
+        optimizer=sections.optimizer(
+            1e-6, schedule="constant", warmup_steps=40, b2=0.999, weight_decay=0.1
+        ),
+        checkpoint_every=5,
+        export_dtype="bfloat16",
+    )
+    config.plan = sections.plan(architecture(size), reply_tokens=MAX_REPLY)
+    return config
+
+
+def slots(size: str, slice_: Slice, tensor: int) -> int:
+    """Sequences that the devices of one part of the rows decode at a time: what the state leaves free, less a fifth.
+
+    `jaxreason plan` compiles the result and says what the largest number is.
+    """
+    layers = SIZES[size][3]
+    row = 2 * 2 * layers * KV_HEADS * HEAD_DIM * (MAX_PROMPT + MAX_REPLY)  # bfloat16 keys, values
+    state = 12 * num_parameters(size) / (slice_.devices // slice_.num_slices)
+    gathered = 2 * num_parameters(size) / tensor / SIZES[size][3] * 4
+    free = 0.8 * (slice_.kind.hbm - state - gathered) * tensor - row
+    return max(1, int(free // row))
+
+
+def _base(size: str, slice_: Slice, tensor: int) -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+    # Parameters and optimizer state are split over a slice; slices hold copies and exchange gradients only.
+    config.mesh = sections.mesh(data=slice_.num_slices, tensor=tensor)
+    config.model = sections.model(SIZES[size][0])
+    return config
+
+
+def parse_argument(argument: str, **defaults: str) -> dict[str, str]:
+    """The parts of a recipe's argument, `0.6b,h100,no_think`, in any order; what is absent is as in `defaults`.
+
+    Raises:
+      ValueError: a part is no size, response or slice.
+    """
+    chosen = dict(defaults)
+    for part in filter(None, argument.split(",")):
+        known = "size" if part in SIZES else "response" if part in RESPONSES else "target"
+        if known not in defaults:
+            raise ValueError(f"{part!r}: this recipe has no {known} to choose.")
+        chosen[known] = find_slice(part).name if known == "target" else part
+    return chosen

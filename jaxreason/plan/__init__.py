@@ -1,0 +1,1 @@
+"""What a recipe needs on a named slice, found out without one."""

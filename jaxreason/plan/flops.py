@@ -1,0 +1,107 @@
+"""Floating-point operations of matrix products, counted from a traced program.
+
+Counted where they are written: a loop's body as often as it runs, recomputation where it happens, the costlier
+branch of a conditional. XLA's own count takes a scanned body once and leaves kernels out.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend import core
+
+
+class Work(NamedTuple):
+    """FLOPs of one run over all devices; a multiplication and an addition are two.
+
+    Attributes:
+      weights: products with weights, the output head included.
+      attention: products of activations with each other: attention's scores and sums, all pairs that are computed.
+      kernels: Pallas kernels met (not counted), by how often they run.
+    """
+
+    weights: float
+    attention: float
+    kernels: float
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def times(self, factor: float) -> "Work":
+        """`factor` runs."""
+        return Work(*(factor * x for x in self))
+
+
+NONE = Work(0.0, 0.0, 0.0)
+
+
+def count_work(jaxpr: Any) -> Work:
+    """The products of a (closed) jaxpr, as `jitted.trace(...).jaxpr` gives it; a `while` counts once."""
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    total = NONE
+    for equation in jaxpr.eqns:
+        total += _of_equation(equation)
+    return total
+
+
+def _of_equation(equation: Any) -> Work:
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        return _of_product(equation)
+    if name == "pallas_call":
+        return Work(0.0, 0.0, 1.0)
+    inner = [count_work(found) for found in _inner(params)]
+    if not inner:
+        return NONE
+    if name == "cond":
+        return max(inner, key=lambda work: work.weights + work.attention)
+    total = sum(inner, NONE)
+    if name == "scan":
+        return total.times(params["length"])
+    if name == "shard_map":  # written for one device
+        return total.times(_manual_devices(params))
+    return total
+
+
+def _inner(params: dict[str, Any]) -> list[Any]:
+    """Programs within an equation; of a custom derivative only the function itself is in a traced step."""
+    found = []
+    for key, value in params.items():
+        if key in ("jvp_jaxpr_fun", "fwd_jaxpr_thunk", "bwd"):
+            continue
+        values = value if isinstance(value, (tuple, list)) else (value,)
+        found += [v for v in values if isinstance(v, (core.Jaxpr, core.ClosedJaxpr))]
+    return found
+
+
+def _of_product(equation: Any) -> Work:
+    """Products with batch dims are between activations; weights have none."""
+    (contracted, _), (batch, _) = equation.params["dimension_numbers"]
+    left = equation.invars[0].aval.shape
+    out = math.prod(equation.outvars[0].aval.shape)
+    flops = 2.0 * out * math.prod(left[dim] for dim in contracted)
+    return Work(0.0, flops, 0.0) if batch else Work(flops, 0.0, 0.0)
+
+
+def _manual_devices(params: dict[str, Any]) -> int:
+    mesh = params["mesh"]
+    axes = params.get("manual_axes") or mesh.axis_names
+    return math.prod(mesh.shape[axis] for axis in axes)
+
+
+def causal_attention(architecture: Any, length: int) -> float:
+    """FLOPs of one forward pass of attention over one sequence of `length` tokens, each seeing itself and those before.
+
+    Two products a layer, of 2·N·H operations for each visible pair; a window limits the pairs.
+    """
+    window = min(architecture.sliding_window or length, length)
+    pairs = window * (window + 1) / 2 + (length - window) * window
+    heads = architecture.num_attention_heads * architecture.head_dim
+    return 4.0 * pairs * heads * architecture.num_hidden_layers
+
+
+def weight_products(params: Any, tied: bool) -> int:
+    """Parameters that a token is multiplied with: all matrices, the embedding only where it is the head too."""
+    total = sum(math.prod(x.shape) for x in jax.tree.leaves(params["layers"]) if len(x.shape) == 3)
+    head = params["embed_tokens"]["embedding"] if tied else params["lm_head"]["kernel"]
+    return total + math.prod(head.shape)

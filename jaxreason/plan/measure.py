@@ -1,0 +1,149 @@
+"""What one program needs: compiled for its devices where that is possible, estimated where it is not."""
+
+import logging
+import math
+import re
+import time
+from dataclasses import dataclass
+
+import jax
+from jax.sharding import Mesh
+
+from jaxreason.models.decoder import Model, abstract_params
+from jaxreason.plan.collectives import Moved, read_collectives
+from jaxreason.plan.flops import Work, count_work
+from jaxreason.plan.programs import Program, device_bytes
+
+_LOG = logging.getLogger(__name__)
+_TOO_LARGE = re.compile(r"ran out of memory|resource_exhausted", re.IGNORECASE)
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a program needs; bytes are of one device.
+
+    Attributes:
+      name: of the program.
+      held: bytes by kind of what lies in memory: `params`, `optimizer`, `cache`, `batch`.
+      beside: bytes of that which the program is not given.
+      peak: of the program, its arguments included; at least so much if it was refused.
+      arguments: bytes of its arguments.
+      work: FLOPs of all devices.
+      moved: by collectives.
+      compiled: whether the numbers are the compiler's.
+      refused: whether the compiler said that it does not fit.
+      seconds: that compiling took.
+    """
+
+    name: str
+    held: dict[str, int]
+    beside: int
+    peak: float
+    arguments: int
+    work: Work
+    moved: Moved
+    compiled: bool
+    refused: bool
+    seconds: float
+
+    @property
+    def total(self) -> float:
+        """Bytes in use at the program's peak."""
+        return self.peak + self.beside
+
+    @property
+    def temporary(self) -> float:
+        """Bytes beyond the arguments: activations, gradients, gathered weights."""
+        return max(self.peak - self.arguments, 0)
+
+
+def measure(program: Program, model: Model, mesh: Mesh, can_compile: bool, chunk: int) -> Measured:
+    """Compiles the program for the devices of `mesh`, or estimates its memory.
+
+    Args:
+      program: what to measure.
+      model: its model.
+      mesh: of the target.
+      can_compile: whether there is a compiler for it here.
+      chunk: positions whose logits exist at a time; for the estimate.
+    """
+    _LOG.info("compiling %s", program.name)
+    began = time.perf_counter()
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        traced = program.function.trace(*program.args)
+        work = count_work(traced.jaxpr)
+        if can_compile:
+            platform = mesh.devices.flat[0].platform
+            lowered = traced.lower(lowering_platforms=("cuda" if platform == "gpu" else platform,))
+    refused, moved = False, Moved({}, {}, 0)
+    if can_compile:
+        peak, moved, refused = _compile(lowered, mesh)
+    else:
+        peak = estimated_peak(program, model, mesh, chunk)
+    return Measured(
+        program.name,
+        {kind: device_bytes(tree) for kind, tree in program.held.items()},
+        device_bytes(program.beside),
+        peak,
+        device_bytes(program.args),
+        work,
+        moved,
+        can_compile,
+        refused,
+        time.perf_counter() - began,
+    )
+
+
+def _compile(lowered, mesh: Mesh) -> tuple[float, Moved, bool]:
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if not _TOO_LARGE.search(str(error)):
+            raise
+        return needed_bytes(str(error)), Moved({}, {}, 0), True
+    return peak_bytes(compiled), read_collectives(compiled.as_text(), dict(mesh.shape)), False
+
+
+def peak_bytes(compiled) -> float:
+    """The most memory that a compiled program uses; without the compiler's own number, an upper bound."""
+    stats = compiled.memory_analysis()
+    peak = getattr(stats, "peak_memory_in_bytes", 0)
+    if peak:
+        return float(peak)
+    kept = stats.output_size_in_bytes - stats.alias_size_in_bytes
+    return float(stats.temp_size_in_bytes + stats.argument_size_in_bytes + kept)
+
+
+def needed_bytes(message: str) -> float:
+    """The largest amount that the compiler's refusal names; 0 if it names none."""
+    sizes = re.findall(r"(\d+(?:\.\d+)?)([KMGT])i?B?\b", message)
+    return max((float(number) * _UNITS[unit] for number, unit in sizes), default=0.0)
+
+
+def estimated_peak(program: Program, model: Model, mesh: Mesh, chunk: int) -> float:
+    """Arguments and, for what a program makes on the way, a rule.
+
+    Training: one gradient (two with several micro-batches) in float32, what enters each layer (under other remat
+    policies than `full`: all of each layer's inside) and one layer's inside, forward and backward, for the rows of a
+    device, two chunks of logits, and two layers' gathered weights. A forward pass: the same without gradients and
+    with one layer's input. Decode: logits, and all weights in the compute dtype.
+    """
+    arch, shards = model.architecture, dict(mesh.shape)
+    tensor, devices = shards["tensor"], mesh.size
+    size = sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(model)))
+    width = 2 if model.dtype != "float32" else 4
+    rows = program.rows / (shards["data"] * shards["fsdp"])
+    positions = rows * program.new_tokens / shards["context"]
+    heads = (arch.num_attention_heads + 2 * arch.num_key_value_heads) * arch.head_dim
+    layer = positions * (6 * arch.hidden_size + (4 * arch.intermediate_size + 3 * heads) / tensor)
+    logits = rows * min(chunk, program.new_tokens) * arch.vocab_size / tensor * 4
+    weights = size / arch.num_hidden_layers / tensor
+    arguments = device_bytes(program.args)
+    if program.kind == "decode":
+        return arguments + 3 * logits + size / tensor * width + layer * width
+    inputs = arch.num_hidden_layers if program.kind == "train" else 1
+    saved = inputs * (positions * arch.hidden_size if model.remat == "full" else layer)
+    made = (saved + layer * (2 if program.kind == "train" else 1) + 2 * weights) * width
+    gradients = 4 * size / devices * (2 if program.pieces > 1 else 1)
+    return arguments + made + 2 * logits + (gradients if program.kind == "train" else 0)

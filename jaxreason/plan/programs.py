@@ -1,0 +1,209 @@
+"""The jitted steps of a recipe with abstract arguments: the very functions that a run compiles, without a device."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxreason.data.batches import TokenBatch
+from jaxreason.models.decoder import Model, init_cache, param_axes
+from jaxreason.rl.loop import make_programs as make_rl_programs
+from jaxreason.rl.recipe import RLConfig, check_config
+from jaxreason.rl.rollouts import ROW_AXES, Rollouts
+from jaxreason.sampling import kv_cache, slots
+from jaxreason.sharding import fitting_spec
+from jaxreason.training.feed import check_rows, row_parts
+from jaxreason.training.losses import make_sft_loss
+from jaxreason.training.optimizer import make_optimizer
+from jaxreason.training.sft import SFTConfig
+from jaxreason.training.state import TrainState, abstract_state, state_shardings
+from jaxreason.training.step import make_train_step
+
+STEPS = 1000  # of the schedule: a number in the program, of no matter to its size
+STOP_IDS = (151643, 151645)  # as many as Qwen3's; which does not matter either
+
+
+@dataclass(frozen=True)
+class Program:
+    """A jitted function and what it is given.
+
+    Attributes:
+      name: for tables.
+      kind: "train", "read" (a forward pass over rows) or "decode".
+      function: jitted.
+      args: abstract arguments, with shardings.
+      held: what lies in memory while it runs, arguments or not, by kind: `params`, `optimizer`, `cache`, `batch`.
+      beside: those parts of it that are no arguments: the compiler does not see them.
+      rows: rows that are worked on at a time, over all devices (decode: slots).
+      length: tokens of a row (decode: of the cache).
+      pieces: how many such pieces one run takes, one after the other.
+      new_tokens: tokens of each row that a piece reads or writes.
+    """
+
+    name: str
+    kind: str
+    function: Any
+    args: tuple
+    held: dict[str, Any]
+    rows: int
+    length: int
+    pieces: int
+    new_tokens: int
+    beside: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> int:
+        """Positions of a run, padding included."""
+        return self.rows * self.new_tokens * self.pieces
+
+
+def sft_programs(config: SFTConfig, model: Model, mesh: Mesh) -> list[Program]:
+    """The training step.
+
+    Raises:
+      ValueError: the recipe does not fit the mesh or the model; with the field and what would.
+    """
+    check_rows(mesh, config.batch_size, config.num_micro_batches, "sft")
+    _check_length("sft.length", config.length, model)
+    optimizer = make_optimizer(config.optimizer, _steps(config), param_axes(model))
+    state = abstract_state(model, optimizer, mesh)
+    step = make_train_step(
+        make_sft_loss(model, config.logprob_chunk),
+        optimizer,
+        config.num_micro_batches,
+        state_shardings(state),
+    )
+    shape = (config.batch_size, config.length)
+    # as training.feed.to_devices lays a batch out: rows are cut, positions are not
+    batch = _arrays(mesh, shape, TokenBatch._fields, ROW_AXES[:1])
+    held = {"params": state.params, "optimizer": state.opt_state, "batch": batch}
+    rows = config.batch_size // config.num_micro_batches
+    return [
+        Program(
+            *("SFT step", "train", step, (state, TokenBatch(**batch)), held),
+            *(rows, config.length, config.num_micro_batches, config.length),
+        )
+    ]
+
+
+def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
+    """The update, the log-prob pass, prefill and decode, each beside what else is in memory then.
+
+    Training and sampling share one tree of parameters laid out alike, so no weights move between them.
+
+    Raises:
+      ValueError: as a run of the recipe would.
+    """
+    check_config(config, model, mesh)
+    updates = -(-config.prompts_per_step // config.mini_batch_prompts)
+    optimizer = make_optimizer(config.optimizer, config.num_steps * updates, param_axes(model))
+    state = abstract_state(model, optimizer, mesh)
+    longest = config.sampler.max_length - config.decoding.max_tokens
+    programs = make_rl_programs(config, model, optimizer, state, longest)
+    layout = programs.layout
+    batch = _rollouts(config, mesh, layout, updates > 1 or config.old_logprobs == "always")
+    given = {"params": state.params, "optimizer": state.opt_state, "batch": batch}
+    waiting = {"batch": [batch] * (updates - 1)}
+    if config.policy_loss.kl_coefficient > 0:
+        waiting["params"] = state.params  # the reference
+    piece = (layout.micro_batch_rows, layout.row_length, layout.num_micro_batches)
+    unscored = batch._replace(old_logprobs=None, ref_logprobs=None)
+    return [
+        Program(
+            *("RL policy step", "train", programs.train_step, (state, batch), given, *piece),
+            *(layout.row_length, waiting),
+        ),
+        Program(
+            *("log-prob pass", "read", programs.logprob_pass, (state.params, unscored), given),
+            *piece,
+            *(layout.row_length, waiting | {"optimizer": state.opt_state}),
+        ),
+        *_sampling_programs(config, model, mesh, state),
+    ]
+
+
+def _sampling_programs(config: RLConfig, model: Model, mesh: Mesh, state: TrainState):
+    sizes = config.sampler
+    parts = row_parts(mesh)
+    for name in ("slots", "prefill_rows"):
+        if getattr(sizes, name) % parts:
+            raise ValueError(
+                f"rl.sampler.{name}={getattr(sizes, name)}: expected a multiple of {parts}, the parts "
+                "into which the mesh cuts rows."
+            )
+    programs = slots.make_programs(
+        model,
+        mesh,
+        *(sizes.slots, sizes.prefill_rows, sizes.max_length, sizes.decode_block, STOP_IDS),
+    )
+    slot_state = slots.abstract_state(model, mesh, sizes.slots, sizes.max_length)
+    cache = kv_cache.cache_shardings(model, mesh, sizes.prefill_rows, sizes.max_length)
+    shapes = jax.eval_shape(lambda: init_cache(model, sizes.prefill_rows, sizes.max_length))
+    staging = jax.tree.map(_placed, shapes, cache)
+    held = {"params": state.params, "optimizer": state.opt_state, "cache": [slot_state, staging]}
+    rows, chunk = sizes.prefill_rows, min(sizes.prefill_chunk, sizes.max_length)
+    whole = NamedSharding(mesh, PartitionSpec())
+    number = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32, sharding=whole)  # noqa: E731
+    running = jax.ShapeDtypeStruct((sizes.slots,), jnp.bool_, sharding=whole)
+    return [
+        Program(
+            *("prefill", "read", programs.prefill),
+            (state.params, staging, number(rows, chunk), number(rows), number(rows)),
+            *(held, rows, sizes.max_length, 1, chunk),
+            {"optimizer": state.opt_state, "cache": slot_state},
+        ),
+        Program(
+            *("decode, one token", "decode", programs.decode),
+            (state.params, slot_state, running, number()),
+            *(held, sizes.slots, sizes.max_length, 1, 1),
+            {"optimizer": state.opt_state, "cache": staging},
+        ),
+    ]
+
+
+def device_bytes(tree: Any) -> int:
+    """Bytes of a tree of abstract arrays on one device."""
+    return sum(
+        math.prod(x.sharding.shard_shape(x.shape)) * np.dtype(x.dtype).itemsize
+        for x in jax.tree.leaves(tree)
+    )
+
+
+def _steps(config: SFTConfig) -> int:
+    return max(STEPS, config.optimizer.warmup_steps + 1)
+
+
+def _check_length(field_name: str, length: int, model: Model) -> None:
+    limit = model.architecture.max_position_embeddings
+    if length > limit:
+        raise ValueError(f"{field_name}={length}: the model's max_position_embeddings is {limit}.")
+
+
+def _rollouts(config: RLConfig, mesh: Mesh, layout: Any, scored: bool) -> Rollouts:
+    shape = (layout.num_rows, layout.row_length)
+    arrays = _arrays(mesh, shape, Rollouts._fields, ROW_AXES)
+    arrays["micro_batch"] = _array(mesh, shape[:1], jnp.int32, ROW_AXES[:1])
+    if not scored:
+        arrays["old_logprobs"] = None
+    if config.policy_loss.kl_coefficient == 0:
+        arrays["ref_logprobs"] = None
+    return Rollouts(**arrays)
+
+
+def _arrays(mesh: Mesh, shape: tuple[int, int], names, axes) -> dict[str, jax.ShapeDtypeStruct]:
+    whole = ("tokens", "positions", "segment_ids")
+    axes = (*axes, *(None,) * (len(shape) - len(axes)))
+    return {n: _array(mesh, shape, jnp.int32 if n in whole else jnp.float32, axes) for n in names}
+
+
+def _array(mesh: Mesh, shape, dtype, axes) -> jax.ShapeDtypeStruct:
+    sharding = NamedSharding(mesh, fitting_spec(mesh, axes, shape))
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+
+def _placed(x: jax.ShapeDtypeStruct, sharding: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)

@@ -1,0 +1,270 @@
+"""The plan of a recipe on a slice: its programs compiled, timed on paper, and how far their sizes can go."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import ml_collections
+from etils import epath
+from jax.sharding import Mesh
+
+from jaxreason.config import ConfigError, parse
+from jaxreason.models.decoder import REMAT, Model, abstract_params
+from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.huggingface import ModelConfig, make_model
+from jaxreason.plan.devices import slice_devices
+from jaxreason.plan.fit import STEP, Line, length_of, next_slice, other_slots, shorter
+from jaxreason.plan.measure import Measured, measure
+from jaxreason.plan.programs import Program, rl_programs, sft_programs
+from jaxreason.plan.roofline import Timed, estimate
+from jaxreason.plan.run_time import RunTime, rl_time, sft_time
+from jaxreason.plan.settings import PlanConfig
+from jaxreason.plan.slices import Slice
+from jaxreason.rl.recipe import RLConfig
+from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.training.feed import row_parts
+from jaxreason.training.sft import SFTConfig
+from jaxreason.training.state import static_model
+
+STAGES = {"sft": (SFTConfig, sft_programs), "rl": (RLConfig, rl_programs)}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The most of something that fits.
+
+    Attributes:
+      what: in words, with the field.
+      largest: 0 if nothing does.
+      now: what the recipe has.
+      how: where the number is from.
+    """
+
+    what: str
+    largest: int
+    now: int
+    how: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A section of the recipe: its programs, in the order in which they run; the training step by remat policy."""
+
+    name: str
+    programs: tuple[Program, ...]
+    measured: tuple[Measured, ...]
+    timed: tuple[Timed, ...]
+    limits: tuple[Limit, ...]
+    remats: dict[str, Measured]
+    run_times: tuple[RunTime, ...]
+    advice: tuple[str, ...]
+
+    def fits(self, slice_: Slice) -> bool:
+        """Whether every program does."""
+        return all(m.total <= slice_.kind.hbm and not m.refused for m in self.measured)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a recipe needs on a slice."""
+
+    slice: Slice
+    mesh: dict[str, int]
+    model: Model
+    num_parameters: int
+    stages: tuple[Stage, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything measured and estimated, as plain values."""
+        return {
+            "slice": dataclasses.asdict(self.slice) | {"devices": self.slice.devices},
+            "hbm": self.slice.kind.hbm,
+            "mesh": self.mesh,
+            "model": dataclasses.asdict(self.model),
+            "num_parameters": self.num_parameters,
+            "stages": [self._stage(stage) for stage in self.stages],
+        }
+
+    def _stage(self, stage: Stage) -> dict[str, Any]:
+        rows = zip(stage.programs, stage.measured, stage.timed, strict=True)
+        programs = [
+            {
+                **{"tokens": program.tokens, "pieces": program.pieces, "rows": program.rows},
+                **_plain(measured),
+                **{"total": measured.total, "temporary": measured.temporary},
+                "time": _plain(timed) | {"best": timed.best, "worst": timed.worst},
+            }
+            for program, measured, timed in rows
+        ]
+        return {
+            "name": stage.name,
+            "fits": stage.fits(self.slice),
+            "programs": programs,
+            "limits": [dataclasses.asdict(limit) for limit in stage.limits],
+            "remats": {name: _plain(found) for name, found in stage.remats.items()},
+            "run_times": [dataclasses.asdict(found) for found in stage.run_times],
+            "advice": list(stage.advice),
+        }
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """A dataclass as plain values; named tuples within it keep their names."""
+    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return {k: v._asdict() if hasattr(v, "_asdict") else v for k, v in fields.items()}
+
+
+def plan_recipe(
+    config: ml_collections.ConfigDict, slice_: Slice, fit: bool, remat: bool = False
+) -> Plan:
+    """Plans every stage (`sft`, `rl`) that the recipe has.
+
+    Args:
+      config: the recipe.
+      slice_: where it would run.
+      fit: whether to compile more, for the largest sizes that fit.
+      remat: whether to compile the training step under every remat policy.
+
+    Raises:
+      ConfigError, ValueError: the recipe cannot be run so; with the field to change.
+    """
+    names = [name for name in STAGES if name in config]
+    if not names:
+        raise ConfigError(
+            f"config: nothing to plan; expected a section {' or '.join(STAGES)}, there are "
+            f"{', '.join(config.keys())}."
+        )
+    plan = parse(PlanConfig, config.plan, "config.plan") if "plan" in config else None
+    model = planned_model(parse(ModelConfig, config.model, "config.model"), plan)
+    devices, can_compile = slice_devices(slice_)
+    mesh = make_mesh(parse(MeshConfig, config.mesh, "config.mesh"), devices)
+    stages = []
+    for name in names:
+        section = parse(STAGES[name][0], config[name], f"config.{name}")
+        stages.append(_stage(name, section, plan, model, mesh, slice_, can_compile, fit, remat))
+    num = _parameters(model)
+    return Plan(slice_, dict(mesh.shape), model, num, tuple(stages))
+
+
+def planned_model(config: ModelConfig, plan: PlanConfig | None) -> Model:
+    """The model of a recipe: that of its folder if it is here, else that of the recipe's `plan` section.
+
+    Raises:
+      ValueError: there is neither, or the settings contradict each other.
+    """
+    here = config.init == "random" or (
+        config.path and epath.Path(config.path).expanduser().is_dir()
+    )
+    if here or plan is None or not plan.architecture:
+        return static_model(config)
+    return make_model(config, architecture_from_hf(plan.architecture))
+
+
+def _parameters(model: Model) -> int:
+    return sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(model)))
+
+
+def _stage(name, section, plan, model, mesh, slice_, can_compile, fit, remat) -> Stage:
+    def run(programs: list[Program], model: Model = model) -> list[Measured]:
+        return [measure(p, model, mesh, can_compile, section.logprob_chunk) for p in programs]
+
+    make = STAGES[name][1]
+    programs = make(section, model, mesh)
+    measured = run(programs)
+    timed = [estimate(p, m, model, mesh, slice_) for p, m in zip(programs, measured, strict=True)]
+    limits = []
+    if fit:
+        limits = _train_limits(name, section, model, mesh, slice_, measured[0], make, run)
+        if name == "rl":
+            limits += _slot_limit(section, model, mesh, slice_, measured[-1], run)
+    remats = {}
+    for policy in REMAT if remat else ():
+        other = dataclasses.replace(model, remat=policy)
+        remats[policy] = run(make(section, other, mesh)[:1], other)[0]
+    return Stage(
+        name,
+        tuple(programs),
+        tuple(measured),
+        tuple(timed),
+        tuple(limits),
+        remats,
+        tuple(_run_times(section, plan, timed, slice_)),
+        tuple(_advice(measured, limits, slice_)),
+    )
+
+
+def _train_limits(name, section, model, mesh: Mesh, slice_, full: Measured, make, run):
+    """Longest rows, and most rows at a time, from the step at two lengths."""
+    length, hbm = length_of(section), slice_.kind.hbm
+    most = model.architecture.max_position_embeddings
+    halves = [2, 4] if full.refused else [2]
+    found = [run(make(shorter(section, factor), model, mesh)[:1])[0] for factor in halves]
+    if any(part.refused for part in found):
+        what = f"tokens of a row ({name}.{'length' if name == 'sft' else 'row_length'})"
+        return [Limit(what, 0, length, f"refused at {length // halves[0]} too")]
+    points = [(length // factor, part.total) for factor, part in zip(halves, found, strict=True)]
+    points += [] if full.refused else [(length, full.total)]
+    (short, low), (long, high) = sorted(points)
+    line = Line(f"{name}.length", (short, long), (low, high))
+    how = f"line through compiles at {short:,} and {long:,} tokens"
+    how = how if full.compiled else f"rule, at {short:,} and {long:,} tokens"
+    field = "sft.length" if name == "sft" else "rl.row_length"
+    parts = row_parts(mesh)
+    if name == "sft":
+        rows, row_field = (
+            section.batch_size // section.num_micro_batches,
+            "batch_size / sft.num_micro_batches",
+        )
+    else:
+        rows, row_field = section.micro_batch_rows, "micro_batch_rows"
+    in_rows = Line("rows", tuple(rows * s / length for s in line.sizes), line.totals)
+    at_once = in_rows.largest(hbm, parts, 10**6)
+    return [
+        Limit(f"tokens of a row ({field})", line.largest(hbm, STEP, most), length, how),
+        Limit(
+            f"rows at a time ({name}.{row_field})",
+            at_once,
+            rows,
+            f"{how}, a row being {length:,} of them",
+        ),
+    ]
+
+
+def _slot_limit(section: RLConfig, model, mesh, slice_, full: Measured, run) -> list[Limit]:
+    parts, now = row_parts(mesh), section.sampler.slots
+    other = other_slots(section, parts)
+    found = run(rl_programs(other, model, mesh)[-1:])[0]
+    if full.refused or found.refused:
+        return [Limit("decode slots (rl.sampler.slots)", 0, now, "refused by the compiler")]
+    slots = other.sampler.slots
+    line = Line("slots", (slots, now), (found.total, full.total))
+    most = section.dynamic_sampling.prompts_per_batch * section.group_size
+    how = f"line through {'compiles' if full.compiled else 'the rule'} at {min(slots, now)} and {max(slots, now)}"
+    largest = line.largest(slice_.kind.hbm, parts, most)
+    how += "; there are no more replies at a time" if largest >= most // parts * parts else ""
+    return [Limit("decode slots (rl.sampler.slots)", largest, now, how)]
+
+
+def _run_times(section, plan: PlanConfig | None, timed: list[Timed], slice_: Slice):
+    if plan is None:
+        return []
+    if isinstance(section, SFTConfig):
+        return sft_time(section, plan, timed[0], slice_)
+    return rl_time(section, plan, timed, slice_)
+
+
+def _advice(measured: list[Measured], limits: list[Limit], slice_: Slice) -> list[str]:
+    over = [m for m in measured if m.refused or m.total > slice_.kind.hbm]
+    if not over:
+        return []
+    lines = [f"does not fit: {', '.join(m.name for m in over)}"]
+    lines += [
+        f"nearest that does, by {limit.how}: {limit.what} {limit.largest:,} instead of {limit.now:,}"
+        for limit in limits
+        if 0 < limit.largest < limit.now
+    ]
+    further = next_slice(measured, slice_)
+    if further:
+        lines.append(f"next larger slice with room, its state split further: --slice {further}")
+    return lines

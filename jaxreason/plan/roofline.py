@@ -1,0 +1,112 @@
+"""How long a program takes at best and at worst, from its FLOPs, its bytes and the makers' speeds."""
+
+import math
+from dataclasses import dataclass
+
+import jax
+from jax.sharding import Mesh
+
+from jaxreason.models.decoder import Model, abstract_params
+from jaxreason.plan.flops import causal_attention, weight_products
+from jaxreason.plan.measure import Measured
+from jaxreason.plan.programs import Program
+from jaxreason.plan.slices import Slice
+
+ASSUMPTIONS = (
+    "Time is between the longest of computing, memory and links (all overlapped) and their sum (nothing overlapped).",
+    "Computing: products from the traced program at the maker's bfloat16 peak; kernels as causal attention, whose "
+    "backward pass is 2.5 forward passes; nothing else takes time.",
+    "Memory: weights once a pass in the compute dtype, parameters and moments read and written once a step, the cache "
+    "read whole; activations stay on the chip.",
+    "Links: bytes that the compiled program's collectives bring to a device, at the sum of its links' speeds in one "
+    "direction; axis data over the network where there are several slices.",
+    "MFU: 6 FLOPs (training; 2 reading) a parameter that a token is multiplied with, and causal attention over full "
+    "rows, against the peak; recomputation does not count. Padding counts as tokens.",
+)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds of one run of a program.
+
+    Attributes:
+      compute: products.
+      memory: HBM.
+      links: collectives within and between slices.
+      model_flops: of all devices, without recomputation.
+      executed_flops: of all devices.
+      peak_flops: FLOP/s of all devices.
+    """
+
+    compute: float
+    memory: float
+    links: float
+    model_flops: float
+    executed_flops: float
+    peak_flops: float
+
+    @property
+    def best(self) -> float:
+        """All overlapped."""
+        return max(self.compute, self.memory, self.links)
+
+    @property
+    def worst(self) -> float:
+        """Nothing overlapped."""
+        return self.compute + self.memory + self.links
+
+    def mfu(self, seconds: float) -> float:
+        """Share of the peak that the model's FLOPs are in so many seconds."""
+        return self.model_flops / (self.peak_flops * seconds)
+
+
+def estimate(
+    program: Program, measured: Measured, model: Model, mesh: Mesh, slice_: Slice
+) -> Timed:
+    """The time of one run, under ASSUMPTIONS."""
+    kind, devices = slice_.kind, mesh.size
+    executed = measured.work.weights + measured.work.attention
+    if measured.work.kernels:
+        executed += _attention(program, model) * _kernel_passes(program, model)
+    links = 0.0
+    for axes, moved in measured.moved.by_axis.items():
+        over_network = slice_.num_slices > 1 and "data" in axes.split("+")
+        links += moved / (kind.network_speed if over_network else kind.link_speed)
+    passes = 3 if program.kind == "train" else 1
+    products = 2.0 * weight_products(abstract_params(model), model.architecture.tie_word_embeddings)
+    return Timed(
+        compute=executed / devices / kind.flops,
+        memory=_memory_traffic(program, measured, model, mesh) / kind.hbm_speed,
+        links=links,
+        model_flops=passes * (products * program.tokens + _attention(program, model)),
+        executed_flops=executed,
+        peak_flops=kind.flops * devices,
+    )
+
+
+def _attention(program: Program, model: Model) -> float:
+    """FLOPs of one forward pass of attention over all rows of a run."""
+    arch = model.architecture
+    rows = program.rows * program.pieces
+    if program.kind == "decode":  # one query over the whole cache
+        heads = arch.num_attention_heads * arch.head_dim
+        return 4.0 * program.length * heads * arch.num_hidden_layers * rows
+    return rows * causal_attention(arch, program.new_tokens)
+
+
+def _kernel_passes(program: Program, model: Model) -> float:
+    if program.kind != "train":
+        return 1.0
+    return 3.5 + (model.remat != "none")
+
+
+def _memory_traffic(program: Program, measured: Measured, model: Model, mesh: Mesh) -> float:
+    size = sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(model)))
+    weights = size / mesh.shape["tensor"] * (4 if model.dtype == "float32" else 2)
+    if program.kind == "train":
+        state = measured.held["params"] * 3 + measured.held["optimizer"] * 2
+        return 3 * weights * program.pieces + state
+    cache = max(measured.arguments - measured.held["params"], 0)
+    if program.kind == "decode":
+        return weights + cache
+    return weights * program.pieces + 2 * cache

@@ -1,0 +1,79 @@
+"""Tokens and chip-hours of a whole run, from the times of its programs."""
+
+import math
+from dataclasses import dataclass
+
+from jaxreason.plan.roofline import Timed
+from jaxreason.plan.settings import PlanConfig
+from jaxreason.plan.slices import Slice
+from jaxreason.rl.recipe import RLConfig
+from jaxreason.training.sft import SFTConfig
+
+SHARES = (1.0, 0.125)  # of the longest reply: what RL's time is given for
+
+
+@dataclass(frozen=True)
+class RunTime:
+    """A run of so many steps.
+
+    Attributes:
+      what: under which assumption.
+      steps: of the run.
+      tokens: that it trains on, padding included; RL: that it generates.
+      chip_hours: at best and at worst.
+      parts: hours on the slice at best, by program.
+    """
+
+    what: str
+    steps: int
+    tokens: float
+    chip_hours: tuple[float, float]
+    parts: dict[str, float]
+
+
+def sft_time(config: SFTConfig, plan: PlanConfig, timed: Timed, slice_: Slice) -> list[RunTime]:
+    """Nothing where the number of examples is not known."""
+    if not plan.examples:
+        return []
+    steps = math.ceil(plan.examples * config.epochs / config.batch_size)
+    what = f"{plan.examples:,} examples, {config.epochs:g} epochs"
+    what += ", a row each" if not config.pack else ", a row each at most (packing needs fewer)"
+    hours = tuple(steps * seconds / 3600 * slice_.chips for seconds in (timed.best, timed.worst))
+    tokens = steps * config.batch_size * config.length
+    return [RunTime(what, steps, tokens, hours, {"SFT step": steps * timed.best / 3600})]
+
+
+def rl_time(config: RLConfig, plan: PlanConfig, timed: list[Timed], slice_: Slice) -> list[RunTime]:
+    """With one generation batch a step, replies of the mean length and of an eighth of it."""
+    if not plan.reply_tokens:
+        return []
+    return [_rl_time(config, int(plan.reply_tokens * share), timed, slice_) for share in SHARES]
+
+
+def _rl_time(config: RLConfig, reply: int, timed: list[Timed], slice_: Slice) -> RunTime:
+    update, scoring, prefill, decode = timed
+    prompts, sizes = config.dynamic_sampling.prompts_per_batch, config.sampler
+    replies = prompts * config.group_size
+    updates = math.ceil(config.prompts_per_step / config.mini_batch_prompts)
+    prompt = sizes.max_length - config.decoding.max_tokens
+    # Rows hold as many replies as fit; steps skip rows that are not needed.
+    filled = min((prompt + reply) / config.row_length, 1.0)
+    scored = updates if config.old_logprobs == "always" or updates > 1 else 0
+    times = {
+        "RL policy step": updates * filled,
+        "log-prob pass": scored * filled,
+        "prefill": math.ceil(prompts / sizes.prefill_rows)
+        * math.ceil(prompt / sizes.prefill_chunk),
+        "decode": replies * reply / sizes.slots,
+    }
+    best = [
+        t.best * n for t, n in zip((update, scoring, prefill, decode), times.values(), strict=True)
+    ]
+    worst = [
+        t.worst * n for t, n in zip((update, scoring, prefill, decode), times.values(), strict=True)
+    ]
+    steps = config.num_steps
+    hours = tuple(steps * sum(each) / 3600 * slice_.chips for each in (best, worst))
+    what = f"replies of {reply:,} tokens, {prompts:,} prompts x {config.group_size} a step, longest prompts"
+    parts = {name: steps * seconds / 3600 for name, seconds in zip(times, best, strict=True)}
+    return RunTime(what, steps, float(steps * replies * reply), hours, parts)

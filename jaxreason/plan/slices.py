@@ -1,0 +1,184 @@
+"""Accelerators that can be asked for by name: topology, chips, devices, memory and speeds. No jax.
+
+Numbers are the makers' (links beside them), all in bytes, FLOP and seconds. HBM is what is left to a program: for TPUs
+what the compiler of libtpu 0.0.48 names as available, for GPUs 92 % of the card. ICI and NVLink speeds are those of
+one direction, summed over the links of a chip: half of what the makers call bidirectional.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+
+from jaxreason.config import ConfigError, nearest
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A kind of accelerator; numbers are of one device, of which a chip may have two.
+
+    Attributes:
+      label: the maker's name.
+      platform: "tpu" or "gpu".
+      devices_per_chip: how many devices a program sees of each chip.
+      cores_per_chip: what the number in a slice's name counts.
+      hbm: bytes that a program may use.
+      flops: peak bfloat16 FLOP/s of matrix products.
+      hbm_speed: bytes/s.
+      link_speed: bytes/s to other devices of the slice, one direction, all links.
+      network_speed: bytes/s to other slices or nodes, one direction.
+      source: where the numbers are from.
+    """
+
+    label: str
+    platform: str
+    devices_per_chip: int
+    cores_per_chip: int
+    hbm: float
+    flops: float
+    hbm_speed: float
+    link_speed: float
+    network_speed: float
+    source: str
+
+
+_DOCS = "https://cloud.google.com/tpu/docs"
+GENERATIONS: dict[str, Generation] = {
+    # A v4 chip's two cores are one device on a TPU VM ("megacore"), and so they are here. Its page gives no ICI speed:
+    # 6 links of 50 GB/s (Jouppi et al., arXiv 2304.01433). The network's speed is taken to be v5p's.
+    "v4": Generation(
+        "TPU v4", "tpu", 1, 2, 30.75 * GIB, 275e12, 1200e9, 300e9, 6.25e9, f"{_DOCS}/v4"
+    ),
+    "v5e": Generation(
+        "TPU v5e", "tpu", 1, 1, 15.75 * GIB, 197e12, 819e9, 200e9, 3.125e9, f"{_DOCS}/v5e"
+    ),
+    "v5p": Generation(
+        "TPU v5p", "tpu", 1, 2, 95.73 * GIB, 459e12, 2765e9, 600e9, 6.25e9, f"{_DOCS}/tpu7x"
+    ),
+    "v6e": Generation(
+        "TPU v6e", "tpu", 1, 1, 31.24 * GIB, 918e12, 1638e9, 400e9, 12.5e9, f"{_DOCS}/tpu7x"
+    ),
+    # Two devices a chip share its memory, links and network.
+    "tpu7x": Generation(
+        "TPU7x", "tpu", 2, 2, 94.74 * GIB, 1153.5e12, 3690e9, 300e9, 6.25e9, f"{_DOCS}/tpu7x"
+    ),
+    "h100": Generation(
+        "NVIDIA H100 SXM",
+        *("gpu", 1, 1, 0.92 * 79.6 * GIB, 989.4e12, 3350e9, 450e9, 50e9),
+        "https://www.nvidia.com/en-us/data-center/h100/",
+    ),
+    "h200": Generation(
+        "NVIDIA H200 SXM",
+        *("gpu", 1, 1, 0.92 * 140.4 * GIB, 989.4e12, 4800e9, 450e9, 50e9),
+        "https://www.nvidia.com/en-us/data-center/h200/",
+    ),
+}
+
+_FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
+_CUBES = (
+    *("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16"),
+    *("8x16x16", "16x16x16"),
+)
+TOPOLOGIES: dict[str, tuple[str, ...]] = {
+    "v4": _CUBES[:-1],
+    "v5e": _FLAT,
+    "v5p": _CUBES,
+    "v6e": _FLAT,
+    "tpu7x": _CUBES,
+}
+GPU_NODES = (1, 8)
+ALIASES = {"v5litepod": "v5e", "v5lite": "v5e", "v7x": "tpu7x", "ironwood": "tpu7x"}
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One or more equal slices (or GPU nodes).
+
+    Attributes:
+      name: as it is asked for, `v5p-64` or `2xv5p-64`.
+      generation: key of GENERATIONS.
+      topology: of one slice, as the compiler takes it; "" for GPUs.
+      chips: of all slices.
+      num_slices: how many; they are joined by the data-centre network.
+    """
+
+    name: str
+    generation: str
+    topology: str
+    chips: int
+    num_slices: int
+
+    @property
+    def kind(self) -> Generation:
+        """What its devices are."""
+        return GENERATIONS[self.generation]
+
+    @property
+    def devices(self) -> int:
+        """What a program sees, over all slices."""
+        return self.chips * self.kind.devices_per_chip
+
+    @property
+    def described(self) -> str:
+        """For headings: name, chips, devices."""
+        shape = f", {self.num_slices} x {self.topology}" if self.num_slices > 1 else ""
+        shape = shape or (f", {self.topology}" if self.topology else "")
+        return f"{self.name} ({self.kind.label}{shape}: {self.chips} chips, {self.devices} devices)"
+
+
+def _slices() -> dict[str, Slice]:
+    found = {}
+    for generation, topologies in TOPOLOGIES.items():
+        for topology in topologies:
+            chips = math.prod(int(side) for side in topology.split("x"))
+            name = f"{generation}-{chips * GENERATIONS[generation].cores_per_chip}"
+            found[name] = Slice(name, generation, topology, chips, 1)
+    for generation in ("h100", "h200"):
+        for gpus in GPU_NODES:
+            found[f"{generation}-{gpus}"] = Slice(f"{generation}-{gpus}", generation, "", gpus, 1)
+    return found
+
+
+SLICES: dict[str, Slice] = _slices()
+
+
+def find_slice(name: str) -> Slice:
+    """The slice of that name; `2xv5p-64` is two slices, `h100` one card, `v5litepod-16` is `v5e-16`.
+
+    Raises:
+      ConfigError: there is none; names the nearest and all there are.
+    """
+    match = re.fullmatch(r"(?:(\d+)x)?([a-z][a-z0-9]*)(?:-(\d+))?", name.strip().lower())
+    several, generation, size = match.groups() if match else (None, name, None)
+    generation = ALIASES.get(generation, generation)
+    size = size or ("1" if generation in ("h100", "h200") else "")
+    known = SLICES.get(f"{generation}-{size}")
+    count = int(several or 1)
+    if known is None or count < 1:
+        valid = _nearest_first(generation, size)
+        raise ConfigError(
+            f"--slice {name}: no such slice{nearest(f'{generation}-{size}', SLICES)} "
+            f"There are, nearest first: {', '.join(valid)}; and several of one, as 2xv5p-64."
+        )
+    if count == 1:
+        return known
+    return Slice(f"{count}x{known.name}", generation, known.topology, known.chips * count, count)
+
+
+def _nearest_first(generation: str, size: str) -> list[str]:
+    """All names: those of the generation by distance in size, then the others as in the table."""
+    wanted = int(size) if size.isdigit() else 1
+
+    def distance(name: str) -> tuple[bool, float]:
+        family, number = name.rsplit("-", 1)
+        same = family == generation
+        return not same, abs(math.log(int(number) / max(wanted, 1))) if same else 0.0
+
+    return sorted(SLICES, key=distance)
+
+
+def larger(slice_: Slice) -> list[Slice]:
+    """The slices of the same generation that are larger, smallest first."""
+    same = [s for s in SLICES.values() if s.generation == slice_.generation]
+    return [s for s in same if s.chips > slice_.chips]

@@ -1,0 +1,167 @@
+"""Plans: what is measured of the real programs, what is said of limits, and what a user reads."""
+
+import dataclasses
+import importlib.util
+import json
+import math
+
+import jax
+import pytest
+
+from jaxreason.config import ConfigError, parse
+from jaxreason.models.decoder import abstract_params
+from jaxreason.models.huggingface import ModelConfig
+from jaxreason.plan import devices
+from jaxreason.plan.fit import Line, next_slice
+from jaxreason.plan.flops import NONE, weight_products
+from jaxreason.plan.measure import Measured, Moved, measure, needed_bytes
+from jaxreason.plan.programs import device_bytes, sft_programs
+from jaxreason.plan.recipe import plan_recipe, planned_model
+from jaxreason.plan.slices import GIB, find_slice
+from jaxreason.plan.table import format_plan
+from jaxreason.recipes import load_recipe
+from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.training.sft import SFTConfig
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_recipe("configs/study_tiny.py")
+
+
+@pytest.fixture(scope="module")
+def plan(tiny):
+    return plan_recipe(tiny, find_slice("h100"), fit=True, remat=True)
+
+
+def num_parameters(model):
+    return sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(model)))
+
+
+def test_the_real_training_step_is_compiled_and_its_parts_add_up(tiny):
+    model = planned_model(parse(ModelConfig, tiny.model, "model"), None)
+    mesh = make_mesh(MeshConfig(1, 8, 1, 1))
+    section = parse(SFTConfig, tiny.sft, "sft")
+    program = sft_programs(section, model, mesh)[0]
+    found = measure(program, model, mesh, True, section.logprob_chunk)
+    assert found.compiled and not found.refused
+    params = device_bytes(abstract := program.held["params"])
+    whole = sum(math.prod(x.shape) * 4 for x in jax.tree.leaves(abstract))
+    assert whole / 8 <= params <= whole / 4  # what eight does not divide is left whole
+    assert found.held["optimizer"] == pytest.approx(2 * params, abs=100)
+    assert found.arguments <= found.peak
+    # rows over fsdp: every device gathers the weights, and the gradients are brought together
+    assert found.moved.by_axis["fsdp"] > whole * 7 / 8
+    tokens = section.batch_size * section.length
+    products = weight_products(abstract_params(model), model.architecture.tie_word_embeddings)
+    head = model.architecture.vocab_size * model.architecture.hidden_size
+    assert found.work.weights >= 6 * products * tokens
+    assert found.work.weights <= (6 * products + 2 * head) * tokens * 1.02  # logits are made again
+
+
+def test_a_plan_of_a_card_that_is_not_here_says_that_it_is_estimated(plan):
+    text = format_plan(plan)
+    assert "h100-1 (NVIDIA H100 SXM: 1 chips, 1 devices)" in text
+    assert "SFT step (estimated)" in text and "decode, one token (estimated)" in text
+    assert "sft: fits" in text and "rl: fits" in text
+    assert f"{plan.num_parameters:,} parameters" in text
+    for assumption in ("nothing overlapped", "recomputation does not count"):
+        assert assumption in text
+
+
+def test_a_plan_has_every_program_of_a_recipe(plan):
+    names = {stage.name: [m.name for m in stage.measured] for stage in plan.stages}
+    assert names == {
+        "sft": ["SFT step"],
+        "rl": ["RL policy step", "log-prob pass", "prefill", "decode, one token"],
+    }
+    held = plan.stages[1].measured[-1].held
+    arch, config = plan.model.architecture, plan.stages[1].programs[-1]
+    row = 2 * 4 * arch.num_hidden_layers * arch.num_key_value_heads * arch.head_dim * config.length
+    rows = config.rows + 32  # slots, and prompts that are being read
+    assert held["cache"] == pytest.approx(row * rows, rel=0.01)
+
+
+def test_a_plan_is_plain_json(plan):
+    found = json.loads(json.dumps(plan.to_json()))
+    assert found["slice"]["name"] == "h100-1"
+    assert found["stages"][0]["programs"][0]["work"]["weights"] > 0
+
+
+def test_limits_name_the_field_what_fits_and_what_the_recipe_has(plan):
+    limits = plan.stages[1].limits
+    assert [limit.what.split("(")[1].rstrip(")") for limit in limits] == [
+        "rl.row_length",
+        "rl.micro_batch_rows",
+        "rl.sampler.slots",
+    ]
+    assert all(limit.largest >= limit.now for limit in limits if limit.what[:4] != "toke")
+
+
+def test_remat_policies_trade_products_for_memory(plan):
+    found = plan.stages[0].remats
+    assert found["full"].work.weights > found["none"].work.weights
+    text = format_plan(plan)
+    assert "SFT step by model.remat" in text and "weight_dots" in text
+
+
+def test_a_line_through_two_sizes_gives_the_largest_that_fits():
+    line = Line("length", (1000, 2000), (10.0, 14.0))  # 6 + 0.004 n
+    assert line.largest(limit=20.0, step=128, most=10**6) == 3500 // 128 * 128
+    assert line.largest(limit=20.0, step=128, most=3000) == 2944
+    assert line.largest(limit=5.0, step=128, most=3000) == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "gib"),
+    [
+        ("Ran out of memory on HBM, (113.76G) exceeds available HBM (95.73G).", 113.76),
+        ("Ran out of memory in memory space hbm. Used 23.50G of 15.75G hbm.", 23.5),
+        ("RESOURCE_EXHAUSTED without numbers", 0),
+    ],
+)
+def test_the_compilers_refusal_is_read(message, gib):
+    assert needed_bytes(message) == gib * GIB
+
+
+def test_the_next_slice_is_the_first_on_which_a_smaller_share_of_the_state_has_room():
+    held = {"params": int(10 * GIB), "optimizer": int(20 * GIB)}
+    moved = Moved({}, {}, 0)
+    found = Measured("step", held, 0, 40 * GIB, 30 * GIB, NONE, moved, True, False, 0.0)
+    # v6e-8: 40 GiB; v6e-16: 15 + 10; there are 31.24
+    assert next_slice([found], find_slice("v6e-8")) == "v6e-16"
+    huge = dataclasses.replace(found, peak=90 * GIB)
+    assert next_slice([huge], find_slice("v6e-8")) is None
+
+
+def test_without_the_tpu_compiler_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'jaxreason\[tpu\]'"):
+        devices.slice_devices(find_slice("v5p-64"))
+
+
+def test_a_recipe_without_training_has_nothing_to_plan():
+    with pytest.raises(ConfigError, match="expected a section sft or rl"):
+        plan_recipe(load_recipe("configs/eval_tiny.py"), find_slice("h100"), fit=False)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
+def test_a_mesh_axis_may_be_part_of_one_of_the_torus():
+    placed, _ = devices.slice_devices(find_slice("v6e-16"))  # 4 x 4
+    mesh = make_mesh(MeshConfig(1, -1, 8, 1), placed)
+    assert dict(mesh.shape) == {"data": 1, "fsdp": 2, "tensor": 8, "context": 1}
+    assert {device.id for device in mesh.devices.flat} == set(range(16))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
+def test_a_step_is_compiled_for_a_slice_of_tpus_that_is_not_here():
+    config = load_recipe("configs/sft_qwen3.py:0.6b,v5e-4")
+    config.sft.length = 1024
+    found = plan_recipe(config, find_slice("v5e-4"), fit=False)
+    step = found.stages[0].measured[0]
+    assert step.compiled and found.stages[0].fits(found.slice)
+    # parameters and two moments in float32, split over four chips
+    assert step.held["params"] == pytest.approx(num_parameters(found.model), rel=0.01)
+    assert step.held["optimizer"] == pytest.approx(2 * step.held["params"], rel=0.01)
+    assert step.peak > step.arguments and set(step.moved.by_axis) == {"fsdp"}

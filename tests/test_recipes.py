@@ -1,0 +1,136 @@
+"""The Qwen3 recipes: every size and slice parses, has the right number of parameters and the paper's numbers."""
+
+import math
+
+import jax
+import pytest
+
+from jaxreason.config import ConfigError, parse
+from jaxreason.models.decoder import abstract_params
+from jaxreason.models.huggingface import ModelConfig
+from jaxreason.plan.recipe import planned_model
+from jaxreason.plan.settings import PlanConfig
+from jaxreason.plan.slices import SLICES, find_slice
+from jaxreason.recipes import find_recipe, load_recipe, on_slice, split_argument
+from jaxreason.rl.recipe import RLConfig
+from jaxreason.study import check_recipe
+from jaxreason.training.sft import SFTConfig
+
+# Parameters of the Base checkpoints on the Hugging Face hub, tied embeddings counted once.
+PARAMETERS = {
+    "14b": 14_768_307_200,
+    "8b": 8_190_735_360,
+    "4b": 4_022_468_096,
+    "1.7b": 1_720_574_976,
+    "0.6b": 596_049_920,
+}
+RECIPES = ("sft_qwen3_14b_think", "sft_qwen3_14b_no_think", "rl_qwen3_14b")
+
+
+def recipe(name):
+    return load_recipe(f"configs/{name}")
+
+
+@pytest.mark.parametrize("name", [f"{r}.py" for r in RECIPES])
+def test_the_14b_recipes_describe_a_model_of_14_768_307_200_parameters(name):
+    config = recipe(name)
+    check_recipe(config)
+    plan = parse(PlanConfig, config.plan, "config.plan")
+    model = planned_model(parse(ModelConfig, config.model, "config.model"), plan)
+    shapes = jax.tree.leaves(abstract_params(model))
+    assert sum(math.prod(x.shape) for x in shapes) == 14_768_307_200
+    assert config.model.path == "Qwen/Qwen3-14B-Base" and config.model.init == "pretrained"
+
+
+@pytest.mark.parametrize("size", PARAMETERS)
+def test_every_size_has_its_number_of_parameters(size):
+    config = recipe(f"sft_qwen3.py:{size},v5p-8")
+    plan = parse(PlanConfig, config.plan, "config.plan")
+    model = planned_model(parse(ModelConfig, config.model, "config.model"), plan)
+    shapes = jax.tree.leaves(abstract_params(model))
+    assert sum(math.prod(x.shape) for x in shapes) == PARAMETERS[size]
+
+
+@pytest.mark.parametrize("name", ["sft_qwen3", "rl_qwen3"])
+@pytest.mark.parametrize("target", ["2xv5p-64", "h200-8", *SLICES])
+def test_recipes_divide_rows_and_slots_over_the_devices_of_every_target(name, target):
+    slice_ = find_slice(target)
+    config = recipe(f"{name}.py:0.6b,{target}")
+    mesh = config.mesh
+    fixed = mesh.data * mesh.tensor * mesh.context
+    assert slice_.devices % fixed == 0 and mesh.data == slice_.num_slices
+    parts = slice_.devices // mesh.tensor
+    if "sft" in config:
+        section = parse(SFTConfig, config.sft, "config.sft")
+        assert section.batch_size == 512
+        assert section.batch_size % (parts * section.num_micro_batches) == 0
+    else:
+        section = parse(RLConfig, config.rl, "config.rl")
+        assert section.micro_batch_rows % parts == section.sampler.slots % parts == 0
+        assert section.sampler.prefill_rows % parts == 0 and section.sampler.slots >= parts
+
+
+def test_sft_has_the_papers_numbers_and_the_scripts_where_it_has_none():
+    think, without = recipe("sft_qwen3_14b_think.py").sft, recipe("sft_qwen3_14b_no_think.py").sft
+    assert (think.batch_size, think.epochs, think.length, think.pack) == (512, 1.5, 16384, False)
+    assert (think.optimizer.learning_rate, think.optimizer.schedule) == (5e-5, "cosine")
+    # a tenth of ceil(39,900 * 1.5 / 512) steps
+    assert think.optimizer.warmup_steps == round(0.1 * math.ceil(39_900 * 1.5 / 512))
+    assert (think.thinking, without.thinking) == (True, False)
+    columns = [s.datasets.teacher.fields["response"] for s in (think, without)]
+    assert columns == ["think_response", "no_think_response"]
+
+
+def test_rl_has_the_papers_numbers_and_the_scripts_where_it_has_none():
+    rl = recipe("rl_qwen3_14b.py").rl
+    assert (rl.prompts_per_step, rl.group_size, rl.mini_batch_prompts, rl.num_steps) == (
+        512,
+        16,
+        128,
+        140,
+    )
+    assert (rl.decoding.temperature, rl.decoding.top_p, rl.decoding.top_k) == (1.0, 1.0, 0)
+    assert (rl.decoding.max_tokens, rl.sampler.max_length) == (20480, 2048 + 20480)
+    assert (rl.rewards.overlong_buffer, rl.rewards.overlong_penalty) == (4096, 1.0)
+    loss = rl.policy_loss
+    assert (loss.clip_low, loss.clip_high, loss.dual_clip) == (0.2, 0.28, 10.0)
+    assert (loss.kl_coefficient, loss.entropy_coefficient) == (0.0, 0.0)
+    assert (loss.aggregation, rl.advantage) == ("token_mean", "grpo")
+    sampling = rl.dynamic_sampling
+    assert (sampling.drop_equal, sampling.prompts_per_batch, sampling.max_batches) == (
+        True,
+        1536,
+        10,
+    )
+    optimizer = rl.optimizer
+    assert (optimizer.learning_rate, optimizer.weight_decay, optimizer.clip_norm) == (
+        1e-6,
+        0.1,
+        1.0,
+    )
+    assert optimizer.warmup_steps == 10 * 512 // 128 and optimizer.schedule == "constant"
+
+
+def test_a_recipe_is_had_for_a_slice_only_if_it_takes_one():
+    assert on_slice("configs/rl_qwen3_14b.py", "v6e-64") == "configs/rl_qwen3_14b.py:v6e-64"
+    assert on_slice("configs/sft_qwen3.py:4b", "v6e-64") == "configs/sft_qwen3.py:4b,v6e-64"
+    assert on_slice("configs/study_tiny.py", "v6e-64") == "configs/study_tiny.py"
+
+
+def test_what_follows_the_colon_is_no_part_of_the_path():
+    assert split_argument("configs/sft_qwen3.py:4b,h100") == ("configs/sft_qwen3.py", "4b,h100")
+    assert split_argument("configs/study_tiny.py") == ("configs/study_tiny.py", None)
+    assert find_recipe("configs/sft_qwen3.py:4b").name == "sft_qwen3.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("study_tiny.py:v5p-64", "takes no argument, got 'v5p-64'"),
+        ("rl_qwen3_14b.py:v5p-65", "no such slice; did you mean 'v5p-64'"),
+        ("rl_qwen3_14b.py:no_think", "has no response to choose"),
+    ],
+)
+def test_an_argument_that_a_recipe_cannot_use_is_named(name, message):
+    with pytest.raises((ConfigError, ValueError), match=message):
+        recipe(name)
