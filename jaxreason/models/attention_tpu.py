@@ -21,7 +21,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from jaxreason.sharding import RULES, fitting_spec, platform
+from jaxreason.sharding import axis_size, fitting_spec, platform
 
 LANES = 128  # of a TPU's registers: a device's part of a row is padded to a multiple
 BLOCKS = (1024, 512, 256, 128)  # tokens of a tile: the largest that divides the row
@@ -42,8 +42,7 @@ def splash(
     axis does not divide both kinds.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    parts = 1 if mesh.empty else math.prod(mesh.shape[axis] for axis in RULES["act_len"])
-    pad = -q.shape[1] % (LANES * parts)
+    pad = -q.shape[1] % (LANES * axis_size("act_len"))
     scaled = (q.astype(jnp.float32) * q.shape[3] ** -0.5).astype(q.dtype)
     heads_first = [jnp.einsum("BTNH->BNTH", _pad(x, pad, 0)) for x in (scaled, k, v)]
     if segments is not None:
