@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
     """Entry of the console program: exits with 2 after a message for what a user can cause."""
     argv = list(sys.argv if argv is None else argv)
     if len(argv) < 2 or argv[1] in ("-h", "--help", "help") or "--help" in argv:
-        print(USAGE)
+        _print_usage()
         raise SystemExit(0 if len(argv) > 1 else 2)
     try:
         _run(argv[1], argv[2:])
@@ -87,6 +87,15 @@ def main(argv: list[str] | None = None) -> None:
             raise
         print(f"jaxreason {argv[1]}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _print_usage() -> None:
+    try:
+        print(USAGE, flush=True)
+    except (
+        BrokenPipeError
+    ):  # `jaxreason --help | head`: Python would complain once more on its way out
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(verb: str, arguments: list[str]) -> None:

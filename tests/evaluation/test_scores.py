@@ -16,6 +16,7 @@ from jaxreason.evaluation.scores import (
     paired_difference,
     pass_at_k,
     resampled_means,
+    resampled_seeds,
     standard_errors,
     wilson,
 )
@@ -113,6 +114,13 @@ def test_bootstrap_spread_equals_the_standard_error():
 def test_models_asked_other_questions_are_refused_with_one_of_them():
     with pytest.raises(ValueError, match=r"1 of them.*'c'"):
         cluster([scored([1, 0], ["a", "b"]), scored([1, 0, 1], ["a", "b", "c"])])
+
+
+@pytest.mark.parametrize("seeds", [(0.1, 0.3), (0.0, 0.2, 0.7)])
+def test_resampled_seeds_vary_as_much_as_fresh_ones_would(seeds):
+    pooled = resampled_seeds(np.tile(seeds, (200_000, 1)), np.random.default_rng(0))
+    assert pooled.mean() == pytest.approx(np.mean(seeds), abs=2e-3)
+    assert pooled.var() == pytest.approx(np.var(seeds, ddof=1) / len(seeds), rel=0.02)
 
 
 def test_paired_difference_of_a_model_with_itself_is_zero():
