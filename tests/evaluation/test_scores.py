@@ -144,9 +144,14 @@ def test_paired_difference_is_narrower_than_an_unpaired_one_and_meets_the_t_test
 def test_seeds_that_disagree_widen_the_pooled_difference():
     base, good, bad = [0] * 200, [1] * 100 + [0] * 100, [0] * 200
     same = paired_difference(cluster([scored(base), scored(good), scored(good)]), 0.95, 2000, 0)
-    apart = paired_difference(cluster([scored(base), scored(good), scored(bad)]), 0.95, 2000, 0)
+    apart = paired_difference(cluster([scored(base), scored(good), scored(bad)]), 0.95, 4000, 0)
     assert (same.mean, apart.mean) == (0.5, 0.25)
-    assert (apart.low, apart.high) == (0, pytest.approx(same.high, abs=0.04))
+    # A quarter of the resamples holds the bad seed alone and a quarter the good one, each at
+    # g / 2 (1 -+ sqrt 2) with g ~ N(0.5, se): the outer 2.5 % are the outer tenths of those.
+    outer = scipy.stats.norm.ppf(0.9) * math.sqrt(0.25 / 200)
+    expected = (0.5 + outer) / 2 * (1 - math.sqrt(2)), (0.5 + outer) / 2 * (1 + math.sqrt(2))
+    assert (apart.low, apart.high) == pytest.approx(expected, abs=0.015)
+    assert apart.high - apart.low > 4 * (same.high - same.low)
     assert apart.formula == "paired bootstrap over questions and 2 seeds"
 
 
