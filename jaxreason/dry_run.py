@@ -86,7 +86,7 @@ def evaluation_tokens(config: EvalConfig) -> float:
             benchmark, config.source, config.data_folder, run.limit, config.items_seed
         )
         if find_task(benchmark.task).kind == "choose":
-            characters = sum(len(m["content"]) for item in items for m in item.messages)
+            characters = sum(len(m["content"]) for item in items for m in item.example.messages)
             total += characters / CHARACTERS
             continue
         for decoding, samples in run.samples.items():

@@ -8,7 +8,8 @@ import pytest
 from etils import epath
 
 from jaxreason import dry_run, study
-from jaxreason.config import ConfigError
+from jaxreason.config import ConfigError, parse
+from jaxreason.evaluation.settings import EvalConfig
 from jaxreason.recipes import load_recipe
 from jaxreason.sharding import MeshConfig, make_mesh
 
@@ -94,6 +95,19 @@ def test_a_dry_run_names_every_arm_and_seed_and_writes_nothing(tmp_path, monkeyp
     for name in ("evaluate base", "rl seed 3", "sft_top seed 3", "same seed 3", "MiB"):
         assert name in text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_counts_what_is_read_to_choose_between_replies(tmp_path):
+    (tmp_path / "general").mkdir()
+    row = "He slept.\tHow long did he sleep?\t8 hours\tyes\tDuration\n"
+    (tmp_path / "general" / "mc_taco_test.tsv").write_text(row * 3)
+    config = small_recipe()
+    config.eval.data_folder = str(tmp_path)
+    with config.ignore_type():
+        config.eval.benchmarks = {"mc_taco": {"limit": 0, "samples": {"greedy": 1}}}
+    read = dry_run.evaluation_tokens(parse(EvalConfig, config.eval, "config.eval"))
+    words = len("He slept. How long did he sleep? 8 hours") / dry_run.CHARACTERS
+    assert 3 * words < read < 3 * (words + 100)
 
 
 def test_an_arm_that_overrides_a_field_that_is_not_there_is_refused_by_its_path():
