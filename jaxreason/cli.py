@@ -5,6 +5,9 @@ import os
 import pathlib
 import sys
 
+# transformers is used for its tokenizers; that it finds no PyTorch is no news to anyone here.
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+
 import jax
 from absl import flags
 from etils import epath
@@ -103,7 +106,9 @@ def _run(verb: str, arguments: list[str]) -> None:
         raise ConfigError(f"no such verb{nearest(verb, VERBS)} Verbs: {', '.join(VERBS)}.")
     config = _parse_flags(arguments)
     optional = FLAGS.workdir if verb == "plan" else ""
-    needs = verb not in ("convert", "chat", "plan")
+    if FLAGS.dry_run and verb != "study":
+        raise ConfigError(f"--dry-run is for `jaxreason study`; `jaxreason {verb}` has none.")
+    needs = verb not in ("convert", "chat", "plan") and not FLAGS.dry_run
     workdir = _needed("workdir", verb) if needs else optional
     RUN[verb](config, epath.Path(workdir) if workdir else None)
 
