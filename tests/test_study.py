@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+from pathlib import Path
 
 import jax
 import pytest
@@ -60,16 +61,16 @@ def test_the_tiny_study_runs_whole_and_a_second_start_repeats_nothing(tmp_path, 
     assert {row["value"] for row in kl["rows"]} == {0.0}  # a model compared with itself
     tuned = json.loads((workdir / "sft_top/seed_3/analysis/weights.json").read_text())
     assert max(row["value"] for row in tuned["rows"]) > 0
-    times = {path: path.stat().mtime for path in trained_files(workdir)}
+    times = {path: path.stat().st_mtime_ns for path in trained_files(workdir)}
     assert len(times) > 20
     study.run_study(config, mesh, workdir)
-    assert {path: path.stat().mtime for path in trained_files(workdir)} == times
+    assert {path: path.stat().st_mtime_ns for path in trained_files(workdir)} == times
 
 
 def trained_files(workdir):
     """Everything but the index and the report, which are made anew."""
     arms = ("base", "rl", "sft_top", "same", "questions")
-    return [p for arm in arms for p in (workdir / arm).rglob("*") if not p.is_dir()]
+    return [p for arm in arms for p in Path(workdir, arm).rglob("*") if not p.is_dir()]
 
 
 def test_another_configuration_in_an_old_working_directory_is_refused_with_the_difference(

@@ -73,7 +73,9 @@ def divergences(
     def reduce(states_p, states_q, targets):
         log_p = jax.nn.log_softmax(_logits(states_p, head_p))
         log_q = jax.nn.log_softmax(_logits(states_q, head_q))
-        log_mean = jnp.logaddexp(log_p, log_q) - jnp.log(2.0)
+        # log((p + q) / 2), exactly log p where q = p
+        apart = -jnp.abs(log_p - log_q)
+        log_mean = jnp.maximum(log_p, log_q) + jnp.log1p(jnp.expm1(apart) / 2)
         p, q = jnp.exp(log_p), jnp.exp(log_q)
         return {
             "kl_pq": jnp.sum(p * (log_p - log_q), axis=-1),
