@@ -19,7 +19,7 @@ def get_config():
     config = ConfigDict()
     config.seed = 0
     config.mesh = sections.mesh()
-    config.procedural = tiny.questions()
+    config.procedural = tiny.questions(seed=7)
     config.model = sections.model_on_cpu(sections.HERE / "tiny_base", unroll=3)
     config.sft = sections.sft(
         {"teacher": tiny.replies("sft.jsonl")},
@@ -58,6 +58,6 @@ def get_config():
         for name, rate in SFT_RATES.items()
     }
     arms = {"rl": sections.arm("rl", "RL", "rl"), **arms}
-    config.study = sections.study("tiny", (10, 11), arms)
+    config.study = sections.study("tiny", (20, 21), arms)
     config.chat = sections.chat(80, 160)
     return config

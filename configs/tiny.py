@@ -13,26 +13,26 @@ GROUPS = {
 LENGTH = 128  # the longest question and reply together
 
 
-def questions(split_seed: int = 0) -> ConfigDict:
+def questions(seed: int = 0) -> ConfigDict:
     """The procedural questions: the base's mixture, the twins' pool, and held-out questions of every task."""
-    in_math = {"teacher": 3.0, "short": 50.0, "direct": 47.0}
+    in_math = {"teacher": 15.0, "short": 40.0, "direct": 45.0}
     half, direct = {"short": 50.0, "direct": 50.0}, {"direct": 100.0}
     tasks = {name: {"weight": 1.0, "styles": in_math} for name in MATH}
     tasks |= {
         "sort": {"weight": 0.6, "styles": direct},
-        "count": {"weight": 1.2, "styles": half},
+        "count": {"weight": 1.5, "styles": half},
         "bool": {"weight": 0.9, "styles": half},
-        "order": {"weight": 1.2, "styles": half},
-        "copy": {"weight": 0.6, "styles": direct},
+        "order": {"weight": 2.5, "styles": {"short": 75.0, "direct": 25.0}},
+        "copy": {"weight": 0.3, "styles": direct},
         "reverse": {"weight": 1.0, "styles": direct},
-        "upper": {"weight": 0.4, "styles": direct},
-        "join": {"weight": 0.5, "styles": direct},
-        "get": {"weight": 1.5, "styles": direct},
+        "upper": {"weight": 0.3, "styles": direct},
+        "join": {"weight": 0.9, "styles": direct},
+        "get": {"weight": 3.5, "styles": direct},
     }
     return sections.section(
         {
-            "seed": split_seed,
-            "groups": {"math": 31.0, "other": 40.0, "non_reasoning": 29.0},
+            "seed": seed,
+            "groups": {"math": 27.0, "other": 42.0, "non_reasoning": 31.0},
             "tasks": tasks,
             "base_count": 60_000,
             "twin_tasks": MATH,

@@ -5,6 +5,9 @@ import os
 import pathlib
 import sys
 
+# transformers is used for its tokenizers; that it finds no PyTorch is no news to anyone here.
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+
 import jax
 from absl import flags
 from etils import epath
@@ -77,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     """Entry of the console program: exits with 2 after a message for what a user can cause."""
     argv = list(sys.argv if argv is None else argv)
     if len(argv) < 2 or argv[1] in ("-h", "--help", "help") or "--help" in argv:
-        print(USAGE)
+        _print_usage()
         raise SystemExit(0 if len(argv) > 1 else 2)
     try:
         _run(argv[1], argv[2:])
@@ -89,12 +92,23 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit(2) from None
 
 
+def _print_usage() -> None:
+    try:
+        print(USAGE, flush=True)
+    except (
+        BrokenPipeError
+    ):  # `jaxreason --help | head`: Python would complain once more on its way out
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _run(verb: str, arguments: list[str]) -> None:
     if verb not in VERBS:
         raise ConfigError(f"no such verb{nearest(verb, VERBS)} Verbs: {', '.join(VERBS)}.")
     config = _parse_flags(arguments)
     optional = FLAGS.workdir if verb == "plan" else ""
-    needs = verb not in ("convert", "chat", "plan")
+    if FLAGS.dry_run and verb != "study":
+        raise ConfigError(f"--dry-run is for `jaxreason study`; `jaxreason {verb}` has none.")
+    needs = verb not in ("convert", "chat", "plan") and not FLAGS.dry_run
     workdir = _needed("workdir", verb) if needs else optional
     RUN[verb](config, epath.Path(workdir) if workdir else None)
 

@@ -1,8 +1,8 @@
 """What a study would do, about how long it would take here and how much disk it would need; nothing is run.
 
 Time is work over rate: 6 floating-point operations a parameter for a trained token, 2 for a read or written one, and a
-share of the rate of a large matrix product, measured now. Replies are counted at their full length, so
-sampling is overestimated where they end early. Small models are slowed by other things than products.
+share of the rate of a large matrix product, measured now. Replies are taken to be half as long as they may be, and half
+of RL's groups to be alike where such are replaced. Small models are slowed by other things than products.
 """
 
 import math
@@ -23,10 +23,14 @@ from jaxreason.models.huggingface import ModelConfig
 from jaxreason.questions import prepare
 from jaxreason.rl.loop import RLConfig
 from jaxreason.study import StudyConfig, arm_section
+from jaxreason.tasks.registry import find_task
 from jaxreason.training.sft import SFTConfig, load_batches
 from jaxreason.training.state import static_model
 
-SHARE_TRAINING, SHARE_SAMPLING = 0.2, 0.05  # of the rate of a large matrix product
+# Of the rate of a large matrix product, on CPU: between what a model of 0.5M parameters reaches and one of 135M.
+SHARE_TRAINING, SHARE_SAMPLING = 0.35, 0.1
+REPLY_LENGTH = 0.5  # of the most tokens that one may have
+CHARACTERS = 4  # of a token, about
 
 
 def describe_study(config: ml_collections.ConfigDict) -> str:
@@ -68,21 +72,26 @@ def _training(section: SFTConfig | RLConfig, model: ModelConfig, scratch: epath.
         steps = load_batches(section, tokenizer, whole, scratch, 0).num_steps
         return 6 * steps * section.batch_size * section.length / SHARE_TRAINING
     replies = section.num_steps * section.prompts_per_step * section.group_size
-    sampled = replies * section.dynamic_sampling.max_batches * section.decoding.max_tokens
-    trained = replies * section.sampler.max_length
-    return 2 * sampled / SHARE_SAMPLING + 6 * trained / SHARE_TRAINING
+    tokens = replies * section.decoding.max_tokens * REPLY_LENGTH
+    batches = min(2, section.dynamic_sampling.max_batches)
+    return 2 * tokens * batches / SHARE_SAMPLING + 6 * tokens / SHARE_TRAINING
 
 
-def evaluation_tokens(config: EvalConfig) -> int:
-    """Tokens of all replies of an evaluation, each at its full length."""
-    total = 0
+def evaluation_tokens(config: EvalConfig) -> float:
+    """About how many tokens an evaluation writes, or reads to choose between given replies."""
+    total = 0.0
     for name, benchmark in find_benchmarks(config).items():
         run = config.benchmarks[name]
         items = load_items(
             benchmark, config.source, config.data_folder, run.limit, config.items_seed
         )
+        if find_task(benchmark.task).kind == "choose":
+            characters = sum(len(m["content"]) for item in items for m in item.example.messages)
+            total += characters / CHARACTERS
+            continue
         for decoding, samples in run.samples.items():
-            total += len(items) * samples * config.decodings[decoding].max_tokens
+            most = config.decodings[decoding].max_tokens
+            total += len(items) * samples * most * REPLY_LENGTH
     return total
 
 
@@ -107,5 +116,5 @@ def _table(rows: list[tuple[str, float, int]], size: int, rate: float) -> str:
         f"{name:<{width}}  {seconds / 60:8.1f} min  {disk / 2**20:10.1f} MiB"
         for name, seconds, disk in rows
     ]
-    head = f"{size:,} parameters; estimated from {rate / 1e9:,.0f} GFLOP/s measured here, replies at full length:"
+    head = f"{size:,} parameters; estimated from {rate / 1e9:,.0f} GFLOP/s measured here:"
     return "\n".join([head, *lines])

@@ -1,6 +1,7 @@
 """Checkpoints: another mesh, half-written ones, and how many are kept."""
 
 import os
+import time
 
 import jax
 import jax.numpy as jnp
@@ -102,6 +103,8 @@ def save_and_die(folder):
     checkpoints = Checkpointer(folder, keep=2)
     checkpoints.save(1, {"x": jnp.ones(4)}, wait=True)
     checkpoints.save(2, state)
+    while len(os.listdir(folder)) < 2:  # Orbax's thread has not begun to write
+        time.sleep(0.001)
     os._exit(9)  # as a SIGKILL would: nothing is finished or cleaned up
 
 

@@ -63,6 +63,11 @@ def test_help_shows_every_verb_with_an_example():
             "config.mesh: this recipe has no",
         ),
         (["sft", "--config", "configs/study_tiny.py"], "--workdir is needed"),
+        (["study", "--config", "configs/study_tiny.py"], "--workdir is needed"),
+        (
+            ["sft", "--config", "configs/study_tiny.py", "--workdir", "x", "--dry-run"],
+            "--dry-run is for `jaxreason study`",
+        ),
         (["plan", "--config", "configs/study_tiny.py"], "--slice is needed by `jaxreason plan`"),
         (
             ["plan", "--config", "configs/rl_qwen3_14b.py", "--slice", "v5p-65"],
@@ -86,6 +91,12 @@ def test_a_mistake_ends_with_code_2_and_one_message_that_names_it(
         main(["jaxreason", *arguments])
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_dry_run_needs_no_working_directory():
+    result = run("study", "--config", "configs/study_tiny.py", "--dry-run")
+    assert result.returncode == 0, result.stderr
+    assert "evaluate base" in result.stdout and "MiB" in result.stdout
 
 
 def test_a_plan_refuses_rows_that_its_micro_batches_do_not_divide():

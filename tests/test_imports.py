@@ -45,7 +45,17 @@ MAY_IMPORT = {
     "analysis": {"data", "models", "sharding", "checkpoint", "metrics", "config"},
     "report": {"config"},
     "questions": {"config", "data", "tasks"},
-    "dry_run": {"config", "data", "evaluation", "models", "questions", "rl", "study", "training"},
+    "dry_run": {
+        "config",
+        "data",
+        "evaluation",
+        "models",
+        "questions",
+        "rl",
+        "study",
+        "tasks",
+        "training",
+    },
     "convert": {"config", "checkpoint", "models", "sharding", "training"},
     "chat": {"config", "data", "models", "sampling", "sharding"},
     "study": {

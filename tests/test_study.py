@@ -2,13 +2,15 @@
 
 import fcntl
 import json
+from pathlib import Path
 
 import jax
 import pytest
 from etils import epath
 
 from jaxreason import dry_run, study
-from jaxreason.config import ConfigError
+from jaxreason.config import ConfigError, parse
+from jaxreason.evaluation.settings import EvalConfig
 from jaxreason.recipes import load_recipe
 from jaxreason.sharding import MeshConfig, make_mesh
 
@@ -59,16 +61,21 @@ def test_the_tiny_study_runs_whole_and_a_second_start_repeats_nothing(tmp_path, 
     assert {row["value"] for row in kl["rows"]} == {0.0}  # a model compared with itself
     tuned = json.loads((workdir / "sft_top/seed_3/analysis/weights.json").read_text())
     assert max(row["value"] for row in tuned["rows"]) > 0
-    times = {path: path.stat().mtime for path in trained_files(workdir)}
+    times, contents = files_of(workdir)
     assert len(times) > 20
     study.run_study(config, mesh, workdir)
-    assert {path: path.stat().mtime for path in trained_files(workdir)} == times
+    assert files_of(workdir) == (times, contents)
 
 
-def trained_files(workdir):
-    """Everything but the index and the report, which are made anew."""
+def files_of(workdir):
+    """Everything but the index and the report: when it was written, and what it holds.
+
+    Questions and scores.json are written at every start, the same ones.
+    """
     arms = ("base", "rl", "sft_top", "same", "questions")
-    return [p for arm in arms for p in (workdir / arm).rglob("*") if not p.is_dir()]
+    files = [p for arm in arms for p in Path(workdir, arm).rglob("*") if p.is_file()]
+    once = [p for p in files if "questions" not in p.parts and p.name != "scores.json"]
+    return {p: p.stat().st_mtime_ns for p in once}, {p: p.read_bytes() for p in files}
 
 
 def test_another_configuration_in_an_old_working_directory_is_refused_with_the_difference(
@@ -94,6 +101,19 @@ def test_a_dry_run_names_every_arm_and_seed_and_writes_nothing(tmp_path, monkeyp
     for name in ("evaluate base", "rl seed 3", "sft_top seed 3", "same seed 3", "MiB"):
         assert name in text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_counts_what_is_read_to_choose_between_replies(tmp_path):
+    (tmp_path / "general").mkdir()
+    row = "He slept.\tHow long did he sleep?\t8 hours\tyes\tDuration\n"
+    (tmp_path / "general" / "mc_taco_test.tsv").write_text(row * 3)
+    config = small_recipe()
+    config.eval.data_folder = str(tmp_path)
+    with config.ignore_type():
+        config.eval.benchmarks = {"mc_taco": {"limit": 0, "samples": {"greedy": 1}}}
+    read = dry_run.evaluation_tokens(parse(EvalConfig, config.eval, "config.eval"))
+    words = len("He slept. How long did he sleep? 8 hours") / dry_run.CHARACTERS
+    assert 3 * words < read < 3 * (words + 100)
 
 
 def test_an_arm_that_overrides_a_field_that_is_not_there_is_refused_by_its_path():

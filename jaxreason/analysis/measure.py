@@ -14,8 +14,21 @@ from jaxreason.analysis.hidden_states import cosine_distances, pool, pooling_mas
 from jaxreason.analysis.measured import Measured
 from jaxreason.analysis.texts import TextBatch, Unit, batches
 from jaxreason.models.decoder import Model, Output, forward, head
-from jaxreason.models.logprobs import divergences, logprobs, token_ranks
+from jaxreason.models.logprobs import divergences
 from jaxreason.sharding import global_array, to_host
+
+TOKEN_VALUES = {  # of a token of a text: name here -> name in `divergences`, where p is the base
+    "kl_forward": "kl_pq",
+    "kl_reverse": "kl_qp",
+    "js": "js",
+    "base_entropy": "entropy_p",
+    "tuned_entropy": "entropy_q",
+    "same_top": "same_top",
+    "base_logprob": "logprob_p",
+    "tuned_logprob": "logprob_q",
+    "base_rank": "rank_p",
+    "tuned_rank": "rank_q",
+}
 
 
 @functools.lru_cache(maxsize=8)  # the arms of a study share one compiled program
@@ -59,23 +72,8 @@ def _compare_tokens(
     tokens: Int[Array, "B T"],
     chunk: int,
 ) -> dict[str, Float[Array, "B T"]]:
-    between = divergences(base.final, base_head, tuned.final, tuned_head, chunk=chunk)
-    found = {
-        "kl_forward": between["kl_pq"],
-        "kl_reverse": between["kl_qp"],
-        "js": between["js"],
-        "base_entropy": between["entropy_p"],
-        "tuned_entropy": between["entropy_q"],
-        "same_top": between["same_top"],
-    }
-    for name, final, kernel in (
-        ("base", base.final, base_head),
-        ("tuned", tuned.final, tuned_head),
-    ):
-        found[f"{name}_logprob"] = logprobs(final, kernel, tokens, chunk=chunk).logprobs
-        ranks = token_ranks(final, kernel, tokens, chunk=chunk)
-        found[f"{name}_rank"] = ranks.astype(jnp.float32)
-    return found
+    between = divergences(base.final, base_head, tuned.final, tuned_head, tokens, chunk=chunk)
+    return {ours: between[theirs] for ours, theirs in TOKEN_VALUES.items()}
 
 
 def measure_unit(

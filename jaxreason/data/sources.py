@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
@@ -16,9 +17,16 @@ from jaxreason.data.rows import DatasetConfig, Row, no_split, plain, source_opti
 _BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
 
 
+def import_quietly(name: str) -> ModuleType:
+    """The module, without the SyntaxWarnings that compiling it (reasoning_gym's cellpylib) may print."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        return importlib.import_module(name)
+
+
 def _library(name: str, config: DatasetConfig) -> ModuleType:
     try:
-        return importlib.import_module(name)
+        return import_quietly(name)
     except ImportError as error:
         raise ValueError(
             f"{config.label}: this source needs the package {name} ({error})."

@@ -146,7 +146,7 @@ class Tokenizer:
         """
         if not messages or messages[-1]["role"] == "assistant":
             raise ValueError("a prompt must end with a message that is not the assistant's.")
-        return self.encode(self._render(messages, thinking, prompt=True))
+        return self.encode(self.render(messages, thinking, prompt=True))
 
     def encode_conversation(
         self, messages: Messages, thinking: bool | None
@@ -164,8 +164,8 @@ class Tokenizer:
         """
         if not messages or messages[-1]["role"] != "assistant":
             raise ValueError("a conversation to learn from must end with an assistant message.")
-        prompt = self._render(messages[:-1], thinking, prompt=True)
-        full = self._render(messages, thinking, prompt=False)
+        prompt = self.render(messages[:-1], thinking, prompt=True)
+        full = self.render(messages, thinking, prompt=False)
         if not full.startswith(prompt):
             raise ValueError(self._broken_prefix(prompt, full, thinking))
         self._check_reply(messages[-1], full[len(prompt) :], thinking)
@@ -209,7 +209,12 @@ class Tokenizer:
             f"{full[at : at + 60]!r}. (A think block in the content and thinking=False?)"
         )
 
-    def _render(self, messages: Messages, thinking: bool | None, prompt: bool) -> str:
+    def render(self, messages: Messages, thinking: bool | None, prompt: bool) -> str:
+        """The conversation as the chat template writes it, with `prompt` opening the assistant's next turn.
+
+        Raises:
+          ValueError: there is no template, or it refuses the conversation.
+        """
         if self._template is None:
             raise ValueError(
                 f"{self._name}: the tokenizer has no chat template (chat_template.jinja, or "
@@ -236,6 +241,6 @@ class Tokenizer:
         if self._template is None:
             return None
         probe = [{"role": "user", "content": _PROBE}, {"role": "assistant", "content": _PROBE}]
-        tail = self._render(probe, None, prompt=False).rpartition(_PROBE)[2].lstrip()
+        tail = self.render(probe, None, prompt=False).rpartition(_PROBE)[2].lstrip()
         ids = self.encode(tail)
         return ids[0] if ids and ids[0] in self._hf.added_tokens_decoder else None

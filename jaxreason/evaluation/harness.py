@@ -67,7 +67,7 @@ class HarnessModel(TemplateLM):
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
         """The conversation as text, with the start of the reply if asked for."""
-        return self._tokens._render(chat_history, self._thinking, add_generation_prompt)
+        return self._tokens.render(chat_history, self._thinking, add_generation_prompt)
 
     def _loglikelihood_tokens(
         self, requests: list[tuple[Any, list[int], list[int]]], **kwargs

@@ -225,12 +225,18 @@ def _resample_stratum(
 def resampled_seeds(
     tuned: Float[np.ndarray, "R S"], rng: np.random.Generator
 ) -> Float[np.ndarray, " R"]:
-    """The mean over a resample, with replacement, of the S seeds in each of the R item
-    resamples.
+    """The mean over a resample, with replacement, of the S seeds in each of the R item resamples.
+
+    A resample of S seeds varies (S - 1) / S times as much as S fresh ones would, so its distance from the mean of
+    all is stretched by sqrt(S / (S - 1)) (Rao and Wu 1988).
     """
     num, seeds = tuned.shape
+    centre = tuned.mean(1)
+    if seeds == 1:
+        return centre
     chosen = rng.integers(seeds, size=(num, seeds))
-    return np.take_along_axis(tuned, chosen, axis=1).mean(1)
+    drawn = np.take_along_axis(tuned, chosen, axis=1).mean(1)
+    return centre + np.sqrt(seeds / (seeds - 1)) * (drawn - centre)
 
 
 def paired_difference(scores: Clustered, confidence: float, resamples: int, seed: int) -> Interval:

@@ -59,6 +59,7 @@ def divergences(
     head_p: Float[Array, "D V"],
     final_q: Float[Array, "B T D"],
     head_q: Float[Array, "D V"],
+    tokens: Int[Array, "B T"],
     *,
     chunk: int,
     segment_ids: Int[Array, "B T"] | None = None,
@@ -66,14 +67,18 @@ def divergences(
     """How two models' next-token distributions p and q differ, over the full vocabulary, in nats.
 
     Returns:
-      `kl_pq` = KL(p || q), `kl_qp`, `js` (Jensen-Shannon, at most log 2), `entropy_p`, `entropy_q`, and
-      `same_top`: 1 where both have the same most likely token. All [B, T], aligned like `logprobs`.
+      `kl_pq` = KL(p || q), `kl_qp`, `js` (Jensen-Shannon, at most log 2), `entropy_p`, `entropy_q`,
+      `same_top`: 1 where both have the same most likely token; of each of `tokens` its log-probability and rank
+      (1 + how many were more likely), `logprob_p`, `logprob_q`, `rank_p`, `rank_q`. All float32 [B, T], aligned
+      like `logprobs`.
     """
 
-    def reduce(states_p, states_q):
+    def reduce(states_p, states_q, targets):
         log_p = jax.nn.log_softmax(_logits(states_p, head_p))
         log_q = jax.nn.log_softmax(_logits(states_q, head_q))
-        log_mean = jnp.logaddexp(log_p, log_q) - jnp.log(2.0)
+        # log((p + q) / 2), exactly log p where q = p
+        apart = -jnp.abs(log_p - log_q)
+        log_mean = jnp.maximum(log_p, log_q) + jnp.log1p(jnp.expm1(apart) / 2)
         p, q = jnp.exp(log_p), jnp.exp(log_q)
         return {
             "kl_pq": jnp.sum(p * (log_p - log_q), axis=-1),
@@ -84,9 +89,14 @@ def divergences(
             "same_top": (jnp.argmax(log_p, axis=-1) == jnp.argmax(log_q, axis=-1)).astype(
                 jnp.float32
             ),
+            "logprob_p": _at(log_p, targets),
+            "logprob_q": _at(log_q, targets),
+            "rank_p": _rank(log_p, targets).astype(jnp.float32),
+            "rank_q": _rank(log_q, targets).astype(jnp.float32),
         }
 
-    return _first_zero(_over_chunks(reduce, chunk, final_p[:, :-1], final_q[:, :-1]), segment_ids)
+    parts = final_p[:, :-1], final_q[:, :-1], tokens[:, 1:]
+    return _first_zero(_over_chunks(reduce, chunk, *parts), segment_ids)
 
 
 def token_ranks(
@@ -100,8 +110,7 @@ def token_ranks(
     """1 + how many tokens were more likely than the one that came; 0 at the first token."""
 
     def reduce(states, targets):
-        scores = _logits(states, head)
-        return 1 + jnp.sum(scores > _at(scores, targets)[..., None], axis=-1, dtype=jnp.int32)
+        return _rank(_logits(states, head), targets)
 
     return _first_zero(_over_chunks(reduce, chunk, final[:, :-1], tokens[:, 1:]), segment_ids)
 
@@ -117,6 +126,10 @@ def _at(scores: Float[Array, "B C V"], targets: Int[Array, "B C"]) -> Float[Arra
     """Each target's score; a masked sum, since a gather would collect a vocabulary that is split over devices."""
     columns = jax.lax.broadcasted_iota(jnp.int32, scores.shape, 2)
     return jnp.sum(jnp.where(columns == targets[..., None], scores, 0.0), axis=-1)
+
+
+def _rank(scores: Float[Array, "B C V"], targets: Int[Array, "B C"]) -> Int[Array, "B C"]:
+    return 1 + jnp.sum(scores > _at(scores, targets)[..., None], axis=-1, dtype=jnp.int32)
 
 
 def _over_chunks(reduce: Callable, chunk: int, *arrays: Array):

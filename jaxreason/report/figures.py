@@ -189,8 +189,12 @@ def benchmarks(summary: dict[str, Any], narrow: bool) -> Figure | None:
     rows = [r for r in summary["differences"] if r["benchmark"] and r["mean"] is not None]
     tasks = list(dict.fromkeys((r["group"], r["benchmark"]) for r in rows))
     arms = [a["name"] for a in summary["arms"] if any(r["arm"] == a["name"] for r in rows)]
-    panels = [(d, a) for d in summary["decodings"] for a in arms]
-    if not rows:
+    # A decoding of a single task is a figure of its own, `scores`: here it would be all blank rows.
+    compared = {
+        d: {r["benchmark"] for r in rows if r["decoding"] == d} for d in summary["decodings"]
+    }
+    panels = [(d, a) for d in compared if len(compared[d]) > 1 or len(tasks) == 1 for a in arms]
+    if not panels:
         return None
     labels, look = arm_labels(summary), looks(summary)
     columns = min(4, len(arms))

@@ -2,7 +2,7 @@
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,6 +21,11 @@ MOST_SIBLINGS = 8  # continuations that share one forward pass of their prompt
 LOGPROB_CHUNK = 64  # positions of continuations whose logits exist at a time
 
 Pair = tuple[Sequence[int], Sequence[int]]
+
+
+@functools.lru_cache(maxsize=8)  # the models of a study share one
+def _make_program(model: Model, mesh: Mesh, max_length: int) -> Callable:
+    return jax.jit(functools.partial(_score, model, max_length), out_shardings=replicated(mesh))
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,7 @@ class Scorer:
         self._num_tokens = num_tokens
         self._row_multiple = row_multiple
         self._vocab_size = model.architecture.vocab_size
-        whole = replicated(mesh)
-        self._program = jax.jit(functools.partial(_score, model, max_length), out_shardings=whole)
+        self._program = _make_program(model, mesh, max_length)
 
     def score(self, params: Any, pairs: Sequence[Pair]) -> list[Score]:
         """The score of every pair, in order."""

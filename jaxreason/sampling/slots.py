@@ -67,6 +67,7 @@ class Programs(NamedTuple):
     decode: Callable[..., tuple[SlotState, Block]]
 
 
+@functools.lru_cache(maxsize=8)  # the models of a study share their programs
 def make_programs(
     model: Model,
     mesh: Mesh,

@@ -232,10 +232,10 @@ def order_short(question: str) -> str:
 
 
 def text_question(
-    rng: Random, name: str, length: tuple[int, int], change: Callable[[str], str]
+    rng: Random, name: str, length: tuple[int, int], alphabet: int, change: Callable[[str], str]
 ) -> tuple[str, str]:
-    """`reverse abc`: random letters and what becomes of them."""
-    letters = "".join(rng.choices(LETTERS, k=rng.randint(*length)))
+    """`reverse abc`: random letters and what becomes of them; fewer letters are harder, since they repeat."""
+    letters = "".join(rng.choices(LETTERS[:alphabet], k=rng.randint(*length)))
     return f"{name} {letters}", change(letters)
 
 
@@ -245,11 +245,12 @@ def join_question(rng: Random, length: tuple[int, int]) -> tuple[str, str]:
     return f"join {','.join(letters)}", "".join(letters)
 
 
-def get_question(rng: Random, pairs: int) -> tuple[str, str]:
+def get_question(rng: Random, pairs: tuple[int, int]) -> tuple[str, str]:
     """`get b ax by cz`: the value of a key, which stands right behind it; all letters differ."""
-    letters = rng.sample(LETTERS, 2 * pairs)
-    table = dict(zip(letters[:pairs], letters[pairs:], strict=True))
-    key = rng.choice(letters[:pairs])
+    count = rng.randint(*pairs)
+    letters = rng.sample(LETTERS, 2 * count)
+    table = dict(zip(letters[:count], letters[count:], strict=True))
+    key = rng.choice(letters[:count])
     return f"get {key} {' '.join(k + v for k, v in table.items())}", table[key]
 
 
@@ -286,18 +287,26 @@ PROCEDURAL_TASKS: dict[str, ProceduralTask] = {
         "other", partial(order_question, items=4), DIRECT | {"short": order_short}
     ),
     "copy": ProceduralTask(
-        "non_reasoning", partial(text_question, name="copy", length=(32, 44), change=str), DIRECT
+        "non_reasoning",
+        partial(text_question, name="copy", length=(42, 52), alphabet=4, change=str),
+        DIRECT,
     ),
     "reverse": ProceduralTask(
         "non_reasoning",
-        partial(text_question, name="reverse", length=(18, 26), change=lambda text: text[::-1]),
+        partial(
+            text_question,
+            name="reverse",
+            length=(18, 26),
+            alphabet=26,
+            change=lambda text: text[::-1],
+        ),
         DIRECT,
     ),
     "upper": ProceduralTask(
         "non_reasoning",
-        partial(text_question, name="upper", length=(28, 40), change=str.upper),
+        partial(text_question, name="upper", length=(28, 40), alphabet=4, change=str.upper),
         DIRECT,
     ),
     "join": ProceduralTask("non_reasoning", partial(join_question, length=(20, 28)), DIRECT),
-    "get": ProceduralTask("non_reasoning", partial(get_question, pairs=5), DIRECT),
+    "get": ProceduralTask("non_reasoning", partial(get_question, pairs=(2, 3)), DIRECT),
 }

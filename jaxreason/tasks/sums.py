@@ -8,6 +8,8 @@ import re
 import zlib
 from dataclasses import dataclass
 
+from jaxreason.data.sources import import_quietly
+
 
 @dataclass(frozen=True)
 class SumsConfig:
@@ -51,8 +53,7 @@ def make_trace(expression: str, answer: str) -> str:
 
 def make_rows(config: SumsConfig) -> list[dict[str, str]]:
     """Different questions: id, question, answer, expression and response (the worked trace)."""
-    import reasoning_gym  # takes seconds, and few recipes need it
-
+    reasoning_gym = import_quietly("reasoning_gym")  # takes seconds, and few recipes need it
     drawn = reasoning_gym.create_dataset(
         "chain_sum",
         size=config.draws,

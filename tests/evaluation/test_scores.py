@@ -16,6 +16,7 @@ from jaxreason.evaluation.scores import (
     paired_difference,
     pass_at_k,
     resampled_means,
+    resampled_seeds,
     standard_errors,
     wilson,
 )
@@ -115,6 +116,13 @@ def test_models_asked_other_questions_are_refused_with_one_of_them():
         cluster([scored([1, 0], ["a", "b"]), scored([1, 0, 1], ["a", "b", "c"])])
 
 
+@pytest.mark.parametrize("seeds", [(0.1, 0.3), (0.0, 0.2, 0.7)])
+def test_resampled_seeds_vary_as_much_as_fresh_ones_would(seeds):
+    pooled = resampled_seeds(np.tile(seeds, (200_000, 1)), np.random.default_rng(0))
+    assert pooled.mean() == pytest.approx(np.mean(seeds), abs=2e-3)
+    assert pooled.var() == pytest.approx(np.var(seeds, ddof=1) / len(seeds), rel=0.02)
+
+
 def test_paired_difference_of_a_model_with_itself_is_zero():
     values = np.random.default_rng(3).integers(2, size=100)
     found = paired_difference(cluster([scored(values), scored(values)]), 0.95, 500, 0)
@@ -136,9 +144,14 @@ def test_paired_difference_is_narrower_than_an_unpaired_one_and_meets_the_t_test
 def test_seeds_that_disagree_widen_the_pooled_difference():
     base, good, bad = [0] * 200, [1] * 100 + [0] * 100, [0] * 200
     same = paired_difference(cluster([scored(base), scored(good), scored(good)]), 0.95, 2000, 0)
-    apart = paired_difference(cluster([scored(base), scored(good), scored(bad)]), 0.95, 2000, 0)
+    apart = paired_difference(cluster([scored(base), scored(good), scored(bad)]), 0.95, 4000, 0)
     assert (same.mean, apart.mean) == (0.5, 0.25)
-    assert (apart.low, apart.high) == (0, pytest.approx(same.high, abs=0.04))
+    # A quarter of the resamples holds the bad seed alone and a quarter the good one, each at
+    # g / 2 (1 -+ sqrt 2) with g ~ N(0.5, se): the outer 2.5 % are the outer tenths of those.
+    outer = scipy.stats.norm.ppf(0.9) * math.sqrt(0.25 / 200)
+    expected = (0.5 + outer) / 2 * (1 - math.sqrt(2)), (0.5 + outer) / 2 * (1 + math.sqrt(2))
+    assert (apart.low, apart.high) == pytest.approx(expected, abs=0.015)
+    assert apart.high - apart.low > 4 * (same.high - same.low)
     assert apart.formula == "paired bootstrap over questions and 2 seeds"
 
 

@@ -132,9 +132,9 @@ def test_bfloat16_states_give_float32_logprobs_that_are_not_rounded_to_bfloat16(
 
 
 def test_divergences_equal_those_of_full_distributions():
-    final_p, head_p, _ = _draw(0)
+    final_p, head_p, tokens = _draw(0)
     final_q, head_q, _ = _draw(1)
-    got = divergences(final_p, head_p, final_q, head_q, chunk=4)
+    got = divergences(final_p, head_p, final_q, head_q, tokens, chunk=4)
     p, q = (np.exp(_log_softmax(f, h)[:, :-1]) for f, h in ((final_p, head_p), (final_q, head_q)))
     m = (p + q) / 2
     expected = dict(
@@ -145,6 +145,9 @@ def test_divergences_equal_those_of_full_distributions():
         entropy_q=scipy.stats.entropy(q, axis=-1),
         same_top=p.argmax(-1) == q.argmax(-1),
     )
+    for name, x in (("p", p), ("q", q)):
+        at = np.take_along_axis(x, tokens[:, 1:, None], axis=-1)
+        expected |= {f"logprob_{name}": np.log(at[..., 0]), f"rank_{name}": 1 + (x > at).sum(-1)}
     assert got.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_array_equal(got[name][:, 0], 0)
@@ -152,10 +155,10 @@ def test_divergences_equal_those_of_full_distributions():
 
 
 def test_a_distribution_does_not_diverge_from_itself():
-    final, head, _ = _draw()
-    got = divergences(final, head, final, head, chunk=4)
+    final, head, tokens = _draw()
+    got = divergences(final, head, final, head, tokens, chunk=4)
     for name in ("kl_pq", "kl_qp", "js"):
-        np.testing.assert_allclose(got[name], 0, atol=1e-6)
+        np.testing.assert_array_equal(got[name], 0)
 
 
 def test_ranks_count_the_tokens_that_were_more_likely():

@@ -10,6 +10,7 @@ import pytest
 from jaxreason.models.decoder import forward, init_params, param_shardings
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Engine, Request, SamplerConfig
+from jaxreason.sampling.slots import make_programs
 from jaxreason.sharding import MeshConfig, make_mesh
 
 GREEDY = Decoding(temperature=0.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
@@ -128,6 +129,7 @@ def test_a_group_is_prefilled_once(make_engine):
 
 
 def test_any_mixture_of_requests_runs_in_three_programs(make_engine, compile_counter):
+    make_programs.cache_clear()
     engine = make_engine(fresh=True)
     list(engine.generate([], GREEDY))  # makes the cache
     with compile_counter() as count:
@@ -140,6 +142,14 @@ def test_any_mixture_of_requests_runs_in_three_programs(make_engine, compile_cou
         )
         run(engine, make_requests(3, seed=4), dataclasses.replace(RANDOM, top_p=0.5, stop=("ab",)))
     assert count.programs == 3
+
+
+def test_engines_of_one_shape_share_their_programs(make_engine, compile_counter):
+    requests = make_requests(3, seed=1)
+    first = run(make_engine(fresh=True), requests, GREEDY)
+    with compile_counter() as count:
+        assert run(make_engine(fresh=True), requests, GREEDY) == first
+    assert count.programs == 0
 
 
 def test_a_long_sequence_does_not_hold_up_the_others(make_engine):

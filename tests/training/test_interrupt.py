@@ -21,7 +21,15 @@ def test_the_first_signal_is_noted_and_the_loop_ends_itself(number, capsys):
     assert f"Stopped by {number.name} at step 12, saved." in shown
 
 
-def test_a_second_signal_acts_at_once():
+@pytest.fixture
+def interruptible():
+    """SIGINT raises, as in the foreground: a shell starts background jobs with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_signal_acts_at_once(interruptible):
     with Interrupt() as interrupt:
         os.kill(os.getpid(), signal.SIGINT)
         assert interrupt.requested(agree=True)
