@@ -49,7 +49,9 @@ def logprobs(
     num_blocks = count_blocks(head.shape[1], -(-tokens.shape[1] // chunk))
     # All positions are computed, the last one in vain: T is a rounder number than T - 1.
     targets = jnp.roll(tokens, -1, axis=1)
-    scale = jnp.broadcast_to(1.0 / jnp.asarray(temperature, jnp.float32), (*tokens.shape, 1))[..., 0]
+    scale = jnp.broadcast_to(1.0 / jnp.asarray(temperature, jnp.float32), (*tokens.shape, 1))[
+        ..., 0
+    ]
     found = TokenLogprobs(*logprob_and_entropy(num_blocks, final, head, targets, scale))
     return _first_zero(jax.tree.map(lambda x: x[:, :-1], found), segment_ids)
 

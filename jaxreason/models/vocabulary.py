@@ -106,9 +106,7 @@ def _backward(num_blocks, kept, cotangents):
         d_states += jnp.einsum(
             "BTSW,DSW->BTD", d_logits, _whole(block[0], states), preferred_element_type=jnp.float32
         )
-        d_block = jnp.einsum(
-            "BTD,BTSW->DSW", states, d_logits, preferred_element_type=jnp.float32
-        )
+        d_block = jnp.einsum("BTD,BTSW->DSW", states, d_logits, preferred_element_type=jnp.float32)
         return (d_states, d_scale), constrain(d_block, ("embed", "vocab", None))
 
     start = jnp.zeros(states.shape, jnp.float32), jnp.zeros(scale.shape, jnp.float32)
