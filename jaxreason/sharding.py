@@ -136,6 +136,18 @@ def constrain(x: jax.Array, names: Sequence[str | None]) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, fitting_spec(mesh, names, x.shape))
 
 
+def axis_size(name: str) -> int:
+    """Over how many devices of the mesh that is set (1 if none is) the table splits dims of this name."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty else math.prod(mesh.shape[axis] for axis in RULES[name])
+
+
+def platform() -> str:
+    """What the program being traced is for ("tpu", "gpu", "cpu"): the mesh's devices, else the default ones."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() if device is None else device.platform
+
+
 def tree_shardings(mesh: Mesh, axes_tree: Any, abstract_tree: Any = None) -> Any:
     """The sharding of every leaf of a tree of logical axis tuples.
 

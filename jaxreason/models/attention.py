@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxreason.models.attention_tpu import splash
 from jaxreason.sharding import constrain
 
 QUERY_BLOCK = 128  # queries that `blockwise` handles at a time: scores are [B, N, QUERY_BLOCK, S]
@@ -25,6 +26,8 @@ class Visibility(NamedTuple):
     mask: Bool[Array, "B T S"]
     query_positions: Int[Array, "B T"]
     key_positions: Int[Array, "B S"]
+    segments: Int[Array, "B T"] | None  # of the queries
+    window: int | None
 
 
 def visibility(
@@ -41,7 +44,7 @@ def visibility(
         mask &= distance < window
     if query_segments is not None:
         mask &= query_segments[:, :, None] == key_segments[:, None, :]
-    return Visibility(mask, query_positions, key_positions)
+    return Visibility(mask, query_positions, key_positions, query_segments, window)
 
 
 def plain(
@@ -143,7 +146,18 @@ def _over_rows(q: Array, k: Array, v: Array, mask: Array) -> Array:
     return jnp.einsum("BKGTH->BTKGH", out).reshape(q.shape)
 
 
+def fused_on_tpu(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B T K H"],
+    v: Float[Array, "B T K H"],
+    where: Visibility,
+) -> Float[Array, "B T N H"]:
+    """Splash attention: one kernel, no scores in memory; see `attention_tpu`."""
+    return splash(q, k, v, where.segments, where.window)
+
+
 ATTENTION: dict[str, Callable[[Array, Array, Array, Visibility], Array]] = {
     "plain": plain,
     "blockwise": blockwise,
+    "splash": fused_on_tpu,
 }

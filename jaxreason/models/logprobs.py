@@ -1,4 +1,4 @@
-"""Log-probabilities, entropies, divergences and ranks of tokens from final hidden states, in chunks of positions.
+"""Log-probabilities, entropies, divergences and ranks of tokens from final hidden states, in chunks.
 
 The logits of a whole sequence never exist: a chunk's are made in float32, reduced, and made again in the backward
 pass. All results are aligned with `tokens`: entry [b, t] belongs to the distribution that predicts tokens[b, t],
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxreason.models.vocabulary import count_blocks, logprob_and_entropy
 from jaxreason.sharding import constrain
 
 
@@ -37,18 +38,22 @@ def logprobs(
       final: hidden states after the final norm.
       head: output embedding.
       tokens: the tokens.
-      chunk: positions whose logits exist at a time: [B, chunk, V].
+      chunk: how much memory logits may take: as many as these positions of each row have, [B, chunk, V]. What
+        exists at a time is a part of the vocabulary for all positions (see `vocabulary`).
       temperature: a number, or an array that broadcasts to [B, T, 1].
       segment_ids: if given, the first token of each segment gets 0, as that of each row always does.
     """
 
-    def reduce(states, targets):
-        scores = _logits(states, head) / temperature
-        normalizer = jax.nn.logsumexp(scores, axis=-1)
-        mean = jnp.sum(jnp.exp(scores - normalizer[..., None]) * scores, axis=-1)
-        return TokenLogprobs(_at(scores, targets) - normalizer, normalizer - mean)
-
-    return _first_zero(_over_chunks(reduce, chunk, final[:, :-1], tokens[:, 1:]), segment_ids)
+    if chunk < 1:
+        raise ValueError(f"chunk={chunk}: expected at least one position.")
+    num_blocks = count_blocks(head.shape[1], -(-tokens.shape[1] // chunk))
+    # All positions are computed, the last one in vain: T is a rounder number than T - 1.
+    targets = jnp.roll(tokens, -1, axis=1)
+    scale = jnp.broadcast_to(1.0 / jnp.asarray(temperature, jnp.float32), (*tokens.shape, 1))[
+        ..., 0
+    ]
+    found = TokenLogprobs(*logprob_and_entropy(num_blocks, final, head, targets, scale))
+    return _first_zero(jax.tree.map(lambda x: x[:, :-1], found), segment_ids)
 
 
 def divergences(
