@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-import torch
 import transformers
 from tiny_pair import make_unit, measure_pair, params_of, tiny_model
 
@@ -13,6 +12,7 @@ from jaxreason.models.huggingface import save_model
 @pytest.fixture(scope="module")
 def references(tmp_path_factory):
     """Hugging Face's hidden states [Z, T, D] and log-probs [T, V] of every text and model."""
+    torch = pytest.importorskip("torch")
     found = []
     for seed in (0, 1):
         folder = tmp_path_factory.mktemp(f"model{seed}")
@@ -22,13 +22,13 @@ def references(tmp_path_factory):
         network = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, attn_implementation="eager"
         )
-        found.append([_read(network, text.tokens) for text in make_unit().texts])
+        with torch.no_grad():
+            found.append([_read(network, text.tokens, torch) for text in make_unit().texts])
     return found
 
 
-def _read(network, tokens):
-    with torch.no_grad():
-        out = network(torch.tensor([tokens]), output_hidden_states=True)
+def _read(network, tokens, torch):
+    out = network(torch.tensor([tokens]), output_hidden_states=True)
     states = np.stack([state[0].numpy() for state in out.hidden_states])
     return states, torch.log_softmax(out.logits[0].double(), -1).numpy()
 
