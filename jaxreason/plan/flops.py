@@ -36,12 +36,21 @@ NONE = Work(0.0, 0.0, 0.0)
 
 
 def count_work(jaxpr: Any) -> Work:
-    """The products of a (closed) jaxpr, as `jitted.trace(...).jaxpr` gives it; a `while` counts once."""
+    """The products of a (closed) jaxpr, as `jitted.trace(...).jaxpr` gives it; a `while` counts once.
+
+    What nobody reads does not count: the compiler leaves it out.
+    """
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
-    total = NONE
-    for equation in jaxpr.eqns:
-        total += _of_equation(equation)
+    total, read = NONE, _variables(jaxpr.outvars)
+    for equation in reversed(jaxpr.eqns):
+        if equation.effects or not read.isdisjoint(equation.outvars):
+            total += _of_equation(equation)
+            read |= _variables(equation.invars)
     return total
+
+
+def _variables(atoms: Any) -> set[core.Var]:
+    return {atom for atom in atoms if isinstance(atom, core.Var)}
 
 
 def _of_equation(equation: Any) -> Work:

@@ -92,6 +92,22 @@ def test_saving_from_eight_devices_writes_the_same_files(folder, model, params, 
         assert (folder / name).read_bytes() == (tmp_path / "spread" / name).read_bytes()
 
 
+def test_on_a_mesh_each_part_of_a_checkpoint_is_read_once(folder, model, params, monkeypatch):
+    reads = []
+    read = checkpoint_reader.LocalFile.read
+
+    def recorded(self, key, index):
+        part = read(self, key, index)
+        reads.append((key, str(index), part.size))
+        return part
+
+    monkeypatch.setattr(checkpoint_reader.LocalFile, "read", recorded)
+    mesh = make_mesh(MeshConfig(2, 2, 2, 1))  # two copies of every part
+    _assert_same(load_params(folder, model, mesh), params)
+    assert len({(key, index) for key, index, _ in reads}) == len(reads)
+    assert sum(size for *_, size in reads) == sum(x.size for x in jax.tree.leaves(params))
+
+
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("model_type", ["qwen3", "qwen2", "llama", "mistral"])
 def test_transformers_loads_what_is_saved_with_identical_logits(model_type, tied, tmp_path):

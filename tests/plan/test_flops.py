@@ -77,3 +77,13 @@ def test_causal_attention_counts_the_visible_pairs_only():
     heads = arch.num_attention_heads * arch.head_dim
     assert causal_attention(arch, length) == 4 * visible * heads * arch.num_hidden_layers
     assert math.isclose(causal_attention(arch, 4096), 2 * 4096**2 * heads * 3, rel_tol=1e-3)
+
+
+def test_a_product_that_nobody_reads_is_not_counted():
+    a, b = jnp.ones((4, 8)), jnp.ones((8, 16))
+
+    def step(a, b):
+        unused = a @ b @ b.T
+        return a @ b, unused.shape[0]
+
+    assert count_work(jax.make_jaxpr(step)(a, b)).weights == 2 * 4 * 8 * 16
