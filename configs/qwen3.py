@@ -158,7 +158,8 @@ def _base(size: str, slice_: Slice, tensor: int) -> ConfigDict:
     config.seed = 0
     # Parameters and optimizer state are split over a slice; slices hold copies and exchange gradients only.
     config.mesh = sections.mesh(data=slice_.num_slices, tensor=tensor)
-    config.model = sections.model(SIZES[size][0])
+    fused = "splash" if slice_.kind.platform == "tpu" else "blockwise"
+    config.model = sections.model(SIZES[size][0], attention=fused)
     return config
 
 

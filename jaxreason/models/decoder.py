@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from jaxreason.models.attention import ATTENTION, Visibility, over_cache, visibility
-from jaxreason.models.layers import Linear, RMSNorm, make_param, swiglu
+from jaxreason.models.layers import Linear, RMSNorm, make_param, swiglu, swiglu_by_blocks
 from jaxreason.models.rope import RopeScaling, rope_tables, rotate
 from jaxreason.sharding import constrain, tree_shardings
 
@@ -165,6 +165,7 @@ class MLP(nnx.Module):
 
     def __init__(self, model: Model, rngs: nnx.Rngs):
         arch = model.architecture
+        self.remat = model.remat
         make = functools.partial(
             Linear,
             bias=False,
@@ -177,6 +178,9 @@ class MLP(nnx.Module):
         self.down_proj = make((arch.intermediate_size, arch.hidden_size), ("mlp", "embed"))
 
     def __call__(self, x):
+        if self.remat == "full":
+            kernels = (w.kernel[...] for w in (self.gate_proj, self.up_proj, self.down_proj))
+            return swiglu_by_blocks(x, *kernels)
         inner = swiglu(self.gate_proj(x), self.up_proj(x))
         return self.down_proj(constrain(inner, ("act_batch", "act_len", "act_mlp")))
 

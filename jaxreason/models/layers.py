@@ -1,10 +1,17 @@
 """The parts of a decoder block: normalisation, linear map, gated MLP, and how parameters carry their axis names."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxreason.sharding import axis_size, constrain
+
+MLP_BLOCKS = (
+    4  # parts of the feed-forward layer's inside that `swiglu_by_blocks` makes one after the other
+)
 INITIALIZERS = {
     "normal": lambda key, shape, scale: scale * jax.random.normal(key, shape, jnp.float32),
     "ones": lambda key, shape, scale: jnp.ones(shape, jnp.float32),
@@ -39,6 +46,38 @@ def rms_norm(
 def swiglu(gate: Float[Array, "... F"], up: Float[Array, "... F"]) -> Float[Array, "... F"]:
     """silu(gate) · up (arXiv 2002.05202)."""
     return jax.nn.silu(gate) * up
+
+
+def swiglu_by_blocks(
+    x: Float[Array, "B T D"],
+    gate: Float[Array, "D F"],
+    up: Float[Array, "D F"],
+    down: Float[Array, "F D"],
+) -> Float[Array, "B T D"]:
+    """swiglu(x @ gate, x @ up) @ down, MLP_BLOCKS parts of F one after the other.
+
+    Each part is made again in the backward pass, which also finishes that part's gradients: of F's activations and
+    their gradients only a part exists at a time, and no product is made more often than when the layer is recomputed.
+    """
+    parts = axis_size("mlp")
+    count = MLP_BLOCKS if gate.shape[1] % (parts * MLP_BLOCKS) == 0 else 1
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def add(total, block):
+        gate, up, down = block
+        columns, rows = ("embed", "mlp", None), ("mlp", None, "embed")
+        gate, up = (constrain(w, columns).astype(x.dtype) for w in (gate, up))
+        down = constrain(down, rows).astype(x.dtype)
+        inner = swiglu(*(jnp.einsum("BTD,DSW->BTSW", x, w) for w in (gate, up)))
+        inner = constrain(inner, ("act_batch", "act_len", "act_mlp", None))
+        out = jnp.einsum("BTSW,SWD->BTD", inner, down, preferred_element_type=jnp.float32)
+        return total + out, None
+
+    # a part has columns of every device, so that none moves
+    columns = [jnp.moveaxis(w.reshape(len(w), parts, count, -1), 2, 0) for w in (gate, up)]
+    rows = jnp.moveaxis(down.reshape(parts, count, -1, down.shape[1]), 1, 0)
+    total, _ = jax.lax.scan(add, jnp.zeros(x.shape, jnp.float32), (*columns, rows))
+    return total.astype(x.dtype)
 
 
 class RMSNorm(nnx.Module):
