@@ -69,7 +69,7 @@ def _speed(stage: Stage) -> list[str]:
     rows = []
     for program, found, timed in zip(stage.programs, stage.measured, stage.timed, strict=True):
         attention = "in kernels" if found.work.kernels else ""
-        if found.work.attention:
+        if found.work.attention and not found.work.kernels:
             attention = f"{found.work.attention / program.tokens / 1e9:,.1f} G"
         rows.append(
             [
