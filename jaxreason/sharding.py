@@ -27,6 +27,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "layers": (),
     # activations
     "act_batch": ("data", "fsdp"),
+    "act_rows_of_features": ("data",),  # rows while the features are split as `embed`
     "act_len": ("context",),
     "act_embed": (),
     "act_heads": ("tensor",),

@@ -234,6 +234,8 @@ class Decoder(nnx.Module):
     def __call__(self, tokens, positions, segment_ids, cache):
         arch = self.model.architecture
         x = self.embed_tokens.embedding[...][tokens].astype(self.model.dtype)
+        # tokens leave the devices that have their features in one exchange, not by way of all of them
+        x = constrain(x, ("act_rows_of_features", "act_len", "embed"))
         embedded = constrain(x, ("act_batch", "act_len", "act_embed"))
         rope = rope_tables(positions, arch.rope_theta, arch.head_dim, arch.rope_scaling)
         where = _where(positions, segment_ids, cache, arch.sliding_window)
