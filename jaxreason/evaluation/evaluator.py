@@ -4,6 +4,12 @@ Each sample is written as soon as it is graded, so a run that was killed goes on
 Every process samples; process 0 alone grades and writes.
 """
 
+import contextlib
+import functools
+import threading
+from collections import Counter
+from collections.abc import Iterator
+
 import jax
 import numpy as np
 from etils import epath
@@ -12,9 +18,9 @@ from jax.sharding import Mesh
 
 from jaxreason.config import ConfigError, JsonlWriter, write_json
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
-from jaxreason.evaluation.grading import Grader
+from jaxreason.evaluation.grading import Grader, Reply
 from jaxreason.evaluation.parts import Part, claim, missing_samples, plan, sort_lines
-from jaxreason.evaluation.replies import Replies
+from jaxreason.evaluation.replies import Wanted, make_replies
 from jaxreason.evaluation.sample_files import SCORES, samples_path
 from jaxreason.evaluation.settings import EvalConfig, benchmark_groups
 from jaxreason.evaluation.summary import group_rows, summarize_samples
@@ -75,58 +81,74 @@ def run_parts(
     missing: list[np.ndarray],
     seed: int,
 ) -> None:
-    """Makes the missing samples of every part."""
-    total = sum(mask.size for mask in missing)
-    done = total - sum(int(mask.sum()) for mask in missing)
-    progress = Progress(f"evaluate {'/'.join(folder.parts[-3:-1])}", total, done)
+    """Makes the missing samples of every part, those with one decoding together."""
+    wanted = [Wanted(part, mask) for part, mask in zip(parts, missing, strict=True) if mask.any()]
+    shown = _Shown(folder, missing)
     try:
         with VerifierPool(config.grader_workers, config.grader_timeout_s) as pool:
-            for part, mask in zip(parts, missing, strict=True):
-                decoding = config.decodings[part.decoding]
-                replies = Replies(engine, tokenizer, part, decoding, mask, seed)
-                if mask.any() and jax.process_index() == 0:
-                    done = _write_part(folder, part, replies, pool, progress, done)
-                elif mask.any():
+            for name, decoding in config.decodings.items():
+                chosen = [one for one in wanted if one.part.decoding == name]
+                replies = make_replies(engine, tokenizer, chosen, decoding, seed)
+                if jax.process_index() == 0:
+                    _write_replies(folder, [one.part for one in chosen], replies, pool, shown)
+                else:
                     for _ in replies:  # the engine's programs run on all processes together
                         pass
     finally:
-        progress.close()
+        shown.close()
 
 
-def _write_part(folder, part: Part, replies: Replies, pool, progress: Progress, done: int) -> int:
-    """Grades and writes replies; returns how many samples of the evaluation are then done."""
-    state = _State(part, progress, done)
-    path = samples_path(folder, part.name, part.decoding)
-    writer = JsonlWriter(path)
-    try:
-        with Grader(pool, part.benchmark.task, part.name, writer, state.add) as grader:
-            for reply in replies:
-                grader.put(reply)
-    finally:
-        writer.close()
-    return state.done
+def _write_replies(
+    folder: epath.Path,
+    parts: list[Part],
+    replies: Iterator[tuple[Part, Reply]],
+    pool: VerifierPool,
+    shown: "_Shown",
+) -> None:
+    """Grades and writes replies, each into the file of its part."""
+    with contextlib.ExitStack() as stack:
+        graders = {}
+        for part in parts:
+            path = samples_path(folder, part.name, part.decoding)
+            writer = stack.enter_context(contextlib.closing(JsonlWriter(path)))
+            on_lines = functools.partial(shown.add, part)
+            task = part.benchmark.task
+            graders[part.name] = stack.enter_context(
+                Grader(pool, task, part.name, writer, on_lines)
+            )
+        for part, reply in replies:
+            graders[part.name].put(reply)
 
 
-class _State:
-    """What the progress bar shows of a part."""
+class _Shown:
+    """What the progress bar shows: how far all is, and how well the part at hand goes."""
 
-    def __init__(self, part: Part, progress: Progress, done: int):
-        self.done = done
-        self._part, self._progress = part, progress
-        self._right, self._graded, self._errors = 0.0, 0, 0
+    def __init__(self, folder: epath.Path, missing: list[np.ndarray]):
+        total = sum(mask.size for mask in missing)
+        self._done = total - sum(int(mask.sum()) for mask in missing)
+        self._progress = Progress(f"evaluate {'/'.join(folder.parts[-3:-1])}", total, self._done)
+        self._right: Counter[str] = Counter()
+        self._graded: Counter[str] = Counter()
+        self._errors = 0
+        self._lock = threading.Lock()  # every part has a grader of its own
 
-    def add(self, lines: list[dict]) -> None:
+    def add(self, part: Part, lines: list[dict]) -> None:
         """Count lines just written and show where things stand."""
-        primary = TASKS[self._part.benchmark.task].primary
+        primary, name = TASKS[part.benchmark.task].primary, f"{part.name} {part.decoding}"
         graded = [line["scores"][primary] for line in lines if line["error"] is None]
-        self.done += len(lines)
-        self._right += sum(graded)
-        self._graded += len(graded)
-        self._errors += len(lines) - len(graded)
-        mean = f"{self._right / self._graded:.3f}" if self._graded else "-"
-        errors = f"  {self._errors} ERRORS" if self._errors else ""
-        name = f"{self._part.name} {self._part.decoding}"
-        self._progress.update(self.done, f"{name}  {primary} {mean}{errors}")
+        with self._lock:
+            self._done += len(lines)
+            self._right[name] += sum(graded)
+            self._graded[name] += len(graded)
+            self._errors += len(lines) - len(graded)
+            number = self._graded[name]
+            mean = f"{self._right[name] / number:.3f}" if number else "-"
+            errors = f"  {self._errors} ERRORS" if self._errors else ""
+            self._progress.update(self._done, f"{name}  {primary} {mean}{errors}")
+
+    def close(self) -> None:
+        """Leaves the bar as it stands."""
+        self._progress.close()
 
 
 def write_scores(

@@ -112,8 +112,8 @@ class VerifierPool:
                 verdicts = [grade(task, example, text) for example, text in items]
             else:
                 verdicts = _Round(self, task_name, items).run()
-        kinds = (verdict.error.split(":")[0] for verdict in verdicts if verdict.error is not None)
-        self.failures.update(kinds)
+            kinds = (v.error.split(":")[0] for v in verdicts if v.error is not None)
+            self.failures.update(kinds)
         return verdicts
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ from jaxreason.config import ConfigError, parse, to_dict
 from jaxreason.evaluation import evaluator
 from jaxreason.evaluation.evaluator import EvalConfig, benchmark_groups
 from jaxreason.evaluation.settings import BenchmarkRun, OwnBenchmark
+from jaxreason.sampling.engine import Engine
 
 LINE = {"id", "benchmark", "sample", "subset", "cluster", "prompt", "prompt_tokens", "completion"}
 LINE |= {"tokens", "answer", "extracted", "scores", "error", "num_tokens", "finish_reason"}
@@ -135,6 +136,31 @@ def test_an_interrupted_evaluation_continues_to_the_same_file(
     expected[7] = kept
     assert read_lines(tmp_path, "sums.t1") == expected
     assert read_lines(tmp_path, "sums.greedy") == read_lines(finished[0], "sums.greedy")
+
+
+def test_benchmarks_share_the_slots_and_get_the_replies_they_get_alone(
+    finished, model_folder, questions, tmp_path, monkeypatch
+):
+    calls, generate = [], Engine.generate
+
+    def counted(self, requests, decoding):
+        requests = list(requests)
+        calls.append({request.id.split("/")[0] for request in requests})
+        return generate(self, requests, decoding)
+
+    monkeypatch.setattr(Engine, "generate", counted)
+    more = write_questions(tmp_path / "more.jsonl", sums(5))  # equal ids: q0 … q4
+    own = {
+        "sums": OwnBenchmark("Sums", "math", dataset(questions)),
+        "few": OwnBenchmark("Few", "other", dataset(more)),
+    }
+    runs = {"sums": BenchmarkRun(0, {"greedy": 1, "t1": 3}), "few": BenchmarkRun(0, {"greedy": 1})}
+    evaluate(eval_config(own, runs), model_folder, tmp_path)
+    assert calls == [{"sums", "few"}, {"sums"}]
+    for name in ("sums.greedy", "sums.t1"):
+        assert read_lines(tmp_path, name) == read_lines(finished[0], name)
+    first = [line["tokens"] for line in read_lines(tmp_path, "sums.greedy")[:5]]
+    assert [line["tokens"] for line in read_lines(tmp_path, "few.greedy")] == first
 
 
 @pytest.mark.parametrize("change", ["decoding", "questions", "seed", "model", "template"])
