@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from jaxreason.models.attention import ATTENTION, Visibility, over_cache, visibility
+from jaxreason.models.cache import CACHE_AXES, Cache, write
 from jaxreason.models.layers import Linear, RMSNorm, make_param, swiglu, swiglu_by_blocks
 from jaxreason.models.rope import RopeScaling, rope_tables, rotate
 from jaxreason.sharding import constrain, tree_shardings
@@ -89,25 +90,6 @@ class Model:
             raise ValueError(f"model.unroll={self.unroll}: expected at least 1.")
 
 
-CACHE_AXES = ("layers", "act_batch", "act_kv_heads", None, None)  # of both parts of a cache
-
-
-class Cache(NamedTuple):
-    """Keys (rotated) and values of every layer; the entry of position p is at index p of dim S.
-
-    Features come last in both: a position written among features that lie apart makes the TPU's compiler keep a second
-    cache, laid out for the writing, and copy the one to the other in every layer.
-    """
-
-    k: Float[Array, "L B K S H"]
-    v: Float[Array, "L B K S H"]
-
-    @property
-    def length(self) -> int:
-        """S: positions that a row has room for."""
-        return self.v.shape[3]
-
-
 class Output(NamedTuple):
     """What a forward pass gives; under jit, parts that nobody uses are not computed or kept."""
 
@@ -148,7 +130,7 @@ class Attention(nnx.Module):
         v = self._heads(self.v_proj(x), None, "act_kv_heads")
         q, k = rotate(q, *rope), rotate(k, *rope)
         if cache is not None:
-            cache = _write(cache, index, where.query_positions, k, v)
+            cache = write(cache, index, where.query_positions, k, v)
             out = over_cache(q, *cache, index, where)
         else:
             out = ATTENTION[self.model.attention](q, k, v, where)
@@ -231,7 +213,7 @@ class Decoder(nnx.Module):
         )
         self.lm_head = None if arch.tie_word_embeddings else make_head()
 
-    def __call__(self, tokens, positions, segment_ids, cache):
+    def __call__(self, tokens, positions, segment_ids, cache, layers):
         arch = self.model.architecture
         x = self.embed_tokens.embedding[...][tokens].astype(self.model.dtype)
         # tokens leave the devices that have their features in one exchange, not by way of all of them
@@ -239,12 +221,12 @@ class Decoder(nnx.Module):
         embedded = constrain(x, ("act_batch", "act_len", "act_embed"))
         rope = rope_tables(positions, arch.rope_theta, arch.head_dim, arch.rope_scaling)
         where = _where(positions, segment_ids, cache, arch.sliding_window)
-        x, cache, hidden = self._scan_layers(embedded, rope, where, cache)
+        x, cache, hidden = self._run_layers(layers, embedded, rope, where, cache)
         final = self.norm(x)
         return embedded, final, hidden, cache
 
-    def _scan_layers(self, x, rope, where, cache):
-        graph, stacked = nnx.split(self.layers)
+    def _run_layers(self, layers, x, rope, where, cache):
+        graph, _ = nnx.split(self.layers)
 
         def step(carry, layer):
             x, cache = carry
@@ -257,9 +239,15 @@ class Decoder(nnx.Module):
         if self.model.remat != "none":
             step = jax.checkpoint(step, policy=REMAT[self.model.remat], prevent_cse=False)
         num_layers = self.model.architecture.num_hidden_layers
+        if isinstance(layers, tuple):  # unstacked
+            carry, hidden = (x, cache), []
+            for index, weights in enumerate(layers):
+                carry, x = step(carry, (weights, index))
+                hidden.append(x)
+            return *carry, jnp.stack(hidden)
         unroll = min(self.model.unroll, num_layers)
         (x, cache), hidden = jax.lax.scan(
-            step, (x, cache), (stacked, jnp.arange(num_layers)), unroll=unroll
+            step, (x, cache), (layers, jnp.arange(num_layers)), unroll=unroll
         )
         return x, cache, hidden
 
@@ -274,25 +262,6 @@ def _where(positions, segment_ids, cache: Cache | None, window: int | None) -> V
         return visibility(positions, positions, segment_ids, segment_ids, window)
     indices = jnp.broadcast_to(jnp.arange(cache.length), (positions.shape[0], cache.length))
     return visibility(positions, indices, None, None, window)
-
-
-def _write(cache: Cache, index, positions, k, v) -> Cache:
-    """Row b's token at position p goes to layer `index`, row b, position p; positions outside are dropped."""
-    # a negative index would count from the end
-    slots = jnp.where(positions < 0, cache.length, positions)[:, :, None]
-    rows, heads = jnp.arange(positions.shape[0])[:, None, None], jnp.arange(k.shape[2])
-    return (
-        Cache(  # constrained, or the partitioner may choose another layout inside a loop and copy
-            constrain(
-                cache.k.at[index, rows, heads, slots].set(k.astype(cache.k.dtype), mode="drop"),
-                CACHE_AXES,
-            ),
-            constrain(
-                cache.v.at[index, rows, heads, slots].set(v.astype(cache.v.dtype), mode="drop"),
-                CACHE_AXES,
-            ),
-        )
-    )
 
 
 @functools.lru_cache(maxsize=64)
@@ -358,14 +327,17 @@ def forward(
     Without a cache, a token sees those of its own segment at its own and earlier positions (0 = padding, which
     only sees padding). With a cache, the token of row b at position p is written to index p of row b, those at
     positions outside [0, S) are dropped, and a query at position p sees indices <= p: all of [0, p] must have
-    been written. A sliding window narrows both. `segment_ids` and `cache` exclude each other.
+    been written. A sliding window narrows both. `segment_ids` and `cache` exclude each other. `params["layers"]` is
+    stacked, or a tuple of layers (`unstacked`).
     """
     if cache is not None and segment_ids is not None:
         raise ValueError(
             "forward: a cache holds one sequence a row; pass either segment_ids or cache, not both."
         )
-    network = nnx.merge(_abstract(model)[0], params)
-    embedded, final, hidden, cache = network(tokens, positions, segment_ids, cache)
+    layers = params["layers"]
+    one = layers[0] if isinstance(layers, tuple) else layers
+    network = nnx.merge(_abstract(model)[0], params | {"layers": one})
+    embedded, final, hidden, cache = network(tokens, positions, segment_ids, cache, layers)
     logits = output_logits(model, params, final)
     hidden = jnp.concatenate([embedded[None], hidden[:-1], final[None]])
     return Output(logits, final, hidden, cache)

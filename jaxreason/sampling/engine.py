@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxreason.models.decoder import Model, param_shardings
+from jaxreason.models.unstacked import unstack_layers, wants_unstacked
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.scoring import Pair, Score, Scorer
 from jaxreason.sampling.slots import Admission, Block, make_programs
@@ -180,7 +181,7 @@ class Engine:
                     f"sampler.{name}={getattr(config, name)}: expected a multiple of {parts}, the devices that "
                     f"share the rows (mesh axes {' × '.join(RULES['act_batch'])})"
                 )
-        self._model, self._config, self._decode_text = model, config, decode
+        self._model, self._mesh, self._config, self._decode_text = model, mesh, config, decode
         self._stop_ids, self._pad_id = frozenset(stop_ids), pad_id
         self._param_shardings = param_shardings(model, mesh)
         sizes = (config.slots, config.prefill_rows, config.max_length, config.decode_block)
@@ -190,13 +191,18 @@ class Engine:
         self.set_params(params)
 
     def set_params(self, params: Any) -> None:
-        """New weights; the cache is emptied. No copy is made when they are laid out as the mesh wants them."""
+        """New weights; the cache is emptied. No copy is made when they are laid out as the mesh wants them.
+
+        On CPU, a model whose layers are all unrolled is copied layer by layer (`unstacked` says why).
+        """
         self.release()
         self._params = jax.tree.map(
             lambda x, s: x if getattr(x, "sharding", None) == s else jax.device_put(x, s),
             params,
             self._param_shardings,
         )
+        if wants_unstacked(self._model, self._mesh):
+            self._params = unstack_layers(self._model, self._mesh, self._params)
 
     def release(self) -> None:
         """Frees the cache's memory, for a training step say; the next `generate` makes it again, empty."""

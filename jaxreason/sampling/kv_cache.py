@@ -1,6 +1,6 @@
 """Rows of the key/value cache: making, clearing and copying them, in place on the device.
 
-The entry of position p of a row is at index p (`models.decoder.Cache`). What a sequence may not see is masked
+The entry of position p of a row is at index p (`models.cache.Cache`). What a sequence may not see is masked
 by the attention, but a masked NaN still poisons the sum, so rows are zeroed where their sequence has not written.
 """
 
@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
-from jaxreason.models.decoder import CACHE_AXES, Cache, Model, init_cache
+from jaxreason.models.cache import CACHE_AXES, Cache
+from jaxreason.models.decoder import Model, init_cache
 from jaxreason.sharding import fitting_spec
 
 

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from jaxreason.models.decoder import Cache, Model, forward
+from jaxreason.models.cache import Cache
+from jaxreason.models.decoder import Model, forward
 from jaxreason.sampling import decoding, kv_cache
 from jaxreason.sharding import fitting_spec
 

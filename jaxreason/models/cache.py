@@ -1,0 +1,46 @@
+"""The key/value cache of all layers: its layout, and writing into it."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxreason.sharding import constrain
+
+CACHE_AXES = ("layers", "act_batch", "act_kv_heads", None, None)  # of both parts of a cache
+
+
+class Cache(NamedTuple):
+    """Keys (rotated) and values of every layer; the entry of position p is at index p of dim S.
+
+    Features come last in both: a position written among features that lie apart makes the TPU's compiler keep a second
+    cache, laid out for the writing, and copy the one to the other in every layer.
+    """
+
+    k: Float[Array, "L B K S H"]
+    v: Float[Array, "L B K S H"]
+
+    @property
+    def length(self) -> int:
+        """S: positions that a row has room for."""
+        return self.v.shape[3]
+
+
+def write(
+    cache: Cache,
+    layer: Int[Array, ""],
+    positions: Int[Array, "B T"],
+    k: Float[Array, "B T K H"],
+    v: Float[Array, "B T K H"],
+) -> Cache:
+    """Row b's token at position p goes to `layer`, row b, position p; positions outside are dropped."""
+    # a negative index would count from the end
+    slots = jnp.where(positions < 0, cache.length, positions)[:, :, None]
+    rows, heads = jnp.arange(positions.shape[0])[:, None, None], jnp.arange(k.shape[2])
+
+    def part(old: Array, new: Array) -> Array:
+        # constrained, or the partitioner may choose another layout inside a loop and copy
+        new = old.at[layer, rows, heads, slots].set(new.astype(old.dtype), mode="drop")
+        return constrain(new, CACHE_AXES)
+
+    return Cache(part(cache.k, k), part(cache.v, v))
