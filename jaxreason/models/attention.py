@@ -5,7 +5,6 @@ are never repeated. Every backend takes a `Visibility` and must give the same nu
 `over_cache` is what decoding uses, whatever the backend: it reads one layer of a cache in the cache's own layout.
 """
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,10 +13,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxreason.models.attention_tpu import splash
-from jaxreason.sharding import constrain
+from jaxreason.sharding import constrain, platform
 
 QUERY_BLOCK = 128  # queries that `blockwise` handles at a time: scores are [B, N, QUERY_BLOCK, S]
-SHORTEST_PREFIX = 64  # of a cache; see `cache_prefixes`
+CACHE_BLOCK = {
+    "cpu": 64,
+    "gpu": 256,
+    "tpu": 512,
+}  # cached positions read at a time; on CPU they stay in its caches
+LOWEST = float(jnp.finfo(jnp.float32).min)
 
 
 class Visibility(NamedTuple):
@@ -88,7 +92,7 @@ def _attend(q: Array, k: Array, v: Array, mask: Array) -> Array:
 
 
 def _softmax(scores: Array, mask: Array) -> Array:
-    return jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(jnp.float32).min), axis=-1)
+    return jax.nn.softmax(jnp.where(mask, scores, LOWEST), axis=-1)
 
 
 def over_cache(
@@ -98,52 +102,75 @@ def over_cache(
     layer: Int[Array, ""],
     where: Visibility,
 ) -> Float[Array, "B T N H"]:
-    """Attention over one layer of a cache, of which a prefix is read that holds every position any query sees.
+    """Attention over one layer of a cache, block by block up to the last position that any query sees.
 
-    Queries outside the cache (padding) get finite numbers.
+    The softmax is kept as a running maximum, sum and weighted values (online softmax: Milakov and Gimelshein,
+    arXiv 1805.02867), so that a block is read once and nothing is as long as the cache. Queries outside the cache
+    (padding) get finite numbers.
     """
-    prefixes = cache_prefixes(v.shape[3])
-    inside = jnp.where(where.query_positions < prefixes[-1], where.query_positions, -1)
-    branch = jnp.sum(jnp.max(inside) >= jnp.array(prefixes[:-1], jnp.int32), dtype=jnp.int32)
+    if q.shape[1] > QUERY_BLOCK:
+        parts = (_blocks(q), _blocks(where.mask), _blocks(where.query_positions))
+        out = jax.lax.map(lambda part: _over_blocks(part[0], k, v, layer, *part[1:]), parts)
+        return jnp.moveaxis(out, 0, 1).reshape(q.shape[0], -1, *q.shape[2:])[:, : q.shape[1]]
+    return _over_blocks(q, k, v, layer, where.mask, where.query_positions)
 
-    def attend(length: int) -> Array:
-        keys = jax.lax.dynamic_slice(k, (layer, 0, 0, 0, 0), (1, *k.shape[1:3], length, k.shape[4]))
-        values = jax.lax.dynamic_slice(
-            v, (layer, 0, 0, 0, 0), (1, *v.shape[1:3], length, v.shape[4])
+
+def _over_blocks(q: Array, k: Array, v: Array, layer, mask: Array, positions: Array) -> Array:
+    batch, queries, _, head_dim = q.shape
+    kv_heads, length = k.shape[2:4]
+    size = min(CACHE_BLOCK.get(platform(), CACHE_BLOCK["tpu"]), length)
+    groups = q.reshape(batch, queries, kv_heads, -1, head_dim)
+    rows = jnp.einsum("BTKGH->BKGTH", groups).reshape(batch, kv_heads, -1, head_dim)  # M = G·T
+
+    def take(part: Array, start: Array) -> Array:
+        shape = (1, batch, kv_heads, size, head_dim)
+        block = jax.lax.dynamic_slice(part, (layer, 0, 0, start, 0), shape)[0]
+        return constrain(block, ("act_batch", "act_kv_heads", None, None))
+
+    def body(index: Array, carry: _Softmax) -> _Softmax:
+        start = jnp.minimum(index * size, length - size)  # the last block may begin earlier
+        seen = jax.lax.dynamic_slice_in_dim(mask, start, size, axis=2)
+        seen &= start + jnp.arange(size) >= index * size
+        scores = jnp.einsum(
+            "BKMH,BKSH->BKMS", rows, take(k, start), preferred_element_type=jnp.float32
         )
-        whole_rows = ("act_batch", "act_kv_heads", None, None)
-        keys, values = constrain(keys[0], whole_rows), constrain(values[0], whole_rows)
-        return _over_rows(q, keys, values, where.mask[:, :, :length])
+        scores = scores.reshape(batch, kv_heads, -1, queries, size) * head_dim**-0.5
+        scores = jnp.where(seen[:, None, None], scores, LOWEST)
+        return _add_block(carry, scores.reshape(*rows.shape[:3], size), take(v, start))
 
-    return jax.lax.switch(branch, [functools.partial(attend, length) for length in prefixes])
-
-
-def cache_prefixes(length: int) -> tuple[int, ...]:
-    """How much of a cache may be read: all of it, a half, a quarter or an eighth, but not less than 64."""
-    halves = [length]
-    while len(halves) < 4 and halves[0] >= 2 * SHORTEST_PREFIX:
-        halves.insert(0, -(-halves[0] // 2))
-    return tuple(halves)
-
-
-def _over_rows(q: Array, k: Array, v: Array, mask: Array) -> Array:
-    """As `_attend`, at most QUERY_BLOCK queries at a time, for k and v [B,K,S,H]."""
-    batch, length, num_heads, head_dim = q.shape
-    if length > QUERY_BLOCK:
-        out = jax.lax.map(
-            lambda block: _over_rows(block[0], k, v, block[1]), (_blocks(q), _blocks(mask))
-        )
-        return jnp.moveaxis(out, 0, 1).reshape(batch, -1, num_heads, head_dim)[:, :length]
-    num_kv_heads, keys = k.shape[1], k.shape[2]
-    groups = jnp.einsum("BTKGH->BKGTH", q.reshape(batch, length, num_kv_heads, -1, head_dim))
-    rows = groups.reshape(
-        batch, num_kv_heads, -1, head_dim
-    )  # M = G·T: one plain product for each kv head
-    scores = jnp.einsum("BKMH,BKSH->BKMS", rows, k, preferred_element_type=jnp.float32)
-    scores = scores.reshape(*groups.shape[:4], keys) * head_dim**-0.5
-    weights = _softmax(scores, mask[:, None, None]).astype(v.dtype).reshape(*rows.shape[:3], keys)
-    out = jnp.einsum("BKMS,BKSH->BKMH", weights, v).reshape(groups.shape)
+    empty = _Softmax(
+        maximum=_by_heads(jnp.full(rows.shape[:3], LOWEST)),
+        total=_by_heads(jnp.zeros(rows.shape[:3])),
+        values=_by_heads(jnp.zeros(rows.shape)),
+    )
+    last = jnp.max(jnp.where(positions < length, positions, 0), initial=0)
+    found = jax.lax.fori_loop(0, last // size + 1, body, empty)
+    out = (found.values / found.total[..., None]).astype(q.dtype)
+    out = out.reshape(batch, kv_heads, -1, queries, head_dim)
     return jnp.einsum("BKGTH->BTKGH", out).reshape(q.shape)
+
+
+class _Softmax(NamedTuple):
+    """Of the blocks so far: largest score, sum of exp(score - largest), and values weighted by the same."""
+
+    maximum: Float[Array, "B K M"]
+    total: Float[Array, "B K M"]
+    values: Float[Array, "B K M H"]
+
+
+def _add_block(carry: _Softmax, scores: Array, v: Array) -> _Softmax:
+    maximum = jnp.maximum(carry.maximum, scores.max(-1))
+    old, weights = jnp.exp(carry.maximum - maximum), jnp.exp(scores - maximum[..., None])
+    values = jnp.einsum(
+        "BKMS,BKSH->BKMH", weights.astype(v.dtype), v, preferred_element_type=jnp.float32
+    )
+    return _Softmax(
+        maximum, carry.total * old + weights.sum(-1), carry.values * old[..., None] + values
+    )
+
+
+def _by_heads(x: Array) -> Array:
+    return constrain(x, ("act_batch", "act_kv_heads", *[None] * (x.ndim - 2)))
 
 
 def fused_on_tpu(

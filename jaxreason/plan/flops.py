@@ -109,6 +109,12 @@ def causal_attention(architecture: Any, length: int) -> float:
     return 4.0 * pairs * heads * architecture.num_hidden_layers
 
 
+def cache_attention(architecture: Any, queries: int, length: int) -> float:
+    """FLOPs of attention of so many queries in one forward pass, each over all `length` positions of a cache."""
+    heads = architecture.num_attention_heads * architecture.head_dim
+    return 4.0 * queries * length * heads * architecture.num_hidden_layers
+
+
 def weight_products(params: Any, tied: bool) -> int:
     """Parameters that a token is multiplied with: all matrices, the embedding only where it is the head too."""
     total = sum(math.prod(x.shape) for x in jax.tree.leaves(params["layers"]) if len(x.shape) == 3)

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from jaxreason.models.decoder import Model, abstract_params
 from jaxreason.plan.collectives import Moved, read_collectives
-from jaxreason.plan.flops import Work, count_work
+from jaxreason.plan.flops import Work, cache_attention, count_work
 from jaxreason.plan.programs import Program, device_bytes
 
 _LOG = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def measure(program: Program, model: Model, mesh: Mesh, can_compile: bool, chunk
     began = time.perf_counter()
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
         traced = program.function.trace(*program.args)
-        work = count_work(traced.jaxpr)
+        work = _work(program, model, traced.jaxpr)
         if can_compile:
             platform = mesh.devices.flat[0].platform
             lowered = traced.lower(lowering_platforms=("cuda" if platform == "gpu" else platform,))
@@ -93,6 +93,15 @@ def measure(program: Program, model: Model, mesh: Mesh, can_compile: bool, chunk
         refused,
         time.perf_counter() - began,
     )
+
+
+def _work(program: Program, model: Model, jaxpr) -> Work:
+    """The products; those of a cache's blocks, whose number the running program decides, as if all were read."""
+    work = count_work(jaxpr)
+    if "cache" not in program.held:
+        return work
+    attention = cache_attention(model.architecture, program.tokens, program.length)
+    return work._replace(attention=attention)
 
 
 def _compile(lowered, mesh: Mesh) -> tuple[float, Moved, bool]:

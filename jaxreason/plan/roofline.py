@@ -7,7 +7,7 @@ import jax
 from jax.sharding import Mesh
 
 from jaxreason.models.decoder import Model, abstract_params
-from jaxreason.plan.flops import causal_attention, weight_products
+from jaxreason.plan.flops import cache_attention, causal_attention, weight_products
 from jaxreason.plan.measure import Measured
 from jaxreason.plan.programs import Program
 from jaxreason.plan.slices import Slice
@@ -87,11 +87,9 @@ def estimate(
 def _attention(program: Program, model: Model) -> float:
     """FLOPs of one forward pass of attention over all rows of a run."""
     arch = model.architecture
-    rows = program.rows * program.pieces
-    if program.kind == "decode":  # one query over the whole cache
-        heads = arch.num_attention_heads * arch.head_dim
-        return 4.0 * program.length * heads * arch.num_hidden_layers * rows
-    return rows * causal_attention(arch, program.new_tokens)
+    if program.kind == "decode":
+        return cache_attention(arch, program.tokens, program.length)
+    return program.rows * program.pieces * causal_attention(arch, program.new_tokens)
 
 
 def _kernel_passes(program: Program, model: Model) -> float:

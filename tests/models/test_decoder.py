@@ -11,7 +11,7 @@ import pytest
 from tiny_models import counting, make_architecture, make_model, random_params, random_tokens, run
 
 from jaxreason.models import decoder
-from jaxreason.models.attention import ATTENTION, cache_prefixes
+from jaxreason.models.attention import ATTENTION, CACHE_BLOCK
 from jaxreason.models.families import architecture_from_hf, architecture_to_hf
 from jaxreason.models.rope import LinearRope, Llama3Rope, YarnRope
 from jaxreason.sharding import MeshConfig, make_mesh
@@ -148,8 +148,7 @@ def test_prefill_and_decode_equal_the_full_forward_at_every_position(
     attention, window, arch, params, monkeypatch
 ):
     monkeypatch.setattr("jaxreason.models.attention.QUERY_BLOCK", 4)
-    monkeypatch.setattr("jaxreason.models.attention.SHORTEST_PREFIX", 2)
-    assert cache_prefixes(16) == (2, 4, 8, 16)
+    monkeypatch.setitem(CACHE_BLOCK, "cpu", 5)  # 16 positions are three blocks and a shorter one
     model = make_model(dataclasses.replace(arch, sliding_window=window), attention=attention)
     tokens, prompt_lengths = random_tokens((3, 16)), np.array([1, 6, 11])
     full = run(model, params, tokens, counting(tokens))
@@ -300,7 +299,7 @@ def test_decoding_on_a_mesh_does_not_collect_the_cache():
         line for line in text.splitlines() if "all-gather(" in line or "all-reduce(" in line
     ]
     assert gathered, "the weights are sharded, so something must be collected"
-    lengths = "|".join(map(str, cache_prefixes(192)))
+    lengths = f"{CACHE_BLOCK['cpu']}|192"
     assert not [line for line in gathered if re.search(rf"[\[,]({lengths})[,\]]", line)]
 
 
