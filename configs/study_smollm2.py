@@ -44,7 +44,7 @@ def get_config():
     config.rl = _rl()
     config.eval = _evaluation()
     config.drift = sections.drift(
-        "greedy", texts_per_benchmark=12, max_length=512, batch_size=8, logprob_chunk=256
+        "greedy", texts_per_benchmark=8, max_length=512, batch_size=4, logprob_chunk=256
     )
     config.transfer = sections.transfer()
     config.report = sections.report(
@@ -111,5 +111,5 @@ def _evaluation() -> ConfigDict:
         {"greedy": sections.decoding(0.0, 256), "t1": sections.decoding(1.0, 256)},
         own={"sums": {"label": "Sums", "group": "math", "data": _sums("test")}},
         data_folder="data",
-        sampler=sections.sampler(32, 2304, prefill_chunk=256),
+        sampler=sections.sampler(32, 2304, prefill_chunk=128),
     )
