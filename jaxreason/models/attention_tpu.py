@@ -21,6 +21,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from jaxreason.models.remat import ATTENDED
 from jaxreason.sharding import axis_size, fitting_spec, platform
 
 LANES = 128  # of a TPU's registers: a device's part of a row is padded to a multiple
@@ -93,6 +94,7 @@ def _kernel(num_heads: int, length: int, window: int | None, head_parts: int, pa
         block_sizes=_block_sizes(length // parts, length),
         head_shards=head_parts,
         q_seq_shards=parts,
+        residual_checkpoint_name=ATTENDED,
         interpret=platform() != "tpu",
     )
 

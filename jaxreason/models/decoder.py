@@ -4,29 +4,22 @@ Outside this package parameters are a nested dict of arrays; layers are stacked 
 """
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from jaxreason.models.attention import ATTENTION, Visibility, over_cache, visibility
 from jaxreason.models.cache import CACHE_AXES, Cache, write
 from jaxreason.models.layers import Linear, RMSNorm, make_param, swiglu, swiglu_by_blocks
+from jaxreason.models.remat import ATTENDED, LAYER_INPUT, REMAKES_FEED_FORWARD, REMAT
 from jaxreason.models.rope import RopeScaling, rope_tables, rotate
 from jaxreason.sharding import constrain, tree_shardings
-
-_policies = jax.checkpoint_policies
-REMAT: dict[str, Callable | None] = {
-    "none": None,  # keep everything
-    "dots": _policies.dots_saveable,  # keep all products, attention scores included
-    "weight_dots": _policies.dots_with_no_batch_dims_saveable,  # keep products with weights
-    "full": _policies.nothing_saveable,  # keep only what enters each layer
-}
 
 
 @dataclass(frozen=True)
@@ -134,6 +127,7 @@ class Attention(nnx.Module):
             out = over_cache(q, *cache, index, where)
         else:
             out = ATTENTION[self.model.attention](q, k, v, where)
+            out = checkpoint_name(out, ATTENDED)
         return self.o_proj(out.reshape(*x.shape[:-1], -1)), cache
 
     def _heads(self, flat, norm, heads_axis):
@@ -160,7 +154,7 @@ class MLP(nnx.Module):
         self.down_proj = make((arch.intermediate_size, arch.hidden_size), ("mlp", "embed"))
 
     def __call__(self, x):
-        if self.remat == "full":
+        if self.remat in REMAKES_FEED_FORWARD:
             kernels = (w.kernel[...] for w in (self.gate_proj, self.up_proj, self.down_proj))
             return swiglu_by_blocks(x, *kernels)
         inner = swiglu(self.gate_proj(x), self.up_proj(x))
@@ -233,6 +227,7 @@ class Decoder(nnx.Module):
             weights, index = layer
             # or the compiler takes the casts out of the loop and keeps all weights twice
             weights = jax.lax.optimization_barrier(weights)
+            x = checkpoint_name(x, LAYER_INPUT)
             x, cache = nnx.merge(graph, weights)(x, rope, where, cache, index)
             return (x, cache), x
 

@@ -133,9 +133,9 @@ def needed_bytes(message: str) -> float:
 def estimated_peak(program: Program, model: Model, mesh: Mesh, chunk: int) -> float:
     """Arguments and, for what a program makes on the way, a rule.
 
-    Training: one gradient (two with several micro-batches) in float32, what enters each layer (under other remat
-    policies than `full`: all of each layer's inside) and one layer's inside, forward and backward, for the rows of a
-    device, two chunks of logits, and two layers' gathered weights. A forward pass: the same without gradients and
+    Training: one gradient (two with several micro-batches) in float32, what the remat policy keeps of each layer
+    (what enters it, what attention gives, or its whole inside) and one layer's inside, forward and backward, for the rows
+    of a device, two chunks of logits, and two layers' gathered weights. A forward pass: the same without gradients and
     with one layer's input. Decode: logits, and all weights in the compute dtype.
     """
     arch, shards = model.architecture, dict(mesh.shape)
@@ -151,8 +151,12 @@ def estimated_peak(program: Program, model: Model, mesh: Mesh, chunk: int) -> fl
     arguments = device_bytes(program.args)
     if program.kind == "decode":
         return arguments + 3 * logits + size / tensor * width + layer * width
-    inputs = arch.num_hidden_layers if program.kind == "train" else 1
-    saved = inputs * (positions * arch.hidden_size if model.remat == "full" else layer)
+    entered = positions * arch.hidden_size
+    attended = positions * arch.num_attention_heads * arch.head_dim / tensor
+    kept = {"offload": 0.0, "full": entered, "attention": entered + attended}.get(
+        model.remat, layer
+    )
+    saved = arch.num_hidden_layers * kept if program.kind == "train" else entered
     made = (saved + layer * (2 if program.kind == "train" else 1) + 2 * weights) * width
     gradients = 4 * size / devices * (2 if program.pieces > 1 else 1)
     return arguments + made + 2 * logits + (gradients if program.kind == "train" else 0)

@@ -11,9 +11,10 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.config import ConfigError, parse
-from jaxreason.models.decoder import REMAT, Model, abstract_params
+from jaxreason.models.decoder import Model, abstract_params
 from jaxreason.models.families import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model
+from jaxreason.models.remat import REMAT
 from jaxreason.plan.devices import slice_devices
 from jaxreason.plan.fit import STEP, Line, length_of, next_slice, other_slots, shorter
 from jaxreason.plan.measure import Measured, measure

@@ -110,10 +110,13 @@ def _remats(stage: Stage, plan: Plan) -> list[str]:
             max(found.total, found.refused * plan.slice.kind.hbm)
         )
         fits = "yes" if not found.refused and found.total <= plan.slice.kind.hbm else "no"
-        rows.append([policy, f"{work:,.0f}", f"{saved:,.0f}", peak, fits])
+        attention = f"{found.work.attention / devices / 1e12:,.0f} TFLOP"
+        if found.work.kernels:
+            attention = f"{found.work.kernels:,.0f} kernels"
+        rows.append([policy, f"{work:,.0f}", f"{saved:,.0f}", attention, peak, fits])
     header = (
         f"{stage.measured[0].name} by model.remat",
-        *("products with weights, TFLOP a device", "saved", "peak GiB", "fits"),
+        *("products with weights, TFLOP a device", "saved", "attention", "peak GiB", "fits"),
     )
     return _table(header, rows)
 

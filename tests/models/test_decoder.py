@@ -231,7 +231,10 @@ def test_remat_unroll_and_blockwise_attention_leave_the_gradient_alone(monkeypat
         none=dict(remat="none"),
         weight_dots=dict(remat="weight_dots"),
         dots=dict(remat="dots", attention="blockwise"),
+        attention=dict(remat="attention", attention="blockwise"),
+        weight_dots_attention=dict(remat="weight_dots_attention"),
         full=dict(remat="full"),
+        offload=dict(remat="offload"),
         unrolled=dict(remat="full", unroll=3),
     )
     compiled = {name: compile_gradient(**variant) for name, variant in variants.items()}

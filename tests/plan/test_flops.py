@@ -88,3 +88,21 @@ def test_a_product_that_nobody_reads_is_not_counted():
         return a @ b, unused.shape[0]
 
     assert count_work(jax.make_jaxpr(step)(a, b)).weights == 2 * 4 * 8 * 16
+
+
+def test_keeping_what_attention_gives_spares_its_kernel_the_second_forward_run():
+    def kernels(remat):
+        model = make_model(make_architecture(head_dim=64), attention="splash", remat=remat)
+        tokens = jnp.zeros((1, 128), jnp.int32)
+
+        def loss(params):
+            return jnp.sum(forward(model, params, tokens, tokens, tokens + 1).final)
+
+        return count_work(jax.make_jaxpr(jax.grad(loss))(abstract_params(model)))
+
+    full, kept = kernels("full"), kernels("attention")
+    layers = 3
+    assert full.kernels - kept.kernels == layers
+    assert kept.weights == full.weights
+    assert kernels("weight_dots_attention").kernels == kernels("none").kernels == kept.kernels
+    assert kernels("weight_dots_attention").weights == kernels("none").weights
