@@ -133,9 +133,9 @@ def needed_bytes(message: str) -> float:
 def estimated_peak(program: Program, model: Model, mesh: Mesh, chunk: int) -> float:
     """Arguments and, for what a program makes on the way, a rule.
 
-    Training: one gradient (two with several micro-batches) in float32, what the remat policy keeps of each layer
-    (what enters it, what attention gives, or its whole inside) and one layer's inside, forward and backward, for the rows
-    of a device, two chunks of logits, and two layers' gathered weights. A forward pass: the same without gradients and
+    Training: one gradient (two with several micro-batches) in float32, what the remat policy keeps of each layer (what
+    enters it, what attention gives, or its whole inside) and one layer's inside, forward and backward, for the rows of
+    a device, two chunks of logits, and two layers' gathered weights. A forward pass: the same without gradients and
     with one layer's input. Decode: logits, and all weights in the compute dtype.
     """
     arch, shards = model.architecture, dict(mesh.shape)
