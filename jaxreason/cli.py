@@ -17,6 +17,7 @@ from jaxreason import chat, convert, distributed, dry_run, sharding, study
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError, claim, nearest, parse, to_dict, write_json
 from jaxreason.evaluation import evaluator, settings, transfer
+from jaxreason.memory import OUT_OF_MEMORY, out_of_memory_message
 from jaxreason.models import huggingface
 from jaxreason.plan.recipe import plan_recipe
 from jaxreason.plan.slices import find_slice
@@ -110,7 +111,13 @@ def _run(verb: str, arguments: list[str]) -> None:
         raise ConfigError(f"--dry-run is for `jaxreason study`; `jaxreason {verb}` has none.")
     needs = verb not in ("convert", "chat", "plan") and not FLAGS.dry_run
     workdir = _needed("workdir", verb) if needs else optional
-    RUN[verb](config, epath.Path(workdir) if workdir else None)
+    try:
+        RUN[verb](config, epath.Path(workdir) if workdir else None)
+    except jax.errors.JaxRuntimeError as error:
+        if not OUT_OF_MEMORY.search(str(error)):
+            raise
+        read = tuple(config.keys()) if verb == "study" else (verb,)
+        raise ConfigError(out_of_memory_message(config, read, str(error))) from error
 
 
 def _parse_flags(arguments: list[str]):

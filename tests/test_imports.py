@@ -12,6 +12,7 @@ TOP = {"cli", "study", "convert", "chat", "questions", "distributed", "recipes",
 MAY_IMPORT = {
     "config": set(),
     "metrics": {"config"},
+    "memory": set(),
     "sharding": set(),
     "distributed": set(),
     "recipes": {"config"},

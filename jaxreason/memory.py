@@ -1,0 +1,61 @@
+"""What to change in a recipe when its programs do not fit into memory."""
+
+import re
+
+import ml_collections
+
+OUT_OF_MEMORY = re.compile(r"resource_exhausted|out of memory", re.IGNORECASE)
+LEAN_REMAT = ("full", "offload")
+SMALLEST_CHUNK = 128
+
+
+def out_of_memory_message(
+    config: ml_collections.ConfigDict, names: tuple[str, ...], error: str
+) -> str:
+    """Says that memory ran out, what of it, and which fields of the recipe to set to what.
+
+    Args:
+      config: the recipe.
+      names: its sections that the verb reads.
+      error: of the compiler or the allocator.
+    """
+    first = next((line for line in error.splitlines() if OUT_OF_MEMORY.search(line)), error)
+    changes = [change for name in names if name in config for change in _section(config, name)]
+    changes += _model(config)
+    lines = "\n".join(f"  --config.{field}={value}  (now {now})" for field, value, now in changes)
+    advice = f"Changes that need less, the cheapest first:\n{lines}\n" if changes else ""
+    return (
+        f"out of memory: {first.strip()[:400]}\n{advice}"
+        "More devices on mesh.fsdp or mesh.tensor help too; `jaxreason plan` says what fits before a run."
+    )
+
+
+def _section(config: ml_collections.ConfigDict, name: str) -> list[tuple[str, object, object]]:
+    """(field, what to set it to, what it is), by what the section has."""
+    section, found = config[name], []
+    if "num_micro_batches" in section and section.batch_size > section.num_micro_batches:
+        now = section.num_micro_batches
+        divides = (n for n in range(2 * now, section.batch_size + 1) if not section.batch_size % n)
+        more = next(divides, section.batch_size)
+        found.append((f"{name}.num_micro_batches", more, now))
+    for field in ("micro_batch_rows", "sampler.slots"):
+        found += _halved(section, name, field, 1)
+    if "logprob_chunk" in section:
+        found += _halved(section, name, "logprob_chunk", SMALLEST_CHUNK)
+    if name == "drift":
+        found += _halved(section, name, "batch_size", 1)
+    return found
+
+
+def _halved(section, name: str, field: str, least: int) -> list[tuple[str, object, object]]:
+    value = section
+    for part in field.split("."):
+        if part not in value:
+            return []
+        value = value[part]
+    return [(f"{name}.{field}", value // 2, value)] if value // 2 >= least else []
+
+
+def _model(config: ml_collections.ConfigDict) -> list[tuple[str, object, object]]:
+    remat = config.model.remat if "model" in config else "full"
+    return [] if remat in LEAN_REMAT else [("model.remat", "full", remat)]

@@ -1,0 +1,302 @@
+"""Times our training step, prefill and generation beside Hugging Face transformers + torch, on the same random weights.
+
+    python scripts/bench.py train
+    python scripts/bench.py prefill --rows 4 --length 512
+    python scripts/bench.py generate --rows 16 --new-tokens 128
+    python scripts/bench.py train --size 0.6b --dtype bfloat16      # for a GPU
+
+Both sides work in turns within one process, so that a slow minute of the machine meets both; what is printed are
+medians and ranges of tokens a second, and their ratio. Needs torch; sizes of
+Qwen3 need an accelerator.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import statistics
+import sys
+import tempfile
+import time
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads must not spin in our turn
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+
+from configs import qwen3  # noqa: E402
+from jaxreason.data.batches import TokenBatch  # noqa: E402
+from jaxreason.models.decoder import forward, param_axes  # noqa: E402
+from jaxreason.models.huggingface import ModelConfig, open_model  # noqa: E402
+from jaxreason.models.unstacked import unstack_layers, wants_unstacked  # noqa: E402
+from jaxreason.plan.flops import causal_attention, weight_products  # noqa: E402
+from jaxreason.plan.slices import GENERATIONS  # noqa: E402
+from jaxreason.sampling.decoding import Decoding  # noqa: E402
+from jaxreason.sampling.engine import Engine, Request, SamplerConfig  # noqa: E402
+from jaxreason.sharding import MeshConfig, make_mesh  # noqa: E402
+from jaxreason.training.feed import to_devices  # noqa: E402
+from jaxreason.training.losses import make_sft_loss  # noqa: E402
+from jaxreason.training.optimizer import OptimizerConfig, make_optimizer  # noqa: E402
+from jaxreason.training.state import init_state, state_shardings  # noqa: E402
+from jaxreason.training.step import make_train_step  # noqa: E402
+
+SMALL = "smollm2"  # its shape, with Qwen3's blocks
+RATE = 1e-5
+
+
+def settings(size: str) -> dict:
+    """The config.json of a size."""
+    if size != SMALL:
+        return qwen3.architecture(size)
+    shape = {"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "head_dim": 64}
+    heads = {"num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3}
+    return qwen3.architecture("0.6b") | shape | heads
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=sorted(WORK))
+    parser.add_argument("--size", default=SMALL, choices=[SMALL, *qwen3.SIZES])
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--attention", default="plain")
+    parser.add_argument("--remat", default="none")
+    parser.add_argument("--unroll", type=int, default=30, help="layers per iteration of the scan")
+    parser.add_argument("--rows", type=int, default=4)
+    parser.add_argument("--length", type=int, default=512, help="tokens of a row or prompt")
+    parser.add_argument("--new-tokens", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=pathlib.Path, help="append the result to this jsonl file")
+    arguments = parser.parse_args()
+    if arguments.size != SMALL and jax.default_backend() == "cpu":
+        print(f"--size {arguments.size}: there is no accelerator here; nothing was timed.")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        peer = torch_model(arguments, folder)
+        mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
+        with jax.set_mesh(mesh):
+            ours, theirs, tokens = WORK[arguments.what](arguments, folder, peer, mesh)
+            result = compare(ours, theirs, tokens, arguments)
+    print(shown(result))
+    if arguments.out:
+        with arguments.out.open("a") as file:
+            file.write(json.dumps(result) + "\n")
+
+
+def torch_model(arguments, folder: str):
+    """The peer, on the accelerator if torch has one; its weights are written to `folder` for us."""
+    import torch
+    import transformers
+
+    torch.set_num_threads(os.cpu_count())
+    config = transformers.Qwen3Config(**settings(arguments.size))
+    torch.manual_seed(0)
+    dtype = getattr(torch, arguments.dtype)
+    model = transformers.Qwen3ForCausalLM(config).to(dtype)
+    model.generation_config.eos_token_id = None
+    model.save_pretrained(folder)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def our_model(arguments, folder: str, mesh):
+    """The same weights here."""
+    config = ModelConfig(
+        path=folder,
+        init="pretrained",
+        architecture={},
+        dtype=arguments.dtype,
+        param_dtype=arguments.dtype if arguments.what != "train" else "float32",
+        remat=arguments.remat,
+        attention=arguments.attention,
+        unroll=arguments.unroll,
+    )
+    return open_model(config, mesh)
+
+
+def random_tokens(arguments) -> np.ndarray:
+    shape = (arguments.rows, arguments.length)
+    vocab = settings(arguments.size)["vocab_size"]
+    return np.random.default_rng(0).integers(0, vocab, shape).astype(np.int32)
+
+
+def train(arguments, folder: str, peer, mesh):
+    """A step of AdamW on rows that are all targets, gradients clipped."""
+    import torch
+
+    tokens = random_tokens(arguments)
+    model, params = our_model(arguments, folder, mesh)
+    config = OptimizerConfig(
+        name="adamw",
+        learning_rate=RATE,
+        schedule="constant",
+        warmup_steps=1,
+        final_fraction=0.0,
+        b1=0.9,
+        b2=0.95,
+        eps=1e-8,
+        weight_decay=0.0,
+        clip_norm=1.0,
+        state_dtype="float32",
+        muon=None,
+    )
+    optimizer = make_optimizer(config, 1000, param_axes(model))
+    box = [init_state(optimizer, params, mesh)]
+    loss = make_sft_loss(model, arguments.length)
+    step = make_train_step(loss, optimizer, 1, state_shardings(box[0]))
+    mask = np.ones(tokens.shape, np.float32)
+    mask[:, 0] = 0
+    positions = np.broadcast_to(np.arange(arguments.length, dtype=np.int32), tokens.shape)
+    batch = TokenBatch(tokens, positions, np.ones_like(tokens), mask)
+    on_device = to_devices(mesh, batch)
+
+    def ours() -> float:
+        box[0], found = step(box[0], on_device)
+        return float(found["loss"])
+
+    ids = torch.tensor(tokens.astype(np.int64), device=peer.device)
+    adam = torch.optim.AdamW(peer.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=0.0)
+
+    def theirs() -> float:
+        adam.zero_grad(set_to_none=True)
+        loss = peer(input_ids=ids, labels=ids).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(peer.parameters(), 1.0)
+        adam.step()
+        return float(loss)
+
+    return ours, theirs, tokens.size
+
+
+def prefill(arguments, folder: str, peer, mesh):
+    """A forward pass over whole rows and the logits of the last token."""
+    import torch
+
+    tokens = random_tokens(arguments)
+    model, params = our_model(arguments, folder, mesh)
+    if wants_unstacked(model, mesh):
+        params = unstack_layers(model, mesh, params)
+    positions = jnp.broadcast_to(jnp.arange(arguments.length), tokens.shape)
+
+    @jax.jit
+    def last(params, tokens):
+        return forward(model, params, tokens, positions).logits[:, -1]
+
+    ids = torch.tensor(tokens.astype(np.int64), device=peer.device)
+
+    def theirs() -> float:
+        with torch.no_grad():
+            return float(peer(input_ids=ids, logits_to_keep=1).logits.float().mean())
+
+    return lambda: float(last(params, tokens).mean()), theirs, tokens.size
+
+
+def generate(arguments, folder: str, peer, mesh):
+    """Greedy replies of one length to prompts of one length; both sides decode the same tokens."""
+    import torch
+
+    tokens = random_tokens(arguments)
+    model, params = our_model(arguments, folder, mesh)
+    total = arguments.length + arguments.new_tokens
+    config = SamplerConfig(
+        slots=arguments.rows,
+        max_length=-(-total // 64) * 64,
+        decode_block=32,
+        prefill_rows=min(arguments.rows, 8),
+        prefill_chunk=min(arguments.length, 256),
+        score_tokens=4096,
+    )
+    engine = Engine(model, params, config, mesh, (), 0, str)
+    requests = [Request(str(i), tuple(row.tolist()), i, 1) for i, row in enumerate(tokens)]
+    decoding = Decoding(0.0, 0, 1.0, arguments.new_tokens, ())
+
+    def ours() -> float:
+        replies = sorted(engine.generate(requests, decoding), key=lambda reply: int(reply.id))
+        return float(np.mean([reply.tokens for reply in replies]))
+
+    ids = torch.tensor(tokens.astype(np.int64), device=peer.device)
+    options = {"do_sample": False, "max_new_tokens": arguments.new_tokens, "pad_token_id": 0}
+
+    def theirs() -> float:
+        with torch.no_grad():
+            replies = peer.generate(ids, attention_mask=torch.ones_like(ids), **options)
+        return float(replies[:, arguments.length :].float().mean())
+
+    return ours, theirs, arguments.rows * arguments.new_tokens
+
+
+WORK = {"train": train, "prefill": prefill, "generate": generate}
+
+
+def compare(ours, theirs, tokens: int, arguments) -> dict:
+    """Tokens a second of both, by turns, after one turn that warms up and shows that they do the same."""
+    first = {"jaxreason": ours(), "torch": theirs()}
+    rates: dict[str, list[float]] = {name: [] for name in first}
+    for turn in range(arguments.repeats):
+        sides = [("jaxreason", ours), ("torch", theirs)]
+        for name, run in sides if turn % 2 == 0 else reversed(sides):
+            start = time.perf_counter()
+            run()
+            rates[name].append(tokens / (time.perf_counter() - start))
+    import torch
+    import transformers
+
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    return {
+        "arguments": {k: v for k, v in vars(arguments).items() if k != "out"},
+        "device": jax.devices()[0].device_kind,
+        "cores": os.cpu_count(),
+        "versions": {
+            "python": platform.python_version(),
+            "jax": jax.__version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+        "first": first,
+        "tokens_per_second": rates,
+        "median": medians,
+        "ratio": medians["jaxreason"] / medians["torch"],
+        "mfu": mfu(arguments, medians["jaxreason"]),
+    }
+
+
+def mfu(arguments, rate: float) -> float | None:
+    """Share of the accelerator's peak that the training step reaches; None where no peak is known."""
+    kind = jax.devices()[0].device_kind.lower()
+    peak = next((g.flops for name, g in GENERATIONS.items() if name in kind), None)
+    if peak is None or arguments.what != "train":
+        return None
+    from jaxreason.models.decoder import abstract_params
+    from jaxreason.models.families import architecture_from_hf
+    from jaxreason.models.huggingface import make_model
+
+    config = ModelConfig("", "random", {}, "bfloat16", "float32", "none", "plain", 1)
+    model = make_model(config, architecture_from_hf(settings(arguments.size)))
+    products = weight_products(abstract_params(model), model.architecture.tie_word_embeddings)
+    attention = causal_attention(model.architecture, arguments.length) / arguments.length
+    return 3 * (2 * products + attention) * rate / peak
+
+
+def shown(result: dict) -> str:
+    """A table for people."""
+    arguments = result["arguments"]
+    lines = [
+        f"{arguments['what']}: {arguments['size']}, {arguments['dtype']}, {arguments['rows']} x {arguments['length']}, "
+        f"{result['device']}, {result['cores']} cores, "
+        + ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
+        "first result: " + ", ".join(f"{k} {v:.4f}" for k, v in result["first"].items()),
+    ]
+    for name, values in result["tokens_per_second"].items():
+        lines.append(
+            f"{name:10} {result['median'][name]:8.1f} tokens/s ({min(values):.1f} to {max(values):.1f})"
+        )
+    lines.append(f"ratio      {result['ratio']:8.2f}")
+    if result["mfu"] is not None:
+        lines.append(f"MFU        {result['mfu']:8.1%}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Running out of memory names the fields to change, with values that the recipe can take."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxreason import cli
+from jaxreason.memory import out_of_memory_message
+from jaxreason.recipes import load_recipe
+
+ROOT = Path(__file__).parent.parent
+ERROR = "RESOURCE_EXHAUSTED: Out of memory allocating 5 bytes.\nat somewhere"
+
+
+def test_a_training_section_is_told_to_cut_its_batch_and_to_recompute():
+    config = load_recipe(str(ROOT / "configs/study_tiny.py"))
+    config.sft.batch_size, config.sft.num_micro_batches = 24, 3
+    text = out_of_memory_message(config, ("sft",), ERROR)
+    assert "out of memory: RESOURCE_EXHAUSTED: Out of memory allocating 5 bytes." in text
+    assert "--config.sft.num_micro_batches=6  (now 3)" in text
+    assert "--config.model.remat=full  (now none)" in text
+    assert "at somewhere" not in text
+
+
+def test_sampling_sections_are_told_to_use_fewer_slots_and_others_are_left_alone():
+    config = load_recipe(str(ROOT / "configs/study_tiny.py"))
+    config.rl.sampler.slots, config.rl.micro_batch_rows, config.model.remat = 512, 1, "full"
+    text = out_of_memory_message(config, ("rl",), ERROR)
+    assert "--config.rl.sampler.slots=256  (now 512)" in text
+    assert "micro_batch_rows" not in text and "model.remat" not in text and "sft" not in text
+
+
+def test_a_run_that_does_not_fit_says_so_without_a_traceback(tmp_path, monkeypatch, capsys):
+    # more than any machine can address, so that the allocator itself refuses it
+    too_much = lambda *_: jax.block_until_ready(jnp.zeros(1 << 50))  # noqa: E731
+    monkeypatch.setitem(cli.RUN, "eval", too_much)
+    arguments = ["eval", "--config", str(ROOT / "configs/study_tiny.py"), "--workdir", str(tmp_path)]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["jaxreason", *arguments])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("jaxreason eval: out of memory: RESOURCE_EXHAUSTED")
+    slots = load_recipe(str(ROOT / "configs/study_tiny.py")).eval.sampler.slots
+    assert f"--config.eval.sampler.slots={slots // 2}  (now {slots})" in error
