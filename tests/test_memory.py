@@ -36,7 +36,13 @@ def test_a_run_that_does_not_fit_says_so_without_a_traceback(tmp_path, monkeypat
     # more than any machine can address, so that the allocator itself refuses it
     too_much = lambda *_: jax.block_until_ready(jnp.zeros(1 << 50))  # noqa: E731
     monkeypatch.setitem(cli.RUN, "eval", too_much)
-    arguments = ["eval", "--config", str(ROOT / "configs/study_tiny.py"), "--workdir", str(tmp_path)]
+    arguments = [
+        "eval",
+        "--config",
+        str(ROOT / "configs/study_tiny.py"),
+        "--workdir",
+        str(tmp_path),
+    ]
     with pytest.raises(SystemExit) as stopped:
         cli.main(["jaxreason", *arguments])
     assert stopped.value.code == 2
