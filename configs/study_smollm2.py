@@ -36,7 +36,7 @@ def get_config():
         "held_out": 1,
         "parts": 3,
     }
-    config.model = sections.model_on_cpu("smollm2", unroll=30)
+    config.model = sections.model_on_cpu("smollm2", unroll=30, attention="blockwise")
     config.sft = _sft({"sums": _sums("train", response="response")}, batch_size=4, epochs=4.0)
     config.sft_gsm8k = _sft(
         {"gsm8k": _gsm8k("data/math/gsm8k_train.jsonl")}, batch_size=8, epochs=1.0

@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("what", choices=sorted(WORK))
     parser.add_argument("--size", default=SMALL, choices=[SMALL, *qwen3.SIZES])
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-    parser.add_argument("--attention", default="plain")
+    parser.add_argument("--attention", default="blockwise")
     parser.add_argument("--remat", default="none")
     parser.add_argument("--unroll", type=int, default=30, help="layers per iteration of the scan")
     parser.add_argument("--rows", type=int, default=4)
@@ -165,7 +165,7 @@ def train(arguments, folder: str, peer, mesh):
         loss.backward()
         torch.nn.utils.clip_grad_norm_(peer.parameters(), 1.0)
         adam.step()
-        return float(loss)
+        return loss.item()
 
     return ours, theirs, tokens.size
 

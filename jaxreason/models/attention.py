@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxreason.models.attention_blocks import attend_by_blocks
 from jaxreason.models.attention_tpu import splash
 from jaxreason.sharding import constrain, platform
 
-QUERY_BLOCK = 128  # queries that `blockwise` handles at a time: scores are [B, N, QUERY_BLOCK, S]
+QUERY_BLOCK = 128  # queries that `over_cache` handles at a time
 CACHE_BLOCK = {
     "cpu": 64,
     "gpu": 256,
@@ -67,13 +68,10 @@ def blockwise(
     v: Float[Array, "B S K H"],
     where: Visibility,
 ) -> Float[Array, "B T N H"]:
-    """As `plain`, QUERY_BLOCK queries at a time, scores recomputed in the backward pass: memory linear in T."""
-    length = q.shape[1]
-    if length <= QUERY_BLOCK:
-        return _attend(q, k, v, where.mask)
-    attend = jax.checkpoint(lambda block: _attend(block[0], k, v, block[1]), prevent_cse=False)
-    out = jax.lax.map(attend, (_blocks(q), _blocks(where.mask)))
-    return jnp.moveaxis(out, 0, 1).reshape(q.shape[0], -1, *q.shape[2:])[:, :length]
+    """A block of queries against a block of keys at a time: memory linear in T; see `attention_blocks`."""
+    return attend_by_blocks(
+        q, k, v, where.query_positions, where.key_positions, where.segments, where.window
+    )
 
 
 def _blocks(x: Array) -> Array:

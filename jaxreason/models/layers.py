@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxreason.sharding import axis_size, constrain
+from jaxreason.sharding import axis_size, constrain, platform
 
 MLP_BLOCKS = (
     4  # parts of the feed-forward layer's inside that `swiglu_by_blocks` makes one after the other
@@ -41,6 +41,18 @@ def rms_norm(
     wide = x.astype(jnp.float32)
     wide = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + eps)
     return wide.astype(x.dtype) * scale.astype(x.dtype)
+
+
+def multiply_rows(x: Float[Array, "... I"], kernel: Float[Array, "I O"]) -> Float[Array, "... O"]:
+    """x @ kernel; on CPU with all rows as one matrix, or XLA copies both operands of the kernel's gradient."""
+    if not wants_one_matrix():
+        return x @ kernel
+    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
+
+
+def wants_one_matrix() -> bool:
+    """Whether products run faster on [B·T, I] than on [B, T, I], which takes rows that lie together."""
+    return platform() == "cpu" and axis_size("act_len") == 1
 
 
 def swiglu(gate: Float[Array, "... F"], up: Float[Array, "... F"]) -> Float[Array, "... F"]:
@@ -107,5 +119,5 @@ class Linear(nnx.Module):
         self.bias = make_param(rngs, sizes[1:], axes[1:], param_dtype, "zeros") if bias else None
 
     def __call__(self, x: Float[Array, "... I"]) -> Float[Array, "... O"]:
-        out = x @ self.kernel[...].astype(x.dtype)
+        out = multiply_rows(x, self.kernel[...].astype(x.dtype))
         return out if self.bias is None else out + self.bias[...].astype(x.dtype)

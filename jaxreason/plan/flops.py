@@ -16,7 +16,7 @@ class Work(NamedTuple):
 
     Attributes:
       weights: products with weights, the output head included.
-      attention: products of activations with each other: attention's scores and sums, all pairs that are computed.
+      attention: products of activations with each other: attention's scores and sums, of skipped pairs too.
       kernels: Pallas kernels met (not counted), by how often they run.
     """
 

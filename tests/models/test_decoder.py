@@ -12,6 +12,7 @@ from tiny_models import counting, make_architecture, make_model, random_params, 
 
 from jaxreason.models import decoder
 from jaxreason.models.attention import ATTENTION, CACHE_BLOCK
+from jaxreason.models.attention_blocks import BLOCK
 from jaxreason.models.families import architecture_from_hf, architecture_to_hf
 from jaxreason.models.rope import LinearRope, Llama3Rope, YarnRope
 from jaxreason.sharding import MeshConfig, make_mesh
@@ -123,7 +124,7 @@ def test_every_rope_setting_changes_the_frequencies(scaling, field):
 def test_padded_equals_unpadded_and_packed_equals_unpacked(
     attention, window, arch, params, monkeypatch
 ):
-    monkeypatch.setattr("jaxreason.models.attention.QUERY_BLOCK", 8)
+    monkeypatch.setitem(BLOCK, "cpu", 8)
     model = make_model(dataclasses.replace(arch, sliding_window=window), attention=attention)
     lengths = (11, 7, 13)
     alone = [random_tokens((1, n), seed=n) for n in lengths]
@@ -216,7 +217,7 @@ def test_hidden_states_that_nobody_uses_take_no_memory():
 
 
 def test_remat_unroll_and_blockwise_attention_leave_the_gradient_alone(monkeypatch):
-    monkeypatch.setattr("jaxreason.models.attention.QUERY_BLOCK", 4)
+    monkeypatch.setitem(BLOCK, "cpu", 4)
     arch, tokens = make_architecture(num_hidden_layers=8), random_tokens((2, 10))
     params = random_params(decoder.abstract_params(make_model(arch)))
 

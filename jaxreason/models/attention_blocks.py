@@ -1,0 +1,193 @@
+"""Attention in plain XLA, a block of queries against a block of keys at a time, with its own backward pass.
+
+As FlashAttention-2 does it (Dao, arXiv 2307.08691): an online softmax forward, scores made again from the kept
+log-sum-exp backward, so that memory is linear in the length. Blocks that see nothing of each other are skipped, which
+causality makes of nearly half of them, and of more where several sequences are packed into a row.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxreason.sharding import platform
+
+BLOCK = {"cpu": 64, "gpu": 128, "tpu": 512}  # queries, and keys, of a block
+LOWEST = float(jnp.finfo(jnp.float32).min)
+NEVER = (
+    np.iinfo(np.int32).max // 2
+)  # position of the keys that fill up the last block: nobody sees it
+
+
+class _Places(NamedTuple):
+    """Where the tokens of blocks are: positions and segments, [n, B, L] each."""
+
+    positions: Int[Array, "n B L"]
+    segments: Int[Array, "n B L"]
+
+
+class _Blocks(NamedTuple):
+    """The operands by blocks; M = G·L rows of queries share a key/value head."""
+
+    q: Float[Array, "n B K M H"]
+    k: Float[Array, "n B K L H"]
+    v: Float[Array, "n B K L H"]
+
+
+class _Softmax(NamedTuple):
+    """Of the key blocks so far: largest score, sum of exp(score - largest), and values weighted by the same."""
+
+    maximum: Float[Array, "B K M"]
+    total: Float[Array, "B K M"]
+    values: Float[Array, "B K M H"]
+
+
+def attend_by_blocks(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B T K H"],
+    v: Float[Array, "B T K H"],
+    query_positions: Int[Array, "B T"],
+    key_positions: Int[Array, "B T"],
+    segments: Int[Array, "B T"] | None,
+    window: int | None,
+) -> Float[Array, "B T N H"]:
+    """Softmax attention; who sees whom is `attention.visibility`'s rule. A query that sees nothing gets 0."""
+    if segments is None:
+        segments = jnp.zeros(query_positions.shape, jnp.int32)
+    size = min(BLOCK.get(platform(), BLOCK["tpu"]), q.shape[1])
+    cut = functools.partial(_cut, size)
+    queries = _Places(cut(query_positions), cut(segments, mode="edge"))
+    keys = _Places(cut(key_positions, constant_values=NEVER), queries.segments)
+    groups = cut(q.reshape(*q.shape[:2], k.shape[2], -1, q.shape[-1]))  # [n, B, L, K, G, H]
+    rows = jnp.einsum("nBLKGH->nBKGLH", groups).reshape(
+        *_heads_first(cut(k)).shape[:3], -1, q.shape[-1]
+    )
+    out = _attend(window, _Blocks(rows, _heads_first(cut(k)), _heads_first(cut(v))), queries, keys)
+    out = out.reshape(*out.shape[:3], -1, size, out.shape[-1])
+    return jnp.einsum("nBKGLH->BnLKGH", out).reshape(q.shape[0], -1, *q.shape[2:])[:, : q.shape[1]]
+
+
+def _cut(size: int, x: Array, **filling) -> Array:
+    """[B, T, ...] as [n, B, L, ...] with L = size, T padded up to a multiple, as jnp.pad's `filling` says."""
+    pad = [(0, 0), (0, -x.shape[1] % size)] + [(0, 0)] * (x.ndim - 2)
+    x = jnp.pad(x, pad, **filling)
+    return jnp.moveaxis(x.reshape(x.shape[0], -1, size, *x.shape[2:]), 1, 0)
+
+
+def _heads_first(x: Float[Array, "n B L K H"]) -> Float[Array, "n B K L H"]:
+    return jnp.einsum("nBLKH->nBKLH", x)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attend(window: int | None, blocks: _Blocks, queries: _Places, keys: _Places):
+    return _forward(window, blocks, queries, keys)[0]
+
+
+def _forward(window, blocks, queries, keys):
+    meets = _meetings(window, queries, keys)
+
+    def of_query_block(index):
+        q, here = blocks.q[index], _at(queries, index)
+
+        def add(j, carry):
+            k, v, there = blocks.k[j], blocks.v[j], _at(keys, j)
+            return _add_block(carry, _scores(q, k), _seen(window, here, there, q), v)
+
+        start = _Softmax(
+            jnp.full(q.shape[:3], LOWEST), jnp.zeros(q.shape[:3]), jnp.zeros(q.shape, jnp.float32)
+        )
+        found = _over_meetings(meets[index], add, start)
+        total = jnp.where(found.total > 0, found.total, 1.0)
+        out = (found.values / total[..., None]).astype(q.dtype)
+        return out, found.maximum + jnp.log(total)
+
+    out, normalizer = jax.lax.map(of_query_block, jnp.arange(len(blocks.q)))
+    return out, (blocks, queries, keys, out, normalizer)
+
+
+def _add_block(carry: _Softmax, scores: Array, seen: Array, v: Array) -> _Softmax:
+    scores = jnp.where(seen, scores, LOWEST)
+    maximum = jnp.maximum(carry.maximum, scores.max(-1))
+    weights = jnp.where(seen, jnp.exp(scores - maximum[..., None]), 0.0)
+    old = jnp.exp(carry.maximum - maximum)
+    values = _product("BKML,BKLH->BKMH", weights.astype(v.dtype), v)
+    return _Softmax(
+        maximum, carry.total * old + weights.sum(-1), carry.values * old[..., None] + values
+    )
+
+
+def _backward(window, kept, d_out):
+    """With p = softmax(s): dv = pᵀ·do, ds = p·(do·vᵀ - Σ do·o), dq = ds·k, dk = dsᵀ·q (eq. 4 to 10 there)."""
+    blocks, queries, keys, out, normalizer = kept
+    meets = _meetings(window, queries, keys)
+    mean = jnp.sum(out.astype(jnp.float32) * d_out.astype(jnp.float32), axis=-1)
+    scale = blocks.q.shape[-1] ** -0.5
+
+    def of_query_block(carry, index):
+        q, here, d = blocks.q[index], _at(queries, index), d_out[index]
+
+        def add(j, sums):
+            dq, dk, dv = sums
+            k, v = blocks.k[j], blocks.v[j]
+            seen = _seen(window, here, _at(keys, j), q)
+            p = jnp.where(seen, jnp.exp(_scores(q, k) - normalizer[index][..., None]), 0.0)
+            d_p = _product("BKMH,BKLH->BKML", d, v)
+            d_s = (p * (d_p - mean[index][..., None]) * scale).astype(q.dtype)
+            dv = dv.at[j].add(_product("BKML,BKMH->BKLH", p.astype(d.dtype), d))
+            dk = dk.at[j].add(_product("BKML,BKMH->BKLH", d_s, q))
+            return dq + _product("BKML,BKLH->BKMH", d_s, k), dk, dv
+
+        dq, dk, dv = _over_meetings(meets[index], add, (jnp.zeros(q.shape, jnp.float32), *carry))
+        return (dk, dv), dq.astype(q.dtype)
+
+    zeros = jnp.zeros(blocks.k.shape, jnp.float32)
+    (dk, dv), dq = jax.lax.scan(of_query_block, (zeros, zeros), jnp.arange(len(blocks.q)))
+    return _Blocks(dq, dk.astype(blocks.k.dtype), dv.astype(blocks.v.dtype)), None, None
+
+
+_attend.defvjp(_forward, _backward)
+
+
+def _product(subscripts: str, a: Array, b: Array) -> Array:
+    return jnp.einsum(subscripts, a, b, preferred_element_type=jnp.float32)
+
+
+def _scores(q: Float[Array, "B K M H"], k: Float[Array, "B K L H"]) -> Float[Array, "B K M L"]:
+    return _product("BKMH,BKLH->BKML", q, k) * q.shape[-1] ** -0.5
+
+
+def _at(places: _Places, index: Array) -> _Places:
+    return _Places(*(x[index] for x in places))
+
+
+def _seen(window, here: _Places, there: _Places, q: Array) -> Bool[Array, "B 1 M L"]:
+    distance = here.positions[:, :, None] - there.positions[:, None, :]
+    seen = (distance >= 0) & (here.segments[:, :, None] == there.segments[:, None, :])
+    if window is not None:
+        seen &= distance < window
+    return jnp.tile(seen, (1, q.shape[2] // seen.shape[1], 1))[:, None]
+
+
+def _meetings(window: int | None, queries: _Places, keys: _Places) -> Bool[Array, "n n"]:
+    """Whether, in any row, queries of block i may see keys of block j, by the ranges of positions and segments."""
+    (first, last), (low, high) = (_range(x, 1) for x in queries)
+    (key_first, key_last), (key_low, key_high) = (_range(x, 0) for x in keys)
+    may = (last >= key_first) & (high >= key_low) & (low <= key_high)
+    if window is not None:
+        may &= first - key_last < window
+    return may.any(-1)
+
+
+def _range(x: Int[Array, "n B L"], axis: int) -> tuple[Int[Array, "..."], Int[Array, "..."]]:
+    """Least and greatest of each block and row, [n, 1, B] (axis 1) or [1, n, B] (axis 0)."""
+    return jnp.expand_dims(x.min(2), axis), jnp.expand_dims(x.max(2), axis)
+
+
+def _over_meetings(meets: Bool[Array, " n"], add, start):
+    def step(j, carry):
+        return jax.lax.cond(meets[j], lambda carry: add(j, carry), lambda carry: carry, carry)
+
+    return jax.lax.fori_loop(0, len(meets), step, start)
