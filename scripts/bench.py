@@ -30,7 +30,7 @@ import numpy as np  # noqa: E402
 
 from configs import qwen3  # noqa: E402
 from jaxreason.data.batches import TokenBatch  # noqa: E402
-from jaxreason.models.decoder import forward, param_axes  # noqa: E402
+from jaxreason.models.decoder import forward, output_logits, param_axes  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, open_model  # noqa: E402
 from jaxreason.models.unstacked import unstack_layers, wants_unstacked  # noqa: E402
 from jaxreason.plan.flops import causal_attention, weight_products  # noqa: E402
@@ -182,7 +182,8 @@ def prefill(arguments, folder: str, peer, mesh):
 
     @jax.jit
     def last(params, tokens):
-        return forward(model, params, tokens, positions).logits[:, -1]
+        final = forward(model, params, tokens, positions).final
+        return output_logits(model, params, final[:, -1:])
 
     ids = torch.tensor(tokens.astype(np.int64), device=peer.device)
 
