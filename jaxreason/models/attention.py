@@ -1,4 +1,4 @@
-"""Attention backends with one signature, and the one rule of who sees whom.
+"""Attention backends with one signature.
 
 `q [B,T,N,H]` against `k, v [B,S,K,H]` with N = K·G: head n reads key/value head n // G, and keys and values
 are never repeated. Every backend takes a `Visibility` and must give the same numbers (tests run them all).
@@ -6,14 +6,16 @@ are never repeated. Every backend takes a `Visibility` and must give the same nu
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxreason.models.attention_blocks import attend_by_blocks
 from jaxreason.models.attention_tpu import splash
+from jaxreason.models.online_softmax import LOWEST, OnlineSoftmax, add_block, no_blocks
+from jaxreason.models.row_blocks import cut
+from jaxreason.models.visibility import Visibility
 from jaxreason.sharding import constrain, platform
 
 QUERY_BLOCK = 128  # queries that `over_cache` handles at a time
@@ -22,34 +24,6 @@ CACHE_BLOCK = {
     "gpu": 256,
     "tpu": 512,
 }  # cached positions read at a time; on CPU they stay in its caches
-LOWEST = float(jnp.finfo(jnp.float32).min)
-
-
-class Visibility(NamedTuple):
-    """Who sees whom: `mask` is the rule, written out; the rest is what it is made of (unused parts cost nothing)."""
-
-    mask: Bool[Array, "B T S"]
-    query_positions: Int[Array, "B T"]
-    key_positions: Int[Array, "B S"]
-    segments: Int[Array, "B T"] | None  # of the queries
-    window: int | None
-
-
-def visibility(
-    query_positions: Int[Array, "B T"],
-    key_positions: Int[Array, "B S"],
-    query_segments: Int[Array, "B T"] | None,
-    key_segments: Int[Array, "B S"] | None,
-    window: int | None,
-) -> Visibility:
-    """A query sees a key of its own segment at its own or an earlier position, fewer than `window` back."""
-    distance = query_positions[:, :, None] - key_positions[:, None, :]
-    mask = distance >= 0
-    if window is not None:
-        mask &= distance < window
-    if query_segments is not None:
-        mask &= query_segments[:, :, None] == key_segments[:, None, :]
-    return Visibility(mask, query_positions, key_positions, query_segments, window)
 
 
 def plain(
@@ -74,13 +48,6 @@ def blockwise(
     )
 
 
-def _blocks(x: Array) -> Array:
-    """[B, T, ...] as [T / block, B, block, ...], T padded up to a multiple."""
-    pad = -x.shape[1] % QUERY_BLOCK
-    x = jnp.pad(x, [(0, 0), (0, pad)] + [(0, 0)] * (x.ndim - 2))
-    return jnp.moveaxis(x.reshape(x.shape[0], -1, QUERY_BLOCK, *x.shape[2:]), 1, 0)
-
-
 def _attend(q: Array, k: Array, v: Array, mask: Array) -> Array:
     batch, length, _, head_dim = q.shape
     groups = q.reshape(batch, length, k.shape[2], -1, head_dim)
@@ -102,12 +69,11 @@ def over_cache(
 ) -> Float[Array, "B T N H"]:
     """Attention over one layer of a cache, block by block up to the last position that any query sees.
 
-    The softmax is kept as a running maximum, sum and weighted values (online softmax: Milakov and Gimelshein,
-    arXiv 1805.02867), so that a block is read once and nothing is as long as the cache. Queries outside the cache
-    (padding) get finite numbers.
+    The softmax is an `OnlineSoftmax`, so that a block is read once and nothing is as long as the cache. Queries
+    outside the cache (padding) get finite numbers.
     """
     if q.shape[1] > QUERY_BLOCK:
-        parts = (_blocks(q), _blocks(where.mask), _blocks(where.query_positions))
+        parts = tuple(cut(QUERY_BLOCK, x) for x in (q, where.mask, where.query_positions))
         out = jax.lax.map(lambda part: _over_blocks(part[0], k, v, layer, *part[1:]), parts)
         return jnp.moveaxis(out, 0, 1).reshape(q.shape[0], -1, *q.shape[2:])[:, : q.shape[1]]
     return _over_blocks(q, k, v, layer, where.mask, where.query_positions)
@@ -125,7 +91,7 @@ def _over_blocks(q: Array, k: Array, v: Array, layer, mask: Array, positions: Ar
         block = jax.lax.dynamic_slice(part, (layer, 0, 0, start, 0), shape)[0]
         return constrain(block, ("act_batch", "act_kv_heads", None, None))
 
-    def body(index: Array, carry: _Softmax) -> _Softmax:
+    def body(index: Array, carry: OnlineSoftmax) -> OnlineSoftmax:
         start = jnp.minimum(index * size, length - size)  # the last block may begin earlier
         seen = jax.lax.dynamic_slice_in_dim(mask, start, size, axis=2)
         seen &= start + jnp.arange(size) >= index * size
@@ -134,37 +100,14 @@ def _over_blocks(q: Array, k: Array, v: Array, layer, mask: Array, positions: Ar
         )
         scores = scores.reshape(batch, kv_heads, -1, queries, size) * head_dim**-0.5
         scores = jnp.where(seen[:, None, None], scores, LOWEST)
-        return _add_block(carry, scores.reshape(*rows.shape[:3], size), take(v, start))
+        return add_block(carry, scores.reshape(*rows.shape[:3], size), take(v, start))
 
-    empty = _Softmax(
-        maximum=_by_heads(jnp.full(rows.shape[:3], LOWEST)),
-        total=_by_heads(jnp.zeros(rows.shape[:3])),
-        values=_by_heads(jnp.zeros(rows.shape)),
-    )
+    empty = jax.tree.map(_by_heads, no_blocks(rows.shape))
     last = jnp.max(jnp.where(positions < length, positions, 0), initial=0)
     found = jax.lax.fori_loop(0, last // size + 1, body, empty)
     out = (found.values / found.total[..., None]).astype(q.dtype)
     out = out.reshape(batch, kv_heads, -1, queries, head_dim)
     return jnp.einsum("BKGTH->BTKGH", out).reshape(q.shape)
-
-
-class _Softmax(NamedTuple):
-    """Of the blocks so far: largest score, sum of exp(score - largest), and values weighted by the same."""
-
-    maximum: Float[Array, "B K M"]
-    total: Float[Array, "B K M"]
-    values: Float[Array, "B K M H"]
-
-
-def _add_block(carry: _Softmax, scores: Array, v: Array) -> _Softmax:
-    maximum = jnp.maximum(carry.maximum, scores.max(-1))
-    old, weights = jnp.exp(carry.maximum - maximum), jnp.exp(scores - maximum[..., None])
-    values = jnp.einsum(
-        "BKMS,BKSH->BKMH", weights.astype(v.dtype), v, preferred_element_type=jnp.float32
-    )
-    return _Softmax(
-        maximum, carry.total * old + weights.sum(-1), carry.values * old[..., None] + values
-    )
 
 
 def _by_heads(x: Array) -> Array:

@@ -10,16 +10,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxreason.models.online_softmax import LOWEST, add_block, no_blocks
+from jaxreason.models.row_blocks import cut
+from jaxreason.models.visibility import visibility
 from jaxreason.sharding import platform
 
 BLOCK = {"cpu": 64, "gpu": 128, "tpu": 512}  # queries, and keys, of a block
-LOWEST = float(jnp.finfo(jnp.float32).min)
-NEVER = (
-    np.iinfo(np.int32).max // 2
-)  # position of the keys that fill up the last block: nobody sees it
+NEVER = 2**30  # position of the keys that fill up the last block: nobody sees it
 
 
 class _Places(NamedTuple):
@@ -37,14 +36,6 @@ class _Blocks(NamedTuple):
     v: Float[Array, "n B K L H"]
 
 
-class _Softmax(NamedTuple):
-    """Of the key blocks so far: largest score, sum of exp(score - largest), and values weighted by the same."""
-
-    maximum: Float[Array, "B K M"]
-    total: Float[Array, "B K M"]
-    values: Float[Array, "B K M H"]
-
-
 def attend_by_blocks(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B T K H"],
@@ -54,31 +45,19 @@ def attend_by_blocks(
     segments: Int[Array, "B T"] | None,
     window: int | None,
 ) -> Float[Array, "B T N H"]:
-    """Softmax attention; who sees whom is `attention.visibility`'s rule. A query that sees nothing gets 0."""
+    """Softmax attention; who sees whom is `visibility`'s rule. A query that sees nothing gets finite numbers."""
     if segments is None:
         segments = jnp.zeros(query_positions.shape, jnp.int32)
     size = min(BLOCK.get(platform(), BLOCK["tpu"]), q.shape[1])
-    cut = functools.partial(_cut, size)
-    queries = _Places(cut(query_positions), cut(segments, mode="edge"))
-    keys = _Places(cut(key_positions, constant_values=NEVER), queries.segments)
-    groups = cut(q.reshape(*q.shape[:2], k.shape[2], -1, q.shape[-1]))  # [n, B, L, K, G, H]
-    rows = jnp.einsum("nBLKGH->nBKGLH", groups).reshape(
-        *_heads_first(cut(k)).shape[:3], -1, q.shape[-1]
-    )
-    out = _attend(window, _Blocks(rows, _heads_first(cut(k)), _heads_first(cut(v))), queries, keys)
+    queries = _Places(cut(size, query_positions), cut(size, segments, mode="edge"))
+    keys = _Places(cut(size, key_positions, constant_values=NEVER), queries.segments)
+    groups = cut(size, q.reshape(*q.shape[:2], k.shape[2], -1, q.shape[-1]))
+    rows = jnp.einsum("nBLKGH->nBKGLH", groups)
+    rows = rows.reshape(*rows.shape[:3], -1, q.shape[-1])  # [n, B, K, M, H]
+    k, v = (jnp.einsum("nBLKH->nBKLH", cut(size, x)) for x in (k, v))
+    out = _attend(window, _Blocks(rows, k, v), queries, keys)
     out = out.reshape(*out.shape[:3], -1, size, out.shape[-1])
     return jnp.einsum("nBKGLH->BnLKGH", out).reshape(q.shape[0], -1, *q.shape[2:])[:, : q.shape[1]]
-
-
-def _cut(size: int, x: Array, **filling) -> Array:
-    """[B, T, ...] as [n, B, L, ...] with L = size, T padded up to a multiple, as jnp.pad's `filling` says."""
-    pad = [(0, 0), (0, -x.shape[1] % size)] + [(0, 0)] * (x.ndim - 2)
-    x = jnp.pad(x, pad, **filling)
-    return jnp.moveaxis(x.reshape(x.shape[0], -1, size, *x.shape[2:]), 1, 0)
-
-
-def _heads_first(x: Float[Array, "n B L K H"]) -> Float[Array, "n B K L H"]:
-    return jnp.einsum("nBLKH->nBKLH", x)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -94,35 +73,21 @@ def _forward(window, blocks, queries, keys):
 
         def add(j, carry):
             k, v, there = blocks.k[j], blocks.v[j], _at(keys, j)
-            return _add_block(carry, _scores(q, k), _seen(window, here, there, q), v)
+            scores = jnp.where(_seen(window, here, there, q), _scores(q, k), LOWEST)
+            return add_block(carry, scores, v)
 
-        start = _Softmax(
-            jnp.full(q.shape[:3], LOWEST), jnp.zeros(q.shape[:3]), jnp.zeros(q.shape, jnp.float32)
-        )
-        found = _over_meetings(meets[index], add, start)
+        found = _over_meetings(meets[index], add, no_blocks(q.shape))
         total = jnp.where(found.total > 0, found.total, 1.0)
         out = (found.values / total[..., None]).astype(q.dtype)
         return out, found.maximum + jnp.log(total)
 
     out, normalizer = jax.lax.map(of_query_block, jnp.arange(len(blocks.q)))
-    return out, (blocks, queries, keys, out, normalizer)
-
-
-def _add_block(carry: _Softmax, scores: Array, seen: Array, v: Array) -> _Softmax:
-    scores = jnp.where(seen, scores, LOWEST)
-    maximum = jnp.maximum(carry.maximum, scores.max(-1))
-    weights = jnp.where(seen, jnp.exp(scores - maximum[..., None]), 0.0)
-    old = jnp.exp(carry.maximum - maximum)
-    values = _product("BKML,BKLH->BKMH", weights.astype(v.dtype), v)
-    return _Softmax(
-        maximum, carry.total * old + weights.sum(-1), carry.values * old[..., None] + values
-    )
+    return out, (blocks, queries, keys, meets, out, normalizer)
 
 
 def _backward(window, kept, d_out):
     """With p = softmax(s): dv = pᵀ·do, ds = p·(do·vᵀ - Σ do·o), dq = ds·k, dk = dsᵀ·q (eq. 4 to 10 there)."""
-    blocks, queries, keys, out, normalizer = kept
-    meets = _meetings(window, queries, keys)
+    blocks, queries, keys, meets, out, normalizer = kept
     mean = jnp.sum(out.astype(jnp.float32) * d_out.astype(jnp.float32), axis=-1)
     scale = blocks.q.shape[-1] ** -0.5
 
@@ -164,10 +129,7 @@ def _at(places: _Places, index: Array) -> _Places:
 
 
 def _seen(window, here: _Places, there: _Places, q: Array) -> Bool[Array, "B 1 M L"]:
-    distance = here.positions[:, :, None] - there.positions[:, None, :]
-    seen = (distance >= 0) & (here.segments[:, :, None] == there.segments[:, None, :])
-    if window is not None:
-        seen &= distance < window
+    seen = visibility(here.positions, there.positions, here.segments, there.segments, window).mask
     return jnp.tile(seen, (1, q.shape[2] // seen.shape[1], 1))[:, None]
 
 

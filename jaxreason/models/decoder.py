@@ -14,11 +14,12 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from jaxreason.models.attention import ATTENTION, Visibility, over_cache, visibility
+from jaxreason.models.attention import ATTENTION, over_cache
 from jaxreason.models.cache import CACHE_AXES, Cache, write
 from jaxreason.models.layers import Linear, RMSNorm, make_param, swiglu, swiglu_by_blocks
 from jaxreason.models.remat import ATTENDED, LAYER_INPUT, REMAKES_FEED_FORWARD, REMAT
 from jaxreason.models.rope import RopeScaling, rope_tables, rotate
+from jaxreason.models.visibility import Visibility, visibility
 from jaxreason.sharding import constrain, tree_shardings
 
 

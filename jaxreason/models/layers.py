@@ -45,14 +45,9 @@ def rms_norm(
 
 def multiply_rows(x: Float[Array, "... I"], kernel: Float[Array, "I O"]) -> Float[Array, "... O"]:
     """x @ kernel; on CPU with all rows as one matrix, or XLA copies both operands of the kernel's gradient."""
-    if not wants_one_matrix():
+    if platform() != "cpu" or axis_size("act_len") > 1:  # rows that lie apart cannot be one dim
         return x @ kernel
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
-
-
-def wants_one_matrix() -> bool:
-    """Whether products run faster on [B·T, I] than on [B, T, I], which takes rows that lie together."""
-    return platform() == "cpu" and axis_size("act_len") == 1
 
 
 def swiglu(gate: Float[Array, "... F"], up: Float[Array, "... F"]) -> Float[Array, "... F"]:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxreason.models.row_blocks import cut
 from jaxreason.models.vocabulary import count_blocks, logprob_and_entropy
 from jaxreason.sharding import constrain
 
@@ -141,15 +142,8 @@ def _over_chunks(reduce: Callable, chunk: int, *arrays: Array):
     length = arrays[0].shape[1]
     chunk = min(chunk, max(length, 1))
     step = jax.checkpoint(lambda parts: reduce(*parts), prevent_cse=False)
-    out = jax.lax.map(step, tuple(_split(x, chunk) for x in arrays))
+    out = jax.lax.map(step, tuple(cut(chunk, x) for x in arrays))
     return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1)[:, :length], out)
-
-
-def _split(x: Array, chunk: int) -> Array:
-    """[B, T, ...] as [T / chunk, B, chunk, ...], T padded up to a multiple."""
-    pad = -x.shape[1] % chunk
-    x = jnp.pad(x, [(0, 0), (0, pad)] + [(0, 0)] * (x.ndim - 2))
-    return jnp.moveaxis(x.reshape(x.shape[0], -1, chunk, *x.shape[2:]), 1, 0)
 
 
 def _first_zero(tree, segment_ids: Array | None):

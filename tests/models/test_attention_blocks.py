@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreason.models.attention import plain, visibility
+from jaxreason.models.attention import plain
 from jaxreason.models.attention_blocks import BLOCK, attend_by_blocks
+from jaxreason.models.visibility import visibility
 
 BATCH, LENGTH, HEADS, KV_HEADS, HEAD_DIM = 2, 21, 6, 2, 4
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreason.models.attention import ATTENTION, visibility
+from jaxreason.models.attention import ATTENTION
+from jaxreason.models.visibility import visibility
 from jaxreason.sharding import MeshConfig, make_mesh
 
 

@@ -1,0 +1,11 @@
+"""Rows cut into blocks of tokens, for what goes over them a block at a time."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Shaped
+
+
+def cut(size: int, x: Shaped[Array, "B T ..."], **filling) -> Shaped[Array, "n B L ..."]:
+    """[B, T, ...] as [n, B, L, ...] with L = size, T padded up to a multiple, as jnp.pad's `filling` says."""
+    pad = [(0, 0), (0, -x.shape[1] % size)] + [(0, 0)] * (x.ndim - 2)
+    x = jnp.pad(x, pad, **filling)
+    return jnp.moveaxis(x.reshape(x.shape[0], -1, size, *x.shape[2:]), 1, 0)
