@@ -28,10 +28,12 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from configs import qwen3  # noqa: E402
+from configs import qwen3, sections  # noqa: E402
+from jaxreason.config import parse  # noqa: E402
 from jaxreason.data.batches import TokenBatch  # noqa: E402
-from jaxreason.models.decoder import forward, output_logits, param_axes  # noqa: E402
-from jaxreason.models.huggingface import ModelConfig, open_model  # noqa: E402
+from jaxreason.models.decoder import abstract_params, forward, output_logits, param_axes  # noqa: E402
+from jaxreason.models.families import architecture_from_hf  # noqa: E402
+from jaxreason.models.huggingface import ModelConfig, make_model, open_model  # noqa: E402
 from jaxreason.models.unstacked import unstack_layers, wants_unstacked  # noqa: E402
 from jaxreason.plan.flops import causal_attention, weight_products  # noqa: E402
 from jaxreason.plan.slices import GENERATIONS  # noqa: E402
@@ -103,7 +105,11 @@ def torch_model(arguments, folder: str):
 
 def our_model(arguments, folder: str, mesh):
     """The same weights here."""
-    config = ModelConfig(
+    return open_model(model_config(arguments, folder), mesh)
+
+
+def model_config(arguments, folder: str) -> ModelConfig:
+    return ModelConfig(
         path=folder,
         init="pretrained",
         architecture={},
@@ -113,7 +119,6 @@ def our_model(arguments, folder: str, mesh):
         attention=arguments.attention,
         unroll=arguments.unroll,
     )
-    return open_model(config, mesh)
 
 
 def random_tokens(arguments) -> np.ndarray:
@@ -128,20 +133,8 @@ def train(arguments, folder: str, peer, mesh):
 
     tokens = random_tokens(arguments)
     model, params = our_model(arguments, folder, mesh)
-    config = OptimizerConfig(
-        name="adamw",
-        learning_rate=RATE,
-        schedule="constant",
-        warmup_steps=1,
-        final_fraction=0.0,
-        b1=0.9,
-        b2=0.95,
-        eps=1e-8,
-        weight_decay=0.0,
-        clip_norm=1.0,
-        state_dtype="float32",
-        muon=None,
-    )
+    section = sections.optimizer(RATE, schedule="constant", warmup_steps=1)
+    config = parse(OptimizerConfig, section, "optimizer")
     optimizer = make_optimizer(config, 1000, param_axes(model))
     box = [init_state(optimizer, params, mesh)]
     loss = make_sft_loss(model, arguments.length)
@@ -269,11 +262,7 @@ def mfu(arguments, rate: float) -> float | None:
     peak = next((g.flops for name, g in GENERATIONS.items() if name in kind), None)
     if peak is None or arguments.what != "train":
         return None
-    from jaxreason.models.decoder import abstract_params
-    from jaxreason.models.families import architecture_from_hf
-    from jaxreason.models.huggingface import make_model
-
-    config = ModelConfig("", "random", {}, "bfloat16", "float32", "none", "plain", 1)
+    config = model_config(arguments, "")
     model = make_model(config, architecture_from_hf(settings(arguments.size)))
     products = weight_products(abstract_params(model), model.architecture.tie_word_embeddings)
     attention = causal_attention(model.architecture, arguments.length) / arguments.length
