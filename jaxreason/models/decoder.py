@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 from jaxreason.models.attention import ATTENTION, over_cache
 from jaxreason.models.cache import CACHE_AXES, Cache, write
 from jaxreason.models.layers import Linear, RMSNorm, make_param, swiglu, swiglu_by_blocks
-from jaxreason.models.remat import ATTENDED, LAYER_INPUT, REMAKES_FEED_FORWARD, REMAT
+from jaxreason.models.remat import ATTENDED, LAYER_INPUT, REMAT
 from jaxreason.models.rope import RopeScaling, rope_tables, rotate
 from jaxreason.models.visibility import Visibility, visibility
 from jaxreason.sharding import constrain, tree_shardings
@@ -155,7 +155,7 @@ class MLP(nnx.Module):
         self.down_proj = make((arch.intermediate_size, arch.hidden_size), ("mlp", "embed"))
 
     def __call__(self, x):
-        if self.remat in REMAKES_FEED_FORWARD:
+        if not REMAT[self.remat].keeps_inside:
             kernels = (w.kernel[...] for w in (self.gate_proj, self.up_proj, self.down_proj))
             return swiglu_by_blocks(x, *kernels)
         inner = swiglu(self.gate_proj(x), self.up_proj(x))
@@ -233,7 +233,7 @@ class Decoder(nnx.Module):
             return (x, cache), x
 
         if self.model.remat != "none":
-            step = jax.checkpoint(step, policy=REMAT[self.model.remat], prevent_cse=False)
+            step = jax.checkpoint(step, policy=REMAT[self.model.remat].policy, prevent_cse=False)
         num_layers = self.model.architecture.num_hidden_layers
         if isinstance(layers, tuple):  # unstacked
             carry, hidden = (x, cache), []

@@ -1,6 +1,7 @@
 """What a layer keeps of its forward pass; the backward pass makes the rest again."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import jax
 
@@ -11,21 +12,36 @@ _policies = jax.checkpoint_policies
 _weight_dots = _policies.dots_with_no_batch_dims_saveable
 _attended = _policies.save_only_these_names(ATTENDED)
 
+
+@dataclass(frozen=True)
+class Remat:
+    """A policy, and what it keeps of a layer on the device."""
+
+    policy: Callable | None  # of jax.checkpoint; None: no checkpoint
+    keeps_inside: bool  # what products with weights give
+    keeps_attention: bool  # what attention gives: its kernel runs forward once
+    keeps_input: bool = True
+
+
 # From what keeps most to what keeps least on the device.
-REMAT: dict[str, Callable | None] = {
-    "none": None,  # everything
-    "dots": _policies.dots_saveable,  # all products, attention scores included
-    "weight_dots_attention": _policies.save_from_both_policies(_weight_dots, _attended),
-    "weight_dots": _weight_dots,  # products with weights
-    "attention": _attended,  # what attention gives, and what enters the layer
-    "full": _policies.nothing_saveable,  # what enters the layer
-    "offload": _policies.save_and_offload_only_these_names(  # as `full`, in the host's memory
-        names_which_can_be_saved=[],
-        names_which_can_be_offloaded=[LAYER_INPUT],
-        offload_src="device",
-        offload_dst="pinned_host",
+REMAT = {
+    "none": Remat(None, True, True),  # everything
+    "dots": Remat(_policies.dots_saveable, True, False),  # all products, attention scores included
+    "weight_dots_attention": Remat(
+        _policies.save_from_both_policies(_weight_dots, _attended), True, True
+    ),
+    "weight_dots": Remat(_weight_dots, True, False),
+    "attention": Remat(_attended, False, True),
+    "full": Remat(_policies.nothing_saveable, False, False),
+    "offload": Remat(  # as `full`, in the host's memory
+        _policies.save_and_offload_only_these_names(
+            names_which_can_be_saved=[],
+            names_which_can_be_offloaded=[LAYER_INPUT],
+            offload_src="device",
+            offload_dst="pinned_host",
+        ),
+        keeps_inside=False,
+        keeps_attention=False,
+        keeps_input=False,
     ),
 }
-
-REMAKES_FEED_FORWARD = ("attention", "full", "offload")  # keep nothing of the inside of that layer
-KEEPS_ATTENTION = ("none", "weight_dots_attention", "attention")  # its kernel runs forward once

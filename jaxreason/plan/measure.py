@@ -10,6 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from jaxreason.models.decoder import Model, abstract_params
+from jaxreason.models.remat import REMAT
 from jaxreason.plan.collectives import Moved, read_collectives
 from jaxreason.plan.flops import Work, cache_attention, count_work
 from jaxreason.plan.programs import Program, device_bytes
@@ -153,9 +154,10 @@ def estimated_peak(program: Program, model: Model, mesh: Mesh, chunk: int) -> fl
         return arguments + 3 * logits + size / tensor * width + layer * width
     entered = positions * arch.hidden_size
     attended = positions * arch.num_attention_heads * arch.head_dim / tensor
-    kept = {"offload": 0.0, "full": entered, "attention": entered + attended}.get(
-        model.remat, layer
-    )
+    remat = REMAT[model.remat]
+    kept = remat.keeps_input * entered + remat.keeps_attention * attended
+    if remat.keeps_inside:
+        kept = layer
     saved = arch.num_hidden_layers * kept if program.kind == "train" else entered
     made = (saved + layer * (2 if program.kind == "train" else 1) + 2 * weights) * width
     gradients = 4 * size / devices * (2 if program.pieces > 1 else 1)

@@ -7,7 +7,7 @@ import jax
 from jax.sharding import Mesh
 
 from jaxreason.models.decoder import Model, abstract_params
-from jaxreason.models.remat import KEEPS_ATTENTION
+from jaxreason.models.remat import REMAT
 from jaxreason.plan.flops import cache_attention, causal_attention, weight_products
 from jaxreason.plan.measure import Measured
 from jaxreason.plan.programs import Program
@@ -96,7 +96,7 @@ def _attention(program: Program, model: Model) -> float:
 def _kernel_passes(program: Program, model: Model) -> float:
     if program.kind != "train":
         return 1.0
-    return 3.5 + (model.remat not in KEEPS_ATTENTION)
+    return 3.5 + (not REMAT[model.remat].keeps_attention)
 
 
 def _memory_traffic(program: Program, measured: Measured, model: Model, mesh: Mesh) -> float:
