@@ -90,7 +90,7 @@ def _rl() -> ConfigDict:
     section = sections.rl(
         {"sums": _sums("train")},
         1e-5,
-        num_steps=50,
+        num_steps=30,
         prompts_per_step=8,
         mini_batch_prompts=8,
         decoding=sections.decoding(1.0, 64),

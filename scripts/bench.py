@@ -34,7 +34,7 @@ from jaxreason.data.batches import TokenBatch  # noqa: E402
 from jaxreason.models.decoder import abstract_params, forward, output_logits, param_axes  # noqa: E402
 from jaxreason.models.families import architecture_from_hf  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, make_model, open_model  # noqa: E402
-from jaxreason.models.unstacked import unstack_layers, wants_unstacked  # noqa: E402
+from jaxreason.models.sampling_layout import lay_out, sampling_model  # noqa: E402
 from jaxreason.plan.flops import causal_attention, weight_products  # noqa: E402
 from jaxreason.plan.slices import GENERATIONS  # noqa: E402
 from jaxreason.sampling.decoding import Decoding  # noqa: E402
@@ -169,8 +169,7 @@ def prefill(arguments, folder: str, peer, mesh):
 
     tokens = random_tokens(arguments)
     model, params = our_model(arguments, folder, mesh)
-    if wants_unstacked(model, mesh):
-        params = unstack_layers(model, mesh, params)
+    model, params = sampling_model(model, mesh), lay_out(model, mesh, params)
     positions = jnp.broadcast_to(jnp.arange(arguments.length), tokens.shape)
 
     @jax.jit

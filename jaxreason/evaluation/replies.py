@@ -63,7 +63,11 @@ def make_replies(
 def _generate(
     engine: Engine, tokenizer: Tokenizer, wanted: Sequence[Wanted], decoding: Decoding, seed: int
 ) -> Iterator[tuple[Part, Reply]]:
-    """All samples of a question are made again where one is missing: they share its prefill."""
+    """All samples of a question are made again where one is missing: they share its prefill.
+
+    Long prompts come first: a step reads the cache as far as the longest of its sequences, and the replies that end
+    last are then not those that take longest to begin.
+    """
     asked: dict[str, tuple[Wanted, int]] = {}
     requests = []
     for one in wanted:
@@ -72,6 +76,7 @@ def _generate(
             asked[name] = one, place
             prompt, samples = one.part.prompts[place], one.part.num_samples
             requests.append(Request(name, prompt, _seed_of(seed, name), samples))
+    requests.sort(key=lambda request: len(request.tokens), reverse=True)
     for completion in engine.generate(requests, decoding):
         one, place = asked[completion.id]
         if one.mask[place, completion.sample]:

@@ -16,7 +16,14 @@ from jaxtyping import Array, Float, Int
 
 from jaxreason.models.attention import ATTENTION, over_cache
 from jaxreason.models.cache import CACHE_AXES, Cache, write
-from jaxreason.models.layers import Linear, RMSNorm, make_param, swiglu, swiglu_by_blocks
+from jaxreason.models.layers import (
+    Linear,
+    RMSNorm,
+    make_param,
+    multiply_rows_by_outputs,
+    swiglu,
+    swiglu_by_blocks,
+)
 from jaxreason.models.remat import ATTENDED, LAYER_INPUT, REMAT
 from jaxreason.models.rope import RopeScaling, rope_tables, rotate
 from jaxreason.models.visibility import Visibility, visibility
@@ -68,6 +75,7 @@ class Model:
     remat: str  # key of REMAT
     attention: str  # key of ATTENTION
     unroll: int  # layers per iteration of the scan
+    output_first: bool = False  # kernels are [out, in], which only `sampling_layout` asks for
 
     def __post_init__(self):
         for field, valid in (("remat", REMAT), ("attention", ATTENTION)):
@@ -104,7 +112,11 @@ class Attention(nnx.Module):
         queries = arch.num_attention_heads * arch.head_dim
         keys = arch.num_key_value_heads * arch.head_dim
         make = functools.partial(
-            Linear, scale=arch.initializer_range, param_dtype=model.param_dtype, rngs=rngs
+            Linear,
+            scale=arch.initializer_range,
+            param_dtype=model.param_dtype,
+            rngs=rngs,
+            output_first=model.output_first,
         )
         self.q_proj = make((arch.hidden_size, queries), ("embed", "q_heads"), arch.attention_bias)
         self.k_proj = make((arch.hidden_size, keys), ("embed", "kv_heads"), arch.attention_bias)
@@ -149,6 +161,7 @@ class MLP(nnx.Module):
             scale=arch.initializer_range,
             param_dtype=model.param_dtype,
             rngs=rngs,
+            output_first=model.output_first,
         )
         self.gate_proj = make((arch.hidden_size, arch.intermediate_size), ("embed", "mlp"))
         self.up_proj = make((arch.hidden_size, arch.intermediate_size), ("embed", "mlp"))
@@ -204,7 +217,14 @@ class Decoder(nnx.Module):
         self.norm = RMSNorm(arch.hidden_size, "embed", arch.rms_norm_eps, model.param_dtype, rngs)
         sizes, axes = (arch.hidden_size, arch.vocab_size), ("embed", "vocab")
         make_head = functools.partial(
-            Linear, sizes, axes, False, arch.initializer_range, model.param_dtype, rngs
+            Linear,
+            sizes,
+            axes,
+            False,
+            arch.initializer_range,
+            model.param_dtype,
+            rngs,
+            model.output_first,
         )
         self.lm_head = None if arch.tie_word_embeddings else make_head()
 
@@ -307,7 +327,8 @@ def head(model: Model, params: dict[str, Any]) -> Float[Array, "D V"]:
     """The output embedding: the head's kernel, or the transposed token embedding when tied."""
     if model.architecture.tie_word_embeddings:
         return params["embed_tokens"]["embedding"].T
-    return params["lm_head"]["kernel"]
+    kernel = params["lm_head"]["kernel"]
+    return kernel.T if model.output_first else kernel
 
 
 def forward(
@@ -324,7 +345,7 @@ def forward(
     only sees padding). With a cache, the token of row b at position p is written to index p of row b, those at
     positions outside [0, S) are dropped, and a query at position p sees indices <= p: all of [0, p] must have
     been written. A sliding window narrows both. `segment_ids` and `cache` exclude each other. `params["layers"]` is
-    stacked, or a tuple of layers (`unstacked`).
+    stacked, or a tuple of layers (`sampling_layout`).
     """
     if cache is not None and segment_ids is not None:
         raise ValueError(
@@ -344,7 +365,10 @@ def output_logits(
 ) -> Float[Array, "B T V"]:
     """The head applied to final hidden states, accumulated and returned in float32."""
     kernel = head(model, params).astype(final.dtype)
-    logits = jnp.einsum("BTD,DV->BTV", final, kernel, preferred_element_type=jnp.float32)
+    if model.output_first:
+        logits = multiply_rows_by_outputs(final, kernel.T, jnp.float32)
+    else:
+        logits = jnp.einsum("BTD,DV->BTV", final, kernel, preferred_element_type=jnp.float32)
     return constrain(logits, ("act_batch", "act_len", "act_vocab"))
 
 

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxreason.sharding import axis_size, constrain, platform
@@ -12,6 +13,7 @@ from jaxreason.sharding import axis_size, constrain, platform
 MLP_BLOCKS = (
     4  # parts of the feed-forward layer's inside that `swiglu_by_blocks` makes one after the other
 )
+FEW_ROWS = 64  # from here on a product's orientation makes no difference on CPU
 INITIALIZERS = {
     "normal": lambda key, shape, scale: scale * jax.random.normal(key, shape, jnp.float32),
     "ones": lambda key, shape, scale: jnp.ones(shape, jnp.float32),
@@ -48,6 +50,20 @@ def multiply_rows(x: Float[Array, "... I"], kernel: Float[Array, "I O"]) -> Floa
     if platform() != "cpu" or axis_size("act_len") > 1:  # rows that lie apart cannot be one dim
         return x @ kernel
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
+
+
+def multiply_rows_by_outputs(
+    x: Float[Array, "B T I"], kernel: Float[Array, "O I"], dtype: DTypeLike | None = None
+) -> Float[Array, "B T O"]:
+    """x @ kernel.T in `dtype` (None: that of x), for a kernel kept output by output.
+
+    With few rows, XLA's CPU compiler takes half the time for the product kernel @ x.T; unless something stands between
+    that and its transposition, it makes them one product again.
+    """
+    out = jnp.einsum("OI,BTI->OBT", kernel, x, preferred_element_type=dtype)
+    if x.shape[0] * x.shape[1] < FEW_ROWS:
+        out = jax.lax.optimization_barrier(out)
+    return jnp.einsum("OBT->BTO", out)
 
 
 def swiglu(gate: Float[Array, "... F"], up: Float[Array, "... F"]) -> Float[Array, "... F"]:
@@ -99,7 +115,10 @@ class RMSNorm(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """x @ kernel (+ bias); heads are kept flat in the kernel, so that it is one matrix product."""
+    """x @ kernel (+ bias); heads are kept flat in the kernel, so that it is one matrix product.
+
+    With `output_first` the kernel is kept as its transpose.
+    """
 
     def __init__(
         self,
@@ -109,10 +128,13 @@ class Linear(nnx.Module):
         scale: float,
         param_dtype: str,
         rngs: nnx.Rngs,
+        output_first: bool,
     ):
-        self.kernel = make_param(rngs, sizes, axes, param_dtype, "normal", scale)
+        order = slice(None, None, -1 if output_first else 1)
+        self.kernel = make_param(rngs, sizes[order], axes[order], param_dtype, "normal", scale)
         self.bias = make_param(rngs, sizes[1:], axes[1:], param_dtype, "zeros") if bias else None
+        self.multiply = multiply_rows_by_outputs if output_first else multiply_rows
 
     def __call__(self, x: Float[Array, "... I"]) -> Float[Array, "... O"]:
-        out = multiply_rows(x, self.kernel[...].astype(x.dtype))
+        out = self.multiply(x, self.kernel[...].astype(x.dtype))
         return out if self.bias is None else out + self.bias[...].astype(x.dtype)

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxreason.models.decoder import Model, param_shardings
-from jaxreason.models.unstacked import unstack_layers, wants_unstacked
+from jaxreason.models.decoder import Model
+from jaxreason.models.sampling_layout import lay_out, sampling_model
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.scoring import Pair, Score, Scorer
 from jaxreason.sampling.slots import Admission, Block, make_programs
@@ -183,7 +182,7 @@ class Engine:
                 )
         self._model, self._mesh, self._config, self._decode_text = model, mesh, config, decode
         self._stop_ids, self._pad_id = frozenset(stop_ids), pad_id
-        self._param_shardings = param_shardings(model, mesh)
+        model = sampling_model(model, mesh)
         sizes = (config.slots, config.prefill_rows, config.max_length, config.decode_block)
         self._programs = make_programs(model, mesh, *sizes, tuple(sorted(self._stop_ids)))
         self._scorer = Scorer(model, mesh, config.max_length, config.score_tokens, parts)
@@ -193,16 +192,10 @@ class Engine:
     def set_params(self, params: Any) -> None:
         """New weights; the cache is emptied. No copy is made when they are laid out as the mesh wants them.
 
-        On CPU, a model whose layers are all unrolled is copied layer by layer (`unstacked` says why).
+        On CPU, the layers of a model that unrolls them all are copied (`sampling_layout` says why).
         """
         self.release()
-        self._params = jax.tree.map(
-            lambda x, s: x if getattr(x, "sharding", None) == s else jax.device_put(x, s),
-            params,
-            self._param_shardings,
-        )
-        if wants_unstacked(self._model, self._mesh):
-            self._params = unstack_layers(self._model, self._mesh, self._params)
+        self._params = lay_out(self._model, self._mesh, params)
 
     def release(self) -> None:
         """Frees the cache's memory, for a training step say; the next `generate` makes it again, empty."""

@@ -1,0 +1,52 @@
+"""Parameters laid out for sampling give what stacked ones give."""
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+from tiny_models import counting, make_architecture, make_model, random_tokens
+
+from jaxreason.models.decoder import forward, init_cache, init_params
+from jaxreason.models.sampling_layout import lay_out, sampling_model
+from jaxreason.sharding import MeshConfig, make_mesh
+
+ONE, MANY = (1, 1, 1, 1), (1, 4, 2, 1)
+
+
+# 4 x 20 rows are no longer few
+@pytest.mark.parametrize(
+    ("sizes", "length", "cached", "remat"),
+    [(ONE, 1, True, "full"), (ONE, 20, False, "none"), (MANY, 12, True, "none")],
+)
+def test_the_layout_for_sampling_gives_the_same_outputs(sizes, length, cached, remat):
+    model = make_model(make_architecture(), unroll=3, remat=remat)
+    mesh = make_mesh(MeshConfig(*sizes), jax.devices()[: int(np.prod(sizes))])
+    tokens = random_tokens((4, length))
+    with jax.set_mesh(mesh):
+        params = init_params(model, jax.random.key(0), mesh)
+        cache = init_cache(model, 4, 32) if cached else None
+        run = jax.jit(
+            lambda model, params: forward(model, params, tokens, counting(tokens), cache=cache),
+            static_argnums=0,
+        )
+        laid_out = lay_out(model, mesh, params)
+        stacked, apart = run(model, params), run(sampling_model(model, mesh), laid_out)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), stacked, apart)
+
+
+def test_kernels_are_output_first_and_sharded_as_the_sampling_model_says():
+    model = make_model(make_architecture(), unroll=3)
+    mesh = make_mesh(MeshConfig(1, 4, 2, 1), jax.devices()[:8])
+    params = lay_out(model, mesh, init_params(model, jax.random.key(0), mesh))
+    assert params["layers"][2]["mlp"]["up_proj"]["kernel"].shape == (40, 24)
+    assert params["lm_head"]["kernel"].shape == (61, 24)
+    assert params["layers"][0]["mlp"]["up_proj"]["kernel"].sharding.spec == P("tensor", "fsdp")
+
+
+def test_only_models_with_all_layers_unrolled_are_laid_out_anew():
+    mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
+    models = [make_model(make_architecture(), unroll=n) for n in (1, 2, 3)]
+    assert [sampling_model(m, mesh).output_first for m in models] == [False, False, True]
+    params = init_params(models[0], jax.random.key(0), mesh)
+    kept = jax.tree.map(lambda a, b: a is b, params, lay_out(models[0], mesh, params))
+    assert all(jax.tree.leaves(kept))
