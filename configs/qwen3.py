@@ -118,6 +118,7 @@ def rl(size: str, target: str) -> ConfigDict:
             length,
             prefill_rows=parts,
             prefill_chunk=512,
+            page_size=128,
         ),
         rewards={
             "num_workers": 32,

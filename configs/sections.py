@@ -127,6 +127,8 @@ def sampler(slots: int, max_length: int, **changes) -> ConfigDict:
         "prefill_rows": 8,
         "prefill_chunk": 256,
         "score_tokens": 4096,
+        "page_size": 64,
+        "pages": 0,
     }
     return section(defaults, changes)
 

@@ -200,6 +200,8 @@ def generate(arguments, folder: str, peer, mesh):
         prefill_rows=min(arguments.rows, 8),
         prefill_chunk=min(arguments.length, 256),
         score_tokens=4096,
+        page_size=64,
+        pages=0,
     )
     engine = Engine(model, params, config, mesh, (), 0, str)
     requests = [Request(str(i), tuple(row.tolist()), i, 1) for i, row in enumerate(tokens)]

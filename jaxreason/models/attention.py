@@ -2,7 +2,7 @@
 
 `q [B,T,N,H]` against `k, v [B,S,K,H]` with N = K·G: head n reads key/value head n // G, and keys and values
 are never repeated. Every backend takes a `Visibility` and must give the same numbers (tests run them all).
-`over_cache` is what decoding uses, whatever the backend: it reads one layer of a cache in the cache's own layout.
+`over_cache` serves the plain cache, whatever the backend: it reads one layer in the cache's own layout.
 """
 
 from collections.abc import Callable

@@ -1,10 +1,12 @@
-"""The key/value cache of all layers: its layout, and writing into it."""
+"""The plain key/value cache: a row of its own for every sequence, as long as the longest may be."""
 
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxreason.models.attention import over_cache
+from jaxreason.models.visibility import Visibility
 from jaxreason.sharding import constrain
 
 CACHE_AXES = ("layers", "act_batch", "act_kv_heads", None, None)  # of both parts of a cache
@@ -25,22 +27,27 @@ class Cache(NamedTuple):
         """S: positions that a row has room for."""
         return self.v.shape[3]
 
+    def write(
+        self,
+        layer: Int[Array, ""],
+        positions: Int[Array, "B T"],
+        k: Float[Array, "B T K H"],
+        v: Float[Array, "B T K H"],
+    ) -> "Cache":
+        """With row b's token at position p in `layer`, row b, position p; positions outside are dropped."""
+        # a negative index would count from the end
+        slots = jnp.where(positions < 0, self.length, positions)[:, :, None]
+        rows, heads = jnp.arange(positions.shape[0])[:, None, None], jnp.arange(k.shape[2])
 
-def write(
-    cache: Cache,
-    layer: Int[Array, ""],
-    positions: Int[Array, "B T"],
-    k: Float[Array, "B T K H"],
-    v: Float[Array, "B T K H"],
-) -> Cache:
-    """Row b's token at position p goes to `layer`, row b, position p; positions outside are dropped."""
-    # a negative index would count from the end
-    slots = jnp.where(positions < 0, cache.length, positions)[:, :, None]
-    rows, heads = jnp.arange(positions.shape[0])[:, None, None], jnp.arange(k.shape[2])
+        def part(old: Array, new: Array) -> Array:
+            # constrained, or the partitioner may choose another layout inside a loop and copy
+            new = old.at[layer, rows, heads, slots].set(new.astype(old.dtype), mode="drop")
+            return constrain(new, CACHE_AXES)
 
-    def part(old: Array, new: Array) -> Array:
-        # constrained, or the partitioner may choose another layout inside a loop and copy
-        new = old.at[layer, rows, heads, slots].set(new.astype(old.dtype), mode="drop")
-        return constrain(new, CACHE_AXES)
+        return Cache(part(self.k, k), part(self.v, v))
 
-    return Cache(part(cache.k, k), part(cache.v, v))
+    def attend(
+        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: Visibility
+    ) -> Float[Array, "B T N H"]:
+        """Attention of queries over one layer, see `attention.over_cache`."""
+        return over_cache(q, *self, layer, where)

@@ -14,8 +14,8 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from jaxreason.models.attention import ATTENTION, over_cache
-from jaxreason.models.cache import CACHE_AXES, Cache, write
+from jaxreason.models.attention import ATTENTION
+from jaxreason.models.cache import CACHE_AXES, Cache
 from jaxreason.models.layers import (
     Linear,
     RMSNorm,
@@ -24,6 +24,7 @@ from jaxreason.models.layers import (
     swiglu,
     swiglu_by_blocks,
 )
+from jaxreason.models.paged_cache import PagedCache
 from jaxreason.models.remat import ATTENDED, LAYER_INPUT, REMAT
 from jaxreason.models.rope import RopeScaling, rope_tables, rotate
 from jaxreason.models.visibility import Visibility, visibility
@@ -100,7 +101,7 @@ class Output(NamedTuple):
     hidden: Float[
         Array, "L+1 B T D"
     ]  # embeddings, then each block's output; the last one after the final norm
-    cache: Cache | None
+    cache: Cache | PagedCache | None
 
 
 class Attention(nnx.Module):
@@ -130,14 +131,14 @@ class Attention(nnx.Module):
         self.q_norm = norm() if arch.qk_norm else None
         self.k_norm = norm() if arch.qk_norm else None
 
-    def __call__(self, x, rope, where: Visibility, cache: Cache | None, index):
+    def __call__(self, x, rope, where: Visibility, cache: Cache | PagedCache | None, index):
         q = self._heads(self.q_proj(x), self.q_norm, "act_heads")
         k = self._heads(self.k_proj(x), self.k_norm, "act_kv_heads")
         v = self._heads(self.v_proj(x), None, "act_kv_heads")
         q, k = rotate(q, *rope), rotate(k, *rope)
         if cache is not None:
-            cache = write(cache, index, where.query_positions, k, v)
-            out = over_cache(q, *cache, index, where)
+            cache = cache.write(index, where.query_positions, k, v)
+            out = cache.attend(q, index, where)
         else:
             out = ATTENTION[self.model.attention](q, k, v, where)
             out = checkpoint_name(out, ATTENDED)
@@ -188,7 +189,7 @@ class Layer(nnx.Module):
         self.post_attention_layernorm = norm()
         self.mlp = MLP(model, rngs)
 
-    def __call__(self, x, rope, where: Visibility, cache: Cache | None, index):
+    def __call__(self, x, rope, where: Visibility, cache: Cache | PagedCache | None, index):
         attended, cache = self.self_attn(self.input_layernorm(x), rope, where, cache, index)
         x = constrain(x + attended, ("act_batch", "act_len", "act_embed"))
         x = x + self.mlp(self.post_attention_layernorm(x))
@@ -273,7 +274,9 @@ def _make_layers(model: Model, rngs: nnx.Rngs) -> Layer:
     return Layer(model, rngs)
 
 
-def _where(positions, segment_ids, cache: Cache | None, window: int | None) -> Visibility:
+def _where(
+    positions, segment_ids, cache: Cache | PagedCache | None, window: int | None
+) -> Visibility:
     if cache is None:
         return visibility(positions, positions, segment_ids, segment_ids, window)
     indices = jnp.broadcast_to(jnp.arange(cache.length), (positions.shape[0], cache.length))
@@ -337,7 +340,7 @@ def forward(
     tokens: Int[Array, "B T"],
     positions: Int[Array, "B T"],
     segment_ids: Int[Array, "B T"] | None = None,
-    cache: Cache | None = None,
+    cache: Cache | PagedCache | None = None,
 ) -> Output:
     """Runs the decoder; meant to be called under jit, where unused outputs cost nothing.
 

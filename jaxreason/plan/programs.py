@@ -10,11 +10,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxreason.data.batches import TokenBatch
-from jaxreason.models.decoder import Model, init_cache, param_axes
+from jaxreason.models.decoder import Model, param_axes
 from jaxreason.rl.loop import make_programs as make_rl_programs
 from jaxreason.rl.recipe import RLConfig, check_config
 from jaxreason.rl.rollouts import ROW_AXES, Rollouts
-from jaxreason.sampling import kv_cache, slots
+from jaxreason.sampling import slots
 from jaxreason.sharding import fitting_spec
 from jaxreason.training.feed import check_rows, row_parts
 from jaxreason.training.losses import make_sft_loss
@@ -128,23 +128,10 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
 
 def _sampling_programs(config: RLConfig, model: Model, mesh: Mesh, state: TrainState):
     sizes = config.sampler
-    parts = row_parts(mesh)
-    for name in ("slots", "prefill_rows"):
-        if getattr(sizes, name) % parts:
-            raise ValueError(
-                f"rl.sampler.{name}={getattr(sizes, name)}: expected a multiple of {parts}, the parts "
-                "into which the mesh cuts rows."
-            )
-    programs = slots.make_programs(
-        model,
-        mesh,
-        *(sizes.slots, sizes.prefill_rows, sizes.max_length, sizes.decode_block, STOP_IDS),
-    )
-    slot_state = slots.abstract_state(model, mesh, sizes.slots, sizes.max_length)
-    cache = kv_cache.cache_shardings(model, mesh, sizes.prefill_rows, sizes.max_length)
-    shapes = jax.eval_shape(lambda: init_cache(model, sizes.prefill_rows, sizes.max_length))
-    staging = jax.tree.map(_placed, shapes, cache)
-    held = {"params": state.params, "optimizer": state.opt_state, "cache": [slot_state, staging]}
+    shapes = sizes.sizes(row_parts(mesh))
+    programs = slots.make_programs(model, mesh, shapes, STOP_IDS)
+    slot_state = slots.abstract_state(model, mesh, shapes)
+    held = {"params": state.params, "optimizer": state.opt_state, "cache": slot_state}
     rows, chunk = sizes.prefill_rows, min(sizes.prefill_chunk, sizes.max_length)
     whole = NamedSharding(mesh, PartitionSpec())
     number = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32, sharding=whole)  # noqa: E731
@@ -152,15 +139,18 @@ def _sampling_programs(config: RLConfig, model: Model, mesh: Mesh, state: TrainS
     return [
         Program(
             *("prefill", "read", programs.prefill),
-            (state.params, staging, number(rows, chunk), number(rows), number(rows)),
+            (
+                *(state.params, slot_state, number(rows, shapes.columns)),
+                *(number(rows, chunk), number(rows), number(rows)),
+            ),
             *(held, rows, sizes.max_length, 1, chunk),
-            {"optimizer": state.opt_state, "cache": slot_state},
+            {"optimizer": state.opt_state},
         ),
         Program(
             *("decode, one token", "decode", programs.decode),
             (state.params, slot_state, running, number()),
             *(held, sizes.slots, sizes.max_length, 1, 1),
-            {"optimizer": state.opt_state, "cache": staging},
+            {"optimizer": state.opt_state},
         ),
     ]
 
@@ -203,7 +193,3 @@ def _arrays(mesh: Mesh, shape: tuple[int, int], names, axes) -> dict[str, jax.Sh
 def _array(mesh: Mesh, shape, dtype, axes) -> jax.ShapeDtypeStruct:
     sharding = NamedSharding(mesh, fitting_spec(mesh, axes, shape))
     return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
-
-
-def _placed(x: jax.ShapeDtypeStruct, sharding: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)

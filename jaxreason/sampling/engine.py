@@ -1,11 +1,12 @@
 """The sampling engine: requests in, completions out as they finish; slots are refilled as sequences end.
 
-The host decides (who runs where, what ended and why), the device works in three programs (`slots.py`). In a run of
-several processes every process makes the same calls with the same requests, and gets the same completions.
+The host decides (who runs where on which pages, what ended and why: `run.py`), the device works in three programs
+(`slots.py`). In a run of several processes every process makes the same calls with the same requests, and gets the
+same completions.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,14 @@ from jax.sharding import Mesh
 from jaxreason.models.decoder import Model
 from jaxreason.models.sampling_layout import lay_out, sampling_model
 from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.page_pool import PagePool
+from jaxreason.sampling.run import Completion, Reply, Request, Run
 from jaxreason.sampling.scoring import Pair, Score, Scorer
-from jaxreason.sampling.slots import Admission, Block, make_programs
+from jaxreason.sampling.slots import Admission, Block, Sizes, make_programs
 from jaxreason.sampling.stopping import completing_token
 from jaxreason.sharding import RULES, to_host
+
+__all__ = ["Completion", "Engine", "Request", "SamplerConfig", "Stats"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,9 @@ class SamplerConfig:
       prefill_rows: prompts prefilled at a time.
       prefill_chunk: tokens of each of them in one dispatch.
       score_tokens: prompt tokens of one dispatch when scoring.
+      page_size: positions of a page of the cache.
+      pages: of the cache, over all devices; 0: enough for all slots and prefill rows at max_length. With fewer,
+        sequences wait until those before them have given theirs back.
 
     Raises:
       ValueError: a field is smaller than it can be.
@@ -42,74 +50,31 @@ class SamplerConfig:
     prefill_rows: int
     prefill_chunk: int
     score_tokens: int
+    page_size: int
+    pages: int
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            least = 2 if name == "max_length" else 1
+            least = {"max_length": 2, "pages": 0}.get(name, 1)
             if value < least:
                 raise ValueError(f"sampler.{name}: expected at least {least}, got {value}")
 
+    def sizes(self, parts: int) -> Sizes:
+        """The shapes of the programs where `parts` parts of the mesh have rows of their own.
 
-@dataclass(frozen=True)
-class Request:
-    """A prompt, as token ids, and how many samples of it are wanted; they share its prefill.
-
-    Sample i draws from (seed, i) alone. Seeds are whole numbers of at most 64 bits.
-    """
-
-    id: str
-    tokens: tuple[int, ...]
-    seed: int
-    num_samples: int
-
-
-@dataclass(frozen=True)
-class Completion:
-    """One reply.
-
-    Attributes:
-      id: of the request.
-      sample: 0 … num_samples - 1.
-      tokens: the reply, with the stop token if one was sampled; cut at the token that completes a stop string.
-      logprobs: of each token: log-softmax(logits / temperature) (greedy: temperature 1), before top-k and top-p.
-      finish_reason: "stop" (token or string), "length" (max_tokens or max_length), or "error: " and the reason.
-    """
-
-    id: str
-    sample: int
-    tokens: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    finish_reason: str
-
-
-@dataclass
-class _Row:
-    """A prompt in the staging cache."""
-
-    request: Request
-    prefilled: int = 0
-    started: int = 0  # samples that have a slot
-
-    @property
-    def missing(self) -> int:
-        """Tokens to prefill; the last token of a prompt is decode's."""
-        return len(self.request.tokens) - 1 - self.prefilled
-
-
-@dataclass
-class _Sequence:
-    """A reply that a slot is writing."""
-
-    request: Request
-    sample: int
-    limit: int  # most tokens of the reply
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-
-    def complete(self, reason: str) -> Completion:
-        return Completion(
-            self.request.id, self.sample, tuple(self.tokens), tuple(self.logprobs), reason
-        )
+        Raises:
+          ValueError: slots, rows or pages do not divide over them.
+        """
+        for name in ("slots", "prefill_rows", "pages"):
+            if getattr(self, name) % parts:
+                raise ValueError(
+                    f"sampler.{name}={getattr(self, name)}: expected a multiple of {parts}, the devices that "
+                    f"share the rows (mesh axes {' × '.join(RULES['act_batch'])})"
+                )
+        columns = -(-self.max_length // self.page_size)
+        enough = parts + (self.slots + self.prefill_rows) * columns  # a part's page 0 is nobody's
+        pages = self.pages or enough
+        return Sizes(self.slots, self.max_length, self.decode_block, self.page_size, pages)
 
 
 @dataclass
@@ -118,33 +83,9 @@ class Stats:
 
     prefill_dispatches: int = 0
     prefilled_tokens: int = 0
+    shared_tokens: int = 0  # of prompts, found in pages that others had filled
     decode_dispatches: int = 0
     decoded_tokens: int = 0
-
-
-class _Run:
-    """The host's record of one call of `generate`."""
-
-    def __init__(self, requests: Iterable[Request], decoding: Decoding, config: SamplerConfig):
-        self.waiting = iter(requests)
-        self.exhausted = False
-        self.decoding = decoding
-        self.rows: list[_Row | None] = [None] * config.prefill_rows
-        self.slots: list[_Sequence | None] = [None] * config.slots
-        self.finished: list[Completion] = []
-
-    def free_slots(self) -> list[int]:
-        return [i for i, sequence in enumerate(self.slots) if sequence is None]
-
-    def running(self) -> np.ndarray:
-        return np.array([sequence is not None for sequence in self.slots])
-
-    def unfinished_rows(self) -> list[_Row]:
-        return [row for row in self.rows if row is not None and row.missing > 0]
-
-    def take_finished(self) -> list[Completion]:
-        finished, self.finished = self.finished, []
-        return finished
 
 
 class Engine:
@@ -173,19 +114,14 @@ class Engine:
         pad_id: int,
         decode: Callable[[list[int]], str],
     ):
-        parts = int(np.prod([mesh.shape[axis] for axis in RULES["act_batch"]]))
-        for name in ("slots", "prefill_rows"):
-            if getattr(config, name) % parts:
-                raise ValueError(
-                    f"sampler.{name}={getattr(config, name)}: expected a multiple of {parts}, the devices that "
-                    f"share the rows (mesh axes {' × '.join(RULES['act_batch'])})"
-                )
+        self._parts = int(np.prod([mesh.shape[axis] for axis in RULES["act_batch"]]))
+        self._sizes = config.sizes(self._parts)
+        _check_length(model, self._sizes)
         self._model, self._mesh, self._config, self._decode_text = model, mesh, config, decode
         self._stop_ids, self._pad_id = frozenset(stop_ids), pad_id
         model = sampling_model(model, mesh)
-        sizes = (config.slots, config.prefill_rows, config.max_length, config.decode_block)
-        self._programs = make_programs(model, mesh, *sizes, tuple(sorted(self._stop_ids)))
-        self._scorer = Scorer(model, mesh, config.max_length, config.score_tokens, parts)
+        self._programs = make_programs(model, mesh, self._sizes, tuple(sorted(self._stop_ids)))
+        self._scorer = Scorer(model, mesh, config.max_length, config.score_tokens, self._parts)
         self.stats = Stats()
         self.set_params(params)
 
@@ -199,7 +135,7 @@ class Engine:
 
     def release(self) -> None:
         """Frees the cache's memory, for a training step say; the next `generate` makes it again, empty."""
-        self._state = self._staging = self._run = None
+        self._state = self._pools = self._run = None
 
     def score(self, pairs: Sequence[Pair]) -> list[Score]:
         """Log-likelihood of each continuation after its prompt, (prompt ids, continuation ids), in order.
@@ -223,9 +159,7 @@ class Engine:
         Raises:
           RuntimeError: the engine was given to another `generate`, or its weights changed, before this one ended.
         """
-        run = self._run = _Run(requests, decoding, self._config)
-        if self._state is None:
-            self._state, self._staging = self._programs.make_state(), self._programs.make_staging()
+        run = self._begin(requests, decoding)
         while True:
             self._fill_slots(run)
             running = run.running()
@@ -243,17 +177,38 @@ class Engine:
                 for sequence in filter(None, run.slots):
                     on_tokens(sequence.request.id, sequence.sample, list(sequence.tokens))
 
-    def _fill_slots(self, run: _Run) -> None:
-        """Loads prompts, prefills and admits, until slots or prompts run out.
+    def _begin(self, requests: Iterable[Request], decoding: Decoding) -> Run:
+        if self._state is None:
+            self._state = self._programs.make_state()
+            number = self._sizes.pages // self._parts
+            self._pools = [PagePool(number) for _ in range(self._parts)]
+        if self._run is not None:
+            self._run.abandon()
+        self._run = Run(
+            requests,
+            decoding,
+            self._refusal,
+            num_slots=self._config.slots,
+            num_rows=self._config.prefill_rows,
+            page_size=self._config.page_size,
+            max_length=self._config.max_length,
+            pools=self._pools,
+        )
+        return self._run
+
+    def _fill_slots(self, run: Run) -> None:
+        """Loads prompts, prefills and admits, until slots, pages or prompts run out.
 
         A dispatch is made when a slot is idle or every row can use it. There are at most enough dispatches to fill
         all slots with short prompts, so that long prompts do not keep the running sequences waiting.
         """
         most, dispatched = max(1, self._config.slots // self._config.prefill_rows), 0
+        self._clear_dirty()
         while True:
-            self._load_rows(run)
+            run.load_rows()
             self._admit(run)
-            self._load_rows(run)  # rows that admission has freed
+            run.load_rows()  # rows that admission has freed
+            self.stats.shared_tokens += run.take_shared()
             unfinished = run.unfinished_rows()
             useful = unfinished and (run.free_slots() or len(unfinished) == len(run.rows))
             if not useful or (dispatched >= most and run.running().any()):
@@ -261,22 +216,11 @@ class Engine:
             self._dispatch_prefill(run)
             dispatched += 1
 
-    def _load_rows(self, run: _Run) -> None:
-        for index, row in enumerate(run.rows):
-            while row is None and not run.exhausted:
-                request = next(run.waiting, None)
-                if request is None:
-                    run.exhausted = True
-                    break
-                reason = self._refusal(request)
-                if reason is None:
-                    row = run.rows[index] = _Row(request)
-                else:
-                    empty = [
-                        _Sequence(request, sample, 0)
-                        for sample in range(max(request.num_samples, 1))
-                    ]
-                    run.finished += [sequence.complete(f"error: {reason}") for sequence in empty]
+    def _clear_dirty(self) -> None:
+        dirty = [pool.take_dirty() for pool in self._pools]
+        if any(dirty):
+            nothing = _admission([], Decoding(0.0, 0, 1.0, 1, ()), self._sizes, dirty)
+            self._state = self._programs.admit(self._state, nothing)
 
     def _refusal(self, request: Request) -> str | None:
         size, vocab = self._config.max_length, self._model.architecture.vocab_size
@@ -292,40 +236,33 @@ class Engine:
             return f"seed={request.seed}: expected a whole number of at most 64 bits"
         return None
 
-    def _admit(self, run: _Run) -> None:
-        """Gives free slots to samples whose prompt is prefilled, and frees the rows of finished groups."""
-        free, starting = run.free_slots(), []
-        for index, row in enumerate(run.rows):
-            while free and row is not None and row.missing == 0:
-                starting.append((index, free.pop(0), self._start(run, row)))
-                run.slots[starting[-1][1]] = starting[-1][2]
-                if row.started == row.request.num_samples:
-                    row = run.rows[index] = None
-        if starting:
-            admission = _admission(starting, run.decoding, self._config.slots)
-            self._state = self._programs.admit(self._state, self._staging, admission)
+    def _admit(self, run: Run) -> None:
+        started = run.start_samples()
+        if started:
+            pairs = [(slot, run.slots[slot]) for slot in started]
+            admission = _admission(pairs, run.decoding, self._sizes, [[]] * self._parts)
+            self._state = self._programs.admit(self._state, admission)
 
-    def _start(self, run: _Run, row: _Row) -> _Sequence:
-        limit = min(run.decoding.max_tokens, self._config.max_length - len(row.request.tokens))
-        row.started += 1
-        return _Sequence(row.request, row.started - 1, limit)
-
-    def _dispatch_prefill(self, run: _Run) -> None:
+    def _dispatch_prefill(self, run: Run) -> None:
         rows, chunk = self._config.prefill_rows, self._config.prefill_chunk
         tokens = np.full((rows, chunk), self._pad_id, np.int32)
+        tables = np.zeros((rows, self._sizes.columns), np.int32)
         start, count = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
         for index, row in enumerate(run.rows):
             if row is None:
                 continue
+            tables[index, : len(row.pages)] = row.pages
             start[index], count[index] = row.prefilled, min(row.missing, chunk)
             stop = row.prefilled + count[index]
             tokens[index, : count[index]] = row.request.tokens[row.prefilled : stop]
-            row.prefilled = int(stop)
+            run.advance(index, int(count[index]))
         self.stats.prefill_dispatches += 1
         self.stats.prefilled_tokens += int(count.sum())
-        self._staging = self._programs.prefill(self._params, self._staging, tokens, start, count)
+        self._state = self._programs.prefill(
+            self._params, self._state, tables, tokens, start, count
+        )
 
-    def _dispatch_decode(self, run: _Run, running: np.ndarray) -> Block:
+    def _dispatch_decode(self, run: Run, running: np.ndarray) -> Block:
         """Starts a block. With prompts waiting it ends when a sixteenth of the slots is idle, not only at its end."""
         waiting = not run.exhausted or any(row is not None for row in run.rows)
         few = max(1, self._config.slots // 16)
@@ -336,7 +273,7 @@ class Engine:
         )
         return block
 
-    def _absorb(self, run: _Run, running: np.ndarray, block: Block) -> None:
+    def _absorb(self, run: Run, running: np.ndarray, block: Block) -> None:
         """Takes in what a block has decoded."""
         self.stats.decoded_tokens += int(block.count.sum())
         for slot in np.flatnonzero(running):
@@ -346,10 +283,9 @@ class Engine:
             sequence.logprobs += block.logprobs[slot, :count].tolist()
             reason = self._end(run, sequence, checked, bool(block.failed[slot]))
             if reason is not None:
-                run.finished.append(sequence.complete(reason))
-                run.slots[slot] = None
+                run.end(int(slot), reason)
 
-    def _end(self, run: _Run, sequence: _Sequence, checked: int, failed: bool) -> str | None:
+    def _end(self, run: Run, sequence: Reply, checked: int, failed: bool) -> str | None:
         """Why the sequence has ended, if it has; cuts it at a stop string."""
         cut = completing_token(sequence.tokens, checked, run.decoding.stop, self._decode_text)
         if cut is not None:
@@ -362,28 +298,44 @@ class Engine:
         return "length" if len(sequence.tokens) == sequence.limit else None
 
 
-def _admission(
-    starting: list[tuple[int, int, _Sequence]], decoding: Decoding, slots: int
-) -> Admission:
-    """The device's view of (row, slot, sequence) triples."""
+def _check_length(model: Model, sizes: Sizes) -> None:
+    limit = model.architecture.max_position_embeddings
+    if sizes.length > limit:
+        raise ValueError(
+            f"sampler.max_length={sizes.length} exceeds the model's max_position_embeddings={limit}"
+        )
 
-    def padded(values: list, fill: int = 0, dtype: type = np.int32) -> np.ndarray:
-        out = np.full((slots, *np.shape(values)[1:]), fill, dtype)
-        out[: len(values)] = values
+
+def _admission(
+    starting: list[tuple[int, Reply]],
+    decoding: Decoding,
+    sizes: Sizes,
+    dirty: list[list[int]],
+) -> Admission:
+    """The device's view of (slot, reply) pairs, and of each part's pages to clear."""
+
+    def of_slots(value: Callable[[Reply], Any], dtype: type = np.int32, *shape: int) -> np.ndarray:
+        out = np.zeros((sizes.slots, *shape), dtype)
+        for slot, reply in starting:
+            found = np.asarray(value(reply), dtype)
+            out[(slot, *map(slice, found.shape))] = found
         return out
 
-    sequences = [sequence for _, _, sequence in starting]
-    lengths = [len(s.request.tokens) for s in sequences]
+    marks = np.zeros((len(dirty), sizes.pages // len(dirty)), bool)
+    for mark, pages in zip(marks, dirty, strict=True):
+        mark[pages] = True
     return Admission(
-        count=np.int32(len(starting)),
-        row=padded([row for row, _, _ in starting]),
-        slot=padded([slot for _, slot, _ in starting], fill=slots),
-        token=padded([s.request.tokens[-1] for s in sequences]),
-        position=padded([length - 1 for length in lengths]),
-        last=padded([length + s.limit - 1 for length, s in zip(lengths, sequences, strict=True)]),
-        seed=padded([divmod(s.request.seed, 2**32) for s in sequences], dtype=np.uint32),
-        sample=padded([s.sample for s in sequences]),
-        temperature=np.full(slots, decoding.temperature, np.float32),
-        top_k=np.full(slots, decoding.top_k, np.int32),
-        top_p=np.full(slots, decoding.top_p, np.float32),
+        starts=of_slots(lambda reply: True, bool),
+        table=of_slots(lambda reply: reply.pages, np.int32, sizes.columns),
+        copy_from=of_slots(lambda reply: reply.copy[0]),
+        copy_to=of_slots(lambda reply: reply.copy[1]),
+        token=of_slots(lambda reply: reply.request.tokens[-1]),
+        position=of_slots(lambda reply: len(reply.request.tokens) - 1),
+        last=of_slots(lambda reply: len(reply.request.tokens) + reply.limit - 1),
+        seed=of_slots(lambda reply: divmod(reply.request.seed, 2**32), np.uint32, 2),
+        sample=of_slots(lambda reply: reply.sample),
+        temperature=np.full(sizes.slots, decoding.temperature, np.float32),
+        top_k=np.full(sizes.slots, decoding.top_k, np.int32),
+        top_p=np.full(sizes.slots, decoding.top_p, np.float32),
+        dirty=marks.reshape(-1),
     )

@@ -1,62 +1,65 @@
-"""Rows of the key/value cache: making, clearing and copying them, in place on the device.
+"""The pool of pages on the device: making, copying and clearing them in place."""
 
-The entry of position p of a row is at index p (`models.cache.Cache`). What a sequence may not see is masked
-by the attention, but a masked NaN still poisons the sum, so rows are zeroed where their sequence has not written.
-"""
-
-from collections.abc import Callable
+import math
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from jaxreason.models.cache import CACHE_AXES, Cache
-from jaxreason.models.decoder import Model, init_cache
-from jaxreason.sharding import fitting_spec
+from jaxreason.models.decoder import Model
+from jaxreason.models.paged_cache import by_parts, page_axes
+from jaxreason.sharding import RULES, axis_size, constrain, fitting_spec
 
-
-def cache_shardings(model: Model, mesh: Mesh, rows: int, length: int) -> Cache:
-    """Where both parts of a cache of `rows` rows live: rows over the batch axes, heads over the tensor axis."""
-    shapes = jax.eval_shape(lambda: init_cache(model, rows, length))
-    return jax.tree.map(
-        lambda x: NamedSharding(mesh, fitting_spec(mesh, CACHE_AXES, x.shape)), shapes
-    )
+Pages = Float[Array, "L N C S H"]
 
 
-def make_maker(model: Model, mesh: Mesh, rows: int, length: int) -> Callable[[], Cache]:
-    """A compiled function that gives an empty cache, made where it lives."""
-    return jax.jit(
-        lambda: init_cache(model, rows, length),
-        out_shardings=cache_shardings(model, mesh, rows, length),
-    )
+def init_pages(model: Model, number: int, size: int) -> Pages:
+    """`number` empty pages of `size` positions, in the activations' dtype."""
+    arch = model.architecture
+    shape = (arch.num_hidden_layers, number, 2 * arch.num_key_value_heads, size, arch.head_dim)
+    names = page_axes(5, shape[2], axis_size("act_kv_heads"))
+    return constrain(jnp.zeros(shape, model.dtype), names)
 
 
-def clear_from(cache: Cache, start: Int[Array, " B"]) -> Cache:
-    """Zeroes every row from index `start` on."""
-    written = (jnp.arange(cache.length) < start[:, None])[None, :, None, :, None]
-    return jax.tree.map(lambda part: jnp.where(written, part, 0), cache)
+def page_sharding(mesh: Mesh, pages: jax.ShapeDtypeStruct) -> NamedSharding:
+    """Where a pool lives: pages over the batch axes, heads over the tensor axis."""
+    tensor = math.prod(mesh.shape[axis] for axis in RULES["act_kv_heads"])
+    names = page_axes(5, pages.shape[2], tensor)
+    return NamedSharding(mesh, fitting_spec(mesh, names, pages.shape))
 
 
-def copy_rows(
-    cache: Cache,
-    source: Cache,
-    count: Int[Array, ""],
-    row: Int[Array, " N"],
-    slot: Int[Array, " N"],
-    length: Int[Array, " N"],
-) -> Cache:
-    """For i < count, overwrites row slot[i] of `cache` with the first length[i] entries of row row[i] of `source`.
+def copy_pages(pages: Pages, source: Int[Array, " B"], target: Int[Array, " B"]) -> Pages:
+    """Page target[b] becomes as page source[b]; target 0 stands for no copy. Numbers count within a part.
 
-    A loop over the copies, and not one scatter of them all, so that nothing larger than a row is made on the way.
+    A loop over the copies, so that nothing larger than a page is made on the way.
     """
 
-    def copy(i: Array, cache: Cache) -> Cache:
-        entries = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, row[i], 1, axis=1), source)
-        entries = clear_from(entries, length[i, None])
-        return jax.tree.map(lambda x, new: x.at[:, slot[i]].set(new[:, 0]), cache, entries)
+    def copy(pages: Array, source: Array, target: Array) -> Array:
+        order = jnp.argsort(target == 0, stable=True)
 
-    return jax.lax.fori_loop(0, count, copy, cache)
+        def one(i: Array, pages: Array) -> Array:
+            page = jax.lax.dynamic_slice_in_dim(pages, source[order[i]], 1, axis=1)
+            return jax.lax.dynamic_update_slice_in_dim(pages, page, target[order[i]], axis=1)
+
+        return jax.lax.fori_loop(0, jnp.sum(target > 0), one, pages)
+
+    return by_parts(copy, (1, 0, 0), 1)(pages, source, target)
+
+
+def clear_pages(pages: Pages, dirty: Bool[Array, " N"]) -> Pages:
+    """Zeroes the pages of a mask."""
+
+    def clear(pages: Array, dirty: Array) -> Array:
+        order = jnp.argsort(~dirty, stable=True)
+        empty = jnp.zeros_like(pages[:, :1])
+
+        def one(i: Array, pages: Array) -> Array:
+            return jax.lax.dynamic_update_slice_in_dim(pages, empty, order[i], axis=1)
+
+        return jax.lax.fori_loop(0, jnp.sum(dirty), one, pages)
+
+    return by_parts(clear, (1, 0), 1)(pages, dirty)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -1,8 +1,8 @@
 """The device side of sampling: the record of all slots, and the three programs that map it to itself.
 
-`prefill` runs chunks of prompts into the rows of a staging cache, `admit` copies finished rows into slots (all
-samples of a group from one row), and `decode` runs many steps in one dispatch. Prefill stops before a prompt's last
-token: the first decode step takes it, so that every reply token is chosen in one place, by one program.
+`prefill` runs chunks of prompts into pages of the cache, `admit` starts sequences in slots on such pages (all samples
+of a group on one prompt's), and `decode` runs many steps in one dispatch. Prefill stops before a prompt's last token:
+the first decode step takes it, so that every reply token is chosen in one place, by one program.
 """
 
 import functools
@@ -14,16 +14,31 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from jaxreason.models.cache import Cache
 from jaxreason.models.decoder import Model, forward
+from jaxreason.models.paged_cache import PagedCache
 from jaxreason.sampling import decoding, kv_cache
-from jaxreason.sharding import fitting_spec
+from jaxreason.sharding import constrain, fitting_spec
+
+
+class Sizes(NamedTuple):
+    """What fixes the programs' shapes: slots, positions of a sequence, decode steps of a dispatch, and the pool."""
+
+    slots: int
+    length: int
+    steps: int
+    page_size: int
+    pages: int  # over all parts, each part's page 0 included
+
+    @property
+    def columns(self) -> int:
+        """Pages of the longest sequence."""
+        return -(-self.length // self.page_size)
 
 
 class SlotState(NamedTuple):
     """One sequence a slot. What an idle slot holds means nothing: `admit` overwrites all of it."""
 
-    cache: Cache  # entries of positions < position
+    cache: PagedCache  # entries of positions < position
     token: Int[Array, " B"]  # the newest token; the next step's input
     position: Int[Array, " B"]  # its index in the sequence (prompt and reply)
     last: Int[Array, " B"]  # index of the last token the sequence may have
@@ -31,14 +46,17 @@ class SlotState(NamedTuple):
 
 
 class Admission(NamedTuple):
-    """Sequences that start: the first `count` entries, each from staging row `row` into slot `slot`.
+    """Sequences that start, in the slots that `starts` marks; other entries mean nothing.
 
-    In unused entries `slot` is the number of slots, and writes there are dropped.
+    Page numbers count within a slot's part of the pool.
     """
 
-    count: Int[Array, ""]
-    row: Int[Array, " B"]
-    slot: Int[Array, " B"]
+    starts: Bool[Array, " B"]
+    table: Int[Array, "B M"]  # pages of all positions that it may reach
+    copy_from: Int[Array, " B"]  # the prompt's last page, which holds less than a page
+    copy_to: Int[
+        Array, " B"
+    ]  # the sequence's own page in its place; 0: no copy, also of slots that do not start
     token: Int[Array, " B"]  # the prompt's last token
     position: Int[Array, " B"]  # its index
     last: Int[Array, " B"]
@@ -47,6 +65,7 @@ class Admission(NamedTuple):
     temperature: Float[Array, " B"]
     top_k: Int[Array, " B"]
     top_p: Float[Array, " B"]
+    dirty: Bool[Array, " N"]  # pages to zero before anything else
 
 
 class Block(NamedTuple):
@@ -59,102 +78,102 @@ class Block(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """The compiled functions of one engine. State and staging are donated."""
+    """The compiled functions of one engine. The state is donated."""
 
     make_state: Callable[[], SlotState]
-    make_staging: Callable[[], Cache]
-    prefill: Callable[..., Cache]
+    prefill: Callable[..., SlotState]
     admit: Callable[..., SlotState]
     decode: Callable[..., tuple[SlotState, Block]]
 
 
 @functools.lru_cache(maxsize=8)  # the models of a study share their programs
-def make_programs(
-    model: Model,
-    mesh: Mesh,
-    slots: int,
-    rows: int,
-    length: int,
-    steps: int,
-    stop_ids: tuple[int, ...],
-) -> Programs:
-    """Jits everything for `slots` slots and `rows` staging rows of `length` positions; nothing is compiled yet."""
-    init = functools.partial(_init_state, model, slots, length)
-    state_shardings = _state_shardings(model, mesh, init, slots, length)
-    staging_shardings = kv_cache.cache_shardings(model, mesh, rows, length)
+def make_programs(model: Model, mesh: Mesh, sizes: Sizes, stop_ids: tuple[int, ...]) -> Programs:
+    """Jits everything; nothing is compiled yet."""
+    init = functools.partial(_init_state, model, sizes)
+    shardings = _state_shardings(mesh, init)
     whole = kv_cache.replicated(mesh)
-    run = functools.partial(decode, model, steps, stop_ids)
+    run = functools.partial(decode, model, sizes.steps, stop_ids)
     return Programs(
-        make_state=jax.jit(init, out_shardings=state_shardings),
-        make_staging=kv_cache.make_maker(model, mesh, rows, length),
+        make_state=jax.jit(init, out_shardings=shardings),
         prefill=jax.jit(
-            functools.partial(prefill, model), donate_argnums=1, out_shardings=staging_shardings
+            functools.partial(prefill, model), donate_argnums=1, out_shardings=shardings
         ),
-        admit=jax.jit(lambda *args: admit(*args), donate_argnums=0, out_shardings=state_shardings),
-        decode=jax.jit(run, donate_argnums=1, out_shardings=(state_shardings, whole)),
+        admit=jax.jit(lambda *args: admit(*args), donate_argnums=0, out_shardings=shardings),
+        decode=jax.jit(run, donate_argnums=1, out_shardings=(shardings, whole)),
     )
 
 
-def abstract_state(model: Model, mesh: Mesh, slots: int, length: int) -> SlotState:
+def abstract_state(model: Model, mesh: Mesh, sizes: Sizes) -> SlotState:
     """Shapes, dtypes and shardings of what `Programs.make_state` makes."""
-    init = functools.partial(_init_state, model, slots, length)
+    init = functools.partial(_init_state, model, sizes)
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         jax.eval_shape(init),
-        _state_shardings(model, mesh, init, slots, length),
+        _state_shardings(mesh, init),
     )
 
 
-def _init_state(model: Model, slots: int, length: int) -> SlotState:
+def _init_state(model: Model, sizes: Sizes) -> SlotState:
+    slots = sizes.slots
     zeros = jnp.zeros(slots, jnp.int32)
     rule = decoding.Rule(
         jnp.zeros((slots, 2), jnp.uint32), jnp.zeros(slots), zeros, jnp.ones(slots)
     )
-    return SlotState(kv_cache.init_cache(model, slots, length), zeros, zeros, zeros, rule)
+    pages = kv_cache.init_pages(model, sizes.pages, sizes.page_size)
+    tables = jnp.zeros((slots, sizes.columns), jnp.int32)
+    return SlotState(PagedCache(pages, tables), zeros, zeros, zeros, rule)
 
 
-def _state_shardings(model: Model, mesh: Mesh, init: Callable, slots: int, length: int) -> Any:
+def _state_shardings(mesh: Mesh, init: Callable) -> Any:
     def by_slot(x: jax.ShapeDtypeStruct) -> NamedSharding:
         return NamedSharding(
             mesh, fitting_spec(mesh, ("act_batch", *[None] * (x.ndim - 1)), x.shape)
         )
 
-    shardings = jax.tree.map(by_slot, jax.eval_shape(init))
-    return shardings._replace(cache=kv_cache.cache_shardings(model, mesh, slots, length))
+    shapes = jax.eval_shape(init)
+    shardings = jax.tree.map(by_slot, shapes)
+    pages = kv_cache.page_sharding(mesh, shapes.cache.pages)
+    return shardings._replace(cache=shardings.cache._replace(pages=pages))
 
 
 def prefill(
     model: Model,
     params: Any,
-    staging: Cache,
+    state: SlotState,
+    tables: Int[Array, "R M"],
     tokens: Int[Array, "R C"],
     start: Int[Array, " R"],
     count: Int[Array, " R"],
-) -> Cache:
-    """Writes the next chunk of each row's prompt.
+) -> SlotState:
+    """Writes the next chunk of each row's prompt into the row's pages.
 
     Args:
+      tables: the pages of each row.
       tokens: the chunk; only the first `count` tokens of a row are written.
-      start: the position of the chunk's first token; what a row holds from there on is cleared.
+      start: the position of the chunk's first token.
     """
     offset = jnp.arange(tokens.shape[1])
-    outside = staging.length
-    positions = jnp.where(offset < count[:, None], start[:, None] + offset, outside)
-    staging = kv_cache.clear_from(staging, start)
-    return forward(model, params, tokens, positions, cache=staging).cache
+    cache = state.cache._replace(tables=constrain(tables, ("act_batch", None)))
+    positions = jnp.where(offset < count[:, None], start[:, None] + offset, cache.length)
+    written = forward(model, params, tokens, positions, cache=cache).cache
+    return state._replace(cache=state.cache._replace(pages=written.pages))
 
 
-def admit(state: SlotState, staging: Cache, new: Admission) -> SlotState:
-    """Starts sequences in slots; a group's samples differ in `sample` only and share a row."""
-    cache = kv_cache.copy_rows(state.cache, staging, new.count, new.row, new.slot, new.position)
+def admit(state: SlotState, new: Admission) -> SlotState:
+    """Starts sequences in slots; a group's samples differ in `sample` only and share their prompt's whole pages."""
+    pages = kv_cache.clear_pages(state.cache.pages, new.dirty)
+    pages = kv_cache.copy_pages(pages, new.copy_from, new.copy_to)
     rule = decoding.Rule(
         decoding.sequence_keys(new.seed, new.sample), new.temperature, new.top_k, new.top_p
     )
-    fresh = (new.token, new.position, new.last, rule)
-    old = (state.token, state.position, state.last, state.rule)
-    return SlotState(
-        cache, *jax.tree.map(lambda a, b: a.at[new.slot].set(b, mode="drop"), old, fresh)
-    )
+    fresh = (new.table, new.token, new.position, new.last, rule)
+    old = (state.cache.tables, state.token, state.position, state.last, state.rule)
+
+    def pick(fresh: Array, old: Array) -> Array:
+        return jnp.where(new.starts.reshape(-1, *[1] * (old.ndim - 1)), fresh, old)
+
+    tables, *rest = jax.tree.map(pick, fresh, old)
+    return SlotState(PagedCache(pages, tables), *rest)
 
 
 def decode(

@@ -37,7 +37,14 @@ ARCHITECTURE = {
 GREEDY = Decoding(temperature=0.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
 SAMPLED = Decoding(temperature=1.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
 SAMPLER = SamplerConfig(
-    slots=8, max_length=256, decode_block=4, prefill_rows=4, prefill_chunk=32, score_tokens=512
+    slots=8,
+    max_length=256,
+    decode_block=4,
+    prefill_rows=4,
+    prefill_chunk=32,
+    score_tokens=512,
+    page_size=32,
+    pages=0,
 )
 
 

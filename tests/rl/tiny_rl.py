@@ -132,6 +132,8 @@ def rl_config(questions, task: str = "last_number", **changes) -> RLConfig:
             prefill_rows=4,
             prefill_chunk=8,
             score_tokens=64,
+            page_size=8,
+            pages=0,
         ),
         "rewards": RewardConfig(
             num_workers=1, timeout_s=20.0, overlong_buffer=0, overlong_penalty=0.0

@@ -21,6 +21,8 @@ SIZES = {
     "prefill_rows": 2,
     "prefill_chunk": 7,
     "score_tokens": 128,
+    "page_size": 8,
+    "pages": 0,
 }
 
 

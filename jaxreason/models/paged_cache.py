@@ -1,0 +1,177 @@
+"""The paged key/value cache (vLLM, arXiv 2309.06180): sequences hold pages of one pool and may share them.
+
+The XLA path here is the reference and runs anywhere. Rows are taken together that hold about as many pages, so that a
+step reads what is in use and not as far as the longest row for each.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float, Int
+
+from jaxreason.models.online_softmax import LOWEST, OnlineSoftmax, add_block, no_blocks
+from jaxreason.models.row_blocks import cut
+from jaxreason.models.visibility import Visibility
+from jaxreason.sharding import RULES, axis_size, constrain, platform
+
+QUERY_BLOCK = 128  # queries of a row that are handled at a time
+CPU_BLOCK_BYTES = 1 << 20  # keys and values read at a time on CPU: they stay in its caches
+
+
+class PagedCache(NamedTuple):
+    """Keys (rotated) and values: position p of row b is at place p % S of page tables[b, p // S].
+
+    The mesh axes that split rows split the pool too, and a row's pages are numbered within its own part of the pool.
+    Page 0 of a part is never written: it stands in tables where there is no page. C = 2K: the keys of a head, then its
+    values (with a dim for the two and one for the heads, a device with one head would have the compiler copy the pool).
+    """
+
+    pages: Float[Array, "L N C S H"]
+    tables: Int[Array, "B M"]
+
+    @property
+    def length(self) -> int:
+        """M·S: positions that a row can have."""
+        return self.tables.shape[1] * self.pages.shape[3]
+
+    def write(
+        self,
+        layer: Int[Array, ""],
+        positions: Int[Array, "B T"],
+        k: Float[Array, "B T K H"],
+        v: Float[Array, "B T K H"],
+    ) -> "PagedCache":
+        """With the tokens at `positions` in `layer`; what has no page is dropped."""
+        new = jnp.stack([k, v], axis=3).reshape(*k.shape[:2], -1, k.shape[3])
+        new = new.astype(self.pages.dtype)
+        write = by_parts(_write, (1, 0, 0, 0, None), 1)
+        return self._replace(pages=write(self.pages, self.tables, positions, new, layer))
+
+    def attend(
+        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: Visibility
+    ) -> Float[Array, "B T N H"]:
+        """Queries at `where.query_positions` see their row's earlier positions and their own, all of them written.
+
+        Queries outside the cache (padding) get finite numbers.
+        """
+        attend = by_parts(functools.partial(_attend, where.window), (1, 0, 0, 0, None), 0)
+        return attend(self.pages, self.tables, where.query_positions, q, layer)
+
+
+def by_parts(function: Callable, split: tuple[int | None, ...], out: int) -> Callable:
+    """`function` run on each part of the mesh that has rows of its own.
+
+    Args:
+      function: of arrays; other mesh axes than those of rows stay the compiler's business.
+      split: the dim of each argument that goes over the rows' axes, or None.
+      out: that of the result.
+    """
+    axes = RULES["act_batch"]
+    if axis_size("act_batch") == 1:
+        return function
+    specs = tuple(
+        PartitionSpec() if dim is None else PartitionSpec(*[None] * dim, axes) for dim in split
+    )
+    return jax.shard_map(
+        function,
+        in_specs=specs,
+        out_specs=PartitionSpec(*[None] * out, axes),
+        axis_names=set(axes),
+        check_vma=False,
+    )
+
+
+def _write(pages: Array, tables: Array, positions: Array, new: Array, layer: Any) -> Array:
+    number, _, size = pages.shape[1:4]
+    inside = (positions >= 0) & (positions < tables.shape[1] * size)
+    page = jnp.take_along_axis(tables, jnp.where(inside, positions // size, 0), axis=1)
+    page = jnp.where(inside & (page > 0), page, number)
+    # constrained, or the partitioner may choose another layout inside a loop and copy
+    return _constrained(pages.at[layer, page, :, positions % size].set(new, mode="drop"))
+
+
+def _attend(
+    window: int | None, pages: Array, tables: Array, positions: Array, q: Array, layer: Any
+) -> Array:
+    attend = functools.partial(_by_length, window, pages, tables, layer)
+    if q.shape[1] <= QUERY_BLOCK:
+        return attend(positions, q)
+    parts = cut(QUERY_BLOCK, positions, constant_values=-1), cut(QUERY_BLOCK, q)
+    out = jax.lax.map(lambda part: attend(*part), parts)
+    return jnp.moveaxis(out, 0, 1).reshape(q.shape[0], -1, *q.shape[2:])[:, : q.shape[1]]
+
+
+def _by_length(
+    window: int | None, pages: Array, tables: Array, layer: Any, positions: Array, q: Array
+) -> Array:
+    """Rows that hold most pages first, a group at a time, each as far as its first row."""
+    batch, size = q.shape[0], pages.shape[3]
+    seen = jnp.where(positions < tables.shape[1] * size, positions, -1)
+    counts = jnp.max(seen, axis=1) // size + 1
+    order = jnp.argsort(-counts)
+    together = _rows_together(batch, pages)
+    parts = (x[order].reshape(-1, together, *x.shape[1:]) for x in (q, tables, positions, counts))
+    group = functools.partial(_group, window, pages, layer)
+    out = jax.lax.map(lambda part: group(*part), tuple(parts))
+    return out.reshape(q.shape)[jnp.argsort(order)]
+
+
+def _rows_together(batch: int, pages: Array) -> int:
+    """How many rows a group has: on an accelerator all, on CPU those whose pages fit into its caches."""
+    if platform() != "cpu":
+        return batch
+    page = pages[0, 0].size * pages.dtype.itemsize
+    most = max(CPU_BLOCK_BYTES // page, 1)
+    return max(n for n in range(1, batch + 1) if batch % n == 0 and n <= most)
+
+
+def _group(
+    window: int | None,
+    pages: Array,
+    layer: Any,
+    q: Array,
+    tables: Array,
+    positions: Array,
+    counts: Array,
+) -> Array:
+    batch, queries, _, head_dim = q.shape
+    number, heads, size = pages.shape[1], pages.shape[2] // 2, pages.shape[3]
+    pool = pages.reshape(-1, *pages.shape[2:])
+    groups = q.reshape(batch, queries, heads, -1, head_dim)
+    rows = jnp.einsum("BTKGH->BKGTH", groups).reshape(batch, heads, -1, head_dim)  # M = G·T
+
+    def body(column: Array, carry: OnlineSoftmax) -> OnlineSoftmax:
+        block = _constrained(pool[layer * number + tables[:, column]])
+        k, v = jnp.moveaxis(block.reshape(batch, heads, 2, size, head_dim), 2, 0)
+        scores = jnp.einsum("BKMH,BKSH->BKMS", rows, k, preferred_element_type=jnp.float32)
+        scores = scores.reshape(batch, heads, -1, queries, size) * head_dim**-0.5
+        distance = positions[:, :, None] - (column * size + jnp.arange(size))
+        seen = distance >= 0 if window is None else (distance >= 0) & (distance < window)
+        scores = jnp.where(seen[:, None, None], scores, LOWEST)
+        return add_block(carry, scores.reshape(*rows.shape[:3], size), v)
+
+    names = (None, "act_kv_heads")
+    empty = jax.tree.map(
+        lambda x: constrain(x, (*names, *[None] * (x.ndim - 2))), no_blocks(rows.shape)
+    )
+    found = jax.lax.fori_loop(0, counts[0], body, empty)
+    total = jnp.where(found.total == 0, 1.0, found.total)  # of rows without a page
+    out = (found.values / total[..., None]).astype(q.dtype)
+    out = out.reshape(batch, heads, -1, queries, head_dim)
+    return jnp.einsum("BKGTH->BTKGH", out).reshape(q.shape)
+
+
+def page_axes(dims: int, channels: int, tensor: int) -> tuple[str | None, ...]:
+    """Logical names of a pool's or page's dims, the last three C, S, H; C is split if that leaves heads whole."""
+    split = "act_kv_heads" if channels // 2 % tensor == 0 else None
+    return (*("layers", "act_batch")[: dims - 3], split, None, None)
+
+
+def _constrained(pages: Array) -> Array:
+    """Of a part: rows are not split any further."""
+    names = page_axes(pages.ndim, pages.shape[-3], axis_size("act_kv_heads"))
+    return constrain(pages, (*[None] * (pages.ndim - 3), *names[-3:]))

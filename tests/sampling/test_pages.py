@@ -1,0 +1,99 @@
+"""The engine's pages: shared by equal prompts, waited for when they are short, and all given back."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.engine import Request
+
+RANDOM = Decoding(temperature=1.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
+
+
+def make_requests(num, seed=0, longest=40, most=3):
+    rng = np.random.default_rng(seed)
+    prompts = [rng.integers(4, 61, rng.integers(1, longest + 1)).tolist() for _ in range(num)]
+    return [
+        Request(f"r{i}", tuple(p), 100 + i, int(rng.integers(1, most + 1)))
+        for i, p in enumerate(prompts)
+    ]
+
+
+def run(engine, requests, decoding=RANDOM):
+    return {(c.id, c.sample): c for c in engine.generate(requests, decoding)}
+
+
+def held(engine):
+    return [pool.held for pool in engine._pools]
+
+
+def test_prompts_that_begin_alike_are_prefilled_once(make_engine):
+    header = tuple(range(4, 23))  # two pages of 8 and a piece
+    first = Request("a", (*header, 30, 31), 1, 2)
+    second = Request("b", (*header, 40, 41, 42), 2, 2)
+    engine = make_engine()
+    apart = run(engine, [first])
+    assert (engine.stats.prefilled_tokens, engine.stats.shared_tokens) == (20, 0)
+    apart |= run(engine, [second])
+    assert (engine.stats.prefilled_tokens, engine.stats.shared_tokens) == (20 + 5, 16)
+    fresh = make_engine()
+    assert run(fresh, [second]) | run(fresh, [first]) == apart  # bit for bit
+
+
+def test_new_weights_share_nothing_with_the_old(make_engine, params):
+    engine = make_engine()
+    request = Request("a", tuple(range(4, 30)), 1, 1)
+    run(engine, [request])
+    engine.set_params(params)
+    run(engine, [request])
+    assert engine.stats.shared_tokens == 0
+
+
+def test_with_few_pages_sequences_wait_and_replies_stay_the_same(make_engine):
+    requests = make_requests(20)
+    expected = run(make_engine(), requests)
+    engine = make_engine(pages=12)  # one sequence of the longest needs 7
+    assert run(engine, requests) == expected
+    assert held(engine) == [0]
+
+
+def test_a_request_that_no_pool_of_this_size_can_hold_fails_alone(make_engine):
+    good, large = make_requests(3, longest=8), Request("large", (5,) * 50, 0, 2)
+    completions = run(make_engine(pages=8), [good[0], large, *good[1:]])
+    reason = completions["large", 1].finish_reason
+    assert reason == "error: it needs 9 pages of 8 tokens and sampler.pages leaves it 7"
+    expected = run(make_engine(), good)
+    assert {key: completions[key] for key in expected} == expected
+
+
+def test_no_page_is_lost_whatever_happens_to_a_sequence(make_engine, params):
+    poisoned = jax.tree.map(lambda x: x, params)
+    embedding = params["embed_tokens"]["embedding"].at[7].set(jnp.nan)
+    poisoned["embed_tokens"] = {"embedding": embedding}
+    engine = make_engine(params=poisoned)
+    stop = dataclasses.replace(RANDOM, stop=("b",))
+    for seed in range(3):
+        run(engine, make_requests(20, seed), stop)
+        assert held(engine) == [0]
+        abandoned = engine.generate(make_requests(20, seed), stop)
+        next(abandoned)
+        assert held(engine) != [0]
+    list(engine.generate([], RANDOM))
+    assert held(engine) == [0]
+    assert [pool.available for pool in engine._pools] == [engine._sizes.pages - 1]
+    assert np.isfinite(engine._state.cache.pages).all()
+
+
+def test_ten_thousand_short_requests_leak_nothing(make_engine):
+    engine = make_engine(slots=128, prefill_rows=64, max_length=16, decode_block=2)
+    rng = np.random.default_rng(0)
+    prompts = rng.integers(4, 61, (10_000, 9)).tolist()
+    requests = [
+        Request(str(i), tuple(p[: rng.integers(1, 10)]), i, 1) for i, p in enumerate(prompts)
+    ]
+    short = dataclasses.replace(RANDOM, max_tokens=2)
+    assert sum(len(c.tokens) > 0 for c in engine.generate(requests, short)) == 10_000
+    assert held(engine) == [0]
+    assert [pool.available for pool in engine._pools] == [engine._sizes.pages - 1]
