@@ -114,6 +114,9 @@ def decoding(temperature: float, max_tokens: int, **changes) -> ConfigDict:
         "top_p": 1.0,
         "max_tokens": max_tokens,
         "stop": (),
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "think_budget": 0,
     }
     return section(defaults, changes)
 
@@ -129,6 +132,7 @@ def sampler(slots: int, max_length: int, **changes) -> ConfigDict:
         "score_tokens": 4096,
         "page_size": 64,
         "pages": 0,
+        "top_logprobs": 0,
     }
     return section(defaults, changes)
 

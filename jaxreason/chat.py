@@ -39,7 +39,8 @@ def run_chat(
     tokenizer = load_tokenizer(str(resolve(model_config.path)))
     model, params = open_model(model_config, mesh)
     engine = Engine(
-        model, params, config.sampler, mesh, tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode
+        *(model, params, config.sampler, mesh),
+        *(tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode, tokenizer.close_think),
     )
     print(f"{epath.Path(model_config.path).name}: /clear forgets, /quit or Ctrl-D ends.")
     start = ({"role": "system", "content": config.system},) if config.system else ()
@@ -71,7 +72,7 @@ def _reply(
     show = _printer(tokenizer.decode)
     requests = [Request("chat", prompt, seed, 1)]
     (completion,) = engine.generate(
-        requests, config.decoding, on_tokens=lambda _id, _i, ids: show(ids)
+        requests, config.decoding, on_tokens=lambda reply: show(reply.tokens)
     )
     show(completion.tokens)
     note = "" if completion.finish_reason == "stop" else f" [{completion.finish_reason}]"

@@ -2,8 +2,12 @@
 
     python scripts/bench.py train
     python scripts/bench.py prefill --rows 4 --length 512
-    python scripts/bench.py generate --rows 16 --new-tokens 128
+    python scripts/bench.py sampler --rows 16 --length 32 --new-tokens 128 --slots 16 --batches 16
+    python scripts/bench.py sampler --rows 128 --length 32 --shortest 16 --new-tokens 1024 --slots 32,64 --batches 16,32
     python scripts/bench.py train --size 0.6b --dtype bfloat16      # for a GPU
+
+`sampler` asks for `rows` greedy replies of `new-tokens`, or of lengths from `shortest` on whose logarithm is uniform; each side
+keeps the fastest of the numbers of slots or batches given. Transformers runs a batch as long as its longest reply.
 
 Both sides work in turns within one process, so that a slow minute of the machine meets both; what is printed are
 medians and ranges of tokens a second, and their ratio. Needs torch; sizes of
@@ -70,6 +74,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--length", type=int, default=512, help="tokens of a row or prompt")
     parser.add_argument("--new-tokens", type=int, default=128)
+    parser.add_argument("--shortest", type=int, help="of the replies; all are as long if not given")
+    parser.add_argument(
+        "--slots", type=numbers, default=[16], help="sequences that ours decodes at a time"
+    )
+    parser.add_argument(
+        "--batches", type=numbers, default=[16], help="rows of one of the peer's calls"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=pathlib.Path, help="append the result to this jsonl file")
     arguments = parser.parse_args()
@@ -86,6 +97,10 @@ def main() -> None:
     if arguments.out:
         with arguments.out.open("a") as file:
             file.write(json.dumps(result) + "\n")
+
+
+def numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
 
 
 def torch_model(arguments, folder: str):
@@ -186,43 +201,83 @@ def prefill(arguments, folder: str, peer, mesh):
     return lambda: float(last(params, tokens).mean()), theirs, tokens.size
 
 
-def generate(arguments, folder: str, peer, mesh):
-    """Greedy replies of one length to prompts of one length; both sides decode the same tokens."""
-    import torch
-
-    tokens = random_tokens(arguments)
+def sampler(arguments, folder: str, peer, mesh):
+    """Greedy replies to prompts of one length; both sides make the same tokens."""
+    prompts, lengths = random_tokens(arguments), reply_lengths(arguments)
     model, params = our_model(arguments, folder, mesh)
+    ours = {
+        n: our_replies(arguments, model, params, mesh, prompts, lengths, n) for n in arguments.slots
+    }
+    theirs = {n: peer_replies(peer, prompts, lengths, n) for n in arguments.batches}
+    return fastest("slots", ours), fastest("batch", theirs), int(lengths.sum())
+
+
+def reply_lengths(arguments) -> np.ndarray:
+    longest, shortest = arguments.new_tokens, arguments.shortest or arguments.new_tokens
+    share = np.random.default_rng(1).uniform(size=arguments.rows)
+    return np.round(shortest * (longest / shortest) ** share).astype(int)
+
+
+def our_replies(arguments, model, params, mesh, prompts, lengths, slots: int):
     total = arguments.length + arguments.new_tokens
     config = SamplerConfig(
-        slots=arguments.rows,
+        slots=slots,
         max_length=-(-total // 64) * 64,
         decode_block=32,
-        prefill_rows=min(arguments.rows, 8),
+        prefill_rows=min(slots, 8),
         prefill_chunk=min(arguments.length, 256),
         score_tokens=4096,
         page_size=64,
         pages=0,
+        top_logprobs=0,
     )
     engine = Engine(model, params, config, mesh, (), 0, str)
-    requests = [Request(str(i), tuple(row.tolist()), i, 1) for i, row in enumerate(tokens)]
-    decoding = Decoding(0.0, 0, 1.0, arguments.new_tokens, ())
+    greedy = [Decoding(0.0, 0, 1.0, int(length), ()) for length in lengths]
+    requests = [
+        Request(str(i), tuple(row.tolist()), i, 1, greedy[i]) for i, row in enumerate(prompts)
+    ]
 
-    def ours() -> float:
-        replies = sorted(engine.generate(requests, decoding), key=lambda reply: int(reply.id))
-        return float(np.mean([reply.tokens for reply in replies]))
+    def run() -> float:
+        replies = list(engine.generate(requests, greedy[0]))
+        return float(np.mean([token for reply in replies for token in reply.tokens]))
 
-    ids = torch.tensor(tokens.astype(np.int64), device=peer.device)
-    options = {"do_sample": False, "max_new_tokens": arguments.new_tokens, "pad_token_id": 0}
-
-    def theirs() -> float:
-        with torch.no_grad():
-            replies = peer.generate(ids, attention_mask=torch.ones_like(ids), **options)
-        return float(replies[:, arguments.length :].float().mean())
-
-    return ours, theirs, arguments.rows * arguments.new_tokens
+    return run
 
 
-WORK = {"train": train, "prefill": prefill, "generate": generate}
+def peer_replies(peer, prompts, lengths, batch: int):
+    import torch
+
+    def run() -> float:
+        made = []
+        for begin in range(0, len(prompts), batch):
+            ids = torch.tensor(prompts[begin : begin + batch].astype(np.int64), device=peer.device)
+            wanted = lengths[begin : begin + batch]
+            options = {"do_sample": False, "max_new_tokens": int(wanted.max()), "pad_token_id": 0}
+            with torch.no_grad():
+                replies = peer.generate(ids, attention_mask=torch.ones_like(ids), **options)
+            replies = replies[:, ids.shape[1] :].tolist()
+            made += [token for reply, n in zip(replies, wanted, strict=True) for token in reply[:n]]
+        return float(np.mean(made))
+
+    return run
+
+
+def fastest(name: str, runs: dict):
+    """The one of several that takes least time; each is run once before it is timed."""
+    if len(runs) == 1:
+        return next(iter(runs.values()))
+    seconds = {}
+    for size, run in runs.items():
+        run()
+        start = time.perf_counter()
+        run()
+        seconds[size] = time.perf_counter() - start
+    best = min(seconds, key=seconds.get)
+    print(f"{name}: {best} of {', '.join(f'{n} ({s:.1f} s)' for n, s in seconds.items())}")
+    return runs[best]
+
+
+WORK = {"train": train, "prefill": prefill, "sampler": sampler}
 
 
 def compare(ours, theirs, tokens: int, arguments) -> dict:

@@ -24,6 +24,7 @@ _FIXED_DATE = """\
 {%- endmacro %}
 """
 _FILES = ("*.json", "*.jinja", "*.model", "*.txt")
+_CLOSE_THINK = "</think>"
 _PROBE = "probe0reply"
 
 
@@ -93,6 +94,7 @@ class Tokenizer:
     Attributes:
       vocab_size: one more than the largest id (a model's embedding may be padded beyond it).
       pad_id: the padding id, or a stop id where the tokenizer has none; padding is always masked.
+      close_think: the token `</think>` and an empty line after it; () where that is not one token.
       stop_ids: every id that ends a reply: the end-of-sequence ids of the tokenizer, of config.json
         and of generation_config.json (which disagree in Qwen3's base models), and the token with
         which the chat template ends an assistant turn.
@@ -106,10 +108,17 @@ class Tokenizer:
         self.stop_ids: tuple[int, ...] = tuple(sorted(stop - {None}))
         if not self.stop_ids:
             raise ValueError(f"{name}: no end-of-sequence token in the tokenizer or configs.")
+        close = self._single(_CLOSE_THINK)
+        self.close_think: tuple[int, ...] = close and (*close, *self.encode("\n\n"))
         known = loaded.added_tokens_decoder
         self._stop_texts = [known[i].content for i in self.stop_ids if i in known]
         self.vocab_size: int = max(loaded.get_vocab().values()) + 1
         self.pad_id: int = self.stop_ids[0] if loaded.pad_token_id is None else loaded.pad_token_id
+
+    def _single(self, text: str) -> tuple[int, ...]:
+        """The token that is this text, or nothing."""
+        token = self._hf.get_vocab().get(text)
+        return () if token is None else (token,)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of the text; nothing is added.

@@ -64,7 +64,8 @@ def run_eval(
     if any(mask.any() for mask in missing):
         model, params = open_model(model_config, mesh)
         stop, pad = tokenizer.stop_ids, tokenizer.pad_id
-        engine = Engine(model, params, config.sampler, mesh, stop, pad, tokenizer.decode)
+        text = tokenizer.decode, tokenizer.close_think
+        engine = Engine(model, params, config.sampler, mesh, stop, pad, *text)
         run_parts(config, engine, tokenizer, folder, parts, missing, seed)
     if writes:
         write_scores(config, model_config, folder, parts)

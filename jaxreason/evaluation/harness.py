@@ -15,7 +15,10 @@ from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Engine, Request
 
-SETTINGS = ("until", "max_gen_toks", "do_sample", "temperature", "top_p", "top_k")
+SETTINGS = (
+    *("until", "max_gen_toks", "do_sample", "temperature"),
+    *("top_p", "top_k", "min_p", "repetition_penalty"),
+)
 
 
 class HarnessModel(TemplateLM):
@@ -139,6 +142,8 @@ class HarnessModel(TemplateLM):
             top_p=float(settings.get("top_p") or 1.0),
             max_tokens=int(settings.get("max_gen_toks") or self._max_tokens),
             stop=(until,) if isinstance(until, str) else tuple(text for text in until if text),
+            min_p=float(settings.get("min_p") or 0.0),
+            repetition_penalty=float(settings.get("repetition_penalty") or 1.0),
         )
 
 

@@ -124,6 +124,18 @@ def check_config(config: RLConfig, model: Model, mesh: Mesh) -> None:
         "more than 0: greedy replies to a prompt are all the same",
     )
     _expect(
+        config.decoding.think_budget == 0,
+        "decoding.think_budget",
+        config.decoding.think_budget,
+        "0: the tokens that close a think block are not the policy's",
+    )
+    _expect(
+        config.decoding.repetition_penalty == 1.0,
+        "decoding.repetition_penalty",
+        config.decoding.repetition_penalty,
+        "1 (off): replies must come from the policy that is trained",
+    )
+    _expect(
         0 <= rewards.overlong_buffer <= config.decoding.max_tokens,
         "rewards.overlong_buffer",
         rewards.overlong_buffer,

@@ -1,15 +1,17 @@
-"""Choosing the next token: greedy, temperature, top-k and top-p, as values and not as programs.
+"""Choosing the next token: greedy, temperature, top-k, top-p, min-p and a repetition penalty, as values of one program.
 
 A draw depends on a row's own (seed, sample, position) and its logits alone. It departs from the usual Gumbel-max
 draw, which needs a random number for every token of the vocabulary: here two uniforms pick a bucket of the
 vocabulary by its mass, then a token in the bucket. Top-k and top-p find their threshold by bisection, without a sort.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 
@@ -24,6 +26,10 @@ class Decoding:
             top-k as Hugging Face does (ties stay); 1.0 is off.
         max_tokens: Most tokens of a reply, stop token included.
         stop: Strings that end a reply at the token that completes one of them.
+        min_p: Only tokens at least this times as likely as the likeliest may be drawn; 0 is off.
+        repetition_penalty: Divides positive logits of tokens that prompt or reply have, and multiplies negative ones
+            (CTRL, arXiv 1909.05858); 1 is off.
+        think_budget: Tokens after which a think block that is still open is closed; 0 is off.
 
     Raises:
         ValueError: A field is out of range; names the field.
@@ -34,6 +40,9 @@ class Decoding:
     top_p: float
     max_tokens: int
     stop: tuple[str, ...]
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    think_budget: int = 0
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.temperature < float("inf"):
@@ -52,6 +61,17 @@ class Decoding:
             raise ValueError(
                 f"decoding.stop: expected a tuple of non-empty strings, got {self.stop!r}"
             )
+        if not 0.0 <= self.min_p <= 1.0:
+            raise ValueError(f"decoding.min_p: expected 0 (off) to 1, got {self.min_p}")
+        if not 0.0 < self.repetition_penalty < float("inf"):
+            raise ValueError(
+                "decoding.repetition_penalty: expected more than 0 (1 is off), "
+                f"got {self.repetition_penalty}"
+            )
+        if self.think_budget < 0:
+            raise ValueError(
+                f"decoding.think_budget: expected 0 (off) or more, got {self.think_budget}"
+            )
 
 
 class Rule(NamedTuple):
@@ -61,14 +81,18 @@ class Rule(NamedTuple):
     temperature: Float[Array, " B"]
     top_k: Int[Array, " B"]
     top_p: Float[Array, " B"]
+    min_p: Float[Array, " B"]
+    penalty: Float[Array, " B"]
 
 
 class Choice(NamedTuple):
-    """The token of each row, its log-probability, and whether the row's distribution was finite."""
+    """The token of each row, its log-probability, whether its distribution was finite, and the likeliest tokens."""
 
     token: Int[Array, " B"]
     logprob: Float[Array, " B"]
     finite: Bool[Array, " B"]
+    top_tokens: Int[Array, "B K"]
+    top_logprobs: Float[Array, "B K"]
 
 
 def sequence_keys(seed: UInt32[Array, "B 2"], sample: Int[Array, " B"]) -> UInt32[Array, "B 2"]:
@@ -81,29 +105,86 @@ def sequence_keys(seed: UInt32[Array, "B 2"], sample: Int[Array, " B"]) -> UInt3
     return jax.vmap(one)(seed, sample)
 
 
-def choose(logits: Float[Array, "B V"], rule: Rule, position: Int[Array, " B"]) -> Choice:
+def choose(
+    logits: Float[Array, "B V"],
+    rule: Rule,
+    position: Int[Array, " B"],
+    seen: UInt32[Array, "B W"],
+    forced: Int[Array, " B"] | None = None,
+    num_top: int = 0,
+) -> Choice:
     """Chooses the token at `position` of each row.
 
-    `logprob` is log-softmax(logits / temperature) at the token (greedy: temperature 1), before top-k and top-p.
+    Log-probs are log-softmax(logits / temperature) (greedy: temperature 1), before everything else.
+
     Args:
         logits: float32; -inf forbids a token, NaN or +inf makes the row not finite (its token means nothing).
         rule: Rows with `temperature` 0 are greedy.
         position: Index of the chosen token in its sequence; makes the draws of a sequence independent.
+        seen: Tokens that a row has, a bit each (see `mark`): those that the penalty is for.
+        forced: A token that is taken instead of a drawn one; -1 for none.
+        num_top: K, how many of the likeliest tokens are told.
     """
     greedy = rule.temperature == 0
     scaled = logits / jnp.where(greedy, 1.0, rule.temperature)[:, None]
     top = jnp.max(scaled, axis=-1)
     weights = jnp.exp(scaled - top[:, None])
     total = jnp.sum(weights, axis=-1)
+
+    def penalised() -> Array:
+        changed = _penalise(scaled, rule.penalty, seen)
+        return _pick_token(
+            changed, jnp.exp(changed - changed.max(-1, keepdims=True)), rule, position
+        )
+
     token = jax.lax.cond(
-        jnp.all(greedy),
+        jnp.any(rule.penalty != 1.0),
+        penalised,
+        lambda: _pick_token(scaled, weights, rule, position),
+    )
+    token = token if forced is None else jnp.where(forced >= 0, forced, token)
+    at_token = jnp.take_along_axis(scaled, token[:, None], axis=-1)[:, 0]
+    below = top + jnp.log(total)
+    values, tokens = jax.lax.top_k(scaled, num_top) if num_top else _no_columns(scaled)
+    return Choice(token, at_token - below, jnp.isfinite(total), tokens, values - below[:, None])
+
+
+def mark(
+    seen: UInt32[Array, "B W"], token: Int[Array, " B"], where: Bool[Array, " B"]
+) -> UInt32[Array, "B W"]:
+    """`seen` with the bit of a token more in the rows of a mask: bit t % 32 of word t // 32."""
+    rows, word = jnp.arange(len(seen)), token // 32
+    bit = jnp.where(where, jnp.uint32(1) << (token % 32).astype(jnp.uint32), 0).astype(jnp.uint32)
+    return seen.at[rows, word].set(seen[rows, word] | bit)
+
+
+def marks(tokens: Sequence[int], vocab_size: int) -> UInt32[np.ndarray, " W"]:
+    """The bits of tokens, on the host."""
+    bits = np.zeros(-(-vocab_size // 32) * 32, np.uint8)
+    bits[list(tokens)] = 1
+    return np.packbits(bits, bitorder="little").view("<u4").astype(np.uint32)
+
+
+def _no_columns(scaled: Array) -> tuple[Array, Array]:
+    return scaled[:, :0], jnp.zeros((len(scaled), 0), jnp.int32)
+
+
+def _penalise(scaled: Array, penalty: Array, seen: Array) -> Array:
+    bits = (seen[:, :, None] >> jnp.arange(32, dtype=jnp.uint32)) & 1
+    has = bits.reshape(len(seen), -1)[:, : scaled.shape[1]] > 0
+    by = penalty[:, None]
+    return jnp.where(has, jnp.where(scaled > 0, scaled / by, scaled * by), scaled)
+
+
+def _pick_token(scaled: Array, weights: Array, rule: Rule, position: Array) -> Array:
+    """[B] the token of each row; `weights` are exp(scaled - max)."""
+    return jax.lax.cond(
+        jnp.all(rule.temperature == 0),
         lambda: jnp.argmax(scaled, axis=-1).astype(jnp.int32),
         lambda: jnp.where(
-            greedy, jnp.argmax(scaled, axis=-1), _draw(weights, rule, position)
+            rule.temperature == 0, jnp.argmax(scaled, axis=-1), _draw(weights, rule, position)
         ).astype(jnp.int32),
     )
-    at_token = jnp.take_along_axis(scaled, token[:, None], axis=-1)[:, 0]
-    return Choice(token, at_token - top - jnp.log(total), jnp.isfinite(total))
 
 
 def keep_likeliest(
@@ -154,6 +235,7 @@ def _threshold(weights: Array, amounts: Array, limit: Array) -> Array:
 def _draw(weights: Array, rule: Rule, position: Array) -> Array:
     """[B] tokens drawn with probability proportional to what top-k and top-p leave of the weights."""
     kept = keep_likeliest(weights, rule.top_k, rule.top_p)
+    kept = jnp.where(kept >= rule.min_p[:, None], kept, 0.0)  # the largest weight is 1
     size = (
         1 << (max(kept.shape[-1] - 1, 1).bit_length() + 1) // 2
     )  # about sqrt(V): both picks are short

@@ -14,11 +14,12 @@ from jax.sharding import Mesh
 
 from jaxreason.models.decoder import Model
 from jaxreason.models.sampling_layout import lay_out, sampling_model
+from jaxreason.sampling.admission import make_admission
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.page_pool import PagePool
 from jaxreason.sampling.run import Completion, Reply, Request, Run
 from jaxreason.sampling.scoring import Pair, Score, Scorer
-from jaxreason.sampling.slots import Admission, Block, Sizes, make_programs
+from jaxreason.sampling.slots import Block, Sizes, make_programs
 from jaxreason.sampling.stopping import completing_token
 from jaxreason.sharding import RULES, to_host
 
@@ -39,6 +40,7 @@ class SamplerConfig:
       page_size: positions of a page of the cache.
       pages: of the cache, over all devices; 0: enough for all slots and prefill rows at max_length. With fewer,
         sequences wait until those before them have given theirs back.
+      top_logprobs: likeliest tokens told with each token of a reply.
 
     Raises:
       ValueError: a field is smaller than it can be.
@@ -52,10 +54,11 @@ class SamplerConfig:
     score_tokens: int
     page_size: int
     pages: int
+    top_logprobs: int
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            least = {"max_length": 2, "pages": 0}.get(name, 1)
+            least = {"max_length": 2, "pages": 0, "top_logprobs": 0}.get(name, 1)
             if value < least:
                 raise ValueError(f"sampler.{name}: expected at least {least}, got {value}")
 
@@ -74,7 +77,10 @@ class SamplerConfig:
         columns = -(-self.max_length // self.page_size)
         enough = parts + (self.slots + self.prefill_rows) * columns  # a part's page 0 is nobody's
         pages = self.pages or enough
-        return Sizes(self.slots, self.max_length, self.decode_block, self.page_size, pages)
+        return Sizes(
+            *(self.slots, self.max_length, self.decode_block, self.page_size, pages),
+            self.top_logprobs,
+        )
 
 
 @dataclass
@@ -99,6 +105,7 @@ class Engine:
       stop_ids: tokens that end a reply.
       pad_id: fills unused places of prompts.
       decode: token ids to text; only used for stop strings.
+      close_think: the token that closes a think block, and those that must follow it; () if there is none.
 
     Raises:
       ValueError: slots or rows do not divide over the devices, or the cache is longer than the model allows.
@@ -113,6 +120,7 @@ class Engine:
         stop_ids: Sequence[int],
         pad_id: int,
         decode: Callable[[list[int]], str],
+        close_think: Sequence[int] = (),
     ):
         self._parts = int(np.prod([mesh.shape[axis] for axis in RULES["act_batch"]]))
         self._sizes = config.sizes(self._parts)
@@ -120,7 +128,10 @@ class Engine:
         self._model, self._mesh, self._config, self._decode_text = model, mesh, config, decode
         self._stop_ids, self._pad_id = frozenset(stop_ids), pad_id
         model = sampling_model(model, mesh)
-        self._programs = make_programs(model, mesh, self._sizes, tuple(sorted(self._stop_ids)))
+        self._can_close = bool(close_think)
+        self._programs = make_programs(
+            model, mesh, self._sizes, tuple(sorted(self._stop_ids)), tuple(close_think)
+        )
         self._scorer = Scorer(model, mesh, config.max_length, config.score_tokens, self._parts)
         self.stats = Stats()
         self.set_params(params)
@@ -146,26 +157,39 @@ class Engine:
 
     def generate(
         self,
-        requests: Iterable[Request],
+        requests: Iterable[Request | None],
         decoding: Decoding,
-        on_tokens: Callable[[str, int, list[int]], None] | None = None,
+        on_tokens: Callable[[Completion], None] | None = None,
+        cancelled: Callable[[str], bool] | None = None,
     ) -> Iterator[Completion]:
-        """Yields completions as they finish. Requests are taken as there is room for them.
-
-        `on_tokens(id, sample, tokens so far)` is called for unfinished sequences after each dispatch.
+        """Yields completions as they finish.
 
         A request that cannot be served is a completion with an error; the others go on.
 
+        Args:
+          requests: taken as there is room for them; None among them means that there is none right now.
+          decoding: of requests that have none of their own.
+          on_tokens: called with every unfinished reply after each dispatch.
+          cancelled: asked by id, after each dispatch, whether nobody wants a request any more.
+
         Raises:
+          ValueError: `decoding` has a think budget and the engine cannot close a think block.
           RuntimeError: the engine was given to another `generate`, or its weights changed, before this one ended.
         """
+        if decoding.think_budget and not self._can_close:
+            raise ValueError(
+                f"decoding.think_budget={decoding.think_budget}: expected 0, since the tokenizer has no token that "
+                "closes a think block"
+            )
         run = self._begin(requests, decoding)
         while True:
             self._fill_slots(run)
             running = run.running()
             if not running.any():
                 yield from run.take_finished()
-                return
+                if run.exhausted:
+                    return
+                continue
             block = self._dispatch_decode(run, running)
             yield from run.take_finished()  # the caller works on these while the device decodes
             if self._run is not run:
@@ -173,11 +197,12 @@ class Engine:
                     "generate: the engine was used otherwise before this call had ended"
                 )
             self._absorb(run, running, to_host(block))
-            if on_tokens is not None:
-                for sequence in filter(None, run.slots):
-                    on_tokens(sequence.request.id, sequence.sample, list(sequence.tokens))
+            if cancelled is not None:
+                run.cancel(cancelled)
+            for reply in filter(None, run.slots) if on_tokens is not None else ():
+                on_tokens(reply.complete(""))
 
-    def _begin(self, requests: Iterable[Request], decoding: Decoding) -> Run:
+    def _begin(self, requests: Iterable[Request | None], decoding: Decoding) -> Run:
         if self._state is None:
             self._state = self._programs.make_state()
             number = self._sizes.pages // self._parts
@@ -219,8 +244,7 @@ class Engine:
     def _clear_dirty(self) -> None:
         dirty = [pool.take_dirty() for pool in self._pools]
         if any(dirty):
-            nothing = _admission([], Decoding(0.0, 0, 1.0, 1, ()), self._sizes, dirty)
-            self._state = self._programs.admit(self._state, nothing)
+            self._dispatch_admission([], dirty)
 
     def _refusal(self, request: Request) -> str | None:
         size, vocab = self._config.max_length, self._model.architecture.vocab_size
@@ -232,6 +256,8 @@ class Engine:
             return f"a token id is outside the vocabulary of {vocab}"
         if request.num_samples < 1:
             return f"num_samples={request.num_samples}: expected at least 1"
+        if request.decoding is not None and request.decoding.think_budget and not self._can_close:
+            return "decoding.think_budget: the tokenizer has no token that closes a think block"
         if not 0 <= request.seed < 2**64:
             return f"seed={request.seed}: expected a whole number of at most 64 bits"
         return None
@@ -240,8 +266,14 @@ class Engine:
         started = run.start_samples()
         if started:
             pairs = [(slot, run.slots[slot]) for slot in started]
-            admission = _admission(pairs, run.decoding, self._sizes, [[]] * self._parts)
-            self._state = self._programs.admit(self._state, admission)
+            self._dispatch_admission(pairs, [[]] * self._parts)
+
+    def _dispatch_admission(
+        self, starting: list[tuple[int, Reply]], dirty: list[list[int]]
+    ) -> None:
+        vocab = self._model.architecture.vocab_size
+        admission = make_admission(starting, self._sizes, vocab, dirty)
+        self._state = self._programs.admit(self._state, admission)
 
     def _dispatch_prefill(self, run: Run) -> None:
         rows, chunk = self._config.prefill_rows, self._config.prefill_chunk
@@ -281,15 +313,17 @@ class Engine:
             checked, count = len(sequence.tokens), int(block.count[slot]) - int(block.failed[slot])
             sequence.tokens += block.tokens[slot, :count].tolist()
             sequence.logprobs += block.logprobs[slot, :count].tolist()
-            reason = self._end(run, sequence, checked, bool(block.failed[slot]))
+            sequence.top_logprobs += _top_logprobs(block, slot, count)
+            reason = self._end(sequence, checked, bool(block.failed[slot]))
             if reason is not None:
                 run.end(int(slot), reason)
 
-    def _end(self, run: Run, sequence: Reply, checked: int, failed: bool) -> str | None:
+    def _end(self, sequence: Reply, checked: int, failed: bool) -> str | None:
         """Why the sequence has ended, if it has; cuts it at a stop string."""
-        cut = completing_token(sequence.tokens, checked, run.decoding.stop, self._decode_text)
+        stop = sequence.decoding.stop
+        cut = completing_token(sequence.tokens, checked, stop, self._decode_text)
         if cut is not None:
-            del sequence.tokens[cut:], sequence.logprobs[cut:]
+            sequence.cut(cut)
             return "stop"
         if failed:
             return "error: non-finite logits"
@@ -306,36 +340,10 @@ def _check_length(model: Model, sizes: Sizes) -> None:
         )
 
 
-def _admission(
-    starting: list[tuple[int, Reply]],
-    decoding: Decoding,
-    sizes: Sizes,
-    dirty: list[list[int]],
-) -> Admission:
-    """The device's view of (slot, reply) pairs, and of each part's pages to clear."""
-
-    def of_slots(value: Callable[[Reply], Any], dtype: type = np.int32, *shape: int) -> np.ndarray:
-        out = np.zeros((sizes.slots, *shape), dtype)
-        for slot, reply in starting:
-            found = np.asarray(value(reply), dtype)
-            out[(slot, *map(slice, found.shape))] = found
-        return out
-
-    marks = np.zeros((len(dirty), sizes.pages // len(dirty)), bool)
-    for mark, pages in zip(marks, dirty, strict=True):
-        mark[pages] = True
-    return Admission(
-        starts=of_slots(lambda reply: True, bool),
-        table=of_slots(lambda reply: reply.pages, np.int32, sizes.columns),
-        copy_from=of_slots(lambda reply: reply.copy[0]),
-        copy_to=of_slots(lambda reply: reply.copy[1]),
-        token=of_slots(lambda reply: reply.request.tokens[-1]),
-        position=of_slots(lambda reply: len(reply.request.tokens) - 1),
-        last=of_slots(lambda reply: len(reply.request.tokens) + reply.limit - 1),
-        seed=of_slots(lambda reply: divmod(reply.request.seed, 2**32), np.uint32, 2),
-        sample=of_slots(lambda reply: reply.sample),
-        temperature=np.full(sizes.slots, decoding.temperature, np.float32),
-        top_k=np.full(sizes.slots, decoding.top_k, np.int32),
-        top_p=np.full(sizes.slots, decoding.top_p, np.float32),
-        dirty=marks.reshape(-1),
-    )
+def _top_logprobs(block: Block, slot: int, count: int) -> list[tuple[tuple[int, float], ...]]:
+    if block.top_tokens.shape[2] == 0:
+        return []
+    tokens, values = block.top_tokens[slot, :count], block.top_logprobs[slot, :count]
+    return [
+        tuple(zip(t, v, strict=True)) for t, v in zip(tokens.tolist(), values.tolist(), strict=True)
+    ]

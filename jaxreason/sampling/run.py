@@ -13,6 +13,8 @@ from jaxtyping import Bool
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.page_pool import PagePool, prefix_keys
 
+_END = object()
+
 
 @dataclass(frozen=True)
 class Request:
@@ -25,6 +27,7 @@ class Request:
     tokens: tuple[int, ...]
     seed: int
     num_samples: int
+    decoding: Decoding | None = None  # None: that of the call
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,9 @@ class Completion:
       sample: 0 … num_samples - 1.
       tokens: the reply, with the stop token if one was sampled; cut at the token that completes a stop string.
       logprobs: of each token: log-softmax(logits / temperature) (greedy: temperature 1), before top-k and top-p.
-      finish_reason: "stop" (token or string), "length" (max_tokens or max_length), or "error: " and the reason.
+      finish_reason: "stop" (token or string), "length" (max_tokens or max_length), "cancelled", or "error: " and the
+        reason; "" while it goes on.
+      top_logprobs: for each token the `sampler.top_logprobs` likeliest ones, as (token, logprob), likeliest first.
     """
 
     id: str
@@ -44,6 +49,7 @@ class Completion:
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish_reason: str
+    top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
 
 
 @dataclass
@@ -69,6 +75,7 @@ class Reply:
 
     request: Request
     sample: int
+    decoding: Decoding
     limit: int  # most tokens of the reply
     pages: list[int]
     copy: tuple[int, int] = (
@@ -77,20 +84,30 @@ class Reply:
     )  # page of the prompt, and its own page that begins as a copy of it
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    top_logprobs: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
 
     def complete(self, reason: str) -> Completion:
         """What is there, as a completion."""
         return Completion(
-            self.request.id, self.sample, tuple(self.tokens), tuple(self.logprobs), reason
+            self.request.id,
+            self.sample,
+            tuple(self.tokens),
+            tuple(self.logprobs),
+            reason,
+            tuple(self.top_logprobs),
         )
+
+    def cut(self, length: int) -> None:
+        """Drops what comes after the first `length` tokens."""
+        del self.tokens[length:], self.logprobs[length:], self.top_logprobs[length:]
 
 
 class Run:
     """Who is where.
 
     Args:
-      requests: taken as there is room.
-      decoding: of them all.
+      requests: taken as there is room; None among them: no more right now.
+      decoding: of those that have none of their own.
       refusal: why a request cannot be served, or None.
       num_slots: of the engine; like `num_rows` a multiple of the parts.
       num_rows: prompts prefilled at a time.
@@ -101,7 +118,7 @@ class Run:
 
     def __init__(
         self,
-        requests: Iterable[Request],
+        requests: Iterable[Request | None],
         decoding: Decoding,
         refusal: Callable[[Request], str | None],
         *,
@@ -111,7 +128,7 @@ class Run:
         max_length: int,
         pools: Sequence[PagePool],
     ):
-        self.decoding = decoding
+        self._decoding = decoding
         self.rows: list[Row | None] = [None] * num_rows
         self.slots: list[Reply | None] = [None] * num_slots
         self.finished: list[Completion] = []
@@ -192,6 +209,21 @@ class Run:
         self.finished.append(sequence.complete(reason))
         self._give_up(slot, suspect=reason.startswith("error"))
 
+    def cancel(self, cancelled: Callable[[str], bool]) -> None:
+        """Ends what has begun or waits next of the requests that are cancelled."""
+        for slot, reply in enumerate(self.slots):
+            if reply is not None and cancelled(reply.request.id):
+                self.end(slot, "cancelled")
+        for index, row in enumerate(self.rows):
+            if row is not None and cancelled(row.request.id):
+                pool = self._pools[self.part_of(index, self.rows)]
+                pool.release(row.pages + row.reserved)
+                self._finish_unstarted(row.request, row.started, "cancelled")
+                self.rows[index] = None
+        if self._next is not None and cancelled(self._next.id):
+            self._finish_unstarted(self._next, 0, "cancelled")
+            self._next = None
+
     def abandon(self) -> None:
         """Gives all pages back; what the device was doing with them is not known."""
         for slot in np.flatnonzero(self.running()):
@@ -207,16 +239,20 @@ class Run:
         pool.release(self.slots[slot].pages, suspect)
         self.slots[slot] = None
 
+    def _finish_unstarted(self, request: Request, started: int, reason: str) -> None:
+        for sample in range(started, max(request.num_samples, 1)):
+            self.finished.append(Completion(request.id, sample, (), (), reason))
+
     def _peek(self) -> Request | None:
         """The next request that can be served; those that cannot are finished."""
         while self._next is None and not self.exhausted:
-            self._next = next(self._waiting, None)
-            self.exhausted = self._next is None
-            reason = None if self.exhausted else self._refused(self._next)
-            if reason is not None:
-                samples = range(max(self._next.num_samples, 1))
-                empty = [Reply(self._next, sample, 0, []) for sample in samples]
-                self.finished += [one.complete(f"error: {reason}") for one in empty]
+            self._next = next(self._waiting, _END)
+            if self._next is None:
+                break
+            if self._next is _END:
+                self._next, self.exhausted = None, True
+            elif (reason := self._refused(self._next)) is not None:
+                self._finish_unstarted(self._next, 0, f"error: {reason}")
                 self._next = None
         return self._next
 
@@ -268,10 +304,14 @@ class Run:
             if len(row.pages) > len(shared):
                 copy = (row.pages[-1], own[0])
         limit = self._limit(request)
-        return Reply(request, sample, limit, shared + own, copy)
+        return Reply(request, sample, self._decoding_of(request), limit, shared + own, copy)
 
     def _limit(self, request: Request) -> int:
-        return min(self.decoding.max_tokens, self._max_length - len(request.tokens))
+        most = self._decoding_of(request).max_tokens
+        return min(most, self._max_length - len(request.tokens))
+
+    def _decoding_of(self, request: Request) -> Decoding:
+        return self._decoding if request.decoding is None else request.decoding
 
     def _first_pages(self, request: Request) -> tuple[int, int]:
         """Pages of the prompt, and those that its first sample adds."""

@@ -28,6 +28,7 @@ class Sizes(NamedTuple):
     steps: int
     page_size: int
     pages: int  # over all parts, each part's page 0 included
+    top_logprobs: int = 0  # likeliest tokens told with each token
 
     @property
     def columns(self) -> int:
@@ -42,6 +43,9 @@ class SlotState(NamedTuple):
     token: Int[Array, " B"]  # the newest token; the next step's input
     position: Int[Array, " B"]  # its index in the sequence (prompt and reply)
     last: Int[Array, " B"]  # index of the last token the sequence may have
+    close_at: Int[Array, " B"]  # index from which an open think block is closed
+    closed: Bool[Array, " B"]  # whether the reply has closed it
+    seen: UInt32[Array, "B W"]  # tokens that the penalty is for, see `decoding.mark`
     rule: decoding.Rule
 
 
@@ -60,11 +64,15 @@ class Admission(NamedTuple):
     token: Int[Array, " B"]  # the prompt's last token
     position: Int[Array, " B"]  # its index
     last: Int[Array, " B"]
+    close_at: Int[Array, " B"]
+    seen: UInt32[Array, "B W"]
     seed: UInt32[Array, "B 2"]  # high and low word
     sample: Int[Array, " B"]
     temperature: Float[Array, " B"]
     top_k: Int[Array, " B"]
     top_p: Float[Array, " B"]
+    min_p: Float[Array, " B"]
+    penalty: Float[Array, " B"]
     dirty: Bool[Array, " N"]  # pages to zero before anything else
 
 
@@ -75,6 +83,8 @@ class Block(NamedTuple):
     logprobs: Float[Array, "B steps"]
     count: Int[Array, " B"]
     failed: Bool[Array, " B"]  # the last of them came from non-finite logits and means nothing
+    top_tokens: Int[Array, "B steps K"]
+    top_logprobs: Float[Array, "B steps K"]
 
 
 class Programs(NamedTuple):
@@ -87,12 +97,18 @@ class Programs(NamedTuple):
 
 
 @functools.lru_cache(maxsize=8)  # the models of a study share their programs
-def make_programs(model: Model, mesh: Mesh, sizes: Sizes, stop_ids: tuple[int, ...]) -> Programs:
+def make_programs(
+    model: Model,
+    mesh: Mesh,
+    sizes: Sizes,
+    stop_ids: tuple[int, ...],
+    close_think: tuple[int, ...] = (),
+) -> Programs:
     """Jits everything; nothing is compiled yet."""
     init = functools.partial(_init_state, model, sizes)
     shardings = _state_shardings(mesh, init)
     whole = kv_cache.replicated(mesh)
-    run = functools.partial(decode, model, sizes.steps, stop_ids)
+    run = functools.partial(decode, model, sizes, stop_ids, close_think)
     return Programs(
         make_state=jax.jit(init, out_shardings=shardings),
         prefill=jax.jit(
@@ -117,11 +133,18 @@ def _init_state(model: Model, sizes: Sizes) -> SlotState:
     slots = sizes.slots
     zeros = jnp.zeros(slots, jnp.int32)
     rule = decoding.Rule(
-        jnp.zeros((slots, 2), jnp.uint32), jnp.zeros(slots), zeros, jnp.ones(slots)
+        jnp.zeros((slots, 2), jnp.uint32),
+        jnp.zeros(slots),
+        zeros,
+        jnp.ones(slots),
+        jnp.zeros(slots),
+        jnp.ones(slots),
     )
+    seen = jnp.zeros((slots, -(-model.architecture.vocab_size // 32)), jnp.uint32)
     pages = kv_cache.init_pages(model, sizes.pages, sizes.page_size)
     tables = jnp.zeros((slots, sizes.columns), jnp.int32)
-    return SlotState(PagedCache(pages, tables), zeros, zeros, zeros, rule)
+    closed = jnp.zeros(slots, bool)
+    return SlotState(PagedCache(pages, tables), zeros, zeros, zeros, zeros, closed, seen, rule)
 
 
 def _state_shardings(mesh: Mesh, init: Callable) -> Any:
@@ -164,10 +187,12 @@ def admit(state: SlotState, new: Admission) -> SlotState:
     pages = kv_cache.clear_pages(state.cache.pages, new.dirty)
     pages = kv_cache.copy_pages(pages, new.copy_from, new.copy_to)
     rule = decoding.Rule(
-        decoding.sequence_keys(new.seed, new.sample), new.temperature, new.top_k, new.top_p
+        decoding.sequence_keys(new.seed, new.sample),
+        *(new.temperature, new.top_k, new.top_p, new.min_p, new.penalty),
     )
-    fresh = (new.table, new.token, new.position, new.last, rule)
-    old = (state.cache.tables, state.token, state.position, state.last, state.rule)
+    fresh = (new.table, new.token, new.position, new.last, new.close_at, ~new.starts)
+    fresh = (*fresh, new.seen, rule)
+    old = (state.cache.tables, *state[1:])
 
     def pick(fresh: Array, old: Array) -> Array:
         return jnp.where(new.starts.reshape(-1, *[1] * (old.ndim - 1)), fresh, old)
@@ -178,21 +203,25 @@ def admit(state: SlotState, new: Admission) -> SlotState:
 
 def decode(
     model: Model,
-    steps: int,
+    sizes: Sizes,
     stop_ids: tuple[int, ...],
+    close_think: tuple[int, ...],
     params: Any,
     state: SlotState,
     running: Bool[Array, " B"],
     enough: Int[Array, ""],
 ) -> tuple[SlotState, Block]:
-    """At most `steps` steps for the running slots; ends early when at most `enough` of them still run."""
-    slots = running.shape[0]
+    """At most `sizes.steps` steps for the running slots; ends early when at most `enough` of them still run."""
+    slots, steps, num_top = sizes.slots, sizes.steps, sizes.top_logprobs
     empty = Block(
         tokens=jnp.zeros((slots, steps), jnp.int32),
         logprobs=jnp.zeros((slots, steps), jnp.float32),
         count=jnp.zeros(slots, jnp.int32),
         failed=jnp.zeros(slots, bool),
+        top_tokens=jnp.zeros((slots, steps, num_top), jnp.int32),
+        top_logprobs=jnp.zeros((slots, steps, num_top), jnp.float32),
     )
+    put = functools.partial(jax.lax.dynamic_update_index_in_dim, axis=1)
 
     def goes_on(carry: tuple) -> Array:
         index, _, running, _ = carry
@@ -200,12 +229,14 @@ def decode(
 
     def body(carry: tuple) -> tuple:
         index, state, running, block = carry
-        state, choice = step(model, params, state, running)
+        state, choice = step(model, params, state, running, close_think, num_top)
         block = Block(
-            tokens=jax.lax.dynamic_update_index_in_dim(block.tokens, choice.token, index, 1),
-            logprobs=jax.lax.dynamic_update_index_in_dim(block.logprobs, choice.logprob, index, 1),
+            tokens=put(block.tokens, choice.token, index),
+            logprobs=put(block.logprobs, choice.logprob, index),
             count=block.count + running,
             failed=block.failed | (running & ~choice.finite),
+            top_tokens=put(block.top_tokens, choice.top_tokens, index),
+            top_logprobs=put(block.top_logprobs, choice.top_logprobs, index),
         )
         ended = jnp.isin(choice.token, jnp.array(stop_ids, jnp.int32)) | (
             state.position >= state.last
@@ -217,9 +248,24 @@ def decode(
 
 
 def step(
-    model: Model, params: Any, state: SlotState, running: Bool[Array, " B"]
+    model: Model,
+    params: Any,
+    state: SlotState,
+    running: Bool[Array, " B"],
+    close_think: tuple[int, ...] = (),
+    num_top: int = 0,
 ) -> tuple[SlotState, decoding.Choice]:
-    """One token for every running slot; the others write nothing and stay as they are."""
+    """One token for every running slot; the others write nothing and stay as they are.
+
+    Args:
+      model: static description.
+      params: its parameters.
+      state: the slots.
+      running: those that take part.
+      close_think: tokens that close a think block: the one that does, then what follows it; none where there is no
+        such token.
+      num_top: likeliest tokens told.
+    """
     outside = state.cache.length
     positions = jnp.where(running, state.position, outside)
     out = forward(model, params, state.token[:, None], positions[:, None], cache=state.cache)
@@ -227,13 +273,30 @@ def step(
         temperature=jnp.where(running, state.rule.temperature, 0.0),
         top_k=jnp.where(running, state.rule.top_k, 0),
         top_p=jnp.where(running, state.rule.top_p, 1.0),
+        penalty=jnp.where(running, state.rule.penalty, 1.0),
     )
-    choice = decoding.choose(out.logits[:, 0], rule, state.position + 1)
+    forced = _closing(state, close_think)
+    choice = decoding.choose(
+        out.logits[:, 0], rule, state.position + 1, state.seen, forced, num_top
+    )
+    closes = running & (choice.token == close_think[0]) if close_think else running & False
     return (
         state._replace(
             cache=out.cache,
             token=jnp.where(running, choice.token, state.token),
             position=state.position + running,
+            closed=state.closed | (closes & (state.position + 1 < state.close_at)),
+            seen=decoding.mark(state.seen, choice.token, running),
         ),
         choice,
     )
+
+
+def _closing(state: SlotState, close_think: tuple[int, ...]) -> Int[Array, " B"] | None:
+    """The token that a slot whose budget is spent must take next; -1 for none."""
+    if not close_think:
+        return None
+    offset = state.position + 1 - state.close_at
+    due = ~state.closed & (offset >= 0) & (offset < len(close_think))
+    tokens = jnp.array(close_think, jnp.int32)
+    return jnp.where(due, tokens[jnp.clip(offset, 0, len(close_think) - 1)], -1)

@@ -288,3 +288,13 @@ def test_the_real_qwen3_files_made_like_a_base_model_stop_at_either_token(shared
     for name in ("config", "generation_config"):
         (tmp_path / f"{name}.json").write_text('{"eos_token_id": 151643}')
     assert load_tokenizer(tmp_path).stop_ids == (151643, 151645)
+
+
+def test_the_token_that_closes_a_think_block_is_known_where_there_is_one(
+    make_tokenizer, shared_qwen3
+):
+    assert load_tokenizer(make_tokenizer("chatml")).close_think == ()
+    for folder in shared_qwen3:
+        tokenizer = load_tokenizer(folder)
+        assert tokenizer.close_think[0] == 151668
+        assert tokenizer.decode(tokenizer.close_think) == "</think>\n\n"

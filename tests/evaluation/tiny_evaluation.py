@@ -45,6 +45,7 @@ SAMPLER = SamplerConfig(
     score_tokens=512,
     page_size=32,
     pages=0,
+    top_logprobs=0,
 )
 
 

@@ -134,6 +134,7 @@ def rl_config(questions, task: str = "last_number", **changes) -> RLConfig:
             score_tokens=64,
             page_size=8,
             pages=0,
+            top_logprobs=0,
         ),
         "rewards": RewardConfig(
             num_workers=1, timeout_s=20.0, overlong_buffer=0, overlong_penalty=0.0

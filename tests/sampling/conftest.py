@@ -23,6 +23,7 @@ SIZES = {
     "score_tokens": 128,
     "page_size": 8,
     "pages": 0,
+    "top_logprobs": 0,
 }
 
 
@@ -92,11 +93,19 @@ def engines():
 def make_engine(model, params, mesh, engines):
     """Gives engines on one device, as new; sizes can be changed by name."""
 
-    def make(params=params, model=model, stop_ids=(3,), decode=spell, fresh=False, **sizes):
+    def make(
+        params=params,
+        model=model,
+        stop_ids=(3,),
+        decode=spell,
+        fresh=False,
+        close_think=(),
+        **sizes,
+    ):
         config = SamplerConfig(**(SIZES | sizes))
-        key = (model, config, stop_ids, decode)
+        key = (model, config, stop_ids, decode, close_think)
         if fresh or key not in engines:
-            engines[key] = Engine(model, params, config, mesh, stop_ids, 0, decode)
+            engines[key] = Engine(model, params, config, mesh, stop_ids, 0, decode, close_think)
         engines[key].set_params(params)
         engines[key].stats = Stats()
         return engines[key]

@@ -11,7 +11,13 @@ from jaxreason.sampling import decoding
 LOGITS = np.array([2.0, 1.0, 0.5, 0.0, -0.5, -1.0, -3.0, 1.5, -np.inf, 0.25], np.float32)
 
 
-def rule(rows, temperature=1.0, top_k=0, top_p=1.0, seed=0):
+def choose(logits, rule, position, seen=(), **options):
+    """`decoding.choose` for rows that all have the tokens `seen`."""
+    words = np.tile(decoding.marks(seen, logits.shape[1]), (len(logits), 1))
+    return decoding.choose(logits, rule, position, words, **options)
+
+
+def rule(rows, temperature=1.0, top_k=0, top_p=1.0, seed=0, min_p=0.0, penalty=1.0):
     """One rule for `rows` samples of one seed."""
     words = np.tile(np.array([0, seed], np.uint32), (rows, 1))
     return decoding.Rule(
@@ -19,6 +25,8 @@ def rule(rows, temperature=1.0, top_k=0, top_p=1.0, seed=0):
         temperature=jnp.full(rows, temperature, jnp.float32),
         top_k=jnp.full(rows, top_k, jnp.int32),
         top_p=jnp.full(rows, top_p, jnp.float32),
+        min_p=jnp.full(rows, min_p, jnp.float32),
+        penalty=jnp.full(rows, penalty, jnp.float32),
     )
 
 
@@ -27,8 +35,11 @@ def softmax(logits):
     return weights / weights.sum()
 
 
-def kept_probabilities(logits, temperature, top_k, top_p):
-    """Hugging Face's order in float64: temperature, then top-k, then top-p of the rest."""
+def kept_probabilities(logits, temperature, top_k, top_p, min_p, penalty, seen):
+    """Hugging Face's order in float64: penalty, temperature, top-k, top-p of the rest, min-p of that."""
+    logits = logits.astype(np.float64)
+    for token in seen:
+        logits[token] = logits[token] / penalty if logits[token] > 0 else logits[token] * penalty
     p = softmax(logits / temperature)
     if top_k:
         p = np.where(p >= np.sort(p)[-top_k], p, 0)
@@ -37,21 +48,33 @@ def kept_probabilities(logits, temperature, top_k, top_p):
     before = np.cumsum(p[order]) - p[order]
     keep = np.zeros(len(p), bool)
     keep[order[before < top_p]] = True
+    keep &= p >= min_p * p.max()
     return np.where(keep, p, 0) / p[keep].sum()
 
 
 @pytest.mark.parametrize(
-    ("temperature", "top_k", "top_p"),
-    [(1.0, 0, 1.0), (0.6, 0, 1.0), (1.7, 4, 1.0), (1.0, 0, 0.8), (1.0, 5, 0.7), (1.0, 1, 1.0)],
+    ("temperature", "top_k", "top_p", "min_p", "penalty"),
+    [
+        (1.0, 0, 1.0, 0.0, 1.0),
+        (0.6, 0, 1.0, 0.0, 1.0),
+        (1.7, 4, 1.0, 0.0, 1.0),
+        (1.0, 0, 0.8, 0.0, 1.0),
+        (1.0, 5, 0.7, 0.0, 1.0),
+        (1.0, 1, 1.0, 0.0, 1.0),
+        (1.0, 0, 1.0, 0.15, 1.0),
+        (1.3, 6, 0.95, 0.3, 1.0),
+        (1.0, 0, 1.0, 0.0, 1.8),
+        (0.8, 6, 0.9, 0.1, 0.7),
+    ],
 )
-def test_100k_samples_follow_the_exact_distribution(temperature, top_k, top_p):
+def test_100k_samples_follow_the_exact_distribution(temperature, top_k, top_p, min_p, penalty):
     rows = 100_000
     logits = jnp.broadcast_to(LOGITS, (rows, len(LOGITS)))
-    chosen = jax.jit(decoding.choose)(
-        logits, rule(rows, temperature, top_k, top_p), jnp.full(rows, 7)
-    )
+    seen = (0, 5, 6)
+    rules = rule(rows, temperature, top_k, top_p, min_p=min_p, penalty=penalty)
+    chosen = jax.jit(choose, static_argnums=3)(logits, rules, jnp.full(rows, 7), seen)
     counts = np.bincount(chosen.token, minlength=len(LOGITS))
-    expected = kept_probabilities(LOGITS, temperature, top_k, top_p)
+    expected = kept_probabilities(LOGITS, temperature, top_k, top_p, min_p, penalty, seen)
     assert (counts[expected == 0] == 0).all()
     possible = expected > 0
     if possible.sum() > 1:
@@ -62,7 +85,7 @@ def test_positions_of_one_sequence_are_drawn_independently():
     rows = 100_000
     logits = jnp.broadcast_to(LOGITS, (rows, len(LOGITS)))
     one_sequence = jax.tree.map(lambda x: jnp.repeat(x[:1], rows, axis=0), rule(rows, seed=3))
-    tokens = np.asarray(jax.jit(decoding.choose)(logits, one_sequence, jnp.arange(rows)).token)
+    tokens = np.asarray(jax.jit(choose)(logits, one_sequence, jnp.arange(rows)).token)
     pairs = np.bincount(tokens[:-1] * len(LOGITS) + tokens[1:], minlength=len(LOGITS) ** 2)
     expected = np.outer(softmax(LOGITS), softmax(LOGITS)).ravel()
     possible = expected > 0
@@ -72,7 +95,7 @@ def test_positions_of_one_sequence_are_drawn_independently():
 def test_a_large_vocabulary_is_drawn_from_its_distribution_in_the_tail_too():
     rows, vocab = 10_000, 2_003
     logits = np.random.default_rng(0).normal(size=vocab).astype(np.float32) * 2
-    tokens = jax.jit(decoding.choose)(
+    tokens = jax.jit(choose)(
         jnp.broadcast_to(logits, (rows, vocab)), rule(rows), jnp.full(rows, 1)
     ).token
     order = np.argsort(logits)
@@ -91,7 +114,7 @@ def test_a_large_vocabulary_is_drawn_from_its_distribution_in_the_tail_too():
 
 def test_greedy_takes_the_largest_logit_and_its_logprob_is_at_temperature_one():
     logits = np.random.default_rng(1).normal(size=(6, 300)).astype(np.float32)
-    chosen = decoding.choose(
+    chosen = choose(
         jnp.asarray(logits), rule(6, temperature=0.0, top_k=3, top_p=0.5), jnp.arange(6)
     )
     np.testing.assert_array_equal(chosen.token, logits.argmax(-1))
@@ -101,7 +124,7 @@ def test_greedy_takes_the_largest_logit_and_its_logprob_is_at_temperature_one():
 
 def test_logprobs_are_after_temperature_and_before_top_k_and_top_p():
     logits = np.random.default_rng(2).normal(size=(50, 300)).astype(np.float32) * 3
-    chosen = decoding.choose(
+    chosen = choose(
         jnp.asarray(logits), rule(50, temperature=0.7, top_k=5, top_p=0.6), jnp.arange(50)
     )
     expected = [np.log(softmax(row / 0.7)[t]) for row, t in zip(logits, chosen.token, strict=True)]
@@ -115,21 +138,60 @@ def test_rows_are_decoded_each_by_its_own_rule():
         top_k=jnp.tile(jnp.array([0, 2, 0, 0]), 1000),
         top_p=jnp.tile(jnp.array([1.0, 1.0, 0.3, 1.0]), 1000),
     )
-    tokens = np.asarray(decoding.choose(logits, mixed, jnp.full(4000, 2)).token).reshape(1000, 4)
+    tokens = np.asarray(choose(logits, mixed, jnp.full(4000, 2)).token).reshape(1000, 4)
     assert set(tokens[:, 0]) == {0}
     assert set(tokens[:, 1]) == {0, 7}
     assert set(tokens[:, 2]) == {0}
-    alone = np.asarray(decoding.choose(logits, rule(4000), jnp.full(4000, 2)).token).reshape(
-        1000, 4
-    )
+    alone = np.asarray(choose(logits, rule(4000), jnp.full(4000, 2)).token).reshape(1000, 4)
     np.testing.assert_array_equal(tokens[:, 3], alone[:, 3])
+
+
+def test_the_penalty_goes_to_the_tokens_that_are_marked_and_leaves_logprobs_alone():
+    logits = np.random.default_rng(5).normal(size=(4, 100)).astype(np.float32)
+    rules, position = rule(4, temperature=0.0, penalty=3.0), jnp.arange(4)
+    words, step = jnp.zeros((4, 4), jnp.uint32), jax.jit(decoding.choose)
+    for count in range(1, 60):
+        chosen = step(logits, rules, position, words)
+        words = decoding.mark(words, chosen.token, jnp.array([True, True, True, False]))
+        for row in range(4):
+            number = seen_of(words)[row].sum()
+            assert number <= count and (number == 0) == (row == 3)
+    penalised = np.where(seen_of(words), np.where(logits > 0, logits / 3, logits * 3), logits)
+    chosen = step(logits, rules, position, words)
+    np.testing.assert_array_equal(chosen.token, penalised.argmax(-1))
+    expected = [np.log(softmax(row)[t]) for row, t in zip(logits, chosen.token, strict=True)]
+    np.testing.assert_allclose(chosen.logprob, expected, rtol=1e-5, atol=1e-5)
+
+
+def seen_of(words):
+    return np.unpackbits(np.asarray(words).view(np.uint8), axis=1, bitorder="little")[:, :100] > 0
+
+
+def test_the_likeliest_tokens_come_in_order_with_their_logprobs():
+    logits = np.random.default_rng(6).normal(size=(5, 300)).astype(np.float32)
+    chosen = choose(
+        jnp.asarray(logits), rule(5, temperature=0.5, top_k=2), jnp.arange(5), num_top=4
+    )
+    expected = np.log([softmax(row / 0.5) for row in logits])
+    np.testing.assert_array_equal(chosen.top_tokens, np.argsort(-expected, axis=-1)[:, :4])
+    np.testing.assert_allclose(
+        chosen.top_logprobs, -np.sort(-expected, axis=-1)[:, :4], rtol=1e-5, atol=1e-5
+    )
+
+
+def test_a_forced_token_is_taken_with_its_own_logprob():
+    logits = np.random.default_rng(7).normal(size=(3, 50)).astype(np.float32)
+    free = choose(jnp.asarray(logits), rule(3), jnp.arange(3))
+    chosen = choose(jnp.asarray(logits), rule(3), jnp.arange(3), forced=jnp.array([-1, 9, -1]))
+    np.testing.assert_array_equal(chosen.token, [free.token[0], 9, free.token[2]])
+    np.testing.assert_allclose(chosen.logprob[1], np.log(softmax(logits[1])[9]), rtol=1e-5)
 
 
 def test_a_draw_is_the_same_whatever_the_row_and_its_neighbours():
     logits = np.random.default_rng(3).normal(size=(64, 999)).astype(np.float32)
     rules = rule(64)
-    step = jax.jit(decoding.choose)
-    tokens, logprobs, _ = step(logits, rules, jnp.arange(64))
+    step = jax.jit(choose)
+    tokens, logprobs, *_ = step(logits, rules, jnp.arange(64))
     order = np.random.default_rng(4).permutation(64)
     shuffled = step(logits[order], jax.tree.map(lambda x: x[order], rules), jnp.arange(64)[order])
     np.testing.assert_array_equal(shuffled.token, np.asarray(tokens)[order])
@@ -137,9 +199,7 @@ def test_a_draw_is_the_same_whatever_the_row_and_its_neighbours():
 
 
 def test_changing_the_options_compiles_nothing():
-    step = jax.jit(
-        lambda *args: decoding.choose(*args)
-    )  # a function of its own has a count of its own
+    step = jax.jit(lambda *args: choose(*args))  # a function of its own has a count of its own
     logits = jnp.zeros((4, 50))
     for temperature, top_k, top_p in [(0.0, 0, 1.0), (1.0, 0, 1.0), (0.3, 7, 0.5)]:
         step(logits, rule(4, temperature, top_k, top_p), jnp.arange(4))
@@ -161,7 +221,7 @@ def test_non_finite_rows_are_marked_and_leave_the_others_alone():
     logits[1, 3] = np.nan
     logits[2, 3] = np.inf
     logits[3, 3] = -np.inf
-    chosen = decoding.choose(jnp.asarray(logits), rule(4), jnp.arange(4))
+    chosen = choose(jnp.asarray(logits), rule(4), jnp.arange(4))
     np.testing.assert_array_equal(chosen.finite, [True, False, False, True])
     np.testing.assert_allclose(
         chosen.logprob[np.array([0, 3])], [-np.log(8), -np.log(7)], rtol=1e-6
@@ -184,6 +244,10 @@ def test_seeds_of_more_than_32_bits_give_sequences_of_their_own():
         ("max_tokens", 0),
         ("stop", ("",)),
         ("stop", "ab"),
+        ("min_p", -0.1),
+        ("min_p", 1.1),
+        ("repetition_penalty", 0.0),
+        ("think_budget", -1),
     ],
 )
 def test_options_out_of_range_are_refused_by_name(field, value):

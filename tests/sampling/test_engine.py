@@ -320,4 +320,4 @@ def test_rows_that_do_not_divide_over_the_devices_are_refused(model, params):
         jax.set_mesh(mesh),
         pytest.raises(ValueError, match=r"sampler\.slots=6: expected a multiple of 4"),
     ):
-        Engine(model, params, SamplerConfig(6, 32, 4, 4, 8, 64, 8, 0), mesh, (3,), 0, str)
+        Engine(model, params, SamplerConfig(6, 32, 4, 4, 8, 64, 8, 0, 0), mesh, (3,), 0, str)

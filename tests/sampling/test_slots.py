@@ -17,13 +17,16 @@ def sizes(slots=4, rows=1, length=32, steps=10, page=8, parts=1):
 
 def admission(shape):
     """Nothing starts."""
-    names = ("copy_from", "copy_to", "token", "position", "last", "sample", "top_k")
+    names = ("copy_from", "copy_to", "token", "position", "last", "close_at", "sample", "top_k")
     return Admission(
         **{name: np.zeros(shape.slots, np.int32) for name in names},
         starts=np.zeros(shape.slots, bool),
         table=np.zeros((shape.slots, shape.columns), np.int32),
+        seen=np.zeros((shape.slots, 2), np.uint32),  # 61 tokens
         seed=np.zeros((shape.slots, 2), np.uint32),
         temperature=np.zeros(shape.slots, np.float32),
+        min_p=np.zeros(shape.slots, np.float32),
+        penalty=np.ones(shape.slots, np.float32),
         top_p=np.ones(shape.slots, np.float32),
         dirty=np.zeros(shape.pages, bool),
     )

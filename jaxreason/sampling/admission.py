@@ -1,0 +1,73 @@
+"""The device's view of replies that start."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxreason.sampling.decoding import marks
+from jaxreason.sampling.run import Reply
+from jaxreason.sampling.slots import Admission, Sizes
+
+NEVER = np.iinfo(np.int32).max // 2  # an index that no token has
+
+
+def make_admission(
+    starting: Sequence[tuple[int, Reply]],
+    sizes: Sizes,
+    vocab_size: int,
+    dirty: Sequence[Sequence[int]],
+) -> Admission:
+    """What `Programs.admit` is given.
+
+    Args:
+      starting: (slot, reply) pairs.
+      sizes: of the engine.
+      vocab_size: of the model.
+      dirty: each part's pages to clear.
+    """
+
+    def of_slots(value: Callable[[Reply], Any], dtype: type = np.int32, *shape: int) -> np.ndarray:
+        out = np.zeros((sizes.slots, *shape), dtype)
+        for slot, reply in starting:
+            found = np.asarray(value(reply), dtype)
+            out[(slot, *map(slice, found.shape))] = found
+        return out
+
+    return Admission(
+        starts=of_slots(lambda reply: True, bool),
+        table=of_slots(lambda reply: reply.pages, np.int32, sizes.columns),
+        copy_from=of_slots(lambda reply: reply.copy[0]),
+        copy_to=of_slots(lambda reply: reply.copy[1]),
+        token=of_slots(lambda reply: reply.request.tokens[-1]),
+        position=of_slots(lambda reply: len(reply.request.tokens) - 1),
+        last=of_slots(lambda reply: len(reply.request.tokens) + reply.limit - 1),
+        close_at=of_slots(_close_at),
+        seen=of_slots(lambda reply: _seen(reply, vocab_size), np.uint32, -(-vocab_size // 32)),
+        seed=of_slots(lambda reply: divmod(reply.request.seed, 2**32), np.uint32, 2),
+        sample=of_slots(lambda reply: reply.sample),
+        temperature=of_slots(lambda reply: reply.decoding.temperature, np.float32),
+        top_k=of_slots(lambda reply: reply.decoding.top_k),
+        top_p=of_slots(lambda reply: reply.decoding.top_p, np.float32),
+        min_p=of_slots(lambda reply: reply.decoding.min_p, np.float32),
+        penalty=of_slots(lambda reply: reply.decoding.repetition_penalty, np.float32),
+        dirty=_dirty(dirty, sizes.pages),
+    )
+
+
+def _close_at(reply: Reply) -> int:
+    budget = reply.decoding.think_budget
+    return len(reply.request.tokens) + budget if budget else NEVER
+
+
+def _seen(reply: Reply, vocab_size: int) -> np.ndarray:
+    """The prompt's tokens, where anything asks for them."""
+    asked = reply.decoding.repetition_penalty != 1.0
+    return marks(reply.request.tokens if asked else (), vocab_size)
+
+
+def _dirty(pages: Sequence[Sequence[int]], number: int) -> np.ndarray:
+    marked = np.zeros((len(pages), number // len(pages)), bool)
+    for part, numbers in zip(marked, pages, strict=True):
+        part[list(numbers)] = True
+    return marked.reshape(-1)

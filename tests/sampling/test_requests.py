@@ -1,0 +1,149 @@
+"""What a request can ask for on its own: decoding, a thinking budget, the likeliest tokens; and being cancelled."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.engine import Request
+
+GREEDY = Decoding(temperature=0.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
+RANDOM = dataclasses.replace(GREEDY, temperature=1.0)
+CLOSE = (9, 11, 12)  # closes a think block, and what follows
+
+
+def make_requests(num, seed=0, **fields):
+    rng = np.random.default_rng(seed)
+    prompts = [rng.integers(4, 61, rng.integers(1, 30)).tolist() for _ in range(num)]
+    return [Request(f"r{i}", tuple(p), 100 + i, 1, **fields) for i, p in enumerate(prompts)]
+
+
+def run(engine, requests, decoding=GREEDY, **options):
+    return {(c.id, c.sample): c for c in engine.generate(requests, decoding, **options)}
+
+
+def test_requests_with_their_own_decoding_run_beside_each_other(make_engine):
+    engine = make_engine(stop_ids=())
+    kinds = [
+        GREEDY,
+        dataclasses.replace(RANDOM, max_tokens=5),
+        dataclasses.replace(RANDOM, stop=("b", "c")),
+        dataclasses.replace(GREEDY, repetition_penalty=1.5, max_tokens=20),
+    ]
+    plain = make_requests(12)
+    expected = {}
+    for kind in range(4):
+        expected |= run(engine, plain[kind::4], kinds[kind])
+    mixed = [dataclasses.replace(r, decoding=kinds[i % 4]) for i, r in enumerate(plain)]
+    assert run(engine, mixed) == expected
+
+
+def test_a_repetition_penalty_counts_prompt_and_reply(make_engine, reference_logprobs, params):
+    request = make_requests(1)[0]
+    strong = dataclasses.replace(GREEDY, repetition_penalty=1e6, max_tokens=30)
+    reply = run(make_engine(stop_ids=()), [request], strong)["r0", 0]
+    assert len(set(reply.tokens) | set(request.tokens)) == 30 + len(set(request.tokens))
+    whole = request.tokens + reply.tokens
+    np.testing.assert_allclose(
+        reply.logprobs, reference_logprobs(params, whole)[len(request.tokens) :], atol=1e-4
+    )
+
+
+def test_a_think_block_that_is_open_when_the_budget_is_spent_is_closed(make_engine):
+    requests = make_requests(8)
+    free = run(make_engine(stop_ids=()), requests, RANDOM)
+    engine = make_engine(stop_ids=(), close_think=CLOSE)
+    assert run(engine, requests, RANDOM) == free  # nothing is forced without a budget
+    found = run(engine, requests, dataclasses.replace(RANDOM, think_budget=4))
+    for key, reply in found.items():
+        before = free[key].tokens[:4]
+        assert reply.tokens[:4] == before
+        assert reply.tokens[4:7] == (free[key].tokens[4:7] if 9 in before else CLOSE)
+        assert len(reply.tokens) == 12
+
+
+def test_a_think_block_that_the_model_has_closed_is_left_alone(make_engine):
+    requests = make_requests(8)
+    free = run(make_engine(stop_ids=()), requests, RANDOM)
+    closer = free["r1", 0].tokens[2]
+    engine = make_engine(stop_ids=(), close_think=(closer, 11, 12))
+    found = run(engine, requests, dataclasses.replace(RANDOM, think_budget=4))
+    assert found["r1", 0] == free["r1", 0]
+    assert any(found[key] != free[key] for key in free)
+
+
+def test_a_budget_without_a_closing_token_is_refused(make_engine):
+    budget = dataclasses.replace(GREEDY, think_budget=3)
+    with pytest.raises(ValueError, match=r"decoding\.think_budget=3: expected 0"):
+        list(make_engine().generate(make_requests(1), budget))
+    mixed = [*make_requests(2), Request("own", (5,), 0, 1, budget)]
+    assert "think_budget" in run(make_engine(), mixed)["own", 0].finish_reason
+
+
+def test_the_likeliest_tokens_are_told_with_every_token(make_engine):
+    requests = make_requests(6)
+    replies = run(make_engine(top_logprobs=3), requests)
+    assert {k: dataclasses.replace(r, top_logprobs=()) for k, r in replies.items()} == run(
+        make_engine(), requests
+    )
+    for reply in replies.values():
+        assert len(reply.top_logprobs) == len(reply.tokens)
+        for token, logprob, top in zip(
+            reply.tokens, reply.logprobs, reply.top_logprobs, strict=True
+        ):
+            assert top[0] == (token, pytest.approx(logprob, abs=1e-5))  # greedy
+            assert top[0][1] >= top[1][1] >= top[2][1]
+            assert len({t for t, _ in top}) == 3
+
+
+def test_a_cancelled_request_gives_its_slots_and_pages_back(make_engine):
+    engine = make_engine(stop_ids=(), slots=2, prefill_rows=2)
+    long = dataclasses.replace(RANDOM, max_tokens=60)
+    requests = [
+        Request("running", (5, 6), 0, 2, long),
+        Request("prefilled", (7, 8, 9), 0, 3, long),
+        Request("next", tuple(range(4, 40)), 0, 2),
+        *make_requests(4),
+    ]
+    gone: set[str] = set()
+
+    def seen(reply):
+        if len(reply.tokens) > 8:
+            gone.update(("running", "prefilled", "next"))
+
+    found = run(engine, requests, RANDOM, on_tokens=seen, cancelled=gone.__contains__)
+    reasons = {key: reply.finish_reason for key, reply in found.items()}
+    assert {key for key, reason in reasons.items() if reason == "cancelled"} == {
+        *(("running", i) for i in range(2)),
+        *(("prefilled", i) for i in range(3)),
+        *(("next", i) for i in range(2)),
+    }
+    assert all(len(found["running", i].tokens) > 8 for i in range(2))
+    assert run(make_engine(stop_ids=()), make_requests(4), RANDOM).items() <= found.items()
+    assert [pool.held for pool in engine._pools] == [0]
+
+
+def test_a_source_may_have_nothing_right_now(make_engine):
+    requests = make_requests(6)
+    asked = []
+
+    def source():
+        for request in requests:
+            yield from (None, None)
+            asked.append(request.id)
+            yield request
+        yield None
+
+    assert run(make_engine(), source()) == run(make_engine(), requests)
+    assert asked == [r.id for r in requests]
+
+
+def test_progress_is_told_as_partial_replies(make_engine):
+    request, parts = make_requests(1)[0], []
+    reply = run(make_engine(stop_ids=()), [request], RANDOM, on_tokens=parts.append)["r0", 0]
+    assert [len(part.tokens) for part in parts] == [5, 10]
+    for part in parts:
+        assert (part.id, part.sample, part.finish_reason) == ("r0", 0, "")
+        assert part.tokens == reply.tokens[: len(part.tokens)]
+        assert part.logprobs == reply.logprobs[: len(part.tokens)]
