@@ -6,8 +6,9 @@
     python scripts/bench.py sampler --rows 128 --length 32 --shortest 16 --new-tokens 1024 --slots 32,64 --batches 16,32
     python scripts/bench.py train --size 0.6b --dtype bfloat16      # for a GPU
 
-`sampler` asks for `rows` greedy replies of `new-tokens`, or of lengths from `shortest` on whose logarithm is uniform; each side
-keeps the fastest of the numbers of slots or batches given. Transformers runs a batch as long as its longest reply.
+`sampler` asks for `rows` greedy replies of `new-tokens`, or of lengths from `shortest` on whose logarithm is uniform;
+each side keeps the fastest of the numbers of slots or batches given. Transformers runs a batch as long as its longest
+reply.
 
 Both sides work in turns within one process, so that a slow minute of the machine meets both; what is printed are
 medians and ranges of tokens a second, and their ratio. Needs torch; sizes of

@@ -143,6 +143,12 @@ class Tokenizer:
             list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
 
+    def show(self, ids: Sequence[int]) -> str:
+        """The text of the ids with the special tokens' own; bytes that are no whole character look as in `decode`."""
+        return self._hf.decode(
+            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+
     def encode_prompt(self, messages: Messages, thinking: bool | None) -> list[int]:
         """The tokens after which a model writes its reply.
 

@@ -25,10 +25,13 @@ from jaxreason.models.layers import (
     swiglu_by_blocks,
 )
 from jaxreason.models.paged_cache import PagedCache
+from jaxreason.models.paged_cache_tpu import PagedCacheTPU
 from jaxreason.models.remat import ATTENDED, LAYER_INPUT, REMAT
 from jaxreason.models.rope import RopeScaling, rope_tables, rotate
 from jaxreason.models.visibility import Visibility, visibility
 from jaxreason.sharding import constrain, tree_shardings
+
+AnyCache = Cache | PagedCache | PagedCacheTPU
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ class Output(NamedTuple):
     hidden: Float[
         Array, "L+1 B T D"
     ]  # embeddings, then each block's output; the last one after the final norm
-    cache: Cache | PagedCache | None
+    cache: AnyCache | None
 
 
 class Attention(nnx.Module):
@@ -131,7 +134,7 @@ class Attention(nnx.Module):
         self.q_norm = norm() if arch.qk_norm else None
         self.k_norm = norm() if arch.qk_norm else None
 
-    def __call__(self, x, rope, where: Visibility, cache: Cache | PagedCache | None, index):
+    def __call__(self, x, rope, where: Visibility, cache: AnyCache | None, index):
         q = self._heads(self.q_proj(x), self.q_norm, "act_heads")
         k = self._heads(self.k_proj(x), self.k_norm, "act_kv_heads")
         v = self._heads(self.v_proj(x), None, "act_kv_heads")
@@ -189,7 +192,7 @@ class Layer(nnx.Module):
         self.post_attention_layernorm = norm()
         self.mlp = MLP(model, rngs)
 
-    def __call__(self, x, rope, where: Visibility, cache: Cache | PagedCache | None, index):
+    def __call__(self, x, rope, where: Visibility, cache: AnyCache | None, index):
         attended, cache = self.self_attn(self.input_layernorm(x), rope, where, cache, index)
         x = constrain(x + attended, ("act_batch", "act_len", "act_embed"))
         x = x + self.mlp(self.post_attention_layernorm(x))
@@ -274,9 +277,7 @@ def _make_layers(model: Model, rngs: nnx.Rngs) -> Layer:
     return Layer(model, rngs)
 
 
-def _where(
-    positions, segment_ids, cache: Cache | PagedCache | None, window: int | None
-) -> Visibility:
+def _where(positions, segment_ids, cache: AnyCache | None, window: int | None) -> Visibility:
     if cache is None:
         return visibility(positions, positions, segment_ids, segment_ids, window)
     indices = jnp.broadcast_to(jnp.arange(cache.length), (positions.shape[0], cache.length))
@@ -340,7 +341,7 @@ def forward(
     tokens: Int[Array, "B T"],
     positions: Int[Array, "B T"],
     segment_ids: Int[Array, "B T"] | None = None,
-    cache: Cache | PagedCache | None = None,
+    cache: AnyCache | None = None,
 ) -> Output:
     """Runs the decoder; meant to be called under jit, where unused outputs cost nothing.
 

@@ -38,6 +38,17 @@ class PagedCache(NamedTuple):
         """M·S: positions that a row can have."""
         return self.tables.shape[1] * self.pages.shape[3]
 
+    @staticmethod
+    def shape(layers: int, number: int, channels: int, size: int, head_dim: int) -> tuple[int, ...]:
+        """Of a pool."""
+        return layers, number, channels, size, head_dim
+
+    @staticmethod
+    def axes(channels: int, tensor: int) -> tuple[str | None, ...]:
+        """Logical names of a pool's dims; C is split if that leaves heads whole."""
+        heads = "act_kv_heads" if channels // 2 % tensor == 0 else None
+        return "layers", "act_batch", heads, None, None
+
     def write(
         self,
         layer: Int[Array, ""],
@@ -46,8 +57,7 @@ class PagedCache(NamedTuple):
         v: Float[Array, "B T K H"],
     ) -> "PagedCache":
         """With the tokens at `positions` in `layer`; what has no page is dropped."""
-        new = jnp.stack([k, v], axis=3).reshape(*k.shape[:2], -1, k.shape[3])
-        new = new.astype(self.pages.dtype)
+        new = combined(k, v).astype(self.pages.dtype)
         write = by_parts(_write, (1, 0, 0, 0, None), 1)
         return self._replace(pages=write(self.pages, self.tables, positions, new, layer))
 
@@ -85,13 +95,24 @@ def by_parts(function: Callable, split: tuple[int | None, ...], out: int) -> Cal
     )
 
 
-def _write(pages: Array, tables: Array, positions: Array, new: Array, layer: Any) -> Array:
-    number, _, size = pages.shape[1:4]
+def combined(k: Float[Array, "B T K H"], v: Float[Array, "B T K H"]) -> Float[Array, "B T C H"]:
+    """The keys of a head, then its values, head by head."""
+    return jnp.stack([k, v], axis=3).reshape(*k.shape[:2], -1, k.shape[3])
+
+
+def place(
+    tables: Int[Array, "B M"], positions: Int[Array, "B T"], size: int, number: int
+) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
+    """Page and place in it of positions; page `number`, which does not exist, for those that have none."""
     inside = (positions >= 0) & (positions < tables.shape[1] * size)
     page = jnp.take_along_axis(tables, jnp.where(inside, positions // size, 0), axis=1)
-    page = jnp.where(inside & (page > 0), page, number)
+    return jnp.where(inside & (page > 0), page, number), positions % size
+
+
+def _write(pages: Array, tables: Array, positions: Array, new: Array, layer: Any) -> Array:
+    page, offset = place(tables, positions, pages.shape[3], pages.shape[1])
     # constrained, or the partitioner may choose another layout inside a loop and copy
-    return _constrained(pages.at[layer, page, :, positions % size].set(new, mode="drop"))
+    return _constrained(pages.at[layer, page, :, offset].set(new, mode="drop"))
 
 
 def _attend(
@@ -165,13 +186,7 @@ def _group(
     return jnp.einsum("BKGTH->BTKGH", out).reshape(q.shape)
 
 
-def page_axes(dims: int, channels: int, tensor: int) -> tuple[str | None, ...]:
-    """Logical names of a pool's or page's dims, the last three C, S, H; C is split if that leaves heads whole."""
-    split = "act_kv_heads" if channels // 2 % tensor == 0 else None
-    return (*("layers", "act_batch")[: dims - 3], split, None, None)
-
-
 def _constrained(pages: Array) -> Array:
-    """Of a part: rows are not split any further."""
-    names = page_axes(pages.ndim, pages.shape[-3], axis_size("act_kv_heads"))
+    """Of a part, whose rows are not split any further."""
+    names = PagedCache.axes(pages.shape[-3], axis_size("act_kv_heads"))
     return constrain(pages, (*[None] * (pages.ndim - 3), *names[-3:]))

@@ -1,4 +1,4 @@
-"""The pool of pages on the device: making, copying and clearing them in place."""
+"""The pool of pages on the device: making it where it lives, and copying and clearing pages in place."""
 
 import math
 
@@ -8,25 +8,32 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxreason.models.decoder import Model
-from jaxreason.models.paged_cache import by_parts, page_axes
+from jaxreason.models.paged_cache import PagedCache, by_parts
+from jaxreason.models.paged_cache_tpu import PagedCacheTPU, kernel_serves
 from jaxreason.sharding import RULES, axis_size, constrain, fitting_spec
 
-Pages = Float[Array, "L N C S H"]
+Pages = Float[Array, "L N ..."]
 
 
-def init_pages(model: Model, number: int, size: int) -> Pages:
-    """`number` empty pages of `size` positions, in the activations' dtype."""
+def init_cache(
+    model: Model, rows: int, columns: int, number: int, size: int
+) -> PagedCache | PagedCacheTPU:
+    """`number` empty pages of `size` positions, and tables without a page, in the activations' dtype."""
     arch = model.architecture
-    shape = (arch.num_hidden_layers, number, 2 * arch.num_key_value_heads, size, arch.head_dim)
-    names = page_axes(5, shape[2], axis_size("act_kv_heads"))
-    return constrain(jnp.zeros(shape, model.dtype), names)
+    heads = arch.num_attention_heads, arch.num_key_value_heads, arch.head_dim
+    kind = PagedCacheTPU if kernel_serves(*heads, model.dtype) else PagedCache
+    channels = 2 * arch.num_key_value_heads
+    shape = kind.shape(arch.num_hidden_layers, number, channels, size, arch.head_dim)
+    names = kind.axes(channels, axis_size("act_kv_heads"))
+    pages = constrain(jnp.zeros(shape, model.dtype), names)
+    return kind(pages, jnp.zeros((rows, columns), jnp.int32))
 
 
-def page_sharding(mesh: Mesh, pages: jax.ShapeDtypeStruct) -> NamedSharding:
+def page_sharding(mesh: Mesh, cache: PagedCache | PagedCacheTPU, channels: int) -> NamedSharding:
     """Where a pool lives: pages over the batch axes, heads over the tensor axis."""
     tensor = math.prod(mesh.shape[axis] for axis in RULES["act_kv_heads"])
-    names = page_axes(5, pages.shape[2], tensor)
-    return NamedSharding(mesh, fitting_spec(mesh, names, pages.shape))
+    names = type(cache).axes(channels, tensor)
+    return NamedSharding(mesh, fitting_spec(mesh, names, cache.pages.shape))
 
 
 def copy_pages(pages: Pages, source: Int[Array, " B"], target: Int[Array, " B"]) -> Pages:

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from jaxreason.models.decoder import Model, forward
 from jaxreason.models.paged_cache import PagedCache
+from jaxreason.models.paged_cache_tpu import PagedCacheTPU
 from jaxreason.sampling import decoding, kv_cache
 from jaxreason.sharding import constrain, fitting_spec
 
@@ -39,7 +40,7 @@ class Sizes(NamedTuple):
 class SlotState(NamedTuple):
     """One sequence a slot. What an idle slot holds means nothing: `admit` overwrites all of it."""
 
-    cache: PagedCache  # entries of positions < position
+    cache: PagedCache | PagedCacheTPU  # entries of positions < position
     token: Int[Array, " B"]  # the newest token; the next step's input
     position: Int[Array, " B"]  # its index in the sequence (prompt and reply)
     last: Int[Array, " B"]  # index of the last token the sequence may have
@@ -106,7 +107,7 @@ def make_programs(
 ) -> Programs:
     """Jits everything; nothing is compiled yet."""
     init = functools.partial(_init_state, model, sizes)
-    shardings = _state_shardings(mesh, init)
+    shardings = _state_shardings(model, mesh, init)
     whole = kv_cache.replicated(mesh)
     run = functools.partial(decode, model, sizes, stop_ids, close_think)
     return Programs(
@@ -125,7 +126,7 @@ def abstract_state(model: Model, mesh: Mesh, sizes: Sizes) -> SlotState:
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         jax.eval_shape(init),
-        _state_shardings(mesh, init),
+        _state_shardings(model, mesh, init),
     )
 
 
@@ -141,13 +142,12 @@ def _init_state(model: Model, sizes: Sizes) -> SlotState:
         jnp.ones(slots),
     )
     seen = jnp.zeros((slots, -(-model.architecture.vocab_size // 32)), jnp.uint32)
-    pages = kv_cache.init_pages(model, sizes.pages, sizes.page_size)
-    tables = jnp.zeros((slots, sizes.columns), jnp.int32)
+    cache = kv_cache.init_cache(model, slots, sizes.columns, sizes.pages, sizes.page_size)
     closed = jnp.zeros(slots, bool)
-    return SlotState(PagedCache(pages, tables), zeros, zeros, zeros, zeros, closed, seen, rule)
+    return SlotState(cache, zeros, zeros, zeros, zeros, closed, seen, rule)
 
 
-def _state_shardings(mesh: Mesh, init: Callable) -> Any:
+def _state_shardings(model: Model, mesh: Mesh, init: Callable) -> Any:
     def by_slot(x: jax.ShapeDtypeStruct) -> NamedSharding:
         return NamedSharding(
             mesh, fitting_spec(mesh, ("act_batch", *[None] * (x.ndim - 1)), x.shape)
@@ -155,7 +155,8 @@ def _state_shardings(mesh: Mesh, init: Callable) -> Any:
 
     shapes = jax.eval_shape(init)
     shardings = jax.tree.map(by_slot, shapes)
-    pages = kv_cache.page_sharding(mesh, shapes.cache.pages)
+    channels = 2 * model.architecture.num_key_value_heads
+    pages = kv_cache.page_sharding(mesh, shapes.cache, channels)
     return shardings._replace(cache=shardings.cache._replace(pages=pages))
 
 
@@ -198,7 +199,7 @@ def admit(state: SlotState, new: Admission) -> SlotState:
         return jnp.where(new.starts.reshape(-1, *[1] * (old.ndim - 1)), fresh, old)
 
     tables, *rest = jax.tree.map(pick, fresh, old)
-    return SlotState(PagedCache(pages, tables), *rest)
+    return SlotState(state.cache._replace(pages=pages, tables=tables), *rest)
 
 
 def decode(

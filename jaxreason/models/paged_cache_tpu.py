@@ -1,0 +1,139 @@
+"""The paged cache on TPUs: pages as JAX's ragged paged attention kernel wants them, and that kernel.
+
+Scores and gathered pages never exist outside the kernel, and a row is read as far as it is long. It has been compiled
+for TPUs ahead of time and has not run on one; what it is asked is tested by the library's reference of it.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.pallas.ops.tpu.ragged_paged_attention import kernel as library
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float, Int
+
+from jaxreason.models.paged_cache import combined, place
+from jaxreason.models.visibility import Visibility
+from jaxreason.sharding import RULES, axis_size, platform
+
+LANES = 128  # of a TPU's registers: head_dim must be a multiple
+KEYS = 512  # positions that the kernel reads at a time
+QUERIES = {True: 32, False: 64}  # that it handles at a time, when decoding and when not
+
+
+class PagedCacheTPU(NamedTuple):
+    """As `PagedCache`, with a page's positions before its heads."""
+
+    pages: Float[Array, "L N S C H"]
+    tables: Int[Array, "B M"]
+
+    @property
+    def length(self) -> int:
+        """M·S: positions that a row can have."""
+        return self.tables.shape[1] * self.pages.shape[2]
+
+    @staticmethod
+    def shape(layers: int, number: int, channels: int, size: int, head_dim: int) -> tuple[int, ...]:
+        """Of a pool."""
+        return layers, number, size, channels, head_dim
+
+    @staticmethod
+    def axes(channels: int, tensor: int) -> tuple[str | None, ...]:
+        """Logical names of a pool's dims."""
+        heads = "act_kv_heads" if channels // 2 % tensor == 0 else None
+        return "layers", "act_batch", None, heads, None
+
+    def write(
+        self,
+        layer: Int[Array, ""],
+        positions: Int[Array, "B T"],
+        k: Float[Array, "B T K H"],
+        v: Float[Array, "B T K H"],
+    ) -> "PagedCacheTPU":
+        """With the tokens at `positions` in `layer`; what has no page is dropped."""
+        new = combined(k, v).astype(self.pages.dtype)
+        pages = PartitionSpec(None, *_rows_and_heads(self.pages.shape[3], None))
+        args = (self.pages, self.tables, positions, new, layer)
+        specs = (
+            pages,
+            *_by_rows(2),
+            PartitionSpec(*_rows_and_heads(new.shape[2], None)),
+            PartitionSpec(),
+        )
+        return self._replace(pages=_on_devices(_write, specs, pages)(*args))
+
+    def attend(
+        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: Visibility
+    ) -> Float[Array, "B T N H"]:
+        """Queries see their row's earlier positions and their own, all of them written.
+
+        A row's positions are consecutive from its first query on, up to those outside the cache (padding), which get
+        finite numbers.
+        """
+        channels = self.pages.shape[3]
+        pages = PartitionSpec(None, *_rows_and_heads(channels, None))
+        queries = PartitionSpec(*_rows_and_heads(channels, None))
+        attend = functools.partial(_attend, where.window)
+        specs = (pages, *_by_rows(2), queries, PartitionSpec())
+        return _on_devices(attend, specs, queries)(
+            self.pages, self.tables, where.query_positions, q, layer
+        )
+
+
+def kernel_serves(heads: int, kv_heads: int, head_dim: int, dtype: str) -> bool:
+    """Whether the kernel takes a model with these heads on the mesh that is set."""
+    tensor = axis_size("act_kv_heads")
+    if platform() != "tpu" or head_dim % LANES or kv_heads % tensor:
+        return False
+    try:
+        library.get_min_heads_per_blk(heads // tensor, 2 * kv_heads // tensor, dtype, dtype)
+    except ValueError:
+        return False
+    return True
+
+
+def _rows_and_heads(channels: int, between: None) -> tuple:
+    heads = RULES["act_kv_heads"] if channels // 2 % axis_size("act_kv_heads") == 0 else None
+    return RULES["act_batch"], between, heads
+
+
+def _by_rows(number: int) -> list[PartitionSpec]:
+    return [PartitionSpec(RULES["act_batch"])] * number
+
+
+def _on_devices(function, specs, out: PartitionSpec):
+    """`function` on each device's rows and heads: the compiler cannot divide a kernel."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return function
+    return jax.shard_map(function, in_specs=specs, out_specs=out, check_vma=False)
+
+
+def _write(pages: Array, tables: Array, positions: Array, new: Array, layer: Any) -> Array:
+    page, offset = place(tables, positions, pages.shape[2], pages.shape[1])
+    return pages.at[layer, page, offset].set(new, mode="drop")
+
+
+def _attend(
+    window: int | None, pages: Array, tables: Array, positions: Array, q: Array, layer: Any
+) -> Array:
+    batch, queries = q.shape[:2]
+    number, size = pages.shape[1:3]
+    first = positions[:, 0]
+    start = jnp.where((first >= 0) & (first < tables.shape[1] * size), first, 0)
+    beyond = -(-queries // size)  # a chunk's padding may reach beyond the longest sequence
+    tables = jnp.pad(tables, ((0, 0), (0, beyond))) + layer * number
+    out = library.ragged_paged_attention(
+        q.reshape(-1, *q.shape[2:]),
+        pages.reshape(-1, *pages.shape[2:]),
+        (start + queries).astype(jnp.int32),
+        tables.astype(jnp.int32),
+        jnp.arange(batch + 1, dtype=jnp.int32) * queries,
+        jnp.array([batch], jnp.int32),
+        sm_scale=q.shape[3] ** -0.5,
+        sliding_window=window,
+        num_kv_pages_per_block=min(max(KEYS // size, 1), tables.shape[1]),
+        num_queries_per_block=min(QUERIES[queries == 1], batch * queries),
+    )
+    return out.reshape(q.shape)

@@ -1,0 +1,67 @@
+"""What the kernel for TPUs is asked, by the library's own reference of it: prefill, decoding, idle rows, windows.
+
+The kernel itself cannot be interpreted on CPU (the interpreter lacks a transform that it uses).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxreason.models import paged_cache_tpu
+from jaxreason.models.paged_cache import PagedCache
+from jaxreason.models.paged_cache_tpu import PagedCacheTPU, kernel_serves
+from jaxreason.models.visibility import visibility
+
+LAYERS, ROWS, HEADS, KV_HEADS, HEAD_DIM, SIZE, COLUMNS = 2, 3, 4, 2, 128, 16, 4
+LENGTH = SIZE * COLUMNS
+
+
+def empty(kind):
+    """A pool with pages of every row in no order, page 0 nobody's."""
+    number = 1 + ROWS * COLUMNS
+    tables = np.random.default_rng(0).permutation(np.arange(1, number)).reshape(ROWS, -1)
+    shape = kind.shape(LAYERS, number, 2 * KV_HEADS, SIZE, HEAD_DIM)
+    return kind(jnp.zeros(shape), jnp.asarray(tables, jnp.int32))
+
+
+def run(kind, calls, window):
+    """Writes and attends in layer 1, call after call; what queries inside the cache get."""
+
+    def step(cache, positions, q, k, v):
+        where = visibility(positions, jnp.zeros((ROWS, 1), jnp.int32), None, None, window)
+        cache = cache.write(1, positions, k, v)
+        return cache, cache.attend(q, 1, where)
+
+    cache, found = empty(kind), []
+    for seed, positions in enumerate(calls):
+        keys, places = jax.random.split(jax.random.key(seed), 3), positions.shape
+        q = jax.random.normal(keys[0], (*places, HEADS, HEAD_DIM))
+        k, v = (jax.random.normal(key, (*places, KV_HEADS, HEAD_DIM)) for key in keys[1:])
+        cache, out = step(cache, jnp.asarray(positions), q, k, v)
+        assert np.isfinite(out).all()
+        found.append(np.asarray(out)[positions < LENGTH])
+    return np.concatenate(found)
+
+
+def reference(*args, num_kv_pages_per_block, num_queries_per_block, **options):
+    """As the kernel, which takes sizes of blocks too."""
+    assert num_kv_pages_per_block >= 1 and num_queries_per_block >= 1
+    return paged_cache_tpu.library.ref_ragged_paged_attention(*args, **options)
+
+
+@pytest.mark.parametrize("window", [None, 7])
+def test_the_kernels_reference_gives_what_ours_gives(window, monkeypatch):
+    first = np.arange(20) + np.array([[0], [0], [LENGTH]])
+    first[1, 13:] = LENGTH  # a shorter prompt; the third row is idle
+    second = np.arange(20) + np.array([[20], [LENGTH], [0]])
+    last = np.array([[40], [13], [20]])
+    calls = [first, second, last, last + 1]
+    expected = run(PagedCache, calls, window)
+    monkeypatch.setattr(paged_cache_tpu.library, "ragged_paged_attention", reference)
+    found = run(PagedCacheTPU, calls, window)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_off_tpus_the_reference_is_used():
+    assert not kernel_serves(40, 8, 128, "bfloat16")
