@@ -290,6 +290,26 @@ def chat(max_tokens: int, slots_length: int, **changes) -> ConfigDict:
     return section(defaults, changes)
 
 
+def serve(max_tokens: int, max_length: int, **changes) -> ConfigDict:
+    """On this machine alone, eight replies at a time and a queue of 256; replies come four tokens at a time."""
+    sizes = {"decode_block": 4, "prefill_rows": 4, "top_logprobs": 5}
+    defaults = {
+        "host": "127.0.0.1",
+        "port": 8000,
+        "name": "",
+        "api_key": "",
+        "max_body_bytes": 2**20,
+        "max_sequences": 256,
+        "max_tokens": max_length - 1,
+        "decoding": decoding(1.0, max_tokens),
+        "sampler": sampler(8, max_length, **sizes),
+        "thinking": None,
+        "body_timeout_s": 30.0,
+        "drain_s": 60.0,
+    }
+    return section(defaults, changes)
+
+
 def plan(architecture: dict[str, Any], **changes) -> ConfigDict:
     """What `jaxreason plan` cannot see: the model before it is downloaded, examples and reply lengths.
 

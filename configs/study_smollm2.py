@@ -66,6 +66,7 @@ def get_config():
         },
     )
     config.chat = sections.chat(256, 2048)
+    config.serve = sections.serve(256, 2048)
     return config
 
 

@@ -60,4 +60,5 @@ def get_config():
     arms = {"rl": sections.arm("rl", "RL", "rl"), **arms}
     config.study = sections.study("tiny", (20, 21), arms)
     config.chat = sections.chat(80, 160)
+    config.serve = sections.serve(80, 160)
     return config

@@ -26,6 +26,7 @@ from jaxreason.questions import prepare
 from jaxreason.recipes import check_override, find_recipe, load_recipe, on_slice, split_argument
 from jaxreason.report import build as report
 from jaxreason.rl import loop as rl
+from jaxreason.serve.settings import ServeConfig
 from jaxreason.training import sft
 
 USAGE = """jaxreason VERB --config FILE [--config.section.field=value ...] --workdir DIR
@@ -50,6 +51,8 @@ USAGE = """jaxreason VERB --config FILE [--config.section.field=value ...] --wor
             jaxreason convert --config configs/study_tiny.py --source runs/rl/checkpoints --target runs/rl/hf
   chat      talk to a model in the terminal (model, mesh, chat)
             jaxreason chat --config configs/study_tiny.py --config.model.path=runs/rl/model
+  serve     answer OpenAI's clients over HTTP (model, mesh, serve; needs the extra `serve`)
+            jaxreason serve --config configs/study_tiny.py --config.model.path=runs/rl/model
   plan      what a recipe needs on a TPU slice or GPUs, without one: memory, time, what fits (model, mesh, sft or rl)
             jaxreason plan --config configs/sft_qwen3_14b_think.py --slice v5p-64
             --nofit leaves out the largest sizes that fit, --remat adds every remat policy (each compiles more)
@@ -59,7 +62,19 @@ writes; the same command run again continues it. Some recipes take a word more: 
 Seeds: --config.seed (study: --config.study.seeds).
 """
 
-VERBS = ("study", "sft", "rl", "eval", "transfer", "drift", "report", "convert", "chat", "plan")
+VERBS = (
+    "study",
+    "sft",
+    "rl",
+    "eval",
+    "transfer",
+    "drift",
+    "report",
+    "convert",
+    "chat",
+    "serve",
+    "plan",
+)
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "Recipe: a Python file with get_config().")
@@ -109,7 +124,7 @@ def _run(verb: str, arguments: list[str]) -> None:
     optional = FLAGS.workdir if verb == "plan" else ""
     if FLAGS.dry_run and verb != "study":
         raise ConfigError(f"--dry-run is for `jaxreason study`; `jaxreason {verb}` has none.")
-    needs = verb not in ("convert", "chat", "plan") and not FLAGS.dry_run
+    needs = verb not in ("convert", "chat", "serve", "plan") and not FLAGS.dry_run
     workdir = _needed("workdir", verb) if needs else optional
     try:
         RUN[verb](config, epath.Path(workdir) if workdir else None)
@@ -318,6 +333,20 @@ def _chat(config, workdir):
         chat.run_chat(section(config, "chat", chat.ChatConfig), _model(config), mesh, config.seed)
 
 
+def _serve(config, workdir):
+    del workdir
+    try:
+        from jaxreason.serve import server
+    except ModuleNotFoundError as error:
+        if error.name.split(".")[0] not in ("fastapi", "starlette", "uvicorn"):
+            raise
+        raise ConfigError(
+            f"{error.name} is not installed: pip install 'jaxreason[serve]' (from a checkout: -e '.[serve]')"
+        ) from None
+    with _mesh(config) as mesh:
+        server.run_serve(section(config, "serve", ServeConfig), _model(config), mesh)
+
+
 def _plan(config, workdir):
     study.check_recipe(config)
     plan = plan_recipe(config, find_slice(_needed("slice", "plan")), FLAGS.fit, FLAGS.remat)
@@ -336,5 +365,6 @@ RUN = {
     "report": _report,
     "convert": _convert,
     "chat": _chat,
+    "serve": _serve,
     "plan": _plan,
 }

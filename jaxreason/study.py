@@ -102,9 +102,9 @@ def check_recipe(config: ml_collections.ConfigDict) -> None:
         if name == "seed":
             if type(config.seed) is not int:
                 raise ConfigError(f"config.seed: expected int, got {config.seed!r}.")
-        elif name not in sections and name not in ("chat", "plan"):
+        elif name not in sections and name not in ("chat", "plan", "serve"):
             raise ConfigError(
-                f"config.{name}: no such section{nearest(name, [*sections, 'chat', 'plan', 'seed'])}"
+                f"config.{name}: no such section{nearest(name, [*sections, 'chat', 'plan', 'serve', 'seed'])}"
             )
         elif name in sections:
             parse(sections[name], config[name], f"config.{name}")

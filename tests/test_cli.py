@@ -40,6 +40,7 @@ def test_help_shows_every_verb_with_an_example():
         "report",
         "convert",
         "chat",
+        "serve",
         "plan",
     ):
         assert f"jaxreason {verb} --config" in result.stdout

@@ -59,6 +59,7 @@ MAY_IMPORT = {
     },
     "convert": {"config", "checkpoint", "models", "sharding", "training"},
     "chat": {"config", "data", "models", "sampling", "sharding"},
+    "serve": {"config", "data", "models", "sampling", "sharding"},
     "study": {
         "analysis",
         "config",
@@ -83,6 +84,9 @@ ONLY_IN = {
     "datasets": {"data"},
     "transformers": {"data", "models"},
     "lm_eval": {"evaluation"},
+    "fastapi": {"serve"},
+    "starlette": {"serve"},
+    "uvicorn": {"serve"},
     "matplotlib": {"report"},
     "jinja2": {"report"},
     "reasoning_gym": {"data", "tasks"},

@@ -1,0 +1,196 @@
+"""A request body as what the engine is to do."""
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.sampling.decoding import Decoding
+from jaxreason.serve.decodings import parse_decoding
+from jaxreason.serve.errors import ApiError
+from jaxreason.serve.fields import Fields
+from jaxreason.serve.messages import parse_messages
+from jaxreason.serve.settings import ServeConfig
+
+
+@dataclass(frozen=True)
+class Call:
+    """One HTTP request.
+
+    Attributes:
+      chat: whether it was /v1/chat/completions.
+      prompts: token ids of each.
+      seeds: of each prompt.
+      samples: replies to each prompt.
+      decoding: of all; None where only the prompts' log-probabilities are wanted.
+      stream: whether chunks are wanted.
+      usage: whether the last chunk is to count tokens.
+      logprobs: how many likeliest tokens to show at each; None for no log-probabilities at all.
+      echo: whether the prompt is part of the text.
+    """
+
+    chat: bool
+    prompts: tuple[tuple[int, ...], ...]
+    seeds: tuple[int, ...]
+    samples: int
+    decoding: Decoding | None
+    stream: bool
+    usage: bool
+    logprobs: int | None
+    echo: bool
+
+    @property
+    def sequences(self) -> int:
+        """Replies of all prompts; a prompt that is only scored counts as one."""
+        return len(self.prompts) * self.samples
+
+
+class Parser:
+    """Reads the bodies of one server's requests.
+
+    Args:
+      config: its limits and defaults.
+      tokenizer: the model's.
+      vocab_size: of the model.
+      names: of the model, the first is the one that is shown.
+    """
+
+    def __init__(
+        self, config: ServeConfig, tokenizer: Tokenizer, vocab_size: int, names: Sequence[str]
+    ):
+        self._config, self._tokenizer = config, tokenizer
+        self._vocab_size, self._names = vocab_size, tuple(names)
+
+    def completion(self, body: Any) -> Call:
+        """A body of /v1/completions.
+
+        Raises:
+          ApiError: (400, 404) for what cannot be served; names the field.
+        """
+        fields = Fields(body)
+        prompts = self._prompts(fields.take_any("prompt"))
+        echo = fields.take("echo", bool, False)
+        shown = fields.take("logprobs", int)
+        least = 0 if echo else 1
+        return self._call(
+            fields, prompts, fields.take("max_tokens", int), least, echo=echo, logprobs=shown
+        )
+
+    def chat(self, body: Any) -> Call:
+        """A body of /v1/chat/completions.
+
+        Raises:
+          ApiError: (400, 404) for what cannot be served; names the field.
+        """
+        fields = Fields(body)
+        messages = parse_messages(fields.take("messages", list, []))
+        thinking = self._thinking(fields.take("chat_template_kwargs", dict, {}))
+        prompt = _encoded("messages", self._tokenizer.encode_prompt, messages, thinking)
+        tokens = (fields.take("max_completion_tokens", int), fields.take("max_tokens", int))
+        tokens = tokens[1] if tokens[0] is None else tokens[0]
+        alternatives = fields.take("top_logprobs", int)
+        shown = fields.take("logprobs", bool, False)
+        if alternatives is not None and not shown:
+            raise ApiError(400, "top_logprobs: needs logprobs to be true", "top_logprobs")
+        shown = (alternatives or 0) if shown else None
+        return self._call(fields, (prompt,), tokens, 1, echo=False, logprobs=shown, chat=True)
+
+    def _call(
+        self,
+        fields: Fields,
+        prompts: tuple[tuple[int, ...], ...],
+        max_tokens: int | None,
+        least: int,
+        *,
+        echo: bool,
+        logprobs: int | None,
+        chat: bool = False,
+    ) -> Call:
+        self._check_model(fields.take("model", str))
+        samples = fields.take("n", int, 1)
+        if fields.take("best_of", int, samples) != samples:
+            raise ApiError(400, "best_of: this server does not support it", "best_of")
+        seed = fields.take("seed", int)
+        seeds = [secrets.randbits(63) if seed is None else seed % 2**64 for _ in prompts]
+        max_tokens = self._max_tokens(prompts, max_tokens, least)
+        decoding = parse_decoding(
+            *(fields, self._config.decoding, max_tokens, self._vocab_size),
+            self._config.sampler.max_length,
+        )
+        stream = fields.take("stream", bool, False)
+        usage = _include_usage(fields.take("stream_options", dict, {}))
+        fields.finish()
+        self._check_sizes(prompts, samples, logprobs)
+        return Call(chat, prompts, tuple(seeds), samples, decoding, stream, usage, logprobs, echo)
+
+    def _check_model(self, name: str | None) -> None:
+        if name is not None and name not in self._names:
+            message = f"model: {name!r} is not served here; this is {self._names[0]!r}"
+            raise ApiError(404, message, "model", "model_not_found")
+
+    def _thinking(self, switches: dict) -> bool | None:
+        switches = Fields(switches)
+        thinking = switches.take("enable_thinking", bool, self._config.thinking)
+        switches.finish()
+        return thinking
+
+    def _prompts(self, prompt: Any) -> tuple[tuple[int, ...], ...]:
+        """A string, a list of strings, token ids, or a list of lists of them."""
+        many = prompt if _is_list_of(prompt, (str, list)) else [prompt]
+        return tuple(self._prompt(one) for one in many)
+
+    def _prompt(self, prompt: Any) -> tuple[int, ...]:
+        if isinstance(prompt, str):
+            return _encoded("prompt", self._tokenizer.encode, prompt)
+        if not _is_list_of(prompt, (int,)):
+            raise ApiError(400, "prompt: expected text, token ids, or a list of either", "prompt")
+        if not all(0 <= token < self._vocab_size for token in prompt):
+            message = f"prompt: a token id is outside the vocabulary of {self._vocab_size}"
+            raise ApiError(400, message, "prompt")
+        return tuple(prompt)
+
+    def _max_tokens(self, prompts: Sequence, wanted: int | None, least: int) -> int:
+        """How long replies may be: what was asked for, which must fit, or the default as far as it does."""
+        size, longest = self._config.sampler.max_length, max(map(len, prompts))
+        if wanted is None:
+            wanted = max(min(self._config.decoding.max_tokens, size - longest), 1)
+        if not least <= wanted <= self._config.max_tokens:
+            message = f"max_tokens: expected {least} to {self._config.max_tokens}, got {wanted}"
+            raise ApiError(400, message, "max_tokens")
+        if longest + wanted > size:
+            message = f"a prompt of {longest} tokens and max_tokens={wanted} exceed the limit of {size} tokens"
+            raise ApiError(400, message, "max_tokens", "context_length_exceeded")
+        return wanted
+
+    def _check_sizes(self, prompts: Sequence, samples: int, logprobs: int | None) -> None:
+        if not all(prompts):
+            raise ApiError(400, "the prompt is empty", "prompt")
+        if samples < 1:
+            raise ApiError(400, f"n: expected at least 1, got {samples}", "n")
+        if len(prompts) * samples > self._config.max_sequences:
+            most = self._config.max_sequences
+            message = f"{len(prompts)} prompts with n={samples} exceed the limit of {most} replies"
+            raise ApiError(400, message, "n")
+        most = self._config.sampler.top_logprobs
+        if logprobs is not None and not 0 <= logprobs <= most:
+            raise ApiError(400, f"logprobs: expected 0 to {most}, got {logprobs}", "logprobs")
+
+
+def _is_list_of(value: Any, kinds: tuple[type, ...]) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(one) in kinds for one in value)
+
+
+def _encoded(name: str, encode: Callable, *arguments: Any) -> tuple[int, ...]:
+    try:
+        return tuple(encode(*arguments))
+    except ValueError as error:
+        raise ApiError(400, f"{name}: {error}", name) from None
+
+
+def _include_usage(options: dict) -> bool:
+    options = Fields(options)
+    usage = options.take("include_usage", bool, False)
+    options.take("include_obfuscation", bool, False)
+    options.finish()
+    return usage

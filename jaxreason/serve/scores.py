@@ -1,0 +1,78 @@
+"""Log-probabilities of a prompt's own tokens, for clients that score texts with `echo`."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+
+from jaxreason.models.decoder import Model, forward, head
+from jaxreason.sampling.kv_cache import replicated
+from jaxreason.sharding import RULES, to_host
+
+CHUNK = 64  # positions whose logits exist at a time
+SHORTEST = 64  # prompts are padded to this, or to a power of two
+
+
+class PromptScores(NamedTuple):
+    """Of each token but the first; the first has no probability.
+
+    `top`: the likeliest tokens there, as (token, log-probability), likeliest first.
+    """
+
+    logprobs: tuple[float, ...]
+    top: tuple[tuple[tuple[int, float], ...], ...]
+
+
+class PromptScorer:
+    """Scores one prompt at a time, at temperature 1; call it under `jax.set_mesh(mesh)`.
+
+    Args:
+      model: the network.
+      params: its parameters, the trainer's own tree.
+      mesh: where they are.
+      max_length: longest prompt.
+      num_top: likeliest tokens to give at each place.
+    """
+
+    def __init__(self, model: Model, params: Any, mesh: Mesh, max_length: int, num_top: int):
+        self._params, self._max_length = params, max_length
+        self._rows = int(np.prod([mesh.shape[axis] for axis in RULES["act_batch"]]))
+        program = functools.partial(_score, model, max(num_top, 1))
+        self._program = jax.jit(program, out_shardings=replicated(mesh))
+
+    def score(self, tokens: tuple[int, ...]) -> PromptScores:
+        """The scores of a prompt that is not longer than `max_length`."""
+        length = min(max(SHORTEST, 1 << (len(tokens) - 1).bit_length()), self._max_length)
+        padded = np.zeros((self._rows, length), np.int32)  # every device that shares rows has one
+        padded[:, : len(tokens)] = tokens
+        logprobs, ids, values = to_host(self._program(self._params, padded))
+        count = len(tokens) - 1
+        top = [
+            tuple(zip(some.tolist(), theirs.tolist(), strict=True))
+            for some, theirs in zip(ids[:count], values[:count], strict=True)
+        ]
+        return PromptScores(tuple(logprobs[:count].tolist()), tuple(top))
+
+
+def _score(
+    model: Model, num_top: int, params: Any, tokens: Int[Array, "B T"]
+) -> tuple[Float[Array, " T"], Int[Array, "T K"], Float[Array, "T K"]]:
+    """Entry t belongs to the token at t + 1; the last means nothing. Of the first row alone."""
+    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+    states = forward(model, params, tokens, positions).final[0]
+    embedding, targets = head(model, params), jnp.roll(tokens[0], -1)
+
+    def reduce(part: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+        state, target = part
+        logits = jnp.einsum(
+            *("D,DV->V", state, embedding.astype(state.dtype)), preferred_element_type=jnp.float32
+        )
+        scores = jax.nn.log_softmax(logits)
+        values, ids = jax.lax.top_k(scores, num_top)
+        return scores[target], ids, values
+
+    return jax.lax.map(reduce, (states, targets), batch_size=CHUNK)

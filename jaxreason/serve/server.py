@@ -1,0 +1,104 @@
+"""The stage: a model, its engine and its worker behind a socket, until a signal."""
+
+import math
+import os
+import signal
+import socket
+import sys
+
+import jax
+import uvicorn
+from etils import epath
+
+from jaxreason.config import ConfigError
+from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.models.huggingface import ModelConfig, open_model, resolve
+from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.engine import Engine, Request
+from jaxreason.serve.app import make_app
+from jaxreason.serve.calls import Parser
+from jaxreason.serve.scores import PromptScorer
+from jaxreason.serve.service import Service
+from jaxreason.serve.settings import ServeConfig
+from jaxreason.serve.worker import Worker
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def run_serve(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh) -> None:
+    """Serves until SIGTERM or SIGINT; what has begun by then is finished, for at most `config.drain_s`.
+
+    Raises:
+      ConfigError: the address cannot be had, or this is one of several processes.
+    """
+    if jax.process_count() > 1:
+        raise ConfigError("jaxreason serve: one process serves one model; this is one of several.")
+    with _listen(config) as listener:
+        service = make_service(config, model_config, mesh)
+        host, port = listener.getsockname()[:2]
+        if config.host not in LOOPBACK and not service.api_key:
+            print(
+                f"serve.host={host}: other machines reach this server, without an API key.",
+                file=sys.stderr,
+            )
+        shown = f"[{host}]" if ":" in host else host
+        print(f"{service.name} is served at http://{shown}:{port}/v1", flush=True)
+        _serve(service, listener, config.drain_s)
+
+
+def make_service(
+    config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh
+) -> Service:
+    """Loads the model, compiles what every request needs, and starts the worker."""
+    path = str(resolve(model_config.path))
+    tokenizer = load_tokenizer(path)
+    model, params = open_model(model_config, mesh)
+    engine = Engine(
+        *(model, params, config.sampler, mesh),
+        *(tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode, tokenizer.close_think),
+    )
+    _warm_up(engine, tokenizer.pad_id)
+    sizes = (config.sampler.max_length, config.sampler.top_logprobs)
+    scorer = PromptScorer(model, params, mesh, *sizes)
+    worker = Worker(engine, scorer, config.decoding, config.max_sequences)
+    worker.start(mesh)
+    name = config.name or epath.Path(path).name
+    names = (name, model_config.path, path)
+    return Service(
+        name,
+        config.api_key or os.environ.get("JAXREASON_API_KEY", ""),
+        config.max_body_bytes,
+        config.body_timeout_s,
+        Parser(config, tokenizer, model.architecture.vocab_size, names),
+        worker,
+        tokenizer,
+        engine.stats,
+    )
+
+
+def _warm_up(engine: Engine, token: int) -> None:
+    """Compiles: the first client does not wait for that, and what does not fit into memory is known at once."""
+    short = Decoding(0.0, 0, 1.0, 1, ())
+    list(engine.generate([Request("warm-up", (token, token), 0, 1)], short))
+
+
+def _listen(config: ServeConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        return socket.create_server((config.host, config.port), family=family)
+    except OSError as error:
+        raise ConfigError(f"serve.host={config.host}, serve.port={config.port}: {error}.") from None
+
+
+def _serve(service: Service, listener: socket.socket, drain_s: float) -> None:
+    # uvicorn raises the signal that has stopped it once more when it is done; by then there is nothing to stop.
+    before = {n: signal.signal(n, lambda *_: None) for n in (signal.SIGTERM, signal.SIGINT)}
+    settings = uvicorn.Config(
+        make_app(service), log_level="warning", timeout_graceful_shutdown=math.ceil(drain_s)
+    )
+    try:
+        uvicorn.Server(settings).run(sockets=[listener])
+    finally:
+        service.worker.stop(cancel=True)
+        for number, handler in before.items():
+            signal.signal(number, handler)

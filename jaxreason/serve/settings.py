@@ -1,0 +1,60 @@
+"""What `config.serve` says."""
+
+from dataclasses import dataclass
+
+from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.engine import SamplerConfig
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """Where and how a model is served.
+
+    Attributes:
+      host: address to listen on; 127.0.0.1 is reached from this machine only.
+      port: 0 takes a free one.
+      name: of the model, as clients write it; "" takes that of its folder. Its path is understood as well.
+      api_key: what clients must send as a bearer token; "" takes JAXREASON_API_KEY, and asks for none if that is unset.
+      max_body_bytes: of a request.
+      max_sequences: replies that run or wait at a time; requests beyond that are answered with 429.
+      max_tokens: most tokens of a reply that a client may ask for.
+      decoding: of fields that a request leaves out, `max_tokens` among them.
+      sampler: sizes of the engine; its `top_logprobs` is the most that clients may ask for.
+      thinking: the chat template's thinking switch; None leaves it to the template.
+      body_timeout_s: within which a request's body must be there.
+      drain_s: what SIGTERM leaves to requests that have begun.
+
+    Raises:
+      ValueError: a field is out of range; names the field.
+    """
+
+    host: str
+    port: int
+    name: str
+    api_key: str
+    max_body_bytes: int
+    max_sequences: int
+    max_tokens: int
+    decoding: Decoding
+    sampler: SamplerConfig
+    thinking: bool | None
+    body_timeout_s: float
+    drain_s: float
+
+    def __post_init__(self) -> None:
+        least = {"port": 0, "max_body_bytes": 1, "max_sequences": 1, "max_tokens": 1, "drain_s": 0}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ValueError(
+                    f"serve.{name}: expected at least {bound}, got {getattr(self, name)}"
+                )
+        if self.port > 65535:
+            raise ValueError(f"serve.port: expected at most 65535, got {self.port}")
+        if self.decoding.max_tokens > self.max_tokens:
+            raise ValueError(
+                f"serve.decoding.max_tokens={self.decoding.max_tokens}: expected at most max_tokens={self.max_tokens}"
+            )
+        if self.body_timeout_s <= 0:
+            raise ValueError(
+                f"serve.body_timeout_s: expected more than 0, got {self.body_timeout_s}"
+            )

@@ -1,0 +1,106 @@
+"""The tiny base model behind a real server in a thread, with an engine that can be made to stand still."""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+
+import httpx
+import jax
+import openai
+import uvicorn
+
+from jaxreason.config import parse
+from jaxreason.models.huggingface import ModelConfig
+from jaxreason.recipes import load_recipe
+from jaxreason.sampling.engine import Engine
+from jaxreason.serve.app import make_app
+from jaxreason.serve.settings import ServeConfig
+from jaxreason.sharding import MeshConfig, make_mesh
+
+RECIPE = "configs/study_tiny.py"
+LONG = {"temperature": 5.0, "seed": 2, "max_tokens": 100}  # of a reply that goes on for a while
+KEY = "a key"
+
+
+def serve_config(**changes):
+    section = load_recipe(RECIPE).serve
+    section.update(port=0, max_sequences=12, max_body_bytes=8192, **changes)
+    section.sampler.update(decode_block=1, slots=4)
+    return parse(ServeConfig, section, "config.serve")
+
+
+def model_config():
+    return parse(ModelConfig, load_recipe(RECIPE).model, "config.model")
+
+
+def one_device():
+    return make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
+
+
+class Gate:
+    """While it is shut, engines stand still after the dispatch that they are in."""
+
+    def __init__(self):
+        self._open = threading.Event()
+        self._open.set()
+
+    @contextlib.contextmanager
+    def shut(self):
+        self._open.clear()
+        try:
+            yield
+        finally:
+            self._open.set()
+
+    def generate(self, engine, requests, decoding, on_tokens=None, cancelled=None):
+        def show(partial):
+            on_tokens(partial)
+            self._open.wait()
+
+        return GENERATE(engine, requests, decoding, on_tokens and show, cancelled)
+
+
+GENERATE = Engine.generate
+
+
+class Served:
+    """A service behind a socket."""
+
+    def __init__(self, service, port):
+        self.service, self.url = service, f"http://127.0.0.1:{port}"
+        self.client = openai.OpenAI(
+            base_url=f"{self.url}/v1", api_key=service.api_key or "none", max_retries=0
+        )
+        self.headers = {"Authorization": f"Bearer {service.api_key}"} if service.api_key else {}
+
+    def post(self, path, body):
+        body = json.dumps(body)  # httpx's own does not write half of a surrogate pair
+        return httpx.post(f"{self.url}{path}", content=body, headers=self.headers, timeout=120)
+
+    def metrics(self):
+        lines = httpx.get(f"{self.url}/metrics").text.splitlines()
+        pairs = [line.rsplit(" ", 1) for line in lines if not line.startswith("#")]
+        return {name.removeprefix("jaxreason_"): int(value) for name, value in pairs}
+
+
+@contextlib.contextmanager
+def served(service):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(make_app(service), log_level="warning"))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            yield Served(service, listener.getsockname()[1])
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def wait_until(true):
+    for _ in range(10_000):  # a test that waits in vain is to fail, not to hang
+        if true():
+            return
+        time.sleep(0.01)
+    raise AssertionError("waited in vain")

@@ -1,0 +1,301 @@
+"""What is refused, how, and that the others go on."""
+
+import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import openai
+import pytest
+from serving import KEY, LONG, model_config, one_device, serve_config, served, wait_until
+
+from jaxreason.config import ConfigError
+from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.sampling.engine import Completion, Stats
+from jaxreason.serve.calls import Parser
+from jaxreason.serve.scores import PromptScores
+from jaxreason.serve.server import _listen
+from jaxreason.serve.service import Service
+from jaxreason.serve.worker import Worker
+
+TEXT, CHAT = "/v1/completions", "/v1/chat/completions"
+PROMPT = "<user>13+24=<assistant>"
+MESSAGES = [{"role": "user", "content": "1+1="}]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        (TEXT, {}, "prompt: expected text, token ids, or a list of either"),
+        (TEXT, {"prompt": ""}, "the prompt is empty"),
+        (TEXT, {"prompt": []}, "prompt: expected text"),
+        (TEXT, {"prompt": [88]}, "a token id is outside the vocabulary of 88"),
+        (TEXT, {"prompt": [-1]}, "a token id is outside the vocabulary of 88"),
+        (TEXT, {"prompt": [True]}, "prompt: expected text"),
+        (TEXT, {"prompt": "ж"}, "characters that are no tokens: 'ж'"),
+        (TEXT, {"prompt": "\ud800"}, "prompt:"),
+        (TEXT, {"prompt": "1" * 160}, "exceed the limit of 160 tokens"),
+        (TEXT, {"prompt": "1" * 100, "max_tokens": 61}, "a prompt of 100 tokens and max_tokens=61"),
+        (TEXT, {"prompt": "1", "max_tokens": 0}, "max_tokens: expected 1 to 159, got 0"),
+        (TEXT, {"prompt": "1", "max_tokens": 10**6}, "max_tokens: expected 1 to 159"),
+        (TEXT, {"prompt": "1", "max_tokens": "5"}, "max_tokens: expected a whole number, got '5'"),
+        (TEXT, {"prompt": "1", "stop": ""}, "stop: expected a string or a list"),
+        (TEXT, {"prompt": "1", "stop": [1]}, "stop: expected a string or a list"),
+        (TEXT, {"prompt": "1", "stop": ["a"] * 17}, "stop: expected at most 16 strings"),
+        (TEXT, {"prompt": "1", "stop": "a" * 257}, "at most 256 bytes"),
+        (TEXT, {"prompt": "1", "stop": "\udc00"}, "half of a surrogate pair"),
+        (TEXT, {"prompt": "1", "temperature": -1}, "temperature: expected a finite number >= 0"),
+        (TEXT, {"prompt": "1", "top_p": 0}, "top_p: expected 0 < top_p <= 1"),
+        (TEXT, {"prompt": "1", "top_k": -2}, "top_k: expected 0 (off) or more, got -2"),
+        (TEXT, {"prompt": "1", "min_p": 2}, "min_p: expected 0 (off) to 1"),
+        (TEXT, {"prompt": "1", "repetition_penalty": 0}, "repetition_penalty: expected more than"),
+        (TEXT, {"prompt": "1", "n": 0}, "n: expected at least 1"),
+        (TEXT, {"prompt": "1", "n": 13}, "1 prompts with n=13 exceed the limit of 12 replies"),
+        (TEXT, {"prompt": "1", "logprobs": 6}, "logprobs: expected 0 to 5, got 6"),
+        (TEXT, {"prompt": "1", "logit_bias": {"5": 1}}, "logit_bias: this server does not"),
+        (TEXT, {"prompt": "1", "presence_penalty": 0.5}, "presence_penalty: this server does not"),
+        (TEXT, {"prompt": "1", "best_of": 3}, "best_of: this server does not support it"),
+        (TEXT, {"prompt": "1", "suffix": "x"}, "suffix: this server does not support it"),
+        (TEXT, {"prompt": "1", "temprature": 1}, "no such field; did you mean 'temperature'?"),
+        (TEXT, [], "the body is not a JSON object"),
+        (CHAT, {}, "messages: there are none"),
+        (CHAT, {"messages": ["hello"]}, "messages[0]: the body is not a JSON object"),
+        (CHAT, {"messages": [{"role": "user"}]}, "messages[0]: content: expected text"),
+        (CHAT, {"messages": [{"content": "1"}]}, "messages[0]: it has no role"),
+        (CHAT, {"messages": [{"role": "system", "content": "1"}]}, "only user and assistant"),
+        (
+            CHAT,
+            {"messages": [{"role": "assistant", "content": "1"}]},
+            "that is not the assistant's",
+        ),
+        (
+            CHAT,
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+            "this model reads text only",
+        ),
+        (
+            CHAT,
+            {"messages": MESSAGES, "top_logprobs": 2},
+            "top_logprobs: needs logprobs to be true",
+        ),
+        (CHAT, {"messages": MESSAGES, "tools": [{}]}, "tools: this server does not support it"),
+        (
+            CHAT,
+            {"messages": MESSAGES, "response_format": {"type": "json_object"}},
+            "response_format",
+        ),
+        (CHAT, {"messages": MESSAGES, "think_budget": 5}, "think_budget"),
+        (CHAT, {"messages": MESSAGES, "chat_template_kwargs": {"x": 1}}, "x: no such field"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_with_its_reason(server, path, body, message):
+    for stream in [False, True] if isinstance(body, dict) else [False]:
+        asked = body | {"stream": stream} if isinstance(body, dict) else body
+        response = server.post(path, asked)
+        assert response.status_code == 400
+        error = response.json()["error"]
+        assert message in error["message"] and error["type"] == "invalid_request_error"
+
+
+def test_fields_that_ask_for_nothing_are_let_be(server):
+    nothing = {"logit_bias": {}, "presence_penalty": 0, "best_of": 1, "user": "x", "suffix": None}
+    assert server.post(TEXT, {"prompt": "1", "max_tokens": 1, **nothing}).status_code == 200
+
+
+def test_numbers_beyond_the_engines_bits_do_not_harm_it(server):
+    huge = {"seed": -(10**30), "top_k": 10**30, "top_p": 1e-300, "temperature": 1e-300}
+    for name, value in huge.items():
+        body = {"prompt": PROMPT, "max_tokens": 3, "temperature": 1, name: value}
+        assert server.post(TEXT, body).status_code == 200
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 5000, b""])
+def test_a_body_that_is_no_json_is_refused(server, body):
+    response = httpx.post(f"{server.url}{TEXT}", content=body)
+    assert response.status_code == 400
+    assert "the body is not valid JSON" in response.json()["error"]["message"]
+
+
+def test_a_body_that_is_too_long_is_refused(server):
+    response = server.post(TEXT, {"prompt": "1" * 10_000})
+    assert response.status_code == 413
+    assert response.json()["error"]["message"] == "the body is longer than 8192 bytes"
+    parts = (b"1" * 1000 for _ in range(10))  # without a length in the header
+    assert httpx.post(f"{server.url}{TEXT}", content=parts).status_code == 413
+
+
+def test_an_unknown_route_is_answered_in_the_same_shape(server):
+    response = server.post("/v1/embeddings", {})
+    assert response.status_code == 404 and "/v1/embeddings" in response.json()["error"]["message"]
+    assert httpx.get(f"{server.url}{TEXT}").status_code == 405
+
+
+def test_an_overloaded_server_answers_429_and_serves_those_before(server, gate):
+    def ask():
+        return server.client.completions.create(model="tiny_base", prompt=PROMPT, n=4, **LONG)
+
+    with ThreadPoolExecutor(3) as pool:
+        with gate.shut():
+            replies = [pool.submit(ask) for _ in range(3)]
+            wait_until(lambda: sum(server.service.worker.load()) == 12)
+            with pytest.raises(openai.RateLimitError, match="12 replies run or wait already"):
+                ask()
+            assert server.post(TEXT, {"prompt": "1"}).headers["retry-after"] == "1"
+            assert (
+                server.metrics()["running_sequences"] + server.metrics()["waiting_sequences"] == 12
+            )
+        texts = [[choice.text for choice in reply.result().choices] for reply in replies]
+    assert texts[0] == texts[1] == texts[2]
+    assert len(ask().choices) == 4
+
+
+def started_stream(server):
+    stream = server.client.completions.create(
+        model="tiny_base", prompt=PROMPT, **LONG, n=4, stream=True
+    )
+    next(iter(stream))
+    return stream
+
+
+def tickets(server):
+    return [*server.service.worker._running.values(), *server.service.worker._waiting]
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_dropped_client_frees_its_slots(server, gate, waiting):
+    before = server.metrics().get('sequences_total{finish_reason="cancelled"}', 0)
+    with gate.shut():
+        first = started_stream(server)
+        if waiting:  # all slots are taken: this one waits, and must not wait for them
+            body = {"prompt": "1+1=", **LONG, "n": 4}
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(f"{server.url}{TEXT}", json=body, timeout=httpx.Timeout(60, read=1))
+            wait_until(lambda: sum(server.service.worker.load()) == 4)
+            assert server.metrics()["waiting_sequences"] == 0
+        first.close()
+        wait_until(lambda: all(ticket.cancelled for ticket in tickets(server)))
+        assert server.metrics()["running_sequences"] == 4
+    wait_until(lambda: server.metrics()["running_sequences"] == 0)
+    after = server.metrics()['sequences_total{finish_reason="cancelled"}']
+    assert after == before + (8 if waiting else 4)
+
+
+def test_a_dropped_client_that_does_not_stream_frees_its_slot_too(server, gate):
+    with gate.shut():
+        body = {"prompt": PROMPT, **LONG}
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{server.url}{TEXT}", json=body, timeout=httpx.Timeout(60, read=1))
+        wait_until(lambda: all(ticket.cancelled for ticket in tickets(server)))
+    wait_until(lambda: server.metrics()["running_sequences"] == 0)
+
+
+class ScriptedEngine:
+    """Fails as it is told to by the first token of a prompt."""
+
+    NAN, BROKEN = 50, 51
+
+    def __init__(self):
+        self.released = 0
+
+    def release(self):
+        self.released += 1
+
+    def generate(self, requests, decoding, on_tokens, cancelled):
+        for request in filter(None, requests):
+            if request.tokens[0] == self.BROKEN:
+                raise RuntimeError("out of memory")
+            failed = request.tokens[0] == self.NAN
+            if failed and len(request.tokens) > 1:  # under way
+                on_tokens(Completion(request.id, 0, (7,), (-0.5,), ""))
+            reason = "error: non-finite logits" if failed else "length"
+            yield Completion(request.id, 0, (7, 8), (-0.5, -0.5), reason)
+
+
+class ScriptedScorer:
+    def score(self, tokens):
+        return PromptScores((float("nan"),) * (len(tokens) - 1), ((),) * (len(tokens) - 1))
+
+
+@pytest.fixture
+def scripted():
+    config, mesh = serve_config(), one_device()
+    tokenizer, engine = load_tokenizer(model_config().path), ScriptedEngine()
+    worker = Worker(engine, ScriptedScorer(), config.decoding, config.max_sequences)
+    worker.start(mesh)
+    parser = Parser(config, tokenizer, 88, ("scripted",))
+    service = Service("scripted", KEY, 8192, 5.0, parser, worker, tokenizer, Stats())
+    with served(service) as running:
+        yield running, engine
+
+
+def test_without_the_key_nothing_of_the_model_is_given(scripted):
+    server, _ = scripted
+    for headers in ({}, {"Authorization": "Bearer another"}, {"Authorization": KEY}):
+        for response in (
+            httpx.get(f"{server.url}/v1/models", headers=headers),
+            httpx.post(f"{server.url}{TEXT}", json={"prompt": "1"}, headers=headers),
+        ):
+            assert response.status_code == 401
+            assert response.json()["error"]["code"] == "invalid_api_key"
+    assert httpx.get(f"{server.url}/health").status_code == 200
+    assert server.post(TEXT, {"prompt": "1"}).status_code == 200
+
+
+def test_a_request_with_non_finite_logits_fails_and_the_others_go_on(scripted):
+    server, engine = scripted
+    for stream in (False, True):
+        response = server.post(TEXT, {"prompt": [engine.NAN], "stream": stream})
+        assert response.status_code == 500
+        assert response.json()["error"]["message"] == "non-finite logits"
+        assert response.json()["error"]["type"] == "server_error"
+    scored = server.post(TEXT, {"prompt": [9, 9], "echo": True, "logprobs": 1})
+    assert scored.status_code == 500
+    assert server.post(TEXT, {"prompt": [9]}).json()["usage"]["completion_tokens"] == 2
+    assert engine.released == 0
+
+
+def test_a_stream_that_fails_under_way_ends_with_its_reason(scripted):
+    server, engine = scripted
+    with pytest.raises(openai.APIError, match="non-finite logits"):
+        list(
+            server.client.completions.create(model="scripted", prompt=[engine.NAN, 9], stream=True)
+        )
+
+
+def test_an_engine_that_breaks_fails_its_requests_and_serves_the_next(scripted, capfd):
+    server, engine = scripted
+    for count in (1, 2):
+        response = server.post(TEXT, {"prompt": [engine.BROKEN]})
+        assert response.status_code == 500
+        assert response.json()["error"]["message"] == "the engine failed: out of memory"
+        assert server.post(TEXT, {"prompt": [9]}).status_code == 200
+        assert engine.released == count
+    assert "RuntimeError: out of memory" in capfd.readouterr().err
+
+
+def test_a_worker_that_stops_takes_nothing_more(scripted):
+    server, _ = scripted
+    server.service.worker.stop(cancel=False)
+    assert server.post(TEXT, {"prompt": "1"}).status_code == 503
+    assert httpx.get(f"{server.url}/health").status_code == 503
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(scripted):
+    server, _ = scripted
+    server.service.body_timeout_s = 0.05
+    release = threading.Event()
+
+    def slowly():
+        yield b"{"
+        release.wait()
+        yield b"}"
+
+    threading.Timer(1.0, release.set).start()
+    response = httpx.post(f"{server.url}{TEXT}", content=slowly(), headers=server.headers)
+    assert response.status_code == 408
+
+
+def test_an_address_that_is_taken_is_named(server):
+    port = int(server.url.rpartition(":")[2])
+    with pytest.raises(ConfigError, match=f"serve.port={port}"):
+        _listen(dataclasses.replace(serve_config(), port=port))

@@ -1,0 +1,196 @@
+"""What OpenAI's own client gets, beside what the engine gives."""
+
+import jax
+import openai
+import pytest
+from serving import GENERATE, LONG, one_device
+
+from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.engine import Request
+
+PROMPT = "<user>13+24=<assistant>"
+QUESTION = [{"role": "user", "content": "13+24="}]
+GREEDY = Decoding(0.0, 0, 1.0, 12, ())
+
+
+@pytest.fixture
+def generate(engine, tokenizer):
+    def run(decoding, seed=0, num_samples=1, prompt=PROMPT):
+        request = Request("direct", tuple(tokenizer.encode(prompt)), seed, num_samples, decoding)
+        with jax.set_mesh(one_device()):
+            return sorted(GENERATE(engine, [request], decoding), key=lambda reply: reply.sample)
+
+    return run
+
+
+def complete(client, prompt=PROMPT, **changes):
+    return client.completions.create(model="tiny_base", prompt=prompt, **changes)
+
+
+def chat(client, **changes):
+    return client.chat.completions.create(model="tiny_base", messages=QUESTION, **changes)
+
+
+def test_a_completion_is_the_engines(client, tokenizer, generate):
+    (expected,) = generate(GREEDY)
+    found = complete(client, temperature=0, max_tokens=12)
+    assert found.choices[0].text == tokenizer.decode(expected.tokens) != ""
+    assert found.choices[0].finish_reason == expected.finish_reason
+    assert found.usage.prompt_tokens == len(tokenizer.encode(PROMPT))
+    assert found.usage.completion_tokens == len(expected.tokens)
+    assert found.usage.total_tokens == found.usage.prompt_tokens + found.usage.completion_tokens
+
+
+def test_a_chat_uses_the_chat_template(client):
+    reply = chat(client, temperature=0, max_tokens=12)
+    assert (
+        reply.choices[0].message.content
+        == complete(client, temperature=0, max_tokens=12).choices[0].text
+    )
+    assert reply.choices[0].message.role == "assistant"
+    assert reply.usage.prompt_tokens == 8
+
+
+def test_messages_may_come_in_parts_and_with_the_templates_switch(client):
+    parts = [{"type": "text", "text": "13+"}, {"type": "text", "text": "24="}]
+    found = client.chat.completions.create(
+        model="tiny_base",
+        messages=[{"role": "user", "content": parts}],
+        temperature=0,
+        max_completion_tokens=12,
+        user="somebody",
+        extra_body={"chat_template_kwargs": {"enable_thinking": False}},
+    )
+    assert (
+        found.choices[0].message.content
+        == chat(client, temperature=0, max_tokens=12).choices[0].message.content
+    )
+
+
+def test_sampling_fields_reach_the_engine(client, tokenizer, generate):
+    decoding = Decoding(1.5, 7, 0.9, 20, (), 0.01, 1.2)
+    extra = {"top_k": 7, "min_p": 0.01, "repetition_penalty": 1.2}
+    found = complete(
+        client, temperature=1.5, top_p=0.9, max_tokens=20, seed=5, n=3, extra_body=extra
+    )
+    expected = generate(decoding, seed=5, num_samples=3)
+    assert [c.text for c in found.choices] == [tokenizer.decode(one.tokens) for one in expected]
+    assert len({c.text for c in found.choices}) > 1
+
+
+def test_a_seed_gives_the_same_replies_again_whatever_runs_beside_them(client):
+    alone = complete(client, **LONG).choices[0].text
+    together = complete(client, prompt=["<user>1+1=<assistant>", PROMPT], **LONG).choices
+    assert together[1].text == alone and together[0].text != alone
+    assert complete(client, **(LONG | {"seed": 4})).choices[0].text != alone
+
+
+@pytest.mark.parametrize("as_ids", [False, True])
+def test_several_prompts_give_their_choices_in_order(client, tokenizer, as_ids):
+    prompts = ["<user>5+5=<assistant>", PROMPT]
+    single = [
+        complete(client, prompt=p, temperature=0, max_tokens=12).choices[0].text for p in prompts
+    ]
+    given = [tokenizer.encode(p) for p in prompts] if as_ids else prompts
+    found = complete(client, prompt=given, temperature=0, max_tokens=12, n=2)
+    assert [c.index for c in found.choices] == [0, 1, 2, 3]
+    assert [c.text for c in found.choices] == [single[0]] * 2 + [single[1]] * 2
+    assert found.usage.prompt_tokens == sum(len(tokenizer.encode(p)) for p in prompts)
+
+
+def test_log_probabilities_of_a_completion_are_the_engines(client, tokenizer, generate):
+    (expected,) = generate(GREEDY)
+    found = complete(client, temperature=0, max_tokens=12, logprobs=3).choices[0].logprobs
+    assert found.tokens == [tokenizer.show([token]) for token in expected.tokens]
+    assert found.token_logprobs == pytest.approx(expected.logprobs, abs=1e-5)
+    for shown, top in zip(found.top_logprobs, expected.top_logprobs, strict=True):
+        named = {tokenizer.show([token]): logprob for token, logprob in top[:3]}
+        assert shown == pytest.approx(named, abs=1e-5)
+    assert found.text_offset == list(range(len(expected.tokens)))
+
+
+def test_log_probabilities_of_a_chat_are_the_engines(client, tokenizer, generate):
+    (expected,) = generate(GREEDY)
+    found = chat(client, temperature=0, max_tokens=12, logprobs=True, top_logprobs=2)
+    entries = found.choices[0].logprobs.content
+    assert [e.token for e in entries] == [tokenizer.show([t]) for t in expected.tokens]
+    assert [e.logprob for e in entries] == pytest.approx(expected.logprobs, abs=1e-5)
+    assert [bytes(e.bytes).decode() for e in entries] == [e.token for e in entries]
+    assert [[t.token for t in e.top_logprobs] for e in entries] == [
+        [tokenizer.show([token]) for token, _ in top[:2]] for top in expected.top_logprobs
+    ]
+
+
+def test_a_prompt_is_scored_as_the_engine_scores_it(client, tokenizer, engine):
+    text = "<user>13+24=<assistant>37<end>"
+    found = complete(client, prompt=text, max_tokens=0, echo=True, logprobs=1).choices[0]
+    ids = tokenizer.encode(text)
+    assert found.text == text and found.logprobs.token_logprobs[0] is None
+    with jax.set_mesh(one_device()):
+        scores = engine.score([(ids[:i], ids[i : i + 1]) for i in range(1, len(ids))])
+    assert found.logprobs.token_logprobs[1:] == pytest.approx([s.logprob for s in scores], abs=1e-4)
+    for score, token, top in zip(
+        scores, found.logprobs.tokens[1:], found.logprobs.top_logprobs[1:], strict=True
+    ):
+        assert (token in top) == score.greedy
+
+
+def test_an_echo_comes_before_the_reply(client):
+    reply = complete(client, temperature=0, max_tokens=12).choices[0].text
+    assert (
+        complete(client, temperature=0, max_tokens=12, echo=True).choices[0].text == PROMPT + reply
+    )
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_streamed_completion_is_the_whole_one_in_pieces(client, count):
+    settings = {**LONG, "n": count, "logprobs": 2, "stop": ["#", "qq"]}
+    whole = complete(client, **settings)
+    texts, tokens, reasons, usage = [""] * count, [[] for _ in range(count)], {}, None
+    options = {"include_usage": True}
+    for chunk in complete(client, **settings, stream=True, stream_options=options):
+        usage = chunk.usage or usage
+        for choice in chunk.choices:
+            texts[choice.index] += choice.text
+            tokens[choice.index] += choice.logprobs.tokens
+            reasons[choice.index] = choice.finish_reason or reasons.get(choice.index)
+    assert texts == [choice.text for choice in whole.choices]
+    assert tokens == [choice.logprobs.tokens for choice in whole.choices]
+    assert reasons == {choice.index: choice.finish_reason for choice in whole.choices}
+    assert usage == whole.usage
+
+
+def test_a_streamed_chat_is_the_whole_one_in_pieces(client):
+    whole = chat(client, **LONG).choices[0]
+    chunks = list(chat(client, **LONG, stream=True))
+    deltas = [chunk.choices[0].delta for chunk in chunks]
+    assert deltas[0].role == "assistant" and len(whole.message.content) > 50
+    assert "".join(delta.content or "" for delta in deltas) == whole.message.content
+    assert chunks[-1].choices[0].finish_reason == whole.finish_reason
+
+
+def test_a_reply_ends_before_its_stop_string(client):
+    whole = complete(client, **LONG).choices[0].text
+    stop = whole[10:13]
+    found = complete(client, **LONG, stop=["never there", stop])
+    assert found.choices[0].text == whole[: whole.index(stop)]
+    assert found.choices[0].finish_reason == "stop"
+    streamed = complete(client, **LONG, stop=stop, stream=True)
+    assert "".join(c.choices[0].text for c in streamed) == whole[: whole.index(stop)]
+
+
+def test_a_reply_ends_at_max_tokens(client):
+    found = complete(client, **(LONG | {"max_tokens": 5}))
+    assert found.choices[0].finish_reason == "length" and found.usage.completion_tokens == 5
+
+
+def test_without_max_tokens_a_reply_is_as_long_as_there_is_room(client):
+    found = complete(client, prompt="1" * 155, temperature=5.0, seed=2)
+    assert found.usage.completion_tokens == 5 and found.choices[0].finish_reason == "length"
+
+
+def test_the_model_is_listed_and_another_is_not_found(client):
+    assert [model.id for model in client.models.list()] == ["tiny_base"]
+    assert client.models.retrieve("tiny_base").id == "tiny_base"
+    with pytest.raises(openai.NotFoundError, match="'gpt-4' is not served here"):
+        client.completions.create(model="gpt-4", prompt=PROMPT)
