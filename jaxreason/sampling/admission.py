@@ -47,7 +47,7 @@ def make_admission(
         seed=of_slots(lambda reply: divmod(reply.request.seed, 2**32), np.uint32, 2),
         sample=of_slots(lambda reply: reply.sample),
         temperature=of_slots(lambda reply: reply.decoding.temperature, np.float32),
-        top_k=of_slots(lambda reply: reply.decoding.top_k),
+        top_k=of_slots(lambda reply: min(reply.decoding.top_k, vocab_size)),
         top_p=of_slots(lambda reply: reply.decoding.top_p, np.float32),
         min_p=of_slots(lambda reply: reply.decoding.min_p, np.float32),
         penalty=of_slots(lambda reply: reply.decoding.repetition_penalty, np.float32),
@@ -57,7 +57,7 @@ def make_admission(
 
 def _close_at(reply: Reply) -> int:
     budget = reply.decoding.think_budget
-    return len(reply.request.tokens) + budget if budget else NEVER
+    return min(len(reply.request.tokens) + budget, NEVER) if budget else NEVER
 
 
 def _seen(reply: Reply, vocab_size: int) -> np.ndarray:

@@ -21,7 +21,7 @@ def completing_token(
     """
     if not stop or checked >= len(tokens):
         return None
-    reach = max(len(s.encode()) for s in stop) + MARGIN
+    reach = max(len(s.encode(errors="surrogatepass")) for s in stop) + MARGIN
     begin = max(0, checked + 1 - reach)
     if not _has_any(decode(list(tokens[begin:])), stop):
         return None

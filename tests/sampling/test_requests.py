@@ -81,6 +81,13 @@ def test_a_budget_without_a_closing_token_is_refused(make_engine):
     assert "think_budget" in run(make_engine(), mixed)["own", 0].finish_reason
 
 
+def test_options_beyond_what_the_device_can_hold_mean_what_they_say(make_engine):
+    requests = make_requests(4)
+    free = run(make_engine(stop_ids=(), close_think=CLOSE), requests, RANDOM)
+    vast = dataclasses.replace(RANDOM, top_k=2**40, think_budget=2**40, stop=("\ud800",))
+    assert run(make_engine(stop_ids=(), close_think=CLOSE), requests, vast) == free
+
+
 def test_the_likeliest_tokens_are_told_with_every_token(make_engine):
     requests = make_requests(6)
     replies = run(make_engine(top_logprobs=3), requests)
