@@ -123,10 +123,11 @@ def make_programs(
 def abstract_state(model: Model, mesh: Mesh, sizes: Sizes) -> SlotState:
     """Shapes, dtypes and shardings of what `Programs.make_state` makes."""
     init = functools.partial(_init_state, model, sizes)
+    shardings = _state_shardings(model, mesh, init)
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        jax.eval_shape(init),
-        _state_shardings(model, mesh, init),
+        _shapes(mesh, init),
+        shardings,
     )
 
 
@@ -153,11 +154,16 @@ def _state_shardings(model: Model, mesh: Mesh, init: Callable) -> Any:
             mesh, fitting_spec(mesh, ("act_batch", *[None] * (x.ndim - 1)), x.shape)
         )
 
-    shapes = jax.eval_shape(init)
+    shapes = _shapes(mesh, init)
     shardings = jax.tree.map(by_slot, shapes)
     channels = 2 * model.architecture.num_key_value_heads
     pages = kv_cache.page_sharding(mesh, shapes.cache, channels)
     return shardings._replace(cache=shardings.cache._replace(pages=pages))
+
+
+def _shapes(mesh: Mesh, init: Callable) -> SlotState:
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # the cache's kind goes by the devices
+        return jax.eval_shape(init)
 
 
 def prefill(
