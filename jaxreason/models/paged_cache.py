@@ -68,8 +68,26 @@ class PagedCache(NamedTuple):
 
         Queries outside the cache (padding) get finite numbers.
         """
-        attend = by_parts(functools.partial(_attend, where.window), (1, 0, 0, 0, None), 0)
-        return attend(self.pages, self.tables, where.query_positions, q, layer)
+        return attend(self, q, layer, where, take_page)
+
+
+def take_page(pages: Float[Array, "L N C S H"], layer: Any, page: Int[Array, " B"]):
+    """Keys and values `[B, K, S, H]` of a page of each row."""
+    number, channels, size, head_dim = pages.shape[1:]
+    pool = pages.reshape(-1, channels, size, head_dim)
+    block = _constrained(pool[layer * number + page])
+    block = block.reshape(len(page), -1, 2, size, head_dim)
+    return block[:, :, 0], block[:, :, 1]
+
+
+def attend(
+    cache: Any, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: Visibility, take: Callable
+) -> Float[Array, "B T N H"]:
+    """The reference for any layout of pages, of which `take` takes one a row as `take_page` does."""
+    size = cache.length // cache.tables.shape[1]
+    function = functools.partial(_attend, where.window, size, take)
+    run = by_parts(function, (1, 0, 0, 0, None), 0)
+    return run(cache.pages, cache.tables, where.query_positions, q, layer)
 
 
 def by_parts(function: Callable, split: tuple[int | None, ...], out: int) -> Callable:
@@ -116,9 +134,17 @@ def _write(pages: Array, tables: Array, positions: Array, new: Array, layer: Any
 
 
 def _attend(
-    window: int | None, pages: Array, tables: Array, positions: Array, q: Array, layer: Any
+    window: int | None,
+    size: int,
+    take: Callable,
+    pages: Array,
+    tables: Array,
+    positions: Array,
+    q: Array,
+    layer: Any,
 ) -> Array:
-    attend = functools.partial(_by_length, window, pages, tables, layer)
+    take = functools.partial(take, pages, layer)
+    attend = functools.partial(_by_length, window, size, take, tables)
     if q.shape[1] <= QUERY_BLOCK:
         return attend(positions, q)
     parts = cut(QUERY_BLOCK, positions, constant_values=-1), cut(QUERY_BLOCK, q)
@@ -127,47 +153,44 @@ def _attend(
 
 
 def _by_length(
-    window: int | None, pages: Array, tables: Array, layer: Any, positions: Array, q: Array
+    window: int | None, size: int, take: Callable, tables: Array, positions: Array, q: Array
 ) -> Array:
     """Rows that hold most pages first, a group at a time, each as far as its first row."""
-    batch, size = q.shape[0], pages.shape[3]
     seen = jnp.where(positions < tables.shape[1] * size, positions, -1)
     counts = jnp.max(seen, axis=1) // size + 1
     order = jnp.argsort(-counts)
-    together = _rows_together(batch, pages)
+    together = _rows_together(take, q.shape[0])
     parts = (x[order].reshape(-1, together, *x.shape[1:]) for x in (q, tables, positions, counts))
-    group = functools.partial(_group, window, pages, layer)
+    group = functools.partial(_group, window, size, take)
     out = jax.lax.map(lambda part: group(*part), tuple(parts))
     return out.reshape(q.shape)[jnp.argsort(order)]
 
 
-def _rows_together(batch: int, pages: Array) -> int:
+def _rows_together(take: Callable, batch: int) -> int:
     """How many rows a group has: on an accelerator all, on CPU those whose pages fit into its caches."""
     if platform() != "cpu":
         return batch
-    page = pages[0, 0].size * pages.dtype.itemsize
-    most = max(CPU_BLOCK_BYTES // page, 1)
+    page = jax.eval_shape(take, jax.ShapeDtypeStruct((1,), jnp.int32))
+    most = max(CPU_BLOCK_BYTES // sum(x.size * x.dtype.itemsize for x in page), 1)
     return max(n for n in range(1, batch + 1) if batch % n == 0 and n <= most)
 
 
 def _group(
     window: int | None,
-    pages: Array,
-    layer: Any,
+    size: int,
+    take: Callable,
     q: Array,
     tables: Array,
     positions: Array,
     counts: Array,
 ) -> Array:
     batch, queries, _, head_dim = q.shape
-    number, heads, size = pages.shape[1], pages.shape[2] // 2, pages.shape[3]
-    pool = pages.reshape(-1, *pages.shape[2:])
+    heads = jax.eval_shape(take, tables[:, 0])[0].shape[1]
     groups = q.reshape(batch, queries, heads, -1, head_dim)
     rows = jnp.einsum("BTKGH->BKGTH", groups).reshape(batch, heads, -1, head_dim)  # M = G·T
 
     def body(column: Array, carry: OnlineSoftmax) -> OnlineSoftmax:
-        block = _constrained(pool[layer * number + tables[:, column]])
-        k, v = jnp.moveaxis(block.reshape(batch, heads, 2, size, head_dim), 2, 0)
+        k, v = take(tables[:, column])
         scores = jnp.einsum("BKMH,BKSH->BKMS", rows, k, preferred_element_type=jnp.float32)
         scores = scores.reshape(batch, heads, -1, queries, size) * head_dim**-0.5
         distance = positions[:, :, None] - (column * size + jnp.arange(size))

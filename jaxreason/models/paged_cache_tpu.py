@@ -13,9 +13,9 @@ from jax.experimental.pallas.ops.tpu.ragged_paged_attention import kernel as lib
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from jaxreason.models.paged_cache import combined, place
+from jaxreason.models.paged_cache import attend, combined, place
 from jaxreason.models.visibility import Visibility
-from jaxreason.sharding import RULES, axis_size, platform
+from jaxreason.sharding import RULES, axis_size
 
 LANES = 128  # of a TPU's registers: head_dim must be a multiple
 KEYS = 512  # positions that the kernel reads at a time
@@ -72,22 +72,33 @@ class PagedCacheTPU(NamedTuple):
         finite numbers.
         """
         channels = self.pages.shape[3]
+        if not kernel_serves(q.shape[2], channels // 2, q.shape[3], q.dtype, self.pages.dtype):
+            return attend(self, q, layer, where, take_page)
         pages = PartitionSpec(None, *_rows_and_heads(channels, None))
         queries = PartitionSpec(*_rows_and_heads(channels, None))
-        attend = functools.partial(_attend, where.window)
+        run = functools.partial(_attend, where.window)
         specs = (pages, *_by_rows(2), queries, PartitionSpec())
-        return _on_devices(attend, specs, queries)(
+        return _on_devices(run, specs, queries)(
             self.pages, self.tables, where.query_positions, q, layer
         )
 
 
-def kernel_serves(heads: int, kv_heads: int, head_dim: int, dtype: str) -> bool:
+def take_page(pages: Float[Array, "L N S C H"], layer: Any, page: Int[Array, " B"]):
+    """Keys and values `[B, K, S, H]` of a page of each row."""
+    number, size, channels, head_dim = pages.shape[1:]
+    block = pages.reshape(-1, size, channels, head_dim)[layer * number + page]
+    block = jnp.swapaxes(block.reshape(len(page), size, -1, 2, head_dim), 1, 2)
+    return block[:, :, :, 0], block[:, :, :, 1]
+
+
+def kernel_serves(heads: int, kv_heads: int, head_dim: int, dtype: Any, cache_dtype: Any) -> bool:
     """Whether the kernel takes a model with these heads on the mesh that is set."""
     tensor = axis_size("act_kv_heads")
-    if platform() != "tpu" or head_dim % LANES or kv_heads % tensor:
+    if head_dim % LANES or kv_heads % tensor:
         return False
     try:
-        library.get_min_heads_per_blk(heads // tensor, 2 * kv_heads // tensor, dtype, dtype)
+        sizes = heads // tensor, 2 * kv_heads // tensor
+        library.get_min_heads_per_blk(*sizes, dtype, cache_dtype)
     except ValueError:
         return False
     return True

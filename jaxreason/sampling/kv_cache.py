@@ -9,8 +9,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxreason.models.decoder import Model
 from jaxreason.models.paged_cache import PagedCache, by_parts
-from jaxreason.models.paged_cache_tpu import PagedCacheTPU, kernel_serves
-from jaxreason.sharding import RULES, axis_size, constrain, fitting_spec
+from jaxreason.models.paged_cache_tpu import PagedCacheTPU
+from jaxreason.sharding import RULES, axis_size, constrain, fitting_spec, platform
 
 Pages = Float[Array, "L N ..."]
 
@@ -20,8 +20,7 @@ def init_cache(
 ) -> PagedCache | PagedCacheTPU:
     """`number` empty pages of `size` positions, and tables without a page, in the activations' dtype."""
     arch = model.architecture
-    heads = arch.num_attention_heads, arch.num_key_value_heads, arch.head_dim
-    kind = PagedCacheTPU if kernel_serves(*heads, model.dtype) else PagedCache
+    kind = PagedCacheTPU if platform() == "tpu" else PagedCache
     channels = 2 * arch.num_key_value_heads
     shape = kind.shape(arch.num_hidden_layers, number, channels, size, arch.head_dim)
     names = kind.axes(channels, axis_size("act_kv_heads"))

@@ -12,6 +12,7 @@ from jaxreason.models import paged_cache_tpu
 from jaxreason.models.paged_cache import PagedCache
 from jaxreason.models.paged_cache_tpu import PagedCacheTPU, kernel_serves
 from jaxreason.models.visibility import visibility
+from jaxreason.sharding import MeshConfig, make_mesh
 
 LAYERS, ROWS, HEADS, KV_HEADS, HEAD_DIM, SIZE, COLUMNS = 2, 3, 4, 2, 128, 16, 4
 LENGTH = SIZE * COLUMNS
@@ -63,5 +64,17 @@ def test_the_kernels_reference_gives_what_ours_gives(window, monkeypatch):
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
-def test_off_tpus_the_reference_is_used():
-    assert not kernel_serves(40, 8, 128, "bfloat16")
+def test_heads_that_the_kernel_does_not_take_are_served_by_the_reference():
+    assert kernel_serves(40, 8, 128, "bfloat16", "bfloat16")
+    assert not kernel_serves(9, 3, 64, "bfloat16", "bfloat16")
+    mesh = make_mesh(MeshConfig(1, 2, 4, 1), jax.devices()[:8])
+    with jax.set_mesh(mesh):
+        assert not kernel_serves(8, 2, 128, "bfloat16", "bfloat16")
+
+
+def test_the_reference_reads_pages_of_either_layout(monkeypatch):
+    monkeypatch.setattr(paged_cache_tpu, "kernel_serves", lambda *_: False)
+    first = np.arange(20) + np.array([[0], [0], [LENGTH]])
+    calls = [first, np.array([[20], [20], [LENGTH]])]
+    found, expected = (run(kind, calls, None) for kind in (PagedCacheTPU, PagedCache))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
