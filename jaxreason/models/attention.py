@@ -13,8 +13,15 @@ from jaxtyping import Array, Float, Int
 
 from jaxreason.models.attention_blocks import attend_by_blocks
 from jaxreason.models.attention_tpu import splash
-from jaxreason.models.online_softmax import LOWEST, OnlineSoftmax, add_block, no_blocks
-from jaxreason.models.row_blocks import cut
+from jaxreason.models.online_softmax import (
+    LOWEST,
+    OnlineSoftmax,
+    add_keys,
+    attended,
+    head_rows,
+    no_blocks,
+)
+from jaxreason.models.row_blocks import cut, join
 from jaxreason.models.visibility import Visibility
 from jaxreason.sharding import constrain, platform
 
@@ -75,19 +82,17 @@ def over_cache(
     if q.shape[1] > QUERY_BLOCK:
         parts = tuple(cut(QUERY_BLOCK, x) for x in (q, where.mask, where.query_positions))
         out = jax.lax.map(lambda part: _over_blocks(part[0], k, v, layer, *part[1:]), parts)
-        return jnp.moveaxis(out, 0, 1).reshape(q.shape[0], -1, *q.shape[2:])[:, : q.shape[1]]
+        return join(out, q.shape[1])
     return _over_blocks(q, k, v, layer, where.mask, where.query_positions)
 
 
 def _over_blocks(q: Array, k: Array, v: Array, layer, mask: Array, positions: Array) -> Array:
-    batch, queries, _, head_dim = q.shape
     kv_heads, length = k.shape[2:4]
     size = min(CACHE_BLOCK.get(platform(), CACHE_BLOCK["tpu"]), length)
-    groups = q.reshape(batch, queries, kv_heads, -1, head_dim)
-    rows = jnp.einsum("BTKGH->BKGTH", groups).reshape(batch, kv_heads, -1, head_dim)  # M = G·T
+    rows = head_rows(q, kv_heads)
 
     def take(part: Array, start: Array) -> Array:
-        shape = (1, batch, kv_heads, size, head_dim)
+        shape = (1, len(q), kv_heads, size, q.shape[3])
         block = jax.lax.dynamic_slice(part, (layer, 0, 0, start, 0), shape)[0]
         return constrain(block, ("act_batch", "act_kv_heads", None, None))
 
@@ -95,19 +100,11 @@ def _over_blocks(q: Array, k: Array, v: Array, layer, mask: Array, positions: Ar
         start = jnp.minimum(index * size, length - size)  # the last block may begin earlier
         seen = jax.lax.dynamic_slice_in_dim(mask, start, size, axis=2)
         seen &= start + jnp.arange(size) >= index * size
-        scores = jnp.einsum(
-            "BKMH,BKSH->BKMS", rows, take(k, start), preferred_element_type=jnp.float32
-        )
-        scores = scores.reshape(batch, kv_heads, -1, queries, size) * head_dim**-0.5
-        scores = jnp.where(seen[:, None, None], scores, LOWEST)
-        return add_block(carry, scores.reshape(*rows.shape[:3], size), take(v, start))
+        return add_keys(carry, rows, take(k, start), take(v, start), seen)
 
     empty = jax.tree.map(_by_heads, no_blocks(rows.shape))
     last = jnp.max(jnp.where(positions < length, positions, 0), initial=0)
-    found = jax.lax.fori_loop(0, last // size + 1, body, empty)
-    out = (found.values / found.total[..., None]).astype(q.dtype)
-    out = out.reshape(batch, kv_heads, -1, queries, head_dim)
-    return jnp.einsum("BKGTH->BTKGH", out).reshape(q.shape)
+    return attended(jax.lax.fori_loop(0, last // size + 1, body, empty), q)
 
 
 def _by_heads(x: Array) -> Array:

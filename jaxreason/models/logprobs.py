@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxreason.models.row_blocks import cut
+from jaxreason.models.row_blocks import cut, join
 from jaxreason.models.vocabulary import count_blocks, logprob_and_entropy
 from jaxreason.sharding import constrain
 
@@ -143,7 +143,7 @@ def _over_chunks(reduce: Callable, chunk: int, *arrays: Array):
     chunk = min(chunk, max(length, 1))
     step = jax.checkpoint(lambda parts: reduce(*parts), prevent_cse=False)
     out = jax.lax.map(step, tuple(cut(chunk, x) for x in arrays))
-    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1)[:, :length], out)
+    return jax.tree.map(lambda x: join(x, length), out)
 
 
 def _first_zero(tree, segment_ids: Array | None):

@@ -6,7 +6,7 @@ Used with M rows of queries for each key/value head: `q [B,K,M,H]` against block
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 LOWEST = float(jnp.finfo(jnp.float32).min)  # score of a key that is not seen
 
@@ -37,3 +37,32 @@ def add_block(
     return OnlineSoftmax(
         maximum, carry.total * old + weights.sum(-1), carry.values * old[..., None] + values
     )
+
+
+def head_rows(q: Float[Array, "B T N H"], heads: int) -> Float[Array, "B K M H"]:
+    """The queries of each of K key/value heads as rows, M = G·T."""
+    groups = q.reshape(*q.shape[:2], heads, -1, q.shape[3])
+    return jnp.einsum("BTKGH->BKGTH", groups).reshape(len(q), heads, -1, q.shape[3])
+
+
+def add_keys(
+    carry: OnlineSoftmax,
+    rows: Float[Array, "B K M H"],
+    k: Float[Array, "B K S H"],
+    v: Float[Array, "B K S H"],
+    seen: Bool[Array, "B T S"],
+) -> OnlineSoftmax:
+    """With one more block of keys, of which each query sees some; `rows` are `head_rows` of the queries."""
+    scores = jnp.einsum("BKMH,BKSH->BKMS", rows, k, preferred_element_type=jnp.float32)
+    shape = (*rows.shape[:2], -1, *seen.shape[1:])
+    scores = scores.reshape(shape) * rows.shape[3] ** -0.5
+    scores = jnp.where(seen[:, None, None], scores, LOWEST)
+    return add_block(carry, scores.reshape(*rows.shape[:3], -1), v)
+
+
+def attended(found: OnlineSoftmax, q: Float[Array, "B T N H"]) -> Float[Array, "B T N H"]:
+    """What the queries, whose `head_rows` the blocks were for, get; 0 where there was no block."""
+    total = jnp.where(found.total == 0, 1.0, found.total)
+    out = (found.values / total[..., None]).astype(q.dtype)
+    out = out.reshape(*out.shape[:2], -1, q.shape[1], q.shape[3])
+    return jnp.einsum("BKGTH->BTKGH", out).reshape(q.shape)

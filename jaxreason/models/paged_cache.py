@@ -13,9 +13,15 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from jaxreason.models.online_softmax import LOWEST, OnlineSoftmax, add_block, no_blocks
-from jaxreason.models.row_blocks import cut
-from jaxreason.models.visibility import Visibility
+from jaxreason.models.online_softmax import (
+    OnlineSoftmax,
+    add_keys,
+    attended,
+    head_rows,
+    no_blocks,
+)
+from jaxreason.models.row_blocks import cut, join
+from jaxreason.models.visibility import Visibility, visibility
 from jaxreason.sharding import RULES, axis_size, constrain, platform
 
 QUERY_BLOCK = 128  # queries of a row that are handled at a time
@@ -45,9 +51,8 @@ class PagedCache(NamedTuple):
 
     @staticmethod
     def axes(channels: int, tensor: int) -> tuple[str | None, ...]:
-        """Logical names of a pool's dims; C is split if that leaves heads whole."""
-        heads = "act_kv_heads" if channels // 2 % tensor == 0 else None
-        return "layers", "act_batch", heads, None, None
+        """Logical names of a pool's dims."""
+        return "layers", "act_batch", heads_axis(channels, tensor), None, None
 
     def write(
         self,
@@ -113,6 +118,11 @@ def by_parts(function: Callable, split: tuple[int | None, ...], out: int) -> Cal
     )
 
 
+def heads_axis(channels: int, tensor: int) -> str | None:
+    """Logical name of the dim C: it is split over `tensor` devices if that leaves heads whole."""
+    return "act_kv_heads" if channels // 2 % tensor == 0 else None
+
+
 def combined(k: Float[Array, "B T K H"], v: Float[Array, "B T K H"]) -> Float[Array, "B T C H"]:
     """The keys of a head, then its values, head by head."""
     return jnp.stack([k, v], axis=3).reshape(*k.shape[:2], -1, k.shape[3])
@@ -149,7 +159,7 @@ def _attend(
         return attend(positions, q)
     parts = cut(QUERY_BLOCK, positions, constant_values=-1), cut(QUERY_BLOCK, q)
     out = jax.lax.map(lambda part: attend(*part), parts)
-    return jnp.moveaxis(out, 0, 1).reshape(q.shape[0], -1, *q.shape[2:])[:, : q.shape[1]]
+    return join(out, q.shape[1])
 
 
 def _by_length(
@@ -184,29 +194,18 @@ def _group(
     positions: Array,
     counts: Array,
 ) -> Array:
-    batch, queries, _, head_dim = q.shape
-    heads = jax.eval_shape(take, tables[:, 0])[0].shape[1]
-    groups = q.reshape(batch, queries, heads, -1, head_dim)
-    rows = jnp.einsum("BTKGH->BKGTH", groups).reshape(batch, heads, -1, head_dim)  # M = G·T
+    rows = head_rows(q, jax.eval_shape(take, tables[:, 0])[0].shape[1])
 
     def body(column: Array, carry: OnlineSoftmax) -> OnlineSoftmax:
-        k, v = take(tables[:, column])
-        scores = jnp.einsum("BKMH,BKSH->BKMS", rows, k, preferred_element_type=jnp.float32)
-        scores = scores.reshape(batch, heads, -1, queries, size) * head_dim**-0.5
-        distance = positions[:, :, None] - (column * size + jnp.arange(size))
-        seen = distance >= 0 if window is None else (distance >= 0) & (distance < window)
-        scores = jnp.where(seen[:, None, None], scores, LOWEST)
-        return add_block(carry, scores.reshape(*rows.shape[:3], size), v)
+        keys = column * size + jnp.arange(size)[None]
+        where = visibility(positions, keys, None, None, window)
+        return add_keys(carry, rows, *take(tables[:, column]), where.mask)
 
     names = (None, "act_kv_heads")
     empty = jax.tree.map(
         lambda x: constrain(x, (*names, *[None] * (x.ndim - 2))), no_blocks(rows.shape)
     )
-    found = jax.lax.fori_loop(0, counts[0], body, empty)
-    total = jnp.where(found.total == 0, 1.0, found.total)  # of rows without a page
-    out = (found.values / total[..., None]).astype(q.dtype)
-    out = out.reshape(batch, heads, -1, queries, head_dim)
-    return jnp.einsum("BKGTH->BTKGH", out).reshape(q.shape)
+    return attended(jax.lax.fori_loop(0, counts[0], body, empty), q)
 
 
 def _constrained(pages: Array) -> Array:

@@ -13,9 +13,9 @@ from jax.experimental.pallas.ops.tpu.ragged_paged_attention import kernel as lib
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from jaxreason.models.paged_cache import attend, combined, place
+from jaxreason.models.paged_cache import attend, combined, heads_axis, place
 from jaxreason.models.visibility import Visibility
-from jaxreason.sharding import RULES, axis_size
+from jaxreason.sharding import axis_size, spec
 
 LANES = 128  # of a TPU's registers: head_dim must be a multiple
 KEYS = 512  # positions that the kernel reads at a time
@@ -41,8 +41,7 @@ class PagedCacheTPU(NamedTuple):
     @staticmethod
     def axes(channels: int, tensor: int) -> tuple[str | None, ...]:
         """Logical names of a pool's dims."""
-        heads = "act_kv_heads" if channels // 2 % tensor == 0 else None
-        return "layers", "act_batch", None, heads, None
+        return "layers", "act_batch", None, heads_axis(channels, tensor), None
 
     def write(
         self,
@@ -53,15 +52,9 @@ class PagedCacheTPU(NamedTuple):
     ) -> "PagedCacheTPU":
         """With the tokens at `positions` in `layer`; what has no page is dropped."""
         new = combined(k, v).astype(self.pages.dtype)
-        pages = PartitionSpec(None, *_rows_and_heads(self.pages.shape[3], None))
         args = (self.pages, self.tables, positions, new, layer)
-        specs = (
-            pages,
-            *_by_rows(2),
-            PartitionSpec(*_rows_and_heads(new.shape[2], None)),
-            PartitionSpec(),
-        )
-        return self._replace(pages=_on_devices(_write, specs, pages)(*args))
+        specs = _specs(new.shape[2])
+        return self._replace(pages=_on_devices(_write, specs, specs[0])(*args))
 
     def attend(
         self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: Visibility
@@ -74,13 +67,9 @@ class PagedCacheTPU(NamedTuple):
         channels = self.pages.shape[3]
         if not kernel_serves(q.shape[2], channels // 2, q.shape[3], q.dtype, self.pages.dtype):
             return attend(self, q, layer, where, take_page)
-        pages = PartitionSpec(None, *_rows_and_heads(channels, None))
-        queries = PartitionSpec(*_rows_and_heads(channels, None))
-        run = functools.partial(_attend, where.window)
-        specs = (pages, *_by_rows(2), queries, PartitionSpec())
-        return _on_devices(run, specs, queries)(
-            self.pages, self.tables, where.query_positions, q, layer
-        )
+        run, specs = functools.partial(_attend, where.window), _specs(channels)
+        args = (self.pages, self.tables, where.query_positions, q, layer)
+        return _on_devices(run, specs, specs[3])(*args)
 
 
 def take_page(pages: Float[Array, "L N S C H"], layer: Any, page: Int[Array, " B"]):
@@ -104,13 +93,11 @@ def kernel_serves(heads: int, kv_heads: int, head_dim: int, dtype: Any, cache_dt
     return True
 
 
-def _rows_and_heads(channels: int, between: None) -> tuple:
-    heads = RULES["act_kv_heads"] if channels // 2 % axis_size("act_kv_heads") == 0 else None
-    return RULES["act_batch"], between, heads
-
-
-def _by_rows(number: int) -> list[PartitionSpec]:
-    return [PartitionSpec(RULES["act_batch"])] * number
+def _specs(channels: int) -> tuple[PartitionSpec, ...]:
+    """Of pages, tables, positions, what is written or asked at them, and the layer."""
+    pages = PagedCacheTPU.axes(channels, axis_size("act_kv_heads"))
+    rows, tokens = ("act_batch",), ("act_batch", None, pages[3])
+    return tuple(spec(names) for names in (pages, rows, rows, tokens, ()))
 
 
 def _on_devices(function, specs, out: PartitionSpec):

@@ -7,9 +7,9 @@ import numpy as np
 
 from jaxreason.sampling.decoding import marks
 from jaxreason.sampling.run import Reply
-from jaxreason.sampling.slots import Admission, Sizes
+from jaxreason.sampling.slots import NEVER, Admission, Sizes
 
-NEVER = np.iinfo(np.int32).max // 2  # an index that no token has
+LEAST_TOP_P = 1e-6  # more than nothing in the device's float32: the likeliest token stays
 
 
 def make_admission(
@@ -18,7 +18,7 @@ def make_admission(
     vocab_size: int,
     dirty: Sequence[Sequence[int]],
 ) -> Admission:
-    """What `Programs.admit` is given.
+    """What `Programs.admit` is given; numbers that the device's 32 bits do not hold are brought within them.
 
     Args:
       starting: (slot, reply) pairs.
@@ -48,7 +48,7 @@ def make_admission(
         sample=of_slots(lambda reply: reply.sample),
         temperature=of_slots(lambda reply: reply.decoding.temperature, np.float32),
         top_k=of_slots(lambda reply: min(reply.decoding.top_k, vocab_size)),
-        top_p=of_slots(lambda reply: reply.decoding.top_p, np.float32),
+        top_p=of_slots(lambda reply: max(reply.decoding.top_p, LEAST_TOP_P), np.float32),
         min_p=of_slots(lambda reply: reply.decoding.min_p, np.float32),
         penalty=of_slots(lambda reply: reply.decoding.repetition_penalty, np.float32),
         dirty=_dirty(dirty, sizes.pages),
@@ -62,8 +62,9 @@ def _close_at(reply: Reply) -> int:
 
 def _seen(reply: Reply, vocab_size: int) -> np.ndarray:
     """The prompt's tokens, where anything asks for them."""
-    asked = reply.decoding.repetition_penalty != 1.0
-    return marks(reply.request.tokens if asked else (), vocab_size)
+    if reply.decoding.repetition_penalty == 1.0:
+        return np.zeros(-(-vocab_size // 32), np.uint32)
+    return marks(reply.request.tokens, vocab_size)
 
 
 def _dirty(pages: Sequence[Sequence[int]], number: int) -> np.ndarray:

@@ -199,8 +199,9 @@ class Engine:
             self._absorb(run, running, to_host(block))
             if cancelled is not None:
                 run.cancel(cancelled)
-            for reply in filter(None, run.slots) if on_tokens is not None else ():
-                on_tokens(reply.complete(""))
+            if on_tokens is not None:
+                for reply in filter(None, run.slots):
+                    on_tokens(reply.complete(""))
 
     def _begin(self, requests: Iterable[Request | None], decoding: Decoding) -> Run:
         if self._state is None:

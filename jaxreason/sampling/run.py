@@ -78,10 +78,7 @@ class Reply:
     decoding: Decoding
     limit: int  # most tokens of the reply
     pages: list[int]
-    copy: tuple[int, int] = (
-        0,
-        0,
-    )  # page of the prompt, and its own page that begins as a copy of it
+    copy: tuple[int, int] = (0, 0)  # a page of the prompt, and its own one that begins like it
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     top_logprobs: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
@@ -165,16 +162,15 @@ class Run:
 
     def load_rows(self) -> None:
         """Gives empty rows to waiting requests, in order, as long as their pages can be had."""
-        while (request := self._peek()) is not None:
-            empty = [index for index, row in enumerate(self.rows) if row is None]
-            if not empty:
-                return
-            load = self._load()
+        empty, load = [i for i, row in enumerate(self.rows) if row is None], self._load()
+        while (request := self._peek()) is not None and empty:
             index = min(empty, key=lambda i: load[self.part_of(i, self.rows)])
-            row = self._open(request, self._pools[self.part_of(index, self.rows)])
+            row = self._open(request, self._pool_of(index, self.rows))
             if row is None:
                 return
             self.rows[index], self._next = row, None
+            empty.remove(index)
+            load[self.part_of(index, self.rows)] += request.num_samples
 
     def start_samples(self) -> list[int]:
         """Gives free slots to samples whose prompt is prefilled, and frees the rows of finished groups."""
@@ -196,12 +192,11 @@ class Run:
 
     def advance(self, index: int, count: int) -> None:
         """`count` more tokens of a row are in its pages, or will be before anything reads them."""
-        row, pool = self.rows[index], self._pools[self.part_of(index, self.rows)]
+        row, pool = self.rows[index], self._pool_of(index, self.rows)
+        before = row.prefilled
         row.prefilled += count
-        for key, page in list(zip(row.keys, row.pages, strict=False))[
-            : row.prefilled // self._size
-        ]:
-            pool.know(key, page)
+        for filled in range(before // self._size, row.prefilled // self._size):
+            pool.know(row.keys[filled], row.pages[filled])
 
     def end(self, slot: int, reason: str) -> None:
         """The slot's sequence is complete."""
@@ -216,10 +211,8 @@ class Run:
                 self.end(slot, "cancelled")
         for index, row in enumerate(self.rows):
             if row is not None and cancelled(row.request.id):
-                pool = self._pools[self.part_of(index, self.rows)]
-                pool.release(row.pages + row.reserved)
                 self._finish_unstarted(row.request, row.started, "cancelled")
-                self.rows[index] = None
+                self._close(index, suspect=False)
         if self._next is not None and cancelled(self._next.id):
             self._finish_unstarted(self._next, 0, "cancelled")
             self._next = None
@@ -230,14 +223,19 @@ class Run:
             self._give_up(int(slot), suspect=True)
         for index, row in enumerate(self.rows):
             if row is not None:
-                pool = self._pools[self.part_of(index, self.rows)]
-                pool.release(row.pages + row.reserved, suspect=True)
-                self.rows[index] = None
+                self._close(index, suspect=True)
+
+    def _pool_of(self, index: int, places: Sequence) -> PagePool:
+        return self._pools[self.part_of(index, places)]
 
     def _give_up(self, slot: int, suspect: bool) -> None:
-        pool = self._pools[self.part_of(slot, self.slots)]
-        pool.release(self.slots[slot].pages, suspect)
+        self._pool_of(slot, self.slots).release(self.slots[slot].pages, suspect)
         self.slots[slot] = None
+
+    def _close(self, index: int, suspect: bool) -> None:
+        row = self.rows[index]
+        self._pool_of(index, self.rows).release(row.pages + row.reserved, suspect)
+        self.rows[index] = None
 
     def _finish_unstarted(self, request: Request, started: int, reason: str) -> None:
         for sample in range(started, max(request.num_samples, 1)):

@@ -20,6 +20,8 @@ from jaxreason.models.paged_cache_tpu import PagedCacheTPU
 from jaxreason.sampling import decoding, kv_cache
 from jaxreason.sharding import constrain, fitting_spec
 
+NEVER = 2**30  # an index that no token has
+
 
 class Sizes(NamedTuple):
     """What fixes the programs' shapes: slots, positions of a sequence, decode steps of a dispatch, and the pool."""
@@ -44,8 +46,7 @@ class SlotState(NamedTuple):
     token: Int[Array, " B"]  # the newest token; the next step's input
     position: Int[Array, " B"]  # its index in the sequence (prompt and reply)
     last: Int[Array, " B"]  # index of the last token the sequence may have
-    close_at: Int[Array, " B"]  # index from which an open think block is closed
-    closed: Bool[Array, " B"]  # whether the reply has closed it
+    close_at: Int[Array, " B"]  # index from which an open think block is closed; NEVER without one
     seen: UInt32[Array, "B W"]  # tokens that the penalty is for, see `decoding.mark`
     rule: decoding.Rule
 
@@ -59,9 +60,8 @@ class Admission(NamedTuple):
     starts: Bool[Array, " B"]
     table: Int[Array, "B M"]  # pages of all positions that it may reach
     copy_from: Int[Array, " B"]  # the prompt's last page, which holds less than a page
-    copy_to: Int[
-        Array, " B"
-    ]  # the sequence's own page in its place; 0: no copy, also of slots that do not start
+    # the sequence's own page in its place; 0: no copy, also of slots that do not start
+    copy_to: Int[Array, " B"]
     token: Int[Array, " B"]  # the prompt's last token
     position: Int[Array, " B"]  # its index
     last: Int[Array, " B"]
@@ -144,8 +144,7 @@ def _init_state(model: Model, sizes: Sizes) -> SlotState:
     )
     seen = jnp.zeros((slots, -(-model.architecture.vocab_size // 32)), jnp.uint32)
     cache = kv_cache.init_cache(model, slots, sizes.columns, sizes.pages, sizes.page_size)
-    closed = jnp.zeros(slots, bool)
-    return SlotState(cache, zeros, zeros, zeros, zeros, closed, seen, rule)
+    return SlotState(cache, zeros, zeros, zeros, zeros, seen, rule)
 
 
 def _state_shardings(model: Model, mesh: Mesh, init: Callable) -> Any:
@@ -197,8 +196,7 @@ def admit(state: SlotState, new: Admission) -> SlotState:
         decoding.sequence_keys(new.seed, new.sample),
         *(new.temperature, new.top_k, new.top_p, new.min_p, new.penalty),
     )
-    fresh = (new.table, new.token, new.position, new.last, new.close_at, ~new.starts)
-    fresh = (*fresh, new.seen, rule)
+    fresh = (new.table, new.token, new.position, new.last, new.close_at, new.seen, rule)
     old = (state.cache.tables, *state[1:])
 
     def pick(fresh: Array, old: Array) -> Array:
@@ -286,13 +284,12 @@ def step(
     choice = decoding.choose(
         out.logits[:, 0], rule, state.position + 1, state.seen, forced, num_top
     )
-    closes = running & (choice.token == close_think[0]) if close_think else running & False
     return (
         state._replace(
             cache=out.cache,
             token=jnp.where(running, choice.token, state.token),
             position=state.position + running,
-            closed=state.closed | (closes & (state.position + 1 < state.close_at)),
+            close_at=_still_open(state, choice.token, close_think),
             seen=decoding.mark(state.seen, choice.token, running),
         ),
         choice,
@@ -304,6 +301,16 @@ def _closing(state: SlotState, close_think: tuple[int, ...]) -> Int[Array, " B"]
     if not close_think:
         return None
     offset = state.position + 1 - state.close_at
-    due = ~state.closed & (offset >= 0) & (offset < len(close_think))
+    due = (offset >= 0) & (offset < len(close_think))
     tokens = jnp.array(close_think, jnp.int32)
     return jnp.where(due, tokens[jnp.clip(offset, 0, len(close_think) - 1)], -1)
+
+
+def _still_open(
+    state: SlotState, token: Int[Array, " B"], close_think: tuple[int, ...]
+) -> Int[Array, " B"]:
+    """`close_at` after a token that may have closed the think block before that was due."""
+    if not close_think:
+        return state.close_at
+    closes = (token == close_think[0]) & (state.position + 1 < state.close_at)
+    return jnp.where(closes, NEVER, state.close_at)

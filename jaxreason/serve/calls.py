@@ -114,10 +114,7 @@ class Parser:
         seed = fields.take("seed", int)
         seeds = [secrets.randbits(63) if seed is None else seed % 2**64 for _ in prompts]
         max_tokens = self._max_tokens(prompts, max_tokens, least)
-        decoding = parse_decoding(
-            *(fields, self._config.decoding, max_tokens, self._vocab_size),
-            self._config.sampler.max_length,
-        )
+        decoding = parse_decoding(fields, self._config.decoding, max_tokens)
         stream = fields.take("stream", bool, False)
         usage = _include_usage(fields.take("stream_options", dict, {}))
         fields.finish()

@@ -18,9 +18,7 @@ SAMPLING = {
 MOST_STOPS, MOST_STOP_BYTES = 16, 256  # the engine looks for each of them after every dispatch
 
 
-def parse_decoding(
-    fields: Fields, defaults: Decoding, max_tokens: int, vocab_size: int, max_length: int
-) -> Decoding | None:
+def parse_decoding(fields: Fields, defaults: Decoding, max_tokens: int) -> Decoding | None:
     """The fields laid over the defaults; None where `max_tokens` is 0.
 
     Raises:
@@ -35,17 +33,10 @@ def parse_decoding(
     if max_tokens == 0:
         return None
     try:
-        decoding = dataclasses.replace(defaults, max_tokens=max_tokens, **values)
+        return dataclasses.replace(defaults, max_tokens=max_tokens, **values)
     except ValueError as error:
         message = str(error).removeprefix("decoding.")
         raise ApiError(400, message, message.partition(":")[0]) from None
-    # Numbers that the engine's 32 bits hold: beyond these bounds they mean nothing more.
-    return dataclasses.replace(
-        decoding,
-        top_k=min(decoding.top_k, vocab_size),
-        top_p=max(decoding.top_p, 1e-6),
-        think_budget=min(decoding.think_budget, max_length),
-    )
 
 
 def _stop(value: Any, default: tuple[str, ...]) -> tuple[str, ...]:
