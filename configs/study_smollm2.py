@@ -44,7 +44,7 @@ def get_config():
     config.rl = _rl()
     config.eval = _evaluation()
     config.drift = sections.drift(
-        "greedy", texts_per_benchmark=8, max_length=512, batch_size=4, logprob_chunk=256
+        "greedy", texts_per_benchmark=4, max_length=512, batch_size=4, logprob_chunk=256
     )
     config.transfer = sections.transfer()
     config.report = sections.report(

@@ -4,9 +4,9 @@ analysis/<metric>.json.
 docs/drift.md defines the metrics and the files.
 """
 
+import dataclasses
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -25,7 +25,7 @@ from jaxreason.models.decoder import Model
 from jaxreason.models.huggingface import ModelConfig, open_model
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class DriftConfig:
     """How drift is measured."""
 
@@ -68,8 +68,8 @@ def run_drift(
     units = _units(config, folders) if of_texts else []
     parts = {unit: _part_path(folder, unit) for unit in units if unit.texts}
     missing = [unit for unit, path in parts.items() if not path.exists()]
-    base_model, base_params = open_model(base, mesh)
-    tuned_model, tuned_params = open_model(tuned, mesh)
+    base_model, base_params = _open(base, mesh)
+    tuned_model, tuned_params = _open(tuned, mesh)
     _check_vocabularies(base, base_model, tuned, tuned_model)
     measure = make_measure(base_model, tuned_model, config.logprob_chunk)
     for unit in missing:
@@ -88,6 +88,12 @@ def run_drift(
         (folder / "parts").rmtree(missing_ok=True)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(f"drift {folder}")
+
+
+def _open(config: ModelConfig, mesh: Mesh) -> tuple[Model, Any]:
+    # Two models in one program for each row length, and few batches: layers laid out one by one
+    # would take longer to compile than they save.
+    return open_model(dataclasses.replace(config, unroll=1), mesh)
 
 
 def _units(config: DriftConfig, folders: dict[str, epath.Path]) -> list[Unit]:
