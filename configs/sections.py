@@ -133,6 +133,8 @@ def sampler(slots: int, max_length: int, **changes) -> ConfigDict:
         "page_size": 64,
         "pages": 0,
         "top_logprobs": 0,
+        "cache_dtype": "auto",
+        "weight_dtype": "auto",
     }
     return section(defaults, changes)
 

@@ -79,7 +79,9 @@ class Model:
     remat: str  # key of REMAT
     attention: str  # key of ATTENTION
     unroll: int  # layers per iteration of the scan
-    output_first: bool = False  # kernels are [out, in], which only `sampling_layout` asks for
+    # only `sampling_layout` asks for these
+    output_first: bool = False  # kernels are [out, in]
+    int8: bool = False  # those of the layers are whole numbers with a scale for each output
 
     def __post_init__(self):
         for field, valid in (("remat", REMAT), ("attention", ATTENTION)):
@@ -121,6 +123,7 @@ class Attention(nnx.Module):
             param_dtype=model.param_dtype,
             rngs=rngs,
             output_first=model.output_first,
+            int8=model.int8,
         )
         self.q_proj = make((arch.hidden_size, queries), ("embed", "q_heads"), arch.attention_bias)
         self.k_proj = make((arch.hidden_size, keys), ("embed", "kv_heads"), arch.attention_bias)
@@ -166,6 +169,7 @@ class MLP(nnx.Module):
             param_dtype=model.param_dtype,
             rngs=rngs,
             output_first=model.output_first,
+            int8=model.int8,
         )
         self.gate_proj = make((arch.hidden_size, arch.intermediate_size), ("embed", "mlp"))
         self.up_proj = make((arch.hidden_size, arch.intermediate_size), ("embed", "mlp"))
@@ -229,6 +233,7 @@ class Decoder(nnx.Module):
             model.param_dtype,
             rngs,
             model.output_first,
+            False,
         )
         self.lm_head = None if arch.tie_word_embeddings else make_head()
 

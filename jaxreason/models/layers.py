@@ -117,7 +117,7 @@ class RMSNorm(nnx.Module):
 class Linear(nnx.Module):
     """x @ kernel (+ bias); heads are kept flat in the kernel, so that it is one matrix product.
 
-    With `output_first` the kernel is kept as its transpose.
+    With `output_first` the kernel is kept as its transpose; with `int8` as whole numbers and a scale of each output.
     """
 
     def __init__(
@@ -129,12 +129,19 @@ class Linear(nnx.Module):
         param_dtype: str,
         rngs: nnx.Rngs,
         output_first: bool,
+        int8: bool,
     ):
         order = slice(None, None, -1 if output_first else 1)
-        self.kernel = make_param(rngs, sizes[order], axes[order], param_dtype, "normal", scale)
+        dtype = "int8" if int8 else param_dtype
+        self.kernel = make_param(rngs, sizes[order], axes[order], dtype, "normal", scale)
+        self.kernel_scale = (
+            make_param(rngs, sizes[1:], axes[1:], "float32", "ones") if int8 else None
+        )
         self.bias = make_param(rngs, sizes[1:], axes[1:], param_dtype, "zeros") if bias else None
         self.multiply = multiply_rows_by_outputs if output_first else multiply_rows
 
     def __call__(self, x: Float[Array, "... I"]) -> Float[Array, "... O"]:
         out = self.multiply(x, self.kernel[...].astype(x.dtype))
+        if self.kernel_scale is not None:
+            out = (out * self.kernel_scale[...]).astype(x.dtype)
         return out if self.bias is None else out + self.bias[...].astype(x.dtype)

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
+from jaxreason.models.int8 import attend_scaled, stored
 from jaxreason.models.online_softmax import (
     OnlineSoftmax,
     add_keys,
@@ -34,10 +35,14 @@ class PagedCache(NamedTuple):
     The mesh axes that split rows split the pool too, and a row's pages are numbered within its own part of the pool.
     Page 0 of a part is never written: it stands in tables where there is no page. C = 2K: the keys of a head, then its
     values (with a dim for the two and one for the heads, a device with one head would have the compiler copy the pool).
+    With `scales`, pages are int8 (`models/int8.py`).
     """
 
-    pages: Float[Array, "L N C S H"]
+    pages: Num[Array, "L N C S H"]
     tables: Int[Array, "B M"]
+    scales: Float[Array, "L C H"] | None = None
+
+    CHANNELS = 2  # which dim of a pool C is
 
     @property
     def length(self) -> int:
@@ -62,7 +67,7 @@ class PagedCache(NamedTuple):
         v: Float[Array, "B T K H"],
     ) -> "PagedCache":
         """With the tokens at `positions` in `layer`; what has no page is dropped."""
-        new = combined(k, v).astype(self.pages.dtype)
+        new = stored(combined(k, v), self.pages.dtype, self.scales, layer)
         write = by_parts(_write, (1, 0, 0, 0, None), 1)
         return self._replace(pages=write(self.pages, self.tables, positions, new, layer))
 
@@ -73,10 +78,11 @@ class PagedCache(NamedTuple):
 
         Queries outside the cache (padding) get finite numbers.
         """
-        return attend(self, q, layer, where, take_page)
+        run = functools.partial(attend, self, layer, where, take_page)
+        return attend_scaled(run, q, self.scales, layer)
 
 
-def take_page(pages: Float[Array, "L N C S H"], layer: Any, page: Int[Array, " B"]):
+def take_page(pages: Num[Array, "L N C S H"], layer: Any, page: Int[Array, " B"]):
     """Keys and values `[B, K, S, H]` of a page of each row."""
     number, channels, size, head_dim = pages.shape[1:]
     pool = pages.reshape(-1, channels, size, head_dim)
@@ -86,9 +92,9 @@ def take_page(pages: Float[Array, "L N C S H"], layer: Any, page: Int[Array, " B
 
 
 def attend(
-    cache: Any, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: Visibility, take: Callable
+    cache: Any, layer: Int[Array, ""], where: Visibility, take: Callable, q: Float[Array, "B T N H"]
 ) -> Float[Array, "B T N H"]:
-    """The reference for any layout of pages, of which `take` takes one a row as `take_page` does."""
+    """The reference for any layout and dtype of pages, of which `take` takes one a row as `take_page` does."""
     size = cache.length // cache.tables.shape[1]
     function = functools.partial(_attend, where.window, size, take)
     run = by_parts(function, (1, 0, 0, 0, None), 0)
@@ -153,13 +159,18 @@ def _attend(
     q: Array,
     layer: Any,
 ) -> Array:
-    take = functools.partial(take, pages, layer)
+    take = functools.partial(_take_as, q.dtype, take, pages, layer)
     attend = functools.partial(_by_length, window, size, take, tables)
     if q.shape[1] <= QUERY_BLOCK:
         return attend(positions, q)
     parts = cut(QUERY_BLOCK, positions, constant_values=-1), cut(QUERY_BLOCK, q)
     out = jax.lax.map(lambda part: attend(*part), parts)
     return join(out, q.shape[1])
+
+
+def _take_as(dtype: Any, take: Callable, *args: Any) -> tuple[Array, Array]:
+    k, v = take(*args)
+    return k.astype(dtype), v.astype(dtype)
 
 
 def _by_length(

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.ragged_paged_attention import kernel as library
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
+from jaxreason.models.int8 import attend_scaled, stored
 from jaxreason.models.paged_cache import attend, combined, heads_axis, place
 from jaxreason.models.visibility import Visibility
 from jaxreason.sharding import axis_size, spec
@@ -25,8 +26,11 @@ QUERIES = {True: 32, False: 64}  # that it handles at a time, when decoding and 
 class PagedCacheTPU(NamedTuple):
     """As `PagedCache`, with a page's positions before its heads."""
 
-    pages: Float[Array, "L N S C H"]
+    pages: Num[Array, "L N S C H"]
     tables: Int[Array, "B M"]
+    scales: Float[Array, "L C H"] | None = None
+
+    CHANNELS = 3  # which dim of a pool C is
 
     @property
     def length(self) -> int:
@@ -51,7 +55,7 @@ class PagedCacheTPU(NamedTuple):
         v: Float[Array, "B T K H"],
     ) -> "PagedCacheTPU":
         """With the tokens at `positions` in `layer`; what has no page is dropped."""
-        new = combined(k, v).astype(self.pages.dtype)
+        new = stored(combined(k, v), self.pages.dtype, self.scales, layer)
         args = (self.pages, self.tables, positions, new, layer)
         specs = _specs(new.shape[2])
         return self._replace(pages=_on_devices(_write, specs, specs[0])(*args))
@@ -66,13 +70,18 @@ class PagedCacheTPU(NamedTuple):
         """
         channels = self.pages.shape[3]
         if not kernel_serves(q.shape[2], channels // 2, q.shape[3], q.dtype, self.pages.dtype):
-            return attend(self, q, layer, where, take_page)
-        run, specs = functools.partial(_attend, where.window), _specs(channels)
+            run = functools.partial(attend, self, layer, where, take_page)
+        else:
+            run = functools.partial(self._kernel, layer, where)
+        return attend_scaled(run, q, self.scales, layer)
+
+    def _kernel(self, layer: Array, where: Visibility, q: Array) -> Array:
+        run, specs = functools.partial(_attend, where.window), _specs(self.pages.shape[3])
         args = (self.pages, self.tables, where.query_positions, q, layer)
         return _on_devices(run, specs, specs[3])(*args)
 
 
-def take_page(pages: Float[Array, "L N S C H"], layer: Any, page: Int[Array, " B"]):
+def take_page(pages: Num[Array, "L N S C H"], layer: Any, page: Int[Array, " B"]):
     """Keys and values `[B, K, S, H]` of a page of each row."""
     number, size, channels, head_dim = pages.shape[1:]
     block = pages.reshape(-1, size, channels, head_dim)[layer * number + page]
@@ -122,6 +131,7 @@ def _attend(
     start = jnp.where((first >= 0) & (first < tables.shape[1] * size), first, 0)
     beyond = -(-queries // size)  # a chunk's padding may reach beyond the longest sequence
     tables = jnp.pad(tables, ((0, 0), (0, beyond))) + layer * number
+    as_queries = None if pages.dtype == q.dtype else 1.0  # with a scale it casts them to q's dtype
     out = library.ragged_paged_attention(
         q.reshape(-1, *q.shape[2:]),
         pages.reshape(-1, *pages.shape[2:]),
@@ -130,6 +140,8 @@ def _attend(
         jnp.arange(batch + 1, dtype=jnp.int32) * queries,
         jnp.array([batch], jnp.int32),
         sm_scale=q.shape[3] ** -0.5,
+        k_scale=as_queries,
+        v_scale=as_queries,
         sliding_window=window,
         num_kv_pages_per_block=min(max(KEYS // size, 1), tables.shape[1]),
         num_queries_per_block=min(QUERIES[queries == 1], batch * queries),

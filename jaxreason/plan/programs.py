@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxreason.data.batches import TokenBatch
 from jaxreason.models.decoder import Model, param_axes
+from jaxreason.models.sampling_layout import abstract_layout, sampling_model
 from jaxreason.rl.loop import make_programs as make_rl_programs
 from jaxreason.rl.recipe import RLConfig, check_config
 from jaxreason.rl.rollouts import ROW_AXES, Rollouts
@@ -93,7 +94,8 @@ def sft_programs(config: SFTConfig, model: Model, mesh: Mesh) -> list[Program]:
 def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
     """The update, the log-prob pass, prefill and decode, each beside what else is in memory then.
 
-    Training and sampling share one tree of parameters laid out alike, so no weights move between them.
+    Training and sampling share one tree of parameters laid out alike, so no weights move between them, but for a
+    copy of the layers in int8 if the sampler wants it.
 
     Raises:
       ValueError: as a run of the recipe would.
@@ -129,9 +131,17 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
 def _sampling_programs(config: RLConfig, model: Model, mesh: Mesh, state: TrainState):
     sizes = config.sampler
     shapes = sizes.sizes(row_parts(mesh))
-    programs = slots.make_programs(model, mesh, shapes, STOP_IDS)
-    slot_state = slots.abstract_state(model, mesh, shapes)
-    held = {"params": state.params, "optimizer": state.opt_state, "cache": slot_state}
+    sampler, params = model, state.params
+    beside = {"optimizer": state.opt_state}
+    if sizes.weight_dtype != "auto":  # beside the trainer's there are the sampler's layers
+        sampler = sampling_model(model, mesh, sizes.weight_dtype)
+        layers = abstract_layout(model, mesh, sizes.weight_dtype)["layers"]
+        params, beside["params"] = params | {"layers": layers}, params["layers"]
+    programs = slots.make_programs(sampler, mesh, shapes, STOP_IDS)
+    slot_state = slots.abstract_state(sampler, mesh, shapes)
+    held = {"params": params, "optimizer": state.opt_state, "cache": slot_state}
+    if "params" in beside:
+        held["params"] = [params, beside["params"]]
     rows, chunk = sizes.prefill_rows, min(sizes.prefill_chunk, sizes.max_length)
     whole = NamedSharding(mesh, PartitionSpec())
     number = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32, sharding=whole)  # noqa: E731
@@ -140,17 +150,17 @@ def _sampling_programs(config: RLConfig, model: Model, mesh: Mesh, state: TrainS
         Program(
             *("prefill", "read", programs.prefill),
             (
-                *(state.params, slot_state, number(rows, shapes.columns)),
+                *(params, slot_state, number(rows, shapes.columns)),
                 *(number(rows, chunk), number(rows), number(rows)),
             ),
             *(held, rows, sizes.max_length, 1, chunk),
-            {"optimizer": state.opt_state},
+            beside,
         ),
         Program(
             *("decode, one token", "decode", programs.decode),
-            (state.params, slot_state, running, number()),
+            (params, slot_state, running, number()),
             *(held, sizes.slots, sizes.max_length, 1, 1),
-            {"optimizer": state.opt_state},
+            beside,
         ),
     ]
 

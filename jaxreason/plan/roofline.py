@@ -2,15 +2,17 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from jaxreason.models.decoder import Model, abstract_params
 from jaxreason.models.remat import REMAT
 from jaxreason.plan.flops import cache_attention, causal_attention, weight_products
 from jaxreason.plan.measure import Measured
-from jaxreason.plan.programs import Program
+from jaxreason.plan.programs import Program, device_bytes
 from jaxreason.plan.slices import Slice
 
 ASSUMPTIONS = (
@@ -100,12 +102,20 @@ def _kernel_passes(program: Program, model: Model) -> float:
 
 
 def _memory_traffic(program: Program, measured: Measured, model: Model, mesh: Mesh) -> float:
-    size = sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(model)))
-    weights = size / mesh.shape["tensor"] * (4 if model.dtype == "float32" else 2)
+    params = program.args[0].params if program.kind == "train" else program.args[0]
+    weights = _read_bytes(params, model) / mesh.shape["tensor"]
     if program.kind == "train":
         state = measured.held["params"] * 3 + measured.held["optimizer"] * 2
         return 3 * weights * program.pieces + state
-    cache = max(measured.arguments - measured.held["params"], 0)
+    cache = max(measured.arguments - device_bytes(params), 0)
     if program.kind == "decode":
         return weights + cache
     return weights * program.pieces + 2 * cache
+
+
+def _read_bytes(params: Any, model: Model) -> float:
+    """Of all parameters in one pass: in the compute dtype, but for whole numbers."""
+    width = np.dtype(model.dtype).itemsize
+    return sum(
+        math.prod(x.shape) * min(np.dtype(x.dtype).itemsize, width) for x in jax.tree.leaves(params)
+    )

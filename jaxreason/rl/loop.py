@@ -40,7 +40,7 @@ from jaxreason.rl.rollouts import (
     place,
     rollout_lines,
 )
-from jaxreason.rl.update import make_logprob_pass, make_policy_loss, skip_empty
+from jaxreason.rl.update import gap_quantile, make_logprob_pass, make_policy_loss, skip_empty
 from jaxreason.sampling.engine import Engine
 from jaxreason.tasks.verify import VerifierPool
 from jaxreason.training.interrupt import Interrupt
@@ -267,12 +267,14 @@ def combine(measured: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
     means = {
         name: tokens @ np.array([found[name] for found in measured], float) / tokens.sum()
         for name in measured[0]
-        if name not in ("tokens", "max_sampler_gap")
+        if name not in ("tokens", "max_sampler_gap", "sampler_gap_counts")
     }
+    counts = sum(found["sampler_gap_counts"] * found["tokens"] for found in measured)
     weight, squared = means.pop("sampler_weight"), means.pop("sampler_weight_squared")
     numbers = {name: float(mean) for name, mean in means.items()} | {
-        # The training step has divided this by the tokens, as if it were a sum over them.
+        # The training step has divided this and the counts by the tokens, as if they were sums over them.
         "max_sampler_gap": float(max(x["max_sampler_gap"].max() * x["tokens"] for x in measured)),
+        "p99_sampler_gap": gap_quantile(counts, 0.99),
         "sampler_effective_share": float(weight**2 / squared),
     }
     return numbers | {"updates": float(len(measured)), "tokens": float(tokens.sum())}

@@ -141,6 +141,13 @@ def check_config(config: RLConfig, model: Model, mesh: Mesh) -> None:
         rewards.overlong_buffer,
         f"0 to decoding.max_tokens={config.decoding.max_tokens}",
     )
+    sampler = config.sampler
+    _expect(
+        loss.importance_cap > 0 or "int8" not in (sampler.cache_dtype, sampler.weight_dtype),
+        "policy_loss.importance_cap",
+        loss.importance_cap,
+        "more than 0, since a sampler in int8 does not draw from the trainer's distribution",
+    )
     _check_loss(loss)
     _check_sizes(config, model, mesh)
     for name, dataset in config.datasets.items():

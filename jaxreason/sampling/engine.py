@@ -7,15 +7,16 @@ same completions.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from jax.sharding import Mesh
 
 from jaxreason.models.decoder import Model
-from jaxreason.models.sampling_layout import lay_out, sampling_model
+from jaxreason.models.sampling_layout import WeightDtype, lay_out, sampling_model
 from jaxreason.sampling.admission import make_admission
 from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.kv_cache import CacheDtype
 from jaxreason.sampling.page_pool import PagePool
 from jaxreason.sampling.run import Completion, Reply, Request, Run
 from jaxreason.sampling.scoring import Pair, Score, Scorer
@@ -41,9 +42,11 @@ class SamplerConfig:
       pages: of the cache, over all devices; 0: enough for all slots and prefill rows at max_length. With fewer,
         sequences wait until those before them have given theirs back.
       top_logprobs: likeliest tokens told with each token of a reply.
+      cache_dtype: of keys and values: "auto" (that of the activations), "bfloat16" or "int8".
+      weight_dtype: of the layers' kernels: "auto" (that of the parameters) or "int8"; scoring uses them too.
 
     Raises:
-      ValueError: a field is smaller than it can be.
+      ValueError: a field is smaller than it can be, or no dtype.
     """
 
     slots: int
@@ -55,11 +58,17 @@ class SamplerConfig:
     page_size: int
     pages: int
     top_logprobs: int
+    cache_dtype: CacheDtype
+    weight_dtype: WeightDtype
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             least = {"max_length": 2, "pages": 0, "top_logprobs": 0}.get(name, 1)
-            if value < least:
+            valid = {"cache_dtype": CacheDtype, "weight_dtype": WeightDtype}.get(name)
+            if valid is not None and value not in get_args(valid):
+                expected = ", ".join(get_args(valid))
+                raise ValueError(f"sampler.{name}: expected one of {expected}, got {value!r}")
+            if valid is None and value < least:
                 raise ValueError(f"sampler.{name}: expected at least {least}, got {value}")
 
     def sizes(self, parts: int) -> Sizes:
@@ -80,6 +89,7 @@ class SamplerConfig:
         return Sizes(
             *(self.slots, self.max_length, self.decode_block, self.page_size, pages),
             self.top_logprobs,
+            self.cache_dtype,
         )
 
 
@@ -127,7 +137,7 @@ class Engine:
         _check_length(model, self._sizes)
         self._model, self._mesh, self._config, self._decode_text = model, mesh, config, decode
         self._stop_ids, self._pad_id = frozenset(stop_ids), pad_id
-        model = sampling_model(model, mesh)
+        model = sampling_model(model, mesh, config.weight_dtype)
         self._can_close = bool(close_think)
         self._programs = make_programs(
             model, mesh, self._sizes, tuple(sorted(self._stop_ids)), tuple(close_think)
@@ -139,10 +149,12 @@ class Engine:
     def set_params(self, params: Any) -> None:
         """New weights; the cache is emptied. No copy is made when they are laid out as the mesh wants them.
 
-        On CPU, the layers of a model that unrolls them all are copied (`sampling_layout` says why).
+        The layers are copied with `weight_dtype="int8"`, and on CPU those of a model that unrolls them all
+        (`sampling_layout` says why).
         """
         self.release()
-        self._params = lay_out(self._model, self._mesh, params)
+        self._params = None  # a copy of the layers must not be there twice
+        self._params = lay_out(self._model, self._mesh, params, self._config.weight_dtype)
 
     def release(self) -> None:
         """Frees the cache's memory, for a training step say; the next `generate` makes it again, empty."""
@@ -205,7 +217,7 @@ class Engine:
 
     def _begin(self, requests: Iterable[Request | None], decoding: Decoding) -> Run:
         if self._state is None:
-            self._state = self._programs.make_state()
+            self._state = self._programs.make_state(self._params)
             number = self._sizes.pages // self._parts
             self._pools = [PagePool(number) for _ in range(self._parts)]
         if self._run is not None:

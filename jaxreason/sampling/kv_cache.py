@@ -1,38 +1,78 @@
 """The pool of pages on the device: making it where it lives, and copying and clearing pages in place."""
 
 import math
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
-from jaxreason.models.decoder import Model
+from jaxreason.models.decoder import Model, forward
+from jaxreason.models.decoder import init_cache as init_plain_cache
+from jaxreason.models.int8 import scale_for
 from jaxreason.models.paged_cache import PagedCache, by_parts
 from jaxreason.models.paged_cache_tpu import PagedCacheTPU
 from jaxreason.sharding import RULES, axis_size, constrain, fitting_spec, platform
 
-Pages = Float[Array, "L N ..."]
+Pages = Num[Array, "L N ..."]
+CacheDtype = Literal["auto", "bfloat16", "int8"]  # auto: that of the activations
+
+PROBE_SHAPE = (
+    8,
+    128,
+)  # rows and positions of the tokens on which the ranges of keys and values are found
+RANGE = 1.5  # how far beyond those of the probe int8 reaches
 
 
 def init_cache(
-    model: Model, rows: int, columns: int, number: int, size: int
+    model: Model,
+    params: Any,
+    rows: int,
+    columns: int,
+    number: int,
+    size: int,
+    dtype: CacheDtype,
 ) -> PagedCache | PagedCacheTPU:
-    """`number` empty pages of `size` positions, and tables without a page, in the activations' dtype."""
+    """`number` empty pages of `size` positions, and tables without a page. Of the parameters int8 takes its scales."""
     arch = model.architecture
     kind = PagedCacheTPU if platform() == "tpu" else PagedCache
     channels = 2 * arch.num_key_value_heads
     shape = kind.shape(arch.num_hidden_layers, number, channels, size, arch.head_dim)
     names = kind.axes(channels, axis_size("act_kv_heads"))
-    pages = constrain(jnp.zeros(shape, model.dtype), names)
-    return kind(pages, jnp.zeros((rows, columns), jnp.int32))
+    pages = jnp.zeros(shape, model.dtype if dtype == "auto" else dtype)
+    scales = find_scales(model, params) if dtype == "int8" else None
+    return kind(constrain(pages, names), jnp.zeros((rows, columns), jnp.int32), scales)
 
 
-def page_sharding(mesh: Mesh, cache: PagedCache | PagedCacheTPU, channels: int) -> NamedSharding:
-    """Where a pool lives: pages over the batch axes, heads over the tensor axis."""
+def find_scales(model: Model, params: Any) -> Float[Array, "L C H"]:
+    """Scales of each feature of the keys and values, from what they reach on random tokens; C as in PagedCache.
+
+    They depend on the parameters alone, and not on what is sampled: a reply stays the same whatever ran before it.
+    """
+    tokens = jax.random.randint(jax.random.key(0), PROBE_SHAPE, 0, model.architecture.vocab_size)
+    length = min(PROBE_SHAPE[1], model.architecture.max_position_embeddings)
+    tokens = tokens[:, :length]
+    positions = jnp.broadcast_to(jnp.arange(length), tokens.shape)
+    cache = init_plain_cache(model, len(tokens), length)
+    found = forward(model, params, tokens, positions, cache=cache).cache
+    keys, values = (jnp.max(jnp.abs(x.astype(jnp.float32)), axis=(1, 3)) for x in found)
+    highest = jnp.stack([keys, values], axis=2).reshape(len(keys), -1, keys.shape[-1])
+    return scale_for(RANGE * highest)
+
+
+def cache_sharding(mesh: Mesh, cache: PagedCache | PagedCacheTPU) -> PagedCache | PagedCacheTPU:
+    """Where each part of a cache lives: pages and tables over the batch axes, heads over the tensor axis."""
+    channels = cache.pages.shape[type(cache).CHANNELS]
     tensor = math.prod(mesh.shape[axis] for axis in RULES["act_kv_heads"])
     names = type(cache).axes(channels, tensor)
-    return NamedSharding(mesh, fitting_spec(mesh, names, cache.pages.shape))
+    axes = type(cache)(names, ("act_batch", None), (None, names[type(cache).CHANNELS], None))
+
+    def place(x: Any, names: tuple) -> NamedSharding:
+        return NamedSharding(mesh, fitting_spec(mesh, names, x.shape))
+
+    parts = zip(cache, axes, strict=True)
+    return type(cache)(*(None if x is None else place(x, names) for x, names in parts))
 
 
 def copy_pages(pages: Pages, source: Int[Array, " B"], target: Int[Array, " B"]) -> Pages:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from jaxreason.models.decoder import Model, forward
+from jaxreason.models.decoder import Model, abstract_params, forward
 from jaxreason.models.paged_cache import PagedCache
 from jaxreason.models.paged_cache_tpu import PagedCacheTPU
 from jaxreason.sampling import decoding, kv_cache
@@ -32,6 +32,7 @@ class Sizes(NamedTuple):
     page_size: int
     pages: int  # over all parts, each part's page 0 included
     top_logprobs: int = 0  # likeliest tokens told with each token
+    cache_dtype: kv_cache.CacheDtype = "auto"
 
     @property
     def columns(self) -> int:
@@ -91,7 +92,7 @@ class Block(NamedTuple):
 class Programs(NamedTuple):
     """The compiled functions of one engine. The state is donated."""
 
-    make_state: Callable[[], SlotState]
+    make_state: Callable[[Any], SlotState]  # of the parameters
     prefill: Callable[..., SlotState]
     admit: Callable[..., SlotState]
     decode: Callable[..., tuple[SlotState, Block]]
@@ -126,12 +127,12 @@ def abstract_state(model: Model, mesh: Mesh, sizes: Sizes) -> SlotState:
     shardings = _state_shardings(model, mesh, init)
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        _shapes(mesh, init),
+        _shapes(model, mesh, init),
         shardings,
     )
 
 
-def _init_state(model: Model, sizes: Sizes) -> SlotState:
+def _init_state(model: Model, sizes: Sizes, params: Any) -> SlotState:
     slots = sizes.slots
     zeros = jnp.zeros(slots, jnp.int32)
     rule = decoding.Rule(
@@ -143,7 +144,8 @@ def _init_state(model: Model, sizes: Sizes) -> SlotState:
         jnp.ones(slots),
     )
     seen = jnp.zeros((slots, -(-model.architecture.vocab_size // 32)), jnp.uint32)
-    cache = kv_cache.init_cache(model, slots, sizes.columns, sizes.pages, sizes.page_size)
+    pool = (slots, sizes.columns, sizes.pages, sizes.page_size)
+    cache = kv_cache.init_cache(model, params, *pool, sizes.cache_dtype)
     return SlotState(cache, zeros, zeros, zeros, zeros, seen, rule)
 
 
@@ -153,16 +155,14 @@ def _state_shardings(model: Model, mesh: Mesh, init: Callable) -> Any:
             mesh, fitting_spec(mesh, ("act_batch", *[None] * (x.ndim - 1)), x.shape)
         )
 
-    shapes = _shapes(mesh, init)
+    shapes = _shapes(model, mesh, init)
     shardings = jax.tree.map(by_slot, shapes)
-    channels = 2 * model.architecture.num_key_value_heads
-    pages = kv_cache.page_sharding(mesh, shapes.cache, channels)
-    return shardings._replace(cache=shardings.cache._replace(pages=pages))
+    return shardings._replace(cache=kv_cache.cache_sharding(mesh, shapes.cache))
 
 
-def _shapes(mesh: Mesh, init: Callable) -> SlotState:
+def _shapes(model: Model, mesh: Mesh, init: Callable) -> SlotState:
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # the cache's kind goes by the devices
-        return jax.eval_shape(init)
+        return jax.eval_shape(init, abstract_params(model))
 
 
 def prefill(

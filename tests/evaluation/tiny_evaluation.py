@@ -46,6 +46,8 @@ SAMPLER = SamplerConfig(
     page_size=32,
     pages=0,
     top_logprobs=0,
+    cache_dtype="auto",
+    weight_dtype="auto",
 )
 
 

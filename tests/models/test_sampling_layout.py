@@ -34,6 +34,35 @@ def test_the_layout_for_sampling_gives_the_same_outputs(sizes, length, cached, r
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), stacked, apart)
 
 
+@pytest.mark.parametrize(("sizes", "unroll"), [(ONE, 1), (ONE, 3), (MANY, 1), (MANY, 3)], ids=str)
+def test_int8_kernels_give_what_the_rounded_kernels_give(sizes, unroll):
+    model = make_model(make_architecture(), unroll=unroll, remat="full")
+    mesh = make_mesh(MeshConfig(*sizes), jax.devices()[: int(np.prod(sizes))])
+    tokens = random_tokens((4, 12))
+    run = jax.jit(lambda m, p: forward(m, p, tokens, counting(tokens)).logits, static_argnums=0)
+    with jax.set_mesh(mesh):
+        params = init_params(model, jax.random.key(0), mesh)
+        exact, rounded = (
+            run(model, params),
+            run(model, jax.tree_util.tree_map_with_path(by_hand, params)),
+        )
+        laid_out = lay_out(model, mesh, params, "int8")
+        found = run(sampling_model(model, mesh, "int8"), laid_out)
+    np.testing.assert_allclose(found, rounded, atol=2e-5)
+    assert np.abs(found - exact).max() > 1e-3
+    layer = laid_out["layers"] if unroll == 1 else laid_out["layers"][0]
+    assert layer["mlp"]["up_proj"]["kernel"].dtype == "int8"
+
+
+def by_hand(path, x):
+    """A layer's kernel rounded to 255 steps between the extremes of each output."""
+    if path[0].key != "layers" or path[-1].key != "kernel":
+        return x
+    x = np.asarray(x)
+    step = np.abs(x).max(axis=1, keepdims=True) / 127
+    return np.round(x / step) * step
+
+
 def test_kernels_are_output_first_and_sharded_as_the_sampling_model_says():
     model = make_model(make_architecture(), unroll=3)
     mesh = make_mesh(MeshConfig(1, 4, 2, 1), jax.devices()[:8])

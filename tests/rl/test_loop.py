@@ -13,6 +13,7 @@ import pytest
 from processes import run_processes
 from safetensors.numpy import load_file
 from tiny_rl import (
+    INT8,
     LOSS,
     OPTIMIZER,
     is_done,
@@ -279,6 +280,7 @@ def test_one_update_finds_the_old_log_probs_that_a_pass_would_give(inputs, tmp_p
         ({"group_size": 1}, r"rl.group_size=1: expected at least 2"),
         ({"row_length": 16}, r"rl.row_length=16: expected at least sampler.max_length=20"),
         ({"mini_batch_prompts": 9}, r"rl.mini_batch_prompts=9: expected 1 to prompts_per_step=4"),
+        ({"sampler": INT8}, r"rl.policy_loss.importance_cap=0.0: expected more than 0"),
         ({"policy_loss": dataclasses.replace(LOSS, dual_clip=0.5)}, r"rl.policy_loss.dual_clip"),
         (
             {"dynamic_sampling": DynamicSamplingConfig(False, 4, 3)},
@@ -290,6 +292,23 @@ def test_a_recipe_that_cannot_work_is_refused_by_field(inputs, tmp_path, changes
     with pytest.raises(ValueError, match=message):
         run(rl_config(inputs[1], **changes), inputs[0], tmp_path)
     assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_a_sampler_in_int8_is_measured_and_corrected(inputs, tmp_path):
+    corrected = {"policy_loss": dataclasses.replace(LOSS, importance_cap=2.0)}
+    rows = {
+        name: metrics_of(
+            run(rl_config(inputs[1], num_steps=1, **changes), inputs[0], tmp_path / name)
+        )[0]
+        for name, changes in {
+            "exact": corrected,
+            "int8": {"sampler": INT8, **corrected},
+        }.items()
+    }
+    assert rows["exact"]["sampler_gap"] < 1e-5 < 1e-4 < rows["int8"]["sampler_gap"] < 0.1
+    assert rows["int8"]["p99_sampler_gap"] <= rows["int8"]["max_sampler_gap"] * 1.09
+    assert 0.9 < rows["int8"]["sampler_effective_share"] < 1.0
+    assert np.isfinite(rows["int8"]["grad_norm"]) and rows["int8"]["grad_norm"] > 0
 
 
 def test_a_choice_task_is_refused(inputs, tmp_path):

@@ -154,6 +154,8 @@ def test_the_gap_to_the_sampler_has_the_numbers_of_a_plain_count(params, update)
     measured = update[1]
     assert measured["sampler_gap"] == pytest.approx(np.abs(delta).mean(), rel=1e-4)
     assert measured["max_sampler_gap"] == pytest.approx(np.abs(delta).max(), rel=1e-4)
+    p99 = np.quantile(np.abs(delta), 0.99, method="inverted_cdf")
+    assert p99 * 0.999 < measured["p99_sampler_gap"] < p99 * 1.09
     share = weights.sum() ** 2 / (len(weights) * (weights**2).sum())
     assert measured["sampler_effective_share"] == pytest.approx(share, rel=1e-3)
 

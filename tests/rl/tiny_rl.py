@@ -1,5 +1,6 @@
 """A run small enough for tests: a random model of eight characters that is right by luck."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -105,6 +106,22 @@ def save_questions(folder: Path, num: int = 24) -> Path:
     return folder / "questions.jsonl"
 
 
+SAMPLER = SamplerConfig(
+    slots=16,
+    max_length=20,
+    decode_block=8,
+    prefill_rows=4,
+    prefill_chunk=8,
+    score_tokens=64,
+    page_size=8,
+    pages=0,
+    top_logprobs=0,
+    cache_dtype="auto",
+    weight_dtype="auto",
+)
+INT8 = dataclasses.replace(SAMPLER, cache_dtype="int8", weight_dtype="int8")
+
+
 def rl_config(questions, task: str = "last_number", **changes) -> RLConfig:
     dataset = DatasetConfig(
         source="file",
@@ -125,17 +142,7 @@ def rl_config(questions, task: str = "last_number", **changes) -> RLConfig:
         "prompts_per_step": 4,
         "group_size": 8,
         "decoding": Decoding(temperature=1.0, top_k=0, top_p=1.0, max_tokens=8, stop=()),
-        "sampler": SamplerConfig(
-            slots=16,
-            max_length=20,
-            decode_block=8,
-            prefill_rows=4,
-            prefill_chunk=8,
-            score_tokens=64,
-            page_size=8,
-            pages=0,
-            top_logprobs=0,
-        ),
+        "sampler": SAMPLER,
         "rewards": RewardConfig(
             num_workers=1, timeout_s=20.0, overlong_buffer=0, overlong_penalty=0.0
         ),

@@ -24,6 +24,8 @@ SIZES = {
     "page_size": 8,
     "pages": 0,
     "top_logprobs": 0,
+    "cache_dtype": "auto",
+    "weight_dtype": "auto",
 }
 
 

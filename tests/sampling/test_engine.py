@@ -310,6 +310,10 @@ def test_a_stream_that_was_overtaken_says_so(make_engine, params):
 def test_sizes_that_cannot_be_are_refused_by_name(make_engine):
     with pytest.raises(ValueError, match=r"sampler\.slots: expected at least 1, got 0"):
         make_engine(slots=0)
+    with pytest.raises(
+        ValueError, match=r"sampler\.cache_dtype: .* auto, bfloat16, int8, got 'fp8'"
+    ):
+        make_engine(cache_dtype="fp8")
     with pytest.raises(ValueError, match="max_position_embeddings=128"):
         make_engine(max_length=129)
 
@@ -320,4 +324,5 @@ def test_rows_that_do_not_divide_over_the_devices_are_refused(model, params):
         jax.set_mesh(mesh),
         pytest.raises(ValueError, match=r"sampler\.slots=6: expected a multiple of 4"),
     ):
-        Engine(model, params, SamplerConfig(6, 32, 4, 4, 8, 64, 8, 0, 0), mesh, (3,), 0, str)
+        config = SamplerConfig(6, 32, 4, 4, 8, 64, 8, 0, 0, "auto", "auto")
+        Engine(model, params, config, mesh, (3,), 0, str)

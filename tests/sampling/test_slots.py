@@ -50,7 +50,7 @@ def test_no_program_makes_a_second_cache(model, placed):
     params = init_params(model, jax.random.key(0), placed)
     shape = sizes(SLOTS, ROWS, LENGTH, STEPS, PAGE, parts=max(placed.size // 2, 1))
     programs = make_programs(model, placed, shape, (3,))
-    state = programs.make_state()
+    state = programs.make_state(params)
     own = state.cache.pages.nbytes // placed.size
     running, chunk = np.ones(SLOTS, bool), np.zeros((ROWS, 2), np.int32)
     zeros, tables = np.zeros(ROWS, np.int32), np.zeros((ROWS, shape.columns), np.int32)
@@ -77,10 +77,10 @@ def test_decode_ends_when_enough_slots_have(model, params, mesh):
     )
     running = np.ones(4, bool)
     for enough, steps in [(0, 8), (1, 6), (2, 4), (3, 2)]:
-        state = programs.admit(programs.make_state(), start)
+        state = programs.admit(programs.make_state(params), start)
         state, block = programs.decode(params, state, running, np.int32(enough))
         np.testing.assert_array_equal(block.count, np.minimum([2, 4, 6, 8], steps))
-    state = programs.admit(programs.make_state(), start)
+    state = programs.admit(programs.make_state(params), start)
     _, block = programs.decode(params, state, np.array([False, True, False, True]), np.int32(0))
     np.testing.assert_array_equal(block.count, [0, 4, 0, 8])
 
@@ -90,8 +90,8 @@ def test_chunked_prefill_equals_prefill_at_once(model, params, mesh):
     shape = sizes(2, 2, 32, 4)
     programs = make_programs(model, mesh, shape, ())
     lengths, tables = np.array([21, 13], np.int32), own_pages(2, shape)
-    whole = programs.prefill(params, programs.make_state(), tables, prompts, 0 * lengths, lengths)
-    chunked = programs.make_state()
+    whole = programs.prefill(params, programs.make_state(params), tables, prompts, 0 * lengths, lengths)
+    chunked = programs.make_state(params)
     for start in range(0, 21, 8):
         count = np.clip(lengths - start, 0, 8)
         chunk = np.pad(prompts, ((0, 0), (0, 3)))[:, start : start + 8]
@@ -101,7 +101,7 @@ def test_chunked_prefill_equals_prefill_at_once(model, params, mesh):
     np.testing.assert_allclose(whole.cache.pages, chunked.cache.pages, atol=1e-5, rtol=1e-5)
 
 
-def test_admission_clears_copies_and_starts_only_what_it_names(model, placed):
+def test_admission_clears_copies_and_starts_only_what_it_names(model, params, placed):
     parts = max(placed.size // 2, 1)
     shape = sizes(SLOTS, ROWS, LENGTH, STEPS, PAGE, parts=parts)
     programs = make_programs(model, placed, shape, ())
@@ -109,7 +109,7 @@ def test_admission_clears_copies_and_starts_only_what_it_names(model, placed):
     numbered = np.broadcast_to(
         np.arange(shape.pages)[None, :, None, None, None], (2, shape.pages, 4, PAGE, 8)
     )
-    state = programs.make_state()
+    state = programs.make_state(params)
     pages = jax.device_put(numbered.astype(np.float32), state.cache.pages.sharding)
     state = state._replace(cache=state.cache._replace(pages=pages))
     new, expected = admission(shape), np.array(numbered[0, :, 0, 0, 0], np.float32)
