@@ -237,6 +237,7 @@ def _mesh(config):
     """The recipe's device mesh, set for the run; starts jax.distributed first where the environment asks for it."""
     study.check_recipe(config)
     distributed.initialize_processes()
+    distributed.show_messages()
     enable_compilation_cache()
     mesh = sharding.make_mesh(section(config, "mesh", sharding.MeshConfig))
     with jax.set_mesh(mesh):
@@ -349,6 +350,7 @@ def _serve(config, workdir):
 
 def _plan(config, workdir):
     study.check_recipe(config)
+    distributed.show_messages()
     plan = plan_recipe(config, find_slice(_needed("slice", "plan")), FLAGS.fit, FLAGS.remat)
     print(format_plan(plan))
     if workdir is not None:

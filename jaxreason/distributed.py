@@ -1,6 +1,8 @@
-"""Joining the processes of a job, as far as the environment says that there are several."""
+"""Joining the processes of a job, as far as the environment says that there are several, and who of them speaks."""
 
+import logging
 import os
+import sys
 
 import jax
 
@@ -22,3 +24,18 @@ def initialize_processes() -> None:
     """Calls `jax.distributed.initialize`, which finds the rest in the environment, where that is needed."""
     if several_processes(dict(os.environ)) and not jax.distributed.is_initialized():
         jax.distributed.initialize()
+
+
+def show_messages() -> None:
+    """Sends the package's messages to standard error: all of process 0, of the others only errors."""
+    log = logging.getLogger("jaxreason")
+    log.setLevel(logging.INFO if jax.process_index() == 0 else logging.ERROR)
+    if not log.handlers:
+        log.addHandler(_StandardError())
+
+
+class _StandardError(logging.Handler):
+    """Writes to `sys.stderr` as it is at the time, which a progress bar may have put something before."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(record.getMessage(), file=sys.stderr, flush=True)

@@ -1,11 +1,17 @@
 """The helper that runs several real JAX processes."""
 
+import contextlib
+import io
+import logging
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import multihost_utils
 from processes import ProcessError, run_processes
+
+from jaxreason.distributed import show_messages
 
 
 def sum_over_processes(offset):
@@ -25,3 +31,17 @@ def test_processes_exchange_values_and_return_theirs():
 def test_a_failing_process_ends_all_and_its_output_is_shown():
     with pytest.raises(ProcessError, match="process one gives up"):
         run_processes(fail_in_process_one, 2)
+
+
+def speak():
+    """What a process shows of a message and of an error."""
+    with contextlib.redirect_stderr(io.StringIO()) as shown:
+        show_messages()
+        log = logging.getLogger("jaxreason.anything")
+        log.info("step done")
+        log.error("step failed")
+    return shown.getvalue().splitlines()
+
+
+def test_only_process_zero_shows_messages_and_all_show_errors():
+    assert run_processes(speak, 2) == [["step done", "step failed"], ["step failed"]]

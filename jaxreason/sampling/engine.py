@@ -5,6 +5,8 @@ The host decides (who runs where on which pages, what ended and why: `run.py`), 
 same completions.
 """
 
+import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -23,6 +25,8 @@ from jaxreason.sampling.scoring import Pair, Score, Scorer
 from jaxreason.sampling.slots import Block, Sizes, make_programs
 from jaxreason.sampling.stopping import completing_token
 from jaxreason.sharding import RULES, to_host
+
+_LOG = logging.getLogger(__name__)
 
 __all__ = ["Completion", "Engine", "Request", "SamplerConfig", "Stats"]
 
@@ -144,6 +148,7 @@ class Engine:
         )
         self._scorer = Scorer(model, mesh, config.max_length, config.score_tokens, self._parts)
         self.stats = Stats()
+        self._asked, self._answered = None, False  # the first request
         self.set_params(params)
 
     def set_params(self, params: Any) -> None:
@@ -216,6 +221,7 @@ class Engine:
                     on_tokens(reply.complete(""))
 
     def _begin(self, requests: Iterable[Request | None], decoding: Decoding) -> Run:
+        self._asked = self._asked or time.perf_counter()
         if self._state is None:
             self._state = self._programs.make_state(self._params)
             number = self._sizes.pages // self._parts
@@ -321,6 +327,7 @@ class Engine:
     def _absorb(self, run: Run, running: np.ndarray, block: Block) -> None:
         """Takes in what a block has decoded."""
         self.stats.decoded_tokens += int(block.count.sum())
+        self._tell_first_token()
         for slot in np.flatnonzero(running):
             sequence = run.slots[slot]
             checked, count = len(sequence.tokens), int(block.count[slot]) - int(block.failed[slot])
@@ -330,6 +337,11 @@ class Engine:
             reason = self._end(sequence, checked, bool(block.failed[slot]))
             if reason is not None:
                 run.end(int(slot), reason)
+
+    def _tell_first_token(self) -> None:
+        if not self._answered:
+            self._answered, seconds = True, time.perf_counter() - self._asked
+            _LOG.info("sampler: first tokens after %.1f s, with the programs they need", seconds)
 
     def _end(self, sequence: Reply, checked: int, failed: bool) -> str | None:
         """Why the sequence has ended, if it has; cuts it at a stop string."""

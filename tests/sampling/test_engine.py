@@ -307,6 +307,14 @@ def test_a_stream_that_was_overtaken_says_so(make_engine, params):
     assert after == run(make_engine(), requests, GREEDY)
 
 
+def test_the_time_to_the_first_tokens_is_told_once(make_engine, caplog):
+    engine = make_engine(fresh=True)
+    with caplog.at_level("INFO", "jaxreason"):
+        for _ in range(2):
+            list(engine.generate([Request("a", (5, 6), 0, 1)], Decoding(0.0, 0, 1.0, 4, ())))
+    assert len([r for r in caplog.messages if "first tokens after" in r]) == 1
+
+
 def test_sizes_that_cannot_be_are_refused_by_name(make_engine):
     with pytest.raises(ValueError, match=r"sampler\.slots: expected at least 1, got 0"):
         make_engine(slots=0)

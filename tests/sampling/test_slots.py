@@ -90,7 +90,9 @@ def test_chunked_prefill_equals_prefill_at_once(model, params, mesh):
     shape = sizes(2, 2, 32, 4)
     programs = make_programs(model, mesh, shape, ())
     lengths, tables = np.array([21, 13], np.int32), own_pages(2, shape)
-    whole = programs.prefill(params, programs.make_state(params), tables, prompts, 0 * lengths, lengths)
+    whole = programs.prefill(
+        params, programs.make_state(params), tables, prompts, 0 * lengths, lengths
+    )
     chunked = programs.make_state(params)
     for start in range(0, 21, 8):
         count = np.clip(lengths - start, 0, 8)
