@@ -137,10 +137,15 @@ def constrain(x: jax.Array, names: Sequence[str | None]) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, fitting_spec(mesh, names, x.shape))
 
 
+def num_parts(mesh: Mesh | jax.sharding.AbstractMesh, name: str) -> int:
+    """Into how many parts `mesh` cuts dims of this name."""
+    return math.prod(mesh.shape[axis] for axis in RULES[name])
+
+
 def axis_size(name: str) -> int:
-    """Over how many devices of the mesh that is set (1 if none is) the table splits dims of this name."""
+    """Into how many parts the mesh that is set (1 if none is) cuts dims of this name."""
     mesh = jax.sharding.get_abstract_mesh()
-    return 1 if mesh.empty else math.prod(mesh.shape[axis] for axis in RULES[name])
+    return 1 if mesh.empty else num_parts(mesh, name)
 
 
 def platform() -> str:

@@ -16,8 +16,8 @@ from jaxreason.rl.loop import make_programs as make_rl_programs
 from jaxreason.rl.recipe import RLConfig, check_config
 from jaxreason.rl.rollouts import ROW_AXES, Rollouts
 from jaxreason.sampling import slots
-from jaxreason.sharding import fitting_spec
-from jaxreason.training.feed import check_rows, row_parts
+from jaxreason.sharding import fitting_spec, num_parts
+from jaxreason.training.feed import check_rows
 from jaxreason.training.losses import make_sft_loss
 from jaxreason.training.optimizer import make_optimizer
 from jaxreason.training.sft import SFTConfig
@@ -130,7 +130,7 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
 
 def _sampling_programs(config: RLConfig, model: Model, mesh: Mesh, state: TrainState):
     sizes = config.sampler
-    shapes = sizes.sizes(row_parts(mesh))
+    shapes = sizes.sizes(num_parts(mesh, "act_batch"))
     sampler, params = model, state.params
     beside = {"optimizer": state.opt_state}
     if sizes.weight_dtype != "auto":  # beside the trainer's there are the sampler's layers

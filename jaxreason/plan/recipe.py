@@ -24,8 +24,7 @@ from jaxreason.plan.run_time import RunTime, rl_time, sft_time
 from jaxreason.plan.settings import PlanConfig
 from jaxreason.plan.slices import Slice
 from jaxreason.rl.recipe import RLConfig
-from jaxreason.sharding import MeshConfig, make_mesh
-from jaxreason.training.feed import row_parts
+from jaxreason.sharding import MeshConfig, make_mesh, num_parts
 from jaxreason.training.sft import SFTConfig
 from jaxreason.training.state import static_model
 
@@ -211,7 +210,7 @@ def _train_limits(name, section, model, mesh: Mesh, slice_, full: Measured, make
     how = f"line through compiles at {short:,} and {long:,} tokens"
     how = how if full.compiled else f"rule, at {short:,} and {long:,} tokens"
     field = "sft.length" if name == "sft" else "rl.row_length"
-    parts = row_parts(mesh)
+    parts = num_parts(mesh, "act_batch")
     if name == "sft":
         rows, row_field = (
             section.batch_size // section.num_micro_batches,
@@ -233,7 +232,7 @@ def _train_limits(name, section, model, mesh: Mesh, slice_, full: Measured, make
 
 
 def _slot_limit(section: RLConfig, model, mesh, slice_, full: Measured, run) -> list[Limit]:
-    parts, now = row_parts(mesh), section.sampler.slots
+    parts, now = num_parts(mesh, "act_batch"), section.sampler.slots
     other = other_slots(section, parts)
     found = run(rl_programs(other, model, mesh)[-1:])[0]
     if full.refused or found.refused:

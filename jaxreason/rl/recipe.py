@@ -12,8 +12,8 @@ from jaxreason.rl.policy_losses import POLICY_LOSSES, PolicyLossConfig
 from jaxreason.rl.rewards import RewardConfig
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import SamplerConfig
+from jaxreason.sharding import num_parts
 from jaxreason.tasks.registry import find_task
-from jaxreason.training.feed import row_parts
 from jaxreason.training.optimizer import OptimizerConfig
 
 
@@ -197,7 +197,7 @@ def _check_sizes(config: RLConfig, model: Model, mesh: Mesh) -> None:
         config.row_length,
         f"at least sampler.max_length={longest}",
     )
-    parts = row_parts(mesh)
+    parts = num_parts(mesh, "act_batch")
     _expect(
         config.micro_batch_rows % parts == 0,
         "micro_batch_rows",

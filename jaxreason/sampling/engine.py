@@ -24,7 +24,7 @@ from jaxreason.sampling.run import Completion, Reply, Request, Run
 from jaxreason.sampling.scoring import Pair, Score, Scorer
 from jaxreason.sampling.slots import Block, Sizes, make_programs
 from jaxreason.sampling.stopping import completing_token
-from jaxreason.sharding import RULES, to_host
+from jaxreason.sharding import RULES, num_parts, to_host
 
 _LOG = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class Engine:
         decode: Callable[[list[int]], str],
         close_think: Sequence[int] = (),
     ):
-        self._parts = int(np.prod([mesh.shape[axis] for axis in RULES["act_batch"]]))
+        self._parts = num_parts(mesh, "act_batch")
         self._sizes = config.sizes(self._parts)
         _check_length(model, self._sizes)
         self._model, self._mesh, self._config, self._decode_text = model, mesh, config, decode

@@ -1,6 +1,5 @@
 """The pool of pages on the device: making it where it lives, and copying and clearing pages in place."""
 
-import math
 from typing import Any, Literal
 
 import jax
@@ -13,7 +12,7 @@ from jaxreason.models.decoder import init_cache as init_plain_cache
 from jaxreason.models.int8 import scale_for
 from jaxreason.models.paged_cache import PagedCache, by_parts
 from jaxreason.models.paged_cache_tpu import PagedCacheTPU
-from jaxreason.sharding import RULES, axis_size, constrain, fitting_spec, platform
+from jaxreason.sharding import axis_size, constrain, fitting_spec, num_parts, platform
 
 Pages = Num[Array, "L N ..."]
 CacheDtype = Literal["auto", "bfloat16", "int8"]  # auto: that of the activations
@@ -64,7 +63,7 @@ def find_scales(model: Model, params: Any) -> Float[Array, "L C H"]:
 def cache_sharding(mesh: Mesh, cache: PagedCache | PagedCacheTPU) -> PagedCache | PagedCacheTPU:
     """Where each part of a cache lives: pages and tables over the batch axes, heads over the tensor axis."""
     channels = cache.pages.shape[type(cache).CHANNELS]
-    tensor = math.prod(mesh.shape[axis] for axis in RULES["act_kv_heads"])
+    tensor = num_parts(mesh, "act_kv_heads")
     names = type(cache).axes(channels, tensor)
     axes = type(cache)(names, ("act_batch", None), (None, names[type(cache).CHANNELS], None))
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxreason.models.decoder import Model, forward, head
 from jaxreason.sampling.kv_cache import replicated
-from jaxreason.sharding import RULES, to_host
+from jaxreason.sharding import num_parts, to_host
 
 CHUNK = 64  # positions whose logits exist at a time
 SHORTEST = 64  # prompts are padded to this, or to a power of two
@@ -40,7 +40,7 @@ class PromptScorer:
 
     def __init__(self, model: Model, params: Any, mesh: Mesh, max_length: int, num_top: int):
         self._params, self._max_length = params, max_length
-        self._rows = int(np.prod([mesh.shape[axis] for axis in RULES["act_batch"]]))
+        self._rows = num_parts(mesh, "act_batch")
         program = functools.partial(_score, model, max(num_top, 1))
         self._program = jax.jit(program, out_shardings=replicated(mesh))
 

@@ -6,14 +6,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from jaxreason.sharding import spec
+from jaxreason.sharding import num_parts, spec
 
 ROWS = ("act_batch",)
-
-
-def row_parts(mesh: Mesh) -> int:
-    """Into how many parts the mesh cuts the rows of a batch."""
-    return len(set(_parts(mesh).values()))
 
 
 def row_block(mesh: Mesh) -> tuple[int, int]:
@@ -57,12 +52,12 @@ def check_rows(mesh: Mesh, batch_size: int, num_micro_batches: int, where: str) 
     Raises:
       ValueError: with the section of the recipe, `where`, and the nearest size that fits.
     """
-    unit = row_parts(mesh) * num_micro_batches
+    unit = num_parts(mesh, *ROWS) * num_micro_batches
     if batch_size < 1 or num_micro_batches < 1 or batch_size % unit:
         fitting = max(round(batch_size / max(unit, 1)), 1) * unit
         raise ValueError(
             f"{where}.batch_size={batch_size}: expected a multiple of {unit}, since the mesh cuts "
-            f"rows into {row_parts(mesh)} parts and num_micro_batches is {num_micro_batches}; "
+            f"rows into {num_parts(mesh, *ROWS)} parts and num_micro_batches is {num_micro_batches}; "
             f"nearest: {fitting}."
         )
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from processes import run_processes
 
-from jaxreason.sharding import MeshConfig, make_mesh
-from jaxreason.training.feed import check_rows, row_block, row_parts, to_devices
+from jaxreason.sharding import MeshConfig, make_mesh, num_parts
+from jaxreason.training.feed import check_rows, row_block, to_devices
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from jaxreason.training.feed import check_rows, row_block, row_parts, to_devices
 def test_one_process_holds_all_rows_and_each_part_of_the_mesh_its_share(sizes, parts):
     mesh = make_mesh(MeshConfig(*sizes))
     rows = np.arange(16 * 3).reshape(16, 3)
-    assert row_parts(mesh) == parts and row_block(mesh) == (0, 1)
+    assert num_parts(mesh, "act_batch") == parts and row_block(mesh) == (0, 1)
     placed = to_devices(mesh, {"tokens": rows})["tokens"]
     np.testing.assert_array_equal(placed, rows)
     assert {shard.data.shape for shard in placed.addressable_shards} == {(16 // parts, 3)}
