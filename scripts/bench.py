@@ -24,6 +24,7 @@ import statistics
 import sys
 import tempfile
 import time
+from typing import get_args
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads must not spin in our turn
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -39,11 +40,12 @@ from jaxreason.data.batches import TokenBatch  # noqa: E402
 from jaxreason.models.decoder import abstract_params, forward, output_logits, param_axes  # noqa: E402
 from jaxreason.models.families import architecture_from_hf  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, make_model, open_model  # noqa: E402
-from jaxreason.models.sampling_layout import lay_out, sampling_model  # noqa: E402
+from jaxreason.models.sampling_layout import WeightDtype, lay_out, sampling_model  # noqa: E402
 from jaxreason.plan.flops import causal_attention, weight_products  # noqa: E402
 from jaxreason.plan.slices import GENERATIONS  # noqa: E402
 from jaxreason.sampling.decoding import Decoding  # noqa: E402
 from jaxreason.sampling.engine import Engine, Request, SamplerConfig  # noqa: E402
+from jaxreason.sampling.kv_cache import CacheDtype  # noqa: E402
 from jaxreason.sharding import MeshConfig, make_mesh  # noqa: E402
 from jaxreason.training.feed import to_devices  # noqa: E402
 from jaxreason.training.losses import make_sft_loss  # noqa: E402
@@ -82,6 +84,8 @@ def main() -> None:
     parser.add_argument(
         "--batches", type=numbers, default=[16], help="rows of one of the peer's calls"
     )
+    parser.add_argument("--cache-dtype", default="auto", choices=get_args(CacheDtype))
+    parser.add_argument("--weight-dtype", default="auto", choices=get_args(WeightDtype))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=pathlib.Path, help="append the result to this jsonl file")
     arguments = parser.parse_args()
@@ -231,6 +235,8 @@ def our_replies(arguments, model, params, mesh, prompts, lengths, slots: int):
         page_size=64,
         pages=0,
         top_logprobs=0,
+        cache_dtype=arguments.cache_dtype,
+        weight_dtype=arguments.weight_dtype,
     )
     engine = Engine(model, params, config, mesh, (), 0, str)
     greedy = [Decoding(0.0, 0, 1.0, int(length), ()) for length in lengths]

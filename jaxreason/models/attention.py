@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxreason.models.attention_blocks import attend_by_blocks
+from jaxreason.models.attention_gpu import triton
 from jaxreason.models.attention_tpu import splash
 from jaxreason.models.online_softmax import (
     LOWEST,
@@ -121,8 +122,21 @@ def fused_on_tpu(
     return splash(q, k, v, where.segments, where.window)
 
 
+def fused_on_gpu(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B T K H"],
+    v: Float[Array, "B T K H"],
+    where: Visibility,
+) -> Float[Array, "B T N H"]:
+    """JAX's Triton kernel, see `attention_gpu`; it has no window, which `blockwise` then is for."""
+    if where.window is not None and where.window < q.shape[1]:
+        return blockwise(q, k, v, where)
+    return triton(q, k, v, where.segments)
+
+
 ATTENTION: dict[str, Callable[[Array, Array, Array, Visibility], Array]] = {
     "plain": plain,
     "blockwise": blockwise,
     "splash": fused_on_tpu,
+    "triton": fused_on_gpu,
 }

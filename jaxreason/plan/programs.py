@@ -145,7 +145,6 @@ def _sampling_programs(config: RLConfig, model: Model, mesh: Mesh, state: TrainS
     rows, chunk = sizes.prefill_rows, min(sizes.prefill_chunk, sizes.max_length)
     whole = NamedSharding(mesh, PartitionSpec())
     number = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32, sharding=whole)  # noqa: E731
-    running = jax.ShapeDtypeStruct((sizes.slots,), jnp.bool_, sharding=whole)
     return [
         Program(
             *("prefill", "read", programs.prefill),
@@ -158,7 +157,10 @@ def _sampling_programs(config: RLConfig, model: Model, mesh: Mesh, state: TrainS
         ),
         Program(
             *("decode, one token", "decode", programs.decode),
-            (params, slot_state, running, number()),
+            (
+                *(params, slot_state, number(sizes.slots, shapes.columns)),
+                *(number(sizes.slots), number()),
+            ),
             *(held, sizes.slots, sizes.max_length, 1, 1),
             beside,
         ),

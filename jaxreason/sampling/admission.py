@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxreason.sampling.decoding import marks
-from jaxreason.sampling.run import Reply
+from jaxreason.sampling.sequences import Reply
 from jaxreason.sampling.slots import NEVER, Admission, Sizes
 
 LEAST_TOP_P = 1e-6  # more than nothing in the device's float32: the likeliest token stays
@@ -36,7 +36,6 @@ def make_admission(
 
     return Admission(
         starts=of_slots(lambda reply: True, bool),
-        table=of_slots(lambda reply: reply.pages, np.int32, sizes.columns),
         copy_from=of_slots(lambda reply: reply.copy[0]),
         copy_to=of_slots(lambda reply: reply.copy[1]),
         token=of_slots(lambda reply: reply.request.tokens[-1]),

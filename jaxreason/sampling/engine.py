@@ -17,11 +17,13 @@ from jax.sharding import Mesh
 from jaxreason.models.decoder import Model
 from jaxreason.models.sampling_layout import WeightDtype, lay_out, sampling_model
 from jaxreason.sampling.admission import make_admission
+from jaxreason.sampling.budget import Lengths
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.kv_cache import CacheDtype
 from jaxreason.sampling.page_pool import PagePool
-from jaxreason.sampling.run import Completion, Reply, Request, Run
+from jaxreason.sampling.run import Run
 from jaxreason.sampling.scoring import Pair, Score, Scorer
+from jaxreason.sampling.sequences import Completion, Reply, Request
 from jaxreason.sampling.slots import Block, Sizes, make_programs
 from jaxreason.sampling.stopping import completing_token
 from jaxreason.sharding import RULES, num_parts, to_host
@@ -44,7 +46,7 @@ class SamplerConfig:
       score_tokens: prompt tokens of one dispatch when scoring.
       page_size: positions of a page of the cache.
       pages: of the cache, over all devices; 0: enough for all slots and prefill rows at max_length. With fewer,
-        sequences wait until those before them have given theirs back.
+        as many sequences are let in as fit by how long replies have been, and some may wait for others to end.
       top_logprobs: likeliest tokens told with each token of a reply.
       cache_dtype: of keys and values: "auto" (that of the activations), "bfloat16" or "int8".
       weight_dtype: of the layers' kernels: "auto" (that of the parameters) or "int8"; scoring uses them too.
@@ -106,6 +108,7 @@ class Stats:
     shared_tokens: int = 0  # of prompts, found in pages that others had filled
     decode_dispatches: int = 0
     decoded_tokens: int = 0
+    waiting_slots: int = 0  # slots without a page for their next token, summed over the dispatches
 
 
 class Engine:
@@ -148,6 +151,7 @@ class Engine:
         )
         self._scorer = Scorer(model, mesh, config.max_length, config.score_tokens, self._parts)
         self.stats = Stats()
+        self._lengths = Lengths(least=config.slots)
         self._asked, self._answered = None, False  # the first request
         self.set_params(params)
 
@@ -201,19 +205,18 @@ class Engine:
         run = self._begin(requests, decoding)
         while True:
             self._fill_slots(run)
-            running = run.running()
-            if not running.any():
+            if not run.running().any():
                 yield from run.take_finished()
                 if run.exhausted:
                     return
                 continue
-            block = self._dispatch_decode(run, running)
+            block = self._dispatch_decode(run)
             yield from run.take_finished()  # the caller works on these while the device decodes
             if self._run is not run:
                 raise RuntimeError(
                     "generate: the engine was used otherwise before this call had ended"
                 )
-            self._absorb(run, running, to_host(block))
+            self._absorb(run, to_host(block))
             if cancelled is not None:
                 run.cancel(cancelled)
             if on_tokens is not None:
@@ -237,6 +240,7 @@ class Engine:
             page_size=self._config.page_size,
             max_length=self._config.max_length,
             pools=self._pools,
+            lengths=self._lengths,
         )
         return self._run
 
@@ -313,22 +317,26 @@ class Engine:
             self._params, self._state, tables, tokens, start, count
         )
 
-    def _dispatch_decode(self, run: Run, running: np.ndarray) -> Block:
+    def _dispatch_decode(self, run: Run) -> Block:
         """Starts a block. With prompts waiting it ends when a sixteenth of the slots is idle, not only at its end."""
         waiting = not run.exhausted or any(row is not None for row in run.rows)
         few = max(1, self._config.slots // 16)
-        enough = max(int(running.sum()) - few, 0) if waiting else 0
+        until = run.grow(self._config.decode_block)
+        running = int((until > run.positions()).sum())
+        enough = max(running - few, 0) if waiting else 0
         self.stats.decode_dispatches += 1
+        self.stats.waiting_slots += int(run.running().sum()) - running
+        tables = run.tables.copy()  # the device may read it where it lies
         self._state, block = self._programs.decode(
-            self._params, self._state, running, np.int32(enough)
+            self._params, self._state, tables, until, np.int32(enough)
         )
         return block
 
-    def _absorb(self, run: Run, running: np.ndarray, block: Block) -> None:
+    def _absorb(self, run: Run, block: Block) -> None:
         """Takes in what a block has decoded."""
         self.stats.decoded_tokens += int(block.count.sum())
         self._tell_first_token()
-        for slot in np.flatnonzero(running):
+        for slot in np.flatnonzero(block.count):
             sequence = run.slots[slot]
             checked, count = len(sequence.tokens), int(block.count[slot]) - int(block.failed[slot])
             sequence.tokens += block.tokens[slot, :count].tolist()

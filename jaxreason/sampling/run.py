@@ -1,102 +1,20 @@
 """The host's record of one call of `Engine.generate`: who waits, and who has which row, slot and pages.
 
-A request is taken in when its prompt and its first sample have all the pages they may need, so that what has begun can
-always end; its other samples wait for theirs.
+Sequences take pages as they grow. Whatever begins or grows may do so only as long as all that has begun can still end
+(`budget.py`), and begins only if there is room for it to become as long as replies are by experience.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
+from jaxreason.sampling.budget import Claim, Lengths, is_safe
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.page_pool import PagePool, prefix_keys
+from jaxreason.sampling.sequences import Completion, Reply, Request, Row
 
 _END = object()
-
-
-@dataclass(frozen=True)
-class Request:
-    """A prompt, as token ids, and how many samples of it are wanted; they share its prefill.
-
-    Sample i draws from (seed, i) alone. Seeds are whole numbers of at most 64 bits.
-    """
-
-    id: str
-    tokens: tuple[int, ...]
-    seed: int
-    num_samples: int
-    decoding: Decoding | None = None  # None: that of the call
-
-
-@dataclass(frozen=True)
-class Completion:
-    """One reply.
-
-    Attributes:
-      id: of the request.
-      sample: 0 … num_samples - 1.
-      tokens: the reply, with the stop token if one was sampled; cut at the token that completes a stop string.
-      logprobs: of each token: log-softmax(logits / temperature) (greedy: temperature 1), before top-k and top-p.
-      finish_reason: "stop" (token or string), "length" (max_tokens or max_length), "cancelled", or "error: " and the
-        reason; "" while it goes on.
-      top_logprobs: for each token the `sampler.top_logprobs` likeliest ones, as (token, logprob), likeliest first.
-    """
-
-    id: str
-    sample: int
-    tokens: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    finish_reason: str
-    top_logprobs: tuple[tuple[tuple[int, float], ...], ...] = ()
-
-
-@dataclass
-class Row:
-    """A prompt whose pages are being filled, or wait for its samples."""
-
-    request: Request
-    keys: tuple[bytes, ...]  # of the prompt's whole pages
-    pages: list[int]  # of all its tokens but the last
-    reserved: list[int]  # of its first sample
-    prefilled: int
-    started: int = 0  # samples that have a slot
-
-    @property
-    def missing(self) -> int:
-        """Tokens to prefill; the last token of a prompt is decode's."""
-        return len(self.request.tokens) - 1 - self.prefilled
-
-
-@dataclass
-class Reply:
-    """A reply that a slot is writing."""
-
-    request: Request
-    sample: int
-    decoding: Decoding
-    limit: int  # most tokens of the reply
-    pages: list[int]
-    copy: tuple[int, int] = (0, 0)  # a page of the prompt, and its own one that begins like it
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    top_logprobs: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
-
-    def complete(self, reason: str) -> Completion:
-        """What is there, as a completion."""
-        return Completion(
-            self.request.id,
-            self.sample,
-            tuple(self.tokens),
-            tuple(self.logprobs),
-            reason,
-            tuple(self.top_logprobs),
-        )
-
-    def cut(self, length: int) -> None:
-        """Drops what comes after the first `length` tokens."""
-        del self.tokens[length:], self.logprobs[length:], self.top_logprobs[length:]
 
 
 class Run:
@@ -111,6 +29,7 @@ class Run:
       page_size: positions of a page.
       max_length: of a sequence.
       pools: one for each part of the mesh that has rows of its own.
+      lengths: of the replies so far.
     """
 
     def __init__(
@@ -124,6 +43,7 @@ class Run:
         page_size: int,
         max_length: int,
         pools: Sequence[PagePool],
+        lengths: Lengths,
     ):
         self._decoding = decoding
         self.rows: list[Row | None] = [None] * num_rows
@@ -131,8 +51,9 @@ class Run:
         self.finished: list[Completion] = []
         self._shared = 0
         self._waiting, self._next, self.exhausted = iter(requests), None, False
-        self._refusal, self._pools = refusal, pools
+        self._refusal, self._pools, self._lengths = refusal, pools, lengths
         self._size, self._max_length = page_size, max_length
+        self.tables = np.zeros((num_slots, self._pages(max_length)), np.int32)  # pages of each slot
 
     def part_of(self, index: int, places: Sequence) -> int:
         """The part of the mesh that a row or slot belongs to."""
@@ -145,6 +66,10 @@ class Run:
     def running(self) -> Bool[np.ndarray, " B"]:
         """Which slots have one."""
         return np.array([sequence is not None for sequence in self.slots])
+
+    def positions(self) -> Int[np.ndarray, " B"]:
+        """Of the newest token of each slot."""
+        return np.array([0 if reply is None else reply.position for reply in self.slots])
 
     def unfinished_rows(self) -> list[Row]:
         """Prompts with tokens to prefill."""
@@ -165,7 +90,7 @@ class Run:
         empty, load = [i for i, row in enumerate(self.rows) if row is None], self._load()
         while (request := self._peek()) is not None and empty:
             index = min(empty, key=lambda i: load[self.part_of(i, self.rows)])
-            row = self._open(request, self._pool_of(index, self.rows))
+            row = self._open(request, self.part_of(index, self.rows))
             if row is None:
                 return
             self.rows[index], self._next = row, None
@@ -181,11 +106,13 @@ class Run:
         for index, row in enumerate(self.rows):
             part = self.part_of(index, self.rows)
             while free[part] and row is not None and row.missing == 0:
-                sequence = self._start(row, self._pools[part])
-                if sequence is None:
+                reply = self._start(row, part)
+                if reply is None:
                     break
                 started.append(free[part].pop(0))
-                self.slots[started[-1]] = sequence
+                self.slots[started[-1]] = reply
+                self.tables[started[-1]] = 0
+                self.tables[started[-1], : len(reply.pages)] = reply.pages
                 if row.started == row.request.num_samples:
                     row = self.rows[index] = None
         return started
@@ -198,10 +125,27 @@ class Run:
         for filled in range(before // self._size, row.prefilled // self._size):
             pool.know(row.keys[filled], row.pages[filled])
 
+    def grow(self, steps: int) -> Int[np.ndarray, " B"]:
+        """Takes pages for `steps` more tokens of each reply, of as many replies as that is safe for.
+
+        Returns:
+          The position before which each slot has pages; 0 without a reply.
+        """
+        for part in range(len(self._pools)):
+            wants = {slot: self._wants(reply, steps) for slot, reply in self._replies(part)}
+            wants = {slot: count for slot, count in wants.items() if count > 0}
+            if not self._extend(part, wants):
+                for slot in sorted(wants, key=lambda slot: self._claim(self.slots[slot])):
+                    self._extend(part, {slot: wants[slot]})
+        ends = [0 if reply is None else len(reply.pages) * self._size for reply in self.slots]
+        return np.array(ends, np.int32)
+
     def end(self, slot: int, reason: str) -> None:
         """The slot's sequence is complete."""
         sequence = self.slots[slot]
         self.finished.append(sequence.complete(reason))
+        if reason in ("stop", "length"):
+            self._lengths.add(len(sequence.tokens))
         self._give_up(slot, suspect=reason.startswith("error"))
 
     def cancel(self, cancelled: Callable[[str], bool]) -> None:
@@ -234,7 +178,7 @@ class Run:
 
     def _close(self, index: int, suspect: bool) -> None:
         row = self.rows[index]
-        self._pool_of(index, self.rows).release(row.pages + row.reserved, suspect)
+        self._pool_of(index, self.rows).release(row.pages, suspect)
         self.rows[index] = None
 
     def _finish_unstarted(self, request: Request, started: int, reason: str) -> None:
@@ -273,36 +217,111 @@ class Run:
                 load[self.part_of(index, self.rows)] += row.request.num_samples - row.started
         return load
 
-    def _open(self, request: Request, pool: PagePool) -> Row | None:
-        keys = prefix_keys(request.tokens[:-1], self._size)
-        shared = pool.find(keys)
-        pool.share(shared)
-        prompt, first = self._first_pages(request)
-        taken = pool.take(prompt - len(shared) + first)
-        if taken is None:
-            pool.release(shared)
+    def _open(self, request: Request, part: int) -> Row | None:
+        """A row on pages that others have filled and on new ones, if there is room for it and a sample."""
+        pool, keys = self._pools[part], prefix_keys(request.tokens[:-1], self._size)
+        found = pool.find(keys)
+        pool.share(found)
+        count = self._pages(len(request.tokens) - 1) - len(found)
+        row = Row(request, keys, found + [0] * count, len(found) * self._size)
+        idle = not any(self._replies(part)) and not any(self._waiting_rows(part))
+        if not self._has_room(part, count, idle, row=row):
+            pool.release(found)
             return None
-        pages = shared + taken[: len(taken) - first]
-        self._shared += len(shared) * self._size
-        return Row(request, keys, pages, taken[len(taken) - first :], len(shared) * self._size)
+        row.pages[len(found) :] = pool.take(count)
+        self._shared += row.prefilled
+        return row
 
-    def _start(self, row: Row, pool: PagePool) -> Reply | None:
-        """The row's next sample: the last takes over what the row holds, the others copy the prompt's open page."""
-        request, sample = row.request, row.started
-        is_last = sample + 1 == request.num_samples
-        shared = row.pages if is_last else row.pages[: len(row.keys)]
-        needed = self._needed(request) - len(shared)
-        own = row.reserved or pool.take(needed)
-        if own is None:
+    def _start(self, row: Row, part: int) -> Reply | None:
+        """The row's next sample, with a page for its first token; all but the last copy the prompt's open page."""
+        request, shared = row.request, row.shared
+        count = self._pages(len(request.tokens)) - len(shared)
+        limit, most = self._limit(request), self._needed(request)
+        pages = shared + [0] * count
+        decoding = self._decoding_of(request)
+        reply = Reply(request, row.started, decoding, limit, pages, len(shared), most)
+        is_last = shared is row.pages
+        idle = not any(self._replies(part))
+        if not self._has_room(part, count, idle, reply=reply, leaves=row if is_last else None):
             return None
-        row.reserved, row.started = [], sample + 1
-        copy = (0, 0)
+        row.started += 1
+        reply.pages[len(shared) :] = self._pools[part].take(count)
         if not is_last:
-            pool.share(shared)
+            self._pools[part].share(shared)
             if len(row.pages) > len(shared):
-                copy = (row.pages[-1], own[0])
-        limit = self._limit(request)
-        return Reply(request, sample, self._decoding_of(request), limit, shared + own, copy)
+                reply.copy = row.pages[-1], reply.pages[len(shared)]
+        return reply
+
+    def _has_room(
+        self,
+        part: int,
+        count: int,
+        idle: bool,
+        row: Row | None = None,
+        reply: Reply | None = None,
+        leaves: Row | None = None,
+    ) -> bool:
+        """Whether a row or a reply may begin with `count` new pages: safely, and, unless `idle`, as far as is expected.
+
+        Args:
+          row: comes, if given.
+          reply: comes, if given.
+          leaves: a row that it takes the place of.
+        """
+        free = self._pools[part].available - count
+        replies = [other for _, other in self._replies(part)] + [reply] * (reply is not None)
+        rows = [other for other in self._waiting_rows(part) if other is not leaves]
+        rows += [row] * (row is not None)
+        if free < 0 or not is_safe(free, map(self._claim, replies), map(self._row_need, rows)):
+            return False
+        growth = sum(map(self._growth, replies)) + sum(map(self._row_growth, rows))
+        return idle or growth <= free
+
+    def _extend(self, part: int, wants: dict[int, int]) -> bool:
+        """Gives slots so many more pages each, if that is safe."""
+        pool, count = self._pools[part], sum(wants.values())
+        claims = []
+        for slot, reply in self._replies(part):
+            need, own = self._claim(reply)
+            claims.append(Claim(need - wants.get(slot, 0), own + wants.get(slot, 0)))
+        free, rows = pool.available - count, self._waiting_rows(part)
+        if free < 0 or not is_safe(free, claims, map(self._row_need, rows)):
+            return False
+        for slot, more in wants.items():
+            reply = self.slots[slot]
+            begin = len(reply.pages)
+            reply.pages += pool.take(more)
+            self.tables[slot, begin : len(reply.pages)] = reply.pages[begin:]
+        return True
+
+    def _replies(self, part: int) -> Iterator[tuple[int, Reply]]:
+        """(slot, reply) of a part."""
+        share = len(self.slots) // len(self._pools)
+        for slot in range(part * share, (part + 1) * share):
+            if self.slots[slot] is not None:
+                yield slot, self.slots[slot]
+
+    def _waiting_rows(self, part: int) -> Iterator[Row]:
+        share = len(self.rows) // len(self._pools)
+        return filter(None, self.rows[part * share : (part + 1) * share])
+
+    def _wants(self, reply: Reply, steps: int) -> int:
+        return min(self._pages(reply.position + steps), reply.most) - len(reply.pages)
+
+    def _claim(self, reply: Reply) -> Claim:
+        return Claim(reply.most - len(reply.pages), len(reply.pages) - reply.shared)
+
+    def _row_need(self, row: Row) -> int:
+        return self._needed(row.request) - len(row.shared)
+
+    def _growth(self, reply: Reply) -> int:
+        """Pages that a reply is expected to take."""
+        length = self._lengths.expect(len(reply.tokens), reply.limit)
+        return max(self._pages(len(reply.request.tokens) - 1 + length) - len(reply.pages), 0)
+
+    def _row_growth(self, row: Row) -> int:
+        length = self._lengths.expect(0, self._limit(row.request))
+        return self._pages(len(row.request.tokens) - 1 + length) - len(row.shared)
 
     def _limit(self, request: Request) -> int:
         most = self._decoding_of(request).max_tokens

@@ -20,6 +20,7 @@ from jaxreason.models.paged_cache_tpu import PagedCacheTPU
 from jaxreason.sampling import decoding, kv_cache
 from jaxreason.sharding import constrain, fitting_spec
 
+ROWS = ("act_batch", None)  # names of a table's dims
 NEVER = 2**30  # an index that no token has
 
 
@@ -59,7 +60,6 @@ class Admission(NamedTuple):
     """
 
     starts: Bool[Array, " B"]
-    table: Int[Array, "B M"]  # pages of all positions that it may reach
     copy_from: Int[Array, " B"]  # the prompt's last page, which holds less than a page
     # the sequence's own page in its place; 0: no copy, also of slots that do not start
     copy_to: Int[Array, " B"]
@@ -182,7 +182,7 @@ def prefill(
       start: the position of the chunk's first token.
     """
     offset = jnp.arange(tokens.shape[1])
-    cache = state.cache._replace(tables=constrain(tables, ("act_batch", None)))
+    cache = state.cache._replace(tables=constrain(tables, ROWS))
     positions = jnp.where(offset < count[:, None], start[:, None] + offset, cache.length)
     written = forward(model, params, tokens, positions, cache=cache).cache
     return state._replace(cache=state.cache._replace(pages=written.pages))
@@ -196,14 +196,13 @@ def admit(state: SlotState, new: Admission) -> SlotState:
         decoding.sequence_keys(new.seed, new.sample),
         *(new.temperature, new.top_k, new.top_p, new.min_p, new.penalty),
     )
-    fresh = (new.table, new.token, new.position, new.last, new.close_at, new.seen, rule)
-    old = (state.cache.tables, *state[1:])
+    fresh = (new.token, new.position, new.last, new.close_at, new.seen, rule)
 
     def pick(fresh: Array, old: Array) -> Array:
         return jnp.where(new.starts.reshape(-1, *[1] * (old.ndim - 1)), fresh, old)
 
-    tables, *rest = jax.tree.map(pick, fresh, old)
-    return SlotState(state.cache._replace(pages=pages, tables=tables), *rest)
+    started = jax.tree.map(pick, fresh, tuple(state[1:]))
+    return SlotState(state.cache._replace(pages=pages), *started)
 
 
 def decode(
@@ -213,10 +212,16 @@ def decode(
     close_think: tuple[int, ...],
     params: Any,
     state: SlotState,
-    running: Bool[Array, " B"],
+    tables: Int[Array, "B M"],
+    until: Int[Array, " B"],
     enough: Int[Array, ""],
 ) -> tuple[SlotState, Block]:
-    """At most `sizes.steps` steps for the running slots; ends early when at most `enough` of them still run."""
+    """At most `sizes.steps` steps for each slot; ends early when at most `enough` of them still run.
+
+    Args:
+      tables: pages of each slot.
+      until: the position before which it has pages, where it stops; 0: it does not run.
+    """
     slots, steps, num_top = sizes.slots, sizes.steps, sizes.top_logprobs
     empty = Block(
         tokens=jnp.zeros((slots, steps), jnp.int32),
@@ -244,11 +249,13 @@ def decode(
             top_logprobs=put(block.top_logprobs, choice.top_logprobs, index),
         )
         ended = jnp.isin(choice.token, jnp.array(stop_ids, jnp.int32)) | (
-            state.position >= state.last
+            state.position >= jnp.minimum(state.last, until)
         )
         return index + 1, state, running & choice.finite & ~ended, block
 
-    _, state, _, block = jax.lax.while_loop(goes_on, body, (jnp.int32(0), state, running, empty))
+    state = state._replace(cache=state.cache._replace(tables=constrain(tables, ROWS)))
+    carry = jnp.int32(0), state, state.position < until, empty
+    _, state, _, block = jax.lax.while_loop(goes_on, body, carry)
     return state, block
 
 

@@ -1,38 +1,11 @@
 """Splash attention, interpreted on CPU, against the plain backend: values and gradients."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from backends import draw, values_and_gradients
 
-from jaxreason.models.attention import ATTENTION
-from jaxreason.models.visibility import visibility
 from jaxreason.sharding import MeshConfig, make_mesh
-
-
-def draw(rows, length, heads, kv_heads, head_dim):
-    rng = np.random.default_rng(0)
-    shapes = [(rows, length, n, head_dim) for n in (heads, kv_heads, kv_heads, heads)]
-    *qkv, weights = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
-    segments = np.sort(rng.integers(1, 4, (rows, length)), axis=1).astype(np.int32)
-    return qkv, weights, segments
-
-
-def values_and_gradients(name, qkv, weights, segments, window):
-    """Of a backend; positions count up within each segment, as in a packed row."""
-    length = weights.shape[1]
-    ids = np.ones(weights.shape[:2], np.int32) if segments is None else segments
-    starts = (ids[:, :, None] > ids[:, None, :]).sum(-1)
-    positions = jnp.asarray(np.arange(length) - starts)
-
-    def run(q, k, v):
-        given = None if segments is None else jnp.asarray(segments)
-        where = visibility(positions, positions, given, given, window)
-        out = ATTENTION[name](q, k, v, where)
-        return jnp.sum(out * weights), out
-
-    (_, out), gradients = jax.jit(jax.value_and_grad(run, (0, 1, 2), has_aux=True))(*qkv)
-    return out, *gradients
 
 
 @pytest.mark.parametrize(

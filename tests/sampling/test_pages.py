@@ -97,3 +97,14 @@ def test_ten_thousand_short_requests_leak_nothing(make_engine):
     assert sum(len(c.tokens) > 0 for c in engine.generate(requests, short)) == 10_000
     assert held(engine) == [0]
     assert [pool.available for pool in engine._pools] == [engine._sizes.pages - 1]
+
+
+def test_a_reply_that_waits_for_a_page_goes_on_as_if_it_had_not(make_engine):
+    requests = make_requests(24, seed=3, longest=12)
+    engine = make_engine(pages=12, stop_ids=())
+    run(engine, requests, dataclasses.replace(RANDOM, max_tokens=1))  # so short, it seems, are all
+    long = dataclasses.replace(RANDOM, max_tokens=40)
+    found = run(engine, requests, long)
+    assert engine.stats.waiting_slots > 0
+    assert found == run(make_engine(stop_ids=()), requests, long)
+    assert held(engine) == [0]

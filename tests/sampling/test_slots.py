@@ -21,7 +21,6 @@ def admission(shape):
     return Admission(
         **{name: np.zeros(shape.slots, np.int32) for name in names},
         starts=np.zeros(shape.slots, bool),
-        table=np.zeros((shape.slots, shape.columns), np.int32),
         seen=np.zeros((shape.slots, 2), np.uint32),  # 61 tokens
         seed=np.zeros((shape.slots, 2), np.uint32),
         temperature=np.zeros(shape.slots, np.float32),
@@ -52,12 +51,13 @@ def test_no_program_makes_a_second_cache(model, placed):
     programs = make_programs(model, placed, shape, (3,))
     state = programs.make_state(params)
     own = state.cache.pages.nbytes // placed.size
-    running, chunk = np.ones(SLOTS, bool), np.zeros((ROWS, 2), np.int32)
+    until, chunk = np.ones(SLOTS, np.int32), np.zeros((ROWS, 2), np.int32)
+    mine = np.zeros((SLOTS, shape.columns), np.int32)
     zeros, tables = np.zeros(ROWS, np.int32), np.zeros((ROWS, shape.columns), np.int32)
     compiled = {
         "prefill": programs.prefill.lower(params, state, tables, chunk, zeros, zeros),
         "admit": programs.admit.lower(state, admission(shape)),
-        "decode": programs.decode.lower(params, state, running, np.int32(0)),
+        "decode": programs.decode.lower(params, state, mine, until, np.int32(0)),
     }
     for name, lowered in compiled.items():
         memory = lowered.compile().memory_analysis()
@@ -71,18 +71,18 @@ def test_decode_ends_when_enough_slots_have(model, params, mesh):
     programs = make_programs(model, mesh, shape, ())
     start = admission(shape)._replace(
         starts=np.ones(4, bool),
-        table=own_pages(4, shape),
         token=np.array([5, 6, 7, 8], np.int32),
         last=np.array([2, 4, 6, 8], np.int32),  # replies of as many tokens
     )
-    running = np.ones(4, bool)
+    tables, until = own_pages(4, shape), np.full(4, 32, np.int32)
     for enough, steps in [(0, 8), (1, 6), (2, 4), (3, 2)]:
         state = programs.admit(programs.make_state(params), start)
-        state, block = programs.decode(params, state, running, np.int32(enough))
+        state, block = programs.decode(params, state, tables, until, np.int32(enough))
         np.testing.assert_array_equal(block.count, np.minimum([2, 4, 6, 8], steps))
     state = programs.admit(programs.make_state(params), start)
-    _, block = programs.decode(params, state, np.array([False, True, False, True]), np.int32(0))
-    np.testing.assert_array_equal(block.count, [0, 4, 0, 8])
+    until = np.array([0, 32, 3, 32], np.int32)  # one slot does not run, one has few pages
+    _, block = programs.decode(params, state, tables, until, np.int32(0))
+    np.testing.assert_array_equal(block.count, [0, 4, 3, 8])
 
 
 def test_chunked_prefill_equals_prefill_at_once(model, params, mesh):

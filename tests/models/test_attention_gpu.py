@@ -1,0 +1,65 @@
+"""The kernel for GPUs: interpreted on CPU against the plain backend, and lowered for GPUs."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from backends import draw, values_and_gradients
+from jax._src.mesh import AbstractDevice  # public from jax 0.11 on
+from jax.sharding import AbstractMesh, AxisType
+
+from jaxreason.models.attention_gpu import triton
+from jaxreason.sharding import MeshConfig, make_mesh
+
+
+@pytest.mark.parametrize(
+    ("length", "heads", "kv_heads", "window", "packed"),
+    [
+        pytest.param(100, 4, 2, None, True, id="packed rows, padded to a block"),
+        pytest.param(130, 2, 1, None, False, id="one sequence a row"),
+        pytest.param(140, 4, 4, 37, True, id="a window, which it leaves to another"),
+    ],
+)
+def test_the_kernel_equals_plain_attention(length, heads, kv_heads, window, packed):
+    qkv, weights, segments = draw(2, length, heads, kv_heads, 64)
+    segments = segments if packed else None
+    got = values_and_gradients("triton", qkv, weights, segments, window)
+    expected = values_and_gradients("plain", qkv, weights, segments, window)
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "sizes", [MeshConfig(1, 2, 2, 2), MeshConfig(1, 2, 4, 1)], ids=["context", "more than kv heads"]
+)
+def test_eight_devices_give_the_numbers_of_one(sizes):
+    qkv, weights, segments = draw(2, 128, 4, 2, 64)
+    one = values_and_gradients("triton", qkv, weights, segments, None)
+    with jax.set_mesh(make_mesh(sizes)):
+        many = values_and_gradients("triton", qkv, weights, segments, None)
+    for a, b in zip(many, one, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_a_gpu_gets_kernels_and_neither_scores_nor_repeated_keys():
+    device = AbstractDevice(device_kind="NVIDIA H100 80GB HBM3", num_cores=None, platform="gpu")
+    mesh = AbstractMesh((1,), ("data",), (AxisType.Auto,), abstract_device=device)
+    shapes = [(1, 4096, 40, 128), (1, 4096, 8, 128), (1, 4096, 8, 128)]  # Qwen3-14B's heads
+    args = [jax.ShapeDtypeStruct(shape, jnp.bfloat16) for shape in shapes]
+    segments = jax.ShapeDtypeStruct((1, 4096), jnp.int32)
+
+    def gradients(q, k, v, segments):
+        total = lambda *qkv: triton(*qkv, segments).astype(jnp.float32).sum()  # noqa: E731
+        return jax.grad(total, (0, 1, 2))(q, k, v)
+
+    with jax.sharding.use_abstract_mesh(mesh):
+        traced = jax.jit(gradients).trace(*args, segments)
+        text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    calls = re.findall(r"custom_call @__gpu\$xla\.gpu\.triton.* : \((.*)\) ->", text)
+    assert len(calls) == 3  # forward; backward, and what prepares it
+    given = [re.findall(r"tensor<([^>]*)>", operands) for operands in calls]
+    keys = "1x4096x8x128xbf16"
+    assert ["1x4096x8x5x128xbf16", keys, keys, "1x4096xi32"] in given
+    assert "4096x4096" not in text
