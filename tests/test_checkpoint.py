@@ -121,3 +121,36 @@ def test_a_checkpoint_that_a_kill_cut_short_is_never_read(tmp_path):
         np.testing.assert_array_equal(x, np.ones(4))
         checkpoints.save(2, {"x": jnp.ones(4)}, wait=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+
+
+def save_over_all_processes(folder):
+    """Saves VALUES from a mesh over the devices of all processes."""
+    with Checkpointer(folder, keep=1) as checkpoints:
+        checkpoints.save(4, _over_all_devices(), wait=True)
+
+
+def restore_over_all_processes(folder):
+    """The largest difference from VALUES in what this process holds of the restored arrays."""
+    with Checkpointer(folder, keep=1) as checkpoints:
+        found = checkpoints.restore(4, abstract(_over_all_devices()))
+    assert len(found["weight"].addressable_shards) == jax.local_device_count()
+    return max(
+        float(np.abs(np.asarray(shard.data) - VALUES[name][shard.index]).max())
+        for name, x in found.items()
+        for shard in x.addressable_shards
+    )
+
+
+def _over_all_devices():
+    mesh = make_mesh(MeshConfig(1, jax.device_count(), 1, 1), jax.devices())
+    shardings = tree_shardings(mesh, AXES)
+    return {
+        name: jax.make_array_from_callback(np.shape(x), shardings[name], lambda i, x=x: x[i])
+        for name, x in VALUES.items()
+    }
+
+
+def test_what_two_processes_saved_is_restored_by_one_and_by_four(tmp_path):
+    run_processes(save_over_all_processes, 2, str(tmp_path), num_devices=2)
+    assert restore_over_all_processes(str(tmp_path)) == 0
+    assert run_processes(restore_over_all_processes, 4, str(tmp_path)) == [0.0] * 4
