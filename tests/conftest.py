@@ -1,6 +1,9 @@
 """Eight virtual CPU devices for every test, set before jax is first imported."""
 
+import logging
 import os
+
+import pytest
 
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
@@ -8,3 +11,11 @@ os.environ["XLA_FLAGS"] = (
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@pytest.fixture(autouse=True)
+def messages_go_where_pytest_looks():
+    """A verb of the program that ran in this process has turned the package's messages away from the root."""
+    yield
+    log = logging.getLogger("jaxreason")
+    log.handlers, log.propagate = [], True
