@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxreason.models.online_softmax import LOWEST, add_block, no_blocks
 from jaxreason.models.row_blocks import cut
 from jaxreason.models.visibility import visibility
-from jaxreason.sharding import platform
+from jaxreason.sharding import axis_size, platform
 
 BLOCK = {"cpu": 64, "gpu": 128, "tpu": 512}  # queries, and keys, of a block
 NEVER = 2**30  # position of the keys that fill up the last block: nobody sees it
@@ -55,9 +55,22 @@ def attend_by_blocks(
     rows = jnp.einsum("nBLKGH->nBKGLH", groups)
     rows = rows.reshape(*rows.shape[:3], -1, q.shape[-1])  # [n, B, K, M, H]
     k, v = (jnp.einsum("nBLKH->nBKLH", cut(size, x)) for x in (k, v))
-    out = _attend(window, _Blocks(rows, k, v), queries, keys)
+    out = _attend_parts(window, _Blocks(rows, k, v), queries, keys)
     out = out.reshape(*out.shape[:3], -1, size, out.shape[-1])
     return jnp.einsum("nBKGLH->BnLKGH", out).reshape(q.shape[0], -1, *q.shape[2:])[:, : q.shape[1]]
+
+
+def _attend_parts(window: int | None, *operands: _Blocks | _Places) -> Float[Array, "n B K M H"]:
+    """Of all rows; where one CPU has them all, in two loops, which XLA runs at the same time on its threads."""
+    num_rows = operands[0].q.shape[1]
+    if platform() != "cpu" or axis_size("act_batch") > 1 or num_rows == 1:
+        return _attend(window, *operands)
+    half = num_rows // 2
+    parts = (
+        jax.tree.map(lambda x, rows=rows: x[:, rows], operands)
+        for rows in (slice(half), slice(half, None))
+    )
+    return jnp.concatenate([_attend(window, *part) for part in parts], axis=1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -50,11 +50,16 @@ def logprobs(
     num_blocks = count_blocks(head.shape[1], -(-tokens.shape[1] // chunk))
     # All positions are computed, the last one in vain: T is a rounder number than T - 1.
     targets = jnp.roll(tokens, -1, axis=1)
-    scale = jnp.broadcast_to(1.0 / jnp.asarray(temperature, jnp.float32), (*tokens.shape, 1))[
-        ..., 0
-    ]
+    scale = _scale(temperature, tokens.shape)
     found = TokenLogprobs(*logprob_and_entropy(num_blocks, final, head, targets, scale))
     return _first_zero(jax.tree.map(lambda x: x[:, :-1], found), segment_ids)
+
+
+def _scale(temperature: float | Array, shape: tuple[int, int]) -> Float[Array, "B T"] | None:
+    if isinstance(temperature, (int, float)) and temperature == 1:
+        return None
+    scale = 1.0 / jnp.asarray(temperature, jnp.float32)
+    return jnp.broadcast_to(scale, (*shape, 1))[..., 0]
 
 
 def divergences(

@@ -34,7 +34,7 @@ def logprob_and_entropy(
     states: Float[Array, "B T D"],
     head: Float[Array, "D V"],
     targets: Int[Array, "B T"],
-    scale: Float[Array, "B T"],
+    scale: Float[Array, "B T"] | None,
 ) -> tuple[Float[Array, "B T"], Float[Array, "B T"]]:
     """log p(target) and the entropy of p = softmax(scale · states @ head), float32, in nats.
 
@@ -43,7 +43,7 @@ def logprob_and_entropy(
       states: what the head is applied to; products are made in its dtype and added up in float32.
       head: output embedding; cast block by block.
       targets: one token of each distribution.
-      scale: of the logits, float32.
+      scale: of the logits, float32; None: 1, and no pass over them for it.
     """
     return _forward(num_blocks, states, head, targets, scale)[0]
 
@@ -99,21 +99,24 @@ def _backward(num_blocks, kept, cotangents):
         d_scores = jnp.where(is_target, of_logprob, 0.0) - p * (
             of_logprob + of_entropy * (scores - mean)
         )
-        d_scores = jnp.where(columns < head.shape[1], d_scores, 0.0)
-        d_scale += jnp.sum(d_scores * scores, axis=(2, 3))
-        d_logits = (d_scores * scale[..., None, None]).astype(states.dtype)
-        d_logits = constrain(d_logits, SCORES)
+        if _is_padded(head.shape[1], block[0]):
+            d_scores = jnp.where(columns < head.shape[1], d_scores, 0.0)
+        if scale is not None:
+            d_scale += jnp.sum(d_scores * scores, axis=(2, 3))
+            d_scores *= scale[..., None, None]
+        d_logits = constrain(d_scores.astype(states.dtype), SCORES)
         d_states += jnp.einsum(
             "BTSW,DSW->BTD", d_logits, _whole(block[0], states), preferred_element_type=jnp.float32
         )
         d_block = jnp.einsum("BTD,BTSW->DSW", states, d_logits, preferred_element_type=jnp.float32)
         return (d_states, d_scale), constrain(d_block, ("embed", "vocab", None))
 
-    start = jnp.zeros(states.shape, jnp.float32), jnp.zeros(scale.shape, jnp.float32)
+    start = jnp.zeros(states.shape, jnp.float32), jnp.zeros(targets.shape, jnp.float32)
     (d_states, d_scale), d_blocks = jax.lax.scan(add, start, _blocks(head, num_blocks))
     d_head = jnp.einsum("nDSW->DSnW", d_blocks).reshape(head.shape[0], -1)[:, : head.shape[1]]
     none = np.zeros(targets.shape, jax.dtypes.float0)
-    return d_states.astype(states.dtype), d_head.astype(head.dtype), none, d_scale / scale
+    d_scale = None if scale is None else d_scale / scale
+    return d_states.astype(states.dtype), d_head.astype(head.dtype), none, d_scale
 
 
 logprob_and_entropy.defvjp(_forward, _backward)
@@ -147,8 +150,15 @@ def _scores(states, block, vocab_size: int, scale):
     part, place = (jax.lax.broadcasted_iota(jnp.int32, (parts, width), d) for d in (0, 1))
     # the width of a device's part is a multiple of a block's
     columns = (part * _blocks_in(vocab_size, parts, width) + index) * width + place
-    scores = jnp.where(columns < vocab_size, logits * scale[..., None, None], LOWEST)
+    scores = logits if scale is None else logits * scale[..., None, None]
+    if _is_padded(vocab_size, values):
+        scores = jnp.where(columns < vocab_size, scores, LOWEST)
     return scores, columns
+
+
+def _is_padded(vocab_size: int, values: Float[Array, "D S W"]) -> bool:
+    parts, width = values.shape[1:]
+    return parts * width * _blocks_in(vocab_size, parts, width) != vocab_size
 
 
 def _blocks_in(vocab_size: int, parts: int, width: int) -> int:

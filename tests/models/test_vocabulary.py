@@ -42,6 +42,22 @@ def in_blocks(count):
     return lambda *arguments: logprob_and_entropy(count, *arguments)
 
 
+@pytest.mark.parametrize("count", [1, 4])
+def test_no_scale_is_a_scale_of_one(count):
+    states, head, targets, _ = draw(37)
+    weights = np.random.default_rng(1).normal(size=(2, ROWS, LENGTH)).astype(np.float32)
+
+    def value(scale, states, head):
+        found = logprob_and_entropy(count, states, head, targets, scale)
+        return sum(jnp.sum(x * w) for x, w in zip(found, weights, strict=True))
+
+    found, expected = (
+        jax.value_and_grad(lambda *xs, scale=scale: value(scale, *xs), (0, 1))(states, head)
+        for scale in (None, np.ones((ROWS, LENGTH), np.float32))
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
+
+
 @pytest.mark.parametrize(("vocab_size", "count"), [(37, 1), (37, 4), (64, 8), (101, 7), (5, 5)])
 def test_values_and_gradients_equal_those_of_the_whole_softmax(vocab_size, count):
     states, head, targets, scale = draw(vocab_size)
