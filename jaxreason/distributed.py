@@ -30,10 +30,8 @@ def show_messages() -> None:
     """Sends the package's messages to standard error: all of process 0, of the others only errors."""
     log = logging.getLogger("jaxreason")
     log.setLevel(logging.INFO if jax.process_index() == 0 else logging.ERROR)
-    log.handlers, log.propagate = (
-        [_StandardError()],
-        False,
-    )  # libraries give the root handlers of their own
+    log.handlers = [_StandardError()]
+    log.propagate = False  # libraries give the root handlers of their own
 
 
 class _StandardError(logging.Handler):

@@ -13,6 +13,7 @@ from jax.experimental.pallas.ops.gpu import attention as library
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from jaxreason.models.row_blocks import lengthen
 from jaxreason.sharding import fitting_spec, platform
 
 BLOCK = 128  # rows are padded to a multiple
@@ -34,9 +35,8 @@ def triton(
     if segments is None:
         segments = jnp.zeros(q.shape[:2], jnp.int32)
     pad = -length % BLOCK
-    widths = ((0, 0), (0, pad))
-    q, k, v = (jnp.pad(x, (*widths, (0, 0), (0, 0))) for x in (q, k, v))
-    segments = jnp.pad(segments, widths, constant_values=PADDING)
+    q, k, v = (lengthen(x, pad, 0) for x in (q, k, v))
+    segments = lengthen(segments, pad, PADDING)
     return _on_devices(q, k, v, segments)[:, :length]
 
 

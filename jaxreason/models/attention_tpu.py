@@ -22,6 +22,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from jaxreason.models.remat import ATTENDED
+from jaxreason.models.row_blocks import lengthen
 from jaxreason.sharding import axis_size, fitting_spec, platform
 
 LANES = 128  # of a TPU's registers: a device's part of a row is padded to a multiple
@@ -45,17 +46,12 @@ def splash(
     mesh = jax.sharding.get_abstract_mesh()
     pad = -q.shape[1] % (LANES * axis_size("act_len"))
     scaled = (q.astype(jnp.float32) * q.shape[3] ** -0.5).astype(q.dtype)
-    heads_first = [jnp.einsum("BTNH->BNTH", _pad(x, pad, 0)) for x in (scaled, k, v)]
+    heads_first = [jnp.einsum("BTNH->BNTH", lengthen(x, pad, 0)) for x in (scaled, k, v)]
     if segments is not None:
-        segments = _pad(segments, pad, PADDING)
+        segments = lengthen(segments, pad, PADDING)
     run = _on_one_device if mesh.empty or mesh.size == 1 else functools.partial(_over_mesh, mesh)
     out = run(*heads_first, segments, window)
     return jnp.einsum("BNTH->BTNH", out)[:, : q.shape[1]]
-
-
-def _pad(x: Array, pad: int, value: int) -> Array:
-    widths = [(0, 0), (0, pad)] + [(0, 0)] * (x.ndim - 2)
-    return jnp.pad(x, widths, constant_values=value) if pad else x
 
 
 def _on_one_device(q: Array, k: Array, v: Array, segments: Array | None, window: int | None):

@@ -11,6 +11,12 @@ def cut(size: int, x: Shaped[Array, "B T ..."], **filling) -> Shaped[Array, "n B
     return jnp.moveaxis(x.reshape(x.shape[0], -1, size, *x.shape[2:]), 1, 0)
 
 
+def lengthen(x: Shaped[Array, "B T ..."], pad: int, value: int) -> Shaped[Array, "B U ..."]:
+    """Rows with `pad` more tokens at their end, filled with `value`."""
+    widths = [(0, 0), (0, pad)] + [(0, 0)] * (x.ndim - 2)
+    return jnp.pad(x, widths, constant_values=value) if pad else x
+
+
 def join(x: Shaped[Array, "n B L ..."], length: int) -> Shaped[Array, "B T ..."]:
     """What `cut` has cut, with T = length."""
     return jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:])[:, :length]

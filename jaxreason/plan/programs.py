@@ -132,16 +132,14 @@ def _sampling_programs(config: RLConfig, model: Model, mesh: Mesh, state: TrainS
     sizes = config.sampler
     shapes = sizes.sizes(num_parts(mesh, "act_batch"))
     sampler, params = model, state.params
-    beside = {"optimizer": state.opt_state}
+    beside = {"optimizer": state.opt_state, "params": []}
     if sizes.weight_dtype != "auto":  # beside the trainer's there are the sampler's layers
         sampler = sampling_model(model, mesh, sizes.weight_dtype)
         layers = abstract_layout(model, mesh, sizes.weight_dtype)["layers"]
         params, beside["params"] = params | {"layers": layers}, params["layers"]
     programs = slots.make_programs(sampler, mesh, shapes, STOP_IDS)
     slot_state = slots.abstract_state(sampler, mesh, shapes)
-    held = {"params": params, "optimizer": state.opt_state, "cache": slot_state}
-    if "params" in beside:
-        held["params"] = [params, beside["params"]]
+    held = {"params": [params, beside["params"]], "optimizer": state.opt_state, "cache": slot_state}
     rows, chunk = sizes.prefill_rows, min(sizes.prefill_chunk, sizes.max_length)
     whole = NamedSharding(mesh, PartitionSpec())
     number = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32, sharding=whole)  # noqa: E731

@@ -134,7 +134,7 @@ class Run:
         for part in range(len(self._pools)):
             wants = {slot: self._wants(reply, steps) for slot, reply in self._replies(part)}
             wants = {slot: count for slot, count in wants.items() if count > 0}
-            if not self._extend(part, wants):
+            if wants and not self._extend(part, wants):
                 for slot in sorted(wants, key=lambda slot: self._claim(self.slots[slot])):
                     self._extend(part, {slot: wants[slot]})
         ends = [0 if reply is None else len(reply.pages) * self._size for reply in self.slots]
@@ -202,7 +202,7 @@ class Run:
         reason = self._refusal(request)
         if reason is not None:
             return reason
-        needed, there = sum(self._first_pages(request)), self._pools[0].number - 1
+        needed, there = self._pages_alone(request), self._pools[0].number - 1
         if needed <= there:
             return None
         return f"it needs {needed} pages of {self._size} tokens and sampler.pages leaves it {there}"
@@ -272,10 +272,11 @@ class Run:
         replies = [other for _, other in self._replies(part)] + [reply] * (reply is not None)
         rows = [other for other in self._waiting_rows(part) if other is not leaves]
         rows += [row] * (row is not None)
-        if free < 0 or not is_safe(free, map(self._claim, replies), map(self._row_need, rows)):
+        if not is_safe(free, map(self._claim, replies), map(self._row_need, rows)):
             return False
-        growth = sum(map(self._growth, replies)) + sum(map(self._row_growth, rows))
-        return idle or growth <= free
+        growth = [self._growth(r.request, len(r.tokens), len(r.pages)) for r in replies]
+        growth += [self._growth(r.request, 0, len(r.shared)) for r in rows]
+        return idle or sum(growth) <= free
 
     def _extend(self, part: int, wants: dict[int, int]) -> bool:
         """Gives slots so many more pages each, if that is safe."""
@@ -285,7 +286,7 @@ class Run:
             need, own = self._claim(reply)
             claims.append(Claim(need - wants.get(slot, 0), own + wants.get(slot, 0)))
         free, rows = pool.available - count, self._waiting_rows(part)
-        if free < 0 or not is_safe(free, claims, map(self._row_need, rows)):
+        if not is_safe(free, claims, map(self._row_need, rows)):
             return False
         for slot, more in wants.items():
             reply = self.slots[slot]
@@ -314,14 +315,10 @@ class Run:
     def _row_need(self, row: Row) -> int:
         return self._needed(row.request) - len(row.shared)
 
-    def _growth(self, reply: Reply) -> int:
-        """Pages that a reply is expected to take."""
-        length = self._lengths.expect(len(reply.tokens), reply.limit)
-        return max(self._pages(len(reply.request.tokens) - 1 + length) - len(reply.pages), 0)
-
-    def _row_growth(self, row: Row) -> int:
-        length = self._lengths.expect(0, self._limit(row.request))
-        return self._pages(len(row.request.tokens) - 1 + length) - len(row.shared)
+    def _growth(self, request: Request, so_far: int, held: int) -> int:
+        """Pages that a reply with `so_far` tokens is expected to take beyond those it holds."""
+        length = self._lengths.expect(so_far, self._limit(request))
+        return max(self._pages(len(request.tokens) - 1 + length) - held, 0)
 
     def _limit(self, request: Request) -> int:
         most = self._decoding_of(request).max_tokens
@@ -330,12 +327,11 @@ class Run:
     def _decoding_of(self, request: Request) -> Decoding:
         return self._decoding if request.decoding is None else request.decoding
 
-    def _first_pages(self, request: Request) -> tuple[int, int]:
-        """Pages of the prompt, and those that its first sample adds."""
+    def _pages_alone(self, request: Request) -> int:
+        """Pages of the prompt and of its first sample, which copies the open one unless there is no other sample."""
         tokens = len(request.tokens) - 1
-        prompt = self._pages(tokens)
-        kept = prompt if request.num_samples == 1 else tokens // self._size
-        return prompt, self._needed(request) - kept
+        copied = request.num_samples > 1 and tokens % self._size > 0
+        return self._needed(request) + copied
 
     def _needed(self, request: Request) -> int:
         """Most pages of a sample, its prompt's included; the last token of a reply is not read again."""

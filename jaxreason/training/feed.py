@@ -52,12 +52,13 @@ def check_rows(mesh: Mesh, batch_size: int, num_micro_batches: int, where: str) 
     Raises:
       ValueError: with the section of the recipe, `where`, and the nearest size that fits.
     """
-    unit = num_parts(mesh, *ROWS) * num_micro_batches
+    parts = num_parts(mesh, "act_batch")
+    unit = parts * num_micro_batches
     if batch_size < 1 or num_micro_batches < 1 or batch_size % unit:
         fitting = max(round(batch_size / max(unit, 1)), 1) * unit
         raise ValueError(
             f"{where}.batch_size={batch_size}: expected a multiple of {unit}, since the mesh cuts "
-            f"rows into {num_parts(mesh, *ROWS)} parts and num_micro_batches is {num_micro_batches}; "
+            f"rows into {parts} parts and num_micro_batches is {num_micro_batches}; "
             f"nearest: {fitting}."
         )
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxreason.models.attention import ATTENTION
 from jaxreason.models.visibility import visibility
+from jaxreason.sharding import make_mesh
 
 
 def draw(rows, length, heads, kv_heads, head_dim):
@@ -31,3 +32,24 @@ def values_and_gradients(name, qkv, weights, segments, window):
 
     (_, out), gradients = jax.jit(jax.value_and_grad(run, (0, 1, 2), has_aux=True))(*qkv)
     return out, *gradients
+
+
+def assert_equals_plain(name, length, heads, kv_heads, window, packed):
+    """Values and gradients of a backend are those of `plain`."""
+    qkv, weights, segments = draw(2, length, heads, kv_heads, 64)
+    segments = segments if packed else None
+    got, expected = (
+        values_and_gradients(which, qkv, weights, segments, window) for which in (name, "plain")
+    )
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def assert_same_on_a_mesh(name, length, sizes):
+    """Values and gradients of a backend on a mesh are those without one."""
+    qkv, weights, segments = draw(2, length, 4, 2, 64)
+    one = values_and_gradients(name, qkv, weights, segments, None)
+    with jax.set_mesh(make_mesh(sizes)):
+        many = values_and_gradients(name, qkv, weights, segments, None)
+    for a, b in zip(many, one, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
