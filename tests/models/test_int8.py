@@ -3,14 +3,13 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pools import HEAD_DIM, HEADS, KV_HEADS, LAYERS, ROWS, make_cache, reference
 
 from jaxreason.models import paged_cache_tpu
 from jaxreason.models.int8 import quantize_outputs, scale_for, to_int8
 from jaxreason.models.paged_cache import PagedCache
 from jaxreason.models.paged_cache_tpu import PagedCacheTPU
 from jaxreason.models.visibility import visibility
-
-LAYERS, ROWS, HEADS, KV_HEADS, HEAD_DIM, SIZE, COLUMNS = 2, 3, 4, 2, 128, 16, 4
 
 
 def test_numbers_are_rounded_to_127_steps_either_way_and_held_within():
@@ -27,20 +26,6 @@ def test_a_kernel_is_off_by_half_a_step_of_its_output_at_most():
     np.testing.assert_allclose(scale[:, 1:], np.abs(kernel).max(axis=1)[:, 1:] / 127, rtol=1e-6)
     off = np.abs(np.asarray(whole) * np.asarray(scale)[:, None] - kernel)
     assert (off <= np.asarray(scale)[:, None] / 2 + 1e-6).all()
-
-
-def make_cache(kind, scales=None):
-    """A pool with pages of every row in no order; float32, or int8 with scales."""
-    number = 1 + ROWS * COLUMNS
-    tables = np.random.default_rng(0).permutation(np.arange(1, number)).reshape(ROWS, -1)
-    shape = kind.shape(LAYERS, number, 2 * KV_HEADS, SIZE, HEAD_DIM)
-    dtype = jnp.float32 if scales is None else jnp.int8
-    return kind(jnp.zeros(shape, dtype), jnp.asarray(tables, jnp.int32), scales)
-
-
-def reference(*args, num_kv_pages_per_block, num_queries_per_block, **options):
-    """As the kernel, which takes sizes of blocks too."""
-    return paged_cache_tpu.library.ref_ragged_paged_attention(*args, **options)
 
 
 @pytest.mark.parametrize("kind", [PagedCache, PagedCacheTPU])

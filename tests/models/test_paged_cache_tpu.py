@@ -7,23 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pools import HEAD_DIM, HEADS, KV_HEADS, LENGTH, ROWS, make_cache, reference
 
 from jaxreason.models import paged_cache_tpu
 from jaxreason.models.paged_cache import PagedCache
 from jaxreason.models.paged_cache_tpu import PagedCacheTPU, kernel_serves
 from jaxreason.models.visibility import visibility
 from jaxreason.sharding import MeshConfig, make_mesh
-
-LAYERS, ROWS, HEADS, KV_HEADS, HEAD_DIM, SIZE, COLUMNS = 2, 3, 4, 2, 128, 16, 4
-LENGTH = SIZE * COLUMNS
-
-
-def empty(kind):
-    """A pool with pages of every row in no order, page 0 nobody's."""
-    number = 1 + ROWS * COLUMNS
-    tables = np.random.default_rng(0).permutation(np.arange(1, number)).reshape(ROWS, -1)
-    shape = kind.shape(LAYERS, number, 2 * KV_HEADS, SIZE, HEAD_DIM)
-    return kind(jnp.zeros(shape), jnp.asarray(tables, jnp.int32))
 
 
 def run(kind, calls, window):
@@ -34,7 +24,7 @@ def run(kind, calls, window):
         cache = cache.write(1, positions, k, v)
         return cache, cache.attend(q, 1, where)
 
-    cache, found = empty(kind), []
+    cache, found = make_cache(kind), []
     for seed, positions in enumerate(calls):
         keys, places = jax.random.split(jax.random.key(seed), 3), positions.shape
         q = jax.random.normal(keys[0], (*places, HEADS, HEAD_DIM))
@@ -43,12 +33,6 @@ def run(kind, calls, window):
         assert np.isfinite(out).all()
         found.append(np.asarray(out)[positions < LENGTH])
     return np.concatenate(found)
-
-
-def reference(*args, num_kv_pages_per_block, num_queries_per_block, **options):
-    """As the kernel, which takes sizes of blocks too."""
-    assert num_kv_pages_per_block >= 1 and num_queries_per_block >= 1
-    return paged_cache_tpu.library.ref_ragged_paged_attention(*args, **options)
 
 
 @pytest.mark.parametrize("window", [None, 7])
