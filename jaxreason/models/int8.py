@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int8
 
+from jaxreason.models.bits import to_kept
+
 LEVELS = 127  # the highest number; -128 has no counterpart
 
 
@@ -39,7 +41,7 @@ def stored(
     new: Float[Array, "B T C H"], dtype: DTypeLike, scales: Float[Array, "L C H"] | None, layer: Any
 ) -> Array:
     """Keys and values as a cache of `dtype` keeps them."""
-    return new.astype(dtype) if scales is None else to_int8(new, scales[layer])
+    return to_kept(new, dtype) if scales is None else to_int8(new, scales[layer])
 
 
 def attend_scaled(

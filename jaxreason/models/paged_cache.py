@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, Num
 
+from jaxreason.models.bits import from_kept
 from jaxreason.models.int8 import attend_scaled, stored
 from jaxreason.models.online_softmax import (
     OnlineSoftmax,
@@ -23,7 +24,7 @@ from jaxreason.models.online_softmax import (
 )
 from jaxreason.models.row_blocks import cut, join
 from jaxreason.models.visibility import Visibility, visibility
-from jaxreason.sharding import RULES, axis_size, constrain, platform
+from jaxreason.sharding import RULES, axis_size, constrain, platform, spec
 
 QUERY_BLOCK = 128  # queries of a row that are handled at a time
 CPU_BLOCK_BYTES = 1 << 20  # keys and values read at a time on CPU: they stay in its caches
@@ -35,7 +36,7 @@ class PagedCache(NamedTuple):
     The mesh axes that split rows split the pool too, and a row's pages are numbered within its own part of the pool.
     Page 0 of a part is never written: it stands in tables where there is no page. C = 2K: the keys of a head, then its
     values (with a dim for the two and one for the heads, a device with one head would have the compiler copy the pool).
-    With `scales`, pages are int8 (`models/int8.py`).
+    With `scales`, pages are int8 (`models/int8.py`); on CPU bfloat16 is kept as bits (`models/bits.py`).
     """
 
     pages: Num[Array, "L N C S H"]
@@ -124,6 +125,24 @@ def by_parts(function: Callable, split: tuple[int | None, ...], out: int) -> Cal
     )
 
 
+def on_devices(function: Callable, cache: Any, out: int) -> Callable:
+    """`function` run on each device's rows and heads: the compiler cannot divide a kernel.
+
+    Args:
+      function: of pages, tables, positions `[B, T]`, what is written or asked there `[B, T, heads, H]`, and the layer.
+      cache: whose pages and tables these are.
+      out: which of the arguments the result lies like.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return function
+    channels = cache.pages.shape[cache.CHANNELS]
+    pages = cache.axes(channels, axis_size("act_kv_heads"))
+    rows, tokens = ("act_batch",), ("act_batch", None, pages[cache.CHANNELS])
+    specs = tuple(spec(names) for names in (pages, rows, rows, tokens, ()))
+    return jax.shard_map(function, in_specs=specs, out_specs=specs[out], check_vma=False)
+
+
 def heads_axis(channels: int, tensor: int) -> str | None:
     """Logical name of the dim C: it is split over `tensor` devices if that leaves heads whole."""
     return "act_kv_heads" if channels // 2 % tensor == 0 else None
@@ -170,7 +189,7 @@ def _attend(
 
 def _take_as(dtype: Any, take: Callable, *args: Any) -> tuple[Array, Array]:
     k, v = take(*args)
-    return k.astype(dtype), v.astype(dtype)
+    return from_kept(k, dtype), from_kept(v, dtype)
 
 
 def _by_length(

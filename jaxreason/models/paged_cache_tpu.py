@@ -7,16 +7,14 @@ for TPUs ahead of time and has not run on one; what it is asked is tested by the
 import functools
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.ragged_paged_attention import kernel as library
-from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, Num
 
 from jaxreason.models.int8 import attend_scaled, stored
-from jaxreason.models.paged_cache import attend, combined, heads_axis, place
+from jaxreason.models.paged_cache import attend, combined, heads_axis, on_devices, place
 from jaxreason.models.visibility import Visibility
-from jaxreason.sharding import axis_size, spec
+from jaxreason.sharding import axis_size
 
 LANES = 128  # of a TPU's registers: head_dim must be a multiple
 KEYS = 512  # positions that the kernel reads at a time
@@ -57,8 +55,7 @@ class PagedCacheTPU(NamedTuple):
         """With the tokens at `positions` in `layer`; what has no page is dropped."""
         new = stored(combined(k, v), self.pages.dtype, self.scales, layer)
         args = (self.pages, self.tables, positions, new, layer)
-        specs = _specs(new.shape[2])
-        return self._replace(pages=_on_devices(_write, specs, specs[0])(*args))
+        return self._replace(pages=on_devices(_write, self, 0)(*args))
 
     def attend(
         self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: Visibility
@@ -76,9 +73,8 @@ class PagedCacheTPU(NamedTuple):
         return attend_scaled(run, q, self.scales, layer)
 
     def _kernel(self, layer: Array, where: Visibility, q: Array) -> Array:
-        run, specs = functools.partial(_attend, where.window), _specs(self.pages.shape[3])
         args = (self.pages, self.tables, where.query_positions, q, layer)
-        return _on_devices(run, specs, specs[3])(*args)
+        return on_devices(functools.partial(_attend, where.window), self, 3)(*args)
 
 
 def take_page(pages: Num[Array, "L N S C H"], layer: Any, page: Int[Array, " B"]):
@@ -100,21 +96,6 @@ def kernel_serves(heads: int, kv_heads: int, head_dim: int, dtype: Any, cache_dt
     except ValueError:
         return False
     return True
-
-
-def _specs(channels: int) -> tuple[PartitionSpec, ...]:
-    """Of pages, tables, positions, what is written or asked at them, and the layer."""
-    pages = PagedCacheTPU.axes(channels, axis_size("act_kv_heads"))
-    rows, tokens = ("act_batch",), ("act_batch", None, pages[3])
-    return tuple(spec(names) for names in (pages, rows, rows, tokens, ()))
-
-
-def _on_devices(function, specs, out: PartitionSpec):
-    """`function` on each device's rows and heads: the compiler cannot divide a kernel."""
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1:
-        return function
-    return jax.shard_map(function, in_specs=specs, out_specs=out, check_vma=False)
 
 
 def _write(pages: Array, tables: Array, positions: Array, new: Array, layer: Any) -> Array:

@@ -7,16 +7,19 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Num
 
+from jaxreason.models.bits import kept_dtype
 from jaxreason.models.decoder import Model, forward
 from jaxreason.models.decoder import init_cache as init_plain_cache
 from jaxreason.models.int8 import scale_for
 from jaxreason.models.paged_cache import PagedCache, by_parts
+from jaxreason.models.paged_cache_gpu import PagedCacheGPU
 from jaxreason.models.paged_cache_tpu import PagedCacheTPU
 from jaxreason.sharding import axis_size, constrain, fitting_spec, num_parts, platform
 
 Pages = Num[Array, "L N ..."]
 CacheDtype = Literal["auto", "bfloat16", "int8"]  # auto: that of the activations
 
+KINDS = {"cpu": PagedCache, "gpu": PagedCacheGPU, "tpu": PagedCacheTPU}
 PROBE_SHAPE = (
     8,
     128,
@@ -35,11 +38,11 @@ def init_cache(
 ) -> PagedCache | PagedCacheTPU:
     """`number` empty pages of `size` positions, and tables without a page. Of the parameters int8 takes its scales."""
     arch = model.architecture
-    kind = PagedCacheTPU if platform() == "tpu" else PagedCache
+    kind = KINDS[platform()]
     channels = 2 * arch.num_key_value_heads
     shape = kind.shape(arch.num_hidden_layers, number, channels, size, arch.head_dim)
     names = kind.axes(channels, axis_size("act_kv_heads"))
-    pages = jnp.zeros(shape, model.dtype if dtype == "auto" else dtype)
+    pages = jnp.zeros(shape, kept_dtype(model.dtype if dtype == "auto" else dtype))
     scales = find_scales(model, params) if dtype == "int8" else None
     return kind(constrain(pages, names), jnp.zeros((rows, columns), jnp.int32), scales)
 

@@ -1,8 +1,10 @@
-"""Inputs for attention backends, and what one makes of them."""
+"""Inputs for attention backends, what one makes of them, and a GPU to lower them for."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax._src.mesh import AbstractDevice  # public from jax 0.11 on
+from jax.sharding import AbstractMesh, AxisType
 
 from jaxreason.models.attention import ATTENTION
 from jaxreason.models.visibility import visibility
@@ -53,3 +55,9 @@ def assert_same_on_a_mesh(name, length, sizes):
         many = values_and_gradients(name, qkv, weights, segments, None)
     for a, b in zip(many, one, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def h100():
+    """An abstract mesh of one GPU that is not here."""
+    device = AbstractDevice(device_kind="NVIDIA H100 80GB HBM3", num_cores=None, platform="gpu")
+    return AbstractMesh((1,), ("data",), (AxisType.Auto,), abstract_device=device)

@@ -1,12 +1,23 @@
-"""Small pools of pages of either layout, and the library's own reference of its kernel for TPUs."""
+"""Small pools of pages of any layout, what is asked of them, and the library's reference of its kernel for TPUs."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.models import paged_cache_tpu
+from jaxreason.models.visibility import visibility
 
 LAYERS, ROWS, HEADS, KV_HEADS, HEAD_DIM, SIZE, COLUMNS = 2, 3, 4, 2, 128, 16, 4
 LENGTH = SIZE * COLUMNS
+
+
+def chunks_and_tokens():
+    """Positions of two chunks of prompts, one of them shorter, with an idle row each, then of two tokens."""
+    first = np.arange(20) + np.array([[0], [0], [LENGTH]])
+    first[1, 13:] = LENGTH
+    second = np.arange(20) + np.array([[20], [LENGTH], [0]])
+    last = np.array([[40], [13], [20]])
+    return [first, second, last, last + 1]
 
 
 def make_cache(kind, scales=None):
@@ -22,3 +33,22 @@ def reference(*args, num_kv_pages_per_block, num_queries_per_block, **options):
     """As the kernel, which takes sizes of blocks too."""
     assert num_kv_pages_per_block >= 1 and num_queries_per_block >= 1
     return paged_cache_tpu.library.ref_ragged_paged_attention(*args, **options)
+
+
+def attend_calls(kind, calls, window):
+    """Writes and attends in layer 1, call after call; what queries inside the cache get."""
+
+    def step(cache, positions, q, k, v):
+        where = visibility(positions, jnp.zeros((ROWS, 1), jnp.int32), None, None, window)
+        cache = cache.write(1, positions, k, v)
+        return cache, cache.attend(q, 1, where)
+
+    cache, found = make_cache(kind), []
+    for seed, positions in enumerate(calls):
+        keys, places = jax.random.split(jax.random.key(seed), 3), positions.shape
+        q = jax.random.normal(keys[0], (*places, HEADS, HEAD_DIM))
+        k, v = (jax.random.normal(key, (*places, KV_HEADS, HEAD_DIM)) for key in keys[1:])
+        cache, out = step(cache, jnp.asarray(positions), q, k, v)
+        assert np.isfinite(out).all()
+        found.append(np.asarray(out)[positions < LENGTH])
+    return np.concatenate(found)

@@ -8,6 +8,7 @@ from pools import HEAD_DIM, HEADS, KV_HEADS, LAYERS, ROWS, make_cache, reference
 from jaxreason.models import paged_cache_tpu
 from jaxreason.models.int8 import quantize_outputs, scale_for, to_int8
 from jaxreason.models.paged_cache import PagedCache
+from jaxreason.models.paged_cache_gpu import PagedCacheGPU
 from jaxreason.models.paged_cache_tpu import PagedCacheTPU
 from jaxreason.models.visibility import visibility
 
@@ -28,7 +29,7 @@ def test_a_kernel_is_off_by_half_a_step_of_its_output_at_most():
     assert (off <= np.asarray(scale)[:, None] / 2 + 1e-6).all()
 
 
-@pytest.mark.parametrize("kind", [PagedCache, PagedCacheTPU])
+@pytest.mark.parametrize("kind", [PagedCache, PagedCacheGPU, PagedCacheTPU])
 def test_attention_over_int8_is_attention_over_the_rounded_keys_and_values(kind, monkeypatch):
     monkeypatch.setattr(paged_cache_tpu.library, "ragged_paged_attention", reference)
     rng = np.random.default_rng(1)

@@ -6,6 +6,8 @@ import pytest
 from processes import run_processes
 
 from jaxreason.models.decoder import Architecture, Model, init_params
+from jaxreason.models.paged_cache_gpu import PagedCacheGPU
+from jaxreason.sampling import kv_cache
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Engine, Request, SamplerConfig
 from jaxreason.sharding import MeshConfig, make_mesh
@@ -17,7 +19,7 @@ LAYOUTS = {
 }
 
 
-def sample(architecture, layout, num_devices):
+def sample(architecture, layout, num_devices, page_size=8):
     """Greedy and random replies with log-probabilities, and scores, under one layout; as JSON."""
     model = Model(Architecture(**architecture), "float32", "float32", "none", "plain", 1)
     mesh = make_mesh(MeshConfig(**layout), jax.devices()[:num_devices])
@@ -25,7 +27,7 @@ def sample(architecture, layout, num_devices):
     prompts = [tuple(rng.integers(4, 61, rng.integers(1, 30)).tolist()) for _ in range(10)]
     replies = []
     with jax.set_mesh(mesh):
-        config = SamplerConfig(8, 48, 4, 8, 8, 64, 8, 0, 0, "auto", "auto")
+        config = SamplerConfig(8, 48, 4, 8, 8, 64, page_size, 0, 0, "auto", "auto")
         params = init_params(model, jax.random.key(0), mesh)
         engine = Engine(model, params, config, mesh, (3,), 0, spell)
         requests = [Request(str(i), p, i, 2) for i, p in enumerate(prompts)]
@@ -67,3 +69,12 @@ def test_two_processes_give_the_replies_of_one(architecture, on_one_device):
     layout = ONE | {"data": 2, "tensor": 2}
     for found in run_processes(sample, 2, architecture, layout, 4, num_devices=2):
         assert_same(found, on_one_device)
+
+
+def test_the_kernel_for_gpus_gives_the_replies_of_the_reference(architecture, monkeypatch):
+    architecture = architecture | {"head_dim": 16}  # the least that it takes
+    expected = sample(architecture, ONE, 1, page_size=16)
+    monkeypatch.setitem(kv_cache.KINDS, "cpu", PagedCacheGPU)
+    assert_same(sample(architecture, ONE, 1, page_size=16), expected)
+    layout = LAYOUTS["heads and slots split"]
+    assert_same(sample(architecture, layout, 8, page_size=16), expected)
