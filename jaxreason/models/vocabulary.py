@@ -2,7 +2,8 @@
 
 The softmax's sums run over the blocks and are rescaled whenever a larger score comes up (Milakov and Gimelshein,
 arXiv 1805.02867). The backward pass makes each block's scores again, finishes that block's gradient of the head, and
-goes on: neither all logits nor the whole head or its gradient ever exist on a device that owns a part of them.
+goes on: neither all logits nor the whole head or its gradient ever exist on a device that owns a part of them. A block
+that is the whole vocabulary is kept instead, which takes no more memory than making it again.
 """
 
 import functools
@@ -57,7 +58,7 @@ def count_blocks(vocab_size: int, wanted: int) -> int:
 
 
 def _forward(num_blocks, states, head, targets, scale):
-    def add(sums: _Sums, block):
+    def add(sums: _Sums, block) -> tuple[_Sums, Array]:
         scores, columns = _scores(states, block, head.shape[1], scale)
         highest = jnp.maximum(sums.highest, jnp.max(scores, axis=(2, 3)))
         relative = scores - highest[..., None, None]
@@ -73,27 +74,34 @@ def _forward(num_blocks, states, head, targets, scale):
             + jnp.sum(weights * relative, axis=(2, 3)),
             sums.target + jnp.sum(jnp.where(is_target, scores, 0.0), axis=(2, 3)),
         )
-        return new, None
+        return new, scores
 
     zeros = jnp.zeros(targets.shape, jnp.float32)
     start = _Sums(jnp.full(targets.shape, LOWEST), zeros, zeros, zeros)
-    sums, _ = jax.lax.scan(add, start, _blocks(head, num_blocks))
+    sums, scores = _over_blocks(add, start, _blocks(head, num_blocks))
     log_total = jnp.log(sums.total)
     normalizer = sums.highest + log_total
     entropy = log_total - sums.weighted / sums.total
     found = sums.target - normalizer, entropy
-    return found, (states, head, targets, scale, normalizer, entropy)
+    return found, (states, head, targets, scale, normalizer, entropy, scores)
+
+
+def _over_blocks(add, start: _Sums, blocks: tuple[Array, Array]) -> tuple[_Sums, Array | None]:
+    """The sums over all blocks, and the scores if there is but one."""
+    if len(blocks[1]) == 1:
+        return add(start, jax.tree.map(lambda x: x[0], blocks))
+    return jax.lax.scan(lambda sums, block: (add(sums, block)[0], None), start, blocks)
 
 
 def _backward(num_blocks, kept, cotangents):
     """ds = g·(1[target] - p) - h·p·(s - mean of s), for cotangents g of the log-prob and h of the entropy."""
-    states, head, targets, scale, normalizer, entropy = kept
+    states, head, targets, scale, normalizer, entropy, made = kept
     of_logprob, of_entropy = (x[..., None, None] for x in cotangents)
     mean = (normalizer - entropy)[..., None, None]
 
     def add(sums, block):
         d_states, d_scale = sums
-        scores, columns = _scores(states, block, head.shape[1], scale)
+        scores, columns = _scores(states, block, head.shape[1], scale, made)
         p = jnp.exp(scores - normalizer[..., None, None])
         is_target = columns == targets[..., None, None]
         d_scores = jnp.where(is_target, of_logprob, 0.0) - p * (
@@ -139,17 +147,19 @@ def _whole(block: Float[Array, "D S W"], states: Array) -> Float[Array, "D S W"]
     return constrain(block.astype(states.dtype), (None, "act_vocab", None))
 
 
-def _scores(states, block, vocab_size: int, scale):
-    """Scores [B, T, S, W] of a block and the tokens [S, W] that they belong to; -inf for none."""
+def _scores(states, block, vocab_size: int, scale, kept: Array | None = None):
+    """Scores [B, T, S, W] of a block, made unless `kept`, and the tokens [S, W] that they belong to; -inf for none."""
     values, index = block
     parts, width = values.shape[1:]
+    part, place = (jax.lax.broadcasted_iota(jnp.int32, (parts, width), d) for d in (0, 1))
+    # the width of a device's part is a multiple of a block's
+    columns = (part * _blocks_in(vocab_size, parts, width) + index) * width + place
+    if kept is not None:
+        return kept, columns
     logits = jnp.einsum(
         "BTD,DSW->BTSW", states, _whole(values, states), preferred_element_type=jnp.float32
     )
     logits = constrain(logits, SCORES)
-    part, place = (jax.lax.broadcasted_iota(jnp.int32, (parts, width), d) for d in (0, 1))
-    # the width of a device's part is a multiple of a block's
-    columns = (part * _blocks_in(vocab_size, parts, width) + index) * width + place
     scores = logits if scale is None else logits * scale[..., None, None]
     if _is_padded(vocab_size, values):
         scores = jnp.where(columns < vocab_size, scores, LOWEST)

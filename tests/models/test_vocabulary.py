@@ -127,6 +127,14 @@ def test_memory_grows_with_a_block_of_the_vocabulary_and_not_with_all_of_it():
     assert large < 4 * 4 * 256 * 32768 / 4  # a quarter of all logits
 
 
+@pytest.mark.parametrize(("count", "products"), [(1, 3), (4, 4)])
+def test_a_whole_vocabulary_that_is_one_block_is_not_made_again(count, products):
+    states, head, targets, scale = draw(37)
+    scalar = weighted(in_blocks(count), targets, np.ones((2, ROWS, LENGTH), np.float32))
+    traced = jax.make_jaxpr(jax.grad(scalar, (0, 1)))(states, head, scale)
+    assert str(traced).count("dot_general[") == products
+
+
 def test_bfloat16_states_get_gradients_in_bfloat16_and_the_head_in_its_own_dtype():
     states, head, targets, scale = draw(37)
     scalar = weighted(in_blocks(3), targets, np.ones((2, ROWS, LENGTH), np.float32))
