@@ -3,9 +3,10 @@
     python scripts/import_smollm2.py smollm2
     jaxreason study --config configs/study_smollm2.py --config.eval.data_folder=data --workdir runs/smollm2
 
-Hardware: 2 CPU cores and 12 GB of memory, about an hour and a half. RL and the first SFT twin learn the same sums of two
-one-digit numbers, of which the base gets about a third right: RL from its own graded replies, SFT from worked ones. The
-second SFT twin learns GSM8K's own solutions. `data` holds `math/` and `general/` as docs/adding_benchmarks.md says.
+Hardware: 2 CPU cores and 12 GB of memory, about an hour and a half. RL and the first SFT twin learn the same sums of
+two one-digit numbers, of which the base gets about a third right: RL from its own graded replies, SFT from worked
+ones. The second SFT twin learns GSM8K's own solutions. `data` holds `math/` and `general/` as
+docs/adding_benchmarks.md says.
 At most 64 problems a benchmark mean intervals of about 12 points either way.
 """
 

@@ -17,6 +17,7 @@ from jaxreason import chat, convert, distributed, dry_run, sharding, study
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError, claim, nearest, parse, to_dict, write_json
 from jaxreason.evaluation import evaluator, settings, transfer
+from jaxreason.host_memory import keep_freed_memory
 from jaxreason.memory import OUT_OF_MEMORY, out_of_memory_message
 from jaxreason.models import huggingface
 from jaxreason.plan.recipe import plan_recipe
@@ -236,6 +237,7 @@ def section(config, name: str, cls: type):
 def _mesh(config):
     """The recipe's device mesh, set for the run; starts jax.distributed first where the environment asks for it."""
     study.check_recipe(config)
+    keep_freed_memory()
     distributed.initialize_processes()
     distributed.show_messages()
     enable_compilation_cache()

@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "config": set(),
     "metrics": {"config"},
     "memory": set(),
+    "host_memory": set(),
     "sharding": set(),
     "distributed": set(),
     "recipes": {"config"},
