@@ -204,9 +204,12 @@ def _rows(where: dict, found: Bootstrapped, confidence: float) -> list[dict]:
 def _group_rows(
     group: str, source: str, members: list[Bootstrapped], confidence: float
 ) -> Iterable[dict]:
-    """The mean over the benchmarks of a group, whose texts are resampled independently; draws kept
-    for the report.
+    """The mean over the benchmarks of a group in which a metric is defined, whose texts are resampled
+    independently; draws kept for the report.
     """
+    members = [member for member in members if member.values]
+    if not members:
+        return []
     names = members[0].values
     whole = Bootstrapped(
         {name: float(np.mean([member.values[name] for member in members])) for name in names},

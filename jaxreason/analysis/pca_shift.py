@@ -13,6 +13,8 @@ from jaxtyping import Float
 
 from jaxreason.analysis.measured import Measured, Prepared
 
+FEWEST_TEXTS = 3  # that span a plane
+
 
 class Projected(NamedTuple):
     """Texts on the two main axes of the base's features, a row of axes a layer."""
@@ -81,7 +83,14 @@ def shifts(projected: Projected, texts: np.ndarray) -> dict[str, float]:
 
 
 def pca_shift(measured: Measured) -> Prepared:
-    """PCA shift of every pooling, as `<name>.<pooling>`; details hold each layer's centres."""
+    """PCA shift of every pooling, as `<name>.<pooling>`; details hold each layer's centres.
+
+    Nothing where there are fewer texts than span a plane.
+    """
+    num_texts = len(measured.mask)
+    if num_texts < FEWEST_TEXTS:
+        reason = f"{num_texts} texts span no plane; it takes {FEWEST_TEXTS}"
+        return Prepared(lambda texts: {}, {"undefined": reason})
     projected = {pool: project(measured.base[pool], measured.tuned[pool]) for pool in measured.base}
 
     def statistic(texts):

@@ -2,6 +2,7 @@
 it wrote.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,7 +35,9 @@ class Unit:
     source: str
     texts: tuple[Text, ...]
     num_cut: int  # texts cut at the maximum length
-    num_dropped: int  # texts without a reply (within the maximum length)
+    num_dropped: (
+        int  # items passed over: no room for a reply within the maximum length, or none made
+    )
 
 
 class TextBatch(NamedTuple):
@@ -54,7 +57,7 @@ def load_units(
 
     Which items: the first `texts_per_benchmark` in the order of a hash of their ids, so that
       neither the order in which samples were finished nor the order of a benchmark's subsets
-      matters. The first sample of each.
+      matters, of those whose prompts leave room for a reply. The first sample of each.
 
     Raises:
       ValueError: a missing file, or no item in common.
@@ -79,11 +82,27 @@ def load_units(
                 f"drift: the evaluations of {benchmark} ({decoding}) share no item: "
                 f"{', '.join(map(str, folders.values()))}."
             )
-        chosen = sorted(ids, key=_order)[:texts_per_benchmark]
+        chosen, num_long = _choose(sorted(ids, key=_order), rows, texts_per_benchmark, max_length)
         for source, found in rows.items():
             texts = [_text(found[name], max_length) for name in chosen]
-            units.append(_unit(benchmark, first[benchmark], source, texts, max_length))
+            unit = _unit(benchmark, first[benchmark], source, texts, max_length)
+            units.append(dataclasses.replace(unit, num_dropped=unit.num_dropped + num_long))
     return units
+
+
+def _choose(
+    names: list[str], rows: dict[str, dict[str, dict]], number: int, max_length: int
+) -> tuple[list[str], int]:
+    """The first `number` names whose prompts are short enough everywhere, and how many were passed over for them."""
+    chosen, num_long = [], 0
+    for name in names:
+        if len(chosen) == number:
+            break
+        if all(len(found[name]["prompt_tokens"]) < max_length for found in rows.values()):
+            chosen.append(name)
+        else:
+            num_long += 1
+    return chosen, num_long
 
 
 def _groups(folder: epath.Path, decoding: str) -> dict[str, str]:

@@ -65,7 +65,18 @@ def read_metrics(reader: Reader, study: Study) -> tuple[dict, list[str]]:
                 found[arm.name, seed, name] = value
         if absent:
             missing.append(f"{arm.label}, seed {seed}: drift not measured ({', '.join(absent)}).")
-    return found, missing
+    return found, missing + _undefined(found)
+
+
+def _undefined(metrics: dict) -> list[str]:
+    """Which benchmarks a metric says it is undefined on, each said once for all arms."""
+    found = {
+        f"{name} is undefined on {unit['benchmark']}: {unit['undefined']}."
+        for (_, _, name), metric in metrics.items()
+        for unit in metric.get("details", {}).get("units", ())
+        if "undefined" in unit
+    }
+    return sorted(found)
 
 
 def drift_rows(study: Study, metrics: dict, how: Resampling) -> list[dict]:

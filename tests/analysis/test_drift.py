@@ -123,6 +123,13 @@ def test_group_values_are_means_over_benchmarks():
     assert (row["value"], row["low"], row["high"], row["num_benchmarks"]) == (2.0, 2.0, 2.0, 2)
 
 
+def test_a_benchmark_on_which_a_metric_is_undefined_is_left_out_of_its_group():
+    defined, not_defined = Bootstrapped({"x": 1.0}, {"x": np.ones(3)}), Bootstrapped({}, {})
+    (row,) = drift._group_rows("math", "base", [not_defined, defined], 0.95)
+    assert (row["value"], row["num_benchmarks"]) == (1.0, 1)
+    assert drift._group_rows("math", "base", [not_defined], 0.95) == []
+
+
 def test_a_finished_metric_is_not_measured_again(finished, folders, monkeypatch):
     workdir, before = finished
     monkeypatch.setattr(drift, "open_model", lambda *_: pytest.fail("models were loaded"))

@@ -69,6 +69,13 @@ def test_the_distance_is_that_of_the_authors_coordinates():
     assert shifts(projected, np.arange(30))["shift"] == pytest.approx(expected)
 
 
+def test_two_texts_span_no_plane_and_have_no_shift():
+    pair = {"reply": features(0)[:2]}
+    prepared = pca_shift(Measured(pair, pair, np.zeros((2, 3)), {}, np.ones((2, 1), bool)))
+    assert prepared.statistic(np.arange(2)) == {}
+    assert prepared.details == {"undefined": "2 texts span no plane; it takes 3"}
+
+
 def test_the_metric_names_every_pooling_and_keeps_the_layers_centres():
     base = {"reply": features(0), "last": features(1)}
     tuned = {"reply": features(0) + 1, "last": features(1)}

@@ -65,6 +65,20 @@ def test_long_texts_are_cut_and_counted_and_those_without_reply_dropped(tmp_path
     assert (len(exact.texts[0].tokens), exact.num_cut) == (13, 0)
 
 
+def test_items_whose_prompts_leave_no_room_are_passed_over_for_others(tmp_path):
+    folder = evaluation(tmp_path / "base", [f"q{i}" for i in range(20)])
+    path = folder / "sums.t1.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    order = [text.id for text in load_units({"base": folder}, "t1", 20, 64)[0].texts]
+    for line in lines:
+        if line["id"] in (order[0], order[2]):
+            line["prompt_tokens"] = [1] * 64
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    unit = load_units({"base": folder}, "t1", 3, 64)[0]
+    assert [text.id for text in unit.texts] == [order[1], order[3], order[4]]
+    assert unit.num_dropped == 2
+
+
 def test_evaluations_that_share_nothing_are_refused(tmp_path):
     folders = {
         "base": evaluation(tmp_path / "base", ["a"]),

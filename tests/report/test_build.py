@@ -161,11 +161,16 @@ def test_what_is_missing_is_said(study, tmp_path, one_figure):
     (copy / "rl/seed_1/evaluation/scores.json").unlink()
     (copy / "sft_lo/seed_0/analysis/pca_shift.json").unlink()
     (copy / "transfer.json").unlink()
+    path = copy / "rl/seed_0/analysis/pca_shift.json"
+    units = [{"benchmark": "synthetic_add", "undefined": "2 texts span no plane; it takes 3"}]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"details": {"units": units}}))
     run_report(copy, CONFIG)
     summary = read_summary(copy)
     assert "SFT 1e-3, seed 0: not evaluated yet." in summary["missing"]
     assert "RL (GRPO), seed 1: not evaluated yet." in summary["missing"]
     assert "SFT 2e-4, seed 0: drift not measured (pca_shift)." in summary["missing"]
+    undefined = "pca_shift is undefined on synthetic_add: 2 texts span no plane; it takes 3."
+    assert undefined in summary["missing"]
     assert "The transferability index has not been computed." in summary["missing"]
     assert "Missing from this report" in page(copy)
     assert "missing: SFT 1e-3, seed 0: not evaluated yet." in format_summary(summary)
