@@ -9,6 +9,7 @@ from jaxreason.checkpoint import Checkpointer
 from jaxreason.config import ConfigError
 from jaxreason.models.decoder import Model, abstract_params, param_shardings
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve, save_model
+from jaxreason.sharding import abstract_arrays
 from jaxreason.training.state import static_model
 
 
@@ -51,9 +52,5 @@ def _restore(model: Model, mesh: jax.sharding.Mesh, folder: epath.Path):
     step = checkpointer.latest_step()
     if step is None:
         raise ConfigError(f"--source {folder}: holds no complete checkpoint.")
-    abstract = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        abstract_params(model),
-        param_shardings(model, mesh),
-    )
+    abstract = abstract_arrays(abstract_params(model), param_shardings(model, mesh))
     return checkpointer.restore(step, {"params": abstract})["params"]

@@ -129,6 +129,17 @@ def fitting_spec(
     return PartitionSpec(*(fit(name, size) for name, size in zip(names, shape, strict=True)))
 
 
+def heads_spec(
+    mesh: Mesh | jax.sharding.AbstractMesh, heads: int, kv_heads: int
+) -> tuple[str, ...] | str | None:
+    """The mesh axes over which attention may split heads: those that leave each with its own keys, else None."""
+    queries, keys = (
+        fitting_spec(mesh, (name,), (number,))[0]
+        for name, number in (("act_heads", heads), ("act_kv_heads", kv_heads))
+    )
+    return queries if queries == keys else None
+
+
 def constrain(x: jax.Array, names: Sequence[str | None]) -> jax.Array:
     """Pins the layout of `x` inside jit; the identity when no mesh is set or it has one device."""
     mesh = jax.sharding.get_abstract_mesh()
@@ -171,6 +182,15 @@ def tree_shardings(mesh: Mesh, axes_tree: Any, abstract_tree: Any = None) -> Any
         axes_tree,
         abstract_tree,
         is_leaf=_is_names,
+    )
+
+
+def abstract_arrays(shapes: Any, shardings: Any) -> Any:
+    """The tree `shapes` as ShapeDtypeStructs that know where their arrays lie."""
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        shapes,
+        shardings,
     )
 
 

@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from jaxreason.models.row_blocks import lengthen
-from jaxreason.sharding import fitting_spec, platform
+from jaxreason.sharding import fitting_spec, heads_spec, platform
 
 BLOCK = 128  # rows are padded to a multiple
 PADDING = -1  # segment of what they are padded with
@@ -44,9 +44,8 @@ def _on_devices(q: Array, k: Array, v: Array, segments: Array) -> Array:
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return _heads(q, k, v, segments)
-    rows, _, heads, _ = fitting_spec(mesh, ("act_batch", None, "act_heads", None), q.shape)
-    if fitting_spec(mesh, ("act_kv_heads",), k.shape[2:3])[0] != heads:
-        heads = None
+    (rows,) = fitting_spec(mesh, ("act_batch",), q.shape[:1])
+    heads = heads_spec(mesh, q.shape[2], k.shape[2])
     wide, ids = PartitionSpec(rows, None, heads), PartitionSpec(rows)
     run = jax.shard_map(_heads, in_specs=(wide, wide, wide, ids), out_specs=wide, check_vma=False)
     return run(q, k, v, segments)

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxreason.models.remat import ATTENDED
 from jaxreason.models.row_blocks import lengthen
-from jaxreason.sharding import axis_size, fitting_spec, platform
+from jaxreason.sharding import axis_size, fitting_spec, heads_spec, platform
 
 LANES = 128  # of a TPU's registers: a device's part of a row is padded to a multiple
 BLOCKS = (1024, 512, 256, 128)  # tokens of a tile: the largest that divides the row
@@ -59,10 +59,8 @@ def _on_one_device(q: Array, k: Array, v: Array, segments: Array | None, window:
 
 
 def _over_mesh(mesh, q: Array, k: Array, v: Array, segments: Array | None, window: int | None):
-    names = ("act_batch", "act_heads", "act_len", None)
-    rows, heads, places, _ = fitting_spec(mesh, names, q.shape)
-    if fitting_spec(mesh, ("act_kv_heads",), k.shape[1:2])[0] != heads:
-        heads = None
+    rows, places = fitting_spec(mesh, ("act_batch", "act_len"), (q.shape[0], q.shape[2]))
+    heads = heads_spec(mesh, q.shape[1], k.shape[1])
     kernel = _kernel(*q.shape[1:3], window, _size(mesh, heads), _size(mesh, places))
     split = NamedSharding(mesh, PartitionSpec(heads, places))
     queries, keys = PartitionSpec(rows, heads, places), PartitionSpec(rows, heads)

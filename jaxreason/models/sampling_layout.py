@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxreason.models.decoder import Model, abstract_params, param_shardings
 from jaxreason.models.int8 import quantize_outputs
+from jaxreason.sharding import abstract_arrays
 
 WeightDtype = Literal["auto", "int8"]  # auto: that of the parameters
 
@@ -48,11 +49,7 @@ def lay_out(
 def abstract_layout(model: Model, mesh: Mesh, weight_dtype: WeightDtype) -> dict[str, Any]:
     """Shapes, dtypes and shardings of what `lay_out` gives on accelerators."""
     wanted = sampling_model(model, mesh, weight_dtype)
-    return jax.tree.map(
-        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        abstract_params(wanted),
-        param_shardings(wanted, mesh),
-    )
+    return abstract_arrays(abstract_params(wanted), param_shardings(wanted, mesh))
 
 
 def _placed(x: Any, sharding: NamedSharding) -> jax.Array:

@@ -18,7 +18,7 @@ from jaxreason.models.decoder import Model, abstract_params, forward
 from jaxreason.models.paged_cache import PagedCache
 from jaxreason.models.paged_cache_tpu import PagedCacheTPU
 from jaxreason.sampling import decoding, kv_cache
-from jaxreason.sharding import constrain, fitting_spec
+from jaxreason.sharding import abstract_arrays, constrain, fitting_spec
 
 ROWS = ("act_batch", None)  # names of a table's dims
 NEVER = 2**30  # an index that no token has
@@ -125,11 +125,7 @@ def abstract_state(model: Model, mesh: Mesh, sizes: Sizes) -> SlotState:
     """Shapes, dtypes and shardings of what `Programs.make_state` makes."""
     init = functools.partial(_init_state, model, sizes)
     shardings = _state_shardings(model, mesh, init)
-    return jax.tree.map(
-        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        _shapes(model, mesh, init),
-        shardings,
-    )
+    return abstract_arrays(_shapes(model, mesh, init), shardings)
 
 
 def _init_state(model: Model, sizes: Sizes, params: Any) -> SlotState:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Int
 from jaxreason.models.decoder import Model, abstract_params, param_shardings
 from jaxreason.models.families import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model, read_architecture, resolve
+from jaxreason.sharding import abstract_arrays
 
 
 class TrainState(NamedTuple):
@@ -49,8 +50,8 @@ def abstract_state(model: Model, optimizer: optax.GradientTransformation, mesh: 
     shards = _like_params(opt_state, param_shards, whole)
     return TrainState(
         jax.ShapeDtypeStruct((), jnp.int32, sharding=whole),
-        jax.tree.map(_placed, params, param_shards),
-        jax.tree.map(_placed, opt_state, shards),
+        abstract_arrays(params, param_shards),
+        abstract_arrays(opt_state, shards),
     )
 
 
@@ -73,10 +74,6 @@ def static_model(config: ModelConfig) -> Model:
 def wide(params: Any) -> Any:
     """The parameters in float32, in which optimizers compute whatever dtype they are kept in."""
     return jax.tree.map(lambda x: x.astype(jnp.float32), params)
-
-
-def _placed(x: jax.ShapeDtypeStruct, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
 
 def _like_params(opt_state: Any, param_shards: Any, whole: NamedSharding) -> Any:
