@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from replies import GREEDY, RANDOM, make_requests, run
 
 from jaxreason.models.decoder import forward, init_params, param_shardings
 from jaxreason.sampling.decoding import Decoding
@@ -13,33 +14,9 @@ from jaxreason.sampling.engine import Engine, Request, SamplerConfig
 from jaxreason.sampling.slots import make_programs
 from jaxreason.sharding import MeshConfig, make_mesh
 
-GREEDY = Decoding(temperature=0.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
-RANDOM = dataclasses.replace(GREEDY, temperature=1.0)
-
-
-def make_requests(num, seed=0, longest=40, samples=3, vocab=61):
-    """Prompts of 1 to `longest` tokens with 1 to `samples` samples each."""
-    rng = np.random.default_rng(seed)
-    prompts = [rng.integers(4, vocab, rng.integers(1, longest + 1)).tolist() for _ in range(num)]
-    return [
-        Request(f"r{i}", tuple(p), 100 + i, int(rng.integers(1, samples + 1)))
-        for i, p in enumerate(prompts)
-    ]
-
 
 def spell(tokens):
     return "".join(chr(ord("a") + token % 26) for token in tokens)
-
-
-def by_key(completions):
-    """Completions by (id, sample); every key once."""
-    found = {(c.id, c.sample): c for c in completions}
-    assert len(found) == len(completions)
-    return found
-
-
-def run(engine, requests, decoding):
-    return by_key(list(engine.generate(requests, decoding)))
 
 
 def greedy_by_full_forward(model, params, prompt, max_tokens, stop_ids=(3,)):

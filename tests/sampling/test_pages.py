@@ -5,24 +5,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+from replies import RANDOM, make_requests, run
 
-from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Request
-
-RANDOM = Decoding(temperature=1.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
-
-
-def make_requests(num, seed=0, longest=40, most=3):
-    rng = np.random.default_rng(seed)
-    prompts = [rng.integers(4, 61, rng.integers(1, longest + 1)).tolist() for _ in range(num)]
-    return [
-        Request(f"r{i}", tuple(p), 100 + i, int(rng.integers(1, most + 1)))
-        for i, p in enumerate(prompts)
-    ]
-
-
-def run(engine, requests, decoding=RANDOM):
-    return {(c.id, c.sample): c for c in engine.generate(requests, decoding)}
 
 
 def held(engine):

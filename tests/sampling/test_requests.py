@@ -4,23 +4,20 @@ import dataclasses
 
 import numpy as np
 import pytest
+import replies
+from replies import GREEDY, RANDOM
 
-from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Request
 
-GREEDY = Decoding(temperature=0.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
-RANDOM = dataclasses.replace(GREEDY, temperature=1.0)
 CLOSE = (9, 11, 12)  # closes a think block, and what follows
 
 
-def make_requests(num, seed=0, **fields):
-    rng = np.random.default_rng(seed)
-    prompts = [rng.integers(4, 61, rng.integers(1, 30)).tolist() for _ in range(num)]
-    return [Request(f"r{i}", tuple(p), 100 + i, 1, **fields) for i, p in enumerate(prompts)]
+def make_requests(num, **fields):
+    return replies.make_requests(num, longest=29, samples=1, **fields)
 
 
 def run(engine, requests, decoding=GREEDY, **options):
-    return {(c.id, c.sample): c for c in engine.generate(requests, decoding, **options)}
+    return replies.run(engine, requests, decoding, **options)
 
 
 def test_requests_with_their_own_decoding_run_beside_each_other(make_engine):
