@@ -2,6 +2,7 @@
 
     python scripts/bench.py train
     python scripts/bench.py prefill --rows 4 --length 512
+    python scripts/bench.py prompts --rows 8 --length 512           # the engine's prefill beside a forward pass of ours
     python scripts/bench.py sampler --rows 16 --length 32 --new-tokens 128 --slots 16 --batches 16
     python scripts/bench.py sampler --rows 128 --length 32 --shortest 16 --new-tokens 1024 --slots 32,64 --batches 16,32
     python scripts/bench.py train --size 0.6b --dtype bfloat16      # for a GPU
@@ -16,6 +17,7 @@ Qwen3 need an accelerator.
 """
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -29,6 +31,10 @@ from typing import get_args
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads must not spin in our turn
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from jaxreason.host_memory import keep_freed_memory  # noqa: E402
+
+keep_freed_memory()  # as a run of ours does; torch profits too
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
@@ -87,6 +93,7 @@ def main() -> None:
     parser.add_argument("--cache-dtype", default="auto", choices=get_args(CacheDtype))
     parser.add_argument("--weight-dtype", default="auto", choices=get_args(WeightDtype))
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--cold", action="store_true", help="do not run the peer untimed first")
     parser.add_argument("--out", type=pathlib.Path, help="append the result to this jsonl file")
     arguments = parser.parse_args()
     if arguments.size != SMALL and jax.default_backend() == "cpu":
@@ -96,8 +103,8 @@ def main() -> None:
         peer = torch_model(arguments, folder)
         mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
         with jax.set_mesh(mesh):
-            ours, theirs, tokens = WORK[arguments.what](arguments, folder, peer, mesh)
-            result = compare(ours, theirs, tokens, arguments)
+            sides, tokens = WORK[arguments.what](arguments, folder, peer, mesh)
+            result = compare(sides, tokens, arguments)
     print(shown(result))
     if arguments.out:
         with arguments.out.open("a") as file:
@@ -180,7 +187,7 @@ def train(arguments, folder: str, peer, mesh):
         adam.step()
         return loss.item()
 
-    return ours, theirs, tokens.size
+    return {"jaxreason": ours, "torch": theirs}, tokens.size
 
 
 def prefill(arguments, folder: str, peer, mesh):
@@ -188,22 +195,39 @@ def prefill(arguments, folder: str, peer, mesh):
     import torch
 
     tokens = random_tokens(arguments)
-    model, params = our_model(arguments, folder, mesh)
-    model, params = sampling_model(model, mesh), lay_out(model, mesh, params)
-    positions = jnp.broadcast_to(jnp.arange(arguments.length), tokens.shape)
-
-    @jax.jit
-    def last(params, tokens):
-        final = forward(model, params, tokens, positions).final
-        return output_logits(model, params, final[:, -1:])
-
     ids = torch.tensor(tokens.astype(np.int64), device=peer.device)
 
     def theirs() -> float:
         with torch.no_grad():
             return float(peer(input_ids=ids, logits_to_keep=1).logits.float().mean())
 
-    return lambda: float(last(params, tokens).mean()), theirs, tokens.size
+    ours = forward_pass(*our_model(arguments, folder, mesh), mesh, tokens)
+    return {"jaxreason": ours, "torch": theirs}, tokens.size
+
+
+def forward_pass(model, params, mesh, tokens: np.ndarray):
+    """Of whole rows, up to the logits of the last token, with the sampler's weights."""
+    model, params = sampling_model(model, mesh), lay_out(model, mesh, params)
+    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+
+    @jax.jit
+    def last(params, tokens):
+        final = forward(model, params, tokens, positions).final
+        return output_logits(model, params, final[:, -1:])
+
+    return lambda: float(last(params, tokens).mean())
+
+
+def prompts(arguments, folder: str, peer, mesh):
+    """The engine's prefill, with one token sampled after each prompt, beside a forward pass over the same rows."""
+    tokens = random_tokens(arguments)
+    model, params = our_model(arguments, folder, mesh)
+    one, slots = np.ones(arguments.rows, int), arguments.slots[0]
+    sides = {
+        "engine": our_replies(arguments, model, params, mesh, tokens, one, slots, fresh=True),
+        "forward": forward_pass(model, params, mesh, tokens),
+    }
+    return sides, tokens.size
 
 
 def sampler(arguments, folder: str, peer, mesh):
@@ -214,7 +238,8 @@ def sampler(arguments, folder: str, peer, mesh):
         n: our_replies(arguments, model, params, mesh, prompts, lengths, n) for n in arguments.slots
     }
     theirs = {n: peer_replies(peer, prompts, lengths, n) for n in arguments.batches}
-    return fastest("slots", ours), fastest("batch", theirs), int(lengths.sum())
+    sides = {"jaxreason": fastest("slots", ours), "torch": fastest("batch", theirs)}
+    return sides, int(lengths.sum())
 
 
 def reply_lengths(arguments) -> np.ndarray:
@@ -223,7 +248,8 @@ def reply_lengths(arguments) -> np.ndarray:
     return np.round(shortest * (longest / shortest) ** share).astype(int)
 
 
-def our_replies(arguments, model, params, mesh, prompts, lengths, slots: int):
+def our_replies(arguments, model, params, mesh, prompts, lengths, slots: int, fresh=False):
+    """A run of the engine; `fresh` prompts every time, so that none is found in the cache."""
     total = arguments.length + arguments.new_tokens
     config = SamplerConfig(
         slots=slots,
@@ -240,11 +266,13 @@ def our_replies(arguments, model, params, mesh, prompts, lengths, slots: int):
     )
     engine = Engine(model, params, config, mesh, (), 0, str)
     greedy = [Decoding(0.0, 0, 1.0, int(length), ()) for length in lengths]
-    requests = [
-        Request(str(i), tuple(row.tolist()), i, 1, greedy[i]) for i, row in enumerate(prompts)
-    ]
+    turns = itertools.count()
 
     def run() -> float:
+        rows = (prompts + next(turns) * fresh) % model.architecture.vocab_size
+        requests = [
+            Request(str(i), tuple(row.tolist()), i, 1, greedy[i]) for i, row in enumerate(rows)
+        ]
         replies = list(engine.generate(requests, greedy[0]))
         return float(np.mean([token for reply in replies for token in reply.tokens]))
 
@@ -284,23 +312,26 @@ def fastest(name: str, runs: dict):
     return runs[best]
 
 
-WORK = {"train": train, "prefill": prefill, "sampler": sampler}
+WORK = {"train": train, "prefill": prefill, "prompts": prompts, "sampler": sampler}
 
 
-def compare(ours, theirs, tokens: int, arguments) -> dict:
-    """Tokens a second of both, by turns, after one turn that warms up and shows that they do the same."""
-    first = {"jaxreason": ours(), "torch": theirs()}
-    rates: dict[str, list[float]] = {name: [] for name in first}
+def compare(sides: dict, tokens: int, arguments) -> dict:
+    """Tokens a second of both, by turns, after each has run once (not the peer with --cold: it compiles nothing).
+
+    The first results show that both do the same.
+    """
+    first = {name: run() for name, run in sides.items() if not (arguments.cold and name == "torch")}
+    rates: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(arguments.repeats):
-        sides = [("jaxreason", ours), ("torch", theirs)]
-        for name, run in sides if turn % 2 == 0 else reversed(sides):
+        for name in list(sides) if turn % 2 == 0 else reversed(sides):
             start = time.perf_counter()
-            run()
+            first.setdefault(name, sides[name]())
             rates[name].append(tokens / (time.perf_counter() - start))
     import torch
     import transformers
 
     medians = {name: statistics.median(values) for name, values in rates.items()}
+    ours, theirs = medians.values()
     return {
         "arguments": {k: v for k, v in vars(arguments).items() if k != "out"},
         "device": jax.devices()[0].device_kind,
@@ -314,8 +345,8 @@ def compare(ours, theirs, tokens: int, arguments) -> dict:
         "first": first,
         "tokens_per_second": rates,
         "median": medians,
-        "ratio": medians["jaxreason"] / medians["torch"],
-        "mfu": mfu(arguments, medians["jaxreason"]),
+        "ratio": ours / theirs,
+        "mfu": mfu(arguments, ours),
     }
 
 
