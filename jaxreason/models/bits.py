@@ -18,7 +18,7 @@ BITS = jnp.dtype(jnp.uint16)
 
 def kept_dtype(dtype: DTypeLike) -> Any:
     """In which an array of `dtype` that is written in parts is kept."""
-    return BITS if platform() == "cpu" and dtype == jnp.bfloat16 else dtype
+    return BITS if platform() == "cpu" and jnp.dtype(dtype) == jnp.bfloat16 else dtype
 
 
 def to_kept(x: Num[Array, "..."], dtype: DTypeLike) -> Num[Array, "..."]:

@@ -49,7 +49,14 @@ def multiply_rows(x: Float[Array, "... I"], kernel: Float[Array, "I O"]) -> Floa
     """x @ kernel; on CPU with all rows as one matrix, or XLA copies both operands of the kernel's gradient."""
     if platform() != "cpu" or axis_size("act_len") > 1:  # rows that lie apart cannot be one dim
         return x @ kernel
-    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
+    rows = x.reshape(-1, x.shape[-1])
+    out = jnp.matmul(rows, kernel, preferred_element_type=_product_dtype(x)).astype(x.dtype)
+    return out.reshape(*x.shape[:-1], -1)
+
+
+def _product_dtype(x: Array) -> DTypeLike | None:
+    """XLA's CPU compiler casts both operands of a product in bfloat16, weights and all, unless it gives float32."""
+    return jnp.float32 if platform() == "cpu" and x.dtype == jnp.bfloat16 else None
 
 
 def multiply_rows_by_outputs(
@@ -60,10 +67,11 @@ def multiply_rows_by_outputs(
     With few rows, XLA's CPU compiler takes half the time for the product kernel @ x.T; unless something stands between
     that and its transposition, it makes them one product again.
     """
-    out = jnp.einsum("OI,BTI->OBT", kernel, x, preferred_element_type=dtype)
+    made = dtype or _product_dtype(x)
+    out = jnp.einsum("OI,BTI->OBT", kernel, x, preferred_element_type=made)
     if x.shape[0] * x.shape[1] < FEW_ROWS:
         out = jax.lax.optimization_barrier(out)
-    return jnp.einsum("OBT->BTO", out)
+    return jnp.einsum("OBT->BTO", out).astype(dtype or x.dtype)
 
 
 def swiglu(gate: Float[Array, "... F"], up: Float[Array, "... F"]) -> Float[Array, "... F"]:

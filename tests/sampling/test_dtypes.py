@@ -1,6 +1,7 @@
 """A cache and weights in fewer bits: near the exact numbers, and as independent of what else runs."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from replies import RANDOM, run
@@ -8,6 +9,7 @@ from replies import RANDOM, run
 from jaxreason.models.decoder import forward, init_cache
 from jaxreason.sampling.engine import Request
 from jaxreason.sampling.kv_cache import RANGE, find_scales
+from jaxreason.sampling.kv_cache import init_cache as init_paged
 
 INT8 = {"cache_dtype": "int8", "weight_dtype": "int8"}
 
@@ -45,6 +47,19 @@ def test_a_reply_in_int8_does_not_depend_on_what_else_runs(make_engine):
     together = run(make_engine(**INT8), requests, RANDOM)
     apart = run(make_engine(**INT8), requests[::-1][:3], RANDOM)
     assert all(together[key] == reply for key, reply in apart.items())
+
+
+def test_no_step_converts_a_pool_in_bfloat16(model, params, mesh):
+    def write(params):
+        cache = init_paged(model, params, 2, 3, 7, 8, "bfloat16")
+        new = jnp.ones((2, 1, 2, 8), jnp.bfloat16)
+        return cache, cache.write(1, jnp.zeros((2, 1), jnp.int32), new, new).pages
+
+    cache, _ = jax.eval_shape(write, params)
+    assert cache.pages.dtype == jnp.uint16
+    text = jax.jit(lambda p: write(p)[1]).lower(params).compile().as_text()
+    pool = ",".join(map(str, cache.pages.shape))
+    assert f"u16[{pool}]" in text and f"f32[{pool}]" not in text
 
 
 def test_scales_reach_beyond_every_key_and_value_of_the_probe(model, params, mesh):
