@@ -318,7 +318,7 @@ WORK = {"train": train, "prefill": prefill, "prompts": prompts, "sampler": sampl
 def compare(sides: dict, tokens: int, arguments) -> dict:
     """Tokens a second of both, by turns, after each has run once (not the peer with --cold: it compiles nothing).
 
-    The first results show that both do the same.
+    The first results show that both do the same, but for `prompts`, which starts with others every time.
     """
     first = {name: run() for name, run in sides.items() if not (arguments.cold and name == "torch")}
     rates: dict[str, list[float]] = {name: [] for name in sides}

@@ -2,7 +2,6 @@
 it wrote.
 """
 
-import dataclasses
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,9 +34,7 @@ class Unit:
     source: str
     texts: tuple[Text, ...]
     num_cut: int  # texts cut at the maximum length
-    num_dropped: (
-        int  # items passed over: no room for a reply within the maximum length, or none made
-    )
+    num_dropped: int  # items passed over: their prompt is too long, or the reply empty
 
 
 class TextBatch(NamedTuple):
@@ -85,8 +82,7 @@ def load_units(
         chosen, num_long = _choose(sorted(ids, key=_order), rows, texts_per_benchmark, max_length)
         for source, found in rows.items():
             texts = [_text(found[name], max_length) for name in chosen]
-            unit = _unit(benchmark, first[benchmark], source, texts, max_length)
-            units.append(dataclasses.replace(unit, num_dropped=unit.num_dropped + num_long))
+            units.append(_unit(benchmark, first[benchmark], source, texts, max_length, num_long))
     return units
 
 
@@ -128,13 +124,15 @@ def _text(row: dict, max_length: int) -> Text:
     return Text(row["id"], tokens[: max_length + 1], len(row["prompt_tokens"]))
 
 
-def _unit(benchmark: str, group: str, source: str, texts: list[Text], max_length: int) -> Unit:
+def _unit(
+    benchmark: str, group: str, source: str, texts: list[Text], max_length: int, num_long: int
+) -> Unit:
     # One token more than the maximum was kept so that a cut text can be told from one that just
     # fits.
     num_cut = sum(len(text.tokens) > max_length for text in texts)
     texts = [Text(text.id, text.tokens[:max_length], text.reply_start) for text in texts]
     kept = tuple(text for text in texts if len(text.tokens) > text.reply_start > 0)
-    return Unit(benchmark, group, source, kept, num_cut, len(texts) - len(kept))
+    return Unit(benchmark, group, source, kept, num_cut, num_long + len(texts) - len(kept))
 
 
 def row_length(num_tokens: int, max_length: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxreason.models.bits import from_kept
 from jaxreason.models.int8 import attend_scaled, stored
@@ -153,13 +153,20 @@ def combined(k: Float[Array, "B T K H"], v: Float[Array, "B T K H"]) -> Float[Ar
     return jnp.stack([k, v], axis=3).reshape(*k.shape[:2], -1, k.shape[3])
 
 
+def inside(
+    tables: Int[Array, "B M"], positions: Int[Array, "B ..."], size: int
+) -> Bool[Array, "B ..."]:
+    """Which positions rows have room for; the others are padding."""
+    return (positions >= 0) & (positions < tables.shape[1] * size)
+
+
 def place(
     tables: Int[Array, "B M"], positions: Int[Array, "B T"], size: int, number: int
 ) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
     """Page and place in it of positions; page `number`, which does not exist, for those that have none."""
-    inside = (positions >= 0) & (positions < tables.shape[1] * size)
-    page = jnp.take_along_axis(tables, jnp.where(inside, positions // size, 0), axis=1)
-    return jnp.where(inside & (page > 0), page, number), positions % size
+    there = inside(tables, positions, size)
+    page = jnp.take_along_axis(tables, jnp.where(there, positions // size, 0), axis=1)
+    return jnp.where(there & (page > 0), page, number), positions % size
 
 
 def _write(pages: Array, tables: Array, positions: Array, new: Array, layer: Any) -> Array:
@@ -196,7 +203,7 @@ def _by_length(
     window: int | None, size: int, take: Callable, tables: Array, positions: Array, q: Array
 ) -> Array:
     """Rows that hold most pages first, a group at a time, each as far as its first row."""
-    seen = jnp.where(positions < tables.shape[1] * size, positions, -1)
+    seen = jnp.where(inside(tables, positions, size), positions, -1)
     counts = jnp.max(seen, axis=1) // size + 1
     order = jnp.argsort(-counts)
     together = _rows_together(take, q.shape[0])

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxreason.models.int8 import attend_scaled
 from jaxreason.models.online_softmax import LOWEST
-from jaxreason.models.paged_cache import PagedCache, on_devices
+from jaxreason.models.paged_cache import PagedCache, inside, on_devices
 from jaxreason.models.row_blocks import lengthen
 from jaxreason.models.visibility import Visibility
 from jaxreason.sharding import platform
@@ -53,8 +53,7 @@ def _attend(
 ) -> Array:
     batch, number = len(q), pages.shape[1]
     heads, size, head_dim = pages.shape[2] // 2, pages.shape[3], q.shape[3]
-    inside = (positions >= 0) & (positions < tables.shape[1] * size)
-    rows, at = _rows(q, heads), jnp.where(inside, positions, -1)
+    rows, at = _rows(q, heads), jnp.where(inside(tables, positions, size), positions, -1)
     at = jnp.repeat(at, q.shape[2] // heads, axis=1)
     block = min(max(pl.next_power_of_2(at.shape[1]), FEWEST_QUERIES), MOST_QUERIES)
     pad = -at.shape[1] % block

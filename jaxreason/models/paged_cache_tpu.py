@@ -12,7 +12,7 @@ from jax.experimental.pallas.ops.tpu.ragged_paged_attention import kernel as lib
 from jaxtyping import Array, Float, Int, Num
 
 from jaxreason.models.int8 import attend_scaled, stored
-from jaxreason.models.paged_cache import attend, combined, heads_axis, on_devices, place
+from jaxreason.models.paged_cache import attend, combined, heads_axis, inside, on_devices, place
 from jaxreason.models.visibility import Visibility
 from jaxreason.sharding import axis_size
 
@@ -109,7 +109,7 @@ def _attend(
     batch, queries = q.shape[:2]
     number, size = pages.shape[1:3]
     first = positions[:, 0]
-    start = jnp.where((first >= 0) & (first < tables.shape[1] * size), first, 0)
+    start = jnp.where(inside(tables, first, size), first, 0)
     beyond = -(-queries // size)  # a chunk's padding may reach beyond the longest sequence
     tables = jnp.pad(tables, ((0, 0), (0, beyond))) + layer * number
     as_queries = None if pages.dtype == q.dtype else 1.0  # with a scale it casts them to q's dtype

@@ -59,7 +59,8 @@ def count_blocks(vocab_size: int, wanted: int) -> int:
 
 def _forward(num_blocks, states, head, targets, scale):
     def add(sums: _Sums, block) -> tuple[_Sums, Array]:
-        scores, columns = _scores(states, block, head.shape[1], scale)
+        columns = _columns(block, head.shape[1])
+        scores = _scores(states, block, columns, head.shape[1], scale)
         highest = jnp.maximum(sums.highest, jnp.max(scores, axis=(2, 3)))
         relative = scores - highest[..., None, None]
         weights = jnp.exp(relative)
@@ -101,7 +102,9 @@ def _backward(num_blocks, kept, cotangents):
 
     def add(sums, block):
         d_states, d_scale = sums
-        scores, columns = _scores(states, block, head.shape[1], scale, made)
+        columns, scores = _columns(block, head.shape[1]), made
+        if scores is None:
+            scores = _scores(states, block, columns, head.shape[1], scale)
         p = jnp.exp(scores - normalizer[..., None, None])
         is_target = columns == targets[..., None, None]
         d_scores = jnp.where(is_target, of_logprob, 0.0) - p * (
@@ -147,15 +150,18 @@ def _whole(block: Float[Array, "D S W"], states: Array) -> Float[Array, "D S W"]
     return constrain(block.astype(states.dtype), (None, "act_vocab", None))
 
 
-def _scores(states, block, vocab_size: int, scale, kept: Array | None = None):
-    """Scores [B, T, S, W] of a block, made unless `kept`, and the tokens [S, W] that they belong to; -inf for none."""
+def _columns(block, vocab_size: int) -> Int[Array, "S W"]:
+    """The tokens that a block's scores belong to, from `vocab_size` on none."""
     values, index = block
     parts, width = values.shape[1:]
     part, place = (jax.lax.broadcasted_iota(jnp.int32, (parts, width), d) for d in (0, 1))
     # the width of a device's part is a multiple of a block's
-    columns = (part * _blocks_in(vocab_size, parts, width) + index) * width + place
-    if kept is not None:
-        return kept, columns
+    return (part * _blocks_in(vocab_size, parts, width) + index) * width + place
+
+
+def _scores(states, block, columns, vocab_size: int, scale) -> Float[Array, "B T S W"]:
+    """Scores of a block; the lowest number where its column is no token."""
+    values, _ = block
     logits = jnp.einsum(
         "BTD,DSW->BTSW", states, _whole(values, states), preferred_element_type=jnp.float32
     )
@@ -163,7 +169,7 @@ def _scores(states, block, vocab_size: int, scale, kept: Array | None = None):
     scores = logits if scale is None else logits * scale[..., None, None]
     if _is_padded(vocab_size, values):
         scores = jnp.where(columns < vocab_size, scores, LOWEST)
-    return scores, columns
+    return scores
 
 
 def _is_padded(vocab_size: int, values: Float[Array, "D S W"]) -> bool:

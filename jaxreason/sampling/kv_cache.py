@@ -19,7 +19,7 @@ from jaxreason.sharding import axis_size, constrain, fitting_spec, num_parts, pl
 Pages = Num[Array, "L N ..."]
 CacheDtype = Literal["auto", "bfloat16", "int8"]  # auto: that of the activations
 
-KINDS = {"cpu": PagedCache, "gpu": PagedCacheGPU, "tpu": PagedCacheTPU}
+KINDS = {"gpu": PagedCacheGPU, "tpu": PagedCacheTPU}  # by platform; elsewhere the reference
 PROBE_SHAPE = (
     8,
     128,
@@ -38,7 +38,7 @@ def init_cache(
 ) -> PagedCache | PagedCacheTPU:
     """`number` empty pages of `size` positions, and tables without a page. Of the parameters int8 takes its scales."""
     arch = model.architecture
-    kind = KINDS[platform()]
+    kind = KINDS.get(platform(), PagedCache)
     channels = 2 * arch.num_key_value_heads
     shape = kind.shape(arch.num_hidden_layers, number, channels, size, arch.head_dim)
     names = kind.axes(channels, axis_size("act_kv_heads"))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from replies import RANDOM, run
+import replies
 
 from jaxreason.models.decoder import forward, init_cache
 from jaxreason.sampling.engine import Request
@@ -18,6 +18,12 @@ def make_requests():
     rng = np.random.default_rng(0)
     prompts = [tuple(rng.integers(4, 61, n).tolist()) for n in (3, 17, 8, 30, 1, 9)]
     return [Request(str(i), prompt, i, 2) for i, prompt in enumerate(prompts)]
+
+
+def run(engine, requests):
+    found = replies.run(engine, requests)
+    assert all(c.finish_reason in ("stop", "length") for c in found.values())
+    return found
 
 
 # largest and mean |difference|; bfloat16 has 8 bits, int8 7 of a range that is never quite used
@@ -34,7 +40,7 @@ def test_logprobs_stay_near_the_trainers(
 ):
     requests = make_requests()
     gaps = []
-    for (name, _), reply in run(make_engine(**sizes), requests, RANDOM).items():
+    for (name, _), reply in run(make_engine(**sizes), requests).items():
         prompt = requests[int(name)].tokens
         expected = reference_logprobs(params, prompt + reply.tokens)[len(prompt) :]
         gaps += np.abs(np.array(reply.logprobs) - expected).tolist()
@@ -44,8 +50,8 @@ def test_logprobs_stay_near_the_trainers(
 
 def test_a_reply_in_int8_does_not_depend_on_what_else_runs(make_engine):
     requests = make_requests()
-    together = run(make_engine(**INT8), requests, RANDOM)
-    apart = run(make_engine(**INT8), requests[::-1][:3], RANDOM)
+    together = run(make_engine(**INT8), requests)
+    apart = run(make_engine(**INT8), requests[::-1][:3])
     assert all(together[key] == reply for key, reply in apart.items())
 
 
