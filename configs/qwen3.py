@@ -119,6 +119,8 @@ def rl(size: str, target: str) -> ConfigDict:
             prefill_rows=parts,
             prefill_chunk=512,
             page_size=128,
+            # else collected again for every token; small chips have no room for a copy that is whole
+            gather_weights=gathered_bytes(size, tensor) < slice_.kind.hbm / 8,
         ),
         rewards={
             "num_workers": 32,
@@ -149,9 +151,15 @@ def slots(size: str, slice_: Slice, tensor: int) -> int:
     layers = SIZES[size][3]
     row = 2 * 2 * layers * KV_HEADS * HEAD_DIM * (MAX_PROMPT + MAX_REPLY)  # bfloat16 keys, values
     state = 12 * num_parameters(size) / (slice_.devices // slice_.num_slices)
-    gathered = 2 * num_parameters(size) / tensor / SIZES[size][3] * 4
+    copy = gathered_bytes(size, tensor)
+    gathered = copy if copy < slice_.kind.hbm / 8 else copy / SIZES[size][3] * 4
     free = 0.8 * (slice_.kind.hbm - state - gathered) * tensor - row
     return max(1, int(free // row))
+
+
+def gathered_bytes(size: str, tensor: int) -> float:
+    """Of the weights in bfloat16, split by heads alone."""
+    return 2 * num_parameters(size) / tensor
 
 
 def _base(size: str, slice_: Slice, tensor: int) -> ConfigDict:
@@ -159,7 +167,7 @@ def _base(size: str, slice_: Slice, tensor: int) -> ConfigDict:
     config.seed = 0
     # Parameters and optimizer state are split over a slice; slices hold copies and exchange gradients only.
     config.mesh = sections.mesh(data=slice_.num_slices, tensor=tensor)
-    fused = "splash" if slice_.kind.platform == "tpu" else "blockwise"
+    fused = "splash" if slice_.kind.platform == "tpu" else "cudnn"
     config.model = sections.model(SIZES[size][0], attention=fused)
     return config
 

@@ -135,6 +135,7 @@ def sampler(slots: int, max_length: int, **changes) -> ConfigDict:
         "top_logprobs": 0,
         "cache_dtype": "auto",
         "weight_dtype": "auto",
+        "gather_weights": True,
     }
     return section(defaults, changes)
 

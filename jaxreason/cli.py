@@ -20,6 +20,7 @@ from jaxreason.evaluation import evaluator, settings, transfer
 from jaxreason.host_memory import keep_freed_memory
 from jaxreason.memory import OUT_OF_MEMORY, out_of_memory_message
 from jaxreason.models import huggingface
+from jaxreason.models.precision import make_products_exact
 from jaxreason.plan.recipe import plan_recipe
 from jaxreason.plan.slices import find_slice
 from jaxreason.plan.table import format_plan
@@ -241,6 +242,7 @@ def _mesh(config):
     distributed.initialize_processes()
     distributed.show_messages()
     enable_compilation_cache()
+    make_products_exact(_model(config).dtype)
     mesh = sharding.make_mesh(section(config, "mesh", sharding.MeshConfig))
     with jax.set_mesh(mesh):
         yield mesh

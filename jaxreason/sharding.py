@@ -194,6 +194,14 @@ def abstract_arrays(shapes: Any, shardings: Any) -> Any:
     )
 
 
+def bytes_on_device(tree: Any) -> int:
+    """Bytes of a tree of arrays (or abstract ones with shardings) on one device."""
+    return sum(
+        math.prod(x.sharding.shard_shape(x.shape)) * np.dtype(x.dtype).itemsize
+        for x in jax.tree.leaves(tree)
+    )
+
+
 def _is_names(node: Any) -> bool:
     return type(node) is tuple and all(name is None or isinstance(name, str) for name in node)
 

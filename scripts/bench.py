@@ -5,15 +5,15 @@
     python scripts/bench.py prompts --rows 8 --length 512           # the engine's prefill beside a forward pass of ours
     python scripts/bench.py sampler --rows 16 --length 32 --new-tokens 128 --slots 16 --batches 16
     python scripts/bench.py sampler --rows 128 --length 32 --shortest 16 --new-tokens 1024 --slots 32,64 --batches 16,32
-    python scripts/bench.py train --size 0.6b --dtype bfloat16      # for a GPU
+    python scripts/bench.py train --size 0.6b --dtype bfloat16 --attention cudnn --compiled   # for a GPU
 
 `sampler` asks for `rows` greedy replies of `new-tokens`, or of lengths from `shortest` on whose logarithm is uniform;
 each side keeps the fastest of the numbers of slots or batches given. Transformers runs a batch as long as its longest
 reply.
 
 Both sides work in turns within one process, so that a slow minute of the machine meets both; what is printed are
-medians and ranges of tokens a second, and their ratio. Needs torch; sizes of
-Qwen3 need an accelerator.
+medians and ranges of tokens a second, and their ratio. Training in bfloat16 keeps weights, gradients and moments in
+float32 on both sides. Needs torch; sizes of Qwen3 need an accelerator.
 """
 
 import argparse
@@ -29,6 +29,7 @@ import time
 from typing import get_args
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads must not spin in our turn
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU's memory is for both
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -94,17 +95,26 @@ def main() -> None:
     parser.add_argument("--weight-dtype", default="auto", choices=get_args(WeightDtype))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--cold", action="store_true", help="do not run the peer untimed first")
+    parser.add_argument("--chunk", type=int, help="of the log-probs; all of a row if not given")
+    parser.add_argument("--compiled", action="store_true", help="the peer by torch.compile")
+    parser.add_argument("--sides", default="both", choices=["both", "jaxreason", "torch"])
+    parser.add_argument("--trace", help="folder for a profile of one more turn of ours")
     parser.add_argument("--out", type=pathlib.Path, help="append the result to this jsonl file")
     arguments = parser.parse_args()
     if arguments.size != SMALL and jax.default_backend() == "cpu":
         print(f"--size {arguments.size}: there is no accelerator here; nothing was timed.")
         return
     with tempfile.TemporaryDirectory() as folder:
-        peer = torch_model(arguments, folder)
+        peer = None if arguments.sides == "jaxreason" else torch_model(arguments, folder)
         mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
         with jax.set_mesh(mesh):
-            sides, tokens = WORK[arguments.what](arguments, folder, peer, mesh)
+            makers, tokens = WORK[arguments.what](arguments, folder, peer, mesh)
+            others = {"jaxreason": ["torch"], "torch": ["jaxreason"]}.get(arguments.sides, [])
+            sides = {name: make() for name, make in makers.items() if name not in others}
             result = compare(sides, tokens, arguments)
+            if arguments.trace:
+                with jax.profiler.trace(arguments.trace):
+                    next(iter(sides.values()))()
     print(shown(result))
     if arguments.out:
         with arguments.out.open("a") as file:
@@ -121,25 +131,29 @@ def torch_model(arguments, folder: str):
     import transformers
 
     torch.set_num_threads(os.cpu_count())
+    torch.set_float32_matmul_precision("high")  # TensorFloat-32, which is XLA's choice too
     config = transformers.Qwen3Config(**settings(arguments.size))
     torch.manual_seed(0)
-    dtype = getattr(torch, arguments.dtype)
-    model = transformers.Qwen3ForCausalLM(config).to(dtype)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = transformers.Qwen3ForCausalLM(config).to(getattr(torch, arguments.dtype))
     model.generation_config.eos_token_id = None
-    model.save_pretrained(folder)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    if arguments.sides == "both":
+        model.save_pretrained(folder)
+    model = model.float() if arguments.what == "train" else model
+    return torch.compile(model) if arguments.compiled else model
 
 
 def our_model(arguments, folder: str, mesh):
-    """The same weights here."""
-    return open_model(model_config(arguments, folder), mesh)
+    """The same weights here; without a peer, random ones."""
+    return open_model(model_config(arguments, folder), mesh, jax.random.key(0))
 
 
 def model_config(arguments, folder: str) -> ModelConfig:
+    alone = arguments.sides == "jaxreason"
     return ModelConfig(
-        path=folder,
-        init="pretrained",
-        architecture={},
+        path="" if alone else folder,
+        init="random" if alone else "pretrained",
+        architecture=settings(arguments.size) if alone else {},
         dtype=arguments.dtype,
         param_dtype=arguments.dtype if arguments.what != "train" else "float32",
         remat=arguments.remat,
@@ -156,15 +170,21 @@ def random_tokens(arguments) -> np.ndarray:
 
 def train(arguments, folder: str, peer, mesh):
     """A step of AdamW on rows that are all targets, gradients clipped."""
-    import torch
-
     tokens = random_tokens(arguments)
+    sides = {
+        "jaxreason": lambda: our_step(arguments, folder, mesh, tokens),
+        "torch": lambda: peer_step(peer, arguments, tokens),
+    }
+    return sides, tokens.size
+
+
+def our_step(arguments, folder: str, mesh, tokens: np.ndarray):
     model, params = our_model(arguments, folder, mesh)
     section = sections.optimizer(RATE, schedule="constant", warmup_steps=1)
     config = parse(OptimizerConfig, section, "optimizer")
     optimizer = make_optimizer(config, 1000, param_axes(model))
     box = [init_state(optimizer, params, mesh)]
-    loss = make_sft_loss(model, arguments.length)
+    loss = make_sft_loss(model, arguments.chunk or arguments.length, packed=False)
     step = make_train_step(loss, optimizer, 1, state_shardings(box[0]))
     mask = np.ones(tokens.shape, np.float32)
     mask[:, 0] = 0
@@ -172,37 +192,52 @@ def train(arguments, folder: str, peer, mesh):
     batch = TokenBatch(tokens, positions, np.ones_like(tokens), mask)
     on_device = to_devices(mesh, batch)
 
-    def ours() -> float:
+    def run() -> float:
         box[0], found = step(box[0], on_device)
         return float(found["loss"])
 
+    return run
+
+
+def peer_step(peer, arguments, tokens: np.ndarray):
+    import torch
+
     ids = torch.tensor(tokens.astype(np.int64), device=peer.device)
     adam = torch.optim.AdamW(peer.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=0.0)
+    narrow = arguments.dtype != "float32"
 
-    def theirs() -> float:
+    def run() -> float:
         adam.zero_grad(set_to_none=True)
-        loss = peer(input_ids=ids, labels=ids).loss
+        with torch.autocast(peer.device.type, getattr(torch, arguments.dtype), enabled=narrow):
+            loss = peer(input_ids=ids, labels=ids).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(peer.parameters(), 1.0)
         adam.step()
         return loss.item()
 
-    return {"jaxreason": ours, "torch": theirs}, tokens.size
+    return run
 
 
 def prefill(arguments, folder: str, peer, mesh):
     """A forward pass over whole rows and the logits of the last token."""
+    tokens = random_tokens(arguments)
+    sides = {
+        "jaxreason": lambda: forward_pass(*our_model(arguments, folder, mesh), mesh, tokens),
+        "torch": lambda: peer_prefill(peer, tokens),
+    }
+    return sides, tokens.size
+
+
+def peer_prefill(peer, tokens: np.ndarray):
     import torch
 
-    tokens = random_tokens(arguments)
     ids = torch.tensor(tokens.astype(np.int64), device=peer.device)
 
-    def theirs() -> float:
+    def run() -> float:
         with torch.no_grad():
             return float(peer(input_ids=ids, logits_to_keep=1).logits.float().mean())
 
-    ours = forward_pass(*our_model(arguments, folder, mesh), mesh, tokens)
-    return {"jaxreason": ours, "torch": theirs}, tokens.size
+    return run
 
 
 def forward_pass(model, params, mesh, tokens: np.ndarray):
@@ -223,9 +258,10 @@ def prompts(arguments, folder: str, peer, mesh):
     tokens = random_tokens(arguments)
     model, params = our_model(arguments, folder, mesh)
     one, slots = np.ones(arguments.rows, int), arguments.slots[0]
+    given = (arguments, model, params, mesh, tokens, one, slots)
     sides = {
-        "engine": our_replies(arguments, model, params, mesh, tokens, one, slots, fresh=True),
-        "forward": forward_pass(model, params, mesh, tokens),
+        "jaxreason": lambda: our_replies(*given, fresh=True),
+        "forward": lambda: forward_pass(model, params, mesh, tokens),
     }
     return sides, tokens.size
 
@@ -233,13 +269,16 @@ def prompts(arguments, folder: str, peer, mesh):
 def sampler(arguments, folder: str, peer, mesh):
     """Greedy replies to prompts of one length; both sides make the same tokens."""
     prompts, lengths = random_tokens(arguments), reply_lengths(arguments)
-    model, params = our_model(arguments, folder, mesh)
-    ours = {
-        n: our_replies(arguments, model, params, mesh, prompts, lengths, n) for n in arguments.slots
-    }
-    theirs = {n: peer_replies(peer, prompts, lengths, n) for n in arguments.batches}
-    sides = {"jaxreason": fastest("slots", ours), "torch": fastest("batch", theirs)}
-    return sides, int(lengths.sum())
+
+    def ours():
+        given = (arguments, *our_model(arguments, folder, mesh), mesh, prompts, lengths)
+        return fastest("slots", {n: our_replies(*given, n) for n in arguments.slots})
+
+    def theirs():
+        runs = {n: peer_replies(peer, prompts, lengths, n) for n in arguments.batches}
+        return fastest("batch", runs)
+
+    return {"jaxreason": ours, "torch": theirs}, int(lengths.sum())
 
 
 def reply_lengths(arguments) -> np.ndarray:
@@ -263,6 +302,7 @@ def our_replies(arguments, model, params, mesh, prompts, lengths, slots: int, fr
         top_logprobs=0,
         cache_dtype=arguments.cache_dtype,
         weight_dtype=arguments.weight_dtype,
+        gather_weights=False,
     )
     engine = Engine(model, params, config, mesh, (), 0, str)
     greedy = [Decoding(0.0, 0, 1.0, int(length), ()) for length in lengths]
@@ -331,7 +371,7 @@ def compare(sides: dict, tokens: int, arguments) -> dict:
     import transformers
 
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    ours, theirs = medians.values()
+    ours, *theirs = medians.values()
     return {
         "arguments": {k: v for k, v in vars(arguments).items() if k != "out"},
         "device": jax.devices()[0].device_kind,
@@ -345,13 +385,13 @@ def compare(sides: dict, tokens: int, arguments) -> dict:
         "first": first,
         "tokens_per_second": rates,
         "median": medians,
-        "ratio": ours / theirs,
-        "mfu": mfu(arguments, ours),
+        "ratio": ours / theirs[0] if theirs else None,
+        "mfu": {name: mfu(arguments, median) for name, median in medians.items()},
     }
 
 
 def mfu(arguments, rate: float) -> float | None:
-    """Share of the accelerator's peak that the training step reaches; None where no peak is known."""
+    """Share of the accelerator's peak that a training step reaches; None where no peak is known."""
     kind = jax.devices()[0].device_kind.lower()
     peak = next((g.flops for name, g in GENERATIONS.items() if name in kind), None)
     if peak is None or arguments.what != "train":
@@ -373,12 +413,13 @@ def shown(result: dict) -> str:
         "first result: " + ", ".join(f"{k} {v:.4f}" for k, v in result["first"].items()),
     ]
     for name, values in result["tokens_per_second"].items():
+        share = result["mfu"][name]
+        shown = "" if share is None else f", MFU {share:.1%}"
         lines.append(
-            f"{name:10} {result['median'][name]:8.1f} tokens/s ({min(values):.1f} to {max(values):.1f})"
+            f"{name:10} {result['median'][name]:8.1f} tokens/s ({min(values):.1f} to {max(values):.1f}){shown}"
         )
-    lines.append(f"ratio      {result['ratio']:8.2f}")
-    if result["mfu"] is not None:
-        lines.append(f"MFU        {result['mfu']:8.1%}")
+    if result["ratio"] is not None:
+        lines.append(f"ratio      {result['ratio']:8.2f}")
     return "\n".join(lines)
 
 

@@ -1,11 +1,14 @@
 """How the cost of a decoded token grows with the number of slots and with the length of what they hold, as a figure.
 
     python scripts/decode_cost.py smollm2 --out docs/images/decode_cost.png
+    python scripts/decode_cost.py 14b --dtype bfloat16 --out runs/decode_14b.png    # Qwen3's size, random weights
 
 Every slot stands at the same length; a dispatch of the engine's own decode program makes `--steps` tokens of each.
 Medians of `--repeats` dispatches, by turns over all lengths of a slot count, so that a slow minute of the machine meets
 all. Left: milliseconds of a step; right: tokens a second relative to the fewest slots at the shortest length. The
-numbers go to a JSON file beside the figure.
+numbers go to a JSON file beside the figure, with the share of the roofline where the device's is known: the bytes that
+a step must read (the weights but the embedding of tokens, and the cache up to the slots' length) over its time, over
+the rate at which its memory gives them by its maker.
 """
 
 import argparse
@@ -14,6 +17,7 @@ import pathlib
 import statistics
 import sys
 import time
+from typing import get_args
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -26,70 +30,114 @@ import numpy as np  # noqa: E402
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 
+from configs import qwen3  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, open_model  # noqa: E402
-from jaxreason.models.sampling_layout import lay_out, sampling_model  # noqa: E402
+from jaxreason.models.sampling_layout import WeightDtype, Weights, lay_out, sampling_model  # noqa: E402
+from jaxreason.plan.slices import GENERATIONS  # noqa: E402
+from jaxreason.sampling.kv_cache import CacheDtype  # noqa: E402
 from jaxreason.sampling.slots import NEVER, Sizes, make_programs  # noqa: E402
 from jaxreason.sharding import MeshConfig, make_mesh  # noqa: E402
-
-PAGE = 64
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("path", help="folder or hub name of a model")
+    parser.add_argument("path", help="folder or hub name of a model, or one of Qwen3's sizes")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--unroll", type=int, default=30, help="layers per iteration of the scan")
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--lengths", type=int, nargs="+", default=[16, 128, 512, 1024, 2000])
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--cache-dtype", default="auto", choices=get_args(CacheDtype))
+    parser.add_argument("--weight-dtype", default="auto", choices=get_args(WeightDtype))
+    parser.add_argument("--page-size", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--trace", help="folder for a profile of the last dispatch")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     arguments = parser.parse_args()
-    layout = {"remat": "none", "attention": "blockwise", "unroll": arguments.unroll}
-    stored = {"dtype": arguments.dtype, "param_dtype": arguments.dtype}
-    config = ModelConfig(arguments.path, "pretrained", {}, **stored, **layout)
     mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
     with jax.set_mesh(mesh):
-        model, params = open_model(config, mesh)
-        params, model = lay_out(model, mesh, params), sampling_model(model, mesh)
+        model, params = open_model(model_config(arguments), mesh, jax.random.key(0))
+        kind = arguments.weight_dtype
+        params, model = (
+            lay_out(model, mesh, params, Weights(kind)),
+            sampling_model(model, mesh, kind),
+        )
         times = {n: step_times(arguments, model, params, mesh, n) for n in arguments.slots}
+        rows = [report(arguments, params, model, n, times[n]) for n in times]
     draw(times, arguments.out)
-    about = {
-        "device": jax.devices()[0].device_kind,
-        "jax": jax.__version__,
-        "dtype": arguments.dtype,
-    }
-    arguments.out.with_suffix(".json").write_text(
-        json.dumps(about | {"milliseconds": times}, indent=1) + "\n"
-    )
+    about = {"device": jax.devices()[0].device_kind, "jax": jax.__version__}
+    about |= {name: str(value) for name, value in vars(arguments).items()} | {"rows": rows}
+    arguments.out.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def report(arguments, params, model, slots: int, times: dict[int, float]) -> dict:
+    """Prints the steps of a slot count; their milliseconds and shares of the roofline by length."""
+    rate, dtype = peak_rate(), arguments.cache_dtype
+    read = {n: read_bytes(model, params, slots, n, dtype) for n in times}
+    shares = {n: read[n] / rate / t * 1e3 for n, t in times.items()} if rate else {}
+    shown = [
+        f"{n}: {t:.2f} ms" + (f" ({shares[n]:.0%} of the roofline)" if rate else "")
+        for n, t in times.items()
+    ]
+    print(f"{slots} slots: {', '.join(shown)}", flush=True)
+    return {"slots": slots, "milliseconds": times, "roofline": shares}
+
+
+def model_config(arguments) -> ModelConfig:
+    layout = {"remat": "none", "attention": "blockwise", "unroll": arguments.unroll}
+    stored = {"dtype": arguments.dtype, "param_dtype": arguments.dtype}
+    if arguments.path in qwen3.SIZES:
+        settings = qwen3.architecture(arguments.path)
+        return ModelConfig("", "random", settings, **stored, **layout)
+    return ModelConfig(arguments.path, "pretrained", {}, **stored, **layout)
+
+
+def peak_rate() -> float | None:
+    """Bytes a second that this device's memory gives by its maker; None where that is not known."""
+    kind = jax.devices()[0].device_kind.lower()
+    return next((g.hbm_speed for name, g in GENERATIONS.items() if name in kind), None)
 
 
 def step_times(arguments, model, params, mesh, slots: int) -> dict[int, float]:
     """Milliseconds of a step at each length."""
-    longest = max(arguments.lengths) + arguments.steps + 1
-    columns = -(-longest // PAGE)
-    sizes = Sizes(slots, longest, arguments.steps, PAGE, 1 + slots * columns)
+    size, longest = arguments.page_size, max(arguments.lengths) + arguments.steps + 1
+    columns = -(-longest // size)
+    shape = (slots, longest, arguments.steps, size, 1 + slots * columns)
+    sizes = Sizes(*shape, cache_dtype=arguments.cache_dtype)
     programs = make_programs(model, mesh, sizes, ())
     state = programs.make_state(params)
     mixed = np.random.default_rng(0).permutation(np.arange(1, sizes.pages, dtype=np.int32))
-    tables, until = mixed.reshape(slots, columns), np.full(slots, columns * PAGE, np.int32)
-    found: dict[int, list[float]] = {length: [] for length in arguments.lengths}
-    for turn in range(arguments.repeats + 1):
-        for length in arguments.lengths:
-            everywhere = lambda value: jnp.full(slots, value, jnp.int32)  # noqa: E731
-            state = state._replace(
-                position=everywhere(length), last=everywhere(longest), close_at=everywhere(NEVER)
-            )
-            began = time.perf_counter()
-            state, block = programs.decode(params, state, tables, until, np.int32(0))
-            assert (np.asarray(block.count) == arguments.steps).all()
-            if turn:  # the first compiles
-                found[length].append((time.perf_counter() - began) / arguments.steps * 1e3)
-    medians = {length: statistics.median(values) for length, values in found.items()}
-    print(
-        f"{slots} slots: " + ", ".join(f"{k}: {v:.0f} ms" for k, v in medians.items()), flush=True
-    )
+    tables, until = mixed.reshape(slots, columns), np.full(slots, columns * size, np.int32)
+
+    def dispatch(length: int) -> float:
+        nonlocal state
+        everywhere = lambda value: jnp.full(slots, value, jnp.int32)  # noqa: E731
+        state = state._replace(
+            position=everywhere(length), last=everywhere(longest), close_at=everywhere(NEVER)
+        )
+        began = time.perf_counter()
+        state, block = programs.decode(params, state, tables, until, np.int32(0))
+        assert (np.asarray(block.count) == arguments.steps).all()
+        return (time.perf_counter() - began) / arguments.steps * 1e3
+
+    dispatch(min(arguments.lengths))  # compiles
+    turns = [{n: dispatch(n) for n in arguments.lengths} for _ in range(arguments.repeats)]
+    if arguments.trace:
+        with jax.profiler.trace(f"{arguments.trace}/{slots}"):
+            dispatch(max(arguments.lengths))
+    medians = {n: statistics.median(turn[n] for turn in turns) for n in arguments.lengths}
     return medians
+
+
+def read_bytes(model, params, slots: int, length: int, cache_dtype: CacheDtype) -> int:
+    """What a step must read: weights, but of the embedding only if it is the head too, and the cache."""
+    arch = model.architecture
+    skipped = () if arch.tie_word_embeddings else ("embed_tokens",)
+    weights = jax.tree.leaves({name: x for name, x in params.items() if name not in skipped})
+    numbers = 2 * arch.num_hidden_layers * arch.num_key_value_heads * arch.head_dim
+    dtype = model.dtype if cache_dtype == "auto" else cache_dtype
+    cache = slots * length * numbers * jnp.dtype(dtype).itemsize
+    return sum(x.nbytes for x in weights) + cache
 
 
 def draw(times: dict[int, dict[int, float]], out: pathlib.Path) -> None:

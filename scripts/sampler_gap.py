@@ -23,6 +23,7 @@ from jaxreason.data.tokenizer import load_tokenizer  # noqa: E402
 from jaxreason.models.decoder import forward, head  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve  # noqa: E402
 from jaxreason.models.logprobs import logprobs  # noqa: E402
+from jaxreason.models.precision import make_products_exact  # noqa: E402
 from jaxreason.sampling.decoding import Decoding  # noqa: E402
 from jaxreason.sampling.engine import Engine, Request, SamplerConfig  # noqa: E402
 from jaxreason.sharding import MeshConfig, make_mesh  # noqa: E402
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=128, help="longest reply")
     parser.add_argument("--samples", type=int, default=4, help="replies to each of 8 questions")
     arguments = parser.parse_args()
+    make_products_exact(arguments.dtype)
     stored = {"dtype": arguments.dtype, "param_dtype": arguments.dtype}
     layout = {"remat": "none", "attention": "blockwise", "unroll": 1}
     config = ModelConfig(arguments.path, "pretrained", {}, **stored, **layout)
@@ -74,7 +76,7 @@ def sample(arguments, model, params, mesh, tokenizer, cache_dtype: str, weight_d
     ]
     longest = max(map(len, prompts)) + arguments.tokens
     config = SamplerConfig(
-        *(16, -(-longest // 64) * 64, 32, 8, 64, 4096, 64, 0, 0, cache_dtype, weight_dtype)
+        *(16, -(-longest // 64) * 64, 32, 8, 64, 4096, 64, 0, 0, cache_dtype, weight_dtype, False)
     )
     engine = Engine(
         model, params, config, mesh, tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode

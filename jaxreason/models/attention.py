@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxreason.models.attention_blocks import attend_by_blocks
-from jaxreason.models.attention_gpu import triton
+from jaxreason.models.attention_gpu import cudnn, cudnn_serves, triton
 from jaxreason.models.attention_tpu import splash
 from jaxreason.models.online_softmax import (
     LOWEST,
@@ -134,9 +134,24 @@ def fused_on_gpu(
     return triton(q, k, v, where.segments)
 
 
+def fastest_on_gpu(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B T K H"],
+    v: Float[Array, "B T K H"],
+    where: Visibility,
+) -> Float[Array, "B T N H"]:
+    """cuDNN's where each row holds one sequence (no segments), else `triton`; `blockwise` where there is no cuDNN."""
+    if not cudnn_serves(q):
+        return blockwise(q, k, v, where)
+    if where.segments is not None:
+        return fused_on_gpu(q, k, v, where)
+    return cudnn(q, k, v, where.window)
+
+
 ATTENTION: dict[str, Callable[[Array, Array, Array, Visibility], Array]] = {
     "plain": plain,
     "blockwise": blockwise,
     "splash": fused_on_tpu,
     "triton": fused_on_gpu,
+    "cudnn": fastest_on_gpu,
 }

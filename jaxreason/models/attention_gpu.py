@@ -1,11 +1,12 @@
-"""JAX's fused attention kernel for GPUs (Pallas, Triton), as a backend of `attention.ATTENTION`.
+"""Fused attention for GPUs: cuDNN's where a row holds one sequence, else JAX's kernel (Pallas, Triton).
 
-It takes segments, which cuDNN's does not, so rows may be packed; scores never exist outside it, and blocks above the
-diagonal are skipped. As with `attention_tpu`, causality goes by a token's place in its row. Off GPUs it is interpreted
-(slow). It has been lowered for GPUs and has not run on one.
+The kernel takes segments, which cuDNN's does not, so rows may be packed. Scores exist outside neither, and blocks above
+the diagonal are skipped. As with `attention_tpu`, causality goes by a token's place in its row. Off GPUs the kernel is
+interpreted (slow). `docs/performance.md` has both of them on an H200.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,34 @@ from jaxreason.models.row_blocks import lengthen
 from jaxreason.sharding import fitting_spec, heads_spec, platform
 
 BLOCK = 128  # rows are padded to a multiple
+BACKWARD_BLOCK = 64  # the library's own 32 takes twice as long on an H200
+BLOCK_SIZES = library.BlockSizes(BLOCK, BLOCK, *[BACKWARD_BLOCK] * 4)
 PADDING = -1  # segment of what they are padded with
+
+
+def cudnn_serves(q: Float[Array, "B T N H"]) -> bool:
+    """Whether there is cuDNN, and it takes queries like these."""
+    return platform() == "gpu" and q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[3] <= 128
+
+
+def cudnn(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B T K H"],
+    v: Float[Array, "B T K H"],
+    window: int | None,
+) -> Float[Array, "B T N H"]:
+    """Causal attention of rows that hold one sequence each, from their start, over at most `window` tokens.
+
+    What follows a sequence in its row sees it, and gives finite numbers.
+    """
+
+    def run(q: Array, k: Array, v: Array) -> Array:
+        seen = None if window is None else (window - 1, 0)
+        return jax.nn.dot_product_attention(
+            q, k, v, is_causal=True, local_window_size=seen, implementation="cudnn"
+        )
+
+    return _on_devices(run, q, k, v)
 
 
 def triton(
@@ -37,18 +65,18 @@ def triton(
     pad = -length % BLOCK
     q, k, v = (lengthen(x, pad, 0) for x in (q, k, v))
     segments = lengthen(segments, pad, PADDING)
-    return _on_devices(q, k, v, segments)[:, :length]
+    return _on_devices(_heads, q, k, v, segments)[:, :length]
 
 
-def _on_devices(q: Array, k: Array, v: Array, segments: Array) -> Array:
+def _on_devices(run: Callable, q: Array, k: Array, v: Array, *ids: Array) -> Array:
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
-        return _heads(q, k, v, segments)
+        return run(q, k, v, *ids)
     (rows,) = fitting_spec(mesh, ("act_batch",), q.shape[:1])
     heads = heads_spec(mesh, q.shape[2], k.shape[2])
-    wide, ids = PartitionSpec(rows, None, heads), PartitionSpec(rows)
-    run = jax.shard_map(_heads, in_specs=(wide, wide, wide, ids), out_specs=wide, check_vma=False)
-    return run(q, k, v, segments)
+    wide = PartitionSpec(rows, None, heads)
+    specs = (wide, wide, wide, *[PartitionSpec(rows) for _ in ids])
+    return jax.shard_map(run, in_specs=specs, out_specs=wide, check_vma=False)(q, k, v, *ids)
 
 
 def _heads(q: Array, k: Array, v: Array, segments: Array) -> Array:
@@ -58,6 +86,7 @@ def _heads(q: Array, k: Array, v: Array, segments: Array) -> Array:
         library.mha,
         sm_scale=q.shape[3] ** -0.5,
         causal=True,
+        block_sizes=BLOCK_SIZES,
         interpret=platform() != "gpu",
     )
     out = jax.vmap(lambda one: run(one, k, v, segments), in_axes=3, out_axes=3)(groups)

@@ -255,8 +255,9 @@ class Decoder(nnx.Module):
         def step(carry, layer):
             x, cache = carry
             weights, index = layer
-            # or the compiler takes the casts out of the loop and keeps all weights twice
-            weights = jax.lax.optimization_barrier(weights)
+            if self.model.param_dtype != self.model.dtype:
+                # or the compiler takes the casts out of the loop and keeps all weights twice
+                weights = jax.lax.optimization_barrier(weights)
             x = checkpoint_name(x, LAYER_INPUT)
             x, cache = nnx.merge(graph, weights)(x, rope, where, cache, index)
             return (x, cache), x

@@ -101,14 +101,29 @@ def swiglu_by_blocks(
         down = constrain(down, rows).astype(x.dtype)
         inner = swiglu(*(jnp.einsum("BTD,DSW->BTSW", x, w) for w in (gate, up)))
         inner = constrain(inner, ("act_batch", "act_len", "act_mlp", None))
-        out = jnp.einsum("BTSW,SWD->BTD", inner, down, preferred_element_type=jnp.float32)
-        return total + out, None
+        return total + _wide_product(inner, down), None
 
     # a part has columns of every device, so that none moves
     columns = [jnp.moveaxis(w.reshape(len(w), parts, count, -1), 2, 0) for w in (gate, up)]
     rows = jnp.moveaxis(down.reshape(parts, count, -1, down.shape[1]), 1, 0)
     total, _ = jax.lax.scan(add, jnp.zeros(x.shape, jnp.float32), (*columns, rows))
     return total.astype(x.dtype)
+
+
+@jax.custom_vjp
+def _wide_product(inner: Float[Array, "B T S W"], down: Float[Array, "S W D"]):
+    """In float32, but its gradients are products in the operands' dtype: the plain ones would run in float32."""
+    return jnp.einsum("BTSW,SWD->BTD", inner, down, preferred_element_type=jnp.float32)
+
+
+def _wide_product_backward(operands, d_out):
+    inner, down = operands
+    d_out = d_out.astype(inner.dtype)
+    d_inner = jnp.einsum("BTD,SWD->BTSW", d_out, down)
+    return d_inner, jnp.einsum("BTSW,BTD->SWD", inner, d_out)
+
+
+_wide_product.defvjp(lambda *operands: (_wide_product(*operands), operands), _wide_product_backward)
 
 
 class RMSNorm(nnx.Module):

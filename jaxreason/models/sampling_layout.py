@@ -1,55 +1,111 @@
-"""Parameters as the sampler wants them: the trainer's own, or copies of the layers in another layout or in int8.
+"""Parameters as the sampler wants them: the trainer's own, or copies in another dtype or layout.
 
-Models on CPU that unroll all layers are laid out for the few rows of a decode step. XLA's CPU compiler copies a layer's
-slice of stacked weights before each product, which takes several times as long as the product itself: here every layer
-has arrays of its own. And the product of few rows with a kernel is made in half the time where the kernel is kept
-output by output (`layers.multiply_rows_by_outputs`).
+A decode step reads all weights, so they are kept in the dtype in which products are made. Where layers are unrolled
+(on CPU if the model says so, on GPUs always) each has arrays of its own: XLA copies a layer's slice of stacked weights
+before each product, which takes longer than the product itself. And XLA's CPU compiler makes the product of few rows
+with a kernel in half the time where the kernel is kept output by output (`layers.multiply_rows_by_outputs`). Over many
+devices the copies need not be split as finely as the trainer's: what is whole is not collected for each token.
 """
 
 import dataclasses
 import functools
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxreason.models.decoder import Model, abstract_params, param_shardings
 from jaxreason.models.int8 import quantize_outputs
-from jaxreason.sharding import abstract_arrays
+from jaxreason.sharding import RULES, abstract_arrays, num_parts
 
-WeightDtype = Literal["auto", "int8"]  # auto: that of the parameters
+WeightDtype = Literal["auto", "int8"]  # auto: that of the activations
 
 
-def sampling_model(model: Model, mesh: Mesh, weight_dtype: WeightDtype = "auto") -> Model:
-    """The model that samples on `mesh` with what `lay_out` gives: `model` itself, or one whose layers differ."""
-    on_cpu = all(device.platform == "cpu" for device in mesh.devices.flat)
-    output_first = on_cpu and model.unroll >= model.architecture.num_hidden_layers
-    int8 = weight_dtype == "int8"
-    if not output_first and not int8:
-        return model
-    return dataclasses.replace(model, output_first=output_first, int8=int8, remat="none")
+class Weights(NamedTuple):
+    """How a sampler keeps its weights."""
+
+    dtype: WeightDtype = "auto"  # of the layers' kernels
+    gathered: bool = (
+        False  # split by heads alone; else as the trainer's, and collected again for each token
+    )
+
+
+DEFAULT = Weights()
+
+
+def sampling_model(model: Model, mesh: Mesh, dtype: WeightDtype = "auto") -> Model:
+    """The model that samples on `mesh` with what `lay_out` gives."""
+    return dataclasses.replace(
+        model,
+        param_dtype=model.dtype,
+        output_first=_is_unrolled(model, mesh) and _platform(mesh) == "cpu",
+        int8=dtype == "int8",
+        remat="none",
+    )
+
+
+def _is_unrolled(model: Model, mesh: Mesh) -> bool:
+    everything = model.unroll >= model.architecture.num_hidden_layers
+    return {"cpu": everything, "gpu": True}.get(_platform(mesh), False)
+
+
+def _platform(mesh: Mesh) -> str:
+    return mesh.devices.flat[0].platform
 
 
 def lay_out(
-    model: Model, mesh: Mesh, params: dict[str, Any], weight_dtype: WeightDtype = "auto"
+    model: Model,
+    mesh: Mesh,
+    params: dict[str, Any],
+    weights: Weights = DEFAULT,
+    old: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The parameters of `model` for `sampling_model(model, mesh, weight_dtype)`; what needs no change is not copied.
+    """The parameters of `model` for `sampling_model(model, mesh, weights.dtype)`; what needs no change is not copied.
 
-    In the layout for few rows, `layers` is a tuple of L layers in place of the stacked ones.
+    Unrolled, `layers` is a tuple of L layers in place of the stacked ones. `old` is what an earlier call gave: the
+    copies in it are donated, and the new ones take their place.
     """
     params = jax.tree.map(_placed, params, param_shardings(model, mesh))
-    wanted = sampling_model(model, mesh, weight_dtype)
-    if wanted == model:
+    changed = changed_parts(model, mesh, weights)
+    if not changed:
         return params
+    run = _program(model, mesh, weights)
+    given = {name: params[name] for name in changed}
+    if old is None:
+        return params | run(given, None)
+    return params | run(given, {name: old[name] for name in changed})
+
+
+def changed_parts(model: Model, mesh: Mesh, weights: Weights) -> tuple[str, ...]:
+    """The entries of the parameters that `lay_out` copies."""
+    wanted, names = sampling_model(model, mesh, weights.dtype), tuple(abstract_params(model))
+    moved = weights.gathered and num_parts(mesh, "embed") > 1
+    if moved or wanted.param_dtype != model.param_dtype:
+        return names
     changed = ("layers", "lm_head") if wanted.output_first else ("layers",)
-    changed = tuple(name for name in changed if name in params)
-    return params | _program(wanted, mesh, changed)({name: params[name] for name in changed})
+    copied = wanted.int8 or _is_unrolled(model, mesh)
+    return tuple(name for name in changed if name in names) if copied else ()
 
 
-def abstract_layout(model: Model, mesh: Mesh, weight_dtype: WeightDtype) -> dict[str, Any]:
-    """Shapes, dtypes and shardings of what `lay_out` gives on accelerators."""
-    wanted = sampling_model(model, mesh, weight_dtype)
-    return abstract_arrays(abstract_params(wanted), param_shardings(wanted, mesh))
+def abstract_layout(model: Model, mesh: Mesh, weights: Weights) -> dict[str, Any]:
+    """Shapes, dtypes and shardings of what `lay_out` gives."""
+    params = abstract_arrays(abstract_params(model), param_shardings(model, mesh))
+    given = {name: params[name] for name in changed_parts(model, mesh, weights)}
+    if not given:
+        return params
+    shapes = jax.eval_shape(functools.partial(_change, model, mesh, weights.dtype), given)
+    return params | abstract_arrays(shapes, _shardings(model, mesh, weights))
+
+
+def move_program(model: Model, mesh: Mesh, weights: Weights) -> tuple[Any, tuple] | None:
+    """The jitted copy that `lay_out` makes, and abstract arguments for it; None where it copies nothing."""
+    changed = changed_parts(model, mesh, weights)
+    if not changed:
+        return None
+    params = abstract_arrays(abstract_params(model), param_shardings(model, mesh))
+    made = abstract_layout(model, mesh, weights)
+    given, old = ({name: tree[name] for name in changed} for tree in (params, made))
+    return _program(model, mesh, weights), (given, old)
 
 
 def _placed(x: Any, sharding: NamedSharding) -> jax.Array:
@@ -57,24 +113,43 @@ def _placed(x: Any, sharding: NamedSharding) -> jax.Array:
 
 
 @functools.lru_cache(maxsize=8)
-def _program(wanted: Model, mesh: Mesh, changed: tuple[str, ...]):
-    number = wanted.architecture.num_hidden_layers
-    shardings = {name: param_shardings(wanted, mesh)[name] for name in changed}
-    if wanted.output_first:
+def _program(model: Model, mesh: Mesh, weights: Weights):
+    def change(params: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
+        del old  # only its memory is wanted
+        return _change(model, mesh, weights.dtype, params)
+
+    shardings = _shardings(model, mesh, weights)
+    return jax.jit(change, donate_argnums=1, keep_unused=True, out_shardings=shardings)
+
+
+def _shardings(model: Model, mesh: Mesh, weights: Weights) -> Any:
+    """Of the parts that change."""
+    wanted = sampling_model(model, mesh, weights.dtype)
+    found = param_shardings(wanted, mesh)
+    if weights.gathered:
+        found = jax.tree.map(_gathered, found)
+    if _is_unrolled(model, mesh):
         layer = jax.tree.map(
-            lambda s: NamedSharding(mesh, PartitionSpec(*s.spec[1:])), shardings["layers"]
+            lambda s: NamedSharding(mesh, PartitionSpec(*s.spec[1:])), found["layers"]
         )
-        shardings["layers"] = (layer,) * number
+        found["layers"] = (layer,) * model.architecture.num_hidden_layers
+    return {name: found[name] for name in changed_parts(model, mesh, weights)}
 
-    def change(params: dict[str, Any]) -> dict[str, Any]:
-        if wanted.int8:
-            params = params | {"layers": _quantized(params["layers"])}
-        if not wanted.output_first:
-            return params
-        turned = jax.tree_util.tree_map_with_path(_output_first, params)
-        return turned | {"layers": tuple(_layer(turned["layers"], i) for i in range(number))}
 
-    return jax.jit(change, out_shardings=shardings)
+def _gathered(sharding: NamedSharding) -> NamedSharding:
+    kept = (None if axes == RULES["embed"] else axes for axes in sharding.spec)
+    return NamedSharding(sharding.mesh, PartitionSpec(*kept))
+
+
+def _change(model: Model, mesh: Mesh, dtype: WeightDtype, params: dict[str, Any]) -> dict[str, Any]:
+    wanted = sampling_model(model, mesh, dtype)
+    if wanted.int8:
+        params = params | {"layers": _quantized(params["layers"])}
+    params = jax.tree_util.tree_map_with_path(functools.partial(_stored, wanted), params)
+    if not _is_unrolled(model, mesh):
+        return params
+    number = model.architecture.num_hidden_layers
+    return params | {"layers": tuple(_layer(params["layers"], i) for i in range(number))}
 
 
 def _quantized(tree: Any) -> Any:
@@ -87,8 +162,11 @@ def _quantized(tree: Any) -> Any:
     return tree | {"kernel": kernel, "kernel_scale": scale}
 
 
-def _output_first(path: tuple, x: jax.Array) -> jax.Array:
-    return x.mT if path[-1].key == "kernel" else x
+def _stored(wanted: Model, path: tuple, x: jax.Array) -> jax.Array:
+    if path[-1].key == "kernel" and wanted.output_first:
+        x = x.mT
+    scaled = wanted.int8 and path[0].key == "layers" and path[-1].key.startswith("kernel")
+    return x if scaled else x.astype(wanted.param_dtype)
 
 
 def _layer(stacked: Any, index: int) -> Any:

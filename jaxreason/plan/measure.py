@@ -13,7 +13,8 @@ from jaxreason.models.decoder import Model, abstract_params
 from jaxreason.models.remat import REMAT
 from jaxreason.plan.collectives import Moved, read_collectives
 from jaxreason.plan.flops import Work, cache_attention, count_work
-from jaxreason.plan.programs import Program, device_bytes
+from jaxreason.plan.programs import Program
+from jaxreason.sharding import bytes_on_device
 
 _LOG = logging.getLogger(__name__)
 _TOO_LARGE = re.compile(r"ran out of memory|resource_exhausted", re.IGNORECASE)
@@ -84,10 +85,10 @@ def measure(program: Program, model: Model, mesh: Mesh, can_compile: bool, chunk
         peak = estimated_peak(program, model, mesh, chunk)
     return Measured(
         program.name,
-        {kind: device_bytes(tree) for kind, tree in program.held.items()},
-        device_bytes(program.beside),
+        {kind: bytes_on_device(tree) for kind, tree in program.held.items()},
+        bytes_on_device(program.beside),
         peak,
-        device_bytes(program.args),
+        bytes_on_device(program.args),
         work,
         moved,
         can_compile,
@@ -137,7 +138,7 @@ def estimated_peak(program: Program, model: Model, mesh: Mesh, chunk: int) -> fl
     Training: one gradient (two with several micro-batches) in float32, what the remat policy keeps of each layer (what
     enters it, what attention gives, or its whole inside) and one layer's inside, forward and backward, for the rows of
     a device, two chunks of logits, and two layers' gathered weights. A forward pass: the same without gradients and
-    with one layer's input. Decode: logits, and all weights in the compute dtype.
+    with one layer's input. Decode: logits, and all weights in the compute dtype, if they are not there whole.
     """
     arch, shards = model.architecture, dict(mesh.shape)
     tensor, devices = shards["tensor"], mesh.size
@@ -149,9 +150,12 @@ def estimated_peak(program: Program, model: Model, mesh: Mesh, chunk: int) -> fl
     layer = positions * (6 * arch.hidden_size + (4 * arch.intermediate_size + 3 * heads) / tensor)
     logits = rows * min(chunk, program.new_tokens) * arch.vocab_size / tensor * 4
     weights = size / arch.num_hidden_layers / tensor
-    arguments = device_bytes(program.args)
+    arguments = bytes_on_device(program.args)
+    if program.kind == "move":
+        return arguments
     if program.kind == "decode":
-        return arguments + 3 * logits + size / tensor * width + layer * width
+        collected = max(size / tensor * width - bytes_on_device(program.args[0]), 0)
+        return arguments + 3 * logits + collected + layer * width
     entered = positions * arch.hidden_size
     attended = positions * arch.num_attention_heads * arch.head_dim / tensor
     remat = REMAT[model.remat]

@@ -1,17 +1,20 @@
 """The jitted steps of a recipe with abstract arguments: the very functions that a run compiles, without a device."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxreason.data.batches import TokenBatch
 from jaxreason.models.decoder import Model, param_axes
-from jaxreason.models.sampling_layout import abstract_layout, sampling_model
+from jaxreason.models.sampling_layout import (
+    abstract_layout,
+    changed_parts,
+    move_program,
+    sampling_model,
+)
 from jaxreason.rl.loop import make_programs as make_rl_programs
 from jaxreason.rl.recipe import RLConfig, check_config
 from jaxreason.rl.rollouts import ROW_AXES, Rollouts
@@ -34,7 +37,7 @@ class Program:
 
     Attributes:
       name: for tables.
-      kind: "train", "read" (a forward pass over rows) or "decode".
+      kind: "train", "read" (a forward pass over rows), "decode" or "move" (no products and no tokens).
       function: jitted.
       args: abstract arguments, with shardings.
       held: what lies in memory while it runs, arguments or not, by kind: `params`, `optimizer`, `cache`, `batch`.
@@ -73,7 +76,7 @@ def sft_programs(config: SFTConfig, model: Model, mesh: Mesh) -> list[Program]:
     optimizer = make_optimizer(config.optimizer, _steps(config), param_axes(model))
     state = abstract_state(model, optimizer, mesh)
     step = make_train_step(
-        make_sft_loss(model, config.logprob_chunk),
+        make_sft_loss(model, config.logprob_chunk, config.pack),
         optimizer,
         config.num_micro_batches,
         state_shardings(state),
@@ -92,10 +95,9 @@ def sft_programs(config: SFTConfig, model: Model, mesh: Mesh) -> list[Program]:
 
 
 def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
-    """The update, the log-prob pass, prefill and decode, each beside what else is in memory then.
+    """The update, the log-prob pass, the weights' way to the sampler, prefill and decode.
 
-    Training and sampling share one tree of parameters laid out alike, so no weights move between them, but for a
-    copy of the layers in int8 if the sampler wants it.
+    Each is beside what else is in memory then: the sampler's weights, where they are not the trainer's own, always.
 
     Raises:
       ValueError: as a run of the recipe would.
@@ -109,9 +111,9 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
     layout = programs.layout
     batch = _rollouts(config, mesh, layout, updates > 1 or config.old_logprobs == "always")
     given = {"params": state.params, "optimizer": state.opt_state, "batch": batch}
-    waiting = {"batch": [batch] * (updates - 1)}
-    if config.policy_loss.kl_coefficient > 0:
-        waiting["params"] = state.params  # the reference
+    reference = [state.params] * (config.policy_loss.kl_coefficient > 0)
+    kept = _sampler_weights(config, model, mesh)
+    waiting = {"batch": [batch] * (updates - 1), "params": [reference, kept]}
     piece = (layout.micro_batch_rows, layout.row_length, layout.num_micro_batches)
     unscored = batch._replace(old_logprobs=None, ref_logprobs=None)
     return [
@@ -124,19 +126,35 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
             *piece,
             *(layout.row_length, waiting | {"optimizer": state.opt_state}),
         ),
+        *_move(config, model, mesh, state),
         *_sampling_programs(config, model, mesh, state),
     ]
+
+
+def _sampler_weights(config: RLConfig, model: Model, mesh: Mesh) -> dict[str, Any]:
+    """Those that are not the trainer's own."""
+    weights = config.sampler.weights
+    made = abstract_layout(model, mesh, weights)
+    return {name: made[name] for name in changed_parts(model, mesh, weights)}
+
+
+def _move(config: RLConfig, model: Model, mesh: Mesh, state: TrainState) -> list[Program]:
+    found = move_program(model, mesh, config.sampler.weights)
+    if found is None:
+        return []
+    function, args = found
+    held = {"params": [state.params, args[1]], "optimizer": state.opt_state}
+    beside = {"optimizer": state.opt_state}
+    return [Program("weights to the sampler", "move", function, args, held, 0, 0, 1, 0, beside)]
 
 
 def _sampling_programs(config: RLConfig, model: Model, mesh: Mesh, state: TrainState):
     sizes = config.sampler
     shapes = sizes.sizes(num_parts(mesh, "act_batch"))
-    sampler, params = model, state.params
-    beside = {"optimizer": state.opt_state, "params": []}
-    if sizes.weight_dtype != "auto":  # beside the trainer's there are the sampler's layers
-        sampler = sampling_model(model, mesh, sizes.weight_dtype)
-        layers = abstract_layout(model, mesh, sizes.weight_dtype)["layers"]
-        params, beside["params"] = params | {"layers": layers}, params["layers"]
+    sampler = sampling_model(model, mesh, sizes.weight_dtype)
+    params = abstract_layout(model, mesh, sizes.weights)
+    others = [state.params[name] for name in changed_parts(model, mesh, sizes.weights)]
+    beside = {"optimizer": state.opt_state, "params": others}
     programs = slots.make_programs(sampler, mesh, shapes, STOP_IDS)
     slot_state = slots.abstract_state(sampler, mesh, shapes)
     held = {"params": [params, beside["params"]], "optimizer": state.opt_state, "cache": slot_state}
@@ -163,14 +181,6 @@ def _sampling_programs(config: RLConfig, model: Model, mesh: Mesh, state: TrainS
             beside,
         ),
     ]
-
-
-def device_bytes(tree: Any) -> int:
-    """Bytes of a tree of abstract arrays on one device."""
-    return sum(
-        math.prod(x.sharding.shard_shape(x.shape)) * np.dtype(x.dtype).itemsize
-        for x in jax.tree.leaves(tree)
-    )
 
 
 def _steps(config: SFTConfig) -> int:

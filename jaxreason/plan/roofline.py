@@ -12,8 +12,9 @@ from jaxreason.models.decoder import Model, abstract_params
 from jaxreason.models.remat import REMAT
 from jaxreason.plan.flops import cache_attention, causal_attention, weight_products
 from jaxreason.plan.measure import Measured
-from jaxreason.plan.programs import Program, device_bytes
+from jaxreason.plan.programs import Program
 from jaxreason.plan.slices import Slice
+from jaxreason.sharding import bytes_on_device
 
 ASSUMPTIONS = (
     "Time is between the longest of computing, memory and links (all overlapped) and their sum (nothing overlapped).",
@@ -104,10 +105,12 @@ def _kernel_passes(program: Program, model: Model) -> float:
 def _memory_traffic(program: Program, measured: Measured, model: Model, mesh: Mesh) -> float:
     params = program.args[0].params if program.kind == "train" else program.args[0]
     weights = _read_bytes(params, model) / mesh.shape["tensor"]
+    if program.kind == "move":
+        return bytes_on_device(program.args)  # read, and written
     if program.kind == "train":
         state = measured.held["params"] * 3 + measured.held["optimizer"] * 2
         return 3 * weights * program.pieces + state
-    cache = max(measured.arguments - device_bytes(params), 0)
+    cache = max(measured.arguments - bytes_on_device(params), 0)
     if program.kind == "decode":
         return weights + cache
     return weights * program.pieces + 2 * cache

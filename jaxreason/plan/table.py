@@ -34,11 +34,8 @@ def _stage(stage: Stage, plan: Plan) -> list[str]:
     lines = [f"{stage.name}: {verdict}", *_memory(stage, plan.slice)]
     lines += ["", *_speed(stage)]
     lines += ["", *_collectives(stage)]
-    if stage.name == "rl":
-        lines += [
-            "",
-            "  Weights move between training and sampling: none, both use one tree laid out alike.",
-        ]
+    if stage.name == "rl" and all(program.kind != "move" for program in stage.programs):
+        lines += ["", "  Weights do not move to the sampler: it uses the trainer's own."]
     if stage.limits:
         lines += ["", *_limits(stage)]
     if stage.remats:
@@ -71,12 +68,13 @@ def _speed(stage: Stage) -> list[str]:
         attention = "in kernels" if found.work.kernels else ""
         if found.work.attention and not found.work.kernels:
             attention = f"{found.work.attention / program.tokens / 1e9:,.1f} G"
+        tokens = max(program.tokens, 1)
         rows.append(
             [
                 program.name,
                 f"{program.tokens:,}",
-                f"{timed.model_flops / program.tokens / 1e9:,.1f} G",
-                f"{timed.executed_flops / program.tokens / 1e9:,.1f} G",
+                f"{timed.model_flops / tokens / 1e9:,.1f} G",
+                f"{timed.executed_flops / tokens / 1e9:,.1f} G",
                 attention,
                 *(f"{s:.3g}" for s in (timed.compute, timed.memory, timed.links)),
                 f"{timed.best:.3g} to {timed.worst:.3g}",

@@ -41,7 +41,7 @@ from jaxreason.rl.rollouts import (
     rollout_lines,
 )
 from jaxreason.rl.update import gap_quantile, make_logprob_pass, make_policy_loss, skip_empty
-from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.engine import Engine, Moved
 from jaxreason.tasks.verify import VerifierPool
 from jaxreason.training.interrupt import Interrupt
 from jaxreason.training.optimizer import make_optimizer, make_schedule
@@ -131,14 +131,14 @@ def run_rl(
                 for batch in batches:
                     state, measurements = programs.train_step(state, batch)
                     measured.append(measurements)
-                engine.set_params(state.params)
                 write_rollouts(workdir, step + 1, collected, advantages)
+                engine.set_params(state.params)
 
                 # Report, and save.
                 numbers = describe(collected) | combine(jax.device_get(measured))
                 check_finite(step + 1, numbers)
                 numbers["learning_rate"] = float(schedule(max(int(state.step) - 1, 0)))
-                metrics.write(step + 1, numbers | speed(collected, began))
+                metrics.write(step + 1, numbers | speed(collected, began, engine.moved))
                 if is_due(step + 1, config.checkpoint_every, config.num_steps):
                     checkpoints.save(step + 1, state)
                 if interrupt.requested(agree=True):
@@ -280,11 +280,11 @@ def combine(measured: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
     return numbers | {"updates": float(len(measured)), "tokens": float(tokens.sum())}
 
 
-def speed(collected: Collected, began: float) -> dict[str, float]:
-    """How long the step took, and reply tokens generated in a second of it."""
+def speed(collected: Collected, began: float, moved: Moved) -> dict[str, float]:
+    """How long the step took, reply tokens generated in a second of it, and what moved to the sampler."""
     elapsed = time.perf_counter() - began
     tokens = sum(len(s.completion.tokens) for g in collected.groups for s in g.samples)
-    return {"step_seconds": elapsed, "tokens_per_second": tokens / elapsed}
+    return {"step_seconds": elapsed, "tokens_per_second": tokens / elapsed} | moved._asdict()
 
 
 def write_rollouts(

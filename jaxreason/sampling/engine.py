@@ -9,13 +9,20 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from jaxreason.models.decoder import Model
-from jaxreason.models.sampling_layout import WeightDtype, lay_out, sampling_model
+from jaxreason.models.sampling_layout import (
+    WeightDtype,
+    Weights,
+    changed_parts,
+    lay_out,
+    sampling_model,
+)
 from jaxreason.sampling.admission import make_admission
 from jaxreason.sampling.budget import Lengths
 from jaxreason.sampling.decoding import Decoding
@@ -26,11 +33,14 @@ from jaxreason.sampling.scoring import Pair, Score, Scorer
 from jaxreason.sampling.sequences import Completion, Reply, Request
 from jaxreason.sampling.slots import Block, Sizes, make_programs
 from jaxreason.sampling.stopping import completing_token
-from jaxreason.sharding import RULES, num_parts, to_host
+from jaxreason.sharding import RULES, bytes_on_device, num_parts, to_host
 
 _LOG = logging.getLogger(__name__)
 
-__all__ = ["Completion", "Engine", "Request", "SamplerConfig", "Stats"]
+__all__ = ["Completion", "Engine", "Moved", "Request", "SamplerConfig", "Stats"]
+
+
+_LEAST = {"max_length": 2, "pages": 0, "top_logprobs": 0, "gather_weights": 0}  # others: 1
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,9 @@ class SamplerConfig:
         as many sequences are let in as fit by how long replies have been, and some may wait for others to end.
       top_logprobs: likeliest tokens told with each token of a reply.
       cache_dtype: of keys and values: "auto" (that of the activations), "bfloat16" or "int8".
-      weight_dtype: of the layers' kernels: "auto" (that of the parameters) or "int8"; scoring uses them too.
+      weight_dtype: of the layers' kernels: "auto" (that of the activations) or "int8"; scoring uses them too.
+      gather_weights: keep them whole on every device that has rows of its own (in parts by `tensor` only), rather
+        than split as the trainer's and collected again for every token.
 
     Raises:
       ValueError: a field is smaller than it can be, or no dtype.
@@ -66,16 +78,22 @@ class SamplerConfig:
     top_logprobs: int
     cache_dtype: CacheDtype
     weight_dtype: WeightDtype
+    gather_weights: bool
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            least = {"max_length": 2, "pages": 0, "top_logprobs": 0}.get(name, 1)
+            least = _LEAST.get(name, 1)
             valid = {"cache_dtype": CacheDtype, "weight_dtype": WeightDtype}.get(name)
             if valid is not None and value not in get_args(valid):
                 expected = ", ".join(get_args(valid))
                 raise ValueError(f"sampler.{name}: expected one of {expected}, got {value!r}")
             if valid is None and value < least:
                 raise ValueError(f"sampler.{name}: expected at least {least}, got {value}")
+
+    @property
+    def weights(self) -> Weights:
+        """How weights are kept."""
+        return Weights(self.weight_dtype, self.gather_weights)
 
     def sizes(self, parts: int) -> Sizes:
         """The shapes of the programs where `parts` parts of the mesh have rows of their own.
@@ -109,6 +127,13 @@ class Stats:
     decode_dispatches: int = 0
     decoded_tokens: int = 0
     waiting_slots: int = 0  # slots without a page for their next token, summed over the dispatches
+
+
+class Moved(NamedTuple):
+    """What it took to copy the newest weights for the sampler; nothing where it uses the trainer's own."""
+
+    weights_bytes: int  # on a device
+    weights_seconds: float
 
 
 class Engine:
@@ -150,20 +175,20 @@ class Engine:
             model, mesh, self._sizes, tuple(sorted(self._stop_ids)), tuple(close_think)
         )
         self._scorer = Scorer(model, mesh, config.max_length, config.score_tokens, self._parts)
-        self.stats = Stats()
+        self.stats, self._params = Stats(), None
         self._lengths = Lengths(least=config.slots)
         self._asked, self._answered = None, False  # the first request
         self.set_params(params)
 
     def set_params(self, params: Any) -> None:
-        """New weights; the cache is emptied. No copy is made when they are laid out as the mesh wants them.
-
-        The layers are copied with `weight_dtype="int8"`, and on CPU those of a model that unrolls them all
-        (`sampling_layout` says why).
-        """
+        """New weights; the cache is emptied. What is copied of them (`sampling_layout`) takes the old ones' place."""
         self.release()
-        self._params = None  # a copy of the layers must not be there twice
-        self._params = lay_out(self._model, self._mesh, params, self._config.weight_dtype)
+        params = jax.block_until_ready(params)
+        began, weights = time.perf_counter(), self._config.weights
+        self._params = lay_out(self._model, self._mesh, params, weights, self._params)
+        copied = [self._params[name] for name in changed_parts(self._model, self._mesh, weights)]
+        jax.block_until_ready(copied)
+        self.moved = Moved(bytes_on_device(copied), time.perf_counter() - began)
 
     def release(self) -> None:
         """Frees the cache's memory, for a training step say; the next `generate` makes it again, empty."""

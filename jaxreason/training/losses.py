@@ -10,12 +10,14 @@ from jaxreason.models.decoder import Model, forward, head
 from jaxreason.models.logprobs import logprobs
 
 
-def make_sft_loss(model: Model, chunk: int) -> Callable[[Any, Any], tuple]:
+def make_sft_loss(model: Model, chunk: int, packed: bool = True) -> Callable[[Any, Any], tuple]:
     """Cross-entropy in nats of the tokens under the loss mask, each counted alike.
 
     Args:
       model: static description.
       chunk: positions whose logits exist at a time.
+      packed: whether rows may hold several sequences. If not, attention need not tell them apart: causality alone
+        keeps the padding behind a sequence out of it.
 
     Returns:
       A loss on a TokenBatch: summed cross-entropy, number of target tokens, and sums of the
@@ -23,7 +25,7 @@ def make_sft_loss(model: Model, chunk: int) -> Callable[[Any, Any], tuple]:
     """
 
     def loss(params, batch):
-        out = forward(model, params, batch.tokens, batch.positions, batch.segment_ids)
+        out = forward(model, params, batch.tokens, *_places(batch, packed))
         found = logprobs(
             out.final,
             head(model, params),
@@ -43,3 +45,10 @@ def make_sft_loss(model: Model, chunk: int) -> Callable[[Any, Any], tuple]:
         )
 
     return loss
+
+
+def _places(batch: Any, packed: bool) -> tuple[jax.Array, jax.Array | None]:
+    """Positions and segments; where no rows are packed the padding counts on, and no token sees it."""
+    if packed:
+        return batch.positions, batch.segment_ids
+    return jnp.broadcast_to(jnp.arange(batch.tokens.shape[1]), batch.tokens.shape), None

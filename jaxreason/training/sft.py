@@ -131,7 +131,7 @@ def run_sft(
             _, params = huggingface.open_model(model_config, mesh, jax.random.key(seed))
             state = init_state(optimizer, params, mesh)
         train_step = make_train_step(
-            make_sft_loss(model, config.logprob_chunk),
+            make_sft_loss(model, config.logprob_chunk, config.pack),
             optimizer,
             config.num_micro_batches,
             state_shardings(state),

@@ -48,6 +48,7 @@ SAMPLER = SamplerConfig(
     top_logprobs=0,
     cache_dtype="auto",
     weight_dtype="auto",
+    gather_weights=True,
 )
 
 

@@ -23,6 +23,11 @@ def test_the_kernel_equals_plain_attention(length, heads, kv_heads, window, pack
     assert_equals_plain("triton", length, heads, kv_heads, window, packed)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_cudnns_backend_gives_the_same_where_there_is_no_cudnn(packed):
+    assert_equals_plain("cudnn", 100, 4, 2, None, packed)
+
+
 @pytest.mark.parametrize(
     "sizes", [MeshConfig(1, 2, 2, 2), MeshConfig(1, 2, 4, 1)], ids=["context", "more than kv heads"]
 )

@@ -7,7 +7,7 @@ from jax.sharding import PartitionSpec as P
 from tiny_models import counting, make_architecture, make_model, random_tokens
 
 from jaxreason.models.decoder import forward, init_cache, init_params
-from jaxreason.models.sampling_layout import lay_out, sampling_model
+from jaxreason.models.sampling_layout import Weights, abstract_layout, lay_out, sampling_model
 from jaxreason.sharding import MeshConfig, make_mesh
 
 ONE, MANY = (1, 1, 1, 1), (1, 4, 2, 1)
@@ -46,7 +46,7 @@ def test_int8_kernels_give_what_the_rounded_kernels_give(sizes, unroll):
             run(model, params),
             run(model, jax.tree_util.tree_map_with_path(by_hand, params)),
         )
-        laid_out = lay_out(model, mesh, params, "int8")
+        laid_out = lay_out(model, mesh, params, Weights("int8"))
         found = run(sampling_model(model, mesh, "int8"), laid_out)
     np.testing.assert_allclose(found, rounded, atol=2e-5)
     assert np.abs(found - exact).max() > 1e-3
@@ -70,6 +70,70 @@ def test_kernels_are_output_first_and_sharded_as_the_sampling_model_says():
     assert params["layers"][2]["mlp"]["up_proj"]["kernel"].shape == (40, 24)
     assert params["lm_head"]["kernel"].shape == (61, 24)
     assert params["layers"][0]["mlp"]["up_proj"]["kernel"].sharding.spec == P("tensor", "fsdp")
+
+
+@pytest.mark.parametrize("unroll", [1, 3])
+def test_weights_are_kept_in_the_dtype_of_the_activations(unroll):
+    model = make_model(make_architecture(), unroll=unroll, dtype="bfloat16", remat="full")
+    mesh = make_mesh(MeshConfig(*ONE), jax.devices()[:1])
+    tokens = random_tokens((2, 70))  # no few rows
+    run = jax.jit(lambda m, p: forward(m, p, tokens, counting(tokens)).logits, static_argnums=0)
+    with jax.set_mesh(mesh):
+        params = init_params(model, jax.random.key(0), mesh)
+        laid_out = lay_out(model, mesh, params)
+        assert {str(x.dtype) for x in jax.tree.leaves(laid_out)} == {"bfloat16"}
+        expected, found = run(model, params), run(sampling_model(model, mesh), laid_out)
+    np.testing.assert_allclose(found, expected, atol=0.02)
+    assert found.dtype == "float32"
+
+
+@pytest.mark.parametrize("unroll", [1, 3])
+def test_gathered_weights_are_split_by_heads_alone_and_give_the_same_outputs(unroll):
+    model = make_model(make_architecture(), unroll=unroll)
+    mesh = make_mesh(MeshConfig(*MANY), jax.devices()[:8])
+    tokens = random_tokens((4, 12))
+    run = jax.jit(lambda m, p: forward(m, p, tokens, counting(tokens)).logits, static_argnums=0)
+    with jax.set_mesh(mesh):
+        params = init_params(model, jax.random.key(0), mesh)
+        gathered = lay_out(model, mesh, params, Weights(gathered=True))
+        expected, found = run(model, params), run(sampling_model(model, mesh), gathered)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    axes = {
+        axis for x in jax.tree.leaves(gathered) for axis in jax.tree.leaves(tuple(x.sharding.spec))
+    }
+    assert axes == {"tensor"}
+
+
+def test_new_copies_take_the_place_of_the_old_ones():
+    model = make_model(make_architecture(), unroll=1)
+    mesh = make_mesh(MeshConfig(*MANY), jax.devices()[:8])
+    with jax.set_mesh(mesh):
+        params = init_params(model, jax.random.key(0), mesh)
+        first = lay_out(model, mesh, params, Weights(gathered=True))
+        places = [buffers(x) for x in jax.tree.leaves(first)]
+        params = jax.tree.map(lambda x: 2 * x, params)
+        second = lay_out(model, mesh, params, Weights(gathered=True), first)
+    assert all(x.is_deleted() for x in jax.tree.leaves(first))
+    assert sorted(places) == sorted(buffers(x) for x in jax.tree.leaves(second))
+    np.testing.assert_array_equal(second["norm"]["scale"], params["norm"]["scale"])
+
+
+def buffers(x):
+    return sorted(shard.data.unsafe_buffer_pointer() for shard in x.addressable_shards)
+
+
+def test_the_plan_knows_what_the_layout_makes():
+    model = make_model(make_architecture(), unroll=3, dtype="bfloat16")
+    mesh = make_mesh(MeshConfig(*MANY), jax.devices()[:8])
+    for weights in (Weights(), Weights("int8"), Weights(gathered=True)):
+        made = lay_out(model, mesh, init_params(model, jax.random.key(0), mesh), weights)
+        planned = abstract_layout(model, mesh, weights)
+        same = jax.tree.map(
+            lambda a, b: (a.shape, a.dtype, a.sharding) == (b.shape, b.dtype, b.sharding),
+            made,
+            planned,
+        )
+        assert all(jax.tree.leaves(same))
 
 
 def test_only_models_with_all_layers_unrolled_are_laid_out_anew():

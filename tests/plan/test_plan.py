@@ -15,12 +15,12 @@ from jaxreason.plan import devices
 from jaxreason.plan.fit import Line, next_slice
 from jaxreason.plan.flops import NONE, weight_products
 from jaxreason.plan.measure import Measured, Moved, measure, needed_bytes
-from jaxreason.plan.programs import device_bytes, sft_programs
+from jaxreason.plan.programs import sft_programs
 from jaxreason.plan.recipe import plan_recipe, planned_model
 from jaxreason.plan.slices import GIB, find_slice
 from jaxreason.plan.table import format_plan
 from jaxreason.recipes import load_recipe
-from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.sharding import MeshConfig, bytes_on_device, make_mesh
 from jaxreason.training.sft import SFTConfig
 
 
@@ -45,7 +45,7 @@ def test_the_real_training_step_is_compiled_and_its_parts_add_up(tiny):
     program = sft_programs(section, model, mesh)[0]
     found = measure(program, model, mesh, True, section.logprob_chunk)
     assert found.compiled and not found.refused
-    params = device_bytes(abstract := program.held["params"])
+    params = bytes_on_device(abstract := program.held["params"])
     whole = sum(math.prod(x.shape) * 4 for x in jax.tree.leaves(abstract))
     assert whole / 8 <= params <= whole / 4  # what eight does not divide is left whole
     assert found.held["optimizer"] == pytest.approx(2 * params, abs=100)

@@ -118,6 +118,7 @@ SAMPLER = SamplerConfig(
     top_logprobs=0,
     cache_dtype="auto",
     weight_dtype="auto",
+    gather_weights=True,
 )
 INT8 = dataclasses.replace(SAMPLER, cache_dtype="int8", weight_dtype="int8")
 

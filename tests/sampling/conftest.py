@@ -26,6 +26,7 @@ SIZES = {
     "top_logprobs": 0,
     "cache_dtype": "auto",
     "weight_dtype": "auto",
+    "gather_weights": True,
 }
 
 

@@ -27,6 +27,27 @@ def test_the_loss_and_the_entropy_are_sums_over_the_targets():
     assert weight == sums["tokens"] == batch.loss_mask.sum()
 
 
+def test_rows_of_one_sequence_need_no_segments():
+    params, batch = start_params(MODEL), make_batch(rows=4)
+    real = np.arange(batch.tokens.shape[1]) < np.array([[12], [5], [9], [2]])
+    batch = batch._replace(
+        positions=np.where(real, np.arange(real.shape[1]), 0).astype(np.int32),
+        segment_ids=real.astype(np.int32),
+        loss_mask=(real & (np.arange(real.shape[1]) > 0)).astype(np.float32),
+    )
+    found, expected = (
+        jax.jit(
+            jax.value_and_grad(
+                lambda p, packed=packed: make_sft_loss(MODEL, 4, packed)(p, batch)[0]
+            )
+        )(params)
+        for packed in (False, True)
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected
+    )
+
+
 def shapes_in(loss, *arguments):
     """Shapes of all arrays in the compiled gradient."""
     text = jax.jit(jax.grad(loss)).lower(*arguments).compile().as_text()
