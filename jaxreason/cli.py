@@ -22,7 +22,7 @@ from jaxreason.memory import OUT_OF_MEMORY, out_of_memory_message
 from jaxreason.models import huggingface
 from jaxreason.models.precision import make_products_exact
 from jaxreason.plan.recipe import plan_recipe
-from jaxreason.plan.slices import find_slice
+from jaxreason.plan.slices import GPU_SHARE, find_slice
 from jaxreason.plan.table import format_plan
 from jaxreason.questions import prepare
 from jaxreason.recipes import check_override, find_recipe, load_recipe, on_slice, split_argument
@@ -239,6 +239,8 @@ def _mesh(config):
     """The recipe's device mesh, set for the run; starts jax.distributed first where the environment asks for it."""
     study.check_recipe(config)
     keep_freed_memory()
+    # JAX by itself takes three quarters of a GPU's memory
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))
     distributed.initialize_processes()
     distributed.show_messages()
     enable_compilation_cache()

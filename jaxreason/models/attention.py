@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from jaxreason.models.attention_blocks import attend_by_blocks
 from jaxreason.models.attention_gpu import cudnn, cudnn_serves, triton
 from jaxreason.models.attention_tpu import splash
+from jaxreason.models.bits import from_kept
 from jaxreason.models.online_softmax import (
     LOWEST,
     OnlineSoftmax,
@@ -70,8 +71,8 @@ def _softmax(scores: Array, mask: Array) -> Array:
 
 def over_cache(
     q: Float[Array, "B T N H"],
-    k: Float[Array, "L B K S H"],
-    v: Float[Array, "L B K S H"],
+    k: Num[Array, "L B K S H"],
+    v: Num[Array, "L B K S H"],
     layer: Int[Array, ""],
     where: Visibility,
 ) -> Float[Array, "B T N H"]:
@@ -94,7 +95,7 @@ def _over_blocks(q: Array, k: Array, v: Array, layer, mask: Array, positions: Ar
 
     def take(part: Array, start: Array) -> Array:
         shape = (1, len(q), kv_heads, size, q.shape[3])
-        block = jax.lax.dynamic_slice(part, (layer, 0, 0, start, 0), shape)[0]
+        block = from_kept(jax.lax.dynamic_slice(part, (layer, 0, 0, start, 0), shape)[0], q.dtype)
         return constrain(block, ("act_batch", "act_kv_heads", None, None))
 
     def body(index: Array, carry: OnlineSoftmax) -> OnlineSoftmax:

@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from jaxreason.models.attention import over_cache
+from jaxreason.models.bits import to_kept
 from jaxreason.models.visibility import Visibility
 from jaxreason.sharding import constrain
 
@@ -15,12 +16,14 @@ CACHE_AXES = ("layers", "act_batch", "act_kv_heads", None, None)  # of both part
 class Cache(NamedTuple):
     """Keys (rotated) and values of every layer; the entry of position p is at index p of dim S.
 
+    On CPU bfloat16 is kept as bits (`models/bits.py`).
+
     Features come last in both: a position written among features that lie apart makes the TPU's compiler keep a second
     cache, laid out for the writing, and copy the one to the other in every layer.
     """
 
-    k: Float[Array, "L B K S H"]
-    v: Float[Array, "L B K S H"]
+    k: Num[Array, "L B K S H"]
+    v: Num[Array, "L B K S H"]
 
     @property
     def length(self) -> int:
@@ -41,7 +44,7 @@ class Cache(NamedTuple):
 
         def part(old: Array, new: Array) -> Array:
             # constrained, or the partitioner may choose another layout inside a loop and copy
-            new = old.at[layer, rows, heads, slots].set(new.astype(old.dtype), mode="drop")
+            new = old.at[layer, rows, heads, slots].set(to_kept(new, old.dtype), mode="drop")
             return constrain(new, CACHE_AXES)
 
         return Cache(part(self.k, k), part(self.v, v))

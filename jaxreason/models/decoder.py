@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from jaxreason.models.attention import ATTENTION
+from jaxreason.models.bits import kept_dtype
 from jaxreason.models.cache import CACHE_AXES, Cache
 from jaxreason.models.layers import (
     Linear,
@@ -396,6 +397,6 @@ def init_cache(model: Model, batch: int, length: int) -> Cache:
 
     def part(*sizes: int) -> Array:
         shape = (arch.num_hidden_layers, batch, arch.num_key_value_heads, *sizes)
-        return constrain(jnp.zeros(shape, model.dtype), CACHE_AXES)
+        return constrain(jnp.zeros(shape, kept_dtype(model.dtype)), CACHE_AXES)
 
     return Cache(k=part(length, arch.head_dim), v=part(length, arch.head_dim))

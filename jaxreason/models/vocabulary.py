@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxreason.sharding import axis_size, constrain
+from jaxreason.sharding import axis_size, constrain, platform
 
 SCORES = ("act_batch", "act_len", "act_vocab", None)
 LOWEST = np.finfo(np.float32).min
@@ -120,7 +120,7 @@ def _backward(num_blocks, kept, cotangents):
             "BTSW,DSW->BTD", d_logits, _whole(block[0], states), preferred_element_type=jnp.float32
         )
         d_block = jnp.einsum("BTD,BTSW->DSW", states, d_logits, preferred_element_type=jnp.float32)
-        return (d_states, d_scale), constrain(d_block, ("embed", "vocab", None))
+        return (d_states, d_scale), constrain(_apart(d_block, states), ("embed", "vocab", None))
 
     start = jnp.zeros(states.shape, jnp.float32), jnp.zeros(targets.shape, jnp.float32)
     (d_states, d_scale), d_blocks = jax.lax.scan(add, start, _blocks(head, num_blocks))
@@ -128,6 +128,14 @@ def _backward(num_blocks, kept, cotangents):
     none = np.zeros(targets.shape, jax.dtypes.float0)
     d_scale = None if scale is None else d_scale / scale
     return d_states.astype(states.dtype), d_head.astype(head.dtype), none, d_scale
+
+
+def _apart(d_block: Array, states: Array) -> Array:
+    """Not to be transposed within the product, as a tied embedding would have it: XLA's CPU compiler makes a program of
+    that whose run it refuses in bfloat16.
+    """
+    refused = platform() == "cpu" and states.dtype == jnp.bfloat16
+    return jax.lax.optimization_barrier(d_block) if refused else d_block
 
 
 logprob_and_entropy.defvjp(_forward, _backward)

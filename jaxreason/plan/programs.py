@@ -110,19 +110,20 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
     programs = make_rl_programs(config, model, optimizer, state, longest)
     layout = programs.layout
     batch = _rollouts(config, mesh, layout, updates > 1 or config.old_logprobs == "always")
-    given = {"params": state.params, "optimizer": state.opt_state, "batch": batch}
     reference = [state.params] * (config.policy_loss.kl_coefficient > 0)
     kept = _sampler_weights(config, model, mesh)
     waiting = {"batch": [batch] * (updates - 1), "params": [reference, kept]}
+    given = {"params": state.params, "batch": batch}
+    held = {name: [x, waiting[name]] for name, x in given.items()} | {"optimizer": state.opt_state}
     piece = (layout.micro_batch_rows, layout.row_length, layout.num_micro_batches)
     unscored = batch._replace(old_logprobs=None, ref_logprobs=None)
     return [
         Program(
-            *("RL policy step", "train", programs.train_step, (state, batch), given, *piece),
+            *("RL policy step", "train", programs.train_step, (state, batch), held, *piece),
             *(layout.row_length, waiting),
         ),
         Program(
-            *("log-prob pass", "read", programs.logprob_pass, (state.params, unscored), given),
+            *("log-prob pass", "read", programs.logprob_pass, (state.params, unscored), held),
             *piece,
             *(layout.row_length, waiting | {"optimizer": state.opt_state}),
         ),

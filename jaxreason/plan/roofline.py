@@ -108,7 +108,7 @@ def _memory_traffic(program: Program, measured: Measured, model: Model, mesh: Me
     if program.kind == "move":
         return bytes_on_device(program.args)  # read, and written
     if program.kind == "train":
-        state = measured.held["params"] * 3 + measured.held["optimizer"] * 2
+        state = bytes_on_device(params) * 3 + measured.held["optimizer"] * 2
         return 3 * weights * program.pieces + state
     cache = max(measured.arguments - bytes_on_device(params), 0)
     if program.kind == "decode":

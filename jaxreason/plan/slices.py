@@ -1,8 +1,8 @@
 """Accelerators that can be asked for by name: topology, chips, devices, memory and speeds. No jax.
 
 Numbers are the makers' (links beside them), all in bytes, FLOP and seconds. HBM is what is left to a program: for TPUs
-what the compiler of libtpu 0.0.48 names as available, for GPUs 92 % of the card. ICI and NVLink speeds are those of
-one direction, summed over the links of a chip: half of what the makers call bidirectional.
+what the compiler of libtpu 0.0.48 names as available, for GPUs the share of the card that our runs take. ICI
+and NVLink speeds are those of one direction, summed over a chip's links: half of what the makers call bidirectional.
 """
 
 import math
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from jaxreason.config import ConfigError, nearest
 
 GIB = 2**30
+GPU_SHARE = 0.92
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,12 @@ GENERATIONS: dict[str, Generation] = {
     ),
     "h100": Generation(
         "NVIDIA H100 SXM",
-        *("gpu", 1, 1, 0.92 * 79.6 * GIB, 989.4e12, 3350e9, 450e9, 50e9),
+        *("gpu", 1, 1, GPU_SHARE * 79.6 * GIB, 989.4e12, 3350e9, 450e9, 50e9),
         "https://www.nvidia.com/en-us/data-center/h100/",
     ),
     "h200": Generation(
         "NVIDIA H200 SXM",
-        *("gpu", 1, 1, 0.92 * 140.4 * GIB, 989.4e12, 4800e9, 450e9, 50e9),
+        *("gpu", 1, 1, GPU_SHARE * 140.4 * GIB, 989.4e12, 4800e9, 450e9, 50e9),
         "https://www.nvidia.com/en-us/data-center/h200/",
     ),
 }

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from jaxreason.models.bits import kept_dtype
+from jaxreason.models.bits import from_kept, kept_dtype
 from jaxreason.models.decoder import Model, forward
 from jaxreason.models.decoder import init_cache as init_plain_cache
 from jaxreason.models.int8 import scale_for
@@ -58,7 +58,7 @@ def find_scales(model: Model, params: Any) -> Float[Array, "L C H"]:
     positions = jnp.broadcast_to(jnp.arange(length), tokens.shape)
     cache = init_plain_cache(model, len(tokens), length)
     found = forward(model, params, tokens, positions, cache=cache).cache
-    keys, values = (jnp.max(jnp.abs(x.astype(jnp.float32)), axis=(1, 3)) for x in found)
+    keys, values = (jnp.max(jnp.abs(from_kept(x, jnp.float32)), axis=(1, 3)) for x in found)
     highest = jnp.stack([keys, values], axis=2).reshape(len(keys), -1, keys.shape[-1])
     return scale_for(RANGE * highest)
 

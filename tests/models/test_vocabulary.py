@@ -154,3 +154,16 @@ def test_bfloat16_states_get_gradients_in_bfloat16_and_the_head_in_its_own_dtype
 )
 def test_a_number_of_blocks_that_divides_the_vocabulary_is_preferred(vocab_size, wanted, expected):
     assert count_blocks(vocab_size, wanted) == expected
+
+
+def test_a_tied_embedding_gets_its_gradient_in_bfloat16_too():
+    states, head, targets, _ = draw(vocab_size=64)
+    embedding = jnp.asarray(head.T)
+
+    def loss(embedding, dtype):
+        found = logprob_and_entropy(1, states.astype(dtype), embedding.T, targets, None)
+        return jnp.sum(found[0])
+
+    gradient = jax.jit(jax.grad(loss), static_argnums=1)
+    exact, rounded = gradient(embedding, "float32"), gradient(embedding, "bfloat16")
+    assert np.linalg.norm(rounded - exact) < 0.02 * np.linalg.norm(exact)

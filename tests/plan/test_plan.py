@@ -73,13 +73,31 @@ def test_a_plan_has_every_program_of_a_recipe(plan):
     names = {stage.name: [m.name for m in stage.measured] for stage in plan.stages}
     assert names == {
         "sft": ["SFT step"],
-        "rl": ["RL policy step", "log-prob pass", "prefill", "decode, one token"],
+        "rl": [
+            *("RL policy step", "log-prob pass", "weights to the sampler", "prefill"),
+            "decode, one token",
+        ],
     }
     held = plan.stages[1].measured[-1].held
     arch, config = plan.model.architecture, plan.stages[1].programs[-1]
     row = 2 * 4 * arch.num_hidden_layers * arch.num_key_value_heads * arch.head_dim * config.length
     rows = config.rows + 32  # slots, and prompts that are being read
     assert held["cache"] == pytest.approx(row * rows, rel=0.01)
+
+
+def test_the_way_to_the_sampler_is_paid_in_bytes_and_no_products(plan):
+    stage = plan.stages[1]
+    move, found, timed = stage.programs[2], stage.measured[2], stage.timed[2]
+    copied = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(move.args[1]))
+    assert copied >= 4 * (plan.num_parameters - num_embeddings(plan.model))
+    assert found.arguments == 2 * copied  # what is read, and where it goes
+    assert found.work.weights == timed.model_flops == 0
+    assert timed.memory == 2 * copied / plan.slice.kind.hbm_speed
+    assert stage.measured[0].held["params"] == stage.measured[4].held["params"]
+
+
+def num_embeddings(model):
+    return model.architecture.vocab_size * model.architecture.hidden_size
 
 
 def test_a_plan_is_plain_json(plan):
