@@ -244,8 +244,8 @@ def _mesh(config):
     distributed.initialize_processes()
     distributed.show_messages()
     enable_compilation_cache()
-    make_products_exact(_model(config).dtype)
     mesh = sharding.make_mesh(section(config, "mesh", sharding.MeshConfig))
+    make_products_exact(_model(config).dtype)
     with jax.set_mesh(mesh):
         yield mesh
 

@@ -225,18 +225,8 @@ class Decoder(nnx.Module):
         self.layers = _make_layers(model, rngs.fork(split=arch.num_hidden_layers))
         self.norm = RMSNorm(arch.hidden_size, "embed", arch.rms_norm_eps, model.param_dtype, rngs)
         sizes, axes = (arch.hidden_size, arch.vocab_size), ("embed", "vocab")
-        make_head = functools.partial(
-            Linear,
-            sizes,
-            axes,
-            False,
-            arch.initializer_range,
-            model.param_dtype,
-            rngs,
-            model.output_first,
-            False,
-        )
-        self.lm_head = None if arch.tie_word_embeddings else make_head()
+        how = (False, arch.initializer_range, model.param_dtype, rngs, model.output_first, False)
+        self.lm_head = None if arch.tie_word_embeddings else Linear(sizes, axes, *how)
 
     def __call__(self, tokens, positions, segment_ids, cache, layers):
         arch = self.model.architecture
@@ -395,8 +385,6 @@ def init_cache(model: Model, batch: int, length: int) -> Cache:
             f"a cache of {length} positions exceeds the model's max_position_embeddings={arch.max_position_embeddings}."
         )
 
-    def part(*sizes: int) -> Array:
-        shape = (arch.num_hidden_layers, batch, arch.num_key_value_heads, *sizes)
-        return constrain(jnp.zeros(shape, kept_dtype(model.dtype)), CACHE_AXES)
-
-    return Cache(k=part(length, arch.head_dim), v=part(length, arch.head_dim))
+    shape = (arch.num_hidden_layers, batch, arch.num_key_value_heads, length, arch.head_dim)
+    empty = jnp.zeros(shape, kept_dtype(model.dtype))
+    return Cache(*(constrain(empty, CACHE_AXES) for _ in Cache._fields))

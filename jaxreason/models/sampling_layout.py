@@ -137,7 +137,8 @@ def _shardings(model: Model, mesh: Mesh, weights: Weights) -> Any:
 
 
 def _gathered(sharding: NamedSharding) -> NamedSharding:
-    kept = (None if axes == RULES["embed"] else axes for axes in sharding.spec)
+    split = (*RULES["embed"], RULES["embed"])  # one axis has two spellings
+    kept = (None if axes in split else axes for axes in sharding.spec)
     return NamedSharding(sharding.mesh, PartitionSpec(*kept))
 
 

@@ -9,112 +9,29 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from jaxreason.models.decoder import Model
-from jaxreason.models.sampling_layout import (
-    WeightDtype,
-    Weights,
-    changed_parts,
-    lay_out,
-    sampling_model,
-)
+from jaxreason.models.sampling_layout import changed_parts, lay_out, sampling_model
 from jaxreason.sampling.admission import make_admission
 from jaxreason.sampling.budget import Lengths
 from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.kv_cache import CacheDtype
 from jaxreason.sampling.page_pool import PagePool
 from jaxreason.sampling.run import Run
 from jaxreason.sampling.scoring import Pair, Score, Scorer
 from jaxreason.sampling.sequences import Completion, Reply, Request
+from jaxreason.sampling.settings import SamplerConfig
 from jaxreason.sampling.slots import Block, Sizes, make_programs
 from jaxreason.sampling.stopping import completing_token
-from jaxreason.sharding import RULES, bytes_on_device, num_parts, to_host
+from jaxreason.sharding import bytes_on_device, num_parts, to_host
 
 _LOG = logging.getLogger(__name__)
 
 __all__ = ["Completion", "Engine", "Moved", "Request", "SamplerConfig", "Stats"]
-
-
-_LEAST = {"max_length": 2, "pages": 0, "top_logprobs": 0, "gather_weights": 0}  # others: 1
-
-
-@dataclass(frozen=True)
-class SamplerConfig:
-    """Sizes of the engine; each fixes a shape on the device.
-
-    Attributes:
-      slots: sequences decoded at a time.
-      max_length: most tokens of a sequence, prompt and reply.
-      decode_block: most decode steps of one dispatch.
-      prefill_rows: prompts prefilled at a time.
-      prefill_chunk: tokens of each of them in one dispatch.
-      score_tokens: prompt tokens of one dispatch when scoring.
-      page_size: positions of a page of the cache.
-      pages: of the cache, over all devices; 0: enough for all slots and prefill rows at max_length. With fewer,
-        as many sequences are let in as fit by how long replies have been, and some may wait for others to end.
-      top_logprobs: likeliest tokens told with each token of a reply.
-      cache_dtype: of keys and values: "auto" (that of the activations), "bfloat16" or "int8".
-      weight_dtype: of the layers' kernels: "auto" (that of the activations) or "int8"; scoring uses them too.
-      gather_weights: keep them whole on every device that has rows of its own (in parts by `tensor` only), rather
-        than split as the trainer's and collected again for every token.
-
-    Raises:
-      ValueError: a field is smaller than it can be, or no dtype.
-    """
-
-    slots: int
-    max_length: int
-    decode_block: int
-    prefill_rows: int
-    prefill_chunk: int
-    score_tokens: int
-    page_size: int
-    pages: int
-    top_logprobs: int
-    cache_dtype: CacheDtype
-    weight_dtype: WeightDtype
-    gather_weights: bool
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            least = _LEAST.get(name, 1)
-            valid = {"cache_dtype": CacheDtype, "weight_dtype": WeightDtype}.get(name)
-            if valid is not None and value not in get_args(valid):
-                expected = ", ".join(get_args(valid))
-                raise ValueError(f"sampler.{name}: expected one of {expected}, got {value!r}")
-            if valid is None and value < least:
-                raise ValueError(f"sampler.{name}: expected at least {least}, got {value}")
-
-    @property
-    def weights(self) -> Weights:
-        """How weights are kept."""
-        return Weights(self.weight_dtype, self.gather_weights)
-
-    def sizes(self, parts: int) -> Sizes:
-        """The shapes of the programs where `parts` parts of the mesh have rows of their own.
-
-        Raises:
-          ValueError: slots, rows or pages do not divide over them.
-        """
-        for name in ("slots", "prefill_rows", "pages"):
-            if getattr(self, name) % parts:
-                raise ValueError(
-                    f"sampler.{name}={getattr(self, name)}: expected a multiple of {parts}, the devices that "
-                    f"share the rows (mesh axes {' × '.join(RULES['act_batch'])})"
-                )
-        columns = -(-self.max_length // self.page_size)
-        enough = parts + (self.slots + self.prefill_rows) * columns  # a part's page 0 is nobody's
-        pages = self.pages or enough
-        return Sizes(
-            *(self.slots, self.max_length, self.decode_block, self.page_size, pages),
-            self.top_logprobs,
-            self.cache_dtype,
-        )
 
 
 @dataclass

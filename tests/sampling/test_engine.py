@@ -309,5 +309,5 @@ def test_rows_that_do_not_divide_over_the_devices_are_refused(model, params):
         jax.set_mesh(mesh),
         pytest.raises(ValueError, match=r"sampler\.slots=6: expected a multiple of 4"),
     ):
-        config = SamplerConfig(6, 32, 4, 4, 8, 64, 8, 0, 0, "auto", "auto")
+        config = SamplerConfig(6, 32, 4, 4, 8, 64, 8, 0, 0, "auto", "auto", True)
         Engine(model, params, config, mesh, (3,), 0, str)
