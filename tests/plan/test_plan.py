@@ -15,11 +15,12 @@ from jaxreason.plan import devices
 from jaxreason.plan.fit import Line, next_slice
 from jaxreason.plan.flops import NONE, weight_products
 from jaxreason.plan.measure import Measured, Moved, measure, needed_bytes
-from jaxreason.plan.programs import sft_programs
+from jaxreason.plan.programs import rl_programs, sft_programs
 from jaxreason.plan.recipe import plan_recipe, planned_model
 from jaxreason.plan.slices import GIB, find_slice
 from jaxreason.plan.table import format_plan
 from jaxreason.recipes import load_recipe
+from jaxreason.rl.recipe import RLConfig
 from jaxreason.sharding import MeshConfig, bytes_on_device, make_mesh
 from jaxreason.training.sft import SFTConfig
 
@@ -94,6 +95,22 @@ def test_the_way_to_the_sampler_is_paid_in_bytes_and_no_products(plan):
     assert found.work.weights == timed.model_flops == 0
     assert timed.memory == 2 * copied / plan.slice.kind.hbm_speed
     assert stage.measured[0].held["params"] == stage.measured[4].held["params"]
+
+
+def test_decoding_collects_no_weights_that_are_gathered(tiny):
+    model = planned_model(parse(ModelConfig, tiny.model, "model"), None)
+    model = dataclasses.replace(model, unroll=1)
+    mesh = make_mesh(MeshConfig(1, 4, 2, 1))
+    section, received = parse(RLConfig, tiny.rl, "rl"), {}
+    for gathered in (True, False):
+        few = {"slots": 8, "prefill_rows": 8}
+        sampler = dataclasses.replace(section.sampler, gather_weights=gathered, **few)
+        program = rl_programs(dataclasses.replace(section, sampler=sampler), model, mesh)[-1]
+        found = measure(program, model, mesh, True, section.logprob_chunk)
+        received[gathered] = found.moved.by_axis.get("fsdp", 0)
+    missing = 4 * num_parameters(model) / 2 * 3 / 4  # of a half, three of four parts
+    assert received[False] > missing / 2
+    assert received[True] < missing / 20
 
 
 def num_outside_layers(model):

@@ -13,13 +13,14 @@ from jaxreason.sampling.engine import Engine, Request, SamplerConfig
 from jaxreason.sharding import MeshConfig, make_mesh
 
 ONE = {"data": 1, "fsdp": 1, "tensor": 1, "context": 1}
+UNEVEN = "more tensor devices than kv heads"
 LAYOUTS = {
     "heads and slots split": ONE | {"data": 2, "fsdp": 2, "tensor": 2},
-    "more tensor devices than kv heads": ONE | {"fsdp": 2, "tensor": 4},
+    UNEVEN: ONE | {"fsdp": 2, "tensor": 4},
 }
 
 
-def sample(architecture, layout, num_devices, page_size=8):
+def sample(architecture, layout, num_devices, page_size=8, gathered=True):
     """Greedy and random replies with log-probabilities, and scores, under one layout; as JSON."""
     model = Model(Architecture(**architecture), "float32", "float32", "none", "plain", 1)
     mesh = make_mesh(MeshConfig(**layout), jax.devices()[:num_devices])
@@ -27,7 +28,7 @@ def sample(architecture, layout, num_devices, page_size=8):
     prompts = [tuple(rng.integers(4, 61, rng.integers(1, 30)).tolist()) for _ in range(10)]
     replies = []
     with jax.set_mesh(mesh):
-        config = SamplerConfig(8, 48, 4, 8, 8, 64, page_size, 0, 0, "auto", "auto", True)
+        config = SamplerConfig(8, 48, 4, 8, 8, 64, page_size, 0, 0, "auto", "auto", gathered)
         params = init_params(model, jax.random.key(0), mesh)
         engine = Engine(model, params, config, mesh, (3,), 0, spell)
         requests = [Request(str(i), p, i, 2) for i, p in enumerate(prompts)]
@@ -60,9 +61,12 @@ def on_one_device(architecture):
     return sample(architecture, ONE, 1)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_eight_devices_give_the_replies_of_one(architecture, on_one_device, layout):
-    assert_same(sample(architecture, LAYOUTS[layout], 8), on_one_device)
+@pytest.mark.parametrize(
+    ("layout", "gathered"),
+    [("heads and slots split", True), ("heads and slots split", False), (UNEVEN, True)],
+)
+def test_eight_devices_give_the_replies_of_one(architecture, on_one_device, layout, gathered):
+    assert_same(sample(architecture, LAYOUTS[layout], 8, gathered=gathered), on_one_device)
 
 
 def test_two_processes_give_the_replies_of_one(architecture, on_one_device):
