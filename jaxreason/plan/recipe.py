@@ -173,6 +173,7 @@ def _stage(name, section, plan, model, mesh, slice_, can_compile, fit, remat) ->
     programs = make(section, model, mesh)
     measured = run(programs)
     timed = [estimate(p, m, model, mesh, slice_) for p, m in zip(programs, measured, strict=True)]
+    times = {p.name: t for p, t in zip(programs, timed, strict=True)}
     limits = []
     if fit:
         limits = _train_limits(name, section, model, mesh, slice_, measured[0], make, run)
@@ -189,7 +190,7 @@ def _stage(name, section, plan, model, mesh, slice_, can_compile, fit, remat) ->
         tuple(timed),
         tuple(limits),
         remats,
-        tuple(_run_times(section, plan, timed, slice_)),
+        tuple(_run_times(section, plan, times, slice_)),
         tuple(_advice(measured, limits, slice_)),
     )
 
@@ -246,11 +247,11 @@ def _slot_limit(section: RLConfig, model, mesh, slice_, full: Measured, run) -> 
     return [Limit("decode slots (rl.sampler.slots)", largest, now, how)]
 
 
-def _run_times(section, plan: PlanConfig | None, timed: list[Timed], slice_: Slice):
+def _run_times(section, plan: PlanConfig | None, timed: dict[str, Timed], slice_: Slice):
     if plan is None:
         return []
     if isinstance(section, SFTConfig):
-        return sft_time(section, plan, timed[0], slice_)
+        return sft_time(section, plan, timed["SFT step"], slice_)
     return rl_time(section, plan, timed, slice_)
 
 

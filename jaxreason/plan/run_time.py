@@ -43,15 +43,16 @@ def sft_time(config: SFTConfig, plan: PlanConfig, timed: Timed, slice_: Slice) -
     return [RunTime(what, steps, tokens, hours, {"SFT step": steps * timed.best / 3600})]
 
 
-def rl_time(config: RLConfig, plan: PlanConfig, timed: list[Timed], slice_: Slice) -> list[RunTime]:
-    """With one generation batch a step, replies of the mean length and of an eighth of it."""
+def rl_time(
+    config: RLConfig, plan: PlanConfig, timed: dict[str, Timed], slice_: Slice
+) -> list[RunTime]:
+    """By program; with one generation batch a step, replies of the mean length and of an eighth of it."""
     if not plan.reply_tokens:
         return []
     return [_rl_time(config, int(plan.reply_tokens * share), timed, slice_) for share in SHARES]
 
 
-def _rl_time(config: RLConfig, reply: int, timed: list[Timed], slice_: Slice) -> RunTime:
-    update, scoring, prefill, decode = timed
+def _rl_time(config: RLConfig, reply: int, timed: dict[str, Timed], slice_: Slice) -> RunTime:
     prompts, sizes = config.dynamic_sampling.prompts_per_batch, config.sampler
     replies = prompts * config.group_size
     updates = math.ceil(config.prompts_per_step / config.mini_batch_prompts)
@@ -62,18 +63,15 @@ def _rl_time(config: RLConfig, reply: int, timed: list[Timed], slice_: Slice) ->
     times = {
         "RL policy step": updates * filled,
         "log-prob pass": scored * filled,
+        "weights to the sampler": 1,
         "prefill": math.ceil(prompts / sizes.prefill_rows)
         * math.ceil(prompt / sizes.prefill_chunk),
-        "decode": replies * reply / sizes.slots,
+        "decode, one token": replies * reply / sizes.slots,
     }
-    best = [
-        t.best * n for t, n in zip((update, scoring, prefill, decode), times.values(), strict=True)
-    ]
-    worst = [
-        t.worst * n for t, n in zip((update, scoring, prefill, decode), times.values(), strict=True)
-    ]
+    best = {name: t.best * times[name] for name, t in timed.items()}
+    worst = [t.worst * times[name] for name, t in timed.items()]
     steps = config.num_steps
-    hours = tuple(steps * sum(each) / 3600 * slice_.chips for each in (best, worst))
+    hours = tuple(steps * sum(each) / 3600 * slice_.chips for each in (list(best.values()), worst))
     what = f"replies of {reply:,} tokens, {prompts:,} prompts x {config.group_size} a step, longest prompts"
-    parts = {name: steps * seconds / 3600 for name, seconds in zip(times, best, strict=True)}
+    parts = {name: steps * seconds / 3600 for name, seconds in best.items()}
     return RunTime(what, steps, float(steps * replies * reply), hours, parts)

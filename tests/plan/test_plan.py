@@ -134,6 +134,20 @@ def test_limits_name_the_field_what_fits_and_what_the_recipe_has(plan):
     assert all(limit.largest >= limit.now for limit in limits if limit.what[:4] != "toke")
 
 
+def test_a_whole_run_is_its_programs_as_often_as_they_run():
+    config = load_recipe("configs/rl_qwen3.py:0.6b,h100")
+    stage = plan_recipe(config, find_slice("h100"), fit=False, remat=False).stages[0]
+    best = {p.name: t.best for p, t in zip(stage.programs, stage.timed, strict=True)}
+    run = stage.run_times[0]  # 140 steps, the longest replies to 1,536 prompts of 16 each
+    slots = config.rl.sampler.slots
+    assert run.tokens == 140 * 1536 * 16 * 20480
+    often = {"decode, one token": 1536 * 16 * 20480 / slots, "weights to the sampler": 1}
+    often["RL policy step"] = 512 / 128  # updates of rows that are full
+    for name, times in often.items():
+        assert run.parts[name] == pytest.approx(140 * times * best[name] / 3600)
+    assert run.chip_hours[0] == pytest.approx(sum(run.parts.values()))
+
+
 def test_remat_policies_trade_products_for_memory(plan):
     found = plan.stages[0].remats
     assert found["full"].work.weights > found["none"].work.weights
