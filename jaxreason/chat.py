@@ -42,6 +42,7 @@ def run_chat(
         *(model, params, config.sampler, mesh),
         *(tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode, tokenizer.close_think),
     )
+    del params  # the engine may have copies
     print(f"{epath.Path(model_config.path).name}: /clear forgets, /quit or Ctrl-D ends.")
     start = ({"role": "system", "content": config.system},) if config.system else ()
     messages, turn = start, 0

@@ -66,6 +66,7 @@ def run_eval(
         stop, pad = tokenizer.stop_ids, tokenizer.pad_id
         text = tokenizer.decode, tokenizer.close_think
         engine = Engine(model, params, config.sampler, mesh, stop, pad, *text)
+        del params  # the engine may have copies
         run_parts(config, engine, tokenizer, folder, parts, missing, seed)
     if writes:
         write_scores(config, model_config, folder, parts)

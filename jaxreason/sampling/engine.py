@@ -86,7 +86,7 @@ class Engine:
         _check_length(model, self._sizes)
         self._model, self._mesh, self._config, self._decode_text = model, mesh, config, decode
         self._stop_ids, self._pad_id = frozenset(stop_ids), pad_id
-        model = sampling_model(model, mesh, config.weight_dtype)
+        model = self._sampling_model = sampling_model(model, mesh, config.weight_dtype)
         self._can_close = bool(close_think)
         self._programs = make_programs(
             model, mesh, self._sizes, tuple(sorted(self._stop_ids)), tuple(close_think)
@@ -106,6 +106,11 @@ class Engine:
         copied = [self._params[name] for name in changed_parts(self._model, self._mesh, weights)]
         jax.block_until_ready(copied)
         self.moved = Moved(bytes_on_device(copied), time.perf_counter() - began)
+
+    @property
+    def sampled_from(self) -> tuple[Model, Any]:
+        """The model that samples and its parameters, for other programs to use too."""
+        return self._sampling_model, self._params
 
     def release(self) -> None:
         """Frees the cache's memory, for a training step say; the next `generate` makes it again, empty."""

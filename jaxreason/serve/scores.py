@@ -32,7 +32,7 @@ class PromptScorer:
 
     Args:
       model: the network.
-      params: its parameters, the trainer's own tree.
+      params: its parameters, laid out in any way that `forward` takes.
       mesh: where they are.
       max_length: longest prompt.
       num_top: likeliest tokens to give at each place.

@@ -57,9 +57,10 @@ def make_service(
         *(model, params, config.sampler, mesh),
         *(tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode, tokenizer.close_think),
     )
+    del params  # the engine may have copies
     _warm_up(engine, tokenizer.pad_id)
     sizes = (config.sampler.max_length, config.sampler.top_logprobs)
-    scorer = PromptScorer(model, params, mesh, *sizes)
+    scorer = PromptScorer(*engine.sampled_from, mesh, *sizes)
     worker = Worker(engine, scorer, config.decoding, config.max_sequences)
     worker.start(mesh)
     name = config.name or epath.Path(path).name
