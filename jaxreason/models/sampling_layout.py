@@ -22,12 +22,15 @@ WeightDtype = Literal["auto", "int8"]  # auto: that of the activations
 
 
 class Weights(NamedTuple):
-    """How a sampler keeps its weights."""
+    """How a sampler keeps its weights.
 
-    dtype: WeightDtype = "auto"  # of the layers' kernels
-    gathered: bool = (
-        False  # split by heads alone; else as the trainer's, and collected again for each token
-    )
+    Attributes:
+      dtype: of the layers' kernels.
+      gathered: split by heads alone; else as the trainer's, and collected again for each token.
+    """
+
+    dtype: WeightDtype = "auto"
+    gathered: bool = False
 
 
 DEFAULT = Weights()
