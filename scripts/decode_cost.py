@@ -66,7 +66,9 @@ def main() -> None:
         rows = [report(arguments, params, model, n, times[n]) for n in times]
     draw(times, arguments.out)
     about = {"device": jax.devices()[0].device_kind, "jax": jax.__version__}
-    about |= {name: str(value) for name, value in vars(arguments).items()} | {"rows": rows}
+    about |= {"model": pathlib.Path(arguments.path).name, "rows": rows}
+    for name in ("dtype", "cache_dtype", "weight_dtype", "page_size", "unroll", "steps", "repeats"):
+        about[name] = getattr(arguments, name)
     arguments.out.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
 
 
@@ -147,7 +149,7 @@ def draw(times: dict[int, dict[int, float]], out: pathlib.Path) -> None:
     one = least[0] / times[least[0]][least[1]]
     for slots, medians in times.items():
         lengths, costs = list(medians), list(medians.values())
-        left.plot(lengths, costs, marker="o", label=f"{slots} slots")
+        left.plot(lengths, costs, marker="o", label=f"{slots} slot" + "s" * (slots > 1))
         right.plot(lengths, [slots / cost / one for cost in costs], marker="o")
     left.set(xlabel="tokens in each slot", ylabel="milliseconds a step", xscale="log", yscale="log")
     title = f"tokens/s, times those of {least[0]} at {least[1]}"
