@@ -193,7 +193,7 @@ def assert_nearly_same_run(one, other):
         assert [line["advantage"] for line in lines] == [line["advantage"] for line in others]
     for row, other_row in zip(timeless(metrics_of(one)), timeless(metrics_of(other)), strict=True):
         assert row.keys() == other_row.keys()
-        for name in row.keys() - {"stage"}:
+        for name in row.keys() - {"stage", "weights_bytes"}:  # which go by the mesh
             assert row[name] == pytest.approx(other_row[name], rel=1e-3, abs=2e-5), name
     for name, value in weights_of(one).items():
         np.testing.assert_allclose(value, weights_of(other)[name], atol=3e-5, err_msg=name)
