@@ -120,7 +120,7 @@ def rl(size: str, target: str) -> ConfigDict:
             prefill_chunk=512,
             page_size=128,
             # else collected again for every token; small chips have no room for a copy that is whole
-            gather_weights=gathered_bytes(size, tensor) < slice_.kind.hbm / 8,
+            gather_weights=gathers(size, slice_, tensor),
         ),
         rewards={
             "num_workers": 32,
@@ -152,9 +152,14 @@ def slots(size: str, slice_: Slice, tensor: int) -> int:
     row = 2 * 2 * layers * KV_HEADS * HEAD_DIM * (MAX_PROMPT + MAX_REPLY)  # bfloat16 keys, values
     state = 12 * num_parameters(size) / (slice_.devices // slice_.num_slices)
     copy = gathered_bytes(size, tensor)
-    gathered = copy if copy < slice_.kind.hbm / 8 else copy / SIZES[size][3] * 4
+    gathered = copy if gathers(size, slice_, tensor) else copy / SIZES[size][3] * 4
     free = 0.8 * (slice_.kind.hbm - state - gathered) * tensor - row
     return max(1, int(free // row))
+
+
+def gathers(size: str, slice_: Slice, tensor: int) -> bool:
+    """Whether there is room for weights that are split by heads alone."""
+    return gathered_bytes(size, tensor) < slice_.kind.hbm / 8
 
 
 def gathered_bytes(size: str, tensor: int) -> float:

@@ -30,7 +30,6 @@ from typing import get_args
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads must not spin in our turn
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU's memory is for both
-os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -59,7 +58,7 @@ from jaxreason.models.families import architecture_from_hf  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, make_model, open_model  # noqa: E402
 from jaxreason.models.sampling_layout import WeightDtype, lay_out, sampling_model  # noqa: E402
 from jaxreason.plan.flops import causal_attention, weight_products  # noqa: E402
-from jaxreason.plan.slices import GENERATIONS  # noqa: E402
+from jaxreason.plan.slices import GPU_SHARE, generation_of  # noqa: E402
 from jaxreason.sampling.decoding import Decoding  # noqa: E402
 from jaxreason.sampling.engine import Engine, Request, SamplerConfig  # noqa: E402
 from jaxreason.sampling.kv_cache import CacheDtype  # noqa: E402
@@ -69,6 +68,8 @@ from jaxreason.training.losses import make_sft_loss  # noqa: E402
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer  # noqa: E402
 from jaxreason.training.state import init_state, state_shardings  # noqa: E402
 from jaxreason.training.step import make_train_step  # noqa: E402
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))  # as a run of ours does
 
 
 def main() -> None:
@@ -323,15 +324,14 @@ def compare(sides: dict, tokens: int, arguments) -> dict:
 
 def mfu(arguments, rate: float) -> float | None:
     """Share of the accelerator's peak that a training step reaches; None where no peak is known."""
-    kind = jax.devices()[0].device_kind.lower()
-    peak = next((g.flops for name, g in GENERATIONS.items() if name in kind), None)
-    if peak is None or arguments.what != "train":
+    device = generation_of(jax.devices()[0].device_kind)
+    if device is None or arguments.what != "train":
         return None
     config = model_config(arguments, "")
     model = make_model(config, architecture_from_hf(settings(arguments.size)))
     products = weight_products(abstract_params(model), model.architecture.tie_word_embeddings)
     attention = causal_attention(model.architecture, arguments.length) / arguments.length
-    return 3 * (2 * products + attention) * rate / peak
+    return 3 * (2 * products + attention) * rate / device.flops
 
 
 def shown(result: dict) -> str:

@@ -33,7 +33,7 @@ from matplotlib import pyplot as plt  # noqa: E402
 from configs import qwen3  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, open_model  # noqa: E402
 from jaxreason.models.sampling_layout import WeightDtype, Weights, lay_out, sampling_model  # noqa: E402
-from jaxreason.plan.slices import GENERATIONS  # noqa: E402
+from jaxreason.plan.slices import generation_of  # noqa: E402
 from jaxreason.sampling.kv_cache import CacheDtype  # noqa: E402
 from jaxreason.sampling.slots import NEVER, Sizes, make_programs  # noqa: E402
 from jaxreason.sharding import MeshConfig, make_mesh  # noqa: E402
@@ -62,9 +62,11 @@ def main() -> None:
             lay_out(model, mesh, params, Weights(kind)),
             sampling_model(model, mesh, kind),
         )
-        times = {n: step_times(arguments, model, params, mesh, n) for n in arguments.slots}
-        rows = [report(arguments, params, model, n, times[n]) for n in times]
-    draw(times, arguments.out)
+        rows = []
+        for n in arguments.slots:
+            times = step_times(arguments, model, params, mesh, n)
+            rows.append(report(arguments, params, model, n, times))
+    draw({row["slots"]: row["milliseconds"] for row in rows}, arguments.out)
     about = {"device": jax.devices()[0].device_kind, "jax": jax.__version__}
     about |= {"model": pathlib.Path(arguments.path).name, "rows": rows}
     for name in ("dtype", "cache_dtype", "weight_dtype", "page_size", "unroll", "steps", "repeats"):
@@ -96,8 +98,8 @@ def model_config(arguments) -> ModelConfig:
 
 def peak_rate() -> float | None:
     """Bytes a second that this device's memory gives by its maker; None where that is not known."""
-    kind = jax.devices()[0].device_kind.lower()
-    return next((g.hbm_speed for name, g in GENERATIONS.items() if name in kind), None)
+    device = generation_of(jax.devices()[0].device_kind)
+    return device.hbm_speed if device else None
 
 
 def step_times(arguments, model, params, mesh, slots: int) -> dict[int, float]:

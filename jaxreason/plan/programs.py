@@ -11,7 +11,6 @@ from jaxreason.data.batches import TokenBatch
 from jaxreason.models.decoder import Model, param_axes
 from jaxreason.models.sampling_layout import (
     abstract_layout,
-    changed_parts,
     move_program,
     sampling_model,
 )
@@ -111,8 +110,8 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
     layout = programs.layout
     batch = _rollouts(config, mesh, layout, updates > 1 or config.old_logprobs == "always")
     reference = [state.params] * (config.policy_loss.kl_coefficient > 0)
-    kept = _sampler_weights(config, model, mesh)
-    waiting = {"batch": [batch] * (updates - 1), "params": [reference, kept]}
+    move = _move(config, model, mesh, state)
+    waiting = {"batch": [batch] * (updates - 1), "params": [reference, *(p.args[1] for p in move)]}
     given = {"params": state.params, "batch": batch}
     held = {name: [x, waiting[name]] for name, x in given.items()} | {"optimizer": state.opt_state}
     piece = (layout.micro_batch_rows, layout.row_length, layout.num_micro_batches)
@@ -127,19 +126,13 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
             *piece,
             *(layout.row_length, waiting | {"optimizer": state.opt_state}),
         ),
-        *_move(config, model, mesh, state),
-        *_sampling_programs(config, model, mesh, state),
+        *move,
+        *_sampling_programs(config, model, mesh, state, [p.args[0] for p in move]),
     ]
 
 
-def _sampler_weights(config: RLConfig, model: Model, mesh: Mesh) -> dict[str, Any]:
-    """Those that are not the trainer's own."""
-    weights = config.sampler.weights
-    made = abstract_layout(model, mesh, weights)
-    return {name: made[name] for name in changed_parts(model, mesh, weights)}
-
-
 def _move(config: RLConfig, model: Model, mesh: Mesh, state: TrainState) -> list[Program]:
+    """From the trainer's parameters that are copied to the copies; nothing where none is."""
     found = move_program(model, mesh, config.sampler.weights)
     if found is None:
         return []
@@ -149,13 +142,15 @@ def _move(config: RLConfig, model: Model, mesh: Mesh, state: TrainState) -> list
     return [Program("weights to the sampler", "move", function, args, held, 0, 0, 1, 0, beside)]
 
 
-def _sampling_programs(config: RLConfig, model: Model, mesh: Mesh, state: TrainState):
+def _sampling_programs(
+    config: RLConfig, model: Model, mesh: Mesh, state: TrainState, copied: list[Any]
+) -> list[Program]:
+    """Prefill and decode, beside the trainer's parameters that were copied for them."""
     sizes = config.sampler
     shapes = sizes.sizes(num_parts(mesh, "act_batch"))
     sampler = sampling_model(model, mesh, sizes.weight_dtype)
     params = abstract_layout(model, mesh, sizes.weights)
-    others = [state.params[name] for name in changed_parts(model, mesh, sizes.weights)]
-    beside = {"optimizer": state.opt_state, "params": others}
+    beside = {"optimizer": state.opt_state, "params": copied}
     programs = slots.make_programs(sampler, mesh, shapes, STOP_IDS)
     slot_state = slots.abstract_state(sampler, mesh, shapes)
     held = {"params": [params, beside["params"]], "optimizer": state.opt_state, "cache": slot_state}

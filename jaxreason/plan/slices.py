@@ -76,6 +76,13 @@ GENERATIONS: dict[str, Generation] = {
     ),
 }
 
+
+def generation_of(device_kind: str) -> Generation | None:
+    """Of a device by the name that JAX gives it ("NVIDIA H200"); None for one that is not here."""
+    kind = device_kind.lower()
+    return next((found for name, found in GENERATIONS.items() if name in kind), None)
+
+
 _FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 _CUBES = (
     *("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16"),

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from jaxreason.config import ConfigError
-from jaxreason.plan.slices import GENERATIONS, GIB, SLICES, find_slice, larger
+from jaxreason.plan.slices import GENERATIONS, GIB, SLICES, find_slice, generation_of, larger
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,12 @@ def test_a_tpu7x_chips_numbers_are_shared_by_its_two_devices():
 def test_larger_slices_are_of_the_same_generation_smallest_first():
     names = [found.name for found in larger(find_slice("v6e-32"))]
     assert names == ["v6e-64", "v6e-128", "v6e-256"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "label"),
+    [("NVIDIA H200", "NVIDIA H200 SXM"), ("NVIDIA H100 80GB HBM3", "NVIDIA H100 SXM")],
+)
+def test_a_card_is_found_by_the_name_that_jax_gives_it(kind, label):
+    assert generation_of(kind).label == label
+    assert generation_of("cpu") is None
