@@ -10,7 +10,8 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
-from jaxreason.config import absolute
+from jaxreason.errors import UserError
+from jaxreason.results.files import absolute
 
 
 class Checkpointer:
@@ -28,12 +29,12 @@ class Checkpointer:
     def __init__(self, folder: epath.PathLike, keep: int | None):
         self._folder = absolute(folder)
         if keep is not None and keep < 0:
-            raise ValueError(
+            raise UserError(
                 f"keep={keep}: expected the number of checkpoints to keep, or 0 for all."
             )
         writes = keep is not None
         if not writes and not self._folder.exists():
-            raise ValueError(f"{self._folder}: no such folder of checkpoints.")
+            raise UserError(f"{self._folder}: no such folder of checkpoints.")
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep or None,
             create=writes,
@@ -96,13 +97,13 @@ class Checkpointer:
         where = self._folder / str(step)
         missing = [name for name in wanted if name not in stored]
         if missing:
-            raise ValueError(
+            raise UserError(
                 f"{where}: holds no {missing[0]} ({len(missing)} arrays missing); it was saved by "
                 "another kind of run."
             )
         for name, array in wanted.items():
             if stored[name] != tuple(array.shape):
-                raise ValueError(
+                raise UserError(
                     f"{where}: {name} has shape {stored[name]}, expected {tuple(array.shape)}; it "
                     "was saved from another model or optimizer."
                 )

@@ -15,7 +15,8 @@ from ml_collections import config_flags
 
 from jaxreason import chat, convert, distributed, dry_run, sharding, study
 from jaxreason.analysis import drift
-from jaxreason.config import ConfigError, claim, nearest, parse, to_dict, write_json
+from jaxreason.config import ConfigError, nearest, parse, to_dict
+from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator, settings, transfer
 from jaxreason.host_memory import keep_freed_memory
 from jaxreason.memory import OUT_OF_MEMORY, out_of_memory_message
@@ -27,6 +28,8 @@ from jaxreason.plan.table import format_plan
 from jaxreason.questions import prepare
 from jaxreason.recipes import check_override, find_recipe, load_recipe, on_slice, split_argument
 from jaxreason.report import build as report
+from jaxreason.results.claims import claim
+from jaxreason.results.files import write_json
 from jaxreason.rl import loop as rl
 from jaxreason.serve.settings import ServeConfig
 from jaxreason.training import sft
@@ -102,8 +105,8 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit(0 if len(argv) > 1 else 2)
     try:
         _run(argv[1], argv[2:])
-    except (ValueError, FileNotFoundError, flags.Error) as error:
-        # ConfigError is a ValueError. What only we can cause (AssertionError, TypeError ...) keeps its traceback.
+    except (UserError, FileNotFoundError, flags.Error) as error:
+        # What only we can cause (AssertionError, JAX's own ValueError ...) keeps its traceback.
         if os.environ.get("JAXREASON_TRACEBACK"):
             raise
         print(f"jaxreason {argv[1]}: {error}", file=sys.stderr)

@@ -1,25 +1,64 @@
-"""Recipe sections to frozen dataclasses, strictly; and the small files of a working directory.
+"""Recipe sections to frozen dataclasses, strictly.
 
-No default lives here or in the dataclasses: a recipe states every field. A field that is unknown, missing
-or of the wrong type is an error that gives its full path, what was expected and the nearest valid name.
+No default lives here or in the dataclasses: a recipe states every field. A field that is unknown, missing, of
+the wrong type or out of its range is an error that gives its full path, what was expected and the nearest valid
+name. What a field's type does not say stands beside it: `Annotated[int, at_least(1), FREE]`.
 """
 
 import dataclasses
 import difflib
-import json
-import os
+import math
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from etils import epath
+from jaxreason.errors import UserError
 
 T = TypeVar("T")
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A recipe or an override that cannot be used as it stands."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The numbers that a field may have; made by `at_least`, `above`, `between` and `within`."""
+
+    description: str
+    low: float
+    high: float
+    low_itself: bool
+    high_itself: bool
+
+    def __contains__(self, value: float) -> bool:
+        above = value >= self.low if self.low_itself else value > self.low
+        return above and (value <= self.high if self.high_itself else value < self.high)
+
+
+def at_least(low: float) -> Range:
+    """`low` or more."""
+    return Range(f"at least {low:g}", low, math.inf, True, True)
+
+
+def above(low: float) -> Range:
+    """More than `low`."""
+    return Range(f"more than {low:g}", low, math.inf, False, True)
+
+
+def within(low: float, high: float) -> Range:
+    """From `low` to `high`, both allowed."""
+    return Range(f"from {low:g} to {high:g}", low, high, True, True)
+
+
+def between(low: float, high: float) -> Range:
+    """Between `low` and `high`, neither allowed."""
+    return Range(f"between {low:g} and {high:g}, both excluded", low, high, False, False)
+
+
+# Marks a field that only places, shows or lengthens a run: another value continues what an earlier one began.
+FREE = "free"
 
 
 def nearest(name: str, valid: typing.Iterable[str]) -> str:
@@ -37,11 +76,12 @@ def parse(cls: type[T], section: Any, path: str) -> T:
       path: where the section is in the recipe, for messages (`sft.optimizer`).
 
     Raises:
-      ConfigError: for an unknown or missing field, or a value of another type.
+      ConfigError: for an unknown or missing field, a value of another type or out of its range; a number that is
+        not finite.
     """
     if not isinstance(section, Mapping):
         section = _items(section, cls, path)
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     names = [field.name for field in dataclasses.fields(cls)]
     for key in section:
         if key not in names:
@@ -68,6 +108,8 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         return value
     if dataclasses.is_dataclass(hint):
         return parse(hint, value, path)
+    if origin is typing.Annotated:
+        return _in_range(args[1:], _convert(args[0], value, path), path)
     if origin in (typing.Union, types.UnionType):
         return _convert_union(args, value, path)
     if origin is typing.Literal:
@@ -78,6 +120,13 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         items = _items(value, dict, path) if not isinstance(value, Mapping) else value
         return {key: _convert(args[1], items[key], f"{path}.{key}") for key in items}
     return _convert_scalar(dict if hint is dict else hint, value, path)
+
+
+def _in_range(notes: tuple, value: Any, path: str) -> Any:
+    for note in notes:
+        if isinstance(note, Range) and value is not None and value not in note:
+            raise ConfigError(f"{path}: expected {note.description}, got {value!r}.")
+    return value
 
 
 def _convert_union(args: tuple, value: Any, path: str) -> Any:
@@ -107,12 +156,21 @@ def _convert_tuple(args: tuple, value: Any, path: str) -> tuple:
 
 def _convert_scalar(hint: type, value: Any, path: str) -> Any:
     if hint is float and type(value) is int:
-        return float(value)
+        return _convert_scalar(float, _as_float(value), path)
     if hint is dict and hasattr(value, "items"):
         return dict(value.items())
     if type(value) is hint:
+        if hint is float and not math.isfinite(value):
+            raise ConfigError(f"{path}: expected a finite number, got {value!r}.")
         return value
     raise ConfigError(f"{path}: expected {hint.__name__}, got {value!r} ({type(value).__name__}).")
+
+
+def _as_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def to_dict(value: Any) -> Any:
@@ -126,107 +184,22 @@ def to_dict(value: Any) -> Any:
     return value
 
 
-def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """`path: old -> new` for every leaf in which two plain configurations differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted(set(old) | set(new))
-        pairs = (
-            (f"{path}.{k}" if path else k, old.get(k, "absent"), new.get(k, "absent")) for k in keys
-        )
-        return [line for name, a, b in pairs for line in differences(a, b, name)]
-    return [] if old == new else [f"{path}: {old!r} -> {new!r}"]
+def claimed(section: Any) -> dict[str, Any]:
+    """A parsed section as plain JSON values without its FREE fields: what its results depend on."""
+    hints = typing.get_type_hints(type(section), include_extras=True)
+    result = {}
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        if FREE not in getattr(hints[field.name], "__metadata__", ()):
+            result[field.name] = _claimed_value(value)
+    return result
 
 
-def claim(workdir: epath.Path, config: dict, name: str = "config.json") -> None:
-    """Write the configuration into a new working directory, or refuse one made with another.
-
-    Raises:
-      ConfigError: with the differences, when the directory holds another configuration.
-    """
-    workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / name
-    config = json.loads(json.dumps(config))
-    if not path.exists():
-        return write_json(path, config)
-    changed = differences(read_json(path), config)
-    if changed:
-        lines = "\n  ".join(changed[:20])
-        raise ConfigError(
-            f"{path}: this working directory was made with another configuration (old -> new):\n  {lines}\n"
-            "Use another --workdir, or remove this one."
-        )
-
-
-def absolute(path: epath.PathLike) -> epath.Path:
-    """The path from the root, as Orbax and sections with a folder of their own need it; `gs://...` is one already."""
-    return epath.Path(path if "://" in os.fspath(path) else os.path.abspath(path))
-
-
-def atomic_write_text(path: epath.PathLike, text: str) -> None:
-    """Write a whole file or none: to a temporary name beside it, then renamed."""
-    path = epath.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f"{path.name}.tmp-{os.getpid()}"
-    temporary.write_text(text)
-    temporary.replace(path)
-
-
-def write_json(path: epath.PathLike, value: Any) -> None:
-    """Write `value` as indented JSON, atomically."""
-    atomic_write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-
-
-def read_json(path: epath.PathLike) -> Any:
-    """The value in a JSON file; a broken file is a ValueError with its path."""
-    try:
-        return json.loads(epath.Path(path).read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}).") from error
-
-
-def read_jsonl(path: epath.PathLike) -> list[dict]:
-    """The rows of a jsonl file. A last line without its newline was cut off by a kill and is not a row."""
-    return list(_complete_lines(epath.Path(path)))
-
-
-def _complete_lines(path: epath.Path) -> Iterator[dict]:
-    lines = path.read_text().split("\n")[:-1]
-    for number, line in enumerate(lines, start=1):
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not valid JSON ({error}).") from error
-
-
-class JsonlWriter:
-    """Appends rows to a jsonl file, each whole and flushed; drops a last line that a kill cut off.
-
-    The file is rewritten on opening when its last line is incomplete. `keep`, if given, also drops the rows
-    for which it is false, as a resumed run does with the rows after the step that it resumes from.
-    """
-
-    def __init__(self, path: epath.PathLike, keep=None):
-        self.path = epath.Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.exists():
-            self._restore(keep)
-        self._file = self.path.open("a")
-
-    def _restore(self, keep) -> None:
-        rows = [row for row in read_jsonl(self.path) if keep is None or keep(row)]
-        text = "".join(_line(row) for row in rows)
-        if text != self.path.read_text():
-            atomic_write_text(self.path, text)
-
-    def write(self, row: dict) -> None:
-        """Append one row."""
-        self._file.write(_line(row))
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def _line(row: dict) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"
+def _claimed_value(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return claimed(value)
+    if isinstance(value, Mapping):
+        return {str(key): _claimed_value(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_claimed_value(item) for item in value]
+    return to_dict(value)

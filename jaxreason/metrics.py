@@ -12,7 +12,7 @@ import rich.console
 import rich.progress
 from etils import epath
 
-from jaxreason.config import JsonlWriter
+from jaxreason.results.files import JsonlWriter
 
 # Where nobody watches a bar (a log file, a CI job) a line is printed at most this often.
 SECONDS_BETWEEN_LINES = 10.0

@@ -12,8 +12,9 @@ import jax
 import ml_collections
 from etils import epath
 
-from jaxreason.config import absolute, atomic_write_text, parse
+from jaxreason.config import parse
 from jaxreason.data.character_tokenizer import save_character_tokenizer
+from jaxreason.results.files import absolute, atomic_write_text
 from jaxreason.tasks import procedural, sums
 from jaxreason.tasks.procedural_tasks import CHARACTERS
 

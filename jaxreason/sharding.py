@@ -14,6 +14,8 @@ import numpy as np
 from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxreason.errors import UserError
+
 AXES = ("data", "fsdp", "tensor", "context")
 
 RULES: dict[str, tuple[str, ...]] = {
@@ -58,24 +60,24 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     sizes = asdict(config)
     wrong = [f"{name}={size}" for name, size in sizes.items() if size < 1 and size != -1]
     if wrong:
-        raise ValueError(
+        raise UserError(
             f"mesh: {', '.join(wrong)}: expected a positive number, or -1 for the rest of the devices."
         )
     free = [name for name, size in sizes.items() if size == -1]
     if len(free) > 1:
-        raise ValueError(
+        raise UserError(
             f"mesh: {' and '.join(free)} are both -1; only one axis can take the rest of the devices."
         )
     fixed = math.prod(size for size in sizes.values() if size != -1)
     shown = ", ".join(f"{name}={size}" for name, size in sizes.items())
     if free:
         if len(devices) % fixed:
-            raise ValueError(
+            raise UserError(
                 f"mesh.{free[0]}: {len(devices)} devices do not divide by {fixed}, the other axes' product ({shown})."
             )
         sizes[free[0]] = len(devices) // fixed
     elif fixed != len(devices):
-        raise ValueError(
+        raise UserError(
             f"mesh: {shown} make {fixed} devices, but there are {len(devices)}; set one axis to -1."
         )
     shape, types = tuple(sizes[a] for a in AXES), (AxisType.Auto,) * len(AXES)
@@ -93,7 +95,7 @@ def _hybrid_devices(sizes: dict[str, int], devices: Sequence[jax.Device], num_sl
     """The devices of several slices as an array whose axis `data` alone crosses from slice to slice."""
     if sizes["data"] % num_slices:
         shown = ", ".join(f"{name}={size}" for name, size in sizes.items())
-        raise ValueError(
+        raise UserError(
             f"mesh.data={sizes['data']}: the devices are {num_slices} slices, which only the axis `data` can join "
             f"({shown}); expected a multiple of {num_slices}, nearest: {num_slices}."
         )
@@ -215,7 +217,7 @@ def global_array(mesh: Mesh, local_rows: np.ndarray, names: Sequence[str | None]
     rows = local_rows.shape[0] * jax.process_count()
     parts = math.prod(mesh.shape[axis] for axis in _mesh_axes(names[0]))
     if rows % parts:
-        raise ValueError(
+        raise UserError(
             f"{rows} rows ({local_rows.shape[0]} a process) do not divide over {parts} devices ({names[0]})."
         )
     shape = (rows, *local_rows.shape[1:])

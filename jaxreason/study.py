@@ -17,12 +17,14 @@ from etils import epath
 from rich.console import Console
 
 from jaxreason.analysis import drift
-from jaxreason.config import ConfigError, claim, nearest, parse, to_dict, write_json
+from jaxreason.config import ConfigError, nearest, parse, to_dict
 from jaxreason.evaluation import evaluator, settings, transfer
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.questions import WRITERS, prepare
 from jaxreason.recipes import merged
 from jaxreason.report import build as report
+from jaxreason.results.claims import claim
+from jaxreason.results.files import write_json
 from jaxreason.rl import loop as rl
 from jaxreason.sharding import MeshConfig
 from jaxreason.training import sft

@@ -1,13 +1,12 @@
-"""Strict configuration, and files that are whole or not there."""
+"""Strict configuration."""
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
 import ml_collections
 import pytest
 
-from jaxreason import config as config_lib
-from jaxreason.config import ConfigError, JsonlWriter, claim, parse, read_jsonl
+from jaxreason.config import FREE, ConfigError, above, at_least, claimed, parse, within
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,34 +67,42 @@ def test_what_does_not_fit_is_refused_with_its_full_path_and_what_was_expected(c
         parse(Train, section(**changes), "config.sft")
 
 
-def test_an_old_working_directory_refuses_another_configuration_and_names_the_difference(tmp_path):
-    path = config_lib.epath.Path(tmp_path)
-    claim(path, {"sft": {"steps": 3, "stop": ("a",)}})
-    claim(path, {"sft": {"steps": 3, "stop": ("a",)}})
-    with pytest.raises(ConfigError, match=r"sft.steps: 3 -> 4"):
-        claim(path, {"sft": {"steps": 4, "stop": ("a",)}})
+@dataclasses.dataclass(frozen=True)
+class Ranged:
+    steps: Annotated[int, at_least(1), FREE]
+    rate: Annotated[float, above(0)]
+    share: Annotated[float, within(0, 1)] | None
+    inner: Train
 
 
-def test_a_line_that_a_kill_cut_off_is_dropped_and_appending_goes_on(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"a": 1}\n{"a": 2}\n{"a": 3')
-    assert read_jsonl(path) == [{"a": 1}, {"a": 2}]
-    writer = JsonlWriter(path, keep=lambda row: row["a"] < 2)
-    writer.write({"a": "é\n"})
-    writer.close()
-    assert path.read_text() == '{"a": 1}\n{"a": "é\\n"}\n'
+def ranged(**changes):
+    values = {"steps": 1, "rate": 0.5, "share": None, "inner": section()}
+    return ml_collections.ConfigDict(values | changes)
 
 
-def test_a_broken_line_in_the_middle_is_an_error_with_file_and_line(tmp_path):
-    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n{"a": \n{"a": 3}\n')
-    with pytest.raises(ValueError, match=r"rows.jsonl, line 2: not valid JSON"):
-        read_jsonl(tmp_path / "rows.jsonl")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "config.x.steps: expected at least 1, got 0"),
+        ({"rate": 0}, "config.x.rate: expected more than 0, got 0.0"),
+        ({"rate": float("nan")}, "config.x.rate: expected a finite number, got nan"),
+        ({"rate": float("inf")}, "config.x.rate: expected a finite number, got inf"),
+        ({"rate": 10**400}, "config.x.rate: expected a finite number, got inf"),
+        ({"share": 1.5}, "config.x.share: expected from 0 to 1, got 1.5"),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused_by_field(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        parse(Ranged, ranged(**changes), "config.x")
 
 
-def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
-    path = config_lib.epath.Path(tmp_path / "a.json")
-    config_lib.write_json(path, {"a": 1})
-    monkeypatch.setattr(type(path), "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
-    with pytest.raises(OSError, match="full"):
-        config_lib.write_json(path, {"a": 2})
-    assert config_lib.read_json(path) == {"a": 1}
+def test_what_is_claimed_leaves_out_the_free_fields_alone():
+    parsed = parse(Ranged, ranged(share=1), "config.x")
+    inner = {
+        "steps": 3,
+        "optimizer": {"learning_rate": 1.0, "schedule": "cosine"},
+        "stop": ["a"],
+        "by_name": {"x": 0.5},
+        "thinking": None,
+    }
+    assert claimed(parsed) == {"rate": 0.5, "share": 1.0, "inner": inner}

@@ -20,9 +20,11 @@ from jaxreason.analysis.measured import Bootstrapped, Measured, Prepared, bootst
 from jaxreason.analysis.metrics import METRICS
 from jaxreason.analysis.texts import Unit, load_units
 from jaxreason.analysis.weights import compare_weights
-from jaxreason.config import ConfigError, nearest, read_json, write_json
+from jaxreason.config import ConfigError, nearest
+from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
 from jaxreason.models.huggingface import ModelConfig, open_model
+from jaxreason.results.files import read_json, write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +125,7 @@ def _check_vocabularies(
 ) -> None:
     sizes = base_model.architecture.vocab_size, tuned_model.architecture.vocab_size
     if sizes[0] != sizes[1]:
-        raise ValueError(
+        raise UserError(
             f"drift: {base.path} has a vocabulary of {sizes[0]} tokens, {tuned.path} one of "
             f"{sizes[1]}; distributions over different vocabularies have no divergence."
         )

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from jaxreason.analysis.hidden_states import cosine_distances, pool, pooling_masks
 from jaxreason.analysis.measured import Measured
 from jaxreason.analysis.texts import TextBatch, Unit, batches
+from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model, Output, forward, head
 from jaxreason.models.logprobs import divergences
 from jaxreason.sharding import global_array, to_host
@@ -112,7 +113,7 @@ def measure_unit(
 def _rows_of_this_host(mesh: Mesh, rows: np.ndarray) -> jax.Array:
     share, rest = divmod(len(rows), jax.process_count())
     if rest:
-        raise ValueError(
+        raise UserError(
             f"drift.batch_size={len(rows)} does not divide over {jax.process_count()} processes."
         )
     start = jax.process_index() * share

@@ -11,7 +11,8 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float, Int
 
-from jaxreason.config import read_json, read_jsonl
+from jaxreason.errors import UserError
+from jaxreason.results.files import read_json, read_jsonl
 
 SMALLEST_LENGTH = 32  # rows of a batch are this long, or twice, four times ... as long
 
@@ -63,7 +64,7 @@ def load_units(
     first = next(iter(groups.values()))
     shared = [name for name in first if all(name in other for other in groups.values())]
     if not shared:
-        raise ValueError(
+        raise UserError(
             f"drift: no benchmark has {decoding!r} samples in all of "
             f"{', '.join(map(str, folders.values()))}."
         )
@@ -75,7 +76,7 @@ def load_units(
         }
         ids = set.intersection(*(set(found) for found in rows.values()))
         if not ids:
-            raise ValueError(
+            raise UserError(
                 f"drift: the evaluations of {benchmark} ({decoding}) share no item: "
                 f"{', '.join(map(str, folders.values()))}."
             )
@@ -104,14 +105,14 @@ def _choose(
 def _groups(folder: epath.Path, decoding: str) -> dict[str, str]:
     path = folder / "scores.json"
     if not path.exists():
-        raise ValueError(f"{path}: not found; drift needs finished evaluations of both models.")
+        raise UserError(f"{path}: not found; drift needs finished evaluations of both models.")
     rows = read_json(path)["rows"]
     return {row["benchmark"]: row["group"] for row in rows if row["decoding"] == decoding}
 
 
 def _first_samples(path: epath.Path) -> dict[str, dict]:
     if not path.exists():
-        raise ValueError(f"{path}: not found, though scores.json beside it lists it.")
+        raise UserError(f"{path}: not found, though scores.json beside it lists it.")
     return {row["id"]: row for row in read_jsonl(path) if row["sample"] == 0}
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.analysis.measured import Prepared
+from jaxreason.errors import UserError
 from jaxreason.sharding import to_host
 
 
@@ -41,13 +42,13 @@ def _leaves(params: dict[str, Any]) -> list[tuple[str, jax.Array]]:
 def _check_same(base: dict, tuned: dict) -> None:
     different = sorted(set(base) ^ set(tuned))
     if different:
-        raise ValueError(
+        raise UserError(
             "weights: the models do not have the same parameters; only one has "
             f"{', '.join(different[:5])}."
         )
     for path, leaf in base.items():
         if leaf.shape != tuned[path].shape:
-            raise ValueError(
+            raise UserError(
                 f"weights: {path} has shape {leaf.shape} in the base, "
                 f"{tuned[path].shape} in the tuned model."
             )

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from jaxreason.data.packing import first_fit
+from jaxreason.errors import UserError
 
 _PREFETCH = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
 
@@ -75,7 +76,7 @@ class PackedBatches:
         process_count: int,
     ):
         if config.batch_size % process_count:
-            raise ValueError(
+            raise UserError(
                 f"batch_size {config.batch_size} cannot be divided among {process_count} hosts."
             )
         self._config = config
@@ -111,9 +112,9 @@ class PackedBatches:
 
 def _arrays(index: int, tokens: Sequence[int], mask: Sequence[int], config: BatchConfig):
     if len(tokens) != len(mask):
-        raise ValueError(f"sequence {index}: {len(tokens)} tokens but {len(mask)} mask entries.")
+        raise UserError(f"sequence {index}: {len(tokens)} tokens but {len(mask)} mask entries.")
     if not 0 < len(tokens) <= config.length:
-        raise ValueError(
+        raise UserError(
             f"sequence {index} has {len(tokens)} tokens; expected 1 to {config.length} (a row)."
         )
     return np.asarray(tokens, np.int32), np.asarray(mask, np.float32)
@@ -122,7 +123,7 @@ def _arrays(index: int, tokens: Sequence[int], mask: Sequence[int], config: Batc
 def _plan(lengths: list[int], config: BatchConfig) -> list[list[int]]:
     """The sequences of every row of the run, epoch after epoch."""
     if config.epochs <= 0 or not lengths:
-        raise ValueError(f"nothing to plan: {len(lengths)} sequences, {config.epochs} epochs.")
+        raise UserError(f"nothing to plan: {len(lengths)} sequences, {config.epochs} epochs.")
     remaining = max(1, round(config.epochs * len(lengths)))
     rows: list[list[int]] = []
     for epoch in range(math.ceil(remaining / len(lengths))):

@@ -7,6 +7,8 @@ import tokenizers
 import transformers
 from etils import epath
 
+from jaxreason.errors import UserError
+
 PAD, USER, ASSISTANT, END = MARKERS = ("<pad>", "<user>", "<assistant>", "<end>")
 
 # Whole conversations are `<user>question<assistant>reply<end>`, again and again.
@@ -36,10 +38,10 @@ def save_character_tokenizer(folder: epath.PathLike, characters: Iterable[str]) 
     characters = list(characters)
     for character in characters:
         if len(character) != 1:
-            raise ValueError(f"characters: {character!r} is not a single character.")
+            raise UserError(f"characters: {character!r} is not a single character.")
     if len(set(characters)) < len(characters):
         twice = sorted({c for c in characters if characters.count(c) > 1})
-        raise ValueError(f"characters: {', '.join(map(repr, twice))} given more than once.")
+        raise UserError(f"characters: {', '.join(map(repr, twice))} given more than once.")
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=_tokenizer(characters),
         pad_token=PAD,

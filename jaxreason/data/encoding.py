@@ -7,6 +7,7 @@ from typing import TypeVar
 from jaxreason.data.examples import Example, prompt_messages
 from jaxreason.data.rows import DropLog
 from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.errors import UserError
 
 T = TypeVar("T")
 
@@ -84,4 +85,4 @@ def _report(examples: Sequence[Example], kept: list[Example], drops: DropLog) ->
         drops.report(source)
     if not kept:
         lost = "; ".join(f"{source}: {drops.summary(source)}" for source in sources)
-        raise ValueError(f"no example is left to encode. {lost}")
+        raise UserError(f"no example is left to encode. {lost}")

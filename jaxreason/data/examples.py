@@ -12,6 +12,7 @@ from jaxreason.config import nearest
 from jaxreason.data.fields import ColumnCheck, build, check_config, first_user
 from jaxreason.data.rows import DatasetConfig, DropLog, RowError
 from jaxreason.data.sources import SOURCES
+from jaxreason.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def load_examples(config: DatasetConfig, drops: DropLog) -> list[Example]:
     """
     if config.source not in SOURCES:
         hint = nearest(config.source, SOURCES)
-        raise ValueError(f"source {config.source!r}: expected {', '.join(SOURCES)}{hint}")
+        raise UserError(f"source {config.source!r}: expected {', '.join(SOURCES)}{hint}")
     check_config(config)
     parts = list(_good_rows(config, drops))
     _check_ids(config, parts)
@@ -80,7 +81,7 @@ def load_examples(config: DatasetConfig, drops: DropLog) -> list[Example]:
     parts = _part(config, parts, drops)
     parts = _limit(config, parts, drops)
     if not parts:
-        raise ValueError(f"{config.label}: no example left: {drops.summary(config.label)}.")
+        raise UserError(f"{config.label}: no example left: {drops.summary(config.label)}.")
     return [_example(config, part) for part in parts]
 
 
@@ -108,7 +109,7 @@ def _check_ids(config: DatasetConfig, parts: list[dict[str, Any]]) -> None:
     for part in parts:
         where = part["metadata"]["where"]
         if part["id"] in seen:
-            raise ValueError(
+            raise UserError(
                 f"{where}: id {part['id']!r} was used before, in {seen[part['id']]}; ids must be "
                 "unique. Without fields.id the row's number is used."
             )
@@ -180,13 +181,13 @@ def mix(
       ValueError: when parts and weights differ in names, or a part has too few examples.
     """
     if set(parts) != set(weights):
-        raise ValueError(f"mix: parts {sorted(parts)} and weights {sorted(weights)} differ.")
+        raise UserError(f"mix: parts {sorted(parts)} and weights {sorted(weights)} differ.")
     random = np.random.default_rng(seed)
     counts = _shares(weights, total)
     mixed = []
     for name, examples in parts.items():
         if counts[name] > len(examples):
-            raise ValueError(
+            raise UserError(
                 f"mix: {name!r} has {len(examples)} examples, {counts[name]} are asked for."
             )
         chosen = random.permutation(len(examples))[: counts[name]]

@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxreason.config import nearest
 from jaxreason.data.rows import FIELDS, DatasetConfig, Row, RowError
+from jaxreason.errors import UserError
 
 _ROLES = ("system", "user", "assistant", "tool")
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
@@ -23,7 +24,7 @@ def check_config(config: DatasetConfig) -> None:
     """
     for name in config.fields:
         if name not in FIELDS:
-            raise ValueError(
+            raise UserError(
                 f"{config.label}: fields.{name}: no such field; valid: {', '.join(FIELDS)}"
                 f"{nearest(name, FIELDS)}"
             )
@@ -31,13 +32,13 @@ def check_config(config: DatasetConfig) -> None:
         both = [name for name in _CONVERSATION if name in config.fields]
         if both or config.prompt_template != "{prompt}":
             extra = ", ".join(both) or "prompt_template"
-            raise ValueError(
+            raise UserError(
                 f"{config.label}: fields.messages already holds what {extra} would say."
             )
     elif "prompt" not in config.fields:
-        raise ValueError(f"{config.label}: fields must map prompt (or messages) to a column.")
+        raise UserError(f"{config.label}: fields must map prompt (or messages) to a column.")
     if "reasoning" in config.fields and "response" not in config.fields:
-        raise ValueError(f"{config.label}: fields.reasoning needs fields.response.")
+        raise UserError(f"{config.label}: fields.reasoning needs fields.response.")
     _template_columns(config)
     _check_shared_options(config)
 
@@ -45,20 +46,20 @@ def check_config(config: DatasetConfig) -> None:
 def _check_shared_options(config: DatasetConfig) -> None:
     options = config.options
     if ("part" in options) != ("test_one_in" in options):
-        raise ValueError(f"{config.label}: options.part and options.test_one_in go together.")
+        raise UserError(f"{config.label}: options.part and options.test_one_in go together.")
     if options.get("part", "train") not in ("train", "test"):
-        raise ValueError(
+        raise UserError(
             f"{config.label}: options.part: expected 'train' or 'test', got {options['part']!r}."
         )
     if options.get("test_one_in", 2) < 2:
-        raise ValueError(f"{config.label}: options.test_one_in must be at least 2.")
+        raise UserError(f"{config.label}: options.test_one_in must be at least 2.")
     for option, field in (("answer_after", "answer"), ("response_remove", "response")):
         if option in options and field not in config.fields:
-            raise ValueError(f"{config.label}: options.{option} needs fields.{field}.")
+            raise UserError(f"{config.label}: options.{option} needs fields.{field}.")
     try:
         re.compile(str(options.get("response_remove", "")))
     except re.error as error:
-        raise ValueError(f"{config.label}: options.response_remove: {error}.") from error
+        raise UserError(f"{config.label}: options.response_remove: {error}.") from error
 
 
 def _template_columns(config: DatasetConfig) -> list[str]:
@@ -66,12 +67,12 @@ def _template_columns(config: DatasetConfig) -> list[str]:
     try:
         parsed = list(string.Formatter().parse(config.prompt_template))
     except ValueError as error:
-        raise ValueError(
+        raise UserError(
             f"{config.label}: prompt_template: {error}; double literal braces."
         ) from error
     names = [re.split(r"[.\[]", name)[0] for _, name, _, _ in parsed if name is not None]
     if not all(name and not name.isdigit() for name in names):
-        raise ValueError(
+        raise UserError(
             f"{config.label}: prompt_template: a field needs a name; literal braces are doubled."
         )
     return [name for name in names if name != "prompt"]
@@ -107,7 +108,7 @@ class ColumnCheck:
         for file, seen in self._seen.items():
             for column, user in self._needed.items():
                 if column not in seen:
-                    raise ValueError(
+                    raise UserError(
                         f"{file}: no row has the column {column!r} ({user}); columns: "
                         f"{', '.join(map(str, seen))}{nearest(column, seen)}{_header_hint(file)}"
                     )

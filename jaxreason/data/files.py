@@ -24,6 +24,7 @@ from jaxreason.data.rows import (
     plain,
     source_options,
 )
+from jaxreason.errors import UserError
 
 _PARQUET_ROWS = 1024
 
@@ -43,11 +44,9 @@ def read_files(config: DatasetConfig) -> Iterator[Row]:
     for path in _paths(config.path):
         if path.suffix not in READERS:
             known = ", ".join(READERS)
-            raise ValueError(f"{path}: cannot read {path.suffix!r} files; expected one of {known}.")
+            raise UserError(f"{path}: cannot read {path.suffix!r} files; expected one of {known}.")
         if options and path.suffix not in (".csv", ".tsv"):
-            raise ValueError(
-                f"{path}: options {', '.join(options)} are for csv and tsv files only."
-            )
+            raise UserError(f"{path}: options {', '.join(options)} are for csv and tsv files only.")
         yield from READERS[path.suffix](path, options)
 
 
@@ -56,14 +55,14 @@ def _paths(pattern: str) -> list[epath.Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        raise ValueError(f"{path}: expected a file or a pattern ({path}/*.jsonl), found a folder.")
+        raise UserError(f"{path}: expected a file or a pattern ({path}/*.jsonl), found a folder.")
     if not path.parent.is_dir():
-        raise ValueError(f"{path}: no such file, and no folder {path.parent} either.")
+        raise UserError(f"{path}: no such file, and no folder {path.parent} either.")
     found = sorted(path.parent.glob(path.name)) if "*" in path.name else []
     if not found:
         names = sorted(item.name for item in path.parent.iterdir())
         there = ", ".join(names[:20])
-        raise ValueError(f"{path}: no such file; beside it: {there}{nearest(path.name, names)}")
+        raise UserError(f"{path}: no such file; beside it: {there}{nearest(path.name, names)}")
     return found
 
 
@@ -105,9 +104,9 @@ def _json(path: epath.Path, options: dict[str, Any]) -> Iterator[Row]:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         hint = "Files with one object a line have the suffix .jsonl."
-        raise ValueError(f"{path}: not valid JSON ({error}). {hint}") from error
+        raise UserError(f"{path}: not valid JSON ({error}). {hint}") from error
     if not isinstance(value, list):
-        raise ValueError(
+        raise UserError(
             f"{path}: expected a list of objects, found {type(value).__name__} at the top."
         )
     for number, item in enumerate(value, start=1):
@@ -156,7 +155,7 @@ def _parquet(path: epath.Path, options: dict[str, Any]) -> Iterator[Row]:
         try:
             batches = parquet.ParquetFile(file).iter_batches(batch_size=_PARQUET_ROWS)
         except pyarrow.ArrowInvalid as error:
-            raise ValueError(f"{path}: not a parquet file ({error}).") from error
+            raise UserError(f"{path}: not a parquet file ({error}).") from error
         number = 0
         for batch in batches:
             for columns in _text_as_bytes(batch).to_pylist():

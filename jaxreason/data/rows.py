@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from jaxreason.config import nearest, write_json
+from jaxreason.config import nearest
+from jaxreason.errors import UserError
+from jaxreason.results.files import write_json
 
 _LOG = logging.getLogger(__name__)
 _SHOWN = 20
@@ -64,7 +66,7 @@ SHARED_OPTIONS = {
 }
 
 
-class RowError(ValueError):
+class RowError(UserError):
     """A row that cannot be used; `reason` is one of few phrases, `detail` says what came."""
 
     def __init__(self, reason: str, detail: str):
@@ -110,7 +112,7 @@ def plain(value: Any) -> Any:
 def no_split(config: DatasetConfig) -> None:
     """Refuse a split where the source has none."""
     if config.split:
-        raise ValueError(
+        raise UserError(
             f"{config.label}: split: source {config.source!r} has no splits, so it must be empty; "
             "options.part and options.test_one_in divide the rows by question."
         )
@@ -125,7 +127,7 @@ def source_options(config: DatasetConfig, valid: tuple[str, ...]) -> dict[str, s
     known = [*valid, *SHARED_OPTIONS]
     for name in config.options:
         if name not in known:
-            raise ValueError(
+            raise UserError(
                 f"{config.label}: options.{name}: no such option of source {config.source!r}"
                 f"; valid: {', '.join(known)}{nearest(name, known)}"
             )

@@ -12,6 +12,7 @@ from etils import epath
 from jaxreason.config import nearest
 from jaxreason.data.files import read_files
 from jaxreason.data.rows import DatasetConfig, Row, no_split, plain, source_options
+from jaxreason.errors import UserError
 
 # File suffix to the builder of `datasets` that reads it.
 _BUILDERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
@@ -28,7 +29,7 @@ def _library(name: str, config: DatasetConfig) -> ModuleType:
     try:
         return import_quietly(name)
     except ImportError as error:
-        raise ValueError(
+        raise UserError(
             f"{config.label}: this source needs the package {name} ({error})."
         ) from error
 
@@ -48,18 +49,18 @@ def read_huggingface(config: DatasetConfig) -> Iterator[Row]:
     options = source_options(config, ("name", "revision"))
     datasets = _library("datasets", config)
     if not config.split and not _is_saved_dataset(config.path):
-        raise ValueError(f"{config.label}: split is empty; expected one such as 'train' or 'test'.")
+        raise UserError(f"{config.label}: split is empty; expected one such as 'train' or 'test'.")
     try:
         dataset = _open_huggingface(datasets, config, options)
     except datasets.exceptions.DatasetNotFoundError as error:
-        raise ValueError(f"{config.label}: {error} {_LOCAL_HINT}") from error
+        raise UserError(f"{config.label}: {error} {_LOCAL_HINT}") from error
     except ConnectionError as error:
-        raise ValueError(
+        raise UserError(
             f"{config.label}: the Hugging Face Hub could not be reached, and {config.path!r} "
             f"is not in the local cache ({error}). {_LOCAL_HINT}"
         ) from error
     except (OSError, ValueError) as error:
-        raise ValueError(f"{config.label}: {error}") from error
+        raise UserError(f"{config.label}: {error}") from error
     yield from _rows(config.label, dataset)
 
 
@@ -74,7 +75,7 @@ def _open_huggingface(datasets: ModuleType, config: DatasetConfig, options: dict
     path = epath.Path(config.path).expanduser()
     if path.is_file():
         if path.suffix not in _BUILDERS:
-            raise ValueError(f"cannot read {path.suffix!r}; expected {', '.join(_BUILDERS)}.")
+            raise UserError(f"cannot read {path.suffix!r}; expected {', '.join(_BUILDERS)}.")
         builder = _BUILDERS[path.suffix]
         return datasets.load_dataset(builder, data_files=str(path), split=config.split, **options)
     if _is_saved_dataset(config.path):
@@ -87,7 +88,7 @@ def _open_huggingface(datasets: ModuleType, config: DatasetConfig, options: dict
 
 def _without_split(dataset: Any, config: DatasetConfig) -> Any:
     if config.split:
-        raise ValueError(
+        raise UserError(
             f"split {config.split!r}: this folder holds one split only; leave it empty."
         )
     return dataset
@@ -96,9 +97,7 @@ def _without_split(dataset: Any, config: DatasetConfig) -> Any:
 def _pick_split(splits: Any, config: DatasetConfig) -> Any:
     if config.split not in splits:
         there = ", ".join(splits)
-        raise ValueError(
-            f"no split {config.split!r}; found: {there}{nearest(config.split, splits)}"
-        )
+        raise UserError(f"no split {config.split!r}; found: {there}{nearest(config.split, splits)}")
     return splits[config.split]
 
 
@@ -114,7 +113,7 @@ def read_tfds(config: DatasetConfig) -> Iterator[Row]:
     options = source_options(config, ("data_dir", "download"))
     tfds = _library("tensorflow_datasets", config)
     if not config.split:
-        raise ValueError(f"{config.label}: split is empty; expected one such as 'train' or 'test'.")
+        raise UserError(f"{config.label}: split is empty; expected one such as 'train' or 'test'.")
     with _as_value_error(config):
         builder = _tfds_builder(tfds, config, options)
         if options.get("download"):
@@ -128,10 +127,10 @@ def _check_prepared(builder: Any) -> None:
     """tfds itself says these two things in many words, or as a KeyError."""
     if not builder.info.splits:
         hint = "options.download=1 fetches and prepares it"
-        raise ValueError(f"no prepared dataset in {builder.data_dir}; {hint}.")
+        raise UserError(f"no prepared dataset in {builder.data_dir}; {hint}.")
     stored = builder.info.file_format.value
     if stored != "array_record":
-        raise ValueError(
+        raise UserError(
             f"{builder.data_dir} holds {stored} files, which TensorFlow alone can read; prepare it "
             "with file_format='array_record', or convert it with `tfds convert_format`."
         )
@@ -145,7 +144,7 @@ def _as_value_error(config: DatasetConfig) -> Iterator[None]:
         # tfds goes on with the list of all its datasets.
         lines = str(error).strip().splitlines() or [type(error).__name__]
         kept = [lines[0], *(line for line in lines[1:] if line.startswith("Did you mean"))]
-        raise ValueError(f"{config.label}: {' '.join(kept)}") from error
+        raise UserError(f"{config.label}: {' '.join(kept)}") from error
 
 
 def _tfds_builder(tfds: ModuleType, config: DatasetConfig, options: dict[str, Any]) -> Any:
@@ -153,9 +152,7 @@ def _tfds_builder(tfds: ModuleType, config: DatasetConfig, options: dict[str, An
     if (folder / "dataset_info.json").exists():
         return tfds.builder_from_directory(folder)
     if folder.is_absolute() or config.path.startswith((".", "~")):
-        raise ValueError(
-            f"no dataset_info.json in {folder}: not the folder of a dataset's version."
-        )
+        raise UserError(f"no dataset_info.json in {folder}: not the folder of a dataset's version.")
     where = {"data_dir": options["data_dir"]} if "data_dir" in options else {}
     return tfds.builder(config.path, file_format="array_record", **where)
 
@@ -173,11 +170,11 @@ def read_reasoning_gym(config: DatasetConfig) -> Iterator[Row]:
     gym = _library("reasoning_gym", config)
     if config.path not in gym.factory.DATASETS:
         hint = nearest(config.path, gym.factory.DATASETS)
-        raise ValueError(f"{config.label}: reasoning_gym has no task {config.path!r}{hint}")
+        raise UserError(f"{config.label}: reasoning_gym has no task {config.path!r}{hint}")
     fields = gym.factory.DATASETS[config.path][1].__dataclass_fields__
     options = source_options(config, tuple(name for name in fields if name != "seed"))
     if "size" not in options:
-        raise ValueError(f"{config.label}: options.size is missing: how many questions to make.")
+        raise UserError(f"{config.label}: options.size is missing: how many questions to make.")
     with _as_value_error(config):
         dataset = gym.create_dataset(config.path, seed=config.seed, **options)
     name = f"{config.path}.seed{config.seed}"

@@ -14,6 +14,8 @@ import huggingface_hub
 import transformers
 from etils import epath
 
+from jaxreason.errors import UserError
+
 Messages = Sequence[dict[str, str]]
 
 # Put before templates that print today's date (Llama 3, Mistral): prompts must not change by day.
@@ -41,13 +43,13 @@ def load_tokenizer(path: epath.PathLike) -> "Tokenizer":
             (folder / name).exists() for name in ("tokenizer.json", "tokenizer_config.json")
         ):
             there = ", ".join(sorted(item.name for item in folder.iterdir())) or "nothing"
-            raise ValueError(
+            raise UserError(
                 f"{path}: no tokenizer.json or tokenizer_config.json there; found {there}."
             )
         try:
             loaded = transformers.AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError, KeyError) as error:
-            raise ValueError(f"{path}: transformers cannot load the tokenizer: {error}") from error
+            raise UserError(f"{path}: transformers cannot load the tokenizer: {error}") from error
         return Tokenizer(loaded, str(path), _declared_stop_ids(folder))
 
 
@@ -61,11 +63,11 @@ def _local_folder(path: str, scratch: epath.Path) -> epath.Path:
     if folder.is_dir():
         return folder
     if path.startswith(("/", ".", "~")) or path.count("/") > 1:
-        raise ValueError(f"{path}: no such folder.")
+        raise UserError(f"{path}: no such folder.")
     try:
         return epath.Path(huggingface_hub.snapshot_download(path, allow_patterns=list(_FILES)))
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: no such folder here, and not to be had from the Hugging Face Hub ({error}). "
             "Give the path of a downloaded model folder instead."
         ) from error
@@ -107,7 +109,7 @@ class Tokenizer:
         stop = declared_stop_ids | {loaded.eos_token_id, self._turn_end()}
         self.stop_ids: tuple[int, ...] = tuple(sorted(stop - {None}))
         if not self.stop_ids:
-            raise ValueError(f"{name}: no end-of-sequence token in the tokenizer or configs.")
+            raise UserError(f"{name}: no end-of-sequence token in the tokenizer or configs.")
         close = self._single(_CLOSE_THINK)
         self.close_think: tuple[int, ...] = close and (*close, *self.encode("\n\n"))
         known = loaded.added_tokens_decoder
@@ -132,7 +134,7 @@ class Tokenizer:
             # The Rust library raises bare Exceptions; unknown characters are the usual cause.
             known = self._hf.get_vocab()
             unknown = "".join(c for c in dict.fromkeys(text) if c not in known)
-            raise ValueError(
+            raise UserError(
                 f"{self._name}: cannot encode {text[:80]!r}: {error}; "
                 f"characters that are no tokens: {unknown!r}."
             ) from error
@@ -160,7 +162,7 @@ class Tokenizer:
           ValueError: when there is no chat template, or it refuses the messages.
         """
         if not messages or messages[-1]["role"] == "assistant":
-            raise ValueError("a prompt must end with a message that is not the assistant's.")
+            raise UserError("a prompt must end with a message that is not the assistant's.")
         return self.encode(self.render(messages, thinking, prompt=True))
 
     def encode_conversation(
@@ -178,11 +180,11 @@ class Tokenizer:
             end the reply.
         """
         if not messages or messages[-1]["role"] != "assistant":
-            raise ValueError("a conversation to learn from must end with an assistant message.")
+            raise UserError("a conversation to learn from must end with an assistant message.")
         prompt = self.render(messages[:-1], thinking, prompt=True)
         full = self.render(messages, thinking, prompt=False)
         if not full.startswith(prompt):
-            raise ValueError(self._broken_prefix(prompt, full, thinking))
+            raise UserError(self._broken_prefix(prompt, full, thinking))
         self._check_reply(messages[-1], full[len(prompt) :], thinking)
         prompt_ids = self.encode(prompt)
         reply_ids = self._to_turn_end(self._encode_reply(prompt_ids, full, len(prompt)))
@@ -202,18 +204,18 @@ class Tokenizer:
         for index, token in enumerate(ids):
             if token in self.stop_ids:
                 return ids[: index + 1]
-        raise ValueError(f"{self._name}: the chat template ends a reply with no stop token.")
+        raise UserError(f"{self._name}: the chat template ends a reply with no stop token.")
 
     def _check_reply(self, reply: dict[str, str], rendered: str, thinking: bool | None) -> None:
         reasoning = (reply.get("reasoning_content") or "").strip()
         if thinking is not False and reasoning and reasoning not in rendered:
-            raise ValueError(
+            raise UserError(
                 f"{self._name}: the chat template does not show reasoning_content, so the thinking "
                 "would be lost; put it into the content, or set thinking to False."
             )
         for token in self._stop_texts:
             if token in reply["content"] or token in reasoning:
-                raise ValueError(f"the reply contains {token!r}, which would end it early.")
+                raise UserError(f"the reply contains {token!r}, which would end it early.")
 
     def _broken_prefix(self, prompt: str, full: str, thinking: bool | None) -> str:
         pairs = enumerate(zip(prompt, full))
@@ -231,7 +233,7 @@ class Tokenizer:
           ValueError: there is no template, or it refuses the conversation.
         """
         if self._template is None:
-            raise ValueError(
+            raise UserError(
                 f"{self._name}: the tokenizer has no chat template (chat_template.jinja, or "
                 "chat_template in tokenizer_config.json); copy one from the model's chat version."
             )
@@ -249,7 +251,7 @@ class Tokenizer:
         except Exception as error:
             # A template is foreign code and may raise anything (Mistral's: roles must alternate).
             roles = ", ".join(message["role"] for message in messages)
-            raise ValueError(f"{self._name}: chat template: {error} (roles: {roles})") from error
+            raise UserError(f"{self._name}: chat template: {error} (roles: {roles})") from error
 
     def _turn_end(self) -> int | None:
         """The special token that the chat template puts after an assistant's text, if any."""

@@ -14,6 +14,7 @@ from etils import epath
 
 from jaxreason.data.examples import Example, load_examples
 from jaxreason.data.rows import DatasetConfig, DropLog
+from jaxreason.errors import UserError
 
 GroupName = Literal["math", "other", "non_reasoning"]
 
@@ -211,7 +212,7 @@ def load_items(
     """
     datasets = benchmark.files if source == "files" else benchmark.hub
     if not datasets:
-        raise ValueError(f"{benchmark.label}: no data on the hub; set eval.source to 'files'.")
+        raise UserError(f"{benchmark.label}: no data on the hub; set eval.source to 'files'.")
     items = []
     for number, (subset, dataset) in enumerate(datasets.items()):
         share = limit // len(datasets) + (number < limit % len(datasets))
@@ -229,7 +230,7 @@ def _items(dataset: DatasetConfig, subset: str) -> list[Item]:
     examples = load_examples(dataset, drops)
     bad = sum(sum(counts["dropped"].values()) for counts in drops.to_json().values())
     if bad:
-        raise ValueError(
+        raise UserError(
             f"{dataset.path}: {bad} rows cannot be used, so this is not the benchmark: "
             f"{drops.to_json()}."
         )

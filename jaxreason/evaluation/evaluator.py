@@ -16,7 +16,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from jaxreason.config import ConfigError, JsonlWriter, write_json
+from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.evaluation.grading import Grader, Reply
 from jaxreason.evaluation.parts import Part, claim, missing_samples, plan, sort_lines
@@ -26,6 +26,7 @@ from jaxreason.evaluation.settings import EvalConfig, benchmark_groups
 from jaxreason.evaluation.summary import group_rows, summarize_samples
 from jaxreason.metrics import Progress
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve
+from jaxreason.results.files import JsonlWriter, write_json
 from jaxreason.sampling.engine import Engine
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.verify import VerifierPool

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jaxreason.config import JsonlWriter
 from jaxreason.data.examples import Example, prompt_messages
 from jaxreason.evaluation.benchmarks import Item
+from jaxreason.results.files import JsonlWriter
 from jaxreason.tasks.verify import Verdict, VerifierPool
 
 MOST_AT_ONCE = 64

@@ -12,6 +12,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.errors import UserError
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Engine, Request
 
@@ -79,7 +80,7 @@ class HarnessModel(TemplateLM):
         scores = self._engine.score([(context, text) for _, context, text in requests])
         for score, (texts, _, _) in zip(scores, requests, strict=True):
             if score.error is not None:
-                raise ValueError(f"{self._name}: {score.error}: {str(texts)[:200]}")
+                raise UserError(f"{self._name}: {score.error}: {str(texts)[:200]}")
         return [(score.logprob, score.greedy) for score in scores]
 
     def loglikelihood_rolling(
@@ -123,14 +124,14 @@ class HarnessModel(TemplateLM):
         ]
         for completion in self._engine.generate(requests, decoding):
             if completion.finish_reason.startswith("error"):
-                raise ValueError(f"{self._name}: {completion.finish_reason}")
+                raise UserError(f"{self._name}: {completion.finish_reason}")
             text = self._tokens.decode(completion.tokens)
             yield int(completion.id), cut(text, decoding.stop)
 
     def _decoding(self, settings: dict[str, Any]) -> Decoding:
         unknown = [name for name in settings if name not in SETTINGS]
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f"generation settings {', '.join(unknown)} are not known; "
                 f"expected some of {', '.join(SETTINGS)}."
             )

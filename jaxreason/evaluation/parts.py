@@ -10,22 +10,17 @@ from etils import epath
 from jax.experimental import multihost_utils
 from jaxtyping import Bool
 
-from jaxreason.config import (
-    ConfigError,
-    atomic_write_text,
-    differences,
-    read_json,
-    read_jsonl,
-    to_dict,
-    write_json,
-)
+from jaxreason.config import ConfigError, to_dict
 from jaxreason.data.examples import prompt_messages
 from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.errors import UserError
 from jaxreason.evaluation.benchmarks import Benchmark, Item, load_items
 from jaxreason.evaluation.identity import FORMAT, model_identity, prompts_identity, task_identity
 from jaxreason.evaluation.sample_files import head_path, samples_path
 from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
 from jaxreason.models.huggingface import ModelConfig
+from jaxreason.results.claims import differences
+from jaxreason.results.files import atomic_write_text, read_json, read_jsonl, write_json
 from jaxreason.tasks.registry import TASKS
 
 
@@ -81,7 +76,7 @@ def _encode(tokenizer: Tokenizer, config: EvalConfig, item: Item) -> tuple[int, 
     try:
         return tuple(tokenizer.encode_prompt(prompt_messages(item.example), config.thinking))
     except ValueError as error:
-        raise ValueError(f"{item.example.source}, item {item.id!r}: {error}") from error
+        raise UserError(f"{item.example.source}, item {item.id!r}: {error}") from error
 
 
 def claim(folder: epath.Path, part: Part) -> None:

@@ -5,8 +5,9 @@ them).
 import numpy as np
 from etils import epath
 
-from jaxreason.config import read_json, read_jsonl
+from jaxreason.errors import UserError
 from jaxreason.evaluation.scores import SampleScores
+from jaxreason.results.files import read_json, read_jsonl
 
 SCORES = "scores.json"
 
@@ -29,7 +30,7 @@ def read_score_rows(folder: epath.Path) -> list[dict]:
     """
     path = folder / SCORES
     if not path.exists():
-        raise ValueError(f"{path}: not found; this evaluation has not finished.")
+        raise UserError(f"{path}: not found; this evaluation has not finished.")
     return read_json(path)["rows"]
 
 
@@ -45,7 +46,7 @@ def read_sample_scores(path: epath.Path, metric: str, weight: str | None) -> Sam
       ValueError: when the file is missing or a line lacks the metric; names file and item.
     """
     if not path.exists():
-        raise ValueError(f"{path}: not found.")
+        raise UserError(f"{path}: not found.")
     return sample_scores(read_jsonl(path), metric, weight, str(path))
 
 
@@ -65,5 +66,5 @@ def _value(line: dict, metric: str, source: str) -> float:
         return float("nan")
     if metric not in line["scores"]:
         names = ", ".join(line["scores"])
-        raise ValueError(f"{source}, item {line['id']!r}: no score {metric!r} (it has {names}).")
+        raise UserError(f"{source}, item {line['id']!r}: no score {metric!r} (it has {names}).")
     return float(line["scores"][metric])

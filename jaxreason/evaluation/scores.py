@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxreason.errors import UserError
+
 RESAMPLE_BLOCK = 1 << 21  # multinomial counts held at once
 
 
@@ -76,14 +78,14 @@ def cluster(models: Sequence[SampleScores]) -> Clustered:
 
 def _keys(scores: SampleScores) -> list[tuple[str, str]]:
     if not scores.clusters:
-        raise ValueError("scores: expected at least one sample, got none.")
+        raise UserError("scores: expected at least one sample, got none.")
     return list(zip(scores.subsets, scores.clusters, strict=True))
 
 
 def _check_same(expected: list, got: list, number: int) -> None:
     different = sorted(set(expected) ^ set(got))
     if different:
-        raise ValueError(
+        raise UserError(
             f"scores: model {number} was not asked the same questions as model 0: {len(different)} "
             f"of them occur in only one of the two, the first is {different[0][1]!r}."
         )
@@ -272,7 +274,7 @@ def pass_at_k(
     """
     n, c = np.asarray(num_samples, int), np.asarray(num_correct, int)
     if k < 1 or (n < k).any():
-        raise ValueError(
+        raise UserError(
             f"pass@k: expected 1 <= k <= {n.min()}, the samples of every question, got k = {k}."
         )
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n.max() + 1)))])

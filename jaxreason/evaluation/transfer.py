@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from etils import epath
 
-from jaxreason.config import ConfigError, nearest, to_dict, write_json
+from jaxreason.config import ConfigError, nearest, to_dict
 from jaxreason.evaluation.transfer_index import (
     DEGREES,
     interval,
@@ -25,6 +25,7 @@ from jaxreason.evaluation.transfer_inputs import (
     study_comparisons,
     table_comparisons,
 )
+from jaxreason.results.files import write_json
 
 GROUP_ORDER = (MATH, "other", "non_reasoning")  # then others as they come
 

@@ -8,9 +8,11 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float
 
-from jaxreason.config import ConfigError, nearest, read_json
+from jaxreason.config import ConfigError, nearest
+from jaxreason.errors import UserError
 from jaxreason.evaluation.sample_files import read_sample_scores, read_score_rows, samples_path
 from jaxreason.evaluation.scores import Clustered, cluster, means, resampled_means, resampled_seeds
+from jaxreason.results.files import read_json
 
 MATH = "math"
 ALL_SEEDS = "all"
@@ -137,7 +139,7 @@ def _table_comparison(
     base, tuned = row[config.base_column], row[config.tuned_column]
     for name in (base, tuned):
         if name not in scores:
-            raise ValueError(
+            raise UserError(
                 f"{config.scores}: no row for model {name!r}, which {config.pairs} names"
                 f"{nearest(name, scores)}"
             )
@@ -166,11 +168,11 @@ def _points(path: str, row: dict, number: int, column: str) -> float:
     try:
         value = float(row[column])
     except (TypeError, ValueError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path}, row {number}, column {column}: expected a number, got {row[column]!r}."
         ) from error
     if not 0 <= value <= 100:
-        raise ValueError(
+        raise UserError(
             f"{path}, row {number}, column {column}: expected a score of 0 to 100, got {value}."
         )
     return value
@@ -220,7 +222,7 @@ def _study_groups(base: epath.Path, tuned: list[epath.Path], decoding: str) -> d
     for folder in tuned:
         missing = sorted(set(expected) - set(_primary_rows(folder, decoding)))
         if missing:
-            raise ValueError(
+            raise UserError(
                 f"{folder}: no {decoding} scores of {', '.join(missing)}, which {base} has."
             )
     items: dict[str, dict[str, Clustered]] = {}

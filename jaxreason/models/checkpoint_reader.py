@@ -16,6 +16,7 @@ import numpy as np
 from etils import epath
 from safetensors import safe_open
 
+from jaxreason.errors import UserError
 from jaxreason.models.families import WEIGHTS
 
 INDEX_FILE = "model.safetensors.index.json"
@@ -26,7 +27,7 @@ _IGNORED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
 _NAMES = [re.compile(re.escape(name).replace(r"\{\}", r"\d+")) for name, _ in WEIGHTS.values()]
 
 
-class LoadError(ValueError):
+class LoadError(UserError):
     """A checkpoint that does not fit the model."""
 
 
@@ -109,16 +110,16 @@ def open_files(folder: epath.Path) -> dict[str, Any]:
     elif (folder / SINGLE_FILE).exists():
         names = [SINGLE_FILE]
     else:
-        raise ValueError(f"{folder}: neither {INDEX_FILE} nor {SINGLE_FILE} is there.")
+        raise UserError(f"{folder}: neither {INDEX_FILE} nor {SINGLE_FILE} is there.")
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
-        raise ValueError(f"{index}: names {len(missing)} file(s) that are missing: {missing[:5]}")
+        raise UserError(f"{index}: names {len(missing)} file(s) that are missing: {missing[:5]}")
     kind = RemoteFile if "://" in os.fspath(folder) else LocalFile
     files = {name: kind(folder / name) for name in names}
     for name, file in files.items():
         for key, (_, dtype) in file.tensors().items():
             if dtype not in _DTYPES:
-                raise ValueError(
+                raise UserError(
                     f"{folder / name}: {key} is {dtype}; expected one of {', '.join(_DTYPES)}."
                 )
     return files

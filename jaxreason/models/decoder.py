@@ -14,6 +14,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
+from jaxreason.errors import UserError
 from jaxreason.models.attention import ATTENTION
 from jaxreason.models.bits import kept_dtype
 from jaxreason.models.cache import CACHE_AXES, Cache
@@ -60,12 +61,12 @@ class Architecture:
 
     def __post_init__(self):
         if self.num_attention_heads % self.num_key_value_heads:
-            raise ValueError(
+            raise UserError(
                 f"num_attention_heads={self.num_attention_heads} is not a multiple of "
                 f"num_key_value_heads={self.num_key_value_heads}."
             )
         if self.head_dim % 2:
-            raise ValueError(
+            raise UserError(
                 f"head_dim={self.head_dim}: expected an even number, since rotary embedding turns pairs."
             )
 
@@ -87,16 +88,16 @@ class Model:
     def __post_init__(self):
         for field, valid in (("remat", REMAT), ("attention", ATTENTION)):
             if getattr(self, field) not in valid:
-                raise ValueError(
+                raise UserError(
                     f"model.{field}={getattr(self, field)!r}: expected one of {', '.join(valid)}."
                 )
         for field in ("dtype", "param_dtype"):
             if getattr(self, field) not in ("float32", "bfloat16", "float16"):
-                raise ValueError(
+                raise UserError(
                     f"model.{field}={getattr(self, field)!r}: expected float32, bfloat16 or float16."
                 )
         if self.unroll < 1:
-            raise ValueError(f"model.unroll={self.unroll}: expected at least 1.")
+            raise UserError(f"model.unroll={self.unroll}: expected at least 1.")
 
 
 class Output(NamedTuple):
@@ -349,7 +350,7 @@ def forward(
     stacked, or a tuple of layers (`sampling_layout`).
     """
     if cache is not None and segment_ids is not None:
-        raise ValueError(
+        raise UserError(
             "forward: a cache holds one sequence a row; pass either segment_ids or cache, not both."
         )
     layers = params["layers"]
@@ -381,7 +382,7 @@ def init_cache(model: Model, batch: int, length: int) -> Cache:
     """
     arch = model.architecture
     if length > arch.max_position_embeddings:
-        raise ValueError(
+        raise UserError(
             f"a cache of {length} positions exceeds the model's max_position_embeddings={arch.max_position_embeddings}."
         )
 

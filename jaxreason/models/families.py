@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jaxreason.errors import UserError
 from jaxreason.models.decoder import Architecture
 from jaxreason.models.rope import ROPE_SCALING, RopeScaling
 
@@ -176,12 +177,12 @@ def architecture_from_hf(config: Mapping[str, Any]) -> Architecture:
     """
     model_type = config.get("model_type")
     if model_type not in FAMILIES:
-        raise ValueError(f"model_type={model_type!r}: expected one of {', '.join(FAMILIES)}.")
+        raise UserError(f"model_type={model_type!r}: expected one of {', '.join(FAMILIES)}.")
     family = FAMILIES[model_type]
     _refuse_unknown(config)
     missing = [key for key in _SIZES if config.get(key) is None]
     if missing:
-        raise ValueError(f"{model_type} config: missing {', '.join(missing)}.")
+        raise UserError(f"{model_type} config: missing {', '.join(missing)}.")
     values = {**family.absent, **config}
     theta, scaling = _read_rope(values)
     heads = values["num_attention_heads"]
@@ -212,11 +213,11 @@ def _refuse_unknown(config: Mapping[str, Any]) -> None:
     for key, value in config.items():
         if key in _MUST_BE:
             if value not in _MUST_BE[key]:
-                raise ValueError(
+                raise UserError(
                     f"{key}={value!r} cannot be honoured: expected {_MUST_BE[key][0]!r}."
                 )
         elif value and key not in _READ and key not in _HARMLESS:
-            raise ValueError(
+            raise UserError(
                 f"{key}={value!r}: a setting this decoder does not have, so it cannot be honoured."
             )
 
@@ -224,7 +225,7 @@ def _refuse_unknown(config: Mapping[str, Any]) -> None:
 def _integer(values: Mapping[str, Any], key: str) -> int:
     value = values[key]
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{key}={value!r}: expected a positive whole number.")
+        raise UserError(f"{key}={value!r}: expected a positive whole number.")
     return value
 
 
@@ -232,7 +233,7 @@ def _read_bias(family: Family, values: Mapping[str, Any]) -> bool:
     """Whether `attention_bias` puts a bias on q, k, v and o."""
     bias = bool(values["attention_bias"])
     if bias and not family.bias_setting and not family.qkv_bias:
-        raise ValueError(f"attention_bias=True: {family.class_name} has no such setting.")
+        raise UserError(f"attention_bias=True: {family.class_name} has no such setting.")
     return bias and family.bias_setting
 
 
@@ -240,7 +241,7 @@ def _read_window(family: Family, values: Mapping[str, Any]) -> int | None:
     """The sliding window of all layers; layers that differ in it are refused."""
     layer_types, window = values.get("layer_types"), values.get("sliding_window")
     if not family.has_window and window:
-        raise ValueError(f"sliding_window={window!r}: {family.class_name} has no such setting.")
+        raise UserError(f"sliding_window={window!r}: {family.class_name} has no such setting.")
     if family.window_by_layer:
         window = _read_switched_window(values) if values["use_sliding_window"] else None
     if layer_types is not None:
@@ -255,7 +256,7 @@ def _read_switched_window(values: Mapping[str, Any]) -> int | None:
     if layer_types is not None:
         return window if "sliding_attention" in layer_types else None
     if window and 0 < first < num_layers:
-        raise ValueError(
+        raise UserError(
             f"max_window_layers={first} of {num_layers} layers: layers with and without a sliding window "
             "cannot be mixed; only 0 (all slide) or at least num_hidden_layers (none does)."
         )
@@ -266,7 +267,7 @@ def _check_layer_types(layer_types: list[str], window: int | None) -> None:
     expected = "full_attention" if window is None else "sliding_attention"
     others = sorted(set(layer_types) - {expected})
     if others:
-        raise ValueError(
+        raise UserError(
             f"layer_types has {others[0]!r} with a sliding window of {window}: "
             f"only {expected!r} in every layer can be honoured."
         )
@@ -277,23 +278,23 @@ def _read_rope(values: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
     settings = dict(values.get("rope_scaling") or values.get("rope_parameters") or {})
     nested = [key for key, value in settings.items() if isinstance(value, Mapping)]
     if nested:
-        raise ValueError(
+        raise UserError(
             f"rope_parameters.{nested[0]}: rope settings that differ by layer cannot be honoured."
         )
     older = (values.get("rope_parameters") or {}).get("rope_theta", values["rope_theta"])
     theta = float(settings.pop("rope_theta", older))
     if settings.pop("partial_rotary_factor", 1) not in (1, None):
-        raise ValueError(
+        raise UserError(
             "rope_parameters.partial_rotary_factor: rotating a part of each head cannot be honoured."
         )
     names = {settings.pop("rope_type", None), settings.pop("type", None)} - {None}
     if len(names) > 1:
-        raise ValueError(f"rope_scaling: rope_type and type disagree: {sorted(names)}.")
+        raise UserError(f"rope_scaling: rope_type and type disagree: {sorted(names)}.")
     rope_type = names.pop() if names else "default"
     if rope_type == "default":
         return theta, None
     if rope_type not in ROPE_SCALING:
-        raise ValueError(f"rope_type={rope_type!r}: expected default, {', '.join(ROPE_SCALING)}.")
+        raise UserError(f"rope_type={rope_type!r}: expected default, {', '.join(ROPE_SCALING)}.")
     return theta, _read_scaling(rope_type, settings, values)
 
 
@@ -323,12 +324,12 @@ def _read_scaling(
             )
     unknown = [key for key, value in settings.items() if key not in fields and value]
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"rope_scaling.{unknown[0]}={settings[unknown[0]]!r}: not a setting of {rope_type!r} ({fields})."
         )
     missing = [key for key in fields if key not in settings]
     if missing:
-        raise ValueError(f"rope_scaling.{missing[0]}: missing, needed for {rope_type!r}.")
+        raise UserError(f"rope_scaling.{missing[0]}: missing, needed for {rope_type!r}.")
     return kind(**{key: settings[key] for key in fields})
 
 
@@ -353,7 +354,7 @@ def architecture_to_hf(arch: Architecture) -> dict[str, Any]:
     for field in dataclasses.fields(Architecture):
         wanted, got = getattr(arch, field.name), getattr(back, field.name)
         if wanted != got:
-            raise ValueError(
+            raise UserError(
                 f"{field.name}={wanted!r}: a {arch.model_type} config cannot say so (reads as {got!r})."
             )
     return config

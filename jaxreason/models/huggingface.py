@@ -21,6 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 
+from jaxreason.errors import UserError
 from jaxreason.models.checkpoint_reader import INDEX_FILE, SINGLE_FILE, Source, find_sources
 from jaxreason.models.decoder import (
     Architecture,
@@ -68,15 +69,15 @@ def open_model(
     """
     if config.init == "random":
         if config.path or key is None:
-            raise ValueError(
+            raise UserError(
                 f"model.init='random' needs path='' (got {config.path!r}) and a random key."
             )
         model = make_model(config, architecture_from_hf(config.architecture))
         return model, init_params(model, key, mesh)
     if config.init != "pretrained":
-        raise ValueError(f"model.init={config.init!r}: expected 'pretrained' or 'random'.")
+        raise UserError(f"model.init={config.init!r}: expected 'pretrained' or 'random'.")
     if config.architecture:
-        raise ValueError(
+        raise UserError(
             "model.architecture: only for init='random'; a pretrained folder has its own."
         )
     folder = resolve(config.path)
@@ -106,11 +107,11 @@ def resolve(path: str) -> epath.Path:
     if path and folder.is_dir():
         return folder
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
-        raise ValueError(f"model.path={path!r}: no such folder, and not a hub name (owner/model).")
+        raise UserError(f"model.path={path!r}: no such folder, and not a hub name (owner/model).")
     try:
         return epath.Path(huggingface_hub.snapshot_download(path, allow_patterns=list(_DOWNLOADED)))
     except (OSError, HFValidationError, HfHubHTTPError) as error:
-        raise ValueError(
+        raise UserError(
             f"model.path={path!r}: no such folder here, and the Hugging Face hub did not give it: "
             f"{type(error).__name__}: {str(error).strip().splitlines()[0]}. "
             "Give the path of a downloaded folder, or check the name and the connection."
@@ -125,11 +126,11 @@ def read_architecture(folder: epath.Path) -> Architecture:
     """
     file = epath.Path(folder) / "config.json"
     if not file.exists():
-        raise ValueError(f"{folder}: no config.json, so not a (complete) model folder.")
+        raise UserError(f"{folder}: no config.json, so not a (complete) model folder.")
     try:
         return architecture_from_hf(json.loads(file.read_text()))
     except ValueError as error:
-        raise ValueError(f"{file}: {error}") from error
+        raise UserError(f"{file}: {error}") from error
 
 
 def load_params(folder: str | epath.Path, model: Model, mesh: Mesh | None) -> dict[str, Any]:
@@ -299,7 +300,7 @@ def _extra_files(source: epath.Path | None) -> dict[str, bytes]:
         name: (source / name).read_bytes() for name in _COPIED_FILES if (source / name).exists()
     }
     if not any(name in files for name in TOKENIZER_FILES):
-        raise ValueError(
+        raise UserError(
             f"{source}: no tokenizer to copy (looked for {', '.join(TOKENIZER_FILES)})."
         )
     if (source / "config.json").exists():

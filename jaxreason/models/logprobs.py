@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxreason.errors import UserError
 from jaxreason.models.row_blocks import cut, join
 from jaxreason.models.vocabulary import count_blocks, logprob_and_entropy
 from jaxreason.sharding import constrain
@@ -46,7 +47,7 @@ def logprobs(
     """
 
     if chunk < 1:
-        raise ValueError(f"chunk={chunk}: expected at least one position.")
+        raise UserError(f"chunk={chunk}: expected at least one position.")
     num_blocks = count_blocks(head.shape[1], -(-tokens.shape[1] // chunk))
     # All positions are computed, the last one in vain: T is a rounder number than T - 1.
     targets = jnp.roll(tokens, -1, axis=1)
@@ -143,7 +144,7 @@ def _rank(scores: Float[Array, "B C V"], targets: Int[Array, "B C"]) -> Int[Arra
 def _over_chunks(reduce: Callable, chunk: int, *arrays: Array):
     """`reduce` on `chunk` positions of [B, T, ...] arrays at a time; its results [B, C] put together to [B, T]."""
     if chunk < 1:
-        raise ValueError(f"chunk={chunk}: expected at least one position.")
+        raise UserError(f"chunk={chunk}: expected at least one position.")
     length = arrays[0].shape[1]
     chunk = min(chunk, max(length, 1))
     step = jax.checkpoint(lambda parts: reduce(*parts), prevent_cse=False)

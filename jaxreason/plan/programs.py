@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxreason.data.batches import TokenBatch
+from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model, param_axes
 from jaxreason.models.sampling_layout import (
     abstract_layout,
@@ -186,7 +187,7 @@ def _steps(config: SFTConfig) -> int:
 def _check_length(field_name: str, length: int, model: Model) -> None:
     limit = model.architecture.max_position_embeddings
     if length > limit:
-        raise ValueError(f"{field_name}={length}: the model's max_position_embeddings is {limit}.")
+        raise UserError(f"{field_name}={length}: the model's max_position_embeddings is {limit}.")
 
 
 def _rollouts(config: RLConfig, mesh: Mesh, layout: Any, scored: bool) -> Rollouts:

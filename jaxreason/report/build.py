@@ -11,7 +11,7 @@ import jinja2
 from etils import epath
 from markupsafe import Markup, escape
 
-from jaxreason.config import ConfigError, atomic_write_text, read_json
+from jaxreason.config import ConfigError
 from jaxreason.report import drift_tables, run_tables, score_tables, transfer_tables
 from jaxreason.report.figures import FIGURES, Drawn, draw
 from jaxreason.report.files import Reader, read_study
@@ -21,6 +21,7 @@ from jaxreason.report.style import looks
 from jaxreason.report.summary import summarise
 from jaxreason.report.terminal import format_summary
 from jaxreason.report.wording import arm_labels, decoding_label, group_label
+from jaxreason.results.files import atomic_write_text, read_json
 
 __all__ = ["ReportConfig", "format_summary", "read_summary", "run_report"]
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from etils import epath
 
+from jaxreason.errors import UserError
+
 GROUP_LABELS = {"math": "Math", "other": "Other reasoning", "non_reasoning": "Non-reasoning"}
 MATH, REST = "math", "rest"
 BASE = "base"
@@ -111,7 +113,7 @@ def _parse(text: str, where: Any) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not valid JSON ({error}).") from error
+        raise UserError(f"{where}: not valid JSON ({error}).") from error
 
 
 def read_study(reader: Reader) -> Study:
@@ -123,10 +125,10 @@ def read_study(reader: Reader) -> Study:
     path = reader.folder / "study.json"
     found = reader.json("study.json")
     if found is None:
-        raise ValueError(f"{path}: not found; the report is made from a study's folder.")
+        raise UserError(f"{path}: not found; the report is made from a study's folder.")
     for key in ("name", "base", "groups", "arms", "decodings"):
         if key not in found:
-            raise ValueError(f"{path}: no {key!r} (it has {', '.join(found)}).")
+            raise UserError(f"{path}: no {key!r} (it has {', '.join(found)}).")
     return Study(
         name=found["name"],
         base=found["base"],
@@ -141,7 +143,7 @@ def read_study(reader: Reader) -> Study:
 def _arm(entry: dict, path: epath.Path) -> Arm:
     for key in ("name", "method", "label", "seeds"):
         if key not in entry:
-            raise ValueError(f"{path}: an arm has no {key!r}: {entry}.")
+            raise UserError(f"{path}: an arm has no {key!r}: {entry}.")
     return Arm(entry["name"], entry["method"], entry["label"], tuple(entry["seeds"]))
 
 

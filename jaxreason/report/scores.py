@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxreason.errors import UserError
 from jaxreason.report.files import BASE, MATH, REST, Arm, Evaluation, Study
 from jaxreason.report.statistics import (
     Estimate,
@@ -109,7 +110,7 @@ def _benchmark(name, scored, evaluations, runs, decoding, how) -> tuple[Estimate
     samples = [evaluations[model].samples[name, decoding] for model in (BASE, *runs)]
     items = tabulate(samples, *scored)
     if not len(items.sums):
-        raise ValueError(
+        raise UserError(
             f"{name}.{decoding}: the models were not asked a single question in common."
         )
     seed = (how.seed, zlib.crc32(f"{name}.{decoding}".encode()))

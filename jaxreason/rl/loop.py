@@ -18,7 +18,6 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from jaxreason.checkpoint import Checkpointer
-from jaxreason.config import atomic_write_text, write_json
 from jaxreason.data.encoding import encode_prompts
 from jaxreason.data.examples import load_examples
 from jaxreason.data.rows import DropLog
@@ -27,6 +26,7 @@ from jaxreason.metrics import MetricsWriter
 from jaxreason.models import huggingface
 from jaxreason.models.decoder import Model, param_axes
 from jaxreason.models.huggingface import ModelConfig
+from jaxreason.results.files import atomic_write_text, write_json
 from jaxreason.rl.advantages import ADVANTAGES
 from jaxreason.rl.generation import Collected, Collector, describe
 from jaxreason.rl.prompts import Prompt, Questions

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from jax.sharding import Mesh
 
 from jaxreason.data.rows import DatasetConfig
+from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
 from jaxreason.rl.advantages import ADVANTAGES
 from jaxreason.rl.policy_losses import POLICY_LOSSES, PolicyLossConfig
@@ -212,4 +213,4 @@ def _key(field: str, value: str, valid: dict[str, Any]) -> None:
 
 def _expect(holds: bool, field: str, value: Any, expected: str) -> None:
     if not holds:
-        raise ValueError(f"rl.{field}={value!r}: expected {expected}.")
+        raise UserError(f"rl.{field}={value!r}: expected {expected}.")

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxreason.data.examples import Example
 from jaxreason.data.packing import first_fit
+from jaxreason.errors import UserError
 from jaxreason.rl.rewards import Reward
 from jaxreason.sampling.engine import Completion
 from jaxreason.sharding import fitting_spec
@@ -108,7 +109,7 @@ def make_layout(num_sequences: int, longest: int, row_length: int, micro_batch_r
       ValueError: `longest` is more than a row.
     """
     if longest > row_length:
-        raise ValueError(
+        raise UserError(
             f"a prompt with its reply can have {longest} tokens, row_length is {row_length}."
         )
     num_rows = -(-num_sequences // (row_length // longest))

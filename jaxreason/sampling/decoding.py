@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from jaxreason.errors import UserError
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -46,30 +48,28 @@ class Decoding:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.temperature < float("inf"):
-            raise ValueError(
+            raise UserError(
                 f"decoding.temperature: expected a finite number >= 0, got {self.temperature}"
             )
         if self.top_k < 0:
-            raise ValueError(f"decoding.top_k: expected 0 (off) or more, got {self.top_k}")
+            raise UserError(f"decoding.top_k: expected 0 (off) or more, got {self.top_k}")
         if not 0.0 < self.top_p <= 1.0:
-            raise ValueError(
-                f"decoding.top_p: expected 0 < top_p <= 1 (1 is off), got {self.top_p}"
-            )
+            raise UserError(f"decoding.top_p: expected 0 < top_p <= 1 (1 is off), got {self.top_p}")
         if self.max_tokens < 1:
-            raise ValueError(f"decoding.max_tokens: expected at least 1, got {self.max_tokens}")
+            raise UserError(f"decoding.max_tokens: expected at least 1, got {self.max_tokens}")
         if isinstance(self.stop, str) or any(not s for s in self.stop):
-            raise ValueError(
+            raise UserError(
                 f"decoding.stop: expected a tuple of non-empty strings, got {self.stop!r}"
             )
         if not 0.0 <= self.min_p <= 1.0:
-            raise ValueError(f"decoding.min_p: expected 0 (off) to 1, got {self.min_p}")
+            raise UserError(f"decoding.min_p: expected 0 (off) to 1, got {self.min_p}")
         if not 0.0 < self.repetition_penalty < float("inf"):
-            raise ValueError(
+            raise UserError(
                 "decoding.repetition_penalty: expected more than 0 (1 is off), "
                 f"got {self.repetition_penalty}"
             )
         if self.think_budget < 0:
-            raise ValueError(
+            raise UserError(
                 f"decoding.think_budget: expected 0 (off) or more, got {self.think_budget}"
             )
 

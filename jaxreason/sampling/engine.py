@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
 from jaxreason.models.sampling_layout import changed_parts, lay_out, sampling_model
 from jaxreason.sampling.admission import make_admission
@@ -145,7 +146,7 @@ class Engine:
           RuntimeError: the engine was given to another `generate`, or its weights changed, before this one ended.
         """
         if decoding.think_budget and not self._can_close:
-            raise ValueError(
+            raise UserError(
                 f"decoding.think_budget={decoding.think_budget}: expected 0, since the tokenizer has no token that "
                 "closes a think block"
             )
@@ -315,7 +316,7 @@ class Engine:
 def _check_length(model: Model, sizes: Sizes) -> None:
     limit = model.architecture.max_position_embeddings
     if sizes.length > limit:
-        raise ValueError(
+        raise UserError(
             f"sampler.max_length={sizes.length} exceeds the model's max_position_embeddings={limit}"
         )
 

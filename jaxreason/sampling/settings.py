@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import get_args
 
+from jaxreason.errors import UserError
 from jaxreason.models.sampling_layout import WeightDtype, Weights
 from jaxreason.sampling.kv_cache import CacheDtype
 from jaxreason.sampling.slots import Sizes
@@ -54,9 +55,9 @@ class SamplerConfig:
             valid = {"cache_dtype": CacheDtype, "weight_dtype": WeightDtype}.get(name)
             if valid is not None and value not in get_args(valid):
                 expected = ", ".join(get_args(valid))
-                raise ValueError(f"sampler.{name}: expected one of {expected}, got {value!r}")
+                raise UserError(f"sampler.{name}: expected one of {expected}, got {value!r}")
             if valid is None and value < least:
-                raise ValueError(f"sampler.{name}: expected at least {least}, got {value}")
+                raise UserError(f"sampler.{name}: expected at least {least}, got {value}")
 
     @property
     def weights(self) -> Weights:
@@ -71,7 +72,7 @@ class SamplerConfig:
         """
         for name in ("slots", "prefill_rows", "pages"):
             if getattr(self, name) % parts:
-                raise ValueError(
+                raise UserError(
                     f"sampler.{name}={getattr(self, name)}: expected a multiple of {parts}, the devices that "
                     f"share the rows (mesh axes {' × '.join(RULES['act_batch'])})"
                 )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from jaxreason.errors import UserError
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import SamplerConfig
 
@@ -45,16 +46,16 @@ class ServeConfig:
         least = {"port": 0, "max_body_bytes": 1, "max_sequences": 1, "max_tokens": 1, "drain_s": 0}
         for name, bound in least.items():
             if getattr(self, name) < bound:
-                raise ValueError(
+                raise UserError(
                     f"serve.{name}: expected at least {bound}, got {getattr(self, name)}"
                 )
         if self.port > 65535:
-            raise ValueError(f"serve.port: expected at most 65535, got {self.port}")
+            raise UserError(f"serve.port: expected at most 65535, got {self.port}")
         if self.decoding.max_tokens > self.max_tokens:
-            raise ValueError(
+            raise UserError(
                 f"serve.decoding.max_tokens={self.decoding.max_tokens}: expected at most max_tokens={self.max_tokens}"
             )
         if self.body_timeout_s <= 0:
-            raise ValueError(
+            raise UserError(
                 f"serve.body_timeout_s: expected more than 0, got {self.body_timeout_s}"
             )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxreason.data.examples import Example
+from jaxreason.errors import UserError
 from jaxreason.tasks.ifeval_checks import INSTRUCTIONS
 from jaxreason.tasks.replies import strip_thinking
 
@@ -25,12 +26,12 @@ def instructions_of(example: Example) -> list[Instruction]:
     try:
         names, arguments = example.metadata["instruction_id_list"], example.metadata["kwargs"]
     except KeyError as error:
-        raise ValueError(
+        raise UserError(
             f"example {example.id!r}: IFEval needs metadata {error}, got {[*example.metadata]}."
         ) from error
     unknown = [name for name in names if name not in INSTRUCTIONS]
     if unknown or len(names) != len(arguments):
-        raise ValueError(
+        raise UserError(
             f"example {example.id!r}: instructions {unknown} unknown, or the numbers of "
             f"instructions ({len(names)}) and of kwargs ({len(arguments)}) differ."
         )

@@ -9,6 +9,8 @@ import json
 import re
 from collections.abc import Callable
 
+from jaxreason.errors import UserError
+
 RELATIONS: dict[str, Callable[[int, int], bool]] = {
     "at least": lambda found, wanted: found >= wanted,
     "less than": lambda found, wanted: found < wanted,
@@ -26,7 +28,7 @@ ABBREVIATIONS = frozenset(
 def compare(found: int, relation: str, wanted: int) -> bool:
     """`found >= wanted` or `found < wanted`. Raises ValueError for another relation."""
     if relation not in RELATIONS:
-        raise ValueError(f"relation must be one of {', '.join(RELATIONS)}, got {relation!r}.")
+        raise UserError(f"relation must be one of {', '.join(RELATIONS)}, got {relation!r}.")
     return RELATIONS[relation](found, wanted)
 
 

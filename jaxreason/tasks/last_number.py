@@ -4,6 +4,7 @@ import re
 from decimal import Decimal
 
 from jaxreason.data.examples import Example
+from jaxreason.errors import UserError
 from jaxreason.tasks.replies import last_boxed, score_both_ways, strip_thinking
 
 # A minus belongs to the number unless something stands before it that it could subtract from.
@@ -44,7 +45,7 @@ def grade(example: Example, answer: str) -> float:
     """
     gold = last_number(example.answer.rpartition("####")[2])
     if gold is None:
-        raise ValueError(
+        raise UserError(
             f"example {example.id!r}: the gold answer {example.answer!r} has no number."
         )
     return float(Decimal(gold) == Decimal(answer))

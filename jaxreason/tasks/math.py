@@ -14,6 +14,7 @@ import logging
 import re
 
 from jaxreason.data.examples import Example
+from jaxreason.errors import UserError
 from jaxreason.tasks.replies import last_boxed, score_both_ways, strip_thinking
 
 NAME = (
@@ -71,7 +72,7 @@ def gold_answer(example: Example) -> str:
     if answer.startswith('["'):
         answer = ", ".join(json.loads(answer))
     if not answer:
-        raise ValueError(f"example {example.id!r} has an empty gold answer.")
+        raise UserError(f"example {example.id!r} has an empty gold answer.")
     return answer
 
 

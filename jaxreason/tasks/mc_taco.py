@@ -8,6 +8,7 @@ tell the questions apart.
 from collections.abc import Sequence
 
 from jaxreason.data.examples import Example
+from jaxreason.errors import UserError
 
 CHOICES = ("no", "yes")
 
@@ -30,7 +31,7 @@ def score(example: Example, text: str) -> dict[str, float]:
       ValueError: when the gold answer is neither "no" nor "yes".
     """
     if example.answer not in CHOICES:
-        raise ValueError(
+        raise UserError(
             f"example {example.id!r}: the answer must be no or yes, got {example.answer!r}."
         )
     answer = extract(example, text)
@@ -71,7 +72,7 @@ def question_of(example: Example) -> tuple[str, str]:
     """What the pairs of one question share."""
     metadata = example.metadata
     if "sentence" not in metadata or "question" not in metadata:
-        raise ValueError(
+        raise UserError(
             f"example {example.id!r}: MC-TACO needs metadata 'sentence' and 'question', "
             f"got {[*metadata]}."
         )

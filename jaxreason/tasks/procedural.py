@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
+from jaxreason.errors import UserError
 from jaxreason.tasks.procedural_tasks import PROCEDURAL_TASKS, ProceduralTask
 
 SPLITS: dict[str, frozenset[int]] = {
@@ -81,7 +82,7 @@ def split_of(task: str, question: str) -> str:
 def find_task(task: str) -> ProceduralTask:
     """The entry of PROCEDURAL_TASKS. Raises ValueError for an unknown name."""
     if task not in PROCEDURAL_TASKS:
-        raise ValueError(
+        raise UserError(
             f"procedural task {task!r} is unknown; there are {', '.join(PROCEDURAL_TASKS)}."
         )
     return PROCEDURAL_TASKS[task]
@@ -91,7 +92,7 @@ def draw_question(task: str, split: str, rng: Random) -> Question:
     """One question of the split, at random. Raises ValueError for an unknown task or split."""
     entry = find_task(task)
     if split not in SPLITS:
-        raise ValueError(f"split {split!r} is unknown; there are {', '.join(SPLITS)}.")
+        raise UserError(f"split {split!r} is unknown; there are {', '.join(SPLITS)}.")
     while True:
         question, answer = entry.make_question(rng)
         if split_of(task, question) == split:
@@ -112,7 +113,7 @@ def make_questions(task: str, split: str, count: int, seed: int) -> list[Questio
         draws = draws + 1 if question.question in found else 0
         found[question.question] = question
         if draws == GIVE_UP_AFTER:
-            raise ValueError(
+            raise UserError(
                 f"task {task!r} has only {len(found)} questions in split {split!r}; "
                 f"{count} were asked for."
             )
@@ -123,7 +124,7 @@ def make_reply(question: Question, style: str) -> str:
     """The reply `trace#answer`. Raises ValueError for a style the task does not have."""
     traces = find_task(question.task).traces
     if style not in traces:
-        raise ValueError(
+        raise UserError(
             f"task {question.task!r} has no style {style!r}; it has {', '.join(traces)}."
         )
     return f"{traces[style](question.question)}#{question.answer}"
@@ -160,7 +161,7 @@ def base_rows(config: ProceduralConfig) -> Iterator[dict[str, str]]:
         if config.groups[group] and not any(tasks.values())
     ]
     if empty:
-        raise ValueError(f"procedural.groups: no task with a weight in {', '.join(empty)}.")
+        raise UserError(f"procedural.groups: no task with a weight in {', '.join(empty)}.")
     for number in range(config.base_count):
         task = choose(rng, weights[choose(rng, config.groups)])
         question = draw_question(task, "train", rng)
@@ -171,7 +172,7 @@ def twin_questions(config: ProceduralConfig) -> list[Question]:
     """The twins' pool: `twin_count` different train questions, the tasks in turn."""
     tasks = config.twin_tasks
     if config.twin_count % len(tasks):
-        raise ValueError(
+        raise UserError(
             f"procedural.twin_count: {config.twin_count} is no multiple of {len(tasks)} tasks."
         )
     count = config.twin_count // len(tasks)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jaxreason.data.examples import Example
+from jaxreason.errors import UserError
 from jaxreason.tasks import hash_answer, ifeval, last_number, math, mc_taco, multiple_choice
 
 Scores = dict[str, float]
@@ -65,7 +66,7 @@ TASKS: dict[str, Task] = {
 def find_task(name: str, tasks: Mapping[str, Task] = TASKS) -> Task:
     """The entry of that name. Raises ValueError for an unknown one."""
     if name not in tasks:
-        raise ValueError(f"task {name!r} is unknown; there are {', '.join(tasks)}.")
+        raise UserError(f"task {name!r} is unknown; there are {', '.join(tasks)}.")
     return tasks[name]
 
 
@@ -76,7 +77,7 @@ def summarize(task: Task, examples: Sequence[Example], scores: Sequence[Scores])
       ValueError: for an empty set.
     """
     if not scores:
-        raise ValueError("there is nothing to summarize: no scored samples.")
+        raise UserError("there is nothing to summarize: no scored samples.")
     if task.summarize is not None:
         return task.summarize(examples, scores)
     return {name: sum(row[name] for row in scores) / len(scores) for name in scores[0]}

@@ -9,6 +9,7 @@ import zlib
 from dataclasses import dataclass
 
 from jaxreason.data.sources import import_quietly
+from jaxreason.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def make_trace(expression: str, answer: str) -> str:
         steps.append(f"{verb} {term}: {total} {sign} {term} = {result}.")
         total = result
     if str(total) != answer:
-        raise ValueError(f"sums: {expression} works out as {total}, but its answer is {answer}.")
+        raise UserError(f"sums: {expression} works out as {total}, but its answer is {answer}.")
     return " ".join([*steps, f"The answer is {total}."])
 
 

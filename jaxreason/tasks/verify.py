@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 
 from jaxreason.data.examples import Example
+from jaxreason.errors import UserError
 from jaxreason.tasks.registry import TASKS, Task, find_task
 
 START_LIMIT_S = 300.0  # importing sympy on a busy machine
@@ -82,7 +83,7 @@ class VerifierPool:
         self, num_workers: int, timeout_s: float, tasks: str = "jaxreason.tasks.registry:TASKS"
     ):
         if num_workers < 1 or timeout_s <= 0:
-            raise ValueError(
+            raise UserError(
                 "VerifierPool needs num_workers >= 1 and timeout_s > 0, "
                 f"got {num_workers} and {timeout_s}."
             )

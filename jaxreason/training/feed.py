@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
+from jaxreason.errors import UserError
 from jaxreason.sharding import num_parts, spec
 
 ROWS = ("act_batch",)
@@ -23,7 +24,7 @@ def row_block(mesh: Mesh) -> tuple[int, int]:
     mine = sorted({part for device, part in parts.items() if _is_mine(device)})
     total, size = len(set(parts.values())), len(mine)
     if mine != list(range(mine[0], mine[0] + size)) or mine[0] % size or total % size:
-        raise ValueError(
+        raise UserError(
             f"mesh: process {jax.process_index()} would hold the parts {mine} of the {total} that "
             "rows are cut into; expected one contiguous block. Change the sizes of the mesh axes."
         )
@@ -56,7 +57,7 @@ def check_rows(mesh: Mesh, batch_size: int, num_micro_batches: int, where: str) 
     unit = parts * num_micro_batches
     if batch_size < 1 or num_micro_batches < 1 or batch_size % unit:
         fitting = max(round(batch_size / max(unit, 1)), 1) * unit
-        raise ValueError(
+        raise UserError(
             f"{where}.batch_size={batch_size}: expected a multiple of {unit}, since the mesh cuts "
             f"rows into {parts} parts and num_micro_batches is {num_micro_batches}; "
             f"nearest: {fitting}."

@@ -12,6 +12,8 @@ from typing import Any
 import jax
 import optax
 
+from jaxreason.errors import UserError
+
 
 @dataclass(frozen=True)
 class MuonConfig:
@@ -84,7 +86,7 @@ def make_schedule(config: OptimizerConfig, num_steps: int) -> Schedule:
     _known(config.schedule, SCHEDULES, "schedule")
     warmup = config.warmup_steps
     if not 0 <= warmup < num_steps:
-        raise ValueError(
+        raise UserError(
             f"optimizer.warmup_steps={warmup}: expected at least 0 and fewer than the "
             f"{num_steps} steps of the run."
         )
@@ -114,7 +116,7 @@ def make_optimizer(
     """
     _known(config.name, OPTIMIZERS, "name")
     if (config.name == "muon") != (config.muon is not None):
-        raise ValueError(
+        raise UserError(
             f"optimizer.muon: expected a section when name is 'muon' and None otherwise; name is "
             f"{config.name!r}, muon is {config.muon!r}."
         )
@@ -192,4 +194,4 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 
 def _known(value: str, valid: dict, field: str) -> None:
     if value not in valid:
-        raise ValueError(f"optimizer.{field}={value!r}: expected one of {', '.join(valid)}.")
+        raise UserError(f"optimizer.{field}={value!r}: expected one of {', '.join(valid)}.")

@@ -13,16 +13,17 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.checkpoint import Checkpointer
-from jaxreason.config import write_json
 from jaxreason.data.batches import BatchConfig, PackedBatches
 from jaxreason.data.encoding import encode_examples
 from jaxreason.data.examples import each_reply, load_examples
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
+from jaxreason.errors import UserError
 from jaxreason.metrics import MetricsWriter
 from jaxreason.models import huggingface
 from jaxreason.models.decoder import Model, param_axes
 from jaxreason.models.huggingface import ModelConfig
+from jaxreason.results.files import write_json
 from jaxreason.training.feed import check_rows, row_block, to_devices
 from jaxreason.training.interrupt import Interrupt
 from jaxreason.training.losses import make_sft_loss
@@ -167,19 +168,19 @@ def check_fits(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh
     """
     arch = model.architecture
     if tokenizer.vocab_size > arch.vocab_size:
-        raise ValueError(
+        raise UserError(
             f"sft.tokenizer: has ids up to {tokenizer.vocab_size - 1}, but the model's vocab_size "
             f"is {arch.vocab_size}."
         )
     if config.length > arch.max_position_embeddings:
-        raise ValueError(
+        raise UserError(
             f"sft.length={config.length}: the model's max_position_embeddings is "
             f"{arch.max_position_embeddings}."
         )
     check_rows(mesh, config.batch_size, config.num_micro_batches, "sft")
     for field in ("log_every", "logprob_chunk"):
         if getattr(config, field) < 1:
-            raise ValueError(f"sft.{field}={getattr(config, field)}: expected at least 1.")
+            raise UserError(f"sft.{field}={getattr(config, field)}: expected at least 1.")
 
 
 def load_batches(

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxreason.errors import UserError
 from jaxreason.sharding import constrain
 from jaxreason.training.state import TrainState, wide
 
@@ -113,7 +114,7 @@ def _accumulate(loss_fn: LossFn, params: Any, batch: Any, num: int, shardings: A
 def _split(x: jax.Array, num: int) -> jax.Array:
     """[B, ...] as [num, B / num, ...]: interleaved, so that each device cuts its own rows."""
     if x.shape[0] % num:
-        raise ValueError(f"num_micro_batches={num} does not divide a batch of {x.shape[0]} rows.")
+        raise UserError(f"num_micro_batches={num} does not divide a batch of {x.shape[0]} rows.")
     x = jnp.moveaxis(x.reshape(-1, num, *x.shape[1:]), 1, 0)
     return constrain(x, (None, "act_batch", *(None,) * (x.ndim - 2)))
 

@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from jaxreason.config import JsonlWriter, read_jsonl
 from jaxreason.data.examples import Example
 from jaxreason.evaluation.benchmarks import Item
 from jaxreason.evaluation.grading import Grader, Reply
+from jaxreason.results.files import JsonlWriter, read_jsonl
 from jaxreason.tasks.verify import VerifierPool
 
 

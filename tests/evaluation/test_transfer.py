@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from jaxreason.config import ConfigError, read_json
+from jaxreason.config import ConfigError
 from jaxreason.evaluation.transfer import (
     TransferConfig,
     format_table,
@@ -16,6 +16,7 @@ from jaxreason.evaluation.transfer import (
     run_transfer,
 )
 from jaxreason.evaluation.transfer_inputs import TableConfig
+from jaxreason.results.files import read_json
 
 PAPER = pathlib.Path(__file__).parents[2] / "configs" / "paper"
 GROUPS = {
