@@ -49,8 +49,8 @@ def attend_by_blocks(
     if segments is None:
         segments = jnp.zeros(query_positions.shape, jnp.int32)
     size = min(BLOCK.get(platform(), BLOCK["tpu"]), q.shape[1])
-    queries = _Places(cut(size, query_positions), cut(size, segments, mode="edge"))
-    keys = _Places(cut(size, key_positions, constant_values=NEVER), queries.segments)
+    queries = _Places(cut(size, query_positions), cut(size, segments, segments[:, -1:]))
+    keys = _Places(cut(size, key_positions, NEVER), queries.segments)
     groups = cut(size, q.reshape(*q.shape[:2], k.shape[2], -1, q.shape[-1]))
     rows = jnp.einsum("nBLKGH->nBKGLH", groups)
     rows = rows.reshape(*rows.shape[:3], -1, q.shape[-1])  # [n, B, K, M, H]

@@ -189,7 +189,7 @@ def _attend(
     attend = functools.partial(_by_length, window, size, take, tables)
     if q.shape[1] <= QUERY_BLOCK:
         return attend(positions, q)
-    parts = cut(QUERY_BLOCK, positions, constant_values=-1), cut(QUERY_BLOCK, q)
+    parts = cut(QUERY_BLOCK, positions, -1), cut(QUERY_BLOCK, q)
     out = jax.lax.map(lambda part: attend(*part), parts)
     return join(out, q.shape[1])
 
