@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-# Beyond this a ratio is meaningless, and its exponential would turn a masked gradient into inf * 0.
-MAX_LOG_RATIO = 20.0
+MAX_LOG_RATIO = 20.0  # where the exponential of a log-ratio goes on as its tangent, see `exp`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +80,7 @@ def clipped(
 
     Sources: Schulman et al. 2017 (1707.06347); Yu et al. 2025 (DAPO, 2503.14476): asymmetric range.
     """
-    ratio = jnp.exp(log_ratio)
+    ratio = exp(log_ratio)
     bounded = jnp.clip(ratio, 1.0 - config.clip_low, 1.0 + config.clip_high)
     objective = jnp.minimum(ratio * advantages, bounded * advantages)
     if config.dual_clip > 0.0:
@@ -121,7 +120,7 @@ def cispo(
 
     Source: MiniMax 2025 (2506.13585).
     """
-    ratio = jax.lax.stop_gradient(jnp.exp(log_ratio))
+    ratio = jax.lax.stop_gradient(exp(log_ratio))
     bounded = jnp.clip(ratio, 1.0 - config.clip_low, 1.0 + config.clip_high)
     return Surrogate(bounded * advantages * logprobs, (bounded != ratio).astype(jnp.float32))
 
@@ -177,23 +176,38 @@ def policy_loss(
 def k3(log_ratio: Float[Array, "B T"]) -> Float[Array, "B T"]:
     """`q/p - 1 - log(q/p)`: for x ~ p an unbiased estimate of KL(p || q) that is never negative.
 
+    Beyond MAX_LOG_RATIO it rises as there: value and gradient are finite, and the farther p has gone from q, the
+    harder it is pulled back.
+
     Args:
       log_ratio: `log q(x) - log p(x)`.
 
     Source: Schulman 2020, "Approximating KL divergence".
     """
-    return jnp.expm1(log_ratio) - log_ratio
+    return expm1(log_ratio) - log_ratio
+
+
+def exp(log_ratio: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The ratio; beyond MAX_LOG_RATIO its tangent there, which is finite and, unlike a clipped one, has a slope."""
+    low = jnp.minimum(log_ratio, MAX_LOG_RATIO)
+    return jnp.exp(low) * (1.0 + (log_ratio - low))
+
+
+def expm1(log_ratio: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`exp` less one, exact near 0."""
+    low = jnp.minimum(log_ratio, MAX_LOG_RATIO)
+    return jnp.expm1(low) + jnp.exp(low) * (log_ratio - low)
 
 
 def _log_ratio(new: jax.Array, old: jax.Array, mask: jax.Array) -> jax.Array:
     """`new - old` where the mask is on, else 0: padding can never produce an infinity."""
-    return jnp.clip(jnp.where(mask > 0, new - old, 0.0), -MAX_LOG_RATIO, MAX_LOG_RATIO)
+    return jnp.where(mask > 0, new - old, 0.0)
 
 
 def _importance(old_logprobs, sampler_logprobs, mask, cap: float) -> jax.Array | float:
     if cap <= 0.0:
         return 1.0
-    ratio = jnp.exp(_log_ratio(old_logprobs, sampler_logprobs, mask))
+    ratio = exp(_log_ratio(old_logprobs, sampler_logprobs, mask))
     return jax.lax.stop_gradient(jnp.minimum(ratio, cap))
 
 
@@ -214,7 +228,7 @@ def _measure(log_ratio, was_clipped, logprobs, ref_logprobs, entropy, mask) -> d
     terms = {
         "tokens": jnp.ones_like(mask),
         "clip_fraction": was_clipped,
-        "ratio": jnp.exp(log_ratio),
+        "ratio": exp(log_ratio),
         "kl_old": k3(log_ratio),
     }
     if ref_logprobs is not None:

@@ -248,3 +248,36 @@ def test_k3_averages_to_the_kl_divergence_of_two_distributions():
     p, q = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.3, 0.5])
     expected = float((p * np.log(p / q)).sum())
     assert float((p * np.asarray(k3(jnp.log(q / p)))).sum()) == pytest.approx(expected, rel=1e-5)
+
+
+def k3_in_numpy(log_ratio):
+    """Its tangent from 20 nats on, in float64."""
+    low = np.minimum(log_ratio, 20.0)
+    return np.exp(low) * (1 + log_ratio - low) - 1 - log_ratio
+
+
+@pytest.mark.parametrize("logprob", [-150.0, -40.0, -21.0, -20.0, -19.0, -3.0, -1e-3, 0.0])
+@pytest.mark.parametrize("reference", [0.0, -3.0, -60.0])
+def test_however_far_the_policy_is_from_the_reference_the_kl_term_pulls_it_back(logprob, reference):
+    """The gradient was 0 beyond 20 nats, where the drift is worst."""
+    one = jnp.ones((1, 1))
+    arrays = {"logprobs": logprob * one, "old_logprobs": logprob * one}
+    arrays |= {"advantages": 0 * one, "mask": one, "ref_logprobs": reference * one}
+    settings = config(kl_coefficient=1.0)
+    value = POLICY_LOSSES["clipped"](**arrays, config=settings)[0]
+    np.testing.assert_allclose(value, k3_in_numpy(reference - logprob), rtol=1e-5, atol=1e-6)
+
+    pull = gradient("clipped", arrays, settings)[0, 0]
+    apart = reference - logprob + np.array([-1e-4, 1e-4])
+    expected = (k3_in_numpy(apart[0]) - k3_in_numpy(apart[1])) / 2e-4
+    np.testing.assert_allclose(pull, expected, rtol=1e-3, atol=1e-5)
+    assert np.isfinite(pull) and np.sign(pull) == np.sign(logprob - reference)
+
+
+@pytest.mark.parametrize("name", ["clipped", "gspo"])
+def test_a_ratio_beyond_all_clips_still_pushes_a_bad_reply_down(name):
+    one = jnp.ones((1, 1))
+    arrays = {"logprobs": -1 * one, "old_logprobs": -90 * one, "advantages": -one, "mask": one}
+    push = gradient(name, arrays, config(dual_clip=0.0))[0, 0]
+    assert np.isfinite(push) and push > 0
+    assert gradient(name, arrays, config())[0, 0] == 0.0, "a dual clip is there to stop it"
