@@ -16,6 +16,7 @@ from ml_collections import config_flags
 from jaxreason import chat, convert, distributed, dry_run, sharding, study
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError, nearest, parse, to_dict
+from jaxreason.ending import all_end_together
 from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator, settings, transfer
 from jaxreason.host_memory import keep_freed_memory
@@ -103,14 +104,15 @@ def main(argv: list[str] | None = None) -> None:
     if len(argv) < 2 or argv[1] in ("-h", "--help", "help") or "--help" in argv:
         _print_usage()
         raise SystemExit(0 if len(argv) > 1 else 2)
-    try:
-        _run(argv[1], argv[2:])
-    except (UserError, FileNotFoundError, flags.Error) as error:
-        # What only we can cause (AssertionError, JAX's own ValueError ...) keeps its traceback.
-        if os.environ.get("JAXREASON_TRACEBACK"):
-            raise
-        print(f"jaxreason {argv[1]}: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    with all_end_together():
+        try:
+            _run(argv[1], argv[2:])
+        except (UserError, FileNotFoundError, flags.Error) as error:
+            # What only we can cause (AssertionError, JAX's own ValueError ...) keeps its traceback.
+            if os.environ.get("JAXREASON_TRACEBACK"):
+                raise
+            print(f"jaxreason {argv[1]}: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
 
 
 def _print_usage() -> None:
@@ -276,7 +278,7 @@ def _study(config, workdir):
 def _claimed(config, workdir, *names):
     """The recipe with its question files written, in a working directory that belongs to these sections."""
     used = {name: config[name] for name in ("seed", *names) if name in config}
-    claim(workdir, to_dict(used))
+    distributed.on_process_zero(lambda: claim(workdir, to_dict(used)))
     return prepare(config, workdir)
 
 

@@ -7,6 +7,7 @@ from etils import epath
 
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.config import ConfigError
+from jaxreason.distributed import on_process_zero
 from jaxreason.models.decoder import Model, abstract_params, param_shardings
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve, save_model
 from jaxreason.sharding import abstract_arrays
@@ -26,7 +27,7 @@ def run_convert(config: ModelConfig, mesh: jax.sharding.Mesh, source: str, targe
       ConfigError: `target` exists, or `source` holds no checkpoint.
     """
     folder = epath.Path(target)
-    if folder.exists():
+    if on_process_zero(folder.exists):  # which makes it later
         raise ConfigError(f"--target {target}: exists already; choose another folder or remove it.")
     if epath.Path(source).name == "checkpoints":
         model = static_model(config)
@@ -44,7 +45,8 @@ def run_convert(config: ModelConfig, mesh: jax.sharding.Mesh, source: str, targe
         max_shard_bytes=5 * 2**30,
         dtype=config.param_dtype,
     )
-    print(f"wrote {folder}")
+    if jax.process_index() == 0:
+        print(f"wrote {folder}")
 
 
 def _restore(model: Model, mesh: jax.sharding.Mesh, folder: epath.Path):

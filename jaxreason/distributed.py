@@ -1,29 +1,169 @@
-"""Joining the processes of a job, as far as the environment says that there are several, and who of them speaks."""
+"""Joining the processes of a job, as far as the environment says that there are several, and what one does for all."""
 
+import json
 import logging
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jaxreason.ending import watch
+from jaxreason.errors import UserError
+
+# Seconds after which a process that sends no more signs of life (SIGKILL, a machine that is gone) is given up.
+HEARTBEAT_S = 60
+JAX_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+# Launcher -> the variables with its number of processes and this one's index, and all that JAX needs to find process 0.
+LAUNCHERS = {
+    "srun": (
+        ("SLURM_NTASKS", "SLURM_PROCID"),
+        ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_LOCALID"),
+    ),
+    "mpirun": (
+        ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+        ("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_MCA_orte_hnp_uri"),
+    ),
+}
+SLICES = ("MEGASCALE_COORDINATOR_ADDRESS", "MEGASCALE_NUM_SLICES", "MEGASCALE_SLICE_ID")
 
 
-def several_processes(environment: dict[str, str]) -> bool:
-    """Whether the environment describes a job of more than one process.
+def job(environment: dict[str, str]) -> dict[str, Any] | None:
+    """The arguments of `jax.distributed.initialize` for the job that the environment describes; None: one process.
 
-    Known: JAX's own variables, a multi-host TPU slice, several slices, SLURM, and Open MPI.
+    Known: JAX_COORDINATOR_ADDRESS with JAX_NUM_PROCESSES and JAX_PROCESS_ID, SLURM, Open MPI, a TPU slice of several
+    hosts and several slices. What a launcher says of itself is left to JAX to read.
+
+    Raises:
+      UserError: a variable is missing or no number; says which.
     """
-    if "JAX_COORDINATOR_ADDRESS" in environment or "MEGASCALE_COORDINATOR_ADDRESS" in environment:
-        return True
-    if "," in environment.get("TPU_WORKER_HOSTNAMES", ""):
-        return True
-    sizes = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
-    return any(int(environment.get(name, "1")) > 1 for name in sizes)
+    environment = {name: value for name, value in environment.items() if value}
+    if "JAX_COORDINATOR_ADDRESS" in environment or _count(environment, "JAX_NUM_PROCESSES") > 1:
+        return _by_address(environment)
+    if SLICES[0] in environment:
+        _need(environment, SLICES, "several slices", "set all three, as GKE does")
+        _range(environment, *SLICES[1:])
+        return {}
+    for launcher, (names, more) in LAUNCHERS.items():
+        if _count(environment, names[0]) > 1:
+            advice = f"start it with {launcher}, set {' and '.join(JAX_VARIABLES)}, or unset {names[0]} for one process"
+            _need(environment, (*names, *more), f"{names[0]}={environment[names[0]]}", advice)
+            _range(environment, *names)
+            return {}
+    return {} if "," in environment.get("TPU_WORKER_HOSTNAMES", "") else None
 
 
-def initialize_processes() -> None:
-    """Calls `jax.distributed.initialize`, which finds the rest in the environment, where that is needed."""
-    if several_processes(dict(os.environ)) and not jax.distributed.is_initialized():
-        jax.distributed.initialize()
+def _by_address(environment: dict[str, str]) -> dict[str, Any] | None:
+    """With an address, number and index come from JAX's variables, or else from those of a launcher."""
+    pairs = [JAX_VARIABLES[1:], *(names for names, _ in LAUNCHERS.values())]
+    number, index = next((p for p in pairs if set(p) <= set(environment)), JAX_VARIABLES[1:])
+    if number == JAX_VARIABLES[1] and _known_to_jax(environment):
+        return {}
+    _need(
+        environment,
+        (JAX_VARIABLES[0], number, index),
+        "several processes",
+        "set all three, or none for one process",
+    )
+    address = environment[JAX_VARIABLES[0]]
+    if not address.rpartition(":")[2].isdigit():
+        raise UserError(f"{JAX_VARIABLES[0]}={address!r}: expected host:port.")
+    _range(environment, number, index)
+    return {"num_processes": int(environment[number]), "process_id": int(environment[index])}
+
+
+def _known_to_jax(environment: dict[str, str]) -> bool:
+    """Whether JAX finds number and index by itself, if they are not given: on a TPU slice, in a job of Kubernetes."""
+    given = "JAX_NUM_PROCESSES" in environment or "JAX_PROCESS_ID" in environment
+    return not given and bool(
+        {"TPU_WORKER_HOSTNAMES", "KUBERNETES_SERVICE_HOST"} & set(environment)
+    )
+
+
+def _need(environment: dict[str, str], names: tuple[str, ...], what: str, advice: str) -> None:
+    missing = [name for name in names if name not in environment]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise UserError(
+            f"The environment asks for {what}, but {' and '.join(missing)} {verb} not set: {advice}."
+        )
+
+
+def _count(environment: dict[str, str], name: str) -> int:
+    return _whole(environment, name) if name in environment else 1
+
+
+def _whole(environment: dict[str, str], name: str) -> int:
+    if not environment[name].isdecimal():
+        raise UserError(f"{name}={environment[name]!r}: expected a whole number.")
+    return int(environment[name])
+
+
+def _range(environment: dict[str, str], number: str, index: str) -> None:
+    if not _whole(environment, index) < _whole(environment, number):
+        raise UserError(
+            f"{index}={environment[index]}: expected less than {number}={environment[number]}."
+        )
+
+
+def initialize_processes(heartbeat_s: int = HEARTBEAT_S) -> None:
+    """Joins the processes of the job, if the environment says that there are several.
+
+    From then on the processes end together; see `ending`.
+
+    Raises:
+      UserError: the environment does not say all that is needed.
+    """
+    arguments = job(dict(os.environ))
+    if arguments is None or jax.distributed.is_initialized():
+        return
+    try:
+        jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=heartbeat_s)
+    except ValueError as error:
+        names = ", ".join(JAX_VARIABLES)
+        raise UserError(f"The processes cannot be joined: {error} Set {names}.") from error
+    watch()
+
+
+def on_process_zero(work: Callable[[], Any]) -> Any:
+    """What `work` returns on process 0, on every process, when it is done; it runs there alone.
+
+    For files that one process writes and all read, and for decisions that all must take alike. Every process must
+    call it. The value must be one that JSON can hold.
+
+    Raises:
+      what `work` raises; on the other processes UserError for one, RuntimeError for any other.
+    """
+    if jax.process_count() == 1:
+        return work()
+    outcome, error = {}, None
+    if jax.process_index() == 0:
+        try:
+            outcome = {"value": work()}
+        except Exception as caught:
+            error, user = caught, isinstance(caught, UserError)
+            outcome = {"error": str(caught) if user else repr(caught), "user": user}
+    outcome = _broadcast(outcome)
+    if error is not None:
+        raise error
+    if "error" in outcome:
+        cls = UserError if outcome["user"] else RuntimeError
+        raise cls(f"process 0: {outcome['error']}")
+    return outcome["value"]
+
+
+def _broadcast(value: Any) -> Any:
+    """Process 0's JSON value on every process."""
+    data = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
+    buffer = np.zeros(1 << length.bit_length(), np.uint8)  # few sizes, so few compilations
+    if jax.process_index() == 0:
+        buffer[:length] = data
+    received = np.asarray(multihost_utils.broadcast_one_to_all(buffer))
+    return json.loads(received[:length].tobytes())
 
 
 def show_messages() -> None:

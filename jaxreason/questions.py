@@ -8,12 +8,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import ml_collections
 from etils import epath
 
 from jaxreason.config import parse
 from jaxreason.data.character_tokenizer import save_character_tokenizer
+from jaxreason.distributed import on_process_zero
 from jaxreason.results.files import absolute, atomic_write_text
 from jaxreason.tasks import procedural, sums
 from jaxreason.tasks.procedural_tasks import CHARACTERS
@@ -25,13 +25,20 @@ WRITERS: dict[str, tuple[type, Callable[[Any], dict[str, list[dict]]]]] = {
 
 
 def prepare(config: ml_collections.ConfigDict, workdir: epath.Path) -> ml_collections.ConfigDict:
-    """Writes the recipe's question files below `workdir/questions` and returns the recipe with their paths."""
-    for name, (cls, make_files) in WRITERS.items():
-        if name in config and jax.process_index() == 0:
-            _write(make_files, parse(cls, config[name], f"config.{name}"), workdir / "questions")
-    if "procedural" in config and jax.process_index() == 0:
-        save_character_tokenizer(workdir / "questions" / "tokenizer", CHARACTERS)
+    """Writes the recipe's question files below `workdir/questions` and returns the recipe with their paths.
+
+    Every process must call it: process 0 writes, and no other reads before all is there.
+    """
+    on_process_zero(lambda: _write_all(config, workdir / "questions"))
     return with_workdir(config, workdir)
+
+
+def _write_all(config: ml_collections.ConfigDict, folder: epath.Path) -> None:
+    for name, (cls, make_files) in WRITERS.items():
+        if name in config:
+            _write(make_files, parse(cls, config[name], f"config.{name}"), folder)
+    if "procedural" in config:
+        save_character_tokenizer(folder / "tokenizer", CHARACTERS)
 
 
 def _write(make_files: Callable, section: Any, folder: epath.Path) -> None:

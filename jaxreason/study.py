@@ -18,6 +18,7 @@ from rich.console import Console
 
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError, nearest, parse, to_dict
+from jaxreason.distributed import on_process_zero
 from jaxreason.evaluation import evaluator, settings, transfer
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.questions import WRITERS, prepare
@@ -134,18 +135,22 @@ def arm_section(config: ml_collections.ConfigDict, name: str, arm: ArmConfig):
 def locked(workdir: epath.Path) -> Iterator[None]:
     """Refuses a second run in a working directory while the first lives; the lock ends with its process.
 
-    Buckets have no such lock: there, nothing is checked.
+    Every process must enter it: process 0 holds the lock, and a refusal is raised on all. Buckets have no such
+    lock: there, nothing is checked.
     """
-    if jax.process_index() != 0 or "://" in str(workdir):
+    with contextlib.ExitStack() as held:
+        if "://" not in str(workdir):
+            on_process_zero(lambda: _lock(workdir, held))
         yield
-        return
+
+
+def _lock(workdir: epath.Path, held: contextlib.ExitStack) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
-    with open(workdir / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"{workdir}: another run is using this working directory.") from None
-        yield
+    file = held.enter_context((workdir / ".lock").open("w"))
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigError(f"{workdir}: another run is using this working directory.") from None
 
 
 def run_study(
@@ -153,7 +158,7 @@ def run_study(
 ) -> None:
     """Runs or continues every stage of the study in `workdir`, and prints the comparison at the end."""
     with locked(workdir):
-        claim(workdir, to_dict(config))
+        on_process_zero(lambda: claim(workdir, to_dict(config)))
         config = prepare(config, workdir)
         write_manifest(config, workdir)
         plan = stages(config, mesh, workdir)
@@ -191,8 +196,7 @@ def write_manifest(config: ml_collections.ConfigDict, workdir: epath.Path) -> No
         "arms": arms,
         "decodings": list(evaluation.decodings),
     }
-    if jax.process_index() == 0:
-        write_json(workdir / "study.json", manifest)
+    on_process_zero(lambda: write_json(workdir / "study.json", manifest))
 
 
 def _seeds(study: StudyConfig, arm: ArmConfig) -> tuple[int, ...]:
@@ -250,10 +254,9 @@ def _arm_stages(config, mesh, workdir, name, arm, seed, evaluate, folder) -> lis
 
 def _transfer(config, workdir) -> None:
     section = parse(transfer.TransferConfig, config.transfer, "config.transfer")
-    if jax.process_index() == 0:
-        transfer.run_study_transfer(section, workdir)
+    on_process_zero(lambda: transfer.run_study_transfer(section, workdir))
 
 
 def _report(config, workdir) -> None:
-    if jax.process_index() == 0:
-        report.run_report(workdir, parse(report.ReportConfig, config.report, "config.report"))
+    section = parse(report.ReportConfig, config.report, "config.report")
+    on_process_zero(lambda: report.run_report(workdir, section))

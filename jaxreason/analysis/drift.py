@@ -6,13 +6,12 @@ docs/drift.md defines the metrics and the files.
 
 import dataclasses
 import zlib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from etils import epath
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from jaxreason.analysis.measure import make_measure, measure_unit
@@ -21,10 +20,13 @@ from jaxreason.analysis.metrics import METRICS
 from jaxreason.analysis.texts import Unit, load_units
 from jaxreason.analysis.weights import compare_weights
 from jaxreason.config import ConfigError, nearest
+from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
 from jaxreason.models.huggingface import ModelConfig, open_model
 from jaxreason.results.files import read_json, write_json
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,15 +63,14 @@ def run_drift(
     """
     _check(config)
     folder = epath.Path(workdir) / "analysis"
-    # Decided before anything is written, so that all processes decide alike.
-    pending = [name for name in config.metrics if not (folder / f"{name}.json").exists()]
+    pending = _absent(config.metrics, lambda name: folder / f"{name}.json")
     if not pending:
         return
     of_texts = tuple(name for name in pending if METRICS[name].reads == "texts")
     folders = {"base": epath.Path(base_evaluation), "tuned": epath.Path(tuned_evaluation)}
     units = _units(config, folders) if of_texts else []
     parts = {unit: _part_path(folder, unit) for unit in units if unit.texts}
-    missing = [unit for unit, path in parts.items() if not path.exists()]
+    missing = _absent(parts, lambda unit: parts[unit])
     base_model, base_params = _open(base, mesh)
     tuned_model, tuned_params = _open(tuned, mesh)
     _check_vocabularies(base, base_model, tuned, tuned_model)
@@ -83,13 +84,23 @@ def run_drift(
     if "weights" in pending:
         changes = compare_weights(base_params, tuned_params)
         _write(folder / "weights.json", _weights_file(about, changes))
-    if jax.process_index() == 0:
+
+    def write_files() -> None:
         found = {unit: read_json(path) for unit, path in parts.items()}
         for name in of_texts:
             write_json(folder / f"{name}.json", _texts_file(config, about, name, units, found))
         (folder / "parts").rmtree(missing_ok=True)
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(f"drift {folder}")
+
+    on_process_zero(write_files)
+
+
+def _absent(things: Iterable[T], path: Callable[[T], epath.Path]) -> list[T]:
+    """The things that have no file yet; process 0 looks, so that all processes decide alike."""
+    things = list(things)
+    return [
+        things[i]
+        for i in on_process_zero(lambda: [i for i, x in enumerate(things) if not path(x).exists()])
+    ]
 
 
 def _open(config: ModelConfig, mesh: Mesh) -> tuple[Model, Any]:

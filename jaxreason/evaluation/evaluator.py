@@ -13,11 +13,11 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 from etils import epath
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
+from jaxreason.distributed import on_process_zero
 from jaxreason.evaluation.grading import Grader, Reply
 from jaxreason.evaluation.parts import Part, claim, missing_samples, plan, sort_lines
 from jaxreason.evaluation.replies import Wanted, make_replies
@@ -57,10 +57,7 @@ def run_eval(
     model_folder = resolve(model_config.path)
     tokenizer = load_tokenizer(model_folder)
     parts = plan(config, model_config, model_folder, tokenizer, seed)
-    writes = jax.process_index() == 0
-    if writes:
-        for part in parts:
-            claim(folder, part)
+    on_process_zero(lambda: [claim(folder, part) for part in parts])
     missing = [missing_samples(folder, part) for part in parts]
     if any(mask.any() for mask in missing):
         model, params = open_model(model_config, mesh)
@@ -69,10 +66,7 @@ def run_eval(
         engine = Engine(model, params, config.sampler, mesh, stop, pad, *text)
         del params  # the engine may have copies
         run_parts(config, engine, tokenizer, folder, parts, missing, seed)
-    if writes:
-        write_scores(config, model_config, folder, parts)
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(f"evaluated {folder}")
+    on_process_zero(lambda: write_scores(config, model_config, folder, parts))
 
 
 def run_parts(

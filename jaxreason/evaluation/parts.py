@@ -4,15 +4,14 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 from etils import epath
-from jax.experimental import multihost_utils
 from jaxtyping import Bool
 
 from jaxreason.config import ConfigError, to_dict
 from jaxreason.data.examples import prompt_messages
 from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.evaluation.benchmarks import Benchmark, Item, load_items
 from jaxreason.evaluation.identity import FORMAT, model_identity, prompts_identity, task_identity
@@ -103,12 +102,18 @@ def claim(folder: epath.Path, part: Part) -> None:
 def missing_samples(folder: epath.Path, part: Part) -> Bool[np.ndarray, "I G"]:
     """Which samples are not in the file; the same on every process."""
     mask = np.ones((len(part.items), part.num_samples), bool)
+    for question, sample in on_process_zero(lambda: _found(folder, part)):
+        mask[question, sample] = False
+    return mask
+
+
+def _found(folder: epath.Path, part: Part) -> list[tuple[int, int]]:
+    """(question, sample) of every line of the file, questions by their place."""
     path = samples_path(folder, part.name, part.decoding)
-    if jax.process_index() == 0 and path.exists():
-        index = {item.id: number for number, item in enumerate(part.items)}
-        for line in read_jsonl(path):
-            mask[index[line["id"]], line["sample"]] = False
-    return multihost_utils.broadcast_one_to_all(mask) if jax.process_count() > 1 else mask
+    if not path.exists():
+        return []
+    index = {item.id: number for number, item in enumerate(part.items)}
+    return [(index[line["id"]], line["sample"]) for line in read_jsonl(path)]
 
 
 def sort_lines(path: epath.Path, part: Part) -> list[dict]:

@@ -22,6 +22,7 @@ from jaxreason.data.encoding import encode_prompts
 from jaxreason.data.examples import load_examples
 from jaxreason.data.rows import DropLog
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
+from jaxreason.distributed import on_process_zero
 from jaxreason.metrics import MetricsWriter
 from jaxreason.models import huggingface
 from jaxreason.models.decoder import Model, param_axes
@@ -79,7 +80,7 @@ def run_rl(
       SystemExit: with code 143, after a signal, when the state is saved.
     """
     workdir = epath.Path(workdir)
-    if (workdir / "done.json").exists():
+    if on_process_zero((workdir / "done.json").exists):
         _LOG.info("%s is complete; nothing to do.", workdir)
         return
 
@@ -174,9 +175,9 @@ def load_prompts(config: RLConfig, tokenizer: Tokenizer, workdir: epath.Path) ->
     examples = [e for dataset in config.datasets.values() for e in load_examples(dataset, drops)]
     room = config.sampler.max_length - config.decoding.max_tokens
     kept, encoded = encode_prompts(examples, tokenizer, config.thinking, room, drops)
-    if jax.process_index() == 0:
-        counts = {"prompts": len(kept), "longest_prompt": max(len(tokens) for tokens in encoded)}
-        write_json(workdir / "data.json", counts | {"datasets": drops.to_json()})
+    counts = {"prompts": len(kept), "longest_prompt": max(len(tokens) for tokens in encoded)}
+    value = counts | {"datasets": drops.to_json()}
+    on_process_zero(lambda: write_json(workdir / "data.json", value))
     return [Prompt(e, tuple(tokens)) for e, tokens in zip(kept, encoded, strict=True)]
 
 

@@ -4,16 +4,11 @@ A reply that could not be graded has no reward (NaN): it is counted, named in th
 left out of the loss and of its group's mean. It is never a zero.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
-
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
 from jaxreason.data.examples import Example
+from jaxreason.distributed import on_process_zero
 from jaxreason.sampling.engine import Completion
 from jaxreason.tasks.registry import find_task
 from jaxreason.tasks.verify import Verdict, VerifierPool
@@ -79,8 +74,7 @@ def reward_replies(
     Process 0 grades and tells the others, so that a grader that is slow on one machine cannot make
     them disagree. Every process must call this with the same items.
     """
-    verdicts = _grade(pool, items) if jax.process_index() == 0 else []
-    rows = _broadcast([asdict(verdict) for verdict in verdicts])
+    rows = on_process_zero(lambda: [asdict(verdict) for verdict in _grade(pool, items)])
     return [
         _reward(example, completion, Verdict(**row), config, max_tokens)
         for (example, _, completion), row in zip(items, rows, strict=True)
@@ -117,16 +111,3 @@ def _grade(pool: VerifierPool, items: Sequence[tuple[Example, str, Completion]])
         graded = pool.score(task, [items[index][:2] for index in indices])
         verdicts.update(zip(indices, graded, strict=True))
     return [verdicts[index] for index in range(len(items))]
-
-
-def _broadcast(value: Any) -> Any:
-    """Process 0's JSON value on every process."""
-    if jax.process_count() == 1:
-        return value
-    data = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
-    buffer = np.zeros(1 << length.bit_length(), np.uint8)  # few sizes, so few compilations
-    if jax.process_index() == 0:
-        buffer[:length] = data
-    received = np.asarray(multihost_utils.broadcast_one_to_all(buffer))
-    return json.loads(received[:length].tobytes())

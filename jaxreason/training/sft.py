@@ -18,6 +18,7 @@ from jaxreason.data.encoding import encode_examples
 from jaxreason.data.examples import each_reply, load_examples
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
+from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.metrics import MetricsWriter
 from jaxreason.models import huggingface
@@ -105,7 +106,7 @@ def run_sft(
       SystemExit: with code 143, after a signal, when the state is saved.
     """
     workdir = epath.Path(workdir)
-    if (workdir / "done.json").exists():
+    if on_process_zero((workdir / "done.json").exists):
         _LOG.info("%s is complete; nothing to do.", workdir)
         return
 
@@ -197,14 +198,14 @@ def load_batches(
     _, sequences = encode_examples(examples, tokenizer, config.thinking, config.length, drops)
     plan = BatchConfig(config.batch_size, config.length, config.pack, seed, config.epochs)
     batches = PackedBatches(sequences, plan, *block)
-    if jax.process_index() == 0:
-        counts = {
-            "sequences": len(sequences),
-            "tokens": sum(len(tokens) for tokens, _ in sequences),
-            "target_tokens": sum(sum(mask) for _, mask in sequences),
-            "num_steps": batches.num_steps,
-        }
-        write_json(workdir / "data.json", counts | {"datasets": drops.to_json()})
+    counts = {
+        "sequences": len(sequences),
+        "tokens": sum(len(tokens) for tokens, _ in sequences),
+        "target_tokens": sum(sum(mask) for _, mask in sequences),
+        "num_steps": batches.num_steps,
+    }
+    value = counts | {"datasets": drops.to_json()}
+    on_process_zero(lambda: write_json(workdir / "data.json", value))
     return batches
 
 
@@ -229,5 +230,4 @@ def export(
 
 def finish(workdir: epath.Path, summary: dict) -> None:
     """Marks a run as complete."""
-    if jax.process_index() == 0:
-        write_json(workdir / "done.json", summary)
+    on_process_zero(lambda: write_json(workdir / "done.json", summary))
