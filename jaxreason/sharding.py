@@ -40,6 +40,9 @@ RULES: dict[str, tuple[str, ...]] = {
 }
 
 
+ROWS = ("act_batch",)  # names of rows on their way to devices: their positions are not cut
+
+
 @dataclass(frozen=True)
 class MeshConfig:
     """How many devices each mesh axis has; one of them may be -1, which means the rest."""
@@ -208,21 +211,76 @@ def _is_names(node: Any) -> bool:
     return type(node) is tuple and all(name is None or isinstance(name, str) for name in node)
 
 
-def global_array(mesh: Mesh, local_rows: np.ndarray, names: Sequence[str | None]) -> jax.Array:
-    """One global array from the rows that each process holds (in process order along the first dim).
+def row_block(mesh: Mesh) -> tuple[int, int]:
+    """Which block of rows this process holds: `(index, count)`, as `PackedBatches` and `place_rows` take them.
+
+    Processes that share rows, because `tensor` or `context` runs across them, have the same block.
 
     Raises:
-      ValueError: the rows of all processes do not divide over the mesh axes of the first dim.
+      ValueError: the devices of a process do not hold one contiguous block.
     """
-    rows = local_rows.shape[0] * jax.process_count()
-    parts = math.prod(mesh.shape[axis] for axis in _mesh_axes(names[0]))
-    if rows % parts:
+    parts = _row_parts(mesh)
+    me = jax.process_index()
+    mine = sorted({part for device, part in parts.items() if device.process_index == me})
+    total, size = len(set(parts.values())), len(mine)
+    if mine != list(range(mine[0], mine[0] + size)) or mine[0] % size or total % size:
         raise UserError(
-            f"{rows} rows ({local_rows.shape[0]} a process) do not divide over {parts} devices ({names[0]})."
+            f"mesh: process {me} would hold the parts {mine} of the {total} that "
+            "rows are cut into; expected one contiguous block. Change the sizes of the mesh axes."
         )
-    shape = (rows, *local_rows.shape[1:])
-    sharding = NamedSharding(mesh, fitting_spec(mesh, names, shape))
-    return jax.make_array_from_process_local_data(sharding, local_rows)
+    return mine[0] // size, total // size
+
+
+def _row_parts(mesh: Mesh) -> dict[jax.Device, int]:
+    """The part of the rows that each device holds, numbered in order."""
+    places = NamedSharding(mesh, spec(ROWS)).devices_indices_map((num_parts(mesh, *ROWS),))
+    return {device: index[0].start or 0 for device, index in places.items()}
+
+
+def place_rows(mesh: Mesh, rows: Any, block: tuple[int, int] = (0, 1)) -> Any:
+    """A tree of host arrays [rows, ...] as global arrays, cut by rows; the one way from host rows to devices.
+
+    Args:
+      mesh: where to.
+      rows: of this process, numpy.
+      block: which of all rows those are, `(index, count)`: all of them, the same on every process, or those of
+        `row_block(mesh)`.
+
+    Raises:
+      ValueError: the rows of all processes do not divide over the mesh.
+    """
+    sharding, parts = NamedSharding(mesh, spec(ROWS)), num_parts(mesh, *ROWS)
+
+    def place(x: np.ndarray) -> jax.Array:
+        total, first = len(x) * block[1], len(x) * block[0]
+        if total % parts:
+            raise UserError(f"{total} rows do not divide over the {parts} parts of the mesh.")
+
+        def part(where: tuple[slice, ...]) -> np.ndarray:
+            start, stop, _ = where[0].indices(total)
+            assert first <= start and stop <= first + len(x), "rows of another process"
+            return x[start - first : stop - first]
+
+        return jax.make_array_from_callback((total, *x.shape[1:]), sharding, part)
+
+    return jax.tree.map(place, rows)
+
+
+def check_rows(mesh: Mesh, batch_size: int, num_micro_batches: int, where: str) -> None:
+    """Refuses, before anything is compiled, a batch that cannot be cut as asked.
+
+    Raises:
+      ValueError: with the section of the recipe, `where`, and the nearest size that fits.
+    """
+    parts = num_parts(mesh, *ROWS)
+    unit = parts * num_micro_batches
+    if batch_size < 1 or num_micro_batches < 1 or batch_size % unit:
+        fitting = max(round(batch_size / max(unit, 1)), 1) * unit
+        pieces = f" and num_micro_batches is {num_micro_batches}" if num_micro_batches != 1 else ""
+        raise UserError(
+            f"{where}.batch_size={batch_size}: expected a multiple of {unit}, since the mesh cuts "
+            f"rows into {parts} parts{pieces}; nearest: {fitting}."
+        )
 
 
 def replicate(mesh: Mesh, x: Any) -> Any:

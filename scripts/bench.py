@@ -62,8 +62,7 @@ from jaxreason.plan.slices import GPU_SHARE, generation_of  # noqa: E402
 from jaxreason.sampling.decoding import Decoding  # noqa: E402
 from jaxreason.sampling.engine import Engine, Request, SamplerConfig  # noqa: E402
 from jaxreason.sampling.kv_cache import CacheDtype  # noqa: E402
-from jaxreason.sharding import MeshConfig, make_mesh  # noqa: E402
-from jaxreason.training.feed import to_devices  # noqa: E402
+from jaxreason.sharding import MeshConfig, make_mesh, place_rows  # noqa: E402
 from jaxreason.training.losses import make_sft_loss  # noqa: E402
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer  # noqa: E402
 from jaxreason.training.state import init_state, state_shardings  # noqa: E402
@@ -171,7 +170,7 @@ def our_step(arguments, folder: str, mesh, tokens: np.ndarray):
     mask[:, 0] = 0
     positions = np.broadcast_to(np.arange(arguments.length, dtype=np.int32), tokens.shape)
     batch = TokenBatch(tokens, positions, np.ones_like(tokens), mask)
-    on_device = to_devices(mesh, batch)
+    on_device = place_rows(mesh, batch)
 
     def run() -> float:
         box[0], found = step(box[0], on_device)

@@ -7,17 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
+from processes import run_processes
 
+from jaxreason.errors import UserError
 from jaxreason.sharding import (
     AXES,
     RULES,
     MeshConfig,
     _hybrid_devices,
+    check_rows,
     constrain,
     fitting_spec,
-    global_array,
     make_mesh,
+    num_parts,
+    place_rows,
     replicate,
+    row_block,
     spec,
     to_host,
     tree_shardings,
@@ -81,14 +86,56 @@ def test_every_leaf_gets_the_sharding_of_its_names():
     assert tree_shardings(mesh, axes, shapes)["a"].is_fully_replicated
 
 
-def test_rows_become_one_array_over_all_devices_and_come_back():
+@pytest.mark.parametrize(
+    ("sizes", "parts"), [((1, 8, 1, 1), 8), ((2, 2, 2, 1), 4), ((1, 1, 2, 4), 1), ((4, 2, 1, 1), 8)]
+)
+def test_one_process_holds_all_rows_and_each_part_of_the_mesh_its_share(sizes, parts):
+    mesh = make_mesh(MeshConfig(*sizes))
+    rows = np.arange(16 * 3).reshape(16, 3)
+    assert num_parts(mesh, "act_batch") == parts and row_block(mesh) == (0, 1)
+    placed = place_rows(mesh, {"tokens": rows, "lengths": rows[:, 0]})
+    np.testing.assert_array_equal(to_host(placed)["tokens"], rows)
+    np.testing.assert_array_equal(to_host(placed)["lengths"], rows[:, 0])
+    assert {shard.data.shape for shard in placed["tokens"].addressable_shards} == {(16 // parts, 3)}
+
+
+def test_rows_that_the_mesh_cannot_share_out_are_refused():
     mesh = make_mesh(MeshConfig(2, 2, 2, 1))
-    rows = np.arange(8 * 3).reshape(8, 3)
-    x = global_array(mesh, rows, ("act_batch", "act_len"))
-    assert x.addressable_shards[0].data.shape == (2, 3)
-    np.testing.assert_array_equal(to_host({"x": x})["x"], rows)
-    with pytest.raises(ValueError, match="6 rows"):
-        global_array(mesh, rows[:6], ("act_batch", "act_len"))
+    with pytest.raises(UserError, match="6 rows do not divide over the 4 parts"):
+        place_rows(mesh, np.zeros((6, 3)))
+
+
+def test_a_batch_that_cannot_be_cut_is_refused_with_the_nearest_size_that_fits():
+    mesh = make_mesh(MeshConfig(2, 2, 2, 1))
+    check_rows(mesh, 24, 2, "sft")
+    with pytest.raises(UserError, match=r"sft.batch_size=20: .* multiple of 8.*nearest: 16"):
+        check_rows(mesh, 20, 2, "sft")
+
+
+def rows_and_sums(sizes):
+    """The block of rows that a process holds, and sums over all, placed from blocks and from whole arrays."""
+    mesh = make_mesh(MeshConfig(*sizes))
+    index, count = row_block(mesh)
+    all_rows = np.arange(16, dtype=np.float32).reshape(8, 2)
+    mine = np.split(all_rows, count)[index]
+    placed = place_rows(mesh, mine, (index, count)), place_rows(mesh, all_rows)
+    weighted = jax.jit(lambda x: (x * jnp.arange(16).reshape(8, 2)).sum())
+    return [index, count, *(float(weighted(x)) for x in placed)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "blocks"),
+    [
+        ((1, 4, 1, 1), [[0, 2], [1, 2]]),
+        ((1, 2, 1, 2), [[0, 2], [1, 2]]),
+        ((1, 1, 4, 1), [[0, 1], [0, 1]]),
+        ((1, 1, 1, 4), [[0, 1], [0, 1]]),
+    ],
+)
+def test_processes_that_tensor_or_context_joins_share_their_rows(sizes, blocks):
+    found = run_processes(rows_and_sums, 2, sizes, num_devices=2)
+    expected = float((np.arange(16) ** 2).sum())
+    assert found == [[*block, expected, expected] for block in blocks]
 
 
 def test_replicated_arrays_are_whole_on_every_device():

@@ -25,6 +25,7 @@ from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
 from jaxreason.models.huggingface import ModelConfig, open_model
 from jaxreason.results.files import read_json, write_json
+from jaxreason.sharding import check_rows
 
 T = TypeVar("T")
 
@@ -67,6 +68,8 @@ def run_drift(
     if not pending:
         return
     of_texts = tuple(name for name in pending if METRICS[name].reads == "texts")
+    if of_texts:
+        check_rows(mesh, config.batch_size, 1, "drift")
     folders = {"base": epath.Path(base_evaluation), "tuned": epath.Path(tuned_evaluation)}
     units = _units(config, folders) if of_texts else []
     parts = {unit: _part_path(folder, unit) for unit in units if unit.texts}

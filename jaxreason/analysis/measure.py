@@ -13,10 +13,9 @@ from jaxtyping import Array, Float, Int
 from jaxreason.analysis.hidden_states import cosine_distances, pool, pooling_masks
 from jaxreason.analysis.measured import Measured
 from jaxreason.analysis.texts import TextBatch, Unit, batches
-from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model, Output, forward, head
 from jaxreason.models.logprobs import divergences
-from jaxreason.sharding import global_array, to_host
+from jaxreason.sharding import place_rows, to_host
 
 TOKEN_VALUES = {  # of a token of a text: name here -> name in `divergences`, where p is the base
     "kl_forward": "kl_pq",
@@ -95,8 +94,7 @@ def measure_unit(
     longest = max(len(text.tokens) - text.reply_start for text in unit.texts)
     parts = []
     for batch in batches(unit, batch_size, max_length):
-        arrays = [_rows_of_this_host(mesh, part) for part in batch[:3]]
-        found = to_host(measure(base_params, tuned_params, *arrays))
+        found = to_host(measure(base_params, tuned_params, *place_rows(mesh, batch[:3])))
         parts.append((batch, found))
     order = np.argsort(np.concatenate([batch.rows for batch, _ in parts]))
     stacked = [
@@ -108,16 +106,6 @@ def measure_unit(
     return Measured(
         pooled["base"], pooled["tuned"], whole["cosine"], whole["tokens"], whole["mask"]
     )
-
-
-def _rows_of_this_host(mesh: Mesh, rows: np.ndarray) -> jax.Array:
-    share, rest = divmod(len(rows), jax.process_count())
-    if rest:
-        raise UserError(
-            f"drift.batch_size={len(rows)} does not divide over {jax.process_count()} processes."
-        )
-    start = jax.process_index() * share
-    return global_array(mesh, rows[start : start + share], ("act_batch", "act_len"))
 
 
 def _aligned(batch: TextBatch, found: dict, longest: int) -> dict:

@@ -17,10 +17,9 @@ from jaxreason.models.sampling_layout import (
 )
 from jaxreason.rl.loop import make_programs as make_rl_programs
 from jaxreason.rl.recipe import RLConfig, check_config
-from jaxreason.rl.rollouts import ROW_AXES, Rollouts
+from jaxreason.rl.rollouts import Rollouts
 from jaxreason.sampling import slots
-from jaxreason.sharding import fitting_spec, num_parts
-from jaxreason.training.feed import check_rows
+from jaxreason.sharding import ROWS, check_rows, num_parts, spec
 from jaxreason.training.losses import make_sft_loss
 from jaxreason.training.optimizer import make_optimizer
 from jaxreason.training.sft import SFTConfig
@@ -82,8 +81,7 @@ def sft_programs(config: SFTConfig, model: Model, mesh: Mesh) -> list[Program]:
         state_shardings(state),
     )
     shape = (config.batch_size, config.length)
-    # as training.feed.to_devices lays a batch out: rows are cut, positions are not
-    batch = _arrays(mesh, shape, TokenBatch._fields, ROW_AXES[:1])
+    batch = _arrays(mesh, shape, TokenBatch._fields)
     held = {"params": state.params, "optimizer": state.opt_state, "batch": batch}
     rows = config.batch_size // config.num_micro_batches
     return [
@@ -192,8 +190,8 @@ def _check_length(field_name: str, length: int, model: Model) -> None:
 
 def _rollouts(config: RLConfig, mesh: Mesh, layout: Any, scored: bool) -> Rollouts:
     shape = (layout.num_rows, layout.row_length)
-    arrays = _arrays(mesh, shape, Rollouts._fields, ROW_AXES)
-    arrays["micro_batch"] = _array(mesh, shape[:1], jnp.int32, ROW_AXES[:1])
+    arrays = _arrays(mesh, shape, Rollouts._fields)
+    arrays["micro_batch"] = _array(mesh, shape[:1], jnp.int32)
     if not scored:
         arrays["old_logprobs"] = None
     if config.policy_loss.kl_coefficient == 0:
@@ -201,12 +199,11 @@ def _rollouts(config: RLConfig, mesh: Mesh, layout: Any, scored: bool) -> Rollou
     return Rollouts(**arrays)
 
 
-def _arrays(mesh: Mesh, shape: tuple[int, int], names, axes) -> dict[str, jax.ShapeDtypeStruct]:
+def _arrays(mesh: Mesh, shape: tuple[int, int], names) -> dict[str, jax.ShapeDtypeStruct]:
     whole = ("tokens", "positions", "segment_ids")
-    axes = (*axes, *(None,) * (len(shape) - len(axes)))
-    return {n: _array(mesh, shape, jnp.int32 if n in whole else jnp.float32, axes) for n in names}
+    return {n: _array(mesh, shape, jnp.int32 if n in whole else jnp.float32) for n in names}
 
 
-def _array(mesh: Mesh, shape, dtype, axes) -> jax.ShapeDtypeStruct:
-    sharding = NamedSharding(mesh, fitting_spec(mesh, axes, shape))
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+def _array(mesh: Mesh, shape: tuple[int, ...], dtype) -> jax.ShapeDtypeStruct:
+    """As `place_rows` lays it out."""
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec(ROWS)))

@@ -38,11 +38,11 @@ from jaxreason.rl.rollouts import (
     group_rewards,
     make_layout,
     pack,
-    place,
     rollout_lines,
 )
 from jaxreason.rl.update import gap_quantile, make_logprob_pass, make_policy_loss, skip_empty
 from jaxreason.sampling.engine import Engine, Moved
+from jaxreason.sharding import place_rows
 from jaxreason.tasks.verify import VerifierPool
 from jaxreason.training.interrupt import Interrupt
 from jaxreason.training.optimizer import make_optimizer, make_schedule
@@ -240,7 +240,7 @@ def make_batches(
     if num_batches == 0:
         return []
     packed = pack(groups, advantages[chosen], num_batches, programs.layout)
-    return [place(mesh, batch) for batch in packed]
+    return [place_rows(mesh, batch) for batch in packed]
 
 
 def add_logprobs(

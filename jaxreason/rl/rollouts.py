@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Float, Int
 
 from jaxreason.data.examples import Example
@@ -18,10 +16,8 @@ from jaxreason.data.packing import first_fit
 from jaxreason.errors import UserError
 from jaxreason.rl.rewards import Reward
 from jaxreason.sampling.engine import Completion
-from jaxreason.sharding import fitting_spec
 
 # P prompts (groups), G samples per prompt, R rows, T tokens per row.
-ROW_AXES = ("act_batch", "act_len")
 
 
 class Rollouts(NamedTuple):
@@ -173,16 +169,6 @@ def _fill(batch: list[_Sequence], layout: Layout) -> Rollouts:
             start = stop
     micro_batch = np.arange(layout.num_rows, dtype=np.int32) % layout.num_micro_batches
     return Rollouts(**arrays, old_logprobs=None, ref_logprobs=None, micro_batch=micro_batch)
-
-
-def place(mesh: Mesh, rollouts: Rollouts) -> Rollouts:
-    """The arrays on the mesh. Every process holds all rows and gives its devices their part."""
-
-    def put(x: np.ndarray) -> jax.Array:
-        sharding = NamedSharding(mesh, fitting_spec(mesh, ROW_AXES[: x.ndim], x.shape))
-        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
-
-    return jax.tree.map(put, rollouts)
 
 
 def rollout_lines(

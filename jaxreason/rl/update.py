@@ -15,9 +15,10 @@ from jaxtyping import Array, Bool, Float
 from jaxreason.models.decoder import Model, forward, head
 from jaxreason.models.logprobs import TokenLogprobs, logprobs
 from jaxreason.rl.policy_losses import MAX_LOG_RATIO, POLICY_LOSSES, PolicyLossConfig
-from jaxreason.rl.rollouts import ROW_AXES, Rollouts
+from jaxreason.rl.rollouts import Rollouts
 from jaxreason.sharding import constrain
 
+ROW_AXES = ("act_batch", "act_len")
 # Upper ends of the intervals in which differences of log-probs are counted, in nats.
 GAP_EDGES = np.append(np.geomspace(1e-8, 1e2, 286), np.inf).astype(np.float32)
 

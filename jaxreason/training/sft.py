@@ -25,7 +25,7 @@ from jaxreason.models import huggingface
 from jaxreason.models.decoder import Model, param_axes
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.results.files import write_json
-from jaxreason.training.feed import check_rows, row_block, to_devices
+from jaxreason.sharding import check_rows, place_rows, row_block
 from jaxreason.training.interrupt import Interrupt
 from jaxreason.training.losses import make_sft_loss
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
@@ -115,7 +115,8 @@ def run_sft(
     tokenizer_path = config.tokenizer or model_config.path
     tokenizer = load_tokenizer(tokenizer_path)
     check_fits(config, model, tokenizer, mesh)
-    batches = load_batches(config, tokenizer, row_block(mesh), workdir, seed)
+    block = row_block(mesh)
+    batches = load_batches(config, tokenizer, block, workdir, seed)
     num_steps = batches.num_steps
     schedule = make_schedule(config.optimizer, num_steps)
     optimizer = make_optimizer(config.optimizer, num_steps, param_axes(model))
@@ -143,7 +144,7 @@ def run_sft(
         with MetricsWriter(workdir, "sft", num_steps, config.tensorboard, start) as metrics:
             recorder = Recorder(metrics, schedule, num_steps, config.epochs, config.log_every)
             for step, rows in enumerate(batches.iterate(start), start=start + 1):
-                state, measurements = train_step(state, to_devices(mesh, rows))
+                state, measurements = train_step(state, place_rows(mesh, rows, block))
                 recorder.add(step, measurements, np.count_nonzero(rows.segment_ids))
                 logs, saves = recorder.due(step), is_due(step, config.checkpoint_every, num_steps)
                 stops = interrupt.requested(agree=logs)

@@ -22,6 +22,7 @@ from jaxreason.analysis.measured import Bootstrapped
 from jaxreason.analysis.metrics import METRICS
 from jaxreason.analysis.texts import _order
 from jaxreason.config import ConfigError, parse
+from jaxreason.errors import UserError
 from jaxreason.models.huggingface import save_model
 
 CONFIG = DriftConfig(
@@ -155,10 +156,15 @@ def test_a_killed_run_goes_on_where_it_was(finished, folders, tmp_path, monkeypa
     assert files == finished[1]
 
 
-def test_two_processes_measure_the_same(finished, folders, tmp_path):
-    config = dataclasses.asdict(CONFIG)
+@pytest.mark.parametrize("axis", ["fsdp", "tensor", "context"])
+def test_two_processes_measure_the_same_whichever_axis_joins_them(
+    finished, folders, tmp_path, axis
+):
+    """With `tensor` or `context` both read the same rows: once they took halves of them, and other numbers came out."""
+    config = dataclasses.asdict(dataclasses.replace(CONFIG, batch_size=4 if axis == "fsdp" else 2))
     paths = [str(folder) for folder in (folders / "base", folders / "tuned", tmp_path)]
-    first, second = run_processes(drift_values, 2, config, *paths, timeout_s=400.0)
+    arguments = config, *paths, {axis: 4}
+    first, second = run_processes(drift_values, 2, *arguments, num_devices=2, timeout_s=400.0)
     assert first == second and set(first) == set(METRICS)
     for name, values in first.items():
         expected = [row["value"] for row in finished[1][name]["rows"]]
@@ -178,6 +184,15 @@ def test_unknown_metrics_and_impossible_numbers_are_refused(folders, tmp_path):
     ):
         with pytest.raises(ConfigError, match=message):
             run(folders, tmp_path, dataclasses.replace(CONFIG, **{field: value}))
+
+
+def test_a_batch_that_the_mesh_cannot_share_out_is_refused_before_models_are_loaded(
+    folders, tmp_path
+):
+    config = dataclasses.replace(CONFIG, batch_size=3)
+    models = [model_config("nowhere")] * 2
+    with pytest.raises(UserError, match=r"drift.batch_size=3: .* multiple of 4.*nearest: 4"):
+        run_drift(config, *models, mesh_of(8), tmp_path, folders / "base", folders / "tuned")
 
 
 def test_the_section_of_a_recipe_is_strict():

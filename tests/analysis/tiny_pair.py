@@ -36,7 +36,7 @@ HF_CONFIG = {
 }
 
 
-def model_config(path: str) -> ModelConfig:
+def model_config(path: str, attention: str = "plain") -> ModelConfig:
     return ModelConfig(
         path=path,
         init="pretrained",
@@ -44,7 +44,7 @@ def model_config(path: str) -> ModelConfig:
         dtype="float32",
         param_dtype="float32",
         remat="none",
-        attention="plain",
+        attention=attention,
         unroll=1,
     )
 
@@ -104,11 +104,11 @@ def write_evaluation(folder, unit: Unit, decoding: str = "t1") -> None:
     (folder / "scores.json").write_text(json.dumps({"rows": [row]}))
 
 
-def drift_values(config: dict, base: str, tuned: str, workdir: str) -> dict:
+def drift_values(config: dict, base: str, tuned: str, workdir: str, sizes: dict) -> dict:
     """Runs the drift stage on all devices of all processes; every row's value by metric."""
-    mesh = make_mesh(MeshConfig(data=1, fsdp=-1, tensor=1, context=1))
+    mesh = make_mesh(MeshConfig(**({"data": 1, "fsdp": 1, "tensor": 1, "context": 1} | sizes)))
     folders = [pathlib.Path(folder) for folder in (base, tuned)]
-    models = [model_config(str(folder / "model")) for folder in folders]
+    models = [model_config(str(folder / "model"), "blockwise") for folder in folders]
     evaluations = [folder / "evaluation" for folder in folders]
     with jax.set_mesh(mesh):
         run_drift(parse(DriftConfig, config, "drift"), *models, mesh, workdir, *evaluations)

@@ -15,9 +15,10 @@ from jaxreason.models.families import architecture_from_hf
 from jaxreason.models.huggingface import make_model
 from jaxreason.rl.loop import combine
 from jaxreason.rl.rewards import Reward
-from jaxreason.rl.rollouts import Group, Sample, make_layout, pack, place
+from jaxreason.rl.rollouts import Group, Sample, make_layout, pack
 from jaxreason.rl.update import make_logprob_pass, make_policy_loss, sampler_gap, skip_empty
 from jaxreason.sampling.engine import Completion
+from jaxreason.sharding import place_rows
 from jaxreason.training.state import init_state, state_shardings
 from jaxreason.training.step import make_train_step
 
@@ -109,7 +110,7 @@ def train_once(params, batch, layout, mesh, skips=True):
         loss = make_policy_loss(MODEL, settings, layout.num_micro_batches, **OPTIONS)
         loss = skip_empty(loss, shardings.params) if skips else loss
         step = make_train_step(loss, optimizer, layout.num_micro_batches, shardings)
-        state, measured = step(state, place(mesh, batch))
+        state, measured = step(state, place_rows(mesh, batch))
         return jax.device_get(state.params), combine([jax.device_get(measured)])
 
 

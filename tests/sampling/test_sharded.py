@@ -69,8 +69,16 @@ def test_eight_devices_give_the_replies_of_one(architecture, on_one_device, layo
     assert_same(sample(architecture, LAYOUTS[layout], 8, gathered=gathered), on_one_device)
 
 
-def test_two_processes_give_the_replies_of_one(architecture, on_one_device):
-    layout = ONE | {"data": 2, "tensor": 2}
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"data": 2, "tensor": 2},
+        pytest.param({"tensor": 4}, marks=pytest.mark.slow),
+        pytest.param({"context": 4}, marks=pytest.mark.slow),
+    ],
+)
+def test_two_processes_give_the_replies_of_one(architecture, on_one_device, sizes):
+    layout = ONE | sizes
     for found in run_processes(sample, 2, architecture, layout, 4, num_devices=2):
         assert_same(found, on_one_device)
 

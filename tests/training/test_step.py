@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from processes import run_processes
 from tiny_sft import ADAMW, ARCHITECTURE
 
 from jaxreason.data.batches import TokenBatch
 from jaxreason.models.decoder import Model, forward, init_params, param_axes, param_shardings
 from jaxreason.models.families import architecture_from_hf
-from jaxreason.sharding import MeshConfig, make_mesh
-from jaxreason.training.feed import to_devices
+from jaxreason.sharding import MeshConfig, make_mesh, place_rows, row_block, to_host
 from jaxreason.training.losses import make_sft_loss
 from jaxreason.training.optimizer import make_optimizer
 from jaxreason.training.state import init_state, state_shardings
@@ -52,7 +52,7 @@ def run(mesh, num_micro_batches=1, model=MODEL, optimizer=None, steps=1, batch=N
         loss = make_sft_loss(model, chunk=5)
         step = make_train_step(loss, optimizer, num_micro_batches, state_shardings(state))
         for _ in range(steps):
-            state, measured = step(state, to_devices(mesh, batch or make_batch()))
+            state, measured = step(state, place_rows(mesh, batch or make_batch()))
         return jax.device_get(state), jax.device_get(measured)
 
 
@@ -99,6 +99,30 @@ def test_several_devices_give_the_numbers_of_one(sizes, num):
     assert_close(many.params, one.params, rtol=1e-4, atol=1e-5)
 
 
+def step_across_processes(sizes):
+    """Loss and new parameters of a step on rows of which each process gives the block that is its own."""
+    mesh = make_mesh(MeshConfig(*sizes))
+    model = dataclasses.replace(MODEL, attention="blockwise")
+    index, count = row_block(mesh)
+    with jax.set_mesh(mesh):
+        params = init_params(model, jax.random.key(0), mesh)
+        state = init_state(optax.sgd(1.0), params, mesh)
+        loss = make_sft_loss(model, chunk=5)
+        step = make_train_step(loss, optax.sgd(1.0), 2, state_shardings(state))
+        mine = jax.tree.map(lambda x: np.split(x, count)[index], make_batch())
+        state, measured = step(state, place_rows(mesh, mine, (index, count)))
+        params, loss = to_host((state.params, measured["loss"]))
+    return [float(loss), *(x.tolist() for x in jax.tree.leaves(params))]
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 4, 1), (1, 1, 1, 4), (1, 2, 1, 2)])
+def test_two_processes_take_the_step_of_one_whichever_axis_joins_them(sizes):
+    state, measured = run(mesh_of(1, 1, 1, 1))
+    for loss, *params in run_processes(step_across_processes, 2, sizes, num_devices=2):
+        np.testing.assert_allclose(loss, measured["loss"], rtol=1e-5)
+        assert_close(params, jax.tree.leaves(state.params), rtol=1e-4, atol=1e-5)
+
+
 def test_a_step_is_compiled_once_and_donates_its_state():
     traces = []
     mesh = mesh_of(1, 4, 2, 1)
@@ -116,7 +140,7 @@ def test_a_step_is_compiled_once_and_donates_its_state():
         step = make_train_step(counted, optimizer, 1, shardings)
         for seed in range(4):
             old = state
-            state, _ = step(state, to_devices(mesh, make_batch(seed=seed)))
+            state, _ = step(state, place_rows(mesh, make_batch(seed=seed)))
             assert all(x.is_deleted() for x in jax.tree.leaves(old))
     assert len(traces) == 1 and step._cache_size() == 1
     assert state_shardings(state) == shardings
@@ -132,7 +156,7 @@ def test_cutting_into_micro_batches_moves_no_rows_between_devices():
     with jax.set_mesh(mesh):
         state = init_state(optax.sgd(0.1), jax.device_put(weights, _whole(mesh)), mesh)
         step = make_train_step(loss, optax.sgd(0.1), 4, state_shardings(state))
-        rows = to_devices(mesh, np.ones((64, 16), np.float32))
+        rows = place_rows(mesh, np.ones((64, 16), np.float32))
         text = step.lower(state, rows).compile().as_text()
     assert "all-reduce" in text, "the gradient is summed over devices"
     for movement in ("all-to-all", "all-gather", "collective-permute"):
@@ -154,7 +178,7 @@ def test_memory_does_not_grow_with_the_number_of_micro_batches():
         with jax.set_mesh(mesh):
             state = init_state(optax.sgd(0.1), jax.device_put(jnp.ones(size), _whole(mesh)), mesh)
             step = make_train_step(loss, optax.sgd(0.1), num, state_shardings(state))
-            lowered = step.lower(state, to_devices(mesh, np.ones((16, 1), np.float32)))
+            lowered = step.lower(state, place_rows(mesh, np.ones((16, 1), np.float32)))
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
     # One float32 accumulator and one gradient beside it.
