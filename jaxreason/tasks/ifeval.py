@@ -11,10 +11,15 @@ from typing import Any
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
-from jaxreason.tasks.ifeval_checks import INSTRUCTIONS
+from jaxreason.tasks.ifeval_checks import INSTRUCTIONS, language_of
 from jaxreason.tasks.replies import strip_thinking
 
 Instruction = tuple[str, dict[str, Any]]
+
+
+def load_libraries() -> None:
+    """Has langdetect read its profiles, so that no item pays for it."""
+    language_of("One sentence of English.")
 
 
 def instructions_of(example: Example) -> list[Instruction]:

@@ -43,7 +43,7 @@ def sentences(text: str) -> list[str]:
     A line break alone ends none, so a heading belongs to the sentence after it.
     """
     found, start = [], 0
-    for match in re.finditer(r"[.?!]+[\"'\u201d\u2019)\]*_]*(?=\s)", text):
+    for match in re.finditer(r"(?<![.?!])[.?!]++[\"'\u201d\u2019)\]*_]*+(?=\s)", text):
         if match[0].startswith(".") and is_abbreviation(text, match):
             continue
         found.append(text[start : match.end()].strip())
@@ -53,8 +53,12 @@ def sentences(text: str) -> list[str]:
 
 def is_abbreviation(text: str, match: re.Match) -> bool:
     """Whether the full stop belongs to an abbreviation, an initial or a mid-sentence ellipsis."""
-    before = re.search(r"[\w.]*$", text[: match.start()])[0].lower()
-    after = text[match.end() :].lstrip()[:1]
+    start = match.start()
+    while start > 0 and (text[start - 1].isalnum() or text[start - 1] in "_."):
+        start -= 1
+    before = text[start : match.start()].lower()
+    following = re.compile(r"\S").search(text, match.end())
+    after = following[0] if following else ""
     if before in ABBREVIATIONS or re.fullmatch(r"[a-z]|(?:[a-z]\.)+[a-z]", before):
         return not (before == "i" and after.isupper())
     return match[0].startswith("..") and after.islower()
@@ -135,7 +139,15 @@ def nth_paragraph_first_word(
 
 def number_placeholders(text: str, num_placeholders: int) -> bool:
     """At least so many `[placeholders]`."""
-    return len(re.findall(r"\[.*?\]", text)) >= num_placeholders
+    return sum(map(count_placeholders, text.split("\n"))) >= num_placeholders
+
+
+def count_placeholders(line: str) -> int:
+    """How many `[...]` a line has, each up to the next closing bracket."""
+    found, end = 0, 0
+    while (start := line.find("[", end)) >= 0 and (end := line.find("]", start) + 1) > 0:
+        found += 1
+    return found
 
 
 def has_postscript(text: str, postscript_marker: str) -> bool:
@@ -147,8 +159,8 @@ def has_postscript(text: str, postscript_marker: str) -> bool:
 
 def number_bullets(text: str, num_bullets: int) -> bool:
     """Exactly so many lines that start with `* ` or `-`; `**bold**` lines are no bullets."""
-    stars = re.findall(r"^\s*\*[^\*].*$", text, re.MULTILINE)
-    dashes = re.findall(r"^\s*-.*$", text, re.MULTILINE)
+    stars = re.findall(r"^[^\S\n]*+\*[^\*].*$", text, re.MULTILINE)
+    dashes = re.findall(r"^[^\S\n]*+-.*$", text, re.MULTILINE)
     return len(stars) + len(dashes) == num_bullets
 
 
@@ -174,14 +186,15 @@ def is_json(text: str) -> bool:
     text = re.sub(r"^```(?:json|Json|JSON)?|```$", "", text.strip())
     try:
         json.loads(text.strip())
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
 
 def has_title(text: str) -> bool:
     """A `<<title>>` within a line."""
-    return any(title.strip("<> \t") for title in re.findall(r"<<([^\n]+)>>", text))
+    lines = (line.partition("<<")[2].rpartition(">>")[0] for line in text.split("\n"))
+    return any(title.strip("<> \t") for title in lines)
 
 
 def two_responses(text: str) -> bool:

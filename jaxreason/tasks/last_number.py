@@ -7,34 +7,82 @@ from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
 from jaxreason.tasks.replies import last_boxed, score_both_ways, strip_thinking
 
-# A minus belongs to the number unless something stands before it that it could subtract from.
-# Exponents (m^2) and the digits of a longer number are no numbers of their own.
-MINUS = r"(?:(?<![\w)\]}$])[-\u2212])?"
+# A minus belongs to the number unless something stands before it that it could subtract from; a `$`
+# that opens a formula is no such thing. Exponents (m^2) and the digits of a longer number are no
+# numbers of their own.
+MINUS = r"(?:(?:(?<![\w)\]}$])|(?<=[\s({\[:=*]\$)|(?<=^\$))[-\u2212])?"
 NUMBER = re.compile(
     MINUS + r"\$?(?<![\d^])(?<!\d\.)(?<!\^\{)(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?"
     rf"|{MINUS}(?<![\d.^])\.\d+"
 )
 
 
+# Around the number of a marked place: what only dresses it.
+DRESS = re.compile(
+    r"(?<=[A-Za-z}])\s*\^\s*\{?\d\}?|\^\s*\{?\\circ\}?|(?<=[A-Za-z])/(?=[A-Za-z])|[{}*$]"
+    r"|\\(?:text\w*|mathrm|mbox|left|right|boxed|approx|quad|[$%,;:! ()\[\]])"
+)
+HEDGE = (
+    r"(?:(?:or|and|to|times|by|over|plus|minus)\b(?=.*\d)|(?:hundred|thousand|[mbtr]+illion)\b)"
+)
+REMARK = re.compile(rf"\s*%?[\s,.;]*(?!{HEDGE})[A-Za-z]{{2,}}|\s+\([^()]*[A-Za-z]{{2}}")
+UNIT = re.compile(rf"(?!\s*{HEDGE})[^\d\\/+^:?(=\u00d7\u00f7-]*")
+JOINED = re.compile(r"\d\s?(?:[/:?]|\)\()\s?$")
+
+
+def clean(text: str) -> str:
+    """Without LaTeX's ways of writing a separator, a thin space or a dollar sign."""
+    return text.replace("{,}", ",").replace(r"\!", "").replace(r"\$", "$").replace(r"\,", "")
+
+
+def plain(number: str) -> str:
+    """In plain notation: `-$1,234.50` is "-1234.50"."""
+    return re.sub(r"[$,]", "", number).replace("\u2212", "-")
+
+
 def numbers(text: str) -> list[str]:
-    """All numbers of a text, in plain notation: `-$1,234.50` is "-1234.50"."""
-    text = text.replace("{,}", ",").replace(r"\!", "").replace(r"\$", "$").replace(r"\,", "")
-    return [re.sub(r"[$,]", "", match[0]).replace("\u2212", "-") for match in NUMBER.finditer(text)]
+    """All numbers of a text, in plain notation."""
+    return [plain(match[0]) for match in NUMBER.finditer(clean(text))]
 
 
 def last_number(text: str) -> str | None:
-    """The last number of a text, or None."""
-    found = numbers(text)
-    return found[-1] if found else None
+    """The last number of a text, or None; `3/4` and `9:30` are not 4 and 30 and come as they are."""
+    text = clean(text)
+    last = previous = None
+    for match in NUMBER.finditer(text):
+        previous, last = last, match
+    if last is None:
+        return None
+    if previous and JOINED.search(text, max(0, last.start() - 4), last.start()):
+        return text[previous.start() : last.end()]
+    return plain(last[0])
+
+
+def stated_number(part: str) -> str | None:
+    """The number of a place that should hold nothing else, perhaps with words; None without one.
+
+    A place that says something other than one number (`3/4`, `3, 4`, `5)(6)(7`) comes as it stands,
+    which equals no number.
+    """
+    side = clean(part).rpartition("=")[2]
+    match = NUMBER.search(side)
+    if match is None:
+        return None
+    before = DRESS.sub("", side[: match.start()])
+    after = DRESS.sub("", side[match.end() :])
+    alone = "\\" not in before and not before.endswith(("/", "^", "_"))
+    alone = alone and (UNIT.fullmatch(after) or REMARK.match(after))
+    return plain(match[0]) if alone else part.strip()
 
 
 def gsm8k_number(text: str) -> str | None:
-    """The number after the last `####`, else in the last box (after its `=`), else the last one."""
+    """The number in the line after the last `####`, else in the last box, else the last one.
+
+    Of an equation the side after the last `=` counts.
+    """
     _, marked, tail = text.rpartition("####")
-    for part in (tail if marked else "", (last_boxed(text) or "").rpartition("=")[2]):
-        if found := numbers(part):
-            return found[0]
-    return last_number(text)
+    line = next((line for line in tail.splitlines() if line.strip()), "") if marked else ""
+    return stated_number(line) or stated_number(last_boxed(text) or "") or last_number(text)
 
 
 def grade(example: Example, answer: str) -> float:
@@ -48,7 +96,12 @@ def grade(example: Example, answer: str) -> float:
         raise UserError(
             f"example {example.id!r}: the gold answer {example.answer!r} has no number."
         )
-    return float(Decimal(gold) == Decimal(answer))
+    return float(is_number(answer) and Decimal(gold) == Decimal(answer))
+
+
+def is_number(answer: str) -> bool:
+    """Whether an extracted answer is one plain number."""
+    return re.fullmatch(r"-?\d*\.?\d+", answer) is not None
 
 
 def extract(example: Example, text: str) -> str | None:

@@ -15,23 +15,25 @@ import re
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
+from jaxreason.tasks.latex_answers import is_gigantic, read_whole, tidy
 from jaxreason.tasks.replies import last_boxed, score_both_ways, strip_thinking
 
+MOST_CHARACTERS = 1000  # of an answer; the longest gold answers have some hundred
 NAME = (
     r"(?:\\angle\s*)?[A-Za-z](?:[A-Za-z\s]|_\{[^{}]*\}|_\w)*(?:\([A-Za-z](?:\s*,\s*[A-Za-z])*\))?"
 )
 
 
 def load_libraries() -> None:
-    """Imports math-verify and parses once, so that no item pays for it."""
+    """Imports math-verify and reads an answer, so that no item pays for it."""
     try:
-        import math_verify
+        import math_verify  # noqa: F401
     except ImportError as error:
         raise ImportError("grading mathematics needs the package math-verify.") from error
     logging.getLogger("math_verify").setLevel(
         logging.ERROR
     )  # one warning an item about its time limits
-    math_verify.parse(r"$\frac{1}{2}$", parsing_timeout=None)
+    verify(read_whole(r"\frac{1}{2}"), read_whole("0.5"))
 
 
 def extract(example: Example, text: str) -> str | None:
@@ -77,24 +79,17 @@ def gold_answer(example: Example) -> str:
 
 
 def grade(example: Example, answer: str) -> float:
-    """1.0 if the extracted answer equals the gold one, else 0.0."""
+    """1.0 if the extracted answer equals the gold one, else 0.0; a very long one is not read."""
     gold = gold_answer(example)
+    answer = re.sub(r"\s+", " ", answer)
+    if len(answer) > MOST_CHARACTERS + 2 * len(gold):
+        return 0.0
     tolerance = example.metadata.get("error")
     if tolerance and within(gold, answer, float(str(tolerance).split(",")[0])):
         return 1.0
     if example.metadata.get("is_multiple_answer") in (True, "True", "true"):
         return float(same_list(tidy(gold), tidy(answer)))
     return float(same(tidy(gold), tidy(answer)))
-
-
-def tidy(answer: str) -> str:
-    r"""Without `$`, `\(`, sizes, thin spaces and a final full stop; the value is unchanged."""
-    answer = re.sub(r"(?<!\\)(?:\$|\\[()\[\]]|\\(?:left|right|[bB]igg?)(?![a-z]))", "", answer)
-    answer = re.sub(r"(?<!\\)\\(?:!\s*|[,;: ])", "", answer).replace("{,}", ",")
-    answer = re.sub(r"\\[dt]frac", r"\\frac", answer)
-    answer = re.sub(r"(\w|\))!\^", r"{\1!}^", answer)
-    answer = re.sub(r"^[a-z](\([^()]*\])$", r"\1", answer.strip())
-    return re.sub(r"\s+", " ", answer).strip().rstrip(".").strip()
 
 
 def same(gold: str, answer: str) -> bool:
@@ -105,12 +100,28 @@ def same(gold: str, answer: str) -> bool:
         return False  # (2,4) is a point or an interval; "4, 2" is neither
     if other_base(gold, answer):
         return False
+    if is_clock(gold) and re.fullmatch(r"\d+:\d+", squeeze(answer)):
+        return [int(part) for part in squeeze(gold).split(":")] == [
+            int(part) for part in squeeze(answer).split(":")
+        ]
     if equal(gold, answer):
         return True
     bare_gold, bare = unlabel(gold), unlabel(answer)
     if bare_gold != gold and (squeeze(bare_gold) == squeeze(bare) or equal(bare_gold, bare)):
         return True
-    return "%" in answer and "%" not in gold and equal(gold, re.sub(r"\\?%", "", answer))
+    if ("%" in answer) != ("%" in gold):
+        return equal(*(re.sub(r"\\?%", "", text) for text in (gold, answer)))
+    plainer = plain_value(answer)
+    return plainer != answer and not re.search("[A-Za-z]", gold) and equal(gold, plainer)
+
+
+def plain_value(answer: str) -> str:
+    r"""`5 dollars` and `x \equiv 5 \pmod 7` as 5; other texts unchanged."""
+    answer = re.sub(r"^[a-z]\s*\\equiv\s*(.+?)\s*\\pmod\s*\{?\w+\}?$", r"\1", answer)
+    number = r"(-?[\d.,/]*\d(?:\\frac\{\d+\}\{\d+\})?)"
+    word = r"(?!(?:or|and|not|to|mod|over|choose|times|plus|minus)\b)[A-Za-z]+"
+    words = rf"(?=.*[a-zA-Z]{{3}}|[a-z]+/[a-z]){word}(?:[ /]{word})*"
+    return re.sub(rf"^{number} {words}$", r"\1", answer)
 
 
 def same_list(gold: str, answer: str) -> bool:
@@ -174,8 +185,13 @@ def is_group(text: str) -> bool:
 
 def other_base(gold: str, answer: str) -> bool:
     """Whether both are numbers with a base and the bases differ: 52_8 and 52_9."""
-    bases = [re.fullmatch(r"\w*?\d_\{?(\d+)\}?", squeeze(text)) for text in (gold, answer)]
+    bases = [re.fullmatch(r"-?\w*?\d_\{?(\d+)\}?", squeeze(text)) for text in (gold, answer)]
     return all(bases) and bases[0][1] != bases[1][1]
+
+
+def is_clock(text: str) -> bool:
+    """Whether the text is a time of day or a length of time such as 9:24, which is no ratio."""
+    return re.fullmatch(r"\d{1,2}:\d\d", squeeze(text)) is not None
 
 
 def unlabel(text: str) -> str:
@@ -186,34 +202,40 @@ def unlabel(text: str) -> str:
 def squeeze(text: str) -> str:
     r"""For comparison as text: `\text{}` unwrapped, no spaces, no bracket around one letter."""
     text = re.sub(r"\\(?:text|mbox|mathrm|textbf|mathbf)\s*\{([^{}]*)\}", r"\1", text)
-    text = re.sub(r"\s", "", text).lower()
+    text = re.sub(r"\s", "", text).lower().rstrip(".")
     return re.sub(r"^\(([a-z])\)$", r"\1", text)
 
 
 def within(gold: str, answer: str, tolerance: float) -> bool:
     """Whether both are numbers (a unit or per cent sign may follow), at most `tolerance` apart."""
-    found = [re.match(r"-?\d+(?:\.\d+)?|-?\.\d+", tidy(text)) for text in (gold, answer)]
-    if not all(found):
+    found = [number_of(tidy(text)) for text in (gold, answer)]
+    if None in found:
         return False
-    return abs(float(found[0][0]) - float(found[1][0])) <= tolerance * (1 + 1e-9)
+    return abs(found[0] - found[1]) <= tolerance * (1 + 1e-9)
+
+
+def number_of(answer: str) -> float | None:
+    """The value of an answer that is one real number, or None."""
+    value = (read_whole(re.sub(r"\\?%", "", answer)) or [""])[0]
+    if isinstance(value, str) or not getattr(value, "is_number", False) or is_gigantic(value):
+        return None
+    return float(value) if value.is_extended_real else None
 
 
 def equal(gold: str, answer: str) -> bool:
-    """Equal in math-verify's sense. Raises what sympy raises."""
-    return verify(parse_one(gold), parse_one(answer))
-
-
-def parse_one(answer: str) -> list:
-    """math-verify's reading of a whole LaTeX expression (sympy objects, then the text itself)."""
-    import math_verify
-
-    return math_verify.parse(f"${answer}$", parsing_timeout=None)
+    """Equal in math-verify's sense, both read as a whole. Raises what sympy raises."""
+    return verify(read_whole(gold), read_whole(answer))
 
 
 def verify(gold: list, answer: list) -> bool:
-    """math-verify's comparison; what sympy raises is raised here too, not taken for inequality."""
+    """math-verify's comparison; what sympy raises is raised here too, not taken for inequality.
+
+    Numbers that cannot be written out are compared as they are written.
+    """
     import math_verify
 
+    if any(is_gigantic(value) for value in (*gold, *answer) if not isinstance(value, str)):
+        return bool(gold and answer) and gold[-1] == answer[-1]
     return bool(gold and answer) and math_verify.verify(
         gold, answer, timeout_seconds=None, raise_on_error=True
     )

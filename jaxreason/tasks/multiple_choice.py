@@ -15,7 +15,14 @@ LEAD = (
     r"(?i:\b(?:final\s+|correct\s+|best\s+|right\s+)?(?:answer|option|choice)s?\b"
     r"(?:\s+(?:is|would\s+be|must\s+be|should\s+be))?(?:\s+(?:option|choice|letter))?)"
 )
-WRAP = r"[\s:*_`'\"$({\[]*(?:\\\(|\\text\w*\{|\\mathbf\{|\\boxed\{)*[\s(*]*"
+# Possessive: giving a character back never helps to reach the letter, and takes quadratic time.
+WRAP = r"[\s:*_`'\"$({\[]*+(?:\\\(|\\text\w*\{|\\mathbf\{|\\boxed\{)*+[\s(*]*+"
+ANNOUNCED = re.compile(rf"{LEAD}({WRAP})([A-Za-z])(?![A-Za-z0-9'])")
+CLOSED = re.compile(r"[)}\]*.:,]|\s*$")
+# A word follows that explains nothing, so the A before it is an article.
+ARTICLE = re.compile(
+    r"\s+(?!because|since|as\b|is\b|and\b|or\b|due\b|for\b|which\b|with\b)[a-z]"
+)
 
 
 def letters_of(example: Example) -> tuple[str, ...]:
@@ -66,24 +73,17 @@ def line_letter(line: str, valid: str) -> str | None:
 def lead_letter(text: str, valid: str) -> str | None:
     """The last letter that is announced as the answer or an option."""
     found = None
-    for match in re.finditer(rf"{LEAD}({WRAP})([A-Za-z])(?![A-Za-z0-9'])", text):
-        wrap, letter, rest = match[1], match[2], text[match.end() :]
-        closed = "(" in wrap or "{" in wrap or "*" in wrap or re.match(r"[)}\]*.:,]|\s*$", rest)
+    for match in ANNOUNCED.finditer(text):
+        wrap, letter, end = match[1], match[2], match.end()
+        closed = "(" in wrap or "{" in wrap or "*" in wrap or CLOSED.match(text, end)
         if letter.upper() not in valid:
             continue
         if letter.islower() and not closed:
             continue  # "the answer is a car"
-        if letter == "A" and is_article(rest):
+        if letter == "A" and ARTICLE.match(text, end):
             continue
         found = letter.upper()
     return found
-
-
-def is_article(rest: str) -> bool:
-    """Whether a capital A before `rest` is an article: a word follows that explains nothing."""
-    return bool(
-        re.match(r"\s+(?!because|since|as\b|is\b|and\b|or\b|due\b|for\b|which\b|with\b)[a-z]", rest)
-    )
 
 
 def repeated_choice(line: str, letters: Sequence[str], texts: Sequence[str]) -> str | None:
@@ -99,9 +99,9 @@ def lone_letter(text: str, valid: str) -> str | None:
     """The last capital letter that stands alone and is no article; "I" counts only before ")"."""
     found = None
     for match in re.finditer(rf"(?<![A-Za-z0-9'.])([{valid}])(?![A-Za-z0-9'])", text):
-        if match[1] == "A" and is_article(text[match.end() :]):
+        if match[1] == "A" and ARTICLE.match(text, match.end()):
             continue
-        if match[1] == "I" and not text[match.end() :].startswith(")"):
+        if match[1] == "I" and not text.startswith(")", match.end()):
             continue
         found = match[1]
     return found

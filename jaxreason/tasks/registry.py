@@ -22,8 +22,8 @@ class Task:
         continuation.
       extract: (example, text) -> the answer found in the text, or None.
       choices: example -> the continuations, for "choose"; None for "generate".
-      worker_setup: None for a grader that is cheap and safe in any process; else it only runs in
-        the workers of a VerifierPool, which call this once at their start (heavy imports).
+      worker_setup: what a worker of a VerifierPool calls once before its first reply of this task,
+        so that heavy imports take none of a reply's time; None if there is nothing to load.
       summarize: (examples, their scores) -> the metrics of the whole set, where these are no plain
         means of the scores; None where they are.
     """
@@ -57,6 +57,7 @@ TASKS: dict[str, Task] = {
         "instruction_strict",
         ifeval.score,
         ifeval.extract,
+        worker_setup=ifeval.load_libraries,
         summarize=ifeval.summarize,
     ),
     "hash_answer": Task("generate", "accuracy", hash_answer.score, hash_answer.extract),

@@ -46,24 +46,22 @@ def score_both_ways(
 
 
 def last_boxed(text: str) -> str | None:
-    r"""What the last complete `\boxed{...}` or `\fbox{...}` holds, braces balanced; or None."""
-    for start in reversed([match.end() for match in re.finditer(r"\\(?:boxed|fbox)\s*\{", text)]):
-        end = closing_brace(text, start)
-        if end is not None:
-            return text[start:end].strip()
+    r"""What the last complete `\boxed{...}` or `\fbox{...}` with something in it holds; or None.
+
+    Braces are balanced; `\{` and `\}` do not count. Time is linear in the text.
+    """
+    boxes = {match.end() - 1 for match in re.finditer(r"\\(?:boxed|fbox)\s*\{", text)}
+    opened: list[int] = []
+    start, content = -1, None
+    for match in re.finditer(r"\\.|[{}]", text, re.DOTALL) if boxes else ():
+        if match[0] == "{":
+            opened.append(match.start())
+        elif match[0] == "}" and opened:
+            brace = opened.pop()
+            inside = text[brace + 1 : match.start()] if brace in boxes and brace > start else ""
+            if inside.strip():
+                start, content = brace, inside.strip()
+    if content is not None:
+        return content
     spaced = re.findall(r"\\boxed\s+([^\s${}\\]+)", text)
     return spaced[-1].rstrip(".,") if spaced else None
-
-
-def closing_brace(text: str, start: int) -> int | None:
-    r"""Where the brace opened just before `start` closes, or None; `\{` and `\}` do not count."""
-    depth, position = 1, start
-    while position < len(text):
-        if text[position] == "\\":
-            position += 2
-            continue
-        depth += {"{": 1, "}": -1}.get(text[position], 0)
-        if depth == 0:
-            return position
-        position += 1
-    return None

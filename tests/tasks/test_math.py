@@ -183,7 +183,7 @@ def test_a_gold_answer_may_be_a_list_of_one_text_written_as_json():
 
 def test_an_empty_gold_answer_is_an_error_and_not_a_zero(pool):
     verdict = pool.score("math", [(example("", {}), r"\boxed{1}")])[0]
-    assert verdict.error == "ValueError: example '' has an empty gold answer."
+    assert verdict.error == "UserError: example '' has an empty gold answer."
 
 
 def test_a_power_tower_costs_its_time_limit_and_no_more():

@@ -24,7 +24,11 @@ BOXES = [
     (r"$\boxed 9$", "9"),
     (r"\boxed{10} and \boxed{11", "10"),  # the last box was cut off
     (r"\boxed{", None),
-    (r"\boxed{}", ""),
+    (r"\boxed{}", None),
+    (r"\boxed{5}. It stands in \boxed{ } as asked.", "5"),
+    (r"\boxed{6 \boxed{5}}", "5"),
+    (r"\boxed{5} {\boxed{6", "5"),
+    (r"} \boxed{5\}}", r"5\}"),
     ("5", None),
 ]
 

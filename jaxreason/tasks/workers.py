@@ -1,0 +1,171 @@
+"""The processes that grade: how one is started and ended, and what it does while it lives.
+
+A worker is a fresh interpreter (never a fork, never a thread) that imports `jaxreason.tasks` and
+nothing of the caller's program. It has a process group and a memory limit of its own, is the first
+to go where the machine's memory ends, and says nothing on the terminal.
+"""
+
+import contextlib
+import importlib
+import os
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from jaxreason.data.examples import Example
+from jaxreason.tasks.registry import Task
+
+START_LIMIT_S = 300.0  # importing sympy on a busy machine
+MEMORY_BYTES = 4 << 30  # a grader that asks for more raises MemoryError
+READY = "ready"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result of grading one reply.
+
+    Attributes:
+      scores: metric -> value; empty when grading failed.
+      extracted: the answer found in the reply, or None.
+      error: None, or what went wrong: "timeout: ...", "crash: ..." or "<exception class>: ...".
+    """
+
+    scores: dict[str, float]
+    extracted: str | None
+    error: str | None
+
+
+def grade(task: Task, example: Example, text: str) -> Verdict:
+    """Score and extract in this process; an exception becomes the Verdict's error."""
+    try:
+        return Verdict(task.score(example, text), task.extract(example, text), None)
+    except Exception as error:  # graders read whatever a model writes
+        return Verdict({}, None, describe(error))
+
+
+def describe(error: Exception) -> str:
+    """`<class>: <message>`, of bounded length."""
+    return f"{type(error).__name__}: {error}"[:500]
+
+
+@dataclass
+class Worker:
+    """A worker process and what it is doing until when (`index` -1: starting or idle).
+
+    `began` and `deadline` are seconds of the monotonic clock; `loaded` names the tasks that it has
+    been made ready for.
+    """
+
+    process: subprocess.Popen
+    connection: Connection
+    deadline: float
+    loaded: set[str]
+    ready: bool = False
+    index: int = -1
+    began: float = 0.0
+
+
+def load_tasks(source: str) -> Mapping[str, Task]:
+    """The dict that `module:name` points to."""
+    module, _, name = source.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def start_worker(source: str, task_name: str, timeout_s: float) -> Worker:
+    """Starts a fresh interpreter that serves one end of a socket pair. Does not wait for it."""
+    ours, theirs = socket.socketpair()
+    limit = struct.pack("ll", int(timeout_s) + 1, 0)  # no send or receive of ours blocks for longer
+    for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+        ours.setsockopt(socket.SOL_SOCKET, option, limit)
+    paths = [path or os.getcwd() for path in sys.path]
+    program = (
+        f"import sys; sys.path[:] = {paths!r}; from jaxreason.tasks.workers import serve; "
+        f"serve({theirs.fileno()}, {source!r}, {task_name!r}, {timeout_s!r})"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        pass_fds=(theirs.fileno(),),
+        start_new_session=True,  # what a grader starts ends with it
+    )
+    theirs.close()
+    connection = Connection(ours.detach())
+    return Worker(process, connection, time.monotonic() + START_LIMIT_S, {task_name})
+
+
+def stop_worker(worker: Worker) -> int | None:
+    """Kills the process and what it started, and closes the connection. Returns the exit code."""
+    worker.connection.close()
+    try:
+        code = worker.process.wait(timeout=0.05)
+    except subprocess.TimeoutExpired:
+        code = None
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
+        os.killpg(worker.process.pid, signal.SIGKILL)
+    return worker.process.wait(timeout=60) if code is None else code
+
+
+def serve(descriptor: int, source: str, task_name: str, timeout_s: float) -> None:
+    """The worker's side: grades what comes until the connection ends.
+
+    An alarm ends a worker whose parent was killed while it was grading, so none is left spinning.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    connection = Connection(descriptor)
+    tasks = load_tasks(source)
+    _go_first()
+    _prepare(connection, tasks[task_name])
+    while True:
+        try:
+            name, *item = connection.recv()
+        except EOFError:
+            return
+        if not item:
+            _prepare(connection, tasks[name])
+            continue
+        signal.setitimer(signal.ITIMER_REAL, 2 * timeout_s + 1)
+        verdict = grade(tasks[name], *item)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        connection.send(verdict)
+
+
+def _prepare(connection: Connection, task: Task) -> None:
+    """Loads what a task needs, outside of the memory limit, and says "ready" or what went wrong."""
+    _limit_memory(None)
+    try:
+        if task.worker_setup is not None:
+            task.worker_setup()
+    except Exception as error:
+        return connection.send(describe(error))
+    _limit_memory(MEMORY_BYTES)
+    _silence()
+    connection.send(READY)
+
+
+def _limit_memory(num_bytes: int | None) -> None:
+    if sys.platform == "linux":
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        limits = [limit for limit in (num_bytes, hard) if limit not in (None, resource.RLIM_INFINITY)]
+        resource.setrlimit(resource.RLIMIT_AS, (min(limits, default=hard), hard))
+
+
+def _go_first() -> None:
+    """Where the machine's memory ends, Linux ends a worker and not the run."""
+    with contextlib.suppress(OSError):  # other systems have no such file
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _silence() -> None:
+    """What a grader prints goes nowhere; errors on the way here did reach the terminal."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
