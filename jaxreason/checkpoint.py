@@ -1,9 +1,20 @@
-"""Checkpoints of any tree of arrays through Orbax: asynchronous, sharded, by many processes.
+"""Checkpoints of any tree of arrays through Orbax: asynchronous, sharded, verified, by many processes.
 
 A checkpoint stores a flat table from an array's path in the tree to the array, so it can be
 restored onto another mesh, in part, and whatever containers (Optax's states) it was in.
+
+Each process hashes the files that it has written, in the background, as the last part of writing
+them; process 0 adds the rest and writes `checksums.json` before Orbax gives the checkpoint its name.
+So there is no moment at which a checkpoint has a name but no checksums, and an older one is only
+removed when the new one has both.
 """
 
+import dataclasses
+import json
+import logging
+import os
+import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,19 +22,39 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from jaxreason.errors import UserError
+from jaxreason.results.checksums import (
+    CHECKSUMS_FILE,
+    files_in,
+    find_damage,
+    hash_files,
+    read_checksums,
+    write_checksums,
+)
 from jaxreason.results.files import absolute
+from jaxreason.sharding import gather_texts
+
+_LOG = logging.getLogger(__name__)
+_HALF_WRITTEN = ".orbax-checkpoint-tmp"  # in the name of what Orbax has not finished
+_COMMITTED = "commit_success.txt"  # where a store cannot rename, Orbax writes this last
+_PART = CHECKSUMS_FILE + ".{}"  # what one process has written
+_STEP = re.compile("0|[1-9][0-9]{0,17}")
+_UNREAD = (_COMMITTED, "_CHECKPOINT_METADATA")  # Orbax writes them last; restoring reads neither
+_TIMEOUT_S = 3600  # of writing and hashing one checkpoint
 
 
 class Checkpointer:
     """The checkpoints `<folder>/<step>/` of one run. Every process calls every method.
 
     A checkpoint gets its name when it is complete; what a kill left behind has another name, is
-    never read, and is removed when the folder is next opened.
+    never read, and is removed when the folder is next opened for writing.
 
     Args:
       folder: made when it is not there.
       keep: how many of the newest stay, 0 = all; None = for reading alone: nothing in the folder is
         changed, so a run may be writing to it.
+
+    Raises:
+      UserError: `keep` is negative, or there is no folder to read.
     """
 
     def __init__(self, folder: epath.PathLike, keep: int | None):
@@ -32,18 +63,22 @@ class Checkpointer:
             raise UserError(
                 f"keep={keep}: expected the number of checkpoints to keep, or 0 for all."
             )
-        writes = keep is not None
-        if not writes and not self._folder.exists():
+        self._keep, self._verified = keep, set()
+        self._steps: list[int] = _on_first(self._open)
+        self._orbax, self._writing = None, False
+        if keep is not None:
+            options = ocp.options.AsyncOptions(timeout_secs=_TIMEOUT_S)
+            self._orbax = ocp.AsyncCheckpointer(_HashedTree(), async_options=options)
+
+    def _open(self) -> list[int]:
+        if self._keep is None and not self._folder.is_dir():
             raise UserError(f"{self._folder}: no such folder of checkpoints.")
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep or None,
-            create=writes,
-            cleanup_tmp_directories=writes,
-            read_only=not writes,
-        )
-        self._manager = ocp.CheckpointManager(
-            self._folder, item_handlers=ocp.PyTreeCheckpointHandler(), options=options
-        )
+        if self._keep is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for path in self._folder.iterdir():
+                if _HALF_WRITTEN in path.name and path.is_dir():
+                    path.rmtree()
+        return self._list()
 
     def __enter__(self) -> "Checkpointer":
         return self
@@ -53,31 +88,100 @@ class Checkpointer:
 
     def save(self, step: int, tree: Any, wait: bool = False) -> None:
         """Starts writing `tree`, which may be donated at once; a step that is there stays."""
-        if step in self._manager.all_steps():
+        if step in self._steps:
             return
-        self._manager.save(step, args=ocp.args.PyTreeSave(_table(tree)))
+        self.wait()
+        path = self._folder / str(step)
+        self._orbax.save(path, args=_SaveHashed(_table(tree)), force=True)
+        self._steps.append(step)
+        self._writing = True
         if wait:
             self.wait()
 
     def latest_step(self) -> int | None:
-        """The newest complete checkpoint, or None."""
-        return self._manager.latest_step()
+        """The newest checkpoint whose files are those that were written, or None without any.
+
+        All files are read, by all processes together. A checkpoint that is damaged is named in a
+        warning, and the one before it is taken; who may write also moves it out of the way, to
+        `<step>.damaged` (a bucket cannot rename: there it is removed).
+
+        Raises:
+          UserError: there are checkpoints, and all are damaged; with the files.
+        """
+        self.wait()
+        damaged: dict[int, str] = {}
+        while (step := _on_first(lambda: self._newest_beside(damaged))) is not None:
+            fault = self._fault(step)
+            if fault is None:
+                self._set_aside(damaged, f"continuing with {self._folder / str(step)}")
+                return step
+            damaged[step] = fault
+        damaged = self._still_there(damaged)
+        if any(damaged.values()):
+            lines = "; ".join(f"{step}: {fault}" for step, fault in damaged.items() if fault)
+            raise UserError(
+                f"{self._folder}: no checkpoint is whole: {lines}. Put back a copy of one, or use "
+                "another working directory."
+            )
+        self._set_aside(damaged, "nothing to continue")
+        return None
+
+    def _list(self) -> list[int]:
+        """The folders that are named as a step is, newest first; what they hold is not looked at."""
+        names = [path.name for path in self._folder.iterdir() if path.is_dir()]
+        return sorted((int(name) for name in names if _STEP.fullmatch(name)), reverse=True)
+
+    def _still_there(self, damaged: dict[int, str]) -> dict[int, str]:
+        """Without what a writer has removed meanwhile, which was no damage."""
+        return {step: damaged[step] for step in _on_first(self._list) if step in damaged}
+
+    def _newest_beside(self, tried: dict[int, str]) -> int | None:
+        return next((step for step in self._list() if step not in tried), None)
+
+    def _fault(self, step: int) -> str | None:
+        """What is wrong with a checkpoint, the same on all processes; "" if it was never finished."""
+        if step in self._verified:
+            return None
+        path = self._folder / str(step)
+        fault = _on_first(lambda: _unreadable(path))
+        if fault is not None:
+            return fault
+        faults = [text for text in gather_texts(_share_of_damage(path)) if text]
+        if faults:
+            return "; ".join(faults)
+        self._verified.add(step)
+        return None
+
+    def _set_aside(self, damaged: dict[int, str], then: str) -> None:
+        damaged = self._still_there(damaged)
+        for step, fault in damaged.items():
+            what = f"is damaged ({fault})" if fault else "was never finished"
+            _LOG.warning("%s %s; %s.", self._folder / str(step), what, then)
+        if self._keep is not None and damaged:
+            _on_first(lambda: [_move_away(self._folder / str(step)) for step in damaged] and None)
+            self._steps = [step for step in self._steps if step not in damaged]
 
     def restore(self, step: int, abstract: Any) -> Any:
         """The arrays of a checkpoint, each read to where `abstract` wants it.
 
         Args:
-          step: of a complete checkpoint.
+          step: of a complete checkpoint; it is verified unless `latest_step` has done so.
           abstract: a tree of ShapeDtypeStruct with shardings, on any mesh. It may be a part of what
             was saved (`{"params": ...}`); dtypes are converted.
 
         Raises:
-          ValueError: an array that was not saved, or saved with another shape.
+          UserError: a file that is not as it was written; an array that was not saved, or saved
+            with another shape.
         """
+        self.wait()
+        path = self._folder / str(step)
+        fault = self._fault(step)
+        if fault is not None:
+            raise UserError(f"{path}: {fault or 'never finished'}.")
         wanted = _table(abstract)
-        self._compare(step, wanted)
-        found = self._manager.restore(
-            step,
+        _compare(path, wanted)
+        found = ocp.PyTreeCheckpointHandler().restore(
+            path,
             args=ocp.args.PyTreeRestore(
                 item=wanted,
                 restore_args=ocp.checkpoint_utils.construct_restore_args(wanted),
@@ -91,30 +195,135 @@ class Checkpointer:
         """The model's parameters of a training state, without its optimizer; see `restore`."""
         return self.restore(step, {"params": abstract})["params"]
 
-    def _compare(self, step: int, wanted: dict[str, jax.ShapeDtypeStruct]) -> None:
-        stored = self._manager.item_metadata(step)
-        stored = {name: tuple(array.shape) for name, array in stored.items()}
-        where = self._folder / str(step)
-        missing = [name for name in wanted if name not in stored]
-        if missing:
-            raise UserError(
-                f"{where}: holds no {missing[0]} ({len(missing)} arrays missing); it was saved by "
-                "another kind of run."
-            )
-        for name, array in wanted.items():
-            if stored[name] != tuple(array.shape):
-                raise UserError(
-                    f"{where}: {name} has shape {stored[name]}, expected {tuple(array.shape)}; it "
-                    "was saved from another model or optimizer."
-                )
-
     def wait(self) -> None:
         """Returns when everything saved is complete on disk; raises what went wrong there."""
-        self._manager.wait_until_finished()
+        if not self._writing:
+            return
+        self._orbax.wait_until_finished()
+        self._writing = False
+        if self._keep:  # only now that there is a new one: until then an older one may be needed
+            old = sorted(self._steps)[: -self._keep]
+            self._steps = [step for step in self._steps if step not in old]
+            if jax.process_index() == 0:
+                for step in old:
+                    _remove(self._folder / str(step))
 
     def close(self) -> None:
         """Waits, and frees Orbax's threads."""
-        self._manager.close()
+        self.wait()
+        if self._orbax is not None:
+            self._orbax.close()
+
+
+class _HashedTree(ocp.PyTreeCheckpointHandler):
+    """Orbax's handler, which also writes what `_fault` reads."""
+
+    async def async_save(self, directory: Any, *args: Any, **settings: Any) -> list[Any]:
+        futures = await super().async_save(directory, *args, **settings) or []
+        return [*futures, _HashOwnFiles(directory)]
+
+    def finalize(self, directory: epath.Path) -> None:
+        super().finalize(directory)
+        files: dict[str, Any] = {}
+        for process in range(jax.process_count()):
+            part = directory / _PART.format(process)
+            files |= read_checksums(part)
+            part.unlink()
+        rest = [name for name in files_in(directory) if name not in files and name not in _UNREAD]
+        write_checksums(directory / CHECKSUMS_FILE, files | hash_files(directory, rest))
+
+
+@ocp.args.register_with_handler(_HashedTree, for_save=True, for_restore=True)
+@dataclasses.dataclass
+class _SaveHashed(ocp.args.PyTreeSave):
+    """Orbax finds the handler by the class of the arguments."""
+
+
+class _HashOwnFiles:
+    """A part of saving, after this process's arrays are written and before all processes meet."""
+
+    def __init__(self, directory: Any):
+        self._directory = directory
+
+    def result(self, timeout: float | None = None) -> None:
+        """Writes the checksums of this process's files."""
+        directory = epath.Path(getattr(self._directory, "path", self._directory))
+        own = directory / f"ocdbt.process_{jax.process_index()}"
+        names = [f"{own.name}/{name}" for name in files_in(own)] if own.is_dir() else []
+        part = directory / _PART.format(jax.process_index())
+        write_checksums(part, hash_files(directory, names))
+
+
+def _unreadable(path: epath.Path) -> str | None:
+    """Why a checkpoint's checksums cannot be compared; "" if it was never finished, None if they can."""
+    try:
+        read_checksums(path / CHECKSUMS_FILE)
+    except UserError as error:
+        return str(error).removeprefix(f"{path}/").rstrip(".")
+    except OSError:
+        in_place = "://" in os.fspath(path)
+        begun = (path / _COMMITTED).exists() if in_place else path.is_dir() and any(path.iterdir())
+        return f"{CHECKSUMS_FILE} is missing" if begun else ""
+    return None
+
+
+def _share_of_damage(path: epath.Path) -> str:
+    """What is wrong with those files that this process looks at; it raises nothing on its own."""
+    try:
+        files = read_checksums(path / CHECKSUMS_FILE)
+        names = sorted(files)[jax.process_index() :: jax.process_count()]
+        found = find_damage(path, files, names)
+    except (UserError, OSError) as error:
+        return str(error)
+    more = [f"{len(found) - 3} more files"] if len(found) > 3 else []
+    return "; ".join(found[:3] + more)
+
+
+def _remove(path: epath.Path) -> None:
+    """At once where that can be: who reads finds all of a checkpoint or none."""
+    if "://" not in os.fspath(path):
+        path = path.rename(path.parent / f"{path.name}{_HALF_WRITTEN}-removed")
+    path.rmtree()
+
+
+def _move_away(path: epath.Path) -> None:
+    if "://" in os.fspath(path):
+        return path.rmtree()
+    target = path.parent / f"{path.name}.damaged"
+    if target.exists():
+        target.rmtree()
+    path.rename(target)
+
+
+def _compare(path: epath.Path, wanted: dict[str, jax.ShapeDtypeStruct]) -> None:
+    stored = ocp.PyTreeCheckpointHandler().metadata(path)
+    stored = {name: tuple(array.shape) for name, array in stored.items()}
+    missing = [name for name in wanted if name not in stored]
+    if missing:
+        raise UserError(
+            f"{path}: holds no {missing[0]} ({len(missing)} arrays missing); it was saved by "
+            "another kind of run."
+        )
+    for name, array in wanted.items():
+        if stored[name] != tuple(array.shape):
+            raise UserError(
+                f"{path}: {name} has shape {stored[name]}, expected {tuple(array.shape)}; it "
+                "was saved from another model or optimizer."
+            )
+
+
+def _on_first(work: Callable[[], Any]) -> Any:
+    """What `work` gives (JSON) on process 0, on all processes; what a user can mend is raised on all."""
+    said = ""
+    if jax.process_index() == 0:
+        try:
+            said = json.dumps({"value": work()})
+        except (UserError, OSError) as error:
+            said = json.dumps({"error": str(error)})
+    found = json.loads(gather_texts(said)[0])
+    if "error" in found:
+        raise UserError(found["error"])
+    return found["value"]
 
 
 def _table(tree: Any) -> dict[str, Any]:

@@ -50,9 +50,9 @@ def run_convert(config: ModelConfig, mesh: jax.sharding.Mesh, source: str, targe
 
 
 def _restore(model: Model, mesh: jax.sharding.Mesh, folder: epath.Path):
-    checkpointer = Checkpointer(folder, keep=1)
-    step = checkpointer.latest_step()
-    if step is None:
-        raise ConfigError(f"--source {folder}: holds no complete checkpoint.")
     abstract = abstract_arrays(abstract_params(model), param_shardings(model, mesh))
-    return checkpointer.restore(step, {"params": abstract})["params"]
+    with Checkpointer(folder, keep=None) as checkpoints:  # a run may be writing there
+        step = checkpoints.latest_step()
+        if step is None:
+            raise ConfigError(f"--source {folder}: holds no complete checkpoint.")
+        return checkpoints.restore_params(step, abstract)

@@ -306,3 +306,15 @@ def _array_to_host(x: Any) -> np.ndarray:
     if isinstance(x, jax.Array) and not x.is_fully_addressable and not x.is_fully_replicated:
         return np.asarray(multihost_utils.process_allgather(x, tiled=True))
     return np.asarray(x)
+
+
+def gather_texts(text: str) -> list[str]:
+    """What each process says, in their order, on every process (all processes must call it)."""
+    if jax.process_count() == 1:
+        return [text]
+    data = np.frombuffer(text.encode(), np.uint8)
+    lengths = np.atleast_1d(multihost_utils.process_allgather(np.int32(data.size)))
+    padded = np.zeros(max(int(lengths.max()), 1), np.uint8)
+    padded[: data.size] = data
+    rows = np.asarray(multihost_utils.process_allgather(padded))
+    return [row[:n].tobytes().decode() for row, n in zip(rows, lengths, strict=True)]

@@ -1,6 +1,8 @@
 """Checkpoints: another mesh, half-written ones, and how many are kept."""
 
 import os
+import random
+import shutil
 import time
 
 import jax
@@ -10,6 +12,7 @@ import pytest
 from processes import ProcessError, run_processes
 
 from jaxreason.checkpoint import Checkpointer
+from jaxreason.errors import UserError
 from jaxreason.sharding import MeshConfig, make_mesh, tree_shardings
 
 AXES = {"weight": ("embed", "mlp"), "scale": ("embed",), "count": ()}
@@ -154,3 +157,166 @@ def test_what_two_processes_saved_is_restored_by_one_and_by_four(tmp_path):
     run_processes(save_over_all_processes, 2, str(tmp_path), num_devices=2)
     assert restore_over_all_processes(str(tmp_path)) == 0
     assert run_processes(restore_over_all_processes, 4, str(tmp_path)) == [0.0] * 4
+
+
+SMALL = {"params": {"x": np.arange(5000, dtype=np.float32), "y": np.ones((3, 7), np.float32)}}
+UNREAD = {"_CHECKPOINT_METADATA", "commit_success.txt"}
+
+
+@pytest.fixture(scope="module")
+def two_checkpoints(tmp_path_factory):
+    """Steps 1 and 2, each with its step added to all numbers."""
+    folder = tmp_path_factory.mktemp("two")
+    with Checkpointer(folder, keep=0) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, jax.tree.map(lambda x, step=step: jnp.asarray(x + step), SMALL))
+    return folder
+
+
+@pytest.fixture
+def pair(two_checkpoints, tmp_path):
+    shutil.copytree(two_checkpoints, tmp_path / "checkpoints")
+    return tmp_path / "checkpoints"
+
+
+def files_of(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def newest_of(folder, keep=None):
+    """The step that is taken, after its numbers are looked at."""
+    with Checkpointer(folder, keep) as checkpoints:
+        step = checkpoints.latest_step()
+        found = checkpoints.restore(step, abstract(jax.tree.map(jnp.asarray, SMALL)))
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b + step), found, SMALL)
+    return step
+
+
+def flip(path, bit):
+    data = bytearray(path.read_bytes())
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+
+
+def test_a_flipped_bit_in_any_file_is_found_and_the_checkpoint_before_is_used(
+    two_checkpoints, caplog
+):
+    rng = random.Random(0)
+    names = files_of(two_checkpoints / "2")
+    assert len(names) > 6 and any("ocdbt.process_0/d/" in name for name in names)
+    for name in names:
+        path = two_checkpoints / "2" / name
+        whole = path.read_bytes()
+        for bit in rng.sample(range(8 * len(whole)), 12):
+            flip(path, bit)
+            caplog.clear()
+            expected = 2 if name in UNREAD else 1
+            assert newest_of(two_checkpoints) == expected, (name, bit)
+            assert expected == 2 or name in caplog.text
+            path.write_bytes(whole)
+    assert newest_of(two_checkpoints) == 2
+
+
+DAMAGE = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "emptied": lambda path: path.write_bytes(b""),
+    "zeroed": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "missing": lambda path: path.unlink(),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_file_that_is_cut_emptied_zeroed_or_missing_is_named(kind, pair, caplog):
+    for name in set(files_of(pair / "2")) - UNREAD:
+        shutil.copytree(pair / "2", pair / "copy")
+        DAMAGE[kind](pair / "2" / name)
+        caplog.clear()
+        assert newest_of(pair) == 1
+        assert name in caplog.text and str(pair / "1") in caplog.text
+        shutil.rmtree(pair / "2")
+        (pair / "copy").rename(pair / "2")
+
+
+def test_who_writes_moves_a_damaged_checkpoint_away_and_who_reads_changes_nothing(pair):
+    flip(pair / "2" / "checksums.json", 99)
+    before = files_of(pair)
+    assert newest_of(pair) == 1
+    assert files_of(pair) == before
+    assert newest_of(pair, keep=2) == 1
+    assert sorted(path.name for path in pair.iterdir()) == ["1", "2.damaged"]
+    with Checkpointer(pair, keep=2) as checkpoints:
+        checkpoints.save(2, jax.tree.map(lambda x: jnp.asarray(x + 2), SMALL))
+    assert newest_of(pair) == 2
+    assert sorted(path.name for path in pair.iterdir()) == ["1", "2", "2.damaged"]
+
+
+def test_when_every_checkpoint_is_damaged_the_error_names_the_files_and_nothing_changes(pair):
+    flip(pair / "1" / "manifest.ocdbt", 5)
+    (pair / "2" / "checksums.json").unlink()
+    before = files_of(pair)
+    with (
+        Checkpointer(pair, keep=1) as checkpoints,
+        pytest.raises(UserError, match=r"2: checksums\.json is missing; 1: manifest\.ocdbt holds"),
+    ):
+        checkpoints.latest_step()
+    assert files_of(pair) == before
+    with (
+        Checkpointer(pair, keep=None) as checkpoints,
+        pytest.raises(UserError, match=r"manifest\.ocdbt holds other bytes than were written"),
+    ):
+        checkpoints.restore(1, abstract(jax.tree.map(jnp.asarray, SMALL)))
+    with (
+        Checkpointer(pair, keep=None) as checkpoints,
+        pytest.raises(UserError, match="3: never finished"),
+    ):
+        checkpoints.restore(3, abstract(jax.tree.map(jnp.asarray, SMALL)))
+
+
+def test_no_folder_is_trusted_for_its_name(pair):
+    for name in ("99", "007", "step_98", "-5", "1e9", "٣", "junk", "9" * 400):
+        with_name = pair / name[:200]
+        with_name.mkdir()
+    (pair / "98").write_text("a file")
+    assert newest_of(pair) == 2
+    assert (pair / "99").exists()
+    with Checkpointer(pair, keep=0) as checkpoints:
+        assert checkpoints.latest_step() == 2
+        checkpoints.save(3, jax.tree.map(lambda x: jnp.asarray(x + 3), SMALL))
+    assert newest_of(pair) == 3
+
+
+def test_with_empty_folders_alone_a_run_starts_anew(tmp_path):
+    (tmp_path / "99").mkdir()
+    with Checkpointer(tmp_path, keep=1) as checkpoints:
+        assert checkpoints.latest_step() is None
+        checkpoints.save(1, jax.tree.map(lambda x: jnp.asarray(x + 1), SMALL))
+    assert newest_of(tmp_path) == 1
+
+
+def agree_on_the_newest(folder):
+    with Checkpointer(folder, keep=0) as checkpoints:
+        return checkpoints.latest_step()
+
+
+def refuse_all(folder):
+    with Checkpointer(folder, keep=0) as checkpoints:
+        try:
+            return checkpoints.latest_step()
+        except UserError as error:
+            return str(error)
+
+
+def test_two_processes_hash_what_they_wrote_and_agree_on_what_is_damaged(tmp_path):
+    run_processes(save_over_all_processes, 2, str(tmp_path), num_devices=2)
+    names = files_of(tmp_path / "4")
+    assert {name.split("/")[0] for name in names} >= {"ocdbt.process_0", "ocdbt.process_1"}
+    assert "checksums.json" in names and not any("checksums.json." in name for name in names)
+    assert agree_on_the_newest(str(tmp_path)) == 4
+    shutil.copytree(tmp_path / "4", tmp_path / "9")
+    biggest = max((tmp_path / "9").rglob("ocdbt.process_1/d/*"), key=os.path.getsize)
+    flip(biggest, 8 * biggest.stat().st_size // 2)
+    shutil.copytree(tmp_path / "9", tmp_path / "only" / "9")
+    assert run_processes(agree_on_the_newest, 2, str(tmp_path)) == [4, 4]
+    said = run_processes(refuse_all, 2, str(tmp_path / "only"))
+    assert said[0] == said[1] and biggest.name in said[0]

@@ -1,0 +1,123 @@
+"""SHA-256 of whole files, streamed: written beside the files once, compared when they are read.
+
+Only names inside of the folder count: a table with a name that leads out of it is refused.
+"""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from etils import epath
+
+from jaxreason.errors import UserError
+
+CHECKSUMS_FILE = "checksums.json"
+_CHUNK = 1 << 22  # bytes in memory at a time, for each thread
+_THREADS = 4
+
+
+def hash_file(path: epath.PathLike) -> dict[str, Any]:
+    """Size and SHA-256 of a regular file.
+
+    Raises:
+      OSError: it cannot be read, or is no regular file (reading a pipe would never end).
+    """
+    path, digest, size = epath.Path(path), hashlib.sha256(), 0
+    check_regular(path)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def check_regular(path: epath.Path) -> None:
+    """Refuses what is not a file of bytes, before it is opened.
+
+    Raises:
+      OSError: a local path that is not there, or is a folder, a pipe or a device.
+    """
+    if "://" not in os.fspath(path) and not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(f"{path} is not a regular file")
+
+
+def hash_files(folder: epath.Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """`hash_file` of every name, a few at a time.
+
+    Raises:
+      OSError: as `hash_file`.
+    """
+    names = sorted(names)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return dict(zip(names, pool.map(lambda name: hash_file(folder / name), names), strict=True))
+
+
+def files_in(folder: epath.Path) -> list[str]:
+    """Names, relative to `folder`, of the files in it and in its folders."""
+    found = []
+    for item in sorted(folder.iterdir()):
+        inner = [f"{item.name}/{name}" for name in files_in(item)] if item.is_dir() else [item.name]
+        found += inner
+    return found
+
+
+def write_checksums(path: epath.Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes a table of `hash_files`, and its own hash, to a new file that nobody reads yet."""
+    value = {"format": 1, "files": files, "sha256": _hash_table(files)}
+    path.write_text(json.dumps(value, indent=1))  # no last line end: a cut file is broken JSON
+
+
+def _hash_table(files: Mapping[str, Mapping[str, Any]]) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def read_checksums(path: epath.Path) -> dict[str, dict[str, Any]]:
+    """The table in a file.
+
+    Raises:
+      UserError: the file is not what `write_checksums` wrote.
+      OSError: it cannot be read.
+    """
+    try:
+        check_regular(path)
+        value = json.loads(path.read_bytes())
+        files = dict(value["files"])
+        good = value["format"] == 1 and value["sha256"] == _hash_table(files)
+        good = good and all(map(_is_entry, files, files.values()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} is no table of checksums ({type(error).__name__}).") from error
+    if not good:
+        raise UserError(f"{path} holds other bytes than were written.")
+    return files
+
+
+def _is_entry(name: str, entry: Any) -> bool:
+    inside = not name.startswith("/") and ".." not in name.split("/")
+    return inside and {"bytes", "sha256"} <= set(entry)
+
+
+def find_damage(
+    folder: epath.Path, files: Mapping[str, Mapping[str, Any]], names: Iterable[str]
+) -> list[str]:
+    """A sentence for each of `names` that is not the file which `files` describes."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = pool.map(lambda name: _damage(folder / name, name, files[name]), sorted(names))
+        return [sentence for sentence in found if sentence]
+
+
+def _damage(path: epath.Path, name: str, wanted: Mapping[str, Any]) -> str | None:
+    try:
+        found = hash_file(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return f"{name} is missing"
+    except OSError as error:
+        return f"{name} cannot be read ({error})"
+    if found["bytes"] != wanted["bytes"]:
+        return f"{name} has {found['bytes']} bytes, {wanted['bytes']} were written"
+    if found["sha256"] != wanted["sha256"]:
+        return f"{name} holds other bytes than were written"
+    return None
