@@ -7,6 +7,7 @@ from etils import epath
 
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.config import ConfigError
+from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.models.decoder import Model, abstract_params, param_shardings
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve, save_model
@@ -29,21 +30,24 @@ def run_convert(config: ModelConfig, mesh: jax.sharding.Mesh, source: str, targe
     folder = epath.Path(target)
     if on_process_zero(folder.exists):  # which makes it later
         raise ConfigError(f"--target {target}: exists already; choose another folder or remove it.")
-    if epath.Path(source).name == "checkpoints":
+    own = epath.Path(source).name == "checkpoints"
+    tokenizer = resolve(config.path if own else source)
+    stop_tokens = load_tokenizer(tokenizer).stop_tokens
+    if own:
         model = static_model(config)
-        params, tokenizer = _restore(model, mesh, epath.Path(source)), config.path
+        params = _restore(model, mesh, epath.Path(source))
     else:
         model, params = open_model(
             dataclasses.replace(config, path=source, init="pretrained"), mesh
         )
-        tokenizer = source
     save_model(
         folder,
         model,
         params,
-        tokenizer_from=resolve(tokenizer),
+        tokenizer_from=tokenizer,
         max_shard_bytes=5 * 2**30,
         dtype=config.param_dtype,
+        stop_tokens=stop_tokens,
     )
     if jax.process_index() == 0:
         print(f"wrote {folder}")

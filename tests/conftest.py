@@ -2,6 +2,7 @@
 
 import logging
 import os
+import tempfile
 
 import pytest
 
@@ -10,6 +11,7 @@ os.environ["XLA_FLAGS"] = (
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("JAXREASON_CACHE", tempfile.mkdtemp(prefix="jaxreason-hashes-"))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 

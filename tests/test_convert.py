@@ -5,7 +5,6 @@ import hashlib
 import jax
 import numpy as np
 import pytest
-
 from tiny_models import make_architecture, make_model, random_params
 
 from jaxreason.checkpoint import Checkpointer

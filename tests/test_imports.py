@@ -65,7 +65,7 @@ MAY_IMPORT = {
         "tasks",
         "training",
     },
-    "convert": {"config", "checkpoint", "distributed", "models", "sharding", "training"},
+    "convert": {"config", "checkpoint", "data", "distributed", "models", "sharding", "training"},
     "chat": {"config", "data", "models", "sampling", "sharding"},
     "serve": {"config", "data", "models", "sampling", "sharding"},
     "study": {

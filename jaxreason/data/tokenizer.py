@@ -100,14 +100,20 @@ class Tokenizer:
       stop_ids: every id that ends a reply: the end-of-sequence ids of the tokenizer, of config.json
         and of generation_config.json (which disagree in Qwen3's base models), and the token with
         which the chat template ends an assistant turn.
+      stop_tokens: the text of each of them by id, the one that ends an assistant turn first.
     """
 
     def __init__(self, loaded: Any, name: str, declared_stop_ids: set[int]):
         self._hf, self._name = loaded, name
         self._template = _template_of(loaded)
         loaded.model_max_length = int(1e30)  # rows have their own limit; no warning about this one
-        stop = declared_stop_ids | {loaded.eos_token_id, self._turn_end()}
+        turn_end = self._turn_end()
+        stop = declared_stop_ids | {loaded.eos_token_id, turn_end}
         self.stop_ids: tuple[int, ...] = tuple(sorted(stop - {None}))
+        first = [i for i in (turn_end, loaded.eos_token_id) if i is not None]
+        self.stop_tokens: dict[int, str] = {
+            i: loaded.convert_ids_to_tokens(i) for i in dict.fromkeys([*first, *self.stop_ids])
+        }
         if not self.stop_ids:
             raise UserError(f"{name}: no end-of-sequence token in the tokenizer or configs.")
         close = self._single(_CLOSE_THINK)

@@ -2,39 +2,39 @@
 
 import hashlib
 import inspect
+import json
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+import jax
 from etils import epath
 
+from jaxreason.errors import UserError
+from jaxreason.models.weight_files import weights_identity
+from jaxreason.sharding import gather_texts
 from jaxreason.tasks.registry import Task
 
 FORMAT = 1  # of the sample files
-PROBES = 16
-PROBE_BYTES = 4096
 
 
 def model_identity(folder: epath.Path) -> dict[str, Any]:
-    """config.json and the weight files of a model folder, as hashes.
+    """`weights_identity` of a model folder, read by process 0 for all, who must all call this.
 
-    Of each weight file its size, its start (the table of tensors) and evenly spaced pieces are
-    hashed: reading all of a large model would take longer than many an evaluation.
+    Raises:
+      UserError: on every process, when files are missing or cannot be read.
     """
-    weights = sorted(folder.glob("*.safetensors"))
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for path in weights:
-        digest.update(f"{path.name} {path.stat().length}".encode())
-        _probe(path, path.stat().length, digest)
-    return {"sha256": digest.hexdigest(), "files": len(weights)}
-
-
-def _probe(path: epath.Path, size: int, digest) -> None:
-    with path.open("rb") as file:
-        for number in range(PROBES + 1):
-            file.seek(max(0, size - PROBE_BYTES) * number // PROBES)
-            digest.update(file.read(PROBE_BYTES))
+    said = ""
+    if jax.process_index() == 0:
+        try:
+            said = json.dumps(weights_identity(folder))
+        except UserError as error:
+            said = json.dumps({"error": str(error)})
+    found = json.loads(gather_texts(said)[0])
+    if "error" in found:
+        raise UserError(found["error"])
+    return found
 
 
 def task_identity(task: Task) -> str:

@@ -1,11 +1,12 @@
 """Which tensor of a model folder's safetensors files is which parameter, and reading parts of tensors.
 
 Five distinct refusals tell how a checkpoint does not fit. Local files go through the safetensors library; from a
-bucket, where it cannot read, byte ranges are fetched.
+bucket, where it cannot read, byte ranges are fetched. A header is checked before anything that it says is used.
 """
 
 import functools
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -14,16 +15,20 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 from etils import epath
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from jaxreason.errors import UserError
 from jaxreason.models.families import WEIGHTS
+from jaxreason.models.weight_files import read_index, weight_names
 
-INDEX_FILE = "model.safetensors.index.json"
-SINGLE_FILE = "model.safetensors"
 _DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "F64": np.float64}
-# Buffers that old checkpoints hold beside the weights.
-_IGNORED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
+_MOST_HEADER_BYTES = 100_000_000  # as the safetensors library bounds it
+# Buffers that checkpoints hold beside the weights: what follows from config.json, masks and counters.
+_IGNORED = re.compile(
+    r"(.+\.)?(rotary_emb\.((original_)?inv_freq|(cos|sin)_cached)"
+    r"|(self_attn|attn)\.(bias|masked_bias)|position_ids|causal_mask)"
+)
+_EMBEDDING, _HEAD = WEIGHTS["embed_tokens.embedding"][0], WEIGHTS["lm_head.kernel"][0]
 _NAMES = [re.compile(re.escape(name).replace(r"\{\}", r"\d+")) for name, _ in WEIGHTS.values()]
 
 
@@ -52,10 +57,17 @@ class WrongShapeError(LoadError):
 
 
 class LocalFile:
-    """A safetensors file on this machine's disk."""
+    """A safetensors file on this machine's disk.
+
+    Raises:
+      UserError: it is damaged, cut off, or no safetensors file.
+    """
 
     def __init__(self, path: epath.Path):
-        self._file = safe_open(os.fspath(path), framework="numpy")
+        try:
+            self._file = safe_open(os.fspath(path), framework="numpy")
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path}: not a whole safetensors file ({error}).") from error
 
     def tensors(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Shape and safetensors dtype name of every key."""
@@ -68,15 +80,21 @@ class LocalFile:
 
 
 class RemoteFile:
-    """A safetensors file behind any path that epath can open: a header of JSON, then the tensors' bytes."""
+    """A safetensors file behind any path that epath can open: a header of JSON, then the tensors' bytes.
+
+    Raises:
+      UserError: it is damaged, cut off, or no safetensors file.
+    """
 
     def __init__(self, path: epath.Path):
-        self._path = path
+        self._path = path = epath.Path(path)
+        size = path.stat().length
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            self._header = json.loads(file.read(length))
-        self._header.pop("__metadata__", None)
-        self._start = 8 + length
+            self._start = 8 + length
+            if length > min(_MOST_HEADER_BYTES, size - 8):
+                raise UserError(f"{path}: not a whole safetensors file (header of {length} bytes).")
+            self._header = _read_header(file.read(length), size - self._start, path)
         self._tensor = functools.lru_cache(maxsize=1)(
             self._fetch
         )  # its parts are asked for in a row
@@ -98,31 +116,39 @@ class RemoteFile:
         return np.frombuffer(data, _DTYPES[info["dtype"]]).reshape(info["shape"])
 
 
+def _read_header(data: bytes, room: int, path: epath.Path) -> dict[str, Any]:
+    """The table of tensors, each of which lies within the `room` bytes that follow the header."""
+    try:
+        header = json.loads(data)
+        header.pop("__metadata__", None)
+        for key, info in header.items():
+            if not _is_tensor(info, room):
+                raise UserError(f"{path}: not a whole safetensors file ({key[:200]} is not in it).")
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: not a safetensors file ({type(error).__name__}).") from error
+    return header
+
+
+def _is_tensor(info: dict[str, Any], room: int) -> bool:
+    begin, end = info["data_offsets"]
+    numbers = (begin, end, *info["shape"])
+    if not all(type(number) is int and number >= 0 for number in numbers) or end > room:
+        return False
+    dtype = _DTYPES.get(info["dtype"])  # of others the size is not known here, and not read
+    return dtype is None or end - begin == math.prod(info["shape"]) * np.dtype(dtype).itemsize
+
+
 def open_files(folder: epath.Path) -> dict[str, Any]:
     """The folder's weight files by name: those of the index, or the single file.
 
     Raises:
-      ValueError: there are no safetensors, or a file that the index names is missing.
+      UserError: there are no safetensors, or a file that the index names is missing, damaged, or
+        not beside the index.
     """
-    index = folder / INDEX_FILE
-    if index.exists():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    elif (folder / SINGLE_FILE).exists():
-        names = [SINGLE_FILE]
-    else:
-        raise UserError(f"{folder}: neither {INDEX_FILE} nor {SINGLE_FILE} is there.")
-    missing = [name for name in names if not (folder / name).exists()]
-    if missing:
-        raise UserError(f"{index}: names {len(missing)} file(s) that are missing: {missing[:5]}")
     kind = RemoteFile if "://" in os.fspath(folder) else LocalFile
-    files = {name: kind(folder / name) for name in names}
-    for name, file in files.items():
-        for key, (_, dtype) in file.tensors().items():
-            if dtype not in _DTYPES:
-                raise UserError(
-                    f"{folder / name}: {key} is {dtype}; expected one of {', '.join(_DTYPES)}."
-                )
-    return files
+    return {name: kind(folder / name) for name in weight_names(folder)}
 
 
 class Source(NamedTuple):
@@ -152,23 +178,24 @@ def find_sources(
       UnmappedKeyError, UnexpectedTargetError, SetTwiceError, NeverSetError, WrongShapeError: with the key.
     """
     targets = {WEIGHTS[ours][0].format(layer): (ours, layer) for ours, layer in wanted}
+    files, index = open_files(folder), read_index(folder)
+    tensors = {name: file.tensors() for name, file in files.items()}
+    targets = _name_tied_head(targets, tensors)
     found: dict[tuple[str, int], Source] = {}
-    for name, file in open_files(folder).items():
-        for key, (shape, _) in file.tensors().items():
-            if _IGNORED.fullmatch(key) or _is_copy_of_embedding(key, file, targets, folder):
+    for name, file in files.items():
+        for key, (shape, dtype) in tensors[name].items():
+            if _IGNORED.fullmatch(key) or _is_copy_of_embedding(key, file, targets, files):
                 continue
             if key not in targets:
+                if index is not None and key not in index and key != _HEAD:
+                    continue  # left over in a file: nobody loads it
                 raise _refusal(key, f"{folder / name}: {key}")
             target = targets[key]
             source = Source(file, key, transposed=WEIGHTS[target[0]][1])
+            _check_tensor(f"{folder / name}: {key}", shape, dtype, wanted[target], source)
             if target in found:
                 raise SetTwiceError(
                     f"{folder / name}: {key}: a file before this one holds it, too."
-                )
-            expected = wanted[target][::-1] if source.transposed else wanted[target]
-            if shape != expected:
-                raise WrongShapeError(
-                    f"{folder / name}: {key}: shape {shape}, expected {expected}."
                 )
             found[target] = source
     missing = [key for key, target in targets.items() if target not in found]
@@ -177,21 +204,40 @@ def find_sources(
     return found
 
 
+def _check_tensor(
+    where: str, shape: tuple[int, ...], dtype: str, wanted: tuple[int, ...], source: Source
+) -> None:
+    if dtype not in _DTYPES:
+        raise UserError(f"{where} is {dtype}; expected one of {', '.join(_DTYPES)}.")
+    expected = wanted[::-1] if source.transposed else wanted
+    if shape != expected:
+        raise WrongShapeError(f"{where}: shape {shape}, expected {expected}.")
+
+
 def _refusal(key: str, where: str) -> LoadError:
     if any(name.fullmatch(key) for name in _NAMES):
         return UnexpectedTargetError(f"{where}: this architecture has no such weight.")
     return UnmappedKeyError(f"{where}: no parameter has this name.")
 
 
-def _is_copy_of_embedding(key: str, file: Any, targets: Mapping, folder: epath.Path) -> bool:
+def _name_tied_head(
+    targets: dict[str, tuple[str, int]], tensors: Mapping[str, Mapping]
+) -> dict[str, tuple[str, int]]:
+    """With tied embeddings a file may hold the one array under the head's name alone."""
+    stored = {key for table in tensors.values() for key in table}
+    if _HEAD in targets or _EMBEDDING in stored or _HEAD not in stored:
+        return targets
+    return {_HEAD if key == _EMBEDDING else key: target for key, target in targets.items()}
+
+
+def _is_copy_of_embedding(key: str, file: Any, targets: Mapping, files: Mapping[str, Any]) -> bool:
     """Whether this is the head of a model with tied embeddings, stored though it is the embedding again."""
-    embedding = WEIGHTS["embed_tokens.embedding"][0]
-    if key != WEIGHTS["lm_head.kernel"][0] or key in targets:
+    if key != _HEAD or key in targets:
         return False
-    owner = next((f for f in open_files(folder).values() if embedding in f.tensors()), None)
-    if owner is None or owner.tensors()[embedding] != file.tensors()[key]:
+    owner = next((f for f in files.values() if _EMBEDDING in f.tensors()), None)
+    if owner is None or owner.tensors()[_EMBEDDING] != file.tensors()[key]:
         return False
     rows = file.tensors()[key][0][0]
     starts = range(0, rows, 4096)
     blocks = [(slice(start, min(start + 4096, rows)), slice(None)) for start in starts]
-    return all(np.array_equal(file.read(key, b), owner.read(embedding, b)) for b in blocks)
+    return all(np.array_equal(file.read(key, b), owner.read(_EMBEDDING, b)) for b in blocks)

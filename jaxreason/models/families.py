@@ -11,6 +11,7 @@ from typing import Any
 
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Architecture
+from jaxreason.models.harmless_settings import HARMLESS
 from jaxreason.models.rope import ROPE_SCALING, RopeScaling
 
 
@@ -131,41 +132,16 @@ _MUST_BE = {
     "pretraining_tp": (1,),
     "partial_rotary_factor": (1, None),
 }
-# Say nothing about what the network computes.
-_HARMLESS = {
-    *(
-        "architectures",
-        "torch_dtype",
-        "dtype",
-        "transformers_version",
-        "_name_or_path",
-        "use_cache",
-        "return_dict",
-    ),
-    *(
-        "bos_token_id",
-        "eos_token_id",
-        "pad_token_id",
-        "unk_token_id",
-        "tokenizer_class",
-        "is_llama_config",
-    ),
-    *(
-        "id2label",
-        "label2id",
-        "transformers.js_config",
-        "unsloth_version",
-        "unsloth_fixed",
-        "_attn_implementation",
-    ),
-    *(
-        "_attn_implementation_autoset",
-        "attn_implementation",
-        "max_length",
-        "temperature",
-        "top_p",
-        "top_k",
-    ),
+# More than any model has. A size beyond is a broken or hostile file: it is refused before anything
+# is made of that size, or counted up to it.
+_MOST = {
+    "num_hidden_layers": 10_000,
+    "num_attention_heads": 100_000,
+    "num_key_value_heads": 100_000,
+    "vocab_size": 100_000_000,
+    "hidden_size": 10_000_000,
+    "intermediate_size": 100_000_000,
+    "head_dim": 1_000_000,
 }
 
 
@@ -175,28 +151,27 @@ def architecture_from_hf(config: Mapping[str, Any]) -> Architecture:
     Raises:
       ValueError: an unknown family, a missing size, or a setting that cannot be honoured, by name.
     """
-    model_type = config.get("model_type")
-    if model_type not in FAMILIES:
-        raise UserError(f"model_type={model_type!r}: expected one of {', '.join(FAMILIES)}.")
+    model_type = check_family(config)
     family = FAMILIES[model_type]
     _refuse_unknown(config)
     missing = [key for key in _SIZES if config.get(key) is None]
     if missing:
         raise UserError(f"{model_type} config: missing {', '.join(missing)}.")
     values = {**family.absent, **config}
+    sizes = {key: _integer(values, key) for key in _SIZES}
     theta, scaling = _read_rope(values)
     heads = values["num_attention_heads"]
     bias = _read_bias(family, values)
     return Architecture(
         model_type=model_type,
-        **{key: _integer(values, key) for key in _SIZES},
+        **sizes,
         num_key_value_heads=heads
         if values["num_key_value_heads"] is None
         else _integer(values, "num_key_value_heads"),
         head_dim=values["hidden_size"] // heads
         if values["head_dim"] is None
         else _integer(values, "head_dim"),
-        rms_norm_eps=float(values["rms_norm_eps"]),
+        rms_norm_eps=_number(values, "rms_norm_eps"),
         rope_theta=theta,
         rope_scaling=scaling,
         max_position_embeddings=_integer(values, "max_position_embeddings"),
@@ -205,8 +180,23 @@ def architecture_from_hf(config: Mapping[str, Any]) -> Architecture:
         attention_output_bias=bias,
         qk_norm=family.qk_norm,
         sliding_window=_read_window(family, values),
-        initializer_range=float(values["initializer_range"]),
+        initializer_range=_number(values, "initializer_range"),
     )
+
+
+def check_family(config: Mapping[str, Any]) -> str:
+    """The model type of a config.json.
+
+    Raises:
+      UserError: it is none of FAMILIES.
+    """
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        code = " Code that a folder brings (auto_map) is never run." if "auto_map" in config else ""
+        raise UserError(
+            f"model_type={repr(model_type)[:80]}: expected one of {', '.join(FAMILIES)}.{code}"
+        )
+    return model_type
 
 
 def _refuse_unknown(config: Mapping[str, Any]) -> None:
@@ -216,7 +206,7 @@ def _refuse_unknown(config: Mapping[str, Any]) -> None:
                 raise UserError(
                     f"{key}={value!r} cannot be honoured: expected {_MUST_BE[key][0]!r}."
                 )
-        elif value and key not in _READ and key not in _HARMLESS:
+        elif value and key not in _READ and key not in HARMLESS:
             raise UserError(
                 f"{key}={value!r}: a setting this decoder does not have, so it cannot be honoured."
             )
@@ -224,9 +214,18 @@ def _refuse_unknown(config: Mapping[str, Any]) -> None:
 
 def _integer(values: Mapping[str, Any], key: str) -> int:
     value = values[key]
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError(f"{key}={value!r}: expected a positive whole number.")
+    most = _MOST.get(key, 2**53)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        shown = repr(value)[:40]
+        raise UserError(f"{key}={shown}: expected a whole number from 1 to {most:,}.")
     return value
+
+
+def _number(values: Mapping[str, Any], key: str) -> float:
+    value = values[key]
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e300:
+        raise UserError(f"{key}={repr(value)[:40]}: expected a number, 0 or more.")
+    return float(value)
 
 
 def _read_bias(family: Family, values: Mapping[str, Any]) -> bool:
@@ -282,7 +281,9 @@ def _read_rope(values: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
             f"rope_parameters.{nested[0]}: rope settings that differ by layer cannot be honoured."
         )
     older = (values.get("rope_parameters") or {}).get("rope_theta", values["rope_theta"])
-    theta = float(settings.pop("rope_theta", older))
+    theta = _number({"rope_theta": settings.pop("rope_theta", older)}, "rope_theta")
+    if theta == 0:
+        raise UserError("rope_theta=0: expected a positive number.")
     if settings.pop("partial_rotary_factor", 1) not in (1, None):
         raise UserError(
             "rope_parameters.partial_rotary_factor: rotating a part of each head cannot be honoured."

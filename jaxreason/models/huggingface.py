@@ -4,10 +4,12 @@ Each process reads only the parts of tensors that its own devices hold, and neve
 parameter's parts in memory. A folder that `save_model` has written is complete, or not there.
 """
 
+import hashlib
 import json
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -22,7 +24,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 
 from jaxreason.errors import UserError
-from jaxreason.models.checkpoint_reader import INDEX_FILE, SINGLE_FILE, Source, find_sources
+from jaxreason.models.checkpoint_reader import Source, find_sources
 from jaxreason.models.decoder import (
     Architecture,
     Model,
@@ -30,7 +32,21 @@ from jaxreason.models.decoder import (
     init_params,
     param_shardings,
 )
-from jaxreason.models.families import WEIGHTS, architecture_from_hf, architecture_to_hf
+from jaxreason.models.families import (
+    WEIGHTS,
+    architecture_from_hf,
+    architecture_to_hf,
+    check_family,
+)
+from jaxreason.models.stop_tokens import write_stop_tokens
+from jaxreason.models.weight_files import (
+    INDEX_FILE,
+    SINGLE_FILE,
+    check_weights,
+    read_settings,
+)
+from jaxreason.results.checksums import CHECKSUMS_FILE, write_checksums
+from jaxreason.results.hash_cache import hash_once
 from jaxreason.sharding import to_host
 
 # Everything beside the weights that makes a folder usable: copied when a model is saved.
@@ -101,11 +117,23 @@ def resolve(path: str) -> epath.Path:
     """The folder of a model: `path` itself if it is one, else the hub's files for that name, downloaded.
 
     Raises:
-      ValueError: neither a folder nor a name that the hub (or its local cache) has.
+      UserError: neither a folder nor a name that the hub (or its local cache) has, or a model of
+        another family that brings code (`auto_map`): refused before anything else of it is loaded.
     """
     folder = epath.Path(path).expanduser()
-    if path and folder.is_dir():
-        return folder
+    if not path or not folder.is_dir():
+        folder = _download(path)
+    file = folder / "config.json"
+    config = read_settings(file) if file.exists() else {}
+    if "auto_map" in config:
+        try:
+            check_family(config)
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from error
+    return folder
+
+
+def _download(path: str) -> epath.Path:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
         raise UserError(f"model.path={path!r}: no such folder, and not a hub name (owner/model).")
     try:
@@ -127,24 +155,30 @@ def read_architecture(folder: epath.Path) -> Architecture:
     file = epath.Path(folder) / "config.json"
     if not file.exists():
         raise UserError(f"{folder}: no config.json, so not a (complete) model folder.")
+    config = read_settings(file)
     try:
-        return architecture_from_hf(json.loads(file.read_text()))
-    except ValueError as error:
+        return architecture_from_hf(config)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:  # of another type than known
         raise UserError(f"{file}: {error}") from error
 
 
 def load_params(folder: str | epath.Path, model: Model, mesh: Mesh | None) -> dict[str, Any]:
     """Parameters of a folder, every device's part read straight to it, in the model's param_dtype.
 
+    Where an export has left checksums.json beside the weights, all of their bytes are compared first.
+
     Raises:
       LoadError: one of the five kinds in `checkpoint_reader`, with the key.
+      UserError: a file that is missing, damaged or not as it was exported.
     """
+    folder = epath.Path(folder)
+    check_weights(folder)
     shapes = abstract_params(model)
     single = SingleDeviceSharding(jax.devices()[0])
     shardings = (
         jax.tree.map(lambda _: single, shapes) if mesh is None else param_shardings(model, mesh)
     )
-    sources = find_sources(epath.Path(folder), _wanted(shapes))
+    sources = find_sources(folder, _wanted(shapes))
 
     def load(path, shape, sharding):
         name = _dotted(path)
@@ -198,6 +232,7 @@ def save_model(
     tokenizer_from: str | epath.Path | None,
     max_shard_bytes: int,
     dtype: str | None = None,
+    stop_tokens: Mapping[int, str] | None = None,
 ) -> None:
     """Writes a Hugging Face folder that transformers loads; every process must call it, process 0 writes.
 
@@ -211,6 +246,9 @@ def save_model(
       tokenizer_from: model folder whose tokenizer, chat template and generation config are copied.
       max_shard_bytes: size of one file; a larger tensor gets a file of its own.
       dtype: of the stored weights; None keeps each as it is.
+      stop_tokens: id and text of every token that ends a reply, that of the chat template first. They
+        are written as end-of-sequence tokens, so that other programs stop where this one does; None
+        leaves what `tokenizer_from` says.
 
     Raises:
       ValueError: `tokenizer_from` has no tokenizer.
@@ -225,13 +263,16 @@ def save_model(
             if stale.exists():
                 stale.rmtree()
         target.mkdir(parents=True)
-    files = _plan_files(model, params, max_shard_bytes, dtype)
+    files, hashes = _plan_files(model, params, max_shard_bytes, dtype), {}
     for name, tensors in files.items():
         arrays = {t.key: t.to_host(params, dtype) for t in tensors}
         if writes:
-            _write_file(target / name, arrays)
+            hashes[name] = _write_file(target / name, arrays)
     if writes:
+        write_checksums(target / CHECKSUMS_FILE, hashes)
         _write_rest(target, model, files, extras, dtype)
+        if stop_tokens:
+            write_stop_tokens(target, stop_tokens)
         if not remote:
             _replace(target, folder)
     if jax.process_count() > 1:
@@ -283,13 +324,16 @@ def _plan_files(
     }
 
 
-def _write_file(path: epath.Path, arrays: dict[str, np.ndarray]) -> None:
+def _write_file(path: epath.Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Writes a safetensors file and returns its size and hash."""
     metadata = {"format": "pt"}  # transformers insists
     if "://" in os.fspath(path):
-        path.write_bytes(safetensors.numpy.save(arrays, metadata))
-    else:
-        safetensors.numpy.save_file(arrays, os.fspath(path), metadata)
-        os.chmod(path, 0o644)  # the library makes it readable by its owner only
+        data = safetensors.numpy.save(arrays, metadata)
+        path.write_bytes(data)
+        return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    safetensors.numpy.save_file(arrays, os.fspath(path), metadata)
+    os.chmod(path, 0o644)  # the library makes it readable by its owner only
+    return hash_once(path)
 
 
 def _extra_files(source: epath.Path | None) -> dict[str, bytes]:

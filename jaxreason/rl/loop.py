@@ -154,6 +154,7 @@ def run_rl(
             tokenizer_from=huggingface.resolve(model_config.path),
             max_shard_bytes=config.max_shard_bytes,
             dtype=config.export_dtype,
+            stop_tokens=tokenizer.stop_tokens,
         )
         finish(workdir, {"stage": "rl", "num_steps": config.num_steps, "seed": seed})
 

@@ -158,7 +158,7 @@ def run_sft(
             checkpoints.wait()
 
         # Write what was learned, and then that it is complete.
-        export(config, model, state, tokenizer_path, workdir)
+        export(config, model, state, tokenizer_path, tokenizer, workdir)
         finish(workdir, {"stage": "sft", "num_steps": num_steps, "seed": seed})
 
 
@@ -216,7 +216,12 @@ def is_due(step: int, every: int, num_steps: int) -> bool:
 
 
 def export(
-    config: SFTConfig, model: Model, state: TrainState, tokenizer_path: str, workdir: epath.Path
+    config: SFTConfig,
+    model: Model,
+    state: TrainState,
+    tokenizer_path: str,
+    tokenizer: Tokenizer,
+    workdir: epath.Path,
 ) -> None:
     """Writes `<workdir>/model`, a Hugging Face folder with the tokenizer's files."""
     huggingface.save_model(
@@ -226,6 +231,7 @@ def export(
         tokenizer_from=huggingface.resolve(tokenizer_path),
         max_shard_bytes=config.max_shard_bytes,
         dtype=config.export_dtype,
+        stop_tokens=tokenizer.stop_tokens,
     )
 
 

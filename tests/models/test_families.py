@@ -197,3 +197,53 @@ def test_an_architecture_that_its_family_cannot_express_is_not_written():
     arch = dataclasses.replace(architecture_from_hf(_config()), qk_norm=True)
     with pytest.raises(ValueError, match="qk_norm=True"):
         architecture_to_hf(arch)
+
+
+@pytest.mark.parametrize("key", sorted(transformers.GenerationConfig().to_dict()))
+def test_a_setting_of_generation_says_nothing_of_the_network(key):
+    value = transformers.GenerationConfig().to_dict()[key] or 1
+    assert architecture_from_hf(_config() | {key: value}) == architecture_from_hf(_config())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_return_sequences", 1),
+        ("repetition_penalty", 1.0),
+        ("model_max_length", 4096),
+        ("auto_map", {"AutoConfig": "x.Y"}),
+        ("sep_token_id", 2),
+        ("do_sample", True),
+        ("padding_side", "left"),
+        ("output_attentions", True),
+        ("task_specific_params", {"a": 1}),
+        ("is_decoder", True),
+    ],
+)
+def test_keys_about_files_the_tokenizer_and_generation_are_harmless(key, value):
+    assert architecture_from_hf(_config() | {key: value}) == architecture_from_hf(_config())
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_every_key_that_transformers_writes_for_a_family_is_known(model_type):
+    config = transformers.AutoConfig.for_model(model_type, **tiny_models.SIZES).to_dict()
+    written = {key: value for key, value in config.items() if key != "model_type"}
+    assert architecture_from_hf({"model_type": model_type} | written).model_type == model_type
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "add_cross_attention",
+        "is_encoder_decoder",
+        "quantization_config",
+        "pruned_heads",
+        "final_logit_softcapping",
+        "attn_logit_softcapping",
+        "embedding_multiplier",
+        "rope_ratio",
+    ],
+)
+def test_keys_that_change_what_the_network_computes_stay_refused(key):
+    with pytest.raises(ValueError, match=key):
+        architecture_from_hf(_config() | {key: {"x": 2} if key == "pruned_heads" else 2})

@@ -49,6 +49,7 @@ def _assert_same(a, b):
 
 def _edit(folder, change):
     """Applies `change` to the tensors of all files, rewritten as one."""
+    (folder / "checksums.json").unlink(missing_ok=True)
     tensors = {}
     for file in sorted(folder.glob("*.safetensors")):
         tensors |= safetensors.numpy.load_file(file)
@@ -153,6 +154,7 @@ def test_bfloat16_is_written_and_read_without_a_detour(model, params, tmp_path):
     }
 
 
+EMBEDDING = "model.embed_tokens.weight"
 Q_PROJ, NORM = "model.layers.1.self_attn.q_proj.weight", "model.norm.weight"
 REFUSALS = {
     "model.layers.0.mlp.gate.weight": (
@@ -181,6 +183,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_with_the_key(key, folder, mod
 
 def test_a_weight_in_two_files_is_refused_with_the_key(folder, model):
     first, second = sorted(folder.glob("model-*.safetensors"))[:2]
+    (folder / "checksums.json").unlink()
     tensors = safetensors.numpy.load_file(second)
     doubled = safetensors.numpy.load_file(first) | dict([next(iter(tensors.items()))])
     safetensors.numpy.save_file(doubled, first)
@@ -211,10 +214,88 @@ def test_a_tied_head_that_is_stored_again_is_accepted_only_if_it_is_the_embeddin
         load_params(tmp_path / "t", model, None)
 
 
-def test_rotary_buffers_of_old_checkpoints_are_passed_over(folder, model, params):
-    buffer = "model.layers.0.self_attn.rotary_emb.inv_freq"
-    _edit(folder, lambda t: t.update({buffer: np.ones(5, np.float32)}))
+BUFFERS = {
+    "model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(5, np.float32),
+    "model.rotary_emb.inv_freq": np.ones(5, np.float32),
+    "model.rotary_emb.original_inv_freq": np.ones(5, np.float32),
+    "model.layers.1.self_attn.rotary_emb.cos_cached": np.ones((5, 4), np.float32),
+    "model.layers.1.self_attn.rotary_emb.sin_cached": np.ones((5, 4), np.float32),
+    "model.layers.0.self_attn.masked_bias": np.float32([-1e4]),
+    "model.layers.0.self_attn.bias": np.ones((1, 1, 4, 4), bool),
+    "model.layers.0.attn.bias": np.ones((1, 1, 4, 4), np.uint8),
+    "model.position_ids": np.arange(5),
+}
+
+
+@pytest.mark.parametrize("name", BUFFERS)
+def test_buffers_that_checkpoints_hold_beside_the_weights_are_passed_over(
+    name, folder, model, params
+):
+    _edit(folder, lambda t: t.update({name: BUFFERS[name]}))
     _assert_same(load_params(folder, model, None), params)
+
+
+def _logits_of_transformers(folder, tokens):
+    torch = pytest.importorskip("torch", reason="Hugging Face's models need torch")
+    import transformers
+
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    with torch.no_grad():
+        return theirs(torch.tensor(tokens).long()).logits
+
+
+def test_a_tied_head_that_is_stored_under_its_own_name_alone_is_the_embedding(tmp_path):
+    arch = make_architecture(
+        tie_word_embeddings=True, attention_bias=False, attention_output_bias=False
+    )
+    model = make_model(arch)
+    params = random_params(decoder.abstract_params(model))
+    save_model(tmp_path / "t", model, params, tokenizer_from=None, max_shard_bytes=10**9)
+    _edit(tmp_path / "t", lambda t: t.update({"lm_head.weight": t.pop(EMBEDDING)}))
+    _assert_same(load_params(tmp_path / "t", model, None), params)
+    tokens = random_tokens((2, 12))
+    ours = run(model, params, tokens, counting(tokens)).logits
+    np.testing.assert_allclose(ours, _logits_of_transformers(tmp_path / "t", tokens), atol=1e-4)
+    untied = make_model(make_architecture(attention_bias=False, attention_output_bias=False))
+    with pytest.raises(checkpoint_reader.NeverSetError, match="embed_tokens"):
+        load_params(tmp_path / "t", untied, None)
+
+
+LEFT_OVER = "model.layers.5.mlp.up_proj.weight"
+
+
+@pytest.mark.parametrize("name", [LEFT_OVER, "model.layers.0.mlp.gate.weight", "something.else"])
+def test_a_tensor_that_the_index_does_not_name_is_passed_over(name, folder, model, params):
+    shard = sorted(folder.glob("model-*.safetensors"))[0]
+    tensors = safetensors.numpy.load_file(shard)
+    safetensors.numpy.save_file(
+        tensors | {name: np.ones((3, 2), np.float32)}, shard, {"format": "pt"}
+    )
+    (folder / "checksums.json").unlink()
+    _assert_same(load_params(folder, model, None), params)
+    tokens = random_tokens((1, 9))
+    ours = run(model, params, tokens, counting(tokens)).logits
+    np.testing.assert_allclose(ours, _logits_of_transformers(folder, tokens), atol=1e-4)
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    index["weight_map"][name] = shard.name
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(checkpoint_reader.LoadError, match=name.replace(".", r"\.")):
+        load_params(folder, model, None)
+
+
+def test_a_head_outside_the_index_that_differs_from_its_tied_twin_is_refused(tmp_path):
+    model = make_model(make_architecture(tie_word_embeddings=True))
+    params = random_params(decoder.abstract_params(model))
+    save_model(tmp_path / "t", model, params, tokenizer_from=None, max_shard_bytes=20_000)
+    (tmp_path / "t" / "checksums.json").unlink()
+    shard = sorted((tmp_path / "t").glob("model-*.safetensors"))[-1]
+    tensors = safetensors.numpy.load_file(shard)
+    embedding = np.asarray(params["embed_tokens"]["embedding"])
+    safetensors.numpy.save_file(tensors | {"lm_head.weight": embedding}, shard)
+    _assert_same(load_params(tmp_path / "t", model, None), params)
+    safetensors.numpy.save_file(tensors | {"lm_head.weight": embedding + 1}, shard)
+    with pytest.raises(checkpoint_reader.UnexpectedTargetError, match=r"lm_head\.weight"):
+        load_params(tmp_path / "t", model, None)
 
 
 def test_files_that_are_missing_or_of_another_kind_are_named(folder, model, tmp_path):
