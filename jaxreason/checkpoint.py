@@ -253,6 +253,9 @@ class _HashOwnFiles:
         part = directory / _PART.format(jax.process_index())
         write_checksums(part, hash_files(directory, names))
 
+    def cancel(self) -> None:
+        """Orbax's futures can be cancelled; this one has nothing that would have to be stopped."""
+
 
 def _unreadable(path: epath.Path) -> str | None:
     """Why a checkpoint's checksums cannot be compared; "" if it was never finished, None if they can."""

@@ -238,6 +238,16 @@ def test_a_file_that_is_cut_emptied_zeroed_or_missing_is_named(kind, pair, caplo
         (pair / "copy").rename(pair / "2")
 
 
+def test_what_orbax_writes_last_is_not_needed(pair):
+    for name in UNREAD:
+        for damage in DAMAGE.values():
+            whole = (pair / "2" / name).read_bytes()
+            damage(pair / "2" / name)
+            assert newest_of(pair) == newest_of(pair, keep=0) == 2
+            shutil.rmtree(pair / "2" / name, ignore_errors=True)
+            (pair / "2" / name).write_bytes(whole)
+
+
 def test_who_writes_moves_a_damaged_checkpoint_away_and_who_reads_changes_nothing(pair):
     flip(pair / "2" / "checksums.json", 99)
     before = files_of(pair)

@@ -1,14 +1,15 @@
 """Hashes of large files that were made once, kept in the user's cache folder.
 
 A file's hash counts as long as its device, inode, size and both times (of its bytes and of its
-entry) are the same. The cache is not beside the file: who reads a model changes nothing in its
-folder, which may be read-only or shared. It is `$JAXREASON_CACHE`, else
-`$XDG_CACHE_HOME/jaxreason`, else `~/.cache/jaxreason`. One small file for each file hashed,
-replaced whole, so several processes may do this at the same time; where none can be written, the
-hash is made again at each start.
+entry) are the same; an object in a bucket counts by name, size and time. The cache is not beside
+the file: who reads a model changes nothing in its folder, which may be read-only or shared. It is
+`$JAXREASON_CACHE`, else `$XDG_CACHE_HOME/jaxreason`, else `~/.cache/jaxreason`. One small file for
+each file hashed, replaced whole, so several processes may do this at the same time; where none can
+be written, the hash is made again at each start.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import time
@@ -49,11 +50,10 @@ def hash_once(path: epath.PathLike) -> dict[str, Any]:
       OSError: the file cannot be read, or is no regular file.
     """
     path = epath.Path(path)
-    if "://" in os.fspath(path):  # a store has no inode, and checks its objects itself
-        return hash_file(path)
     check_regular(path)
     stamp = _stamp(path)
-    entry = cache_folder() / f"{stamp[0]}-{stamp[1]}.json"
+    name = hashlib.sha256(json.dumps(stamp[:2]).encode()).hexdigest()
+    entry = cache_folder() / f"{name[:32]}.json"
     known = _read(entry)
     if known.get("stamp") == stamp and {"bytes", "sha256"} <= set(known):
         return {"bytes": known["bytes"], "sha256": known["sha256"]}
@@ -63,7 +63,7 @@ def hash_once(path: epath.PathLike) -> dict[str, Any]:
 def _hash_and_keep(path: epath.Path, entry: epath.Path) -> dict[str, Any]:
     """A write after the hash must give the file another time, so one just written is waited for."""
     stamp = _stamp(path)
-    if time.time_ns() - max(stamp[-2:]) < _TICK_NS:
+    if not _is_remote(path) and time.time_ns() - max(stamp[-2:]) < _TICK_NS:
         time.sleep(_TICK_NS / 1e9)
     found = hash_file(path)
     if _stamp(path) == stamp:
@@ -72,7 +72,15 @@ def _hash_and_keep(path: epath.Path, entry: epath.Path) -> dict[str, Any]:
     return found
 
 
-def _stamp(path: epath.Path) -> list[int]:
+def _is_remote(path: epath.Path) -> bool:
+    return "://" in os.fspath(path)
+
+
+def _stamp(path: epath.Path) -> list[int | str]:
+    """What is another for another file (the first two) and for other bytes in it (the rest)."""
+    if _is_remote(path):  # an object is written whole, and has no inode
+        found = path.stat()
+        return [os.fspath(path), "", found.length, found.mtime]
     found = os.stat(path)
     return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 

@@ -19,7 +19,7 @@ TEMPLATE = """\
 {%- for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>' + '\\n' }}{% endfor -%}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif -%}
 """
-QWEN3 = Path(__file__).parents[2] / "shared" / "tokenizers" / "qwen3"
+QWEN3 = Path(__file__).resolve().parents[3] / "shared" / "tokenizers" / "qwen3"
 
 
 def write_base(folder, generation=True):
