@@ -155,7 +155,7 @@ def evaluation(
         "sampler": sampler(64, 2048),
         "pass_at": (),
         "confidence": 0.95,
-        "resamples": 1000,
+        "resamples": 2000,
         "grader_workers": 2,
         "grader_timeout_s": 20.0,
     }

@@ -12,7 +12,7 @@ from etils import epath
 from jaxtyping import Float, Int
 
 from jaxreason.errors import UserError
-from jaxreason.results.files import read_json, read_jsonl
+from jaxreason.results.sample_files import read_samples, read_score_rows
 
 SMALLEST_LENGTH = 32  # rows of a batch are this long, or twice, four times ... as long
 
@@ -58,7 +58,7 @@ def load_units(
       matters, of those whose prompts leave room for a reply. The first sample of each.
 
     Raises:
-      ValueError: a missing file, or no item in common.
+      UserError: a missing or broken file, or no item in common.
     """
     groups = {source: _groups(folder, decoding) for source, folder in folders.items()}
     first = next(iter(groups.values()))
@@ -71,7 +71,7 @@ def load_units(
     units = []
     for benchmark in shared:
         rows = {
-            source: _first_samples(folder / f"{benchmark}.{decoding}.jsonl")
+            source: _first_samples(folder, benchmark, decoding)
             for source, folder in folders.items()
         }
         ids = set.intersection(*(set(found) for found in rows.values()))
@@ -103,17 +103,13 @@ def _choose(
 
 
 def _groups(folder: epath.Path, decoding: str) -> dict[str, str]:
-    path = folder / "scores.json"
-    if not path.exists():
-        raise UserError(f"{path}: not found; drift needs finished evaluations of both models.")
-    rows = read_json(path)["rows"]
+    rows = read_score_rows(folder)
     return {row["benchmark"]: row["group"] for row in rows if row["decoding"] == decoding}
 
 
-def _first_samples(path: epath.Path) -> dict[str, dict]:
-    if not path.exists():
-        raise UserError(f"{path}: not found, though scores.json beside it lists it.")
-    return {row["id"]: row for row in read_jsonl(path) if row["sample"] == 0}
+def _first_samples(folder: epath.Path, benchmark: str, decoding: str) -> dict[str, dict]:
+    lines = read_samples(folder, benchmark, decoding)
+    return {line["id"]: line for line in lines if line["sample"] == 0}
 
 
 def _order(name: str) -> bytes:

@@ -18,15 +18,16 @@ from jax.sharding import Mesh
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
+from jaxreason.evaluation.failures import check_failures
 from jaxreason.evaluation.grading import Grader, Reply
 from jaxreason.evaluation.parts import Part, claim, missing_samples, plan, sort_lines
 from jaxreason.evaluation.replies import Wanted, make_replies
-from jaxreason.evaluation.sample_files import SCORES, samples_path
 from jaxreason.evaluation.settings import EvalConfig, benchmark_groups
 from jaxreason.evaluation.summary import group_rows, summarize_samples
 from jaxreason.metrics import Progress
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve
 from jaxreason.results.files import JsonlWriter, write_json
+from jaxreason.results.sample_files import SCORES, samples_path
 from jaxreason.sampling.engine import Engine
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.verify import VerifierPool
@@ -49,7 +50,8 @@ def run_eval(
 
     Raises:
       ConfigError: for settings that do not fit, or sample files that were made with others.
-      ValueError: for data or a model that cannot be used.
+      ValueError: for data or a model that cannot be used, sample files that are broken, or an
+        evaluation in which no sample has a score.
     """
     folder = epath.Path(workdir) / "evaluation"
     if model_config.init != "pretrained":
@@ -151,10 +153,16 @@ class _Shown:
 def write_scores(
     config: EvalConfig, model_config: ModelConfig, folder: epath.Path, parts: list[Part]
 ) -> None:
-    """scores.json from the finished sample files."""
+    """scores.json from the finished sample files.
+
+    Raises:
+      UserError: a sample file is broken, or no sample has a score: then there is no scores.json.
+    """
+    paths = [samples_path(folder, part.name, part.decoding) for part in parts]
+    files = [(path, sort_lines(path, part)) for path, part in zip(paths, parts, strict=True)]
+    check_failures(files)
     rows, replies, primaries = [], [], []
-    for part in parts:
-        lines = sort_lines(samples_path(folder, part.name, part.decoding), part)
+    for part, (_, lines) in zip(parts, files, strict=True):
         found, facts, primary = summarize_samples(
             part.name,
             part.decoding,

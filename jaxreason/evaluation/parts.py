@@ -15,11 +15,16 @@ from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.evaluation.benchmarks import Benchmark, Item, load_items
 from jaxreason.evaluation.identity import FORMAT, model_identity, prompts_identity, task_identity
-from jaxreason.evaluation.sample_files import head_path, samples_path
 from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.results.claims import differences
 from jaxreason.results.files import atomic_write_text, read_json, read_jsonl, write_json
+from jaxreason.results.sample_files import (
+    check_samples,
+    finished_samples,
+    head_path,
+    samples_path,
+)
 from jaxreason.tasks.registry import TASKS
 
 
@@ -100,7 +105,11 @@ def claim(folder: epath.Path, part: Part) -> None:
 
 
 def missing_samples(folder: epath.Path, part: Part) -> Bool[np.ndarray, "I G"]:
-    """Which samples are not in the file; the same on every process."""
+    """Which samples are not in the file; the same on every process.
+
+    Raises:
+      UserError: a line is no sample of the part, or one that is there already.
+    """
     mask = np.ones((len(part.items), part.num_samples), bool)
     for question, sample in on_process_zero(lambda: _found(folder, part)):
         mask[question, sample] = False
@@ -113,15 +122,22 @@ def _found(folder: epath.Path, part: Part) -> list[tuple[int, int]]:
     if not path.exists():
         return []
     index = {item.id: number for number, item in enumerate(part.items)}
-    return [(index[line["id"]], line["sample"]) for line in read_jsonl(path)]
+    lines = read_jsonl(path)
+    check_samples(lines, str(path), part.name, part.num_samples, list(index))
+    return [(index[line["id"]], line["sample"]) for line in lines]
 
 
 def sort_lines(path: epath.Path, part: Part) -> list[dict]:
-    """Puts the lines of a finished file into the order of the questions, and returns them."""
+    """Puts the lines of a finished file into the order of the questions, and returns them.
+
+    Raises:
+      UserError: a line is no sample of the part, is there twice, or is missing.
+    """
     order = {item.id: number for number, item in enumerate(part.items)}
     found = read_jsonl(path)
+    check_samples(found, str(path), part.name, part.num_samples, list(order))
     lines = sorted(found, key=lambda line: (order[line["id"]], line["sample"]))
     if lines != found:
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         atomic_write_text(path, text)
-    return lines
+    return finished_samples(lines, part.head, str(path))

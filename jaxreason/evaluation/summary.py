@@ -9,19 +9,12 @@ from typing import Any
 import numpy as np
 
 from jaxreason.evaluation.benchmarks import WEIGHTS, Benchmark, Item
-from jaxreason.evaluation.sample_files import sample_scores
-from jaxreason.evaluation.scores import (
-    Clustered,
-    Interval,
-    SampleScores,
-    cluster,
-    mean_interval,
-    merge,
-    pass_at_k,
-)
+from jaxreason.evaluation.failures import error_kind
+from jaxreason.evaluation.pass_at_k import pass_at_k
+from jaxreason.results.clusters import Clustered, SampleScores, cluster, merge
+from jaxreason.results.sample_files import sample_scores
+from jaxreason.results.statistics import Interval, mean_interval
 from jaxreason.tasks.registry import TASKS, summarize
-
-SEED = 0  # of the bootstrap: the same samples always give the same intervals
 
 
 def summarize_samples(
@@ -47,7 +40,7 @@ def summarize_samples(
     for metric in metrics:
         values = _metric(lines, metric, weights.get(metric), name)
         scores = cluster([values])
-        found = mean_interval(scores, confidence, resamples, SEED)
+        found = mean_interval(scores, confidence, resamples)
         is_primary = metric == task.primary
         primary = scores if is_primary else primary
         rows.append(_row(head, metric, is_primary, found, weights.get(metric), values))
@@ -109,7 +102,7 @@ def _pass_rows(head, lines, primary, samples_each, pass_at, confidence, resample
             clusters=tuple(group[0]["cluster"] for group in enough),
             subsets=tuple(group[0]["subset"] for group in enough),
         )
-        found = mean_interval(cluster([values]), confidence, resamples, SEED)
+        found = mean_interval(cluster([values]), confidence, resamples)
         row = _row(head, f"pass@{k}", False, found, None, None)
         rows.append(row | {"formula": f"1 - C(n - c, {k}) / C(n, {k}); {found.formula}"})
     return rows
@@ -134,7 +127,7 @@ def _whole_rows(
 
 
 def _replies(head: dict, lines: list[dict]) -> dict[str, Any]:
-    errors = Counter(line["error"].split(":")[0] for line in lines if line["error"] is not None)
+    errors = Counter(error_kind(line["error"]) for line in lines if line["error"] is not None)
     lengths = [line["num_tokens"] for line in lines]
     return {name: head[name] for name in ("benchmark", "group", "decoding", "num_samples")} | {
         "samples": len(lines),
@@ -154,7 +147,7 @@ def group_rows(
     for (group, decoding), members in itertools.groupby(ordered, key=lambda part: part[:2]):
         members = list(members)
         scores = merge([member[3] for member in members])
-        found = mean_interval(scores, confidence, resamples, SEED)
+        found = mean_interval(scores, confidence, resamples)
         rows.append(
             {"group": group, "decoding": decoding, "benchmarks": [m[2] for m in members]}
             | {"mean": _number(found.mean), "low": _number(found.low)}

@@ -10,9 +10,10 @@ from jaxtyping import Float
 
 from jaxreason.config import ConfigError, nearest
 from jaxreason.errors import UserError
-from jaxreason.evaluation.sample_files import read_sample_scores, read_score_rows, samples_path
-from jaxreason.evaluation.scores import Clustered, cluster, means, resampled_means, resampled_seeds
+from jaxreason.results.clusters import Clustered, cluster, means
 from jaxreason.results.files import read_json
+from jaxreason.results.sample_files import read_sample_scores, read_score_rows
+from jaxreason.results.statistics import resampled_means, resampled_seeds, wilson_end
 
 MATH = "math"
 ALL_SEEDS = "all"
@@ -81,7 +82,8 @@ def resample(
 
     With items: questions are resampled together for base and tuned (paired), and the seeds, if
     several. With sizes only: every score is redrawn as a binomial share of its questions, base and
-    tuned apart.
+    tuned apart. What never varies (all right, or all wrong) is drawn from the ends of Wilson's
+    interval.
     """
     state = rng.bit_generator.seed_seq.spawn(1)[0]
     draws = {}
@@ -100,7 +102,8 @@ def _resample_items(
 ) -> tuple[np.ndarray, np.ndarray]:
     base, tuned = [], []
     for scores in items:
-        drawn = 100 * resampled_means(scores, num, rng)
+        models = [0, *[1] * (scores.sums.shape[1] - 1)]
+        drawn = 100 * resampled_means(scores, num, rng, models)
         base.append(drawn[:, 0])
         # The same choice of seeds for every benchmark: a seed is a model, good or bad on all of
         # them at once.
@@ -111,7 +114,11 @@ def _resample_items(
 def _binomial(
     points: np.ndarray, sizes: np.ndarray, num: int, rng: np.random.Generator
 ) -> np.ndarray:
-    return 100 * rng.binomial(sizes.astype(int), points / 100, size=(num, len(points))) / sizes
+    """Shares of as many questions; 0 and 100, which never vary, as `resampled_means` draws them."""
+    shares = points / 100
+    drawn = rng.binomial(sizes.astype(int), shares, size=(num, len(points))) / sizes
+    ends = wilson_end(shares, sizes, rng.normal(size=(num, len(points))))
+    return 100 * np.where((shares == 0) | (shares == 1), ends, drawn)
 
 
 def table_comparisons(config: TableConfig) -> list[Comparison]:
@@ -227,8 +234,8 @@ def _study_groups(base: epath.Path, tuned: list[epath.Path], decoding: str) -> d
             )
     items: dict[str, dict[str, Clustered]] = {}
     for benchmark, row in expected.items():
-        files = (samples_path(folder, benchmark, decoding) for folder in (base, *tuned))
-        scores = cluster([read_sample_scores(file, row["metric"], row["weight"]) for file in files])
+        scored = benchmark, decoding, row["metric"], row["weight"]
+        scores = cluster([read_sample_scores(folder, *scored) for folder in (base, *tuned)])
         items.setdefault(row["group"], {})[benchmark] = scores
     return {group: _item_group(members) for group, members in items.items()}
 

@@ -15,7 +15,16 @@ from jaxreason.report.drift_rows import (
     Quantity,
     rows_of,
 )
-from jaxreason.report.style import draw_row, grid, looks, name_rows, smooth, true_minus
+from jaxreason.report.style import (
+    draw_row,
+    from_zero,
+    grid,
+    least_span,
+    looks,
+    name_rows,
+    smooth,
+    true_minus,
+)
 from jaxreason.report.wording import arm_labels, group_label
 
 CURVE_LABELS = {
@@ -23,6 +32,9 @@ CURVE_LABELS = {
     "reward": "mean reward",
     "length": "mean reply length (tokens)",
 }
+NO_DRIFT = 1e-9  # below it a distance is rounding noise
+LEAST_DRIFT, LEAST_CURVE = 1e-3, 1e-6  # the least that an axis shows
+MOST_RATIO = 1e6  # of the ends of a logarithmic axis
 SMOOTHED = 0.06  # share of the steps that a running mean covers
 
 
@@ -84,14 +96,16 @@ def _group_rows(
 
 def _log_if_positive(axes: Axes, rows: list[dict]) -> None:
     """A logarithmic axis where every number allows it: drift spans orders of magnitude."""
-    if min(row["low"] for row in rows) <= 0:
-        axes.set_xlim(left=0)
-        return
     low, high = min(row["low"] for row in rows), max(row["high"] for row in rows)
+    if low <= 0 or high < NO_DRIFT:
+        from_zero(axes, LEAST_DRIFT)
+        return
+    low = max(low, high / MOST_RATIO)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.minorticks_off()
+    axes.set_xlim(left=max(axes.get_xlim()[0], low / 2))
 
 
 def training(summary: dict[str, Any], narrow: bool) -> Figure | None:
@@ -114,6 +128,8 @@ def training(summary: dict[str, Any], narrow: bool) -> Figure | None:
         panel.set_title(f"{name.upper()}: {CURVE_LABELS[curve]}")
         panel.set_xlabel("step")
         true_minus(panel, "x", "y")
+    least_span(axes, "x", 1.0)
+    least_span(axes, "y", LEAST_CURVE)
     return figure
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxreason.report.files import Arm, Reader, Study
 from jaxreason.report.scores import Resampling
-from jaxreason.report.statistics import interval, pool_seeds
+from jaxreason.results.statistics import percentiles, resampled_seeds
 
 
 class Quantity(NamedTuple):
@@ -103,14 +103,15 @@ def _row(quantity: Quantity, group: str, arm: Arm, metrics: dict, how: Resamplin
         return None
     draws = np.array([entry["draws"] for entry in seeds.values()]).T
     mean = float(np.mean([entry["value"] for entry in seeds.values()]))
-    pooled = pool_seeds(draws, (how.seed, zlib.crc32(arm.name.encode())))
+    rng = np.random.default_rng((how.seed, zlib.crc32(arm.name.encode())))
+    pooled = resampled_seeds(draws, rng)
     if min(entry["low"] for entry in seeds.values()) >= 0:
         pooled = np.maximum(pooled, 0)  # stretching must not make a distance negative
     each = [
         {"seed": s, "mean": e["value"], "low": e["low"], "high": e["high"]}
         for s, e in seeds.items()
     ]
-    _, low, high = interval(mean, pooled, how.confidence)
+    low, high = percentiles(pooled, how.confidence)
     where = {"metric": quantity.metric, "name": quantity.name, "source": quantity.source}
     return where | {
         "group": group,

@@ -21,7 +21,9 @@ from jaxreason.report.style import (
     Look,
     bar,
     draw_row,
+    from_zero,
     grid,
+    least_span,
     looks,
     name_rows,
     place_labels,
@@ -35,6 +37,7 @@ from jaxreason.report.transfer_tables import MODES, pooled_rows
 from jaxreason.report.wording import arm_labels, crowded, decoding_label, group_label, signed
 
 INDEX_MODE = "v2_pooled"
+POINT = 1.0  # the least that an axis of scores shows
 BROWSER_FONTS = "font-family: 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
 INDEX_ENDS, INDEX_LINEAR = 2000, 50  # of its axis: ends, and where it turns logarithmic
 
@@ -112,6 +115,7 @@ def scores(summary: dict[str, Any], narrow: bool) -> Figure | None:
         panel.set_title(_title(group, decoding))
         panel.tick_params(labelbottom=True, labelleft=narrow or number % len(groups) == 0)
         panel.set_xlabel("score (points)")
+    least_span(axes, "x", POINT)
     return figure
 
 
@@ -134,6 +138,7 @@ def frontier(summary: dict[str, Any], narrow: bool) -> Figure | None:
         panel.set_ylabel(f"{group_label(group).lower()}, change (points)")
         true_minus(panel, "x", "y")
         panel.tick_params(labelbottom=True, labelleft=True)
+    least_span(axes, "xy", POINT)
     place_labels(figure, texts)
     return figure
 
@@ -153,11 +158,13 @@ def kl_frontier(summary: dict[str, Any], narrow: bool) -> Figure | None:
         along = _members(rows, decoding, group, "arm")
         texts.append((panel, _cross(panel, summary, divergence, along)))
         zero_line(panel, vertical=False)
-        panel.set_xlim(left=0)
         panel.set_title(_title(group, decoding))
         panel.set_xlabel("KL(base ‖ tuned) on math (nats per token)")
         panel.set_ylabel("change from base (points)")
         true_minus(panel, "y")
+    least_span(axes, "y", POINT)
+    for panel in axes:
+        from_zero(panel, drift_figures.LEAST_DRIFT)
     place_labels(figure, texts)
     return figure
 
@@ -214,6 +221,7 @@ def benchmarks(summary: dict[str, Any], narrow: bool) -> Figure | None:
         panel.tick_params(labelbottom=True, labelleft=narrow or number % columns == 0)
         panel.set_xlabel("change (points)")
         true_minus(panel, "x")
+    least_span(axes, "x", POINT)
     return figure
 
 

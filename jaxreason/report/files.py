@@ -8,6 +8,14 @@ from typing import Any, NamedTuple
 from etils import epath
 
 from jaxreason.errors import UserError
+from jaxreason.results.metrics_lines import check_metrics
+from jaxreason.results.sample_files import (
+    SCORES,
+    finished_samples,
+    head_path,
+    samples_path,
+    score_rows,
+)
 
 GROUP_LABELS = {"math": "Math", "other": "Other reasoning", "non_reasoning": "Non-reasoning"}
 MATH, REST = "math", "rest"
@@ -56,23 +64,15 @@ class Study:
         return [(arm, seed) for arm in self.arms for seed in arm.seeds]
 
 
-class Sample(NamedTuple):
-    """What the report needs of a line of a sample file."""
-
-    subset: str
-    cluster: str
-    scores: dict[str, float]
-    failed: bool  # no score, because sampling or grading failed
-    extracted: bool
-    num_tokens: int
-    cut: bool  # ended at the length limit
+# What the report keeps of a line of a sample file.
+KEPT = ("id", "subset", "cluster", "scores", "error", "extracted", "num_tokens", "finish_reason")
 
 
 class Evaluation(NamedTuple):
     """A finished evaluation of one model."""
 
     rows: list[dict]  # of scores.json
-    samples: dict[tuple[str, str], list[Sample]]  # by benchmark and decoding
+    samples: dict[tuple[str, str], list[dict]]  # KEPT of each line, by benchmark and decoding
 
 
 class Reader:
@@ -89,7 +89,10 @@ class Reader:
             return None
         data = path.read_bytes()
         self.hashes[name] = hashlib.sha256(data).hexdigest()
-        return data.decode()
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: not UTF-8 ({error}).") from error
 
     def json(self, name: str) -> Any:
         """The value of a JSON file; None if there is none.
@@ -148,25 +151,43 @@ def _arm(entry: dict, path: epath.Path) -> Arm:
 
 
 def read_evaluation(reader: Reader, folder: str) -> Evaluation | None:
-    """The evaluation of the model in `folder`; None unless it has finished."""
-    scores = reader.json(f"{folder}/evaluation/scores.json")
+    """The evaluation of the model in `folder`; None unless it has finished.
+
+    Raises:
+      UserError: a file of it is broken or missing, or a sample is missing or doubled.
+    """
+    name = f"{folder}/evaluation/{SCORES}"
+    scores = reader.json(name)
     if scores is None:
         return None
-    samples = {}
-    for key in dict.fromkeys((row["benchmark"], row["decoding"]) for row in scores["rows"]):
-        lines = reader.jsonl(f"{folder}/evaluation/{key[0]}.{key[1]}.jsonl")
-        if lines is not None:
-            samples[key] = [_sample(line) for line in lines]
-    return Evaluation(scores["rows"], samples)
+    rows = score_rows(scores, str(reader.folder / name))
+    keys = dict.fromkeys((row["benchmark"], row["decoding"]) for row in rows)
+    return Evaluation(rows, {key: _samples(reader, folder, *key) for key in keys})
 
 
-def _sample(line: dict) -> Sample:
-    return Sample(
-        subset=line.get("subset", ""),
-        cluster=line["cluster"] if "cluster" in line else line["id"],
-        scores=line["scores"],
-        failed=line["error"] is not None,
-        extracted=line["extracted"] is not None,
-        num_tokens=line["num_tokens"],
-        cut=line["finish_reason"] == "length",
-    )
+def _samples(reader: Reader, folder: str, benchmark: str, decoding: str) -> list[dict]:
+    inside = epath.Path(folder) / "evaluation"
+    path, head = (str(f(inside, benchmark, decoding)) for f in (samples_path, head_path))
+    lines, made_with = reader.jsonl(path), reader.json(head)
+    for name, value in ((path, lines), (head, made_with)):
+        if value is None:
+            where = reader.folder / name
+            raise UserError(f"{where}: not found, though {SCORES} beside it lists its scores.")
+    finished_samples(lines, made_with, str(reader.folder / path))
+    return [{name: line[name] for name in KEPT} for line in lines]
+
+
+def read_run_metrics(reader: Reader, arm: Arm, seed: int) -> list[dict]:
+    """The lines of a training run's metrics.jsonl; none of one that has not begun, or of an arm
+    that was not trained.
+
+    Raises:
+      UserError: a step is missing, doubled or out of order, or the file of a finished run is gone.
+    """
+    folder = arm.folder(seed)
+    name, done = f"{folder}/metrics.jsonl", reader.json(f"{folder}/done.json")
+    lines = reader.jsonl(name)
+    num_steps = None if done is None else done.get("num_steps")
+    if lines is None and num_steps is None:
+        return []
+    return check_metrics(lines or [], str(reader.folder / name), num_steps)

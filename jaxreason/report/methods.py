@@ -111,10 +111,13 @@ def _intervals(summary: dict) -> Section:
             "since a resample of S seeds varies less than S fresh seeds would, its distance "
             "from the mean is stretched:",
             Formula("mean* = mean + √(S / (S − 1)) · (mean of resampled seeds − mean)"),
-            "Where every sample of a task is right, or every one wrong, the interval of its "
-            "score is Wilson's, since no resample can vary. Where no question was answered "
-            "differently, the interval of a difference is a point, which does not show that "
-            "there is none.",
+            "A score of one run has Wilson's interval where its samples are 0 or 1 (with an "
+            "effective number of questions where several samples share one), as in the "
+            "evaluation's scores.json; other scores, means over seeds and differences have the "
+            "bootstrap's. Where every question of a task came out alike no resample can vary: "
+            "such a task is drawn from the ends of Wilson's interval at random normal quantiles. "
+            "Where no question came out differently for two models, the end of Wilson's "
+            "interval of 0 such questions is added to their difference on both sides, in squares.",
         ),
     )
 

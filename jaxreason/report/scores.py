@@ -1,6 +1,5 @@
 """Scores of base and arms, and their paired differences: rows of summary.json, in points."""
 
-import statistics
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,15 +8,15 @@ import numpy as np
 
 from jaxreason.errors import UserError
 from jaxreason.report.files import BASE, MATH, REST, Arm, Evaluation, Study
-from jaxreason.report.statistics import (
-    Estimate,
+from jaxreason.results.clusters import cluster, means
+from jaxreason.results.sample_files import sample_scores
+from jaxreason.results.statistics import (
     Interval,
+    Resampled,
     average,
-    estimate,
-    interval,
-    pool_seeds,
-    tabulate,
-    wilson,
+    difference_interval,
+    resample,
+    seeds_interval,
 )
 
 Run = tuple[str, int]  # arm and seed
@@ -39,7 +38,7 @@ class Level:
     decoding: str
     group: str
     benchmark: str | None
-    estimate: Estimate
+    found: Resampled
     num_items: int
     columns: dict[Run, int]  # column of each run; column 0 is the base
     num_samples: float  # a question, of the base
@@ -55,38 +54,43 @@ def levels(
     decoding: str,
     how: Resampling,
 ) -> tuple[list[Level], list[str]]:
-    """Every benchmark and group that the base was evaluated on; and what is missing, in words."""
+    """Every benchmark and group that the base was evaluated on; and what is missing, in words.
+
+    Raises:
+      UserError: the models were not asked the same questions, or a line lacks the metric.
+    """
     base = evaluations[BASE]
     metrics = {
         row["benchmark"]: (row["metric"], row.get("weight"))
         for row in base.rows
         if row["primary"] and row["decoding"] == decoding and row["benchmark"] in study.groups
     }
-    metrics = {name: scored for name, scored in metrics.items() if (name, decoding) in base.samples}
     runs, missing = _complete_runs(study, evaluations, decoding, metrics)
     if not metrics:
         return [], [f"The base has no {decoding} samples."]
     columns = {run: number for number, run in enumerate(runs, 1)}
     found = []
     for group in study.group_names():
-        members = [b for b in study.benchmarks(group) if b in metrics]
-        parts = [_benchmark(b, metrics[b], evaluations, runs, decoding, how) for b in members]
-        for name, (part, count, each) in zip(members, parts, strict=True):
-            found.append(Level(decoding, group, name, part, count, columns, each))
-        if parts:
-            estimates, counts, each = zip(*parts, strict=True)
-            whole = average(estimates)
-            found.append(
-                Level(decoding, group, None, whole, sum(counts), columns, float(np.mean(each)))
-            )
-    rest = [level for level in found if level.benchmark is None and level.group != MATH]
-    if rest and len(rest) < len([level for level in found if level.benchmark is None]):
-        whole, count = (
-            average([level.estimate for level in rest]),
-            sum(level.num_items for level in rest),
-        )
-        found.append(Level(decoding, REST, None, whole, count, columns, rest[0].num_samples))
+        members = [
+            _benchmark(study, group, name, metrics[name], evaluations, columns, decoding, how)
+            for name in study.benchmarks(group)
+            if name in metrics
+        ]
+        found += members
+        if members:
+            each = float(np.mean([member.num_samples for member in members]))
+            found.append(_mean_level(members, group, each))
+    groups = [level for level in found if level.benchmark is None]
+    rest = [level for level in groups if level.group != MATH]
+    if rest and len(rest) < len(groups):
+        found.append(_mean_level(rest, REST, rest[0].num_samples))
     return found, missing
+
+
+def _mean_level(members: list[Level], group: str, num_samples: float) -> Level:
+    first, whole = members[0], average([member.found for member in members])
+    count = sum(member.num_items for member in members)
+    return Level(first.decoding, group, None, whole, count, first.columns, num_samples)
 
 
 def _complete_runs(study, evaluations, decoding, metrics) -> tuple[list[Run], list[str]]:
@@ -106,15 +110,31 @@ def _complete_runs(study, evaluations, decoding, metrics) -> tuple[list[Run], li
     return runs, missing
 
 
-def _benchmark(name, scored, evaluations, runs, decoding, how) -> tuple[Estimate, int, float]:
-    samples = [evaluations[model].samples[name, decoding] for model in (BASE, *runs)]
-    items = tabulate(samples, *scored)
-    if not len(items.sums):
+def _benchmark(study, group, name, scored, evaluations, columns, decoding, how) -> Level:
+    models = [BASE, *columns]
+    samples = [evaluations[model].samples[name, decoding] for model in models]
+    sources = [f"{_folder(study, model)}/evaluation/{name}.{decoding}.jsonl" for model in models]
+    each = [sample_scores(s, *scored, source) for s, source in zip(samples, sources, strict=True)]
+    try:
+        scores = cluster(each)
+    except UserError as error:
+        files = ", ".join(sources)
         raise UserError(
-            f"{name}.{decoding}: the models were not asked a single question in common."
-        )
+            f"{name}, {decoding}: {error} Models are numbered as in {files}."
+        ) from error
+    # Seeds of one arm have one number: they are one model to what never varies.
+    arms = [arm.name for arm in study.arms]
+    numbers = [0, *(1 + arms.index(arm) for arm, _ in columns)]
     seed = (how.seed, zlib.crc32(f"{name}.{decoding}".encode()))
-    return estimate(items, how.resamples, seed), len(items.sums), float(items.sizes[:, 0].mean())
+    found = resample(scores, numbers, how.resamples, seed)
+    count = len({(sample["subset"], sample["cluster"]) for sample in samples[0]})
+    return Level(decoding, group, name, found, count, columns, len(samples[0]) / count)
+
+
+def _folder(study: Study, model: str | Run) -> str:
+    if model == BASE:
+        return BASE
+    return next(arm.folder(model[1]) for arm in study.arms if arm.name == model[0])
 
 
 def score_rows(study: Study, found: list[Level], how: Resampling) -> list[dict]:
@@ -136,38 +156,18 @@ def _arms(study: Study, level: Level) -> Iterator[tuple[Arm, dict[int, int]]]:
 
 
 def _score_row(level: Level, model: str, columns: list[int], seeds: dict, how: Resampling) -> dict:
-    means, draws = level.estimate.means[columns], level.estimate.draws[:, columns]
-    found = _interval(level, means, draws, model, how)
-    each = [
-        {
-            "seed": s,
-            **_points(
-                _interval(
-                    level, level.estimate.means[[c]], level.estimate.draws[:, [c]], model, how
-                )
-            ),
-        }
-        for s, c in seeds.items()
-    ]
+    def interval(chosen: list[int]) -> dict[str, float | None]:
+        seed = _seed(model, how)
+        return _points(seeds_interval(level.found, chosen, how.confidence, how.resamples, seed))
+
+    each = [{"seed": seed, **interval([column])} for seed, column in seeds.items()]
     counts = {"num_items": level.num_items, "num_samples": level.num_samples}
-    return level.where() | {"model": model, **_points(found), **counts, "seeds": each}
-
-
-def _interval(
-    level: Level, means: np.ndarray, draws: np.ndarray, name: str, how: Resampling
-) -> Interval:
-    mean = float(means.mean())
-    if level.benchmark is not None and mean in (0.0, 1.0) and not np.ptp(draws):
-        z = statistics.NormalDist().inv_cdf(0.5 + how.confidence / 2)
-        return wilson(mean, level.num_items, z)
-    pooled = pool_seeds(draws, (how.seed, zlib.crc32(name.encode())))
-    return interval(mean, pooled, how.confidence)
+    return level.where() | {"model": model, **interval(columns), **counts, "seeds": each}
 
 
 def _points(found: Interval) -> dict[str, float | None]:
-    return {
-        name: 100 * value if np.isfinite(value) else None for name, value in found._asdict().items()
-    }
+    values = {"mean": found.mean, "low": found.low, "high": found.high}
+    return {name: 100 * value if np.isfinite(value) else None for name, value in values.items()}
 
 
 def difference_rows(study: Study, found: list[Level], how: Resampling) -> list[dict]:
@@ -176,22 +176,28 @@ def difference_rows(study: Study, found: list[Level], how: Resampling) -> list[d
     """
     rows = []
     for level in found:
-        means, draws = level.estimate
+        scores = means(level.found.scores)
         for arm, seeds in _arms(study, level):
             columns = list(seeds.values())
-            gains, drawn = means[columns] - means[0], draws[:, columns] - draws[:, :1]
-            whole = interval(gains.mean(), pool_seeds(drawn, _seed(arm, how)), how.confidence)
+            whole = _difference(level, columns, [0], arm.name, how)
             each = [
-                {"seed": s, **_points(interval(gains[i], drawn[:, i], how.confidence))}
-                for i, s in enumerate(seeds)
+                {"seed": seed, **_points(_difference(level, [column], [0], arm.name, how))}
+                for seed, column in seeds.items()
             ]
             row = level.where() | {"arm": arm.name, **_points(whole), "num_items": level.num_items}
-            rows.append(row | {"seeds": each, "verdict": verdict(whole, gains)})
+            sure = verdict(whole, scores[columns] - scores[0])
+            rows.append(row | {"seeds": each, "verdict": sure})
     return rows
 
 
-def _seed(arm: Arm, how: Resampling) -> tuple[int, int]:
-    return (how.seed, zlib.crc32(arm.name.encode()))
+def _difference(
+    level: Level, plus: list[int], minus: list[int], name: str, how: Resampling
+) -> Interval:
+    return difference_interval(level.found, plus, minus, how.confidence, _seed(name, how))
+
+
+def _seed(name: str, how: Resampling) -> tuple[int, int]:
+    return (how.seed, zlib.crc32(name.encode()))
 
 
 def verdict(whole: Interval, each: np.ndarray) -> str:
@@ -209,15 +215,9 @@ def arm_difference_rows(study: Study, found: list[Level], how: Resampling) -> li
     """
     rows = []
     for level in (level for level in found if level.benchmark is None):
-        pooled = {}
-        for arm, seeds in _arms(study, level):
-            columns = list(seeds.values())
-            draws = pool_seeds(level.estimate.draws[:, columns], _seed(arm, how))
-            pooled[arm.name] = level.estimate.means[columns].mean(), draws
-        names = list(pooled)
-        for number, first in enumerate(names):
-            for second in names[number + 1 :]:
-                (a, a_draws), (b, b_draws) = pooled[first], pooled[second]
-                points = _points(interval(a - b, a_draws - b_draws, how.confidence))
+        arms = [(arm.name, list(seeds.values())) for arm, seeds in _arms(study, level)]
+        for number, (first, plus) in enumerate(arms):
+            for second, minus in arms[number + 1 :]:
+                points = _points(_difference(level, plus, minus, first, how))
                 rows.append(level.where() | {"arm": first, "against": second, **points})
     return rows

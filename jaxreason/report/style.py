@@ -231,6 +231,28 @@ def true_minus(axes: Axes, *which: str) -> None:
         getattr(axes, f"{name}axis").set_major_formatter(formatter)
 
 
+def least_span(panels: Sequence[Axes], which: str, least: float) -> None:
+    """Widens axes that show less than `least`: where all values are equal, or rounding noise, an
+    axis fitted to them would show nothing but that noise. Call it when all panels are drawn.
+
+    Args:
+      panels: of a figure.
+      which: "x", "y" or both, "xy".
+      least: in the units of the axis.
+    """
+    for axes in panels:
+        for name in which:
+            low, high = getattr(axes, f"get_{name}lim")()
+            if abs(high - low) < least:
+                centre, half = (low + high) / 2, least / 2 * (1 if high >= low else -1)
+                getattr(axes, f"set_{name}lim")(centre - half, centre + half)
+
+
+def from_zero(axes: Axes, least: float) -> None:
+    """An x axis of distances: it starts at 0 and shows at least `least`."""
+    axes.set_xlim(0, max(axes.get_xlim()[1], least))
+
+
 def zero_line(axes: Axes, vertical: bool) -> None:
     """Where nothing changed."""
     line = axes.axvline if vertical else axes.axhline

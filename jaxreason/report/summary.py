@@ -8,7 +8,14 @@ import numpy as np
 
 from jaxreason import __version__
 from jaxreason.report.drift_rows import drift_rows, read_metrics, weight_rows
-from jaxreason.report.files import BASE, Evaluation, Reader, Study, read_evaluation
+from jaxreason.report.files import (
+    BASE,
+    Evaluation,
+    Reader,
+    Study,
+    read_evaluation,
+    read_run_metrics,
+)
 from jaxreason.report.findings import findings, limits
 from jaxreason.report.scores import (
     Resampling,
@@ -44,6 +51,7 @@ def summarise(
     metrics, absent = read_metrics(reader, study)
     transfer = reader.json("transfer.json")
     missing += absent + ([] if transfer else ["The transferability index has not been computed."])
+    missing += _failures(study, evaluations)
     training = _training(reader, study)
     summary = {
         **about,
@@ -131,7 +139,7 @@ def _training(reader: Reader, study: Study) -> list[dict]:
     """The curves of every run: [step, value], thinned to at most CURVE_POINTS."""
     rows = []
     for arm, seed in study.runs():
-        lines = reader.jsonl(f"{arm.folder(seed)}/metrics.jsonl") or []
+        lines = read_run_metrics(reader, arm, seed)
         for curve, name in CURVES.items():
             points = _curve([line for line in lines if name in line], name)
             if points:
@@ -170,13 +178,30 @@ def _replies(study: Study, evaluations: dict) -> list[dict]:
     return rows
 
 
-def _describe_replies(samples: list) -> dict[str, float]:
+def _describe_replies(samples: list[dict]) -> dict[str, float]:
     return {
-        "num_tokens": float(np.mean([s.num_tokens for s in samples])),
-        "cut": float(np.mean([s.cut for s in samples])),
-        "no_answer": float(np.mean([not s.extracted for s in samples])),
-        "failed": float(np.mean([s.failed for s in samples])),
+        "num_tokens": float(np.mean([s["num_tokens"] for s in samples])),
+        "cut": float(np.mean([s["finish_reason"] == "length" for s in samples])),
+        "no_answer": float(np.mean([s["extracted"] is None for s in samples])),
+        "failed": float(np.mean([s["error"] is not None for s in samples])),
     }
+
+
+def _failures(study: Study, evaluations: dict) -> list[str]:
+    """Which sample files have samples without a score, in words."""
+    labels = {BASE: "The base"} | {
+        (arm.name, seed): f"{arm.label}, seed {seed}" for arm, seed in study.runs()
+    }
+    names, found = _labels(study, evaluations), []
+    for model, evaluation in evaluations.items():
+        for (benchmark, decoding), samples in evaluation.samples.items():
+            failed = sum(sample["error"] is not None for sample in samples)
+            if failed:
+                found.append(
+                    f"{labels[model]}: {failed} of {len(samples)} samples of "
+                    f"{names.get(benchmark, benchmark)} ({decoding}) have no score."
+                )
+    return found
 
 
 def _by_model(study: Study, evaluations: dict) -> dict[str, list[Evaluation]]:

@@ -2,21 +2,26 @@ import json
 
 import numpy as np
 import pytest
+from sample_lines import write_samples
 from tiny_pair import make_unit
 
 from jaxreason.analysis.texts import batches, load_units, row_length
 
 
 def evaluation(folder, ids, benchmark="sums", sample=0, reply=(7, 8), group="math"):
-    folder.mkdir(exist_ok=True)
     lines = [
         {"id": name, "sample": s, "prompt_tokens": [1, 2, 3], "tokens": [*reply, s]}
         for name in ids
         for s in range(sample + 1)
     ]
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    (folder / f"{benchmark}.t1.jsonl").write_text(text)
-    row = {"benchmark": benchmark, "group": group, "decoding": "t1", "primary": True}
+    write_samples(folder, benchmark, "t1", lines)
+    row = {
+        "benchmark": benchmark,
+        "group": group,
+        "decoding": "t1",
+        "primary": True,
+        "metric": "right",
+    }
     (folder / "scores.json").write_text(json.dumps({"rows": [row]}))
     return folder
 

@@ -6,6 +6,7 @@ import pathlib
 
 import jax
 import numpy as np
+from sample_lines import write_samples
 
 from jaxreason.analysis.drift import DriftConfig, run_drift
 from jaxreason.analysis.measure import make_measure, measure_unit
@@ -88,7 +89,6 @@ def measure_pair(base_params, tuned_params, unit=None, num_devices=1, batch_size
 
 def write_evaluation(folder, unit: Unit, decoding: str = "t1") -> None:
     """The files of an evaluation that the drift stage reads."""
-    folder.mkdir(parents=True, exist_ok=True)
     lines = [
         {
             "id": text.id,
@@ -98,9 +98,9 @@ def write_evaluation(folder, unit: Unit, decoding: str = "t1") -> None:
         }
         for text in unit.texts
     ]
-    path = folder / f"{unit.benchmark}.{decoding}.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_samples(folder, unit.benchmark, decoding, lines)
     row = {"benchmark": unit.benchmark, "group": unit.group, "decoding": decoding, "primary": True}
+    row["metric"] = "right"
     (folder / "scores.json").write_text(json.dumps({"rows": [row]}))
 
 

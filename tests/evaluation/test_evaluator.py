@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from tiny_evaluation import (
 )
 
 from jaxreason.config import ConfigError, parse, to_dict
+from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator
 from jaxreason.evaluation.evaluator import EvalConfig, benchmark_groups
 from jaxreason.evaluation.settings import BenchmarkRun, OwnBenchmark
@@ -138,6 +140,46 @@ def test_an_interrupted_evaluation_continues_to_the_same_file(
     assert read_lines(tmp_path, "sums.greedy") == read_lines(finished[0], "sums.greedy")
 
 
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda x: x + x[3:4], r"sums\.t1\.jsonl, line 37: sample 0 of 'q1' is in line 4 already"),
+        (lambda x: x[:5] + [x[5] | {"id": "q99"}], r"line 6: sums has no question 'q99'"),
+        (lambda x: x[:5] + [x[5] | {"sample": 3}], r"line 6: expected a sample of 0 to 2, got 3"),
+        (lambda x: x[:5] + [{"id": "q1"}], r"line 6: no field 'benchmark'"),
+    ],
+)
+def test_a_line_that_is_no_sample_of_the_benchmark_stops_it_before_the_model_is_loaded(
+    finished, model_folder, questions, tmp_path, monkeypatch, edit, message
+):
+    shutil.copytree(finished[0] / "evaluation", tmp_path / "evaluation")
+    path = tmp_path / "evaluation" / "sums.t1.jsonl"
+    lines = edit([json.loads(line) for line in path.read_text().splitlines()])
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    monkeypatch.setattr(evaluator, "open_model", lambda *_: pytest.fail("the model was loaded"))
+    with pytest.raises(UserError, match=message):
+        evaluate(sums_config(questions, {"greedy": 1, "t1": 3}), model_folder, tmp_path)
+
+
+def test_an_evaluation_without_a_single_score_is_an_error_and_leaves_no_scores(
+    model_folder, tmp_path
+):
+    long = write_questions(tmp_path / "long.jsonl", [("?" * 300, "1"), ("!" * 300, "2")])
+    for _ in range(2):  # the second time nothing is sampled, and it is still an error
+        with pytest.raises(UserError, match=r"none of its samples has a score.*sampling error: 2"):
+            evaluate(sums_config(long, {"greedy": 1}), model_folder, tmp_path)
+        assert not (tmp_path / "evaluation" / "scores.json").exists()
+
+
+def test_a_benchmark_with_some_failures_says_how_many_and_why(model_folder, tmp_path, caplog):
+    mixed = write_questions(tmp_path / "mixed.jsonl", [("?" * 300, "1"), ("1+1=", "2")])
+    scores = evaluate(sums_config(mixed, {"greedy": 1}), model_folder, tmp_path)
+    assert "1 of 2 samples without a score. sampling error: 1" in caplog.text
+    row = next(row for row in scores["rows"] if row["primary"])
+    assert (row["errors"], row["graded"], row["n"]) == (1, 1, 1)
+    assert scores["replies"][0]["errors"] == {"sampling error": 1}
+
+
 def test_benchmarks_share_the_slots_and_get_the_replies_they_get_alone(
     finished, model_folder, questions, tmp_path, monkeypatch
 ):
@@ -221,7 +263,7 @@ def test_failed_grades_are_errors_and_not_zeros(model_folder, tmp_path):
     assert "has no number" in failed[0]["error"] and failed[0]["scores"] == {}
     row = next(row for row in scores["rows"] if row["primary"])
     assert (row["errors"], row["n"], row["graded"]) == (1, 2, 2)
-    assert scores["replies"][0]["errors"] == {"ValueError": 1}
+    assert scores["replies"][0]["errors"] == {"UserError": 1}
 
 
 def test_a_prompt_that_does_not_fit_is_an_error_of_that_question_only(model_folder, tmp_path):

@@ -7,8 +7,10 @@ import pathlib
 
 import numpy as np
 import pytest
+from sample_lines import write_samples
 
 from jaxreason.config import ConfigError
+from jaxreason.errors import UserError
 from jaxreason.evaluation.transfer import (
     TransferConfig,
     format_table,
@@ -142,15 +144,10 @@ def test_a_score_outside_0_to_100_is_refused_with_row_and_column(tmp_path):
 
 def write_evaluation(folder, scores):
     """scores: {benchmark: (group, [0/1 per item])}"""
-    folder.mkdir(parents=True)
     rows = []
     for name, (group, values) in scores.items():
-        lines = [
-            {"id": str(i), "cluster": str(i), "subset": "", "error": None, "scores": {"right": v}}
-            for i, v in enumerate(values)
-        ]
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        (folder / f"{name}.greedy.jsonl").write_text(text)
+        lines = [{"id": str(i), "scores": {"right": v}} for i, v in enumerate(values)]
+        write_samples(folder, name, "greedy", lines)
         rows.append({"benchmark": name, "group": group, "decoding": "greedy", "metric": "right"})
     rows = [row | {"primary": True, "weight": None} for row in rows]
     (folder / "scores.json").write_text(json.dumps({"rows": rows}))
@@ -213,7 +210,33 @@ def test_study_with_a_missing_evaluation_is_refused(tmp_path):
 
 def test_study_with_other_questions_is_refused(tmp_path):
     folder = write_study(tmp_path)
-    file = folder / "rl" / "seed_0" / "evaluation" / "sort.greedy.jsonl"
-    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    lines = [{"id": str(i), "scores": {"right": 1.0}} for i in range(1, 101)]
+    write_samples(folder / "rl" / "seed_0" / "evaluation", "sort", "greedy", lines)
     with pytest.raises(ValueError, match="not asked the same questions"):
         run_transfer(STUDY, folder)
+
+
+def test_study_with_a_lost_or_doubled_sample_is_refused_with_file_and_line(tmp_path):
+    folder = write_study(tmp_path)
+    file = folder / "rl" / "seed_0" / "evaluation" / "sort.greedy.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:-1]))
+    with pytest.raises(UserError, match=r"seed_0/evaluation/sort\.greedy\.jsonl: has 99 samples"):
+        run_transfer(STUDY, folder)
+    file.write_text("".join(lines[:-1] + lines[:1]))
+    with pytest.raises(UserError, match=r"sort\.greedy\.jsonl, line 100: .*in line 1 already"):
+        run_transfer(STUDY, folder)
+
+
+def test_a_score_of_nothing_right_has_degrees_with_an_interval_and_not_a_point(tmp_path):
+    """Base and tuned answer none of 100 questions of a group: it may be that nothing changed, and
+    that is not known to the digit.
+    """
+    folder = write_study(tmp_path)
+    for run in ("base", "rl/seed_0", "rl/seed_1"):
+        for name in ("sort", "copy"):
+            lines = [{"id": str(i), "scores": {"right": 0.0}} for i in range(100)]
+            write_samples(folder / run / "evaluation", name, "greedy", lines)
+    for row in run_transfer(STUDY, folder):
+        assert row["di"] == 0 and row["di_low"] < -0.5 and row["di_high"] > 0.5
+        assert row["low"] < 0 < row["high"]

@@ -4,6 +4,7 @@ import json
 import pathlib
 
 import numpy as np
+from sample_lines import write_samples
 
 GROUPS = {
     **dict.fromkeys(("synthetic_add", "synthetic_chain"), "math"),
@@ -78,7 +79,7 @@ def _evaluation(run: pathlib.Path, hardness: dict, chances: dict, rng) -> None:
             noise = rng.normal(0, 0.25, size=len(hardness[name]))
             right = hardness[name] + noise < chances[name] - 0.05 * (decoding == "t1")
             lines = [_sample(name, number, bool(hit), rng) for number, hit in enumerate(right)]
-            _lines(folder / f"{name}.{decoding}.jsonl", lines)
+            write_samples(folder, name, decoding, lines)
             label = name.replace("synthetic_", "").capitalize()
             common = {
                 "benchmark": name,
@@ -147,9 +148,10 @@ def _metrics(run: pathlib.Path, method: str, rng) -> None:
         if method == "rl":
             line["loss"] = 0.02 * rng.normal()
             line["reward"] = 0.4 + 0.25 * (1 - np.exp(-step / 25)) + 0.04 * rng.normal()
-            line["length"] = 14 + 6 * step / 100 + rng.normal()
+            line["response_tokens"] = 14 + 6 * step / 100 + rng.normal()
         lines.append(line)
     _lines(run / "metrics.jsonl", lines)
+    _json(run / "done.json", {"stage": method, "num_steps": 100, "seed": 0})
 
 
 def _transfer(arms, seeds, rng):

@@ -1,11 +1,13 @@
 """What figures show is what the summary says."""
 
+import json
+
 import matplotlib
 import numpy as np
 import pytest
 from synthetic_study import write_study
 
-from jaxreason.report.figures import frontier, scores, transfer
+from jaxreason.report.figures import FIGURES, frontier, scores, transfer
 from jaxreason.report.files import Reader, read_study
 from jaxreason.report.scores import Resampling
 from jaxreason.report.style import COLOURS, looks, settings, smooth
@@ -91,6 +93,31 @@ def test_an_undefined_index_is_written_and_not_drawn(summary):
     for axes in figure.axes:
         assert [text.get_text() for text in axes.texts] == ["undefined"]
         assert filled_points(axes, looks(summary)["sft_lo"]) == []
+
+
+def test_axes_of_equal_values_show_a_span_that_a_reader_can_use(tmp_path):
+    """Nobody answered anything and nothing moved: no axis from -1e-17 to 1e-17."""
+    arms = {"given": ("rl", "RL", (-1.0, -1.0, -1.0), 1e-17)}
+    folder = write_study(tmp_path, num_items=10, seeds=(0,), arms=arms)
+    for path in folder.glob("**/evaluation/*.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        text = [json.dumps(x | {"scores": {"correct": 0.0, "correct_loose": 0.0}}) for x in lines]
+        path.write_text("\n".join(text) + "\n")
+    path = folder / "given/seed_0/metrics.jsonl"
+    steps = [json.dumps({"step": s, "loss": 1e-17 * s}) for s in range(1, 101)]
+    path.write_text("\n".join(steps) + "\n")
+    reader = Reader(folder)
+    found = summarise(reader, read_study(reader), Resampling(0.95, 100, 0), ABOUT)
+    least = {"scores": 1, "frontier": 1, "benchmarks": 1, "kl": 1e-3, "pca_shift": 1e-3}
+    drawn = {name: function(found, False) for name, function in FIGURES.items()}
+    for name, span in least.items():
+        for axes in drawn[name].axes:
+            low, high = axes.get_xlim()
+            assert high - low >= span * (1 - 1e-9), name
+    for axes in drawn["kl_frontier"].axes:
+        assert axes.get_xlim()[0] == 0 and axes.get_xlim()[1] >= 5e-4
+        assert np.ptp(axes.get_ylim()) >= 1
+    assert np.ptp(drawn["training"].axes[0].get_ylim()) >= 1e-6
 
 
 def test_running_means_keep_a_constant_and_the_ends():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxreason.report.files import REST, Arm, Evaluation, Sample, Study
+from jaxreason.report.files import REST, Arm, Evaluation, Study
 from jaxreason.report.scores import (
     Resampling,
     arm_difference_rows,
@@ -10,7 +10,7 @@ from jaxreason.report.scores import (
     score_rows,
     verdict,
 )
-from jaxreason.report.statistics import Interval
+from jaxreason.results.statistics import Interval
 
 HOW = Resampling(0.95, 500, 0)
 STUDY = Study(
@@ -24,15 +24,16 @@ STUDY = Study(
 )
 
 
+def sample(name, score):
+    return {"id": name, "subset": "", "cluster": name, "scores": {"correct": score}, "error": None}
+
+
 def evaluation(shares, benchmarks=tuple(STUDY.groups)):
     """100 questions a benchmark, the first `share` of them right."""
     samples, rows = {}, []
     for name, share in zip(STUDY.groups, shares, strict=True):
         if name in benchmarks:
-            samples[name, "greedy"] = [
-                Sample("", f"q{i}", {"correct": float(i < share)}, False, True, 5, False)
-                for i in range(100)
-            ]
+            samples[name, "greedy"] = [sample(f"q{i}", float(i < share)) for i in range(100)]
             row = {"benchmark": name, "decoding": "greedy", "metric": "correct", "primary": True}
             rows.append(row)
     return Evaluation(rows, samples)
@@ -99,8 +100,12 @@ def test_a_run_that_lacks_a_benchmark_is_left_out_and_named():
     assert [seed["seed"] for seed in row["seeds"]] == [0]
 
 
+def interval(mean, low, high):
+    return Interval(mean, low, high, 10, "")
+
+
 def test_a_verdict_needs_the_interval_and_every_seed():
-    assert verdict(Interval(1, 0.5, 2), np.array([1.0, 1.0])) == "up"
-    assert verdict(Interval(-1, -2, -0.5), np.array([-1.0])) == "down"
-    assert verdict(Interval(1, 0.5, 2), np.array([2.5, -0.5])) == "unclear"
-    assert verdict(Interval(1, -0.5, 2), np.array([1.0, 1.0])) == "unclear"
+    assert verdict(interval(1, 0.5, 2), np.array([1.0, 1.0])) == "up"
+    assert verdict(interval(-1, -2, -0.5), np.array([-1.0])) == "down"
+    assert verdict(interval(1, 0.5, 2), np.array([2.5, -0.5])) == "unclear"
+    assert verdict(interval(1, -0.5, 2), np.array([1.0, 1.0])) == "unclear"

@@ -1,0 +1,174 @@
+"""Samples grouped by question, for several models on the same questions; their means and errors.
+
+Scores are numbers in 0..1, NaN where a grader failed: such a sample is left out and the size says
+so. Samples that share a question form a cluster; subsets of a benchmark (and benchmarks of a
+group) form strata whose means are averaged.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxreason.errors import UserError
+
+ROUNDING = 1e-12  # shares that differ by less are equal
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleScores:
+    """One metric of one model, a value for each sample; NaN where it was not graded."""
+
+    values: Float[np.ndarray, " N"]
+    weights: Float[np.ndarray, " N"]
+    clusters: tuple[str, ...]
+    subsets: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Clustered:
+    """K models on the same C clusters: sums of scores and of weights, and weighted strata."""
+
+    sums: Float[np.ndarray, "C K"]
+    sizes: Float[np.ndarray, "C K"]
+    strata: Int[np.ndarray, " C"]
+    weights: Float[np.ndarray, " S"]
+    binary: bool
+
+
+def cluster(models: Sequence[SampleScores]) -> Clustered:
+    """Group the samples of each model by question.
+
+    Raises:
+      ValueError: when the models were not asked the same questions.
+    """
+    keys = [_keys(scores) for scores in models]
+    labels = sorted(set(keys[0]))
+    for number, other in enumerate(keys[1:], start=1):
+        _check_same(labels, sorted(set(other)), number)
+    index = {key: i for i, key in enumerate(labels)}
+    columns = [
+        _sums([index[k] for k in key], m, len(labels)) for key, m in zip(keys, models, strict=True)
+    ]
+    names = sorted({subset for subset, _ in labels})
+    return Clustered(
+        sums=np.stack([sums for sums, _ in columns], axis=1),
+        sizes=np.stack([sizes for _, sizes in columns], axis=1),
+        strata=np.array([names.index(subset) for subset, _ in labels]),
+        weights=np.full(len(names), 1 / len(names)),
+        binary=all(_is_binary(scores) for scores in models),
+    )
+
+
+def _keys(scores: SampleScores) -> list[tuple[str, str]]:
+    if not scores.clusters:
+        raise UserError("scores: expected at least one sample, got none.")
+    return list(zip(scores.subsets, scores.clusters, strict=True))
+
+
+def _check_same(expected: list, got: list, number: int) -> None:
+    different = sorted(set(expected) ^ set(got))
+    if different:
+        raise UserError(
+            f"scores: model {number} was not asked the same questions as model 0: {len(different)} "
+            f"of them occur in only one of the two, the first is {different[0][1]!r}."
+        )
+
+
+def _sums(index: list[int], scores: SampleScores, num: int) -> tuple[np.ndarray, np.ndarray]:
+    graded = ~np.isnan(scores.values)
+    weights = np.where(graded, scores.weights, 0.0)
+    values = np.where(graded, scores.values, 0.0)
+    return np.bincount(index, weights * values, num), np.bincount(index, weights, num)
+
+
+def _is_binary(scores: SampleScores) -> bool:
+    values = scores.values[~np.isnan(scores.values)]
+    return bool(np.isin(values, (0.0, 1.0)).all() and (scores.weights == 1).all())
+
+
+def merge(parts: Sequence[Clustered]) -> Clustered:
+    """Benchmarks as strata of one group: the mean of the result is the mean of their means."""
+    offsets = np.cumsum([0] + [len(part.weights) for part in parts[:-1]])
+    return Clustered(
+        sums=np.concatenate([part.sums for part in parts]),
+        sizes=np.concatenate([part.sizes for part in parts]),
+        strata=np.concatenate(
+            [part.strata + off for part, off in zip(parts, offsets, strict=True)]
+        ),
+        weights=np.concatenate([part.weights for part in parts]) / len(parts),
+        binary=all(part.binary for part in parts),
+    )
+
+
+def means(scores: Clustered) -> Float[np.ndarray, " K"]:
+    """The weighted mean over strata of sum / count; NaN when a stratum has no graded sample."""
+    sums, sizes = _by_stratum(scores, scores.sums), _by_stratum(scores, scores.sizes)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return scores.weights @ (sums / sizes)
+
+
+def _by_stratum(scores: Clustered, values: np.ndarray) -> np.ndarray:
+    onehot = np.arange(len(scores.weights))[:, None] == scores.strata
+    return onehot.astype(float) @ values
+
+
+def select(scores: Clustered, columns: Sequence[int]) -> Clustered:
+    """The same questions for some of the models."""
+    columns = list(columns)
+    return dataclasses.replace(scores, sums=scores.sums[:, columns], sizes=scores.sizes[:, columns])
+
+
+def counts(scores: Clustered) -> Int[np.ndarray, "S K"]:
+    """How many clusters of each stratum have a graded sample."""
+    return _by_stratum(scores, (scores.sizes > 0).astype(float)).astype(int)
+
+
+def unvarying(
+    scores: Clustered, shares: Float[np.ndarray, "C K"] | None = None
+) -> Bool[np.ndarray, "S K"]:
+    """In which strata every question has the same share, so that no resample of them can vary.
+
+    Args:
+      scores: of the models.
+      shares: of each question; those of the scores if None. NaN is left out.
+    """
+    shares = question_shares(scores) if shares is None else shares
+    result = np.zeros((len(scores.weights), shares.shape[1]), bool)
+    for number in range(len(scores.weights)):
+        rows = shares[scores.strata == number]
+        highest = np.where(np.isnan(rows), -np.inf, rows).max(0)
+        lowest = np.where(np.isnan(rows), np.inf, rows).min(0)
+        result[number] = (highest - lowest < ROUNDING) & np.isfinite(highest)
+    return result
+
+
+def question_shares(scores: Clustered) -> Float[np.ndarray, "C K"]:
+    """The mean score of each question; NaN where none of its samples was graded."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return scores.sums / scores.sizes
+
+
+def standard_errors(scores: Clustered) -> Float[np.ndarray, " K"]:
+    """Cluster-robust standard error of `means`: C/(C-1) sum_c (sum_c - m size_c)^2 / size^2 in
+    each stratum.
+
+    A stratum of a single cluster has no spread of its own: its variance is taken as m (1 - m) of
+    all. One whose C clusters are all alike has that of two successes and two failures more
+    (Agresti and Coull 1998).
+    """
+    overall, alike = means(scores), unvarying(scores)
+    variances = []
+    for number in range(len(scores.weights)):
+        rows = scores.strata == number
+        sums, sizes, count = scores.sums[rows], scores.sizes[rows], int(rows.sum())
+        mean = sums.sum(0) / sizes.sum(0)
+        if count == 1:
+            variances.append(overall * (1 - overall))
+            continue
+        residuals = sums - mean * sizes
+        found = count / (count - 1) * (residuals**2).sum(0) / sizes.sum(0) ** 2
+        added = (mean * count + 2) / (count + 4)
+        variances.append(np.where(alike[number], added * (1 - added) / (count + 4), found))
+    return np.sqrt(scores.weights**2 @ np.stack(variances))

@@ -1,0 +1,260 @@
+"""The one interval of a score and of a difference, wherever they are shown.
+
+A score of one model has Wilson's interval where its samples are 0 or 1 (with an effective number
+of questions where samples share one), and a bootstrap over questions otherwise. Means over seeds
+and differences are bootstrapped, the questions shared by all models. Where every question came out
+alike no resample can vary, and a bootstrap would show a point: such a part is drawn from the
+distribution whose quantiles are the ends of Wilson's interval. Everything random takes a seed, so
+the same files give the same numbers.
+"""
+
+import dataclasses
+import statistics
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxreason.results.clusters import (
+    ROUNDING,
+    Clustered,
+    counts,
+    means,
+    merge,
+    question_shares,
+    select,
+    standard_errors,
+    unvarying,
+)
+
+RESAMPLE_BLOCK = 1 << 21  # multinomial counts held at once
+Seed = int | tuple[int, ...]
+SEED = 0  # of a score's bootstrap: the same samples always give the same interval
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A mean (or difference of means) with its interval; `n` counts clusters and `formula` says
+    how.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    formula: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Resampled:
+    """K models on the same questions, and their means in each of R resamples of the questions."""
+
+    scores: Clustered
+    draws: Float[np.ndarray, "R K"]
+
+
+def quantile(confidence: float) -> float:
+    """The two-sided normal quantile: 1.96 for 0.95."""
+    return statistics.NormalDist().inv_cdf(0.5 + confidence / 2)
+
+
+def wilson_end(
+    mean: Float[np.ndarray, "..."] | float,
+    n: Float[np.ndarray, "..."] | float,
+    z: Float[np.ndarray, "..."] | float,
+) -> Float[np.ndarray, "..."]:
+    """The end of Wilson's interval at a normal quantile: the lower one for z < 0 (Wilson 1927).
+
+    Args:
+      mean: a share.
+      n: of so many trials.
+      z: -1.96 and 1.96 give the ends of the interval of 95 %.
+    """
+    mean, n, z = np.asarray(mean, float), np.asarray(n, float), np.asarray(z, float)
+    centre = (mean + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(mean * (1 - mean) / n + z**2 / (4 * n**2))
+    end = np.clip(centre + half, 0, 1)
+    # At 0 and 1 the lower and the upper end are 0 and 1 but for rounding.
+    end = np.where((mean == 0) & (z <= 0), 0.0, end)
+    return np.where((mean == 1) & (z >= 0), 1.0, end)
+
+
+def wilson(
+    mean: Float[np.ndarray, "..."] | float, n: Float[np.ndarray, "..."] | float, confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's score interval of a share `mean` of `n` trials, element by element."""
+    z = quantile(confidence)
+    return wilson_end(mean, n, -z), wilson_end(mean, n, z)
+
+
+def percentiles(draws: Float[np.ndarray, " R"], confidence: float) -> tuple[float, float]:
+    """The ends between which the middle `confidence` of the draws lies; resamples that have no
+    mean (NaN: none of their samples was graded) are left out.
+    """
+    draws = draws[~np.isnan(draws)]
+    if not len(draws):
+        return float("nan"), float("nan")
+    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def mean_interval(scores: Clustered, confidence: float, resamples: int) -> Interval:
+    """The score of one model (K = 1), with the interval that it has everywhere.
+
+    Scores of 0 and 1: Wilson's. With several samples a question, or strata, its n is the effective
+    one, m (1 - m) / se^2 with the cluster-robust error; at m = 0 or 1, where that error says
+    nothing, it is the number of clusters, for scores of any kind. Other scores: a bootstrap over
+    clusters.
+    """
+    mean, n = _mean(scores), int((scores.sizes[:, 0] > 0).sum())
+    if not np.isfinite(mean):
+        return Interval(mean, mean, mean, n, "none: a part has no graded sample")
+    at_an_end = mean in (0.0, 1.0)
+    if not scores.binary and not at_an_end:
+        draws = resampled_means(scores, resamples, np.random.default_rng(SEED), (0,))[:, 0]
+        return Interval(mean, *percentiles(draws, confidence), n, "bootstrap over questions")
+    simple = len(scores.weights) == 1 and scores.sizes.max() == 1
+    effective = n if simple or at_an_end else _effective_size(scores, mean)
+    low, high = wilson(mean, effective, confidence)
+    return Interval(mean, float(low), float(high), n, "wilson" if simple else "wilson, effective n")
+
+
+def _mean(scores: Clustered) -> float:
+    """The mean of all models; 0 and 1 without the rounding of a sum over strata."""
+    mean = float(means(scores).mean())
+    nearest = float(np.round(mean))
+    return nearest if abs(mean - nearest) < ROUNDING else mean
+
+
+def _effective_size(scores: Clustered, mean: float) -> float:
+    error = float(standard_errors(scores)[0])
+    return float(np.clip(mean * (1 - mean) / error**2, 1, scores.sizes.sum()))
+
+
+def seeds_interval(
+    found: Resampled, columns: Sequence[int], confidence: float, resamples: int, seed: Seed
+) -> Interval:
+    """The mean over the seeds of a model: its score's interval for one seed, else one that
+    resamples questions and seeds.
+    """
+    scores = select(found.scores, columns)
+    if len(columns) == 1:
+        return mean_interval(scores, confidence, resamples)
+    mean, n = _mean(scores), int((scores.sizes > 0).all(1).sum())
+    if mean in (0.0, 1.0):
+        low, high = wilson(mean, n, confidence)
+        return Interval(mean, float(low), float(high), n, "wilson")
+    draws = resampled_seeds(found.draws[:, list(columns)], np.random.default_rng(seed))
+    low, high = percentiles(np.clip(draws, 0, 1), confidence)
+    formula = f"bootstrap over questions and {len(columns)} seeds"
+    return Interval(mean, low, high, n, formula)
+
+
+def resample(scores: Clustered, models: Sequence[int], resamples: int, seed: Seed) -> Resampled:
+    """`resampled_means` beside the scores."""
+    rng = np.random.default_rng(seed)
+    return Resampled(scores, resampled_means(scores, resamples, rng, models))
+
+
+def average(parts: Sequence[Resampled]) -> Resampled:
+    """The mean of benchmarks (or groups), whose questions are resampled independently."""
+    draws = np.mean([part.draws for part in parts], axis=0)
+    return Resampled(merge([part.scores for part in parts]), draws)
+
+
+def resampled_means(
+    scores: Clustered, num: int, rng: np.random.Generator, models: Sequence[int]
+) -> Float[np.ndarray, "R K"]:
+    """`means` of `num` bootstrap resamples of the clusters within each stratum.
+
+    All K columns see the same resample, so their differences are paired. A column whose clusters
+    all have one share in a stratum is drawn there from the ends of Wilson's interval at normal
+    quantiles.
+
+    Args:
+      scores: of K models.
+      num: how many resamples (R).
+      rng: of the draws.
+      models: a number for each column; columns of one number are seeds of one model, and share
+        those quantiles, since it is the questions that they stand for.
+    """
+    total = np.zeros((num, scores.sums.shape[1]))
+    stuck, number_of = unvarying(scores), counts(scores)
+    for number, weight in enumerate(scores.weights):
+        rows = np.flatnonzero(scores.strata == number)
+        drawn = _resample_stratum(scores.sums[rows], scores.sizes[rows], num, rng)
+        normals: dict[int, np.ndarray] = {}
+        for column in np.flatnonzero(stuck[number]):
+            mean = scores.sums[rows, column].sum() / scores.sizes[rows, column].sum()
+            if models[column] not in normals:
+                normals[models[column]] = rng.normal(size=num)
+            z = normals[models[column]]
+            drawn[:, column] = wilson_end(mean, number_of[number, column], z)
+        total += weight * drawn
+    return total
+
+
+def _resample_stratum(
+    sums: np.ndarray, sizes: np.ndarray, num: int, rng: np.random.Generator
+) -> np.ndarray:
+    count = len(sums)
+    block = max(1, RESAMPLE_BLOCK // count)
+    parts = []
+    for start in range(0, num, block):
+        drawn = rng.multinomial(count, np.full(count, 1 / count), size=min(block, num - start))
+        with np.errstate(invalid="ignore"):
+            parts.append((drawn @ sums) / (drawn @ sizes))
+    return np.concatenate(parts)
+
+
+def resampled_seeds(
+    tuned: Float[np.ndarray, "R S"], rng: np.random.Generator
+) -> Float[np.ndarray, " R"]:
+    """The mean over a resample, with replacement, of the S seeds in each of the R item resamples.
+
+    A resample of S seeds varies (S - 1) / S times as much as S fresh ones would, so its distance from the mean of
+    all is stretched by sqrt(S / (S - 1)) (Rao and Wu 1988).
+    """
+    num, seeds = tuned.shape
+    centre = tuned.mean(1)
+    if seeds == 1:
+        return centre
+    chosen = rng.integers(seeds, size=(num, seeds))
+    drawn = np.take_along_axis(tuned, chosen, axis=1).mean(1)
+    return centre + np.sqrt(seeds / (seeds - 1)) * (drawn - centre)
+
+
+def difference_interval(
+    found: Resampled, plus: Sequence[int], minus: Sequence[int], confidence: float, seed: Seed
+) -> Interval:
+    """The mean of some models minus that of others (each list the seeds of one model), on the same
+    questions.
+
+    Percentile bootstrap that resamples the questions (shared by all) and, with several seeds, the
+    seeds too. Few seeds make the interval too narrow: two cannot show how much a third would
+    differ. Where no question came out differently, the resamples of the difference are a point
+    although such a question may exist: the upper end of Wilson's interval of 0 in C questions is
+    added on both sides, in squares (Zou and Donner 2008).
+    """
+    plus, minus = list(plus), list(minus)
+    estimate = means(found.scores)
+    difference = float(estimate[plus].mean() - estimate[minus].mean())
+    rng = np.random.default_rng(seed)
+    first = resampled_seeds(found.draws[:, plus], rng)
+    low, high = percentiles(first - resampled_seeds(found.draws[:, minus], rng), confidence)
+    unseen = _unseen_difference(found.scores, plus + minus, confidence)
+    low = max(difference - float(np.hypot(difference - low, unseen)), -1.0)
+    high = min(difference + float(np.hypot(high - difference, unseen)), 1.0)
+    several = [f" and {max(len(plus), len(minus))} seeds"] if max(len(plus), len(minus)) > 1 else []
+    n = int((found.scores.sizes[:, plus + minus] > 0).all(1).sum())
+    formula = "".join(["paired bootstrap over questions", *several])
+    return Interval(difference, low, high, n, formula)
+
+
+def _unseen_difference(scores: Clustered, columns: list[int], confidence: float) -> float:
+    """What strata add whose questions vary, and yet alike for all of these models."""
+    scores = select(scores, columns)
+    shares = question_shares(scores)
+    equal = unvarying(scores, shares - shares[:, :1]).all(1) & ~unvarying(scores).any(1)
+    ends = wilson(0.0, np.maximum(counts(scores).min(1), 1), confidence)[1]
+    return float(np.sqrt(((scores.weights * ends)[equal] ** 2).sum()))

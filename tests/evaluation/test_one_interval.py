@@ -1,0 +1,140 @@
+"""The interval of one score: the same in scores.json, in summary.json and in the report's tables."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+from sample_lines import write_samples
+from tiny_evaluation import dataset, eval_config, model_config
+
+from jaxreason.data.examples import Example
+from jaxreason.evaluation.benchmarks import Benchmark, Item
+from jaxreason.evaluation.evaluator import write_scores
+from jaxreason.evaluation.parts import Part
+from jaxreason.report import build
+from jaxreason.report.build import ReportConfig, read_summary, run_report
+from jaxreason.report.figures import scores as scores_figure
+from jaxreason.report.score_tables import benchmark_tables, group_tables
+
+# Benchmark -> group, scores by question (several where a question has several samples).
+NONE_RIGHT = {
+    "floor": ("math", [[0], [0], [0]]),
+    "middle": ("math", [[1], [0], [1], [1]]),
+    "ceiling": ("other", [[1], [1], [1]]),
+    "repeated": ("other", [[0, 0], [0, 1], [1, 1]]),
+    "shares": ("non_reasoning", [[0.5], [0.25], [1.0], [0.0]]),
+}
+SOME_RIGHT = NONE_RIGHT | {"floor": ("math", [[0], [1], [0]])}
+
+
+def part(name, group, values):
+    items = [
+        Item(
+            f"q{i}",
+            Example(f"q{i}", "hash_answer", ({"role": "user", "content": "?"},), "1", "s", {}),
+            "",
+            f"q{i}",
+        )
+        for i in range(len(values))
+    ]
+    made = Benchmark(name.capitalize(), group, {"": dataset("x")}, {})
+    each = len(values[0])
+    head = {"benchmark": name, "num_samples": each, "num_questions": len(values)}
+    return Part(name, made, items, [], "greedy", each, head)
+
+
+def evaluate(folder, benchmarks):
+    """Writes sample files by hand, and scores.json as the program does."""
+    config = eval_config({}, {}, resamples=300)
+    parts = []
+    for name, (group, values) in benchmarks.items():
+        lines = [
+            {"id": f"q{i}", "sample": s, "scores": {"accuracy": float(v)}}
+            for i, found in enumerate(values)
+            for s, v in enumerate(found)
+        ]
+        write_samples(folder, name, "greedy", lines)
+        parts.append(part(name, group, values))
+    write_scores(config, model_config("m"), folder, parts)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    evaluate(folder / "base" / "evaluation", NONE_RIGHT)
+    evaluate(folder / "arm" / "seed_0" / "evaluation", SOME_RIGHT)
+    evaluate(folder / "same" / "seed_0" / "evaluation", NONE_RIGHT)
+    arms = [
+        {"name": name, "method": "given", "label": name, "seeds": [0]} for name in ("arm", "same")
+    ]
+    groups = {name: group for name, (group, _) in NONE_RIGHT.items()}
+    manifest = {"name": "s", "base": "b", "groups": groups, "arms": arms, "decodings": ["greedy"]}
+    (folder / "study.json").write_text(json.dumps(manifest))
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(build, "FIGURES", {})
+    run_report(folder, ReportConfig("t", "q", (), 0.95, 300, 0))
+    monkeypatch.undo()
+    return types.SimpleNamespace(folder=folder, summary=read_summary(folder))
+
+
+def scores_json(study, model):
+    folder = study.folder / (model if model == "base" else f"{model}/seed_0")
+    return json.loads((folder / "evaluation" / "scores.json").read_text())
+
+
+def row(study, model, benchmark, group):
+    (found,) = [
+        r
+        for r in study.summary["scores"]
+        if (r["model"], r["benchmark"], r["group"]) == (model, benchmark, group)
+    ]
+    return found
+
+
+@pytest.mark.parametrize("model", ["base", "arm"])
+def test_a_score_has_one_interval_in_scores_json_and_in_the_summary(study, model):
+    value = scores_json(study, model)
+    checked = 0
+    for written in [r for r in value["rows"] if r["primary"]]:
+        shown = row(study, model, written["benchmark"], written["group"])
+        for name in ("mean", "low", "high"):
+            assert shown[name] == pytest.approx(100 * written[name], abs=1e-9), written["benchmark"]
+            checked += 1
+    for written in value["groups"]:
+        shown = row(study, model, None, written["group"])
+        for name in ("mean", "low", "high"):
+            assert shown[name] == pytest.approx(100 * written[name], abs=1e-9), written["group"]
+            checked += 1
+    assert checked == 3 * (5 + 3)
+
+
+def test_the_tables_show_that_interval(study):
+    cells = {line.label: line.cells[1] for line in benchmark_tables(study.summary)[0].rows}
+    for written in [r for r in scores_json(study, "base")["rows"] if r["primary"]]:
+        cell = cells[written["label"]]
+        assert cell.text == f"{100 * written['mean']:.1f}"
+        assert cell.interval == f"{100 * written['low']:.1f} to {100 * written['high']:.1f}"
+    assert cells["Floor"].interval == "0.0 to 56.1"
+    assert cells["Ceiling"].interval == "43.9 to 100.0"
+    base = group_tables(study.summary)[0].rows[0]
+    for written in scores_json(study, "base")["groups"]:
+        cell = base.cells[2 * ["math", "other", "non_reasoning"].index(written["group"])]
+        assert cell.interval == f"{100 * written['low']:.1f} to {100 * written['high']:.1f}"
+
+
+def test_the_figure_draws_that_interval(study):
+    axes = scores_figure(study.summary, narrow=False).axes[0]
+    written = next(r for r in scores_json(study, "base")["groups"] if r["group"] == "math")
+    drawn = [list(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2]
+    assert any(np.allclose(ends, [100 * written["low"], 100 * written["high"]]) for ends in drawn)
+
+
+def test_a_difference_from_a_base_at_the_floor_is_never_a_point(study):
+    found = {(r["arm"], r["benchmark"]): r for r in study.summary["differences"] if r["benchmark"]}
+    for benchmark in NONE_RIGHT:
+        same = found["same", benchmark]
+        assert same["mean"] == 0 and same["low"] < -5 and same["high"] > 5, benchmark
+        assert same["verdict"] == "unclear"
+    assert found["arm", "floor"]["mean"] == pytest.approx(100 / 3)
+    assert found["arm", "floor"]["low"] < 0 < found["arm", "floor"]["high"]
