@@ -235,7 +235,7 @@ def rl(datasets: dict[str, ConfigDict], learning_rate: float, **changes) -> Conf
         },
         "dynamic_sampling": {
             "drop_equal": True,
-            "prompts_per_batch": 32,
+            "prompts_per_batch": 0,  # as many as prompts_per_step
             "max_batches": 1,
         },
         "advantage": "grpo",

@@ -101,7 +101,6 @@ def _rl() -> ConfigDict:
         row_length=256,
         logprob_chunk=256,
     )
-    section.dynamic_sampling.prompts_per_batch = 8
     return section
 
 

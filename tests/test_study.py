@@ -30,7 +30,6 @@ def small_recipe():
     config.procedural.development_count = 1
     config.rl.num_steps = 6
     config.rl.prompts_per_step = config.rl.mini_batch_prompts = 8
-    config.rl.dynamic_sampling.prompts_per_batch = 8
     config.rl.micro_batch_rows = 16
     config.sft.epochs = 3.0
     config.sft.optimizer.warmup_steps = 1

@@ -48,6 +48,11 @@ def prompt_messages(example: Example) -> tuple[dict[str, str], ...]:
     return messages[:-1] if messages[-1]["role"] == "assistant" else messages
 
 
+def prompt_text(example: Example) -> str:
+    """The text of `prompt_messages`, for files that people read."""
+    return "\n\n".join(message["content"] for message in prompt_messages(example))
+
+
 def each_reply(example: Example) -> list[Example]:
     """One example for each assistant message, ending in it: how a conversation is trained whole.
 

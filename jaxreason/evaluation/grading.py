@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jaxreason.data.examples import Example, prompt_messages
+from jaxreason.data.examples import prompt_text
 from jaxreason.evaluation.benchmarks import Item
 from jaxreason.results.files import JsonlWriter
 from jaxreason.tasks.verify import Verdict, VerifierPool
@@ -37,7 +37,7 @@ def make_line(benchmark: str, reply: Reply, verdict: Verdict) -> dict[str, Any]:
         "sample": reply.sample,
         "subset": reply.item.subset,
         "cluster": reply.item.cluster,
-        "prompt": _prompt_text(example),
+        "prompt": prompt_text(example),
         "prompt_tokens": list(reply.prompt_tokens),
         "completion": reply.text,
         "tokens": list(reply.tokens),
@@ -49,10 +49,6 @@ def make_line(benchmark: str, reply: Reply, verdict: Verdict) -> dict[str, Any]:
         "finish_reason": reply.finish_reason,
         **reply.extra,
     }
-
-
-def _prompt_text(example: Example) -> str:
-    return "\n\n".join(message["content"] for message in prompt_messages(example))
 
 
 class Grader:

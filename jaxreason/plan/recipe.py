@@ -240,7 +240,7 @@ def _slot_limit(section: RLConfig, model, mesh, slice_, full: Measured, run) -> 
         return [Limit("decode slots (rl.sampler.slots)", 0, now, "refused by the compiler")]
     slots = other.sampler.slots
     line = Line("slots", (slots, now), (found.total, full.total))
-    most = section.dynamic_sampling.prompts_per_batch * section.group_size
+    most = section.prompts_per_batch * section.group_size
     how = f"line through {'compiles' if full.compiled else 'the rule'} at {min(slots, now)} and {max(slots, now)}"
     largest = line.largest(slice_.kind.hbm, parts, most)
     how += "; there are no more replies at a time" if largest >= most // parts * parts else ""

@@ -53,7 +53,7 @@ def rl_time(
 
 
 def _rl_time(config: RLConfig, reply: int, timed: dict[str, Timed], slice_: Slice) -> RunTime:
-    prompts, sizes = config.dynamic_sampling.prompts_per_batch, config.sampler
+    prompts, sizes = config.prompts_per_batch, config.sampler
     replies = prompts * config.group_size
     updates = math.ceil(config.prompts_per_step / config.mini_batch_prompts)
     prompt = sizes.max_length - config.decoding.max_tokens

@@ -89,7 +89,7 @@ def run_rl(
     check_config(config, model, mesh)
     tokenizer = load_tokenizer(model_config.path)
     prompts = load_prompts(config, tokenizer, workdir)
-    questions = Questions(prompts, config.dynamic_sampling.prompts_per_batch, seed)
+    questions = Questions(prompts, config.prompts_per_batch, seed)
     num_updates = config.num_steps * -(-config.prompts_per_step // config.mini_batch_prompts)
     schedule = make_schedule(config.optimizer, num_updates)
     optimizer = make_optimizer(config.optimizer, num_updates, param_axes(model))

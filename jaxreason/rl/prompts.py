@@ -1,4 +1,4 @@
-"""Which questions belong to which step: a function of (seed, step) alone.
+"""Which questions belong to which step: a function of (seed, step) alone. None is twice in a batch.
 
 So resuming needs only the step, and replies that were in flight at a kill come out the same again.
 """
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxreason.data.examples import Example
+from jaxreason.errors import UserError
 from jaxreason.sampling.engine import Request
 
 _ORDER, _EXTRA, _SAMPLING = 0, 1, 2  # streams of random numbers that must not meet
@@ -31,36 +32,67 @@ class Questions:
       prompts: all of them.
       per_batch: prompts in a generation batch.
       seed: of the run.
+
+    Raises:
+      UserError: there are fewer questions than a batch asks.
     """
 
     prompts: Sequence[Prompt]
     per_batch: int
     seed: int
 
+    def __post_init__(self):
+        if len(self.prompts) < self.per_batch:
+            raise UserError(
+                f"rl: a generation batch asks {self.per_batch} questions, none of them twice, and the datasets have "
+                f"{len(self.prompts)} whose prompts fit. Lower rl.prompts_per_step (and "
+                "rl.dynamic_sampling.prompts_per_batch, where it is set), or give more questions."
+            )
+
     def batch(self, step: int, number: int) -> list[Prompt]:
         """The prompts of generation batch `number` (0, 1, ...) of a step (counted from 0).
 
-        The first batches of all steps go through the questions in epochs, each shuffled anew. A
-        further batch of a step is drawn from the questions that the step has not asked yet, as
-        long as there are any.
+        The first batches of all steps go through the questions in epochs, each shuffled anew; a
+        batch that ends one epoch and begins the next takes from the next what it has not asked.
+        Where the questions fill fewer than two batches, each step draws its batch anew. A further
+        batch of a step is drawn from the questions that the step has not asked yet, as long as
+        there are any.
         """
         return [self.prompts[index] for index in self.indices(step, number)]
 
     def indices(self, step: int, number: int) -> Int[np.ndarray, "P"]:
         """As `batch`, as indices of `prompts`."""
         if number == 0:
-            first, start = divmod(step * self.per_batch, len(self.prompts))
-            last = (step * self.per_batch + self.per_batch - 1) // len(self.prompts)
-            order = np.concatenate([self._epoch(epoch) for epoch in range(first, last + 1)])
-            return order[start : start + self.per_batch]
+            return self._first_batch(step)
         asked = np.concatenate([self.indices(step, earlier) for earlier in range(number)])
         random = np.random.default_rng((self.seed, _EXTRA, step, number))
         shuffled = random.permutation(len(self.prompts))
         fresh_first = shuffled[np.argsort(np.isin(shuffled, asked), kind="stable")]
-        return np.resize(fresh_first, self.per_batch)
+        return fresh_first[: self.per_batch]
+
+    def _first_batch(self, step: int) -> np.ndarray:
+        num, size = len(self.prompts), self.per_batch
+        if num < 2 * size:
+            return self._shuffled(step)[:size]
+        epoch, start = divmod(step * size, num)
+        rest = self._epoch(epoch)[start : start + size]
+        return np.concatenate([rest, self._epoch(epoch + 1)[: size - len(rest)]])
 
     def _epoch(self, epoch: int) -> np.ndarray:
-        random = np.random.default_rng((self.seed, _ORDER, epoch))
+        """The order of an epoch. Its first batch may have begun in the epoch before: what that asked at its end is
+        moved behind the questions that complete the batch. This changes no later place than the size of a batch, so
+        the end of an epoch of two batches or more does not depend on the epochs before it.
+        """
+        num, size = len(self.prompts), self.per_batch
+        order, missing = self._shuffled(epoch), -epoch * num % size
+        if missing == 0:
+            return order
+        asked = np.isin(order, self._shuffled(epoch - 1)[num - (size - missing) :])
+        first = order[~asked][:missing]
+        return np.concatenate([first, order[~np.isin(order, first)]])
+
+    def _shuffled(self, number: int) -> np.ndarray:
+        random = np.random.default_rng((self.seed, _ORDER, number))
         return random.permutation(len(self.prompts))
 
 

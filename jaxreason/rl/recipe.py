@@ -1,10 +1,11 @@
 """The `rl` section of a recipe, and the checks that stop a run before anything is compiled."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from jax.sharding import Mesh
 
+from jaxreason.config import at_least
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
@@ -25,12 +26,12 @@ class DynamicSamplingConfig:
     Attributes:
       drop_equal: whether groups whose rewards are all equal are dropped.
       prompts_per_batch: prompts of a generation batch; those beyond `prompts_per_step` make up for
-        dropped groups.
+        dropped groups. 0: as many as `prompts_per_step`.
       max_batches: generation batches after which a step makes do with the groups it has.
     """
 
     drop_equal: bool
-    prompts_per_batch: int
+    prompts_per_batch: Annotated[int, at_least(0)]
     max_batches: int
 
 
@@ -89,6 +90,11 @@ class RLConfig:
     export_dtype: str
     max_shard_bytes: int
 
+    @property
+    def prompts_per_batch(self) -> int:
+        """Prompts of a generation batch."""
+        return self.dynamic_sampling.prompts_per_batch or self.prompts_per_step
+
 
 def check_config(config: RLConfig, model: Model, mesh: Mesh) -> None:
     """Refuses what would fail, or be wrong, after minutes of compilation.
@@ -110,10 +116,10 @@ def check_config(config: RLConfig, model: Model, mesh: Mesh) -> None:
         f"1 to prompts_per_step={config.prompts_per_step}",
     )
     _expect(
-        sampling.prompts_per_batch >= config.prompts_per_step,
+        config.prompts_per_batch >= config.prompts_per_step,
         "dynamic_sampling.prompts_per_batch",
         sampling.prompts_per_batch,
-        f"at least prompts_per_step={config.prompts_per_step}",
+        f"at least prompts_per_step={config.prompts_per_step}, or 0 to follow it",
     )
     most = "at least 1" if sampling.drop_equal else "1, since no group is dropped"
     fits = sampling.max_batches >= 1 and (sampling.drop_equal or sampling.max_batches == 1)

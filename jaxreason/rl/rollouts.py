@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxreason.data.examples import Example
+from jaxreason.data.examples import Example, prompt_text
 from jaxreason.data.packing import first_fit
 from jaxreason.errors import UserError
 from jaxreason.rl.rewards import Reward
@@ -180,7 +180,7 @@ def rollout_lines(
             "id": group.example.id,
             "batch": group.batch,
             "sample": sample.completion.sample,
-            "prompt": group.example.messages[-1]["content"],
+            "prompt": prompt_text(group.example),
             "prompt_tokens": list(group.prompt),
             "completion": sample.text,
             "tokens": list(sample.completion.tokens),

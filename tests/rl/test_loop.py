@@ -27,9 +27,11 @@ from tiny_rl import (
     save_questions,
 )
 
+from jaxreason.config import parse
+from jaxreason.recipes import load_recipe
 from jaxreason.rl import loop
 from jaxreason.rl.advantages import ADVANTAGES
-from jaxreason.rl.recipe import DynamicSamplingConfig
+from jaxreason.rl.recipe import DynamicSamplingConfig, RLConfig
 from jaxreason.tasks.registry import TASKS
 
 TIMES = ("seconds", "tokens_per_second")
@@ -271,6 +273,16 @@ def test_one_update_finds_the_old_log_probs_that_a_pass_would_give(inputs, tmp_p
     for name in ("loss", "grad_norm", "entropy"):
         assert found[name] == pytest.approx(passed[name], rel=1e-4), name
     assert found["kl_old"] == found["clip_fraction"] == 0.0
+
+
+def test_a_generation_batch_follows_the_prompts_of_a_step_unless_it_is_set():
+    follows = DynamicSamplingConfig(drop_equal=True, prompts_per_batch=0, max_batches=1)
+    config = rl_config("x", prompts_per_step=3, mini_batch_prompts=3, dynamic_sampling=follows)
+    assert config.prompts_per_batch == 3
+    assert rl_config("x").prompts_per_batch == 6  # as set
+    recipe = load_recipe("configs/study_tiny.py").rl
+    recipe.prompts_per_step = recipe.mini_batch_prompts = 5
+    assert parse(RLConfig, recipe, "rl").prompts_per_batch == 5
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """The order in which a run asks its questions."""
 
 import numpy as np
+import pytest
 
 from jaxreason.data.examples import Example
+from jaxreason.errors import UserError
 from jaxreason.rl.prompts import Prompt, Questions, requests
 
 
@@ -38,10 +40,25 @@ def test_a_step_asks_nothing_twice_while_there_are_other_questions():
         assert set(range(14)) - set(asked) <= set(questions.indices(step, 3))
 
 
-def test_a_batch_larger_than_the_set_of_questions_asks_them_again():
-    questions = make_questions(num=3, per_batch=8)
-    assert np.bincount(questions.indices(0, 0)).tolist() in ([3, 3, 2], [3, 2, 3], [2, 3, 3])
-    assert len(questions.indices(0, 1)) == 8
+@pytest.mark.parametrize(("num", "per_batch"), [(8, 8), (9, 8), (15, 8), (16, 8), (17, 8), (50, 7)])
+def test_no_question_is_twice_in_a_batch_and_all_are_asked_alike_often(num, per_batch):
+    questions = make_questions(num, per_batch)
+    steps = 12 * num // per_batch
+    asked = [questions.indices(step, 0) for step in range(steps)]
+    assert all(len(set(batch)) == per_batch for batch in asked)
+    further = [questions.indices(step, 1) for step in range(steps)]
+    assert all(len(set(batch)) == per_batch for batch in further)
+    if num >= 2 * per_batch:
+        counts = np.bincount(np.concatenate(asked), minlength=num)
+        assert counts.max() - counts.min() <= 1
+        for epoch in range(12):
+            part = np.concatenate(asked)[epoch * num : (epoch + 1) * num]
+            assert len(part) < num or sorted(part) == list(range(num))
+
+
+def test_fewer_questions_than_a_batch_are_refused_with_the_field_to_change():
+    with pytest.raises(UserError, match=r"asks 8 questions.*have 3.*rl\.prompts_per_step"):
+        make_questions(num=3, per_batch=8)
 
 
 def test_every_request_of_a_run_has_its_own_random_numbers():

@@ -127,6 +127,18 @@ def test_micro_batches_as_the_training_step_cuts_them_are_filled_one_after_the_o
     assert used == [4] * full + [partial] + [0] * (9 - full)
 
 
+def test_the_prompt_of_a_rollout_is_the_question_where_the_dataset_has_the_reply_too():
+    messages = (
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "2+3?"},
+        {"role": "assistant", "content": "the gold answer is 5"},
+    )
+    example = Example("a", "hash_answer", messages, "5", "made", {})
+    group = Group(0, example, (1,), (make_sample(0, [2]), make_sample(1, [3])))
+    lines = rollout_lines([group], np.zeros((1, 2)), trained=[True])
+    assert [line["prompt"] for line in lines] == ["Be brief.\n\n2+3?"] * 2
+
+
 def test_rollout_lines_name_the_error_and_give_an_ungraded_reply_no_reward():
     groups = [make_group("a", [1], [[2], [3]], errors=(1,)), make_group("b", [4], [[5], [6]])]
     lines = rollout_lines(groups, np.array([[0.5, 0.0], [0.0, 0.0]]), trained=[True, False])
