@@ -29,6 +29,7 @@ from jaxreason.plan.table import format_plan
 from jaxreason.questions import prepare
 from jaxreason.recipes import check_override, find_recipe, load_recipe, on_slice, split_argument
 from jaxreason.report import build as report
+from jaxreason.results.buckets import check_path
 from jaxreason.results.claims import claim
 from jaxreason.results.files import write_json
 from jaxreason.rl import loop as rl
@@ -83,6 +84,7 @@ VERBS = (
 )
 
 FLAGS = flags.FLAGS
+PATHS = ("workdir", "tuned", "base_evaluation", "tuned_evaluation", "source", "target")
 config_flags.DEFINE_config_file("config", None, "Recipe: a Python file with get_config().")
 flags.DEFINE_string("workdir", None, "Directory for everything the run writes; may be gs://...")
 flags.DEFINE_bool("dry_run", False, "study: list stages, time and disk, and stop.")
@@ -128,6 +130,8 @@ def _run(verb: str, arguments: list[str]) -> None:
     if verb not in VERBS:
         raise ConfigError(f"no such verb{nearest(verb, VERBS)} Verbs: {', '.join(VERBS)}.")
     config = _parse_flags(arguments)
+    for name in PATHS:
+        check_path(getattr(FLAGS, name))
     optional = FLAGS.workdir if verb == "plan" else ""
     if FLAGS.dry_run and verb != "study":
         raise ConfigError(f"--dry-run is for `jaxreason study`; `jaxreason {verb}` has none.")

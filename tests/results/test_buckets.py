@@ -1,0 +1,64 @@
+"""gs:// and s3://: the extras bring what opens them, and without it there is one line that says so."""
+
+import importlib.metadata
+import importlib.util
+import pathlib
+import tomllib
+
+import pytest
+from etils import epath
+
+from jaxreason import cli
+from jaxreason.errors import UserError
+from jaxreason.results import buckets
+from jaxreason.results.buckets import BUCKETS, check_path
+
+EXTRAS = tomllib.loads((pathlib.Path(__file__).parents[2] / "pyproject.toml").read_text())
+EXTRAS = EXTRAS["project"]["optional-dependencies"]
+
+
+@pytest.fixture
+def nothing_installed(monkeypatch):
+    monkeypatch.setattr(buckets.importlib.util, "find_spec", lambda name: None)
+
+
+def test_folders_need_nothing(nothing_installed):
+    for path in (None, "", "runs/x", "/tmp/x", pathlib.Path("runs")):
+        check_path(path)
+
+
+@pytest.mark.parametrize("verb", [verb for verb in cli.VERBS])
+@pytest.mark.parametrize("scheme", BUCKETS)
+def test_any_verb_says_in_one_line_which_extra_a_bucket_needs(
+    nothing_installed, capsys, verb, scheme
+):
+    arguments = ["--config", "configs/study_tiny.py", f"--workdir={scheme}://bucket/runs/x"]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["jaxreason", verb, *arguments])
+    shown = capsys.readouterr().err.strip().splitlines()
+    assert stopped.value.code == 2 and len(shown) == 1
+    assert f"pip install 'jaxreason[{scheme}]'" in shown[0]
+    assert f"{scheme}://bucket/runs/x" in shown[0]
+
+
+def test_a_scheme_that_nothing_opens_is_no_local_folder():
+    with pytest.raises(UserError, match=r"gcs://b/x: expected a folder, or .* gs://, s3://"):
+        check_path("gcs://b/x")
+
+
+def test_the_extras_ask_for_what_etils_opens_a_bucket_with():
+    (gs,), (s3,) = EXTRAS["gs"], EXTRAS["s3"]
+    assert gs.startswith("etils[epath-gcs]") and s3.startswith("etils[epath-s3]")
+    assert all("jaxreason[gs]" in EXTRAS[name] for name in ("tpu", "cuda"))
+    needed = importlib.metadata.requires("etils")
+    for library, extra in (("gcsfs", "epath-gcs"), ("s3fs", "epath-s3")):
+        assert any(r.startswith(library) and f'"{extra}"' in r for r in needed)
+
+
+@pytest.mark.parametrize("scheme", BUCKETS)
+def test_where_the_library_is_installed_the_path_is_accepted_and_its_file_system_made(scheme):
+    pytest.importorskip(BUCKETS[scheme][0])
+    fsspec = pytest.importorskip("fsspec")
+    check_path(f"{scheme}://bucket/x")
+    assert fsspec.get_filesystem_class(scheme) is not None
+    assert str(epath.Path(f"{scheme}://bucket") / "x") == f"{scheme}://bucket/x"
