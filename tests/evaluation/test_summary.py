@@ -8,7 +8,7 @@ from jaxreason.evaluation.benchmarks import BENCHMARKS, Benchmark, Item
 from jaxreason.evaluation.grading import Reply, make_line
 from jaxreason.evaluation.summary import group_rows, summarize_samples
 from jaxreason.tasks.registry import TASKS, summarize
-from jaxreason.tasks.verify import Verdict, grade
+from jaxreason.tasks.workers import Verdict, grade
 
 
 def item(name, answer="", metadata=None, subset="", cluster=None):

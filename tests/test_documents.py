@@ -1,0 +1,125 @@
+"""Examples in the documents: python runs as it stands, command lines name what exists, data give what is said."""
+
+import json
+import pathlib
+import re
+import shlex
+
+import pytest
+
+from jaxreason import cli
+from jaxreason.config import parse
+from jaxreason.data.examples import load_examples
+from jaxreason.data.rows import DatasetConfig, DropLog
+from jaxreason.evaluation.benchmarks import load_items
+from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
+from jaxreason.recipes import check_override, load_recipe
+from jaxreason.tasks.registry import TASKS
+from jaxreason.tasks.workers import grade
+
+ROOT = pathlib.Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# What a python block needs that a test has not: it is compiled only. Any other block is run.
+NEEDS = {
+    "openai.OpenAI(": "a running server",
+    "HarnessModel(": "an engine with a model",
+    "engine = Engine(": "an engine with a model",
+}
+
+
+def blocks(path: pathlib.Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(), re.M | re.S)
+
+
+def all_blocks(language: str) -> list:
+    found = [
+        (path, number, text)
+        for path in DOCUMENTS
+        for number, text in enumerate(blocks(path, language))
+    ]
+    return [pytest.param(text, id=f"{path.name}-{number}") for path, number, text in found]
+
+
+def commands() -> list:
+    found = []
+    for path in DOCUMENTS:
+        for text in blocks(path, "bash"):
+            for line in text.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                found += [pytest.param(words[1:], id=f"{path.name}: {' '.join(words)}")] * (
+                    words[:1] == ["jaxreason"]
+                )
+    return found
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """An empty working directory in which `configs` is found, as in a checkout."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT))
+    return tmp_path
+
+
+def test_the_documents_have_examples_of_every_kind():
+    assert (
+        len(all_blocks("python")) >= 5 and len(commands()) >= 12 and len(all_blocks("jsonl")) >= 1
+    )
+
+
+@pytest.mark.parametrize("text", all_blocks("python"))
+def test_a_python_example_runs_as_it_stands(text, checkout):
+    program = compile(text, "example", "exec")
+    if not any(mark in text for mark in NEEDS):
+        exec(program, {})
+
+
+@pytest.mark.parametrize("arguments", commands())
+def test_a_command_line_names_a_verb_flags_a_recipe_and_fields_that_exist(arguments, checkout):
+    verb, *rest = arguments
+    assert verb in cli.VERBS
+    words = [word for word in rest if word.startswith("--")]
+    recipe = rest[rest.index("--config") + 1] if "--config" in rest else None
+    config = load_recipe(recipe)
+    for word in words:
+        name = word.removeprefix("--").split("=")[0]
+        if name.startswith("config."):
+            check_override(config, name.removeprefix("config."))
+        else:
+            assert name.replace("-", "_") in cli.FLAGS, word
+
+
+def test_the_recomputation_of_the_papers_pairs_runs_as_the_readme_says(checkout, capsys):
+    (found,) = {tuple(param.values[0]) for param in commands() if param.values[0][0] == "transfer"}
+    cli.main(["jaxreason", *found])
+    assert len(json.loads((checkout / "runs/paper/transfer.json").read_text())["rows"]) >= 36
+
+
+def test_the_data_example_trains_replies_that_its_own_grader_scores_1(checkout):
+    path = ROOT / "docs" / "adding_data.md"
+    (lines,) = blocks(path, "jsonl")
+    (text,) = blocks(path, "python")
+    (checkout / "data").mkdir()
+    (checkout / "data" / "questions.jsonl").write_text(lines)
+    made: dict = {}
+    exec(text, made)
+    drops = DropLog()
+    examples = load_examples(parse(DatasetConfig, made["dataset"], "dataset"), drops)
+    assert len(examples) == len(lines.splitlines())
+    for example in examples:
+        task = TASKS[example.task]
+        assert "End with the answer in \\boxed{}." in example.messages[0]["content"]
+        reply = example.messages[-1]["content"]
+        assert grade(task, example, reply).scores[task.primary] == 1.0, reply
+
+
+def test_the_benchmark_example_makes_a_benchmark(checkout):
+    text = blocks(ROOT / "docs" / "adding_benchmarks.md", "python")[0]
+    (checkout / "data").mkdir()
+    row = {"key": "a", "question": "Which is red? (A) a rose (B) snow", "letter": "A"}
+    (checkout / "data" / "trivia.jsonl").write_text(json.dumps(row) + "\n")
+    made: dict = {}
+    exec(text, made)
+    config = parse(EvalConfig, made["config"].eval, "eval")
+    assert set(find_benchmarks(config)) == {"math500", "trivia"}
+    (item,) = load_items(find_benchmarks(config)["trivia"], "files", "", 0, 0)
+    assert (item.id, item.example.answer) == ("a", "A")
