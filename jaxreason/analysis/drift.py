@@ -15,7 +15,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.analysis.measure import make_measure, measure_unit
-from jaxreason.analysis.measured import Bootstrapped, Measured, Prepared, bootstrap, interval
+from jaxreason.analysis.measured import Bootstrapped, Measured, Prepared, bootstrap
 from jaxreason.analysis.metrics import METRICS
 from jaxreason.analysis.texts import Unit, load_units
 from jaxreason.analysis.weights import compare_weights
@@ -25,6 +25,7 @@ from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
 from jaxreason.models.huggingface import ModelConfig, open_model
 from jaxreason.results.files import read_json, write_json
+from jaxreason.results.statistics import percentiles
 from jaxreason.sharding import check_rows
 
 T = TypeVar("T")
@@ -212,7 +213,7 @@ def _texts_file(
 def _rows(where: dict, found: Bootstrapped, confidence: float) -> list[dict]:
     rows = []
     for name, value in found.values.items():
-        low, high = interval(found.draws[name], confidence)
+        low, high = percentiles(found.draws[name], confidence)
         rows.append(where | {"name": name, "value": value, "low": low, "high": high})
     return rows
 

@@ -47,9 +47,3 @@ def bootstrap(
     values = prepared.statistic(np.arange(num_texts))
     draws = [prepared.statistic(row) for row in drawn]
     return Bootstrapped(values, {name: np.array([draw[name] for draw in draws]) for name in values})
-
-
-def interval(draws: Float[np.ndarray, " r"], confidence: float) -> tuple[float, float]:
-    """The central share `confidence` of the resampled values."""
-    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)

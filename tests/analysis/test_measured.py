@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from jaxreason.analysis.measured import Prepared, bootstrap, interval
+from jaxreason.analysis.measured import Prepared, bootstrap
+from jaxreason.results.statistics import percentiles
 
 
 def mean_of(values):
@@ -14,7 +15,7 @@ def test_resamples_have_the_spread_of_a_mean():
     found = bootstrap(mean_of(values), 100, 2000, (0, 1))
     assert found.values["mean"] == pytest.approx(values.mean())
     assert found.draws["mean"].std() == pytest.approx(values.std() / 10, rel=0.05)
-    low, high = interval(found.draws["mean"], 0.95)
+    low, high = percentiles(found.draws["mean"], 0.95)
     assert low == pytest.approx(values.mean() - 0.196 * values.std(), abs=0.02)
     assert high == pytest.approx(values.mean() + 0.196 * values.std(), abs=0.02)
 
