@@ -20,9 +20,7 @@ WRAP = r"[\s:*_`'\"$({\[]*+(?:\\\(|\\text\w*\{|\\mathbf\{|\\boxed\{)*+[\s(*]*+"
 ANNOUNCED = re.compile(rf"{LEAD}({WRAP})([A-Za-z])(?![A-Za-z0-9'])")
 CLOSED = re.compile(r"[)}\]*.:,]|\s*$")
 # A word follows that explains nothing, so the A before it is an article.
-ARTICLE = re.compile(
-    r"\s+(?!because|since|as\b|is\b|and\b|or\b|due\b|for\b|which\b|with\b)[a-z]"
-)
+ARTICLE = re.compile(r"\s+(?!because|since|as\b|is\b|and\b|or\b|due\b|for\b|which\b|with\b)[a-z]")
 
 
 def letters_of(example: Example) -> tuple[str, ...]:

@@ -128,7 +128,10 @@ class _Round:
 
     def _limit(self) -> float:
         """Seconds that the next item may take."""
-        if self.budget_s is None or self.slow_s < FULL_SHARE * self.budget_s * self.pool.num_workers:
+        if (
+            self.budget_s is None
+            or self.slow_s < FULL_SHARE * self.budget_s * self.pool.num_workers
+        ):
             return self.pool.timeout_s
         return min(SHORT_S, self.pool.timeout_s)
 

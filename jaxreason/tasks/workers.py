@@ -154,7 +154,9 @@ def _prepare(connection: Connection, task: Task) -> None:
 def _limit_memory(num_bytes: int | None) -> None:
     if sys.platform == "linux":
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        limits = [limit for limit in (num_bytes, hard) if limit not in (None, resource.RLIM_INFINITY)]
+        limits = [
+            limit for limit in (num_bytes, hard) if limit not in (None, resource.RLIM_INFINITY)
+        ]
         resource.setrlimit(resource.RLIMIT_AS, (min(limits, default=hard), hard))
 
 
