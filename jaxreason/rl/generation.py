@@ -132,7 +132,7 @@ def describe(collected: Collected) -> dict[str, float]:
     Means over graded replies where they are about rewards; over all replies otherwise.
     """
     samples = [sample for group in collected.groups for sample in group.samples]
-    graded = [sample.reward for sample in samples if sample.reward.error is None]
+    graded = [sample.reward for sample in samples if sample.reward.graded]
     lengths = [len(sample.completion.tokens) for sample in samples]
     cut = [sample.completion.finish_reason == "length" for sample in samples]
     terms = {name for reward in graded for name in reward.terms}
@@ -146,6 +146,7 @@ def describe(collected: Collected) -> dict[str, float]:
         "groups_trained": float(sum(collected.trained)),
         "generation_batches": float(collected.num_batches),
         "ungraded": float(len(samples) - len(graded)),
+        "failed_as_wrong": float(sum(reward.error is not None for reward in graded)),
     } | collected.seconds
 
 
@@ -158,4 +159,6 @@ def _report_errors(step: int, groups: Sequence[Group]) -> None:
     if len(errors) == sum(len(group.samples) for group in groups):
         raise RuntimeError(f"step {step + 1}: no reply could be graded, first: {errors[0]}")
     if errors:
-        _LOG.warning("step %d: %d replies not graded, first: %s", step + 1, len(errors), errors[0])
+        _LOG.warning(
+            "step %d: grading %d replies failed, first: %s", step + 1, len(errors), errors[0]
+        )

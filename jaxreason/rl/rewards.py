@@ -1,7 +1,9 @@
 """Rewards of replies: was it right, was it too long; a total and what it is made of.
 
-A reply that could not be graded has no reward (NaN): it is counted, named in the rollouts file and
-left out of the loss and of its group's mean. It is never a zero.
+A reply whose grading ran out of time, crashed or raised counts as wrong: what a model can write to
+stop its grader must not be better than a wrong answer. Where the fault is not the reply's (the
+sampler could not finish it, the question has no usable gold answer) there is no reward (NaN), and
+the reply is left out of the loss and of its group's mean. Either way the error is named and counted.
 """
 
 from collections.abc import Sequence
@@ -14,6 +16,8 @@ from jaxreason.tasks.registry import find_task
 from jaxreason.tasks.verify import Verdict, VerifierPool
 
 NOT_GRADED = float("nan")
+NOT_ITS_FAULT = ("sampler", "UserError")  # how such errors begin
+SLOW_LIMITS = 4  # time limits' worth of slow replies that a worker takes in a round
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,11 @@ class Reward:
 
     Attributes:
       total: sum of `terms`; NaN when the reply was not graded.
-      terms: what the total is made of, by name (`correct`, and `overlong` if it is on).
+      terms: what the total is made of, by name (`correct`, and `overlong` if it is on); empty when
+        the reply was not graded.
       scores: everything the task measured.
       extracted: the answer that was found in the reply.
-      error: why the reply was not graded, or None.
+      error: why grading failed, or None.
     """
 
     total: float
@@ -50,6 +55,11 @@ class Reward:
     scores: dict[str, float]
     extracted: str | None
     error: str | None
+
+    @property
+    def graded(self) -> bool:
+        """Whether there is a reward; a reply that counts as wrong for its error has one."""
+        return bool(self.terms)
 
 
 def overlong_punishment(num_tokens: int, max_tokens: int, buffer: int, penalty: float) -> float:
@@ -88,18 +98,19 @@ def _reward(
     config: RewardConfig,
     max_tokens: int,
 ) -> Reward:
-    if verdict.error is not None:
+    if verdict.error is not None and verdict.error.startswith(NOT_ITS_FAULT):
         return Reward(NOT_GRADED, {}, {}, None, verdict.error)
-    terms = {"correct": verdict.scores[find_task(example.task).primary]}
+    terms = {"correct": verdict.scores.get(find_task(example.task).primary, 0.0)}
     if config.overlong_buffer:
         terms["overlong"] = overlong_punishment(
             len(completion.tokens), max_tokens, config.overlong_buffer, config.overlong_penalty
         )
-    return Reward(sum(terms.values()), terms, verdict.scores, verdict.extracted, None)
+    return Reward(sum(terms.values()), terms, verdict.scores, verdict.extracted, verdict.error)
 
 
 def _grade(pool: VerifierPool, items: Sequence[tuple[Example, str, Completion]]) -> list[Verdict]:
     """Verdicts in the order of the items; a reply that the sampler could not finish is an error."""
+    budget_s = SLOW_LIMITS * pool.timeout_s
     verdicts: dict[int, Verdict] = {}
     by_task: dict[str, list[int]] = {}
     for index, (example, _, completion) in enumerate(items):
@@ -108,6 +119,6 @@ def _grade(pool: VerifierPool, items: Sequence[tuple[Example, str, Completion]])
         else:
             by_task.setdefault(example.task, []).append(index)
     for task, indices in by_task.items():
-        graded = pool.score(task, [items[index][:2] for index in indices])
+        graded = pool.score(task, [items[index][:2] for index in indices], budget_s)
         verdicts.update(zip(indices, graded, strict=True))
     return [verdicts[index] for index in range(len(items))]

@@ -144,7 +144,7 @@ def _sequences(groups: Sequence[Group], advantages: np.ndarray, share) -> list[_
         )
         for index in share
         for sample, advantage in zip(groups[index].samples, advantages[index], strict=True)
-        if sample.reward.error is None
+        if sample.reward.graded
     ]
 
 
@@ -186,11 +186,11 @@ def rollout_lines(
             "tokens": list(sample.completion.tokens),
             "answer": group.example.answer,
             "extracted": sample.reward.extracted,
-            "reward": None if sample.reward.error else sample.reward.total,
+            "reward": sample.reward.total if sample.reward.graded else None,
             "terms": sample.reward.terms,
             "scores": sample.reward.scores,
             "advantage": float(advantage),
-            "trained": bool(used) and sample.reward.error is None,
+            "trained": bool(used) and sample.reward.graded,
             "finish_reason": sample.completion.finish_reason,
             "error": sample.reward.error,
         }

@@ -1,6 +1,7 @@
 """Whole runs of the RL stage on a tiny model."""
 
 import dataclasses
+import functools
 import os
 import shutil
 import signal
@@ -32,7 +33,6 @@ from jaxreason.recipes import load_recipe
 from jaxreason.rl import loop
 from jaxreason.rl.advantages import ADVANTAGES
 from jaxreason.rl.recipe import DynamicSamplingConfig, RLConfig
-from jaxreason.tasks.registry import TASKS
 
 TIMES = ("seconds", "tokens_per_second")
 
@@ -227,11 +227,8 @@ def test_replies_that_cannot_be_graded_are_counted_and_take_no_part(inputs, tmp_
 
 
 def test_a_step_without_any_verdict_stops_the_run(inputs, tmp_path, monkeypatch):
-    def broken(example, text):
-        raise LookupError("the library is gone")
-
-    task = dataclasses.replace(TASKS["last_number"], score=broken)
-    monkeypatch.setitem(TASKS, "last_number", task)
+    pool = functools.partial(loop.VerifierPool, tasks="failing_tasks:BROKEN")
+    monkeypatch.setattr(loop, "VerifierPool", pool)
     with pytest.raises(RuntimeError, match=r"step 1: no reply could be graded.*library is gone"):
         run(rl_config(inputs[1]), inputs[0], tmp_path)
 

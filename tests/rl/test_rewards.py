@@ -1,6 +1,7 @@
 """Rewards through the real verifier pool."""
 
 import math
+import time
 
 import pytest
 
@@ -51,12 +52,48 @@ def test_a_long_right_reply_shows_both_terms(pool):
     assert reward.total == 0.5
 
 
-def test_a_grader_that_raises_is_an_error_and_not_a_zero(pool):
-    items = [item("last_number", None, "it is 4"), item("hash_answer", "4", "#4")]
+def test_a_question_without_a_usable_gold_answer_gives_no_reward(pool):
+    items = [item("last_number", "four", "it is 4"), item("hash_answer", "4", "#4")]
     failed, graded = reward_replies(pool, items, DAPO, max_tokens=20)
-    assert math.isnan(failed.total) and failed.terms == {} and failed.error
-    assert graded.total == 1.0
+    assert math.isnan(failed.total) and failed.terms == {} and not failed.graded
+    assert failed.error.startswith("UserError: example 'q'")
+    assert graded.total == 1.0 and graded.error is None
     assert sum(pool.failures.values()) == 1
+
+
+def test_a_reply_that_stops_its_grader_earns_what_a_wrong_one_earns():
+    texts = ["it hangs: hang", "crash", "raise", "it is 5", "it is 4"]
+    with VerifierPool(1, 1.5, "failing_tasks:TASKS") as pool:
+        items = [item("last_number", "4", text, num_tokens=18) for text in texts]
+        hang, crash, error, wrong, right = reward_replies(pool, items, DAPO, max_tokens=20)
+    assert [r.error.split(":")[0] for r in (hang, crash, error)] == [
+        "timeout", "crash", "ValueError",
+    ]  # fmt: skip
+    for reward in (hang, crash, error, wrong):
+        assert reward.terms == {"correct": 0.0, "overlong": -0.5}
+        assert reward.graded and reward.total == -0.5
+    assert right.total == 0.5
+
+
+def test_a_step_full_of_replies_that_hang_costs_a_few_time_limits_and_all_count_as_wrong():
+    items = [item("last_number", "4", f"{number} hang") for number in range(100)]
+    began = time.monotonic()
+    with VerifierPool(2, 1.0, "failing_tasks:TASKS") as pool:
+        rewards = reward_replies(pool, items, PLAIN, max_tokens=20)
+    assert time.monotonic() - began < 40  # one after the other they would take 50 s and 50 starts
+    assert [reward.total for reward in rewards] == [0.0] * 100
+    assert all(reward.error.startswith("timeout: ") for reward in rewards)
+    assert sum("not tried" in reward.error for reward in rewards) >= 80
+
+
+def test_powers_too_large_to_write_out_are_wrong_at_once(pool):
+    towers = [r"\boxed{10^{10^{10}}}", r"\boxed{9^{9^{9^{9}}}}", r"\boxed{(10^{10})!}"]
+    items = [item("math", "5", text) for text in towers] + [
+        item("math", "10^{10^{10}}", towers[0]), item("math", "5", r"\boxed{5}"),
+    ]  # fmt: skip
+    rewards = reward_replies(pool, items, PLAIN, max_tokens=20)
+    assert [reward.error for reward in rewards] == [None] * 5
+    assert [reward.total for reward in rewards] == [0.0, 0.0, 0.0, 1.0, 1.0]
 
 
 def test_a_reply_that_the_sampler_could_not_finish_is_an_error_too(pool):

@@ -1,6 +1,7 @@
 """Tasks whose graders fail in every way a grader can; imported in the workers of a VerifierPool."""
 
 import os
+import subprocess
 import sys
 import time
 
@@ -25,6 +26,12 @@ def score(example, text):
         os._exit(7)
     if text == "exit":
         sys.exit("a grader must not end the run")
+    if text == "print":
+        for stream in (1, 2):
+            os.write(stream, b"noise " * 1_000_000)
+    if text == "fork":
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        return {"accuracy": 0.0, "child": float(child.pid)}
     if text == "memory":
         return {"accuracy": float(len(bytearray(1 << 40)))}
     return {"accuracy": float(text == example.answer), "pid": float(os.getpid())}

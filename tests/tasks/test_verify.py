@@ -11,6 +11,7 @@ import pytest
 
 from jaxreason.data.examples import Example
 from jaxreason.tasks import verify
+from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.verify import VerifierPool
 
 SOURCE = "misbehaving_tasks:TASKS"
@@ -33,12 +34,60 @@ def test_verdicts_keep_the_order_of_their_items():
     assert failures == {}
 
 
-def test_grading_happens_in_other_processes_and_cheap_tasks_in_this_one():
-    pooled, _, _ = grade(["x"])
-    cheap, _, pool = grade(["x"], task="cheap")
-    assert pooled[0].scores["pid"] != os.getpid()
-    assert cheap[0].scores["pid"] == os.getpid()
-    assert pool._workers == []
+def test_grading_happens_in_other_processes_and_a_worker_may_serve_several_tasks():
+    with VerifierPool(1, 5.0, SOURCE) as pool:
+        (cheap,) = pool.score("cheap", [(example("1"), "1")])
+        (pooled,) = pool.score("pooled", [(example("1"), "1")])
+    assert cheap.scores["pid"] == pooled.scores["pid"] != os.getpid()
+
+
+def test_one_text_for_one_question_is_graded_once():
+    one, other = example("1"), example("2")
+    with VerifierPool(1, 0.7, SOURCE) as pool:
+        items = [(one, "hang"), (one, "1"), (one, "hang"), (other, "1"), (one, "hang")]
+        verdicts = pool.score("pooled", items)
+        assert pool.failures == {"timeout": 3}
+    assert [v.scores.get("accuracy") for v in verdicts] == [None, 1.0, None, 0.0, None]
+
+
+def test_after_its_budget_a_round_names_the_rest_timeouts_and_the_next_round_grades_again():
+    with VerifierPool(1, 1.0, SOURCE) as pool:
+        items = [(example(str(n)), "hang") for n in range(30)]
+        verdicts = pool.score("pooled", items, budget_s=2.0)
+        tried = sum("no verdict" in v.error for v in verdicts)
+        assert 2 <= tried <= 3
+        assert all("not tried" in v.error for v in verdicts[tried:])
+        assert pool.score("pooled", [(example("1"), "1")])[0].error is None
+
+
+def test_what_a_grader_prints_or_starts_neither_blocks_nor_outlives_it(capfd):
+    with VerifierPool(1, 3.0, SOURCE) as pool:
+        printed, forked = pool.score("pooled", [(example("1"), t) for t in ("print", "fork")])
+        pool.close()
+    assert printed.error is None
+    assert capfd.readouterr() == ("", "")
+    child = int(forked.scores["child"])
+    deadline = time.monotonic() + 20
+    while is_running(child):
+        assert time.monotonic() < deadline, "what the grader started is still there"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("text", ["x" * 10_000_000, "\ud800 lone", "NUL \0 in it", "\U0001f600"])
+def test_long_and_strange_replies_reach_the_grader_whole(text):
+    with VerifierPool(1, 20.0, SOURCE) as pool:
+        verdicts = pool.score("pooled", [(example(text), text)])
+    assert (verdicts[0].error, verdicts[0].scores["accuracy"]) == (None, 1.0)
+
+
+def test_workers_go_first_where_memory_ends():
+    with VerifierPool(1, 20.0, SOURCE) as pool:
+        pool.score("pooled", [(example("1"), "1")])
+        path = f"/proc/{pool._workers[0].process.pid}/oom_score_adj"
+        if not os.path.exists(path):
+            pytest.skip("not Linux")
+        with open(path) as file:
+            assert int(file.read()) == 1000
 
 
 def test_hang_spin_raise_crash_exit_and_memory_are_named_and_the_others_are_graded():
@@ -73,7 +122,7 @@ def test_hang_spin_raise_crash_exit_and_memory_are_named_and_the_others_are_grad
     }  # fmt: skip
 
 
-def test_an_exception_in_a_cheap_task_is_a_named_error_too():
+def test_an_exception_in_a_task_without_setup_is_a_named_error_too():
     verdicts, failures, _ = grade(["raise", "1"], task="cheap")
     assert [v.error for v in verdicts] == ["ZeroDivisionError: no such answer", None]
     assert failures == {"ZeroDivisionError": 1}
@@ -99,7 +148,10 @@ def test_no_worker_outlives_the_pool():
 
 def test_workers_that_cannot_start_end_the_call_with_an_error():
     broken = VerifierPool(1, 2.0, "misbehaving_tasks:BROKEN")
-    with broken as pool, pytest.raises(RuntimeError, match="do not start"):
+    with (
+        broken as pool,
+        pytest.raises(RuntimeError, match="do not start.*the library of this task is not there"),
+    ):
         pool.score("pooled", [(example("1"), "1")])
 
 
@@ -192,5 +244,5 @@ def test_workers_do_not_import_jax():
 
 
 def test_the_default_tasks_are_the_registry():
-    assert verify.load_tasks("jaxreason.tasks.registry:TASKS") is verify.TASKS
+    assert verify.load_tasks("jaxreason.tasks.registry:TASKS") is TASKS
     assert verify.load_tasks(SOURCE) is misbehaving_tasks.TASKS
