@@ -61,6 +61,35 @@ def test_a_sum_is_answered_by_the_last_number(reply, answer, right):
     assert accuracy("last_number", reply, answer) == right
 
 
+PARTS = ["5)(6)(7", "5?6?7", "5/6", "5:06", "5, 6", "5 or 6", "5\\times 10^3", "5 million", "5^6",
+         "\\frac{5}{6}", "5\\sqrt{2}", "5-6", "5 (6)", "5...6"]  # fmt: skip
+WHOLE = [
+    "5 dollars for 2 days",
+    "**5**",
+    "$5$",
+    "x = 5",
+    "5, which is 3 more",
+    "5 (2 each)",
+    "5 m^2",
+]
+
+
+@pytest.mark.parametrize("place", ["#### {}", "\\boxed{{{}}}"])
+def test_a_marked_place_is_worth_its_number_only_if_it_holds_nothing_else(place):
+    assert {part: accuracy("gsm8k", place.format(part), "5") for part in PARTS} == dict.fromkeys(
+        PARTS, 0.0
+    )
+    assert {text: accuracy("gsm8k", place.format(text), "5") for text in WHOLE} == dict.fromkeys(
+        WHOLE, 1.0
+    )
+
+
+def test_a_sign_inside_dollars_counts_and_a_fraction_at_the_end_is_not_its_denominator():
+    assert accuracy("gsm8k", "The answer is $-3$.", "-3") == 1
+    assert accuracy("gsm8k", "The answer is $-3$.", "3") == 0
+    assert accuracy("last_number", "It is 3/4", "4") == 0
+
+
 def test_a_worked_solution_may_be_the_gold_answer():
     assert (
         accuracy("gsm8k", "15", "9 + 6 = <<9+6=15>>15 liters out of the 24 liters.\n#### 15") == 1

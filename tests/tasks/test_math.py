@@ -156,6 +156,75 @@ def pool():
         yield pool
 
 
+# None can be read as a whole, so none is worth its first number. One a line.
+NOT_FIVE = r"""
+5)(6)(7
+5?6?7
+5][6
+5;;6
+5|6
+5&6&7
+5\\6\\7
+5#6
+5!?6
+5,,6
+5}{6
+5\mid6
+5\foo{6}
+5~6
+5...6
+5 \text{ but } 6 \text{ units}
+5\text{ or 6 or 7}
+5 \text{ hours } 30 \text{ minutes}
+5^{
+5+
+5\sqrt[6]
+5\text{ million}
+5.\overline{6}
+5)))6
+> 5
+""".strip().split("\n")
+DEEP = ["5^{0.5^{" * 60 + "1" + "}}" * 60, "5+(" * 200 + "1" + ")" * 200, "5_{" * 120 + "}" * 120]
+FIVE = r"""
+x = 5
+5 apples
+5 dollars
+5~\text{cm}
+5 \mathrm{~cm}
+5€
+\$5
+5°
+5 m/s
+(5)
+\{5\}
+{\bf 5}
+\color{red}{5}
+5 \\
+\approx 5
+= 5
+2 + 3 = 5
+\text{Area} = 2+3 = 5
+\text{The answer is } 5
+5 \checkmark
+x \equiv 5 \pmod{7}
+5 \text{ miles per hour}
+5 \frac{\text{m}}{\text{s}}
+""".strip().split("\n")
+
+
+def test_an_answer_that_cannot_be_read_whole_is_not_credited_for_a_part_of_it(pool):
+    answers = NOT_FIVE + DEEP
+    graded = pool.score("math", [(example("5", {}), rf"The answer is ${a}$") for a in answers])
+    assert {a: v.scores["accuracy_flexible"] for a, v in zip(answers, graded)} == dict.fromkeys(
+        answers, 0.0
+    )
+
+
+def test_units_labels_and_ways_of_writing_do_not_cost_an_answer_its_credit(pool):
+    graded = pool.score("math", [(example("5", {}), rf"\boxed{{{a}}}") for a in FIVE])
+    assert {a: v.scores["accuracy"] for a, v in zip(FIVE, graded)} == dict.fromkeys(FIVE, 1.0)
+
+
 @pytest.fixture(scope="module")
 def verdicts(pool):
     items = [

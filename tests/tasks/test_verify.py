@@ -150,7 +150,7 @@ def test_workers_that_cannot_start_end_the_call_with_an_error():
     broken = VerifierPool(1, 2.0, "misbehaving_tasks:BROKEN")
     with (
         broken as pool,
-        pytest.raises(RuntimeError, match="do not start.*the library of this task is not there"),
+        pytest.raises(RuntimeError, match=r"do not start.*the library of this task is not there"),
     ):
         pool.score("pooled", [(example("1"), "1")])
 
