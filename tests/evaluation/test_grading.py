@@ -46,7 +46,7 @@ def test_mathematics_is_graded_in_a_worker(pool, tmp_path):
     assert [line["extracted"] for line in lines] == ["0.5", "8", None, None]
     assert lines[0]["error"] is None and lines[0]["prompt"] == "question a"
     assert lines[2]["error"] == "sampling error: non-finite logits"
-    assert lines[3]["error"].startswith("ValueError: ") and "empty gold" in lines[3]["error"]
+    assert lines[3]["error"].startswith("UserError: ") and "empty gold" in lines[3]["error"]
 
 
 def test_putting_does_not_wait_for_grading(pool, tmp_path):
