@@ -1,29 +1,22 @@
 """Finding, loading and overriding a recipe: a Python file whose `get_config()` returns a ConfigDict.
 
-A recipe is looked for where it is named and then among those that came with the package, so that
-`--config configs/study_tiny.py` works from a checkout and from an installed wheel alike.
+A recipe is looked for where it is named and then among those that came with the package, by file or by name, so
+that `--config configs/study_tiny.py` and `--config study_tiny` work from a checkout and from a wheel alike.
 """
 
 import copy
-import importlib.util
 import inspect
 import pathlib
-import sys
 import types
 from typing import Any
 
 import ml_collections
 
 from jaxreason.config import ConfigError, nearest
+from jaxreason.errors import UserError
+from jaxreason.recipe_imports import importable, run_file, shipped_folder
 
 SHARED = ("sections.py", "tiny.py", "qwen3.py")  # what recipes are made of
-_PACKAGE = pathlib.Path(__file__).resolve().parent
-
-
-def recipe_folders() -> list[pathlib.Path]:
-    """Folders that hold the shipped `configs`: the checkout's, or the wheel's copy."""
-    folders = [_PACKAGE.parent, _PACKAGE / "recipes_data"]
-    return [folder for folder in folders if (folder / "configs" / "sections.py").exists()]
 
 
 def find_recipe(name: str) -> pathlib.Path:
@@ -33,28 +26,43 @@ def find_recipe(name: str) -> pathlib.Path:
       ConfigError: when there is no such file; names the shipped ones.
     """
     name = split_argument(name)[0]
-    for folder in [pathlib.Path.cwd(), *recipe_folders()]:
-        if (folder / name).is_file():
-            return (folder / name).resolve()
-    shipped = sorted(
-        f"configs/{p.name}" for f in recipe_folders() for p in (f / "configs").glob("*.py")
-    )
-    shipped = [s for s in shipped if s.removeprefix("configs/") not in SHARED]
+    for path in _candidates(name):
+        if path.is_file():
+            return path.resolve()
+    if pathlib.Path(name).is_dir():
+        raise ConfigError(
+            f"--config {name}: expected a Python file with get_config(), is a folder."
+        )
+    shipped = sorted(p.stem for p in shipped_folder().glob("*.py") if p.name not in SHARED)
+    stem = pathlib.PurePath(name).name.removesuffix(".py")
     raise ConfigError(
-        f"--config {name}: no such file{nearest(name, shipped)} Shipped: {', '.join(shipped)}."
+        f"--config {name}: no such file{nearest(stem, shipped) or '.'} Shipped: {', '.join(shipped)}. "
+        "`jaxreason init` writes a recipe for a model and data of your own."
     )
+
+
+def _candidates(name: str) -> list[pathlib.Path]:
+    """Where `name` may be: a path here, a path among the shipped `configs`, or the name of a shipped recipe."""
+    shipped = shipped_folder()
+    by_path = [pathlib.Path.cwd() / name, shipped.parent / name]
+    return [*by_path, shipped / name, *(shipped / f"{name}.py",) * (not name.endswith(".py"))]
 
 
 def split_argument(name: str) -> tuple[str, str | None]:
-    """`file.py:argument` in its two parts; the argument goes to `get_config`."""
+    """`file.py:argument`, or `name:argument`, in its two parts; the argument goes to `get_config`."""
     file, colon, argument = name.partition(".py:")
-    return (f"{file}.py", argument) if colon else (name, None)
+    if colon:
+        return f"{file}.py", argument
+    file, colon, argument = name.partition(":")
+    return (file, argument) if colon and "/" not in name else (name, None)
 
 
 def on_slice(name: str, slice_name: str) -> str:
     """The recipe `name` as it is for a slice, if its `get_config` takes a `target`; else as it is."""
-    if "target" not in inspect.signature(_module(name).get_config).parameters:
-        return name
+    path = find_recipe(name)
+    with importable(path):
+        if "target" not in inspect.signature(_module(path).get_config).parameters:
+            return name
     file, argument = split_argument(name)
     return f"{file}:{argument},{slice_name}" if argument else f"{file}:{slice_name}"
 
@@ -63,49 +71,52 @@ def load_recipe(name: str) -> ml_collections.ConfigDict:
     """The ConfigDict that the recipe's `get_config()` returns, or `get_config(argument)` of `file.py:argument`.
 
     Raises:
-      ConfigError: there is no such file, it is not a recipe, or it takes no such argument.
+      ConfigError: there is no such file, it is not a recipe, it takes no such argument, or its code raises.
     """
     argument = split_argument(name)[1]
-    module = _module(name)
-    if argument is None:
-        return module.get_config()
-    if not inspect.signature(module.get_config).parameters:
-        raise ConfigError(
-            f"{name}: the recipe takes no argument, got {argument!r} after the colon."
-        )
-    return module.get_config(argument)
-
-
-def _module(name: str) -> types.ModuleType:
     path = find_recipe(name)
-    for folder in recipe_folders()[:1]:
-        if str(folder) not in sys.path:
-            sys.path.append(str(folder))
-    spec = importlib.util.spec_from_file_location("recipe", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
+    with importable(path):
+        get_config = _module(path).get_config
+        if argument is not None and not inspect.signature(get_config).parameters:
+            raise ConfigError(
+                f"{name}: the recipe takes no argument, got {argument!r} after the colon."
+            )
+        try:
+            config = get_config() if argument is None else get_config(argument)
+        except UserError:
+            raise
+        except Exception as error:
+            raise ConfigError(_said(path, error)) from error
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise ConfigError(
+            f"{path}: get_config() has to return a ml_collections.ConfigDict, it returned {config!r}."
+        )
+    return config
+
+
+def _module(path: pathlib.Path) -> types.ModuleType:
+    try:
+        module = run_file(path)
+    except UserError:
+        raise
+    except SyntaxError as error:  # broken Python, or bytes that are not UTF-8
+        where = f"{error.filename or path}, line {error.lineno or 1}"
+        raise ConfigError(f"{where}: the recipe is not valid Python: {error.msg}.") from error
+    except Exception as error:
+        raise ConfigError(_said(path, error)) from error
+    if not callable(getattr(module, "get_config", None)):
         raise ConfigError(f"{path}: a recipe defines get_config(), this file does not.")
     return module
 
 
-def check_override(config: ml_collections.ConfigDict, dotted: str) -> None:
-    """Refuse an override of a field that the recipe does not have, naming the nearest one.
-
-    Raises:
-      ConfigError: with the full path of the field.
-    """
-    node: Any = config
-    done = "config"
-    for part in dotted.split("."):
-        if not hasattr(node, "keys"):
-            raise ConfigError(f"{done} is a value, not a section: it has no field {part!r}.")
-        if part not in node:
-            raise ConfigError(
-                f"{done}.{part}: no such field{nearest(part, node.keys())} "
-                f"Valid here: {', '.join(sorted(node.keys()))}."
-            )
-        node, done = node[part], f"{done}.{part}"
+def _said(path: pathlib.Path, error: Exception) -> str:
+    """What a recipe's own code raised, with the line of the recipe in which it was."""
+    line, trace = 1, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f"{path}, line {line}: the recipe raised {type(error).__name__}: {error}"
 
 
 def merged(

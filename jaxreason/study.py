@@ -17,16 +17,19 @@ from etils import epath
 from rich.console import Console
 
 from jaxreason.analysis import drift
+from jaxreason.chat import ChatConfig
 from jaxreason.config import ConfigError, nearest, parse, to_dict
 from jaxreason.distributed import on_process_zero
 from jaxreason.evaluation import evaluator, settings, transfer
 from jaxreason.models.huggingface import ModelConfig
+from jaxreason.plan.settings import PlanConfig
 from jaxreason.questions import WRITERS, prepare
 from jaxreason.recipes import merged
 from jaxreason.report import build as report
 from jaxreason.results.claims import claim
 from jaxreason.results.files import write_json
 from jaxreason.rl import loop as rl
+from jaxreason.serve.settings import ServeConfig
 from jaxreason.sharding import MeshConfig
 from jaxreason.training import sft
 
@@ -77,7 +80,7 @@ class Stage:
 
 
 METHODS = {"sft": sft.SFTConfig, "rl": rl.RLConfig}
-SECTIONS = {
+SECTIONS: dict[str, type] = {
     "model": ModelConfig,
     "mesh": MeshConfig,
     "sft": sft.SFTConfig,
@@ -87,8 +90,21 @@ SECTIONS = {
     "drift": drift.DriftConfig,
     "report": report.ReportConfig,
     "study": StudyConfig,
+    "chat": ChatConfig,
+    "serve": ServeConfig,
+    "plan": PlanConfig,
     **{name: cls for name, (cls, _) in WRITERS.items()},
 }
+
+
+def section_classes(config: ml_collections.ConfigDict) -> dict[str, type]:
+    """The dataclass of every section that a recipe may have, those that its arms are trained with included.
+
+    Raises:
+      ConfigError: the recipe's `study` section does not fit.
+    """
+    trained = [arm for arm in _arms(config).values() if arm.method != "given"]
+    return {**SECTIONS, **{arm.section: METHODS[arm.method] for arm in trained}}
 
 
 def check_recipe(config: ml_collections.ConfigDict) -> None:
@@ -97,23 +113,22 @@ def check_recipe(config: ml_collections.ConfigDict) -> None:
     Raises:
       ConfigError: naming the first field that does not fit.
     """
-    extra = {
-        arm.section: METHODS[arm.method] for arm in _arms(config).values() if arm.method != "given"
-    }
-    sections = {**SECTIONS, **extra}
+    classes = section_classes(config)
     for name in config:
         if name == "seed":
-            if type(config.seed) is not int:
-                raise ConfigError(f"config.seed: expected int, got {config.seed!r}.")
-        elif name not in sections and name not in ("chat", "plan", "serve"):
-            raise ConfigError(
-                f"config.{name}: no such section{nearest(name, [*sections, 'chat', 'plan', 'serve', 'seed'])}"
-            )
-        elif name in sections:
-            parse(sections[name], config[name], f"config.{name}")
+            _check_seed(config.seed)
+        elif name not in classes:
+            raise ConfigError(f"config.{name}: no such section{nearest(name, [*classes, 'seed'])}")
+        else:
+            parse(classes[name], config[name], f"config.{name}")
     for name, arm in _arms(config).items():
         if arm.method != "given":
             arm_section(config, name, arm)
+
+
+def _check_seed(seed: object) -> None:
+    if type(seed) is not int or seed < 0:
+        raise ConfigError(f"config.seed: expected an int, at least 0, got {seed!r}.")
 
 
 def _arms(config: ml_collections.ConfigDict) -> dict[str, ArmConfig]:

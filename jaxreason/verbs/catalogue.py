@@ -1,0 +1,163 @@
+"""VERBS: everything that the program can do, one entry a verb, and the help that follows from it."""
+
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jaxreason.verbs import recipe_check, run_view, stages, starter_recipe
+from jaxreason.verbs.call import Call
+from jaxreason.verbs.flags import Flag, flags_of
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One word of the program.
+
+    Attributes:
+      summary: what it does, for the list of all verbs.
+      sections: of the recipe that it reads; () for a verb without a recipe.
+      example: a call of it.
+      run: does it.
+      takes: an argument without a flag, or "".
+      notes: further sentences of its help.
+    """
+
+    summary: str
+    sections: tuple[str, ...]
+    example: str
+    run: Callable[[Call], None]
+    takes: str = ""
+    notes: str = ""
+
+
+TINY = "--config configs/study_tiny.py"
+VERBS = {
+    "study": Verb(
+        "train twins of a base model, evaluate and compare them, write the report",
+        ("model", "mesh", "study", "sft", "rl", "eval", "drift", "transfer", "report"),
+        f"jaxreason study {TINY} --workdir runs/tiny",
+        stages.run_study,
+        notes="--dry-run lists the stages with estimated time and disk, and does nothing.",
+    ),
+    "sft": Verb(
+        "fine-tune a model on worked answers",
+        ("model", "mesh", "sft"),
+        f"jaxreason sft {TINY} --config.sft.epochs=1.0 --workdir runs/sft",
+        stages.run_sft,
+    ),
+    "rl": Verb(
+        "train a model on verified rewards with GRPO",
+        ("model", "mesh", "rl"),
+        f"jaxreason rl {TINY} --workdir runs/rl",
+        stages.run_rl,
+    ),
+    "eval": Verb(
+        "sample and grade the benchmarks",
+        ("model", "mesh", "eval"),
+        f"jaxreason eval {TINY} --config.model.path=runs/rl/model --workdir runs/rl",
+        stages.run_eval,
+    ),
+    "transfer": Verb(
+        "the transferability index of scores in a CSV file, or of a study",
+        ("transfer",),
+        "jaxreason transfer --config configs/transfer_paper.py --workdir runs/paper",
+        stages.run_transfer,
+    ),
+    "drift": Verb(
+        "compare a tuned model with its base: hidden states, token distributions, weights",
+        ("model", "mesh", "drift"),
+        f"jaxreason drift {TINY} --tuned runs/rl/model --workdir runs/rl \\\n"
+        "    --base-evaluation runs/base/evaluation --tuned-evaluation runs/rl/evaluation",
+        stages.run_drift,
+    ),
+    "report": Verb(
+        "write report.html, report.md and figures from a study's files",
+        ("report",),
+        f"jaxreason report {TINY} --workdir runs/tiny",
+        stages.run_report,
+    ),
+    "convert": Verb(
+        "write a run's checkpoint as a Hugging Face folder",
+        ("model", "mesh"),
+        f"jaxreason convert {TINY} --source runs/rl/checkpoints --target runs/rl/hf",
+        stages.run_convert,
+    ),
+    "chat": Verb(
+        "talk to a model in the terminal",
+        ("model", "mesh", "chat"),
+        f"jaxreason chat {TINY} --config.model.path=runs/rl/model",
+        stages.run_chat,
+    ),
+    "serve": Verb(
+        "answer OpenAI's clients over HTTP (needs the extra `serve`)",
+        ("model", "mesh", "serve"),
+        f"jaxreason serve {TINY} --config.model.path=runs/rl/model",
+        stages.run_serve,
+    ),
+    "plan": Verb(
+        "what a recipe needs on a TPU slice or GPUs, without one: memory, time, what fits",
+        ("model", "mesh", "plan", "sft", "rl"),
+        "jaxreason plan --config configs/sft_qwen3_14b_think.py --slice v5p-64",
+        stages.run_plan,
+        notes="--nofit leaves out the largest sizes that fit, --remat adds every remat policy (each compiles more).",
+    ),
+    "check": Verb(
+        "look a recipe over in seconds: fields, paths, template, stop tokens, longest prompt, a rendered example",
+        ("model", "mesh", "sft", "rl", "eval"),
+        f"jaxreason check {TINY}",
+        recipe_check.run_check,
+        notes="No weights are loaded and nothing is compiled or written.",
+    ),
+    "show": Verb(
+        "print scores, metrics and a few replies of a run, an evaluation or a study",
+        (),
+        "jaxreason show runs/tiny",
+        run_view.run_show,
+        takes="DIR",
+    ),
+    "init": Verb(
+        "write a recipe for a model and data of your own",
+        (),
+        "jaxreason init --model Qwen/Qwen3-0.6B --data questions.jsonl --target my_recipe.py",
+        starter_recipe.run_init,
+        notes="The columns of the file are found by their names; `jaxreason check` shows what came of it.",
+    ),
+}
+
+
+def usage() -> str:
+    """The list of all verbs, each with an example."""
+    lines = ["jaxreason VERB [--flag value ...]", ""]
+    for name, verb in VERBS.items():
+        lines += [f"  {name:<9} {verb.summary}", f"            {verb.example}"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "`jaxreason VERB --help` tells a verb's flags, `jaxreason --version` the version.",
+            "--config is a path, or the name of a recipe that came with the package;",
+            "--config.SECTION.FIELD=VALUE sets any field of it. --workdir holds everything that a run",
+            "writes; the same command run again continues it.",
+        ]
+    )
+
+
+def _shown(flag: Flag) -> str:
+    head = f"  --{f'{flag.name} {flag.value}'.strip():<24} "
+    return textwrap.fill(head + flag.help, 100, subsequent_indent=" " * len(head), break_on_hyphens=False)  # fmt: skip
+
+
+def verb_help(name: str) -> str:
+    """What a verb does, its flags, the sections that it reads, and an example."""
+    verb = VERBS[name]
+    flags = flags_of(name)
+    needed = [f"--{f.name} {f.value}" for f in flags if name in f.needed]
+    words = " ".join(word for word in ("jaxreason", name, verb.takes, *needed) if word)
+    shown = [_shown(flag) for flag in flags]
+    read = ", ".join(verb.sections)
+    parts = [f"{words}\n\n{verb.summary[0].upper()}{verb.summary[1:]}. {verb.notes}".rstrip()]
+    parts += ["Flags:\n" + "\n".join(shown)] if shown else []
+    parts += (
+        [f"Sections of the recipe that it reads, where there are some: {read}."] if read else []
+    )
+    return "\n\n".join([*parts, f"Example:\n  {verb.example}"])  # fmt: skip

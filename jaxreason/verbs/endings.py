@@ -1,0 +1,60 @@
+"""How a call ends: what a user can mend is one message without a traceback; anything else shows where it came from."""
+
+import errno
+import os
+
+import jax
+import ml_collections
+
+from jaxreason.errors import UserError
+from jaxreason.memory import OUT_OF_MEMORY, out_of_memory_message
+
+USERS_FAULT = 2
+INTERRUPTED = 130  # as shells have it: 128 + SIGINT
+READER_GONE = 141  # 128 + SIGPIPE
+
+# What a user can do about an error of the system; all other OSErrors keep their traceback.
+ADVICE = {
+    errno.ENOSPC: "free some space or take another disk; the same command continues",
+    errno.EDQUOT: "free some space or take another disk; the same command continues",
+    errno.EFBIG: "take a file system that holds larger files",
+    errno.EACCES: "give this user the right to it, or take another path",
+    errno.EPERM: "give this user the right to it, or take another path",
+    errno.EROFS: "take a path on a disk that can be written",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "a part of the path is a file where a folder is expected; take another path",
+    errno.EISDIR: "a folder is there where a file is expected; move it away or take another path",
+    errno.EEXIST: "something is there already; move it away or take another path",
+    errno.ENOTEMPTY: "move what is in the folder away or take another path",
+    errno.ENAMETOOLONG: "take a shorter path",
+    errno.ELOOP: "the links of this path lead in a circle; take another path",
+    errno.EMFILE: "allow more open files (`ulimit -n 65536`)",
+    errno.ENFILE: "too many files are open on this machine; end other programs",
+    errno.EADDRINUSE: "another program listens there; take another port",
+    errno.EADDRNOTAVAIL: "this machine has no such address; check the host",
+}
+
+
+def explain(
+    error: BaseException, config: ml_collections.ConfigDict | None, sections: tuple[str, ...]
+) -> str | None:
+    """The message for an error that a user can cause and mend; None for all others.
+
+    Args:
+      error: what ended the call.
+      config: the recipe, if it was loaded.
+      sections: of the recipe that the verb reads, for advice about memory.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in ADVICE:
+        paths = [os.fsdecode(p) for p in (error.filename, error.filename2) if _is_path(p)]
+        where = f"{' -> '.join(paths)}: " if paths else ""
+        return f"{where}{error.strerror or os.strerror(error.errno)}; {ADVICE[error.errno]}."
+    if isinstance(error, jax.errors.JaxRuntimeError) and OUT_OF_MEMORY.search(str(error)):
+        return str(error) if config is None else out_of_memory_message(config, sections, str(error))
+    return None
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, (str, bytes, os.PathLike))

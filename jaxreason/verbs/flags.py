@@ -1,0 +1,130 @@
+"""FLAGS: every flag of the program, declared once; what absl parses, what help shows and what is refused follow."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from absl import flags as absl_flags
+
+from jaxreason.config import ConfigError, nearest
+
+RECIPE_VERBS = ("study", "sft", "rl", "eval", "transfer", "drift", "report")
+MODEL_VERBS = ("convert", "chat", "serve", "plan", "check")
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag of the command line.
+
+    Attributes:
+      name: as it is written after `--`.
+      value: what stands after it, for help; "" for a switch, which has none.
+      help: a sentence.
+      verbs: that know it.
+      needed: those of them that cannot do without it.
+      default: of a switch, or of a flag that may be left out.
+    """
+
+    name: str
+    value: str
+    help: str
+    verbs: tuple[str, ...]
+    needed: tuple[str, ...] = ()
+    default: Any = None
+
+
+FLAGS = (
+    Flag(
+        "config",
+        "RECIPE",
+        "a Python file with get_config(), or the name of a recipe that came with the package (`study_tiny`); some "
+        "take a word more: `rl_qwen3:0.6b,h100`. --config.SECTION.FIELD=VALUE sets any field of it.",
+        (*RECIPE_VERBS, *MODEL_VERBS),
+        (*RECIPE_VERBS, *MODEL_VERBS),
+    ),
+    Flag(
+        "workdir",
+        "DIR",
+        "holds everything that the run writes, log.txt among it; may be gs://...; the same command continues a run.",
+        (*RECIPE_VERBS, "plan"),
+        RECIPE_VERBS,
+    ),
+    Flag("dry-run", "", "list the stages with estimated time and disk, and stop.", ("study",)),
+    Flag("tuned", "DIR", "Hugging Face folder of the tuned model.", ("drift",), ("drift",)),
+    Flag(
+        "base-evaluation", "DIR", "evaluation folder of the base model.", ("drift",), ("drift",)
+    ),
+    Flag(
+        "tuned-evaluation", "DIR", "evaluation folder of the tuned model.", ("drift",), ("drift",)
+    ),
+    Flag(
+        "source",
+        "DIR",
+        "checkpoints folder of a run, or a Hugging Face folder or hub name.",
+        ("convert",),
+        ("convert",),
+    ),
+    Flag(
+        "target",
+        "PATH",
+        "what to write, which must not exist yet: convert a folder, init a Python file.",
+        ("convert", "init"),
+        ("convert", "init"),
+    ),
+    Flag("slice", "NAME", "a TPU slice (v5p-64, 2xv5e-256) or GPUs (h100, h200-8).", ("plan",), ("plan",)),
+    Flag("fit", "", "compile once more for the largest sizes that fit; --nofit: do not.", ("plan",), default=True),
+    Flag("remat", "", "also compile the training step under every remat policy.", ("plan",)),
+    Flag("model", "DIR", "Hugging Face folder or hub name of your model.", ("init",), ("init",)),
+    Flag("data", "FILE", "your questions: jsonl, json, csv, tsv or parquet.", ("init",), ("init",)),
+    Flag("replies", "N", "how many replies are shown.", ("show",), default="3"),
+)  # fmt: skip
+
+
+def flags_of(verb: str) -> tuple[Flag, ...]:
+    """The flags that a verb knows."""
+    return tuple(flag for flag in FLAGS if verb in flag.verbs)
+
+
+def parse_flags(verb: str, arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """The values of the verb's flags by name, and the arguments that belong to no flag.
+
+    Raises:
+      ConfigError: for a flag that the verb does not know, lacks, or that has no value.
+    """
+    values = absl_flags.FlagValues()
+    for flag in flags_of(verb):
+        define = absl_flags.DEFINE_string if flag.value else absl_flags.DEFINE_bool
+        default = flag.default if flag.value else bool(flag.default)
+        define(_absl_name(flag.name), default, flag.help, flag_values=values)
+    try:
+        rest = values(["jaxreason", *map(_normal, arguments)])[1:]
+    except absl_flags.UnrecognizedFlagError as error:
+        raise ConfigError(_unknown(verb, error.flagname.replace("_", "-"))) from None
+    except absl_flags.Error as error:
+        raise ConfigError(str(error)) from None
+    found = {flag.name: values[_absl_name(flag.name)].value for flag in flags_of(verb)}
+    for flag in flags_of(verb):
+        if verb in flag.needed and not found[flag.name]:
+            raise ConfigError(
+                f"--{flag.name} is needed by `jaxreason {verb}`: --{flag.name} {flag.value}, {flag.help}"
+            )
+    return found, rest
+
+
+def _absl_name(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _normal(argument: str) -> str:
+    """`--dry-run` as absl knows it, `--dry_run`; values stay as they are."""
+    name, equals, value = argument.partition("=")
+    return _absl_name(name[2:]).join(("--", equals + value)) if name[:2] == "--" else argument
+
+
+def _unknown(verb: str, name: str) -> str:
+    elsewhere = [flag for flag in FLAGS if flag.name in (name, name.removeprefix("no"))]
+    if elsewhere:
+        verbs = ", ".join(f"`jaxreason {other}`" for other in elsewhere[0].verbs)
+        return f"--{name} is for {verbs}; `jaxreason {verb}` does not read it."
+    shown = [f"--{flag.name}" for flag in flags_of(verb)]
+    hint = nearest(f"--{name}", shown)
+    return f"--{name}: no such flag{hint or '.'} Flags of `jaxreason {verb}`: {', '.join(shown)}."

@@ -1,0 +1,91 @@
+"""What came out of a stage, as text from its files: the end of a verb, and what `jaxreason show` prints."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from etils import epath
+
+from jaxreason.evaluation.sample_files import SCORES
+from jaxreason.results.files import read_json, read_jsonl
+
+# Of a line of metrics, what is told of it: the first of these that it has, then the others.
+TOLD = ("reward", "loss", "entropy", "kl", "grad_norm", "mean_tokens")
+
+
+def training(workdir: epath.Path) -> str:
+    """Loss or reward of the first and the last step, and where the model is."""
+    lines = [f"{first} -> {last}" for first, last in [_ends(workdir)] if first]
+    if (workdir / "model").exists():
+        lines.append(f"model: {workdir / 'model'}")
+    return "\n".join(lines) or f"{workdir}: no step has been made yet."
+
+
+def _ends(workdir: epath.Path) -> tuple[str, str]:
+    path = workdir / "metrics.jsonl"
+    rows = read_jsonl(path) if path.exists() else []
+    return (_step(rows[0]), _step(rows[-1])) if rows else ("", "")
+
+
+def _step(row: dict[str, Any]) -> str:
+    parts = [f"{name} {row[name]:.4g}" for name in TOLD if isinstance(row.get(name), (int, float))]
+    return f"step {row['step']}: {', '.join(parts)}"
+
+
+def scores(folder: epath.Path) -> str:
+    """A row a benchmark and decoding: the primary score with its interval, in percent; then the groups' means."""
+    value = read_json(folder / SCORES)
+    head = ["benchmark", "decoding", "metric", "score", f"{value['confidence']:.0%} interval"]
+    rows = [
+        [
+            row["label"],
+            row["decoding"],
+            row["metric"],
+            *_interval(row, 100),
+            str(row["n"]),
+            _errors(row),
+        ]
+        for row in value["rows"]
+        if row["primary"]
+    ]
+    groups = [
+        [f"mean of {row['group']}", row["decoding"], "", *_interval(row, 100), str(row["n"]), ""]
+        for row in value["groups"]
+    ]
+    text = aligned([[*head, "questions", ""], *rows, *groups])
+    return f"{text}\nscores: {folder / SCORES}"  # fmt: skip
+
+
+def _errors(row: dict[str, Any]) -> str:
+    return f"{row['errors']} samples could not be graded" if row["errors"] else ""
+
+
+def _interval(row: dict[str, Any], scale: float) -> tuple[str, str]:
+    value, low, high = (row[name] for name in ("mean", "low", "high"))
+    if value is None:
+        return "-", ""
+    ends = "" if low is None or high is None else f"{low * scale:.1f} to {high * scale:.1f}"
+    return f"{value * scale:.1f}", ends
+
+
+def drift(folder: epath.Path) -> str:
+    """A row a metric, group and text source; weights have no groups."""
+    rows = []
+    for path in sorted(folder.glob("*.json")):
+        value = read_json(path)
+        if not isinstance(value, dict) or "metric" not in value:
+            continue
+        for row in value["groups"] or value["rows"]:
+            where = [str(row.get(name) or "") for name in ("group", "source")]
+            ends = f"{row['low']:.4g} to {row['high']:.4g}" if row.get("low") is not None else ""
+            rows.append([value["metric"], row["name"], *where, f"{row['value']:.4g}", ends])
+    if not rows:
+        return f"{folder}: nothing has been measured yet."
+    table = aligned([["metric", "", "group", "replies of", "value", "interval"], *rows])
+    return f"{table}\nfiles: {folder}"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Columns of equal width, two spaces apart."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,177 @@
+"""`jaxreason check`: what a recipe would train and ask, in seconds: no weights, nothing compiled or written."""
+
+import dataclasses
+import math
+import tempfile
+from collections.abc import Sequence
+
+import jax
+from etils import epath
+
+from jaxreason import study
+from jaxreason.config import parse
+from jaxreason.data.encoding import encode_examples, encode_prompts
+from jaxreason.data.examples import Example, each_reply, load_examples
+from jaxreason.data.rows import DatasetConfig, DropLog
+from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
+from jaxreason.errors import UserError
+from jaxreason.evaluation.benchmarks import load_items
+from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
+from jaxreason.models.decoder import Model, abstract_params
+from jaxreason.models.huggingface import ModelConfig
+from jaxreason.questions import prepare
+from jaxreason.rl.recipe import RLConfig
+from jaxreason.tasks.registry import find_task
+from jaxreason.training.sft import SFTConfig
+from jaxreason.training.state import static_model
+from jaxreason.verbs.call import Call
+from jaxreason.verbs.setup import without_devices
+
+MOST_ENCODED = 2000  # examples of a section whose tokens are counted
+LEARNED = ("«", "»")
+NO_LIMIT = 2**31
+
+
+def run_check(call: Call) -> None:
+    """Prints what was found, part by part.
+
+    Raises:
+      UserError: for the first thing that would stop a run: a field, a path, a column, a template, a length.
+    """
+    without_devices(call)
+    print(f"fields: all fit ({', '.join(call.config.keys())})")
+    if "model" not in call.config:
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        call = dataclasses.replace(call, config=prepare(call.config, epath.Path(scratch)))
+        model = _check_model(call.model)
+        for name, cls in study.section_classes(call.config).items():
+            if name in call.config and cls is SFTConfig:
+                _check_sft(name, call.section(name, SFTConfig), call.model, model)
+            elif name in call.config and cls is RLConfig:
+                _check_rl(name, call.section(name, RLConfig), call.model, model)
+        if "eval" in call.config:
+            _check_eval(parse(EvalConfig, call.config.eval, "config.eval"), call.model)
+    print("nothing was found that would stop a run.")
+
+
+def _check_model(config: ModelConfig) -> Model | None:
+    """The static model, where its settings lie on this machine."""
+    folder = epath.Path(config.path).expanduser()
+    if config.init == "pretrained" and not folder.is_dir():
+        print(f"model: {config.path} is no folder here, so its settings and weights were not seen")
+        return None
+    model = static_model(config)
+    size = sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(model)))
+    print(f"model: {config.path or 'made at random'}, {size:,} parameters")
+    if config.init == "pretrained" and not list(folder.glob("*.safetensors")):
+        raise UserError(f"{folder}: no *.safetensors file, so there are no weights to start from.")
+    return model
+
+
+def _check_sft(name: str, config: SFTConfig, model_config: ModelConfig, model: Model | None):
+    tokenizer = _check_tokenizer(name, config.tokenizer or model_config.path, model)
+    examples = _load(config.datasets)
+    if config.every_reply:
+        examples = [part for example in examples for part in each_reply(example)]
+    drops, some = DropLog(), examples[:MOST_ENCODED]
+    kept, encoded = encode_examples(some, tokenizer, config.thinking, NO_LIMIT, drops)
+    lengths = [len(tokens) for tokens, _ in encoded]
+    _check_length(f"{name}.length", config.length, model)
+    _say_counts(name, "examples", examples, some, lengths, config.length, drops)
+    print(f"{name}: {kept[0].id} as it is learned, what counts between {' and '.join(LEARNED)}:")
+    print(_indented(marked(tokenizer, *encoded[0])))
+
+
+def _check_rl(name: str, config: RLConfig, model_config: ModelConfig, model: Model | None):
+    tokenizer = _check_tokenizer(name, model_config.path, model)
+    for key, dataset in config.datasets.items():
+        if find_task(dataset.task).kind != "generate":
+            field = f"{name}.datasets.{key}.task={dataset.task!r}"
+            raise UserError(f"{field}: expected a task of kind generate.")
+    examples, drops = _load(config.datasets), DropLog()
+    some = examples[:MOST_ENCODED]
+    kept, encoded = encode_prompts(some, tokenizer, config.thinking, NO_LIMIT, drops)
+    _check_length(f"{name}.sampler.max_length", config.sampler.max_length, model)
+    room = config.sampler.max_length - config.decoding.max_tokens
+    _say_counts(name, "prompts", examples, some, [len(tokens) for tokens in encoded], room, drops)
+    print(f"{name}: {kept[0].id} as it is asked, answer {kept[0].answer!r}:")
+    print(_indented(tokenizer.show(encoded[0])))
+
+
+def _check_eval(config: EvalConfig, model_config: ModelConfig) -> None:
+    tokenizer = load_tokenizer(model_config.path)
+    for name, benchmark in find_benchmarks(config).items():
+        run = config.benchmarks[name]
+        source = config.source, config.data_folder, run.limit, config.items_seed
+        examples = [item.example for item in load_items(benchmark, *source)]
+        some, drops = examples[:MOST_ENCODED], DropLog()
+        _, encoded = encode_prompts(some, tokenizer, config.thinking, NO_LIMIT, drops)
+        longest = max(map(len, encoded))
+        print(f"eval.{name}: {len(examples)} questions, longest prompt {longest} tokens")
+        for decoding in run.samples:
+            room = config.sampler.max_length - config.decodings[decoding].max_tokens
+            if find_task(benchmark.task).kind == "generate" and longest > room:
+                print(
+                    f"eval.{name}: prompts over {room} tokens cut replies short of {decoding}'s max_tokens"
+                )
+
+
+def _check_tokenizer(name: str, path: str, model: Model | None) -> Tokenizer:
+    tokenizer = load_tokenizer(path)
+    ends = ", ".join(f"{tokenizer.show([i])!r} ({i})" for i in tokenizer.stop_ids)
+    print(f"{name}: tokenizer of {tokenizer.vocab_size:,} tokens; a reply ends with {ends}")
+    if model is not None and tokenizer.vocab_size > model.architecture.vocab_size:
+        raise UserError(
+            f"{name}: the tokenizer has ids up to {tokenizer.vocab_size - 1}, but the model's vocab_size is "
+            f"{model.architecture.vocab_size}."
+        )
+    return tokenizer
+
+
+def _check_length(field: str, length: int, model: Model | None) -> None:
+    limit = length if model is None else model.architecture.max_position_embeddings
+    if length > limit:
+        raise UserError(f"{field}={length}: the model's max_position_embeddings is {limit}.")
+
+
+def _load(datasets: dict[str, DatasetConfig]) -> list[Example]:
+    drops = DropLog()
+    examples = [e for dataset in datasets.values() for e in load_examples(dataset, drops)]
+    for dataset in datasets.values():
+        print(f"data: {dataset.label}: {drops.summary(dataset.label)}")
+    return examples
+
+
+def _say_counts(
+    name: str,
+    noun: str,
+    examples: Sequence[Example],
+    some: Sequence[Example],
+    lengths: list[int],
+    limit: int,
+    drops: DropLog,
+) -> None:
+    """Says how many there are and how long; refuses a section of which nothing fits."""
+    over = sum(length > limit for length in lengths)
+    if over == len(lengths):
+        raise UserError(
+            f"{name}: all {noun} are longer than {limit} tokens (the shortest has {min(lengths)})."
+        )
+    bad = sum(sum(counts["dropped"].values()) for counts in drops.to_json().values())
+    seen = f", of the first {len(some)}" if len(some) < len(examples) else ","
+    found = (
+        f"{seen} the longest has {max(lengths)} tokens, {over} have more than the limit of {limit}"
+    )
+    print(f"{name}: {len(examples)} {noun}{found}, {bad} are refused by the chat template")
+
+
+def marked(tokenizer: Tokenizer, tokens: Sequence[int], mask: Sequence[int]) -> str:
+    """The text of the tokens, special ones included, with those under the mask between marks."""
+    start = mask.index(1) if 1 in mask else len(mask)
+    opened, closed = LEARNED
+    return f"{tokenizer.show(tokens[:start])}{opened}{tokenizer.show(tokens[start:])}{closed}"
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())

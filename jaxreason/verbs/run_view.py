@@ -1,0 +1,125 @@
+"""`jaxreason show DIR`: whatever of a run, an evaluation or a study lies in a folder, from its files alone."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from etils import epath
+
+from jaxreason.config import ConfigError
+from jaxreason.errors import UserError
+from jaxreason.evaluation import transfer
+from jaxreason.evaluation.sample_files import SCORES
+from jaxreason.report import build as report
+from jaxreason.results.files import read_json, read_jsonl
+from jaxreason.verbs import outcome
+from jaxreason.verbs.call import Call
+
+LONGEST = 400  # characters of a prompt or reply that are shown
+
+
+def run_show(call: Call) -> None:
+    """Prints every part that is there.
+
+    Raises:
+      ConfigError: the folder does not exist, or holds nothing of this program.
+    """
+    folder, replies = epath.Path(call.paths[0]), call.flags["replies"]
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder.")
+    if not replies.isdigit():
+        raise ConfigError(f"--replies={replies}: expected a number, 0 or more.")
+    parts = list(_parts(folder, int(replies)))
+    if not parts:
+        there = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) or "nothing"
+        raise ConfigError(f"{folder}: no run, evaluation or study is here (there is {there}).")
+    print("\n\n".join(parts))
+
+
+def _parts(folder: epath.Path, replies: int) -> Iterator[str]:
+    for title, path, text in _found(folder):
+        if path.exists():
+            yield f"{title} ({path})\n{text()}"
+    for name in ("", "evaluation"):
+        for path in sorted((folder / name).glob("*.jsonl"))[:replies] if replies else ():
+            rows = read_jsonl(path)[:1] if _holds_samples(path) else []
+            yield from (f"a reply ({path})\n{_reply(row, _score(row))}" for row in rows)
+    yield from _rollouts(folder, replies)
+    if (folder / "study.json").exists():
+        yield from _arms(folder)
+
+
+def _found(folder: epath.Path) -> list[tuple[str, epath.Path, Callable[[], str]]]:
+    """What may be there: a title, the file that says so, and its text."""
+    return [
+        ("study", folder / "report" / "summary.json", lambda: _summary(folder)),
+        ("training", folder / "metrics.jsonl", lambda: _training(folder)),
+        ("scores", folder / SCORES, lambda: outcome.scores(folder)),
+        ("scores", folder / "evaluation" / SCORES, lambda: outcome.scores(folder / "evaluation")),
+        ("drift", folder / "analysis", lambda: outcome.drift(folder / "analysis")),
+        ("transfer", folder / "transfer.json", lambda: _transfer(folder)),
+    ]
+
+
+def _summary(folder: epath.Path) -> str:
+    return report.format_summary(report.read_summary(folder))
+
+
+def _training(folder: epath.Path) -> str:
+    done = (
+        "complete"
+        if (folder / "done.json").exists()
+        else "not complete: the same command continues it"
+    )
+    return f"{outcome.training(folder)}\n{done}"  # fmt: skip
+
+
+def _transfer(folder: epath.Path) -> str:
+    return transfer.format_table(read_json(folder / "transfer.json")["rows"])
+
+
+def _holds_samples(path: epath.Path) -> bool:
+    return (path.parent / f"{path.name.removesuffix('.jsonl')}.head.json").exists()
+
+
+def _rollouts(folder: epath.Path, replies: int) -> Iterator[str]:
+    steps = [p for p in (folder / "rollouts").glob("*.jsonl") if p.stem.isdigit()]
+    if steps:
+        newest = max(steps, key=lambda path: int(path.stem))
+        for row in read_jsonl(newest)[:replies]:
+            score = f"reward {row.get('reward')}"
+            yield f"a rollout ({newest})\n{_reply(row, score)}"
+
+
+def _arms(folder: epath.Path) -> Iterator[str]:
+    """How far each model of a study is."""
+    rows = [["model", "trained", "evaluated", "drift measured"]]
+    names = ["base", *(arm["name"] for arm in read_json(folder / "study.json")["arms"])]
+    for run in (run for name in names for run in _runs(folder / name)):
+        files = run / "done.json", run / "evaluation" / SCORES, run / "analysis"
+        rows.append([str(run.relative_to(folder)), *("yes" if f.exists() else "-" for f in files)])
+    yield f"models ({folder})\n{outcome.aligned(rows)}"
+
+
+def _runs(folder: epath.Path) -> list[epath.Path]:
+    return sorted(folder.glob("seed_*")) or [folder]
+
+
+def _score(row: dict[str, Any]) -> str:
+    if row.get("error"):
+        return f"not graded: {row['error']}"
+    return ", ".join(f"{name} {value:g}" for name, value in (row.get("scores") or {}).items())
+
+
+def _reply(row: dict[str, Any], score: str) -> str:
+    try:
+        prompt, reply = row["prompt"], row["completion"]
+    except KeyError as error:
+        raise UserError(f"a line of replies has no {error}: {sorted(row)}.") from None
+    lines = [f"question {row.get('id')}: {_short(prompt)}", f"reply: {_short(reply)}"]
+    lines.append(f"answer {row.get('answer')!r}, found {row.get('extracted')!r}; {score}")
+    return "\n".join(lines)
+
+
+def _short(text: str) -> str:
+    text = text if isinstance(text, str) else str(text)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text):,} characters)"

@@ -1,0 +1,74 @@
+"""What comes before the work: processes, devices, the mesh, and a few lines that say what will be done where."""
+
+import contextlib
+import logging
+import math
+import os
+import pathlib
+from collections.abc import Iterator
+
+import jax
+from jax.sharding import Mesh
+
+from jaxreason import distributed, sharding
+from jaxreason.host_memory import keep_freed_memory
+from jaxreason.models.decoder import abstract_params
+from jaxreason.models.precision import make_products_exact
+from jaxreason.plan.slices import GPU_SHARE
+from jaxreason.training.state import static_model
+from jaxreason.verbs.call import Call
+
+_LOG = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def on_mesh(call: Call) -> Iterator[Mesh]:
+    """The recipe's device mesh, set for the run; starts jax.distributed first where the environment asks for it."""
+    config = call.section("mesh", sharding.MeshConfig)
+    model = call.model
+    keep_freed_memory()
+    # JAX by itself takes three quarters of a GPU's memory
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))
+    distributed.initialize_processes()
+    show_messages(call)
+    enable_compilation_cache()
+    mesh = sharding.make_mesh(config)
+    make_products_exact(model.dtype)
+    with jax.set_mesh(mesh):
+        announce(call, mesh)
+        yield mesh
+
+
+def without_devices(call: Call) -> None:
+    """For verbs that only read and write files: no accelerator is taken, which another run may have."""
+    jax.config.update("jax_platforms", "cpu")
+    show_messages(call)
+
+
+def show_messages(call: Call) -> None:
+    """The package's messages go to standard error and, from process 0, into the log."""
+    distributed.show_messages()
+    if jax.process_index() == 0:
+        call.log.attach()
+
+
+def enable_compilation_cache() -> None:
+    """Compiled programs are kept in JAX_COMPILATION_CACHE_DIR, or in the user's cache folder."""
+    if not jax.config.jax_compilation_cache_dir:
+        folder = os.environ.get("XDG_CACHE_HOME", str(pathlib.Path.home() / ".cache"))
+        jax.config.update("jax_compilation_cache_dir", f"{folder}/jaxreason/jax")
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def announce(call: Call, mesh: Mesh) -> None:
+    """Says on which devices the run is, with which model, and where it will write."""
+    axes = " ".join(f"{name}={size}" for name, size in mesh.shape.items() if size > 1) or "1 device"
+    device, processes = jax.devices()[0], jax.process_count()
+    over = f", {processes} processes" if processes > 1 else ""
+    _LOG.info("devices: %d x %s, mesh %s%s", jax.device_count(), device.device_kind, axes, over)
+    model = call.model
+    size = sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(static_model(model))))
+    name = model.path or "made at random"
+    _LOG.info("model: %s, %s parameters, computes in %s", name, f"{size:,}", model.dtype)
+    if call.workdir is not None:
+        _LOG.info("writes: %s", call.workdir)

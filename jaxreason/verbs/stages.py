@@ -1,0 +1,144 @@
+"""The verbs that run a stage on a model: each gets the recipe's sections and says at the end what came out."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+
+from etils import epath
+from jax.sharding import Mesh
+
+from jaxreason import chat, convert, dry_run, study
+from jaxreason.analysis import drift
+from jaxreason.config import ConfigError, to_dict
+from jaxreason.evaluation import evaluator, settings, transfer
+from jaxreason.plan.recipe import plan_recipe
+from jaxreason.plan.slices import find_slice
+from jaxreason.plan.table import format_plan
+from jaxreason.questions import prepare
+from jaxreason.report import build as report
+from jaxreason.results.claims import claim
+from jaxreason.results.files import write_json
+from jaxreason.rl import loop as rl
+from jaxreason.serve.settings import ServeConfig
+from jaxreason.training import sft
+from jaxreason.verbs import outcome
+from jaxreason.verbs.call import Call
+from jaxreason.verbs.setup import on_mesh, show_messages, without_devices
+
+
+def run_study(call: Call) -> None:
+    """All stages of a study, or what they would take."""
+    if call.flags["dry-run"]:
+        print(dry_run.describe_study(call.config))
+        return
+    call.section("study", study.StudyConfig)
+    with on_mesh(call) as mesh:
+        study.run_study(call.config, mesh, call.workdir)
+
+
+def run_sft(call: Call) -> None:
+    """Fine-tuning on worked answers."""
+    call.section("sft", sft.SFTConfig)
+    with _training(call, "sft") as (mesh, call):
+        section = call.section("sft", sft.SFTConfig)
+        sft.run_sft(section, call.model, mesh, call.workdir, call.config.seed)
+        call.tell(outcome.training(call.workdir))
+
+
+def run_rl(call: Call) -> None:
+    """Training on verified rewards."""
+    call.section("rl", rl.RLConfig)
+    with _training(call, "rl") as (mesh, call):
+        section = call.section("rl", rl.RLConfig)
+        rl.run_rl(section, call.model, mesh, call.workdir, call.config.seed)
+        call.tell(outcome.training(call.workdir))
+
+
+@contextlib.contextmanager
+def _training(call: Call, name: str) -> Iterator[tuple[Mesh, Call]]:
+    """The mesh, and the call with its question files written, in a working directory that belongs to its sections."""
+    with on_mesh(call) as mesh, study.locked(call.workdir):
+        config = call.config
+        used = {key: config[key] for key in ("seed", "model", name) if key in config}
+        claim(call.workdir, to_dict(used))
+        yield mesh, _prepared(call)
+
+
+def _prepared(call: Call) -> Call:
+    return dataclasses.replace(call, config=prepare(call.config, call.workdir))
+
+
+def run_eval(call: Call) -> None:
+    """Sampling and grading the benchmarks."""
+    call.section("eval", settings.EvalConfig)
+    with on_mesh(call) as mesh, study.locked(call.workdir):
+        call = _prepared(call)
+        section = call.section("eval", settings.EvalConfig)
+        evaluator.run_eval(section, call.model, mesh, call.workdir, call.config.seed)
+        call.tell(outcome.scores(call.workdir / "evaluation"))
+
+
+def run_transfer(call: Call) -> None:
+    """The transferability index."""
+    section = call.section("transfer", transfer.TransferConfig)
+    without_devices(call)
+    call.tell(transfer.format_table(transfer.run_transfer(section, call.workdir)))
+    call.tell(f"wrote {call.workdir / 'transfer.json'}")
+
+
+def run_drift(call: Call) -> None:
+    """A tuned model against its base."""
+    section = call.section("drift", drift.DriftConfig)
+    tuned = dataclasses.replace(call.model, path=call.flags["tuned"])
+    folders = [epath.Path(call.flags[f"{name}-evaluation"]) for name in ("base", "tuned")]
+    with on_mesh(call) as mesh:
+        drift.run_drift(section, call.model, tuned, mesh, call.workdir, *folders)
+        call.tell(outcome.drift(call.workdir / "analysis"))
+
+
+def run_report(call: Call) -> None:
+    """The report of a study."""
+    section = call.section("report", report.ReportConfig)
+    without_devices(call)
+    report.run_report(call.workdir, section)
+    call.tell(report.format_summary(report.read_summary(call.workdir)))
+    call.tell(f"report: {call.workdir / 'report' / 'report.html'}")
+
+
+def run_convert(call: Call) -> None:
+    """A checkpoint as a Hugging Face folder."""
+    with on_mesh(call) as mesh:
+        convert.run_convert(call.model, mesh, call.flags["source"], call.flags["target"])
+
+
+def run_chat(call: Call) -> None:
+    """A conversation in the terminal."""
+    section = call.section("chat", chat.ChatConfig)
+    with on_mesh(call) as mesh:
+        chat.run_chat(section, call.model, mesh, call.config.seed)
+
+
+def run_serve(call: Call) -> None:
+    """The HTTP endpoint."""
+    section = call.section("serve", ServeConfig)
+    try:
+        from jaxreason.serve import server
+    except ModuleNotFoundError as error:
+        if error.name.split(".")[0] not in ("fastapi", "starlette", "uvicorn"):
+            raise
+        raise ConfigError(
+            f"{error.name} is not installed: pip install 'jaxreason[serve]' (from a checkout: -e '.[serve]')"
+        ) from None
+    with on_mesh(call) as mesh:
+        server.run_serve(section, call.model, mesh)
+
+
+def run_plan(call: Call) -> None:
+    """What a recipe needs."""
+    slice_ = find_slice(call.flags["slice"])
+    show_messages(call)
+    plan = plan_recipe(call.config, slice_, call.flags["fit"], call.flags["remat"])
+    print(format_plan(plan))
+    if call.workdir is not None:
+        write_json(call.workdir / "plan.json", plan.to_json())
+        call.tell(f"wrote {call.workdir / 'plan.json'}")

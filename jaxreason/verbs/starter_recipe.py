@@ -1,0 +1,151 @@
+"""`jaxreason init`: a complete recipe for a model and a file of one's own, with sizes measured on them."""
+
+import dataclasses
+import pathlib
+import string
+
+import jax
+from etils import epath
+
+from jaxreason.config import ConfigError
+from jaxreason.data.encoding import encode_examples, encode_prompts
+from jaxreason.data.examples import Example, is_test_question, load_examples, question
+from jaxreason.data.rows import DropLog
+from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.models.huggingface import read_architecture
+from jaxreason.results.files import atomic_write_text
+from jaxreason.verbs.call import Call
+from jaxreason.verbs.column_names import Columns, guess_columns
+from jaxreason.verbs.setup import without_devices
+
+TEMPLATE = pathlib.Path(__file__).with_name("starter_recipe.txt")
+MOST_MEASURED = 2000  # examples whose tokens are counted
+BATCH, EPOCHS = 8, 2.0
+MOST_TOKENS = 1024  # of a reply, where no response says how long they are
+STEP = 64  # lengths are multiples of it
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """What was measured on model and data, in tokens and rows."""
+
+    length: int
+    max_tokens: int
+    max_length: int
+    test_one_in: int
+    num_train: int
+    warmup_steps: int
+
+
+def run_init(call: Call) -> None:
+    """Writes the recipe and says what to do with it.
+
+    Raises:
+      ConfigError: `--target` exists, or no column of the file looks like a question, or like an answer or a reply.
+      UserError: the model's tokenizer or the file cannot be read.
+    """
+    on_cpu = _has_no_accelerator()
+    without_devices(call)
+    target = epath.Path(call.flags["target"])
+    if target.exists():
+        raise ConfigError(f"--target {target}: exists already; choose another name or remove it.")
+    model, data = _absolute(call.flags["model"]), _absolute(call.flags["data"])
+    columns = guess_columns(data)
+    examples = load_examples(columns.dataset(data), DropLog())
+    sizes = measure(model, examples, columns)
+    atomic_write_text(target, recipe_text(model, data, columns, sizes, on_cpu))
+    print(f"columns: {', '.join(f'{ours} = {theirs}' for ours, theirs in columns.fields.items())}")
+    print(
+        f"questions: {sizes.num_train} to learn from, {len(examples) - sizes.num_train} to be tested with"
+    )
+    print(f"wrote {target}; next: jaxreason check --config {target}")
+
+
+def _has_no_accelerator() -> bool:
+    try:
+        return jax.default_backend() == "cpu"
+    except RuntimeError:  # another program holds it
+        return False
+
+
+def _absolute(path: str) -> str:
+    """A path from the root, so that the recipe works from everywhere; a hub name as it is."""
+    local = pathlib.Path(path).expanduser()
+    return str(local.resolve()) if local.exists() else path
+
+
+def measure(model: str, examples: list[Example], columns: Columns) -> Sizes:
+    """Lengths that hold the data and that the model can read, and how questions are held out."""
+    limit = _max_positions(model)
+    tokenizer, some = load_tokenizer(model), examples[:MOST_MEASURED]
+    _, prompts = encode_prompts(some, tokenizer, None, limit, DropLog())
+    longest_prompt, reply, total = max(map(len, prompts)), MOST_TOKENS // 2, 0
+    if columns.has_response:
+        _, encoded = encode_examples(some, tokenizer, None, limit, DropLog())
+        total = sum(len(tokens) for tokens, _ in encoded) * len(examples) // len(some)
+        reply = max(sum(mask) for _, mask in encoded)
+    max_tokens = max(1, min(_rounded(2 * reply), MOST_TOKENS, limit - longest_prompt - 1))
+    max_length = min(_rounded(longest_prompt + max_tokens), limit)
+    length = min(_rounded(longest_prompt + reply), limit)
+    one_in = _one_in([question(example) for example in examples])
+    held_out = sum(is_test_question(question(e), one_in) for e in examples) if one_in else 0
+    steps = int(total * EPOCHS / (length * BATCH))
+    return Sizes(length, max_tokens, max_length, one_in, len(examples) - held_out, steps // 10)
+
+
+def _max_positions(model: str) -> int:
+    folder = epath.Path(model)
+    return read_architecture(folder).max_position_embeddings if folder.is_dir() else 4096
+
+
+def _rounded(length: int) -> int:
+    return -(-length // STEP) * STEP
+
+
+def _one_in(questions: list[str]) -> int:
+    """One question in how many is held out: a tenth, or more of a small file; 0 where none can be."""
+    for one_in in (10, 5, 3, 2):
+        held_out = sum(is_test_question(text, one_in) for text in questions)
+        if 2 <= held_out < len(questions):
+            return one_in
+    return 0
+
+
+def recipe_text(model: str, data: str, columns: Columns, sizes: Sizes, on_cpu: bool) -> str:
+    """The recipe as a Python file."""
+    parts = {
+        "sft": columns.has_response,
+        "rl": columns.has_answer,
+        "study": columns.has_answer and sizes.test_one_in > 0,
+    }
+    prompts = min(32, sizes.num_train)
+    values = {
+        "model": repr(model),
+        "data": repr(data),
+        "fields": repr(columns.fields),
+        "prompt_template": repr(columns.prompt_template),
+        "task": repr(columns.task),
+        "options": repr(columns.options),
+        "make_model": "model_on_cpu" if on_cpu else "model",
+        "prompts": prompts,
+        "epochs": EPOCHS,
+        "batch": BATCH,
+        "chunk": min(512, sizes.length),
+        **dataclasses.asdict(sizes),
+    }
+    keep = {name for name, there in parts.items() if there}
+    return string.Template(_kept(TEMPLATE.read_text(), keep)).substitute(values)
+
+
+def _kept(text: str, keep: set[str]) -> str:
+    """The template without the parts `#if NAME` ... `#end` of other names."""
+    lines, skipped = [], False
+    for line in text.splitlines():
+        mark = line.strip()
+        if mark.startswith("#if "):
+            skipped = mark.removeprefix("#if ") not in keep
+        elif mark == "#end":
+            skipped = False
+        elif not skipped:
+            lines.append(line)
+    return "\n".join(lines) + "\n"
