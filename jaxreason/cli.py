@@ -10,8 +10,9 @@ os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 from etils import epath
 
 import jaxreason
-from jaxreason import study
+from jaxreason import distributed, study
 from jaxreason.config import ConfigError, nearest
+from jaxreason.ending import all_end_together
 from jaxreason.plan.slices import find_slice
 from jaxreason.recipes import load_recipe, on_slice
 from jaxreason.verbs.call import Call
@@ -31,7 +32,8 @@ def main(argv: list[str] | None = None) -> None:
     words = list(sys.argv if argv is None else argv)[1:]
     try:
         if not _informed(words):
-            _run(words[0], words[1:])
+            with all_end_together():
+                _run(words[0], words[1:])
         sys.stdout.flush()
     except BrokenPipeError:
         if not _reader_gone():
@@ -70,6 +72,9 @@ def _run(verb: str, arguments: list[str]) -> None:
             raise ConfigError(
                 f"no such verb{nearest(verb, VERBS) or '.'} Verbs: {', '.join(VERBS)}."
             )
+        if VERBS[verb].on_devices and "--dry-run" not in arguments:
+            # First of all: what is wrong on one machine alone must reach the others.
+            distributed.initialize_processes()
         flags, config, paths = _parsed(verb, arguments)
         workdir = flags.get("workdir")
         log = LogFile(epath.Path(workdir) if workdir else None, ("jaxreason", verb, *arguments))
@@ -92,8 +97,8 @@ def _parsed(verb: str, arguments: list[str]):
     name = on_slice(name, find_slice(slice_name).name) if slice_name else name
     config = load_recipe(name)
     rest = apply_overrides(config, study.section_classes(config), arguments)
-    flags, paths = parse_flags(verb, rest)
     study.check_recipe(config)
+    flags, paths = parse_flags(verb, rest)
     return flags, config, _checked_paths(verb, paths)
 
 

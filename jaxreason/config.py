@@ -24,27 +24,37 @@ class ConfigError(UserError):
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The numbers that a field may have; made by `at_least`, `above`, `between` and `within`."""
+    """The finite numbers that a field may have; made by the functions below.
+
+    Attributes:
+      description: the range in words.
+      low, high: its ends, and `low_itself`, `high_itself` whether they belong to it.
+      also: single numbers beside it, such as 0 for off.
+    """
 
     description: str
     low: float
     high: float
     low_itself: bool
     high_itself: bool
+    also: tuple[float, ...] = ()
 
     def __contains__(self, value: float) -> bool:
+        if value in self.also:
+            return True
         above = value >= self.low if self.low_itself else value > self.low
-        return above and (value <= self.high if self.high_itself else value < self.high)
+        below = value <= self.high if self.high_itself else value < self.high
+        return above and below and math.isfinite(value)
 
 
-def at_least(low: float) -> Range:
-    """`low` or more."""
-    return Range(f"at least {low:g}", low, math.inf, True, True)
+def at_least(low: float, *also: float) -> Range:
+    """`low` or more, or one of `also`."""
+    return Range(f"at least {low:g}{_or(also)}", low, math.inf, True, True, also)
 
 
-def above(low: float) -> Range:
-    """More than `low`."""
-    return Range(f"more than {low:g}", low, math.inf, False, True)
+def above(low: float, *also: float) -> Range:
+    """More than `low`, or one of `also`."""
+    return Range(f"more than {low:g}{_or(also)}", low, math.inf, False, True, also)
 
 
 def within(low: float, high: float) -> Range:
@@ -55,6 +65,20 @@ def within(low: float, high: float) -> Range:
 def between(low: float, high: float) -> Range:
     """Between `low` and `high`, neither allowed."""
     return Range(f"between {low:g} and {high:g}, both excluded", low, high, False, False)
+
+
+def up_to(low: float, high: float) -> Range:
+    """More than `low`, at most `high`."""
+    return Range(f"more than {low:g} and at most {high:g}", low, high, False, True)
+
+
+def below(low: float, high: float) -> Range:
+    """At least `low`, less than `high`."""
+    return Range(f"at least {low:g} and less than {high:g}", low, high, True, False)
+
+
+def _or(also: tuple[float, ...]) -> str:
+    return "".join(f", or {value:g}" for value in also)
 
 
 # Marks a field that only places, shows or lengthens a run: another value continues what an earlier one began.
@@ -120,6 +144,32 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         items = _items(value, dict, path) if not isinstance(value, Mapping) else value
         return {key: _convert(args[1], items[key], f"{path}.{key}") for key in items}
     return _convert_scalar(dict if hint is dict else hint, value, path)
+
+
+def check_ranges(section: Any, path: str) -> None:
+    """Refuses a section that was made without `parse` and has a number out of its range, at any depth.
+
+    Raises:
+      ConfigError: with the field's full path, its range and what came.
+    """
+    hints = typing.get_type_hints(type(section), include_extras=True)
+    for field in dataclasses.fields(section):
+        _check_value(hints[field.name], getattr(section, field.name), f"{path}.{field.name}")
+
+
+def _check_value(hint: Any, value: Any, path: str) -> None:
+    args = typing.get_args(hint)
+    if dataclasses.is_dataclass(value):
+        check_ranges(value, path)
+    elif typing.get_origin(hint) is typing.Annotated:
+        _in_range(args[1:], value, path)
+        _check_value(args[0], value, path)
+    elif isinstance(value, Mapping) and len(args) == 2:
+        for key, item in value.items():
+            _check_value(args[1], item, f"{path}.{key}")
+    elif isinstance(value, tuple) and args:
+        for number, item in enumerate(value):
+            _check_value(args[0], item, f"{path}[{number}]")
 
 
 def _in_range(notes: tuple, value: Any, path: str) -> Any:

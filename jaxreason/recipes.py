@@ -34,9 +34,9 @@ def find_recipe(name: str) -> pathlib.Path:
             f"--config {name}: expected a Python file with get_config(), is a folder."
         )
     shipped = sorted(p.stem for p in shipped_folder().glob("*.py") if p.name not in SHARED)
-    stem = pathlib.PurePath(name).name.removesuffix(".py")
+    known = [f"configs/{stem}.py" for stem in shipped] if name.endswith(".py") else shipped
     raise ConfigError(
-        f"--config {name}: no such file{nearest(stem, shipped) or '.'} Shipped: {', '.join(shipped)}. "
+        f"--config {name}: no such file{nearest(name, known) or '.'} Shipped: {', '.join(shipped)}. "
         "`jaxreason init` writes a recipe for a model and data of your own."
     )
 

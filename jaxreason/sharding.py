@@ -7,13 +7,14 @@ is laid out over devices is decided by `RULES` and the mesh's shape alone.
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxreason.config import at_least, check_ranges
 from jaxreason.errors import UserError
 
 AXES = ("data", "fsdp", "tensor", "context")
@@ -47,10 +48,10 @@ ROWS = ("act_batch",)  # names of rows on their way to devices: their positions 
 class MeshConfig:
     """How many devices each mesh axis has; one of them may be -1, which means the rest."""
 
-    data: int
-    fsdp: int
-    tensor: int
-    context: int
+    data: Annotated[int, at_least(1, -1)]
+    fsdp: Annotated[int, at_least(1, -1)]
+    tensor: Annotated[int, at_least(1, -1)]
+    context: Annotated[int, at_least(1, -1)]
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -61,11 +62,7 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     """
     devices = jax.devices() if devices is None else list(devices)
     sizes = asdict(config)
-    wrong = [f"{name}={size}" for name, size in sizes.items() if size < 1 and size != -1]
-    if wrong:
-        raise UserError(
-            f"mesh: {', '.join(wrong)}: expected a positive number, or -1 for the rest of the devices."
-        )
+    check_ranges(config, "mesh")
     free = [name for name, size in sizes.items() if size == -1]
     if len(free) > 1:
         raise UserError(

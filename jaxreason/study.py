@@ -9,7 +9,7 @@ import dataclasses
 import fcntl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import ml_collections
@@ -18,7 +18,7 @@ from rich.console import Console
 
 from jaxreason.analysis import drift
 from jaxreason.chat import ChatConfig
-from jaxreason.config import ConfigError, nearest, parse, to_dict
+from jaxreason.config import ConfigError, at_least, nearest, parse, to_dict
 from jaxreason.distributed import on_process_zero
 from jaxreason.evaluation import evaluator, settings, transfer
 from jaxreason.models.huggingface import ModelConfig
@@ -66,7 +66,7 @@ class StudyConfig:
     """
 
     name: str
-    seeds: tuple[int, ...]
+    seeds: tuple[Annotated[int, at_least(0)], ...]
     arms: dict[str, ArmConfig]
 
 

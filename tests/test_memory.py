@@ -1,5 +1,6 @@
 """Running out of memory names the fields to change, with values that the recipe can take."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 from jaxreason import cli
 from jaxreason.memory import out_of_memory_message
 from jaxreason.recipes import load_recipe
+from jaxreason.verbs.catalogue import VERBS
 
 ROOT = Path(__file__).parent.parent
 ERROR = "RESOURCE_EXHAUSTED: Out of memory allocating 5 bytes.\nat somewhere"
@@ -35,7 +37,8 @@ def test_sampling_sections_are_told_to_use_fewer_slots_and_others_are_left_alone
 def test_a_run_that_does_not_fit_says_so_without_a_traceback(tmp_path, monkeypatch, capsys):
     # more than any machine can address, so that the allocator itself refuses it
     too_much = lambda *_: jax.block_until_ready(jnp.zeros(1 << 50))  # noqa: E731
-    monkeypatch.setitem(cli.RUN, "eval", too_much)
+    verb = dataclasses.replace(VERBS["eval"], run=too_much)
+    monkeypatch.setitem(VERBS, "eval", verb)
     arguments = [
         "eval",
         "--config",

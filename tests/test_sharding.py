@@ -41,7 +41,7 @@ def test_one_axis_takes_the_rest_of_the_devices():
         ((1, -1, 3, 1), "mesh.fsdp: 8 devices do not divide by 3"),
         ((1, 2, 2, 1), "make 4 devices, but there are 8"),
         ((-1, -1, 1, 1), "data and fsdp are both -1"),
-        ((1, 0, 1, 1), "fsdp=0"),
+        ((1, 0, 1, 1), "mesh.fsdp: expected at least 1, or -1, got 0"),
     ],
 )
 def test_sizes_that_do_not_make_up_the_devices_are_refused_with_the_field(sizes, message):

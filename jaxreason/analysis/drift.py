@@ -7,7 +7,7 @@ docs/drift.md defines the metrics and the files.
 import dataclasses
 import zlib
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ from jaxreason.analysis.measured import Bootstrapped, Measured, Prepared, bootst
 from jaxreason.analysis.metrics import METRICS
 from jaxreason.analysis.texts import Unit, load_units
 from jaxreason.analysis.weights import compare_weights
-from jaxreason.config import ConfigError, nearest
+from jaxreason.config import ConfigError, at_least, between, check_ranges, nearest
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
@@ -37,13 +37,13 @@ class DriftConfig:
 
     metrics: tuple[str, ...]  # keys of METRICS
     decoding: str  # whose replies are read: evaluation/<benchmark>.<decoding>.jsonl
-    texts_per_benchmark: int
-    max_length: int  # prompt and reply; longer texts are cut, and counted
-    batch_size: int  # rows, over all devices
-    logprob_chunk: int  # positions whose logits exist at a time
-    resamples: int  # of the texts, for intervals
-    confidence: float
-    seed: int
+    texts_per_benchmark: Annotated[int, at_least(1)]
+    max_length: Annotated[int, at_least(1)]  # prompt and reply; longer texts are cut, and counted
+    batch_size: Annotated[int, at_least(1)]  # rows, over all devices
+    logprob_chunk: Annotated[int, at_least(1)]  # positions whose logits exist at a time
+    resamples: Annotated[int, at_least(1)]  # of the texts, for intervals
+    confidence: Annotated[float, between(0, 1)]
+    seed: Annotated[int, at_least(0)]
 
 
 def run_drift(
@@ -128,11 +128,7 @@ def _check(config: DriftConfig) -> None:
                 f"drift.metrics: no metric {name!r}{nearest(name, METRICS)} "
                 f"Valid: {', '.join(METRICS)}."
             )
-    for field in ("texts_per_benchmark", "max_length", "batch_size", "logprob_chunk", "resamples"):
-        if getattr(config, field) < 1:
-            raise ConfigError(f"drift.{field}: expected at least 1, got {getattr(config, field)}.")
-    if not 0 < config.confidence < 1:
-        raise ConfigError(f"drift.confidence: expected between 0 and 1, got {config.confidence}.")
+    check_ranges(config, "drift")
 
 
 def _check_vocabularies(

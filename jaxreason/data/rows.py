@@ -4,12 +4,12 @@ import dataclasses
 import logging
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from etils import epath
 
-from jaxreason.config import nearest
+from jaxreason.config import at_least, nearest
 from jaxreason.errors import UserError
 from jaxreason.results.files import write_json
 
@@ -43,8 +43,8 @@ class DatasetConfig:
     prompt_template: str
     task: str
     metadata: tuple[str, ...]
-    limit: int
-    seed: int
+    limit: Annotated[int, at_least(0)]
+    seed: Annotated[int, at_least(0)]
     options: dict[str, str | int | float]
 
     @property

@@ -1,9 +1,9 @@
 """What a recipe says about an evaluation."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from jaxreason.config import ConfigError, nearest
+from jaxreason.config import ConfigError, above, at_least, between, check_ranges, nearest
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.evaluation.benchmarks import BENCHMARKS, Benchmark, GroupName
 from jaxreason.sampling.decoding import Decoding
@@ -29,8 +29,8 @@ class BenchmarkRun:
       samples: decoding (a key of EvalConfig.decodings) -> samples of each question.
     """
 
-    limit: int
-    samples: dict[str, int]
+    limit: Annotated[int, at_least(0)]
+    samples: dict[str, Annotated[int, at_least(1)]]
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,15 @@ class EvalConfig:
     own: dict[str, OwnBenchmark]
     source: Literal["files", "hub"]
     data_folder: str
-    items_seed: int
+    items_seed: Annotated[int, at_least(0)]
     decodings: dict[str, Decoding]
     thinking: bool | None
     sampler: SamplerConfig
-    pass_at: tuple[int, ...]
-    confidence: float
-    resamples: int
-    grader_workers: int
-    grader_timeout_s: float
+    pass_at: tuple[Annotated[int, at_least(1)], ...]
+    confidence: Annotated[float, between(0, 1)]
+    resamples: Annotated[int, at_least(1)]
+    grader_workers: Annotated[int, at_least(1)]
+    grader_timeout_s: Annotated[float, above(0)]
 
 
 def find_benchmarks(config: EvalConfig) -> dict[str, Benchmark]:
@@ -88,14 +88,13 @@ def find_benchmarks(config: EvalConfig) -> dict[str, Benchmark]:
 
 
 def _check_run(config: EvalConfig, run: BenchmarkRun, path: str) -> None:
-    if not run.samples or run.limit < 0:
-        raise ConfigError(f"{path}: expected limit >= 0 and at least one decoding in samples.")
-    for decoding, number in run.samples.items():
+    check_ranges(run, path)
+    if not run.samples:
+        raise ConfigError(f"{path}: expected at least one decoding in samples.")
+    for decoding in run.samples:
         if decoding not in config.decodings:
             hint = nearest(decoding, config.decodings)
             raise ConfigError(f"{path}.samples.{decoding}: no such decoding{hint}")
-        if number < 1:
-            raise ConfigError(f"{path}.samples.{decoding}: expected at least 1, got {number}.")
 
 
 def benchmark_groups(config: EvalConfig) -> dict[str, str]:

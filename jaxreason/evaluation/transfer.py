@@ -3,11 +3,12 @@
 import dataclasses
 import math
 from collections.abc import Iterable
+from typing import Annotated
 
 import numpy as np
 from etils import epath
 
-from jaxreason.config import ConfigError, nearest, to_dict
+from jaxreason.config import ConfigError, above, at_least, between, check_ranges, nearest, to_dict
 from jaxreason.evaluation.transfer_index import (
     DEGREES,
     interval,
@@ -44,11 +45,11 @@ class TransferConfig:
     """
 
     modes: tuple[str, ...]
-    scales: dict[str, float]
-    confidence: float
-    resamples: int
-    seed: int
-    match_tolerance: float
+    scales: dict[str, Annotated[float, above(0)]]
+    confidence: Annotated[float, between(0, 1)]
+    resamples: Annotated[int, at_least(1)]
+    seed: Annotated[int, at_least(0)]
+    match_tolerance: Annotated[float, at_least(0)]
     table: TableConfig | None
 
 
@@ -97,9 +98,7 @@ def _check(config: TransferConfig) -> None:
                 f"transfer.modes: no mode {mode!r}{nearest(mode, DEGREES)} "
                 f"Valid: {', '.join(DEGREES)}."
             )
-    for group, scale in config.scales.items():
-        if not scale > 0:
-            raise ConfigError(f"transfer.scales.{group}: expected a number above 0, got {scale}.")
+    check_ranges(config, "transfer")
     if config.table is not None:
         _check_table(config, config.table)
 

@@ -3,12 +3,13 @@
 import csv
 import dataclasses
 import itertools
+from typing import Annotated
 
 import numpy as np
 from etils import epath
 from jaxtyping import Float
 
-from jaxreason.config import ConfigError, nearest
+from jaxreason.config import ConfigError, at_least, nearest
 from jaxreason.errors import UserError
 from jaxreason.results.clusters import Clustered, cluster, means
 from jaxreason.results.files import read_json
@@ -37,7 +38,7 @@ class TableConfig:
     scores: str
     model_column: str
     groups: dict[str, tuple[str, ...]]
-    sizes: dict[str, int]
+    sizes: dict[str, Annotated[int, at_least(1)]]
     pairs: str
     label_column: str
     tuned_column: str

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import huggingface_hub
 import jax
@@ -23,6 +23,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 
+from jaxreason.config import at_least
 from jaxreason.errors import UserError
 from jaxreason.models.checkpoint_reader import Source, find_sources
 from jaxreason.models.decoder import (
@@ -72,7 +73,7 @@ class ModelConfig:
     param_dtype: str
     remat: str
     attention: str
-    unroll: int
+    unroll: Annotated[int, at_least(1)]
 
 
 def open_model(

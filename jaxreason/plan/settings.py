@@ -1,7 +1,9 @@
 """The `plan` section of a recipe."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from jaxreason.config import at_least
 
 
 @dataclass(frozen=True)
@@ -15,5 +17,5 @@ class PlanConfig:
     """
 
     architecture: dict[str, Any]
-    examples: int
-    reply_tokens: int
+    examples: Annotated[int, at_least(0)]
+    reply_tokens: Annotated[int, at_least(0)]

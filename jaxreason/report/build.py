@@ -5,13 +5,13 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jinja2
 from etils import epath
 from markupsafe import Markup, escape
 
-from jaxreason.config import ConfigError
+from jaxreason.config import at_least, between, check_ranges
 from jaxreason.report import drift_tables, run_tables, score_tables, transfer_tables
 from jaxreason.report.figures import FIGURES, Drawn, draw
 from jaxreason.report.files import Reader, read_study
@@ -64,9 +64,9 @@ class ReportConfig:
     title: str
     question: str
     limits: tuple[str, ...]
-    confidence: float
-    resamples: int
-    seed: int
+    confidence: Annotated[float, between(0, 1)]
+    resamples: Annotated[int, at_least(1)]
+    seed: Annotated[int, at_least(0)]
 
 
 def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
@@ -77,10 +77,7 @@ def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
     Raises:
       ValueError: no study.json or a broken file; ConfigError: settings out of range.
     """
-    if not 0 < config.confidence < 1:
-        raise ConfigError(f"report.confidence: expected between 0 and 1, got {config.confidence}.")
-    if config.resamples < 1:
-        raise ConfigError(f"report.resamples: expected at least 1, got {config.resamples}.")
+    check_ranges(config, "report")
     reader = Reader(study_folder)
     how = Resampling(config.confidence, config.resamples, config.seed)
     about = {

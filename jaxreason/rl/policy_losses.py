@@ -8,11 +8,13 @@ given, `(loss_sum, weight, measurements)`: the step adds over micro-batches and 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from jaxreason.config import above, at_least, within
 
 MAX_LOG_RATIO = 20.0  # where the exponential of a log-ratio goes on as its tangent, see `exp`
 
@@ -39,14 +41,14 @@ class PolicyLossConfig:
     """
 
     name: str
-    clip_low: float
-    clip_high: float
-    dual_clip: float
+    clip_low: Annotated[float, within(0, 1)]
+    clip_high: Annotated[float, at_least(0)]
+    dual_clip: Annotated[float, above(1, 0)]
     aggregation: Literal["token_mean", "sequence_mean", "fixed_length"]
-    fixed_length: int
-    kl_coefficient: float
+    fixed_length: Annotated[int, at_least(0)]
+    kl_coefficient: Annotated[float, at_least(0)]
     entropy_coefficient: float
-    importance_cap: float
+    importance_cap: Annotated[float, at_least(0)]
 
 
 class Surrogate(NamedTuple):

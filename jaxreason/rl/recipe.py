@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from jax.sharding import Mesh
 
-from jaxreason.config import at_least
+from jaxreason.config import at_least, check_ranges
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
@@ -32,7 +32,7 @@ class DynamicSamplingConfig:
 
     drop_equal: bool
     prompts_per_batch: Annotated[int, at_least(0)]
-    max_batches: int
+    max_batches: Annotated[int, at_least(1)]
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class RLConfig:
 
     datasets: dict[str, DatasetConfig]
     thinking: bool | None
-    num_steps: int
-    prompts_per_step: int
-    group_size: int
+    num_steps: Annotated[int, at_least(1)]
+    prompts_per_step: Annotated[int, at_least(1)]
+    group_size: Annotated[int, at_least(2)]
     decoding: Decoding
     sampler: SamplerConfig
     rewards: RewardConfig
@@ -79,16 +79,16 @@ class RLConfig:
     advantage: str
     policy_loss: PolicyLossConfig
     old_logprobs: Literal["when_needed", "always"]
-    mini_batch_prompts: int
-    micro_batch_rows: int
-    row_length: int
-    logprob_chunk: int
+    mini_batch_prompts: Annotated[int, at_least(1)]
+    micro_batch_rows: Annotated[int, at_least(1)]
+    row_length: Annotated[int, at_least(1)]
+    logprob_chunk: Annotated[int, at_least(1)]
     optimizer: OptimizerConfig
-    checkpoint_every: int
-    keep: int
+    checkpoint_every: Annotated[int, at_least(0)]
+    keep: Annotated[int, at_least(0)]
     tensorboard: bool
     export_dtype: str
-    max_shard_bytes: int
+    max_shard_bytes: Annotated[int, at_least(1)]
 
     @property
     def prompts_per_batch(self) -> int:
@@ -102,15 +102,12 @@ def check_config(config: RLConfig, model: Model, mesh: Mesh) -> None:
     Raises:
       ValueError: with the field, what was expected and what came.
     """
+    check_ranges(config, "rl")
     sampling, loss, rewards = config.dynamic_sampling, config.policy_loss, config.rewards
     _key("advantage", config.advantage, ADVANTAGES)
     _key("policy_loss.name", loss.name, POLICY_LOSSES)
-    least_one = ("num_steps", "prompts_per_step", "micro_batch_rows", "logprob_chunk")
-    for field in least_one:
-        _expect(getattr(config, field) >= 1, field, getattr(config, field), "at least 1")
-    _expect(config.group_size >= 2, "group_size", config.group_size, "at least 2")
     _expect(
-        1 <= config.mini_batch_prompts <= config.prompts_per_step,
+        config.mini_batch_prompts <= config.prompts_per_step,
         "mini_batch_prompts",
         config.mini_batch_prompts,
         f"1 to prompts_per_step={config.prompts_per_step}",
@@ -121,9 +118,12 @@ def check_config(config: RLConfig, model: Model, mesh: Mesh) -> None:
         sampling.prompts_per_batch,
         f"at least prompts_per_step={config.prompts_per_step}, or 0 to follow it",
     )
-    most = "at least 1" if sampling.drop_equal else "1, since no group is dropped"
-    fits = sampling.max_batches >= 1 and (sampling.drop_equal or sampling.max_batches == 1)
-    _expect(fits, "dynamic_sampling.max_batches", sampling.max_batches, most)
+    _expect(
+        sampling.drop_equal or sampling.max_batches == 1,
+        "dynamic_sampling.max_batches",
+        sampling.max_batches,
+        "1, since no group is dropped",
+    )
     _expect(
         config.decoding.temperature > 0,
         "decoding.temperature",
@@ -143,7 +143,7 @@ def check_config(config: RLConfig, model: Model, mesh: Mesh) -> None:
         "1 (off): replies must come from the policy that is trained",
     )
     _expect(
-        0 <= rewards.overlong_buffer <= config.decoding.max_tokens,
+        rewards.overlong_buffer <= config.decoding.max_tokens,
         "rewards.overlong_buffer",
         rewards.overlong_buffer,
         f"0 to decoding.max_tokens={config.decoding.max_tokens}",
@@ -155,33 +155,18 @@ def check_config(config: RLConfig, model: Model, mesh: Mesh) -> None:
         loss.importance_cap,
         "more than 0, since a sampler in int8 does not draw from the trainer's distribution",
     )
-    _check_loss(loss)
-    _check_sizes(config, model, mesh)
-    for name, dataset in config.datasets.items():
-        kind = find_task(dataset.task).kind
-        _expect(
-            kind == "generate", f"datasets.{name}.task", dataset.task, "a task of kind generate"
-        )
-
-
-def _check_loss(loss: PolicyLossConfig) -> None:
-    _expect(0 <= loss.clip_low <= 1, "policy_loss.clip_low", loss.clip_low, "0 to 1")
-    _expect(loss.clip_high >= 0, "policy_loss.clip_high", loss.clip_high, "at least 0")
-    _expect(
-        loss.dual_clip == 0 or loss.dual_clip > 1,
-        "policy_loss.dual_clip",
-        loss.dual_clip,
-        "more than 1, or 0 for off",
-    )
     _expect(
         loss.aggregation != "fixed_length" or loss.fixed_length >= 1,
         "policy_loss.fixed_length",
         loss.fixed_length,
         "at least 1 with aggregation='fixed_length'",
     )
-    for field in ("kl_coefficient", "importance_cap"):
-        value = getattr(loss, field)
-        _expect(value >= 0, f"policy_loss.{field}", value, "at least 0")
+    _check_sizes(config, model, mesh)
+    for name, dataset in config.datasets.items():
+        kind = find_task(dataset.task).kind
+        _expect(
+            kind == "generate", f"datasets.{name}.task", dataset.task, "a task of kind generate"
+        )
 
 
 def _check_sizes(config: RLConfig, model: Model, mesh: Mesh) -> None:

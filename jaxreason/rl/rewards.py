@@ -8,7 +8,9 @@ the reply is left out of the loss and of its group's mean. Either way the error 
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
+from jaxreason.config import above, at_least
 from jaxreason.data.examples import Example
 from jaxreason.distributed import on_process_zero
 from jaxreason.sampling.engine import Completion
@@ -31,10 +33,10 @@ class RewardConfig:
       overlong_penalty: the punishment of a reply that fills the limit.
     """
 
-    num_workers: int
-    timeout_s: float
-    overlong_buffer: int
-    overlong_penalty: float
+    num_workers: Annotated[int, at_least(1)]
+    timeout_s: Annotated[float, above(0)]
+    overlong_buffer: Annotated[int, at_least(0)]
+    overlong_penalty: Annotated[float, at_least(0)]
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ vocabulary by its mass, then a token in the bucket. Top-k and top-p find their t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from jaxreason.config import above, at_least, check_ranges, up_to, within
 from jaxreason.errors import UserError
 
 
@@ -37,40 +38,20 @@ class Decoding:
         ValueError: A field is out of range; names the field.
     """
 
-    temperature: float
-    top_k: int
-    top_p: float
-    max_tokens: int
+    temperature: Annotated[float, at_least(0)]
+    top_k: Annotated[int, at_least(0)]
+    top_p: Annotated[float, up_to(0, 1)]
+    max_tokens: Annotated[int, at_least(1)]
     stop: tuple[str, ...]
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    think_budget: int = 0
+    min_p: Annotated[float, within(0, 1)] = 0.0
+    repetition_penalty: Annotated[float, above(0)] = 1.0
+    think_budget: Annotated[int, at_least(0)] = 0
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.temperature < float("inf"):
-            raise UserError(
-                f"decoding.temperature: expected a finite number >= 0, got {self.temperature}"
-            )
-        if self.top_k < 0:
-            raise UserError(f"decoding.top_k: expected 0 (off) or more, got {self.top_k}")
-        if not 0.0 < self.top_p <= 1.0:
-            raise UserError(f"decoding.top_p: expected 0 < top_p <= 1 (1 is off), got {self.top_p}")
-        if self.max_tokens < 1:
-            raise UserError(f"decoding.max_tokens: expected at least 1, got {self.max_tokens}")
+        check_ranges(self, "decoding")
         if isinstance(self.stop, str) or any(not s for s in self.stop):
             raise UserError(
                 f"decoding.stop: expected a tuple of non-empty strings, got {self.stop!r}"
-            )
-        if not 0.0 <= self.min_p <= 1.0:
-            raise UserError(f"decoding.min_p: expected 0 (off) to 1, got {self.min_p}")
-        if not 0.0 < self.repetition_penalty < float("inf"):
-            raise UserError(
-                "decoding.repetition_penalty: expected more than 0 (1 is off), "
-                f"got {self.repetition_penalty}"
-            )
-        if self.think_budget < 0:
-            raise UserError(
-                f"decoding.think_budget: expected 0 (off) or more, got {self.think_budget}"
             )
 
 

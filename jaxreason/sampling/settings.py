@@ -1,15 +1,14 @@
 """The sizes of a sampling engine, as a recipe gives them."""
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Annotated, get_args
 
+from jaxreason.config import at_least, check_ranges
 from jaxreason.errors import UserError
 from jaxreason.models.sampling_layout import WeightDtype, Weights
 from jaxreason.sampling.kv_cache import CacheDtype
 from jaxreason.sampling.slots import Sizes
 from jaxreason.sharding import RULES
-
-_LEAST = {"max_length": 2, "pages": 0, "top_logprobs": 0, "gather_weights": 0}  # others: 1
 
 
 @dataclass(frozen=True)
@@ -36,28 +35,25 @@ class SamplerConfig:
       ValueError: a field is smaller than it can be, or no dtype.
     """
 
-    slots: int
-    max_length: int
-    decode_block: int
-    prefill_rows: int
-    prefill_chunk: int
-    score_tokens: int
-    page_size: int
-    pages: int
-    top_logprobs: int
+    slots: Annotated[int, at_least(1)]
+    max_length: Annotated[int, at_least(2)]
+    decode_block: Annotated[int, at_least(1)]
+    prefill_rows: Annotated[int, at_least(1)]
+    prefill_chunk: Annotated[int, at_least(1)]
+    score_tokens: Annotated[int, at_least(1)]
+    page_size: Annotated[int, at_least(1)]
+    pages: Annotated[int, at_least(0)]
+    top_logprobs: Annotated[int, at_least(0)]
     cache_dtype: CacheDtype
     weight_dtype: WeightDtype
     gather_weights: bool
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            least = _LEAST.get(name, 1)
-            valid = {"cache_dtype": CacheDtype, "weight_dtype": WeightDtype}.get(name)
-            if valid is not None and value not in get_args(valid):
-                expected = ", ".join(get_args(valid))
-                raise UserError(f"sampler.{name}: expected one of {expected}, got {value!r}")
-            if valid is None and value < least:
-                raise UserError(f"sampler.{name}: expected at least {least}, got {value}")
+        check_ranges(self, "sampler")
+        for name, valid in (("cache_dtype", CacheDtype), ("weight_dtype", WeightDtype)):
+            if getattr(self, name) not in get_args(valid):
+                expected, got = ", ".join(get_args(valid)), getattr(self, name)
+                raise UserError(f"sampler.{name}: expected one of {expected}, got {got!r}")
 
     @property
     def weights(self) -> Weights:

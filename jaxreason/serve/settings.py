@@ -1,7 +1,9 @@
 """What `config.serve` says."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from jaxreason.config import above, at_least, check_ranges, within
 from jaxreason.errors import UserError
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import SamplerConfig
@@ -30,32 +32,21 @@ class ServeConfig:
     """
 
     host: str
-    port: int
+    port: Annotated[int, within(0, 65535)]
     name: str
     api_key: str
-    max_body_bytes: int
-    max_sequences: int
-    max_tokens: int
+    max_body_bytes: Annotated[int, at_least(1)]
+    max_sequences: Annotated[int, at_least(1)]
+    max_tokens: Annotated[int, at_least(1)]
     decoding: Decoding
     sampler: SamplerConfig
     thinking: bool | None
-    body_timeout_s: float
-    drain_s: float
+    body_timeout_s: Annotated[float, above(0)]
+    drain_s: Annotated[float, at_least(0)]
 
     def __post_init__(self) -> None:
-        least = {"port": 0, "max_body_bytes": 1, "max_sequences": 1, "max_tokens": 1, "drain_s": 0}
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise UserError(
-                    f"serve.{name}: expected at least {bound}, got {getattr(self, name)}"
-                )
-        if self.port > 65535:
-            raise UserError(f"serve.port: expected at most 65535, got {self.port}")
+        check_ranges(self, "serve")
         if self.decoding.max_tokens > self.max_tokens:
             raise UserError(
                 f"serve.decoding.max_tokens={self.decoding.max_tokens}: expected at most max_tokens={self.max_tokens}"
-            )
-        if self.body_timeout_s <= 0:
-            raise UserError(
-                f"serve.body_timeout_s: expected more than 0, got {self.body_timeout_s}"
             )

@@ -9,7 +9,9 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
+from typing import Annotated
 
+from jaxreason.config import at_least
 from jaxreason.errors import UserError
 from jaxreason.tasks.procedural_tasks import PROCEDURAL_TASKS, ProceduralTask
 
@@ -40,8 +42,8 @@ class TaskMixture:
       styles: style of reply -> share (any scale).
     """
 
-    weight: float
-    styles: dict[str, float]
+    weight: Annotated[float, at_least(0)]
+    styles: dict[str, Annotated[float, at_least(0)]]
 
 
 @dataclass(frozen=True)
@@ -61,16 +63,16 @@ class ProceduralConfig:
       fewer: task -> its own number of development and test questions, where it has fewer.
     """
 
-    seed: int
-    groups: dict[str, float]
+    seed: Annotated[int, at_least(0)]
+    groups: dict[str, Annotated[float, at_least(0)]]
     tasks: dict[str, TaskMixture]
-    base_count: int
+    base_count: Annotated[int, at_least(0)]
     twin_tasks: tuple[str, ...]
-    twin_count: int
+    twin_count: Annotated[int, at_least(1)]
     twin_style: str
-    development_count: int
-    test_count: int
-    fewer: dict[str, int]
+    development_count: Annotated[int, at_least(0)]
+    test_count: Annotated[int, at_least(1)]
+    fewer: dict[str, Annotated[int, at_least(1)]]
 
 
 def split_of(task: str, question: str) -> str:

@@ -7,7 +7,9 @@ both sides; here the checksum of the question decides.
 import re
 import zlib
 from dataclasses import dataclass
+from typing import Annotated
 
+from jaxreason.config import at_least
 from jaxreason.data.sources import import_quietly
 from jaxreason.errors import UserError
 
@@ -24,14 +26,14 @@ class SumsConfig:
       parts: see `held_out`.
     """
 
-    seed: int
-    draws: int
-    min_terms: int
-    max_terms: int
-    min_digits: int
-    max_digits: int
-    held_out: int
-    parts: int
+    seed: Annotated[int, at_least(0)]
+    draws: Annotated[int, at_least(1)]
+    min_terms: Annotated[int, at_least(1)]
+    max_terms: Annotated[int, at_least(1)]
+    min_digits: Annotated[int, at_least(1)]
+    max_digits: Annotated[int, at_least(1)]
+    held_out: Annotated[int, at_least(0)]
+    parts: Annotated[int, at_least(1)]
 
 
 def make_trace(expression: str, answer: str) -> str:

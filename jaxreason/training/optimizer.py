@@ -7,11 +7,12 @@ it gets no weight decay, and Adam instead of Muon.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import optax
 
+from jaxreason.config import above, at_least, below, within
 from jaxreason.errors import UserError
 
 
@@ -28,9 +29,9 @@ class MuonConfig:
         all vectors do.
     """
 
-    momentum: float
-    rms: float
-    num_iterations: int
+    momentum: Annotated[float, below(0, 1)]
+    rms: Annotated[float, above(0)]
+    num_iterations: Annotated[int, at_least(1)]
     embeddings: bool
 
 
@@ -55,15 +56,15 @@ class OptimizerConfig:
     """
 
     name: str
-    learning_rate: float
+    learning_rate: Annotated[float, at_least(0)]
     schedule: str
-    warmup_steps: int
-    final_fraction: float
-    b1: float
-    b2: float
-    eps: float
-    weight_decay: float
-    clip_norm: float
+    warmup_steps: Annotated[int, at_least(0)]
+    final_fraction: Annotated[float, within(0, 1)]
+    b1: Annotated[float, below(0, 1)]
+    b2: Annotated[float, below(0, 1)]
+    eps: Annotated[float, above(0)]
+    weight_decay: Annotated[float, at_least(0)]
+    clip_norm: Annotated[float, at_least(0)]
     state_dtype: str
     muon: MuonConfig | None
 

@@ -6,6 +6,7 @@ of that is complete, done.json.
 
 import logging
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.checkpoint import Checkpointer
+from jaxreason.config import above, at_least, check_ranges
 from jaxreason.data.batches import BatchConfig, PackedBatches
 from jaxreason.data.encoding import encode_examples
 from jaxreason.data.examples import each_reply, load_examples
@@ -71,19 +73,19 @@ class SFTConfig:
     every_reply: bool
     tokenizer: str
     thinking: bool | None
-    length: int
+    length: Annotated[int, at_least(1)]
     pack: bool
-    batch_size: int
-    num_micro_batches: int
-    epochs: float
+    batch_size: Annotated[int, at_least(1)]
+    num_micro_batches: Annotated[int, at_least(1)]
+    epochs: Annotated[float, above(0)]
     optimizer: OptimizerConfig
-    logprob_chunk: int
-    log_every: int
-    checkpoint_every: int
-    keep: int
+    logprob_chunk: Annotated[int, at_least(1)]
+    log_every: Annotated[int, at_least(1)]
+    checkpoint_every: Annotated[int, at_least(0)]
+    keep: Annotated[int, at_least(0)]
     tensorboard: bool
     export_dtype: str
-    max_shard_bytes: int
+    max_shard_bytes: Annotated[int, at_least(1)]
 
 
 def run_sft(
@@ -118,6 +120,7 @@ def run_sft(
     block = row_block(mesh)
     batches = load_batches(config, tokenizer, block, workdir, seed)
     num_steps = batches.num_steps
+    _LOG.info("training: %d steps of %d rows", num_steps, config.batch_size)
     schedule = make_schedule(config.optimizer, num_steps)
     optimizer = make_optimizer(config.optimizer, num_steps, param_axes(model))
 
@@ -140,6 +143,8 @@ def run_sft(
             state_shardings(state),
         )
 
+        _LOG.info("compiling the training step; the first line of metrics comes after it")
+
         # Train. Measurements stay on the devices until they are due, so that no step waits.
         with MetricsWriter(workdir, "sft", num_steps, config.tensorboard, start) as metrics:
             recorder = Recorder(metrics, schedule, num_steps, config.epochs, config.log_every)
@@ -158,6 +163,7 @@ def run_sft(
             checkpoints.wait()
 
         # Write what was learned, and then that it is complete.
+        _LOG.info("writing %s", workdir / "model")
         export(config, model, state, tokenizer_path, tokenizer, workdir)
         finish(workdir, {"stage": "sft", "num_steps": num_steps, "seed": seed})
 
@@ -168,6 +174,7 @@ def check_fits(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh
     Raises:
       ValueError: with the field, what was expected and what came.
     """
+    check_ranges(config, "sft")
     arch = model.architecture
     if tokenizer.vocab_size > arch.vocab_size:
         raise UserError(
@@ -180,9 +187,6 @@ def check_fits(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh
             f"{arch.max_position_embeddings}."
         )
     check_rows(mesh, config.batch_size, config.num_micro_batches, "sft")
-    for field in ("log_every", "logprob_chunk"):
-        if getattr(config, field) < 1:
-            raise UserError(f"sft.{field}={getattr(config, field)}: expected at least 1.")
 
 
 def load_batches(
@@ -207,6 +211,8 @@ def load_batches(
     }
     value = counts | {"datasets": drops.to_json()}
     on_process_zero(lambda: write_json(workdir / "data.json", value))
+    tokens, learned = (f"{counts[name]:,}" for name in ("tokens", "target_tokens"))
+    _LOG.info("data: %d sequences, %s tokens, %s of them learned", len(sequences), tokens, learned)
     return batches
 
 

@@ -43,6 +43,19 @@ class Call:
         """The recipe's model."""
         return self.section("model", ModelConfig)
 
+    def require(self, *names: str) -> None:
+        """Refuses a recipe that lacks a section which the verb reads.
+
+        Raises:
+          ConfigError: naming the first of them.
+        """
+        for name in names:
+            if name not in self.config:
+                raise ConfigError(
+                    f"config.{name}: this recipe has no such section (it has {', '.join(self.config.keys())}), "
+                    f"and `jaxreason {self.verb}` reads it."
+                )
+
     def tell(self, text: str) -> None:
         """Print a result, and write it into the log; on process 0 alone."""
         if jax.process_index() == 0:
@@ -55,9 +68,5 @@ class Call:
         Raises:
           ConfigError: when the recipe has no such section, or it does not fit.
         """
-        if name not in self.config:
-            raise ConfigError(
-                f"config.{name}: this recipe has no such section (it has {', '.join(self.config.keys())}), "
-                f"and `jaxreason {self.verb}` reads it."
-            )
+        self.require(name)
         return parse(cls, self.config[name], f"config.{name}")

@@ -29,6 +29,11 @@ class Verb:
     takes: str = ""
     notes: str = ""
 
+    @property
+    def on_devices(self) -> bool:
+        """Whether it runs on a mesh of all devices of all processes."""
+        return "mesh" in self.sections and self.run not in (stages.run_plan, recipe_check.run_check)
+
 
 TINY = "--config configs/study_tiny.py"
 VERBS = {

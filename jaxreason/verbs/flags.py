@@ -21,6 +21,7 @@ class Flag:
       help: a sentence.
       verbs: that know it.
       needed: those of them that cannot do without it.
+      spared_by: a switch with which none of them needs it.
       default: of a switch, or of a flag that may be left out.
     """
 
@@ -29,6 +30,7 @@ class Flag:
     help: str
     verbs: tuple[str, ...]
     needed: tuple[str, ...] = ()
+    spared_by: str = ""
     default: Any = None
 
 
@@ -47,6 +49,7 @@ FLAGS = (
         "holds everything that the run writes, log.txt among it; may be gs://...; the same command continues a run.",
         (*RECIPE_VERBS, "plan"),
         RECIPE_VERBS,
+        spared_by="dry-run",
     ),
     Flag("dry-run", "", "list the stages with estimated time and disk, and stop.", ("study",)),
     Flag("tuned", "DIR", "Hugging Face folder of the tuned model.", ("drift",), ("drift",)),
@@ -103,7 +106,7 @@ def parse_flags(verb: str, arguments: list[str]) -> tuple[dict[str, Any], list[s
         raise ConfigError(str(error)) from None
     found = {flag.name: values[_absl_name(flag.name)].value for flag in flags_of(verb)}
     for flag in flags_of(verb):
-        if verb in flag.needed and not found[flag.name]:
+        if verb in flag.needed and not found[flag.name] and not found.get(flag.spared_by):
             raise ConfigError(
                 f"--{flag.name} is needed by `jaxreason {verb}`: --{flag.name} {flag.value}, {flag.help}"
             )

@@ -22,14 +22,18 @@ _LOG = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def on_mesh(call: Call) -> Iterator[Mesh]:
-    """The recipe's device mesh, set for the run; starts jax.distributed first where the environment asks for it."""
+def on_mesh(call: Call, *sections: str) -> Iterator[Mesh]:
+    """The recipe's device mesh, set for the run.
+
+    Raises:
+      ConfigError: the recipe lacks one of `sections`; before any device is taken.
+    """
+    call.require("mesh", "model", *sections)
     config = call.section("mesh", sharding.MeshConfig)
     model = call.model
     keep_freed_memory()
     # JAX by itself takes three quarters of a GPU's memory
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))
-    distributed.initialize_processes()
     show_messages(call)
     enable_compilation_cache()
     mesh = sharding.make_mesh(config)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from etils import epath
 from jax.sharding import Mesh
 
-from jaxreason import chat, convert, dry_run, study
+from jaxreason import chat, convert, distributed, dry_run, study
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError, to_dict
 from jaxreason.evaluation import evaluator, settings, transfer
@@ -31,14 +31,12 @@ def run_study(call: Call) -> None:
     if call.flags["dry-run"]:
         print(dry_run.describe_study(call.config))
         return
-    call.section("study", study.StudyConfig)
-    with on_mesh(call) as mesh:
+    with on_mesh(call, "study") as mesh:
         study.run_study(call.config, mesh, call.workdir)
 
 
 def run_sft(call: Call) -> None:
     """Fine-tuning on worked answers."""
-    call.section("sft", sft.SFTConfig)
     with _training(call, "sft") as (mesh, call):
         section = call.section("sft", sft.SFTConfig)
         sft.run_sft(section, call.model, mesh, call.workdir, call.config.seed)
@@ -47,7 +45,6 @@ def run_sft(call: Call) -> None:
 
 def run_rl(call: Call) -> None:
     """Training on verified rewards."""
-    call.section("rl", rl.RLConfig)
     with _training(call, "rl") as (mesh, call):
         section = call.section("rl", rl.RLConfig)
         rl.run_rl(section, call.model, mesh, call.workdir, call.config.seed)
@@ -57,10 +54,10 @@ def run_rl(call: Call) -> None:
 @contextlib.contextmanager
 def _training(call: Call, name: str) -> Iterator[tuple[Mesh, Call]]:
     """The mesh, and the call with its question files written, in a working directory that belongs to its sections."""
-    with on_mesh(call) as mesh, study.locked(call.workdir):
+    with on_mesh(call, name) as mesh, study.locked(call.workdir):
         config = call.config
         used = {key: config[key] for key in ("seed", "model", name) if key in config}
-        claim(call.workdir, to_dict(used))
+        distributed.on_process_zero(lambda: claim(call.workdir, to_dict(used)))
         yield mesh, _prepared(call)
 
 
@@ -70,8 +67,7 @@ def _prepared(call: Call) -> Call:
 
 def run_eval(call: Call) -> None:
     """Sampling and grading the benchmarks."""
-    call.section("eval", settings.EvalConfig)
-    with on_mesh(call) as mesh, study.locked(call.workdir):
+    with on_mesh(call, "eval") as mesh, study.locked(call.workdir):
         call = _prepared(call)
         section = call.section("eval", settings.EvalConfig)
         evaluator.run_eval(section, call.model, mesh, call.workdir, call.config.seed)
@@ -88,6 +84,7 @@ def run_transfer(call: Call) -> None:
 
 def run_drift(call: Call) -> None:
     """A tuned model against its base."""
+    call.require("mesh", "model", "drift")
     section = call.section("drift", drift.DriftConfig)
     tuned = dataclasses.replace(call.model, path=call.flags["tuned"])
     folders = [epath.Path(call.flags[f"{name}-evaluation"]) for name in ("base", "tuned")]
