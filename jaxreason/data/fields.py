@@ -78,8 +78,9 @@ def _template_columns(config: DatasetConfig) -> list[str]:
     return [name for name in names if name != "prompt"]
 
 
-def _group_columns(config: DatasetConfig) -> list[str]:
-    return [name.strip() for name in str(config.options.get("group_by", "")).split(",") if name]
+def group_columns(config: DatasetConfig) -> list[str]:
+    """The columns whose rows `options.group_by` keeps together; examples have them in their metadata."""
+    return [name.strip() for name in str(config.options.get("group_by", "")).split(",") if name.strip()]
 
 
 class ColumnCheck:
@@ -91,7 +92,7 @@ class ColumnCheck:
             **{column: f"fields.{name}" for name, column in config.fields.items()},
             **dict.fromkeys(config.metadata, "metadata"),
             **dict.fromkeys(_template_columns(config), "prompt_template"),
-            **dict.fromkeys(_group_columns(config), "options.group_by"),
+            **dict.fromkeys(group_columns(config), "options.group_by"),
         }
         self._seen: dict[str, Counter] = {}
 
@@ -138,9 +139,9 @@ def build(config: DatasetConfig, row: Row) -> dict[str, Any]:
         "id": _required_text(row, fields["id"]) if "id" in fields else _made_id(row),
         "messages": messages,
         "answer": _answer(row, config),
-        "metadata": {name: columns.get(name) for name in config.metadata}
+        "metadata": {name: columns.get(name) for name in (*config.metadata, *group_columns(config))}
         | {"question": question, "where": row.where},
-        "group": tuple(str(columns.get(name)) for name in _group_columns(config)) or row.where,
+        "group": tuple(str(columns.get(name)) for name in group_columns(config)) or row.where,
     }
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 from etils import epath
 
 from jaxreason.data.examples import Example, load_examples
+from jaxreason.data.fields import group_columns
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.errors import UserError
 
@@ -234,7 +235,7 @@ def _items(dataset: DatasetConfig, subset: str) -> list[Item]:
             f"{dataset.path}: {bad} rows cannot be used, so this is not the benchmark: "
             f"{drops.to_json()}."
         )
-    columns = [name for name in dataset.options.get("group_by", "").split(",") if name]
+    columns = group_columns(dataset)
     return [
         Item(f"{subset}/{e.id}" if subset else e.id, e, subset, _cluster(e, columns))
         for e in examples

@@ -88,7 +88,7 @@ def run_drift(call: Call) -> None:
     section = call.section("drift", drift.DriftConfig)
     tuned = dataclasses.replace(call.model, path=call.flags["tuned"])
     folders = [epath.Path(call.flags[f"{name}-evaluation"]) for name in ("base", "tuned")]
-    with on_mesh(call) as mesh:
+    with on_mesh(call) as mesh, study.locked(call.workdir):
         drift.run_drift(section, call.model, tuned, mesh, call.workdir, *folders)
         call.tell(outcome.drift(call.workdir / "analysis"))
 

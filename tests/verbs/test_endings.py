@@ -1,0 +1,128 @@
+"""What a user can cause is one message with what, where and what to do; anything else keeps its traceback."""
+
+import dataclasses
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+from program import call, refused
+
+from jaxreason.verbs.catalogue import VERBS
+from jaxreason.verbs.endings import ADVICE
+
+ROOT = Path(__file__).parents[2]
+TINY = ("--config", str(ROOT / "configs/study_tiny.py"))
+WITH_RECIPE = [name for name, verb in VERBS.items() if verb.sections]
+NEEDS = {
+    "drift": ("--tuned", "x", "--base-evaluation", "x", "--tuned-evaluation", "x"),
+    "convert": ("--source", "x", "--target", "y"),
+    "plan": ("--slice", "h100"),
+}
+RECIPES = {
+    "def get_config():\n    pass\n": "get_config() has to return a ml_collections.ConfigDict, it returned None",
+    "def get_config(:\n": "line 1: the recipe is not valid Python",
+    "import ml_collections\n\n\ndef get_config():\n    return {}['x']\n": "line 5: the recipe raised KeyError: 'x'",
+    "import nothing_of_this_name\n": "line 1: the recipe raised ModuleNotFoundError",
+    "x = 1\n": "a recipe defines get_config(), this file does not",
+    b"x = '\xff'\n": "the recipe is not valid Python",
+    "from ml_collections import ConfigDict\n\n\ndef get_config():\n    return ConfigDict({'sedd': 1})\n": "config.sedd",
+}
+
+
+def words(verb, *more):
+    workdir = ("--workdir", "run") if verb not in ("convert", "chat", "serve", "check") else ()
+    return (verb, *more, *NEEDS.get(verb, ()), *workdir)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("verb", WITH_RECIPE)
+@pytest.mark.parametrize("text", RECIPES)
+def test_a_recipe_that_is_none_is_named_with_its_line_by_every_verb(verb, text, capsys):
+    Path("mine.py").write_bytes(text if isinstance(text, bytes) else text.encode())
+    message = refused(capsys, *words(verb, "--config", "mine.py"))
+    assert RECIPES[text] in message and not Path("run").exists()
+    assert "mine.py" in message or "config.sedd" in message
+
+
+@pytest.mark.parametrize("verb", WITH_RECIPE)
+def test_a_folder_in_place_of_a_recipe_and_a_number_without_bounds_are_refused_by_every_verb(
+    verb, capsys
+):
+    Path("folder").mkdir()
+    message = refused(capsys, *words(verb, "--config", "folder"))
+    assert "folder: expected a Python file with get_config()" in message
+    message = refused(capsys, *words(verb, *TINY, "--config.sft.epochs=1e400"))
+    assert "config.sft.epochs: expected a finite number, got inf" in message
+
+
+@pytest.mark.parametrize("number", sorted(ADVICE))
+def test_an_error_of_the_system_says_what_where_and_what_to_do(number, capsys, monkeypatch):
+    def fails(_):
+        raise OSError(number, os.strerror(number), "some/file")
+
+    monkeypatch.setitem(VERBS, "eval", dataclasses.replace(VERBS["eval"], run=fails))
+    message = refused(capsys, *words("eval", *TINY))
+    assert message == f"jaxreason eval: some/file: {os.strerror(number)}; {ADVICE[number]}.\n"
+
+
+def fails_in_a_product(_):
+    return jnp.ones((2, 3)) @ jnp.ones((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("run", "error"),
+    [(fails_in_a_product, TypeError), (lambda call: {}["x"], KeyError)],
+)
+def test_other_errors_keep_their_traceback_and_the_log_has_it(run, error, monkeypatch):
+    Path("run").mkdir()
+    monkeypatch.setitem(VERBS, "eval", dataclasses.replace(VERBS["eval"], run=run))
+    with pytest.raises(error):
+        call(*words("eval", *TINY))
+    log = Path("run/log.txt").read_text()
+    assert "COMMAND jaxreason eval" in log and "Traceback" in log and error.__name__ in log
+
+
+def test_the_log_has_the_traceback_of_a_users_error_too_and_no_folder_is_made_for_it(
+    capsys, monkeypatch
+):
+    def fails(_):
+        raise OSError(errno.ENOSPC, "No space left on device", "run/metrics.jsonl")
+
+    monkeypatch.setitem(VERBS, "eval", dataclasses.replace(VERBS["eval"], run=fails))
+    refused(capsys, *words("eval", *TINY))
+    assert not Path("run").exists()
+    Path("run").mkdir()
+    refused(capsys, *words("eval", *TINY))
+    assert "in fails" in Path("run/log.txt").read_text()
+
+
+def test_ctrl_c_ends_without_a_traceback(capsys, monkeypatch):
+    def stopped(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(VERBS, "chat", dataclasses.replace(VERBS["chat"], run=stopped))
+    assert call("chat", *TINY) == 130
+    assert capsys.readouterr().err == "jaxreason chat: interrupted.\n"
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    code = "from jaxreason.cli import main; main()"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "--help"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdout.close()
+        error = process.stderr.read()
+        assert process.wait(120) == 141
+    assert error == b""
