@@ -53,7 +53,9 @@ def test_a_recipe_of_ones_own_finds_ours_and_its_neighbours(tmp_path):
     assert (config.seed, config.sft.epochs, config.mesh.tensor, config.length) == (4, 7.0, 2, 128)
 
 
-def test_a_folder_configs_with_files_of_the_shipped_names_is_used_by_its_own_recipes_alone(tmp_path):
+def test_a_folder_configs_with_files_of_the_shipped_names_is_used_by_its_own_recipes_alone(
+    tmp_path,
+):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/sections.py").write_text("def mesh():\n    return {'fsdp': 3}\n")
     text = OURS + "    return ConfigDict({'seed': 0, 'mesh': sections.mesh()})\n"

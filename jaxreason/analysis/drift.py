@@ -5,6 +5,7 @@ docs/drift.md defines the metrics and the files.
 """
 
 import dataclasses
+import logging
 import zlib
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, TypeVar
@@ -27,6 +28,8 @@ from jaxreason.models.huggingface import ModelConfig, open_model
 from jaxreason.results.files import read_json, write_json
 from jaxreason.results.statistics import percentiles
 from jaxreason.sharding import check_rows
+
+_LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -75,6 +78,8 @@ def run_drift(
     units = _units(config, folders) if of_texts else []
     parts = {unit: _part_path(folder, unit) for unit in units if unit.texts}
     missing = _absent(parts, lambda unit: parts[unit])
+    texts = sum(len(unit.texts) for unit in units)
+    _LOG.info("data: %d texts; to be measured: %s", texts, ", ".join(pending))
     base_model, base_params = _open(base, mesh)
     tuned_model, tuned_params = _open(tuned, mesh)
     _check_vocabularies(base, base_model, tuned, tuned_model)

@@ -80,7 +80,9 @@ def _template_columns(config: DatasetConfig) -> list[str]:
 
 def group_columns(config: DatasetConfig) -> list[str]:
     """The columns whose rows `options.group_by` keeps together; examples have them in their metadata."""
-    return [name.strip() for name in str(config.options.get("group_by", "")).split(",") if name.strip()]
+    return [
+        name.strip() for name in str(config.options.get("group_by", "")).split(",") if name.strip()
+    ]
 
 
 class ColumnCheck:

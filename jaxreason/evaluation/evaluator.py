@@ -6,6 +6,7 @@ Every process samples; process 0 alone grades and writes.
 
 import contextlib
 import functools
+import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ from jaxreason.results.sample_files import SCORES, samples_path
 from jaxreason.sampling.engine import Engine
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.verify import VerifierPool
+
+_LOG = logging.getLogger(__name__)
 
 __all__ = ["EvalConfig", "benchmark_groups", "run_eval"]
 
@@ -62,6 +65,8 @@ def run_eval(
     on_process_zero(lambda: [claim(folder, part) for part in parts])
     missing = [missing_samples(folder, part) for part in parts]
     if any(mask.any() for mask in missing):
+        todo = sum(int(mask.sum()) for mask in missing)
+        _LOG.info("data: %d of %d replies are to be sampled", todo, sum(m.size for m in missing))
         model, params = open_model(model_config, mesh)
         stop, pad = tokenizer.stop_ids, tokenizer.pad_id
         text = tokenizer.decode, tokenizer.close_think

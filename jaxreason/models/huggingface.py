@@ -6,6 +6,7 @@ parameter's parts in memory. A folder that `save_model` has written is complete,
 
 import hashlib
 import json
+import logging
 import math
 import os
 import re
@@ -49,6 +50,8 @@ from jaxreason.models.weight_files import (
 from jaxreason.results.checksums import CHECKSUMS_FILE, write_checksums
 from jaxreason.results.hash_cache import hash_once
 from jaxreason.sharding import to_host
+
+_LOG = logging.getLogger(__name__)
 
 # Everything beside the weights that makes a folder usable: copied when a model is saved.
 TOKENIZER_FILES = (
@@ -99,6 +102,7 @@ def open_model(
         )
     folder = resolve(config.path)
     model = make_model(config, read_architecture(folder))
+    _LOG.info("loading the weights of %s", folder)
     return model, load_params(folder, model, mesh)
 
 

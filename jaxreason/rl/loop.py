@@ -179,6 +179,8 @@ def load_prompts(config: RLConfig, tokenizer: Tokenizer, workdir: epath.Path) ->
     counts = {"prompts": len(kept), "longest_prompt": max(len(tokens) for tokens in encoded)}
     value = counts | {"datasets": drops.to_json()}
     on_process_zero(lambda: write_json(workdir / "data.json", value))
+    longest = max(len(tokens) for tokens in encoded)
+    _LOG.info("data: %d questions, the longest prompt has %d tokens", len(kept), longest)
     return [Prompt(e, tuple(tokens)) for e, tokens in zip(kept, encoded, strict=True)]
 
 

@@ -39,10 +39,7 @@ def _parts(folder: epath.Path, replies: int) -> Iterator[str]:
     for title, path, text in _found(folder):
         if path.exists():
             yield f"{title} ({path})\n{text()}"
-    for name in ("", "evaluation"):
-        for path in sorted((folder / name).glob("*.jsonl"))[:replies] if replies else ():
-            rows = read_jsonl(path)[:1] if _holds_samples(path) else []
-            yield from (f"a reply ({path})\n{_reply(row, _score(row))}" for row in rows)
+    yield from _samples(folder, replies)
     yield from _rollouts(folder, replies)
     if (folder / "study.json").exists():
         yield from _arms(folder)
@@ -79,6 +76,18 @@ def _transfer(folder: epath.Path) -> str:
 
 def _holds_samples(path: epath.Path) -> bool:
     return (path.parent / f"{path.name.removesuffix('.jsonl')}.head.json").exists()
+
+
+def _samples(folder: epath.Path, replies: int) -> Iterator[str]:
+    """Some replies of an evaluation, from as many of its files as there are."""
+    found = [
+        path for name in ("", "evaluation") for path in sorted((folder / name).glob("*.jsonl"))
+    ]
+    found = [path for path in found if _holds_samples(path)][:replies]
+    for number, path in enumerate(found):
+        share = replies // len(found) + (number < replies % len(found))
+        for row in read_jsonl(path)[:share]:
+            yield f"a reply ({path})\n{_reply(row, _score(row))}"
 
 
 def _rollouts(folder: epath.Path, replies: int) -> Iterator[str]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import datasets
 import pytest
 
-from jaxreason.evaluation.benchmarks import BENCHMARKS, load_items
+from jaxreason.data.rows import DatasetConfig
+from jaxreason.evaluation.benchmarks import BENCHMARKS, Benchmark, load_items
 from jaxreason.tasks.registry import TASKS
 
 SIZES = {"math500": 500, "gsm8k": 1319, "aime24": 30, "aime25_i": 15, "olympiadbench": 675}
@@ -153,3 +154,15 @@ def test_a_benchmark_that_is_not_on_the_hub_says_so():
 def test_the_real_files_have_their_published_sizes(name):
     items = load_items(BENCHMARKS[name], "files", os.environ["JAXREASON_DATA"], 0, 0)
     assert len(items) == SIZES[name]
+
+
+def test_rows_that_group_by_names_are_a_cluster_though_their_columns_are_no_metadata(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    write_jsonl(path, [{"q": f"q{n}", "text": f"t{n // 2}", "a": "1"} for n in range(6)])
+    fields, options = {"prompt": "q", "answer": "a"}, {"group_by": "text, a"}
+    data = DatasetConfig(
+        "file", str(path), "", fields, "{prompt}", "last_number", (), 0, 0, options
+    )
+    items = load_items(Benchmark("Pairs", "math", {"": data}, {}), "files", "", 0, 0)
+    clusters = [item.cluster for item in items]
+    assert clusters[::2] == clusters[1::2] and len(set(clusters)) == 3

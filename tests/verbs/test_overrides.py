@@ -25,7 +25,11 @@ def overridden(*arguments):
         (["--config.sft.epochs=2"], lambda c: c.sft.epochs, 2.0),
         (["--config.sft.epochs", "2.5"], lambda c: c.sft.epochs, 2.5),
         (["--config.sft.thinking=True"], lambda c: c.sft.thinking, True),
-        (["--config.sft.thinking=True", "--config.sft.thinking=None"], lambda c: c.sft.thinking, None),
+        (
+            ["--config.sft.thinking=True", "--config.sft.thinking=None"],
+            lambda c: c.sft.thinking,
+            None,
+        ),
         (["--config.sft.tensorboard"], lambda c: c.sft.tensorboard, True),
         (["--noconfig.sft.pack"], lambda c: c.sft.pack, False),
         (["--config.sft.pack=false"], lambda c: c.sft.pack, False),
@@ -74,21 +78,30 @@ def test_a_field_is_set_by_its_type(arguments, find, expected):
         ("--noconfig.sft.epochs", "expected --config.SECTION.FIELD=VALUE"),
         ("--config.sft.optimizer.learning_rate=-1e-4", "expected at least 0, got -0.0001"),
         ("--config.sft.optimizer.learning_rate=nan", "expected a finite number, got nan"),
-        ("--config.sft.optimizer.b2=1.0", "optimizer.b2: expected at least 0 and less than 1, got 1.0"),
+        (
+            "--config.sft.optimizer.b2=1.0",
+            "optimizer.b2: expected at least 0 and less than 1, got 1.0",
+        ),
         ("--config.sft.log_every=0", "config.sft.log_every: expected at least 1, got 0"),
         ("--config.rl.group_size=1", "config.rl.group_size: expected at least 2, got 1"),
         ("--config.rl.decoding.temperature=-1", "temperature: expected at least 0, got -1.0"),
         ("--config.rl.policy_loss.dual_clip=0.5", "dual_clip: expected more than 1, or 0, got 0.5"),
         ("--config.rl.rewards.timeout_s=0", "rewards.timeout_s: expected more than 0, got 0.0"),
         ("--config.eval.confidence=1", "eval.confidence: expected between 0 and 1"),
-        ("--config.eval.decodings.t1.top_p=0", "top_p: expected more than 0 and at most 1, got 0.0"),
+        (
+            "--config.eval.decodings.t1.top_p=0",
+            "top_p: expected more than 0 and at most 1, got 0.0",
+        ),
         ("--config.eval.benchmarks.add.samples.t1=0", "samples.t1: expected at least 1, got 0"),
         ("--config.eval.sampler.slots=0", "eval.sampler.slots: expected at least 1, got 0"),
         ("--config.drift.resamples=0", "config.drift.resamples: expected at least 1, got 0"),
         ("--config.transfer.scales.math=0.0", "scales.math: expected more than 0, got 0.0"),
         ("--config.report.resamples=-1", "config.report.resamples: expected at least 1, got -1"),
         ("--config.serve.port=70000", "config.serve.port: expected from 0 to 65535, got 70000"),
-        ("--config.chat.sampler.pages=-1", "config.chat.sampler.pages: expected at least 0, got -1"),
+        (
+            "--config.chat.sampler.pages=-1",
+            "config.chat.sampler.pages: expected at least 0, got -1",
+        ),
         ("--config.mesh.tensor=0", "config.mesh.tensor: expected at least 1, or -1, got 0"),
         ("--config.model.unroll=0", "config.model.unroll: expected at least 1, got 0"),
         ("--config.procedural.twin_count=0", "procedural.twin_count: expected at least 1, got 0"),
@@ -97,5 +110,7 @@ def test_a_field_is_set_by_its_type(arguments, find, expected):
         ("--config.seed=-1", "config.seed: expected an int, at least 0, got -1"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_the_field_before_anything_runs(argument, message, capsys):
+def test_what_does_not_fit_is_refused_with_the_field_before_anything_runs(
+    argument, message, capsys
+):
     assert message in refused(capsys, "check", *TINY, argument)

@@ -1,0 +1,142 @@
+"""A newcomer's way: init writes a recipe for a model and a file, check looks it over, it trains, show tells of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from program import call, refused
+
+ROOT = Path(__file__).parents[2]
+MODEL = str(ROOT / "configs/tiny_base")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write_rows(name, *rows):
+    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def sums(number=60):
+    for i in range(number):
+        a, b = 10 + i, 5 + 7 * i % 80
+        yield {
+            "question": f"{a}+{b}",
+            "answer": str(a + b),
+            "solution": f"{a}+{b}={a + b}!#{a + b}",
+        }
+
+
+def init(data="mine.jsonl", target="mine.py"):
+    assert call("init", "--model", MODEL, "--data", data, "--target", target) == 0
+
+
+def test_the_recipe_that_init_writes_passes_check_trains_and_is_shown(capsys):
+    write_rows("mine.jsonl", *sums())
+    init()
+    said = capsys.readouterr().out
+    assert "prompt = question, answer = answer, response = solution" in said
+    assert call("check", "--config", "mine.py") == 0
+    shown = capsys.readouterr().out
+    assert "model: " in shown and "454,720 parameters" in shown
+    assert "a reply ends with '<end>' (3)" in shown
+    assert "<user>11+12<assistant>«11+12=23!#23<end>»" in shown
+    assert "nothing was found that would stop a run" in shown
+    more = ("--config.mesh.fsdp=1", "--config.mesh.data=-1", "--config.sft.epochs=1.0")
+    assert call("sft", "--config", "mine.py", "--workdir", "run", *more) == 0
+    said = capsys.readouterr()
+    assert "step 1: loss" in said.out and "model: run/model" in said.out
+    for line in (
+        "devices: 8 x cpu",
+        "454,720 parameters",
+        "writes: run",
+        "data: ",
+        "loading",
+        "compiling",
+    ):
+        assert line in said.err and line in Path("run/log.txt").read_text()
+    assert call("show", "run") == 0
+    assert "step 1: loss" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("row", "sections", "task"),
+    [
+        ({"problem": "1+1", "answer": "2"}, {"rl", "study"}, "last_number"),
+        ({"prompt": "1+1", "response": "2"}, {"sft"}, ""),
+        ({"question": "1+1", "answer": "1 and 1 #### 2"}, {"sft", "rl", "study"}, "gsm8k"),
+    ],
+)
+def test_the_sections_follow_the_columns(row, sections, task):
+    prompt = next(name for name in row if name not in ("answer", "response"))
+    write_rows("mine.jsonl", *({**row, prompt: f"{i}+1"} for i in range(40)))
+    init()
+    text = Path("mine.py").read_text()
+    assert {s for s in ("sft", "rl", "study") if f"config.{s} = " in text} == sections
+    assert f"task={task!r}" in text
+
+
+def test_init_replaces_no_file_and_names_columns_that_it_does_not_know(capsys):
+    write_rows("mine.jsonl", {"text": "1+1", "result": "2"})
+    message = refused(capsys, "init", "--model", MODEL, "--data", "mine.jsonl", "--target", "a.py")
+    assert "no column is known as the question" in message and "text, result" in message
+    assert not Path("a.py").exists()
+    Path("a.py").touch()
+    message = refused(capsys, "init", "--model", MODEL, "--data", "mine.jsonl", "--target", "a.py")
+    assert "--target a.py: exists already" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("--config.sft.datasets.mine.path=gone.jsonl", "gone.jsonl"),
+        ("--config.sft.datasets.mine.fields.prompt=qestion", "no row has the column 'qestion'"),
+        ("--config.model.path=gone", "gone"),
+        ("--config.sft.length=999999", "max_position_embeddings"),
+        ("--config.sft.length=8", "all examples are longer than 8 tokens"),
+        ("--config.rl.sampler.max_length=66", "all prompts are longer than 2 tokens"),
+        ("--config.rl.datasets.mine.task=mc_taco", "expected a task of kind generate"),
+    ],
+)
+def test_check_finds_what_would_stop_a_run(change, message, capsys):
+    write_rows("mine.jsonl", *sums())
+    init()
+    assert message in refused(capsys, "check", "--config", "mine.py", change)
+
+
+def test_check_finds_a_folder_without_weights(capsys):
+    write_rows("mine.jsonl", *sums())
+    init()
+    Path("bare").mkdir()
+    for file in Path(MODEL).iterdir():
+        if file.suffix != ".safetensors":
+            (Path("bare") / file.name).write_bytes(file.read_bytes())
+    message = refused(capsys, "check", "--config", "mine.py", "--config.model.path=bare")
+    assert "no *.safetensors file" in message
+
+
+def test_show_prints_scores_with_intervals_and_replies_of_an_evaluation(capsys):
+    folder = Path("run/evaluation")
+    folder.mkdir(parents=True)
+    row = {"benchmark": "add", "label": "Adding", "decoding": "greedy", "metric": "accuracy"}
+    row |= {"primary": True, "mean": 0.5, "low": 0.25, "high": 0.75, "n": 8, "errors": 1}
+    scores = {"confidence": 0.95, "rows": [row], "groups": []}
+    (folder / "scores.json").write_text(json.dumps(scores))
+    line = {"id": "q1", "prompt": "1+1", "completion": "two", "answer": "2", "extracted": None}
+    write_rows(folder / "add.greedy.jsonl", line | {"scores": {"accuracy": 0.0}, "error": None})
+    (folder / "add.greedy.head.json").write_text("{}")
+    for path in ("run", "run/evaluation"):
+        assert call("show", path) == 0
+        shown = capsys.readouterr().out
+        assert "50.0   25.0 to 75.0  8" in shown and "1 samples could not be graded" in shown
+        assert "question q1: 1+1\nreply: two\nanswer '2', found None; accuracy 0" in shown
+    assert call("show", "run", "--replies", "0") == 0
+    assert "reply: two" not in capsys.readouterr().out
+
+
+def test_show_refuses_a_folder_that_is_not_there_or_holds_nothing(capsys):
+    assert "gone: no such folder" in refused(capsys, "show", "gone")
+    Path("empty").mkdir()
+    assert "no run, evaluation or study is here" in refused(capsys, "show", "empty")
