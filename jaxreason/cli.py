@@ -18,7 +18,7 @@ from jaxreason.recipes import load_recipe, on_slice
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.catalogue import VERBS, usage, verb_help
 from jaxreason.verbs.endings import INTERRUPTED, READER_GONE, USERS_FAULT, explain
-from jaxreason.verbs.flags import parse_flags
+from jaxreason.verbs.flags import check_paths, parse_flags
 from jaxreason.verbs.log_file import LogFile
 from jaxreason.verbs.overrides import apply_overrides
 
@@ -76,6 +76,7 @@ def _run(verb: str, arguments: list[str]) -> None:
             # First of all: what is wrong on one machine alone must reach the others.
             distributed.initialize_processes()
         flags, config, paths = _parsed(verb, arguments)
+        check_paths(verb, flags)
         workdir = flags.get("workdir")
         log = LogFile(epath.Path(workdir) if workdir else None, ("jaxreason", verb, *arguments))
         VERBS[verb].run(Call(verb, config, flags, tuple(paths), log))

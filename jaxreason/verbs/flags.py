@@ -6,6 +6,7 @@ from typing import Any
 from absl import flags as absl_flags
 
 from jaxreason.config import ConfigError, nearest
+from jaxreason.results.buckets import check_path
 
 RECIPE_VERBS = ("study", "sft", "rl", "eval", "transfer", "drift", "report")
 MODEL_VERBS = ("convert", "chat", "serve", "plan", "check")
@@ -111,6 +112,17 @@ def parse_flags(verb: str, arguments: list[str]) -> tuple[dict[str, Any], list[s
                 f"--{flag.name} is needed by `jaxreason {verb}`: --{flag.name} {flag.value}, {flag.help}"
             )
     return found, rest
+
+
+def check_paths(verb: str, values: dict[str, Any]) -> None:
+    """Refuses a flag with a path that could not be opened.
+
+    Raises:
+      UserError: as `results.buckets.check_path`.
+    """
+    for flag in flags_of(verb):
+        if flag.value in ("DIR", "PATH"):
+            check_path(values[flag.name])
 
 
 def _absl_name(name: str) -> str:

@@ -5,8 +5,8 @@ from typing import Any
 
 from etils import epath
 
-from jaxreason.evaluation.sample_files import SCORES
 from jaxreason.results.files import read_json, read_jsonl
+from jaxreason.results.sample_files import SCORES
 
 # Of a line of metrics, what is told of it: the first of these that it has, then the others.
 TOLD = ("reward", "loss", "entropy", "kl", "grad_norm", "mean_tokens")

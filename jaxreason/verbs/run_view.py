@@ -8,9 +8,9 @@ from etils import epath
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
 from jaxreason.evaluation import transfer
-from jaxreason.evaluation.sample_files import SCORES
 from jaxreason.report import build as report
 from jaxreason.results.files import read_json, read_jsonl
+from jaxreason.results.sample_files import SCORES
 from jaxreason.verbs import outcome
 from jaxreason.verbs.call import Call
 

@@ -12,6 +12,7 @@ from jaxreason import cli
 from jaxreason.errors import UserError
 from jaxreason.results import buckets
 from jaxreason.results.buckets import BUCKETS, check_path
+from jaxreason.verbs.flags import FLAGS, flags_of
 
 EXTRAS = tomllib.loads((pathlib.Path(__file__).parents[2] / "pyproject.toml").read_text())
 EXTRAS = EXTRAS["project"]["optional-dependencies"]
@@ -27,12 +28,17 @@ def test_folders_need_nothing(nothing_installed):
         check_path(path)
 
 
-@pytest.mark.parametrize("verb", [verb for verb in cli.VERBS])
+@pytest.mark.parametrize(
+    "verb", [verb for flag in FLAGS if flag.name == "workdir" for verb in flag.verbs]
+)
 @pytest.mark.parametrize("scheme", BUCKETS)
 def test_any_verb_says_in_one_line_which_extra_a_bucket_needs(
     nothing_installed, capsys, verb, scheme
 ):
     arguments = ["--config", "configs/study_tiny.py", f"--workdir={scheme}://bucket/runs/x"]
+    for flag in flags_of(verb):
+        if verb in flag.needed and flag.name not in ("config", "workdir"):
+            arguments += [f"--{flag.name}", "h100" if flag.name == "slice" else "x"]
     with pytest.raises(SystemExit) as stopped:
         cli.main(["jaxreason", verb, *arguments])
     shown = capsys.readouterr().err.strip().splitlines()
