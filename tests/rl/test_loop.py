@@ -286,7 +286,7 @@ def test_a_generation_batch_follows_the_prompts_of_a_step_unless_it_is_set():
     ("changes", "message"),
     [
         ({"advantage": "gpro"}, r"rl.advantage='gpro': expected one of grpo"),
-        ({"group_size": 1}, r"rl.group_size=1: expected at least 2"),
+        ({"group_size": 1}, r"rl.group_size: expected at least 2, got 1"),
         ({"row_length": 16}, r"rl.row_length=16: expected at least sampler.max_length=20"),
         ({"mini_batch_prompts": 9}, r"rl.mini_batch_prompts=9: expected 1 to prompts_per_step=4"),
         ({"sampler": INT8}, r"rl.policy_loss.importance_cap=0.0: expected more than 0"),

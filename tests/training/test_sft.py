@@ -161,7 +161,7 @@ def test_dropped_rows_are_counted_with_their_reasons(tmp_path):
     [
         ({"batch_size": 6, "num_micro_batches": 4}, "sft.batch_size=6: .* multiple of 4"),
         ({"length": 128}, "sft.length=128: the model's max_position_embeddings is 64"),
-        ({"log_every": 0}, "sft.log_every=0: expected at least 1"),
+        ({"log_every": 0}, "sft.log_every: expected at least 1, got 0"),
     ],
 )
 def test_a_recipe_that_cannot_be_followed_is_refused_before_compiling(tmp_path, changes, message):
