@@ -156,7 +156,9 @@ def test_a_killed_run_goes_on_where_it_was(finished, folders, tmp_path, monkeypa
     assert files == finished[1]
 
 
-@pytest.mark.parametrize("axis", ["fsdp", "tensor", "context"])
+@pytest.mark.parametrize(
+    "axis", ["fsdp", "tensor", pytest.param("context", marks=pytest.mark.slow)]
+)
 def test_two_processes_measure_the_same_whichever_axis_joins_them(
     finished, folders, tmp_path, axis
 ):

@@ -115,12 +115,15 @@ def step_across_processes(sizes):
     return [float(loss), *(x.tolist() for x in jax.tree.leaves(params))]
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 4, 1), (1, 1, 1, 4), (1, 2, 1, 2)])
+@pytest.mark.parametrize(
+    "sizes", [(1, 1, 1, 4), pytest.param((1, 1, 4, 1), marks=pytest.mark.slow)]
+)
 def test_two_processes_take_the_step_of_one_whichever_axis_joins_them(sizes):
     state, measured = run(mesh_of(1, 1, 1, 1))
     for loss, *params in run_processes(step_across_processes, 2, sizes, num_devices=2):
         np.testing.assert_allclose(loss, measured["loss"], rtol=1e-5)
-        assert_close(params, jax.tree.leaves(state.params), rtol=1e-4, atol=1e-5)
+        for found, expected in zip(params, jax.tree.leaves(state.params), strict=True):
+            np.testing.assert_allclose(np.array(found), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_step_is_compiled_once_and_donates_its_state():
