@@ -1,0 +1,215 @@
+"""Every attention backend on every mesh axis, with rows packed or padded, of a length that divides or does not, in one
+micro-batch or several: the numbers of plain attention on one device, forward and backward, for SFT and RL.
+
+A length is 16, two blocks, or 12, which devices can share and blocks cannot, or 11, which neither can.
+"""
+
+import dataclasses
+import functools
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import numpy as np
+import optax
+import pytest
+from tiny_models import make_architecture, make_model, random_params
+from tiny_rl import LOSS
+
+from jaxreason.data.batches import TokenBatch
+from jaxreason.models.attention_blocks import BLOCK
+from jaxreason.models.decoder import abstract_params, forward, param_shardings
+from jaxreason.rl.rollouts import Rollouts
+from jaxreason.rl.update import make_logprob_pass, make_policy_loss, skip_empty
+from jaxreason.sharding import MeshConfig, make_mesh, place_rows
+from jaxreason.training.losses import make_sft_loss
+from jaxreason.training.state import init_state, state_shardings
+from jaxreason.training.step import make_train_step
+
+ARCHITECTURE = make_architecture(
+    vocab_size=16,
+    hidden_size=8,
+    intermediate_size=8,
+    head_dim=4,
+    num_attention_heads=4,
+    num_hidden_layers=1,
+    attention_bias=False,
+    attention_output_bias=False,
+    qk_norm=False,
+)
+ROWS = 16
+MESHES = {
+    "one device": (1, 1, 1, 1),
+    "data": (4, 1, 1, 1),
+    "fsdp": (1, 4, 1, 1),
+    "tensor": (1, 1, 2, 1),
+    "context": (1, 1, 1, 2),
+    "context of 4": (1, 1, 1, 4),
+    "data and context": (2, 1, 1, 2),
+    "fsdp and tensor": (1, 2, 2, 1),
+    "tensor and context": (1, 1, 2, 2),
+}
+# each pair of micro-batches, packing and length is in one of these
+PIECES = [
+    (1, True, 12),
+    (1, False, 16),
+    (2, True, 11),
+    (2, False, 12),
+    (4, True, 16),
+    (4, False, 11),
+]
+PIECES_OF_KERNELS = [(1, True, 11), (2, False, 16), (4, True, 12)]  # interpreted, and so slow
+OPTIONS = {"xla_backend_optimization_level": 0}  # the partitioner is what is tested, not LLVM
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_blocks():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BLOCK, "cpu", 8)
+        yield
+
+
+def packed_rows(length):
+    """Two sequences that fill the row, or two and padding, in turn."""
+    ends = [(length // 3, length), (length // 2, length - 2)]
+    segments, positions = np.zeros((2, ROWS, length), np.int32)
+    for row in range(ROWS):
+        middle, end = ends[row % 2]
+        segments[row, :middle], segments[row, middle:end] = 1, 2
+        positions[row, :end] = [*range(middle), *range(end - middle)]
+    return segments, positions
+
+
+def padded_rows(length):
+    """A sequence a row, of which some reach the end."""
+    ends = np.array([length, length - 1, length // 2, length])[np.arange(ROWS) % 4]
+    inside = np.arange(length) < ends[:, None]
+    return inside.astype(np.int32), np.where(inside, np.arange(length), 0).astype(np.int32)
+
+
+def make_rows(packed, length) -> TokenBatch:
+    segments, positions = packed_rows(length) if packed else padded_rows(length)
+    random = np.random.default_rng(length)
+    tokens = random.integers(1, ARCHITECTURE.vocab_size, segments.shape).astype(np.int32)
+    mask = (segments > 0) & (positions > 0) & (random.random(segments.shape) < 0.8)
+    return TokenBatch(tokens, positions, segments, mask.astype(np.float32))
+
+
+def make_rollouts(num, length) -> Rollouts:
+    rows, random = make_rows(True, length), np.random.default_rng(1)
+    real = [x.astype(np.float32) * rows.loss_mask for x in random.normal(size=(2, ROWS, length))]
+    micro_batch = np.arange(ROWS, dtype=np.int32) % num
+    return Rollouts(*rows, real[0], -np.abs(real[1]), None, None, micro_batch)
+
+
+@functools.cache
+def start_params():
+    return jax.device_get(random_params(abstract_params(make_model(ARCHITECTURE))))
+
+
+def compiled(function, *arguments):
+    return function.lower(*arguments).compile(compiler_options=OPTIONS)(*arguments)
+
+
+def gradient(model, mesh, loss, num, rows):
+    """Of the mean loss, and that."""
+    params = jax.device_put(start_params(), param_shardings(model, mesh))
+    state = init_state(optax.sgd(1.0), params, mesh)
+    shardings = state_shardings(state)
+    step = make_train_step(loss(shardings), optax.sgd(1.0), num, shardings)
+    state, measured = compiled(step, state, rows)
+    moved = jax.tree.map(lambda a, b: np.ravel(a - b), start_params(), jax.device_get(state.params))
+    return {
+        "gradient": np.concatenate(jax.tree.leaves(moved)),
+        "loss": np.asarray(measured["loss"]),
+    }
+
+
+def sft(backend, sizes, num, packed, length):
+    model, mesh = make_model(ARCHITECTURE, attention=backend), mesh_of(sizes)
+    loss = make_sft_loss(model, 5, packed)
+    with jax.set_mesh(mesh):
+        return gradient(
+            model, mesh, lambda _: loss, num, place_rows(mesh, make_rows(packed, length))
+        )
+
+
+def rl(backend, sizes, num, length):
+    """The update and, of the same rows, log-probs and logits where there is a token."""
+    model, mesh = make_model(ARCHITECTURE, attention=backend), mesh_of(sizes)
+    settings = dataclasses.replace(LOSS, entropy_coefficient=0.1)
+    options = {"chunk": 5, "temperature": 0.7}
+    loss = make_policy_loss(model, settings, num, **options)
+    batch = make_rollouts(num, length)
+    passed = make_logprob_pass(model, num, **options)
+
+    def read(params, rows):
+        out = forward(model, params, rows.tokens, rows.positions, rows.segment_ids)
+        return passed(params, rows), out.logits
+
+    with jax.set_mesh(mesh):
+        rows = place_rows(mesh, batch)
+        found = gradient(model, mesh, lambda s: skip_empty(loss, s.params), num, rows)
+        params = jax.device_put(start_params(), param_shardings(model, mesh))
+        logprobs, logits = compiled(jax.jit(read), params, rows)
+    there = batch.segment_ids > 0
+    return found | {"logprobs": np.asarray(logprobs), "logits": np.asarray(logits)[there]}
+
+
+def mesh_of(sizes):
+    return make_mesh(MeshConfig(*sizes), jax.devices()[: int(np.prod(sizes))])
+
+
+@functools.cache
+def on_one_device(function, *rows):
+    """With plain attention and in one piece."""
+    return function("plain", MESHES["one device"], 1, *rows)
+
+
+def differences(found, expected):
+    """By name, relative to the largest entry."""
+    return {
+        name: float(np.max(np.abs(found[name] - x)) / np.max(np.abs(x)))
+        for name, x in expected.items()
+    }
+
+
+def assert_as_on_one_device(cells):
+    """Of (function, backend, mesh, micro-batches, what the rows are); two are compiled at a time."""
+
+    def compare(cell):
+        function, backend, mesh, num, *rows = cell
+        found = function(backend, MESHES[mesh], num, *rows)
+        return differences(found, on_one_device(function, *rows))
+
+    for function, rows in dict.fromkeys((cell[0], tuple(cell[4:])) for cell in cells):
+        on_one_device(function, *rows)
+    with ThreadPoolExecutor(2) as pool:
+        all_found = list(zip(cells, pool.map(compare, cells), strict=True))
+    wrong = {(c[0].__name__, *c[1:]): x for c, x in all_found if not max(x.values()) < 1e-4}
+    assert not wrong, wrong
+
+
+def test_blockwise_attention_with_a_split_length_trains_as_on_one_device():
+    """The quick core of what the slow tests cross in full."""
+    cells = [
+        (sft, "blockwise", "context", 2, True, 12),
+        (rl, "blockwise", "context of 4", 2, 12),
+    ]
+    assert_as_on_one_device(cells)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["plain", "blockwise", "splash", "triton"])
+def test_sft_on_any_mesh_with_any_rows_in_any_pieces_is_that_of_one_device(backend):
+    pieces = PIECES if backend in ("plain", "blockwise") else PIECES_OF_KERNELS
+    cells = [(sft, backend, mesh, *piece) for mesh, piece in itertools.product(MESHES, pieces)]
+    assert_as_on_one_device(cells)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["plain", "blockwise", "splash", "triton"])
+def test_rl_on_any_mesh_with_any_rows_in_any_pieces_is_that_of_one_device(backend):
+    pieces = itertools.cycle([(2, 12), (4, 11), (1, 12), (2, 16)])
+    cells = [(rl, backend, mesh, *piece) for mesh, piece in zip(MESHES, pieces, strict=False)]
+    assert_as_on_one_device(cells)
