@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from processes import ProcessError, run_processes
 
+from jaxreason import checkpoint
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.errors import UserError
 from jaxreason.sharding import MeshConfig, make_mesh, tree_shardings
@@ -124,6 +125,29 @@ def test_a_checkpoint_that_a_kill_cut_short_is_never_read(tmp_path):
         np.testing.assert_array_equal(x, np.ones(4))
         checkpoints.save(2, {"x": jnp.ones(4)}, wait=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+
+
+def save_and_die_before_the_checksums(folder):
+    def die(path, files):
+        if path.name == "checksums.json":
+            os._exit(9)
+        write(path, files)
+
+    checkpoints = Checkpointer(folder, keep=1)
+    checkpoints.save(1, {"x": jnp.ones(4)}, wait=True)
+    write, checkpoint.write_checksums = checkpoint.write_checksums, die
+    checkpoints.save(2, {"x": jnp.ones(4)}, wait=True)
+
+
+def test_a_kill_before_the_checksums_are_written_costs_no_older_checkpoint(tmp_path):
+    with pytest.raises(ProcessError, match=r"exit codes \[9\]"):
+        run_processes(save_and_die_before_the_checksums, 1, str(tmp_path))
+    assert not (tmp_path / "2").exists()
+    with Checkpointer(tmp_path, keep=1) as checkpoints:
+        assert checkpoints.latest_step() == 1
+        x = checkpoints.restore(1, {"x": abstract(jnp.ones(4))})["x"]
+    np.testing.assert_array_equal(x, np.ones(4))
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
 def save_over_all_processes(folder):
