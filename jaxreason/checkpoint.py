@@ -10,7 +10,6 @@ removed when the new one has both.
 """
 
 import dataclasses
-import json
 import logging
 import os
 import re
@@ -21,6 +20,7 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
+from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.results.checksums import (
     CHECKSUMS_FILE,
@@ -316,17 +316,15 @@ def _compare(path: epath.Path, wanted: dict[str, jax.ShapeDtypeStruct]) -> None:
 
 
 def _on_first(work: Callable[[], Any]) -> Any:
-    """What `work` gives (JSON) on process 0, on all processes; what a user can mend is raised on all."""
-    said = ""
-    if jax.process_index() == 0:
+    """`on_process_zero`, where a folder that cannot be read or written is the user's to mend."""
+
+    def reported() -> Any:
         try:
-            said = json.dumps({"value": work()})
-        except (UserError, OSError) as error:
-            said = json.dumps({"error": str(error)})
-    found = json.loads(gather_texts(said)[0])
-    if "error" in found:
-        raise UserError(found["error"])
-    return found["value"]
+            return work()
+        except OSError as error:
+            raise UserError(str(error)) from error
+
+    return on_process_zero(reported)
 
 
 def _table(tree: Any) -> dict[str, Any]:

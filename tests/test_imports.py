@@ -23,8 +23,8 @@ MAY_IMPORT = {
     "recipe_imports": set(),
     "data": {"config"},
     "tasks": {"data", "config"},
-    "models": {"sharding", "config"},
-    "checkpoint": {"sharding", "config"},
+    "models": {"sharding", "config", "distributed"},
+    "checkpoint": {"sharding", "config", "distributed"},
     "sampling": {"models", "sharding", "config"},
     "training": {"data", "models", "sharding", "checkpoint", "metrics", "config", "distributed"},
     "rl": {

@@ -2,18 +2,15 @@
 
 import hashlib
 import inspect
-import json
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-import jax
 from etils import epath
 
-from jaxreason.errors import UserError
+from jaxreason.distributed import on_process_zero
 from jaxreason.models.weight_files import weights_identity
-from jaxreason.sharding import gather_texts
 from jaxreason.tasks.registry import Task
 
 FORMAT = 1  # of the sample files
@@ -25,16 +22,7 @@ def model_identity(folder: epath.Path) -> dict[str, Any]:
     Raises:
       UserError: on every process, when files are missing or cannot be read.
     """
-    said = ""
-    if jax.process_index() == 0:
-        try:
-            said = json.dumps(weights_identity(folder))
-        except UserError as error:
-            said = json.dumps({"error": str(error)})
-    found = json.loads(gather_texts(said)[0])
-    if "error" in found:
-        raise UserError(found["error"])
-    return found
+    return on_process_zero(lambda: weights_identity(folder))
 
 
 def task_identity(task: Task) -> str:

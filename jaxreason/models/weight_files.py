@@ -5,13 +5,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 from etils import epath
 
+from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.results.checksums import CHECKSUMS_FILE, check_regular, read_checksums
 from jaxreason.results.hash_cache import hash_all_once
-from jaxreason.sharding import gather_texts
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
@@ -107,7 +106,7 @@ def check_weights(folder: epath.Path) -> None:
     Raises:
       UserError: on every process, with the file that is not as it was exported.
     """
-    found = gather_texts(_damage(folder) if jax.process_index() == 0 else "")[0]
+    found = on_process_zero(lambda: _damage(folder))
     if found:
         raise UserError(found)
 
