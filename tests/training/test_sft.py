@@ -90,6 +90,24 @@ def test_two_steps_a_restore_and_two_steps_equal_four_bit_for_bit(finished, tmp_
     assert_same_weights(weights(tmp_path / "run"), weights(run))
 
 
+def test_a_damaged_newest_checkpoint_costs_its_steps_and_changes_no_number(
+    finished, tmp_path, caplog
+):
+    recipe, run = finished
+    copy_until(run, tmp_path / "run", step=6)
+    newest = tmp_path / "run" / "checkpoints" / "6"
+    biggest = max(newest.rglob("ocdbt.process_0/d/*"), key=os.path.getsize)
+    data = bytearray(biggest.read_bytes())
+    data[len(data) // 2] ^= 1
+    biggest.write_bytes(data)
+    train(recipe, tmp_path / "run")
+    assert biggest.name in caplog.text and "checkpoints/4" in caplog.text
+    assert numbers(tmp_path / "run") == numbers(run)
+    assert_same_weights(weights(tmp_path / "run"), weights(run))
+    names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert names == ["2", "4", "6", "6.damaged"]
+
+
 def test_the_exported_folder_is_the_last_state(finished):
     _, run = finished
     model = dataclasses.replace(MODEL, init="pretrained", path=str(run / "model"), architecture={})
