@@ -100,7 +100,7 @@ ONLY_IN = {
     "starlette": {"serve"},
     "uvicorn": {"serve"},
     "matplotlib": {"report"},
-    "jinja2": {"report"},
+    "jinja2": {"report", "data"},
     "reasoning_gym": {"data", "tasks"},
     "math_verify": {"tasks"},
 }

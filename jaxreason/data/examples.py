@@ -102,11 +102,15 @@ def _good_rows(config: DatasetConfig, drops: DropLog) -> Iterator[dict[str, Any]
         if row.problem is None:
             columns.see(row)
         try:
-            yield build(config, row)
+            part = build(config, row)
         except RowError as error:
             drops.drop(config.label, row.where, error.reason, error.detail)
+            continue
+        drops.unread(config.label, part["unread"])
+        yield part
     columns.finish()
     drops.report(config.label)
+    drops.report_unread(config.label)
 
 
 def _check_ids(config: DatasetConfig, parts: list[dict[str, Any]]) -> None:

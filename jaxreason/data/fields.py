@@ -8,11 +8,10 @@ from collections import Counter
 from typing import Any
 
 from jaxreason.config import nearest
+from jaxreason.data.given_messages import first_user, given_messages, unread
 from jaxreason.data.rows import FIELDS, DatasetConfig, Row, RowError
 from jaxreason.errors import UserError
 
-_ROLES = ("system", "user", "assistant", "tool")
-_SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 _CONVERSATION = ("prompt", "system", "response", "reasoning")
 
 
@@ -126,7 +125,7 @@ def build(config: DatasetConfig, row: Row) -> dict[str, Any]:
     """The parts of an Example: `id`, `messages`, `answer`, `metadata`; and `group`, for `group_by`.
 
     Metadata holds the chosen columns, `question` (the prompt before the template, or the first user
-    message) and `where` (file and row number).
+    message) and `where` (file and row number). `unread` names the fields of messages that are left out.
 
     Raises:
       RowError: when the row cannot be used.
@@ -135,7 +134,11 @@ def build(config: DatasetConfig, row: Row) -> dict[str, Any]:
         raise row.problem
     _check_text(row.columns)
     columns, fields = row.columns, config.fields
-    messages = _given_messages(row, config) if "messages" in fields else _made_messages(row, config)
+    messages = (
+        given_messages(row, config.fields["messages"])
+        if "messages" in fields
+        else _made_messages(row, config)
+    )
     question = _required_text(row, fields["prompt"]) if "prompt" in fields else first_user(messages)
     return {
         "id": _required_text(row, fields["id"]) if "id" in fields else _made_id(row),
@@ -144,6 +147,7 @@ def build(config: DatasetConfig, row: Row) -> dict[str, Any]:
         "metadata": {name: columns.get(name) for name in (*config.metadata, *group_columns(config))}
         | {"question": question, "where": row.where},
         "group": tuple(str(columns.get(name)) for name in group_columns(config)) or row.where,
+        "unread": unread(row, fields.get("messages")),
     }
 
 
@@ -235,37 +239,3 @@ def _fill(row: Row, config: DatasetConfig, prompt: str) -> str:
         return config.prompt_template.format_map(columns | {"prompt": prompt})
     except (KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
         raise RowError("missing field", f"prompt_template: {error!r}") from error
-
-
-def _given_messages(row: Row, config: DatasetConfig) -> tuple[dict[str, str], ...]:
-    value = row.columns.get(config.fields["messages"])
-    if not isinstance(value, list) or not value:
-        raise RowError("missing field", f"{config.fields['messages']!r} is no list of messages")
-    messages = tuple(_message(item) for item in value)
-    first_user(messages)
-    return messages
-
-
-def _message(item: Any) -> dict[str, str]:
-    """A message `{role, content}`, or one in the ShareGPT form `{from, value}`."""
-    if not isinstance(item, dict):
-        raise RowError("bad message", f"expected an object, got {type(item).__name__}")
-    role = item.get("role", _SHAREGPT_ROLES.get(item.get("from")))
-    content = item.get("content", item.get("value"))
-    if role not in _ROLES or not isinstance(content, str):
-        raise RowError(
-            "bad message", f"expected role and content, got {sorted(item)}, role {role!r}"
-        )
-    if not content.strip():
-        raise RowError("empty", f"content of a message of {role!r}")
-    reasoning = item.get("reasoning_content")
-    message = {"role": role, "content": content}
-    return message | {"reasoning_content": reasoning} if reasoning else message
-
-
-def first_user(messages: tuple[dict[str, str], ...]) -> str:
-    """The first thing that the user says."""
-    for message in messages:
-        if message["role"] == "user":
-            return message["content"]
-    raise RowError("bad message", "no message of the user")

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -139,6 +140,7 @@ class _Counts:
     rows: int = 0
     dropped: Counter = dataclasses.field(default_factory=Counter)
     left_out: Counter = dataclasses.field(default_factory=Counter)
+    unread: Counter = dataclasses.field(default_factory=Counter)
     first_bad_rows: list[dict[str, str]] = dataclasses.field(default_factory=list)
     reported: int = 0
 
@@ -147,6 +149,7 @@ class _Counts:
         return {"rows": self.rows, "kept": kept} | {
             "dropped": dict(self.dropped),
             "left_out": dict(self.left_out),
+            "unread": dict(self.unread),
             "first_bad_rows": self.first_bad_rows,
         }
 
@@ -179,6 +182,15 @@ class DropLog:
         if len(counts.first_bad_rows) < _SHOWN:
             counts.first_bad_rows.append({"where": where, "reason": reason, "detail": detail})
 
+    def unread(self, dataset: str, fields: Iterable[str]) -> None:
+        """Count a kept row's fields that hold something which is not used."""
+        self._counts(dataset).unread.update(fields)
+
+    def report_unread(self, dataset: str) -> None:
+        """Log the fields that are not used, once each."""
+        for name, rows in self._counts(dataset).unread.items():
+            _LOG.warning("%s: the field %s is not used (%d rows have one)", dataset, name, rows)
+
     def report(self, dataset: str) -> None:
         """Log the bad rows found since the last report."""
         counts = self._counts(dataset)
@@ -202,7 +214,7 @@ class DropLog:
             self._counts(dataset).left_out[reason] += count
 
     def to_json(self) -> dict[str, Any]:
-        """By dataset: `rows`, `kept`, `dropped` and `left_out` by reason, `first_bad_rows`."""
+        """By dataset: `rows`, `kept`, `dropped` and `left_out` by reason, `unread` fields, `first_bad_rows`."""
         return {dataset: counts.to_json() for dataset, counts in self._datasets.items()}
 
     def write(self, path: epath.PathLike) -> None:

@@ -5,97 +5,53 @@ with the same `enable_thinking` emits, through the token that ends the turn. Ear
 context; `examples.each_reply` makes a conversation of each where all of them are to be learned.
 """
 
-import json
+import copy
+import functools
 import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-import huggingface_hub
+import tokenizers
 import transformers
 from etils import epath
 
+from jaxreason.data.chat_template import BREAK, ChatTemplate, Messages
+from jaxreason.data.reply_checks import check_history, check_reply
+from jaxreason.data.token_text import Decoder, TokenBytes
+from jaxreason.data.tokenizer_files import check_files, declared_stop_ids, local_folder
 from jaxreason.errors import UserError
 
-Messages = Sequence[dict[str, str]]
-
-# Put before templates that print today's date (Llama 3, Mistral): prompts must not change by day.
-_FIXED_DATE = """\
-{%- macro strftime_now(format) -%}
-{{ format | replace('%d', '26') | replace('%m', '07') | replace('%b', 'Jul') | replace('%B', 'July')
-   | replace('%Y', '2024') | replace('%y', '24') | replace('%A', 'Friday') | replace('%a', 'Fri') }}
-{%- endmacro %}
-"""
-_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
 _CLOSE_THINK = "</think>"
-_PROBE = "probe0reply"
 
 
 def load_tokenizer(path: epath.PathLike) -> "Tokenizer":
     """The tokenizer of a model folder (local or on a bucket) or of a name on the Hugging Face Hub.
 
+    Nothing of the folder is run, but for its chat template, in a process of its own.
+
     Raises:
-      ValueError: when the folder or the hub cannot be reached, holds no tokenizer, or names no
-        end-of-sequence token anywhere.
+      UserError: the folder or the hub cannot be reached, holds no tokenizer or one that needs a
+        program of its own, names no end-of-sequence token anywhere, or its chat template fails.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        folder = _local_folder(str(path), epath.Path(scratch))
-        if not any(
-            (folder / name).exists() for name in ("tokenizer.json", "tokenizer_config.json")
-        ):
-            there = ", ".join(sorted(item.name for item in folder.iterdir())) or "nothing"
-            raise UserError(
-                f"{path}: no tokenizer.json or tokenizer_config.json there; found {there}."
-            )
+        folder = local_folder(str(path), epath.Path(scratch))
+        check_files(folder, str(path))
         try:
-            loaded = transformers.AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError, KeyError) as error:
+            loaded = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        except Exception as error:  # of a damaged file the library may raise anything
             raise UserError(f"{path}: transformers cannot load the tokenizer: {error}") from error
-        return Tokenizer(loaded, str(path), _declared_stop_ids(folder))
-
-
-def _local_folder(path: str, scratch: epath.Path) -> epath.Path:
-    folder = epath.Path(path).expanduser()
-    if "://" in path:
-        for pattern in _FILES:
-            for file in folder.glob(pattern):
-                file.copy(scratch / file.name)
-        return scratch
-    if folder.is_dir():
-        return folder
-    if path.startswith(("/", ".", "~")) or path.count("/") > 1:
-        raise UserError(f"{path}: no such folder.")
-    try:
-        return epath.Path(huggingface_hub.snapshot_download(path, allow_patterns=list(_FILES)))
-    except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
-        raise UserError(
-            f"{path}: no such folder here, and not to be had from the Hugging Face Hub ({error}). "
-            "Give the path of a downloaded model folder instead."
-        ) from error
-
-
-def _declared_stop_ids(folder: epath.Path) -> set[int]:
-    """End-of-sequence ids in config.json and generation_config.json; either may be absent."""
-    ids: set[int] = set()
-    for name in ("config.json", "generation_config.json"):
-        if (folder / name).exists():
-            value = json.loads((folder / name).read_text()).get("eos_token_id")
-            ids.update(value if isinstance(value, list) else [] if value is None else [value])
-    return ids
-
-
-def _template_of(loaded: Any) -> str | None:
-    if loaded.chat_template is None:
-        return None
-    template = loaded.get_chat_template()
-    return _FIXED_DATE + template if "strftime_now" in template else template
+        return Tokenizer(loaded, str(path), declared_stop_ids(folder, str(path)))
 
 
 class Tokenizer:
     """Text and conversations to token ids and back.
 
     Attributes:
+      name: as it was asked for; stands in messages.
+      decode: ids to their text, special tokens left out.
       vocab_size: one more than the largest id (a model's embedding may be padded beyond it).
       pad_id: the padding id, or a stop id where the tokenizer has none; padding is always masked.
+      begin: what the tokenizer puts before a text (BOS), mostly nothing.
       close_think: the token `</think>` and an empty line after it; () where that is not one token.
       stop_ids: every id that ends a reply: the end-of-sequence ids of the tokenizer, of config.json
         and of generation_config.json (which disagree in Qwen3's base models), and the token with
@@ -104,9 +60,10 @@ class Tokenizer:
     """
 
     def __init__(self, loaded: Any, name: str, declared_stop_ids: set[int]):
-        self._hf, self._name = loaded, name
-        self._template = _template_of(loaded)
+        self._hf, self.name = loaded, name
         loaded.model_max_length = int(1e30)  # rows have their own limit; no warning about this one
+        self.decode, self._bytes = Decoder(loaded), TokenBytes(loaded)
+        self._template = ChatTemplate(loaded, name)
         turn_end = self._turn_end()
         stop = declared_stop_ids | {loaded.eos_token_id, turn_end}
         self.stop_ids: tuple[int, ...] = tuple(sorted(stop - {None}))
@@ -116,8 +73,9 @@ class Tokenizer:
         }
         if not self.stop_ids:
             raise UserError(f"{name}: no end-of-sequence token in the tokenizer or configs.")
+        self.begin: tuple[int, ...] = self._begin()
         close = self._single(_CLOSE_THINK)
-        self.close_think: tuple[int, ...] = close and (*close, *self.encode("\n\n"))
+        self.close_think: tuple[int, ...] = close and (*close, *self.encode_part("\n\n"))
         known = loaded.added_tokens_decoder
         self._stop_texts = [known[i].content for i in self.stop_ids if i in known]
         self.vocab_size: int = max(loaded.get_vocab().values()) + 1
@@ -128,48 +86,63 @@ class Tokenizer:
         token = self._hf.get_vocab().get(text)
         return () if token is None else (token,)
 
+    def _begin(self) -> tuple[int, ...]:
+        bos = self._hf.bos_token_id
+        return (bos,) if bos is not None and self._hf.encode("")[:1] == [bos] else ()
+
     def encode(self, text: str) -> list[int]:
-        """Token ids of the text; nothing is added.
+        """Token ids of a whole text, after the token that the tokenizer puts before one, if it does.
+
+        Special tokens written in it are special.
 
         Raises:
-          ValueError: for a character outside the vocabulary, where there is no unknown token.
+          UserError: for a character outside the vocabulary, where there is no unknown token.
         """
+        ids = self.encode_part(text)
+        return ids if tuple(ids[:1]) == self.begin else [*self.begin, *ids]
+
+    def encode_part(self, text: str) -> list[int]:
+        """As `encode`, of a text that goes on from another one: nothing is added."""
+        return self._ids(self._hf, text)
+
+    def _ids(self, tokenizer: Any, text: str) -> list[int]:
         try:
-            return list(self._hf.encode(text, add_special_tokens=False))
+            return list(tokenizer.encode(text, add_special_tokens=False))
         except Exception as error:
             # The Rust library raises bare Exceptions; unknown characters are the usual cause.
             known = self._hf.get_vocab()
-            unknown = "".join(c for c in dict.fromkeys(text) if c not in known)
+            unknown = "".join(c for c in dict.fromkeys(text.replace(BREAK, "")) if c not in known)
             raise UserError(
-                f"{self._name}: cannot encode {text[:80]!r}: {error}; "
-                f"characters that are no tokens: {unknown!r}."
+                f"{self.name}: cannot encode {text[:80]!r}: {error}; "
+                f"characters that are no tokens: {unknown[:40]!r}."
             ) from error
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of the ids, special tokens left out."""
-        return self._hf.decode(
-            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
 
     def show(self, ids: Sequence[int]) -> str:
         """The text of the ids with the special tokens' own; bytes that are no whole character look as in `decode`."""
-        return self._hf.decode(
-            list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
+        return self.decode.with_special(ids)
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes of one token, which may be a part of a character."""
+        return self._bytes(token)
 
     def encode_prompt(self, messages: Messages, thinking: bool | None) -> list[int]:
         """The tokens after which a model writes its reply.
+
+        They are those of transformers' `apply_chat_template`, but that marks (`<|im_start|>`) in the
+        messages' own text are spelled out with ordinary tokens.
 
         Args:
           messages: ends with a message that is not the assistant's.
           thinking: `enable_thinking` of the template; None leaves it to the template.
 
         Raises:
-          ValueError: when there is no chat template, or it refuses the messages.
+          UserError: when there is no chat template, or it refuses the messages or leaves one out.
         """
         if not messages or messages[-1]["role"] == "assistant":
             raise UserError("a prompt must end with a message that is not the assistant's.")
-        return self.encode(self.render(messages, thinking, prompt=True))
+        (text,) = self._template.render_broken([(messages, thinking, True)])
+        check_history(messages, text)
+        return self._encode_rendered(text)
 
     def encode_conversation(
         self, messages: Messages, thinking: bool | None
@@ -181,18 +154,21 @@ class Tokenizer:
         and the token that ends the turn; the mask is 1 on the latter two.
 
         Raises:
-          ValueError: when the last message is not the assistant's or contains a stop token, or the
-            template does not continue its own generation prompt, drops the reasoning, or does not
-            end the reply.
+          UserError: when the last message is not the assistant's or contains a stop token, or the
+            template does not continue its own generation prompt, drops the reasoning or a part of
+            the reply, takes the reply for a thought, or does not end it; or when thinking is True
+            and the reply has none, so that an empty think block would be learned.
         """
         if not messages or messages[-1]["role"] != "assistant":
             raise UserError("a conversation to learn from must end with an assistant message.")
-        prompt = self.render(messages[:-1], thinking, prompt=True)
-        full = self.render(messages, thinking, prompt=False)
+        calls = [(messages[:-1], thinking, True), (messages, thinking, False)]
+        prompt, full = self._template.render_broken(calls)
         if not full.startswith(prompt):
             raise UserError(self._broken_prefix(prompt, full, thinking))
-        self._check_reply(messages[-1], full[len(prompt) :], thinking)
-        prompt_ids = self.encode(prompt)
+        self._check_stops(messages[-1])
+        check_history(messages[:-1], prompt)
+        check_reply(messages[-1], prompt, full[len(prompt) :], thinking, self.name)
+        prompt_ids = self._encode_rendered(prompt)
         reply_ids = self._to_turn_end(self._encode_reply(prompt_ids, full, len(prompt)))
         return prompt_ids + reply_ids, [0] * len(prompt_ids) + [1] * len(reply_ids)
 
@@ -201,33 +177,42 @@ class Tokenizer:
 
         A sampled reply starts on a token boundary, so a straddling token cannot occur in one.
         """
-        whole = self.encode(full)
+        whole = self._encode_rendered(full)
         if whole[: len(prompt_ids)] == prompt_ids:
             return whole[len(prompt_ids) :]
-        return self.encode(full[start:])
+        return self._encode_rendered(full[start:])
+
+    def _encode_rendered(self, text: str) -> list[int]:
+        """Tokens of what the template has written: what `BREAK` stands in is no mark, and it is no token."""
+        if BREAK not in text:
+            return self.encode_part(text)
+        tokenizer, mark = self._breaking
+        return [token for token in self._ids(tokenizer, text) if token != mark]
+
+    @functools.cached_property
+    def _breaking(self) -> tuple[Any, int]:
+        """The tokenizer with `BREAK` as a token, for the few texts that need it."""
+        tokenizer = copy.deepcopy(self._hf)
+        mark = tokenizers.AddedToken(BREAK, special=True, normalized=False)
+        tokenizer.add_tokens([mark], special_tokens=True)
+        return tokenizer, tokenizer.convert_tokens_to_ids(BREAK)
 
     def _to_turn_end(self, ids: list[int]) -> list[int]:
         for index, token in enumerate(ids):
             if token in self.stop_ids:
                 return ids[: index + 1]
-        raise UserError(f"{self._name}: the chat template ends a reply with no stop token.")
+        raise UserError(f"{self.name}: the chat template ends a reply with no stop token.")
 
-    def _check_reply(self, reply: dict[str, str], rendered: str, thinking: bool | None) -> None:
-        reasoning = (reply.get("reasoning_content") or "").strip()
-        if thinking is not False and reasoning and reasoning not in rendered:
-            raise UserError(
-                f"{self._name}: the chat template does not show reasoning_content, so the thinking "
-                "would be lost; put it into the content, or set thinking to False."
-            )
+    def _check_stops(self, reply: dict[str, str]) -> None:
         for token in self._stop_texts:
-            if token in reply["content"] or token in reasoning:
+            if token in reply["content"] or token in (reply.get("reasoning_content") or ""):
                 raise UserError(f"the reply contains {token!r}, which would end it early.")
 
     def _broken_prefix(self, prompt: str, full: str, thinking: bool | None) -> str:
         pairs = enumerate(zip(prompt, full))
         at = next((i for i, (a, b) in pairs if a != b), min(len(prompt), len(full)))
         return (
-            f"{self._name}: with thinking={thinking} the conversation does not start with its own "
+            f"{self.name}: with thinking={thinking} the conversation does not start with its own "
             f"generation prompt, which has {prompt[at : at + 60]!r} where the conversation has "
             f"{full[at : at + 60]!r}. (A think block in the content and thinking=False?)"
         )
@@ -236,34 +221,11 @@ class Tokenizer:
         """The conversation as the chat template writes it, with `prompt` opening the assistant's next turn.
 
         Raises:
-          ValueError: there is no template, or it refuses the conversation.
+          UserError: there is no template, or it refuses the conversation or leaves a message out.
         """
-        if self._template is None:
-            raise UserError(
-                f"{self._name}: the tokenizer has no chat template (chat_template.jinja, or "
-                "chat_template in tokenizer_config.json); copy one from the model's chat version."
-            )
-        hidden = {"reasoning_content"} if thinking is False else set()
-        shown = [{k: v for k, v in message.items() if k not in hidden} for message in messages]
-        switch = {} if thinking is None else {"enable_thinking": thinking}
-        try:
-            return self._hf.apply_chat_template(
-                shown,
-                chat_template=self._template,
-                tokenize=False,
-                add_generation_prompt=prompt,
-                **switch,
-            )
-        except Exception as error:
-            # A template is foreign code and may raise anything (Mistral's: roles must alternate).
-            roles = ", ".join(message["role"] for message in messages)
-            raise UserError(f"{self._name}: chat template: {error} (roles: {roles})") from error
+        return self._template.render(messages, thinking, prompt)
 
     def _turn_end(self) -> int | None:
         """The special token that the chat template puts after an assistant's text, if any."""
-        if self._template is None:
-            return None
-        probe = [{"role": "user", "content": _PROBE}, {"role": "assistant", "content": _PROBE}]
-        tail = self.render(probe, None, prompt=False).rpartition(_PROBE)[2].lstrip()
-        ids = self.encode(tail)
+        ids = self.encode_part(self._template.turn_end)
         return ids[0] if ids and ids[0] in self._hf.added_tokens_decoder else None

@@ -103,7 +103,7 @@ def _choose_some(
     task = TASKS[one.part.benchmark.task]
     choices = [task.choices(one.part.items[place].example) for place in places]
     pairs = [
-        (one.part.prompts[place], tokenizer.encode(choice))
+        (one.part.prompts[place], tokenizer.encode_part(choice))
         for place, texts in zip(places, choices, strict=True)
         for choice in texts
     ]

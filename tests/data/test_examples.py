@@ -325,3 +325,57 @@ def test_real_benchmark_files_load_whole(shared, make_config, path, fields, opti
     config = make_config(shared("data") / path, fields=fields, options=options)
     assert len(load_examples(config, drops)) == kept
     assert sum(drops.to_json()[config.label]["dropped"].values()) == dropped
+
+
+def one_reply(**fields):
+    return [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2", **fields}]
+
+
+def load_rows(make_config, tmp_path, *conversations):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"messages": one}) + "\n" for one in conversations))
+    config, drops = make_config(path, fields={"messages": "messages"}), DropLog()
+    return load_examples(config, drops), drops.to_json()[config.label]
+
+
+@pytest.mark.parametrize(
+    "name", ["reasoning_content", "reasoning", "thinking", "thought", "chain_of_thought"]
+)
+def test_thinking_is_read_under_the_names_that_it_has(make_config, tmp_path, name):
+    (found,), _ = load_rows(make_config, tmp_path, one_reply(**{name: "One and one."}))
+    assert found.messages[1]["reasoning_content"] == "One and one."
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"tool_calls": [{"function": {"name": "add"}}]}, "tool_calls"),
+        ({"function_call": {"name": "add"}}, "function_call"),
+        ({"images": ["a.png"]}, "images"),
+        ({"weight": 0}, "weight"),
+        ({"thinking": "a", "reasoning": "b"}, "reasoning, thinking differ"),
+        ({"thinking": ["a"]}, "thinking: expected text"),
+    ],
+)
+def test_a_row_whose_messages_say_more_than_is_read_is_dropped_and_counted(
+    make_config, tmp_path, fields, named
+):
+    kept, counts = load_rows(make_config, tmp_path, one_reply(**fields), one_reply())
+    assert len(kept) == 1 and counts["dropped"] == {"bad message": 1}
+    assert named in counts["first_bad_rows"][0]["detail"]
+
+
+def test_thinking_of_a_user_is_no_thinking(make_config, tmp_path):
+    messages = [{"role": "user", "content": "1+1?", "thinking": "hm"}, one_reply()[1]]
+    _, counts = load_rows(make_config, tmp_path, messages, one_reply())
+    assert "a message of 'user' has no thinking" in counts["first_bad_rows"][0]["detail"]
+
+
+def test_empty_fields_say_nothing_and_others_are_named(make_config, tmp_path, caplog):
+    nothing = {"tool_calls": None, "images": [], "refusal": None, "weight": 1, "thinking": ""}
+    kept, counts = load_rows(
+        make_config, tmp_path, one_reply(**nothing), one_reply(score=3, name="gpt", id="")
+    )
+    assert [one.messages[1] for one in kept] == [{"role": "assistant", "content": "2"}] * 2
+    assert counts["unread"] == {"messages[].score": 1, "messages[].name": 1}
+    assert "the field messages[].score is not used (1 rows have one)" in caplog.text

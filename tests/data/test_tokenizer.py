@@ -75,7 +75,8 @@ def test_the_prompt_is_the_beginning_of_the_conversation_token_for_token(
     make_tokenizer, template, kind, thinking
 ):
     tokenizer = load_tokenizer(make_tokenizer(template, kind))
-    for messages in ([USER, REPLY], [USER, REPLY, USER, REPLY]):
+    last = THOUGHT if template == "thinking" else REPLY
+    for messages in ([USER, last], [USER, REPLY, USER, last]):
         prompt = tokenizer.encode_prompt(messages[:-1], thinking)
         tokens, mask = tokenizer.encode_conversation(messages, thinking)
         assert tokens[: len(prompt)] == prompt
@@ -114,7 +115,7 @@ def test_tokens_are_those_that_transformers_gives_the_same_messages(make_tokeniz
     [
         (True, THOUGHT, "<think>\nTwo and two.\nFour.\n</think>\n\nIt is 4.<|im_end|>"),
         (None, THOUGHT, "<think>\nTwo and two.\nFour.\n</think>\n\nIt is 4.<|im_end|>"),
-        (True, REPLY, "<think>\n\n</think>\n\nIt is 4.<|im_end|>"),
+        (None, REPLY, "<think>\n\n</think>\n\nIt is 4.<|im_end|>"),
         (False, REPLY, "It is 4.<|im_end|>"),
         (False, THOUGHT, "It is 4.<|im_end|>"),
     ],

@@ -1,0 +1,150 @@
+"""A tokenizer's chat template: conversations to text. No message is lost in it, and no message opens another's turn."""
+
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from jaxreason.data.template_process import render_all
+from jaxreason.errors import UserError
+
+Messages = Sequence[dict[str, str]]
+
+# Put before templates that print today's date (Llama 3, Mistral): prompts must not change by day.
+_FIXED_DATE = """\
+{%- macro strftime_now(format) -%}
+{{ format | replace('%d', '26') | replace('%m', '07') | replace('%b', 'Jul') | replace('%B', 'July')
+   | replace('%Y', '2024') | replace('%y', '24') | replace('%A', 'Friday') | replace('%a', 'Fri') }}
+{%- endmacro %}
+"""
+_PROBE = "probe0reply"
+_MOST_SHAPES = 4096  # conversations that are remembered to lose nothing
+_THINK_TAG = re.compile(r"</?think(ing)?>")
+
+# Stands within a mark that is only text, from the message to the tokens. Nobody can guess it, and templates that
+# strip or split text leave it as it is.
+BREAK = f"break{secrets.token_hex(12)}"
+
+
+class ChatTemplate:
+    """Renders conversations.
+
+    Args:
+      loaded: transformers' tokenizer.
+      name: of the model, for messages.
+    """
+
+    def __init__(self, loaded: Any, name: str):
+        self._name, self._source = name, _source_of(loaded)
+        self._special = {key: _plain(value) for key, value in loaded.special_tokens_map.items()}
+        self._marks: re.Pattern | None = None
+        self._whole: set[tuple] = set()
+        self.turn_end = ""
+        if self._source is not None:
+            self._learn_marks(loaded.added_tokens_decoder.values())
+
+    def _learn_marks(self, tokens: Iterable[Any]) -> None:
+        """The marks are the special tokens, and what the template itself writes of the other added ones."""
+        probe = [{"role": "user", "content": _PROBE}, {"role": "assistant", "content": _PROBE}]
+        whole, prompt = self._render([(probe, None, False), (probe[:1], None, True)])
+        self.turn_end = whole.rpartition(_PROBE)[2].lstrip()
+        marks = {t.content for t in tokens if t.special or t.content in whole + prompt}
+        marks = [m for m in marks if len(m) > 1 and not _THINK_TAG.fullmatch(m)]
+        if marks:
+            longest_first = sorted(marks, key=lambda mark: (-len(mark), mark))
+            pattern = "|".join(map(re.escape, longest_first))
+            self._marks = re.compile(f"(?=(?:{pattern}))(.)", re.DOTALL)
+
+    def render(self, messages: Messages, thinking: bool | None, prompt: bool) -> str:
+        """The conversation as text, with `prompt` opening the assistant's next turn.
+
+        Marks in the messages' own text are marks here: of untrusted messages use `render_broken`.
+
+        Raises:
+          UserError: there is no template, it refuses the conversation, or it leaves a message out.
+        """
+        return self.render_broken([(messages, thinking, prompt)])[0].replace(BREAK, "")
+
+    def render_broken(self, calls: Sequence[tuple[Messages, bool | None, bool]]) -> list[str]:
+        """As `render`, several at a time, with `BREAK` inside of marks that the messages' own text holds."""
+        new = [call for call in calls if _shape(*call) not in self._whole]
+        broken = [(self._break(messages), *how) for messages, *how in calls]
+        texts = self._render([*broken, *((_probes(call[0]), *call[1:]) for call in new)])
+        for call, text in zip(new, texts[len(calls) :], strict=True):
+            self._check_whole(call[0], text)
+            if len(self._whole) >= _MOST_SHAPES:
+                self._whole.clear()
+            self._whole.add(_shape(*call))
+        return texts[: len(calls)]
+
+    def _render(self, calls: Sequence[tuple[Messages, bool | None, bool]]) -> list[str]:
+        if self._source is None:
+            raise UserError(
+                f"{self._name}: the tokenizer has no chat template (chat_template.jinja, or "
+                "chat_template in tokenizer_config.json); copy one from the model's chat version."
+            )
+        try:
+            return render_all(self._source, [self._variables(*call) for call in calls])
+        except UserError as error:
+            roles = ", ".join(str(message.get("role")) for message in calls[0][0])
+            message = f"{self._name}: chat template: {error} (roles: {roles[:200]})"
+            raise UserError(message) from None
+
+    def _variables(self, messages: Messages, thinking: bool | None, prompt: bool) -> dict[str, Any]:
+        hidden = {"reasoning_content"} if thinking is False else set()
+        shown = [
+            {k: v for k, v in message.items() if k not in hidden and v is not None}
+            for message in messages
+        ]
+        for message in shown:  # gpt-oss reads it under another name
+            if "reasoning_content" in message:
+                message["thinking"] = message["reasoning_content"]
+        switch = {} if thinking is None else {"enable_thinking": thinking}
+        plain = {"tools": None, "documents": None, "add_generation_prompt": prompt}
+        return {**self._special, "messages": shown, **plain, **switch}
+
+    def _break(self, value: Any) -> Any:
+        """The value with every mark in its texts broken after the first character."""
+        if isinstance(value, str):
+            return value if self._marks is None else self._marks.sub(rf"\1{BREAK}", value)
+        if isinstance(value, dict):
+            return {key: self._break(item) for key, item in value.items()}
+        return [self._break(item) for item in value] if isinstance(value, list | tuple) else value
+
+    def _check_whole(self, messages: Messages, rendered: str) -> None:
+        for place, message in enumerate(messages):
+            if message.get("content") and _word(place) not in rendered:
+                raise UserError(
+                    f"{self._name}: the chat template leaves out messages[{place}], whose role is "
+                    f"{str(message['role'])[:60]!r}; give it a role that the template shows."
+                )
+
+
+def _shape(messages: Messages, thinking: bool | None, prompt: bool) -> tuple:
+    """What decides whether a template shows a message: the roles, and which fields there are."""
+    parts = ((message["role"], *sorted(k for k, v in message.items() if v)) for message in messages)
+    return (thinking, prompt, *parts)
+
+
+def _probes(messages: Messages) -> list[dict[str, str]]:
+    """The messages with a word of its own as the content of each."""
+    return [
+        {**message, "content": _word(place)} if message.get("content") else message
+        for place, message in enumerate(messages)
+    ]
+
+
+def _word(place: int) -> str:
+    return f"probe{place}word"
+
+
+def _source_of(loaded: Any) -> str | None:
+    if loaded.chat_template is None:
+        return None
+    template = loaded.get_chat_template()
+    return _FIXED_DATE + template if "strftime_now" in template else template
+
+
+def _plain(value: Any) -> Any:
+    """Special tokens as text."""
+    return [str(one) for one in value] if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,96 @@
+"""A column that holds a conversation: its messages in our form, and what of them cannot be used."""
+
+from typing import Any
+
+from jaxreason.data.rows import Row, RowError
+
+_ROLES = ("system", "user", "assistant", "tool")
+_SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
+# Names under which a message's thinking is found.
+_REASONING = (
+    *("reasoning_content", "reasoning", "reasoning_text", "thinking", "thinking_content"),
+    *("thought", "thoughts", "think", "chain_of_thought", "cot"),
+)
+_READ = {"role", "from", "content", "value", *_REASONING}
+# What a message says beside its text: without it the conversation would be another one.
+_SAYS_MORE = (
+    *("tool_calls", "function_call", "tool_use", "tools", "functions"),
+    *("images", "image", "image_url", "audio", "audios", "video", "videos", "files", "attachments"),
+    *("refusal", "weight", "train", "loss", "prefix"),
+)
+
+
+def given_messages(row: Row, column: str) -> tuple[dict[str, str], ...]:
+    """The messages `{role, content}` that a column holds, an assistant's perhaps with `reasoning_content`.
+
+    Raises:
+      RowError: it holds none of the user, or one that would be another without what is not read of it.
+    """
+    value = row.columns.get(column)
+    if not isinstance(value, list) or not value:
+        raise RowError("missing field", f"{column!r} is no list of messages")
+    messages = tuple(_message(item) for item in value)
+    first_user(messages)
+    return messages
+
+
+def _message(item: Any) -> dict[str, str]:
+    """A message `{role, content}`, or one in the ShareGPT form `{from, value}`."""
+    if not isinstance(item, dict):
+        raise RowError("bad message", f"expected an object, got {type(item).__name__}")
+    role = item.get("role", _SHAREGPT_ROLES.get(item.get("from")))
+    content = item.get("content", item.get("value"))
+    if role not in _ROLES or not isinstance(content, str):
+        raise RowError(
+            "bad message", f"expected role and content, got {sorted(item)}, role {role!r}"
+        )
+    if not content.strip():
+        raise RowError("empty", f"content of a message of {role!r}")
+    for name in _SAYS_MORE:
+        if _says_something(name, item.get(name)):
+            raise RowError("bad message", f"{name} of a message of {role!r} cannot be used")
+    reasoning = _reasoning(item, role)
+    message = {"role": role, "content": content}
+    return message | {"reasoning_content": reasoning} if reasoning else message
+
+
+def _says_something(name: str, value: Any) -> bool:
+    """Absent, null and empty say nothing; nor do a weight of 1 and leave to train on it."""
+    if name in ("weight", "train", "loss"):
+        return value is not None and value != 1
+    return value is not None and value is not False and value != "" and value != [] and value != {}
+
+
+def _reasoning(item: dict[str, Any], role: str) -> str:
+    """The thinking of a message, under whichever name; "" for none."""
+    found = {name: item[name] for name in _REASONING if item.get(name) not in (None, "", [], {})}
+    texts = list(found.values())
+    if not texts:
+        return ""
+    names = ", ".join(found)
+    if role != "assistant":
+        raise RowError("bad message", f"{names}: a message of {role!r} has no thinking")
+    if not all(isinstance(text, str) for text in texts):
+        raise RowError("bad message", f"{names}: expected text")
+    if any(text != texts[0] for text in texts):
+        raise RowError("bad message", f"{names} differ, and a message has one thinking")
+    return texts[0] if texts[0].strip() else ""
+
+
+def unread(row: Row, column: str | None) -> tuple[str, ...]:
+    """Fields of the messages in a column that hold something and are not read."""
+    names = (
+        f"{column}[].{name}"
+        for item in ([] if column is None else row.columns[column])
+        for name, value in item.items()
+        if name not in _READ and name not in _SAYS_MORE and _says_something(name, value)
+    )
+    return tuple(dict.fromkeys(names))
+
+
+def first_user(messages: tuple[dict[str, str], ...]) -> str:
+    """The first thing that the user says."""
+    for message in messages:
+        if message["role"] == "user":
+            return message["content"]
+    raise RowError("bad message", "no message of the user")

@@ -1,0 +1,85 @@
+"""Whether the chat template has written replies as they were: whole, and with thoughts as thoughts."""
+
+from collections.abc import Sequence
+
+from jaxreason.data.chat_template import BREAK
+from jaxreason.errors import UserError
+
+_OPEN, _CLOSE = "<think>", "</think>"
+
+
+def check_reply(
+    reply: dict[str, str], prompt: str, rendered: str, thinking: bool | None, name: str
+) -> None:
+    """Refuses a reply that would be learned otherwise than it was written.
+
+    Args:
+      reply: `content`, and `reasoning_content` if it has any.
+      prompt: what the template writes before it.
+      rendered: what the template makes of it.
+      thinking: the template's switch.
+      name: of the model, for messages.
+
+    Raises:
+      UserError: the reasoning or a part of the content is lost, content is taken for a thought, or thinking is
+        asked for and an empty think block would be learned.
+    """
+    reasoning = "" if thinking is False else _squeezed(reply.get("reasoning_content"))
+    if reasoning not in _squeezed(rendered):
+        raise UserError(
+            f"{name}: the chat template does not show reasoning_content, so the thinking "
+            "would be lost; put it into the content, or set thinking to False."
+        )
+    before = _squeezed(prompt[-100:])
+    _check_content(_squeezed(reply["content"]), reasoning, before, _squeezed(rendered))
+    learned = _squeezed(rendered).removeprefix(_OPEN)
+    if thinking and not reasoning and learned.startswith(_CLOSE):
+        raise UserError(
+            "thinking=True, but the reply has no reasoning, so that an empty think block would be "
+            "learned; give it reasoning_content, or set thinking to False."
+        )
+
+
+def _check_content(content: str, reasoning: str, prompt: str, rendered: str) -> None:
+    if prompt.endswith(_OPEN):  # the block is open already
+        content = content.removeprefix(_OPEN)
+    if content not in rendered:
+        raise UserError(
+            f"the chat template would leave out a part of the reply: {_around(content)!r}; put "
+            "thoughts into reasoning_content."
+        )
+    taken = not reasoning and _CLOSE in content and not rendered.startswith(content)
+    if taken and not rendered.startswith(_OPEN + _CLOSE):
+        raise UserError(
+            f"the reply has {_CLOSE!r} in its text, and the chat template takes what stands before it for a thought: "
+            f"{_around(content)!r}; put thoughts into reasoning_content."
+        )
+
+
+def check_history(messages: Sequence[dict[str, str]], rendered: str) -> None:
+    """Refuses earlier replies of which more is lost than a thought at their beginning.
+
+    Raises:
+      UserError: with the message's number.
+    """
+    replies = [(i, m["content"]) for i, m in enumerate(messages) if m["role"] == "assistant"]
+    text = _squeezed(rendered) if any(_CLOSE in content for _, content in replies) else ""
+    for place, content in replies:
+        before, _, after = _squeezed(content).partition(_CLOSE)
+        if _CLOSE not in content or before + _CLOSE + after in text:
+            continue
+        if _CLOSE in after or _OPEN in before.removeprefix(_OPEN) or after not in text:
+            raise UserError(
+                f"messages[{place}]: the chat template would leave out a part of the reply, which has {_CLOSE!r} in "
+                "its text; put thoughts into reasoning_content."
+            )
+
+
+def _squeezed(text: str | None) -> str:
+    """Without white space, which templates change, and without breaks."""
+    return "".join((text or "").replace(BREAK, "").split())
+
+
+def _around(content: str) -> str:
+    at = max(0, content.find(_CLOSE))
+    return content[max(0, at - 30) : at + 40]

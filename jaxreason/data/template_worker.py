@@ -1,0 +1,96 @@
+"""Renders chat templates, as a script in a process of its own: a template is a program that a stranger wrote.
+
+It reads one JSON object a line (`template`, `calls`, `most`) and answers each with one (`texts`, or `error`). What
+takes more than `SECONDS` of computing ends the process, whatever it is doing, and even when nobody waits any more; what
+takes more than `MEMORY` is an error. The environment is the one that transformers gives a template.
+"""
+
+import json
+import resource
+import signal
+import sys
+from typing import Any
+
+import jinja2
+import jinja2.ext
+import jinja2.sandbox
+
+SECONDS = 3.0
+MEMORY = 2**30  # bytes of address space
+
+
+class _Generation(jinja2.ext.Extension):
+    """`{% generation %}` marks what an assistant has written; the text stays as it is."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Any) -> Any:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
+        return jinja2.nodes.CallBlock(self.call_method("_as_is"), [], [], body).set_lineno(line)
+
+    def _as_is(self, caller: Any) -> str:
+        return caller()
+
+
+def _refuse(message: str) -> None:
+    raise jinja2.TemplateError(message)
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: Any = None,
+    sort_keys: bool = False,
+) -> str:
+    options = {"indent": indent, "separators": separators, "sort_keys": sort_keys}
+    return json.dumps(value, ensure_ascii=ensure_ascii, **options)
+
+
+def _environment() -> jinja2.Environment:
+    extensions = [_Generation, jinja2.ext.loopcontrols]
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=extensions
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _refuse
+    return environment
+
+
+def _render(template: jinja2.Template, variables: dict[str, Any], most: int) -> str:
+    pieces, length = [], 0
+    for piece in template.generate(**variables):
+        pieces.append(piece)
+        length += len(piece)
+        if length > most:
+            raise ValueError(f"it writes more than {most} characters")
+    return "".join(pieces)
+
+
+def _answer(environment: jinja2.Environment, compiled: dict, request: dict) -> dict[str, Any]:
+    source = request["template"]
+    try:
+        if source not in compiled:
+            compiled[source] = environment.from_string(source)
+        calls, most = request["calls"], request["most"]
+        return {"texts": [_render(compiled[source], call, most) for call in calls]}
+    except MemoryError:
+        return {"error": f"it takes more than {MEMORY >> 20} MiB of memory"}
+    except Exception as error:  # a template may raise anything
+        return {"error": str(error)[:1000]}
+
+
+def main() -> None:
+    """Answers until there is no more to read."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    environment, compiled = _environment(), {}
+    for line in sys.stdin:
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)  # nobody handles the signal: it ends us
+        answer = json.dumps(_answer(environment, compiled, json.loads(line)))
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        print(answer, flush=True)
+
+
+if __name__ == "__main__":
+    main()

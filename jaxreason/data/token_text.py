@@ -1,0 +1,63 @@
+"""Token ids as text and as bytes."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import tokenizers
+
+_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+class Decoder:
+    """Token ids to text: called, special tokens are left out; `with_special` shows them.
+
+    Bytes that are no whole character become U+FFFD.
+    """
+
+    def __init__(self, loaded: Any):
+        self._hf = loaded
+
+    def __call__(self, ids: Sequence[int]) -> str:
+        """The text of the ids without special tokens."""
+        return self._text(ids, hidden=True)
+
+    def with_special(self, ids: Sequence[int]) -> str:
+        """The text of the ids with that of special tokens."""
+        return self._text(ids, hidden=False)
+
+    def _text(self, ids: Sequence[int], hidden: bool) -> str:
+        return self._hf.decode(
+            list(ids), skip_special_tokens=hidden, clean_up_tokenization_spaces=False
+        )
+
+
+class TokenBytes:
+    """The bytes of single tokens, which may be parts of a character."""
+
+    def __init__(self, loaded: Any):
+        self._hf, self._added = loaded, loaded.added_tokens_decoder
+        vocabulary, alphabet = loaded.get_vocab(), tokenizers.pre_tokenizers.ByteLevel.alphabet()
+        self._of_symbol = _bytes_of_symbols() if vocabulary.keys() >= set(alphabet) else None
+        self._falls_back = "<0x00>" in vocabulary
+
+    def __call__(self, token: int) -> bytes:
+        """Those of a token; joined over a text's tokens they are the text's."""
+        if token in self._added:
+            return self._added[token].content.encode()
+        piece = self._hf.convert_ids_to_tokens(token)
+        if piece is None:  # an id of the model that the tokenizer does not know
+            return b""
+        if self._of_symbol is not None:
+            return b"".join(self._of_symbol.get(symbol, symbol.encode()) for symbol in piece)
+        byte = _BYTE.fullmatch(piece) if self._falls_back else None
+        return bytes.fromhex(byte[1]) if byte else piece.replace("▁", " ").encode()
+
+
+def _bytes_of_symbols() -> dict[str, bytes]:
+    """GPT-2's table: printable bytes are their own symbol, the others follow from U+0100 on."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    pairs = [(chr(byte), byte) for byte in printable]
+    pairs += [(chr(256 + place), byte) for place, byte in enumerate(others)]
+    return {symbol: bytes([byte]) for symbol, byte in pairs}

@@ -1,0 +1,104 @@
+"""The files of a tokenizer: where they are, that nothing in them is run, and the stop ids that they declare."""
+
+import json
+from typing import Any
+
+import huggingface_hub
+import transformers
+from etils import epath
+
+from jaxreason.errors import UserError
+
+_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
+
+
+def local_folder(path: str, scratch: epath.Path) -> epath.Path:
+    """A folder on this machine with the files of a local folder, a bucket's or a model of the hub.
+
+    Raises:
+      UserError: there is no such folder, or the hub cannot be reached.
+    """
+    folder = epath.Path(path).expanduser()
+    if "://" in path:
+        for pattern in _FILES:
+            for file in folder.glob(pattern):
+                file.copy(scratch / file.name)
+        return scratch
+    if folder.is_dir():
+        return folder
+    if path.startswith(("/", ".", "~")) or path.count("/") > 1:
+        raise UserError(f"{path}: no such folder.")
+    try:
+        return epath.Path(huggingface_hub.snapshot_download(path, allow_patterns=list(_FILES)))
+    except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
+        raise UserError(
+            f"{path}: no such folder here, and not to be had from the Hugging Face Hub ({error}). "
+            "Give the path of a downloaded model folder instead."
+        ) from error
+
+
+def check_files(folder: epath.Path, path: str) -> None:
+    """Whether there is a tokenizer that needs no program of the folder's own.
+
+    Raises:
+      UserError: there is none; it names what is there, or the program.
+    """
+    names = ("tokenizer.json", "tokenizer_config.json")
+    if not any((folder / name).exists() for name in names):
+        there = ", ".join(sorted(item.name for item in folder.iterdir())) or "nothing"
+        raise UserError(f"{path}: no tokenizer.json or tokenizer_config.json there; found {there}.")
+    own = _read(folder / "tokenizer_config.json", path)
+    model = _read(folder / "config.json", path)
+    # transformers takes the class from the one file, or else goes by the other's kind of model.
+    if _known(own.get("tokenizer_class") or model.get("tokenizer_class")):
+        return
+    for name, content, key in (
+        ("tokenizer_config.json", own, "AutoTokenizer"),
+        ("config.json", model, "AutoTokenizer"),
+        ("config.json", model, "AutoConfig"),
+    ):
+        program = _auto_map(content).get(key)
+        if program is not None:
+            raise UserError(
+                f"{path}: {name}: auto_map.{key} asks for the program {str(program)[:100]!r} of the folder, and "
+                "programs that come with a model are never run; a tokenizer_class of transformers is needed."
+            )
+
+
+def _auto_map(content: dict[str, Any]) -> dict[str, Any]:
+    found = content.get("auto_map")
+    return found if isinstance(found, dict) else {"AutoTokenizer": found} if found else {}
+
+
+def _known(name: Any) -> bool:
+    """Whether transformers has such a class itself."""
+    names = (name, f"{name}Fast")
+    return isinstance(name, str) and any(hasattr(transformers, one) for one in names)
+
+
+def _read(file: epath.Path, path: str) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    try:
+        content = json.loads(file.read_text())
+    except ValueError as error:
+        raise UserError(f"{path}: {file.name} is not valid JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: {file.name}: expected a JSON object.")
+    return content
+
+
+def declared_stop_ids(folder: epath.Path, path: str) -> set[int]:
+    """End-of-sequence ids in config.json and generation_config.json; either may be absent.
+
+    Raises:
+      UserError: a file is no JSON object, or an id is no whole number.
+    """
+    ids: set[int] = set()
+    for name in ("config.json", "generation_config.json"):
+        value = _read(folder / name, path).get("eos_token_id")
+        found = value if isinstance(value, list) else [] if value is None else [value]
+        if not all(type(one) is int for one in found):
+            raise UserError(f"{path}: {name}: eos_token_id: expected token ids, got {value!r}.")
+        ids.update(found)
+    return ids
