@@ -1,16 +1,26 @@
 """A conversation with a model in the terminal, tokens shown as they come."""
 
+import contextlib
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 from etils import epath
 
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
+from jaxreason.errors import UserError
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Engine, Request, SamplerConfig
+
+HELP = (
+    "/clear forgets what was said, /quit or Ctrl-D ends; Ctrl-C ends a reply. //text sends /text."
+)
+OPEN, CLOSE = "<think>", "</think>"
 
 
 @dataclass(frozen=True)
@@ -35,50 +45,127 @@ class ChatConfig:
 def run_chat(
     config: ChatConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh, seed: int
 ) -> None:
-    """Reads questions from the terminal until its end (Ctrl-D), `/quit`, or `/clear` to forget what was said."""
-    tokenizer = load_tokenizer(str(resolve(model_config.path)))
+    """Reads questions from the terminal until its end (Ctrl-D), `/quit`, or Ctrl-C at the prompt.
+
+    What cannot be asked (a character that the tokenizer does not know, too long a text) is said, and the session goes
+    on; Ctrl-C in a reply ends that reply alone.
+    """
+    for stream in (sys.stdin, sys.stdout):  # a terminal may know fewer characters than the model
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    path = resolve(model_config.path)
+    print(f"{path}: loading and compiling ...", flush=True)
+    tokenizer = load_tokenizer(str(path))
     model, params = open_model(model_config, mesh)
     engine = Engine(
         *(model, params, config.sampler, mesh),
         *(tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode, tokenizer.close_think),
     )
     del params  # the engine may have copies
-    print(f"{epath.Path(model_config.path).name}: /clear forgets, /quit or Ctrl-D ends.")
-    start = ({"role": "system", "content": config.system},) if config.system else ()
-    messages, turn = start, 0
+    _warm_up(engine, tokenizer.pad_id)
+    print(f"{epath.Path(path).name}: {HELP}", flush=True)
+    _converse(Session(config, tokenizer, engine, seed))
+
+
+def _warm_up(engine: Engine, token: int) -> None:
+    """Compiles what a question needs, before one is asked for."""
+    list(engine.generate([Request("warm-up", (token, token), 0, 1)], Decoding(0.0, 0, 1.0, 1, ())))
+
+
+def _converse(session: "Session") -> None:
     while (question := _ask()) is not None:
+        command = question.startswith("/") and not question.startswith("//")
         if question == "/clear":
-            messages = start
+            session.clear()
+        elif command:
+            known = question in ("/help", "/?")
+            print(HELP if known else f"no such command: {question.split()[0][:40]}. {HELP}")
         elif question:
-            messages = (*messages, {"role": "user", "content": question})
-            reply = _reply(engine, tokenizer, config, messages, seed + turn)
-            messages = (
-                (*messages, {"role": "assistant", "content": reply}) if config.remember else start
-            )
-            turn += 1
+            session.answer(question.removeprefix("/"))
 
 
 def _ask() -> str | None:
     try:
         question = input("> ").strip()
-    except EOFError:
+    except (EOFError, KeyboardInterrupt):
+        print()
         return None
     return None if question == "/quit" else question
 
 
-def _reply(
-    engine: Engine, tokenizer: Tokenizer, config: ChatConfig, messages: tuple, seed: int
-) -> str:
-    prompt = tuple(tokenizer.encode_prompt(messages, config.thinking))
-    show = _printer(tokenizer.decode)
-    requests = [Request("chat", prompt, seed, 1)]
-    (completion,) = engine.generate(
-        requests, config.decoding, on_tokens=lambda reply: show(reply.tokens)
-    )
-    show(completion.tokens)
-    note = "" if completion.finish_reason == "stop" else f" [{completion.finish_reason}]"
-    print(note, flush=True)
-    return tokenizer.decode(list(completion.tokens))
+class Session:
+    """What was said so far, and who answers.
+
+    Args:
+      config: how.
+      tokenizer: the model's.
+      engine: with its programs.
+      seed: of the first reply.
+    """
+
+    def __init__(self, config: ChatConfig, tokenizer: Tokenizer, engine: Engine, seed: int):
+        self._config, self._tokenizer, self._engine = config, tokenizer, engine
+        self._start = ({"role": "system", "content": config.system},) if config.system else ()
+        self._messages, self._seed = self._start, seed
+
+    def clear(self) -> None:
+        """Forgets what was said."""
+        self._messages = self._start
+
+    def answer(self, question: str) -> None:
+        """Prints the reply; what cannot be answered is said and forgotten."""
+        messages = (*self._messages, {"role": "user", "content": question})
+        try:
+            prompt = self._tokenizer.encode_prompt(messages, self._config.thinking)
+        except UserError as error:
+            print(f"[{error}]", flush=True)
+            return
+        tokens = self._reply(tuple(prompt))
+        self._seed += 1
+        if tokens and self._config.remember:
+            self._messages = (*messages, _message(self._tokenizer.decode(tokens)))
+
+    def _reply(self, prompt: tuple[int, ...]) -> list[int]:
+        """Its tokens, as far as it went; none if it failed."""
+        show = _printer(self._tokenizer.decode)
+        with _interrupted() as interrupted:
+            (completion,) = self._engine.generate(
+                [Request("chat", prompt, self._seed, 1)],
+                self._config.decoding,
+                on_tokens=lambda reply: show(reply.tokens),
+                cancelled=lambda _: interrupted.is_set(),
+            )
+        show(completion.tokens)
+        reason = completion.finish_reason
+        print("" if reason == "stop" else f" [{reason}]", flush=True)
+        return [] if reason.startswith("error") else list(completion.tokens)
+
+
+def _message(reply: str) -> dict[str, str]:
+    """The reply as a message: a thought at its beginning is told apart, so that templates need not look for it."""
+    thought, closed, said = reply.partition(CLOSE)
+    if not closed and not reply.lstrip().startswith(OPEN):
+        return {"role": "assistant", "content": reply}
+    thought = thought.strip().removeprefix(OPEN).strip()
+    message = {"role": "assistant", "content": said.strip()}
+    return message | {"reasoning_content": thought} if thought else message
+
+
+@contextlib.contextmanager
+def _interrupted() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets; the second time it stops whatever is going on."""
+    event = threading.Event()
+
+    def note(number: int, frame: Any) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _printer(decode: Callable[[list[int]], str]) -> Callable:

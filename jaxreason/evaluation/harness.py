@@ -1,7 +1,7 @@
 """lm-eval's tasks on our engine (extra `harness`): give a HarnessModel to `simple_evaluate`.
 
-Text is tokenised as it stands: special tokens come from the chat template only, which lm-eval asks
-for with `apply_chat_template=True`.
+Text begins with the token that the tokenizer puts before one (BOS), if it does; other special tokens come from the
+chat template, which lm-eval asks for with `apply_chat_template=True`.
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Engine, Request
+from jaxreason.sampling.stopping import before_stop
 
 SETTINGS = (
     *("until", "max_gen_toks", "do_sample", "temperature"),
@@ -52,8 +53,13 @@ class HarnessModel(TemplateLM):
 
     @property
     def eot_token_id(self) -> int:
-        """The token that stands before a text without context."""
+        """A token that ends a reply."""
         return self._tokens.stop_ids[0]
+
+    @property
+    def prefix_token_id(self) -> int:
+        """The token that stands before a text without context."""
+        return self._tokens.begin[0] if self._tokens.begin else self.eot_token_id
 
     @property
     def tokenizer_name(self) -> str:
@@ -63,9 +69,10 @@ class HarnessModel(TemplateLM):
     def tok_encode(
         self, string: str, add_special_tokens: bool | None = None, **kwargs
     ) -> list[int]:
-        """Token ids of the text; nothing is added."""
-        del add_special_tokens, kwargs
-        return self._tokens.encode(string)
+        """Token ids of the text, after BOS where the tokenizer puts one and `add_special_tokens` does not say no."""
+        del kwargs
+        whole = add_special_tokens is not False
+        return self._tokens.encode(string) if whole else self._tokens.encode_part(string)
 
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
@@ -93,8 +100,9 @@ class HarnessModel(TemplateLM):
         return [sum(next(scores)[0] for _ in text) for text in windows]
 
     def _windows(self, text: str) -> Iterator[tuple[str, list[int], list[int]]]:
+        tokens = self.tok_encode(text, add_special_tokens=False)
         rolling = get_rolling_token_windows(
-            self.tok_encode(text), self.eot_token_id, self._max_length - 1, context_len=1
+            tokens, self.prefix_token_id, self._max_length - 1, context_len=1
         )
         return ((text, *make_disjoint_window(window)) for window in rolling)
 
@@ -125,8 +133,8 @@ class HarnessModel(TemplateLM):
         for completion in self._engine.generate(requests, decoding):
             if completion.finish_reason.startswith("error"):
                 raise UserError(f"{self._name}: {completion.finish_reason}")
-            text = self._tokens.decode(completion.tokens)
-            yield int(completion.id), cut(text, decoding.stop)
+            text = before_stop(completion.tokens, decoding.stop, self._tokens.decode)
+            yield int(completion.id), text
 
     def _decoding(self, settings: dict[str, Any]) -> Decoding:
         unknown = [name for name in settings if name not in SETTINGS]
@@ -135,20 +143,19 @@ class HarnessModel(TemplateLM):
                 f"generation settings {', '.join(unknown)} are not known; "
                 f"expected some of {', '.join(SETTINGS)}."
             )
+
+        def value(name: str, default: float) -> float:
+            return default if settings.get(name) is None else settings[name]
+
         until = settings.get("until") or ()
-        greedy = settings.get("do_sample") is False
+        # A task that asks for sampling without a temperature means 1; one that asks for nothing, the likeliest tokens.
+        sampled = settings.get("do_sample")
         return Decoding(
-            temperature=0.0 if greedy else float(settings.get("temperature") or 0.0),
-            top_k=int(settings.get("top_k") or 0),
-            top_p=float(settings.get("top_p") or 1.0),
-            max_tokens=int(settings.get("max_gen_toks") or self._max_tokens),
+            temperature=0.0 if sampled is False else float(value("temperature", bool(sampled))),
+            top_k=int(value("top_k", 0)),
+            top_p=float(value("top_p", 1.0)),
+            max_tokens=int(value("max_gen_toks", self._max_tokens)),
             stop=(until,) if isinstance(until, str) else tuple(text for text in until if text),
-            min_p=float(settings.get("min_p") or 0.0),
-            repetition_penalty=float(settings.get("repetition_penalty") or 1.0),
+            min_p=float(value("min_p", 0.0)),
+            repetition_penalty=float(value("repetition_penalty", 1.0)),
         )
-
-
-def cut(text: str, stop: tuple[str, ...]) -> str:
-    """The text before the first of the stop strings."""
-    places = [text.find(mark) for mark in stop]
-    return text[: min([place for place in places if place >= 0], default=len(text))]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from jaxreason.config import above, at_least, check_ranges, up_to, within
+from jaxreason.config import above, at_least, check_ranges, within
 from jaxreason.errors import UserError
 
 
@@ -26,7 +26,7 @@ class Decoding:
         temperature: Divides the logits; 0 means greedy.
         top_k: Only the k likeliest tokens may be drawn (ties with the k-th stay); 0 is off.
         top_p: Only the smallest set of likeliest tokens with at least this probability may be drawn, counted after
-            top-k as Hugging Face does (ties stay); 1.0 is off.
+            top-k as Hugging Face does (ties stay); 1.0 is off, 0 leaves the likeliest token alone.
         max_tokens: Most tokens of a reply, stop token included.
         stop: Strings that end a reply at the token that completes one of them.
         min_p: Only tokens at least this times as likely as the likeliest may be drawn; 0 is off.
@@ -40,7 +40,7 @@ class Decoding:
 
     temperature: Annotated[float, at_least(0)]
     top_k: Annotated[int, at_least(0)]
-    top_p: Annotated[float, up_to(0, 1)]
+    top_p: Annotated[float, within(0, 1)]
     max_tokens: Annotated[int, at_least(1)]
     stop: tuple[str, ...]
     min_p: Annotated[float, within(0, 1)] = 0.0
@@ -107,16 +107,16 @@ def choose(
         num_top: K, how many of the likeliest tokens are told.
     """
     greedy = rule.temperature == 0
-    scaled = logits / jnp.where(greedy, 1.0, rule.temperature)[:, None]
-    top = jnp.max(scaled, axis=-1)
-    weights = jnp.exp(scaled - top[:, None])
+    by = jnp.where(greedy, 1.0, rule.temperature)[:, None]
+    # The largest comes off before the division: a tiny temperature then makes the others -inf, and nothing +inf.
+    scaled = (logits - jnp.max(logits, axis=-1, keepdims=True)) / by
+    weights = jnp.exp(scaled)
     total = jnp.sum(weights, axis=-1)
 
     def penalised() -> Array:
-        changed = _penalise(scaled, rule.penalty, seen)
-        return _pick_token(
-            changed, jnp.exp(changed - changed.max(-1, keepdims=True)), rule, position
-        )
+        changed = _penalise(logits, rule.penalty, seen)
+        changed = (changed - changed.max(-1, keepdims=True)) / by
+        return _pick_token(changed, jnp.exp(changed), rule, position)
 
     token = jax.lax.cond(
         jnp.any(rule.penalty != 1.0),
@@ -125,9 +125,9 @@ def choose(
     )
     token = token if forced is None else jnp.where(forced >= 0, forced, token)
     at_token = jnp.take_along_axis(scaled, token[:, None], axis=-1)[:, 0]
-    below = top + jnp.log(total)
+    whole = jnp.log(total)
     values, tokens = jax.lax.top_k(scaled, num_top) if num_top else _no_columns(scaled)
-    return Choice(token, at_token - below, jnp.isfinite(total), tokens, values - below[:, None])
+    return Choice(token, at_token - whole, jnp.isfinite(total), tokens, values - whole[:, None])
 
 
 def mark(
@@ -150,11 +150,11 @@ def _no_columns(scaled: Array) -> tuple[Array, Array]:
     return scaled[:, :0], jnp.zeros((len(scaled), 0), jnp.int32)
 
 
-def _penalise(scaled: Array, penalty: Array, seen: Array) -> Array:
+def _penalise(logits: Array, penalty: Array, seen: Array) -> Array:
     bits = (seen[:, :, None] >> jnp.arange(32, dtype=jnp.uint32)) & 1
-    has = bits.reshape(len(seen), -1)[:, : scaled.shape[1]] > 0
+    has = bits.reshape(len(seen), -1)[:, : logits.shape[1]] > 0
     by = penalty[:, None]
-    return jnp.where(has, jnp.where(scaled > 0, scaled / by, scaled * by), scaled)
+    return jnp.where(has, jnp.where(logits > 0, logits / by, logits * by), logits)
 
 
 def _pick_token(scaled: Array, weights: Array, rule: Rule, position: Array) -> Array:

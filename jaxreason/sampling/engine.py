@@ -27,7 +27,7 @@ from jaxreason.sampling.scoring import Pair, Score, Scorer
 from jaxreason.sampling.sequences import Completion, Reply, Request
 from jaxreason.sampling.settings import SamplerConfig
 from jaxreason.sampling.slots import Block, Sizes, make_programs
-from jaxreason.sampling.stopping import completing_token
+from jaxreason.sampling.stopping import closed_by_prompt, completing_token
 from jaxreason.sharding import bytes_on_device, num_parts, to_host
 
 _LOG = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Engine:
       mesh: slots are split over the batch axes, heads over the tensor axis.
       stop_ids: tokens that end a reply.
       pad_id: fills unused places of prompts.
-      decode: token ids to text; only used for stop strings.
+      decode: token ids to text, for stop strings; with a method `with_special` they match special tokens too.
       close_think: the token that closes a think block, and those that must follow it; () if there is none.
 
     Raises:
@@ -88,9 +88,9 @@ class Engine:
         self._model, self._mesh, self._config, self._decode_text = model, mesh, config, decode
         self._stop_ids, self._pad_id = frozenset(stop_ids), pad_id
         model = self._sampling_model = sampling_model(model, mesh, config.weight_dtype)
-        self._can_close = bool(close_think)
+        self._close_think = tuple(close_think)
         self._programs = make_programs(
-            model, mesh, self._sizes, tuple(sorted(self._stop_ids)), tuple(close_think)
+            model, mesh, self._sizes, tuple(sorted(self._stop_ids)), self._close_think
         )
         self._scorer = Scorer(model, mesh, config.max_length, config.score_tokens, self._parts)
         self.stats, self._params = Stats(), None
@@ -145,7 +145,7 @@ class Engine:
           ValueError: `decoding` has a think budget and the engine cannot close a think block.
           RuntimeError: the engine was given to another `generate`, or its weights changed, before this one ended.
         """
-        if decoding.think_budget and not self._can_close:
+        if decoding.think_budget and not self._close_think:
             raise UserError(
                 f"decoding.think_budget={decoding.think_budget}: expected 0, since the tokenizer has no token that "
                 "closes a think block"
@@ -227,7 +227,7 @@ class Engine:
             return f"a token id is outside the vocabulary of {vocab}"
         if request.num_samples < 1:
             return f"num_samples={request.num_samples}: expected at least 1"
-        if request.decoding is not None and request.decoding.think_budget and not self._can_close:
+        if request.decoding is not None and request.decoding.think_budget and not self._close_think:
             return "decoding.think_budget: the tokenizer has no token that closes a think block"
         if not 0 <= request.seed < 2**64:
             return f"seed={request.seed}: expected a whole number of at most 64 bits"
@@ -243,8 +243,11 @@ class Engine:
         self, starting: list[tuple[int, Reply]], dirty: list[list[int]]
     ) -> None:
         vocab = self._model.architecture.vocab_size
-        admission = make_admission(starting, self._sizes, vocab, dirty)
+        admission = make_admission(starting, self._sizes, vocab, dirty, self._thought)
         self._state = self._programs.admit(self._state, admission)
+
+    def _thought(self, prompt: Sequence[int]) -> bool:
+        return closed_by_prompt(prompt, self._close_think, self._stop_ids, self._decode_text)
 
     def _dispatch_prefill(self, run: Run) -> None:
         rows, chunk = self._config.prefill_rows, self._config.prefill_chunk

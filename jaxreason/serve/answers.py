@@ -8,8 +8,9 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
 
-from jaxreason.serve.body import read_json
+from jaxreason.serve.body import read_body, to_json
 from jaxreason.serve.calls import Call
 from jaxreason.serve.errors import ApiError
 from jaxreason.serve.pending import Pending
@@ -22,6 +23,9 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
     return Response(json.dumps(value), status, headers, "application/json")
 
 
+CLIENT_GONE = 499  # nobody reads it; the counts of responses show it
+
+
 async def answer(service: Service, request: Request, parse: Callable[[Any], Call]) -> Response:
     """The response to a request whose body `parse` understands.
 
@@ -30,9 +34,12 @@ async def answer(service: Service, request: Request, parse: Callable[[Any], Call
     """
     service.authorize(request)
     service.worker.check_room(1)  # an overloaded server does not read what it will refuse
-    body = await read_json(request, service.max_body_bytes, service.body_timeout_s)
+    try:
+        body = await read_body(request, service.max_body_bytes, service.body_timeout_s)
+    except ClientDisconnect:
+        return Response(status_code=CLIENT_GONE)
     loop = asyncio.get_running_loop()
-    call = await loop.run_in_executor(service.parsing, parse, body)
+    call = await loop.run_in_executor(service.parsing, lambda: parse(to_json(body)))
     pending = Pending(call, service.worker, service.tokenizer)
     watch = asyncio.create_task(_cancel_when_gone(request, pending))
     try:
@@ -43,7 +50,8 @@ async def answer(service: Service, request: Request, parse: Callable[[Any], Call
 
 
 async def _respond(service: Service, call: Call, pending: Pending, watch: asyncio.Task) -> Response:
-    shape = Shape(call.chat, call.logprobs, service.tokenizer.show)
+    tokenizer = service.tokenizer
+    shape = Shape(call.chat, call.logprobs, tokenizer.show, tokenizer.token_bytes)
     about = {"object": shape.kind(call.stream), "created": int(time.time()), "model": service.name}
     envelope = {"id": pending.id, **about}
     if not call.stream:

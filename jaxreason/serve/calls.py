@@ -8,10 +8,12 @@ from typing import Any
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.serve.decodings import parse_decoding
-from jaxreason.serve.errors import ApiError
+from jaxreason.serve.errors import ApiError, shorten
 from jaxreason.serve.fields import Fields
 from jaxreason.serve.messages import parse_messages
 from jaxreason.serve.settings import ServeConfig
+
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,14 @@ class Parser:
           ApiError: (400, 404) for what cannot be served; names the field.
         """
         fields = Fields(body)
-        prompts = self._prompts(fields.take_any("prompt"))
+        texts = _several(fields.take_any("prompt"))
+        samples = self._samples(fields, len(texts))  # before so many are made tokens
+        prompts = tuple(self._prompt(text) for text in texts)
         echo = fields.take("echo", bool, False)
         shown = fields.take("logprobs", int)
         least = 0 if echo else 1
-        return self._call(
-            fields, prompts, fields.take("max_tokens", int), least, echo=echo, logprobs=shown
-        )
+        tokens = fields.take("max_tokens", int)
+        return self._call(fields, prompts, samples, tokens, least, echo=echo, logprobs=shown)
 
     def chat(self, body: Any) -> Call:
         """A body of /v1/chat/completions.
@@ -85,8 +88,9 @@ class Parser:
         """
         fields = Fields(body)
         messages = parse_messages(fields.take("messages", list, []))
-        thinking = self._thinking(fields.take("chat_template_kwargs", dict, {}))
-        prompt = _encoded("messages", self._tokenizer.encode_prompt, messages, thinking)
+        samples = self._samples(fields, 1)
+        thinking = self._thinking(fields)
+        prompt = self._encoded("messages", self._tokenizer.encode_prompt, messages, thinking)
         tokens = (fields.take("max_completion_tokens", int), fields.take("max_tokens", int))
         tokens = tokens[1] if tokens[0] is None else tokens[0]
         alternatives = fields.take("top_logprobs", int)
@@ -94,12 +98,15 @@ class Parser:
         if alternatives is not None and not shown:
             raise ApiError(400, "top_logprobs: needs logprobs to be true", "top_logprobs")
         shown = (alternatives or 0) if shown else None
-        return self._call(fields, (prompt,), tokens, 1, echo=False, logprobs=shown, chat=True)
+        return self._call(
+            fields, (prompt,), samples, tokens, 1, echo=False, logprobs=shown, chat=True
+        )
 
     def _call(
         self,
         fields: Fields,
         prompts: tuple[tuple[int, ...], ...],
+        samples: int,
         max_tokens: int | None,
         least: int,
         *,
@@ -107,10 +114,6 @@ class Parser:
         logprobs: int | None,
         chat: bool = False,
     ) -> Call:
-        self._check_model(fields.take("model", str))
-        samples = fields.take("n", int, 1)
-        if fields.take("best_of", int, samples) != samples:
-            raise ApiError(400, "best_of: this server does not support it", "best_of")
         seed = fields.take("seed", int)
         seeds = [secrets.randbits(63) if seed is None else seed % 2**64 for _ in prompts]
         max_tokens = self._max_tokens(prompts, max_tokens, least)
@@ -118,34 +121,58 @@ class Parser:
         stream = fields.take("stream", bool, False)
         usage = _include_usage(fields.take("stream_options", dict, {}))
         fields.finish()
-        self._check_sizes(prompts, samples, logprobs)
+        self._check_logprobs(logprobs)
         return Call(chat, prompts, tuple(seeds), samples, decoding, stream, usage, logprobs, echo)
 
-    def _check_model(self, name: str | None) -> None:
+    def _samples(self, fields: Fields, prompts: int) -> int:
+        """How many replies there are to each prompt; what is not served, or too much, is refused first of all."""
+        name = fields.take("model", str)
         if name is not None and name not in self._names:
-            message = f"model: {name!r} is not served here; this is {self._names[0]!r}"
+            message = f"model: {shorten(name, 80)!r} is not served here; this is {self._names[0]!r}"
             raise ApiError(404, message, "model", "model_not_found")
+        samples, most = fields.take("n", int, 1), self._config.max_sequences
+        if fields.take("best_of", int, samples) != samples:
+            raise ApiError(400, "best_of: this server does not support it", "best_of")
+        if samples < 1:
+            raise ApiError(400, f"n: expected at least 1, got {samples}", "n")
+        if prompts * samples > most:
+            message = f"{prompts} prompts with n={samples} exceed the limit of {most} replies"
+            raise ApiError(400, message, "n")
+        return samples
 
-    def _thinking(self, switches: dict) -> bool | None:
-        switches = Fields(switches)
-        thinking = switches.take("enable_thinking", bool, self._config.thinking)
+    def _thinking(self, fields: Fields) -> bool | None:
+        """The template's own switch; an effort of "none" turns it off, and other efforts have no counterpart here."""
+        switches = Fields(fields.take("chat_template_kwargs", dict, {}))
+        effort = fields.take("reasoning_effort", str)
+        if effort not in (None, *EFFORTS):
+            expected = ", ".join(EFFORTS)
+            message = f"reasoning_effort: expected one of {expected}, got {shorten(effort, 60)!r}"
+            raise ApiError(400, message, "reasoning_effort")
+        default = False if effort == "none" else self._config.thinking
+        thinking = switches.take("enable_thinking", bool, default)
         switches.finish()
         return thinking
 
-    def _prompts(self, prompt: Any) -> tuple[tuple[int, ...], ...]:
-        """A string, a list of strings, token ids, or a list of lists of them."""
-        many = prompt if _is_list_of(prompt, (str, list)) else [prompt]
-        return tuple(self._prompt(one) for one in many)
-
     def _prompt(self, prompt: Any) -> tuple[int, ...]:
         if isinstance(prompt, str):
-            return _encoded("prompt", self._tokenizer.encode, prompt)
-        if not _is_list_of(prompt, (int,)):
+            ids = self._encoded("prompt", self._tokenizer.encode, prompt)
+        elif prompt and _is_list_of(prompt, (int,)):
+            ids = tuple(prompt)
+        else:
             raise ApiError(400, "prompt: expected text, token ids, or a list of either", "prompt")
-        if not all(0 <= token < self._vocab_size for token in prompt):
+        if not ids:
+            raise ApiError(400, "the prompt is empty", "prompt")
+        if not all(0 <= token < self._vocab_size for token in ids):
             message = f"prompt: a token id is outside the vocabulary of {self._vocab_size}"
             raise ApiError(400, message, "prompt")
-        return tuple(prompt)
+        return ids
+
+    def _encoded(self, name: str, encode: Callable, *arguments: Any) -> tuple[int, ...]:
+        try:
+            return tuple(encode(*arguments))
+        except ValueError as error:  # where the model lies is no business of the client's
+            message = str(error).replace(self._tokenizer.name, self._names[0])
+            raise ApiError(400, f"{name}: {message}", name) from None
 
     def _max_tokens(self, prompts: Sequence, wanted: int | None, least: int) -> int:
         """How long replies may be: what was asked for, which must fit, or the default as far as it does."""
@@ -160,29 +187,19 @@ class Parser:
             raise ApiError(400, message, "max_tokens", "context_length_exceeded")
         return wanted
 
-    def _check_sizes(self, prompts: Sequence, samples: int, logprobs: int | None) -> None:
-        if not all(prompts):
-            raise ApiError(400, "the prompt is empty", "prompt")
-        if samples < 1:
-            raise ApiError(400, f"n: expected at least 1, got {samples}", "n")
-        if len(prompts) * samples > self._config.max_sequences:
-            most = self._config.max_sequences
-            message = f"{len(prompts)} prompts with n={samples} exceed the limit of {most} replies"
-            raise ApiError(400, message, "n")
+    def _check_logprobs(self, wanted: int | None) -> None:
         most = self._config.sampler.top_logprobs
-        if logprobs is not None and not 0 <= logprobs <= most:
-            raise ApiError(400, f"logprobs: expected 0 to {most}, got {logprobs}", "logprobs")
+        if wanted is not None and not 0 <= wanted <= most:
+            raise ApiError(400, f"logprobs: expected 0 to {most}, got {wanted}", "logprobs")
+
+
+def _several(prompt: Any) -> list:
+    """A string, a list of strings, token ids, or a list of lists of them, as a list of prompts."""
+    return prompt if prompt and _is_list_of(prompt, (str, list)) else [prompt]
 
 
 def _is_list_of(value: Any, kinds: tuple[type, ...]) -> bool:
-    return isinstance(value, list) and bool(value) and all(type(one) in kinds for one in value)
-
-
-def _encoded(name: str, encode: Callable, *arguments: Any) -> tuple[int, ...]:
-    try:
-        return tuple(encode(*arguments))
-    except ValueError as error:
-        raise ApiError(400, f"{name}: {error}", name) from None
+    return isinstance(value, list) and all(type(one) in kinds for one in value)
 
 
 def _include_usage(options: dict) -> bool:

@@ -11,6 +11,15 @@ TYPES = {
 }
 
 
+MOST = 600  # characters of a message
+
+
+def shorten(text: str, most: int) -> str:
+    """The text, or its beginning and its end."""
+    half = (most - 5) // 2
+    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
+
+
 class ApiError(Exception):
     """A request that fails, with its HTTP status.
 
@@ -35,10 +44,11 @@ class ApiError(Exception):
         self._param, self._code = param, code
 
     def to_json(self) -> dict[str, Any]:
-        """The body of the response."""
+        """The body of the response; what it quotes of the request is cut."""
         kind = TYPES.get(self.status, "invalid_request_error")
-        about = {"param": self._param, "code": self._code}
-        return {"error": {"message": str(self), "type": kind, **about}}
+        param = None if self._param is None else shorten(self._param, 80)
+        about = {"param": param, "code": self._code}
+        return {"error": {"message": shorten(str(self), MOST), "type": kind, **about}}
 
 
 def of_reason(finish_reason: str) -> ApiError:

@@ -3,15 +3,16 @@
 from typing import Any
 
 from jaxreason.config import nearest
-from jaxreason.serve.errors import ApiError
+from jaxreason.serve.errors import ApiError, shorten
 
 # They say who asks or how it is booked, not what is asked.
 IGNORED = (
     *("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"),
-    *("prompt_cache_retention", "parallel_tool_calls"),
+    *("prompt_cache_retention", "parallel_tool_calls", "cache_control"),
 )
 # What is not supported, and the values with which it asks for nothing.
 NEUTRAL: dict[str, tuple] = {
+    "annotations": ([],),
     "audio": (),
     "frequency_penalty": (0,),
     "function_call": ("none", "auto"),
@@ -25,13 +26,15 @@ NEUTRAL: dict[str, tuple] = {
     "modalities": (["text"],),
     "prediction": (),
     "presence_penalty": (0,),
-    "reasoning_effort": (),
+    "refusal": ("",),
     "response_format": ({"type": "text"},),
     "suffix": ("",),
     "tool_choice": ("none", "auto"),
+    "tool_calls": ([],),
     "tools": ([],),
+    "truncate_prompt_tokens": (-1,),
     "use_beam_search": (False,),
-    "verbosity": (),
+    "verbosity": ("medium",),
     "web_search_options": (),
 }
 KINDS = {
@@ -81,12 +84,19 @@ class Fields:
             if value is None or name in IGNORED:
                 continue
             if name not in NEUTRAL:
+                name = shorten(name, 80)
                 known = nearest(name, [*self._taken, *NEUTRAL])
                 raise ApiError(400, f"{name}: no such field{known}", name)
-            if value not in NEUTRAL[name]:
+            if not any(type(value) is type(one) and value == one for one in _neutral(name)):
                 raise ApiError(400, f"{name}: this server does not support it", name)
 
 
+def _neutral(name: str) -> tuple:
+    """The values with which a field asks for nothing; a whole number may be written as a fraction."""
+    values = NEUTRAL[name]
+    return (*values, *(float(one) for one in values if type(one) is int))
+
+
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    kind = type(value).__name__
+    return shorten(repr(value), 60) if isinstance(value, str | int | float) else f"a {kind}"

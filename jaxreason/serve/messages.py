@@ -5,6 +5,8 @@ from typing import Any
 from jaxreason.serve.errors import ApiError
 from jaxreason.serve.fields import Fields
 
+REASONING = ("reasoning_content", "reasoning", "thinking")
+
 
 def parse_messages(messages: list) -> list[dict[str, str]]:
     """The conversation as chat templates take it.
@@ -20,16 +22,42 @@ def parse_messages(messages: list) -> list[dict[str, str]]:
 def _message(message: Any, path: str) -> dict[str, str]:
     try:
         fields = Fields(message)
-        found = {"role": fields.take("role", str), "content": _text(fields.take_any("content"))}
-        reasoning = fields.take("reasoning_content", str)
-        if fields.take("type", str, "text") != "text":
+        role = fields.take("role", str)
+        # Clients send back what they were given: a reply may have no content, or a null one.
+        content = fields.take_any("content")
+        found = {"role": role, "content": "" if _is_empty(role, content) else _text(content)}
+        found |= _named(fields, "name") | _reasoning(fields, role)
+        if fields.take("type", str, "text") not in ("text", "message"):
             raise ApiError(400, "type: expected text")
         fields.finish()
     except ApiError as error:
         raise ApiError(400, f"{path}: {error}", "messages") from None
-    if found["role"] is None:
+    if role is None:
         raise ApiError(400, f"{path}: it has no role", "messages")
-    return found if reasoning is None else found | {"reasoning_content": reasoning}
+    return found
+
+
+def _is_empty(role: str | None, content: Any) -> bool:
+    return role == "assistant" and content is None
+
+
+def _named(fields: Fields, name: str) -> dict[str, str]:
+    value = fields.take(name, str)
+    return {} if value is None else {name: value}
+
+
+def _reasoning(fields: Fields, role: str | None) -> dict[str, str]:
+    """A reply's thinking, under the names that servers give it."""
+    given = {name: fields.take(name, str) for name in REASONING}
+    texts = {text for text in given.values() if text}
+    if not texts:
+        return {}
+    names = ", ".join(name for name, text in given.items() if text)
+    if role != "assistant":
+        raise ApiError(400, f"{names}: only the assistant's messages have it")
+    if len(texts) > 1:
+        raise ApiError(400, f"{names}: they differ, and a message has one thinking")
+    return {"reasoning_content": texts.pop()}
 
 
 def _text(content: Any) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import signal
 import socket
 import sys
@@ -17,11 +18,14 @@ from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Engine, Request
 from jaxreason.serve.app import make_app
 from jaxreason.serve.calls import Parser
+from jaxreason.serve.connections import SPARE, server_settings
 from jaxreason.serve.scores import PromptScorer
 from jaxreason.serve.service import Service
 from jaxreason.serve.settings import ServeConfig
 from jaxreason.serve.worker import Worker
 
+# What a folder may hold, which says nothing of whose it is.
+UNTOLD = ("model", "final", "hf", "export", "checkpoint", "checkpoints", "best", "last")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -43,7 +47,7 @@ def run_serve(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding
             )
         shown = f"[{host}]" if ":" in host else host
         print(f"{service.name} is served at http://{shown}:{port}/v1", flush=True)
-        _serve(service, listener, config.drain_s)
+        _serve(service, listener, config)
 
 
 def make_service(
@@ -63,7 +67,7 @@ def make_service(
     scorer = PromptScorer(*engine.sampled_from, mesh, *sizes)
     worker = Worker(engine, scorer, config.decoding, config.max_sequences)
     worker.start(mesh)
-    name = config.name or epath.Path(path).name
+    name = config.name or model_name(path)
     names = (name, model_config.path, path)
     return Service(
         name,
@@ -75,6 +79,20 @@ def make_service(
         tokenizer,
         engine.stats,
     )
+
+
+def model_name(path: str) -> str:
+    """The name of a model's folder; of one that is called after what it holds, that of the run which wrote it.
+
+    `runs/rl/model` is `rl`, `study/rl/seed_1/model` is `rl-seed_1`.
+    """
+    parts = [part for part in epath.Path(path).parts if part not in ("/", "..", ".")]
+    while len(parts) > 1 and parts[-1] in UNTOLD:
+        parts.pop()
+    first = len(parts) - 1
+    while first > 0 and re.fullmatch(r"(seed|step|epoch)?[-_]?\d+", parts[first]):
+        first -= 1
+    return "-".join(parts[first:])
 
 
 def _warm_up(engine: Engine, token: int) -> None:
@@ -91,12 +109,11 @@ def _listen(config: ServeConfig) -> socket.socket:
         raise ConfigError(f"serve.host={config.host}, serve.port={config.port}: {error}.") from None
 
 
-def _serve(service: Service, listener: socket.socket, drain_s: float) -> None:
+def _serve(service: Service, listener: socket.socket, config: ServeConfig) -> None:
     # uvicorn raises the signal that has stopped it once more when it is done; by then there is nothing to stop.
     before = {n: signal.signal(n, lambda *_: None) for n in (signal.SIGTERM, signal.SIGINT)}
-    settings = uvicorn.Config(
-        make_app(service), log_level="warning", timeout_graceful_shutdown=math.ceil(drain_s)
-    )
+    most = config.max_sequences + SPARE
+    settings = server_settings(make_app(service), service, most, math.ceil(config.drain_s))
     try:
         uvicorn.Server(settings).run(sockets=[listener])
     finally:

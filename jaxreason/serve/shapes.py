@@ -45,10 +45,17 @@ class Shape:
       chat: whether they are messages or texts.
       logprobs: how many likeliest tokens are shown at each; None shows no log-probabilities.
       show: token ids to text, special tokens included.
+      spell: a token to its bytes, which may be a part of a character.
     """
 
-    def __init__(self, chat: bool, logprobs: int | None, show: Callable[[list[int]], str]):
-        self._chat, self._logprobs, self._show = chat, logprobs, show
+    def __init__(
+        self,
+        chat: bool,
+        logprobs: int | None,
+        show: Callable[[list[int]], str],
+        spell: Callable[[int], bytes],
+    ):
+        self._chat, self._logprobs, self._show, self._spell = chat, logprobs, show, spell
         self._offsets: dict[int, int] = {}  # of each choice's next token in its text
 
     def kind(self, chunk: bool) -> str:
@@ -111,10 +118,8 @@ class Shape:
         return {**self._named(shown.token, shown.logprob), "top_logprobs": top}
 
     def _named(self, token: int, logprob: float | None) -> dict[str, Any]:
-        text = self._show([token])
-        whole = "\N{REPLACEMENT CHARACTER}" not in text
-        spelled = list(text.encode()) if whole else None
-        return {"token": text, "logprob": _finite(logprob), "bytes": spelled}
+        spelled = list(self._spell(token))
+        return {"token": self._show([token]), "logprob": _finite(logprob), "bytes": spelled}
 
 
 def _finite(logprob: float | None) -> float | None:

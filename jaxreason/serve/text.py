@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+from jaxreason.sampling.stopping import special_stop
+
 CUT = (
     "\N{REPLACEMENT CHARACTER}"  # what a decoder makes of a character whose bytes are not all there
 )
@@ -29,7 +31,7 @@ class TextStream:
         self._held += self._new_text(tokens, final)
         places = [self._held.find(one) for one in self._stop if one in self._held]
         self._ended = bool(places) or final
-        sure = min(places) if places else len(self._held) - (0 if final else self._open())
+        sure = min(places) if places else len(self._held) - self._unsure(tokens, final)
         text, self._held = self._held[:sure], self._held[sure:]
         return text
 
@@ -40,6 +42,10 @@ class TextStream:
             return ""
         self._context, self._read = self._read, len(tokens)
         return text[len(before) :]
+
+    def _unsure(self, tokens: Sequence[int], final: bool) -> int:
+        """Characters at the end that are, or may be, the beginning of a stop string that special tokens are part of."""
+        return special_stop(tokens, self._stop, self._decode) if final else self._open()
 
     def _open(self) -> int:
         """Characters at the end that may be the beginning of a stop string."""

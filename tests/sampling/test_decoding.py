@@ -239,7 +239,7 @@ def test_seeds_of_more_than_32_bits_give_sequences_of_their_own():
     [
         ("temperature", -1.0),
         ("top_k", -1),
-        ("top_p", 0.0),
+        ("top_p", -0.1),
         ("top_p", 1.5),
         ("max_tokens", 0),
         ("stop", ("",)),

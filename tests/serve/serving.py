@@ -16,6 +16,7 @@ from jaxreason.models.huggingface import ModelConfig
 from jaxreason.recipes import load_recipe
 from jaxreason.sampling.engine import Engine
 from jaxreason.serve.app import make_app
+from jaxreason.serve.connections import server_settings
 from jaxreason.serve.settings import ServeConfig
 from jaxreason.sharding import MeshConfig, make_mesh
 
@@ -86,9 +87,10 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(service):
+def served(service, most=100):
+    settings = server_settings(make_app(service), service, most, 10)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(make_app(service), log_level="warning"))
+        server = uvicorn.Server(settings)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:

@@ -45,7 +45,7 @@ MESSAGES = [{"role": "user", "content": "1+1="}]
         (TEXT, {"prompt": "1", "stop": "a" * 257}, "at most 256 bytes"),
         (TEXT, {"prompt": "1", "stop": "\udc00"}, "half of a surrogate pair"),
         (TEXT, {"prompt": "1", "temperature": -1}, "temperature: expected at least 0, got -1"),
-        (TEXT, {"prompt": "1", "top_p": 0}, "top_p: expected more than 0 and at most 1"),
+        (TEXT, {"prompt": "1", "top_p": 1.5}, "top_p: expected from 0 to 1"),
         (TEXT, {"prompt": "1", "top_k": -2}, "top_k: expected 0 (off) or more, got -2"),
         (TEXT, {"prompt": "1", "min_p": 2}, "min_p: expected 0 (off) to 1"),
         (TEXT, {"prompt": "1", "repetition_penalty": 0}, "repetition_penalty: expected more than"),
