@@ -254,3 +254,16 @@ def test_options_out_of_range_are_refused_by_name(field, value):
     good = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_tokens": 5, "stop": ()}
     with pytest.raises(ValueError, match=f"decoding.{field}"):
         decoding.Decoding(**(good | {field: value}))
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1e-20, 1e-30])
+def test_a_tiny_temperature_takes_the_likeliest_token_and_is_sure_of_it(temperature):
+    logits = jnp.asarray([[-300.0, 2.0, 299.0, 1.0], [5.0, -1e4, 4.9, -jnp.inf]])
+    for penalty in (1.0, 1.2):
+        chosen = choose(
+            logits,
+            rule(2, temperature=temperature, penalty=penalty),
+            jnp.zeros(2, jnp.int32),
+        )
+        assert chosen.token.tolist() == [2, 0] and chosen.finite.all()
+        assert chosen.logprob.tolist() == [0.0, 0.0]

@@ -1,6 +1,6 @@
 """Finding the token that completes a stop string."""
 
-from jaxreason.sampling.stopping import completing_token
+from jaxreason.sampling.stopping import before_stop, closed_by_prompt, completing_token
 
 PIECES = ["a", "b", "ab", "ST", "OP", " ", "", "é"[:1]]
 
@@ -52,3 +52,35 @@ def test_only_a_tail_is_decoded():
     for checked in range(9_000, 10_000, 16):
         completing_token(tokens[: checked + 16], checked, ("STOP",), decode_counting)
     assert longest < 40
+
+
+class Showing:
+    """Tokens are characters; 9 is the special token <end>, 8 is </think>."""
+
+    def __call__(self, tokens):
+        return "".join(" " if t == 8 else "abcdefgh"[t] for t in tokens if t != 9)
+
+    def with_special(self, tokens):
+        return "".join("<end>" if t == 9 else self([t]) for t in tokens)
+
+
+def test_a_special_token_completes_a_stop_string_and_leaves_none_of_it_behind():
+    show = Showing()
+    for stop, shown in (("<end>", "ab"), ("b<end>", "a"), ("ab<end>", "")):
+        assert completing_token([0, 1, 9, 2], 0, (stop,), show) == 3
+        assert before_stop([0, 1, 9], (stop,), show) == shown
+    assert completing_token([0, 1, 9, 2], 0, ("<end>c",), show) == 4
+    assert before_stop([0, 1, 9, 2], ("b<end>c",), show) == "a"
+    assert completing_token([0, 9, 1], 0, ("ab",), show) == 3  # as the text is shown
+    assert before_stop([0, 9, 1, 2], ("bc",), show) == "a"
+    assert before_stop([0, 1, 2], ("<end>",), show) == "abc"
+
+
+def test_a_think_block_that_the_turns_prompt_has_closed_is_known():
+    show, close, ends = Showing(), (8, 7), (6,)
+    assert closed_by_prompt([0, 1, 8, 7], close, ends, show)
+    assert closed_by_prompt([8, 6, 1, 8], close, ends, show)
+    assert not closed_by_prompt([0, 8, 6, 1], close, ends, show)  # of an earlier turn
+    assert not closed_by_prompt([0, 8, 9, 1], close, ends, show)  # a mark follows
+    assert not closed_by_prompt([0, 1], close, ends, show)
+    assert not closed_by_prompt([0, 1, 8], (), ends, show)

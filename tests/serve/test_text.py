@@ -57,3 +57,20 @@ def test_the_first_stop_string_counts_and_nothing_follows_it():
     stream = TextStream(decode, ("xx", "b"))
     assert stream.push(list(b"abxx"), final=False) == "a"
     assert stream.push(list(b"abxxc"), final=True) == ""
+
+
+class Decode:
+    """One byte a token; 256 is the special token <end>."""
+
+    def __call__(self, ids):
+        return decode(ids)
+
+    def with_special(self, ids):
+        return "".join("<end>" if i == 256 else chr(i) for i in ids)
+
+
+def test_what_a_stop_string_with_a_special_token_has_of_the_text_is_not_given_out():
+    stream, tokens = TextStream(Decode(), ("b<end>",)), [*b"ab", 256]
+    assert [stream.push(tokens[:n], final=n == 3) for n in (1, 2, 3)] == ["a", "", ""]
+    stream = TextStream(Decode(), ("b<end>",))
+    assert [stream.push([*b"ab"][:n], final=n == 2) for n in (1, 2)] == ["a", "b"]

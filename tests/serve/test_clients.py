@@ -1,0 +1,200 @@
+"""Clients that are slow, many, gone, or send too much; and what OpenAI's clients send beside a question."""
+
+import socket
+import time
+
+import httpx
+import pytest
+from serving import serve_config, wait_until
+
+from jaxreason.serve.calls import Parser
+from jaxreason.serve.server import model_name
+from jaxreason.serve.settings import ServeConfig
+
+TEXT, CHAT = "/v1/completions", "/v1/chat/completions"
+USER = {"role": "user", "content": "1+1="}
+
+
+def address(server):
+    host, port = server.url.removeprefix("http://").split(":")
+    return host, int(port)
+
+
+def raw(server, head, body=b""):
+    """The status line of a request written by hand."""
+    with socket.create_connection(address(server), timeout=60) as connection:
+        connection.sendall(head.encode() + body)
+        return connection.makefile("rb").readline().decode()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"messages": [USER, {"role": "assistant", "content": None}, USER]},
+        {"messages": [USER, {"role": "assistant"}, USER]},
+        {"messages": [{**USER, "name": "bob"}]},
+        {
+            "messages": [
+                USER,
+                {"role": "assistant", "content": "2", "refusal": None, "tool_calls": []},
+                USER,
+            ]
+        },
+        {"top_p": 0},
+        {"temperature": 1e-20},
+        {"reasoning_effort": "low"},
+        {"reasoning_effort": "none"},
+        {"user": "x", "metadata": {"a": "b"}, "store": False, "service_tier": "auto"},
+        {"parallel_tool_calls": False, "logit_bias": {}, "n": 1, "seed": 3},
+        {"response_format": {"type": "text"}, "stream_options": None, "presence_penalty": 0.0},
+    ],
+)
+def test_fields_of_openais_clients_that_change_nothing_are_taken(server, fields):
+    body = {"messages": [USER], "max_tokens": 3, **fields}
+    response = server.post(CHAT, body)
+    assert response.status_code == 200, response.text
+
+
+def test_top_p_0_is_the_likeliest_token(server):
+    body = {"messages": [USER], "max_tokens": 8, "seed": 1}
+    texts = [
+        server.post(CHAT, body | how).json()["choices"][0]["message"]["content"]
+        for how in ({"temperature": 5, "top_p": 0}, {"temperature": 1e-20}, {"temperature": 0})
+    ]
+    assert len(set(texts)) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"reasoning_effort": "a lot"}, "reasoning_effort: expected one of none, minimal"),
+        ({"messages": [{**USER, "tool_calls": [{}]}]}, "tool_calls: this server"),
+        ({"messages": [{**USER, "reasoning": "hm"}]}, "only the assistant's messages"),
+        ({"messages": [{"role": "user", "content": None}]}, "content: expected text"),
+        ({"verbosity": "low"}, "verbosity: this server does not support it"),
+        ({"logprobs": True, "top_logprobs": 99}, "logprobs: expected 0 to"),
+    ],
+)
+def test_what_would_change_the_reply_is_refused_by_name(server, fields, message):
+    response = server.post(CHAT, {"messages": [USER], **fields})
+    assert response.status_code == 400 and message in response.json()["error"]["message"]
+
+
+def test_too_many_prompts_are_refused_before_one_is_made_tokens(server, monkeypatch):
+    def never(self, prompt):
+        raise AssertionError("a prompt was made tokens")
+
+    monkeypatch.setattr(Parser, "_prompt", never)
+    response = server.post(TEXT, {"prompt": [[1]] * 500})
+    assert response.status_code == 400
+    assert (
+        response.json()["error"]["message"] == "500 prompts with n=1 exceed the limit of 12 replies"
+    )
+
+
+@pytest.mark.parametrize("megabytes", [1, 12])
+@pytest.mark.parametrize("path", [TEXT, "/v1/unknown"])
+def test_a_refused_body_of_any_length_is_answered_and_not_reset(server, path, megabytes):
+    size = megabytes << 20
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n"
+    status = "413" if path == TEXT else "404"
+    assert raw(server, head, b"1" * size).split()[1] == status
+
+
+def test_a_client_that_waits_to_be_asked_for_its_body_is_refused_at_once(server):
+    head = (
+        f"POST {TEXT} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+        "Content-Length: 99999999\r\n\r\n"
+    )
+    assert raw(server, head).split()[1] == "413"
+
+
+def test_half_sent_headers_neither_keep_others_out_nor_stay(server):
+    head = f"POST {TEXT} HTTP/1.1\r\nHost: x\r\n".encode()
+    slow = [socket.create_connection(address(server)) for _ in range(150)]  # at most 100
+    for connection in slow:
+        connection.sendall(head)
+    assert server.post(TEXT, {"prompt": "1", "max_tokens": 1}).status_code == 200
+    closed = [connection for connection in slow[:40] if is_closed(connection)]
+    assert len(closed) == 40  # those that have waited longest
+    for connection in slow:
+        connection.close()
+
+
+def is_closed(connection):
+    connection.settimeout(10)
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_a_connection_without_headers_is_closed_in_time(scripted_quickly):
+    server = scripted_quickly
+    for start in (b"", b"GET /hea"):
+        began = time.monotonic()
+        with socket.create_connection(address(server)) as connection:
+            connection.sendall(start)
+            assert is_closed(connection)
+        assert time.monotonic() - began > 0.3
+    assert httpx.get(f"{server.url}/health").status_code == 200
+
+
+@pytest.fixture
+def scripted_quickly(server):
+    from serving import served
+
+    before = server.service.body_timeout_s
+    server.service.body_timeout_s = 0.5
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server.service.worker, "stop", lambda cancel: None)  # the other server's too
+        with served(server.service) as running:
+            yield running
+    server.service.body_timeout_s = before
+
+
+def test_clients_that_hang_up_leave_no_traceback(server, capfd, caplog):
+    head = f"POST {TEXT} HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n".encode()
+    before = server.metrics().get(f'responses_total{{route="{TEXT}",status="499"}}', 0)
+    for part in (head, head + b"{" * 100):
+        for _ in range(5):
+            with socket.create_connection(address(server)) as connection:
+                connection.sendall(part)
+                time.sleep(0.02)
+    after = f'responses_total{{route="{TEXT}",status="499"}}'
+    wait_until(lambda: server.metrics().get(after, 0) == before + 10)
+    assert "Traceback" not in capfd.readouterr().err and "Exception" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (TEXT, {"prompt": "ж" * 1000}),
+        (TEXT, {"x" * 7000: 1, "prompt": "1"}),
+        (TEXT, {"prompt": "1", "model": "m" * 7000}),
+        (TEXT, {"prompt": "1", "temperature": "1" * 7000}),
+        (TEXT, {"prompt": "1", "n": [1] * 2000}),
+        (CHAT, {"messages": [{"role": "r" * 3000, "content": "1"}]}),
+        (CHAT, {"messages": [{"role": "r", "content": "1"}] * 200}),
+        (CHAT, {"messages": [USER], "reasoning_effort": "e" * 7000}),
+    ],
+)
+def test_an_error_quotes_little_and_no_path(server, path, body):
+    response = server.post(path, body)
+    assert response.status_code in (400, 404) and len(response.content) < 1000
+    assert server.service.tokenizer.name not in response.text
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("runs/rl/model", "rl"),
+        ("/a/study/rl/seed_1/model", "rl-seed_1"),
+        ("smollm2", "smollm2"),
+        ("/models/Qwen3-0.6B", "Qwen3-0.6B"),
+        ("model", "model"),
+    ],
+)
+def test_a_twin_is_called_after_its_run(path, name):
+    assert model_name(path) == name
+    assert isinstance(serve_config(name="mine"), ServeConfig)

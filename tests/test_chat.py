@@ -1,0 +1,92 @@
+"""The verb `chat` in a process of its own, as a person types."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# The program with an engine that takes its time, so that Ctrl-C comes within a reply.
+SLOW = """
+import time
+from jaxreason.sampling.engine import Engine
+generate = Engine.generate
+def slowly(engine, requests, decoding, on_tokens=None, cancelled=None):
+    def show(partial):
+        on_tokens(partial)
+        time.sleep(0.3)
+    return generate(engine, requests, decoding, on_tokens and show, cancelled)
+Engine.generate = slowly
+from jaxreason.cli import main
+main()
+"""
+ARGUMENTS = (
+    *("chat", "--config", "configs/study_tiny.py", "--config.chat.sampler.decode_block=1"),
+    *("--config.chat.decoding.temperature=5.0", "--config.chat.decoding.max_tokens=40"),
+)
+
+
+class Terminal:
+    def __init__(self):
+        self.mine, theirs = pty.openpty()
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "XLA_FLAGS": "",
+            "PYTHONIOENCODING": "ascii",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SLOW, *ARGUMENTS],
+            **{"stdin": theirs, "stdout": theirs, "stderr": theirs, "cwd": ROOT},
+            env=environment,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self.text = ""
+
+    def wait_for(self, mark):
+        """What has come up to the mark, which is taken away."""
+        while mark not in self.text:
+            ready, _, _ = select.select([self.mine], [], [], 120)
+            assert ready, f"waited in vain for {mark!r}: {self.text}"
+            self.text += os.read(self.mine, 4096).decode(errors="replace")
+        before, _, self.text = self.text.partition(mark)
+        return before
+
+    def type(self, line):
+        os.write(self.mine, f"{line}\n".encode())
+
+    def ctrl_c(self):
+        self.process.send_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def terminal():
+    opened = Terminal()
+    yield opened
+    opened.process.kill()
+    opened.process.wait()
+
+
+def test_a_session_survives_what_is_typed_and_ends_quietly(terminal):
+    loading = terminal.wait_for("\n> ")
+    assert "loading and compiling" in loading and "/clear forgets" in loading
+    terminal.type("/help")
+    assert "/clear forgets" in terminal.wait_for("\n> ")
+    terminal.type("/what is this")
+    assert "no such command: /what" in terminal.wait_for("\n> ")
+    terminal.type("ж")
+    assert "cannot encode" in terminal.wait_for("\n> ")
+    terminal.type("13+24=")
+    terminal.wait_for("13+24=\r\n")
+    assert select.select([terminal.mine], [], [], 60)[0]  # the reply has begun
+    terminal.ctrl_c()
+    assert "[cancelled]" in terminal.wait_for("\n> ")
+    terminal.type("1+1=")
+    assert "Traceback" not in terminal.wait_for("\n> ")
+    terminal.ctrl_c()
+    assert terminal.process.wait(timeout=60) == 0
