@@ -92,6 +92,8 @@ def closed_by_prompt(
         return False
     last = len(prompt) - 1 - list(reversed(prompt)).index(close[0])
     rest = list(prompt[last + 1 :])
-    # Marks of another turn may follow a block that an earlier message has; special tokens are such marks.
-    special = len(set(_readings(rest, decode))) > 1
-    return not special and not set(stop_ids) & set(rest)
+    if rest in ([], list(close[1:])):
+        return True
+    # Text may follow in the same turn; the marks of another turn end with a stop token or are special tokens.
+    ends, special = set(stop_ids), len(set(_readings(rest, decode))) > 1
+    return bool(ends) and not special and not ends & set(rest)

@@ -60,6 +60,17 @@ def test_a_think_block_that_is_open_when_the_budget_is_spent_is_closed(make_engi
         assert len(reply.tokens) == 12
 
 
+@pytest.mark.parametrize("samples", [1, 2])
+def test_a_think_block_that_the_prompt_has_closed_is_left_alone(make_engine, samples):
+    closed = [
+        dataclasses.replace(request, tokens=(*request.tokens, *CLOSE), num_samples=samples)
+        for request in make_requests(6)
+    ]
+    free = run(make_engine(stop_ids=()), closed, RANDOM)
+    engine = make_engine(stop_ids=(), close_think=CLOSE)
+    assert run(engine, closed, dataclasses.replace(RANDOM, think_budget=4)) == free
+
+
 def test_a_think_block_that_the_model_has_closed_is_left_alone(make_engine):
     requests = make_requests(8)
     free = run(make_engine(stop_ids=()), requests, RANDOM)

@@ -80,6 +80,7 @@ def test_a_think_block_that_the_turns_prompt_has_closed_is_known():
     show, close, ends = Showing(), (8, 7), (6,)
     assert closed_by_prompt([0, 1, 8, 7], close, ends, show)
     assert closed_by_prompt([8, 6, 1, 8], close, ends, show)
+    assert closed_by_prompt([6, 8, 7, 1, 2], close, ends, show)  # the reply has begun
     assert not closed_by_prompt([0, 8, 6, 1], close, ends, show)  # of an earlier turn
     assert not closed_by_prompt([0, 8, 9, 1], close, ends, show)  # a mark follows
     assert not closed_by_prompt([0, 1], close, ends, show)
