@@ -1,7 +1,8 @@
-"""Run a function in several real JAX processes on this machine (`jax.distributed`, gloo, CPU).
+"""Run a function, or the program, in several real JAX processes on this machine (`jax.distributed`, gloo, CPU).
 
     from processes import run_processes
     results = run_processes(train_two_steps, 2, str(tmp_path))   # one JSON value from each process
+    ends = run_programs([["sft", ...], ["sft", ...]], tmp_path)   # code, output and end of each process
 
 The function must be at the top level of its module: every process imports that file by its path.
 Not named `multiprocess`: the `datasets` library imports a package of that name.
@@ -20,7 +21,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 TESTS = Path(__file__).resolve().parent
 
@@ -61,6 +62,68 @@ def run_processes(
         return [json.loads((Path(folder) / f"{index}.json").read_text()) for index in range(num)]
 
 
+class End(NamedTuple):
+    """How a process of a job ended: exit code, all that it wrote, and when (`time.monotonic()`)."""
+
+    code: int
+    output: str
+    at: float
+
+
+def run_programs(
+    arguments: list[list[str]],
+    folder: Path,
+    before: dict[int, str] | None = None,
+    timeout_s: float = 240.0,
+    at_start: Callable[[list[subprocess.Popen]], None] | None = None,
+) -> list[End]:
+    """The program `jaxreason` in one process for each list of arguments, as one job, one CPU device each.
+
+    Args:
+      arguments: of each process.
+      folder: for what they write to the terminal.
+      before: Python that a process runs first: how a test makes one of them fail.
+      timeout_s: seconds until all are killed.
+      at_start: called once all run.
+
+    Raises:
+      ProcessError: when the deadline passes.
+    """
+    address = f"127.0.0.1:{free_port()}"
+    processes = []
+    for index, args in enumerate(arguments):
+        job = {
+            "JAX_COORDINATOR_ADDRESS": address,
+            "JAX_NUM_PROCESSES": str(len(arguments)),
+            "JAX_PROCESS_ID": str(index),
+        }
+        code = f"""{(before or {}).get(index, "")}
+import sys
+from jaxreason.cli import main
+sys.argv = {["jaxreason", *args]}
+main()
+"""
+        processes.append(_spawn([sys.executable, "-c", code], folder / f"{index}.log", 1, job))
+    ended: dict[int, float] = {}
+    deadline = time.monotonic() + timeout_s
+    try:
+        if at_start is not None:
+            at_start(processes)
+        while len(ended) < len(processes):
+            for index, process in enumerate(processes):
+                if process.poll() is not None:
+                    ended.setdefault(index, time.monotonic())
+            if time.monotonic() > deadline:
+                raise ProcessError("the deadline passed\n" + _logs(folder, len(processes)))
+            time.sleep(0.05)
+    finally:
+        _kill(processes)
+    return [
+        End(process.returncode, (folder / f"{index}.log").read_text(), ended[index])
+        for index, process in enumerate(processes)
+    ]
+
+
 def free_port() -> int:
     """A TCP port of this machine that nothing listens to."""
     with socket.socket() as sock:
@@ -69,6 +132,13 @@ def free_port() -> int:
 
 
 def _start(folder: str, index: int, num_devices: int) -> subprocess.Popen:
+    command = [sys.executable, __file__, folder, str(index)]
+    return _spawn(command, Path(folder) / f"{index}.log", num_devices, {})
+
+
+def _spawn(
+    command: list[str], log: Path, num_devices: int, more: dict[str, str]
+) -> subprocess.Popen:
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
@@ -76,10 +146,13 @@ def _start(folder: str, index: int, num_devices: int) -> subprocess.Popen:
             [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
         ),
     }
-    with open(Path(folder) / f"{index}.log", "w") as log:
-        command = [sys.executable, __file__, folder, str(index)]
+    with open(log, "w") as file:
         return subprocess.Popen(
-            command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env=environment | more,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
 

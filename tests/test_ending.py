@@ -1,0 +1,128 @@
+"""The processes of a job end together, with the reason, whatever happened to one of them. Through the program."""
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from processes import ProcessError, run_processes, run_programs
+
+from jaxreason.distributed import initialize_processes, on_process_zero
+from jaxreason.ending import all_end_together
+from jaxreason.errors import UserError
+
+RECIPE = str(Path(__file__).parent / "smallest_study.py")
+# Seconds from the end of the first process to that of the last; what a loaded machine needs included.
+BOUND_S = 30.0
+
+# Fails where only one process does: in the middle of training.
+BROKEN_STEP = """
+from jaxreason.training import recorder
+add, steps = recorder.Recorder.add, []
+def broken(self, *arguments):
+    steps.append(1)
+    if len(steps) == 3:
+        raise OSError(28, "No space left on device")
+    return add(self, *arguments)
+recorder.Recorder.add = broken
+"""
+
+
+def sft(workdir, *more):
+    return ["sft", "--config", RECIPE, "--workdir", str(workdir), *more]
+
+
+def all_ended(ends, code, *texts):
+    """Every process has this exit code and says each of the texts, soon after the first ended."""
+    for end in ends:
+        assert end.code == code, "\n".join(e.output for e in ends)
+        for text in texts:
+            assert text in end.output
+    times = [end.at for end in ends]
+    assert max(times) - min(times) < BOUND_S
+
+
+def test_a_refused_claim_ends_all_processes_with_the_differences(tmp_path):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    (workdir / "config.json").write_text(json.dumps({"seed": 5}))
+    ends = run_programs([sft(workdir)] * 2, tmp_path)
+    all_ended(ends, 2, "made with another configuration", "seed: 5 -> 0")
+
+
+def test_a_lock_that_is_held_ends_all_processes(tmp_path):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    with open(workdir / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        ends = run_programs([sft(workdir)] * 2, tmp_path)
+    all_ended(ends, 2, "another run is using this working directory")
+
+
+def test_a_recipe_that_one_machine_lacks_ends_all_processes(tmp_path):
+    lacks = ["sft", "--config", str(tmp_path / "lost.py"), "--workdir", str(tmp_path / "run")]
+    ends = run_programs([sft(tmp_path / "run"), lacks], tmp_path)
+    all_ended(ends, 2, "lost.py")
+    assert "process 1 ended this job" in ends[0].output
+
+
+def test_data_that_one_process_cannot_read_end_all_with_its_file(tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"id": 1\n')
+    other = f"--config.sft.datasets.teacher.path={bad}"
+    ends = run_programs([sft(tmp_path / "run"), sft(tmp_path / "run", other)], tmp_path)
+    all_ended(ends, 2, "bad.jsonl")
+    assert "process 1 ended this job" in ends[0].output
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_an_error_in_the_middle_of_training_ends_all_processes(tmp_path, index):
+    ends = run_programs([sft(tmp_path / "run")] * 2, tmp_path, {index: BROKEN_STEP})
+    all_ended(ends, 1, "No space left on device")
+    assert "Traceback" in ends[index].output
+    assert f"process {index} ended this job: OSError" in ends[1 - index].output
+    assert not (tmp_path / "run" / "done.json").exists()
+
+
+def test_a_job_in_a_fresh_directory_finds_its_question_files_and_ends_well(tmp_path):
+    ends = run_programs([sft(tmp_path / "run")] * 2, tmp_path)
+    all_ended(ends, 0)
+    assert json.loads((tmp_path / "run" / "done.json").read_text())["stage"] == "sft"
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_killed_process_ends_the_others_and_they_say_so(tmp_path, index):
+    def kill(processes):
+        wait_for(tmp_path / "run" / "metrics.jsonl")
+        os.killpg(processes[index].pid, signal.SIGKILL)
+
+    many = ["--config.sft.epochs=1000.0", "--config.sft.checkpoint_every=0"]
+    ends = run_programs([sft(tmp_path / "run", *many)] * 2, tmp_path, at_start=kill)
+    assert ends[index].code == -signal.SIGKILL
+    other = ends[1 - index]
+    assert other.code not in (0, -signal.SIGKILL)
+    assert other.at - ends[index].at < BOUND_S
+    assert "ended this job" in other.output or "Traceback" in other.output
+
+
+def test_a_signal_to_one_process_stops_all_in_order(tmp_path):
+    def stop(processes):
+        wait_for(tmp_path / "run" / "metrics.jsonl")
+        processes[1].send_signal(signal.SIGTERM)
+
+    many = ["--config.sft.epochs=1000.0", "--config.sft.checkpoint_every=0"]
+    ends = run_programs([sft(tmp_path / "run", *many)] * 2, tmp_path, at_start=stop)
+    all_ended(ends, 143)
+    assert "Stopped by a signal to another process" in ends[0].output
+    assert list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def wait_for(path):
+    deadline = time.monotonic() + 120
+    while not (path.exists() and path.stat().st_size):
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.05)
