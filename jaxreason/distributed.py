@@ -120,6 +120,8 @@ def initialize_processes(heartbeat_s: int = HEARTBEAT_S) -> None:
     arguments = job(dict(os.environ))
     if arguments is None or jax.distributed.is_initialized():
         return
+    # It would take SIGTERM for itself; a loop that can save catches it, and it ends the program everywhere else.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=heartbeat_s)
     except ValueError as error:

@@ -7,6 +7,7 @@ often raised everywhere), says the reason and ends the process with the same cod
 leaves last. A process that vanishes without a note is noticed by JAX, by its heartbeats.
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -31,6 +32,7 @@ WAIT_MS = 60_000
 STOPPED = 143  # the exit code after a signal
 MAX_REASON = 4000
 
+_watchers: list[threading.Thread] = []
 _ends_by_itself = threading.Event()  # an error has left the main thread
 _leaves = threading.Event()  # the main thread has come to the orderly end
 
@@ -60,7 +62,9 @@ def _leave() -> None:
     """The orderly end of all; a process that fails meanwhile still ends this one."""
     if jax.distributed.is_initialized():
         _leaves.set()
-        jax.distributed.shutdown()
+        jax.distributed.shutdown()  # waits for all
+        for thread in _watchers:
+            thread.join()  # Python cannot end while one waits in the service's client
 
 
 def _code(error: BaseException) -> int:
@@ -125,7 +129,10 @@ def _say(note: dict) -> None:
 
 def watch() -> None:
     """Starts waiting for the note of another process; once, when the processes have been joined."""
-    threading.Thread(target=_watch, args=(_client(),), name="ending", daemon=True).start()
+    thread = threading.Thread(target=_watch, args=(_client(),), name="ending", daemon=True)
+    _watchers.append(thread)
+    thread.start()
+    atexit.register(_leave)
 
 
 def _watch(client: Any) -> None:
