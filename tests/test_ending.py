@@ -4,16 +4,11 @@ import fcntl
 import json
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from processes import ProcessError, run_processes, run_programs
-
-from jaxreason.distributed import initialize_processes, on_process_zero
-from jaxreason.ending import all_end_together
-from jaxreason.errors import UserError
+from processes import run_programs
 
 RECIPE = str(Path(__file__).parent / "smallest_study.py")
 # Seconds from the end of the first process to that of the last; what a loaded machine needs included.
@@ -79,6 +74,7 @@ def test_data_that_one_process_cannot_read_end_all_with_its_file(tmp_path):
     assert "process 1 ended this job" in ends[0].output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 1])
 def test_an_error_in_the_middle_of_training_ends_all_processes(tmp_path, index):
     ends = run_programs([sft(tmp_path / "run")] * 2, tmp_path, {index: BROKEN_STEP})
@@ -88,12 +84,14 @@ def test_an_error_in_the_middle_of_training_ends_all_processes(tmp_path, index):
     assert not (tmp_path / "run" / "done.json").exists()
 
 
+@pytest.mark.slow
 def test_a_job_in_a_fresh_directory_finds_its_question_files_and_ends_well(tmp_path):
     ends = run_programs([sft(tmp_path / "run")] * 2, tmp_path)
     all_ended(ends, 0)
     assert json.loads((tmp_path / "run" / "done.json").read_text())["stage"] == "sft"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_killed_process_ends_the_others_and_they_say_so(tmp_path, index):
     def kill(processes):
@@ -109,6 +107,7 @@ def test_a_killed_process_ends_the_others_and_they_say_so(tmp_path, index):
     assert "ended this job" in other.output or "Traceback" in other.output
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_stops_all_in_order(tmp_path):
     def stop(processes):
         wait_for(tmp_path / "run" / "metrics.jsonl")

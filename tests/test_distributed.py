@@ -1,0 +1,153 @@
+"""What the environment says of a job, and what one process does for all."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import jax
+import pytest
+from processes import free_port, run_processes
+
+from jaxreason.distributed import job, on_process_zero
+from jaxreason.errors import UserError
+
+ADDRESS = {"JAX_COORDINATOR_ADDRESS": "10.0.0.1:1234"}
+SLURM = {
+    "SLURM_NTASKS": "4",
+    "SLURM_PROCID": "1",
+    "SLURM_JOB_ID": "7",
+    "SLURM_STEP_NODELIST": "node[1-4]",
+    "SLURM_LOCALID": "0",
+}
+MPI = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, None),
+        ({"SLURM_NTASKS": "1"}, None),
+        ({"OMPI_COMM_WORLD_SIZE": "1"}, None),
+        ({"TPU_WORKER_HOSTNAMES": "10.0.0.1"}, None),
+        ({"JAX_COORDINATOR_ADDRESS": ""}, None),
+        ({"TPU_WORKER_HOSTNAMES": "10.0.0.1,10.0.0.2"}, {}),
+        (SLURM, {}),
+        (
+            ADDRESS | {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"},
+            {"num_processes": 2, "process_id": 1},
+        ),
+        (ADDRESS | SLURM, {"num_processes": 4, "process_id": 1}),
+        (ADDRESS | MPI, {"num_processes": 4, "process_id": 3}),
+        (ADDRESS | {"TPU_WORKER_HOSTNAMES": "a,b"}, {}),
+    ],
+)
+def test_a_job_is_found_in_the_environment(environment, expected):
+    assert job(environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        (ADDRESS, "JAX_NUM_PROCESSES and JAX_PROCESS_ID are not set"),
+        (ADDRESS | {"JAX_NUM_PROCESSES": "2"}, "JAX_PROCESS_ID is not set"),
+        (ADDRESS | {"JAX_PROCESS_ID": "0"}, "JAX_NUM_PROCESSES is not set"),
+        ({"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"}, "JAX_COORDINATOR_ADDRESS is not set"),
+        (ADDRESS | {"JAX_NUM_PROCESSES": "two", "JAX_PROCESS_ID": "0"}, "JAX_NUM_PROCESSES='two'"),
+        (ADDRESS | {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "-1"}, "JAX_PROCESS_ID='-1'"),
+        (ADDRESS | {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "2"}, "less than JAX_NUM_PRO"),
+        (
+            {"JAX_COORDINATOR_ADDRESS": "host", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"},
+            "'host': expected host:port",
+        ),
+        ({"SLURM_NTASKS": "8"}, "SLURM_PROCID and SLURM_JOB_ID and SLURM_STEP_NODELIST"),
+        ({"SLURM_NTASKS": "8(x2)"}, r"SLURM_NTASKS='8\(x2\)': expected a whole number"),
+        (SLURM | {"SLURM_PROCID": "a"}, "SLURM_PROCID='a'"),
+        (MPI, "OMPI_COMM_WORLD_LOCAL_RANK and OMPI_MCA_orte_hnp_uri are not set: start it with"),
+        (
+            {"MEGASCALE_COORDINATOR_ADDRESS": "10.0.0.1"},
+            "MEGASCALE_NUM_SLICES and MEGASCALE_SLICE_ID are not set",
+        ),
+        (
+            {
+                "MEGASCALE_COORDINATOR_ADDRESS": "10.0.0.1",
+                "MEGASCALE_NUM_SLICES": "2",
+                "MEGASCALE_SLICE_ID": "x",
+            },
+            "MEGASCALE_SLICE_ID='x'",
+        ),
+    ],
+)
+def test_what_the_environment_lacks_is_said_by_name(environment, message):
+    with pytest.raises(UserError, match=message):
+        job(environment)
+
+
+def raise_on_process_zero(kind):
+    def work():
+        raise {"user": UserError("lock held"), "other": OSError(28, "disk full")}[kind]
+
+    try:
+        on_process_zero(work)
+    except Exception as error:
+        return [type(error).__name__, str(error)]
+
+
+def test_a_value_of_process_zero_reaches_all():
+    assert run_processes(value_of_process_zero, 2) == [[0, "ä", None]] * 2
+
+
+def value_of_process_zero():
+    return on_process_zero(lambda: [jax.process_index(), "ä", None])
+
+
+def test_an_error_on_process_zero_is_raised_on_all():
+    user = run_processes(raise_on_process_zero, 2, "user")
+    assert user == [["UserError", "lock held"], ["UserError", "process 0: lock held"]]
+    other = run_processes(raise_on_process_zero, 2, "other")
+    assert other[0][0] == "OSError" and other[1][0] == "RuntimeError"
+    assert "disk full" in other[1][1]
+
+
+# A job of two whose processes only sleep: no collective notices that one is gone.
+SLEEPER = """
+import os, signal, sys, time
+from jaxreason.distributed import initialize_processes
+from jaxreason.ending import all_end_together
+with all_end_together():
+    initialize_processes(heartbeat_s=10)
+    import jax
+    if jax.process_index() == 1:
+        os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+    time.sleep(120)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
+def test_a_process_that_vanishes_is_noticed_by_its_heartbeats(tmp_path, name):
+    address = f"127.0.0.1:{free_port()}"
+    processes = []
+    for index in range(2):
+        environment = os.environ | {
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COORDINATOR_ADDRESS": address,
+            "JAX_NUM_PROCESSES": "2",
+            "JAX_PROCESS_ID": str(index),
+        }
+        with open(tmp_path / f"{index}.log", "w") as log:
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", SLEEPER, name],
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                )
+            )
+    try:
+        assert processes[1].wait(60) == -getattr(signal, name)
+        assert processes[0].wait(60) != 0
+    finally:
+        for process in processes:
+            process.kill()
+    assert "stopped sending heartbeats" in (tmp_path / "0.log").read_text()
