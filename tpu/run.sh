@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Starts TPU_COMMAND on every host, detached: it goes on when the connection is lost. A run that is still going is left
-# alone, and one that stopped continues from its last checkpoint in TPU_WORKDIR.
+# alone, and one that stopped continues from its last checkpoint in TPU_WORKDIR. Its exit code is in jaxreason/run.exit.
 set -euo pipefail
 # shellcheck source=settings.sh
 source "${TPU_SETTINGS:-$(dirname "$0")/settings.sh}"
@@ -18,6 +18,7 @@ tpu_ssh "set -e
     exit 0
   fi
   mkdir -p logs
-  PATH=\$PWD/.venv/bin:\$PATH nohup bash -c \"$command; echo exit code \\\$?\" >logs/run.log 2>&1 </dev/null &
+  rm -f run.exit
+  PATH=\$PWD/.venv/bin:\$PATH nohup bash -c \"$command; code=\\\$?; echo exit code \\\$code; echo \\\$code >run.exit\" >logs/run.log 2>&1 </dev/null &
   echo \$! >run.pid
   echo \"\$(hostname): started as \$(cat run.pid)\""

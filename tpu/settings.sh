@@ -66,6 +66,28 @@ tpu_state() {
   tpu_gcloud queued-resources describe "$TPU_NAME" --format='value(state.state)' 2>/dev/null || echo NONE
 }
 
+# What the command is doing on the hosts: "running" while any runs, "none" where one has not ended by itself (a new
+# host, one that was started again), else "exit CODE", 0 if it is 0 everywhere, 2 if it is 2 anywhere. Fails if a host
+# cannot be reached.
+tpu_status() {
+  local lines codes
+  lines="$(tpu_ssh "cd jaxreason 2>/dev/null || { echo status none; exit 0; }
+    if [ -f run.pid ] && kill -0 \"\$(cat run.pid)\" 2>/dev/null; then echo status running
+    elif [ -f run.exit ]; then echo status exit \$(cat run.exit)
+    else echo status none; fi" | grep -o 'status .*')" || return 1
+  case "$lines" in
+    *running*) echo running ;;
+    *none*) echo none ;;
+    *)
+      codes="$(sort -un <<<"${lines//status exit /}")"
+      case $'\n'"$codes"$'\n' in
+        *$'\n2\n'*) echo exit 2 ;;
+        *) echo "exit $(tail -n 1 <<<"$codes")" ;;
+      esac
+      ;;
+  esac
+}
+
 # tpu_ssh COMMAND: on all hosts of all slices at once; fails if any fails.
 tpu_ssh() {
   local node failed=0 pids=()
