@@ -78,8 +78,8 @@ def kill_after(process, log, seconds):
 
 
 def results(workdir):
-    """Everything a study measured, by file: times left out, and the hashes of files that hold times."""
-    found = {}
+    """Everything a study measured, by file: without times, hashes of files that hold times, and its own place."""
+    found, place = {}, str(workdir.parent.resolve()).encode()
     for path in sorted(p for p in workdir.rglob("*") if p.is_file()):
         name = str(path.relative_to(workdir))
         if "checkpoints/" in name or path.name == ".lock" or name.startswith("report/figures"):
@@ -89,7 +89,7 @@ def results(workdir):
         elif name == "report/summary.json":
             found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k != "inputs"}
         elif path.name != "report.html":
-            found[name] = path.read_bytes()
+            found[name] = path.read_bytes().replace(place, b"")
     return found
 
 
