@@ -9,6 +9,7 @@ which write a kill hits also depends on the machine.
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -81,7 +82,7 @@ def kill_in_stage(process, log, number, seconds):
 
 def results(workdir):
     """Everything a study measured, by file: without times, hashes of files that hold times, and its own place."""
-    found, place = {}, str(workdir.parent.resolve()).encode()
+    found = {}
     for path in sorted(p for p in workdir.rglob("*") if p.is_file()):
         name = str(path.relative_to(workdir))
         if "checkpoints/" in name or path.name == ".lock" or name.startswith("report/figures"):
@@ -91,7 +92,7 @@ def results(workdir):
         elif name == "report/summary.json":
             found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k != "inputs"}
         elif path.name != "report.html":
-            found[name] = path.read_bytes().replace(place, b"")
+            found[name] = re.sub(rb'[^"\s:]*/run/', b"", path.read_bytes())
     return found
 
 
