@@ -24,7 +24,7 @@ from jaxreason.questions import prepare
 from jaxreason.rl.loop import RLConfig
 from jaxreason.study import StudyConfig, arm_section
 from jaxreason.tasks.registry import find_task
-from jaxreason.training.sft import SFTConfig, load_batches
+from jaxreason.training.sft import SFTConfig, load_data, make_batches
 from jaxreason.training.state import static_model
 
 # Of the rate of a large matrix product, on CPU: between what a model of 0.5M parameters reaches and one of 135M.
@@ -55,7 +55,7 @@ def describe_study(config: ml_collections.ConfigDict) -> str:
             seconds, disk = 0.0, 0
             if arm.method != "given":
                 section = arm_section(config, name, arm)
-                seconds = size * _training(section, model, epath.Path(scratch)) / rate
+                seconds = size * _training(section, model) / rate
                 disk = size * (4 + 12 * max(section.keep, 1))
             for seed in seeds:
                 rows.append(
@@ -64,12 +64,12 @@ def describe_study(config: ml_collections.ConfigDict) -> str:
     return _table(rows, size, rate)
 
 
-def _training(section: SFTConfig | RLConfig, model: ModelConfig, scratch: epath.Path) -> float:
+def _training(section: SFTConfig | RLConfig, model: ModelConfig) -> float:
     """Floating-point operations a parameter, each divided by its share of the rate."""
     if isinstance(section, SFTConfig):
         tokenizer = load_tokenizer(section.tokenizer or model.path)
-        whole = (0, 1)
-        steps = load_batches(section, tokenizer, whole, scratch, 0).num_steps
+        data = load_data(section, tokenizer)
+        steps = make_batches(section, data, (0, 1), seed=0).num_steps
         return 6 * steps * section.batch_size * section.length / SHARE_TRAINING
     replies = section.num_steps * section.prompts_per_step * section.group_size
     tokens = replies * section.decoding.max_tokens * REPLY_LENGTH

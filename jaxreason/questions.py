@@ -14,6 +14,7 @@ from etils import epath
 from jaxreason.config import parse
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.distributed import on_process_zero
+from jaxreason.errors import UserError
 from jaxreason.results.files import absolute, atomic_write_text
 from jaxreason.tasks import procedural, sums
 from jaxreason.tasks.procedural_tasks import CHARACTERS
@@ -27,26 +28,43 @@ WRITERS: dict[str, tuple[type, Callable[[Any], dict[str, list[dict]]]]] = {
 def prepare(config: ml_collections.ConfigDict, workdir: epath.Path) -> ml_collections.ConfigDict:
     """Writes the recipe's question files below `workdir/questions` and returns the recipe with their paths.
 
-    Every process must call it: process 0 writes, and no other reads before all is there.
+    Every process must call it: process 0 writes and compares, and no other reads before all is there.
+
+    Raises:
+      UserError: a file that is there holds other rows than the recipe makes.
     """
     on_process_zero(lambda: _write_all(config, workdir / "questions"))
     return with_workdir(config, workdir)
 
 
 def _write_all(config: ml_collections.ConfigDict, folder: epath.Path) -> None:
+    """All are compared before the first is written."""
+    texts = {}
     for name, (cls, make_files) in WRITERS.items():
         if name in config:
-            _write(make_files, parse(cls, config[name], f"config.{name}"), folder)
+            made = make_files(parse(cls, config[name], f"config.{name}"))
+            texts |= {file: _text(rows) for file, rows in made.items()}
+    for name in [name for name, text in texts.items() if not _is_there(folder / name, text)]:
+        atomic_write_text(folder / name, texts[name])
     if "procedural" in config:
         save_character_tokenizer(folder / "tokenizer", CHARACTERS)
 
 
-def _write(make_files: Callable, section: Any, folder: epath.Path) -> None:
-    """The files are a function of the section, so what is there from an earlier start is the same."""
-    for name, rows in make_files(section).items():
-        if not (folder / name).exists():
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            atomic_write_text(folder / name, text)
+def _text(rows: list[dict]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _is_there(path: epath.Path, text: str) -> bool:
+    if not path.exists():
+        return False
+    found = path.read_bytes()
+    if found != text.encode():
+        counts = found.count(b"\n"), text.count("\n")
+        raise UserError(
+            f"{path}: holds other rows than the recipe makes ({counts[0]} lines there, {counts[1]} made). "
+            "Remove it to have it made again, or use another --workdir."
+        )
+    return True
 
 
 def with_workdir(

@@ -6,7 +6,6 @@ after a kill goes on where it was. An arm is trained by SFT or RL, or given as a
 
 import contextlib
 import dataclasses
-import fcntl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -21,12 +20,13 @@ from jaxreason.chat import ChatConfig
 from jaxreason.config import ConfigError, at_least, nearest, parse, to_dict
 from jaxreason.distributed import on_process_zero
 from jaxreason.evaluation import evaluator, settings, transfer
+from jaxreason.interrupt import Interrupt
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.plan.settings import PlanConfig
 from jaxreason.questions import WRITERS, prepare
 from jaxreason.recipes import merged
 from jaxreason.report import build as report
-from jaxreason.results.claims import claim
+from jaxreason.results import locks
 from jaxreason.results.files import write_json
 from jaxreason.rl import loop as rl
 from jaxreason.serve.settings import ServeConfig
@@ -148,36 +148,29 @@ def arm_section(config: ml_collections.ConfigDict, name: str, arm: ArmConfig):
 
 @contextlib.contextmanager
 def locked(workdir: epath.Path) -> Iterator[None]:
-    """Refuses a second run in a working directory while the first lives; the lock ends with its process.
-
-    Every process must enter it: process 0 holds the lock, and a refusal is raised on all. Buckets have no such
-    lock: there, nothing is checked.
-    """
+    """`results.locks.locked`, held by process 0 for all; every process must enter it, and all are refused alike."""
     with contextlib.ExitStack() as held:
-        if "://" not in str(workdir):
-            on_process_zero(lambda: _lock(workdir, held))
+        on_process_zero(lambda: held.enter_context(locks.locked(workdir)))
         yield
-
-
-def _lock(workdir: epath.Path, held: contextlib.ExitStack) -> None:
-    workdir.mkdir(parents=True, exist_ok=True)
-    file = held.enter_context((workdir / ".lock").open("w"))
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ConfigError(f"{workdir}: another run is using this working directory.") from None
 
 
 def run_study(
     config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, workdir: epath.Path
 ) -> None:
-    """Runs or continues every stage of the study in `workdir`, and prints the comparison at the end."""
-    with locked(workdir):
-        on_process_zero(lambda: claim(workdir, to_dict(config)))
-        config = prepare(config, workdir)
-        write_manifest(config, workdir)
-        plan = stages(config, mesh, workdir)
+    """Runs or continues every stage of the study in `workdir`, and prints the comparison at the end.
+
+    Each stage is claimed by what it reads itself, so the study may gain seeds, arms and benchmarks.
+
+    Raises:
+      UserError: a stage cannot be done as the recipe says; what the others have done stays.
+      SystemExit: with code 143, after a signal.
+    """
+    with locked(workdir), Interrupt() as interrupt:
+        prepared = prepare(config, workdir)
+        write_manifest(prepared, config, workdir)
+        plan = stages(prepared, mesh, workdir)
         for number, stage in enumerate(plan, start=1):
+            interrupt.check(f"{number - 1} of {len(plan)} stages are complete.")
             _say(f"[bold]stage {number}/{len(plan)}[/bold] {stage.name}")
             stage.run()
         _say(report.format_summary(report.read_summary(workdir)), markup=False)
@@ -189,8 +182,10 @@ def _say(text: str, markup: bool = True) -> None:
         CONSOLE.print(text, markup=markup, highlight=False)
 
 
-def write_manifest(config: ml_collections.ConfigDict, workdir: epath.Path) -> None:
-    """study.json: what the report needs to know to find and name things."""
+def write_manifest(
+    config: ml_collections.ConfigDict, recipe: ml_collections.ConfigDict, workdir: epath.Path
+) -> None:
+    """study.json: what the report needs to know to find and name things; and config.json, the newest recipe."""
     study = parse(StudyConfig, config.study, "config.study")
     evaluation = parse(settings.EvalConfig, config.eval, "config.eval")
     arms = [
@@ -211,7 +206,14 @@ def write_manifest(config: ml_collections.ConfigDict, workdir: epath.Path) -> No
         "arms": arms,
         "decodings": list(evaluation.decodings),
     }
-    on_process_zero(lambda: write_json(workdir / "study.json", manifest))
+    on_process_zero(lambda: _write_both(workdir, to_dict(recipe), manifest))
+
+
+def _write_both(workdir: epath.Path, recipe: dict, manifest: dict) -> None:
+    if (workdir / "checkpoints").exists():  # its config.json is the record of a run
+        raise ConfigError(f"{workdir}: the folder of a training run; use another --workdir.")
+    write_json(workdir / "config.json", recipe)
+    write_json(workdir / locks.MANIFEST, manifest)
 
 
 def _seeds(study: StudyConfig, arm: ArmConfig) -> tuple[int, ...]:

@@ -2,9 +2,12 @@
 
 import pathlib
 
+import pytest
 from etils import epath
 from ml_collections import ConfigDict
+from processes import run_processes
 
+from jaxreason.errors import UserError
 from jaxreason.questions import prepare, with_workdir
 
 
@@ -22,16 +25,44 @@ def test_a_bucket_stays_as_it_is():
     assert with_workdir(config, epath.Path("gs://bucket/run")).path == "gs://bucket/run/x"
 
 
+SUMS = dict(seed=0, draws=30, min_terms=2, max_terms=2, min_digits=1, max_digits=1)
+
+
+def recipe(**changes):
+    section = {**SUMS, "held_out": 1, "parts": 3, **changes}
+    return ConfigDict({"sums": section, "file": "{workdir}/questions/sums_test.jsonl"})
+
+
 def test_question_files_are_written_once_where_the_recipe_looks_for_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    sums = dict(seed=0, draws=30, min_terms=2, max_terms=2, min_digits=1, max_digits=1)
-    recipe = {
-        "sums": {**sums, "held_out": 1, "parts": 3},
-        "file": "{workdir}/questions/sums_test.jsonl",
-    }
-    file = pathlib.Path(prepare(ConfigDict(recipe), epath.Path("run")).file)
-    written = file.read_text()
-    assert '"answer"' in written
-    file.write_text("changed by hand")
-    prepare(ConfigDict(recipe), epath.Path("run"))
-    assert file.read_text() == "changed by hand"
+    file = pathlib.Path(prepare(recipe(), epath.Path("run")).file)
+    assert '"answer"' in file.read_text()
+    time = file.stat().st_mtime_ns
+    prepare(recipe(), epath.Path("run"))
+    assert file.stat().st_mtime_ns == time
+
+
+def test_a_question_file_that_was_cut_is_refused_with_the_numbers_of_rows(tmp_path):
+    file = pathlib.Path(prepare(recipe(), epath.Path(tmp_path)).file)
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[: len(lines) // 2]))
+    there, made = len(lines) // 2, len(lines)
+    with pytest.raises(UserError, match=rf"sums_test.jsonl: .*{there} lines there, {made} made"):
+        prepare(recipe(), epath.Path(tmp_path))
+
+
+def test_a_recipe_that_makes_other_questions_needs_another_directory(tmp_path):
+    prepare(recipe(), epath.Path(tmp_path))
+    with pytest.raises(UserError, match="holds other rows than the recipe makes"):
+        prepare(recipe(seed=1), epath.Path(tmp_path))
+
+
+def prepare_in_process(workdir: str) -> str:
+    """For several processes: the file that each reads right after `prepare`."""
+    return pathlib.Path(prepare(recipe(), epath.Path(workdir)).file).read_text()
+
+
+@pytest.mark.slow
+def test_every_process_reads_the_questions_only_when_they_are_written(tmp_path):
+    first, second = run_processes(prepare_in_process, 2, str(tmp_path))
+    assert first == second and first.count("\n") > 5

@@ -2,6 +2,8 @@
 
 import fcntl
 import json
+import os
+import signal
 from pathlib import Path
 
 import jax
@@ -10,7 +12,9 @@ from etils import epath
 
 from jaxreason import dry_run, study
 from jaxreason.config import ConfigError, parse
+from jaxreason.errors import UserError
 from jaxreason.evaluation.settings import EvalConfig
+from jaxreason.interrupt import Interrupt
 from jaxreason.recipes import load_recipe
 from jaxreason.sharding import MeshConfig, make_mesh
 
@@ -51,6 +55,8 @@ def mesh():
 @pytest.mark.slow
 def test_the_tiny_study_runs_whole_and_a_second_start_repeats_nothing(tmp_path, mesh, capsys):
     workdir, config = epath.Path(tmp_path), small_recipe()
+    gained = config.eval.benchmarks["get"]
+    del config.eval.benchmarks["get"]
     study.run_study(config, mesh, workdir)
     out = capsys.readouterr().out
     assert "report.html" in out
@@ -64,6 +70,18 @@ def test_the_tiny_study_runs_whole_and_a_second_start_repeats_nothing(tmp_path, 
     assert len(times) > 20
     study.run_study(config, mesh, workdir)
     assert files_of(workdir) == (times, contents)
+    # One arm and one benchmark more, in the same directory: only what they need is made.
+    trained = (workdir / "sft_top/seed_3/model/model.safetensors").stat().mtime
+    with config.ignore_type():
+        config.eval.benchmarks["get"] = gained
+        config.study.arms["twin"] = config.study.arms["same"]
+    study.run_study(config, mesh, workdir)
+    assert (workdir / "sft_top/seed_3/model/model.safetensors").stat().mtime == trained
+    for arm in ("same", "twin"):
+        kl = json.loads((workdir / arm / "seed_3/analysis/token_kl.json").read_text())
+        assert "get" in {row["benchmark"] for row in kl["rows"]}
+    untouched = {p for p in contents if p.name.startswith(("add.", "copy."))}
+    assert untouched and all(p.read_bytes() == contents[p] for p in untouched)
 
 
 def files_of(workdir):
@@ -77,14 +95,40 @@ def files_of(workdir):
     return {p: p.stat().st_mtime_ns for p in once}, {p: p.read_bytes() for p in files}
 
 
-def test_another_configuration_in_an_old_working_directory_is_refused_with_the_difference(
-    tmp_path, mesh
-):
-    workdir, config = epath.Path(tmp_path), small_recipe()
-    (workdir / "config.json").write_text(json.dumps(study.to_dict(config)))
-    config.rl.num_steps = 7
-    with pytest.raises(ConfigError, match=r"rl.num_steps: 6 -> 7"):
-        study.run_study(config, mesh, workdir)
+def test_questions_that_changed_under_a_study_are_refused(tmp_path, mesh):
+    config = small_recipe()
+    study.prepare(config, epath.Path(tmp_path))
+    config.procedural.twin_count = 32
+    with pytest.raises(UserError, match=r"questions/.*holds other rows than the recipe makes"):
+        study.run_study(config, mesh, epath.Path(tmp_path))
+    assert not (tmp_path / "study.json").exists()
+
+
+def test_the_manifest_follows_the_newest_recipe_whatever_was_there(tmp_path):
+    config = small_recipe()
+    study.write_manifest(config, config, epath.Path(tmp_path))
+    config.study.seeds = (3, 4)
+    config.report.title = "another title"
+    study.write_manifest(config, config, epath.Path(tmp_path))
+    manifest = json.loads((tmp_path / "study.json").read_text())
+    assert [arm["seeds"] for arm in manifest["arms"] if arm["method"] != "given"] == [[3, 4]] * 2
+    assert json.loads((tmp_path / "config.json").read_text())["report"]["title"] == "another title"
+
+
+def test_a_study_in_the_folder_of_a_training_run_is_refused(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(ConfigError, match="the folder of a training run"):
+        study.write_manifest(small_recipe(), small_recipe(), epath.Path(tmp_path))
+
+
+def test_a_study_ends_between_two_stages_when_a_signal_came(tmp_path, mesh, capsys):
+    with Interrupt():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(SystemExit) as stopped:
+            study.run_study(small_recipe(), mesh, epath.Path(tmp_path))
+    assert stopped.value.code == 143
+    assert "Stopped by SIGTERM. 0 of 11 stages are complete." in capsys.readouterr().out
+    assert not (tmp_path / "base").exists()
 
 
 def test_two_runs_in_one_working_directory_at_once_are_refused(tmp_path, mesh):

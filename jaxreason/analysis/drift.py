@@ -7,8 +7,8 @@ docs/drift.md defines the metrics and the files.
 import dataclasses
 import logging
 import zlib
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any, TypeVar
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -18,11 +18,13 @@ from jax.sharding import Mesh
 from jaxreason.analysis.measure import make_measure, measure_unit
 from jaxreason.analysis.measured import Bootstrapped, Measured, Prepared, bootstrap
 from jaxreason.analysis.metrics import METRICS
+from jaxreason.analysis.origin import Origin, holds_part, is_pending, part_path
 from jaxreason.analysis.texts import Unit, load_units
 from jaxreason.analysis.weights import compare_weights
-from jaxreason.config import ConfigError, at_least, between, check_ranges, nearest
+from jaxreason.config import FREE, ConfigError, at_least, between, check_ranges, nearest
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
+from jaxreason.interrupt import Interrupt
 from jaxreason.models.decoder import Model
 from jaxreason.models.huggingface import ModelConfig, open_model
 from jaxreason.results.files import read_json, write_json
@@ -31,19 +33,18 @@ from jaxreason.sharding import check_rows
 
 _LOG = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 
 @dataclasses.dataclass(frozen=True)
 class DriftConfig:
     """How drift is measured."""
 
-    metrics: tuple[str, ...]  # keys of METRICS
+    metrics: Annotated[tuple[str, ...], FREE]  # keys of METRICS
     decoding: str  # whose replies are read: evaluation/<benchmark>.<decoding>.jsonl
     texts_per_benchmark: Annotated[int, at_least(1)]
-    max_length: Annotated[int, at_least(1)]  # prompt and reply; longer texts are cut, and counted
-    batch_size: Annotated[int, at_least(1)]  # rows, over all devices
-    logprob_chunk: Annotated[int, at_least(1)]  # positions whose logits exist at a time
+    # prompt and reply; longer texts are cut, and counted
+    max_length: Annotated[int, at_least(1)]
+    batch_size: Annotated[int, at_least(1), FREE]  # rows, over all devices
+    logprob_chunk: Annotated[int, at_least(1), FREE]  # positions whose logits exist at a time
     resamples: Annotated[int, at_least(1)]  # of the texts, for intervals
     confidence: Annotated[float, between(0, 1)]
     seed: Annotated[int, at_least(0)]
@@ -60,56 +61,66 @@ def run_drift(
 ) -> None:
     """Measures every metric that has no file yet, and writes `workdir`/analysis/<metric>.json.
 
-    What was measured of each benchmark is kept in analysis/parts until all is done, so that a
-    killed run goes on.
+    Each file says what it was made with. One that was made with the texts of fewer benchmarks is made again, as a study
+    that gained a benchmark needs it; any other difference is refused. What was measured of each benchmark is kept in
+    analysis/parts until all is done, so that a killed run goes on.
 
     Raises:
-      ValueError: settings, evaluations or models that cannot be compared; says which.
+      UserError: settings, evaluations or models that cannot be compared, or files made with others; says which.
+      SystemExit: with code 143, after a signal.
     """
     _check(config)
     folder = epath.Path(workdir) / "analysis"
-    pending = _absent(config.metrics, lambda name: folder / f"{name}.json")
+    folders = {"base": epath.Path(base_evaluation), "tuned": epath.Path(tuned_evaluation)}
+    reads_texts = any(METRICS[name].reads == "texts" for name in config.metrics)
+    if reads_texts:
+        check_rows(mesh, config.batch_size, 1, "drift")
+    units = _units(config, folders) if reads_texts else []
+    origin = Origin.of(config, base, tuned, units)
+    pending = on_process_zero(lambda: [x for x in config.metrics if is_pending(folder, x, origin)])
     if not pending:
         return
+    with Interrupt() as interrupt:
+        _measure_all(config, base, tuned, mesh, folder, units, origin, pending, interrupt)
+
+
+def _measure_all(config, base, tuned, mesh, folder, units, origin, pending, interrupt) -> None:
     of_texts = tuple(name for name in pending if METRICS[name].reads == "texts")
-    if of_texts:
-        check_rows(mesh, config.batch_size, 1, "drift")
-    folders = {"base": epath.Path(base_evaluation), "tuned": epath.Path(tuned_evaluation)}
-    units = _units(config, folders) if of_texts else []
-    parts = {unit: _part_path(folder, unit) for unit in units if unit.texts}
-    missing = _absent(parts, lambda unit: parts[unit])
+    parts = {unit: part_path(folder, unit) for unit in units if unit.texts} if of_texts else {}
+    whole = on_process_zero(lambda: [holds_part(parts[x], origin, x, of_texts) for x in parts])
+    missing = [unit for unit, held in zip(parts, whole, strict=True) if not held]
     texts = sum(len(unit.texts) for unit in units)
     _LOG.info("data: %d texts; to be measured: %s", texts, ", ".join(pending))
     base_model, base_params = _open(base, mesh)
+    interrupt.check("Nothing was measured yet.")
     tuned_model, tuned_params = _open(tuned, mesh)
     _check_vocabularies(base, base_model, tuned, tuned_model)
     measure = make_measure(base_model, tuned_model, config.logprob_chunk)
+
+    def measure_unless_stopped(*arrays):
+        interrupt.check("What was measured of whole benchmarks is saved.")
+        return measure(*arrays)
+
+    sizes = config.batch_size, config.max_length
     for unit in missing:
-        measured = measure_unit(
-            measure, base_params, tuned_params, mesh, unit, config.batch_size, config.max_length
-        )
-        _write(parts[unit], _part(config, unit, measured))
+        models = base_params, tuned_params
+        measured = measure_unit(measure_unless_stopped, *models, mesh, unit, *sizes)
+        _write(parts[unit], _part(config, of_texts, unit, measured) | origin.of_part(unit))
+    interrupt.check("What was measured of whole benchmarks is saved.")
     about = {"base": base.path, "tuned": tuned.path, "decoding": config.decoding}
     if "weights" in pending:
         changes = compare_weights(base_params, tuned_params)
-        _write(folder / "weights.json", _weights_file(about, changes))
+        made = _weights_file(about, changes) | origin.of_metric("weights")
+        _write(folder / "weights.json", made)
 
     def write_files() -> None:
-        found = {unit: read_json(path) for unit, path in parts.items()}
+        found = {unit: read_json(path)["metrics"] for unit, path in parts.items()}
         for name in of_texts:
-            write_json(folder / f"{name}.json", _texts_file(config, about, name, units, found))
+            made = _texts_file(config, about, name, units, found) | origin.of_metric(name)
+            write_json(folder / f"{name}.json", made)
         (folder / "parts").rmtree(missing_ok=True)
 
     on_process_zero(write_files)
-
-
-def _absent(things: Iterable[T], path: Callable[[T], epath.Path]) -> list[T]:
-    """The things that have no file yet; process 0 looks, so that all processes decide alike."""
-    things = list(things)
-    return [
-        things[i]
-        for i in on_process_zero(lambda: [i for i, x in enumerate(things) if not path(x).exists()])
-    ]
 
 
 def _open(config: ModelConfig, mesh: Mesh) -> tuple[Model, Any]:
@@ -120,10 +131,6 @@ def _open(config: ModelConfig, mesh: Mesh) -> tuple[Model, Any]:
 
 def _units(config: DriftConfig, folders: dict[str, epath.Path]) -> list[Unit]:
     return load_units(folders, config.decoding, config.texts_per_benchmark, config.max_length)
-
-
-def _part_path(folder: epath.Path, unit: Unit) -> epath.Path:
-    return folder / "parts" / f"{unit.benchmark}.{unit.source}.json"
 
 
 def _check(config: DriftConfig) -> None:
@@ -152,13 +159,15 @@ def _write(path: epath.Path, value: Any) -> None:
         write_json(path, value)
 
 
-def _part(config: DriftConfig, unit: Unit, measured: Measured) -> dict[str, dict]:
-    """Values, resampled values and details of every metric of texts, for one unit."""
+def _part(
+    config: DriftConfig, metrics: tuple[str, ...], unit: Unit, measured: Measured
+) -> dict[str, dict]:
+    """Values, resampled values and details of metrics of texts, for one unit."""
     # By benchmark and not by source or run: the same items are drawn together wherever they are
     # read.
     seed = (config.seed, zlib.crc32(unit.benchmark.encode()))
     result = {}
-    for name in (name for name in config.metrics if METRICS[name].reads == "texts"):
+    for name in metrics:
         prepared: Prepared = METRICS[name].prepare(measured)
         found = bootstrap(prepared, len(unit.texts), config.resamples, seed)
         result[name] = {
@@ -166,7 +175,7 @@ def _part(config: DriftConfig, unit: Unit, measured: Measured) -> dict[str, dict
             "draws": {key: _rounded(draws) for key, draws in found.draws.items()},
             "details": prepared.details,
         }
-    return result
+    return {"metrics": result}
 
 
 def _rounded(draws: np.ndarray) -> list[float]:

@@ -25,6 +25,7 @@ from jaxreason.evaluation.parts import Part, claim, missing_samples, plan, sort_
 from jaxreason.evaluation.replies import Wanted, make_replies
 from jaxreason.evaluation.settings import EvalConfig, benchmark_groups
 from jaxreason.evaluation.summary import group_rows, summarize_samples
+from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import Progress
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve
 from jaxreason.results.files import JsonlWriter, write_json
@@ -34,6 +35,8 @@ from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.verify import VerifierPool
 
 _LOG = logging.getLogger(__name__)
+SAVED = "The samples that were graded are saved."
+REPLIES_BETWEEN_AGREEMENTS = 64  # how often several processes ask each other whether to stop
 
 __all__ = ["EvalConfig", "benchmark_groups", "run_eval"]
 
@@ -53,8 +56,8 @@ def run_eval(
 
     Raises:
       ConfigError: for settings that do not fit, or sample files that were made with others.
-      ValueError: for data or a model that cannot be used, sample files that are broken, or an
-        evaluation in which no sample has a score.
+      SystemExit: with code 143, after a signal; what was graded is written.
+      ValueError: for data or a model that cannot be used.
     """
     folder = epath.Path(workdir) / "evaluation"
     if model_config.init != "pretrained":
@@ -62,18 +65,21 @@ def run_eval(
     model_folder = resolve(model_config.path)
     tokenizer = load_tokenizer(model_folder)
     parts = plan(config, model_config, model_folder, tokenizer, seed)
-    on_process_zero(lambda: [claim(folder, part) for part in parts])
-    missing = [missing_samples(folder, part) for part in parts]
-    if any(mask.any() for mask in missing):
-        todo = sum(int(mask.sum()) for mask in missing)
-        _LOG.info("data: %d of %d replies are to be sampled", todo, sum(m.size for m in missing))
-        model, params = open_model(model_config, mesh)
-        stop, pad = tokenizer.stop_ids, tokenizer.pad_id
-        text = tokenizer.decode, tokenizer.close_think
-        engine = Engine(model, params, config.sampler, mesh, stop, pad, *text)
-        del params  # the engine may have copies
-        run_parts(config, engine, tokenizer, folder, parts, missing, seed)
-    on_process_zero(lambda: write_scores(config, model_config, folder, parts))
+    with Interrupt() as interrupt:
+        on_process_zero(lambda: claim(folder, parts))
+        missing = [missing_samples(folder, part) for part in parts]
+        if any(mask.any() for mask in missing):
+            todo, whole = (sum(int(mask.sum()) for mask in missing), sum(m.size for m in missing))
+            _LOG.info("data: %d of %d replies are to be sampled", todo, whole)
+            model, params = open_model(model_config, mesh)
+            interrupt.check(SAVED)
+            stop, pad = tokenizer.stop_ids, tokenizer.pad_id
+            text = tokenizer.decode, tokenizer.close_think
+            engine = Engine(model, params, config.sampler, mesh, stop, pad, *text)
+            del params  # the engine may have copies
+            run_parts(config, engine, tokenizer, folder, parts, missing, seed, interrupt)
+        interrupt.check(SAVED)
+        on_process_zero(lambda: write_scores(config, model_config, folder, parts))
 
 
 def run_parts(
@@ -84,15 +90,21 @@ def run_parts(
     parts: list[Part],
     missing: list[np.ndarray],
     seed: int,
+    interrupt: Interrupt,
 ) -> None:
-    """Makes the missing samples of every part, those with one decoding together."""
+    """Makes the missing samples of every part, those with one decoding together.
+
+    Raises:
+      SystemExit: with code 143, after a signal; what was graded is written.
+    """
     wanted = [Wanted(part, mask) for part, mask in zip(parts, missing, strict=True) if mask.any()]
     shown = _Shown(folder, missing)
     try:
         with VerifierPool(config.grader_workers, config.grader_timeout_s) as pool:
             for name, decoding in config.decodings.items():
                 chosen = [one for one in wanted if one.part.decoding == name]
-                replies = make_replies(engine, tokenizer, chosen, decoding, seed)
+                made = make_replies(engine, tokenizer, chosen, decoding, seed)
+                replies = _until_stopped(made, interrupt)
                 if jax.process_index() == 0:
                     _write_replies(folder, [one.part for one in chosen], replies, pool, shown)
                 else:
@@ -100,6 +112,15 @@ def run_parts(
                         pass
     finally:
         shown.close()
+
+
+def _until_stopped(
+    replies: Iterator[tuple[Part, Reply]], interrupt: Interrupt
+) -> Iterator[tuple[Part, Reply]]:
+    for number, reply in enumerate(replies, start=1):
+        if interrupt.requested(agree=number % REPLIES_BETWEEN_AGREEMENTS == 0):
+            interrupt.stop(SAVED)
+        yield reply
 
 
 def _write_replies(

@@ -17,7 +17,7 @@ from jaxreason.evaluation.benchmarks import Benchmark, Item, load_items
 from jaxreason.evaluation.identity import FORMAT, model_identity, prompts_identity, task_identity
 from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
 from jaxreason.models.huggingface import ModelConfig
-from jaxreason.results.claims import differences
+from jaxreason.results.claims import differences, refuse
 from jaxreason.results.files import atomic_write_text, read_json, read_jsonl, write_json
 from jaxreason.results.sample_files import (
     check_samples,
@@ -83,25 +83,34 @@ def _encode(tokenizer: Tokenizer, config: EvalConfig, item: Item) -> tuple[int, 
         raise UserError(f"{item.example.source}, item {item.id!r}: {error}") from error
 
 
-def claim(folder: epath.Path, part: Part) -> None:
-    """Writes the head of a new sample file, or refuses one that was made with something else.
+def claim(folder: epath.Path, parts: list[Part]) -> None:
+    """Writes the heads of new sample files, or refuses files that were made with something else.
+
+    All are compared before the first is written. A head whose file holds no sample yet is written anew.
 
     Raises:
       ConfigError: with the differences.
     """
+    for part in parts:
+        _check_head(folder, part)
+    for part in parts:
+        head = head_path(folder, part.name, part.decoding)
+        if not (head.exists() and _holds_samples(folder, part)):
+            write_json(head, to_dict(part.head))
+
+
+def _holds_samples(folder: epath.Path, part: Part) -> bool:
+    samples = samples_path(folder, part.name, part.decoding)
+    return samples.exists() and samples.stat().length > 0
+
+
+def _check_head(folder: epath.Path, part: Part) -> None:
     head, samples = (f(folder, part.name, part.decoding) for f in (head_path, samples_path))
-    wanted = to_dict(part.head)
-    if not head.exists():
-        if samples.exists():
-            raise ConfigError(f"{samples}: what it was made with is not known; remove it.")
-        return write_json(head, wanted)
-    changed = differences(read_json(head), wanted)
-    if changed:
-        lines = "\n  ".join(changed)
-        raise ConfigError(
-            f"{samples}: its samples were made with something else (old -> new):\n  {lines}\n"
-            f"Use another working directory, or remove this file and {head.name}."
-        )
+    if samples.exists() and not head.exists():
+        raise ConfigError(f"{samples}: what it was made with is not known; remove it.")
+    if _holds_samples(folder, part):
+        remedy = f"Use another working directory, or remove this file and {head.name}."
+        refuse(samples, differences(read_json(head), to_dict(part.head)), remedy)
 
 
 def missing_samples(folder: epath.Path, part: Part) -> Bool[np.ndarray, "I G"]:

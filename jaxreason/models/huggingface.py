@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -24,7 +24,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 
-from jaxreason.config import at_least
+from jaxreason.config import FREE, at_least
 from jaxreason.errors import UserError
 from jaxreason.models.checkpoint_reader import Source, find_sources
 from jaxreason.models.decoder import (
@@ -67,16 +67,18 @@ _TOKEN_SETTINGS = ("bos_token_id", "eos_token_id", "pad_token_id")
 class ModelConfig:
     """Which model, and how it is run."""
 
-    path: str  # folder or hub name; "" when init is "random"
+    path: Annotated[
+        str, FREE
+    ]  # folder or hub name; "" when init is "random"; its weights are what counts
     init: Literal["pretrained", "random"]
     architecture: dict[
         str, Any
     ]  # settings of a Hugging Face config.json; only when init is "random"
     dtype: str
     param_dtype: str
-    remat: str
-    attention: str
-    unroll: Annotated[int, at_least(1)]
+    remat: Annotated[str, FREE]
+    attention: Annotated[str, FREE]
+    unroll: Annotated[int, at_least(1), FREE]
 
 
 def open_model(
@@ -238,6 +240,7 @@ def save_model(
     max_shard_bytes: int,
     dtype: str | None = None,
     stop_tokens: Mapping[int, str] | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> None:
     """Writes a Hugging Face folder that transformers loads; every process must call it, process 0 writes.
 
@@ -254,6 +257,7 @@ def save_model(
       stop_tokens: id and text of every token that ends a reply, that of the chat template first. They
         are written as end-of-sequence tokens, so that other programs stop where this one does; None
         leaves what `tokenizer_from` says.
+      between: called by every process before each file; it may raise, and there is then no (new) folder.
 
     Raises:
       ValueError: `tokenizer_from` has no tokenizer.
@@ -270,6 +274,7 @@ def save_model(
         target.mkdir(parents=True)
     files, hashes = _plan_files(model, params, max_shard_bytes, dtype), {}
     for name, tensors in files.items():
+        between()
         arrays = {t.key: t.to_host(params, dtype) for t in tensors}
         if writes:
             hashes[name] = _write_file(target / name, arrays)

@@ -1,13 +1,14 @@
 """Reinforcement learning from verified answers: GRPO and its relatives, from top to bottom.
 
-A run's working directory holds data.json, metrics.jsonl, rollouts/<step>.jsonl, checkpoints/<step>,
+A run's working directory holds config.json, data.json, metrics.jsonl, rollouts/<step>.jsonl, checkpoints/<step>,
 model/ and, when all of that is complete, done.json. Departures from the papers are in docs/rl.md.
 """
 
+import hashlib
 import json
-import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 import jax
@@ -23,11 +24,14 @@ from jaxreason.data.examples import load_examples
 from jaxreason.data.rows import DropLog
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
+from jaxreason.errors import UserError
+from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import MetricsWriter
 from jaxreason.models import huggingface
 from jaxreason.models.decoder import Model, param_axes
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.results.files import atomic_write_text, write_json
+from jaxreason.results.metrics_lines import read_metrics
 from jaxreason.rl.advantages import ADVANTAGES
 from jaxreason.rl.generation import Collected, Collector, describe
 from jaxreason.rl.prompts import Prompt, Questions
@@ -44,9 +48,9 @@ from jaxreason.rl.update import gap_quantile, make_logprob_pass, make_policy_los
 from jaxreason.sampling.engine import Engine, Moved
 from jaxreason.sharding import place_rows
 from jaxreason.tasks.verify import VerifierPool
-from jaxreason.training.interrupt import Interrupt
-from jaxreason.training.optimizer import make_optimizer, make_schedule
-from jaxreason.training.sft import finish, is_due
+from jaxreason.training.optimizer import fit_warmup, make_optimizer, make_schedule
+from jaxreason.training.run_folder import RunFolder
+from jaxreason.training.sft import export, is_due, saved_steps
 from jaxreason.training.state import (
     TrainState,
     abstract_state,
@@ -55,8 +59,6 @@ from jaxreason.training.state import (
     static_model,
 )
 from jaxreason.training.step import check_finite, make_train_step
-
-_LOG = logging.getLogger(__name__)
 
 
 def run_rl(
@@ -74,89 +76,90 @@ def run_rl(
       seed: of the order of the questions and of the sampling.
 
     Raises:
-      ValueError: the recipe cannot be followed; before anything is compiled.
+      UserError: the recipe cannot be followed, or the folder holds another run, before anything is compiled; or
+        nothing was learned in the whole run.
       FloatingPointError: a step gave a number that is not finite.
       RuntimeError: none of a step's replies could be graded.
       SystemExit: with code 143, after a signal, when the state is saved.
     """
     workdir = epath.Path(workdir)
-    if on_process_zero((workdir / "done.json").exists):
-        _LOG.info("%s is complete; nothing to do.", workdir)
-        return
-
-    # What to train, on which questions, and for how long.
-    model = static_model(model_config)
-    check_config(config, model, mesh)
-    tokenizer = load_tokenizer(model_config.path)
-    prompts = load_prompts(config, tokenizer, workdir)
-    questions = Questions(prompts, config.prompts_per_batch, seed)
-    num_updates = config.num_steps * -(-config.prompts_per_step // config.mini_batch_prompts)
-    schedule = make_schedule(config.optimizer, num_updates)
-    optimizer = make_optimizer(config.optimizer, num_updates, param_axes(model))
-
     with (
-        Checkpointer(workdir / "checkpoints", config.keep) as checkpoints,
-        VerifierPool(config.rewards.num_workers, config.rewards.timeout_s) as pool,
         Interrupt() as interrupt,
+        VerifierPool(config.rewards.num_workers, config.rewards.timeout_s) as pool,
     ):
-        # Where to start. 1. From the newest complete checkpoint. 2. Without one, from the model.
-        # Questions, random numbers and schedule follow from the step, so what a kill interrupted
-        # is generated again as it was; metrics of later steps are dropped, rollouts overwritten.
-        start = checkpoints.latest_step() or 0
-        if start:
-            state = checkpoints.restore(start, abstract_state(model, optimizer, mesh))
-        else:
-            state = init_state(optimizer, open_params(model_config, mesh), mesh)
-        has_reference = config.policy_loss.kl_coefficient > 0.0
-        reference = open_params(model_config, mesh) if has_reference else None
-        longest_prompt = max(len(prompt.tokens) for prompt in prompts)
-        programs = make_programs(config, model, optimizer, state, longest_prompt)
-        engine = make_engine(config, model, state.params, mesh, tokenizer)
-        collector = Collector(config, engine, pool, questions, tokenizer, interrupt.requested)
-
-        with MetricsWriter(workdir, "rl", config.num_steps, config.tensorboard, start) as metrics:
-            for step in range(start, config.num_steps):
-                began = time.perf_counter()
-
-                # Ask, grade, and ask again where all replies to a prompt earned the same.
-                collected = collector.collect(step)
-                if collected is None:  # a signal came
-                    stop(checkpoints, interrupt, step, state)
-                advantages = ADVANTAGES[config.advantage](group_rewards(collected.groups))
-
-                # Learn; the cache's memory is free meanwhile. Files are written while devices work.
-                engine.release()
-                batches = make_batches(config, programs, mesh, collected, advantages)
-                batches = add_logprobs(config, programs, state.params, reference, batches)
-                measured = []
-                for batch in batches:
-                    state, measurements = programs.train_step(state, batch)
-                    measured.append(measurements)
-                write_rollouts(workdir, step + 1, collected, advantages)
-                engine.set_params(state.params)
-
-                # Report, and save.
-                numbers = describe(collected) | combine(jax.device_get(measured))
-                check_finite(step + 1, numbers)
-                numbers["learning_rate"] = float(schedule(max(int(state.step) - 1, 0)))
-                metrics.write(step + 1, numbers | speed(collected, began, engine.moved))
-                if is_due(step + 1, config.checkpoint_every, config.num_steps):
-                    checkpoints.save(step + 1, state)
-                if interrupt.requested(agree=True):
-                    stop(checkpoints, interrupt, step + 1, state)
-            checkpoints.wait()
-
-        # Write what was learned, and then that it is complete.
-        huggingface.save_model(
-            workdir / "model",
-            model,
-            state.params,
-            tokenizer_from=huggingface.resolve(model_config.path),
-            max_shard_bytes=config.max_shard_bytes,
-            dtype=config.export_dtype,
-            stop_tokens=tokenizer.stop_tokens,
+        # What to train, on which questions, and for how long; then whether this folder is for it.
+        model = static_model(model_config)
+        check_config(config, model, mesh)
+        tokenizer = load_tokenizer(model_config.path)
+        data = load_prompts(config, tokenizer)
+        prompts = data.prompts
+        questions = Questions(prompts, config.prompts_per_batch, seed)
+        num_updates = config.num_steps * -(-config.prompts_per_step // config.mini_batch_prompts)
+        optimizer_config = fit_warmup(config.optimizer, num_updates)
+        schedule = make_schedule(optimizer_config, num_updates)
+        optimizer = make_optimizer(optimizer_config, num_updates, param_axes(model))
+        folder = RunFolder(
+            workdir, "rl", config, model_config, seed, config.num_steps, data.contents
         )
-        finish(workdir, {"stage": "rl", "num_steps": config.num_steps, "seed": seed})
+        interrupt.check("Nothing was begun.")
+        if folder.claim():
+            return
+
+        with Checkpointer(workdir / "checkpoints", config.keep) as checkpoints:
+            # Where to start. 1. From the newest complete checkpoint. 2. Without one, from the model.
+            # Questions, random numbers and schedule follow from the step, so what a kill interrupted
+            # is generated again as it was; metrics of later steps are dropped, rollouts overwritten.
+            start = folder.start_step(checkpoints.latest_step())
+            write_data(workdir, data)
+            if start:
+                state = checkpoints.restore(start, abstract_state(model, optimizer, mesh))
+            else:
+                state = init_state(optimizer, open_params(model_config, mesh), mesh)
+            interrupt.check(saved_steps(start))
+            has_reference = config.policy_loss.kl_coefficient > 0.0
+            reference = open_params(model_config, mesh) if has_reference else None
+            longest_prompt = max(len(prompt.tokens) for prompt in prompts)
+            programs = make_programs(config, model, optimizer, state, longest_prompt)
+            engine = make_engine(config, model, state.params, mesh, tokenizer)
+            collector = Collector(config, engine, pool, questions, tokenizer, interrupt.requested)
+
+            writer = MetricsWriter(workdir, "rl", config.num_steps, config.tensorboard, start)
+            with writer as metrics:
+                for step in range(start, config.num_steps):
+                    began = time.perf_counter()
+
+                    # Ask, grade, and ask again where all replies to a prompt earned the same.
+                    collected = collector.collect(step)
+                    if collected is None:  # a signal came
+                        stop(checkpoints, interrupt, step, state)
+                    advantages = ADVANTAGES[config.advantage](group_rewards(collected.groups))
+
+                    # Learn; the cache's memory is free meanwhile. Files are written while devices work.
+                    engine.release()
+                    batches = make_batches(config, programs, mesh, collected, advantages)
+                    batches = add_logprobs(config, programs, state.params, reference, batches)
+                    measured = []
+                    for batch in batches:
+                        state, measurements = programs.train_step(state, batch)
+                        measured.append(measurements)
+                    write_rollouts(workdir, step + 1, collected, advantages)
+                    engine.set_params(state.params)
+
+                    # Report, and save.
+                    numbers = describe(collected) | combine(jax.device_get(measured))
+                    check_finite(step + 1, numbers)
+                    numbers["learning_rate"] = float(schedule(max(int(state.step) - 1, 0)))
+                    metrics.write(step + 1, numbers | speed(collected, began, engine.moved))
+                    if is_due(step + 1, config.checkpoint_every, config.num_steps):
+                        checkpoints.save(step + 1, state)
+                    if interrupt.requested():
+                        stop(checkpoints, interrupt, step + 1, state)
+                checkpoints.wait()
+
+        # Write what was learned, if anything was, and then that it is complete.
+        check_learned(config, workdir, int(state.step))
+        export(config, model, state, model_config.path, tokenizer, workdir, interrupt)
+        folder.finish()
 
 
 class Programs(NamedTuple):
@@ -167,21 +170,58 @@ class Programs(NamedTuple):
     logprob_pass: Callable[[Any, Rollouts], jax.Array]
 
 
-def load_prompts(config: RLConfig, tokenizer: Tokenizer, workdir: epath.Path) -> list[Prompt]:
+@dataclass(frozen=True)
+class Prompts:
     """The questions whose prompts leave room for a reply.
 
-    What was kept and what was dropped, and why, is written to `<workdir>/data.json`.
+    Attributes:
+      prompts: all of them.
+      contents: of each dataset, by the recipe's name, their number and a hash.
+      rows: what was kept and what was dropped, and why, by dataset.
+    """
+
+    prompts: list[Prompt]
+    contents: dict[str, dict]
+    rows: dict[str, dict]
+
+
+def load_prompts(config: RLConfig, tokenizer: Tokenizer) -> Prompts:
+    """The questions of the recipe's datasets, encoded.
+
+    Raises:
+      UserError: none is left.
     """
     drops = DropLog()
-    examples = [e for dataset in config.datasets.values() for e in load_examples(dataset, drops)]
+    named = [(e, name) for name, d in config.datasets.items() for e in load_examples(d, drops)]
     room = config.sampler.max_length - config.decoding.max_tokens
+    examples = [example for example, _ in named]
     kept, encoded = encode_prompts(examples, tokenizer, config.thinking, room, drops)
-    counts = {"prompts": len(kept), "longest_prompt": max(len(tokens) for tokens in encoded)}
-    value = counts | {"datasets": drops.to_json()}
-    on_process_zero(lambda: write_json(workdir / "data.json", value))
-    longest = max(len(tokens) for tokens in encoded)
-    _LOG.info("data: %d questions, the longest prompt has %d tokens", len(kept), longest)
-    return [Prompt(e, tuple(tokens)) for e, tokens in zip(kept, encoded, strict=True)]
+    prompts = [Prompt(e, tuple(tokens)) for e, tokens in zip(kept, encoded, strict=True)]
+    names = {id(example): name for example, name in named}
+    of_dataset = {name: [] for name in config.datasets}
+    for prompt in prompts:
+        of_dataset[names[id(prompt.example)]].append(prompt)
+    contents = {name: _contents(members) for name, members in of_dataset.items()}
+    return Prompts(prompts, contents, drops.to_json())
+
+
+def _contents(prompts: list[Prompt]) -> dict:
+    """What a run is claimed by: all that a reply is asked by and graded by, but for where it was read from."""
+    digest = hashlib.sha256()
+    for prompt in prompts:
+        example = prompt.example
+        metadata = {name: x for name, x in example.metadata.items() if name != "where"}
+        read = [example.id, example.task, example.answer, metadata, prompt.tokens]
+        digest.update(json.dumps(read, sort_keys=True, default=str).encode())
+    return {"prompts": len(prompts), "sha256": digest.hexdigest()}
+
+
+def write_data(workdir: epath.Path, data: Prompts) -> None:
+    """Writes `<workdir>/data.json`: what was kept of the datasets and what was dropped, and why."""
+    longest = max(len(prompt.tokens) for prompt in data.prompts)
+    counts = {"prompts": len(data.prompts), "longest_prompt": longest}
+    _LOG.info("data: %d questions, the longest prompt has %d tokens", len(data.prompts), longest)
+    on_process_zero(lambda: write_json(workdir / "data.json", counts | {"datasets": data.rows}))
 
 
 def open_params(model_config: ModelConfig, mesh: Mesh) -> Any:
@@ -306,4 +346,22 @@ def stop(checkpoints: Checkpointer, interrupt: Interrupt, step: int, state: Trai
     if step > 0:
         checkpoints.save(step, state)
         checkpoints.wait()
-    interrupt.stop(step)
+    interrupt.stop(saved_steps(step))
+
+
+def check_learned(config: RLConfig, workdir: epath.Path, num_updates: int) -> None:
+    """Refuses to call a run complete in which no group was ever trained on: its model is the one it began with.
+
+    Raises:
+      UserError: with the mean rewards.
+    """
+    if num_updates:
+        return
+    path = workdir / "metrics.jsonl"
+    rewards = on_process_zero(lambda: [x["reward"] for x in read_metrics(path, config.num_steps)])
+    raise UserError(
+        f"{workdir}: nothing was learned: in {config.num_steps} steps all replies to each prompt earned the same "
+        f"(mean reward {min(rewards):.3g} to {max(rewards):.3g}), so no group was trained on and the model is as it "
+        "was. Expected questions that are answered right now and then: other questions, a larger rl.group_size, a "
+        "longer rl.decoding.max_tokens, or more rl.num_steps."
+    )

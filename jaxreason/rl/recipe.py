@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from jax.sharding import Mesh
 
-from jaxreason.config import at_least, check_ranges
+from jaxreason.config import FREE, at_least, check_ranges
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
@@ -67,9 +67,9 @@ class RLConfig:
       max_shard_bytes: size of one safetensors file in model/.
     """
 
-    datasets: dict[str, DatasetConfig]
+    datasets: Annotated[dict[str, DatasetConfig], FREE]  # claimed by the questions that they give
     thinking: bool | None
-    num_steps: Annotated[int, at_least(1)]
+    num_steps: Annotated[int, at_least(1), FREE]
     prompts_per_step: Annotated[int, at_least(1)]
     group_size: Annotated[int, at_least(2)]
     decoding: Decoding
@@ -80,15 +80,15 @@ class RLConfig:
     policy_loss: PolicyLossConfig
     old_logprobs: Literal["when_needed", "always"]
     mini_batch_prompts: Annotated[int, at_least(1)]
-    micro_batch_rows: Annotated[int, at_least(1)]
-    row_length: Annotated[int, at_least(1)]
-    logprob_chunk: Annotated[int, at_least(1)]
+    micro_batch_rows: Annotated[int, at_least(1), FREE]
+    row_length: Annotated[int, at_least(1), FREE]
+    logprob_chunk: Annotated[int, at_least(1), FREE]
     optimizer: OptimizerConfig
-    checkpoint_every: Annotated[int, at_least(0)]
-    keep: Annotated[int, at_least(0)]
-    tensorboard: bool
+    checkpoint_every: Annotated[int, at_least(0), FREE]
+    keep: Annotated[int, at_least(0), FREE]
+    tensorboard: Annotated[bool, FREE]
     export_dtype: str
-    max_shard_bytes: Annotated[int, at_least(1)]
+    max_shard_bytes: Annotated[int, at_least(1), FREE]
 
     @property
     def prompts_per_batch(self) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-from jaxreason.config import above, at_least
+from jaxreason.config import FREE, above, at_least
 from jaxreason.data.examples import Example
 from jaxreason.distributed import on_process_zero
 from jaxreason.sampling.engine import Completion
@@ -33,7 +33,7 @@ class RewardConfig:
       overlong_penalty: the punishment of a reply that fills the limit.
     """
 
-    num_workers: Annotated[int, at_least(1)]
+    num_workers: Annotated[int, at_least(1), FREE]
     timeout_s: Annotated[float, above(0)]
     overlong_buffer: Annotated[int, at_least(0)]
     overlong_penalty: Annotated[float, at_least(0)]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, get_args
 
-from jaxreason.config import at_least, check_ranges
+from jaxreason.config import FREE, at_least, check_ranges
 from jaxreason.errors import UserError
 from jaxreason.models.sampling_layout import WeightDtype, Weights
 from jaxreason.sampling.kv_cache import CacheDtype
@@ -35,18 +35,18 @@ class SamplerConfig:
       ValueError: a field is smaller than it can be, or no dtype.
     """
 
-    slots: Annotated[int, at_least(1)]
+    slots: Annotated[int, at_least(1), FREE]
     max_length: Annotated[int, at_least(2)]
-    decode_block: Annotated[int, at_least(1)]
-    prefill_rows: Annotated[int, at_least(1)]
-    prefill_chunk: Annotated[int, at_least(1)]
-    score_tokens: Annotated[int, at_least(1)]
-    page_size: Annotated[int, at_least(1)]
-    pages: Annotated[int, at_least(0)]
-    top_logprobs: Annotated[int, at_least(0)]
+    decode_block: Annotated[int, at_least(1), FREE]
+    prefill_rows: Annotated[int, at_least(1), FREE]
+    prefill_chunk: Annotated[int, at_least(1), FREE]
+    score_tokens: Annotated[int, at_least(1), FREE]
+    page_size: Annotated[int, at_least(1), FREE]
+    pages: Annotated[int, at_least(0), FREE]
+    top_logprobs: Annotated[int, at_least(0), FREE]
     cache_dtype: CacheDtype
     weight_dtype: WeightDtype
-    gather_weights: bool
+    gather_weights: Annotated[bool, FREE]
 
     def __post_init__(self) -> None:
         check_ranges(self, "sampler")

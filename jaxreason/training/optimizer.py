@@ -5,6 +5,8 @@ What is a matrix is read from the logical axis names of the parameters: weights 
 it gets no weight decay, and Adam instead of Muon.
 """
 
+import dataclasses
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -14,6 +16,8 @@ import optax
 
 from jaxreason.config import above, at_least, below, within
 from jaxreason.errors import UserError
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,21 @@ SCHEDULES: dict[str, Callable[[float, int, float], Schedule]] = {
     "linear": lambda rate, steps, final: optax.linear_schedule(rate, rate * final, steps),
     "cosine": lambda rate, steps, final: optax.cosine_decay_schedule(rate, steps, final),
 }
+
+
+def fit_warmup(config: OptimizerConfig, num_steps: int) -> OptimizerConfig:
+    """The section with a warm-up that a short run has room for: where it would take all steps, it takes half of them.
+
+    A message says so: a recipe for hundreds of steps can be tried with three.
+    """
+    if config.warmup_steps < num_steps:
+        return config
+    warmup = num_steps // 2
+    _LOG.warning(
+        "optimizer.warmup_steps=%d: shortened to %d, since the run has %d steps.",
+        *(config.warmup_steps, warmup, num_steps),
+    )
+    return dataclasses.replace(config, warmup_steps=warmup)
 
 
 def make_schedule(config: OptimizerConfig, num_steps: int) -> Schedule:

@@ -1,10 +1,10 @@
 """Supervised fine-tuning: worked answers in, a Hugging Face folder out.
 
-A run's working directory holds data.json, metrics.jsonl, checkpoints/<step>/, model/ and, when all
+A run's working directory holds config.json, data.json, metrics.jsonl, checkpoints/<step>/, model/ and, when all
 of that is complete, done.json.
 """
 
-import logging
+import hashlib
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.checkpoint import Checkpointer
-from jaxreason.config import above, at_least, check_ranges
+from jaxreason.config import FREE, above, at_least, check_ranges
 from jaxreason.data.batches import BatchConfig, PackedBatches
 from jaxreason.data.encoding import encode_examples
 from jaxreason.data.examples import each_reply, load_examples
@@ -22,16 +22,22 @@ from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
+from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import MetricsWriter
 from jaxreason.models import huggingface
 from jaxreason.models.decoder import Model, param_axes
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.results.files import write_json
 from jaxreason.sharding import check_rows, place_rows, row_block
-from jaxreason.training.interrupt import Interrupt
 from jaxreason.training.losses import make_sft_loss
-from jaxreason.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
+from jaxreason.training.optimizer import (
+    OptimizerConfig,
+    fit_warmup,
+    make_optimizer,
+    make_schedule,
+)
 from jaxreason.training.recorder import Recorder
+from jaxreason.training.run_folder import RunFolder
 from jaxreason.training.state import (
     TrainState,
     abstract_state,
@@ -40,8 +46,6 @@ from jaxreason.training.state import (
     static_model,
 )
 from jaxreason.training.step import make_train_step
-
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,23 +73,23 @@ class SFTConfig:
       max_shard_bytes: size of one safetensors file in model/.
     """
 
-    datasets: dict[str, DatasetConfig]
+    datasets: Annotated[dict[str, DatasetConfig], FREE]  # claimed by the tokens that they give
     every_reply: bool
     tokenizer: str
     thinking: bool | None
     length: Annotated[int, at_least(1)]
     pack: bool
     batch_size: Annotated[int, at_least(1)]
-    num_micro_batches: Annotated[int, at_least(1)]
-    epochs: Annotated[float, above(0)]
+    num_micro_batches: Annotated[int, at_least(1), FREE]
+    epochs: Annotated[float, above(0), FREE]
     optimizer: OptimizerConfig
-    logprob_chunk: Annotated[int, at_least(1)]
-    log_every: Annotated[int, at_least(1)]
-    checkpoint_every: Annotated[int, at_least(0)]
-    keep: Annotated[int, at_least(0)]
-    tensorboard: bool
+    logprob_chunk: Annotated[int, at_least(1), FREE]
+    log_every: Annotated[int, at_least(1), FREE]
+    checkpoint_every: Annotated[int, at_least(0), FREE]
+    keep: Annotated[int, at_least(0), FREE]
+    tensorboard: Annotated[bool, FREE]
     export_dtype: str
-    max_shard_bytes: Annotated[int, at_least(1)]
+    max_shard_bytes: Annotated[int, at_least(1), FREE]
 
 
 def run_sft(
@@ -103,69 +107,73 @@ def run_sft(
       seed: of the order of the data and, for a model that starts at random, of its parameters.
 
     Raises:
-      ValueError: the recipe cannot be followed; before anything is compiled.
+      UserError: the recipe cannot be followed, or the folder holds another run; before anything is compiled.
       FloatingPointError: a step gave a number that is not finite.
       SystemExit: with code 143, after a signal, when the state is saved.
     """
     workdir = epath.Path(workdir)
-    if on_process_zero((workdir / "done.json").exists):
-        _LOG.info("%s is complete; nothing to do.", workdir)
-        return
+    with Interrupt() as interrupt:
+        # What to train, on what, and for how long; then whether this folder is for it.
+        model = static_model(model_config)
+        tokenizer_path = config.tokenizer or model_config.path
+        tokenizer = load_tokenizer(tokenizer_path)
+        check_fits(config, model, tokenizer, mesh)
+        data = load_data(config, tokenizer)
+        block = row_block(mesh)
+        batches = make_batches(config, data, block, seed)
+        num_steps = batches.num_steps
+        optimizer_config = fit_warmup(config.optimizer, num_steps)
+        schedule = make_schedule(optimizer_config, num_steps)
+        optimizer = make_optimizer(optimizer_config, num_steps, param_axes(model))
+        folder = RunFolder(workdir, "sft", config, model_config, seed, num_steps, data.contents)
+        interrupt.check("Nothing was begun.")
+        if folder.claim():
+            return
 
-    # What to train, on what, and for how long.
-    model = static_model(model_config)
-    tokenizer_path = config.tokenizer or model_config.path
-    tokenizer = load_tokenizer(tokenizer_path)
-    check_fits(config, model, tokenizer, mesh)
-    block = row_block(mesh)
-    batches = load_batches(config, tokenizer, block, workdir, seed)
-    num_steps = batches.num_steps
-    _LOG.info("training: %d steps of %d rows", num_steps, config.batch_size)
-    schedule = make_schedule(config.optimizer, num_steps)
-    optimizer = make_optimizer(config.optimizer, num_steps, param_axes(model))
+        with Checkpointer(workdir / "checkpoints", config.keep) as checkpoints:
+            # Where to start. 1. From the newest complete checkpoint. 2. Without one, from the model.
+            # The batches and the schedule follow from the step; metrics of later steps are dropped.
+            start = folder.start_step(checkpoints.latest_step())
+            write_data(workdir, data, num_steps)
+            _LOG.info("training: %d steps of %d rows", num_steps, config.batch_size)
+            if start:
+                state = checkpoints.restore(start, abstract_state(model, optimizer, mesh))
+            else:
+                _, params = huggingface.open_model(model_config, mesh, jax.random.key(seed))
+                state = init_state(optimizer, params, mesh)
+            interrupt.check(saved_steps(start))
+            _LOG.info("compiling the training step; the first line of metrics comes after it")
+            train_step = make_train_step(
+                make_sft_loss(model, config.logprob_chunk, config.pack),
+                optimizer,
+                config.num_micro_batches,
+                state_shardings(state),
+            )
 
-    with (
-        Checkpointer(workdir / "checkpoints", config.keep) as checkpoints,
-        Interrupt() as interrupt,
-    ):
-        # Where to start. 1. From the newest complete checkpoint. 2. Without one, from the model.
-        # The batches and the schedule follow from the step; metrics of later steps are dropped.
-        start = checkpoints.latest_step() or 0
-        if start:
-            state = checkpoints.restore(start, abstract_state(model, optimizer, mesh))
-        else:
-            _, params = huggingface.open_model(model_config, mesh, jax.random.key(seed))
-            state = init_state(optimizer, params, mesh)
-        train_step = make_train_step(
-            make_sft_loss(model, config.logprob_chunk, config.pack),
-            optimizer,
-            config.num_micro_batches,
-            state_shardings(state),
-        )
-
-        _LOG.info("compiling the training step; the first line of metrics comes after it")
-
-        # Train. Measurements stay on the devices until they are due, so that no step waits.
-        with MetricsWriter(workdir, "sft", num_steps, config.tensorboard, start) as metrics:
-            recorder = Recorder(metrics, schedule, num_steps, config.epochs, config.log_every)
-            for step, rows in enumerate(batches.iterate(start), start=start + 1):
-                state, measurements = train_step(state, place_rows(mesh, rows, block))
-                recorder.add(step, measurements, np.count_nonzero(rows.segment_ids))
-                logs, saves = recorder.due(step), is_due(step, config.checkpoint_every, num_steps)
-                stops = interrupt.requested(agree=logs)
-                if logs or saves or stops:
-                    recorder.flush()  # also refuses numbers that are not finite, before saving
-                if saves or stops:
-                    checkpoints.save(step, state)
-                if stops:
-                    checkpoints.wait()
-                    interrupt.stop(step)
-            checkpoints.wait()
+            # Train. Measurements stay on the devices until they are due, so that no step waits.
+            with MetricsWriter(workdir, "sft", num_steps, config.tensorboard, start) as metrics:
+                recorder = Recorder(metrics, schedule, num_steps, config.epochs, config.log_every)
+                for step, rows in enumerate(batches.iterate(start), start=start + 1):
+                    state, measurements = train_step(state, place_rows(mesh, rows, block))
+                    recorder.add(step, measurements, np.count_nonzero(rows.segment_ids))
+                    logs, saves = (
+                        recorder.due(step),
+                        is_due(step, config.checkpoint_every, num_steps),
+                    )
+                    stops = interrupt.requested(agree=logs)
+                    if logs or saves or stops:
+                        recorder.flush()  # also refuses numbers that are not finite, before saving
+                    if saves or stops:
+                        checkpoints.save(step, state)
+                    if stops:
+                        checkpoints.wait()
+                        interrupt.stop(saved_steps(step))
+                checkpoints.wait()
 
         # Write what was learned, and then that it is complete.
         _LOG.info("writing %s", workdir / "model")
-        export(config, model, state, tokenizer_path, tokenizer, workdir)
-        finish(workdir, {"stage": "sft", "num_steps": num_steps, "seed": seed})
+        export(config, model, state, tokenizer_path, tokenizer, workdir, interrupt)
+        folder.finish()
 
 
 def check_fits(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> None:
@@ -189,31 +197,77 @@ def check_fits(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh
     check_rows(mesh, config.batch_size, config.num_micro_batches, "sft")
 
 
-def load_batches(
-    config: SFTConfig, tokenizer: Tokenizer, block: tuple[int, int], workdir: epath.Path, seed: int
-) -> PackedBatches:
-    """The run's batches; `block` says which rows of each are this process's.
+@dataclass(frozen=True)
+class TrainingData:
+    """The encoded examples of all datasets.
 
-    What was kept and what was dropped, and why, is written to `<workdir>/data.json`.
+    Attributes:
+      sequences: tokens and loss mask of each.
+      contents: of each dataset, by the recipe's name, counts and a hash of tokens and masks.
+      rows: what was kept and what was dropped, and why, by dataset.
+    """
+
+    sequences: list[tuple[list[int], list[int]]]
+    contents: dict[str, dict]
+    rows: dict[str, dict]
+
+
+def load_data(config: SFTConfig, tokenizer: Tokenizer) -> TrainingData:
+    """The examples of the recipe's datasets, encoded.
+
+    Raises:
+      UserError: no example is left, or none has a token to learn.
     """
     drops = DropLog()
-    examples = [e for d in config.datasets.values() for e in load_examples(d, drops)]
+    named = [(e, name) for name, d in config.datasets.items() for e in load_examples(d, drops)]
     if config.every_reply:
-        examples = [part for example in examples for part in each_reply(example)]
-    _, sequences = encode_examples(examples, tokenizer, config.thinking, config.length, drops)
-    plan = BatchConfig(config.batch_size, config.length, config.pack, seed, config.epochs)
-    batches = PackedBatches(sequences, plan, *block)
-    counts = {
+        named = [(part, name) for example, name in named for part in each_reply(example)]
+    examples = [example for example, _ in named]
+    kept, sequences = encode_examples(examples, tokenizer, config.thinking, config.length, drops)
+    names = {id(example): name for example, name in named}
+    of_dataset = {name: [] for name in config.datasets}
+    for example, sequence in zip(kept, sequences, strict=True):
+        of_dataset[names[id(example)]].append(sequence)
+    contents = {name: _contents(members) for name, members in of_dataset.items()}
+    if not any(found["target_tokens"] for found in contents.values()):
+        raise UserError("sft.datasets: no example has a token to learn, so nothing can be learned.")
+    return TrainingData(sequences, contents, drops.to_json())
+
+
+def _contents(sequences: list[tuple[list[int], list[int]]]) -> dict:
+    """What a run is claimed by: the order counts, since the plan of a run goes by it."""
+    digest = hashlib.sha256()
+    for tokens, mask in sequences:
+        digest.update(np.asarray([len(tokens), *tokens, *mask], np.int64).tobytes())
+    return {
         "sequences": len(sequences),
         "tokens": sum(len(tokens) for tokens, _ in sequences),
         "target_tokens": sum(sum(mask) for _, mask in sequences),
-        "num_steps": batches.num_steps,
+        "sha256": digest.hexdigest(),
     }
-    value = counts | {"datasets": drops.to_json()}
+
+
+def make_batches(
+    config: SFTConfig, data: TrainingData, block: tuple[int, int], seed: int
+) -> PackedBatches:
+    """The run's batches; `block` says which rows of each are this process's."""
+    plan = BatchConfig(config.batch_size, config.length, config.pack, seed, config.epochs)
+    return PackedBatches(data.sequences, plan, *block)
+
+
+def write_data(workdir: epath.Path, data: TrainingData, num_steps: int) -> None:
+    """Writes `<workdir>/data.json`: what was kept of the datasets and what was dropped, and why."""
+    names = ("sequences", "tokens", "target_tokens")
+    totals = {n: sum(found[n] for found in data.contents.values()) for n in names}
+    value = totals | {"num_steps": num_steps, "datasets": data.rows}
     on_process_zero(lambda: write_json(workdir / "data.json", value))
-    tokens, learned = (f"{counts[name]:,}" for name in ("tokens", "target_tokens"))
-    _LOG.info("data: %d sequences, %s tokens, %s of them learned", len(sequences), tokens, learned)
-    return batches
+    tokens, learned = (f"{totals[name]:,}" for name in names[1:])
+    _LOG.info("data: %d sequences, %s tokens, %s learned", totals["sequences"], tokens, learned)
+
+
+def saved_steps(step: int) -> str:
+    """What to say of a run that ends after `step` saved steps."""
+    return f"The state after step {step} is saved." if step else "No step was made yet."
 
 
 def is_due(step: int, every: int, num_steps: int) -> bool:
@@ -228,8 +282,13 @@ def export(
     tokenizer_path: str,
     tokenizer: Tokenizer,
     workdir: epath.Path,
+    interrupt: Interrupt,
 ) -> None:
-    """Writes `<workdir>/model`, a Hugging Face folder with the tokenizer's files."""
+    """Writes `<workdir>/model`, a Hugging Face folder with the tokenizer's files.
+
+    A signal ends it before the next file; the checkpoint of the last step is there, and the next run writes the folder.
+    """
+    saved = "All steps are saved, model/ is not written yet."
     huggingface.save_model(
         workdir / "model",
         model,
@@ -238,9 +297,5 @@ def export(
         max_shard_bytes=config.max_shard_bytes,
         dtype=config.export_dtype,
         stop_tokens=tokenizer.stop_tokens,
+        between=lambda: interrupt.check(saved),
     )
-
-
-def finish(workdir: epath.Path, summary: dict) -> None:
-    """Marks a run as complete."""
-    on_process_zero(lambda: write_json(workdir / "done.json", summary))

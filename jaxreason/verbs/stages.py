@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from etils import epath
 from jax.sharding import Mesh
 
-from jaxreason import chat, convert, distributed, dry_run, study
+from jaxreason import chat, convert, dry_run, study
 from jaxreason.analysis import drift
-from jaxreason.config import ConfigError, to_dict
+from jaxreason.config import ConfigError
 from jaxreason.evaluation import evaluator, settings, transfer
 from jaxreason.plan.recipe import plan_recipe
 from jaxreason.plan.slices import find_slice
 from jaxreason.plan.table import format_plan
 from jaxreason.questions import prepare
 from jaxreason.report import build as report
-from jaxreason.results.claims import claim
 from jaxreason.results.files import write_json
 from jaxreason.rl import loop as rl
 from jaxreason.serve.settings import ServeConfig
@@ -37,7 +36,7 @@ def run_study(call: Call) -> None:
 
 def run_sft(call: Call) -> None:
     """Fine-tuning on worked answers."""
-    with _training(call, "sft") as (mesh, call):
+    with _in_workdir(call, "sft") as (mesh, call):
         section = call.section("sft", sft.SFTConfig)
         sft.run_sft(section, call.model, mesh, call.workdir, call.config.seed)
         call.tell(outcome.training(call.workdir))
@@ -45,19 +44,16 @@ def run_sft(call: Call) -> None:
 
 def run_rl(call: Call) -> None:
     """Training on verified rewards."""
-    with _training(call, "rl") as (mesh, call):
+    with _in_workdir(call, "rl") as (mesh, call):
         section = call.section("rl", rl.RLConfig)
         rl.run_rl(section, call.model, mesh, call.workdir, call.config.seed)
         call.tell(outcome.training(call.workdir))
 
 
 @contextlib.contextmanager
-def _training(call: Call, name: str) -> Iterator[tuple[Mesh, Call]]:
-    """The mesh, and the call with its question files written, in a working directory that belongs to its sections."""
+def _in_workdir(call: Call, name: str) -> Iterator[tuple[Mesh, Call]]:
+    """The mesh, and the call with its question files written, in a working directory that no other run uses."""
     with on_mesh(call, name) as mesh, study.locked(call.workdir):
-        config = call.config
-        used = {key: config[key] for key in ("seed", "model", name) if key in config}
-        distributed.on_process_zero(lambda: claim(call.workdir, to_dict(used)))
         yield mesh, _prepared(call)
 
 
@@ -67,8 +63,7 @@ def _prepared(call: Call) -> Call:
 
 def run_eval(call: Call) -> None:
     """Sampling and grading the benchmarks."""
-    with on_mesh(call, "eval") as mesh, study.locked(call.workdir):
-        call = _prepared(call)
+    with _in_workdir(call, "eval") as (mesh, call):
         section = call.section("eval", settings.EvalConfig)
         evaluator.run_eval(section, call.model, mesh, call.workdir, call.config.seed)
         call.tell(outcome.scores(call.workdir / "evaluation"))

@@ -1,5 +1,9 @@
 import dataclasses
 import json
+import os
+import shutil
+import signal
+import sys
 
 import jax
 import numpy as np
@@ -156,6 +160,88 @@ def test_a_killed_run_goes_on_where_it_was(finished, folders, tmp_path, monkeypa
     assert files == finished[1]
 
 
+def test_another_tuned_model_in_a_used_directory_is_refused(finished, folders):
+    with pytest.raises(ConfigError, match=r"made with something else.*\n.*models\.tuned\.sha256"):
+        run(folders, finished[0], tuned="base")
+
+
+def test_other_settings_in_a_used_directory_are_refused_unless_they_change_no_number(
+    finished, folders
+):
+    workdir, before = finished
+    shorter = dataclasses.replace(CONFIG, max_length=30)
+    with pytest.raises(ConfigError, match=r"settings\.max_length: 64 -> 30"):
+        run(folders, workdir, shorter)
+    other_batches = dataclasses.replace(CONFIG, batch_size=2, logprob_chunk=8)
+    assert run(folders, workdir, other_batches) == before
+
+
+def test_replies_that_changed_under_a_measurement_are_refused(finished, folders, tmp_path):
+    shutil.copytree(folders, tmp_path / "pair")
+    shorter = dataclasses.replace(make_unit(), texts=make_unit().texts[1:])
+    write_evaluation(tmp_path / "pair" / "base" / "evaluation", shorter)
+    with pytest.raises(ConfigError, match=r"texts\.sums\.base\.sha256"):
+        run(tmp_path / "pair", finished[0])
+
+
+def test_a_metric_that_is_added_is_measured_alone(finished, folders, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    (tmp_path / "run" / "analysis" / "cka.json").unlink()
+    times = {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "analysis").iterdir()}
+    assert run(folders, tmp_path / "run") == finished[1]
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+
+
+def test_a_benchmark_that_a_study_gained_is_measured_with_the_others(finished, folders, tmp_path):
+    pair, workdir = tmp_path / "pair", tmp_path / "run"
+    shutil.copytree(folders, pair)
+    shutil.copytree(finished[0], workdir)
+    more = dataclasses.replace(make_unit(), benchmark="more", group="other")
+    for name in ("base", "tuned"):
+        folder = pair / name / "evaluation"
+        rows = json.loads((folder / "scores.json").read_text())["rows"]
+        write_evaluation(folder, more)
+        rows += json.loads((folder / "scores.json").read_text())["rows"]
+        (folder / "scores.json").write_text(json.dumps({"rows": rows}))
+    times = (workdir / "analysis" / "weights.json").stat().st_mtime_ns
+    files = run(pair, workdir)
+    assert {row["benchmark"] for row in files["token_kl"]["rows"]} == {"sums", "more"}
+    old = [row for row in files["token_kl"]["rows"] if row["benchmark"] == "sums"]
+    assert old == finished[1]["token_kl"]["rows"]
+    assert (workdir / "analysis" / "weights.json").stat().st_mtime_ns == times
+    with pytest.raises(ConfigError, match=r"texts\.more\.base.*absent"):
+        run(folders, workdir)
+
+
+def test_parts_that_a_kill_left_of_other_settings_are_not_used(
+    finished, folders, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(drift, "compare_weights", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        patch.setattr(drift, "_weights_file", lambda *_: sys.exit("killed"))
+        with pytest.raises(SystemExit):
+            run(folders, tmp_path, dataclasses.replace(CONFIG, seed=7, max_length=40))
+    assert len(list((tmp_path / "analysis" / "parts").iterdir())) == 2
+    assert run(folders, tmp_path) == finished[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_measurement_at_the_next_batch(
+    folders, tmp_path, monkeypatch, capsys, number
+):
+    opened = drift.open_model
+
+    def open_and_signal(*args):
+        os.kill(os.getpid(), number)
+        return opened(*args)
+
+    monkeypatch.setattr(drift, "open_model", open_and_signal)
+    with pytest.raises(SystemExit) as stopped:
+        run(folders, tmp_path)
+    assert stopped.value.code == 143
+    assert f"Stopped by {number.name}. Nothing was measured yet." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "axis", ["fsdp", "tensor", pytest.param("context", marks=pytest.mark.slow)]
 )
@@ -179,13 +265,12 @@ def test_weights_alone_need_no_texts(folders, tmp_path):
 
 
 def test_unknown_metrics_and_impossible_numbers_are_refused(folders, tmp_path):
-    for field, value, message in (
-        ("metrics", ("token_lk",), "did you mean 'token_kl'"),
-        ("batch_size", 0, r"drift\.batch_size"),
-        ("confidence", 1.5, r"drift\.confidence"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            run(folders, tmp_path, dataclasses.replace(CONFIG, **{field: value}))
+    with pytest.raises(ConfigError, match="did you mean 'token_kl'"):
+        run(folders, tmp_path, dataclasses.replace(CONFIG, metrics=("token_lk",)))
+    for field, value in (("batch_size", 0), ("confidence", 1.5), ("resamples", 0)):
+        section = dataclasses.asdict(CONFIG) | {field: value}
+        with pytest.raises(ConfigError, match=rf"drift\.{field}: expected"):
+            parse(DriftConfig, section, "drift")
 
 
 def test_a_batch_that_the_mesh_cannot_share_out_is_refused_before_models_are_loaded(

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from jaxreason.config import ConfigError, parse, to_dict
 from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator
 from jaxreason.evaluation.evaluator import EvalConfig, benchmark_groups
+from jaxreason.evaluation.grading import Grader
 from jaxreason.evaluation.settings import BenchmarkRun, OwnBenchmark
 from jaxreason.sampling.engine import Engine
 
@@ -178,6 +181,41 @@ def test_a_benchmark_with_some_failures_says_how_many_and_why(model_folder, tmp_
     row = next(row for row in scores["rows"] if row["primary"])
     assert (row["errors"], row["graded"], row["n"]) == (1, 1, 1)
     assert scores["replies"][0]["errors"] == {"sampling error": 1}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_keeps_what_was_graded_and_the_next_run_ends_with_the_same_files(
+    finished, model_folder, questions, tmp_path, monkeypatch, capsys, number
+):
+    grade = Grader.put
+
+    def put_and_signal(self, reply):
+        grade(self, reply)
+        os.kill(os.getpid(), number)
+
+    config = sums_config(questions, {"greedy": 1, "t1": 3})
+    with monkeypatch.context() as patch:
+        patch.setattr(Grader, "put", put_and_signal)
+        with pytest.raises(SystemExit) as stopped:
+            evaluate(config, model_folder, tmp_path)
+    assert stopped.value.code == 143
+    said = f"Stopped by {number.name}. The samples that were graded are saved."
+    assert said in capsys.readouterr().out
+    assert not (tmp_path / "evaluation" / "scores.json").exists()
+    evaluate(config, model_folder, tmp_path)
+    for name in ("sums.greedy", "sums.t1"):
+        assert read_lines(tmp_path, name) == read_lines(finished[0], name)
+
+
+def test_a_head_without_samples_does_not_block_other_settings(
+    finished, model_folder, questions, tmp_path
+):
+    (tmp_path / "evaluation").mkdir()
+    for name in ("sums.greedy", "sums.t1"):
+        (tmp_path / "evaluation" / f"{name}.head.json").write_text('{"seed": 9}')
+    (tmp_path / "evaluation" / "sums.t1.jsonl").write_text("")
+    evaluate(sums_config(questions, {"greedy": 1, "t1": 3}), model_folder, tmp_path)
+    assert read_lines(tmp_path, "sums.t1") == read_lines(finished[0], "sums.t1")
 
 
 def test_benchmarks_share_the_slots_and_get_the_replies_they_get_alone(

@@ -1,8 +1,13 @@
 """Files that are whole or not there."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from etils import epath
 
+from jaxreason.errors import UserError
 from jaxreason.results.files import JsonlWriter, read_json, read_jsonl, write_json
 
 
@@ -29,3 +34,74 @@ def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="full"):
         write_json(path, {"a": 2})
     assert read_json(path) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "a.json: the file is empty"),
+        (b'{"a": 1', r"a.json: not valid JSON \(Expecting"),
+        (b'{"a":\n "\xff"}', r"a.json, line 2: not UTF-8"),
+    ],
+)
+def test_a_broken_json_file_is_an_error_with_the_file_and_what_to_do(tmp_path, content, message):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        read_json(tmp_path / "a.json")
+    assert "remove it" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b'{"a": 1}\n\xff\n', "line 2: not UTF-8"), (b"3\n", "line 1: expected an object, got 3")],
+)
+def test_a_line_that_is_no_row_is_an_error_with_file_and_line(tmp_path, content, message):
+    (tmp_path / "rows.jsonl").write_bytes(content)
+    with pytest.raises(UserError, match=f"rows.jsonl, {message}"):
+        read_jsonl(tmp_path / "rows.jsonl")
+
+
+def test_a_kill_that_cut_a_character_in_two_costs_that_line_alone(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes('{"a": 1}\n{"a": "é'.encode()[:-1])
+    JsonlWriter(path).close()
+    assert path.read_bytes() == b'{"a": 1}\n'
+
+
+def test_what_a_process_that_is_gone_left_half_written_is_removed_by_the_next_write(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (tmp_path / f"old.json.tmp-{gone.pid}").write_text("{")
+    (tmp_path / "other.json.tmp-1").write_text("{")  # process 1 lives
+    write_json(tmp_path / "a.json", {})
+    assert sorted(os.listdir(tmp_path)) == ["a.json", "other.json.tmp-1"]
+
+
+FULL = """
+import resource, signal, sys
+from jaxreason.results.files import write_json
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    write_json(sys.argv[1], "x" * 1000)
+except OSError as error:
+    print("refused", error.errno)
+"""
+
+
+def test_a_write_that_finds_no_room_leaves_the_old_file_and_nothing_else(tmp_path):
+    write_json(tmp_path / "a.json", {"a": 1})
+    found = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "a.json")], capture_output=True, text=True
+    )
+    assert found.stdout.startswith("refused"), found.stderr
+    assert os.listdir(tmp_path) == ["a.json"] and read_json(tmp_path / "a.json") == {"a": 1}
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    calls = []
+    synced, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), synced(fd)))
+    monkeypatch.setattr(os, "replace", lambda *names: (calls.append("rename"), replace(*names)))
+    write_json(tmp_path / "a.json", {})
+    assert calls == ["fsync", "rename", "fsync"]  # the last one of the folder

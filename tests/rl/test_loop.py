@@ -28,8 +28,9 @@ from tiny_rl import (
     save_questions,
 )
 
-from jaxreason.config import parse
-from jaxreason.recipes import load_recipe
+from jaxreason.config import ConfigError
+from jaxreason.errors import UserError
+from jaxreason.models import huggingface
 from jaxreason.rl import loop
 from jaxreason.rl.advantages import ADVANTAGES
 from jaxreason.rl.recipe import DynamicSamplingConfig, RLConfig
@@ -168,10 +169,54 @@ def test_a_signal_saves_and_exits_with_143_and_the_same_command_continues(
 
 
 def test_a_finished_run_is_not_run_again(finished, inputs, monkeypatch):
-    monkeypatch.setattr(loop, "static_model", None)  # calling it would raise
+    monkeypatch.setattr(loop, "make_engine", None)  # calling it would raise
     before = (finished[0] / "metrics.jsonl").read_text()
     run(finished[1], inputs[0], finished[0])
     assert (finished[0] / "metrics.jsonl").read_text() == before
+
+
+def test_a_finished_run_that_is_lengthened_equals_the_long_one(finished, inputs, tmp_path):
+    workdir, config = finished
+    short = dataclasses.replace(config, num_steps=2)
+    assert is_done(run(short, inputs[0], tmp_path))
+    assert_same_run(workdir, run(config, inputs[0], tmp_path), steps=4)
+    with pytest.raises(UserError, match="4 steps were made, and the recipe asks for 2"):
+        run(short, inputs[0], tmp_path)
+
+
+def test_other_questions_under_a_run_are_refused(finished, inputs, tmp_path):
+    fewer = inputs[1].read_text().splitlines(keepends=True)[:12]
+    (tmp_path / "questions.jsonl").write_text("".join(fewer))
+    same = rl_config(tmp_path / "questions.jsonl", num_steps=4, checkpoint_every=2, keep=0)
+    with pytest.raises(ConfigError, match=r"data\.questions\.prompts: 24 -> 12"):
+        run(same, inputs[0], finished[0])
+
+
+def test_a_run_that_never_trained_on_a_group_is_no_result(inputs, tmp_path):
+    text = inputs[1].read_text().replace('"answer": "0"', '"answer": "7"')
+    text = text.replace('"answer": "1"', '"answer": "7"')  # which the model cannot write
+    (tmp_path / "questions.jsonl").write_text(text)
+    config = rl_config(tmp_path / "questions.jsonl", num_steps=1)
+    with pytest.raises(UserError, match=r"nothing was learned: in 1 steps.*mean reward 0 to 0"):
+        run(config, inputs[0], tmp_path / "run")
+    assert not (tmp_path / "run" / "done.json").exists()
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_signal_during_the_export_is_acted_on(finished, inputs, tmp_path, monkeypatch, capsys):
+    workdir, config = finished
+    again = tmp_path / "again"
+    shutil.copytree(workdir, again, ignore=shutil.ignore_patterns("model", "done.json"))
+    save_file = huggingface._write_file
+    with monkeypatch.context() as patch:
+        kill = lambda *args: (save_file(*args), os.kill(os.getpid(), signal.SIGTERM))  # noqa: E731
+        patch.setattr(huggingface, "_write_file", kill)
+        with pytest.raises(SystemExit) as stopped:
+            run(dataclasses.replace(config, max_shard_bytes=1000), inputs[0], again)
+    assert stopped.value.code == 143
+    assert "All steps are saved, model/ is not written yet." in capsys.readouterr().out
+    assert not is_done(again) and not (again / "model").exists()
+    assert_same_run(workdir, run(config, inputs[0], again), steps=4)
 
 
 @pytest.mark.slow

@@ -19,9 +19,12 @@ from processes import TESTS, run_processes
 from tiny_sft import ADAMW, MODEL, make_recipe, train
 
 from jaxreason.checkpoint import Checkpointer
+from jaxreason.config import ConfigError, parse, to_dict
+from jaxreason.errors import UserError
 from jaxreason.models.huggingface import open_model
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.training import sft
+from jaxreason.training.sft import SFTConfig
 
 
 def lines(workdir):
@@ -68,11 +71,9 @@ def test_a_run_learns_and_leaves_every_file(finished):
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
     assert rows[0]["learning_rate"] == pytest.approx(ADAMW.learning_rate / 2)
     assert rows[-1]["epoch"] == recipe.epochs
-    assert json.loads((run / "done.json").read_text()) == {
-        "stage": "sft",
-        "num_steps": 6,
-        "seed": 3,
-    }
+    done = json.loads((run / "done.json").read_text())
+    assert (done["stage"], done["num_steps"], done["seed"]) == ("sft", 6, 3)
+    assert set(done["files"]) == {"model/config.json", "model/model.safetensors"}
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["2", "4", "6"]
     # Each answer's digits and the end token are targets, once an epoch.
     digits = sum(len(str(2 * a + 7)) for a in range(30))
@@ -134,7 +135,7 @@ def test_transformers_loads_the_exported_folder(finished):
 def test_a_finished_run_is_not_run_again(finished, monkeypatch):
     recipe, run = finished
     before = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()}
-    monkeypatch.setattr(sft, "load_batches", None)  # would fail if it were called
+    monkeypatch.setattr(sft, "make_sft_loss", None)  # would fail if it were called
     train(recipe, run)
     assert before == {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()}
 
@@ -164,7 +165,7 @@ def test_dropped_rows_are_counted_with_their_reasons(tmp_path):
         file.write('{"question": "1+1=", "answer": null}\n')
         file.write('{"question": "' + "1+" * 20 + '1=", "answer": "21"}\n')
     tokenizer = sft.load_tokenizer(recipe.tokenizer)
-    sft.load_batches(recipe, tokenizer, (0, 1), tmp_path / "run", seed=0)
+    sft.write_data(tmp_path / "run", sft.load_data(recipe, tokenizer), num_steps=1)
     data = json.loads((tmp_path / "run" / "data.json").read_text())
     (counts,) = data["datasets"].values()
     assert data["sequences"] == 30 and counts["rows"] == 32 and counts["kept"] == 30
@@ -185,6 +186,34 @@ def test_dropped_rows_are_counted_with_their_reasons(tmp_path):
 def test_a_recipe_that_cannot_be_followed_is_refused_before_compiling(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         train(make_recipe(tmp_path / "inputs", **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("log_every", 0), ("epochs", 0.0), ("keep", -1), ("epochs", float("nan")), ("batch_size", 0)],
+)
+def test_a_number_out_of_its_range_is_refused_by_field(tmp_path, field, value):
+    section = to_dict(make_recipe(tmp_path / "inputs"))
+    assert parse(SFTConfig, section, "sft").log_every == 2
+    with pytest.raises(ConfigError, match=rf"sft\.{field}: expected"):
+        parse(SFTConfig, section | {field: value}, "sft")
+
+
+@pytest.mark.parametrize("rate", [-1e-3, 0.0, float("nan"), float("inf")])
+def test_a_learning_rate_that_is_no_positive_number_is_refused_by_field(tmp_path, rate):
+    section = to_dict(make_recipe(tmp_path / "inputs"))
+    section["optimizer"]["learning_rate"] = rate
+    with pytest.raises(ConfigError, match=r"sft\.optimizer\.learning_rate: expected"):
+        parse(SFTConfig, section, "sft")
+
+
+def test_examples_without_a_token_to_learn_are_refused(tmp_path):
+    recipe = make_recipe(tmp_path / "inputs")
+    tokenizer = sft.load_tokenizer(recipe.tokenizer)
+    nothing = dataclasses.replace(recipe.datasets["sums"], fields={"prompt": "question"})
+    with pytest.raises(UserError, match=r"no example is left"):
+        sft.load_data(dataclasses.replace(recipe, datasets={"sums": nothing}), tokenizer)
 
 
 def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path):
@@ -257,7 +286,7 @@ def test_a_run_that_is_stopped_and_killed_ends_as_one_that_was_not(tmp_path):
     run = tmp_path / "run"
     stopped = start_run(tmp_path / "in", run)
     assert signal_after(stopped, run, 10, signal.SIGTERM) == 143
-    assert "Stopped by SIGTERM at step" in stopped.stdout.read()
+    assert "Stopped by SIGTERM. The state after step" in stopped.stdout.read()
     last = lines(run)[-1]["step"]
     assert str(last) in [p.name for p in (run / "checkpoints").iterdir()]
     killed = start_run(tmp_path / "in", run)

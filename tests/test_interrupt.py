@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from jaxreason.training.interrupt import EXIT_CODE, Interrupt
+from jaxreason.interrupt import EXIT_CODE, Interrupt
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -15,10 +15,15 @@ def test_the_first_signal_is_noted_and_the_loop_ends_itself(number, capsys):
         os.kill(os.getpid(), number)
         assert interrupt.requested(agree=False)
         with pytest.raises(SystemExit) as exit_:
-            interrupt.stop(12)
+            interrupt.stop("Step 12 is saved.")
     assert exit_.value.code == EXIT_CODE == 143
     shown = capsys.readouterr().out
-    assert f"Stopped by {number.name} at step 12, saved." in shown
+    assert shown == f"Stopped by {number.name}. Step 12 is saved. The same command continues.\n"
+
+
+def test_a_check_without_a_signal_does_nothing():
+    with Interrupt() as interrupt:
+        interrupt.check("Nothing is saved.")
 
 
 @pytest.fixture
@@ -42,3 +47,19 @@ def test_the_handlers_that_were_there_come_back():
     with Interrupt():
         assert signal.getsignal(signal.SIGTERM) != before[0]
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_signal_to_a_stage_is_seen_by_the_study_around_it():
+    with Interrupt() as study:
+        with Interrupt():
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert study.requested()
+        with Interrupt() as next_stage:  # entered after the signal: it must not start anew
+            assert next_stage.requested()
+
+
+def test_a_second_signal_within_a_stage_of_a_study_acts_at_once(interruptible):
+    with Interrupt(), Interrupt():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)

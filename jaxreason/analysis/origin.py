@@ -1,0 +1,104 @@
+"""What a file of analysis/ was made with: it stands in the file, and is compared before the file is believed."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+from typing import Any
+
+from etils import epath
+
+from jaxreason.analysis.metrics import METRICS
+from jaxreason.analysis.texts import Unit
+from jaxreason.config import claimed
+from jaxreason.distributed import on_process_zero
+from jaxreason.models.huggingface import ModelConfig, resolve
+from jaxreason.models.weight_files import weights_identity
+from jaxreason.results.claims import differences, plain, refuse
+from jaxreason.results.files import read_json
+
+_LOG = logging.getLogger(__name__)
+MADE_WITH = "made_with"
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What drift is measured with.
+
+    Attributes:
+      settings: of the section, but for those that change no number.
+      models: how both are run, and hashes of their weights.
+      texts: of each unit (`<benchmark>.<source>`) the number of texts and a hash of them.
+    """
+
+    settings: dict[str, Any]
+    models: dict[str, Any]
+    texts: dict[str, dict]
+
+    @classmethod
+    def of(cls, section: Any, base: ModelConfig, tuned: ModelConfig, units: list[Unit]) -> "Origin":
+        """The origin of what is measured of these models on these texts."""
+        folders = {"base": base, "tuned": tuned}
+        paths = {name: resolve(model.path) for name, model in folders.items()}
+        hashes = on_process_zero(lambda: {x: weights_identity(path) for x, path in paths.items()})
+        runs = {"run": {name: claimed(model) for name, model in folders.items()}}
+        texts = {_name(unit): _hash(unit) for unit in units}
+        return cls(plain(claimed(section)), plain(hashes | runs), texts)
+
+    def of_metric(self, metric: str) -> dict[str, dict]:
+        """What a metric's file says of itself; the distance of weights depends on the models alone."""
+        if METRICS[metric].reads != "texts":
+            return {MADE_WITH: {"models": self.models}}
+        return {MADE_WITH: dataclasses.asdict(self)}
+
+    def of_part(self, unit: Unit) -> dict[str, dict]:
+        """What the part of one unit says of itself."""
+        name = _name(unit)
+        return {MADE_WITH: dataclasses.asdict(self) | {"texts": {name: self.texts[name]}}}
+
+
+def is_pending(folder: epath.Path, metric: str, origin: Origin) -> bool:
+    """Whether a metric is to be measured: it has no file, or one of the texts of fewer benchmarks.
+
+    Raises:
+      ConfigError: its file was made with something else; with the differences.
+    """
+    path = folder / f"{metric}.json"
+    if not path.exists():
+        return True
+    old = read_json(path).get(MADE_WITH, {})
+    new = origin.of_metric(metric)[MADE_WITH]
+    added = sorted(set(new.get("texts", {})) - set(old.get("texts", {})))
+    compared = new
+    if added and old.get("texts"):
+        kept = {name: texts for name, texts in new["texts"].items() if name not in added}
+        compared = new | {"texts": kept}
+    refuse(path, differences(old, compared), "Use another --workdir, or remove this file.")
+    if added:
+        _LOG.info("%s: measured again, now with %s.", path, ", ".join(added))
+    return bool(added)
+
+
+def part_path(folder: epath.Path, unit: Unit) -> epath.Path:
+    """Where the measurements of a unit are kept until all are done."""
+    return folder / "parts" / f"{_name(unit)}.json"
+
+
+def holds_part(path: epath.Path, origin: Origin, unit: Unit, metrics: tuple[str, ...]) -> bool:
+    """Whether a part is there, made with just this; what a kill left of other settings is measured anew."""
+    if not path.exists():
+        return False
+    part = read_json(path)
+    same = part.get(MADE_WITH) == origin.of_part(unit)[MADE_WITH]
+    return same and set(metrics) <= set(part["metrics"])
+
+
+def _name(unit: Unit) -> str:
+    return f"{unit.benchmark}.{unit.source}"
+
+
+def _hash(unit: Unit) -> dict[str, Any]:
+    digest = hashlib.sha256(json.dumps([unit.group, unit.num_cut, unit.num_dropped]).encode())
+    for text in unit.texts:
+        digest.update(json.dumps([text.id, text.tokens, text.reply_start]).encode())
+    return {"texts": len(unit.texts), "sha256": digest.hexdigest()}

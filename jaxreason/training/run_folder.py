@@ -1,0 +1,137 @@
+"""The folder of a training run: what it is claimed by, where it goes on, and when it is complete.
+
+docs/working_directory.md says what may change between two starts.
+"""
+
+import logging
+from typing import Any
+
+from etils import epath
+
+from jaxreason.config import claimed, to_dict
+from jaxreason.distributed import on_process_zero
+from jaxreason.errors import UserError
+from jaxreason.models.huggingface import ModelConfig, resolve
+from jaxreason.models.weight_files import weights_identity
+from jaxreason.results import claims
+from jaxreason.results.files import read_json
+from jaxreason.results.metrics_lines import read_metrics
+
+_LOG = logging.getLogger(__name__)
+
+
+class RunFolder:
+    """What a run asks of its folder, when all else is checked; every process makes one.
+
+    Args:
+      workdir: of the run.
+      stage: "sft" or "rl".
+      section: the recipe's, parsed.
+      model_config: the model to start from.
+      seed: of the run.
+      num_steps: of the whole run.
+      data: of each dataset what it gives: counts and a hash.
+    """
+
+    def __init__(
+        self,
+        workdir: epath.Path,
+        stage: str,
+        section: Any,
+        model_config: ModelConfig,
+        seed: int,
+        num_steps: int,
+        data: dict[str, dict],
+    ):
+        self._workdir, self._num_steps = workdir, num_steps
+        self._summary = {"stage": stage, "num_steps": num_steps, "seed": seed}
+        self._claimed = {
+            "stage": stage,
+            "seed": seed,
+            stage: claimed(section),
+            "model": claimed(model_config),
+            "base": _identity(model_config),
+            "data": data,
+        }
+        self._about = {"recipe": {"seed": seed} | {stage: to_dict(section)}}
+        self._about["recipe"]["model"] = to_dict(model_config)
+
+    def claim(self) -> bool:
+        """Takes the folder for this run; True when all that it would do is done.
+
+        Raises:
+          ConfigError: another run was begun there; with the differences.
+        """
+        return on_process_zero(self._claim)
+
+    def _claim(self) -> bool:
+        claims.claim(self._workdir, self._claimed, _begun(self._workdir), self._about)
+        amiss = claims.why_not_done(self._workdir, self._summary, self._claimed)
+        if amiss is None:
+            _LOG.info("%s is complete; nothing to do.", self._workdir)
+        elif (self._workdir / claims.DONE).exists():
+            _LOG.warning("Not complete: %s. It goes on.", amiss)
+        return amiss is None
+
+    def start_step(self, latest: int | None) -> int:
+        """The step that the run goes on from: its newest checkpoint's, or 0.
+
+        What said that a shorter run was complete is removed.
+
+        Raises:
+          UserError: the recipe asks for fewer steps than were made, steps are missing in the metrics, or the
+            checkpoints of a finished run are gone.
+        """
+        return on_process_zero(lambda: self._start_step(latest))
+
+    def _start_step(self, latest: int | None) -> int:
+        if latest is None and _ended(self._workdir):
+            raise UserError(
+                f"{self._workdir}: the run has ended and its checkpoints are gone, so it cannot go on. "
+                "Use another --workdir, or remove this one to train again."
+            )
+        start = latest or 0
+        if start > self._num_steps:
+            raise UserError(
+                f"{self._workdir}: {start} steps were made, and the recipe asks for {self._num_steps}; "
+                "ask for at least as many, or use another --workdir."
+            )
+        if start:
+            read_metrics(self._workdir / "metrics.jsonl", start)
+            _LOG.info("%s: goes on after step %d of %d.", self._workdir, start, self._num_steps)
+        (self._workdir / claims.DONE).unlink(missing_ok=True)
+        return start
+
+    def finish(self) -> None:
+        """Writes done.json: all is complete."""
+        model = self._workdir / "model"
+        files = [model / "config.json", *sorted(model.glob("*.safetensors*"))]
+        about = self._summary, self._claimed, files
+        on_process_zero(lambda: claims.mark_done(self._workdir, *about))
+
+
+def _identity(model_config: ModelConfig) -> dict[str, Any] | None:
+    if model_config.init != "pretrained":
+        return None
+    folder = resolve(model_config.path)
+    return on_process_zero(lambda: weights_identity(folder))
+
+
+def _begun(workdir: epath.Path) -> bool:
+    """Whether anything was learned there."""
+    metrics, checkpoints = workdir / "metrics.jsonl", workdir / "checkpoints"
+    return (
+        (workdir / claims.DONE).exists()
+        or (metrics.exists() and metrics.stat().length > 0)
+        or (checkpoints.exists() and any(path.name.isdigit() for path in checkpoints.iterdir()))
+    )
+
+
+def _ended(workdir: epath.Path) -> bool:
+    """Whether there is an end that can be read; a broken one says nothing."""
+    try:
+        return (workdir / claims.DONE).exists() and isinstance(
+            read_json(workdir / claims.DONE), dict
+        )
+    except UserError:
+        return False
