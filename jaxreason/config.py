@@ -67,11 +67,6 @@ def between(low: float, high: float) -> Range:
     return Range(f"between {low:g} and {high:g}, both excluded", low, high, False, False)
 
 
-def up_to(low: float, high: float) -> Range:
-    """More than `low`, at most `high`."""
-    return Range(f"more than {low:g} and at most {high:g}", low, high, False, True)
-
-
 def below(low: float, high: float) -> Range:
     """At least `low`, less than `high`."""
     return Range(f"at least {low:g} and less than {high:g}", low, high, True, False)

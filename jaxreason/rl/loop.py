@@ -6,6 +6,7 @@ model/ and, when all of that is complete, done.json. Departures from the papers 
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ from jaxreason.training.state import (
     static_model,
 )
 from jaxreason.training.step import check_finite, make_train_step
+
+_LOG = logging.getLogger(__name__)
 
 
 def run_rl(

@@ -5,6 +5,7 @@ of that is complete, done.json.
 """
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -46,6 +47,8 @@ from jaxreason.training.state import (
     static_model,
 )
 from jaxreason.training.step import make_train_step
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -89,8 +89,8 @@ def test_a_field_is_set_by_its_type(arguments, find, expected):
         ("--config.rl.rewards.timeout_s=0", "rewards.timeout_s: expected more than 0, got 0.0"),
         ("--config.eval.confidence=1", "eval.confidence: expected between 0 and 1"),
         (
-            "--config.eval.decodings.t1.top_p=0",
-            "top_p: expected more than 0 and at most 1, got 0.0",
+            "--config.eval.decodings.t1.top_p=-1",
+            "top_p: expected from 0 to 1, got -1.0",
         ),
         ("--config.eval.benchmarks.add.samples.t1=0", "samples.t1: expected at least 1, got 0"),
         ("--config.eval.sampler.slots=0", "eval.sampler.slots: expected at least 1, got 0"),
