@@ -36,7 +36,6 @@ from jaxreason.tasks.verify import VerifierPool
 
 _LOG = logging.getLogger(__name__)
 SAVED = "The samples that were graded are saved."
-REPLIES_BETWEEN_AGREEMENTS = 64  # how often several processes ask each other whether to stop
 
 __all__ = ["EvalConfig", "benchmark_groups", "run_eval"]
 
@@ -103,8 +102,8 @@ def run_parts(
         with VerifierPool(config.grader_workers, config.grader_timeout_s) as pool:
             for name, decoding in config.decodings.items():
                 chosen = [one for one in wanted if one.part.decoding == name]
-                made = make_replies(engine, tokenizer, chosen, decoding, seed)
-                replies = _until_stopped(made, interrupt)
+                check = functools.partial(interrupt.check, SAVED)
+                replies = make_replies(engine, tokenizer, chosen, decoding, seed, check)
                 if jax.process_index() == 0:
                     _write_replies(folder, [one.part for one in chosen], replies, pool, shown)
                 else:
@@ -112,15 +111,6 @@ def run_parts(
                         pass
     finally:
         shown.close()
-
-
-def _until_stopped(
-    replies: Iterator[tuple[Part, Reply]], interrupt: Interrupt
-) -> Iterator[tuple[Part, Reply]]:
-    for number, reply in enumerate(replies, start=1):
-        if interrupt.requested(agree=number % REPLIES_BETWEEN_AGREEMENTS == 0):
-            interrupt.stop(SAVED)
-        yield reply
 
 
 def _write_replies(

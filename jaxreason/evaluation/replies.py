@@ -1,7 +1,7 @@
 """Replies of a model to the questions of several parts, as they finish."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,12 @@ class Wanted:
 
 
 def make_replies(
-    engine: Engine, tokenizer: Tokenizer, wanted: Sequence[Wanted], decoding: Decoding, seed: int
+    engine: Engine,
+    tokenizer: Tokenizer,
+    wanted: Sequence[Wanted],
+    decoding: Decoding,
+    seed: int,
+    check: Callable[[], None],
 ) -> Iterator[tuple[Part, Reply]]:
     """Makes the wanted samples of parts with one decoding; every process calls it alike.
 
@@ -49,19 +54,25 @@ def make_replies(
       wanted: the samples, by part.
       decoding: of the parts; plays no role where continuations are compared.
       seed: of the sampling.
+      check: called at each block of decoding and of scoring; what it raises ends the call.
     """
     generated = []
     for one in wanted:
         if TASKS[one.part.benchmark.task].kind == "choose":
-            yield from _choose(engine, tokenizer, one)
+            yield from _choose(engine, tokenizer, one, check)
         else:
             generated.append(one)
     if generated:
-        yield from _generate(engine, tokenizer, generated, decoding, seed)
+        yield from _generate(engine, tokenizer, generated, decoding, seed, check)
 
 
 def _generate(
-    engine: Engine, tokenizer: Tokenizer, wanted: Sequence[Wanted], decoding: Decoding, seed: int
+    engine: Engine,
+    tokenizer: Tokenizer,
+    wanted: Sequence[Wanted],
+    decoding: Decoding,
+    seed: int,
+    check: Callable[[], None],
 ) -> Iterator[tuple[Part, Reply]]:
     """All samples of a question are made again where one is missing: they share its prefill.
 
@@ -77,7 +88,7 @@ def _generate(
             prompt, samples = one.part.prompts[place], one.part.num_samples
             requests.append(Request(name, prompt, _seed_of(seed, name), samples))
     requests.sort(key=lambda request: len(request.tokens), reverse=True)
-    for completion in engine.generate(requests, decoding):
+    for completion in engine.generate(requests, decoding, check=check):
         one, place = asked[completion.id]
         if one.mask[place, completion.sample]:
             tokens, reason = completion.tokens, completion.finish_reason
@@ -90,11 +101,14 @@ def _seed_of(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big")
 
 
-def _choose(engine: Engine, tokenizer: Tokenizer, one: Wanted) -> Iterator[tuple[Part, Reply]]:
+def _choose(
+    engine: Engine, tokenizer: Tokenizer, one: Wanted, check: Callable[[], None]
+) -> Iterator[tuple[Part, Reply]]:
     """The likelier continuation of each question (the first of equal ones); no sampling."""
     for start in range(0, len(one.places), CHOOSE_AT_ONCE):
         for reply in _choose_some(engine, tokenizer, one, one.places[start:][:CHOOSE_AT_ONCE]):
             yield one.part, reply
+        check()
 
 
 def _choose_some(

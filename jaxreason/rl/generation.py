@@ -18,7 +18,6 @@ from jaxreason.sampling.engine import Completion, Engine
 from jaxreason.tasks.verify import VerifierPool
 
 _LOG = logging.getLogger(__name__)
-REPLIES_BETWEEN_AGREEMENTS = 64  # how often several processes ask each other whether to stop
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,10 @@ class Collected:
     seconds: dict[str, float]
 
 
+class _StoppedError(Exception):
+    """Raised through the engine when a signal came."""
+
+
 class Collector:
     """Asks the questions of a step.
 
@@ -47,7 +50,7 @@ class Collector:
       pool: grades the replies.
       questions: which belong to which step.
       tokenizer: for the text that graders read.
-      stops: `Interrupt.requested`; asked while replies come in.
+      stops: `Interrupt.requested`; asked at each block of decoding, by all processes.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class Collector:
         pool: VerifierPool,
         questions: Questions,
         tokenizer: Tokenizer,
-        stops: Callable[[bool], bool],
+        stops: Callable[[], bool],
     ):
         self._config, self._engine, self._pool = config, engine, pool
         self._questions, self._tokenizer, self._stops = questions, tokenizer, stops
@@ -96,12 +99,18 @@ class Collector:
         seed, size = self._questions.seed, self._config.group_size
         wanted = requests(prompts, seed, step, number, size)
         replies = {}
-        for completion in self._engine.generate(wanted, self._config.decoding):
-            text = self._tokenizer.decode(completion.tokens)
-            replies[int(completion.id), completion.sample] = completion, text
-            if self._stops(len(replies) % REPLIES_BETWEEN_AGREEMENTS == 0):
-                return None
+        decoding = self._config.decoding
+        try:
+            for completion in self._engine.generate(wanted, decoding, check=self._check):
+                text = self._tokenizer.decode(completion.tokens)
+                replies[int(completion.id), completion.sample] = completion, text
+        except _StoppedError:
+            return None
         return [replies[key] for key in sorted(replies)]
+
+    def _check(self) -> None:
+        if self._stops():
+            raise _StoppedError
 
     def _grade(
         self, number: int, prompts: Sequence[Prompt], replies: Sequence[tuple[Completion, str]]

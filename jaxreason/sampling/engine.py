@@ -130,6 +130,7 @@ class Engine:
         decoding: Decoding,
         on_tokens: Callable[[Completion], None] | None = None,
         cancelled: Callable[[str], bool] | None = None,
+        check: Callable[[], None] | None = None,
     ) -> Iterator[Completion]:
         """Yields completions as they finish.
 
@@ -140,6 +141,8 @@ class Engine:
           decoding: of requests that have none of their own.
           on_tokens: called with every unfinished reply after each dispatch.
           cancelled: asked by id, after each dispatch, whether nobody wants a request any more.
+          check: called once for each block of decoding, when all that had finished before it was taken; what it raises
+            ends the call.
 
         Raises:
           ValueError: `decoding` has a think budget and the engine cannot close a think block.
@@ -160,6 +163,8 @@ class Engine:
                 continue
             block = self._dispatch_decode(run)
             yield from run.take_finished()  # the caller works on these while the device decodes
+            if check is not None:
+                check()
             if self._run is not run:
                 raise RuntimeError(
                     "generate: the engine was used otherwise before this call had ended"

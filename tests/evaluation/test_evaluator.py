@@ -189,9 +189,12 @@ def test_a_signal_keeps_what_was_graded_and_the_next_run_ends_with_the_same_file
 ):
     grade = Grader.put
 
+    signals = iter([number])  # a second one would act at once
+
     def put_and_signal(self, reply):
         grade(self, reply)
-        os.kill(os.getpid(), number)
+        for one in signals:
+            os.kill(os.getpid(), one)
 
     config = sums_config(questions, {"greedy": 1, "t1": 3})
     with monkeypatch.context() as patch:
@@ -205,6 +208,24 @@ def test_a_signal_keeps_what_was_graded_and_the_next_run_ends_with_the_same_file
     evaluate(config, model_folder, tmp_path)
     for name in ("sums.greedy", "sums.t1"):
         assert read_lines(tmp_path, name) == read_lines(finished[0], name)
+
+
+def test_a_signal_before_the_first_reply_does_not_wait_for_one(
+    model_folder, questions, tmp_path, monkeypatch
+):
+    decode, blocks = Engine._dispatch_decode, []
+
+    def decode_and_signal(self, run):
+        blocks.append(len(blocks))
+        if len(blocks) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return decode(self, run)
+
+    monkeypatch.setattr(Engine, "_dispatch_decode", decode_and_signal)
+    with pytest.raises(SystemExit) as stopped:
+        evaluate(sums_config(questions, {"greedy": 1}), model_folder, tmp_path)
+    assert stopped.value.code == 143 and len(blocks) == 1
+    assert (tmp_path / "evaluation" / "sums.greedy.jsonl").read_text() == ""
 
 
 def test_a_head_without_samples_does_not_block_other_settings(

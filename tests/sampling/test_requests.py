@@ -162,3 +162,18 @@ def test_progress_is_told_as_partial_replies(make_engine):
         assert (part.id, part.sample, part.finish_reason) == ("r0", 0, "")
         assert part.tokens == reply.tokens[: len(part.tokens)]
         assert part.logprobs == reply.logprobs[: len(part.tokens)]
+
+
+def test_what_a_check_raises_ends_the_call_at_the_next_block_and_spoils_no_later_one(make_engine):
+    engine, requests = make_engine(stop_ids=()), make_requests(6)
+    asked = []
+
+    def check():
+        asked.append(engine.stats.decode_dispatches)
+        if len(asked) == 3:
+            raise KeyError("stopped")
+
+    with pytest.raises(KeyError, match="stopped"):
+        list(engine.generate(requests, RANDOM, check=check))
+    assert asked == [1, 2, 3]
+    assert run(engine, requests, RANDOM) == run(make_engine(stop_ids=()), requests, RANDOM)
