@@ -28,9 +28,10 @@ from tiny_rl import (
     save_questions,
 )
 
-from jaxreason.config import ConfigError
+from jaxreason.config import ConfigError, parse
 from jaxreason.errors import UserError
 from jaxreason.models import huggingface
+from jaxreason.recipes import load_recipe
 from jaxreason.rl import loop
 from jaxreason.rl.advantages import ADVANTAGES
 from jaxreason.rl.recipe import DynamicSamplingConfig, RLConfig
@@ -102,7 +103,8 @@ def test_the_metrics_of_a_step_are_those_of_its_rollouts_file(finished):
     assert [row["step"] for row in metrics_of(workdir)] == [1, 2, 3, 4]
     for row in metrics_of(workdir):
         lines = rollouts_of(workdir, row["step"])
-        correct = [float(int(line["extracted"] or -1) == int(line["answer"])) for line in lines]
+        said = [(line["extracted"] or "", line["answer"]) for line in lines]
+        correct = [float(text.isdigit() and int(text) == int(gold)) for text, gold in said]
         assert [line["reward"] for line in lines] == correct
         assert row["reward"] == row["correct"] == pytest.approx(np.mean(correct))
         assert row["response_tokens"] == pytest.approx(np.mean([len(x["tokens"]) for x in lines]))

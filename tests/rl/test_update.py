@@ -31,7 +31,7 @@ def make_groups() -> list[Group]:
     """Six prompts with three replies of 1 to 9 tokens, with the log-probs of a made-up sampler."""
     rng = np.random.default_rng(4)
     example = Example("q", "last_number", ({"role": "user", "content": "?"},), "1", "made", {})
-    reward = Reward(0.0, {}, {}, None, None)
+    reward = Reward(0.0, {"correct": 0.0}, {}, None, None)
 
     def reply(number):
         tokens = tuple(rng.integers(0, 8, rng.integers(1, 10)).tolist())
