@@ -75,7 +75,7 @@ class Checkpointer:
             raise UserError(f"{self._folder}: no such folder of checkpoints.")
         if self._keep is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for path in self._folder.iterdir():
+            for path in _entries(self._folder):
                 if _HALF_WRITTEN in path.name and path.is_dir():
                     path.rmtree()
         return self._list()
@@ -128,7 +128,7 @@ class Checkpointer:
 
     def _list(self) -> list[int]:
         """The folders that are named as a step is, newest first; what they hold is not looked at."""
-        names = [path.name for path in self._folder.iterdir() if path.is_dir()]
+        names = [path.name for path in _entries(self._folder) if path.is_dir()]
         return sorted((int(name) for name in names if _STEP.fullmatch(name)), reverse=True)
 
     def _still_there(self, damaged: dict[int, str]) -> dict[int, str]:
@@ -280,6 +280,14 @@ def _share_of_damage(path: epath.Path) -> str:
         return str(error)
     more = [f"{len(found) - 3} more files"] if len(found) > 3 else []
     return "; ".join(found[:3] + more)
+
+
+def _entries(folder: epath.Path) -> list[epath.Path]:
+    """What is in a folder; a bucket has none before something is in it."""
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
 
 
 def _remove(path: epath.Path) -> None:

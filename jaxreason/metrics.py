@@ -12,7 +12,8 @@ import rich.console
 import rich.progress
 from etils import epath
 
-from jaxreason.results.files import JsonlWriter
+from jaxreason.event_files import EventFiles
+from jaxreason.results.jsonl import JsonlWriter
 
 # Where nobody watches a bar (a log file, a CI job) a line is printed at most this often.
 SECONDS_BETWEEN_LINES = 10.0
@@ -110,7 +111,7 @@ class MetricsWriter:
         if jax.process_index() == 0:
             path = epath.Path(workdir) / "metrics.jsonl"
             self._lines = JsonlWriter(path, keep=lambda row: row["step"] <= resume_step)
-            self._board = _open_board(workdir, resume_step) if tensorboard else None
+            self._board = EventFiles(workdir, resume_step) if tensorboard else None
 
     def __enter__(self) -> "MetricsWriter":
         return self
@@ -119,7 +120,9 @@ class MetricsWriter:
         self.close()
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
-        """Writes and flushes one line: `step`, `stage` and the values as plain numbers.
+        """Writes one line: `step`, `stage` and the values as plain numbers.
+
+        On a disk it is in the file when this returns, on a bucket after the next `flush`.
 
         Args:
           step: how many updates were made, this one included.
@@ -131,15 +134,23 @@ class MetricsWriter:
         self._lines.write({"step": step, "stage": self._stage} | numbers)
         if self._board is not None:
             for name, value in numbers.items():
-                self._board.add_scalar(f"{self._stage}/{name}", value, step)
+                self._board.add(f"{self._stage}/{name}", value, step)
         self._progress.update(step, shown_values(numbers))
+
+    def flush(self) -> None:
+        """Returns when all lines are in the file, as they must be before a checkpoint of their step is."""
+        if self._lines is not None:
+            self._lines.flush()
+        if self._board is not None:
+            self._board.flush_if_due()
 
     def close(self) -> None:
         """Closes the files and leaves the bar as it stands."""
         self._progress.close()
-        for part in (self._lines, self._board):
-            if part is not None:
-                part.close()
+        if self._lines is not None:
+            self._lines.close_whole()
+        if self._board is not None:
+            self._board.close()
 
 
 def shown_values(numbers: Mapping[str, float]) -> str:
@@ -148,13 +159,6 @@ def shown_values(numbers: Mapping[str, float]) -> str:
     if "tokens_per_second" in numbers:
         parts.append(f"{numbers['tokens_per_second']:,.0f} tokens/s")
     return "  ".join(parts)
-
-
-def _open_board(workdir: epath.PathLike, resume_step: int):
-    import tensorboardX  # only when asked for: it brings in protobuf
-
-    folder = str(epath.Path(workdir) / "tensorboard")
-    return tensorboardX.SummaryWriter(folder, purge_step=resume_step + 1)
 
 
 def _number(value: Any) -> float | int:

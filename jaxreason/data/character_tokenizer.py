@@ -8,6 +8,7 @@ import transformers
 from etils import epath
 
 from jaxreason.errors import UserError
+from jaxreason.results.files import atomic_write_bytes
 
 PAD, USER, ASSISTANT, END = MARKERS = ("<pad>", "<user>", "<assistant>", "<end>")
 
@@ -66,10 +67,7 @@ def _tokenizer(characters: list[str]) -> tokenizers.Tokenizer:
 
 def _save(tokenizer: transformers.PreTrainedTokenizerFast, folder: epath.Path) -> None:
     """Save by way of another place: the folder may be on a bucket, and no file is half there."""
-    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer.save_pretrained(scratch)
         for file in epath.Path(scratch).iterdir():
-            temporary = folder / f"{file.name}.tmp"
-            file.copy(temporary, overwrite=True)
-            temporary.replace(folder / file.name)
+            atomic_write_bytes(folder / file.name, file.read_bytes())

@@ -28,7 +28,8 @@ from jaxreason.evaluation.summary import group_rows, summarize_samples
 from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import Progress
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve
-from jaxreason.results.files import JsonlWriter, write_json
+from jaxreason.results.files import write_json
+from jaxreason.results.jsonl import JsonlWriter
 from jaxreason.results.sample_files import SCORES, samples_path
 from jaxreason.sampling.engine import Engine
 from jaxreason.tasks.registry import TASKS

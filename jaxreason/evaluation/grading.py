@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxreason.data.examples import prompt_text
 from jaxreason.evaluation.benchmarks import Item
-from jaxreason.results.files import JsonlWriter
+from jaxreason.results.jsonl import FLUSH_SECONDS, JsonlWriter
 from jaxreason.tasks.verify import Verdict, VerifierPool
 
 MOST_AT_ONCE = 64
@@ -107,13 +107,21 @@ class Grader:
 
     def _take(self) -> list[Reply]:
         """What is there, at most MOST_AT_ONCE; waits for the first; empty at the end."""
-        replies = [self._queue.get()]
+        replies = [self._first()]
         while replies[-1] is not _END and len(replies) < MOST_AT_ONCE and not self._queue.empty():
             replies.append(self._queue.get())
         if replies[-1] is _END:
             self._queue.put(_END)  # for the next call
             replies.pop()
         return replies
+
+    def _first(self) -> Any:
+        """The next entry of the queue; while none comes, no line waits to be written."""
+        while True:
+            try:
+                return self._queue.get(timeout=FLUSH_SECONDS)
+            except queue.Empty:
+                self._writer.flush()
 
     def _grade(self, replies: list[Reply]) -> None:
         graded = [reply for reply in replies if not reply.finish_reason.startswith("error")]
@@ -125,4 +133,5 @@ class Grader:
             verdict = verdicts.get(id(reply), failed)
             lines.append(make_line(self._benchmark, reply, verdict))
             self._writer.write(lines[-1])
+        self._writer.flush_if_due()
         self._on_lines(lines)

@@ -1,6 +1,5 @@
 """The parts of an evaluation: one sample file each, what it is made with and what it lacks."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,9 @@ from jaxreason.evaluation.identity import FORMAT, model_identity, prompts_identi
 from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.results.claims import differences, refuse
-from jaxreason.results.files import atomic_write_text, read_json, read_jsonl, write_json
+from jaxreason.results.files import read_json, write_json
+from jaxreason.results.growing_files import grown_exists, join_parts, read_grown
+from jaxreason.results.jsonl import read_jsonl, write_jsonl
 from jaxreason.results.sample_files import (
     check_samples,
     finished_samples,
@@ -101,12 +102,12 @@ def claim(folder: epath.Path, parts: list[Part]) -> None:
 
 def _holds_samples(folder: epath.Path, part: Part) -> bool:
     samples = samples_path(folder, part.name, part.decoding)
-    return samples.exists() and samples.stat().length > 0
+    return grown_exists(samples) and bool(read_grown(samples))
 
 
 def _check_head(folder: epath.Path, part: Part) -> None:
     head, samples = (f(folder, part.name, part.decoding) for f in (head_path, samples_path))
-    if samples.exists() and not head.exists():
+    if grown_exists(samples) and not head.exists():
         raise ConfigError(f"{samples}: what it was made with is not known; remove it.")
     if _holds_samples(folder, part):
         remedy = f"Use another working directory, or remove this file and {head.name}."
@@ -128,7 +129,7 @@ def missing_samples(folder: epath.Path, part: Part) -> Bool[np.ndarray, "I G"]:
 def _found(folder: epath.Path, part: Part) -> list[tuple[int, int]]:
     """(question, sample) of every line of the file, questions by their place."""
     path = samples_path(folder, part.name, part.decoding)
-    if not path.exists():
+    if not grown_exists(path):
         return []
     index = {item.id: number for number, item in enumerate(part.items)}
     lines = read_jsonl(path)
@@ -137,7 +138,7 @@ def _found(folder: epath.Path, part: Part) -> list[tuple[int, int]]:
 
 
 def sort_lines(path: epath.Path, part: Part) -> list[dict]:
-    """Puts the lines of a finished file into the order of the questions, and returns them.
+    """Puts the lines of a finished file into the order of the questions, on a bucket in one object, and returns them.
 
     Raises:
       UserError: a line is no sample of the part, is there twice, or is missing.
@@ -147,6 +148,6 @@ def sort_lines(path: epath.Path, part: Part) -> list[dict]:
     check_samples(found, str(path), part.name, part.num_samples, list(order))
     lines = sorted(found, key=lambda line: (order[line["id"]], line["sample"]))
     if lines != found:
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        atomic_write_text(path, text)
+        write_jsonl(path, lines)
+    join_parts(path)
     return finished_samples(lines, part.head, str(path))

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -21,7 +20,7 @@ from jaxreason.report.style import looks
 from jaxreason.report.summary import summarise
 from jaxreason.report.terminal import format_summary
 from jaxreason.report.wording import arm_labels, decoding_label, group_label
-from jaxreason.results.files import atomic_write_text, read_json
+from jaxreason.results.files import atomic_write_bytes, atomic_write_text, read_json
 
 __all__ = ["ReportConfig", "format_summary", "read_summary", "run_report"]
 
@@ -90,7 +89,7 @@ def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
     drawn = {name: figure for name, figure in drawn.items() if figure is not None}
     folder = epath.Path(study_folder) / FOLDER
     for name, figure in drawn.items():
-        _write_bytes(folder / f"{name}.png", figure.png)
+        atomic_write_bytes(folder / f"{name}.png", figure.png)
     environment = _environment()
     content = _content(summary, drawn)
     for name in ("report.md", "report.html"):
@@ -103,14 +102,6 @@ def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
 def read_summary(study_folder: epath.PathLike) -> dict[str, Any]:
     """The summary.json of a study's report."""
     return read_json(epath.Path(study_folder) / FOLDER / "summary.json")
-
-
-def _write_bytes(path: epath.Path, data: bytes) -> None:
-    """A whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f"{path.name}.tmp-{os.getpid()}"
-    temporary.write_bytes(data)
-    temporary.replace(path)
 
 
 def _environment() -> jinja2.Environment:

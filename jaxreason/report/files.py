@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from etils import epath
 
 from jaxreason.errors import UserError
+from jaxreason.results.growing_files import grown_exists, read_grown
 from jaxreason.results.metrics_lines import check_metrics
 from jaxreason.results.sample_files import (
     SCORES,
@@ -85,9 +86,9 @@ class Reader:
     def text(self, name: str) -> str | None:
         """The text of a file; None if there is none."""
         path = self.folder / name
-        if not path.exists():
+        if not grown_exists(path):
             return None
-        data = path.read_bytes()
+        data = read_grown(path)
         self.hashes[name] = hashlib.sha256(data).hexdigest()
         try:
             return data.decode()

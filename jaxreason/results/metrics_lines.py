@@ -6,7 +6,8 @@ from typing import Any
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.files import read_jsonl
+from jaxreason.results.growing_files import grown_exists
+from jaxreason.results.jsonl import read_jsonl
 
 WHAT_TO_DO = "Put the file back as the run wrote it, or remove the run's folder and train it again."
 
@@ -17,7 +18,7 @@ def read_metrics(path: epath.PathLike, num_steps: int | None = None) -> list[dic
     Raises:
       UserError: the file is missing, is not jsonl, or lacks steps; names file and line.
     """
-    if not epath.Path(path).exists():
+    if not grown_exists(path):
         raise UserError(f"{path}: not found. {WHAT_TO_DO}")
     return check_metrics(read_jsonl(path), str(path), num_steps)
 

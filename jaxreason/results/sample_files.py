@@ -12,7 +12,9 @@ from etils import epath
 
 from jaxreason.errors import UserError
 from jaxreason.results.clusters import SampleScores
-from jaxreason.results.files import read_json, read_jsonl
+from jaxreason.results.files import read_json
+from jaxreason.results.growing_files import grown_exists
+from jaxreason.results.jsonl import read_jsonl
 
 SCORES = "scores.json"
 _TEXT, _MAYBE_TEXT, _TOKENS = "a text", "a text or null", "a list of token ids"
@@ -75,7 +77,7 @@ def read_samples(folder: epath.Path, benchmark: str, decoding: str) -> list[dict
     """
     path, head = (f(folder, benchmark, decoding) for f in (samples_path, head_path))
     for file in (path, head):
-        if not file.exists():
+        if not grown_exists(file):
             raise UserError(f"{file}: not found, though {SCORES} beside it lists its scores.")
     return finished_samples(read_jsonl(path), read_json(head), str(path))
 

@@ -153,6 +153,7 @@ def run_rl(
                     check_finite(step + 1, numbers)
                     numbers["learning_rate"] = float(schedule(max(int(state.step) - 1, 0)))
                     metrics.write(step + 1, numbers | speed(collected, began, engine.moved))
+                    metrics.flush()
                     if is_due(step + 1, config.checkpoint_every, config.num_steps):
                         checkpoints.save(step + 1, state)
                     if interrupt.requested():

@@ -54,6 +54,7 @@ class Recorder:
         for (step, _, positions), values in zip(self._pending, fetched, strict=True):
             check_finite(step, values)
             self._metrics.write(step, values | self._derived(step, positions, seconds))
+        self._metrics.flush()
         self._pending, self._since = [], now
 
     def _derived(self, step: int, positions: int, seconds: float) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.models.weight_files import weights_identity
 from jaxreason.results import claims
 from jaxreason.results.files import read_json
+from jaxreason.results.growing_files import grown_exists, read_grown
 from jaxreason.results.metrics_lines import read_metrics
 
 _LOG = logging.getLogger(__name__)
@@ -122,7 +123,7 @@ def _begun(workdir: epath.Path) -> bool:
     metrics, checkpoints = workdir / "metrics.jsonl", workdir / "checkpoints"
     return (
         (workdir / claims.DONE).exists()
-        or (metrics.exists() and metrics.stat().length > 0)
+        or (grown_exists(metrics) and bool(read_grown(metrics)))
         or (checkpoints.exists() and any(path.name.isdigit() for path in checkpoints.iterdir()))
     )
 

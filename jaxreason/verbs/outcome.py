@@ -5,7 +5,9 @@ from typing import Any
 
 from etils import epath
 
-from jaxreason.results.files import read_json, read_jsonl
+from jaxreason.results.files import read_json
+from jaxreason.results.growing_files import grown_exists
+from jaxreason.results.jsonl import read_jsonl
 from jaxreason.results.sample_files import SCORES
 
 # Of a line of metrics, what is told of it: the first of these that it has, then the others.
@@ -22,7 +24,7 @@ def training(workdir: epath.Path) -> str:
 
 def _ends(workdir: epath.Path) -> tuple[str, str]:
     path = workdir / "metrics.jsonl"
-    rows = read_jsonl(path) if path.exists() else []
+    rows = read_jsonl(path) if grown_exists(path) else []
     return (_step(rows[0]), _step(rows[-1])) if rows else ("", "")
 
 

@@ -9,7 +9,9 @@ from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
 from jaxreason.evaluation import transfer
 from jaxreason.report import build as report
-from jaxreason.results.files import read_json, read_jsonl
+from jaxreason.results.files import read_json
+from jaxreason.results.growing_files import grown_exists
+from jaxreason.results.jsonl import read_jsonl
 from jaxreason.results.sample_files import SCORES
 from jaxreason.verbs import outcome
 from jaxreason.verbs.call import Call
@@ -37,7 +39,7 @@ def run_show(call: Call) -> None:
 
 def _parts(folder: epath.Path, replies: int) -> Iterator[str]:
     for title, path, text in _found(folder):
-        if path.exists():
+        if grown_exists(path):
             yield f"{title} ({path})\n{text()}"
     yield from _samples(folder, replies)
     yield from _rollouts(folder, replies)
@@ -74,16 +76,13 @@ def _transfer(folder: epath.Path) -> str:
     return transfer.format_table(read_json(folder / "transfer.json")["rows"])
 
 
-def _holds_samples(path: epath.Path) -> bool:
-    return (path.parent / f"{path.name.removesuffix('.jsonl')}.head.json").exists()
-
-
 def _samples(folder: epath.Path, replies: int) -> Iterator[str]:
     """Some replies of an evaluation, from as many of its files as there are."""
-    found = [
-        path for name in ("", "evaluation") for path in sorted((folder / name).glob("*.jsonl"))
+    heads = [
+        head for name in ("", "evaluation") for head in sorted((folder / name).glob("*.head.json"))
     ]
-    found = [path for path in found if _holds_samples(path)][:replies]
+    found = [head.parent / head.name.replace(".head.json", ".jsonl") for head in heads]
+    found = [path for path in found if grown_exists(path)][:replies]
     for number, path in enumerate(found):
         share = replies // len(found) + (number < replies % len(found))
         for row in read_jsonl(path)[:share]:

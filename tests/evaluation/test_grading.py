@@ -7,7 +7,7 @@ import pytest
 from jaxreason.data.examples import Example
 from jaxreason.evaluation.benchmarks import Item
 from jaxreason.evaluation.grading import Grader, Reply
-from jaxreason.results.files import JsonlWriter, read_jsonl
+from jaxreason.results.jsonl import JsonlWriter, read_jsonl
 from jaxreason.tasks.verify import VerifierPool
 
 

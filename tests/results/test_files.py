@@ -8,7 +8,8 @@ import pytest
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.files import JsonlWriter, read_json, read_jsonl, write_json
+from jaxreason.results.files import read_json, write_json
+from jaxreason.results.jsonl import JsonlWriter, read_jsonl
 
 
 def test_a_line_that_a_kill_cut_off_is_dropped_and_appending_goes_on(tmp_path):

@@ -13,7 +13,8 @@ from jaxreason.data.rows import DatasetConfig
 from jaxreason.models.decoder import init_params
 from jaxreason.models.families import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model, save_model
-from jaxreason.results.files import read_json, read_jsonl
+from jaxreason.results.files import read_json
+from jaxreason.results.jsonl import read_jsonl
 from jaxreason.rl.loop import run_rl
 from jaxreason.rl.policy_losses import PolicyLossConfig
 from jaxreason.rl.recipe import DynamicSamplingConfig, RLConfig
