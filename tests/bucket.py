@@ -1,8 +1,8 @@
 """A bucket that lives in memory: whole objects alone, no folders, nothing is appended to or renamed.
 
 `Bucket` is what `etils.epath` opens `gs://` paths with in a test. `served` gives the same objects over HTTP as Google's
-JSON interface does, as far as tensorstore asks for it, so that Orbax writes its arrays there as well. It is stricter than
-a real bucket's client, which copies and deletes where it is asked to rename.
+JSON interface does, as far as tensorstore asks for it, so that Orbax writes its arrays there as well. It is stricter
+than a real bucket's client, which copies and deletes where it is asked to rename.
 """
 
 import contextlib
@@ -14,11 +14,14 @@ import os
 import posixpath
 import re
 import threading
+import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from etils.epath import gpath, stat_utils
 from etils.epath.backend import Backend
+
+QUIET_SECONDS = 0.5
 
 
 class Killed(BaseException):
@@ -45,17 +48,21 @@ class Bucket(Backend):
     Attributes:
       objects: what is there.
       changes: names of objects as they were written and removed (`-name`), in order.
-      allowed: so many changes are made, then every one raises `Killed`.
+      dies: told the name of each change before it is made; from the first True on every change raises `Killed`.
     """
 
     def __init__(self):
         self.objects: dict[str, bytes] = {}
         self.changes: list[str] = []
-        self.allowed: float = float("inf")
+        self.dies: Callable[[str], bool] = lambda _: False
+        self._dead = False
+        self._attempts = 0
         self._lock = threading.RLock()
 
     def _change(self, name: str) -> None:
-        if len(self.changes) >= self.allowed:
+        self._attempts += 1
+        self._dead = self._dead or self.dies(name)
+        if self._dead:
             raise Killed(name)
         self.changes.append(name)
 
@@ -70,6 +77,29 @@ class Bucket(Backend):
                 raise FileNotFoundError(name)
             self._change(f"-{name}")
             del self.objects[name]
+
+    def die_after(self, changes: int) -> None:
+        """Makes so many changes more, and none after them."""
+        end = len(self.changes) + changes
+        self.dies = lambda _: len(self.changes) >= end
+
+    def die_at(self, pattern: str, count: int) -> None:
+        """Dies as an object of such a name is written (`-name`: removed) for the `count`-th time from now on."""
+        left = [count]
+
+        def dies(name: str) -> bool:
+            left[0] -= fnmatch.fnmatch(name, pattern)
+            return left[0] == 0
+
+        self.dies = dies
+
+    def revive(self) -> None:
+        """As when the machine is there again, and no thread of what ran before is."""
+        seen = -1
+        while seen != self._attempts:
+            seen = self._attempts
+            time.sleep(QUIET_SECONDS)
+        self._dead, self.dies = False, lambda _: False
 
     def names(self, pattern: str = "*") -> list[str]:
         return sorted(fnmatch.filter(self.objects, pattern))
@@ -220,7 +250,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             start = f"{bucket}/{query.get('prefix', '')}"
             found = [n for n in self.bucket.names() if n.startswith(start)]
             items = [self._about(bucket, n.split("/", 1)[1]) for n in found]
-            return self._answer(200, json.dumps({"kind": "storage#objects", "items": items}).encode())
+            return self._answer(
+                200, json.dumps({"kind": "storage#objects", "items": items}).encode()
+            )
         data = self.bucket.objects.get(f"{bucket}/{name}")
         if data is None:
             return self._answer(404, b"{}")

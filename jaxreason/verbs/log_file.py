@@ -19,8 +19,8 @@ SECONDS_BETWEEN_WRITES = 30.0
 class LogFile(logging.Handler):
     """Appends to the log of a working directory; without one it writes nothing.
 
-    On a bucket, which cannot append, each start has a log of its own, `logs/<time>-<host>-<process>.txt`, which is written anew with all
-    lines at every warning and error, at the end, and else at most every SECONDS_BETWEEN_WRITES.
+    On a bucket, which cannot append, each start has a log of its own, `logs/<time>-<host>-<process>.txt`, which is
+    written anew with all lines at every warning and error, at the end, and else at most every SECONDS_BETWEEN_WRITES.
 
     It makes no folder: what comes before the run has made its own is kept and written then, so that a mistyped
     command leaves nothing behind. A log that cannot be written never stops a run.
