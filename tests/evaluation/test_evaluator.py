@@ -244,10 +244,10 @@ def test_benchmarks_share_the_slots_and_get_the_replies_they_get_alone(
 ):
     calls, generate = [], Engine.generate
 
-    def counted(self, requests, decoding):
+    def counted(self, requests, decoding, **options):
         requests = list(requests)
         calls.append({request.id.split("/")[0] for request in requests})
-        return generate(self, requests, decoding)
+        return generate(self, requests, decoding, **options)
 
     monkeypatch.setattr(Engine, "generate", counted)
     more = write_questions(tmp_path / "more.jsonl", sums(5))  # equal ids: q0 … q4
