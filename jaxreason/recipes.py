@@ -85,7 +85,7 @@ def load_recipe(name: str) -> ml_collections.ConfigDict:
             config = get_config() if argument is None else get_config(argument)
         except UserError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConfigError(_said(path, error)) from error
     if not isinstance(config, ml_collections.ConfigDict):
         raise ConfigError(
@@ -102,14 +102,14 @@ def _module(path: pathlib.Path) -> types.ModuleType:
     except SyntaxError as error:  # broken Python, or bytes that are not UTF-8
         where = f"{error.filename or path}, line {error.lineno or 1}"
         raise ConfigError(f"{where}: the recipe is not valid Python: {error.msg}.") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(_said(path, error)) from error
     if not callable(getattr(module, "get_config", None)):
         raise ConfigError(f"{path}: a recipe defines get_config(), this file does not.")
     return module
 
 
-def _said(path: pathlib.Path, error: Exception) -> str:
+def _said(path: pathlib.Path, error: BaseException) -> str:
     """What a recipe's own code raised, with the line of the recipe in which it was."""
     line, trace = 1, error.__traceback__
     while trace is not None:

@@ -6,6 +6,8 @@ after a kill goes on where it was. An arm is trained by SFT or RL, or given as a
 
 import contextlib
 import dataclasses
+import functools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -13,12 +15,13 @@ from typing import Annotated, Literal
 import jax
 import ml_collections
 from etils import epath
-from rich.console import Console
 
 from jaxreason.analysis import drift
 from jaxreason.chat import ChatConfig
 from jaxreason.config import ConfigError, at_least, nearest, parse, to_dict
+from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.distributed import on_process_zero
+from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator, settings, transfer
 from jaxreason.interrupt import Interrupt
 from jaxreason.models.huggingface import ModelConfig
@@ -29,11 +32,11 @@ from jaxreason.report import build as report
 from jaxreason.results import locks
 from jaxreason.results.files import write_json
 from jaxreason.rl import loop as rl
+from jaxreason.rl.recipe import check_config as check_rl
 from jaxreason.serve.settings import ServeConfig
 from jaxreason.sharding import MeshConfig
 from jaxreason.training import sft
-
-CONSOLE = Console(soft_wrap=True)
+from jaxreason.training.state import static_model
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class Stage:
     run: Callable[[], None]
 
 
+TAKEN = ("base", "questions", "report", "config.json", "study.json", "transfer.json", "log.txt")
 METHODS = {"sft": sft.SFTConfig, "rl": rl.RLConfig}
 SECTIONS: dict[str, type] = {
     "model": ModelConfig,
@@ -114,21 +118,42 @@ def check_recipe(config: ml_collections.ConfigDict) -> None:
       ConfigError: naming the first field that does not fit.
     """
     classes = section_classes(config)
+    _check_seed(config.get("seed"))
     for name in config:
         if name == "seed":
-            _check_seed(config.seed)
-        elif name not in classes:
+            continue
+        if name not in classes:
             raise ConfigError(f"config.{name}: no such section{nearest(name, [*classes, 'seed'])}")
         else:
             parse(classes[name], config[name], f"config.{name}")
     for name, arm in _arms(config).items():
         if arm.method != "given":
             arm_section(config, name, arm)
+    if "study" in config:
+        _check_names(parse(StudyConfig, config.study, "config.study"))
 
 
 def _check_seed(seed: object) -> None:
     if type(seed) is not int or seed < 0:
         raise ConfigError(f"config.seed: expected an int, at least 0, got {seed!r}.")
+
+
+def _check_names(study: StudyConfig) -> None:
+    """Each seed and arm is a folder of its own."""
+    if not study.seeds or len(set(study.seeds)) < len(study.seeds):
+        raise ConfigError(
+            f"config.study.seeds: expected one or more, each once, got {study.seeds}."
+        )
+    if not study.arms:
+        raise ConfigError(
+            "config.study.arms: expected at least one, since the base is compared with them."
+        )
+    for name in study.arms:
+        if not re.fullmatch(r"\w[\w.+-]*", name) or name in TAKEN:
+            raise ConfigError(
+                f"config.study.arms: {name!r} cannot name a folder of its own. Expected letters, digits and _.+- and "
+                f"none of {', '.join(TAKEN)}."
+            )
 
 
 def _arms(config: ml_collections.ConfigDict) -> dict[str, ArmConfig]:
@@ -154,12 +179,68 @@ def locked(workdir: epath.Path) -> Iterator[None]:
         yield
 
 
+def check_stages(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh | None) -> None:
+    """Refuses, before the first stage of a study, what a later one would refuse of its settings.
+
+    Args:
+      config: the recipe, its question files written.
+      mesh: where the study runs; None where that is not known.
+
+    Raises:
+      UserError: with the field, and the arm where it is an arm's.
+    """
+    study = parse(StudyConfig, config.study, "config.study")
+    evaluation = parse(settings.EvalConfig, config.eval, "config.eval")
+    compared = parse(drift.DriftConfig, config.drift, "config.drift")
+    settings.find_benchmarks(evaluation)
+    drift.check_config(compared, mesh)
+    used = sorted({name for run in evaluation.benchmarks.values() for name in run.samples})
+    if compared.decoding not in used:
+        raise ConfigError(
+            f"drift.decoding={compared.decoding!r}: expected a decoding that a benchmark is sampled with: "
+            f"{', '.join(used)}."
+        )
+    transfer.check_config(parse(transfer.TransferConfig, config.transfer, "config.transfer"))
+    base = parse(ModelConfig, config.model, "config.model")
+    tokenizer_of = functools.cache(load_tokenizer)  # of a path; arms mostly share one
+    for name, arm in study.arms.items():
+        try:
+            _check_arm(config, name, arm, base, mesh, tokenizer_of)
+        except UserError as error:
+            raise ConfigError(f"config.study.arms.{name}: {error}") from error
+
+
+def _check_arm(config, name, arm: ArmConfig, base: ModelConfig, mesh, tokenizer_of) -> None:
+    if arm.method == "given":
+        static_model(dataclasses.replace(base, path=arm.path))
+        return
+    section, model = arm_section(config, name, arm), static_model(base)
+    if arm.method == "rl":
+        check_rl(section, model, mesh)
+    else:
+        sft.check_fits(section, model, tokenizer_of(section.tokenizer or base.path), mesh)
+
+
+def _tell(text: str) -> None:
+    if jax.process_index() == 0:
+        print(text, flush=True)
+
+
 def run_study(
-    config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, workdir: epath.Path
+    config: ml_collections.ConfigDict,
+    mesh: jax.sharding.Mesh,
+    workdir: epath.Path,
+    tell: Callable[[str], None] = _tell,
 ) -> None:
-    """Runs or continues every stage of the study in `workdir`, and prints the comparison at the end.
+    """Runs or continues every stage of the study in `workdir`, and tells the comparison at the end.
 
     Each stage is claimed by what it reads itself, so the study may gain seeds, arms and benchmarks.
+
+    Args:
+      config: the recipe.
+      mesh: where to run.
+      workdir: of the study.
+      tell: takes the name of each stage when it begins, and the result; by default it is printed by process 0.
 
     Raises:
       UserError: a stage cannot be done as the recipe says; what the others have done stays.
@@ -167,19 +248,15 @@ def run_study(
     """
     with locked(workdir), Interrupt() as interrupt:
         prepared = prepare(config, workdir)
+        check_stages(prepared, mesh)
         write_manifest(prepared, config, workdir)
         plan = stages(prepared, mesh, workdir)
         for number, stage in enumerate(plan, start=1):
             interrupt.check(f"{number - 1} of {len(plan)} stages are complete.")
-            _say(f"[bold]stage {number}/{len(plan)}[/bold] {stage.name}")
+            tell(f"stage {number}/{len(plan)} {stage.name}")
             stage.run()
-        _say(report.format_summary(report.read_summary(workdir)), markup=False)
-        _say(f"report: {workdir / 'report' / 'report.html'}", markup=False)
-
-
-def _say(text: str, markup: bool = True) -> None:
-    if jax.process_index() == 0:
-        CONSOLE.print(text, markup=markup, highlight=False)
+        tell(report.format_summary(report.read_summary(workdir)))
+        tell(f"report: {workdir / 'report' / 'report.html'}")
 
 
 def write_manifest(

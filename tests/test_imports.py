@@ -93,6 +93,7 @@ MAY_IMPORT = {
         "analysis",
         "chat",
         "config",
+        "data",
         "distributed",
         "evaluation",
         "interrupt",

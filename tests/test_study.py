@@ -159,6 +159,48 @@ def test_a_dry_run_counts_what_is_read_to_choose_between_replies(tmp_path):
     assert 3 * words < read < 3 * (words + 100)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.drift.update(batch_size=3), "drift.batch_size=3: expected a multiple of 2"),
+        (lambda c: c.drift.update(decoding="t2"), "drift.decoding='t2': expected a decoding that"),
+        (lambda c: c.drift.update(metrics=("kla",)), "drift.metrics: no metric 'kla'"),
+        (lambda c: c.transfer.update(modes=("v9",)), "transfer.modes: no mode 'v9'"),
+        (lambda c: c.study.arms.rl.overrides.update(row_length=8), "study.arms.rl: rl.row_length=8"),
+        (lambda c: c.study.arms.sft_top.overrides.update(length=999), "study.arms.sft_top: sft.length=999"),
+        (lambda c: c.study.arms.sft_top.overrides.update(batch_size=7), "study.arms.sft_top: sft.batch_size=7"),
+        (lambda c: c.study.arms.same.update(path="/nowhere"), "study.arms.same: .*/nowhere"),
+    ],
+)  # fmt: skip
+def test_what_a_late_stage_would_refuse_is_refused_before_the_first(tmp_path, change, message):
+    config = small_recipe()
+    with config.unlocked(), config.ignore_type():
+        change(config)
+    mesh = make_mesh(MeshConfig(1, 2, 1, 1), jax.devices()[:2])
+    with jax.set_mesh(mesh), pytest.raises(ConfigError, match=message):
+        study.run_study(config, mesh, epath.Path(tmp_path))
+    assert not (tmp_path / "study.json").exists() and not (tmp_path / "base").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: delattr(c, "seed"), "config.seed: expected an int"),
+        (lambda c: c.study.update(seeds=()), "study.seeds: expected one or more, each once"),
+        (lambda c: c.study.update(seeds=(3, 3)), "study.seeds: expected one or more, each once"),
+        (lambda c: setattr(c.study, "arms", {}), "study.arms: expected at least one"),
+        (lambda c: c.study.arms.update(base=c.study.arms.rl), "study.arms: 'base' cannot name"),
+        (lambda c: c.study.arms.update({"a/b": c.study.arms.rl}), "study.arms: 'a/b' cannot name"),
+    ],
+)
+def test_seeds_and_arms_without_a_folder_of_their_own_are_refused(change, message):
+    config = small_recipe()
+    with config.unlocked(), config.ignore_type():
+        change(config)
+    with pytest.raises(ConfigError, match=message):
+        study.check_recipe(config)
+
+
 def test_an_arm_that_overrides_a_field_that_is_not_there_is_refused_by_its_path():
     config = small_recipe()
     with config.ignore_type():

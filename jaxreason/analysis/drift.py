@@ -69,13 +69,10 @@ def run_drift(
       UserError: settings, evaluations or models that cannot be compared, or files made with others; says which.
       SystemExit: with code 143, after a signal.
     """
-    _check(config)
+    check_config(config, mesh)
     folder = epath.Path(workdir) / "analysis"
     folders = {"base": epath.Path(base_evaluation), "tuned": epath.Path(tuned_evaluation)}
-    reads_texts = any(METRICS[name].reads == "texts" for name in config.metrics)
-    if reads_texts:
-        check_rows(mesh, config.batch_size, 1, "drift")
-    units = _units(config, folders) if reads_texts else []
+    units = _units(config, folders) if _reads_texts(config) else []
     origin = Origin.of(config, base, tuned, units)
     pending = on_process_zero(lambda: [x for x in config.metrics if is_pending(folder, x, origin)])
     if not pending:
@@ -102,6 +99,8 @@ def _measure_all(config, base, tuned, mesh, folder, units, origin, pending, inte
         return measure(*arrays)
 
     sizes = config.batch_size, config.max_length
+    if missing:
+        _LOG.info("compiling the comparison, once for each length of texts")
     for unit in missing:
         models = base_params, tuned_params
         measured = measure_unit(measure_unless_stopped, *models, mesh, unit, *sizes)
@@ -133,7 +132,20 @@ def _units(config: DriftConfig, folders: dict[str, epath.Path]) -> list[Unit]:
     return load_units(folders, config.decoding, config.texts_per_benchmark, config.max_length)
 
 
-def _check(config: DriftConfig) -> None:
+def _reads_texts(config: DriftConfig) -> bool:
+    return any(METRICS[name].reads == "texts" for name in config.metrics)
+
+
+def check_config(config: DriftConfig, mesh: Mesh | None) -> None:
+    """Refuses what cannot be measured, before a model is loaded.
+
+    Args:
+      config: the recipe's section.
+      mesh: where to measure; None where that is not known.
+
+    Raises:
+      UserError: with the field, what was expected and what came.
+    """
     for name in config.metrics:
         if name not in METRICS:
             raise ConfigError(
@@ -141,6 +153,8 @@ def _check(config: DriftConfig) -> None:
                 f"Valid: {', '.join(METRICS)}."
             )
     check_ranges(config, "drift")
+    if mesh is not None and _reads_texts(config):
+        check_rows(mesh, config.batch_size, 1, "drift")
 
 
 def _check_vocabularies(

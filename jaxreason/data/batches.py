@@ -18,6 +18,8 @@ from jaxreason.errors import UserError
 
 _PREFETCH = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
 
+MOST_SEQUENCES = 10**8  # of a run, epochs included
+
 
 class TokenBatch(NamedTuple):
     """Rows of tokens; all arrays are aligned with `tokens`.
@@ -124,6 +126,11 @@ def _plan(lengths: list[int], config: BatchConfig) -> list[list[int]]:
     """The sequences of every row of the run, epoch after epoch."""
     if config.epochs <= 0 or not lengths:
         raise UserError(f"nothing to plan: {len(lengths)} sequences, {config.epochs} epochs.")
+    if config.epochs * len(lengths) > MOST_SEQUENCES:
+        raise UserError(
+            f"epochs={config.epochs:g} of {len(lengths):,} sequences: expected at most {MOST_SEQUENCES:,} sequences "
+            "in a run, whose order is planned before it begins. Take fewer epochs."
+        )
     remaining = max(1, round(config.epochs * len(lengths)))
     rows: list[list[int]] = []
     for epoch in range(math.ceil(remaining / len(lengths))):

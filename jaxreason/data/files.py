@@ -85,6 +85,8 @@ def _json_row(path: epath.Path, number: int, line: bytes) -> Row:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         return _bad(path, number, "not JSON", f"{error.msg}, column {error.colno}")
+    except (ValueError, RecursionError) as error:  # thousands of digits; thousands of levels
+        return _bad(path, number, "not JSON", str(error))
     return _as_row(path, number, value)
 
 
@@ -102,7 +104,7 @@ def _json(path: epath.Path, options: dict[str, Any]) -> Iterator[Row]:
     text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         hint = "Files with one object a line have the suffix .jsonl."
         raise UserError(f"{path}: not valid JSON ({error}). {hint}") from error
     if not isinstance(value, list):

@@ -31,8 +31,9 @@ def local_folder(path: str, scratch: epath.Path) -> epath.Path:
     try:
         return epath.Path(huggingface_hub.snapshot_download(path, allow_patterns=list(_FILES)))
     except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
+        reason = " ".join(str(error).split())  # of several lines
         raise UserError(
-            f"{path}: no such folder here, and not to be had from the Hugging Face Hub ({error}). "
+            f"{path}: no such folder here, and not to be had from the Hugging Face Hub ({reason}). "
             "Give the path of a downloaded model folder instead."
         ) from error
 
@@ -81,7 +82,7 @@ def _read(file: epath.Path, path: str) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(file.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: {file.name} is not valid JSON: {error}.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: {file.name}: expected a JSON object.")

@@ -64,7 +64,7 @@ def run_transfer(config: TransferConfig, folder: epath.PathLike) -> list[dict]:
     Raises:
       ConfigError, ValueError: for settings or files that cannot be used; names them.
     """
-    _check(config)
+    check_config(config)
     folder = epath.Path(folder)
     comparisons = (
         study_comparisons(folder) if config.table is None else table_comparisons(config.table)
@@ -91,7 +91,12 @@ def ordered(groups: Iterable[str]) -> list[str]:
     return known + [name for name in names if name not in known]
 
 
-def _check(config: TransferConfig) -> None:
+def check_config(config: TransferConfig) -> None:
+    """Refuses settings that no table of scores could be read with.
+
+    Raises:
+      ConfigError: with the field, what was expected and what came.
+    """
     for mode in config.modes:
         if mode not in DEGREES:
             raise ConfigError(

@@ -28,7 +28,7 @@ def read_settings(path: epath.Path) -> dict[str, Any]:
         if path.stat().length > _MOST_JSON_BYTES:
             raise UserError(f"{path}: {path.stat().length} bytes; expected a small JSON file.")
         value = json.loads(path.read_text())
-    except (OSError, RecursionError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error}).") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected a JSON object, found a {type(value).__name__}.")

@@ -116,7 +116,7 @@ class Reader:
 def _parse(text: str, where: Any) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not valid JSON ({error}).") from error
 
 

@@ -102,7 +102,7 @@ def read_json(path: epath.PathLike) -> Any:
         raise UserError(f"{path}: the file is empty. {WHAT_TO_DO}")
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error}). {WHAT_TO_DO}") from error
 
 

@@ -88,6 +88,6 @@ def _stamp(path: epath.Path) -> list[int | str]:
 def _read(entry: epath.Path) -> dict[str, Any]:
     try:
         value = json.loads(entry.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -38,7 +38,7 @@ def _rows(data: bytes, source: str) -> Iterator[dict]:
     for number, line in enumerate(_whole_lines(data, source), start=1):
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{source}, line {number}: not valid JSON ({error}).") from error
         if not isinstance(row, dict):
             raise UserError(f"{source}, line {number}: expected an object, got {line:.80}")

@@ -139,6 +139,8 @@ def run_rl(
 
                     # Learn; the cache's memory is free meanwhile. Files are written while devices work.
                     engine.release()
+                    if step == start:
+                        _LOG.info("compiling the training step")
                     batches = make_batches(config, programs, mesh, collected, advantages)
                     batches = add_logprobs(config, programs, state.params, reference, batches)
                     measured = []

@@ -96,11 +96,11 @@ class RLConfig:
         return self.dynamic_sampling.prompts_per_batch or self.prompts_per_step
 
 
-def check_config(config: RLConfig, model: Model, mesh: Mesh) -> None:
-    """Refuses what would fail, or be wrong, after minutes of compilation.
+def check_config(config: RLConfig, model: Model, mesh: Mesh | None) -> None:
+    """Refuses what would fail, or be wrong, after minutes of compilation; `mesh` is None where it is not known.
 
     Raises:
-      ValueError: with the field, what was expected and what came.
+      UserError: with the field, what was expected and what came.
     """
     check_ranges(config, "rl")
     sampling, loss, rewards = config.dynamic_sampling, config.policy_loss, config.rewards
@@ -169,7 +169,7 @@ def check_config(config: RLConfig, model: Model, mesh: Mesh) -> None:
         )
 
 
-def _check_sizes(config: RLConfig, model: Model, mesh: Mesh) -> None:
+def _check_sizes(config: RLConfig, model: Model, mesh: Mesh | None) -> None:
     longest, limit = config.sampler.max_length, model.architecture.max_position_embeddings
     _expect(
         longest <= limit,
@@ -189,7 +189,7 @@ def _check_sizes(config: RLConfig, model: Model, mesh: Mesh) -> None:
         config.row_length,
         f"at least sampler.max_length={longest}",
     )
-    parts = num_parts(mesh, "act_batch")
+    parts = 1 if mesh is None else num_parts(mesh, "act_batch")
     _expect(
         config.micro_batch_rows % parts == 0,
         "micro_batch_rows",

@@ -177,7 +177,9 @@ class Engine:
                     on_tokens(reply.complete(""))
 
     def _begin(self, requests: Iterable[Request | None], decoding: Decoding) -> Run:
-        self._asked = self._asked or time.perf_counter()
+        if self._asked is None:
+            self._asked = time.perf_counter()
+            _LOG.info("sampler: compiling, where programs are not in the cache of an earlier run")
         if self._state is None:
             self._state = self._programs.make_state(self._params)
             number = self._sizes.pages // self._parts

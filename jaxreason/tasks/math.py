@@ -72,10 +72,19 @@ def gold_answer(example: Example) -> str:
     """The gold answer as one text; OlympiadBench's list of one text (also as JSON) is unpacked."""
     answer = example.answer.strip()
     if answer.startswith('["'):
-        answer = ", ".join(json.loads(answer))
+        answer = _joined(answer)
     if not answer:
         raise UserError(f"example {example.id!r} has an empty gold answer.")
     return answer
+
+
+def _joined(text: str) -> str:
+    """The texts of a JSON list; what is none stays as it is."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return ", ".join(found) if all(isinstance(part, str) for part in found) else text
 
 
 def grade(example: Example, answer: str) -> float:

@@ -179,11 +179,11 @@ def run_sft(
         folder.finish()
 
 
-def check_fits(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> None:
-    """Refuses what would fail, or be wrong, after minutes of compilation.
+def check_fits(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh | None) -> None:
+    """Refuses what would fail, or be wrong, after minutes of compilation; `mesh` is None where it is not known.
 
     Raises:
-      ValueError: with the field, what was expected and what came.
+      UserError: with the field, what was expected and what came.
     """
     check_ranges(config, "sft")
     arch = model.architecture
@@ -197,7 +197,8 @@ def check_fits(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh
             f"sft.length={config.length}: the model's max_position_embeddings is "
             f"{arch.max_position_embeddings}."
         )
-    check_rows(mesh, config.batch_size, config.num_micro_batches, "sft")
+    if mesh is not None:
+        check_rows(mesh, config.batch_size, config.num_micro_batches, "sft")
 
 
 @dataclass(frozen=True)

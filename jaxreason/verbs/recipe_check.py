@@ -20,8 +20,10 @@ from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
 from jaxreason.models.decoder import Model, abstract_params
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.questions import prepare
+from jaxreason.rl import recipe as rl
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.tasks.registry import find_task
+from jaxreason.training import sft
 from jaxreason.training.sft import SFTConfig
 from jaxreason.training.state import static_model
 from jaxreason.verbs.call import Call
@@ -52,6 +54,9 @@ def run_check(call: Call) -> None:
                 _check_rl(name, call.section(name, RLConfig), call.model, model)
         if "eval" in call.config:
             _check_eval(parse(EvalConfig, call.config.eval, "config.eval"), call.model)
+        if "study" in call.config and model is not None:
+            call.require("eval", "drift", "transfer", "report")
+            study.check_stages(call.config, None)
     print("nothing was found that would stop a run.")
 
 
@@ -71,13 +76,14 @@ def _check_model(config: ModelConfig) -> Model | None:
 
 def _check_sft(name: str, config: SFTConfig, model_config: ModelConfig, model: Model | None):
     tokenizer = _check_tokenizer(name, config.tokenizer or model_config.path, model)
+    if model is not None:
+        sft.check_fits(config, model, tokenizer, None)
     examples = _load(config.datasets)
     if config.every_reply:
         examples = [part for example in examples for part in each_reply(example)]
     drops, some = DropLog(), examples[:MOST_ENCODED]
     kept, encoded = encode_examples(some, tokenizer, config.thinking, NO_LIMIT, drops)
     lengths = [len(tokens) for tokens, _ in encoded]
-    _check_length(f"{name}.length", config.length, model)
     _say_counts(name, "examples", examples, some, lengths, config.length, drops)
     print(f"{name}: {kept[0].id} as it is learned, what counts between {' and '.join(LEARNED)}:")
     print(_indented(marked(tokenizer, *encoded[0])))
@@ -85,14 +91,11 @@ def _check_sft(name: str, config: SFTConfig, model_config: ModelConfig, model: M
 
 def _check_rl(name: str, config: RLConfig, model_config: ModelConfig, model: Model | None):
     tokenizer = _check_tokenizer(name, model_config.path, model)
-    for key, dataset in config.datasets.items():
-        if find_task(dataset.task).kind != "generate":
-            field = f"{name}.datasets.{key}.task={dataset.task!r}"
-            raise UserError(f"{field}: expected a task of kind generate.")
+    if model is not None:
+        rl.check_config(config, model, None)
     examples, drops = _load(config.datasets), DropLog()
     some = examples[:MOST_ENCODED]
     kept, encoded = encode_prompts(some, tokenizer, config.thinking, NO_LIMIT, drops)
-    _check_length(f"{name}.sampler.max_length", config.sampler.max_length, model)
     room = config.sampler.max_length - config.decoding.max_tokens
     _say_counts(name, "prompts", examples, some, [len(tokens) for tokens in encoded], room, drops)
     print(f"{name}: {kept[0].id} as it is asked, answer {kept[0].answer!r}:")
@@ -121,18 +124,7 @@ def _check_tokenizer(name: str, path: str, model: Model | None) -> Tokenizer:
     tokenizer = load_tokenizer(path)
     ends = ", ".join(f"{tokenizer.show([i])!r} ({i})" for i in tokenizer.stop_ids)
     print(f"{name}: tokenizer of {tokenizer.vocab_size:,} tokens; a reply ends with {ends}")
-    if model is not None and tokenizer.vocab_size > model.architecture.vocab_size:
-        raise UserError(
-            f"{name}: the tokenizer has ids up to {tokenizer.vocab_size - 1}, but the model's vocab_size is "
-            f"{model.architecture.vocab_size}."
-        )
     return tokenizer
-
-
-def _check_length(field: str, length: int, model: Model | None) -> None:
-    limit = length if model is None else model.architecture.max_position_embeddings
-    if length > limit:
-        raise UserError(f"{field}={length}: the model's max_position_embeddings is {limit}.")
 
 
 def _load(datasets: dict[str, DatasetConfig]) -> list[Example]:

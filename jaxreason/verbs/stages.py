@@ -31,7 +31,7 @@ def run_study(call: Call) -> None:
         print(dry_run.describe_study(call.config))
         return
     with on_mesh(call, "study") as mesh:
-        study.run_study(call.config, mesh, call.workdir)
+        study.run_study(call.config, mesh, call.workdir, call.tell)
 
 
 def run_sft(call: Call) -> None:

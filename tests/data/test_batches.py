@@ -168,6 +168,7 @@ def test_the_order_is_the_one_of_earlier_versions():
         ([([1, 2], [1])], {}, "2 tokens but 1 mask"),
         ([], {}, "nothing to plan"),
         ([([1], [1])], {"epochs": 0.0}, "nothing to plan"),
+        ([([1], [1])], {"epochs": 1e300}, "epochs=1e\\+300 of 1 sequences: expected at most"),
     ],
 )
 def test_plans_that_cannot_be_made_are_refused(sequences, changes, expected):

@@ -74,6 +74,10 @@ def test_lines_that_are_no_rows_are_told_apart(tmp_path, make_config):
     rows = list(read_files(make_config(tmp_path / "a.jsonl")))
     reasons = [(row.number, row.problem and row.problem.reason) for row in rows]
     assert reasons == [(1, None), (2, "empty"), (3, "not JSON"), (4, "not an object")]
+    deep, long = '{"question": ' + "[" * 99999, f'{{"question": {"9" * 5000}}}'
+    (tmp_path / "a.jsonl").write_text(f'{deep}\n{long}\n{{"question": "a"}}\n')
+    rows = list(read_files(make_config(tmp_path / "a.jsonl")))
+    assert [row.problem and row.problem.reason for row in rows] == ["not JSON", "not JSON", None]
     (tmp_path / "a.csv").write_text("question,answer\na,b\nc\n")
     rows = list(read_files(make_config(tmp_path / "a.csv")))
     assert rows[1].problem.reason == "wrong number of columns"
@@ -99,6 +103,7 @@ def test_bytes_that_are_not_utf8_spoil_their_own_row_only(tmp_path, make_config)
         ("*.csv", {}, "no such file"),
         ("data.txt", {}, "cannot read '.txt' files"),
         ("broken.json", {}, "not valid JSON"),
+        ("deep.json", {}, "not valid JSON"),
         ("object.json", {}, "expected a list of objects"),
         ("broken.parquet", {}, "not a parquet file"),
         ("data.jsonl", {"columns": "a,b"}, "for csv and tsv files only"),
@@ -111,6 +116,7 @@ def test_what_cannot_be_read_is_refused_with_its_path(
     for name in ("data.jsonl", "data.txt", "broken.json", "broken.parquet"):
         (tmp_path / name).write_text("{")
     (tmp_path / "object.json").write_text("{}")
+    (tmp_path / "deep.json").write_text("[" * 99999)
     with pytest.raises(ValueError, match=expected) as error:
         list(read_files(make_config(tmp_path / path, options=options)))
     assert str(tmp_path) in str(error.value)

@@ -42,6 +42,8 @@ def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     [
         (b"", "a.json: the file is empty"),
         (b'{"a": 1', r"a.json: not valid JSON \(Expecting"),
+        (b"[" * 99999, r"a.json: not valid JSON"),
+        (b"9" * 5000, r"a.json: not valid JSON"),
         (b'{"a":\n "\xff"}', r"a.json, line 2: not UTF-8"),
     ],
 )
@@ -54,7 +56,11 @@ def test_a_broken_json_file_is_an_error_with_the_file_and_what_to_do(tmp_path, c
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b'{"a": 1}\n\xff\n', "line 2: not UTF-8"), (b"3\n", "line 1: expected an object, got 3")],
+    [
+        (b'{"a": 1}\n\xff\n', "line 2: not UTF-8"),
+        (b"3\n", "line 1: expected an object, got 3"),
+        (b"[" * 99999 + b"\n", "line 1: not valid JSON"),
+    ],
 )
 def test_a_line_that_is_no_row_is_an_error_with_file_and_line(tmp_path, content, message):
     (tmp_path / "rows.jsonl").write_bytes(content)

@@ -293,12 +293,13 @@ def test_a_stream_that_was_overtaken_says_so(make_engine, params):
     assert after == run(make_engine(), requests, GREEDY)
 
 
-def test_the_time_to_the_first_tokens_is_told_once(make_engine, caplog):
+def test_compiling_and_the_time_to_the_first_tokens_are_told_once(make_engine, caplog):
     engine = make_engine(fresh=True)
     with caplog.at_level("INFO", "jaxreason"):
         for _ in range(2):
             list(engine.generate([Request("a", (5, 6), 0, 1)], Decoding(0.0, 0, 1.0, 4, ())))
-    assert len([r for r in caplog.messages if "first tokens after" in r]) == 1
+    told = [message for message in caplog.messages if message.startswith("sampler: ")]
+    assert len(told) == 2 and "compiling" in told[0] and "first tokens after" in told[1]
 
 
 def test_sizes_that_cannot_be_are_refused_by_name(make_engine):

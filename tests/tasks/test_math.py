@@ -248,6 +248,8 @@ def test_boxes_thoughts_and_announced_answers_are_scored_apart(pool):
 
 def test_a_gold_answer_may_be_a_list_of_one_text_written_as_json():
     assert math.gold_answer(example('["$2$"]', {})) == "$2$"
+    for text in ('["$2$', '["$2$", 3]', '["' + "[" * 99999):  # not such a list: a text as it stands
+        assert math.gold_answer(example(text, {})) == text
 
 
 def test_an_empty_gold_answer_is_an_error_and_not_a_zero(pool):

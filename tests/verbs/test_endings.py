@@ -27,6 +27,7 @@ RECIPES = {
     "def get_config(:\n": "line 1: the recipe is not valid Python",
     "import ml_collections\n\n\ndef get_config():\n    return {}['x']\n": "line 5: the recipe raised KeyError: 'x'",
     "import nothing_of_this_name\n": "line 1: the recipe raised ModuleNotFoundError",
+    "import sys\n\nsys.exit('bye')\n": "line 3: the recipe raised SystemExit: bye",
     "x = 1\n": "a recipe defines get_config(), this file does not",
     b"x = '\xff'\n": "the recipe is not valid Python",
     "from ml_collections import ConfigDict\n\n\ndef get_config():\n    return ConfigDict({'sedd': 1})\n": "config.sedd",
