@@ -18,7 +18,8 @@ from etils import epath
 
 from jaxreason.analysis import drift
 from jaxreason.chat import ChatConfig
-from jaxreason.config import ConfigError, at_least, nearest, parse, to_dict
+from jaxreason.config import ConfigError, nearest, parse, to_dict, within
+from jaxreason.data.examples import check_opens
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
@@ -37,6 +38,8 @@ from jaxreason.serve.settings import ServeConfig
 from jaxreason.sharding import MeshConfig
 from jaxreason.training import sft
 from jaxreason.training.state import static_model
+
+MOST_SEED = 2**32 - 1  # of a larger one JAX's keys drop the rest: 2**32 would draw what 0 draws
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class StudyConfig:
     """
 
     name: str
-    seeds: tuple[Annotated[int, at_least(0)], ...]
+    seeds: tuple[Annotated[int, within(0, MOST_SEED)], ...]
     arms: dict[str, ArmConfig]
 
 
@@ -134,8 +137,8 @@ def check_recipe(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_seed(seed: object) -> None:
-    if type(seed) is not int or seed < 0:
-        raise ConfigError(f"config.seed: expected an int, at least 0, got {seed!r}.")
+    if type(seed) is not int or not 0 <= seed <= MOST_SEED:
+        raise ConfigError(f"config.seed: expected an int from 0 to {MOST_SEED}, got {seed!r}.")
 
 
 def _check_names(study: StudyConfig) -> None:
@@ -215,6 +218,8 @@ def _check_arm(config, name, arm: ArmConfig, base: ModelConfig, mesh, tokenizer_
         static_model(dataclasses.replace(base, path=arm.path))
         return
     section, model = arm_section(config, name, arm), static_model(base)
+    for dataset in section.datasets.values():
+        check_opens(dataset)
     if arm.method == "rl":
         check_rl(section, model, mesh)
     else:

@@ -169,6 +169,9 @@ def test_a_dry_run_counts_what_is_read_to_choose_between_replies(tmp_path):
         (lambda c: c.study.arms.rl.overrides.update(row_length=8), "study.arms.rl: rl.row_length=8"),
         (lambda c: c.study.arms.sft_top.overrides.update(length=999), "study.arms.sft_top: sft.length=999"),
         (lambda c: c.study.arms.sft_top.overrides.update(batch_size=7), "study.arms.sft_top: sft.batch_size=7"),
+        (lambda c: c.rl.optimizer.update(name="adamm"), "study.arms.rl: optimizer.name='adamm'"),
+        (lambda c: c.sft.optimizer.update(schedule="x"), "study.arms.sft_top: optimizer.schedule='x'"),
+        (lambda c: c.sft.datasets.teacher.update(path="/gone.jsonl"), "arms.sft_top: /gone.jsonl: no such"),
         (lambda c: c.study.arms.same.update(path="/nowhere"), "study.arms.same: .*/nowhere"),
     ],
 )  # fmt: skip
@@ -177,7 +180,7 @@ def test_what_a_late_stage_would_refuse_is_refused_before_the_first(tmp_path, ch
     with config.unlocked(), config.ignore_type():
         change(config)
     mesh = make_mesh(MeshConfig(1, 2, 1, 1), jax.devices()[:2])
-    with jax.set_mesh(mesh), pytest.raises(ConfigError, match=message):
+    with jax.set_mesh(mesh), pytest.raises(UserError, match=message):
         study.run_study(config, mesh, epath.Path(tmp_path))
     assert not (tmp_path / "study.json").exists() and not (tmp_path / "base").exists()
 
@@ -186,6 +189,8 @@ def test_what_a_late_stage_would_refuse_is_refused_before_the_first(tmp_path, ch
     ("change", "message"),
     [
         (lambda c: delattr(c, "seed"), "config.seed: expected an int"),
+        (lambda c: c.update(seed=2**32), "config.seed: expected an int from 0 to 4294967295"),
+        (lambda c: c.study.update(seeds=(2**32,)), "study.seeds.*from 0 to"),
         (lambda c: c.study.update(seeds=()), "study.seeds: expected one or more, each once"),
         (lambda c: c.study.update(seeds=(3, 3)), "study.seeds: expected one or more, each once"),
         (lambda c: setattr(c.study, "arms", {}), "study.arms: expected at least one"),

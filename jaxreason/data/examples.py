@@ -76,10 +76,7 @@ def load_examples(config: DatasetConfig, drops: DropLog) -> list[Example]:
       ValueError: when the source cannot be read, a column is in no row of a file, two rows have the
         same id, or nothing is left.
     """
-    if config.source not in SOURCES:
-        hint = nearest(config.source, SOURCES)
-        raise UserError(f"source {config.source!r}: expected {', '.join(SOURCES)}{hint}")
-    check_config(config)
+    _check_source(config)
     parts = list(_good_rows(config, drops))
     _check_ids(config, parts)
     parts = _distinct(config, parts, drops)
@@ -88,6 +85,24 @@ def load_examples(config: DatasetConfig, drops: DropLog) -> list[Example]:
     if not parts:
         raise UserError(f"{config.label}: no example left: {drops.summary(config.label)}.")
     return [_example(config, part) for part in parts]
+
+
+def _check_source(config: DatasetConfig) -> None:
+    if config.source not in SOURCES:
+        hint = nearest(config.source, SOURCES)
+        raise UserError(f"source {config.source!r}: expected {', '.join(SOURCES)}{hint}")
+    check_config(config)
+
+
+def check_opens(config: DatasetConfig) -> None:
+    """Reads the first row of a dataset and nothing more.
+
+    Raises:
+      UserError: the source cannot be read, or has no row.
+    """
+    _check_source(config)
+    if next(iter(SOURCES[config.source](config)), None) is None:
+        raise UserError(f"{config.label}: there is no row.")
 
 
 def _example(config: DatasetConfig, part: dict[str, Any]) -> Example:

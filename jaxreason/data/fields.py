@@ -74,6 +74,11 @@ def _template_columns(config: DatasetConfig) -> list[str]:
         raise UserError(
             f"{config.label}: prompt_template: a field needs a name; literal braces are doubled."
         )
+    if not names:
+        raise UserError(
+            f"{config.label}: prompt_template={config.prompt_template!r} asks the same of every row: expected "
+            "{prompt}, or a column, in it."
+        )
     return [name for name in names if name != "prompt"]
 
 

@@ -8,7 +8,8 @@ from jax.sharding import Mesh
 from jaxreason.config import FREE, at_least, check_ranges
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.errors import UserError
-from jaxreason.models.decoder import Model
+from jaxreason.models.decoder import Model, param_axes
+from jaxreason.models.huggingface import WeightDtype
 from jaxreason.rl.advantages import ADVANTAGES
 from jaxreason.rl.policy_losses import POLICY_LOSSES, PolicyLossConfig
 from jaxreason.rl.rewards import RewardConfig
@@ -16,7 +17,7 @@ from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import SamplerConfig
 from jaxreason.sharding import num_parts
 from jaxreason.tasks.registry import find_task
-from jaxreason.training.optimizer import OptimizerConfig
+from jaxreason.training.optimizer import OptimizerConfig, check_optimizer
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class RLConfig:
     checkpoint_every: Annotated[int, at_least(0), FREE]
     keep: Annotated[int, at_least(0), FREE]
     tensorboard: Annotated[bool, FREE]
-    export_dtype: str
+    export_dtype: WeightDtype
     max_shard_bytes: Annotated[int, at_least(1), FREE]
 
     @property
@@ -161,6 +162,7 @@ def check_config(config: RLConfig, model: Model, mesh: Mesh | None) -> None:
         loss.fixed_length,
         "at least 1 with aggregation='fixed_length'",
     )
+    check_optimizer(config.optimizer, param_axes(model))
     _check_sizes(config, model, mesh)
     for name, dataset in config.datasets.items():
         kind = find_task(dataset.task).kind

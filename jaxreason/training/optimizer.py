@@ -9,7 +9,7 @@ import dataclasses
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import optax
@@ -69,7 +69,7 @@ class OptimizerConfig:
     eps: Annotated[float, above(0)]
     weight_decay: Annotated[float, at_least(0)]
     clip_norm: Annotated[float, at_least(0)]
-    state_dtype: str
+    state_dtype: Literal["float32", "bfloat16", "float16"]
     muon: MuonConfig | None
 
 
@@ -144,6 +144,15 @@ def make_optimizer(
     if config.clip_norm == 0.0:
         return chosen
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), chosen)
+
+
+def check_optimizer(config: OptimizerConfig, param_axes: Any) -> None:
+    """Refuses a section that no optimizer can be made of, before the steps of the run are known.
+
+    Raises:
+      UserError: as `make_optimizer`; a warm-up is made to fit later.
+    """
+    make_optimizer(dataclasses.replace(config, warmup_steps=0), 1, param_axes)
 
 
 def is_matrix(names: tuple[str, ...]) -> bool:

@@ -27,12 +27,13 @@ from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import MetricsWriter
 from jaxreason.models import huggingface
 from jaxreason.models.decoder import Model, param_axes
-from jaxreason.models.huggingface import ModelConfig
+from jaxreason.models.huggingface import ModelConfig, WeightDtype
 from jaxreason.results.files import write_json
 from jaxreason.sharding import check_rows, place_rows, row_block
 from jaxreason.training.losses import make_sft_loss
 from jaxreason.training.optimizer import (
     OptimizerConfig,
+    check_optimizer,
     fit_warmup,
     make_optimizer,
     make_schedule,
@@ -91,7 +92,7 @@ class SFTConfig:
     checkpoint_every: Annotated[int, at_least(0), FREE]
     keep: Annotated[int, at_least(0), FREE]
     tensorboard: Annotated[bool, FREE]
-    export_dtype: str
+    export_dtype: WeightDtype
     max_shard_bytes: Annotated[int, at_least(1), FREE]
 
 
@@ -197,6 +198,7 @@ def check_fits(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh
             f"sft.length={config.length}: the model's max_position_embeddings is "
             f"{arch.max_position_embeddings}."
         )
+    check_optimizer(config.optimizer, param_axes(model))
     if mesh is not None:
         check_rows(mesh, config.batch_size, config.num_micro_batches, "sft")
 

@@ -165,6 +165,7 @@ def test_one_file_of_several_without_the_column_is_found(write, make_config, tmp
         ({"fields": {"prompt": "question", "reasoning": "answer"}}, "needs fields.response"),
         ({"fields": {"prompt": "question", "messages": "answer"}}, "already holds"),
         ({"prompt_template": "{prompt} {}"}, "a field needs a name"),
+        ({"prompt_template": "Solve."}, "asks the same of every row"),
         ({"prompt_template": "{prompt"}, "double literal braces"),
         ({"options": {"part": "train"}}, "go together"),
         ({"options": {"part": "dev", "test_one_in": 4}}, "expected 'train' or 'test'"),
