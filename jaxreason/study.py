@@ -121,7 +121,6 @@ def check_recipe(config: ml_collections.ConfigDict) -> None:
       ConfigError: naming the first field that does not fit.
     """
     classes = section_classes(config)
-    _check_seed(config.get("seed"))
     for name in config:
         if name == "seed":
             continue
@@ -129,6 +128,7 @@ def check_recipe(config: ml_collections.ConfigDict) -> None:
             raise ConfigError(f"config.{name}: no such section{nearest(name, [*classes, 'seed'])}")
         else:
             parse(classes[name], config[name], f"config.{name}")
+    _check_seed(config.get("seed"))
     for name, arm in _arms(config).items():
         if arm.method != "given":
             arm_section(config, name, arm)

@@ -1,6 +1,7 @@
 """The transferability index of a table of scores or of a finished study: transfer.json."""
 
 import dataclasses
+import logging
 import math
 from collections.abc import Iterable
 from typing import Annotated
@@ -28,6 +29,8 @@ from jaxreason.evaluation.transfer_inputs import (
 )
 from jaxreason.results.files import write_json
 
+_LOG = logging.getLogger(__name__)
+NO_INDEX = f"transfer: the index is undefined, since it compares {MATH} with other groups and none was measured."
 GROUP_ORDER = (MATH, "other", "non_reasoning")  # then others as they come
 
 
@@ -76,6 +79,8 @@ def run_transfer(config: TransferConfig, folder: epath.PathLike) -> list[dict]:
         rows += [row for member in members for row in _rows(config, member, used)]
     value = {"config": to_dict(config), "scales": scales, "rows": rows}
     write_json(folder / "transfer.json", value)
+    if not rows:
+        _LOG.warning(NO_INDEX)
     return rows
 
 
@@ -226,6 +231,8 @@ def _published(
 
 def format_table(rows: list[dict]) -> str:
     """The rows as text, a line for a model, seed, decoding and mode; `!`: not as published."""
+    if not rows:
+        return NO_INDEX
     groups = ordered(row["group"] for row in rows)
     lines = {}
     for row in rows:

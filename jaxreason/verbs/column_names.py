@@ -32,12 +32,14 @@ class Columns:
       task: how replies are graded.
       options: of the dataset.
       prompt_template: what is asked around the question.
+      unread: the file's other columns.
     """
 
     fields: dict[str, str]
     task: str
     options: dict[str, str]
     prompt_template: str
+    unread: tuple[str, ...] = ()
 
     @property
     def has_response(self) -> bool:
@@ -83,7 +85,8 @@ def guess_columns(path: str) -> Columns:
         raise ConfigError(_unknown(path, first, "answer or reply", NAMES["answer"] + NAMES["response"]))  # fmt: skip
     if "response" not in fields:
         fields.pop("reasoning", None)
-    return Columns(fields, *_task(str(answer), options, fields))
+    unread = tuple(name for name in first if name not in fields.values())
+    return Columns(fields, *_task(str(answer), options, fields), unread)
 
 
 def _task(answer: str, options: dict[str, str], fields: dict[str, str]) -> tuple[str, dict, str]:

@@ -27,6 +27,7 @@ from jaxreason.verbs.setup import on_mesh, show_messages, without_devices
 
 def run_study(call: Call) -> None:
     """All stages of a study, or what they would take."""
+    call.require("mesh", "model", "study", "eval", "drift", "transfer", "report")
     if call.flags["dry-run"]:
         print(dry_run.describe_study(call.config))
         return

@@ -55,6 +55,8 @@ def run_init(call: Call) -> None:
     sizes = measure(model, examples, columns)
     atomic_write_text(target, recipe_text(model, data, columns, sizes, on_cpu))
     print(f"columns: {', '.join(f'{ours} = {theirs}' for ours, theirs in columns.fields.items())}")
+    if columns.unread:
+        print(f"columns that are not read: {', '.join(columns.unread)}")
     print(
         f"questions: {sizes.num_train} to learn from, {len(examples) - sizes.num_train} to be tested with"
     )

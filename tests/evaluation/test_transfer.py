@@ -157,7 +157,7 @@ def values(share):
     return [1.0] * round(100 * share) + [0.0] * (100 - round(100 * share))
 
 
-def write_study(folder, math_of_seeds=(0.6, 0.7)):
+def write_study(folder, math_of_seeds=(0.6, 0.7), groups=("math", "other")):
     arms = [{"name": "rl", "method": "rl", "label": "RL", "seeds": [0, 1]}]
     study = {"name": "s", "base": "b", "arms": arms, "decodings": ["greedy"], "groups": {}}
     folder.mkdir(exist_ok=True)
@@ -168,10 +168,12 @@ def write_study(folder, math_of_seeds=(0.6, 0.7)):
         "sort": ("other", 0.5),
         "copy": ("other", 0.8),
     }
+    base = {name: scores for name, scores in base.items() if scores[0] in groups}
     made = {name: (group, values(share)) for name, (group, share) in base.items()}
     write_evaluation(folder / "base" / "evaluation", made)
     for seed, share in enumerate(math_of_seeds):
         tuned = made | {"add": ("math", values(share)), "copy": ("other", values(0.71))}
+        tuned = {name: tuned[name] for name in made}
         write_evaluation(folder / "rl" / f"seed_{seed}" / "evaluation", tuned)
     return folder
 
@@ -199,6 +201,12 @@ def test_study_without_a_math_gain_is_undefined_and_keeps_its_degrees(tmp_path):
     assert "math did not gain" in rows[0]["undefined"] and "-" in rows[1]["undefined"]
     assert rows[0]["ti"] is None and rows[0]["di"] < 0 and rows[0]["di_math"] == 0
     assert "undefined" in format_table(rows)
+
+
+def test_study_of_math_alone_has_no_index_and_says_so(tmp_path, caplog):
+    rows = run_transfer(STUDY, write_study(tmp_path, groups=("math",)))
+    assert rows == [] and "the index is undefined" in caplog.text
+    assert "the index is undefined" in format_table(rows)
 
 
 def test_study_with_a_missing_evaluation_is_refused(tmp_path):

@@ -64,6 +64,18 @@ def test_a_folder_in_place_of_a_recipe_and_a_number_without_bounds_are_refused_b
     assert "config.sft.epochs: expected a finite number, got inf" in message
 
 
+@pytest.mark.parametrize("section", ["model", "mesh", "eval", "drift", "transfer", "report"])
+def test_a_study_names_the_section_that_its_recipe_lacks(section, capsys):
+    Path("mine.py").write_text(
+        "from configs import study_tiny\n\n\ndef get_config():\n    config = study_tiny.get_config()\n"
+        f"    del config.{section}\n    return config\n"
+    )
+    for more in ((), ("--dry-run",)):
+        message = refused(capsys, *words("study", "--config", "mine.py", *more))
+        assert f"config.{section}: this recipe has no such section" in message
+    assert not Path("run").exists()
+
+
 @pytest.mark.parametrize("number", sorted(ADVICE))
 def test_an_error_of_the_system_says_what_where_and_what_to_do(number, capsys, monkeypatch):
     def fails(_):

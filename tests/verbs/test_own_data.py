@@ -34,9 +34,10 @@ def init(data="mine.jsonl", target="mine.py"):
 
 
 def test_the_recipe_that_init_writes_passes_check_trains_and_is_shown(capsys):
-    write_rows("mine.jsonl", *sums())
+    write_rows("mine.jsonl", *(row | {"choices": "a or b"} for row in sums()))
     init()
     said = capsys.readouterr().out
+    assert "columns that are not read: choices" in said
     assert "prompt = question, answer = answer, response = solution" in said
     assert call("check", "--config", "mine.py") == 0
     shown = capsys.readouterr().out
