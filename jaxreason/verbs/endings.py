@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 
 import jax
 import ml_collections
@@ -34,6 +35,8 @@ ADVICE = {
     errno.EADDRNOTAVAIL: "this machine has no such address; check the host",
 }
 
+TOLD_BY_TENSORSTORE = re.compile(r'local file "([^"]+)".*\[os_error_code=\'(\d+)\'\]', re.DOTALL)
+
 
 def explain(
     error: BaseException, config: ml_collections.ConfigDict | None, sections: tuple[str, ...]
@@ -51,6 +54,11 @@ def explain(
         paths = [os.fsdecode(p) for p in (error.filename, error.filename2) if _is_path(p)]
         where = f"{' -> '.join(paths)}: " if paths else ""
         return f"{where}{error.strerror or os.strerror(error.errno)}; {ADVICE[error.errno]}."
+    # Checkpoints are written by a library that tells an error of the system in the text of a ValueError.
+    told = TOLD_BY_TENSORSTORE.search(str(error)) if isinstance(error, ValueError) else None
+    if told and int(told[2]) in ADVICE:
+        number = int(told[2])
+        return f"{told[1]}: {os.strerror(number)}; {ADVICE[number]}."
     if isinstance(error, jax.errors.JaxRuntimeError) and OUT_OF_MEMORY.search(str(error)):
         return str(error) if config is None else out_of_memory_message(config, sections, str(error))
     return None

@@ -86,6 +86,19 @@ def test_an_error_of_the_system_says_what_where_and_what_to_do(number, capsys, m
     assert message == f"jaxreason eval: some/file: {os.strerror(number)}; {ADVICE[number]}.\n"
 
 
+def test_a_disk_that_is_full_when_a_checkpoint_is_written_is_one_message(capsys, monkeypatch):
+    def fails(_):
+        raise ValueError(
+            'RESOURCE_EXHAUSTED: Error writing "x" in OCDBT database at local file "run/checkpoints/2/": Failed '
+            "to write 64802 bytes to file 11: No space left on device [os_error_code='28']"
+        )
+
+    monkeypatch.setitem(VERBS, "eval", dataclasses.replace(VERBS["eval"], run=fails))
+    message = refused(capsys, *words("eval", *TINY))
+    expected = f"run/checkpoints/2/: {os.strerror(errno.ENOSPC)}; {ADVICE[errno.ENOSPC]}."
+    assert message == f"jaxreason eval: {expected}\n"
+
+
 def fails_in_a_product(_):
     return jnp.ones((2, 3)) @ jnp.ones((2, 3))
 
