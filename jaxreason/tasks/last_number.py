@@ -21,9 +21,18 @@ DRESS = re.compile(
     r"(?<=[A-Za-z}])\s*\^\s*\{?\d\}?|\^\s*\{?\\circ\}?|(?<=[A-Za-z])/(?=[A-Za-z])|[{}*$]"
     r"|\\(?:text\w*|mathrm|mbox|left|right|boxed|approx|quad|[$%,;:! ()\[\]])"
 )
-HEDGE = r"(?:(?:or|and|to|times|by|over|plus|minus)\b(?=.*\d)|(?:hundred|thousand|[mbtr]+illion)\b)"
-REMARK = re.compile(rf"\s*%?[\s,.;]*(?!{HEDGE})[A-Za-z]{{2,}}|\s+\([^()]*[A-Za-z]{{2}}")
+HEDGE = (
+    r"(?:(?:or|and|to|times|by|over|plus|minus|less|more\s+than|versus|vs)\b(?=.*\d)"
+    r"|(?:times|plus|minus|less)\s+(?:one|two|three|four|five|six|seven|eight|nine|ten|half|an?)\b"
+    r"|(?:hundred|thousand|dozen|squared|cubed|[mbtr]+illion)\b)"
+)
+REMARK = re.compile(rf"\s*%?[\s,.;]*(?!{HEDGE})[A-Za-z]{{2,}}|\s+\((?!{HEDGE})[^()]*[A-Za-z]{{2}}")
 UNIT = re.compile(rf"(?!\s*{HEDGE})[^\d\\/+^:?(=\u00d7\u00f7-]*")
+# What touches a number and makes another one of it, after it and before it.
+GROWN = re.compile(r"[kKM]\b|\s?[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079\u2150-\u215e]")
+SHRUNK = re.compile(
+    r"(?:[\u00bc-\u00be\u2150-\u215e]|\b(?:not|half\s+of|twice|double|triple))\s*$", re.IGNORECASE
+)
 JOINED = re.compile(r"\d\s?(?:[/:?]|\)\()\s?$")
 
 
@@ -68,6 +77,7 @@ def stated_number(part: str) -> str | None:
     before = DRESS.sub("", side[: match.start()])
     after = DRESS.sub("", side[match.end() :])
     alone = "\\" not in before and not before.endswith(("/", "^", "_"))
+    alone = alone and not GROWN.match(side, match.end()) and not SHRUNK.search(before[-20:])
     alone = alone and (UNIT.fullmatch(after) or REMARK.match(after))
     return plain(match[0]) if alone else part.strip()
 

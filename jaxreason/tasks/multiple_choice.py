@@ -22,6 +22,23 @@ CLOSED = re.compile(r"[)}\]*.:,]|\s*$")
 # A word follows that explains nothing, so the A before it is an article.
 ARTICLE = re.compile(r"\s+(?!because|since|as\b|is\b|and\b|or\b|due\b|for\b|which\b|with\b)[a-z]")
 
+# Around a letter that a reply names without settling on it.
+DENIED = re.compile(
+    r"(?:\b(?:not|cannot|neither|nor|except)|n't|\b(?:all|any\w*|every\w*)\s+but"
+    r"|\b(?:exclud|eliminat|reject|rul)\w*(?:\s+out)?)\s+"
+    r"(?:be\s+)?(?:(?:the\s+)?(?:answer|option|choice)\s+)?[\s(*'\"`]*$",
+    re.IGNORECASE,
+)
+REFUTED = re.compile(
+    r"[)*'\"`\s]*\b(?:is|are|was|seems|would\s+be)(?:n't\b|(?:\s+(?:also|clearly|therefore))?"
+    r"\s+(?:wrong|incorrect|false|not|impossible|ruled\s+out|excluded|eliminated)\b)"
+)
+# Between two letters that are named together.
+_MARKS = r"[)*'\"`\s]*"
+_JOINED = rf"{_MARKS}(?:,\s*)?(?:\b(?:or|and)\b|[/|&])[(*'\"`\s]*(?:(?i:option|choice)\s+\(?)?"
+_COMMA = rf"{_MARKS},[(*'\"`\s]*"
+NEAR = 60  # characters around a letter that are looked at
+
 
 def letters_of(example: Example) -> tuple[str, ...]:
     """The labels of the choices, else A to E."""
@@ -36,7 +53,8 @@ def find_letter(
 
     In this order: the last box; the last "answer is X"; a last line that is a letter, or begins
     with one as a list item does; a last line that repeats exactly one choice; the last capital
-    letter that stands alone.
+    letter that stands alone. A letter that is denied, or named together with another, is not
+    settled on (`is_open`).
 
     Args:
       text: the reply.
@@ -80,17 +98,33 @@ def lead_letter(text: str, valid: str) -> str | None:
             continue  # "the answer is a car"
         if letter == "A" and ARTICLE.match(text, end):
             continue
+        if is_open(text, match.start(2), valid):
+            continue
         found = letter.upper()
     return found
 
 
+def is_open(text: str, place: int, valid: str) -> bool:
+    """Whether the letter at a place is denied there, or is one of several: `not B`, `B is wrong`, `B or C`."""
+    before, after = text[max(0, place - NEAR) : place], text[place + 1 : place + 1 + NEAR]
+    if DENIED.search(before) or REFUTED.match(after):
+        return True
+    other = f"[{valid.replace(text[place].upper(), '') or '-'}](?![A-Za-z0-9'])"
+    beside = rf"{_JOINED}{other}|{_COMMA}{other}(?!\s+[a-z])"
+    comma = "" if re.match(r"[)*]*\s+[a-z]", after) else f"|{_COMMA}"  # "A, B is right"
+    behind = rf"(?<![A-Za-z0-9']){other}(?:{_JOINED}{comma})$"
+    return bool(re.match(beside, after) or re.search(behind, before))
+
+
 def repeated_choice(line: str, letters: Sequence[str], texts: Sequence[str]) -> str | None:
-    """The label of the only choice whose text occurs in the line."""
+    """The label of the only choice whose text occurs in the line, unless it is denied there."""
     line = line.lower()
-    found = [
-        letter for letter, text in zip(letters, texts) if text and text.strip().lower() in line
-    ]
-    return found[0] if len(found) == 1 else None
+    parts = {letter: text.strip().lower() for letter, text in zip(letters, texts) if text.strip()}
+    found = [letter for letter, text in parts.items() if text in line]
+    if len(found) != 1:
+        return None
+    place = line.index(parts[found[0]])
+    return None if DENIED.search(line[max(0, place - NEAR) : place]) else found[0]
 
 
 def lone_letter(text: str, valid: str) -> str | None:
@@ -100,6 +134,8 @@ def lone_letter(text: str, valid: str) -> str | None:
         if match[1] == "A" and ARTICLE.match(text, match.end()):
             continue
         if match[1] == "I" and not text.startswith(")", match.end()):
+            continue
+        if is_open(text, match.start(), valid):
             continue
         found = match[1]
     return found

@@ -62,13 +62,19 @@ def test_a_sum_is_answered_by_the_last_number(reply, answer, right):
 
 
 PARTS = ["5)(6)(7", "5?6?7", "5/6", "5:06", "5, 6", "5 or 6", "5\\times 10^3", "5 million", "5^6",
-         "\\frac{5}{6}", "5\\sqrt{2}", "5-6", "5 (6)", "5...6"]  # fmt: skip
+         "\\frac{5}{6}", "5\\sqrt{2}", "5-6", "5 (6)", "5...6",
+         "5 dozen", "5k", "5\u00bd", "\u00bd5", "5\u00b2", "5 squared", "5 minus one", "5 less 1",
+         "5 more than 6", "5 (or 6)", "not 5, it is 6", "half of 5", "twice 5", "5 versus 6"]  # fmt: skip
 WHOLE = [
     "5 dollars for 2 days",
     "**5**",
     "$5$",
     "x = 5",
     "5, which is 3 more",
+    "5 km",
+    "5 m\u00b2",
+    "The half is 5",
+    "5 (five)",
     "5 (2 each)",
     "5 m^2",
 ]
