@@ -239,6 +239,8 @@ def _read_bias(family: Family, values: Mapping[str, Any]) -> bool:
 def _read_window(family: Family, values: Mapping[str, Any]) -> int | None:
     """The sliding window of all layers; layers that differ in it are refused."""
     layer_types, window = values.get("layer_types"), values.get("sliding_window")
+    if layer_types is not None:
+        _check_names("layer_types", layer_types)
     if not family.has_window and window:
         raise UserError(f"sliding_window={window!r}: {family.class_name} has no such setting.")
     if family.window_by_layer:
@@ -262,6 +264,11 @@ def _read_switched_window(values: Mapping[str, Any]) -> int | None:
     return window if first == 0 else None
 
 
+def _check_names(key: str, value: Any) -> None:
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+        raise UserError(f"{key}={repr(value)[:80]}: expected a list of names.")
+
+
 def _check_layer_types(layer_types: list[str], window: int | None) -> None:
     expected = "full_attention" if window is None else "sliding_attention"
     others = sorted(set(layer_types) - {expected})
@@ -274,6 +281,9 @@ def _check_layer_types(layer_types: list[str], window: int | None) -> None:
 
 def _read_rope(values: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:
     """theta and scaling from `rope_scaling` or `rope_parameters`."""
+    for key in ("rope_scaling", "rope_parameters"):
+        if not isinstance(values.get(key) or {}, Mapping):
+            raise UserError(f"{key}={repr(values[key])[:80]}: expected an object.")
     settings = dict(values.get("rope_scaling") or values.get("rope_parameters") or {})
     nested = [key for key, value in settings.items() if isinstance(value, Mapping)]
     if nested:

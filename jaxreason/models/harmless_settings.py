@@ -14,6 +14,8 @@ _HOLDING = """
     _attn_implementation _attn_implementation_autoset _attn_implementation_internal
     attn_implementation _flash_attn_2_enabled _experts_implementation
     _experts_implementation_internal _output_attentions
+    chunk_size_feed_forward tf_legacy_loss fp16 bf16 fp32 use_flash_attn use_flash_attention_2
+    logits_to_keep num_logits_to_keep trust_remote_code model_name revision license language onnx
 """
 _TOKENIZER = """
     tokenizer_class prefix model_max_length max_sequence_length seq_length padding_side

@@ -38,11 +38,14 @@ def read_settings(path: epath.Path) -> dict[str, Any]:
 def read_index(folder: epath.Path) -> dict[str, str] | None:
     """The file of each tensor as the index says, or None without an index.
 
+    Beside a whole model in a single file an index is not read, as in transformers: it is left over
+    from another way to store the model.
+
     Raises:
       UserError: the index is broken, or names a file outside the folder.
     """
     path = folder / INDEX_FILE
-    if not path.exists():
+    if not path.exists() or (folder / SINGLE_FILE).exists():
         return None
     table = read_settings(path).get("weight_map")
     if not isinstance(table, dict) or not table:
@@ -57,7 +60,7 @@ def read_index(folder: epath.Path) -> dict[str, str] | None:
 
 
 def weight_names(folder: epath.Path) -> list[str]:
-    """Names of the folder's weight files: those of the index, or the single file.
+    """Names of the folder's weight files: the single file, or those of the index.
 
     Raises:
       UserError: there are none, one that the index names is missing, or is no regular file.

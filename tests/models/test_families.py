@@ -157,6 +157,11 @@ def test_an_architecture_survives_the_way_to_hugging_face_and_back(config):
         ),
         (dict(rope_parameters=dict(full_attention=dict(rope_type="default"))), "full_attention"),
         (dict(sliding_window=8), "sliding_window=8"),
+        (dict(layer_types=1), "layer_types=1: expected a list"),
+        (dict(layer_types="full_attention"), "layer_types='full_attention': expected a list"),
+        (dict(layer_types=[{}, {}]), "layer_types.*expected a list"),
+        (dict(rope_scaling=2.0), "rope_scaling=2.0: expected an object"),
+        (dict(rope_parameters=["yarn"]), "rope_parameters.*expected an object"),
         (dict(vocab_size=None), "missing vocab_size"),
         (dict(hidden_size="24"), "hidden_size='24'"),
         (dict(model_type="mistral", attention_bias=True), "attention_bias"),
@@ -218,6 +223,9 @@ def test_a_setting_of_generation_says_nothing_of_the_network(key):
         ("output_attentions", True),
         ("task_specific_params", {"a": 1}),
         ("is_decoder", True),
+        ("chunk_size_feed_forward", 4),
+        ("fp16", True),
+        ("license", "mit"),
     ],
 )
 def test_keys_about_files_the_tokenizer_and_generation_are_harmless(key, value):

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+import transformers
 from processes import run_processes
 from tiny_models import make_architecture, make_model, random_params
 
@@ -156,6 +157,17 @@ def test_files_of_a_hub_snapshot_may_be_links_out_of_the_folder(folder, tmp_path
         path.rename(blobs / path.name)
         path.symlink_to(blobs / path.name)
     open_from(folder)
+
+
+def test_beside_a_whole_model_in_one_file_a_left_over_index_is_not_read(folder, tmp_path):
+    other = random_params(decoder.abstract_params(MODEL), seed=5)
+    save_model(tmp_path / "one", MODEL, other, tokenizer_from=None, max_shard_bytes=10**9)
+    for path in folder.glob("model*"):
+        path.rename(tmp_path / "one" / path.name)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "one")
+    ours = load_params(tmp_path / "one", MODEL, None)
+    np.testing.assert_array_equal(ours["norm"]["scale"], other["norm"]["scale"])
+    np.testing.assert_array_equal(ours["norm"]["scale"], theirs.model.norm.weight.detach().numpy())
 
 
 def put_pipe(path):
