@@ -80,9 +80,47 @@ def test_replies_end_before_the_stop_string(model):
     assert found == whole[: whole.index(mark)]
 
 
-def test_a_setting_that_is_not_known_is_refused(model):
-    with pytest.raises(ValueError, match="repetition_penalty are not known"):
-        model.generate_until(requests("generate_until", [("a", {"repetition_penalty": 1.1})]))
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"num_beams": 4},
+        {"typical_p": 0.9},
+        {"no_repeat_ngram_size": 3},
+        {"top_p": 1.5},
+        {"top_k": -2},
+    ],
+)
+def test_a_setting_that_cannot_be_honoured_is_refused(model, setting):
+    (name,) = setting
+    with pytest.raises(ValueError, match=name):
+        model.generate_until(requests("generate_until", [("a", setting)]))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"do_sample": True, "temperature": 1.0, "top_p": 0.0},
+        {"do_sample": True, "temperature": 2.0, "top_k": 1},
+        {"do_sample": True, "temperature": 0.0},
+        {"do_sample": False, "temperature": 2.0, "num_beams": 1, "use_cache": True},
+        {"temperature": None, "top_p": None, "num_beams": None},
+        {"top_k": -1},
+    ],
+)
+def test_settings_that_mean_the_likeliest_tokens_give_them(model, settings):
+    def reply(settings):
+        (text,) = model.generate_until(
+            requests("generate_until", [("3+4=", {"until": [], "max_gen_toks": 8, **settings})])
+        )
+        return text
+
+    assert reply(settings) == reply({})
+
+
+@pytest.mark.parametrize("name", ["max_gen_toks", "max_new_tokens", "max_tokens"])
+def test_the_length_of_a_reply_has_the_names_that_lm_eval_knows(model, name):
+    (text,) = model.generate_until(requests("generate_until", [("3+4=", {"until": [], name: 3})]))
+    assert len(text) == 3
 
 
 def test_lm_eval_runs_a_task_on_the_engine(model, tmp_path):
