@@ -18,6 +18,7 @@ _FIXED_DATE = """\
 {%- endmacro %}
 """
 _PROBE = "probe0reply"
+_WORD = re.compile(r"probe[0-9]+word")
 _MOST_SHAPES = 4096  # conversations that are remembered to lose nothing
 _THINK_TAG = re.compile(r"</?think(ing)?>")
 
@@ -35,7 +36,7 @@ class ChatTemplate:
     """
 
     def __init__(self, loaded: Any, name: str):
-        self._name, self._source = name, _source_of(loaded)
+        self._name, self._source = name, _source_of(loaded, name)
         self._special = {key: _plain(value) for key, value in loaded.special_tokens_map.items()}
         self._marks: re.Pattern | None = None
         self._whole: set[tuple] = set()
@@ -112,8 +113,9 @@ class ChatTemplate:
         return [self._break(item) for item in value] if isinstance(value, list | tuple) else value
 
     def _check_whole(self, messages: Messages, rendered: str) -> None:
+        shown = set(_WORD.findall(rendered))
         for place, message in enumerate(messages):
-            if message.get("content") and _word(place) not in rendered:
+            if message.get("content") and _word(place) not in shown:
                 raise UserError(
                     f"{self._name}: the chat template leaves out messages[{place}], whose role is "
                     f"{str(message['role'])[:60]!r}; give it a role that the template shows."
@@ -138,10 +140,17 @@ def _word(place: int) -> str:
     return f"probe{place}word"
 
 
-def _source_of(loaded: Any) -> str | None:
-    if loaded.chat_template is None:
+def _source_of(loaded: Any, name: str) -> str | None:
+    template = loaded.chat_template
+    if isinstance(template, dict):  # several, by name
+        if "default" not in template:
+            found = ", ".join(sorted(template))[:200]
+            raise UserError(f"{name}: of the chat templates {found} none is called 'default'.")
+        template = template["default"]
+    if template is None:
         return None
-    template = loaded.get_chat_template()
+    if not isinstance(template, str):
+        raise UserError(f"{name}: chat_template: expected text, got {str(template)[:80]!r}.")
     return _FIXED_DATE + template if "strftime_now" in template else template
 
 

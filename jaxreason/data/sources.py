@@ -44,7 +44,8 @@ def read_huggingface(config: DatasetConfig) -> Iterator[Row]:
     Options: `name` of the subset (GSM8K: main) and `revision`, for the hub.
 
     Raises:
-      ValueError: when the hub cannot be reached, or the dataset or its split does not exist.
+      UserError: when the hub cannot be reached, the dataset or its split does not exist, is damaged,
+        or needs a program of its own, which is never run.
     """
     options = source_options(config, ("name", "revision"))
     datasets = _library("datasets", config)
@@ -59,8 +60,13 @@ def read_huggingface(config: DatasetConfig) -> Iterator[Row]:
             f"{config.label}: the Hugging Face Hub could not be reached, and {config.path!r} "
             f"is not in the local cache ({error}). {_LOCAL_HINT}"
         ) from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{config.label}: {error}") from error
+    # What a folder holds may be damaged in any way; programs in it (RuntimeError) are not run.
+    except (
+        *(OSError, ValueError, RuntimeError, KeyError, TypeError),
+        datasets.exceptions.DatasetsError,
+    ) as error:
+        reason = f": {str(error.__cause__)[:300]}" if error.__cause__ else ""
+        raise UserError(f"{config.label}: {error}{reason}") from error
     yield from _rows(config.label, dataset)
 
 

@@ -8,8 +8,10 @@ import transformers
 from etils import epath
 
 from jaxreason.errors import UserError
+from jaxreason.results.checksums import check_regular
 
 _FILES = ("*.json", "*.jinja", "*.model", "*.txt")
+_READ_TOO = ("additional_chat_templates/*.jinja",)  # by transformers, whenever they are there
 
 
 def local_folder(path: str, scratch: epath.Path) -> epath.Path:
@@ -39,11 +41,12 @@ def local_folder(path: str, scratch: epath.Path) -> epath.Path:
 
 
 def check_files(folder: epath.Path, path: str) -> None:
-    """Whether there is a tokenizer that needs no program of the folder's own.
+    """Whether there is a tokenizer that needs no program of the folder's own, in files that end.
 
     Raises:
-      UserError: there is none; it names what is there, or the program.
+      UserError: there is none; it names what is there, the program, or what is no regular file.
     """
+    _check_regular(folder)
     names = ("tokenizer.json", "tokenizer_config.json")
     if not any((folder / name).exists() for name in names):
         there = ", ".join(sorted(item.name for item in folder.iterdir())) or "nothing"
@@ -64,6 +67,15 @@ def check_files(folder: epath.Path, path: str) -> None:
                 f"{path}: {name}: auto_map.{key} asks for the program {str(program)[:100]!r} of the folder, and "
                 "programs that come with a model are never run; a tokenizer_class of transformers is needed."
             )
+
+
+def _check_regular(folder: epath.Path) -> None:
+    """Whoever opens a pipe waits for ever, the libraries too that read these files."""
+    for file in (file for pattern in (*_FILES, *_READ_TOO) for file in folder.glob(pattern)):
+        try:
+            check_regular(file)
+        except OSError as error:
+            raise UserError(f"{error}; expected a file of a tokenizer, or none.") from error
 
 
 def _auto_map(content: dict[str, Any]) -> dict[str, Any]:

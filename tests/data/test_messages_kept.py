@@ -1,5 +1,7 @@
 """No message is lost on the way to tokens, none opens another's turn, and a reply is learned as it was written."""
 
+import time
+
 import pytest
 import transformers
 
@@ -215,3 +217,12 @@ def test_the_bytes_of_tokens_joined_are_the_texts(make_tokenizer, shared_qwen3, 
 def test_the_bytes_of_pieces_keep_their_spaces(make_tokenizer):
     tokenizer = load_tokenizer(make_tokenizer("brackets", "pieces"))
     assert b"".join(map(tokenizer.token_bytes, tokenizer.encode("a b"))) == b" a b"
+
+
+def test_many_messages_are_looked_for_in_one_pass(strict):
+    tokenizer, began = load_tokenizer(strict), time.process_time()
+    many = [USER] * 4000
+    with pytest.raises(ValueError, match=r"leaves out messages\[3999\]"):
+        tokenizer.encode_prompt([*many[1:], {"role": "User", "content": "x"}, USER], None)
+    assert tokenizer.encode_prompt(many, None)
+    assert time.process_time() - began < 30

@@ -1,5 +1,6 @@
 """A model's folder comes from a stranger: its programs are not run, and its template gets little time and memory."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import pytest
 
 from jaxreason.data import template_process
 from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 EVIL = """
@@ -136,3 +138,53 @@ def test_the_process_ends_with_the_program_even_when_that_is_killed(make_tokeniz
             return
         time.sleep(0.02)
     raise AssertionError("the process that renders outlives the program")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
+        *("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt"),
+        *("chat_template.jinja", "additional_chat_templates/tools.jinja", "tokenizer.model"),
+    ],
+)
+def test_a_pipe_in_the_place_of_any_file_of_a_tokenizer_is_refused_and_not_waited_for(
+    make_tokenizer, name
+):
+    path = make_tokenizer("chatml") / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    folder = path.parents[name.count("/")]
+    with pytest.raises(UserError, match=f"{name} is not a regular file"), at_most(60):
+        load_tokenizer(folder)
+
+
+@contextlib.contextmanager
+def at_most(seconds):
+    """Ends a wait for a pipe."""
+
+    def end(*_):
+        raise AssertionError("it waits")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_of_several_chat_templates_the_default_is_taken_and_one_must_be(make_tokenizer):
+    folder = make_tokenizer("chatml")
+    template = (folder / "chat_template.jinja").read_text()
+    user = [{"role": "user", "content": "hi"}]
+    expected = load_tokenizer(folder).encode_prompt(user, None)
+    (folder / "chat_template.jinja").unlink()
+    named = [{"name": "tools", "template": "{{ 1 }}"}, {"name": "default", "template": template}]
+    change(folder, "tokenizer_config.json", chat_template=named)
+    assert load_tokenizer(folder).encode_prompt(user, None) == expected
+    change(folder, "tokenizer_config.json", chat_template=named[:1])
+    with pytest.raises(UserError, match="of the chat templates tools none is called 'default'"):
+        load_tokenizer(folder)

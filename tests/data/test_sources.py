@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from jaxreason.data.examples import load_examples
 from jaxreason.data.rows import DropLog
 from jaxreason.data.sources import SOURCES
+from jaxreason.errors import UserError
 
 SUMS = {"size": 40, "min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
 
@@ -169,3 +170,32 @@ def test_reasoning_gym_questions_follow_the_seed(make_config):
 def test_reasoning_gym_refuses_what_the_task_does_not_have(make_config, task, options, expected):
     with pytest.raises(ValueError, match=expected):
         columns(make_config(task, source="reasoning_gym", options=options))
+
+
+def test_a_program_in_a_datasets_folder_is_refused_and_not_run(tmp_path, cache, make_config):
+    folder, mark = tmp_path / "evil", tmp_path / "ran"
+    folder.mkdir()
+    (folder / "evil.py").write_text(f"open({str(mark)!r}, 'w').close()\n")
+    (folder / "train.jsonl").write_text('{"question": "1", "answer": "1"}\n')
+    with pytest.raises(UserError, match=r"scripts are no longer supported, but found evil\.py"):
+        columns(make_config(folder, source="huggingface", split="train"))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.jsonl", '{"question": "1"}\nbroken\n'),
+        ("dataset_dict.json", "{}"),
+        ("dataset_infos.json", "{"),
+    ],
+)
+def test_a_damaged_dataset_of_a_folder_is_a_users_error(
+    tmp_path, cache, make_config, name, content
+):
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text('{"question": "1"}\n')
+    (folder / name).write_text(content)
+    with pytest.raises(UserError, match="damaged"):
+        columns(make_config(folder, source="huggingface", split="train"))
