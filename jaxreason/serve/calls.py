@@ -13,6 +13,9 @@ from jaxreason.serve.fields import Fields
 from jaxreason.serve.messages import parse_messages
 from jaxreason.serve.settings import ServeConfig
 
+# Of a text so many characters for each token that there is room for are made tokens first: what is far too long is
+# refused then, and nobody waits for the rest. Where the text is cut, tokens may be others than in the whole.
+CHARACTERS_A_TOKEN, CUT_TOKENS = 8, 64
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 
 
@@ -87,15 +90,18 @@ class Parser:
           ApiError: (400, 404) for what cannot be served; names the field.
         """
         fields = Fields(body)
-        messages = parse_messages(fields.take("messages", list, []))
+        messages = fields.take("messages", list, [])
+        self._check_count(len(messages))
+        messages = parse_messages(messages)
         samples = self._samples(fields, 1)
         thinking = self._thinking(fields)
+        self._check_length("messages", [text for one in messages for text in one.values()])
         prompt = self._encoded("messages", self._tokenizer.encode_prompt, messages, thinking)
         tokens = (fields.take("max_completion_tokens", int), fields.take("max_tokens", int))
         tokens = tokens[1] if tokens[0] is None else tokens[0]
         alternatives = fields.take("top_logprobs", int)
         shown = fields.take("logprobs", bool, False)
-        if alternatives is not None and not shown:
+        if alternatives and not shown:
             raise ApiError(400, "top_logprobs: needs logprobs to be true", "top_logprobs")
         shown = (alternatives or 0) if shown else None
         return self._call(
@@ -155,6 +161,7 @@ class Parser:
 
     def _prompt(self, prompt: Any) -> tuple[int, ...]:
         if isinstance(prompt, str):
+            self._check_length("prompt", [prompt])
             ids = self._encoded("prompt", self._tokenizer.encode, prompt)
         elif prompt and _is_list_of(prompt, (int,)):
             ids = tuple(prompt)
@@ -173,6 +180,23 @@ class Parser:
         except ValueError as error:  # where the model lies is no business of the client's
             message = str(error).replace(self._tokenizer.name, self._names[0])
             raise ApiError(400, f"{name}: {message}", name) from None
+
+    def _check_count(self, messages: int) -> None:
+        """Each takes a token at least: so many are not even looked at."""
+        size = self._config.sampler.max_length
+        if messages > size:
+            message = f"messages: {messages} of them exceed the limit of {size} tokens"
+            raise ApiError(400, message, "messages", "context_length_exceeded")
+
+    def _check_length(self, name: str, texts: Sequence[str]) -> None:
+        size = self._config.sampler.max_length
+        most = CHARACTERS_A_TOKEN * size
+        if sum(map(len, texts)) <= most:
+            return
+        start = "".join(text[:most] for text in texts)[:most]
+        if len(self._encoded(name, self._tokenizer.encode_part, start)) > size + CUT_TOKENS:
+            message = f"{name}: the first {most} characters alone exceed the limit of {size} tokens"
+            raise ApiError(400, message, name, "context_length_exceeded")
 
     def _max_tokens(self, prompts: Sequence, wanted: int | None, least: int) -> int:
         """How long replies may be: what was asked for, which must fit, or the default as far as it does."""

@@ -5,6 +5,8 @@ from typing import Any
 from jaxreason.serve.errors import ApiError
 from jaxreason.serve.fields import Fields
 
+# Which message it is, or which call it answers; no template writes them.
+NAMED = ("id", "tool_call_id")
 REASONING = ("reasoning_content", "reasoning", "thinking")
 
 
@@ -27,6 +29,8 @@ def _message(message: Any, path: str) -> dict[str, str]:
         content = fields.take_any("content")
         found = {"role": role, "content": "" if _is_empty(role, content) else _text(content)}
         found |= _named(fields, "name") | _reasoning(fields, role)
+        for name in NAMED:
+            fields.take(name, str)
         if fields.take("type", str, "text") not in ("text", "message"):
             raise ApiError(400, "type: expected text")
         fields.finish()

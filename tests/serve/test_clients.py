@@ -7,6 +7,7 @@ import httpx
 import pytest
 from serving import serve_config, wait_until
 
+from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.serve.calls import Parser
 from jaxreason.serve.server import model_name
 from jaxreason.serve.settings import ServeConfig
@@ -44,6 +45,10 @@ def raw(server, head, body=b""):
         {"temperature": 1e-20},
         {"reasoning_effort": "low"},
         {"reasoning_effort": "none"},
+        {"logprobs": False, "top_logprobs": 0, "echo": False, "priority": 0, "request_id": "a"},
+        {"stop_token_ids": [], "skip_special_tokens": True, "include_stop_str_in_output": False},
+        {"add_generation_prompt": True, "continue_final_message": False, "top_k": -1},
+        {"messages": [{**USER, "id": "msg_1"}, {"role": "assistant", "content": "2"}, USER]},
         {"user": "x", "metadata": {"a": "b"}, "store": False, "service_tier": "auto"},
         {"parallel_tool_calls": False, "logit_bias": {}, "n": 1, "seed": 3},
         {"response_format": {"type": "text"}, "stream_options": None, "presence_penalty": 0.0},
@@ -71,6 +76,10 @@ def test_top_p_0_is_the_likeliest_token(server):
         ({"messages": [{**USER, "tool_calls": [{}]}]}, "tool_calls: this server"),
         ({"messages": [{**USER, "reasoning": "hm"}]}, "only the assistant's messages"),
         ({"messages": [{"role": "user", "content": None}]}, "content: expected text"),
+        ({"stop_token_ids": [5]}, "stop_token_ids: this server does not support it"),
+        ({"skip_special_tokens": False}, "skip_special_tokens: this server"),
+        ({"continue_final_message": True}, "continue_final_message: this server"),
+        ({"top_logprobs": 1}, "top_logprobs: needs logprobs"),
         ({"verbosity": "low"}, "verbosity: this server does not support it"),
         ({"logprobs": True, "top_logprobs": 99}, "logprobs: expected 0 to"),
     ],
@@ -90,6 +99,37 @@ def test_too_many_prompts_are_refused_before_one_is_made_tokens(server, monkeypa
     assert (
         response.json()["error"]["message"] == "500 prompts with n=1 exceed the limit of 12 replies"
     )
+
+
+def test_more_messages_than_there_is_room_for_tokens_are_refused_unread(server):
+    error = server.post(CHAT, {"messages": [{}] * 161}).json()["error"]
+    assert error["message"] == "messages: 161 of them exceed the limit of 160 tokens"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (TEXT, {"prompt": "1" * 7000}),
+        (TEXT, {"prompt": ["1", "1+" * 3500]}),
+        (CHAT, {"messages": [{"role": "user", "content": "1" * 7000}]}),
+        (CHAT, {"messages": [USER] * 20 + [{"role": "user", "content": "1" * 6000}]}),
+        (CHAT, {"messages": [{"role": "user", "content": [{"type": "text", "text": "1" * 7000}]}]}),
+    ],
+)
+def test_of_a_text_that_is_far_too_long_the_beginning_alone_is_made_tokens(
+    server, monkeypatch, path, body
+):
+    lengths, encode_part = [], Tokenizer.encode_part
+
+    def counted(self, text):
+        lengths.append(len(text))
+        return encode_part(self, text)
+
+    monkeypatch.setattr(Tokenizer, "encode_part", counted)
+    error = server.post(path, body).json()["error"]
+    assert error["code"] == "context_length_exceeded"
+    assert "the first 1280 characters alone exceed the limit of 160 tokens" in error["message"]
+    assert max(lengths) == 1280
 
 
 @pytest.mark.parametrize("megabytes", [1, 12])
