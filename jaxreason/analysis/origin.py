@@ -11,14 +11,16 @@ from etils import epath
 from jaxreason.analysis.metrics import METRICS
 from jaxreason.analysis.texts import Unit
 from jaxreason.config import claimed
-from jaxreason.distributed import on_process_zero
+from jaxreason.errors import UserError
 from jaxreason.models.huggingface import ModelConfig, resolve
-from jaxreason.models.weight_files import weights_identity
+from jaxreason.models.weight_files import verified_identity
 from jaxreason.results.claims import differences, plain, refuse
-from jaxreason.results.files import read_json
+from jaxreason.results.files import read_object
 
 _LOG = logging.getLogger(__name__)
 MADE_WITH = "made_with"
+# What a metric's file holds at least.
+METRIC_FILE = {MADE_WITH: dict, "rows": list, "groups": list, "details": dict}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Origin:
         """The origin of what is measured of these models on these texts."""
         folders = {"base": base, "tuned": tuned}
         paths = {name: resolve(model.path) for name, model in folders.items()}
-        hashes = on_process_zero(lambda: {x: weights_identity(path) for x, path in paths.items()})
+        hashes = {name: verified_identity(path) for name, path in paths.items()}
         runs = {"run": {name: claimed(model) for name, model in folders.items()}}
         texts = {_name(unit): _hash(unit) for unit in units}
         return cls(plain(claimed(section)), plain(hashes | runs), texts)
@@ -61,12 +63,12 @@ def is_pending(folder: epath.Path, metric: str, origin: Origin) -> bool:
     """Whether a metric is to be measured: it has no file, or one of the texts of fewer benchmarks.
 
     Raises:
-      ConfigError: its file was made with something else; with the differences.
+      UserError: its file was made with something else, with the differences; or is broken.
     """
     path = folder / f"{metric}.json"
     if not path.exists():
         return True
-    old = read_json(path).get(MADE_WITH, {})
+    old = read_object(path, METRIC_FILE)[MADE_WITH]
     new = origin.of_metric(metric)[MADE_WITH]
     added = sorted(set(new.get("texts", {})) - set(old.get("texts", {})))
     compared = new
@@ -85,11 +87,15 @@ def part_path(folder: epath.Path, unit: Unit) -> epath.Path:
 
 
 def holds_part(path: epath.Path, origin: Origin, unit: Unit, metrics: tuple[str, ...]) -> bool:
-    """Whether a part is there, made with just this; what a kill left of other settings is measured anew."""
+    """Whether a part is there, made with just this; what is broken or of other settings is measured anew."""
     if not path.exists():
         return False
-    part = read_json(path)
-    same = part.get(MADE_WITH) == origin.of_part(unit)[MADE_WITH]
+    try:
+        part = read_object(path, {MADE_WITH: dict, "metrics": dict})
+    except UserError as error:
+        _LOG.warning("Measured anew: %s", error)
+        return False
+    same = part[MADE_WITH] == origin.of_part(unit)[MADE_WITH]
     return same and set(metrics) <= set(part["metrics"])
 
 

@@ -5,24 +5,10 @@ import inspect
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
 
-from etils import epath
-
-from jaxreason.distributed import on_process_zero
-from jaxreason.models.weight_files import weights_identity
 from jaxreason.tasks.registry import Task
 
 FORMAT = 1  # of the sample files
-
-
-def model_identity(folder: epath.Path) -> dict[str, Any]:
-    """`weights_identity` of a model folder, read by process 0 for all, who must all call this.
-
-    Raises:
-      UserError: on every process, when files are missing or cannot be read.
-    """
-    return on_process_zero(lambda: weights_identity(folder))
 
 
 def task_identity(task: Task) -> str:

@@ -13,9 +13,10 @@ from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.evaluation.benchmarks import Benchmark, Item, load_items
-from jaxreason.evaluation.identity import FORMAT, model_identity, prompts_identity, task_identity
+from jaxreason.evaluation.identity import FORMAT, prompts_identity, task_identity
 from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
 from jaxreason.models.huggingface import ModelConfig
+from jaxreason.models.weight_files import verified_identity
 from jaxreason.results.claims import differences, refuse
 from jaxreason.results.files import read_json, write_json
 from jaxreason.results.growing_files import grown_exists, join_parts, read_grown
@@ -50,7 +51,7 @@ def plan(
     seed: int,
 ) -> list[Part]:
     """The sample files of an evaluation, with their prompts as token ids."""
-    model = model_identity(model_folder) | {"dtype": model_config.dtype}
+    model = verified_identity(model_folder) | {"dtype": model_config.dtype}
     parts = []
     for name, benchmark in find_benchmarks(config).items():
         run = config.benchmarks[name]

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from jaxreason.config import ConfigError, at_least, nearest
 from jaxreason.errors import UserError
 from jaxreason.results.clusters import Clustered, cluster, means
-from jaxreason.results.files import read_json
+from jaxreason.results.files import read_object
 from jaxreason.results.sample_files import read_sample_scores, read_score_rows
 from jaxreason.results.statistics import resampled_means, resampled_seeds, wilson_end
 
@@ -211,7 +211,7 @@ def study_comparisons(folder: epath.Path) -> list[Comparison]:
     Raises:
       ValueError: when an evaluation is missing or the models were not asked the same questions.
     """
-    study = read_json(folder / "study.json")
+    study = read_object(folder / "study.json", {"decodings": list, "arms": list, "base": str})
     comparisons = []
     for decoding, arm in itertools.product(study["decodings"], study["arms"]):
         seeds = [(seed, (seed,)) for seed in arm["seeds"]]

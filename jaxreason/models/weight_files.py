@@ -101,6 +101,16 @@ def weights_identity(folder: epath.PathLike) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "files": len(names)}
 
 
+def verified_identity(folder: epath.PathLike) -> dict[str, Any]:
+    """`weights_identity` of a folder whose weights are as they were exported; every process must call it, 0 reads.
+
+    Raises:
+      UserError: on every process, as `weights_identity` and `check_weights`.
+    """
+    check_weights(epath.Path(folder))
+    return on_process_zero(lambda: weights_identity(folder))
+
+
 def check_weights(folder: epath.Path) -> None:
     """Compares the weight files with the checksums that an export has written beside them, if any.
 
@@ -131,7 +141,8 @@ def _damage(folder: epath.Path) -> str:
 
 
 _ON_PURPOSE = (
-    f"Export the model again; if the file was changed on purpose, remove {CHECKSUMS_FILE}."
+    "Put back a copy of the file, or remove the folder and have its run export it again; if it was changed on "
+    f"purpose, remove {CHECKSUMS_FILE}."
 )
 
 

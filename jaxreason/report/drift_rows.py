@@ -11,6 +11,8 @@ from jaxreason.report.files import Arm, Reader, Study
 from jaxreason.report.scores import Resampling
 from jaxreason.results.statistics import percentiles, resampled_seeds
 
+METRIC_FILE = {"rows": list, "groups": list}  # what is read of a metric's file
+
 
 class Quantity(NamedTuple):
     """A number of a metric file that the report shows."""
@@ -58,7 +60,7 @@ def read_metrics(reader: Reader, study: Study) -> tuple[dict, list[str]]:
     for arm, seed in study.runs():
         absent = []
         for name in names:
-            value = reader.json(f"{arm.folder(seed)}/analysis/{name}.json")
+            value = reader.object(f"{arm.folder(seed)}/analysis/{name}.json", METRIC_FILE)
             if value is None:
                 absent.append(name)
             else:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from etils import epath
 
 from jaxreason.errors import UserError
+from jaxreason.results.files import check_object
 from jaxreason.results.growing_files import grown_exists, read_grown
 from jaxreason.results.metrics_lines import check_metrics
 from jaxreason.results.sample_files import (
@@ -18,6 +19,9 @@ from jaxreason.results.sample_files import (
     score_rows,
 )
 
+# What study.json and each of its arms hold at least.
+MANIFEST = {"name": str, "base": str, "groups": dict, "arms": list, "decodings": list}
+ARM = {"name": str, "method": str, "label": str, "seeds": list}
 GROUP_LABELS = {"math": "Math", "other": "Other reasoning", "non_reasoning": "Non-reasoning"}
 MATH, REST = "math", "rest"
 BASE = "base"
@@ -104,6 +108,16 @@ class Reader:
         text = self.text(name)
         return None if text is None else _parse(text, self.folder / name)
 
+    def object(self, name: str, types: dict[str, type]) -> dict[str, Any] | None:
+        """The object in a JSON file, with values of these types under these keys; None if there is none.
+
+        Raises:
+          UserError: the file is broken, or holds something else.
+        """
+        path = self.folder / name
+        value = self.json(name)
+        return check_object(value, types, str(path)) if name in self.hashes else None
+
     def jsonl(self, name: str) -> list[dict] | None:
         """The complete lines of a jsonl file; None if there is none."""
         text = self.text(name)
@@ -127,12 +141,9 @@ def read_study(reader: Reader) -> Study:
       ValueError: no study.json, or a key is missing.
     """
     path = reader.folder / "study.json"
-    found = reader.json("study.json")
+    found = reader.object("study.json", MANIFEST)
     if found is None:
         raise UserError(f"{path}: not found; the report is made from a study's folder.")
-    for key in ("name", "base", "groups", "arms", "decodings"):
-        if key not in found:
-            raise UserError(f"{path}: no {key!r} (it has {', '.join(found)}).")
     return Study(
         name=found["name"],
         base=found["base"],
@@ -145,9 +156,7 @@ def read_study(reader: Reader) -> Study:
 
 
 def _arm(entry: dict, path: epath.Path) -> Arm:
-    for key in ("name", "method", "label", "seeds"):
-        if key not in entry:
-            raise UserError(f"{path}: an arm has no {key!r}: {entry}.")
+    check_object(entry, ARM, f"{path}, arms")
     return Arm(entry["name"], entry["method"], entry["label"], tuple(entry["seeds"]))
 
 
@@ -169,7 +178,7 @@ def read_evaluation(reader: Reader, folder: str) -> Evaluation | None:
 def _samples(reader: Reader, folder: str, benchmark: str, decoding: str) -> list[dict]:
     inside = epath.Path(folder) / "evaluation"
     path, head = (str(f(inside, benchmark, decoding)) for f in (samples_path, head_path))
-    lines, made_with = reader.jsonl(path), reader.json(head)
+    lines, made_with = reader.jsonl(path), reader.object(head, {})
     for name, value in ((path, lines), (head, made_with)):
         if value is None:
             where = reader.folder / name
@@ -186,9 +195,9 @@ def read_run_metrics(reader: Reader, arm: Arm, seed: int) -> list[dict]:
       UserError: a step is missing, doubled or out of order, or the file of a finished run is gone.
     """
     folder = arm.folder(seed)
-    name, done = f"{folder}/metrics.jsonl", reader.json(f"{folder}/done.json")
+    name, done = f"{folder}/metrics.jsonl", reader.object(f"{folder}/done.json", {"num_steps": int})
     lines = reader.jsonl(name)
-    num_steps = None if done is None else done.get("num_steps")
+    num_steps = None if done is None else done["num_steps"]
     if lines is None and num_steps is None:
         return []
     return check_metrics(lines or [], str(reader.folder / name), num_steps)

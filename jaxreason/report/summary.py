@@ -49,7 +49,7 @@ def summarise(
             more, absent = levels(study, evaluations, decoding, how)
             found, missing = found + more, missing + absent
     metrics, absent = read_metrics(reader, study)
-    transfer = reader.json("transfer.json")
+    transfer = reader.object("transfer.json", {"rows": list})
     missing += absent + ([] if transfer else ["The transferability index has not been computed."])
     missing += _failures(study, evaluations)
     training = _training(reader, study)

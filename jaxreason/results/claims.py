@@ -12,7 +12,7 @@ from etils import epath
 
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
-from jaxreason.results.files import read_json, write_json
+from jaxreason.results.files import read_json, read_object, write_json
 
 DONE = "done.json"
 _SHOWN = 20
@@ -87,9 +87,8 @@ def _compare(path: epath.Path, claimed: dict) -> None:
     remedy = f"Use another --workdir, or remove {path.parent}."
     if not path.exists():
         raise ConfigError(f"{path}: not found: what is there was made with is not known. {remedy}")
-    found = read_json(path)
-    if not isinstance(found, dict) or "claimed" not in found:
-        raise ConfigError(f"{path}: not the record of a stage. {remedy}")
+    # Without the record it would not be known what is there was made with.
+    found = read_object(path, {"claimed": dict}, f"Put back a copy of it. {remedy}")
     refuse(path, differences(found["claimed"], claimed), remedy)
 
 
@@ -113,11 +112,9 @@ def why_not_done(folder: epath.Path, summary: dict, claimed: dict) -> str | None
     if not path.exists():
         return f"{path}: not found"
     try:
-        done = read_json(path)
+        done = read_object(path, {"files": dict})
     except UserError as error:
         return str(error)
-    if not isinstance(done, dict) or not isinstance(done.get("files"), dict):
-        return f"{path}: not the end of a run"
     changed = differences({k: done.get(k) for k in summary}, plain(summary))
     if changed or done.get("claim") != digest(plain(claimed)):
         return f"{path}: of another run ({'; '.join(changed) or 'made with something else'})"

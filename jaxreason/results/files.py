@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from etils import epath
@@ -10,6 +11,7 @@ from etils import epath
 from jaxreason.errors import UserError
 
 WHAT_TO_DO = "Put back a copy of it, or remove it to have it made again."
+_NAMES = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}
 _LEFTOVER = re.compile(r".+\.tmp-(\d+)")
 
 
@@ -91,25 +93,49 @@ def write_json(path: epath.PathLike, value: Any) -> None:
     atomic_write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-def read_json(path: epath.PathLike) -> Any:
-    """The value in a JSON file.
+def read_json(path: epath.PathLike, advice: str = WHAT_TO_DO) -> Any:
+    """The value in a JSON file; `advice` is what to do when it is broken.
 
     Raises:
       UserError: it is empty, cut off, not UTF-8 or not JSON; names the file.
     """
-    text = _read_text(epath.Path(path))
+    text = _read_text(epath.Path(path), advice)
     if not text.strip():
-        raise UserError(f"{path}: the file is empty. {WHAT_TO_DO}")
+        raise UserError(f"{path}: the file is empty. {advice}")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}). {WHAT_TO_DO}") from error
+        raise UserError(f"{path}: not valid JSON ({error}). {advice}") from error
 
 
-def _read_text(path: epath.Path) -> str:
+def read_object(
+    path: epath.PathLike, types: Mapping[str, type], advice: str = WHAT_TO_DO
+) -> dict[str, Any]:
+    """The object in a JSON file, with values of these types under these keys.
+
+    Raises:
+      UserError: as `read_json`, or it is another value than was written there; names the file.
+    """
+    return check_object(read_json(path, advice), types, str(path), advice)
+
+
+def check_object(
+    value: Any, types: Mapping[str, type], source: str, advice: str = WHAT_TO_DO
+) -> dict[str, Any]:
+    """`read_object` of a value already read; `source` names its file in messages."""
+    if not isinstance(value, dict):
+        raise UserError(f"{source}: expected an object, got {value!r:.80}. {advice}")
+    for key, kind in types.items():
+        if not isinstance(value.get(key), kind):
+            found = f"{value[key]!r:.80}" if key in value else "nothing"
+            raise UserError(f"{source}, {key}: expected {_NAMES[kind]}, got {found}. {advice}")
+    return value
+
+
+def _read_text(path: epath.Path, advice: str) -> str:
     content = path.read_bytes()
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}, line {line}: not UTF-8 ({error}). {WHAT_TO_DO}") from error
+        raise UserError(f"{path}, line {line}: not UTF-8 ({error}). {advice}") from error

@@ -12,7 +12,7 @@ from etils import epath
 
 from jaxreason.errors import UserError
 from jaxreason.results.clusters import SampleScores
-from jaxreason.results.files import read_json
+from jaxreason.results.files import read_json, read_object
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.jsonl import read_jsonl
 
@@ -79,7 +79,7 @@ def read_samples(folder: epath.Path, benchmark: str, decoding: str) -> list[dict
     for file in (path, head):
         if not grown_exists(file):
             raise UserError(f"{file}: not found, though {SCORES} beside it lists its scores.")
-    return finished_samples(read_jsonl(path), read_json(head), str(path))
+    return finished_samples(read_jsonl(path), read_object(head, {}), str(path))
 
 
 def finished_samples(lines: list[dict], head: dict[str, Any], source: str) -> list[dict]:

@@ -12,9 +12,9 @@ from jaxreason.config import claimed, to_dict
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.huggingface import ModelConfig, resolve
-from jaxreason.models.weight_files import weights_identity
+from jaxreason.models.weight_files import verified_identity
 from jaxreason.results import claims
-from jaxreason.results.files import read_json
+from jaxreason.results.files import read_object
 from jaxreason.results.growing_files import grown_exists, read_grown
 from jaxreason.results.metrics_lines import read_metrics
 
@@ -61,7 +61,7 @@ class RunFolder:
         """Takes the folder for this run; True when all that it would do is done.
 
         Raises:
-          ConfigError: another run was begun there; with the differences.
+          UserError: another run was begun there, with the differences; or it is complete and lost lines of its metrics.
         """
         return on_process_zero(self._claim)
 
@@ -69,6 +69,8 @@ class RunFolder:
         claims.claim(self._workdir, self._claimed, _begun(self._workdir), self._about)
         amiss = claims.why_not_done(self._workdir, self._summary, self._claimed)
         if amiss is None:
+            # Here and not in the report: hours of other stages may lie between.
+            read_metrics(self._workdir / "metrics.jsonl", self._num_steps)
             _LOG.info("%s is complete; nothing to do.", self._workdir)
         elif (self._workdir / claims.DONE).exists():
             _LOG.warning("Not complete: %s. It goes on.", amiss)
@@ -114,8 +116,7 @@ class RunFolder:
 def _identity(model_config: ModelConfig) -> dict[str, Any] | None:
     if model_config.init != "pretrained":
         return None
-    folder = resolve(model_config.path)
-    return on_process_zero(lambda: weights_identity(folder))
+    return verified_identity(resolve(model_config.path))
 
 
 def _begun(workdir: epath.Path) -> bool:
@@ -131,8 +132,6 @@ def _begun(workdir: epath.Path) -> bool:
 def _ended(workdir: epath.Path) -> bool:
     """Whether there is an end that can be read; a broken one says nothing."""
     try:
-        return (workdir / claims.DONE).exists() and isinstance(
-            read_json(workdir / claims.DONE), dict
-        )
+        return (workdir / claims.DONE).exists() and bool(read_object(workdir / claims.DONE, {}))
     except UserError:
         return False

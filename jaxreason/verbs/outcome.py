@@ -5,7 +5,7 @@ from typing import Any
 
 from etils import epath
 
-from jaxreason.results.files import read_json
+from jaxreason.results.files import read_json, read_object
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.jsonl import read_jsonl
 from jaxreason.results.sample_files import SCORES
@@ -35,7 +35,7 @@ def _step(row: dict[str, Any]) -> str:
 
 def scores(folder: epath.Path) -> str:
     """A row a benchmark and decoding: the primary score with its interval, in percent; then the groups' means."""
-    value = read_json(folder / SCORES)
+    value = read_object(folder / SCORES, {"rows": list, "groups": list})
     head = ["benchmark", "decoding", "metric", "score", f"{value['confidence']:.0%} interval"]
     rows = [
         [

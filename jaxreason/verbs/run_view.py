@@ -9,7 +9,7 @@ from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
 from jaxreason.evaluation import transfer
 from jaxreason.report import build as report
-from jaxreason.results.files import read_json
+from jaxreason.results.files import read_object
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.jsonl import read_jsonl
 from jaxreason.results.sample_files import SCORES
@@ -73,7 +73,7 @@ def _training(folder: epath.Path) -> str:
 
 
 def _transfer(folder: epath.Path) -> str:
-    return transfer.format_table(read_json(folder / "transfer.json")["rows"])
+    return transfer.format_table(read_object(folder / "transfer.json", {"rows": list})["rows"])
 
 
 def _samples(folder: epath.Path, replies: int) -> Iterator[str]:
@@ -101,7 +101,8 @@ def _rollouts(folder: epath.Path, replies: int) -> Iterator[str]:
 def _arms(folder: epath.Path) -> Iterator[str]:
     """How far each model of a study is."""
     rows = [["model", "trained", "evaluated", "drift measured"]]
-    names = ["base", *(arm["name"] for arm in read_json(folder / "study.json")["arms"])]
+    study = read_object(folder / "study.json", {"arms": list})
+    names = ["base", *(arm["name"] for arm in study["arms"])]
     for run in (run for name in names for run in _runs(folder / name)):
         files = run / "done.json", run / "evaluation" / SCORES, run / "analysis"
         rows.append([str(run.relative_to(folder)), *("yes" if f.exists() else "-" for f in files)])

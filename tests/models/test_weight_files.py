@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import random
 import struct
 import time
@@ -15,11 +16,11 @@ import transformers
 from processes import run_processes
 from tiny_models import make_architecture, make_model, random_params
 
+from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
-from jaxreason.evaluation.identity import model_identity
-from jaxreason.models import checkpoint_reader, decoder, huggingface, weight_files
+from jaxreason.models import checkpoint_reader, decoder, huggingface
 from jaxreason.models.huggingface import ModelConfig, load_params, open_model, save_model
-from jaxreason.models.weight_files import weights_identity
+from jaxreason.models.weight_files import verified_identity, weights_identity
 from jaxreason.results import hash_cache
 
 SETTINGS = dict(dtype="float32", param_dtype="float32", remat="none", attention="plain", unroll=1)
@@ -59,7 +60,7 @@ def test_a_flipped_bit_anywhere_in_the_weights_changes_the_identity(folder):
             flip(path, bit)
             assert weights_identity(folder)["sha256"] != whole["sha256"], (path.name, bit)
             flip(path, bit)
-    assert weights_identity(folder) == whole == model_identity(folder)
+    assert weights_identity(folder) == whole == verified_identity(folder)
 
 
 def test_an_exported_folder_with_a_flipped_bit_is_refused_with_the_file(folder):
@@ -70,6 +71,8 @@ def test_an_exported_folder_with_a_flipped_bit_is_refused_with_the_file(folder):
             flip(path, rng.randrange(8 * len(whole)))
             with pytest.raises(UserError, match=f"{path.name}: not the bytes that were exported"):
                 load_params(folder, MODEL, None)
+            with pytest.raises(UserError, match=f"{path.name}: not the bytes that were exported"):
+                verified_identity(folder)
             path.write_bytes(whole)
     flip(folder / "checksums.json", 77)
     with pytest.raises(UserError, match=r"checksums\.json"):
@@ -120,17 +123,19 @@ def test_a_broken_cache_is_no_hash(folder):
 
 
 def test_two_processes_find_the_same_identity_and_both_say_what_is_damaged(folder):
-    flip(folder / WEIGHTS, 9999)
+    whole = weights_identity(folder)
     (one, said), (other, also_said) = run_processes(identity_and_refusal, 2, str(folder))
-    assert one == other == weights_identity(folder)
+    assert one == other == whole
     assert said == also_said and WEIGHTS in said
 
 
 def identity_and_refusal(folder):
+    whole = verified_identity(folder)
+    on_process_zero(lambda: flip(pathlib.Path(folder) / WEIGHTS, 9999))
     try:
         load_params(folder, MODEL, None)
     except UserError as error:
-        return model_identity(weight_files.epath.Path(folder)), str(error)
+        return whole, str(error)
 
 
 @pytest.mark.parametrize("name", ["../m2/x.safetensors", "/etc/passwd", "..", "a/b", "", 5, None])

@@ -302,7 +302,7 @@ def test_broken_files_and_settings_are_refused_by_name(study, tmp_path):
     with pytest.raises(ValueError, match=r"study\.json: not found"):
         run_report(tmp_path, CONFIG)
     (tmp_path / "study.json").write_text('{"name": "x"}')
-    with pytest.raises(ValueError, match="no 'base'"):
+    with pytest.raises(ValueError, match=r"study\.json, base: expected a text, got nothing"):
         run_report(tmp_path, CONFIG)
     (tmp_path / "study.json").write_text("{")
     with pytest.raises(ValueError, match=r"study\.json: not valid JSON"):

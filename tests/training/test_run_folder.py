@@ -183,6 +183,19 @@ def test_metrics_that_lost_lines_before_the_checkpoint_are_refused(finished, cop
             train(finished[0], copied)
 
 
+def test_a_complete_run_that_lost_lines_of_its_metrics_is_refused_by_the_stage_that_owns_them(
+    finished, copied
+):
+    lines = (copied / "metrics.jsonl").read_text().splitlines(keepends=True)
+    for kept, message in (
+        (lines[:1] + lines[2:], r"metrics.jsonl, line 2: expected step 2, got 3"),
+        ([], r"metrics.jsonl: ends at step 0, but the run made 6"),
+    ):
+        (copied / "metrics.jsonl").write_text("".join(kept))
+        with pytest.raises(UserError, match=message):
+            train(finished[0], copied)
+
+
 def test_a_signal_during_the_export_is_acted_on(finished, copied, monkeypatch, capsys):
     killed_after(copied, step=6)
     write_file = huggingface._write_file
