@@ -1,6 +1,6 @@
 """SIGKILL at random moments over all stages of a study, and damage: the same results, or a word on what is wrong.
 
-    JAXREASON_KILLS=48 pytest -m slow tests/test_kills.py      # 12 unless set
+    JAXREASON_KILLS=48 pytest -m slow tests/test_kills.py      # 8 unless set
 
 Every run is the program itself, in a process of its own. The moments are drawn with a seed (JAXREASON_KILLS_SEED), but
 which write a kill hits also depends on the machine.
@@ -21,17 +21,19 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 RECIPE = Path(__file__).parent / "smallest_study.py"
-NUM_KILLS = int(os.environ.get("JAXREASON_KILLS", "12"))
+BASE = ROOT / "configs" / "tiny_base"
+NUM_KILLS = int(os.environ.get("JAXREASON_KILLS", "8"))
 SEED = int(os.environ.get("JAXREASON_KILLS_SEED", "0"))
+KILLS_A_STUDY = 6
 LONGEST_S = 3.0  # from the stage that is drawn to the kill
 NUM_STAGES = 9
 TIMES = ("_seconds", "tokens_per_second")  # what no two runs measure alike
-NOT_RESULTS = (".lock", "log.txt", "report.html")  # the page holds pictures whose ids are random
+NOT_RESULTS = (".lock", "log.txt")
 
 pytestmark = pytest.mark.slow
 
 
-def start(folder):
+def start(folder, *more):
     """The study in `folder`/run; all it says is added to `folder`/log."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
@@ -42,7 +44,7 @@ def start(folder):
         ),
     }
     command = "from jaxreason.cli import main; main()"
-    arguments = ["study", "--config", str(RECIPE), "--workdir", "run"]
+    arguments = ["study", "--config", str(RECIPE), "--workdir", "run", *more]
     with open(folder / "log", "a") as log:
         return subprocess.Popen(
             [sys.executable, "-c", command, *arguments],
@@ -54,27 +56,34 @@ def start(folder):
         )
 
 
-def run(folder):
+def run(folder, *more):
     """Exit code and output of one run to its end."""
     log = folder / "log"
     log.write_text("")
-    code = start(folder).wait(timeout=600)
+    code = start(folder, *more).wait(timeout=600)
     return code, log.read_text()
 
 
+def last_stage(output):
+    """The number of the last stage that was begun, 0 before the first."""
+    return max([0, *map(int, re.findall(r"^stage (\d+)/", output, re.MULTILINE))])
+
+
 def kill_in_stage(process, log, number, seconds):
-    """Kills a run and its workers `seconds` after stage `number` began; the stage, or None if it ended before."""
-    log_start = log.stat().st_size
-    moment = None
+    """Kills a run and its workers `seconds` after a stage began (0: after it has found its devices).
+
+    Returns the stage that it was in, or None if it had ended before.
+    """
+    sign = f"stage {number}/" if number else "devices: "
+    log_start, moment = log.stat().st_size, None
     while process.poll() is None:
-        shown = log.read_text()[log_start:]
-        if moment is None and f"stage {number}/" in shown:
+        shown = log.read_bytes()[log_start:].decode(errors="replace")
+        if moment is None and sign in shown:
             moment = time.monotonic() + seconds
         if moment is not None and time.monotonic() > moment:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            last = [line for line in shown.splitlines() if line.startswith("stage ")][-1]
-            return int(last.split("/")[0].removeprefix("stage "))
+            return last_stage(shown)
         time.sleep(0.01)
     assert process.returncode == 0, log.read_text()[-6000:]
     return None
@@ -124,35 +133,42 @@ def test_killed_at_random_moments_and_continued_a_study_gives_the_same_results(
         folder = tmp_path / str(rounds)
         folder.mkdir()
         (folder / "log").write_text("")
-        finished, stage = False, 1
-        while not finished and len(stages) < NUM_KILLS:
-            number = draw.randint(stage, min(stage + 3, NUM_STAGES))  # on, so that all are reached
-            seconds = draw.uniform(0, LONGEST_S)
-            killed_in = kill_in_stage(start(folder), folder / "log", number, seconds)
-            finished, stage = killed_in is None, killed_in or stage
-            stages += [] if finished else [stage]
-        if not finished:
-            code, output = run(folder)
-            assert code == 0, output[-6000:]
+        num = min(KILLS_A_STUDY, NUM_KILLS - len(stages))
+        stages += kill_in_order(folder, sorted(draw.choices(range(NUM_STAGES + 1), k=num)), draw)
+        code, output = run(folder)
+        assert code == 0, output[-6000:]
         assert_same(results(folder / "run"), expected)
         shutil.rmtree(folder)
-    print(f"{NUM_KILLS} kills in {rounds} studies, in stages {stages}")
-    assert len(set(stages)) >= min(4, NUM_KILLS // 2)  # not all in one place
+    counts = {stage: stages.count(stage) for stage in sorted(set(stages))}
+    print(f"{NUM_KILLS} kills in {rounds} studies; by stage: {counts}")
+    assert len(counts) >= min(4, NUM_KILLS // 2)  # not all in one place
 
 
-# ---- damage ----
+def kill_in_order(folder, targets, draw):
+    """Kills a study once in each of these stages, or soon after; the stages that it died in."""
+    stages = []
+    for number in targets:
+        # Mostly soon: some stages take a moment only.
+        seconds = LONGEST_S * draw.random() ** 3
+        killed_in = kill_in_stage(start(folder), folder / "log", number, seconds)
+        if killed_in is None:
+            break
+        stages.append(killed_in)
+    return stages
+
+
+# ---- damage that is made good ----
 
 
 @pytest.fixture
 def stopped(undisturbed, tmp_path):
-    """A study as a kill left it after the last step of the SFT arm, before its model was written."""
+    """A study as a kill left it when the last step of both arms was made and their models were not written."""
     shutil.copytree(undisturbed / "run", tmp_path / "run")
-    arm = tmp_path / "run" / "sft_top" / "seed_3"
-    for name in ("done.json", "model", "evaluation", "analysis"):
-        path = arm / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for arm in (tmp_path / "run" / "sft_top" / "seed_3", tmp_path / "run" / "rl" / "seed_3"):
+        for name in ("done.json", "model", "evaluation", "analysis"):
+            path = arm / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     shutil.rmtree(tmp_path / "run" / "report")
-    (tmp_path / "run" / "transfer.json").unlink()
     return tmp_path
 
 
@@ -160,133 +176,185 @@ def largest_file(folder):
     return max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
 
 
-def flip_a_bit(arm):
-    path = largest_file(arm / "checkpoints" / "4")
+def flip_a_bit_of(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
     path.write_bytes(bytes(data))
 
 
-def truncate(arm):
-    path = largest_file(arm / "checkpoints" / "4")
+def halve(path):
     os.truncate(path, path.stat().st_size // 2)
 
 
-def remove_a_file(arm):
-    largest_file(arm / "checkpoints" / "4").unlink()
+def flip_a_bit(checkpoint):
+    flip_a_bit_of(largest_file(checkpoint))
 
 
-def remove_the_table_of_arrays(arm):
-    (arm / "checkpoints" / "4" / "default" / "_METADATA").unlink()
+def truncate(checkpoint):
+    halve(largest_file(checkpoint))
+
+
+def remove_a_file(checkpoint):
+    largest_file(checkpoint).unlink()
+
+
+def remove_the_table_of_arrays(checkpoint):
+    (checkpoint / "_METADATA").unlink()
 
 
 @pytest.mark.parametrize(
-    "damage", [flip_a_bit, truncate, remove_a_file, remove_the_table_of_arrays]
+    "of_sft, of_rl", [(flip_a_bit, truncate), (remove_a_file, remove_the_table_of_arrays)]
 )
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_gives_the_same(
-    stopped, undisturbed, damage
+    stopped, undisturbed, of_sft, of_rl
 ):
-    damage(stopped / "run" / "sft_top" / "seed_3")
+    of_sft(stopped / "run" / "sft_top" / "seed_3" / "checkpoints" / "4")
+    of_rl(stopped / "run" / "rl" / "seed_3" / "checkpoints" / "4")
     code, output = run(stopped)
     assert code == 0, output[-6000:]
-    assert "checkpoints/4" in output
+    for arm in ("sft_top", "rl"):
+        assert re.search(rf"{arm}/seed_3/checkpoints/4 is damaged .*; continuing with", output)
     assert_same(results(stopped / "run"), results(undisturbed / "run"))
 
 
-def add_half_a_line(workdir):
-    with open(workdir / "sft_top/seed_3/metrics.jsonl", "a") as file:
+def test_what_can_be_made_again_is_cleaned_up_and_changes_nothing(undisturbed, tmp_path):
+    """What a kill, a full disk or a power cut leaves, and files that are made of others."""
+    shutil.copytree(undisturbed / "run", tmp_path / "run")
+    rl, sft = tmp_path / "run/rl/seed_3", tmp_path / "run/sft_top/seed_3"
+    (sft / "done.json").unlink()
+    with open(sft / "metrics.jsonl", "a") as file:
         file.write('{"step": 5, "sta')
-
-
-def add_half_a_sample(workdir):
-    path = workdir / "rl/seed_3/evaluation/add.t1.jsonl"
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[:-1]) + lines[-1][:20])
-
-
-def leave_temporary_files(workdir):
-    for name in ("config.json", "study.json", "sft_top/seed_3/data.json"):
-        (workdir / f"{name}.tmp-1").write_text("{")
-
-
-def add_a_stray_checkpoint_folder(workdir):
-    (workdir / "sft_top/seed_3/checkpoints/99").mkdir()
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [add_half_a_line, add_half_a_sample, leave_temporary_files, add_a_stray_checkpoint_folder],
-)
-def test_what_a_kill_or_a_full_disk_leaves_is_cleaned_up_and_changes_nothing(
-    stopped, undisturbed, damage
-):
-    damage(stopped / "run")
-    code, output = run(stopped)
+    (sft / "checkpoints" / "99").mkdir()
+    (rl / "done.json").write_text("")
+    sample = rl / "evaluation" / "add.t1.jsonl"
+    sample.write_text(sample.read_text()[:-20])
+    leave_parts_of_other_settings(rl / "analysis")
+    made = [sft / "evaluation" / "scores.json", *(tmp_path / "run").glob("*.json")]
+    for path in [*made, tmp_path / "run" / "report" / "summary.json"]:
+        halve(path)
+        path.with_name(f"{path.name}.tmp-1073741824").write_text("{")  # of a process that is gone
+    shutil.copy(tmp_path / "run/base/evaluation/scores.json", rl / "evaluation" / "scores.json")
+    code, output = run(tmp_path)
     assert code == 0, output[-6000:]
-    assert_same(results(stopped / "run"), results(undisturbed / "run"))
+    for said in ("checkpoints/99 was never finished", "done.json: the file is empty"):
+        assert said in output
+    assert_same(results(tmp_path / "run"), results(undisturbed / "run"))
+
+
+def leave_parts_of_other_settings(analysis):
+    """As a kill in the middle of drift; one of the parts is broken."""
+    (analysis / "cka.json").unlink()
+    (analysis / "parts").mkdir()
+    for benchmark in ("add", "copy", "sort"):
+        part = {"made_with": {"settings": {"max_length": 7}}, "metrics": {"cka": {}}}
+        (analysis / "parts" / f"{benchmark}.base.json").write_text(json.dumps(part))
+    halve(analysis / "parts" / "add.base.json")
+
+
+# ---- damage that is refused ----
 
 
 def double_a_sample(workdir):
     path = workdir / "base/evaluation/add.greedy.jsonl"
     path.write_text(path.read_text() + path.read_text().splitlines(keepends=True)[0])
-    return "add.greedy.jsonl"
 
 
 def add_an_unknown_question(workdir):
     path = workdir / "base/evaluation/add.greedy.jsonl"
     row = json.loads(path.read_text().splitlines()[0]) | {"id": "nobody"}
     path.write_text(path.read_text() + json.dumps(row) + "\n")
-    return "add.greedy.jsonl"
+
+
+def halve_the_head_of_samples(workdir):
+    halve(workdir / "base/evaluation/add.greedy.head.json")
 
 
 def empty_the_metrics(workdir):
-    (workdir / "sft_top/seed_3/metrics.jsonl").write_text("")
-    return "metrics.jsonl"
+    (workdir / "rl/seed_3/metrics.jsonl").write_text("")
 
 
 def lose_a_line_of_the_metrics(workdir):
-    path = workdir / "sft_top/seed_3/metrics.jsonl"
+    path = workdir / "rl/seed_3/metrics.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:1] + lines[2:]))
-    return "metrics.jsonl"
 
 
 def halve_the_questions(workdir):
     path = workdir / "questions/sft.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[: len(lines) // 2]))
-    return "sft.jsonl"
 
 
-def empty_a_completion_mark(workdir):
-    (workdir / "rl/seed_3/done.json").write_text("")
-    return "done.json"
+def halve_the_record_of_a_run(workdir):
+    halve(workdir / "rl/seed_3/config.json")
 
 
 def flip_a_bit_of_the_model(workdir):
-    path = workdir / "rl/seed_3/model/model.safetensors"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 4
-    path.write_bytes(bytes(data))
-    return "model.safetensors"
+    flip_a_bit_of(workdir / "rl/seed_3/model/model.safetensors")
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        double_a_sample,
-        add_an_unknown_question,
-        empty_the_metrics,
-        lose_a_line_of_the_metrics,
-        halve_the_questions,
-        empty_a_completion_mark,
-        flip_a_bit_of_the_model,
-    ],
-)
-def test_damage_that_cannot_be_made_good_is_refused_with_the_file(stopped, damage):
-    name = damage(stopped / "run")
-    code, output = run(stopped)
+def halve_a_metric_of_drift(workdir):
+    halve(workdir / "rl/seed_3/analysis/cka.json")
+
+
+# Damage -> the stage that owns the file and refuses it (0: before the first), and what it says.
+REFUSED = {
+    double_a_sample: (1, "add.greedy.jsonl, line 5: sample 0 of"),
+    add_an_unknown_question: (1, "add.greedy.jsonl, line 5: add has no question 'nobody'"),
+    halve_the_head_of_samples: (1, "add.greedy.head.json: not valid JSON"),
+    empty_the_metrics: (2, "rl/seed_3/metrics.jsonl: ends at step 0, but the run made 4"),
+    lose_a_line_of_the_metrics: (2, "rl/seed_3/metrics.jsonl, line 2: expected step 2, got 3"),
+    halve_the_questions: (0, "questions/sft.jsonl: holds other rows than the recipe makes"),
+    halve_the_record_of_a_run: (2, "rl/seed_3/config.json: not valid JSON"),
+    flip_a_bit_of_the_model: (3, "rl/seed_3/model/model.safetensors: not the bytes that were"),
+    halve_a_metric_of_drift: (4, "rl/seed_3/analysis/cka.json: not valid JSON"),
+}
+
+
+@pytest.fixture(scope="module")
+def copied(undisturbed, tmp_path_factory):
+    """A copy for all damage that is refused, since nothing is changed then."""
+    folder = tmp_path_factory.mktemp("copied")
+    shutil.copytree(undisturbed / "run", folder / "run")
+    return folder
+
+
+@pytest.mark.parametrize("damage", REFUSED)
+def test_damage_that_cannot_be_made_good_is_refused_by_the_stage_that_owns_the_file(
+    copied, undisturbed, damage
+):
+    stage, message = REFUSED[damage]
+    damage(copied / "run")
+    damaged = results_as_they_are(copied / "run")
+    code, output = run(copied)
     assert code == 2, output[-6000:]
-    assert name in output.splitlines()[-1] or name in output[-2000:]
-    assert "Traceback" not in output
-    assert not (stopped / "run" / "report" / "summary.json").exists()
+    assert message in output and "Traceback" not in output
+    assert last_stage(output) == stage
+    assert results_as_they_are(copied / "run") == damaged
+    restore(copied / "run", undisturbed / "run")
+
+
+def results_as_they_are(workdir):
+    paths = (p for p in workdir.rglob("*") if p.is_file() and p.name not in NOT_RESULTS)
+    # The study's own record and scores, which are made anew at each start, say the paths of this one.
+    made = ("config.json", "study.json", "scores.json")
+    return {p: p.read_bytes() for p in paths if p.name not in made}
+
+
+def restore(workdir, undisturbed):
+    for path in (p for p in workdir.rglob("*") if p.is_file() and p.name not in NOT_RESULTS):
+        whole = undisturbed / path.relative_to(workdir)
+        if path.read_bytes() != whole.read_bytes():
+            shutil.copy(whole, path)
+
+
+def test_a_flipped_bit_of_the_base_is_found_before_anything_is_compared_with_it(
+    undisturbed, tmp_path
+):
+    shutil.copytree(undisturbed / "run", tmp_path / "run")
+    shutil.copytree(BASE, tmp_path / "base")
+    flip_a_bit_of(tmp_path / "base" / "model.safetensors")
+    code, output = run(tmp_path, "--config.model.path=base")
+    assert code == 2 and last_stage(output) == 1, output[-6000:]
+    assert "base/evaluation/add.greedy.jsonl: made with something else" in output
+    assert "model.sha256" in output and "Traceback" not in output

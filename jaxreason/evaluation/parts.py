@@ -111,8 +111,9 @@ def _check_head(folder: epath.Path, part: Part) -> None:
     if grown_exists(samples) and not head.exists():
         raise ConfigError(f"{samples}: what it was made with is not known; remove it.")
     if _holds_samples(folder, part):
-        remedy = f"Use another working directory, or remove this file and {head.name}."
-        refuse(samples, differences(read_json(head), to_dict(part.head)), remedy)
+        remedy = f"Use another working directory, or remove {samples.name} and {head.name}."
+        found = read_json(head, f"Put back a copy of it. {remedy}")
+        refuse(samples, differences(found, to_dict(part.head)), remedy)
 
 
 def missing_samples(folder: epath.Path, part: Part) -> Bool[np.ndarray, "I G"]:

@@ -225,6 +225,25 @@ def test_parts_that_a_kill_left_of_other_settings_are_not_used(
     assert run(folders, tmp_path) == finished[1]
 
 
+@pytest.mark.parametrize("content", ["[]", "null", '{"rows": []}', '{"made_with": 3}', '{"made'])
+def test_a_file_that_holds_something_else_than_was_written_is_refused_with_its_name(
+    finished, folders, tmp_path, content
+):
+    shutil.copytree(finished[0], tmp_path / "run")
+    (tmp_path / "run" / "analysis" / "cka.json").write_text(content)
+    with pytest.raises(UserError, match=r"cka\.json(:|, made_with:) .* remove it to have it made"):
+        run(folders, tmp_path / "run")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"made_with": {}, "metrics": []}', '{"made'])
+def test_a_broken_part_is_measured_anew_with_a_word(finished, folders, tmp_path, caplog, content):
+    parts = tmp_path / "analysis" / "parts"
+    parts.mkdir(parents=True)
+    (parts / "sums.base.json").write_text(content)
+    assert run(folders, tmp_path) == finished[1]
+    assert "Measured anew: " in caplog.text and "sums.base.json" in caplog.text
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_measurement_at_the_next_batch(
     folders, tmp_path, monkeypatch, capsys, number

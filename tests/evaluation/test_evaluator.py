@@ -239,6 +239,19 @@ def test_a_head_without_samples_does_not_block_other_settings(
     assert read_lines(tmp_path, "sums.t1") == read_lines(finished[0], "sums.t1")
 
 
+def test_a_broken_head_is_refused_with_what_would_help(finished, model_folder, questions, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    head = tmp_path / "run" / "evaluation" / "sums.t1.head.json"
+    config = sums_config(questions, {"greedy": 1, "t1": 3})
+    head.write_text(head.read_text()[:50])
+    with pytest.raises(UserError, match=r"sums\.t1\.head\.json.* remove sums\.t1\.jsonl and sums"):
+        evaluate(config, model_folder, tmp_path / "run")
+    for path in (head, head.with_name("sums.t1.jsonl")):  # as the message says
+        path.unlink()
+    evaluate(config, model_folder, tmp_path / "run")
+    assert read_lines(tmp_path / "run", "sums.t1") == read_lines(finished[0], "sums.t1")
+
+
 def test_benchmarks_share_the_slots_and_get_the_replies_they_get_alone(
     finished, model_folder, questions, tmp_path, monkeypatch
 ):

@@ -274,6 +274,26 @@ def test_a_line_lost_or_doubled_in_a_finished_study_is_refused(
     assert not (copy / "report").exists()
 
 
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("study.json", "[]"),
+        ("transfer.json", "[1]"),
+        ("rl/seed_0/done.json", '{"num_steps": "x"}'),
+        ("rl/seed_0/analysis/cka.json", "{}"),
+        ("rl/seed_0/evaluation/synthetic_get.t1.head.json", "null"),
+    ],
+)
+def test_a_file_of_another_shape_than_was_written_is_refused_with_its_name(
+    study, tmp_path, one_figure, name, content
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
+    (copy / name).write_text(content)
+    with pytest.raises(UserError, match=rf"{name}[:,] .*expected"):
+        run_report(copy, CONFIG)
+
+
 def test_a_run_that_still_trains_has_the_curve_that_it_has(study, tmp_path, one_figure):
     copy = tmp_path / "copy"
     shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))

@@ -8,7 +8,7 @@ import pytest
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.files import read_json, write_json
+from jaxreason.results.files import read_json, read_object, write_json
 from jaxreason.results.jsonl import JsonlWriter, read_jsonl
 
 
@@ -52,6 +52,23 @@ def test_a_broken_json_file_is_an_error_with_the_file_and_what_to_do(tmp_path, c
     with pytest.raises(UserError, match=message) as error:
         read_json(tmp_path / "a.json")
     assert "remove it" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", r"a\.json: expected an object, got \[\]"),
+        ("{}", r"a\.json, rows: expected a list, got nothing"),
+        ('{"rows": {"b": 1}}', r"a\.json, rows: expected a list, got \{'b': 1\}"),
+        ("[" * 100_000, r"a\.json: not valid JSON"),
+    ],
+)
+def test_json_of_another_shape_than_was_written_is_an_error_with_the_file(
+    tmp_path, content, message
+):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(UserError, match=f"{message}.* Ask Ann\\."):
+        read_object(tmp_path / "a.json", {"rows": list}, "Ask Ann.")
 
 
 @pytest.mark.parametrize(
