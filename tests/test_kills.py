@@ -84,7 +84,7 @@ def kill_in_stage(process, log, number, seconds):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             return last_stage(shown)
-        time.sleep(0.01)
+        time.sleep(0.02)
     assert process.returncode == 0, log.read_text()[-6000:]
     return None
 
