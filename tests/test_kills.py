@@ -101,7 +101,8 @@ def results(workdir):
         elif name == "report/summary.json":
             found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k != "inputs"}
         else:
-            found[name] = re.sub(rb'[^"\s:]*/run/', b"", path.read_bytes())
+            content = path.read_bytes().replace(bytes(workdir.parent), b"")
+            found[name] = re.sub(rb"metrics\.jsonl</td><td>\w+", b"", content)  # in the report
     return found
 
 
