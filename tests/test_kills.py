@@ -1,6 +1,6 @@
 """SIGKILL at random moments over all stages of a study, and damage: the same results, or a word on what is wrong.
 
-    JAXREASON_KILLS=48 pytest -m slow tests/test_kills.py      # 8 unless set
+    JAXREASON_KILLS=48 pytest -m slow tests/test_kills.py      # 6 unless set
 
 Every run is the program itself, in a process of its own. The moments are drawn with a seed (JAXREASON_KILLS_SEED), but
 which write a kill hits also depends on the machine.
@@ -22,7 +22,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 RECIPE = Path(__file__).parent / "smallest_study.py"
 BASE = ROOT / "configs" / "tiny_base"
-NUM_KILLS = int(os.environ.get("JAXREASON_KILLS", "8"))
+NUM_KILLS = int(os.environ.get("JAXREASON_KILLS", "6"))
 SEED = int(os.environ.get("JAXREASON_KILLS_SEED", "0"))
 KILLS_A_STUDY = 6
 LONGEST_S = 3.0  # from the stage that is drawn to the kill
