@@ -1,6 +1,7 @@
 """Lines of JSON: the one reader and the one writer of files that grow by a line at a time."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -96,11 +97,14 @@ class JsonlWriter:
         self._waiting += 1
         self._file.write(_line(row))
         if not is_remote(self.path):
-            self.flush()
+            self._file.flush()
+            self._waiting = 0
 
     def flush(self) -> None:
-        """Returns when all rows are in the file."""
+        """Returns when all rows are in the file, on a disk also after a power cut."""
         self._file.flush()
+        if not is_remote(self.path):
+            os.fsync(self._file.fileno())
         self._waiting = 0
 
     def flush_if_due(self) -> None:

@@ -60,7 +60,7 @@ class OptimizerConfig:
     """
 
     name: str
-    learning_rate: Annotated[float, at_least(0)]
+    learning_rate: Annotated[float, above(0)]
     schedule: str
     warmup_steps: Annotated[int, at_least(0)]
     final_fraction: Annotated[float, within(0, 1)]

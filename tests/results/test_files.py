@@ -129,3 +129,16 @@ def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda *names: (calls.append("rename"), replace(*names)))
     write_json(tmp_path / "a.json", {})
     assert calls == ["fsync", "rename", "fsync"]  # the last one of the folder
+
+
+def test_lines_that_were_flushed_are_on_the_disk(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(
+        os, "fsync", lambda number: synced.append(os.readlink(f"/proc/self/fd/{number}"))
+    )
+    writer = JsonlWriter(tmp_path / "rows.jsonl")
+    writer.write({"a": 1})
+    assert synced == []  # not for each line
+    writer.flush()
+    assert synced == [str(tmp_path / "rows.jsonl")]
+    writer.close()
