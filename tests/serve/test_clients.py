@@ -162,7 +162,7 @@ def test_half_sent_headers_neither_keep_others_out_nor_stay(server):
 
 
 def is_closed(connection):
-    connection.settimeout(10)
+    connection.settimeout(60)
     try:
         return connection.recv(1) == b""
     except ConnectionResetError:

@@ -106,8 +106,11 @@ def test_a_field_is_set_by_its_type(arguments, find, expected):
         ("--config.model.unroll=0", "config.model.unroll: expected at least 1, got 0"),
         ("--config.procedural.twin_count=0", "procedural.twin_count: expected at least 1, got 0"),
         ("--config.sft.datasets.teacher.limit=-1", "teacher.limit: expected at least 0, got -1"),
-        ("--config.study.seeds=-1", "config.study.seeds[0]: expected at least 0, got -1"),
-        ("--config.seed=-1", "config.seed: expected an int, at least 0, got -1"),
+        (
+            "--config.study.seeds=-1",
+            "config.study.seeds[0]: expected from 0 to 4.29497e+09, got -1",
+        ),
+        ("--config.seed=-1", "config.seed: expected an int from 0 to 4294967295, got -1"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_field_before_anything_runs(
