@@ -130,7 +130,8 @@ def test_a_killed_process_ends_the_others_and_the_same_command_gives_the_same_mo
     killed, other = ends[index], ends[1 - index]
     assert killed.code == -signal.SIGKILL and other.code not in (0, -signal.SIGKILL)
     assert other.at - killed.at < BOUND_S
-    assert "ended this job" in other.output or "Traceback" in other.output
+    # With process 0 goes the service of JAX, whose own message may come before ours.
+    assert re.search("ended this job|Traceback|JAX distributed service", other.output)
     assert list((workdir / "checkpoints").glob("[0-9]*")) and not (workdir / "done.json").exists()
     ends = run_programs([sft(workdir, EPOCHS)] * 2, tmp_path)
     all_ended(ends, 0)
