@@ -17,11 +17,11 @@ SLOW = """
 import time
 from jaxreason.sampling.engine import Engine
 generate = Engine.generate
-def slowly(engine, requests, decoding, on_tokens=None, cancelled=None):
+def slowly(engine, requests, decoding, on_tokens=None, **options):
     def show(partial):
         on_tokens(partial)
         time.sleep(0.3)
-    return generate(engine, requests, decoding, on_tokens and show, cancelled)
+    return generate(engine, requests, decoding, on_tokens and show, **options)
 Engine.generate = slowly
 from jaxreason.cli import main
 main()

@@ -55,12 +55,12 @@ class Gate:
         finally:
             self._open.set()
 
-    def generate(self, engine, requests, decoding, on_tokens=None, cancelled=None):
+    def generate(self, engine, requests, decoding, on_tokens=None, **options):
         def show(partial):
             on_tokens(partial)
             self._open.wait()
 
-        return GENERATE(engine, requests, decoding, on_tokens and show, cancelled)
+        return GENERATE(engine, requests, decoding, on_tokens and show, **options)
 
 
 GENERATE = Engine.generate

@@ -153,7 +153,13 @@ def rl(backend, sizes, num, length):
         params = jax.device_put(start_params(), param_shardings(model, mesh))
         logprobs, logits = compiled(jax.jit(read), params, rows)
     there = batch.segment_ids > 0
-    return found | {"logprobs": np.asarray(logprobs), "logits": np.asarray(logits)[there]}
+    follows = there & (
+        batch.positions > 0
+    )  # the first token of a sequence follows nothing of its own
+    return found | {
+        "logprobs": np.asarray(logprobs)[follows],
+        "logits": np.asarray(logits)[there],
+    }
 
 
 def mesh_of(sizes):
