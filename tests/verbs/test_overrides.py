@@ -76,7 +76,7 @@ def test_a_field_is_set_by_its_type(arguments, find, expected):
         ("--config.sft.pack.deep=1", "config.sft.pack is a value, not a section"),
         ("--config.sft.epohcs=1", "config.sft.epohcs: no such field; did you mean 'epochs'?"),
         ("--noconfig.sft.epochs", "expected --config.SECTION.FIELD=VALUE"),
-        ("--config.sft.optimizer.learning_rate=-1e-4", "expected at least 0, got -0.0001"),
+        ("--config.sft.optimizer.learning_rate=-1e-4", "expected more than 0, got -0.0001"),
         ("--config.sft.optimizer.learning_rate=nan", "expected a finite number, got nan"),
         (
             "--config.sft.optimizer.b2=1.0",
