@@ -25,7 +25,8 @@ class _Process:
     def ask(self, line: str) -> dict[str, Any]:
         """The answer to a request, or an `error` if it was the end of the process."""
         with self._lock:
-            if self._process is None or self._owner != os.getpid() or self._process.poll():
+            ended = self._process is not None and self._process.poll() is not None
+            if self._process is None or ended or self._owner != os.getpid():
                 self._start()
             try:
                 self._process.stdin.write(line + "\n")

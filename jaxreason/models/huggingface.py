@@ -63,7 +63,7 @@ _DOWNLOADED = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "tokenizer.mo
 _TOKEN_SETTINGS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
-WeightDtype = Literal["float32", "bfloat16", "float16"]  # of weights in an exported folder
+ExportDtype = Literal["float32", "bfloat16", "float16"]  # of weights in an exported folder
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from jaxreason.config import FREE, at_least, check_ranges
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model, param_axes
-from jaxreason.models.huggingface import WeightDtype
+from jaxreason.models.huggingface import ExportDtype
 from jaxreason.rl.advantages import ADVANTAGES
 from jaxreason.rl.policy_losses import POLICY_LOSSES, PolicyLossConfig
 from jaxreason.rl.rewards import RewardConfig
@@ -88,7 +88,7 @@ class RLConfig:
     checkpoint_every: Annotated[int, at_least(0), FREE]
     keep: Annotated[int, at_least(0), FREE]
     tensorboard: Annotated[bool, FREE]
-    export_dtype: WeightDtype
+    export_dtype: ExportDtype
     max_shard_bytes: Annotated[int, at_least(1), FREE]
 
     @property

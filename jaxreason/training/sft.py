@@ -27,7 +27,7 @@ from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import MetricsWriter
 from jaxreason.models import huggingface
 from jaxreason.models.decoder import Model, param_axes
-from jaxreason.models.huggingface import ModelConfig, WeightDtype
+from jaxreason.models.huggingface import ExportDtype, ModelConfig
 from jaxreason.results.files import write_json
 from jaxreason.sharding import check_rows, place_rows, row_block
 from jaxreason.training.losses import make_sft_loss
@@ -92,7 +92,7 @@ class SFTConfig:
     checkpoint_every: Annotated[int, at_least(0), FREE]
     keep: Annotated[int, at_least(0), FREE]
     tensorboard: Annotated[bool, FREE]
-    export_dtype: WeightDtype
+    export_dtype: ExportDtype
     max_shard_bytes: Annotated[int, at_least(1), FREE]
 
 
