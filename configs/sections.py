@@ -143,15 +143,17 @@ def sampler(slots: int, max_length: int, **changes) -> ConfigDict:
 def evaluation(
     benchmarks: dict[str, Any], decodings: dict[str, ConfigDict], **changes
 ) -> ConfigDict:
-    """`benchmarks`: name -> {"limit": questions or 0 for all, "samples": {decoding: samples}}."""
+    """`benchmarks`: name -> {"limit": 0 for all, "samples": {decoding: samples}}, and perhaps "variants"."""
+    asked = {name: {"variants": ("robust",), **run} for name, run in benchmarks.items()}
     defaults = {
-        "benchmarks": benchmarks,
+        "benchmarks": asked,
         "own": {},
         "source": "files",
         "data_folder": "",
         "items_seed": 0,
         "decodings": decodings,
         "thinking": None,
+        "prompt_format": "chat",
         "sampler": sampler(64, 2048),
         "pass_at": (),
         "confidence": 0.95,
@@ -167,6 +169,7 @@ def drift(decoding_name: str, **changes) -> ConfigDict:
     defaults = {
         "metrics": ("pca_shift", "token_kl", "cka", "cosine", "weights"),
         "decoding": decoding_name,
+        "variant": "robust",
         "texts_per_benchmark": 100,
         "max_length": 2048,
         "batch_size": 8,
@@ -182,6 +185,7 @@ def transfer(**changes) -> ConfigDict:
     """The index in all three modes; empty `scales` pool the deviations over the compared models."""
     defaults = {
         "modes": ("v1_relative", "v2_literal", "v2_pooled"),
+        "variant": "robust",
         "scales": {},
         "confidence": 0.95,
         "resamples": 2000,
@@ -272,6 +276,7 @@ def report(title: str, question: str, limits: tuple[str, ...] = ()) -> ConfigDic
             "title": title,
             "question": question,
             "limits": limits,
+            "variant": "robust",
             "confidence": 0.95,
             "resamples": 2000,
             "seed": 0,

@@ -91,7 +91,7 @@ def parse(cls: type[T], section: Any, path: str) -> T:
 
     Args:
       cls: a dataclass; nested dataclasses, `tuple[X, ...]`, `dict[str, X]`, `X | None` and `Literal` are understood.
-      section: a ConfigDict or mapping with exactly the fields of `cls`.
+      section: a ConfigDict or mapping with the fields of `cls`; those with a default may be left out.
       path: where the section is in the recipe, for messages (`sft.optimizer`).
 
     Raises:
@@ -102,15 +102,22 @@ def parse(cls: type[T], section: Any, path: str) -> T:
         section = _items(section, cls, path)
     hints = typing.get_type_hints(cls, include_extras=True)
     names = [field.name for field in dataclasses.fields(cls)]
+    needed = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING]
     for key in section:
         if key not in names:
             raise ConfigError(
                 f"{path}.{key}: no such field{nearest(key, names)} Valid: {', '.join(names)}."
             )
-    missing = [name for name in names if name not in section]
+    missing = [name for name in needed if name not in section]
     if missing:
         raise ConfigError(f"{path}: missing field(s) {', '.join(missing)} (of {cls.__name__}).")
-    return cls(**{name: _convert(hints[name], section[name], f"{path}.{name}") for name in names})
+    return cls(
+        **{
+            name: _convert(hints[name], section[name], f"{path}.{name}")
+            for name in names
+            if name in section
+        }
+    )
 
 
 def _items(section: Any, cls: type, path: str) -> Mapping:

@@ -16,14 +16,13 @@ from etils import epath
 
 from jaxreason.config import parse
 from jaxreason.data.tokenizer import load_tokenizer
-from jaxreason.evaluation.benchmarks import load_items
-from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
+from jaxreason.evaluation.parts import asked_parts
+from jaxreason.evaluation.settings import EvalConfig
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.questions import prepare
 from jaxreason.rl.loop import RLConfig
 from jaxreason.study import StudyConfig, arm_section
-from jaxreason.tasks.registry import find_task
 from jaxreason.training.sft import SFTConfig, load_data, make_batches
 from jaxreason.training.state import static_model
 
@@ -80,18 +79,13 @@ def _training(section: SFTConfig | RLConfig, model: ModelConfig) -> float:
 def evaluation_tokens(config: EvalConfig) -> float:
     """About how many tokens an evaluation writes, or reads to choose between given replies."""
     total = 0.0
-    for name, benchmark in find_benchmarks(config).items():
-        run = config.benchmarks[name]
-        items = load_items(
-            benchmark, config.source, config.data_folder, run.limit, config.items_seed
-        )
-        if find_task(benchmark.task).kind == "choose":
-            characters = sum(len(m["content"]) for item in items for m in item.example.messages)
-            total += characters / CHARACTERS
-            continue
-        for decoding, samples in run.samples.items():
-            most = config.decodings[decoding].max_tokens
-            total += len(items) * samples * most * REPLY_LENGTH
+    for part in asked_parts(config):
+        if part.kind == "choose":
+            messages = (m["content"] for item in part.items for m in item.example.messages)
+            total += sum(map(len, messages)) / CHARACTERS
+        else:
+            replies = len(part.items) * part.num_samples
+            total += replies * part.decoding.max_tokens * REPLY_LENGTH
     return total
 
 

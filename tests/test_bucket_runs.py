@@ -31,10 +31,12 @@ from jaxreason.data.examples import Example
 from jaxreason.evaluation import grading
 from jaxreason.evaluation.benchmarks import Item
 from jaxreason.evaluation.evaluator import run_eval
-from jaxreason.evaluation.grading import Grader, Reply
+from jaxreason.evaluation.grading import Grader, Reply, sample_line
 from jaxreason.metrics import MetricsWriter
 from jaxreason.results import claims, jsonl
+from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.files import read_json, write_json
+from jaxreason.results.grade_files import graded_samples, read_grades
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.jsonl import JsonlWriter, read_jsonl
 from jaxreason.results.metrics_lines import read_metrics
@@ -140,15 +142,21 @@ def test_an_evaluation_on_a_bucket_killed_and_resumed_equals_one_on_a_disk(
     wanted = evaluate(config, model, tmp_path / "run")
     mesh = make_mesh(MeshConfig(data=1, fsdp=1, tensor=1, context=1), jax.devices()[:1])
     with jax.set_mesh(mesh):
-        store.die_at("bucket/run/evaluation/sums.t1.parts/*", 3)
+        store.die_at("bucket/run/evaluation/samples/sums.own.t1.parts/*", 3)
         with pytest.raises(bucket.Killed):
             run_eval(config, model_config(model), mesh, RUN, 0)
         store.revive()
-        found = [read_jsonl(RUN / "evaluation" / f"sums.{name}.jsonl") for name in ("greedy", "t1")]
+        samples = RUN / "evaluation" / "samples"
+        found = [read_jsonl(samples / f"sums.own.{name}.jsonl") for name in ("greedy", "t1")]
         assert len(found[0]) == 12 and len(found[1]) == 4
         run_eval(config, model_config(model), mesh, RUN, 0)
     for name in ("greedy", "t1"):
-        lines = read_samples(RUN / "evaluation", "sums", name)
+        key = SampleKey("sums", "own", name)
+        samples, grades = (
+            read_samples(RUN / "evaluation", key),
+            read_grades(RUN / "evaluation", key, "hash_answer"),
+        )
+        lines = graded_samples(samples, grades, "bucket")
         assert lines == read_lines(tmp_path / "run", f"sums.{name}")
     assert read_json(RUN / "evaluation" / "scores.json") == wanted
     assert not store.names("*.parts/*")
@@ -158,10 +166,11 @@ def test_lines_are_there_after_a_while_though_no_more_come(store, monkeypatch):
     monkeypatch.setattr(grading, "FLUSH_SECONDS", 0.05)
     path = RUN / "evaluation" / "x.jsonl"
     writer = JsonlWriter(path)
-    with VerifierPool(1, 20.0) as pool, Grader(pool, "math", "b", writer, lambda _: None) as grader:
+    with VerifierPool(1, 20.0) as pool, Grader(pool, "math", writer, lambda _: None) as grader:
         example = Example("a", "math", ({"role": "user", "content": "q"},), "1", "test", {})
         item = Item("a", example, "", "a")
-        grader.put(Reply(item, 0, (1,), (2,), r"\boxed{1}", "stop", {}))
+        reply = Reply(item, 0, (1,), (2,), r"\boxed{1}", "stop", {})
+        grader.put(item, sample_line("b", reply))
         assert wait_for(lambda: grown_exists(path))
         assert len(read_jsonl(path)) == 1
 
@@ -241,13 +250,14 @@ def test_claims_and_question_files_are_whole_objects(store):
 
 def test_show_finds_samples_and_metrics_that_are_still_in_parts(store, capsys):
     folder = RUN / "evaluation"
-    writer = JsonlWriter(folder / "sums.t1.jsonl")
-    write_json(folder / "sums.t1.head.json", {})
-    writer.write({"id": "q1", "prompt": "1+1", "completion": "two", "answer": "2", "scores": {}})
+    writer = JsonlWriter(folder / "samples" / "sums.own.t1.jsonl")
+    head = {"benchmark": "sums", "prompt": "own", "decoding": "t1"}
+    write_json(folder / "samples" / "sums.own.t1.head.json", head)
+    writer.write({"id": "q1", "prompt": "1+1", "completion": "two"})
     writer.close()
     lines = JsonlWriter(RUN / "metrics.jsonl")
     lines.write({"step": 1, "stage": "sft", "loss": 2.0})
     lines.close()
     run_show(Call("show", None, {"replies": "2"}, (str(RUN),), None))
     shown = capsys.readouterr().out
-    assert "step 1: loss 2" in shown and "reply: two" in shown
+    assert "step 1: loss 2" in shown and "reply: two\nnot graded yet" in shown

@@ -121,5 +121,6 @@ def test_the_benchmark_example_makes_a_benchmark(checkout):
     exec(text, made)
     config = parse(EvalConfig, made["config"].eval, "eval")
     assert set(find_benchmarks(config)) == {"math500", "trivia"}
-    (item,) = load_items(find_benchmarks(config)["trivia"], "files", "", 0, 0)
+    (prompt,) = find_benchmarks(config)["trivia"].prompts.values()
+    (item,) = load_items("Trivia", prompt, "files", "", 0, 0)
     assert (item.id, item.example.answer) == ("a", "A")

@@ -227,8 +227,11 @@ def test_what_can_be_made_again_is_cleaned_up_and_changes_nothing(undisturbed, t
         file.write('{"step": 5, "sta')
     (sft / "checkpoints" / "99").mkdir()
     (rl / "done.json").write_text("")
-    sample = rl / "evaluation" / "add.t1.jsonl"
+    sample = rl / "evaluation" / "samples" / "add.own.t1.jsonl"
     sample.write_text(sample.read_text()[:-20])
+    grades = rl / "evaluation" / "grades"
+    halve(grades / "copy.own.t1.hash_answer.jsonl")
+    halve(grades / "sort.own.t1.hash_answer.head.json")
     leave_parts_of_other_settings(rl / "analysis")
     made = [sft / "evaluation" / "scores.json", *(tmp_path / "run").glob("*.json")]
     for path in [*made, tmp_path / "run" / "report" / "summary.json"]:
@@ -256,18 +259,18 @@ def leave_parts_of_other_settings(analysis):
 
 
 def double_a_sample(workdir):
-    path = workdir / "base/evaluation/add.greedy.jsonl"
+    path = workdir / "base/evaluation/samples/add.own.greedy.jsonl"
     path.write_text(path.read_text() + path.read_text().splitlines(keepends=True)[0])
 
 
 def add_an_unknown_question(workdir):
-    path = workdir / "base/evaluation/add.greedy.jsonl"
+    path = workdir / "base/evaluation/samples/add.own.greedy.jsonl"
     row = json.loads(path.read_text().splitlines()[0]) | {"id": "nobody"}
     path.write_text(path.read_text() + json.dumps(row) + "\n")
 
 
 def halve_the_head_of_samples(workdir):
-    halve(workdir / "base/evaluation/add.greedy.head.json")
+    halve(workdir / "base/evaluation/samples/add.own.greedy.head.json")
 
 
 def empty_the_metrics(workdir):
@@ -300,8 +303,8 @@ def halve_a_metric_of_drift(workdir):
 
 # Damage -> the stage that owns the file and refuses it (0: before the first), and what it says.
 REFUSED = {
-    double_a_sample: (1, "add.greedy.jsonl, line 5: sample 0 of"),
-    add_an_unknown_question: (1, "add.greedy.jsonl, line 5: add has no question 'nobody'"),
+    double_a_sample: (1, "add.own.greedy.jsonl, line 5: sample 0 of"),
+    add_an_unknown_question: (1, "add.own.greedy.jsonl, line 5: add has no question 'nobody'"),
     halve_the_head_of_samples: (1, "add.greedy.head.json: not valid JSON"),
     empty_the_metrics: (2, "rl/seed_3/metrics.jsonl: ends at step 0, but the run made 4"),
     lose_a_line_of_the_metrics: (2, "rl/seed_3/metrics.jsonl, line 2: expected step 2, got 3"),
@@ -357,5 +360,5 @@ def test_a_flipped_bit_of_the_base_is_found_before_anything_is_compared_with_it(
     flip_a_bit_of(tmp_path / "base" / "model.safetensors")
     code, output = run(tmp_path, "--config.model.path=base")
     assert code == 2 and last_stage(output) == 1, output[-6000:]
-    assert "base/evaluation/add.greedy.jsonl: made with something else" in output
+    assert "base/evaluation/samples/add.own.greedy.jsonl: made with something else" in output
     assert "model.sha256" in output and "Traceback" not in output

@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import zlib
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
@@ -39,7 +39,7 @@ class DriftConfig:
     """How drift is measured."""
 
     metrics: Annotated[tuple[str, ...], FREE]  # keys of METRICS
-    decoding: str  # whose replies are read: evaluation/<benchmark>.<decoding>.jsonl
+    decoding: str  # whose replies are read
     texts_per_benchmark: Annotated[int, at_least(1)]
     # prompt and reply; longer texts are cut, and counted
     max_length: Annotated[int, at_least(1)]
@@ -48,6 +48,8 @@ class DriftConfig:
     resamples: Annotated[int, at_least(1)]  # of the texts, for intervals
     confidence: Annotated[float, between(0, 1)]
     seed: Annotated[int, at_least(0)]
+    # of the benchmarks: it says how they were asked
+    variant: Literal["robust", "paper"] = "robust"
 
 
 def run_drift(
@@ -129,7 +131,8 @@ def _open(config: ModelConfig, mesh: Mesh) -> tuple[Model, Any]:
 
 
 def _units(config: DriftConfig, folders: dict[str, epath.Path]) -> list[Unit]:
-    return load_units(folders, config.decoding, config.texts_per_benchmark, config.max_length)
+    lengths = config.texts_per_benchmark, config.max_length
+    return load_units(folders, config.decoding, *lengths, config.variant)
 
 
 def _reads_texts(config: DriftConfig) -> bool:

@@ -12,7 +12,9 @@ from etils import epath
 from jaxtyping import Float, Int
 
 from jaxreason.errors import UserError
-from jaxreason.results.sample_files import read_samples, read_score_rows
+from jaxreason.results.evaluation_lines import SampleKey
+from jaxreason.results.sample_files import read_samples
+from jaxreason.results.score_files import key_of, read_score_rows
 
 SMALLEST_LENGTH = 32  # rows of a batch are this long, or twice, four times ... as long
 
@@ -48,7 +50,11 @@ class TextBatch(NamedTuple):
 
 
 def load_units(
-    folders: dict[str, epath.Path], decoding: str, texts_per_benchmark: int, max_length: int
+    folders: dict[str, epath.Path],
+    decoding: str,
+    texts_per_benchmark: int,
+    max_length: int,
+    variant: str = "robust",
 ) -> list[Unit]:
     """The same items of every benchmark that all `folders` (source -> evaluation folder) have
     samples of.
@@ -60,18 +66,18 @@ def load_units(
     Raises:
       UserError: a missing or broken file, or no item in common.
     """
-    groups = {source: _groups(folder, decoding) for source, folder in folders.items()}
-    first = next(iter(groups.values()))
-    shared = [name for name in first if all(name in other for other in groups.values())]
+    asked = {source: _asked(folder, decoding, variant) for source, folder in folders.items()}
+    first = next(iter(asked.values()))
+    shared = [name for name in first if all(name in other for other in asked.values())]
     if not shared:
         raise UserError(
-            f"drift: no benchmark has {decoding!r} samples in all of "
+            f"drift: no benchmark has {decoding!r} samples, asked as its {variant} variant asks, in all of "
             f"{', '.join(map(str, folders.values()))}."
         )
     units = []
     for benchmark in shared:
         rows = {
-            source: _first_samples(folder, benchmark, decoding)
+            source: _first_samples(folder, asked[source][benchmark][0])
             for source, folder in folders.items()
         }
         ids = set.intersection(*(set(found) for found in rows.values()))
@@ -83,7 +89,8 @@ def load_units(
         chosen, num_long = _choose(sorted(ids, key=_order), rows, texts_per_benchmark, max_length)
         for source, found in rows.items():
             texts = [_text(found[name], max_length) for name in chosen]
-            units.append(_unit(benchmark, first[benchmark], source, texts, max_length, num_long))
+            group = first[benchmark][1]
+            units.append(_unit(benchmark, group, source, texts, max_length, num_long))
     return units
 
 
@@ -102,13 +109,14 @@ def _choose(
     return chosen, num_long
 
 
-def _groups(folder: epath.Path, decoding: str) -> dict[str, str]:
-    rows = read_score_rows(folder)
-    return {row["benchmark"]: row["group"] for row in rows if row["decoding"] == decoding}
+def _asked(folder: epath.Path, decoding: str, variant: str) -> dict[str, tuple[SampleKey, str]]:
+    """Benchmark -> its sample file under the decoding, and its group."""
+    rows = read_score_rows(folder, variant)
+    return {r["benchmark"]: (key_of(r), r["group"]) for r in rows if r["decoding"] == decoding}
 
 
-def _first_samples(folder: epath.Path, benchmark: str, decoding: str) -> dict[str, dict]:
-    lines = read_samples(folder, benchmark, decoding)
+def _first_samples(folder: epath.Path, key: SampleKey) -> dict[str, dict]:
+    lines = read_samples(folder, key)
     return {line["id"]: line for line in lines if line["sample"] == 0}
 
 

@@ -20,6 +20,34 @@ from jaxreason.errors import UserError
 GroupName = Literal["math", "other", "non_reasoning"]
 
 
+VariantName = Literal["robust", "paper"]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One way of putting a benchmark's questions; replies to it are one sample file a decoding.
+
+    Attributes:
+      files: subset -> its questions, with their template, in a file below the recipe's data folder.
+        The score is the mean of the subsets' means.
+      hub: subset -> the same questions on the Hugging Face Hub; empty where they are not there in a
+        form that `datasets` reads.
+      stop: strings that end a reply, beside those of the decoding.
+    """
+
+    files: dict[str, DatasetConfig]
+    hub: dict[str, DatasetConfig]
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of measuring a benchmark: a key of its `prompts`, and a task that grades the replies."""
+
+    prompt: str
+    task: str
+
+
 @dataclass(frozen=True)
 class Benchmark:
     """One benchmark.
@@ -27,21 +55,15 @@ class Benchmark:
     Attributes:
       label: its name in tables and figures.
       group: which of the study's three groups it belongs to.
-      files: subset -> its questions in a file below the recipe's data folder. The score is the mean
-        of the subsets' means.
-      hub: subset -> the same questions on the Hugging Face Hub; empty where they are not there in a
-        form that `datasets` reads.
+      prompts: name -> a way of asking.
+      variants: "robust" (does not depend on accidents of format), and "paper" where the study's
+        released code measures it in another way. Variants that ask alike share their samples.
     """
 
     label: str
     group: GroupName
-    files: dict[str, DatasetConfig]
-    hub: dict[str, DatasetConfig]
-
-    @property
-    def task(self) -> str:
-        """The task of its questions, a key of `tasks.registry.TASKS`."""
-        return next(iter(self.files.values())).task
+    prompts: dict[str, Prompt]
+    variants: dict[VariantName, Variant]
 
 
 @dataclass(frozen=True)
@@ -140,55 +162,76 @@ WEIGHTS: dict[str, dict[str, str]] = {
     "ifeval": dict.fromkeys(_INSTRUCTION_METRICS, "instructions"),
 }
 
+
+def _robust(
+    label: str,
+    group: GroupName,
+    prompt: str,
+    files: dict[str, DatasetConfig],
+    hub: dict[str, DatasetConfig],
+) -> Benchmark:
+    """A benchmark that is asked in one way and graded by the task of its questions."""
+    task = next(iter(files.values())).task
+    return Benchmark(label, group, {prompt: Prompt(files, hub)}, {"robust": Variant(prompt, task)})
+
+
 BENCHMARKS: dict[str, Benchmark] = {
-    "math500": Benchmark(
+    "math500": _robust(
         label="MATH-500",
         group="math",
+        prompt="boxed",
         files={"": _math500("math/math500.jsonl")},
         hub={"": _hub(_math500, "HuggingFaceH4/MATH-500", "test")},
     ),
-    "gsm8k": Benchmark(
+    "gsm8k": _robust(
         label="GSM8K",
         group="math",
+        prompt="boxed",
         files={"": _gsm8k("math/gsm8k_test.jsonl")},
         hub={"": _hub(_gsm8k, "openai/gsm8k", "test", name="main")},
     ),
-    "aime24": Benchmark(
+    "aime24": _robust(
         label="AIME24",
         group="math",
+        prompt="boxed",
         files={"": _aime("math/aime24.jsonl")},
         hub={"": _hub(_aime, "HuggingFaceH4/aime_2024", "train")},
     ),
-    "aime25_i": Benchmark(
+    "aime25_i": _robust(
         label="AIME25-I",  # part I, 15 of the year's 30 problems
         group="math",
+        prompt="boxed",
         files={"": _aime("math/aime25.jsonl")},
         hub={"": _hub(_aime_hub, "opencompass/AIME2025", "test", name="AIME2025-I")},
     ),
-    "olympiadbench": Benchmark(
+    "olympiadbench": _robust(
         label="OlympiadBench",
         group="math",
+        prompt="boxed",
         files={"": _olympiad("math/olympiadbench.jsonl")},
         hub={"": _hub(_olympiad, "Hothan/OlympiadBench", "train", name="OE_TO_maths_en_COMP")},
     ),
-    "acpbench": Benchmark(
+    "acpbench": _robust(
         label="ACPBench",
         group="other",
+        prompt="letter",
         files={name: _acp(f"general/acpbench_mcq_{name}.json") for name in _ACP_TASKS},
         hub={
             name: _hub(_acp, "ibm-research/acp_bench", "validation", name=f"acp_{hub}_mcq")
             for name, hub in _ACP_TASKS.items()
         },
     ),
-    "mc_taco": Benchmark(
+    "mc_taco": _robust(
         label="MC-TACO",
         group="non_reasoning",
+        prompt="question",
         files={"": _mc_taco("general/mc_taco_test.tsv")},
         hub={},
     ),
-    "ifeval": Benchmark(
+    "ifeval": _robust(
         label="IFEval",
         group="non_reasoning",
+        prompt="bare",
         files={"": _ifeval("general/ifeval.jsonl")},
         hub={"": _hub(_ifeval, "google/IFEval", "train")},
     ),
@@ -196,12 +239,18 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 
 def load_items(
-    benchmark: Benchmark, source: Literal["files", "hub"], folder: str, limit: int, seed: int
+    label: str,
+    prompt: Prompt,
+    source: Literal["files", "hub"],
+    folder: str,
+    limit: int,
+    seed: int,
 ) -> list[Item]:
-    """The questions of a benchmark, in the order of its subsets and their rows.
+    """The questions of a benchmark as a prompt puts them, in the order of its subsets and their rows.
 
     Args:
-      benchmark: which.
+      label: of the benchmark, for messages.
+      prompt: one of its prompts.
       source: "files" below `folder`, or "hub".
       folder: the data folder; an absolute path in the benchmark does not need it.
       limit: how many questions, spread evenly over the subsets and drawn by `seed`; 0 for what the
@@ -211,9 +260,9 @@ def load_items(
     Raises:
       ValueError: when the data is not there or a row of it cannot be used.
     """
-    datasets = benchmark.files if source == "files" else benchmark.hub
+    datasets = prompt.files if source == "files" else prompt.hub
     if not datasets:
-        raise UserError(f"{benchmark.label}: no data on the hub; set eval.source to 'files'.")
+        raise UserError(f"{label}: no data on the hub; set eval.source to 'files'.")
     items = []
     for number, (subset, dataset) in enumerate(datasets.items()):
         share = limit // len(datasets) + (number < limit % len(datasets))

@@ -1,7 +1,7 @@
-"""Samples and grades every benchmark of a recipe with one model: sample files, then scores.json.
+"""Samples and grades every benchmark of a recipe with one model: samples, grades, then scores.json.
 
-Each sample is written as soon as it is graded, so a run that was killed goes on where it stopped.
-Every process samples; process 0 alone grades and writes.
+Each sample is written as soon as it is made and graded beside the sampling, so a run that was killed goes on where
+it stopped. Every process samples; process 0 alone grades and writes.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import functools
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -20,23 +20,26 @@ from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.evaluation.failures import check_failures
-from jaxreason.evaluation.grading import Grader, Reply
-from jaxreason.evaluation.parts import Part, claim, missing_samples, plan, sort_lines
+from jaxreason.evaluation.grades import finish_grades, kept_grades, open_grades
+from jaxreason.evaluation.grading import Grader, Reply, sample_line
+from jaxreason.evaluation.parts import TOLD, Part, claim, missing_samples, plan, sorted_samples
 from jaxreason.evaluation.replies import Wanted, make_replies
 from jaxreason.evaluation.settings import EvalConfig, benchmark_groups
-from jaxreason.evaluation.summary import group_rows, summarize_samples
+from jaxreason.evaluation.summary import group_rows, reply_facts, summarize_grades
 from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import Progress
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve
-from jaxreason.results.files import write_json
-from jaxreason.results.jsonl import JsonlWriter
-from jaxreason.results.sample_files import SCORES, samples_path
+from jaxreason.results.grade_files import grades_path
+from jaxreason.results.growing_files import grown_exists
+from jaxreason.results.jsonl import JsonlWriter, read_jsonl, write_jsonl
+from jaxreason.results.sample_files import samples_path
+from jaxreason.results.score_files import EVALUATION, write_scores
 from jaxreason.sampling.engine import Engine
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.verify import VerifierPool
 
 _LOG = logging.getLogger(__name__)
-SAVED = "The samples that were graded are saved."
+SAVED = "The samples and grades that were made are saved."
 
 __all__ = ["EvalConfig", "benchmark_groups", "run_eval"]
 
@@ -59,13 +62,13 @@ def run_eval(
       SystemExit: with code 143, after a signal; what was graded is written.
       ValueError: for data or a model that cannot be used.
     """
-    folder = epath.Path(workdir) / "evaluation"
+    folder = epath.Path(workdir) / EVALUATION
     if model_config.init != "pretrained":
         raise ConfigError("eval: model.init must be 'pretrained': a tokenizer comes with a folder.")
     model_folder = resolve(model_config.path)
     tokenizer = load_tokenizer(model_folder)
     parts = plan(config, model_config, model_folder, tokenizer, seed)
-    with Interrupt() as interrupt:
+    with Interrupt() as interrupt, _pool(config) as pool:
         on_process_zero(lambda: claim(folder, parts))
         missing = [missing_samples(folder, part) for part in parts]
         if any(mask.any() for mask in missing):
@@ -77,41 +80,42 @@ def run_eval(
             text = tokenizer.decode, tokenizer.close_think
             engine = Engine(model, params, config.sampler, mesh, stop, pad, *text)
             del params  # the engine may have copies
-            run_parts(config, engine, tokenizer, folder, parts, missing, seed, interrupt)
-        interrupt.check(SAVED)
-        on_process_zero(lambda: write_scores(config, model_config, folder, parts))
+            run_parts(engine, tokenizer, folder, parts, missing, pool, seed, interrupt)
+        check = functools.partial(interrupt.check, SAVED)
+        check()
+        on_process_zero(lambda: grade_parts(config, folder, parts, pool, check))
+
+
+def _pool(config: EvalConfig) -> VerifierPool:
+    return VerifierPool(config.grader_workers, config.grader_timeout_s)
 
 
 def run_parts(
-    config: EvalConfig,
     engine: Engine,
     tokenizer: Tokenizer,
     folder: epath.Path,
     parts: list[Part],
     missing: list[np.ndarray],
+    pool: VerifierPool,
     seed: int,
     interrupt: Interrupt,
 ) -> None:
-    """Makes the missing samples of every part, those with one decoding together.
+    """Makes the missing samples of every part, those with one decoding together, and grades them meanwhile.
 
     Raises:
-      SystemExit: with code 143, after a signal; what was graded is written.
+      SystemExit: with code 143, after a signal; what was sampled is written.
     """
     wanted = [Wanted(part, mask) for part, mask in zip(parts, missing, strict=True) if mask.any()]
-    shown = _Shown(folder, missing)
-    try:
-        with VerifierPool(config.grader_workers, config.grader_timeout_s) as pool:
-            for name, decoding in config.decodings.items():
-                chosen = [one for one in wanted if one.part.decoding == name]
-                check = functools.partial(interrupt.check, SAVED)
-                replies = make_replies(engine, tokenizer, chosen, decoding, seed, check)
-                if jax.process_index() == 0:
-                    _write_replies(folder, [one.part for one in chosen], replies, pool, shown)
-                else:
-                    for _ in replies:  # the engine's programs run on all processes together
-                        pass
-    finally:
-        shown.close()
+    check = functools.partial(interrupt.check, SAVED)
+    with contextlib.closing(_Shown(folder, missing)) as shown:
+        for decoding in dict.fromkeys(one.part.decoding for one in wanted):
+            chosen = [one for one in wanted if one.part.decoding == decoding]
+            replies = make_replies(engine, tokenizer, chosen, decoding, seed, check)
+            if jax.process_index() == 0:
+                _write_replies(folder, [one.part for one in chosen], replies, pool, shown)
+            else:
+                for _ in replies:  # the engine's programs run on all processes together
+                    pass
 
 
 def _write_replies(
@@ -121,83 +125,123 @@ def _write_replies(
     pool: VerifierPool,
     shown: "_Shown",
 ) -> None:
-    """Grades and writes replies, each into the file of its part."""
+    """Writes replies, each into the file of its part, and has them graded."""
     with contextlib.ExitStack() as stack:
-        graders = {}
+        writers, graders = {}, {}
         for part in parts:
-            path = samples_path(folder, part.name, part.decoding)
-            writer = stack.enter_context(contextlib.closing(JsonlWriter(path)))
-            on_lines = functools.partial(shown.add, part)
-            task = part.benchmark.task
-            graders[part.name] = stack.enter_context(
-                Grader(pool, task, part.name, writer, on_lines)
-            )
+            path = samples_path(folder, part.key)
+            writers[part.key] = stack.enter_context(contextlib.closing(JsonlWriter(path)))
+            graders[part.key] = [
+                stack.enter_context(_grader(stack, folder, part, task, pool, shown))
+                for task in part.graders
+            ]
         for part, reply in replies:
-            graders[part.name].put(reply)
+            line = sample_line(part.key.benchmark, reply)
+            writers[part.key].write(line)
+            writers[part.key].flush_if_due()
+            for grader in graders[part.key]:
+                grader.put(reply.item, line)
+
+
+def _grader(
+    stack: contextlib.ExitStack,
+    folder: epath.Path,
+    part: Part,
+    task: str,
+    pool: VerifierPool,
+    shown: "_Shown",
+) -> Grader:
+    """A grader that goes on with its grade file."""
+    open_grades(folder, part, task)
+    path, samples = grades_path(folder, part.key, task), samples_path(folder, part.key)
+    lines = read_jsonl(samples) if grown_exists(samples) else []
+    write_jsonl(path, list(kept_grades(folder, part, task, lines).values()))
+    writer = stack.enter_context(contextlib.closing(JsonlWriter(path)))
+    return Grader(pool, task, writer, functools.partial(shown.add, part, task))
 
 
 class _Shown:
-    """What the progress bar shows: how far all is, and how well the part at hand goes."""
+    """What the progress bar shows: how far grading is, and how well the part at hand goes."""
 
     def __init__(self, folder: epath.Path, missing: list[np.ndarray]):
         total = sum(mask.size for mask in missing)
-        self._done = total - sum(int(mask.sum()) for mask in missing)
+        self._done: float = total - sum(int(mask.sum()) for mask in missing)
         self._progress = Progress(f"evaluate {'/'.join(folder.parts[-3:-1])}", total, self._done)
         self._right: Counter[str] = Counter()
         self._graded: Counter[str] = Counter()
         self._errors = 0
-        self._lock = threading.Lock()  # every part has a grader of its own
+        self._lock = threading.Lock()  # every part has graders of its own
 
-    def add(self, part: Part, lines: list[dict]) -> None:
+    def add(self, part: Part, task: str, lines: list[dict]) -> None:
         """Count lines just written and show where things stand."""
-        primary, name = TASKS[part.benchmark.task].primary, f"{part.name} {part.decoding}"
+        primary, name = TASKS[task].primary, f"{part.key.benchmark} {part.key.decoding}"
         graded = [line["scores"][primary] for line in lines if line["error"] is None]
         with self._lock:
-            self._done += len(lines)
+            self._done += len(lines) / len(part.graders)
             self._right[name] += sum(graded)
             self._graded[name] += len(graded)
             self._errors += len(lines) - len(graded)
             number = self._graded[name]
             mean = f"{self._right[name] / number:.3f}" if number else "-"
             errors = f"  {self._errors} ERRORS" if self._errors else ""
-            self._progress.update(self._done, f"{name}  {primary} {mean}{errors}")
+            self._progress.update(int(self._done), f"{name}  {primary} {mean}{errors}")
 
     def close(self) -> None:
         """Leaves the bar as it stands."""
         self._progress.close()
 
 
-def write_scores(
-    config: EvalConfig, model_config: ModelConfig, folder: epath.Path, parts: list[Part]
+def grade_parts(
+    config: EvalConfig,
+    folder: epath.Path,
+    parts: list[Part],
+    pool: VerifierPool,
+    check: Callable[[], None],
+    again: bool = False,
 ) -> None:
-    """scores.json from the finished sample files.
+    """Grades what has no grade yet of finished sample files, and writes scores.json.
+
+    Args:
+      config: of the intervals.
+      folder: of the evaluation.
+      parts: its sample files, with the heads that they have.
+      pool: the graders.
+      check: called between rounds of grading; what it raises ends the call.
+      again: also grade again what could not be graded.
 
     Raises:
       UserError: a sample file is broken, or no sample has a score: then there is no scores.json.
     """
-    paths = [samples_path(folder, part.name, part.decoding) for part in parts]
-    files = [(path, sort_lines(path, part)) for path, part in zip(paths, parts, strict=True)]
+    files, graded = [], []
+    for part in parts:
+        samples = sorted_samples(folder, part)
+        for task in part.graders:
+            lines = finish_grades(pool, folder, part, task, samples, check, again)
+            files.append((grades_path(folder, part.key, task), lines))
+            graded.append((part, task, lines))
     check_failures(files)
-    rows, replies, primaries = [], [], []
-    for part, (_, lines) in zip(parts, files, strict=True):
-        found, facts, primary = summarize_samples(
-            part.name,
-            part.decoding,
-            part.benchmark,
-            part.items,
-            lines,
-            config.confidence,
-            config.resamples,
-            config.pass_at,
-        )
-        rows += found
-        replies.append(facts)
-        primaries.append((part.benchmark.group, part.decoding, part.name, primary))
+    rows, primaries = [], []
+    for part, task, lines in graded:
+        for variant in part.graders[task]:
+            found, primary = summarize_grades(
+                part.key,
+                variant,
+                task,
+                part.benchmark,
+                part.items,
+                lines,
+                config.confidence,
+                config.resamples,
+                config.pass_at,
+            )
+            rows += found
+            primaries.append((variant, part.benchmark.group, part.key, primary))
+    told = parts[0].head[TOLD]
     value = {
-        "model": model_config.path,
+        **told,
         "confidence": config.confidence,
         "rows": rows,
         "groups": group_rows(primaries, config.confidence, config.resamples),
-        "replies": replies,
+        "replies": reply_facts(graded),
     }
-    write_json(folder / SCORES, value)
+    write_scores(folder, value)

@@ -15,7 +15,7 @@ def check_failures(files: Sequence[tuple[epath.Path, list[dict]]]) -> None:
     """Warns of every sample file with failed samples.
 
     Args:
-      files: the path and the lines of every sample file of an evaluation.
+      files: the path of every grade file of an evaluation, and its lines.
 
     Raises:
       UserError: not one sample of the whole evaluation has a score; says why.
@@ -26,8 +26,8 @@ def check_failures(files: Sequence[tuple[epath.Path, list[dict]]]) -> None:
         raise UserError(
             f"{files[0][0].parent}: none of its samples has a score, so there is no result. "
             f"{_counted([e for found in errors.values() for e in found])}; the first: {first:.500} "
-            f"When the cause is mended, remove {', '.join(path.name for path, _ in files)} there "
-            "and evaluate again."
+            "When the cause is mended, `jaxreason grade` grades the samples again (remove the sample files first "
+            "where sampling failed)."
         )
     for path, lines in files:
         if errors[path]:

@@ -1,4 +1,4 @@
-"""Grades replies beside the decoding that makes them, and writes a line for each."""
+"""Grades samples, beside the decoding that makes them or after it, and writes a line for each."""
 
 import queue
 import threading
@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jaxreason.data.examples import prompt_text
+from jaxreason.data.examples import Example, prompt_text
 from jaxreason.evaluation.benchmarks import Item
 from jaxreason.results.jsonl import FLUSH_SECONDS, JsonlWriter
+from jaxreason.results.sample_files import sample_digest
 from jaxreason.tasks.verify import Verdict, VerifierPool
 
 MOST_AT_ONCE = 64
@@ -17,7 +18,7 @@ _END = object()
 
 @dataclass(frozen=True)
 class Reply:
-    """A sample of an item before it is graded; `extra` is added to its line."""
+    """A sample of an item; `extra` is added to its line."""
 
     item: Item
     sample: int
@@ -28,27 +29,60 @@ class Reply:
     extra: dict[str, Any]
 
 
-def make_line(benchmark: str, reply: Reply, verdict: Verdict) -> dict[str, Any]:
+def sample_line(benchmark: str, reply: Reply) -> dict[str, Any]:
     """The line of a sample (docs/evaluation_files.md)."""
-    example = reply.item.example
     return {
         "id": reply.item.id,
         "benchmark": benchmark,
         "sample": reply.sample,
         "subset": reply.item.subset,
         "cluster": reply.item.cluster,
-        "prompt": prompt_text(example),
+        "prompt": prompt_text(reply.item.example),
         "prompt_tokens": list(reply.prompt_tokens),
         "completion": reply.text,
         "tokens": list(reply.tokens),
-        "answer": example.answer,
-        "extracted": verdict.extracted,
-        "scores": verdict.scores,
-        "error": verdict.error,
         "num_tokens": len(reply.tokens),
         "finish_reason": reply.finish_reason,
         **reply.extra,
     }
+
+
+def grade_line(line: dict[str, Any], example: Example, verdict: Verdict) -> dict[str, Any]:
+    """The line of a grade, of a sample's line."""
+    shared = ("id", "benchmark", "sample", "subset", "cluster")
+    return {name: line[name] for name in shared} | {
+        "answer": example.answer,
+        "extracted": verdict.extracted,
+        "scores": verdict.scores,
+        "error": verdict.error,
+        "of": sample_digest(line),
+    }
+
+
+def make_grades(
+    pool: VerifierPool, task: str, samples: Sequence[tuple[Item, dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """The grades of (item, line of a sample), in their order; a sample that failed has its error."""
+    graded = [pair for pair in samples if not pair[1]["finish_reason"].startswith("error")]
+    items = [(item.example, _seen(line)) for item, line in graded]
+    verdicts = {
+        id(pair[1]): found for pair, found in zip(graded, pool.score(task, items), strict=True)
+    }
+    return [
+        grade_line(line, item.example, verdicts.get(id(line)) or _failed(line))
+        for item, line in samples
+    ]
+
+
+def _seen(line: dict[str, Any]) -> str | tuple[float, ...]:
+    """What a grader sees: the reply, or the likelihoods of the choices."""
+    if "choice_logprobs" in line:
+        return tuple(line["choice_logprobs"])
+    return line["completion"]
+
+
+def _failed(line: dict[str, Any]) -> Verdict:
+    return Verdict({}, None, f"sampling {line['finish_reason']}")
 
 
 class Grader:
@@ -57,8 +91,7 @@ class Grader:
     Args:
       pool: the graders.
       task: of all replies.
-      benchmark: name in the lines.
-      writer: of the sample file.
+      writer: of the grade file.
       on_lines: called in the thread with the lines just written.
 
     The first exception of the thread is raised by the next `put`, or at the end of the context.
@@ -68,26 +101,25 @@ class Grader:
         self,
         pool: VerifierPool,
         task: str,
-        benchmark: str,
         writer: JsonlWriter,
         on_lines: Callable[[list[dict]], None],
     ):
-        self._pool, self._task, self._benchmark = pool, task, benchmark
+        self._pool, self._task = pool, task
         self._writer, self._on_lines = writer, on_lines
         self._queue: queue.Queue = queue.Queue()
         self._failure: BaseException | None = None
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"grade {benchmark}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"grade {task}", daemon=True)
 
     def __enter__(self) -> "Grader":
         self._thread.start()
         return self
 
-    def put(self, reply: Reply) -> None:
-        """Have a reply graded and written."""
+    def put(self, item: Item, line: dict[str, Any]) -> None:
+        """Have a sample graded and its grade written."""
         if self._failure is not None:
             raise self._failure
-        self._queue.put(reply)
+        self._queue.put((item, line))
 
     def __exit__(self, kind, *_) -> None:
         """Waits for all lines; after an exception only for those being graded."""
@@ -100,20 +132,20 @@ class Grader:
 
     def _run(self) -> None:
         try:
-            while (replies := self._take()) and not self._stopped.is_set():
-                self._grade(replies)
+            while (samples := self._take()) and not self._stopped.is_set():
+                self._grade(samples)
         except BaseException as error:
             self._failure = error
 
-    def _take(self) -> list[Reply]:
+    def _take(self) -> list[tuple[Item, dict[str, Any]]]:
         """What is there, at most MOST_AT_ONCE; waits for the first; empty at the end."""
-        replies = [self._first()]
-        while replies[-1] is not _END and len(replies) < MOST_AT_ONCE and not self._queue.empty():
-            replies.append(self._queue.get())
-        if replies[-1] is _END:
+        samples = [self._first()]
+        while samples[-1] is not _END and len(samples) < MOST_AT_ONCE and not self._queue.empty():
+            samples.append(self._queue.get())
+        if samples[-1] is _END:
             self._queue.put(_END)  # for the next call
-            replies.pop()
-        return replies
+            samples.pop()
+        return samples
 
     def _first(self) -> Any:
         """The next entry of the queue; while none comes, no line waits to be written."""
@@ -123,15 +155,9 @@ class Grader:
             except queue.Empty:
                 self._writer.flush()
 
-    def _grade(self, replies: list[Reply]) -> None:
-        graded = [reply for reply in replies if not reply.finish_reason.startswith("error")]
-        items = [(reply.item.example, reply.text) for reply in graded]
-        verdicts = dict(zip(map(id, graded), self._pool.score(self._task, items), strict=True))
-        lines = []
-        for reply in replies:
-            failed = Verdict({}, None, f"sampling {reply.finish_reason}")
-            verdict = verdicts.get(id(reply), failed)
-            lines.append(make_line(self._benchmark, reply, verdict))
-            self._writer.write(lines[-1])
+    def _grade(self, samples: list[tuple[Item, dict[str, Any]]]) -> None:
+        lines = make_grades(self._pool, self._task, samples)
+        for line in lines:
+            self._writer.write(line)
         self._writer.flush_if_due()
         self._on_lines(lines)

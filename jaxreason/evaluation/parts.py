@@ -1,46 +1,98 @@
-"""The parts of an evaluation: one sample file each, what it is made with and what it lacks."""
+"""The parts of an evaluation: one sample file each, what it is made with, what it lacks, and who grades it."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from etils import epath
 from jaxtyping import Bool
 
 from jaxreason.config import ConfigError, to_dict
-from jaxreason.data.examples import prompt_messages
+from jaxreason.data.examples import prompt_messages, prompt_text
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.evaluation.benchmarks import Benchmark, Item, load_items
-from jaxreason.evaluation.identity import FORMAT, prompts_identity, task_identity
+from jaxreason.evaluation.identity import FORMAT, prompts_identity
 from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.models.weight_files import verified_identity
 from jaxreason.results.claims import differences, refuse
+from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.files import read_json, write_json
 from jaxreason.results.growing_files import grown_exists, join_parts, read_grown
 from jaxreason.results.jsonl import read_jsonl, write_jsonl
 from jaxreason.results.sample_files import (
     check_samples,
     finished_samples,
-    head_path,
+    sample_head_path,
     samples_path,
 )
+from jaxreason.sampling.decoding import Decoding
 from jaxreason.tasks.registry import TASKS
+
+TOLD = "told"  # of a head: what no sample depends on
 
 
 @dataclass(frozen=True)
 class Part:
-    """One sample file: a benchmark under a decoding, its prompts, and what it is made with."""
+    """One sample file: a benchmark asked in one way under a decoding.
 
-    name: str
+    Attributes:
+      key: what the file is named by.
+      benchmark: of the questions.
+      items: the questions.
+      graders: task -> the variants that it grades for, of those that ask in this way.
+      num_samples: of each question.
+      decoding: with the prompt's own stop strings.
+      prompts: token ids; empty where nothing is sampled.
+      head: what the file is made with.
+    """
+
+    key: SampleKey
     benchmark: Benchmark
     items: list[Item]
-    prompts: list[tuple[int, ...]]
-    decoding: str
+    graders: dict[str, tuple[str, ...]]
     num_samples: int
+    decoding: Decoding
+    prompts: list[tuple[int, ...]]
     head: dict[str, Any]
+
+    @property
+    def kind(self) -> Literal["generate", "choose"]:
+        """Whether replies are sampled or the likelihoods of given ones compared."""
+        return TASKS[next(iter(self.graders))].kind
+
+
+def asked_parts(config: EvalConfig) -> list[Part]:
+    """The sample files that a recipe asks for, with their questions; without prompts and heads.
+
+    Raises:
+      UserError: the recipe does not fit, or questions cannot be read.
+    """
+    parts = []
+    for name, benchmark in find_benchmarks(config).items():
+        run = config.benchmarks[name]
+        source = config.source, config.data_folder, run.limit, config.items_seed
+        for prompt_name in dict.fromkeys(benchmark.variants[v].prompt for v in run.variants):
+            prompt = benchmark.prompts[prompt_name]
+            items = load_items(benchmark.label, prompt, *source)
+            graders = _graders(benchmark, run.variants, prompt_name)
+            for decoding_name, number in run.samples.items():
+                key = SampleKey(name, prompt_name, decoding_name)
+                decoding = config.decodings[decoding_name]
+                decoding = replace(decoding, stop=(*decoding.stop, *prompt.stop))
+                parts.append(Part(key, benchmark, items, graders, number, decoding, [], {}))
+    return parts
+
+
+def _graders(benchmark: Benchmark, variants, prompt: str) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name in variants:
+        variant = benchmark.variants[name]
+        if variant.prompt == prompt:
+            found[variant.task] = (*found.get(variant.task, ()), name)
+    return found
 
 
 def plan(
@@ -50,36 +102,40 @@ def plan(
     tokenizer: Tokenizer,
     seed: int,
 ) -> list[Part]:
-    """The sample files of an evaluation, with their prompts as token ids."""
+    """The sample files of an evaluation, with their prompts as token ids and their heads."""
     model = verified_identity(model_folder) | {"dtype": model_config.dtype}
+    common = {
+        "format": FORMAT,
+        "model": model,
+        "stop_ids": list(tokenizer.stop_ids),
+        "max_length": config.sampler.max_length,
+        "seed": seed,
+        TOLD: {"model": model_config.path, "asked": config.asked},
+    }
+    encoded: dict[tuple[str, str], list[tuple[int, ...]]] = {}
     parts = []
-    for name, benchmark in find_benchmarks(config).items():
-        run = config.benchmarks[name]
-        items = load_items(
-            benchmark, config.source, config.data_folder, run.limit, config.items_seed
-        )
-        prompts = [_encode(tokenizer, config, item) for item in items]
-        questions = [(i.id, p, i.example.answer) for i, p in zip(items, prompts, strict=True)]
-        common = {
-            "format": FORMAT,
-            "model": model,
-            "benchmark": name,
-            "task": benchmark.task,
-            "grader": task_identity(TASKS[benchmark.task]),
-            "prompts": prompts_identity(questions),
-            "num_questions": len(items),
-            "stop_ids": list(tokenizer.stop_ids),
-            "max_length": config.sampler.max_length,
-            "seed": seed,
-        }
-        for decoding, number in run.samples.items():
-            how = {"decoding": to_dict(config.decodings[decoding]), "num_samples": number}
-            parts.append(Part(name, benchmark, items, prompts, decoding, number, common | how))
+    for part in asked_parts(config):
+        prompts = encoded.get(part.key[:2])
+        if prompts is None:
+            prompts = [encode_item(tokenizer, config, item) for item in part.items]
+            encoded[part.key[:2]] = prompts
+        ids = [(item.id, tokens) for item, tokens in zip(part.items, prompts, strict=True)]
+        head = common | part.key._asdict() | {"prompts": prompts_identity(ids)}
+        head |= {"num_questions": len(part.items), "num_samples": part.num_samples}
+        head["decoding_settings"] = to_dict(part.decoding)
+        parts.append(replace(part, prompts=prompts, head=head))
     return parts
 
 
-def _encode(tokenizer: Tokenizer, config: EvalConfig, item: Item) -> tuple[int, ...]:
+def encode_item(tokenizer: Tokenizer, config: EvalConfig, item: Item) -> tuple[int, ...]:
+    """A question as the model gets it, in the chat template or as plain text.
+
+    Raises:
+      UserError: it cannot be put so; names the question.
+    """
     try:
+        if config.prompt_format == "plain":
+            return tuple(tokenizer.encode(prompt_text(item.example)))
         return tuple(tokenizer.encode_prompt(prompt_messages(item.example), config.thinking))
     except ValueError as error:
         raise UserError(f"{item.example.source}, item {item.id!r}: {error}") from error
@@ -96,24 +152,29 @@ def claim(folder: epath.Path, parts: list[Part]) -> None:
     for part in parts:
         _check_head(folder, part)
     for part in parts:
-        head = head_path(folder, part.name, part.decoding)
+        head = sample_head_path(folder, part.key)
         if not (head.exists() and _holds_samples(folder, part)):
             write_json(head, to_dict(part.head))
 
 
 def _holds_samples(folder: epath.Path, part: Part) -> bool:
-    samples = samples_path(folder, part.name, part.decoding)
+    samples = samples_path(folder, part.key)
     return grown_exists(samples) and bool(read_grown(samples))
 
 
 def _check_head(folder: epath.Path, part: Part) -> None:
-    head, samples = (f(folder, part.name, part.decoding) for f in (head_path, samples_path))
+    head, samples = (f(folder, part.key) for f in (sample_head_path, samples_path))
     if grown_exists(samples) and not head.exists():
         raise ConfigError(f"{samples}: what it was made with is not known; remove it.")
     if _holds_samples(folder, part):
         remedy = f"Use another working directory, or remove {samples.name} and {head.name}."
         found = read_json(head, f"Put back a copy of it. {remedy}")
-        refuse(samples, differences(found, to_dict(part.head)), remedy)
+        changed = differences(_identity(found), _identity(to_dict(part.head)))
+        refuse(samples, changed, remedy)
+
+
+def _identity(head: Any) -> Any:
+    return {k: v for k, v in head.items() if k != TOLD} if isinstance(head, dict) else head
 
 
 def missing_samples(folder: epath.Path, part: Part) -> Bool[np.ndarray, "I G"]:
@@ -130,24 +191,25 @@ def missing_samples(folder: epath.Path, part: Part) -> Bool[np.ndarray, "I G"]:
 
 def _found(folder: epath.Path, part: Part) -> list[tuple[int, int]]:
     """(question, sample) of every line of the file, questions by their place."""
-    path = samples_path(folder, part.name, part.decoding)
+    path = samples_path(folder, part.key)
     if not grown_exists(path):
         return []
     index = {item.id: number for number, item in enumerate(part.items)}
     lines = read_jsonl(path)
-    check_samples(lines, str(path), part.name, part.num_samples, list(index))
+    check_samples(lines, str(path), part.key.benchmark, part.num_samples, list(index))
     return [(index[line["id"]], line["sample"]) for line in lines]
 
 
-def sort_lines(path: epath.Path, part: Part) -> list[dict]:
+def sorted_samples(folder: epath.Path, part: Part) -> list[dict]:
     """Puts the lines of a finished file into the order of the questions, on a bucket in one object, and returns them.
 
     Raises:
       UserError: a line is no sample of the part, is there twice, or is missing.
     """
+    path = samples_path(folder, part.key)
     order = {item.id: number for number, item in enumerate(part.items)}
     found = read_jsonl(path)
-    check_samples(found, str(path), part.name, part.num_samples, list(order))
+    check_samples(found, str(path), part.key.benchmark, part.num_samples, list(order))
     lines = sorted(found, key=lambda line: (order[line["id"]], line["sample"]))
     if lines != found:
         write_jsonl(path, lines)

@@ -14,6 +14,7 @@ from jaxreason.evaluation.parts import Part
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Engine, Request
 from jaxreason.tasks.registry import TASKS
+from jaxreason.tasks.replies import cut_at
 
 CHOOSE_AT_ONCE = 128  # questions whose continuations are scored before their lines are written
 
@@ -58,7 +59,7 @@ def make_replies(
     """
     generated = []
     for one in wanted:
-        if TASKS[one.part.benchmark.task].kind == "choose":
+        if one.part.kind == "choose":
             yield from _choose(engine, tokenizer, one, check)
         else:
             generated.append(one)
@@ -83,21 +84,22 @@ def _generate(
     requests = []
     for one in wanted:
         for place in one.places:
-            name = f"{one.part.name}/{one.part.items[place].id}"
+            question = one.part.items[place].id
+            name, drawn = f"{one.part.key.name}/{question}", f"{one.part.key.benchmark}/{question}"
             asked[name] = one, place
             prompt, samples = one.part.prompts[place], one.part.num_samples
-            requests.append(Request(name, prompt, _seed_of(seed, name), samples))
+            requests.append(Request(name, prompt, _seed_of(seed, drawn), samples))
     requests.sort(key=lambda request: len(request.tokens), reverse=True)
     for completion in engine.generate(requests, decoding, check=check):
         one, place = asked[completion.id]
         if one.mask[place, completion.sample]:
             tokens, reason = completion.tokens, completion.finish_reason
-            text = tokenizer.decode(list(tokens))
+            text = cut_at(tokenizer.decode(list(tokens)), decoding.stop)
             yield one.part, one.reply(place, completion.sample, tokens, text, reason)
 
 
 def _seed_of(seed: int, name: str) -> int:
-    """The same for every model and decoding: what differs is then not the draw."""
+    """The same for every model, prompt and decoding: what differs is then not the draw."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big")
 
 
@@ -114,7 +116,7 @@ def _choose(
 def _choose_some(
     engine: Engine, tokenizer: Tokenizer, one: Wanted, places: list[int]
 ) -> Iterator[Reply]:
-    task = TASKS[one.part.benchmark.task]
+    task = TASKS[next(iter(one.part.graders))]
     choices = [task.choices(one.part.items[place].example) for place in places]
     pairs = [
         (one.part.prompts[place], tokenizer.encode_part(choice))
@@ -128,10 +130,9 @@ def _choose_some(
         tokens = [next(encoded)[1] for _ in texts]
         error = next((score.error for score in found if score.error is not None), None)
         best = 0 if error else int(np.argmax([score.logprob for score in found]))
-        logprobs = {t: s.logprob for t, s in zip(texts, found, strict=True) if not error}
+        logprobs = [score.logprob for score in found] if not error else []
         reason = f"error: {error}" if error else "choice"
+        told = {"choices": list(texts), "choice_logprobs": logprobs}
         for sample in np.flatnonzero(one.mask[place]).tolist():
-            made = one.reply(
-                place, sample, tokens[best], texts[best], reason, choice_logprobs=logprobs
-            )
+            made = one.reply(place, sample, tokens[best], texts[best], reason, **told)
             yield made

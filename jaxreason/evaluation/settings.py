@@ -1,14 +1,27 @@
 """What a recipe says about an evaluation."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from jaxreason.config import ConfigError, above, at_least, between, check_ranges, nearest
 from jaxreason.data.rows import DatasetConfig
-from jaxreason.evaluation.benchmarks import BENCHMARKS, Benchmark, GroupName
+from jaxreason.evaluation.benchmarks import (
+    BENCHMARKS,
+    Benchmark,
+    GroupName,
+    Prompt,
+    Variant,
+    VariantName,
+)
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import SamplerConfig
 from jaxreason.tasks.registry import find_task
+
+PromptFormat = Literal["chat", "plain"]
+ASKED = (
+    "thinking",
+    "prompt_format",
+)  # fields of EvalConfig in which the arms of a study may differ
 
 
 @dataclass(frozen=True)
@@ -27,10 +40,12 @@ class BenchmarkRun:
     Attributes:
       limit: questions, drawn by `items_seed`; 0 for all.
       samples: decoding (a key of EvalConfig.decodings) -> samples of each question.
+      variants: how it is measured; those that ask alike share their samples.
     """
 
     limit: Annotated[int, at_least(0)]
     samples: dict[str, Annotated[int, at_least(1)]]
+    variants: tuple[VariantName, ...] = ("robust",)
 
 
 @dataclass(frozen=True)
@@ -46,6 +61,8 @@ class EvalConfig:
         compared.
       decodings: by name; the name is part of the file's name.
       thinking: `enable_thinking` of the chat template; None leaves it to the template.
+      prompt_format: "chat" puts questions into the model's chat template; "plain" gives their text
+        alone, as base models without a template need it.
       sampler: sizes of the engine.
       pass_at: the k of pass@k, for benchmarks with at least that many samples of a question.
       confidence, resamples: of the intervals (the latter where they are bootstrapped).
@@ -65,6 +82,12 @@ class EvalConfig:
     resamples: Annotated[int, at_least(1)]
     grader_workers: Annotated[int, at_least(1)]
     grader_timeout_s: Annotated[float, above(0)]
+    prompt_format: PromptFormat = "chat"
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """How a model is asked, as far as twins may differ in it."""
+        return {name: getattr(self, name) for name in ASKED}
 
 
 def find_benchmarks(config: EvalConfig) -> dict[str, Benchmark]:
@@ -74,7 +97,12 @@ def find_benchmarks(config: EvalConfig) -> dict[str, Benchmark]:
       ConfigError: for a name, decoding or number of samples that does not fit.
     """
     own = {
-        name: Benchmark(label=b.label, group=b.group, files={"": b.data}, hub={"": b.data})
+        name: Benchmark(
+            label=b.label,
+            group=b.group,
+            prompts={"own": Prompt({"": b.data}, {"": b.data})},
+            variants={"robust": Variant("own", b.data.task)},
+        )
         for name, b in config.own.items()
     }
     known = {**BENCHMARKS, **own}
@@ -82,19 +110,31 @@ def find_benchmarks(config: EvalConfig) -> dict[str, Benchmark]:
         path = f"eval.benchmarks.{name}"
         if name not in known:
             raise ConfigError(f"{path}: no such benchmark{nearest(name, known)}")
-        _check_run(config, run, path)
-        find_task(known[name].task)
+        _check_run(config, run, known[name], path)
     return {name: known[name] for name in config.benchmarks}
 
 
-def _check_run(config: EvalConfig, run: BenchmarkRun, path: str) -> None:
+def _check_run(config: EvalConfig, run: BenchmarkRun, benchmark: Benchmark, path: str) -> None:
     check_ranges(run, path)
+    for variant in benchmark.variants.values():
+        find_task(variant.task)
+    if not run.variants:
+        raise ConfigError(f"{path}: expected at least one of {_names(benchmark)} in variants.")
+    for variant in run.variants:
+        if variant not in benchmark.variants:
+            raise ConfigError(
+                f"{path}.variants: {benchmark.label} has no variant {variant!r}; it has {_names(benchmark)}."
+            )
     if not run.samples:
         raise ConfigError(f"{path}: expected at least one decoding in samples.")
     for decoding in run.samples:
         if decoding not in config.decodings:
             hint = nearest(decoding, config.decodings)
             raise ConfigError(f"{path}.samples.{decoding}: no such decoding{hint}")
+
+
+def _names(benchmark: Benchmark) -> str:
+    return ", ".join(benchmark.variants)
 
 
 def benchmark_groups(config: EvalConfig) -> dict[str, str]:

@@ -10,29 +10,44 @@ import numpy as np
 
 from jaxreason.evaluation.benchmarks import WEIGHTS, Benchmark, Item
 from jaxreason.evaluation.failures import error_kind
+from jaxreason.evaluation.parts import Part
 from jaxreason.evaluation.pass_at_k import pass_at_k
 from jaxreason.results.clusters import Clustered, SampleScores, cluster, merge
-from jaxreason.results.sample_files import sample_scores
+from jaxreason.results.evaluation_lines import SampleKey
+from jaxreason.results.grade_files import sample_scores
 from jaxreason.results.statistics import Interval, mean_interval
-from jaxreason.tasks.registry import TASKS, summarize
+from jaxreason.tasks.registry import TASKS, Task, summarize
 
 
-def summarize_samples(
-    name: str,
-    decoding: str,
+def summarize_grades(
+    key: SampleKey,
+    variant: str,
+    grader: str,
     benchmark: Benchmark,
     items: list[Item],
     lines: list[dict],
     confidence: float,
     resamples: int,
     pass_at: tuple[int, ...],
-) -> tuple[list[dict], dict[str, Any], Clustered]:
-    """Of one sample file: rows of scores, facts about the replies, scores of the primary metric."""
-    task = TASKS[benchmark.task]
-    weights = WEIGHTS.get(benchmark.task, {})
+) -> tuple[list[dict], Clustered]:
+    """Of one grade file, for one variant: rows of scores, and the scores of the primary metric.
+
+    Args:
+      key: of the sample file.
+      variant: that the rows are for.
+      grader: a key of TASKS.
+      benchmark: that was asked.
+      items: its questions.
+      lines: samples with their grades.
+      confidence, resamples: of the intervals.
+      pass_at: the k of pass@k.
+    """
+    task, name = TASKS[grader], key.benchmark
+    weights = WEIGHTS.get(grader, {})
     samples_each = max(Counter(line["id"] for line in lines).values())
     head = {"benchmark": name, "label": benchmark.label, "group": benchmark.group}
-    head |= {"decoding": decoding, "num_samples": samples_each}
+    head |= {"variant": variant, "prompt": key.prompt, "grader": grader}
+    head |= {"decoding": key.decoding, "num_samples": samples_each}
     head["errors"] = sum(line["error"] is not None for line in lines)
     metrics = dict.fromkeys(metric for line in lines for metric in line["scores"])
     metrics.setdefault(task.primary)
@@ -45,8 +60,8 @@ def summarize_samples(
         primary = scores if is_primary else primary
         rows.append(_row(head, metric, is_primary, found, weights.get(metric), values))
     rows += _pass_rows(head, lines, task.primary, samples_each, pass_at, confidence, resamples)
-    rows += _whole_rows(head, benchmark, items, lines, set(metrics))
-    return rows, _replies(head, lines), primary
+    rows += _whole_rows(head, task, items, lines, set(metrics))
+    return rows, primary
 
 
 def _metric(lines: list[dict], metric: str, weight: str | None, name: str) -> SampleScores:
@@ -109,10 +124,9 @@ def _pass_rows(head, lines, primary, samples_each, pass_at, confidence, resample
 
 
 def _whole_rows(
-    head: dict, benchmark: Benchmark, items: list[Item], lines: list[dict], known: set[str]
+    head: dict, task: Task, items: list[Item], lines: list[dict], known: set[str]
 ) -> list[dict]:
     """Metrics that a task defines for a whole set only (MC-TACO's F1 by question): no interval."""
-    task = TASKS[benchmark.task]
     graded = [line for line in lines if line["error"] is None]
     if task.summarize is None or not graded:
         return []
@@ -126,31 +140,48 @@ def _whole_rows(
     ]
 
 
-def _replies(head: dict, lines: list[dict]) -> dict[str, Any]:
-    errors = Counter(error_kind(line["error"]) for line in lines if line["error"] is not None)
-    lengths = [line["num_tokens"] for line in lines]
-    return {name: head[name] for name in ("benchmark", "group", "decoding", "num_samples")} | {
+def reply_facts(graded: list[tuple[Part, str, list[dict]]]) -> list[dict[str, Any]]:
+    """A row for each sample file: how long its replies are, and what could not be graded, by grader and kind."""
+    rows: dict[SampleKey, dict[str, Any]] = {}
+    for part, grader, lines in graded:
+        row = rows.setdefault(part.key, _facts(part, lines))
+        errors = Counter(error_kind(x["error"]) for x in lines if x["error"] is not None)
+        row["errors"][grader] = dict(errors)
+    return list(rows.values())
+
+
+def _facts(part: Part, lines: list[dict]) -> dict[str, Any]:
+    lengths = [line["num_tokens"] for line in lines if line["num_tokens"] is not None]
+    return part.key._asdict() | {
+        "group": part.benchmark.group,
+        "num_samples": part.num_samples,
         "samples": len(lines),
-        "mean_tokens": float(np.mean(lengths)),
-        "max_tokens": max(lengths),
+        "mean_tokens": float(np.mean(lengths)) if lengths else None,
+        "max_tokens": max(lengths, default=None),
         "truncated": float(np.mean([line["finish_reason"] == "length" for line in lines])),
-        "errors": dict(errors),
+        "errors": {},
     }
 
 
 def group_rows(
-    parts: list[tuple[str, str, str, Clustered]], confidence: float, resamples: int
+    parts: list[tuple[str, str, SampleKey, Clustered]], confidence: float, resamples: int
 ) -> list[dict]:
-    """Means over each group's benchmarks, from (group, decoding, benchmark, primary scores)."""
+    """Means over each group's benchmarks, from (variant, group, key, primary scores)."""
     rows = []
-    ordered = sorted(parts, key=lambda part: part[:2])
-    for (group, decoding), members in itertools.groupby(ordered, key=lambda part: part[:2]):
+    ordered = sorted(parts, key=_level)
+    for (variant, group, decoding), members in itertools.groupby(ordered, key=_level):
         members = list(members)
         scores = merge([member[3] for member in members])
         found = mean_interval(scores, confidence, resamples)
         rows.append(
-            {"group": group, "decoding": decoding, "benchmarks": [m[2] for m in members]}
+            {"variant": variant, "group": group, "decoding": decoding}
+            | {"benchmarks": [member[2].benchmark for member in members]}
             | {"mean": _number(found.mean), "low": _number(found.low)}
             | {"high": _number(found.high), "n": found.n, "formula": found.formula}
         )
     return rows
+
+
+def _level(part: tuple[str, str, SampleKey, Clustered]) -> tuple[str, str, str]:
+    variant, group, key, _ = part
+    return variant, group, key.decoding

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from etils import epath
@@ -40,6 +40,7 @@ class TransferConfig:
 
     Attributes:
       modes: keys of `transfer_index.DEGREES`, one set of rows each.
+      variant: which scores of a study: "robust" or "paper".
       scales: deviation of the gains of each group for `v2_pooled` (only their ratios matter to
         TI); empty: pooled over the compared models, for each decoding.
       confidence, resamples, seed: of the bootstrap intervals.
@@ -54,6 +55,7 @@ class TransferConfig:
     seed: Annotated[int, at_least(0)]
     match_tolerance: Annotated[float, at_least(0)]
     table: TableConfig | None
+    variant: Literal["robust", "paper"] = "robust"
 
 
 def run_transfer(config: TransferConfig, folder: epath.PathLike) -> list[dict]:
@@ -70,7 +72,9 @@ def run_transfer(config: TransferConfig, folder: epath.PathLike) -> list[dict]:
     check_config(config)
     folder = epath.Path(folder)
     comparisons = (
-        study_comparisons(folder) if config.table is None else table_comparisons(config.table)
+        study_comparisons(folder, config.variant)
+        if config.table is None
+        else table_comparisons(config.table)
     )
     rows, scales = [], {}
     for decoding in dict.fromkeys(c.decoding for c in comparisons):

@@ -13,7 +13,8 @@ from jaxreason.config import ConfigError, at_least, nearest
 from jaxreason.errors import UserError
 from jaxreason.results.clusters import Clustered, cluster, means
 from jaxreason.results.files import read_object
-from jaxreason.results.sample_files import read_sample_scores, read_score_rows
+from jaxreason.results.grade_files import read_sample_scores
+from jaxreason.results.score_files import EVALUATION, key_of, read_score_rows
 from jaxreason.results.statistics import resampled_means, resampled_seeds, wilson_end
 
 MATH = "math"
@@ -205,8 +206,12 @@ def _check_columns(path: str, rows: list[dict], needed: tuple[str, ...]) -> None
             raise ConfigError(f"{path}: no column {name!r}{nearest(name, rows[0])}")
 
 
-def study_comparisons(folder: epath.Path) -> list[Comparison]:
+def study_comparisons(folder: epath.Path, variant: str) -> list[Comparison]:
     """Every arm and seed of a finished study against its base, and all seeds of an arm together.
+
+    Args:
+      folder: of the study.
+      variant: of the benchmarks ("robust", "paper"); those without it are left out.
 
     Raises:
       ValueError: when an evaluation is missing or the models were not asked the same questions.
@@ -218,31 +223,33 @@ def study_comparisons(folder: epath.Path) -> list[Comparison]:
         if len(seeds) > 1:
             seeds.append((ALL_SEEDS, tuple(arm["seeds"])))
         for name, members in seeds:
-            tuned = [folder / arm["name"] / f"seed_{seed}" / "evaluation" for seed in members]
-            groups = _study_groups(folder / "base" / "evaluation", tuned, decoding)
+            tuned = [folder / arm["name"] / f"seed_{seed}" / EVALUATION for seed in members]
+            groups = _study_groups(folder / "base" / EVALUATION, tuned, decoding, variant)
             made = Comparison(arm["label"], arm["name"], study["base"], name, decoding, groups, {})
             comparisons += [made] if groups else []
     return comparisons
 
 
-def _study_groups(base: epath.Path, tuned: list[epath.Path], decoding: str) -> dict[str, Group]:
-    expected = _primary_rows(base, decoding)
+def _study_groups(
+    base: epath.Path, tuned: list[epath.Path], decoding: str, variant: str
+) -> dict[str, Group]:
+    expected = _primary_rows(base, decoding, variant)
     for folder in tuned:
-        missing = sorted(set(expected) - set(_primary_rows(folder, decoding)))
+        missing = sorted(set(expected) - set(_primary_rows(folder, decoding, variant)))
         if missing:
             raise UserError(
                 f"{folder}: no {decoding} scores of {', '.join(missing)}, which {base} has."
             )
     items: dict[str, dict[str, Clustered]] = {}
     for benchmark, row in expected.items():
-        scored = benchmark, decoding, row["metric"], row["weight"]
+        scored = key_of(row), row["grader"], row["metric"], row["weight"]
         scores = cluster([read_sample_scores(folder, *scored) for folder in (base, *tuned)])
         items.setdefault(row["group"], {})[benchmark] = scores
     return {group: _item_group(members) for group, members in items.items()}
 
 
-def _primary_rows(folder: epath.Path, decoding: str) -> dict[str, dict]:
-    rows = read_score_rows(folder)
+def _primary_rows(folder: epath.Path, decoding: str, variant: str) -> dict[str, dict]:
+    rows = read_score_rows(folder, variant)
     return {row["benchmark"]: row for row in rows if row["primary"] and row["decoding"] == decoding}
 
 

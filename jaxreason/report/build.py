@@ -4,7 +4,7 @@ import base64
 import json
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jinja2
 from etils import epath
@@ -37,6 +37,8 @@ TABLES = {
     "other_drift": drift_tables.other_drift_tables,
     "replies": run_tables.reply_tables,
     "other_scores": run_tables.other_score_tables,
+    "variants": run_tables.variant_tables,
+    "asked": run_tables.asked_tables,
 }
 DETAILS = {
     "pairs": "Arms against each other",
@@ -46,6 +48,7 @@ DETAILS = {
     "other_drift": "Other measures of drift",
     "replies": "Replies: length, cut, without an answer, failed",
     "other_scores": "Other scorings",
+    "asked": "How each model was asked",
 }
 
 
@@ -58,6 +61,8 @@ class ReportConfig:
       question: the question that the study asks, in a sentence.
       limits: what the recipe's author knows to limit the study, a sentence each.
       confidence, resamples, seed: of the bootstrap intervals.
+      variant: of the benchmarks, whose scores the report is about; the other one stands beside it
+        where a benchmark was measured in both ways.
     """
 
     title: str
@@ -66,6 +71,7 @@ class ReportConfig:
     confidence: Annotated[float, between(0, 1)]
     resamples: Annotated[int, at_least(1)]
     seed: Annotated[int, at_least(0)]
+    variant: Literal["robust", "paper"] = "robust"
 
 
 def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
@@ -84,7 +90,7 @@ def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
         "question": config.question,
         "recipe_limits": list(config.limits),
     }
-    summary = summarise(reader, read_study(reader), how, about)
+    summary = summarise(reader, read_study(reader), how, about, config.variant)
     drawn = {name: draw(function, summary) for name, function in FIGURES.items()}
     drawn = {name: figure for name, figure in drawn.items() if figure is not None}
     folder = epath.Path(study_folder) / FOLDER

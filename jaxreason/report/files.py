@@ -8,16 +8,18 @@ from typing import Any, NamedTuple
 from etils import epath
 
 from jaxreason.errors import UserError
+from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.files import check_object
+from jaxreason.results.grade_files import (
+    finished_grades,
+    grade_head_path,
+    graded_samples,
+    grades_path,
+)
 from jaxreason.results.growing_files import grown_exists, read_grown
 from jaxreason.results.metrics_lines import check_metrics
-from jaxreason.results.sample_files import (
-    SCORES,
-    finished_samples,
-    head_path,
-    samples_path,
-    score_rows,
-)
+from jaxreason.results.sample_files import finished_samples, sample_head_path, samples_path
+from jaxreason.results.score_files import EVALUATION, SCORES, key_of, of_variant, score_rows
 
 # What study.json and each of its arms hold at least.
 MANIFEST = {"name": str, "base": str, "groups": dict, "arms": list, "decodings": list}
@@ -69,15 +71,17 @@ class Study:
         return [(arm, seed) for arm in self.arms for seed in arm.seeds]
 
 
-# What the report keeps of a line of a sample file.
+# What the report keeps of a sample and its grade.
 KEPT = ("id", "subset", "cluster", "scores", "error", "extracted", "num_tokens", "finish_reason")
 
 
 class Evaluation(NamedTuple):
     """A finished evaluation of one model."""
 
-    rows: list[dict]  # of scores.json
+    rows: list[dict]  # of scores.json, for the variant that the report is about
     samples: dict[tuple[str, str], list[dict]]  # KEPT of each line, by benchmark and decoding
+    all_rows: list[dict]  # of scores.json
+    asked: dict[str, Any]  # how the model was asked
 
 
 class Reader:
@@ -160,31 +164,54 @@ def _arm(entry: dict, path: epath.Path) -> Arm:
     return Arm(entry["name"], entry["method"], entry["label"], tuple(entry["seeds"]))
 
 
-def read_evaluation(reader: Reader, folder: str) -> Evaluation | None:
+def read_evaluation(reader: Reader, folder: str, variant: str) -> Evaluation | None:
     """The evaluation of the model in `folder`; None unless it has finished.
+
+    Args:
+      reader: of the study's folder.
+      folder: of the model, in it.
+      variant: of the scores that the report is about.
 
     Raises:
       UserError: a file of it is broken or missing, or a sample is missing or doubled.
     """
-    name = f"{folder}/evaluation/{SCORES}"
+    name = f"{folder}/{EVALUATION}/{SCORES}"
     scores = reader.json(name)
     if scores is None:
         return None
-    rows = score_rows(scores, str(reader.folder / name))
-    keys = dict.fromkeys((row["benchmark"], row["decoding"]) for row in rows)
-    return Evaluation(rows, {key: _samples(reader, folder, *key) for key in keys})
+    all_rows = score_rows(scores, str(reader.folder / name))
+    rows = of_variant(all_rows, variant)
+    made_from = {(r["benchmark"], r["decoding"]): (key_of(r), r["grader"]) for r in rows}
+    samples = {name: _samples(reader, folder, *found) for name, found in made_from.items()}
+    return Evaluation(rows, samples, all_rows, scores.get("asked", {}))
 
 
-def _samples(reader: Reader, folder: str, benchmark: str, decoding: str) -> list[dict]:
-    inside = epath.Path(folder) / "evaluation"
-    path, head = (str(f(inside, benchmark, decoding)) for f in (samples_path, head_path))
-    lines, made_with = reader.jsonl(path), reader.object(head, {})
+def _samples(reader: Reader, folder: str, key: SampleKey, grader: str) -> list[dict]:
+    inside = epath.Path(folder) / EVALUATION
+    path, head = samples_path(inside, key), sample_head_path(inside, key)
+    lines, made_with = _both(reader, path, head)
+    samples = finished_samples(lines, made_with, str(reader.folder / path))
+    path, head = grades_path(inside, key, grader), grade_head_path(inside, key, grader)
+    lines, made_with = _both(reader, path, head)
+    where = str(reader.folder / path)
+    graded = graded_samples(samples, finished_grades(lines, made_with, where), where)
+    return [{name: line[name] for name in KEPT} for line in graded]
+
+
+def _both(reader: Reader, path: epath.Path, head: epath.Path) -> tuple[list[dict], dict]:
+    """The lines of a file and what its head says.
+
+    Raises:
+      UserError: one of the two is not there.
+    """
+    lines, made_with = reader.jsonl(str(path)), reader.object(str(head), {})
     for name, value in ((path, lines), (head, made_with)):
         if value is None:
-            where = reader.folder / name
-            raise UserError(f"{where}: not found, though {SCORES} beside it lists its scores.")
-    finished_samples(lines, made_with, str(reader.folder / path))
-    return [{name: line[name] for name in KEPT} for line in lines]
+            raise UserError(
+                f"{reader.folder / name}: not found, though {SCORES} lists its scores. `jaxreason grade` makes grades "
+                "again; samples, `jaxreason eval`."
+            )
+    return lines, made_with
 
 
 def read_run_metrics(reader: Reader, arm: Arm, seed: int) -> list[dict]:

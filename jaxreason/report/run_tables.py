@@ -33,7 +33,8 @@ def _reply_cells(row: dict | None) -> list[Cell]:
     if row is None:
         return [NONE] * 4
     shares = (plain(100 * row[name]) for name in ("cut", "no_answer", "failed"))
-    return [Cell(plain(row["num_tokens"])), *map(Cell, shares)]
+    length = row["num_tokens"]
+    return [NONE if length is None else Cell(plain(length)), *map(Cell, shares)]
 
 
 def other_score_tables(summary: dict[str, Any]) -> list[Table]:
@@ -53,6 +54,51 @@ def other_score_tables(summary: dict[str, Any]) -> list[Table]:
     said = "Other scorings of the same replies, in points (mean over seeds)."
     rows = sorted(rows, key=lambda row: row.section)
     return [Table(said, tuple(labels[m] for m in models), tuple(rows))] if rows else []
+
+
+VARIANT_LABELS = {"robust": "robust", "paper": "paper's way"}
+
+
+def variant_tables(summary: dict[str, Any]) -> list[Table]:
+    """Benchmarks that were measured in both ways: every model's score in each, and where the ways disagree."""
+    labels, members, rows = arm_labels(summary), summary["variants"], []
+    models = [model for model in labels if find(members, model=model)]
+    variants = [name for name in VARIANT_LABELS if find(members, variant=name)]
+    for benchmark, decoding in dict.fromkeys((r["benchmark"], r["decoding"]) for r in members):
+        where = {"benchmark": benchmark, "decoding": decoding}
+        cells = [
+            _variant_cell(find(members, model=model, variant=name, **where))
+            for model in models
+            for name in variants
+        ]
+        rows.append(
+            Row(benchmark_label(summary, benchmark), tuple(cells), decoding_label(decoding))
+        )
+    said = (
+        "Robust scores beside those that the paper's released evaluation would give, in points. Where they differ, the "
+        "format of a reply, and not what it says, made a part of the paper's score."
+    )
+    columns = tuple(VARIANT_LABELS[name] for name in variants) * len(models)
+    spans = tuple((labels[model], len(variants)) for model in models)
+    return [Table(said, columns, tuple(rows), spans)] if rows else []
+
+
+def _variant_cell(row: dict | None) -> Cell:
+    if row is None:
+        return NONE
+    ends = "" if row["low"] is None else f"{plain(row['low'])} to {plain(row['high'])}"
+    return Cell(plain(row["mean"]), ends)
+
+
+def asked_tables(summary: dict[str, Any]) -> list[Table]:
+    """How each model was asked: in which format, and with which setting of the template's thinking switch."""
+    labels, switch = arm_labels(summary), {None: "template's own", True: "on", False: "off"}
+    rows = [
+        Row(labels[row["model"]], (Cell(row["prompt_format"]), Cell(switch[row["thinking"]])))
+        for row in summary["asked"]
+    ]
+    said = "How each model was asked."
+    return [Table(said, ("prompt format", "thinking"), tuple(rows))] if rows else []
 
 
 def arm_table(summary: dict[str, Any]) -> Table:

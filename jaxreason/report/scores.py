@@ -9,7 +9,7 @@ import numpy as np
 from jaxreason.errors import UserError
 from jaxreason.report.files import BASE, MATH, REST, Arm, Evaluation, Study
 from jaxreason.results.clusters import cluster, means
-from jaxreason.results.sample_files import sample_scores
+from jaxreason.results.grade_files import sample_scores
 from jaxreason.results.statistics import (
     Interval,
     Resampled,
@@ -113,14 +113,14 @@ def _complete_runs(study, evaluations, decoding, metrics) -> tuple[list[Run], li
 def _benchmark(study, group, name, scored, evaluations, columns, decoding, how) -> Level:
     models = [BASE, *columns]
     samples = [evaluations[model].samples[name, decoding] for model in models]
-    sources = [f"{_folder(study, model)}/evaluation/{name}.{decoding}.jsonl" for model in models]
+    sources = [f"{_folder(study, model)}: {name}, {decoding}" for model in models]
     each = [sample_scores(s, *scored, source) for s, source in zip(samples, sources, strict=True)]
     try:
         scores = cluster(each)
     except UserError as error:
-        files = ", ".join(sources)
+        folders = ", ".join(_folder(study, model) for model in models)
         raise UserError(
-            f"{name}, {decoding}: {error} Models are numbered as in {files}."
+            f"{name}, {decoding}: {error} Models are numbered as in {folders}."
         ) from error
     # Seeds of one arm have one number: they are one model to what never varies.
     arms = [arm.name for arm in study.arms]

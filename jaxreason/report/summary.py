@@ -32,7 +32,7 @@ _VERSIONS = ("jax", "numpy", "matplotlib")
 
 
 def summarise(
-    reader: Reader, study: Study, how: Resampling, about: dict[str, Any]
+    reader: Reader, study: Study, how: Resampling, about: dict[str, Any], variant: str
 ) -> dict[str, Any]:
     """Everything the report shows, as plain JSON values.
 
@@ -41,8 +41,9 @@ def summarise(
       study: its study.json.
       how: the intervals are made.
       about: title, question and limits of the recipe.
+      variant: of the benchmarks, whose scores are shown.
     """
-    evaluations, missing = _evaluations(reader, study)
+    evaluations, missing = _evaluations(reader, study, variant)
     found = []
     if BASE in evaluations:
         for decoding in study.decodings:
@@ -65,6 +66,9 @@ def summarise(
         "drift_texts": _drift_texts(metrics),
         "training": training,
         "replies": _replies(study, evaluations),
+        "variant": variant,
+        "variants": _variants(study, evaluations),
+        "asked": _asked(study, evaluations),
         "other_scores": _other_scores(study, evaluations),
         "missing": missing,
         "versions": _versions(),
@@ -73,15 +77,15 @@ def summarise(
     return summary | {"found": findings(summary), "limits": limits(summary)}
 
 
-def _evaluations(reader: Reader, study: Study) -> tuple[dict, list[str]]:
+def _evaluations(reader: Reader, study: Study, variant: str) -> tuple[dict, list[str]]:
     found, missing = {}, []
-    base = read_evaluation(reader, BASE)
+    base = read_evaluation(reader, BASE, variant)
     if base is None:
         missing.append("The base has not been evaluated, so nothing can be compared with it.")
     else:
         found[BASE] = base
     for arm, seed in study.runs():
-        evaluation = read_evaluation(reader, arm.folder(seed))
+        evaluation = read_evaluation(reader, arm.folder(seed), variant)
         if evaluation is None:
             missing.append(f"{arm.label}, seed {seed}: not evaluated yet.")
         else:
@@ -171,20 +175,65 @@ def _replies(study: Study, evaluations: dict) -> list[dict]:
                     if evaluation.samples.get((b, decoding))
                 ]
                 if parts:
-                    means = {
-                        name: float(np.mean([part[name] for part in parts])) for name in parts[0]
-                    }
+                    means = {name: _mean([part[name] for part in parts]) for name in parts[0]}
                     rows.append({"decoding": decoding, "group": group, "model": model, **means})
     return rows
 
 
-def _describe_replies(samples: list[dict]) -> dict[str, float]:
+def _mean(values: list[float | None]) -> float | None:
+    return None if None in values else float(np.mean(values))
+
+
+def _describe_replies(samples: list[dict]) -> dict[str, float | None]:
     return {
-        "num_tokens": float(np.mean([s["num_tokens"] for s in samples])),
+        "num_tokens": _mean_length(samples),
         "cut": float(np.mean([s["finish_reason"] == "length" for s in samples])),
         "no_answer": float(np.mean([s["extracted"] is None for s in samples])),
         "failed": float(np.mean([s["error"] is not None for s in samples])),
     }
+
+
+def _mean_length(samples: list[dict]) -> float | None:
+    """In tokens; None where a reply came as text alone."""
+    lengths = [sample["num_tokens"] for sample in samples]
+    return None if None in lengths else float(np.mean(lengths))
+
+
+def _variants(study: Study, evaluations: dict) -> list[dict]:
+    """The primary score of every variant of the benchmarks that were measured in both ways; in points, mean over
+    seeds, with the interval of scores.json where there is one seed.
+    """
+    found: dict[tuple, list[dict]] = {}
+    for model, members in _by_model(study, evaluations).items():
+        for row in (row for evaluation in members for row in evaluation.all_rows):
+            if row["primary"] and row["mean"] is not None:
+                key = (row["benchmark"], row["decoding"], model, row["variant"])
+                found.setdefault(key, []).append(row)
+    ways = {(key[0], key[1]): set() for key in found}
+    for benchmark, decoding, _, variant in found:
+        ways[benchmark, decoding].add(variant)
+    names = ("benchmark", "decoding", "model", "variant")
+    return [
+        dict(zip(names, key, strict=True)) | {"metric": rows[0]["metric"]} | _over_seeds(rows)
+        for key, rows in found.items()
+        if len(ways[key[:2]]) > 1
+    ]
+
+
+def _over_seeds(rows: list[dict]) -> dict[str, float | None]:
+    mean = 100 * float(np.mean([row["mean"] for row in rows]))
+    if len(rows) > 1 or rows[0]["low"] is None:
+        return {"mean": mean, "low": None, "high": None}
+    return {"mean": mean, "low": 100 * rows[0]["low"], "high": 100 * rows[0]["high"]}
+
+
+def _asked(study: Study, evaluations: dict) -> list[dict]:
+    """How each model was asked."""
+    return [
+        {"model": model, **members[0].asked}
+        for model, members in _by_model(study, evaluations).items()
+        if members[0].asked
+    ]
 
 
 def _failures(study: Study, evaluations: dict) -> list[str]:

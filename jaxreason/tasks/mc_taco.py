@@ -18,13 +18,12 @@ def choices(example: Example) -> tuple[str, ...]:
     return CHOICES
 
 
-def extract(example: Example, text: str) -> str | None:
-    """The chosen continuation, "no" or "yes"."""
-    answer = text.strip().lower()
-    return answer if answer in CHOICES else None
+def extract(example: Example, logprobs: Sequence[float]) -> str | None:
+    """The likelier continuation, "no" or "yes"; "no" where they are alike."""
+    return CHOICES[max(range(len(CHOICES)), key=lambda place: logprobs[place])]
 
 
-def score(example: Example, text: str) -> dict[str, float]:
+def score(example: Example, logprobs: Sequence[float]) -> dict[str, float]:
     """`accuracy` of the pair, and `yes` (1 when "yes" was chosen).
 
     Raises:
@@ -34,7 +33,7 @@ def score(example: Example, text: str) -> dict[str, float]:
         raise UserError(
             f"example {example.id!r}: the answer must be no or yes, got {example.answer!r}."
         )
-    answer = extract(example, text)
+    answer = extract(example, logprobs)
     return {"accuracy": float(answer == example.answer), "yes": float(answer == "yes")}
 
 

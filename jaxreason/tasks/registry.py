@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
@@ -18,28 +18,35 @@ class Task:
     Attributes:
       kind: "generate" (a reply is sampled) or "choose" (the likelier of given continuations).
       primary: the metric that stands for the task.
-      score: (example, text) -> metrics of this sample; for "choose", `text` is the chosen
-        continuation.
-      extract: (example, text) -> the answer found in the text, or None.
+      score: (example, text) -> metrics of this sample; for "choose" the second argument is the
+        sequence of the log-likelihoods of `choices(example)`, in nats.
+      extract: (example, the same) -> the answer found in it, or None.
       choices: example -> the continuations, for "choose"; None for "generate".
       worker_setup: what a worker of a VerifierPool calls once before its first reply of this task,
         so that heavy imports take none of a reply's time; None if there is nothing to load.
       summarize: (examples, their scores) -> the metrics of the whole set, where these are no plain
         means of the scores; None where they are.
+      packages: distributions whose versions a grade depends on.
     """
 
     kind: Literal["generate", "choose"]
     primary: str
-    score: Callable[[Example, str], Scores]
-    extract: Callable[[Example, str], str | None]
+    score: Callable[[Example, Any], Scores]
+    extract: Callable[[Example, Any], str | None]
     choices: Callable[[Example], tuple[str, ...]] | None = None
     worker_setup: Callable[[], None] | None = None
     summarize: Callable[[Sequence[Example], Sequence[Scores]], Scores] | None = None
+    packages: tuple[str, ...] = ()
 
 
 TASKS: dict[str, Task] = {
     "math": Task(
-        "generate", "accuracy", math.score, math.extract, worker_setup=math.load_libraries
+        "generate",
+        "accuracy",
+        math.score,
+        math.extract,
+        worker_setup=math.load_libraries,
+        packages=("math-verify", "sympy"),
     ),
     "gsm8k": Task("generate", "accuracy", last_number.score_gsm8k, last_number.extract_gsm8k),
     "last_number": Task("generate", "accuracy", last_number.score, last_number.extract),

@@ -1,7 +1,7 @@
 """What of a reply counts: without its thoughts (primary), or as it stands, as the paper did it."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from jaxreason.data.examples import Example
 
@@ -20,6 +20,12 @@ def strip_thinking(text: str) -> str:
     _, closed, tail = text.rpartition(THINK_END)
     answer = tail if closed else text
     return answer.partition(THINK_START)[0] if THINK_START in answer else answer
+
+
+def cut_at(text: str, stops: Sequence[str]) -> str:
+    """The text before the first of the stop strings that occurs in it."""
+    places = [text.find(stop) for stop in stops]
+    return text[: min((place for place in places if place >= 0), default=len(text))]
 
 
 def score_both_ways(

@@ -8,7 +8,7 @@ from etils import epath
 from jaxreason.results.files import read_json, read_object
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.jsonl import read_jsonl
-from jaxreason.results.sample_files import SCORES
+from jaxreason.results.score_files import SCORES
 
 # Of a line of metrics, what is told of it: the first of these that it has, then the others.
 TOLD = ("reward", "loss", "entropy", "kl", "grad_norm", "mean_tokens")
@@ -36,11 +36,19 @@ def _step(row: dict[str, Any]) -> str:
 def scores(folder: epath.Path) -> str:
     """A row a benchmark and decoding: the primary score with its interval, in percent; then the groups' means."""
     value = read_object(folder / SCORES, {"rows": list, "groups": list})
-    head = ["benchmark", "decoding", "metric", "score", f"{value['confidence']:.0%} interval"]
+    head = [
+        "benchmark",
+        "decoding",
+        "variant",
+        "metric",
+        "score",
+        f"{value['confidence']:.0%} interval",
+    ]
     rows = [
         [
             row["label"],
             row["decoding"],
+            row["variant"],
             row["metric"],
             *_interval(row, 100),
             str(row["n"]),
@@ -50,7 +58,15 @@ def scores(folder: epath.Path) -> str:
         if row["primary"]
     ]
     groups = [
-        [f"mean of {row['group']}", row["decoding"], "", *_interval(row, 100), str(row["n"]), ""]
+        [
+            f"mean of {row['group']}",
+            row["decoding"],
+            row["variant"],
+            "",
+            *_interval(row, 100),
+            str(row["n"]),
+            "",
+        ]
         for row in value["groups"]
     ]
     text = aligned([[*head, "questions", ""], *rows, *groups])

@@ -15,14 +15,13 @@ from jaxreason.data.examples import Example, each_reply, load_examples
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.errors import UserError
-from jaxreason.evaluation.benchmarks import load_items
-from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
+from jaxreason.evaluation.parts import asked_parts, encode_item
+from jaxreason.evaluation.settings import EvalConfig
 from jaxreason.models.decoder import Model, abstract_params
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.questions import prepare
 from jaxreason.rl import recipe as rl
 from jaxreason.rl.recipe import RLConfig
-from jaxreason.tasks.registry import find_task
 from jaxreason.training import sft
 from jaxreason.training.sft import SFTConfig
 from jaxreason.training.state import static_model
@@ -104,20 +103,16 @@ def _check_rl(name: str, config: RLConfig, model_config: ModelConfig, model: Mod
 
 def _check_eval(config: EvalConfig, model_config: ModelConfig) -> None:
     tokenizer = load_tokenizer(model_config.path)
-    for name, benchmark in find_benchmarks(config).items():
-        run = config.benchmarks[name]
-        source = config.source, config.data_folder, run.limit, config.items_seed
-        examples = [item.example for item in load_items(benchmark, *source)]
-        some, drops = examples[:MOST_ENCODED], DropLog()
-        _, encoded = encode_prompts(some, tokenizer, config.thinking, NO_LIMIT, drops)
-        longest = max(map(len, encoded))
-        print(f"eval.{name}: {len(examples)} questions, longest prompt {longest} tokens")
-        for decoding in run.samples:
-            room = config.sampler.max_length - config.decodings[decoding].max_tokens
-            if find_task(benchmark.task).kind == "generate" and longest > room:
-                print(
-                    f"eval.{name}: prompts over {room} tokens cut replies short of {decoding}'s max_tokens"
-                )
+    for part in asked_parts(config):
+        some = [encode_item(tokenizer, config, item) for item in part.items[:MOST_ENCODED]]
+        longest = max(map(len, some))
+        name = f"eval.{part.key.name}"
+        print(f"{name}: {len(part.items)} questions, longest prompt {longest} tokens")
+        room = config.sampler.max_length - part.decoding.max_tokens
+        if part.kind == "generate" and longest > room:
+            print(
+                f"{name}: prompts over {room} tokens cut replies short of the decoding's max_tokens"
+            )
 
 
 def _check_tokenizer(name: str, path: str, model: Model | None) -> Tokenizer:

@@ -9,10 +9,13 @@ from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
 from jaxreason.evaluation import transfer
 from jaxreason.report import build as report
+from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.files import read_object
+from jaxreason.results.grade_files import graders_of, grades_path
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.jsonl import read_jsonl
-from jaxreason.results.sample_files import SCORES
+from jaxreason.results.sample_files import sample_keys, samples_path
+from jaxreason.results.score_files import EVALUATION, SCORES
 from jaxreason.verbs import outcome
 from jaxreason.verbs.call import Call
 
@@ -53,7 +56,7 @@ def _found(folder: epath.Path) -> list[tuple[str, epath.Path, Callable[[], str]]
         ("study", folder / "report" / "summary.json", lambda: _summary(folder)),
         ("training", folder / "metrics.jsonl", lambda: _training(folder)),
         ("scores", folder / SCORES, lambda: outcome.scores(folder)),
-        ("scores", folder / "evaluation" / SCORES, lambda: outcome.scores(folder / "evaluation")),
+        ("scores", folder / EVALUATION / SCORES, lambda: outcome.scores(folder / EVALUATION)),
         ("drift", folder / "analysis", lambda: outcome.drift(folder / "analysis")),
         ("transfer", folder / "transfer.json", lambda: _transfer(folder)),
     ]
@@ -78,15 +81,23 @@ def _transfer(folder: epath.Path) -> str:
 
 def _samples(folder: epath.Path, replies: int) -> Iterator[str]:
     """Some replies of an evaluation, from as many of its files as there are."""
-    heads = [
-        head for name in ("", "evaluation") for head in sorted((folder / name).glob("*.head.json"))
-    ]
-    found = [head.parent / head.name.replace(".head.json", ".jsonl") for head in heads]
-    found = [path for path in found if grown_exists(path)][:replies]
-    for number, path in enumerate(found):
+    inside = [folder / name for name in ("", EVALUATION)]
+    found = [(place, key) for place in inside for key in sample_keys(place)][:replies]
+    for number, (place, key) in enumerate(found):
         share = replies // len(found) + (number < replies % len(found))
-        for row in read_jsonl(path)[:share]:
+        path = samples_path(place, key)
+        for row in _graded(place, key, read_jsonl(path)[:share]):
             yield f"a reply ({path})\n{_reply(row, _score(row))}"
+
+
+def _graded(folder: epath.Path, key: SampleKey, rows: list[dict]) -> list[dict]:
+    """The samples, with the grades of the first grader that has some."""
+    for grader in graders_of(folder, key):
+        path = grades_path(folder, key, grader)
+        lines = read_jsonl(path) if grown_exists(path) else []
+        found = {(line.get("id"), line.get("sample")): line for line in lines}
+        return [row | found.get((row.get("id"), row.get("sample")), {}) for row in rows]
+    return rows
 
 
 def _rollouts(folder: epath.Path, replies: int) -> Iterator[str]:
@@ -104,7 +115,7 @@ def _arms(folder: epath.Path) -> Iterator[str]:
     study = read_object(folder / "study.json", {"arms": list})
     names = ["base", *(arm["name"] for arm in study["arms"])]
     for run in (run for name in names for run in _runs(folder / name)):
-        files = run / "done.json", run / "evaluation" / SCORES, run / "analysis"
+        files = run / "done.json", run / EVALUATION / SCORES, run / "analysis"
         rows.append([str(run.relative_to(folder)), *("yes" if f.exists() else "-" for f in files)])
     yield f"models ({folder})\n{outcome.aligned(rows)}"
 
@@ -125,6 +136,8 @@ def _reply(row: dict[str, Any], score: str) -> str:
     except KeyError as error:
         raise UserError(f"a line of replies has no {error}: {sorted(row)}.") from None
     lines = [f"question {row.get('id')}: {_short(prompt)}", f"reply: {_short(reply)}"]
+    if row.get("scores") is None and "reward" not in row and not row.get("error"):
+        return "\n".join([*lines, "not graded yet"])
     lines.append(f"answer {row.get('answer')!r}, found {row.get('extracted')!r}; {score}")
     return "\n".join(lines)
 

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from sample_lines import write_samples
+from sample_lines import SCORED, write_samples
 from tiny_pair import make_unit
 
 from jaxreason.analysis.texts import batches, load_units, row_length
@@ -15,7 +15,7 @@ def evaluation(folder, ids, benchmark="sums", sample=0, reply=(7, 8), group="mat
         for s in range(sample + 1)
     ]
     write_samples(folder, benchmark, "t1", lines)
-    row = {
+    row = SCORED | {
         "benchmark": benchmark,
         "group": group,
         "decoding": "t1",
@@ -72,7 +72,7 @@ def test_long_texts_are_cut_and_counted_and_those_without_reply_dropped(tmp_path
 
 def test_items_whose_prompts_leave_no_room_are_passed_over_for_others(tmp_path):
     folder = evaluation(tmp_path / "base", [f"q{i}" for i in range(20)])
-    path = folder / "sums.t1.jsonl"
+    path = folder / "samples" / "sums.own.t1.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     order = [text.id for text in load_units({"base": folder}, "t1", 20, 64)[0].texts]
     for line in lines:

@@ -6,7 +6,7 @@ import pathlib
 
 import jax
 import numpy as np
-from sample_lines import write_samples
+from sample_lines import SCORED, write_samples
 
 from jaxreason.analysis.drift import DriftConfig, run_drift
 from jaxreason.analysis.measure import make_measure, measure_unit
@@ -100,7 +100,7 @@ def write_evaluation(folder, unit: Unit, decoding: str = "t1") -> None:
     ]
     write_samples(folder, unit.benchmark, decoding, lines)
     row = {"benchmark": unit.benchmark, "group": unit.group, "decoding": decoding, "primary": True}
-    row["metric"] = "right"
+    row = SCORED | row | {"metric": "right"}
     (folder / "scores.json").write_text(json.dumps({"rows": [row]}))
 
 

@@ -9,7 +9,7 @@ import datasets
 import pytest
 
 from jaxreason.data.rows import DatasetConfig
-from jaxreason.evaluation.benchmarks import BENCHMARKS, Benchmark, load_items
+from jaxreason.evaluation.benchmarks import BENCHMARKS, Prompt, load_items
 from jaxreason.tasks.registry import TASKS
 
 SIZES = {"math500": 500, "gsm8k": 1319, "aime24": 30, "aime25_i": 15, "olympiadbench": 675}
@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
     olympiad = {"id": 1, "question": "Solve.", "final_answer": ["1, 2"], "is_multiple_answer": True}
     olympiad |= {"unit": None, "error": None, "subfield": "Algebra", "answer_type": "Numerical"}
     write_jsonl(root / "math/olympiadbench.jsonl", [olympiad])
-    for name in BENCHMARKS["acpbench"].files:
+    for name in BENCHMARKS["acpbench"].prompts["letter"].files:
         choices = {"text": ["go", "stay"], "label": ["A", "B"]}
         rows = [
             {
@@ -66,17 +66,22 @@ def folder(tmp_path_factory):
     return root
 
 
+def items_of(benchmark, source, folder, limit, seed, variant="robust"):
+    prompt = benchmark.prompts[benchmark.variants[variant].prompt]
+    return load_items(benchmark.label, prompt, source, folder, limit, seed)
+
+
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_loads_and_names_a_task(name, folder):
     benchmark = BENCHMARKS[name]
-    items = load_items(benchmark, "files", str(folder), 0, 0)
-    assert benchmark.task in TASKS
+    items = items_of(benchmark, "files", str(folder), 0, 0)
+    assert all(variant.task in TASKS for variant in benchmark.variants.values())
     assert len({item.id for item in items}) == len(items) > 0
     assert all(item.example.messages[-1]["role"] == "user" for item in items)
 
 
 def prompt(name, folder, number=0):
-    item = load_items(BENCHMARKS[name], "files", str(folder), 0, 0)[number]
+    item = items_of(BENCHMARKS[name], "files", str(folder), 0, 0)[number]
     return item, item.example.messages[-1]["content"]
 
 
@@ -98,13 +103,13 @@ def test_acpbench_shows_context_and_options_and_ids_tell_subsets_apart(folder):
 
 
 def test_mc_taco_pairs_of_a_question_share_a_cluster(folder):
-    items = load_items(BENCHMARKS["mc_taco"], "files", str(folder), 0, 0)
+    items = items_of(BENCHMARKS["mc_taco"], "files", str(folder), 0, 0)
     assert [item.cluster == items[0].cluster for item in items] == [True] * 3 + [False] * 3
     assert (
         "It rained.\n\nQuestion: For how long?\nCandidate answer: 0 days"
         in prompt("mc_taco", folder)[1]
     )
-    assert len(load_items(BENCHMARKS["mc_taco"], "files", str(folder), 1, 0)) == 3
+    assert len(items_of(BENCHMARKS["mc_taco"], "files", str(folder), 1, 0)) == 3
 
 
 def test_ifeval_prompt_is_unchanged(folder):
@@ -112,11 +117,12 @@ def test_ifeval_prompt_is_unchanged(folder):
 
 
 def test_a_limit_is_spread_over_subsets_and_drawn_by_the_seed(folder):
-    items = load_items(BENCHMARKS["acpbench"], "files", str(folder), 9, 0)
-    counts = [sum(item.subset == name for item in items) for name in BENCHMARKS["acpbench"].files]
+    items = items_of(BENCHMARKS["acpbench"], "files", str(folder), 9, 0)
+    subsets = BENCHMARKS["acpbench"].prompts["letter"].files
+    counts = [sum(item.subset == name for item in items) for name in subsets]
     assert counts == [2, 2, 1, 1, 1, 1, 1]
-    assert items == load_items(BENCHMARKS["acpbench"], "files", str(folder), 9, 0)
-    other = load_items(BENCHMARKS["acpbench"], "files", str(folder), 9, 5)
+    assert items == items_of(BENCHMARKS["acpbench"], "files", str(folder), 9, 0)
+    other = items_of(BENCHMARKS["acpbench"], "files", str(folder), 9, 5)
     assert [item.id for item in items] != [item.id for item in other]
 
 
@@ -124,12 +130,12 @@ def test_a_row_that_cannot_be_used_is_refused_with_its_number(folder, tmp_path):
     rows = [{"question": "q", "answer": "#### 1"}, {"question": "", "answer": "#### 2"}]
     write_jsonl(tmp_path / "math/gsm8k_test.jsonl", rows)
     with pytest.raises(ValueError, match=r"1 rows cannot be used.*gsm8k_test\.jsonl:2"):
-        load_items(BENCHMARKS["gsm8k"], "files", str(tmp_path), 0, 0)
+        items_of(BENCHMARKS["gsm8k"], "files", str(tmp_path), 0, 0)
 
 
 def test_a_missing_file_is_refused_by_its_path(tmp_path):
     with pytest.raises(ValueError, match=r"math/aime24\.jsonl"):
-        load_items(BENCHMARKS["aime24"], "files", str(tmp_path), 0, 0)
+        items_of(BENCHMARKS["aime24"], "files", str(tmp_path), 0, 0)
 
 
 def test_questions_from_the_hub_are_those_of_the_file(folder, tmp_path):
@@ -137,22 +143,23 @@ def test_questions_from_the_hub_are_those_of_the_file(folder, tmp_path):
     saved = datasets.DatasetDict({"test": datasets.Dataset.from_list(rows)})
     saved.save_to_disk(str(tmp_path / "gsm8k"))
     benchmark = BENCHMARKS["gsm8k"]
-    hub = dataclasses.replace(benchmark.hub[""], path=str(tmp_path / "gsm8k"))
-    found = load_items(dataclasses.replace(benchmark, hub={"": hub}), "hub", "", 0, 0)
-    expected = load_items(benchmark, "files", str(folder), 0, 0)
+    prompt = benchmark.prompts["boxed"]
+    hub = dataclasses.replace(prompt.hub[""], path=str(tmp_path / "gsm8k"))
+    found = load_items("GSM8K", dataclasses.replace(prompt, hub={"": hub}), "hub", "", 0, 0)
+    expected = items_of(benchmark, "files", str(folder), 0, 0)
     assert [i.example.messages for i in found] == [i.example.messages for i in expected]
     assert [i.example.answer for i in found] == ["2", "4"]
 
 
 def test_a_benchmark_that_is_not_on_the_hub_says_so():
     with pytest.raises(ValueError, match="MC-TACO: no data on the hub"):
-        load_items(BENCHMARKS["mc_taco"], "hub", "", 0, 0)
+        items_of(BENCHMARKS["mc_taco"], "hub", "", 0, 0)
 
 
 @pytest.mark.skipif("JAXREASON_DATA" not in os.environ, reason="JAXREASON_DATA: the real files")
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_the_real_files_have_their_published_sizes(name):
-    items = load_items(BENCHMARKS[name], "files", os.environ["JAXREASON_DATA"], 0, 0)
+    items = items_of(BENCHMARKS[name], "files", os.environ["JAXREASON_DATA"], 0, 0)
     assert len(items) == SIZES[name]
 
 
@@ -163,6 +170,6 @@ def test_rows_that_group_by_names_are_a_cluster_though_their_columns_are_no_meta
     data = DatasetConfig(
         "file", str(path), "", fields, "{prompt}", "last_number", (), 0, 0, options
     )
-    items = load_items(Benchmark("Pairs", "math", {"": data}, {}), "files", "", 0, 0)
+    items = load_items("Pairs", Prompt({"": data}, {}), "files", "", 0, 0)
     clusters = [item.cluster for item in items]
     assert clusters[::2] == clusters[1::2] and len(set(clusters)) == 3

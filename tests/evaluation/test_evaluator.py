@@ -32,7 +32,7 @@ from jaxreason.evaluation.settings import BenchmarkRun, OwnBenchmark
 from jaxreason.sampling.engine import Engine
 
 LINE = {"id", "benchmark", "sample", "subset", "cluster", "prompt", "prompt_tokens", "completion"}
-LINE |= {"tokens", "answer", "extracted", "scores", "error", "num_tokens", "finish_reason"}
+LINE |= {"tokens", "answer", "extracted", "scores", "error", "num_tokens", "finish_reason", "of"}
 
 
 @pytest.fixture(scope="module")
@@ -125,28 +125,31 @@ def test_a_finished_evaluation_is_not_run_again(finished, model_folder, question
 def test_an_interrupted_evaluation_continues_to_the_same_file(
     finished, model_folder, questions, tmp_path
 ):
-    folder = tmp_path / "evaluation"
-    folder.mkdir()
-    source = finished[0] / "evaluation"
-    for name in ("sums.greedy", "sums.t1"):
+    folder = tmp_path / "evaluation" / "samples"
+    folder.mkdir(parents=True)
+    source = finished[0] / "evaluation" / "samples"
+    for name in ("sums.own.greedy", "sums.own.t1"):
         (folder / f"{name}.head.json").write_text((source / f"{name}.head.json").read_text())
-    lines = (source / "sums.t1.jsonl").read_text().splitlines(keepends=True)
+    lines = (source / "sums.own.t1.jsonl").read_text().splitlines(keepends=True)
     # Some samples in another order, one edited so that it is recognised, the last one cut in half.
     kept = json.loads(lines[7]) | {"completion": "written before the kill"}
     half = lines[20][: len(lines[20]) // 2]
-    (folder / "sums.t1.jsonl").write_text(lines[30] + json.dumps(kept) + "\n" + lines[0] + half)
+    (folder / "sums.own.t1.jsonl").write_text(lines[30] + json.dumps(kept) + "\n" + lines[0] + half)
     config = sums_config(questions, {"greedy": 1, "t1": 3})
     evaluate(config, model_folder, tmp_path)
-    expected = [json.loads(line) for line in lines]
-    expected[7] = kept
-    assert read_lines(tmp_path, "sums.t1") == expected
+    found, expected = read_lines(tmp_path, "sums.t1"), read_lines(finished[0], "sums.t1")
+    assert found[7]["completion"] == kept["completion"] and found[7]["extracted"] is None
+    assert found[:7] + found[8:] == expected[:7] + expected[8:]
     assert read_lines(tmp_path, "sums.greedy") == read_lines(finished[0], "sums.greedy")
 
 
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda x: x + x[3:4], r"sums\.t1\.jsonl, line 37: sample 0 of 'q1' is in line 4 already"),
+        (
+            lambda x: x + x[3:4],
+            r"sums\.own\.t1\.jsonl, line 37: sample 0 of 'q1' is in line 4 already",
+        ),
         (lambda x: x[:5] + [x[5] | {"id": "q99"}], r"line 6: sums has no question 'q99'"),
         (lambda x: x[:5] + [x[5] | {"sample": 3}], r"line 6: expected a sample of 0 to 2, got 3"),
         (lambda x: x[:5] + [{"id": "q1"}], r"line 6: no field 'benchmark'"),
@@ -156,7 +159,7 @@ def test_a_line_that_is_no_sample_of_the_benchmark_stops_it_before_the_model_is_
     finished, model_folder, questions, tmp_path, monkeypatch, edit, message
 ):
     shutil.copytree(finished[0] / "evaluation", tmp_path / "evaluation")
-    path = tmp_path / "evaluation" / "sums.t1.jsonl"
+    path = tmp_path / "evaluation" / "samples" / "sums.own.t1.jsonl"
     lines = edit([json.loads(line) for line in path.read_text().splitlines()])
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     monkeypatch.setattr(evaluator, "open_model", lambda *_: pytest.fail("the model was loaded"))
@@ -180,7 +183,7 @@ def test_a_benchmark_with_some_failures_says_how_many_and_why(model_folder, tmp_
     assert "1 of 2 samples without a score. sampling error: 1" in caplog.text
     row = next(row for row in scores["rows"] if row["primary"])
     assert (row["errors"], row["graded"], row["n"]) == (1, 1, 1)
-    assert scores["replies"][0]["errors"] == {"sampling error": 1}
+    assert scores["replies"][0]["errors"] == {"hash_answer": {"sampling error": 1}}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -191,8 +194,8 @@ def test_a_signal_keeps_what_was_graded_and_the_next_run_ends_with_the_same_file
 
     signals = iter([number])  # a second one would act at once
 
-    def put_and_signal(self, reply):
-        grade(self, reply)
+    def put_and_signal(self, item, line):
+        grade(self, item, line)
         for one in signals:
             os.kill(os.getpid(), one)
 
@@ -202,7 +205,7 @@ def test_a_signal_keeps_what_was_graded_and_the_next_run_ends_with_the_same_file
         with pytest.raises(SystemExit) as stopped:
             evaluate(config, model_folder, tmp_path)
     assert stopped.value.code == 143
-    said = f"Stopped by {number.name}. The samples that were graded are saved."
+    said = f"Stopped by {number.name}. The samples and grades that were made are saved."
     assert said in capsys.readouterr().out
     assert not (tmp_path / "evaluation" / "scores.json").exists()
     evaluate(config, model_folder, tmp_path)
@@ -225,28 +228,31 @@ def test_a_signal_before_the_first_reply_does_not_wait_for_one(
     with pytest.raises(SystemExit) as stopped:
         evaluate(sums_config(questions, {"greedy": 1}), model_folder, tmp_path)
     assert stopped.value.code == 143 and len(blocks) == 1
-    assert (tmp_path / "evaluation" / "sums.greedy.jsonl").read_text() == ""
+    assert (tmp_path / "evaluation" / "samples" / "sums.own.greedy.jsonl").read_text() == ""
 
 
 def test_a_head_without_samples_does_not_block_other_settings(
     finished, model_folder, questions, tmp_path
 ):
-    (tmp_path / "evaluation").mkdir()
-    for name in ("sums.greedy", "sums.t1"):
-        (tmp_path / "evaluation" / f"{name}.head.json").write_text('{"seed": 9}')
-    (tmp_path / "evaluation" / "sums.t1.jsonl").write_text("")
+    folder = tmp_path / "evaluation" / "samples"
+    folder.mkdir(parents=True)
+    for name in ("sums.own.greedy", "sums.own.t1"):
+        (folder / f"{name}.head.json").write_text('{"seed": 9}')
+    (folder / "sums.own.t1.jsonl").write_text("")
     evaluate(sums_config(questions, {"greedy": 1, "t1": 3}), model_folder, tmp_path)
     assert read_lines(tmp_path, "sums.t1") == read_lines(finished[0], "sums.t1")
 
 
 def test_a_broken_head_is_refused_with_what_would_help(finished, model_folder, questions, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
-    head = tmp_path / "run" / "evaluation" / "sums.t1.head.json"
+    head = tmp_path / "run" / "evaluation" / "samples" / "sums.own.t1.head.json"
     config = sums_config(questions, {"greedy": 1, "t1": 3})
     head.write_text(head.read_text()[:50])
-    with pytest.raises(UserError, match=r"sums\.t1\.head\.json.* remove sums\.t1\.jsonl and sums"):
+    with pytest.raises(
+        UserError, match=r"sums\.own\.t1\.head\.json.* remove sums\.own\.t1\.jsonl and"
+    ):
         evaluate(config, model_folder, tmp_path / "run")
-    for path in (head, head.with_name("sums.t1.jsonl")):  # as the message says
+    for path in (head, head.with_name("sums.own.t1.jsonl")):  # as the message says
         path.unlink()
     evaluate(config, model_folder, tmp_path / "run")
     assert read_lines(tmp_path / "run", "sums.t1") == read_lines(finished[0], "sums.t1")
@@ -259,7 +265,7 @@ def test_benchmarks_share_the_slots_and_get_the_replies_they_get_alone(
 
     def counted(self, requests, decoding, **options):
         requests = list(requests)
-        calls.append({request.id.split("/")[0] for request in requests})
+        calls.append({request.id.split(".")[0] for request in requests})
         return generate(self, requests, decoding, **options)
 
     monkeypatch.setattr(Engine, "generate", counted)
@@ -296,7 +302,7 @@ def test_samples_made_with_something_else_are_not_mixed(
         model = make_folder(tmp_path / "other", seed=1)
     config = dataclasses.replace(config, own={"sums": OwnBenchmark("Sums", "math", data)})
     what = {"model": "model.sha256", "questions": "num_questions", "template": "prompts"}
-    what |= {"decoding": "decoding.temperature: 1.0 -> 0.5", "seed": "seed: 0 -> 1"}
+    what |= {"decoding": "decoding_settings.temperature: 1.0 -> 0.5", "seed": "seed: 0 -> 1"}
     with pytest.raises(
         ConfigError, match=f"sums.*made with something else.*\n(.*\n)*.*{what[change]}"
     ):
@@ -304,8 +310,8 @@ def test_samples_made_with_something_else_are_not_mixed(
 
 
 def test_samples_of_unknown_origin_are_refused(model_folder, questions, tmp_path):
-    (tmp_path / "evaluation").mkdir()
-    (tmp_path / "evaluation" / "sums.greedy.jsonl").write_text("")
+    (tmp_path / "evaluation" / "samples").mkdir(parents=True)
+    (tmp_path / "evaluation" / "samples" / "sums.own.greedy.jsonl").write_text("")
     with pytest.raises(ConfigError, match="not known"):
         evaluate(sums_config(questions, {"greedy": 1}), model_folder, tmp_path)
 
@@ -329,13 +335,13 @@ def test_failed_grades_are_errors_and_not_zeros(model_folder, tmp_path):
     decodings = {"greedy": dataclasses.replace(GREEDY, max_tokens=60)}
     config = eval_config(own, {"n": BenchmarkRun(0, {"greedy": 1})}, decodings=decodings)
     scores = evaluate(config, model_folder, tmp_path)
-    lines = read_lines(tmp_path, "n.greedy")
+    lines = read_lines(tmp_path, "n.greedy", grader="gsm8k")
     failed = [line for line in lines if line["error"]]
     assert [line["id"] for line in failed] == ["q1"]
     assert "has no number" in failed[0]["error"] and failed[0]["scores"] == {}
     row = next(row for row in scores["rows"] if row["primary"])
     assert (row["errors"], row["n"], row["graded"]) == (1, 2, 2)
-    assert scores["replies"][0]["errors"] == {"UserError": 1}
+    assert scores["replies"][0]["errors"] == {"gsm8k": {"UserError": 1}}
 
 
 def test_a_prompt_that_does_not_fit_is_an_error_of_that_question_only(model_folder, tmp_path):
@@ -357,7 +363,7 @@ def test_likelihoods_of_choices_are_hugging_faces(model_folder, reference, tmp_p
     (tmp_path / "general" / "mc_taco_test.tsv").write_text("\n".join(rows) + "\n")
     runs = {"mc_taco": BenchmarkRun(0, {"greedy": 1})}
     scores = evaluate(eval_config({}, runs, data_folder=str(tmp_path)), model_folder, tmp_path)
-    lines = read_lines(tmp_path, "mc_taco.greedy")
+    lines = read_lines(tmp_path, "mc_taco.greedy", "question", "mc_taco")
     for line in lines:
         found = {}
         for word in ("no", "yes"):
@@ -367,7 +373,9 @@ def test_likelihoods_of_choices_are_hugging_faces(model_folder, reference, tmp_p
                 logprobs = model(tokens).logits[0].log_softmax(-1)
             start = len(line["prompt_tokens"]) - 1
             found[word] = sum(float(logprobs[start + i, t]) for i, t in enumerate(ids))
-        assert line["choice_logprobs"] == pytest.approx(found, abs=1e-4)
+        assert dict(zip(line["choices"], line["choice_logprobs"], strict=True)) == pytest.approx(
+            found, abs=1e-4
+        )
         assert line["completion"] == max(found, key=found.get) == line["extracted"]
         assert line["finish_reason"] == "choice"
     metrics = {row["metric"] for row in scores["rows"]}

@@ -5,17 +5,20 @@ import types
 
 import numpy as np
 import pytest
-from sample_lines import write_samples
-from tiny_evaluation import dataset, eval_config, model_config
+from sample_lines import GRADER, key_of, write_samples
+from tiny_evaluation import GREEDY, dataset, eval_config
 
 from jaxreason.data.examples import Example
-from jaxreason.evaluation.benchmarks import Benchmark, Item
-from jaxreason.evaluation.evaluator import write_scores
-from jaxreason.evaluation.parts import Part
+from jaxreason.evaluation.benchmarks import Benchmark, Item, Prompt, Variant
+from jaxreason.evaluation.evaluator import grade_parts
+from jaxreason.evaluation.grades import grade_head
+from jaxreason.evaluation.parts import TOLD, Part
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, read_summary, run_report
 from jaxreason.report.figures import scores as scores_figure
 from jaxreason.report.score_tables import benchmark_tables, group_tables
+from jaxreason.results.grade_files import grade_head_path
+from jaxreason.tasks.verify import VerifierPool
 
 # Benchmark -> group, scores by question (several where a question has several samples).
 NONE_RIGHT = {
@@ -38,10 +41,12 @@ def part(name, group, values):
         )
         for i in range(len(values))
     ]
-    made = Benchmark(name.capitalize(), group, {"": dataset("x")}, {})
-    each = len(values[0])
-    head = {"benchmark": name, "num_samples": each, "num_questions": len(values)}
-    return Part(name, made, items, [], "greedy", each, head)
+    variants = {"robust": Variant("own", GRADER)}
+    made = Benchmark(name.capitalize(), group, {"own": Prompt({"": dataset("x")}, {})}, variants)
+    each, key = len(values[0]), key_of(name, "greedy")
+    head = key._asdict() | {"num_samples": each, "num_questions": len(values)}
+    head[TOLD] = {"model": "m", "asked": {"thinking": None, "prompt_format": "chat"}}
+    return Part(key, made, items, {GRADER: ("robust",)}, each, GREEDY, [], head)
 
 
 def evaluate(folder, benchmarks):
@@ -56,7 +61,10 @@ def evaluate(folder, benchmarks):
         ]
         write_samples(folder, name, "greedy", lines)
         parts.append(part(name, group, values))
-    write_scores(config, model_config("m"), folder, parts)
+        head = grade_head_path(folder, parts[-1].key, GRADER)
+        head.write_text(json.dumps(grade_head(parts[-1], GRADER)))
+    pool = VerifierPool(1, 20.0)  # unused: every sample has its grade
+    grade_parts(config, folder, parts, pool, lambda: None)
 
 
 @pytest.fixture(scope="module")

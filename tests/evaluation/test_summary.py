@@ -4,9 +4,12 @@ import pytest
 
 from jaxreason.data.examples import Example
 from jaxreason.data.rows import DatasetConfig
-from jaxreason.evaluation.benchmarks import BENCHMARKS, Benchmark, Item
-from jaxreason.evaluation.grading import Reply, make_line
-from jaxreason.evaluation.summary import group_rows, summarize_samples
+from jaxreason.evaluation.benchmarks import BENCHMARKS, Benchmark, Item, Prompt, Variant
+from jaxreason.evaluation.grading import Reply, grade_line, sample_line
+from jaxreason.evaluation.parts import Part
+from jaxreason.evaluation.summary import group_rows, reply_facts, summarize_grades
+from jaxreason.results.evaluation_lines import SampleKey
+from jaxreason.sampling.decoding import Decoding
 from jaxreason.tasks.registry import TASKS, summarize
 from jaxreason.tasks.workers import Verdict, grade
 
@@ -20,19 +23,28 @@ def item(name, answer="", metadata=None, subset="", cluster=None):
 def line(task, one, text, sample=0, error=None):
     verdict = Verdict({}, None, error) if error else grade(TASKS[task], one.example, text)
     assert verdict.error == error
-    return make_line("b", Reply(one, sample, (1,), (2, 3), text, "stop", {}), verdict)
+    made = sample_line("b", Reply(one, sample, (1,), (2, 3), str(text), "stop", {}))
+    return made | grade_line(made, one.example, verdict)
+
+
+KEY = SampleKey("b", "own", "greedy")
+GREEDY = Decoding(temperature=0.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
 
 
 def summary(benchmark, items, lines, pass_at=()):
-    rows, replies, primary = summarize_samples(
-        "b", "greedy", benchmark, items, lines, 0.95, 300, pass_at
+    task = benchmark.variants["robust"].task
+    rows, primary = summarize_grades(
+        KEY, "robust", task, benchmark, items, lines, 0.95, 300, pass_at
     )
+    part = Part(KEY, benchmark, items, {task: ("robust",)}, 1, GREEDY, [], {})
+    (replies,) = reply_facts([(part, task, lines)])
     return {row["metric"]: row for row in rows}, replies, primary
 
 
 def own(task, subsets=("",)):
     data = DatasetConfig("file", "x", "", {}, "{prompt}", task, (), 0, 0, {})
-    return Benchmark("B", "math", {name: data for name in subsets}, {})
+    prompt = Prompt({name: data for name in subsets}, {})
+    return Benchmark("B", "math", {"own": prompt}, {"robust": Variant("own", task)})
 
 
 def test_instruction_level_accuracy_is_over_instructions_as_the_task_says():
@@ -60,7 +72,7 @@ def test_pairs_of_a_question_are_one_cluster_and_whole_set_metrics_are_the_tasks
         gold = "yes" if number % 3 == 0 else "no"
         one = item(f"i{number}", gold, metadata, cluster=f"q{number // 3}")
         items.append(one)
-        lines.append(line("mc_taco", one, "yes" if number % 2 else "no"))
+        lines.append(line("mc_taco", one, (-2.0, -1.0) if number % 2 else (-1.0, -2.0)))
     rows, _, _ = summary(BENCHMARKS["mc_taco"], items, lines)
     expected = summarize(TASKS["mc_taco"], [i.example for i in items], [x["scores"] for x in lines])
     for metric, value in expected.items():
@@ -92,7 +104,7 @@ def test_pass_at_k_by_hand_and_failed_samples_left_out():
     assert (rows["pass@3"]["mean"], rows["pass@3"]["n"]) == (pytest.approx(1 / 2), 2)
     assert "pass@4" not in rows
     assert rows["accuracy"]["mean"] == pytest.approx(3 / 8)
-    assert rows["accuracy"]["errors"] == 1 and replies["errors"] == {"timeout": 1}
+    assert rows["accuracy"]["errors"] == 1 and replies["errors"] == {"hash_answer": {"timeout": 1}}
 
 
 def test_a_benchmark_that_could_not_be_graded_has_no_mean():
@@ -101,7 +113,7 @@ def test_a_benchmark_that_could_not_be_graded_has_no_mean():
         own("hash_answer"), [one], [line("hash_answer", one, "", 0, "crash: x")]
     )
     assert rows["accuracy"]["mean"] is None and rows["accuracy"]["primary"]
-    (row,) = group_rows([("math", "greedy", "b", primary)], 0.95, 100)
+    (row,) = group_rows([("robust", "math", KEY, primary)], 0.95, 100)
     assert row["mean"] is None
 
 
@@ -110,10 +122,13 @@ def test_group_means_are_over_benchmarks_of_a_decoding():
     for name, texts in (("x", ["#1"] * 8), ("y", ["#1", "#0"])):
         items = [item(f"{name}{n}", "1") for n in range(len(texts))]
         lines = [line("hash_answer", one, text) for one, text in zip(items, texts, strict=True)]
-        parts.append(("math", "greedy", name, summary(own("hash_answer"), items, lines)[2]))
-    parts.append(("other", "greedy", "z", parts[1][3]))
+        key = KEY._replace(benchmark=name)
+        parts.append(("robust", "math", key, summary(own("hash_answer"), items, lines)[2]))
+    parts.append(("robust", "other", KEY._replace(benchmark="z"), parts[1][3]))
+    parts.append(("paper", "math", KEY, parts[1][3]))
     rows = group_rows(parts, 0.95, 100)
-    assert [(r["group"], r["benchmarks"], r["mean"]) for r in rows] == [
+    assert [(r["group"], r["benchmarks"], r["mean"]) for r in rows if r["variant"] == "robust"] == [
         ("math", ["x", "y"], pytest.approx(0.75)),
         ("other", ["z"], pytest.approx(0.5)),
     ]
+    assert [r["benchmarks"] for r in rows if r["variant"] == "paper"] == [["b"]]

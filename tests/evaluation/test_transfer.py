@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 import pytest
-from sample_lines import write_samples
+from sample_lines import SCORED, write_samples
 
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
@@ -149,7 +149,7 @@ def write_evaluation(folder, scores):
         lines = [{"id": str(i), "scores": {"right": v}} for i, v in enumerate(values)]
         write_samples(folder, name, "greedy", lines)
         rows.append({"benchmark": name, "group": group, "decoding": "greedy", "metric": "right"})
-    rows = [row | {"primary": True, "weight": None} for row in rows]
+    rows = [SCORED | row | {"primary": True, "weight": None} for row in rows]
     (folder / "scores.json").write_text(json.dumps({"rows": rows}))
 
 
@@ -226,13 +226,16 @@ def test_study_with_other_questions_is_refused(tmp_path):
 
 def test_study_with_a_lost_or_doubled_sample_is_refused_with_file_and_line(tmp_path):
     folder = write_study(tmp_path)
-    file = folder / "rl" / "seed_0" / "evaluation" / "sort.greedy.jsonl"
+    file = folder / "rl" / "seed_0" / "evaluation" / "grades" / "sort.own.greedy.hash_answer.jsonl"
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[:-1]))
-    with pytest.raises(UserError, match=r"seed_0/evaluation/sort\.greedy\.jsonl: has 99 samples"):
+    with pytest.raises(
+        UserError,
+        match=r"seed_0/evaluation/grades/sort\.own\..*jsonl: has 99 samples",
+    ):
         run_transfer(STUDY, folder)
     file.write_text("".join(lines[:-1] + lines[:1]))
-    with pytest.raises(UserError, match=r"sort\.greedy\.jsonl, line 100: .*in line 1 already"):
+    with pytest.raises(UserError, match=r"hash_answer\.jsonl, line 100: .*in line 1 already"):
         run_transfer(STUDY, folder)
 
 

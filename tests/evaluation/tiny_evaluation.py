@@ -146,6 +146,19 @@ def evaluate_sums(questions: str, model: str, workdir: str) -> list[dict]:
     return read_lines(Path(workdir), "sums.t1") + read_lines(Path(workdir), "sums.greedy")
 
 
-def read_lines(workdir: Path, name: str) -> list[dict]:
-    text = (Path(workdir) / "evaluation" / f"{name}.jsonl").read_text()
-    return [json.loads(line) for line in text.splitlines()]
+def read_lines(
+    workdir: Path, name: str, prompt: str = "own", grader: str = "hash_answer"
+) -> list[dict]:
+    """The samples with their grades, as far as they have some; `name` is `<benchmark>.<decoding>`."""
+    folder = Path(workdir) / "evaluation"
+    benchmark, decoding = name.split(".")
+    key = f"{benchmark}.{prompt}.{decoding}"
+    samples, grades = (
+        [json.loads(line) for line in path.read_text().splitlines()]
+        for path in (
+            folder / "samples" / f"{key}.jsonl",
+            folder / "grades" / f"{key}.{grader}.jsonl",
+        )
+    )
+    found = {(line["id"], line["sample"]): line for line in grades}
+    return [line | found.get((line["id"], line["sample"]), {}) for line in samples]

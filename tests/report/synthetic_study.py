@@ -4,7 +4,7 @@ import json
 import pathlib
 
 import numpy as np
-from sample_lines import write_samples
+from sample_lines import SCORED, write_samples
 
 GROUPS = {
     **dict.fromkeys(("synthetic_add", "synthetic_chain"), "math"),
@@ -81,7 +81,7 @@ def _evaluation(run: pathlib.Path, hardness: dict, chances: dict, rng) -> None:
             lines = [_sample(name, number, bool(hit), rng) for number, hit in enumerate(right)]
             write_samples(folder, name, decoding, lines)
             label = name.replace("synthetic_", "").capitalize()
-            common = {
+            common = SCORED | {
                 "benchmark": name,
                 "label": label,
                 "group": group,

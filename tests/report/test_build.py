@@ -61,7 +61,11 @@ def test_text_of_the_recipe_is_escaped(study):
 
 
 def test_scores_are_those_of_the_sample_files(study):
-    lines = (study / "rl/seed_1/evaluation/synthetic_add.t1.jsonl").read_text().splitlines()
+    lines = (
+        (study / "rl/seed_1/evaluation/grades/synthetic_add.own.t1.hash_answer.jsonl")
+        .read_text()
+        .splitlines()
+    )
     samples = [json.loads(line) for line in lines]
     halves = [
         [s["scores"]["correct"] for s in samples if s["subset"] == h] for h in ("odd", "even")
@@ -251,12 +255,20 @@ def lines_of(path):
             r"metrics\.jsonl, line 8: expected step 8, got 7",
         ),
         (
-            "evaluation/synthetic_get.t1.jsonl",
+            "evaluation/samples/synthetic_get.own.t1.jsonl",
             lambda x: x[:5] + x[4:-1],
             r"line 6: .* in line 5 al",
         ),
-        ("evaluation/synthetic_get.t1.jsonl", lambda x: x[1:], r"has 39 samples, expected 40"),
-        ("evaluation/synthetic_get.t1.jsonl", lambda x: [], r"has 0 samples, expected 40"),
+        (
+            "evaluation/grades/synthetic_get.own.t1.hash_answer.jsonl",
+            lambda x: x[1:],
+            r"has 39 samples, expected 40",
+        ),
+        (
+            "evaluation/samples/synthetic_get.own.t1.jsonl",
+            lambda x: [],
+            r"has 0 samples, expected 40",
+        ),
     ],
 )
 def test_a_line_lost_or_doubled_in_a_finished_study_is_refused(
@@ -281,7 +293,7 @@ def test_a_line_lost_or_doubled_in_a_finished_study_is_refused(
         ("transfer.json", "[1]"),
         ("rl/seed_0/done.json", '{"num_steps": "x"}'),
         ("rl/seed_0/analysis/cka.json", "{}"),
-        ("rl/seed_0/evaluation/synthetic_get.t1.head.json", "null"),
+        ("rl/seed_0/evaluation/samples/synthetic_get.own.t1.head.json", "null"),
     ],
 )
 def test_a_file_of_another_shape_than_was_written_is_refused_with_its_name(
@@ -308,7 +320,7 @@ def test_a_run_that_still_trains_has_the_curve_that_it_has(study, tmp_path, one_
 def test_samples_without_a_score_are_said(study, tmp_path, one_figure):
     copy = tmp_path / "copy"
     shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
-    path = copy / "rl/seed_0/evaluation/synthetic_get.t1.jsonl"
+    path = copy / "rl/seed_0/evaluation/grades/synthetic_get.own.t1.hash_answer.jsonl"
     lines = [json.loads(line) for line in lines_of(path)]
     for line in lines[:3]:
         line |= {"scores": {}, "error": "timeout: 5 s", "extracted": None}

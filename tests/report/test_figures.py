@@ -19,7 +19,7 @@ ABOUT = {"title": "t", "question": "q", "recipe_limits": []}
 @pytest.fixture(scope="module")
 def summary(tmp_path_factory):
     reader = Reader(write_study(tmp_path_factory.mktemp("study"), num_items=30))
-    return summarise(reader, read_study(reader), Resampling(0.95, 100, 0), ABOUT)
+    return summarise(reader, read_study(reader), Resampling(0.95, 100, 0), ABOUT, "robust")
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,7 @@ def test_axes_of_equal_values_show_a_span_that_a_reader_can_use(tmp_path):
     """Nobody answered anything and nothing moved: no axis from -1e-17 to 1e-17."""
     arms = {"given": ("rl", "RL", (-1.0, -1.0, -1.0), 1e-17)}
     folder = write_study(tmp_path, num_items=10, seeds=(0,), arms=arms)
-    for path in folder.glob("**/evaluation/*.jsonl"):
+    for path in folder.glob("**/evaluation/grades/*.jsonl"):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         text = [json.dumps(x | {"scores": {"correct": 0.0, "correct_loose": 0.0}}) for x in lines]
         path.write_text("\n".join(text) + "\n")
@@ -107,7 +107,7 @@ def test_axes_of_equal_values_show_a_span_that_a_reader_can_use(tmp_path):
     steps = [json.dumps({"step": s, "loss": 1e-17 * s}) for s in range(1, 101)]
     path.write_text("\n".join(steps) + "\n")
     reader = Reader(folder)
-    found = summarise(reader, read_study(reader), Resampling(0.95, 100, 0), ABOUT)
+    found = summarise(reader, read_study(reader), Resampling(0.95, 100, 0), ABOUT, "robust")
     least = {"scores": 1, "frontier": 1, "benchmarks": 1, "kl": 1e-3, "pca_shift": 1e-3}
     drawn = {name: function(found, False) for name, function in FIGURES.items()}
     for name, span in least.items():

@@ -17,7 +17,9 @@ def examples() -> list[Example]:
 
 def metrics(chosen: list[str]) -> dict[str, float]:
     items = examples()
-    return summarize(TASK, items, [TASK.score(e, c) for e, c in zip(items, chosen, strict=True)])
+    likely = {"no": (-1.0, -2.0), "yes": (-2.0, -1.0)}
+    scores = [TASK.score(e, likely[c]) for e, c in zip(items, chosen, strict=True)]
+    return summarize(TASK, items, scores)
 
 
 def test_no_and_yes_are_the_continuations():
@@ -57,7 +59,7 @@ def test_everything_right_is_one_everywhere_but_in_the_share_of_yes():
 
 def test_a_wrong_label_and_missing_metadata_are_errors():
     with pytest.raises(ValueError, match="must be no or yes, got 'maybe'"):
-        TASK.score(Example("1", "mc_taco", (), "maybe", "", {}), "no")
+        TASK.score(Example("1", "mc_taco", (), "maybe", "", {}), (0.0, -1.0))
     bare = Example("1", "mc_taco", (), "no", "", {"sentence": "s"})
     with pytest.raises(ValueError, match="needs metadata 'sentence' and 'question', got"):
         summarize(TASK, [bare], [TASK.score(bare, "no")])

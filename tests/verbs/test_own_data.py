@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from program import call, refused
+from sample_lines import write_samples
 
 ROOT = Path(__file__).parents[2]
 MODEL = str(ROOT / "configs/tiny_base")
@@ -122,12 +123,20 @@ def test_show_prints_scores_with_intervals_and_replies_of_an_evaluation(capsys):
     folder = Path("run/evaluation")
     folder.mkdir(parents=True)
     row = {"benchmark": "add", "label": "Adding", "decoding": "greedy", "metric": "accuracy"}
-    row |= {"primary": True, "mean": 0.5, "low": 0.25, "high": 0.75, "n": 8, "errors": 1}
+    row |= {
+        "variant": "robust",
+        "primary": True,
+        "mean": 0.5,
+        "low": 0.25,
+        "high": 0.75,
+        "n": 8,
+        "errors": 1,
+    }
     scores = {"confidence": 0.95, "rows": [row], "groups": []}
     (folder / "scores.json").write_text(json.dumps(scores))
-    line = {"id": "q1", "prompt": "1+1", "completion": "two", "answer": "2", "extracted": None}
-    write_rows(folder / "add.greedy.jsonl", line | {"scores": {"accuracy": 0.0}, "error": None})
-    (folder / "add.greedy.head.json").write_text("{}")
+    line = {"id": "q1", "completion": "two", "answer": "2", "extracted": None}
+    line |= {"prompt": "1+1", "scores": {"accuracy": 0.0}, "error": None}
+    write_samples(folder, "add", "greedy", [line])
     for path in ("run", "run/evaluation"):
         assert call("show", path) == 0
         shown = capsys.readouterr().out

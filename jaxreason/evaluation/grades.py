@@ -1,0 +1,136 @@
+"""Grade files: what each is made with, what it lacks, and making it whole. Grades are made again, never refused."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from etils import epath
+
+from jaxreason.config import to_dict
+from jaxreason.errors import UserError
+from jaxreason.evaluation.grading import MOST_AT_ONCE, make_grades
+from jaxreason.evaluation.identity import FORMAT, gold_identity, grader_version
+from jaxreason.evaluation.parts import TOLD, Part
+from jaxreason.results.claims import digest
+from jaxreason.results.evaluation_lines import check_lines
+from jaxreason.results.files import read_json, write_json
+from jaxreason.results.grade_files import (
+    FIELDS,
+    finished_grades,
+    grade_head_path,
+    graded_samples,
+    grades_path,
+)
+from jaxreason.results.growing_files import grown_exists, join_parts
+from jaxreason.results.jsonl import JsonlWriter, read_jsonl, write_jsonl
+from jaxreason.results.sample_files import sample_digest
+from jaxreason.tasks.registry import TASKS
+from jaxreason.tasks.verify import VerifierPool
+
+_LOG = logging.getLogger(__name__)
+
+
+def grade_head(part: Part, task: str) -> dict[str, Any]:
+    """What a grade file depends on: its samples, the gold answers, the grader and its version."""
+    samples = {name: value for name, value in to_dict(part.head).items() if name != TOLD}
+    counted = ("benchmark", "prompt", "decoding", "num_samples", "num_questions")
+    return {name: part.head[name] for name in counted} | {
+        "format": FORMAT,
+        "samples": digest(samples),
+        "gold": gold_identity(part.items),
+        "grader": task,
+        "version": grader_version(TASKS[task]),
+    }
+
+
+def open_grades(folder: epath.Path, part: Part, task: str) -> None:
+    """Makes the grade file ready to go on: empty, and with its head, where there is none that this grader made."""
+    path, head_path = (f(folder, part.key, task) for f in (grades_path, grade_head_path))
+    wanted = to_dict(grade_head(part, task))
+    if grown_exists(path) and _head(head_path) != wanted:
+        _LOG.warning("%s: made by another grader or of other samples; graded again", path)
+        write_jsonl(path, [])
+    if _head(head_path) != wanted:
+        write_json(head_path, wanted)
+
+
+def _head(path: epath.Path) -> Any:
+    try:
+        return read_json(path) if path.exists() else None
+    except UserError:  # broken: as good as none
+        return None
+
+
+def kept_grades(
+    folder: epath.Path, part: Part, task: str, samples: list[dict]
+) -> dict[tuple[str, int], dict]:
+    """The grades of an open file that are of these samples, by (question, sample).
+
+    A file that cannot be read is told of and counts as empty.
+    """
+    path = grades_path(folder, part.key, task)
+    if not grown_exists(path):
+        return {}
+    try:
+        lines = read_jsonl(path)
+        known = [item.id for item in part.items]
+        check_lines(lines, str(path), FIELDS, part.key.benchmark, part.num_samples, known)
+    except UserError as error:
+        _LOG.warning("%s The file is graded again.", error)
+        return {}
+    seen = {(line["id"], line["sample"]): sample_digest(line) for line in samples}
+    found = {(line["id"], line["sample"]): line for line in lines}
+    return {key: line for key, line in found.items() if seen.get(key) == line["of"]}
+
+
+def finish_grades(
+    pool: VerifierPool,
+    folder: epath.Path,
+    part: Part,
+    task: str,
+    samples: list[dict],
+    check: Callable[[], None] = lambda: None,
+    again: bool = False,
+) -> list[dict]:
+    """Grades what has no grade yet, puts the lines in the order of the samples, and returns them with the samples.
+
+    Args:
+      pool: the graders.
+      folder: of the evaluation.
+      part: whose samples they are.
+      task: the grader.
+      samples: all lines of the sample file, in order.
+      check: called between rounds; what it raises ends the call, and what was graded stays.
+      again: also grade again what could not be graded.
+    """
+    open_grades(folder, part, task)
+    path = grades_path(folder, part.key, task)
+    kept = kept_grades(folder, part, task, samples)
+    if again:
+        kept = {key: line for key, line in kept.items() if line["error"] is None}
+    missing = [line for line in samples if (line["id"], line["sample"]) not in kept]
+    if missing:
+        write_jsonl(path, list(kept.values()))
+        kept |= _grade(pool, path, part, task, missing, check)
+    lines = [kept[line["id"], line["sample"]] for line in samples]
+    if not grown_exists(path) or read_jsonl(path) != lines:
+        write_jsonl(path, lines)
+    join_parts(path)
+    finished_grades(lines, part.head, str(path))
+    return graded_samples(samples, lines, str(path))
+
+
+def _grade(pool, path, part: Part, task: str, missing: list[dict], check) -> dict:
+    items = {item.id: item for item in part.items}
+    writer, made = JsonlWriter(path), {}
+    try:
+        for start in range(0, len(missing), MOST_AT_ONCE):
+            check()
+            samples = [(items[line["id"]], line) for line in missing[start:][:MOST_AT_ONCE]]
+            for line in make_grades(pool, task, samples):
+                writer.write(line)
+                made[line["id"], line["sample"]] = line
+            writer.flush_if_due()
+    finally:
+        writer.close()
+    return made

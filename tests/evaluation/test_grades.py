@@ -1,0 +1,170 @@
+"""Grades are made again from samples, and a changed grader never costs a sample."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+from tiny_evaluation import (
+    dataset,
+    eval_config,
+    evaluate,
+    make_folder,
+    read_lines,
+    sums,
+    sums_config,
+    write_questions,
+)
+
+from jaxreason.evaluation import evaluator
+from jaxreason.evaluation.benchmarks import Benchmark, Prompt, Variant
+from jaxreason.evaluation.settings import BenchmarkRun, OwnBenchmark
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory):
+    return write_questions(tmp_path_factory.mktemp("questions") / "sums.jsonl", sums(6))
+
+
+@pytest.fixture(scope="module")
+def made(model_folder, questions, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("made")
+    evaluate(sums_config(questions, {"t1": 2}), model_folder, workdir)
+    return workdir
+
+
+@pytest.fixture
+def copied(made, tmp_path, monkeypatch):
+    """An evaluation that must not sample anything again."""
+    shutil.copytree(made / "evaluation", tmp_path / "evaluation")
+    monkeypatch.setattr(evaluator, "open_model", lambda *_: pytest.fail("the model was loaded"))
+    return tmp_path
+
+
+def samples_of(workdir):
+    return (workdir / "evaluation" / "samples" / "sums.own.t1.jsonl").read_bytes()
+
+
+def grades_file(workdir):
+    return workdir / "evaluation" / "grades" / "sums.own.t1.hash_answer.jsonl"
+
+
+def mark(workdir):
+    """Changes what the grades say, so that grades that were made again can be told."""
+    path = grades_file(workdir)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    text = [json.dumps(line | {"extracted": "as it was"}) + "\n" for line in lines]
+    path.write_text("".join(text))
+
+
+def found(workdir):
+    return {line["extracted"] for line in read_lines(workdir, "sums.t1")}
+
+
+def test_a_changed_grader_grades_the_same_samples_again(
+    copied, made, model_folder, questions, monkeypatch, caplog
+):
+    mark(copied)
+    config = sums_config(questions, {"t1": 2})
+    evaluate(config, model_folder, copied)
+    assert found(copied) == {"as it was"}  # the grader is the same: its grades stay
+    monkeypatch.setattr("jaxreason.evaluation.grades.grader_version", lambda task: "newer")
+    evaluate(config, model_folder, copied)
+    assert "made by another grader or of other samples; graded again" in caplog.text
+    assert samples_of(copied) == samples_of(made)
+    assert read_lines(copied, "sums.t1") == read_lines(made, "sums.t1")
+
+
+def test_a_changed_gold_answer_grades_the_same_samples_again(
+    copied, made, model_folder, questions, tmp_path
+):
+    reply = read_lines(made, "sums.t1")[0]["extracted"]
+    other = sums(6)
+    other[0] = (other[0][0], reply or "none")
+    config = sums_config(write_questions(tmp_path / "gold.jsonl", other), {"t1": 2})
+    evaluate(config, model_folder, copied)
+    assert samples_of(copied) == samples_of(made)
+    assert {line["answer"] for line in read_lines(copied, "sums.t1")} > {reply or "none"}
+
+
+def test_a_grade_of_a_sample_that_is_another_now_is_made_again(
+    copied, made, model_folder, questions
+):
+    path = copied / "evaluation" / "samples" / "sums.own.t1.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[3]["completion"] = "it is #99"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    mark(copied)
+    evaluate(sums_config(questions, {"t1": 2}), model_folder, copied)
+    extracted = [line["extracted"] for line in read_lines(copied, "sums.t1")]
+    assert extracted == ["as it was"] * 3 + ["99"] + ["as it was"] * 8
+
+
+@pytest.mark.parametrize("damage", ["cut", "doubled", "no grade", "gone", "head"])
+def test_damaged_grades_are_made_again(copied, made, model_folder, questions, damage):
+    path = grades_file(copied)
+    lines = path.read_text().splitlines(keepends=True)
+    if damage == "gone":
+        path.unlink()
+    elif damage == "head":
+        path.with_name(path.name.replace(".jsonl", ".head.json")).write_text("{")
+    else:
+        broken = {"cut": lines[:4] + [lines[4][:9]], "doubled": lines + lines[:1]}
+        path.write_text("".join(broken.get(damage, [*lines[:2], '{"id": "q1"}\n'])))
+    evaluate(sums_config(questions, {"t1": 2}), model_folder, copied)
+    assert read_lines(copied, "sums.t1") == read_lines(made, "sums.t1")
+
+
+def test_variants_that_ask_alike_share_samples_and_others_do_not(
+    model_folder, questions, tmp_path, monkeypatch
+):
+    data = dataset(questions)
+    strict = dataclasses.replace(data, prompt_template="{prompt} ")
+    prompts = {"a": Prompt({"": data}, {}), "b": Prompt({"": strict}, {}, stop=("#",))}
+    shared = {"robust": Variant("a", "hash_answer"), "paper": Variant("a", "last_number")}
+    apart = {"robust": Variant("a", "hash_answer"), "paper": Variant("b", "hash_answer")}
+    benchmarks = {
+        "shared": Benchmark("Shared", "math", {"a": prompts["a"]}, shared),
+        "apart": Benchmark("Apart", "other", prompts, apart),
+    }
+    monkeypatch.setattr("jaxreason.evaluation.settings.BENCHMARKS", benchmarks)
+    run = BenchmarkRun(0, {"greedy": 1}, ("robust", "paper"))
+    scores = evaluate(eval_config({}, dict.fromkeys(benchmarks, run)), model_folder, tmp_path)
+    folder = tmp_path / "evaluation"
+    assert sorted(p.name for p in (folder / "samples").glob("*.jsonl")) == [
+        "apart.a.greedy.jsonl",
+        "apart.b.greedy.jsonl",
+        "shared.a.greedy.jsonl",
+    ]
+    assert sorted(p.name for p in (folder / "grades").glob("*.jsonl")) == [
+        "apart.a.greedy.hash_answer.jsonl",
+        "apart.b.greedy.hash_answer.jsonl",
+        "shared.a.greedy.hash_answer.jsonl",
+        "shared.a.greedy.last_number.jsonl",
+    ]
+    primary = {(r["benchmark"], r["variant"]): r for r in scores["rows"] if r["primary"]}
+    assert {key: (r["prompt"], r["grader"]) for key, r in primary.items()} == {
+        ("shared", "robust"): ("a", "hash_answer"),
+        ("shared", "paper"): ("a", "last_number"),
+        ("apart", "robust"): ("a", "hash_answer"),
+        ("apart", "paper"): ("b", "hash_answer"),
+    }
+    assert {(g["variant"], g["group"]) for g in scores["groups"]} == {
+        (variant, group) for variant in ("robust", "paper") for group in ("math", "other")
+    }
+    lines = read_lines(tmp_path, "apart.greedy", prompt="b")
+    assert all("#" not in line["completion"] for line in lines)  # cut before the stop string
+
+
+def test_a_plain_prompt_is_the_text_alone(model_folder, questions, tmp_path):
+    own = {"sums": OwnBenchmark("Sums", "math", dataset(questions))}
+    runs = {"sums": BenchmarkRun(0, {"greedy": 1})}
+    scores = evaluate(eval_config(own, runs, prompt_format="plain"), model_folder, tmp_path)
+    assert scores["asked"] == {"thinking": None, "prompt_format": "plain"}
+    for line in read_lines(tmp_path, "sums.greedy"):
+        assert len(line["prompt_tokens"]) == len(line["prompt"])  # a token a character
