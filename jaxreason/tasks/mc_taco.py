@@ -9,61 +9,72 @@ from collections.abc import Sequence
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
+from jaxreason.tasks import yes_no
+from jaxreason.tasks.likelihoods import likeliest
 
 CHOICES = ("no", "yes")
 
 
 def choices(example: Example) -> tuple[str, ...]:
-    """The continuations to compare; they follow the prompt after one space."""
+    """The continuations to compare."""
     return CHOICES
 
 
-def extract(example: Example, logprobs: Sequence[float]) -> str | None:
-    """The likelier continuation, "no" or "yes"; "no" where they are alike."""
-    return CHOICES[max(range(len(CHOICES)), key=lambda place: logprobs[place])]
+def extract(example: Example, logprobs: Sequence[float]) -> str:
+    """The likelier of "no" and "yes"; "no" where they are equal."""
+    return CHOICES[likeliest(example, CHOICES, logprobs)]
 
 
 def score(example: Example, logprobs: Sequence[float]) -> dict[str, float]:
-    """`accuracy` of the pair, and `yes` (1 when "yes" was chosen).
+    """`accuracy` of the pair, `yes` (1 when "yes" was chosen) and `answered`, which is 1.
 
     Raises:
-      ValueError: when the gold answer is neither "no" nor "yes".
+      UserError: when the gold answer is neither "no" nor "yes", or for bad log-likelihoods.
     """
-    if example.answer not in CHOICES:
-        raise UserError(
-            f"example {example.id!r}: the answer must be no or yes, got {example.answer!r}."
-        )
-    answer = extract(example, logprobs)
-    return {"accuracy": float(answer == example.answer), "yes": float(answer == "yes")}
+    return yes_no.score(example, extract(example, logprobs) == "yes")
+
+
+def score_paper(example: Example, logprobs: Sequence[float]) -> dict[str, float]:
+    """`accuracy` of the pair, the one metric of the study.
+
+    Two thirds of the pairs are "no", so a model that always says "no" reaches 66.1 and several
+    models of the study's table stand exactly there (or at 33.9, always "yes").
+
+    Raises:
+      UserError: as `score`.
+    """
+    return {"accuracy": score(example, logprobs)["accuracy"]}
 
 
 def summarize(examples: Sequence[Example], scores: Sequence[dict[str, float]]) -> dict[str, float]:
     """Metrics of a set of pairs.
 
-    `accuracy` over pairs; `balanced_accuracy`, the mean of the recalls of no and yes (of those that
-    occur); `question_em`, the share of questions with every pair right; `question_f1`, the mean
-    over questions of the F1 of "yes", with precision 1 where no "yes" was said and recall 1 where
-    none was due (the definitions of Zhou et al. 2019); `yes`, the share of "yes". Constant "no" has
-    accuracy 0.661, balanced accuracy 0.5, EM and F1 0.174.
+    Those of `yes_no.summarize`; `question_em`, the share of questions with every pair right;
+    `question_f1`, the mean over questions of the F1 of "yes", with precision 1 where no "yes" was
+    said and recall 1 where none was due (the definitions of Zhou et al. 2019); and what constant
+    answers score in these two (`question_em_always_no` and so on). On the test set constant "no"
+    has accuracy 0.661, balanced accuracy 0.5, question EM and F1 0.174.
 
     Raises:
-      ValueError: when the metadata does not tell the questions apart.
+      UserError: when the metadata does not tell the questions apart.
     """
-    questions: dict[tuple[str, str], list[tuple[bool, bool]]] = {}
-    for example, row in zip(examples, scores, strict=True):
-        pair = (example.answer == "yes", row["yes"] == 1.0)
+    questions: dict[tuple[str, str], list[yes_no.Pair]] = {}
+    for example, pair in zip(examples, yes_no.pairs_of(examples, scores), strict=True):
         questions.setdefault(question_of(example), []).append(pair)
-    pairs = [pair for group in questions.values() for pair in group]
-    recalls = [
-        mean([float(gold == chosen) for gold, chosen in pairs if gold == label])
-        for label in {gold for gold, _ in pairs}
-    ]
+    groups = [*questions.values()]
+    metrics = yes_no.summarize(examples, scores) | by_question(groups)
+    for name, said in (("no", False), ("yes", True)):
+        found = by_question([yes_no.constant(group, said) for group in groups])
+        metrics |= {f"{metric}_always_{name}": value for metric, value in found.items()}
+    return metrics
+
+
+def by_question(groups: Sequence[Sequence[yes_no.Pair]]) -> dict[str, float]:
+    """`question_em` and `question_f1` from the pairs of each question."""
+    exact = [float(all(gold is said for gold, said in group)) for group in groups]
     return {
-        "accuracy": mean([row["accuracy"] for row in scores]),
-        "balanced_accuracy": mean(recalls),
-        "question_em": mean([float(all(g == c for g, c in group)) for group in questions.values()]),
-        "question_f1": mean([f1(group) for group in questions.values()]),
-        "yes": mean([row["yes"] for row in scores]),
+        "question_em": yes_no.mean(exact),
+        "question_f1": yes_no.mean([yes_no.f1(group) for group in groups]),
     }
 
 
@@ -76,17 +87,3 @@ def question_of(example: Example) -> tuple[str, str]:
             f"got {[*metadata]}."
         )
     return metadata["sentence"], metadata["question"]
-
-
-def f1(pairs: Sequence[tuple[bool, bool]]) -> float:
-    """F1 of "yes" over the (gold, chosen) pairs of one question."""
-    hits = sum(gold and chosen for gold, chosen in pairs)
-    said, due = sum(chosen for _, chosen in pairs), sum(gold for gold, _ in pairs)
-    precision = hits / said if said else 1.0
-    recall = hits / due if due else 1.0
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-
-
-def mean(values: Sequence[float]) -> float:
-    """The arithmetic mean."""
-    return sum(values) / len(values)

@@ -6,7 +6,18 @@ from typing import Any, Literal
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
-from jaxreason.tasks import hash_answer, ifeval, last_number, math, mc_taco, multiple_choice
+from jaxreason.tasks import (
+    coqa,
+    halueval,
+    hash_answer,
+    headqa,
+    ifeval,
+    last_number,
+    math,
+    mc_taco,
+    multiple_choice,
+    yes_no,
+)
 
 Scores = dict[str, float]
 
@@ -18,9 +29,9 @@ class Task:
     Attributes:
       kind: "generate" (a reply is sampled) or "choose" (the likelier of given continuations).
       primary: the metric that stands for the task.
-      score: (example, text) -> metrics of this sample; for "choose" the second argument is the
-        sequence of the log-likelihoods of `choices(example)`, in nats.
-      extract: (example, the same) -> the answer found in it, or None.
+      score: (example, text) -> metrics of this sample; for "choose", (example, the log-likelihoods
+        of its choices in their order).
+      extract: (example, text or log-likelihoods) -> the answer found, or None.
       choices: example -> the continuations, for "choose"; None for "generate".
       worker_setup: what a worker of a VerifierPool calls once before its first reply of this task,
         so that heavy imports take none of a reply's time; None if there is nothing to load.
@@ -59,6 +70,22 @@ TASKS: dict[str, Task] = {
         choices=mc_taco.choices,
         summarize=mc_taco.summarize,
     ),
+    "mc_taco_paper": Task(
+        "choose", "accuracy", mc_taco.score_paper, mc_taco.extract, choices=mc_taco.choices
+    ),
+    "headqa": Task("choose", "accuracy", headqa.score, headqa.extract, choices=headqa.choices),
+    "coqa": Task("generate", "f1", coqa.score, coqa.extract),
+    "coqa_paper": Task("generate", "em", coqa.score_paper, coqa.extract_paper),
+    "halueval": Task(
+        "generate", "accuracy", halueval.score, halueval.extract, summarize=yes_no.summarize
+    ),
+    "halueval_paper": Task(
+        "generate",
+        "accuracy",
+        halueval.score_paper,
+        halueval.extract_paper,
+        summarize=yes_no.summarize,
+    ),
     "ifeval": Task(
         "generate",
         "instruction_strict",
@@ -81,11 +108,15 @@ def find_task(name: str, tasks: Mapping[str, Task] = TASKS) -> Task:
 def summarize(task: Task, examples: Sequence[Example], scores: Sequence[Scores]) -> Scores:
     """The metrics of a whole set: the task's own, or the mean of each score.
 
+    A sample that could not be graded has no scores; it is left out.
+
     Raises:
-      ValueError: for an empty set.
+      UserError: when no sample has scores.
     """
-    if not scores:
+    graded = [(example, row) for example, row in zip(examples, scores, strict=True) if row]
+    if not graded:
         raise UserError("there is nothing to summarize: no scored samples.")
+    rows = [row for _, row in graded]
     if task.summarize is not None:
-        return task.summarize(examples, scores)
-    return {name: sum(row[name] for row in scores) / len(scores) for name in scores[0]}
+        return task.summarize([example for example, _ in graded], rows)
+    return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}

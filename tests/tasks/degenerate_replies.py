@@ -50,5 +50,7 @@ def example_of(task: str, instruction: str | None = None) -> Example:
     """A question of the task; of IFEval with one instruction, or with all."""
     names = [instruction] if instruction else [*INSTRUCTIONS]
     metadata = {"instruction_id_list": names, "kwargs": [arguments_of(name) for name in names]}
-    answer = {"mc_taco": "yes", "multiple_choice": "B"}.get(task, "5")
-    return Example("1", task, (), answer, "", metadata if task == "ifeval" else {})
+    answer = {"halueval": "yes", "halueval_paper": "no", "multiple_choice": "B"}.get(task, "5")
+    metadata = metadata if task == "ifeval" else {"references": [answer, "so"]}
+    question = {"role": "user", "content": "Q: so?" if task.startswith("coqa") else "so"}
+    return Example("1", task, (question,), answer, "", metadata)

@@ -1,0 +1,122 @@
+r"""HaluEval: does a text hold something made up? A model judges with Yes or No; gold is yes or no.
+
+One grader for the three kinds (questions, dialogues, summaries). A reply that describes its verdict
+without either word ("it is supported") has no answer.
+"""
+
+import re
+from collections.abc import Iterable
+
+from jaxreason.data.examples import Example
+from jaxreason.tasks import yes_no
+from jaxreason.tasks.replies import last_boxed, strip_thinking
+
+_WRAP = r"[\s:*_`'\"“”#($>\[-]*+(?:\\\(|\\text\w*\{|\\boxed\{)*+[\s(*]*+"
+_WORD = r"(?i:(yes|no))(?![\w'’-])"
+_IS = r"(?i:\s+(?:is|would\s+be|should\s+be|must\s+be|remains))?(?:\s*\([^()\n]{0,30}\))?"
+_SURELY = r"(?i:(?:clearly|definitely|therefore|probably|most\s+likely|likely|an?)\b[\s*\"'“]*+)?"
+JUDGED = re.compile(
+    r"(?i:\b(?:judge?ments?|verdict|(?:final|my)\s+(?:answer|decision|judge?ment)))"
+    rf"[#*_]*+{_IS}{_WRAP}{_SURELY}{_WORD}"
+)
+# "The answer" may be the one that is judged, so this counts after the words of the verdict.
+ANSWERED = re.compile(rf"(?i:(?<!correct\s)(?<!right\s)\banswer)[*_]*+{_IS}{_WRAP}{_SURELY}{_WORD}")
+ALONE = re.compile(rf"{_WRAP}{_WORD}[\s.!*_`'\"“”)}}\]$]*$")
+LEADING = re.compile(rf"{_WRAP}{_WORD}")
+CLOSING = re.compile(rf"(?i:\b(?:so|thus|hence|therefore|overall|conclusion)\b){_WRAP},?\s*{_WORD}")
+# Both words beside each other ("Yes or No") settle nothing.
+BOTH = re.compile(
+    r"[\s*_`'\"“”)]*(?:/|,|\||\bor\b|\band\b|\bnor\b)[\s*_`'\"“”(]*(?:yes|no)(?![\w'’-])",
+    re.IGNORECASE,
+)
+# "No mistake is in it": an adjective, but for words that go on from a verdict.
+ADJECTIVE = re.compile(
+    r"\s+(?!because|since|as\b|it\b|the\b|there\b|this\b|that\b|hallucinat|fabricat|made\b)[a-z]"
+)
+# A base model goes on with the next example of its prompt.
+NEXT_EXAMPLE = re.compile(
+    r"^[ \t]*#(?:Knowledge|Question|Answer|Dialogue History|Response|Document|Summary)#",
+    re.MULTILINE,
+)
+
+
+def find_judgement(text: str) -> bool | None:
+    """Whether a reply says yes, without its thoughts; None where it settles on neither.
+
+    In this order: the last box; the last word after "judgement", "verdict" or "final answer"; a
+    last line that is yes or no; the first word of the reply; the first word of its last sentence;
+    the last "answer is yes"; the last "so, yes".
+    """
+    text = strip_thinking(text)
+    following = NEXT_EXAMPLE.search(text)
+    text = (following and text[: following.start()].strip()) or text
+    lines = text.strip().splitlines() or [""]
+    finds = (
+        heads(LEADING, last_boxed(text) or ""),
+        JUDGED.finditer(text),
+        heads(ALONE, lines[-1]),
+        heads(LEADING, lines[0]),
+        heads(LEADING, re.split(r"[.!?]\s+", lines[-1].strip())[-1]),
+        ANSWERED.finditer(text),
+        CLOSING.finditer(text),
+    )
+    for matches in finds:
+        settled = [verdict for match in matches if (verdict := judgement(match)) is not None]
+        if settled:
+            return settled[-1]
+    return None
+
+
+def heads(pattern: re.Pattern, line: str) -> Iterable[re.Match]:
+    """The match at the beginning of a line, if there is one."""
+    match = pattern.match(line)
+    return [match] if match else []
+
+
+def judgement(match: re.Match) -> bool | None:
+    """Whether the word found is yes; None where the other stands beside it, or "no" is no verdict."""
+    word, text = match[1].lower(), match.string
+    beside = BOTH.match(text, match.end())
+    adjective = word == "no" and ADJECTIVE.match(text, match.end())
+    return None if beside or adjective else word == "yes"
+
+
+def name(said: bool | None) -> str | None:
+    """yes, no or None."""
+    return None if said is None else "yes" if said else "no"
+
+
+def extract(example: Example, text: str) -> str | None:
+    """The judgement, "yes" or "no"."""
+    return name(find_judgement(text))
+
+
+def score(example: Example, text: str) -> dict[str, float]:
+    """`accuracy`, `yes` and `answered`.
+
+    Raises:
+      UserError: when the gold answer is neither yes nor no.
+    """
+    return yes_no.score(example, find_judgement(text))
+
+
+def first_line_judgement(text: str) -> bool | None:
+    """The judgement as the study reads it: which of "Yes" and "No" the first line holds, if one.
+
+    Its effects: thoughts are not stripped, so a model that opens with `<think>` scores 0 whatever
+    it knows (reasoners of the study's table stand between 0 and 14). "NO" and "yes" do not count,
+    "Now", "None", "Not" and "Norway" are a No, and "Yes, No. 7 is wrong" is neither.
+    """
+    line = text.strip().split("\n")[0]
+    yes, no = "Yes" in line, "No" in line
+    return None if yes == no else yes
+
+
+def extract_paper(example: Example, text: str) -> str | None:
+    """The judgement in the first line, "yes" or "no"."""
+    return name(first_line_judgement(text))
+
+
+def score_paper(example: Example, text: str) -> dict[str, float]:
+    """As `score`, from the first line."""
+    return yes_no.score(example, first_line_judgement(text))

@@ -1,0 +1,97 @@
+"""Yes-or-no questions: their gold answers, and what a set of answers to them is worth.
+
+Such sets are seldom balanced, so every summary says what a constant answer would score.
+"""
+
+from collections.abc import Sequence
+
+from jaxreason.data.examples import Example
+from jaxreason.errors import UserError
+
+Pair = tuple[bool, bool | None]  # whether "yes" is right; whether "yes" was said, None: neither
+
+
+def gold_of(example: Example) -> bool:
+    """Whether "yes" is the right answer.
+
+    Raises:
+      UserError: when the answer is neither yes nor no.
+    """
+    answer = example.answer.strip().lower()
+    if answer not in ("yes", "no"):
+        raise UserError(
+            f"example {example.id!r}: the answer must be yes or no, got {example.answer[:80]!r}."
+        )
+    return answer == "yes"
+
+
+def score(example: Example, said: bool | None) -> dict[str, float]:
+    """`accuracy`, `yes` (1 where "yes" was said) and `answered` (0 where neither was said).
+
+    Raises:
+      UserError: when the gold answer is neither yes nor no.
+    """
+    gold = gold_of(example)
+    return {
+        "accuracy": float(said is gold),
+        "yes": float(said is True),
+        "answered": float(said is not None),
+    }
+
+
+def pairs_of(examples: Sequence[Example], scores: Sequence[dict[str, float]]) -> list[Pair]:
+    """(gold, said) of each example, from the metrics that `score` gave."""
+    said = [bool(row["yes"]) if row["answered"] else None for row in scores]
+    return list(zip(map(gold_of, examples), said, strict=True))
+
+
+def constant(pairs: Sequence[Pair], said: bool) -> list[Pair]:
+    """The pairs of a model that always says the same."""
+    return [(gold, said) for gold, _ in pairs]
+
+
+def summarize(examples: Sequence[Example], scores: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Metrics of a set of yes-or-no questions, where no answer is a wrong answer.
+
+    `accuracy`; `balanced_accuracy`, the mean of the recalls of yes and no (of those that occur);
+    `f1_yes`; `yes`, the share of "yes"; `answered`; and the accuracy and F1 of constant answers:
+    `accuracy_always_yes`, `accuracy_always_no`, `f1_yes_always_yes` (that of always no is 0). The
+    balanced accuracy of a constant answer is 0.5 where both occur.
+    """
+    pairs = pairs_of(examples, scores)
+    always_yes, always_no = constant(pairs, True), constant(pairs, False)
+    return {
+        "accuracy": accuracy(pairs),
+        "balanced_accuracy": balanced_accuracy(pairs),
+        "f1_yes": f1(pairs),
+        "yes": mean([float(said is True) for _, said in pairs]),
+        "answered": mean([float(said is not None) for _, said in pairs]),
+        "accuracy_always_yes": accuracy(always_yes),
+        "accuracy_always_no": accuracy(always_no),
+        "f1_yes_always_yes": f1(always_yes),
+    }
+
+
+def accuracy(pairs: Sequence[Pair]) -> float:
+    """The share of right answers."""
+    return mean([float(said is gold) for gold, said in pairs])
+
+
+def balanced_accuracy(pairs: Sequence[Pair]) -> float:
+    """The mean of the accuracies on the questions of each gold answer that occurs."""
+    groups = [[pair for pair in pairs if pair[0] is gold] for gold in (True, False)]
+    return mean([accuracy(group) for group in groups if group])
+
+
+def f1(pairs: Sequence[Pair]) -> float:
+    """F1 of "yes": precision 1 where no "yes" was said, recall 1 where none was due."""
+    hits = sum(gold and said is True for gold, said in pairs)
+    said, due = sum(said is True for _, said in pairs), sum(gold for gold, _ in pairs)
+    precision = hits / said if said else 1.0
+    recall = hits / due if due else 1.0
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def mean(values: Sequence[float]) -> float:
+    """The arithmetic mean."""
+    return sum(values) / len(values)
