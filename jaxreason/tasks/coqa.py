@@ -21,15 +21,15 @@ def references_of(example: Example) -> list[str]:
     """The right answers, blank ones left out.
 
     Raises:
-      UserError: when there are none.
+      UserError: when they are no list of texts, or all blank.
     """
     given = example.metadata.get("references")
-    texts = [given] if isinstance(given, str) else list(given or ())
+    texts = given if isinstance(given, (list, tuple)) else ()
     references = [text for text in texts if isinstance(text, str) and text.strip()]
-    if not references:
+    if not references or not all(isinstance(text, str) for text in texts):
         raise UserError(
             f"example {example.id!r}: CoQA needs metadata 'references', a list of texts that are "
-            f"not blank, got {given!r} (metadata: {[*example.metadata]})."
+            f"not all blank, got {given!r} (metadata: {[*example.metadata]})."
         )
     return references
 

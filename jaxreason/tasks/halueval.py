@@ -9,21 +9,27 @@ from collections.abc import Iterable
 
 from jaxreason.data.examples import Example
 from jaxreason.tasks import yes_no
-from jaxreason.tasks.replies import last_boxed, strip_thinking
+from jaxreason.tasks.replies import last_boxed, strip_role, strip_thinking
 
-_WRAP = r"[\s:*_`'\"“”#($>\[-]*+(?:\\\(|\\text\w*\{|\\boxed\{)*+[\s(*]*+"
-_WORD = r"(?i:(yes|no))(?![\w'’-])"
+_WRAP = r"[\s:*_`'\"“”‘’#($>=\[-]*+(?:\\\(|\\text\w*\{|\\boxed\{)*+[\s(*]*+"
+_WORD = r"(?i:(yes|no))(?!\w|['’-]\w)"
+_ABOUT = r"(?i:\s+(?:for|of|on|about|here)\b[^.?!:\n]{0,60}?)?"
 _IS = r"(?i:\s+(?:is|would\s+be|should\s+be|must\s+be|remains))?(?:\s*\([^()\n]{0,30}\))?"
 _SURELY = r"(?i:(?:clearly|definitely|therefore|probably|most\s+likely|likely|an?)\b[\s*\"'“]*+)?"
 JUDGED = re.compile(
     r"(?i:\b(?:judge?ments?|verdict|(?:final|my)\s+(?:answer|decision|judge?ment)))"
-    rf"[#*_]*+{_IS}{_WRAP}{_SURELY}{_WORD}"
+    rf"[#*_]*+{_ABOUT}{_IS}{_WRAP}{_SURELY}{_WORD}"
 )
 # "The answer" may be the one that is judged, so this counts after the words of the verdict.
 ANSWERED = re.compile(rf"(?i:(?<!correct\s)(?<!right\s)\banswer)[*_]*+{_IS}{_WRAP}{_SURELY}{_WORD}")
-ALONE = re.compile(rf"{_WRAP}{_WORD}[\s.!*_`'\"“”)}}\]$]*$")
-LEADING = re.compile(rf"{_WRAP}{_WORD}")
-CLOSING = re.compile(rf"(?i:\b(?:so|thus|hence|therefore|overall|conclusion)\b){_WRAP},?\s*{_WORD}")
+# All of the last line, or what stands behind its colon ("Hallucination: No").
+ALONE = re.compile(rf"(?:^|[:=>]){_WRAP}{_WORD}[\s.!*_`'\"“”‘’)}}\]$]*$")
+LEADING = re.compile(rf"(?:[\s*#]*[A-Za-z]{{1,12}}[*_]*\s?:)?{_WRAP}{_WORD}")
+CLOSING = re.compile(
+    r"(?i:\b(?:so|thus|hence|therefore|overall|conclusion|i(?:'d|’d|\s+would)\s+say"
+    rf"|it(?:'s|’s|\s+is)\s+an?|judge\s+(?:it|this)\s+as)\b){_WRAP},?\s*{_WORD}"
+)
+LAST = 80  # characters of the last line that are looked at
 # Both words beside each other ("Yes or No") settle nothing.
 BOTH = re.compile(
     r"[\s*_`'\"“”)]*(?:/|,|\||\bor\b|\band\b|\bnor\b)[\s*_`'\"“”(]*(?:yes|no)(?![\w'’-])",
@@ -44,19 +50,19 @@ def find_judgement(text: str) -> bool | None:
     """Whether a reply says yes, without its thoughts; None where it settles on neither.
 
     In this order: the last box; the last word after "judgement", "verdict" or "final answer"; a
-    last line that is yes or no; the first word of the reply; the first word of its last sentence;
+    last line that is yes or no or ends in ": yes"; the first word of the reply; the first word of its last sentence;
     the last "answer is yes"; the last "so, yes".
     """
-    text = strip_thinking(text)
+    text = strip_role(strip_thinking(text))
     following = NEXT_EXAMPLE.search(text)
     text = (following and text[: following.start()].strip()) or text
     lines = text.strip().splitlines() or [""]
     finds = (
-        heads(LEADING, last_boxed(text) or ""),
+        first(LEADING, last_boxed(text) or ""),
         JUDGED.finditer(text),
-        heads(ALONE, lines[-1]),
-        heads(LEADING, lines[0]),
-        heads(LEADING, re.split(r"[.!?]\s+", lines[-1].strip())[-1]),
+        ALONE.finditer(lines[-1][-LAST:]),
+        first(LEADING, lines[0]),
+        first(LEADING, re.split(r"[.!?]\s+", lines[-1].strip())[-1]),
         ANSWERED.finditer(text),
         CLOSING.finditer(text),
     )
@@ -67,7 +73,7 @@ def find_judgement(text: str) -> bool | None:
     return None
 
 
-def heads(pattern: re.Pattern, line: str) -> Iterable[re.Match]:
+def first(pattern: re.Pattern, line: str) -> Iterable[re.Match]:
     """The match at the beginning of a line, if there is one."""
     match = pattern.match(line)
     return [match] if match else []

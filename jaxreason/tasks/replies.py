@@ -7,6 +7,8 @@ from jaxreason.data.examples import Example
 
 THINK_START, THINK_END = "<think>", "</think>"
 
+ROLE = re.compile(r"\s*(?:You are a helpful assistant\.\s*)?(?:assistant\s*:)?\s*", re.IGNORECASE)
+
 Extract = Callable[[str], str | None]
 Grade = Callable[[Example, str], float]
 
@@ -26,6 +28,11 @@ def cut_at(text: str, stops: Sequence[str]) -> str:
     """The text before the first of the stop strings that occurs in it."""
     places = [text.find(stop) for stop in stops]
     return text[: min((place for place in places if place >= 0), default=len(text))]
+
+
+def strip_role(text: str) -> str:
+    """The reply without an "Assistant:" before it, which some models write out of a chat's marks."""
+    return ROLE.sub("", text, count=1)
 
 
 def score_both_ways(

@@ -6,9 +6,8 @@ sentence, a list of all questions with their answers, or reasoning with the answ
 
 import re
 
-from jaxreason.tasks.replies import last_boxed, strip_thinking
+from jaxreason.tasks.replies import last_boxed, strip_role, strip_thinking
 
-ROLE = re.compile(r"\s*(?:You are a helpful assistant\.\s*)?(?:assistant\s*:)?\s*", re.IGNORECASE)
 # Quotes, headings, bullets and numbers before the text of a line.
 DECORATION = r"[\s>#*_`|+•–-]*+(?:\(?\d{1,3}[.)])?[\s*_`]*+"
 QUESTION = re.compile(rf"{DECORATION}(?:Q|Question)(?:\s*\d+)?[*_\s]*:[\s*_]*(.*)", re.IGNORECASE)
@@ -18,7 +17,7 @@ LISTED = re.compile(
     r"|\s*\d{1,3}[.)]\s+([^?\n]{1,300}\?)\s"
 )
 ANSWER = re.compile(
-    rf"^{DECORATION}(?:A|Ans|(?:(?:my|the|short|final)\s+)*answer)(?:\s*\d+)?[*_\s]*:[\s*_]*",
+    rf"^{DECORATION}(?:A|Ans|(?:(?:my|the|short|final)\s+)*answer)(?:\s*\d+)?[*_\s]*:(?!\d)[\s*_]*",
     re.IGNORECASE,
 )
 INLINE = re.compile(r"\?[\s*_]*(?:A|Answer)[\s*_]*:")
@@ -55,22 +54,22 @@ def asked_question(prompt: str) -> str:
 def find_answer(text: str, asked: str = "") -> str | None:
     """The short answer of a reply without its thoughts, or None.
 
-    In this order: the last box; where the reply repeats the question or lists questions, what
-    follows the one that was asked, else the last; of that the last line with a mark ("A: white"),
-    the last "the answer is white", else the shorter of the first and the last line. A sentence that
-    begins with yes or no is yes or no; of a line with one bold part, that part is taken; of several
-    sentences the first.
+    The last box, if there is one; else, in what `<answer>` marks or in all of it: where the reply
+    repeats the question or lists questions, what follows the one that was asked, else the last; of
+    that the last line with a mark ("A: white"), the last "the answer is white", or the shorter of
+    the first and the last line. A sentence that begins with yes or no is yes or no; of a line with
+    one bold part, that part is taken; of several sentences the first.
 
     Args:
       text: the reply.
       asked: the question, as `asked_question` gives it.
     """
-    text = strip_thinking(text)
+    text = strip_role(strip_thinking(text))
+    text = text.rpartition("<answer>")[2].partition("</answer>")[0]  # all of it without these marks
     box = last_boxed(text)
     if box is not None:
         return tidy(re.sub(r"\\(?:text\w*|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", box))
-    reply = ROLE.sub("", text, count=1)
-    lines = [line for line in reply.splitlines() if not PARTING.match(line)]
+    lines = [line for line in text.splitlines() if not PARTING.match(line)]
     return tidy(answer_line(answering(lines, asked)))
 
 

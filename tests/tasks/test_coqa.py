@@ -87,7 +87,15 @@ def test_normal_forms():
 
 
 @pytest.mark.parametrize(
-    "metadata", [{}, {"references": []}, {"references": None}, {"references": ["", " "]}]
+    "metadata",
+    [
+        {},
+        {"references": []},
+        {"references": None},
+        {"references": ["", " "]},
+        {"references": "white"},
+        {"references": ["white", 5]},
+    ],
 )
 @pytest.mark.parametrize("task", ["coqa", "coqa_paper"])
 def test_missing_references_are_an_error_that_names_the_example(task, metadata):

@@ -1,7 +1,7 @@
 import pytest
 
 from jaxreason.data.examples import Example
-from jaxreason.tasks.replies import last_boxed, score_both_ways, strip_thinking
+from jaxreason.tasks.replies import last_boxed, score_both_ways, strip_role, strip_thinking
 
 THOUGHTS = [
     ("The answer is 5.", "The answer is 5."),
@@ -36,6 +36,21 @@ BOXES = [
 @pytest.mark.parametrize(("text", "answer"), THOUGHTS)
 def test_thoughts_are_taken_away(text, answer):
     assert strip_thinking(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "reply"),
+    [
+        ("Assistant: 5", "5"),
+        ("You are a helpful assistant.\n\nAssistant: 5", "5"),
+        ("assistant\n5", "assistant\n5"),
+        ("Assistants: 5", "Assistants: 5"),
+        ("5\nAssistant: 6", "5\nAssistant: 6"),
+        ("", ""),
+    ],
+)
+def test_the_role_before_a_reply_is_taken_away(text, reply):
+    assert strip_role(text) == reply
 
 
 @pytest.mark.parametrize(("text", "content"), BOXES)

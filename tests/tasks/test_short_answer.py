@@ -25,6 +25,8 @@ FOUND = [
     (r"\boxed{\text{an orange cat}}", "an orange cat"),
     ("<think>She was orange first.\nA: orange</think>\n\nA: white", "white"),
     ("<think>\n\n</think>\n\nwhite", "white"),
+    ("<think>orange?</think> <answer>\nwhite\n</answer>", "white"),
+    ("The story names her color. <answer>white</answer> I am sure of it.", "white"),
     # the question restated
     ("Q: What color was the kitten?\nA: white\n", "white"),
     ("Q: What color was the kitten?\n\nA: white", "white"),
@@ -66,6 +68,10 @@ FOUND = [
     ("**Yes**, she did.", "Yes"),
     ("No one lived there.", None),
     ("Nobody", None),
+    ("A 10:30 train", None),  # no mark
+    ("A dog", None),
+    ("Quite white", None),
+    ("A1: white", "white"),
     ("No longer than a day", None),
     ("Yesterday", None),
 ]
