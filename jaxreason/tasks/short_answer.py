@@ -22,13 +22,14 @@ ANSWER = re.compile(
 )
 INLINE = re.compile(r"\?[\s*_]*(?:A|Answer)[\s*_]*:")
 ANNOUNCED = re.compile(
-    r"\banswer(?:\s+to\s+[^.?!\n]{1,80})?\s+(?:is|was|would\s+be|should\s+be)(?:\s*:)?\s+([^\n]+)",
+    r"\banswer(?:\s+to\s+(?:[\"“][^\"”\n]{1,200}[\"”]|[^.?!\n]{1,80}?))?\s+(?:is|was|would\s+be|should\s+be)(?:\s*:)?\s+([^\n]+)",
     re.IGNORECASE,
 )
-# What a chat model says to its user at the end, and lines without a word.
+# What a chat model adds for its user, and lines without a word.
 PARTING = re.compile(
     r"\W*(?:let\s+me\s+know|feel\s+free|i\s+hope\s+(?:this|that)|would\s+you\s+like|do\s+you\s+want"
-    r"|if\s+you\s+(?:have|need|would|want|'d)|is\s+there\s+anything)\b|[\W_]*$",
+    r"|if\s+you\s+(?:have|need|would|want|'d)|is\s+there\s+anything)\b"
+    r"|\W*(?:explanation|reasoning|justification|note)[*_\s]*:|[\W_]*$",
     re.IGNORECASE,
 )
 BOLD = re.compile(r"\*\*([^*\n]*[^*\n:?\s])\*\*(?!\s*:)")
@@ -37,9 +38,10 @@ SENTENCE = re.compile(
 )
 # "Yes, he did" answers yes; "no one" and "no longer" do not answer no.
 POLAR = re.compile(
-    r"(yes)\b|(no)(?:[,.;:!–—]|\s+-|\s*$|\s+(?:he|she|it|they|i|we|you|there|this|that)\b)",
+    r"(yes)\b|(no)(?:[,;:!–—]|\.(?!\s*\d)|\s+-|\s*$|\s+(?:he|she|it|they|i|we|you|there|this|that)\b)",
     re.IGNORECASE,
 )
+BULLET = re.compile(r"^\s*[*+•–-]\s+")
 NUMBER = re.compile(r"^\(?\d{1,2}[.)]\s+(?=\S)")  # of a list entry
 MARKS = " \t_\"'“”‘’•–-"
 INTRODUCTION_WORDS = 8  # a first line of more, or with a colon at its end, is no answer
@@ -114,15 +116,21 @@ def answer_line(lines: list[str]) -> str:
     """The line that gives the answer: marked, announced, or the shorter of the first and last."""
     marked = [place for place, line in enumerate(lines) if ANSWER.match(line)]
     if marked:
-        place = marked[-1]
-        return ANSWER.sub("", lines[place], count=1).strip() or "".join(
-            lines[place + 1 : place + 2]
-        )
+        behind = ANSWER.sub("", lines[marked[-1]], count=1).strip()
+        return behind or listed(lines[marked[-1] + 1 :])
     announced = ANNOUNCED.findall("\n".join(lines))
     if announced:
         return announced[-1]
     text = [line for line in lines if not line.lstrip().startswith("#")] or lines
+    if text and text[0].rstrip(" *_").endswith(":") and all(map(BULLET.match, text[1:])):
+        return listed(text[1:]) or text[0]
     return min(text[-1:] + text[:1], key=lambda line: len(line.split()), default="")
+
+
+def listed(lines: list[str]) -> str:
+    """The first line, or the list that it begins."""
+    end = next((i for i, line in enumerate(lines) if not BULLET.match(line)), len(lines))
+    return ", ".join(BULLET.sub("", line) for line in lines[: max(end, 1)])
 
 
 def tidy(line: str) -> str | None:

@@ -1,4 +1,6 @@
+import json
 import random
+from pathlib import Path
 
 import pytest
 
@@ -7,6 +9,7 @@ from jaxreason.errors import UserError
 from jaxreason.tasks import coqa
 from jaxreason.tasks.registry import TASKS, summarize
 
+RELEASED = Path(__file__).parents[3] / "shared/data/uniresponses/UniReason-RL_coqa.jsonl"
 PROMPT = "Cotton was a white kitten.\n\nQ: Who?\n\nA: Cotton\n\nQ: What color was she?\n\nA:"
 
 
@@ -140,3 +143,21 @@ def test_scores_equal_those_of_the_harness():
         measures = {"em": coqa.exact, "f1": coqa.f1}
         ours = {name: coqa.leave_one_out(m, golds, reply) for name, m in measures.items()}
         assert ours == pytest.approx(harness.compute_scores(golds, reply))
+
+
+@pytest.mark.skipif(not RELEASED.is_file(), reason="needs the released replies to CoQA")
+def test_the_released_replies_are_read_behind_their_marks():
+    lines = [json.loads(line) for line in RELEASED.read_text(encoding="utf-8").splitlines()]
+    firsts, answers = [], []
+    for line in lines:
+        prompt = {"role": "user", "content": line["input"].partition("<|im_end|>")[0]}
+        asked = Example("r", "coqa", (prompt,), "", "", {})
+        firsts.append(coqa.extract_paper(asked, line["output"]))
+        answers.append(coqa.extract(asked, line["output"]) or "")
+    assert len(lines) == 500
+    assert sum(first.startswith("A:") for first in firsts) == 113
+    assert sum(first.startswith("Q:") for first in firsts) == 204
+    assert not any(answer.startswith(("A:", "Q:", "Assistant")) for answer in answers)
+    assert sum(answer == "" for answer in answers) == 2  # nothing but a role, a question alone
+    words = [sum(len(text.split()) for text in texts) / 500 for texts in (firsts, answers)]
+    assert words[1] < words[0]

@@ -59,6 +59,11 @@ FOUND = [
     ("**White**, as the story says.", "White"),
     ("**Colors**: white and orange", "Colors: white and orange"),
     ("## Summary\n\nIt was white.", "It was white."),
+    ('The answer to "What color was she?" is white.', "white."),
+    ("She was white.\n\n(Explanation: the story says so.)", "She was white."),
+    ("**Reasoning:** all others were orange.\n**White**", "White"),
+    ("A:\n- an apple\n- a pear", "an apple, a pear"),
+    ("They bought:\n* an apple\n* a pear", "an apple, a pear"),
     # yes and no
     ("Yes, the kitten was white. The story says so.", "Yes"),
     ("A: Yes\n", "Yes"),
@@ -68,6 +73,7 @@ FOUND = [
     ("**Yes**, she did.", "Yes"),
     ("No one lived there.", None),
     ("Nobody", None),
+    ("No. 5", None),
     ("A 10:30 train", None),  # no mark
     ("A dog", None),
     ("Quite white", None),
