@@ -153,14 +153,6 @@ _ACP_TASKS = {
     **{"act_reach": "areach", "app": "app", "just": "just", "land": "land"},
     **{"prog": "prog", "reach": "reach", "val": "val"},
 }
-_INSTRUCTION_METRICS = [
-    f"instruction_{kind}{suffix}" for kind in ("strict", "loose") for suffix in ("", "_unstripped")
-]
-
-# Task -> metric -> the metric that weighs it, where the mean is not the plain one over samples.
-WEIGHTS: dict[str, dict[str, str]] = {
-    "ifeval": dict.fromkeys(_INSTRUCTION_METRICS, "instructions"),
-}
 
 
 def _robust(

@@ -45,6 +45,8 @@ class Part:
       graders: task -> the variants that it grades for, of those that ask in this way.
       num_samples: of each question.
       decoding: with the prompt's own stop strings.
+      delimiter: what stands between a prompt and a choice that is scored: a space after plain text, nothing
+        after a chat template (as lm-evaluation-harness has it).
       prompts: token ids; empty where nothing is sampled.
       head: what the file is made with.
     """
@@ -55,6 +57,7 @@ class Part:
     graders: dict[str, tuple[str, ...]]
     num_samples: int
     decoding: Decoding
+    delimiter: str
     prompts: list[tuple[int, ...]]
     head: dict[str, Any]
 
@@ -70,7 +73,7 @@ def asked_parts(config: EvalConfig) -> list[Part]:
     Raises:
       UserError: the recipe does not fit, or questions cannot be read.
     """
-    parts = []
+    parts, delimiter = [], " " if config.prompt_format == "plain" else ""
     for name, benchmark in find_benchmarks(config).items():
         run = config.benchmarks[name]
         source = config.source, config.data_folder, run.limit, config.items_seed
@@ -82,7 +85,8 @@ def asked_parts(config: EvalConfig) -> list[Part]:
                 key = SampleKey(name, prompt_name, decoding_name)
                 decoding = config.decodings[decoding_name]
                 decoding = replace(decoding, stop=(*decoding.stop, *prompt.stop))
-                parts.append(Part(key, benchmark, items, graders, number, decoding, [], {}))
+                more = decoding, delimiter, [], {}
+                parts.append(Part(key, benchmark, items, graders, number, *more))
     return parts
 
 

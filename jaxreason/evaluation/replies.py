@@ -119,7 +119,7 @@ def _choose_some(
     task = TASKS[next(iter(one.part.graders))]
     choices = [task.choices(one.part.items[place].example) for place in places]
     pairs = [
-        (one.part.prompts[place], tokenizer.encode_part(choice))
+        (one.part.prompts[place], tokenizer.encode_part(one.part.delimiter + choice))
         for place, texts in zip(places, choices, strict=True)
         for choice in texts
     ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxreason.evaluation.benchmarks import WEIGHTS, Benchmark, Item
+from jaxreason.evaluation.benchmarks import Benchmark, Item
 from jaxreason.evaluation.failures import error_kind
 from jaxreason.evaluation.parts import Part
 from jaxreason.evaluation.pass_at_k import pass_at_k
@@ -43,7 +43,7 @@ def summarize_grades(
       pass_at: the k of pass@k.
     """
     task, name = TASKS[grader], key.benchmark
-    weights = WEIGHTS.get(grader, {})
+    weights = task.weights
     samples_each = max(Counter(line["id"] for line in lines).values())
     head = {"benchmark": name, "label": benchmark.label, "group": benchmark.group}
     head |= {"variant": variant, "prompt": key.prompt, "grader": grader}

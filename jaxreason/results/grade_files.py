@@ -4,6 +4,7 @@ A grade file depends on its samples, the grader and its version, and the gold an
 time, without a model (`jaxreason grade`).
 """
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ from jaxreason.results.files import read_object
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.jsonl import read_jsonl
 from jaxreason.results.sample_files import sample_digest
+
+# Weighs samples so that every gold answer of a subset counts as much as every other: of an accuracy, the balanced one.
+BALANCED = "balanced"
 
 # What each field of a line is.
 FIELDS = {
@@ -113,7 +117,7 @@ def read_sample_scores(
       key: of the sample file.
       grader: of the grade file.
       metric: its name in the lines' scores.
-      weight: the score that weighs each sample, or None.
+      weight: the score that weighs each sample, BALANCED, or None.
 
     Raises:
       UserError: as `read_grades`, or a line lacks the metric; names file and item.
@@ -124,13 +128,22 @@ def read_sample_scores(
 
 def sample_scores(lines: list[dict], metric: str, weight: str | None, source: str) -> SampleScores:
     """`read_sample_scores` of lines already read; `source` names them in messages."""
-    ones = np.ones(len(lines))
     return SampleScores(
         values=np.array([_value(line, metric, source) for line in lines]),
-        weights=ones if weight is None else np.array([_value(x, weight, source) for x in lines]),
+        weights=_weights(lines, weight, source),
         clusters=tuple(line["cluster"] for line in lines),
         subsets=tuple(line["subset"] for line in lines),
     )
+
+
+def _weights(lines: list[dict], weight: str | None, source: str) -> np.ndarray:
+    if weight is None:
+        return np.ones(len(lines))
+    if weight != BALANCED:
+        return np.array([_value(line, weight, source) for line in lines])
+    gold = [(line["subset"], line["answer"]) for line in lines]
+    counts = Counter(key for key, x in zip(gold, lines, strict=True) if x["error"] is None)
+    return np.array([1 / max(counts[key], 1) for key in gold])
 
 
 def _value(line: dict, metric: str, source: str) -> float:

@@ -17,6 +17,14 @@ from jaxreason.tasks.replies import strip_thinking
 Instruction = tuple[str, dict[str, Any]]
 
 
+# Metric -> the metric that weighs it: the means are over instructions, as the paper of IFEval defines them.
+WEIGHTS = {
+    f"instruction_{kind}{suffix}": "instructions"
+    for kind in ("strict", "loose")
+    for suffix in ("", "_unstripped")
+}
+
+
 def load_libraries() -> None:
     """Has langdetect read its profiles, so that no item pays for it."""
     language_of("One sentence of English.")

@@ -1,11 +1,12 @@
 """TASKS: what each kind of question asks for and how a reply to it is scored."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
+from jaxreason.results.grade_files import BALANCED
 from jaxreason.tasks import (
     coqa,
     halueval,
@@ -20,6 +21,7 @@ from jaxreason.tasks import (
 )
 
 Scores = dict[str, float]
+BALANCED_ACCURACY = {"balanced_accuracy": BALANCED}
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Task:
       summarize: (examples, their scores) -> the metrics of the whole set, where these are no plain
         means of the scores; None where they are.
       packages: distributions whose versions a grade depends on.
+      weights: metric -> the metric that weighs each sample in its mean, or BALANCED; those that are not
+        named have plain means.
     """
 
     kind: Literal["generate", "choose"]
@@ -48,6 +52,7 @@ class Task:
     worker_setup: Callable[[], None] | None = None
     summarize: Callable[[Sequence[Example], Sequence[Scores]], Scores] | None = None
     packages: tuple[str, ...] = ()
+    weights: Mapping[str, str] = field(default_factory=dict)
 
 
 TASKS: dict[str, Task] = {
@@ -64,11 +69,12 @@ TASKS: dict[str, Task] = {
     "multiple_choice": Task("generate", "accuracy", multiple_choice.score, multiple_choice.extract),
     "mc_taco": Task(
         "choose",
-        "accuracy",
+        "balanced_accuracy",
         mc_taco.score,
         mc_taco.extract,
         choices=mc_taco.choices,
         summarize=mc_taco.summarize,
+        weights=BALANCED_ACCURACY,
     ),
     "mc_taco_paper": Task(
         "choose", "accuracy", mc_taco.score_paper, mc_taco.extract, choices=mc_taco.choices
@@ -77,7 +83,12 @@ TASKS: dict[str, Task] = {
     "coqa": Task("generate", "f1", coqa.score, coqa.extract),
     "coqa_paper": Task("generate", "em", coqa.score_paper, coqa.extract_paper),
     "halueval": Task(
-        "generate", "accuracy", halueval.score, halueval.extract, summarize=yes_no.summarize
+        "generate",
+        "balanced_accuracy",
+        halueval.score,
+        halueval.extract,
+        summarize=yes_no.summarize,
+        weights=BALANCED_ACCURACY,
     ),
     "halueval_paper": Task(
         "generate",
@@ -85,6 +96,7 @@ TASKS: dict[str, Task] = {
         halueval.score_paper,
         halueval.extract_paper,
         summarize=yes_no.summarize,
+        weights=BALANCED_ACCURACY,
     ),
     "ifeval": Task(
         "generate",
@@ -93,6 +105,7 @@ TASKS: dict[str, Task] = {
         ifeval.extract,
         worker_setup=ifeval.load_libraries,
         summarize=ifeval.summarize,
+        weights=ifeval.WEIGHTS,
     ),
     "hash_answer": Task("generate", "accuracy", hash_answer.score, hash_answer.extract),
 }

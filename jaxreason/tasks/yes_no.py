@@ -28,12 +28,15 @@ def gold_of(example: Example) -> bool:
 def score(example: Example, said: bool | None) -> dict[str, float]:
     """`accuracy`, `yes` (1 where "yes" was said) and `answered` (0 where neither was said).
 
+    `balanced_accuracy` is `accuracy` again, for means in which yes and no count alike.
+
     Raises:
       UserError: when the gold answer is neither yes nor no.
     """
     gold = gold_of(example)
     return {
         "accuracy": float(said is gold),
+        "balanced_accuracy": float(said is gold),
         "yes": float(said is True),
         "answered": float(said is not None),
     }

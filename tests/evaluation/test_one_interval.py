@@ -46,7 +46,7 @@ def part(name, group, values):
     each, key = len(values[0]), key_of(name, "greedy")
     head = key._asdict() | {"num_samples": each, "num_questions": len(values)}
     head[TOLD] = {"model": "m", "asked": {"thinking": None, "prompt_format": "chat"}}
-    return Part(key, made, items, {GRADER: ("robust",)}, each, GREEDY, [], head)
+    return Part(key, made, items, {GRADER: ("robust",)}, each, GREEDY, "", [], head)
 
 
 def evaluate(folder, benchmarks):

@@ -36,7 +36,7 @@ def summary(benchmark, items, lines, pass_at=()):
     rows, primary = summarize_grades(
         KEY, "robust", task, benchmark, items, lines, 0.95, 300, pass_at
     )
-    part = Part(KEY, benchmark, items, {task: ("robust",)}, 1, GREEDY, [], {})
+    part = Part(KEY, benchmark, items, {task: ("robust",)}, 1, GREEDY, "", [], {})
     (replies,) = reply_facts([(part, task, lines)])
     return {row["metric"]: row for row in rows}, replies, primary
 
@@ -77,6 +77,10 @@ def test_pairs_of_a_question_are_one_cluster_and_whole_set_metrics_are_the_tasks
     expected = summarize(TASKS["mc_taco"], [i.example for i in items], [x["scores"] for x in lines])
     for metric, value in expected.items():
         assert rows[metric]["mean"] == pytest.approx(value), metric
+    assert (
+        rows["balanced_accuracy"]["primary"] and rows["balanced_accuracy"]["weight"] == "balanced"
+    )
+    assert rows["balanced_accuracy"]["low"] < rows["balanced_accuracy"]["mean"]
     assert (rows["accuracy"]["n"], rows["accuracy"]["graded"]) == (4, 12)
     assert rows["accuracy"]["formula"] == "wilson, effective n"
     assert rows["question_f1"]["low"] is None and rows["question_f1"]["formula"] == "whole set"

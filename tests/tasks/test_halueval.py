@@ -101,6 +101,7 @@ def test_a_reply_is_right_only_when_it_says_the_gold_answer(text, robust, paper,
         right, answered = float(said == gold.lower()), float(said is not None)
         yes = float(said == "yes")
         found = score(example(gold), text)
+        assert found.pop("balanced_accuracy") == found["accuracy"]
         assert found == {"accuracy": right, "yes": yes, "answered": answered}
 
 

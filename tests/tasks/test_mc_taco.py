@@ -91,7 +91,10 @@ def test_the_likelier_of_no_and_yes_is_chosen_and_a_tie_is_no():
     ):
         assert TASK.extract(item, logprobs) == PAPER.extract(item, logprobs) == chosen
         right = float(chosen == "yes")
-        assert TASK.score(item, logprobs) == {"accuracy": right, "yes": right, "answered": 1.0}
+        assert TASK.score(item, logprobs) == {
+            **{"accuracy": right, "balanced_accuracy": right},
+            **{"yes": right, "answered": 1.0},
+        }
         assert PAPER.score(item, logprobs) == {"accuracy": right}
 
 
