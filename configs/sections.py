@@ -202,8 +202,9 @@ def arm(
     section_name: str,
     overrides: dict[str, Any] | None = None,
     path: str = "",
+    asked: dict[str, Any] | None = None,
 ) -> ConfigDict:
-    """A twin of a study; `overrides` change fields of its section."""
+    """A twin of a study; `overrides` change fields of its section, `asked` how its evaluation asks."""
     return section(
         {
             "method": method,
@@ -211,6 +212,7 @@ def arm(
             "section": section_name,
             "overrides": overrides or {},
             "path": path,
+            "asked": asked or {},
         },
         {},
     )

@@ -102,7 +102,7 @@ def parse(cls: type[T], section: Any, path: str) -> T:
         section = _items(section, cls, path)
     hints = typing.get_type_hints(cls, include_extras=True)
     names = [field.name for field in dataclasses.fields(cls)]
-    needed = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING]
+    needed = [f.name for f in dataclasses.fields(cls) if _has_no_default(f)]
     for key in section:
         if key not in names:
             raise ConfigError(
@@ -118,6 +118,10 @@ def parse(cls: type[T], section: Any, path: str) -> T:
             if name in section
         }
     )
+
+
+def _has_no_default(field: dataclasses.Field) -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
 
 
 def _items(section: Any, cls: type, path: str) -> Mapping:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import ml_collections
 from etils import epath
 
+from jaxreason.arms import StudyConfig, arm_section
 from jaxreason.config import parse
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.evaluation.parts import asked_parts
@@ -22,7 +23,6 @@ from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.questions import prepare
 from jaxreason.rl.loop import RLConfig
-from jaxreason.study import StudyConfig, arm_section
 from jaxreason.training.sft import SFTConfig, load_data, make_batches
 from jaxreason.training.state import static_model
 

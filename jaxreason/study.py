@@ -7,18 +7,27 @@ after a kill goes on where it was. An arm is trained by SFT or RL, or given as a
 import contextlib
 import dataclasses
 import functools
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import jax
 import ml_collections
 from etils import epath
 
 from jaxreason.analysis import drift
+from jaxreason.arms import (
+    METHODS,
+    MOST_SEED,
+    ArmConfig,
+    StudyConfig,
+    arm_evaluation,
+    arm_section,
+    arms_of,
+    check_names,
+    seeds_of,
+)
 from jaxreason.chat import ChatConfig
-from jaxreason.config import ConfigError, nearest, parse, to_dict, within
+from jaxreason.config import ConfigError, nearest, parse, to_dict
 from jaxreason.data.examples import check_opens
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.distributed import on_process_zero
@@ -28,52 +37,17 @@ from jaxreason.interrupt import Interrupt
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.plan.settings import PlanConfig
 from jaxreason.questions import WRITERS, prepare
-from jaxreason.recipes import merged
 from jaxreason.report import build as report
 from jaxreason.results import locks
-from jaxreason.results.files import write_json
+from jaxreason.results.files import read_object, write_json
+from jaxreason.results.sample_files import sample_keys
+from jaxreason.results.score_files import EVALUATION
 from jaxreason.rl import loop as rl
 from jaxreason.rl.recipe import check_config as check_rl
 from jaxreason.serve.settings import ServeConfig
 from jaxreason.sharding import MeshConfig
 from jaxreason.training import sft
 from jaxreason.training.state import static_model
-
-MOST_SEED = 2**32 - 1  # of a larger one JAX's keys drop the rest: 2**32 would draw what 0 draws
-
-
-@dataclass(frozen=True)
-class ArmConfig:
-    """One twin.
-
-    Attributes:
-      method: how it comes about: "sft", "rl", or "given" (an existing checkpoint).
-      label: its name in the report.
-      section: the recipe section it is trained with ("" for a given one).
-      overrides: what it changes of that section, same nesting and names.
-      path: of a given arm, a Hugging Face folder or hub name ("" otherwise).
-    """
-
-    method: Literal["sft", "rl", "given"]
-    label: str
-    section: str
-    overrides: dict
-    path: str
-
-
-@dataclass(frozen=True)
-class StudyConfig:
-    """Which twins are made, and how often.
-
-    Attributes:
-      name: title of the report.
-      seeds: one training run of every trained arm for each.
-      arms: folder name -> arm.
-    """
-
-    name: str
-    seeds: tuple[Annotated[int, within(0, MOST_SEED)], ...]
-    arms: dict[str, ArmConfig]
 
 
 @dataclass(frozen=True)
@@ -85,8 +59,6 @@ class Stage:
     run: Callable[[], None]
 
 
-TAKEN = ("base", "questions", "report", "config.json", "study.json", "transfer.json", "log.txt")
-METHODS = {"sft": sft.SFTConfig, "rl": rl.RLConfig}
 SECTIONS: dict[str, type] = {
     "model": ModelConfig,
     "mesh": MeshConfig,
@@ -110,7 +82,7 @@ def section_classes(config: ml_collections.ConfigDict) -> dict[str, type]:
     Raises:
       ConfigError: the recipe's `study` section does not fit.
     """
-    trained = [arm for arm in _arms(config).values() if arm.method != "given"]
+    trained = [arm for arm in arms_of(config).values() if arm.method != "given"]
     return {**SECTIONS, **{arm.section: METHODS[arm.method] for arm in trained}}
 
 
@@ -129,49 +101,18 @@ def check_recipe(config: ml_collections.ConfigDict) -> None:
         else:
             parse(classes[name], config[name], f"config.{name}")
     _check_seed(config.get("seed"))
-    for name, arm in _arms(config).items():
+    for name, arm in arms_of(config).items():
         if arm.method != "given":
             arm_section(config, name, arm)
+        if "eval" in config:
+            arm_evaluation(config, name, arm)
     if "study" in config:
-        _check_names(parse(StudyConfig, config.study, "config.study"))
+        check_names(parse(StudyConfig, config.study, "config.study"))
 
 
 def _check_seed(seed: object) -> None:
     if type(seed) is not int or not 0 <= seed <= MOST_SEED:
         raise ConfigError(f"config.seed: expected an int from 0 to {MOST_SEED}, got {seed!r}.")
-
-
-def _check_names(study: StudyConfig) -> None:
-    """Each seed and arm is a folder of its own."""
-    if not study.seeds or len(set(study.seeds)) < len(study.seeds):
-        raise ConfigError(
-            f"config.study.seeds: expected one or more, each once, got {study.seeds}."
-        )
-    if not study.arms:
-        raise ConfigError(
-            "config.study.arms: expected at least one, since the base is compared with them."
-        )
-    for name in study.arms:
-        if not re.fullmatch(r"\w[\w.+-]*", name) or name in TAKEN:
-            raise ConfigError(
-                f"config.study.arms: {name!r} cannot name a folder of its own. Expected letters, digits and _.+- and "
-                f"none of {', '.join(TAKEN)}."
-            )
-
-
-def _arms(config: ml_collections.ConfigDict) -> dict[str, ArmConfig]:
-    return parse(StudyConfig, config.study, "config.study").arms if "study" in config else {}
-
-
-def arm_section(config: ml_collections.ConfigDict, name: str, arm: ArmConfig):
-    """The training configuration of an arm: its section with its overrides."""
-    path = f"config.study.arms.{name}"
-    if arm.section not in config:
-        raise ConfigError(
-            f"{path}.section: {arm.section!r} is no section{nearest(arm.section, config.keys())}"
-        )
-    section = merged(config[arm.section], arm.overrides, f"{path}.overrides")
-    return parse(METHODS[arm.method], section, f"{path} ({arm.section} with overrides)")
 
 
 @contextlib.contextmanager
@@ -275,7 +216,8 @@ def write_manifest(
             "name": name,
             "method": arm.method,
             "label": arm.label,
-            "seeds": list(_seeds(study, arm)),
+            "seeds": list(seeds_of(study, arm)),
+            "asked": arm_evaluation(config, name, arm).asked,
             "config": {} if arm.method == "given" else to_dict(arm_section(config, name, arm)),
         }
         for name, arm in study.arms.items()
@@ -287,6 +229,7 @@ def write_manifest(
         "groups": settings.benchmark_groups(evaluation),
         "arms": arms,
         "decodings": list(evaluation.decodings),
+        "asked": evaluation.asked,
     }
     on_process_zero(lambda: _write_both(workdir, to_dict(recipe), manifest))
 
@@ -298,10 +241,6 @@ def _write_both(workdir: epath.Path, recipe: dict, manifest: dict) -> None:
     write_json(workdir / locks.MANIFEST, manifest)
 
 
-def _seeds(study: StudyConfig, arm: ArmConfig) -> tuple[int, ...]:
-    return study.seeds[:1] if arm.method == "given" else study.seeds
-
-
 def stages(
     config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, workdir: epath.Path
 ) -> list[Stage]:
@@ -310,14 +249,14 @@ def stages(
     evaluation = parse(settings.EvalConfig, config.eval, "config.eval")
     base = parse(ModelConfig, config.model, "config.model")
 
-    def evaluate(model: ModelConfig, folder: epath.Path, seed: int) -> Stage:
-        run = lambda: evaluator.run_eval(evaluation, model, mesh, folder, seed)  # noqa: E731
+    def evaluate(model: ModelConfig, folder: epath.Path, how: settings.EvalConfig) -> Stage:
+        run = lambda: evaluator.run_eval(how, model, mesh, folder, config.seed)  # noqa: E731
         return Stage(f"evaluate {folder.relative_to(workdir)}", folder / "evaluation", run)
 
-    plan = [evaluate(base, workdir / "base", config.seed)]
+    plan = [evaluate(base, workdir / "base", evaluation)]
     for seed in study.seeds:
         for name, arm in study.arms.items():
-            if seed in _seeds(study, arm):
+            if seed in seeds_of(study, arm):
                 folder = workdir / name / f"seed_{seed}"
                 plan += _arm_stages(config, mesh, workdir, name, arm, seed, evaluate, folder)
     plan.append(Stage("transfer", workdir, lambda: _transfer(config, workdir)))
@@ -346,9 +285,27 @@ def _arm_stages(config, mesh, workdir, name, arm, seed, evaluate, folder) -> lis
         ]
     return [
         *train,
-        evaluate(tuned, folder, config.seed),
+        evaluate(tuned, folder, arm_evaluation(config, name, arm)),
         Stage(f"drift {name} seed {seed}", folder, compare),
     ]
+
+
+def evaluation_folders(workdir: epath.Path) -> list[epath.Path]:
+    """The evaluations in a working directory: those of all models of a study, or its own one.
+
+    Raises:
+      UserError: there is none.
+    """
+    inside = [workdir]
+    if (workdir / locks.MANIFEST).exists():
+        arms = read_object(workdir / locks.MANIFEST, {"arms": list})["arms"]
+        runs = [workdir / arm["name"] / f"seed_{seed}" for arm in arms for seed in arm["seeds"]]
+        inside = [workdir / "base", *runs]
+    found = [folder / EVALUATION for folder in inside]
+    found = [folder for folder in found if sample_keys(folder)]
+    if not found:
+        raise UserError(f"{workdir}: no samples are here; `jaxreason eval` makes them.")
+    return found
 
 
 def _transfer(config, workdir) -> None:

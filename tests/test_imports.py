@@ -76,6 +76,7 @@ MAY_IMPORT = {
     "report": {"config"},
     "questions": {"config", "data", "tasks", "distributed"},
     "dry_run": {
+        "arms",
         "config",
         "data",
         "evaluation",
@@ -89,8 +90,10 @@ MAY_IMPORT = {
     "convert": {"config", "checkpoint", "data", "distributed", "models", "sharding", "training"},
     "chat": {"config", "data", "models", "sampling", "sharding"},
     "serve": {"config", "data", "models", "sampling", "sharding"},
+    "arms": {"config", "evaluation", "recipes", "rl", "training"},
     "study": {
         "analysis",
+        "arms",
         "chat",
         "config",
         "data",

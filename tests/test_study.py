@@ -74,12 +74,22 @@ def test_the_tiny_study_runs_whole_and_a_second_start_repeats_nothing(tmp_path, 
     trained = (workdir / "sft_top/seed_3/model/model.safetensors").stat().mtime
     with config.ignore_type():
         config.eval.benchmarks["get"] = gained
-        config.study.arms["twin"] = config.study.arms["same"]
+        config.study.arms["twin"] = {
+            **config.study.arms["same"].to_dict(),
+            "asked": {"prompt_format": "plain"},
+        }
     study.run_study(config, mesh, workdir)
     assert (workdir / "sft_top/seed_3/model/model.safetensors").stat().mtime == trained
     for arm in ("same", "twin"):
         kl = json.loads((workdir / arm / "seed_3/analysis/token_kl.json").read_text())
         assert "get" in {row["benchmark"] for row in kl["rows"]}
+    asked = [
+        json.loads((workdir / f"{arm}/seed_3/evaluation/scores.json").read_text())["asked"]
+        for arm in ("same", "twin")
+    ]
+    assert [how["prompt_format"] for how in asked] == ["chat", "plain"]
+    shown = json.loads((workdir / "report/summary.json").read_text())["asked"]
+    assert {row["model"]: row["prompt_format"] for row in shown}["twin"] == "plain"
     untouched = {p for p in contents if p.name.startswith(("add.", "copy."))}
     assert untouched and all(p.read_bytes() == contents[p] for p in untouched)
 

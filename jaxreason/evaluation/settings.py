@@ -90,12 +90,8 @@ class EvalConfig:
         return {name: getattr(self, name) for name in ASKED}
 
 
-def find_benchmarks(config: EvalConfig) -> dict[str, Benchmark]:
-    """The benchmarks of the recipe, by name.
-
-    Raises:
-      ConfigError: for a name, decoding or number of samples that does not fit.
-    """
+def known_benchmarks(config: EvalConfig) -> dict[str, Benchmark]:
+    """BENCHMARKS and those of the recipe, by name."""
     own = {
         name: Benchmark(
             label=b.label,
@@ -105,7 +101,16 @@ def find_benchmarks(config: EvalConfig) -> dict[str, Benchmark]:
         )
         for name, b in config.own.items()
     }
-    known = {**BENCHMARKS, **own}
+    return {**BENCHMARKS, **own}
+
+
+def find_benchmarks(config: EvalConfig) -> dict[str, Benchmark]:
+    """The benchmarks that the recipe runs, by name.
+
+    Raises:
+      ConfigError: for a name, decoding or number of samples that does not fit.
+    """
+    known = known_benchmarks(config)
     for name, run in config.benchmarks.items():
         path = f"eval.benchmarks.{name}"
         if name not in known:

@@ -62,6 +62,13 @@ VERBS = {
         f"jaxreason eval {TINY} --config.model.path=runs/rl/model --workdir runs/rl",
         stages.run_eval,
     ),
+    "grade": Verb(
+        "grade samples again, or completions that came from anywhere; no model is loaded",
+        ("eval",),
+        f"jaxreason grade {TINY} --workdir runs/tiny",
+        stages.run_grade,
+        notes="In a study, the samples of every model. --responses grades any completions of --benchmark.",
+    ),
     "transfer": Verb(
         "the transferability index of scores in a CSV file, or of a study",
         ("transfer",),

@@ -8,7 +8,7 @@ from absl import flags as absl_flags
 from jaxreason.config import ConfigError, nearest
 from jaxreason.results.buckets import check_path
 
-RECIPE_VERBS = ("study", "sft", "rl", "eval", "transfer", "drift", "report")
+RECIPE_VERBS = ("study", "sft", "rl", "eval", "grade", "transfer", "drift", "report")
 MODEL_VERBS = ("convert", "chat", "serve", "plan", "check")
 
 
@@ -79,6 +79,20 @@ FLAGS = (
     Flag("remat", "", "also compile the training step under every remat policy.", ("plan",)),
     Flag("model", "DIR", "Hugging Face folder or hub name of your model.", ("init",), ("init",)),
     Flag("data", "FILE", "your questions: jsonl, json, csv, tsv or parquet.", ("init",), ("init",)),
+    Flag(
+        "responses",
+        "FILE",
+        "completions to grade in the place of the working directory's samples: jsonl, one a line.",
+        ("grade",),
+    ),
+    Flag("benchmark", "NAME", "which benchmark the responses answer.", ("grade",)),
+    Flag("variant", "NAME", "robust or paper: grade the responses as this one alone.", ("grade",)),
+    Flag(
+        "fields",
+        "MAP",
+        "columns of the responses file, where their names are not found: response=output,id=key,prompt=input.",
+        ("grade",),
+    ),
     Flag("replies", "N", "how many replies are shown.", ("show",), default="3"),
 )  # fmt: skip
 

@@ -10,13 +10,14 @@ from jax.sharding import Mesh
 from jaxreason import chat, convert, dry_run, study
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError
-from jaxreason.evaluation import evaluator, settings, transfer
+from jaxreason.evaluation import evaluator, regrade, responses, settings, transfer
 from jaxreason.plan.recipe import plan_recipe
 from jaxreason.plan.slices import find_slice
 from jaxreason.plan.table import format_plan
 from jaxreason.questions import prepare
 from jaxreason.report import build as report
 from jaxreason.results.files import write_json
+from jaxreason.results.score_files import EVALUATION
 from jaxreason.rl import loop as rl
 from jaxreason.serve.settings import ServeConfig
 from jaxreason.training import sft
@@ -68,6 +69,40 @@ def run_eval(call: Call) -> None:
         section = call.section("eval", settings.EvalConfig)
         evaluator.run_eval(section, call.model, mesh, call.workdir, call.config.seed)
         call.tell(outcome.scores(call.workdir / "evaluation"))
+
+
+def run_grade(call: Call) -> None:
+    """Grading samples again, or completions that came from anywhere."""
+    without_devices(call)
+    with study.locked(call.workdir):
+        call = _prepared(call)
+        section = call.section("eval", settings.EvalConfig)
+        if call.flags["responses"]:
+            folders = [_grade_responses(call, section)]
+        else:
+            folders = study.evaluation_folders(call.workdir)
+            regrade.run_grade(section, folders)
+        for folder in folders:
+            call.tell(outcome.scores(folder))
+
+
+def _grade_responses(call: Call, section: settings.EvalConfig) -> epath.Path:
+    flags, folder = call.flags, call.workdir / EVALUATION
+    if not flags["benchmark"]:
+        raise ConfigError("--responses needs --benchmark NAME: which benchmark they answer.")
+    variants = (flags["variant"],) if flags["variant"] else ()
+    fields = _field_map(flags["fields"] or "")
+    responses.run_responses(
+        section, flags["responses"], flags["benchmark"], variants, fields, folder
+    )
+    return folder
+
+
+def _field_map(text: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    if any(not equals or not column for _, equals, column in pairs):
+        raise ConfigError(f"--fields={text}: expected NAME=COLUMN,...: response=output,id=key.")
+    return {name.strip(): column.strip() for name, _, column in pairs}
 
 
 def run_transfer(call: Call) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from program import refused
 
-from jaxreason import study
+from jaxreason import arms, study
 from jaxreason.recipes import load_recipe
 from jaxreason.verbs.overrides import apply_overrides
 
@@ -55,7 +55,7 @@ def overridden(*arguments):
         ),
         (
             ["--config.study.arms.rl.overrides.optimizer.learning_rate=1e-4"],
-            lambda c: study.arm_section(c, "rl", study._arms(c)["rl"]).optimizer.learning_rate,
+            lambda c: arms.arm_section(c, "rl", arms.arms_of(c)["rl"]).optimizer.learning_rate,
             1e-4,
         ),
     ],

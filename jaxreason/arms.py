@@ -1,0 +1,110 @@
+"""The arms of a study: which twins there are, how each is trained, and how each is asked."""
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import ml_collections
+
+from jaxreason.config import ConfigError, nearest, parse, within
+from jaxreason.evaluation import settings
+from jaxreason.recipes import merged
+from jaxreason.rl import loop as rl
+from jaxreason.training import sft
+
+MOST_SEED = 2**32 - 1  # of a larger one JAX's keys drop the rest: 2**32 would draw what 0 draws
+
+
+TAKEN = ("base", "questions", "report", "config.json", "study.json", "transfer.json", "log.txt")
+METHODS = {"sft": sft.SFTConfig, "rl": rl.RLConfig}
+
+
+@dataclass(frozen=True)
+class ArmConfig:
+    """One twin.
+
+    Attributes:
+      method: how it comes about: "sft", "rl", or "given" (an existing checkpoint).
+      label: its name in the report.
+      section: the recipe section it is trained with ("" for a given one).
+      overrides: what it changes of that section, same nesting and names.
+      path: of a given arm, a Hugging Face folder or hub name ("" otherwise).
+      asked: what its evaluation changes of `eval`, so that each twin is asked as it was trained: `thinking`,
+        `prompt_format`.
+    """
+
+    method: Literal["sft", "rl", "given"]
+    label: str
+    section: str
+    overrides: dict
+    path: str
+    asked: dict = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Which twins are made, and how often.
+
+    Attributes:
+      name: title of the report.
+      seeds: one training run of every trained arm for each.
+      arms: folder name -> arm.
+    """
+
+    name: str
+    seeds: tuple[Annotated[int, within(0, MOST_SEED)], ...]
+    arms: dict[str, ArmConfig]
+
+
+def arms_of(config: ml_collections.ConfigDict) -> dict[str, ArmConfig]:
+    """The arms of a recipe by name; none without a `study` section."""
+    return parse(StudyConfig, config.study, "config.study").arms if "study" in config else {}
+
+
+def check_names(study: StudyConfig) -> None:
+    """Each seed and arm is a folder of its own."""
+    if not study.seeds or len(set(study.seeds)) < len(study.seeds):
+        raise ConfigError(
+            f"config.study.seeds: expected one or more, each once, got {study.seeds}."
+        )
+    if not study.arms:
+        raise ConfigError(
+            "config.study.arms: expected at least one, since the base is compared with them."
+        )
+    for name in study.arms:
+        if not re.fullmatch(r"\w[\w.+-]*", name) or name in TAKEN:
+            raise ConfigError(
+                f"config.study.arms: {name!r} cannot name a folder of its own. Expected letters, digits and _.+- and "
+                f"none of {', '.join(TAKEN)}."
+            )
+
+
+def arm_section(config: ml_collections.ConfigDict, name: str, arm: ArmConfig):
+    """The training configuration of an arm: its section with its overrides."""
+    path = f"config.study.arms.{name}"
+    if arm.section not in config:
+        raise ConfigError(
+            f"{path}.section: {arm.section!r} is no section{nearest(arm.section, config.keys())}"
+        )
+    section = merged(config[arm.section], arm.overrides, f"{path}.overrides")
+    return parse(METHODS[arm.method], section, f"{path} ({arm.section} with overrides)")
+
+
+def arm_evaluation(
+    config: ml_collections.ConfigDict, name: str, arm: ArmConfig
+) -> settings.EvalConfig:
+    """The evaluation of an arm: the recipe's, asked as the arm says."""
+    path = f"config.study.arms.{name}.asked"
+    for field in arm.asked:
+        if field not in settings.ASKED:
+            raise ConfigError(
+                f"{path}.{field}: arms may differ in {', '.join(settings.ASKED)}{nearest(field, settings.ASKED)}"
+            )
+    section = merged(config.eval, arm.asked, path)
+    return parse(settings.EvalConfig, section, f"{path} (eval with overrides)")
+
+
+def seeds_of(study: StudyConfig, arm: ArmConfig) -> tuple[int, ...]:
+    """The seeds that an arm has a run of: the first alone where nothing is trained."""
+    return study.seeds[:1] if arm.method == "given" else study.seeds

@@ -1,0 +1,100 @@
+"""`jaxreason grade`: makes the grades of finished samples again, without a model and without sampling."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from etils import epath
+
+from jaxreason.data.examples import prompt_text
+from jaxreason.errors import UserError
+from jaxreason.evaluation.evaluator import SAVED, grade_parts
+from jaxreason.evaluation.parts import Part, asked_parts
+from jaxreason.evaluation.settings import EvalConfig
+from jaxreason.interrupt import Interrupt
+from jaxreason.results.files import read_object
+from jaxreason.results.growing_files import grown_exists
+from jaxreason.results.jsonl import read_jsonl
+from jaxreason.results.sample_files import sample_head_path, sample_keys, samples_path
+from jaxreason.tasks.verify import VerifierPool
+
+_LOG = logging.getLogger(__name__)
+
+
+def run_grade(config: EvalConfig, folders: Sequence[epath.Path]) -> None:
+    """Grades the samples of evaluations as the recipe says, and writes their scores.json.
+
+    Samples stay as they are. Grades that the same grader made of the same samples and gold answers stay too, but for
+    those of samples that could not be graded.
+
+    Args:
+      config: the recipe; its benchmarks, variants and gold answers, and the graders' limits.
+      folders: evaluation folders.
+
+    Raises:
+      UserError: a folder has no samples of the recipe's benchmarks, they are unfinished, or of other questions.
+      SystemExit: with code 143, after a signal; what was graded is written.
+    """
+    asked = asked_parts(config)
+    found = {folder: sampled_parts(folder, asked) for folder in folders}
+    with graders(config) as (pool, check):
+        for folder, parts in found.items():
+            _LOG.info("grade: %s, %d sample files", folder, len(parts))
+            grade_parts(config, folder, parts, pool, check, again=True)
+
+
+@contextlib.contextmanager
+def graders(config: EvalConfig) -> Iterator[tuple[VerifierPool, Callable[[], None]]]:
+    """The grading processes, and what ends the work after a signal."""
+    pool = VerifierPool(config.grader_workers, config.grader_timeout_s)
+    with Interrupt() as interrupt, pool:
+        yield pool, lambda: interrupt.check(SAVED)
+
+
+def sampled_parts(folder: epath.Path, asked: Sequence[Part]) -> list[Part]:
+    """Those of the parts that have a sample file in the folder, with what its head says.
+
+    Raises:
+      UserError: there is none, or samples are of other questions than the recipe's; says which.
+    """
+    parts = []
+    for part in asked:
+        if grown_exists(samples_path(folder, part.key)):
+            parts.append(_as_sampled(folder, part))
+        else:
+            _LOG.warning("%s: not sampled, so not graded", samples_path(folder, part.key))
+    if not parts:
+        there = ", ".join(key.name for key in sample_keys(folder)) or "none"
+        raise UserError(
+            f"{folder}: expected samples of {', '.join(part.key.name for part in asked)}; there are: {there}."
+        )
+    known = {part.key for part in parts}
+    for key in [key for key in sample_keys(folder) if key not in known]:
+        _LOG.warning("%s: not in the recipe, so left out of scores.json", samples_path(folder, key))
+    return parts
+
+
+def _as_sampled(folder: epath.Path, part: Part) -> Part:
+    """The part with its head and number of samples, if its samples are of the recipe's questions."""
+    path = samples_path(folder, part.key)
+    counts = {"num_questions": int, "num_samples": int, "told": dict}
+    head = read_object(sample_head_path(folder, part.key), counts)
+    if head["num_questions"] != len(part.items):
+        raise UserError(
+            f"{path}: has samples of {head['num_questions']} questions, and the recipe asks {len(part.items)}. "
+            "Use the recipe (limit, items_seed, data) that they were made with."
+        )
+    _check_prompts(str(path), part, read_jsonl(path))
+    return replace(part, num_samples=head["num_samples"], head=head)
+
+
+def _check_prompts(source: str, part: Part, lines: list[dict]) -> None:
+    """Refuses samples of questions that the recipe words in another way, or does not have."""
+    asked = {item.id: prompt_text(item.example) for item in part.items}
+    for number, line in enumerate(lines, start=1):
+        if asked.get(line.get("id")) != line.get("prompt"):
+            raise UserError(
+                f"{source}, line {number}: question {line.get('id')!r:.200} is another one in the recipe, or is worded "
+                "in another way there. Use the recipe and data that the samples were made with."
+            )

@@ -1,0 +1,289 @@
+"""`jaxreason grade --responses`: grades completions that came from anywhere, as a jsonl file with a map of its fields.
+
+They become an evaluation like any other: sample files (of text alone, without tokens), grade files and scores.json.
+"""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from etils import epath
+
+from jaxreason.config import nearest
+from jaxreason.data.examples import prompt_text, question
+from jaxreason.errors import UserError
+from jaxreason.evaluation.benchmarks import Item
+from jaxreason.evaluation.evaluator import grade_parts
+from jaxreason.evaluation.identity import FORMAT, gold_identity
+from jaxreason.evaluation.parts import TOLD, Part, asked_parts
+from jaxreason.evaluation.regrade import graders
+from jaxreason.evaluation.settings import BenchmarkRun, EvalConfig, known_benchmarks
+from jaxreason.results.files import write_json
+from jaxreason.results.jsonl import write_jsonl
+from jaxreason.results.sample_files import sample_head_path, samples_path
+from jaxreason.sampling.decoding import Decoding
+from jaxreason.tasks.replies import cut_at
+
+_LOG = logging.getLogger(__name__)
+GIVEN = "given"  # the decoding in the names of the files: it is not known
+AS_MODEL = Decoding(temperature=0.0, top_k=0, top_p=1.0, max_tokens=1, stop=())  # of no use here
+# Our names -> the columns that are taken for them where the map does not say.
+USUAL = {
+    "response": ("response", "output", "completion", "reply", "text"),
+    "id": ("id", "question_id", "unique_id"),
+    "prompt": ("prompt", "input", "question"),
+}
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Response:
+    """A completion: the line it stands in, what tells its question, and its text or why there is none."""
+
+    line: int
+    id: str | None
+    prompt: str | None
+    text: str
+    problem: str | None
+
+
+def run_responses(
+    config: EvalConfig,
+    file: epath.PathLike,
+    benchmark: str,
+    variants: tuple[str, ...],
+    fields: Mapping[str, str],
+    folder: epath.Path,
+) -> None:
+    """Grades the completions of a file and writes an evaluation into `folder`.
+
+    A completion belongs to the question with its id; without ids, to the question whose text its prompt holds; with
+    neither, to the question of its place. Several of one question are its samples. Lines that cannot be used, and
+    questions without a completion, are counted and told; the latter are samples with an error.
+
+    Args:
+      config: where the benchmark's questions lie, and the graders' limits.
+      file: jsonl, a completion a line.
+      benchmark: a benchmark's name.
+      variants: of the benchmark; () for all that have the same gold answers.
+      fields: "response", "id", "prompt" -> the file's columns; those left out are found by their usual names.
+      folder: of the evaluation.
+
+    Raises:
+      UserError: the file, the benchmark or the map does not fit, or no completion belongs to any question.
+    """
+    parts = _parts(config, benchmark, variants)
+    data = _read(file)
+    responses = _responses(_rows(data), str(file), fields)
+    told = {"model": str(file), "asked": {}}
+    made = []
+    for part in parts:
+        lines, num_samples = sample_lines(part, responses, str(file))
+        head = part.key._asdict() | {"format": FORMAT, "num_questions": len(part.items)}
+        head |= {"num_samples": num_samples, "responses": hashlib.sha256(data).hexdigest()}
+        head |= {"stop": list(part.decoding.stop), TOLD: told}
+        write_json(sample_head_path(folder, part.key), head)
+        write_jsonl(samples_path(folder, part.key), lines)
+        made.append(replace(part, num_samples=num_samples, head=head))
+    with graders(config) as (pool, check):
+        grade_parts(config, folder, made, pool, check, again=True)
+
+
+def _read(file: epath.PathLike) -> bytes:
+    path = epath.Path(file)
+    if not path.exists():
+        raise UserError(f"{file}: no such file; expected completions, a JSON object a line.")
+    return path.read_bytes()
+
+
+def _rows(data: bytes) -> list[dict]:
+    """An object for each line; an empty one for a line that holds none. Bytes that are no UTF-8 are replaced."""
+    lines = data.decode("utf-8", errors="replace").split("\n")
+    return [_row(line) for line in lines if line.strip()]
+
+
+def _row(line: str) -> dict:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _parts(config: EvalConfig, name: str, variants: tuple[str, ...]) -> list[Part]:
+    """The parts of the benchmark, a decoding named GIVEN in the place of the recipe's."""
+    known = known_benchmarks(config)
+    if name not in known:
+        raise UserError(f"--benchmark={name}: no such benchmark{nearest(name, known)}")
+    chosen = variants or tuple(known[name].variants)
+    run = BenchmarkRun(0, {GIVEN: 1}, chosen)
+    parts = asked_parts(replace(config, benchmarks={name: run}, decodings={GIVEN: AS_MODEL}))
+    if any(part.kind == "choose" for part in parts):
+        raise UserError(
+            f"--benchmark={name}: its {', '.join(chosen)} variant compares likelihoods of given answers, which a "
+            "completion does not tell."
+        )
+    if not variants and len({gold_identity_of(part.items) for part in parts}) > 1:
+        raise UserError(
+            f"--benchmark={name}: the gold answers depend on how it was asked (the order of the options). Say which "
+            f"with --variant: {', '.join(known[name].variants)}."
+        )
+    return parts
+
+
+def gold_identity_of(items: list[Item]) -> str:
+    """`gold_identity` of the answers alone."""
+    bare = [replace(item, example=replace(item.example, metadata={})) for item in items]
+    return gold_identity(bare)
+
+
+def _responses(rows: list[dict], file: str, fields: Mapping[str, str]) -> list[Response]:
+    """The completions of the rows.
+
+    Raises:
+      UserError: there is no row, or none has a column that is needed.
+    """
+    if not any(rows):
+        raise UserError(f"{file}: expected completions, a JSON object a line; it has none.")
+    columns = {name: _column(rows, file, name, fields) for name in USUAL}
+    if columns["response"] is None:
+        raise UserError(
+            f"{file}: no column with completions (looked for {', '.join(USUAL['response'])}); it has "
+            f"{', '.join(next(filter(None, rows)))}. Name it: --fields response=COLUMN."
+        )
+    return [_response(number, row, columns) for number, row in enumerate(rows, start=1)]
+
+
+def _column(rows: list[dict], file: str, name: str, fields: Mapping[str, str]) -> str | None:
+    for given in fields:
+        if given not in USUAL:
+            raise UserError(
+                f"--fields {given}=...: no such field; valid: {', '.join(USUAL)}{nearest(given, USUAL)}"
+            )
+    if name in fields:
+        if not any(fields[name] in row for row in rows):
+            raise UserError(
+                f"{file}: no line has the column {fields[name]!r}"
+                f"{nearest(fields[name], next(filter(None, rows)))}"
+            )
+        return fields[name]
+    return next((c for c in USUAL[name] if any(c in row for row in rows)), None)
+
+
+def _response(number: int, row: dict, columns: Mapping[str, str | None]) -> Response:
+    value = row.get(columns["response"])
+    name = row.get(columns["id"]) if columns["id"] else None
+    prompt = row.get(columns["prompt"]) if columns["prompt"] else None
+    problem = None if isinstance(value, str) else f"the completion is {_kind(value)}, not a text"
+    return Response(
+        line=number,
+        id=None if name is None else str(name),
+        prompt=prompt if isinstance(prompt, str) else None,
+        text="" if problem else _clean(value),
+        problem=problem,
+    )
+
+
+def _kind(value: Any) -> str:
+    return "missing" if value is None else f"{value!r:.40}"
+
+
+def _clean(text: str) -> str:
+    """Without lone surrogates, which no file could hold."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def sample_lines(part: Part, responses: list[Response], file: str) -> tuple[list[dict], int]:
+    """The lines of a whole sample file, and the number of samples of each question.
+
+    Raises:
+      UserError: no completion belongs to a question.
+    """
+    groups = _grouped(part, responses, file)
+    num_samples = max(map(len, groups.values()))
+    lines = []
+    for item in part.items:
+        found = groups.get(item.id, [])
+        for sample in range(num_samples):
+            reply = found[sample] if sample < len(found) else None
+            lines.append(_line(part, item, sample, reply))
+    missing = sum(line["finish_reason"].startswith("error") for line in lines)
+    if missing:
+        _LOG.warning("%s: %d of %d samples have no completion", file, missing, len(lines))
+    return lines, num_samples
+
+
+def _line(part: Part, item: Item, sample: int, reply: Response | None) -> dict[str, Any]:
+    problem = "no completion in the file" if reply is None else reply.problem
+    return {
+        "id": item.id,
+        "benchmark": part.key.benchmark,
+        "sample": sample,
+        "subset": item.subset,
+        "cluster": item.cluster,
+        "prompt": (reply and reply.prompt) or prompt_text(item.example),
+        "prompt_tokens": [],
+        "completion": "" if reply is None else cut_at(reply.text, part.decoding.stop),
+        "tokens": [],
+        "num_tokens": None,
+        "finish_reason": f"error: {problem}" if problem else "given",
+    }
+
+
+def _grouped(part: Part, responses: list[Response], file: str) -> dict[str, list[Response]]:
+    """Question -> its completions, in the order of the file."""
+    places = _by_id(part, responses) or _by_prompt(part, responses) or _by_place(part, responses)
+    groups: dict[str, list[Response]] = {}
+    for response, name in zip(responses, places, strict=True):
+        if name is not None:
+            groups.setdefault(name, []).append(response)
+    if not groups:
+        ids = ", ".join(item.id for item in part.items[:SHOWN])
+        raise UserError(
+            f"{file}: no completion belongs to a question of {part.key.benchmark}, whose ids are {ids}, ... Expected a "
+            f"column with them, prompts that hold the questions' texts, or {len(part.items)} completions in order."
+        )
+    lost = [response.line for response, name in zip(responses, places, strict=True) if name is None]
+    if lost:
+        shown = ", ".join(map(str, lost[:SHOWN]))
+        _LOG.warning("%s: %d lines belong to no question, the first: %s", file, len(lost), shown)
+    return groups
+
+
+def _by_id(part: Part, responses: list[Response]) -> list[str | None]:
+    """The question of each completion by id; nothing where no id is a question's."""
+    known = {item.id for item in part.items}
+    places = [response.id if response.id in known else None for response in responses]
+    return places if any(place is not None for place in places) else []
+
+
+def _by_prompt(part: Part, responses: list[Response]) -> list[str | None]:
+    """The question whose text the prompt holds, the longest of several; nothing where no prompt holds one."""
+    texts = {}
+    for item in part.items:
+        texts.setdefault(_squeezed(question(item.example)), []).append(item.id)
+    ordered = sorted((text for text in texts if text), key=len, reverse=True)
+    seen: Counter[str] = Counter()
+    places: list[str | None] = []
+    for response in responses:
+        prompt = _squeezed(response.prompt or "")
+        text = next((text for text in ordered if text in prompt), None)
+        # Questions of one text are told apart by their order.
+        places.append(None if text is None else texts[text][seen[text] % len(texts[text])])
+        seen[text or ""] += 1
+    return places if any(place is not None for place in places) else []
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _by_place(part: Part, responses: list[Response]) -> list[str | None]:
+    """The question of the same place, where there are as many completions as questions."""
+    if len(responses) != len(part.items):
+        return [None] * len(responses)
+    return [item.id for item in part.items]

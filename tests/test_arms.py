@@ -1,0 +1,41 @@
+"""How the arms of a study differ from its recipe."""
+
+import pytest
+
+from jaxreason.arms import arm_evaluation, arms_of
+from jaxreason.config import ConfigError
+from jaxreason.recipes import load_recipe
+from jaxreason.study import check_recipe
+
+
+@pytest.fixture
+def recipe():
+    return load_recipe("configs/study_tiny.py")
+
+
+def test_an_arm_is_asked_as_it_says_and_others_as_the_recipe_says(recipe):
+    recipe.study.arms.rl.asked = {"thinking": True, "prompt_format": "plain"}
+    check_recipe(recipe)
+    arms = arms_of(recipe)
+    asked = {name: arm_evaluation(recipe, name, arms[name]).asked for name in ("rl", "sft_top")}
+    assert asked == {
+        "rl": {"thinking": True, "prompt_format": "plain"},
+        "sft_top": {"thinking": None, "prompt_format": "chat"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            {"thinkin": True},
+            r"arms\.rl\.asked\.thinkin: arms may differ in thinking, prompt_format; did",
+        ),
+        ({"items_seed": 3}, r"asked\.items_seed: arms may differ in thinking, prompt_format"),
+        ({"prompt_format": "bare"}, r"prompt_format: expected .*chat.*plain.*got 'bare'"),
+    ],
+)
+def test_a_way_of_asking_that_would_not_be_comparable_is_refused(recipe, asked, message):
+    recipe.study.arms.rl.asked = asked
+    with pytest.raises(ConfigError, match=message):
+        check_recipe(recipe)
