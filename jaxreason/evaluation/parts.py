@@ -1,6 +1,7 @@
 """The parts of an evaluation: one sample file each, what it is made with, what it lacks, and who grades it."""
 
-from dataclasses import dataclass, replace
+import logging
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +32,7 @@ from jaxreason.results.sample_files import (
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.tasks.registry import TASKS
 
+_LOG = logging.getLogger(__name__)
 TOLD = "told"  # of a head: what no sample depends on
 
 
@@ -48,6 +50,7 @@ class Part:
       delimiter: what stands between a prompt and a choice that is scored: a space after plain text, nothing
         after a chat template (as lm-evaluation-harness has it).
       prompts: token ids; empty where nothing is sampled.
+      problems: question, by its place -> why it cannot be put; its prompt is empty.
       head: what the file is made with.
     """
 
@@ -60,6 +63,7 @@ class Part:
     delimiter: str
     prompts: list[tuple[int, ...]]
     head: dict[str, Any]
+    problems: dict[int, str] = field(default_factory=dict)
 
     @property
     def kind(self) -> Literal["generate", "choose"]:
@@ -106,7 +110,11 @@ def plan(
     tokenizer: Tokenizer,
     seed: int,
 ) -> list[Part]:
-    """The sample files of an evaluation, with their prompts as token ids and their heads."""
+    """The sample files of an evaluation, with their prompts as token ids and their heads.
+
+    Raises:
+      UserError: the recipe does not fit, questions cannot be read, or not one of a benchmark can be put.
+    """
     model = verified_identity(model_folder) | {"dtype": model_config.dtype}
     common = {
         "format": FORMAT,
@@ -116,19 +124,37 @@ def plan(
         "seed": seed,
         TOLD: {"model": model_config.path, "asked": config.asked},
     }
-    encoded: dict[tuple[str, str], list[tuple[int, ...]]] = {}
+    encoded: dict[tuple[str, str], tuple[list[tuple[int, ...]], dict[int, str]]] = {}
     parts = []
     for part in asked_parts(config):
-        prompts = encoded.get(part.key[:2])
-        if prompts is None:
-            prompts = [encode_item(tokenizer, config, item) for item in part.items]
-            encoded[part.key[:2]] = prompts
+        if part.key[:2] not in encoded:
+            encoded[part.key[:2]] = _encode_all(tokenizer, config, part.items)
+        prompts, problems = encoded[part.key[:2]]
         ids = [(item.id, tokens) for item, tokens in zip(part.items, prompts, strict=True)]
         head = common | part.key._asdict() | {"prompts": prompts_identity(ids)}
         head |= {"num_questions": len(part.items), "num_samples": part.num_samples}
         head["decoding_settings"] = to_dict(part.decoding)
-        parts.append(replace(part, prompts=prompts, head=head))
+        parts.append(replace(part, prompts=prompts, head=head, problems=problems))
     return parts
+
+
+def _encode_all(
+    tokenizer: Tokenizer, config: EvalConfig, items: list[Item]
+) -> tuple[list[tuple[int, ...]], dict[int, str]]:
+    """The prompts, and by place why one cannot be put: that costs its question alone, unless all are alike."""
+    prompts: list[tuple[int, ...]] = []
+    problems: dict[int, str] = {}
+    for place, item in enumerate(items):
+        try:
+            prompts.append(encode_item(tokenizer, config, item))
+        except UserError as error:
+            prompts.append(())
+            problems[place] = str(error)
+    if len(problems) == len(items):
+        raise UserError(next(iter(problems.values())))
+    for problem in problems.values():
+        _LOG.warning("%s The question is an error.", problem)
+    return prompts, problems
 
 
 def encode_item(tokenizer: Tokenizer, config: EvalConfig, item: Item) -> tuple[int, ...]:

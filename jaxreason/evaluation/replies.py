@@ -28,8 +28,9 @@ class Wanted:
 
     @property
     def places(self) -> list[int]:
-        """Questions that lack a sample."""
-        return np.flatnonzero(self.mask.any(axis=1)).tolist()
+        """Questions that lack a sample and can be put."""
+        places = np.flatnonzero(self.mask.any(axis=1)).tolist()
+        return [place for place in places if place not in self.part.problems]
 
     def reply(self, place: int, sample: int, tokens, text: str, reason: str, **extra: Any) -> Reply:
         """The reply to question `place`."""
@@ -59,12 +60,20 @@ def make_replies(
     """
     generated = []
     for one in wanted:
+        yield from _problems(one)
         if one.part.kind == "choose":
             yield from _choose(engine, tokenizer, one, check)
         else:
             generated.append(one)
     if generated:
         yield from _generate(engine, tokenizer, generated, decoding, seed, check)
+
+
+def _problems(one: Wanted) -> Iterator[tuple[Part, Reply]]:
+    """The samples of questions that cannot be put."""
+    for place, problem in one.part.problems.items():
+        for sample in np.flatnonzero(one.mask[place]).tolist():
+            yield one.part, one.reply(place, sample, (), "", f"error: {problem}")
 
 
 def _generate(

@@ -353,6 +353,20 @@ def test_a_prompt_that_does_not_fit_is_an_error_of_that_question_only(model_fold
     assert scores["rows"][0]["errors"] == 1 and scores["rows"][0]["n"] == 1
 
 
+def test_a_prompt_that_cannot_be_encoded_is_an_error_of_that_question_only(
+    model_folder, tmp_path, caplog
+):
+    path = write_questions(tmp_path / "q.jsonl", [("1+1=", "2"), ("\u00e9?", "3"), ("2=", "2")])
+    scores = evaluate(sums_config(path, {"greedy": 1}), model_folder, tmp_path)
+    lines = read_lines(tmp_path, "sums.greedy")
+    assert [line["error"] is None for line in lines] == [True, False, True]
+    assert "item 'q1'" in lines[1]["error"] and "characters that are no tokens" in lines[1]["error"]
+    assert scores["rows"][0]["errors"] == 1 and "item 'q1'" in caplog.text
+    path = write_questions(tmp_path / "all.jsonl", [("\u00e9?", "3"), ("\u00e8", "2")])
+    with pytest.raises(UserError, match=r"item 'q0': .*cannot encode"):
+        evaluate(sums_config(path, {"greedy": 1}), model_folder, tmp_path / "all")
+
+
 def test_likelihoods_of_choices_are_hugging_faces(model_folder, reference, tmp_path):
     torch = pytest.importorskip("torch")
     model, tokenizer = reference
