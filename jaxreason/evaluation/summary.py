@@ -11,10 +11,10 @@ import numpy as np
 from jaxreason.evaluation.benchmarks import Benchmark, Item
 from jaxreason.evaluation.failures import error_kind
 from jaxreason.evaluation.parts import Part
-from jaxreason.evaluation.pass_at_k import pass_at_k
 from jaxreason.results.clusters import Clustered, SampleScores, cluster, merge
 from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.grade_files import sample_scores
+from jaxreason.results.of_k import of_k_scores
 from jaxreason.results.statistics import Interval, mean_interval
 from jaxreason.tasks.registry import TASKS, Task, summarize
 
@@ -29,6 +29,7 @@ def summarize_grades(
     confidence: float,
     resamples: int,
     pass_at: tuple[int, ...],
+    maj_at: tuple[int, ...] = (),
 ) -> tuple[list[dict], Clustered]:
     """Of one grade file, for one variant: rows of scores, and the scores of the primary metric.
 
@@ -40,7 +41,7 @@ def summarize_grades(
       items: its questions.
       lines: samples with their grades.
       confidence, resamples: of the intervals.
-      pass_at: the k of pass@k.
+      pass_at, maj_at: the k of pass@k and of maj@k.
     """
     task, name = TASKS[grader], key.benchmark
     weights = task.weights
@@ -59,7 +60,7 @@ def summarize_grades(
         is_primary = metric == task.primary
         primary = scores if is_primary else primary
         rows.append(_row(head, metric, is_primary, found, weights.get(metric), values))
-    rows += _pass_rows(head, lines, task.primary, samples_each, pass_at, confidence, resamples)
+    rows += _of_k_rows(head, lines, task.primary, pass_at, maj_at, confidence, resamples)
     rows += _whole_rows(head, task, items, lines, set(metrics))
     return rows, primary
 
@@ -96,30 +97,12 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _pass_rows(head, lines, primary, samples_each, pass_at, confidence, resamples) -> list[dict]:
-    """pass@k of questions with at least k graded samples, for scores of 0 and 1."""
-    graded = [line for line in lines if line["error"] is None]
-    if samples_each == 1 or any(line["scores"][primary] not in (0, 1) for line in graded):
-        return []
-    questions: dict[str, list[dict]] = {}
-    for line in graded:
-        questions.setdefault(line["id"], []).append(line)
+def _of_k_rows(head, lines, primary, pass_at, maj_at, confidence, resamples) -> list[dict]:
     rows = []
-    for k in (k for k in pass_at if k <= samples_each):
-        enough = [group for group in questions.values() if len(group) >= k]
-        if not enough:
-            continue
-        counts = np.array([len(group) for group in enough])
-        right = np.array([round(sum(x["scores"][primary] for x in group)) for group in enough])
-        values = SampleScores(
-            values=pass_at_k(counts, right, k),
-            weights=np.ones(len(enough)),
-            clusters=tuple(group[0]["cluster"] for group in enough),
-            subsets=tuple(group[0]["subset"] for group in enough),
-        )
+    for metric, (values, formula) in of_k_scores(lines, primary, pass_at, maj_at).items():
         found = mean_interval(cluster([values]), confidence, resamples)
-        row = _row(head, f"pass@{k}", False, found, None, None)
-        rows.append(row | {"formula": f"1 - C(n - c, {k}) / C(n, {k}); {found.formula}"})
+        row = _row(head, metric, False, found, None, None)
+        rows.append(row | {"formula": f"{formula}; {found.formula}"})
     return rows
 
 

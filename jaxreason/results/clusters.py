@@ -104,12 +104,13 @@ def merge(parts: Sequence[Clustered]) -> Clustered:
 
 def means(scores: Clustered) -> Float[np.ndarray, " K"]:
     """The weighted mean over strata of sum / count; NaN when a stratum has no graded sample."""
-    sums, sizes = _by_stratum(scores, scores.sums), _by_stratum(scores, scores.sizes)
+    sums, sizes = by_stratum(scores, scores.sums), by_stratum(scores, scores.sizes)
     with np.errstate(invalid="ignore", divide="ignore"):
         return scores.weights @ (sums / sizes)
 
 
-def _by_stratum(scores: Clustered, values: np.ndarray) -> np.ndarray:
+def by_stratum(scores: Clustered, values: Float[np.ndarray, "C K"]) -> Float[np.ndarray, "S K"]:
+    """Sums over the clusters of each stratum."""
     onehot = np.arange(len(scores.weights))[:, None] == scores.strata
     return onehot.astype(float) @ values
 
@@ -122,7 +123,7 @@ def select(scores: Clustered, columns: Sequence[int]) -> Clustered:
 
 def counts(scores: Clustered) -> Int[np.ndarray, "S K"]:
     """How many clusters of each stratum have a graded sample."""
-    return _by_stratum(scores, (scores.sizes > 0).astype(float)).astype(int)
+    return by_stratum(scores, (scores.sizes > 0).astype(float)).astype(int)
 
 
 def unvarying(

@@ -31,10 +31,10 @@ KEY = SampleKey("b", "own", "greedy")
 GREEDY = Decoding(temperature=0.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
 
 
-def summary(benchmark, items, lines, pass_at=()):
+def summary(benchmark, items, lines, pass_at=(), maj_at=()):
     task = benchmark.variants["robust"].task
     rows, primary = summarize_grades(
-        KEY, "robust", task, benchmark, items, lines, 0.95, 300, pass_at
+        KEY, "robust", task, benchmark, items, lines, 0.95, 300, pass_at, maj_at
     )
     part = Part(KEY, benchmark, items, {task: ("robust",)}, 1, GREEDY, "", [], {})
     (replies,) = reply_facts([(part, task, lines)])
@@ -109,6 +109,22 @@ def test_pass_at_k_by_hand_and_failed_samples_left_out():
     assert "pass@4" not in rows
     assert rows["accuracy"]["mean"] == pytest.approx(3 / 8)
     assert rows["accuracy"]["errors"] == 1 and replies["errors"] == {"hash_answer": {"timeout": 1}}
+
+
+def test_maj_at_k_is_the_score_of_the_most_frequent_extracted_answer():
+    items = [item("a", "1"), item("b", "1")]
+    texts = [["#1", "#1", "#0"], ["#1", "#0", "#0"]]
+    lines = [
+        line("hash_answer", one, text, sample)
+        for one, group in zip(items, texts, strict=True)
+        for sample, text in enumerate(group)
+    ]
+    rows, _, _ = summary(own("hash_answer"), items, lines, maj_at=(1, 3))
+    assert rows["maj@1"]["mean"] == pytest.approx(1 / 2) == rows["accuracy"]["mean"]
+    assert rows["maj@3"]["mean"] == pytest.approx(1 / 2)
+    assert not rows["maj@3"]["primary"] and rows["maj@3"]["n"] == 2
+    lines[5] = line("hash_answer", items[1], "#1", 2)
+    assert summary(own("hash_answer"), items, lines, maj_at=(3,))[0]["maj@3"]["mean"] == 1
 
 
 def test_a_benchmark_that_could_not_be_graded_has_no_mean():
