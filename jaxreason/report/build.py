@@ -29,6 +29,7 @@ TABLES = {
     "groups": score_tables.group_tables,
     "pairs": score_tables.pair_tables,
     "benchmarks": score_tables.benchmark_tables,
+    "significance": score_tables.significance_tables,
     "seeds": score_tables.seed_tables,
     "transfer": transfer_tables.transfer_tables,
     "transfer_seeds": transfer_tables.transfer_seed_tables,
@@ -42,6 +43,7 @@ TABLES = {
 }
 DETAILS = {
     "pairs": "Arms against each other",
+    "significance": "How sure each difference is, and what could be seen",
     "seeds": "Seed by seed",
     "transfer_seeds": "Transferability index, seed by seed",
     "degrees": "Degrees of improvement, which the index is a ratio of",

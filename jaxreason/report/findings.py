@@ -81,7 +81,7 @@ def _trade(summary: dict, decoding: str) -> list[str]:
     }
     rows = [r for r in summary["arm_differences"] if r["decoding"] == decoding]
     rows = [r for r in rows if r["group"] == REST and {r["arm"], r["against"]} <= gained]
-    clear = [r for r in rows if r["low"] > 0 or r["high"] < 0]
+    clear = [r for r in rows if r["verdict"] != "unclear"]
     if crowded(summary) and rows:
         text = f"{len(clear)} of the {len(rows)} pairs of arms that gained math clearly differ."
         return [f"On the rest, {text}"]
@@ -144,7 +144,8 @@ def limits(summary: dict[str, Any]) -> list[str]:
             "and nothing here says how another base would behave."
         )
     found.append(
-        "Intervals are not corrected for the number of comparisons: of many that show no true "
-        f"change, about {100 * (1 - summary['confidence']):g}\u2009% would still leave out zero."
+        "Intervals and p-values are not corrected for the number of comparisons: of many that show no true "
+        f"change, about {100 * (1 - summary['confidence']):g}\u2009% would still leave out zero. The q-values "
+        "are corrected, and changes that stay clear by them are marked (†)."
     )
     return found + list(summary["recipe_limits"])

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from jaxreason.report.wording import group_label, listed
+from jaxreason.results.significance import FLIPS, POWER
 
 
 class Formula(NamedTuple):
@@ -76,8 +77,8 @@ def reading(summary: dict[str, Any]) -> list[Section]:
                 "Scores are in points: 100 is every question right. A group's score is the mean "
                 "of its tasks' scores, whatever their sizes.",
                 f"An interval (“a to b”) covers {percent} of what resampling gives. A change is "
-                "called clear, and set in colour, when its interval leaves out zero and every "
-                "seed went the same way. What is not clear is not shown to be absent.",
+                "called clear, and set in colour, when its interval leaves out zero, its p-value "
+                "says the same and every seed went the same way. What is not clear is not shown to be absent.",
                 "Differences from the base are paired: the same questions, so a question that "
                 "is hard for all models adds nothing to the interval. That is why they are "
                 "narrower than the intervals of two scores would suggest.",
@@ -90,6 +91,7 @@ def methods(summary: dict[str, Any]) -> list[Section]:
     """Formulas and choices behind the numbers."""
     return [
         _intervals(summary),
+        _significance(summary),
         _transfer(),
         _divergence(summary),
         _shift(),
@@ -118,6 +120,28 @@ def _intervals(summary: dict) -> Section:
             "such a task is drawn from the ends of Wilson's interval at random normal quantiles. "
             "Where no question came out differently for two models, the end of Wilson's "
             "interval of 0 such questions is added to their difference on both sides, in squares.",
+        ),
+    )
+
+
+def _significance(summary: dict) -> Section:
+    return Section(
+        "p-values, false discovery rate, smallest difference",
+        (
+            "The p-value of a difference is the chance of one at least as large, either way, if on "
+            "every question the two models might as well have changed places: the sign of what a "
+            "question adds, all its samples together, is flipped. All flips are counted where they "
+            f"are few, else {FLIPS:,} are drawn; with several seeds their resampled distances are "
+            "added. For single answers that are right or wrong it is McNemar's exact test.",
+            "The q-value (Benjamini and Hochberg 1995) takes the comparisons of one decoding "
+            "together, all tasks and arms or all groups and arms: of the changes with a q-value up "
+            "to q, at most that share is expected to be false.",
+            "The smallest difference is what would be found with chance "
+            f"{100 * POWER:g}\u2009%, on as many questions of which the answers vary as here:",
+            Formula(
+                f"(z of {100 * summary['confidence']:g} % + z of {100 * POWER:g} %) · standard error "
+                "of the paired difference, clustered by question"
+            ),
         ),
     )
 

@@ -6,6 +6,10 @@ from jaxreason.report.files import BASE, REST
 from jaxreason.report.tables import NONE, Cell, Row, Table, benchmark_label, caption, find
 from jaxreason.report.wording import arm_labels, group_label, plain, signed
 
+STAR = "†"
+LEAST = 0.0001  # smaller chances are not written out
+RATE = 0.05  # false discovery rate up to which a change is marked
+
 
 def _score(row: dict | None) -> Cell:
     if row is None or row["mean"] is None:
@@ -17,7 +21,23 @@ def _change(row: dict | None) -> Cell:
     if row is None or row["mean"] is None:
         return NONE
     tone = row["verdict"] if row["verdict"] != "unclear" else ""
-    return Cell(signed(row["mean"]), f"{signed(row['low'])} to {signed(row['high'])}", tone)
+    star = STAR if survives(row) else ""
+    return Cell(signed(row["mean"]) + star, f"{signed(row['low'])} to {signed(row['high'])}", tone)
+
+
+def survives(row: dict) -> bool:
+    """Whether a change is clear, and still so when the whole family of comparisons is thought of."""
+    return row["verdict"] != "unclear" and row.get("q") is not None and row["q"] <= RATE
+
+
+def _star_note(rows: list[dict]) -> tuple[str, ...]:
+    sizes = [row["family"] for row in rows]
+    if not sizes:
+        return ()
+    return (
+        f"{STAR} Clear, and in a list of such changes at most {100 * RATE:g}\u2009% are expected to be false "
+        f"(Benjamini–Hochberg over the {max(sizes)} comparisons of this kind; q at most {RATE:g}).",
+    )
 
 
 def _level_groups(summary: dict, decoding: str) -> list[str]:
@@ -50,7 +70,16 @@ def _group_table(summary: dict, decoding: str) -> Table:
         columns=("score", "vs base") * len(groups),
         spans=tuple((group_label(group), 2) for group in groups),
         rows=tuple(rows),
+        notes=_star_note(_differences(summary, decoding, groups=True)),
     )
+
+
+def _differences(summary: dict, decoding: str, groups: bool) -> list[dict]:
+    return [
+        row
+        for row in summary["differences"]
+        if row["decoding"] == decoding and (row["benchmark"] is None) == groups
+    ]
 
 
 def benchmark_tables(summary: dict[str, Any]) -> list[Table]:
@@ -76,7 +105,8 @@ def benchmark_tables(summary: dict[str, Any]) -> list[Table]:
             said = caption(
                 decoding, "The base's score of every task, and every arm's difference from it."
             )
-            tables.append(Table(said, columns, tuple(rows)))
+            notes = _star_note(_differences(summary, decoding, groups=False))
+            tables.append(Table(said, columns, tuple(rows), notes=notes))
     return tables
 
 
@@ -124,13 +154,46 @@ def pair_tables(summary: dict[str, Any]) -> list[Table]:
         rows = []
         for first, second in pairs:
             found = [find(members, arm=first, against=second, group=g) for g in groups]
-            cells = tuple(_change(row | {"verdict": _clear(row)}) for row in found)
+            cells = tuple(_change(row) for row in found)
             rows.append(Row(f"{labels[first]} − {labels[second]}", cells))
         if rows:
             said = caption(decoding, "Arms against each other, in points, paired over questions.")
-            tables.append(Table(said, tuple(group_label(g) for g in groups), tuple(rows)))
+            columns = tuple(group_label(g) for g in groups)
+            tables.append(Table(said, columns, tuple(rows), notes=_star_note(members)))
     return tables
 
 
-def _clear(row: dict) -> str:
-    return "up" if row["low"] > 0 else "down" if row["high"] < 0 else "unclear"
+def significance_tables(summary: dict[str, Any]) -> list[Table]:
+    """A table a decoding: of every arm's differences the p- and q-value, and what could have been seen."""
+    labels, tables = arm_labels(summary), []
+    for decoding in summary["decodings"]:
+        rows = []
+        for arm in _present(summary, decoding):
+            for groups in (True, False):
+                rows += [
+                    Row(_level_label(summary, row), _significance(row), labels[arm["name"]])
+                    for row in _differences(summary, decoding, groups)
+                    if row["arm"] == arm["name"] and row["mean"] is not None
+                ]
+        if rows:
+            said = caption(
+                decoding,
+                "Differences from the base: p-value, false discovery rate (q), and the smallest true "
+                "difference that would be found four times in five, in points.",
+            )
+            tables.append(Table(said, ("difference", "p", "q", "smallest"), tuple(rows)))
+    return tables
+
+
+def _level_label(summary: dict, row: dict) -> str:
+    if row["benchmark"] is None:
+        return group_label(row["group"])
+    return benchmark_label(summary, row["benchmark"])
+
+
+def _significance(row: dict) -> tuple[Cell, ...]:
+    return _change(row), _chance(row["p"]), _chance(row["q"]), Cell(plain(row["detectable"]))
+
+
+def _chance(value: float) -> Cell:
+    return Cell(f"<{LEAST:g}" if value < LEAST else plain(value, 4))

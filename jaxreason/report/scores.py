@@ -1,8 +1,9 @@
 """Scores of base and arms, and their paired differences: rows of summary.json, in points."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from jaxreason.errors import UserError
 from jaxreason.report.files import BASE, MATH, REST, Arm, Evaluation, Study
 from jaxreason.results.clusters import cluster, means
 from jaxreason.results.grade_files import sample_scores
+from jaxreason.results.significance import compare, false_discovery_rates
 from jaxreason.results.statistics import (
     Interval,
     Resampled,
@@ -171,22 +173,52 @@ def _points(found: Interval) -> dict[str, float | None]:
 
 
 def difference_rows(study: Study, found: list[Level], how: Resampling) -> list[dict]:
-    """Every arm minus the base at every level, paired over items; with each seed's own, and a
-    verdict.
+    """Every arm minus the base at every level, paired over items; with each seed's own, a p-value, its false
+    discovery rate among the benchmarks or the groups of the decoding, the smallest difference that could be shown,
+    and a verdict.
     """
     rows = []
     for level in found:
         scores = means(level.found.scores)
         for arm, seeds in _arms(study, level):
             columns = list(seeds.values())
-            whole = _difference(level, columns, [0], arm.name, how)
+            compared = _compared(level, columns, [0], arm.name, how, scores[columns] - scores[0])
             each = [
                 {"seed": seed, **_points(_difference(level, [column], [0], arm.name, how))}
                 for seed, column in seeds.items()
             ]
-            row = level.where() | {"arm": arm.name, **_points(whole), "num_items": level.num_items}
-            sure = verdict(whole, scores[columns] - scores[0])
-            rows.append(row | {"seeds": each, "verdict": sure})
+            row = level.where() | {"arm": arm.name, "num_items": level.num_items}
+            rows.append(row | compared | {"seeds": each})
+    return _with_rates(rows, lambda row: (row["decoding"], row["benchmark"] is None))
+
+
+def _compared(
+    level: Level, plus: list[int], minus: list[int], name: str, how: Resampling, each: np.ndarray
+) -> dict[str, Any]:
+    """The difference of two models in points, how sure it is, and a verdict."""
+    whole = _difference(level, plus, minus, name, how)
+    sure = compare(level.found.scores, plus, minus, how.confidence, _seed(name, how))
+    return _points(whole) | {
+        "p": _number(sure.p),
+        "detectable": _number(100 * sure.detectable),
+        "verdict": verdict(whole, each, sure.p, 1 - how.confidence),
+    }
+
+
+def _number(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _with_rates(rows: list[dict], family: Callable[[dict], Hashable]) -> list[dict]:
+    """The rows with the q-value of each in its family, and how many comparisons that has."""
+    members: dict[Hashable, list[dict]] = {}
+    for row in rows:
+        members.setdefault(family(row), []).append(row)
+    for group in members.values():
+        rates = false_discovery_rates([np.nan if row["p"] is None else row["p"] for row in group])
+        size = sum(row["p"] is not None for row in group)
+        for row, rate in zip(group, rates, strict=True):
+            row |= {"q": _number(rate), "family": size}
     return rows
 
 
@@ -200,11 +232,11 @@ def _seed(name: str, how: Resampling) -> tuple[int, int]:
     return (how.seed, zlib.crc32(name.encode()))
 
 
-def verdict(whole: Interval, each: np.ndarray) -> str:
-    """`up` or `down` if the interval leaves out 0 and every seed went that way, else `unclear`."""
-    if whole.low > 0 and (each > 0).all():
+def verdict(whole: Interval, each: np.ndarray, p: float, alpha: float) -> str:
+    """`up` or `down` if the interval leaves out 0, p is at most alpha and every seed went that way, else `unclear`."""
+    if whole.low > 0 and p <= alpha and (each > 0).all():
         return "up"
-    if whole.high < 0 and (each < 0).all():
+    if whole.high < 0 and p <= alpha and (each < 0).all():
         return "down"
     return "unclear"
 
@@ -216,8 +248,10 @@ def arm_difference_rows(study: Study, found: list[Level], how: Resampling) -> li
     rows = []
     for level in (level for level in found if level.benchmark is None):
         arms = [(arm.name, list(seeds.values())) for arm, seeds in _arms(study, level)]
+        scores = means(level.found.scores)
         for number, (first, plus) in enumerate(arms):
             for second, minus in arms[number + 1 :]:
-                points = _points(_difference(level, plus, minus, first, how))
-                rows.append(level.where() | {"arm": first, "against": second, **points})
-    return rows
+                change = scores[plus].mean() - scores[minus].mean()
+                compared = _compared(level, plus, minus, first, how, np.array([change]))
+                rows.append(level.where() | {"arm": first, "against": second} | compared)
+    return _with_rates(rows, lambda row: row["decoding"])

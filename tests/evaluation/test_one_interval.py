@@ -16,8 +16,11 @@ from jaxreason.evaluation.parts import TOLD, Part
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, read_summary, run_report
 from jaxreason.report.figures import scores as scores_figure
-from jaxreason.report.score_tables import benchmark_tables, group_tables
+from jaxreason.report.score_tables import benchmark_tables, group_tables, significance_tables
+from jaxreason.report.terminal import format_summary
+from jaxreason.report.wording import group_label, signed
 from jaxreason.results.grade_files import grade_head_path
+from jaxreason.results.statistics import wilson
 from jaxreason.tasks.verify import VerifierPool
 
 # Benchmark -> group, scores by question (several where a question has several samples).
@@ -146,3 +149,49 @@ def test_a_difference_from_a_base_at_the_floor_is_never_a_point(study):
         assert same["verdict"] == "unclear"
     assert found["arm", "floor"]["mean"] == pytest.approx(100 / 3)
     assert found["arm", "floor"]["low"] < 0 < found["arm", "floor"]["high"]
+
+
+def test_a_difference_has_one_interval_in_every_table_and_in_the_terminal(study):
+    groups = ["math", "other", "non_reasoning"]
+    by_group = {line.label: line.cells for line in group_tables(study.summary)[0].rows}
+    by_task = {line.label: line.cells for line in benchmark_tables(study.summary)[0].rows}
+    sure = {
+        (line.section, line.label): line.cells
+        for line in significance_tables(study.summary)[0].rows
+    }
+    terminal = format_summary(study.summary)
+    checked = 0
+    for found in study.summary["differences"]:
+        ends = f"{signed(found['low'])} to {signed(found['high'])}"
+        label = found["benchmark"]
+        label = label.capitalize() if label else group_label(found["group"])
+        assert sure[found["arm"], label][0].interval == ends
+        if found["benchmark"]:
+            cells = by_task[label]
+            assert cells[2 + ["arm", "same"].index(found["arm"])].interval == ends
+        elif found["group"] in groups:
+            assert by_group[found["arm"]][2 * groups.index(found["group"]) + 1].interval == ends
+            assert f"[{signed(found['low'])}, {signed(found['high'])}]" in terminal
+        checked += 1
+    assert checked == 2 * (5 + 3 + 1)
+
+
+def test_a_change_is_marked_where_it_is_clear_and_its_false_discovery_rate_small(study):
+    summary = json.loads(json.dumps(study.summary))
+    chosen = [r for r in summary["differences"] if r["benchmark"] == "floor"]
+    for row, (verdict, q) in zip(chosen, (("up", 0.05), ("up", 0.06)), strict=True):
+        row |= {"verdict": verdict, "q": q}
+    table = benchmark_tables(summary)[0]
+    cells = next(line.cells for line in table.rows if line.label == "Floor")
+    assert cells[2].text.endswith("†") and not cells[3].text.endswith("†")
+    assert cells[2].tone == cells[3].tone == "up"
+    (note,) = table.notes
+    assert note.startswith("†") and "the 10 comparisons" in note
+    assert {r["family"] for r in summary["differences"] if r["benchmark"]} == {10}
+
+
+def test_the_intervals_of_repeated_samples_are_clustered_by_question(study):
+    written = next(r for r in scores_json(study, "base")["rows"] if r["benchmark"] == "repeated")
+    # Shares 0, 1/2, 1 of 3 questions: se^2 = (1/4 + 0 + 1/4) / 2 / 3, an effective n of 3.
+    ends = [float(end) for end in wilson(0.5, 3, 0.95)]
+    assert [written["low"], written["high"]] == pytest.approx(ends)

@@ -14,6 +14,7 @@ from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, format_summary, read_summary, run_report
 from jaxreason.report.drift_figures import training
 from jaxreason.report.figures import FIGURES
+from jaxreason.report.score_tables import LEAST
 
 CONFIG = ReportConfig(
     title="What happens to everything else?",
@@ -97,6 +98,7 @@ def test_every_number_of_the_tables_is_in_the_summary(study):
     collect(summary)
     shown = {f"{value:.{digits}f}" for value in found for digits in range(6)}
     shown |= {str(len(arm["seeds"])) for arm in summary["arms"]}
+    shown |= {f"{LEAST:g}"}  # of chances below it
     body = page(study).split("<h2>Provenance")[0]
     cells = re.findall(r"<td[^>]*>([^<]*)(?:<small>([^<]*)</small>)?</td>", body)
     numbers = [

@@ -1,5 +1,8 @@
+import dataclasses
+
 import numpy as np
 import pytest
+import scipy.stats
 
 from jaxreason.report.files import REST, Arm, Evaluation, Study
 from jaxreason.report.scores import (
@@ -104,8 +107,47 @@ def interval(mean, low, high):
     return Interval(mean, low, high, 10, "")
 
 
-def test_a_verdict_needs_the_interval_and_every_seed():
-    assert verdict(interval(1, 0.5, 2), np.array([1.0, 1.0])) == "up"
-    assert verdict(interval(-1, -2, -0.5), np.array([-1.0])) == "down"
-    assert verdict(interval(1, 0.5, 2), np.array([2.5, -0.5])) == "unclear"
-    assert verdict(interval(1, -0.5, 2), np.array([1.0, 1.0])) == "unclear"
+def test_a_verdict_needs_the_interval_the_p_value_and_every_seed():
+    assert verdict(interval(1, 0.5, 2), np.array([1.0, 1.0]), 0.01, 0.05) == "up"
+    assert verdict(interval(-1, -2, -0.5), np.array([-1.0]), 0.05, 0.05) == "down"
+    assert verdict(interval(1, 0.5, 2), np.array([2.5, -0.5]), 0.01, 0.05) == "unclear"
+    assert verdict(interval(1, -0.5, 2), np.array([1.0, 1.0]), 0.01, 0.05) == "unclear"
+    assert verdict(interval(1, 0.5, 2), np.array([1.0, 1.0]), 0.06, 0.05) == "unclear"
+
+
+def test_differences_have_mcnemars_p_value_and_benjamini_hochbergs_q_in_their_family():
+    one = dataclasses.replace(
+        STUDY, arms=(Arm("rl", "rl", "RL", (0,)), Arm("sft", "sft", "SFT", (0,)))
+    )
+    rows = difference_rows(one, levels(one, EVALUATIONS, "greedy", HOW)[0], HOW)
+    # Of 100 questions the first 50 were right, then the first 60: 10 gained, none lost.
+    assert pick(rows, benchmark="sums", arm="rl")["p"] == pytest.approx(2 / 2**10)
+    assert pick(rows, benchmark="order", arm="sft")["p"] == pytest.approx(2 / 2**30)
+    assert pick(rows, benchmark="copy", arm="sft")["p"] == 1
+    for benchmarks, size in ((True, 8), (False, 8)):
+        members = [r for r in rows if (r["benchmark"] is not None) == benchmarks]
+        expected = scipy.stats.false_discovery_control([r["p"] for r in members])
+        assert [r["q"] for r in members] == pytest.approx(list(expected))
+        assert {r["family"] for r in members} == {size} == {len(members)}
+
+
+def test_the_smallest_difference_is_in_points_and_shrinks_with_the_mean_of_more_tasks():
+    one = dataclasses.replace(
+        STUDY, arms=(Arm("rl", "rl", "RL", (0,)), Arm("sft", "sft", "SFT", (0,)))
+    )
+    rows = difference_rows(one, levels(one, EVALUATIONS, "greedy", HOW)[0], HOW)
+    z = scipy.stats.norm.ppf(0.975) + scipy.stats.norm.ppf(0.8)
+    error = 100 * scipy.stats.sem([1] * 10 + [0] * 90)
+    assert pick(rows, benchmark="sums", arm="rl")["detectable"] == pytest.approx(z * error)
+    alike = pick(rows, benchmark="copy", arm="rl")["detectable"]
+    both = pick(rows, group="non_reasoning", benchmark=None, arm="rl")["detectable"]
+    assert both == pytest.approx(alike / 2**0.5)
+
+
+def test_arms_against_each_other_have_a_verdict_that_needs_their_p_value():
+    rows = arm_difference_rows(STUDY, found(), HOW)
+    assert all(0 < r["p"] <= r["q"] <= 1 and r["family"] == len(rows) for r in rows)
+    for row in rows:
+        clear = (row["low"] > 0 or row["high"] < 0) and row["p"] <= 0.05
+        assert (row["verdict"] != "unclear") == clear
+    assert {r["verdict"] for r in rows} >= {"up"}

@@ -252,3 +252,14 @@ def test_one_seed_does_not_vary():
 
 def test_the_interval_is_the_middle_of_the_draws():
     assert percentiles(np.arange(101) / 100, 0.9) == pytest.approx((0.05, 0.95))
+
+
+def test_a_bootstrap_of_several_samples_a_question_resamples_the_questions():
+    """Four samples of a question that are alike say no more than one of them."""
+    values = np.random.default_rng(6).random(60)
+    once = mean_interval(cluster([scored(values)]), 0.95, 4000)
+    names = [str(i) for i in range(60)]
+    found = mean_interval(cluster([scored(np.tile(values, 4), names * 4)]), 0.95, 4000)
+    assert (found.low, found.high) == pytest.approx((once.low, once.high), abs=1e-9)
+    apart = mean_interval(cluster([scored(np.tile(values, 4))]), 0.95, 4000)
+    assert apart.high - apart.low == pytest.approx((once.high - once.low) / 2, rel=0.1)
