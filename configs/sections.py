@@ -182,9 +182,9 @@ def drift(decoding_name: str, **changes) -> ConfigDict:
 
 
 def transfer(**changes) -> ConfigDict:
-    """The index in all three modes; empty `scales` pool the deviations over the compared models."""
+    """The index in all modes; empty `scales` pool the deviations of `v2_pooled` over the compared models."""
     defaults = {
-        "modes": ("v1_relative", "v2_literal", "v2_pooled"),
+        "modes": ("v1_relative", "v2_literal", "v2_pooled", "paper_scales"),
         "variant": "robust",
         "scales": {},
         "confidence": 0.95,

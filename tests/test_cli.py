@@ -119,7 +119,9 @@ def test_transfer_recomputes_the_papers_indices_to_a_tenth_and_marks_what_is_not
     )
     assert result.returncode == 0, result.stderr
     rows = json.loads((tmp_path / "transfer.json").read_text())["rows"]
-    found = {(row["model"], row["group"]): row["ti"] for row in rows if row["mode"] == "v2_pooled"}
+    found = {
+        (row["model"], row["group"]): row["ti"] for row in rows if row["mode"] == "paper_scales"
+    }
     lines = (ROOT / "configs/paper/transferability.csv").read_text().splitlines()
     header = next(line for line in lines if not line.startswith("#")).split(",")
     for line in lines[lines.index(",".join(header)) + 1 :]:

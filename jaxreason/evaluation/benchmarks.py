@@ -16,8 +16,7 @@ from jaxreason.data.examples import Example, load_examples
 from jaxreason.data.fields import group_columns
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.errors import UserError
-
-GroupName = Literal["math", "other", "non_reasoning"]
+from jaxreason.results.groups import GroupName
 
 
 VariantName = Literal["robust", "paper"]

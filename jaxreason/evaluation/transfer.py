@@ -2,36 +2,25 @@
 
 import dataclasses
 import logging
-import math
-from collections.abc import Iterable
 from typing import Annotated, Literal
 
-import numpy as np
 from etils import epath
 
 from jaxreason.config import ConfigError, above, at_least, between, check_ranges, nearest, to_dict
-from jaxreason.evaluation.transfer_index import (
-    DEGREES,
-    interval,
-    pooled_scale,
-    signed_log,
-    transfer_index,
-    why_undefined,
-)
+from jaxreason.evaluation.transfer_index import DEGREES, pooled_scale
 from jaxreason.evaluation.transfer_inputs import (
     ALL_SEEDS,
-    MATH,
     Comparison,
     TableConfig,
-    resample,
     study_comparisons,
     table_comparisons,
 )
-from jaxreason.results.files import write_json
+from jaxreason.evaluation.transfer_rows import index_rows, sensitivity_rows
+from jaxreason.results.groups import MATH, in_order
+from jaxreason.results.transfer_file import write_transfer
 
 _LOG = logging.getLogger(__name__)
 NO_INDEX = f"transfer: the index is undefined, since it compares {MATH} with other groups and none was measured."
-GROUP_ORDER = (MATH, "other", "non_reasoning")  # then others as they come
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +48,7 @@ class TransferConfig:
 
 
 def run_transfer(config: TransferConfig, folder: epath.PathLike) -> list[dict]:
-    """Compute every index, write `folder`/transfer.json and return its rows.
+    """Compute every index, with and without each benchmark, write transfer.json and return the index's rows.
 
     docs/evaluation_files.md describes the file.
 
@@ -76,13 +65,13 @@ def run_transfer(config: TransferConfig, folder: epath.PathLike) -> list[dict]:
         if config.table is None
         else table_comparisons(config.table)
     )
-    rows, scales = [], {}
+    rows, sensitivity, scales = [], [], {}
     for decoding in dict.fromkeys(c.decoding for c in comparisons):
         members = [c for c in comparisons if c.decoding == decoding]
         scales[decoding or "table"] = used = _scales(config, members)
         rows += [row for member in members for row in _rows(config, member, used)]
-    value = {"config": to_dict(config), "scales": scales, "rows": rows}
-    write_json(folder / "transfer.json", value)
+        sensitivity += sensitivity_rows(members, config.modes, used)
+    write_transfer(folder, to_dict(config), scales, rows, sensitivity)
     if not rows:
         _LOG.warning(NO_INDEX)
     return rows
@@ -91,13 +80,6 @@ def run_transfer(config: TransferConfig, folder: epath.PathLike) -> list[dict]:
 def run_study_transfer(config: TransferConfig, folder: epath.PathLike) -> list[dict]:
     """`run_transfer` of the study in `folder`, whatever table the recipe has."""
     return run_transfer(dataclasses.replace(config, table=None), folder)
-
-
-def ordered(groups: Iterable[str]) -> list[str]:
-    """Names of groups, each once, in the order in which they are shown."""
-    names = list(dict.fromkeys(groups))
-    known = [name for name in GROUP_ORDER if name in names]
-    return known + [name for name in names if name not in known]
 
 
 def check_config(config: TransferConfig) -> None:
@@ -148,88 +130,15 @@ def _scales(config: TransferConfig, members: list[Comparison]) -> dict[str, floa
 
 
 def _rows(config: TransferConfig, comparison: Comparison, scales: dict[str, float]) -> list[dict]:
-    draws = resample(comparison, config.resamples, np.random.default_rng(config.seed))
-    rows = []
-    for mode in config.modes:
-        points = {
-            name: (
-                group.base,
-                group.tuned,
-                float(DEGREES[mode](group.base, group.tuned, scales[name])),
-            )
-            for name, group in comparison.groups.items()
-        }
-        drawn = {name: DEGREES[mode](*scores, scales[name]) for name, scores in draws.items()}
-        others = [name for name in ordered(comparison.groups) if name != MATH]
-        rows += [_row(config, comparison, mode, name, points, drawn, scales) for name in others]
-    return rows
+    how = config.modes, scales, config.confidence, config.resamples, config.seed
+    return [row | _published(config, comparison, row) for row in index_rows(comparison, *how)]
 
 
-def _row(
-    config, comparison: Comparison, mode: str, name: str, points: dict, drawn: dict, scales: dict
-) -> dict:
-    undefined = _reason(comparison, mode, name, points, scales)
-    degree = points[name][2]
-    degree_math = points[MATH][2] if MATH in points else math.nan
-    index = None if undefined else float(transfer_index(degree, degree_math))
-    row = {
-        "model": comparison.model,
-        "arm": comparison.arm,
-        "base": comparison.base,
-        "seed": comparison.seed,
-    }
-    row |= {"decoding": comparison.decoding, "mode": mode, "group": name, "ti": index}
-    row |= _intervals(drawn, name, None if undefined else config.confidence, config.confidence)
-    row |= {"di": _number(degree), "di_math": _number(degree_math), "undefined": undefined or None}
-    row["signed_log_ti"] = None if index is None else float(signed_log(np.array(index)))
-    return row | _published(config, comparison, mode, name, index)
-
-
-def _reason(
-    comparison: Comparison, mode: str, name: str, points: dict, scales: dict[str, float]
-) -> str:
-    if MATH not in comparison.groups:
-        return f"{MATH}: no benchmark was run with this decoding"
-    for group in (MATH, name):
-        members = comparison.groups[group]
-        reason = why_undefined(
-            mode, group, members.names, members.base, members.tuned, scales[group]
-        )
-        if reason:
-            return reason
-    degree = points[MATH][2]
-    if not np.isfinite(transfer_index(1.0, degree)):
-        return f"{MATH} did not gain: its degree is {degree:.3g}, and the index needs one above 0"
-    return ""
-
-
-def _intervals(drawn: dict, name: str, index_confidence: float | None, confidence: float) -> dict:
-    ends = dict.fromkeys(("low", "high", "di_low", "di_high", "di_math_low", "di_math_high"))
-    row = ends | {"undefined_share": None, "note": None}
-    if name not in drawn or MATH not in drawn:
-        return row | {"note": "no interval: neither samples nor numbers of questions are known"}
-    row["di_low"], row["di_high"], _ = interval(drawn[name], confidence)
-    row["di_math_low"], row["di_math_high"], _ = interval(drawn[MATH], confidence)
-    if index_confidence is None:
-        return row
-    row["low"], row["high"], share = interval(transfer_index(drawn[name], drawn[MATH]), confidence)
-    row["undefined_share"] = share
-    if row["low"] is None or row["high"] is None:
-        row["note"] = f"the interval has no end: undefined in {100 * share:.1f} % of the resamples"
-    return row
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _published(
-    config: TransferConfig, comparison: Comparison, mode: str, name: str, index: float | None
-) -> dict:
-    value = comparison.published.get(name)
-    if value is None or config.table is None or mode != config.table.published_mode:
+def _published(config: TransferConfig, comparison: Comparison, row: dict) -> dict:
+    value = comparison.published.get(row["group"])
+    if value is None or config.table is None or row["mode"] != config.table.published_mode:
         return {"published": None, "meets_published": None}
-    met = index is not None and abs(index - value) <= config.match_tolerance
+    met = row["ti"] is not None and abs(row["ti"] - value) <= config.match_tolerance
     return {"published": value, "meets_published": met}
 
 
@@ -237,7 +146,7 @@ def format_table(rows: list[dict]) -> str:
     """The rows as text, a line for a model, seed, decoding and mode; `!`: not as published."""
     if not rows:
         return NO_INDEX
-    groups = ordered(row["group"] for row in rows)
+    groups = in_order(row["group"] for row in rows)
     lines = {}
     for row in rows:
         key = tuple(

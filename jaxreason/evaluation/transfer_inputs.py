@@ -17,7 +17,6 @@ from jaxreason.results.grade_files import read_sample_scores
 from jaxreason.results.score_files import EVALUATION, key_of, read_score_rows
 from jaxreason.results.statistics import resampled_means, resampled_seeds, wilson_end
 
-MATH = "math"
 ALL_SEEDS = "all"
 
 

@@ -16,6 +16,7 @@ from jaxreason.results.grade_files import (
     graded_samples,
     grades_path,
 )
+from jaxreason.results.groups import in_order
 from jaxreason.results.growing_files import grown_exists, read_grown
 from jaxreason.results.metrics_lines import check_metrics
 from jaxreason.results.sample_files import finished_samples, sample_head_path, samples_path
@@ -24,8 +25,6 @@ from jaxreason.results.score_files import EVALUATION, SCORES, key_of, of_variant
 # What study.json and each of its arms hold at least.
 MANIFEST = {"name": str, "base": str, "groups": dict, "arms": list, "decodings": list}
 ARM = {"name": str, "method": str, "label": str, "seeds": list}
-GROUP_LABELS = {"math": "Math", "other": "Other reasoning", "non_reasoning": "Non-reasoning"}
-MATH, REST = "math", "rest"
 BASE = "base"
 
 
@@ -56,11 +55,8 @@ class Study:
     decodings: tuple[str, ...]
 
     def group_names(self) -> tuple[str, ...]:
-        """Groups in the order of GROUP_LABELS, unknown ones last."""
-        found = dict.fromkeys(self.groups.values())
-        return tuple(
-            [g for g in GROUP_LABELS if g in found] + [g for g in found if g not in GROUP_LABELS]
-        )
+        """The groups of its benchmarks, in the order of `results.groups`."""
+        return tuple(in_order(self.groups.values()))
 
     def benchmarks(self, group: str) -> tuple[str, ...]:
         """The benchmarks of a group, in the order of study.json."""

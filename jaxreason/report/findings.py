@@ -3,7 +3,7 @@
 from typing import Any
 
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
-from jaxreason.report.files import BASE, MATH, REST
+from jaxreason.report.files import BASE
 from jaxreason.report.wording import (
     arm_labels,
     crowded,
@@ -14,6 +14,7 @@ from jaxreason.report.wording import (
     signed,
     significant,
 )
+from jaxreason.results.groups import MATH, REST
 
 WORDS = {"up": "rose with", "down": "fell with", "unclear": "did not clearly change with"}
 

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from jaxreason.report.wording import group_label, listed
+from jaxreason.results.groups import MATH
 from jaxreason.results.significance import FLIPS, POWER
 
 
@@ -100,7 +101,7 @@ def methods(summary: dict[str, Any]) -> list[Section]:
 
 
 def _intervals(summary: dict) -> Section:
-    rest = [group_label(g["name"]).lower() for g in summary["groups"] if g["name"] != "math"]
+    rest = [group_label(g["name"]).lower() for g in summary["groups"] if g["name"] != MATH]
     names = listed(rest) if rest else "all groups but math"
     return Section(
         "Scores and intervals",

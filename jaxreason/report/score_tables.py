@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from jaxreason.report.files import BASE, REST
+from jaxreason.report.files import BASE
 from jaxreason.report.tables import NONE, Cell, Row, Table, benchmark_label, caption, find
 from jaxreason.report.wording import arm_labels, group_label, plain, signed
+from jaxreason.results.groups import REST
 
 STAR = "†"
 LEAST = 0.0001  # smaller chances are not written out

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from jaxreason.errors import UserError
-from jaxreason.report.files import BASE, MATH, REST, Arm, Evaluation, Study
+from jaxreason.report.files import BASE, Arm, Evaluation, Study
 from jaxreason.results.clusters import cluster, means
 from jaxreason.results.grade_files import sample_scores
+from jaxreason.results.groups import MATH, REST
 from jaxreason.results.significance import compare, false_discovery_rates
 from jaxreason.results.statistics import (
     Interval,

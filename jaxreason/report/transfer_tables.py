@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from jaxreason.report.files import MATH
 from jaxreason.report.tables import NONE, Cell, Row, Table, caption, find
 from jaxreason.report.wording import arm_labels, group_label, plain, signed
+from jaxreason.results.groups import MATH
 
 MODES = {"v1_relative": "v1, relative", "v2_literal": "v2, literal", "v2_pooled": "v2, pooled"}
 

@@ -4,9 +4,11 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from jaxreason.report.files import BASE, GROUP_LABELS, REST
+from jaxreason.report.files import BASE
+from jaxreason.results.groups import MATH, NON_REASONING, OTHER, REST
 
 MINUS = "−"
+GROUP_LABELS = {MATH: "Math", OTHER: "Other reasoning", NON_REASONING: "Non-reasoning"}
 MANY = 8  # arms; more are numbered, and counted instead of named in sentences
 
 

@@ -98,6 +98,22 @@ def percentiles(draws: Float[np.ndarray, " R"], confidence: float) -> tuple[floa
     return float(low), float(high)
 
 
+def interval_of_ratio(
+    draws: Float[np.ndarray, " R"], confidence: float
+) -> tuple[float | None, float | None, float]:
+    """Percentile interval of resampled values of which some are undefined, and the share that is.
+
+    An undefined resample could lie anywhere, so it counts as -inf for the lower end and +inf for
+    the upper: once more than (1 - confidence) / 2 of them are undefined the interval has no end,
+    given as None.
+    """
+    undefined = np.isnan(draws)
+    low = np.quantile(np.where(undefined, -np.inf, draws), (1 - confidence) / 2, method="lower")
+    high = np.quantile(np.where(undefined, np.inf, draws), (1 + confidence) / 2, method="higher")
+    ends = [float(end) if np.isfinite(end) else None for end in (low, high)]
+    return ends[0], ends[1], float(undefined.mean())
+
+
 def mean_interval(scores: Clustered, confidence: float, resamples: int) -> Interval:
     """The score of one model (K = 1), with the interval that it has everywhere.
 

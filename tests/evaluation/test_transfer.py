@@ -17,8 +17,15 @@ from jaxreason.evaluation.transfer import (
     run_study_transfer,
     run_transfer,
 )
-from jaxreason.evaluation.transfer_inputs import TableConfig
+from jaxreason.evaluation.transfer_inputs import (
+    Comparison,
+    Group,
+    TableConfig,
+    table_comparisons,
+)
+from jaxreason.evaluation.transfer_rows import index_without, sensitivity_rows
 from jaxreason.results.files import read_json
+from jaxreason.results.transfer_file import read_transfer
 
 PAPER = pathlib.Path(__file__).parents[2] / "configs" / "paper"
 GROUPS = {
@@ -96,6 +103,67 @@ def test_binomial_intervals_show_the_blow_up_of_a_small_math_gain(tmp_path):
     assert vague["ti"] is not None and vague["high"] is None and vague["undefined_share"] > 0.05
     assert "undefined in" in vague["note"] and "?: no end" in format_table(list(rows.values()))
     assert shaky["di_math_low"] < shaky["di_math"] < shaky["di_math_high"]
+
+
+PAPERS = dataclasses.replace(CONFIG, modes=("paper_scales",), scales={})
+# What becomes of the index of think-SFT, no-think-SFT and RL without these benchmarks, as it was
+# worked out apart from this code.
+WITHOUT = [
+    ("other", ("acpbench",), (-11.9, -59.2, 55.3)),
+    ("non_reasoning", ("coqa", "halueval"), (-124.4, -255.5, 30.7)),
+]
+
+
+@pytest.mark.parametrize(("group", "names", "expected"), WITHOUT)
+def test_index_without_single_benchmarks_meets_the_values_worked_out_by_hand(
+    group, names, expected
+):
+    pairs = {c.model: c for c in table_comparisons(TABLE)}
+    models = ("UniReason think-SFT", "UniReason no-think-SFT", "UniReason RL")
+    found = [index_without(pairs[m], names, "paper_scales", group, {})["ti"] for m in models]
+    assert found == pytest.approx(expected, abs=0.1)
+
+
+def test_transfer_json_holds_the_index_without_each_benchmark(tmp_path):
+    run_transfer(PAPERS, tmp_path)
+    rows = read_transfer(tmp_path)["sensitivity"]
+    # 18 pairs, two groups, each without one of its four benchmarks or of the four of math.
+    assert len(rows) == 18 * 2 * 8
+    found = {(r["model"], r["group"], r["without"]): r for r in rows}
+    assert found["UniReason RL", "other", "acpbench"]["ti"] == pytest.approx(55.3, abs=0.1)
+    assert (
+        found["UniReason RL", "other", "aime24"]["ti"]
+        != found["UniReason RL", "other", "headqa"]["ti"]
+    )
+    assert all((row["ti"] is None) == (row["undefined"] is not None) for row in rows)
+
+
+def test_index_without_the_only_benchmark_of_a_group_says_why_it_is_undefined():
+    scores = {"a": (10.0, 20.0), "b": (30.0, 35.0), "c": (50.0, 45.0)}
+    groups = {
+        "math": Group(("a",), *(np.array([x]) for x in scores["a"]), None, None),
+        "other": Group(("b", "c"), *np.array([scores["b"], scores["c"]]).T, None, None),
+    }
+    made = Comparison("m", "m", "base", None, None, groups, {})
+    rows = sensitivity_rows([made], ("v2_pooled", "v2_literal"), {"math": 1.0, "other": 1.0})
+    found = {(r["mode"], r["without"]): r for r in rows}
+    assert found["v2_pooled", "a"]["undefined"] == "math: no other benchmark is left"
+    assert found["v2_pooled", "a"]["ti"] is None
+    assert found["v2_pooled", "b"]["ti"] == pytest.approx(-100 * 5**0.5 / 10**0.5)
+    assert "one benchmark has no spread" in found["v2_literal", "b"]["undefined"]
+
+
+def test_rows_have_the_gain_and_drop_of_their_group_and_of_math(tmp_path):
+    row = by_model(run_transfer(PAPERS, tmp_path))["UniReason RL", "non_reasoning"]
+    # CoQA +18.2, MC-TACO +6.3, IFEval +0.8, HaluEval +5.0; math +42.7, +28.7, +27.4, +5.9.
+    assert (row["gain"], row["drop"]) == (pytest.approx((18.2 + 6.3 + 0.8 + 5.0) / 4), 0)
+    assert row["gain_math"] == pytest.approx((42.7 + 28.7 + 27.4 + 5.9) / 4)
+    row = by_model(run_transfer(PAPERS, tmp_path))["UniReason no-think-SFT", "other"]
+    # GPQA +6.1, LiveCodeBench -6.2, ACPBench +58.6, HeadQA -2.6.
+    assert (row["gain"], row["drop"]) == (
+        pytest.approx((6.1 + 58.6) / 4),
+        pytest.approx((6.2 + 2.6) / 4),
+    )
 
 
 def test_relative_mode_says_that_a_base_of_zero_is_undefined(tmp_path):

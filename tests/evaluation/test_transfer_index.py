@@ -9,8 +9,9 @@ import pytest
 
 from jaxreason.evaluation.transfer_index import (
     DEGREES,
-    interval,
+    gain_and_drop,
     pooled_scale,
+    scale_of,
     signed_log,
     transfer_index,
     why_undefined,
@@ -50,7 +51,9 @@ def pairs():
 
 
 def index(pair, mode, group, scales=RATIOS):
-    degree = {name: DEGREES[mode](*pair[name], scales[name]) for name in (group, "math")}
+    degree = {
+        name: DEGREES[mode](*pair[name], scale_of(mode, name, scales)) for name in (group, "math")
+    }
     return float(transfer_index(degree[group], degree["math"]))
 
 
@@ -110,6 +113,7 @@ def test_degrees_of_many_resamples_at_once_equal_those_one_by_one():
         ("v2_pooled", [100.0, 100.0], [90.0, 80.0], 1.0, "100 everywhere"),
         ("v2_pooled", [math.nan, 1.0], [2.0, 3.0], 1.0, "no score"),
         ("v2_pooled", [10.0, 20.0], [10.0, 20.0], 1.0, ""),
+        ("paper_scales", [10.0, 20.0], [10.0, 20.0], math.nan, "the paper has no such group"),
     ],
 )
 def test_undefined_degrees_say_why(mode, base, tuned, scale, reason):
@@ -127,10 +131,43 @@ def test_signed_log_keeps_the_sign():
     assert signed_log(np.array([-math.e + 1, 0.0, math.e - 1])) == pytest.approx([-1, 0, 1])
 
 
-def test_undefined_resamples_take_the_ends_of_the_interval_away():
-    draws = np.arange(1000.0)
-    assert interval(draws, 0.9) == (49.0, 950.0, 0.0)
-    draws[:10] = math.nan
-    assert interval(draws, 0.9)[:2] == (49.0, 960.0)
-    draws[:60] = math.nan
-    assert interval(draws, 0.9) == (None, None, 0.06)
+# The rows of section "transferability" that the paper's tables reproduce: (other, non-reasoning) as published.
+REPRODUCED = {
+    "R1-Distill-Qwen-7B": (60.4, -4.2),
+    "OpenThinker2-7B": (52.0, -76.2),
+    "s1.1-7B": (-65.5, -213.3),
+    "Mistral-24B-Reasoning": (22.6, -89.5),
+    "OpenThinker2-32B": (39.1, -53.5),
+    "s1.1-32B": (33.8, -62.2),
+    "LIMO-32B": (40.5, -27.3),
+    "SimpleRL-1.5B": (85.6, 9.5),
+    "SimpleRL-7B": (15.4, 34.4),
+    "SimpleRL-14B": (95.9, 101.5),
+    "UniReason think-SFT": (52.2, -104.1),
+    "UniReason no-think-SFT": (165.4, -278.9),
+    "UniReason RL": (82.3, 52.2),
+}
+
+
+def test_the_papers_scales_give_the_thirteen_published_rows_that_its_tables_reproduce(pairs):
+    for model, published in REPRODUCED.items():
+        found = [index(pairs[model], "paper_scales", g) for g in ("other", "non_reasoning")]
+        tolerance = 0.55 if model == "SimpleRL-1.5B" else 0.15
+        assert found == pytest.approx(published, abs=tolerance), model
+
+
+def test_the_papers_scales_are_those_of_its_groups_whatever_was_pooled(pairs):
+    pair = pairs["UniReason RL"]
+    other = index(pair, "paper_scales", "other", dict.fromkeys(RATIOS, 7.0))
+    assert other == pytest.approx(index(pair, "v2_pooled", "other", RATIOS))
+    assert math.isnan(scale_of("paper_scales", "safety", {"safety": 2.0}))
+    assert scale_of("v2_pooled", "safety", {"safety": 2.0}) == 2.0
+
+
+def test_gain_and_drop_split_the_changes_by_sign():
+    base, tuned = np.array([10.0, 20.0, 30.0, 40.0]), np.array([16.0, 20.0, 28.0, 38.0])
+    gain, drop = gain_and_drop(base, tuned)
+    assert (gain, drop) == (1.5, 1.0)
+    assert gain - drop == pytest.approx((tuned - base).mean())
+    lost = gain_and_drop(np.array([math.nan, 1.0]), np.array([2.0, 3.0]))
+    assert all(map(math.isnan, lost))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxreason.report.files import REST, Arm, Evaluation, Study
+from jaxreason.report.files import Arm, Evaluation, Study
 from jaxreason.report.scores import (
     Resampling,
     arm_difference_rows,
@@ -13,6 +13,7 @@ from jaxreason.report.scores import (
     score_rows,
     verdict,
 )
+from jaxreason.results.groups import REST
 from jaxreason.results.statistics import Interval
 
 HOW = Resampling(0.95, 500, 0)

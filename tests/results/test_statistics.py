@@ -10,6 +10,7 @@ from jaxreason.results.clusters import SampleScores, cluster, means, merge, stan
 from jaxreason.results.statistics import (
     average,
     difference_interval,
+    interval_of_ratio,
     mean_interval,
     percentiles,
     resample,
@@ -263,3 +264,12 @@ def test_a_bootstrap_of_several_samples_a_question_resamples_the_questions():
     assert (found.low, found.high) == pytest.approx((once.low, once.high), abs=1e-9)
     apart = mean_interval(cluster([scored(np.tile(values, 4))]), 0.95, 4000)
     assert apart.high - apart.low == pytest.approx((once.high - once.low) / 2, rel=0.1)
+
+
+def test_undefined_resamples_take_the_ends_of_the_interval_away():
+    draws = np.arange(1000.0)
+    assert interval_of_ratio(draws, 0.9) == (49.0, 950.0, 0.0)
+    draws[:10] = math.nan
+    assert interval_of_ratio(draws, 0.9)[:2] == (49.0, 960.0)
+    draws[:60] = math.nan
+    assert interval_of_ratio(draws, 0.9) == (None, None, 0.06)
