@@ -10,13 +10,15 @@ import ml_collections
 from jaxreason.config import ConfigError, nearest, parse, within
 from jaxreason.evaluation import settings
 from jaxreason.recipes import merged
+from jaxreason.results.study_files import BASE, MANIFEST
+from jaxreason.results.transfer_file import TRANSFER
 from jaxreason.rl import loop as rl
 from jaxreason.training import sft
 
 MOST_SEED = 2**32 - 1  # of a larger one JAX's keys drop the rest: 2**32 would draw what 0 draws
 
 
-TAKEN = ("base", "questions", "report", "config.json", "study.json", "transfer.json", "log.txt")
+TAKEN = (BASE, "questions", "report", "config.json", MANIFEST, TRANSFER, "log.txt")
 METHODS = {"sft": sft.SFTConfig, "rl": rl.RLConfig}
 
 

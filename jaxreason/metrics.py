@@ -13,7 +13,7 @@ import rich.progress
 from etils import epath
 
 from jaxreason.event_files import EventFiles
-from jaxreason.results.jsonl import JsonlWriter
+from jaxreason.results.metrics_lines import metrics_writer
 
 # Where nobody watches a bar (a log file, a CI job) a line is printed at most this often.
 SECONDS_BETWEEN_LINES = 10.0
@@ -109,8 +109,7 @@ class MetricsWriter:
         self._progress = Progress(stage, total_steps, resume_step, console)
         self._lines = self._board = None
         if jax.process_index() == 0:
-            path = epath.Path(workdir) / "metrics.jsonl"
-            self._lines = JsonlWriter(path, keep=lambda row: row["step"] <= resume_step)
+            self._lines = metrics_writer(workdir, resume_step)
             self._board = EventFiles(workdir, resume_step) if tensorboard else None
 
     def __enter__(self) -> "MetricsWriter":

@@ -38,10 +38,11 @@ from jaxreason.models.huggingface import ModelConfig
 from jaxreason.plan.settings import PlanConfig
 from jaxreason.questions import WRITERS, prepare
 from jaxreason.report import build as report
-from jaxreason.results import locks
-from jaxreason.results.files import read_object, write_json
+from jaxreason.results import locks, study_files
+from jaxreason.results.files import write_json
 from jaxreason.results.sample_files import sample_keys
 from jaxreason.results.score_files import EVALUATION
+from jaxreason.results.study_files import BASE, run_folder
 from jaxreason.rl import loop as rl
 from jaxreason.rl.recipe import check_config as check_rl
 from jaxreason.serve.settings import ServeConfig
@@ -238,7 +239,7 @@ def _write_both(workdir: epath.Path, recipe: dict, manifest: dict) -> None:
     if (workdir / "checkpoints").exists():  # its config.json is the record of a run
         raise ConfigError(f"{workdir}: the folder of a training run; use another --workdir.")
     write_json(workdir / "config.json", recipe)
-    write_json(workdir / locks.MANIFEST, manifest)
+    study_files.write_manifest(workdir, manifest)
 
 
 def stages(
@@ -253,11 +254,11 @@ def stages(
         run = lambda: evaluator.run_eval(how, model, mesh, folder, config.seed)  # noqa: E731
         return Stage(f"evaluate {folder.relative_to(workdir)}", folder / "evaluation", run)
 
-    plan = [evaluate(base, workdir / "base", evaluation)]
+    plan = [evaluate(base, workdir / BASE, evaluation)]
     for seed in study.seeds:
         for name, arm in study.arms.items():
             if seed in seeds_of(study, arm):
-                folder = workdir / name / f"seed_{seed}"
+                folder = workdir / run_folder(name, seed)
                 plan += _arm_stages(config, mesh, workdir, name, arm, seed, evaluate, folder)
     plan.append(Stage("transfer", workdir, lambda: _transfer(config, workdir)))
     plan.append(Stage("report", workdir / "report", lambda: _report(config, workdir)))
@@ -269,7 +270,7 @@ def _arm_stages(config, mesh, workdir, name, arm, seed, evaluate, folder) -> lis
     path = arm.path if arm.method == "given" else str(folder / "model")
     tuned = dataclasses.replace(base, path=path)
     drift_config = parse(drift.DriftConfig, config.drift, "config.drift")
-    folders = (workdir / "base" / "evaluation", folder / "evaluation")
+    folders = (workdir / BASE / "evaluation", folder / "evaluation")
 
     def compare():
         drift.run_drift(drift_config, base, tuned, mesh, folder, *folders)
@@ -297,10 +298,10 @@ def evaluation_folders(workdir: epath.Path) -> list[epath.Path]:
       UserError: there is none.
     """
     inside = [workdir]
-    if (workdir / locks.MANIFEST).exists():
-        arms = read_object(workdir / locks.MANIFEST, {"arms": list})["arms"]
-        runs = [workdir / arm["name"] / f"seed_{seed}" for arm in arms for seed in arm["seeds"]]
-        inside = [workdir / "base", *runs]
+    if study_files.is_study(workdir):
+        arms = study_files.read_manifest(workdir)["arms"]
+        runs = [run_folder(arm["name"], seed) for arm in arms for seed in arm["seeds"]]
+        inside = [workdir / run for run in (BASE, *runs)]
     found = [folder / EVALUATION for folder in inside]
     found = [folder for folder in found if sample_keys(folder)]
     if not found:

@@ -7,7 +7,7 @@ docs/drift.md defines the metrics and the files.
 import dataclasses
 import logging
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 import jax
@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from jaxreason.analysis.measure import make_measure, measure_unit
 from jaxreason.analysis.measured import Bootstrapped, Measured, Prepared, bootstrap
 from jaxreason.analysis.metrics import METRICS
-from jaxreason.analysis.origin import Origin, holds_part, is_pending, part_path
+from jaxreason.analysis.origin import Origin, holds_part, is_pending, unit_name
 from jaxreason.analysis.texts import Unit, load_units
 from jaxreason.analysis.weights import compare_weights
 from jaxreason.config import FREE, ConfigError, at_least, between, check_ranges, nearest
@@ -27,7 +27,12 @@ from jaxreason.errors import UserError
 from jaxreason.interrupt import Interrupt
 from jaxreason.models.decoder import Model
 from jaxreason.models.huggingface import ModelConfig, open_model
-from jaxreason.results.files import read_json, write_json
+from jaxreason.results.drift_files import (
+    read_drift_part,
+    remove_drift_parts,
+    write_drift,
+    write_drift_part,
+)
 from jaxreason.results.statistics import percentiles
 from jaxreason.sharding import check_rows
 
@@ -72,21 +77,20 @@ def run_drift(
       SystemExit: with code 143, after a signal.
     """
     check_config(config, mesh)
-    folder = epath.Path(workdir) / "analysis"
     folders = {"base": epath.Path(base_evaluation), "tuned": epath.Path(tuned_evaluation)}
     units = _units(config, folders) if _reads_texts(config) else []
     origin = Origin.of(config, base, tuned, units)
-    pending = on_process_zero(lambda: [x for x in config.metrics if is_pending(folder, x, origin)])
+    pending = on_process_zero(lambda: [x for x in config.metrics if is_pending(workdir, x, origin)])
     if not pending:
         return
     with Interrupt() as interrupt:
-        _measure_all(config, base, tuned, mesh, folder, units, origin, pending, interrupt)
+        _measure_all(config, base, tuned, mesh, workdir, units, origin, pending, interrupt)
 
 
-def _measure_all(config, base, tuned, mesh, folder, units, origin, pending, interrupt) -> None:
+def _measure_all(config, base, tuned, mesh, workdir, units, origin, pending, interrupt) -> None:
     of_texts = tuple(name for name in pending if METRICS[name].reads == "texts")
-    parts = {unit: part_path(folder, unit) for unit in units if unit.texts} if of_texts else {}
-    whole = on_process_zero(lambda: [holds_part(parts[x], origin, x, of_texts) for x in parts])
+    parts = [unit for unit in units if unit.texts] if of_texts else []
+    whole = on_process_zero(lambda: [holds_part(workdir, origin, x, of_texts) for x in parts])
     missing = [unit for unit, held in zip(parts, whole, strict=True) if not held]
     texts = sum(len(unit.texts) for unit in units)
     _LOG.info("data: %d texts; to be measured: %s", texts, ", ".join(pending))
@@ -106,20 +110,21 @@ def _measure_all(config, base, tuned, mesh, folder, units, origin, pending, inte
     for unit in missing:
         models = base_params, tuned_params
         measured = measure_unit(measure_unless_stopped, *models, mesh, unit, *sizes)
-        _write(parts[unit], _part(config, of_texts, unit, measured) | origin.of_part(unit))
+        made = _part(config, of_texts, unit, measured) | origin.of_part(unit)
+        _on_zero(write_drift_part, workdir, unit_name(unit), made)
     interrupt.check("What was measured of whole benchmarks is saved.")
     about = {"base": base.path, "tuned": tuned.path, "decoding": config.decoding}
     if "weights" in pending:
         changes = compare_weights(base_params, tuned_params)
         made = _weights_file(about, changes) | origin.of_metric("weights")
-        _write(folder / "weights.json", made)
+        _on_zero(write_drift, workdir, "weights", made)
 
     def write_files() -> None:
-        found = {unit: read_json(path)["metrics"] for unit, path in parts.items()}
+        found = {unit: read_drift_part(workdir, unit_name(unit))["metrics"] for unit in parts}
         for name in of_texts:
             made = _texts_file(config, about, name, units, found) | origin.of_metric(name)
-            write_json(folder / f"{name}.json", made)
-        (folder / "parts").rmtree(missing_ok=True)
+            write_drift(workdir, name, made)
+        remove_drift_parts(workdir)
 
     on_process_zero(write_files)
 
@@ -171,9 +176,9 @@ def _check_vocabularies(
         )
 
 
-def _write(path: epath.Path, value: Any) -> None:
+def _on_zero(write: Callable[..., None], *arguments) -> None:
     if jax.process_index() == 0:
-        write_json(path, value)
+        write(*arguments)
 
 
 def _part(

@@ -15,12 +15,10 @@ from jaxreason.errors import UserError
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.models.weight_files import verified_identity
 from jaxreason.results.claims import differences, plain, refuse
-from jaxreason.results.files import read_object
+from jaxreason.results.drift_files import MADE_WITH, drift_path, read_drift, read_drift_part
+from jaxreason.results.files import check_object
 
 _LOG = logging.getLogger(__name__)
-MADE_WITH = "made_with"
-# What a metric's file holds at least.
-METRIC_FILE = {MADE_WITH: dict, "rows": list, "groups": list, "details": dict}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Origin:
         paths = {name: resolve(model.path) for name, model in folders.items()}
         hashes = {name: verified_identity(path) for name, path in paths.items()}
         runs = {"run": {name: claimed(model) for name, model in folders.items()}}
-        texts = {_name(unit): _hash(unit) for unit in units}
+        texts = {unit_name(unit): _hash(unit) for unit in units}
         return cls(plain(claimed(section)), plain(hashes | runs), texts)
 
     def of_metric(self, metric: str) -> dict[str, dict]:
@@ -55,20 +53,20 @@ class Origin:
 
     def of_part(self, unit: Unit) -> dict[str, dict]:
         """What the part of one unit says of itself."""
-        name = _name(unit)
+        name = unit_name(unit)
         return {MADE_WITH: dataclasses.asdict(self) | {"texts": {name: self.texts[name]}}}
 
 
-def is_pending(folder: epath.Path, metric: str, origin: Origin) -> bool:
+def is_pending(workdir: epath.PathLike, metric: str, origin: Origin) -> bool:
     """Whether a metric is to be measured: it has no file, or one of the texts of fewer benchmarks.
 
     Raises:
       UserError: its file was made with something else, with the differences; or is broken.
     """
-    path = folder / f"{metric}.json"
-    if not path.exists():
+    path, made = drift_path(workdir, metric), read_drift(workdir, metric)
+    if made is None:
         return True
-    old = read_object(path, METRIC_FILE)[MADE_WITH]
+    old = check_object(made, {MADE_WITH: dict}, str(path))[MADE_WITH]
     new = origin.of_metric(metric)[MADE_WITH]
     added = sorted(set(new.get("texts", {})) - set(old.get("texts", {})))
     compared = new
@@ -81,25 +79,23 @@ def is_pending(folder: epath.Path, metric: str, origin: Origin) -> bool:
     return bool(added)
 
 
-def part_path(folder: epath.Path, unit: Unit) -> epath.Path:
-    """Where the measurements of a unit are kept until all are done."""
-    return folder / "parts" / f"{_name(unit)}.json"
-
-
-def holds_part(path: epath.Path, origin: Origin, unit: Unit, metrics: tuple[str, ...]) -> bool:
+def holds_part(
+    workdir: epath.PathLike, origin: Origin, unit: Unit, metrics: tuple[str, ...]
+) -> bool:
     """Whether a part is there, made with just this; what is broken or of other settings is measured anew."""
-    if not path.exists():
-        return False
     try:
-        part = read_object(path, {MADE_WITH: dict, "metrics": dict})
+        part = read_drift_part(workdir, unit_name(unit))
     except UserError as error:
         _LOG.warning("Measured anew: %s", error)
+        return False
+    if part is None:
         return False
     same = part[MADE_WITH] == origin.of_part(unit)[MADE_WITH]
     return same and set(metrics) <= set(part["metrics"])
 
 
-def _name(unit: Unit) -> str:
+def unit_name(unit: Unit) -> str:
+    """What a unit is called in files."""
     return f"{unit.benchmark}.{unit.source}"
 
 

@@ -18,7 +18,6 @@ from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.errors import UserError
 from jaxreason.results.groups import GroupName
 
-
 VariantName = Literal["robust", "paper"]
 
 

@@ -12,10 +12,10 @@ from jaxtyping import Float
 from jaxreason.config import ConfigError, at_least, nearest
 from jaxreason.errors import UserError
 from jaxreason.results.clusters import Clustered, cluster, means
-from jaxreason.results.files import read_object
 from jaxreason.results.grade_files import read_sample_scores
 from jaxreason.results.score_files import EVALUATION, key_of, read_score_rows
 from jaxreason.results.statistics import resampled_means, resampled_seeds, wilson_end
+from jaxreason.results.study_files import BASE, read_manifest, run_folder
 
 ALL_SEEDS = "all"
 
@@ -215,15 +215,15 @@ def study_comparisons(folder: epath.Path, variant: str) -> list[Comparison]:
     Raises:
       ValueError: when an evaluation is missing or the models were not asked the same questions.
     """
-    study = read_object(folder / "study.json", {"decodings": list, "arms": list, "base": str})
+    study = read_manifest(folder)
     comparisons = []
     for decoding, arm in itertools.product(study["decodings"], study["arms"]):
         seeds = [(seed, (seed,)) for seed in arm["seeds"]]
         if len(seeds) > 1:
             seeds.append((ALL_SEEDS, tuple(arm["seeds"])))
         for name, members in seeds:
-            tuned = [folder / arm["name"] / f"seed_{seed}" / EVALUATION for seed in members]
-            groups = _study_groups(folder / "base" / EVALUATION, tuned, decoding, variant)
+            tuned = [folder / run_folder(arm["name"], seed) / EVALUATION for seed in members]
+            groups = _study_groups(folder / BASE / EVALUATION, tuned, decoding, variant)
             made = Comparison(arm["label"], arm["name"], study["base"], name, decoding, groups, {})
             comparisons += [made] if groups else []
     return comparisons

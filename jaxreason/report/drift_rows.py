@@ -9,9 +9,8 @@ import numpy as np
 
 from jaxreason.report.files import Arm, Reader, Study
 from jaxreason.report.scores import Resampling
+from jaxreason.results.drift_files import read_drift
 from jaxreason.results.statistics import percentiles, resampled_seeds
-
-METRIC_FILE = {"rows": list, "groups": list}  # what is read of a metric's file
 
 
 class Quantity(NamedTuple):
@@ -60,7 +59,7 @@ def read_metrics(reader: Reader, study: Study) -> tuple[dict, list[str]]:
     for arm, seed in study.runs():
         absent = []
         for name in names:
-            value = reader.object(f"{arm.folder(seed)}/analysis/{name}.json", METRIC_FILE)
+            value = read_drift(reader.folder / arm.folder(seed), name, reader.read)
             if value is None:
                 absent.append(name)
             else:

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 
 from jaxreason.report import drift_figures
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
-from jaxreason.report.files import BASE
 from jaxreason.report.style import (
     FAINT,
     GREY,
@@ -36,6 +35,7 @@ from jaxreason.report.tables import benchmark_label
 from jaxreason.report.transfer_tables import MODES, pooled_rows
 from jaxreason.report.wording import arm_labels, crowded, decoding_label, group_label, signed
 from jaxreason.results.groups import MATH, REST
+from jaxreason.results.study_files import BASE
 
 INDEX_MODE = "v2_pooled"
 POINT = 1.0  # the least that an axis of scores shows

@@ -1,15 +1,16 @@
 """Reading a study's folder: every file read is hashed, and what is not there is None and noted."""
 
 import hashlib
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from etils import epath
 
 from jaxreason.errors import UserError
+from jaxreason.results.claims import DONE
 from jaxreason.results.evaluation_lines import SampleKey
-from jaxreason.results.files import check_object
+from jaxreason.results.files import check_object, parse_json
 from jaxreason.results.grade_files import (
     finished_grades,
     grade_head_path,
@@ -18,14 +19,11 @@ from jaxreason.results.grade_files import (
 )
 from jaxreason.results.groups import in_order
 from jaxreason.results.growing_files import grown_exists, read_grown
-from jaxreason.results.metrics_lines import check_metrics
+from jaxreason.results.jsonl import parse_jsonl
+from jaxreason.results.metrics_lines import METRICS, check_metrics
 from jaxreason.results.sample_files import finished_samples, sample_head_path, samples_path
 from jaxreason.results.score_files import EVALUATION, SCORES, key_of, of_variant, score_rows
-
-# What study.json and each of its arms hold at least.
-MANIFEST = {"name": str, "base": str, "groups": dict, "arms": list, "decodings": list}
-ARM = {"name": str, "method": str, "label": str, "seeds": list}
-BASE = "base"
+from jaxreason.results.study_files import read_manifest, run_folder
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Arm:
 
     def folder(self, seed: int) -> str:
         """Where the run of a seed is, relative to the study."""
-        return f"{self.name}/seed_{seed}"
+        return run_folder(self.name, seed)
 
 
 @dataclass(frozen=True)
@@ -87,17 +85,13 @@ class Reader:
         self.folder = epath.Path(folder)
         self.hashes: dict[str, str] = {}
 
-    def text(self, name: str) -> str | None:
-        """The text of a file; None if there is none."""
+    def _bytes(self, name: str) -> bytes | None:
         path = self.folder / name
         if not grown_exists(path):
             return None
         data = read_grown(path)
         self.hashes[name] = hashlib.sha256(data).hexdigest()
-        try:
-            return data.decode()
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: not UTF-8 ({error}).") from error
+        return data
 
     def json(self, name: str) -> Any:
         """The value of a JSON file; None if there is none.
@@ -105,8 +99,8 @@ class Reader:
         Raises:
           ValueError: the file is broken.
         """
-        text = self.text(name)
-        return None if text is None else _parse(text, self.folder / name)
+        data = self._bytes(name)
+        return None if data is None else parse_json(data, str(self.folder / name))
 
     def object(self, name: str, types: dict[str, type]) -> dict[str, Any] | None:
         """The object in a JSON file, with values of these types under these keys; None if there is none.
@@ -118,20 +112,14 @@ class Reader:
         value = self.json(name)
         return check_object(value, types, str(path)) if name in self.hashes else None
 
+    def read(self, path: epath.Path, types: Mapping[str, type]) -> dict[str, Any]:
+        """`object` of the path of a file that is there, as the readers in `results` take it."""
+        return self.object(str(path.relative_to(self.folder)), dict(types))
+
     def jsonl(self, name: str) -> list[dict] | None:
         """The complete lines of a jsonl file; None if there is none."""
-        text = self.text(name)
-        if text is None:
-            return None
-        lines = text.split("\n")[:-1]  # a last line without its end was cut off
-        return [_parse(line, f"{self.folder / name}, line {i}") for i, line in enumerate(lines, 1)]
-
-
-def _parse(text: str, where: Any) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not valid JSON ({error}).") from error
+        data = self._bytes(name)
+        return None if data is None else parse_jsonl(data, str(self.folder / name))
 
 
 def read_study(reader: Reader) -> Study:
@@ -140,23 +128,19 @@ def read_study(reader: Reader) -> Study:
     Raises:
       ValueError: no study.json, or a key is missing.
     """
-    path = reader.folder / "study.json"
-    found = reader.object("study.json", MANIFEST)
-    if found is None:
-        raise UserError(f"{path}: not found; the report is made from a study's folder.")
+    found = read_manifest(reader.folder, reader.read)
     return Study(
         name=found["name"],
         base=found["base"],
         shared_base=found.get("shared_base", None),
         groups=found["groups"],
         labels=found.get("labels", {}),
-        arms=tuple(_arm(entry, path) for entry in found["arms"]),
+        arms=tuple(_arm(entry) for entry in found["arms"]),
         decodings=tuple(found["decodings"]),
     )
 
 
-def _arm(entry: dict, path: epath.Path) -> Arm:
-    check_object(entry, ARM, f"{path}, arms")
+def _arm(entry: dict) -> Arm:
     return Arm(entry["name"], entry["method"], entry["label"], tuple(entry["seeds"]))
 
 
@@ -218,7 +202,7 @@ def read_run_metrics(reader: Reader, arm: Arm, seed: int) -> list[dict]:
       UserError: a step is missing, doubled or out of order, or the file of a finished run is gone.
     """
     folder = arm.folder(seed)
-    name, done = f"{folder}/metrics.jsonl", reader.object(f"{folder}/done.json", {"num_steps": int})
+    name, done = f"{folder}/{METRICS}", reader.object(f"{folder}/{DONE}", {"num_steps": int})
     lines = reader.jsonl(name)
     num_steps = None if done is None else done["num_steps"]
     if lines is None and num_steps is None:

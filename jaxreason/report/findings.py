@@ -3,7 +3,6 @@
 from typing import Any
 
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
-from jaxreason.report.files import BASE
 from jaxreason.report.wording import (
     arm_labels,
     crowded,
@@ -15,6 +14,7 @@ from jaxreason.report.wording import (
     significant,
 )
 from jaxreason.results.groups import MATH, REST
+from jaxreason.results.study_files import BASE
 
 WORDS = {"up": "rose with", "down": "fell with", "unclear": "did not clearly change with"}
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from jaxreason.report.files import BASE
 from jaxreason.report.tables import NONE, Cell, Row, Table, benchmark_label, caption, find
 from jaxreason.report.wording import arm_labels, group_label, plain, signed
 from jaxreason.results.groups import REST
+from jaxreason.results.study_files import BASE
 
 STAR = "†"
 LEAST = 0.0001  # smaller chances are not written out

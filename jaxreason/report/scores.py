@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxreason.errors import UserError
-from jaxreason.report.files import BASE, Arm, Evaluation, Study
+from jaxreason.report.files import Arm, Evaluation, Study
 from jaxreason.results.clusters import cluster, means
 from jaxreason.results.grade_files import sample_scores
 from jaxreason.results.groups import MATH, REST
@@ -21,6 +21,7 @@ from jaxreason.results.statistics import (
     resample,
     seeds_interval,
 )
+from jaxreason.results.study_files import BASE
 
 Run = tuple[str, int]  # arm and seed
 

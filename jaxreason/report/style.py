@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter
 
-from jaxreason.report.files import BASE
 from jaxreason.report.wording import MINUS
+from jaxreason.results.study_files import BASE
 
 # Okabe and Ito's palette, told apart with every common colour blindness; shapes repeat it.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B")

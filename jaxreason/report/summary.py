@@ -9,7 +9,6 @@ import numpy as np
 from jaxreason import __version__
 from jaxreason.report.drift_rows import drift_rows, read_metrics, weight_rows
 from jaxreason.report.files import (
-    BASE,
     Evaluation,
     Reader,
     Study,
@@ -24,6 +23,8 @@ from jaxreason.report.scores import (
     levels,
     score_rows,
 )
+from jaxreason.results.study_files import BASE
+from jaxreason.results.transfer_file import read_transfer
 
 # What is drawn of metrics.jsonl: curve -> its name there.
 CURVES = {"loss": "loss", "reward": "reward", "length": "response_tokens"}
@@ -50,7 +51,7 @@ def summarise(
             more, absent = levels(study, evaluations, decoding, how)
             found, missing = found + more, missing + absent
     metrics, absent = read_metrics(reader, study)
-    transfer = reader.object("transfer.json", {"rows": list})
+    transfer = read_transfer(reader.folder, reader.read)
     missing += absent + ([] if transfer else ["The transferability index has not been computed."])
     missing += _failures(study, evaluations)
     training = _training(reader, study)
@@ -61,6 +62,7 @@ def summarise(
         "differences": difference_rows(study, found, how),
         "arm_differences": arm_difference_rows(study, found, how),
         "transfer": transfer["rows"] if transfer else [],
+        "sensitivity": transfer["sensitivity"] if transfer else [],
         "drift": drift_rows(study, metrics, how),
         "weights": weight_rows(study, metrics),
         "drift_texts": _drift_texts(metrics),

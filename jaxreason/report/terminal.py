@@ -3,10 +3,10 @@
 from typing import Any
 
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
-from jaxreason.report.files import BASE
 from jaxreason.report.transfer_tables import pooled_rows
 from jaxreason.report.wording import arm_labels, group_label, plain, signed, significant
 from jaxreason.results.groups import MATH, REST
+from jaxreason.results.study_files import BASE
 
 TRANSFER_MODE = "v2_pooled"
 

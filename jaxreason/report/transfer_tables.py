@@ -3,11 +3,17 @@
 from collections.abc import Iterable
 from typing import Any
 
-from jaxreason.report.tables import NONE, Cell, Row, Table, caption, find
+from jaxreason.report.tables import NONE, Cell, Row, Table, benchmark_label, caption, find
 from jaxreason.report.wording import arm_labels, group_label, plain, signed
 from jaxreason.results.groups import MATH
 
-MODES = {"v1_relative": "v1, relative", "v2_literal": "v2, literal", "v2_pooled": "v2, pooled"}
+MODES = {
+    "v1_relative": "v1, relative",
+    "v2_literal": "v2, literal",
+    "v2_pooled": "v2, pooled",
+    "paper_scales": "v2, paper's scales",
+}
+ONE_MODE = ("v2_pooled", "paper_scales")  # tables of one mode show the first of these that is there
 
 
 def pooled_rows(rows: list[dict]) -> list[dict]:
@@ -61,7 +67,7 @@ def _table(said: str, members: list[dict], name) -> Table:
         columns=tuple(group_label(g) for _ in modes for g in groups),
         spans=tuple((MODES.get(mode, mode), len(groups)) for mode in modes),
         rows=tuple(rows),
-        notes=tuple(f"({number}) Undefined: {reason}." for reason, number in notes.items()),
+        notes=_undefined(notes),
     )
 
 
@@ -111,3 +117,80 @@ def _degree(row: dict | None, name: str) -> Cell:
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
     ends = "" if low is None or high is None else f"{signed(low, 2)} to {signed(high, 2)}"
     return Cell(signed(row[name], 2), ends)
+
+
+def sensitivity_tables(summary: dict[str, Any]) -> list[Table]:
+    """A table a decoding: the index without each benchmark, in one mode; all modes are in transfer.json."""
+    tables = []
+    for decoding in summary["decodings"]:
+        whole = [r for r in pooled_rows(summary["transfer"]) if r["decoding"] == decoding]
+        mode = _one_mode(whole)
+        whole = [row for row in whole if row["mode"] == mode]
+        members = [
+            row
+            for row in summary["sensitivity"]
+            if (row["decoding"], row["mode"]) == (decoding, mode)
+        ]
+        if members:
+            tables.append(_sensitivity_table(summary, decoding, mode, whole, members))
+    return tables
+
+
+def _one_mode(rows: list[dict]) -> str | None:
+    there = _distinct(rows, "mode")
+    return next((mode for mode in (*ONE_MODE, *there) if mode in there), None)
+
+
+def _sensitivity_table(
+    summary: dict, decoding: str, mode: str, whole: list[dict], members: list[dict]
+) -> Table:
+    labels, notes, rows = arm_labels(summary), {}, []
+    groups = _distinct(members, "group")
+    for arm in _distinct(members, "arm"):
+        section = labels.get(arm, arm)
+        cells = (_point(find(whole, arm=arm, group=g), notes) for g in groups)
+        rows.append(Row("all tasks", tuple(cells), section))
+        own = [row for row in members if row["arm"] == arm]
+        for name in _distinct(own, "without"):
+            cells = (_point(find(own, without=name, group=g), notes) for g in groups)
+            rows.append(Row(f"without {benchmark_label(summary, name)}", tuple(cells), section))
+    text = f"The index ({MODES.get(mode, mode)}) when one task is left out."
+    return Table(
+        caption=caption(decoding, text),
+        columns=tuple(group_label(g) for g in groups),
+        rows=tuple(rows),
+        notes=_undefined(notes),
+    )
+
+
+def _point(row: dict | None, notes: dict[str, int]) -> Cell:
+    """The index alone; a task of another group changes nothing, and is left blank."""
+    return Cell("") if row is None else Cell(_index(row | {"low": None, "high": None}, notes).text)
+
+
+def _undefined(notes: dict[str, int]) -> tuple[str, ...]:
+    return tuple(f"({number}) Undefined: {reason}." for reason, number in notes.items())
+
+
+def gain_tables(summary: dict[str, Any]) -> list[Table]:
+    """A table a decoding: what each arm gained and lost on the tasks of each group, apart."""
+    labels, tables = arm_labels(summary), []
+    for decoding in summary["decodings"]:
+        members = [r for r in pooled_rows(summary["transfer"]) if r["decoding"] == decoding]
+        members = [row for row in members if row["mode"] == _one_mode(members)]
+        groups, lines = _distinct(members, "group"), []
+        for arm in _distinct(members, "arm"):
+            found = [find(members, arm=arm, group=group) for group in groups]
+            pairs = [(found[0], "_math"), *((row, "") for row in found)]
+            cells = (_part(row, f"{n}{suffix}") for row, suffix in pairs for n in ("gain", "drop"))
+            lines.append(Row(labels.get(arm, arm), tuple(cells)))
+        if lines:
+            text = "Mean over a group's tasks of the points gained, and of those lost (gain − drop is the mean change)."
+            spans = tuple((group_label(group), 2) for group in (MATH, *groups))
+            columns = ("gain", "drop") * len(spans)
+            tables.append(Table(caption(decoding, text), columns, tuple(lines), spans))
+    return tables
+
+
+def _part(row: dict | None, name: str) -> Cell:
+    return NONE if row is None or row[name] is None else Cell(plain(row[name]))

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from jaxreason.report.files import BASE
 from jaxreason.results.groups import MATH, NON_REASONING, OTHER, REST
+from jaxreason.results.study_files import BASE
 
 MINUS = "−"
 GROUP_LABELS = {MATH: "Math", OTHER: "Other reasoning", NON_REASONING: "Non-reasoning"}

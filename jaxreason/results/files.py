@@ -99,13 +99,18 @@ def read_json(path: epath.PathLike, advice: str = WHAT_TO_DO) -> Any:
     Raises:
       UserError: it is empty, cut off, not UTF-8 or not JSON; names the file.
     """
-    text = _read_text(epath.Path(path), advice)
+    return parse_json(epath.Path(path).read_bytes(), str(path), advice)
+
+
+def parse_json(data: bytes, source: str, advice: str = WHAT_TO_DO) -> Any:
+    """`read_json` of bytes already read; `source` names their file in messages."""
+    text = _decode(data, source, advice)
     if not text.strip():
-        raise UserError(f"{path}: the file is empty. {advice}")
+        raise UserError(f"{source}: the file is empty. {advice}")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}). {advice}") from error
+        raise UserError(f"{source}: not valid JSON ({error}). {advice}") from error
 
 
 def read_object(
@@ -132,10 +137,9 @@ def check_object(
     return value
 
 
-def _read_text(path: epath.Path, advice: str) -> str:
-    content = path.read_bytes()
+def _decode(content: bytes, source: str, advice: str) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}, line {line}: not UTF-8 ({error}). {advice}") from error
+        raise UserError(f"{source}, line {line}: not UTF-8 ({error}). {advice}") from error

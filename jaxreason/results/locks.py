@@ -9,10 +9,10 @@ from etils import epath
 
 from jaxreason.config import ConfigError
 from jaxreason.results.files import absolute
+from jaxreason.results.study_files import BASE, is_study
 
 LOCK = ".lock"
-MANIFEST = "study.json"  # a folder with this file is a study's
-_ARMS = ("*/seed_*", "base")
+_ARMS = ("*/seed_*", BASE)
 
 
 @contextlib.contextmanager
@@ -61,7 +61,7 @@ def _is_held(path: epath.Path) -> bool:
 def _studies_around(workdir: epath.Path) -> list[epath.Path]:
     """Folders above that are studies: `<study>/<arm>/seed_<k>` and `<study>/base` lie in one."""
     above = [workdir.parent, workdir.parent.parent]
-    return [folder for folder in above if folder != workdir and (folder / MANIFEST).exists()]
+    return [folder for folder in above if folder != workdir and is_study(folder)]
 
 
 def _arms_of(workdir: epath.Path) -> list[epath.Path]:

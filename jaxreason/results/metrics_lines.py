@@ -7,9 +7,21 @@ from etils import epath
 
 from jaxreason.errors import UserError
 from jaxreason.results.growing_files import grown_exists
-from jaxreason.results.jsonl import read_jsonl
+from jaxreason.results.jsonl import JsonlWriter, read_jsonl
+
+METRICS = "metrics.jsonl"
 
 WHAT_TO_DO = "Put the file back as the run wrote it, or remove the run's folder and train it again."
+
+
+def metrics_path(workdir: epath.PathLike) -> epath.Path:
+    """Where the metrics of a training run lie."""
+    return epath.Path(workdir) / METRICS
+
+
+def metrics_writer(workdir: epath.PathLike, resume_step: int) -> JsonlWriter:
+    """Appends lines to the metrics of a run; those of steps after `resume_step` are dropped first."""
+    return JsonlWriter(metrics_path(workdir), keep=lambda row: row["step"] <= resume_step)
 
 
 def read_metrics(path: epath.PathLike, num_steps: int | None = None) -> list[dict[str, Any]]:

@@ -31,8 +31,9 @@ from jaxreason.metrics import MetricsWriter
 from jaxreason.models import huggingface
 from jaxreason.models.decoder import Model, param_axes
 from jaxreason.models.huggingface import ModelConfig
-from jaxreason.results.files import atomic_write_text, write_json
-from jaxreason.results.metrics_lines import read_metrics
+from jaxreason.results.files import write_json
+from jaxreason.results.metrics_lines import metrics_path, read_metrics
+from jaxreason.results.rollout_files import write_rollouts
 from jaxreason.rl.advantages import ADVANTAGES
 from jaxreason.rl.generation import Collected, Collector, describe
 from jaxreason.rl.prompts import Prompt, Questions
@@ -147,7 +148,7 @@ def run_rl(
                     for batch in batches:
                         state, measurements = programs.train_step(state, batch)
                         measured.append(measurements)
-                    write_rollouts(workdir, step + 1, collected, advantages)
+                    keep_rollouts(workdir, step + 1, collected, advantages)
                     engine.set_params(state.params)
 
                     # Report, and save.
@@ -337,14 +338,13 @@ def speed(collected: Collected, began: float, moved: Moved) -> dict[str, float]:
     return {"step_seconds": elapsed, "tokens_per_second": tokens / elapsed} | moved._asdict()
 
 
-def write_rollouts(
+def keep_rollouts(
     workdir: epath.Path, step: int, collected: Collected, advantages: Float[np.ndarray, "P G"]
 ) -> None:
     """Writes `<workdir>/rollouts/<step>.jsonl`: every reply of the step, also those not used."""
     if jax.process_index() == 0:
         lines = rollout_lines(collected.groups, advantages, collected.trained)
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        atomic_write_text(workdir / "rollouts" / f"{step}.jsonl", text)
+        write_rollouts(workdir, step, lines)
 
 
 def stop(checkpoints: Checkpointer, interrupt: Interrupt, step: int, state: TrainState) -> NoReturn:
@@ -363,7 +363,7 @@ def check_learned(config: RLConfig, workdir: epath.Path, num_updates: int) -> No
     """
     if num_updates:
         return
-    path = workdir / "metrics.jsonl"
+    path = metrics_path(workdir)
     rewards = on_process_zero(lambda: [x["reward"] for x in read_metrics(path, config.num_steps)])
     raise UserError(
         f"{workdir}: nothing was learned: in {config.num_steps} steps all replies to each prompt earned the same "

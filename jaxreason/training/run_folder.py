@@ -16,7 +16,7 @@ from jaxreason.models.weight_files import verified_identity
 from jaxreason.results import claims
 from jaxreason.results.files import read_object
 from jaxreason.results.growing_files import grown_exists, read_grown
-from jaxreason.results.metrics_lines import read_metrics
+from jaxreason.results.metrics_lines import metrics_path, read_metrics
 
 _LOG = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class RunFolder:
         amiss = claims.why_not_done(self._workdir, self._summary, self._claimed)
         if amiss is None:
             # Here and not in the report: hours of other stages may lie between.
-            read_metrics(self._workdir / "metrics.jsonl", self._num_steps)
+            read_metrics(metrics_path(self._workdir), self._num_steps)
             _LOG.info("%s is complete; nothing to do.", self._workdir)
         elif (self._workdir / claims.DONE).exists():
             _LOG.warning("Not complete: %s. It goes on.", amiss)
@@ -100,7 +100,7 @@ class RunFolder:
                 "ask for at least as many, or use another --workdir."
             )
         if start:
-            read_metrics(self._workdir / "metrics.jsonl", start)
+            read_metrics(metrics_path(self._workdir), start)
             _LOG.info("%s: goes on after step %d of %d.", self._workdir, start, self._num_steps)
         (self._workdir / claims.DONE).unlink(missing_ok=True)
         return start
@@ -121,7 +121,7 @@ def _identity(model_config: ModelConfig) -> dict[str, Any] | None:
 
 def _begun(workdir: epath.Path) -> bool:
     """Whether anything was learned there."""
-    metrics, checkpoints = workdir / "metrics.jsonl", workdir / "checkpoints"
+    metrics, checkpoints = metrics_path(workdir), workdir / "checkpoints"
     return (
         (workdir / claims.DONE).exists()
         or (grown_exists(metrics) and bool(read_grown(metrics)))

@@ -5,9 +5,10 @@ from typing import Any
 
 from etils import epath
 
-from jaxreason.results.files import read_json, read_object
+from jaxreason.results.drift_files import drift_folder, measured
+from jaxreason.results.files import read_object
 from jaxreason.results.growing_files import grown_exists
-from jaxreason.results.jsonl import read_jsonl
+from jaxreason.results.metrics_lines import metrics_path, read_metrics
 from jaxreason.results.score_files import SCORES
 
 # Of a line of metrics, what is told of it: the first of these that it has, then the others.
@@ -23,8 +24,8 @@ def training(workdir: epath.Path) -> str:
 
 
 def _ends(workdir: epath.Path) -> tuple[str, str]:
-    path = workdir / "metrics.jsonl"
-    rows = read_jsonl(path) if grown_exists(path) else []
+    path = metrics_path(workdir)
+    rows = read_metrics(path) if grown_exists(path) else []
     return (_step(rows[0]), _step(rows[-1])) if rows else ("", "")
 
 
@@ -85,21 +86,18 @@ def _interval(row: dict[str, Any], scale: float) -> tuple[str, str]:
     return f"{value * scale:.1f}", ends
 
 
-def drift(folder: epath.Path) -> str:
+def drift(workdir: epath.Path) -> str:
     """A row a metric, group and text source; weights have no groups."""
     rows = []
-    for path in sorted(folder.glob("*.json")):
-        value = read_json(path)
-        if not isinstance(value, dict) or "metric" not in value:
-            continue
+    for value in measured(workdir):
         for row in value["groups"] or value["rows"]:
             where = [str(row.get(name) or "") for name in ("group", "source")]
             ends = f"{row['low']:.4g} to {row['high']:.4g}" if row.get("low") is not None else ""
             rows.append([value["metric"], row["name"], *where, f"{row['value']:.4g}", ends])
     if not rows:
-        return f"{folder}: nothing has been measured yet."
+        return f"{drift_folder(workdir)}: nothing has been measured yet."
     table = aligned([["metric", "", "group", "replies of", "value", "interval"], *rows])
-    return f"{table}\nfiles: {folder}"
+    return f"{table}\nfiles: {drift_folder(workdir)}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -9,13 +9,18 @@ from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
 from jaxreason.evaluation import transfer
 from jaxreason.report import build as report
+from jaxreason.results.claims import DONE
+from jaxreason.results.drift_files import drift_folder
 from jaxreason.results.evaluation_lines import SampleKey
-from jaxreason.results.files import read_object
 from jaxreason.results.grade_files import graders_of, grades_path
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.jsonl import read_jsonl
+from jaxreason.results.metrics_lines import metrics_path
+from jaxreason.results.rollout_files import read_rollouts, rollout_steps, rollouts_path
 from jaxreason.results.sample_files import sample_keys, samples_path
 from jaxreason.results.score_files import EVALUATION, SCORES
+from jaxreason.results.study_files import BASE, is_study, read_manifest, run_folders
+from jaxreason.results.transfer_file import read_transfer, transfer_path
 from jaxreason.verbs import outcome
 from jaxreason.verbs.call import Call
 
@@ -46,7 +51,7 @@ def _parts(folder: epath.Path, replies: int) -> Iterator[str]:
             yield f"{title} ({path})\n{text()}"
     yield from _samples(folder, replies)
     yield from _rollouts(folder, replies)
-    if (folder / "study.json").exists():
+    if is_study(folder):
         yield from _arms(folder)
 
 
@@ -54,11 +59,11 @@ def _found(folder: epath.Path) -> list[tuple[str, epath.Path, Callable[[], str]]
     """What may be there: a title, the file that says so, and its text."""
     return [
         ("study", folder / "report" / "summary.json", lambda: _summary(folder)),
-        ("training", folder / "metrics.jsonl", lambda: _training(folder)),
+        ("training", metrics_path(folder), lambda: _training(folder)),
         ("scores", folder / SCORES, lambda: outcome.scores(folder)),
         ("scores", folder / EVALUATION / SCORES, lambda: outcome.scores(folder / EVALUATION)),
-        ("drift", folder / "analysis", lambda: outcome.drift(folder / "analysis")),
-        ("transfer", folder / "transfer.json", lambda: _transfer(folder)),
+        ("drift", drift_folder(folder), lambda: outcome.drift(folder)),
+        ("transfer", transfer_path(folder), lambda: _transfer(folder)),
     ]
 
 
@@ -67,16 +72,12 @@ def _summary(folder: epath.Path) -> str:
 
 
 def _training(folder: epath.Path) -> str:
-    done = (
-        "complete"
-        if (folder / "done.json").exists()
-        else "not complete: the same command continues it"
-    )
+    done = "complete" if (folder / DONE).exists() else "not complete: the same command continues it"
     return f"{outcome.training(folder)}\n{done}"  # fmt: skip
 
 
 def _transfer(folder: epath.Path) -> str:
-    return transfer.format_table(read_object(folder / "transfer.json", {"rows": list})["rows"])
+    return transfer.format_table(read_transfer(folder)["rows"])
 
 
 def _samples(folder: epath.Path, replies: int) -> Iterator[str]:
@@ -101,27 +102,20 @@ def _graded(folder: epath.Path, key: SampleKey, rows: list[dict]) -> list[dict]:
 
 
 def _rollouts(folder: epath.Path, replies: int) -> Iterator[str]:
-    steps = [p for p in (folder / "rollouts").glob("*.jsonl") if p.stem.isdigit()]
-    if steps:
-        newest = max(steps, key=lambda path: int(path.stem))
-        for row in read_jsonl(newest)[:replies]:
+    for step in rollout_steps(folder)[-1:]:
+        for row in read_rollouts(folder, step)[:replies]:
             score = f"reward {row.get('reward')}"
-            yield f"a rollout ({newest})\n{_reply(row, score)}"
+            yield f"a rollout ({rollouts_path(folder, step)})\n{_reply(row, score)}"
 
 
 def _arms(folder: epath.Path) -> Iterator[str]:
     """How far each model of a study is."""
     rows = [["model", "trained", "evaluated", "drift measured"]]
-    study = read_object(folder / "study.json", {"arms": list})
-    names = ["base", *(arm["name"] for arm in study["arms"])]
-    for run in (run for name in names for run in _runs(folder / name)):
-        files = run / "done.json", run / EVALUATION / SCORES, run / "analysis"
+    names = [BASE, *(arm["name"] for arm in read_manifest(folder)["arms"])]
+    for run in (run for name in names for run in run_folders(folder, name)):
+        files = run / DONE, run / EVALUATION / SCORES, drift_folder(run)
         rows.append([str(run.relative_to(folder)), *("yes" if f.exists() else "-" for f in files)])
     yield f"models ({folder})\n{outcome.aligned(rows)}"
-
-
-def _runs(folder: epath.Path) -> list[epath.Path]:
-    return sorted(folder.glob("seed_*")) or [folder]
 
 
 def _score(row: dict[str, Any]) -> str:

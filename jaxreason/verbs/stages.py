@@ -18,6 +18,7 @@ from jaxreason.questions import prepare
 from jaxreason.report import build as report
 from jaxreason.results.files import write_json
 from jaxreason.results.score_files import EVALUATION
+from jaxreason.results.transfer_file import transfer_path
 from jaxreason.rl import loop as rl
 from jaxreason.serve.settings import ServeConfig
 from jaxreason.training import sft
@@ -110,7 +111,7 @@ def run_transfer(call: Call) -> None:
     section = call.section("transfer", transfer.TransferConfig)
     without_devices(call)
     call.tell(transfer.format_table(transfer.run_transfer(section, call.workdir)))
-    call.tell(f"wrote {call.workdir / 'transfer.json'}")
+    call.tell(f"wrote {transfer_path(call.workdir)}")
 
 
 def run_drift(call: Call) -> None:
@@ -121,7 +122,7 @@ def run_drift(call: Call) -> None:
     folders = [epath.Path(call.flags[f"{name}-evaluation"]) for name in ("base", "tuned")]
     with on_mesh(call) as mesh, study.locked(call.workdir):
         drift.run_drift(section, call.model, tuned, mesh, call.workdir, *folders)
-        call.tell(outcome.drift(call.workdir / "analysis"))
+        call.tell(outcome.drift(call.workdir))
 
 
 def run_report(call: Call) -> None:

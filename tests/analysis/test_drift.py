@@ -231,7 +231,7 @@ def test_a_file_that_holds_something_else_than_was_written_is_refused_with_its_n
 ):
     shutil.copytree(finished[0], tmp_path / "run")
     (tmp_path / "run" / "analysis" / "cka.json").write_text(content)
-    with pytest.raises(UserError, match=r"cka\.json(:|, made_with:) .* remove it to have it made"):
+    with pytest.raises(UserError, match=r"cka\.json(:|, metric:) .* remove it to have it made"):
         run(folders, tmp_path / "run")
 
 

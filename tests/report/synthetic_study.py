@@ -53,7 +53,9 @@ def write_study(
             _analysis(run / "analysis", drift * (1 + rng.normal(0, 0.1)), rng)
             if trained:
                 _metrics(run, arms[arm][0], rng)
-    _json(folder / "transfer.json", {"rows": list(_transfer(arms, seeds, rng))})
+    rows = list(_transfer(arms, seeds, rng))
+    value = {"config": {}, "scales": {}, "rows": rows, "sensitivity": _sensitivity(rows, rng)}
+    _json(folder / "transfer.json", value)
     _json(folder / "study.json", _manifest(arms, seeds))
     return folder
 
@@ -158,7 +160,7 @@ def _transfer(arms, seeds, rng):
     for decoding in DECODINGS:
         for arm, (_, label, gains, _) in arms.items():
             for seed in (*seeds, *(["all"] if len(seeds) > 1 else [])):
-                for mode in ("v1_relative", "v2_literal", "v2_pooled"):
+                for mode in ("v1_relative", "v2_literal", "v2_pooled", "paper_scales"):
                     for number, group in enumerate(GROUP_NAMES[1:], 1):
                         row = {"model": label, "arm": arm, "seed": seed, "decoding": decoding}
                         row |= {
@@ -166,6 +168,10 @@ def _transfer(arms, seeds, rng):
                             "group": group,
                             "di": gains[number],
                             "di_math": gains[0],
+                            "gain": 100 * max(gains[number], 0),
+                            "drop": 100 * max(-gains[number], 0),
+                            "gain_math": 100 * max(gains[0], 0),
+                            "drop_math": 100 * max(-gains[0], 0),
                         }
                         if gains[0] <= 0:
                             reason = "math did not gain: its degree is below 0"
@@ -175,6 +181,18 @@ def _transfer(arms, seeds, rng):
                         open_end = arm == "sft_mid" and mode == "v2_literal"
                         ends = {"low": None if open_end else index - 40, "high": index + 35}
                         yield row | {"ti": index, **ends, "undefined": None}
+
+
+def _sensitivity(rows, rng) -> list[dict]:
+    """Each index without one of the benchmarks; of arms as a whole."""
+    several = {row["arm"] for row in rows if row["seed"] == "all"}
+    return [
+        row | {"without": name, "ti": row["ti"] and row["ti"] + 10 * rng.normal()}
+        for row in rows
+        if row["seed"] == "all" or row["arm"] not in several
+        for name, group in GROUPS.items()
+        if group in ("math", row["group"])
+    ]
 
 
 def _json(path: pathlib.Path, value) -> None:

@@ -15,6 +15,9 @@ from jaxreason.report.build import ReportConfig, format_summary, read_summary, r
 from jaxreason.report.drift_figures import training
 from jaxreason.report.figures import FIGURES
 from jaxreason.report.score_tables import LEAST
+from jaxreason.report.tables import find
+from jaxreason.report.transfer_tables import gain_tables, sensitivity_tables
+from jaxreason.report.wording import plain
 
 CONFIG = ReportConfig(
     title="What happens to everything else?",
@@ -159,6 +162,29 @@ def test_undefined_indices_give_their_reason(study):
     text = page(study)
     assert "undefined (1)" in text
     assert "(1) Undefined: math did not gain: its degree is below 0." in text
+
+
+def test_the_index_is_shown_without_each_task_and_gain_and_drop_apart(study):
+    summary = read_summary(study)
+    table = sensitivity_tables(summary)[0]
+    rows = {(row.section, row.label): row.cells for row in table.rows}
+    labels, order = summary["labels"], ["other", "non_reasoning"]
+    # A task of one group has no part in the index of the other.
+    assert rows["RL (GRPO)", f"without {labels['synthetic_order']}"][1].text == ""
+    whole = find(summary["transfer"], arm="rl", seed="all", mode="v2_pooled", group="other")
+    assert rows["RL (GRPO)", "all tasks"][0].text == plain(whole["ti"])
+    shown = [
+        r for r in summary["sensitivity"] if (r["decoding"], r["mode"]) == ("greedy", "v2_pooled")
+    ]
+    for row in (row for row in shown if row["arm"] == "rl"):
+        cells = rows["RL (GRPO)", f"without {labels[row['without']]}"]
+        assert cells[order.index(row["group"])].text == plain(row["ti"])
+    lost = [row.cells[0].text for row in table.rows if row.section == "SFT 2e-4"]
+    assert all(text in ("", "undefined (1)") for text in lost) and "undefined (1)" in lost
+    assert any("math did not gain" in note for note in table.notes)
+    gains = {row.label: [cell.text for cell in row.cells] for row in gain_tables(summary)[0].rows}
+    assert gains["SFT 5e-4"] == ["6.0", "0.0", "0.0", "22.0", "0.0", "30.0"]
+    assert "Transferability index without each task" in page(study)
 
 
 def test_what_is_missing_is_said(study, tmp_path, one_figure):

@@ -4,7 +4,8 @@ import pytest
 from etils import epath
 
 from jaxreason.config import ConfigError
-from jaxreason.results.locks import MANIFEST, locked
+from jaxreason.results.locks import locked
+from jaxreason.results.study_files import MANIFEST
 
 
 @pytest.fixture

@@ -1,0 +1,82 @@
+"""analysis/<metric>.json of a run: how far its model is from the base; one writer, one reader."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from etils import epath
+
+from jaxreason.results.files import read_object, write_json
+
+ANALYSIS = "analysis"
+MADE_WITH = "made_with"
+SHAPE = {"metric": str, "rows": list, "groups": list, "details": dict}
+PART = {MADE_WITH: dict, "metrics": dict}
+
+Read = Callable[[epath.Path, Mapping[str, type]], dict[str, Any]]
+
+
+def drift_folder(workdir: epath.PathLike) -> epath.Path:
+    """The folder of what was measured of a run."""
+    return epath.Path(workdir) / ANALYSIS
+
+
+def drift_path(workdir: epath.PathLike, metric: str) -> epath.Path:
+    """Where a metric of a run lies."""
+    return drift_folder(workdir) / f"{metric}.json"
+
+
+def drift_part_path(workdir: epath.PathLike, unit: str) -> epath.Path:
+    """Where the measurements of a unit (`<benchmark>.<source>`) are kept until all are done."""
+    return drift_folder(workdir) / "parts" / f"{unit}.json"
+
+
+def write_drift(workdir: epath.PathLike, metric: str, value: dict[str, Any]) -> None:
+    """Writes a metric, whole or not at all; docs/drift.md says what is in it."""
+    write_json(drift_path(workdir, metric), value)
+
+
+def write_drift_part(workdir: epath.PathLike, unit: str, value: dict[str, Any]) -> None:
+    """Writes the measurements of a unit."""
+    write_json(drift_part_path(workdir, unit), value)
+
+
+def read_drift(
+    workdir: epath.PathLike, metric: str, read: Read = read_object
+) -> dict[str, Any] | None:
+    """What is known of a metric; None if it was not measured.
+
+    Args:
+      workdir: of the run.
+      metric: its name.
+      read: how its object is read.
+
+    Raises:
+      UserError: the file is broken, or holds something else.
+    """
+    path = drift_path(workdir, metric)
+    return read(path, SHAPE) if path.exists() else None
+
+
+def read_drift_part(workdir: epath.PathLike, unit: str) -> dict[str, Any] | None:
+    """The measurements of a unit; None if there are none.
+
+    Raises:
+      UserError: the file is broken, or holds something else.
+    """
+    path = drift_part_path(workdir, unit)
+    return read_object(path, PART) if path.exists() else None
+
+
+def remove_drift_parts(workdir: epath.PathLike) -> None:
+    """Removes the measurements of units, once the metrics are written."""
+    (drift_folder(workdir) / "parts").rmtree(missing_ok=True)
+
+
+def measured(workdir: epath.PathLike) -> Iterator[dict[str, Any]]:
+    """Every metric of a run that is there, by name.
+
+    Raises:
+      UserError: as `read_drift`.
+    """
+    for path in sorted(drift_folder(workdir).glob("*.json")):
+        yield read_object(path, SHAPE)

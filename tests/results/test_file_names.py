@@ -1,0 +1,138 @@
+"""The files that two stages meet in have their names, writer and reader in `results` and nowhere else."""
+
+import ast
+import functools
+import json
+import pathlib
+
+import pytest
+
+from jaxreason.errors import UserError
+from jaxreason.results import (
+    claims,
+    drift_files,
+    metrics_lines,
+    rollout_files,
+    study_files,
+    transfer_file,
+)
+
+PACKAGE = pathlib.Path(metrics_lines.__file__).parents[1]
+NAMES = {
+    study_files.MANIFEST,
+    transfer_file.TRANSFER,
+    metrics_lines.METRICS,
+    claims.DONE,
+    drift_files.ANALYSIS,
+    rollout_files.ROLLOUTS,
+}
+SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if "recipes_data" not in p.parts)
+
+
+def texts(path):
+    """The texts in the code of a file, its docstrings left out."""
+    tree = ast.parse(path.read_text())
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if is_text and id(node) not in docstrings:
+            yield node.value
+
+
+@functools.cache
+def names_in(path):
+    return {name for text in texts(path) for name in NAMES & set(text.strip().split("/"))}
+
+
+def test_each_name_is_written_once_and_in_results():
+    found = {}
+    for path in SOURCES:
+        for name in names_in(path):
+            found.setdefault(name, []).append(str(path.relative_to(PACKAGE)))
+    assert (
+        set(found)
+        == NAMES
+        == {
+            "study.json",
+            "transfer.json",
+            "metrics.jsonl",
+            "done.json",
+            "analysis",
+            "rollouts",
+        }
+    )
+    assert {name: files for name, files in found.items() if len(files) > 1} == {}
+    assert {pathlib.Path(files[0]).parts[0] for files in found.values()} == {"results"}
+
+
+def test_a_name_inside_a_longer_path_would_be_found(tmp_path):
+    (tmp_path / "x.py").write_text('"""study.json"""\npath = f"{folder}/study.json"\n')
+    assert names_in(tmp_path / "x.py") == {"study.json"}
+
+
+def test_the_order_of_groups_is_written_in_one_place():
+    def sequences(path):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.Tuple, ast.List)):
+                values = [x.value for x in node.elts if isinstance(x, ast.Constant)]
+                if {"math", "other"} <= set(values) or {"other", "non_reasoning"} <= set(values):
+                    yield values
+
+    assert {path.name for path in SOURCES if list(sequences(path))} == {"groups.py"}
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    arm = {"name": "rl", "method": "rl", "label": "RL", "seeds": [0, 1]}
+    manifest = {"name": "s", "base": "b", "groups": {}, "arms": [arm], "decodings": ["greedy"]}
+    assert not study_files.is_study(tmp_path)
+    study_files.write_manifest(tmp_path, manifest)
+    assert study_files.is_study(tmp_path) and study_files.read_manifest(tmp_path) == manifest
+
+    assert transfer_file.read_transfer(tmp_path) is None
+    transfer_file.write_transfer(tmp_path, {}, {"greedy": {"math": 1.0}}, [{"ti": 1.0}], [])
+    assert transfer_file.read_transfer(tmp_path)["rows"] == [{"ti": 1.0}]
+
+    run = tmp_path / study_files.run_folder("rl", 1)
+    assert drift_files.read_drift(run, "cka") is None and not list(drift_files.measured(run))
+    made = {"metric": "cka", "rows": [], "groups": [], "details": {}}
+    drift_files.write_drift_part(run, "add.base", {"made_with": {}, "metrics": {"cka": {}}})
+    drift_files.write_drift(run, "cka", made)
+    assert drift_files.read_drift_part(run, "add.base")["metrics"] == {"cka": {}}
+    drift_files.remove_drift_parts(run)
+    assert drift_files.read_drift_part(run, "add.base") is None
+    assert list(drift_files.measured(run)) == [made]
+
+    assert rollout_files.rollout_steps(run) == []
+    for step in (10, 9):
+        rollout_files.write_rollouts(run, step, [{"id": "ä", "reward": 1.0}, {"id": "b"}])
+    assert rollout_files.rollout_steps(run) == [9, 10]
+    assert rollout_files.read_rollouts(run, 10)[0] == {"id": "ä", "reward": 1.0}
+
+    writer = metrics_lines.metrics_writer(run, 0)
+    for step in (1, 2, 3):
+        writer.write({"step": step, "stage": "rl", "loss": 0.5})
+    writer.close()
+    metrics_lines.metrics_writer(run, 2).close()
+    lines = metrics_lines.read_metrics(metrics_lines.metrics_path(run))
+    assert [line["step"] for line in lines] == [1, 2]
+    assert study_files.run_folders(tmp_path, "rl") == [run]
+    assert study_files.run_folders(tmp_path, "base") == [tmp_path / "base"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arms": "x"}, r"study\.json, arms: expected a list, got 'x'"),
+        ({"arms": [{"name": "rl"}]}, r"study\.json, arms, method: expected a text, got nothing"),
+    ],
+)
+def test_a_study_of_another_shape_is_refused_by_file_and_field(tmp_path, change, message):
+    manifest = {"name": "s", "base": "b", "groups": {}, "arms": [], "decodings": []}
+    (tmp_path / "study.json").write_text(json.dumps(manifest | change))
+    with pytest.raises(UserError, match=message):
+        study_files.read_manifest(tmp_path)
