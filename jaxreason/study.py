@@ -252,7 +252,7 @@ def stages(
 
     def evaluate(model: ModelConfig, folder: epath.Path, how: settings.EvalConfig) -> Stage:
         run = lambda: evaluator.run_eval(how, model, mesh, folder, config.seed)  # noqa: E731
-        return Stage(f"evaluate {folder.relative_to(workdir)}", folder / "evaluation", run)
+        return Stage(f"evaluate {folder.relative_to(workdir)}", folder / EVALUATION, run)
 
     plan = [evaluate(base, workdir / BASE, evaluation)]
     for seed in study.seeds:
@@ -270,7 +270,7 @@ def _arm_stages(config, mesh, workdir, name, arm, seed, evaluate, folder) -> lis
     path = arm.path if arm.method == "given" else str(folder / "model")
     tuned = dataclasses.replace(base, path=path)
     drift_config = parse(drift.DriftConfig, config.drift, "config.drift")
-    folders = (workdir / BASE / "evaluation", folder / "evaluation")
+    folders = (workdir / BASE / EVALUATION, folder / EVALUATION)
 
     def compare():
         drift.run_drift(drift_config, base, tuned, mesh, folder, *folders)

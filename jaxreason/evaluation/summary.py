@@ -14,6 +14,7 @@ from jaxreason.evaluation.parts import Part
 from jaxreason.results.clusters import Clustered, SampleScores, cluster, merge
 from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.grade_files import sample_scores
+from jaxreason.results.groups import in_order
 from jaxreason.results.of_k import of_k_scores
 from jaxreason.results.statistics import Interval, mean_interval
 from jaxreason.tasks.registry import TASKS, Task, summarize
@@ -151,7 +152,8 @@ def group_rows(
 ) -> list[dict]:
     """Means over each group's benchmarks, from (variant, group, key, primary scores)."""
     rows = []
-    ordered = sorted(parts, key=_level)
+    groups = in_order(part[1] for part in parts)
+    ordered = sorted(parts, key=lambda part: (part[0], groups.index(part[1]), part[2].decoding))
     for (variant, group, decoding), members in itertools.groupby(ordered, key=_level):
         members = list(members)
         scores = merge([member[3] for member in members])

@@ -69,7 +69,7 @@ def run_eval(call: Call) -> None:
     with _in_workdir(call, "eval") as (mesh, call):
         section = call.section("eval", settings.EvalConfig)
         evaluator.run_eval(section, call.model, mesh, call.workdir, call.config.seed)
-        call.tell(outcome.scores(call.workdir / "evaluation"))
+        call.tell(outcome.scores(call.workdir / EVALUATION))
 
 
 def run_grade(call: Call) -> None:

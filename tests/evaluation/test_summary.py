@@ -152,3 +152,12 @@ def test_group_means_are_over_benchmarks_of_a_decoding():
         ("other", ["z"], pytest.approx(0.5)),
     ]
     assert [r["benchmarks"] for r in rows if r["variant"] == "paper"] == [["b"]]
+
+
+def test_group_means_stand_in_the_order_of_groups_that_everything_else_has():
+    one = item("a", "1")
+    primary = summary(own("hash_answer"), [one], [line("hash_answer", one, "#1")])[2]
+    groups = ("other", "own", "non_reasoning", "math")
+    parts = [("robust", group, KEY, primary) for group in groups]
+    found = [row["group"] for row in group_rows(parts, 0.95, 100)]
+    assert found == ["math", "other", "non_reasoning", "own"]

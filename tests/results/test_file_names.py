@@ -13,6 +13,7 @@ from jaxreason.results import (
     drift_files,
     metrics_lines,
     rollout_files,
+    score_files,
     study_files,
     transfer_file,
 )
@@ -25,6 +26,7 @@ NAMES = {
     claims.DONE,
     drift_files.ANALYSIS,
     rollout_files.ROLLOUTS,
+    score_files.SCORES,
 }
 SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if "recipes_data" not in p.parts)
 
@@ -64,6 +66,7 @@ def test_each_name_is_written_once_and_in_results():
             "done.json",
             "analysis",
             "rollouts",
+            "scores.json",
         }
     )
     assert {name: files for name, files in found.items() if len(files) > 1} == {}
