@@ -156,6 +156,7 @@ def evaluation(
         "prompt_format": "chat",
         "sampler": sampler(64, 2048),
         "pass_at": (),
+        "maj_at": (),
         "confidence": 0.95,
         "resamples": 2000,
         "grader_workers": 2,

@@ -233,6 +233,7 @@ def grade_parts(
                 config.confidence,
                 config.resamples,
                 config.pass_at,
+                config.maj_at,
             )
             rows += found
             primaries.append((variant, part.benchmark.group, part.key, primary))

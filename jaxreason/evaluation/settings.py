@@ -64,7 +64,8 @@ class EvalConfig:
       prompt_format: "chat" puts questions into the model's chat template; "plain" gives their text
         alone, as base models without a template need it.
       sampler: sizes of the engine.
-      pass_at: the k of pass@k, for benchmarks with at least that many samples of a question.
+      pass_at, maj_at: the k of pass@k and of maj@k (the most frequent of k answers), for benchmarks
+        with at least that many samples of a question.
       confidence, resamples: of the intervals (the latter where they are bootstrapped).
       grader_workers, grader_timeout_s: processes for slow graders, and their limit for one reply.
     """
@@ -78,6 +79,7 @@ class EvalConfig:
     thinking: bool | None
     sampler: SamplerConfig
     pass_at: tuple[Annotated[int, at_least(1)], ...]
+    maj_at: tuple[Annotated[int, at_least(1)], ...]
     confidence: Annotated[float, between(0, 1)]
     resamples: Annotated[int, at_least(1)]
     grader_workers: Annotated[int, at_least(1)]

@@ -30,7 +30,7 @@ def summarize_grades(
     confidence: float,
     resamples: int,
     pass_at: tuple[int, ...],
-    maj_at: tuple[int, ...] = (),
+    maj_at: tuple[int, ...],
 ) -> tuple[list[dict], Clustered]:
     """Of one grade file, for one variant: rows of scores, and the scores of the primary metric.
 

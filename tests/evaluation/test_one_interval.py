@@ -54,7 +54,7 @@ def part(name, group, values):
 
 def evaluate(folder, benchmarks):
     """Writes sample files by hand, and scores.json as the program does."""
-    config = eval_config({}, {}, resamples=300)
+    config = eval_config({}, {}, resamples=300, maj_at=(1, 2, 3))
     parts = []
     for name, (group, values) in benchmarks.items():
         lines = [
@@ -195,3 +195,11 @@ def test_the_intervals_of_repeated_samples_are_clustered_by_question(study):
     # Shares 0, 1/2, 1 of 3 questions: se^2 = (1/4 + 0 + 1/4) / 2 / 3, an effective n of 3.
     ends = [float(end) for end in wilson(0.5, 3, 0.95)]
     assert [written["low"], written["high"]] == pytest.approx(ends)
+
+
+def test_a_recipe_that_asks_for_votes_of_k_samples_gets_them_where_a_question_has_as_many(study):
+    rows = [r for r in scores_json(study, "base")["rows"] if r["metric"].startswith("maj@")]
+    # Each sample found the answer "1", so any number of them votes for it.
+    expected = [("repeated", "maj@1", 0.5), ("repeated", "maj@2", 0.5)]
+    assert [(r["benchmark"], r["metric"], r["mean"]) for r in rows] == expected
+    assert not any(row["primary"] for row in rows)

@@ -116,6 +116,7 @@ def eval_config(own: dict, benchmarks: dict[str, BenchmarkRun], **changes) -> Ev
         "thinking": None,
         "sampler": SAMPLER,
         "pass_at": (2,),
+        "maj_at": (),
         "confidence": 0.95,
         "resamples": 200,
         "grader_workers": 1,
