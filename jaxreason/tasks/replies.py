@@ -46,8 +46,9 @@ def score_both_ways(
       extract: finds the answer in a text, or None.
       grade: 1.0 for a right answer; only called when there is an answer.
     """
-    stripped = extract(strip_thinking(text))
-    whole = extract(text)
+    answer = strip_thinking(text)
+    stripped = extract(answer)
+    whole = stripped if answer == text else extract(text)
     right = grade(example, stripped) if stripped is not None else 0.0
     same = whole == stripped
     right_whole = right if same else grade(example, whole) if whole is not None else 0.0

@@ -1,6 +1,9 @@
 import pytest
+from letter_replies import ALL, TEXTS
 
 from jaxreason.data.examples import Example
+from jaxreason.errors import UserError
+from jaxreason.tasks.letters import find_letter
 from jaxreason.tasks.registry import TASKS
 
 CHOICES = {
@@ -83,6 +86,63 @@ def test_the_chosen_letter_is_found_and_the_article_is_not(reply, letter):
     scores = task.score(item, reply)
     assert scores["accuracy"] == float(letter == "B")
     assert scores["answered"] == float(letter is not None)
+
+
+@pytest.mark.parametrize(("reply", "letter"), ALL)
+def test_what_a_reply_announces_is_not_overridden_by_what_it_explains(reply, letter):
+    item = example("C", {"choices": {"label": ["A", "B", "C", "D"], "text": TEXTS}})
+    assert TASKS["multiple_choice"].extract(item, reply) == letter
+
+
+@pytest.mark.parametrize(
+    ("reply", "label"),
+    [
+        ("2", "2"), ("(2)", "2"), ("**Answer:** 2", "2"), ("The answer is 2.", "2"),
+        ("The answer is 2.5", None), ("Option 3 is wrong. The answer is 2", "2"),
+        (r"\boxed{2}", "2"), ("2) copper", "2"), ("The truck has 2 wheels and 3 doors", None),
+        ("It conducts, so copper", "2"), ("Answer: 5", None),
+    ],
+)  # fmt: skip
+def test_labels_may_be_digits(reply, label):
+    choices = {"label": ["1", "2", "3", "4"], "text": ["wood", "copper", "glass", "wool"]}
+    assert TASKS["multiple_choice"].extract(example("2", {"choices": choices}), reply) == label
+
+
+@pytest.mark.parametrize(
+    ("reply", "label"),
+    [
+        ("Answer: J", "J"), ("The answer is (I).", "I"), ("I think the answer is H", "H"),
+        ("I know that E is wrong. I would say G", "G"), ("Answer: I think it is F.", "F"),
+        (r"\boxed{I}", "I"), ("J\n\nI ruled out option B and option D.", "J"),
+    ],
+)  # fmt: skip
+def test_ten_choices_reach_j_and_the_pronoun_is_no_choice(reply, label):
+    item = example("J", {"choices": [f"text {n}" for n in range(10)]})
+    assert TASKS["multiple_choice"].extract(item, reply) == label
+
+
+def test_numbers_are_read_whole_and_the_longest_text_counts():
+    numbers = {"choices": {"label": ["A", "B", "C"], "text": ["4", "14", "1.4"]}}
+    task = TASKS["multiple_choice"]
+    for reply, letter in [("14", "B"), ("The answer is 4.", "A"), ("$1.4$", "C"), ("24", None)]:
+        assert task.extract(example("A", numbers), reply) == letter
+    places = {"choices": ["Paris", "Paris, Texas", "Texas"]}
+    for reply, letter in [("It is Paris, Texas", "B"), ("I mean Paris", "A"), ("Texas.", "C")]:
+        assert task.extract(example("A", places), reply) == letter
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [{"label": ["A"]}, {"label": ["A", "B"], "text": ["x"]}, {"label": ["AA"], "text": [""]}, 5],
+)
+def test_choices_of_another_form_are_an_error_of_this_example(choices):
+    with pytest.raises(UserError, match=r"example '1'.*choice"):
+        TASKS["multiple_choice"].score(example("A", {"choices": choices}), "A")
+
+
+def test_surrogates_and_null_characters_hide_no_answer():
+    assert find_letter("\ud800 Answer: B \0", ("A", "B")) == "B"
+    assert find_letter("\ud800", ("A", "B"), ("\ud800x", "y")) is None
 
 
 def test_without_choices_the_letters_a_to_e_are_valid():

@@ -1,0 +1,225 @@
+r"""The words and marks around the letter of a choice, as patterns.
+
+Every pattern takes linear time: what repeats is possessive or bounded. `Labels` holds those that
+depend on the letters of an example.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+# What may open before a letter: brackets, quotes, bold, `\text{`, `\boxed{`, `\(`.
+WRAP = (
+    r"(?:[\s*_`'\"“„‘«$(\[{<>~]"
+    r"|\\(?:text\w*|math\w*|boxed|fbox|boldsymbol|bm|underline|emph)\s*\{|\\[(\[])*+"
+)
+# What may close after it.
+CLOSE = r"[*_`'\"”’»$)\]}>]"
+END = r"(?![A-Za-z0-9]|['’][A-Za-z]|-[A-Za-z]|(?<=\d)[.,]\d)"
+
+_VERB = (
+    r"(?:\b(?:is|are|was|be|being|becomes|remains|equals|lautet|ist|wäre|es|est|è|é)\b"
+    r"|\b(?:would|will|must|should|has\s+to|can\s+only|could\s+only|seems\s+to|appears\s+to"
+    r"|turns\s+out\s+to)\s+be\b)"
+)
+_ADVERB = (
+    r"(?:\s+(?:therefore|thus|hence|clearly|indeed|definitely|certainly|most\s+likely|likely"
+    r"|probably|simply|then|still|obviously|actually|in\s+fact|just|only|also))?"
+)
+_SEPARATOR = (
+    rf"(?:{CLOSE}*+\s*+(?:(?:{_VERB}){_ADVERB}\s*+[:：]?|[:=：→]|->|=>|[-–—](?=\s))"
+    rf"|{CLOSE}++[ \t]*+|(?P<newline>[ \t]*+\n))"
+)
+_ABOUT = r"(?:\s+(?:to|for|from|among|of|here|in|based)\b[^.\n:?]{0,80}?)?"
+_ANSWER = (
+    r"(?:answers?|ans\.?|solution|antwort(?:en)?|lösung|respuesta|réponse|risposta|resposta)\b"
+    r"(?:\s+(?:correcta|correcte|corretta|correta)\b)?"
+)
+_NOUN = r"(?:answer|option|choice|statement|alternative|letter|one|action|response|selection|pick|aussage)"
+_BEST = (
+    r"\b(?:correct|right|best|true|appropriate|suitable|valid|accurate|my|final|selected|chosen|richtige|korrekte)"
+    rf"\s+(?:answer\s+)?{_NOUN}s?\b"
+)
+LEAD = rf"(?:(?:\b{_ANSWER}|{_BEST}){_ABOUT}{_SEPARATOR}|答案(?:是|为|應為|应为|[:：])|\bfinal\s+answer\s)"
+_NAMED = r"(?:(?:the\s+)?(?:option|choice|letter|statement|answer|alternative)s?\b\s*[:#]?)?"
+_REVISED = (
+    r"\b(?:wait|actually|correction|sorry|scratch\s+that|i\s+mean|rather|or\s+rather)\b[\s,.:;!—–-]*+"
+    r"(?:no\b[\s,.:;!—–-]*+)?(?:it\s+(?:is|should\s+be|must\s+be)|it's|make\s+(?:that|it))?"
+)
+_NOT_BUT = r"\bnot\s+(?:\(?[A-Za-z0-9]\)?)\s*,?\s*but\s+(?:rather\s+)?"
+# Verbs of choosing, and words that draw a conclusion.
+_CHOOSE = (
+    r"\b(?:choose|chose|pick|select|selected|prefer|go\s+(?:with|for)|went\s+with|going\s+with"
+    r"|opt\s+for|vote\s+for|settle\s+on|say|think|believe|guess|it\s+is|it's|it\s+(?:must|has\s+to"
+    r"|should)\s+be)\b(?:\s+(?:that\s+)?(?:it's|it\s+is))?"
+)
+_CONCLUDE = (
+    r"\b(?:so|hence|thus|therefore|leaves|leaving|conclusion|conclude|only)\b[\s,:]*+"
+    r"(?:us\s+with|me\s+with|only|with)?"
+)
+_RIGHT = (
+    r"(?:the\s+|clearly\s+|indeed\s+|therefore\s+|thus\s+|also\s+|our\s+|my\s+|only\s+){0,2}"
+    r"(?:correct|right|true|valid|best|(?:final\s+)?answer|solution|one|winner"
+    r"|choice|option|statement|action)\b"
+)
+
+_WORKS = r"\b(?:works|holds|fits|does\s+work|satisfies\s+(?:all|every|the))\b(?!\s+(?:only|if|but|when)\b)"
+# A whole option of a list that is called wrong, or right.
+VERDICT_AGAINST = re.compile(
+    r"^\W*(?:wrong|incorrect|false|no|not|impossible|invalid)\b|[✗✘❌✕]|(?:\b(?:wrong|incorrect|false"
+    r"|no|impossible|invalid|inapplicable)|\b(?:not|n't)\s+(?:\w+\s+)?\w+|n't\s+\w+)\W*$",
+    re.IGNORECASE,
+)
+VERDICT_FOR = re.compile(
+    r"^\W*(?:correct|true|right|yes)\b|[✓✔✅]|\b(?:correct|true|right|yes)\W*$", re.IGNORECASE
+)
+
+# Just before a letter that a reply names without settling on it.
+DENIED = re.compile(
+    r"(?:\b(?:not|cannot|neither|nor|except|than|instead\s+of|unlike|besides|against|over)|n't"
+    r"|\b(?:all|any\w*|every\w*)\s+but|\b(?:exclud|eliminat|reject|discard|dismiss|rul|cross)\w*"
+    r"(?:\s+out)?)\s+(?:be\s+)?(?:(?:the\s+)?(?:answer\s+)?(?:answer|option|choice|letter)s?\s+)?"
+    r"[\s(*'\"`]*$",
+    re.IGNORECASE,
+)
+# Just after it: the letter is said to be wrong.
+REFUTED = re.compile(
+    r"[)*'\"”`\s\]}$]*(?:\([^()\n]{0,80}\)\s*)?\b(?:"
+    r"(?:is|are|was|were|seems|looks|would\s+be|must\s+be)"
+    r"(?:n't\b|(?:\s+(?:also|clearly|therefore|thus|obviously|both|all|just|simply|definitely))?"
+    r"\s+(?:wrong|incorrect|false|not|impossible|invalid|ruled\s+out|excluded|eliminated|out\b"
+    r"|too\b|irrelevant|unlikely|misleading|never|inapplicable|infeasible|redundant))"
+    r"|(?:can(?:no|')t|doesn't|does\s+not|do\s+not|don't|did\s+not|isn't|won't|will\s+not|fails?"
+    r"|contradicts?|violates?|ignores?|contains?\s+an?\s+(?:error|mistake)|lacks?|misses|confuses)\b)"
+    r"|[)*'\"”`\s\]}$]*[:—–-]\s*(?:wrong|incorrect|false|no|not|impossible|invalid)\b",
+    re.IGNORECASE,
+)
+# Just before an announcement that only considers the letter, or gives somebody else's.
+CONSIDERED = re.compile(
+    r"(?:\b(?:if|whether|unless|suppos\w+|assum\w+|imagin\w+|why|how)\s+(?:is\s+)?(?:that\s+)?"
+    r"|\bis\s+|\b(?:some|one|you|they|many|people|others|someone)\s+(?:\w+\s+){0,2}"
+    r"(?:say|think|believe|claim|argue|guess|assume)\s+(?:that\s+)?"
+    r"|\b(?:wrong|incorrect|false|other|another|no|not|previous|initial|first)\s+"
+    r"|n't\s+)(?:(?:the|your|our|an?)\s+)?(?:(?:final|correct|right|best)\s+)?$",
+    re.IGNORECASE,
+)
+# After an A: a word that no article stands before. "an" stands before vowels, so "A is" has none.
+ARTICLE = re.compile(
+    r"\s+(?![aeio]|because\b|but\b|by\b|since\b|so\b|due\b|for\b|from\b|which\b|where\b|when\b"
+    r"|while\b|with\b|was\b|would\b|will\b|then\b|than\b|that\b|this\b|the\b|they\b|to\b|not\b"
+    r"|rather\b|per\b|given\b|holds\b|works\b|matches\b|must\b|may\b|might\b|can\b|cannot\b|could\b"
+    r"|should\b|has\b|does\b|were\b|contradicts\b|follows\b|says\b|yes\b|under\b|unless\b|here\b"
+    r"|fits\b|fails\b|seems\b|makes\b|violates\b|we\b|both\b|definitely\b|clearly\b|certainly\b"
+    r"|surely\b|no\b|though\b|yet\b|still\b|below\b|versus\b|vs\b|hands\s+down|needs\b|gives\b"
+    r"|means\b|satisfies\b|describes\b|states\b|leads\b|requires\b|takes\b)[a-z]"
+)
+PRONOUN = re.compile(r"\s+(?!is\b|as\b|and\b|or\b|not\b|because\b|since\b|rather\b)[a-z]")
+CLOSED = re.compile(rf"\s*(?:{CLOSE}|[.:,;!]|\\[)\]]|$)|[ \t]*\n")
+ASKED = re.compile(rf"(?:{CLOSE}|\\[)\]])*+\s?\?")
+SENTENCE_END = re.compile(rf"(?:{CLOSE}|\\[)\]])*\s*(?:[.!;]|$|\n)")
+SHORT_LINE = re.compile(r"^[^\n]{1,80}$", re.MULTILINE)
+BULLET = r"[ \t]*+(?:[-+•>#*]+[ \t]+)?"
+_GAP = rf"(?:{CLOSE}|\\[)\]])*+\s*+"
+_OPEN = r"(?:[(*'\"`“$\[_]|\\[(\[]|\\text\w*\{)*+"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of an example's choices, each one character, and what is looked for with them."""
+
+    letters: tuple[str, ...]
+
+    @cached_property
+    def any_case(self) -> str:
+        """A character class of the labels, capital or small."""
+        both = dict.fromkeys("".join(x + x.lower() for x in self.letters))
+        return f"[{re.escape(''.join(both))}]"
+
+    @cached_property
+    def digits(self) -> bool:
+        """Whether the labels are digits."""
+        return all(letter.isdigit() for letter in self.letters)
+
+    @cached_property
+    def capital(self) -> str:
+        """A character class of the labels."""
+        return f"[{re.escape(''.join(self.letters))}]"
+
+    @cached_property
+    def lead(self) -> re.Pattern[str]:
+        """An announcement up to where the letter, or the text of a choice, begins."""
+        return re.compile(rf"(?:{LEAD})\s*+(?:{WRAP}{_NAMED})(?P<wrap>{WRAP})", re.IGNORECASE)
+
+    @cached_property
+    def letter(self) -> re.Pattern[str]:
+        """A label that stands alone, in any case."""
+        return re.compile(rf"({self.any_case}){END}")
+
+    @cached_property
+    def revised(self) -> re.Pattern[str]:
+        """A letter that replaces another: "wait, C", "not A but C"."""
+        lead = rf"(?i:{_REVISED}|{_NOT_BUT})\s*(?i:{WRAP}{_NAMED}){WRAP}"
+        return re.compile(rf"{lead}({self.capital}){END}")
+
+    @cached_property
+    def affirmed(self) -> re.Pattern[str]:
+        """A letter that is called right, chosen, or concluded."""
+        right = (
+            rf"(?<![A-Za-z0-9'.])({self.capital}){END}{_GAP}(?i:(?:{_VERB})\s+{_RIGHT}|{_WORKS})"
+        )
+        chosen = rf"(?i:{_CHOOSE}\s*{WRAP}{_NAMED}){WRAP}({self.capital}){END}"
+        concluded = rf"(?i:{_CONCLUDE}\s*{WRAP}{_NAMED}){WRAP}({self.capital}){END}(?={SENTENCE_END.pattern})"
+        return re.compile(f"{right}|{chosen}|{concluded}")
+
+    @cached_property
+    def mention(self) -> re.Pattern[str]:
+        """A letter behind "option", "choice", "answer"."""
+        named = r"(?i:\b(?:option|choice|letter|statement|answer|alternative)s?\b)[:#]?"
+        return re.compile(rf"{named}{WRAP}({self.capital}){END}")
+
+    @cached_property
+    def lone(self) -> re.Pattern[str]:
+        """A capital letter that stands alone."""
+        return re.compile(rf"(?<![A-Za-z0-9'’.\\])({self.capital}){END}")
+
+    @cached_property
+    def bare_line(self) -> re.Pattern[str]:
+        """A whole line that is nothing but a letter."""
+        closed = rf"(?:{CLOSE}|[.:,\s]|\\[)\]])*+"
+        return re.compile(rf"{BULLET}{WRAP}(?i:{_NAMED}){WRAP}({self.any_case}){closed}")
+
+    @cached_property
+    def head(self) -> re.Pattern[str]:
+        """A line that begins with a letter as a list item does: `B. text`, `(b) text`."""
+        wrap = r"[*_`'\"“${]*+(?:\\text\w*\{)?+"
+        return re.compile(
+            rf"^{BULLET}{wrap}(?:[(\[]({self.any_case})[)\]]|({self.any_case})(?:[*_]*\)|[*_]*[.:](?=[\s*_])"
+            rf"|[*_]*[ \t]+[-–—][ \t]))"
+            rf"(?P<text>.*)$",
+            re.MULTILINE,
+        )
+
+    @cached_property
+    def joined(self) -> re.Pattern[str]:
+        """After a letter: more letters that are named together with it."""
+        link = r"(?:,\s*)?(?:\b(?:or|and)\b|[/|&+])\s*+"
+        clause = (
+            rf"(?!{_GAP}(?i:is|was|isn't|would|cannot|can't|does|doesn't|fails|has|contradicts)\b)"
+        )
+        other = rf"{_OPEN}(?i:(?:option|choice)\s+)?{_OPEN}{self.any_case}{END}{clause}"
+        listed = rf",\s*+{_OPEN}{self.capital}{END}(?!{_GAP}(?!and\b|or\b)[a-z])"
+        return re.compile(rf"(?:{_GAP}(?:{link}{other}|{listed}))++")
+
+    @cached_property
+    def joins(self) -> re.Pattern[str]:
+        """Before a letter: others that are named together with it."""
+        link = r"(?:(?:,\s*)?(?:\b(?:or|and)\b|[/|&+])\s*|,\s*)"
+        named = r"(?i:(?:option|choice)\s+)?"
+        return re.compile(rf"(?<![A-Za-z0-9'])({self.any_case}){_GAP}{link}{_OPEN}{named}{_OPEN}$")
+
+
+@lru_cache(maxsize=64)
+def labels_of(letters: Sequence[str]) -> Labels:
+    """The patterns of these labels, compiled once."""
+    return Labels(tuple(letter.upper() for letter in letters))

@@ -1,0 +1,71 @@
+"""Which choice a reply names by its text; a text that is part of another's does not stand for it."""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from jaxreason.tasks.letter_patterns import DENIED, REFUTED
+
+MIN_INSIDE = 4  # characters a text without digits needs to be looked for inside a line: not "no"
+MAX_LINE = 4000  # characters of a line that are looked at
+
+
+@lru_cache(maxsize=256)
+def pattern_of(texts: tuple[str, ...]) -> re.Pattern[str] | None:
+    """Any of the texts, the longest first, as whole words in any case; None without any."""
+    parts = sorted((re.escape(plain(text)) for text in texts if plain(text)), key=len, reverse=True)
+    parts = [part.replace("\\ ", r"\s+") for part in parts]
+    return re.compile(rf"(?<![\w.])(?:{'|'.join(parts)})(?!\w|[.,]\d)", re.I) if parts else None
+
+
+def plain(text: str) -> str:
+    """A text without marks around it and with single spaces."""
+    return re.sub(r"\s+", " ", re.sub(r"[*_`$\"“”]", "", text)).strip(" .'‘’:;")
+
+
+def label_of(found: str, letters: Sequence[str], texts: Sequence[str]) -> str | None:
+    """The only label that has this text."""
+    found = plain(found).lower()
+    labels = [x for x, text in zip(letters, texts) if plain(text).lower() == found]
+    return labels[0].upper() if len(labels) == 1 else None
+
+
+def announced_text(
+    text: str, place: int, letters: Sequence[str], texts: Sequence[str]
+) -> tuple[int, str] | None:
+    """Where the text of a choice that begins at a place ends, and its label; or None."""
+    pattern = pattern_of(tuple(texts))
+    match = pattern.match(text, place) if pattern else None
+    label = label_of(match[0], letters, texts) if match else None
+    return (match.end(), label) if label else None
+
+
+def line_of_text(text: str, letters: Sequence[str], texts: Sequence[str]) -> str | None:
+    """The label of the only choice whose text is a line of its own, else None."""
+    if pattern_of(tuple(texts)) is None:
+        return None
+    longest = 2 * max(map(len, texts)) + 20
+    lines = {plain(line).lower() for line in text.splitlines() if len(line) < longest}
+    found = [x for x, one in zip(letters, texts) if plain(one) and plain(one).lower() in lines]
+    return found[0].upper() if len(found) == 1 else None
+
+
+def text_in_line(line: str, letters: Sequence[str], texts: Sequence[str]) -> str | None:
+    """The label of the only choice whose text occurs in the line and is not denied there.
+
+    A word of fewer than MIN_INSIDE letters does not count.
+    """
+    pattern = pattern_of(tuple(text for text in texts if is_telling(plain(text))))
+    line = line[-MAX_LINE:]
+    found = set()
+    for match in pattern.finditer(line) if pattern else ():
+        before = line[max(0, match.start() - 60) : match.start()]
+        if DENIED.search(before) or REFUTED.match(line[match.end() : match.end() + 120]):
+            continue
+        found.add(label_of(match[0], letters, texts))
+    return found.pop() if len(found) == 1 else None
+
+
+def is_telling(text: str) -> bool:
+    """Whether a text inside a line is hardly there by chance."""
+    return len(text) >= MIN_INSIDE or any(map(str.isdigit, text))
