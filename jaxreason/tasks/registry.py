@@ -17,6 +17,7 @@ from jaxreason.tasks import (
     math,
     mc_taco,
     multiple_choice,
+    paper_letters,
     yes_no,
 )
 
@@ -67,6 +68,12 @@ TASKS: dict[str, Task] = {
     "gsm8k": Task("generate", "accuracy", last_number.score_gsm8k, last_number.extract_gsm8k),
     "last_number": Task("generate", "accuracy", last_number.score, last_number.extract),
     "multiple_choice": Task("generate", "accuracy", multiple_choice.score, multiple_choice.extract),
+    "gpqa_paper": Task(
+        "generate", "accuracy", paper_letters.score_gpqa, paper_letters.extract_gpqa
+    ),
+    "acpbench_paper": Task(
+        "generate", "accuracy", paper_letters.score_acpbench, paper_letters.extract_acpbench
+    ),
     "mc_taco": Task(
         "choose",
         "balanced_accuracy",

@@ -25,9 +25,12 @@ def strip_thinking(text: str) -> str:
 
 
 def cut_at(text: str, stops: Sequence[str]) -> str:
-    """The text before the first of the stop strings that occurs in it."""
-    places = [text.find(stop) for stop in stops]
-    return text[: min((place for place in places if place >= 0), default=len(text))]
+    """The text before the first of the stop strings; whole if there is none; "" is no stop.
+
+    For completions from elsewhere that were sampled without the stops of an evaluation.
+    """
+    places = [place for stop in stops if stop and (place := text.find(stop)) >= 0]
+    return text[: min(places, default=len(text))]
 
 
 def strip_role(text: str) -> str:

@@ -1,7 +1,13 @@
 import pytest
 
 from jaxreason.data.examples import Example
-from jaxreason.tasks.replies import last_boxed, score_both_ways, strip_role, strip_thinking
+from jaxreason.tasks.replies import (
+    cut_at,
+    last_boxed,
+    score_both_ways,
+    strip_role,
+    strip_thinking,
+)
 
 THOUGHTS = [
     ("The answer is 5.", "The answer is 5."),
@@ -79,3 +85,26 @@ def test_a_reply_is_scored_with_and_without_its_thoughts(text, stripped, unstrip
         "accuracy_unstripped": unstripped,
         "answered": answered,
     }
+
+
+ACPBENCH_STOPS = ("\n\n\n\n", "**Question**:", "**Question:**", "Q:")
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("**Final Answer**: B.\n\n**Question**: next", "**Final Answer**: B.\n\n"),
+        ("B.\n\n\n\nA. **Question:** x Q: y", "B."),
+        ("a Q: b **Question**: c", "a "),
+        ("Q: b", ""),
+        ("no stop here\n\n\n", "no stop here\n\n\n"),
+        ("", ""),
+    ],
+)
+def test_a_foreign_completion_is_cut_at_the_first_stop(text, kept):
+    assert cut_at(text, ACPBENCH_STOPS) == kept
+
+
+def test_an_empty_stop_and_no_stops_cut_nothing():
+    assert cut_at("abc", ["", "b"]) == "a"
+    assert cut_at("abc", [""]) == cut_at("abc", []) == "abc"
