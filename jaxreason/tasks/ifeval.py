@@ -3,18 +3,25 @@
 Strict looks at the reply as it is; loose also at seven variants of it (without its first line, its
 last line, both, and each of these without asterisks) and takes the best. The paper reports the
 share of instructions followed, strict. Metadata needed: `instruction_id_list` and `kwargs`, a dict
-of arguments for each instruction.
+of arguments (or None) for each instruction.
+
+`score` is robust: it looks at the reply without thoughts and the blank lines around it, with the
+checks of `ifeval_checks`. `score_paper` gives what the released code gives: the checks of
+`ifeval_released`, thoughts taken away as the harness does.
 """
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
-from jaxreason.tasks.ifeval_checks import INSTRUCTIONS, language_of
-from jaxreason.tasks.replies import strip_thinking
+from jaxreason.tasks.ifeval_checks import INSTRUCTIONS
+from jaxreason.tasks.ifeval_released import RELEASED, language_of
+from jaxreason.tasks.replies import THINK_END, strip_thinking
 
 Instruction = tuple[str, dict[str, Any]]
+Checks = Mapping[str, Callable[..., bool]]
 
 
 # Metric -> the metric that weighs it: the means are over instructions, as the paper of IFEval defines them.
@@ -34,24 +41,49 @@ def instructions_of(example: Example) -> list[Instruction]:
     """(instruction id, its arguments) of an example; arguments without a value are left out.
 
     Raises:
-      ValueError: for missing metadata or an instruction that INSTRUCTIONS does not have.
+      UserError: for missing metadata, an instruction that nobody knows, or arguments that it does
+        not take or that are missing.
     """
+    names, arguments = columns_of(example)
+    unknown = [name for name in names if name not in INSTRUCTIONS]
+    if unknown or not names or len(names) != len(arguments):
+        raise UserError(
+            f"example {example.id!r}: instructions {unknown} unknown, or the numbers of "
+            f"instructions ({len(names)}) and of kwargs ({len(arguments)}) differ or are 0."
+        )
+    instructions = [
+        (name, {key: value for key, value in (given or {}).items() if value is not None})
+        for name, given in zip(names, arguments)
+    ]
+    for name, given in instructions:
+        try:
+            inspect.signature(INSTRUCTIONS[name]).bind("", **given)
+        except TypeError as error:
+            raise UserError(f"example {example.id!r}: kwargs of {name!r}: {error}.") from error
+    return instructions
+
+
+def columns_of(example: Example) -> tuple[list[str], list[dict[str, Any] | None]]:
+    """The two columns of an example; a null or missing `kwargs` stands for no arguments."""
     try:
-        names, arguments = example.metadata["instruction_id_list"], example.metadata["kwargs"]
+        names = example.metadata["instruction_id_list"]
     except KeyError as error:
         raise UserError(
             f"example {example.id!r}: IFEval needs metadata {error}, got {[*example.metadata]}."
         ) from error
-    unknown = [name for name in names if name not in INSTRUCTIONS]
-    if unknown or len(names) != len(arguments):
+    if not isinstance(names, (list, tuple)):
         raise UserError(
-            f"example {example.id!r}: instructions {unknown} unknown, or the numbers of "
-            f"instructions ({len(names)}) and of kwargs ({len(arguments)}) differ."
+            f"example {example.id!r}: `instruction_id_list` must be a list, got {names!r:.80}."
         )
-    return [
-        (name, {key: value for key, value in given.items() if value is not None})
-        for name, given in zip(names, arguments)
-    ]
+    arguments = example.metadata.get("kwargs")
+    arguments = [None] * len(names) if arguments is None else arguments
+    if not isinstance(arguments, (list, tuple)) or not all(
+        given is None or isinstance(given, dict) for given in arguments
+    ):
+        raise UserError(
+            f"example {example.id!r}: `kwargs` must be a list of dicts, got {arguments!r:.80}."
+        )
+    return [*names], [*arguments]
 
 
 def variants(text: str) -> list[str]:
@@ -61,17 +93,26 @@ def variants(text: str) -> list[str]:
     return trimmed + [part.replace("*", "") for part in trimmed]
 
 
-def follows(instruction: Instruction, texts: Sequence[str]) -> bool:
-    """Whether any of the texts that are not blank follows the instruction."""
+def follows(instruction: Instruction, texts: Sequence[str], checks: Checks) -> bool:
+    """Whether any of the texts that are not blank follows the instruction.
+
+    Raises:
+      UserError: for an argument of a wrong type.
+    """
     name, arguments = instruction
-    return any(INSTRUCTIONS[name](text, **arguments) for text in texts if text.strip())
+    try:
+        return any(checks[name](text, **arguments) for text in texts if text.strip())
+    except (TypeError, AttributeError) as error:
+        raise UserError(f"kwargs of {name!r}, {arguments!r:.80}: {error}.") from error
 
 
-def measure(instructions: Sequence[Instruction], text: str) -> dict[str, float]:
+def measure(
+    instructions: Sequence[Instruction], text: str, checks: Checks = INSTRUCTIONS
+) -> dict[str, float]:
     """Share of instructions followed and whether all were, strict and loose."""
     scores = {}
     for name, texts in (("strict", [text]), ("loose", variants(text))):
-        followed = [follows(instruction, texts) for instruction in instructions]
+        followed = [follows(instruction, texts, checks) for instruction in instructions]
         scores[f"prompt_{name}"] = float(all(followed))
         scores[f"instruction_{name}"] = sum(followed) / len(followed)
     return scores
@@ -80,11 +121,15 @@ def measure(instructions: Sequence[Instruction], text: str) -> dict[str, float]:
 def score(example: Example, text: str) -> dict[str, float]:
     """The metrics of one reply.
 
-    `prompt_strict`, `prompt_loose`, `instruction_strict`, `instruction_loose` without thoughts, the
-    same with `_unstripped` for the whole text, and `instructions`, how many there are.
+    `prompt_strict`, `prompt_loose`, `instruction_strict`, `instruction_loose` without thoughts and
+    blank lines around, the same with `_unstripped` for the whole text, and `instructions`, how many
+    there are.
+
+    Raises:
+      UserError: for metadata as in `instructions_of`.
     """
     instructions = instructions_of(example)
-    stripped = strip_thinking(text)
+    stripped = strip_thinking(text).strip()
     scores = measure(instructions, stripped)
     whole = scores if stripped == text else measure(instructions, text)
     unstripped = {f"{name}_unstripped": value for name, value in whole.items()}
@@ -94,6 +139,30 @@ def score(example: Example, text: str) -> dict[str, float]:
 def extract(example: Example, text: str) -> str | None:
     """What is checked: the reply without its thoughts; None when nothing is left."""
     return strip_thinking(text).strip() or None
+
+
+def after_thoughts(text: str) -> str:
+    """The reply as lm-eval leaves it: after the last end of thoughts, without space before it.
+
+    Thoughts that never end stay, and are checked as if they were the answer.
+    """
+    return text.rpartition(THINK_END)[2].lstrip() if THINK_END in text else text
+
+
+def score_paper(example: Example, text: str) -> dict[str, float]:
+    """The four metrics of the released code, and `instructions`.
+
+    Raises:
+      UserError: for metadata as in `instructions_of`, and a keyword that is no regular expression.
+    """
+    instructions = instructions_of(example)
+    scores = measure(instructions, after_thoughts(text), RELEASED)
+    return scores | {"instructions": float(len(instructions))}
+
+
+def extract_paper(example: Example, text: str) -> str | None:
+    """What the released code checks; None when nothing is left."""
+    return after_thoughts(text).strip() or None
 
 
 def summarize(examples: Sequence[Example], scores: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -1,103 +1,70 @@
 """INSTRUCTIONS: each of IFEval's verifiable instructions as a function (reply, arguments) -> bool.
 
-The meaning of each follows Zhou et al. 2023 (arXiv 2311.07911) and the released checkers, down to
-what counts as a word, a paragraph or a highlighted section; sentences are split by rules instead of
-a trained model.
+The meaning is that of Zhou et al. 2023 (arXiv 2311.07911), read as a person would: what the released
+checkers get wrong by an accident of format (`ifeval_released` lists it) is right here. Rules where
+a person could not know:
+- a keyword is a whole word, in any case, with what it consists of taken literally;
+- words are those of the released code, runs of letters and digits: "don't" is two;
+- a line break alone ends no sentence, a list item begins one;
+- sections are counted by their numbers, exactly as many as asked for;
+- a bullet is `*`, `-`, `+` or `•` with text after it; numbered items are none;
+- a text too short to tell its language is in the one that was asked for (`languages`).
 """
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable
 
-from jaxreason.errors import UserError
+from jaxreason.tasks import ifeval_released as released
+from jaxreason.tasks.ifeval_released import compare
+from jaxreason.tasks.languages import is_in_language
+from jaxreason.tasks.sentence_counting import sentences
 
-RELATIONS: dict[str, Callable[[int, int], bool]] = {
-    "at least": lambda found, wanted: found >= wanted,
-    "less than": lambda found, wanted: found < wanted,
-}
-ABBREVIATIONS = frozenset(
-    """
-    mr mrs ms messrs dr prof rev gen sen rep reps gov capt col lt sgt maj adm st jr sr ph.d m.d b.a
-    m.a u.s u.k u.n e.g i.e a.m p.m vs v etc al inc ltd co corp cos bros dept univ no vol ed eds fig
-    figs pp ave blvd rd ft oz lb approx est jan feb mar apr jun jul aug sep sept oct nov dec mon tue
-    wed thu fri sat sun
-    """.split()  # noqa: SIM905
-)
+QUOTES = str.maketrans("‘’‚‛“”„‟＂«»", '\'\'\'\'"""""""')
+COMMAS = ",，、،﹐﹑"
 
 
-def compare(found: int, relation: str, wanted: int) -> bool:
-    """`found >= wanted` or `found < wanted`. Raises ValueError for another relation."""
-    if relation not in RELATIONS:
-        raise UserError(f"relation must be one of {', '.join(RELATIONS)}, got {relation!r}.")
-    return RELATIONS[relation](found, wanted)
+def normal(text: str) -> str:
+    """Composed characters, ASCII quotation marks and apostrophes, single spaces."""
+    return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text).translate(QUOTES)).strip()
 
 
-def words(text: str) -> list[str]:
-    """Runs of letters, digits and underscores: "don't" is two words."""
-    return re.findall(r"\w+", text)
+def keyword_pattern(keyword: str) -> re.Pattern[str]:
+    """A keyword as a whole word: "art" is not in "start", "$5" not in "$50", "U.S." not in "U.S.A."."""
+    word = normal(keyword)
+    literal = r"\s+".join(map(re.escape, word.split()))
+    before = r"(?<!\w)" if word[:1].isalnum() else ""
+    before += r"(?<!\w\.)" if "." in word else ""
+    after = r"(?!\w)(?![.,]\d)" if word[-1:].isdigit() else r"(?!\w)"
+    return re.compile(f"{before}{literal}{after}", re.IGNORECASE)
 
 
-def sentences(text: str) -> list[str]:
-    """Sentences by rule: `.`, `?` or `!` before white space ends one, unless it abbreviates.
-
-    A line break alone ends none, so a heading belongs to the sentence after it.
-    """
-    found, start = [], 0
-    for match in re.finditer(r"(?<![.?!])[.?!]++[\"'\u201d\u2019)\]*_]*+(?=\s)", text):
-        if match[0].startswith(".") and is_abbreviation(text, match):
-            continue
-        found.append(text[start : match.end()].strip())
-        start = match.end()
-    return [sentence for sentence in [*found, text[start:].strip()] if sentence]
-
-
-def is_abbreviation(text: str, match: re.Match) -> bool:
-    """Whether the full stop belongs to an abbreviation, an initial or a mid-sentence ellipsis."""
-    start = match.start()
-    while start > 0 and (text[start - 1].isalnum() or text[start - 1] in "_."):
-        start -= 1
-    before = text[start : match.start()].lower()
-    following = re.compile(r"\S").search(text, match.end())
-    after = following[0] if following else ""
-    if before in ABBREVIATIONS or re.fullmatch(r"[a-z]|(?:[a-z]\.)+[a-z]", before):
-        return not (before == "i" and after.isupper())
-    return match[0].startswith("..") and after.islower()
-
-
-def language_of(text: str) -> str | None:
-    """ISO 639-1 code by langdetect, seeded so that it does not vary; None for no letters."""
-    import langdetect
-
-    langdetect.DetectorFactory.seed = 0
-    try:
-        return langdetect.detect(text)
-    except langdetect.lang_detect_exception.LangDetectException:
-        return None
-
-
-def in_language(text: str, language: str) -> bool:
-    """Whether the text is in a language; without letters it is, as in the released checkers."""
-    return language_of(text) in (language, None)
+def count_keyword(text: str, keyword: str) -> int:
+    """How often a keyword occurs as a whole word."""
+    if not normal(keyword):
+        return 0
+    return sum(1 for _ in keyword_pattern(keyword).finditer(normal(text)))
 
 
 def has_keywords(text: str, keywords: list[str]) -> bool:
-    """Every keyword occurs, also inside a longer word."""
-    return all(re.search(keyword, text, re.IGNORECASE) for keyword in keywords)
+    """Every keyword occurs."""
+    return all(count_keyword(text, keyword) for keyword in keywords)
 
 
 def keyword_frequency(text: str, keyword: str, relation: str, frequency: int) -> bool:
-    """A keyword occurs this often, also inside longer words."""
-    return compare(len(re.findall(keyword, text, re.IGNORECASE)), relation, frequency)
+    """A keyword occurs this often."""
+    return compare(count_keyword(text, keyword), relation, frequency)
 
 
 def avoids_words(text: str, forbidden_words: list[str]) -> bool:
-    """None of the words occurs as a word."""
-    return not any(re.search(rf"\b{word}\b", text, re.IGNORECASE) for word in forbidden_words)
+    """None of the words occurs."""
+    return not any(count_keyword(text, word) for word in forbidden_words)
 
 
-def letter_frequency(text: str, letter: str, let_relation: str, let_frequency: int) -> bool:
-    """A letter, or another character, occurs this often; capitals count."""
-    return compare(text.lower().count(letter.lower()), let_relation, let_frequency)
+def response_language(text: str, language: str) -> bool:
+    """The text is in a language, given by its ISO 639-1 code."""
+    return is_in_language(text, language)
 
 
 def number_sentences(text: str, relation: str, num_sentences: int) -> bool:
@@ -106,117 +73,130 @@ def number_sentences(text: str, relation: str, num_sentences: int) -> bool:
 
 
 def number_words(text: str, relation: str, num_words: int) -> bool:
-    """So many words."""
-    return compare(len(words(text)), relation, num_words)
-
-
-def split_between(text: str, separator: str) -> list[str] | None:
-    """The parts between separators, the first and last if not empty; None if another is empty."""
-    parts = [part.strip() for part in re.split(separator, text)]
-    if not all(parts[1:-1]):
-        return None
-    return [part for part in parts if part]
+    """So many words; vowel signs of Indian and other writings do not part them."""
+    letters = "".join(x for x in text if not unicodedata.category(x).startswith("M"))
+    return compare(len(released.words(letters)), relation, num_words)
 
 
 def number_paragraphs(text: str, num_paragraphs: int) -> bool:
-    """Exactly so many paragraphs between `***` marks."""
-    paragraphs = split_between(text, r"\s?\*\*\*\s?")
-    return paragraphs is not None and len(paragraphs) == num_paragraphs
+    """Exactly so many paragraphs between `***` marks; `***emphasis***` is none."""
+    text = re.sub(r"(?<![\w*])\*\*\*(?=[^\s*])([^\n*]*+)(?<!\s)\*\*\*(?!\*)", r"\1", text)
+    parts = released.split_between(text, r"(?<!\*)\*\*\*(?!\*)")
+    return parts is not None and len(parts) == num_paragraphs
 
 
 def nth_paragraph_first_word(
     text: str, num_paragraphs: int, nth_paragraph: int, first_word: str
 ) -> bool:
-    """Exactly so many paragraphs between blank lines, and the n-th begins with a word."""
-    paragraphs = text.split("\n\n")
-    filled = [paragraph for paragraph in paragraphs if paragraph.strip()]
-    if len(filled) != num_paragraphs or nth_paragraph > len(filled):
+    """Exactly so many paragraphs between blank lines, and the n-th begins with a word.
+
+    Marks before the word and after it do not count, nor a paragraph of marks alone.
+    """
+    paragraphs = re.split(r"\n[^\S\n]*+\n", text)
+    filled = [paragraph for paragraph in paragraphs if re.search(r"\w", paragraph)]
+    if len(filled) != num_paragraphs or not 1 <= nth_paragraph <= len(filled):
         return False
-    beginning = paragraphs[nth_paragraph - 1].split()[:1]
-    bare = re.match(r"'*\"*([^.,?!'\"]*)", beginning[0].lower()) if beginning else None
-    return bare is not None and bare[1] == first_word.lower()
+    word = re.escape(normal(first_word))
+    beginning = normal(filled[nth_paragraph - 1][:500])
+    return bool(re.match(rf"[\W_]*+(?:\d+[.)]\s+[\W_]*+)?{word}(?!\w|['-]\w)", beginning, re.I))
 
 
 def number_placeholders(text: str, num_placeholders: int) -> bool:
-    """At least so many `[placeholders]`."""
-    return sum(map(count_placeholders, text.split("\n"))) >= num_placeholders
+    """At least so many `[placeholders]` with a letter, also over a line break; links are none."""
+    return sum(map(is_placeholder, re.findall(r"\[([^\[\]]*+)\](?!\()", text))) >= num_placeholders
 
 
-def count_placeholders(line: str) -> int:
-    """How many `[...]` a line has, each up to the next closing bracket."""
-    found, end = 0, 0
-    while (start := line.find("[", end)) >= 0 and (end := line.find("]", start) + 1) > 0:
-        found += 1
-    return found
+def is_placeholder(inside: str) -> bool:
+    """Whether brackets hold a placeholder; `[ ]` and `[x]` are boxes, `[1]` cites."""
+    return any(map(str.isalpha, inside)) and inside.strip().lower() != "x"
 
 
 def has_postscript(text: str, postscript_marker: str) -> bool:
     """A postscript with the marker, in any case, with or without a space inside."""
-    patterns = {"P.P.S": r"p\.\s?p\.\s?s", "P.S.": r"p\.\s?s\."}
-    pattern = patterns.get(postscript_marker, re.escape(postscript_marker.lower()))
-    return bool(re.search(pattern, text.lower()))
+    marker = postscript_marker.strip()
+    patterns = {"P.P.S": r"p\.\s?p\.\s?s(?!\w)", "P.S.": r"p\.\s?s\."}
+    literal = patterns.get(marker, rf"{re.escape(marker)}(?!\w)")
+    return bool(re.search(rf"(?<!\w)(?<!\w\.)(?<![\s(*]p\.\s){literal}", text, re.IGNORECASE))
 
 
 def number_bullets(text: str, num_bullets: int) -> bool:
-    """Exactly so many lines that start with `* ` or `-`; `**bold**` lines are no bullets."""
-    stars = re.findall(r"^[^\S\n]*+\*[^\*].*$", text, re.MULTILINE)
-    dashes = re.findall(r"^[^\S\n]*+-.*$", text, re.MULTILINE)
-    return len(stars) + len(dashes) == num_bullets
+    """Exactly so many bullet points; a rule and a line in bold are none."""
+    lines = (line.strip() for line in text.splitlines())
+    return sum(map(is_bullet, lines)) == num_bullets
+
+
+def is_bullet(line: str) -> bool:
+    """Whether a line is a bullet point."""
+    if re.fullmatch(r"(?:[-*_+]\s*+)+", line):
+        return False
+    return bool(re.match(r"[-*+–]\s+\S|[•◦▪‣·●○]\s*\S|[-*](?=[^\W\d_])(?![^*]*\*)", line))
 
 
 def constrained_response(text: str) -> bool:
-    """One of the three given answers occurs."""
-    return any(f"My answer is {answer}." in text for answer in ("yes", "no", "maybe"))
+    """One of the three given answers occurs, and no other."""
+    answers = [answer for answer in ("yes", "no", "maybe") if f"My answer is {answer}." in text]
+    return len(answers) == 1
 
 
 def number_highlights(text: str, num_highlights: int) -> bool:
-    """At least so many `*highlighted*` or `**highlighted**` passages within a line."""
-    single = [part for part in re.findall(r"\*([^\n*]*)\*", text) if part.strip()]
-    double = [part for part in re.findall(r"\*\*([^\n*]*)\*\*", text) if part.strip()]
-    return len(single) + len(double) >= num_highlights
+    """At least so many passages within a line in one, two or three asterisks, each counted once."""
+    highlight = r"(?<![*\\])(\*{1,3})(?![\s*])[^\n*]*+(?<!\s)\1(?!\*)"
+    return sum(1 for _ in re.finditer(highlight, text)) >= num_highlights
 
 
 def number_sections(text: str, section_spliter: str, num_sections: int) -> bool:
-    """At least so many sections headed by the word and a number."""
-    return len(re.findall(rf"{section_spliter}\s?\d+", text)) >= num_sections
+    """Exactly so many sections, headed by the word, in any case, and different numbers."""
+    heading = rf"(?<!\w){re.escape(section_spliter.strip())}\s?(\d{{1,9}})"
+    at_line = re.findall(rf"^[^\w\n]*+{heading}", text, re.IGNORECASE | re.MULTILINE)
+    return (
+        len({*(at_line if len(at_line) > 1 else re.findall(heading, text, re.I))}) == num_sections
+    )
 
 
 def is_json(text: str) -> bool:
     """The whole reply is JSON; a code fence around it is allowed."""
-    text = re.sub(r"^```(?:json|Json|JSON)?|```$", "", text.strip())
+    text = text.strip().lstrip("\ufeff")
+    fenced = re.fullmatch(r"(```|~~~)[A-Za-z0-9]*[^\S\n]*\n?(.*?)\s*\1", text, re.DOTALL)
     try:
-        json.loads(text.strip())
+        json.loads((fenced[2] if fenced else text).strip(), parse_constant=no_constant)
     except (ValueError, RecursionError):
         return False
     return True
 
 
+def no_constant(name: str) -> None:
+    """Refuses NaN and Infinity, which are no JSON."""
+    raise ValueError(f"{name} is no JSON.")
+
+
 def has_title(text: str) -> bool:
-    """A `<<title>>` within a line."""
-    lines = (line.partition("<<")[2].rpartition(">>")[0] for line in text.split("\n"))
-    return any(title.strip("<> \t") for title in lines)
+    """A `<<title>>` with a letter or digit within a line."""
+    return any(re.search(r"\w", released.title_of(line)) for line in text.split("\n"))
 
 
 def two_responses(text: str) -> bool:
     """Two different replies between `******`."""
-    parts = split_between(text, re.escape("******"))
-    return parts is not None and len(parts) == 2 and parts[0] != parts[1]
+    parts = released.split_between(text, re.escape("******"))
+    return parts is not None and len(parts) == 2 and normal(parts[0]) != normal(parts[1])
 
 
 def repeats_prompt(text: str, prompt_to_repeat: str) -> bool:
-    """The reply begins with the request."""
-    return text.strip().lower().startswith(prompt_to_repeat.strip().lower())
+    """The reply begins with the request, whatever its spaces and the shape of its quotes."""
+    return normal(text).lower().startswith(normal(prompt_to_repeat).lower())
 
 
 def ends_with(text: str, end_phrase: str) -> bool:
-    """The reply ends with the phrase, a closing quotation mark aside."""
-    return text.strip().strip('"').lower().endswith(end_phrase.strip().lower())
+    """The reply ends with the phrase as whole words; closing quotes and emphasis aside."""
+    phrase = re.escape(normal(end_phrase).strip("\"' ").lower())
+    before = r"(?<!\w)" if end_phrase.strip()[:1].isalnum() else ""
+    ending = normal(text[-len(end_phrase) * 4 - 400 :]).rstrip("\"'*_` ").lower()
+    return bool(re.search(rf"{before}{phrase.rstrip('_*`')}$", ending))
 
 
 def is_quoted(text: str) -> bool:
-    """The whole reply stands in double quotation marks."""
+    """The whole reply stands in double quotation marks, straight or curved."""
     text = text.strip()
-    return len(text) > 1 and text.startswith('"') and text.endswith('"')
+    return len(text) > 1 and text[0] in '"“„«＂' and text[-1] in '"”“»＂'
 
 
 def capital_words(text: str, capital_relation: str, capital_frequency: int) -> bool:
@@ -227,25 +207,24 @@ def capital_words(text: str, capital_relation: str, capital_frequency: int) -> b
 
 def all_capitals(text: str) -> bool:
     """English without a small letter."""
-    return text.isupper() and in_language(text, "en")
+    return not any(map(str.islower, text)) and is_in_language(text, "en")
 
 
 def all_lowercase(text: str) -> bool:
     """English without a capital letter."""
-    return text.islower() and in_language(text, "en")
+    return not any(x.isupper() or x.istitle() for x in text) and is_in_language(text, "en")
 
 
 def no_comma(text: str) -> bool:
-    """No comma anywhere."""
-    return "," not in text
+    """No comma anywhere, of any writing."""
+    return not any(comma in text for comma in COMMAS)
 
 
-INSTRUCTIONS: dict[str, Callable[..., bool]] = {
+INSTRUCTIONS: dict[str, Callable[..., bool]] = released.RELEASED | {
     "keywords:existence": has_keywords,
     "keywords:frequency": keyword_frequency,
     "keywords:forbidden_words": avoids_words,
-    "keywords:letter_frequency": letter_frequency,
-    "language:response_language": in_language,
+    "language:response_language": response_language,
     "length_constraints:number_sentences": number_sentences,
     "length_constraints:number_paragraphs": number_paragraphs,
     "length_constraints:number_words": number_words,

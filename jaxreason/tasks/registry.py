@@ -105,6 +105,14 @@ TASKS: dict[str, Task] = {
         summarize=yes_no.summarize,
         weights=BALANCED_ACCURACY,
     ),
+    "ifeval_paper": Task(
+        "generate",
+        "instruction_strict",
+        ifeval.score_paper,
+        ifeval.extract_paper,
+        worker_setup=ifeval.load_libraries,
+        summarize=ifeval.summarize,
+    ),
     "ifeval": Task(
         "generate",
         "instruction_strict",

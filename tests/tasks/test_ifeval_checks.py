@@ -1,30 +1,36 @@
 """Every instruction of IFEval with texts that follow it and texts that do not."""
 
 import pytest
+from ifeval_differences import DIFFERENCES
 
-from jaxreason.tasks.ifeval_checks import INSTRUCTIONS, compare, sentences, words
+from jaxreason.errors import UserError
+from jaxreason.tasks.ifeval_checks import INSTRUCTIONS
+from jaxreason.tasks.ifeval_released import RELEASED, compare, words
+from jaxreason.tasks.sentence_counting import sentences
+
+CHECKS = {"robust": INSTRUCTIONS, "released": RELEASED}
 
 ENGLISH = "this is a short letter about the weather and the people in the old town"
 GERMAN = "Das Wetter ist heute sehr schön, und wir gehen mit den Kindern in die Stadt."
-# Instruction id, its arguments, texts that follow, texts that do not.
+# Instruction id, its arguments, texts that follow, texts that do not: by either set of checks.
 CASES = [
     (
         "keywords:existence",
         {"keywords": ["correlated", "experiencing"]},
-        ["They are CORRELATED, experiencing it.", "uncorrelated and experiencing"],
+        ["They are CORRELATED, experiencing it.", "experiencing a correlated one"],
         ["They are correlated.", "none"],
     ),
     (
         "keywords:frequency",
         {"keyword": "story", "relation": "at least", "frequency": 2},
-        ["A story of a story.", "Story! Backstory."],
+        ["A story of a story.", "Story! A back-story."],
         ["One story.", "stories"],
     ),
     (
         "keywords:frequency",
         {"keyword": "war", "relation": "less than", "frequency": 2},
         ["One war.", "peace"],
-        ["War and war.", "Wars of warriors"],
+        ["War and war.", "a war of war-lords"],
     ),
     (
         "keywords:forbidden_words",
@@ -126,7 +132,7 @@ CASES = [
         "detectable_format:multiple_sections",
         {"section_spliter": "SECTION", "num_sections": 2},
         ["SECTION 1\na\nSECTION 2\nb", "SECTION1 a SECTION2 b"],
-        ["SECTION 1\na", "Section 1 Section 2", "SECTION A SECTION B"],
+        ["SECTION 1\na", "SECTION A SECTION B"],
     ),
     (
         "detectable_format:json_format",
@@ -194,26 +200,50 @@ SENTENCES = [
     ("J. S. Bach was born in Eisenach.", 1),
     ("So do I. You do too.", 2),
     ("Visit example.com now. It is free.", 2),
+    ("It opens at 9 a.m. Doors close at noon.", 2),
+    ("It opens at 9 a.m. Monday to Friday.", 1),
+    ("They moved to the U.S. She stayed.", 2),
+    ("The U.S. Army came. It left.", 2),
+    ("We sell fruit, nuts, etc. Come in.", 2),
+    ("We sell fruit etc. here.", 1),
+    ("No. I do not. See No. 5 there.", 3),
+    ("On Jan. 5 we met. The sun. It shone.", 3),
+    ("He lives on Main St. The shop is near.", 2),
+    ("From point A to point B. The end.", 2),
+    ("Acme Inc. was sold. She works for Acme Inc. He does not.", 3),
+    ("1. Eat well.\n2. Sleep well.\n3. Walk.", 3),
+    ("Two facts:\n\na. It rains.\nb. It pours.", 2),
+    ("## I. Introduction\nIt rains.", 1),
+    ("The answer is:\n42.\nYes.", 2),
+    ("这是第一句。这是第二句！“好吗？”是。", 4),
+    ("यह लाल है। वह नीला है।", 2),
+    ("هل هذا صحيح؟ نعم.", 2),
+    ('"Really?" he asked. "Yes!" She left.', 3),
+    ("One. Two.\n\n---\n\n***", 2),
+    ("Really?! Yes.", 2),
+    ("**Bold.** *Then.* (And.) Done.", 4),
 ]
 
 
+@pytest.mark.parametrize("checks", CHECKS)
 @pytest.mark.parametrize(
     ("name", "arguments", "text"), [(n, a, t) for n, a, good, _ in CASES for t in good]
 )
-def test_a_text_that_follows_the_instruction_passes(name, arguments, text):
-    assert INSTRUCTIONS[name](text, **arguments)
+def test_a_text_that_follows_the_instruction_passes(name, arguments, text, checks):
+    assert CHECKS[checks][name](text, **arguments)
 
 
+@pytest.mark.parametrize("checks", CHECKS)
 @pytest.mark.parametrize(
     ("name", "arguments", "text"), [(n, a, t) for n, a, _, bad in CASES for t in bad]
 )
-def test_a_text_that_does_not_follow_the_instruction_fails(name, arguments, text):
-    assert not INSTRUCTIONS[name](text, **arguments)
+def test_a_text_that_does_not_follow_the_instruction_fails(name, arguments, text, checks):
+    assert not CHECKS[checks][name](text, **arguments)
 
 
 def test_all_25_instructions_are_here_and_tested():
     assert len(INSTRUCTIONS) == 25
-    assert {name for name, *_ in CASES} == set(INSTRUCTIONS)
+    assert {name for name, *_ in CASES} == set(INSTRUCTIONS) == set(RELEASED)
 
 
 @pytest.mark.parametrize(("text", "count"), SENTENCES)
@@ -228,3 +258,38 @@ def test_words_are_runs_of_letters_and_digits():
 def test_an_unknown_relation_is_refused():
     with pytest.raises(ValueError, match="must be one of at least, less than, got 'exactly'"):
         compare(3, "exactly", 3)
+
+
+@pytest.mark.parametrize(("name", "arguments", "text", "follows"), DIFFERENCES)
+def test_accidents_of_format_decide_only_the_released_checks(name, arguments, text, follows):
+    assert bool(INSTRUCTIONS[name](text, **arguments)) is follows
+    assert bool(RELEASED[name](text, **arguments)) is not follows
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "right"),
+    [
+        ("12345", "hi", True),  # without letters there is nothing to object to
+        ("नमस्ते दुनिया", "hi", True), ("नमस्ते दुनिया", "mr", True),  # two words could be either
+        ("नमस्ते दुनिया", "en", False), ("Hello world", "hi", False),
+        ("你好，世界", "zh", True), ("こんにちは世界", "ja", True), ("こんにちは世界", "zh", False),
+        ("안녕하세요", "ko", True), ("Привет, мир", "ru", True), ("Привет, мир", "de", False),
+        ("Paris, Oslo", "de", True), ("Paris, Oslo", "fr", True),  # names are of no language
+        ("Das ist nicht wahr.", "de", True), ("Das ist nicht wahr.", "en", False),
+        ("This is not true.", "de", False), (ENGLISH, "en", True), (GERMAN, "en", False),
+    ],
+)  # fmt: skip
+def test_short_replies_are_in_a_language_by_script_and_common_words(text, language, right):
+    assert INSTRUCTIONS["language:response_language"](text, language=language) is right
+
+
+@pytest.mark.parametrize("text", ["WIR GEHEN HEUTE INS KINO", "VOUS NE PARLEZ PAS"])
+def test_short_texts_in_capitals_may_be_in_another_language(text):
+    assert not INSTRUCTIONS["change_case:english_capital"](text)
+    assert not INSTRUCTIONS["change_case:english_lowercase"](text.lower())
+
+
+def test_a_keyword_that_is_no_regular_expression_is_an_error_of_the_released_check_alone():
+    with pytest.raises(UserError, match="'f\\(' is no regular expression"):
+        RELEASED["keywords:existence"]("f(", keywords=["f("])
+    assert INSTRUCTIONS["keywords:existence"]("so f( it is", keywords=["f("])

@@ -1,0 +1,93 @@
+"""Sentences by rule, in any writing, for the robust checks of IFEval.
+
+`.`, `?` or `!` before white space ends a sentence, unless it abbreviates; so do the full stops of
+other writings. A list item begins one; another line break ends none, so a heading belongs to the
+sentence after it. A piece without a letter or digit is none.
+"""
+
+import re
+
+from jaxreason.tasks.punkt_sentences import KNOWN
+
+# Never at the end of a sentence.
+BEFORE_A_NAME = frozenset(
+    """
+    mr mrs ms messrs dr prof rev gen rep reps gov capt lt col sgt maj adm vs e.g i.e cf viz
+    """.split()  # noqa: SIM905
+)
+# Abbreviations before a number; else words.
+BEFORE_A_NUMBER = frozenset(
+    """
+    no nos vol fig figs pp ch sec art eq ed eds approx ca jan feb mar apr jun jul aug sep sept
+    oct nov dec mon tue wed thu fri sat sun
+    """.split()  # noqa: SIM905
+)
+# At the end of a sentence if a capital follows.
+OFTEN_LAST = frozenset(
+    "a.m p.m a.d b.c etc inc ltd corp co bros jr sr ph.d m.d b.a m.a b.sc m.sc al est".split()  # noqa: SIM905
+)
+# At the end if a word follows that has a capital only there.
+OFTEN_INSIDE = frozenset("st ave blvd rd dept univ ft oz lb lbs hr hrs min".split())  # noqa: SIM905
+AFTER_A_TIME = re.compile(
+    r"(?:mon|tues|wednes|thurs|fri|satur|sun)day|january|february|march|april|may|june|july|august"
+    r"|september|october|november|december|[ecmp][sd]t|[ecmp]t|utc|gmt|bst|cet",
+    re.IGNORECASE,
+)
+_CLOSE = r"[\"'”’»)\]*_」』）]*+"
+_FULL_STOPS = "。！？｡।॥؟۔։።፧။៕"
+_ITEM = r"(?P<item>\n)(?=[ \t]*(?:[-*+•◦▪]|\d{1,3}[.)])[ \t]+\S)"
+_END = re.compile(rf"(?<![.?!])[.?!]++{_CLOSE}(?=\s|$)|[{_FULL_STOPS}]++{_CLOSE}|{_ITEM}")
+_MARKER = re.compile(r"[ \t#*]*(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,5})")
+_NEXT = re.compile(r"[\s\"'“‘«(\[*_]*+(\S[^\s,.;:!?\"'”’)*_]*)")
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text."""
+    found, start = [], 0
+    for match in _END.finditer(text):
+        if not match["item"] and goes_on(text, match):
+            continue
+        found.append(text[start : match.end()].strip())
+        start = match.end()
+    return [sentence for sentence in [*found, text[start:].strip()] if re.search(r"\w", sentence)]
+
+
+def goes_on(text: str, match: re.Match[str]) -> bool:
+    """Whether the mark stands inside a sentence."""
+    following = _NEXT.match(text, match.end())
+    after = following[1] if following else ""
+    mark = match[0]
+    if not after or mark[0] in _FULL_STOPS:
+        return False
+    if mark[0] in "?!" or mark.startswith(".."):
+        # '"Really?" he asked.'; "Wait... what?"
+        return after[0].islower() and (mark[0] == "." or mark[-1] in "\"'”’»」』")
+    return abbreviates(word_before(text, match.start()), after) or is_marker(text, match.start())
+
+
+def word_before(text: str, place: int) -> str:
+    """The letters, digits and full stops right before a place, 40 at most."""
+    return re.search(r"[\w.]*$", text[max(0, place - 40) : place])[0]
+
+
+def is_marker(text: str, place: int) -> bool:
+    """Whether a full stop belongs to the number or letter of a list item or a heading."""
+    line = text[max(0, place - 12) : place].rpartition("\n")
+    whole = bool(line[1]) or place < 12
+    return whole and text[place + 1 : place + 2] in (" ", "\t") and bool(_MARKER.fullmatch(line[2]))
+
+
+def abbreviates(word: str, after: str) -> bool:
+    """Whether a full stop between two words abbreviates the first and ends nothing."""
+    bare, capital = word.lower(), after[0].isupper()
+    if bare in BEFORE_A_NAME:
+        return True
+    if bare in BEFORE_A_NUMBER:
+        return after[0].isdigit()
+    if bare in OFTEN_LAST:
+        return not capital or (bare in ("a.m", "p.m") and AFTER_A_TIME.fullmatch(after) is not None)
+    if bare == "i":
+        return not capital
+    if bare in OFTEN_INSIDE or re.fullmatch(r"[^\W\d_]|(?:[^\W\d_]\.)+[^\W\d_]", bare):
+        return not (capital and (after == "I" or (len(after) > 1 and after.lower() in KNOWN)))
+    return False
