@@ -16,6 +16,7 @@ released code draws a random one, and this counts what was asked for.
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable
 
 from jaxreason.errors import UserError
@@ -55,8 +56,13 @@ def search(text: str, reply: str) -> re.Match[str] | None:
 
 
 def words(text: str) -> list[str]:
-    """Runs of letters, digits and underscores: "don't" is two words."""
-    return re.findall(r"\w+", text)
+    """Runs of letters, digits and underscores: "don't" is two words.
+
+    Vowel signs and other marks are letters, raised and circled digits are none, as in NLTK 3.10.
+    """
+    kinds = {ord(x): unicodedata.category(x) for x in {*text} if not x.isascii()}
+    marks = {code: "a" for code, kind in kinds.items() if kind[0] == "M" or kind == "Pc"}
+    return re.findall(r"\w+", text.translate(marks | {x: " " for x in kinds if kinds[x] == "No"}))
 
 
 def language_of(text: str) -> str | None:

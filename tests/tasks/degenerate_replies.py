@@ -51,6 +51,6 @@ def example_of(task: str, instruction: str | None = None) -> Example:
     names = [instruction] if instruction else [*INSTRUCTIONS]
     metadata = {"instruction_id_list": names, "kwargs": [arguments_of(name) for name in names]}
     answer = {"halueval": "yes", "halueval_paper": "no", "multiple_choice": "B"}.get(task, "5")
-    metadata = metadata if task == "ifeval" else {"references": [answer, "so"]}
+    metadata = metadata if task.startswith("ifeval") else {"references": [answer, "so"]}
     question = {"role": "user", "content": "Q: so?" if task.startswith("coqa") else "so"}
     return Example("1", task, (question,), answer, "", metadata)

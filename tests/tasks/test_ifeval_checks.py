@@ -253,6 +253,7 @@ def test_sentences_are_counted(text, count):
 
 def test_words_are_runs_of_letters_and_digits():
     assert words("Don't stop: 3.5 naïve_words!") == ["Don", "t", "stop", "3", "5", "naïve_words"]
+    assert words("हिन्दी है x²") == ["हaनaदa", "हa", "x"]  # signs count as letters
 
 
 def test_an_unknown_relation_is_refused():

@@ -9,8 +9,9 @@ def test_every_task_is_complete():
         assert (task.choices is not None) == (task.kind == "choose")
 
 
-def test_only_two_tasks_have_something_to_load():
-    assert [name for name, task in TASKS.items() if task.worker_setup] == ["math", "ifeval"]
+def test_only_three_tasks_have_something_to_load():
+    loading = [name for name, task in TASKS.items() if task.worker_setup]
+    assert loading == ["math", "ifeval_paper", "ifeval"]
 
 
 def test_an_unknown_task_is_refused_with_the_known_ones():
