@@ -231,7 +231,8 @@ def is_quoted(text: str) -> bool:
 
 def capital_words(text: str, capital_relation: str, capital_frequency: int) -> bool:
     """So many words in capitals; a hyphenated word is one, "IT'S" two."""
-    found = sum(word.isupper() for word in treebank_words(text))
+    some = [sentence for sentence in split_sentences(text) if sentence != sentence.lower()]
+    found = sum(word.isupper() for sentence in some for word in treebank_words(sentence))
     return compare(found, capital_relation, capital_frequency)
 
 

@@ -6,8 +6,6 @@ a full stop is set apart only at the end of a sentence.
 
 import re
 
-from jaxreason.tasks.punkt_sentences import split_sentences
-
 _RULES = [
     (re.compile(rule), replacement)
     for rule, replacement in (
@@ -44,12 +42,7 @@ _RULES = [
 ]
 
 
-def treebank_words(text: str) -> list[str]:
-    """The words and marks of a text."""
-    return [word for sentence in split_sentences(text) for word in words_of(sentence)]
-
-
-def words_of(sentence: str) -> list[str]:
+def treebank_words(sentence: str) -> list[str]:
     """The words and marks of a sentence."""
     for rule, replacement in _RULES:
         sentence = rule.sub(replacement, sentence)
