@@ -112,6 +112,8 @@ TASKS: dict[str, Task] = {
         ifeval.extract_paper,
         worker_setup=ifeval.load_libraries,
         summarize=ifeval.summarize,
+        packages=("langdetect",),
+        weights=ifeval.WEIGHTS,
     ),
     "ifeval": Task(
         "generate",
@@ -120,6 +122,7 @@ TASKS: dict[str, Task] = {
         ifeval.extract,
         worker_setup=ifeval.load_libraries,
         summarize=ifeval.summarize,
+        packages=("langdetect",),
         weights=ifeval.WEIGHTS,
     ),
     "hash_answer": Task("generate", "accuracy", hash_answer.score, hash_answer.extract),
