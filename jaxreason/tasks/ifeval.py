@@ -10,13 +10,12 @@ checks of `ifeval_checks`. `score_paper` gives what the released code gives: the
 `ifeval_released`, thoughts taken away as the harness does.
 """
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
-from jaxreason.tasks.ifeval_checks import INSTRUCTIONS
+from jaxreason.tasks.ifeval_checks import INSTRUCTIONS, check_arguments
 from jaxreason.tasks.ifeval_released import RELEASED, language_of
 from jaxreason.tasks.replies import THINK_END, strip_thinking
 
@@ -57,7 +56,7 @@ def instructions_of(example: Example) -> list[Instruction]:
     ]
     for name, given in instructions:
         try:
-            inspect.signature(INSTRUCTIONS[name]).bind("", **given)
+            check_arguments(name, given)
         except TypeError as error:
             raise UserError(f"example {example.id!r}: kwargs of {name!r}: {error}.") from error
     return instructions

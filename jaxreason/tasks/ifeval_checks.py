@@ -11,10 +11,12 @@ a person could not know:
 - a text too short to tell its language is in the one that was asked for (`languages`).
 """
 
+import inspect
 import json
 import re
 import unicodedata
 from collections.abc import Callable
+from typing import Any
 
 from jaxreason.tasks import ifeval_released as released
 from jaxreason.tasks.ifeval_released import compare
@@ -239,3 +241,8 @@ INSTRUCTIONS: dict[str, Callable[..., bool]] = released.RELEASED | {
     "change_case:english_lowercase": all_lowercase,
     "punctuation:no_comma": no_comma,
 }
+
+
+def check_arguments(name: str, arguments: dict[str, Any]) -> None:
+    """Raises TypeError for arguments that an instruction does not take, or that it lacks."""
+    inspect.signature(INSTRUCTIONS[name]).bind("", **arguments)

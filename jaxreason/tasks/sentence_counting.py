@@ -1,8 +1,9 @@
 """Sentences by rule, in any writing, for the robust checks of IFEval.
 
 `.`, `?` or `!` before white space ends a sentence, unless it abbreviates; so do the full stops of
-other writings. A list item begins one; another line break ends none, so a heading belongs to the
-sentence after it. A piece without a letter or digit is none.
+other writings. A list item ends where the next begins or a blank line follows. Another line break
+ends nothing, so a heading, or what leads to a list, belongs to the sentence after it. A piece
+without a letter or digit is none.
 """
 
 import re
@@ -35,7 +36,8 @@ AFTER_A_TIME = re.compile(
 )
 _CLOSE = r"[\"'”’»)\]*_」』）]*+"
 _FULL_STOPS = "。！？｡।॥؟۔։።፧။៕"
-_ITEM = r"(?P<item>\n)(?=[ \t]*(?:[-*+•◦▪]|\d{1,3}[.)])[ \t]+\S)"
+_BULLET = r"[ \t]*(?:[-*+•◦▪]|\d{1,3}[.)])[ \t]+\S"
+_ITEM = rf"(?P<item>\n)(?={_BULLET}|[ \t]*\n)"
 _END = re.compile(rf"(?<![.?!])[.?!]++{_CLOSE}(?=\s|$)|[{_FULL_STOPS}]++{_CLOSE}|{_ITEM}")
 _MARKER = re.compile(r"[ \t#*]*(?:\d{1,3}|[A-Za-z]|[ivxIVX]{1,5})")
 _NEXT = re.compile(r"[\s\"'“‘«(\[*_]*+(\S[^\s,.;:!?\"'”’)*_]*)")
@@ -45,7 +47,7 @@ def sentences(text: str) -> list[str]:
     """The sentences of a text."""
     found, start = [], 0
     for match in _END.finditer(text):
-        if not match["item"] and goes_on(text, match):
+        if goes_on(text, match):
             continue
         found.append(text[start : match.end()].strip())
         start = match.end()
@@ -53,7 +55,10 @@ def sentences(text: str) -> list[str]:
 
 
 def goes_on(text: str, match: re.Match[str]) -> bool:
-    """Whether the mark stands inside a sentence."""
+    """Whether the mark, or the line break after a list item, stands inside a sentence."""
+    if match["item"]:
+        line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
+        return re.match(_BULLET, line) is None
     following = _NEXT.match(text, match.end())
     after = following[1] if following else ""
     mark = match[0]

@@ -221,6 +221,8 @@ SENTENCES = [
     ('"Really?" he asked. "Yes!" She left.', 3),
     ("One. Two.\n\n---\n\n***", 2),
     ("Really?! Yes.", 2),
+    ("Buy:\n\n- bread\n- milk\n\nGo now.", 3),
+    ("# Plan\n* Go.\n* Come.\n\nThe end", 3),
     ("**Bold.** *Then.* (And.) Done.", 4),
 ]
 
