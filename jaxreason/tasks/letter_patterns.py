@@ -31,7 +31,7 @@ _SEPARATOR = (
     rf"(?:{CLOSE}*+\s*+(?:(?:{_VERB}){_ADVERB}\s*+[:：]?|[:=：→]|->|=>|[-–—](?=\s))"
     rf"|{CLOSE}++[ \t]*+|(?P<newline>[ \t]*+\n))"
 )
-_ABOUT = r"(?:\s+(?:to|for|from|among|of|here|in|based)\b[^.\n:?]{0,80}?)?"
+_ABOUT = r"(?:\s+(?:to|for|from|among|of|here|in|based|that|which)\b[^.\n:?]{0,80}?)?"
 _ANSWER = (
     r"(?:answers?|ans\.?|solution|antwort(?:en)?|lösung|respuesta|réponse|risposta|resposta)\b"
     r"(?:\s+(?:correcta|correcte|corretta|correta)\b)?"
@@ -116,7 +116,7 @@ ARTICLE = re.compile(
 )
 PRONOUN = re.compile(r"\s+(?!is\b|as\b|and\b|or\b|not\b|because\b|since\b|rather\b)[a-z]")
 CLOSED = re.compile(rf"\s*(?:{CLOSE}|[.:,;!]|\\[)\]]|$)|[ \t]*\n")
-ASKED = re.compile(rf"(?:{CLOSE}|\\[)\]])*+\s?\?")
+ASKED = re.compile(rf"(?:{CLOSE}|\\[)\]])*+\s?\?(?!\s*(?i:yes)\b)")
 SENTENCE_END = re.compile(rf"(?:{CLOSE}|\\[)\]])*\s*(?:[.!;]|$|\n)")
 SHORT_LINE = re.compile(r"^[^\n]{1,80}$", re.MULTILINE)
 BULLET = r"[ \t]*+(?:[-+•>#*]+[ \t]+)?"
@@ -165,9 +165,7 @@ class Labels:
     @cached_property
     def affirmed(self) -> re.Pattern[str]:
         """A letter that is called right, chosen, or concluded."""
-        right = (
-            rf"(?<![A-Za-z0-9'.])({self.capital}){END}{_GAP}(?i:(?:{_VERB})\s+{_RIGHT}|{_WORKS})"
-        )
+        right = rf"(?<![A-Za-z0-9'.])({self.capital}){END}{_GAP}(?i:(?:{_VERB})\s+{_RIGHT}|{_WORKS}|\?\s*yes\b)"
         chosen = rf"(?i:{_CHOOSE}\s*{WRAP}{_NAMED}){WRAP}({self.capital}){END}"
         concluded = rf"(?i:{_CONCLUDE}\s*{WRAP}{_NAMED}){WRAP}({self.capital}){END}(?={SENTENCE_END.pattern})"
         return re.compile(f"{right}|{chosen}|{concluded}")
@@ -181,7 +179,7 @@ class Labels:
     @cached_property
     def lone(self) -> re.Pattern[str]:
         """A capital letter that stands alone."""
-        return re.compile(rf"(?<![A-Za-z0-9'’.\\])({self.capital}){END}")
+        return re.compile(rf"(?<![A-Za-z0-9'’.\\])(?<!\w[-/])({self.capital}){END}")
 
     @cached_property
     def bare_line(self) -> re.Pattern[str]:
