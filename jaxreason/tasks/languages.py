@@ -1,6 +1,6 @@
 """Which language a reply is in, for the robust checks of IFEval: by script, words, then statistics.
 
-langdetect's statistics need a sentence or two. So a short text (under SHORT words) is in a language
+langdetect's statistics need a sentence or two. So a short text (under SHORT words), or a list, is in a language
 if its writing is right and its common words do not point elsewhere; two words that could be several
 languages are taken for the one that was asked for. A text without letters is in every language.
 """
@@ -76,6 +76,12 @@ def language_by_words(words: list[str]) -> str | None:
     return first if most > second else None
 
 
+def is_list(text: str, words: list[str]) -> bool:
+    """Whether few words, and mostly different ones, stand between commas and line breaks."""
+    marks = len(re.findall(r"[,;\n•]", text[:20_000]))
+    return marks * 4 >= len(words) and len({*words}) * 2 >= len(words)
+
+
 def is_in_language(text: str, language: str) -> bool:
     """Whether the text is in a language, given as an ISO 639-1 code."""
     language = language.split("-")[0]
@@ -89,6 +95,6 @@ def is_in_language(text: str, language: str) -> bool:
     if by_words == language:
         return True
     found = candidates(text[:20_000].lower())
-    if len(words) >= SHORT:
+    if len(words) >= SHORT and not is_list(text, words):
         return language in found[:1]
     return by_words is None or by_words not in found[:1]

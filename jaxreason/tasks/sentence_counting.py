@@ -13,7 +13,7 @@ from jaxreason.tasks.punkt_sentences import KNOWN
 # Never at the end of a sentence.
 BEFORE_A_NAME = frozenset(
     """
-    mr mrs ms messrs dr prof rev gen rep reps gov capt lt col sgt maj adm vs e.g i.e cf viz
+    mr mrs ms messrs dr prof rev gen rep reps gov capt lt col sgt maj adm hon pres mt fr vs e.g i.e cf viz
     """.split()  # noqa: SIM905
 )
 # Abbreviations before a number; else words.

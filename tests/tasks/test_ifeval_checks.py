@@ -286,6 +286,13 @@ def test_short_replies_are_in_a_language_by_script_and_common_words(text, langua
     assert INSTRUCTIONS["language:response_language"](text, language=language) is right
 
 
+def test_a_long_list_of_names_is_in_no_other_language():
+    names = "Ana, Luis, Jose, Carlos, Juan, Elena, Pedro, Miguel, Rosa, Maria, Pablo, Sofia, Diego, Lucia, Mateo, Ines"
+    assert INSTRUCTIONS["change_case:english_capital"](names.upper())
+    assert INSTRUCTIONS["change_case:english_lowercase"](names.lower().replace(", ", "\n"))
+    assert not INSTRUCTIONS["change_case:english_lowercase"](GERMAN.lower().replace(" ", ", "))
+
+
 @pytest.mark.parametrize("text", ["WIR GEHEN HEUTE INS KINO", "VOUS NE PARLEZ PAS"])
 def test_short_texts_in_capitals_may_be_in_another_language(text):
     assert not INSTRUCTIONS["change_case:english_capital"](text)
