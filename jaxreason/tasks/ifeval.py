@@ -109,9 +109,14 @@ def measure(
     instructions: Sequence[Instruction], text: str, checks: Checks = INSTRUCTIONS
 ) -> dict[str, float]:
     """Share of instructions followed and whether all were, strict and loose."""
+    others = [form for form in dict.fromkeys(variants(text)) if form != text]
+    strict = [follows(instruction, [text], checks) for instruction in instructions]
+    loose = [
+        one or follows(instruction, others, checks)
+        for one, instruction in zip(strict, instructions)
+    ]
     scores = {}
-    for name, texts in (("strict", [text]), ("loose", variants(text))):
-        followed = [follows(instruction, texts, checks) for instruction in instructions]
+    for name, followed in (("strict", strict), ("loose", loose)):
         scores[f"prompt_{name}"] = float(all(followed))
         scores[f"instruction_{name}"] = sum(followed) / len(followed)
     return scores
