@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxreason.config import nearest
+from jaxreason.data.conversions import check_conversion, read_rows
 from jaxreason.data.fields import ColumnCheck, build, check_config, first_user
 from jaxreason.data.rows import DatasetConfig, DropLog, RowError
 from jaxreason.data.sources import SOURCES
@@ -92,6 +93,7 @@ def _check_source(config: DatasetConfig) -> None:
         hint = nearest(config.source, SOURCES)
         raise UserError(f"source {config.source!r}: expected {', '.join(SOURCES)}{hint}")
     check_config(config)
+    check_conversion(config)
 
 
 def check_opens(config: DatasetConfig) -> None:
@@ -101,7 +103,7 @@ def check_opens(config: DatasetConfig) -> None:
       UserError: the source cannot be read, or has no row.
     """
     _check_source(config)
-    if next(iter(SOURCES[config.source](config)), None) is None:
+    if next(iter(read_rows(config)), None) is None:
         raise UserError(f"{config.label}: there is no row.")
 
 
@@ -112,7 +114,7 @@ def _example(config: DatasetConfig, part: dict[str, Any]) -> Example:
 
 def _good_rows(config: DatasetConfig, drops: DropLog) -> Iterator[dict[str, Any]]:
     columns = ColumnCheck(config)
-    for row in SOURCES[config.source](config):
+    for row in read_rows(config):
         drops.read(config.label)
         if row.problem is None:
             columns.see(row)

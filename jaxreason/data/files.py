@@ -1,15 +1,18 @@
-"""Rows of local or bucket files: jsonl, json, csv, tsv and parquet.
+"""Rows of local or bucket files: jsonl, json, csv, tsv and parquet, each also compressed (`.gz`).
 
 Bytes that are not UTF-8 survive as lone surrogates; the loader finds them and drops that row alone.
 A tsv file is read without quoting (a `"` is a character), a csv file with it.
 """
 
+import contextlib
 import csv
+import gzip
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any
 
 import pyarrow
 from etils import epath
@@ -42,12 +45,23 @@ def read_files(config: DatasetConfig) -> Iterator[Row]:
     no_split(config)
     options = source_options(config, ("columns", "quoted"))
     for path in _paths(config.path):
-        if path.suffix not in READERS:
+        suffix = epath.Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+        if suffix not in READERS:
             known = ", ".join(READERS)
-            raise UserError(f"{path}: cannot read {path.suffix!r} files; expected one of {known}.")
-        if options and path.suffix not in (".csv", ".tsv"):
+            raise UserError(f"{path}: cannot read {suffix!r} files; expected one of {known}.")
+        if options and suffix not in (".csv", ".tsv"):
             raise UserError(f"{path}: options {', '.join(options)} are for csv and tsv files only.")
-        yield from READERS[path.suffix](path, options)
+        try:
+            yield from READERS[suffix](path, options)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise UserError(f"{path}: damaged gzip file ({error}).") from error
+
+
+@contextlib.contextmanager
+def _opened(path: epath.Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, unpacked where it is compressed."""
+    with path.open("rb") as raw:
+        yield gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
 
 
 def _paths(pattern: str) -> list[epath.Path]:
@@ -67,16 +81,20 @@ def _paths(pattern: str) -> list[epath.Path]:
 
 
 def _jsonl(path: epath.Path, options: dict[str, Any]) -> Iterator[Row]:
+    with _opened(path) as file:
+        yield from _lines(path, file)
+
+
+def _lines(path: epath.Path, lines: Iterable[bytes]) -> Iterator[Row]:
     blank = []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                blank.append(number)
-                continue
-            # Blank lines at the end of a file are no rows; elsewhere they are rows that got lost.
-            yield from (_bad(path, earlier, "empty", "blank line") for earlier in blank)
-            blank = []
-            yield _json_row(path, number, line)
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            blank.append(number)
+            continue
+        # Blank lines at the end of a file are no rows; elsewhere they are rows that got lost.
+        yield from (_bad(path, earlier, "empty", "blank line") for earlier in blank)
+        blank = []
+        yield _json_row(path, number, line)
 
 
 def _json_row(path: epath.Path, number: int, line: bytes) -> Row:
@@ -101,18 +119,29 @@ def _bad(path: epath.Path, number: int, reason: str, detail: str) -> Row:
 
 
 def _json(path: epath.Path, options: dict[str, Any]) -> Iterator[Row]:
-    text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+    """A list of objects; one object, which is one row; or one object a line."""
+    with _opened(path) as file:
+        content = file.read()
     try:
-        value = json.loads(text)
+        value = json.loads(content.decode("utf-8-sig", errors="surrogateescape"))
     except (ValueError, RecursionError) as error:
-        hint = "Files with one object a line have the suffix .jsonl."
-        raise UserError(f"{path}: not valid JSON ({error}). {hint}") from error
-    if not isinstance(value, list):
+        if not _is_object(content.lstrip().split(b"\n", 1)[0]):
+            raise UserError(f"{path}: not valid JSON ({error}).") from error
+        yield from _lines(path, content.split(b"\n"))
+        return
+    if not isinstance(value, (dict, list)):
         raise UserError(
             f"{path}: expected a list of objects, found {type(value).__name__} at the top."
         )
-    for number, item in enumerate(value, start=1):
+    for number, item in enumerate([value] if isinstance(value, dict) else value, start=1):
         yield _as_row(path, number, item)
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _csv(path: epath.Path, options: dict[str, Any]) -> Iterator[Row]:
@@ -128,7 +157,7 @@ def _delimited(
     path: epath.Path, options: dict[str, Any], delimiter: str, quoting: int
 ) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)  # traces are longer than the module's 128 KiB
-    with path.open("rb") as raw:
+    with _opened(path) as raw:
         text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
         reader = csv.reader(text, delimiter=delimiter, quoting=quoting)
         if "columns" in options:
@@ -153,7 +182,7 @@ def _table_row(path: epath.Path, number: int, names: list[str], cells: list[str]
 
 
 def _parquet(path: epath.Path, options: dict[str, Any]) -> Iterator[Row]:
-    with path.open("rb") as file:
+    with _opened(path) as file:
         try:
             batches = parquet.ParquetFile(file).iter_batches(batch_size=_PARQUET_ROWS)
         except pyarrow.ArrowInvalid as error:

@@ -64,7 +64,12 @@ SHARED_OPTIONS = {
     "test_one_in": "see part",
     "distinct": "1: a question that occurred before is left out",
     "group_by": "columns (comma-separated) whose rows stay together; limit then counts groups",
+    "rows": "a key of `conversions.CONVERSIONS`, which makes flat rows of the source's",
+    "shuffle": "the order of a question's options: none, paper, or a seed (see `choice_rows`)",
+    "pick": "the seed by which one of a row's two candidates is taken (HaluEval)",
 }
+# Those of the shared options that are handed to the conversion.
+CONVERSION_OPTIONS = ("shuffle", "pick")
 
 
 class RowError(UserError):

@@ -1,10 +1,14 @@
+import gzip
 import json
 
 import pyarrow
 import pytest
 from pyarrow import parquet
 
+from jaxreason.data.examples import load_examples
 from jaxreason.data.files import read_files
+from jaxreason.data.rows import DropLog
+from jaxreason.errors import UserError
 
 ROWS = [{"question": "1+1?", "answer": "2"}, {"question": "Größe?", "answer": "3"}]
 
@@ -13,12 +17,16 @@ def columns(config):
     return [row.columns for row in read_files(config)]
 
 
+def write_all(folder):
+    (folder / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    (folder / "a.json").write_text(json.dumps(ROWS))
+    (folder / "a.csv").write_text("question,answer\n1+1?,2\nGröße?,3\n")
+    (folder / "a.tsv").write_text("question\tanswer\n1+1?\t2\nGröße?\t3\n")
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS), folder / "a.parquet")
+
+
 def test_every_format_gives_the_rows_that_were_written(tmp_path, make_config):
-    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    (tmp_path / "a.json").write_text(json.dumps(ROWS))
-    (tmp_path / "a.csv").write_text("question,answer\n1+1?,2\nGröße?,3\n")
-    (tmp_path / "a.tsv").write_text("question\tanswer\n1+1?\t2\nGröße?\t3\n")
-    parquet.write_table(pyarrow.Table.from_pylist(ROWS), tmp_path / "a.parquet")
+    write_all(tmp_path)
     for suffix in ("jsonl", "json", "csv", "tsv", "parquet"):
         assert columns(make_config(tmp_path / f"a.{suffix}")) == ROWS, suffix
 
@@ -104,7 +112,10 @@ def test_bytes_that_are_not_utf8_spoil_their_own_row_only(tmp_path, make_config)
         ("data.txt", {}, "cannot read '.txt' files"),
         ("broken.json", {}, "not valid JSON"),
         ("deep.json", {}, "not valid JSON"),
-        ("object.json", {}, "expected a list of objects"),
+        ("number.json", {}, "expected a list of objects"),
+        ("broken.jsonl.gz", {}, "damaged gzip file"),
+        ("cut.jsonl.gz", {}, "damaged gzip file"),
+        ("data.txt.gz", {}, "cannot read '.txt' files"),
         ("broken.parquet", {}, "not a parquet file"),
         ("data.jsonl", {"columns": "a,b"}, "for csv and tsv files only"),
         ("data.jsonl", {"colums": "a,b"}, "did you mean 'columns'"),
@@ -115,11 +126,34 @@ def test_what_cannot_be_read_is_refused_with_its_path(
 ):
     for name in ("data.jsonl", "data.txt", "broken.json", "broken.parquet"):
         (tmp_path / name).write_text("{")
-    (tmp_path / "object.json").write_text("{}")
+    (tmp_path / "number.json").write_text("3")
+    for name in ("broken.jsonl.gz", "data.txt.gz"):
+        (tmp_path / name).write_text("no gzip")
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"question": "a"}\n' * 99)[:-9])
     (tmp_path / "deep.json").write_text("[" * 99999)
     with pytest.raises(ValueError, match=expected) as error:
         list(read_files(make_config(tmp_path / path, options=options)))
     assert str(tmp_path) in str(error.value)
+
+
+def test_every_format_is_read_compressed_too(tmp_path, make_config):
+    write_all(tmp_path)
+    for suffix in ("jsonl", "json", "csv", "tsv", "parquet"):
+        packed = tmp_path / f"a.{suffix}.gz"
+        packed.write_bytes(gzip.compress((tmp_path / f"a.{suffix}").read_bytes()))
+        assert columns(make_config(packed)) == columns(make_config(tmp_path / f"a.{suffix}"))
+
+
+def test_a_json_file_may_hold_one_object_a_line_or_one_object(tmp_path, make_config):
+    (tmp_path / "a.json").write_text('{"question": "a"}\n\n{"question": "b"}\n')
+    rows = list(read_files(make_config(tmp_path / "a.json")))
+    reasons = [(row.number, row.problem and row.problem.reason) for row in rows]
+    assert reasons == [(1, None), (2, "empty"), (3, None)]
+    (tmp_path / "a.json").write_text('{\n"question": "a"\n}')
+    assert columns(make_config(tmp_path / "a.json")) == [{"question": "a"}]
+    (tmp_path / "a.json").write_text('{"data": [{"question": "a"}]}')
+    with pytest.raises(UserError, match=r"no row has the column 'question'.*columns: data"):
+        load_examples(make_config(tmp_path / "a.json"), DropLog())
 
 
 def test_a_split_is_refused_where_there_is_none(tmp_path, make_config):

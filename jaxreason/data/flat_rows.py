@@ -1,0 +1,110 @@
+"""Parts of which conversions are made: unfold what is nested, check each value, choose by hash."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from jaxreason.data.rows import Row, RowError
+from jaxreason.errors import UserError
+
+Columns = dict[str, Any]
+
+
+def each(rows: Iterable[Row], flatten: Callable[[Columns], Columns]) -> Iterator[Row]:
+    """The rows with their columns flattened; a row for which that raises RowError becomes a bad row."""
+    for row in rows:
+        if row.problem is not None:
+            yield row
+            continue
+        try:
+            yield Row(row.file, row.number, flatten(row.columns))
+        except RowError as error:
+            yield Row(row.file, row.number, {}, error)
+
+
+def unfold(rows: Iterable[Row], inner: Callable[[Columns], Iterable[Any] | None]) -> Iterator[Row]:
+    """What a row holds as rows of their own, numbered as they come; None says that it is flat already."""
+    for row in rows:
+        parts = None if row.problem else inner(row.columns)
+        if parts is None:
+            yield row
+            continue
+        for number, part in enumerate(parts, start=1):
+            yield _part(row.file, number, part)
+
+
+def _part(file: str, number: int, part: Any) -> Row:
+    if isinstance(part, dict):
+        return Row(file, number, part)
+    problem = (
+        part
+        if isinstance(part, RowError)
+        else RowError("not an object", f"got {type(part).__name__}")
+    )
+    return Row(file, number, {}, problem)
+
+
+def text_of(columns: Columns, name: str) -> str:
+    """A column that must be text (or a number, as text) and not blank.
+
+    Raises:
+      RowError: when it is not.
+    """
+    if name not in columns or columns[name] is None:
+        raise RowError("missing field", f"{name!r} is {'null' if name in columns else 'absent'}")
+    value = columns[name]
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise RowError("wrong type", f"{name!r}: expected text, got {type(value).__name__}")
+    if not str(value).strip() or value != value:  # NaN is unlike itself
+        raise RowError("empty", f"{name!r}")
+    return str(value)
+
+
+def whole_number(columns: Columns, name: str) -> int:
+    """A column that must be a whole number, also as text.
+
+    Raises:
+      RowError: when it is not.
+    """
+    value = text_of(columns, name)
+    try:
+        return int(value)
+    except ValueError:
+        raise RowError("wrong type", f"{name!r}: expected a number, got {value[:40]!r}") from None
+
+
+def records(columns: Columns, name: str) -> list[Columns]:
+    """A column that lists objects, or holds them turned round: an object of equally long lists.
+
+    Raises:
+      RowError: when it is neither.
+    """
+    value = columns.get(name)
+    if isinstance(value, dict) and all(isinstance(item, list) for item in value.values()):
+        if len({len(item) for item in value.values()}) > 1:
+            sizes = ", ".join(f"{key} {len(item)}" for key, item in value.items())
+            raise RowError("wrong length", f"{name!r}: lists of different lengths ({sizes})")
+        return [dict(zip(value, items)) for items in zip(*value.values())]
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        return value
+    if value is None:
+        raise RowError("missing field", f"{name!r} is {'null' if name in columns else 'absent'}")
+    raise RowError("wrong type", f"{name!r}: expected a list of objects")
+
+
+def seed_of(option: str, value: Any) -> int:
+    """The seed that an option gives, as a number or as text.
+
+    Raises:
+      UserError: when it is no whole number from 0.
+    """
+    if not re.fullmatch(r"[0-9]+", str(value)):
+        raise UserError(f"options.{option}: expected a seed (0, 1, ...), got {value!r}.")
+    return int(value)
+
+
+def hashed(*parts: Any) -> bytes:
+    """A digest that depends on the parts alone: the same on every machine, in every order of rows."""
+    text = "\n".join(str(part) for part in parts)
+    return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).digest()
