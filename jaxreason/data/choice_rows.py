@@ -71,13 +71,13 @@ def choice_columns(texts: Sequence[str], right: int, order: Sequence[int]) -> Co
     }
 
 
-def headqa(rows: Iterable[Row]) -> Iterator[Row]:
+def headqa(rows: Iterable[Row], shuffle: str | int = "none") -> Iterator[Row]:
     """HEAD-QA: a file of exams, or the hub's flat rows; the id is exam and number of the question.
 
     `ra` is the `aid` of the right answer. Questions whose picture is not shown are kept, as in every
     published run.
     """
-    return each(unfold(rows, _exam_questions), _headqa_columns)
+    return each(unfold(rows, _exam_questions), partial(_headqa_columns, order_by(shuffle)))
 
 
 def _exam_questions(columns: Columns) -> Iterator[Any] | None:
@@ -96,18 +96,19 @@ def _questions_of(exams: Columns) -> Iterator[Any]:
             yield {"name": key} | about | question if isinstance(question, dict) else question
 
 
-def _headqa_columns(columns: Columns) -> Columns:
+def _headqa_columns(order: Order, columns: Columns) -> Columns:
     answers = records(columns, "answers")
     numbers = [whole_number(answer, "aid") for answer in answers]
     right = whole_number(columns, "ra")
     if numbers.count(right) != 1:
         raise RowError("wrong answer", f"'ra' is {right}, the answers have the numbers {numbers}")
     texts = [text_of(answer, "atext") for answer in answers]
-    return {
-        "id": f"{text_of(columns, 'name')}/{text_of(columns, 'qid')}",
-        "question": text_of(columns, "qtext"),
-        "category": columns.get("category"),
-    } | choice_columns(texts, numbers.index(right), range(len(texts)))
+    id, question = (
+        f"{text_of(columns, 'name')}/{text_of(columns, 'qid')}",
+        text_of(columns, "qtext"),
+    )
+    about = {"id": id, "question": question, "category": columns.get("category")}
+    return about | choice_columns(texts, numbers.index(right), order(texts, id))
 
 
 def gpqa(rows: Iterable[Row], shuffle: str | int = 0) -> Iterator[Row]:

@@ -1,0 +1,130 @@
+"""What a benchmark is: its questions, the ways of putting them, and the ways of measuring the replies."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from jaxreason.data.rows import DatasetConfig
+
+GroupName = Literal["math", "other", "non_reasoning"]
+VariantName = Literal["robust", "paper"]
+Options = dict[str, str | int]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One way of putting a benchmark's questions; replies to it are one sample file a decoding.
+
+    Attributes:
+      files: subset -> its questions, with their template, in a file below the recipe's data folder.
+        The score is the mean of the subsets' means.
+      hub: subset -> the same questions on the Hugging Face Hub; empty where they are not there in a
+        form that `datasets` reads.
+      stop: strings that end a reply, beside those of the decoding.
+    """
+
+    files: dict[str, DatasetConfig]
+    hub: dict[str, DatasetConfig]
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of measuring a benchmark: a key of its `prompts`, and a task that grades the replies."""
+
+    prompt: str
+    task: str
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark.
+
+    Attributes:
+      label: its name in tables and figures.
+      group: which of the study's three groups it belongs to.
+      prompts: name -> a way of asking.
+      variants: "robust" (does not depend on accidents of format), and "paper" where the study's
+        released code measures it in another way. Variants that ask alike share their samples.
+    """
+
+    label: str
+    group: GroupName
+    prompts: dict[str, Prompt]
+    variants: dict[VariantName, Variant]
+
+
+@dataclass(frozen=True)
+class Hub:
+    """One dataset on the hub: its name, split, and the source's options (`name`, `revision`)."""
+
+    path: str
+    split: str
+    options: Options = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Where a benchmark's questions lie, and which columns matter.
+
+    Attributes:
+      fields: our names to columns (`DatasetConfig.fields`).
+      files: subset -> file or pattern below the recipe's data folder.
+      hub: subset -> dataset.
+      metadata: columns that graders need.
+      options: of both (`rows` and its options, `group_by`, `answer_after`).
+      file_options: of the files alone.
+      hub_fields: instead of `fields`, where the hub's columns have other names.
+    """
+
+    fields: dict[str, str]
+    files: dict[str, str]
+    hub: dict[str, Hub]
+    metadata: tuple[str, ...] = ()
+    options: Options = field(default_factory=dict)
+    file_options: Options = field(default_factory=dict)
+    hub_fields: dict[str, str] | None = None
+
+
+def ask(
+    questions: Questions,
+    template: str | Mapping[str, str],
+    task: str,
+    stop: tuple[str, ...] = (),
+    **options: str | int,
+) -> Prompt:
+    """The questions put by a template over their columns (by subset, where it is a mapping).
+
+    Args:
+      questions: where they lie.
+      template: as `DatasetConfig.prompt_template`.
+      task: the task that grades the replies where nothing else is said.
+      stop: see `Prompt`.
+      **options: further options of the datasets (`shuffle`).
+    """
+
+    def dataset(subset, source, path, split, fields, more):
+        return DatasetConfig(
+            source=source,
+            path=path,
+            split=split,
+            fields=fields,
+            prompt_template=template if isinstance(template, str) else template[subset],
+            task=task,
+            metadata=questions.metadata,
+            limit=0,
+            seed=0,
+            options=questions.options | more | options,
+        )
+
+    fields = questions.fields
+    files = {
+        subset: dataset(subset, "file", path, "", fields, questions.file_options)
+        for subset, path in questions.files.items()
+    }
+    fields = questions.hub_fields or questions.fields
+    hub = {
+        subset: dataset(subset, "huggingface", at.path, at.split, fields, at.options)
+        for subset, at in questions.hub.items()
+    }
+    return Prompt(files, hub, stop)

@@ -1,0 +1,90 @@
+r"""The study's first group, and GSM8K: problems whose answer is put into a box.
+
+The study asks MATH-500 and AIME as here: problem, blank line, the request to reason step by step and
+to box the answer. (In its words the brace pair after \boxed is missing, which is not copied.) So both
+variants grade the same samples, and differ in the grader alone.
+"""
+
+from jaxreason.evaluation.asking import Benchmark, Hub, Questions, Variant, ask
+
+BOXED = (
+    "{prompt}\n\nReason step by step. Give the final answer at the end, inside \\boxed{{}}, "
+    "and nothing else in the box."
+)
+# OlympiadBench in the study's lm-evaluation-harness: the marks are its own, the words are ours.
+PROBLEM_ANSWER = (
+    "Solve this problem step by step. At the end present the result as: Final Answer: "
+    "\\boxed{{result}}.\nProblem: {prompt}\nAnswer:"
+)
+
+_PROBLEM = {"prompt": "problem", "answer": "answer"}
+
+
+def _boxed(label: str, questions: Questions) -> Benchmark:
+    return Benchmark(
+        label=label,
+        group="math",
+        prompts={"boxed": ask(questions, BOXED, "math")},
+        variants={"robust": Variant("boxed", "math"), "paper": Variant("boxed", "math_paper")},
+    )
+
+
+_OLYMPIAD = Questions(
+    fields={"prompt": "question", "answer": "final_answer", "id": "id"},
+    files={"": "math/olympiadbench.jsonl"},
+    hub={"": Hub("Hothan/OlympiadBench", "train", {"name": "OE_TO_maths_en_COMP"})},
+    metadata=("is_multiple_answer", "unit", "error", "subfield", "answer_type"),
+)
+_GSM8K = Questions(
+    fields={"prompt": "question", "answer": "answer"},
+    files={"": "math/gsm8k_test.jsonl"},
+    hub={"": Hub("openai/gsm8k", "test", {"name": "main"})},
+    options={"answer_after": "####"},
+)
+
+MATH_BENCHMARKS: dict[str, Benchmark] = {
+    "math500": _boxed(
+        "MATH-500",
+        Questions(
+            fields=_PROBLEM | {"id": "unique_id"},
+            files={"": "math/math500.jsonl"},
+            hub={"": Hub("HuggingFaceH4/MATH-500", "test")},
+        ),
+    ),
+    "aime24": _boxed(
+        "AIME24",
+        Questions(
+            fields=_PROBLEM | {"id": "id"},
+            files={"": "math/aime24.jsonl"},
+            hub={"": Hub("HuggingFaceH4/aime_2024", "train")},
+        ),
+    ),
+    "aime25": _boxed(
+        "AIME25",  # all 30: the file's ids tell parts I and II apart, the hub has a subset for each
+        Questions(
+            fields=_PROBLEM | {"id": "id"},
+            files={"": "benchmarks/aime/evalchemy_aime25.json"},
+            hub={
+                part: Hub("opencompass/AIME2025", "test", {"name": f"AIME2025-{part}"})
+                for part in ("I", "II")
+            },
+            hub_fields={"prompt": "question", "answer": "answer"},
+        ),
+    ),
+    "olympiadbench": Benchmark(
+        label="OlympiadBench",
+        group="math",
+        prompts={
+            "boxed": ask(_OLYMPIAD, BOXED, "math"),
+            # The study's stop string: a reply that restates the problem under that word ends there.
+            "paper": ask(_OLYMPIAD, PROBLEM_ANSWER, "math_paper", stop=("Problem:",)),
+        },
+        variants={"robust": Variant("boxed", "math"), "paper": Variant("paper", "math_paper")},
+    ),
+    "gsm8k": Benchmark(
+        label="GSM8K",
+        group="math",
+        prompts={"boxed": ask(_GSM8K, BOXED, "gsm8k")},
+        variants={"robust": Variant("boxed", "gsm8k")},  # the study does not use it
+    ),
+}
