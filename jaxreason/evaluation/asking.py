@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from jaxreason.data.rows import DatasetConfig
+from jaxreason.results.groups import GroupName
 
-GroupName = Literal["math", "other", "non_reasoning"]
 VariantName = Literal["robust", "paper"]
 Options = dict[str, str | int]
 

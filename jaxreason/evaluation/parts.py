@@ -13,7 +13,8 @@ from jaxreason.data.examples import prompt_messages, prompt_text
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
-from jaxreason.evaluation.benchmarks import Benchmark, Item, load_items
+from jaxreason.evaluation.asking import Benchmark
+from jaxreason.evaluation.benchmarks import Item, load_items
 from jaxreason.evaluation.identity import FORMAT, prompts_identity
 from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
 from jaxreason.models.huggingface import ModelConfig

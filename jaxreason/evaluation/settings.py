@@ -5,14 +5,9 @@ from typing import Annotated, Any, Literal
 
 from jaxreason.config import ConfigError, above, at_least, between, check_ranges, nearest
 from jaxreason.data.rows import DatasetConfig
-from jaxreason.evaluation.benchmarks import (
-    BENCHMARKS,
-    Benchmark,
-    GroupName,
-    Prompt,
-    Variant,
-    VariantName,
-)
+from jaxreason.evaluation.asking import Benchmark, Prompt, Variant, VariantName
+from jaxreason.evaluation.benchmarks import BENCHMARKS
+from jaxreason.results.groups import GroupName
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import SamplerConfig
 from jaxreason.tasks.registry import find_task

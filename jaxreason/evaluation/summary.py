@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxreason.evaluation.benchmarks import Benchmark, Item
+from jaxreason.evaluation.asking import Benchmark
+from jaxreason.evaluation.benchmarks import Item
 from jaxreason.evaluation.failures import error_kind
 from jaxreason.evaluation.parts import Part
 from jaxreason.results.clusters import Clustered, SampleScores, cluster, merge

@@ -17,7 +17,7 @@ from tiny_evaluation import (
 )
 
 from jaxreason.evaluation import evaluator
-from jaxreason.evaluation.benchmarks import Benchmark, Prompt, Variant
+from jaxreason.evaluation.asking import Benchmark, Prompt, Variant
 from jaxreason.evaluation.settings import BenchmarkRun, OwnBenchmark
 
 

@@ -9,7 +9,8 @@ from sample_lines import GRADER, key_of, write_samples
 from tiny_evaluation import GREEDY, dataset, eval_config
 
 from jaxreason.data.examples import Example
-from jaxreason.evaluation.benchmarks import Benchmark, Item, Prompt, Variant
+from jaxreason.evaluation.asking import Benchmark, Prompt, Variant
+from jaxreason.evaluation.benchmarks import Item
 from jaxreason.evaluation.evaluator import grade_parts
 from jaxreason.evaluation.grades import grade_head
 from jaxreason.evaluation.parts import TOLD, Part

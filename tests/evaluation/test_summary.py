@@ -4,7 +4,8 @@ import pytest
 
 from jaxreason.data.examples import Example
 from jaxreason.data.rows import DatasetConfig
-from jaxreason.evaluation.benchmarks import BENCHMARKS, Benchmark, Item, Prompt, Variant
+from jaxreason.evaluation.asking import Benchmark, Prompt, Variant
+from jaxreason.evaluation.benchmarks import BENCHMARKS, Item
 from jaxreason.evaluation.grading import Reply, grade_line, sample_line
 from jaxreason.evaluation.parts import Part
 from jaxreason.evaluation.summary import group_rows, reply_facts, summarize_grades
