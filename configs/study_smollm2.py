@@ -18,7 +18,7 @@ SUMS = "{workdir}/questions/sums_"
 FIELDS = {"id": "id", "prompt": "question", "answer": "answer"}
 PROBLEMS = 64  # of each benchmark, or all
 REAL = (
-    *("math500", "gsm8k", "aime24", "aime25_i", "olympiadbench"),
+    *("math500", "gsm8k", "aime24", "aime25", "olympiadbench"),
     *("acpbench", "mc_taco", "ifeval"),
 )
 
