@@ -77,9 +77,9 @@ MATH_BENCHMARKS: dict[str, Benchmark] = {
         prompts={
             "boxed": ask(_OLYMPIAD, BOXED, "math"),
             # The study's stop string: a reply that restates the problem under that word ends there.
-            "paper": ask(_OLYMPIAD, PROBLEM_ANSWER, "math_paper", stop=("Problem:",)),
+            "paper": ask(_OLYMPIAD, PROBLEM_ANSWER, "olympiad_paper", stop=("Problem:",)),
         },
-        variants={"robust": Variant("boxed", "math"), "paper": Variant("paper", "math_paper")},
+        variants={"robust": Variant("boxed", "math"), "paper": Variant("paper", "olympiad_paper")},
     ),
     "gsm8k": Benchmark(
         label="GSM8K",

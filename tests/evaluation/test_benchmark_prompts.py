@@ -119,6 +119,7 @@ def test_every_variant_has_its_prompt_and_its_task(name):
 
 def test_the_texts_of_all_prompts_are_written_down_here():
     assert set(every_prompt()) == set(ASKED)
+    assert set(BENCHMARKS) - CODE == set(HUB)
 
 
 @pytest.mark.parametrize(("name", "prompt"), every_prompt())
