@@ -5,8 +5,8 @@
 
 Hardware: 2 CPU cores and 12 GB of memory, about an hour and a half. RL and the first SFT twin learn the same sums of
 two one-digit numbers, of which the base gets about a third right: RL from its own graded replies, SFT from worked
-ones. The second SFT twin learns GSM8K's own solutions. `data` holds `math/` and `general/` as
-docs/adding_benchmarks.md says.
+ones. The second SFT twin learns GSM8K's own solutions. `data` holds `math/`, `general/` and
+`benchmarks/aime/` as docs/adding_benchmarks.md says.
 At most 64 problems a benchmark mean intervals of about 12 points either way.
 """
 

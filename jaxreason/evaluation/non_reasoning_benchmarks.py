@@ -5,8 +5,9 @@ Marks such as `#Your Judgement#:` and `Plausible:` are the benchmarks' format; t
 
 from jaxreason.evaluation.asking import Benchmark, Hub, Questions, Variant, ask
 
-# CoQA in the study: nothing but the story and the conversation so far. The reply ends where a model
-# goes on with a question of its own, and also where it repeats the one that was asked.
+# CoQA in the study: nothing but the story and the conversation so far (a later version of its code
+# asks for short answers before it; the released replies were not asked so). The reply ends where a
+# model goes on with a question of its own, and also where it repeats the one that was asked.
 STORY = "{story}{dialogue}\n\nQ: {question}\n\nA:"
 SHORT_ANSWER = (
     "{story}\n\nQuestions and answers about it:{dialogue}\n\nQ: {question}\n\n"
@@ -118,6 +119,8 @@ NON_REASONING_BENCHMARKS: dict[str, Benchmark] = {
         },
         variants={"robust": Variant("short", "coqa"), "paper": Variant("story", "coqa_paper")},
     ),
+    # One of the study's two ways of measuring it cuts every reply at 512 tokens and leaves 41 of the 541
+    # prompts out; which of the two its tables show is not known. Here all are asked, in full length.
     "ifeval": Benchmark(
         label="IFEval",
         group="non_reasoning",
