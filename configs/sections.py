@@ -144,7 +144,9 @@ def evaluation(
     benchmarks: dict[str, Any], decodings: dict[str, ConfigDict], **changes
 ) -> ConfigDict:
     """`benchmarks`: name -> {"limit": 0 for all, "samples": {decoding: samples}}, and perhaps "variants"."""
-    asked = {name: {"variants": ("robust",), **run} for name, run in benchmarks.items()}
+    asked = {
+        name: {"variants": ("robust",), "overrides": {}, **run} for name, run in benchmarks.items()
+    }
     defaults = {
         "benchmarks": asked,
         "own": {},

@@ -16,7 +16,7 @@ from jaxreason.errors import UserError
 from jaxreason.evaluation.asking import Benchmark
 from jaxreason.evaluation.benchmarks import Item, load_items
 from jaxreason.evaluation.identity import FORMAT, prompts_identity
-from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
+from jaxreason.evaluation.settings import EvalConfig, decoding_of, find_benchmarks
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.models.weight_files import verified_identity
 from jaxreason.results.claims import differences, refuse
@@ -88,7 +88,7 @@ def asked_parts(config: EvalConfig) -> list[Part]:
             graders = _graders(benchmark, run.variants, prompt_name)
             for decoding_name, number in run.samples.items():
                 key = SampleKey(name, prompt_name, decoding_name)
-                decoding = config.decodings[decoding_name]
+                decoding = decoding_of(config, run, decoding_name, f"eval.benchmarks.{name}")
                 decoding = replace(decoding, stop=(*decoding.stop, *prompt.stop))
                 more = decoding, delimiter, [], {}
                 parts.append(Part(key, benchmark, items, graders, number, *more))

@@ -1,9 +1,18 @@
 """What a recipe says about an evaluation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from jaxreason.config import ConfigError, above, at_least, between, check_ranges, nearest
+from jaxreason.config import (
+    ConfigError,
+    above,
+    at_least,
+    between,
+    check_ranges,
+    nearest,
+    parse,
+    to_dict,
+)
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.evaluation.asking import Benchmark, Prompt, Variant, VariantName
 from jaxreason.evaluation.benchmarks import BENCHMARKS
@@ -36,11 +45,14 @@ class BenchmarkRun:
       limit: questions, drawn by `items_seed`; 0 for all.
       samples: decoding (a key of EvalConfig.decodings) -> samples of each question.
       variants: how it is measured; those that ask alike share their samples.
+      overrides: what it changes of the decodings (fields of `Decoding`): one name may then stand for
+        the decoding that a study gave each of its benchmarks.
     """
 
     limit: Annotated[int, at_least(0)]
     samples: dict[str, Annotated[int, at_least(1)]]
     variants: tuple[VariantName, ...] = ("robust",)
+    overrides: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,23 @@ def _check_run(config: EvalConfig, run: BenchmarkRun, benchmark: Benchmark, path
         if decoding not in config.decodings:
             hint = nearest(decoding, config.decodings)
             raise ConfigError(f"{path}.samples.{decoding}: no such decoding{hint}")
+        decoding_of(config, run, decoding, path)
+
+
+def decoding_of(config: EvalConfig, run: BenchmarkRun, name: str, path: str) -> Decoding:
+    """A decoding as a benchmark uses it.
+
+    Raises:
+      ConfigError: an override that is no field of a decoding, or out of its range.
+    """
+    known = [one.name for one in fields(Decoding)]
+    for key in run.overrides:
+        if key not in known:
+            raise ConfigError(
+                f"{path}.overrides.{key}: no such field of a decoding{nearest(key, known)}"
+            )
+    section = to_dict(config.decodings[name]) | run.overrides
+    return parse(Decoding, section, f"{path}.overrides over eval.decodings.{name}")
 
 
 def _names(benchmark: Benchmark) -> str:

@@ -16,9 +16,10 @@ from tiny_evaluation import (
     write_questions,
 )
 
+from jaxreason.config import ConfigError
 from jaxreason.evaluation import evaluator
 from jaxreason.evaluation.asking import Benchmark, Prompt, Variant
-from jaxreason.evaluation.settings import BenchmarkRun, OwnBenchmark
+from jaxreason.evaluation.settings import BenchmarkRun, OwnBenchmark, find_benchmarks
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +169,35 @@ def test_a_plain_prompt_is_the_text_alone(model_folder, questions, tmp_path):
     assert scores["asked"] == {"thinking": None, "prompt_format": "plain"}
     for line in read_lines(tmp_path, "sums.greedy"):
         assert len(line["prompt_tokens"]) == len(line["prompt"])  # a token a character
+
+
+def test_one_decoding_may_be_another_for_a_benchmark(model_folder, questions, tmp_path):
+    data = dataset(questions)
+    own = {name: OwnBenchmark(name.title(), "math", data) for name in ("long", "short")}
+    runs = {
+        "long": BenchmarkRun(0, {"greedy": 1}),
+        "short": BenchmarkRun(0, {"greedy": 1}, overrides={"max_tokens": 3, "stop": (";",)}),
+    }
+    scores = evaluate(eval_config(own, runs), model_folder, tmp_path)
+    lengths = {
+        name: max(line["num_tokens"] for line in read_lines(tmp_path, f"{name}.greedy"))
+        for name in own
+    }
+    assert lengths == {"long": 12, "short": 3}
+    assert {row["decoding"] for row in scores["rows"]} == {"greedy"}
+    head = tmp_path / "evaluation" / "samples" / "short.own.greedy.head.json"
+    assert json.loads(head.read_text())["decoding_settings"]["stop"] == [";"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"tempertaure": 0.0}, r"sums\.overrides\.tempertaure: no such field .*'temperature'"),
+        ({"top_p": 2.0}, r"sums\.overrides over eval\.decodings\.greedy.*top_p"),
+    ],
+)
+def test_an_override_that_is_no_decoding_is_refused(questions, overrides, message):
+    own = {"sums": OwnBenchmark("Sums", "math", dataset(questions))}
+    run = BenchmarkRun(0, {"greedy": 1}, overrides=overrides)
+    with pytest.raises(ConfigError, match=message):
+        find_benchmarks(eval_config(own, {"sums": run}))

@@ -1,0 +1,47 @@
+"""What a grade depends on."""
+
+import pytest
+
+from jaxreason.evaluation import identity
+from jaxreason.evaluation.identity import grader_version, used_modules
+from jaxreason.tasks.registry import TASKS
+
+
+def test_modules_are_found_however_they_are_imported():
+    source = (
+        "from jaxreason.tasks import math, replies\nfrom jaxreason.tasks.letters import X as Y\n"
+    )
+    source += "import jaxreason.tasks.coqa\nfrom jaxreason.data.examples import Example\n"
+    assert used_modules(source) == [
+        "jaxreason.tasks.math",
+        "jaxreason.tasks.replies",
+        "jaxreason.tasks.letters",
+        "jaxreason.tasks.coqa",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("task", "module", "changes"),
+    [
+        ("multiple_choice", "letter_patterns", True),  # of which only patterns are imported
+        ("math", "latex_answers", True),
+        ("math", "coqa", False),
+    ],
+)
+def test_a_version_changes_with_every_source_that_the_grader_uses(
+    monkeypatch, task, module, changes
+):
+    before, getsource = grader_version(TASKS[task]), identity.inspect.getsource
+    monkeypatch.setattr(
+        identity.inspect,
+        "getsource",
+        lambda found: getsource(found) + "#" * found.__name__.endswith(f".{module}"),
+    )
+    assert (grader_version(TASKS[task]) != before) == changes
+
+
+def test_a_version_changes_with_a_package_that_the_task_names(monkeypatch):
+    before = {name: grader_version(TASKS[name]) for name in ("math", "hash_answer")}
+    monkeypatch.setattr(identity.importlib.metadata, "version", lambda name: "another")
+    after = {name: grader_version(TASKS[name]) for name in before}
+    assert after["math"] != before["math"] and after["hash_answer"] == before["hash_answer"]
