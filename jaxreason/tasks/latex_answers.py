@@ -8,6 +8,9 @@ value: it equals only the same text.
 import math
 import re
 from fractions import Fraction
+from functools import lru_cache
+
+from jaxreason.tasks.answer_units import without_currency
 
 WORDS = r"\\(?:text(?:rm|it|bf|normal)?|mbox|math(?:rm|it|bf))\s*\{(?:[^{}]|\{[^{}]*\})*\}"
 UNIT = rf"{WORDS}|\\frac\s*\{{{WORDS}\}}\{{{WORDS}\}}"
@@ -25,10 +28,11 @@ REWRITES = [
         (r"(?<!\\)(?:\$|\\[()\[\]]|\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z]))", ""),
         (r"(?<!\\)\\(?:!\s*|[,;: ])|(?<!\\)~", ""),
         (r"\{,\}|\\text\s*\{,\}", ","),
+        (r"\\(?:text|mbox|mathrm)\s*\{\s*(?:percent|per\s+cent)\s*\}|\s*\b(?:percent|per cent)\b", r"\%"),
+        (r"(?<!\\)%", r"\%"),
         (r"[\u2212\u2013]|\{-\}", "-"),
         (r"\u00b0", r"^\\circ "),
         (r"\\(?:bf|it|rm|displaystyle|checkmark|blacksquare)(?![A-Za-z])", ""),
-        (r"[\u20ac\u00a3\u00a5\u20b9]|\\(?:euro|pounds)\b", ""),
         (r"^\s*=|(?<=\S)\s*\\approx\s*-?\d*\.\d+\s*$", ""),
         (r"\\varnothing", r"\\emptyset"),
         (r"\\mathrm\s*\{e\}", "e"),
@@ -95,20 +99,30 @@ def read_whole(answer: str) -> list:
 
     The last side of a chain of equations may stand for a chain that cannot be read.
     """
+    value, text = _read(answer)
+    return [text] if value is None else [value, text]
+
+
+def read_value(answer: str):
+    """The value as a sympy object if all of the answer can be read, else None."""
+    return _read(answer)[0]
+
+
+@lru_cache(maxsize=4096)
+def _read(answer: str) -> tuple:
     from latex2sympy2_extended.latex2sympy2 import normalize_latex
     from math_verify.parser import LatexExtractionConfig, parse_latex_cached
 
-    text = without_unit(answer)
+    text = without_currency(without_unit(answer))
     if HEDGE.search("".join(re.findall(WORDS, text))) or re.search(r"_\{?\w+\}?_", text):
-        return [text]
+        return None, text
     text = normalize_latex(text, LatexExtractionConfig().normalization_config)
     try:
-        value = parse_latex_cached(text)
+        return parse_latex_cached(text), text
     except MemoryError:
         raise
     except Exception:  # the parser has no class of its own for what it cannot read
-        return [text]
-    return [text] if value is None else [value, text]
+        return None, text
 
 
 def is_gigantic(value) -> bool:

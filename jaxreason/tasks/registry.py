@@ -12,6 +12,7 @@ from jaxreason.tasks import (
     halueval,
     hash_answer,
     headqa,
+    hendrycks,
     ifeval,
     last_number,
     math,
@@ -64,6 +65,18 @@ TASKS: dict[str, Task] = {
         math.extract,
         worker_setup=math.load_libraries,
         packages=("math-verify", "sympy"),
+    ),
+    "math_strict": Task(
+        "generate",
+        "accuracy",
+        math.score_strict,
+        math.extract,
+        worker_setup=math.load_libraries,
+        packages=("math-verify", "sympy"),
+    ),
+    "math_paper": Task("generate", "accuracy", hendrycks.score, hendrycks.extract),
+    "olympiad_paper": Task(
+        "generate", "accuracy", hendrycks.score_olympiad, hendrycks.extract_olympiad
     ),
     "gsm8k": Task("generate", "accuracy", last_number.score_gsm8k, last_number.extract_gsm8k),
     "last_number": Task("generate", "accuracy", last_number.score, last_number.extract),

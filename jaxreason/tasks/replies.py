@@ -1,13 +1,20 @@
 """What of a reply counts: without its thoughts (primary), or as it stands, as the paper did it."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from jaxreason.data.examples import Example
 
 THINK_START, THINK_END = "<think>", "</think>"
 
 ROLE = re.compile(r"\s*(?:You are a helpful assistant\.\s*)?(?:assistant\s*:)?\s*", re.IGNORECASE)
+LONGEST_PLACEHOLDER = 100  # characters
+PLACEHOLDER = re.compile(
+    r"(?i)(?:(?:insert|put|write|enter|place|type|give)\s+)?"
+    r"(?:(?:your|the|my|final|correct|numeric(?:al)?|exact|actual|simplified)\s+)*"
+    r"(?:answers?|result|solution|number|value|expression)(?:\s+(?:goes\s+)?(?:here|in\s+the\s+box))?"
+    r"|(?:\.|\u2026|\?|\\[lc]?dots[a-z]?|\\square|\\Box|\\(?:q?quad|[,;:! ])|\s)*"
+)
 
 Extract = Callable[[str], str | None]
 Grade = Callable[[Example, str], float]
@@ -62,10 +69,12 @@ def score_both_ways(
     }
 
 
-def last_boxed(text: str) -> str | None:
-    r"""What the last complete `\boxed{...}` or `\fbox{...}` with something in it holds; or None.
+def last_boxed(text: str, quoted: Collection[str] = ()) -> str | None:
+    r"""What the last complete `\boxed{...}` or `\fbox{...}` with an answer in it holds; or None.
 
-    Braces are balanced; `\{` and `\}` do not count. Time is linear in the text.
+    A box that quotes the prompt's placeholder (`\boxed{your answer}`, `\boxed{...}`, or a text of
+    `quoted`) holds none. Braces are balanced; `\{` and `\}` do not count. Time is linear in the
+    text.
     """
     boxes = {match.end() - 1 for match in re.finditer(r"\\(?:boxed|fbox)\s*\{", text)}
     opened: list[int] = []
@@ -76,9 +85,24 @@ def last_boxed(text: str) -> str | None:
         elif match[0] == "}" and opened:
             brace = opened.pop()
             inside = text[brace + 1 : match.start()] if brace in boxes and brace > start else ""
-            if inside.strip():
+            if inside.strip() and not is_placeholder(inside) and inside.strip() not in quoted:
                 start, content = brace, inside.strip()
     if content is not None:
         return content
     spaced = re.findall(r"\\boxed\s+([^\s${}\\]+)", text)
     return spaced[-1].rstrip(".,") if spaced else None
+
+
+def is_placeholder(text: str) -> bool:
+    r"""Whether a text only holds an answer's place: `your\_answer`, `\text{answer}`, `\ldots`, `?`."""
+    if len(text) > LONGEST_PLACEHOLDER:
+        return False
+    text = re.sub(r"\\(?:text\w*|mathrm|mathbf|mbox)(?![A-Za-z])|\\(?=_)", "", text)
+    return PLACEHOLDER.fullmatch(re.sub(r"[\s_~{}<>\[\]$]+|-(?=[A-Za-z])", " ", text).strip()) is not None
+
+
+def quoted_boxes(example: Example) -> frozenset[str]:
+    r"""What the boxes of a prompt hold, if it is no number: a reply that has the same quotes it."""
+    asked = " ".join(m["content"] for m in example.messages if m["role"] != "assistant")
+    found = re.findall(r"\\boxed\s*\{([^{}]{1,80})\}", asked)
+    return frozenset(box.strip() for box in found if not re.search(r"\d", box))

@@ -1,0 +1,67 @@
+r"""Answers that a reply announces in prose: "the final answer should be 144".
+
+Only a statement counts. A question, a guess ("maybe the answer is 5"), a thought that was given up
+("I thought the answer is 5") and a word on the answer's form ("the answer should be in the form
+\(p/q\)") announce nothing.
+"""
+
+import re
+
+from jaxreason.tasks.replies import is_placeholder
+
+LONGEST = 600  # characters of a line that are read on either side of an announcement
+ANNOUNCEMENT = re.compile(
+    r"(?i)\banswers?(?:\s*\([^()\n]{0,40}\))?(?:\s+to\s+(?:the|this)\s+(?:problem|question))?"
+    r"(?:\s+(?:is|are|becomes|equals|(?:should|would|must|will|has\s+to)\s+(?:then\s+|thus\s+)?be"
+    r"|(?:comes|turns)\s+out\s+(?:to\s+be|as))(?!\w)|\s*\**\s*[:=])[\s:*]*"
+)
+# What is left of a sum at the end of a reply: "So we get a total of 36 ways."
+TOTAL = re.compile(
+    r"(?i)\b(?:so|thus|hence|therefore|altogether|finally|in\s+total)\b[^.\n]{0,80}?"
+    r"\b(?:a|the)\s+(?:grand\s+)?total\s+(?:of|is)\s+"
+)
+# What comes before an announcement, in its sentence, and makes none of it.
+DOUBT = re.compile(
+    r"(?i)\b(?:maybe|perhaps|possibly|probably|if|whether|unless|suppos\w*|assum\w*|might|could"
+    r"|thought|guess\w*|earlier|previous(?:ly)?|expect\w*|wrong|incorrect|not|no|would\s+mean|say)\b"
+)
+# The first words of what is no value.
+NO_VALUE = re.compile(
+    r"(?i)(?:not|n't|in|of|as|given|expressed|written|expected|supposed|likely|probably|possibly"
+    r"|between|either|more|less|greater|at|correct|right|wrong|incorrect|to|what|which|that|whether"
+    r"|still|also|clear|unique|unknown|(?:an?|the)\s+(?!set)[a-z]{2,})\b"
+)
+FILLER = re.compile(
+    r"(?i)\s*(?:(?:therefore|thus|then|simply|just|indeed|exactly|equal\s+to|actually|hence)\b[\s,:]*)*"
+)
+FORMULA = re.compile(r"\$\$?([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
+
+
+def announced_answer(text: str) -> str | None:
+    """The value of the last announcement: its formula, or the rest of its sentence; None without one."""
+    for match in reversed(list(ANNOUNCEMENT.finditer(text))):
+        if value := _value(text, match.start(), match.end()):
+            return value
+    start = max(text.rstrip().rfind("\n") + 1, len(text.rstrip()) - LONGEST)
+    total = TOTAL.search(text, start)
+    return _value(text, total.start(), total.end()) if total else None
+
+
+def _value(text: str, start: int, end: int) -> str | None:
+    """What the words after `end` announce, if those before `start` do not make a doubt of it."""
+    line = text[max(text.rfind("\n", 0, start) + 1, start - LONGEST) : start]
+    before = re.split(r"[.!?:;,]\s", line)[-1]
+    rest = text[end : end + LONGEST].partition("\n")[0]
+    rest = FILLER.sub("", rest, count=1)
+    formula = FORMULA.match(rest)
+    after = rest[formula.end() :] if formula else rest
+    sentence = re.split(r"[.!](?:\s|$)", after, maxsplit=1)[0]
+    if DOUBT.search(before) or NO_VALUE.match(rest) or "?" in sentence:
+        return None
+    value = next(filter(None, formula.groups())) if formula else _plain(rest)
+    return None if not value or is_placeholder(value) else value.strip()
+
+
+def _plain(rest: str) -> str:
+    """The rest of a sentence without what explains it."""
+    return re.split(r"\.(?:\s|$)|\*\*|!(?:\s|$)|, (?:which|since|because|as|so)\b", rest)[0].strip()

@@ -1,0 +1,81 @@
+r"""Lists of answers: `1, (2, 3)`, `\{1, 2\}`, `x=1 \text{ or } x=2`, `1 \pm 2`."""
+
+import re
+from collections.abc import Callable
+
+NAME = (
+    r"(?:\\angle\s*)?[A-Za-z](?:[A-Za-z\s]|_\{[^{}]*\}|_\w)*(?:\([A-Za-z](?:\s*,\s*[A-Za-z])*\))?"
+)
+Same = Callable[[str, str], bool]
+
+
+def same_list(gold: str, answer: str, same: Same) -> bool:
+    """The same answers in any order, each as often; 2,500 may be one number or two."""
+    wanted = split_list(gold)
+    for joined in (answer, re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", answer)):
+        found = split_list(joined)
+        if len(found) == len(wanted) and match_all(wanted, found, same):
+            return True
+    return False
+
+
+def match_all(wanted: list[str], found: list[str], same: Same) -> bool:
+    """Whether the two lists pair up; equality is transitive, so the first partner will do."""
+    left = list(found)
+    for gold in wanted:
+        partner = next((item for item in left if same(gold, item)), None)
+        if partner is None:
+            return False
+        left.remove(partner)
+    return True
+
+
+def split_list(text: str) -> list[str]:
+    r"""The members of a list; one answer is a list of one."""
+    text = re.sub(
+        r"\\(?:text|mbox|mathrm)\s*\{\s*(?:and|or)\s*\}|\b(?:and|or)\b|;|\\quad", ",", text
+    )
+    text = re.sub(rf"^{NAME}\s*\\in\s*(?=\\\{{)", "", text.strip())
+    if text.startswith(r"\{") and text.endswith(r"\}"):
+        text = text[2:-2]
+    members = [member for part in split_outside(text, ",") for member in both_signs(part)]
+    return [member for member in members if member]
+
+
+def split_outside(text: str, mark: str) -> list[str]:
+    """The parts of a text between marks that stand in no bracket, stripped."""
+    parts, depth, start = [], 0, 0
+    for position, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        if character == mark and depth == 0:
+            parts.append(text[start:position].strip())
+            start = position + 1
+    return [*parts, text[start:].strip()]
+
+
+def both_signs(text: str) -> list[str]:
+    r"""`a \pm b` as `a + b` and `a - b`."""
+    if not re.search(r"\\pm|\\mp", text):
+        return [text]
+    upper = text.replace(r"\pm", "+").replace(r"\mp", "-")
+    return [upper, text.replace(r"\pm", "-").replace(r"\mp", "+")]
+
+
+def is_group(text: str) -> bool:
+    """One bracketed pair, point or interval: (2,4), [1,2)."""
+    return (
+        text[:1] in ("(", "[")
+        and text[-1:] in (")", "]")
+        and len(split_list(text)) == 1
+        and "," in text
+    )
+
+
+def sides_of(text: str) -> list[str]:
+    r"""The sides of a chain of equations, `x = 2 + 3 = 5`; one side where there is no sign."""
+    return split_outside(re.sub(r"(?<![<>!:\\=])=(?!=)", "\0", text), "\0")
+
+
+def unlabel(text: str) -> str:
+    """`f(x)=2x` and `m_{max}=2x` without the name; other texts unchanged."""
+    return re.sub(rf"^{NAME}\s*=\s*(?=[^=]+$)", "", text)

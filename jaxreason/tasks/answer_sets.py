@@ -1,0 +1,97 @@
+r"""Sets of numbers, written as intervals or as inequalities: `(0,\infty)` and `x > 0`."""
+
+import re
+
+from jaxreason.tasks.answer_lists import NAME
+from jaxreason.tasks.latex_answers import read_value
+from jaxreason.tasks.sympy_values import same_value
+
+RELATION = re.compile(r"(<=|>=|<|>|\\(?:leqslant|geqslant|leq?|geq?|lt|gt)(?![A-Za-z]))")
+JOINED = re.compile(
+    r"\\(?:text|mbox|mathrm)\s*\{\s*(and|or)\s*\}|\b(and|or)\b|\\(cup|lor|land|cap|vee|wedge)\b|(,)"
+)
+NAMED = {"or": "or", "cup": "or", "lor": "or", "vee": "or"}
+
+
+def is_inequality(text: str) -> bool:
+    """Whether a text is made with < or >."""
+    return RELATION.search(text) is not None
+
+
+def same_set(gold: str, answer: str) -> bool:
+    """Whether an interval (or a union) and inequalities of one name are the same set of numbers."""
+    sets = [read_set(gold), read_set(answer)]
+    return None not in sets and _same_parts(*map(_parts, sets))
+
+
+def read_set(text: str):
+    """A sympy set of real numbers, or None for a text that is none."""
+    from sympy import Intersection, Set, Union
+
+    if not is_inequality(text):
+        value = read_value(re.sub(rf"^{NAME}\s*\\in\b\s*(?=[(\[\\])", "", text))
+        return value if isinstance(value, Set) else None
+    text = re.sub(r"^\\\{\s*\w+\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?(?:\\mid|:|\|)(.*)\\\}$", r"\1", text)
+    pieces = JOINED.split(text)
+    words = {next(filter(None, match.groups())) for match in JOINED.finditer(text)}
+    join = Union if {NAMED.get(word, "and") for word in words} == {"or"} else Intersection
+    names, sets = set(), []
+    for piece in pieces[:: 1 + JOINED.groups]:
+        found = _chain(piece)
+        if found is None:
+            return None
+        names.add(found[0])
+        sets.append(found[1])
+    return join(*sets) if len(names) == 1 else None
+
+
+def _chain(text: str):
+    """The name and the set of one chain of inequalities, `0 < x \\le 5`; or None."""
+    from sympy import Intersection
+
+    parts = RELATION.split(text)
+    sides, signs = [part.strip() for part in parts[::2]], parts[1::2]
+    names = [side for side in sides if re.fullmatch(NAME, side) and not side.startswith("infty")]
+    if len(names) != 1 or not signs or len(signs) > 2:
+        return None
+    where = sides.index(names[0])
+    limits = []
+    for number, side in enumerate(sides):
+        if number == where:
+            continue
+        value = read_value(side)
+        if abs(number - where) != 1 or not getattr(value, "is_number", False):
+            return None
+        sign = signs[min(number, where)]
+        below = ("<" in sign or re.match(r"\\l", sign) is not None) == (number < where)
+        limits.append(_ray(value, below, sign in ("<", ">", r"\lt", r"\gt")))
+    return names[0], Intersection(*limits)
+
+
+def _ray(value, below: bool, open_end: bool):
+    """The numbers above a lower bound, or below an upper one."""
+    from sympy import Interval, oo
+
+    return Interval(value, oo, open_end, True) if below else Interval(-oo, value, True, open_end)
+
+
+def _parts(numbers) -> list | None:
+    """The intervals of a set in their order; None for a set of another kind."""
+    from sympy import FiniteSet, Interval, Union
+
+    found = []
+    for part in numbers.args if isinstance(numbers, Union) else (numbers,):
+        if isinstance(part, FiniteSet):
+            found += [Interval(point, point) for point in part.args]
+        elif isinstance(part, Interval):
+            found.append(part)
+        else:
+            return None
+    found = [(float(getattr(p, "start", p.args[0]).evalf()), p) for p in found]
+    return [part for _, part in sorted(found, key=lambda pair: pair[0])]
+
+
+def _same_parts(gold: list | None, answer: list | None) -> bool:
+    if gold is None or answer is None or len(gold) != len(answer):
+        return False
+    return all(map(same_value, gold, answer))

@@ -1,0 +1,100 @@
+r"""Units behind an answer, `5.4 \text{ cents}` and `\$5.4`: what they are and how they compare.
+
+A unit that is not known here ("apples") is a word that the answer can do without. Two known ones of
+one kind are converted; of two kinds (square and plain metres) they are never the same.
+"""
+
+import re
+from fractions import Fraction
+
+Unit = tuple[tuple[tuple[str, int], ...], Fraction]  # (kind, power) sorted, and its size
+
+WORDS = r"\\(?:text(?:rm|it|bf|normal)?|mbox|math(?:rm|it|bf))\s*\{([^{}]*)\}"
+# Kind -> names -> size. A name of one letter is one in \text{} only.
+SIZES: dict[str, dict[str, str]] = {
+    "dollar": {"dollar usd": "1", "cent \u00a2": "1/100"},
+    "euro": {"euro \u20ac": "1"},
+    "sterling": {"\u00a3 gbp": "1"},
+    "yen": {"yen \u00a5": "1"},
+    "rupee": {"rupee \u20b9": "1"},
+    "length": {
+        "mm millimeter millimetre": "1/1000",
+        "cm centimeter centimetre": "1/100",
+        "dm decimeter decimetre": "1/10",
+        "m meter metre": "1",
+        "km kilometer kilometre": "1000",
+        "inch inches": "127/5000",
+        "foot feet ft": "381/1250",
+        "yard yd": "1143/1250",
+        "mile mi": "201168/125",
+    },
+    "time": {
+        "s sec second": "1",
+        "min minute": "60",
+        "h hr hour": "3600",
+        "day": "86400",
+        "week": "604800",
+    },
+    "mass": {"mg milligram": "1/1000", "g gram": "1", "kg kilogram": "1000"},
+    "volume": {"ml milliliter millilitre": "1/1000", "l liter litre": "1"},
+    "angle": {"degree \u00b0": "1"},
+    "radian": {"radian rad": "1"},
+}
+POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
+UNITS = {
+    name: (kind, Fraction(size))
+    for kind, names in SIZES.items()
+    for group, size in names.items()
+    for name in group.split()
+}
+
+
+def unit_of(answer: str) -> Unit | None:
+    r"""The known unit of a tidied answer: `\$` before it, or what stands behind it; or None."""
+    if re.match(r"-?\s*\\\$", answer):
+        return (("dollar", 1),), Fraction(1)
+    found = re.search(
+        rf"[\w)}}]\s*((?:{WORDS}|\\circ\b|[A-Za-z\u00a2\u20ac\u00a3\u00a5\u20b9. ]|\^\s*\{{?-?\d\}}?|\^|/)+)$",
+        answer,
+    )
+    if found is None:
+        return None
+    text = found[1]
+    plain = re.sub(WORDS, r" \1 ", text)
+    if plain == text and not re.search(r"[A-Za-z]{2}|[^\x00-\x7f]", text):
+        return None  # a letter outside of \text{} is a symbol
+    return read_unit(plain)
+
+
+def read_unit(text: str) -> Unit | None:
+    """`km/h`, `square cm`, `miles per hour`, `inches^2`; None if a part of it is not known."""
+    text = re.sub(r"\^\s*\{?\\circ\}?", " degree ", text.lower()).replace("mph", "mile/hour")
+    text = re.sub(r"\\(?:text|mbox|mathrm)\s*|[{}$\\]", "", text)
+    above, *below = re.split(r"/|\bper\b", text)
+    powers: dict[str, int] = {}
+    size = Fraction(1)
+    for part, sign in [(above, 1), *((part, -1) for part in below)]:
+        for name, power in _factors(part):
+            kind, one = UNITS.get(name) or UNITS.get(re.sub("e?s$", "", name)) or ("", 0)
+            if not kind:
+                return None
+            powers[kind] = powers.get(kind, 0) + sign * power
+            size *= one ** (sign * power)
+    return (tuple(sorted(powers.items())), size) if powers else None
+
+
+def _factors(text: str) -> list[tuple[str, int]]:
+    """Names and their powers: `square cm` and `cm^2` are (cm, 2)."""
+    factors, power = [], 1
+    for name, exponent in re.findall(r"([^\s\d^.]+)\.?\s*(?:\^\s*(-?\d))?", text):
+        if name in POWERS:
+            power = POWERS[name]
+            continue
+        factors.append((name, int(exponent) if exponent else power))
+        power = 1
+    return factors
+
+
+def without_currency(answer: str) -> str:
+    r"""Without `\$`, `€`, `\pounds` and their like."""
+    return re.sub(r"[\u20ac\u00a3\u00a5\u20b9\u00a2]|\\(?:euro|pounds)\b|\\\$", "", answer).strip()

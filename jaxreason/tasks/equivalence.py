@@ -1,0 +1,250 @@
+r"""Whether an answer equals the gold one: as texts, as numbers, as mathematics.
+
+What is added to math-verify's reading of an expression: labels and chains of equations, units and
+per cent signs, bases, times of day, sets written with < and >, and the strict mode, in which the
+final value must be written out (`written_out.py`).
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from jaxreason.tasks.answer_lists import (
+    NAME,
+    is_group,
+    match_all,
+    sides_of,
+    split_list,
+    unlabel,
+)
+from jaxreason.tasks.answer_sets import is_inequality, same_set
+from jaxreason.tasks.answer_units import read_unit, unit_of
+from jaxreason.tasks.latex_answers import read_value, read_whole, without_unit
+from jaxreason.tasks.sympy_values import is_rounded, same_value
+from jaxreason.tasks.written_out import is_written_out
+
+DECIMAL = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
+NUMERAL = re.compile(
+    rf"(?P<sign>[-+]?)\s*(?:\\frac\s*\{{(?P<above>\d+)\}}\s*\{{(?P<below>\d+)\}}"
+    rf"|(?P<first>\d+)\s*/\s*(?P<second>\d+)|(?P<decimal>{DECIMAL}))"
+)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How two answers are compared.
+
+    Attributes:
+      strict: whether the answer must be written out, exact and in the unit of the gold one.
+      question: what was asked: it says whether a percentage or another base was asked for.
+      unit: of the gold answer where its text does not say it, or "".
+    """
+
+    strict: bool = False
+    question: str = ""
+    unit: str = ""
+
+    @property
+    def asks_percentage(self) -> bool:
+        """Whether a number of per cent is asked for, so that a bare 5 and 5 % are the same."""
+        return re.search(r"%|\bper\s?cent", f"{self.unit} {self.question}", re.I) is not None
+
+    def asks_base(self, base: str) -> bool:
+        """Whether the question is about numbers with that base."""
+        written = rf"base[\s$\\_{{-]*{base}\b|\d_\{{?{base}\b"
+        return re.search(written, self.question, re.I) is not None
+
+
+def same(gold: str, answer: str, rules: Rules) -> bool:
+    """Whether two tidied answers are the same. Raises what sympy raises."""
+    if squeeze(gold) == squeeze(answer):
+        return True
+    if is_inequality(answer) != is_inequality(gold):
+        return same_set(gold, answer)
+    if is_group(gold) and len(split_list(answer)) > 1:
+        return False  # (2,4) is a point or an interval; "4, 2" is neither
+    if is_clock(gold) and re.fullmatch(r"\d+:\d+", squeeze(answer)):
+        times = [[int(part) for part in squeeze(text).split(":")] for text in (gold, answer)]
+        return times[0] == times[1]
+    numbers = numeral(gold), numeral(answer)
+    if None not in numbers:
+        return same_numeral(gold, answer, *numbers, rules)
+    lists = members_of(gold), members_of(answer)
+    if min(map(len, lists)) > 1:
+        return len(lists[0]) == len(lists[1]) and match_all(*lists, lambda g, a: same(g, a, rules))
+    return _same_chain(gold, answer, rules)
+
+
+def members_of(text: str) -> list[str]:
+    """The members of a list, 58,500 being one number."""
+    return split_list(re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text))
+
+
+def _same_chain(gold: str, answer: str, rules: Rules) -> bool:
+    """Of equations: the whole ones, then what they say of a name, `x = 2 + 3 = 5`."""
+    golds, answers = sides_of(gold), sides_of(answer)
+    if len(golds) > 1 and len(answers) > 1 and equal(gold, answer, rules):
+        return True
+    if len(answers) > 1 and contradicts(answers):
+        return False
+    value = answers[-1]
+    if len(answers) > 1 and re.fullmatch(NAME, value):
+        value = answers[-2]  # 5 = x
+    if len(golds) == 1:
+        return same_side(gold, value, rules)
+    constants = [side for side in golds if is_constant(side)]
+    if len(constants) > 1:  # 0.56 = 56\%
+        return any(same_side(side, value, rules) for side in constants)
+    bare = unlabel(gold)
+    return bare != gold and same_side(bare, value, rules)
+
+
+def contradicts(sides: list[str]) -> bool:
+    """Whether two sides of a chain are constants and differ: 6 = 5."""
+    values = [percent_value(side) for side in sides if is_constant(side)]
+    return any(not same_value(values[0], value) for value in values[1:])
+
+
+def is_constant(side: str) -> bool:
+    """Whether a text is a number, or something that can be computed to one."""
+    value = percent_value(side)
+    return getattr(value, "is_number", False) is True
+
+
+def percent_value(side: str):
+    r"""The value of a text, `5\%` being a twentieth; None where it cannot be read."""
+    value = read_value(side.replace(r"\%", ""))
+    if value is None or not side.endswith(r"\%") or not getattr(value, "is_number", False):
+        return value
+    from sympy import Rational
+
+    return value * Rational(1, 100)
+
+
+def same_side(gold: str, answer: str, rules: Rules) -> bool:
+    """Two answers without a sign of equality: bases, per cent signs and units are looked at."""
+    if squeeze(gold) == squeeze(answer):
+        return True
+    if not same_base(gold, answer, rules):
+        return False
+    if r"\%" in gold or r"\%" in answer:
+        return same_percentage(gold, answer, rules)
+    units = unit_of(gold) or read_unit(rules.unit), unit_of(answer)
+    if None not in units and units[0] != units[1]:
+        return not rules.strict and units[0][0] == units[1][0] and converted(gold, answer, *units)
+    if equal(gold, answer, rules):
+        return True
+    plainer = plain_value(answer)
+    return plainer != answer and not re.search("[A-Za-z]", gold) and equal(gold, plainer, rules)
+
+
+def same_percentage(gold: str, answer: str, rules: Rules) -> bool:
+    r"""`5\%` equals 0.05, and 5 where the gold answer has the sign or the question asks for it.
+
+    A bare 5 that is asked for otherwise is not 5 %.
+    """
+    bare_gold, bare = (re.sub(r"\s*\\%", "", text) for text in (gold, answer))
+    forgiven = r"\%" in gold or rules.asks_percentage
+    if forgiven and equal(bare_gold, bare, rules):
+        return True
+    if (r"\%" in gold) == (r"\%" in answer) or not is_written(gold, bare, rules):
+        return False
+    values = [percent_value(gold), percent_value(answer)]
+    return all(getattr(v, "is_number", False) for v in values) and same_value(*values)
+
+
+def same_base(gold: str, answer: str, rules: Rules) -> bool:
+    """Whether the bases agree, 52_8 and 52_9 not. One that the gold answer leaves out must be asked for."""
+    bases = [re.fullmatch(r"-?\w*?\d_\{?(\d+)\}?", squeeze(text)) for text in (gold, answer)]
+    if not bases[1]:
+        return True
+    return bases[0][1] == bases[1][1] if bases[0] else rules.asks_base(bases[1][1])
+
+
+def converted(gold: str, answer: str, gold_unit, unit) -> bool:
+    """Whether two numbers with units of one kind are the same quantity."""
+    from sympy import Rational
+
+    values = [percent_value(without_known_unit(text)) for text in (gold, answer)]
+    if not all(getattr(value, "is_number", False) for value in values):
+        return False
+    return same_value(*(v * Rational(*u[1].as_integer_ratio()) for v, u in zip(values, (gold_unit, unit))))
+
+
+def without_known_unit(answer: str) -> str:
+    """Without a unit that `unit_of` has read."""
+    number = plain_value(without_unit(answer))
+    return re.sub(r"\s*\^\s*\{?\\circ\}?$", "", number)
+
+
+def plain_value(answer: str) -> str:
+    r"""`5 dollars` and `x \equiv 5 \pmod 7` as 5; other texts unchanged."""
+    answer = re.sub(r"^[a-z]\s*\\equiv\s*(.+?)\s*\\pmod\s*\{?\w+\}?$", r"\1", answer)
+    number = r"(-?(?:\\\$)?[\d.,/]*\d(?:\\frac\{\d+\}\{\d+\})?)"
+    word = r"(?!(?:or|and|not|to|mod|over|choose|times|plus|minus)\b)[A-Za-z]+"
+    words = rf"(?=.*[a-zA-Z]{{3}}|[a-z]+/[a-z]){word}(?:[ /]{word})*"
+    return re.sub(rf"^{number} {words}$", r"\1", answer)
+
+
+def is_clock(text: str) -> bool:
+    """Whether the text is a time of day or a length of time such as 9:24, which is no ratio."""
+    return re.fullmatch(r"\d{1,2}:\d\d", squeeze(text)) is not None
+
+
+def squeeze(text: str) -> str:
+    r"""For comparison as text: `\text{}` unwrapped, no spaces, no bracket around one letter."""
+    text = re.sub(r"\\(?:text|mbox|mathrm|textbf|mathbf)\s*\{([^{}]*)\}", r"\1", text)
+    text = re.sub(r"\s", "", text).lower().rstrip(".")
+    return re.sub(r"^\(([a-z])\)$", r"\1", text)
+
+
+def numeral(text: str) -> Fraction | None:
+    r"""The value of a plain integer, decimal or fraction of integers, `\frac{1}{2}` or 1/2; or None.
+
+    The time that most answers take is that of this function: sympy never sees them.
+    """
+    found = NUMERAL.fullmatch(text.strip())
+    if found is None or len(text) > 300:
+        return None
+    if found["decimal"]:
+        value = Fraction(found["decimal"].replace(",", ""))
+    else:
+        below = int(found["below"] or found["second"])
+        if below == 0:
+            return None
+        value = Fraction(int(found["above"] or found["first"]), below)
+    return -value if found["sign"] == "-" else value
+
+
+def same_numeral(gold: str, answer: str, wanted: Fraction, found: Fraction, rules: Rules) -> bool:
+    """Two numbers; a decimal may stand for a fraction that it rounds, if it is long and not strict."""
+    if wanted == found:
+        return is_written(gold, answer, rules)
+    return not rules.strict and approximates(gold, answer)
+
+
+def approximates(gold: str, answer: str) -> bool:
+    """Whether one is a decimal of at least six digits and the other, no decimal, rounds to it."""
+    for decimal, other in ((answer, gold), (gold, answer)):
+        written = decimal.replace(",", "").strip()
+        if re.fullmatch(r"-?\d*\.\d+", written) and not re.search(r"\d\.\d|\.\d", other):
+            value = read_value(other)
+            return getattr(value, "is_number", False) is True and is_rounded(value, written)
+    return False
+
+
+def is_written(gold: str, answer: str, rules: Rules) -> bool:
+    """Whether the answer is written out, where that is asked for."""
+    return not rules.strict or is_written_out(gold, answer)
+
+
+def equal(gold: str, answer: str, rules: Rules) -> bool:
+    """Equal as mathematics, both read as a whole. Raises what sympy raises."""
+    (wanted, *gold_text), (found, *text) = read_whole(gold), read_whole(answer)
+    if not gold_text or not text:  # one cannot be read
+        return not gold_text and not text and wanted == found
+    if not is_written(gold, answer, rules):
+        return False
+    if gold_text == text or same_value(wanted, found):
+        return True
+    return not rules.strict and approximates(gold, answer)

@@ -1,0 +1,167 @@
+r"""Whether two sympy values are the same: exactly, never by a tolerance that a small number passes.
+
+math-verify rounds to six places after the point, so 2^{-97} and 2^{-98} are the same to it. Here
+rational numbers are compared exactly, other numbers by 40 digits of each, expressions with
+symbols by such numbers at many points, and the rest (relations, unions) is math-verify's.
+"""
+
+import random
+import re
+
+from jaxreason.tasks.latex_answers import is_gigantic
+
+DIGITS = 40
+AGREE = 1e-25  # relative difference of two values that were computed with 40 digits
+POINTS = 12
+LEAST_POINTS = 4  # at which both values must be real
+ROUNDED = 6  # digits that an approximation must have
+
+
+def same_value(gold, answer) -> bool:
+    """Equal as mathematics. Raises what sympy raises."""
+    if is_gigantic(gold) or is_gigantic(answer):
+        return gold == answer
+    return _same(_exact(gold), _exact(answer))
+
+
+def _same(gold, answer) -> bool:
+    from sympy import Basic, Expr, FiniteSet, Interval, MatrixBase, Tuple
+
+    if isinstance(gold, MatrixBase) and isinstance(answer, MatrixBase):
+        return gold.shape == answer.shape and _pairwise(gold.flat(), answer.flat())
+    if isinstance(gold, Tuple) and isinstance(answer, Tuple):
+        return _pairwise(gold.args, answer.args)
+    if isinstance(gold, FiniteSet) and isinstance(answer, FiniteSet):
+        return _same_members(list(gold.args), list(answer.args))
+    if isinstance(gold, Interval) and isinstance(answer, Interval):
+        ends = (gold.left_open, gold.right_open) == (answer.left_open, answer.right_open)
+        return ends and _pairwise((gold.start, gold.end), (answer.start, answer.end))
+    if isinstance(gold, Expr) and isinstance(answer, Expr) and isinstance(gold, Basic):
+        return same_expression(gold, answer)
+    return _library(gold, answer)
+
+
+def _pairwise(wanted, found) -> bool:
+    wanted, found = list(wanted), list(found)
+    return len(wanted) == len(found) and all(map(_same, wanted, found))
+
+
+def _same_members(wanted: list, found: list) -> bool:
+    if len(wanted) != len(found):
+        return False
+    for gold in wanted:
+        partner = next((item for item in found if _same(gold, item)), None)
+        if partner is None:
+            return False
+        found.remove(partner)
+    return True
+
+
+def same_expression(gold, answer) -> bool:
+    """Two scalars, with or without symbols."""
+    if gold == answer:
+        return True
+    if not gold.free_symbols and not answer.free_symbols:
+        return same_number(gold, answer)
+    if gold.free_symbols == answer.free_symbols and not (_has_bound(gold) or _has_bound(answer)):
+        verdict = same_at_points(gold, answer)
+        if verdict is not None:
+            return verdict
+    return _library(gold, answer)
+
+
+def same_number(gold, answer) -> bool:
+    """Two constants."""
+    gold, answer = gold.doit(), answer.doit()
+    if gold == answer:
+        return True
+    if gold.is_Rational and answer.is_Rational:
+        return False
+    values = [_evaluated(value) for value in (gold, answer)]
+    if None in values:
+        return _library(gold, answer)
+    largest = max(abs(value) for value in values)
+    return largest == 0 or abs(values[0] - values[1]) <= AGREE * largest
+
+
+def same_at_points(gold, answer) -> bool | None:
+    """Whether two expressions of the same symbols agree wherever both are real; None if unclear.
+
+    Half of the points have a negative coordinate, so |x| is not x; where a value is not real
+    (sqrt(x) of a negative x) the point says nothing.
+    """
+    draw = random.Random(0)
+    symbols = sorted(gold.free_symbols, key=str)
+    real = 0
+    for number in range(POINTS):
+        widest = 4 if number % 3 else 60
+        point = {s: draw.choice((-1, 1)) ** (number % 2) * _coordinate(draw, widest) for s in symbols}
+        values = [_evaluated(value.subs(point)) for value in (gold, answer)]
+        if None in values or any(abs(value.imag) > AGREE * abs(value) for value in values):
+            continue
+        real += 1
+        if abs(values[0] - values[1]) > AGREE * max(abs(value) for value in values):
+            return False
+    return True if real >= LEAST_POINTS else None
+
+
+def _coordinate(draw: random.Random, widest: int):
+    from sympy import Rational
+
+    return Rational(draw.randrange(1, 1000 * widest), 997)
+
+
+def _evaluated(value):
+    """A complex number of 40 digits (mpmath's), or None where the value has none."""
+    try:
+        number = value.evalf(DIGITS)
+        if not number.is_number or not number.is_finite:
+            return None
+        real, imaginary = number.as_real_imag()
+        return _complex(real, imaginary)
+    except (TypeError, ValueError, AttributeError, ZeroDivisionError, NotImplementedError):
+        return None
+
+
+def _complex(real, imaginary):
+    from mpmath import mpc, workdps
+
+    with workdps(DIGITS):
+        return mpc(real._to_mpmath(140), imaginary._to_mpmath(140))
+
+
+def _has_bound(value) -> bool:
+    """Whether an expression holds a sum, an integral or the like, whose symbol is its own."""
+    from sympy import Derivative, Limit
+    from sympy.concrete.expr_with_limits import ExprWithLimits
+
+    return value.has(ExprWithLimits, Derivative, Limit)
+
+
+def _exact(value):
+    """With fractions in place of decimals: 0.1 is a tenth."""
+    from sympy import Float, Rational
+
+    floats = value.atoms(Float) if hasattr(value, "atoms") else ()
+    return value.xreplace({f: Rational(str(f)) for f in floats}) if floats else value
+
+
+def _library(gold, answer) -> bool:
+    import math_verify
+
+    return math_verify.verify([gold], [answer], timeout_seconds=None, raise_on_error=True)
+
+
+def is_rounded(value, decimal: str) -> bool:
+    """Whether a decimal of at least six digits is the value, rounded to as many places."""
+    from sympy import Rational
+
+    digits = re.sub(r"^-?0*\.?0*", "", decimal)
+    places = len(decimal.partition(".")[2])
+    if not places or sum(character.isdigit() for character in digits) < ROUNDED or places > 30:
+        return False
+    number = None if is_gigantic(value) else _evaluated(value.doit())
+    if number is None or number.imag != 0:
+        return False
+    off = abs(number.real - _evaluated(Rational(decimal)).real) * 10**places
+    return off <= 0.5
