@@ -35,7 +35,7 @@ def split_list(text: str) -> list[str]:
     text = re.sub(
         r"\\(?:text|mbox|mathrm)\s*\{\s*(?:and|or)\s*\}|\b(?:and|or)\b|;|\\quad", ",", text
     )
-    text = re.sub(rf"^{NAME}\s*\\in\s*(?=\\\{{)", "", text.strip())
+    text = re.sub(rf"^{NAME}\s*(?:\\in|=)\s*(?=\\\{{)", "", text.strip())
     if text.startswith(r"\{") and text.endswith(r"\}"):
         text = text[2:-2]
     members = [member for part in split_outside(text, ",") for member in both_signs(part)]
@@ -73,7 +73,8 @@ def is_group(text: str) -> bool:
 
 def sides_of(text: str) -> list[str]:
     r"""The sides of a chain of equations, `x = 2 + 3 = 5`; one side where there is no sign."""
-    return split_outside(re.sub(r"(?<![<>!:\\=])=(?!=)", "\0", text), "\0")
+    parts = split_outside(re.sub(r"(?<![<>!:\\=])=(?!=)", "\0", text), "\0")
+    return [part.replace("\0", "=") for part in parts]
 
 
 def unlabel(text: str) -> str:

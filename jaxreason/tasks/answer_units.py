@@ -40,6 +40,7 @@ SIZES: dict[str, dict[str, str]] = {
     "angle": {"degree \u00b0": "1"},
     "radian": {"radian rad": "1"},
 }
+CURRENCIES = {r"\$": "dollar", r"\euro": "euro", r"\pounds": "gbp"}
 POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 UNITS = {
     name: (kind, Fraction(size))
@@ -51,8 +52,9 @@ UNITS = {
 
 def unit_of(answer: str) -> Unit | None:
     r"""The known unit of a tidied answer: `\$` before it, or what stands behind it; or None."""
-    if re.match(r"-?\s*\\\$", answer):
-        return (("dollar", 1),), Fraction(1)
+    before = re.match(r"-?\s*(\\\$|[\u20ac\u00a3\u00a5\u20b9]|\\(?:euro|pounds)\b)", answer)
+    if before:
+        return read_unit(CURRENCIES.get(before[1], before[1]))
     found = re.search(
         rf"[\w)}}]\s*((?:{WORDS}|\\circ\b|[A-Za-z\u00a2\u20ac\u00a3\u00a5\u20b9. ]|\^\s*\{{?-?\d\}}?|\^|/)+)$",
         answer,
@@ -75,9 +77,11 @@ def read_unit(text: str) -> Unit | None:
     size = Fraction(1)
     for part, sign in [(above, 1), *((part, -1) for part in below)]:
         for name, power in _factors(part):
-            kind, one = UNITS.get(name) or UNITS.get(re.sub("e?s$", "", name)) or ("", 0)
-            if not kind:
+            names = name, re.sub("s$", "", name), re.sub("es$", "", name)
+            known = next((UNITS[n] for n in names if n in UNITS), None)
+            if known is None:
                 return None
+            kind, one = known
             powers[kind] = powers.get(kind, 0) + sign * power
             size *= one ** (sign * power)
     return (tuple(sorted(powers.items())), size) if powers else None

@@ -60,12 +60,9 @@ def same(gold: str, answer: str, rules: Rules) -> bool:
     if squeeze(gold) == squeeze(answer):
         return True
     if is_inequality(answer) != is_inequality(gold):
-        return same_set(gold, answer)
+        return same_set(gold, answer) and is_written(gold, answer, rules)
     if is_group(gold) and len(split_list(answer)) > 1:
         return False  # (2,4) is a point or an interval; "4, 2" is neither
-    if is_clock(gold) and re.fullmatch(r"\d+:\d+", squeeze(answer)):
-        times = [[int(part) for part in squeeze(text).split(":")] for text in (gold, answer)]
-        return times[0] == times[1]
     numbers = numeral(gold), numeral(answer)
     if None not in numbers:
         return same_numeral(gold, answer, *numbers, rules)
@@ -88,7 +85,7 @@ def _same_chain(gold: str, answer: str, rules: Rules) -> bool:
     if len(answers) > 1 and contradicts(answers):
         return False
     value = answers[-1]
-    if len(answers) > 1 and re.fullmatch(NAME, value):
+    if len(answers) > 1 and re.fullmatch(NAME, value) and is_constant(answers[-2]):
         value = answers[-2]  # 5 = x
     if len(golds) == 1:
         return same_side(gold, value, rules)
@@ -125,6 +122,8 @@ def same_side(gold: str, answer: str, rules: Rules) -> bool:
     """Two answers without a sign of equality: bases, per cent signs and units are looked at."""
     if squeeze(gold) == squeeze(answer):
         return True
+    if is_clock(gold) or is_clock(answer):
+        return same_time(gold, answer)
     if not same_base(gold, answer, rules):
         return False
     if r"\%" in gold or r"\%" in answer:
@@ -188,7 +187,17 @@ def plain_value(answer: str) -> str:
 
 def is_clock(text: str) -> bool:
     """Whether the text is a time of day or a length of time such as 9:24, which is no ratio."""
-    return re.fullmatch(r"\d{1,2}:\d\d", squeeze(text)) is not None
+    return re.fullmatch(r"\d{1,2}:\d\d(?:[ap]\.?m\.?)?", squeeze(text)) is not None
+
+
+def same_time(gold: str, answer: str) -> bool:
+    """Two times: 05:00 is 5:00; a.m. or p.m. may be left out, and must not differ."""
+    form = r"(\d+):(\d\d)((?:[ap]\.?m\.?)?)"
+    times = [re.fullmatch(form, squeeze(text)) for text in (gold, answer)]
+    if not all(times):
+        return False
+    halves = {time[3].replace(".", "") for time in times} - {""}
+    return len(halves) < 2 and len({(int(time[1]), int(time[2])) for time in times}) == 1
 
 
 def squeeze(text: str) -> str:

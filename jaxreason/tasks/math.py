@@ -13,7 +13,7 @@ import json
 import logging
 import re
 
-from jaxreason.data.examples import Example, question
+from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
 from jaxreason.tasks.announced_answers import announced_answer
 from jaxreason.tasks.answer_lists import same_list
@@ -126,14 +126,19 @@ def grade(example: Example, answer: str, strict: bool = False) -> float:
         return 0.0
     gold, answer = tidy(gold), tidy(re.sub(r"\s+", " ", answer))
     metadata = example.metadata
-    asked = question(example) if example.messages or "question" in metadata else ""
-    rules = Rules(strict, asked, str(metadata.get("unit") or ""))
+    rules = Rules(strict, asked(example), str(metadata.get("unit") or ""))
     tolerance = metadata.get("error")
     if tolerance and within(gold, answer, float(str(tolerance).split(",")[0]), rules):
         return 1.0
     if metadata.get("is_multiple_answer") in (True, "True", "true"):
         return float(same_list(gold, answer, lambda a, b: same(a, b, rules)))
     return float(same(gold, answer, rules))
+
+
+def asked(example: Example) -> str:
+    """What the problem says; "" for an example without any."""
+    turns = [turn["content"] for turn in example.messages if turn["role"] == "user"]
+    return str(example.metadata.get("question") or "\n".join(turns))
 
 
 def within(gold: str, answer: str, tolerance: float, rules: Rules) -> bool:

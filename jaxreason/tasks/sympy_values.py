@@ -19,9 +19,18 @@ ROUNDED = 6  # digits that an approximation must have
 
 def same_value(gold, answer) -> bool:
     """Equal as mathematics. Raises what sympy raises."""
+    if _is_undefined(gold) or _is_undefined(answer):
+        return False
     if is_gigantic(gold) or is_gigantic(answer):
         return gold == answer
     return _same(_exact(gold), _exact(answer))
+
+
+def _is_undefined(value) -> bool:
+    """Whether a value is none: a number over zero."""
+    from sympy import nan, zoo
+
+    return hasattr(value, "has") and value.has(nan, zoo)
 
 
 def _same(gold, answer) -> bool:
@@ -61,6 +70,7 @@ def same_expression(gold, answer) -> bool:
     """Two scalars, with or without symbols."""
     if gold == answer:
         return True
+    gold, answer = _with_imaginary_unit(gold, answer)
     if not gold.free_symbols and not answer.free_symbols:
         return same_number(gold, answer)
     if gold.free_symbols == answer.free_symbols and not (_has_bound(gold) or _has_bound(answer)):
@@ -68,6 +78,16 @@ def same_expression(gold, answer) -> bool:
         if verdict is not None:
             return verdict
     return _library(gold, answer)
+
+
+def _with_imaginary_unit(gold, answer):
+    """With the imaginary unit for i, where the gold value has no other symbol."""
+    from sympy import I
+
+    symbols = gold.free_symbols
+    if {str(symbol) for symbol in symbols} != {"i"} or not answer.free_symbols <= symbols:
+        return gold, answer
+    return gold.subs(symbols.pop(), I), answer.subs({s: I for s in answer.free_symbols})
 
 
 def same_number(gold, answer) -> bool:

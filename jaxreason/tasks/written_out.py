@@ -26,6 +26,7 @@ FRACTION = re.compile(
 )
 NESTED = re.compile(r"\\frac\s*\{[^{}]*(?:/|\d\.\d|\\frac\s*\{\s*-?\d+\s*\}\s*\{\s*-?\d+\s*\})")
 DECIMAL_BELOW = re.compile(r"\\frac\s*\{\s*-?[\d.]+\s*\}\s*\{\s*[\d.]*\.[\d.]*\s*\}|\d/\d*\.\d|\.\d+/\d")
+PRODUCT = re.compile(r"\d\s*(?:\\cdot|\\times|\*|\\div)\s*[(\d]|\)\s*\(\s*-?[\d.]+\s*\)|--")
 SCIENTIFIC = re.compile(r"(-?[1-9](?:\.\d+)?)\s*(?:\\times|\\cdot)\s*10\s*\^\s*(?:\{(-?\d+)\}|(\d))")
 
 
@@ -40,6 +41,8 @@ def operations(answer: str) -> set[str]:
     found = {match[1] or "abs" for match in COMMAND.finditer(text)}
     if any(int(m[2] or m[4]) and int(m[1] or m[3]) % int(m[2] or m[4]) == 0 for m in fractions(text)):
         found.add("division")
+    if PRODUCT.search(text):
+        found.add("product")
     if NESTED.search(text) or DECIMAL_BELOW.search(text):
         found.add("fraction of fractions")
     for part in re.split(rf"{RELATION.pattern}|\\cup|\\text\s*\{{\s*(?:or|and)\s*\}}", text):
@@ -99,7 +102,10 @@ def _of_factors(factors: list) -> set[str]:
     found = {"product"} if len(above) > 1 or len(below) > 1 else set()
     if above and below and above[0].is_Integer and below[0].is_Integer and above[0] % below[0] == 0:
         found.add("division")
-    return found | ({"product"} if len(roots) > 1 else set())
+    constants = [f for f in factors if f.is_number and not f.is_Rational]
+    if len(roots) > 1 or len(set(constants)) < len(constants):
+        found.add("product")
+    return found
 
 
 def _of_power(base, exponent) -> set[str]:
