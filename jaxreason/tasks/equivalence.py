@@ -19,13 +19,13 @@ from jaxreason.tasks.answer_lists import (
 )
 from jaxreason.tasks.answer_sets import is_inequality, same_set
 from jaxreason.tasks.answer_units import read_unit, unit_of
-from jaxreason.tasks.latex_answers import read_value, read_whole, without_unit
+from jaxreason.tasks.latex_answers import GROWING, WRONG, read_value, read_whole, without_unit
 from jaxreason.tasks.sympy_values import is_rounded, same_value
 from jaxreason.tasks.written_out import is_written_out
 
 DECIMAL = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
 NUMERAL = re.compile(
-    rf"(?P<sign>[-+]?)\s*(?:\\frac\s*\{{(?P<above>\d+)\}}\s*\{{(?P<below>\d+)\}}"
+    rf"(?P<sign>[-+]?)\s*(?:(?P<whole>\d*)\s*\\frac\s*\{{(?P<above>\d+)\}}\s*\{{(?P<below>\d+)\}}"
     rf"|(?P<first>\d+)\s*/\s*(?P<second>\d+)|(?P<decimal>{DECIMAL}))"
 )
 
@@ -180,7 +180,7 @@ def plain_value(answer: str) -> str:
     r"""`5 dollars` and `x \equiv 5 \pmod 7` as 5; other texts unchanged."""
     answer = re.sub(r"^[a-z]\s*\\equiv\s*(.+?)\s*\\pmod\s*\{?\w+\}?$", r"\1", answer)
     number = r"(-?(?:\\\$)?[\d.,/]*\d(?:\\frac\{\d+\}\{\d+\})?)"
-    word = r"(?!(?:or|and|not|to|mod|over|choose|times|plus|minus)\b)[A-Za-z]+"
+    word = rf"(?!(?:or|and|not|to|mod|over|choose|times|plus|minus|{WRONG}|{GROWING})\b)[A-Za-z]+"
     words = rf"(?=.*[a-zA-Z]{{3}}|[a-z]+/[a-z]){word}(?:[ /]{word})*"
     return re.sub(rf"^{number} {words}$", r"\1", answer)
 
@@ -208,7 +208,7 @@ def squeeze(text: str) -> str:
 
 
 def numeral(text: str) -> Fraction | None:
-    r"""The value of a plain integer, decimal or fraction of integers, `\frac{1}{2}` or 1/2; or None.
+    r"""The value of a plain integer, decimal, fraction of integers or mixed number; or None.
 
     The time that most answers take is that of this function: sympy never sees them.
     """
@@ -221,7 +221,7 @@ def numeral(text: str) -> Fraction | None:
         below = int(found["below"] or found["second"])
         if below == 0:
             return None
-        value = Fraction(int(found["above"] or found["first"]), below)
+        value = int(found["whole"] or 0) + Fraction(int(found["above"] or found["first"]), below)
     return -value if found["sign"] == "-" else value
 
 

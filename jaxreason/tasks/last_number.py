@@ -1,12 +1,21 @@
-r"""Answers that are one number: GSM8K (after `####`, in \boxed{}, or last), sums (the last one)."""
+r"""Answers that are one number: GSM8K (after `####`, in \boxed{}, or last), sums (the last one).
+
+`gsm8k` and `last_number` also take a fraction of integers that has the value, 36/2 for 18;
+`gsm8k_strict` and `last_number_strict` (for rewards) only a number that is written out.
+"""
 
 import re
 from decimal import Decimal
+from fractions import Fraction
+from functools import partial
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
+from jaxreason.tasks.equivalence import numeral, plain_value
+from jaxreason.tasks.latex_answers import tidy, without_unit
 from jaxreason.tasks.replies import last_boxed, score_both_ways, strip_thinking
 
+MOST_CHARACTERS = 200  # of a fraction
 # A minus belongs to the number unless something stands before it that it could subtract from; a `$`
 # that opens a formula is no such thing. Exponents (m^2) and the digits of a longer number are no
 # numbers of their own.
@@ -27,11 +36,20 @@ HEDGE = (
     r"|(?:hundred|thousand|dozen|squared|cubed|[mbtr]+illion)\b)"
 )
 REMARK = re.compile(rf"\s*%?[\s,.;]*(?!{HEDGE})[A-Za-z]{{2,}}|\s+\((?!{HEDGE})[^()]*[A-Za-z]{{2}}")
+# What a place says beside its number that takes it back, or puts another one beside it.
+DENIAL = re.compile(r"(?i)\b(?:wrong|incorrect|false|invalid|mistaken?|error|not\s+(?:right|correct|it))\b")
+FURTHER = r"(?:for|in|per|each|every|which|because|since|after|of|with|at|from|on|by|is|are|more|a)\b"
+SECOND = re.compile(
+    rf"(?i)\s*%?\s*(?:(?!{FURTHER})[A-Za-z]+\s*){{0,3}}(?:,|&|\b(?:and|or|plus|minus|to|versus|vs)\b)\s*"
+    r"(?:(?:[A-Za-z]+\s+)?\$?\d|(?:an?\s+|one\s+)?(?:half|third|quarter)\b)"
+)
 UNIT = re.compile(rf"(?!\s*{HEDGE})[^\d\\/+^:?(=\u00d7\u00f7-]*")
 # What touches a number and makes another one of it, after it and before it.
 GROWN = re.compile(r"[kKM]\b|\s?[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079\u2150-\u215e]")
 SHRUNK = re.compile(
-    r"(?:[\u00bc-\u00be\u2150-\u215e]|\b(?:not|half\s+of|twice|double|triple))\s*$", re.IGNORECASE
+    r"(?:[\u00bc-\u00be\u2150-\u215e]"
+    r"|\b(?:not|half\s+of|twice|double|triple|(?:more|less|fewer|greater|other)\s+than))\s*$",
+    re.IGNORECASE,
 )
 JOINED = re.compile(r"\d\s?(?:[/:?]|\)\()\s?$")
 
@@ -79,6 +97,7 @@ def stated_number(part: str) -> str | None:
     alone = "\\" not in before and not before.endswith(("/", "^", "_"))
     alone = alone and not GROWN.match(side, match.end()) and not SHRUNK.search(before[-20:])
     alone = alone and (UNIT.fullmatch(after) or REMARK.match(after))
+    alone = alone and not SECOND.match(after) and not DENIAL.search(after)
     return plain(match[0]) if alone else part.strip()
 
 
@@ -92,23 +111,33 @@ def gsm8k_number(text: str) -> str | None:
     return stated_number(line) or stated_number(last_boxed(text) or "") or last_number(text)
 
 
-def grade(example: Example, answer: str) -> float:
+def grade(example: Example, answer: str, strict: bool = False) -> float:
     """1.0 for the value of the gold answer (of a worked solution: what follows `####`).
 
     Raises:
-      ValueError: for a gold answer without a number.
+      UserError: for a gold answer without a number.
     """
     gold = last_number(example.answer.rpartition("####")[2])
     if gold is None:
         raise UserError(
             f"example {example.id!r}: the gold answer {example.answer!r} has no number."
         )
-    return float(is_number(answer) and Decimal(gold) == Decimal(answer))
+    if is_number(answer):
+        return float(Decimal(gold) == Decimal(answer))
+    value = None if strict else fraction_of(answer)
+    return float(value is not None and numeral(gold) == value)
 
 
 def is_number(answer: str) -> bool:
     """Whether an extracted answer is one plain number."""
     return re.fullmatch(r"-?\d*\.?\d+", answer) is not None
+
+
+def fraction_of(answer: str) -> Fraction | None:
+    r"""The value of `36/2`, `\frac{36}{2}` or `4 1/2`, perhaps with a unit; None for other texts."""
+    if len(answer) > MOST_CHARACTERS or not re.search(r"/|\\[dt]?frac", answer):
+        return None
+    return numeral(plain_value(without_unit(tidy(answer.rpartition("=")[2]))))
 
 
 def extract(example: Example, text: str) -> str | None:
@@ -121,6 +150,11 @@ def score(example: Example, text: str) -> dict[str, float]:
     return score_both_ways(example, text, last_number, grade)
 
 
+def score_strict(example: Example, text: str) -> dict[str, float]:
+    """The same where only a number that is written out counts."""
+    return score_both_ways(example, text, last_number, partial(grade, strict=True))
+
+
 def extract_gsm8k(example: Example, text: str) -> str | None:
     """GSM8K's answer in the reply without its thoughts."""
     return gsm8k_number(strip_thinking(text))
@@ -129,3 +163,8 @@ def extract_gsm8k(example: Example, text: str) -> str | None:
 def score_gsm8k(example: Example, text: str) -> dict[str, float]:
     """`accuracy`, `accuracy_unstripped` and `answered`."""
     return score_both_ways(example, text, gsm8k_number, grade)
+
+
+def score_gsm8k_strict(example: Example, text: str) -> dict[str, float]:
+    """The same where only a number that is written out counts."""
+    return score_both_ways(example, text, gsm8k_number, partial(grade, strict=True))

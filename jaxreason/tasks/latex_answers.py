@@ -14,8 +14,13 @@ from jaxreason.tasks.answer_units import without_currency
 
 WORDS = r"\\(?:text(?:rm|it|bf|normal)?|mbox|math(?:rm|it|bf))\s*\{(?:[^{}]|\{[^{}]*\})*\}"
 UNIT = rf"{WORDS}|\\frac\s*\{{{WORDS}\}}\{{{WORDS}\}}"
-# "or 6" in a unit is a second answer, not a unit.
-HEDGE = re.compile(r"(?:\b(?:or|and|not|to|but|wait)\b|[,;?!=])[^{}]*\d")
+WRONG = "wrong|incorrect|false|invalid|mistaken?"
+GROWING = "dozen|score|squared|cubed|hundreds?|thousands?|halves|thirds"  # words that change a number
+# "or 6" in a unit is a second answer, not a unit, and "(wrong)" is none either.
+HEDGE = re.compile(
+    rf"(?:\b(?:or|and|not|to|but|wait)\b|[,;?!=])[^{{}}]*\d|\b(?:{WRONG}|not (?:right|correct)|{GROWING})\b"
+    r"|\band (?:a |one )?(?:half|third|quarter)\b"
+)
 SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
 LARGEST_BITS = 1e6  # a number with more binary digits is not written out

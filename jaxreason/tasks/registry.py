@@ -80,6 +80,12 @@ TASKS: dict[str, Task] = {
     ),
     "gsm8k": Task("generate", "accuracy", last_number.score_gsm8k, last_number.extract_gsm8k),
     "last_number": Task("generate", "accuracy", last_number.score, last_number.extract),
+    "gsm8k_strict": Task(
+        "generate", "accuracy", last_number.score_gsm8k_strict, last_number.extract_gsm8k
+    ),
+    "last_number_strict": Task(
+        "generate", "accuracy", last_number.score_strict, last_number.extract
+    ),
     "multiple_choice": Task("generate", "accuracy", multiple_choice.score, multiple_choice.extract),
     "gpqa_paper": Task(
         "generate", "accuracy", paper_letters.score_gpqa, paper_letters.extract_gpqa

@@ -110,10 +110,11 @@ def _of_factors(factors: list) -> set[str]:
 
 def _of_power(base, exponent) -> set[str]:
     """Of a power: one of numbers, a root of a constant, and one that comes out even."""
-    if base.free_symbols or exponent.free_symbols or exponent == -1:
+    unknown = {str(symbol) for symbol in base.free_symbols | exponent.free_symbols} - {"i"}
+    if unknown or exponent == -1:
         return set()
     if exponent.is_Integer:
-        return {"power"} if base.is_number else set()
+        return {"power"}
     if base.is_Rational and exponent.is_Rational and (base**exponent).is_Rational:
         return {"even root"}
     return {"root"}
