@@ -165,7 +165,7 @@ def _without_name(text: str) -> str:
 
 
 def _braced_roots(text: str) -> str:
-    r"""`\sqrt3` as `\sqrt{3}`. Mistake: `\sqrt[3]{2}` becomes `\sqrt{[}3]{2}`; so does the gold one."""
+    r"""`\sqrt3` as `\sqrt{3}`. Mistake: `\sqrt13` becomes `\sqrt{1}3`."""
     first, *rest = text.split(r"\sqrt")
     if "" in rest:
         raise _Refused
