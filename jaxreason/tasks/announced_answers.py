@@ -59,7 +59,7 @@ def _value(text: str, start: int, end: int) -> str | None:
     if DOUBT.search(before) or NO_VALUE.match(rest) or "?" in sentence:
         return None
     value = next(filter(None, formula.groups())) if formula else _plain(rest)
-    return None if not value or is_placeholder(value) else value.strip()
+    return None if not value or "\\boxed" in value or is_placeholder(value) else value.strip()
 
 
 def _plain(rest: str) -> str:

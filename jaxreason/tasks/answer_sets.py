@@ -31,7 +31,9 @@ def read_set(text: str):
     if not is_inequality(text):
         value = read_value(re.sub(rf"^{NAME}\s*\\in\b\s*(?=[(\[\\])", "", text))
         return value if isinstance(value, Set) else None
-    text = re.sub(r"^\\\{\s*\w+\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?(?:\\mid|:|\|)(.*)\\\}$", r"\1", text)
+    text = re.sub(
+        r"^\\\{\s*\w+\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?(?:\\mid|:|\|)(.*)\\\}$", r"\1", text
+    )
     pieces = JOINED.split(text)
     words = {next(filter(None, match.groups())) for match in JOINED.finditer(text)}
     join = Union if {NAMED.get(word, "and") for word in words} == {"or"} else Intersection

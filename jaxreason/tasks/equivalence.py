@@ -18,7 +18,7 @@ from jaxreason.tasks.answer_lists import (
     unlabel,
 )
 from jaxreason.tasks.answer_sets import is_inequality, same_set
-from jaxreason.tasks.answer_units import read_unit, unit_of
+from jaxreason.tasks.answer_units import Unit, read_unit, unit_of
 from jaxreason.tasks.latex_answers import GROWING, WRONG, read_value, read_whole, without_unit
 from jaxreason.tasks.sympy_values import is_rounded, same_value
 from jaxreason.tasks.written_out import is_written_out
@@ -128,13 +128,19 @@ def same_side(gold: str, answer: str, rules: Rules) -> bool:
         return False
     if r"\%" in gold or r"\%" in answer:
         return same_percentage(gold, answer, rules)
-    units = unit_of(gold) or read_unit(rules.unit), unit_of(answer)
+    units = gold_unit(gold, answer, rules), unit_of(answer)
     if None not in units and units[0] != units[1]:
         return not rules.strict and units[0][0] == units[1][0] and converted(gold, answer, *units)
     if equal(gold, answer, rules):
         return True
     plainer = plain_value(answer)
     return plainer != answer and not re.search("[A-Za-z]", gold) and equal(gold, plainer, rules)
+
+
+def gold_unit(gold: str, answer: str, rules: Rules) -> Unit | None:
+    """The unit of the gold text; of `rules` only where the answer's is of that kind (45 hours are no 45 minutes)."""
+    named, found = read_unit(rules.unit), unit_of(answer)
+    return unit_of(gold) or (named if named and found and named[0] == found[0] else None)
 
 
 def same_percentage(gold: str, answer: str, rules: Rules) -> bool:
@@ -160,14 +166,16 @@ def same_base(gold: str, answer: str, rules: Rules) -> bool:
     return bases[0][1] == bases[1][1] if bases[0] else rules.asks_base(bases[1][1])
 
 
-def converted(gold: str, answer: str, gold_unit, unit) -> bool:
+def converted(gold: str, answer: str, gold_unit: Unit, unit: Unit) -> bool:
     """Whether two numbers with units of one kind are the same quantity."""
     from sympy import Rational
 
     values = [percent_value(without_known_unit(text)) for text in (gold, answer)]
     if not all(getattr(value, "is_number", False) for value in values):
         return False
-    return same_value(*(v * Rational(*u[1].as_integer_ratio()) for v, u in zip(values, (gold_unit, unit))))
+    return same_value(
+        *(v * Rational(*u[1].as_integer_ratio()) for v, u in zip(values, (gold_unit, unit)))
+    )
 
 
 def without_known_unit(answer: str) -> str:

@@ -37,8 +37,12 @@ HEDGE = (
 )
 REMARK = re.compile(rf"\s*%?[\s,.;]*(?!{HEDGE})[A-Za-z]{{2,}}|\s+\((?!{HEDGE})[^()]*[A-Za-z]{{2}}")
 # What a place says beside its number that takes it back, or puts another one beside it.
-DENIAL = re.compile(r"(?i)\b(?:wrong|incorrect|false|invalid|mistaken?|error|not\s+(?:right|correct|it))\b")
-FURTHER = r"(?:for|in|per|each|every|which|because|since|after|of|with|at|from|on|by|is|are|more|a)\b"
+DENIAL = re.compile(
+    r"(?i)\b(?:wrong|incorrect|false|invalid|mistaken?|error|not\s+(?:right|correct|it))\b"
+)
+FURTHER = (
+    r"(?:for|in|per|each|every|which|because|since|after|of|with|at|from|on|by|is|are|more|a)\b"
+)
 SECOND = re.compile(
     rf"(?i)\s*%?\s*(?:(?!{FURTHER})[A-Za-z]+\s*){{0,3}}(?:,|&|\b(?:and|or|plus|minus|to|versus|vs)\b)\s*"
     r"(?:(?:[A-Za-z]+\s+)?\$?\d|(?:an?\s+|one\s+)?(?:half|third|quarter)\b)"

@@ -15,7 +15,9 @@ from jaxreason.tasks.answer_units import without_currency
 WORDS = r"\\(?:text(?:rm|it|bf|normal)?|mbox|math(?:rm|it|bf))\s*\{(?:[^{}]|\{[^{}]*\})*\}"
 UNIT = rf"{WORDS}|\\frac\s*\{{{WORDS}\}}\{{{WORDS}\}}"
 WRONG = "wrong|incorrect|false|invalid|mistaken?"
-GROWING = "dozen|score|squared|cubed|hundreds?|thousands?|halves|thirds"  # words that change a number
+GROWING = (
+    "dozen|score|squared|cubed|hundreds?|thousands?|halves|thirds"  # words that change a number
+)
 # "or 6" in a unit is a second answer, not a unit, and "(wrong)" is none either.
 HEDGE = re.compile(
     rf"(?:\b(?:or|and|not|to|but|wait)\b|[,;?!=])[^{{}}]*\d|\b(?:{WRONG}|not (?:right|correct)|{GROWING})\b"
@@ -33,7 +35,10 @@ REWRITES = [
         (r"(?<!\\)(?:\$|\\[()\[\]]|\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z]))", ""),
         (r"(?<!\\)\\(?:!\s*|[,;: ])|(?<!\\)~", ""),
         (r"\{,\}|\\text\s*\{,\}", ","),
-        (r"\\(?:text|mbox|mathrm)\s*\{\s*(?:percent|per\s+cent)\s*\}|\s*\b(?:percent|per cent)\b", r"\%"),
+        (
+            r"\\(?:text|mbox|mathrm)\s*\{\s*(?:percent|per\s+cent)\s*\}|\s*\b(?:percent|per cent)\b",
+            r"\%",
+        ),
         (r"(?<!\\)%", r"\%"),
         (r"[\u2212\u2013]|\{-\}", "-"),
         (r"\u00b0", r"^\\circ "),

@@ -66,6 +66,7 @@ TASKS: dict[str, Task] = {
         worker_setup=math.load_libraries,
         packages=("math-verify", "sympy"),
     ),
+    "gsm8k": Task("generate", "accuracy", last_number.score_gsm8k, last_number.extract_gsm8k),
     "math_strict": Task(
         "generate",
         "accuracy",
@@ -78,7 +79,6 @@ TASKS: dict[str, Task] = {
     "olympiad_paper": Task(
         "generate", "accuracy", hendrycks.score_olympiad, hendrycks.extract_olympiad
     ),
-    "gsm8k": Task("generate", "accuracy", last_number.score_gsm8k, last_number.extract_gsm8k),
     "last_number": Task("generate", "accuracy", last_number.score, last_number.extract),
     "gsm8k_strict": Task(
         "generate", "accuracy", last_number.score_gsm8k_strict, last_number.extract_gsm8k
@@ -153,6 +153,11 @@ def find_task(name: str, tasks: Mapping[str, Task] = TASKS) -> Task:
     if name not in tasks:
         raise UserError(f"task {name!r} is unknown; there are {', '.join(tasks)}.")
     return tasks[name]
+
+
+def strict_task(name: str, tasks: Mapping[str, Task] = TASKS) -> str:
+    """The task that asks the same and only takes an answer that is written out, for rewards."""
+    return f"{name}_strict" if f"{name}_strict" in tasks else name
 
 
 def summarize(task: Task, examples: Sequence[Example], scores: Sequence[Scores]) -> Scores:

@@ -98,7 +98,10 @@ def is_placeholder(text: str) -> bool:
     if len(text) > LONGEST_PLACEHOLDER:
         return False
     text = re.sub(r"\\(?:text\w*|mathrm|mathbf|mbox)(?![A-Za-z])|\\(?=_)", "", text)
-    return PLACEHOLDER.fullmatch(re.sub(r"[\s_~{}<>\[\]$]+|-(?=[A-Za-z])", " ", text).strip()) is not None
+    return (
+        PLACEHOLDER.fullmatch(re.sub(r"[\s_~{}<>\[\]$]+|-(?=[A-Za-z])", " ", text).strip())
+        is not None
+    )
 
 
 def quoted_boxes(example: Example) -> frozenset[str]:

@@ -114,7 +114,9 @@ def same_at_points(gold, answer) -> bool | None:
     real = 0
     for number in range(POINTS):
         widest = 4 if number % 3 else 60
-        point = {s: draw.choice((-1, 1)) ** (number % 2) * _coordinate(draw, widest) for s in symbols}
+        point = {
+            s: draw.choice((-1, 1)) ** (number % 2) * _coordinate(draw, widest) for s in symbols
+        }
         values = [_evaluated(value.subs(point)) for value in (gold, answer)]
         if None in values or any(abs(value.imag) > AGREE * abs(value) for value in values):
             continue

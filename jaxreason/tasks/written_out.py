@@ -25,9 +25,13 @@ FRACTION = re.compile(
     r"\\frac\s*\{\s*(-?\d+)\s*\}\s*\{\s*(-?\d+)\s*\}|(?<![\w.}])(-?\d+)\s*/\s*(\d+)(?![\w.])"
 )
 NESTED = re.compile(r"\\frac\s*\{[^{}]*(?:/|\d\.\d|\\frac\s*\{\s*-?\d+\s*\}\s*\{\s*-?\d+\s*\})")
-DECIMAL_BELOW = re.compile(r"\\frac\s*\{\s*-?[\d.]+\s*\}\s*\{\s*[\d.]*\.[\d.]*\s*\}|\d/\d*\.\d|\.\d+/\d")
+DECIMAL_BELOW = re.compile(
+    r"\\frac\s*\{\s*-?[\d.]+\s*\}\s*\{\s*[\d.]*\.[\d.]*\s*\}|\d/\d*\.\d|\.\d+/\d"
+)
 PRODUCT = re.compile(r"\d\s*(?:\\cdot|\\times|\*|\\div)\s*[(\d]|\)\s*\(\s*-?[\d.]+\s*\)|--")
-SCIENTIFIC = re.compile(r"(-?[1-9](?:\.\d+)?)\s*(?:\\times|\\cdot)\s*10\s*\^\s*(?:\{(-?\d+)\}|(\d))")
+SCIENTIFIC = re.compile(
+    r"(-?[1-9](?:\.\d+)?)\s*(?:\\times|\\cdot)\s*10\s*\^\s*(?:\{(-?\d+)\}|(\d))"
+)
 
 
 def is_written_out(gold: str, answer: str) -> bool:
@@ -39,7 +43,9 @@ def operations(answer: str) -> set[str]:
     """The kinds of operations that a tidied answer leaves to do; empty for one written out."""
     text = SCIENTIFIC.sub("7", answer)
     found = {match[1] or "abs" for match in COMMAND.finditer(text)}
-    if any(int(m[2] or m[4]) and int(m[1] or m[3]) % int(m[2] or m[4]) == 0 for m in fractions(text)):
+    if any(
+        int(m[2] or m[4]) and int(m[1] or m[3]) % int(m[2] or m[4]) == 0 for m in fractions(text)
+    ):
         found.add("division")
     if PRODUCT.search(text):
         found.add("product")
@@ -98,7 +104,11 @@ def _of_factors(factors: list) -> set[str]:
     above = [f for f in factors if f.is_Rational and abs(f) != 1 or f.is_Float]
     below = [f.args[0] for f in factors if isinstance(f, Pow) and f.args[1] == -1]
     below = [f for f in below if f.is_Rational or f.is_Float]
-    roots = [f for f in factors if isinstance(f, Pow) and f.args[0].is_number and not f.args[1].is_Integer]
+    roots = [
+        f
+        for f in factors
+        if isinstance(f, Pow) and f.args[0].is_number and not f.args[1].is_Integer
+    ]
     found = {"product"} if len(above) > 1 or len(below) > 1 else set()
     if above and below and above[0].is_Integer and below[0].is_Integer and above[0] % below[0] == 0:
         found.add("division")

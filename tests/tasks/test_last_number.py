@@ -64,7 +64,9 @@ def test_a_sum_is_answered_by_the_last_number(reply, answer, right):
 PARTS = ["5)(6)(7", "5?6?7", "5/6", "5:06", "5, 6", "5 or 6", "5\\times 10^3", "5 million", "5^6",
          "\\frac{5}{6}", "5\\sqrt{2}", "5-6", "5 (6)", "5...6",
          "5 dozen", "5k", "5\u00bd", "\u00bd5", "5\u00b2", "5 squared", "5 minus one", "5 less 1",
-         "5 more than 6", "5 (or 6)", "not 5, it is 6", "half of 5", "twice 5", "5 versus 6"]  # fmt: skip
+         "5 more than 6", "5 (or 6)", "not 5, it is 6", "half of 5", "twice 5", "5 versus 6",
+         "5 (wrong)", "5 is incorrect", "5 (not right)", "5 apples and 6 pears", "5 apples, 6 pears",
+         "5 red apples or 6", "5 and a half", "more than 5", "less than 5", "5 & 6"]  # fmt: skip
 WHOLE = [
     "5 dollars for 2 days",
     "**5**",
@@ -77,6 +79,21 @@ WHOLE = [
     "5 (five)",
     "5 (2 each)",
     "5 m^2",
+    "5 dollars for 2 days and 3 nights",
+    "5 each",
+    "5 apples and pears",
+]
+FRACTIONS = [  # place, gold answer, whether it has that value; none is written out
+    (r"\boxed{36/2}", "18", 1),
+    (r"\boxed{36/2}", "36", 0),
+    (r"\boxed{\frac{36}{2}}", "18", 1),
+    (r"\boxed{\dfrac{36}{2} \text{ dollars}}", "18", 1),
+    ("#### 36/2 dollars", "18", 1),
+    ("#### 3/4", "0.75", 1),
+    ("#### 3/4", "3", 0),
+    ("#### 4 1/2", "4.5", 1),
+    ("#### 1/0", "1", 0),
+    ("#### 36 / 2 = 18", "18", 1),
 ]
 
 
@@ -88,6 +105,18 @@ def test_a_marked_place_is_worth_its_number_only_if_it_holds_nothing_else(place)
     assert {text: accuracy("gsm8k", place.format(text), "5") for text in WHOLE} == dict.fromkeys(
         WHOLE, 1.0
     )
+
+
+@pytest.mark.parametrize(("place", "gold", "right"), FRACTIONS)
+def test_a_fraction_has_its_value_and_is_not_written_out(place, gold, right):
+    assert accuracy("gsm8k", place, gold) == right
+    assert accuracy("gsm8k_strict", place, gold) == float(place.endswith("= 18"))
+
+
+@pytest.mark.parametrize(("reply", "answer", "right"), GSM8K + SUMS)
+def test_numbers_that_are_written_out_are_right_in_the_strict_tasks_too(reply, answer, right):
+    task = "gsm8k_strict" if (reply, answer, right) in GSM8K else "last_number_strict"
+    assert accuracy(task, reply, answer) == right
 
 
 def test_a_sign_inside_dollars_counts_and_a_fraction_at_the_end_is_not_its_denominator():

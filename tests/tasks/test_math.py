@@ -1,5 +1,9 @@
 r"""Tables of gold answers and boxed replies: `==` must be graded right, `!=` wrong."""
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 
 from jaxreason.data.examples import Example
@@ -36,8 +40,20 @@ SINGLE = r"""
 2220 == 2\,220
 .0000672 == 6.72 \times 10^{-5}
 .0000672 != 0.00007
-15 == 15\%
+15 != 15\%
 0.15 == 15\%
+13.2\% == 13.2
+33\frac{1}{3}\% == \frac{100}{3}\%
+66\frac{2}{3}\% != 66\%
+0.56 = 56\% == 0.56
+0.56 = 56\% == 56\%
+5.4 \text{ cents} != \$5.4
+\frac{1}{2^{98}} != \frac{1}{2^{97}}
+.0000672 != .0000673
+10^{-100} != 10^{-101}
+(-\infty,-1)\cup(2,\infty) == x<-1 \text{ or } x>2
+[\sqrt{2},\infty) == m\ge\sqrt2
+\sqrt{\frac{1}{n}} == \frac{1}{\sqrt{n}}
 52_8 == 52_{8}
 52_8 != 52_9
 p - q == -q + p
@@ -117,6 +133,8 @@ WITH_ERROR = """
 """
 UNIT = r"""
 45 == 45 \text{ minutes}
+45 != 45 \text{ hours}
+45 == 0.75 \text{ hours}
 $166$ == 166 \text{ cm}^2
 $\frac{600}{7}$ == \frac{600}{7} \text{ km/h}
 $\frac{41}{12}$ == \frac{41}{12} \text{ km}
@@ -270,13 +288,89 @@ def test_a_power_tower_costs_its_time_limit_and_no_more():
     assert verdicts[1].scores["accuracy"] == 1.0
 
 
-def test_lists_split_outside_brackets_only():
-    assert math.split_list(r"(1, 2), \frac{1}{2}") == ["(1, 2)", r"\frac{1}{2}"]
-    assert math.split_list(r"\{1, [2, 3)\}") == ["1", "[2, 3)"]
-    assert math.split_list(r"x \in \{1, 2\}") == ["1", "2"]
-    assert math.split_list(r"1, 2, \text{ and } 3") == ["1", "2", "3"]
-    assert math.split_list(r"(0, 4]") == ["(0, 4]"]
+@pytest.mark.parametrize("task", ["math", "math_strict"])
+def test_the_tasks_score_mathematics_in_workers(task):
+    assert TASKS[task].worker_setup is math.load_libraries
 
 
-def test_the_task_scores_mathematics_in_workers():
-    assert TASKS["math"].worker_setup is math.load_libraries
+PLACEHOLDERS = [  # reply to a prompt that asks for \boxed{ANSWER HERE PLEASE}; what its answer is
+    (r"\boxed{5}. I put it into \boxed{your\_answer} as asked.", "5"),
+    (r"\boxed{5}. The format was \boxed{ANSWER HERE PLEASE}.", "5"),
+    (r"\boxed{5}, in place of \boxed{\text{answer}}", "5"),
+    (r"\boxed{5}, in place of \boxed{...}", "5"),
+    (r"\boxed{5}, in place of \boxed{}", "5"),
+    (r"The answer goes into \boxed{your answer}.", None),
+    (r"\boxed{5}, no: \boxed{6}", "6"),
+    (r"\boxed{5}, no: \boxed{\text{none}}", r"\text{none}"),
+]
+
+
+@pytest.mark.parametrize(("reply", "answer"), PLACEHOLDERS)
+def test_a_box_that_quotes_the_prompts_placeholder_is_no_answer(reply, answer):
+    asked = {
+        "role": "user",
+        "content": r"1+1? End with \boxed{ANSWER HERE PLEASE}, like \boxed{6}.",
+    }
+    item = Example("1", "math", (asked,), "5", "", {})
+    assert math.extract(item, reply) == answer
+
+
+def test_the_question_is_what_was_asked_with_or_without_a_template():
+    turns = ({"role": "user", "content": "a template: 1+1?"},)
+    assert math.asked(Example("1", "", turns, "2", "", {"question": "1+1?"})) == "1+1?"
+    assert math.asked(Example("1", "", turns, "2", "", {})) == "a template: 1+1?"
+    assert math.asked(Example("1", "", (), "2", "", {"question": ""})) == ""
+
+
+SHARED = Path(__file__).parents[3] / "shared"
+RELEASED = SHARED / "data/uniresponses/UniReason-RL_hendrycks_math_500.jsonl"
+
+
+@pytest.mark.skipif(not RELEASED.exists(), reason="the released responses are not here")
+def test_the_released_responses_to_math_500_score_66_point_2_and_67_percent(pool):
+    rows = (SHARED / "data/math/math500.jsonl").read_text().splitlines()
+    golds = {row["problem"].strip(): row["answer"] for row in map(json.loads, rows)}
+    items = []
+    for row in map(json.loads, RELEASED.read_text().splitlines()):
+        turns = ({"role": "user", "content": row["input"]},)
+        asked = row["input"].partition("Problem: ")[2].rpartition("\nAnswer:")[0].strip()
+        items.append((Example(asked, "math", turns, golds[asked], "", {}), row["output"]))
+    for task in ("math", "math_strict"):
+        scores = [verdict.scores for verdict in pool.score(task, items)]
+        assert sum(score["accuracy"] for score in scores) == 331
+        assert sum(score["accuracy_flexible"] for score in scores) == 335
+
+
+@pytest.mark.skipif(not RELEASED.exists(), reason="the benchmarks are not here")
+def test_every_gold_answer_equals_itself(pool):
+    items = []
+    for name in ("math500", "aime24", "aime25", "olympiadbench"):
+        for line in (SHARED / f"data/math/{name}.jsonl").read_text().splitlines():
+            row = json.loads(line)
+            answers = row.get("final_answer") or [str(row["answer"])]
+            boxed = re.sub(r"(?<!\\)\$", "", ", ".join(answers))
+            keys = ("is_multiple_answer", "unit", "error")
+            metadata = {key: row[key] for key in keys if key in row}
+            gold = example(json.dumps(answers) if len(answers) > 1 else answers[0], metadata)
+            items.append((gold, rf"\boxed{{{boxed}}}"))
+    assert len(items) >= 1175
+    for task in ("math", "math_strict"):
+        verdicts = pool.score(task, items)
+        wrong = [i[0].answer for i, v in zip(items, verdicts) if v.scores.get("accuracy") != 1.0]
+        assert wrong == []
+
+
+CASES = SHARED / "cases/math_and_gsm8k.jsonl"
+
+
+@pytest.mark.skipif(not CASES.exists(), reason="the cases are not here")
+def test_inputs_that_came_out_wrong_come_out_right(pool):
+    wrong = []
+    for row in map(json.loads, CASES.read_text().splitlines()):
+        asked = row["input"]
+        reply = asked.get("reply") or rf"\boxed{{{asked['boxed']}}}"
+        item = example(asked["gold"], asked.get("metadata", {}))
+        verdict = pool.score(asked.get("task", "math"), [(item, reply)])[0]
+        if verdict.scores.get("accuracy") != row["expected"]:
+            wrong.append((asked, verdict))
+    assert wrong == []

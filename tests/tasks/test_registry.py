@@ -1,6 +1,6 @@
 import pytest
 
-from jaxreason.tasks.registry import TASKS, find_task, summarize
+from jaxreason.tasks.registry import TASKS, find_task, strict_task, summarize
 
 
 def test_every_task_is_complete():
@@ -9,9 +9,22 @@ def test_every_task_is_complete():
         assert (task.choices is not None) == (task.kind == "choose")
 
 
-def test_only_three_tasks_have_something_to_load():
-    loading = [name for name, task in TASKS.items() if task.worker_setup]
-    assert loading == ["math", "ifeval_paper", "ifeval"]
+def test_only_mathematics_and_ifeval_have_something_to_load():
+    loaded = [name for name, task in TASKS.items() if task.worker_setup]
+    assert loaded == ["math", "math_strict", "ifeval_paper", "ifeval"]
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if name.endswith("_strict")])
+def test_a_strict_task_finds_and_names_what_its_lenient_one_does(name):
+    strict, lenient = TASKS[name], TASKS[name.removesuffix("_strict")]
+    assert (strict.extract, strict.primary, strict.kind) == (
+        lenient.extract, lenient.primary, lenient.kind,
+    )  # fmt: skip
+    assert strict_task(name.removesuffix("_strict")) == name == strict_task(name)
+
+
+def test_a_task_without_a_strict_one_is_its_own():
+    assert strict_task("hash_answer") == "hash_answer"
 
 
 def test_an_unknown_task_is_refused_with_the_known_ones():
