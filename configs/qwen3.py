@@ -100,7 +100,7 @@ def rl(size: str, target: str) -> ConfigDict:
         fields,
         source="huggingface",
         split="train",
-        task="math",
+        task="math_strict",  # a sum that is left to do earns nothing
         prompt_template=BOXED,
         metadata=("data_source",),
     )

@@ -89,8 +89,10 @@ def _sft(datasets: dict[str, ConfigDict], **changes) -> ConfigDict:
 
 
 def _rl() -> ConfigDict:
+    sums = _sums("train")
+    sums.task = "last_number_strict"
     section = sections.rl(
-        {"sums": _sums("train")},
+        {"sums": sums},
         1e-5,
         num_steps=30,
         prompts_per_step=8,

@@ -14,6 +14,7 @@ from jaxreason.plan.slices import SLICES, find_slice
 from jaxreason.recipes import find_recipe, load_recipe, on_slice, split_argument
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.study import check_recipe
+from jaxreason.tasks.registry import strict_task
 from jaxreason.training.sft import SFTConfig
 
 # Parameters of the Base checkpoints on the Hugging Face hub, tied embeddings counted once.
@@ -70,6 +71,13 @@ def test_recipes_divide_rows_and_slots_over_the_devices_of_every_target(name, ta
         assert section.sampler.prefill_rows % parts == 0 and section.sampler.slots >= parts
 
 
+@pytest.mark.parametrize("name", ["rl_qwen3", "rl_qwen3_14b", "study_smollm2"])
+def test_rewards_of_real_models_are_for_answers_that_are_written_out(name):
+    tasks = [dataset.task for dataset in recipe(f"{name}.py").rl.datasets.values()]
+    assert tasks and tasks == [strict_task(task) for task in tasks]
+    assert all(task.endswith("_strict") for task in tasks)
+
+
 def test_sft_has_the_papers_numbers_and_the_scripts_where_it_has_none():
     think, without = recipe("sft_qwen3_14b_think.py").sft, recipe("sft_qwen3_14b_no_think.py").sft
     assert (think.batch_size, think.epochs, think.length, think.pack) == (512, 1.5, 16384, False)
@@ -92,6 +100,7 @@ def test_rl_has_the_papers_numbers_and_the_scripts_where_it_has_none():
     assert (rl.decoding.temperature, rl.decoding.top_p, rl.decoding.top_k) == (1.0, 1.0, 0)
     assert (rl.decoding.max_tokens, rl.sampler.max_length) == (20480, 2048 + 20480)
     assert (rl.rewards.overlong_buffer, rl.rewards.overlong_penalty) == (4096, 1.0)
+    assert [dataset.task for dataset in rl.datasets.values()] == ["math_strict"]
     loss = rl.policy_loss
     assert (loss.clip_low, loss.clip_high, loss.dual_clip) == (0.2, 0.28, 10.0)
     assert (loss.kl_coefficient, loss.entropy_coefficient) == (0.0, 0.0)

@@ -23,7 +23,7 @@ REMOVED += [(r"\right", ""), (r"^{\circ}", ""), (r"^\circ", ""), (r"\$", "")]
 UNIT = r"\text{ "
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """The original raises here, and then compares the two texts as they stand."""
 
 
@@ -109,7 +109,7 @@ def same_text(gold: str, answer: str) -> bool:
     """
     try:
         return tidied(gold) == tidied(answer)
-    except _Refused:
+    except _RefusedError:
         return gold == answer
 
 
@@ -136,7 +136,7 @@ def tidied(text: str) -> str:
     and 1,000 differ, and so do the sizes of brackets other than \left and \right.
 
     Raises:
-      _Refused: where the original raises.
+      _RefusedError: where the original raises.
     """
     text = text.replace("\n", "")
     for old, new in REMOVED:
@@ -154,7 +154,7 @@ def _without_unit(text: str) -> str:
     r"""Mistake: only `\text{ ` with a space is a unit, so `5\text{cm}` and `5\mbox{ cm}` are not 5."""
     before, unit, after = text.partition(UNIT)
     if UNIT in after:
-        raise _Refused
+        raise _RefusedError
     return before if unit else text
 
 
@@ -168,7 +168,7 @@ def _braced_roots(text: str) -> str:
     r"""`\sqrt3` as `\sqrt{3}`. Mistake: `\sqrt13` becomes `\sqrt{1}3`."""
     first, *rest = text.split(r"\sqrt")
     if "" in rest:
-        raise _Refused
+        raise _RefusedError
     return first + "".join(r"\sqrt" + (p if p[0] == "{" else f"{{{p[0]}}}{p[1:]}") for p in rest)
 
 
@@ -176,7 +176,7 @@ def _braced_fractions(text: str) -> str:
     r"""`\frac12` and `\frac1{72}` with all braces. Mistake: not `\frac{72}1`."""
     first, *rest = text.split(r"\frac")
     if "" in rest:
-        raise _Refused
+        raise _RefusedError
     if any(part[0] != "{" and len(part) < 2 for part in rest):
         return text
     return first + "".join(r"\frac" + _braced(part) for part in rest)
@@ -197,5 +197,5 @@ def _slash_as_fraction(text: str) -> str:
     try:
         above, below = (int(side) for side in sides)
     except ValueError:
-        raise _Refused from None
+        raise _RefusedError from None
     return rf"\frac{{{above}}}{{{below}}}" if text == f"{above}/{below}" else text

@@ -101,7 +101,7 @@ def _of_factors(factors: list) -> set[str]:
     """Of a product: two numbers above or below the line, one that divides another, two roots."""
     from sympy import Pow
 
-    above = [f for f in factors if f.is_Rational and abs(f) != 1 or f.is_Float]
+    above = [f for f in factors if (f.is_Rational and abs(f) != 1) or f.is_Float]
     below = [f.args[0] for f in factors if isinstance(f, Pow) and f.args[1] == -1]
     below = [f for f in below if f.is_Rational or f.is_Float]
     roots = [

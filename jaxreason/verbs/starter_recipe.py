@@ -14,6 +14,7 @@ from jaxreason.data.rows import DropLog
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.huggingface import read_architecture
 from jaxreason.results.files import atomic_write_text
+from jaxreason.tasks.registry import strict_task
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.column_names import Columns, guess_columns
 from jaxreason.verbs.setup import without_devices
@@ -127,6 +128,7 @@ def recipe_text(model: str, data: str, columns: Columns, sizes: Sizes, on_cpu: b
         "fields": repr(columns.fields),
         "prompt_template": repr(columns.prompt_template),
         "task": repr(columns.task),
+        "reward_task": repr(strict_task(columns.task)),
         "options": repr(columns.options),
         "make_model": "model_on_cpu" if on_cpu else "model",
         "prompts": prompts,

@@ -52,6 +52,16 @@ def test_a_long_right_reply_shows_both_terms(pool):
     assert reward.total == 0.5
 
 
+def test_an_answer_that_is_left_to_compute_earns_nothing_from_a_strict_task(pool):
+    replies = (r"\boxed{\sum_{k=1}^{100} k}", r"\boxed{\frac{10100}{2}}", r"\boxed{5050}")
+    for task, expected in (("math_strict", [0.0, 0.0, 1.0]), ("math", [1.0, 1.0, 1.0])):
+        items = [item(task, "5050", reply) for reply in replies]
+        rewards = reward_replies(pool, items, PLAIN, max_tokens=8)
+        assert [reward.total for reward in rewards] == expected
+    items = [item("gsm8k_strict", "18", reply) for reply in ("#### 36/2", "#### 18")]
+    assert [r.total for r in reward_replies(pool, items, PLAIN, max_tokens=8)] == [0.0, 1.0]
+
+
 def test_a_question_without_a_usable_gold_answer_gives_no_reward(pool):
     items = [item("last_number", "four", "it is 4"), item("hash_answer", "4", "#4")]
     failed, graded = reward_replies(pool, items, DAPO, max_tokens=20)

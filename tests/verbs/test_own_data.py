@@ -78,6 +78,7 @@ def test_the_sections_follow_the_columns(row, sections, task):
     text = Path("mine.py").read_text()
     assert {s for s in ("sft", "rl", "study") if f"config.{s} = " in text} == sections
     assert f"task={task!r}" in text
+    assert (f"task = '{task}_strict'" in text) == ("rl" in sections)
 
 
 def test_init_replaces_no_file_and_names_columns_that_it_does_not_know(capsys):
