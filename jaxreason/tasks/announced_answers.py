@@ -9,6 +9,7 @@ import re
 
 from jaxreason.tasks.replies import is_placeholder
 
+MOST_LOOKED_AT = 100  # announcements, from the end
 LONGEST = 600  # characters of a line that are read on either side of an announcement
 ANNOUNCEMENT = re.compile(
     r"(?i)\banswers?(?:\s*\([^()\n]{0,40}\))?(?:\s+to\s+(?:the|this)\s+(?:problem|question))?"
@@ -39,7 +40,7 @@ FORMULA = re.compile(r"\$\$?([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
 
 def announced_answer(text: str) -> str | None:
     """The value of the last announcement: its formula, or the rest of its sentence; None without one."""
-    for match in reversed(list(ANNOUNCEMENT.finditer(text))):
+    for match in reversed(list(ANNOUNCEMENT.finditer(text))[-MOST_LOOKED_AT:]):
         if value := _value(text, match.start(), match.end()):
             return value
     start = max(text.rstrip().rfind("\n") + 1, len(text.rstrip()) - LONGEST)

@@ -25,6 +25,7 @@ HEDGE = re.compile(
 )
 SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
+DEEPEST = 40  # brackets within each other
 LARGEST_BITS = 1e6  # a number with more binary digits is not written out
 REWRITES = [
     (re.compile(pattern), replacement)
@@ -127,6 +128,8 @@ def _read(answer: str) -> tuple:
     text = without_currency(without_unit(answer))
     if HEDGE.search("".join(re.findall(WORDS, text))) or re.search(r"_\{?\w+\}?_", text):
         return None, text
+    if not is_balanced(text):
+        return None, text
     text = normalize_latex(text, LatexExtractionConfig().normalization_config)
     try:
         return parse_latex_cached(text), text
@@ -134,6 +137,19 @@ def _read(answer: str) -> tuple:
         raise
     except Exception:  # the parser has no class of its own for what it cannot read
         return None, text
+
+
+def is_balanced(text: str) -> bool:
+    """Whether all brackets are closed and few are within each other; [1, 2) is closed.
+
+    The parser takes seconds for some hundred that are not, and Python's stack ends at some hundred more.
+    """
+    depth = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if not 0 <= depth <= DEEPEST:
+            return False
+    return depth == 0
 
 
 def is_gigantic(value) -> bool:

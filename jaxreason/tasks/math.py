@@ -21,7 +21,7 @@ from jaxreason.tasks.equivalence import Rules, is_written, same
 from jaxreason.tasks.latex_answers import is_gigantic, read_value, tidy
 from jaxreason.tasks.replies import last_boxed, quoted_boxes, score_both_ways, strip_thinking
 
-MOST_CHARACTERS = 1000  # of an answer; the longest gold answers have some hundred
+MOST_CHARACTERS = 400  # that an answer may have beyond three times those of the gold one
 
 
 def load_libraries() -> None:
@@ -122,7 +122,7 @@ def _json_texts(text: str) -> list[str]:
 def grade(example: Example, answer: str, strict: bool = False) -> float:
     """1.0 if the extracted answer equals the gold one, else 0.0; a very long one is not read."""
     gold = gold_answer(example)
-    if len(answer) > MOST_CHARACTERS + 2 * len(gold):
+    if len(answer) > MOST_CHARACTERS + 3 * len(gold):
         return 0.0
     gold, answer = tidy(gold), tidy(re.sub(r"\s+", " ", answer))
     metadata = example.metadata

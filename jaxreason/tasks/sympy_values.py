@@ -34,7 +34,7 @@ def _is_undefined(value) -> bool:
 
 
 def _same(gold, answer) -> bool:
-    from sympy import Basic, Expr, FiniteSet, Interval, MatrixBase, Tuple
+    from sympy import Basic, Expr, FiniteSet, Interval, MatrixBase, Tuple, Union
 
     if isinstance(gold, MatrixBase) and isinstance(answer, MatrixBase):
         return gold.shape == answer.shape and _pairwise(gold.flat(), answer.flat())
@@ -47,6 +47,10 @@ def _same(gold, answer) -> bool:
         return ends and _pairwise((gold.start, gold.end), (answer.start, answer.end))
     if isinstance(gold, Expr) and isinstance(answer, Expr) and isinstance(gold, Basic):
         return same_expression(gold, answer)
+    if any(isinstance(value, (Interval, Union)) for value in (gold, answer)) and (
+        isinstance(gold, Expr) or isinstance(answer, Expr)
+    ):
+        return False  # a number is no set of many
     return _library(gold, answer)
 
 
@@ -73,11 +77,14 @@ def same_expression(gold, answer) -> bool:
     gold, answer = _with_imaginary_unit(gold, answer)
     if not gold.free_symbols and not answer.free_symbols:
         return same_number(gold, answer)
-    if gold.free_symbols == answer.free_symbols and not (_has_bound(gold) or _has_bound(answer)):
+    verdict = None
+    if not (_has_bound(gold) or _has_bound(answer) or _is_word(gold) or _is_word(answer)):
         verdict = same_at_points(gold, answer)
-        if verdict is not None:
-            return verdict
-    return _library(gold, answer)
+    return _library(gold, answer) if verdict is None else verdict
+
+
+def _is_word(value) -> bool:
+    return value.is_Symbol and len(value.name) > 1
 
 
 def _with_imaginary_unit(gold, answer):
@@ -104,13 +111,13 @@ def same_number(gold, answer) -> bool:
 
 
 def same_at_points(gold, answer) -> bool | None:
-    """Whether two expressions of the same symbols agree wherever both are real; None if unclear.
+    """Whether two expressions agree wherever both are real; None if that is at too few points.
 
     Half of the points have a negative coordinate, so |x| is not x; where a value is not real
     (sqrt(x) of a negative x) the point says nothing.
     """
     draw = random.Random(0)
-    symbols = sorted(gold.free_symbols, key=str)
+    symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
     real = 0
     for number in range(POINTS):
         widest = 4 if number % 3 else 60
