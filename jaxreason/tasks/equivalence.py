@@ -20,14 +20,9 @@ from jaxreason.tasks.answer_lists import (
 from jaxreason.tasks.answer_sets import is_inequality, same_set
 from jaxreason.tasks.answer_units import Unit, read_unit, unit_of
 from jaxreason.tasks.latex_answers import GROWING, WRONG, read_value, read_whole, without_unit
+from jaxreason.tasks.plain_numbers import numeral
 from jaxreason.tasks.sympy_values import is_rounded, same_value
 from jaxreason.tasks.written_out import is_written_out
-
-DECIMAL = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
-NUMERAL = re.compile(
-    rf"(?P<sign>[-+]?)\s*(?:(?P<whole>\d*)\s*\\frac\s*\{{(?P<above>\d+)\}}\s*\{{(?P<below>\d+)\}}"
-    rf"|(?P<first>\d+)\s*/\s*(?P<second>\d+)|(?P<decimal>{DECIMAL}))"
-)
 
 
 @dataclass(frozen=True)
@@ -213,24 +208,6 @@ def squeeze(text: str) -> str:
     text = re.sub(r"\\(?:text|mbox|mathrm|textbf|mathbf)\s*\{([^{}]*)\}", r"\1", text)
     text = re.sub(r"\s", "", text).lower().rstrip(".")
     return re.sub(r"^\(([a-z])\)$", r"\1", text)
-
-
-def numeral(text: str) -> Fraction | None:
-    r"""The value of a plain integer, decimal, fraction of integers or mixed number; or None.
-
-    The time that most answers take is that of this function: sympy never sees them.
-    """
-    found = NUMERAL.fullmatch(text.strip())
-    if found is None or len(text) > 300:
-        return None
-    if found["decimal"]:
-        value = Fraction(found["decimal"].replace(",", ""))
-    else:
-        below = int(found["below"] or found["second"])
-        if below == 0:
-            return None
-        value = int(found["whole"] or 0) + Fraction(int(found["above"] or found["first"]), below)
-    return -value if found["sign"] == "-" else value
 
 
 def same_numeral(gold: str, answer: str, wanted: Fraction, found: Fraction, rules: Rules) -> bool:

@@ -11,8 +11,9 @@ from functools import partial
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
-from jaxreason.tasks.equivalence import numeral, plain_value
+from jaxreason.tasks.equivalence import plain_value
 from jaxreason.tasks.latex_answers import tidy, without_unit
+from jaxreason.tasks.plain_numbers import numeral
 from jaxreason.tasks.replies import last_boxed, score_both_ways, strip_thinking
 
 MOST_CHARACTERS = 200  # of a fraction
