@@ -6,7 +6,7 @@ from jaxreason.tasks.answer_lists import NAME
 from jaxreason.tasks.latex_answers import read_value
 from jaxreason.tasks.sympy_values import same_value
 
-RELATION = re.compile(r"(<=|>=|<|>|\\(?:leqslant|geqslant|leq?|geq?|lt|gt)(?![A-Za-z]))")
+RELATION = re.compile(r"(<=|>=|<|>|\\(?:leqslant|geqslant|leq?|geq?|lt|gt|neq?)(?![A-Za-z]))")
 JOINED = re.compile(
     r"\\(?:text|mbox|mathrm)\s*\{\s*(and|or)\s*\}|\b(and|or)\b|\\(cup|lor|land|cap|vee|wedge)\b|(,)"
 )
@@ -14,7 +14,7 @@ NAMED = {"or": "or", "cup": "or", "lor": "or", "vee": "or"}
 
 
 def is_inequality(text: str) -> bool:
-    """Whether a text is made with < or >."""
+    r"""Whether a text is made with <, > or \ne."""
     return RELATION.search(text) is not None
 
 
@@ -44,12 +44,15 @@ def read_set(text: str):
             return None
         names.add(found[0])
         sets.append(found[1])
-    return join(*sets) if len(names) == 1 else None
+    if len(names) != 1:
+        return None
+    numbers = join(*sets)
+    return Union(*sets) if words == {","} and numbers.is_empty else numbers  # 1<x<2, 3<x<4
 
 
 def _chain(text: str):
     """The name and the set of one chain of inequalities, `0 < x \\le 5`; or None."""
-    from sympy import Intersection
+    from sympy import Intersection, Interval, Union, oo
 
     parts = RELATION.split(text)
     sides, signs = [part.strip() for part in parts[::2]], parts[1::2]
@@ -65,6 +68,9 @@ def _chain(text: str):
         if abs(number - where) != 1 or not getattr(value, "is_number", False):
             return None
         sign = signs[min(number, where)]
+        if sign.startswith(r"\ne"):
+            limits.append(Union(Interval.open(-oo, value), Interval.open(value, oo)))
+            continue
         below = ("<" in sign or re.match(r"\\l", sign) is not None) == (number < where)
         limits.append(_ray(value, below, sign in ("<", ">", r"\lt", r"\gt")))
     return names[0], Intersection(*limits)

@@ -24,6 +24,8 @@ from jaxreason.tasks.plain_numbers import numeral
 from jaxreason.tasks.sympy_values import is_rounded, same_value
 from jaxreason.tasks.written_out import is_written_out
 
+PRIME = re.compile(r"\d\s*(?:'|\^\s*\{?\\prime)")  # minutes of an angle, or feet
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -119,7 +121,7 @@ def same_side(gold: str, answer: str, rules: Rules) -> bool:
         return True
     if is_clock(gold) or is_clock(answer):
         return same_time(gold, answer)
-    if not same_base(gold, answer, rules):
+    if not same_base(gold, answer, rules) or bool(PRIME.search(gold)) != bool(PRIME.search(answer)):
         return False
     if r"\%" in gold or r"\%" in answer:
         return same_percentage(gold, answer, rules)
@@ -194,20 +196,21 @@ def is_clock(text: str) -> bool:
 
 
 def same_time(gold: str, answer: str) -> bool:
-    """Two times: 05:00 is 5:00; a.m. or p.m. may be left out, and must not differ."""
+    """Two times: 05:00 is 5:00; a.m. or p.m. may be left out (3:20 p.m. is 15:20), and must not differ."""
     form = r"(\d+):(\d\d)((?:[ap]\.?m\.?)?)"
     times = [re.fullmatch(form, squeeze(text)) for text in (gold, answer)]
     if not all(times):
         return False
     halves = {time[3].replace(".", "") for time in times} - {""}
-    return len(halves) < 2 and len({(int(time[1]), int(time[2])) for time in times}) == 1
+    hours = [{int(time[1]), int(time[1]) + 12 * time[3].startswith("p")} for time in times]
+    return len(halves) < 2 and bool(hours[0] & hours[1]) and int(times[0][2]) == int(times[1][2])
 
 
 def squeeze(text: str) -> str:
     r"""For comparison as text: `\text{}` unwrapped, no spaces, no bracket around one letter."""
     text = re.sub(r"\\(?:text|mbox|mathrm|textbf|mathbf)\s*\{([^{}]*)\}", r"\1", text)
     text = re.sub(r"\s", "", text).lower().rstrip(".")
-    return re.sub(r"^\(([a-z])\)$", r"\1", text)
+    return re.sub(r"^\(?([a-z])\)$", r"\1", text)
 
 
 def same_numeral(gold: str, answer: str, wanted: Fraction, found: Fraction, rules: Rules) -> bool:

@@ -23,7 +23,8 @@ HEDGE = re.compile(
     rf"(?:\b(?:or|and|not|to|but|wait)\b|[,;?!=])[^{{}}]*\d|\b(?:{WRONG}|not (?:right|correct)|{GROWING})\b"
     r"|\band (?:a |one )?(?:half|third|quarter)\b"
 )
-SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+SCALES = {"dozen": "12", "hundred": "10^{2}", "thousand": "10^{3}", "million": "10^{6}"}
+SCALES |= {"billion": "10^{9}", "trillion": "10^{12}"}
 BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
 DEEPEST = 40  # brackets within each other
 LARGEST_BITS = 1e6  # a number with more binary digits is not written out
@@ -33,6 +34,7 @@ REWRITES = [
         (r"\\begin\{aligned\}|\\end\{aligned\}|\\[hv]?phantom\s*(?:\{[^{}]*\}|[^\s{}\\])", ""),
         (r"\\color\s*\{\w+\}|\\textcolor\s*\{\w+\}", ""),
         (r"\\(?:underline|boxed|fbox|boldsymbol|bm)\s*\{([^{}]*)\}", r"\1"),
+        (r"\\(?:underline|boxed|fbox|boldsymbol|bm)\s*\{([^{}]*)\}", r"\1"),
         (r"(?<!\\)(?:\$|\\[()\[\]]|\\(?:left|right|[bB]igg?[lrm]?)(?![A-Za-z]))", ""),
         (r"(?<!\\)\\(?:!\s*|[,;: ])|(?<!\\)~", ""),
         (r"\{,\}|\\text\s*\{,\}", ","),
@@ -41,7 +43,14 @@ REWRITES = [
             r"\%",
         ),
         (r"(?<!\\)%", r"\%"),
-        (r"[\u2212\u2013]|\{-\}", "-"),
+        (r"[\u2212\u2013]|(?:\\(?:text|mathrm)\s*)?\{\s*-\s*\}", "-"),
+        (r"\\langle(?![A-Za-z])\s*", "("),
+        (r"\s*\\rangle(?![A-Za-z])", ")"),
+        (r"\u221a\s*(\d+|[A-Za-z])", r"\\sqrt{\1}"),
+        (r"\u221a\s*(?=\()", r"\\sqrt"),
+        (r"\u00b2", "^2"),
+        (r"\u00b3", "^3"),
+        (r"_\s*\{\s*\\text\s*\{\s*base\s*\}\s*(\d+)\s*\}", r"_{\1}"),
         (r"\u00b0", r"^\\circ "),
         (r"\\(?:bf|it|rm|displaystyle|checkmark|blacksquare)(?![A-Za-z])", ""),
         (r"^\s*=|(?<=\S)\s*\\approx\s*-?\d*\.\d+\s*$", ""),
@@ -56,7 +65,7 @@ REWRITES = [
         (r"(?<![A-Za-z_^])(\d+|\))\s*\((?=-?[\d.]+\))", r"\1\\cdot ("),  # else a mixed number
         (r"^\s*\\text\s*\{[^{}\d]*(?:\b(?:is|are|equals)|[:=])\s*\}\s*(?=\S)", ""),
         (r"^\s*[a-z](\([^()]*\])\s*$", r"\1"),
-        (r"^\s*(\*{1,2}|`)([^*`]+)\1\s*$", r"\2"),
+        (r"^\s*(\*{1,2}|`|['\"])([^*`'\"]+)\1\s*$", r"\2"),
         (r"\s+", " "),
     ]
 ]
@@ -72,7 +81,7 @@ def tidy(answer: str) -> str:
         answer = pattern.sub(replacement, answer)
     answer = re.sub(r"(\d*)\.(\d*)\\overline\s*\{(\d{1,20})\}", repeating, answer)
     scale = rf"(\d)\s*(?:\\text\s*\{{\s*)?\b({'|'.join(SCALES)})\b(?:\s*\}})?"
-    answer = re.sub(scale, lambda m: rf"{m[1]} \cdot 10^{{{SCALES[m[2]]}}}", answer)
+    answer = re.sub(scale, lambda m: rf"{m[1]} \cdot {SCALES[m[2]]}", answer)
     answer = re.sub(r"_\s*\{?\\text\s*\{\s*(\w+)\s*\}\}?", base, answer)
     return re.sub(r"[\s.,;]*(?:\\\\?)?[\s.,;]*$", "", answer).strip()
 

@@ -113,8 +113,8 @@ def same_number(gold, answer) -> bool:
 def same_at_points(gold, answer) -> bool | None:
     """Whether two expressions agree wherever both are real; None if that is at too few points.
 
-    Half of the points have a negative coordinate, so |x| is not x; where a value is not real
-    (sqrt(x) of a negative x) the point says nothing.
+    Half of the points have negative coordinates, so |x| is not x; where a value or a part of it is
+    not real (sqrt(x) of a negative x) the point says nothing.
     """
     draw = random.Random(0)
     symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
@@ -124,6 +124,8 @@ def same_at_points(gold, answer) -> bool | None:
         point = {
             s: draw.choice((-1, 1)) ** (number % 2) * _coordinate(draw, widest) for s in symbols
         }
+        if any(_leaves_the_reals(value, point) for value in (gold, answer)):
+            continue
         values = [_evaluated(value.subs(point)) for value in (gold, answer)]
         if None in values or any(abs(value.imag) > AGREE * abs(value) for value in values):
             continue
@@ -131,6 +133,15 @@ def same_at_points(gold, answer) -> bool | None:
         if abs(values[0] - values[1]) > AGREE * max(abs(value) for value in values):
             return False
     return True if real >= LEAST_POINTS else None
+
+
+def _leaves_the_reals(value, point: dict) -> bool:
+    """Whether a root or a logarithm in an expression has a negative argument at a point."""
+    from sympy import Pow, log
+
+    inside = [part.args[0] for part in value.atoms(log)]
+    inside += [p.args[0] for p in value.atoms(Pow) if not p.args[1].is_Integer]
+    return any(part.subs(point).is_negative for part in inside if part.free_symbols)
 
 
 def _coordinate(draw: random.Random, widest: int):

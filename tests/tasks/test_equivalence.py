@@ -169,6 +169,180 @@ B == x = B
 5 != 5, 6
 5 != \frac{5}{0}
 """.strip().split("\n")
+# For `math` only.
+EQUAL = r"""
+10^{-9} != 2\times 10^{-9}
+10^{-9} == 1\times 10^{-9}
+10^{-9} == 0.000000001
+\frac{1}{1000000} != \frac{1}{1000001}
+0.001 != 0.0010000001
+2^{-50} != 2^{-51}
+\frac{\sqrt{2}}{10^{10}} != \frac{\sqrt{3}}{10^{10}}
+e^{-50} != e^{-51}
+(10^{-9}, 1) != (2\cdot 10^{-9}, 1)
+\{10^{-9}\} != \{10^{-8}\}
+[10^{-9}, 1] != [10^{-8}, 1]
+\begin{pmatrix} 10^{-9} \\ 1 \end{pmatrix} != \begin{pmatrix} 10^{-8} \\ 1 \end{pmatrix}
+x = 10^{-9} != x = 10^{-8}
+y = 10^{-9}x != y = 10^{-8}x
+x+10^{-9} != x+10^{-8}
+0.25 = 25\% == \frac14
+\frac{1}{4} = 25\% == 0.25
+\frac{1}{4} = 25\% != 24\%
+\frac{1}{4} = 0.25 == \frac14
+12\frac{1}{2}\% == 12.5\%
+12\frac12\% == 12.5
+12.5\% == 12\frac{1}{2}\%
+12.5\% == \frac{1}{8}
+12.5\% != 12
+50\% == \frac{1}{2}
+50\% != 0.5\%
+3.5\% == 3.50\%
+33.\overline{3}\% == \frac{100}{3}\%
+100\% == 1
+62.5% == 62.5
+$8 \%$ == 8
+$8 \%$ == 0.08
+3 \text{ feet} == 36 \text{ inches}
+3 \text{ feet} != 3 \text{ inches}
+2 \text{ hours} != 2 \text{ minutes}
+10 \text{ cm} != 10 \text{ cm}^2
+10 \text{ cm}^2 != 10 \text{ cm}
+50 \text{ cents} != 50 \text{ dollars}
+\$50 != 50 \text{ cents}
+\$0.50 == 50 \text{ cents}
+\$0.50 == 50¢
+5 \text{ kg} != 5 \text{ g}
+5 \text{ km/h} != 5 \text{ m/s}
+18 \text{ km/h} == 5 \text{ m/s}
+30^\circ != 30'
+12 \text{ square units} == 12
+12 \text{ units}^2 == 12
+(0,1) == 0 < x < 1
+(0,1] == 0 < x \leq 1
+(0,1] != 0 < x < 1
+(-\infty, 5) == x < 5
+(-\infty, 5] != x < 5
+(-\infty, 5) == 5 > x
+(-\infty,0)\cup(0,\infty) == x \ne 0
+(-\infty,0)\cup(0,\infty) == x \neq 0
+(-\infty,\infty) == \mathbb{R}
+\mathbb{R} == (-\infty,\infty)
+(1,2)\cup(3,4) == 1<x<2 \text{ or } 3<x<4
+(1,2)\cup(3,4) == 1<x<2, 3<x<4
+(1,2)\cup(3,4) == (3,4)\cup(1,2)
+[2,\infty) == x\in[2,\infty)
+x \in [-2,7] == -2 \le x \le 7
+x \ge 3 == [3,\infty)
+a<b == b>a
+x \ge 3 == 3 \le x
+x > 3 != y > 3
+k \ge 3 != 3,4,5
+\sqrt{\frac{a}{b}} == \frac{\sqrt{a}}{\sqrt{b}}
+\sqrt{ab} == \sqrt{a}\sqrt{b}
+\sqrt{x^2} == |x|
+\sqrt{x^2} != x
+\ln(x^2) == 2\ln x
+\sqrt{4x} == 2\sqrt{x}
+(x^2)^{1/2} != x
+\frac{1}{\sqrt{2n}} == \frac{\sqrt{2n}}{2n}
+12 != \overline{12}
+12 == \mathbf{12}
+12 == \textbf{12}
+12 == {12}
+12 == \mathrm{12}
+12 == \text{12}
+12 == \underline{\underline{12}}
+\emptyset == \{\}
+\emptyset != \text{empty set}
+-5 == −5
+-5 == - 5
+-5 == \text{-}5
+-5 == {-5}
+-5 == -\,5
+1-\frac{1}{\mathrm{e}} == 1-e^{-1}
+\mathrm{i} == i
+3+4\mathrm{i} == 3+4i
+1.\overline{3} == \frac{4}{3}
+0.\overline{142857} == \frac17
+0.1\overline{6} != 0.1\overline{7}
+0.\overline{9} == 1
+0.333... == \frac13
+\langle 1,2\rangle == (1,2)
+\langle 1,2\rangle == \langle 1,2\rangle
+\langle 1,2\rangle != \langle 2,1\rangle
+3 \text{ thousand} == 3000
+3 != 3 \text{ thousand}
+3000 == 3 thousand
+3 != 3k
+3 != 3K
+3 != 3 \text{ dozen}
+36 == 3 \text{ dozen}
+2 1/2 == \frac52
+\frac{5}{2} == 2 1/2
+\frac{5}{2} == 2\tfrac12
+-\frac{5}{2} == -2\frac{1}{2}
+4\sqrt{2} == 4\sqrt 2
+4\sqrt{2} == 4*\sqrt{2}
+4\sqrt{2} == \sqrt{32}
+4\sqrt{2} == 4√2
+\pi/2 == π/2
+2\pi == 2π
+x^2 == x²
+5 == ５
+\frac{\pi}{2} == \pi \over 2
+\frac{\pi}{2} == {\pi \over 2}
+\frac{2}{3} == \cfrac{2}{3}
+\frac{2}{3} == 2:3
+3:20 == 3:20 \text{ PM}
+3:20 \text{ PM} == 15:20
+37_8 == 37_{8}
+37_8 == 37_{\text{eight}}
+37_8 == 37_{\text{base } 8}
+37_8 != 31
+\text{(C)} == \textbf{(C)}
+\text{(C)} == C)
+\text{(C)} != (C) Circle
+\text{C} != \text{C. } 5
+\text{Monday} == Monday
+\text{no solution} == \text{No solution}
+\text{Yes} == yes
+\text{Yes} != No
+5 == 5.
+5 == \boxed{5}
+5 == \$5
+5 == 5\,\text{units}
+5 == "5"
+5 == '5'
+5 != 5^{}
+5 == 5
+5 == +5
+5 != \pm 5
+\pm 5 != 5
+\pm 5 == -5, 5
+5, -5 == \pm 5
+1,2,3 != 1, 2
+1,2,3 == 1 and 2 and 3
+(1,2),(3,4) == (3,4),(1,2)
+(1,2),(3,4) != (1,2)
+5 != 5 \neq 6
+5 != \neq 5
+5 != > 5
+5 != \ge 5
+5 == \approx 5
+5 != \approx 5.2
+5 == \sim 5
+n! == n(n-1)!
+2^n == 2^{n}
+2^n != 2n
+2^n-1 == 2^{n}-1
+f(x)=x+1 == x+1
+f(x)=x+1 != f(t)=t+1
+x^2+y^2=1 == y^2 = 1 - x^2
+x^2+y^2=1 != x^2+y^2=2
+y=2x+1 == 2x+1
+y=2x+1 == 2x-y+1=0
+""".strip().split("\n")
 MARKS = {" == ": (1.0, 1.0), " =. ": (1.0, 0.0), " != ": (0.0, 0.0)}
 QUESTIONS = [  # what was asked, gold, answer, right
     ("What percentage of the cards are red?", "15", r"15\%", 1.0),
@@ -211,6 +385,13 @@ def test_answers_are_equal_and_written_out_as_the_table_says(number, verdicts):
     found = [verdicts[task][number] for task in ("math", "math_strict")]
     assert [verdict.error for verdict in found] == [None, None]
     assert tuple(verdict.scores["accuracy"] for verdict in found) == split(TABLE[number])[2]
+
+
+def test_equal_answers_are_equal_however_they_are_written(pool):
+    items = [(example(gold), rf"\boxed{{{answer}}}") for gold, answer, _ in map(split, EQUAL)]
+    verdicts = pool.score("math", items)
+    wrong = [row for row, v in zip(EQUAL, verdicts) if v.scores.get("accuracy") != split(row)[2][0]]
+    assert wrong == []
 
 
 def test_a_per_cent_sign_or_a_base_of_its_own_must_be_asked_for(pool):

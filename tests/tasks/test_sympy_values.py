@@ -55,6 +55,12 @@ def test_unlike_values_are_not_the_same_however_close_or_small(gold, answer):
 
 def test_a_decimal_rounds_a_value_if_it_has_six_digits_that_are_right():
     third = Rational(14, 3)
-    for decimal, right in [("4.66667", 1), ("4.666667", 1), ("4.6667", 0), ("4.66666", 0), ("5", 0)]:
+    for decimal, right in [
+        ("4.66667", 1),
+        ("4.666667", 1),
+        ("4.6667", 0),
+        ("4.66666", 0),
+        ("5", 0),
+    ]:
         assert is_rounded(third, decimal) == bool(right)
     assert is_rounded(sqrt(2) / 1000, "0.00141421") and not is_rounded(sqrt(2) / 1000, "0.00141")
