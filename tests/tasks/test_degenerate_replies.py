@@ -1,5 +1,7 @@
 """Every grader is linear: the replies of a broken model take no time worth naming."""
 
+import dataclasses
+
 import pytest
 from degenerate_replies import LENGTH, REPLIES, UNITS, arguments_of, example_of
 
@@ -19,6 +21,24 @@ def test_a_hundred_thousand_characters_of_anything_are_graded(task):
     errors = {name: v.error for name, v in zip(names, verdicts, strict=True) if v.error}
     assert errors == {}
     assert all(TASKS[task].primary in v.scores for v in verdicts)
+
+
+SLOW_TO_READ = {
+    "unions": r"(0,1)\cup", "powers of sums": "(x+y)^9", "powers of x": "x^9", "towers": "2^{2^",
+    "factorials": "9!", "bars": "|", "sums": r"\sum_{k=1}^{9} k+", "integrals": r"\int_0^1 ",
+    "chains": "1=", "inequalities": "1<x<", "points": "(1,", "units": r"\text{cm}", "signs": r"1\pm ",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", ["math", "math_strict"])
+def test_short_answers_that_mean_nothing_are_soon_found_to_be_wrong(task):
+    example = dataclasses.replace(example_of(task), answer=r"\frac{\sqrt{3}}{2}")
+    units = UNITS | SLOW_TO_READ
+    items = [(example, rf"\boxed{{{(unit * 380)[:380]}}}") for unit in units.values()]
+    with VerifierPool(2, FAR_TOO_LONG_S) as pool:
+        verdicts = dict(zip(units, pool.score(task, items), strict=True))
+    assert {name: v.error for name, v in verdicts.items() if v.error} == {}
+    assert {name for name, v in verdicts.items() if v.scores["accuracy"]} == set()
 
 
 def test_the_replies_are_as_long_as_they_should_be_and_every_instruction_is_among_them():

@@ -267,7 +267,6 @@ k \ge 3 != 3,4,5
 0.\overline{142857} == \frac17
 0.1\overline{6} != 0.1\overline{7}
 0.\overline{9} == 1
-0.333... == \frac13
 \langle 1,2\rangle == (1,2)
 \langle 1,2\rangle == \langle 1,2\rangle
 \langle 1,2\rangle != \langle 2,1\rangle
