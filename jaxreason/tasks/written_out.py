@@ -28,7 +28,9 @@ NESTED = re.compile(r"\\frac\s*\{[^{}]*(?:/|\d\.\d|\\frac\s*\{\s*-?\d+\s*\}\s*\{
 DECIMAL_BELOW = re.compile(
     r"\\frac\s*\{\s*-?[\d.]+\s*\}\s*\{\s*[\d.]*\.[\d.]*\s*\}|\d/\d*\.\d|\.\d+/\d"
 )
-PRODUCT = re.compile(r"\d\s*(?:\\cdot|\\times|\*|\\div)\s*[(\d]|\)\s*\(\s*-?[\d.]+\s*\)|--")
+PRODUCT = re.compile(
+    r"\d\s*(?:\\cdot|\\times|\*|\\div)\s*[(\d]|\)\s*\(\s*-?[\d.]+\s*\)|-\s*\(?\s*-"
+)
 SCIENTIFIC = re.compile(
     r"(-?[1-9](?:\.\d+)?)\s*(?:\\times|\\cdot)\s*10\s*\^\s*(?:\{(-?\d+)\}|(\d))"
 )
@@ -41,7 +43,7 @@ def is_written_out(gold: str, answer: str) -> bool:
 
 def operations(answer: str) -> set[str]:
     """The kinds of operations that a tidied answer leaves to do; empty for one written out."""
-    text = SCIENTIFIC.sub("7", answer)
+    text = SCIENTIFIC.sub("7", re.sub(r"\s*\^\s*\{?\\circ\}?", "", answer))
     found = {match[1] or "abs" for match in COMMAND.finditer(text)}
     if any(
         int(m[2] or m[4]) and int(m[1] or m[3]) % int(m[2] or m[4]) == 0 for m in fractions(text)
