@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.results.groups import GroupName
 
 VariantName = Literal["robust", "paper"]
+VARIANTS = get_args(VariantName)  # in the order in which they are shown
 Options = dict[str, str | int]
 
 

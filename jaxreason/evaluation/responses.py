@@ -6,7 +6,6 @@ They become an evaluation like any other: sample files (of text alone, without t
 import hashlib
 import json
 import logging
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,13 +13,14 @@ from typing import Any
 from etils import epath
 
 from jaxreason.config import nearest
-from jaxreason.data.examples import prompt_text, question
+from jaxreason.data.examples import prompt_text
 from jaxreason.errors import UserError
 from jaxreason.evaluation.benchmarks import Item
 from jaxreason.evaluation.evaluator import grade_parts
 from jaxreason.evaluation.identity import FORMAT, gold_identity
 from jaxreason.evaluation.parts import TOLD, Part, asked_parts
 from jaxreason.evaluation.regrade import graders
+from jaxreason.evaluation.response_matching import match
 from jaxreason.evaluation.settings import BenchmarkRun, EvalConfig, known_benchmarks
 from jaxreason.results.files import write_json
 from jaxreason.results.jsonl import write_jsonl
@@ -236,7 +236,8 @@ def _line(part: Part, item: Item, sample: int, reply: Response | None) -> dict[s
 
 def _grouped(part: Part, responses: list[Response], file: str) -> dict[str, list[Response]]:
     """Question -> its completions, in the order of the file."""
-    places = _by_id(part, responses) or _by_prompt(part, responses) or _by_place(part, responses)
+    told = [(response.id, response.prompt) for response in responses]
+    places = match(part.items, told)
     groups: dict[str, list[Response]] = {}
     for response, name in zip(responses, places, strict=True):
         if name is not None:
@@ -252,38 +253,3 @@ def _grouped(part: Part, responses: list[Response], file: str) -> dict[str, list
         shown = ", ".join(map(str, lost[:SHOWN]))
         _LOG.warning("%s: %d lines belong to no question, the first: %s", file, len(lost), shown)
     return groups
-
-
-def _by_id(part: Part, responses: list[Response]) -> list[str | None]:
-    """The question of each completion by id; nothing where no id is a question's."""
-    known = {item.id for item in part.items}
-    places = [response.id if response.id in known else None for response in responses]
-    return places if any(place is not None for place in places) else []
-
-
-def _by_prompt(part: Part, responses: list[Response]) -> list[str | None]:
-    """The question whose text the prompt holds, the longest of several; nothing where no prompt holds one."""
-    texts = {}
-    for item in part.items:
-        texts.setdefault(_squeezed(question(item.example)), []).append(item.id)
-    ordered = sorted((text for text in texts if text), key=len, reverse=True)
-    seen: Counter[str] = Counter()
-    places: list[str | None] = []
-    for response in responses:
-        prompt = _squeezed(response.prompt or "")
-        text = next((text for text in ordered if text in prompt), None)
-        # Questions of one text are told apart by their order.
-        places.append(None if text is None else texts[text][seen[text] % len(texts[text])])
-        seen[text or ""] += 1
-    return places if any(place is not None for place in places) else []
-
-
-def _squeezed(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _by_place(part: Part, responses: list[Response]) -> list[str | None]:
-    """The question of the same place, where there are as many completions as questions."""
-    if len(responses) != len(part.items):
-        return [None] * len(responses)
-    return [item.id for item in part.items]

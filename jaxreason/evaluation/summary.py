@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxreason.evaluation.asking import Benchmark
+from jaxreason.evaluation.asking import VARIANTS, Benchmark
 from jaxreason.evaluation.benchmarks import Item
 from jaxreason.evaluation.failures import error_kind
 from jaxreason.evaluation.parts import Part
@@ -154,7 +154,9 @@ def group_rows(
     """Means over each group's benchmarks, from (variant, group, key, primary scores)."""
     rows = []
     groups = in_order(part[1] for part in parts)
-    ordered = sorted(parts, key=lambda part: (part[0], groups.index(part[1]), part[2].decoding))
+    ordered = sorted(
+        parts, key=lambda part: (VARIANTS.index(part[0]), groups.index(part[1]), part[2].decoding)
+    )
     for (variant, group, decoding), members in itertools.groupby(ordered, key=_level):
         members = list(members)
         scores = merge([member[3] for member in members])

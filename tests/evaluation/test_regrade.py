@@ -15,10 +15,13 @@ from tiny_evaluation import (
     write_questions,
 )
 
+from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator
-from jaxreason.evaluation.benchmarks import Benchmark, Prompt, Variant
+from jaxreason.evaluation.asking import Benchmark, Prompt, Variant
+from jaxreason.evaluation.benchmarks import Item
 from jaxreason.evaluation.regrade import run_grade
+from jaxreason.evaluation.response_matching import match
 from jaxreason.evaluation.responses import run_responses
 from jaxreason.evaluation.settings import BenchmarkRun
 
@@ -201,3 +204,25 @@ def test_all_variants_grade_completions_unless_their_gold_answers_differ(
     with pytest.raises(UserError, match=r"depend on how it was asked .*--variant: robust, paper"):
         means("apart", ())
     assert means("apart", ("paper",)) == {"paper": pytest.approx(5 / 6)}  # cut at "stop"
+
+
+def test_a_short_question_is_found_by_the_story_that_it_is_about():
+    def item(name, story, asked):
+        text = f"{story}\n\nQ: {asked}\n\nAnswer the last question in a few words."
+        metadata = {"question": asked}
+        example = Example(name, "coqa", ({"role": "user", "content": text},), "x", "s", metadata)
+        return Item(name, example, "", name)
+
+    stories = [f"In story number {n} a fox and a hen {'ran ' * n}to the barn." for n in range(4)]
+    items = [item(f"q{n}", story, "Why?") for n, story in enumerate(stories)]
+    told = [(None, f"<user>{story}  Q: Who? A: a fox Q: Why?\nA:") for story in stories]
+    assert match(items, told[::-1]) == ["q3", "q2", "q1", "q0"]
+    assert match(items, [*told[:3], (None, "Another story. Q: Why?")]) == ["q0", "q1", "q2", None]
+
+
+def test_questions_that_cannot_be_told_apart_are_taken_in_turn():
+    def item(name):
+        example = Example(name, "t", ({"role": "user", "content": "How long?"},), "x", "s", {})
+        return Item(name, example, "", name)
+
+    assert match([item("a"), item("b")], [(None, "How long?")] * 4) == ["a", "b", "a", "b"]
