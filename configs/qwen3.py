@@ -21,6 +21,10 @@ SIZES = {
 HEAD_DIM, KV_HEADS, VOCAB = 128, 8, 151936
 MAX_PROMPT, MAX_REPLY = 2048, 20480
 SFT_EXAMPLES = 39_900
+EVAL_SLOTS, PAGE = (
+    128,
+    128,
+)  # sequences that a part decodes at a time, and positions of a page of its cache
 HUB = "ReasoningTransferability"  # of the paper's authors
 RESPONSES = {"think": "think_response", "no_think": "no_think_response"}
 BOXED = "{prompt} Please reason step by step, and put your final answer within \\boxed{{}}."
@@ -141,6 +145,27 @@ def rl(size: str, target: str) -> ConfigDict:
     )
     config.plan = sections.plan(architecture(size), reply_tokens=MAX_REPLY)
     return config
+
+
+def evaluate(config: ConfigDict, size: str, target: str, max_length: int) -> ConfigDict:
+    """Puts the model on the slice, and returns the sampler of its evaluation: pages for what memory is left."""
+    slice_ = find_slice(target)
+    per_slice = slice_.devices // slice_.num_slices
+    tensor = min(KV_HEADS, per_slice)
+    parts = slice_.devices // tensor
+    config.update(_base(size, slice_, tensor))
+    config.model.param_dtype = "bfloat16"
+    free = 0.8 * slice_.kind.hbm * tensor - 2 * num_parameters(size)
+    page = 2 * 2 * SIZES[size][3] * KV_HEADS * HEAD_DIM * PAGE  # bfloat16 keys, values
+    return sections.sampler(
+        parts * EVAL_SLOTS,
+        max_length,
+        prefill_rows=parts,
+        prefill_chunk=512,
+        page_size=PAGE,
+        pages=parts * int(free // page),
+        gather_weights=gathers(size, slice_, tensor),
+    )
 
 
 def slots(size: str, slice_: Slice, tensor: int) -> int:
