@@ -1,0 +1,99 @@
+"""Which way this machine can lock a program in, found by trying to get out of it."""
+
+import contextlib
+import functools
+import json
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+from jaxreason.errors import UserError
+from jaxreason.tasks.jail_ways import NONE, Isolation, ways
+from jaxreason.tasks.sandbox import Jail, JailError, Limits
+
+SETTINGS = ("auto", "none")
+_HOW = (
+    "Install bubblewrap, or run on Linux as root, with user namespaces, or with Landlock (5.13); or "
+    "set the isolation to 'none' if nothing on this machine is worth guarding."
+)
+# What the program of the trial tries to reach; it prints the names of what it reached.
+_TRIAL = """
+import os, signal, socket
+reached = []
+def attempt(name, action):
+    try:
+        action()
+    except Exception:
+        return
+    reached.append(name)
+attempt("read a file", lambda: open({file!r}).read())
+attempt("write a file", lambda: open({file!r}, "a"))
+attempt("make a file", lambda: open({folder!r} + "/new", "w"))
+attempt("change a mode", lambda: os.chmod({file!r}, 0o600))
+attempt("connect", lambda: socket.create_connection(("127.0.0.1", {port}), 1))
+attempt("signal", lambda: os.kill({pid}, 0))
+attempt("see a process", lambda: open("/proc/{pid}/environ").read())
+print("tried", reached)
+"""
+
+
+def find_isolation(setting: str = "auto") -> Isolation:
+    """The strongest way in which untrusted programs can be run here.
+
+    Args:
+      setting: "auto", or "none" to run them as any other program, with limits only.
+
+    Raises:
+      UserError: for another setting, or where "auto" finds nothing that isolates.
+    """
+    if setting not in SETTINGS:
+        raise UserError(f"code isolation {setting!r}: expected one of {', '.join(SETTINGS)}.")
+    if setting == "none":
+        return NONE
+    found, reasons = strongest()
+    if found is None:
+        raise UserError(
+            "programs that a model wrote are not run here, since nothing isolates them from this "
+            f"machine ({'; '.join(reasons) or 'it is no Linux'}). {_HOW}"
+        )
+    return found
+
+
+@functools.cache
+def strongest() -> tuple[Isolation | None, tuple[str, ...]]:
+    """The first of `ways` whose trial fails to reach anything, and what was wrong with those before."""
+    reasons = []
+    for way in ways():
+        try:
+            reached = reached_from(way)
+        except JailError as error:
+            reasons.append(str(error))
+            continue
+        if not reached:
+            return way, tuple(reasons)
+        reasons.append(f"{way.name}: a program could {', '.join(reached)}")
+    return None, tuple(reasons)
+
+
+def reached_from(way: Isolation) -> list[str]:
+    """What a program in such a jail can reach outside of it.
+
+    Raises:
+      JailError: where there can be no such jail, or programs do not run in it.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.chmod(0o777)
+        (file := folder / "canary").write_text("untouched")
+        file.chmod(0o666)
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        trial = _TRIAL.format(
+            file=str(file), folder=str(folder), port=listener.getsockname()[1], pid=os.getpid()
+        )
+        jail = stack.enter_context(Jail(way, Limits(seconds=10.0)))
+        outcome = jail.run({"kind": "stdin", "code": trial, "stdin": ""})
+    word, _, reached = outcome.output.decode(errors="replace").strip().partition(" ")
+    if outcome.ended != "finished" or word != "tried":
+        raise JailError(f"{way.name}: a plain program {outcome.ended}")
+    return json.loads(reached.replace("'", '"'))

@@ -1,0 +1,156 @@
+"""The ways to lock a jail that there are, strongest first, and the command that starts one."""
+
+import os
+import shutil
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jaxreason
+from jaxreason.tasks import jail_filter
+
+_SCRATCH_BYTES = 16 << 20
+_SYSTEM_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
+_APART = ("network", "ipc", "uts", "pid")
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """A way to lock a program in, or "none".
+
+    Attributes:
+      name: of the way, for the scores.
+      namespaces: those that the jail leaves by itself (`jail_kernel.NAMESPACES`).
+      landlock: whether Landlock hides the files.
+      new_user: whether the namespaces take one of users, as they do where one is not root.
+      bubblewrap: its command, or "".
+    """
+
+    name: str
+    namespaces: tuple[str, ...] = ()
+    landlock: bool = False
+    new_user: bool = False
+    bubblewrap: tuple[str, ...] = ()
+
+
+NONE = Isolation("none")
+
+
+def ways() -> list[Isolation]:
+    """What may work on this machine, strongest first; whether it does is for `isolation` to try.
+
+    Files are hidden by bubblewrap, by a tree of the jail's own, or by Landlock. Without the filter
+    of system calls Landlock alone would leave modes, sockets and processes open, so it is not there.
+    """
+    if sys.platform != "linux":
+        return []
+    return [*_with_bubblewrap(), *_with_namespaces(), *_with_landlock()]
+
+
+def _with_bubblewrap() -> list[Isolation]:
+    command = shutil.which("bwrap")
+    if command is None:
+        return []
+    as_nobody = (command, "--unshare-user", "--uid", "65534", "--gid", "65534")
+    return [Isolation("bubblewrap", bubblewrap=start) for start in (as_nobody, (command,))]
+
+
+def _with_namespaces() -> list[Isolation]:
+    users = (False, True) if os.geteuid() == 0 else (True,)
+    everything = ("mount", *_APART)
+    return [
+        Isolation("namespaces+landlock" if landlock else "namespaces", everything, landlock, user)
+        for landlock in (True, False)
+        for user in users
+    ]
+
+
+def _with_landlock() -> list[Isolation]:
+    if not jail_filter.is_known_machine():
+        return []
+    users = (False, True) if os.geteuid() == 0 else (True,)
+    apart = [Isolation("network+landlock", _APART, True, user) for user in users]
+    return [*apart, Isolation("landlock", landlock=True)]
+
+
+def command(isolation: Isolation) -> list[str]:
+    """What starts a jail: this Python, without its site and without anything of the caller's."""
+    python = getattr(sys, "_base_executable", None) or sys.executable
+    start = [python, "-s", "-S", "-P", "-c", _PROGRAM, str(_package_parent())]
+    if not isolation.bubblewrap:
+        return start
+    flags = ["--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1"]
+    flags += ["--cap-drop", "ALL", "--dev", "/dev", "--size", str(_SCRATCH_BYTES)]
+    flags += ["--tmpfs", "/tmp", "--chdir", "/tmp"]
+    for path in (*read_only(), *_own_files(), python):
+        real = os.path.realpath(path)
+        flags += ["--ro-bind-try", real, real]
+        if path != real:
+            flags += ["--ro-bind-try", real, path]
+    return [*isolation.bubblewrap, *flags, "--", *start]
+
+
+_PROGRAM = (
+    "import sys; sys.path.append(sys.argv[1]); from jaxreason.tasks.jail_main import main; main()"
+)
+
+
+def environment() -> dict[str, str]:
+    """All that a program can read of its environment; the same order of sets in every run."""
+    names = {
+        "PATH": "/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+        "PYTHONUTF8": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    libraries = os.environ.get("LD_LIBRARY_PATH")  # a Python may need it to start
+    return names | ({"LD_LIBRARY_PATH": libraries} if libraries else {})
+
+
+def settings(isolation: Isolation, memory_bytes: int, output_bytes: int) -> dict[str, Any]:
+    """The first message to a jail: the layers it applies, and its limits."""
+    locked = isolation != NONE
+    return {
+        "namespaces": isolation.namespaces,
+        "new_user": isolation.new_user,
+        "landlock": isolation.landlock,
+        "drop": locked and not isolation.bubblewrap,
+        "seccomp": locked and jail_filter.is_known_machine(),
+        "parent": 0 if isolation.bubblewrap else os.getpid(),
+        "read_only": read_only(),
+        "import_from": _site_packages(),
+        "package": str(_package_parent()),
+        "scratch_bytes": _SCRATCH_BYTES,
+        "memory_bytes": memory_bytes,
+        "output_bytes": output_bytes,
+    }
+
+
+def read_only() -> list[str]:
+    """Files and folders that a Python program needs: its library, its packages, the system's."""
+    paths = sysconfig.get_paths()
+    library = sysconfig.get_config_var("LIBDIR")
+    dynamic = [str(Path(os.__file__).parent), *sys.path]
+    known = [paths["stdlib"], library, *_site_packages(), *_SYSTEM_FOLDERS]
+    inside = [path for path in dynamic if path and path.startswith(sys.base_prefix + os.sep)]
+    return list(dict.fromkeys(path for path in (*known, *inside) if path))
+
+
+def _site_packages() -> list[str]:
+    paths = sysconfig.get_paths()
+    return list(dict.fromkeys((paths["purelib"], paths["platlib"])))
+
+
+def _package_parent() -> Path:
+    return Path(jaxreason.__file__).parent.parent
+
+
+def _own_files() -> list[str]:
+    """The files of this package that a jail imports."""
+    folder = Path(jaxreason.__file__).parent
+    names = [path for path in (folder / "tasks").glob("jail_*.py")]
+    return [str(path) for path in (folder / "__init__.py", folder / "tasks" / "__init__.py", *names)]

@@ -1,0 +1,170 @@
+"""Runs Python that a model wrote where it can reach nothing: see docs/code_execution.md.
+
+A jail is a process that locks itself in (`jail_main`) and then runs one program after another, each
+in a fork of its own. This is the side outside: it starts a jail, asks, and believes nothing but bytes.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from jaxreason.tasks import jail_ways
+from jaxreason.tasks.jail_values import FrameReader, dump, frame
+from jaxreason.tasks.jail_ways import Isolation
+
+START_LIMIT_S = 30.0  # on a busy machine
+SLACK_S = 5.0  # what a jail may take longer than the program in it
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a program may use.
+
+    Attributes:
+      seconds: wall-clock time of one test.
+      memory_bytes: address space of its process.
+      output_bytes: above which it is ended, and has failed.
+    """
+
+    seconds: float = 6.0
+    memory_bytes: int = 2 << 30
+    output_bytes: int = 16 << 20
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one run.
+
+    Attributes:
+      ended: "finished", "failed" (an exception, a status that is not 0, a signal), "timeout",
+        "output" (too much of it) or "lost" (the jail itself did not answer).
+      output: what the program printed, or the value as JSON.
+      seconds: wall-clock time.
+    """
+
+    ended: str
+    output: bytes
+    seconds: float
+
+
+class JailError(RuntimeError):
+    """A jail did not start, or did not answer in time."""
+
+
+class Jail:
+    """One jail; a context manager. Programs run in it one after another, each in a fresh process.
+
+    Args:
+      isolation: how it is locked.
+      limits: of each program.
+
+    Raises:
+      JailError: when this machine cannot lock it in that way.
+    """
+
+    def __init__(self, isolation: Isolation, limits: Limits):
+        self.limits = limits
+        self._reader = FrameReader(limits.output_bytes + (1 << 20))
+        self._process = subprocess.Popen(
+            jail_ways.command(isolation),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=jail_ways.environment(),
+            cwd="/",
+            start_new_session=True,
+        )
+        try:
+            os.set_blocking(self._process.stdin.fileno(), False)
+            asked = jail_ways.settings(isolation, limits.memory_bytes, limits.output_bytes)
+            hello = self.exchange(asked, START_LIMIT_S)
+            if "error" in hello:
+                raise JailError(f"{isolation.name}: {hello['error']}")
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Jail":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends everything in the jail."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+    def run(self, request: dict[str, Any]) -> Outcome:
+        """Runs one request (see `jail_programs`), to which the seconds are added."""
+        began, seconds = time.monotonic(), self.limits.seconds
+        try:
+            told = self.exchange(request | {"seconds": seconds}, seconds + SLACK_S)
+            output = self._receive(time.monotonic() + SLACK_S)
+            return Outcome(str(told["ended"]), output, float(told["seconds"]))
+        except (JailError, KeyError, TypeError, ValueError):
+            return Outcome("lost", b"", time.monotonic() - began)
+
+    def exchange(self, message: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Sends a message and returns the next one.
+
+        Raises:
+          JailError: when none comes in time, or what comes is no message.
+        """
+        deadline = time.monotonic() + seconds
+        self._send(frame(dump(message)), deadline)
+        data = self._receive(deadline)
+        try:
+            told = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise JailError(f"no JSON: {error}") from error
+        if not isinstance(told, dict):
+            raise JailError("no message")
+        return told
+
+    def _send(self, data: bytes, deadline: float) -> None:
+        view, target = memoryview(data), self._process.stdin.fileno()
+        while view:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([], [target], [], left)[1]:
+                raise JailError("it took no message in time")
+            try:
+                view = view[os.write(target, view[: 1 << 16]) :]
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise JailError(f"it is gone: {error}") from error
+
+    def _receive(self, deadline: float) -> bytes:
+        source = self._process.stdout.fileno()
+        data = b""
+        while True:
+            try:
+                found = self._reader.feed(data)
+            except ValueError as error:
+                raise JailError(str(error)) from error
+            if found is not None:
+                return found
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([source], [], [], left)[0]:
+                raise JailError("it sent no message in time")
+            data = os.read(source, 1 << 16)
+            if not data:
+                raise JailError("it is gone")
+
+
+def run_program(
+    code: str, stdin: str, isolation: Isolation, limits: Limits = Limits()
+) -> Outcome:
+    """Runs one program with one input in a jail of its own. Raises JailError where there is none."""
+    with Jail(isolation, limits) as jail:
+        return jail.run({"kind": "stdin", "code": code, "stdin": stdin})
