@@ -13,6 +13,7 @@ from jaxreason.tasks.jail_ways import NONE, Isolation, ways
 from jaxreason.tasks.sandbox import Jail, JailError, Limits
 
 SETTINGS = ("auto", "none")
+_in_use = ["auto"]  # the setting of this process
 _HOW = (
     "Install bubblewrap, or run on Linux as root, with user namespaces, or with Landlock (5.13); or "
     "set the isolation to 'none' if nothing on this machine is worth guarding."
@@ -58,6 +59,16 @@ def find_isolation(setting: str = "auto") -> Isolation:
             f"machine ({'; '.join(reasons) or 'it is no Linux'}). {_HOW}"
         )
     return found
+
+
+def use_isolation(setting: str) -> None:
+    """Sets what `isolation_in_use` finds: how a worker is told what its caller was."""
+    _in_use[0] = setting
+
+
+def isolation_in_use() -> Isolation:
+    """How this process locks programs in. Raises what `find_isolation` raises."""
+    return find_isolation(_in_use[0])
 
 
 @functools.cache

@@ -21,7 +21,7 @@ class ProgramError(Exception):
 def check(request: dict[str, Any], settings: dict[str, Any]) -> None:
     """Runs the parts of a test, asking for values as they need them, and says which raised nothing.
 
-    Request: `setup` (texts run first), `parts`, `function` (a name that stands for the program's
+    Request: `setup` (texts run first; one that raises is told as `broken`), `parts`, `function` (a name that stands for the program's
     function, or ""), `seconds`.
     """
     reading, writing = os.dup(0), os.dup(1)
@@ -43,8 +43,11 @@ def check(request: dict[str, Any], settings: dict[str, Any]) -> None:
         return ask(function=request["function"], arguments=to_plain(list(arguments)))
 
     names: dict[str, Any] = {"ask": ask, "__name__": "tests"}
-    for text in request["setup"]:
-        exec(text, names)
+    try:
+        for text in request["setup"]:
+            exec(text, names)
+    except Exception as error:
+        return send(writing, dump({"broken": f"{type(error).__name__}: {error}"[:200]}))
     if request["function"]:
         names[request["function"]] = function
     send(writing, dump({"passed": [_holds(part, names) for part in request["parts"]]}))

@@ -7,6 +7,7 @@ as well, as if the kernel did not have it, and the C library falls back on what 
 
 import ctypes
 import errno
+import functools
 import platform
 import struct
 
@@ -140,6 +141,11 @@ _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _MODE_FILTER = 38, 22, 2
 Instruction = tuple[int, int, int, int]  # code, steps over if true, if false, operand
 
 
+def prepare() -> None:
+    """Makes the filter, so that each process that applies it need not."""
+    _packed()
+
+
 def is_known_machine() -> bool:
     """Whether the numbers of this machine's system calls are known."""
     return platform.system() == "Linux" and platform.machine() in _ARCHITECTURES
@@ -151,11 +157,16 @@ def allow_few_calls() -> None:
     Raises:
       OSError: where the kernel has no such filters.
     """
-    program = b"".join(struct.pack("HBBI", *step) for step in filter_program())
-    buffer = ctypes.create_string_buffer(program)
-    header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
+    buffer = _packed()
+    header = struct.pack("HxxxxxxP", len(buffer) // 8, ctypes.addressof(buffer))
     call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     call("prctl", _PR_SET_SECCOMP, _MODE_FILTER, header, 0, 0)
+
+
+@functools.cache
+def _packed() -> ctypes.Array:
+    program = b"".join(struct.pack("HBBI", *step) for step in filter_program())
+    return ctypes.create_string_buffer(program, len(program))
 
 
 def filter_program() -> list[Instruction]:

@@ -83,9 +83,7 @@ def read_only(paths: Sequence[str], writable: Sequence[str] = ()) -> None:
     version = landlock_version()
     known = max(bits for first, bits in _FILE_RIGHTS.items() if first <= version)
     every = (1 << known) - 1
-    attributes = struct.pack(
-        "QQQ", every, 3 if version >= 4 else 0, 3 if version >= 6 else 0
-    )
+    attributes = struct.pack("QQQ", every, 3 if version >= 4 else 0, 3 if version >= 6 else 0)
     size = 8 if version < 4 else 16 if version < 6 else 24
     rules = call("syscall", _CREATE, attributes[:size], size, 0)
     for path in (*paths, *writable):

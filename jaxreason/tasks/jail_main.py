@@ -6,6 +6,7 @@ what a right program prints.
 """
 
 import contextlib
+import gc
 import json
 import os
 import select
@@ -14,7 +15,7 @@ import sys
 import time
 from typing import Any
 
-from jaxreason.tasks import jail_checker, jail_kernel, jail_programs, jail_root
+from jaxreason.tasks import jail_checker, jail_filter, jail_kernel, jail_programs, jail_root
 from jaxreason.tasks.jail_values import dump, receive, send
 
 _PIECE = 1 << 16
@@ -29,6 +30,9 @@ def main() -> None:
     except Exception as error:
         return send(1, dump({"error": f"{type(error).__name__}: {error}"[:300]}))
     settings["names"] = jail_programs.prelude_names()
+    if settings["seccomp"]:
+        jail_filter.prepare()
+    gc.freeze()  # what is made until here is shared with every fork
     send(1, dump({"alone": settings["alone"]}))
     with contextlib.suppress(EOFError):
         while True:

@@ -1,8 +1,9 @@
 """What happens in the process that runs a program: it gets its input, its limits, and is let go.
 
-Three kinds of request: `stdin` runs the program as a script; `call` defines what it defines and calls
-a function or a method of `Solution`; `eval` does the same and evaluates an expression. What comes
-back goes to one pipe: what was printed, or the value as JSON. Nothing here knows a right answer.
+Kinds of request: `stdin` runs the program as a script; `call` defines what it defines and calls a
+function or a method of `Solution`; `eval` does the same and evaluates an expression; `compile` only
+reads it. What comes back goes to one pipe: what was printed, or the value as JSON. Nothing here
+knows a right answer.
 """
 
 import atexit
@@ -147,6 +148,8 @@ def _opens_stdin(opens: Any) -> Any:
 
 def _run_stdin(request: dict[str, Any], names: dict[str, Any]) -> int:
     """Runs it as a script. The status is that of a script: 0, what `exit` was given, or 1."""
+    if request.get("like") == "study":
+        return _run_like_study(request)
     module = _module(request, names, "__main__")
     sys.stdin = open(0, encoding="utf-8", errors="surrogateescape")
     sys.stdout = open(1, "w", encoding="utf-8", errors="surrogatepass")
@@ -164,12 +167,24 @@ def _run_stdin(request: dict[str, Any], names: dict[str, Any]) -> int:
     return status
 
 
+def _run_like_study(request: dict[str, Any]) -> int:
+    """Runs it the way of the study's harness: by `exec`, with files that are none, and no `exit`."""
+    builtins.exit = builtins.quit = None
+    names = {"__name__": "__main__"} if '__name__ == "__main__"' in request["code"] else {}
+    sys.stdin, sys.stdout = io.StringIO(request["stdin"]), io.StringIO()
+    exec(compile(request["code"], "<string>", "exec"), names)
+    with open(1, "w", encoding="utf-8", errors="surrogatepass") as out:
+        out.write(sys.stdout.getvalue())
+    return 0
+
+
 def _run_call(request: dict[str, Any], names: dict[str, Any]) -> int:
     """Calls the function named, of `Solution` where there is such a class, with the arguments."""
 
     def value(module: types.ModuleType) -> Any:
-        holder = getattr(module, "Solution", None)
-        owner = holder() if holder is not None and hasattr(holder, request["function"]) else module
+        owner, holder = module, getattr(module, "Solution", None)
+        if hasattr(holder, request["function"]) and request.get("like") != "study":
+            owner = holder()
         given = request["arguments"]
         if isinstance(given, str):  # one JSON value a line
             arguments = [json.loads(line) for line in given.split("\n") if line.strip()]
@@ -204,4 +219,11 @@ def _answer(request: dict[str, Any], names: dict[str, Any], value: Any) -> int:
     return 0
 
 
-_KINDS = {"stdin": _run_stdin, "call": _run_call, "eval": _run_eval}
+def _run_compile(request: dict[str, Any], names: dict[str, Any]) -> int:
+    """Says whether Python can read the program, without running it."""
+    compile(request["code"], "solution.py", "exec")
+    os.write(3, dump({"value": True}))
+    return 0
+
+
+_KINDS = {"stdin": _run_stdin, "call": _run_call, "eval": _run_eval, "compile": _run_compile}

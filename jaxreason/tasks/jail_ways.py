@@ -153,4 +153,6 @@ def _own_files() -> list[str]:
     """The files of this package that a jail imports."""
     folder = Path(jaxreason.__file__).parent
     names = [path for path in (folder / "tasks").glob("jail_*.py")]
-    return [str(path) for path in (folder / "__init__.py", folder / "tasks" / "__init__.py", *names)]
+    return [
+        str(path) for path in (folder / "__init__.py", folder / "tasks" / "__init__.py", *names)
+    ]

@@ -8,6 +8,9 @@ from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
 from jaxreason.results.grade_files import BALANCED
 from jaxreason.tasks import (
+    code,
+    code_asserts,
+    code_paper,
     coqa,
     halueval,
     hash_answer,
@@ -44,6 +47,9 @@ class Task:
       packages: distributions whose versions a grade depends on.
       weights: metric -> the metric that weighs each sample in its mean, or BALANCED; those that are not
         named have plain means.
+      timeout_s: seconds that a reply of this task may take in a worker, where that is more than what
+        the pool allows; None where the pool's time is enough.
+      runs_code: whether the grader runs what the model wrote, for which there must be an isolation.
     """
 
     kind: Literal["generate", "choose"]
@@ -55,6 +61,8 @@ class Task:
     summarize: Callable[[Sequence[Example], Sequence[Scores]], Scores] | None = None
     packages: tuple[str, ...] = ()
     weights: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
+    runs_code: bool = False
 
 
 TASKS: dict[str, Task] = {
@@ -144,6 +152,23 @@ TASKS: dict[str, Task] = {
         packages=("langdetect",),
         weights=ifeval.WEIGHTS,
     ),
+    **{
+        name: Task(
+            "generate",
+            "accuracy",
+            score,
+            extract,
+            worker_setup=code.prepare,
+            timeout_s=code.TIMEOUT_S,
+            runs_code=True,
+        )
+        for name, score, extract in (
+            ("code", code.score, code.extract),
+            ("code_paper", code_paper.score, code_paper.extract),
+            ("humaneval", code_asserts.score_humaneval, code_asserts.extract_humaneval),
+            ("mbpp", code_asserts.score_mbpp, code_asserts.extract_mbpp),
+        )
+    },
     "hash_answer": Task("generate", "accuracy", hash_answer.score, hash_answer.extract),
 }
 

@@ -162,9 +162,7 @@ class Jail:
                 raise JailError("it is gone")
 
 
-def run_program(
-    code: str, stdin: str, isolation: Isolation, limits: Limits = Limits()
-) -> Outcome:
+def run_program(code: str, stdin: str, isolation: Isolation, limits: Limits = Limits()) -> Outcome:
     """Runs one program with one input in a jail of its own. Raises JailError where there is none."""
     with Jail(isolation, limits) as jail:
         return jail.run({"kind": "stdin", "code": code, "stdin": stdin})

@@ -12,6 +12,7 @@ from multiprocessing.connection import wait
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
+from jaxreason.tasks.isolation import find_isolation
 from jaxreason.tasks.registry import find_task
 from jaxreason.tasks.workers import (
     READY,
@@ -38,15 +39,20 @@ class VerifierPool:
       num_workers: worker processes; they start when they are needed, and load what a task needs
         when its first reply comes.
       timeout_s: wall-clock seconds an item may take in a worker before that worker is killed and
-        replaced.
+        replaced; a task may ask for more (`Task.timeout_s`).
       tasks: `module:name` of the dict of tasks, importable in the worker.
+      code_isolation: how programs that a model wrote are locked in: "auto", or "none".
 
     Attributes:
       failures: counts by the first word of the error ("timeout", "crash", "ValueError", ...).
     """
 
     def __init__(
-        self, num_workers: int, timeout_s: float, tasks: str = "jaxreason.tasks.registry:TASKS"
+        self,
+        num_workers: int,
+        timeout_s: float,
+        tasks: str = "jaxreason.tasks.registry:TASKS",
+        code_isolation: str = "auto",
     ):
         if num_workers < 1 or timeout_s <= 0:
             raise UserError(
@@ -54,7 +60,7 @@ class VerifierPool:
                 f"got {num_workers} and {timeout_s}."
             )
         self.num_workers, self.timeout_s, self.source = num_workers, timeout_s, tasks
-        self.tasks = load_tasks(tasks)
+        self.tasks, self.code_isolation = load_tasks(tasks), code_isolation
         self.failures: Counter[str] = Counter()
         self._workers: list[Worker] = []
         self._failed_starts = 0
@@ -81,10 +87,11 @@ class VerifierPool:
             named timeouts. None: no end.
 
         Raises:
-          UserError: for an unknown task.
+          UserError: for an unknown task, or one that runs code where nothing isolates it.
           RuntimeError: when workers repeatedly do not start.
         """
-        find_task(task_name, self.tasks)
+        if find_task(task_name, self.tasks).runs_code:
+            find_isolation(self.code_isolation)
         with self._lock:
             verdicts = _Round(self, task_name, items, budget_s).run()
             kinds = (v.error.split(":")[0] for v in verdicts if v.error is not None)
@@ -128,12 +135,14 @@ class _Round:
 
     def _limit(self) -> float:
         """Seconds that the next item may take."""
+        own = self.pool.tasks[self.task_name].timeout_s or 0.0
+        longest = max(self.pool.timeout_s, own)
         if (
             self.budget_s is None
             or self.slow_s < FULL_SHARE * self.budget_s * self.pool.num_workers
         ):
-            return self.pool.timeout_s
-        return min(SHORT_S, self.pool.timeout_s)
+            return longest
+        return min(SHORT_S, longest)
 
     def _stop_when_spent(self) -> None:
         """Names what waits a timeout once the budget is spent."""
@@ -148,10 +157,14 @@ class _Round:
         workers = self.pool._workers
         busy = sum(worker.index >= 0 for worker in workers)
         while len(workers) < min(self.pool.num_workers, busy + len(self.waiting)):
-            workers.append(start_worker(self.pool.source, self.task_name, self.pool.timeout_s))
+            workers.append(self._start())
         for worker in list(workers):
             if worker.ready and worker.index < 0 and self.waiting:
                 self._give(worker)
+
+    def _start(self) -> Worker:
+        pool = self.pool
+        return start_worker(pool.source, self.task_name, pool.timeout_s, pool.code_isolation)
 
     def _give(self, worker: Worker) -> None:
         """Sends the next item; it keeps its place if the worker died while idle."""

@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from jaxreason.data.examples import Example
+from jaxreason.tasks.isolation import use_isolation
 from jaxreason.tasks.registry import Task
 
 START_LIMIT_S = 300.0  # importing sympy on a busy machine
@@ -79,7 +80,7 @@ def load_tasks(source: str) -> Mapping[str, Task]:
     return getattr(importlib.import_module(module), name)
 
 
-def start_worker(source: str, task_name: str, timeout_s: float) -> Worker:
+def start_worker(source: str, task_name: str, timeout_s: float, isolation: str) -> Worker:
     """Starts a fresh interpreter that serves one end of a socket pair. Does not wait for it."""
     ours, theirs = socket.socketpair()
     limit = struct.pack("ll", int(timeout_s) + 1, 0)  # no send or receive of ours blocks for longer
@@ -88,7 +89,7 @@ def start_worker(source: str, task_name: str, timeout_s: float) -> Worker:
     paths = [path or os.getcwd() for path in sys.path]
     program = (
         f"import sys; sys.path[:] = {paths!r}; from jaxreason.tasks.workers import serve; "
-        f"serve({theirs.fileno()}, {source!r}, {task_name!r}, {timeout_s!r})"
+        f"serve({theirs.fileno()}, {source!r}, {task_name!r}, {timeout_s!r}, {isolation!r})"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program],
@@ -114,7 +115,7 @@ def stop_worker(worker: Worker) -> int | None:
     return worker.process.wait(timeout=60) if code is None else code
 
 
-def serve(descriptor: int, source: str, task_name: str, timeout_s: float) -> None:
+def serve(descriptor: int, source: str, task_name: str, timeout_s: float, isolation: str) -> None:
     """The worker's side: grades what comes until the connection ends.
 
     An alarm ends a worker whose parent was killed while it was grading, so none is left spinning.
@@ -122,6 +123,7 @@ def serve(descriptor: int, source: str, task_name: str, timeout_s: float) -> Non
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     connection = Connection(descriptor)
     tasks = load_tasks(source)
+    use_isolation(isolation)
     _go_first()
     _prepare(connection, tasks[task_name])
     while True:
@@ -132,7 +134,8 @@ def serve(descriptor: int, source: str, task_name: str, timeout_s: float) -> Non
         if not item:
             _prepare(connection, tasks[name])
             continue
-        signal.setitimer(signal.ITIMER_REAL, 2 * timeout_s + 1)
+        longest = max(timeout_s, tasks[name].timeout_s or 0.0)
+        signal.setitimer(signal.ITIMER_REAL, 2 * longest + 1)
         verdict = grade(tasks[name], *item)
         signal.setitimer(signal.ITIMER_REAL, 0)
         connection.send(verdict)

@@ -1,0 +1,59 @@
+"""When what a program printed or returned is what a test expects.
+
+As LiveCodeBench compares: line by line without the space around, a line of numbers by value and not
+by spelling. A number that the test writes as a decimal fraction may differ by a millionth, relative
+or absolute, as the contests themselves allow; LiveCodeBench asks for every digit.
+"""
+
+import math
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+TOLERANCE = 1e-6
+
+
+def same_output(expected: str, printed: str) -> bool:
+    """Whether the printed text is the expected one."""
+    wanted, found = (text.strip().split("\n") for text in (expected, printed))
+    return len(wanted) == len(found) and all(map(_same_line, wanted, found))
+
+
+def _same_line(expected: str, printed: str) -> bool:
+    if expected.strip() == printed.strip():
+        return True
+    wanted, found = expected.split(), printed.split()
+    return len(wanted) == len(found) and all(map(_same_number, wanted, found))
+
+
+def _same_number(expected: str, printed: str) -> bool:
+    """Whether both are numbers, and the same."""
+    try:
+        exact = Decimal(expected) == Decimal(printed)
+    except (InvalidOperation, ValueError):
+        return False
+    if exact or not any(mark in expected for mark in ".eE"):
+        return exact
+    return _close(float(expected), float(printed))
+
+
+def _close(expected: float, found: float) -> bool:
+    if not (math.isfinite(expected) and math.isfinite(found)):
+        return expected == found
+    return math.isclose(expected, found, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+
+
+def same_value(expected: Any, found: Any) -> bool:
+    """Whether a returned value is the expected one of JSON; a tuple counts as a list.
+
+    Raises:
+      RecursionError: for a value as deep as Python's stack.
+    """
+    if isinstance(expected, list):
+        return (
+            isinstance(found, (list, tuple))
+            and len(expected) == len(found)
+            and all(map(same_value, expected, found))
+        )
+    if isinstance(expected, float) and type(found) in (int, float):
+        return expected == found or (abs(found) < 1e300 and _close(expected, float(found)))
+    return expected == found
