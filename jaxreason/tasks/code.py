@@ -6,7 +6,7 @@ answers are and the program is not. Metadata needed: `tests` (`data.code_tests.a
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from jaxreason.data.code_tests import CodeTest, all_tests
@@ -21,7 +21,6 @@ from jaxreason.tasks.sandbox import Jail, Limits, Outcome
 LIMITS = Limits()  # 6 s a test, as in the study
 MOST_TIMEOUTS = 3  # tests that may run out of time before the rest counts as failed
 TIMEOUT_S = 900.0  # of a problem: 100 slow tests and their starts
-Judge = Callable[[CodeTest, Outcome], bool]
 
 
 def prepare() -> None:
@@ -58,8 +57,21 @@ def score(example: Example, text: str) -> dict[str, float]:
     tests, code = tests_of(example), extract(example, text)
     if code is None:
         return scores_of([False] * len(tests), answered=False, compiles=False)
-    function = example.metadata.get("function") or ""
-    with Runs(LIMITS) as runs:
+    return measure(code, tests, example.metadata.get("function") or "")
+
+
+def measure(
+    code: str, tests: Sequence[CodeTest], function: str, limits: Limits = LIMITS
+) -> dict[str, float]:
+    """The metrics of a program. Raises JailError where no jail starts.
+
+    Args:
+      code: the program.
+      tests: what it is given, and what it should print or return.
+      function: what to call, or "" for a program that reads its input.
+      limits: of each test.
+    """
+    with Runs(limits) as runs:
         if not runs.compiles(code):
             return scores_of([False] * len(tests), compiles=False)
         requests = (request_for(code, test, function) for test in tests)
@@ -154,7 +166,7 @@ class Runs:
             self.timeouts += 1
         return outcome
 
-    def outcomes(self, requests: Iterator[dict[str, Any]]) -> Iterator[Outcome]:
+    def outcomes(self, requests: Iterable[dict[str, Any]]) -> Iterator[Outcome]:
         """One for each request, until MOST_TIMEOUTS of them have run out of time."""
         for request in requests:
             yield self.run(request)

@@ -190,7 +190,10 @@ def _run_call(request: dict[str, Any], names: dict[str, Any]) -> int:
             arguments = [json.loads(line) for line in given.split("\n") if line.strip()]
         else:
             arguments = from_plain(given)
-        return getattr(owner, request["function"])(*arguments)
+        function = getattr(owner, request["function"])
+        if function is names.get(request["function"], request):
+            raise NameError("the program does not define it; PRELUDE does")
+        return function(*arguments)
 
     return _answer(request, names, value)
 
