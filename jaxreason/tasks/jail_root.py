@@ -25,13 +25,13 @@ def enter_new_root(read_only: Sequence[str], scratch_bytes: int) -> None:
     """
     call("mount", b"none", b"/", None, _REC | _PRIVATE, None)
     _mount_memory(_BASE, 1 << 20)
+    os.makedirs(_BASE + SCRATCH)
+    _mount_memory(_BASE + SCRATCH, scratch_bytes)  # before what may lie in it, such as a Python
+    os.chmod(_BASE + SCRATCH, 0o1777)
     for path in (*DEVICES, *_outermost(read_only)):
         _bind(path)
     for path in read_only:
         _link(path)
-    os.makedirs(_BASE + SCRATCH, exist_ok=True)
-    _mount_memory(_BASE + SCRATCH, scratch_bytes)
-    os.chmod(_BASE + SCRATCH, 0o1777)
     os.chdir(_BASE)
     call("pivot_root", b".", b".")
     call("umount2", b".", _DETACH)

@@ -85,10 +85,8 @@ def command(isolation: Isolation) -> list[str]:
     flags += ["--cap-drop", "ALL", "--dev", "/dev", "--size", str(_SCRATCH_BYTES)]
     flags += ["--tmpfs", "/tmp", "--chdir", "/tmp"]
     for path in (*read_only(), *_own_files(), python):
-        real = os.path.realpath(path)
-        flags += ["--ro-bind-try", real, real]
-        if path != real:
-            flags += ["--ro-bind-try", real, path]
+        for name in dict.fromkeys((os.path.realpath(path), path)):
+            flags += ["--ro-bind", name, name]
     return [*isolation.bubblewrap, *flags, "--", *start]
 
 
@@ -137,7 +135,7 @@ def read_only() -> list[str]:
     dynamic = [str(Path(os.__file__).parent), *sys.path]
     known = [paths["stdlib"], library, *_site_packages(), *_SYSTEM_FOLDERS]
     inside = [path for path in dynamic if path and path.startswith(sys.base_prefix + os.sep)]
-    return list(dict.fromkeys(path for path in (*known, *inside) if path))
+    return [path for path in dict.fromkeys((*known, *inside)) if path and os.path.exists(path)]
 
 
 def _site_packages() -> list[str]:
