@@ -60,6 +60,8 @@ class JailError(RuntimeError):
 class Jail:
     """One jail; a context manager. Programs run in it one after another, each in a fresh process.
 
+    A jail that did not answer in time is closed: its late answer must not pass for the next one's.
+
     Args:
       isolation: how it is locked.
       limits: of each program.
@@ -112,6 +114,7 @@ class Jail:
             output = self._receive(time.monotonic() + SLACK_S)
             return Outcome(str(told["ended"]), output, float(told["seconds"]))
         except (JailError, KeyError, TypeError, ValueError):
+            self.close()
             return Outcome("lost", b"", time.monotonic() - began)
 
     def exchange(self, message: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -121,14 +124,18 @@ class Jail:
           JailError: when none comes in time, or what comes is no message.
         """
         deadline = time.monotonic() + seconds
-        self._send(frame(dump(message)), deadline)
-        data = self._receive(deadline)
         try:
-            told = json.loads(data)
+            self._send(frame(dump(message)), deadline)
+            told = json.loads(self._receive(deadline))
         except (ValueError, RecursionError) as error:
-            raise JailError(f"no JSON: {error}") from error
+            self.close()
+            raise JailError(f"it sent no message: {error}") from error
+        except JailError:
+            self.close()
+            raise
         if not isinstance(told, dict):
-            raise JailError("no message")
+            self.close()
+            raise JailError("it sent no message")
         return told
 
     def _send(self, data: bytes, deadline: float) -> None:
@@ -148,10 +155,7 @@ class Jail:
         source = self._process.stdout.fileno()
         data = b""
         while True:
-            try:
-                found = self._reader.feed(data)
-            except ValueError as error:
-                raise JailError(str(error)) from error
+            found = self._reader.feed(data)
             if found is not None:
                 return found
             left = deadline - time.monotonic()

@@ -18,7 +18,9 @@ LIMITS = Limits(seconds=1.0, memory_bytes=400 << 20, output_bytes=1 << 20)
 SECRET = "a secret of the grader"
 CALLS = [(1, 2), (3, 4), (10, 20)]
 
-pytestmark = pytest.mark.skipif(strongest()[0] is None, reason=f"nothing isolates: {strongest()[1]}")
+pytestmark = pytest.mark.skipif(
+    strongest()[0] is None, reason=f"nothing isolates: {strongest()[1]}"
+)
 
 
 def script_tests():
@@ -153,7 +155,9 @@ def test_the_problem_of_the_hostile_programs_can_be_solved():
     """The negative control of this file: a right program passes where they all fail."""
     script = "print(int(input()) + int(input()))"
     assert code.measure(script, script_tests(), "", LIMITS)["accuracy"] == 1.0
-    assert code.measure("def add(a, b): return a + b", call_tests(), "add", LIMITS)["accuracy"] == 1.0
+    assert (
+        code.measure("def add(a, b): return a + b", call_tests(), "add", LIMITS)["accuracy"] == 1.0
+    )
     assert assertions("def add(a, b): return a + b")["accuracy"] == 1.0
 
 
