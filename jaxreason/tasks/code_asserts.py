@@ -111,7 +111,7 @@ class _Ask(ast.NodeTransformer):
     def __init__(self, known: set[str]):
         self.known, self.first = known, ""
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802, the name that ast looks for
+    def visit_Call(self, node: ast.Call) -> ast.AST:
         """Questions are texts, so that the program alone makes sense of what stands in them."""
         name = node.func.id if isinstance(node.func, ast.Name) else None
         if name is None or name in self.known:

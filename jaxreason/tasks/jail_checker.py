@@ -21,8 +21,10 @@ class ProgramError(Exception):
 def check(request: dict[str, Any], settings: dict[str, Any]) -> None:
     """Runs the parts of a test, asking for values as they need them, and says which raised nothing.
 
-    Request: `setup` (texts run first; one that raises is told as `broken`), `parts`, `function` (a name that stands for the program's
-    function, or ""), `seconds`.
+    Args:
+      request: `setup`, texts run first (one that raises is told as `broken`); `parts`, the texts that
+        are judged; `function`, a name that stands for the program's function there, or ""; `seconds`.
+      settings: the limits.
     """
     reading, writing = os.dup(0), os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDWR)

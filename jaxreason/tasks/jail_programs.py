@@ -14,6 +14,7 @@ import json
 import os
 import resource
 import sys
+import tempfile
 import threading
 import types
 from typing import Any
@@ -49,7 +50,6 @@ _STACK_BYTES = 128 << 20
 _FILE_BYTES = 16 << 20
 _OPEN_FILES = 64
 _PROCESSES = 128  # threads count
-_keep: list[Any] = []  # what must not be collected while a program runs
 
 
 def run_child(request: dict[str, Any], settings: dict[str, Any], out: int) -> None:
@@ -69,7 +69,7 @@ def run_child(request: dict[str, Any], settings: dict[str, Any], out: int) -> No
 
 def _arrange_files(request: dict[str, Any], out: int) -> None:
     """0 holds the input, 1 and 2 lead to `out` or nowhere, 3 is `out`; nothing else is open."""
-    given = os.memfd_create("stdin") if hasattr(os, "memfd_create") else _pipe_of_file()
+    given = _file_in_memory()
     with open(given, "wb", closefd=False) as file:
         file.write(request.get("stdin", "").encode("utf-8", errors="surrogatepass"))
     os.lseek(given, 0, os.SEEK_SET)
@@ -83,12 +83,12 @@ def _arrange_files(request: dict[str, Any], out: int) -> None:
     os.closerange(4, 4096)
 
 
-def _pipe_of_file() -> int:
-    import tempfile
-
-    kept = tempfile.TemporaryFile()
-    _keep.append(kept)
-    return kept.fileno()
+def _file_in_memory() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("stdin")
+    number, path = tempfile.mkstemp()  # no Linux
+    os.unlink(path)
+    return number
 
 
 def limit(settings: dict[str, Any], seconds: float) -> None:
@@ -151,8 +151,8 @@ def _run_stdin(request: dict[str, Any], names: dict[str, Any]) -> int:
     if request.get("like") == "study":
         return _run_like_study(request)
     module = _module(request, names, "__main__")
-    sys.stdin = open(0, encoding="utf-8", errors="surrogateescape")
-    sys.stdout = open(1, "w", encoding="utf-8", errors="surrogatepass")
+    sys.stdin = io.TextIOWrapper(io.FileIO(0), encoding="utf-8", errors="surrogateescape")
+    sys.stdout = io.TextIOWrapper(io.FileIO(1, "w"), encoding="utf-8", errors="surrogatepass")
     if request.get("prelude"):
         module.stdin, module.stdout = sys.stdin, sys.stdout
     status = 0

@@ -99,7 +99,9 @@ class Jail:
         self.close()
 
     def close(self) -> None:
-        """Ends everything in the jail."""
+        """Ends everything in the jail; nothing happens where it has been closed."""
+        if self._process.returncode is not None:
+            return  # its number may be another's by now
         with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
