@@ -9,14 +9,30 @@ from jaxreason.data.code_tests import FUNCTION, all_tests
 from jaxreason.data.flat_rows import Columns, each, text_of
 from jaxreason.data.rows import Row, RowError
 
+# What is asked for depends on the kind of problem, so it is a column. In the study: one sentence, right
+# before the problem and without a space; a function problem shows neither its name nor starter code.
+_STUDY = {
+    "stdin": "Write an executable Python function for the task that follows. It takes its input from "
+    "stdin and prints the output. After its definition, call it.",
+    "function": "Write an executable Python function for the task that follows. The final solution is "
+    "the function alone, without a call of it.",
+}
+_BLOCK = "You may think first. End with the whole {what} in one block that begins with ```python."
+_INSTRUCTIONS = {
+    "stdin": "Write a Python program that reads the input from standard input and prints the answer to "
+    "standard output. " + _BLOCK.format(what="program"),
+    "function": "Write the method of this Python class. " + _BLOCK.format(what="class"),
+}
+
 
 def livecodebench(rows: Iterable[Row]) -> Iterator[Row]:
     """LiveCodeBench: one row a problem, its tests checked and kept packed.
 
     Columns: `id`, `prompt` (the problem), `title`, `kind` ("stdin" or "function"), `function` (the
-    method of `Solution` that is called, or ""), `starter` (the code to begin with in a fenced block
-    and a blank line, or ""), `tests` ({"public", "private"}, for `code_tests.all_tests`; hundreds of
-    megabytes would they be unpacked), `num_tests`, `platform`, `difficulty`, `contest_date`.
+    method of `Solution` that is called, or ""), `instruction` (what to write, after the starter code
+    if there is any), `study_instruction` (what the study asks for), `tests` ({"public", "private"}
+    for `code_tests.all_tests`; unpacked they would be gigabytes), `num_tests`, `platform`,
+    `difficulty`, `contest_date`.
 
     Its release_v2, which the study uses, is the hub's files test.jsonl and test2.jsonl: 511 problems.
     """
@@ -30,14 +46,15 @@ def _livecodebench(columns: Columns) -> Columns:
     }
     found = all_tests(tests)
     is_function = found[0]["testtype"] == FUNCTION
-    starter = _text_or_none(columns, "starter_code") or ""
+    kind = "function" if is_function else "stdin"
     return {
         "id": text_of(columns, "question_id"),
         "prompt": text_of(columns, "question_content"),
         "title": _text_or_none(columns, "question_title") or "",
-        "kind": "function" if is_function else "stdin",
+        "kind": kind,
         "function": _function_name(columns) if is_function else "",
-        "starter": f"```python\n{starter.rstrip()}\n```\n\n" if starter.strip() else "",
+        "instruction": _starter(columns) + _INSTRUCTIONS[kind],
+        "study_instruction": _STUDY[kind],
         "tests": tests,
         "num_tests": len(found),
         **{
@@ -45,6 +62,11 @@ def _livecodebench(columns: Columns) -> Columns:
             for name in ("platform", "difficulty", "contest_date")
         },
     }
+
+
+def _starter(columns: Columns) -> str:
+    code = (_text_or_none(columns, "starter_code") or "").rstrip()
+    return f"```python\n{code}\n```\n\n" if code else ""
 
 
 def _function_name(columns: Columns) -> str:
@@ -63,8 +85,9 @@ def _function_name(columns: Columns) -> str:
 def humaneval(rows: Iterable[Row]) -> Iterator[Row]:
     """HumanEval: one row a function to complete.
 
-    Columns: `id`, `prompt` (the code to continue), `function`, `test` (the text that defines `check`),
-    `solution`. Where `entry_point` is missing, the last function that the prompt defines is meant.
+    Columns: `id`, `prompt` (the code to continue), `begun` (without newlines at its end), `function`,
+    `test` (the text that defines `check`), `solution`. Where `entry_point` is missing, the last
+    function that the prompt defines is meant.
     """
     return each(rows, _humaneval)
 
@@ -75,6 +98,7 @@ def _humaneval(columns: Columns) -> Columns:
     return {
         "id": text_of(columns, "task_id"),
         "prompt": prompt,
+        "begun": prompt.rstrip("\n"),
         "function": function,
         "test": test,
         "solution": _text_or_none(columns, "canonical_solution") or "",

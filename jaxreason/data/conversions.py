@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from jaxreason.config import nearest
 from jaxreason.data.choice_rows import acpbench, gpqa, headqa, mmlu
+from jaxreason.data.code_problems import humaneval, livecodebench, mbpp
 from jaxreason.data.reading_rows import coqa, halueval, mc_taco
 from jaxreason.data.rows import CONVERSION_OPTIONS, DatasetConfig, Row, RowError
 from jaxreason.data.sources import SOURCES
@@ -21,6 +22,9 @@ CONVERSIONS: dict[str, Callable[..., Iterator[Row]]] = {
     "gpqa": gpqa,
     "halueval": halueval,
     "headqa": headqa,
+    "humaneval": humaneval,
+    "livecodebench": livecodebench,
+    "mbpp": mbpp,
     "mc_taco": mc_taco,
     "mmlu": mmlu,
 }

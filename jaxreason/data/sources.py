@@ -41,13 +41,15 @@ def _rows(name: str, items: Iterable[dict[str, Any]]) -> Iterator[Row]:
 def read_huggingface(config: DatasetConfig) -> Iterator[Row]:
     """Rows of a dataset on the Hugging Face Hub, of a local copy, or of one made by `save_to_disk`.
 
-    Options: `name` of the subset (GSM8K: main) and `revision`, for the hub.
+    Options: `name` of the subset (GSM8K: main) and `revision`, for the hub; `files`, the names of jsonl
+    files of the dataset, comma-separated, which alone are read, and read as they are: so a dataset that
+    needs a program of its own can be read without it.
 
     Raises:
       UserError: when the hub cannot be reached, the dataset or its split does not exist, is damaged,
         or needs a program of its own, which is never run.
     """
-    options = source_options(config, ("name", "revision"))
+    options = source_options(config, ("name", "revision", "files"))
     datasets = _library("datasets", config)
     if not config.split and not _is_saved_dataset(config.path):
         raise UserError(f"{config.label}: split is empty; expected one such as 'train' or 'test'.")
@@ -79,6 +81,11 @@ def _is_saved_dataset(path: str) -> bool:
 
 def _open_huggingface(datasets: ModuleType, config: DatasetConfig, options: dict[str, Any]) -> Any:
     path = epath.Path(config.path).expanduser()
+    if names := options.pop("files", None):
+        revision = f"@{options['revision']}" if "revision" in options else ""
+        root = path if path.is_dir() else f"hf://datasets/{config.path}{revision}"
+        found = {config.split: [f"{root}/{name.strip()}" for name in str(names).split(",")]}
+        return datasets.load_dataset("json", data_files=found, split=config.split)
     if path.is_file():
         if path.suffix not in _BUILDERS:
             raise UserError(f"cannot read {path.suffix!r}; expected {', '.join(_BUILDERS)}.")

@@ -1,7 +1,7 @@
 """BENCHMARKS: every benchmark by its name, and its questions as examples.
 
 Prompts are in the project's own words; what the study's prompts have in common with them is their shape
-(`math_benchmarks`, `other_benchmarks`, `non_reasoning_benchmarks`).
+(`math_benchmarks`, `other_benchmarks`, `code_benchmarks`, `non_reasoning_benchmarks`).
 """
 
 import dataclasses
@@ -16,11 +16,14 @@ from jaxreason.data.fields import group_columns
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.errors import UserError
 from jaxreason.evaluation.asking import Benchmark, Prompt
+from jaxreason.evaluation.code_benchmarks import CODE_BENCHMARKS
 from jaxreason.evaluation.math_benchmarks import MATH_BENCHMARKS
 from jaxreason.evaluation.non_reasoning_benchmarks import NON_REASONING_BENCHMARKS
 from jaxreason.evaluation.other_benchmarks import OTHER_BENCHMARKS
 
-BENCHMARKS: dict[str, Benchmark] = MATH_BENCHMARKS | OTHER_BENCHMARKS | NON_REASONING_BENCHMARKS
+BENCHMARKS: dict[str, Benchmark] = (
+    MATH_BENCHMARKS | OTHER_BENCHMARKS | CODE_BENCHMARKS | NON_REASONING_BENCHMARKS
+)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jaxreason
-from jaxreason.tasks import jail_filter
+from jaxreason.tasks import jail_filter, jail_main
 
 _SCRATCH_BYTES = 16 << 20
 _SYSTEM_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
@@ -91,7 +91,7 @@ def command(isolation: Isolation) -> list[str]:
 
 
 _PROGRAM = (
-    "import sys; sys.path.append(sys.argv[1]); from jaxreason.tasks.jail_main import main; main()"
+    f"import sys; sys.path.append(sys.argv[1]); from {jail_main.__name__} import main; main()"
 )
 
 
