@@ -5,7 +5,6 @@ OSError where the kernel refuses.
 """
 
 import ctypes
-import errno
 import functools
 import os
 import platform
@@ -21,7 +20,13 @@ NAMESPACES = {
     "network": 0x40000000,
 }
 _NEW_USER = 0x10000000
-_PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 1, 24, 38, 47
+(
+    _PR_SET_PDEATHSIG,
+    _PR_SET_CHILD_SUBREAPER,
+    _PR_CAPBSET_DROP,
+    _PR_SET_NO_NEW_PRIVS,
+    _PR_CAP_AMBIENT,
+) = 1, 36, 24, 38, 47
 _CAP_AMBIENT_CLEAR_ALL = 4
 _CAPSET = {"x86_64": 126, "aarch64": 91}
 _NOBODY = 65534
@@ -54,6 +59,11 @@ def die_with_parent(parent: int) -> None:
     call("prctl", _PR_SET_PDEATHSIG, 9, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Has the kernel make this process the parent of its descendants that lose theirs."""
+    call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def enter_namespaces(names: Sequence[str], new_user: bool) -> None:
@@ -143,8 +153,3 @@ def _could_read(user: int, folder: str) -> bool:
         finally:
             os._exit(1)
     return os.waitpid(child, 0)[1] == 0
-
-
-def is_refusal(error: OSError) -> bool:
-    """Whether an error says that this kernel, container or user may not do it."""
-    return error.errno in (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)

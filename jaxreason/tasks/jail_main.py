@@ -1,6 +1,6 @@
 """The first process of a jail: locks itself in, then runs one program after another, each in a fork.
 
-It is started as a program of its own, with nothing in its environment. What it is to do comes in
+It starts with nothing in its environment (`jail_start`). What it is to do comes in
 frames on its input, and what came of it leaves in frames on its output. It knows inputs only, never
 what a right program prints.
 """
@@ -32,7 +32,7 @@ def main() -> None:
     settings["names"] = jail_programs.prelude_names()
     if settings["seccomp"]:
         jail_filter.prepare()
-    gc.freeze()  # what is made until here is shared with every fork
+    gc.freeze()  # what is there by now is shared with every fork
     send(1, dump({"alone": settings["alone"]}))
     with contextlib.suppress(EOFError):
         while True:

@@ -9,6 +9,7 @@ knows a right answer.
 import atexit
 import builtins
 import contextlib
+import functools
 import io
 import json
 import os
@@ -117,6 +118,7 @@ def limit(settings: dict[str, Any], seconds: float) -> None:
             resource.setrlimit(kind, (value, value))
 
 
+@functools.cache
 def prelude_names() -> dict[str, Any]:
     """The names that PRELUDE defines; made once, before any program runs."""
     names: dict[str, Any] = {}

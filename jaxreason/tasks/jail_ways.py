@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jaxreason
-from jaxreason.tasks import jail_filter, jail_main
+from jaxreason.tasks import jail_filter
 
 _SCRATCH_BYTES = 16 << 20
 _SYSTEM_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
@@ -75,10 +75,11 @@ def _with_landlock() -> list[Isolation]:
     return [*apart, Isolation("landlock", landlock=True)]
 
 
-def command(isolation: Isolation) -> list[str]:
-    """What starts a jail: this Python, without its site and without anything of the caller's."""
+def command(isolation: Isolation, module: str, call: str) -> list[str]:
+    """What calls a function of a module in a Python without its site and without anything of ours."""
     python = getattr(sys, "_base_executable", None) or sys.executable
-    start = [python, "-s", "-S", "-P", "-c", _PROGRAM, str(_package_parent())]
+    program = f"import sys; sys.path.append(sys.argv[1]); import {module} as m; m.{call}"
+    start = [python, "-s", "-S", "-P", "-c", program, str(_package_parent())]
     if not isolation.bubblewrap:
         return start
     flags = ["--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1"]
@@ -88,11 +89,6 @@ def command(isolation: Isolation) -> list[str]:
         for name in dict.fromkeys((os.path.realpath(path), path)):
             flags += ["--ro-bind", name, name]
     return [*isolation.bubblewrap, *flags, "--", *start]
-
-
-_PROGRAM = (
-    f"import sys; sys.path.append(sys.argv[1]); from {jail_main.__name__} import main; main()"
-)
 
 
 def environment() -> dict[str, str]:
@@ -109,8 +105,10 @@ def environment() -> dict[str, str]:
     return names | ({"LD_LIBRARY_PATH": libraries} if libraries else {})
 
 
-def settings(isolation: Isolation, memory_bytes: int, output_bytes: int) -> dict[str, Any]:
-    """The first message to a jail: the layers it applies, and its limits."""
+def settings(
+    isolation: Isolation, parent: int, memory_bytes: int, output_bytes: int
+) -> dict[str, Any]:
+    """The first message to a jail: the layers it applies, whom it must not outlive, and its limits."""
     locked = isolation != NONE
     return {
         "namespaces": isolation.namespaces,
@@ -118,7 +116,7 @@ def settings(isolation: Isolation, memory_bytes: int, output_bytes: int) -> dict
         "landlock": isolation.landlock,
         "drop": locked and not isolation.bubblewrap,
         "seccomp": locked and jail_filter.is_known_machine(),
-        "parent": 0 if isolation.bubblewrap else os.getpid(),
+        "parent": parent,
         "read_only": read_only(),
         "import_from": _site_packages(),
         "package": str(_package_parent()),

@@ -4,17 +4,15 @@ A jail is a process that locks itself in (`jail_main`) and then runs one program
 in a fork of its own. This is the side outside: it starts a jail, asks, and believes nothing but bytes.
 """
 
-import contextlib
 import json
 import os
 import select
-import signal
-import subprocess
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from jaxreason.tasks import jail_ways
+from jaxreason.tasks.jail_start import Started, start
 from jaxreason.tasks.jail_values import FrameReader, dump, frame
 from jaxreason.tasks.jail_ways import Isolation
 
@@ -73,18 +71,13 @@ class Jail:
     def __init__(self, isolation: Isolation, limits: Limits):
         self.limits = limits
         self._reader = FrameReader(limits.output_bytes + (1 << 20))
-        self._process = subprocess.Popen(
-            jail_ways.command(isolation),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=jail_ways.environment(),
-            cwd="/",
-            start_new_session=True,
-        )
         try:
-            os.set_blocking(self._process.stdin.fileno(), False)
-            asked = jail_ways.settings(isolation, limits.memory_bytes, limits.output_bytes)
+            self._started: Started | None = start(isolation)
+        except OSError as error:
+            raise JailError(f"{isolation.name}: {error}") from error
+        sizes = limits.memory_bytes, limits.output_bytes
+        asked = jail_ways.settings(isolation, self._started.parent, *sizes)
+        try:
             hello = self.exchange(asked, START_LIMIT_S)
             if "error" in hello:
                 raise JailError(f"{isolation.name}: {hello['error']}")
@@ -99,14 +92,12 @@ class Jail:
         self.close()
 
     def close(self) -> None:
-        """Ends everything in the jail; nothing happens where it has been closed."""
-        if self._process.returncode is not None:
-            return  # its number may be another's by now
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._process.stdin.close()
-        self._process.stdout.close()
+        """Ends everything in the jail. Nothing happens where it has been closed."""
+        started, self._started = self._started, None
+        if started is not None:
+            started.end()
+            os.close(started.writing)
+            os.close(started.reading)
 
     def run(self, request: dict[str, Any]) -> Outcome:
         """Runs one request (see `jail_programs`), to which the seconds are added."""
@@ -140,8 +131,13 @@ class Jail:
             raise JailError("it sent no message")
         return told
 
+    def _open(self) -> Started:
+        if self._started is None:
+            raise JailError("it was closed")
+        return self._started
+
     def _send(self, data: bytes, deadline: float) -> None:
-        view, target = memoryview(data), self._process.stdin.fileno()
+        view, target = memoryview(data), self._open().writing
         while view:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([], [target], [], left)[1]:
@@ -154,7 +150,7 @@ class Jail:
                 raise JailError(f"it is gone: {error}") from error
 
     def _receive(self, deadline: float) -> bytes:
-        source = self._process.stdout.fileno()
+        source = self._open().reading
         data = b""
         while True:
             found = self._reader.feed(data)

@@ -8,11 +8,12 @@ import time
 
 import pytest
 from hostile_programs import FUNCTIONS, SCRIPTS
+from jail_processes import descendants, is_running
 
 from jaxreason.data.examples import Example
 from jaxreason.tasks import code, code_asserts
 from jaxreason.tasks.isolation import strongest
-from jaxreason.tasks.sandbox import Limits
+from jaxreason.tasks.sandbox import Jail, Limits
 
 LIMITS = Limits(seconds=1.0, memory_bytes=400 << 20, output_bytes=1 << 20)
 SECRET = "a secret of the grader"
@@ -93,28 +94,22 @@ def world(tmp_path):
 
 
 @pytest.fixture
-def orphans_come_here():
+def nobody_is_left():
     """What loses its parent becomes a child of this process, so that nothing can hide."""
     libc = ctypes.CDLL(None)
     libc.prctl(36, 1, 0, 0, 0)
+    Jail(strongest()[0], LIMITS).close()  # by now what is kept between jails is there
+    before = set(descendants(os.getpid()))
     yield
+    deadline = time.monotonic() + 10
+    while any(is_running(pid) for pid in set(descendants(os.getpid())) - before):
+        assert time.monotonic() < deadline, "a process of the program's is still there"
+        time.sleep(0.01)
     libc.prctl(36, 0, 0, 0, 0)
 
 
-def check_nobody_is_left():
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)
-        except ChildProcessError:
-            return
-        if found is None:
-            assert time.monotonic() < deadline, "a process of the program's is still there"
-            time.sleep(0.01)
-
-
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_hostile_script_harms_nothing_and_is_wrong(name, world, orphans_come_here, monkeypatch):
+def test_a_hostile_script_harms_nothing_and_is_wrong(name, world, nobody_is_left, monkeypatch):
     monkeypatch.setenv("API_KEY", SECRET)
     program = SCRIPTS[name].format(**world.names()) if "{" in SCRIPTS[name] else SCRIPTS[name]
     began = time.monotonic()
@@ -122,7 +117,6 @@ def test_a_hostile_script_harms_nothing_and_is_wrong(name, world, orphans_come_h
     assert scores["accuracy"] == scores["tests_passed"] == 0.0
     assert time.monotonic() - began < 60
     world.check_untouched()
-    check_nobody_is_left()
 
 
 @pytest.mark.parametrize("name", [name for name in SCRIPTS if "print" in name])
@@ -136,11 +130,10 @@ def test_what_a_script_can_read_holds_no_secret(name, world, monkeypatch):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_hostile_function_is_wrong(name, orphans_come_here):
+def test_a_hostile_function_is_wrong(name, nobody_is_left):
     scores = code.measure(FUNCTIONS[name], call_tests(), "add", LIMITS)
     assert scores["accuracy"] == 0.0
     assert scores["tests_passed"] <= (1 / 3 if name == "counts its calls" else 0.0)
-    check_nobody_is_left()
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
