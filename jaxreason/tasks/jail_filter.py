@@ -165,13 +165,13 @@ def allow_few_calls() -> None:
 
 @functools.cache
 def _packed() -> ctypes.Array:
-    program = b"".join(struct.pack("HBBI", *step) for step in filter_program())
+    program = b"".join(struct.pack("HBBI", *step) for step in filter_program(platform.machine()))
     return ctypes.create_string_buffer(program, len(program))
 
 
-def filter_program() -> list[Instruction]:
-    """The filter for this machine, in the kernel's packet-filter language."""
-    which, architecture = _ARCHITECTURES[platform.machine()]
+def filter_program(machine: str) -> list[Instruction]:
+    """The filter for a kind of machine, in the kernel's packet-filter language."""
+    which, architecture = _ARCHITECTURES[machine]
     steps: list[Instruction] = [
         (_LOAD, 0, 0, _ARCHITECTURE),
         (_EQUAL, 1, 0, architecture),

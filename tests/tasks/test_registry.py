@@ -9,9 +9,12 @@ def test_every_task_is_complete():
         assert (task.choices is not None) == (task.kind == "choose")
 
 
-def test_only_mathematics_and_ifeval_have_something_to_load():
-    loaded = [name for name, task in TASKS.items() if task.worker_setup]
-    assert loaded == ["math", "math_strict", "ifeval_paper", "ifeval"]
+def test_tasks_that_have_something_to_load_are_those_with_a_library_or_a_jail():
+    code = ["code", "code_paper", "humaneval", "mbpp"]
+    loading = [name for name, task in TASKS.items() if task.worker_setup]
+    assert loading == ["math", "math_strict", "ifeval_paper", "ifeval", *code]
+    assert [name for name, task in TASKS.items() if task.runs_code] == code
+    assert [name for name, task in TASKS.items() if task.timeout_s] == code
 
 
 @pytest.mark.parametrize("name", [name for name in TASKS if name.endswith("_strict")])

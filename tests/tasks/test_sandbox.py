@@ -2,6 +2,8 @@ import ctypes
 import json
 import os
 import signal
+import struct
+import subprocess
 import sys
 import threading
 
@@ -10,7 +12,7 @@ from jail_processes import descendants, is_running, wait_until
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
-from jaxreason.tasks import isolation, jail_ways
+from jaxreason.tasks import isolation, jail_filter, jail_ways
 from jaxreason.tasks.jail_ways import NONE
 from jaxreason.tasks.sandbox import Jail, JailError, Limits, run_program
 from jaxreason.tasks.verify import VerifierPool
@@ -41,7 +43,7 @@ def test_in_every_way_that_works_here_programs_run_and_reach_nothing(name):
         assert (outcome.ended, outcome.output) == ("finished", b"cba\n")
         hostile = "import os\nos.fork()\nprint('a second process')"
         outcome = jail.run({"kind": "stdin", "code": hostile, "stdin": ""})
-        assert jail_ways.jail_filter.is_known_machine() is (outcome.ended == "failed")
+        assert jail_filter.is_known_machine() is (outcome.ended == "failed")
 
 
 def test_without_isolation_a_program_reaches_all_that_the_trial_looks_for():
@@ -98,6 +100,109 @@ def test_the_pool_hands_the_setting_to_its_workers():
     ):  # Landlock hides what is in a file, not that it is
         with VerifierPool(1, 30.0) as pool:
             assert pool.score("code", [(example, program)])[0].scores["accuracy"] == 0.0
+
+
+def test_there_is_no_way_on_other_systems_and_fewer_on_unknown_machines(monkeypatch):
+    monkeypatch.setattr(jail_filter, "is_known_machine", lambda: False)
+    assert not {way.name for way in jail_ways.ways()} & {"landlock", "network+landlock"}
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert jail_ways.ways() == []
+
+
+# (name, numbers on x86-64 and 64-bit Arm, arguments, whether a program in a jail may)
+CALLS = [
+    ("read", (0, 63), (), True),
+    ("openat", (257, 56), (), True),
+    ("futex", (202, 98), (), True),
+    ("a thread", (56, 220), (0x3D0F00,), True),
+    ("a process", (56, 220), (0x11,), False),
+    ("clone3", (435, 435), (), False),
+    ("vfork", (58, 58), (), False),
+    ("execve", (59, 221), (), False),
+    ("execveat", (322, 281), (), False),
+    ("socket", (41, 198), (), False),
+    ("socketpair", (53, 199), (), False),
+    ("connect", (42, 203), (), False),
+    ("sendto", (44, 206), (), False),
+    ("kill", (62, 129), (), False),
+    ("tgkill", (234, 131), (), False),
+    ("pidfd_send_signal", (424, 424), (), False),
+    ("ptrace", (101, 117), (), False),
+    ("process_vm_readv", (310, 270), (), False),
+    ("io_uring_setup", (425, 425), (), False),
+    ("memfd_create", (319, 279), (), False),
+    ("shmget", (29, 194), (), False),
+    ("mount", (165, 40), (), False),
+    ("unshare", (272, 97), (), False),
+    ("setns", (308, 268), (), False),
+    ("fchmodat", (268, 53), (), False),
+    ("fchownat", (260, 54), (), False),
+    ("utimensat", (280, 88), (), False),
+    ("linkat", (265, 37), (), False),
+    ("setuid", (105, 146), (), False),
+    ("bpf", (321, 280), (), False),
+    ("limits of its own", (302, 261), (0,), True),
+    ("limits of another", (302, 261), (77,), False),
+    ("fcntl F_GETFL", (72, 25), (0, 3), True),
+    ("fcntl F_SETOWN", (72, 25), (0, 8), False),
+    ("ioctl TCGETS", (16, 29), (0, 0x5401), True),
+    ("ioctl TIOCSTI", (16, 29), (0, 0x5412), False),
+    ("prctl PR_SET_NAME", (157, 167), (15,), True),
+    ("prctl PR_SET_PDEATHSIG", (157, 167), (1,), False),
+    ("a call of later kernels", (600, 600), (), False),
+    ("a call of the x32 kind", (0x40000000, 0x40000000), (), False),
+]
+
+
+@pytest.mark.parametrize("machine, architecture", [("x86_64", 0xC000003E), ("aarch64", 0xC00000B7)])
+def test_the_filter_allows_what_python_needs_and_refuses_the_rest(machine, architecture):
+    steps = jail_filter.filter_program(machine)
+    for name, numbers, arguments, may in CALLS:
+        answer = filtered(steps, architecture, numbers[machine == "aarch64"], arguments)
+        assert (answer == 0x7FFF0000) is may, name
+    assert filtered(steps, 0x40000003, 1, ()) == 0x80000000  # a call of 32 bits ends the program
+
+
+def filtered(steps, architecture, number, arguments):
+    """What the kernel would do: the filter's language, as far as the filter uses it."""
+    data = struct.pack("=IIQ6Q", number, architecture, 0, *arguments, *[0] * (6 - len(arguments)))
+    at = value = 0
+    while True:
+        code, if_true, if_false, operand = steps[at]
+        at += 1
+        if code == 0x20:
+            (value,) = struct.unpack_from("=I", data, operand)
+        elif code == 0x06:
+            return operand
+        else:
+            holds = value == operand if code == 0x15 else bool(value & operand)
+            at += if_true if holds else if_false
+
+
+@pytest.mark.skipif(not ON_LINUX, reason="capabilities are Linux's")
+def test_who_gave_up_its_privileges_has_no_capability_and_cannot_get_one():
+    program = (
+        "import os; from jaxreason.tasks import jail_kernel as k; "
+        "print(k.drop_privileges('/'), os.getuid(), os.getgroups()); "
+        "print(open('/proc/self/status').read())"
+    )
+    run = [sys.executable, "-c", program]
+    told = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    if os.geteuid() == 0:
+        changed, user, groups = told.split("\n")[0].split(" ", 2)
+        assert (changed, groups) == ("True", "[]") and int(user) >= 1 << 29
+    fields = dict(line.split(":\t", 1) for line in told.split("\n")[1:] if ":\t" in line)
+    assert [int(fields[name], 16) for name in ("CapPrm", "CapEff", "CapAmb")] == [0, 0, 0]
+    assert fields["NoNewPrivs"] == "1"
+
+
+@needs_isolation
+def test_the_file_that_a_program_may_write_is_gone_with_its_jail():
+    code = "import os\nprint(os.listdir('/tmp'))\nopen('/tmp/mine', 'w').write('x')"
+    for _ in range(2):
+        outcome = run_program(code, "", BEST)
+        assert b"mine" not in outcome.output
+    assert not os.path.exists("/tmp/mine")
 
 
 @needs_isolation
