@@ -66,7 +66,7 @@ def lock_in(settings: dict[str, Any]) -> dict[str, Any]:
             alone |= jail_kernel.drop_privileges(os.path.dirname(os.__file__))
             jail_kernel.die_with_parent(parent)  # a change of user had undone it
         if settings["landlock"]:
-            writable = [jail_root.SCRATCH] if "mount" in settings["namespaces"] else []
+            writable = [jail_root.SCRATCH] if settings["scratch"] else []
             readable = [*settings["read_only"], *jail_root.DEVICES]
             jail_kernel.read_only(readable, [*writable, os.devnull])
     return settings | {"alone": alone}

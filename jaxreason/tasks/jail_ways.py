@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jaxreason
-from jaxreason.tasks import jail_filter
+from jaxreason.tasks import jail_filter, jail_root
 
 _SCRATCH_BYTES = 16 << 20
 _SYSTEM_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
@@ -54,7 +54,11 @@ def _with_bubblewrap() -> list[Isolation]:
     if command is None:
         return []
     as_nobody = (command, "--unshare-user", "--uid", "65534", "--gid", "65534")
-    return [Isolation("bubblewrap", bubblewrap=start) for start in (as_nobody, (command,))]
+    return [
+        Isolation("bubblewrap", landlock=landlock, bubblewrap=start)
+        for landlock in (True, False)
+        for start in (as_nobody, (command,))
+    ]
 
 
 def _with_namespaces() -> list[Isolation]:
@@ -83,11 +87,13 @@ def command(isolation: Isolation, module: str, call: str) -> list[str]:
     if not isolation.bubblewrap:
         return start
     flags = ["--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1"]
-    flags += ["--cap-drop", "ALL", "--dev", "/dev", "--size", str(_SCRATCH_BYTES)]
-    flags += ["--tmpfs", "/tmp", "--chdir", "/tmp"]
+    flags += ["--cap-drop", "ALL", "--size", str(_SCRATCH_BYTES), "--tmpfs", jail_root.SCRATCH]
+    for path in jail_root.DEVICES:
+        flags += ["--dev-bind", path, path]
     for path in (*read_only(), *_own_files(), python):
         for name in dict.fromkeys((os.path.realpath(path), path)):
             flags += ["--ro-bind", name, name]
+    flags += ["--remount-ro", "/", "--chdir", jail_root.SCRATCH]
     return [*isolation.bubblewrap, *flags, "--", *start]
 
 
@@ -118,6 +124,7 @@ def settings(
         "seccomp": locked and jail_filter.is_known_machine(),
         "parent": parent,
         "read_only": read_only(),
+        "scratch": bool(isolation.bubblewrap) or "mount" in isolation.namespaces,
         "import_from": _site_packages(),
         "package": str(_package_parent()),
         "scratch_bytes": _SCRATCH_BYTES,

@@ -27,7 +27,8 @@ def working_ways():
     for way in jail_ways.ways():
         try:
             if not isolation.reached_from(way):
-                found.setdefault(f"{way.name}{' with users' * way.new_user}", way)
+                user = " as another user" * (way.new_user or "--unshare-user" in way.bubblewrap)
+                found[f"{way.name}{user}{' with Landlock' * way.landlock}"] = way
         except JailError:
             continue
     return found
@@ -44,6 +45,30 @@ def test_in_every_way_that_works_here_programs_run_and_reach_nothing(name):
         hostile = "import os\nos.fork()\nprint('a second process')"
         outcome = jail.run({"kind": "stdin", "code": hostile, "stdin": ""})
         assert jail_filter.is_known_machine() is (outcome.ended == "failed")
+
+
+FILLS = """
+import os
+total = 0
+for folder, _, _ in [("/dev/shm", 0, 0), *os.walk("/"), ("/tmp", 0, 0)]:
+    for number in range(8):
+        try:
+            with open(f"{folder}/filler{number}", "xb") as file:
+                for _ in range(10):
+                    total += file.write(bytes(1 << 20))
+        except OSError:
+            break
+print(total)
+"""
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_in_every_way_that_works_here_a_program_can_fill_no_more_than_its_scratch(name):
+    with Jail(WAYS[name], Limits(seconds=20.0)) as jail:
+        outcome = jail.run({"kind": "stdin", "code": FILLS, "stdin": ""})
+    assert outcome.ended == "finished"
+    assert int(outcome.output) <= 16 << 20
+    assert not os.path.exists("/dev/shm/filler0") and not os.path.exists("/tmp/filler0")
 
 
 def test_without_isolation_a_program_reaches_all_that_the_trial_looks_for():
