@@ -14,7 +14,8 @@ What differs from `code`, and what it does to a score:
   quotes; else nothing is printed. `exit()`, or input by `sys.stdin.buffer`, fails.
 - Output is compared as one text, ends stripped: trailing space inside, `1.0` for `1` and a last digit
   fail. A final "-" is taken off what is expected. A returned tuple is no list.
-- Of the many tests the first that fails ends it.
+- The first test that fails ends it. (Here a test has 6 s; the harness gives all tests together 7 s each
+  and 5 more, so that there one slow test may borrow from the others.)
 """
 
 import json

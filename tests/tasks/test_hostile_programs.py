@@ -15,7 +15,7 @@ from jaxreason.tasks import code, code_asserts
 from jaxreason.tasks.isolation import strongest
 from jaxreason.tasks.sandbox import Jail, Limits
 
-LIMITS = Limits(seconds=1.0, memory_bytes=400 << 20, output_bytes=1 << 20)
+LIMITS = Limits(seconds=0.5, memory_bytes=400 << 20, output_bytes=1 << 20)
 SECRET = "a secret of the grader"
 CALLS = [(1, 2), (3, 4), (10, 20)]
 
@@ -147,10 +147,8 @@ def test_a_hostile_function_fails_assertions(name, monkeypatch):
 def test_the_problem_of_the_hostile_programs_can_be_solved():
     """The negative control of this file: a right program passes where they all fail."""
     script = "print(int(input()) + int(input()))"
-    assert code.measure(script, script_tests(), "", LIMITS)["accuracy"] == 1.0
-    assert (
-        code.measure("def add(a, b): return a + b", call_tests(), "add", LIMITS)["accuracy"] == 1.0
-    )
+    assert code.measure(script, script_tests(), "")["accuracy"] == 1.0
+    assert code.measure("def add(a, b): return a + b", call_tests(), "add")["accuracy"] == 1.0
     assert assertions("def add(a, b): return a + b")["accuracy"] == 1.0
 
 
