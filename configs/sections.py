@@ -163,6 +163,7 @@ def evaluation(
         "resamples": 2000,
         "grader_workers": 2,
         "grader_timeout_s": 20.0,
+        "code_isolation": "auto",
     }
     return section(defaults, changes)
 

@@ -20,7 +20,7 @@ from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.evaluation.failures import check_failures
-from jaxreason.evaluation.grades import finish_grades, kept_grades, open_grades
+from jaxreason.evaluation.grades import finish_grades, isolation_of, kept_grades, open_grades
 from jaxreason.evaluation.grading import Grader, Reply, sample_line
 from jaxreason.evaluation.parts import TOLD, Part, claim, missing_samples, plan, sorted_samples
 from jaxreason.evaluation.replies import Wanted, make_replies
@@ -35,6 +35,7 @@ from jaxreason.results.jsonl import JsonlWriter, read_jsonl, write_jsonl
 from jaxreason.results.sample_files import samples_path
 from jaxreason.results.score_files import EVALUATION, write_scores
 from jaxreason.sampling.engine import Engine
+from jaxreason.tasks.isolation import find_isolation
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.verify import VerifierPool
 
@@ -68,7 +69,8 @@ def run_eval(
     model_folder = resolve(model_config.path)
     tokenizer = load_tokenizer(model_folder)
     parts = plan(config, model_config, model_folder, tokenizer, seed)
-    with Interrupt() as interrupt, _pool(config) as pool:
+    on_process_zero(lambda: check_isolation(config, parts))
+    with Interrupt() as interrupt, make_pool(config) as pool:
         on_process_zero(lambda: claim(folder, parts))
         missing = [missing_samples(folder, part) for part in parts]
         if any(mask.any() for mask in missing):
@@ -86,8 +88,21 @@ def run_eval(
         on_process_zero(lambda: grade_parts(config, folder, parts, pool, check))
 
 
-def _pool(config: EvalConfig) -> VerifierPool:
-    return VerifierPool(config.grader_workers, config.grader_timeout_s)
+def make_pool(config: EvalConfig) -> VerifierPool:
+    """The grading processes."""
+    return VerifierPool(
+        config.grader_workers, config.grader_timeout_s, code_isolation=config.code_isolation
+    )
+
+
+def check_isolation(config: EvalConfig, parts: list[Part]) -> None:
+    """Refuses benchmarks whose graders run code where nothing isolates it, before anything is sampled.
+
+    Raises:
+      UserError: says what to install or set.
+    """
+    if any(TASKS[task].runs_code for part in parts for task in part.graders):
+        find_isolation(config.code_isolation)
 
 
 def run_parts(
@@ -152,7 +167,7 @@ def _grader(
     shown: "_Shown",
 ) -> Grader:
     """A grader that goes on with its grade file."""
-    open_grades(folder, part, task)
+    open_grades(folder, part, task, pool.code_isolation)
     path, samples = grades_path(folder, part.key, task), samples_path(folder, part.key)
     lines = read_jsonl(samples) if grown_exists(samples) else []
     write_jsonl(path, list(kept_grades(folder, part, task, lines).values()))
@@ -235,7 +250,8 @@ def grade_parts(
                 config.pass_at,
                 config.maj_at,
             )
-            rows += found
+            isolation = isolation_of(folder, part.key, task)
+            rows += [row | {"isolation": isolation} for row in found]
             primaries.append((variant, part.benchmark.group, part.key, primary))
     told = parts[0].head[TOLD]
     value = {

@@ -10,9 +10,9 @@ from jaxreason.config import to_dict
 from jaxreason.errors import UserError
 from jaxreason.evaluation.grading import MOST_AT_ONCE, make_grades
 from jaxreason.evaluation.identity import FORMAT, gold_identity, grader_version
-from jaxreason.evaluation.parts import TOLD, Part
+from jaxreason.evaluation.parts import TOLD, Part, identity_of
 from jaxreason.results.claims import digest
-from jaxreason.results.evaluation_lines import check_lines
+from jaxreason.results.evaluation_lines import SampleKey, check_lines
 from jaxreason.results.files import read_json, write_json
 from jaxreason.results.grade_files import (
     FIELDS,
@@ -24,34 +24,45 @@ from jaxreason.results.grade_files import (
 from jaxreason.results.growing_files import grown_exists, join_parts
 from jaxreason.results.jsonl import JsonlWriter, read_jsonl, write_jsonl
 from jaxreason.results.sample_files import sample_digest
+from jaxreason.tasks.isolation import find_isolation
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.verify import VerifierPool
 
 _LOG = logging.getLogger(__name__)
 
 
-def grade_head(part: Part, task: str) -> dict[str, Any]:
-    """What a grade file depends on: its samples, the gold answers, the grader and its version."""
-    samples = {name: value for name, value in to_dict(part.head).items() if name != TOLD}
+def grade_head(part: Part, task: str, code_isolation: str = "auto") -> dict[str, Any]:
+    """What a grade file depends on: its samples, the gold answers, the grader and its version.
+
+    It also tells how programs that a model wrote were locked in, where the grader runs some.
+    """
     counted = ("benchmark", "prompt", "decoding", "num_samples", "num_questions")
     return {name: part.head[name] for name in counted} | {
         "format": FORMAT,
-        "samples": digest(samples),
+        "samples": digest(identity_of(to_dict(part.head))),
         "gold": gold_identity(part.items),
         "grader": task,
         "version": grader_version(TASKS[task]),
+        TOLD: {"isolation": find_isolation(code_isolation).name if TASKS[task].runs_code else None},
     }
 
 
-def open_grades(folder: epath.Path, part: Part, task: str) -> None:
+def isolation_of(folder: epath.Path, key: SampleKey, task: str) -> str | None:
+    """How programs were locked in when a grade file was made; None where none were run."""
+    told = (_head(grade_head_path(folder, key, task)) or {}).get(TOLD) or {}
+    return told.get("isolation")
+
+
+def open_grades(folder: epath.Path, part: Part, task: str, code_isolation: str = "auto") -> None:
     """Makes the grade file ready to go on: empty, and with its head, where there is none that this grader made."""
     path, head_path = (f(folder, part.key, task) for f in (grades_path, grade_head_path))
-    wanted = to_dict(grade_head(part, task))
-    if grown_exists(path) and _head(head_path) != wanted:
+    wanted = to_dict(grade_head(part, task, code_isolation))
+    if identity_of(_head(head_path)) == identity_of(wanted):
+        return
+    if grown_exists(path):
         _LOG.warning("%s: made by another grader or of other samples; graded again", path)
         write_jsonl(path, [])
-    if _head(head_path) != wanted:
-        write_json(head_path, wanted)
+    write_json(head_path, wanted)
 
 
 def _head(path: epath.Path) -> Any:
@@ -103,7 +114,7 @@ def finish_grades(
       check: called between rounds; what it raises ends the call, and what was graded stays.
       again: also grade again what could not be graded.
     """
-    open_grades(folder, part, task)
+    open_grades(folder, part, task, pool.code_isolation)
     path = grades_path(folder, part.key, task)
     kept = kept_grades(folder, part, task, samples)
     if again:

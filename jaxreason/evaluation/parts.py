@@ -200,11 +200,12 @@ def _check_head(folder: epath.Path, part: Part) -> None:
     if _holds_samples(folder, part):
         remedy = f"Use another working directory, or remove {samples.name} and {head.name}."
         found = read_json(head, f"Put back a copy of it. {remedy}")
-        changed = differences(_identity(found), _identity(to_dict(part.head)))
+        changed = differences(identity_of(found), identity_of(to_dict(part.head)))
         refuse(samples, changed, remedy)
 
 
-def _identity(head: Any) -> Any:
+def identity_of(head: Any) -> Any:
+    """What of a head is compared: all but what it tells."""
     return {k: v for k, v in head.items() if k != TOLD} if isinstance(head, dict) else head
 
 

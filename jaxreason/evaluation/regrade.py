@@ -9,7 +9,7 @@ from etils import epath
 
 from jaxreason.data.examples import prompt_text
 from jaxreason.errors import UserError
-from jaxreason.evaluation.evaluator import SAVED, grade_parts
+from jaxreason.evaluation.evaluator import SAVED, check_isolation, grade_parts, make_pool
 from jaxreason.evaluation.parts import Part, asked_parts
 from jaxreason.evaluation.settings import EvalConfig
 from jaxreason.interrupt import Interrupt
@@ -37,6 +37,7 @@ def run_grade(config: EvalConfig, folders: Sequence[epath.Path]) -> None:
       SystemExit: with code 143, after a signal; what was graded is written.
     """
     asked = asked_parts(config)
+    check_isolation(config, asked)
     found = {folder: sampled_parts(folder, asked) for folder in folders}
     with graders(config) as (pool, check):
         for folder, parts in found.items():
@@ -47,8 +48,7 @@ def run_grade(config: EvalConfig, folders: Sequence[epath.Path]) -> None:
 @contextlib.contextmanager
 def graders(config: EvalConfig) -> Iterator[tuple[VerifierPool, Callable[[], None]]]:
     """The grading processes, and what ends the work after a signal."""
-    pool = VerifierPool(config.grader_workers, config.grader_timeout_s)
-    with Interrupt() as interrupt, pool:
+    with Interrupt() as interrupt, make_pool(config) as pool:
         yield pool, lambda: interrupt.check(SAVED)
 
 

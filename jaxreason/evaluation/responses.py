@@ -16,7 +16,7 @@ from jaxreason.config import nearest
 from jaxreason.data.examples import prompt_text
 from jaxreason.errors import UserError
 from jaxreason.evaluation.benchmarks import Item
-from jaxreason.evaluation.evaluator import grade_parts
+from jaxreason.evaluation.evaluator import check_isolation, grade_parts
 from jaxreason.evaluation.identity import FORMAT, gold_identity
 from jaxreason.evaluation.parts import TOLD, Part, asked_parts
 from jaxreason.evaluation.regrade import graders
@@ -77,6 +77,7 @@ def run_responses(
       UserError: the file, the benchmark or the map does not fit, or no completion belongs to any question.
     """
     parts = _parts(config, benchmark, variants)
+    check_isolation(config, parts)
     data = _read(file)
     responses = _responses(_rows(data), str(file), fields)
     told = {"model": str(file), "asked": {}}

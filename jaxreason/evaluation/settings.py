@@ -75,6 +75,8 @@ class EvalConfig:
         with at least that many samples of a question.
       confidence, resamples: of the intervals (the latter where they are bootstrapped).
       grader_workers, grader_timeout_s: processes for slow graders, and their limit for one reply.
+      code_isolation: "auto" locks programs that a model wrote into the strongest jail that this
+        machine has, and refuses to run them where there is none; "none" runs them all the same.
     """
 
     benchmarks: dict[str, BenchmarkRun]
@@ -92,6 +94,7 @@ class EvalConfig:
     grader_workers: Annotated[int, at_least(1)]
     grader_timeout_s: Annotated[float, above(0)]
     prompt_format: PromptFormat = "chat"
+    code_isolation: Literal["auto", "none"] = "auto"
 
     @property
     def asked(self) -> dict[str, Any]:

@@ -5,10 +5,16 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny_evaluation import eval_config
 
+from jaxreason.errors import UserError
 from jaxreason.evaluation.benchmarks import BENCHMARKS, load_items
+from jaxreason.evaluation.evaluator import check_isolation
 from jaxreason.evaluation.identity import grader_version
-from jaxreason.tasks import jail_programs
+from jaxreason.evaluation.parts import asked_parts
+from jaxreason.evaluation.responses import run_responses
+from jaxreason.evaluation.settings import BenchmarkRun
+from jaxreason.tasks import isolation, jail_programs
 from jaxreason.tasks.isolation import strongest
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.verify import VerifierPool
@@ -146,3 +152,47 @@ def _changed(changed, text):
         return text if module is changed else Path(module.__file__).read_text()
 
     return source
+
+
+PROBLEM = {
+    "task_id": "Own/0",
+    "prompt": 'def double(x):\n    """Twice x."""\n',
+    "entry_point": "double",
+    "canonical_solution": "    return 2 * x\n",
+    "test": "def check(candidate):\n    assert candidate(3) == 6\n    assert candidate(-1) == -2\n",
+}
+
+
+def grade_humaneval(tmp_path, setting, reply):
+    (tmp_path / "general").mkdir(exist_ok=True)
+    (tmp_path / "general" / "humaneval.jsonl").write_text(json.dumps(PROBLEM) + "\n")
+    file = tmp_path / "replies.jsonl"
+    file.write_text(json.dumps({"response": reply}) + "\n")
+    config = eval_config({}, {}, data_folder=str(tmp_path), code_isolation=setting)
+    run_responses(config, file, "humaneval", (), {}, tmp_path / "evaluation")
+    rows = json.loads((tmp_path / "evaluation" / "scores.json").read_text())["rows"]
+    return next(row for row in rows if row["primary"])
+
+
+@pytest.mark.parametrize(("factor", "right"), [(2, 1.0), (3, 0.0)])
+def test_scores_say_how_programs_were_locked_in(tmp_path, factor, right):
+    row = grade_humaneval(
+        tmp_path, "none", f"```python\ndef double(x):\n    return {factor} * x\n```"
+    )
+    assert (row["mean"], row["errors"], row["isolation"]) == (right, 0, "none")
+
+
+def test_code_is_refused_before_anything_is_read_or_sampled_where_nothing_isolates(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(isolation, "strongest", lambda: (None, ("landlock: not there",)))
+    with pytest.raises(
+        UserError, match=r"not run here, since nothing isolates .*landlock: not there"
+    ):
+        grade_humaneval(tmp_path, "auto", "def double(x): return 2 * x")
+    assert not (tmp_path / "evaluation").exists()
+    config = eval_config(
+        {}, {"humaneval": BenchmarkRun(0, {"greedy": 1})}, data_folder=str(tmp_path)
+    )
+    with pytest.raises(UserError, match="nothing isolates"):
+        check_isolation(config, asked_parts(config))
