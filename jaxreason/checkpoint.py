@@ -10,6 +10,8 @@ removed when the new one has both.
 """
 
 import dataclasses
+import hashlib
+import json
 import logging
 import os
 import re
@@ -97,6 +99,32 @@ class Checkpointer:
         self._writing = True
         if wait:
             self.wait()
+
+    def steps(self) -> list[int]:
+        """The finished checkpoints that are there now, oldest first; whether their files are whole is not looked at."""
+        self.wait()
+        return _on_first(
+            lambda: sorted(s for s in self._list() if _finished(self._folder / str(s)))
+        )
+
+    def fault(self, step: int) -> str | None:
+        """Why a checkpoint cannot be read, all of its files having been looked at; None if it can."""
+        self.wait()
+        fault = self._fault(step)
+        return fault if fault != "" else "not there"
+
+    def identity(self, step: int) -> str:
+        """A hash of what a checkpoint holds, from its checksums alone.
+
+        Raises:
+          UserError: it is not there, or its checksums cannot be read.
+        """
+        path = self._folder / str(step) / CHECKSUMS_FILE
+        return _on_first(
+            lambda: hashlib.sha256(
+                json.dumps(read_checksums(path), sort_keys=True).encode()
+            ).hexdigest()
+        )
 
     def latest_step(self) -> int | None:
         """The newest checkpoint whose files are those that were written, or None without any.
@@ -255,6 +283,10 @@ class _HashOwnFiles:
 
     def cancel(self) -> None:
         """Orbax's futures can be cancelled; this one has nothing that would have to be stopped."""
+
+
+def _finished(path: epath.Path) -> bool:
+    return _unreadable(path) != ""
 
 
 def _unreadable(path: epath.Path) -> str | None:

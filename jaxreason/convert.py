@@ -9,33 +9,47 @@ from jaxreason.checkpoint import Checkpointer
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.distributed import on_process_zero
-from jaxreason.models.decoder import Model, abstract_params, param_shardings
+from jaxreason.errors import UserError
+from jaxreason.models.decoder import Model
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve, save_model
-from jaxreason.sharding import abstract_arrays
+from jaxreason.training.run_reader import (
+    CHECKPOINTS,
+    UnavailableError,
+    restore_params,
+    run_tokenizer,
+)
 from jaxreason.training.state import static_model
 
 
-def run_convert(config: ModelConfig, mesh: jax.sharding.Mesh, source: str, target: str) -> None:
+def run_convert(
+    config: ModelConfig, mesh: jax.sharding.Mesh, source: str, target: str, step: int | None = None
+) -> None:
     """Writes `target`.
 
     Args:
-      config: the recipe's model: of a run's checkpoints, its architecture and tokenizer.
+      config: the recipe's model: of a run's checkpoints, its architecture.
       mesh: where the parameters are held meanwhile.
-      source: a run's `checkpoints` folder (its newest step is taken), or a Hugging Face folder or hub name.
+      source: a run's `checkpoints` folder, or a Hugging Face folder or hub name.
       target: the folder to write; must not exist.
+      step: which of the checkpoints; None for the newest that is whole.
 
     Raises:
-      ConfigError: `target` exists, or `source` holds no checkpoint.
+      ConfigError: `target` exists, `source` holds no such checkpoint, or `step` is given for a Hugging Face folder.
+      UserError: the checkpoint is damaged.
     """
-    folder = epath.Path(target)
+    folder, checkpoints = epath.Path(target), epath.Path(source)
     if on_process_zero(folder.exists):  # which makes it later
         raise ConfigError(f"--target {target}: exists already; choose another folder or remove it.")
-    own = epath.Path(source).name == "checkpoints"
-    tokenizer = resolve(config.path if own else source)
+    own = checkpoints.name == CHECKPOINTS
+    if step is not None and not own:
+        raise ConfigError(
+            f"--step {step}: for a run's checkpoints folder, and --source is {source}."
+        )
+    tokenizer = resolve(run_tokenizer(checkpoints.parent, config.path) if own else source)
     stop_tokens = load_tokenizer(tokenizer).stop_tokens
     if own:
         model = static_model(config)
-        params = _restore(model, mesh, epath.Path(source))
+        params = _restore(model, mesh, checkpoints, step)
     else:
         model, params = open_model(
             dataclasses.replace(config, path=source, init="pretrained"), mesh
@@ -53,10 +67,16 @@ def run_convert(config: ModelConfig, mesh: jax.sharding.Mesh, source: str, targe
         print(f"wrote {folder}")
 
 
-def _restore(model: Model, mesh: jax.sharding.Mesh, folder: epath.Path):
-    abstract = abstract_arrays(abstract_params(model), param_shardings(model, mesh))
+def _restore(model: Model, mesh: jax.sharding.Mesh, folder: epath.Path, step: int | None):
     with Checkpointer(folder, keep=None) as checkpoints:  # a run may be writing there
-        step = checkpoints.latest_step()
+        steps = checkpoints.steps()
+        if step is not None and step not in steps:
+            there = ", ".join(map(str, steps)) or "none"
+            raise ConfigError(f"--step {step}: no such checkpoint in {folder}; there are: {there}.")
+        step = checkpoints.latest_step() if step is None else step
         if step is None:
             raise ConfigError(f"--source {folder}: holds no complete checkpoint.")
-        return checkpoints.restore_params(step, abstract)
+        try:
+            return restore_params(checkpoints, step, model, mesh)
+        except UnavailableError as error:
+            raise UserError(f"{folder / str(step)}: {error}.") from error

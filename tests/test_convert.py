@@ -1,6 +1,7 @@
 """Exports from a run's checkpoints: what is read stays as it is."""
 
 import hashlib
+import json
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ from tiny_models import make_architecture, make_model, random_params
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.convert import run_convert
 from jaxreason.data.character_tokenizer import save_character_tokenizer
+from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig, load_params, save_model
@@ -34,7 +36,7 @@ def run(tmp_path):
     return tmp_path, model, params
 
 
-def convert(folder, source, target="out"):
+def convert(folder, source, target="out", step=None):
     config = ModelConfig(
         path=str(folder / "base"),
         init="pretrained",
@@ -46,7 +48,7 @@ def convert(folder, source, target="out"):
         unroll=1,
     )
     mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
-    run_convert(config, mesh, str(folder / source), str(folder / target))
+    run_convert(config, mesh, str(folder / source), str(folder / target), step)
 
 
 def state_of(folder):
@@ -74,3 +76,50 @@ def test_a_mistyped_folder_is_refused_and_not_made(run):
     with pytest.raises(UserError, match="no such folder of checkpoints"):
         convert(folder, "rnu/checkpoints")
     assert not (folder / "rnu").exists() and not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_any_kept_checkpoint_is_exported_by_its_step(run, step):
+    folder, model, params = run
+    convert(folder, "run/checkpoints", step=step)
+    found = load_params(folder / "out", model, None)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b + step), found, params)
+
+
+@pytest.mark.parametrize("step", [0, 3, 12])  # 3 is half-written
+def test_a_step_without_a_checkpoint_is_refused_in_one_line_with_those_that_there_are(run, step):
+    folder, _, _ = run
+    with pytest.raises(UserError, match=rf"--step {step}: no such checkpoint .*there are: 1, 2\.$"):
+        convert(folder, "run/checkpoints", step=step)
+    assert not (folder / "out").exists()
+
+
+def test_a_step_of_a_model_folder_is_refused(run):
+    folder, _, _ = run
+    with pytest.raises(UserError, match="--step 1: for a run's checkpoints folder"):
+        convert(folder, "base", step=1)
+
+
+def test_a_damaged_checkpoint_that_is_asked_for_by_its_step_is_refused_with_the_file(run):
+    folder, _, _ = run
+    damaged = next(p for p in (folder / "run/checkpoints/1").rglob("*") if p.name == "_METADATA")
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match="checkpoints/1: _METADATA holds other bytes"):
+        convert(folder, "run/checkpoints", step=1)
+
+
+def test_the_tokenizer_of_the_run_is_exported_and_not_that_of_its_base(run):
+    """A recipe may train with another tokenizer than the model's (`sft.tokenizer`); the run's own export has it."""
+    folder, _, _ = run
+    save_character_tokenizer(folder / "other", "0123456789+=x")
+    recipe = {
+        "seed": 0,
+        "model": {},
+        "sft": {"tokenizer": str(folder / "other"), "checkpoint_every": 1},
+    }
+    record = {"claimed": {"stage": "sft"}, "recipe": recipe}
+    (folder / "run" / "config.json").write_text(json.dumps(record))
+    convert(folder, "run/checkpoints")
+    assert load_tokenizer(folder / "out").encode("x") == load_tokenizer(folder / "other").encode(
+        "x"
+    )

@@ -26,7 +26,8 @@ from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.interrupt import Interrupt
 from jaxreason.models.decoder import Model
-from jaxreason.models.huggingface import ModelConfig, open_model
+from jaxreason.models.huggingface import ModelConfig
+from jaxreason.models.model_source import ModelSource
 from jaxreason.results.drift_files import (
     read_drift_part,
     remove_drift_parts,
@@ -66,7 +67,30 @@ def run_drift(
     base_evaluation: epath.PathLike,
     tuned_evaluation: epath.PathLike,
 ) -> None:
+    """`compare` of the models of two folders on the replies of both."""
+    check_config(config, mesh)
+    folders = {"base": epath.Path(base_evaluation), "tuned": epath.Path(tuned_evaluation)}
+    sources = ModelSource.of_folder(base, mesh), ModelSource.of_folder(tuned, mesh)
+    compare(config, *sources, mesh, workdir, folders)
+
+
+def compare(
+    config: DriftConfig,
+    base: ModelSource,
+    tuned: ModelSource,
+    mesh: Mesh,
+    workdir: epath.PathLike,
+    folders: dict[str, epath.Path],
+) -> None:
     """Measures every metric that has no file yet, and writes `workdir`/analysis/<metric>.json.
+
+    Args:
+      config: what is measured; `check_config` has seen it.
+      base: p of the divergences.
+      tuned: the other model.
+      mesh: where.
+      workdir: of the tuned model.
+      folders: who replied ("base", "tuned") -> the evaluation whose texts are read.
 
     Each file says what it was made with. One that was made with the texts of fewer benchmarks is made again, as a study
     that gained a benchmark needs it; any other difference is refused. What was measured of each benchmark is kept in
@@ -76,8 +100,6 @@ def run_drift(
       UserError: settings, evaluations or models that cannot be compared, or files made with others; says which.
       SystemExit: with code 143, after a signal.
     """
-    check_config(config, mesh)
-    folders = {"base": epath.Path(base_evaluation), "tuned": epath.Path(tuned_evaluation)}
     units = _units(config, folders) if _reads_texts(config) else []
     origin = Origin.of(config, base, tuned, units)
     pending = on_process_zero(lambda: [x for x in config.metrics if is_pending(workdir, x, origin)])
@@ -94,10 +116,12 @@ def _measure_all(config, base, tuned, mesh, workdir, units, origin, pending, int
     missing = [unit for unit, held in zip(parts, whole, strict=True) if not held]
     texts = sum(len(unit.texts) for unit in units)
     _LOG.info("data: %d texts; to be measured: %s", texts, ", ".join(pending))
-    base_model, base_params = _open(base, mesh)
+    # Two models in one program for each row length, and few batches: layers laid out one by one
+    # would take longer to compile than they save.
+    base_model, base_params = base.open(unroll=1)
     interrupt.check("Nothing was measured yet.")
-    tuned_model, tuned_params = _open(tuned, mesh)
-    _check_vocabularies(base, base_model, tuned, tuned_model)
+    tuned_model, tuned_params = tuned.open(unroll=1)
+    _check_vocabularies(base.name, base_model, tuned.name, tuned_model)
     measure = make_measure(base_model, tuned_model, config.logprob_chunk)
 
     def measure_unless_stopped(*arrays):
@@ -113,7 +137,7 @@ def _measure_all(config, base, tuned, mesh, workdir, units, origin, pending, int
         made = _part(config, of_texts, unit, measured) | origin.of_part(unit)
         _on_zero(write_drift_part, workdir, unit_name(unit), made)
     interrupt.check("What was measured of whole benchmarks is saved.")
-    about = {"base": base.path, "tuned": tuned.path, "decoding": config.decoding}
+    about = {"base": base.name, "tuned": tuned.name, "decoding": config.decoding}
     if "weights" in pending:
         changes = compare_weights(base_params, tuned_params)
         made = _weights_file(about, changes) | origin.of_metric("weights")
@@ -127,12 +151,6 @@ def _measure_all(config, base, tuned, mesh, workdir, units, origin, pending, int
         remove_drift_parts(workdir)
 
     on_process_zero(write_files)
-
-
-def _open(config: ModelConfig, mesh: Mesh) -> tuple[Model, Any]:
-    # Two models in one program for each row length, and few batches: layers laid out one by one
-    # would take longer to compile than they save.
-    return open_model(dataclasses.replace(config, unroll=1), mesh)
 
 
 def _units(config: DriftConfig, folders: dict[str, epath.Path]) -> list[Unit]:
@@ -165,13 +183,11 @@ def check_config(config: DriftConfig, mesh: Mesh | None) -> None:
         check_rows(mesh, config.batch_size, 1, "drift")
 
 
-def _check_vocabularies(
-    base: ModelConfig, base_model: Model, tuned: ModelConfig, tuned_model: Model
-) -> None:
+def _check_vocabularies(base: str, base_model: Model, tuned: str, tuned_model: Model) -> None:
     sizes = base_model.architecture.vocab_size, tuned_model.architecture.vocab_size
     if sizes[0] != sizes[1]:
         raise UserError(
-            f"drift: {base.path} has a vocabulary of {sizes[0]} tokens, {tuned.path} one of "
+            f"drift: {base} has a vocabulary of {sizes[0]} tokens, {tuned} one of "
             f"{sizes[1]}; distributions over different vocabularies have no divergence."
         )
 

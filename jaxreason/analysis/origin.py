@@ -12,8 +12,7 @@ from jaxreason.analysis.metrics import METRICS
 from jaxreason.analysis.texts import Unit
 from jaxreason.config import claimed
 from jaxreason.errors import UserError
-from jaxreason.models.huggingface import ModelConfig, resolve
-from jaxreason.models.weight_files import verified_identity
+from jaxreason.models.model_source import ModelSource
 from jaxreason.results.claims import differences, plain, refuse
 from jaxreason.results.drift_files import MADE_WITH, drift_path, read_drift, read_drift_part
 from jaxreason.results.files import check_object
@@ -36,12 +35,11 @@ class Origin:
     texts: dict[str, dict]
 
     @classmethod
-    def of(cls, section: Any, base: ModelConfig, tuned: ModelConfig, units: list[Unit]) -> "Origin":
+    def of(cls, section: Any, base: ModelSource, tuned: ModelSource, units: list[Unit]) -> "Origin":
         """The origin of what is measured of these models on these texts."""
-        folders = {"base": base, "tuned": tuned}
-        paths = {name: resolve(model.path) for name, model in folders.items()}
-        hashes = {name: verified_identity(path) for name, path in paths.items()}
-        runs = {"run": {name: claimed(model) for name, model in folders.items()}}
+        models = {"base": base, "tuned": tuned}
+        hashes = {name: model.identity for name, model in models.items()}
+        runs = {"run": {name: claimed(model.config) for name, model in models.items()}}
         texts = {unit_name(unit): _hash(unit) for unit in units}
         return cls(plain(claimed(section)), plain(hashes | runs), texts)
 

@@ -28,7 +28,8 @@ from jaxreason.evaluation.settings import EvalConfig, benchmark_groups
 from jaxreason.evaluation.summary import group_rows, reply_facts, summarize_grades
 from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import Progress
-from jaxreason.models.huggingface import ModelConfig, open_model, resolve
+from jaxreason.models.huggingface import ModelConfig, resolve
+from jaxreason.models.model_source import ModelSource
 from jaxreason.results.grade_files import grades_path
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.jsonl import JsonlWriter, read_jsonl, write_jsonl
@@ -42,13 +43,13 @@ from jaxreason.tasks.verify import VerifierPool
 _LOG = logging.getLogger(__name__)
 SAVED = "The samples and grades that were made are saved."
 
-__all__ = ["EvalConfig", "benchmark_groups", "run_eval"]
+__all__ = ["EvalConfig", "benchmark_groups", "evaluate", "run_eval"]
 
 
 def run_eval(
     config: EvalConfig, model_config: ModelConfig, mesh: Mesh, workdir: epath.PathLike, seed: int
 ) -> None:
-    """Evaluates a model into `workdir`/evaluation, or continues to; docs/evaluation_files.md.
+    """Evaluates the model of a folder into `workdir`/evaluation, or continues to; docs/evaluation_files.md.
 
     Args:
       config: what is run.
@@ -63,12 +64,24 @@ def run_eval(
       SystemExit: with code 143, after a signal; what was graded is written.
       ValueError: for data or a model that cannot be used.
     """
-    folder = epath.Path(workdir) / EVALUATION
     if model_config.init != "pretrained":
         raise ConfigError("eval: model.init must be 'pretrained': a tokenizer comes with a folder.")
-    model_folder = resolve(model_config.path)
-    tokenizer = load_tokenizer(model_folder)
-    parts = plan(config, model_config, model_folder, tokenizer, seed)
+    tokenizer = load_tokenizer(resolve(model_config.path))
+    source = ModelSource.of_folder(model_config, mesh)
+    evaluate(config, source, tokenizer, mesh, workdir, seed)
+
+
+def evaluate(
+    config: EvalConfig,
+    source: ModelSource,
+    tokenizer: Tokenizer,
+    mesh: Mesh,
+    workdir: epath.PathLike,
+    seed: int,
+) -> None:
+    """`run_eval` of a model wherever it comes from, with the tokenizer given."""
+    folder = epath.Path(workdir) / EVALUATION
+    parts = plan(config, source, tokenizer, seed)
     on_process_zero(lambda: check_isolation(config, parts))
     with Interrupt() as interrupt, make_pool(config) as pool:
         on_process_zero(lambda: claim(folder, parts))
@@ -76,7 +89,7 @@ def run_eval(
         if any(mask.any() for mask in missing):
             todo, whole = (sum(int(mask.sum()) for mask in missing), sum(m.size for m in missing))
             _LOG.info("data: %d of %d replies are to be sampled", todo, whole)
-            model, params = open_model(model_config, mesh)
+            model, params = source.open()
             interrupt.check(SAVED)
             stop, pad = tokenizer.stop_ids, tokenizer.pad_id
             text = tokenizer.decode, tokenizer.close_think

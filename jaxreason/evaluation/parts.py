@@ -17,8 +17,7 @@ from jaxreason.evaluation.asking import Benchmark
 from jaxreason.evaluation.benchmarks import Item, load_items
 from jaxreason.evaluation.identity import FORMAT, prompts_identity
 from jaxreason.evaluation.settings import EvalConfig, decoding_of, find_benchmarks
-from jaxreason.models.huggingface import ModelConfig
-from jaxreason.models.weight_files import verified_identity
+from jaxreason.models.model_source import ModelSource
 from jaxreason.results.claims import differences, refuse
 from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.files import read_json, write_json
@@ -104,26 +103,20 @@ def _graders(benchmark: Benchmark, variants, prompt: str) -> dict[str, tuple[str
     return found
 
 
-def plan(
-    config: EvalConfig,
-    model_config: ModelConfig,
-    model_folder: epath.Path,
-    tokenizer: Tokenizer,
-    seed: int,
-) -> list[Part]:
+def plan(config: EvalConfig, source: ModelSource, tokenizer: Tokenizer, seed: int) -> list[Part]:
     """The sample files of an evaluation, with their prompts as token ids and their heads.
 
     Raises:
       UserError: the recipe does not fit, questions cannot be read, or not one of a benchmark can be put.
     """
-    model = verified_identity(model_folder) | {"dtype": model_config.dtype}
+    model = source.identity | {"dtype": source.config.dtype}
     common = {
         "format": FORMAT,
         "model": model,
         "stop_ids": list(tokenizer.stop_ids),
         "max_length": config.sampler.max_length,
         "seed": seed,
-        TOLD: {"model": model_config.path, "asked": config.asked},
+        TOLD: {"model": source.name, "asked": config.asked},
     }
     encoded: dict[tuple[str, str], tuple[list[tuple[int, ...]], dict[int, str]]] = {}
     parts = []

@@ -89,10 +89,11 @@ VERBS = {
         stages.run_report,
     ),
     "convert": Verb(
-        "write a run's checkpoint as a Hugging Face folder",
+        "write a checkpoint of a run as a Hugging Face folder",
         ("model", "mesh"),
         f"jaxreason convert {TINY} --source runs/rl/checkpoints --target runs/rl/hf",
         stages.run_convert,
+        notes="The newest checkpoint, or that of --step.",
     ),
     "chat": Verb(
         "talk to a model in the terminal",

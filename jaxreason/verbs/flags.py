@@ -67,6 +67,7 @@ FLAGS = (
         ("convert",),
         ("convert",),
     ),
+    Flag("step", "N", "which checkpoint of the run; left out: the newest.", ("convert",)),
     Flag(
         "target",
         "PATH",

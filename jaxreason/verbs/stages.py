@@ -136,8 +136,12 @@ def run_report(call: Call) -> None:
 
 def run_convert(call: Call) -> None:
     """A checkpoint as a Hugging Face folder."""
+    step = call.flags["step"]
+    if step is not None and not step.isdecimal():
+        raise ConfigError(f"--step={step}: expected the number of a step.")
+    step = None if step is None else int(step)
     with on_mesh(call) as mesh:
-        convert.run_convert(call.model, mesh, call.flags["source"], call.flags["target"])
+        convert.run_convert(call.model, mesh, call.flags["source"], call.flags["target"], step)
 
 
 def run_chat(call: Call) -> None:

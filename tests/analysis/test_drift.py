@@ -137,7 +137,9 @@ def test_a_benchmark_on_which_a_metric_is_undefined_is_left_out_of_its_group():
 
 def test_a_finished_metric_is_not_measured_again(finished, folders, monkeypatch):
     workdir, before = finished
-    monkeypatch.setattr(drift, "open_model", lambda *_: pytest.fail("models were loaded"))
+    monkeypatch.setattr(
+        drift.ModelSource, "open", lambda *_, **__: pytest.fail("models were loaded")
+    )
     assert run(folders, workdir) == before
 
 
@@ -248,13 +250,13 @@ def test_a_broken_part_is_measured_anew_with_a_word(finished, folders, tmp_path,
 def test_a_signal_stops_the_measurement_at_the_next_batch(
     folders, tmp_path, monkeypatch, capsys, number
 ):
-    opened = drift.open_model
+    opened = drift.ModelSource.open
 
-    def open_and_signal(*args):
+    def open_and_signal(source, **changes):
         os.kill(os.getpid(), number)
-        return opened(*args)
+        return opened(source, **changes)
 
-    monkeypatch.setattr(drift, "open_model", open_and_signal)
+    monkeypatch.setattr(drift.ModelSource, "open", open_and_signal)
     with pytest.raises(SystemExit) as stopped:
         run(folders, tmp_path)
     assert stopped.value.code == 143
@@ -309,9 +311,8 @@ def test_the_section_of_a_recipe_is_strict():
 
 
 def test_models_of_another_vocabulary_are_refused():
-    base, tuned = model_config("base"), model_config("tuned")
     small = dataclasses.replace(tiny_model().architecture, vocab_size=39)
     with pytest.raises(ValueError, match="vocabulary of 40 tokens, tuned one of 39"):
         drift._check_vocabularies(
-            base, tiny_model(), tuned, dataclasses.replace(tiny_model(), architecture=small)
+            "base", tiny_model(), "tuned", dataclasses.replace(tiny_model(), architecture=small)
         )

@@ -117,7 +117,9 @@ def test_samples_of_a_question_differ(finished):
 
 def test_a_finished_evaluation_is_not_run_again(finished, model_folder, questions, monkeypatch):
     workdir, scores = finished
-    monkeypatch.setattr(evaluator, "open_model", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(
+        evaluator.ModelSource, "open", lambda *_, **__: pytest.fail("the model was loaded")
+    )
     config = sums_config(questions, {"greedy": 1, "t1": 3})
     assert evaluate(config, model_folder, workdir) == scores
 
@@ -162,7 +164,9 @@ def test_a_line_that_is_no_sample_of_the_benchmark_stops_it_before_the_model_is_
     path = tmp_path / "evaluation" / "samples" / "sums.own.t1.jsonl"
     lines = edit([json.loads(line) for line in path.read_text().splitlines()])
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    monkeypatch.setattr(evaluator, "open_model", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(
+        evaluator.ModelSource, "open", lambda *_, **__: pytest.fail("the model was loaded")
+    )
     with pytest.raises(UserError, match=message):
         evaluate(sums_config(questions, {"greedy": 1, "t1": 3}), model_folder, tmp_path)
 

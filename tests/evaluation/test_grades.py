@@ -43,7 +43,9 @@ def made(model_folder, questions, tmp_path_factory):
 def copied(made, tmp_path, monkeypatch):
     """An evaluation that must not sample anything again."""
     shutil.copytree(made / "evaluation", tmp_path / "evaluation")
-    monkeypatch.setattr(evaluator, "open_model", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(
+        evaluator.ModelSource, "open", lambda *_, **__: pytest.fail("the model was loaded")
+    )
     return tmp_path
 
 

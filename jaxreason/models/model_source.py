@@ -1,0 +1,42 @@
+"""A model that is known by its identity before its weights are loaded, which may never be needed."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from jax.sharding import Mesh
+
+from jaxreason.models.decoder import Model
+from jaxreason.models.huggingface import ModelConfig, open_model, resolve
+from jaxreason.models.weight_files import verified_identity
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSource:
+    """Where a model comes from.
+
+    Attributes:
+      name: for readers.
+      config: how it is run.
+      identity: what its results depend on: a hash of its weights.
+      load: gives the network, run as it is told, and its parameters on the mesh.
+    """
+
+    name: str
+    config: ModelConfig
+    identity: dict[str, Any]
+    load: Callable[[ModelConfig], tuple[Model, Any]]
+
+    @classmethod
+    def of_folder(cls, config: ModelConfig, mesh: Mesh) -> "ModelSource":
+        """The Hugging Face folder or hub name of a recipe; every process must call it.
+
+        Raises:
+          UserError: there is no such model, or its weights are not as they were exported.
+        """
+        identity = verified_identity(resolve(config.path))
+        return cls(config.path, config, identity, lambda how: open_model(how, mesh))
+
+    def open(self, **changes: Any) -> tuple[Model, Any]:
+        """The network and its parameters; `changes` are of fields of `config` that change no number."""
+        return self.load(dataclasses.replace(self.config, **changes))

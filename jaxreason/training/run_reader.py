@@ -1,0 +1,104 @@
+"""A training run as other stages read it: what it began from, its tokenizer, and any of its checkpoints."""
+
+import dataclasses
+from typing import Any
+
+from etils import epath
+from jax.sharding import Mesh
+
+from jaxreason.checkpoint import Checkpointer
+from jaxreason.errors import UserError
+from jaxreason.models.decoder import Model, abstract_params, param_shardings
+from jaxreason.results.claims import DONE
+from jaxreason.results.files import read_object
+from jaxreason.sharding import abstract_arrays, gather_texts
+
+CHECKPOINTS = "checkpoints"
+
+
+class UnavailableError(UserError):
+    """A checkpoint that cannot be had: it was removed, or its files are damaged."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """The record of a run, from its config.json.
+
+    Attributes:
+      folder: of the run.
+      claimed: what its results depend on.
+      seed: of the run.
+      model: the recipe's model as it was last run.
+      tokenizer: folder or hub name; "" = the model's own.
+      checkpoint_every: steps between two checkpoints; 0 = only at the end and when stopped.
+    """
+
+    folder: epath.Path
+    claimed: dict[str, Any]
+    seed: int
+    model: dict[str, Any]
+    tokenizer: str
+    checkpoint_every: int
+
+    @property
+    def checkpoints(self) -> epath.Path:
+        """Where its checkpoints are."""
+        return self.folder / CHECKPOINTS
+
+    def ended(self) -> bool:
+        """Whether it has written everything."""
+        return (self.folder / DONE).exists()
+
+
+def read_run(folder: epath.PathLike) -> TrainedRun:
+    """The record of the run in a folder.
+
+    Raises:
+      UserError: there is none, or it is broken; names the file.
+    """
+    path = epath.Path(folder) / "config.json"
+    if not path.exists():
+        raise UserError(f"{path}: not found, so no training run was begun in {folder}.")
+    found = read_object(path, {"claimed": dict, "recipe": dict})
+    claimed, recipe = found["claimed"], found["recipe"]
+    try:
+        section = recipe[claimed["stage"]]
+        return TrainedRun(
+            epath.Path(folder),
+            claimed,
+            recipe["seed"],
+            recipe["model"],
+            section.get("tokenizer", ""),
+            section["checkpoint_every"],
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not the record of a training run (no {error}).") from error
+
+
+def run_tokenizer(folder: epath.Path, model_path: str) -> str:
+    """Where the tokenizer of the run in a folder is; `model_path` where the folder or its record names none."""
+    known = (folder / "config.json").exists()
+    return (read_run(folder).tokenizer if known else "") or model_path
+
+
+def restore_params(checkpoints: Checkpointer, step: int, model: Model, mesh: Mesh) -> Any:
+    """The parameters of a checkpoint, on `mesh`, all of its files verified; every process must call it.
+
+    Raises:
+      UnavailableError: it is damaged, or was removed, be it meanwhile.
+      UserError: it holds another model.
+    """
+    fault, found, error = checkpoints.fault(step), None, None
+    if fault is not None:
+        raise UnavailableError(fault)
+    try:
+        found = checkpoints.restore_params(
+            step, abstract_arrays(abstract_params(model), param_shardings(model, mesh))
+        )
+    except Exception as caught:  # of a file that is gone the libraries raise anything
+        error = caught
+    if any(gather_texts("" if error is None else repr(error))):
+        if step not in checkpoints.steps():
+            raise UnavailableError("removed while it was read") from error
+        raise error if error is not None else UnavailableError("another process could not read it")
+    return found
