@@ -139,12 +139,7 @@ def check_stages(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh | No
     compared = parse(drift.DriftConfig, config.drift, "config.drift")
     settings.find_benchmarks(evaluation)
     drift.check_config(compared, mesh)
-    used = sorted({name for run in evaluation.benchmarks.values() for name in run.samples})
-    if compared.decoding not in used:
-        raise ConfigError(
-            f"drift.decoding={compared.decoding!r}: expected a decoding that a benchmark is sampled with: "
-            f"{', '.join(used)}."
-        )
+    settings.check_sampled(evaluation, compared.decoding, "drift.decoding")
     transfer.check_config(parse(transfer.TransferConfig, config.transfer, "config.transfer"))
     base = parse(ModelConfig, config.model, "config.model")
     tokenizer_of = functools.cache(load_tokenizer)  # of a path; arms mostly share one

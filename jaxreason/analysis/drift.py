@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import zlib
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jax
 import numpy as np

@@ -171,6 +171,19 @@ def _names(benchmark: Benchmark) -> str:
     return ", ".join(benchmark.variants)
 
 
+def check_sampled(config: EvalConfig, decoding: str, field: str) -> None:
+    """Refuses a decoding that no benchmark is sampled with; `field` names it in the message.
+
+    Raises:
+      ConfigError: with those that there are.
+    """
+    used = sorted({name for run in config.benchmarks.values() for name in run.samples})
+    if decoding not in used:
+        raise ConfigError(
+            f"{field}={decoding!r}: expected a decoding that a benchmark is sampled with: {', '.join(used)}."
+        )
+
+
 def benchmark_groups(config: EvalConfig) -> dict[str, str]:
     """Benchmark -> group, of those that the recipe runs."""
     return {name: benchmark.group for name, benchmark in find_benchmarks(config).items()}

@@ -65,16 +65,34 @@ def run_transfer(config: TransferConfig, folder: epath.PathLike) -> list[dict]:
         if config.table is None
         else table_comparisons(config.table)
     )
-    rows, sensitivity, scales = [], [], {}
-    for decoding in dict.fromkeys(c.decoding for c in comparisons):
-        members = [c for c in comparisons if c.decoding == decoding]
-        scales[decoding or "table"] = used = _scales(config, members)
-        rows += [row for member in members for row in _rows(config, member, used)]
-        sensitivity += sensitivity_rows(members, config.modes, used)
+    rows, scales = index_of(config, comparisons)
+    sensitivity = [
+        row
+        for decoding, members in _by_decoding(comparisons).items()
+        for row in sensitivity_rows(members, config.modes, scales[decoding or "table"])
+    ]
     write_transfer(folder, to_dict(config), scales, rows, sensitivity)
     if not rows:
         _LOG.warning(NO_INDEX)
     return rows
+
+
+def index_of(
+    config: TransferConfig, comparisons: list[Comparison]
+) -> tuple[list[dict], dict[str, dict[str, float]]]:
+    """The rows of every comparison, and of each decoding the deviations of the gains of its groups."""
+    rows, scales = [], {}
+    for decoding, members in _by_decoding(comparisons).items():
+        scales[decoding or "table"] = used = _scales(config, members)
+        rows += [row for member in members for row in _rows(config, member, used)]
+    return rows, scales
+
+
+def _by_decoding(comparisons: list[Comparison]) -> dict[str | None, list[Comparison]]:
+    found: dict[str | None, list[Comparison]] = {}
+    for comparison in comparisons:
+        found.setdefault(comparison.decoding, []).append(comparison)
+    return found
 
 
 def run_study_transfer(config: TransferConfig, folder: epath.PathLike) -> list[dict]:

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import itertools
 from typing import Annotated
 
@@ -62,7 +63,7 @@ class Group:
     items: tuple[Clustered, ...] | None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # so that it can be a key
 class Comparison:
     """One tuned model (or all seeds of an arm) against its base."""
 
@@ -73,6 +74,14 @@ class Comparison:
     decoding: str | None
     groups: dict[str, Group]
     published: dict[str, float]
+
+
+@functools.lru_cache(maxsize=256)  # a trajectory is made anew with each of its steps
+def resamples_of(
+    comparison: Comparison, num: int, seed: int
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """`resample` with the generator of a seed."""
+    return resample(comparison, num, np.random.default_rng(seed))
 
 
 def resample(
@@ -223,15 +232,20 @@ def study_comparisons(folder: epath.Path, variant: str) -> list[Comparison]:
             seeds.append((ALL_SEEDS, tuple(arm["seeds"])))
         for name, members in seeds:
             tuned = [folder / run_folder(arm["name"], seed) / EVALUATION for seed in members]
-            groups = _study_groups(folder / BASE / EVALUATION, tuned, decoding, variant)
+            groups = compared_groups(folder / BASE / EVALUATION, tuned, decoding, variant)
             made = Comparison(arm["label"], arm["name"], study["base"], name, decoding, groups, {})
             comparisons += [made] if groups else []
     return comparisons
 
 
-def _study_groups(
+def compared_groups(
     base: epath.Path, tuned: list[epath.Path], decoding: str, variant: str
 ) -> dict[str, Group]:
+    """The scores of finished evaluations of a base and of tuned models by group; none without that decoding.
+
+    Raises:
+      UserError: a tuned model lacks a benchmark of the base, or was asked other questions.
+    """
     expected = _primary_rows(base, decoding, variant)
     for folder in tuned:
         missing = sorted(set(expected) - set(_primary_rows(folder, decoding, variant)))

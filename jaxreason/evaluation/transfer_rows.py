@@ -15,7 +15,7 @@ from jaxreason.evaluation.transfer_index import (
     transfer_index,
     why_undefined,
 )
-from jaxreason.evaluation.transfer_inputs import ALL_SEEDS, Comparison, Group, resample
+from jaxreason.evaluation.transfer_inputs import ALL_SEEDS, Comparison, Group, resamples_of
 from jaxreason.results.groups import MATH, in_order
 from jaxreason.results.statistics import interval_of_ratio
 
@@ -38,7 +38,7 @@ def index_rows(
       scales: deviation of the gains of each group, for `v2_pooled`.
       confidence, resamples, seed: of the intervals.
     """
-    draws = resample(comparison, resamples, np.random.default_rng(seed))
+    draws = resamples_of(comparison, resamples, seed)
     rows = []
     for mode in modes:
         drawn = {

@@ -1,17 +1,22 @@
 """A training run as other stages read it: what it began from, its tokenizer, and any of its checkpoints."""
 
 import dataclasses
+import functools
 from typing import Any
 
 from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.checkpoint import Checkpointer
+from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model, abstract_params, param_shardings
+from jaxreason.models.huggingface import ModelConfig
+from jaxreason.models.model_source import ModelSource
 from jaxreason.results.claims import DONE
 from jaxreason.results.files import read_object
 from jaxreason.sharding import abstract_arrays, gather_texts
+from jaxreason.training.state import static_model
 
 CHECKPOINTS = "checkpoints"
 
@@ -73,6 +78,39 @@ def read_run(folder: epath.PathLike) -> TrainedRun:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not the record of a training run (no {error}).") from error
+
+
+def finished_steps(run: TrainedRun) -> list[int]:
+    """Steps whose checkpoints are there now, oldest first; the same on every process."""
+    if not on_process_zero(run.checkpoints.is_dir):
+        return []
+    with Checkpointer(run.checkpoints, keep=None) as checkpoints:
+        return checkpoints.steps()
+
+
+def checkpoint_source(run: TrainedRun, step: int, config: ModelConfig, mesh: Mesh) -> ModelSource:
+    """A checkpoint as a model that is run as `config` says, read once, when it is first opened.
+
+    Opening raises UnavailableError where the checkpoint is gone or damaged by then.
+
+    Raises:
+      UnavailableError: it is gone, or its checksums are damaged.
+    """
+    with Checkpointer(run.checkpoints, keep=None) as checkpoints:
+        try:
+            identity = {"checkpoint": checkpoints.identity(step)}
+        except UserError as error:
+            raise UnavailableError(str(error)) from error
+
+    @functools.cache  # whoever opens it next may come after its removal
+    def params() -> Any:
+        with Checkpointer(run.checkpoints, keep=None) as checkpoints:
+            return restore_params(checkpoints, step, static_model(config), mesh)
+
+    def load(how: ModelConfig) -> tuple[Model, Any]:
+        return static_model(how), params()
+
+    return ModelSource(str(run.checkpoints / str(step)), config, identity, load)
 
 
 def run_tokenizer(folder: epath.Path, model_path: str) -> str:

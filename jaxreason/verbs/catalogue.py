@@ -61,6 +61,8 @@ VERBS = {
         ("model", "mesh", "eval"),
         f"jaxreason eval {TINY} --config.model.path=runs/rl/model --workdir runs/rl",
         stages.run_eval,
+        notes="With --follow RUN, of every checkpoint of a run, with the index and the KL against its base "
+        "(sections transfer and drift).",
     ),
     "grade": Verb(
         "grade samples again, or completions that came from anywhere; no model is loaded",

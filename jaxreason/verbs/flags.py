@@ -61,6 +61,18 @@ FLAGS = (
         "tuned-evaluation", "DIR", "evaluation folder of the tuned model.", ("drift",), ("drift",)
     ),
     Flag(
+        "follow",
+        "RUN",
+        "folder of a training run: its base and every checkpoint are evaluated, each as it appears.",
+        ("eval",),
+    ),
+    Flag(
+        "best",
+        "NAME",
+        "with --follow: the group or benchmark whose score says which step is best; left out: math.",
+        ("eval",),
+    ),
+    Flag(
         "source",
         "DIR",
         "checkpoints folder of a run, or a Hugging Face folder or hub name.",
@@ -136,7 +148,7 @@ def check_paths(verb: str, values: dict[str, Any]) -> None:
       UserError: as `results.buckets.check_path`.
     """
     for flag in flags_of(verb):
-        if flag.value in ("DIR", "PATH"):
+        if flag.value in ("DIR", "PATH", "RUN"):
             check_path(values[flag.name])
 
 

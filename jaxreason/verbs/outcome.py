@@ -10,6 +10,7 @@ from jaxreason.results.files import read_object
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.metrics_lines import metrics_path, read_metrics
 from jaxreason.results.score_files import SCORES
+from jaxreason.results.trajectory_file import read_trajectory, trajectory_path
 
 # Of a line of metrics, what is told of it: the first of these that it has, then the others.
 TOLD = ("reward", "loss", "entropy", "kl", "grad_norm", "mean_tokens")
@@ -72,6 +73,41 @@ def scores(folder: epath.Path) -> str:
     ]
     text = aligned([[*head, "questions", ""], *rows, *groups])
     return f"{text}\nscores: {folder / SCORES}"  # fmt: skip
+
+
+def trajectory(folder: epath.Path) -> str:
+    """A row a step: group means with their intervals, the index of each mode, and KL(step || base) of its replies.
+
+    Scores are under the variant and decoding by which the best step is chosen; the file has the others.
+    """
+    value = read_trajectory(folder)
+    rows = [_cells(row, value["variant"], value["decoding"]) for row in value["steps"]]
+    longest_first = sorted(rows, key=len, reverse=True)  # the base has no index
+    names = list(dict.fromkeys(name for row in longest_first for name in row))
+    text = [aligned([names, *([row.get(name, "") for name in names] for row in rows)])]
+    reasons = (r["undefined"] for step in value["steps"] for r in step["index"])
+    text += [f"undefined: {reason}" for reason in dict.fromkeys(reasons) if reason]
+    if best := value["best"]:
+        of = f"{best['name']} ({best['variant']}, {best['decoding']})"
+        text.append(f"best {of}: {100 * best['mean']:.1f} at step {best['step']}")
+    text += [f"step {row['step']} is left out: {row['why']}" for row in value["missed"]]
+    text += [] if value.get("complete") else ["not complete: the same command continues it"]
+    return "\n".join([*text, f"trajectory: {trajectory_path(folder)}"])
+
+
+def _cells(step: dict[str, Any], variant: str, decoding: str) -> dict[str, str]:
+    """Column -> text of a step."""
+    cells = {"step": str(step["step"])}
+    for row in step["groups"]:
+        if (row["variant"], row["decoding"]) == (variant, decoding):
+            score, ends = _interval(row, 100)
+            cells[row["group"]] = f"{score} ({ends})" if ends else score
+    for row in (r for r in step["index"] if r["decoding"] == decoding):
+        ti = "undefined" if row["ti"] is None else f"{row['ti']:.1f}"
+        cells[f"TI {row['group']} {row['mode']}"] = ti
+    for row in (r for r in step["kl"] if r["benchmark"] is None and r["name"] == "kl_reverse"):
+        cells[f"KL {row['group']}"] = f"{row['value']:.4g}"
+    return cells
 
 
 def _errors(row: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from jaxreason.results.rollout_files import read_rollouts, rollout_steps, rollou
 from jaxreason.results.sample_files import sample_keys, samples_path
 from jaxreason.results.score_files import EVALUATION, SCORES
 from jaxreason.results.study_files import BASE, is_study, read_manifest, run_folders
+from jaxreason.results.trajectory_file import trajectory_path
 from jaxreason.results.transfer_file import read_transfer, transfer_path
 from jaxreason.verbs import outcome
 from jaxreason.verbs.call import Call
@@ -62,6 +63,7 @@ def _found(folder: epath.Path) -> list[tuple[str, epath.Path, Callable[[], str]]
         ("training", metrics_path(folder), lambda: _training(folder)),
         ("scores", folder / SCORES, lambda: outcome.scores(folder)),
         ("scores", folder / EVALUATION / SCORES, lambda: outcome.scores(folder / EVALUATION)),
+        ("trajectory", trajectory_path(folder), lambda: outcome.trajectory(folder)),
         ("drift", drift_folder(folder), lambda: outcome.drift(folder)),
         ("transfer", transfer_path(folder), lambda: _transfer(folder)),
     ]

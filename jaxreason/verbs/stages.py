@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from etils import epath
 from jax.sharding import Mesh
 
-from jaxreason import chat, convert, dry_run, study
+from jaxreason import chat, convert, dry_run, follow, study
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError
 from jaxreason.evaluation import evaluator, regrade, responses, settings, transfer
@@ -65,7 +65,11 @@ def _prepared(call: Call) -> Call:
 
 
 def run_eval(call: Call) -> None:
-    """Sampling and grading the benchmarks."""
+    """Sampling and grading the benchmarks: of one model, or of every checkpoint of a run."""
+    if call.flags["follow"]:
+        return _follow(call)
+    if call.flags["best"]:
+        raise ConfigError("--best is for --follow RUN: it chooses among the steps of a run.")
     with _in_workdir(call, "eval") as (mesh, call):
         section = call.section("eval", settings.EvalConfig)
         evaluator.run_eval(section, call.model, mesh, call.workdir, call.config.seed)
@@ -104,6 +108,21 @@ def _field_map(text: str) -> dict[str, str]:
     if any(not equals or not column for _, equals, column in pairs):
         raise ConfigError(f"--fields={text}: expected NAME=COLUMN,...: response=output,id=key.")
     return {name.strip(): column.strip() for name, _, column in pairs}
+
+
+def _follow(call: Call) -> None:
+    call.require("eval", "transfer", "drift")
+    with _in_workdir(call, "eval") as (mesh, call):
+        config = follow.FollowConfig(
+            call.model,
+            call.section("eval", settings.EvalConfig),
+            call.section("transfer", transfer.TransferConfig),
+            call.section("drift", drift.DriftConfig),
+            call.config.seed,
+            call.flags["best"],
+        )
+        follow.run_follow(config, call.flags["follow"], mesh, call.workdir)
+        call.tell(outcome.trajectory(call.workdir))
 
 
 def run_transfer(call: Call) -> None:

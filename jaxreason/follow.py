@@ -1,0 +1,280 @@
+"""The trajectory of a training run: the base and every checkpoint, evaluated as it appears, each once.
+
+What is found of a step lies in `<workdir>/steps/<step>`; trajectory.json is made of it anew after each step.
+"""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from etils import epath
+from jax.sharding import Mesh
+
+from jaxreason.analysis import drift
+from jaxreason.config import claimed
+from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
+from jaxreason.distributed import on_process_zero
+from jaxreason.errors import UserError
+from jaxreason.evaluation import settings, transfer
+from jaxreason.evaluation.evaluator import evaluate
+from jaxreason.evaluation.trajectory import Named, Steps, asked_alike, best_step, find_named
+from jaxreason.interrupt import Interrupt
+from jaxreason.models.huggingface import ModelConfig, open_model, resolve
+from jaxreason.models.model_source import ModelSource
+from jaxreason.results.claims import claim, digest, plain
+from jaxreason.results.drift_files import drift_path, read_drift
+from jaxreason.results.score_files import EVALUATION, SCORES
+from jaxreason.results.trajectory_file import write_trajectory
+from jaxreason.training.run_reader import (
+    TrainedRun,
+    UnavailableError,
+    checkpoint_source,
+    finished_steps,
+    read_run,
+)
+
+_LOG = logging.getLogger(__name__)
+RECORD = "follow.json"
+POLL_S = 5.0
+SAVED = "The steps that were evaluated are saved."
+KL = "token_kl"  # a metric of drift
+KL_NAMES = ("kl_forward", "kl_reverse", "paper_kl")
+KL_ROW = ("benchmark", "group", "name", "value", "low", "high")
+NONE_LEFT = "no checkpoint of it is left"
+REMOVED = "its checkpoint was removed before it could be evaluated"
+OUTDATED = "it was evaluated with other settings or graders, and its checkpoint is gone"
+
+
+@dataclasses.dataclass(frozen=True)
+class FollowConfig:
+    """What is done with every checkpoint.
+
+    Attributes:
+      model: the base of the run, and how models are run.
+      evaluation: of the base and of each step.
+      transfer: the index of each step against the base.
+      drift: whose token distributions are compared, on which of the step's replies; its `metrics` play no role.
+      seed: of the sampling.
+      best: group or benchmark whose score says which step is best; None for math.
+    """
+
+    model: ModelConfig
+    evaluation: settings.EvalConfig
+    transfer: transfer.TransferConfig
+    drift: drift.DriftConfig
+    seed: int
+    best: str | None
+
+
+def run_follow(
+    config: FollowConfig,
+    run_folder: epath.PathLike,
+    mesh: Mesh,
+    workdir: epath.PathLike,
+    wait: Callable[[], None] = lambda: time.sleep(POLL_S),
+) -> None:
+    """Evaluates the base and every checkpoint of a run until the run is complete and all are done.
+
+    Called under `jax.set_mesh(mesh)`, by every process. Checkpoints are read and never changed.
+
+    Args:
+      config: the recipe's.
+      run_folder: working directory of the run, which may be going on.
+      mesh: where.
+      workdir: of the trajectory.
+      wait: called where there is nothing to do yet.
+
+    Raises:
+      UserError: settings or a run that cannot be used, or a working directory of something else.
+      SystemExit: with code 143, after a signal.
+    """
+    named = check_config(config, mesh)
+    run = read_run(run_folder)
+    base = _base(config.model, run, mesh)
+    tokenizer = load_tokenizer(resolve(run.tokenizer or config.model.path))
+    workdir = epath.Path(workdir)
+    with Interrupt() as interrupt:
+        on_process_zero(lambda: _claim(workdir, config, run, base))
+        follower = Follower(config, named, run, base, tokenizer, mesh, workdir)
+        follower.measure(0, base)
+        while True:
+            ended = on_process_zero(
+                run.ended
+            )  # looked at before the checkpoints: no later one follows
+            interrupt.check(SAVED)
+            step = follower.next_step()
+            if step is not None:
+                follower.follow(step)
+            elif ended:
+                break
+            else:
+                wait()
+        follower.write(complete=True)
+
+
+def check_config(config: FollowConfig, mesh: Mesh | None) -> Named:
+    """Refuses settings that a step would be refused with; gives the score that the best step is chosen by.
+
+    Raises:
+      UserError: with the field, what was expected and what came.
+    """
+    drift.check_config(config.drift, mesh)
+    transfer.check_config(config.transfer)
+    settings.find_benchmarks(config.evaluation)
+    settings.check_sampled(config.evaluation, config.drift.decoding, "drift.decoding")
+    return find_named(config.evaluation, config.transfer.variant, config.best)
+
+
+def _base(model: ModelConfig, run: TrainedRun, mesh: Mesh) -> ModelSource:
+    """The model that the run began from, which must be that of the recipe."""
+    began = f"--follow {run.folder}: the run began from"
+    if model.init == "random":
+        kind = {"init": model.init, "architecture": plain(model.architecture)}
+        if {name: run.model.get(name) for name in kind} != kind:
+            raise UserError(f"{began} another model than the random one of the recipe.")
+        key = jax.random.key(run.seed)
+        identity = kind | {"seed": run.seed}
+        return ModelSource("random", model, identity, lambda how: open_model(how, mesh, key))
+    source = ModelSource.of_folder(model, mesh)
+    if plain(source.identity) != run.claimed.get("base"):
+        raise UserError(
+            f"{began} other weights (of {run.model.get('path') or 'a random model'}) than those of the recipe's model, "
+            f"{model.path}. Set --config.model.path to its base."
+        )
+    return source
+
+
+def _claim(workdir: epath.Path, config: FollowConfig, run: TrainedRun, base: ModelSource) -> None:
+    made_with = {
+        "run": digest(run.claimed),
+        "base": base.identity,
+        "drift": claimed(config.drift),
+    }
+    about = {"run_folder": str(run.folder)}
+    claim(workdir, made_with, (workdir / "steps").exists(), about, RECORD)
+
+
+class Follower:
+    """What is done and what is left of a run.
+
+    Args:
+      config: the recipe's.
+      named: the score that the best step is chosen by.
+      run: that is followed.
+      base: the model that it began from.
+      tokenizer: of the run.
+      mesh: where.
+      workdir: of the trajectory.
+    """
+
+    def __init__(
+        self,
+        config: FollowConfig,
+        named: Named,
+        run: TrainedRun,
+        base: ModelSource,
+        tokenizer: Tokenizer,
+        mesh: Mesh,
+        workdir: epath.Path,
+    ):
+        self._config, self._named, self._run, self._base = config, named, run, base
+        self._tokenizer, self._mesh, self._workdir = tokenizer, mesh, workdir
+        self._kl = dataclasses.replace(config.drift, metrics=(KL,))
+        self._steps = Steps(config.transfer, tuple(config.evaluation.decodings))
+        self._done: set[int] = set()
+        self._there = set(finished_steps(run))
+        self._seen = set(self._there)
+        self._told: set[int] = set()
+        self._failed: dict[int, str] = {}
+
+    def next_step(self) -> int | None:
+        """The oldest checkpoint that is left, since it is the first to be removed."""
+        self._there = set(finished_steps(self._run))
+        self._seen |= self._there
+        return min(self._to_do(), default=None)
+
+    def follow(self, step: int) -> None:
+        """Evaluates a checkpoint; one that cannot be had any more is told of."""
+        try:
+            source = checkpoint_source(self._run, step, self._config.model, self._mesh)
+            self.measure(step, source)
+        except UnavailableError as error:
+            there = step in finished_steps(self._run)
+            self._failed[step] = f"its checkpoint is damaged: {error}" if there else REMOVED
+            self.write()
+
+    def measure(self, step: int, source: ModelSource) -> None:
+        """Evaluates a model, compares it with the base on its replies, and writes the trajectory."""
+        folder = self._folder(step)
+        # The base always: settings that were changed are refused before any step is evaluated with them.
+        if step == 0 or not on_process_zero(lambda: self._is_whole(step)):
+            _LOG.info("step %d of %s", step, self._run.folder)
+            config, tokenizer, mesh = self._config, self._tokenizer, self._mesh
+            evaluate(config.evaluation, source, tokenizer, mesh, folder, config.seed)
+            replies = {"tuned": folder / EVALUATION}
+            drift.compare(self._kl, self._base, source, mesh, folder, replies)
+        self._done.add(step)
+        self.write()
+
+    def write(self, complete: bool = False) -> None:
+        """Writes trajectory.json of all that is there; `complete` says that nothing will follow."""
+        on_process_zero(lambda: self._write(complete))
+
+    def _folder(self, step: int) -> epath.Path:
+        return self._workdir / "steps" / str(step)
+
+    def _is_scored(self, step: int) -> bool:
+        """Whether its evaluation is finished, and made as that of the base is now."""
+        base, own = self._folder(0) / EVALUATION, self._folder(step) / EVALUATION
+        return (own / SCORES).exists() and (step == 0 or asked_alike(base, own))
+
+    def _is_whole(self, step: int) -> bool:
+        return self._is_scored(step) and drift_path(self._folder(step), KL).exists()
+
+    def _write(self, complete: bool) -> None:
+        begun = {int(p.name) for p in (self._workdir / "steps").iterdir() if p.name.isdecimal()}
+        for step in begun - self._steps.known():
+            if self._is_scored(step) and step not in self._to_do():
+                evaluations = (self._folder(s) / EVALUATION for s in (step, 0))
+                self._steps.add(step, *evaluations, self._divergence(step))
+        rows, scales = self._steps.rows()
+        value = {
+            "run": str(self._run.folder),
+            "complete": complete,
+            "variant": self._named.variant,
+            "decoding": self._named.decoding,
+            "scales": scales,
+            "steps": rows,
+            "missed": self._missed(begun),
+            "best": best_step(self._named, rows),
+        }
+        write_trajectory(self._workdir, value)
+
+    def _to_do(self) -> set[int]:
+        return self._there - self._done - set(self._failed)
+
+    def _divergence(self, step: int) -> list[dict[str, Any]]:
+        """Rows of each benchmark and group; none where the checkpoint was gone before it was compared."""
+        found = read_drift(self._folder(step), KL)
+        if found is None:
+            return []
+        rows = [row for row in found["rows"] + found["groups"] if row["name"] in KL_NAMES]
+        return [{name: row.get(name) for name in KL_ROW} for row in rows]
+
+    def _missed(self, begun: set[int]) -> list[dict[str, Any]]:
+        """Steps that had a checkpoint, as far as that is known, and are not evaluated."""
+        known, every = begun | self._seen | set(self._failed), self._run.checkpoint_every
+        expected = set(range(every, max(known), every)) if every else set()
+        found = []
+        for step in sorted((known | expected) - self._steps.known() - self._to_do()):
+            why = self._failed.get(step) or (REMOVED if step in self._seen else NONE_LEFT)
+            if (self._folder(step) / EVALUATION / SCORES).exists():
+                why = OUTDATED
+            found.append({"step": step, "why": why})
+            if step not in self._told:
+                self._told.add(step)
+                _LOG.warning("step %d is left out: %s.", step, why)
+        return found

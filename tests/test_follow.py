@@ -1,0 +1,394 @@
+"""The trajectory of a training run: what each step's numbers equal, and what becomes of a run that is going on."""
+
+import dataclasses
+import json
+import logging
+import os
+import shutil
+import signal
+
+import jax
+import pytest
+from program import call, refused
+from tiny_evaluation import model_config, read_lines
+from tiny_follow import (
+    DRIFT,
+    STEPS,
+    TRANSFER,
+    evaluation,
+    follow,
+    make_base,
+    make_config,
+    make_mesh_of_one,
+    make_run,
+    model_of,
+)
+
+from jaxreason import follow as stage
+from jaxreason.analysis import drift
+from jaxreason.config import ConfigError
+from jaxreason.convert import run_convert
+from jaxreason.errors import UserError
+from jaxreason.evaluation.evaluator import run_eval
+from jaxreason.evaluation.trajectory import Named, best_step, find_named
+from jaxreason.evaluation.transfer import run_transfer
+from jaxreason.results.trajectory_file import read_trajectory
+from jaxreason.sampling.engine import Engine
+from jaxreason.training import run_reader
+
+ALL = (0, *STEPS)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a finished run, and the trajectory of it."""
+    folder = tmp_path_factory.mktemp("follow")
+    run = make_run(folder)
+    return folder, follow(run, folder / "followed", make_config(folder))
+
+
+@pytest.fixture
+def live(made, tmp_path):
+    """A copy of the run that has only begun, and a function that lets checkpoints or its end appear in it."""
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(made[0] / "run" / "config.json", run)
+
+    def appear(*names):
+        for name in names:
+            source = made[0] / "run" / ("done.json" if name == "done" else f"checkpoints/{name}")
+            copy = shutil.copy if name == "done" else shutil.copytree
+            (run / "checkpoints").mkdir(exist_ok=True)
+            copy(source, run / source.relative_to(made[0] / "run"))
+
+    return run, appear
+
+
+@pytest.fixture
+def begun(made, tmp_path):
+    """A working directory in which the base alone was evaluated."""
+    followed = made[0] / "followed"
+    shutil.copytree(followed / "steps" / "0", tmp_path / "w" / "steps" / "0")
+    shutil.copy(followed / "follow.json", tmp_path / "w")
+    return tmp_path / "w"
+
+
+def in_turn(*actions):
+    """A `wait` that does one thing each time that it is called."""
+    left = list(actions)
+    return lambda: left.pop(0)()
+
+
+def steps_of(trajectory):
+    return {row["step"]: row for row in trajectory["steps"]}
+
+
+def numbers(trajectory):
+    return trajectory["steps"], trajectory["best"], trajectory["scales"]
+
+
+def test_every_kept_checkpoint_and_the_base_are_in_the_trajectory_and_the_earliest_best_is_named(
+    made,
+):
+    _, trajectory = made
+    assert tuple(steps_of(trajectory)) == ALL
+    assert trajectory["complete"] and trajectory["missed"] == []
+    means = {
+        row["step"]: group["mean"]
+        for row in trajectory["steps"]
+        for group in row["groups"]
+        if (group["group"], group["decoding"]) == ("math", "greedy")
+    }
+    assert means[0] == 0 and means[STEPS[-1]] > 0.5
+    best = trajectory["best"]
+    assert best["mean"] == max(means.values()) and best["name"] == "math"
+    assert best["step"] == min(step for step, mean in means.items() if mean == best["mean"])
+
+
+def test_the_divergence_of_the_base_from_itself_is_0_and_grows_with_the_steps(made):
+    rows = {
+        step: {(r["group"], r["benchmark"], r["name"]): r["value"] for r in row["kl"]}
+        for step, row in steps_of(made[1]).items()
+    }
+    assert set(rows[0].values()) == {0.0} and len(rows[0]) == 18  # 3 names, 3 benchmarks and groups
+    reverse = [rows[step]["math", None, "kl_reverse"] for step in ALL]
+    assert reverse == sorted(reverse) and reverse[1] > 0.05
+
+
+def test_a_step_equals_its_exported_checkpoint_evaluated_and_compared_alone(made, tmp_path):
+    folder, trajectory = made
+    config, mesh = make_config(folder), make_mesh_of_one()
+    step, target = STEPS[1], tmp_path / "alone"
+    with jax.set_mesh(mesh):
+        run_convert(
+            config.model, mesh, str(folder / "run/checkpoints"), str(target / "model"), step
+        )
+        run_eval(config.evaluation, model_of(target / "model"), mesh, target, config.seed)
+        folders = folder / "followed/steps/0/evaluation", target / "evaluation"
+        compared = dataclasses.replace(DRIFT, metrics=("token_kl",))
+        tuned = model_config(target / "model")
+        drift.run_drift(compared, config.model, tuned, mesh, target, *folders)
+    own = folder / "followed" / "steps" / str(step)
+    for name in (
+        "math_sums.greedy",
+        "math_sums.t1",
+        "other_sums.greedy",
+        "non_reasoning_sums.greedy",
+    ):
+        alone = read_lines(target, name, grader="last_number")
+        assert read_lines(own, name, grader="last_number") == alone and len(alone) >= 4
+    row = steps_of(trajectory)[step]
+    scores = json.loads((target / "evaluation" / "scores.json").read_text())
+    primary = [score for score in scores["rows"] if score["primary"]]
+    assert row["scores"] == [{name: score[name] for name in row["scores"][0]} for score in primary]
+    assert row["groups"] == [{n: g[n] for n in row["groups"][0]} for g in scores["groups"]]
+    found = json.loads((target / "analysis" / "token_kl.json").read_text())
+    of_replies = [r for r in found["rows"] + found["groups"] if r["source"] == "tuned"]
+    expected = [r["value"] for r in of_replies if r["name"] in stage.KL_NAMES]
+    assert [r["value"] for r in row["kl"]] == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+
+def test_the_index_is_that_of_a_study_whose_arms_are_the_steps(made, tmp_path):
+    folder, trajectory = made
+    (tmp_path / "base").symlink_to(folder / "followed/steps/0")
+    arms = []
+    for step in STEPS:
+        (tmp_path / f"at_{step}").mkdir()
+        (tmp_path / f"at_{step}" / "seed_0").symlink_to(folder / f"followed/steps/{step}")
+        arms.append({"name": f"at_{step}", "method": "given", "label": str(step), "seeds": [0]})
+    study = {"name": "s", "base": "b", "arms": arms, "decodings": ["greedy", "t1"], "groups": {}}
+    (tmp_path / "study.json").write_text(json.dumps(study))
+    rows = run_transfer(TRANSFER, tmp_path)
+    for step in STEPS:
+        by_hand = [row for row in rows if row["arm"] == f"at_{step}"]
+        own = steps_of(trajectory)[step]["index"]
+        assert own == [{name: row[name] for name in own[0]} for row in by_hand]
+    last = {(r["mode"], r["group"]): r for r in own if r["decoding"] == "greedy"}
+    assert last["v2_pooled", "other"]["ti"] > 50
+    assert last["v1_relative", "other"]["undefined"] == "math: the base scores 0 on math_sums"
+    assert steps_of(trajectory)[0]["index"] == []
+
+
+def test_checkpoints_are_evaluated_as_they_appear_and_half_written_ones_are_left_alone(
+    made, live, tmp_path
+):
+    run, appear = live
+    seen = []
+
+    def half_written():
+        seen.append(list(steps_of(read_trajectory(tmp_path / "w"))))
+        half = run / "checkpoints" / f"{STEPS[1]}.orbax-checkpoint-tmp"
+        half.mkdir()
+        (half / "d").write_bytes(b"half")
+
+    def rest():
+        seen.append(list(steps_of(read_trajectory(tmp_path / "w"))))
+        appear(*STEPS[1:], "done")
+
+    wait = in_turn(lambda: appear(STEPS[0]), half_written, rest)
+    found = follow(run, tmp_path / "w", make_config(made[0]), wait)
+    assert seen == [[0, STEPS[0]]] * 2
+    assert numbers(found) == numbers(made[1]) and found["complete"] and found["missed"] == []
+
+
+def test_a_checkpoint_that_appears_with_the_end_after_the_run_was_last_looked_at_is_not_missed(
+    made, live, begun, monkeypatch
+):
+    run, appear = live
+    ended = run_reader.TrainedRun.ended
+
+    def ends_just_then(record):
+        found = ended(record)
+        if not found:
+            appear(STEPS[0], "done")
+        return found
+
+    monkeypatch.setattr(run_reader.TrainedRun, "ended", ends_just_then)
+    assert list(steps_of(follow(run, begun, make_config(made[0])))) == [0, STEPS[0]]
+
+
+def test_a_followed_run_that_is_started_again_goes_on_where_it_was(made, live, begun, monkeypatch):
+    run, appear = live
+    appear(*STEPS, "done")
+    compare = drift.compare
+
+    def killed(config, base, tuned, *rest):
+        if tuned.name.endswith(str(STEPS[1])):
+            raise RuntimeError("killed")
+        compare(config, base, tuned, *rest)
+
+    monkeypatch.setattr(stage.drift, "compare", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        follow(run, begun, make_config(made[0]))
+    monkeypatch.undo()
+    before = read_trajectory(begun)
+    assert list(steps_of(before)) == [0, STEPS[0]] and not before["complete"]
+    asked = count_requests(monkeypatch)
+    found = follow(run, begun, make_config(made[0]))
+    assert numbers(found) == numbers(made[1])
+    assert sum(asked) == 8 + 8 + 4 + 4  # the last step alone: greedy and t1 of sums, and the others
+    asked.clear()
+    assert follow(run, begun, make_config(made[0])) == found and asked == []
+
+
+def count_requests(monkeypatch):
+    asked, generate = [], Engine.generate
+
+    def counted(engine, requests, *arguments, **named):
+        asked.append(len(requests))
+        return generate(engine, requests, *arguments, **named)
+
+    monkeypatch.setattr(Engine, "generate", counted)
+    return asked
+
+
+def test_a_checkpoint_that_was_removed_before_its_turn_is_said_and_the_others_go_on(
+    made, live, begun, monkeypatch, caplog
+):
+    run, appear = live
+    appear(*STEPS[1:], "done")
+    listed = stage.finished_steps
+
+    def removed_once_listed(run_record):
+        steps = listed(run_record)
+        shutil.rmtree(run / "checkpoints" / str(STEPS[1]), ignore_errors=True)
+        return steps
+
+    monkeypatch.setattr(stage, "finished_steps", removed_once_listed)
+    with caplog.at_level(logging.WARNING):
+        found = follow(run, begun, make_config(made[0]))
+    assert list(steps_of(found)) == [0, STEPS[2]]
+    assert found["missed"][1] == {"step": STEPS[1], "why": stage.REMOVED}
+    assert caplog.text.count(f"step {STEPS[1]} is left out: {stage.REMOVED}.") == 1
+    # What was found of the others is what it would have been.
+    assert steps_of(found)[STEPS[2]]["scores"] == steps_of(made[1])[STEPS[2]]["scores"]
+
+
+def test_a_checkpoint_that_vanishes_while_it_is_read_is_said_too(made, live, begun, monkeypatch):
+    run, appear = live
+    appear(STEPS[0], "done")
+    fault = run_reader.Checkpointer.fault
+
+    def removed_once_verified(checkpoints, step):
+        found = fault(checkpoints, step)
+        shutil.rmtree(run / "checkpoints" / str(step))
+        return found
+
+    monkeypatch.setattr(run_reader.Checkpointer, "fault", removed_once_verified)
+    found = follow(run, begun, make_config(made[0]))
+    assert list(steps_of(found)) == [0]
+    assert found["missed"] == [{"step": STEPS[0], "why": stage.REMOVED}]
+
+
+def test_checkpoints_that_were_gone_from_the_start_are_said_and_a_damaged_one_is_named(
+    made, live, begun
+):
+    run, appear = live
+    appear(STEPS[1], "done")
+    damaged = run / "checkpoints" / str(STEPS[1]) / "_METADATA"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    found = follow(run, begun, make_config(made[0]))
+    assert list(steps_of(found)) == [0]
+    first, second = found["missed"]
+    assert first == {"step": STEPS[0], "why": stage.NONE_LEFT}
+    assert second["step"] == STEPS[1] and "damaged: _METADATA holds other bytes" in second["why"]
+
+
+def test_steps_stay_when_their_checkpoints_are_removed_after_they_were_evaluated(
+    made, live, tmp_path
+):
+    run, appear = live
+    appear(STEPS[0])
+
+    def keep_one():
+        appear(STEPS[1], "done")
+        shutil.rmtree(run / "checkpoints" / str(STEPS[0]))
+
+    config = make_config(made[0], evaluation=evaluation(made[0], groups=("math", "other")))
+    first = follow(run, tmp_path / "w", config, in_turn(keep_one))
+    assert list(steps_of(first)) == [0, *STEPS[:2]] and first["missed"] == []
+    again = follow(run, tmp_path / "w", config)
+    assert numbers(again) == numbers(first) and again["missed"] == []
+    # With a benchmark more, what cannot be asked it is left out: numbers of two kinds never stand side by side.
+    more = follow(run, tmp_path / "w", make_config(made[0]))
+    assert list(steps_of(more)) == [0, STEPS[1]]
+    assert more["missed"] == [{"step": STEPS[0], "why": stage.OUTDATED}]
+    assert steps_of(more)[STEPS[1]] | {"index": []} == steps_of(made[1])[STEPS[1]] | {"index": []}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_nothing_is_to_do_ends_it_with_the_trajectory_saved(
+    made, live, begun, capsys, number
+):
+    run, _ = live
+    with pytest.raises(SystemExit) as stopped:
+        follow(run, begun, make_config(made[0]), lambda: os.kill(os.getpid(), number))
+    assert stopped.value.code == 143
+    assert f"Stopped by {number.name}. {stage.SAVED}" in capsys.readouterr().out
+    assert list(steps_of(read_trajectory(begun))) == [0]
+
+
+def test_a_folder_without_a_run_another_base_and_other_settings_are_refused(made, live, tmp_path):
+    folder, run = made[0], live[0]
+    with pytest.raises(UserError, match=r"nowhere/config\.json: not found, so no training run"):
+        follow(tmp_path / "nowhere", tmp_path / "w", make_config(folder))
+    other = make_config(folder, model=model_of(make_base(folder, seed=1)))
+    with pytest.raises(
+        UserError, match=r"began from other weights .*base_0\).*--config\.model\.path"
+    ):
+        follow(run, tmp_path / "w", other)
+    assert not (tmp_path / "w").exists()
+    other = make_config(folder, drift=dataclasses.replace(DRIFT, max_length=12))
+    with pytest.raises(ConfigError, match=r"follow\.json: .*\n.*drift\.max_length: 16 -> 12"):
+        follow(folder / "run", folder / "followed", other)
+    other = make_config(folder, seed=6)
+    with pytest.raises(ConfigError, match=r"steps/0/.*\n.*seed: 5 -> 6"):
+        follow(folder / "run", folder / "followed", other)
+
+
+def named_rows(means):
+    row = {"group": "math", "variant": "robust", "decoding": "greedy"}
+    return [{"step": s, "groups": [row | {"mean": m}], "scores": []} for s, m in means.items()]
+
+
+def test_ties_take_the_earliest_step_and_a_step_without_the_score_is_never_best():
+    named = Named("math", "group", "robust", "greedy")
+    assert best_step(named, named_rows({0: 0.2, 5: 0.5, 9: 0.5, 7: None}))["step"] == 5
+    assert best_step(named, named_rows({0: None})) == {}
+
+
+def test_the_best_step_is_chosen_by_a_group_or_a_benchmark_under_the_first_decoding_that_has_it(
+    tmp_path,
+):
+    config = evaluation(tmp_path)
+    assert find_named(config, "robust", None) == Named("math", "group", "robust", "greedy")
+    found = find_named(config, "robust", "other_sums")
+    assert found == Named("other_sums", "benchmark", "robust", "greedy")
+    with pytest.raises(
+        ConfigError, match=r"--best maths: no group or benchmark; did you mean 'math'"
+    ):
+        find_named(config, "robust", "maths")
+    without_math = evaluation(tmp_path, groups=("other",))
+    assert find_named(without_math, "robust", None).name == "other"
+    with pytest.raises(ConfigError, match=r"no benchmark of eval\.benchmarks has it"):
+        find_named(config, "paper", None)
+
+
+def test_the_trajectory_is_shown_as_a_table(made, capsys):
+    assert call("show", made[0] / "followed") == 0
+    shown = capsys.readouterr().out.splitlines()
+    header = next(line for line in shown if line.startswith("step "))
+    for column in ("math", "other", "TI other v2_pooled", "KL math"):
+        assert column in header
+    rows = [line for line in shown if line.split() and line.split()[0].isdigit()]
+    assert [int(row.split()[0]) for row in rows] == list(ALL)
+    best = made[1]["best"]
+    assert f"best math (robust, greedy): {100 * best['mean']:.1f} at step {best['step']}" in shown
+    assert "undefined: math: the base scores 0 on math_sums" in shown
+
+
+def test_best_without_a_run_to_follow_is_refused(tmp_path, capsys):
+    words = ("eval", "--config", "study_tiny", "--workdir", tmp_path, "--best", "math")
+    assert "--best is for --follow RUN" in refused(capsys, *words)
+    words = ("convert", "--config", "study_tiny", "--source", "a", "--target", "b", "--step", "x")
+    assert "--step=x: expected the number of a step" in refused(capsys, *words)
