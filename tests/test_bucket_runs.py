@@ -22,6 +22,7 @@ from tiny_evaluation import (
     sums_config,
     write_questions,
 )
+from tiny_follow import follow, make_config, make_run
 from tiny_sft import make_recipe, train
 
 from jaxreason import event_files
@@ -261,3 +262,15 @@ def test_show_finds_samples_and_metrics_that_are_still_in_parts(store, capsys):
     run_show(Call("show", None, {"replies": "2"}, (str(RUN),), None))
     shown = capsys.readouterr().out
     assert "step 1: loss 2" in shown and "reply: two\nnot graded yet" in shown
+
+
+@pytest.mark.slow
+def test_a_run_on_a_bucket_is_followed_into_the_bucket_as_into_a_folder(store, tmp_path):
+    make_run(tmp_path, RUN, epochs=2.0, checkpoint_every=1, keep=2)
+    config = make_config(tmp_path)
+    found = follow(RUN, epath.Path("gs://bucket/followed"), config)
+    assert [row["step"] for row in found["steps"]] == [0, 2, 3]
+    assert found == follow(RUN, tmp_path / "followed", config)
+    before = len(store.changes)
+    assert follow(RUN, epath.Path("gs://bucket/followed"), config) == found
+    assert not [c for c in store.changes[before:] if "samples" in str(c)]  # nothing is asked again

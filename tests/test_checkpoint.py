@@ -354,3 +354,18 @@ def test_two_processes_hash_what_they_wrote_and_agree_on_what_is_damaged(tmp_pat
     assert run_processes(agree_on_the_newest, 2, str(tmp_path)) == [4, 4]
     said = run_processes(refuse_all, 2, str(tmp_path / "only"))
     assert said[0] == said[1] and biggest.name in said[0]
+
+
+def test_the_steps_that_are_listed_are_those_that_were_finished_and_identity_tells_them_apart(
+    tmp_path,
+):
+    with Checkpointer(tmp_path, keep=0) as checkpoints:
+        for step in (10, 9):
+            checkpoints.save(step, {"x": jnp.full(4, step)}, wait=True)
+    (tmp_path / "11").mkdir()  # as on a bucket, where an unfinished one has its name already
+    with Checkpointer(tmp_path, keep=None) as reader:
+        assert reader.steps() == [9, 10]
+        assert reader.identity(9) == reader.identity(9) != reader.identity(10)
+        assert reader.fault(9) is None and reader.fault(11) == "not there"
+        with pytest.raises(ValueError, match="checksums"):
+            reader.identity(12)

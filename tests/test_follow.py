@@ -6,9 +6,11 @@ import logging
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import jax
 import pytest
+from processes import run_processes
 from program import call, refused
 from tiny_evaluation import model_config, read_lines
 from tiny_follow import (
@@ -17,12 +19,14 @@ from tiny_follow import (
     TRANSFER,
     evaluation,
     follow,
+    follow_on_all,
     make_base,
     make_config,
     make_mesh_of_one,
     make_run,
     model_of,
 )
+from tiny_sft import MODEL
 
 from jaxreason import follow as stage
 from jaxreason.analysis import drift
@@ -316,6 +320,26 @@ def test_steps_stay_when_their_checkpoints_are_removed_after_they_were_evaluated
     assert steps_of(more)[STEPS[1]] | {"index": []} == steps_of(made[1])[STEPS[1]] | {"index": []}
 
 
+@pytest.mark.slow
+def test_two_processes_follow_a_run_together_and_agree_on_what_is_left_out(
+    made, live, tmp_path, monkeypatch
+):
+    tests = Path(__file__).parent
+    paths = f"{tests / 'training'}{os.pathsep}{tests / 'evaluation'}"
+    monkeypatch.setenv("PYTHONPATH", paths, prepend=os.pathsep)
+    run, appear = live
+    appear(*STEPS[:2], "done")
+    damaged = run / "checkpoints" / str(STEPS[1]) / "_METADATA"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    arguments = str(made[0]), str(run), str(tmp_path / "w")
+    first, second = run_processes(follow_on_all, 2, *arguments)
+    assert first == second and list(steps_of(first)) == [0, STEPS[0]]
+    assert [row["step"] for row in first["missed"]] == [STEPS[1]]
+    alone = steps_of(made[1])[STEPS[0]]
+    greedy = [r["mean"] for r in steps_of(first)[STEPS[0]]["scores"] if r["decoding"] == "greedy"]
+    assert greedy == [r["mean"] for r in alone["scores"] if r["decoding"] == "greedy"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_nothing_is_to_do_ends_it_with_the_trajectory_saved(
     made, live, begun, capsys, number
@@ -344,6 +368,26 @@ def test_a_folder_without_a_run_another_base_and_other_settings_are_refused(made
     other = make_config(folder, seed=6)
     with pytest.raises(ConfigError, match=r"steps/0/.*\n.*seed: 5 -> 6"):
         follow(folder / "run", folder / "followed", other)
+
+
+def test_a_run_that_began_at_random_is_compared_with_that_model_and_asked_with_its_own_tokenizer(
+    made, live, tmp_path
+):
+    run, appear = live
+    appear(STEPS[0], "done")
+    record = json.loads((run / "config.json").read_text())
+    record["claimed"]["base"] = None
+    record["recipe"]["model"] = dataclasses.asdict(MODEL)
+    record["recipe"]["sft"]["tokenizer"] = str(made[0] / "tokenizer")
+    (run / "config.json").write_text(json.dumps(record))
+    found = follow(run, tmp_path / "w", make_config(made[0], model=MODEL))
+    base, step = found["steps"]
+    expected = steps_of(made[1])[STEPS[0]]
+    assert step["scores"] == expected["scores"] and step["kl"] != expected["kl"]
+    assert {row["value"] for row in base["kl"]} == {0.0}
+    smaller = dataclasses.replace(MODEL, architecture=MODEL.architecture | {"head_dim": 4})
+    with pytest.raises(UserError, match="began from another model than the random one"):
+        follow(run, tmp_path / "other", make_config(made[0], model=smaller))
 
 
 def named_rows(means):

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import jax
+from etils import epath
 from tiny_evaluation import GREEDY, SAMPLED, SAMPLER, dataset, eval_config
 from tiny_sft import ADAMW, ARCHITECTURE, MODEL, ONE_DEVICE, make_recipe, train, write_inputs
 
@@ -15,7 +16,8 @@ from jaxreason.follow import FollowConfig, run_follow
 from jaxreason.models.decoder import init_params
 from jaxreason.models.families import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model, save_model
-from jaxreason.sharding import make_mesh
+from jaxreason.results.trajectory_file import read_trajectory
+from jaxreason.sharding import MeshConfig, make_mesh
 
 STEPS = (10, 20, 30)
 DRIFT = DriftConfig(
@@ -54,14 +56,15 @@ def make_base(folder: Path, seed: int = 0) -> Path:
     return target
 
 
-def make_run(folder: Path) -> Path:
-    """A finished run with the checkpoints of STEPS, from the model of `make_base`, all within `folder`."""
+def make_run(folder: Path, run: epath.PathLike | None = None, **changes) -> Path:
+    """A finished run in `run` (or <folder>/run) with the checkpoints of STEPS, from the model of `make_base`."""
     write_inputs(folder)
     optimizer = dataclasses.replace(ADAMW, schedule="constant", weight_decay=0.0)
-    changes = {"epochs": 21.6, "checkpoint_every": 10, "keep": 0, "optimizer": optimizer}
-    recipe = make_recipe(folder, tokenizer="", **changes)
-    train(recipe, folder / "run", model=model_of(make_base(folder)))
-    return folder / "run"
+    settings = {"epochs": 21.6, "checkpoint_every": 10, "keep": 0, "optimizer": optimizer}
+    recipe = make_recipe(folder, tokenizer="", **(settings | changes))
+    run = folder / "run" if run is None else run
+    train(recipe, run, model=model_of(make_base(folder)))
+    return run
 
 
 def model_of(path: Path) -> ModelConfig:
@@ -104,9 +107,17 @@ def make_config(folder: Path, **changes) -> FollowConfig:
     return FollowConfig(**(parts | changes))
 
 
-def follow(run: Path, workdir: Path, config: FollowConfig, wait=None) -> dict:
+def follow(run, workdir, config: FollowConfig, wait=None) -> dict:
     """Follows the run and returns trajectory.json."""
     mesh = make_mesh_of_one()
     with jax.set_mesh(mesh):
         run_follow(config, run, mesh, workdir, **({} if wait is None else {"wait": wait}))
-    return json.loads((workdir / "trajectory.json").read_text())
+    return read_trajectory(workdir)
+
+
+def follow_on_all(folder: str, run: str, workdir: str) -> dict:
+    """For several processes: what each reads of the trajectory that all of them made."""
+    mesh = make_mesh(MeshConfig(data=1, fsdp=len(jax.devices()), tensor=1, context=1))
+    with jax.set_mesh(mesh):
+        run_follow(make_config(Path(folder)), run, mesh, workdir)
+    return read_trajectory(workdir)

@@ -18,7 +18,7 @@ def trajectory_path(folder: epath.PathLike) -> epath.Path:
 
 
 def write_trajectory(folder: epath.PathLike, value: dict[str, Any]) -> None:
-    """Writes it, whole or not at all; docs/trajectory.md says what is in it."""
+    """Writes it, whole or not at all; docs/working_directory.md says what is in it."""
     write_json(trajectory_path(folder), value)
 
 
