@@ -101,9 +101,8 @@ def run_follow(
         follower = Follower(config, named, run, base, tokenizer, mesh, workdir)
         follower.measure(0, base)
         while True:
-            ended = on_process_zero(
-                run.ended
-            )  # looked at before the checkpoints: no later one follows
+            # The end is looked at before the checkpoints, so that none comes after it.
+            ended = on_process_zero(run.ended)
             interrupt.check(SAVED)
             step = follower.next_step()
             if step is not None:
