@@ -27,7 +27,7 @@ from jaxreason.models.model_source import ModelSource
 from jaxreason.results.claims import claim, digest, plain
 from jaxreason.results.drift_files import drift_path, read_drift
 from jaxreason.results.score_files import EVALUATION, SCORES
-from jaxreason.results.trajectory_file import write_trajectory
+from jaxreason.results.trajectory_file import begun_steps, step_folder, write_trajectory
 from jaxreason.training.run_reader import (
     TrainedRun,
     UnavailableError,
@@ -153,7 +153,7 @@ def _claim(workdir: epath.Path, config: FollowConfig, run: TrainedRun, base: Mod
         "drift": claimed(config.drift),
     }
     about = {"run_folder": str(run.folder)}
-    claim(workdir, made_with, (workdir / "steps").exists(), about, RECORD)
+    claim(workdir, made_with, bool(begun_steps(workdir)), about, RECORD)
 
 
 class Follower:
@@ -223,7 +223,7 @@ class Follower:
         on_process_zero(lambda: self._write(complete))
 
     def _folder(self, step: int) -> epath.Path:
-        return self._workdir / "steps" / str(step)
+        return step_folder(self._workdir, step)
 
     def _is_scored(self, step: int) -> bool:
         """Whether its evaluation is finished, and made as that of the base is now."""
@@ -234,7 +234,7 @@ class Follower:
         return self._is_scored(step) and drift_path(self._folder(step), KL).exists()
 
     def _write(self, complete: bool) -> None:
-        begun = {int(p.name) for p in (self._workdir / "steps").iterdir() if p.name.isdecimal()}
+        begun = set(begun_steps(self._workdir))
         for step in begun - self._steps.known():
             if self._is_scored(step) and step not in self._to_do():
                 evaluations = (self._folder(s) / EVALUATION for s in (step, 0))

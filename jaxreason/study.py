@@ -43,6 +43,7 @@ from jaxreason.results.files import write_json
 from jaxreason.results.sample_files import sample_keys
 from jaxreason.results.score_files import EVALUATION
 from jaxreason.results.study_files import BASE, run_folder
+from jaxreason.results.trajectory_file import begun_steps, step_folder
 from jaxreason.rl import loop as rl
 from jaxreason.rl.recipe import check_config as check_rl
 from jaxreason.serve.settings import ServeConfig
@@ -287,12 +288,12 @@ def _arm_stages(config, mesh, workdir, name, arm, seed, evaluate, folder) -> lis
 
 
 def evaluation_folders(workdir: epath.Path) -> list[epath.Path]:
-    """The evaluations in a working directory: those of all models of a study, or its own one.
+    """The evaluations in a working directory: of all models of a study, of all steps of a trajectory, or its own.
 
     Raises:
       UserError: there is none.
     """
-    inside = [workdir]
+    inside = [workdir, *(step_folder(workdir, step) for step in begun_steps(workdir))]
     if study_files.is_study(workdir):
         arms = study_files.read_manifest(workdir)["arms"]
         runs = [run_folder(arm["name"], seed) for arm in arms for seed in arm["seeds"]]

@@ -29,11 +29,13 @@ from tiny_follow import (
 from tiny_sft import MODEL
 
 from jaxreason import follow as stage
+from jaxreason import study
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError
 from jaxreason.convert import run_convert
 from jaxreason.errors import UserError
 from jaxreason.evaluation.evaluator import run_eval
+from jaxreason.evaluation.regrade import run_grade
 from jaxreason.evaluation.trajectory import Named, best_step, find_named
 from jaxreason.evaluation.transfer import run_transfer
 from jaxreason.results.trajectory_file import read_trajectory
@@ -317,6 +319,25 @@ def test_steps_stay_when_their_checkpoints_are_removed_after_they_were_evaluated
     assert list(steps_of(more)) == [0, STEPS[1]]
     assert more["missed"] == [{"step": STEPS[0], "why": stage.OUTDATED}]
     assert steps_of(more)[STEPS[1]] | {"index": []} == steps_of(made[1])[STEPS[1]] | {"index": []}
+
+
+def test_steps_whose_checkpoints_are_gone_are_graded_again_with_a_newer_grader(
+    made, live, tmp_path, monkeypatch
+):
+    """As `jaxreason grade --workdir` does it; until then they are left out, since the base has newer grades."""
+    shutil.copytree(made[0] / "followed", tmp_path / "w")
+    live[1]("done")
+    monkeypatch.setattr("jaxreason.evaluation.grades.grader_version", lambda task: "newer")
+    config = make_config(made[0])
+    found = follow(live[0], tmp_path / "w", config)
+    assert [row["step"] for row in found["missed"]] == list(STEPS)
+    folders = study.evaluation_folders(tmp_path / "w")
+    assert [str(folder.relative_to(tmp_path / "w")) for folder in folders] == [
+        f"steps/{step}/evaluation" for step in ALL
+    ]
+    run_grade(config.evaluation, folders)
+    found = follow(live[0], tmp_path / "w", config)
+    assert numbers(found) == numbers(made[1]) and found["missed"] == []
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""trajectory.json: the checkpoints of a run evaluated against its base, its one writer and one reader."""
+"""A run's steps evaluated against its base: a folder for each, and trajectory.json, its one writer and one reader."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from jaxreason.errors import UserError
 from jaxreason.results.files import read_object, write_json
 
 TRAJECTORY = "trajectory.json"
+STEPS = "steps"
 SHAPE = {"run": str, "variant": str, "decoding": str, "steps": list, "missed": list, "best": dict}
 STEP = {"step": int, "scores": list, "groups": list, "index": list, "kl": list}
 
@@ -15,6 +16,18 @@ STEP = {"step": int, "scores": list, "groups": list, "index": list, "kl": list}
 def trajectory_path(folder: epath.PathLike) -> epath.Path:
     """Where the trajectory in a working directory lies."""
     return epath.Path(folder) / TRAJECTORY
+
+
+def step_folder(folder: epath.PathLike, step: int) -> epath.Path:
+    """Where what was found of a step lies."""
+    return epath.Path(folder) / STEPS / str(step)
+
+
+def begun_steps(folder: epath.PathLike) -> list[int]:
+    """Steps of which something is there, in order."""
+    steps = epath.Path(folder) / STEPS
+    names = [path.name for path in steps.iterdir()] if steps.exists() else []
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def write_trajectory(folder: epath.PathLike, value: dict[str, Any]) -> None:

@@ -41,7 +41,9 @@ def made(questions, tmp_path_factory):
 @pytest.fixture
 def folder(made, tmp_path, monkeypatch):
     shutil.copytree(made / "evaluation", tmp_path / "evaluation")
-    monkeypatch.setattr(evaluator, "open_model", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(
+        evaluator.ModelSource, "open", lambda *_, **__: pytest.fail("the model was loaded")
+    )
     return tmp_path / "evaluation"
 
 

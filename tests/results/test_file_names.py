@@ -15,6 +15,7 @@ from jaxreason.results import (
     rollout_files,
     score_files,
     study_files,
+    trajectory_file,
     transfer_file,
 )
 
@@ -22,6 +23,7 @@ PACKAGE = pathlib.Path(metrics_lines.__file__).parents[1]
 NAMES = {
     study_files.MANIFEST,
     transfer_file.TRANSFER,
+    trajectory_file.TRAJECTORY,
     metrics_lines.METRICS,
     claims.DONE,
     drift_files.ANALYSIS,
