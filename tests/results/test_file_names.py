@@ -69,6 +69,7 @@ def test_each_name_is_written_once_and_in_results():
             "analysis",
             "rollouts",
             "scores.json",
+            "trajectory.json",
         }
     )
     assert {name: files for name, files in found.items() if len(files) > 1} == {}
