@@ -451,8 +451,8 @@ def test_the_trajectory_is_shown_as_a_table(made, capsys):
     assert "undefined: math: the base scores 0 on math_sums" in shown
 
 
-def test_best_without_a_run_to_follow_is_refused(tmp_path, capsys):
-    words = ("eval", "--config", "study_tiny", "--workdir", tmp_path, "--best", "math")
-    assert "--best is for --follow RUN" in refused(capsys, *words)
+def test_a_step_that_is_none_and_best_without_a_run_to_follow_are_refused(tmp_path, capsys):
+    words = ("eval", "--config", "study_tiny", "--workdir", tmp_path)
+    assert "--best is for --follow RUN" in refused(capsys, *words, "--best", "math")
     words = ("convert", "--config", "study_tiny", "--source", "a", "--target", "b", "--step", "x")
     assert "--step=x: expected the number of a step" in refused(capsys, *words)
