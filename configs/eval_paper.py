@@ -7,6 +7,8 @@ What follows the colon is size and slice (`4b,h100`): it sets mesh, slots and ca
 questions come from the Hugging Face Hub (GPQA: ask for access there); from files with --config.eval.source=files
 --config.eval.data_folder=data (docs/adding_benchmarks.md says which).
 
+With --follow RUN every checkpoint of a training run is evaluated as it appears, with index and KL against step 0.
+
 Samples and decoding are the paper's (arXiv 2507.00432v2, A.3.4): T 0.6 and top-p 0.95, 3 samples of MATH-500, GPQA and
 LiveCodeBench and 10 of AIME; the others greedily, one sample; 32,768 tokens. One decoding, `paper`, stands for both,
 so that a group's mean takes all four of its benchmarks. Thinking is left to the chat template, as the released code
@@ -44,6 +46,8 @@ def get_config(argument=""):
         grader_workers=16,
         grader_timeout_s=30.0,
     )
+    config.transfer = sections.transfer(variant="paper")
+    config.drift = sections.drift("paper", variant="paper", max_length=4096)
     return config
 
 
