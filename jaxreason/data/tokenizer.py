@@ -51,6 +51,7 @@ class Tokenizer:
       decode: ids to their text, special tokens left out.
       vocab_size: one more than the largest id (a model's embedding may be padded beyond it).
       pad_id: the padding id, or a stop id where the tokenizer has none; padding is always masked.
+      bos_id, eos_id: those that the tokenizer itself names, or None.
       begin: what the tokenizer puts before a text (BOS), mostly nothing.
       close_think: the token `</think>` and an empty line after it; () where that is not one token.
       stop_ids: every id that ends a reply: the end-of-sequence ids of the tokenizer, of config.json
@@ -73,6 +74,8 @@ class Tokenizer:
         }
         if not self.stop_ids:
             raise UserError(f"{name}: no end-of-sequence token in the tokenizer or configs.")
+        self.bos_id: int | None = loaded.bos_token_id
+        self.eos_id: int | None = loaded.eos_token_id
         self.begin: tuple[int, ...] = self._begin()
         close = self._single(_CLOSE_THINK)
         self.close_think: tuple[int, ...] = close and (*close, *self.encode_part("\n\n"))
@@ -87,7 +90,7 @@ class Tokenizer:
         return () if token is None else (token,)
 
     def _begin(self) -> tuple[int, ...]:
-        bos = self._hf.bos_token_id
+        bos = self.bos_id
         return (bos,) if bos is not None and self._hf.encode("")[:1] == [bos] else ()
 
     def encode(self, text: str) -> list[int]:
@@ -105,9 +108,17 @@ class Tokenizer:
         """As `encode`, of a text that goes on from another one: nothing is added."""
         return self._ids(self._hf, text)
 
-    def _ids(self, tokenizer: Any, text: str) -> list[int]:
+    def encode_framed(self, text: str) -> list[int]:
+        """As `encode`, with all that the tokenizer's own settings put before and after any text, BOS twice included.
+
+        Raises:
+          UserError: for a character outside the vocabulary, where there is no unknown token.
+        """
+        return self._ids(self._hf, text, framed=True)
+
+    def _ids(self, tokenizer: Any, text: str, framed: bool = False) -> list[int]:
         try:
-            return list(tokenizer.encode(text, add_special_tokens=False))
+            return list(tokenizer.encode(text, add_special_tokens=framed))
         except Exception as error:
             # The Rust library raises bare Exceptions; unknown characters are the usual cause.
             known = self._hf.get_vocab()

@@ -1,42 +1,55 @@
-"""lm-eval's tasks on our engine (extra `harness`): give a HarnessModel to `simple_evaluate`.
+"""lm-eval's tasks on our engine (extra `harness`), with the numbers of lm-eval's own `hf` model.
 
-Text begins with the token that the tokenizer puts before one (BOS), if it does; other special tokens come from the
-chat template, which lm-eval asks for with `apply_chat_template=True`.
+What stands before a text, and what is left of one that is too long, follow that model: special tokens are what the
+tokenizer puts around a text unless the text begins with its BOS; a text without context follows BOS, or the end of
+sequence where there is none; what is too long is cut on the left.
 """
 
-from collections.abc import Iterator
+import functools
+import logging
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
+from jaxreason.evaluation.harness_settings import read_decoding
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Engine, Request
+from jaxreason.sampling.scoring import Score
 from jaxreason.sampling.stopping import before_stop
 
-# The length of a reply, by the names that tasks give it; the first that is there counts, as in lm-eval.
-LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
-SETTINGS = (
-    *("until", "do_sample", "temperature", *LENGTHS),
-    *("top_p", "top_k", "min_p", "repetition_penalty"),
-)
-# What the engine does not have, and the values with which it asks for nothing.
-NEUTRAL = {"num_beams": 1, "num_return_sequences": 1, "use_cache": True, "early_stopping": False}
+_LOG = logging.getLogger(__name__)
+Encoded = tuple[Any, list[int], list[int]]  # what was asked, context, continuation
+
+
+def _on_mesh(method: Callable) -> Callable:
+    """The method, under the model's mesh: lm-eval calls it from wherever it is."""
+
+    @functools.wraps(method)
+    def call(self, *args, **kwargs):
+        with jax.set_mesh(self._engine.mesh):
+            return method(self, *args, **kwargs)
+
+    return call
 
 
 class HarnessModel(TemplateLM):
-    """A model of ours as lm-eval sees one.
+    """A model of ours as lm-eval sees one; `simple_evaluate(model=HarnessModel(...), ...)`.
 
     Args:
-      engine: with the model; call lm-eval under `jax.set_mesh`.
+      engine: with the model.
       tokenizer: the model's.
       name: of the model, for lm-eval's records.
-      max_length: of the engine.
-      max_tokens: most tokens of a reply where a task does not say.
+      max_gen_toks: most tokens of a reply where a task does not say.
       thinking: `enable_thinking` of the chat template; None leaves it to the template.
+      think_end: text that ends a model's thoughts; what stands before it is not part of a reply. "" for none.
+      add_bos_token: whether texts begin with BOS; None leaves it to the tokenizer.
+      prefix_token_id: what a text without context follows; None for BOS, or the end of sequence where there is none.
       seed: of the sampling.
     """
 
@@ -45,25 +58,37 @@ class HarnessModel(TemplateLM):
         engine: Engine,
         tokenizer: Tokenizer,
         name: str,
-        max_length: int,
-        max_tokens: int,
-        thinking: bool | None,
-        seed: int,
+        max_gen_toks: int = 256,
+        thinking: bool | None = None,
+        think_end: str = "",
+        add_bos_token: bool | None = None,
+        prefix_token_id: int | None = None,
+        seed: int = 0,
     ):
         super().__init__()
         self._engine, self._tokens, self._name = engine, tokenizer, name
-        self._max_length, self._max_tokens = max_length, max_tokens
-        self._thinking, self._seed = thinking, seed
+        self._max_gen_toks, self._seed = max_gen_toks, seed
+        self._thinking, self._think_end = thinking, think_end
+        self._add_bos, self._prefix = add_bos_token, prefix_token_id
+
+    @property
+    def max_length(self) -> int:
+        """Most tokens that the model reads; the one that it predicts from the last of them is not among them."""
+        return self._engine.max_length
 
     @property
     def eot_token_id(self) -> int:
-        """A token that ends a reply."""
-        return self._tokens.stop_ids[0]
+        """The tokenizer's end of sequence, or another token that ends a reply."""
+        end = self._tokens.eos_id
+        return self._tokens.stop_ids[0] if end is None else end
 
     @property
     def prefix_token_id(self) -> int:
         """The token that stands before a text without context."""
-        return self._tokens.begin[0] if self._tokens.begin else self.eot_token_id
+        if self._prefix is not None:
+            return self._prefix
+        begin = self._tokens.bos_id
+        return self.eot_token_id if begin is None else begin
 
     @property
     def tokenizer_name(self) -> str:
@@ -73,27 +98,89 @@ class HarnessModel(TemplateLM):
     def tok_encode(
         self, string: str, add_special_tokens: bool | None = None, **kwargs
     ) -> list[int]:
-        """Token ids of the text, after BOS where the tokenizer puts one and `add_special_tokens` does not say no."""
+        """Token ids of the text; with `add_special_tokens` None a text that begins with BOS gets no second one."""
         del kwargs
-        whole = add_special_tokens is not False
-        return self._tokens.encode(string) if whole else self._tokens.encode_part(string)
+        if add_special_tokens is None:
+            add_special_tokens = self._adds_special(string, self.prefix_token_id)
+        return self._encode(string, add_special_tokens)
+
+    def _adds_special(self, text: str, first: int | None) -> bool:
+        if first is not None and text.startswith(self._tokens.show([first])):
+            return False
+        return self._add_bos is not False
+
+    def _encode(self, text: str, special: bool) -> list[int]:
+        if not special:
+            return self._tokens.encode_part(text)
+        ids, begin = self._tokens.encode_framed(text), self._tokens.bos_id
+        if self._add_bos and begin is not None and ids[:1] != [begin]:
+            return [begin, *ids]
+        return ids
 
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
-        """The conversation as text, with the start of the reply if asked for."""
-        return self._tokens.render(chat_history, self._thinking, add_generation_prompt)
+        """The conversation as text, with the start of the reply, or with the last message left open.
+
+        Where the template knows no system message, it is left out, as the `hf` model does.
+        """
+        try:
+            text = self._tokens.render(chat_history, self._thinking, add_generation_prompt)
+        except UserError as error:
+            others = [message for message in chat_history if message["role"] != "system"]
+            if len(others) == len(chat_history):
+                raise
+            _LOG.warning("the system message is left out: %s", error)
+            text = self._tokens.render(others, self._thinking, add_generation_prompt)
+        return text if add_generation_prompt else _open(text, chat_history[-1]["content"])
+
+    @_on_mesh
+    def loglikelihood(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        """Log-likelihood of each continuation after its context, and whether it is the greedy one.
+
+        Raises:
+          UserError: the model was asked to think, which it cannot where continuations are given.
+        """
+        if self._thinking:
+            raise UserError(
+                "enable_thinking=True: continuations are compared without a thought before them; leave it out, or "
+                "run generative tasks only"
+            )
+        return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
 
     def _loglikelihood_tokens(
-        self, requests: list[tuple[Any, list[int], list[int]]], **kwargs
+        self, requests: list[Encoded], **kwargs
     ) -> list[tuple[float, bool]]:
         del kwargs
-        scores = self._engine.score([(context, text) for _, context, text in requests])
-        for score, (texts, _, _) in zip(scores, requests, strict=True):
-            if score.error is not None:
-                raise UserError(f"{self._name}: {score.error}: {str(texts)[:200]}")
-        return [(score.logprob, score.greedy) for score in scores]
+        pairs = [self._cut(context, text) for _, context, text in requests]
+        scores = self._engine.score(pairs)
+        self._warn(requests, pairs, scores)
+        return [(s.logprob, s.greedy) if s.error is None else (-float("inf"), False) for s in scores]
 
+    def _cut(self, context: list[int], text: list[int]) -> tuple[list[int], list[int]]:
+        """The pair without what is too much on the left; one token of context stays in any case."""
+        text = text[-self.max_length :]
+        return context[-(self.max_length + 1 - len(text)) :], text
+
+    def _warn(
+        self, requests: list[Encoded], pairs: list[tuple[list[int], list[int]]], scores: list[Score]
+    ) -> None:
+        lost = [
+            len(context) + len(text) - len(pair[0]) - len(pair[1])
+            for (_, context, text), pair in zip(requests, pairs, strict=True)
+        ]
+        if any(lost):
+            _LOG.warning(
+                "%d of %d texts are longer than max_length=%d; up to %d tokens of their beginning were left out",
+                *(sum(map(bool, lost)), len(lost), self.max_length, max(lost)),
+            )
+        for (asked, _, _), score in zip(requests, scores, strict=True):
+            if score.error is not None:
+                _LOG.warning("no log-likelihood (counts as -inf): %s: %.200r", score.error, asked)
+
+    @_on_mesh
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[float]:
@@ -103,71 +190,60 @@ class HarnessModel(TemplateLM):
         scores = iter(self._loglikelihood_tokens([w for text in windows for w in text]))
         return [sum(next(scores)[0] for _ in text) for text in windows]
 
-    def _windows(self, text: str) -> Iterator[tuple[str, list[int], list[int]]]:
-        tokens = self.tok_encode(text, add_special_tokens=False)
+    def _windows(self, text: str) -> Iterator[Encoded]:
         rolling = get_rolling_token_windows(
-            tokens, self.prefix_token_id, self._max_length - 1, context_len=1
+            self.tok_encode(text), self.prefix_token_id, self.max_length, context_len=1
         )
         return ((text, *make_disjoint_window(window)) for window in rolling)
 
+    @_on_mesh
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Replies, without the stop string that ended them.
 
         Raises:
-          ValueError: for a setting that the engine does not have, or a prompt that does not fit.
+          UserError: a setting that the engine does not have, or replies as long as a whole sequence may be.
         """
         del disable_tqdm
         groups: dict[Decoding, list[int]] = {}
         for number, request in enumerate(requests):
-            groups.setdefault(self._decoding(request.args[1]), []).append(number)
+            decoding = read_decoding(request.args[1], self._max_gen_toks)
+            groups.setdefault(decoding, []).append(number)
         replies = [""] * len(requests)
         for decoding, numbers in groups.items():
-            prompts = {number: self.tok_encode(requests[number].args[0]) for number in numbers}
-            for number, text in self._generate(prompts, decoding):
+            texts = {number: requests[number].args[0] for number in numbers}
+            for number, text in self._generate(texts, decoding):
                 replies[number] = text
         return replies
 
-    def _generate(
-        self, prompts: dict[int, list[int]], decoding: Decoding
-    ) -> Iterator[tuple[int, str]]:
+    def _generate(self, texts: dict[int, str], decoding: Decoding) -> Iterator[tuple[int, str]]:
         requests = [
-            Request(str(number), tuple(tokens), self._seed + number, 1)
-            for number, tokens in prompts.items()
+            Request(str(number), tuple(self._prompt(text, decoding.max_tokens)), self._seed + number, 1)
+            for number, text in texts.items()
         ]
         for completion in self._engine.generate(requests, decoding):
+            number = int(completion.id)
             if completion.finish_reason.startswith("error"):
-                raise UserError(f"{self._name}: {completion.finish_reason}")
+                _LOG.warning("%s: %.200r", completion.finish_reason, texts[number])
             text = before_stop(completion.tokens, decoding.stop, self._tokens.decode)
-            yield int(completion.id), text
+            if self._think_end and self._think_end in text:
+                text = text.rpartition(self._think_end)[2].lstrip()
+            yield number, text
 
-    def _decoding(self, settings: dict[str, Any]) -> Decoding:
-        _check_known(settings)
-
-        def value(names: str | tuple[str, ...], default: float) -> float:
-            names = (names,) if isinstance(names, str) else names
-            given = (settings[name] for name in names if settings.get(name) is not None)
-            return next(given, default)
-
-        until = settings.get("until") or ()
-        # A task that asks for sampling without a temperature means 1; one that asks for nothing, the likeliest tokens.
-        sampled = settings.get("do_sample")
-        top_k = int(value("top_k", 0))  # vLLM's tasks write -1 where it is off
-        return Decoding(
-            temperature=0.0 if sampled is False else float(value("temperature", bool(sampled))),
-            top_k=0 if top_k == -1 else top_k,
-            top_p=float(value("top_p", 1.0)),
-            max_tokens=int(value(LENGTHS, self._max_tokens)),
-            stop=(until,) if isinstance(until, str) else tuple(text for text in until if text),
-            min_p=float(value("min_p", 0.0)),
-            repetition_penalty=float(value("repetition_penalty", 1.0)),
-        )
+    def _prompt(self, text: str, max_tokens: int) -> list[int]:
+        """The prompt's tokens, cut on the left so that there is room for the reply."""
+        room = self.max_length - max_tokens
+        if room < 1:
+            raise UserError(
+                f"max_gen_toks={max_tokens} leaves no room for a prompt in max_length={self.max_length}"
+            )
+        return self._encode(text, self._adds_special(text, self._tokens.bos_id))[-room:]
 
 
-def _check_known(settings: dict[str, Any]) -> None:
-    for name, given in settings.items():
-        if name in SETTINGS or given is None or (name in NEUTRAL and given == NEUTRAL[name]):
-            continue
-        raise UserError(
-            f"generation setting {name}={str(given)[:60]} is not known; "
-            f"expected some of {', '.join(SETTINGS)}."
-        )
+def _open(text: str, last: str) -> str:
+    """The rendered conversation up to the end of its last message, which the model goes on with."""
+    place = text.rfind(last.strip())
+    if place < 0:
+        raise UserError(f"the chat template changes the text that the reply begins with: {last[:60]!r}")
+    whole = last.lstrip()
+    kept = whole if text.startswith(whole, place) else last.strip()
+    return text[: place + len(kept)]

@@ -28,12 +28,13 @@ from jaxreason.models.layers import (
 )
 from jaxreason.models.paged_cache import PagedCache
 from jaxreason.models.paged_cache_tpu import PagedCacheTPU
+from jaxreason.models.prefix_tree import PrefixTree
 from jaxreason.models.remat import ATTENDED, LAYER_INPUT, REMAT
 from jaxreason.models.rope import RopeScaling, rope_tables, rotate
 from jaxreason.models.visibility import Visibility, visibility
 from jaxreason.sharding import constrain, tree_shardings
 
-AnyCache = Cache | PagedCache | PagedCacheTPU
+AnyCache = Cache | PagedCache | PagedCacheTPU | PrefixTree
 
 
 @dataclass(frozen=True)
@@ -346,7 +347,7 @@ def forward(
     Without a cache, a token sees those of its own segment at its own and earlier positions (0 = padding, which
     only sees padding). With a cache, the token of row b at position p is written to index p of row b, those at
     positions outside [0, S) are dropped, and a query at position p sees indices <= p: all of [0, p] must have
-    been written. A sliding window narrows both. `segment_ids` and `cache` exclude each other. `params["layers"]` is
+    been written. A sliding window narrows both. A `PrefixTree` in place of a cache has its own rule of who sees whom. `segment_ids` and `cache` exclude each other. `params["layers"]` is
     stacked, or a tuple of layers (`sampling_layout`).
     """
     if cache is not None and segment_ids is not None:

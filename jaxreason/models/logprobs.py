@@ -124,6 +124,23 @@ def token_ranks(
     return _first_zero(_over_chunks(reduce, chunk, final[:, :-1], tokens[:, 1:]), segment_ids)
 
 
+def scored_targets(
+    states: Float[Array, "B T D"],
+    head: Float[Array, "D V"],
+    targets: Int[Array, "B T"],
+    *,
+    chunk: int,
+) -> tuple[Float[Array, "B T"], Int[Array, "B T"]]:
+    """log softmax at the target that each state itself predicts, and 1 + how many tokens are likelier; no shift here."""
+
+    def reduce(states, targets):
+        scores = _logits(states, head)
+        logprob = _at(scores, targets) - jax.nn.logsumexp(scores, axis=-1)
+        return logprob, _rank(scores, targets)
+
+    return _over_chunks(reduce, chunk, states, targets)
+
+
 def _logits(states: Float[Array, "B C D"], head: Float[Array, "D V"]) -> Float[Array, "B C V"]:
     scores = jnp.einsum(
         "BCD,DV->BCV", states, head.astype(states.dtype), preferred_element_type=jnp.float32

@@ -113,6 +113,16 @@ class Engine:
         """The model that samples and its parameters, for other programs to use too."""
         return self._sampling_model, self._params
 
+    @property
+    def mesh(self) -> Mesh:
+        """Where the model lies."""
+        return self._mesh
+
+    @property
+    def max_length(self) -> int:
+        """Most tokens of a sequence that the model reads."""
+        return self._config.max_length
+
     def release(self) -> None:
         """Frees the cache's memory, for a training step say; the next `generate` makes it again, empty."""
         self._state = self._pools = self._run = None

@@ -1,7 +1,6 @@
-"""Log-likelihood of given continuations: prompts forwarded once each, continuations side by side after them."""
+"""Log-likelihood of given continuations: what prompts and continuations share is computed once (`token_trees`)."""
 
 import functools
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,22 +9,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
+from jaxreason.models.cache import Cache
 from jaxreason.models.decoder import Model, forward, head, init_cache
-from jaxreason.models.logprobs import logprobs, token_ranks
+from jaxreason.models.logprobs import scored_targets
+from jaxreason.models.prefix_tree import empty_tree
 from jaxreason.sampling.kv_cache import replicated
+from jaxreason.sampling.token_trees import Branch, Group, Row, make_groups, make_rows, row_length
 from jaxreason.sharding import to_host
 
-MOST_SIBLINGS = 8  # continuations that share one forward pass of their prompt
-LOGPROB_CHUNK = 64  # positions of continuations whose logits exist at a time
+LOGPROB_CHUNK = 64  # places of each row whose logits exist at a time
 
 Pair = tuple[Sequence[int], Sequence[int]]
 
 
+class _Programs(NamedTuple):
+    """Of one model: the keys and values of a prefix, and the scores of rows that follow it."""
+
+    prefix: Callable
+    rows: Callable
+
+
 @functools.lru_cache(maxsize=8)  # the models of a study share one
-def _make_program(model: Model, mesh: Mesh, max_length: int) -> Callable:
-    return jax.jit(functools.partial(_score, model, max_length), out_shardings=replicated(mesh))
+def _make_programs(model: Model, mesh: Mesh) -> _Programs:
+    rows = jax.jit(functools.partial(_score, model), out_shardings=replicated(mesh))
+    return _Programs(jax.jit(functools.partial(_prefix, model)), rows)
 
 
 @dataclass(frozen=True)
@@ -42,26 +51,28 @@ class Score:
 
 
 class _Batch(NamedTuple):
-    """One dispatch; sizes are padded to the bucket's."""
+    """Rows of trees as one dispatch has them, padded."""
 
-    prompt: Int[np.ndarray, "P T"]
-    prompt_length: Int[np.ndarray, " P"]
-    continuation: Int[np.ndarray, "P C U"]
-    continuation_length: Int[np.ndarray, "P C"]
+    prefix_length: Int[np.ndarray, ""]
+    tokens: Int[np.ndarray, "R T"]
+    positions: Int[np.ndarray, "R T"]
+    ends: Int[np.ndarray, "R T"]
+    places: Int[np.ndarray, "R E"]
+    targets: Int[np.ndarray, "R E"]
 
 
-class _Entry(NamedTuple):
-    """A prompt and at most MOST_SIBLINGS of its continuations, by their index in the call."""
+class _Found(NamedTuple):
+    """What is known of the scores so far: sums of log-probabilities, and which pairs are greedy."""
 
-    prompt: tuple[int, ...]
-    indices: tuple[int, ...]
+    logprob: Float[np.ndarray, " N"]
+    greedy: np.ndarray
 
 
 class Scorer:
-    """Scores pairs of token ids in few compiled shapes: prompt lengths and continuation lengths come in buckets.
+    """Scores pairs of token ids in few compiled shapes: the lengths of rows, and of prefixes, come in buckets.
 
     Args:
-      num_tokens: prompt tokens of one dispatch (rows × bucket length).
+      num_tokens: of one dispatch (rows × their length).
       row_multiple: the rows of a dispatch are a multiple of this (devices that share the rows).
     """
 
@@ -72,52 +83,61 @@ class Scorer:
         self._num_tokens = num_tokens
         self._row_multiple = row_multiple
         self._vocab_size = model.architecture.vocab_size
-        self._program = _make_program(model, mesh, max_length)
+        self._programs = _make_programs(model, mesh)
+        buckets = {length_bucket(length) for length in range(1, max_length + 1)}
+        self._lengths = sorted(buckets)
 
     def score(self, params: Any, pairs: Sequence[Pair]) -> list[Score]:
         """The score of every pair, in order."""
-        scores: list[Score | None] = [self._refusal(*pair) for pair in pairs]
+        refused = [self._refusal(*pair) for pair in pairs]
+        branches = [_branch(i, *pair) for i, pair in enumerate(pairs) if refused[i] is None]
+        found = _Found(np.zeros(len(pairs)), np.ones(len(pairs), bool))
         pending = None
-        for indices, batch in self._batches(pairs, [i for i, s in enumerate(scores) if s is None]):
-            result = self._program(params, batch)
-            if pending is not None:
-                _collect(scores, pairs, *pending)
-            pending = (
-                indices,
-                result,
-            )  # the next batch is prepared while the device works on this one
+        for rows, result in self._dispatches(params, branches):
+            if pending is not None:  # the device works on the next rows while these are taken in
+                _collect(found, *pending)
+            pending = rows, result
         if pending is not None:
-            _collect(scores, pairs, *pending)
-        return scores
+            _collect(found, *pending)
+        return [score or _score_of(found, i, len(pairs[i][1])) for i, score in enumerate(refused)]
 
     def _refusal(self, prompt: Sequence[int], continuation: Sequence[int]) -> Score | None:
-        total = len(prompt) + len(continuation)
+        tokens = np.asarray([*prompt, *continuation], np.int64)
         reason = None
-        if not prompt:
+        if not len(prompt):
             reason = "the prompt is empty"
-        elif total > self._max_length:
-            reason = f"{total} tokens do not fit max_length={self._max_length}"
-        elif not all(0 <= t < self._vocab_size for t in (*prompt, *continuation)):
+        elif len(tokens) - 1 > self._max_length:  # the last token is predicted, and not read
+            reason = f"{len(tokens)} tokens do not fit max_length={self._max_length}"
+        elif tokens.min() < 0 or tokens.max() >= self._vocab_size:
             reason = f"a token id is outside the vocabulary of {self._vocab_size}"
         if reason is not None:
             return Score(float("nan"), len(continuation), False, reason)
-        return None if continuation else Score(0.0, 0, True, None)
+        return None if len(continuation) else Score(0.0, 0, True, None)
 
-    def _batches(
-        self, pairs: Sequence[Pair], indices: list[int]
-    ) -> Iterator[tuple[np.ndarray, _Batch]]:
-        """(index in the call of each [P, C] entry or -1, the batch), bucket by bucket."""
-        entries = list(_entries(pairs, indices))
-        siblings = _power_of_two(max((len(entry.indices) for entry in entries), default=1))
-        buckets = defaultdict(list)
-        for entry in entries:
-            longest = max(len(pairs[i][1]) for i in entry.indices)
-            buckets[length_bucket(len(entry.prompt)), _power_of_four(longest)].append(entry)
-        for (length, width), members in sorted(buckets.items()):
-            length, width = min(length, self._max_length), min(width, self._max_length)
-            rows = max(self._num_tokens // length // self._row_multiple, 1) * self._row_multiple
-            for begin in range(0, len(members), rows):
-                yield _pad(pairs, members[begin : begin + rows], (rows, siblings), length, width)
+    def _dispatches(
+        self, params: Any, branches: list[Branch]
+    ) -> Iterator[tuple[list[Row], tuple[Array, Array]]]:
+        """Rows, and what the device finds of them."""
+        for group in make_groups(branches, self._num_tokens // 2) if branches else ():
+            prefix = self._forward_prefix(params, group)
+            size = row_length(group, self._lengths)
+            rows = list(make_rows(group, size))
+            edges = length_bucket(max(len(row.places) for row in rows))
+            most = max(self._num_tokens // size // self._row_multiple, 1) * self._row_multiple
+            for begin in range(0, len(rows), most):
+                some = rows[begin : begin + most]
+                parts = _power_of_two(-(-len(some) // self._row_multiple))
+                shape = min(parts * self._row_multiple, most), size, edges
+                batch = _pad(some, group.prefix, shape)
+                yield some, self._programs.rows(params, prefix, batch)
+
+    def _forward_prefix(self, params: Any, group: Group) -> Cache | None:
+        if not group.prefix:
+            return None
+        size = min(length_bucket(group.prefix), self._max_length)
+        tokens = np.zeros((1, size), np.int32)
+        tokens[0, : group.prefix] = group.branches[0].tokens[: group.prefix]
+        return self._programs.prefix(params, tokens)
 
 
 def length_bucket(length: int) -> int:
@@ -131,81 +151,51 @@ def _power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def _power_of_four(number: int) -> int:
-    return max(4, 4 ** (((number - 1).bit_length() + 1) // 2))
+def _branch(index: int, prompt: Sequence[int], continuation: Sequence[int]) -> Branch:
+    tokens = np.asarray([*prompt, *continuation], np.int32)
+    return Branch(index, tokens[:-1], len(prompt) - 1, tokens[len(prompt) :])
 
 
-def _entries(pairs: Sequence[Pair], indices: list[int]) -> Iterator[_Entry]:
-    groups = defaultdict(list)
-    for index in indices:
-        groups[tuple(pairs[index][0])].append(index)
-    for prompt, members in groups.items():
-        for begin in range(0, len(members), MOST_SIBLINGS):
-            yield _Entry(prompt, tuple(members[begin : begin + MOST_SIBLINGS]))
+def _pad(rows: list[Row], prefix_length: int, shape: tuple[int, int, int]) -> _Batch:
+    """The rows in arrays of `shape`: rows, tokens, scored places. What is padding predicts, and is not read."""
+    number, length, edges = shape
+    tokens, positions, ends = (np.zeros((number, length), np.int32) for _ in range(3))
+    places, targets = (np.zeros((number, edges), np.int32) for _ in range(2))
+    for index, row in enumerate(rows):
+        for array, values in zip((tokens, positions, ends), row[:3], strict=True):
+            array[index, : len(values)] = values
+        for array, values in zip((places, targets), row[3:5], strict=True):
+            array[index, : len(values)] = values
+    return _Batch(np.asarray(prefix_length, np.int32), tokens, positions, ends, places, targets)
 
 
-def _pad(
-    pairs: Sequence[Pair], entries: list[_Entry], shape: tuple[int, int], length: int, width: int
-) -> tuple[np.ndarray, _Batch]:
-    batch = _Batch(
-        np.zeros((shape[0], length), np.int32),
-        np.ones(shape[0], np.int32),
-        np.zeros((*shape, width), np.int32),
-        np.zeros(shape, np.int32),
-    )
-    where = np.full(shape, -1)
-    for row, entry in enumerate(entries):
-        batch.prompt[row, : len(entry.prompt)] = entry.prompt
-        batch.prompt_length[row] = len(entry.prompt)
-        for column, index in enumerate(entry.indices):
-            continuation = pairs[index][1]
-            batch.continuation[row, column, : len(continuation)] = continuation
-            batch.continuation_length[row, column] = len(continuation)
-            where[row, column] = index
-    return where, batch
+def _prefix(model: Model, params: Any, tokens: Int[Array, "1 T"]) -> Cache:
+    """Keys and values of the tokens, and of what follows them as padding, which no row looks at."""
+    cache = init_cache(model, 1, tokens.shape[1])
+    return forward(model, params, tokens, jnp.arange(tokens.shape[1])[None], cache=cache).cache
 
 
 def _score(
-    model: Model, max_length: int, params: Any, batch: _Batch
-) -> tuple[Float[Array, "P C"], Bool[Array, "P C"]]:
-    """Summed log-probabilities of the continuations, and whether each is greedy.
-
-    The prompt is run without its last token, which leads every continuation's row instead.
-    """
-    rows, siblings, width = batch.continuation.shape
-    size = min(batch.prompt.shape[1] + width, max_length)
-    offset = jnp.arange(batch.prompt.shape[1])
-    positions = jnp.where(offset < batch.prompt_length[:, None] - 1, offset, size)
-    cache = init_cache(model, rows, size)
-    cache = forward(model, params, batch.prompt, positions, cache=cache).cache
-    cache = jax.tree.map(lambda part: jnp.repeat(part, siblings, axis=1), cache)
-
-    last = jnp.take_along_axis(batch.prompt, batch.prompt_length[:, None] - 1, axis=1)
-    led = jnp.concatenate(
-        [jnp.repeat(last, siblings, axis=0), batch.continuation.reshape(-1, width)], axis=1
-    )
-    offset = jnp.arange(width + 1)
-    inside = offset <= batch.continuation_length.reshape(-1, 1)
-    start = jnp.repeat(batch.prompt_length - 1, siblings)[:, None]
-    final = forward(model, params, led, jnp.where(inside, start + offset, size), cache=cache).final
-
-    matrix = head(model, params)
-    values = logprobs(final, matrix, led, chunk=LOGPROB_CHUNK).logprobs
-    likeliest = token_ranks(final, matrix, led, chunk=LOGPROB_CHUNK) <= 1
-    total = jnp.sum(jnp.where(inside, values, 0.0), axis=1)
-    return total.reshape(rows, siblings), jnp.all(likeliest | ~inside, axis=1).reshape(
-        rows, siblings
-    )
+    model: Model, params: Any, prefix: Cache | None, batch: _Batch
+) -> tuple[Float[Array, "R E"], Int[Array, "R E"]]:
+    """The log-probability of each target, and its rank."""
+    arch = model.architecture
+    heads = arch.num_key_value_heads, arch.head_dim
+    tree = empty_tree(prefix, batch.prefix_length, batch.ends, heads, model.dtype)
+    final = forward(model, params, batch.tokens, batch.positions, cache=tree).final
+    states = jnp.take_along_axis(final, batch.places[:, :, None], axis=1)
+    return scored_targets(states, head(model, params), batch.targets, chunk=LOGPROB_CHUNK)
 
 
-def _collect(
-    scores: list[Score | None],
-    pairs: Sequence[Pair],
-    where: np.ndarray,
-    result: tuple[Array, Array],
-) -> None:
-    total, greedy = to_host(result)
-    for row, column in zip(*np.nonzero(where >= 0), strict=True):
-        index, value = where[row, column], float(total[row, column])
-        error = None if np.isfinite(value) else "non-finite logits"
-        scores[index] = Score(value, len(pairs[index][1]), bool(greedy[row, column]), error)
+def _collect(found: _Found, rows: list[Row], result: tuple[Array, Array]) -> None:
+    values, ranks = to_host(result)
+    for row, logprobs, rank in zip(rows, values, ranks, strict=False):  # padded rows follow
+        number = len(row.owners)
+        np.add.at(found.logprob, row.owners, logprobs[:number].astype(np.float64))
+        np.logical_and.at(found.greedy, row.owners, rank[:number] <= 1)
+
+
+def _score_of(found: _Found, index: int, num_tokens: int) -> Score:
+    value = float(found.logprob[index])
+    error = None if np.isfinite(value) else "non-finite logits"
+    return Score(value, num_tokens, bool(found.greedy[index]), error)

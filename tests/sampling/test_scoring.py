@@ -61,12 +61,12 @@ def test_a_prompt_with_more_continuations_than_fit_side_by_side_is_scored_whole(
 
 
 def test_pairs_that_cannot_be_scored_fail_alone(make_engine):
-    pairs = [([], [5]), ([5], []), ([5] * 60, [6] * 5), ([5, 99], [6]), ([5] * 60, [6] * 4)]
+    pairs = [([], [5]), ([5], []), ([5] * 60, [6] * 6), ([5, 99], [6]), ([5] * 60, [6] * 5)]
     scores = make_engine().score(pairs)
     assert scores[0].error == "the prompt is empty"
     assert (scores[1].logprob, scores[1].num_tokens, scores[1].greedy) == (0.0, 0, True)
     assert scores[1].error is None
-    assert "65 tokens do not fit max_length=64" in scores[2].error
+    assert "66 tokens do not fit max_length=64" in scores[2].error
     assert "outside the vocabulary of 61" in scores[3].error
     assert np.isnan([scores[0].logprob, scores[2].logprob, scores[3].logprob]).all()
     assert scores[4].error is None and np.isfinite(scores[4].logprob)

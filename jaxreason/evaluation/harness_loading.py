@@ -1,0 +1,136 @@
+"""The model `jaxreason` of lm-eval, made from `--model_args`: what the entry point `lm_eval.models` names."""
+
+import inspect
+from typing import Any
+
+import jax
+from etils import epath
+
+from jaxreason.config import nearest
+from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
+from jaxreason.errors import UserError
+from jaxreason.evaluation.harness import HarnessModel
+from jaxreason.models.huggingface import ModelConfig, open_model, read_architecture, resolve
+from jaxreason.models.weight_files import read_settings
+from jaxreason.sampling.engine import Engine, SamplerConfig
+from jaxreason.sharding import MeshConfig, make_mesh, num_parts
+
+FULL_PAGES_LENGTH = 4096  # positions of the cache that every slot has a right to; longer ones share
+
+
+class LoadedHarnessModel(HarnessModel):
+    """A HarnessModel from a folder or a hub name.
+
+    Args:
+      path: of the model.
+      dtype: of weights and activations; "auto": what the model's config.json says, float32 where it says nothing.
+      data, fsdp, tensor, context: sizes of the mesh's axes; one may be -1 for the devices that are left.
+      max_length: most tokens of a sequence; None: what the model allows.
+      slots: sequences that are generated at a time; None: 16, or as many as the devices need.
+      score_tokens: tokens of one dispatch where continuations are scored.
+      max_gen_toks, enable_thinking, think_end_token, add_bos_token, prefix_token_id, seed: as in HarnessModel.
+      batch_size, max_batch_size: lm-eval always sends them; `slots` and `score_tokens` are used in their place.
+      unknown: what else was given; refused by name.
+
+    Raises:
+      UserError: an argument is not known or out of range, or the model cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        path: str = "",
+        dtype: str = "auto",
+        data: int = 1,
+        fsdp: int = -1,
+        tensor: int = 1,
+        context: int = 1,
+        max_length: int | None = None,
+        slots: int | None = None,
+        score_tokens: int = 2048,
+        max_gen_toks: int = 256,
+        enable_thinking: bool | None = None,
+        think_end_token: str = "",
+        add_bos_token: bool | None = None,
+        prefix_token_id: int | None = None,
+        seed: int = 0,
+        batch_size: int | str | None = None,
+        max_batch_size: int | None = None,
+        **unknown: Any,
+    ):
+        del batch_size, max_batch_size
+        _check_arguments(path, unknown)
+        folder = resolve(path)
+        mesh = make_mesh(MeshConfig(data, fsdp, tensor, context))
+        tokenizer = load_tokenizer(folder)
+        if max_length is None:
+            max_length = read_architecture(folder).max_position_embeddings
+        with jax.set_mesh(mesh):
+            sampler = _sampler(num_parts(mesh, "act_batch"), max_length, slots, score_tokens)
+            engine = _open_engine(folder, dtype, mesh, tokenizer, sampler)
+        super().__init__(
+            *(engine, tokenizer, path, max_gen_toks, enable_thinking, think_end_token),
+            *(add_bos_token, prefix_token_id, seed),
+        )
+
+
+def _check_arguments(path: str, unknown: dict[str, Any]) -> None:
+    known = [n for n in inspect.signature(LoadedHarnessModel).parameters if n != "unknown"]
+    for name in unknown:
+        if name == "device":
+            raise UserError("--device: JAX takes the devices that it finds; JAX_PLATFORMS=cpu chooses others")
+        raise UserError(
+            f"model_args: {name!r} is not known{nearest(name, known) or '.'} Expected some of {', '.join(known)}."
+        )
+    if not path:
+        raise UserError("model_args: path=FOLDER is missing, the model's folder or its name on the hub")
+
+
+def _sampler(parts: int, max_length: int, slots: int | None, score_tokens: int) -> SamplerConfig:
+    """Sizes of the engine where `parts` devices have rows of their own."""
+    slots = -(-16 // parts) * parts if slots is None else slots
+    rows, page = parts, 64
+    columns, enough = (-(-length // page) for length in (max_length, min(max_length, FULL_PAGES_LENGTH)))
+    pages = parts * (1 + max(columns, -(-(slots + rows) * enough // parts)))
+    return SamplerConfig(
+        slots=slots,
+        max_length=max_length,
+        decode_block=16,
+        prefill_rows=rows,
+        prefill_chunk=min(256, max_length),
+        score_tokens=score_tokens,
+        page_size=page,
+        pages=pages,
+        top_logprobs=0,
+        cache_dtype="auto",
+        weight_dtype="auto",
+        gather_weights=True,
+    )
+
+
+def _declared_dtype(folder: epath.Path) -> str:
+    config = read_settings(folder / "config.json")
+    return config.get("dtype") or config.get("torch_dtype") or "float32"
+
+
+def _open_engine(
+    folder: epath.Path,
+    dtype: str,
+    mesh: jax.sharding.Mesh,
+    tokenizer: Tokenizer,
+    sampler: SamplerConfig,
+) -> Engine:
+    dtype = _declared_dtype(folder) if dtype == "auto" else dtype
+    layers = read_architecture(folder).num_hidden_layers
+    config = ModelConfig(
+        path=str(folder),
+        init="pretrained",
+        architecture={},
+        dtype=dtype,
+        param_dtype=dtype,
+        remat="none",
+        attention="plain",  # the engine has its own
+        unroll=layers if mesh.devices.flat[0].platform == "cpu" else 1,
+    )
+    model, params = open_model(config, mesh)
+    ends = tokenizer.stop_ids, tokenizer.pad_id
+    return Engine(model, params, sampler, mesh, *ends, tokenizer.decode, tokenizer.close_think)

@@ -1,0 +1,167 @@
+"""Sequences of tokens as trees: what several begin with is laid out once, in rows of one length (`models/prefix_tree`).
+
+Sequences in lexicographic order are a tree's branches in depth-first order: each adds to its row the tokens that
+it does not share with the one before it. Many that share a long beginning are a group, whose beginning is no part of
+any row: it is forwarded once, before them.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+LEAST_PREFIX = 64  # tokens; a shorter beginning is cheaper in every row than in a pass of its own
+LONGEST_SHARED_ROW = 512  # a row is longer only where a sequence is
+SCORES_COST = 2000  # a token of a row of so many costs twice what it would cost alone
+
+Tokens = Int[np.ndarray, " T"]
+
+
+class Branch(NamedTuple):
+    """A sequence to forward, and the place in it from which on each token's successor is scored.
+
+    Attributes:
+      index: of the pair, in the caller's order.
+      tokens: context and continuation without the last token.
+      first: the place that predicts the continuation's first token.
+      targets: the continuation.
+    """
+
+    index: int
+    tokens: Tokens
+    first: int
+    targets: Tokens
+
+
+class Group(NamedTuple):
+    """Branches in lexicographic order that begin with the same `prefix` tokens.
+
+    `shared` has for each how many tokens, the prefix included, it begins with as the one before it does.
+    """
+
+    prefix: int
+    branches: list[Branch]
+    shared: Int[np.ndarray, " N"]
+
+
+class Row(NamedTuple):
+    """One row of trees, not yet padded."""
+
+    tokens: Tokens
+    positions: Int[np.ndarray, " T"]
+    ends: Int[np.ndarray, " T"]
+    places: Int[np.ndarray, " E"]  # that predict
+    targets: Int[np.ndarray, " E"]  # what is to be predicted
+    owners: Int[np.ndarray, " E"]  # indices of the pairs
+
+
+def sort_branches(branches: Sequence[Branch]) -> tuple[list[Branch], Int[np.ndarray, " N"]]:
+    """The branches in lexicographic order, and what each shares with the one before it (the first: nothing)."""
+    ordered = sorted(branches, key=lambda b: b.tokens.astype(">u4").tobytes())
+    shared = np.zeros(len(ordered), np.int64)
+    for place, (before, branch) in enumerate(zip(ordered, ordered[1:]), 1):
+        shared[place] = _common(before.tokens, branch.tokens)
+    return ordered, shared
+
+
+def _common(a: Tokens, b: Tokens) -> int:
+    size = min(len(a), len(b))
+    different = a[:size] != b[:size]
+    return int(different.argmax()) if different.any() else size
+
+
+def make_groups(
+    branches: Sequence[Branch], least_tokens: int, least_prefix: int = LEAST_PREFIX
+) -> Iterator[Group]:
+    """The branches by shared beginnings; those that share none, or are few, are one group without a prefix.
+
+    A group with a prefix has at least `least_tokens` tokens beyond it, so that it fills what is dispatched.
+    """
+    ordered, shared = sort_branches(branches)
+    rest: list[int] = []
+    work = [(0, len(ordered))]
+    while work:
+        begin, end = work.pop()
+        common = int(shared[begin + 1 : end].min(initial=len(ordered[begin].tokens)))
+        inner, loose = [], []
+        for part in _parts(shared, begin, end, common):
+            more = _beyond(ordered, shared, *part, common)
+            (inner if part != (begin, end) and more >= least_tokens else loose).append(part)
+        places = [i for part in loose for i in range(*part)]
+        prefix = min([common, *(ordered[i].first for i in places)])
+        grouped = prefix >= least_prefix and len(places) > 1
+        if grouped and sum(_beyond(ordered, shared, *part, prefix) for part in loose) >= least_tokens:
+            yield _group(prefix, ordered, places)
+        else:
+            rest += places
+        work += inner
+    if rest:
+        yield _group(0, ordered, sorted(rest))
+
+
+def _parts(shared: np.ndarray, begin: int, end: int, common: int) -> list[tuple[int, int]]:
+    """The ranges of branches that go on together after the `common` tokens that all have."""
+    cuts = begin + 1 + np.flatnonzero(shared[begin + 1 : end] == common)
+    edges = [begin, *cuts.tolist(), end]
+    return list(zip(edges, edges[1:]))
+
+
+def _beyond(ordered: list[Branch], shared: np.ndarray, begin: int, end: int, start: int) -> int:
+    """Tokens of a tree of these branches after the first `start`."""
+    total = len(ordered[begin].tokens) - start
+    return total + sum(len(ordered[i].tokens) - int(shared[i]) for i in range(begin + 1, end))
+
+
+def _group(prefix: int, ordered: list[Branch], places: list[int]) -> Group:
+    branches = [ordered[i] for i in places]
+    shared = [0, *(_common(a.tokens, b.tokens) for a, b in zip(branches, branches[1:]))]
+    return Group(prefix, branches, np.maximum(shared, prefix))
+
+
+def row_length(group: Group, lengths: Sequence[int]) -> int:
+    """That of `lengths` (ascending) with which the group's rows cost least; one that the longest branch fits."""
+    longest = max(len(b.tokens) for b in group.branches) - group.prefix
+    fitting = [size for size in lengths if size >= longest]
+    wanted = [size for size in fitting if size <= LONGEST_SHARED_ROW] or fitting[:1]
+    costs = [len(_fill(group, size)) * size * (1 + size / SCORES_COST) for size in wanted]
+    return wanted[int(np.argmin(costs))]
+
+
+def _fill(group: Group, size: int) -> list[tuple[int, int]]:
+    """Ranges of branches that are a row of at most `size` tokens each."""
+    ranges, begin, used = [], 0, 0
+    for place, branch in enumerate(group.branches):
+        new = len(branch.tokens) - int(group.shared[place])
+        if place and used + new > size:
+            ranges.append((begin, place))
+            begin, used = place, 0
+        used += len(branch.tokens) - group.prefix if begin == place else new
+    return [*ranges, (begin, len(group.branches))]
+
+
+def make_rows(group: Group, size: int) -> Iterator[Row]:
+    """The group's branches in rows of at most `size` tokens."""
+    for begin, end in _fill(group, size):
+        yield _row(group, begin, end)
+
+
+def _row(group: Group, begin: int, end: int) -> Row:
+    """Depth first: `path` has the places of the current branch's tokens, which end where another branch leaves them."""
+    tokens, positions, found = [], [], []
+    ends, path, used = np.zeros(0, np.int32), np.zeros(0, np.int32), 0
+    for place in range(begin, end):
+        branch = group.branches[place]
+        kept = int(group.shared[place]) - group.prefix if place > begin else 0
+        ends[path[kept:]] = used
+        new = branch.tokens[group.prefix + kept :]
+        path = np.concatenate([path[:kept], np.arange(used, used + len(new), dtype=np.int32)])
+        tokens.append(new)
+        positions.append(np.arange(group.prefix + kept, len(branch.tokens)))
+        used += len(new)
+        ends = np.concatenate([ends, np.zeros(len(new), np.int32)])
+        places = path[branch.first - group.prefix :]
+        found.append((places, branch.targets, np.full(len(places), branch.index)))
+    ends[path] = used
+    edges = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return Row(np.concatenate(tokens), np.concatenate(positions), ends, *edges)
