@@ -150,14 +150,14 @@ class HarnessModel(TemplateLM):
             )
         return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
 
-    def _loglikelihood_tokens(
-        self, requests: list[Encoded], **kwargs
-    ) -> list[tuple[float, bool]]:
+    def _loglikelihood_tokens(self, requests: list[Encoded], **kwargs) -> list[tuple[float, bool]]:
         del kwargs
         pairs = [self._cut(context, text) for _, context, text in requests]
         scores = self._engine.score(pairs)
         self._warn(requests, pairs, scores)
-        return [(s.logprob, s.greedy) if s.error is None else (-float("inf"), False) for s in scores]
+        return [
+            (s.logprob, s.greedy) if s.error is None else (-float("inf"), False) for s in scores
+        ]
 
     def _cut(self, context: list[int], text: list[int]) -> tuple[list[int], list[int]]:
         """The pair without what is too much on the left; one token of context stays in any case."""
@@ -217,7 +217,9 @@ class HarnessModel(TemplateLM):
 
     def _generate(self, texts: dict[int, str], decoding: Decoding) -> Iterator[tuple[int, str]]:
         requests = [
-            Request(str(number), tuple(self._prompt(text, decoding.max_tokens)), self._seed + number, 1)
+            Request(
+                str(number), tuple(self._prompt(text, decoding.max_tokens)), self._seed + number, 1
+            )
             for number, text in texts.items()
         ]
         for completion in self._engine.generate(requests, decoding):
@@ -243,7 +245,9 @@ def _open(text: str, last: str) -> str:
     """The rendered conversation up to the end of its last message, which the model goes on with."""
     place = text.rfind(last.strip())
     if place < 0:
-        raise UserError(f"the chat template changes the text that the reply begins with: {last[:60]!r}")
+        raise UserError(
+            f"the chat template changes the text that the reply begins with: {last[:60]!r}"
+        )
     whole = last.lstrip()
     kept = whole if text.startswith(whole, place) else last.strip()
     return text[: place + len(kept)]

@@ -77,19 +77,25 @@ def _check_arguments(path: str, unknown: dict[str, Any]) -> None:
     known = [n for n in inspect.signature(LoadedHarnessModel).parameters if n != "unknown"]
     for name in unknown:
         if name == "device":
-            raise UserError("--device: JAX takes the devices that it finds; JAX_PLATFORMS=cpu chooses others")
+            raise UserError(
+                "--device: JAX takes the devices that it finds; JAX_PLATFORMS=cpu chooses others"
+            )
         raise UserError(
             f"model_args: {name!r} is not known{nearest(name, known) or '.'} Expected some of {', '.join(known)}."
         )
     if not path:
-        raise UserError("model_args: path=FOLDER is missing, the model's folder or its name on the hub")
+        raise UserError(
+            "model_args: path=FOLDER is missing, the model's folder or its name on the hub"
+        )
 
 
 def _sampler(parts: int, max_length: int, slots: int | None, score_tokens: int) -> SamplerConfig:
     """Sizes of the engine where `parts` devices have rows of their own."""
     slots = -(-16 // parts) * parts if slots is None else slots
     rows, page = parts, 64
-    columns, enough = (-(-length // page) for length in (max_length, min(max_length, FULL_PAGES_LENGTH)))
+    columns, enough = (
+        -(-length // page) for length in (max_length, min(max_length, FULL_PAGES_LENGTH))
+    )
     pages = parts * (1 + max(columns, -(-(slots + rows) * enough // parts)))
     return SamplerConfig(
         slots=slots,

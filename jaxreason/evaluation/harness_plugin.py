@@ -13,7 +13,9 @@ from types import ModuleType
 
 NAME = "jaxreason"
 TARGET = "jaxreason.evaluation.harness_loading:LoadedHarnessModel"
-_MODELS = "lm_eval.models"  # importing it fills lm-eval's registry, for which an empty one is the sign
+_MODELS = (
+    "lm_eval.models"  # importing it fills lm-eval's registry, for which an empty one is the sign
+)
 
 
 def register() -> None:

@@ -91,7 +91,10 @@ def make_groups(
         places = [i for part in loose for i in range(*part)]
         prefix = min([common, *(ordered[i].first for i in places)])
         grouped = prefix >= least_prefix and len(places) > 1
-        if grouped and sum(_beyond(ordered, shared, *part, prefix) for part in loose) >= least_tokens:
+        if (
+            grouped
+            and sum(_beyond(ordered, shared, *part, prefix) for part in loose) >= least_tokens
+        ):
             yield _group(prefix, ordered, places)
         else:
             rest += places

@@ -81,7 +81,16 @@ def make_folder(folder: Path, family: str) -> Path:
 
 
 def _rows() -> dict[str, list[dict]]:
-    words = ["rain", "the sun", "naïve café", "東京", "three days 🙂", "it", "a long way to go", "12 + 30"]
+    words = [
+        "rain",
+        "the sun",
+        "naïve café",
+        "東京",
+        "three days 🙂",
+        "it",
+        "a long way to go",
+        "12 + 30",
+    ]
     questions = [f"What is said of {word}?" for word in words]
     return {
         "choice": [
@@ -95,7 +104,9 @@ def _rows() -> dict[str, list[dict]]:
             {"context": "A passage about rain.", "word": " It fell"},
             {"context": " ".join(TEXTS) * 3, "word": " naïve"},
         ],
-        "perplexity": [{"text": text * times} for text, times in zip(TEXTS, (1, 4, 2, 9), strict=True)],
+        "perplexity": [
+            {"text": text * times} for text, times in zip(TEXTS, (1, 4, 2, 9), strict=True)
+        ],
         "reply": [{"q": q} for q in questions] + [{"q": " ".join(TEXTS) * 3}],
     }
 
