@@ -4,8 +4,8 @@
     python scripts/bench_harness.py smollm2 --data data
 
 `--data` is the folder of benchmarks that recipes call `eval.data_folder`. Both models get the same requests; what is
-compared is the time of lm-eval's call, tokens and all, without loading or compiling. Needs the extra `harness`, torch and
-accelerate.
+compared is the time of lm-eval's call, tokens and all, without loading or compiling. Needs the extra `harness`, torch
+and accelerate.
 """
 
 import argparse

@@ -27,9 +27,11 @@ class LoadedHarnessModel(HarnessModel):
       data, fsdp, tensor, context: sizes of the mesh's axes; one may be -1 for the devices that are left.
       max_length: most tokens of a sequence; None: what the model allows.
       slots: sequences that are generated at a time; None: 16, or as many as the devices need.
-      score_tokens: tokens of one dispatch where continuations are scored.
+      score_tokens: tokens of one dispatch where continuations are scored; None: 512 on CPU, whose caches hold what
+        comes of so many, else 4096.
       max_gen_toks, enable_thinking, think_end_token, add_bos_token, prefix_token_id, seed: as in HarnessModel.
-      batch_size, max_batch_size: lm-eval always sends them; `slots` and `score_tokens` are used in their place.
+      batch_size, max_batch_size, device: lm-eval always sends them. The engine has `slots` and `score_tokens` in place of
+        the former, and JAX takes the devices that it finds.
       unknown: what else was given; refused by name.
 
     Raises:
@@ -46,7 +48,7 @@ class LoadedHarnessModel(HarnessModel):
         context: int = 1,
         max_length: int | None = None,
         slots: int | None = None,
-        score_tokens: int = 2048,
+        score_tokens: int | None = None,
         max_gen_toks: int = 256,
         enable_thinking: bool | None = None,
         think_end_token: str = "",
@@ -55,9 +57,10 @@ class LoadedHarnessModel(HarnessModel):
         seed: int = 0,
         batch_size: int | str | None = None,
         max_batch_size: int | None = None,
+        device: str | None = None,
         **unknown: Any,
     ):
-        del batch_size, max_batch_size
+        del batch_size, max_batch_size, device
         _check_arguments(path, unknown)
         folder = resolve(path)
         mesh = make_mesh(MeshConfig(data, fsdp, tensor, context))
@@ -65,6 +68,8 @@ class LoadedHarnessModel(HarnessModel):
         if max_length is None:
             max_length = read_architecture(folder).max_position_embeddings
         with jax.set_mesh(mesh):
+            on_cpu = mesh.devices.flat[0].platform == "cpu"
+            score_tokens = score_tokens or (512 if on_cpu else 4096)
             sampler = _sampler(num_parts(mesh, "act_batch"), max_length, slots, score_tokens)
             engine = _open_engine(folder, dtype, mesh, tokenizer, sampler)
         super().__init__(
@@ -76,10 +81,6 @@ class LoadedHarnessModel(HarnessModel):
 def _check_arguments(path: str, unknown: dict[str, Any]) -> None:
     known = [n for n in inspect.signature(LoadedHarnessModel).parameters if n != "unknown"]
     for name in unknown:
-        if name == "device":
-            raise UserError(
-                "--device: JAX takes the devices that it finds; JAX_PLATFORMS=cpu chooses others"
-            )
         raise UserError(
             f"model_args: {name!r} is not known{nearest(name, known) or '.'} Expected some of {', '.join(known)}."
         )

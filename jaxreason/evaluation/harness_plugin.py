@@ -1,7 +1,7 @@
 """Makes `jaxreason` one of lm-eval's models, also in releases of lm-eval that read no entry points.
 
-Our distribution names the model in the entry-point group `lm_eval.models`, which lm-eval is to read. Up to 0.4.13 it does
-not, so a wheel brings `jaxreason_lm_eval.pth` as well: in lm-eval's own program, and nowhere else, that calls `install`.
+Our distribution names the model in the entry-point group `lm_eval.models`, which lm-eval is to read. Up to 0.4.13 it
+does not, so a wheel brings `jaxreason_lm_eval.pth` as well, which calls `install` in lm-eval's own program alone.
 `python -m jaxreason.evaluation.harness_plugin ARGUMENTS` is lm-eval's program where only a checkout is there.
 """
 

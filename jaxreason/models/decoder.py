@@ -347,8 +347,9 @@ def forward(
     Without a cache, a token sees those of its own segment at its own and earlier positions (0 = padding, which
     only sees padding). With a cache, the token of row b at position p is written to index p of row b, those at
     positions outside [0, S) are dropped, and a query at position p sees indices <= p: all of [0, p] must have
-    been written. A sliding window narrows both. A `PrefixTree` in place of a cache has its own rule of who sees whom. `segment_ids` and `cache` exclude each other. `params["layers"]` is
-    stacked, or a tuple of layers (`sampling_layout`).
+    been written. A sliding window narrows both. A `PrefixTree` in place of a cache has its own rule of who sees whom.
+    `segment_ids` and `cache` exclude each other. `params["layers"]` is stacked, or a tuple of layers, as
+    `sampling_layout` makes it.
     """
     if cache is not None and segment_ids is not None:
         raise UserError(

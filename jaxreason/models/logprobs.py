@@ -131,7 +131,7 @@ def scored_targets(
     *,
     chunk: int,
 ) -> tuple[Float[Array, "B T"], Int[Array, "B T"]]:
-    """log softmax at the target that each state itself predicts, and 1 + how many tokens are likelier; no shift here."""
+    """log softmax at the target that each state itself predicts (no shift), and 1 + how many tokens are likelier."""
 
     def reduce(states, targets):
         scores = _logits(states, head)

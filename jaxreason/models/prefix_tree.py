@@ -1,7 +1,7 @@
 """Rows that hold trees of sequences: what several of them begin with is there, and computed, once.
 
-A row lists a tree's tokens in depth-first order, so that the tokens which come after token k, up to the end of k's subtree,
-are those that have k before them in their own sequence: a token sees the earlier ones of its row whose subtree it is in.
+A row lists a tree's tokens in depth-first order, so that the tokens from token k to the end of k's subtree are those
+that have k before them in their own sequence: a token sees the earlier ones of its row whose subtree it is in.
 Beside its row every token sees the same prefix, which was forwarded before and is kept as a `Cache` of one row.
 """
 

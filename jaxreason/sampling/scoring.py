@@ -16,7 +16,15 @@ from jaxreason.models.decoder import Model, forward, head, init_cache
 from jaxreason.models.logprobs import scored_targets
 from jaxreason.models.prefix_tree import empty_tree
 from jaxreason.sampling.kv_cache import replicated
-from jaxreason.sampling.token_trees import Branch, Group, Row, make_groups, make_rows, row_length
+from jaxreason.sampling.token_trees import (
+    LONGEST_SHARED_ROW,
+    Branch,
+    Group,
+    Row,
+    make_groups,
+    make_rows,
+    row_length,
+)
 from jaxreason.sharding import to_host
 
 LOGPROB_CHUNK = 64  # places of each row whose logits exist at a time
@@ -84,8 +92,7 @@ class Scorer:
         self._row_multiple = row_multiple
         self._vocab_size = model.architecture.vocab_size
         self._programs = _make_programs(model, mesh)
-        buckets = {length_bucket(length) for length in range(1, max_length + 1)}
-        self._lengths = sorted(buckets)
+        self._lengths = row_lengths(max_length)
 
     def score(self, params: Any, pairs: Sequence[Pair]) -> list[Score]:
         """The score of every pair, in order."""
@@ -145,6 +152,13 @@ def length_bucket(length: int) -> int:
     power = max(_power_of_two(length), 16)
     smaller = power * 3 // 4
     return smaller if smaller >= max(length, 17) else power
+
+
+def row_lengths(longest: int) -> list[int]:
+    """Lengths that rows may have, up to one that `longest` tokens fit: between 96 and 512 there are more of them."""
+    buckets = {length_bucket(length) for length in range(1, longest + 1)}
+    fine = (length for length in range(128, LONGEST_SHARED_ROW, 32) if length < longest)
+    return sorted(buckets.union(fine))
 
 
 def _power_of_two(number: int) -> int:

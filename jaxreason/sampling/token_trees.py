@@ -6,6 +6,7 @@ any row: it is forwarded once, before them.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from jaxtyping import Int
 
 LEAST_PREFIX = 64  # tokens; a shorter beginning is cheaper in every row than in a pass of its own
 LONGEST_SHARED_ROW = 512  # a row is longer only where a sequence is
-SCORES_COST = 2000  # a token of a row of so many costs twice what it would cost alone
+SCORES_COST = 500  # a token of a row of so many costs twice what it would cost in a short one
 
 Tokens = Int[np.ndarray, " T"]
 
@@ -60,7 +61,7 @@ def sort_branches(branches: Sequence[Branch]) -> tuple[list[Branch], Int[np.ndar
     """The branches in lexicographic order, and what each shares with the one before it (the first: nothing)."""
     ordered = sorted(branches, key=lambda b: b.tokens.astype(">u4").tobytes())
     shared = np.zeros(len(ordered), np.int64)
-    for place, (before, branch) in enumerate(zip(ordered, ordered[1:]), 1):
+    for place, (before, branch) in enumerate(pairwise(ordered), 1):
         shared[place] = _common(before.tokens, branch.tokens)
     return ordered, shared
 
@@ -107,7 +108,7 @@ def _parts(shared: np.ndarray, begin: int, end: int, common: int) -> list[tuple[
     """The ranges of branches that go on together after the `common` tokens that all have."""
     cuts = begin + 1 + np.flatnonzero(shared[begin + 1 : end] == common)
     edges = [begin, *cuts.tolist(), end]
-    return list(zip(edges, edges[1:]))
+    return list(pairwise(edges))
 
 
 def _beyond(ordered: list[Branch], shared: np.ndarray, begin: int, end: int, start: int) -> int:
@@ -118,7 +119,7 @@ def _beyond(ordered: list[Branch], shared: np.ndarray, begin: int, end: int, sta
 
 def _group(prefix: int, ordered: list[Branch], places: list[int]) -> Group:
     branches = [ordered[i] for i in places]
-    shared = [0, *(_common(a.tokens, b.tokens) for a, b in zip(branches, branches[1:]))]
+    shared = [0, *(_common(a.tokens, b.tokens) for a, b in pairwise(branches))]
     return Group(prefix, branches, np.maximum(shared, prefix))
 
 

@@ -18,7 +18,8 @@ CHAT_TEMPLATE = """\
 {{ '<|turn|>' + m.role + '\\n' + m.content + '<|end|>\\n' }}
 {%- endfor -%}
 {%- if add_generation_prompt -%}
-{{ '<|turn|>assistant\\n' }}{%- if enable_thinking is defined and not enable_thinking %}{{ '<think>\\n\\n</think>\\n\\n' }}{%- endif -%}
+{{ '<|turn|>assistant\\n' }}
+{%- if enable_thinking is defined and not enable_thinking %}{{ '<think>\\n\\n</think>\\n\\n' }}{%- endif -%}
 {%- endif -%}
 """
 SIZES = dict(

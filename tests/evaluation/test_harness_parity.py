@@ -7,9 +7,8 @@ pytest.importorskip("lm_eval", reason="needs the extra `harness`")
 pytest.importorskip("accelerate", reason="lm-eval's `hf` model needs it")
 torch = pytest.importorskip("torch")
 
-from harness_models import TEXTS, make_folder, write_tasks  # noqa: E402
+from harness_models import make_folder, write_tasks  # noqa: E402
 from lm_eval import simple_evaluate  # noqa: E402
-from lm_eval.api.instance import Instance  # noqa: E402
 from lm_eval.models.huggingface import HFLM  # noqa: E402
 from lm_eval.tasks import TaskManager  # noqa: E402
 
