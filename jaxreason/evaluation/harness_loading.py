@@ -30,8 +30,8 @@ class LoadedHarnessModel(HarnessModel):
       score_tokens: tokens of one dispatch where continuations are scored; None: 512 on CPU, whose caches hold what
         comes of so many, else 4096.
       max_gen_toks, enable_thinking, think_end_token, add_bos_token, prefix_token_id, seed: as in HarnessModel.
-      batch_size, max_batch_size, device: lm-eval always sends them. The engine has `slots` and `score_tokens` in place of
-        the former, and JAX takes the devices that it finds.
+      batch_size, max_batch_size, device: lm-eval always sends them. `slots` and `score_tokens` are in the place of
+        the former two, and JAX takes the devices that it finds.
       unknown: what else was given; refused by name.
 
     Raises:

@@ -127,7 +127,7 @@ def reference_logprobs(model):
         return logprobs(final, head(model, params), tokens, chunk=16, temperature=temperature)
 
     def of(params, sequence, temperature=1.0, model=model):
-        padded = np.zeros((1, 64), np.int32)
+        padded = np.zeros((1, 64 if len(sequence) <= 64 else 128), np.int32)
         padded[0, : len(sequence)] = sequence
         return np.asarray(run(model, params, padded, temperature).logprobs)[0, : len(sequence)]
 

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreason.models.decoder import forward
-from jaxreason.sampling.scoring import length_bucket
+from jaxreason.models.decoder import Architecture, Model, forward, init_params
+from jaxreason.sampling.scoring import Scorer, length_bucket
+from jaxreason.sharding import MeshConfig, make_mesh
 
 
 def make_pairs(num_prompts, seed=0, longest=50, widest=4, siblings=3):
@@ -50,6 +51,57 @@ def test_scores_do_not_depend_on_what_else_is_scored(make_engine):
         alone = engine.score([pair])[0]
         assert alone.logprob == pytest.approx(score.logprob, abs=1e-4)
         assert alone.greedy == score.greedy
+
+
+def shared_pairs(seed=0):
+    """Questions after 70 tokens that all have, some of two continuations, and a few that share nothing."""
+    rng = np.random.default_rng(seed)
+    shots = rng.integers(4, 61, 70).tolist()
+    pairs = []
+    for prompt, continuation in make_pairs(12, seed, longest=20, widest=4, siblings=2):
+        pairs.append((shots + prompt, continuation))
+    return pairs + make_pairs(3, seed + 1)
+
+
+def test_what_follows_a_shared_beginning_scores_as_it_does_alone(make_engine):
+    engine = make_engine(max_length=128)
+    pairs = shared_pairs()
+    alone = make_engine(
+        max_length=128, score_tokens=4096
+    )  # so many that no beginning gets its own pass
+    for together, (pair, score) in zip(
+        engine.score(pairs), zip(pairs, alone.score(pairs), strict=True), strict=True
+    ):
+        (by_itself,) = alone.score([pair])
+        assert together.logprob == pytest.approx(by_itself.logprob, abs=1e-5)
+        assert score.logprob == pytest.approx(by_itself.logprob, abs=1e-5)
+        assert together.greedy == score.greedy == by_itself.greedy
+
+
+def test_a_sliding_window_ends_in_rows_and_shared_beginnings_where_it_does_alone(
+    architecture, mesh, reference_logprobs
+):
+    narrow = Architecture(**(architecture | {"sliding_window": 9}))
+    model = Model(narrow, "float32", "float32", "none", "plain", 1)
+    params = init_params(model, jax.random.key(0))
+    scorer = Scorer(model, mesh, 128, num_tokens=128, row_multiple=1)
+    rng = np.random.default_rng(0)
+    shots = rng.integers(4, 61, 66).tolist()
+    pairs = [(shots + rng.integers(4, 61, 5 + i % 3).tolist(), [5, 6]) for i in range(40)]
+    scores = scorer.score(params, pairs)
+    for (prompt, continuation), score in zip(pairs, scores, strict=True):
+        row = reference_logprobs(params, prompt + continuation, model=model)
+        assert score.logprob == pytest.approx(row[len(prompt) :].sum(), abs=1e-4)
+
+
+def test_a_mesh_scores_as_one_device_does(model, params, make_engine):
+    pairs = shared_pairs()
+    expected = make_engine(max_length=128).score(pairs)
+    mesh = make_mesh(MeshConfig(data=2, fsdp=1, tensor=2, context=2))
+    with jax.set_mesh(mesh):
+        found = Scorer(model, mesh, 128, num_tokens=128, row_multiple=2).score(params, pairs)
+    for one, other in zip(found, expected, strict=True):
+        assert one.logprob == pytest.approx(other.logprob, abs=1e-5)
 
 
 def test_a_prompt_with_more_continuations_than_fit_side_by_side_is_scored_whole(make_engine):
