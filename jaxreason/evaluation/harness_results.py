@@ -168,7 +168,14 @@ def _document(line: dict, metrics: list[str]) -> Document:
 
 
 def write_harness_task(folder: epath.Path, task: HarnessTask) -> None:
-    """The task's sample and grade files in the evaluation `folder`, as `read_samples` and `read_grades` take them."""
+    """The task's sample and grade files in the evaluation `folder`, as `read_samples` and `read_grades` take them.
+
+    Raises:
+      UserError: no metric of the task is a mean over documents.
+    """
+    if not task.documents[0].scores:
+        left_out = ", ".join(task.left_out)
+        raise UserError(f"{task.name}: none of its metrics is a mean over documents ({left_out})")
     samples = [_sample_line(task.name, document) for document in task.documents]
     grades = [_grade_line(*pair) for pair in zip(samples, task.documents, strict=True)]
     head = task.key._asdict() | {"num_samples": 1, "num_questions": len(samples)}

@@ -75,24 +75,24 @@ def test_results_of_lm_evals_program_are_read_by_task_metric_and_document(result
         values = [document.scores[metric] for document in tasks["tiny_choice"].documents]
         assert sum(values) / 8 == pytest.approx(means[f"{metric},none"])
     assert tasks["tiny_choice"].higher_is_better["acc"] is True
-    assert tasks["tiny_perplexity"].left_out == ("bits_per_byte", "word_perplexity")
+    assert set(tasks["tiny_perplexity"].left_out) == {"bits_per_byte", "word_perplexity"}
     assert tasks["tiny_choice"].documents[0].prompt.startswith("<|begin|><|turn|>user\nA passage")
 
 
 def test_imported_tasks_are_sample_and_grade_files(results, tmp_path):
-    for task in read_harness_results(results):
+    choice, perplexity, reply = read_harness_results(results)
+    for task in (choice, reply):
         write_harness_task(tmp_path, task)
-    assert len(sample_keys(tmp_path)) == 3
-    for task in read_harness_results(results):
-        samples, grades = (
-            read_samples(tmp_path, task.key),
-            read_grades(tmp_path, task.key, "lm_eval"),
-        )
+        samples = read_samples(tmp_path, task.key)
+        grades = read_grades(tmp_path, task.key, "lm_eval")
         assert len(graded_samples(samples, grades, "here")) == len(task.documents)
         for metric in task.documents[0].scores:
             found = read_sample_scores(tmp_path, task.key, "lm_eval", metric, None)
             assert found.values.tolist() == [d.scores[metric] for d in task.documents]
             assert len(set(found.clusters)) == len(task.documents)
+    assert sample_keys(tmp_path) == [choice.key, reply.key]
+    with pytest.raises(UserError, match="tiny_perplexity: none of its metrics is a mean"):
+        write_harness_task(tmp_path, perplexity)
 
 
 def damaged(results, tmp_path, change):
