@@ -58,9 +58,9 @@ class HarnessTask:
     made_with: dict[str, Any]
 
     @property
-    def key(self) -> SampleKey:
-        """Of its sample file."""
-        return SampleKey(self.name, PROMPT, self.filter)
+    def benchmark(self) -> str:
+        """Its name among benchmarks."""
+        return self.name if self.filter == NO_FILTER else f"{self.name}-{self.filter}"
 
 
 def read_harness_results(folder: epath.PathLike) -> list[HarnessTask]:
@@ -167,8 +167,11 @@ def _document(line: dict, metrics: list[str]) -> Document:
     )
 
 
-def write_harness_task(folder: epath.Path, task: HarnessTask) -> None:
+def write_harness_task(folder: epath.Path, task: HarnessTask, decoding: str) -> SampleKey:
     """The task's sample and grade files in the evaluation `folder`, as `read_samples` and `read_grades` take them.
+
+    Returns:
+      the key of both; `decoding` is the name in it.
 
     Raises:
       UserError: no metric of the task is a mean over documents.
@@ -176,14 +179,16 @@ def write_harness_task(folder: epath.Path, task: HarnessTask) -> None:
     if not task.documents[0].scores:
         left_out = ", ".join(task.left_out)
         raise UserError(f"{task.name}: none of its metrics is a mean over documents ({left_out})")
-    samples = [_sample_line(task.name, document) for document in task.documents]
+    key = SampleKey(task.benchmark, PROMPT, decoding)
+    samples = [_sample_line(key.benchmark, document) for document in task.documents]
     grades = [_grade_line(*pair) for pair in zip(samples, task.documents, strict=True)]
-    head = task.key._asdict() | {"num_samples": 1, "num_questions": len(samples)}
+    head = key._asdict() | {"num_samples": 1, "num_questions": len(samples)}
     head |= {"made_with": task.made_with}
-    write_jsonl(samples_path(folder, task.key), samples)
-    write_json(sample_head_path(folder, task.key), head)
-    write_jsonl(grades_path(folder, task.key, GRADER), grades)
-    write_json(grade_head_path(folder, task.key, GRADER), head | {"grader": GRADER})
+    write_jsonl(samples_path(folder, key), samples)
+    write_json(sample_head_path(folder, key), head)
+    write_jsonl(grades_path(folder, key, GRADER), grades)
+    write_json(grade_head_path(folder, key, GRADER), head | {"grader": GRADER})
+    return key
 
 
 def _sample_line(name: str, document: Document) -> dict[str, Any]:

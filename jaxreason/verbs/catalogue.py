@@ -69,7 +69,8 @@ VERBS = {
         ("eval",),
         f"jaxreason grade {TINY} --workdir runs/tiny",
         stages.run_grade,
-        notes="In a study, the samples of every model. --responses grades any completions of --benchmark.",
+        notes="In a study, the samples of every model. --responses grades any completions of --benchmark; "
+        "--lm-eval takes results of lm-evaluation-harness as they are.",
     ),
     "transfer": Verb(
         "the transferability index of scores in a CSV file, or of a study",

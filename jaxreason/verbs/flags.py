@@ -106,6 +106,14 @@ FLAGS = (
         "columns of the responses file, where their names are not found: response=output,id=key,prompt=input.",
         ("grade",),
     ),
+    Flag(
+        "lm-eval",
+        "DIR",
+        "results of lm-evaluation-harness with --log_samples, to put among the scores of the working directory.",
+        ("grade",),
+    ),
+    Flag("group", "NAME", "of lm-eval's tasks: math, other or non_reasoning.", ("grade",)),
+    Flag("decoding", "NAME", "of the recipe, with which lm-eval's tasks are compared.", ("grade",), default="greedy"),
     Flag("replies", "N", "how many replies are shown.", ("show",), default="3"),
 )  # fmt: skip
 

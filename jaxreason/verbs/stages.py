@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from jaxreason import chat, convert, dry_run, follow, study
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError
-from jaxreason.evaluation import evaluator, regrade, responses, settings, transfer
+from jaxreason.evaluation import evaluator, harness_import, regrade, responses, settings, transfer
 from jaxreason.plan.recipe import plan_recipe
 from jaxreason.plan.slices import find_slice
 from jaxreason.plan.table import format_plan
@@ -84,6 +84,8 @@ def run_grade(call: Call) -> None:
         section = call.section("eval", settings.EvalConfig)
         if call.flags["responses"]:
             folders = [_grade_responses(call, section)]
+        elif call.flags["lm-eval"]:
+            folders = [_import_harness(call, section)]
         else:
             folders = study.evaluation_folders(call.workdir)
             regrade.run_grade(section, folders)
@@ -100,6 +102,17 @@ def _grade_responses(call: Call, section: settings.EvalConfig) -> epath.Path:
     responses.run_responses(
         section, flags["responses"], flags["benchmark"], variants, fields, folder
     )
+    return folder
+
+
+def _import_harness(call: Call, section: settings.EvalConfig) -> epath.Path:
+    flags, folder = call.flags, call.workdir / EVALUATION
+    if not flags["group"]:
+        raise ConfigError("--lm-eval needs --group NAME: which benchmarks its tasks belong to.")
+    how = flags["lm-eval"], flags["group"], flags["decoding"]
+    left_out = harness_import.run_import(section, *how, folder)
+    if left_out:
+        call.tell(f"left out, since no metric is a mean over documents: {', '.join(left_out)}")
     return folder
 
 

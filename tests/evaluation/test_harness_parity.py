@@ -10,11 +10,12 @@ torch = pytest.importorskip("torch")
 
 from harness_models import make_folder, write_tasks  # noqa: E402
 from lm_eval import simple_evaluate  # noqa: E402
+from lm_eval.api.instance import Instance  # noqa: E402
 from lm_eval.models.huggingface import HFLM  # noqa: E402
 from lm_eval.tasks import TaskManager  # noqa: E402
 
-from jaxreason.errors import UserError
-from jaxreason.evaluation.harness import HarnessModel
+from jaxreason.errors import UserError  # noqa: E402
+from jaxreason.evaluation.harness import HarnessModel  # noqa: E402
 from jaxreason.evaluation.harness_loading import LoadedHarnessModel  # noqa: E402
 
 MAX_LENGTH = 96

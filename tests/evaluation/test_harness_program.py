@@ -15,11 +15,13 @@ pytest.importorskip("torch", reason="makes the model")
 
 from harness_models import make_folder, write_tasks
 
+from jaxreason import cli
 from jaxreason.errors import UserError
 from jaxreason.evaluation.harness_plugin import NAME, TARGET
 from jaxreason.evaluation.harness_results import read_harness_results, write_harness_task
 from jaxreason.results.grade_files import graded_samples, read_grades, read_sample_scores
 from jaxreason.results.sample_files import read_samples, sample_keys
+from jaxreason.results.score_files import EVALUATION, read_score_rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,17 +84,55 @@ def test_results_of_lm_evals_program_are_read_by_task_metric_and_document(result
 def test_imported_tasks_are_sample_and_grade_files(results, tmp_path):
     choice, perplexity, reply = read_harness_results(results)
     for task in (choice, reply):
-        write_harness_task(tmp_path, task)
-        samples = read_samples(tmp_path, task.key)
-        grades = read_grades(tmp_path, task.key, "lm_eval")
+        key = write_harness_task(tmp_path, task, "greedy")
+        samples, grades = read_samples(tmp_path, key), read_grades(tmp_path, key, "lm_eval")
         assert len(graded_samples(samples, grades, "here")) == len(task.documents)
         for metric in task.documents[0].scores:
-            found = read_sample_scores(tmp_path, task.key, "lm_eval", metric, None)
+            found = read_sample_scores(tmp_path, key, "lm_eval", metric, None)
             assert found.values.tolist() == [d.scores[metric] for d in task.documents]
             assert len(set(found.clusters)) == len(task.documents)
-    assert sample_keys(tmp_path) == [choice.key, reply.key]
+    assert [key.benchmark for key in sample_keys(tmp_path)] == ["tiny_choice", "tiny_reply"]
     with pytest.raises(UserError, match="tiny_perplexity: none of its metrics is a mean"):
-        write_harness_task(tmp_path, perplexity)
+        write_harness_task(tmp_path, perplexity, "greedy")
+
+
+def imported(results, workdir, group):
+    words = ["--lm-eval", str(results), "--group", group, "--workdir", str(workdir)]
+    cli.main(["jaxreason", "grade", "--config", str(ROOT / "configs/eval_tiny.py"), *words])
+    return workdir / EVALUATION
+
+
+def test_the_program_puts_lm_evals_tasks_among_the_scores(results, tmp_path, capsys):
+    folder = imported(results, tmp_path, "math")
+    assert "tiny_perplexity" in capsys.readouterr().out
+    folder = imported(results, tmp_path, "other")  # once more, in the place of the first
+    value = json.loads((folder / "scores.json").read_text())
+    for variant in ("robust", "paper"):
+        rows = read_score_rows(folder, variant)
+        primary = [(row["benchmark"], row["metric"]) for row in rows if row["primary"]]
+        assert primary == [("tiny_choice", "acc"), ("tiny_reply", "exact_match")]
+        assert {row["group"] for row in rows} == {"other"}
+        (mean,) = (row for row in value["groups"] if row["variant"] == variant)
+        assert mean["benchmarks"] == ["tiny_choice", "tiny_reply"]
+        means = [row["mean"] for row in rows if row["primary"]]
+        assert mean["mean"] == pytest.approx(sum(means) / 2)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "--group"),
+        (["--group", "maths"], "expected one of math, other, non_reasoning"),
+        (["--group", "math", "--decoding", "hot"], "--decoding=hot: expected one of greedy"),
+    ],
+)
+def test_a_group_or_decoding_that_is_not_there_is_refused(
+    results, tmp_path, capsys, flags, message
+):
+    words = ["--config", str(ROOT / "configs/eval_tiny.py"), "--workdir", str(tmp_path)]
+    with pytest.raises(SystemExit):
+        cli.main(["jaxreason", "grade", *words, "--lm-eval", str(results), *flags])
+    assert message in capsys.readouterr().err
 
 
 def damaged(results, tmp_path, change):

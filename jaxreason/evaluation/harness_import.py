@@ -1,0 +1,96 @@
+"""`jaxreason grade --lm-eval DIR`: puts results of lm-eval among the scores of an evaluation."""
+
+from typing import get_args
+
+from etils import epath
+
+from jaxreason.errors import UserError
+from jaxreason.evaluation.harness_results import (
+    GRADER,
+    HarnessTask,
+    read_harness_results,
+    write_harness_task,
+)
+from jaxreason.evaluation.settings import EvalConfig
+from jaxreason.evaluation.summary import group_rows
+from jaxreason.results.clusters import Clustered, cluster
+from jaxreason.results.evaluation_lines import SampleKey
+from jaxreason.results.files import read_json
+from jaxreason.results.grade_files import read_sample_scores
+from jaxreason.results.groups import GroupName
+from jaxreason.results.score_files import SCORES, key_of, score_rows, write_scores
+from jaxreason.results.statistics import mean_interval
+
+VARIANTS = ("robust", "paper")  # both: lm-eval asked and graded in its one way
+
+
+def run_import(
+    config: EvalConfig, results: epath.PathLike, group: str, decoding: str, folder: epath.Path
+) -> list[str]:
+    """Adds the tasks of a results folder to the evaluation in `folder`, in the place of an earlier import of theirs.
+
+    Of each task its sample and grade files are written, and rows of scores.json for either variant; the primary metric
+    is the first of which more is better. Tasks without a metric that is a mean over documents are left out.
+
+    Args:
+      config: for its intervals, and its decodings.
+      results: lm-eval's, with samples.
+      group: of the benchmarks that the tasks become.
+      decoding: the recipe's with which they are compared and averaged.
+      folder: of the evaluation; it may have no scores yet.
+
+    Returns:
+      the tasks that were left out.
+
+    Raises:
+      UserError: the results cannot be read, or there is no such group or decoding.
+    """
+    if group not in get_args(GroupName):
+        raise UserError(f"--group={group}: expected one of {', '.join(get_args(GroupName))}")
+    if decoding not in config.decodings:
+        raise UserError(f"--decoding={decoding}: expected one of {', '.join(config.decodings)}")
+    path = folder / SCORES
+    value = read_json(path) if path.exists() else {"model": str(results), "replies": [], "rows": []}
+    rows, left_out = score_rows(value, str(path)), []
+    for task in read_harness_results(results):
+        if not task.documents[0].scores:
+            left_out.append(task.name)
+            continue
+        key = write_harness_task(folder, task, decoding)
+        rows = [row for row in rows if key_of(row) != key]
+        rows += _rows(config, folder, key, task, group)
+    groups = group_rows(_primaries(folder, rows), config.confidence, config.resamples)
+    shared = {"confidence": config.confidence, "rows": rows, "groups": groups}
+    write_scores(folder, value | shared)
+    return left_out
+
+
+def _rows(
+    config: EvalConfig, folder: epath.Path, key: SampleKey, task: HarnessTask, group: str
+) -> list[dict]:
+    metrics = list(task.documents[0].scores)
+    primary = next((m for m in metrics if task.higher_is_better.get(m)), metrics[0])
+    made = []
+    for metric in metrics:
+        found = mean_interval(_scores(folder, key, metric), config.confidence, config.resamples)
+        row = {"benchmark": key.benchmark, "label": key.benchmark, "group": group}
+        row |= {"prompt": key.prompt, "grader": GRADER, "decoding": key.decoding}
+        row |= {"num_samples": 1, "errors": 0, "metric": metric, "primary": metric == primary}
+        row |= {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n}
+        row |= {"graded": len(task.documents), "formula": found.formula, "weight": None}
+        made += [row | {"variant": variant} for variant in VARIANTS]
+    return made
+
+
+def _scores(folder: epath.Path, key: SampleKey, metric: str) -> Clustered:
+    return cluster([read_sample_scores(folder, key, GRADER, metric, None)])
+
+
+def _primaries(folder: epath.Path, rows: list[dict]) -> list[tuple[str, str, SampleKey, Clustered]]:
+    """What groups are means of: the primary scores of every benchmark, the evaluation's own among them."""
+    found = []
+    for row in (row for row in rows if row["primary"]):
+        how = row["grader"], row["metric"], row["weight"]
+        scores = cluster([read_sample_scores(folder, key_of(row), *how)])
+        found.append((row["variant"], row["group"], key_of(row), scores))
+    return found
