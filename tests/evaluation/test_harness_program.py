@@ -19,9 +19,11 @@ from jaxreason import cli
 from jaxreason.errors import UserError
 from jaxreason.evaluation.harness_plugin import NAME, TARGET
 from jaxreason.evaluation.harness_results import read_harness_results, write_harness_task
+from jaxreason.evaluation.transfer_inputs import study_comparisons
 from jaxreason.results.grade_files import graded_samples, read_grades, read_sample_scores
 from jaxreason.results.sample_files import read_samples, sample_keys
 from jaxreason.results.score_files import EVALUATION, read_score_rows
+from jaxreason.results.study_files import write_manifest
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,7 +80,7 @@ def test_results_of_lm_evals_program_are_read_by_task_metric_and_document(result
         assert sum(values) / 8 == pytest.approx(means[f"{metric},none"])
     assert tasks["tiny_choice"].higher_is_better["acc"] is True
     assert set(tasks["tiny_perplexity"].left_out) == {"bits_per_byte", "word_perplexity"}
-    assert tasks["tiny_choice"].documents[0].prompt.startswith("<|begin|><|turn|>user\nA passage")
+    assert tasks["tiny_choice"].documents[0].prompt.startswith("<|begin|><|turn|>system\nA passage")
 
 
 def test_imported_tasks_are_sample_and_grade_files(results, tmp_path):
@@ -116,6 +118,18 @@ def test_the_program_puts_lm_evals_tasks_among_the_scores(results, tmp_path, cap
         assert mean["benchmarks"] == ["tiny_choice", "tiny_reply"]
         means = [row["mean"] for row in rows if row["primary"]]
         assert mean["mean"] == pytest.approx(sum(means) / 2)
+
+
+def test_a_studys_index_takes_lm_evals_tasks_that_base_and_tuned_models_have(results, tmp_path):
+    for name in ("base", "rl/seed_0"):
+        imported(results, tmp_path / name, "other")
+    arms = [{"name": "rl", "method": "rl", "label": "RL", "seeds": [0]}]
+    manifest = {"name": "tiny", "base": "tiny", "groups": {}, "arms": arms}
+    write_manifest(tmp_path, manifest | {"decodings": ["greedy"]})
+    for variant in ("robust", "paper"):
+        (comparison,) = study_comparisons(tmp_path, variant)
+        assert comparison.groups["other"].names == ("tiny_choice", "tiny_reply")
+        assert (comparison.groups["other"].base == comparison.groups["other"].tuned).all()
 
 
 @pytest.mark.parametrize(
