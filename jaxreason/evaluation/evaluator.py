@@ -22,6 +22,7 @@ from jaxreason.distributed import on_process_zero
 from jaxreason.evaluation.failures import check_failures
 from jaxreason.evaluation.grades import finish_grades, isolation_of, kept_grades, open_grades
 from jaxreason.evaluation.grading import Grader, Reply, sample_line
+from jaxreason.evaluation.harness_import import imported_rows, primaries_of
 from jaxreason.evaluation.parts import TOLD, Part, claim, missing_samples, plan, sorted_samples
 from jaxreason.evaluation.replies import Wanted, make_replies
 from jaxreason.evaluation.settings import EvalConfig, benchmark_groups
@@ -229,6 +230,8 @@ def grade_parts(
 ) -> None:
     """Grades what has no grade yet of finished sample files, and writes scores.json.
 
+    Rows that came from lm-eval (`jaxreason grade --lm-eval`) stay.
+
     Args:
       config: of the intervals.
       folder: of the evaluation.
@@ -266,6 +269,9 @@ def grade_parts(
             isolation = isolation_of(folder, part.key, task)
             rows += [row | {"isolation": isolation} for row in found]
             primaries.append((variant, part.benchmark.group, part.key, primary))
+    imported = imported_rows(folder)
+    rows += imported
+    primaries += primaries_of(folder, imported)
     told = parts[0].head[TOLD]
     value = {
         **told,

@@ -16,8 +16,9 @@ from jaxreason.evaluation.summary import group_rows
 from jaxreason.results.clusters import Clustered, cluster
 from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.files import read_json
-from jaxreason.results.grade_files import read_sample_scores
+from jaxreason.results.grade_files import grades_path, read_sample_scores
 from jaxreason.results.groups import GroupName
+from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.score_files import SCORES, key_of, score_rows, write_scores
 from jaxreason.results.statistics import mean_interval
 
@@ -59,7 +60,7 @@ def run_import(
         key = write_harness_task(folder, task, decoding)
         rows = [row for row in rows if key_of(row) != key]
         rows += _rows(config, folder, key, task, group)
-    groups = group_rows(_primaries(folder, rows), config.confidence, config.resamples)
+    groups = group_rows(primaries_of(folder, rows), config.confidence, config.resamples)
     shared = {"confidence": config.confidence, "rows": rows, "groups": groups}
     write_scores(folder, value | shared)
     return left_out
@@ -86,7 +87,20 @@ def _scores(folder: epath.Path, key: SampleKey, metric: str) -> Clustered:
     return cluster([read_sample_scores(folder, key, GRADER, metric, None)])
 
 
-def _primaries(folder: epath.Path, rows: list[dict]) -> list[tuple[str, str, SampleKey, Clustered]]:
+def imported_rows(folder: epath.Path) -> list[dict]:
+    """The rows of scores.json that came from lm-eval and whose files are there; none without a readable scores.json."""
+    path = folder / SCORES
+    try:
+        rows = score_rows(read_json(path), str(path)) if path.exists() else []
+    except UserError:  # it is about to be made again
+        return []
+    found = [row for row in rows if row["grader"] == GRADER]
+    return [row for row in found if grown_exists(grades_path(folder, key_of(row), GRADER))]
+
+
+def primaries_of(
+    folder: epath.Path, rows: list[dict]
+) -> list[tuple[str, str, SampleKey, Clustered]]:
     """What groups are means of: the primary scores of every benchmark, the evaluation's own among them."""
     found = []
     for row in (row for row in rows if row["primary"]):

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 def lm_eval(tmp_path_factory):
     """Runs `python -m lm_eval` where our .pth file is in a site folder, as in an installed environment."""
     site = tmp_path_factory.mktemp("site")
-    shutil.copy(ROOT / "jaxreason_lm_eval.pth", site)
+    shutil.copy(ROOT / "jaxreason" / "evaluation" / "jaxreason_lm_eval.pth", site)
     (site / "sitecustomize.py").write_text(f"import site; site.addsitedir({str(site)!r})\n")
     environment = os.environ | {"PYTHONPATH": f"{site}:{ROOT}", "XLA_FLAGS": ""}
 
