@@ -98,6 +98,7 @@ HOW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("family", ["qwen3", "llama"])
 def test_four_kinds_of_tasks_give_what_the_hf_model_gives(family, how, ours, theirs, tasks):

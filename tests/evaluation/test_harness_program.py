@@ -28,6 +28,9 @@ from jaxreason.results.study_files import write_manifest
 ROOT = Path(__file__).parents[2]
 
 
+pytestmark = pytest.mark.slow  # runs lm-eval's program
+
+
 @pytest.fixture(scope="module")
 def lm_eval(tmp_path_factory):
     """Runs `python -m lm_eval` where our .pth file is in a site folder, as in an installed environment."""
