@@ -21,11 +21,18 @@ GRADE = {"answer": "1", "extracted": "1", "scores": {"right": 1.0}, "error": Non
 SCORED = {"prompt": PROMPT, "grader": GRADER, "variant": "robust"}  # of a row of scores.json
 
 
-def key_of(benchmark: str, decoding: str) -> SampleKey:
-    return SampleKey(benchmark, PROMPT, decoding)
+def key_of(benchmark: str, decoding: str, prompt: str = PROMPT) -> SampleKey:
+    return SampleKey(benchmark, prompt, decoding)
 
 
-def write_samples(folder: Path, benchmark: str, decoding: str, lines: list[dict]) -> Path:
+def write_samples(
+    folder: Path,
+    benchmark: str,
+    decoding: str,
+    lines: list[dict],
+    prompt: str = PROMPT,
+    grader: str = GRADER,
+) -> Path:
     """Writes a sample file and a grade file, with their heads; what a line does not say is as in SAMPLE and GRADE."""
     whole = [SAMPLE | {"benchmark": benchmark, "cluster": x["id"]} | x for x in lines]
     whole = [{"num_tokens": len(line["tokens"])} | line for line in whole]
@@ -37,11 +44,11 @@ def write_samples(folder: Path, benchmark: str, decoding: str, lines: list[dict]
         | {"of": sample_digest(line)}
         for line in whole
     ]
-    key = key_of(benchmark, decoding)
+    key = key_of(benchmark, decoding, prompt)
     head = key._asdict() | {"num_questions": len({line["id"] for line in whole})}
-    head |= {"num_samples": max(line["sample"] for line in whole) + 1, "grader": GRADER}
-    paths = samples_path(folder, key), grades_path(folder, key, GRADER)
-    heads = sample_head_path(folder, key), grade_head_path(folder, key, GRADER)
+    head |= {"num_samples": max(line["sample"] for line in whole) + 1, "grader": grader}
+    paths = samples_path(folder, key), grades_path(folder, key, grader)
+    heads = sample_head_path(folder, key), grade_head_path(folder, key, grader)
     for path, head_path, rows in zip(paths, heads, (samples, grades), strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))

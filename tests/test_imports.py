@@ -133,6 +133,7 @@ ONLY_IN = {
     "datasets": {"data"},
     "transformers": {"data", "models"},
     "lm_eval": {"evaluation"},
+    "inspect_ai": {"evaluation"},
     "fastapi": {"serve"},
     "starlette": {"serve"},
     "uvicorn": {"serve"},

@@ -18,6 +18,11 @@ def write_scores(folder: epath.Path, value: dict[str, Any]) -> None:
     write_json(folder / SCORES, value)
 
 
+def is_finished(folder: epath.Path) -> bool:
+    """Whether the evaluation in `folder` has its scores."""
+    return (folder / SCORES).exists()
+
+
 def read_score_rows(folder: epath.Path, variant: str | None = None) -> list[dict]:
     """The rows of a finished evaluation's scores.json.
 
@@ -30,7 +35,7 @@ def read_score_rows(folder: epath.Path, variant: str | None = None) -> list[dict
         not one.
     """
     path = folder / SCORES
-    if not path.exists():
+    if not is_finished(folder):
         raise UserError(f"{path}: not found; this evaluation has not finished.")
     return of_variant(score_rows(read_json(path), str(path)), variant)
 

@@ -72,6 +72,13 @@ VERBS = {
         notes="In a study, the samples of every model. --responses grades any completions of --benchmark; "
         "--lm-eval takes results of lm-evaluation-harness as they are.",
     ),
+    "export": Verb(
+        "write evaluations as logs of Inspect, for `inspect view` (needs the extra `inspect`)",
+        (),
+        "jaxreason export --workdir runs/tiny --target runs/tiny/inspect",
+        stages.run_export,
+        notes="A log for each sample file, with its grades; in a study, a folder for each model.",
+    ),
     "transfer": Verb(
         "the transferability index of scores in a CSV file, or of a study",
         ("transfer",),

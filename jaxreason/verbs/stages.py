@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from jaxreason import chat, convert, dry_run, follow, study
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError
+from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator, harness_import, regrade, responses, settings, transfer
 from jaxreason.plan.recipe import plan_recipe
 from jaxreason.plan.slices import find_slice
@@ -17,7 +18,7 @@ from jaxreason.plan.table import format_plan
 from jaxreason.questions import prepare
 from jaxreason.report import build as report
 from jaxreason.results.files import write_json
-from jaxreason.results.score_files import EVALUATION
+from jaxreason.results.score_files import EVALUATION, is_finished
 from jaxreason.results.transfer_file import transfer_path
 from jaxreason.rl import loop as rl
 from jaxreason.serve.settings import ServeConfig
@@ -138,6 +139,24 @@ def _follow(call: Call) -> None:
         call.tell(outcome.trajectory(call.workdir))
 
 
+def run_export(call: Call) -> None:
+    """Finished evaluations as logs of Inspect."""
+    without_devices(call)
+    with _extra("inspect", "inspect_ai"):
+        from jaxreason.evaluation.inspect_log import write_logs
+    folders = study.evaluation_folders(call.workdir)
+    if not any(map(is_finished, folders)):
+        raise UserError(
+            f"{call.workdir}: no evaluation has finished; `jaxreason eval` continues it."
+        )
+    for folder in folders:
+        target = epath.Path(call.flags["target"]) / folder.parent.relative_to(call.workdir)
+        if is_finished(folder):
+            call.tell(f"{len(write_logs(folder, target))} logs: {target}")
+        else:
+            call.tell(f"{folder}: has not finished, so it is left out")
+
+
 def run_transfer(call: Call) -> None:
     """The transferability index."""
     section = call.section("transfer", transfer.TransferConfig)
@@ -186,16 +205,24 @@ def run_chat(call: Call) -> None:
 def run_serve(call: Call) -> None:
     """The HTTP endpoint."""
     section = call.section("serve", ServeConfig)
-    try:
+    with _extra("serve", "fastapi", "starlette", "uvicorn"):
         from jaxreason.serve import server
-    except ModuleNotFoundError as error:
-        if error.name.split(".")[0] not in ("fastapi", "starlette", "uvicorn"):
-            raise
-        raise ConfigError(
-            f"{error.name} is not installed: pip install 'jaxreason[serve]' (from a checkout: -e '.[serve]')"
-        ) from None
     with on_mesh(call) as mesh:
         server.run_serve(section, call.model, mesh)
+
+
+@contextlib.contextmanager
+def _extra(extra: str, *libraries: str) -> Iterator[None]:
+    """An import of one of these libraries that is not there names the extra that brings it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        name = (error.name or "").split(".")[0]
+        if name not in libraries:
+            raise
+        raise ConfigError(
+            f"{name} is not installed: pip install 'jaxreason[{extra}]' (from a checkout: -e '.[{extra}]')"
+        ) from None
 
 
 def run_plan(call: Call) -> None:

@@ -1,0 +1,211 @@
+"""Evaluations as logs of Inspect (extra `inspect`), one for each sample file: `inspect view --log-dir DIR` opens them.
+
+Read are an evaluation's scores, samples and grades; no model is loaded, and nothing is computed that is not in them.
+"""
+
+import hashlib
+import json
+import pathlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from etils import epath
+from inspect_ai.log import (
+    EvalConfig,
+    EvalDataset,
+    EvalError,
+    EvalLog,
+    EvalMetric,
+    EvalResults,
+    EvalSample,
+    EvalScore,
+    EvalSpec,
+    EvalStats,
+    write_eval_log,
+)
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessageAssistant,
+    ChatMessageUser,
+    GenerateConfig,
+    ModelOutput,
+    ModelUsage,
+)
+from inspect_ai.scorer import Score
+
+from jaxreason import __version__
+from jaxreason.results.evaluation_lines import SampleKey
+from jaxreason.results.files import atomic_write_bytes, read_object
+from jaxreason.results.grade_files import graded_samples, grades_path, read_grades
+from jaxreason.results.sample_files import read_samples, sample_head_path
+from jaxreason.results.score_files import SCORES, key_of, read_score_rows
+
+# Our finish reasons as Inspect knows them; all others are "unknown" there, and as they are in the sample's metadata.
+STOPS = {"stop": "stop", "length": "max_tokens"}
+SETTINGS = ("temperature", "top_p", "top_k", "max_tokens")  # of a decoding, by one name in both
+
+
+def write_logs(folder: epath.Path, target: epath.Path) -> list[epath.Path]:
+    """Writes a log for each sample file of a finished evaluation, and returns their paths.
+
+    A log is named after the evaluation's time, the sample file and a hash of what it was made with, so that the same
+    evaluation gives the same names; a log of the same name is written over.
+
+    Args:
+      folder: of the evaluation.
+      target: the folder to write into; may be a bucket's.
+
+    Raises:
+      UserError: the evaluation has not finished, or a file of it is broken or missing.
+    """
+    members: dict[SampleKey, list[dict]] = {}
+    for row in read_score_rows(folder):
+        members.setdefault(key_of(row), []).append(row)
+    about = read_object(folder / SCORES, {"model": str})
+    ended = datetime.fromtimestamp((folder / SCORES).stat().mtime, UTC).replace(microsecond=0)
+    paths = []
+    for key, rows in members.items():
+        log = _log(folder, key, rows, about, ended.isoformat())
+        time = ended.isoformat().replace(":", "-")
+        task = key.name.replace("_", "-")  # underscores divide the parts of a log's name
+        path = target / f"{time}_{task}_{log.eval.task_id}.eval"
+        atomic_write_bytes(path, _bytes(log))
+        paths.append(path)
+    return paths
+
+
+def _bytes(log: EvalLog) -> bytes:
+    """The library writes to its own kinds of paths: a local file is what all have in common."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "log.eval"
+        write_eval_log(log, str(path))
+        return path.read_bytes()
+
+
+def _log(
+    folder: epath.Path, key: SampleKey, rows: list[dict], about: Mapping[str, Any], ended: str
+) -> EvalLog:
+    lines = read_samples(folder, key)
+    head = read_object(sample_head_path(folder, key), {})
+    model = about["model"]
+    graded = {
+        name: graded_samples(
+            lines, read_grades(folder, key, name), str(grades_path(folder, key, name))
+        )
+        for name in dict.fromkeys(row["grader"] for row in rows)
+    }
+    samples = [
+        _sample(line, {name: found[number] for name, found in graded.items()}, model, rows)
+        for number, line in enumerate(lines)
+    ]
+    failed = sum(sample.error is not None for sample in samples)
+    usage = {model: _total(samples)} if _total(samples).total_tokens else {}
+    return EvalLog(
+        status="success",
+        eval=_spec(key, head, about, lines, ended),
+        results=EvalResults(
+            total_samples=len(lines),
+            completed_samples=len(lines) - failed,
+            scores=_scores(rows),
+        ),
+        stats=EvalStats(started_at=ended, completed_at=ended, model_usage=usage),
+        samples=samples,
+    )
+
+
+def _spec(
+    key: SampleKey, head: dict, about: Mapping[str, Any], lines: list[dict], ended: str
+) -> EvalSpec:
+    decoding = head.get("decoding_settings", {})  # there is none where completions were given
+    made_with = json.dumps([about["model"], head], sort_keys=True)
+    name = hashlib.sha256(made_with.encode()).hexdigest()[:22]
+    ids = list(dict.fromkeys(line["id"] for line in lines))
+    settings = {name: decoding[name] for name in SETTINGS if decoding.get(name)}
+    settings["temperature"] = decoding.get("temperature")  # 0 means greedy
+    settings |= {"stop_seqs": list(decoding.get("stop", ())) or None, "seed": head.get("seed")}
+    return EvalSpec(
+        eval_id=name,
+        run_id=name,
+        task_id=name,
+        created=ended,
+        task=key.benchmark,
+        task_display_name=key.name,
+        task_args=key._asdict(),
+        dataset=EvalDataset(name=key.benchmark, samples=len(ids), sample_ids=ids),
+        model=about["model"],
+        model_generate_config=GenerateConfig(**settings),
+        config=EvalConfig(epochs=head["num_samples"]),
+        packages={"jaxreason": __version__},
+        metadata={"asked": about.get("asked", {}), "made_with": head},
+    )
+
+
+def _sample(line: dict, grades: dict[str, dict], model: str, rows: list[dict]) -> EvalSample:
+    reply = ChatMessageAssistant(content=line["completion"], model=model, source="generate")
+    reason = line["finish_reason"]
+    usage = _usage(line)
+    error = None
+    if reason.startswith("error"):
+        error = EvalError(message=reason, traceback="", traceback_ansi="")
+    more = {"subset": line["subset"], "cluster": line["cluster"], "finish_reason": reason}
+    more |= {name: line[name] for name in ("choice_logprobs",) if name in line}
+    choice = ChatCompletionChoice(message=reply, stop_reason=STOPS.get(reason, "unknown"))
+    return EvalSample(
+        id=line["id"],
+        epoch=line["sample"] + 1,  # counted from 1 there
+        input=line["prompt"],
+        choices=line.get("choices"),
+        target=next(iter(grades.values()))["answer"],
+        messages=[ChatMessageUser(content=line["prompt"], source="input"), reply],
+        output=ModelOutput(model=model, choices=[choice], usage=usage),
+        scores={name: _score(grade, name, rows) for name, grade in grades.items()},
+        metadata=more,
+        model_usage={} if usage is None else {model: usage},
+        error=error,
+    )
+
+
+def _usage(line: dict) -> ModelUsage | None:
+    number, put = line["num_tokens"], len(line["prompt_tokens"])
+    if number is None:  # the completion came as text
+        return None
+    return ModelUsage(input_tokens=put, output_tokens=number, total_tokens=put + number)
+
+
+def _total(samples: Sequence[EvalSample]) -> ModelUsage:
+    used = [usage for sample in samples for usage in sample.model_usage.values()]
+    return sum(used, ModelUsage())
+
+
+def _score(grade: dict, grader: str, rows: list[dict]) -> Score:
+    gold = {"gold": grade["answer"]}
+    if grade["error"] is not None:
+        return Score.unscored(explanation=grade["error"], reason="scoring_failed", metadata=gold)
+    primary = {row["metric"] for row in rows if row["grader"] == grader and row["primary"]}
+    # The first one stands for the sample in the viewer's lists.
+    values = dict(sorted(grade["scores"].items(), key=lambda pair: pair[0] not in primary))
+    return Score(value=values, answer=grade["extracted"], metadata=gold)
+
+
+def _scores(rows: list[dict]) -> list[EvalScore]:
+    """A score for each grader and metric, the primary ones first; one grader's are alike in all variants."""
+    found: dict[tuple[str, str], list[dict]] = {}
+    for row in sorted(rows, key=lambda row: not row["primary"]):
+        found.setdefault((row["grader"], row["metric"]), []).append(row)
+    return [_metrics(*name, members) for name, members in found.items()]
+
+
+def _metrics(grader: str, metric: str, members: list[dict]) -> EvalScore:
+    row = members[0]
+    values = {name: row.get(name) for name in ("mean", "low", "high")}
+    whole = {name: row.get(name) for name in ("n", "formula", "weight", "group", "label")}
+    return EvalScore(
+        name=metric,
+        scorer=grader,
+        scored_samples=row.get("graded"),
+        unscored_samples=row.get("errors"),
+        metrics={n: EvalMetric(name=n, value=v) for n, v in values.items() if v is not None},
+        metadata=whole | {"variants": [member["variant"] for member in members]},
+    )
