@@ -154,3 +154,25 @@ def test_without_the_library_the_verb_names_the_extra(evaluated, tmp_path, capsy
     monkeypatch.delitem(sys.modules, "jaxreason.evaluation.inspect_log", raising=False)
     said = refused(capsys, "export", "--workdir", evaluated, "--target", tmp_path / "logs")
     assert "inspect_ai is not installed: pip install 'jaxreason[inspect]'" in said
+
+
+def test_inspect_reads_choices_and_completions_that_were_given_as_text(evaluated, tmp_path):
+    folder = evaluated / "evaluation"
+    chosen = {"choices": [" yes", " no"], "choice_logprobs": [-1.5, -2.5]}
+    half = "a character cut in two: \ud800"
+    write_samples(
+        folder,
+        "sums",
+        "t1",
+        [
+            {"id": "a", "completion": " yes", "finish_reason": "choice", "tokens": []} | chosen,
+            {"id": "b", "completion": half, "finish_reason": "given", "num_tokens": None},
+        ],
+        grader="math",
+    )
+    rows = [row("math", "robust", "right", 1.0)]
+    (folder / SCORES).write_text(json.dumps({"model": MODEL, "rows": rows}))
+    first, second = exported(evaluated, tmp_path / "logs").samples
+    assert (first.choices, first.metadata["choice_logprobs"]) == ([" yes", " no"], [-1.5, -2.5])
+    assert second.model_usage == {} and second.output.usage is None
+    assert second.output.completion.startswith("a character cut in two: ")
