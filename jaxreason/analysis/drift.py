@@ -138,6 +138,7 @@ def _measure_all(config, base, tuned, mesh, workdir, units, origin, pending, int
         _on_zero(write_drift_part, workdir, unit_name(unit), made)
     interrupt.check("What was measured of whole benchmarks is saved.")
     about = {"base": base.name, "tuned": tuned.name, "decoding": config.decoding}
+    about["variant"] = config.variant
     if "weights" in pending:
         changes = compare_weights(base_params, tuned_params)
         made = _weights_file(about, changes) | origin.of_metric("weights")

@@ -19,7 +19,7 @@ from jaxreason.report.scores import Resampling
 from jaxreason.report.style import looks
 from jaxreason.report.summary import summarise
 from jaxreason.report.terminal import format_summary
-from jaxreason.report.wording import arm_labels, decoding_label, group_label
+from jaxreason.report.wording import WAYS, arm_labels, decoding_label, group_label
 from jaxreason.results.files import atomic_write_bytes, atomic_write_text, read_json
 
 __all__ = ["ReportConfig", "format_summary", "read_summary", "run_report"]
@@ -40,7 +40,7 @@ TABLES = {
     "other_drift": drift_tables.other_drift_tables,
     "replies": run_tables.reply_tables,
     "other_scores": run_tables.other_score_tables,
-    "variants": run_tables.variant_tables,
+    "variants": score_tables.variant_tables,
     "asked": run_tables.asked_tables,
 }
 DETAILS = {
@@ -54,7 +54,7 @@ DETAILS = {
     "other_drift": "Other measures of drift",
     "replies": "Replies: length, cut, without an answer, failed",
     "other_scores": "Other scorings",
-    "asked": "How each model was asked",
+    "asked": "How each model and task was asked",
 }
 
 
@@ -163,6 +163,7 @@ def _content(summary: dict[str, Any], drawn: dict[str, Drawn]) -> dict[str, Any]
         "labels": arm_labels(summary),
         "group_label": group_label,
         "decoding_label": decoding_label,
+        "way": WAYS[summary["variant"]],
         "arms": run_tables.arm_table(summary),
         "tables": {name: make(summary) for name, make in TABLES.items()},
         "details": DETAILS,

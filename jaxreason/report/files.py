@@ -66,16 +66,30 @@ class Study:
 
 
 # What the report keeps of a sample and its grade.
-KEPT = ("id", "subset", "cluster", "scores", "error", "extracted", "num_tokens", "finish_reason")
+KEPT = (
+    *("id", "subset", "cluster", "num_tokens", "finish_reason"),
+    *("answer", "extracted", "scores", "error"),
+)
+
+
+Samples = dict[tuple[str, str], list[dict]]  # KEPT of each line, by benchmark and decoding
 
 
 class Evaluation(NamedTuple):
     """A finished evaluation of one model."""
 
     rows: list[dict]  # of scores.json, for the variant that the report is about
-    samples: dict[tuple[str, str], list[dict]]  # KEPT of each line, by benchmark and decoding
+    samples: Samples
     all_rows: list[dict]  # of scores.json
     asked: dict[str, Any]  # how the model was asked
+    others: dict[str, Samples]  # by variant: the same benchmarks, measured in another way
+
+    def measured(self, variant: str) -> "Evaluation":
+        """What is known of it in another variant, of benchmarks that were measured in both."""
+        samples = self.others.get(variant, {})
+        rows = of_variant(self.all_rows, variant)
+        rows = [row for row in rows if (row["benchmark"], row["decoding"]) in samples]
+        return self._replace(rows=rows, samples=samples)
 
 
 class Reader:
@@ -161,16 +175,40 @@ def read_evaluation(reader: Reader, folder: str, variant: str) -> Evaluation | N
         return None
     all_rows = score_rows(scores, str(reader.folder / name))
     rows = of_variant(all_rows, variant)
-    made_from = {(r["benchmark"], r["decoding"]): (key_of(r), r["grader"]) for r in rows}
-    samples = {name: _samples(reader, folder, *found) for name, found in made_from.items()}
-    return Evaluation(rows, samples, all_rows, scores.get("asked", {}))
+    shown = {(row["benchmark"], row["decoding"]) for row in rows}
+    members = [row for row in all_rows if (row["benchmark"], row["decoding"]) in shown]
+    found = _samples_by_variant(reader, folder, members)
+    samples = found.pop(variant, {})
+    return Evaluation(rows, samples, all_rows, scores.get("asked", {}), found)
 
 
-def _samples(reader: Reader, folder: str, key: SampleKey, grader: str) -> list[dict]:
+def _samples_by_variant(reader: Reader, folder: str, rows: list[dict]) -> dict[str, Samples]:
+    """Each sample file is read once, whatever the number of its graders."""
+    graders: dict[SampleKey, dict[str, set[str]]] = {}
+    for row in rows:
+        names = graders.setdefault(key_of(row), {}).setdefault(row["grader"], set())
+        names.add(row["variant"])
+    found: dict[str, Samples] = {}
+    for key, variants in graders.items():
+        samples = _samples(reader, folder, key)
+        for grader, names in variants.items():
+            lines = _graded(reader, folder, key, grader, samples)
+            for name in names:
+                found.setdefault(name, {})[key.benchmark, key.decoding] = lines
+    return found
+
+
+def _samples(reader: Reader, folder: str, key: SampleKey) -> list[dict]:
     inside = epath.Path(folder) / EVALUATION
     path, head = samples_path(inside, key), sample_head_path(inside, key)
     lines, made_with = _both(reader, path, head)
-    samples = finished_samples(lines, made_with, str(reader.folder / path))
+    return finished_samples(lines, made_with, str(reader.folder / path))
+
+
+def _graded(
+    reader: Reader, folder: str, key: SampleKey, grader: str, samples: list[dict]
+) -> list[dict]:
+    inside = epath.Path(folder) / EVALUATION
     path, head = grades_path(inside, key, grader), grade_head_path(inside, key, grader)
     lines, made_with = _both(reader, path, head)
     where = str(reader.folder / path)

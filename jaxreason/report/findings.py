@@ -4,6 +4,9 @@ from typing import Any
 
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
 from jaxreason.report.wording import (
+    MANY,
+    PAPER,
+    THINKING,
     arm_labels,
     crowded,
     decoding_label,
@@ -16,6 +19,7 @@ from jaxreason.report.wording import (
 from jaxreason.results.groups import MATH, REST
 from jaxreason.results.study_files import BASE
 
+OF_PAPER = "Scores, changes and their verdicts are those of the paper's way of asking and scoring, mistakes included."
 WORDS = {"up": "rose with", "down": "fell with", "unclear": "did not clearly change with"}
 
 
@@ -30,7 +34,7 @@ def findings(summary: dict[str, Any]) -> list[dict[str, str]]:
         if sentences:
             text = " ".join(sentences + _trade(summary, decoding))
             found.append({"topic": decoding_label(decoding), "text": text})
-    return found + _drift(summary)
+    return found + _ways(summary) + _drift(summary)
 
 
 def _groups(summary: dict, decoding: str) -> list[str]:
@@ -49,7 +53,10 @@ def _design(summary: dict) -> str:
     ]
     arms = len({row["arm"] for row in summary["differences"]})
     what = "One arm was" if arms == 1 else f"{arms} arms were"
-    return f"{what} compared with the base on the same questions: {listed(asked)}."
+    text = f"{what} compared with the base on the same questions: {listed(asked)}."
+    if summary["variant"] == PAPER:
+        text += f" {OF_PAPER}"
+    return text
 
 
 def _group_sentence(summary: dict, decoding: str, group: str) -> str:
@@ -101,6 +108,40 @@ def _pair(row: dict, labels: dict[str, str]) -> str:
     return f"{labels[first]} ended {plain(abs(row['mean']))} points above {labels[second]}"
 
 
+def _ways(summary: dict) -> list[dict[str, str]]:
+    """Tasks whose robust and paper's scores differ by more than their intervals allow, the largest gap first."""
+    gaps = summary["variant_gaps"]
+    if not gaps:
+        return []
+    number = len({gap["benchmark"] for gap in gaps})
+    largest: dict[str, dict] = {}
+    for gap in sorted(gaps, key=lambda gap: -abs(gap["mean"])):
+        if gap["verdict"] != "unclear":
+            largest.setdefault(gap["benchmark"], gap)
+    text = f"{_tasks(number)} measured both robustly and in the paper's way. "
+    if not largest:
+        text += "On none of them do the two scores differ by more than their intervals allow."
+    else:
+        named = [_way(summary, gap) for gap in list(largest.values())[:MANY]]
+        more = len(largest) - len(named)
+        named += [f"{more} more"] if more else []
+        text += (
+            f"On {len(largest)} of them the two scores differ by more than their intervals allow; the largest gap of "
+            f"the paper's way on each: {listed(named)}."
+        )
+    return [{"topic": "Two ways of scoring", "text": text}]
+
+
+def _tasks(number: int) -> str:
+    return "One task was" if number == 1 else f"{number} tasks were"
+
+
+def _way(summary: dict, gap: dict) -> str:
+    name, model = summary["labels"][gap["benchmark"]], arm_labels(summary)[gap["model"]]
+    where = f", {decoding_label(gap['decoding']).lower()}" if len(summary["decodings"]) > 1 else ""
+    return f"{name} ({signed(gap['mean'])} for {model}{where})"
+
+
 def _drift(summary: dict) -> list[dict[str, str]]:
     labels = arm_labels(summary)
     rows = [r for r in rows_of(summary["drift"], HEADLINE_KL) if r["group"] == MATH]
@@ -112,6 +153,15 @@ def _drift(summary: dict) -> list[dict[str, str]]:
         parts = [f"lowest {parts[0]}", f"highest {parts[-1]}"]
     text = f"In nats per token of the base's own replies to math: {listed(parts)}."
     return [{"topic": "KL from the base", "text": text}]
+
+
+def _asked(summary: dict) -> list[str]:
+    """Each way of asking, with the models that were asked so."""
+    labels, members = arm_labels(summary), {}
+    for row in summary["asked"]:
+        way = f"{row['prompt_format']} format, thinking {THINKING[row['thinking']]}"
+        members.setdefault(way, []).append(labels[row["model"]])
+    return [f"{listed(names)}: {way}" for way, names in members.items()]
 
 
 def limits(summary: dict[str, Any]) -> list[str]:
@@ -143,6 +193,11 @@ def limits(summary: dict[str, Any]) -> list[str]:
         found.append(
             "All runs here start from the same base: seeds vary the training of the twins only, "
             "and nothing here says how another base would behave."
+        )
+    if len({(row["prompt_format"], row["thinking"]) for row in summary["asked"]}) > 1:
+        found.append(
+            f"The models were not all asked alike ({'; '.join(_asked(summary))}), so a part of the differences between "
+            "them may come from how they were asked."
         )
     found.append(
         "Intervals and p-values are not corrected for the number of comparisons: of many that show no true "

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from jaxreason.report.wording import group_label, listed
+from jaxreason.report.wording import PAPER, ROBUST, WAYS, group_label, listed
 from jaxreason.results.groups import MATH
 from jaxreason.results.significance import FLIPS, POWER
 
@@ -91,6 +91,7 @@ def reading(summary: dict[str, Any]) -> list[Section]:
 def methods(summary: dict[str, Any]) -> list[Section]:
     """Formulas and choices behind the numbers."""
     return [
+        _ways(summary),
         _intervals(summary),
         _significance(summary),
         _transfer(),
@@ -98,6 +99,25 @@ def methods(summary: dict[str, Any]) -> list[Section]:
         _shift(),
         _other_drift(),
     ]
+
+
+def _ways(summary: dict) -> Section:
+    other = PAPER if summary["variant"] == ROBUST else ROBUST
+    parts = (
+        "The robust way of measuring a task does not depend on accidents of format: thinking is left out, answers are "
+        "compared by their meaning. The paper's way is that of the study's released evaluation: its prompts, the "
+        "strings at which it stops, how it finds an answer and what it takes for a right one, mistakes included.",
+        "All scores, differences and verdicts of this report are of tasks measured "
+        f"{WAYS[summary['variant']]}, but where a table says otherwise.",
+    )
+    if summary["variant_gaps"]:
+        parts += (
+            f"Where a task was also measured {WAYS[other]}, both scores stand beside each other, and their difference "
+            "is paired over questions, with all seeds of an arm together: it is about how these very models are "
+            "measured. Where the two ways share their samples, chance has no other part in it than the choice of "
+            "questions.",
+        )
+    return Section("Ways of measuring", parts)
 
 
 def _intervals(summary: dict) -> Section:
@@ -182,7 +202,7 @@ def _divergence(summary: dict) -> Section:
     return Section(
         "KL divergence",
         (
-            f"{where}, as the token ids that were sampled. At every reply token, the first and "
+            f"{where}, as the token ids that were sampled{_asked_so(texts)}. At every reply token, the first and "
             "the end token included, both models' distributions over the full vocabulary V are "
             "compared:",
             Formula("KL(base ‖ tuned) = Σ_v p_base(v) · log(p_base(v) / p_tuned(v))"),
@@ -192,6 +212,11 @@ def _divergence(summary: dict) -> Section:
             "expectation under the model.",
         ),
     )
+
+
+def _asked_so(texts: dict | None) -> str:
+    variant = None if texts is None else texts["variant"]
+    return "" if variant is None else f" when tasks were put {WAYS[variant]}"
 
 
 def _shift() -> Section:

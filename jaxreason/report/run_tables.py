@@ -3,7 +3,14 @@
 from typing import Any
 
 from jaxreason.report.tables import NONE, Cell, Row, Table, benchmark_label, caption, find
-from jaxreason.report.wording import arm_labels, decoding_label, group_label, plain
+from jaxreason.report.wording import (
+    THINKING,
+    VARIANT_LABELS,
+    arm_labels,
+    decoding_label,
+    group_label,
+    plain,
+)
 
 
 def reply_tables(summary: dict[str, Any]) -> list[Table]:
@@ -56,49 +63,32 @@ def other_score_tables(summary: dict[str, Any]) -> list[Table]:
     return [Table(said, tuple(labels[m] for m in models), tuple(rows))] if rows else []
 
 
-VARIANT_LABELS = {"robust": "robust", "paper": "paper's way"}
-
-
-def variant_tables(summary: dict[str, Any]) -> list[Table]:
-    """Benchmarks that were measured in both ways: every model's score in each, and where the ways disagree."""
-    labels, members, rows = arm_labels(summary), summary["variants"], []
-    models = [model for model in labels if find(members, model=model)]
-    variants = [name for name in VARIANT_LABELS if find(members, variant=name)]
-    for benchmark, decoding in dict.fromkeys((r["benchmark"], r["decoding"]) for r in members):
-        where = {"benchmark": benchmark, "decoding": decoding}
-        cells = [
-            _variant_cell(find(members, model=model, variant=name, **where))
-            for model in models
-            for name in variants
-        ]
-        rows.append(
-            Row(benchmark_label(summary, benchmark), tuple(cells), decoding_label(decoding))
-        )
-    said = (
-        "Robust scores beside those that the paper's released evaluation would give, in points. Where they differ, the "
-        "format of a reply, and not what it says, made a part of the paper's score."
-    )
-    columns = tuple(VARIANT_LABELS[name] for name in variants) * len(models)
-    spans = tuple((labels[model], len(variants)) for model in models)
-    return [Table(said, columns, tuple(rows), spans)] if rows else []
-
-
-def _variant_cell(row: dict | None) -> Cell:
-    if row is None:
-        return NONE
-    ends = "" if row["low"] is None else f"{plain(row['low'])} to {plain(row['high'])}"
-    return Cell(plain(row["mean"]), ends)
-
-
 def asked_tables(summary: dict[str, Any]) -> list[Table]:
-    """How each model was asked: in which format, and with which setting of the template's thinking switch."""
-    labels, switch = arm_labels(summary), {None: "template's own", True: "on", False: "off"}
-    rows = [
-        Row(labels[row["model"]], (Cell(row["prompt_format"]), Cell(switch[row["thinking"]])))
+    """How each model was asked: in which format, and with which setting of the template's thinking switch; and with
+    which prompt and grader each task was measured.
+    """
+    labels = arm_labels(summary)
+    models = [
+        Row(labels[row["model"]], (Cell(row["prompt_format"]), Cell(THINKING[row["thinking"]])))
         for row in summary["asked"]
     ]
-    said = "How each model was asked."
-    return [Table(said, ("prompt format", "thinking"), tuple(rows))] if rows else []
+    tasks = [
+        Row(
+            VARIANT_LABELS[row["variant"]],
+            (Cell(row["prompt"]), Cell(row["grader"])),
+            benchmark_label(summary, row["benchmark"]),
+        )
+        for row in sorted(summary["ways"], key=lambda row: _place(summary, row["benchmark"]))
+    ]
+    found = [
+        Table("How each model was asked.", ("prompt format", "thinking"), tuple(models)),
+        Table("How each task was asked and graded.", ("prompt", "grader"), tuple(tasks)),
+    ]
+    return [table for table in found if table.rows]
+
+
+def _place(summary: dict, benchmark: str) -> int:
+    return [name for group in summary["groups"] for name in group["benchmarks"]].index(benchmark)
 
 
 def arm_table(summary: dict[str, Any]) -> Table:

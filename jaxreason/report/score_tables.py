@@ -1,13 +1,18 @@
 """Tables of scores and of differences: by group, by task, by seed, and arms against each other."""
 
+import itertools
 from typing import Any
 
 from jaxreason.report.tables import NONE, Cell, Row, Table, benchmark_label, caption, find
-from jaxreason.report.wording import arm_labels, group_label, plain, signed
+from jaxreason.report.wording import VARIANT_LABELS, arm_labels, group_label, plain, signed
 from jaxreason.results.groups import REST
 from jaxreason.results.study_files import BASE
 
 STAR = "†"
+BOTH_WAYS = (
+    "The robust score beside the one that the paper's released evaluation would give, and the latter minus the former, "
+    "in points."
+)
 LEAST = 0.0001  # smaller chances are not written out
 RATE = 0.05  # false discovery rate up to which a change is marked
 
@@ -108,6 +113,27 @@ def benchmark_tables(summary: dict[str, Any]) -> list[Table]:
             )
             notes = _star_note(_differences(summary, decoding, groups=False))
             tables.append(Table(said, columns, tuple(rows), notes=notes))
+    return tables
+
+
+def variant_tables(summary: dict[str, Any]) -> list[Table]:
+    """A table a decoding: of tasks that were measured in both ways every model's two scores, and their difference."""
+    labels, tables = arm_labels(summary), []
+    names = [name for group in summary["groups"] for name in group["benchmarks"]]
+    for decoding in summary["decodings"]:
+        rows = []
+        for benchmark, model in itertools.product(names, labels):
+            where = {"benchmark": benchmark, "decoding": decoding, "model": model}
+            gap = find(summary["variant_gaps"], **where)
+            if gap is not None:
+                found = (
+                    find(summary["variants"], variant=name, **where) for name in VARIANT_LABELS
+                )
+                cells = (*map(_score, found), _change(gap))
+                rows.append(Row(labels[model], cells, benchmark_label(summary, benchmark)))
+        if rows:
+            columns = (*VARIANT_LABELS.values(), "difference")
+            tables.append(Table(caption(decoding, BOTH_WAYS), columns, tuple(rows)))
     return tables
 
 

@@ -23,6 +23,8 @@ from jaxreason.report.scores import (
     levels,
     score_rows,
 )
+from jaxreason.report.variants import compare_variants
+from jaxreason.report.wording import WAYS
 from jaxreason.results.study_files import BASE
 from jaxreason.results.transfer_file import read_transfer
 
@@ -54,11 +56,12 @@ def summarise(
     transfer = read_transfer(reader.folder, reader.read)
     missing += absent + ([] if transfer else ["The transferability index has not been computed."])
     missing += _failures(study, evaluations)
-    training = _training(reader, study)
+    missing += _unmeasured(study, evaluations, variant)
+    training, scores = _training(reader, study), score_rows(study, found, how)
     summary = {
         **about,
         **_describe(study, evaluations, how),
-        "scores": score_rows(study, found, how),
+        "scores": scores,
         "differences": difference_rows(study, found, how),
         "arm_differences": arm_difference_rows(study, found, how),
         "transfer": transfer["rows"] if transfer else [],
@@ -66,10 +69,12 @@ def summarise(
         "drift": drift_rows(study, metrics, how),
         "weights": weight_rows(study, metrics),
         "drift_texts": _drift_texts(metrics),
+        "transfer_variant": transfer["config"].get("variant") if transfer else None,
         "training": training,
         "replies": _replies(study, evaluations),
         "variant": variant,
-        "variants": _variants(study, evaluations),
+        **compare_variants(study, evaluations, scores, variant, how),
+        "ways": _ways(study, evaluations),
         "asked": _asked(study, evaluations),
         "other_scores": _other_scores(study, evaluations),
         "missing": missing,
@@ -134,6 +139,7 @@ def _drift_texts(metrics: dict) -> dict[str, Any] | None:
             units = found["details"]["units"]
             return {
                 "decoding": found["decoding"],
+                "variant": found.get("variant"),
                 "per_benchmark": max(unit["num_texts"] for unit in units),
                 "num_cut": sum(unit["num_cut"] for unit in units),
                 "num_dropped": sum(unit["num_dropped"] for unit in units),
@@ -201,34 +207,6 @@ def _mean_length(samples: list[dict]) -> float | None:
     return None if None in lengths else float(np.mean(lengths))
 
 
-def _variants(study: Study, evaluations: dict) -> list[dict]:
-    """The primary score of every variant of the benchmarks that were measured in both ways; in points, mean over
-    seeds, with the interval of scores.json where there is one seed.
-    """
-    found: dict[tuple, list[dict]] = {}
-    for model, members in _by_model(study, evaluations).items():
-        for row in (row for evaluation in members for row in evaluation.all_rows):
-            if row["primary"] and row["mean"] is not None:
-                key = (row["benchmark"], row["decoding"], model, row["variant"])
-                found.setdefault(key, []).append(row)
-    ways = {(key[0], key[1]): set() for key in found}
-    for benchmark, decoding, _, variant in found:
-        ways[benchmark, decoding].add(variant)
-    names = ("benchmark", "decoding", "model", "variant")
-    return [
-        dict(zip(names, key, strict=True)) | {"metric": rows[0]["metric"]} | _over_seeds(rows)
-        for key, rows in found.items()
-        if len(ways[key[:2]]) > 1
-    ]
-
-
-def _over_seeds(rows: list[dict]) -> dict[str, float | None]:
-    mean = 100 * float(np.mean([row["mean"] for row in rows]))
-    if len(rows) > 1 or rows[0]["low"] is None:
-        return {"mean": mean, "low": None, "high": None}
-    return {"mean": mean, "low": 100 * rows[0]["low"], "high": 100 * rows[0]["high"]}
-
-
 def _asked(study: Study, evaluations: dict) -> list[dict]:
     """How each model was asked."""
     return [
@@ -236,6 +214,27 @@ def _asked(study: Study, evaluations: dict) -> list[dict]:
         for model, members in _by_model(study, evaluations).items()
         if members[0].asked
     ]
+
+
+def _ways(study: Study, evaluations: dict) -> list[dict]:
+    """The prompt and the grader of every variant of every benchmark, as the base was measured."""
+    rows = evaluations[BASE].all_rows if BASE in evaluations else []
+    names = ("benchmark", "variant", "prompt", "grader")
+    found = {tuple(row[name] for name in names): None for row in rows}
+    return [dict(zip(names, way, strict=True)) for way in found if way[0] in study.groups]
+
+
+def _unmeasured(study: Study, evaluations: dict, variant: str) -> list[str]:
+    """Which benchmarks the base was measured on in another way alone, in words."""
+    if BASE not in evaluations:
+        return []
+    shown = {row["benchmark"] for row in evaluations[BASE].rows}
+    others = {row["benchmark"] for row in evaluations[BASE].all_rows} - shown
+    names = {r["benchmark"]: r["label"] for r in evaluations[BASE].all_rows if "label" in r}
+    labels = names | study.labels
+    absent = [labels.get(name, name) for name in study.groups if name in others]
+    said = f"not measured {WAYS[variant]}, which this report is about, so left out."
+    return [f"{', '.join(absent)}: {said}"] if absent else []
 
 
 def _failures(study: Study, evaluations: dict) -> list[str]:

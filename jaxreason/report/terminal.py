@@ -4,7 +4,15 @@ from typing import Any
 
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
 from jaxreason.report.transfer_tables import pooled_rows
-from jaxreason.report.wording import arm_labels, group_label, plain, signed, significant
+from jaxreason.report.wording import (
+    ROBUST,
+    WAYS,
+    arm_labels,
+    group_label,
+    plain,
+    signed,
+    significant,
+)
 from jaxreason.results.groups import MATH, REST
 from jaxreason.results.study_files import BASE
 
@@ -52,7 +60,12 @@ def _aligned(lines: list[list[str]]) -> list[str]:
 
 def _legend(summary: dict) -> str:
     percent = f"{100 * summary['confidence']:g}"
-    return f"score, difference from the base, and below it the difference's {percent} % interval"
+    text = f"score, difference from the base, and below it the difference's {percent} % interval"
+    return (
+        text
+        if summary["variant"] == ROBUST
+        else f"{text}; tasks measured {WAYS[summary['variant']]}"
+    )
 
 
 def _score(

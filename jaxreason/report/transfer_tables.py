@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from jaxreason.report.tables import NONE, Cell, Row, Table, benchmark_label, caption, find
-from jaxreason.report.wording import arm_labels, group_label, plain, signed
+from jaxreason.report.wording import WAYS, arm_labels, group_label, plain, signed
 from jaxreason.results.groups import MATH
 
 MODES = {
@@ -20,6 +20,19 @@ def pooled_rows(rows: list[dict]) -> list[dict]:
     """Of each arm the rows over all its seeds, or those of its only one."""
     pooled = {row["arm"] for row in rows if row["seed"] == "all"}
     return [row for row in rows if row["seed"] == "all" or row["arm"] not in pooled]
+
+
+def of_variant(summary: dict[str, Any]) -> tuple[str, ...]:
+    """A note on which scores the index was computed from; none where transfer.json does not say."""
+    variant = summary["transfer_variant"]
+    if variant is None:
+        return ()
+    text = f"Computed from scores of tasks measured {WAYS[variant]}"
+    if variant != summary["variant"]:
+        text += (
+            ", unlike the other scores of this report (the recipe's `transfer.variant` says which)"
+        )
+    return (f"{text}.",)
 
 
 def transfer_tables(summary: dict[str, Any]) -> list[Table]:
@@ -50,11 +63,12 @@ def _tables(summary: dict, rows: list[dict], text: str, name) -> list[Table]:
     for decoding in summary["decodings"]:
         members = [row for row in rows if row["decoding"] == decoding]
         if members:
-            tables.append(_table(caption(decoding, text), members, name))
+            about = of_variant(summary)
+            tables.append(_table(caption(decoding, text), members, name, about))
     return tables
 
 
-def _table(said: str, members: list[dict], name) -> Table:
+def _table(said: str, members: list[dict], name, about: tuple[str, ...]) -> Table:
     modes, groups = _distinct(members, "mode"), _distinct(members, "group")
     notes: dict[str, int] = {}
     rows = []
@@ -67,7 +81,7 @@ def _table(said: str, members: list[dict], name) -> Table:
         columns=tuple(group_label(g) for _ in modes for g in groups),
         spans=tuple((MODES.get(mode, mode), len(groups)) for mode in modes),
         rows=tuple(rows),
-        notes=_undefined(notes),
+        notes=(*about, *_undefined(notes)),
     )
 
 

@@ -9,6 +9,10 @@ from jaxreason.results.study_files import BASE
 
 MINUS = "−"
 GROUP_LABELS = {MATH: "Math", OTHER: "Other reasoning", NON_REASONING: "Non-reasoning"}
+ROBUST, PAPER = "robust", "paper"  # the variants, and the ways in which a benchmark is measured
+VARIANT_LABELS = {ROBUST: "robust", PAPER: "paper's way"}  # in a column's head
+WAYS = {ROBUST: "in the robust way", PAPER: "in the paper's way"}  # in a sentence
+THINKING = {None: "as the template has it", True: "on", False: "off"}  # the template's switch
 MANY = 8  # arms; more are numbered, and counted instead of named in sentences
 
 

@@ -4,7 +4,9 @@ import json
 import pathlib
 
 import numpy as np
-from sample_lines import SCORED, write_samples
+from sample_lines import GRADER, PROMPT, SCORED, write_samples
+
+from jaxreason.results.statistics import wilson
 
 GROUPS = {
     **dict.fromkeys(("synthetic_add", "synthetic_chain"), "math"),
@@ -18,6 +20,17 @@ ARMS = {
     "sft_lo": ("sft", "SFT 2e-4", (-0.05, -0.1, -0.12), 0.8),
     "sft_mid": ("sft", "SFT 5e-4", (0.06, -0.22, -0.3), 1.1),
     "sft_hi": ("sft", "SFT 1e-3", (0.18, -0.35, -0.55), 1.5),
+}
+# Benchmarks that were measured in the paper's way too: its prompt, its grader, the share of right replies that it
+# calls wrong. Where the prompt is another one the replies are too.
+PAPER = {
+    "synthetic_add": (PROMPT, "string_answer", 0.5),
+    "synthetic_order": (PROMPT, "string_answer", 0.0),
+    "synthetic_get": ("first_line", GRADER, 0.7),
+}
+ASKED = {
+    "base": {"prompt_format": "plain", "thinking": None},
+    "rl": {"prompt_format": "chat", "thinking": True},
 }
 DECODINGS = ("greedy", "t1")
 GROUP_NAMES = ("math", "other", "non_reasoning")
@@ -54,7 +67,12 @@ def write_study(
             if trained:
                 _metrics(run, arms[arm][0], rng)
     rows = list(_transfer(arms, seeds, rng))
-    value = {"config": {}, "scales": {}, "rows": rows, "sensitivity": _sensitivity(rows, rng)}
+    value = {
+        "config": {"variant": "robust"},
+        "scales": {},
+        "rows": rows,
+        "sensitivity": _sensitivity(rows, rng),
+    }
     _json(folder / "transfer.json", value)
     _json(folder / "study.json", _manifest(arms, seeds))
     return folder
@@ -91,12 +109,29 @@ def _evaluation(run: pathlib.Path, hardness: dict, chances: dict, rng) -> None:
                 "num_samples": 1,
             }
             mean = float(right.mean())
-            rows.append(
-                common | {"metric": "correct", "primary": True, "mean": mean, "n": len(right)}
-            )
+            rows.append(common | _score(right))
+            if name in PAPER:
+                rows.append(common | _paper_way(folder, name, decoding, lines))
             loose = {"metric": "correct_loose", "primary": False, "mean": min(mean + 0.03, 1.0)}
             rows.append(common | loose | {"n": len(right)})
-    _json(folder / "scores.json", {"model": str(run), "rows": rows})
+    asked = ASKED.get(run.name, ASKED.get(run.parent.name, {"prompt_format": "chat", "thinking": False}))  # fmt: skip
+    _json(folder / "scores.json", {"model": str(run), "asked": asked, "rows": rows})
+
+
+def _score(right) -> dict:
+    low, high = wilson(right.mean(), len(right), 0.95)
+    numbers = {"mean": float(right.mean()), "low": float(low), "high": float(high)}
+    return numbers | {"metric": "correct", "primary": True, "n": len(right)}
+
+
+def _paper_way(folder: pathlib.Path, name: str, decoding: str, lines: list[dict]) -> dict:
+    """The row of scores; writes what it is made from. Its draws are its own, so that all else stays as it is."""
+    rng = np.random.default_rng(sum(map(ord, name + decoding)))
+    prompt, grader, lost = PAPER[name]
+    kept = np.array([x["scores"]["correct"] for x in lines]) * (rng.uniform(size=len(lines)) >= lost)  # fmt: skip
+    lines = [line | {"scores": {"correct": float(hit)}} for line, hit in zip(lines, kept, strict=True)]  # fmt: skip
+    write_samples(folder, name, decoding, lines, prompt, grader)
+    return _score(kept) | {"variant": "paper", "prompt": prompt, "grader": grader}
 
 
 def _sample(name: str, number: int, right: bool, rng) -> dict:
@@ -131,6 +166,7 @@ def _analysis(folder: pathlib.Path, size: float, rng) -> None:
             {
                 "metric": metric,
                 "decoding": "t1",
+                "variant": "robust",
                 "rows": [],
                 "groups": groups,
                 "details": {"units": [unit]},

@@ -40,7 +40,7 @@ def evaluation(shares, benchmarks=tuple(STUDY.groups)):
             samples[name, "greedy"] = [sample(f"q{i}", float(i < share)) for i in range(100)]
             row = {"benchmark": name, "decoding": "greedy", "metric": "correct", "primary": True}
             rows.append(row)
-    return Evaluation(rows, samples, rows, {})
+    return Evaluation(rows, samples, rows, {}, {})
 
 
 EVALUATIONS = {
