@@ -3,8 +3,8 @@
 from typing import Any
 
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
+from jaxreason.report.two_ways import two_ways
 from jaxreason.report.wording import (
-    MANY,
     PAPER,
     THINKING,
     arm_labels,
@@ -34,7 +34,7 @@ def findings(summary: dict[str, Any]) -> list[dict[str, str]]:
         if sentences:
             text = " ".join(sentences + _trade(summary, decoding))
             found.append({"topic": decoding_label(decoding), "text": text})
-    return found + _ways(summary) + _drift(summary)
+    return found + two_ways(summary) + _drift(summary)
 
 
 def _groups(summary: dict, decoding: str) -> list[str]:
@@ -106,40 +106,6 @@ def _pair(row: dict, labels: dict[str, str]) -> str:
     if row["mean"] < 0:
         first, second = second, first
     return f"{labels[first]} ended {plain(abs(row['mean']))} points above {labels[second]}"
-
-
-def _ways(summary: dict) -> list[dict[str, str]]:
-    """Tasks whose robust and paper's scores differ by more than their intervals allow, the largest gap first."""
-    gaps = summary["variant_gaps"]
-    if not gaps:
-        return []
-    number = len({gap["benchmark"] for gap in gaps})
-    largest: dict[str, dict] = {}
-    for gap in sorted(gaps, key=lambda gap: -abs(gap["mean"])):
-        if gap["verdict"] != "unclear":
-            largest.setdefault(gap["benchmark"], gap)
-    text = f"{_tasks(number)} measured both robustly and in the paper's way. "
-    if not largest:
-        text += "On none of them do the two scores differ by more than their intervals allow."
-    else:
-        named = [_way(summary, gap) for gap in list(largest.values())[:MANY]]
-        more = len(largest) - len(named)
-        named += [f"{more} more"] if more else []
-        text += (
-            f"On {len(largest)} of them the two scores differ by more than their intervals allow; the largest gap of "
-            f"the paper's way on each: {listed(named)}."
-        )
-    return [{"topic": "Two ways of scoring", "text": text}]
-
-
-def _tasks(number: int) -> str:
-    return "One task was" if number == 1 else f"{number} tasks were"
-
-
-def _way(summary: dict, gap: dict) -> str:
-    name, model = summary["labels"][gap["benchmark"]], arm_labels(summary)[gap["model"]]
-    where = f", {decoding_label(gap['decoding']).lower()}" if len(summary["decodings"]) > 1 else ""
-    return f"{name} ({signed(gap['mean'])} for {model}{where})"
 
 
 def _drift(summary: dict) -> list[dict[str, str]]:

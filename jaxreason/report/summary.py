@@ -58,11 +58,12 @@ def summarise(
     missing += _failures(study, evaluations)
     missing += _unmeasured(study, evaluations, variant)
     training, scores = _training(reader, study), score_rows(study, found, how)
+    differences = difference_rows(study, found, how)
     summary = {
         **about,
         **_describe(study, evaluations, how),
         "scores": scores,
-        "differences": difference_rows(study, found, how),
+        "differences": differences,
         "arm_differences": arm_difference_rows(study, found, how),
         "transfer": transfer["rows"] if transfer else [],
         "sensitivity": transfer["sensitivity"] if transfer else [],
@@ -73,7 +74,7 @@ def summarise(
         "training": training,
         "replies": _replies(study, evaluations),
         "variant": variant,
-        **compare_variants(study, evaluations, scores, variant, how),
+        **compare_variants(study, evaluations, scores, differences, variant, how),
         "ways": _ways(study, evaluations),
         "asked": _asked(study, evaluations),
         "other_scores": _other_scores(study, evaluations),

@@ -1,26 +1,42 @@
 """Benchmarks that were measured in more than one way: every model's score in each, and how far they are apart."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxreason.errors import UserError
 from jaxreason.report.files import Evaluation, Study
-from jaxreason.report.scores import Resampling, Run, levels, score_rows, verdict
+from jaxreason.report.scores import (
+    Level,
+    Resampling,
+    Run,
+    difference_rows,
+    levels,
+    score_rows,
+    verdict,
+)
+from jaxreason.report.wording import PAPER, ROBUST
 from jaxreason.results.clusters import SampleScores, cluster
 from jaxreason.results.grade_files import sample_scores
 from jaxreason.results.significance import compare
 from jaxreason.results.statistics import difference_interval, resample
 from jaxreason.results.study_files import BASE
 
+SIDES = (PAPER, ROBUST)  # of a difference: the former minus the latter
 NUMBERS = ("mean", "low", "high")
+SHOWN = ("benchmark", "decoding", "model", "variant", *NUMBERS)
 Evaluations = dict[Run | str, Evaluation]
 
 
 def compare_variants(
-    study: Study, evaluations: Evaluations, scores: list[dict], variant: str, how: Resampling
+    study: Study,
+    evaluations: Evaluations,
+    scores: list[dict],
+    differences: list[dict],
+    variant: str,
+    how: Resampling,
 ) -> dict[str, list[dict]]:
     """Of benchmarks that were measured in several variants, in points.
 
@@ -28,33 +44,50 @@ def compare_variants(
       study: its study.json.
       evaluations: of the base and of every run.
       scores: the report's rows of scores, which are those of `variant`.
+      differences: the report's rows of differences from the base.
       variant: that the report is about.
       how: the intervals are made.
 
     Returns:
       `variants`, the score of every benchmark, decoding, model and variant, with the interval that it would have in a
-      report on that variant; and `variant_gaps`, paper minus robust of each, paired over questions where both asked
-      the same ones, with a verdict.
+      report on that variant; `variant_gaps`, paper minus robust of each, paired over questions where both asked
+      the same ones, with a verdict; `variant_verdicts`, what is said of every arm's difference from the base in each.
     """
-    rows = [row | {"variant": variant} for row in scores]
-    names = dict.fromkeys(name for found in evaluations.values() for name in found.others)
-    for name in names if BASE in evaluations else ():
-        others = {run: found.measured(name) for run, found in evaluations.items()}
+    scores = [row | {"variant": variant} for row in scores]
+    differences = [row | {"variant": variant} for row in differences]
+    for name in dict.fromkeys(name for found in evaluations.values() for name in found.others):
+        for found in _levels(study, evaluations, name, how):
+            scores += [row | {"variant": name} for row in score_rows(study, found, how)]
+            differences += [row | {"variant": name} for row in difference_rows(study, found, how)]
+    measured = _in_both(scores, "model")
+    shown = [{name: row[name] for name in SHOWN} for pair in measured.values() for row in pair]
+    gaps = [_gap(study, evaluations, variant, how, key, pair) for key, pair in measured.items()]
+    verdicts = [
+        dict(zip(("benchmark", "decoding", "arm"), key, strict=True))
+        | {row["variant"]: row["verdict"] for row in pair}
+        for key, pair in _in_both(differences, "arm").items()
+    ]
+    return {"variants": shown, "variant_gaps": gaps, "variant_verdicts": verdicts}
+
+
+def _levels(
+    study: Study, evaluations: Evaluations, variant: str, how: Resampling
+) -> Iterator[list[Level]]:
+    """Of each decoding, what was measured in another variant than the report's."""
+    if BASE in evaluations:
+        others = {run: found.measured(variant) for run, found in evaluations.items()}
         for decoding in study.decodings:
-            found = levels(study, others, decoding, how)[0]
-            rows += [row | {"variant": name} for row in score_rows(study, found, how)]
-    keys = ("benchmark", "decoding", "model", "variant")
-    kept = [row for row in rows if row["benchmark"] is not None and row["mean"] is not None]
-    by_key = {tuple(row[key] for key in keys): row for row in kept}
-    several = [key for key in by_key if _is_several(key, by_key)]
-    shown = [{name: by_key[key][name] for name in (*keys, *NUMBERS)} for key in several]
-    pairs = dict.fromkeys(key[:3] for key in several)
-    gaps = [_gap(study, evaluations, variant, how, *pair, by_key) for pair in pairs]
-    return {"variants": shown, "variant_gaps": gaps}
+            yield levels(study, others, decoding, how)[0]
 
 
-def _is_several(key: tuple, by_key: dict[tuple, dict]) -> bool:
-    return all((*key[:3], name) in by_key for name in ("robust", "paper"))
+def _in_both(rows: list[dict], whose: str) -> dict[tuple[str, str, str], list[dict]]:
+    """The rows of a benchmark, decoding and model, paper's first, where there is one of each variant."""
+    found: dict[tuple, dict[str, dict]] = {}
+    for row in rows:
+        if row["benchmark"] is not None and row["mean"] is not None:
+            key = row["benchmark"], row["decoding"], row[whose]
+            found.setdefault(key, {})[row["variant"]] = row
+    return {k: [v[name] for name in SIDES] for k, v in found.items() if set(v) >= set(SIDES)}
 
 
 def _gap(
@@ -62,24 +95,22 @@ def _gap(
     evaluations: Evaluations,
     variant: str,
     how: Resampling,
-    benchmark: str,
-    decoding: str,
-    model: str,
-    by_key: dict[tuple, dict],
+    key: tuple[str, str, str],
+    pair: list[dict],
 ) -> dict[str, Any]:
     """Paper minus robust of one model: all its seeds together, for it is these replies that are scored in two ways."""
+    benchmark, decoding, model = key
     where = {"benchmark": benchmark, "decoding": decoding, "model": model}
-    seeds = [(arm, seed) for arm, seed in ((a.name, s) for a, s in study.runs()) if arm == model]
-    runs = [BASE] if model == BASE else seeds
+    seeds = [(arm.name, seed) for arm, seed in study.runs() if arm.name == model]
+    runs = [run for run in ([BASE] if model == BASE else seeds) if run in evaluations]
     sides = []
-    for name in ("paper", "robust"):
-        found = [evaluations[run] for run in runs if run in evaluations]
+    for name in SIDES:
+        found = [evaluations[run] for run in runs]
         found = found if name == variant else [one.measured(name) for one in found]
         sides.append(_scores(found, benchmark, decoding, f"{model}: {benchmark}, {decoding}"))
     try:
         scores = cluster(sides)
     except UserError:  # the two ways ask questions of their own
-        pair = [by_key[benchmark, decoding, model, name] for name in ("paper", "robust")]
         return where | {"paired": False} | unpaired(*pair)
     seed = how.seed, zlib.crc32(f"{benchmark}.{decoding}.{model}".encode())
     found = resample(scores, [0, 1], how.resamples, seed)
