@@ -14,7 +14,7 @@ from jaxreason.config import at_least, between, check_ranges
 from jaxreason.report import drift_tables, run_tables, score_tables, transfer_tables
 from jaxreason.report.figures import FIGURES, Drawn, draw
 from jaxreason.report.files import Reader, read_study
-from jaxreason.report.methods import CAPTIONS, Formula, methods, reading
+from jaxreason.report.methods import Formula, captions, methods, reading
 from jaxreason.report.scores import Resampling
 from jaxreason.report.style import looks
 from jaxreason.report.summary import summarise
@@ -158,7 +158,7 @@ def _content(summary: dict[str, Any], drawn: dict[str, Drawn]) -> dict[str, Any]
     return {
         "summary": summary,
         "figures": drawn,
-        "captions": CAPTIONS,
+        "captions": captions(summary),
         "looks": looks(summary),
         "labels": arm_labels(summary),
         "group_label": group_label,

@@ -68,6 +68,24 @@ CAPTIONS = {
 }
 
 
+OF_INDEX, OF_DRIFT = ("transfer",), ("kl_frontier", "kl", "pca_shift")  # figures
+
+
+def captions(summary: dict[str, Any]) -> dict[str, Caption]:
+    """CAPTIONS; where the paper's way has a part in the report, with the way that the index and the drift are of."""
+    texts = summary["drift_texts"]
+    of = dict.fromkeys(OF_INDEX, summary["transfer_variant"])
+    of |= dict.fromkeys(OF_DRIFT, None if texts is None else texts["variant"])
+    if PAPER not in (summary["variant"], *of.values()):
+        return CAPTIONS
+    said = {
+        name: Caption(about.title, f"{about.text} Of tasks measured {WAYS[of[name]]}.")
+        for name, about in CAPTIONS.items()
+        if of.get(name) is not None
+    }
+    return CAPTIONS | said
+
+
 def reading(summary: dict[str, Any]) -> list[Section]:
     """How to read the report, for someone who has not read the methods."""
     percent = f"{100 * summary['confidence']:g}\u2009%"

@@ -61,11 +61,10 @@ def _aligned(lines: list[list[str]]) -> list[str]:
 def _legend(summary: dict) -> str:
     percent = f"{100 * summary['confidence']:g}"
     text = f"score, difference from the base, and below it the difference's {percent} % interval"
-    return (
-        text
-        if summary["variant"] == ROBUST
-        else f"{text}; tasks measured {WAYS[summary['variant']]}"
-    )
+    index, variant = summary["transfer_variant"], summary["variant"]
+    notes = [f"tasks measured {WAYS[variant]}"] if variant != ROBUST else []
+    notes += [f"TI of tasks measured {WAYS[index]}"] if index not in (None, variant) else []
+    return "; ".join([text, *notes])
 
 
 def _score(

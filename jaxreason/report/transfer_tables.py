@@ -121,7 +121,7 @@ def degree_tables(summary: dict[str, Any]) -> list[Table]:
             said = caption(decoding, "Degrees of improvement (DI), all seeds of an arm together.")
             names = tuple(group_label(g) for _ in modes for g in (MATH, *groups))
             spans = tuple((MODES.get(mode, mode), len(groups) + 1) for mode in modes)
-            tables.append(Table(said, names, tuple(lines), spans))
+            tables.append(Table(said, names, tuple(lines), spans, of_variant(summary)))
     return tables
 
 
@@ -173,7 +173,7 @@ def _sensitivity_table(
         caption=caption(decoding, text),
         columns=tuple(group_label(g) for g in groups),
         rows=tuple(rows),
-        notes=_undefined(notes),
+        notes=(*of_variant(summary), *_undefined(notes)),
     )
 
 
@@ -202,7 +202,8 @@ def gain_tables(summary: dict[str, Any]) -> list[Table]:
             text = "Mean over a group's tasks of the points gained, and of those lost (gain − drop is the mean change)."
             spans = tuple((group_label(group), 2) for group in (MATH, *groups))
             columns = ("gain", "drop") * len(spans)
-            tables.append(Table(caption(decoding, text), columns, tuple(lines), spans))
+            said = caption(decoding, text)
+            tables.append(Table(said, columns, tuple(lines), spans, of_variant(summary)))
     return tables
 
 

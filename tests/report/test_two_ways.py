@@ -12,12 +12,18 @@ from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, format_summary, read_summary, run_report
 from jaxreason.report.figures import FIGURES
 from jaxreason.report.files import Reader, read_study
+from jaxreason.report.methods import CAPTIONS, captions, methods
 from jaxreason.report.run_tables import asked_tables
 from jaxreason.report.score_tables import variant_tables
 from jaxreason.report.scores import Resampling
 from jaxreason.report.summary import summarise
 from jaxreason.report.tables import find
-from jaxreason.report.transfer_tables import transfer_tables
+from jaxreason.report.transfer_tables import (
+    degree_tables,
+    gain_tables,
+    sensitivity_tables,
+    transfer_tables,
+)
 from jaxreason.report.variants import unpaired
 from jaxreason.report.wording import plain, signed
 
@@ -249,12 +255,25 @@ def test_the_index_and_the_drift_say_which_way_they_are_of(copy, variant):
     for path in copy.glob("**/analysis/token_kl.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"variant": variant}))
     summary = summary_of(copy, "paper")
-    (note,) = {note for table in transfer_tables(summary) for note in table.notes if note[0] != "("}
     way = {"robust": "in the robust way", "paper": "in the paper's way"}[variant]
+    tables = [*transfer_tables(summary), *degree_tables(summary), *gain_tables(summary)]
+    (note,) = {note for table in tables for note in table.notes if note[0] != "("}
     assert note.startswith(f"Computed from scores of tasks measured {way}")
     assert ("unlike the other scores of this report" in note) == (variant == "robust")
-    texts = [part for s in build.methods(summary) if s.title == "KL divergence" for part in s.parts]
+    assert all(note in table.notes for table in sensitivity_tables(summary))
+    texts = [part for s in methods(summary) if s.title == "KL divergence" for part in s.parts]
     assert f"as the token ids that were sampled when tasks were put {way}." in texts[0]
+    said = captions(summary)
+    for figure in ("transfer", "kl", "pca_shift", "kl_frontier"):
+        assert said[figure].text == f"{CAPTIONS[figure].text} Of tasks measured {way}."
+    assert said["scores"] == CAPTIONS["scores"]
+    assert ("TI of tasks measured in the robust way" in format_summary(summary)) == (
+        variant == "robust"
+    )
+
+
+def test_captions_say_nothing_of_ways_where_all_is_robust(robust):
+    assert captions(robust) == CAPTIONS
 
 
 def test_how_each_model_and_task_was_asked_is_shown_and_said(robust, copy):
