@@ -127,6 +127,8 @@ def _asked(summary: dict) -> list[str]:
     for row in summary["asked"]:
         way = f"{row['prompt_format']} format, thinking {THINKING[row['thinking']]}"
         members.setdefault(way, []).append(labels[row["model"]])
+    if crowded(summary):
+        members = {w: [f"{len(n)} models"] if len(n) > 1 else n for w, n in members.items()}
     return [f"{listed(names)}: {way}" for way, names in members.items()]
 
 

@@ -228,6 +228,7 @@ def test_existing_checkpoints_without_logs_have_a_report(tmp_path, one_figure):
     assert "10. model-9" in page(tmp_path)
     limits = " ".join(summary["limits"])
     assert "existing checkpoints" in limits and "One run an arm" in limits
+    assert "has it; 10 models: chat format, thinking off)" in limits  # and not all their names
 
 
 def test_the_markdown_has_the_tables_and_the_figures(study):

@@ -233,6 +233,7 @@ def test_a_report_on_the_papers_way_has_its_scores_and_says_so(copy, paper, monk
     monkeypatch.setattr(build, "FIGURES", {"frontier": FIGURES["frontier"]})
     run_report(copy, ReportConfig("t", "q", (), 0.95, 100, 0, "paper"))
     page = (copy / "report/report.html").read_text()
+    assert "<dt>Tasks</dt><dd>3 of 6 in 3 groups</dd>" in page
     assert "<dt>Measured</dt><dd>in the paper&#39;s way</dd>" in page
     assert "of this report are of tasks measured in the paper&#39;s way" in page
     assert "Tasks measured in the paper's way." in (copy / "report/report.md").read_text()
@@ -332,5 +333,6 @@ def test_the_page_shows_both_scores_of_every_decoding_before_the_index(copy, mon
     monkeypatch.setattr(build, "FIGURES", {"frontier": FIGURES["frontier"]})
     run_report(copy, ReportConfig("t", "q", (), 0.95, 100, 0))
     page = (copy / "report/report.html").read_text()
+    assert "<dt>Tasks</dt><dd>6 in 3 groups</dd>" in page
     before = page.split("<h2>Transferability index</h2>")[0]
     assert len(re.findall(r"The robust score beside the one that the paper&#39;s", before)) == 4

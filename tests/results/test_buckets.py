@@ -35,10 +35,11 @@ def test_folders_need_nothing(nothing_installed):
 def test_any_verb_says_in_one_line_which_extra_a_bucket_needs(
     nothing_installed, capsys, verb, scheme
 ):
-    arguments = ["--config", "configs/study_tiny.py", f"--workdir={scheme}://bucket/runs/x"]
+    arguments = [f"--workdir={scheme}://bucket/runs/x"]
+    values = {"config": "configs/study_tiny.py", "slice": "h100"}
     for flag in flags_of(verb):
-        if verb in flag.needed and flag.name not in ("config", "workdir"):
-            arguments += [f"--{flag.name}", "h100" if flag.name == "slice" else "x"]
+        if verb in flag.needed and flag.name != "workdir":
+            arguments += [f"--{flag.name}", values.get(flag.name, "x")]
     with pytest.raises(SystemExit) as stopped:
         cli.main(["jaxreason", verb, *arguments])
     shown = capsys.readouterr().err.strip().splitlines()
