@@ -7,7 +7,7 @@ import hashlib
 import json
 import pathlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,7 +44,7 @@ from jaxreason.results.score_files import SCORES, key_of, read_score_rows
 
 # Our finish reasons as Inspect knows them; all others are "unknown" there, and as they are in the sample's metadata.
 STOPS = {"stop": "stop", "length": "max_tokens"}
-SETTINGS = ("temperature", "top_p", "top_k", "max_tokens")  # of a decoding, by one name in both
+SETTINGS = ("top_p", "top_k", "max_tokens")  # of a decoding, by one name in both
 
 
 def write_logs(folder: epath.Path, target: epath.Path) -> list[epath.Path]:
@@ -87,44 +87,38 @@ def _bytes(log: EvalLog) -> bytes:
 def _log(
     folder: epath.Path, key: SampleKey, rows: list[dict], about: Mapping[str, Any], ended: str
 ) -> EvalLog:
-    lines = read_samples(folder, key)
+    lines, model = read_samples(folder, key), about["model"]
     head = read_object(sample_head_path(folder, key), {})
-    model = about["model"]
-    graded = {
-        name: graded_samples(
-            lines, read_grades(folder, key, name), str(grades_path(folder, key, name))
-        )
-        for name in dict.fromkeys(row["grader"] for row in rows)
-    }
+    graders = dict.fromkeys(row["grader"] for row in rows)
+    graded = {name: _graded(folder, key, name, lines) for name in graders}
     samples = [
         _sample(line, {name: found[number] for name, found in graded.items()}, model, rows)
         for number, line in enumerate(lines)
     ]
-    failed = sum(sample.error is not None for sample in samples)
-    usage = {model: _total(samples)} if _total(samples).total_tokens else {}
+    used = [usage for sample in samples for usage in sample.model_usage.values()]
+    usage = {model: sum(used, ModelUsage())} if used else {}
+    completed = sum(sample.error is None for sample in samples)
+    counts = {"total_samples": len(lines), "completed_samples": completed}
     return EvalLog(
         status="success",
         eval=_spec(key, head, about, lines, ended),
-        results=EvalResults(
-            total_samples=len(lines),
-            completed_samples=len(lines) - failed,
-            scores=_scores(rows),
-        ),
+        results=EvalResults(scores=_scores(rows), **counts),
         stats=EvalStats(started_at=ended, completed_at=ended, model_usage=usage),
         samples=samples,
     )
 
 
+def _graded(folder: epath.Path, key: SampleKey, grader: str, lines: list[dict]) -> list[dict]:
+    source = str(grades_path(folder, key, grader))
+    return graded_samples(lines, read_grades(folder, key, grader), source)
+
+
 def _spec(
     key: SampleKey, head: dict, about: Mapping[str, Any], lines: list[dict], ended: str
 ) -> EvalSpec:
-    decoding = head.get("decoding_settings", {})  # there is none where completions were given
     made_with = json.dumps([about["model"], head], sort_keys=True)
     name = hashlib.sha256(made_with.encode()).hexdigest()[:22]
     ids = list(dict.fromkeys(line["id"] for line in lines))
-    settings = {name: decoding[name] for name in SETTINGS if decoding.get(name)}
-    settings["temperature"] = decoding.get("temperature")  # 0 means greedy
-    settings |= {"stop_seqs": list(decoding.get("stop", ())) or None, "seed": head.get("seed")}
     return EvalSpec(
         eval_id=name,
         run_id=name,
@@ -135,36 +129,48 @@ def _spec(
         task_args=key._asdict(),
         dataset=EvalDataset(name=key.benchmark, samples=len(ids), sample_ids=ids),
         model=about["model"],
-        model_generate_config=GenerateConfig(**settings),
+        model_generate_config=_settings(head),
         config=EvalConfig(epochs=head["num_samples"]),
         packages={"jaxreason": __version__},
         metadata={"asked": about.get("asked", {}), "made_with": head},
     )
 
 
+def _settings(head: dict) -> GenerateConfig:
+    decoding = head.get("decoding_settings", {})  # there is none where completions were given
+    values = {name: decoding[name] for name in SETTINGS if decoding.get(name)}  # 0 is off
+    values["temperature"] = decoding.get("temperature")  # 0 is greedy
+    stop = list(decoding.get("stop", ()))
+    return GenerateConfig(**values, stop_seqs=stop or None, seed=head.get("seed"))
+
+
 def _sample(line: dict, grades: dict[str, dict], model: str, rows: list[dict]) -> EvalSample:
-    reply = ChatMessageAssistant(content=line["completion"], model=model, source="generate")
-    reason = line["finish_reason"]
-    usage = _usage(line)
-    error = None
-    if reason.startswith("error"):
-        error = EvalError(message=reason, traceback="", traceback_ansi="")
-    more = {"subset": line["subset"], "cluster": line["cluster"], "finish_reason": reason}
-    more |= {name: line[name] for name in ("choice_logprobs",) if name in line}
+    reason, usage = line["finish_reason"], _usage(line)
+    prompt, reply = _messages(line, model)
     choice = ChatCompletionChoice(message=reply, stop_reason=STOPS.get(reason, "unknown"))
+    failed = EvalError(message=reason, traceback="", traceback_ansi="")
+    kept = ("subset", "cluster", "finish_reason", "choice_logprobs")
     return EvalSample(
         id=line["id"],
         epoch=line["sample"] + 1,  # counted from 1 there
         input=line["prompt"],
         choices=line.get("choices"),
         target=next(iter(grades.values()))["answer"],
-        messages=[ChatMessageUser(content=line["prompt"], source="input"), reply],
+        messages=[prompt, reply],
         output=ModelOutput(model=model, choices=[choice], usage=usage),
-        scores={name: _score(grade, name, rows) for name, grade in grades.items()},
-        metadata=more,
+        scores={grader: _score(grade, grader, rows) for grader, grade in grades.items()},
+        metadata={name: line[name] for name in kept if name in line},
         model_usage={} if usage is None else {model: usage},
-        error=error,
+        error=failed if reason.startswith("error") else None,
     )
+
+
+def _messages(line: dict, model: str) -> tuple[ChatMessageUser, ChatMessageAssistant]:
+    """With ids of ours: Inspect's are random, and no two exports would be alike."""
+    name = f"{line['id']}.{line['sample']}"
+    prompt = {"id": f"{name}.prompt", "content": line["prompt"], "source": "input"}
+    reply = {"id": f"{name}.reply", "content": line["completion"], "source": "generate"}
+    return ChatMessageUser(**prompt), ChatMessageAssistant(**reply, model=model)
 
 
 def _usage(line: dict) -> ModelUsage | None:
@@ -172,11 +178,6 @@ def _usage(line: dict) -> ModelUsage | None:
     if number is None:  # the completion came as text
         return None
     return ModelUsage(input_tokens=put, output_tokens=number, total_tokens=put + number)
-
-
-def _total(samples: Sequence[EvalSample]) -> ModelUsage:
-    used = [usage for sample in samples for usage in sample.model_usage.values()]
-    return sum(used, ModelUsage())
 
 
 def _score(grade: dict, grader: str, rows: list[dict]) -> Score:

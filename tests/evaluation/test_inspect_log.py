@@ -4,7 +4,9 @@ import json
 import math
 import sys
 
+import bucket
 import pytest
+from etils import epath
 from program import call, refused
 from sample_lines import key_of, write_samples
 
@@ -176,3 +178,21 @@ def test_inspect_reads_choices_and_completions_that_were_given_as_text(evaluated
     assert (first.choices, first.metadata["choice_logprobs"]) == ([" yes", " no"], [-1.5, -2.5])
     assert second.model_usage == {} and second.output.usage is None
     assert second.output.completion.startswith("a character cut in two: ")
+
+
+def test_an_evaluation_on_a_bucket_gives_the_same_log_on_a_bucket(evaluated, tmp_path, monkeypatch):
+    exported(evaluated, tmp_path / "logs")
+    (local,) = (tmp_path / "logs").iterdir()
+    store = bucket.use(monkeypatch)
+    for path in evaluated.rglob("*.json*"):
+        store.objects[f"bucket/run/{path.relative_to(evaluated)}"] = path.read_bytes()
+    from jaxreason.evaluation.inspect_log import write_logs
+
+    folders = (epath.Path(f"gs://bucket/{name}") for name in ("run/evaluation", "logs"))
+    assert len(write_logs(*folders)) == 1
+    (name,) = store.names("*.eval")
+    assert name.endswith(local.name.partition("_")[2])  # all but the time
+    copied = tmp_path / "copied.eval"
+    copied.write_bytes(store.objects[name])
+    read = pytest.importorskip("inspect_ai.log").read_eval_log
+    assert read(str(copied)).samples == read(str(local)).samples
