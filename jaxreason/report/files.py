@@ -175,11 +175,22 @@ def read_evaluation(reader: Reader, folder: str, variant: str) -> Evaluation | N
         return None
     all_rows = score_rows(scores, str(reader.folder / name))
     rows = of_variant(all_rows, variant)
-    shown = {(row["benchmark"], row["decoding"]) for row in rows}
-    members = [row for row in all_rows if (row["benchmark"], row["decoding"]) in shown]
-    found = _samples_by_variant(reader, folder, members)
+    found = _samples_by_variant(reader, folder, rows + _otherwise(all_rows, rows))
     samples = found.pop(variant, {})
     return Evaluation(rows, samples, all_rows, scores.get("asked", {}), found)
+
+
+def _otherwise(all_rows: list[dict], rows: list[dict]) -> list[dict]:
+    """The rows of benchmarks of `rows` that were made from other samples or by another grader: a variant that asks and
+    grades alike is no second way of measuring.
+    """
+    made_from = {(r["benchmark"], r["decoding"]): (r["prompt"], r["grader"]) for r in rows}
+    return [
+        row
+        for row in all_rows
+        if made_from.get((row["benchmark"], row["decoding"]), (row["prompt"], row["grader"]))
+        != (row["prompt"], row["grader"])
+    ]
 
 
 def _samples_by_variant(reader: Reader, folder: str, rows: list[dict]) -> dict[str, Samples]:

@@ -170,6 +170,24 @@ def test_where_the_ways_agree_the_text_says_so_and_where_there_is_one_nothing(co
     assert said(summary) is None and summary["variants"] == [] and not variant_tables(summary)
 
 
+def test_two_variants_that_ask_and_grade_alike_are_one_way_of_measuring(copy, robust):
+    alike = {"prompt": "own", "grader": "hash_answer"}
+    edit_scores(
+        copy,
+        lambda value: (
+            value
+            | {
+                "rows": [
+                    r | alike if r["benchmark"] == "synthetic_order" else r for r in value["rows"]
+                ]
+            }
+        ),
+    )
+    names = {gap["benchmark"] for gap in summary_of(copy)["variant_gaps"]}
+    assert names == {"synthetic_add", "synthetic_get"}
+    assert {gap["benchmark"] for gap in robust["variant_gaps"]} == names | {"synthetic_order"}
+
+
 def test_the_table_has_the_robust_score_the_papers_and_their_difference(robust):
     table = variant_tables(robust)[0]
     assert table.columns == ("robust", "paper's way", "difference")
