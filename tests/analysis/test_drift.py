@@ -88,6 +88,11 @@ def test_a_file_for_every_metric_and_nothing_else_is_left(finished):
     )
 
 
+def test_every_file_says_what_was_compared_and_in_which_way_its_tasks_were_measured(finished):
+    for value in finished[1].values():
+        assert (value["decoding"], value["variant"]) == (CONFIG.decoding, CONFIG.variant)
+
+
 def test_rows_hold_values_of_both_sources_inside_their_intervals(finished):
     rows = finished[1]["token_kl"]["rows"]
     assert {row["source"] for row in rows} == {"base", "tuned"}
