@@ -66,10 +66,10 @@ class Terminal:
 
     def ctrl_c_until_it_ends(self):
         """The exit code. A signal between Python's writing of a prompt and its reading waits for the next one."""
-        for _ in range(20):
+        for _ in range(5):
             self.ctrl_c()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return self.process.wait(timeout=5)
+                return self.process.wait(timeout=40)
         raise AssertionError("the session did not end")
 
 
