@@ -19,9 +19,17 @@ def is_inequality(text: str) -> bool:
 
 
 def same_set(gold: str, answer: str) -> bool:
-    """Whether an interval (or a union) and inequalities of one name are the same set of numbers."""
+    """Whether intervals (or unions) and inequalities of one name are the same set of numbers."""
+    if is_inequality(gold) and is_inequality(answer) and letters_of(gold) != letters_of(answer):
+        return False  # x > 3 and y > 3
     sets = [read_set(gold), read_set(answer)]
     return None not in sets and _same_parts(*map(_parts, sets))
+
+
+def letters_of(text: str) -> set[str]:
+    """The letters of a text that stand in no command or word."""
+    bare = re.sub(r"\\(?:text|mbox|mathrm)\s*\{[^{}]*\}|\\mathbb\s*\{?R\}?|\\[A-Za-z]+", " ", text)
+    return {*re.findall("[A-Za-z]", re.sub(r"\b(?:and|or)\b", " ", bare))}
 
 
 def read_set(text: str):
@@ -33,6 +41,10 @@ def read_set(text: str):
         return value if isinstance(value, Set) else None
     text = re.sub(
         r"^\\\{\s*\w+\s*(?:\\in\s*\\mathbb\s*\{?R\}?\s*)?(?:\\mid|:|\|)(.*)\\\}$", r"\1", text
+    )
+    text = re.sub(r"\\q?quad(?![A-Za-z])", " ", text)
+    text = re.sub(  # x \ne 2, 3
+        r"^\s*([A-Za-z])\s*(\\neq?(?![A-Za-z]))([^<>A-Za-z\\]+)$", _each_excluded, text
     )
     pieces = JOINED.split(text)
     words = {next(filter(None, match.groups())) for match in JOINED.finditer(text)}
@@ -48,6 +60,11 @@ def read_set(text: str):
         return None
     numbers = join(*sets)
     return Union(*sets) if words == {","} and numbers.is_empty else numbers  # 1<x<2, 3<x<4
+
+
+def _each_excluded(match: re.Match) -> str:
+    name, sign, values = match.groups()
+    return ",".join(f"{name} {sign} {value}" for value in values.split(","))
 
 
 def _chain(text: str):
@@ -88,7 +105,12 @@ def _parts(numbers) -> list | None:
     from sympy import FiniteSet, Interval, Union
 
     found = []
-    for part in numbers.args if isinstance(numbers, Union) else (numbers,):
+    left = [numbers]
+    while left:
+        part = left.pop()
+        if isinstance(part, Union):  # the parser's are within each other
+            left += part.args
+            continue
         if isinstance(part, FiniteSet):
             found += [Interval(point, point) for point in part.args]
         elif isinstance(part, Interval):

@@ -14,7 +14,8 @@ WORDS = r"\\(?:text(?:rm|it|bf|normal)?|mbox|math(?:rm|it|bf))\s*\{([^{}]*)\}"
 SIZES: dict[str, dict[str, str]] = {
     "dollar": {"dollar usd": "1", "cent \u00a2": "1/100"},
     "euro": {"euro \u20ac": "1"},
-    "sterling": {"\u00a3 gbp": "1"},
+    # Money or a weight, which the word leaves open.
+    "pound": {"pound lb \u00a3 gbp": "1", "ounce oz": "1/16", "pence": "1/100"},
     "yen": {"yen \u00a5": "1"},
     "rupee": {"rupee \u20b9": "1"},
     "length": {
@@ -37,6 +38,8 @@ SIZES: dict[str, dict[str, str]] = {
     },
     "mass": {"mg milligram": "1/1000", "g gram": "1", "kg kilogram": "1000"},
     "volume": {"ml milliliter millilitre": "1/1000", "l liter litre": "1"},
+    "us volume": {"gallon": "16", "quart": "4", "pint": "2", "cup": "1"},
+    "calendar": {"month": "1", "year yr": "12", "decade": "120", "century centurie": "1200"},
     "angle": {"degree \u00b0": "1"},
     "radian": {"radian rad": "1"},
 }

@@ -24,6 +24,9 @@ from jaxreason.tasks.plain_numbers import numeral
 from jaxreason.tasks.sympy_values import is_rounded, same_value
 from jaxreason.tasks.written_out import is_written_out
 
+RATIO = re.compile(r"\d+(?::\d+){2,}")
+CLOCK_OF_THREE = re.compile(r"\d{1,2}:\d\d:\d\d")
+TEMPERATURE = re.compile(r"\\circ\s*\}?\s*(?:\\(?:text|mathrm)\s*\{)?\s*([CF])(?![A-Za-z])")
 PRIME = re.compile(r"\d\s*(?:'|\^\s*\{?\\prime)")  # minutes of an angle, or feet
 
 
@@ -56,8 +59,11 @@ def same(gold: str, answer: str, rules: Rules) -> bool:
     """Whether two tidied answers are the same. Raises what sympy raises."""
     if squeeze(gold) == squeeze(answer):
         return True
-    if is_inequality(answer) != is_inequality(gold):
-        return same_set(gold, answer) and is_written(gold, answer, rules)
+    relations = is_inequality(gold), is_inequality(answer)
+    if any(relations) and same_set(gold, answer):
+        return is_written(gold, answer, rules)
+    if relations[0] != relations[1]:
+        return False
     if is_group(gold) and len(split_list(answer)) > 1:
         return False  # (2,4) is a point or an interval; "4, 2" is neither
     numbers = numeral(gold), numeral(answer)
@@ -121,7 +127,12 @@ def same_side(gold: str, answer: str, rules: Rules) -> bool:
         return True
     if is_clock(gold) or is_clock(answer):
         return same_time(gold, answer)
+    if RATIO.fullmatch(squeeze(gold)) and RATIO.fullmatch(squeeze(answer)):
+        return same_ratio(gold, answer)
     if not same_base(gold, answer, rules) or bool(PRIME.search(gold)) != bool(PRIME.search(answer)):
+        return False
+    degrees = {match[1] for text in (gold, answer) for match in TEMPERATURE.finditer(text)}
+    if len(degrees) > 1:
         return False
     if r"\%" in gold or r"\%" in answer:
         return same_percentage(gold, answer, rules)
@@ -186,24 +197,50 @@ def plain_value(answer: str) -> str:
     answer = re.sub(r"^[a-z]\s*\\equiv\s*(.+?)\s*\\pmod\s*\{?\w+\}?$", r"\1", answer)
     number = r"(-?(?:\\\$)?[\d.,/]*\d(?:\\frac\{\d+\}\{\d+\})?)"
     word = rf"(?!(?:or|and|not|to|mod|over|choose|times|plus|minus|{WRONG}|{GROWING})\b)[A-Za-z]+"
-    words = rf"(?=.*[a-zA-Z]{{3}}|[a-z]+/[a-z]){word}(?:[ /]{word})*"
-    return re.sub(rf"^{number} {words}$", r"\1", answer)
+    words = rf"(?=.*[a-zA-Z]{{3}}|[a-z]+/[a-z]|[a-z]{{2}}\s*\^){word}(?:[ /]{word})*"
+    return re.sub(rf"^{number} {words}(?:\s*\^\s*\{{?[23]\}}?)?$", r"\1", answer)
 
 
 def is_clock(text: str) -> bool:
-    """Whether the text is a time of day or a length of time such as 9:24, which is no ratio."""
-    return re.fullmatch(r"\d{1,2}:\d\d(?:[ap]\.?m\.?)?", squeeze(text)) is not None
+    """Whether the text is a time of day or a length of time such as 9:24 or 9 a.m., which is no ratio."""
+    time = clock(text)
+    return time is not None and bool(time[2] or time[3])
+
+
+def clock(text: str) -> re.Match[str] | None:
+    """A time: hours, minutes or None, "a" or "p" or None."""
+    text = re.sub(r"(?<=\d)(?=[ap]\.?m)", "\0", text)  # 5am is a product
+    return re.fullmatch(r"(\d{1,2})(?::(\d\d))?(?:([ap])\.?m\.?)?", squeeze(text))
 
 
 def same_time(gold: str, answer: str) -> bool:
     """Two times: 05:00 is 5:00; a.m. or p.m. may be left out (3:20 p.m. is 15:20), and must not differ."""
-    form = r"(\d+):(\d\d)((?:[ap]\.?m\.?)?)"
-    times = [re.fullmatch(form, squeeze(text)) for text in (gold, answer)]
-    if not all(times):
+    times = clock(gold), clock(answer)
+    if not all(times) or (times[0][3] and times[1][3] and times[0][3] != times[1][3]):
         return False
-    halves = {time[3].replace(".", "") for time in times} - {""}
-    hours = [{int(time[1]), int(time[1]) + 12 * time[3].startswith("p")} for time in times]
-    return len(halves) < 2 and bool(hours[0] & hours[1]) and int(times[0][2]) == int(times[1][2])
+    minutes = {int(time[2] or 0) for time in times}
+    hours = [hours_of(int(time[1]), time[3]) for time in times]
+    bare = any(not time[2] and not time[3] for time in times)  # a number: 9 for 9 a.m.
+    if bare and any(time[2] and not time[3] for time in times):
+        return False
+    return len(minutes) == 1 and bool(hours[0] & hours[1])
+
+
+def hours_of(hour: int, half: str | None) -> set[int]:
+    """The hour as it may be written by those who leave out a.m. or p.m.: 3 p.m. is 3 or 15."""
+    if half is None or hour > 12:
+        return {hour}
+    return {hour, hour % 12} if half == "a" else {hour if hour < 12 else 12, hour % 12 + 12}
+
+
+def same_ratio(gold: str, answer: str) -> bool:
+    """Ratios of three or more numbers, 1:2:3 and 2:4:6; 1:00:00 and 2:00:00 are times."""
+    wanted, found = (
+        [Fraction(part) for part in squeeze(text).split(":")] for text in (gold, answer)
+    )
+    if len(wanted) != len(found) or CLOCK_OF_THREE.fullmatch(squeeze(gold)):
+        return wanted == found
+    return all(g * found[0] == a * wanted[0] for g, a in zip(wanted, found))
 
 
 def squeeze(text: str) -> str:

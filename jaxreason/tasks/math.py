@@ -16,7 +16,7 @@ import re
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
 from jaxreason.tasks.announced_answers import announced_answer
-from jaxreason.tasks.answer_lists import same_list
+from jaxreason.tasks.answer_lists import same_list, unlabel
 from jaxreason.tasks.equivalence import Rules, is_written, same
 from jaxreason.tasks.latex_answers import is_gigantic, read_value, tidy
 from jaxreason.tasks.replies import last_boxed, quoted_boxes, score_both_ways, strip_thinking
@@ -143,7 +143,7 @@ def asked(example: Example) -> str:
 
 def within(gold: str, answer: str, tolerance: float, rules: Rules) -> bool:
     """Whether both are numbers (a unit or per cent sign may follow), at most `tolerance` apart."""
-    found = [number_of(text) for text in (gold, answer)]
+    found = [number_of(unlabel(text)) for text in (gold, answer)]
     if None in found or abs(found[0] - found[1]) > tolerance * (1 + 1e-9):
         return False
     return is_written(gold, answer, rules)

@@ -13,7 +13,7 @@ PLACEHOLDER = re.compile(
     r"(?i)(?:(?:insert|put|write|enter|place|type|give)\s+)?"
     r"(?:(?:your|the|my|final|correct|numeric(?:al)?|exact|actual|simplified)\s+)*"
     r"(?:answers?|result|solution|number|value|expression)(?:\s+(?:goes\s+)?(?:here|in\s+the\s+box))?"
-    r"|(?:\.|\u2026|\?|\\[lc]?dots[a-z]?|\\square|\\Box|\\(?:q?quad|[,;:! ])|\s)*"
+    r"|(?:\.|\u2026|\?|\\[lc]?dots[a-z]?|\\square|\\Box|\\(?:q?quad|enspace|[,;:! ])|\s)*"
 )
 
 Extract = Callable[[str], str | None]
@@ -76,7 +76,7 @@ def last_boxed(text: str, quoted: Collection[str] = ()) -> str | None:
     `quoted`) holds none. Braces are balanced; `\{` and `\}` do not count. Time is linear in the
     text.
     """
-    boxes = {match.end() - 1 for match in re.finditer(r"\\(?:boxed|fbox)\s*\{", text)}
+    boxes = {match.end() - 1 for match in re.finditer(r"\\(?:boxed|f(?:rame)?box)\s*\{", text)}
     opened: list[int] = []
     start, content = -1, None
     for match in re.finditer(r"\\.|[{}]", text, re.DOTALL) if boxes else ():
@@ -89,14 +89,18 @@ def last_boxed(text: str, quoted: Collection[str] = ()) -> str | None:
                 start, content = brace, inside.strip()
     if content is not None:
         return content
-    spaced = re.findall(r"\\boxed\s+([^\s${}\\]+)", text)
-    return spaced[-1].rstrip(".,") if spaced else None
+    bare = re.findall(
+        r"\\boxed(?:\s+|(?=\d))([^\s${}\\]+)|\\boxed\s*(\\[dt]?frac(?:\s*\d\d(?!\d)|\{\d+\}\{\d+\}))",
+        text,
+    )
+    return (bare[-1][0].rstrip(".,") or bare[-1][1]) if bare else None
 
 
 def is_placeholder(text: str) -> bool:
     r"""Whether a text only holds an answer's place: `your\_answer`, `\text{answer}`, `\ldots`, `?`."""
-    if len(text) > LONGEST_PLACEHOLDER:
-        return False
+    if len(text) > LONGEST_PLACEHOLDER or text.strip() == "\\":  # of a space, `\ `
+        return len(text) <= LONGEST_PLACEHOLDER
+    text = re.sub(r"\\(?:[hv]?phantom|hspace\*?)\s*\{[^{}]*\}", " ", text)
     text = re.sub(r"\\(?:text\w*|mathrm|mathbf|mbox)(?![A-Za-z])|\\(?=_)", "", text)
     return (
         PLACEHOLDER.fullmatch(re.sub(r"[\s_~{}<>\[\]$]+|-(?=[A-Za-z])", " ", text).strip())
