@@ -17,14 +17,16 @@ from jaxreason.tasks.plain_numbers import numeral
 from jaxreason.tasks.replies import last_boxed, score_both_ways, strip_thinking
 
 MOST_CHARACTERS = 200  # of a fraction
+VALUE = r"/|\\[dt]?frac|10\s*\^|illion|thousand|[\u00bc-\u00be\u2150-\u215e]"
+SCALED = r"(.+?)\s*\\(?:cdot|times)\s*10\s*\^\s*\{?(\d{1,2})\}?"
 # A minus belongs to the number unless something stands before it that it could subtract from; a `$`
 # that opens a formula is no such thing. Exponents (m^2) and the digits of a longer number are no
 # numbers of their own.
-MINUS = r"(?:(?:(?<![\w)\]}$])|(?<=[\s({\[:=*]\$)|(?<=^\$))[-\u2212])?"
+MINUS = r"(?:(?:(?<![\w)\]}$])|(?<=[\s({\[:=*]\$)|(?<=^\$))[-\u2012-\u2014\u2212])?"
 NUMBER = re.compile(
-    r"(?=[-\u2212$.\d])"  # saves time where there is no number
+    r"(?=[-\u2012-\u2014\u2212$.\d])"  # saves time where there is no number
     rf"{MINUS}\$?(?<![\d^])(?<!\d\.)(?<!\^\{{)(?:\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+)(?:\.\d+)?"
-    rf"|(?=[-\u2212.]){MINUS}(?<![\d.^])\.\d+"
+    rf"|(?=[-\u2012-\u2014\u2212.]){MINUS}(?<![\d.^])\.\d+"
 )
 # Around the number of a marked place: what only dresses it.
 DRESS = re.compile(
@@ -50,23 +52,34 @@ SECOND = re.compile(
 )
 UNIT = re.compile(rf"(?!\s*{HEDGE})[^\d\\/+^:?(=\u00d7\u00f7-]*")
 # What touches a number and makes another one of it, after it and before it.
-GROWN = re.compile(r"[kKM]\b|\s?[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079\u2150-\u215e]")
+GROWN = re.compile(r"[kKMxyn]\b|\s?[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079\u2150-\u215e]")
 SHRUNK = re.compile(
     r"(?:[\u00bc-\u00be\u2150-\u215e]"
-    r"|\b(?:not|half\s+of|twice|double|triple|(?:more|less|fewer|greater|other)\s+than))\s*$",
+    r"|\b(?:not|half\s+of|twice|double|triple|(?:more|less|fewer|greater|other)\s+than"
+    r"|at\s+(?:least|most)|up\s+to))\s*$|(?<![-=])[<>\u2264\u2265]\s*$",
     re.IGNORECASE,
 )
+# A quantity in two units: 6 feet 2 inches.
+COMPOUND = re.compile(
+    r"(?i)\s*(?:feet|foot|ft|yards?|miles?|k?m|meters?|metres?|years?|weeks?|days?|hours?|hrs?|h|min\w*"
+    r"|pounds?|lbs?|kg|dollars?|gallons?)\b[\s,]*(?:and\s+)?(?!0+\b)\d+\s*(?:inch(?:es)?|in|feet|ft|cm|months?"
+    r"|weeks?|days?|hours?|hrs?|min\w*|sec\w*|s|ounces?|oz|g|grams?|cents?|quarts?|pints?)\b"
+)
+NEGATED = re.compile(r"(?i)(?:^|[\s(:])(?:minus|negative|[-\u2012-\u2014\u2212])\s*$")
+SPOKEN_MINUS = re.compile(r"(?i)(?<=\bis )(?:minus|negative)\s+(?=\$?\d)")
+SPACED = re.compile(r"(?<![\d.,] )(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d/]| \d)")  # 1 200
 JOINED = re.compile(r"\d\s?(?:[/:?]|\)\()\s?$")
 
 
 def clean(text: str) -> str:
     """Without LaTeX's ways of writing a separator, a thin space or a dollar sign."""
+    text = re.sub(r"(?:\\(?:text|mathrm)\s*)?\{-\}", "-", SPOKEN_MINUS.sub("-", text))
     return text.replace("{,}", ",").replace(r"\!", "").replace(r"\$", "$").replace(r"\,", "")
 
 
 def plain(number: str) -> str:
     """In plain notation: `-$1,234.50` is "-1234.50"."""
-    return re.sub(r"[$,]", "", number).replace("\u2212", "-")
+    return re.sub(r"[\u2012-\u2014\u2212]", "-", re.sub(r"[$,]", "", number))
 
 
 def numbers(text: str) -> list[str]:
@@ -93,17 +106,19 @@ def stated_number(part: str) -> str | None:
     A place that says something other than one number (`3/4`, `3, 4`, `5)(6)(7`) comes as it stands,
     which equals no number.
     """
-    side = clean(part).rpartition("=")[2]
+    side = SPACED.sub(lambda m: m[0].replace(" ", ""), clean(part).rpartition("=")[2])
     match = NUMBER.search(side)
     if match is None:
         return None
     before = DRESS.sub("", side[: match.start()])
     after = DRESS.sub("", side[match.end() :])
+    sign = "-" if match[0][0].isdigit() and NEGATED.search(before) else ""
     alone = "\\" not in before and not before.endswith(("/", "^", "_"))
     alone = alone and not GROWN.match(side, match.end()) and not SHRUNK.search(before[-20:])
     alone = alone and (UNIT.fullmatch(after) or REMARK.match(after))
     alone = alone and not SECOND.match(after) and not DENIAL.search(after)
-    return plain(match[0]) if alone else part.strip()
+    alone = alone and not COMPOUND.match(after)
+    return sign + plain(match[0]) if alone else part.strip()
 
 
 def gsm8k_number(text: str) -> str | None:
@@ -139,10 +154,13 @@ def is_number(answer: str) -> bool:
 
 
 def fraction_of(answer: str) -> Fraction | None:
-    r"""The value of `36/2`, `\frac{36}{2}` or `4 1/2`, perhaps with a unit; None for other texts."""
-    if len(answer) > MOST_CHARACTERS or not re.search(r"/|\\[dt]?frac", answer):
+    r"""The value of `36/2`, `\frac{36}{2}`, `4 1/2` or `7 million`, perhaps with a unit; or None."""
+    if len(answer) > MOST_CHARACTERS or not re.search(VALUE, answer):
         return None
-    return numeral(plain_value(without_unit(tidy(answer.rpartition("=")[2]))))
+    text = plain_value(without_unit(tidy(answer.rpartition("=")[2])))
+    scaled = re.fullmatch(SCALED, text)
+    value = numeral(scaled[1] if scaled else text)
+    return value * 10 ** int(scaled[2]) if scaled and value is not None else value
 
 
 def extract(example: Example, text: str) -> str | None:

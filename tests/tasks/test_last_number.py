@@ -13,6 +13,7 @@ GSM8K = [  # the ends of real replies and solutions
     (r"\boxed{9 \times 2 = 18}", "18", 1),
     (r"\boxed{18 \text{ m}^2}", "18", 1),
     (r"\boxed{70{,}000}", "70000", 1),
+    (r"\boxed{70 000}", "70000", 1),
     (r"\boxed{x}, so 18", "18", 1),
     ("Therefore, Janet makes $18 every day at the farmers' market.", "18", 1),
     ("The profit is **$70,000**.", "70000", 1),
@@ -66,7 +67,9 @@ PARTS = ["5)(6)(7", "5?6?7", "5/6", "5:06", "5, 6", "5 or 6", "5\\times 10^3", "
          "5 dozen", "5k", "5\u00bd", "\u00bd5", "5\u00b2", "5 squared", "5 minus one", "5 less 1",
          "5 more than 6", "5 (or 6)", "not 5, it is 6", "half of 5", "twice 5", "5 versus 6",
          "5 (wrong)", "5 is incorrect", "5 (not right)", "5 apples and 6 pears", "5 apples, 6 pears",
-         "5 red apples or 6", "5 and a half", "more than 5", "less than 5", "5 & 6"]  # fmt: skip
+         "5 red apples or 6", "5 and a half", "more than 5", "less than 5", "5 & 6",
+         ">5", "at least 5", "up to 5", "5x", "5 feet 2 inches", "5 hours and 30 minutes", "5 200",
+         "5 lb 3 oz"]  # fmt: skip
 WHOLE = [
     "5 dollars for 2 days",
     "**5**",
@@ -82,6 +85,8 @@ WHOLE = [
     "5 dollars for 2 days and 3 nights",
     "5 each",
     "5 apples and pears",
+    "5 hours for 2 days",
+    "Total -> 5",
 ]
 FRACTIONS = [  # place, gold answer, whether it has that value; none is written out
     (r"\boxed{36/2}", "18", 1),
@@ -94,7 +99,39 @@ FRACTIONS = [  # place, gold answer, whether it has that value; none is written 
     ("#### 4 1/2", "4.5", 1),
     ("#### 1/0", "1", 0),
     ("#### 36 / 2 = 18", "18", 1),
+    (r"\boxed{\frac12}", "0.5", 1),
+    (r"\boxed{3\tfrac12}", "3.5", 1),
+    ("#### 7\u00bd", "7.5", 1),
+    ("#### 7 million", "7000000", 1),
+    (r"\boxed{7\cdot 10^3}", "7000", 1),
+    (r"\boxed{7\cdot 10^3}", "7", 0),
 ]
+
+
+MINUSES = [
+    "\u20135",
+    "- 5",
+    "minus 5",
+    "negative 5",
+    "$\u20135$",
+    "{-}5",
+    "\\text{-}5",
+    "$-5",
+    "-$5",
+]
+
+
+@pytest.mark.parametrize("place", ["#### {}", "\\boxed{{{}}}"])
+def test_a_marked_number_may_be_negative_in_any_way_of_writing(place):
+    for task in ("gsm8k", "gsm8k_strict"):
+        found = {m: accuracy(task, place.format(m), "-5") for m in MINUSES}
+        assert found == dict.fromkeys(MINUSES, 1.0)
+        found = {m: accuracy(task, place.format(m), "5") for m in MINUSES}
+        assert found == dict.fromkeys(MINUSES, 0.0)
+    assert accuracy("gsm8k", "The answer is \u20135.", "-5") == 1
+    assert accuracy("gsm8k", "The answer is minus 5.", "-5") == 1
+    assert accuracy("gsm8k", "It is 10 minus 5", "5") == 1
+    assert accuracy("gsm8k", "pages 3\u20135", "5") == 1
 
 
 @pytest.mark.parametrize("place", ["#### {}", "\\boxed{{{}}}"])
