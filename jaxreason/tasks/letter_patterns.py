@@ -112,7 +112,8 @@ ARTICLE = re.compile(
     r"|should\b|has\b|does\b|were\b|contradicts\b|follows\b|says\b|yes\b|under\b|unless\b|here\b"
     r"|fits\b|fails\b|seems\b|makes\b|violates\b|we\b|both\b|definitely\b|clearly\b|certainly\b"
     r"|surely\b|no\b|though\b|yet\b|still\b|below\b|versus\b|vs\b|hands\s+down|needs\b|gives\b"
-    r"|means\b|satisfies\b|describes\b|states\b|leads\b|requires\b|takes\b)[a-z]"
+    r"|means\b|satisfies\b|describes\b|states\b|leads\b|requires\b|takes\b|without\b|like\s+(?:i|we)\b"
+    r"|whereas\b|hence\b|thus\b|therefore\b|considering\b|based\b|despite\b|regardless\b|beyond\b|provided\b)[a-z]"
 )
 PRONOUN = re.compile(r"\s+(?!is\b|as\b|and\b|or\b|not\b|because\b|since\b|rather\b)[a-z]")
 CLOSED = re.compile(rf"\s*(?:{CLOSE}|[.:,;!]|\\[)\]]|$)|[ \t]*\n")
@@ -147,6 +148,12 @@ class Labels:
         return f"[{re.escape(''.join(self.letters))}]"
 
     @cached_property
+    def telling(self) -> str:
+        """A character class of the labels, also small ones that are no word of their own."""
+        small = "".join(letter.lower() for letter in self.letters if letter not in "AEIOUYaeiouy")
+        return f"[{re.escape(''.join(dict.fromkeys(''.join(self.letters) + small)))}]"
+
+    @cached_property
     def lead(self) -> re.Pattern[str]:
         """An announcement up to where the letter, or the text of a choice, begins."""
         return re.compile(rf"(?:{LEAD})\s*+(?:{WRAP}{_NAMED})(?P<wrap>{WRAP})", re.IGNORECASE)
@@ -165,8 +172,8 @@ class Labels:
     @cached_property
     def affirmed(self) -> re.Pattern[str]:
         """A letter that is called right, chosen, or concluded."""
-        right = rf"(?<![A-Za-z0-9'.])({self.capital}){END}{_GAP}(?i:(?:{_VERB})\s+{_RIGHT}|{_WORKS}|\?\s*yes\b)"
-        chosen = rf"(?i:{_CHOOSE}\s*{WRAP}{_NAMED}){WRAP}({self.capital}){END}"
+        right = rf"(?<![A-Za-z0-9'.])({self.telling}){END}{_GAP}(?i:(?:{_VERB})\s+{_RIGHT}|{_WORKS}|\?\s*yes\b)"
+        chosen = rf"(?i:{_CHOOSE}\s*{WRAP}{_NAMED}){WRAP}({self.telling}){END}"
         concluded = rf"(?i:{_CONCLUDE}\s*{WRAP}{_NAMED}){WRAP}({self.capital}){END}(?={SENTENCE_END.pattern})"
         return re.compile(f"{right}|{chosen}|{concluded}")
 
@@ -174,7 +181,7 @@ class Labels:
     def mention(self) -> re.Pattern[str]:
         """A letter behind "option", "choice", "answer"."""
         named = r"(?i:\b(?:option|choice|letter|statement|answer|alternative)s?\b)[:#]?"
-        return re.compile(rf"{named}{WRAP}({self.capital}){END}")
+        return re.compile(rf"{named}{WRAP}({self.telling}){END}")
 
     @cached_property
     def lone(self) -> re.Pattern[str]:
@@ -193,7 +200,7 @@ class Labels:
         wrap = r"[*_`'\"“${]*+(?:\\text\w*\{)?+"
         return re.compile(
             rf"^{BULLET}{wrap}(?:[(\[]({self.any_case})[)\]]|({self.any_case})(?:[*_]*\)|[*_]*[.:](?=[\s*_])"
-            rf"|[*_]*[ \t]+[-–—][ \t]))"
+            rf"|[*_]*[ \t]+[-–—][ \t]|,(?=[ \t]+(?:because|since|as|for)\b)))"
             rf"(?P<text>.*)$",
             re.MULTILINE,
         )

@@ -104,7 +104,9 @@ def boxed(text: str, labels: Labels, texts: Sequence[str]) -> Statement | None:
     box = last_boxed(text)
     if box is None:
         return None
-    start = text.rfind(box)
+    start = text.rfind(box, 0, text.rfind(box + "}") + len(box))
+    if (opened := text.rfind("\\boxed", 0, start)) > 0 and REFUTED.match(text, start + len(box)):
+        return boxed(text[:opened], labels, texts)
     bare = re.sub(r"\\(?:text\w*|math\w*|boldsymbol)\s*\{", " ", box)
     bare = re.sub(r"[{}$*\s\\]+", " ", bare).strip()
     match = re.fullmatch(rf"\(?({labels.any_case})\)?[.:]?", bare)
