@@ -94,7 +94,9 @@ def nth_paragraph_first_word(
         return False
     word = re.escape(normal(first_word))
     beginning = normal(filled[nth_paragraph - 1][:500])
-    return bool(re.match(rf"[\W_]*+(?:\d+[.)]\s+[\W_]*+)?{word}(?!\w|['-]\w)", beginning, re.I))
+    return bool(
+        re.match(rf"[\W_]*+(?:\d+[.)]\s+[\W_]*+)?{word}(?!_*[^\W_]|['-]\w)", beginning, re.I)
+    )
 
 
 def number_placeholders(text: str, num_placeholders: int) -> bool:
@@ -125,7 +127,7 @@ def is_bullet(line: str) -> bool:
     """Whether a line is a bullet point."""
     if re.fullmatch(r"(?:[-*_+]\s*+)+", line):
         return False
-    return bool(re.match(r"[-*+–]\s+\S|[•◦▪‣·●○]\s*\S|[-*](?=[^\W\d_])(?![^*]*\*)", line))
+    return bool(re.match(r"[-*+–]\s+\S|[•◦▪▸►‣·●○➢➤]\s*\S|[-*](?=[^\W\d_])(?![^*]*\*)", line))
 
 
 def constrained_response(text: str) -> bool:
@@ -136,7 +138,7 @@ def constrained_response(text: str) -> bool:
 
 def number_highlights(text: str, num_highlights: int) -> bool:
     """At least so many passages within a line in one, two or three asterisks, each counted once."""
-    highlight = r"(?<![*\\])(\*{1,3})(?![\s*])[^\n*]*+(?<!\s)\1(?!\*)"
+    highlight = r"(?<![*\\\d])(\*{1,3})(?![\s*])[^\n*]*+(?<!\s)\1(?!\*)"
     return sum(1 for _ in re.finditer(highlight, text)) >= num_highlights
 
 
@@ -172,7 +174,7 @@ def has_title(text: str) -> bool:
 
 def two_responses(text: str) -> bool:
     """Two different replies between `******`."""
-    parts = released.split_between(text, re.escape("******"))
+    parts = released.split_between(text, r"(?<!\*)\*{6}(?!\*)")
     return parts is not None and len(parts) == 2 and normal(parts[0]) != normal(parts[1])
 
 

@@ -19,7 +19,12 @@ def often(keyword: str, number: int) -> dict:
     return {"keyword": keyword, "relation": "at least", "frequency": number}
 
 
+BULLETS, HIGHLIGHTS = {"num_bullets": 2}, {"num_highlights": 2}
 DIFFERENCES = [
+    ("length_constraints:nth_paragraph_first_word", FIRST, "__Booster__ x\n\nThey.", True),
+    ("detectable_format:number_bullet_lists", BULLETS, "\u27a2 one\n\u27a2 two", True),
+    ("detectable_format:number_highlighted_sections", HIGHLIGHTS, "*a* and 2*3*4", False),
+    ("combination:two_responses", {}, "a\n*******\nb", False),
     ("keywords:existence", {"keywords": ["f(x)"]}, "Let f(x) be one.", True),
     ("keywords:existence", {"keywords": ["U.S."]}, "The UXSA is no country.", False),
     ("keywords:existence", {"keywords": ["cat"]}, "We concatenate.", False),
