@@ -1,5 +1,7 @@
 """Replies of a model that has come apart, and an example for every grader and every instruction."""
 
+import json
+
 from jaxreason.data.examples import Example
 from jaxreason.tasks.ifeval_checks import INSTRUCTIONS
 
@@ -46,11 +48,24 @@ def arguments_of(name: str) -> dict:
     return {key: ARGUMENTS[key] for key in names}
 
 
+# What graders of code need: a program that adds one, tried once.
+CODE = {
+    "tests": {
+        "public": json.dumps([{"input": "1", "output": "2", "testtype": "stdin"}]),
+        "private": None,
+    },
+    "test": "def check(candidate):\n    assert candidate(1) == 2\n",
+    "assertions": ["assert f(1) == 2"],
+    "function": "f",
+    "question": "def f(x):\n",
+}
+
+
 def example_of(task: str, instruction: str | None = None) -> Example:
     """A question of the task; of IFEval with one instruction, or with all."""
     names = [instruction] if instruction else [*INSTRUCTIONS]
     metadata = {"instruction_id_list": names, "kwargs": [arguments_of(name) for name in names]}
     answer = {"halueval": "yes", "halueval_paper": "no", "multiple_choice": "B"}.get(task, "5")
-    metadata = metadata if task.startswith("ifeval") else {"references": [answer, "so"]}
+    metadata = metadata if task.startswith("ifeval") else {"references": [answer, "so"]} | CODE
     question = {"role": "user", "content": "Q: so?" if task.startswith("coqa") else "so"}
     return Example("1", task, (question,), answer, "", metadata)

@@ -13,8 +13,10 @@ FAR_TOO_LONG_S = 20.0  # a quadratic grader takes minutes, a linear one well und
 
 
 @pytest.mark.parametrize("task", [name for name, task in TASKS.items() if task.kind == "generate"])
+@pytest.mark.slow
 def test_a_hundred_thousand_characters_of_anything_are_graded(task):
-    names = [*UNITS] if task.startswith("ifeval") else [*REPLIES]
+    costly = task.startswith("ifeval") or TASKS[task].runs_code
+    names = [*UNITS] if costly else [*REPLIES]
     example = example_of(task)
     with VerifierPool(2, FAR_TOO_LONG_S) as pool:
         verdicts = pool.score(task, [(example, REPLIES[name]) for name in names])
