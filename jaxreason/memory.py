@@ -40,6 +40,8 @@ def _section(config: ml_collections.ConfigDict, name: str) -> list[tuple[str, ob
         found.append((f"{name}.num_micro_batches", more, now))
     for field in ("micro_batch_rows", "sampler.slots"):
         found += _halved(section, name, field, 1)
+    if name == "eval":  # likelihoods of given answers, all of a dispatch at a time
+        found += _halved(section, name, "sampler.score_tokens", SMALLEST_CHUNK)
     if section.get("sampler", {}).get("gather_weights", False):
         found.append((f"{name}.sampler.gather_weights", False, True))
     if "logprob_chunk" in section:

@@ -34,6 +34,13 @@ def test_sampling_sections_are_told_to_use_fewer_slots_and_others_are_left_alone
     assert "micro_batch_rows" not in text and "model.remat" not in text and "sft" not in text
 
 
+def test_an_evaluation_is_told_to_score_fewer_tokens_at_a_time():
+    config = load_recipe(str(ROOT / "configs/study_tiny.py"))
+    config.eval.sampler.score_tokens = 4096
+    text = out_of_memory_message(config, ("eval",), ERROR)
+    assert "--config.eval.sampler.score_tokens=2048  (now 4096)" in text
+
+
 def test_a_run_that_does_not_fit_says_so_without_a_traceback(tmp_path, monkeypatch, capsys):
     # more than any machine can address, so that the allocator itself refuses it
     too_much = lambda *_: jax.block_until_ready(jnp.zeros(1 << 50))  # noqa: E731
