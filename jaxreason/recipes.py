@@ -91,7 +91,19 @@ def load_recipe(name: str) -> ml_collections.ConfigDict:
         raise ConfigError(
             f"{path}: get_config() has to return a ml_collections.ConfigDict, it returned {config!r}."
         )
+    _unshare(config, set())
     return config
+
+
+def _unshare(node: ml_collections.ConfigDict, seen: set[int]) -> None:
+    """Makes a section that stands in several places one for each, so that an override changes the one that it names."""
+    seen.add(id(node))
+    for name, value in node.items():
+        if isinstance(value, ml_collections.ConfigDict):
+            if id(value) in seen:
+                with node.unlocked(), node.ignore_type():
+                    node[name] = value = ml_collections.ConfigDict(value.to_dict())
+            _unshare(value, seen)
 
 
 def _module(path: pathlib.Path) -> types.ModuleType:

@@ -1,9 +1,12 @@
 """The Qwen3 recipes: every size and slice parses, has the right number of parameters and the paper's numbers."""
 
+import importlib
 import math
+from pathlib import Path
 
 import jax
 import pytest
+from ml_collections import ConfigDict
 
 from jaxreason.config import ConfigError, parse
 from jaxreason.models.decoder import abstract_params
@@ -25,6 +28,7 @@ PARAMETERS = {
     "1.7b": 1_720_574_976,
     "0.6b": 596_049_920,
 }
+ROOT = Path(__file__).parent.parent
 RECIPES = ("sft_qwen3_14b_think", "sft_qwen3_14b_no_think", "rl_qwen3_14b")
 
 
@@ -143,3 +147,21 @@ def test_what_follows_the_colon_is_no_part_of_the_path():
 def test_an_argument_that_a_recipe_cannot_use_is_named(name, message):
     with pytest.raises((ConfigError, ValueError), match=message):
         recipe(name)
+
+
+@pytest.mark.parametrize("recipe", sorted(p.stem for p in (ROOT / "configs").glob("*.py")))
+def test_no_section_of_a_recipe_stands_in_two_places(recipe):
+    """An override of one would change the other too."""
+    if not hasattr(importlib.import_module(f"configs.{recipe}"), "get_config"):
+        return
+    places: dict[int, list[str]] = {}
+
+    def walk(section, path):
+        places.setdefault(id(section), []).append(path)
+        for name in section:
+            if isinstance(section[name], ConfigDict):
+                walk(section[name], f"{path}.{name}")
+
+    config = load_recipe(str(ROOT / "configs" / f"{recipe}.py"))
+    walk(config, "config")
+    assert [found for found in places.values() if len(found) > 1] == []

@@ -86,10 +86,15 @@ def _set(
         if not isinstance(node, ml_collections.ConfigDict):
             raise ConfigError(f"{done} is a value, not a section: it has no field {part!r}.")
         above = _choices(_hint(classes, path[:depth])) if depth else ()
-        if part not in node and not any(_is_table(h) or h is Any for h in above):
+        # a new entry of a table has none of its fields yet
+        fields = [
+            f.name for h in above if dataclasses.is_dataclass(h) for f in dataclasses.fields(h)
+        ]
+        known = {*node.keys(), *fields}
+        if part not in known and not any(_is_table(h) or h is Any for h in above):
             raise ConfigError(
-                f"{done}.{part}: no such field{nearest(part, node.keys()) or '.'} "
-                f"Valid here: {', '.join(sorted(node.keys()))}."
+                f"{done}.{part}: no such field{nearest(part, known) or '.'} "
+                f"Valid here: {', '.join(sorted(known))}."
             )
         if depth < len(path) - 1:
             if node.get(part) is None:  # an entry or a section that is not there yet

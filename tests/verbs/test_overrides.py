@@ -54,6 +54,19 @@ def overridden(*arguments):
             "preamble",
         ),
         (
+            [
+                "--config.eval.benchmarks.gsm8k.limit=4",
+                "--config.eval.benchmarks.gsm8k.samples.t1=2",
+            ],
+            lambda c: c.eval.benchmarks.gsm8k.samples.t1,
+            2,
+        ),
+        (
+            ["--config.eval.benchmarks.add.samples.t1=3"],  # of this benchmark alone
+            lambda c: c.eval.benchmarks.mul.samples.t1,
+            1,
+        ),
+        (
             ["--config.study.arms.rl.overrides.optimizer.learning_rate=1e-4"],
             lambda c: arms.arm_section(c, "rl", arms.arms_of(c)["rl"]).optimizer.learning_rate,
             1e-4,
@@ -93,6 +106,11 @@ def test_a_field_is_set_by_its_type(arguments, find, expected):
             "top_p: expected from 0 to 1, got -1.0",
         ),
         ("--config.eval.benchmarks.add.samples.t1=0", "samples.t1: expected at least 1, got 0"),
+        (
+            "--config.eval.benchmarks.gsm8k.limt=4",
+            "did you mean 'limit'? Valid here: limit, overrides",
+        ),
+        ("--config.eval.benchmarks.ad.limit=4", "eval.benchmarks.ad: missing field(s) samples"),
         ("--config.eval.sampler.slots=0", "eval.sampler.slots: expected at least 1, got 0"),
         ("--config.drift.resamples=0", "config.drift.resamples: expected at least 1, got 0"),
         ("--config.transfer.scales.math=0.0", "scales.math: expected more than 0, got 0.0"),
