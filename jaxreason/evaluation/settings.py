@@ -1,5 +1,6 @@
 """What a recipe says about an evaluation."""
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
@@ -123,6 +124,12 @@ def find_benchmarks(config: EvalConfig) -> dict[str, Benchmark]:
       ConfigError: for a name, decoding or number of samples that does not fit.
     """
     known = known_benchmarks(config)
+    if not config.benchmarks:
+        raise ConfigError(f"eval.benchmarks: expected at least one of {', '.join(known)}.")
+    for table, names in (("own", config.own), ("decodings", config.decodings)):
+        for name in names:
+            if not re.fullmatch(r"\w[\w.+-]*", name):
+                raise ConfigError(f"eval.{table}: {name!r} cannot be part of a file's name.")
     for name, run in config.benchmarks.items():
         path = f"eval.benchmarks.{name}"
         if name not in known:

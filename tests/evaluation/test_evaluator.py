@@ -427,6 +427,7 @@ def test_two_processes_write_the_same_samples_as_one(finished, model_folder, que
 @pytest.mark.parametrize(
     ("runs", "message"),
     [
+        ({}, "eval.benchmarks: expected at least one of math500, "),
         ({"math50": BenchmarkRun(0, {"greedy": 1})}, "math50: no such benchmark; .*'math500'"),
         ({"math500": BenchmarkRun(0, {"greed": 1})}, "samples.greed: no such decoding; .*'greedy'"),
         ({"math500": BenchmarkRun(0, {})}, "at least one decoding"),
