@@ -21,7 +21,7 @@ from jaxreason.results.grade_files import (
     graded_samples,
     grades_path,
 )
-from jaxreason.results.growing_files import grown_exists, join_parts
+from jaxreason.results.growing_files import grown_exists, join_parts, read_grown
 from jaxreason.results.jsonl import JsonlWriter, read_jsonl, write_jsonl
 from jaxreason.results.sample_files import sample_digest
 from jaxreason.tasks.isolation import find_isolation
@@ -49,8 +49,9 @@ def grade_head(part: Part, task: str, code_isolation: str = "auto") -> dict[str,
 
 def isolation_of(folder: epath.Path, key: SampleKey, task: str) -> str | None:
     """How programs were locked in when a grade file was made; None where none were run."""
-    told = (_head(grade_head_path(folder, key, task)) or {}).get(TOLD) or {}
-    return told.get("isolation")
+    head = _head(grade_head_path(folder, key, task))
+    told = head.get(TOLD) if isinstance(head, dict) else None
+    return told.get("isolation") if isinstance(told, dict) else None
 
 
 def open_grades(folder: epath.Path, part: Part, task: str, code_isolation: str = "auto") -> None:
@@ -59,7 +60,7 @@ def open_grades(folder: epath.Path, part: Part, task: str, code_isolation: str =
     wanted = to_dict(grade_head(part, task, code_isolation))
     if identity_of(_head(head_path)) == identity_of(wanted):
         return
-    if grown_exists(path):
+    if grown_exists(path) and read_grown(path):
         _LOG.warning("%s: made by another grader or of other samples; graded again", path)
         write_jsonl(path, [])
     write_json(head_path, wanted)
@@ -75,7 +76,7 @@ def _head(path: epath.Path) -> Any:
 def kept_grades(
     folder: epath.Path, part: Part, task: str, samples: list[dict]
 ) -> dict[tuple[str, int], dict]:
-    """The grades of an open file that are of these samples, by (question, sample).
+    """The grades of an open file that are of these samples and the part's questions, by (question, sample).
 
     A file that cannot be read is told of and counts as empty.
     """
@@ -84,14 +85,19 @@ def kept_grades(
         return {}
     try:
         lines = read_jsonl(path)
-        known = [item.id for item in part.items]
-        check_lines(lines, str(path), FIELDS, part.key.benchmark, part.num_samples, known)
+        told = {item.id: (item.subset, item.cluster, item.example.answer) for item in part.items}
+        check_lines(lines, str(path), FIELDS, part.key.benchmark, part.num_samples, list(told))
     except UserError as error:
         _LOG.warning("%s The file is graded again.", error)
         return {}
     seen = {(line["id"], line["sample"]): sample_digest(line) for line in samples}
     found = {(line["id"], line["sample"]): line for line in lines}
-    return {key: line for key, line in found.items() if seen.get(key) == line["of"]}
+    return {
+        key: line
+        for key, line in found.items()
+        if seen.get(key) == line["of"]
+        and told[line["id"]] == (line["subset"], line["cluster"], line["answer"])
+    }
 
 
 def finish_grades(

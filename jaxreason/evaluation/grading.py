@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jaxreason.data.examples import Example, prompt_text
+from jaxreason.data.examples import prompt_text
 from jaxreason.evaluation.benchmarks import Item
 from jaxreason.results.jsonl import FLUSH_SECONDS, JsonlWriter
 from jaxreason.results.sample_files import sample_digest
@@ -47,11 +47,13 @@ def sample_line(benchmark: str, reply: Reply) -> dict[str, Any]:
     }
 
 
-def grade_line(line: dict[str, Any], example: Example, verdict: Verdict) -> dict[str, Any]:
-    """The line of a grade, of a sample's line."""
-    shared = ("id", "benchmark", "sample", "subset", "cluster")
+def grade_line(line: dict[str, Any], item: Item, verdict: Verdict) -> dict[str, Any]:
+    """The line of a grade, of a sample's line and its question."""
+    shared = ("id", "benchmark", "sample")
     return {name: line[name] for name in shared} | {
-        "answer": example.answer,
+        "subset": item.subset,
+        "cluster": item.cluster,
+        "answer": item.example.answer,
         "extracted": verdict.extracted,
         "scores": verdict.scores,
         "error": verdict.error,
@@ -69,8 +71,7 @@ def make_grades(
         id(pair[1]): found for pair, found in zip(graded, pool.score(task, items), strict=True)
     }
     return [
-        grade_line(line, item.example, verdicts.get(id(line)) or _failed(line))
-        for item, line in samples
+        grade_line(line, item, verdicts.get(id(line)) or _failed(line)) for item, line in samples
     ]
 
 

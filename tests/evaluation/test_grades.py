@@ -83,6 +83,17 @@ def test_a_changed_grader_grades_the_same_samples_again(
     assert read_lines(copied, "sums.t1") == read_lines(made, "sums.t1")
 
 
+def test_no_grades_are_told_of_as_made_again_where_there_were_none(
+    copied, model_folder, questions, caplog
+):
+    grades_file(copied).write_text("")
+    head = grades_file(copied).with_suffix(".head.json")
+    head.write_text("{}")
+    evaluate(sums_config(questions, {"t1": 2}), model_folder, copied)
+    assert "graded again" not in caplog.text
+    assert len(grades_file(copied).read_text().splitlines()) == 12
+
+
 def test_a_changed_gold_answer_grades_the_same_samples_again(
     copied, made, model_folder, questions, tmp_path
 ):
@@ -121,6 +132,25 @@ def test_damaged_grades_are_made_again(copied, made, model_folder, questions, da
         path.write_text("".join(broken.get(damage, [*lines[:2], '{"id": "q1"}\n'])))
     evaluate(sums_config(questions, {"t1": 2}), model_folder, copied)
     assert read_lines(copied, "sums.t1") == read_lines(made, "sums.t1")
+
+
+def test_what_a_damaged_head_tells_of_the_isolation_is_nothing(copied, model_folder, questions):
+    head = grades_file(copied).with_suffix(".head.json")
+    head.write_text(json.dumps(json.loads(head.read_text()) | {"told": "nonsense"}))
+    scores = evaluate(sums_config(questions, {"t1": 2}), model_folder, copied)
+    assert {row["isolation"] for row in scores["rows"]} == {None}
+
+
+@pytest.mark.parametrize("field", ["subset", "cluster", "answer"])
+def test_a_grade_that_says_another_thing_of_its_question_is_made_again(
+    copied, model_folder, questions, field
+):
+    before = grades_file(copied).read_bytes()
+    first, *others = before.splitlines(keepends=True)
+    changed = json.loads(first) | {field: "another"}
+    grades_file(copied).write_bytes(b"".join([json.dumps(changed).encode() + b"\n", *others]))
+    evaluate(sums_config(questions, {"t1": 2}), model_folder, copied)
+    assert grades_file(copied).read_bytes() == before
 
 
 def test_variants_that_ask_alike_share_samples_and_others_do_not(

@@ -25,7 +25,7 @@ def line(task, one, text, sample=0, error=None):
     verdict = Verdict({}, None, error) if error else grade(TASKS[task], one.example, text)
     assert verdict.error == error
     made = sample_line("b", Reply(one, sample, (1,), (2, 3), str(text), "stop", {}))
-    return made | grade_line(made, one.example, verdict)
+    return made | grade_line(made, one, verdict)
 
 
 KEY = SampleKey("b", "own", "greedy")
