@@ -15,6 +15,7 @@ from jaxreason.errors import UserError
 from jaxreason.results.evaluation_lines import (
     MAYBE_NUMBER,
     NUMBER,
+    REMOVE,
     TEXT,
     TOKENS,
     SampleKey,
@@ -73,7 +74,9 @@ def read_samples(folder: epath.Path, key: SampleKey) -> list[dict]:
 
 def finished_samples(lines: list[dict], head: dict[str, Any], source: str) -> list[dict]:
     """`read_samples` of lines and head already read; `source` names the file in messages."""
-    return check_finished(lines, head, FIELDS, source)
+    check_finished(lines, head, FIELDS, source)
+    _check_likelihoods(lines, source)
+    return lines
 
 
 def check_samples(
@@ -85,6 +88,16 @@ def check_samples(
 ) -> None:
     """`evaluation_lines.check_lines` of samples."""
     check_lines(lines, source, FIELDS, benchmark, num_samples, questions)
+    _check_likelihoods(lines, source)
+
+
+def _check_likelihoods(lines: list[dict], source: str) -> None:
+    for number, line in enumerate(lines, start=1):
+        found = line.get("choice_logprobs", [])
+        if not (isinstance(found, list) and set(map(type, found)) <= {int, float}):
+            raise UserError(
+                f"{source}, line {number}, choice_logprobs: expected a list of numbers, got {found!r:.80}. {REMOVE}"
+            )
 
 
 def sample_digest(line: dict) -> str:

@@ -59,6 +59,14 @@ def test_a_finished_file_is_read_in_order(file, tmp_path):
         (lambda x: x[3].update(id=7), r"line 4, id: expected a text, got 7"),
         (lambda x: x[3].update(tokens=[1, "2"]), r"line 4, tokens: expected a list of token ids"),
         (
+            lambda x: x[3].update(choice_logprobs=None),
+            r"line 4, choice_logprobs: expected a list of",
+        ),
+        (
+            lambda x: x[3].update(choice_logprobs=["a"]),
+            r"line 4, choice_logprobs: expected .* got \['a",
+        ),
+        (
             lambda x: x[0].update(benchmark="other"),
             r"line 1: expected a sample of 'sums', got 'oth",
         ),
