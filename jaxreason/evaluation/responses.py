@@ -101,10 +101,12 @@ def _read(file: epath.PathLike) -> bytes:
     return path.read_bytes()
 
 
-def _rows(data: bytes) -> list[dict]:
-    """An object for each line; an empty one for a line that holds none. Bytes that are no UTF-8 are replaced."""
-    lines = data.decode("utf-8", errors="replace").split("\n")
-    return [_row(line) for line in lines if line.strip()]
+def _rows(data: bytes) -> dict[int, dict]:
+    """The object of each line by its number, lines of white space left out; an empty one for a line that holds none.
+    Bytes that are no UTF-8 are replaced, and a mark of byte order at the start is no part of the first line.
+    """
+    lines = data.decode("utf-8-sig", errors="replace").split("\n")
+    return {number: _row(line) for number, line in enumerate(lines, start=1) if line.strip()}
 
 
 def _row(line: str) -> dict:
@@ -142,12 +144,13 @@ def gold_identity_of(items: list[Item]) -> str:
     return gold_identity(bare)
 
 
-def _responses(rows: list[dict], file: str, fields: Mapping[str, str]) -> list[Response]:
-    """The completions of the rows.
+def _responses(found: dict[int, dict], file: str, fields: Mapping[str, str]) -> list[Response]:
+    """The completions of the rows, which are told by the numbers of their lines.
 
     Raises:
       UserError: there is no row, or none has a column that is needed.
     """
+    rows = list(found.values())
     if not any(rows):
         raise UserError(f"{file}: expected completions, a JSON object a line; it has none.")
     columns = {name: _column(rows, file, name, fields) for name in USUAL}
@@ -156,7 +159,7 @@ def _responses(rows: list[dict], file: str, fields: Mapping[str, str]) -> list[R
             f"{file}: no column with completions (looked for {', '.join(USUAL['response'])}); it has "
             f"{', '.join(next(filter(None, rows)))}. Name it: --fields response=COLUMN."
         )
-    return [_response(number, row, columns) for number, row in enumerate(rows, start=1)]
+    return [_response(number, row, columns) for number, row in found.items()]
 
 
 def _column(rows: list[dict], file: str, name: str, fields: Mapping[str, str]) -> str | None:

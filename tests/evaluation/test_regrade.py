@@ -131,6 +131,7 @@ def test_bad_lines_are_counted_and_cost_only_themselves(tmp_path, questions, cap
         {"id": "q1", "response": None},
         {"id": "q2"},
         {"id": "q3", "response": 12},
+        "",
         "{broken",
         '"text"',
         {"id": "nobody", "response": "#1"},
@@ -145,7 +146,13 @@ def test_bad_lines_are_counted_and_cost_only_themselves(tmp_path, questions, cap
         "sampling error: the completion is missing, not a text",
         "sampling error: the completion is 12, not a text",
     ]
-    assert "3 lines belong to no question, the first: 5, 6, 7" in caplog.text
+    assert "3 lines belong to no question, the first: 6, 7, 8" in caplog.text
+
+
+def test_a_mark_of_byte_order_is_no_part_of_the_first_line(tmp_path, questions):
+    rows = [{"id": f"q{n}", "response": reply} for n, reply in enumerate(REPLIES)]
+    row = respond(tmp_path, questions, ["\ufeff" + json.dumps(rows[0]), *rows[1:]])
+    assert (row["graded"], row["errors"]) == (6, 0)
 
 
 def test_a_question_without_a_completion_is_an_error_and_not_a_wrong_answer(
