@@ -51,7 +51,7 @@ def atomic_write_bytes(path: epath.PathLike, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        os.replace(temporary, path)  # its errors have a number, epath's have none
     except OSError:
         temporary.unlink(missing_ok=True)
         raise

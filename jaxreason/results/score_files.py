@@ -11,6 +11,10 @@ from jaxreason.results.files import read_json, write_json
 SCORES = "scores.json"
 EVALUATION = "evaluation"  # an evaluation's folder in that of its model
 _NEEDED = {"benchmark", "prompt", "grader", "variant", "group", "decoding", "metric", "primary"}
+# Of a row and of a group's mean, what is shown.
+_MEASURED = {"variant", "group", "decoding", "mean", "low", "high", "n"}
+_SHOWN = _NEEDED | _MEASURED | {"label", "errors"}
+_REMEDY = "Remove the file and evaluate again: it is made from the sample files."
 
 
 def write_scores(folder: epath.Path, value: dict[str, Any]) -> None:
@@ -40,17 +44,35 @@ def read_score_rows(folder: epath.Path, variant: str | None = None) -> list[dict
     return of_variant(score_rows(read_json(path), str(path)), variant)
 
 
+def read_scores(folder: epath.Path) -> tuple[list[dict], list[dict], float]:
+    """The rows of a finished evaluation's scores.json, its groups' means, and the confidence of the intervals.
+
+    Raises:
+      UserError: the file is not one.
+    """
+    path = folder / SCORES
+    value = read_json(path)
+    rows = _objects(value, "rows", _SHOWN, str(path))
+    groups = _objects(value, "groups", _MEASURED, str(path))
+    if not isinstance(value.get("confidence"), float):
+        raise UserError(f"{path}: expected a number 'confidence'. {_REMEDY}")
+    return rows, groups, value["confidence"]
+
+
 def score_rows(value: Any, source: str) -> list[dict]:
     """The rows in the value of a scores.json; `source` names it in messages."""
-    rows = value.get("rows") if isinstance(value, dict) else None
-    if not isinstance(rows, list) or not all(
-        isinstance(r, dict) and set(r) >= _NEEDED for r in rows
+    return _objects(value, "rows", _NEEDED, source)
+
+
+def _objects(value: Any, name: str, needed: set[str], source: str) -> list[dict]:
+    found = value.get(name) if isinstance(value, dict) else None
+    if not isinstance(found, list) or not all(
+        isinstance(row, dict) and set(row) >= needed for row in found
     ):
         raise UserError(
-            f"{source}: expected a list 'rows' of objects with {', '.join(sorted(_NEEDED))}. "
-            "Remove the file and evaluate again: it is made from the sample files."
+            f"{source}: expected a list {name!r} of objects with {', '.join(sorted(needed))}. {_REMEDY}"
         )
-    return rows
+    return found
 
 
 def of_variant(rows: list[dict], variant: str | None) -> list[dict]:

@@ -6,10 +6,9 @@ from typing import Any
 from etils import epath
 
 from jaxreason.results.drift_files import drift_folder, measured
-from jaxreason.results.files import read_object
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.metrics_lines import metrics_path, read_metrics
-from jaxreason.results.score_files import SCORES
+from jaxreason.results.score_files import SCORES, read_scores
 from jaxreason.results.trajectory_file import read_trajectory, trajectory_path
 
 # Of a line of metrics, what is told of it: the first of these that it has, then the others.
@@ -37,14 +36,14 @@ def _step(row: dict[str, Any]) -> str:
 
 def scores(folder: epath.Path) -> str:
     """A row a benchmark and decoding: the primary score with its interval, in percent; then the groups' means."""
-    value = read_object(folder / SCORES, {"rows": list, "groups": list})
+    measured_rows, means, confidence = read_scores(folder)
     head = [
         "benchmark",
         "decoding",
         "variant",
         "metric",
         "score",
-        f"{value['confidence']:.0%} interval",
+        f"{confidence:.0%} interval",
     ]
     rows = [
         [
@@ -56,7 +55,7 @@ def scores(folder: epath.Path) -> str:
             str(row["n"]),
             _errors(row),
         ]
-        for row in value["rows"]
+        for row in measured_rows
         if row["primary"]
     ]
     groups = [
@@ -69,7 +68,7 @@ def scores(folder: epath.Path) -> str:
             str(row["n"]),
             "",
         ]
-        for row in value["groups"]
+        for row in means
     ]
     text = aligned([[*head, "questions", ""], *rows, *groups])
     return f"{text}\nscores: {folder / SCORES}"  # fmt: skip

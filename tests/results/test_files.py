@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def test_a_broken_line_in_the_middle_is_an_error_with_file_and_line(tmp_path):
 def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     path = epath.Path(tmp_path / "a.json")
     write_json(path, {"a": 1})
-    monkeypatch.setattr(type(path), "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
         write_json(path, {"a": 2})
     assert read_json(path) == {"a": 1}
@@ -142,3 +143,11 @@ def test_lines_that_were_flushed_are_on_the_disk(tmp_path, monkeypatch):
     writer.flush()
     assert synced == [str(tmp_path / "rows.jsonl")]
     writer.close()
+
+
+def test_a_folder_in_the_place_of_a_file_is_an_error_with_a_number(tmp_path):
+    (tmp_path / "scores.json").mkdir()
+    with pytest.raises(OSError) as raised:
+        write_json(tmp_path / "scores.json", {})
+    assert raised.value.errno == errno.EISDIR
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]

@@ -125,6 +125,9 @@ def test_show_prints_scores_with_intervals_and_replies_of_an_evaluation(capsys):
     folder.mkdir(parents=True)
     row = {"benchmark": "add", "label": "Adding", "decoding": "greedy", "metric": "accuracy"}
     row |= {
+        "group": "math",
+        "prompt": "own",
+        "grader": "last_number",
         "variant": "robust",
         "primary": True,
         "mean": 0.5,
@@ -145,6 +148,23 @@ def test_show_prints_scores_with_intervals_and_replies_of_an_evaluation(capsys):
         assert "question q1: 1+1\nreply: two\nanswer '2', found None; accuracy 0" in shown
     assert call("show", "run", "--replies", "0") == 0
     assert "reply: two" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (
+            {"confidence": 0.95, "rows": [{"benchmark": "add"}], "groups": []},
+            "expected a list 'rows'",
+        ),
+        ({"confidence": 0.95, "rows": [], "groups": [{"mean": 0.5}]}, "expected a list 'groups'"),
+        ({"rows": [], "groups": []}, "expected a number 'confidence'"),
+    ],
+)
+def test_show_refuses_scores_that_are_none(scores, message, capsys):
+    Path("run").mkdir()
+    (Path("run") / "scores.json").write_text(json.dumps(scores))
+    assert message in refused(capsys, "show", "run")
 
 
 def test_show_refuses_a_folder_that_is_not_there_or_holds_nothing(capsys):
