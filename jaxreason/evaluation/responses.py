@@ -221,6 +221,17 @@ def sample_lines(part: Part, responses: list[Response], file: str) -> tuple[list
     return lines, num_samples
 
 
+def _warn_of_ids(part: Part, responses: list[Response], file: str) -> None:
+    """Says that the ids were of no use, since completions in another order would then be taken for others."""
+    given = [response.id for response in responses if response.id is not None]
+    if given and not {item.id for item in part.items} & set(given):
+        _LOG.warning(
+            "%s: its ids (%s, ...) are no ids of %s (%s, ...); completions are taken by what their prompts hold, or by "
+            "their places",
+            *(file, given[0], part.key.benchmark, part.items[0].id),
+        )
+
+
 def _line(part: Part, item: Item, sample: int, reply: Response | None) -> dict[str, Any]:
     problem = "no completion in the file" if reply is None else reply.problem
     return {
@@ -242,6 +253,7 @@ def _grouped(part: Part, responses: list[Response], file: str) -> dict[str, list
     """Question -> its completions, in the order of the file."""
     told = [(response.id, response.prompt) for response in responses]
     places = match(part.items, told)
+    _warn_of_ids(part, responses, file)
     groups: dict[str, list[Response]] = {}
     for response, name in zip(responses, places, strict=True):
         if name is not None:

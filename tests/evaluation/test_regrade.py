@@ -235,3 +235,12 @@ def test_questions_that_cannot_be_told_apart_are_taken_in_turn():
         return Item(name, example, "", name)
 
     assert match([item("a"), item("b")], [(None, "How long?")] * 4) == ["a", "b", "a", "b"]
+
+
+def test_ids_that_are_no_questions_are_said(tmp_path, questions, caplog):
+    row = respond(tmp_path, questions, [{"id": n, "output": r} for n, r in enumerate(REPLIES)])
+    assert row["mean"] == pytest.approx(5 / 6)  # by place
+    assert "its ids (0, ...) are no ids of sums (q0, ...)" in caplog.text
+    caplog.clear()
+    respond(tmp_path, questions, [{"id": f"q{n}", "output": r} for n, r in enumerate(REPLIES)])
+    assert "are no ids" not in caplog.text
