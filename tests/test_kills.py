@@ -305,7 +305,7 @@ def halve_a_metric_of_drift(workdir):
 REFUSED = {
     double_a_sample: (1, "add.own.greedy.jsonl, line 5: sample 0 of"),
     add_an_unknown_question: (1, "add.own.greedy.jsonl, line 5: add has no question 'nobody'"),
-    halve_the_head_of_samples: (1, "add.greedy.head.json: not valid JSON"),
+    halve_the_head_of_samples: (1, "add.own.greedy.head.json: not valid JSON"),
     empty_the_metrics: (2, "rl/seed_3/metrics.jsonl: ends at step 0, but the run made 4"),
     lose_a_line_of_the_metrics: (2, "rl/seed_3/metrics.jsonl, line 2: expected step 2, got 3"),
     halve_the_questions: (0, "questions/sft.jsonl: holds other rows than the recipe makes"),
