@@ -159,9 +159,10 @@ def _write_replies(
         writers, graders = {}, {}
         for part in parts:
             path = samples_path(folder, part.key)
+            there = read_jsonl(path) if grown_exists(path) else []
             writers[part.key] = stack.enter_context(contextlib.closing(JsonlWriter(path)))
             graders[part.key] = [
-                stack.enter_context(_grader(stack, folder, part, task, pool, shown))
+                stack.enter_context(_grader(stack, folder, part, task, there, pool, shown))
                 for task in part.graders
             ]
         for part, reply in replies:
@@ -177,14 +178,14 @@ def _grader(
     folder: epath.Path,
     part: Part,
     task: str,
+    there: list[dict],
     pool: VerifierPool,
     shown: "_Shown",
 ) -> Grader:
-    """A grader that goes on with its grade file."""
+    """A grader that goes on with its grade file, of the samples that are there."""
     open_grades(folder, part, task, pool.code_isolation)
-    path, samples = grades_path(folder, part.key, task), samples_path(folder, part.key)
-    lines = read_jsonl(samples) if grown_exists(samples) else []
-    write_jsonl(path, list(kept_grades(folder, part, task, lines).values()))
+    path = grades_path(folder, part.key, task)
+    write_jsonl(path, list(kept_grades(folder, part, task, there).values()))
     writer = stack.enter_context(contextlib.closing(JsonlWriter(path)))
     return Grader(pool, task, writer, functools.partial(shown.add, part, task))
 

@@ -9,7 +9,7 @@ from etils import epath
 from jaxreason.config import to_dict
 from jaxreason.errors import UserError
 from jaxreason.evaluation.grading import MOST_AT_ONCE, make_grades
-from jaxreason.evaluation.identity import FORMAT, gold_identity, grader_version
+from jaxreason.evaluation.identity import FORMAT, grader_version
 from jaxreason.evaluation.parts import TOLD, Part, identity_of
 from jaxreason.results.claims import digest
 from jaxreason.results.evaluation_lines import SampleKey, check_lines
@@ -40,7 +40,7 @@ def grade_head(part: Part, task: str, code_isolation: str = "auto") -> dict[str,
     return {name: part.head[name] for name in counted} | {
         "format": FORMAT,
         "samples": digest(identity_of(to_dict(part.head))),
-        "gold": gold_identity(part.items),
+        "gold": part.gold,
         "grader": task,
         "version": grader_version(TASKS[task]),
         TOLD: {"isolation": find_isolation(code_isolation).name if TASKS[task].runs_code else None},

@@ -5,6 +5,7 @@ from typing import get_args
 from etils import epath
 
 from jaxreason.errors import UserError
+from jaxreason.evaluation.asking import VARIANTS
 from jaxreason.evaluation.harness_results import (
     GRADER,
     HarnessTask,
@@ -12,7 +13,7 @@ from jaxreason.evaluation.harness_results import (
     write_harness_task,
 )
 from jaxreason.evaluation.settings import EvalConfig
-from jaxreason.evaluation.summary import group_rows
+from jaxreason.evaluation.summary import group_rows, score_row
 from jaxreason.results.clusters import Clustered, cluster
 from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.files import read_json
@@ -21,8 +22,6 @@ from jaxreason.results.groups import GroupName
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.score_files import SCORES, key_of, score_rows, write_scores
 from jaxreason.results.statistics import mean_interval
-
-VARIANTS = ("robust", "paper")  # both: lm-eval asked and graded in its one way
 
 
 def run_import(
@@ -71,20 +70,16 @@ def _rows(
 ) -> list[dict]:
     metrics = list(task.documents[0].scores)
     primary = next((m for m in metrics if task.higher_is_better.get(m)), metrics[0])
+    head = {"benchmark": key.benchmark, "label": key.benchmark, "group": group}
+    head |= {"prompt": key.prompt, "grader": GRADER, "decoding": key.decoding}
+    head |= {"num_samples": 1, "errors": 0}
     made = []
     for metric in metrics:
-        found = mean_interval(_scores(folder, key, metric), config.confidence, config.resamples)
-        row = {"benchmark": key.benchmark, "label": key.benchmark, "group": group}
-        row |= {"prompt": key.prompt, "grader": GRADER, "decoding": key.decoding}
-        row |= {"num_samples": 1, "errors": 0, "metric": metric, "primary": metric == primary}
-        row |= {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n}
-        row |= {"graded": len(task.documents), "formula": found.formula, "weight": None}
+        values = read_sample_scores(folder, key, GRADER, metric, None)
+        found = mean_interval(cluster([values]), config.confidence, config.resamples)
+        row = score_row(head, metric, metric == primary, found, None, values)
         made += [row | {"variant": variant} for variant in VARIANTS]
     return made
-
-
-def _scores(folder: epath.Path, key: SampleKey, metric: str) -> Clustered:
-    return cluster([read_sample_scores(folder, key, GRADER, metric, None)])
 
 
 def imported_rows(folder: epath.Path) -> list[dict]:

@@ -1,5 +1,6 @@
 """The parts of an evaluation: one sample file each, what it is made with, what it lacks, and who grades it."""
 
+import functools
 import logging
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.evaluation.asking import Benchmark
 from jaxreason.evaluation.benchmarks import Item, load_items
-from jaxreason.evaluation.identity import FORMAT, prompts_identity
+from jaxreason.evaluation.identity import FORMAT, gold_identity, prompts_identity
 from jaxreason.evaluation.settings import EvalConfig, decoding_of, find_benchmarks
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results.claims import differences, refuse
@@ -69,6 +70,11 @@ class Part:
     def kind(self) -> Literal["generate", "choose"]:
         """Whether replies are sampled or the likelihoods of given ones compared."""
         return TASKS[next(iter(self.graders))].kind
+
+    @functools.cached_property
+    def gold(self) -> str:
+        """`gold_identity` of its questions, for all its graders: tests of programs may be gigabytes."""
+        return gold_identity(self.items)
 
 
 def asked_parts(config: EvalConfig) -> list[Part]:

@@ -61,7 +61,7 @@ def summarize_grades(
         found = mean_interval(scores, confidence, resamples)
         is_primary = metric == task.primary
         primary = scores if is_primary else primary
-        rows.append(_row(head, metric, is_primary, found, weights.get(metric), values))
+        rows.append(score_row(head, metric, is_primary, found, weights.get(metric), values))
     rows += _of_k_rows(head, lines, task.primary, pass_at, maj_at, confidence, resamples)
     rows += _whole_rows(head, task, items, lines, set(metrics))
     return rows, primary
@@ -73,7 +73,7 @@ def _metric(lines: list[dict], metric: str, weight: str | None, name: str) -> Sa
     return sample_scores(lines, metric, weight if graded else None, name)
 
 
-def _row(
+def score_row(
     head: dict,
     metric: str,
     is_primary: bool,
@@ -81,6 +81,7 @@ def _row(
     weight: str | None,
     values: SampleScores | None,
 ) -> dict[str, Any]:
+    """A row of scores.json: `head` says of what; `values`, where there are some, how many samples were graded."""
     graded = None if values is None else int((~np.isnan(values.values)).sum())
     return head | {
         "metric": metric,
@@ -103,7 +104,7 @@ def _of_k_rows(head, lines, primary, pass_at, maj_at, confidence, resamples) -> 
     rows = []
     for metric, (values, formula) in of_k_scores(lines, primary, pass_at, maj_at).items():
         found = mean_interval(cluster([values]), confidence, resamples)
-        row = _row(head, metric, False, found, None, None)
+        row = score_row(head, metric, False, found, None, None)
         rows.append(row | {"formula": f"{formula}; {found.formula}"})
     return rows
 
@@ -119,7 +120,9 @@ def _whole_rows(
     values = summarize(task, [examples[x["id"]] for x in graded], [x["scores"] for x in graded])
     nan = float("nan")
     return [
-        _row(head, metric, False, Interval(value, nan, nan, len(graded), "whole set"), None, None)
+        score_row(
+            head, metric, False, Interval(value, nan, nan, len(graded), "whole set"), None, None
+        )
         for metric, value in values.items()
         if metric not in known
     ]

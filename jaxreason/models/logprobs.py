@@ -108,22 +108,6 @@ def divergences(
     return _first_zero(_over_chunks(reduce, chunk, *parts), segment_ids)
 
 
-def token_ranks(
-    final: Float[Array, "B T D"],
-    head: Float[Array, "D V"],
-    tokens: Int[Array, "B T"],
-    *,
-    chunk: int,
-    segment_ids: Int[Array, "B T"] | None = None,
-) -> Int[Array, "B T"]:
-    """1 + how many tokens were more likely than the one that came; 0 at the first token."""
-
-    def reduce(states, targets):
-        return _rank(_logits(states, head), targets)
-
-    return _first_zero(_over_chunks(reduce, chunk, final[:, :-1], tokens[:, 1:]), segment_ids)
-
-
 def scored_targets(
     states: Float[Array, "B T D"],
     head: Float[Array, "D V"],

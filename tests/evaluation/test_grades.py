@@ -2,14 +2,12 @@
 
 import dataclasses
 import json
-import shutil
 
 import pytest
 from tiny_evaluation import (
     dataset,
     eval_config,
     evaluate,
-    make_folder,
     read_lines,
     sums,
     sums_config,
@@ -17,36 +15,8 @@ from tiny_evaluation import (
 )
 
 from jaxreason.config import ConfigError
-from jaxreason.evaluation import evaluator
 from jaxreason.evaluation.asking import Benchmark, Prompt, Variant
 from jaxreason.evaluation.settings import BenchmarkRun, OwnBenchmark, find_benchmarks
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory):
-    return make_folder(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def questions(tmp_path_factory):
-    return write_questions(tmp_path_factory.mktemp("questions") / "sums.jsonl", sums(6))
-
-
-@pytest.fixture(scope="module")
-def made(model_folder, questions, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("made")
-    evaluate(sums_config(questions, {"t1": 2}), model_folder, workdir)
-    return workdir
-
-
-@pytest.fixture
-def copied(made, tmp_path, monkeypatch):
-    """An evaluation that must not sample anything again."""
-    shutil.copytree(made / "evaluation", tmp_path / "evaluation")
-    monkeypatch.setattr(
-        evaluator.ModelSource, "open", lambda *_, **__: pytest.fail("the model was loaded")
-    )
-    return tmp_path
 
 
 def samples_of(workdir):

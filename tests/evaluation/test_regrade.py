@@ -7,8 +7,6 @@ import pytest
 from tiny_evaluation import (
     dataset,
     eval_config,
-    evaluate,
-    make_folder,
     read_lines,
     sums,
     sums_config,
@@ -17,7 +15,6 @@ from tiny_evaluation import (
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
-from jaxreason.evaluation import evaluator
 from jaxreason.evaluation.asking import Benchmark, Prompt, Variant
 from jaxreason.evaluation.benchmarks import Item
 from jaxreason.evaluation.regrade import run_grade
@@ -26,25 +23,9 @@ from jaxreason.evaluation.responses import run_responses
 from jaxreason.evaluation.settings import BenchmarkRun
 
 
-@pytest.fixture(scope="module")
-def questions(tmp_path_factory):
-    return write_questions(tmp_path_factory.mktemp("questions") / "sums.jsonl", sums(6))
-
-
-@pytest.fixture(scope="module")
-def made(questions, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("made")
-    evaluate(sums_config(questions, {"t1": 2}), make_folder(workdir), workdir)
-    return workdir
-
-
 @pytest.fixture
-def folder(made, tmp_path, monkeypatch):
-    shutil.copytree(made / "evaluation", tmp_path / "evaluation")
-    monkeypatch.setattr(
-        evaluator.ModelSource, "open", lambda *_, **__: pytest.fail("the model was loaded")
-    )
-    return tmp_path / "evaluation"
+def folder(copied):
+    return copied / "evaluation"
 
 
 def test_grades_and_scores_that_are_gone_are_made_again_from_samples_alone(

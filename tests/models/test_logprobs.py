@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from jaxreason.models.logprobs import divergences, logprobs, token_ranks
+from jaxreason.models.logprobs import divergences, logprobs
 from jaxreason.sharding import MeshConfig, make_mesh
 
 B, T, D, V = 3, 11, 8, 29
@@ -64,8 +64,8 @@ def test_first_tokens_of_rows_and_segments_get_zero():
     np.testing.assert_array_equal(packed.logprobs[:, starts], 0)
     np.testing.assert_array_equal(packed.entropy[:, starts], 0)
     np.testing.assert_array_equal(packed.logprobs[:, others], plain.logprobs[:, others])
-    ranks = token_ranks(final, head, tokens, chunk=4, segment_ids=segments)
-    np.testing.assert_array_equal(ranks[:, starts], 0)
+    found = divergences(final, head, final, head, tokens, chunk=4, segment_ids=segments)
+    np.testing.assert_array_equal(found["rank_p"][:, starts], 0)
 
 
 def _scalar(final, head, temperature, tokens, weights, chunk):
@@ -163,7 +163,7 @@ def test_a_distribution_does_not_diverge_from_itself():
 
 def test_ranks_count_the_tokens_that_were_more_likely():
     final, head, tokens = _draw()
-    got = token_ranks(final, head, tokens, chunk=4)
+    got = divergences(final, head, final, head, tokens, chunk=4)["rank_p"]
     order = np.argsort(-_log_softmax(final, head)[:, :-1], axis=-1)
     expected = np.argmax(order == tokens[:, 1:, None], axis=-1) + 1
     np.testing.assert_array_equal(got, np.pad(expected, ((0, 0), (1, 0))))
