@@ -5,6 +5,7 @@ pass. All results are aligned with `tokens`: entry [b, t] belongs to the distrib
 which the hidden state at t - 1 gives; entry [b, 0] is 0. This is the one place where that shift happens.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from jaxreason.errors import UserError
 from jaxreason.models.row_blocks import cut, join
 from jaxreason.models.vocabulary import count_blocks, logprob_and_entropy
-from jaxreason.sharding import constrain
+from jaxreason.sharding import axis_size, constrain
 
 
 class TokenLogprobs(NamedTuple):
@@ -83,15 +84,14 @@ def divergences(
     """
 
     def reduce(states_p, states_q, targets):
-        log_p = jax.nn.log_softmax(_logits(states_p, head_p))
-        log_q = jax.nn.log_softmax(_logits(states_q, head_q))
+        log_p, log_q = _log_softmax(states_p, head_p), _log_softmax(states_q, head_q)
         # log((p + q) / 2), exactly log p where q = p
         apart = -jnp.abs(log_p - log_q)
         log_mean = jnp.maximum(log_p, log_q) + jnp.log1p(jnp.expm1(apart) / 2)
         p, q = jnp.exp(log_p), jnp.exp(log_q)
         return {
-            "kl_pq": jnp.sum(p * (log_p - log_q), axis=-1),
-            "kl_qp": jnp.sum(q * (log_q - log_p), axis=-1),
+            "kl_pq": _kl(log_p, log_q),
+            "kl_qp": _kl(log_q, log_p),
             "js": jnp.sum(p * (log_p - log_mean) + q * (log_q - log_mean), axis=-1) / 2,
             "entropy_p": -jnp.sum(p * log_p, axis=-1),
             "entropy_q": -jnp.sum(q * log_q, axis=-1),
@@ -106,6 +106,80 @@ def divergences(
 
     parts = final_p[:, :-1], final_q[:, :-1], tokens[:, 1:]
     return _first_zero(_over_chunks(reduce, chunk, *parts), segment_ids)
+
+
+def full_kl(
+    final_p: Float[Array, "B T D"],
+    head_p: Float[Array, "D V"],
+    final_q: Float[Array, "B T E"],
+    head_q: Float[Array, "E W"],
+    tokens: Int[Array, "B T"],
+    *,
+    chunk: int,
+    temperature: float | Float[Array, "..."] = 1.0,
+    segment_ids: Int[Array, "B T"] | None = None,
+) -> Float[Array, "B T"]:
+    """KL(p || q) of the next-token distributions, over the whole vocabulary, float32, in nats, aligned like `logprobs`.
+
+    Differentiable in what makes p. What makes q is frozen: no gradient goes there. Both models may have widths of their
+    own. Heads of two sizes, as embeddings that are padded to different multiples have, are cut to the smaller one: p
+    and q are then the distributions over the tokens that both have. That both mean the same tokens is the caller's to
+    know.
+
+    Args:
+      final_p: hidden states of p after the final norm.
+      head_p: its output embedding.
+      final_q: those of q.
+      head_q: its output embedding.
+      tokens: only their shape is read.
+      chunk: positions whose logits exist at a time, in the forward and in the backward pass.
+      temperature: divides the logits of both; a number, or an array that broadcasts to [B, T, 1].
+      segment_ids: if given, the first token of each segment gets 0, as that of each row always does.
+    """
+    width = min(head_p.shape[1], head_q.shape[1])
+    head_p, head_q = head_p[:, :width], jax.lax.stop_gradient(head_q[:, :width])
+    scale = _scale(temperature, tokens.shape)
+
+    def reduce(states_p, states_q, *scale):
+        return _kl(_log_softmax(states_p, head_p, *scale), _log_softmax(states_q, head_q, *scale))
+
+    parts = final_p, jax.lax.stop_gradient(final_q), *([] if scale is None else [scale])
+    return _first_zero(_over_chunks(reduce, chunk, *(x[:, :-1] for x in parts)), segment_ids)
+
+
+def top_entropy(
+    final: Float[Array, "B T D"],
+    head: Float[Array, "D V"],
+    tokens: Int[Array, "B T"],
+    *,
+    k: int = 20,
+    chunk: int,
+    segment_ids: Int[Array, "B T"] | None = None,
+) -> Float[Array, "B T"]:
+    """Entropy of the k likeliest tokens, their probabilities made to sum to 1, over ln k: 0 = sure, 1 = at a loss.
+
+    float32, aligned like `logprobs`; no gradient goes through it. A vocabulary of fewer tokens is taken whole.
+
+    Args:
+      final: hidden states after the final norm.
+      head: output embedding.
+      tokens: only their shape is read.
+      k: how many, at least 2.
+      chunk: positions whose logits exist at a time.
+      segment_ids: if given, the first token of each segment gets 0, as that of each row always does.
+
+    Source: Diao et al. 2026 (EAFT, arXiv 2601.02151), equation 3, which has k = 20 and rounds ln 20 to 3.0.
+    """
+    if k < 2:
+        raise UserError(f"k={k}: expected at least two tokens.")
+    final, head = jax.lax.stop_gradient((final, head))
+    count = min(k, head.shape[1])
+
+    def reduce(states):
+        log_p = jax.nn.log_softmax(_highest(_logits(states, head), count))
+        return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1) / math.log(count)
+
+    return _first_zero(_over_chunks(reduce, chunk, final[:, :-1]), segment_ids)
 
 
 def scored_targets(
@@ -130,6 +204,30 @@ def _logits(states: Float[Array, "B C D"], head: Float[Array, "D V"]) -> Float[A
         "BCD,DV->BCV", states, head.astype(states.dtype), preferred_element_type=jnp.float32
     )
     return constrain(scores, ("act_batch", None, "act_vocab"))
+
+
+def _log_softmax(
+    states: Float[Array, "B C D"],
+    head: Float[Array, "D V"],
+    scale: Float[Array, "B C"] | None = None,
+) -> Float[Array, "B C V"]:
+    scores = _logits(states, head)
+    return jax.nn.log_softmax(scores if scale is None else scores * scale[..., None])
+
+
+def _kl(log_p: Float[Array, "B C V"], log_q: Float[Array, "B C V"]) -> Float[Array, "B C"]:
+    return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+
+
+def _highest(scores: Float[Array, "B C V"], count: int) -> Float[Array, "B C K"]:
+    """The highest of all, out of the highest of each device's part of the vocabulary, so that no part is gathered."""
+    parts = axis_size("vocab")
+    if parts > 1 and scores.shape[-1] % parts == 0:
+        apart = scores.reshape(*scores.shape[:-1], parts, -1)
+        apart = constrain(apart, ("act_batch", None, "act_vocab", None))
+        scores = jax.lax.top_k(apart, min(count, apart.shape[-1]))[0]
+        scores = scores.reshape(*scores.shape[:2], -1)
+    return jax.lax.top_k(scores, count)[0]
 
 
 def _at(scores: Float[Array, "B C V"], targets: Int[Array, "B C"]) -> Float[Array, "B C"]:

@@ -1,4 +1,7 @@
-"""Policy-gradient losses on arrays: no model, no text. A new one is a surrogate in POLICY_LOSSES.
+"""The objective -E_q[w log p] + beta KL(p || reference) on arrays: no model, no text.
+
+A new algorithm is a surrogate in POLICY_LOSSES, a new estimator of the KL an entry of KL_ESTIMATORS. What the four
+fields mean, and which published arm is which setting, says docs/objective.md.
 
 Arrays are `[B, T]`, aligned with the tokens; a row may hold several sequences when `segment_ids`
 tells them apart, so nothing changes when replies are packed. Every loss returns sums over the rows
@@ -15,8 +18,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxreason.config import above, at_least, within
+from jaxreason.errors import UserError
 
-MAX_LOG_RATIO = 20.0  # where the exponential of a log-ratio goes on as its tangent, see `exp`
+MAX_LOG_RATIO = 20.0  # in nats: where a ratio goes on as its tangent, see `exp`, and where k1 and k2 stop growing
+# Where k3 is 10, the most that verl lets it be: the two solutions of exp(x) - 1 - x = 10.
+K3_LOWEST, K3_HIGHEST = -10.999983298020256, 2.610868638149876
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +39,15 @@ class PolicyLossConfig:
         averages within each sequence, then over sequences (GRPO); `fixed_length` divides each
         sequence's sum by `fixed_length` (Dr. GRPO).
       fixed_length: the divisor of `fixed_length`, in tokens; unread otherwise.
-      kl_coefficient: weight of the k3 estimate of KL(policy || reference); 0 = no reference
+      kl_coefficient: weight of KL(policy || reference), the beta of the objective; 0 = no reference
         model exists.
+      kl_estimator: key of KL_ESTIMATORS, of the sampled token alone; or `full`: the exact sum over the
+        vocabulary, which costs the reference's logits in every update.
+      kl_place: `loss` adds the KL to the loss, its gradient taken through the estimator. `reward`
+        takes it off the reward of its reply, `advantage` off the advantage of its token; there it
+        is a number without gradient (see `kl_to_reference`).
+      token_weight: key of TOKEN_WEIGHTS (`training.token_weights`): a factor of each token's part
+        of the surrogate.
       entropy_coefficient: weight of the entropy bonus; 0 = entropy is only measured.
       importance_cap: tokens are weighed by `min(p_trainer / p_sampler, cap)` (truncated
         importance sampling, corrects for a sampler that computes otherwise); 0 = off.
@@ -49,6 +62,9 @@ class PolicyLossConfig:
     kl_coefficient: Annotated[float, at_least(0)]
     entropy_coefficient: float
     importance_cap: Annotated[float, at_least(0)]
+    kl_estimator: Literal["k1", "k2", "k3", "full"] = "k3"
+    kl_place: Literal["loss", "reward", "advantage"] = "loss"
+    token_weight: str = "one"
 
 
 class Surrogate(NamedTuple):
@@ -138,6 +154,9 @@ def policy_loss(
     ref_logprobs: Float[Array, "B T"] | None = None,
     entropy: Float[Array, "B T"] | None = None,
     segment_ids: Int[Array, "B T"] | None = None,
+    *,
+    full_kl: Float[Array, "B T"] | None = None,
+    token_weights: Float[Array, "B T"] | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, ""], dict[str, Float[Array, ""]]]:
     """The loss of one surrogate with its KL and entropy terms, as sums over the rows given.
 
@@ -149,9 +168,13 @@ def policy_loss(
       mask: 1 at the reply's tokens, 0 elsewhere; values there may be anything finite.
       config: the algorithm's numbers.
       sampler_logprobs: as reported by the sampler; needed by `importance_cap`.
-      ref_logprobs: of the frozen start of training; needed by `kl_coefficient`.
+      ref_logprobs: of the reference; needed by a KL in the loss, unless it is `full`.
       entropy: of the policy at each position; needed by `entropy_coefficient`.
       segment_ids: the sequences of a row, 0 = padding; None = one sequence a row.
+      full_kl: exact KL(policy || reference) at each position (`models.logprobs.full_kl`); needed by
+        `kl_estimator="full"`.
+      token_weights: by `config.token_weight`, which needs them unless it is `one`. A factor of the surrogate's part
+        alone: neither of the KL nor of the entropy, nor of what the loss is divided by. No gradient goes through it.
 
     Returns:
       The summed loss, its weight (tokens or sequences, by `aggregation`), and sums over tokens by
@@ -166,39 +189,99 @@ def policy_loss(
     losses = -result.objective * _importance(
         old_logprobs, sampler_logprobs, mask, config.importance_cap
     )
-    if config.kl_coefficient > 0.0:
-        losses += config.kl_coefficient * k3(_log_ratio(ref_logprobs, logprobs, mask))
+    assert (token_weights is not None) or config.token_weight == "one", "token_weights are needed"
+    if token_weights is not None:
+        losses *= jax.lax.stop_gradient(token_weights)
+    if config.kl_coefficient > 0.0 and config.kl_place == "loss":
+        losses += config.kl_coefficient * _kl(config, logprobs, ref_logprobs, full_kl, mask)
     if config.entropy_coefficient != 0.0:
         losses -= config.entropy_coefficient * entropy
     loss_sum, weight = _aggregate(losses, sequences, config)
-    terms = _measure(log_ratio, result.clipped, logprobs, ref_logprobs, entropy, mask)
+    terms = _measure(log_ratio, result.clipped, logprobs, ref_logprobs, full_kl, entropy, mask)
     return loss_sum, weight, {name: jnp.sum(value * mask) for name, value in terms.items()}
 
 
-def k3(log_ratio: Float[Array, "B T"]) -> Float[Array, "B T"]:
-    """`q/p - 1 - log(q/p)`: for x ~ p an unbiased estimate of KL(p || q) that is never negative.
+def k1(log_ratio: Float[Array, "B T"]) -> Float[Array, "B T"]:
+    """`log p - log q`: of no bias, but negative for many tokens and noisy. Within +-20 nats.
 
-    Beyond MAX_LOG_RATIO it rises as there: value and gradient are finite, and the farther p has gone from q, the
-    harder it is pulled back.
+    In the loss its gradient is that of log p, whose mean over samples of p is 0: noise that pulls nowhere. Its place is
+    the reward or the advantage, where it gives the gradient of the KL (arXiv 2512.21852).
 
     Args:
-      log_ratio: `log q(x) - log p(x)`.
-
-    Source: Schulman 2020, "Approximating KL divergence".
+      log_ratio: `log q(x) - log p(x)`, x a sample of p.
     """
-    return expm1(log_ratio) - log_ratio
+    return -_within(log_ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO)
+
+
+def k2(log_ratio: Float[Array, "B T"]) -> Float[Array, "B T"]:
+    """`(log p - log q)^2 / 2`: biased as a value, never negative; at most 200, as the log-ratio is held within +-20.
+
+    In the loss the mean of its gradient over samples of p is that of the KL, as long as no log-ratio was held.
+    """
+    return jnp.square(_within(log_ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO)) / 2
+
+
+def k3(log_ratio: Float[Array, "B T"]) -> Float[Array, "B T"]:
+    """`q/p - 1 - log(q/p)`: of no bias, never negative, less noisy than k1; at most 10, as in verl.
+
+    In the loss the mean of its gradient over samples of p is that of KL(q || p), the other direction, which agrees with
+    KL(p || q) only near q (arXiv 2512.21852).
+    """
+    x = _within(log_ratio, K3_LOWEST, K3_HIGHEST)
+    return jnp.expm1(x) - x
+
+
+KL_ESTIMATORS: dict[str, Callable[[jax.Array], jax.Array]] = {"k1": k1, "k2": k2, "k3": k3}
+
+
+def kl_to_reference(
+    config: PolicyLossConfig,
+    logprobs: Float[Array, "B T"],
+    ref_logprobs: Float[Array, "B T"],
+    mask: Float[Array, "B T"],
+) -> Float[Array, "B T"]:
+    """The estimate of KL(policy || reference) at each counted token, 0 elsewhere, without gradient.
+
+    For `kl_place` reward and advantage: `kl_coefficient` times this is what is taken off.
+
+    Args:
+      config: the algorithm's numbers.
+      logprobs: of the policy that sampled the tokens.
+      ref_logprobs: of the reference.
+      mask: 1 at the reply's tokens.
+
+    Raises:
+      UserError: the estimator is `full`. Exact over the vocabulary, the KL of a token is a constant to the log-prob of
+        that token, and its own gradient would be left out.
+    """
+    if config.kl_estimator == "full":
+        raise UserError(
+            f"kl_estimator='full' with kl_place={config.kl_place!r}: expected kl_place='loss', or one of "
+            f"{sorted(KL_ESTIMATORS)} as kl_estimator."
+        )
+    return jax.lax.stop_gradient(_kl(config, logprobs, ref_logprobs, None, mask))
+
+
+def _kl(config: PolicyLossConfig, logprobs, ref_logprobs, full_kl, mask) -> jax.Array:
+    if config.kl_estimator == "full":
+        assert full_kl is not None, "kl_estimator='full' needs full_kl"
+        return full_kl
+    return KL_ESTIMATORS[config.kl_estimator](_log_ratio(ref_logprobs, logprobs, mask))
+
+
+def _within(x: jax.Array, low: float, high: float) -> jax.Array:
+    """x held within bounds; the gradient goes on as if it were not.
+
+    What is made of it is bounded and so is its gradient, which is that at the bound: a policy that has gone too far is
+    pulled back, where a plain clip has gradient 0.
+    """
+    return jnp.clip(jax.lax.stop_gradient(x), low, high) + (x - jax.lax.stop_gradient(x))
 
 
 def exp(log_ratio: Float[Array, "..."]) -> Float[Array, "..."]:
     """The ratio; beyond MAX_LOG_RATIO its tangent there, which is finite and, unlike a clipped one, has a slope."""
     low = jnp.minimum(log_ratio, MAX_LOG_RATIO)
     return jnp.exp(low) * (1.0 + (log_ratio - low))
-
-
-def expm1(log_ratio: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`exp` less one, exact near 0."""
-    low = jnp.minimum(log_ratio, MAX_LOG_RATIO)
-    return jnp.expm1(low) + jnp.exp(low) * (log_ratio - low)
 
 
 def _log_ratio(new: jax.Array, old: jax.Array, mask: jax.Array) -> jax.Array:
@@ -226,14 +309,19 @@ def _aggregate(
     return jnp.sum(losses * mask) / config.fixed_length, jnp.sum(share)
 
 
-def _measure(log_ratio, was_clipped, logprobs, ref_logprobs, entropy, mask) -> dict[str, jax.Array]:
+def _measure(
+    log_ratio, was_clipped, logprobs, ref_logprobs, full_kl, entropy, mask
+) -> dict[str, jax.Array]:
+    """`kl_old` and `kl_ref` are k3 whatever the loss uses, so runs compare; `kl_ref` is exact if `full_kl` is there."""
     terms = {
         "tokens": jnp.ones_like(mask),
         "clip_fraction": was_clipped,
         "ratio": exp(log_ratio),
         "kl_old": k3(log_ratio),
     }
-    if ref_logprobs is not None:
+    if full_kl is not None:
+        terms["kl_ref"] = full_kl
+    elif ref_logprobs is not None:
         terms["kl_ref"] = k3(_log_ratio(ref_logprobs, logprobs, mask))
     if entropy is not None:
         terms["entropy"] = entropy

@@ -8,7 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreason.rl.policy_losses import POLICY_LOSSES, PolicyLossConfig, k3
+from jaxreason.rl.policy_losses import (
+    K3_HIGHEST,
+    K3_LOWEST,
+    KL_ESTIMATORS,
+    POLICY_LOSSES,
+    PolicyLossConfig,
+    k3,
+    kl_to_reference,
+)
 
 CONFIG = PolicyLossConfig(
     name="clipped",
@@ -250,28 +258,85 @@ def test_k3_averages_to_the_kl_divergence_of_two_distributions():
     assert float((p * np.asarray(k3(jnp.log(q / p)))).sum()) == pytest.approx(expected, rel=1e-5)
 
 
-def k3_in_numpy(log_ratio):
-    """Its tangent from 20 nats on, in float64."""
-    low = np.minimum(log_ratio, 20.0)
-    return np.exp(low) * (1 + log_ratio - low) - 1 - log_ratio
+FAR = [
+    -1e4,
+    -150.0,
+    -40.0,
+    -21.0,
+    -20.0,
+    -12.0,
+    -11.0,
+    -3.0,
+    -1e-3,
+    0.0,
+    1e-3,
+    2.0,
+    2.7,
+    3.0,
+    20.0,
+    150.0,
+    1e4,
+]
+
+
+def estimate_in_numpy(name, log_ratio):
+    """Value and derivative of an estimator of KL(p || q) with log_ratio = log q - log p, as published, in float64."""
+    x = np.asarray(log_ratio, np.float64)
+    if name == "k1":
+        return -x, -np.ones_like(x)
+    return (x**2 / 2, x) if name == "k2" else (np.expm1(x) - x, np.expm1(x))
+
+
+@pytest.mark.parametrize("name", KL_ESTIMATORS)
+def test_an_estimator_of_the_kl_and_its_gradient_are_the_published_ones_where_verl_does_not_clamp(
+    name,
+):
+    x = np.linspace(-10.9, 2.6, 60)
+    value, slope = jax.vmap(jax.value_and_grad(KL_ESTIMATORS[name]))(jnp.asarray(x, jnp.float32))
+    expected, expected_slope = estimate_in_numpy(name, x)
+    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(slope, expected_slope, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "most"), [("k1", 20.0), ("k2", 200.0), ("k3", 10.0)])
+def test_beyond_its_bound_an_estimator_stays_and_its_gradient_is_that_at_the_bound(name, most):
+    """The value was 4.9e8 at a log-ratio of 20; a plain clip would have no gradient where the drift is worst."""
+    x = jnp.asarray(FAR, jnp.float32)
+    value, slope = map(np.asarray, jax.vmap(jax.value_and_grad(KL_ESTIMATORS[name]))(x))
+    assert np.all(np.isfinite(value)) and np.all(np.isfinite(slope))
+    assert np.abs(value).max() == pytest.approx(most, rel=1e-5)
+    assert np.all(np.diff(slope) >= 0.0), "convex as published: the farther, the harder"
+    if name == "k1":
+        assert np.all(np.diff(value) <= 0.0) and np.all(slope == -1.0)
+        return
+    assert np.all(np.sign(slope) == np.sign(x)), "and always towards the reference"
+    left = np.asarray(FAR) <= 0.0
+    assert np.all(np.diff(value[left]) <= 0.0) and np.all(np.diff(value[~left]) >= 0.0)
+    ends = {"k2": (-20.0, 20.0), "k3": (np.expm1(K3_LOWEST), np.expm1(K3_HIGHEST))}[name]
+    np.testing.assert_allclose([slope[0], slope[-1]], ends, rtol=1e-5)
+
+
+def test_the_bounds_of_k3_are_where_it_is_ten():
+    for bound in (K3_LOWEST, K3_HIGHEST):
+        assert np.expm1(bound) - bound == pytest.approx(10.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("logprob", [-150.0, -40.0, -21.0, -20.0, -19.0, -3.0, -1e-3, 0.0])
 @pytest.mark.parametrize("reference", [0.0, -3.0, -60.0])
-def test_however_far_the_policy_is_from_the_reference_the_kl_term_pulls_it_back(logprob, reference):
-    """The gradient was 0 beyond 20 nats, where the drift is worst."""
+@pytest.mark.parametrize("name", ["k2", "k3"])
+def test_however_far_the_policy_is_from_the_reference_the_kl_term_pulls_it_back(
+    logprob, reference, name
+):
     one = jnp.ones((1, 1))
     arrays = {"logprobs": logprob * one, "old_logprobs": logprob * one}
     arrays |= {"advantages": 0 * one, "mask": one, "ref_logprobs": reference * one}
-    settings = config(kl_coefficient=1.0)
+    settings = config(kl_coefficient=0.5, kl_estimator=name)
     value = POLICY_LOSSES["clipped"](**arrays, config=settings)[0]
-    np.testing.assert_allclose(value, k3_in_numpy(reference - logprob), rtol=1e-5, atol=1e-6)
-
+    np.testing.assert_allclose(
+        value, 0.5 * KL_ESTIMATORS[name](jnp.float32(reference - logprob)), rtol=1e-5
+    )
     pull = gradient("clipped", arrays, settings)[0, 0]
-    apart = reference - logprob + np.array([-1e-4, 1e-4])
-    expected = (k3_in_numpy(apart[0]) - k3_in_numpy(apart[1])) / 2e-4
-    np.testing.assert_allclose(pull, expected, rtol=1e-3, atol=1e-5)
-    assert np.isfinite(pull) and np.sign(pull) == np.sign(logprob - reference)
+    assert 0.0 <= abs(pull) <= 10.0 and np.sign(pull) == np.sign(logprob - reference)
 
 
 @pytest.mark.parametrize("name", ["clipped", "gspo"])
@@ -281,3 +346,111 @@ def test_a_ratio_beyond_all_clips_still_pushes_a_bad_reply_down(name):
     push = gradient(name, arrays, config(dual_clip=0.0))[0, 0]
     assert np.isfinite(push) and push > 0
     assert gradient(name, arrays, config())[0, 0] == 0.0, "a dual clip is there to stop it"
+
+
+def test_the_loss_has_the_estimator_and_the_place_of_the_kl_that_the_config_names():
+    arrays = batch()
+    without, mask = POLICY_LOSSES["clipped"](**arrays, config=config())[0], arrays["mask"]
+    log_ratio = np.asarray(arrays["ref_logprobs"] - arrays["logprobs"], np.float64)
+    for name in KL_ESTIMATORS:
+        settings = config(kl_coefficient=0.3, kl_estimator=name)
+        with_kl = POLICY_LOSSES["clipped"](**arrays, config=settings)[0]
+        kl = (estimate_in_numpy(name, log_ratio)[0] * mask).sum()
+        np.testing.assert_allclose(with_kl - without, 0.3 * kl, rtol=1e-4, atol=1e-5)
+        for place in ("reward", "advantage"):
+            elsewhere = dataclasses.replace(settings, kl_place=place)
+            assert POLICY_LOSSES["clipped"](**arrays, config=elsewhere)[0] == without
+
+
+def test_a_full_kl_goes_into_the_loss_with_its_own_gradient_and_is_what_is_measured():
+    arrays = batch() | {"ref_logprobs": None}
+    settings = config(kl_coefficient=0.3, kl_estimator="full")
+
+    def loss(kl):
+        return POLICY_LOSSES["clipped"](**arrays, config=settings, full_kl=kl)[0]
+
+    kl = jnp.abs(arrays["entropy"])
+    slope = jax.grad(loss)(kl)
+    np.testing.assert_allclose(slope, 0.3 * arrays["mask"], rtol=1e-6)
+    measured = POLICY_LOSSES["clipped"](**arrays, config=settings, full_kl=kl)[2]["kl_ref"]
+    np.testing.assert_allclose(measured, (kl * arrays["mask"]).sum(), rtol=1e-5)
+
+
+def test_token_weights_scale_the_surrogate_and_neither_the_kl_nor_the_entropy():
+    arrays = batch()
+    weights = jnp.asarray(np.random.default_rng(3).uniform(0, 2, arrays["mask"].shape), jnp.float32)
+    settings = config(kl_coefficient=0.3, entropy_coefficient=0.1, token_weight="dft")
+    terms_alone = dataclasses.replace(settings, token_weight="one")
+    silent = arrays | {"advantages": 0 * arrays["advantages"]}
+    others = POLICY_LOSSES["clipped"](**silent, config=terms_alone)[0]
+    scaled = arrays | {"advantages": arrays["advantages"][:, None] * weights}
+    expected = POLICY_LOSSES["clipped"](
+        **scaled, config=dataclasses.replace(config(), dual_clip=0.0)
+    )
+    loss, weight, _ = POLICY_LOSSES["clipped"](
+        **arrays, config=dataclasses.replace(settings, dual_clip=0.0), token_weights=weights
+    )
+    np.testing.assert_allclose(loss, expected[0] + others, rtol=1e-5)
+    assert weight == expected[1]
+
+    def through(weights):
+        return POLICY_LOSSES["clipped"](**arrays, config=settings, token_weights=weights)[0]
+
+    np.testing.assert_array_equal(jax.grad(through)(weights), 0.0)
+    with pytest.raises(AssertionError, match="token_weights"):
+        POLICY_LOSSES["clipped"](**arrays, config=settings)
+
+
+@pytest.mark.parametrize("name", KL_ESTIMATORS)
+def test_the_kl_for_rewards_and_advantages_is_the_estimate_at_counted_tokens_without_gradient(name):
+    arrays = batch()
+    names = ("logprobs", "ref_logprobs", "mask")
+    settings = config(kl_estimator=name, kl_place="advantage")
+    wild = arrays | {"logprobs": jnp.where(arrays["mask"] > 0, arrays["logprobs"], -1e4)}
+    found = kl_to_reference(settings, *(wild[n] for n in names))
+    log_ratio = np.asarray(arrays["ref_logprobs"] - arrays["logprobs"], np.float64)
+    expected = estimate_in_numpy(name, log_ratio)[0] * arrays["mask"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+    def total(logprobs):
+        return kl_to_reference(settings, logprobs, arrays["ref_logprobs"], arrays["mask"]).sum()
+
+    np.testing.assert_array_equal(jax.grad(total)(arrays["logprobs"]), 0.0)
+
+
+def test_a_full_kl_as_a_reward_is_refused_since_its_own_gradient_would_be_missing():
+    arrays = batch()
+    settings = config(kl_estimator="full", kl_place="reward")
+    with pytest.raises(ValueError, match="kl_estimator='full' with kl_place='reward'"):
+        kl_to_reference(settings, arrays["logprobs"], arrays["ref_logprobs"], arrays["mask"])
+
+
+def test_in_the_loss_only_k2_has_on_average_the_gradient_of_the_kl():
+    """What docs/objective.md says of bias, over all tokens of a small vocabulary."""
+    scores, reference = jnp.array([0.3, -1.0, 0.8, 0.1]), jnp.array([-0.4, 0.5, 0.2, 0.0])
+    log_q = jax.nn.log_softmax(reference)
+
+    def kl(scores, forwards):
+        log_p = jax.nn.log_softmax(scores)
+        a, b = (log_p, log_q) if forwards else (log_q, log_p)
+        return jnp.sum(jnp.exp(a) * (a - b))
+
+    def mean_gradient(name):
+        p = jax.lax.stop_gradient(jax.nn.softmax(scores))
+        return jax.grad(lambda s: jnp.sum(p * KL_ESTIMATORS[name](log_q - jax.nn.log_softmax(s))))(
+            scores
+        )
+
+    def as_reward(name):
+        """The mean of the estimate times the gradient of log p."""
+        log_p = jax.nn.log_softmax(scores)
+        weights = jnp.exp(log_p) * KL_ESTIMATORS[name](log_q - log_p)
+        return jax.grad(lambda s: jnp.sum(weights * jax.nn.log_softmax(s)))(scores)
+
+    right = np.asarray(jax.grad(kl)(scores, True))
+    np.testing.assert_allclose(mean_gradient("k2"), right, atol=1e-6)
+    np.testing.assert_allclose(mean_gradient("k1"), 0.0, atol=1e-6)
+    np.testing.assert_allclose(mean_gradient("k3"), jax.grad(kl)(scores, False), atol=1e-6)
+    assert np.abs(mean_gradient("k3") - right).max() > 0.05
+    np.testing.assert_allclose(as_reward("k1"), right, atol=1e-6)
+    assert min(np.abs(as_reward(name) - right).max() for name in ("k2", "k3")) > 0.05
