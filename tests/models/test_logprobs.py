@@ -1,14 +1,17 @@
 """Chunked log-probabilities, entropies, divergences and ranks against numpy over full logits."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
+import torch
 
-from jaxreason.models.logprobs import divergences, logprobs
-from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.models.logprobs import divergences, full_kl, logprobs, top_entropy
+from jaxreason.sharding import MeshConfig, axis_size, make_mesh
 
 B, T, D, V = 3, 11, 8, 29
 
@@ -184,3 +187,139 @@ def test_vocabulary_and_batch_split_over_devices_change_nothing():
 def test_a_chunk_of_nothing_is_refused():
     with pytest.raises(ValueError, match="chunk=0"):
         logprobs(*_draw(), chunk=0)
+
+
+WIDER, MORE = (
+    6,
+    5,
+)  # q's hidden states are narrower than p's by 2, its head has that many more columns
+
+
+def _two_models(seed=4):
+    """p's states, head; q's states, head; the tokens. q has a width and a padded vocabulary of its own."""
+    final_p, head_p, tokens = _draw(seed)
+    rng = np.random.default_rng(seed + 1)
+    final_q = rng.normal(size=(B, T, WIDER)).astype(np.float32)
+    head_q = rng.normal(size=(WIDER, V + MORE)).astype(np.float32)
+    return final_p, head_p, final_q, head_q, tokens
+
+
+def _kl_by_torch(final_p, head_p, final_q, head_q, weights, temperature=1.0):
+    """The weighted sum of F.kl_div and its gradients for p, in float64."""
+    leaves = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (final_p, head_p)]
+    scores_q = torch.tensor(final_q.astype(np.float64) @ head_q[:, :V] / temperature)
+    log_p = torch.log_softmax(leaves[0] @ leaves[1] / temperature, -1)
+    kl = torch.nn.functional.kl_div(
+        torch.log_softmax(scores_q, -1), log_p, log_target=True, reduction="none"
+    )
+    total = (kl.sum(-1)[:, :-1] * torch.tensor(weights[:, 1:], dtype=torch.float64)).sum()
+    total.backward()
+    return total.item(), [x.grad.numpy() for x in leaves]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize("chunk", [1, 4, 64])
+def test_the_full_kl_and_its_gradient_for_p_equal_those_of_torch(chunk, temperature):
+    *arrays, tokens = _two_models()
+    weights = np.random.default_rng(1).normal(size=(B, T)).astype(np.float32)
+
+    def total(*arrays):
+        kl = full_kl(*arrays, tokens, chunk=chunk, temperature=temperature)
+        return jnp.sum(kl * weights)
+
+    value, gradients = jax.value_and_grad(total, (0, 1, 2, 3))(*arrays)
+    expected, of_p = _kl_by_torch(*arrays, weights, temperature)
+    np.testing.assert_allclose(value, expected, rtol=2e-5)
+    for got, wanted in zip(gradients[:2], of_p, strict=True):
+        np.testing.assert_allclose(got, wanted, atol=5e-5, rtol=1e-4)
+    for frozen in gradients[2:]:
+        np.testing.assert_array_equal(frozen, 0)
+
+
+def test_the_full_kl_of_heads_of_two_sizes_is_over_the_tokens_that_both_have():
+    final_p, head_p, final_q, head_q, tokens = _two_models()
+    p, q = (np.exp(_log_softmax(f, h)) for f, h in ((final_p, head_p), (final_q, head_q[:, :V])))
+    expected = np.pad(scipy.stats.entropy(p, q, axis=-1)[:, :-1], ((0, 0), (1, 0)))
+    got = full_kl(final_p, head_p, final_q, head_q, tokens, chunk=4)
+    np.testing.assert_allclose(got, expected, atol=2e-5)
+    swapped = full_kl(final_q, head_q, final_p, head_p, tokens, chunk=4)
+    expected = np.pad(scipy.stats.entropy(q, p, axis=-1)[:, :-1], ((0, 0), (1, 0)))
+    np.testing.assert_allclose(swapped, expected, atol=2e-5)
+
+
+def test_the_full_kl_is_that_of_the_divergences_and_zero_at_the_start_of_segments():
+    final_p, head_p, tokens = _draw(0)
+    final_q, head_q, _ = _draw(1)
+    segments = np.repeat([[1, 1, 1, 1, 2, 2, 2, 3, 3, 0, 0]], B, axis=0).astype(np.int32)
+    models = final_p, head_p, final_q, head_q, tokens
+    got = full_kl(*models, chunk=4, segment_ids=segments)
+    expected = divergences(*models, chunk=4, segment_ids=segments)["kl_pq"]
+    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(got[:, [0, 4, 7, 9]], 0)
+    assert np.all(got[:, [1, 5, 8]] > 0)
+
+
+def test_the_gradient_of_a_full_kl_never_has_the_logits_of_a_whole_sequence():
+    length, width, vocab, chunk = 512, 16, 4096, 32
+    final = jax.ShapeDtypeStruct((1, length, width), jnp.float32)
+    head = jax.ShapeDtypeStruct((width, vocab), jnp.float32)
+    tokens = jax.ShapeDtypeStruct((1, length), jnp.int32)
+
+    def loss(*args):
+        return jnp.sum(full_kl(*args, chunk=chunk))
+
+    grad = jax.jit(jax.value_and_grad(loss, (0, 1)))
+    step = grad.lower(final, head, final, head, tokens).compile()
+    assert step.memory_analysis().temp_size_in_bytes < 4 * length * vocab
+
+
+def test_the_full_kl_is_finite_where_the_two_models_could_not_be_farther_apart():
+    final_p, head_p, final_q, head_q, tokens = _two_models()
+    value, slope = jax.value_and_grad(
+        lambda f: jnp.sum(full_kl(f, head_p, 300 * final_q, head_q, tokens, chunk=4))
+    )(300 * final_p)
+    assert np.isfinite(value) and value > 1e3 and np.all(np.isfinite(slope))
+
+
+def _top_entropy(final, head, k):
+    p = np.sort(np.exp(_log_softmax(final, head)[:, :-1]), axis=-1)[..., -k:]
+    entropy = scipy.stats.entropy(p, axis=-1)  # which makes them sum to 1
+    return np.pad(entropy / np.log(p.shape[-1]), ((0, 0), (1, 0)))
+
+
+@pytest.mark.parametrize("k", [2, 20, V, 50])
+def test_top_entropy_is_that_of_the_likeliest_tokens_over_its_largest_value(k):
+    final, head, tokens = _draw()
+    got = top_entropy(final, head, tokens, k=k, chunk=4)
+    np.testing.assert_allclose(got, _top_entropy(final, head, k), atol=2e-5)
+    assert np.all((got >= 0) & (got <= 1 + 1e-6))
+    flat = top_entropy(0 * final, head, tokens, k=k, chunk=4)
+    np.testing.assert_allclose(flat[:, 1:], 1.0, rtol=1e-5)
+
+
+def test_top_entropy_takes_twenty_tokens_if_not_told_and_carries_no_gradient():
+    final, head, tokens = _draw()
+    got, slope = jax.value_and_grad(lambda f: jnp.sum(top_entropy(f, head, tokens, chunk=4)))(final)
+    assert got == pytest.approx(_top_entropy(final, head, 20).sum(), rel=1e-5)
+    np.testing.assert_array_equal(slope, 0)
+    with pytest.raises(ValueError, match="k=1"):
+        top_entropy(final, head, tokens, k=1, chunk=4)
+
+
+@pytest.mark.parametrize("columns", [24, 29])
+def test_a_vocabulary_split_over_devices_changes_neither_full_kl_nor_top_entropy(columns):
+    final_p, head_p, final_q, head_q, tokens = _two_models()
+    final_p, final_q, tokens = (np.repeat(x, 4, axis=0) for x in (final_p, final_q, tokens))
+    arrays = final_p, head_p[:, :columns], final_q, head_q
+
+    def both(*arrays):
+        kl = full_kl(*arrays, tokens, chunk=4)
+        return jnp.sum(kl * jnp.cos(kl)), (kl, top_entropy(*arrays[:2], tokens, k=7, chunk=4))
+
+    compute = jax.value_and_grad(both, (0, 1), has_aux=True)
+    one = jax.jit(compute)(*arrays)
+    with jax.set_mesh(make_mesh(MeshConfig(1, 4, 2, 1))):
+        assert axis_size("vocab") == 2
+        many = jax.jit(compute)(*arrays)
+    check = functools.partial(np.testing.assert_allclose, atol=5e-5, rtol=1e-5)
+    jax.tree.map(check, many, one)

@@ -1,0 +1,69 @@
+"""Weights of replies against numbers worked out by hand."""
+
+import numpy as np
+import pytest
+
+from jaxreason.rl.advantages import ADVANTAGES
+from jaxreason.rl.weights import WEIGHTS, scaled, useful_groups
+
+NAN = float("nan")
+# One group mixed, one with a reply that is right but too long and one not graded, one all right, one never graded.
+REWARDS = np.array([[1.0, -1, -1, -1], [0.5, NAN, 1.0, -1], [1.0, 1, 1, 1], [NAN, NAN, NAN, NAN]])
+CORRECT = np.array([[1.0, 0, 0, 0], [1.0, NAN, 1.0, 0], [1.0, 1, 1, 1], [NAN, NAN, NAN, NAN]])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("one", [[1, 1, 1, 1], [1, NAN, 1, 1], [1, 1, 1, 1], [NAN] * 4]),
+        ("zero", [[0, 0, 0, 0], [0, NAN, 0, 0], [0, 0, 0, 0], [NAN] * 4]),
+        ("right", [[1, NAN, NAN, NAN], [1, NAN, 1, NAN], [1, 1, 1, 1], [NAN] * 4]),
+        # mean -1/2, deviations 3/2 and -1/2, variance 3 / 3 = 1; and mean 1/6, deviations 1/3, 5/6, -7/6, variance
+        # (4 + 25 + 49) / 36 / 2 = 13/12
+        (
+            "best",
+            [
+                [1.5, NAN, NAN, NAN],
+                [NAN, NAN, 5 / 6 / np.sqrt(13 / 12), NAN],
+                [0, NAN, NAN, NAN],
+                [NAN] * 4,
+            ],
+        ),
+    ],
+)
+def test_weights_are_the_hand_numbers(name, expected):
+    np.testing.assert_allclose(WEIGHTS[name](REWARDS, CORRECT), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ADVANTAGES)
+def test_every_advantage_is_a_weight_of_rewards_alone(name):
+    for correct in (CORRECT, 1 - CORRECT):
+        found = WEIGHTS[name](REWARDS, correct)
+        np.testing.assert_array_equal(found, ADVANTAGES[name](REWARDS))
+    assert np.all(found[np.isnan(REWARDS)] == 0.0)
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_a_group_does_not_see_another(name):
+    rng = np.random.default_rng(0)
+    rewards, correct = rng.normal(size=(5, 6)), rng.integers(0, 2, (5, 6)).astype(float)
+    together = WEIGHTS[name](rewards, correct)
+    alone = [WEIGHTS[name](rewards[i : i + 1], correct[i : i + 1]) for i in range(5)]
+    np.testing.assert_array_equal(together, np.concatenate(alone))
+
+
+def test_negative_weights_are_scaled_and_the_replies_stay():
+    weights = np.array([[1.5, -0.5, 0.0, NAN]])
+    np.testing.assert_array_equal(scaled(weights, 1.0), weights)
+    np.testing.assert_array_equal(scaled(weights, 0.25), [[1.5, -0.125, 0.0, NAN]])
+    positive = scaled(weights, 0.0)
+    np.testing.assert_array_equal(positive, [[1.5, 0.0, 0.0, NAN]])
+    assert not np.signbit(positive[0, 1])
+
+
+def test_a_group_is_useful_if_any_reply_of_it_is_pushed():
+    weights = np.array([[1.0, NAN], [-0.5, 0.0], [0.0, 0.0], [0.0, NAN], [NAN, NAN]])
+    assert useful_groups(weights).tolist() == [True, True, False, False, False]
+    assert useful_groups(scaled(weights, 0.0)).tolist() == [True, False, False, False, False]
+    assert useful_groups(WEIGHTS["right"](REWARDS, CORRECT)).tolist() == [True, True, True, False]
+    assert useful_groups(WEIGHTS["best"](REWARDS, CORRECT)).tolist() == [True, True, False, False]
