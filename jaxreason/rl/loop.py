@@ -46,10 +46,11 @@ from jaxreason.rl.rollouts import (
     pack,
     rollout_lines,
 )
-from jaxreason.rl.update import gap_quantile, make_logprob_pass, make_policy_loss, skip_empty
+from jaxreason.rl.update import gap_quantile, make_logprob_pass, make_policy_loss
 from jaxreason.sampling.engine import Engine, Moved
 from jaxreason.sharding import place_rows
 from jaxreason.tasks.verify import VerifierPool
+from jaxreason.training.micro_batches import skip_empty
 from jaxreason.training.optimizer import fit_warmup, make_optimizer, make_schedule
 from jaxreason.training.run_folder import RunFolder
 from jaxreason.training.sft import export, is_due, saved_steps

@@ -1,7 +1,7 @@
 """The loss that RL hands to the training step, and the trainer's log-probs of what was sampled.
 
-A batch has one shape, large enough for the longest replies; both functions here pass over the
-micro-batches that hold nothing, so a batch costs what it holds.
+A batch has one shape, large enough for the longest replies; the micro-batches of it that hold nothing are passed over
+(`training.micro_batches`), so a batch costs what it holds.
 """
 
 from collections.abc import Callable
@@ -10,15 +10,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from jaxreason.models.decoder import Model, forward, head
 from jaxreason.models.logprobs import TokenLogprobs, logprobs
 from jaxreason.rl.policy_losses import MAX_LOG_RATIO, POLICY_LOSSES, PolicyLossConfig
 from jaxreason.rl.rollouts import Rollouts
 from jaxreason.sharding import constrain
+from jaxreason.training.micro_batches import ROW_AXES, holds_anything, split, zeros_like
 
-ROW_AXES = ("act_batch", "act_len")
 # Upper ends of the intervals in which differences of log-probs are counted, in nats.
 GAP_EDGES = np.append(np.geomspace(1e-8, 1e2, 286), np.inf).astype(np.float32)
 
@@ -113,41 +113,6 @@ def _counts(values: Float[Array, "R T"], mask: Float[Array, "R T"]) -> Float[Arr
     return jax.ops.segment_sum(mask.reshape(-1), places, num_segments=len(GAP_EDGES))
 
 
-def skip_empty(loss_fn: LossFn, shardings: Any) -> LossFn:
-    """The same loss; rows that are all padding cost neither a forward nor a backward pass.
-
-    The gradient is made together with the value, inside the branch that an empty micro-batch does
-    not take: JAX would otherwise keep, and fill with zeros, what the backward pass needs.
-
-    Args:
-      loss_fn: the loss.
-      shardings: of the parameters, which are their gradients' too.
-    """
-
-    def value_and_grad(params, batch):
-        def value(params):
-            sums = loss_fn(params, batch)
-            return sums[0], sums
-
-        grads, sums = jax.grad(value, has_aux=True)(params)
-        return sums, jax.tree.map(jax.lax.with_sharding_constraint, grads, shardings)
-
-    def forward_pass(params, batch):
-        return jax.lax.cond(
-            holds_anything(batch), value_and_grad, _zeros_like(value_and_grad), params, batch
-        )
-
-    @jax.custom_vjp
-    def loss(params, batch):
-        return forward_pass(params, batch)[0]
-
-    def backward_pass(grads, cotangents):
-        return jax.tree.map(lambda g: (g * cotangents[0]).astype(g.dtype), grads), None
-
-    loss.defvjp(forward_pass, backward_pass)
-    return loss
-
-
 def make_logprob_pass(
     model: Model, num_micro_batches: int, *, chunk: int, temperature: float
 ) -> Callable[[Any, Rollouts], Float[Array, "R T"]]:
@@ -157,33 +122,12 @@ def make_logprob_pass(
         return token_logprobs(model, params, rows, chunk=chunk, temperature=temperature).logprobs
 
     def micro_or_nothing(params, rows: Rollouts):
-        return jax.lax.cond(holds_anything(rows), micro, _zeros_like(micro), params, rows)
+        return jax.lax.cond(holds_anything(rows), micro, zeros_like(micro), params, rows)
 
     @jax.jit
     def logprob_pass(params, batch: Rollouts):
-        parts = jax.tree.map(lambda x: _split(x, num_micro_batches), batch)
+        parts = jax.tree.map(lambda x: split(x, num_micro_batches), batch)
         found = jax.lax.map(lambda rows: micro_or_nothing(params, rows), parts)
         return constrain(jnp.moveaxis(found, 0, 1).reshape(batch.tokens.shape), ROW_AXES)
 
     return logprob_pass
-
-
-def holds_anything(batch: Rollouts) -> Bool[Array, ""]:
-    """Whether any row has a token that is not padding."""
-    return jnp.any(batch.segment_ids > 0)
-
-
-def _zeros_like(function: Callable) -> Callable:
-    """A function of the same arguments whose results are those of `function`, all zero."""
-
-    def zeros(*args):
-        shapes = jax.eval_shape(function, *args)
-        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-
-    return zeros
-
-
-def _split(x: jax.Array, num: int) -> jax.Array:
-    """[R, ...] as [num, R / num, ...], dealt out in turn, so that each device cuts its own rows."""
-    x = jnp.moveaxis(x.reshape(-1, num, *x.shape[1:]), 1, 0)
-    return constrain(x, (None, *ROW_AXES[: x.ndim - 1]))

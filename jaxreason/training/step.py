@@ -1,7 +1,8 @@
 """One optimizer step for any loss: gradients accumulated over micro-batches, divided once, applied.
 
-A loss is `(params, batch) -> (loss_sum, weight, measurements)`: sums over the rows it is given.
-`measurements` are sums over tokens by name, one of which, `tokens`, is how many those were.
+A loss is `(params, batch, *frozen) -> (loss_sum, weight, measurements)`: sums over the rows it is given.
+`measurements` are sums over tokens by name, one of which, `tokens`, is how many those were. `frozen` are parameters
+that are read and not trained: of a reference, of a teacher.
 """
 
 from collections.abc import Callable
@@ -11,11 +12,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxreason.errors import UserError
-from jaxreason.sharding import constrain
+from jaxreason.training.micro_batches import split
 from jaxreason.training.state import TrainState, wide
 
-LossFn = Callable[[Any, Any], tuple[jax.Array, jax.Array, dict[str, jax.Array]]]
+LossFn = Callable[..., tuple[jax.Array, jax.Array, dict[str, jax.Array]]]
 
 
 def make_train_step(
@@ -23,8 +23,8 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     num_micro_batches: int,
     shardings: TrainState,
-) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
-    """The jitted step `(state, batch) -> (state, measurements)`; it donates the state.
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+    """The jitted step `(state, batch, *frozen) -> (state, measurements)`; it donates the state and nothing else.
 
     Loss and gradient are those of the whole batch, however it is cut: the sums of all micro-batches
     are divided once by the sum of their weights. Besides the float32 accumulator, the gradient of
@@ -43,9 +43,12 @@ def make_train_step(
       (of what was added to the parameters), `tokens`, and the loss's own as means over tokens.
     """
 
-    def step(state: TrainState, batch: Any):
+    def step(state: TrainState, batch: Any, *frozen: Any):
+        def loss_of(params, rows):
+            return loss_fn(params, rows, *frozen)
+
         (loss, weight, sums), grads = _accumulate(
-            loss_fn, state.params, batch, num_micro_batches, shardings.params
+            loss_of, state.params, batch, num_micro_batches, shardings.params
         )
         # A batch without any target has weight 0 and gradient 0; its loss is 0, not NaN.
         divisor = jnp.where(weight > 0, weight, 1.0)
@@ -104,19 +107,11 @@ def _accumulate(loss_fn: LossFn, params: Any, batch: Any, num: int, shardings: A
     def add(total, rows):
         return jax.tree.map(jnp.add, total, micro(rows)), None
 
-    parts = jax.tree.map(lambda x: _split(x, num), batch)
+    parts = jax.tree.map(lambda x: split(x, num), batch)
     shapes = jax.eval_shape(micro, jax.tree.map(lambda x: x[0], parts))
     found, grads = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     grads = jax.tree.map(jax.lax.with_sharding_constraint, grads, shardings)
     return jax.lax.scan(add, (found, grads), parts)[0]
-
-
-def _split(x: jax.Array, num: int) -> jax.Array:
-    """[B, ...] as [num, B / num, ...]: interleaved, so that each device cuts its own rows."""
-    if x.shape[0] % num:
-        raise UserError(f"num_micro_batches={num} does not divide a batch of {x.shape[0]} rows.")
-    x = jnp.moveaxis(x.reshape(-1, num, *x.shape[1:]), 1, 0)
-    return constrain(x, (None, "act_batch", *(None,) * (x.ndim - 2)))
 
 
 def _float32(tree: Any) -> Any:

@@ -16,9 +16,10 @@ from jaxreason.models.huggingface import make_model
 from jaxreason.rl.loop import combine
 from jaxreason.rl.rewards import Reward
 from jaxreason.rl.rollouts import Group, Sample, make_layout, pack
-from jaxreason.rl.update import make_logprob_pass, make_policy_loss, sampler_gap, skip_empty
+from jaxreason.rl.update import make_logprob_pass, make_policy_loss, sampler_gap
 from jaxreason.sampling.engine import Completion
 from jaxreason.sharding import place_rows
+from jaxreason.training.micro_batches import skip_empty
 from jaxreason.training.state import init_state, state_shardings
 from jaxreason.training.step import make_train_step
 

@@ -16,6 +16,7 @@ from jaxreason.models.decoder import Model, forward, init_params, param_axes, pa
 from jaxreason.models.families import architecture_from_hf
 from jaxreason.sharding import MeshConfig, make_mesh, place_rows, row_block, to_host
 from jaxreason.training.losses import make_sft_loss
+from jaxreason.training.micro_batches import skip_empty
 from jaxreason.training.optimizer import make_optimizer
 from jaxreason.training.state import init_state, state_shardings
 from jaxreason.training.step import check_finite, make_train_step
@@ -233,3 +234,39 @@ def test_a_number_that_is_not_finite_stops_the_run_and_names_the_step():
     check_finite(4, {"loss": np.float32(1.0)})
     with pytest.raises(FloatingPointError, match=r"step 4: loss=nan, grad_norm=inf\. Nothing"):
         check_finite(4, {"loss": np.float32("nan"), "tokens": 3.0, "grad_norm": np.inf})
+
+
+def loss_with_frozen(params, batch, *frozen):
+    """Distance of the outputs to those of other parameters; `tokens` counts what is not padding."""
+    inputs = jax.nn.one_hot(batch.tokens, 24) * batch.loss_mask[..., None]
+    apart = sum(inputs @ params["w"] - inputs @ other["w"] for other in frozen)
+    tokens = jnp.sum(batch.loss_mask)
+    return jnp.sum(jnp.square(apart)), tokens, {"tokens": tokens}
+
+
+@pytest.mark.parametrize("wrap", [lambda loss, _: loss, skip_empty])
+def test_frozen_parameters_reach_the_loss_and_are_neither_trained_nor_given_away(wrap):
+    random, batch = np.random.default_rng(0), make_batch()
+    empty = batch._replace(
+        tokens=batch.tokens * (np.arange(16) % 2)[:, None],
+        segment_ids=batch.segment_ids * (np.arange(16) % 2)[:, None],
+        loss_mask=batch.loss_mask * (np.arange(16) % 2)[:, None],
+    )
+    start, *others = (random.normal(size=(24, 3)).astype(np.float32) for _ in range(3))
+    mesh = mesh_of(8, 1, 1, 1)
+    with jax.set_mesh(mesh):
+        place = lambda x: jax.device_put({"w": x}, _whole(mesh))  # noqa: E731
+        state, frozen = init_state(optax.sgd(1.0), place(start), mesh), [place(x) for x in others]
+        shardings = state_shardings(state)
+        loss = wrap(loss_with_frozen, shardings.params)
+        step = make_train_step(loss, optax.sgd(1.0), 2, shardings)
+        state, measured = step(state, place_rows(mesh, empty), *frozen)
+    used = np.eye(24)[empty.tokens] * empty.loss_mask[..., None]
+    apart = used @ (2 * start - others[0] - others[1])
+    gradient = 2 * 2 * np.einsum("btv,btd->vd", used, apart) / empty.loss_mask.sum()
+    np.testing.assert_allclose(state.params["w"], start - gradient, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        measured["loss"], np.sum(apart**2) / empty.loss_mask.sum(), rtol=1e-5
+    )
+    for kept, other in zip(frozen, others, strict=True):
+        np.testing.assert_array_equal(kept["w"], other)
