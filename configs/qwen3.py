@@ -27,7 +27,8 @@ EVAL_SLOTS, PAGE = (
 )  # sequences that a part decodes at a time, and positions of a page of its cache
 HUB = "ReasoningTransferability"  # of the paper's authors
 RESPONSES = {"think": "think_response", "no_think": "no_think_response"}
-BOXED = "{prompt} Please reason step by step, and put your final answer within \\boxed{{}}."
+# verl's converter of MATH, which the released one follows: the question, a space, and this.
+BOXED = "{prompt} Let's think step by step and output the final answer within \\boxed{{}}."
 
 
 def architecture(size: str) -> dict:
@@ -112,7 +113,7 @@ def rl(size: str, target: str) -> ConfigDict:
     config.rl = sections.rl(
         {"math": questions},
         1e-6,
-        thinking=False,
+        thinking=None,  # the scripts do not pass the switch: no think block, empty or not, opens the reply
         num_steps=140,
         prompts_per_step=512,
         group_size=16,
@@ -131,8 +132,17 @@ def rl(size: str, target: str) -> ConfigDict:
             "timeout_s": 30.0,
             "overlong_buffer": 4096,
             "overlong_penalty": 1.0,
+            # of verl's DAPO manager: beside +1 and -1 a penalty of 1 is half of what an answer is worth
+            "right": 1.0,
+            "wrong": -1.0,
+            "max_ungraded": 0.5,
         },
-        dynamic_sampling={"drop_equal": True, "prompts_per_batch": 1536, "max_batches": 10},
+        dynamic_sampling={
+            "drop_equal": True,
+            "metric": "correct",
+            "prompts_per_batch": 1536,
+            "max_batches": 10,
+        },
         mini_batch_prompts=128,
         micro_batch_rows=parts,
         row_length=length,

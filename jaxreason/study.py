@@ -45,7 +45,7 @@ from jaxreason.results.score_files import EVALUATION
 from jaxreason.results.study_files import BASE, run_folder
 from jaxreason.results.trajectory_file import begun_steps, step_folder
 from jaxreason.rl import loop as rl
-from jaxreason.rl.recipe import check_config as check_rl
+from jaxreason.rl.checks import check_config as check_rl
 from jaxreason.serve.settings import ServeConfig
 from jaxreason.sharding import MeshConfig
 from jaxreason.training import sft

@@ -132,6 +132,15 @@ class Tokenizer:
         """The text of the ids with the special tokens' own; bytes that are no whole character look as in `decode`."""
         return self.decode.with_special(ids)
 
+    def other_token(self, other: "Tokenizer") -> str | None:
+        """Where the tokens of another tokenizer differ, in words; None where both have the same under the same ids."""
+        own, others = self._hf.get_vocab(), other._hf.get_vocab()
+        for token, number in sorted(own.items(), key=lambda item: item[1]):
+            if others.get(token) != number:
+                return f"{token!r} is {number} here and {others.get(token, 'no token')} there"
+        extra = next((token for token in others if token not in own), None)
+        return None if extra is None else f"{extra!r} is a token there alone"
+
     def token_bytes(self, token: int) -> bytes:
         """The bytes of one token, which may be a part of a character."""
         return self._bytes(token)

@@ -15,8 +15,11 @@ from jaxreason.models.sampling_layout import (
     move_program,
     sampling_model,
 )
+from jaxreason.rl.checks import check_config
+from jaxreason.rl.logprob_passes import needs_old, needs_reference
 from jaxreason.rl.loop import make_programs as make_rl_programs
-from jaxreason.rl.recipe import RLConfig, check_config
+from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.references import copied
 from jaxreason.rl.rollouts import Rollouts
 from jaxreason.sampling import slots
 from jaxreason.sharding import ROWS, check_rows, num_parts, spec
@@ -101,32 +104,44 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
       ValueError: as a run of the recipe would.
     """
     check_config(config, model, mesh)
-    updates = -(-config.prompts_per_step // config.mini_batch_prompts)
-    optimizer = make_optimizer(config.optimizer, config.num_steps * updates, param_axes(model))
+    optimizer = make_optimizer(
+        config.optimizer, config.num_steps * config.updates_per_step, param_axes(model)
+    )
     state = abstract_state(model, optimizer, mesh)
     longest = config.sampler.max_length - config.decoding.max_tokens
-    programs = make_rl_programs(config, model, optimizer, state, longest)
+    programs = make_rl_programs(config, model, optimizer, state, longest, model)
     layout = programs.layout
-    batch = _rollouts(config, mesh, layout, updates > 1 or config.old_logprobs == "always")
-    reference = [state.params] * (config.policy_loss.kl_coefficient > 0)
+    num_batches = -(-config.prompts_per_step // config.mini_batch_prompts)
+    batch = _rollouts(config, mesh, layout, num_batches)
+    reference = [state.params] * config.has_kl
+    frozen = reference * config.exact_kl
+    copies = [state.params for _ in copied(config)]
     move = _move(config, model, mesh, state)
-    waiting = {"batch": [batch] * (updates - 1), "params": [reference, *(p.args[1] for p in move)]}
-    given = {"params": state.params, "batch": batch}
-    held = {name: [x, waiting[name]] for name, x in given.items()} | {"optimizer": state.opt_state}
+    others = [reference * (not config.exact_kl), copies, *(p.args[1] for p in move)]
+    waiting = {"batch": [batch] * (num_batches - 1), "params": others}
+    held = {
+        "params": [state.params, *frozen, others],
+        "batch": [batch, waiting["batch"]],
+        "optimizer": state.opt_state,
+    }
     piece = (layout.micro_batch_rows, layout.row_length, layout.num_micro_batches)
     unscored = batch._replace(old_logprobs=None, ref_logprobs=None)
     return [
         Program(
-            *("RL policy step", "train", programs.train_step, (state, batch), held, *piece),
+            *("RL policy step", "train", programs.train_step, (state, batch, *frozen), held),
+            *piece,
             *(layout.row_length, waiting),
         ),
         Program(
             *("log-prob pass", "read", programs.logprob_pass, (state.params, unscored), held),
             *piece,
-            *(layout.row_length, waiting | {"optimizer": state.opt_state}),
+            *(layout.row_length, waiting | {"optimizer": state.opt_state, "frozen": frozen}),
         ),
         *move,
-        *_sampling_programs(config, model, mesh, state, [p.args[0] for p in move]),
+        *_sampling_programs(
+            *(config, model, mesh, state),
+            [reference, copies, *(p.args[0] for p in move)],
+        ),
     ]
 
 
@@ -144,7 +159,7 @@ def _move(config: RLConfig, model: Model, mesh: Mesh, state: TrainState) -> list
 def _sampling_programs(
     config: RLConfig, model: Model, mesh: Mesh, state: TrainState, copied: list[Any]
 ) -> list[Program]:
-    """Prefill and decode, beside the trainer's parameters that were copied for them."""
+    """Prefill and decode, beside `copied`: the trainer's parameters that were copied for them, and other models."""
     sizes = config.sampler
     shapes = sizes.sizes(num_parts(mesh, "act_batch"))
     sampler = sampling_model(model, mesh, sizes.weight_dtype)
@@ -188,13 +203,13 @@ def _check_length(field_name: str, length: int, model: Model) -> None:
         raise UserError(f"{field_name}={length}: the model's max_position_embeddings is {limit}.")
 
 
-def _rollouts(config: RLConfig, mesh: Mesh, layout: Any, scored: bool) -> Rollouts:
+def _rollouts(config: RLConfig, mesh: Mesh, layout: Any, num_batches: int) -> Rollouts:
     shape = (layout.num_rows, layout.row_length)
     arrays = _arrays(mesh, shape, Rollouts._fields)
     arrays["micro_batch"] = _array(mesh, shape[:1], jnp.int32)
-    if not scored:
+    if not needs_old(config, num_batches):
         arrays["old_logprobs"] = None
-    if config.policy_loss.kl_coefficient == 0:
+    if not needs_reference(config):
         arrays["ref_logprobs"] = None
     return Rollouts(**arrays)
 

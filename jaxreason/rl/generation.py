@@ -1,4 +1,4 @@
-"""The replies of a step: asked for, graded, and asked for again where a group taught nothing."""
+"""The replies of a step: sampled or taken from the question's row, graded, and more where a group taught nothing."""
 
 import logging
 import time
@@ -9,15 +9,19 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.errors import UserError
 from jaxreason.rl.advantages import mixed_groups
-from jaxreason.rl.prompts import Prompt, Questions, requests
+from jaxreason.rl.prompts import Prompt, Questions, draw_given, requests
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.rl.rewards import reward_replies
-from jaxreason.rl.rollouts import Group, Sample, group_rewards
+from jaxreason.rl.rollouts import GIVEN, Group, Sample, group_rewards, group_scores
+from jaxreason.rl.weights import WEIGHTS, scaled
 from jaxreason.sampling.engine import Completion, Engine
 from jaxreason.tasks.verify import VerifierPool
 
 _LOG = logging.getLogger(__name__)
+UNPARSED = 0.9  # share of a step's replies without an answer from which on it is told
+Replies = list[list[tuple[Completion, str]]]  # of each prompt, with their text
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,14 @@ class Collected:
     Attributes:
       groups: in the order in which they were asked for.
       trained: which of them the step trains on.
+      weights: of their replies, before any KL term; NaN: left out.
       num_batches: generation batches.
       seconds: spent on generating and on grading, by name.
     """
 
     groups: list[Group]
     trained: list[bool]
+    weights: Float[np.ndarray, "P G"]
     num_batches: int
     seconds: dict[str, float]
 
@@ -46,7 +52,7 @@ class Collector:
 
     Args:
       config: of the run.
-      engine: holds the current parameters.
+      engine: holds the parameters to sample from; None where all replies are given.
       pool: grades the replies.
       questions: which belong to which step.
       tokenizer: for the text that graders read.
@@ -56,7 +62,7 @@ class Collector:
     def __init__(
         self,
         config: RLConfig,
-        engine: Engine,
+        engine: Engine | None,
         pool: VerifierPool,
         questions: Questions,
         tokenizer: Tokenizer,
@@ -71,7 +77,8 @@ class Collector:
         None when a signal came meanwhile.
 
         Raises:
-          RuntimeError: not one reply could be graded.
+          UserError: more replies than `rewards.max_ungraded` have no reward.
+          RuntimeError: grading failed for every reply.
         """
         groups: list[Group] = []
         seconds = {"generate_seconds": 0.0, "grade_seconds": 0.0}
@@ -85,54 +92,82 @@ class Collector:
             groups += self._grade(number, prompts, replies)
             seconds["generate_seconds"] += generated - began
             seconds["grade_seconds"] += time.perf_counter() - generated
-            useful = self._useful(groups)
+            weights = weigh(self._config, groups, group_rewards(groups))
+            useful = self._useful(groups) & ~np.isnan(weights).all(axis=1)
             if useful.sum() >= self._config.prompts_per_step:
                 break
         trained = useful & (np.cumsum(useful) <= self._config.prompts_per_step)
-        _report_errors(step, groups)
-        return Collected(groups, trained.tolist(), number + 1, seconds)
+        _report_errors(step, groups, self._config.rewards.max_ungraded)
+        if not trained.any():
+            _LOG.warning("step %d: nothing to learn: %s", step + 1, _why_nothing(groups))
+        return Collected(groups, trained.tolist(), weights, number + 1, seconds)
 
-    def _generate(
-        self, step: int, number: int, prompts: Sequence[Prompt]
-    ) -> list[tuple[Completion, str]] | None:
-        """Replies with their text, G for every prompt, in order."""
-        seed, size = self._questions.seed, self._config.group_size
+    def _generate(self, step: int, number: int, prompts: Sequence[Prompt]) -> Replies | None:
+        """The replies to each prompt, those that were sampled first; None when a signal came."""
+        replies: Replies = [[] for _ in prompts]
+        if self._config.sampled and not self._sample(step, number, prompts, replies):
+            return None
+        if not self._config.sampled and self._stops():
+            return None
+        seed, num = self._questions.seed, self._config.samples.given
+        for index, (prompt, found) in enumerate(zip(prompts, replies, strict=True)):
+            for given in draw_given(prompt, num, seed, step, number, index) if num else ():
+                tokens = tuple(given.tokens.tolist())
+                completion = Completion(str(index), len(found), tokens, (), GIVEN)
+                found.append((completion, given.text))
+        return replies
+
+    def _sample(self, step: int, number: int, prompts: Sequence[Prompt], replies: Replies) -> bool:
+        """Adds what the engine says, in the order of the samples; False when a signal came."""
+        seed, size = self._questions.seed, self._config.sampled
         wanted = requests(prompts, seed, step, number, size)
-        replies = {}
         decoding = self._config.decoding
         try:
             for completion in self._engine.generate(wanted, decoding, check=self._check):
                 text = self._tokenizer.decode(completion.tokens)
-                replies[int(completion.id), completion.sample] = completion, text
+                replies[int(completion.id)].append((completion, text))
         except _StoppedError:
-            return None
-        return [replies[key] for key in sorted(replies)]
+            return False
+        for found in replies:
+            found.sort(key=lambda reply: reply[0].sample)
+        return True
 
     def _check(self) -> None:
         if self._stops():
             raise _StoppedError
 
-    def _grade(
-        self, number: int, prompts: Sequence[Prompt], replies: Sequence[tuple[Completion, str]]
-    ) -> list[Group]:
-        size = self._config.group_size
-        examples = [prompt.example for prompt in prompts for _ in range(size)]
-        items = [(e, text, done) for e, (done, text) in zip(examples, replies, strict=True)]
-        most = self._config.decoding.max_tokens
-        rewards = reward_replies(self._pool, items, self._config.rewards, most)
-        samples = [
-            Sample(completion, text, reward)
-            for (completion, text), reward in zip(replies, rewards, strict=True)
+    def _grade(self, number: int, prompts: Sequence[Prompt], replies: Replies) -> list[Group]:
+        items = [
+            (prompt.example, text, completion)
+            for prompt, found in zip(prompts, replies, strict=True)
+            for completion, text in found
         ]
+        most = self._config.decoding.max_tokens
+        rewards = iter(reward_replies(self._pool, items, self._config.rewards, most))
         return [
-            Group(number, prompt.example, prompt.tokens, tuple(samples[i * size : (i + 1) * size]))
-            for i, prompt in enumerate(prompts)
+            Group(
+                *(number, prompt.example, prompt.tokens),
+                tuple(Sample(completion, text, next(rewards)) for completion, text in found),
+            )
+            for prompt, found in zip(prompts, replies, strict=True)
         ]
 
     def _useful(self, groups: Sequence[Group]) -> np.ndarray:
-        if not self._config.dynamic_sampling.drop_equal:
+        sampling = self._config.dynamic_sampling
+        if not sampling.drop_equal:
             return np.ones(len(groups), bool)
-        return mixed_groups(group_rewards(groups))
+        return mixed_groups(METRICS[sampling.metric](groups))
+
+
+# By which a group teaches something: what its replies differ in.
+METRICS = {"correct": group_scores, "reward": group_rewards}
+
+
+def weigh(
+    config: RLConfig, groups: Sequence[Group], rewards: Float[np.ndarray, "P G"]
+) -> Float[np.ndarray, "P G"]:
+    """The weights of the groups' replies, by these rewards; NaN where a reply is left out."""
+    return scaled(WEIGHTS[config.advantage](rewards, group_scores(groups)), config.negatives)
 
 
 def describe(collected: Collected) -> dict[str, float]:
@@ -144,16 +179,18 @@ def describe(collected: Collected) -> dict[str, float]:
     graded = [sample.reward for sample in samples if sample.reward.graded]
     lengths = [len(sample.completion.tokens) for sample in samples]
     cut = [sample.completion.finish_reason == "length" for sample in samples]
-    terms = {name for reward in graded for name in reward.terms}
+    terms = {name for reward in graded for name in reward.terms} - {"answer"}
     return {
         "reward": _mean([reward.total for reward in graded]),
+        "correct": _mean([reward.correct for reward in graded]),
         **{name: _mean([reward.terms[name] for reward in graded]) for name in sorted(terms)},
         "response_tokens": _mean(lengths),
         "truncated": _mean(cut),
-        "groups_equal": 1.0 - _mean(mixed_groups(group_rewards(collected.groups))),
+        "groups_equal": 1.0 - _mean(mixed_groups(group_scores(collected.groups))),
         "groups_dropped": 1.0 - _mean(collected.trained),
         "groups_trained": float(sum(collected.trained)),
         "generation_batches": float(collected.num_batches),
+        "unparsed": _mean([reward.extracted is None for reward in graded]),
         "ungraded": float(len(samples) - len(graded)),
         "failed_as_wrong": float(sum(reward.error is not None for reward in graded)),
     } | collected.seconds
@@ -163,11 +200,36 @@ def _mean(values: Sequence[float] | Float[np.ndarray, "N"]) -> float:
     return float(np.mean(values))
 
 
-def _report_errors(step: int, groups: Sequence[Group]) -> None:
-    errors = [s.reward.error for g in groups for s in g.samples if s.reward.error is not None]
-    if len(errors) == sum(len(group.samples) for group in groups):
+def _why_nothing(groups: Sequence[Group]) -> str:
+    """What all replies have in common, in words."""
+    rewards, scores = group_rewards(groups), group_scores(groups)
+    right = np.nanmin(scores, axis=1) >= 1.0
+    wrong = np.nanmax(scores, axis=1) <= 0.0
+    return (
+        f"of {len(groups)} groups all replies are right in {right.sum()}, wrong in {wrong.sum()}, "
+        f"and the mean reward is {np.nanmean(rewards):.3g}. The weights stay as they are."
+    )
+
+
+def _report_errors(step: int, groups: Sequence[Group], most: float) -> None:
+    rewards = [sample.reward for group in groups for sample in group.samples]
+    errors = [reward.error for reward in rewards if reward.error is not None]
+    if len(errors) == len(rewards):
         raise RuntimeError(f"step {step + 1}: no reply could be graded, first: {errors[0]}")
+    missing = [reward.error for reward in rewards if not reward.graded]
+    if len(missing) > most * len(rewards):
+        raise UserError(
+            f"step {step + 1}: {len(missing)} of {len(rewards)} replies have no reward, more than "
+            f"rl.rewards.max_ungraded={most:g} of them; first: {missing[0]}. Expected gold answers that the dataset's "
+            "task can read."
+        )
     if errors:
         _LOG.warning(
             "step %d: grading %d replies failed, first: %s", step + 1, len(errors), errors[0]
+        )
+    unparsed = sum(reward.extracted is None for reward in rewards if reward.graded)
+    if unparsed > UNPARSED * len(rewards):
+        _LOG.warning(
+            "step %d: no answer was found in %d of %d replies; does the prompt ask for the form that the task reads?",
+            *(step + 1, unparsed, len(rewards)),
         )

@@ -4,12 +4,9 @@ A run's working directory holds config.json, data.json, metrics.jsonl, rollouts/
 model/ and, when all of that is complete, done.json. Departures from the papers are in docs/rl.md.
 """
 
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 import jax
@@ -20,32 +17,34 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from jaxreason.checkpoint import Checkpointer
-from jaxreason.data.encoding import encode_prompts
-from jaxreason.data.examples import load_examples
-from jaxreason.data.rows import DropLog
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import MetricsWriter
-from jaxreason.models import huggingface
 from jaxreason.models.decoder import Model, param_axes
-from jaxreason.models.huggingface import ModelConfig
-from jaxreason.results.files import write_json
+from jaxreason.models.huggingface import ModelConfig, open_model
 from jaxreason.results.metrics_lines import metrics_path, read_metrics
 from jaxreason.results.rollout_files import write_rollouts
-from jaxreason.rl.advantages import ADVANTAGES
-from jaxreason.rl.generation import Collected, Collector, describe
-from jaxreason.rl.prompts import Prompt, Questions
-from jaxreason.rl.recipe import RLConfig, check_config
-from jaxreason.rl.rollouts import (
-    Layout,
-    Rollouts,
-    group_rewards,
-    make_layout,
-    pack,
-    rollout_lines,
+from jaxreason.rl.checks import check_config
+from jaxreason.rl.generation import Collected, Collector, describe, weigh
+from jaxreason.rl.logprob_passes import add_logprobs, needs_reference, rewards_less_kl
+from jaxreason.rl.prompt_data import load_prompts, write_data
+from jaxreason.rl.prompts import Questions
+from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.references import (
+    AVERAGE,
+    SAMPLER,
+    check_teacher,
+    first_copies,
+    kept,
+    next_copies,
+    open_frozen,
+    reference_config,
+    reference_model,
+    restore,
 )
+from jaxreason.rl.rollouts import Layout, Rollouts, group_rewards, make_layout, pack, rollout_lines
 from jaxreason.rl.update import gap_quantile, make_logprob_pass, make_policy_loss
 from jaxreason.sampling.engine import Engine, Moved
 from jaxreason.sharding import place_rows
@@ -64,6 +63,7 @@ from jaxreason.training.state import (
 from jaxreason.training.step import check_finite, make_train_step
 
 _LOG = logging.getLogger(__name__)
+GAP_MEANS = ("sampled", "sampler_gap", "sampler_weight", "sampler_weight_squared")
 
 
 def run_rl(
@@ -99,12 +99,15 @@ def run_rl(
         data = load_prompts(config, tokenizer)
         prompts = data.prompts
         questions = Questions(prompts, config.prompts_per_batch, seed)
-        num_updates = config.num_steps * -(-config.prompts_per_step // config.mini_batch_prompts)
+        other = reference_model(config, model_config)
+        check_teacher(config, tokenizer)
+        num_updates = config.num_steps * config.updates_per_step
         optimizer_config = fit_warmup(config.optimizer, num_updates)
         schedule = make_schedule(optimizer_config, num_updates)
         optimizer = make_optimizer(optimizer_config, num_updates, param_axes(model))
         folder = RunFolder(
-            workdir, "rl", config, model_config, seed, config.num_steps, data.contents
+            *(workdir, "rl", config, model_config, seed, config.num_steps, data.contents),
+            beside=[reference_config(config, model_config)] if config.reference.teacher else [],
         )
         interrupt.check("Nothing was begun.")
         if folder.claim():
@@ -117,15 +120,17 @@ def run_rl(
             start = folder.start_step(checkpoints.latest_step())
             write_data(workdir, data)
             if start:
-                state = checkpoints.restore(start, abstract_state(model, optimizer, mesh))
+                shapes = abstract_state(model, optimizer, mesh)
+                state, copies = restore(checkpoints, start, config, shapes)
             else:
-                state = init_state(optimizer, open_params(model_config, mesh), mesh)
+                state = init_state(optimizer, open_model(model_config, mesh)[1], mesh)
+                copies = first_copies(config, state.params)
             interrupt.check(saved_steps(start))
-            has_reference = config.policy_loss.kl_coefficient > 0.0
-            reference = open_params(model_config, mesh) if has_reference else None
+            frozen = open_frozen(config, model_config, mesh)
             longest_prompt = max(len(prompt.tokens) for prompt in prompts)
-            programs = make_programs(config, model, optimizer, state, longest_prompt)
-            engine = make_engine(config, model, state.params, mesh, tokenizer)
+            programs = make_programs(config, model, optimizer, state, longest_prompt, other)
+            sampler = copies.get(SAMPLER, state.params)
+            engine = make_engine(config, model, sampler, mesh, tokenizer)
             collector = Collector(config, engine, pool, questions, tokenizer, interrupt.requested)
 
             writer = MetricsWriter(workdir, "rl", config.num_steps, config.tensorboard, start)
@@ -136,32 +141,36 @@ def run_rl(
                     # Ask, grade, and ask again where all replies to a prompt earned the same.
                     collected = collector.collect(step)
                     if collected is None:  # a signal came
-                        stop(checkpoints, interrupt, step, state)
-                    advantages = ADVANTAGES[config.advantage](group_rewards(collected.groups))
+                        stop(checkpoints, interrupt, step, kept(state, copies))
 
                     # Learn; the cache's memory is free meanwhile. Files are written while devices work.
-                    engine.release()
+                    if engine is not None:
+                        engine.release()
                     if step == start:
                         _LOG.info("compiling the training step")
-                    batches = make_batches(config, programs, mesh, collected, advantages)
-                    batches = add_logprobs(config, programs, state.params, reference, batches)
+                    reference = copies.get(AVERAGE, frozen)
+                    weights, batches = make_batches(
+                        config, programs, mesh, collected, state.params, reference
+                    )
                     measured = []
-                    for batch in batches:
-                        state, measurements = programs.train_step(state, batch)
+                    for batch in batches * config.epochs_per_batch:
+                        beside = [reference] if config.exact_kl else []
+                        state, measurements = programs.train_step(state, batch, *beside)
                         measured.append(measurements)
-                    keep_rollouts(workdir, step + 1, collected, advantages)
-                    engine.set_params(state.params)
+                    keep_rollouts(workdir, step + 1, collected, weights)
+                    copies = next_copies(config, copies, state.params, step + 1)
+                    moved = hand_over(config, engine, copies.get(SAMPLER, state.params), step + 1)
 
                     # Report, and save.
                     numbers = describe(collected) | combine(jax.device_get(measured))
                     check_finite(step + 1, numbers)
                     numbers["learning_rate"] = float(schedule(max(int(state.step) - 1, 0)))
-                    metrics.write(step + 1, numbers | speed(collected, began, engine.moved))
+                    metrics.write(step + 1, numbers | speed(collected, began, moved))
                     metrics.flush()
                     if is_due(step + 1, config.checkpoint_every, config.num_steps):
-                        checkpoints.save(step + 1, state)
+                        checkpoints.save(step + 1, kept(state, copies))
                     if interrupt.requested():
-                        stop(checkpoints, interrupt, step + 1, state)
+                        stop(checkpoints, interrupt, step + 1, kept(state, copies))
                 checkpoints.wait()
 
         # Write what was learned, if anything was, and then that it is complete.
@@ -174,67 +183,9 @@ class Programs(NamedTuple):
     """What is compiled once for a run, and the shape it is compiled for."""
 
     layout: Layout
-    train_step: Callable[[TrainState, Rollouts], tuple[TrainState, dict[str, jax.Array]]]
+    train_step: Callable[..., tuple[TrainState, dict[str, jax.Array]]]  # (state, batch, *frozen)
     logprob_pass: Callable[[Any, Rollouts], jax.Array]
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """The questions whose prompts leave room for a reply.
-
-    Attributes:
-      prompts: all of them.
-      contents: of each dataset, by the recipe's name, their number and a hash.
-      rows: what was kept and what was dropped, and why, by dataset.
-    """
-
-    prompts: list[Prompt]
-    contents: dict[str, dict]
-    rows: dict[str, dict]
-
-
-def load_prompts(config: RLConfig, tokenizer: Tokenizer) -> Prompts:
-    """The questions of the recipe's datasets, encoded.
-
-    Raises:
-      UserError: none is left.
-    """
-    drops = DropLog()
-    named = [(e, name) for name, d in config.datasets.items() for e in load_examples(d, drops)]
-    room = config.sampler.max_length - config.decoding.max_tokens
-    examples = [example for example, _ in named]
-    kept, encoded = encode_prompts(examples, tokenizer, config.thinking, room, drops)
-    prompts = [Prompt(e, tuple(tokens)) for e, tokens in zip(kept, encoded, strict=True)]
-    names = {id(example): name for example, name in named}
-    of_dataset = {name: [] for name in config.datasets}
-    for prompt in prompts:
-        of_dataset[names[id(prompt.example)]].append(prompt)
-    contents = {name: _contents(members) for name, members in of_dataset.items()}
-    return Prompts(prompts, contents, drops.to_json())
-
-
-def _contents(prompts: list[Prompt]) -> dict:
-    """What a run is claimed by: all that a reply is asked by and graded by, but for where it was read from."""
-    digest = hashlib.sha256()
-    for prompt in prompts:
-        example = prompt.example
-        metadata = {name: x for name, x in example.metadata.items() if name != "where"}
-        read = [example.id, example.task, example.answer, metadata, prompt.tokens]
-        digest.update(json.dumps(read, sort_keys=True, default=str).encode())
-    return {"prompts": len(prompts), "sha256": digest.hexdigest()}
-
-
-def write_data(workdir: epath.Path, data: Prompts) -> None:
-    """Writes `<workdir>/data.json`: what was kept of the datasets and what was dropped, and why."""
-    longest = max(len(prompt.tokens) for prompt in data.prompts)
-    counts = {"prompts": len(data.prompts), "longest_prompt": longest}
-    _LOG.info("data: %d questions, the longest prompt has %d tokens", len(data.prompts), longest)
-    on_process_zero(lambda: write_json(workdir / "data.json", counts | {"datasets": data.rows}))
-
-
-def open_params(model_config: ModelConfig, mesh: Mesh) -> Any:
-    """The parameters that the run starts from."""
-    return huggingface.open_model(model_config, mesh)[1]
+    reference_pass: Callable[[Any, Rollouts], jax.Array] | None
 
 
 def make_programs(
@@ -243,29 +194,36 @@ def make_programs(
     optimizer: optax.GradientTransformation,
     state: TrainState,
     longest_prompt: int,
+    reference: Model | None = None,
 ) -> Programs:
     """The functions of an update, for batches that hold the longest replies there can be.
 
-    `state` may be abstract: only its shardings are read.
+    `state` may be abstract: only its shardings are read. `reference` describes the model of the KL term.
     """
-    longest = longest_prompt + config.decoding.max_tokens
+    longest = min(longest_prompt + config.decoding.max_tokens, config.sampler.max_length)
+    if config.samples.given:
+        longest = config.sampler.max_length
     num_sequences = config.mini_batch_prompts * config.group_size
     layout = make_layout(num_sequences, longest, config.row_length, config.micro_batch_rows)
-    shardings = state_shardings(state)
+    num, shardings = layout.num_micro_batches, state_shardings(state)
     options = {"chunk": config.logprob_chunk, "temperature": config.decoding.temperature}
-    loss = make_policy_loss(model, config.policy_loss, layout.num_micro_batches, **options)
+    exact = reference if config.exact_kl else None
+    loss = make_policy_loss(model, config.policy_loss, num, reference=exact, **options)
     loss = skip_empty(loss, shardings.params)
     return Programs(
         layout,
-        make_train_step(loss, optimizer, layout.num_micro_batches, shardings),
-        make_logprob_pass(model, layout.num_micro_batches, **options),
+        make_train_step(loss, optimizer, num, shardings),
+        make_logprob_pass(model, num, **options),
+        make_logprob_pass(reference, num, **options) if needs_reference(config) else None,
     )
 
 
 def make_engine(
     config: RLConfig, model: Model, params: Any, mesh: Mesh, tokenizer: Tokenizer
-) -> Engine:
-    """The sampling engine, on the trainer's own parameters."""
+) -> Engine | None:
+    """The sampling engine, on the trainer's own parameters; None where no reply is sampled."""
+    if config.sampled == 0:
+        return None
     return Engine(
         model,
         params,
@@ -277,38 +235,38 @@ def make_engine(
     )
 
 
+def hand_over(config: RLConfig, engine: Engine | None, params: Any, step: int) -> Moved:
+    """Gives the sampler the weights that it is to use after `step` steps, if they are new; what that took."""
+    if engine is None or step % config.samples.refresh_every:
+        return Moved(0, 0.0)
+    engine.set_params(params)
+    return engine.moved
+
+
 def make_batches(
     config: RLConfig,
     programs: Programs,
     mesh: Mesh,
     collected: Collected,
-    advantages: Float[np.ndarray, "P G"],
-) -> list[Rollouts]:
-    """A batch on the devices for each update of the step; none if no group is trained on."""
+    params: Any,
+    reference: Any,
+) -> tuple[Float[np.ndarray, "P G"], list[Rollouts]]:
+    """The weights of all replies, and a batch on the devices for each mini-batch; none if no group is trained on."""
     chosen = np.flatnonzero(collected.trained)
     groups = [collected.groups[index] for index in chosen]
     num_batches = -(-len(groups) // config.mini_batch_prompts)
     if num_batches == 0:
-        return []
-    packed = pack(groups, advantages[chosen], num_batches, programs.layout)
-    return [place_rows(mesh, batch) for batch in packed]
-
-
-def add_logprobs(
-    config: RLConfig, programs: Programs, params: Any, reference: Any, batches: list[Rollouts]
-) -> list[Rollouts]:
-    """The batches with the trainer's log-probs before any update, and those of the reference.
-
-    With one update on a batch of rollouts the update itself finds the former, and a pass is saved.
-    """
-    one_update = config.mini_batch_prompts >= config.prompts_per_step
-    if config.old_logprobs == "always" or not one_update:
-        old = [programs.logprob_pass(params, batch) for batch in batches]
-        batches = [b._replace(old_logprobs=x) for b, x in zip(batches, old, strict=True)]
-    if reference is not None:
-        ref = [programs.logprob_pass(reference, b._replace(old_logprobs=None)) for b in batches]
-        batches = [b._replace(ref_logprobs=x) for b, x in zip(batches, ref, strict=True)]
-    return batches
+        return collected.weights, []
+    packed = pack(groups, collected.weights[chosen], num_batches, programs.layout)
+    batches = [place_rows(mesh, one.rollouts) for one in packed]
+    batches = add_logprobs(config, programs, params, reference, batches)
+    if not (config.has_kl and config.policy_loss.kl_place == "reward"):
+        return collected.weights, batches
+    rewards = rewards_less_kl(config, group_rewards(groups), packed, batches)
+    weights = collected.weights.copy()
+    weights[chosen] = weigh(config, groups, rewards)
+    advantages = [place_rows(mesh, one.weighed(weights[chosen]).advantages) for one in packed]
+    return weights, [b._replace(advantages=a) for b, a in zip(batches, advantages, strict=True)]
 
 
 def combine(measured: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
@@ -321,15 +279,28 @@ def combine(measured: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
         for name in measured[0]
         if name not in ("tokens", "max_sampler_gap", "sampler_gap_counts")
     }
+    gap = {name: means.pop(name) for name in GAP_MEANS}
+    numbers = {name: float(mean) for name, mean in means.items()}
+    if gap["sampled"] > 0:
+        numbers |= sampler_mismatch(measured, gap)
+    return numbers | {"updates": float(len(measured)), "tokens": float(tokens.sum())}
+
+
+def sampler_mismatch(
+    measured: Sequence[dict[str, np.ndarray]], gap: dict[str, float]
+) -> dict[str, float]:
+    """How far the sampler's log-probs are from the trainer's, over the tokens that were sampled."""
     counts = sum(found["sampler_gap_counts"] * found["tokens"] for found in measured)
-    weight, squared = means.pop("sampler_weight"), means.pop("sampler_weight_squared")
-    numbers = {name: float(mean) for name, mean in means.items()} | {
-        # The training step has divided this and the counts by the tokens, as if they were sums over them.
+    weight, squared, share = (
+        gap[name] for name in ("sampler_weight", "sampler_weight_squared", "sampled")
+    )
+    # The training step has divided the largest and the counts by the tokens, as if they were sums over them.
+    return {
+        "sampler_gap": float(gap["sampler_gap"] / share),
         "max_sampler_gap": float(max(x["max_sampler_gap"].max() * x["tokens"] for x in measured)),
         "p99_sampler_gap": gap_quantile(counts, 0.99),
-        "sampler_effective_share": float(weight**2 / squared),
+        "sampler_effective_share": float(weight**2 / squared / share),
     }
-    return numbers | {"updates": float(len(measured)), "tokens": float(tokens.sum())}
 
 
 def speed(collected: Collected, began: float, moved: Moved) -> dict[str, float]:
@@ -340,16 +311,16 @@ def speed(collected: Collected, began: float, moved: Moved) -> dict[str, float]:
 
 
 def keep_rollouts(
-    workdir: epath.Path, step: int, collected: Collected, advantages: Float[np.ndarray, "P G"]
+    workdir: epath.Path, step: int, collected: Collected, weights: Float[np.ndarray, "P G"]
 ) -> None:
     """Writes `<workdir>/rollouts/<step>.jsonl`: every reply of the step, also those not used."""
     if jax.process_index() == 0:
-        lines = rollout_lines(collected.groups, advantages, collected.trained)
+        lines = rollout_lines(collected.groups, weights, collected.trained)
         write_rollouts(workdir, step, lines)
 
 
-def stop(checkpoints: Checkpointer, interrupt: Interrupt, step: int, state: TrainState) -> NoReturn:
-    """Saves the state after `step` steps, if there were any, and ends the program."""
+def stop(checkpoints: Checkpointer, interrupt: Interrupt, step: int, state: Any) -> NoReturn:
+    """Saves what is kept after `step` steps, if there were any, and ends the program."""
     if step > 0:
         checkpoints.save(step, state)
         checkpoints.wait()

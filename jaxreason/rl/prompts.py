@@ -5,6 +5,7 @@ So resuming needs only the step, and replies that were in flight at a kill come 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -13,15 +14,29 @@ from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
 from jaxreason.sampling.engine import Request
 
-_ORDER, _EXTRA, _SAMPLING = 0, 1, 2  # streams of random numbers that must not meet
+_ORDER, _EXTRA, _SAMPLING, _GIVEN = 0, 1, 2, 3  # streams of random numbers that must not meet
+
+
+class Given(NamedTuple):
+    """A reply that a question comes with: its tokens, the end of the turn included, and their text."""
+
+    tokens: Int[np.ndarray, " T"]
+    text: str
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question and its tokens, chat template and generation prompt included."""
+    """A question and its tokens, chat template and generation prompt included.
+
+    Attributes:
+      example: the question.
+      tokens: of the prompt.
+      replies: those that its row gives, where the recipe asks for them.
+    """
 
     example: Example
     tokens: tuple[int, ...]
+    replies: tuple[Given, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,13 +77,14 @@ class Questions:
 
     def indices(self, step: int, number: int) -> Int[np.ndarray, "P"]:
         """As `batch`, as indices of `prompts`."""
-        if number == 0:
-            return self._first_batch(step)
-        asked = np.concatenate([self.indices(step, earlier) for earlier in range(number)])
-        random = np.random.default_rng((self.seed, _EXTRA, step, number))
-        shuffled = random.permutation(len(self.prompts))
-        fresh_first = shuffled[np.argsort(np.isin(shuffled, asked), kind="stable")]
-        return fresh_first[: self.per_batch]
+        asked = np.zeros(len(self.prompts), bool)
+        batch = self._first_batch(step)
+        for further in range(1, number + 1):
+            asked[batch] = True
+            random = np.random.default_rng((self.seed, _EXTRA, step, further))
+            shuffled = random.permutation(len(self.prompts))
+            batch = shuffled[np.argsort(asked[shuffled], kind="stable")][: self.per_batch]
+        return batch
 
     def _first_batch(self, step: int) -> np.ndarray:
         num, size = len(self.prompts), self.per_batch
@@ -112,6 +128,14 @@ def requests(
         )
         for index, prompt in enumerate(prompts)
     ]
+
+
+def draw_given(
+    prompt: Prompt, num: int, seed: int, step: int, number: int, index: int
+) -> list[Given]:
+    """`num` of a prompt's replies, none twice, or all that it has; which ones depends on (seed, step, batch, place)."""
+    random = np.random.default_rng((seed, _GIVEN, step, number, index))
+    return [prompt.replies[i] for i in random.permutation(len(prompt.replies))[:num]]
 
 
 def _sampling_seed(*coordinates: int) -> int:

@@ -1,16 +1,17 @@
 """Rewards of replies: was it right, was it too long; a total and what it is made of.
 
-A reply whose grading ran out of time, crashed or raised counts as wrong: what a model can write to
-stop its grader must not be better than a wrong answer. Where the fault is not the reply's (the
-sampler could not finish it, the question has no usable gold answer) there is no reward (NaN), and
-the reply is left out of the loss and of its group's mean. Either way the error is named and counted.
+A reply whose grading ran out of time, crashed or raised counts as wrong: what a model can write to stop its grader must
+not be better than a wrong answer. Where the fault is not the reply's (the sampler could not finish it, the question has
+no usable gold answer, the score is no number) there is no reward (NaN), and the reply is left out of the loss and of
+its group's mean. Either way the error is named and counted.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-from jaxreason.config import FREE, above, at_least
+from jaxreason.config import FREE, above, at_least, within
 from jaxreason.data.examples import Example
 from jaxreason.distributed import on_process_zero
 from jaxreason.sampling.engine import Completion
@@ -18,7 +19,8 @@ from jaxreason.tasks.registry import find_task
 from jaxreason.tasks.verify import Verdict, VerifierPool
 
 NOT_GRADED = float("nan")
-NOT_ITS_FAULT = ("sampler", "UserError")  # how such errors begin
+NOT_FINITE = "not finite:"
+NOT_ITS_FAULT = ("sampler", "UserError", NOT_FINITE)  # how such errors begin
 SLOW_LIMITS = 4  # time limits' worth of slow replies that a worker takes in a round
 
 
@@ -31,12 +33,19 @@ class RewardConfig:
       timeout_s: seconds that grading one reply may take.
       overlong_buffer: tokens before the limit in which the punishment grows; 0 = off.
       overlong_penalty: the punishment of a reply that fills the limit.
+      right: what a right reply earns; one that is partly right earns its share of the way from `wrong`.
+      wrong: what a wrong reply earns. DAPO's scripts give +1 and -1, beside which a penalty of 1 weighs half as much
+        as beside 1 and 0.
+      max_ungraded: share of a step's replies that may be without a reward, before the run is stopped.
     """
 
     num_workers: Annotated[int, at_least(1), FREE]
     timeout_s: Annotated[float, above(0)]
     overlong_buffer: Annotated[int, at_least(0)]
     overlong_penalty: Annotated[float, at_least(0)]
+    right: float = 1.0
+    wrong: float = 0.0
+    max_ungraded: Annotated[float, within(0, 1)] = 0.5
 
 
 @dataclass(frozen=True)
@@ -45,11 +54,12 @@ class Reward:
 
     Attributes:
       total: sum of `terms`; NaN when the reply was not graded.
-      terms: what the total is made of, by name (`correct`, and `overlong` if it is on); empty when
+      terms: what the total is made of, by name (`answer`, and `overlong` if it is on); empty when
         the reply was not graded.
       scores: everything the task measured.
       extracted: the answer that was found in the reply.
       error: why grading failed, or None.
+      correct: the task's own score, 0 (wrong) to 1 (right), of which `answer` is made; NaN when not graded.
     """
 
     total: float
@@ -57,6 +67,7 @@ class Reward:
     scores: dict[str, float]
     extracted: str | None
     error: str | None
+    correct: float = NOT_GRADED
 
     @property
     def graded(self) -> bool:
@@ -100,14 +111,19 @@ def _reward(
     config: RewardConfig,
     max_tokens: int,
 ) -> Reward:
-    if verdict.error is not None and verdict.error.startswith(NOT_ITS_FAULT):
-        return Reward(NOT_GRADED, {}, {}, None, verdict.error)
-    terms = {"correct": verdict.scores.get(find_task(example.task).primary, 0.0)}
+    correct = verdict.scores.get(find_task(example.task).primary, 0.0)
+    error = verdict.error
+    if not math.isfinite(correct):
+        error = f"{NOT_FINITE} score of task {example.task}: {correct}"
+    if error is not None and error.startswith(NOT_ITS_FAULT):
+        return Reward(NOT_GRADED, {}, {}, None, error)
+    terms = {"answer": config.wrong + (config.right - config.wrong) * correct}
     if config.overlong_buffer:
         terms["overlong"] = overlong_punishment(
             len(completion.tokens), max_tokens, config.overlong_buffer, config.overlong_penalty
         )
-    return Reward(sum(terms.values()), terms, verdict.scores, verdict.extracted, verdict.error)
+    total = sum(terms.values())
+    return Reward(total, terms, verdict.scores, verdict.extracted, error, correct)
 
 
 def _grade(pool: VerifierPool, items: Sequence[tuple[Example, str, Completion]]) -> list[Verdict]:

@@ -4,7 +4,7 @@ Several sequences (a prompt and one reply) share a row, told apart by `segment_i
 computed on padding. All updates of a run have one shape, whose empty micro-batches cost nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from jaxreason.rl.rewards import Reward
 from jaxreason.sampling.engine import Completion
 
 # P prompts (groups), G samples per prompt, R rows, T tokens per row.
+GIVEN = "given"  # a reply's finish_reason that no sampler gives
 
 
 class Rollouts(NamedTuple):
@@ -28,8 +29,9 @@ class Rollouts(NamedTuple):
       positions: restart at 0 with each sequence.
       segment_ids: 1, 2, ... within a row; 0 = padding.
       loss_mask: 1 at the tokens of replies.
-      advantages: of its reply at each of the reply's tokens; 0 elsewhere.
+      advantages: the weight of its reply at each of the reply's tokens; 0 elsewhere.
       sampler_logprobs: as the sampler reported them; 0 elsewhere.
+      sampled: 1 at the tokens of replies that were sampled, not given.
       old_logprobs: by the trainer with the parameters that sampled; None = as the update finds.
       ref_logprobs: by the reference model; None when there is none.
       micro_batch: into which one the training step deals each row.
@@ -41,6 +43,7 @@ class Rollouts(NamedTuple):
     loss_mask: Float[Array, "R T"]
     advantages: Float[Array, "R T"]
     sampler_logprobs: Float[Array, "R T"]
+    sampled: Float[Array, "R T"]
     old_logprobs: Float[Array, "R T"] | None
     ref_logprobs: Float[Array, "R T"] | None
     micro_batch: Int[Array, "R"]
@@ -54,10 +57,15 @@ class Sample:
     text: str
     reward: Reward
 
+    @property
+    def given(self) -> bool:
+        """Whether it was taken from the question's row, not sampled."""
+        return self.completion.finish_reason == GIVEN
+
 
 @dataclass(frozen=True)
 class Group:
-    """The G replies to one prompt; `batch` counts the step's generation batches."""
+    """The replies to one prompt, G at most; `batch` counts the step's generation batches."""
 
     batch: int
     example: Example
@@ -66,8 +74,21 @@ class Group:
 
 
 def group_rewards(groups: Sequence[Group]) -> Float[np.ndarray, "P G"]:
-    """Total rewards, NaN where a reply was not graded."""
-    return np.array([[sample.reward.total for sample in group.samples] for group in groups])
+    """Total rewards, NaN where a reply was not graded or a group has fewer replies than others."""
+    return _of_samples(groups, lambda sample: sample.reward.total)
+
+
+def group_scores(groups: Sequence[Group]) -> Float[np.ndarray, "P G"]:
+    """How right the replies are, 0 to 1; NaN as in `group_rewards`."""
+    return _of_samples(groups, lambda sample: sample.reward.correct)
+
+
+def _of_samples(groups: Sequence[Group], read: Callable[[Sample], float]) -> np.ndarray:
+    most = max((len(group.samples) for group in groups), default=0)
+    found = np.full((len(groups), most), np.nan)
+    for row, group in zip(found, groups, strict=True):
+        row[: len(group.samples)] = [read(sample) for sample in group.samples]
+    return found
 
 
 @dataclass(frozen=True)
@@ -112,49 +133,84 @@ def make_layout(num_sequences: int, longest: int, row_length: int, micro_batch_r
     return Layout(-(-num_rows // micro_batch_rows), micro_batch_rows, row_length)
 
 
+class Place(NamedTuple):
+    """Where a reply lies: the reply's group and number in it, the row, its first token and the one after its last."""
+
+    group: int
+    sample: int
+    row: int
+    start: int
+    stop: int
+
+
+class Packed(NamedTuple):
+    """A mini-batch as numpy arrays, and where each of its replies lies."""
+
+    rollouts: Rollouts
+    places: tuple[Place, ...]
+
+    def weighed(self, weights: Float[np.ndarray, "P G"]) -> Rollouts:
+        """The same with other weights, of all groups that were packed."""
+        advantages = np.zeros_like(self.rollouts.advantages)
+        for place in self.places:
+            where = slice(place.start, place.stop)
+            advantages[place.row, where] = weights[place.group, place.sample]
+        return self.rollouts._replace(advantages=advantages)
+
+    def sums(self, values: Float[np.ndarray, "R T"]) -> dict[tuple[int, int], float]:
+        """Of each reply, by group and number, the sum of what stands at its tokens."""
+        return {
+            (p.group, p.sample): float(values[p.row, p.start : p.stop].sum(dtype=np.float64))
+            for p in self.places
+        }
+
+
 def pack(
-    groups: Sequence[Group], advantages: Float[np.ndarray, "P G"], num_batches: int, layout: Layout
-) -> list[Rollouts]:
-    """Mini-batches of one shape, as numpy arrays; groups stay whole and in order.
+    groups: Sequence[Group], weights: Float[np.ndarray, "P G"], num_batches: int, layout: Layout
+) -> list[Packed]:
+    """Mini-batches of one shape; groups stay whole and in order.
 
     Args:
       groups: what is trained on, shared out evenly.
-      advantages: theirs. Replies that were not graded are left out of the arrays.
+      weights: of their replies. Replies that were not graded, or whose weight is NaN, are left out of the arrays.
       num_batches: how many mini-batches.
       layout: their shape.
     """
     shares = np.array_split(np.arange(len(groups)), num_batches)
-    return [_fill(_sequences(groups, advantages, share), layout) for share in shares]
+    return [_fill(_sequences(groups, weights, share), layout) for share in shares]
 
 
 class _Sequence(NamedTuple):
-    tokens: tuple[int, ...]
+    group: int
+    sample: int
     num_prompt: int
-    logprobs: tuple[float, ...]
-    advantage: float
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]  # () of a reply that is given
+    weight: float
 
 
-def _sequences(groups: Sequence[Group], advantages: np.ndarray, share) -> list[_Sequence]:
+def _sequences(groups: Sequence[Group], weights: np.ndarray, share) -> list[_Sequence]:
     return [
         _Sequence(
+            *(index, number, len(groups[index].prompt)),
             groups[index].prompt + sample.completion.tokens,
-            len(groups[index].prompt),
-            sample.completion.logprobs,
-            advantage,
+            () if sample.given else sample.completion.logprobs,
+            weights[index, number],
         )
         for index in share
-        for sample, advantage in zip(groups[index].samples, advantages[index], strict=True)
-        if sample.reward.graded
+        for number, sample in enumerate(groups[index].samples)
+        if sample.reward.graded and not np.isnan(weights[index, number])
     ]
 
 
-def _fill(batch: list[_Sequence], layout: Layout) -> Rollouts:
+def _fill(batch: list[_Sequence], layout: Layout) -> Packed:
     shape = (layout.num_rows, layout.row_length)
     whole = {name: np.zeros(shape, np.int32) for name in ("tokens", "positions", "segment_ids")}
-    real = ("loss_mask", "advantages", "sampler_logprobs")
+    real = ("loss_mask", "advantages", "sampler_logprobs", "sampled")
     arrays = whole | {name: np.zeros(shape, np.float32) for name in real}
     longest_first = sorted(batch, key=lambda sequence: -len(sequence.tokens))
     lengths = [len(sequence.tokens) for sequence in longest_first]
+    places = []
     for number, members in enumerate(first_fit(lengths, layout.row_length)):
         row, start = layout.place_of(number), 0
         for segment, index in enumerate(members, start=1):
@@ -164,15 +220,19 @@ def _fill(batch: list[_Sequence], layout: Layout) -> Rollouts:
             arrays["segment_ids"][row, start:stop] = segment
             reply = slice(start + sequence.num_prompt, stop)
             arrays["loss_mask"][row, reply] = 1.0
-            arrays["advantages"][row, reply] = sequence.advantage
-            arrays["sampler_logprobs"][row, reply] = sequence.logprobs
+            arrays["advantages"][row, reply] = sequence.weight
+            if sequence.logprobs:
+                arrays["sampler_logprobs"][row, reply] = sequence.logprobs
+                arrays["sampled"][row, reply] = 1.0
+            places.append(Place(sequence.group, sequence.sample, row, reply.start, stop))
             start = stop
     micro_batch = np.arange(layout.num_rows, dtype=np.int32) % layout.num_micro_batches
-    return Rollouts(**arrays, old_logprobs=None, ref_logprobs=None, micro_batch=micro_batch)
+    rollouts = Rollouts(**arrays, old_logprobs=None, ref_logprobs=None, micro_batch=micro_batch)
+    return Packed(rollouts, tuple(places))
 
 
 def rollout_lines(
-    groups: Sequence[Group], advantages: Float[np.ndarray, "P G"], trained: Sequence[bool]
+    groups: Sequence[Group], weights: Float[np.ndarray, "P G"], trained: Sequence[bool]
 ) -> list[dict[str, Any]]:
     """The rows of `rollouts/<step>.jsonl`, one for every reply of the step (see docs/rl.md)."""
     return [
@@ -189,11 +249,11 @@ def rollout_lines(
             "reward": sample.reward.total if sample.reward.graded else None,
             "terms": sample.reward.terms,
             "scores": sample.reward.scores,
-            "advantage": float(advantage),
-            "trained": bool(used) and sample.reward.graded,
+            "advantage": None if np.isnan(weight) else float(weight),
+            "trained": bool(used) and sample.reward.graded and not np.isnan(weight),
             "finish_reason": sample.completion.finish_reason,
             "error": sample.reward.error,
         }
-        for group, row, used in zip(groups, advantages, trained, strict=True)
-        for sample, advantage in zip(group.samples, row, strict=True)
+        for group, row, used in zip(groups, weights, trained, strict=True)
+        for sample, weight in zip(group.samples, row, strict=False)  # a group may lack replies
     ]

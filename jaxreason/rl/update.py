@@ -1,11 +1,11 @@
 """The loss that RL hands to the training step, and the trainer's log-probs of what was sampled.
 
-A batch has one shape, large enough for the longest replies; the micro-batches of it that hold nothing are passed over
-(`training.micro_batches`), so a batch costs what it holds.
+A batch has one shape, large enough for the longest replies; both functions here pass over the
+micro-batches that hold nothing, so a batch costs what it holds.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,31 +13,36 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxreason.models.decoder import Model, forward, head
-from jaxreason.models.logprobs import TokenLogprobs, logprobs
-from jaxreason.rl.policy_losses import MAX_LOG_RATIO, POLICY_LOSSES, PolicyLossConfig
+from jaxreason.models.logprobs import full_kl, logprobs, top_entropy
+from jaxreason.rl.policy_losses import (
+    MAX_LOG_RATIO,
+    POLICY_LOSSES,
+    PolicyLossConfig,
+    kl_to_reference,
+)
 from jaxreason.rl.rollouts import Rollouts
 from jaxreason.sharding import constrain
 from jaxreason.training.micro_batches import ROW_AXES, holds_anything, split, zeros_like
+from jaxreason.training.token_weights import TOKEN_WEIGHTS, needs_top_entropy
 
 # Upper ends of the intervals in which differences of log-probs are counted, in nats.
 GAP_EDGES = np.append(np.geomspace(1e-8, 1e2, 286), np.inf).astype(np.float32)
 
-LossFn = Callable[[Any, Rollouts], tuple[Array, Array, dict[str, Array]]]
+LossFn = Callable[
+    ..., tuple[Array, Array, dict[str, Array]]
+]  # (params, rollouts, *frozen parameters)
 
 
-def token_logprobs(
-    model: Model, params: Any, batch: Rollouts, *, chunk: int, temperature: float
-) -> TokenLogprobs:
-    """Of every token of the batch, under the temperature it was sampled with."""
+class _States(NamedTuple):
+    """What a model makes of a batch, and its output embedding."""
+
+    final: Float[Array, "R T D"]
+    head: Float[Array, "D V"]
+
+
+def _states(model: Model, params: Any, batch: Rollouts) -> _States:
     out = forward(model, params, batch.tokens, batch.positions, batch.segment_ids)
-    return logprobs(
-        out.final,
-        head(model, params),
-        batch.tokens,
-        chunk=chunk,
-        temperature=temperature,
-        segment_ids=batch.segment_ids,
-    )
+    return _States(out.final, head(model, params))
 
 
 def make_policy_loss(
@@ -47,6 +52,7 @@ def make_policy_loss(
     *,
     chunk: int,
     temperature: float,
+    reference: Model | None = None,
 ) -> LossFn:
     """The loss on Rollouts: sums over the reply tokens of the rows given.
 
@@ -56,27 +62,53 @@ def make_policy_loss(
       num_micro_batches: of a batch; the rows given are one of them.
       chunk: positions whose logits exist at a time.
       temperature: of the sampling; log-probs are those of the distribution that was sampled from.
+      reference: static description of the reference, whose parameters follow the batch; None where the loss does not
+        run it, because there is none or its log-probs are in the batch.
     """
     policy_loss = POLICY_LOSSES[config.name]
 
-    def loss(params, batch: Rollouts):
-        found = token_logprobs(model, params, batch, chunk=chunk, temperature=temperature)
+    def loss(params, batch: Rollouts, *frozen):
+        how = {"chunk": chunk, "temperature": temperature, "segment_ids": batch.segment_ids}
+        own = _states(model, params, batch)
+        found = logprobs(*own, batch.tokens, **how)
         old = batch.old_logprobs
         old = jax.lax.stop_gradient(found.logprobs) if old is None else old
+        exact = None
+        if reference is not None:
+            other = _states(reference, frozen[0], batch)
+            exact = full_kl(*own, *other, batch.tokens, **how)
+        advantages = batch.advantages
+        if config.kl_coefficient > 0.0 and config.kl_place == "advantage":
+            kl = kl_to_reference(config, old, batch.ref_logprobs, batch.loss_mask)
+            advantages -= config.kl_coefficient * kl
         loss_sum, weight, measurements = policy_loss(
             found.logprobs,
             old,
-            batch.advantages,
+            advantages,
             batch.loss_mask,
             config,
-            sampler_logprobs=batch.sampler_logprobs,
+            sampler_logprobs=jnp.where(batch.sampled > 0, batch.sampler_logprobs, old),
             ref_logprobs=batch.ref_logprobs,
             entropy=found.entropy,
             segment_ids=batch.segment_ids,
+            full_kl=exact,
+            token_weights=_token_weights(config.token_weight, own, found.logprobs, batch, chunk),
         )
         return loss_sum, weight, measurements | sampler_gap(old, batch, num_micro_batches)
 
     return loss
+
+
+def _token_weights(
+    name: str, states: _States, found: Float[Array, "R T"], batch: Rollouts, chunk: int
+) -> Float[Array, "R T"] | None:
+    if name == "one":
+        return None
+    entropy = None
+    if needs_top_entropy(name):
+        fixed = jax.lax.stop_gradient(states)
+        entropy = top_entropy(*fixed, batch.tokens, chunk=chunk, segment_ids=batch.segment_ids)
+    return TOKEN_WEIGHTS[name](found, entropy)
 
 
 def sampler_gap(
@@ -85,18 +117,19 @@ def sampler_gap(
     """How the trainer's log-probs of the sampled tokens differ from the sampler's.
 
     Returns:
-      Sums over the reply tokens of |Δ|, of the weights w = p_trainer / p_sampler and of w²: that
+      Sums over the tokens that were sampled: their number, |Δ|, the weights w = p_trainer / p_sampler and w²: that
       (Σw)² / (n Σw²) is the effective share of the n tokens. How many |Δ| lie between GAP_EDGES. And
       the largest, which has a place of its own for each micro-batch, since the training step adds up
       what it is given.
     """
-    delta = (trainer_logprobs - batch.sampler_logprobs) * batch.loss_mask
-    weights = jnp.exp(jnp.clip(delta, -MAX_LOG_RATIO, MAX_LOG_RATIO)) * batch.loss_mask
+    delta = (trainer_logprobs - batch.sampler_logprobs) * batch.sampled
+    weights = jnp.exp(jnp.clip(delta, -MAX_LOG_RATIO, MAX_LOG_RATIO)) * batch.sampled
     return {
+        "sampled": jnp.sum(batch.sampled),
         "sampler_gap": jnp.sum(jnp.abs(delta)),
         "sampler_weight": jnp.sum(weights),
         "sampler_weight_squared": jnp.sum(jnp.square(weights)),
-        "sampler_gap_counts": _counts(jnp.abs(delta), batch.loss_mask),
+        "sampler_gap_counts": _counts(jnp.abs(delta), batch.sampled),
         "max_sampler_gap": jnp.max(jnp.abs(delta))
         * jax.nn.one_hot(batch.micro_batch[0], num_micro_batches),
     }
@@ -119,7 +152,9 @@ def make_logprob_pass(
     """The jitted `(params, batch) -> log-probs`, in the training step's micro-batches."""
 
     def micro(params, rows: Rollouts):
-        return token_logprobs(model, params, rows, chunk=chunk, temperature=temperature).logprobs
+        states = _states(model, params, rows)
+        where = {"chunk": chunk, "segment_ids": rows.segment_ids}
+        return logprobs(*states, rows.tokens, temperature=temperature, **where).logprobs
 
     def micro_or_nothing(params, rows: Rollouts):
         return jax.lax.cond(holds_anything(rows), micro, zeros_like(micro), params, rows)

@@ -4,6 +4,7 @@ docs/working_directory.md says what may change between two starts.
 """
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from etils import epath
@@ -32,6 +33,7 @@ class RunFolder:
       seed: of the run.
       num_steps: of the whole run.
       data: of each dataset what it gives: counts and a hash.
+      beside: other pretrained models that the run reads.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class RunFolder:
         seed: int,
         num_steps: int,
         data: dict[str, dict],
+        beside: Sequence[ModelConfig] = (),
     ):
         self._workdir, self._num_steps = workdir, num_steps
         self._summary = {"stage": stage, "num_steps": num_steps, "seed": seed}
@@ -54,6 +57,8 @@ class RunFolder:
             "base": _identity(model_config),
             "data": data,
         }
+        if beside:
+            self._claimed["beside"] = [_identity(other) for other in beside]
         self._about = {"recipe": {"seed": seed} | {stage: to_dict(section)}}
         self._about["recipe"]["model"] = to_dict(model_config)
 

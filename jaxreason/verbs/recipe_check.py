@@ -20,7 +20,7 @@ from jaxreason.evaluation.settings import EvalConfig
 from jaxreason.models.decoder import Model, abstract_params
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.questions import prepare
-from jaxreason.rl import recipe as rl
+from jaxreason.rl.checks import check_config as check_rl
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.training import sft
 from jaxreason.training.sft import SFTConfig
@@ -91,7 +91,7 @@ def _check_sft(name: str, config: SFTConfig, model_config: ModelConfig, model: M
 def _check_rl(name: str, config: RLConfig, model_config: ModelConfig, model: Model | None):
     tokenizer = _check_tokenizer(name, model_config.path, model)
     if model is not None:
-        rl.check_config(config, model, None)
+        check_rl(config, model, None)
     examples, drops = _load(config.datasets), DropLog()
     some = examples[:MOST_ENCODED]
     kept, encoded = encode_prompts(some, tokenizer, config.thinking, NO_LIMIT, drops)

@@ -32,7 +32,7 @@ from jaxreason.config import ConfigError, parse
 from jaxreason.errors import UserError
 from jaxreason.models import huggingface
 from jaxreason.recipes import load_recipe
-from jaxreason.rl import loop
+from jaxreason.rl import loop, references
 from jaxreason.rl.advantages import ADVANTAGES
 from jaxreason.rl.recipe import DynamicSamplingConfig, RLConfig
 
@@ -295,8 +295,11 @@ def test_the_reference_exists_only_with_a_kl_term_which_starts_at_zero(
     inputs, tmp_path, monkeypatch
 ):
     opened = []
-    real = loop.open_params
-    monkeypatch.setattr(loop, "open_params", lambda *args: opened.append(1) or real(*args))
+    for module in (loop, references):
+        real = module.open_model
+        monkeypatch.setattr(
+            module, "open_model", lambda *args, real=real: opened.append(1) or real(*args)
+        )
     settings = dataclasses.replace(LOSS, kl_coefficient=0.1)
     config = rl_config(inputs[1], mini_batch_prompts=4, policy_loss=settings)
     rows = metrics_of(run(config, inputs[0], tmp_path / "with"))
@@ -333,7 +336,7 @@ def test_a_generation_batch_follows_the_prompts_of_a_step_unless_it_is_set():
     ("changes", "message"),
     [
         ({"advantage": "gpro"}, r"rl.advantage='gpro': expected one of grpo"),
-        ({"group_size": 1}, r"rl.group_size: expected at least 2, got 1"),
+        ({"group_size": 1}, r"rl.group_size=1: expected at least 2, since replies are compared"),
         ({"row_length": 16}, r"rl.row_length=16: expected at least sampler.max_length=20"),
         ({"mini_batch_prompts": 9}, r"rl.mini_batch_prompts=9: expected 1 to prompts_per_step=4"),
         ({"sampler": INT8}, r"rl.policy_loss.importance_cap=0.0: expected more than 0"),

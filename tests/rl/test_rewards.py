@@ -34,7 +34,7 @@ def test_right_and_wrong_replies_of_two_tasks_keep_their_order(pool):
     ]
     rewards = reward_replies(pool, items, PLAIN, max_tokens=8)
     assert [reward.total for reward in rewards] == [1.0, 1.0, 0.0, 0.0]
-    assert rewards[0].terms == {"correct": 1.0} and rewards[0].extracted == "12"
+    assert rewards[0].terms == {"answer": 1.0} and rewards[0].extracted == "12"
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_the_overlong_punishment_grows_linearly_in_the_buffer(num_tokens, expect
 
 def test_a_long_right_reply_shows_both_terms(pool):
     (reward,) = reward_replies(pool, [item("hash_answer", "3", "#3", 18)], DAPO, max_tokens=20)
-    assert reward.terms == {"correct": 1.0, "overlong": -0.5}
+    assert reward.terms == {"answer": 1.0, "overlong": -0.5}
     assert reward.total == 0.5
 
 
@@ -80,7 +80,7 @@ def test_a_reply_that_stops_its_grader_earns_what_a_wrong_one_earns():
         "timeout", "crash", "ValueError",
     ]  # fmt: skip
     for reward in (hang, crash, error, wrong):
-        assert reward.terms == {"correct": 0.0, "overlong": -0.5}
+        assert reward.terms == {"answer": 0.0, "overlong": -0.5}
         assert reward.graded and reward.total == -0.5
     assert right.total == 0.5
 

@@ -13,8 +13,10 @@ from jaxreason.sampling.engine import Completion
 def make_sample(number, tokens, total=1.0, error=None):
     logprobs = tuple(-0.1 * t for t in tokens)
     completion = Completion("q", number, tuple(tokens), logprobs, "stop")
-    terms = {} if error else {"correct": total}
-    reward = Reward(float("nan") if error else total, terms, dict(terms), None, error)
+    terms = {} if error else {"answer": total}
+    nan = float("nan")
+    correct, total = (nan, nan) if error else (total, total)
+    reward = Reward(total, terms, {"exact": correct} if terms else {}, None, error, correct)
     return Sample(completion, f"text {number}", reward)
 
 
@@ -35,6 +37,10 @@ def random_groups(num_groups, num_samples, seed=0):
         make_group(f"q{i}", draw(2, 8), [draw(1, 20) for _ in range(num_samples)])
         for i in range(num_groups)
     ]
+
+
+def packed(*args):
+    return [one.rollouts for one in pack(*args)]
 
 
 def read_back(rollouts):
@@ -61,7 +67,7 @@ def read_back(rollouts):
 def test_every_sequence_is_in_the_arrays_once_token_for_token():
     groups = random_groups(10, 4)
     advantages = np.random.default_rng(1).normal(size=(10, 4))
-    (batch,) = pack(groups, advantages, 1, make_layout(40, 28, 32, micro_batch_rows=4))
+    (batch,) = packed(groups, advantages, 1, make_layout(40, 28, 32, micro_batch_rows=4))
     expected = [
         (
             group.prompt,
@@ -76,7 +82,7 @@ def test_every_sequence_is_in_the_arrays_once_token_for_token():
 
 
 def test_padding_is_zero_everywhere():
-    (batch,) = pack(random_groups(3, 2), np.ones((3, 2)), 1, make_layout(6, 28, 64, 8))
+    (batch,) = packed(random_groups(3, 2), np.ones((3, 2)), 1, make_layout(6, 28, 64, 8))
     padding = batch.segment_ids == 0
     assert padding.any()
     for name in ("tokens", "positions", "loss_mask", "advantages", "sampler_logprobs"):
@@ -85,7 +91,7 @@ def test_padding_is_zero_everywhere():
 
 def test_mini_batches_share_the_groups_evenly_in_order_and_have_one_shape():
     groups = random_groups(10, 4)
-    batches = pack(groups, np.ones((10, 4)), 4, make_layout(12, 28, 32, micro_batch_rows=2))
+    batches = packed(groups, np.ones((10, 4)), 4, make_layout(12, 28, 32, micro_batch_rows=2))
     assert len({batch.tokens.shape for batch in batches}) == 1
     prompts = [{sequence[0] for sequence in read_back(batch)} for batch in batches]
     assert prompts == [
@@ -95,7 +101,7 @@ def test_mini_batches_share_the_groups_evenly_in_order_and_have_one_shape():
 
 def test_an_ungraded_reply_is_in_no_array():
     group = make_group("q", [1, 2], [[3, 4], [5, 6], [7]], errors=(1,))
-    (batch,) = pack([group], np.ones((1, 3)), 1, make_layout(3, 4, 16, 1))
+    (batch,) = packed([group], np.ones((1, 3)), 1, make_layout(3, 4, 16, 1))
     assert sorted(s[1] for s in read_back(batch)) == [(3, 4), (7,)]
     assert np.isnan(group_rewards([group])).tolist() == [[False, True, False]]
 
@@ -119,7 +125,7 @@ def test_a_layout_that_cannot_hold_the_longest_reply_is_refused_with_both_length
 
 def test_micro_batches_as_the_training_step_cuts_them_are_filled_one_after_the_other():
     layout = make_layout(40, 28, row_length=32, micro_batch_rows=4)
-    (batch,) = pack(random_groups(8, 4), np.ones((8, 4)), 1, layout)
+    (batch,) = packed(random_groups(8, 4), np.ones((8, 4)), 1, layout)
     dealt = [batch.segment_ids[i :: layout.num_micro_batches] for i in range(10)]
     used = [int((part > 0).any(axis=1).sum()) for part in dealt]
     assert sum(used) < layout.num_rows - 4
@@ -154,8 +160,8 @@ def test_rollout_lines_name_the_error_and_give_an_ungraded_reply_no_reward():
         "answer": "7",
         "extracted": None,
         "reward": 0.0,
-        "terms": {"correct": 0.0},
-        "scores": {"correct": 0.0},
+        "terms": {"answer": 0.0},
+        "scores": {"exact": 0.0},
         "advantage": 0.5,
         "trained": True,
         "finish_reason": "stop",

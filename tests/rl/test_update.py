@@ -32,7 +32,7 @@ def make_groups() -> list[Group]:
     """Six prompts with three replies of 1 to 9 tokens, with the log-probs of a made-up sampler."""
     rng = np.random.default_rng(4)
     example = Example("q", "last_number", ({"role": "user", "content": "?"},), "1", "made", {})
-    reward = Reward(0.0, {"correct": 0.0}, {}, None, None)
+    reward = Reward(0.0, {"answer": 0.0}, {}, None, None)
 
     def reply(number):
         tokens = tuple(rng.integers(0, 8, rng.integers(1, 10)).tolist())
@@ -54,8 +54,8 @@ GROUPS = make_groups()
 
 def make_batch(micro_batch_rows=2, num_sequences=18):
     layout = make_layout(num_sequences, 13, row_length=26, micro_batch_rows=micro_batch_rows)
-    (batch,) = pack(GROUPS, ADVANTAGES, 1, layout)
-    return batch, layout
+    (packed,) = pack(GROUPS, ADVANTAGES, 1, layout)
+    return packed.rollouts, layout
 
 
 @pytest.fixture(scope="module")

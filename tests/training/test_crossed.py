@@ -100,7 +100,8 @@ def make_rollouts(num, length) -> Rollouts:
     rows, random = make_rows(True, length), np.random.default_rng(1)
     real = [x.astype(np.float32) * rows.loss_mask for x in random.normal(size=(2, ROWS, length))]
     micro_batch = np.arange(ROWS, dtype=np.int32) % num
-    return Rollouts(*rows, real[0], -np.abs(real[1]), None, None, micro_batch)
+    sampled = rows[3]  # the loss mask
+    return Rollouts(*rows, real[0], -np.abs(real[1]), sampled, None, None, micro_batch)
 
 
 @functools.cache

@@ -1,0 +1,199 @@
+"""What stops an RL run before anything is compiled: fields that contradict each other, the model or the mesh."""
+
+from typing import Any
+
+from jax.sharding import Mesh
+
+from jaxreason.config import check_ranges
+from jaxreason.errors import UserError
+from jaxreason.models.decoder import Model, param_axes
+from jaxreason.rl.policy_losses import POLICY_LOSSES
+from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.weights import WEIGHTS
+from jaxreason.sharding import num_parts
+from jaxreason.tasks.registry import find_task
+from jaxreason.training.optimizer import check_optimizer
+from jaxreason.training.token_weights import TOKEN_WEIGHTS
+
+ALONE = ("one", "right", "zero")  # weights that do not compare a reply with the others of its group
+
+
+def check_config(config: RLConfig, model: Model, mesh: Mesh | None) -> None:
+    """Refuses what would fail, or be wrong, after minutes of compilation; `mesh` is None where it is not known.
+
+    Raises:
+      UserError: with the field, what was expected and what came.
+    """
+    check_ranges(config, "rl")
+    sampling, loss, rewards = config.dynamic_sampling, config.policy_loss, config.rewards
+    _key("advantage", config.advantage, WEIGHTS)
+    _key("policy_loss.name", loss.name, POLICY_LOSSES)
+    _key("policy_loss.token_weight", loss.token_weight, TOKEN_WEIGHTS)
+    _check_samples(config)
+    _check_kl(config)
+    _expect(
+        config.mini_batch_prompts <= config.prompts_per_step,
+        "mini_batch_prompts",
+        config.mini_batch_prompts,
+        f"1 to prompts_per_step={config.prompts_per_step}",
+    )
+    _expect(
+        config.prompts_per_batch >= config.prompts_per_step,
+        "dynamic_sampling.prompts_per_batch",
+        sampling.prompts_per_batch,
+        f"at least prompts_per_step={config.prompts_per_step}, or 0 to follow it",
+    )
+    _expect(
+        sampling.drop_equal or sampling.max_batches == 1,
+        "dynamic_sampling.max_batches",
+        sampling.max_batches,
+        "1, since no group is dropped",
+    )
+    _expect(
+        config.decoding.think_budget == 0,
+        "decoding.think_budget",
+        config.decoding.think_budget,
+        "0: the tokens that close a think block are not the policy's",
+    )
+    _expect(
+        config.decoding.repetition_penalty == 1.0,
+        "decoding.repetition_penalty",
+        config.decoding.repetition_penalty,
+        "1 (off): replies must come from the policy that is trained",
+    )
+    _expect(
+        rewards.overlong_buffer <= config.decoding.max_tokens,
+        "rewards.overlong_buffer",
+        rewards.overlong_buffer,
+        f"0 to decoding.max_tokens={config.decoding.max_tokens}",
+    )
+    _expect(
+        rewards.right > rewards.wrong,
+        "rewards.right",
+        rewards.right,
+        f"more than rewards.wrong={rewards.wrong}",
+    )
+    sampler = config.sampler
+    _expect(
+        loss.importance_cap > 0 or "int8" not in (sampler.cache_dtype, sampler.weight_dtype),
+        "policy_loss.importance_cap",
+        loss.importance_cap,
+        "more than 0, since a sampler in int8 does not draw from the trainer's distribution",
+    )
+    _expect(
+        loss.aggregation != "fixed_length" or loss.fixed_length >= 1,
+        "policy_loss.fixed_length",
+        loss.fixed_length,
+        "at least 1 with aggregation='fixed_length'",
+    )
+    check_optimizer(config.optimizer, param_axes(model))
+    _check_sizes(config, model, mesh)
+    for name, dataset in config.datasets.items():
+        kind = find_task(dataset.task).kind
+        _expect(
+            kind == "generate", f"datasets.{name}.task", dataset.task, "a task of kind generate"
+        )
+
+
+def _check_samples(config: RLConfig) -> None:
+    samples, size = config.samples, config.group_size
+    alone = config.advantage in ALONE and not config.dynamic_sampling.drop_equal
+    _expect(
+        size >= 2 or alone,
+        "group_size",
+        size,
+        "at least 2, since replies are compared with the others of their group (1 is for "
+        f"advantage={' or '.join(ALONE)} with dynamic_sampling.drop_equal=False)",
+    )
+    _expect(samples.given <= size, "samples.given", samples.given, f"0 to group_size={size}")
+    _expect(
+        samples.refresh_every == 1 or config.sampled > 0,
+        "samples.refresh_every",
+        samples.refresh_every,
+        "1, since all replies are given and none is sampled",
+    )
+    temperature = config.decoding.temperature
+    _expect(
+        temperature > 0 or config.sampled < 2,
+        "decoding.temperature",
+        temperature,
+        "more than 0: greedy replies to a prompt are all the same",
+    )
+    _expect(
+        temperature == 1 or samples.given == 0,
+        "decoding.temperature",
+        temperature,
+        "1: the log-probs that given replies are learned by are those of the model as it is",
+    )
+    _expect(
+        config.policy_loss.importance_cap == 0 or config.sampled > 0,
+        "policy_loss.importance_cap",
+        config.policy_loss.importance_cap,
+        "0, since given replies have no sampler",
+    )
+
+
+def _check_kl(config: RLConfig) -> None:
+    loss, reference = config.policy_loss, config.reference
+    _expect(
+        config.has_kl or reference.model == "base",
+        "reference.model",
+        reference.model,
+        "'base' while policy_loss.kl_coefficient is 0, since there is nothing to compare with",
+    )
+    _expect(
+        (reference.model == "teacher") == bool(reference.teacher),
+        "reference.teacher",
+        reference.teacher,
+        "a model's folder or hub name with reference.model='teacher', and '' otherwise",
+    )
+    _expect(
+        loss.kl_place == "loss" or loss.kl_estimator != "full",
+        "policy_loss.kl_estimator",
+        loss.kl_estimator,
+        f"k1, k2 or k3 with kl_place={loss.kl_place!r}: a reply has one reward, for the tokens that it has",
+    )
+    _expect(
+        config.has_kl or loss.kl_place == "loss",
+        "policy_loss.kl_place",
+        loss.kl_place,
+        "'loss' while policy_loss.kl_coefficient is 0",
+    )
+
+
+def _check_sizes(config: RLConfig, model: Model, mesh: Mesh | None) -> None:
+    longest, limit = config.sampler.max_length, model.architecture.max_position_embeddings
+    _expect(
+        longest <= limit,
+        "sampler.max_length",
+        longest,
+        f"at most the model's max_position_embeddings={limit}",
+    )
+    _expect(
+        config.decoding.max_tokens < longest,
+        "decoding.max_tokens",
+        config.decoding.max_tokens,
+        f"less than sampler.max_length={longest}, which the prompt is part of",
+    )
+    _expect(
+        config.row_length >= longest,
+        "row_length",
+        config.row_length,
+        f"at least sampler.max_length={longest}",
+    )
+    parts = 1 if mesh is None else num_parts(mesh, "act_batch")
+    _expect(
+        config.micro_batch_rows % parts == 0,
+        "micro_batch_rows",
+        config.micro_batch_rows,
+        f"a multiple of {parts}, the parts into which the mesh cuts rows",
+    )
+
+
+def _key(field: str, value: str, valid: dict[str, Any]) -> None:
+    _expect(value in valid, field, value, f"one of {', '.join(valid)}")
+
+
+def _expect(holds: bool, field: str, value: Any, expected: str) -> None:
+    if not holds:
+        raise UserError(f"rl.{field}={value!r}: expected {expected}.")

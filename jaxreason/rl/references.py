@@ -1,0 +1,118 @@
+"""The models beside the policy: what the KL term compares it with, and the older policy that replies come from.
+
+The moving average and the sampler's older policy follow from the steps of a run, so its checkpoints hold them.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Int
+
+from jaxreason.checkpoint import Checkpointer
+from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
+from jaxreason.errors import UserError
+from jaxreason.models.decoder import Model
+from jaxreason.models.huggingface import ModelConfig, open_model
+from jaxreason.rl.recipe import RLConfig
+from jaxreason.training.state import TrainState, static_model
+
+AVERAGE, SAMPLER = "average", "sampler"
+Copies = dict[str, Any]  # parameters by what they are for
+
+
+class KeptState(NamedTuple):
+    """What a checkpoint holds of a run with copies: its training state, whose names come first, and they."""
+
+    step: Int[Array, ""]
+    params: Any
+    opt_state: Any
+    copies: Copies
+
+
+def reference_config(config: RLConfig, base: ModelConfig) -> ModelConfig:
+    """Which model the reference is, or begins as."""
+    teacher = config.reference.teacher
+    return dataclasses.replace(base, path=teacher) if teacher else base
+
+
+def reference_model(config: RLConfig, base: ModelConfig) -> Model | None:
+    """The static description of the reference; None without a KL term.
+
+    Raises:
+      UserError: a teacher that cannot be read.
+    """
+    return static_model(reference_config(config, base)) if config.has_kl else None
+
+
+def check_teacher(config: RLConfig, tokenizer: Tokenizer) -> None:
+    """Refuses a teacher whose tokens are not the policy's: distributions over other tokens cannot be compared.
+
+    Raises:
+      UserError: with the first token that differs, and what can be done instead.
+    """
+    teacher = config.reference.teacher
+    difference = tokenizer.other_token(load_tokenizer(teacher)) if teacher else None
+    if difference is not None:
+        raise UserError(
+            f"rl.reference.teacher={teacher!r}: has other tokens than the model ({difference}), so it cannot teach by "
+            "tokens. `jaxreason distill` writes its replies as text, which any model can learn."
+        )
+
+
+def open_frozen(config: RLConfig, base: ModelConfig, mesh: Mesh) -> Any:
+    """The parameters of a reference that stays as it is; None where there is none, or it moves."""
+    if not config.has_kl or config.reference.model == AVERAGE:
+        return None
+    return open_model(reference_config(config, base), mesh)[1]
+
+
+def copied(config: RLConfig) -> list[str]:
+    """Which copies of the parameters a run keeps."""
+    averages = config.has_kl and config.reference.model == AVERAGE
+    return [AVERAGE] * averages + [SAMPLER] * (config.samples.refresh_every > 1)
+
+
+def first_copies(config: RLConfig, params: Any) -> Copies:
+    """The copies before the first step: all are the base."""
+    return {name: _copy(params) for name in copied(config)}
+
+
+def next_copies(config: RLConfig, copies: Copies, params: Any, step: int) -> Copies:
+    """The copies after `step` steps (counted from 1), whose policy is `params`; it takes the old ones over."""
+    new = dict(copies)
+    if AVERAGE in copies:
+        new[AVERAGE] = _average(copies[AVERAGE], params, config.reference.decay)
+    if SAMPLER in copies and step % config.samples.refresh_every == 0:
+        new[SAMPLER] = _copy(params)
+    return new
+
+
+def kept(state: TrainState, copies: Copies) -> TrainState | KeptState:
+    """What a checkpoint is to hold; also of shapes."""
+    return KeptState(*state, copies) if copies else state
+
+
+def restore(
+    checkpoints: Checkpointer, step: int, config: RLConfig, shapes: TrainState
+) -> tuple[TrainState, Copies]:
+    """State and copies of a checkpoint; `shapes` describes the state."""
+    wanted = kept(shapes, {name: shapes.params for name in copied(config)})
+    found = checkpoints.restore(step, wanted)
+    return TrainState(*found[:3]), found.copies if isinstance(found, KeptState) else {}
+
+
+@jax.jit
+def _copy(params: Any) -> Any:
+    return jax.tree.map(jnp.copy, params)
+
+
+@jax.jit
+def _average(average: Any, params: Any, decay: float) -> Any:
+    def mix(old, new):
+        wide = decay * old.astype(jnp.float32) + (1.0 - decay) * new.astype(jnp.float32)
+        return wide.astype(old.dtype)
+
+    return jax.tree.map(mix, average, params)
