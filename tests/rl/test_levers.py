@@ -325,5 +325,5 @@ def test_questions_without_usable_answers_stop_a_run_that_they_are_the_most_of(b
         prompts_per_step=4,
         dynamic_sampling=dataclasses.replace(KEEP_ALL, prompts_per_batch=8),
     )
-    with pytest.raises(UserError, match=r"56 of 64 replies have no reward.*max_ungraded=0\.5"):
+    with pytest.raises(UserError, match=r"of 64 replies have no reward.*max_ungraded=0\.5"):
         run(config, base, tmp_path / "run")
