@@ -28,6 +28,12 @@ from jaxreason.arms import (
 )
 from jaxreason.chat import ChatConfig
 from jaxreason.config import ConfigError, nearest, parse, to_dict
+from jaxreason.contamination import (
+    DecontaminationConfig,
+    compared_benchmarks,
+    decontaminated,
+    settings_of,
+)
 from jaxreason.data.examples import check_opens
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.distributed import on_process_zero
@@ -74,6 +80,7 @@ SECTIONS: dict[str, type] = {
     "chat": ChatConfig,
     "serve": ServeConfig,
     "plan": PlanConfig,
+    "decontamination": DecontaminationConfig,
     **{name: cls for name, (cls, _) in WRITERS.items()},
 }
 
@@ -139,6 +146,7 @@ def check_stages(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh | No
     evaluation = parse(settings.EvalConfig, config.eval, "config.eval")
     compared = parse(drift.DriftConfig, config.drift, "config.drift")
     settings.find_benchmarks(evaluation)
+    compared_benchmarks(evaluation, settings_of(config))
     drift.check_config(compared, mesh)
     settings.check_sampled(evaluation, compared.decoding, "drift.decoding")
     transfer.check_config(parse(transfer.TransferConfig, config.transfer, "config.transfer"))
@@ -275,11 +283,11 @@ def _arm_stages(config, mesh, workdir, name, arm, seed, evaluate, folder) -> lis
     if arm.method != "given":
         run = {"sft": sft.run_sft, "rl": rl.run_rl}[arm.method]
         section = arm_section(config, name, arm)
-        train = [
-            Stage(
-                f"train {name} seed {seed}", folder, lambda: run(section, base, mesh, folder, seed)
-            )
-        ]
+
+        def train_clean():
+            run(decontaminated(config, section, folder), base, mesh, folder, seed)
+
+        train = [Stage(f"train {name} seed {seed}", folder, train_clean)]
     return [
         *train,
         evaluate(tuned, folder, arm_evaluation(config, name, arm)),

@@ -75,6 +75,7 @@ MAY_IMPORT = {
     },
     "report": {"config"},
     "questions": {"config", "data", "tasks", "distributed"},
+    "contamination": {"config", "data", "distributed", "evaluation"},
     "dry_run": {
         "arms",
         "config",
@@ -106,6 +107,7 @@ MAY_IMPORT = {
         "arms",
         "chat",
         "config",
+        "contamination",
         "data",
         "distributed",
         "evaluation",

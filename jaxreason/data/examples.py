@@ -1,5 +1,6 @@
 """Example, the noun of every dataset: loading, choosing, splitting and mixing."""
 
+import hashlib
 import itertools
 import zlib
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from jaxreason.config import nearest
 from jaxreason.data.conversions import check_conversion, read_rows
@@ -14,6 +16,7 @@ from jaxreason.data.fields import ColumnCheck, build, check_config, first_user
 from jaxreason.data.rows import DatasetConfig, DropLog, RowError
 from jaxreason.data.sources import SOURCES
 from jaxreason.errors import UserError
+from jaxreason.results.decontamination_file import removed_questions
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ class Example:
 def question(example: Example) -> str:
     """What is asked, without the prompt template: the text that splits and comparisons go by."""
     return example.metadata.get("question") or first_user(example.messages)
+
+
+def question_hash(text: str) -> str:
+    """The name of a question in files about questions: 16 hex digits of the SHA-256 of its UTF-8 bytes."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def prompt_messages(example: Example) -> tuple[dict[str, str], ...]:
@@ -71,7 +79,7 @@ def load_examples(config: DatasetConfig, drops: DropLog) -> list[Example]:
     """The examples of one dataset, in the order of the source.
 
     Bad rows are dropped and counted in `drops`. Then, in this order: `options.distinct`,
-    `options.part`, `limit`.
+    `options.part`, `options.without`, `limit`.
 
     Raises:
       ValueError: when the source cannot be read, a column is in no row of a file, two rows have the
@@ -82,6 +90,7 @@ def load_examples(config: DatasetConfig, drops: DropLog) -> list[Example]:
     _check_ids(config, parts)
     parts = _distinct(config, parts, drops)
     parts = _part(config, parts, drops)
+    parts = _without(config, parts, drops)
     parts = _limit(config, parts, drops)
     if not parts:
         raise UserError(f"{config.label}: no example left: {drops.summary(config.label)}.")
@@ -157,6 +166,15 @@ def _part(config: DatasetConfig, parts: list[dict], drops: DropLog) -> list[dict
     wanted, one_in = config.options["part"] == "test", int(config.options["test_one_in"])
     kept = [p for p in parts if is_test_question(p["metadata"]["question"], one_in) == wanted]
     drops.leave_out(config.label, "other part", len(parts) - len(kept))
+    return kept
+
+
+def _without(config: DatasetConfig, parts: list[dict], drops: DropLog) -> list[dict]:
+    if "without" not in config.options:
+        return parts
+    removed = removed_questions(epath.Path(str(config.options["without"])))
+    kept = [p for p in parts if question_hash(p["metadata"]["question"]) not in removed]
+    drops.leave_out(config.label, "question of a benchmark", len(parts) - len(kept))
     return kept
 
 

@@ -63,6 +63,7 @@ SHARED_OPTIONS = {
     "part": "'test': questions with crc32 % test_one_in == 0; 'train': the others",
     "test_one_in": "see part",
     "distinct": "1: a question that occurred before is left out",
+    "without": "a decontamination.json: the questions that it names are left out",
     "group_by": "columns (comma-separated) whose rows stay together; limit then counts groups",
     "rows": "a key of `conversions.CONVERSIONS`, which makes flat rows of the source's",
     "shuffle": "the order of a question's options: none, paper, or a seed (see `choice_rows`)",
@@ -162,11 +163,13 @@ class _Counts:
 class DropLog:
     """Counts, by dataset, of rows read, dropped as bad and left out on purpose.
 
-    The first bad rows of a dataset are kept, with file and row number, and logged by `report`.
+    The first bad rows of a dataset are kept, with file and row number, and logged by `report`; a quiet one logs nothing,
+    for data that is read a second time.
     """
 
-    def __init__(self):
+    def __init__(self, quiet: bool = False):
         self._datasets: dict[str, _Counts] = {}
+        self._quiet = quiet
 
     def _counts(self, dataset: str) -> _Counts:
         return self._datasets.setdefault(dataset, _Counts())
@@ -193,13 +196,15 @@ class DropLog:
 
     def report_unread(self, dataset: str) -> None:
         """Log the fields that are not used, once each."""
-        for name, rows in self._counts(dataset).unread.items():
+        unread = {} if self._quiet else self._counts(dataset).unread
+        for name, rows in unread.items():
             _LOG.warning("%s: the field %s is not used (%d rows have one)", dataset, name, rows)
 
     def report(self, dataset: str) -> None:
         """Log the bad rows found since the last report."""
         counts = self._counts(dataset)
-        for row in counts.first_bad_rows[counts.reported :]:
+        new = [] if self._quiet else counts.first_bad_rows[counts.reported :]
+        for row in new:
             _LOG.warning("%(where)s: row dropped, %(reason)s: %(detail)s", row)
         counts.reported = len(counts.first_bad_rows)
 

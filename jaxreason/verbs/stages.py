@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from jaxreason import chat, convert, dry_run, follow, study
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError
+from jaxreason.contamination import decontaminated
 from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator, harness_import, regrade, responses, settings, transfer
 from jaxreason.plan.recipe import plan_recipe
@@ -41,7 +42,7 @@ def run_study(call: Call) -> None:
 def run_sft(call: Call) -> None:
     """Fine-tuning on worked answers."""
     with _in_workdir(call, "sft") as (mesh, call):
-        section = call.section("sft", sft.SFTConfig)
+        section = decontaminated(call.config, call.section("sft", sft.SFTConfig), call.workdir)
         sft.run_sft(section, call.model, mesh, call.workdir, call.config.seed)
         call.tell(outcome.training(call.workdir))
 
@@ -49,7 +50,7 @@ def run_sft(call: Call) -> None:
 def run_rl(call: Call) -> None:
     """Training on verified rewards."""
     with _in_workdir(call, "rl") as (mesh, call):
-        section = call.section("rl", rl.RLConfig)
+        section = decontaminated(call.config, call.section("rl", rl.RLConfig), call.workdir)
         rl.run_rl(section, call.model, mesh, call.workdir, call.config.seed)
         call.tell(outcome.training(call.workdir))
 

@@ -1,0 +1,179 @@
+"""Which training questions of a recipe are questions of the benchmarks that it evaluates: left out, and told.
+
+Training does not know the benchmarks: what is left out is written into the run's folder, and its datasets name the file.
+"""
+
+import dataclasses
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import ml_collections
+from etils import epath
+
+from jaxreason.config import ConfigError, nearest, parse
+from jaxreason.data.decontamination import decontaminate
+from jaxreason.data.examples import Example, load_examples
+from jaxreason.data.rows import DatasetConfig, DropLog
+from jaxreason.distributed import on_process_zero
+from jaxreason.errors import UserError
+from jaxreason.evaluation.asking import Benchmark
+from jaxreason.evaluation.benchmarks import load_items
+from jaxreason.evaluation.settings import EvalConfig, known_benchmarks
+from jaxreason.results.decontamination_file import decontamination_path, write_decontamination
+from jaxreason.results.files import absolute
+
+_LOG = logging.getLogger(__name__)
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True)
+class DecontaminationConfig:
+    """Whether training questions are compared with those of the benchmarks (docs/questions.md).
+
+    Attributes:
+      enabled: False trains on all questions; the run's decontamination.json, and the report of a study, say so.
+      also: benchmarks beside those of the recipe's `eval` section that questions are compared with.
+    """
+
+    enabled: bool = True
+    also: tuple[str, ...] = ()
+
+
+def decontaminated(
+    config: ml_collections.ConfigDict, section: Section, folder: epath.Path
+) -> Section:
+    """A training section whose datasets leave the benchmarks' questions out.
+
+    Writes `<folder>/decontamination.json` and logs one line that says what was found. Every process must call it:
+    process 0 compares and writes, and no other reads before it has. A recipe without `eval` section names no
+    benchmark, so nothing is compared or written.
+
+    Args:
+      config: the recipe, its question files written.
+      section: one with `datasets`: of SFT, of RL, of a teacher.
+      folder: of the run.
+
+    Raises:
+      UserError: the section's data cannot be read, or `decontamination.also` names no benchmark.
+    """
+    if "eval" not in config:
+        return section
+    evaluation = parse(EvalConfig, config.eval, "config.eval")
+    settings = settings_of(config)
+    benchmarks = compared_benchmarks(evaluation, settings)
+    folder = absolute(folder)
+    if not settings.enabled:
+        on_process_zero(lambda: _write_off(folder))
+        return section
+    on_process_zero(lambda: _write(section.datasets, evaluation, benchmarks, folder))
+    without = {"without": str(decontamination_path(folder))}
+    datasets = {
+        name: dataclasses.replace(dataset, options={**dataset.options, **without})
+        for name, dataset in section.datasets.items()
+    }
+    return dataclasses.replace(section, datasets=datasets)
+
+
+def settings_of(config: ml_collections.ConfigDict) -> DecontaminationConfig:
+    """The recipe's section, or its defaults where it has none."""
+    section = config.get("decontamination")
+    if section is None:
+        return DecontaminationConfig()
+    return parse(DecontaminationConfig, section, "config.decontamination")
+
+
+def compared_benchmarks(
+    evaluation: EvalConfig, settings: DecontaminationConfig
+) -> dict[str, Benchmark]:
+    """The benchmarks that questions are compared with, by name.
+
+    Raises:
+      ConfigError: there is none of a name in `also`.
+    """
+    known = known_benchmarks(evaluation)
+    for name in (*evaluation.benchmarks, *settings.also):
+        if name not in known:
+            raise ConfigError(
+                f"config.decontamination.also: {name!r} is no benchmark{nearest(name, known)}"
+            )
+    return {name: known[name] for name in (*evaluation.benchmarks, *settings.also)}
+
+
+def _write_off(folder: epath.Path) -> None:
+    write_decontamination(folder, _report({}, {}, {}, enabled=False))
+    _LOG.warning("decontamination is off: questions of the benchmarks may be trained on")
+
+
+def _write(
+    datasets: dict[str, DatasetConfig],
+    evaluation: EvalConfig,
+    benchmarks: dict[str, Benchmark],
+    folder: epath.Path,
+) -> None:
+    asked, unread = [], {}
+    for name, benchmark in benchmarks.items():
+        try:
+            asked += benchmark_questions(name, benchmark, evaluation)
+        except (UserError, OSError, ImportError) as error:
+            unread[name] = str(error)
+    trained = [
+        dataclasses.replace(example, source=name)
+        for name, dataset in datasets.items()
+        for example in load_examples(dataclasses.replace(dataset, limit=0), DropLog(quiet=True))
+    ]
+    _, found = decontaminate(trained, asked)
+    report = _report(found, Counter(e.source for e in asked), unread, enabled=True)
+    write_decontamination(folder, report)
+    log = _LOG.warning if unread else _LOG.info
+    log("%s", describe(report, {name: b.label for name, b in benchmarks.items()}))
+
+
+def benchmark_questions(name: str, benchmark: Benchmark, evaluation: EvalConfig) -> list[Example]:
+    """All questions of a benchmark, whatever part of them is asked; their source is its name.
+
+    Raises:
+      UserError: its data is not there, or cannot be read.
+    """
+    prompt = next(iter(benchmark.prompts.values()))  # prompts differ in the template alone
+    items = load_items(
+        benchmark.label, prompt, evaluation.source, evaluation.data_folder, limit=0, seed=0
+    )
+    return [dataclasses.replace(item.example, source=name) for item in items]
+
+
+def _report(
+    found: dict[str, Any], counts: dict[str, int], unread: dict[str, str], enabled: bool
+) -> dict[str, Any]:
+    items = found.get("items", [])
+    pairs = Counter((item["source"], item["evaluation_source"]) for item in items)
+    removed: dict[str, dict[str, int]] = {}
+    for (dataset, benchmark), count in sorted(pairs.items()):
+        removed.setdefault(dataset, {})[benchmark] = count
+    return {
+        "enabled": enabled,
+        "questions": found.get("train", 0),
+        "kept": found.get("kept", 0),
+        "benchmarks": dict(counts),
+        "unread": unread,
+        "removed": removed,
+        "reasons": found.get("removed", {}),
+        "alike": found.get("alike", 0),
+        "items": items,
+    }
+
+
+def describe(report: dict[str, Any], labels: dict[str, str]) -> str:
+    """One line: how many questions are left out, of which dataset, against which benchmark, and what was not read."""
+    removed = report["questions"] - report["kept"]
+    parts = [
+        f"{dataset}: " + ", ".join(f"{count} of {labels[name]}" for name, count in counts.items())
+        for dataset, counts in report["removed"].items()
+    ]
+    detail = f" ({'; '.join(parts)})" if parts else ""
+    text = f"decontamination: {removed} of {report['questions']} training questions are left out{detail}"
+    if report["unread"]:
+        names = ", ".join(labels[name] for name in report["unread"])
+        text += f"; NOT compared with {names}, whose questions cannot be read here"
+    return text

@@ -1,0 +1,153 @@
+r"""A question as words that do not depend on how it was typeset, and without what says only how to answer.
+
+`\dfrac{1}{2}`, `\frac12` and `1/2`, `$x$` and `x`, `\ldots` and `...`, `30^\circ` and 30 degrees are the same words.
+A word carries the sign before it (`4 - 1` and `4 + 1` differ). Figures ([asy]) are not words.
+"""
+
+import re
+import unicodedata
+
+_FIGURE = re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)", re.DOTALL | re.IGNORECASE)
+_RAISED = str.maketrans({digit: f"^{n}" for n, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")})
+_SIGNS = {
+    **dict.fromkeys(("leq", "le", "leqslant", "leqq"), "≤"),
+    **dict.fromkeys(("geq", "ge", "geqslant", "geqq"), "≥"),
+    **dict.fromkeys(("neq", "ne"), "≠"),
+    **dict.fromkeys(("cdot", "times", "ast"), "*"),
+    **dict.fromkeys(("div",), "/"),
+    **dict.fromkeys(("dots", "ldots", "cdots", "dotsc", "dotsb", "dotsm", "vdots", "ddots"), " "),
+    **dict.fromkeys(("lbrace", "rbrace", "quad", "qquad", "displaystyle", "textstyle"), " "),
+    **dict.fromkeys(("left", "right", "limits", "nolimits", "hfill", "noindent", "item"), " "),
+    **dict.fromkeys(("big", "bigl", "bigr", "bigg", "biggl", "biggr", "middle"), " "),
+    **dict.fromkeys(("text", "textbf", "textit", "textrm", "textup", "emph", "mbox"), " "),
+    **dict.fromkeys(("mathrm", "mathbf", "mathit", "mathsf", "operatorname", "boldsymbol"), " "),
+    **dict.fromkeys(("bar",), " overline "),
+    **dict.fromkeys(("circ", "degree"), " degrees "),
+    **dict.fromkeys(("lvert", "rvert", "vert", "mid"), "|"),
+    **dict.fromkeys(("to", "rightarrow", "longrightarrow"), " rightarrow "),
+}
+_UNICODE = str.maketrans(
+    {
+        **{"−": "-", "–": "-", "—": " ", "‐": "-", "‑": "-", "×": "*", "·": "*", "⋅": "*"},
+        **{"÷": "/", "∕": "/", "…": " ", "’": "'", "‘": "'", "°": " degrees ", "√": " sqrt "},
+        **{"π": " pi ", "θ": " theta ", "α": " alpha ", "β": " beta ", "∠": " angle "},
+        **{"△": " triangle ", "∞": " infty ", "→": " rightarrow ", "ω": " omega "},
+    }
+)
+_FRACTION = re.compile(r"\\frac\s*(?:\{([^{}]*)\}|(\d|[a-z]))\s*(?:\{([^{}]*)\}|(\d|[a-z]))")
+_TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]{2,}\d*|[^\W\d_]|[-+=<>≤≥≠*/^()|!%]")
+FEW_TOKENS = 13
+_SIGN = "-+=<>≤≥≠*/^"
+
+_ANSWERS = (
+    r"(?:your|the|all|any|both|each|its)?(?: \w+)? ?(?:final )?(?:answers?|solutions?|values?)"
+)
+_KINDS = (
+    r"(?:relatively prime|coprime|positive|nonnegative|non negative|real|rational|natural|integers?"
+    r"|numbers?|primes?|constants?)"
+)
+_CONDITION = (
+    r"(?:[ ,]*(?:and|with|such that|so that|where) [^.?!]{0,50}(?:divisible by|square of|square free"
+    r"|squarefree|common (?:factors?|divisors?)|relatively prime|coprime|as small as possible)[^.?!,]{0,60})"
+)
+_SUM = (
+    r"(?:[.,; ]*\b(?:find|compute|determine|evaluate|what is|calculate)\b(?: the)?(?: sum| value of)?"
+    r"(?: of)? *\d*[a-z]\b(?: *\+ *\d* *[a-z]\b)+)"
+)
+_HOW_TO_ANSWER = [
+    re.compile(pattern)
+    for pattern in (
+        # "Express your answer as ...", "Round the final answer to ...": to the end of the sentence.
+        rf"\b(?:please )?(?:express|give|write|enter|report|state|leave|provide|present|put|submit|round|list|type|simplify) {_ANSWERS}\b(?:[^.?!]|\.(?=\d))*",
+        r"\b(?:and |then )?(?:please )?(?:let us |lets )?(?:reason|think) (?:about it )?step by step\b[^.?!]*",
+        r"\b(?:put|write|give|place|enclose) [^.?!]{0,40}\bboxed\b[^.?!]*",
+        r"\bif (?:there (?:is|are)|you find|multiple|no)\b[^.?!]{0,60}\b(?:answers?|solutions?|values?)\b[^.?!]*",
+        r"\benter the letters?\b[^.?!]*",
+        r"\b(?:rounded|round) (?:off )?to (?:the nearest|\w+ decimal)\b[^.?!]*",
+        r"\b(?:as|in) (?:a |an |the )?(?:common fraction|mixed number|simplest (?:radical |fractional )?form|lowest terms|interval notation|decimal)\b",
+        r"\bseparated by commas\b",
+        # "can be written as m/n, where m and n are relatively prime positive integers. Find m + n"
+        r"(?:\b(?:can|may|could) be (?:uniquely )?(?:written|expressed)(?: uniquely)? (?:as|in)\b)?"
+        r"(?: ?(?:in |of )?the (?:simplest |reduced )?form\b)?(?: (?:frac )?[a-z] ?/ ?[a-z]\b)?,? ?"
+        rf"\b(?:where|with|such that|for) (?:(?:[a-z]|and|both)\b[ ,]*)+(?:are|is|being) (?:\w+ )*?{_KINDS}\b"
+        rf"(?: (?:{_KINDS}|to each other|greater than \d))*{_CONDITION}*{_SUM}?",
+    )
+]
+_REQUEST = re.compile(
+    r"^(?:please |problem \d* ?|question \d* ?)*(?:find|compute|calculate|evaluate|determine|simplify|solve|what is|what are|whats)\b"
+    r"(?: for)?(?: the)?(?: value of| values of| numerical value of)?\b"
+)
+
+
+def flat(text: str) -> str:
+    """Lower-case text without markup; sentences still end in `.`, `?` or `!`."""
+    text = unicodedata.normalize(
+        "NFKC", _FIGURE.sub(" ", text).translate(_RAISED).translate(_UNICODE)
+    )
+    text = re.sub(r"\\(begin|end)\s*\{[^{}]*\}(?:\{[lcr|]*\})?", " ", text.casefold())
+    text = re.sub(r"(?<=[a-z])'(?=[a-z])", "", text)
+    text = re.sub(r"\\[,;:!>]|\\(?=\s)|~", "", text) if "\\" in text or "~" in text else text
+    text = re.sub(r"\\not\s*=", "≠", re.sub(r"\\\\", " ", text))
+    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
+    text = re.sub(r"(?<=\w)-(?=[a-z]{2})", " ", text)
+    text = _fractions(re.sub(r"\\[dtc]frac(?![a-z])", r"\\frac", text))
+    text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?", " degrees ", text)
+    text = re.sub(r"\\([a-z]+)", lambda found: _SIGNS.get(found[1], f" {found[1]} "), text)
+    text = re.sub(r"[{}$\\_&\[\]\"`*]|''", lambda found: " * " if found[0] == "*" else " ", text)
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def _fractions(text: str) -> str:
+    """Innermost first, so that what is in braces has none."""
+    for _ in range(4):
+        made = _FRACTION.sub(lambda m: f" {m[1] or m[2]}/{m[3] or m[4]} ", text)
+        if made == text:
+            break
+        text = made
+    return text
+
+
+def without_instructions(flat_text: str) -> str:
+    """A flat text without its sentences and clauses about the form of the answer."""
+    for pattern in _HOW_TO_ANSWER:
+        flat_text = pattern.sub(" ", flat_text)
+    return flat_text
+
+
+def split_words(flat_text: str) -> list[str]:
+    """Words, numbers and symbols, each with the signs before it; brackets are no words."""
+    words, sign = [], ""
+    for token in _TOKEN.findall(flat_text):
+        if token in _SIGN:
+            sign += token
+        elif token not in "()|!%":
+            words.append(sign + token)
+            sign = ""
+    return words
+
+
+def read_question(text: str) -> tuple[list[str], str]:
+    """The words of a question without how to answer it; and its key.
+
+    Two questions of one key are the same but for their typesetting and for the way they ask ("Find", "What is"). In a
+    key brackets count, and so does a figure where there are few words.
+    """
+    asked = without_instructions(flat(text)).strip()
+    tokens = _TOKEN.findall(_REQUEST.sub("", asked)) or _TOKEN.findall(asked) or [text.strip()]
+    figures = _FIGURE.findall(text) if len(tokens) < FEW_TOKENS else []
+    return split_words(asked), " ".join([*tokens, *("".join(part.split()) for part in figures)])
+
+
+def is_number(word: str) -> bool:
+    """Whether a word of `split_words` is a number, with or without a sign."""
+    return word.lstrip(_SIGN)[:1].isdigit()
+
+
+def numbers(words: list[str]) -> list[str]:
+    """The numbers among words, without their signs."""
+    return [word.lstrip(_SIGN) for word in words if is_number(word)]
+
+
+def answer_key(text: str) -> str:
+    """What two answers have in common that are the same but for their typesetting."""
+    return " ".join(_TOKEN.findall(flat(text))) or text.strip()
