@@ -1,6 +1,7 @@
 """Which training questions of a recipe are questions of the benchmarks that it evaluates: left out, and told.
 
-Training does not know the benchmarks: what is left out is written into the run's folder, and its datasets name the file.
+Training does not know the benchmarks: what is left out is written into the run's folder, and its datasets name that
+file.
 """
 
 import dataclasses

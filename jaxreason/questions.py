@@ -15,6 +15,7 @@ from jaxreason.config import parse
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
+from jaxreason.question_set import QuestionsConfig, write_questions
 from jaxreason.results.files import absolute, atomic_write_text
 from jaxreason.tasks import procedural, sums
 from jaxreason.tasks.procedural_tasks import CHARACTERS
@@ -38,7 +39,7 @@ def prepare(config: ml_collections.ConfigDict, workdir: epath.Path) -> ml_collec
 
 
 def _write_all(config: ml_collections.ConfigDict, folder: epath.Path) -> None:
-    """All are compared before the first is written."""
+    """All are compared before the first is written; those that are read from sources come last."""
     texts = {}
     for name, (cls, make_files) in WRITERS.items():
         if name in config:
@@ -48,6 +49,8 @@ def _write_all(config: ml_collections.ConfigDict, folder: epath.Path) -> None:
         atomic_write_text(folder / name, texts[name])
     if "procedural" in config:
         save_character_tokenizer(folder / "tokenizer", CHARACTERS)
+    if "questions" in config:
+        write_questions(parse(QuestionsConfig, config.questions, "config.questions"), folder)
 
 
 def _text(rows: list[dict]) -> str:

@@ -42,6 +42,7 @@ from jaxreason.evaluation import evaluator, settings, transfer
 from jaxreason.interrupt import Interrupt
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.plan.settings import PlanConfig
+from jaxreason.question_set import QuestionsConfig
 from jaxreason.questions import WRITERS, prepare
 from jaxreason.report import build as report
 from jaxreason.results import locks, study_files
@@ -81,6 +82,7 @@ SECTIONS: dict[str, type] = {
     "serve": ServeConfig,
     "plan": PlanConfig,
     "decontamination": DecontaminationConfig,
+    "questions": QuestionsConfig,
     **{name: cls for name, (cls, _) in WRITERS.items()},
 }
 

@@ -74,7 +74,8 @@ MAY_IMPORT = {
         "interrupt",
     },
     "report": {"config"},
-    "questions": {"config", "data", "tasks", "distributed"},
+    "questions": {"config", "data", "tasks", "distributed", "question_set"},
+    "question_set": {"config", "data", "tasks"},
     "contamination": {"config", "data", "distributed", "evaluation"},
     "dry_run": {
         "arms",
@@ -114,6 +115,7 @@ MAY_IMPORT = {
         "interrupt",
         "models",
         "plan",
+        "question_set",
         "questions",
         "recipes",
         "report",

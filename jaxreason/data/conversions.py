@@ -14,6 +14,7 @@ from jaxreason.data.code_problems import humaneval, livecodebench, mbpp
 from jaxreason.data.reading_rows import coqa, halueval, mc_taco
 from jaxreason.data.rows import CONVERSION_OPTIONS, DatasetConfig, Row, RowError
 from jaxreason.data.sources import SOURCES
+from jaxreason.data.verl_rows import verl
 from jaxreason.errors import UserError
 
 CONVERSIONS: dict[str, Callable[..., Iterator[Row]]] = {
@@ -27,6 +28,7 @@ CONVERSIONS: dict[str, Callable[..., Iterator[Row]]] = {
     "mbpp": mbpp,
     "mc_taco": mc_taco,
     "mmlu": mmlu,
+    "verl": verl,
 }
 
 

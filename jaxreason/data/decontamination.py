@@ -69,7 +69,7 @@ Match = tuple[str, int, str]  # reason, place of the evaluation question, shared
 def find_matches(
     train: Sequence[Example], evaluation: Sequence[Example]
 ) -> tuple[dict[int, Match], int]:
-    """Of each training question that is one of the evaluation's, by its place: why and which; and how many are alike."""
+    """Why each training question, by its place, is one of the evaluation's, and which; and how many are alike."""
     sides = _sides(train, evaluation)
     matches = _same_questions(train, *sides)
     alike = set()
@@ -81,7 +81,8 @@ def find_matches(
         else:
             alike.add(place)
     for place, other in _same_answers(train, evaluation, *sides):
-        if place not in matches and is_reworded(sides[0].words_of[place], sides[1].words_of[other]):
+        share = run_share(sides[0].words_of[place], sides[1].words_of[other])
+        if place not in matches and share >= REWORDED_SHARE:
             matches[place] = ("reworded", other, question(train[place])[:SHOWN])
     return matches, len(alike - set(matches))
 
@@ -202,10 +203,10 @@ def content_key(example: Example, words: list[str]) -> tuple[str, ...] | None:
     return (*found, answer_key(example.answer)) if found and example.answer else None
 
 
-def is_reworded(words: list[str], others: list[str]) -> bool:
-    """Whether two questions of one `content_key` share half of all their runs of 3 words."""
+def run_share(words: list[str], others: list[str]) -> float:
+    """Of all runs of 3 words of two questions, the share that both have; 0 where they are too short to have any."""
     mine, theirs = _run_set(words), _run_set(others)
-    return len(mine & theirs) >= REWORDED_SHARE * len(mine | theirs) > 0
+    return len(mine & theirs) / max(1, len(mine | theirs))
 
 
 def _run_set(words: list[str]) -> set[tuple[str, ...]]:

@@ -7,6 +7,8 @@ A word carries the sign before it (`4 - 1` and `4 + 1` differ). Figures ([asy]) 
 import re
 import unicodedata
 
+from jaxreason.data.answer_instructions import REQUEST, without_instructions
+
 _FIGURE = re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)", re.DOTALL | re.IGNORECASE)
 _RAISED = str.maketrans({digit: f"^{n}" for n, digit in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")})
 _SIGNS = {
@@ -36,47 +38,7 @@ _UNICODE = str.maketrans(
 )
 _FRACTION = re.compile(r"\\frac\s*(?:\{([^{}]*)\}|(\d|[a-z]))\s*(?:\{([^{}]*)\}|(\d|[a-z]))")
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]{2,}\d*|[^\W\d_]|[-+=<>≤≥≠*/^()|!%]")
-FEW_TOKENS = 13
 _SIGN = "-+=<>≤≥≠*/^"
-
-_ANSWERS = (
-    r"(?:your|the|all|any|both|each|its)?(?: \w+)? ?(?:final )?(?:answers?|solutions?|values?)"
-)
-_KINDS = (
-    r"(?:relatively prime|coprime|positive|nonnegative|non negative|real|rational|natural|integers?"
-    r"|numbers?|primes?|constants?)"
-)
-_CONDITION = (
-    r"(?:[ ,]*(?:and|with|such that|so that|where) [^.?!]{0,50}(?:divisible by|square of|square free"
-    r"|squarefree|common (?:factors?|divisors?)|relatively prime|coprime|as small as possible)[^.?!,]{0,60})"
-)
-_SUM = (
-    r"(?:[.,; ]*\b(?:find|compute|determine|evaluate|what is|calculate)\b(?: the)?(?: sum| value of)?"
-    r"(?: of)? *\d*[a-z]\b(?: *\+ *\d* *[a-z]\b)+)"
-)
-_HOW_TO_ANSWER = [
-    re.compile(pattern)
-    for pattern in (
-        # "Express your answer as ...", "Round the final answer to ...": to the end of the sentence.
-        rf"\b(?:please )?(?:express|give|write|enter|report|state|leave|provide|present|put|submit|round|list|type|simplify) {_ANSWERS}\b(?:[^.?!]|\.(?=\d))*",
-        r"\b(?:and |then )?(?:please )?(?:let us |lets )?(?:reason|think) (?:about it )?step by step\b[^.?!]*",
-        r"\b(?:put|write|give|place|enclose) [^.?!]{0,40}\bboxed\b[^.?!]*",
-        r"\bif (?:there (?:is|are)|you find|multiple|no)\b[^.?!]{0,60}\b(?:answers?|solutions?|values?)\b[^.?!]*",
-        r"\benter the letters?\b[^.?!]*",
-        r"\b(?:rounded|round) (?:off )?to (?:the nearest|\w+ decimal)\b[^.?!]*",
-        r"\b(?:as|in) (?:a |an |the )?(?:common fraction|mixed number|simplest (?:radical |fractional )?form|lowest terms|interval notation|decimal)\b",
-        r"\bseparated by commas\b",
-        # "can be written as m/n, where m and n are relatively prime positive integers. Find m + n"
-        r"(?:\b(?:can|may|could) be (?:uniquely )?(?:written|expressed)(?: uniquely)? (?:as|in)\b)?"
-        r"(?: ?(?:in |of )?the (?:simplest |reduced )?form\b)?(?: (?:frac )?[a-z] ?/ ?[a-z]\b)?,? ?"
-        rf"\b(?:where|with|such that|for) (?:(?:[a-z]|and|both)\b[ ,]*)+(?:are|is|being) (?:\w+ )*?{_KINDS}\b"
-        rf"(?: (?:{_KINDS}|to each other|greater than \d))*{_CONDITION}*{_SUM}?",
-    )
-]
-_REQUEST = re.compile(
-    r"^(?:please |problem \d* ?|question \d* ?)*(?:find|compute|calculate|evaluate|determine|simplify|solve|what is|what are|whats)\b"
-    r"(?: for)?(?: the)?(?: value of| values of| numerical value of)?\b"
-)
 
 
 def flat(text: str) -> str:
@@ -107,13 +69,6 @@ def _fractions(text: str) -> str:
     return text
 
 
-def without_instructions(flat_text: str) -> str:
-    """A flat text without its sentences and clauses about the form of the answer."""
-    for pattern in _HOW_TO_ANSWER:
-        flat_text = pattern.sub(" ", flat_text)
-    return flat_text
-
-
 def split_words(flat_text: str) -> list[str]:
     """Words, numbers and symbols, each with the signs before it; brackets are no words."""
     words, sign = [], ""
@@ -130,11 +85,11 @@ def read_question(text: str) -> tuple[list[str], str]:
     """The words of a question without how to answer it; and its key.
 
     Two questions of one key are the same but for their typesetting and for the way they ask ("Find", "What is"). In a
-    key brackets count, and so does a figure where there are few words.
+    key brackets and figures count.
     """
     asked = without_instructions(flat(text)).strip()
-    tokens = _TOKEN.findall(_REQUEST.sub("", asked)) or _TOKEN.findall(asked) or [text.strip()]
-    figures = _FIGURE.findall(text) if len(tokens) < FEW_TOKENS else []
+    tokens = _TOKEN.findall(REQUEST.sub("", asked)) or _TOKEN.findall(asked) or [text.strip()]
+    figures = _FIGURE.findall(text)
     return split_words(asked), " ".join([*tokens, *("".join(part.split()) for part in figures)])
 
 

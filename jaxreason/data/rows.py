@@ -163,8 +163,8 @@ class _Counts:
 class DropLog:
     """Counts, by dataset, of rows read, dropped as bad and left out on purpose.
 
-    The first bad rows of a dataset are kept, with file and row number, and logged by `report`; a quiet one logs nothing,
-    for data that is read a second time.
+    The first bad rows of a dataset are kept, with file and row number, and logged by `report`. A quiet one, for data
+    that is read a second time, logs nothing.
     """
 
     def __init__(self, quiet: bool = False):

@@ -41,9 +41,9 @@ def _rows(name: str, items: Iterable[dict[str, Any]]) -> Iterator[Row]:
 def read_huggingface(config: DatasetConfig) -> Iterator[Row]:
     """Rows of a dataset on the Hugging Face Hub, of a local copy, or of one made by `save_to_disk`.
 
-    Options: `name` of the subset (GSM8K: main) and `revision`, for the hub; `files`, the names of jsonl
-    files of the dataset, comma-separated, which alone are read, and read as they are: so a dataset that
-    needs a program of its own can be read without it.
+    Options: `name` of the subset (GSM8K: main) and `revision`, for the hub; `files`, the names of files
+    of the dataset, comma-separated and all of one kind, which alone are read, and read as they are: so a
+    dataset that needs a program of its own, or has parts of other columns, can be read without it.
 
     Raises:
       UserError: when the hub cannot be reached, the dataset or its split does not exist, is damaged,
@@ -84,19 +84,25 @@ def _open_huggingface(datasets: ModuleType, config: DatasetConfig, options: dict
     if names := options.pop("files", None):
         revision = f"@{options['revision']}" if "revision" in options else ""
         root = path if path.is_dir() else f"hf://datasets/{config.path}{revision}"
-        found = {config.split: [f"{root}/{name.strip()}" for name in str(names).split(",")]}
-        return datasets.load_dataset("json", data_files=found, split=config.split)
+        found = [f"{root}/{name.strip()}" for name in str(names).split(",")]
+        return datasets.load_dataset(
+            _builder(found[0]), data_files={config.split: found}, split=config.split
+        )
     if path.is_file():
-        if path.suffix not in _BUILDERS:
-            raise UserError(f"cannot read {path.suffix!r}; expected {', '.join(_BUILDERS)}.")
-        builder = _BUILDERS[path.suffix]
-        return datasets.load_dataset(builder, data_files=str(path), split=config.split, **options)
+        return datasets.load_dataset(_builder(str(path)), data_files=str(path), split=config.split, **options)
     if _is_saved_dataset(config.path):
         return _without_split(datasets.load_from_disk(str(path)), config)
     if (path / "dataset_dict.json").exists():
         return _pick_split(datasets.load_from_disk(str(path)), config)
     name = str(path) if path.is_dir() else config.path
     return datasets.load_dataset(name, split=config.split, **options)
+
+
+def _builder(file: str) -> str:
+    suffix = epath.Path(file).suffix
+    if suffix not in _BUILDERS:
+        raise UserError(f"cannot read {suffix!r}; expected {', '.join(_BUILDERS)}.")
+    return _BUILDERS[suffix]
 
 
 def _without_split(dataset: Any, config: DatasetConfig) -> Any:

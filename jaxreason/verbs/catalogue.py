@@ -44,6 +44,13 @@ VERBS = {
         stages.run_study,
         notes="--dry-run lists the stages with estimated time and disk, and does nothing.",
     ),
+    "questions": Verb(
+        "make a set of training questions of several sources: usable answers, none twice",
+        ("questions",),
+        "jaxreason questions --config configs/questions_paper.py --workdir runs/questions",
+        stages.run_questions,
+        notes="They are <workdir>/questions/questions.jsonl; questions_report.json beside it counts what was left out.",
+    ),
     "sft": Verb(
         "fine-tune a model on worked answers",
         ("model", "mesh", "sft"),

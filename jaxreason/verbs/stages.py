@@ -16,6 +16,7 @@ from jaxreason.evaluation import evaluator, harness_import, regrade, responses, 
 from jaxreason.plan.recipe import plan_recipe
 from jaxreason.plan.slices import find_slice
 from jaxreason.plan.table import format_plan
+from jaxreason.question_set import QUESTIONS, describe, read_report
 from jaxreason.questions import prepare
 from jaxreason.report import build as report
 from jaxreason.results.files import write_json
@@ -64,6 +65,17 @@ def _in_workdir(call: Call, name: str) -> Iterator[tuple[Mesh, Call]]:
 
 def _prepared(call: Call) -> Call:
     return dataclasses.replace(call, config=prepare(call.config, call.workdir))
+
+
+def run_questions(call: Call) -> None:
+    """The questions of a recipe, of all their sources, without those that occur twice."""
+    call.require("questions")
+    without_devices(call)
+    with study.locked(call.workdir):
+        prepare(call.config, call.workdir)
+        folder = call.workdir / "questions"
+        call.tell(describe(read_report(folder)))
+        call.tell(f"wrote {folder / QUESTIONS}")
 
 
 def run_eval(call: Call) -> None:

@@ -1,0 +1,187 @@
+"""The questions that a study trains on, made of several sources: usable gold answers, no question twice.
+
+A section `questions` of a recipe has them made once, below `<workdir>/questions`: questions.jsonl, and
+questions_report.json, which is written last and says that the other is whole.
+"""
+
+import hashlib
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from etils import epath
+
+from jaxreason.config import FREE, above, at_least, claimed
+from jaxreason.data.duplicates import without_duplicates
+from jaxreason.data.examples import Example, load_examples, question, question_hash
+from jaxreason.data.rows import DatasetConfig, DropLog
+from jaxreason.errors import UserError
+from jaxreason.results.files import atomic_write_text, read_object, write_json
+from jaxreason.tasks.verify import Verdict, VerifierPool
+
+QUESTIONS, REPORT = "questions.jsonl", "questions_report.json"
+SHAPE = {"claimed": dict, "sha256": str, "questions": int, "sources": dict}
+MOST_WORDS = 6  # of prose in a gold answer; more are seldom repeated word by word
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One source of questions.
+
+    Attributes:
+      data: where they lie; its task decides which gold answers can be used.
+      level: the column of its level or difficulty, one of `data.metadata`; "" where there is none.
+    """
+
+    data: DatasetConfig
+    level: str = ""
+
+
+@dataclass(frozen=True)
+class QuestionsConfig:
+    """Which questions.
+
+    Attributes:
+      sources: name -> source; of a question that occurs twice the first one stays, in the order of the names.
+      near_duplicates: whether reworded ones are left out, too (`data.duplicates`).
+      num_workers, timeout_s: processes that try the gold answers, and the limit for one.
+    """
+
+    sources: dict[str, SourceConfig]
+    near_duplicates: bool = True
+    num_workers: Annotated[int, at_least(1), FREE] = 2
+    timeout_s: Annotated[float, above(0), FREE] = 20.0
+
+
+def write_questions(config: QuestionsConfig, folder: epath.Path) -> None:
+    """Writes both files, where they are not there already; on one process alone.
+
+    Raises:
+      UserError: they are there and hold other questions, or were changed; or a source cannot be read.
+    """
+    if _is_there(config, folder):
+        return
+    examples, sources = _usable(config)
+    kept, dropped = without_duplicates(examples, config.near_duplicates)
+    text = "".join(json.dumps(_row(config, e), ensure_ascii=False) + "\n" for e in kept)
+    for name in config.sources:
+        mine = [item for item in dropped if item["source"] == name]
+        sources[name]["duplicates"] = dict(Counter(item["reason"] for item in mine))
+        sources[name]["questions"] = sum(example.source == name for example in kept)
+    report = {
+        "claimed": claimed(config),
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "questions": len(kept),
+        "sources": sources,
+        "duplicates": dropped,
+    }
+    atomic_write_text(folder / QUESTIONS, text)
+    write_json(folder / REPORT, report)
+    _LOG.info("%s", describe(report))
+
+
+def _is_there(config: QuestionsConfig, folder: epath.Path) -> bool:
+    if not (folder / REPORT).exists():
+        return False
+    report = read_report(folder)
+    mend = f"Remove {folder / REPORT} to have them made again, or use another --workdir."
+    if report["claimed"] != json.loads(json.dumps(claimed(config))):
+        raise UserError(f"{folder / QUESTIONS}: holds other questions than the recipe asks for. {mend}")
+    path = folder / QUESTIONS
+    if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != report["sha256"]:
+        raise UserError(f"{path}: is not as it was written. {mend}")
+    return True
+
+
+def read_report(folder: epath.Path) -> dict[str, Any]:
+    """What questions_report.json says.
+
+    Raises:
+      UserError: it is broken, or not there.
+    """
+    if not (folder / REPORT).exists():
+        raise UserError(f"{folder / REPORT}: not found; no questions were made here.")
+    return read_object(folder / REPORT, SHAPE)
+
+
+def _usable(config: QuestionsConfig) -> tuple[list[Example], dict[str, dict[str, Any]]]:
+    """The examples of all sources whose gold answers can be used, and by source what came of its rows."""
+    examples, sources = [], {}
+    with VerifierPool(config.num_workers, config.timeout_s) as pool:
+        for name, source in config.sources.items():
+            drops = DropLog()
+            found = [replace(e, source=name) for e in load_examples(source.data, drops)]
+            reasons = unusable_answers(found, pool)
+            examples += [e for e, reason in zip(found, reasons, strict=True) if not reason]
+            counts = drops.to_json()[source.data.label]
+            unusable = Counter(reason for reason in reasons if reason)
+            sources[name] = {key: counts[key] for key in ("rows", "dropped", "left_out")}
+            sources[name] |= {"unusable_answers": dict(unusable)}
+            sources[name] |= {"first_unusable": _first(found, reasons)}
+    return examples, sources
+
+
+def _first(examples: Sequence[Example], reasons: Sequence[str]) -> list[dict[str, str]]:
+    items = [
+        {"where": e.metadata["where"], "reason": reason, "answer": e.answer[:200]}
+        for e, reason in zip(examples, reasons, strict=True)
+        if reason
+    ]
+    return items[:20]
+
+
+def unusable_answers(examples: Sequence[Example], pool: VerifierPool) -> list[str]:
+    """Why each gold answer cannot reward a reply; "" for those that can.
+
+    A right reply is one whose box holds the gold answer. Raises UserError for an unknown task.
+    """
+    tasks = {example.task for example in examples}
+    verdicts: dict[int, Verdict] = {}
+    for task in tasks:
+        places = [place for place, example in enumerate(examples) if example.task == task]
+        replies = [(examples[p], f"\\boxed{{{examples[p].answer.strip()}}}") for p in places]
+        verdicts |= dict(zip(places, pool.score(task, replies), strict=True))
+    return [_reason(e, pool, verdicts[place]) for place, e in enumerate(examples)]
+
+
+def _reason(example: Example, pool: VerifierPool, verdict: Verdict) -> str:
+    if verdict.error is not None:
+        return f"grader: {verdict.error.split(':')[0]}"
+    if verdict.scores[pool.tasks[example.task].primary] != 1:
+        return "not right by its own grader"
+    answer = example.answer
+    if "\\boxed" in answer or "[asy]" in answer:
+        return "no plain answer"
+    words = re.findall(r"[A-Za-z]{3,}", re.sub(r"\\[A-Za-z]+", " ", answer))
+    return "prose" if len(words) > MOST_WORDS else ""
+
+
+def _row(config: QuestionsConfig, example: Example) -> dict[str, Any]:
+    level = config.sources[example.source].level
+    text = question(example)
+    return {
+        "id": f"{example.source}-{question_hash(text)}",
+        "question": text,
+        "answer": example.answer.strip(),
+        "data_source": example.source,
+        "level": example.metadata.get(level) if level else None,
+    }
+
+
+def describe(report: dict[str, Any]) -> str:
+    """A line for all questions and one for each source: rows, what was left out of them and why, what is kept."""
+    lines = [f"questions: {report['questions']}"]
+    for name, counts in report["sources"].items():
+        lost = {**counts["dropped"], **counts["left_out"], **counts["unusable_answers"]}
+        lost |= {f"duplicate ({reason})": n for reason, n in counts["duplicates"].items()}
+        reasons = "".join(f", {reason} {count}" for reason, count in lost.items())
+        lines.append(f"  {name}: {counts['rows']} rows, {counts['questions']} kept{reasons}")
+    differ = sum(not item["same_answer"] for item in report["duplicates"])
+    if differ:
+        lines.append(f"  {differ} duplicates have another gold answer than the question that stays")
+    return "\n".join(lines)
