@@ -3,12 +3,12 @@
     jaxreason questions --config configs/questions_paper.py --workdir runs/questions
     jaxreason questions --config configs/questions_paper.py:FOLDER --workdir runs/questions
 
-From the Hugging Face Hub, or from the files deepscaler.json (or .jsonl, .parquet: --config.questions.sources.deepscaler
-.data.path) and simplerl_level3to5.parquet of a folder. Hardware: 2 CPU cores, minutes.
+From the Hugging Face Hub, or from the files deepscaler.json and simplerl_level3to5.parquet of a folder (other names:
+--config.questions.sources.deepscaler.data.path=FILE). Hardware: 2 CPU cores, minutes.
 
 About 40,300 and 8,523 rows; the released set has 48,800, the paper says 47,000 and not what it left out. What is left
-out here, and why, is in runs/questions/questions/questions_report.json. Levels are those of the file, where it says them.
-Training leaves out what its benchmarks ask, whatever is in here (docs/questions.md).
+out here, and why, is in runs/questions/questions/questions_report.json. Training leaves out what its benchmarks ask,
+whatever is in here (docs/questions.md).
 """
 
 from ml_collections import ConfigDict

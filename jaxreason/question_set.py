@@ -91,7 +91,9 @@ def _is_there(config: QuestionsConfig, folder: epath.Path) -> bool:
     report = read_report(folder)
     mend = f"Remove {folder / REPORT} to have them made again, or use another --workdir."
     if report["claimed"] != json.loads(json.dumps(claimed(config))):
-        raise UserError(f"{folder / QUESTIONS}: holds other questions than the recipe asks for. {mend}")
+        raise UserError(
+            f"{folder / QUESTIONS}: holds other questions than the recipe asks for. {mend}"
+        )
     path = folder / QUESTIONS
     if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != report["sha256"]:
         raise UserError(f"{path}: is not as it was written. {mend}")

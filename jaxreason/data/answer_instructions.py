@@ -11,9 +11,7 @@ _GIVE = (
     r"(?:express|give|write|enter|report|state|leave|provide|present|put|submit|round|list|type"
     r"|simplify)"
 )
-_ANSWERS = (
-    r"(?:your|the|all|any|both|each|its)?(?: \w+)? ?(?:final )?(?:possible )?(?:answers?|solutions?)"
-)
+_ANSWERS = r"(?:your|the|all|any|both|each|its)?(?: \w+)? ?(?:final )?(?:possible )?(?:answers?|solutions?)"
 # Only where a sentence or clause asks for it: in "what value of x will give the minimum value" nothing does.
 _ASKING = r"(?:^|(?<=[.?!:;,)] )|(?<=[.?!:;,)])|\bplease |\band |\bthen )"
 _FORMS = (

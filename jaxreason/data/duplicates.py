@@ -20,8 +20,8 @@ def without_duplicates(
     same numbers in the same order, the same answer, and seven tenths of all runs of 3 words.
 
     Returns:
-      The kept ones in order, and for each other one: `id`, `source`, `reason` ("same question" or "reworded"), `of` (the
-      id of the earlier one), and `same_answer` (False where their gold answers differ, so one of them may be wrong).
+      The kept ones in order, and for each other one: `id`, `source`, `reason` ("same question" or "reworded"), `of`
+      (the id of the earlier one), and `same_answer` (False where their gold answers differ, so one may be wrong).
     """
     first: dict[str, Example] = {}
     alike: dict[tuple[str, ...], list[tuple[Example, list[str]]]] = defaultdict(list)

@@ -89,7 +89,9 @@ def _open_huggingface(datasets: ModuleType, config: DatasetConfig, options: dict
             _builder(found[0]), data_files={config.split: found}, split=config.split
         )
     if path.is_file():
-        return datasets.load_dataset(_builder(str(path)), data_files=str(path), split=config.split, **options)
+        return datasets.load_dataset(
+            _builder(str(path)), data_files=str(path), split=config.split, **options
+        )
     if _is_saved_dataset(config.path):
         return _without_split(datasets.load_from_disk(str(path)), config)
     if (path / "dataset_dict.json").exists():

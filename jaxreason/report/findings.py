@@ -3,6 +3,7 @@
 from typing import Any
 
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
+from jaxreason.report.training_questions import questions_limits
 from jaxreason.report.two_ways import two_ways
 from jaxreason.report.wording import (
     PAPER,
@@ -172,4 +173,5 @@ def limits(summary: dict[str, Any]) -> list[str]:
         f"change, about {100 * (1 - summary['confidence']):g}\u2009% would still leave out zero. The q-values "
         "are corrected, and changes that stay clear by them are marked (†)."
     )
+    found += questions_limits(summary)
     return found + list(summary["recipe_limits"])

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from jaxreason.report.training_questions import questions_said
 from jaxreason.report.wording import PAPER, ROBUST, WAYS, group_label, listed
 from jaxreason.results.groups import MATH
 from jaxreason.results.significance import FLIPS, POWER
@@ -116,7 +117,18 @@ def methods(summary: dict[str, Any]) -> list[Section]:
         _divergence(summary),
         _shift(),
         _other_drift(),
+        *_questions(summary),
     ]
+
+
+def _questions(summary: dict) -> list[Section]:
+    said = questions_said(summary)
+    about = (
+        "Before an arm is trained, its questions are compared with all questions of the benchmarks, and those that a "
+        "benchmark asks, too, are left out: equal but for their typesetting, with a run of 13 words and most numbers "
+        "in common, or reworded with the same numbers and answer."
+    )
+    return [Section("Training questions", (about, *said))] if said else []
 
 
 def _ways(summary: dict) -> Section:

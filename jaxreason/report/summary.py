@@ -23,6 +23,7 @@ from jaxreason.report.scores import (
     levels,
     score_rows,
 )
+from jaxreason.report.training_questions import question_rows
 from jaxreason.report.variants import compare_variants
 from jaxreason.report.wording import WAYS
 from jaxreason.results.study_files import BASE
@@ -72,6 +73,7 @@ def summarise(
         "drift_texts": _drift_texts(metrics),
         "transfer_variant": transfer["config"].get("variant") if transfer else None,
         "training": training,
+        "training_questions": question_rows(reader, study),
         "replies": _replies(study, evaluations),
         "variant": variant,
         **compare_variants(study, evaluations, scores, differences, variant, how),

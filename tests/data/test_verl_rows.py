@@ -1,0 +1,47 @@
+"""verl's rows of questions, as SimpleRL's files have them."""
+
+import pytest
+
+from jaxreason.data.rows import Row, RowError
+from jaxreason.data.verl_rows import verl
+
+ASK = "\nPlease reason step by step, and put your final answer within \\boxed{}."
+LOCAL = {
+    "data_source": "simplelr",
+    "prompt": [{"role": "user", "content": "What is $2^5$?" + ASK}],
+    "reward_model": {"ground_truth": "32", "style": "rule"},
+    "extra_info": {"answer": "32"},
+}
+
+
+def flat(columns):
+    return next(verl([Row("f", 1, columns)]))
+
+
+def test_the_question_is_the_prompt_without_the_request_for_a_box():
+    expected = {
+        "question": "What is $2^5$?",
+        "answer": "32",
+        "level": None,
+        "data_source": "simplelr",
+    }
+    assert flat(LOCAL).columns == expected
+
+
+def test_a_column_with_the_question_comes_before_the_prompt():
+    chat = "<|im_start|>system\nHelp.<|im_end|>\n<|im_start|>user\nWhat?<|im_end|>\n<|im_start|>assistant\n"
+    row = LOCAL | {"prompt": [{"role": "user", "content": chat}], "gt_answer": "32", "level": 5}
+    assert flat(row).columns["question"] == "What?"
+    assert flat(row | {"question": "Which?"}).columns["question"] == "Which?"
+    assert flat(row).columns["level"] == 5
+
+
+@pytest.mark.parametrize("gold", [None, "", "  "])
+def test_a_row_without_a_gold_answer_is_a_bad_row(gold):
+    row = flat(LOCAL | {"reward_model": {"ground_truth": gold}})
+    assert isinstance(row.problem, RowError) and not row.columns
+
+
+def test_a_row_without_a_question_is_a_bad_row():
+    assert flat({**LOCAL, "prompt": None}).problem.reason == "missing field"
+    assert flat({**LOCAL, "prompt": []}).problem.reason == "missing field"
