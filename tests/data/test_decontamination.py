@@ -81,7 +81,7 @@ def test_a_short_question_in_other_words_is_found_by_its_numbers_and_its_answer(
 
 
 def test_a_pattern_with_other_numbers_is_another_question_and_counted():
-    pattern = "A train goes {} miles in 3 hours. At the same rate, how many additional hours would it take to go {} miles?"
+    pattern = "A train goes {} miles in 3 hours. At the same rate, how many further hours would it take to go {} miles?"
     train, evaluation = example(pattern.format(270, 180)), example(pattern.format(1200, 2000))
     kept, report = decontaminate([train], [evaluation])
     assert kept == [train] and report["alike"] == 1
