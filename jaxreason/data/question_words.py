@@ -69,10 +69,24 @@ def _fractions(text: str) -> str:
     return text
 
 
-def split_words(flat_text: str) -> list[str]:
-    """Words, numbers and symbols, each with the signs before it; brackets are no words."""
-    words, sign = [], ""
+def tokens_of(flat_text: str) -> list[str]:
+    """Words, numbers, signs and brackets. Letters side by side are one word: `A x` and `Ax` are the same."""
+    found: list[str] = []
+    after_letter = False
     for token in _TOKEN.findall(flat_text):
+        is_letter = len(token) == 1 and token.isalpha()
+        if is_letter and after_letter:
+            found[-1] += token
+        else:
+            found.append(token)
+        after_letter = is_letter
+    return found
+
+
+def split_words(flat_text: str) -> list[str]:
+    """Words and numbers, each with the signs before it; brackets are no words."""
+    words, sign = [], ""
+    for token in tokens_of(flat_text):
         if token in _SIGN:
             sign += token
         elif token not in "()|!%":
@@ -88,7 +102,7 @@ def read_question(text: str) -> tuple[list[str], str]:
     key brackets and figures count.
     """
     asked = without_instructions(flat(text)).strip()
-    tokens = _TOKEN.findall(REQUEST.sub("", asked)) or _TOKEN.findall(asked) or [text.strip()]
+    tokens = tokens_of(REQUEST.sub("", asked)) or tokens_of(asked) or [text.strip()]
     figures = _FIGURE.findall(text)
     return split_words(asked), " ".join([*tokens, *("".join(part.split()) for part in figures)])
 
@@ -105,4 +119,4 @@ def numbers(words: list[str]) -> list[str]:
 
 def answer_key(text: str) -> str:
     """What two answers have in common that are the same but for their typesetting."""
-    return " ".join(_TOKEN.findall(flat(text))) or text.strip()
+    return " ".join(tokens_of(flat(text))) or text.strip()

@@ -21,6 +21,7 @@ def words(text):
         (r"Compute \[\sin^2 4^\circ + \dots + 176^\circ.\]", r"Compute $\sin ^{2} 4^{\circ}+\cdots+176^{\circ}$"),
         (r"Solve $x \leq 3$ and $y \ne 2$", "Solve x ≤ 3 and y ≠ 2"),
         ("How far is 1,000 m − 20 m?", r"How far is $1000\,\text{m}$ - 20 m?"),
+        ("If $Ax + 10xy = 0$, find $A$.", "If $A x+10 x y=0$, find $A$."),
         ("Find Ann’s age.", "Find Ann's age"),
         (r"Find $x^{2}$ if $x=5$.  Express your answer as an integer.", "What is the value of x² if x = 5?"),
         ("What is $2+2$?\nPlease reason step by step, and put your final answer within \\boxed{}.", "What is $2 + 2$?"),
