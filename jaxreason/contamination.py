@@ -22,8 +22,13 @@ from jaxreason.errors import UserError
 from jaxreason.evaluation.asking import Benchmark
 from jaxreason.evaluation.benchmarks import load_items
 from jaxreason.evaluation.settings import EvalConfig, known_benchmarks
-from jaxreason.results.decontamination_file import decontamination_path, write_decontamination
+from jaxreason.results.decontamination_file import (
+    decontamination_path,
+    read_decontamination,
+    write_decontamination,
+)
 from jaxreason.results.files import absolute
+from jaxreason.training.run_folder import begun
 
 _LOG = logging.getLogger(__name__)
 Section = TypeVar("Section")
@@ -49,7 +54,8 @@ def decontaminated(
 
     Writes `<folder>/decontamination.json` and logs one line that says what was found. Every process must call it:
     process 0 compares and writes, and no other reads before it has. A recipe without `eval` section names no
-    benchmark, so nothing is compared or written.
+    benchmark, so nothing is compared or written. A run that has begun goes on with the questions that it began with:
+    what benchmarks that came later ask is counted and told alone.
 
     Args:
       config: the recipe, its question files written.
@@ -57,7 +63,8 @@ def decontaminated(
       folder: of the run.
 
     Raises:
-      UserError: the section's data cannot be read, or `decontamination.also` names no benchmark.
+      UserError: the section's data cannot be read, `decontamination.also` names no benchmark, or a run that has begun
+        there was compared and is not to be now, or the other way round.
     """
     if "eval" not in config:
         return section
@@ -103,7 +110,7 @@ def compared_benchmarks(
 
 
 def _write_off(folder: epath.Path) -> None:
-    write_decontamination(folder, _report({}, {}, {}, enabled=False))
+    write_decontamination(folder, _as_it_began(folder, _report({}, {}, {}, enabled=False)))
     _LOG.warning("decontamination is off: questions of the benchmarks may be trained on")
 
 
@@ -126,9 +133,24 @@ def _write(
     ]
     _, found = decontaminate(trained, asked)
     report = _report(found, Counter(e.source for e in asked), unread, enabled=True)
+    report = _as_it_began(folder, report)
     write_decontamination(folder, report)
-    log = _LOG.warning if unread else _LOG.info
+    log = _LOG.warning if unread or report["found_later"] else _LOG.info
     log("%s", describe(report, {name: b.label for name, b in benchmarks.items()}))
+
+
+def _as_it_began(folder: epath.Path, report: dict[str, Any]) -> dict[str, Any]:
+    """The report of a run that has begun, with what is found now and was not then; another run's as it is."""
+    if not begun(folder) or not decontamination_path(folder).exists():
+        return report
+    first = read_decontamination(decontamination_path(folder))
+    if first["enabled"] != report["enabled"]:
+        raise ConfigError(
+            f"config.decontamination.enabled: the run in {folder} began with {first['enabled']}; use another --workdir."
+        )
+    known = {(item["source"], item["question"]) for item in first["items"]}
+    new = [item for item in report["items"] if (item["source"], item["question"]) not in known]
+    return first | {"found_later": _counted(new)}
 
 
 def benchmark_questions(name: str, benchmark: Benchmark, evaluation: EvalConfig) -> list[Example]:
@@ -148,33 +170,50 @@ def _report(
     found: dict[str, Any], counts: dict[str, int], unread: dict[str, str], enabled: bool
 ) -> dict[str, Any]:
     items = found.get("items", [])
-    pairs = Counter((item["source"], item["evaluation_source"]) for item in items)
-    removed: dict[str, dict[str, int]] = {}
-    for (dataset, benchmark), count in sorted(pairs.items()):
-        removed.setdefault(dataset, {})[benchmark] = count
     return {
         "enabled": enabled,
         "questions": found.get("train", 0),
         "kept": found.get("kept", 0),
         "benchmarks": dict(counts),
         "unread": unread,
-        "removed": removed,
+        "removed": _counted(items),
         "reasons": found.get("removed", {}),
         "alike": found.get("alike", 0),
+        "found_later": {},
         "items": items,
     }
+
+
+def _counted(items: list[dict[str, str]]) -> dict[str, dict[str, int]]:
+    """Dataset -> benchmark -> number of questions."""
+    counts: dict[str, dict[str, int]] = {}
+    pairs = Counter((item["source"], item["evaluation_source"]) for item in items)
+    for (dataset, benchmark), count in sorted(pairs.items()):
+        counts.setdefault(dataset, {})[benchmark] = count
+    return counts
 
 
 def describe(report: dict[str, Any], labels: dict[str, str]) -> str:
     """One line: how many questions are left out, of which dataset, against which benchmark, and what was not read."""
     removed = report["questions"] - report["kept"]
-    parts = [
-        f"{dataset}: " + ", ".join(f"{count} of {labels[name]}" for name, count in counts.items())
-        for dataset, counts in report["removed"].items()
-    ]
-    detail = f" ({'; '.join(parts)})" if parts else ""
-    text = f"decontamination: {removed} of {report['questions']} training questions are left out{detail}"
+    text = (
+        f"decontamination: {removed} of {report['questions']} training questions are left out"
+        f"{_said(report['removed'], labels)}"
+    )
+    if report["found_later"]:
+        later = _said(report["found_later"], labels)
+        text += (
+            f"; benchmarks that came after the run had begun ask others that it learns from{later}"
+        )
     if report["unread"]:
-        names = ", ".join(labels[name] for name in report["unread"])
+        names = ", ".join(labels.get(name, name) for name in report["unread"])
         text += f"; NOT compared with {names}, whose questions cannot be read here"
     return text
+
+
+def _said(removed: dict[str, dict[str, int]], labels: dict[str, str]) -> str:
+    parts = [
+        f"{dataset}: " + ", ".join(f"{n} of {labels.get(name, name)}" for name, n in counts.items())
+        for dataset, counts in removed.items()
+    ]
+    return f" ({'; '.join(parts)})" if parts else ""

@@ -119,6 +119,43 @@ def test_a_second_start_finds_and_writes_the_same(recipe, tmp_path):
     assert run(recipe, tmp_path / "run") == first and path.stat().st_mtime_ns == time
 
 
+def more_benchmarks(recipe, tmp_path, questions):
+    own = {**recipe.eval.own.mine.data, "path": str(write(tmp_path / "new.jsonl", questions))}
+    with recipe.unlocked(), recipe.eval.benchmarks.unlocked(), recipe.eval.own.unlocked():
+        recipe.eval.own.new = {"label": "New", "group": "math", "data": own}
+        recipe.eval.benchmarks.new = recipe.eval.benchmarks.mine
+
+
+def test_a_run_that_has_begun_goes_on_when_a_benchmark_comes_and_says_what_it_learned(
+    recipe, tmp_path, caplog
+):
+    folder = tmp_path / "run"
+    run(recipe, folder)
+    (folder / "done.json").write_text("{}")
+    more_benchmarks(recipe, tmp_path, [TRAIN[1]])
+    assert kept(run(recipe, folder)) == TRAIN[1:]
+    report = read_decontamination(epath.Path(folder / "decontamination.json"))
+    assert report["found_later"] == {"sums": {"new": 1}} and report["benchmarks"] == {"mine": 1}
+    assert "ask others that it learns from (sums: 1 of New)" in caplog.text
+
+
+def test_a_run_that_has_not_begun_leaves_out_what_a_new_benchmark_asks(recipe, tmp_path):
+    run(recipe, tmp_path / "run")
+    more_benchmarks(recipe, tmp_path, [TRAIN[1]])
+    assert kept(run(recipe, tmp_path / "run")) == TRAIN[2:]
+
+
+def test_a_run_that_has_begun_cannot_be_switched(recipe, tmp_path):
+    run(recipe, tmp_path / "run")
+    (tmp_path / "run/done.json").write_text("{}")
+    with recipe.unlocked():
+        recipe.decontamination = {"enabled": False}
+    with pytest.raises(ConfigError, match="began with True; use another --workdir"):
+        run(recipe, tmp_path / "run")
+    report = read_decontamination(epath.Path(tmp_path / "run/decontamination.json"))
+    assert report["enabled"] is True
+
+
 def test_a_dataset_that_names_a_file_which_is_gone_is_refused(recipe, tmp_path):
     section = run(recipe, tmp_path / "run")
     (tmp_path / "run/decontamination.json").unlink()

@@ -76,7 +76,7 @@ MAY_IMPORT = {
     "report": {"config"},
     "questions": {"config", "data", "tasks", "distributed", "question_set"},
     "question_set": {"config", "data", "tasks"},
-    "contamination": {"config", "data", "distributed", "evaluation"},
+    "contamination": {"config", "data", "distributed", "evaluation", "training"},
     "dry_run": {
         "arms",
         "config",

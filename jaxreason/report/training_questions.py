@@ -23,13 +23,17 @@ def question_rows(reader: Reader, study: Study) -> list[dict[str, Any]]:
 
 
 def _row(found: dict[str, Any]) -> dict[str, Any]:
-    removed: dict[str, int] = {}
-    for counts in found["removed"].values():
-        for benchmark, count in counts.items():
-            removed[benchmark] = removed.get(benchmark, 0) + count
-    names = ("enabled", "questions", "kept", "alike")
-    said = {name: found[name] for name in names}
-    return said | {"removed": removed, "unread": sorted(found["unread"])}
+    said = {name: found[name] for name in ("enabled", "questions", "kept", "alike")}
+    counts = {name: _by_benchmark(found[name]) for name in ("removed", "found_later")}
+    return said | counts | {"unread": sorted(found["unread"])}
+
+
+def _by_benchmark(counts: dict[str, dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for of_dataset in counts.values():
+        for benchmark, count in of_dataset.items():
+            total[benchmark] = total.get(benchmark, 0) + count
+    return total
 
 
 def questions_said(summary: dict[str, Any]) -> list[str]:
@@ -47,6 +51,13 @@ def questions_limits(summary: dict[str, Any]) -> list[str]:
             f"{listed(off)}: the recipe turned the comparison of training questions with the benchmarks off, so these "
             "models may have been trained on what they are asked."
         )
+    for row in _of_arms(summary):
+        if row["found_later"]:
+            counts = _listed(row["found_later"], summary["labels"])
+            said.append(
+                f"{row['label']} was trained before these benchmarks came to the study, and learned from questions "
+                f"that they ask: {counts}."
+            )
     unread = dict.fromkeys(name for row in _of_arms(summary) for name in row["unread"])
     if unread:
         names = listed([summary["labels"].get(name, name) for name in unread])
@@ -64,7 +75,10 @@ def _of_arms(summary: dict[str, Any]) -> list[dict[str, Any]]:
 def _sentence(row: dict[str, Any], labels: dict[str, str]) -> str:
     if not row["enabled"]:
         return f"{row['label']}: not compared."
-    parts = [f"{count:,} of {labels.get(name, name)}" for name, count in row["removed"].items()]
-    detail = f" ({', '.join(parts)})" if parts else ""
+    detail = f" ({_listed(row['removed'], labels)})" if row["removed"] else ""
     number = row["questions"] - row["kept"]
     return f"{row['label']}: {number:,} of {row['questions']:,} questions left out{detail}."
+
+
+def _listed(counts: dict[str, int], labels: dict[str, str]) -> str:
+    return ", ".join(f"{count:,} of {labels.get(name, name)}" for name, count in counts.items())

@@ -8,7 +8,7 @@ from jaxreason.errors import UserError
 from jaxreason.results.files import read_object, write_json
 
 DECONTAMINATION = "decontamination.json"
-SHAPE = {"removed": dict, "benchmarks": dict, "unread": dict, "items": list}
+SHAPE = {"removed": dict, "benchmarks": dict, "unread": dict, "found_later": dict, "items": list}
 
 
 def decontamination_path(folder: epath.PathLike) -> epath.Path:

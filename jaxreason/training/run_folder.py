@@ -71,7 +71,7 @@ class RunFolder:
         return on_process_zero(self._claim)
 
     def _claim(self) -> bool:
-        claims.claim(self._workdir, self._claimed, _begun(self._workdir), self._about)
+        claims.claim(self._workdir, self._claimed, begun(self._workdir), self._about)
         amiss = claims.why_not_done(self._workdir, self._summary, self._claimed)
         if amiss is None:
             # Here and not in the report: hours of other stages may lie between.
@@ -124,7 +124,7 @@ def _identity(model_config: ModelConfig) -> dict[str, Any] | None:
     return verified_identity(resolve(model_config.path))
 
 
-def _begun(workdir: epath.Path) -> bool:
+def begun(workdir: epath.Path) -> bool:
     """Whether anything was learned there."""
     metrics, checkpoints = metrics_path(workdir), workdir / "checkpoints"
     return (

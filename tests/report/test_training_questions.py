@@ -18,6 +18,7 @@ FOUND = {
     "removed": {"sums": {"synthetic_add": 3}, "more": {"synthetic_add": 1}},
     "reasons": {"same question": 4},
     "alike": 0,
+    "found_later": {},
     "items": [],
 }
 
@@ -56,6 +57,11 @@ def test_an_arm_that_was_trained_on_everything_limits_the_study(report):
 def test_a_benchmark_that_could_not_be_read_limits_the_study(report):
     _, summary = report(FOUND | {"unread": {"gsm8k": "no such file"}})
     assert any("not compared with those of gsm8k" in line for line in summary["limits"])
+
+
+def test_questions_of_a_benchmark_that_came_later_limit_the_study(report):
+    _, summary = report(FOUND | {"found_later": {"sums": {"gsm8k": 2}}})
+    assert any("learned from questions that they ask: 2 of gsm8k." in x for x in summary["limits"])
 
 
 def test_runs_without_the_file_say_nothing_of_it(report):
