@@ -150,7 +150,9 @@ def _as_it_began(folder: epath.Path, report: dict[str, Any]) -> dict[str, Any]:
         )
     known = {(item["source"], item["question"]) for item in first["items"]}
     new = [item for item in report["items"] if (item["source"], item["question"]) not in known]
-    return first | {"found_later": _counted(new)}
+    benchmarks = first["benchmarks"] | report["benchmarks"]
+    unread = {name: why for name, why in report["unread"].items() if name not in benchmarks}
+    return first | {"benchmarks": benchmarks, "unread": unread, "found_later": _counted(new)}
 
 
 def benchmark_questions(name: str, benchmark: Benchmark, evaluation: EvalConfig) -> list[Example]:

@@ -135,7 +135,10 @@ def test_a_run_that_has_begun_goes_on_when_a_benchmark_comes_and_says_what_it_le
     more_benchmarks(recipe, tmp_path, [TRAIN[1]])
     assert kept(run(recipe, folder)) == TRAIN[1:]
     report = read_decontamination(epath.Path(folder / "decontamination.json"))
-    assert report["found_later"] == {"sums": {"new": 1}} and report["benchmarks"] == {"mine": 1}
+    assert report["found_later"] == {"sums": {"new": 1}} and report["benchmarks"] == {
+        "mine": 1,
+        "new": 1,
+    }
     assert "ask others that it learns from (sums: 1 of New)" in caplog.text
 
 

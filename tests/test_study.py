@@ -66,6 +66,14 @@ def test_the_tiny_study_runs_whole_and_a_second_start_repeats_nothing(tmp_path, 
     assert {row["value"] for row in kl["rows"]} == {0.0}  # a model compared with itself
     tuned = json.loads((workdir / "sft_top/seed_3/analysis/weights.json").read_text())
     assert max(row["value"] for row in tuned["rows"]) > 0
+    for arm in (
+        "rl",
+        "sft_top",
+    ):  # before they learned, their questions were compared with the benchmarks'
+        compared = json.loads((workdir / arm / "seed_3/decontamination.json").read_text())
+        assert compared["enabled"] and set(compared["benchmarks"]) == set(config.eval.benchmarks)
+        assert compared["kept"] == compared["questions"] > 0
+    assert "Training questions" in (workdir / "report/report.md").read_text()
     times, contents = files_of(workdir)
     assert len(times) > 20
     study.run_study(config, mesh, workdir)

@@ -123,6 +123,18 @@ def test_huggingface_reads_local_files_folders_and_saved_datasets(tmp_path, make
         assert columns(config) == rows, path
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_huggingface_reads_some_files_of_a_dataset_alone(tmp_path, make_config, cache, suffix):
+    for level, answer in (("level3to5", 1), ("level1", 2)):
+        (tmp_path / level).mkdir()
+        dataset = datasets.Dataset.from_list([{"question": "a", "answer": answer}])
+        write = dataset.to_parquet if suffix == ".parquet" else dataset.to_json
+        write(tmp_path / level / f"train{suffix}")
+    options = {"files": f"level3to5/train{suffix}"}
+    config = make_config(tmp_path, source="huggingface", split="train", options=options)
+    assert columns(config) == [{"question": "a", "answer": 1}]
+
+
 def test_huggingface_names_the_splits_that_exist(tmp_path, make_config, cache):
     (tmp_path / "a.jsonl").write_text('{"question": "a"}\n')
     datasets.DatasetDict({"train": datasets.Dataset.from_list([{"a": 1}])}).save_to_disk(
