@@ -82,7 +82,7 @@ def write_questions(config: QuestionsConfig, folder: epath.Path) -> None:
     }
     atomic_write_text(folder / QUESTIONS, text)
     write_json(folder / REPORT, report)
-    _LOG.info("%s", describe(report))
+    _LOG.info("%s: %d questions of %d sources", folder / QUESTIONS, len(kept), len(sources))
 
 
 def _is_there(config: QuestionsConfig, folder: epath.Path) -> bool:
