@@ -76,6 +76,11 @@ def half_braced(match: re.Match) -> str:
     return r"\frac" + "".join(parts)
 
 
+def ungrouped(match: re.Match) -> str:
+    r"""`{20,000}` of `\frac{2469}{20,000}` without the commas of thousands, which the parser takes for a list."""
+    return match[0].replace(",", "")
+
+
 def unwrapped(match: re.Match) -> str:
     r"""`\mathbf{12.0}` and `\text{The answer is 5}` without their command; words as they are."""
     inside = match[1][1:-1]
@@ -99,6 +104,7 @@ REWRITES = [
         (rf"^\s*{TEXT}\{{\s*\([A-E]\)\s*\}}\s*(?=\S)", ""),
         (rf"^(\s*{TEXT}\{{)\s*an?\s+(?!or\b|and\b)", r"\1"),
         (r"\{,\}|\\text\s*\{,\}", ","),
+        (r"(?<!\\)\{\s*-?\d{1,3}(?:,\d{3})+\s*\}", ungrouped),
         (r"\{:\}|\\colon(?![A-Za-z])", ":"),
         (
             r"\\(?:text|mbox|mathrm)\s*\{\s*(?:percent|per\s+cent)\s*\}|\s*\b(?:percent|per cent)\b",
