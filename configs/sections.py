@@ -207,8 +207,13 @@ def arm(
     overrides: dict[str, Any] | None = None,
     path: str = "",
     asked: dict[str, Any] | None = None,
+    base: str = "",
+    seeds: tuple[int, ...] = (),
+    drift: bool = True,
 ) -> ConfigDict:
-    """A twin of a study; `overrides` change fields of its section, `asked` how its evaluation asks."""
+    """A twin of a study; `overrides` change fields of its section, `asked` how its evaluation asks; `base` is an arm
+    that it starts from, or a base of its own ("": the study's), `seeds` are its own (none: the study's).
+    """
     return section(
         {
             "method": method,
@@ -217,6 +222,9 @@ def arm(
             "overrides": overrides or {},
             "path": path,
             "asked": asked or {},
+            "base": base,
+            "seeds": seeds,
+            "drift": drift,
         },
         {},
     )

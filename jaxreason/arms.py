@@ -10,15 +10,15 @@ import ml_collections
 from jaxreason.config import ConfigError, nearest, parse, within
 from jaxreason.evaluation import settings
 from jaxreason.recipes import merged
-from jaxreason.results.study_files import BASE, MANIFEST
+from jaxreason.results.study_files import BASE, BASES, MANIFEST
 from jaxreason.results.transfer_file import TRANSFER
 from jaxreason.rl import loop as rl
 from jaxreason.training import sft
 
 MOST_SEED = 2**32 - 1  # of a larger one JAX's keys drop the rest: 2**32 would draw what 0 draws
+Seed = Annotated[int, within(0, MOST_SEED)]
 
-
-TAKEN = (BASE, "questions", "report", "config.json", MANIFEST, TRANSFER, "log.txt")
+TAKEN = (BASE, BASES, "questions", "report", "config.json", MANIFEST, TRANSFER, "log.txt")
 METHODS = {"sft": sft.SFTConfig, "rl": rl.RLConfig}
 
 
@@ -34,6 +34,10 @@ class ArmConfig:
       path: of a given arm, a Hugging Face folder or hub name ("" otherwise).
       asked: what its evaluation changes of `eval`, so that each twin is asked as it was trained: `thinking`,
         `prompt_format`.
+      base: where it starts, and what it is compared with (`lineage`): "" for the recipe's `model`; the name of an
+        arm for that arm's model of the same seed; or a Hugging Face folder or hub name, a base of its own.
+      drift: whether it is compared with its base beyond its scores; a model with another vocabulary cannot be.
+      seeds: of its runs, where they are not the study's; of a given one at most one.
     """
 
     method: Literal["sft", "rl", "given"]
@@ -42,6 +46,9 @@ class ArmConfig:
     overrides: dict
     path: str
     asked: dict = dataclasses.field(default_factory=dict)
+    base: str = ""
+    drift: bool = True
+    seeds: tuple[Seed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,12 +57,12 @@ class StudyConfig:
 
     Attributes:
       name: title of the report.
-      seeds: one training run of every trained arm for each.
+      seeds: one training run of every trained arm for each, where the arm has none of its own.
       arms: folder name -> arm.
     """
 
     name: str
-    seeds: tuple[Annotated[int, within(0, MOST_SEED)], ...]
+    seeds: tuple[Seed, ...]
     arms: dict[str, ArmConfig]
 
 
@@ -74,7 +81,11 @@ def check_names(study: StudyConfig) -> None:
         raise ConfigError(
             "config.study.arms: expected at least one, since the base is compared with them."
         )
-    for name in study.arms:
+    for name, arm in study.arms.items():
+        if len(set(arm.seeds)) < len(arm.seeds) or (arm.method == "given" and len(arm.seeds) > 1):
+            raise ConfigError(
+                f"config.study.arms.{name}.seeds: expected each once, and of a given arm one, got {arm.seeds}."
+            )
         if not re.fullmatch(r"\w[\w.+-]*", name) or name in TAKEN:
             raise ConfigError(
                 f"config.study.arms: {name!r} cannot name a folder of its own. Expected letters, digits and _.+- and "
@@ -108,5 +119,12 @@ def arm_evaluation(
 
 
 def seeds_of(study: StudyConfig, arm: ArmConfig) -> tuple[int, ...]:
-    """The seeds that an arm has a run of: the first alone where nothing is trained."""
-    return study.seeds[:1] if arm.method == "given" else study.seeds
+    """The seeds that an arm has a run of: its own, else the study's; the first alone where nothing is trained."""
+    seeds = arm.seeds or study.seeds
+    return seeds[:1] if arm.method == "given" else seeds
+
+
+def all_seeds(study: StudyConfig) -> tuple[int, ...]:
+    """The study's seeds, and then those that arms have of their own."""
+    own = (seed for arm in study.arms.values() for seed in arm.seeds)
+    return tuple(dict.fromkeys((*study.seeds, *own)))

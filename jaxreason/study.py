@@ -18,8 +18,8 @@ from jaxreason.analysis import drift
 from jaxreason.arms import (
     METHODS,
     MOST_SEED,
-    ArmConfig,
     StudyConfig,
+    all_seeds,
     arm_evaluation,
     arm_section,
     arms_of,
@@ -40,6 +40,16 @@ from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator, settings, transfer
 from jaxreason.interrupt import Interrupt
+from jaxreason.lineage import (
+    base_of,
+    bases_of,
+    check_lineage,
+    in_order,
+    model_of,
+    origin_of,
+    parent_of,
+    start_of,
+)
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.plan.settings import PlanConfig
 from jaxreason.question_set import QuestionsConfig
@@ -49,7 +59,7 @@ from jaxreason.results import locks, study_files
 from jaxreason.results.files import write_json
 from jaxreason.results.sample_files import sample_keys
 from jaxreason.results.score_files import EVALUATION
-from jaxreason.results.study_files import BASE, run_folder
+from jaxreason.results.study_files import run_folder
 from jaxreason.results.trajectory_file import begun_steps, step_folder
 from jaxreason.rl import loop as rl
 from jaxreason.rl.checks import check_config as check_rl
@@ -118,7 +128,9 @@ def check_recipe(config: ml_collections.ConfigDict) -> None:
         if "eval" in config:
             arm_evaluation(config, name, arm)
     if "study" in config:
-        check_names(parse(StudyConfig, config.study, "config.study"))
+        study = parse(StudyConfig, config.study, "config.study")
+        check_names(study)
+        check_lineage(study, config.model.path if "model" in config else "")
 
 
 def _check_seed(seed: object) -> None:
@@ -152,26 +164,38 @@ def check_stages(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh | No
     drift.check_config(compared, mesh)
     settings.check_sampled(evaluation, compared.decoding, "drift.decoding")
     transfer.check_config(parse(transfer.TransferConfig, config.transfer, "config.transfer"))
-    base = parse(ModelConfig, config.model, "config.model")
+    model = parse(ModelConfig, config.model, "config.model")
+    check_lineage(study, model.path)
     tokenizer_of = functools.cache(load_tokenizer)  # of a path; arms mostly share one
-    for name, arm in study.arms.items():
+    model_at = functools.cache(lambda path: static_model(dataclasses.replace(model, path=path)))
+    for name in study.arms:
         try:
-            _check_arm(config, name, arm, base, mesh, tokenizer_of)
+            _check_compared(study, name, model, model_at)
+            _check_arm(config, study, name, model, mesh, tokenizer_of, model_at)
         except UserError as error:
             raise ConfigError(f"config.study.arms.{name}: {error}") from error
 
 
-def _check_arm(config, name, arm: ArmConfig, base: ModelConfig, mesh, tokenizer_of) -> None:
+def _check_compared(study: StudyConfig, name: str, model: ModelConfig, model_at) -> None:
+    """Drift over tokens needs one vocabulary, and is the last thing that is done with an arm."""
+    paths = base_of(study, name, model.path).path, origin_of(study, name, model.path)
+    models = [model_at(path) for path in paths]
+    if study.arms[name].drift:
+        drift.check_vocabularies(paths[0], models[0], paths[1], models[1])
+
+
+def _check_arm(config, study, name, base: ModelConfig, mesh, tokenizer_of, model_at) -> None:
+    arm = study.arms[name]
     if arm.method == "given":
-        static_model(dataclasses.replace(base, path=arm.path))
         return
-    section, model = arm_section(config, name, arm), static_model(base)
+    origin = origin_of(study, name, base.path)
+    section, model = arm_section(config, name, arm), model_at(origin)
     for dataset in section.datasets.values():
         check_opens(dataset)
     if arm.method == "rl":
         check_rl(section, model, mesh)
     else:
-        sft.check_fits(section, model, tokenizer_of(section.tokenizer or base.path), mesh)
+        sft.check_fits(section, model, tokenizer_of(section.tokenizer or origin), mesh)
 
 
 def _tell(text: str) -> None:
@@ -225,14 +249,18 @@ def write_manifest(
             "label": arm.label,
             "seeds": list(seeds_of(study, arm)),
             "asked": arm_evaluation(config, name, arm).asked,
+            "base": base_of(study, name, config.model.path).name,
+            "after": parent_of(study, arm) or "",
             "config": {} if arm.method == "given" else to_dict(arm_section(config, name, arm)),
         }
         for name, arm in study.arms.items()
     ]
+    bases = bases_of(study, config.model.path)
     manifest = {
         "name": study.name,
         "base": config.model.path,
-        "shared_base": True,  # seeds vary the twins only
+        "bases": [{"name": base.name, "model": base.path} for base in bases],
+        "shared_base": len(bases) == 1,  # seeds vary the twins only
         "groups": settings.benchmark_groups(evaluation),
         "arms": arms,
         "decodings": list(evaluation.decodings),
@@ -254,47 +282,54 @@ def stages(
     """The study's stages in the order in which they run."""
     study = parse(StudyConfig, config.study, "config.study")
     evaluation = parse(settings.EvalConfig, config.eval, "config.eval")
-    base = parse(ModelConfig, config.model, "config.model")
+    model = parse(ModelConfig, config.model, "config.model")
 
-    def evaluate(model: ModelConfig, folder: epath.Path, how: settings.EvalConfig) -> Stage:
-        run = lambda: evaluator.run_eval(how, model, mesh, folder, config.seed)  # noqa: E731
+    def evaluate(path: str, folder: epath.Path, how: settings.EvalConfig) -> Stage:
+        asked = dataclasses.replace(model, path=path)
+        run = lambda: evaluator.run_eval(how, asked, mesh, folder, config.seed)  # noqa: E731
         return Stage(f"evaluate {folder.relative_to(workdir)}", folder / EVALUATION, run)
 
-    plan = [evaluate(base, workdir / BASE, evaluation)]
-    for seed in study.seeds:
-        for name, arm in study.arms.items():
-            if seed in seeds_of(study, arm):
-                folder = workdir / run_folder(name, seed)
-                plan += _arm_stages(config, mesh, workdir, name, arm, seed, evaluate, folder)
+    bases = bases_of(study, model.path)
+    plan = [evaluate(base.path, workdir / base.name, evaluation) for base in bases]
+    for seed in all_seeds(study):
+        for name in in_order(study):
+            if seed in seeds_of(study, study.arms[name]):
+                plan += _arm_stages(config, mesh, workdir, study, name, seed, evaluate)
     plan.append(Stage("transfer", workdir, lambda: _transfer(config, workdir)))
     plan.append(Stage("report", workdir / "report", lambda: _report(config, workdir)))
     return plan
 
 
-def _arm_stages(config, mesh, workdir, name, arm, seed, evaluate, folder) -> list[Stage]:
-    base = parse(ModelConfig, config.model, "config.model")
-    path = arm.path if arm.method == "given" else str(folder / "model")
-    tuned = dataclasses.replace(base, path=path)
+def _arm_stages(config, mesh, workdir, study: StudyConfig, name, seed, evaluate) -> list[Stage]:
+    arm, folder = study.arms[name], workdir / run_folder(name, seed)
+    model = parse(ModelConfig, config.model, "config.model")
+    compared = base_of(study, name, model.path)
+    start, base, tuned = (
+        dataclasses.replace(model, path=path)
+        for path in (
+            start_of(study, name, model.path, seed, workdir),
+            compared.path,
+            model_of(study, name, seed, workdir),
+        )
+    )
     drift_config = parse(drift.DriftConfig, config.drift, "config.drift")
-    folders = (workdir / BASE / EVALUATION, folder / EVALUATION)
+    folders = (workdir / compared.name / EVALUATION, folder / EVALUATION)
 
     def compare():
         drift.run_drift(drift_config, base, tuned, mesh, folder, *folders)
 
-    train = []
+    made = [evaluate(tuned.path, folder, arm_evaluation(config, name, arm))]
     if arm.method != "given":
         run = {"sft": sft.run_sft, "rl": rl.run_rl}[arm.method]
         section = arm_section(config, name, arm)
 
-        def train_clean():
-            run(decontaminated(config, section, folder), base, mesh, folder, seed)
+        def train():
+            run(decontaminated(config, section, folder), start, mesh, folder, seed)
 
-        train = [Stage(f"train {name} seed {seed}", folder, train_clean)]
-    return [
-        *train,
-        evaluate(tuned, folder, arm_evaluation(config, name, arm)),
-        Stage(f"drift {name} seed {seed}", folder, compare),
-    ]
+        made.insert(0, Stage(f"train {name} seed {seed}", folder, train))
+    if arm.drift:
+        made.append(Stage(f"drift {name} seed {seed}", folder, compare))
+    return made
 
 
 def evaluation_folders(workdir: epath.Path) -> list[epath.Path]:
@@ -305,9 +340,8 @@ def evaluation_folders(workdir: epath.Path) -> list[epath.Path]:
     """
     inside = [workdir, *(step_folder(workdir, step) for step in begun_steps(workdir))]
     if study_files.is_study(workdir):
-        arms = study_files.read_manifest(workdir)["arms"]
-        runs = [run_folder(arm["name"], seed) for arm in arms for seed in arm["seeds"]]
-        inside = [workdir / run for run in (BASE, *runs)]
+        manifest = study_files.read_manifest(workdir)
+        inside = [workdir / folder for folder in study_files.model_folders(manifest)]
     found = [folder / EVALUATION for folder in inside]
     found = [folder for folder in found if sample_keys(folder)]
     if not found:

@@ -103,6 +103,7 @@ MAY_IMPORT = {
     "chat": {"config", "data", "models", "sampling", "sharding"},
     "serve": {"config", "data", "models", "sampling", "sharding"},
     "arms": {"config", "evaluation", "recipes", "rl", "training"},
+    "lineage": {"arms", "config"},
     "study": {
         "analysis",
         "arms",
@@ -113,6 +114,7 @@ MAY_IMPORT = {
         "distributed",
         "evaluation",
         "interrupt",
+        "lineage",
         "models",
         "plan",
         "question_set",

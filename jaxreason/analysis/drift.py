@@ -121,7 +121,7 @@ def _measure_all(config, base, tuned, mesh, workdir, units, origin, pending, int
     base_model, base_params = base.open(unroll=1)
     interrupt.check("Nothing was measured yet.")
     tuned_model, tuned_params = tuned.open(unroll=1)
-    _check_vocabularies(base.name, base_model, tuned.name, tuned_model)
+    check_vocabularies(base.name, base_model, tuned.name, tuned_model)
     measure = make_measure(base_model, tuned_model, config.logprob_chunk)
 
     def measure_unless_stopped(*arrays):
@@ -184,7 +184,12 @@ def check_config(config: DriftConfig, mesh: Mesh | None) -> None:
         check_rows(mesh, config.batch_size, 1, "drift")
 
 
-def _check_vocabularies(base: str, base_model: Model, tuned: str, tuned_model: Model) -> None:
+def check_vocabularies(base: str, base_model: Model, tuned: str, tuned_model: Model) -> None:
+    """Refuses models, given with their names, whose distributions cannot be compared.
+
+    Raises:
+      UserError: their vocabularies differ in size.
+    """
     sizes = base_model.architecture.vocab_size, tuned_model.architecture.vocab_size
     if sizes[0] != sizes[1]:
         raise UserError(

@@ -16,7 +16,7 @@ from jaxreason.results.clusters import Clustered, cluster, means
 from jaxreason.results.grade_files import read_sample_scores
 from jaxreason.results.score_files import EVALUATION, key_of, read_score_rows
 from jaxreason.results.statistics import resampled_means, resampled_seeds, wilson_end
-from jaxreason.results.study_files import BASE, read_manifest, run_folder
+from jaxreason.results.study_files import base_of, bases_of, read_manifest, run_folder
 
 ALL_SEEDS = "all"
 
@@ -215,7 +215,7 @@ def _check_columns(path: str, rows: list[dict], needed: tuple[str, ...]) -> None
 
 
 def study_comparisons(folder: epath.Path, variant: str) -> list[Comparison]:
-    """Every arm and seed of a finished study against its base, and all seeds of an arm together.
+    """Every arm and seed of a finished study against the arm's base, and all seeds of an arm together.
 
     Args:
       folder: of the study.
@@ -225,6 +225,7 @@ def study_comparisons(folder: epath.Path, variant: str) -> list[Comparison]:
       ValueError: when an evaluation is missing or the models were not asked the same questions.
     """
     study = read_manifest(folder)
+    models = {base["name"]: base["model"] for base in bases_of(study)}
     comparisons = []
     for decoding, arm in itertools.product(study["decodings"], study["arms"]):
         seeds = [(seed, (seed,)) for seed in arm["seeds"]]
@@ -232,8 +233,9 @@ def study_comparisons(folder: epath.Path, variant: str) -> list[Comparison]:
             seeds.append((ALL_SEEDS, tuple(arm["seeds"])))
         for name, members in seeds:
             tuned = [folder / run_folder(arm["name"], seed) / EVALUATION for seed in members]
-            groups = compared_groups(folder / BASE / EVALUATION, tuned, decoding, variant)
-            made = Comparison(arm["label"], arm["name"], study["base"], name, decoding, groups, {})
+            base = base_of(arm)
+            groups = compared_groups(folder / base / EVALUATION, tuned, decoding, variant)
+            made = Comparison(arm["label"], arm["name"], models[base], name, decoding, groups, {})
             comparisons += [made] if groups else []
     return comparisons
 

@@ -33,9 +33,15 @@ from jaxreason.report.style import (
 )
 from jaxreason.report.tables import benchmark_label
 from jaxreason.report.transfer_tables import MODES, pooled_rows
-from jaxreason.report.wording import arm_labels, crowded, decoding_label, group_label, signed
+from jaxreason.report.wording import (
+    arm_labels,
+    base_names,
+    crowded,
+    decoding_label,
+    group_label,
+    signed,
+)
 from jaxreason.results.groups import MATH, REST
-from jaxreason.results.study_files import BASE
 
 INDEX_MODE = "v2_pooled"
 POINT = 1.0  # the least that an axis of scores shows
@@ -109,8 +115,9 @@ def scores(summary: dict[str, Any], narrow: bool) -> Figure | None:
         for y, model in enumerate(models):
             if model in members:
                 draw_row(panel, y, members[model], look[model])
-        if BASE in members:
-            panel.axvline(members[BASE]["mean"], color=GREY, linewidth=0.8, linestyle=(0, (3, 3)))
+        if len(summary["bases"]) == 1 and base_names(summary)[0] in members:
+            base = members[base_names(summary)[0]]
+            panel.axvline(base["mean"], color=GREY, linewidth=0.8, linestyle=(0, (3, 3)))
         colours = [look[m].colour for m in models]
         name_rows(panel, range(len(models)), [labels[m] for m in models], colours)
         panel.set_title(_title(group, decoding))

@@ -23,7 +23,7 @@ from jaxreason.results.jsonl import parse_jsonl
 from jaxreason.results.metrics_lines import METRICS, check_metrics
 from jaxreason.results.sample_files import finished_samples, sample_head_path, samples_path
 from jaxreason.results.score_files import EVALUATION, SCORES, key_of, of_variant, score_rows
-from jaxreason.results.study_files import read_manifest, run_folder
+from jaxreason.results.study_files import BASE, base_of, bases_of, read_manifest, run_folder
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,21 @@ class Arm:
     method: str
     label: str
     seeds: tuple[int, ...]
+    base: str = BASE  # the folder of the base that it is compared with
+    after: str = ""  # the arm whose model it started from
 
     def folder(self, seed: int) -> str:
         """Where the run of a seed is, relative to the study."""
         return run_folder(self.name, seed)
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A model that arms are compared with; its folder is its name."""
+
+    name: str
+    model: str
+    label: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,8 @@ class Study:
     shared_base: bool | None  # whether all seeds start from one base; None: it does not say
     groups: dict[str, str]  # benchmark -> group
     labels: dict[str, str]  # benchmark -> what to call it
-    arms: tuple[Arm, ...]
+    bases: tuple[BaseModel, ...]
+    arms: tuple[Arm, ...]  # those of one base together, in the order of the bases
     decodings: tuple[str, ...]
 
     def group_names(self) -> tuple[str, ...]:
@@ -143,19 +155,29 @@ def read_study(reader: Reader) -> Study:
       ValueError: no study.json, or a key is missing.
     """
     found = read_manifest(reader.folder, reader.read)
+    bases = bases_of(found)
+    names = [base["name"] for base in bases]
+    arms = sorted(map(_arm, found["arms"]), key=lambda arm: names.index(arm.base))
     return Study(
         name=found["name"],
         base=found["base"],
         shared_base=found.get("shared_base", None),
         groups=found["groups"],
         labels=found.get("labels", {}),
-        arms=tuple(_arm(entry) for entry in found["arms"]),
+        bases=tuple(BaseModel(b["name"], b["model"], _base_label(b, bases)) for b in bases),
+        arms=tuple(arms),
         decodings=tuple(found["decodings"]),
     )
 
 
 def _arm(entry: dict) -> Arm:
-    return Arm(entry["name"], entry["method"], entry["label"], tuple(entry["seeds"]))
+    about = entry["name"], entry["method"], entry["label"], tuple(entry["seeds"])
+    return Arm(*about, base_of(entry), entry.get("after", ""))
+
+
+def _base_label(base: dict[str, str], bases: list[dict[str, str]]) -> str:
+    """Of several bases the last part of its path says which it is."""
+    return "Base" if len(bases) == 1 else f"Base {epath.Path(base['model']).name}"
 
 
 def read_evaluation(reader: Reader, folder: str, variant: str) -> Evaluation | None:

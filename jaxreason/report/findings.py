@@ -9,6 +9,7 @@ from jaxreason.report.wording import (
     PAPER,
     THINKING,
     arm_labels,
+    base_names,
     crowded,
     decoding_label,
     group_label,
@@ -18,7 +19,6 @@ from jaxreason.report.wording import (
     significant,
 )
 from jaxreason.results.groups import MATH, REST
-from jaxreason.results.study_files import BASE
 
 OF_PAPER = "Scores, changes and their verdicts are those of the paper's way of asking and scoring, mistakes included."
 WORDS = {"up": "rose with", "down": "fell with", "unclear": "did not clearly change with"}
@@ -46,7 +46,11 @@ def _groups(summary: dict, decoding: str) -> list[str]:
 def _design(summary: dict) -> str:
     counts: dict[str, set[int]] = {}
     for row in summary["scores"]:
-        if row["model"] == BASE and row["benchmark"] is None and row["group"] != REST:
+        if (
+            row["model"] in base_names(summary)
+            and row["benchmark"] is None
+            and row["group"] != REST
+        ):
             counts.setdefault(row["group"], set()).add(row["num_items"])
     asked = [
         f"{'up to ' if len(n) > 1 else ''}{max(n):,} on {group_label(g).lower()}"
@@ -54,7 +58,8 @@ def _design(summary: dict) -> str:
     ]
     arms = len({row["arm"] for row in summary["differences"]})
     what = "One arm was" if arms == 1 else f"{arms} arms were"
-    text = f"{what} compared with the base on the same questions: {listed(asked)}."
+    base = "the base" if len(summary["bases"]) == 1 else "the base of each"
+    text = f"{what} compared with {base} on the same questions: {listed(asked)}."
     if summary["variant"] == PAPER:
         text += f" {OF_PAPER}"
     return text

@@ -92,12 +92,20 @@ def _place(summary: dict, benchmark: str) -> int:
 
 
 def arm_table(summary: dict[str, Any]) -> Table:
-    """The arms, how each was made, and how much of each there is."""
-    rows = []
+    """The arms, how each was made, and how much of each there is; of several bases, which it is compared with."""
+    rows, labels = [], arm_labels(summary)
+    several = len(summary["bases"]) > 1
     for arm in summary["arms"]:
         steps = [r["num_steps"] for r in summary["training"] if r["arm"] == arm["name"]]
         seeds = ", ".join(map(str, arm["seeds"]))
-        cells = (arm["method"], seeds, f"{len(arm['seeds_evaluated'])} of {len(arm['seeds'])}")
+        after = f", after {labels[arm['after']]}" if arm["after"] else ""
+        cells = (
+            arm["method"] + after,
+            seeds,
+            f"{len(arm['seeds_evaluated'])} of {len(arm['seeds'])}",
+        )
         cells += (f"{max(steps):,.0f}" if steps else "–",)
+        cells += (labels[arm["base"]],) if several else ()
         rows.append(Row(arm["label"], tuple(map(Cell, cells))))
-    return Table("The arms of the study.", ("made by", "seeds", "evaluated", "steps"), tuple(rows))
+    columns = ("made by", "seeds", "evaluated", "steps", *(("compared with",) if several else ()))
+    return Table("The arms of the study.", columns, tuple(rows))

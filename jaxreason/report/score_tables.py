@@ -4,9 +4,16 @@ import itertools
 from typing import Any
 
 from jaxreason.report.tables import NONE, Cell, Row, Table, benchmark_label, caption, find
-from jaxreason.report.wording import VARIANT_LABELS, arm_labels, group_label, plain, signed
+from jaxreason.report.wording import (
+    VARIANT_LABELS,
+    arm_labels,
+    arms_on,
+    base_names,
+    group_label,
+    plain,
+    signed,
+)
 from jaxreason.results.groups import REST
-from jaxreason.results.study_files import BASE
 
 STAR = "†"
 BOTH_WAYS = (
@@ -66,7 +73,7 @@ def _group_table(summary: dict, decoding: str) -> Table:
             cells.append(_score(find(summary["scores"], model=model, **where)))
             cells.append(
                 _change(find(summary["differences"], arm=model, **where))
-                if model != BASE
+                if model not in base_names(summary)
                 else Cell("")
             )
         if any(cell.text not in ("", NONE.text) for cell in cells):
@@ -89,31 +96,30 @@ def _differences(summary: dict, decoding: str, groups: bool) -> list[dict]:
 
 
 def benchmark_tables(summary: dict[str, Any]) -> list[Table]:
-    """A table a decoding: the base's score of every benchmark, and every arm's difference."""
-    labels, tables = arm_labels(summary), []
-    for decoding in summary["decodings"]:
-        arms = _present(summary, decoding)
-        rows = []
-        for group in summary["groups"]:
-            for name in group["benchmarks"]:
-                where = {"decoding": decoding, "group": group["name"], "benchmark": name}
-                base = find(summary["scores"], model=BASE, **where)
-                if base is not None:
-                    changes = (
-                        _change(find(summary["differences"], arm=a["name"], **where)) for a in arms
-                    )
-                    cells = (Cell(str(base["num_items"])), _score(base), *changes)
-                    rows.append(
-                        Row(benchmark_label(summary, name), cells, group_label(group["name"]))
-                    )
-        if rows:
-            columns = ("questions", "Base", *(labels[arm["name"]] for arm in arms))
-            said = caption(
-                decoding, "The base's score of every task, and every arm's difference from it."
-            )
-            notes = _star_note(_differences(summary, decoding, groups=False))
-            tables.append(Table(said, columns, tuple(rows), notes=notes))
-    return tables
+    """A table a decoding and base: its score of every benchmark, and the difference of every arm on it."""
+    pairs = itertools.product(summary["decodings"], base_names(summary))
+    tables = [_benchmark_table(summary, decoding, base) for decoding, base in pairs]
+    return [table for table in tables if table.rows]
+
+
+def _benchmark_table(summary: dict, decoding: str, base: str) -> Table:
+    labels, rows = arm_labels(summary), []
+    arms = [arm for arm in arms_on(summary, base) if arm in _present(summary, decoding)]
+    for group in summary["groups"]:
+        for name in group["benchmarks"]:
+            where = {"decoding": decoding, "group": group["name"], "benchmark": name}
+            score = find(summary["scores"], model=base, **where)
+            if score is not None:
+                changes = [
+                    _change(find(summary["differences"], arm=a["name"], **where)) for a in arms
+                ]
+                cells = (Cell(str(score["num_items"])), _score(score), *changes)
+                label = benchmark_label(summary, name)
+                rows.append(Row(label, cells, group_label(group["name"])))
+    said = caption(decoding, "The base's score of every task, and every arm's difference from it.")
+    columns = ("questions", labels[base], *(labels[arm["name"]] for arm in arms))
+    notes = _star_note(_differences(summary, decoding, groups=False))
+    return Table(said, columns, tuple(rows), notes=notes)
 
 
 def variant_tables(summary: dict[str, Any]) -> list[Table]:

@@ -1,5 +1,6 @@
 """Scores of base and arms, and their paired differences: rows of summary.json, in points."""
 
+import itertools
 import zlib
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
@@ -21,7 +22,6 @@ from jaxreason.results.statistics import (
     resample,
     seeds_interval,
 )
-from jaxreason.results.study_files import BASE
 
 Run = tuple[str, int]  # arm and seed
 
@@ -44,8 +44,10 @@ class Level:
     benchmark: str | None
     found: Resampled
     num_items: int
-    columns: dict[Run, int]  # column of each run; column 0 is the base
-    num_samples: float  # a question, of the base
+    columns: dict[
+        Run | str, int
+    ]  # column of each base (its name) and of each run; a base has the first
+    num_samples: float  # a question, of that base
 
     def where(self) -> dict:
         """What identifies the level in a row."""
@@ -58,21 +60,23 @@ def levels(
     decoding: str,
     how: Resampling,
 ) -> tuple[list[Level], list[str]]:
-    """Every benchmark and group that the base was evaluated on; and what is missing, in words.
+    """Every benchmark and group that the bases were evaluated on; and what is missing, in words.
 
     Raises:
       UserError: the models were not asked the same questions, or a line lacks the metric.
     """
-    base = evaluations[BASE]
+    bases = [base.name for base in study.bases if base.name in evaluations]
+    if not bases:
+        return [], []
     metrics = {
         row["benchmark"]: (row["metric"], row.get("weight"))
-        for row in base.rows
+        for row in evaluations[bases[0]].rows
         if row["primary"] and row["decoding"] == decoding and row["benchmark"] in study.groups
     }
-    runs, missing = _complete_runs(study, evaluations, decoding, metrics)
     if not metrics:
         return [], [f"The base has no {decoding} samples."]
-    columns = {run: number for number, run in enumerate(runs, 1)}
+    models, missing = _complete_models(study, evaluations, decoding, metrics)
+    columns = {model: number for number, model in enumerate(models)}
     found = []
     for group in study.group_names():
         members = [
@@ -97,25 +101,24 @@ def _mean_level(members: list[Level], group: str, num_samples: float) -> Level:
     return Level(first.decoding, group, None, whole, count, first.columns, num_samples)
 
 
-def _complete_runs(study, evaluations, decoding, metrics) -> tuple[list[Run], list[str]]:
-    runs, missing = [], []
-    for arm, seed in study.runs():
-        run = (arm.name, seed)
-        if run not in evaluations:
-            continue
-        absent = [b for b in metrics if (b, decoding) not in evaluations[run].samples]
+def _complete_models(study, evaluations, decoding, metrics) -> tuple[list[Run | str], list[str]]:
+    """Bases, then the runs that there is a base for."""
+    found, missing = [], []
+    labels = {base.name: base.label for base in study.bases}
+    labels |= {(arm.name, seed): f"{arm.label}, seed {seed}" for arm, seed in study.runs()}
+    needed = {(arm.name, seed): arm.base for arm, seed in study.runs()}
+    for model in (model for model in labels if model in evaluations):
+        absent = [b for b in metrics if (b, decoding) not in evaluations[model].samples]
         if absent:
             names = ", ".join(study.labels.get(b, b) for b in absent)
-            missing.append(
-                f"{arm.label}, seed {seed}: no {decoding} samples of {names}, so left out there."
-            )
-        else:
-            runs.append(run)
-    return runs, missing
+            missing.append(f"{labels[model]}: no {decoding} samples of {names}, so left out there.")
+        elif needed.get(model, model) in (model, *found):
+            found.append(model)
+    return found, missing
 
 
 def _benchmark(study, group, name, scored, evaluations, columns, decoding, how) -> Level:
-    models = [BASE, *columns]
+    models = list(columns)
     samples = [evaluations[model].samples[name, decoding] for model in models]
     sources = [f"{_folder(study, model)}: {name}, {decoding}" for model in models]
     each = [sample_scores(s, *scored, source) for s, source in zip(samples, sources, strict=True)]
@@ -127,8 +130,8 @@ def _benchmark(study, group, name, scored, evaluations, columns, decoding, how) 
             f"{name}, {decoding}: {error} Models are numbered as in {folders}."
         ) from error
     # Seeds of one arm have one number: they are one model to what never varies.
-    arms = [arm.name for arm in study.arms]
-    numbers = [0, *(1 + arms.index(arm) for arm, _ in columns)]
+    order = [*(base.name for base in study.bases), *(arm.name for arm in study.arms)]
+    numbers = [order.index(m if isinstance(m, str) else m[0]) for m in models]
     seed = (how.seed, zlib.crc32(f"{name}.{decoding}".encode()))
     found = resample(scores, numbers, how.resamples, seed)
     count = len({(sample["subset"], sample["cluster"]) for sample in samples[0]})
@@ -136,16 +139,17 @@ def _benchmark(study, group, name, scored, evaluations, columns, decoding, how) 
 
 
 def _folder(study: Study, model: str | Run) -> str:
-    if model == BASE:
-        return BASE
+    if isinstance(model, str):
+        return model
     return next(arm.folder(model[1]) for arm in study.arms if arm.name == model[0])
 
 
 def score_rows(study: Study, found: list[Level], how: Resampling) -> list[dict]:
-    """Mean scores of the base and of every arm over its seeds, at every level."""
+    """Mean scores of every base and of every arm over its seeds, at every level."""
     rows = []
     for level in found:
-        rows.append(_score_row(level, BASE, [0], {}, how))
+        bases = [base.name for base in study.bases if base.name in level.columns]
+        rows += [_score_row(level, base, [level.columns[base]], {}, how) for base in bases]
         for arm, seeds in _arms(study, level):
             rows.append(_score_row(level, arm.name, list(seeds.values()), seeds, how))
     return rows
@@ -175,7 +179,7 @@ def _points(found: Interval) -> dict[str, float | None]:
 
 
 def difference_rows(study: Study, found: list[Level], how: Resampling) -> list[dict]:
-    """Every arm minus the base at every level, paired over items; with each seed's own, a p-value, its false
+    """Every arm minus its base at every level, paired over items; with each seed's own, a p-value, its false
     discovery rate among the benchmarks or the groups of the decoding, the smallest difference that could be shown,
     and a verdict.
     """
@@ -183,10 +187,11 @@ def difference_rows(study: Study, found: list[Level], how: Resampling) -> list[d
     for level in found:
         scores = means(level.found.scores)
         for arm, seeds in _arms(study, level):
-            columns = list(seeds.values())
-            compared = _compared(level, columns, [0], arm.name, how, scores[columns] - scores[0])
+            columns, base = list(seeds.values()), level.columns[arm.base]
+            change = scores[columns] - scores[base]
+            compared = _compared(level, columns, [base], arm.name, how, change)
             each = [
-                {"seed": seed, **_points(_difference(level, [column], [0], arm.name, how))}
+                {"seed": seed, **_points(_difference(level, [column], [base], arm.name, how))}
                 for seed, column in seeds.items()
             ]
             row = level.where() | {"arm": arm.name, "num_items": level.num_items}
@@ -244,16 +249,16 @@ def verdict(whole: Interval, each: np.ndarray, p: float, alpha: float) -> str:
 
 
 def arm_difference_rows(study: Study, found: list[Level], how: Resampling) -> list[dict]:
-    """Every arm minus every later arm, for groups: paired over items, seeds resampled on both
-    sides.
+    """Every arm minus every later arm of the same base, for groups: paired over items, seeds resampled
+    on both sides.
     """
     rows = []
     for level in (level for level in found if level.benchmark is None):
-        arms = [(arm.name, list(seeds.values())) for arm, seeds in _arms(study, level)]
+        arms = [(arm, list(seeds.values())) for arm, seeds in _arms(study, level)]
         scores = means(level.found.scores)
-        for number, (first, plus) in enumerate(arms):
-            for second, minus in arms[number + 1 :]:
-                change = scores[plus].mean() - scores[minus].mean()
-                compared = _compared(level, plus, minus, first, how, np.array([change]))
-                rows.append(level.where() | {"arm": first, "against": second} | compared)
+        for (first, plus), (second, minus) in itertools.combinations(arms, 2):
+            if first.base == second.base:
+                change = np.array([scores[plus].mean() - scores[minus].mean()])
+                compared = _compared(level, plus, minus, first.name, how, change)
+                rows.append(level.where() | {"arm": first.name, "against": second.name} | compared)
     return _with_rates(rows, lambda row: row["decoding"])

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter
 
-from jaxreason.report.wording import MINUS
-from jaxreason.results.study_files import BASE
+from jaxreason.report.wording import MINUS, base_names
 
 # Okabe and Ito's palette, told apart with every common colour blindness; shapes repeat it.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B")
@@ -33,7 +32,7 @@ class Look(NamedTuple):
 
 def looks(summary: dict[str, Any]) -> dict[str, Look]:
     """The same look for a model in all figures."""
-    found = {BASE: Look(GREY, "o")}
+    found = {name: Look(GREY, "o") for name in base_names(summary)}
     for number, arm in enumerate(summary["arms"]):
         turn = number // len(COLOURS)
         colour = COLOURS[number % len(COLOURS)]

@@ -1,5 +1,6 @@
 """summary.json: every number that the report shows, and what it was made from."""
 
+import dataclasses
 import importlib.metadata
 import platform
 from typing import Any
@@ -26,7 +27,6 @@ from jaxreason.report.scores import (
 from jaxreason.report.training_questions import question_rows
 from jaxreason.report.variants import compare_variants
 from jaxreason.report.wording import WAYS
-from jaxreason.results.study_files import BASE
 from jaxreason.results.transfer_file import read_transfer
 
 # What is drawn of metrics.jsonl: curve -> its name there.
@@ -49,10 +49,9 @@ def summarise(
     """
     evaluations, missing = _evaluations(reader, study, variant)
     found = []
-    if BASE in evaluations:
-        for decoding in study.decodings:
-            more, absent = levels(study, evaluations, decoding, how)
-            found, missing = found + more, missing + absent
+    for decoding in study.decodings:
+        more, absent = levels(study, evaluations, decoding, how)
+        found, missing = found + more, missing + absent
     metrics, absent = read_metrics(reader, study)
     transfer = read_transfer(reader.folder, reader.read)
     missing += absent + ([] if transfer else ["The transferability index has not been computed."])
@@ -89,11 +88,13 @@ def summarise(
 
 def _evaluations(reader: Reader, study: Study, variant: str) -> tuple[dict, list[str]]:
     found, missing = {}, []
-    base = read_evaluation(reader, BASE, variant)
-    if base is None:
-        missing.append("The base has not been evaluated, so nothing can be compared with it.")
-    else:
-        found[BASE] = base
+    for base in study.bases:
+        evaluation = read_evaluation(reader, base.name, variant)
+        if evaluation is None:
+            label = _the_base(study, base.label)
+            missing.append(f"{label} has not been evaluated, so nothing can be compared with it.")
+        else:
+            found[base.name] = evaluation
     for arm, seed in study.runs():
         evaluation = read_evaluation(reader, arm.folder(seed), variant)
         if evaluation is None:
@@ -103,12 +104,24 @@ def _evaluations(reader: Reader, study: Study, variant: str) -> tuple[dict, list
     return found, missing
 
 
+def _the_base(study: Study, label: str) -> str:
+    return "The base" if len(study.bases) == 1 else label
+
+
+def _first_base(study: Study, evaluations: dict) -> Evaluation | None:
+    """The first base that was evaluated: all models are asked the same."""
+    names = [base.name for base in study.bases if base.name in evaluations]
+    return evaluations[names[0]] if names else None
+
+
 def _describe(study: Study, evaluations: dict, how: Resampling) -> dict[str, Any]:
     arms = [
         {
             "name": arm.name,
             "label": arm.label,
             "method": arm.method,
+            "base": arm.base,
+            "after": arm.after,
             "seeds": list(arm.seeds),
             "seeds_evaluated": [seed for seed in arm.seeds if (arm.name, seed) in evaluations],
         }
@@ -118,6 +131,7 @@ def _describe(study: Study, evaluations: dict, how: Resampling) -> dict[str, Any
     return {
         "study": study.name,
         "base": study.base,
+        "bases": [dataclasses.asdict(base) for base in study.bases],
         "shared_base": study.shared_base,
         "groups": groups,
         "labels": _labels(study, evaluations),
@@ -130,8 +144,9 @@ def _describe(study: Study, evaluations: dict, how: Resampling) -> dict[str, Any
 
 
 def _labels(study: Study, evaluations: dict) -> dict[str, str]:
-    """Names of the benchmarks: those of study.json, else of the base's scores.json."""
-    rows = evaluations[BASE].rows if BASE in evaluations else []
+    """Names of the benchmarks: those of study.json, else of a base's scores.json."""
+    base = _first_base(study, evaluations)
+    rows = base.rows if base else []
     return {r["benchmark"]: r["label"] for r in rows if "label" in r} | study.labels
 
 
@@ -221,7 +236,8 @@ def _asked(study: Study, evaluations: dict) -> list[dict]:
 
 def _ways(study: Study, evaluations: dict) -> list[dict]:
     """The prompt and the grader of every variant of every benchmark, as the base was measured."""
-    rows = evaluations[BASE].all_rows if BASE in evaluations else []
+    base = _first_base(study, evaluations)
+    rows = base.all_rows if base else []
     names = ("benchmark", "variant", "prompt", "grader")
     found = {tuple(row[name] for name in names): None for row in rows}
     return [dict(zip(names, way, strict=True)) for way in found if way[0] in study.groups]
@@ -229,11 +245,12 @@ def _ways(study: Study, evaluations: dict) -> list[dict]:
 
 def _unmeasured(study: Study, evaluations: dict, variant: str) -> list[str]:
     """Which benchmarks the base was measured on in another way alone, in words."""
-    if BASE not in evaluations:
+    base = _first_base(study, evaluations)
+    if base is None:
         return []
-    shown = {row["benchmark"] for row in evaluations[BASE].rows}
-    others = {row["benchmark"] for row in evaluations[BASE].all_rows} - shown
-    names = {r["benchmark"]: r["label"] for r in evaluations[BASE].all_rows if "label" in r}
+    shown = {row["benchmark"] for row in base.rows}
+    others = {row["benchmark"] for row in base.all_rows} - shown
+    names = {r["benchmark"]: r["label"] for r in base.all_rows if "label" in r}
     labels = names | study.labels
     absent = [labels.get(name, name) for name in study.groups if name in others]
     said = f"not measured {WAYS[variant]}, which this report is about, so left out."
@@ -242,7 +259,7 @@ def _unmeasured(study: Study, evaluations: dict, variant: str) -> list[str]:
 
 def _failures(study: Study, evaluations: dict) -> list[str]:
     """Which sample files have samples without a score, in words."""
-    labels = {BASE: "The base"} | {
+    labels = {base.name: _the_base(study, base.label) for base in study.bases} | {
         (arm.name, seed): f"{arm.label}, seed {seed}" for arm, seed in study.runs()
     }
     names, found = _labels(study, evaluations), []
@@ -258,8 +275,8 @@ def _failures(study: Study, evaluations: dict) -> list[str]:
 
 
 def _by_model(study: Study, evaluations: dict) -> dict[str, list[Evaluation]]:
-    """The evaluations of the base and of every arm's seeds."""
-    found = {BASE: [evaluations[BASE]]} if BASE in evaluations else {}
+    """The evaluations of every base and of every arm's seeds."""
+    found = {b.name: [evaluations[b.name]] for b in study.bases if b.name in evaluations}
     for arm, seed in study.runs():
         if (arm.name, seed) in evaluations:
             found.setdefault(arm.name, []).append(evaluations[arm.name, seed])

@@ -14,7 +14,6 @@ from jaxreason.report.wording import (
     significant,
 )
 from jaxreason.results.groups import MATH, REST
-from jaxreason.results.study_files import BASE
 
 TRANSFER_MODE = "v2_pooled"
 
@@ -92,7 +91,7 @@ def _index(summary: dict, decoding: str, group: str, model: str) -> str:
         if (r["decoding"], r["group"], r["arm"], r["mode"])
         == (decoding, group, model, TRANSFER_MODE)
     ]
-    if model == BASE or not rows:
+    if not rows:
         return ""
     return "undefined" if rows[0]["ti"] is None else plain(rows[0]["ti"])
 

@@ -22,7 +22,6 @@ from jaxreason.results.clusters import SampleScores, cluster
 from jaxreason.results.grade_files import sample_scores
 from jaxreason.results.significance import compare
 from jaxreason.results.statistics import difference_interval, resample
-from jaxreason.results.study_files import BASE
 
 SIDES = (PAPER, ROBUST)  # of a difference: the former minus the latter
 NUMBERS = ("mean", "low", "high")
@@ -74,10 +73,9 @@ def _levels(
     study: Study, evaluations: Evaluations, variant: str, how: Resampling
 ) -> Iterator[list[Level]]:
     """Of each decoding, what was measured in another variant than the report's."""
-    if BASE in evaluations:
-        others = {run: found.measured(variant) for run, found in evaluations.items()}
-        for decoding in study.decodings:
-            yield levels(study, others, decoding, how)[0]
+    others = {run: found.measured(variant) for run, found in evaluations.items()}
+    for decoding in study.decodings:
+        yield levels(study, others, decoding, how)[0]
 
 
 def _in_both(rows: list[dict], whose: str) -> dict[tuple[str, str, str], list[dict]]:
@@ -102,7 +100,7 @@ def _gap(
     benchmark, decoding, model = key
     where = {"benchmark": benchmark, "decoding": decoding, "model": model}
     seeds = [(arm.name, seed) for arm, seed in study.runs() if arm.name == model]
-    runs = [run for run in ([BASE] if model == BASE else seeds) if run in evaluations]
+    runs = [run for run in (model, *seeds) if run in evaluations]
     sides = []
     for name in SIDES:
         found = [evaluations[run] for run in runs]

@@ -1,11 +1,11 @@
 """Numbers and names as the report writes them."""
 
+import itertools
 import math
 from collections.abc import Iterable
 from typing import Any
 
 from jaxreason.results.groups import MATH, NON_REASONING, OTHER, REST
-from jaxreason.results.study_files import BASE
 
 MINUS = "−"
 GROUP_LABELS = {MATH: "Math", OTHER: "Other reasoning", NON_REASONING: "Non-reasoning"}
@@ -49,11 +49,24 @@ def crowded(summary: dict[str, Any]) -> bool:
 
 
 def arm_labels(summary: dict[str, Any]) -> dict[str, str]:
-    """Label of the base and of every arm; arms are numbered when there are many."""
-    labels = {arm["name"]: arm["label"] for arm in summary["arms"]}
-    if crowded(summary):
-        labels = {name: f"{n}. {label}" for n, (name, label) in enumerate(labels.items(), 1)}
-    return {BASE: "Base"} | labels
+    """Label of every base and, after it, of its arms; arms are numbered when there are many."""
+    labels, numbers = {}, itertools.count(1)
+    for base in summary["bases"]:
+        labels[base["name"]] = base["label"]
+        for arm in arms_on(summary, base["name"]):
+            number = f"{next(numbers)}. " if crowded(summary) else ""
+            labels[arm["name"]] = number + arm["label"]
+    return labels
+
+
+def base_names(summary: dict[str, Any]) -> list[str]:
+    """The bases, as models are named."""
+    return [base["name"] for base in summary["bases"]]
+
+
+def arms_on(summary: dict[str, Any], base: str) -> list[dict[str, Any]]:
+    """The arms that are compared with a base."""
+    return [arm for arm in summary["arms"] if arm["base"] == base]
 
 
 def listed(parts: list[str]) -> str:

@@ -9,10 +9,10 @@ from etils import epath
 
 from jaxreason.config import ConfigError
 from jaxreason.results.files import absolute
-from jaxreason.results.study_files import BASE, is_study
+from jaxreason.results.study_files import BASE, BASES, is_study
 
 LOCK = ".lock"
-_ARMS = ("*/seed_*", BASE)
+_ARMS = ("*/seed_*", BASE, f"{BASES}/*")
 
 
 @contextlib.contextmanager
@@ -59,7 +59,7 @@ def _is_held(path: epath.Path) -> bool:
 
 
 def _studies_around(workdir: epath.Path) -> list[epath.Path]:
-    """Folders above that are studies: `<study>/<arm>/seed_<k>` and `<study>/base` lie in one."""
+    """Folders above that are studies: `<study>/<arm>/seed_<k>`, `<study>/base` and `<study>/bases/<b>` lie in one."""
     above = [workdir.parent, workdir.parent.parent]
     return [folder for folder in above if folder != workdir and is_study(folder)]
 

@@ -10,6 +10,7 @@ from jaxreason.results.files import check_object, read_object, write_json
 
 MANIFEST = "study.json"  # a folder with this file is a study's
 BASE = "base"  # the base's folder, and its name where models are named
+BASES = "bases"  # in it the folders of the bases that arms have of their own
 # What study.json and each of its arms hold at least.
 SHAPE = {"name": str, "base": str, "groups": dict, "arms": list, "decodings": list}
 ARM = {"name": str, "method": str, "label": str, "seeds": list}
@@ -32,8 +33,30 @@ def run_folder(arm: str, seed: int) -> str:
     return f"{arm}/seed_{seed}"
 
 
+def base_folder(path: str) -> str:
+    """The folder of a base of an arm's own, relative to the study's: `bases/<owner>--<name>` by its path."""
+    parts = [part for part in path.split("/") if part not in ("", "~", ".", "..")]
+    return f"{BASES}/{'--'.join(parts[-2:])}"
+
+
+def bases_of(manifest: dict[str, Any]) -> list[dict[str, str]]:
+    """The bases that arms are compared with: `name` (the folder) and `model` of each, the study's own first."""
+    return manifest.get("bases") or [{"name": BASE, "model": manifest["base"]}]
+
+
+def base_of(arm: dict[str, Any]) -> str:
+    """The folder of the base that an arm of study.json is compared with."""
+    return arm.get("base", BASE)
+
+
+def model_folders(manifest: dict[str, Any]) -> list[str]:
+    """The folders of all bases, and of all runs of all arms, relative to the study's."""
+    runs = [run_folder(arm["name"], seed) for arm in manifest["arms"] for seed in arm["seeds"]]
+    return [*(base["name"] for base in bases_of(manifest)), *runs]
+
+
 def run_folders(folder: epath.PathLike, arm: str) -> list[epath.Path]:
-    """The folders of an arm's runs that are there; of the base, which has no seeds, its own."""
+    """The folders of an arm's runs that are there; of a base, which has no seeds, its own."""
     inside = epath.Path(folder) / arm
     return sorted(inside.glob("seed_*")) or [inside]
 
@@ -57,6 +80,11 @@ def read_manifest(folder: epath.PathLike, read: Read = read_object) -> dict[str,
     if not path.exists():
         raise UserError(f"{path}: not found; this is no study's folder.")
     found = read(path, SHAPE)
+    bases = [base["name"] for base in bases_of(found)]
     for arm in found["arms"]:
         check_object(arm, ARM, f"{path}, arms")
+        if base_of(arm) not in bases:
+            raise UserError(
+                f"{path}: arm {arm['name']} is compared with {base_of(arm)}, which is not in bases."
+            )
     return found

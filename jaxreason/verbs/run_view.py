@@ -19,7 +19,7 @@ from jaxreason.results.metrics_lines import metrics_path
 from jaxreason.results.rollout_files import read_rollouts, rollout_steps, rollouts_path
 from jaxreason.results.sample_files import sample_keys, samples_path
 from jaxreason.results.score_files import EVALUATION, SCORES
-from jaxreason.results.study_files import BASE, is_study, read_manifest, run_folders
+from jaxreason.results.study_files import bases_of, is_study, read_manifest, run_folders
 from jaxreason.results.trajectory_file import trajectory_path
 from jaxreason.results.transfer_file import read_transfer, transfer_path
 from jaxreason.verbs import outcome
@@ -113,7 +113,8 @@ def _rollouts(folder: epath.Path, replies: int) -> Iterator[str]:
 def _arms(folder: epath.Path) -> Iterator[str]:
     """How far each model of a study is."""
     rows = [["model", "trained", "evaluated", "drift measured"]]
-    names = [BASE, *(arm["name"] for arm in read_manifest(folder)["arms"])]
+    manifest = read_manifest(folder)
+    names = [one["name"] for one in (*bases_of(manifest), *manifest["arms"])]
     for run in (run for name in names for run in run_folders(folder, name)):
         files = run / DONE, run / EVALUATION / SCORES, drift_folder(run)
         rows.append([str(run.relative_to(folder)), *("yes" if f.exists() else "-" for f in files)])

@@ -318,6 +318,6 @@ def test_the_section_of_a_recipe_is_strict():
 def test_models_of_another_vocabulary_are_refused():
     small = dataclasses.replace(tiny_model().architecture, vocab_size=39)
     with pytest.raises(ValueError, match="vocabulary of 40 tokens, tuned one of 39"):
-        drift._check_vocabularies(
+        drift.check_vocabularies(
             "base", tiny_model(), "tuned", dataclasses.replace(tiny_model(), architecture=small)
         )

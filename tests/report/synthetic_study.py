@@ -107,6 +107,7 @@ def _evaluation(run: pathlib.Path, hardness: dict, chances: dict, rng) -> None:
                 "group": group,
                 "decoding": decoding,
                 "num_samples": 1,
+                "weight": None,
             }
             mean = float(right.mean())
             rows.append(common | _score(right))

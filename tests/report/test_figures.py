@@ -41,7 +41,7 @@ def filled_points(axes, look):
 def test_arms_differ_in_colour_and_marker_in_all_figures_alike(summary):
     found = looks(summary)
     assert len({look.colour for look in found.values()}) == len(found)
-    many = {"arms": [{"name": str(i)} for i in range(21)]}
+    many = {"bases": [{"name": "base"}], "arms": [{"name": str(i)} for i in range(21)]}
     assert len(set(looks(many).values())) == 22
     assert len(set(COLOURS)) == 7
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxreason.report.files import Arm, Evaluation, Study
+from jaxreason.report.files import Arm, BaseModel, Evaluation, Study
 from jaxreason.report.scores import (
     Resampling,
     arm_difference_rows,
@@ -23,6 +23,7 @@ STUDY = Study(
     shared_base=True,
     groups={"sums": "math", "order": "other", "copy": "non_reasoning", "join": "non_reasoning"},
     labels={},
+    bases=(BaseModel("base", "b", "Base"),),
     arms=(Arm("rl", "rl", "RL", (0, 1)), Arm("sft", "sft", "SFT", (0, 1))),
     decodings=("greedy",),
 )

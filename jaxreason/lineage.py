@@ -1,0 +1,152 @@
+"""Where each arm of a study starts, and the base that it is compared with.
+
+A chained arm starts from another arm's model and is compared with the base that the chain began from: what a reader of
+"SFT, then RL" asks is how far the two together moved, on the scale of the other arms. What its last stage alone did is
+the difference of the two arms, which the report has too.
+"""
+
+from dataclasses import dataclass
+
+from etils import epath
+
+from jaxreason.arms import ArmConfig, StudyConfig, seeds_of
+from jaxreason.config import ConfigError, nearest
+from jaxreason.results.study_files import BASE, base_folder, run_folder
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model that arms are compared with.
+
+    Attributes:
+      name: its folder, relative to the study's.
+      path: a Hugging Face folder or hub name.
+    """
+
+    name: str
+    path: str
+
+
+def parent_of(study: StudyConfig, arm: ArmConfig) -> str | None:
+    """The arm that an arm starts from; None if it starts from a base."""
+    return arm.base if arm.base in study.arms else None
+
+
+def in_order(study: StudyConfig) -> list[str]:
+    """The arms, each after the one that it starts from, and else as they stand.
+
+    Raises:
+      ConfigError: arms start from each other.
+    """
+    found: dict[str, None] = {}
+    for name in study.arms:
+        for member in reversed(ancestry(study, name)):
+            found[member] = None
+    return list(found)
+
+
+def ancestry(study: StudyConfig, name: str) -> list[str]:
+    """An arm, the arm that it starts from, and so on to the first.
+
+    Raises:
+      ConfigError: it starts from itself, with the way round.
+    """
+    found = [name]
+    while (parent := parent_of(study, study.arms[found[-1]])) is not None:
+        if parent in found:
+            raise ConfigError(
+                f"config.study.arms.{name}.base: arms start from each other: {' <- '.join([*found, parent])}."
+            )
+        found.append(parent)
+    return found
+
+
+def base_of(study: StudyConfig, name: str, model_path: str) -> Base:
+    """The base that an arm is compared with: the one that its first ancestor starts from.
+
+    Args:
+      study: the recipe's section.
+      name: of the arm.
+      model_path: of the recipe's `model`.
+    """
+    path = study.arms[ancestry(study, name)[-1]].base
+    if not path or _same(path, model_path):
+        return Base(BASE, model_path)
+    return Base(base_folder(path), path)
+
+
+def bases_of(study: StudyConfig, model_path: str) -> list[Base]:
+    """The bases that arms are compared with, the recipe's `model` first; each is evaluated once.
+
+    Raises:
+      ConfigError: two of them would have one folder.
+    """
+    found: dict[str, Base] = {}
+    for name in study.arms:
+        base = base_of(study, name, model_path)
+        other = found.setdefault(base.name, base)
+        if not _same(base.path, other.path):
+            raise ConfigError(
+                f"config.study.arms.{name}.base: {base.path} and {other.path} would both lie in {base.name}; "
+                "give one of them another name (a link)."
+            )
+    return sorted(found.values(), key=lambda base: base.name != BASE)
+
+
+def start_of(study: StudyConfig, name: str, model_path: str, seed: int, workdir: epath.Path) -> str:
+    """The model that an arm's run of a seed starts from: a path or hub name."""
+    parent = parent_of(study, study.arms[name])
+    if parent is None:
+        return study.arms[name].base or model_path
+    return model_of(study, parent, seed, workdir)
+
+
+def model_of(study: StudyConfig, name: str, seed: int, workdir: epath.Path) -> str:
+    """The model of an arm, of that seed where it is trained: a path or hub name."""
+    arm = study.arms[name]
+    return arm.path if arm.method == "given" else str(workdir / run_folder(name, seed) / "model")
+
+
+def origin_of(study: StudyConfig, name: str, model_path: str) -> str:
+    """A model that is there before anything is trained and has an arm's architecture: a path or hub name."""
+    for member in ancestry(study, name):
+        if study.arms[member].method == "given":
+            return study.arms[member].path
+    return base_of(study, name, model_path).path
+
+
+def check_lineage(study: StudyConfig, model_path: str) -> None:
+    """Refuses arms that start nowhere, from each other, or from a run that is not made.
+
+    Raises:
+      ConfigError: with the arm.
+    """
+    for name, arm in study.arms.items():
+        path, parent = f"config.study.arms.{name}", parent_of(study, arm)
+        if parent is None and arm.base and not _names_model(arm.base):
+            raise ConfigError(
+                f"{path}.base: {arm.base!r} is neither an arm of this study{nearest(arm.base, study.arms)} nor a "
+                "model's folder or hub name (owner/name)."
+            )
+        if parent is not None and arm.method == "given":
+            raise ConfigError(
+                f"{path}.base: a given arm is not trained, so it starts from no arm; name the base that it is "
+                "compared with by its path."
+            )
+        ancestry(study, name)
+        if parent is not None and study.arms[parent].method != "given":
+            missing = set(seeds_of(study, arm)) - set(seeds_of(study, study.arms[parent]))
+            if missing:
+                raise ConfigError(
+                    f"{path}.seeds: starts from {parent!r}, which has no run of seed "
+                    f"{', '.join(map(str, sorted(missing)))}."
+                )
+    bases_of(study, model_path)
+
+
+def _names_model(path: str) -> bool:
+    return "/" in path or epath.Path(path).expanduser().is_dir()
+
+
+def _same(first: str, second: str) -> bool:
+    return first.rstrip("/") == second.rstrip("/")

@@ -1,0 +1,124 @@
+"""Where arms start and what they are compared with: chains, bases of their own, seeds of their own."""
+
+import pytest
+from etils import epath
+
+from jaxreason import lineage, study
+from jaxreason.arms import ArmConfig, StudyConfig
+from jaxreason.config import ConfigError
+from jaxreason.lineage import Base
+from jaxreason.recipes import load_recipe
+
+MODEL = "Qwen/Qwen3-14B-Base"
+WORKDIR = epath.Path("/w")
+
+
+def arm(method="sft", base="", path="", seeds=()):
+    return ArmConfig(method, method, "", {}, path, base=base, seeds=seeds)
+
+
+def made_of(seeds=(0, 1), **arms):
+    return StudyConfig("s", seeds, arms)
+
+
+CHAIN = made_of(a_rl=arm("rl", "b_sft"), b_sft=arm(), c_again=arm("rl", "a_rl"))
+
+
+def test_an_arm_comes_after_the_one_that_it_starts_from_and_else_where_it_stands():
+    assert lineage.in_order(CHAIN) == ["b_sft", "a_rl", "c_again"]
+    assert lineage.in_order(made_of(z=arm(), a=arm())) == ["z", "a"]
+
+
+def test_a_chained_arm_starts_from_the_model_of_its_own_seed_and_is_compared_with_the_chains_base():
+    assert lineage.start_of(CHAIN, "b_sft", MODEL, 1, WORKDIR) == MODEL
+    assert lineage.start_of(CHAIN, "a_rl", MODEL, 1, WORKDIR) == "/w/b_sft/seed_1/model"
+    assert lineage.start_of(CHAIN, "c_again", MODEL, 0, WORKDIR) == "/w/a_rl/seed_0/model"
+    assert lineage.base_of(CHAIN, "c_again", MODEL) == Base("base", MODEL)
+    assert lineage.origin_of(CHAIN, "c_again", MODEL) == MODEL
+
+
+def test_a_chain_on_a_given_arm_starts_from_its_checkpoint_for_every_seed():
+    given = arm("given", "Qwen/Qwen2.5-7B", path="/models/simple_rl")
+    made = made_of(given=given, rl=arm("rl", "given"))
+    assert [lineage.start_of(made, "rl", MODEL, seed, WORKDIR) for seed in (0, 1)] == [
+        given.path
+    ] * 2
+    assert lineage.base_of(made, "rl", MODEL) == Base("bases/Qwen--Qwen2.5-7B", "Qwen/Qwen2.5-7B")
+    assert lineage.origin_of(made, "rl", MODEL) == "/models/simple_rl"
+    lineage.check_lineage(made, MODEL)
+
+
+def test_a_base_that_several_arms_name_is_one_and_the_recipes_model_comes_first():
+    made = made_of(
+        a=arm("given", "Qwen/Qwen2.5-7B", path="x/a"),
+        b=arm("given", "Qwen/Qwen2.5-7B", path="x/b"),
+        c=arm("given", MODEL, path="x/c"),
+    )
+    assert lineage.bases_of(made, MODEL) == [
+        Base("base", MODEL),
+        Base("bases/Qwen--Qwen2.5-7B", "Qwen/Qwen2.5-7B"),
+    ]
+    alone = made_of(a=made.arms["a"])
+    assert [base.name for base in lineage.bases_of(alone, MODEL)] == ["bases/Qwen--Qwen2.5-7B"]
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (made_of(sft=arm(), rl=arm("rl", "stf")), "rl.base: 'stf' is neither an arm of this study; did you mean 'sft'"),
+        (made_of(a=arm("rl", "b"), b=arm("rl", "a")), "arms.a.base: arms start from each other: a <- b <- a"),
+        (made_of(a=arm("rl", "a")), "arms.a.base: arms start from each other: a <- a"),
+        (made_of(a=arm("given", "b", path="x/y"), b=arm()), "arms.a.base: a given arm is not trained"),
+        (made_of(a=arm(seeds=(0,)), b=arm("rl", "a")), "arms.b.seeds: starts from 'a', which has no run of seed 1"),
+        (made_of(a=arm("given", "/m/x/y"), b=arm("given", "/n/x/y")), "b.base: /n/x/y and /m/x/y would both lie in"),
+    ],
+)  # fmt: skip
+def test_arms_that_start_nowhere_or_from_each_other_are_refused_by_name(made, message):
+    with pytest.raises(ConfigError, match=message):
+        lineage.check_lineage(made, MODEL)
+
+
+def recipe(**arms):
+    config = load_recipe("configs/study_tiny.py")
+    config.study.seeds = (3,)
+    with config.ignore_type():
+        found = {name: config.study.arms[name] for name in ("rl", "sft_top")}
+        config.study.arms = {**found, **arms}
+    return config
+
+
+def test_the_stages_follow_the_chain_and_every_base_is_evaluated_once():
+    config = recipe()
+    own = str(config.model.path) + "/"
+    with config.ignore_type(), config.unlocked():
+        rl = config.study.arms.rl.to_dict()
+        given = {**rl, "method": "given", "section": "", "path": "x/y", "base": "x/own"}
+        config.study.arms = {
+            "a_rl": {**rl, "base": "sft_top", "seeds": (4,)},
+            "g": given,
+            "h": {**given, "base": own, "drift": False},
+            "sft_top": {**config.study.arms.sft_top.to_dict(), "seeds": (4, 3)},
+        }
+    names = [stage.name for stage in study.stages(config, None, WORKDIR)]
+    assert names == [
+        "evaluate base",
+        "evaluate bases/x--own",
+        *("train sft_top seed 3", "evaluate sft_top/seed_3", "drift sft_top seed 3"),
+        *("evaluate g/seed_3", "drift g seed 3"),
+        "evaluate h/seed_3",
+        *("train sft_top seed 4", "evaluate sft_top/seed_4", "drift sft_top seed 4"),
+        *("train a_rl seed 4", "evaluate a_rl/seed_4", "drift a_rl seed 4"),
+        "transfer",
+        "report",
+    ]
+
+
+@pytest.mark.parametrize("seeds", [(1, 1), (1, 2)])
+def test_seeds_of_an_arm_that_are_doubled_or_more_than_a_given_one_has_are_refused(seeds):
+    config = recipe()
+    method = "given" if seeds == (1, 2) else "rl"
+    with config.ignore_type():
+        config.study.arms.rl.seeds = seeds
+        config.study.arms.rl.method = method
+    with pytest.raises(ConfigError, match=r"arms\.rl\.seeds: expected each once"):
+        study.check_recipe(config)
