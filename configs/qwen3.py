@@ -60,11 +60,11 @@ def num_parameters(size: str) -> int:
     return layers * layer + hidden + VOCAB * hidden * (1 if tied else 2)
 
 
-def sft(size: str, response: str, target: str) -> ConfigDict:
-    """Fine-tuning on the teacher's replies, with or without its thoughts."""
+def sft(size: str, response: str, target: str, tensor: int = 0) -> ConfigDict:
+    """Fine-tuning on the teacher's replies, with or without its thoughts; heads over `tensor` devices if given."""
     slice_ = find_slice(target)
     rows = 512
-    tensor = max(1, slice_.devices // rows)
+    tensor = tensor or max(1, slice_.devices // rows)
     parts = slice_.devices // tensor
     config = _base(size, slice_, tensor)
     fields = {"prompt": "question", "response": RESPONSES[response]}
@@ -213,13 +213,16 @@ def _base(size: str, slice_: Slice, tensor: int) -> ConfigDict:
 
 
 def parse_argument(argument: str, **defaults: str) -> dict[str, str]:
-    """The parts of a recipe's argument, `0.6b,h100,no_think`, in any order; what is absent is as in `defaults`.
+    """The parts of a recipe's argument, `0.6b,h100,no_think,data=FOLDER`, in any order; the rest as in `defaults`.
 
     Raises:
-      ValueError: a part is no size, response or slice.
+      ValueError: a part is no size, response, folder or slice.
     """
     chosen = dict(defaults)
     for part in filter(None, argument.split(",")):
+        if part.startswith("data=") and "data" in defaults:
+            chosen["data"] = part.removeprefix("data=")
+            continue
         known = "size" if part in SIZES else "response" if part in RESPONSES else "target"
         if known not in defaults:
             raise ValueError(f"{part!r}: this recipe has no {known} to choose.")

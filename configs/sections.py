@@ -230,9 +230,9 @@ def arm(
     )
 
 
-def study(name: str, seeds: tuple[int, ...], arms: dict[str, ConfigDict]) -> ConfigDict:
+def study(name: str, seeds: tuple[int, ...], arms: dict[str, ConfigDict], **changes) -> ConfigDict:
     """A study; tables and figures show its arms in the order of their names, as ConfigDict keeps them."""
-    return section({"name": name, "seeds": seeds, "arms": arms}, {})
+    return section({"name": name, "seeds": seeds, "arms": arms, "measured_dtype": ""}, changes)
 
 
 def rl(datasets: dict[str, ConfigDict], learning_rate: float, **changes) -> ConfigDict:
@@ -349,4 +349,5 @@ def plan(architecture: dict[str, Any], **changes) -> ConfigDict:
     With 0 examples, or reply tokens, nothing is said of a whole run's time.
     """
     defaults = {"architecture": architecture, "examples": 0, "reply_tokens": 0}
+    defaults |= {"slice": "", "example_tokens": 0, "eval_tokens": 0, "arms": {}}
     return section(defaults, changes)

@@ -59,11 +59,13 @@ class StudyConfig:
       name: title of the report.
       seeds: one training run of every trained arm for each, where the arm has none of its own.
       arms: folder name -> arm.
+      measured_dtype: in which evaluation and drift hold parameters; "" for `model.param_dtype`, which trains.
     """
 
     name: str
     seeds: tuple[Seed, ...]
     arms: dict[str, ArmConfig]
+    measured_dtype: str = ""
 
 
 def arms_of(config: ml_collections.ConfigDict) -> dict[str, ArmConfig]:

@@ -16,7 +16,13 @@ from jaxreason.config import ConfigError, nearest
 from jaxreason.errors import UserError
 from jaxreason.recipe_imports import importable, run_file, shipped_folder
 
-SHARED = ("sections.py", "tiny.py", "qwen3.py")  # what recipes are made of
+SHARED = (
+    "sections.py",
+    "tiny.py",
+    "qwen3.py",
+    "qwen3_study.py",
+    "paper_benchmarks.py",
+)  # what recipes are made of
 
 
 def find_recipe(name: str) -> pathlib.Path:

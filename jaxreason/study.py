@@ -282,7 +282,7 @@ def stages(
     """The study's stages in the order in which they run."""
     study = parse(StudyConfig, config.study, "config.study")
     evaluation = parse(settings.EvalConfig, config.eval, "config.eval")
-    model = parse(ModelConfig, config.model, "config.model")
+    model = _measured(parse(ModelConfig, config.model, "config.model"), study)
 
     def evaluate(path: str, folder: epath.Path, how: settings.EvalConfig) -> Stage:
         asked = dataclasses.replace(model, path=path)
@@ -300,18 +300,17 @@ def stages(
     return plan
 
 
+def _measured(model: ModelConfig, study: StudyConfig) -> ModelConfig:
+    return dataclasses.replace(model, param_dtype=study.measured_dtype or model.param_dtype)
+
+
 def _arm_stages(config, mesh, workdir, study: StudyConfig, name, seed, evaluate) -> list[Stage]:
     arm, folder = study.arms[name], workdir / run_folder(name, seed)
     model = parse(ModelConfig, config.model, "config.model")
     compared = base_of(study, name, model.path)
-    start, base, tuned = (
-        dataclasses.replace(model, path=path)
-        for path in (
-            start_of(study, name, model.path, seed, workdir),
-            compared.path,
-            model_of(study, name, seed, workdir),
-        )
-    )
+    start = dataclasses.replace(model, path=start_of(study, name, model.path, seed, workdir))
+    paths = compared.path, model_of(study, name, seed, workdir)
+    base, tuned = (dataclasses.replace(_measured(model, study), path=path) for path in paths)
     drift_config = parse(drift.DriftConfig, config.drift, "config.drift")
     folders = (workdir / compared.name / EVALUATION, folder / EVALUATION)
 

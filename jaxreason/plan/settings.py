@@ -1,6 +1,6 @@
 """The `plan` section of a recipe."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from jaxreason.config import at_least
@@ -14,8 +14,16 @@ class PlanConfig:
       architecture: settings of the model's Hugging Face config.json, used where `model.path` is not a folder here.
       examples: that an epoch of `sft` has; 0 = not known.
       reply_tokens: mean length of the replies of `rl`; 0 = not known.
+      slice: where a study would run, for its `--dry-run`; "" = this machine.
+      example_tokens: mean length of an example of `sft`; 0 = as long as may be.
+      eval_tokens: mean length of the replies of an evaluation; 0 = half of what they may have.
+      arms: arm of a study -> what it changes of the fields above.
     """
 
     architecture: dict[str, Any]
     examples: Annotated[int, at_least(0)]
     reply_tokens: Annotated[int, at_least(0)]
+    slice: str = ""
+    example_tokens: Annotated[int, at_least(0)] = 0
+    eval_tokens: Annotated[int, at_least(0)] = 0
+    arms: dict[str, dict[str, Any]] = field(default_factory=dict)

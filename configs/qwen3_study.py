@@ -1,0 +1,86 @@
+"""The study of a Qwen3 base: its SFT and RL twins trained and asked as the paper did. Not a recipe itself.
+
+Twins are trained by the sections of configs/qwen3.py, on one mesh: heads are split over 8 devices, as decoding needs.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import paper_benchmarks, qwen3, sections
+from jaxreason.plan.slices import find_slice
+
+# Ratios of the deviations of gains that the published index was made with; they are those of `paper_scales`.
+MODES = ("v1_relative", "v2_literal", "paper_scales")
+LABELS = {"think": "think-SFT", "no_think": "no-think-SFT"}
+FILES = {"teacher": "math_sft_40K.jsonl", "math": "math_rl_48k.jsonl"}
+# Mean tokens of replies, for --dry-run alone: assumptions, to be replaced by what the first models' samples say.
+REPLIES = {"base": 800, "think": 3000, "no_think": 800, "rl": 1300}
+RL_REPLY = 3000
+
+
+def make(size: str, target: str, response: str, data: str) -> ConfigDict:
+    """The study of a size on a slice.
+
+    Args:
+      size: of `qwen3.SIZES`.
+      target: slice or GPUs.
+      response: "think", "no_think", or "" for both SFT twins.
+      data: a folder with FILES and the benchmarks' files; "" for the hub.
+    """
+    rl = qwen3.rl(size, target)
+    config = ConfigDict()
+    sampler = qwen3.evaluate(config, size, target, paper_benchmarks.MAX_LENGTH)
+    config.model.param_dtype = (
+        "float32"  # of training; what is measured is in bfloat16 (`study.measured_dtype`)
+    )
+    config.sft = qwen3.sft(size, "think", target, config.mesh.tensor).sft
+    config.rl = rl.rl
+    config.eval = paper_benchmarks.evaluation(sampler)
+    config.drift = paper_benchmarks.drift()
+    config.drift.batch_size = max(8, find_slice(target).devices // config.mesh.tensor)
+    config.transfer = sections.transfer(variant="paper", modes=MODES)
+    base = qwen3.SIZES[size][0].split("/")[1]
+    config.report = sections.report(
+        f"When {base} gets better at math, what happens to everything else?",
+        "Do SFT on a teacher's replies and RL on verified answers to the same questions change the rest differently?",
+        ("One seed: nothing here says how much another run would differ.",),
+    )
+    config.report.variant = "paper"
+    chosen = [response] if response else list(LABELS)
+    arms = {f"sft_{name}": _sft_arm(name) for name in chosen}
+    arms["rl"] = sections.arm("rl", "RL", "rl")
+    config.study = sections.study(base, (0,), arms, measured_dtype="bfloat16")
+    config.plan = _plan(size, target, chosen)
+    if data:
+        _from_files(config, data)
+    return config
+
+
+def _sft_arm(response: str) -> ConfigDict:
+    """A twin that learns one column of the teacher's, and is asked as it was trained."""
+    thinking = response == "think"
+    column = {"datasets": {"teacher": {"fields": {"response": qwen3.RESPONSES[response]}}}}
+    changes = {"thinking": thinking, **column}
+    return sections.arm("sft", LABELS[response], "sft", changes, asked={"thinking": thinking})
+
+
+def _plan(size: str, target: str, chosen: list[str]) -> ConfigDict:
+    plan = sections.plan(
+        qwen3.architecture(size),
+        examples=qwen3.SFT_EXAMPLES,
+        reply_tokens=RL_REPLY,
+        slice=target,
+        eval_tokens=REPLIES["base"],
+    )
+    means = {"think": 5000, "no_think": 800}  # tokens of an example
+    plan.arms = ConfigDict({"rl": {"eval_tokens": REPLIES["rl"]}})
+    for name in chosen:
+        about = {"example_tokens": means[name], "eval_tokens": REPLIES[name]}
+        plan.arms[f"sft_{name}"] = ConfigDict(about)
+    return plan
+
+
+def _from_files(config: ConfigDict, folder: str) -> None:
+    config.sft.datasets.teacher.path = f"{folder}/{FILES['teacher']}"
+    config.rl.datasets.math.path = f"{folder}/{FILES['math']}"
+    config.eval.source = "files"
+    config.eval.data_folder = folder
