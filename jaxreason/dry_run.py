@@ -1,92 +1,157 @@
-"""What a study would do, about how long it would take here and how much disk it would need; nothing is run.
+"""What a study would do, stage by stage, about how long it would take and how much disk it would need; nothing is run.
 
-Time is work over rate: 6 floating-point operations a parameter for a trained token, 2 for a read or written one, and a
-share of the rate of a large matrix product, measured now. Replies are taken to be half as long as they may be, and half
-of RL's groups to be alike where such are replaced. Small models are slowed by other things than products.
+Nothing is downloaded and no weights are read: the architecture is that of the model's folder or of `plan.architecture`,
+the numbers of questions those of the recipe, of local files or of `benchmarks.SIZES`. HOW says how each number is made.
 """
 
 import math
 import tempfile
 import time
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 from etils import epath
 
-from jaxreason.arms import StudyConfig, arm_section
+from jaxreason import study as stages_of
+from jaxreason.analysis.drift import DriftConfig
+from jaxreason.arms import StudyConfig, arm_evaluation, arm_section
 from jaxreason.config import parse
-from jaxreason.data.tokenizer import load_tokenizer
-from jaxreason.evaluation.parts import asked_parts
-from jaxreason.evaluation.settings import EvalConfig
-from jaxreason.models.decoder import abstract_params
+from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
+from jaxreason.lineage import base_of, bases_of
+from jaxreason.models.decoder import Model
 from jaxreason.models.huggingface import ModelConfig
+from jaxreason.plan import on_paper, storage
+from jaxreason.plan.on_paper import Machine, Spent
+from jaxreason.plan.recipe import planned_model
+from jaxreason.plan.settings import PlanConfig
+from jaxreason.plan.slices import find_slice
 from jaxreason.questions import prepare
-from jaxreason.rl.loop import RLConfig
-from jaxreason.training.sft import SFTConfig, load_data, make_batches
-from jaxreason.training.state import static_model
+from jaxreason.results.claims import DONE
+from jaxreason.results.drift_files import drift_path
+from jaxreason.results.score_files import is_finished
+from jaxreason.sharding import MeshConfig
+from jaxreason.study import Stage
+from jaxreason.training.sft import SFTConfig
+from jaxreason.workload import (
+    ALIKE,
+    CHOICES,
+    PROMPT_TOKENS,
+    Replies,
+    Work,
+    evaluation_work,
+    expected_replies,
+    is_here,
+    rl_work,
+    sft_work,
+)
 
 # Of the rate of a large matrix product, on CPU: between what a model of 0.5M parameters reaches and one of 135M.
 SHARE_TRAINING, SHARE_SAMPLING = 0.35, 0.1
-REPLY_LENGTH = 0.5  # of the most tokens that one may have
-CHARACTERS = 4  # of a token, about
+GIB = 2**30
+
+HOW = f"""How the numbers are made; all are estimates on paper:
+- time: {{speed}}
+- SFT: plan.examples (else the rows of local files) x epochs, of plan.example_tokens each (else half of sft.length)
+- RL: replies of plan.reply_tokens (else half of the most), {100 * ALIKE:g} % of the groups alike where such are
+  replaced
+- evaluation: questions x samples, replies of plan.eval_tokens (else half of the most); likelihoods of {CHOICES} choices
+- prompts of {PROMPT_TOKENS} tokens, or an eighth of the longest sequence; plan.arms changes these lengths for an arm,
+  or a base
+- drift: both models read the replies of both; index and report take minutes and are not counted
+- disk: checkpoints kept at the end (one more while a new one is written), exported weights, and of samples and
+  rollouts {storage.TOKEN_BYTES} bytes a token and {storage.LINE_BYTES:,} a line; what is downloaded is not counted"""
+OF_SLICE = (
+    "from computing and memory traffic at once to one after the other, at the maker's speeds; links between\n"
+    "  devices, compiling, loading and slots that run empty are left out, so expect more"
+)
+OF_MACHINE = (
+    f"operations at {SHARE_TRAINING} (training) and {SHARE_SAMPLING} (else) of the rate of a large product, "
+    "measured now"
+)
 
 
-def describe_study(config: ml_collections.ConfigDict) -> str:
-    """The stages of a study with estimated minutes and disk, as a text.
+@dataclass(frozen=True)
+class Row:
+    """A stage, what it takes, and whether it is complete in the working directory."""
+
+    name: str
+    work: Work
+    done: bool
+
+
+@dataclass(frozen=True)
+class _Study:
+    """What all estimates of a study read."""
+
+    config: ml_collections.ConfigDict
+    arms: StudyConfig
+    model: Model
+    machine: Machine
+    tensor: int
+
+    def plan(self, name: str) -> PlanConfig:
+        """The recipe's `plan` section as it is for an arm, or a base."""
+        section = self.config.plan.to_dict() if "plan" in self.config else {}
+        empty = {"architecture": {}, "examples": 0, "reply_tokens": 0}
+        section = {**empty, **section, **section.get("arms", {}).get(name, {})}
+        return parse(PlanConfig, section, f"config.plan.arms.{name}")
+
+    def replies(self, name: str) -> Replies | None:
+        """Of the evaluation of an arm, or a base."""
+        section, arm = self.evaluation, self.arms.arms.get(name)
+        section = section if arm is None else arm_evaluation(self.config, name, arm)
+        return expected_replies(section, self.plan(name).eval_tokens)
+
+    @property
+    def evaluation(self) -> EvalConfig:
+        """The recipe's section."""
+        return parse(EvalConfig, self.config.eval, "config.eval")
+
+    @property
+    def path(self) -> str:
+        """Of the recipe's model."""
+        return self.config.model.path
+
+
+def describe_study(config: ml_collections.ConfigDict, workdir: epath.Path | None = None) -> str:
+    """The stages of a study with estimated time and disk, as a text.
+
+    Args:
+      config: the recipe.
+      workdir: where it runs or would run; what is complete there is said to be done.
 
     Raises:
-      ValueError: for data or a model that cannot be read.
+      ValueError: for a recipe that does not fit, a local file that cannot be read, or a model that is neither here nor
+        described in the recipe's `plan` section.
     """
+    stages_of.check_recipe(config)
     with tempfile.TemporaryDirectory() as scratch:
-        config = prepare(config, epath.Path(scratch))
-        study = parse(StudyConfig, config.study, "config.study")
-        model = parse(ModelConfig, config.model, "config.model")
-        size = sum(
-            math.prod(x.shape) for x in jax.tree.leaves(abstract_params(static_model(model)))
+        prepared = prepare(config, epath.Path(scratch))
+        study = _study_of(prepared)
+        stages = stages_of.stages(prepared, None, workdir or epath.Path(scratch))
+        rows = [_row(study, stage) for stage in stages]
+        return "\n".join(
+            [_head(study), _table(rows, study.machine), *_downloads(study), _how(study)]
         )
-        rate = matmul_rate()
-        evaluate = 2 * size * evaluation_tokens(parse(EvalConfig, config.eval, "config.eval"))
-        evaluate /= rate * SHARE_SAMPLING
-        rows = [("evaluate base", evaluate, 0)]
-        for name, arm in study.arms.items():
-            seeds = study.seeds if arm.method != "given" else study.seeds[:1]
-            seconds, disk = 0.0, 0
-            if arm.method != "given":
-                section = arm_section(config, name, arm)
-                seconds = size * _training(section, model) / rate
-                disk = size * (4 + 12 * max(section.keep, 1))
-            for seed in seeds:
-                rows.append(
-                    (f"train, evaluate, compare {name} seed {seed}", seconds + evaluate, disk)
-                )
-    return _table(rows, size, rate)
 
 
-def _training(section: SFTConfig | RLConfig, model: ModelConfig) -> float:
-    """Floating-point operations a parameter, each divided by its share of the rate."""
-    if isinstance(section, SFTConfig):
-        tokenizer = load_tokenizer(section.tokenizer or model.path)
-        data = load_data(section, tokenizer)
-        steps = make_batches(section, data, (0, 1), seed=0).num_steps
-        return 6 * steps * section.batch_size * section.length / SHARE_TRAINING
-    replies = section.num_steps * section.prompts_per_step * section.group_size
-    tokens = replies * section.decoding.max_tokens * REPLY_LENGTH
-    batches = min(2, section.dynamic_sampling.max_batches)
-    return 2 * tokens * batches / SHARE_SAMPLING + 6 * tokens / SHARE_TRAINING
+def _study_of(config: ml_collections.ConfigDict) -> _Study:
+    arms = parse(StudyConfig, config.study, "config.study")
+    plan = parse(PlanConfig, config.plan, "config.plan") if "plan" in config else None
+    model = planned_model(parse(ModelConfig, config.model, "config.model"), plan)
+    on_slice = plan is not None and plan.slice
+    machine = Machine.of_slice(find_slice(plan.slice)) if on_slice else this_machine()
+    tensor = max(parse(MeshConfig, config.mesh, "config.mesh").tensor, 1)
+    return _Study(config, arms, model, machine, tensor)
 
 
-def evaluation_tokens(config: EvalConfig) -> float:
-    """About how many tokens an evaluation writes, or reads to choose between given replies."""
-    total = 0.0
-    for part in asked_parts(config):
-        if part.kind == "choose":
-            messages = (m["content"] for item in part.items for m in item.example.messages)
-            total += sum(map(len, messages)) / CHARACTERS
-        else:
-            replies = len(part.items) * part.num_samples
-            total += replies * part.decoding.max_tokens * REPLY_LENGTH
-    return total
+def this_machine() -> Machine:
+    """The devices that are here, by a product that is measured now; memory traffic is part of the shares."""
+    rate = matmul_rate()
+    speeds = rate * SHARE_TRAINING, rate * SHARE_SAMPLING, math.inf
+    return Machine("this machine", 1, jax.device_count(), *speeds)
 
 
 def matmul_rate() -> float:
@@ -102,13 +167,107 @@ def matmul_rate() -> float:
     return 2 * 2048**3 / min(times) * jax.device_count()
 
 
-def _table(rows: list[tuple[str, float, int]], size: int, rate: float) -> str:
-    rows = [*rows, ("transfer, report", 5.0, 0)]
-    rows.append(("all", sum(r[1] for r in rows), sum(r[2] for r in rows)))
-    width = max(len(name) for name, _, _ in rows)
-    lines = [
-        f"{name:<{width}}  {seconds / 60:8.1f} min  {disk / 2**20:10.1f} MiB"
-        for name, seconds, disk in rows
+def _row(study: _Study, stage: Stage) -> Row:
+    name, folder = stage.model, stage.folder
+    if stage.kind == "train":
+        return Row(stage.name, _training(study, name), (folder / DONE).exists())
+    if stage.kind == "evaluate":
+        slots = study.evaluation.sampler.slots
+        machine = study.model, study.machine, study.tensor
+        return Row(
+            stage.name, evaluation_work(study.replies(name), slots, *machine), is_finished(folder)
+        )
+    if stage.kind == "drift":
+        metrics = parse(DriftConfig, study.config.drift, "config.drift").metrics
+        done = all(drift_path(folder, metric).exists() for metric in metrics)
+        return Row(stage.name, _drift(study, name), done)
+    return Row(stage.name, Work(Spent(), 0.0), False)
+
+
+def _training(study: _Study, name: str) -> Work:
+    section, plan = arm_section(study.config, name, study.arms.arms[name]), study.plan(name)
+    if isinstance(section, SFTConfig):
+        return sft_work(section, plan, study.model, study.machine, study.tensor)
+    return rl_work(section, plan, study.model, study.machine, study.tensor)
+
+
+def _drift(study: _Study, name: str) -> Work:
+    """Both models read what each wrote."""
+    section = parse(DriftConfig, study.config.drift, "config.drift")
+    texts = section.texts_per_benchmark * len(find_benchmarks(study.evaluation))
+    spent = Spent()
+    for who in (base_of(study.arms, name, study.path).name, name):
+        replies = study.replies(who)
+        if replies is None:
+            return Work(None, 0.0)
+        length = min(section.max_length, replies.prompt + replies.tokens)
+        spent += on_paper.read(study.model, study.machine, 2 * texts, length)
+    return Work(spent, 0.0)
+
+
+def _head(study: _Study) -> str:
+    size = on_paper.num_parameters(study.model)
+    return f"{study.path} ({size:,} parameters) on {study.machine.name}:"
+
+
+def _table(rows: list[Row], machine: Machine) -> str:
+    lines = [_line(row, machine) for row in rows]
+    for title, members in (("all", rows), ("left", [row for row in rows if not row.done])):
+        known = [row.work.spent for row in members if row.work.spent is not None]
+        whole = Work(sum(known, Spent()), sum(row.work.disk for row in members))
+        lines += (
+            [_line(Row(title, whole, False), machine)] if members != rows or title == "all" else []
+        )
+    unit = ["hours", "chip-hours"] if _is_slice(machine) else ["minutes"]
+    lines.insert(0, ["stage", *unit, "disk GiB", ""])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    texts = []
+    for line in lines:
+        cells = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        texts.append("  ".join([line[0].ljust(widths[0]), *cells]).rstrip())
+    return "\n".join(texts)
+
+
+def _line(row: Row, machine: Machine) -> list[str]:
+    times = (3600, 3600 / machine.chips) if _is_slice(machine) else (60,)
+    spans = [_span(row.work.spent, seconds) for seconds in times]
+    return [row.name, *spans, f"{row.work.disk / GIB:,.3f}", "done" if row.done else ""]
+
+
+def _span(spent: Spent | None, unit: float) -> str:
+    if spent is None:
+        return "not known"
+    low, high = (f"{seconds / unit:,.1f}" for seconds in (spent.best, spent.worst))
+    return low if low == high else f"{low} to {high}"
+
+
+def _is_slice(machine: Machine) -> bool:
+    return math.isfinite(machine.memory)
+
+
+def _downloads(study: _Study) -> list[str]:
+    """What is not here, by name."""
+    given = [arm.path for arm in study.arms.arms.values() if arm.method == "given"]
+    models = dict.fromkeys([*(base.path for base in bases_of(study.arms, study.path)), *given])
+    wanted = [path for path in models if path and not epath.Path(path).expanduser().is_dir()]
+    size = storage.exported_bytes(study.model, "bfloat16") / GIB
+    found = [
+        f"{path} (a model; {size:,.1f} GiB if it is of this size in bfloat16)" for path in wanted
     ]
-    head = f"{size:,} parameters; estimated from {rate / 1e9:,.0f} GFLOP/s measured here:"
-    return "\n".join([head, *lines])
+    for name, arm in study.arms.arms.items():
+        if arm.method != "given":
+            section = arm_section(study.config, name, arm)
+            found += [d.path for d in section.datasets.values() if not is_here(d)]
+    if study.evaluation.source == "hub":
+        names = [name for name in study.evaluation.benchmarks if name not in study.evaluation.own]
+        found += [f"{name} (a benchmark)" for name in names]
+    if not found:
+        return []
+    return [
+        "Not in a folder here, so downloaded where the hub's cache lacks it:",
+        *(f"- {x}" for x in dict.fromkeys(found)),
+    ]
+
+
+def _how(study: _Study) -> str:
+    return HOW.format(speed=OF_SLICE if _is_slice(study.machine) else OF_MACHINE)

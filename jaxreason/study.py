@@ -9,6 +9,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import ml_collections
@@ -71,8 +72,18 @@ from jaxreason.training.state import static_model
 
 @dataclass(frozen=True)
 class Stage:
-    """One thing to do: `run` does or continues it and leaves its files in `folder`."""
+    """One thing to do.
 
+    Attributes:
+      kind: what it is.
+      model: the arm or the base (its folder) that it is about; "" for the study as a whole.
+      name: for readers.
+      folder: where it leaves its files.
+      run: does it, or continues it.
+    """
+
+    kind: Literal["train", "evaluate", "drift", "transfer", "report"]
+    model: str
     name: str
     folder: epath.Path
     run: Callable[[], None]
@@ -284,19 +295,21 @@ def stages(
     evaluation = parse(settings.EvalConfig, config.eval, "config.eval")
     model = _measured(parse(ModelConfig, config.model, "config.model"), study)
 
-    def evaluate(path: str, folder: epath.Path, how: settings.EvalConfig) -> Stage:
+    def evaluate(name: str, path: str, folder: epath.Path, how: settings.EvalConfig) -> Stage:
         asked = dataclasses.replace(model, path=path)
         run = lambda: evaluator.run_eval(how, asked, mesh, folder, config.seed)  # noqa: E731
-        return Stage(f"evaluate {folder.relative_to(workdir)}", folder / EVALUATION, run)
+        said = f"evaluate {folder.relative_to(workdir)}"
+        return Stage("evaluate", name, said, folder / EVALUATION, run)
 
     bases = bases_of(study, model.path)
-    plan = [evaluate(base.path, workdir / base.name, evaluation) for base in bases]
+    plan = [evaluate(base.name, base.path, workdir / base.name, evaluation) for base in bases]
     for seed in all_seeds(study):
         for name in in_order(study):
             if seed in seeds_of(study, study.arms[name]):
                 plan += _arm_stages(config, mesh, workdir, study, name, seed, evaluate)
-    plan.append(Stage("transfer", workdir, lambda: _transfer(config, workdir)))
-    plan.append(Stage("report", workdir / "report", lambda: _report(config, workdir)))
+    made = {"transfer": (workdir, _transfer), "report": (workdir / "report", _report)}
+    for name, (folder, run) in made.items():
+        plan.append(Stage(name, "", name, folder, functools.partial(run, config, workdir)))
     return plan
 
 
@@ -317,7 +330,7 @@ def _arm_stages(config, mesh, workdir, study: StudyConfig, name, seed, evaluate)
     def compare():
         drift.run_drift(drift_config, base, tuned, mesh, folder, *folders)
 
-    made = [evaluate(tuned.path, folder, arm_evaluation(config, name, arm))]
+    made = [evaluate(name, tuned.path, folder, arm_evaluation(config, name, arm))]
     if arm.method != "given":
         run = {"sft": sft.run_sft, "rl": rl.run_rl}[arm.method]
         section = arm_section(config, name, arm)
@@ -325,9 +338,9 @@ def _arm_stages(config, mesh, workdir, study: StudyConfig, name, seed, evaluate)
         def train():
             run(decontaminated(config, section, folder), start, mesh, folder, seed)
 
-        made.insert(0, Stage(f"train {name} seed {seed}", folder, train))
+        made.insert(0, Stage("train", name, f"train {name} seed {seed}", folder, train))
     if arm.drift:
-        made.append(Stage(f"drift {name} seed {seed}", folder, compare))
+        made.append(Stage("drift", name, f"drift {name} seed {seed}", folder, compare))
     return made
 
 

@@ -10,10 +10,9 @@ import jax
 import pytest
 from etils import epath
 
-from jaxreason import dry_run, study
-from jaxreason.config import ConfigError, parse
+from jaxreason import study
+from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
-from jaxreason.evaluation.settings import EvalConfig
 from jaxreason.interrupt import Interrupt
 from jaxreason.recipes import load_recipe
 from jaxreason.sharding import MeshConfig, make_mesh
@@ -154,27 +153,6 @@ def test_two_runs_in_one_working_directory_at_once_are_refused(tmp_path, mesh):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with pytest.raises(ConfigError, match="another run is using this working directory"):
             study.run_study(small_recipe(), mesh, epath.Path(tmp_path))
-
-
-def test_a_dry_run_names_every_arm_and_seed_and_writes_nothing(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    text = dry_run.describe_study(small_recipe())
-    for name in ("evaluate base", "rl seed 3", "sft_top seed 3", "same seed 3", "MiB"):
-        assert name in text
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_dry_run_counts_what_is_read_to_choose_between_replies(tmp_path):
-    (tmp_path / "general").mkdir()
-    row = "He slept.\tHow long did he sleep?\t8 hours\tyes\tDuration\n"
-    (tmp_path / "general" / "mc_taco_test.tsv").write_text(row * 3)
-    config = small_recipe()
-    config.eval.data_folder = str(tmp_path)
-    with config.ignore_type():
-        config.eval.benchmarks = {"mc_taco": {"limit": 0, "samples": {"greedy": 1}}}
-    read = dry_run.evaluation_tokens(parse(EvalConfig, config.eval, "config.eval"))
-    words = len("He slept. How long did he sleep? 8 hours") / dry_run.CHARACTERS
-    assert 3 * words < read < 3 * (words + 100)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,13 @@ from jaxreason.evaluation.other_benchmarks import OTHER_BENCHMARKS
 BENCHMARKS: dict[str, Benchmark] = (
     MATH_BENCHMARKS | OTHER_BENCHMARKS | CODE_BENCHMARKS | NON_REASONING_BENCHMARKS
 )
+# Questions of each, for estimates that are made without their data.
+SIZES: dict[str, int] = {
+    **{"math500": 500, "aime24": 30, "aime25": 30, "olympiadbench": 675, "gsm8k": 1319},
+    **{"livecodebench": 511, "humaneval": 164, "mbpp": 257, "gpqa_diamond": 198},
+    **{"acpbench": 280, "acpbench_test": 900, "headqa": 2742, "mmlu": 14042},
+    **{"coqa": 500, "ifeval": 541, "halueval": 30000, "mc_taco": 9442},
+}
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def run_study(call: Call) -> None:
     """All stages of a study, or what they would take."""
     call.require("mesh", "model", "study", "eval", "drift", "transfer", "report")
     if call.flags["dry-run"]:
-        print(dry_run.describe_study(call.config))
+        print(dry_run.describe_study(call.config, call.workdir))
         return
     with on_mesh(call, "study") as mesh:
         study.run_study(call.config, mesh, call.workdir, call.tell)

@@ -1,0 +1,182 @@
+"""How much work the stages of a study are: steps, replies, tokens, and from them time and bytes; all on paper.
+
+What only data and models could say is assumed: lengths are those of the recipe's `plan` section, else half of the most.
+"""
+
+import math
+from dataclasses import dataclass
+
+from etils import epath
+
+from jaxreason.data.conversions import read_rows
+from jaxreason.data.rows import DatasetConfig
+from jaxreason.evaluation.benchmarks import SIZES
+from jaxreason.evaluation.settings import BenchmarkRun, EvalConfig, decoding_of, find_benchmarks
+from jaxreason.models.decoder import Model
+from jaxreason.plan import on_paper, storage
+from jaxreason.plan.on_paper import Machine, Spent
+from jaxreason.plan.settings import PlanConfig
+from jaxreason.rl.recipe import RLConfig
+from jaxreason.tasks.registry import TASKS
+from jaxreason.training.sft import SFTConfig
+
+PROMPT_TOKENS = 200  # of a prompt, at most: MATH's have about 110, CoQA's 590
+PROMPT_SHARE = 0.125  # of the longest sequence that there may be, where that is less
+CHOICES = 4  # of a question whose given replies are compared
+ALIKE = 0.5  # of RL's groups, whose replies all earn the same
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage takes.
+
+    Attributes:
+      spent: seconds; None where it is not known.
+      disk: bytes that it leaves.
+    """
+
+    spent: Spent | None
+    disk: float
+
+
+@dataclass(frozen=True)
+class Replies:
+    """Of an evaluation.
+
+    Attributes:
+      prompt: mean length of a prompt.
+      written: replies that are sampled.
+      tokens: their mean length.
+      read: given replies that are read, to compare their likelihoods.
+    """
+
+    prompt: float
+    written: float
+    tokens: float
+    read: float
+
+
+def sft_work(
+    section: SFTConfig, plan: PlanConfig, model: Model, machine: Machine, tensor: int
+) -> Work:
+    """A run of SFT; its time is not known where the number of examples is not."""
+    rows = [count_rows(dataset) for dataset in section.datasets.values()]
+    examples = plan.examples or (None if None in rows else sum(rows))
+    if examples is None:
+        state = storage.checkpoint_bytes(model, section.optimizer) * max(section.keep, 1)
+        return Work(None, state + storage.exported_bytes(model, section.export_dtype))
+    steps = math.ceil(examples * section.epochs / section.batch_size)
+    length = min(plan.example_tokens or section.length / 2, section.length)
+    run = {"steps": steps, "sequences": examples * section.epochs, "length": length}
+    run["pieces"] = section.num_micro_batches
+    spent = on_paper.train(model, machine, tensor, **run)
+    return Work(spent, _kept(section, model, steps))
+
+
+def rl_work(
+    section: RLConfig, plan: PlanConfig, model: Model, machine: Machine, tensor: int
+) -> Work:
+    """A run of RL: sampling, updates, and a pass for log-probs where a step has several updates."""
+    most, steps = section.decoding.max_tokens, section.num_steps
+    reply = min(plan.reply_tokens or most / 2, most)
+    prompt = prompt_tokens(section.sampler.max_length)
+    sampled = steps * generation_batches(section) * section.prompts_per_batch * section.group_size
+    trained = steps * section.prompts_per_step * section.group_size
+    updates = math.ceil(section.prompts_per_step / section.mini_batch_prompts)
+    pieces = math.ceil(trained / steps / updates / section.micro_batch_rows)
+    slots, length = section.sampler.slots, prompt + reply
+    spent = on_paper.write(model, machine, tensor, slots, sampled, prompt, reply)
+    run = {"steps": steps * updates, "sequences": trained, "length": length, "pieces": pieces}
+    spent += on_paper.train(model, machine, tensor, **run)
+    if updates > 1 or section.old_logprobs == "always":
+        spent += on_paper.read(model, machine, trained, length)
+    disk = storage.lines_bytes(sampled, prompt, reply) + _kept(section, model, steps)
+    return Work(spent, disk)
+
+
+def generation_batches(section: RLConfig) -> int:
+    """How many batches of prompts a step samples, if ALIKE of the groups are alike and such are replaced."""
+    sampling = section.dynamic_sampling
+    if not sampling.drop_equal:
+        return 1
+    wanted = section.prompts_per_step / (1 - ALIKE)
+    return max(1, min(sampling.max_batches, math.ceil(wanted / section.prompts_per_batch)))
+
+
+def evaluation_work(
+    replies: Replies | None, slots: int, model: Model, machine: Machine, tensor: int
+) -> Work:
+    """An evaluation; its time is not known where the number of questions is not."""
+    if replies is None:
+        return Work(None, 0.0)
+    written = slots, replies.written, replies.prompt, replies.tokens
+    spent = on_paper.write(model, machine, tensor, *written)
+    spent += on_paper.read(model, machine, replies.read, replies.prompt)
+    disk = storage.lines_bytes(replies.written, replies.prompt, replies.tokens)
+    return Work(spent, disk + storage.lines_bytes(replies.read / CHOICES, replies.prompt, 0))
+
+
+def prompt_tokens(max_length: int) -> float:
+    """Mean length that prompts are taken to have, where sequences have at most so many tokens."""
+    return min(PROMPT_TOKENS, PROMPT_SHARE * max_length)
+
+
+def expected_replies(config: EvalConfig, tokens: int) -> Replies | None:
+    """What an evaluation writes and reads; None where the number of a benchmark's questions is not known.
+
+    Args:
+      config: the recipe's section.
+      tokens: mean length of replies; 0 for half of what each may have.
+    """
+    written = length = read = 0.0
+    for name, benchmark in find_benchmarks(config).items():
+        run, path = config.benchmarks[name], f"eval.benchmarks.{name}"
+        questions = _questions(config, name, run)
+        if questions is None:
+            return None
+        asked = {benchmark.variants[v].prompt: benchmark.variants[v].task for v in run.variants}
+        for task in asked.values():
+            for decoding, samples in run.samples.items():
+                if TASKS[task].kind == "choose":
+                    read += questions * CHOICES
+                    continue
+                most = decoding_of(config, run, decoding, path).max_tokens
+                written += questions * samples
+                length += questions * samples * min(tokens or most / 2, most)
+    prompt = prompt_tokens(config.sampler.max_length)
+    return Replies(prompt, written, length / max(written, 1), read)
+
+
+def _questions(config: EvalConfig, name: str, run: BenchmarkRun) -> int | None:
+    own = config.own.get(name)
+    there = SIZES.get(name) if own is None else count_rows(own.data)
+    if there is None:
+        return run.limit or None
+    return min(run.limit, there) if run.limit else there
+
+
+def count_rows(dataset: DatasetConfig) -> int | None:
+    """The rows of a dataset that lies here, its limit at most; else its limit; None where it has none."""
+    if not is_here(dataset):
+        return dataset.limit or None
+    number = sum(1 for _ in read_rows(dataset))
+    return min(number, dataset.limit) if dataset.limit else number
+
+
+def is_here(dataset: DatasetConfig) -> bool:
+    """Whether a dataset is read without a network."""
+    if dataset.source == "file":
+        return "://" not in dataset.path and any(_found(dataset.path))
+    return dataset.source != "tfds" and epath.Path(dataset.path).expanduser().exists()
+
+
+def _found(pattern: str) -> list[epath.Path]:
+    path = epath.Path(pattern).expanduser()
+    return [path] if path.exists() else list(path.parent.glob(path.name))
+
+
+def _kept(section: SFTConfig | RLConfig, model: Model, steps: int) -> float:
+    state = section.optimizer, steps, section.checkpoint_every, section.keep
+    return storage.checkpoints_bytes(model, *state) + storage.exported_bytes(
+        model, section.export_dtype
+    )

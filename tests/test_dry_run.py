@@ -1,0 +1,224 @@
+"""What a dry run says: the stages, and numbers that are worked out by hand beside the code."""
+
+import json
+import math
+
+import pytest
+from etils import epath
+
+from jaxreason import dry_run, workload
+from jaxreason.config import parse
+from jaxreason.data.rows import DatasetConfig
+from jaxreason.evaluation.benchmarks import BENCHMARKS, SIZES
+from jaxreason.evaluation.settings import EvalConfig
+from jaxreason.models import huggingface
+from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.huggingface import ModelConfig, make_model
+from jaxreason.plan import on_paper, storage
+from jaxreason.plan.on_paper import Machine, Spent
+from jaxreason.plan.settings import PlanConfig
+from jaxreason.plan.slices import find_slice
+from jaxreason.recipes import load_recipe
+from jaxreason.rl.recipe import RLConfig
+from jaxreason.training.sft import SFTConfig
+
+# One layer of 8 features: attention 8x8 four times, MLP 8x16 three times, a head of 32 words that is the embedding.
+PRODUCTS = 4 * 64 + 3 * 128 + 8 * 32
+SIZE = PRODUCTS + 3 * 8 + 2 * 4  # with the scales of three norms, and of queries and keys
+MACHINE = Machine("m", 2, 4, 1000.0, 500.0, 100.0)
+PLAN = PlanConfig({}, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def model():
+    settings = {"model_type": "qwen3", "vocab_size": 32, "hidden_size": 8, "intermediate_size": 16}
+    settings |= {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
+    settings |= {"head_dim": 4, "rms_norm_eps": 1e-6, "rope_theta": 1e4, "hidden_act": "silu"}
+    settings |= {"max_position_embeddings": 64, "tie_word_embeddings": True}
+    settings |= {"attention_bias": False}
+    how = ModelConfig("", "random", {}, "bfloat16", "float32", "full", "plain", 1)
+    return make_model(how, architecture_from_hf(settings))
+
+
+def train(model, steps, sequences, length):
+    how = {"steps": steps, "sequences": sequences, "length": length, "pieces": 1}
+    return on_paper.train(model, MACHINE, 1, **how)
+
+
+def forward(length):
+    """Twice a product for each parameter and token; two attention products, over every visible pair, of 8 features."""
+    return 2 * PRODUCTS * length + 4 * 8 * length * (length + 1) / 2
+
+
+def test_training_is_four_forward_passes_where_layers_are_made_again_and_moves_the_state(model):
+    assert on_paper.num_parameters(model) == SIZE
+    spent = on_paper.train(model, MACHINE, 2, steps=3, sequences=12, length=10, pieces=2)
+    assert spent.compute == pytest.approx(4 * 12 * forward(10) / 1000)
+    # parameters, two moments and gradients in float32, read and written but for the gradients; and bfloat16 weights
+    # three times a piece, by each of 4 devices a half
+    assert spent.memory == pytest.approx(3 * SIZE * (7 * 4 + 3 * 2 * 2 * 4 / 2) / 100)
+    assert (spent.best, spent.worst) == (spent.memory, spent.compute + spent.memory)
+
+
+def test_decoding_reads_the_weights_and_what_is_filled_of_the_cache_for_every_token(model):
+    spent = on_paper.write(model, MACHINE, tensor=2, slots=8, replies=16, prompt=6, reply=4)
+    tokens, filled = 16 * 4, 6 + 2
+    computed = 2 * PRODUCTS * tokens + 4 * 8 * filled * tokens
+    assert spent.compute == pytest.approx((computed + 16 * forward(6)) / 500)
+    assert on_paper.cache_bytes(model) == 2 * 8 * 2
+    weights, cache = SIZE * 2 * 4 / 2, 8 * filled * 32  # 4 devices, each with half of the weights
+    assert spent.memory == pytest.approx(tokens / 8 * (weights + cache) / 100)
+
+
+def test_disk_is_the_kept_states_the_export_and_the_lines(model):
+    section = parse(SFTConfig, load_recipe("configs/study_tiny.py").sft, "sft")
+    state = storage.checkpoint_bytes(model, section.optimizer)
+    assert state == pytest.approx(12 * SIZE, abs=100)  # and the optimizer's counts
+    kept = (model, section.optimizer)
+    assert storage.checkpoints_bytes(*kept, steps=100, every=20, keep=2) == 2 * state
+    assert storage.checkpoints_bytes(*kept, steps=100, every=20, keep=0) == 5 * state
+    assert storage.checkpoints_bytes(*kept, steps=10, every=20, keep=2) == state
+    assert storage.exported_bytes(model, "bfloat16") == 2 * SIZE
+    assert storage.lines_bytes(10, 20, 30) == 10 * (1000 + 11 * 50)
+
+
+def test_sft_takes_the_examples_of_the_plan_or_of_the_files(model, tmp_path):
+    config = load_recipe("configs/study_tiny.py")
+    config.sft.datasets.teacher.path = str(tmp_path / "rows.jsonl")
+    section = parse(SFTConfig, config.sft, "sft")
+    assert workload.sft_work(section, PLAN, model, MACHINE, 1).spent is None
+    row = {"id": "1", "question": "q", "answer": "a", "response": "r"}
+    (tmp_path / "rows.jsonl").write_text((json.dumps(row) + "\n") * 16)
+    found = workload.sft_work(section, PLAN, model, MACHINE, 1)
+    assert (section.batch_size, section.epochs, section.length) == (8, 3.0, 128)
+    assert found.spent == train(model, 6, 48, 64)
+    told = PlanConfig({}, 80, 0, example_tokens=20)
+    more = workload.sft_work(section, told, model, MACHINE, 1)
+    assert more.spent == train(model, 30, 240, 20)
+
+
+def test_rl_samples_twice_the_groups_where_half_of_them_are_replaced(model):
+    config = load_recipe("configs/study_tiny.py").rl
+    config.dynamic_sampling.max_batches = 3
+    config.update({"num_steps": 5, "prompts_per_step": 8, "mini_batch_prompts": 4})
+    section = parse(RLConfig, config, "rl")
+    assert workload.generation_batches(section) == 2
+    config.dynamic_sampling.prompts_per_batch = 24
+    assert workload.generation_batches(parse(RLConfig, config, "rl")) == 1
+    config.dynamic_sampling.drop_equal = False
+    assert workload.generation_batches(parse(RLConfig, config, "rl")) == 1
+    found = workload.rl_work(section, PlanConfig({}, 0, 20), model, MACHINE, 1)
+    prompt, replies, trained = 96 / 8, 5 * 2 * 8 * 8, 5 * 8 * 8
+    expected = on_paper.write(model, MACHINE, 1, 256, replies, prompt, 20)
+    expected += train(model, 10, trained, prompt + 20)
+    expected += on_paper.read(model, MACHINE, trained, prompt + 20)
+    assert found.spent == expected
+
+
+def evaluation(benchmarks):
+    config = load_recipe("configs/study_tiny.py").eval
+    with config.unlocked(), config.ignore_type():
+        config.own, config.benchmarks = {}, benchmarks
+    return parse(EvalConfig, config, "eval")
+
+
+def test_replies_are_questions_times_samples_and_likelihoods_are_read():
+    asked = {
+        "math500": {"limit": 0, "samples": {"greedy": 1, "t1": 3}},
+        "gpqa_diamond": {"limit": 50, "samples": {"t1": 2}, "variants": ("robust", "paper")},
+        "mc_taco": {"limit": 0, "samples": {"greedy": 1}},
+    }
+    found = workload.expected_replies(evaluation(asked), 30)
+    # both variants of MATH-500 share their samples, those of GPQA are asked in two ways
+    assert found.written == 500 * 4 + 2 * 50 * 2
+    assert (found.tokens, found.read, found.prompt) == (30, 9442 * workload.CHOICES, 160 / 8)
+    assert workload.expected_replies(evaluation(asked), 0).tokens == 40  # half of 80
+
+
+def test_the_number_of_questions_of_every_benchmark_is_that_of_the_documents():
+    assert set(SIZES) == set(BENCHMARKS)
+    text = (epath.Path(__file__).parent.parent / "docs" / "adding_benchmarks.md").read_text()
+    for name, size in SIZES.items():
+        assert f"| `{name}` | {size:,}" in text, name
+
+
+def test_a_dataset_on_the_hub_is_counted_by_its_limit_and_a_local_one_by_its_rows(tmp_path):
+    rest = {"split": "train", "fields": {}, "prompt_template": "{prompt}", "task": ""}
+    rest |= {"metadata": (), "seed": 0, "options": {}}
+    hub = DatasetConfig(source="huggingface", path="owner/name", limit=0, **rest)
+    assert workload.count_rows(hub) is None
+    assert (
+        workload.count_rows(DatasetConfig(source="huggingface", path="o/n", limit=7, **rest)) == 7
+    )
+    rest["split"] = ""
+    (tmp_path / "a.jsonl").write_text('{"x": 1}\n' * 5)
+    for limit, expected in ((0, 5), (3, 3)):
+        path = str(tmp_path / "*.jsonl")
+        assert (
+            workload.count_rows(DatasetConfig(source="file", path=path, limit=limit, **rest))
+            == expected
+        )
+
+
+def test_sft_of_the_14b_is_what_the_compiled_plan_says():
+    """docs/plan.md: 117 steps of 512 full rows take 80 to 85 chip-hours on v5p-64, 40 to 46 on v6e-64."""
+    for target, low, high in (("v5p-64", 80, 85), ("v6e-64", 40, 46)):
+        config = load_recipe(f"configs/sft_qwen3_14b_think.py:{target}")
+        config.plan.example_tokens = 16384
+        study = load_recipe(f"configs/study_qwen3_14b.py:{target}")
+        section, plan = parse(SFTConfig, config.sft, "sft"), parse(PlanConfig, config.plan, "plan")
+        model = dry_run.planned_model(parse(ModelConfig, study.model, "model"), plan)
+        slice_ = find_slice(target)
+        spent = workload.sft_work(section, plan, model, Machine.of_slice(slice_), 1).spent
+        hours = [seconds / 3600 * slice_.chips for seconds in (spent.best, spent.worst)]
+        assert 0.9 * low < hours[0] < hours[1] < 1.1 * high
+
+
+def rows_of(text):
+    return {line[:32].strip(): line for line in text.splitlines()}
+
+
+def test_a_dry_run_of_the_14b_study_needs_no_network_and_no_model_and_writes_nothing(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        huggingface, "_download", lambda path: pytest.fail(f"asked the hub for {path}")
+    )
+    text = dry_run.describe_study(load_recipe("configs/study_qwen3_14b.py:v5p-64"))
+    assert "Qwen/Qwen3-14B-Base (14,768,307,200 parameters) on v5p-64" in text
+    names = [line.split("  ")[0] for line in text.splitlines()]
+    order = ["evaluate base", "train rl seed 0", "evaluate rl/seed_0", "drift rl seed 0"]
+    order += ["train sft_no_think seed 0", "train sft_think seed 0", "transfer", "report", "all"]
+    assert [name for name in names if name in order] == order
+    assert "- ReasoningTransferability/math_sft_40K" in text and "- halueval (a benchmark)" in text
+    assert "- Qwen/Qwen3-14B-Base (a model; 27.5 GiB if" in text
+    # two states of 12 bytes a parameter and weights in bfloat16, nothing else
+    (disk,) = [line.split()[-1] for line in text.splitlines() if line.startswith("train sft_think")]
+    assert float(disk) == pytest.approx(14_768_307_200 * (2 * 12 + 2) / 2**30, rel=1e-4)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_says_what_is_done_and_what_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(dry_run, "matmul_rate", lambda: 1e9)
+    config = load_recipe("configs/study_tiny.py")
+    config.study.seeds = (20,)
+    (tmp_path / "rl/seed_20").mkdir(parents=True)
+    (tmp_path / "rl/seed_20/done.json").write_text("{}")
+    text = dry_run.describe_study(config, epath.Path(tmp_path))
+    lines = {line.split("  ")[0]: line.split() for line in text.splitlines()}
+    assert [name for name, line in lines.items() if line[-1:] == ["done"]] == ["train rl seed 20"]
+    numbers = {
+        name: [float(x) for x in line if x.replace(".", "").isdigit()]
+        for name, line in lines.items()
+    }
+    assert numbers["left"][0] == pytest.approx(
+        numbers["all"][0] - numbers["train rl seed 20"][1], abs=0.2
+    )
+    assert "- training" not in text and "this machine" in text
+
+
+def test_time_at_best_and_at_worst_add_up():
+    total = Spent(3.0, 1.0) + Spent(1.0, 4.0)
+    assert (total.best, total.worst) == (5.0, 9.0)
+    assert math.isinf(dry_run.this_machine().memory)
