@@ -96,7 +96,10 @@ def test_a_field_is_set_by_its_type(arguments, find, expected):
             "optimizer.b2: expected at least 0 and less than 1, got 1.0",
         ),
         ("--config.sft.log_every=0", "config.sft.log_every: expected at least 1, got 0"),
-        ("--config.rl.group_size=1", "rl.group_size=1: expected at least 2, since replies are compared"),
+        (
+            "--config.rl.group_size=1",
+            "rl.group_size=1: expected at least 2, since replies are compared",
+        ),
         ("--config.rl.decoding.temperature=-1", "temperature: expected at least 0, got -1.0"),
         ("--config.rl.policy_loss.dual_clip=0.5", "dual_clip: expected more than 1, or 0, got 0.5"),
         ("--config.rl.rewards.timeout_s=0", "rewards.timeout_s: expected more than 0, got 0.0"),
