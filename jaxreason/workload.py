@@ -16,6 +16,7 @@ from jaxreason.models.decoder import Model
 from jaxreason.plan import on_paper, storage
 from jaxreason.plan.on_paper import Machine, Spent
 from jaxreason.plan.settings import PlanConfig
+from jaxreason.rl.logprob_passes import needs_old, needs_reference
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.tasks.registry import TASKS
 from jaxreason.training.sft import SFTConfig
@@ -76,20 +77,21 @@ def sft_work(
 def rl_work(
     section: RLConfig, plan: PlanConfig, model: Model, machine: Machine, tensor: int
 ) -> Work:
-    """A run of RL: sampling, updates, and a pass for log-probs where a step has several updates."""
+    """A run of RL: sampling, updates, and passes for log-probs before them and of the reference where they are made."""
     most, steps = section.decoding.max_tokens, section.num_steps
     reply = min(plan.reply_tokens or most / 2, most)
     prompt = prompt_tokens(section.sampler.max_length)
-    sampled = steps * generation_batches(section) * section.prompts_per_batch * section.group_size
-    trained = steps * section.prompts_per_step * section.group_size
-    updates = math.ceil(section.prompts_per_step / section.mini_batch_prompts)
-    pieces = math.ceil(trained / steps / updates / section.micro_batch_rows)
+    sampled = steps * generation_batches(section) * section.prompts_per_batch * section.sampled
+    kept = steps * section.prompts_per_step * section.group_size
     slots, length = section.sampler.slots, prompt + reply
     spent = on_paper.write(model, machine, tensor, slots, sampled, prompt, reply)
-    run = {"steps": steps * updates, "sequences": trained, "length": length, "pieces": pieces}
+    updates, trained = steps * section.updates_per_step, kept * section.epochs_per_batch
+    pieces = math.ceil(trained / updates / section.micro_batch_rows)
+    run = {"steps": updates, "sequences": trained, "length": length, "pieces": pieces}
     spent += on_paper.train(model, machine, tensor, **run)
-    if updates > 1 or section.old_logprobs == "always":
-        spent += on_paper.read(model, machine, trained, length)
+    batches = math.ceil(section.prompts_per_step / section.mini_batch_prompts)
+    passes = [needs_old(section, batches), needs_reference(section) or section.exact_kl]
+    spent += on_paper.read(model, machine, sum(passes) * kept, length)
     disk = storage.lines_bytes(sampled, prompt, reply) + _kept(section, model, steps)
     return Work(spent, disk)
 

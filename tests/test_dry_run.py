@@ -113,6 +113,18 @@ def test_rl_samples_twice_the_groups_where_half_of_them_are_replaced(model):
     expected += train(model, 10, trained, prompt + 20)
     expected += on_paper.read(model, MACHINE, trained, prompt + 20)
     assert found.spent == expected
+    more = {"epochs_per_batch": 2, "group_size": 16, "samples": {"given": 8, "refresh_every": 1}}
+    config.dynamic_sampling.update({"prompts_per_batch": 0, "drop_equal": True})
+    config.update(more)
+    config.policy_loss.kl_coefficient = 0.1
+    found = workload.rl_work(
+        parse(RLConfig, config, "rl"), PlanConfig({}, 0, 20), model, MACHINE, 1
+    )
+    # half of 16 replies are given; two passes over 16; log-probs of all by policy and reference
+    expected = on_paper.write(model, MACHINE, 1, 256, replies, prompt, 20)
+    expected += train(model, 20, 2 * 2 * trained, prompt + 20)
+    expected += on_paper.read(model, MACHINE, 2 * 2 * trained, prompt + 20)
+    assert found.spent == expected
 
 
 def evaluation(benchmarks):

@@ -69,7 +69,10 @@ def recipe(base, data):
     config.rl.update({"num_steps": 2, "prompts_per_step": 4, "mini_batch_prompts": 4, **chunk})
     config.rl.update({"group_size": 4, "micro_batch_rows": 4, "row_length": 128})
     config.rl.decoding.max_tokens = 16
-    config.rl.dynamic_sampling.update({"prompts_per_batch": 4, "max_batches": 2})
+    # by the whole reward: a model of this size may never be right, and then no group would teach it
+    config.rl.dynamic_sampling.update(
+        {"prompts_per_batch": 4, "max_batches": 2, "metric": "reward"}
+    )
     config.rl.rewards.update({"num_workers": 2, "overlong_buffer": 8})
     config.rl.sampler.update(
         {"slots": 16, "max_length": 96, "prefill_rows": 4, "prefill_chunk": 64}
@@ -81,7 +84,7 @@ def recipe(base, data):
     config.eval.update({"grader_workers": 2, "resamples": 20, "pass_at": (1, 2), "maj_at": ()})
     sizes = {"slots": 8, "max_length": 3072, "prefill_rows": 4, "prefill_chunk": 256, "pages": 0}
     config.eval.sampler.update(sizes)
-    config.drift.update({"texts_per_benchmark": 2, "max_length": 512, "batch_size": 2, **chunk})
+    config.drift.update({"texts_per_benchmark": 2, "max_length": 128, "batch_size": 2, **chunk})
     config.drift.resamples = config.transfer.resamples = config.report.resamples = 20
     return config
 
