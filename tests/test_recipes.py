@@ -1,5 +1,6 @@
 """The Qwen3 recipes: every size and slice parses, has the right number of parameters and the paper's numbers."""
 
+import dataclasses
 import importlib
 import math
 from pathlib import Path
@@ -8,6 +9,7 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
+from jaxreason.arms import arm_evaluation, arm_section, arms_of
 from jaxreason.config import ConfigError, parse
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig
@@ -122,6 +124,48 @@ def test_rl_has_the_papers_numbers_and_the_scripts_where_it_has_none():
         1.0,
     )
     assert optimizer.warmup_steps == 10 * 512 // 128 and optimizer.schedule == "constant"
+
+
+@pytest.mark.parametrize("target", ["2xv5p-64", "h200-8", *SLICES])
+def test_the_study_of_qwen3_fits_its_mesh_on_every_target(target):
+    config = recipe(f"study_qwen3.py:0.6b,{target}")
+    check_recipe(config)
+    parts = find_slice(target).devices // config.mesh.tensor
+    assert config.drift.batch_size % parts == 0 == config.rl.micro_batch_rows % parts
+    sft = parse(SFTConfig, config.sft, "config.sft")
+    # a step of 512 examples has no rows for more parts
+    assert parts > 512 or sft.batch_size % (parts * sft.num_micro_batches) == 0
+    assert parse(PlanConfig, config.plan, "config.plan").slice == find_slice(target).name
+
+
+def test_each_twin_of_the_study_is_trained_and_asked_as_the_papers():
+    config = recipe("study_qwen3_14b.py")
+    arms = arms_of(config)
+    asked = {name: arm_evaluation(config, name, arm).thinking for name, arm in arms.items()}
+    assert asked == {"rl": None, "sft_no_think": False, "sft_think": True}
+    assert config.eval.thinking is None
+    for name, response in (("sft_think", "think"), ("sft_no_think", "no_think")):
+        made, alone = (
+            arm_section(config, name, arms[name]),
+            recipe(f"sft_qwen3_14b_{response}.py").sft,
+        )
+        alone = parse(SFTConfig, alone, "config.sft")
+        placed = {"num_micro_batches": made.num_micro_batches}
+        assert made == dataclasses.replace(alone, **placed)
+    alone = parse(RLConfig, recipe("rl_qwen3_14b.py").rl, "config.rl")
+    assert arm_section(config, "rl", arms["rl"]) == alone
+    assert len(config.eval.benchmarks) == 12
+    ways = {tuple(run.variants) for run in config.eval.benchmarks.values()}
+    assert ways == {("robust", "paper")} and "paper_scales" in config.transfer.modes
+
+
+def test_the_study_reads_local_files_by_one_word_more_and_one_twin_by_another():
+    config = recipe("study_qwen3.py:4b,h100-8,no_think,data=/d")
+    assert sorted(config.study.arms) == ["rl", "sft_no_think"]
+    paths = config.sft.datasets.teacher.path, config.rl.datasets.math.path
+    assert paths == ("/d/math_sft_40K.jsonl", "/d/math_rl_48k.jsonl")
+    assert (config.eval.source, config.eval.data_folder) == ("files", "/d")
+    assert "Qwen3-4B-Base" in config.model.path
 
 
 def test_a_recipe_is_had_for_a_slice_only_if_it_takes_one():

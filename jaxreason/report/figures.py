@@ -32,7 +32,7 @@ from jaxreason.report.style import (
     zero_line,
 )
 from jaxreason.report.tables import benchmark_label
-from jaxreason.report.transfer_tables import MODES, pooled_rows
+from jaxreason.report.transfer_tables import MODES, one_mode, pooled_rows
 from jaxreason.report.wording import (
     arm_labels,
     base_names,
@@ -43,7 +43,6 @@ from jaxreason.report.wording import (
 )
 from jaxreason.results.groups import MATH, REST
 
-INDEX_MODE = "v2_pooled"
 POINT = 1.0  # the least that an axis of scores shows
 BROWSER_FONTS = "font-family: 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
 INDEX_ENDS, INDEX_LINEAR = 2000, 50  # of its axis: ends, and where it turns logarithmic
@@ -240,8 +239,9 @@ def _between_groups(axes: Axes, tasks: list[tuple[str, str]]) -> None:
 
 
 def transfer(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """The pooled index of every arm over its seeds, on a signed logarithmic axis."""
-    rows = [r for r in summary["transfer"] if r["mode"] == INDEX_MODE]
+    """The index of every arm over its seeds in one mode, on a signed logarithmic axis."""
+    mode = one_mode(summary["transfer"])
+    rows = [r for r in summary["transfer"] if r["mode"] == mode]
     groups = list(dict.fromkeys(r["group"] for r in rows))
     panels = _panels(rows, summary["decodings"], groups)
     if not panels:
@@ -259,7 +259,7 @@ def transfer(summary: dict[str, Any], narrow: bool) -> Figure | None:
         name_rows(panel, range(len(arms)), [labels[a] for a in arms], colours)
         panel.set_title(_title(group, decoding))
         panel.tick_params(labelbottom=True, labelleft=narrow or number % len(groups) == 0)
-        panel.set_xlabel(f"transferability index ({MODES[INDEX_MODE]})")
+        panel.set_xlabel(f"transferability index ({MODES.get(mode, mode)})")
     return figure
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
-from jaxreason.report.transfer_tables import pooled_rows
+from jaxreason.report.transfer_tables import one_mode, pooled_rows
 from jaxreason.report.wording import (
     ROBUST,
     WAYS,
@@ -14,8 +14,6 @@ from jaxreason.report.wording import (
     significant,
 )
 from jaxreason.results.groups import MATH, REST
-
-TRANSFER_MODE = "v2_pooled"
 
 
 def format_summary(summary: dict[str, Any]) -> str:
@@ -89,7 +87,7 @@ def _index(summary: dict, decoding: str, group: str, model: str) -> str:
         r
         for r in pooled_rows(summary["transfer"])
         if (r["decoding"], r["group"], r["arm"], r["mode"])
-        == (decoding, group, model, TRANSFER_MODE)
+        == (decoding, group, model, one_mode(summary["transfer"]))
     ]
     if not rows:
         return ""

@@ -138,7 +138,7 @@ def sensitivity_tables(summary: dict[str, Any]) -> list[Table]:
     tables = []
     for decoding in summary["decodings"]:
         whole = [r for r in pooled_rows(summary["transfer"]) if r["decoding"] == decoding]
-        mode = _one_mode(whole)
+        mode = one_mode(whole)
         whole = [row for row in whole if row["mode"] == mode]
         members = [
             row
@@ -150,7 +150,8 @@ def sensitivity_tables(summary: dict[str, Any]) -> list[Table]:
     return tables
 
 
-def _one_mode(rows: list[dict]) -> str | None:
+def one_mode(rows: list[dict]) -> str | None:
+    """The mode of what shows one alone: ONE_MODE's first that was computed, else the first of all."""
     there = _distinct(rows, "mode")
     return next((mode for mode in (*ONE_MODE, *there) if mode in there), None)
 
@@ -191,7 +192,7 @@ def gain_tables(summary: dict[str, Any]) -> list[Table]:
     labels, tables = arm_labels(summary), []
     for decoding in summary["decodings"]:
         members = [r for r in pooled_rows(summary["transfer"]) if r["decoding"] == decoding]
-        members = [row for row in members if row["mode"] == _one_mode(members)]
+        members = [row for row in members if row["mode"] == one_mode(members)]
         groups, lines = _distinct(members, "group"), []
         for arm in _distinct(members, "arm"):
             found = [find(members, arm=arm, group=group) for group in groups]

@@ -99,3 +99,20 @@ def test_an_arm_that_names_a_base_that_is_not_listed_is_refused(study, tmp_path)
     (tmp_path / "study.json").write_text(json.dumps(manifest))
     with pytest.raises(ValueError, match=r"study\.json: arm rl is compared with bases/gone"):
         run_report(tmp_path, CONFIG)
+
+
+def test_an_index_without_pooled_deviations_is_still_in_figure_and_terminal(study, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
+    made = json.loads((copy / "transfer.json").read_text())
+    made["rows"] = [row for row in made["rows"] if row["mode"] != "v2_pooled"]
+    made["rows"].sort(key=lambda row: row["mode"] != "v1_relative")
+    (copy / "transfer.json").write_text(json.dumps(made))
+    run_report(copy, CONFIG)
+    assert (copy / "report" / "transfer.png").exists()
+    rows = [r for r in made["rows"] if (r["arm"], r["mode"]) == ("rl", "paper_scales")]
+    (row,) = [r for r in rows if (r["decoding"], r["group"]) == ("greedy", "other")]
+    (line,) = [
+        x for x in format_summary(read_summary(copy)).splitlines()[:12] if x.startswith("RL")
+    ]
+    assert f"{row['ti']:.1f}".replace("-", "−") in line.split()
