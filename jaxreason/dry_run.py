@@ -4,6 +4,7 @@ Nothing is downloaded and no weights are read: the architecture is that of the m
 the numbers of questions those of the recipe, of local files or of `benchmarks.SIZES`. HOW says how each number is made.
 """
 
+import dataclasses
 import math
 import tempfile
 import time
@@ -19,7 +20,7 @@ from jaxreason.analysis.drift import DriftConfig
 from jaxreason.arms import StudyConfig, arm_evaluation, arm_section
 from jaxreason.config import parse
 from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
-from jaxreason.lineage import base_of, bases_of
+from jaxreason.lineage import base_of, bases_of, origin_of
 from jaxreason.models.decoder import Model
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.plan import on_paper, storage
@@ -87,16 +88,13 @@ class _Study:
 
     config: ml_collections.ConfigDict
     arms: StudyConfig
-    model: Model
+    models: dict[str, Model]  # of every arm and base
     machine: Machine
     tensor: int
 
     def plan(self, name: str) -> PlanConfig:
         """The recipe's `plan` section as it is for an arm, or a base."""
-        section = self.config.plan.to_dict() if "plan" in self.config else {}
-        empty = {"architecture": {}, "examples": 0, "reply_tokens": 0}
-        section = {**empty, **section, **section.get("arms", {}).get(name, {})}
-        return parse(PlanConfig, section, f"config.plan.arms.{name}")
+        return _plan(self.config, name)
 
     def replies(self, name: str) -> Replies | None:
         """Of the evaluation of an arm, or a base."""
@@ -130,8 +128,8 @@ def describe_study(config: ml_collections.ConfigDict, workdir: epath.Path | None
     with tempfile.TemporaryDirectory() as scratch:
         prepared = prepare(config, epath.Path(scratch))
         study = _study_of(prepared)
-        stages = stages_of.stages(prepared, None, workdir or epath.Path(scratch))
-        rows = [_row(study, stage) for stage in stages]
+        stages = stages_of.stages(prepared, None, epath.Path(scratch))
+        rows = [_row(study, stage, _there(stage, scratch, workdir)) for stage in stages]
         return "\n".join(
             [_head(study), _table(rows, study.machine), *_downloads(study), _how(study)]
         )
@@ -139,12 +137,28 @@ def describe_study(config: ml_collections.ConfigDict, workdir: epath.Path | None
 
 def _study_of(config: ml_collections.ConfigDict) -> _Study:
     arms = parse(StudyConfig, config.study, "config.study")
-    plan = parse(PlanConfig, config.plan, "config.plan") if "plan" in config else None
-    model = planned_model(parse(ModelConfig, config.model, "config.model"), plan)
-    on_slice = plan is not None and plan.slice
-    machine = Machine.of_slice(find_slice(plan.slice)) if on_slice else this_machine()
+    model = parse(ModelConfig, config.model, "config.model")
+    paths = {base.name: base.path for base in bases_of(arms, model.path)}
+    paths |= {name: origin_of(arms, name, model.path) for name in arms.arms}
+    found: dict[tuple[str, str], Model] = {}
+    models = {}
+    for name, path in paths.items():
+        plan = _plan(config, name)
+        key = path, repr(plan.architecture)
+        if key not in found:
+            found[key] = planned_model(dataclasses.replace(model, path=path), plan)
+        models[name] = found[key]
+    slice_name = _plan(config, "").slice
+    machine = Machine.of_slice(find_slice(slice_name)) if slice_name else this_machine()
     tensor = max(parse(MeshConfig, config.mesh, "config.mesh").tensor, 1)
-    return _Study(config, arms, model, machine, tensor)
+    return _Study(config, arms, models, machine, tensor)
+
+
+def _plan(config: ml_collections.ConfigDict, name: str) -> PlanConfig:
+    section = config.plan.to_dict() if "plan" in config else {}
+    empty = {"architecture": {}, "examples": 0, "reply_tokens": 0}
+    section = {**empty, **section, **section.get("arms", {}).get(name, {})}
+    return parse(PlanConfig, section, f"config.plan.arms.{name}")
 
 
 def this_machine() -> Machine:
@@ -167,13 +181,18 @@ def matmul_rate() -> float:
     return 2 * 2048**3 / min(times) * jax.device_count()
 
 
-def _row(study: _Study, stage: Stage) -> Row:
-    name, folder = stage.model, stage.folder
+def _there(stage: Stage, scratch: str, workdir: epath.Path | None) -> epath.Path:
+    """A stage's folder in the working directory, if there is one."""
+    return stage.folder if workdir is None else workdir / stage.folder.relative_to(scratch)
+
+
+def _row(study: _Study, stage: Stage, folder: epath.Path) -> Row:
+    name = stage.model
     if stage.kind == "train":
         return Row(stage.name, _training(study, name), (folder / DONE).exists())
     if stage.kind == "evaluate":
         slots = study.evaluation.sampler.slots
-        machine = study.model, study.machine, study.tensor
+        machine = study.models[name], study.machine, study.tensor
         return Row(
             stage.name, evaluation_work(study.replies(name), slots, *machine), is_finished(folder)
         )
@@ -185,10 +204,11 @@ def _row(study: _Study, stage: Stage) -> Row:
 
 
 def _training(study: _Study, name: str) -> Work:
-    section, plan = arm_section(study.config, name, study.arms.arms[name]), study.plan(name)
+    section = arm_section(study.config, name, study.arms.arms[name])
+    about = study.plan(name), study.models[name], study.machine, study.tensor
     if isinstance(section, SFTConfig):
-        return sft_work(section, plan, study.model, study.machine, study.tensor)
-    return rl_work(section, plan, study.model, study.machine, study.tensor)
+        return sft_work(section, *about)
+    return rl_work(section, *about)
 
 
 def _drift(study: _Study, name: str) -> Work:
@@ -196,18 +216,22 @@ def _drift(study: _Study, name: str) -> Work:
     section = parse(DriftConfig, study.config.drift, "config.drift")
     texts = section.texts_per_benchmark * len(find_benchmarks(study.evaluation))
     spent = Spent()
-    for who in (base_of(study.arms, name, study.path).name, name):
+    base = base_of(study.arms, name, study.path).name
+    for who in (base, name):
         replies = study.replies(who)
         if replies is None:
             return Work(None, 0.0)
         length = min(section.max_length, replies.prompt + replies.tokens)
-        spent += on_paper.read(study.model, study.machine, 2 * texts, length)
+        for model in (study.models[base], study.models[name]):
+            spent += on_paper.read(model, study.machine, texts, length)
     return Work(spent, 0.0)
 
 
 def _head(study: _Study) -> str:
-    size = on_paper.num_parameters(study.model)
-    return f"{study.path} ({size:,} parameters) on {study.machine.name}:"
+    bases = bases_of(study.arms, study.path)
+    sizes = {base.path: on_paper.num_parameters(study.models[base.name]) for base in bases}
+    said = [f"{path} ({size:,} parameters)" for path, size in sizes.items()]
+    return f"{', '.join(said)} on {study.machine.name}:"
 
 
 def _table(rows: list[Row], machine: Machine) -> str:
@@ -247,13 +271,14 @@ def _is_slice(machine: Machine) -> bool:
 
 def _downloads(study: _Study) -> list[str]:
     """What is not here, by name."""
-    given = [arm.path for arm in study.arms.arms.values() if arm.method == "given"]
-    models = dict.fromkeys([*(base.path for base in bases_of(study.arms, study.path)), *given])
-    wanted = [path for path in models if path and not epath.Path(path).expanduser().is_dir()]
-    size = storage.exported_bytes(study.model, "bfloat16") / GIB
-    found = [
-        f"{path} (a model; {size:,.1f} GiB if it is of this size in bfloat16)" for path in wanted
-    ]
+    arms = study.arms.arms
+    paths = {base.path: base.name for base in bases_of(study.arms, study.path)}
+    paths |= {arm.path: name for name, arm in arms.items() if arm.method == "given"}
+    found = []
+    for path, name in paths.items():
+        if path and not epath.Path(path).expanduser().is_dir():
+            size = storage.exported_bytes(study.models[name], "bfloat16") / GIB
+            found.append(f"{path} (a model: {size:,.1f} GiB in bfloat16)")
     for name, arm in study.arms.arms.items():
         if arm.method != "given":
             section = arm_section(study.config, name, arm)

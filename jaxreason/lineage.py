@@ -5,6 +5,7 @@ A chained arm starts from another arm's model and is compared with the base that
 the difference of the two arms, which the report has too.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from etils import epath
@@ -32,16 +33,32 @@ def parent_of(study: StudyConfig, arm: ArmConfig) -> str | None:
     return arm.base if arm.base in study.arms else None
 
 
-def in_order(study: StudyConfig) -> list[str]:
-    """The arms, each after the one that it starts from, and else as they stand.
+def in_order(study: StudyConfig, reads: Mapping[str, Collection[str]] | None = None) -> list[str]:
+    """The arms, each after the one that it starts from and those whose files it reads, and else as they stand.
+
+    Args:
+      study: the recipe's section.
+      reads: arm -> the arms whose files its settings name.
 
     Raises:
-      ConfigError: arms start from each other.
+      ConfigError: arms need each other.
     """
     found: dict[str, None] = {}
+
+    def add(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            raise ConfigError(
+                f"config.study.arms: they need each other: {' <- '.join([*path, name])}."
+            )
+        parent = parent_of(study, study.arms[name])
+        for other in (*((parent,) if parent else ()), *(reads or {}).get(name, ())):
+            if other not in found:
+                add(other, (*path, name))
+        found[name] = None
+
     for name in study.arms:
-        for member in reversed(ancestry(study, name)):
-            found[member] = None
+        if name not in found:
+            add(name, ())
     return list(found)
 
 

@@ -7,6 +7,7 @@ after a kill goes on where it was. An arm is trained by SFT or RL, or given as a
 import contextlib
 import dataclasses
 import functools
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -57,7 +58,7 @@ from jaxreason.question_set import QuestionsConfig
 from jaxreason.questions import WRITERS, prepare
 from jaxreason.report import build as report
 from jaxreason.results import locks, study_files
-from jaxreason.results.files import write_json
+from jaxreason.results.files import absolute, write_json
 from jaxreason.results.sample_files import sample_keys
 from jaxreason.results.score_files import EVALUATION
 from jaxreason.results.study_files import run_folder
@@ -303,14 +304,26 @@ def stages(
 
     bases = bases_of(study, model.path)
     plan = [evaluate(base.name, base.path, workdir / base.name, evaluation) for base in bases]
+    order = in_order(study, _reads(config, study, workdir))
     for seed in all_seeds(study):
-        for name in in_order(study):
+        for name in order:
             if seed in seeds_of(study, study.arms[name]):
                 plan += _arm_stages(config, mesh, workdir, study, name, seed, evaluate)
     made = {"transfer": (workdir, _transfer), "report": (workdir / "report", _report)}
     for name, (folder, run) in made.items():
         plan.append(Stage(name, "", name, folder, functools.partial(run, config, workdir)))
     return plan
+
+
+def _reads(config, study: StudyConfig, workdir: epath.Path) -> dict[str, list[str]]:
+    """Of each trained arm the others whose files its settings name, as a teacher or as data."""
+    found = {}
+    for name, arm in study.arms.items():
+        if arm.method != "given":
+            text = json.dumps(to_dict(arm_section(config, name, arm)), ensure_ascii=False)
+            others = (other for other in study.arms if other != name)
+            found[name] = [other for other in others if f"{absolute(workdir)}/{other}/" in text]
+    return found
 
 
 def _measured(model: ModelConfig, study: StudyConfig) -> ModelConfig:

@@ -97,7 +97,7 @@ def test_a_mistake_ends_with_code_2_and_one_message_that_names_it(
 def test_a_dry_run_needs_no_working_directory():
     result = run("study", "--config", "configs/study_tiny.py", "--dry-run")
     assert result.returncode == 0, result.stderr
-    assert "evaluate base" in result.stdout and "MiB" in result.stdout
+    assert "evaluate base" in result.stdout and "disk GiB" in result.stdout
 
 
 def test_a_plan_refuses_rows_that_its_micro_batches_do_not_divide():

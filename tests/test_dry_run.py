@@ -204,11 +204,29 @@ def test_a_dry_run_of_the_14b_study_needs_no_network_and_no_model_and_writes_not
     order += ["train sft_no_think seed 0", "train sft_think seed 0", "transfer", "report", "all"]
     assert [name for name in names if name in order] == order
     assert "- ReasoningTransferability/math_sft_40K" in text and "- halueval (a benchmark)" in text
-    assert "- Qwen/Qwen3-14B-Base (a model; 27.5 GiB if" in text
+    assert "- Qwen/Qwen3-14B-Base (a model: 27.5 GiB in bfloat16)" in text
     # two states of 12 bytes a parameter and weights in bfloat16, nothing else
     (disk,) = [line.split()[-1] for line in text.splitlines() if line.startswith("train sft_think")]
     assert float(disk) == pytest.approx(14_768_307_200 * (2 * 12 + 2) / 2**30, rel=1e-4)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_base_of_an_arms_own_has_its_own_size(monkeypatch):
+    monkeypatch.setattr(dry_run, "matmul_rate", lambda: 1e9)
+    config = load_recipe("configs/study_qwen3_14b.py:v5p-64")
+    small = load_recipe("configs/study_qwen3.py:0.6b,h100").plan.architecture.to_dict()
+    given = config.study.arms.rl.to_dict() | {"method": "given", "section": "", "path": "x/tuned"}
+    with config.unlocked(), config.ignore_type():
+        config.study.arms.given = given | {"base": "x/small"}
+        config.plan.arms = {name: {"architecture": small} for name in ("given", "bases/x--small")}
+    text = dry_run.describe_study(config)
+    assert "x/small (596,049,920 parameters) on v5p-64" in text
+    assert (
+        "- x/small (a model: 1.1 GiB in bfloat16)" in text and "- x/tuned (a model: 1.1 GiB" in text
+    )
+    lines = [line for line in text.splitlines() if line.startswith("evaluate")]
+    hours = {line.split("  ")[0]: float(line.split()[-2]) for line in lines}
+    assert hours["evaluate bases/x--small"] < hours["evaluate base"] / 5
 
 
 def test_a_dry_run_says_what_is_done_and_what_is_left(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from jaxreason import lineage, study
 from jaxreason.arms import ArmConfig, StudyConfig
 from jaxreason.config import ConfigError
 from jaxreason.lineage import Base
+from jaxreason.questions import with_workdir
 from jaxreason.recipes import load_recipe
 
 MODEL = "Qwen/Qwen3-14B-Base"
@@ -122,3 +123,17 @@ def test_seeds_of_an_arm_that_are_doubled_or_more_than_a_given_one_has_are_refus
         config.study.arms.rl.method = method
     with pytest.raises(ConfigError, match=r"arms\.rl\.seeds: expected each once"):
         study.check_recipe(config)
+
+
+def test_an_arm_comes_after_those_whose_files_its_settings_name():
+    config = recipe()
+    teacher = "{workdir}/z_teacher/seed_3/model"
+    with config.ignore_type(), config.unlocked():
+        student = config.study.arms.rl.to_dict()
+        student["overrides"] = {"reference": {"model": "teacher", "teacher": teacher}}
+        config.study.arms = {"a": student, "z_teacher": config.study.arms.sft_top.to_dict()}
+    prepared = with_workdir(config, WORKDIR)
+    names = [s.model for s in study.stages(prepared, None, WORKDIR) if s.kind == "train"]
+    assert names == ["z_teacher", "a"]
+    with pytest.raises(ConfigError, match="they need each other: x <- y <- x"):
+        lineage.in_order(made_of(x=arm(), y=arm()), {"x": ["y"], "y": ["x"]})
