@@ -8,7 +8,7 @@ tokens is in the loss.
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from jaxreason.rl.advantages import ADVANTAGES, Advantage, grpo
 
@@ -62,11 +62,6 @@ def scaled(weights: Float[np.ndarray, "P G"], negatives: float) -> Float[np.ndar
     A reply whose weight becomes 0 stays, so that a gradient of the positive part is as large as within the whole.
     """
     return np.where(weights < 0.0, negatives * weights, weights) + 0.0  # no -0
-
-
-def useful_groups(weights: Float[np.ndarray, "P G"]) -> Bool[np.ndarray, "P"]:
-    """True for groups in which some reply is pushed: a weight that is neither 0 nor NaN."""
-    return np.any(np.nan_to_num(weights) != 0.0, axis=1)
 
 
 def _of_rewards(advantage: Advantage) -> Weight:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxreason.rl.advantages import ADVANTAGES
-from jaxreason.rl.weights import WEIGHTS, scaled, useful_groups
+from jaxreason.rl.weights import WEIGHTS, scaled
 
 NAN = float("nan")
 # One group mixed, one with a reply that is right but too long and one not graded, one all right, one never graded.
@@ -59,11 +59,3 @@ def test_negative_weights_are_scaled_and_the_replies_stay():
     positive = scaled(weights, 0.0)
     np.testing.assert_array_equal(positive, [[1.5, 0.0, 0.0, NAN]])
     assert not np.signbit(positive[0, 1])
-
-
-def test_a_group_is_useful_if_any_reply_of_it_is_pushed():
-    weights = np.array([[1.0, NAN], [-0.5, 0.0], [0.0, 0.0], [0.0, NAN], [NAN, NAN]])
-    assert useful_groups(weights).tolist() == [True, True, False, False, False]
-    assert useful_groups(scaled(weights, 0.0)).tolist() == [True, False, False, False, False]
-    assert useful_groups(WEIGHTS["right"](REWARDS, CORRECT)).tolist() == [True, True, True, False]
-    assert useful_groups(WEIGHTS["best"](REWARDS, CORRECT)).tolist() == [True, True, False, False]
