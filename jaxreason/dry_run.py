@@ -28,6 +28,7 @@ from jaxreason.plan.on_paper import Machine, Spent
 from jaxreason.plan.recipe import planned_model
 from jaxreason.plan.settings import PlanConfig
 from jaxreason.plan.slices import find_slice
+from jaxreason.question_set import QuestionsConfig
 from jaxreason.questions import prepare
 from jaxreason.results.claims import DONE
 from jaxreason.results.drift_files import drift_path
@@ -126,13 +127,24 @@ def describe_study(config: ml_collections.ConfigDict, workdir: epath.Path | None
     """
     stages_of.check_recipe(config)
     with tempfile.TemporaryDirectory() as scratch:
-        prepared = prepare(config, epath.Path(scratch))
+        prepared = prepare(_without_downloads(config), epath.Path(scratch))
         study = _study_of(prepared)
         stages = stages_of.stages(prepared, None, epath.Path(scratch))
         rows = [_row(study, stage, _there(stage, scratch, workdir)) for stage in stages]
         return "\n".join(
             [_head(study), _table(rows, study.machine), *_downloads(study), _how(study)]
         )
+
+
+def _without_downloads(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The recipe without a set of questions that would be made of what is not here; its rows are then not known."""
+    if "questions" not in config:
+        return config
+    sources = parse(QuestionsConfig, config.questions, "config.questions").sources.values()
+    if all(is_here(source.data) for source in sources):
+        return config
+    left = {name: value for name, value in config.items() if name != "questions"}
+    return ml_collections.ConfigDict(left)
 
 
 def _study_of(config: ml_collections.ConfigDict) -> _Study:

@@ -211,6 +211,17 @@ def test_a_dry_run_of_the_14b_study_needs_no_network_and_no_model_and_writes_not
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_set_of_questions_that_is_on_the_hub_is_not_made_and_its_rows_are_not_known(monkeypatch):
+    monkeypatch.setattr(dry_run, "matmul_rate", lambda: 1e9)
+    config = load_recipe("configs/study_tiny.py")
+    with config.unlocked():
+        config.questions = load_recipe("configs/questions_paper.py").questions
+        config.sft.datasets.teacher.path = "{workdir}/questions/questions.jsonl"
+    text = dry_run.describe_study(config)
+    lines = [line for line in text.splitlines() if line.startswith("train sft_low")]
+    assert lines and all("not known" in line for line in lines)
+
+
 def test_a_base_of_an_arms_own_has_its_own_size(monkeypatch):
     monkeypatch.setattr(dry_run, "matmul_rate", lambda: 1e9)
     config = load_recipe("configs/study_qwen3_14b.py:v5p-64")

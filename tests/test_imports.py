@@ -86,6 +86,7 @@ MAY_IMPORT = {
         "lineage",
         "models",
         "plan",
+        "question_set",
         "questions",
         "sharding",
         "study",
