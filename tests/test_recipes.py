@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from etils import epath
 from ml_collections import ConfigDict
 
 from jaxreason.arms import arm_evaluation, arm_section, arms_of
@@ -16,9 +17,10 @@ from jaxreason.models.huggingface import ModelConfig
 from jaxreason.plan.recipe import planned_model
 from jaxreason.plan.settings import PlanConfig
 from jaxreason.plan.slices import SLICES, find_slice
+from jaxreason.questions import prepare
 from jaxreason.recipes import find_recipe, load_recipe, on_slice, split_argument
 from jaxreason.rl.recipe import RLConfig
-from jaxreason.study import check_recipe
+from jaxreason.study import check_recipe, check_stages, stages
 from jaxreason.tasks.registry import strict_task
 from jaxreason.training.sft import SFTConfig
 
@@ -157,6 +159,17 @@ def test_each_twin_of_the_study_is_trained_and_asked_as_the_papers():
     assert len(config.eval.benchmarks) == 12
     ways = {tuple(run.variants) for run in config.eval.benchmarks.values()}
     assert ways == {("robust", "paper")} and "paper_scales" in config.transfer.modes
+
+
+def test_the_grid_trains_its_teacher_first_and_every_arm_on_as_many_replies(tmp_path):
+    config = prepare(recipe("grid_ablation.py"), epath.Path(tmp_path))
+    check_stages(config, None)
+    trained = [s.model for s in stages(config, None, epath.Path(tmp_path)) if s.kind == "train"]
+    assert trained[0] == "teacher" and trained.count("teacher") == 1 and len(trained) == 1 + 8 * 3
+    sections = [arm_section(config, n, a) for n, a in arms_of(config).items() if n != "teacher"]
+    sizes = {(s.num_steps, s.prompts_per_step * s.group_size, s.updates_per_step) for s in sections}
+    assert sizes == {(60, 256, 1)}
+    assert {s.optimizer.learning_rate for s in sections} == {3e-4}
 
 
 def test_the_study_reads_local_files_by_one_word_more_and_one_twin_by_another():
