@@ -294,6 +294,43 @@ def rl(datasets: dict[str, ConfigDict], learning_rate: float, **changes) -> Conf
     return section(defaults, changes)
 
 
+def distill(
+    datasets: dict[str, ConfigDict], max_tokens: int, max_length: int, **changes
+) -> ConfigDict:
+    """Four replies of the recipe's model to each question, and the first right one: change `teacher` to ask another."""
+    teacher = {
+        "path": "",
+        "url": "",
+        "name": "",
+        "key_variable": "",
+        "concurrency": 16,
+        "timeout_s": 600.0,
+        "retries": 6,
+        "backoff_s": 1.0,
+        "extra": {},
+    }
+    defaults = {
+        "datasets": datasets,
+        "decoding": decoding(1.0, max_tokens),
+        "sampler": sampler(256, max_length),
+        "teacher": teacher,
+        "samples": 4,
+        "thinking": None,
+        "no_think": "drop",
+        "no_think_samples": 0,
+        "no_think_decoding": None,
+        "keep": "first",
+        "cutoff": 0,
+        "tokenizer": "",
+        "difficulty": "",
+        "shard_rows": 10_000,
+        "max_ungraded_share": 0.5,
+        "grader_workers": 2,
+        "grader_timeout_s": 20.0,
+    }
+    return section(defaults, changes)
+
+
 def report(title: str, question: str, limits: tuple[str, ...] = ()) -> ConfigDict:
     """Intervals of 95 %."""
     return section(

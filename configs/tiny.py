@@ -60,6 +60,12 @@ def bare(file: str) -> ConfigDict:
     return sections.dataset(f"{{workdir}}/questions/{file}", fields, task="hash_answer")
 
 
+def distilled(response: str) -> ConfigDict:
+    """The rows that `jaxreason distill` left in the working directory; `response` is the column to learn."""
+    fields = {"id": "id", "prompt": "question", "answer": "answer", "response": response}
+    return sections.dataset("{workdir}/distill/data/*.jsonl", fields, task="hash_answer")
+
+
 def evaluation(split: str) -> ConfigDict:
     """All held-out questions of a split ("development" or "test"), greedily and at temperature 1."""
     own = {

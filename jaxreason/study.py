@@ -38,6 +38,7 @@ from jaxreason.contamination import (
 )
 from jaxreason.data.examples import check_opens
 from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.distill.distill_settings import DistillConfig
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator, settings, transfer
@@ -95,6 +96,7 @@ SECTIONS: dict[str, type] = {
     "mesh": MeshConfig,
     "sft": sft.SFTConfig,
     "rl": rl.RLConfig,
+    "distill": DistillConfig,
     "eval": settings.EvalConfig,
     "transfer": transfer.TransferConfig,
     "drift": drift.DriftConfig,

@@ -9,7 +9,7 @@ from etils import epath
 from jaxreason.config import to_dict
 from jaxreason.errors import UserError
 from jaxreason.evaluation.grading import MOST_AT_ONCE, make_grades
-from jaxreason.evaluation.identity import FORMAT, grader_version
+from jaxreason.evaluation.identity import FORMAT
 from jaxreason.evaluation.parts import TOLD, Part, identity_of
 from jaxreason.results.claims import digest
 from jaxreason.results.evaluation_lines import SampleKey, check_lines
@@ -27,6 +27,7 @@ from jaxreason.results.sample_files import sample_digest
 from jaxreason.tasks.isolation import find_isolation
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.verify import VerifierPool
+from jaxreason.tasks.versions import grader_version
 
 _LOG = logging.getLogger(__name__)
 

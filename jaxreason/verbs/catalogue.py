@@ -63,6 +63,13 @@ VERBS = {
         f"jaxreason rl {TINY} --workdir runs/rl",
         stages.run_rl,
     ),
+    "distill": Verb(
+        "ask a teacher, verify and choose its answers, write them as a dataset",
+        ("model", "mesh", "distill"),
+        "jaxreason distill --config configs/distill_tiny.py --workdir runs/distill_tiny",
+        stages.run_distill,
+        notes="The teacher is the recipe's model, another folder or hub name, or any OpenAI-compatible endpoint.",
+    ),
     "eval": Verb(
         "sample and grade the benchmarks",
         ("model", "mesh", "eval"),
@@ -133,7 +140,7 @@ VERBS = {
     ),
     "check": Verb(
         "look a recipe over in seconds: fields, paths, template, stop tokens, longest prompt, a rendered example",
-        ("model", "mesh", "sft", "rl", "eval"),
+        ("model", "mesh", "sft", "rl", "distill", "eval"),
         f"jaxreason check {TINY}",
         recipe_check.run_check,
         notes="No weights are loaded and nothing is compiled or written.",

@@ -8,7 +8,10 @@ from absl import flags as absl_flags
 from jaxreason.config import ConfigError, nearest
 from jaxreason.results.buckets import check_path
 
-RECIPE_VERBS = ("study", "questions", "sft", "rl", "eval", "grade", "transfer", "drift", "report")
+RECIPE_VERBS = (
+    *("study", "questions", "distill", "sft", "rl"),
+    *("eval", "grade", "transfer", "drift", "report"),
+)
 MODEL_VERBS = ("convert", "chat", "serve", "plan", "check")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from etils import epath
 
+from jaxreason.results.distill_files import data_folder, distill_folder, read_yield
 from jaxreason.results.drift_files import drift_folder, measured
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.metrics_lines import metrics_path, read_metrics
@@ -13,6 +14,11 @@ from jaxreason.results.trajectory_file import read_trajectory, trajectory_path
 
 # Of a line of metrics, what is told of it: the first of these that it has, then the others.
 TOLD = ("reward", "loss", "entropy", "kl", "grad_norm", "mean_tokens")
+
+YIELD_COLUMNS = (
+    *("questions", "asked", "right", "kept", "too_long", "unfinished", "no_answer"),
+    *("malformed", "not_gradable"),
+)
 
 
 def training(workdir: epath.Path) -> str:
@@ -32,6 +38,27 @@ def _ends(workdir: epath.Path) -> tuple[str, str]:
 def _step(row: dict[str, Any]) -> str:
     parts = [f"{name} {row[name]:.4g}" for name in TOLD if isinstance(row.get(name), (int, float))]
     return f"step {row['step']}: {', '.join(parts)}"
+
+
+def distillation(workdir: epath.Path) -> str:
+    """The yield: a row a source, difficulty and pass rate, for each time that the questions were asked."""
+    folder = distill_folder(workdir)
+    value, lines = read_yield(folder), []
+    for name, found in value["passes"].items():
+        rows = [["all", "", *_yield_cells(found["all"])]]
+        for by in ("source", "difficulty", "pass_rate"):
+            for part, counts in found.get(f"by_{by}", {}).items():
+                rows.append([by.replace("_", " "), part, *_yield_cells(counts)])
+        heads = [column.replace("_", " ") for column in YIELD_COLUMNS]
+        lines += [f"{name}:", aligned([["by", "", *heads], *rows])]
+        for column, lengths in found["all"]["kept_tokens"].items():
+            told = ", ".join(f"{key} {tokens:,.0f}" for key, tokens in lengths.items())
+            lines.append(f"tokens of {column} with its question: {told}")
+    return "\n".join([*lines, f"{value['rows']} rows: {data_folder(folder)}/*.jsonl"])
+
+
+def _yield_cells(counts: dict[str, Any]) -> list[str]:
+    return [str(counts[name]) for name in YIELD_COLUMNS]
 
 
 def scores(folder: epath.Path) -> str:

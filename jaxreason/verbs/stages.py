@@ -11,6 +11,8 @@ from jaxreason import chat, convert, dry_run, follow, study
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError
 from jaxreason.contamination import decontaminated
+from jaxreason.distill import distiller
+from jaxreason.distill.distill_settings import DistillConfig
 from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator, harness_import, regrade, responses, settings, transfer
 from jaxreason.plan.recipe import plan_recipe
@@ -54,6 +56,14 @@ def run_rl(call: Call) -> None:
         section = decontaminated(call.config, call.section("rl", rl.RLConfig), call.workdir)
         rl.run_rl(section, call.model, mesh, call.workdir, call.config.seed)
         call.tell(outcome.training(call.workdir))
+
+
+def run_distill(call: Call) -> None:
+    """A teacher's answers as a dataset."""
+    with _in_workdir(call, "distill") as (mesh, call):
+        section = call.section("distill", DistillConfig)
+        distiller.run_distill(section, call.model, mesh, call.workdir, call.config.seed)
+        call.tell(outcome.distillation(call.workdir))
 
 
 @contextlib.contextmanager

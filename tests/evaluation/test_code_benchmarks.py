@@ -10,7 +10,6 @@ from tiny_evaluation import eval_config
 from jaxreason.errors import UserError
 from jaxreason.evaluation.benchmarks import BENCHMARKS, load_items
 from jaxreason.evaluation.evaluator import check_isolation
-from jaxreason.evaluation.identity import grader_version
 from jaxreason.evaluation.parts import asked_parts
 from jaxreason.evaluation.responses import run_responses
 from jaxreason.evaluation.settings import BenchmarkRun
@@ -18,6 +17,7 @@ from jaxreason.tasks import isolation, jail_programs
 from jaxreason.tasks.isolation import strongest
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.verify import VerifierPool
+from jaxreason.tasks.versions import grader_version
 
 STDIN = [{"input": "1\n", "output": "2\n", "testtype": "stdin"}]
 CALL = [{"input": "1\n2", "output": "3", "testtype": "functional"}]

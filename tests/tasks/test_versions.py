@@ -2,9 +2,9 @@
 
 import pytest
 
-from jaxreason.evaluation import identity
-from jaxreason.evaluation.identity import grader_version, used_modules
+from jaxreason.tasks import versions
 from jaxreason.tasks.registry import TASKS
+from jaxreason.tasks.versions import grader_version, used_modules
 
 
 def test_modules_are_found_however_they_are_imported():
@@ -31,9 +31,9 @@ def test_modules_are_found_however_they_are_imported():
 def test_a_version_changes_with_every_source_that_the_grader_uses(
     monkeypatch, task, module, changes
 ):
-    before, getsource = grader_version(TASKS[task]), identity.inspect.getsource
+    before, getsource = grader_version(TASKS[task]), versions.inspect.getsource
     monkeypatch.setattr(
-        identity.inspect,
+        versions.inspect,
         "getsource",
         lambda found: getsource(found) + "#" * found.__name__.endswith(f".{module}"),
     )
@@ -42,6 +42,6 @@ def test_a_version_changes_with_every_source_that_the_grader_uses(
 
 def test_a_version_changes_with_a_package_that_the_task_names(monkeypatch):
     before = {name: grader_version(TASKS[name]) for name in ("math", "hash_answer")}
-    monkeypatch.setattr(identity.importlib.metadata, "version", lambda name: "another")
+    monkeypatch.setattr(versions.importlib.metadata, "version", lambda name: "another")
     after = {name: grader_version(TASKS[name]) for name in before}
     assert after["math"] != before["math"] and after["hash_answer"] == before["hash_answer"]

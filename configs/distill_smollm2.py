@@ -1,0 +1,56 @@
+"""SmolLM2-135M-Instruct as its own teacher: its right answers to GSM8K and to sums of one-digit numbers.
+
+    python scripts/import_smollm2.py smollm2
+    jaxreason distill --config configs/distill_smollm2.py --workdir runs/distill_smollm2
+    jaxreason sft --config configs/distill_smollm2.py --workdir runs/distill_smollm2
+
+Hardware: 2 CPU cores and 6 GB of memory, about ten minutes for 4 replies to each of 64 questions. `data` holds `math/` as
+docs/adding_benchmarks.md says. The graders are those of rewards: an answer counts if it is written out.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import sections
+
+FIELDS = {"id": "id", "prompt": "question", "answer": "answer"}
+
+
+def get_config():
+    config = ConfigDict()
+    config.seed = 0
+    config.mesh = sections.mesh()
+    config.sums = {
+        "seed": 0,
+        "draws": 5000,
+        "min_terms": 2,
+        "max_terms": 2,
+        "min_digits": 1,
+        "max_digits": 1,
+        "held_out": 1,
+        "parts": 3,
+    }
+    config.model = sections.model_on_cpu("smollm2", unroll=30, attention="blockwise")
+    sums = sections.dataset(
+        "{workdir}/questions/sums_train.jsonl", FIELDS, task="last_number_strict", limit=32
+    )
+    gsm8k = sections.dataset(
+        "data/math/gsm8k_train.jsonl",
+        {"prompt": "question", "answer": "answer"},
+        task="gsm8k_strict",
+        limit=32,
+        options={"answer_after": "####"},
+    )
+    config.distill = sections.distill(
+        {"gsm8k": gsm8k, "sums": sums},
+        max_tokens=256,
+        max_length=768,
+        cutoff=512,
+        sampler=sections.sampler(32, 768, prefill_rows=8, prefill_chunk=128),
+    )
+    rows = sections.dataset(
+        "{workdir}/distill/data/*.jsonl", {**FIELDS, "response": "no_think_response"}, task="math"
+    )
+    config.sft = sections.sft(
+        {"own": rows}, 1e-5, length=512, batch_size=4, epochs=1.0, logprob_chunk=256, log_every=1
+    )
+    return config

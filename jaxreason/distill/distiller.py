@@ -1,0 +1,262 @@
+"""A teacher's answers to questions, from top to bottom: ask, verify, choose, write, and say what it yielded.
+
+A run's working directory holds distill/ with replies/, verdicts/, data/, yield.json and, when all of that is complete,
+done.json (docs/distillation.md). The teacher is loaded only if replies are missing.
+"""
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from etils import epath
+from jax.sharding import Mesh
+
+from jaxreason.config import ConfigError, claimed
+from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
+from jaxreason.distill import endpoint_asking, teacher_engine
+from jaxreason.distill.dataset import write_dataset
+from jaxreason.distill.distill_settings import DistillConfig, check_config, teacher_model
+from jaxreason.distill.endpoint import key_of
+from jaxreason.distill.judging import Judging
+from jaxreason.distill.passes import (
+    Asked,
+    Pass,
+    claim,
+    contents,
+    missing_replies,
+    plan,
+    replies_of,
+    sort_replies,
+)
+from jaxreason.distill.yields import ungraded_share
+from jaxreason.distributed import on_process_zero
+from jaxreason.errors import UserError
+from jaxreason.interrupt import Interrupt
+from jaxreason.models.huggingface import ModelConfig
+from jaxreason.models.model_source import ModelSource
+from jaxreason.results import claims
+from jaxreason.results.distill_files import YIELD, distill_folder, replies_path
+from jaxreason.tasks.verify import VerifierPool
+
+_LOG = logging.getLogger(__name__)
+SAVED = "The replies and verdicts that were made are saved."
+
+
+def run_distill(
+    config: DistillConfig, model_config: ModelConfig, mesh: Mesh, workdir: epath.PathLike, seed: int
+) -> None:
+    """Asks a teacher and writes `<workdir>/distill`, or continues to; docs/distillation.md.
+
+    Called under `jax.set_mesh(mesh)`, by every process.
+
+    Args:
+      config: the recipe's section.
+      model_config: the recipe's model: the teacher, unless `config.teacher` names another; else its tokenizer counts.
+      mesh: where a teacher that runs here is.
+      workdir: of the run.
+      seed: of the sampling and of the choice at random; a reply's draw depends on its question and number alone.
+
+    Raises:
+      ConfigError: the recipe cannot be followed, or the folder holds replies that were made with something else.
+      UserError: nothing right came, too few replies could be graded, or an endpoint did not answer; files stay.
+      SystemExit: with code 143, after a signal; what came is written.
+    """
+    folder = distill_folder(workdir)
+    check_config(config)
+    with (
+        Interrupt() as interrupt,
+        VerifierPool(config.grader_workers, config.grader_timeout_s) as pool,
+    ):
+        # Who is asked, and what; then whether this folder is for it.
+        counter = load_tokenizer(config.tokenizer or model_config.path)
+        teacher = _Teacher(config, model_config, counter, mesh, seed)
+        asked = plan(config, teacher.tokenizer, teacher.identity, seed)
+        claim_all = functools.partial(_claim, config, folder, asked, counter)
+        if on_process_zero(claim_all):
+            return
+        interrupt.check("Nothing was begun.")
+
+        # Ask for what is missing: of a second pass too before anything is graded, while the teacher is there.
+        failed = 0
+        for one in asked.passes:
+            missing = on_process_zero(
+                functools.partial(missing_replies, folder, one, asked.questions)
+            )
+            if missing:
+                failed += teacher.ask(folder, one, asked.questions, missing, interrupt)
+            on_process_zero(functools.partial(sort_replies, folder, one, asked.questions))
+
+        # Grade, choose and write on process 0, in rounds after each of which a signal is heeded.
+        judged = _judge(folder, asked, pool, interrupt)
+        finish = functools.partial(_finish, config, folder, asked, counter, judged, seed, failed)
+        on_process_zero(finish)
+
+
+class _Teacher:
+    """Who is asked: the engine, which every process runs, or an endpoint, which process 0 calls."""
+
+    def __init__(
+        self,
+        config: DistillConfig,
+        model_config: ModelConfig,
+        counter: Tokenizer,
+        mesh: Mesh,
+        seed: int,
+    ):
+        self._config, self._mesh, self._seed, self._engine = config, mesh, seed, None
+        self.tokenizer = counter
+        if not config.on_engine:
+            on_process_zero(lambda: key_of(config.teacher) and None)
+            self.identity = endpoint_asking.identity(config.teacher)
+            return
+        model = teacher_model(config, model_config)
+        if model.init != "pretrained":
+            raise ConfigError(
+                f"model.init={model.init!r}: expected 'pretrained', a teacher that has learned something."
+            )
+        if config.tokenizer or config.teacher.path:
+            self.tokenizer = load_tokenizer(model.path)
+        self._source = ModelSource.of_folder(model, mesh)
+        self.identity = teacher_engine.identity(self._source, self.tokenizer, config.sampler)
+
+    def ask(
+        self,
+        folder: epath.Path,
+        one: Pass,
+        questions: Sequence[Any],
+        missing: Sequence[Sequence[int]],
+        interrupt: Interrupt,
+    ) -> int:
+        """Asks for the missing replies of a pass; how many could not be had."""
+        pairs = [(place, sample) for place, sample in missing]
+        whole = len(questions) * one.samples
+        _LOG.info("data: %d of %d replies are to be sampled (%s)", len(pairs), whole, one.name)
+        path, check = replies_path(folder, one.name), functools.partial(interrupt.check, SAVED)
+        if not self._config.on_engine:
+            call = self._config.teacher, one, questions, pairs, self._seed, path
+            return _ask_endpoint(*call, any_there=len(pairs) < whole, check=check)
+        if self._engine is None:
+            sampler = self._config.sampler
+            made = teacher_engine.make_engine(self._source, self.tokenizer, sampler, self._mesh)
+            self._engine = made
+        call = self.tokenizer, one, questions, pairs, self._seed, path, check
+        teacher_engine.ask_engine(self._engine, *call)
+        return 0
+
+
+def _ask_endpoint(*call: Any, any_there: bool, check: Callable[[], None]) -> int:
+    """Process 0 calls; the others wait for each of its rounds, so that all end at the same one."""
+    asking = endpoint_asking.Asking(*call, any_there) if jax.process_index() == 0 else None
+    try:
+        if asking is not None:
+            asking.start()
+        while not on_process_zero(lambda: asking.work()):
+            check()
+        return on_process_zero(lambda: asking.told_failed())
+    finally:
+        if asking is not None:
+            asking.close()
+
+
+def _judge(
+    folder: epath.Path, asked: Asked, pool: VerifierPool, interrupt: Interrupt
+) -> list[Judging | None]:
+    """The verdicts of each pass, on process 0."""
+    found = []
+    for one in asked.passes:
+        made: list[Judging] = []
+
+        def make(one: Pass = one, made: list[Judging] = made) -> None:
+            made.append(Judging(folder, one, asked.questions, pool))
+
+        on_process_zero(make)
+        while not on_process_zero(lambda made=made: made[0].work()):
+            interrupt.check(SAVED)
+        found.append(made[0] if made else None)
+    return found
+
+
+def _claimed(config: DistillConfig, asked: Asked, counter: Tokenizer) -> dict[str, Any]:
+    """What the dataset depends on."""
+    heads = {one.name: one.head for one in asked.passes}
+    return {
+        "distill": claimed(config),
+        "passes": heads,
+        "questions": contents(asked),
+        "tokenizer": counter.vocab_size,
+    }
+
+
+def _summary(asked: Asked) -> dict[str, Any]:
+    return {"stage": "distill", "questions": len(asked.questions)}
+
+
+def _claim(config: DistillConfig, folder: epath.Path, asked: Asked, counter: Tokenizer) -> bool:
+    """Takes the folder; true when all that would be done is done."""
+    for one in asked.passes:
+        claim(folder, one)
+        replies_of(folder, one, asked.questions)
+    amiss = claims.why_not_done(folder, _summary(asked), _claimed(config, asked, counter))
+    if amiss is None:
+        _LOG.info("%s is complete; nothing to do.", folder)
+        return True
+    (folder / claims.DONE).unlink(missing_ok=True)
+    return False
+
+
+def _finish(
+    config: DistillConfig,
+    folder: epath.Path,
+    asked: Asked,
+    counter: Tokenizer,
+    judging: list[Judging],
+    seed: int,
+    failed: int,
+) -> None:
+    """Writes the dataset and the yield, and done.json if they are what was asked for.
+
+    Raises:
+      UserError: they are not, and why.
+    """
+    judged = [one.judged() for one in judging]
+    files, told = write_dataset(config, folder, asked, counter, judged, seed)
+    errors = [error for one in judging for error in one.errors()]
+    _check_yield(config, folder, told, errors, failed)
+    claims.mark_done(folder, _summary(asked), _claimed(config, asked, counter), files)
+
+
+def _check_yield(
+    config: DistillConfig,
+    folder: epath.Path,
+    told: dict[str, Any],
+    errors: list[str],
+    failed: int,
+) -> None:
+    path = folder / YIELD
+    if failed:
+        raise UserError(
+            f"{path}: {failed} replies could not be had (messages above); the dataset is made of the others. The same "
+            "command asks for them again."
+        )
+    for name, found in told["passes"].items():
+        share, counts = ungraded_share(found["all"]), found["all"]
+        why = f", the first error: {errors[0]}" if errors else ""
+        if share > config.max_ungraded_share:
+            raise UserError(
+                f"{path}: of the finished replies ({name}) {share:.0%} have no answer that the graders find, or could "
+                f"not be graded: more than max_ungraded_share={config.max_ungraded_share:g}{why}. Expected a prompt "
+                "that asks for the form which the datasets' tasks read, and gold answers that they can use."
+            )
+        if not counts["right"]:
+            raise UserError(
+                f"{path}: the teacher answered nothing right ({name}): {counts['asked']} replies to "
+                f"{counts['questions']} questions, {counts['unfinished']} of them unfinished{why}. Look at "
+                f"{replies_path(folder, name)}."
+            )
+        if not counts["kept"]:
+            raise UserError(
+                f"{path}: {counts['right']} replies ({name}) are right and none is kept: {counts['too_long']} are "
+                f"longer than cutoff={config.cutoff}, {counts['not_encodable']} cannot be written by the tokenizer."
+            )

@@ -1,0 +1,224 @@
+"""One call of an OpenAI-compatible endpoint: what is sent, what comes back, what is tried again and what is not."""
+
+import os
+import random
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from jaxreason.config import ConfigError
+from jaxreason.distill.distill_settings import TeacherConfig
+from jaxreason.errors import UserError
+from jaxreason.sampling.decoding import Decoding
+
+MAY_PASS = (408, 409, 425, 429)  # and all from 500 on
+NO_WAY_IN = (401, 403, 404, 405)  # of these every call has the same
+LONGEST_WAIT_S = 60.0
+REASONING = ("reasoning_content", "reasoning")
+SHOWN = 300  # characters of a server's message
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an endpoint said, as it came; `num_tokens` is None where it did not count."""
+
+    content: str
+    reasoning: str | None
+    finish_reason: str
+    num_tokens: int | None
+
+
+class RefusedError(Exception):
+    """The endpoint will not answer this call, however often it is asked."""
+
+
+class FailedError(Exception):
+    """The endpoint did not answer, all new tries included."""
+
+
+class StoppedError(Exception):
+    """The run ends."""
+
+
+class _PassingError(Exception):
+    """What may be otherwise the next time; `wait_s` is what the server asks for."""
+
+    def __init__(self, message: str, wait_s: float | None = None):
+        super().__init__(message)
+        self.wait_s = wait_s
+
+
+def key_of(config: TeacherConfig) -> str:
+    """The endpoint's key.
+
+    Raises:
+      ConfigError: the environment has none.
+    """
+    if config.key_variable and not os.environ.get(config.key_variable):
+        raise ConfigError(
+            f"distill.teacher.key_variable={config.key_variable!r}: the environment has no such variable, or it is "
+            "empty."
+        )
+    return os.environ.get(config.key_variable, "") if config.key_variable else ""
+
+
+def body_of(
+    config: TeacherConfig,
+    messages: tuple[dict[str, str], ...],
+    decoding: Decoding,
+    thinking: bool | None,
+    seed: int,
+) -> dict[str, Any]:
+    """The body of a call for one reply. Fields that OpenAI does not know are there only where they change something."""
+    body = {
+        "model": config.name,
+        "messages": [dict(message) for message in messages],
+        "max_tokens": decoding.max_tokens,
+        "temperature": decoding.temperature,
+        "top_p": decoding.top_p,
+        "seed": seed,
+    }
+    if decoding.stop:
+        body["stop"] = list(decoding.stop)
+    more = {
+        "top_k": (decoding.top_k, 0),
+        "min_p": (decoding.min_p, 0.0),
+        "repetition_penalty": (decoding.repetition_penalty, 1.0),
+    }
+    body |= {name: value for name, (value, off) in more.items() if value != off}
+    if thinking is not None:
+        body["chat_template_kwargs"] = {"enable_thinking": thinking}
+    return {name: value for name, value in (body | config.extra).items() if value is not None}
+
+
+class Endpoint:
+    """Calls one endpoint; may be used by several threads.
+
+    Args:
+      config: where it is and how patient to be.
+    """
+
+    def __init__(self, config: TeacherConfig):
+        self._config, self._key = config, key_of(config)
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        limits = httpx.Limits(max_connections=config.concurrency)
+        timeout = httpx.Timeout(config.timeout_s, connect=min(30.0, config.timeout_s), pool=None)
+        self._client = httpx.Client(headers=headers, timeout=timeout, limits=limits)
+        self._stopping = threading.Event()
+
+    def close(self) -> None:
+        """Ends the calls that are under way and those that wait."""
+        self._stopping.set()
+        self._client.close()
+
+    def ask(self, body: dict[str, Any]) -> Answer:
+        """The reply to a call, tried again as often as the recipe says.
+
+        Raises:
+          RefusedError: the call itself cannot be served.
+          FailedError: it was not served, the last time for this reason.
+          UserError: no call will be: the key, the address or the name is wrong.
+          StoppedError: `close` was called.
+        """
+        for tries in range(self._config.retries + 1):
+            try:
+                return self._call(body)
+            except _PassingError as error:
+                if tries == self._config.retries:
+                    raise FailedError(f"{error} ({tries + 1} tries)") from None
+                if self._stopping.wait(self._wait_s(tries, error.wait_s)):
+                    raise StoppedError from None
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _wait_s(self, tries: int, wanted: float | None) -> float:
+        """Doubles with each try; spread, so that calls that failed together do not come back together."""
+        longest = min(LONGEST_WAIT_S, self._config.backoff_s * 2**tries)
+        spread = random.uniform(0.5, 1.0) * longest
+        return spread if wanted is None else max(min(wanted, 2 * LONGEST_WAIT_S), spread)
+
+    def _call(self, body: dict[str, Any]) -> Answer:
+        try:
+            response = self._client.post(
+                f"{self._config.url.rstrip('/')}/chat/completions", json=body
+            )
+        except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
+            if self._stopping.is_set():  # the client is closed
+                raise StoppedError from None
+            if isinstance(error, httpx.HTTPError) and not isinstance(
+                error, httpx.UnsupportedProtocol
+            ):
+                raise _PassingError(f"{type(error).__name__}: {error}") from error
+            raise UserError(f"distill.teacher.url={self._config.url!r}: {error}") from error
+        if response.status_code != 200:
+            self._refuse(response)
+        return read_answer(response)
+
+    def _refuse(self, response: httpx.Response) -> None:
+        status = response.status_code
+        said = self._hide(f"{status} {response.reason_phrase}: {_said(response)}")
+        if status in MAY_PASS or status >= 500:
+            raise _PassingError(said, _retry_after(response))
+        if status in NO_WAY_IN or status < 400:
+            raise UserError(
+                f"{self._config.url}: the endpoint answers every call for model {self._config.name!r} with {said} "
+                "Check distill.teacher's url, name and key_variable."
+            )
+        raise RefusedError(said)
+
+    def _hide(self, text: str) -> str:
+        """Without the key, which some servers repeat."""
+        return text.replace(self._key, "***") if self._key else text
+
+
+def read_answer(response: httpx.Response) -> Answer:
+    """The reply in a response with status 200.
+
+    Raises:
+      _PassingError: it is none: no JSON, or a field is missing or of another type.
+    """
+    try:
+        value = response.json()
+    except (ValueError, RecursionError) as error:
+        raise _PassingError(f"the answer is no JSON ({error}): {response.text[:SHOWN]!r}") from None
+    choice = _first(_get(value, "choices", list))
+    message = _get(choice, "message", dict)
+    reasoning = next((message[n] for n in REASONING if isinstance(message.get(n), str)), None)
+    if not isinstance(message.get("content"), str) and not reasoning:
+        raise _PassingError(f"the answer has no text in choices[0].message: {message!r:.{SHOWN}}")
+    usage = value.get("usage") if isinstance(value.get("usage"), dict) else {}
+    tokens = usage.get("completion_tokens")
+    return Answer(
+        _whole(message.get("content") or ""),
+        _whole(reasoning) if reasoning else None,
+        _get(choice, "finish_reason", str),
+        tokens if type(tokens) is int and tokens >= 0 else None,
+    )
+
+
+def _get(value: Any, name: str, kind: type) -> Any:
+    if not isinstance(value, dict) or not isinstance(value.get(name), kind):
+        raise _PassingError(f"the answer has no {kind.__name__} {name!r}: {value!r:.{SHOWN}}")
+    return value[name]
+
+
+def _first(choices: list) -> Any:
+    if not choices:
+        raise _PassingError("the answer has no choice")
+    return choices[0]
+
+
+def _whole(text: str) -> str:
+    """Halves of surrogate pairs, which JSON can hold and UTF-8 cannot, become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _said(response: httpx.Response) -> str:
+    return " ".join(response.text.split())[:SHOWN]
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds; a date, which it may be too, is left to the backoff."""
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isdecimal() else None

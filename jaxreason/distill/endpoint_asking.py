@@ -1,0 +1,164 @@
+"""Many calls of an endpoint at a time, on process 0, in rounds between which a signal can end the run."""
+
+import logging
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from jaxreason.data.examples import prompt_messages
+from jaxreason.distill.distill_settings import TeacherConfig
+from jaxreason.distill.endpoint import (
+    Answer,
+    Endpoint,
+    FailedError,
+    RefusedError,
+    StoppedError,
+    body_of,
+)
+from jaxreason.distill.passes import Pass, Question, draw, reply_line
+from jaxreason.errors import UserError
+from jaxreason.metrics import Progress
+from jaxreason.results.jsonl import JsonlWriter
+from jaxreason.tasks.replies import cut_at
+
+_LOG = logging.getLogger(__name__)
+ROUND_S = 2.0
+SEED_BITS = 31  # what every server takes
+
+
+def identity(config: TeacherConfig) -> dict[str, Any]:
+    """What replies depend on beside question, decoding and seed; a model may move to another address."""
+    return {"teacher": {"name": config.name, "extra": config.extra}}
+
+
+class Asking:
+    """The missing replies of a pass, asked for by `concurrency` threads.
+
+    Args:
+      config: the endpoint.
+      one: the pass.
+      questions: all of them.
+      missing: (place of the question, sample).
+      seed: of the run.
+      path: of the file of replies.
+      any_there: whether the endpoint has answered in this pass before.
+    """
+
+    def __init__(
+        self,
+        config: TeacherConfig,
+        one: Pass,
+        questions: Sequence[Question],
+        missing: Sequence[tuple[int, int]],
+        seed: int,
+        path: Any,
+        any_there: bool,
+    ):
+        self._config, self._pass, self._questions, self._seed = config, one, questions, seed
+        self._endpoint = Endpoint(config)
+        self._todo: queue.SimpleQueue = queue.SimpleQueue()
+        self._came: queue.SimpleQueue = queue.SimpleQueue()
+        for pair in missing:
+            self._todo.put(pair)
+        self._left, self._total = len(missing), len(questions) * one.samples
+        self._answered, self._failed_in_a_row = any_there, 0
+        self._refused: list[tuple[int, int, str]] = []
+        self._failed: Counter[str] = Counter()
+        self._writer = JsonlWriter(path)
+        self._progress = Progress(f"distill {one.name}", self._total, self._total - self._left)
+
+    def start(self) -> None:
+        """Begins to ask; `close` must follow."""
+        for _ in range(min(self._config.concurrency, self._left)):
+            # A run that is told to end does not wait for calls that may take minutes.
+            threading.Thread(target=self._work, daemon=True).start()
+
+    def close(self) -> None:
+        """Ends the calls that are under way; what came is written."""
+        self._endpoint.close()
+        self._writer.close()
+        self._progress.close()
+
+    def _work(self) -> None:
+        """A thread: asks until nothing is left."""
+        while True:
+            try:
+                place, sample = self._todo.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                self._came.put((place, sample, self._endpoint.ask(self._body(place, sample))))
+            except StoppedError:
+                return
+            except BaseException as error:
+                self._came.put((place, sample, error))
+
+    def _body(self, place: int, sample: int) -> dict[str, Any]:
+        one, question = self._pass, self._questions[place]
+        seed = draw(self._seed, one.name, question.key, sample, SEED_BITS)
+        messages = prompt_messages(question.example)
+        return body_of(self._config, messages, one.decoding, one.thinking, seed)
+
+    def work(self) -> bool:
+        """Takes what comes for ROUND_S; true when all calls have ended.
+
+        Raises:
+          UserError: the endpoint answers nobody.
+        """
+        end = time.monotonic() + ROUND_S
+        while self._left and (rest := end - time.monotonic()) > 0:
+            try:
+                place, sample, found = self._came.get(timeout=rest)
+            except queue.Empty:
+                break
+            self._left -= 1
+            self._take(place, sample, found)
+            self._progress.update(self._total - self._left, f"{self._failed.total()} failed")
+        self._writer.flush_if_due()
+        if not self._left:
+            self._end()
+        return not self._left
+
+    def told_failed(self) -> int:
+        """How many replies could not be had; says why."""
+        for why, number in self._failed.most_common(3):
+            _LOG.warning("%s: %d calls were not answered: %s", self._config.url, number, why)
+        return self._failed.total()
+
+    def _take(self, place: int, sample: int, found: Answer | BaseException) -> None:
+        if isinstance(found, Answer):
+            self._answered, self._failed_in_a_row = True, 0
+            return self._write(place, sample, found)
+        if isinstance(found, RefusedError):
+            self._refused.append((place, sample, str(found)))
+        elif isinstance(found, FailedError):
+            self._failed[str(found)] += 1
+            self._failed_in_a_row += 1
+        else:
+            raise found
+        in_a_row = self._failed_in_a_row + (0 if self._answered else len(self._refused))
+        if in_a_row >= 2 * self._config.concurrency:
+            raise UserError(
+                f"{self._config.url}: {in_a_row} calls in a row were not answered, the last with: {found}. "
+                "Replies that came are kept; the same command asks for the others."
+            )
+
+    def _write(self, place: int, sample: int, answer: Answer) -> None:
+        text = cut_at(answer.content, self._pass.decoding.stop)
+        told = text, answer.reasoning, answer.finish_reason, answer.num_tokens
+        question = self._questions[place]
+        self._writer.write(reply_line(self._pass, question, place, sample, *told))
+
+    def _end(self) -> None:
+        """What was refused is an error of that question if the endpoint answers others, else one of the recipe."""
+        if self._refused and not self._answered:
+            raise UserError(
+                f"{self._config.url}: every call was refused, the first with: {self._refused[0][2]}"
+            )
+        for place, sample, why in self._refused:
+            self._write(place, sample, Answer("", None, f"error: {why}", None))
+        self._refused = []
+        self._writer.flush()

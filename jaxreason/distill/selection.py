@@ -1,0 +1,147 @@
+"""Which right replies are kept, and the rows of the dataset."""
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from jaxreason.data.examples import question as question_text
+from jaxreason.distill.distill_settings import Keep, NoThink
+from jaxreason.distill.outcomes import MALFORMED, NOT_GRADABLE, RIGHT, Judged
+from jaxreason.distill.passes import Question
+
+# Tokens of a question with a reply; None where the tokenizer cannot write it.
+Count = Callable[[str], int | None]
+NOT_REPLIES = (MALFORMED, NOT_GRADABLE)  # neither right nor wrong
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The kept replies to a question in one pass.
+
+    Attributes:
+      replies: the kept ones, in the order of the samples.
+      left_out: right replies that cannot be kept, by reason.
+    """
+
+    replies: list[Judged]
+    left_out: Counter = field(default_factory=Counter)
+
+
+def think_response(reply: Judged) -> str:
+    """Thoughts and text as one text, with Qwen3's marks; "" where there are no thoughts."""
+    if not reply.parts.thoughts:
+        return ""
+    return f"<think>\n{reply.parts.thoughts}\n</think>\n\n{reply.parts.text}"
+
+
+def whole_text(reply: Judged) -> str:
+    """All that a reply says, thoughts included."""
+    return think_response(reply) or reply.parts.text
+
+
+def choose(
+    replies: Sequence[Judged],
+    keep: Keep,
+    cutoff: int,
+    count: Count,
+    random_seed: int,
+) -> Chosen:
+    """The right replies that are kept.
+
+    Args:
+      replies: all to the question, in the order of the samples.
+      keep: which of the right ones that fit.
+      cutoff: most tokens of question and reply, thoughts included; 0: any number.
+      count: their tokens.
+      random_seed: of the choice at random, for this question alone.
+    """
+    fitting, left_out = [], Counter()
+    for reply in replies:
+        if reply.outcome != RIGHT:
+            continue
+        length = count(whole_text(reply))
+        if length is None:
+            left_out["not_encodable"] += 1
+        elif cutoff and length > cutoff:
+            left_out["too_long"] += 1
+        else:
+            fitting.append((length, reply))
+    chosen = _pick(fitting, keep, random_seed)
+    return Chosen([reply for _, reply in chosen], left_out)
+
+
+def _pick(
+    fitting: list[tuple[int, Judged]], keep: Keep, random_seed: int
+) -> list[tuple[int, Judged]]:
+    if keep == "all" or not fitting:
+        return fitting
+    if keep == "shortest":
+        return [min(fitting, key=lambda pair: (pair[0], pair[1].sample))]
+    if keep == "random":
+        return [fitting[int(np.random.default_rng(random_seed).integers(len(fitting)))]]
+    return fitting[:1]
+
+
+def responses(main: Chosen, second: Chosen | None, no_think: NoThink) -> list[tuple[str, str]]:
+    """(with thoughts, without) of each row of a question; one row of two empty ones where nothing is kept.
+
+    Thoughts are dropped from the very reply that is kept, so that both columns answer the same questions.
+    """
+    thinking = [think_response(reply) for reply in main.replies]
+    without = {
+        "drop": [reply.parts.text for reply in main.replies],
+        "generate": [reply.parts.text for reply in second.replies] if second else [],
+        "none": [],
+    }[no_think]
+    return list(itertools.zip_longest(thinking, without, fillvalue="")) or [("", "")]
+
+
+def make_rows(
+    question: Question,
+    pairs: Sequence[tuple[str, str]],
+    replies: Sequence[Judged],
+    second: Sequence[Judged] | None,
+) -> Iterator[dict[str, Any]]:
+    """The rows of a question; further ones have `<id>#<n>` for an id, and the replies stand in the first alone."""
+    example = question.example
+    system = [m["content"] for m in example.messages if m["role"] == "system"]
+    kept = {name: v for name, v in example.metadata.items() if name not in ("where", "question")}
+    for number, (thinking, without) in enumerate(pairs):
+        row = {
+            "id": f"{question.key}#{number + 1}" if number else question.key,
+            "question": question_text(example),
+            "answer": example.answer,
+            "data_source": question.source,
+            "think_response": thinking,
+            "no_think_response": without,
+            "replies": [] if number else _listed(replies),
+        }
+        row |= {} if second is None else {"no_think_replies": [] if number else _listed(second)}
+        row |= {"system": system[0]} if system else {}
+        yield row | kept | {"data_source": question.source}
+
+
+def _listed(replies: Sequence[Judged]) -> list[dict[str, Any]]:
+    return [reply.to_json() for reply in replies if reply.outcome not in NOT_REPLIES]
+
+
+def same_columns(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with all columns of all, in one order, and values of one type in each: sources differ, tables do not."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    kinds = {name: {type(row[name]) for row in rows if row.get(name) is not None} for name in names}
+    mixed = {name for name, found in kinds.items() if len(found) > 1}
+    return [
+        {name: _text(row.get(name)) if name in mixed else row.get(name) for name in names}
+        for row in rows
+    ]
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)

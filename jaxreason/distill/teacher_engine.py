@@ -1,0 +1,107 @@
+"""Replies of a teacher that runs here, on all processes together; process 0 writes them."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.distill.passes import Pass, Question, draw, reply_line
+from jaxreason.metrics import Progress
+from jaxreason.models.model_source import ModelSource
+from jaxreason.results.jsonl import JsonlWriter
+from jaxreason.sampling.engine import Completion, Engine, Request
+from jaxreason.sampling.settings import SamplerConfig
+from jaxreason.tasks.replies import THINK_START, cut_at
+
+SEED_BITS = 64
+
+
+def identity(source: ModelSource, tokenizer: Tokenizer, sampler: SamplerConfig) -> dict[str, Any]:
+    """What replies depend on beside question, decoding and seed."""
+    return {
+        "teacher": source.identity | {"dtype": source.config.dtype},
+        "stop_ids": list(tokenizer.stop_ids),
+        "max_length": sampler.max_length,
+        "dtypes": [sampler.cache_dtype, sampler.weight_dtype],
+    }
+
+
+def make_engine(
+    source: ModelSource, tokenizer: Tokenizer, sampler: SamplerConfig, mesh: Mesh
+) -> Engine:
+    """The engine with the teacher's weights."""
+    model, params = source.open()
+    stop, pad = tokenizer.stop_ids, tokenizer.pad_id
+    return Engine(model, params, sampler, mesh, stop, pad, tokenizer.decode, tokenizer.close_think)
+
+
+def ask_engine(
+    engine: Engine,
+    tokenizer: Tokenizer,
+    one: Pass,
+    questions: Sequence[Question],
+    missing: Sequence[tuple[int, int]],
+    seed: int,
+    path: Any,
+    check: Callable[[], None],
+) -> None:
+    """Makes the missing replies of a pass and writes each as soon as it has ended.
+
+    Args:
+      engine: with the teacher.
+      tokenizer: the teacher's.
+      one: the pass.
+      questions: all of them.
+      missing: (place of the question, sample), the same on every process.
+      seed: of the run.
+      path: of the file of replies.
+      check: called at each block of decoding; what it raises ends the call.
+    """
+    requests = _requests(one, questions, missing, seed)
+    total = len(questions) * one.samples
+    with contextlib.ExitStack() as stack:
+        writer = None
+        if jax.process_index() == 0:
+            writer = stack.enter_context(contextlib.closing(JsonlWriter(path)))
+        done = total - len(missing)
+        progress = stack.enter_context(
+            contextlib.closing(Progress(f"distill {one.name}", total, done))
+        )
+        for completion in engine.generate(requests, one.decoding, check=check):
+            done += 1
+            if writer is not None:
+                writer.write(_line(tokenizer, one, questions, completion))
+                writer.flush_if_due()
+            progress.update(done, completion.finish_reason)
+
+
+def _requests(
+    one: Pass, questions: Sequence[Question], missing: Sequence[tuple[int, int]], seed: int
+) -> list[Request]:
+    """A request for each reply, long prompts first; those of a question together, to share its prompt's pages."""
+    found = [
+        Request(
+            f"{place} {sample}",
+            one.prompts[place],
+            draw(seed, one.name, questions[place].key, sample, SEED_BITS),
+            1,
+        )
+        for place, sample in missing
+    ]
+    return sorted(found, key=lambda request: len(request.tokens), reverse=True)
+
+
+def _line(
+    tokenizer: Tokenizer, one: Pass, questions: Sequence[Question], completion: Completion
+) -> dict[str, Any]:
+    place, sample = map(int, completion.id.split())
+    tokens = list(completion.tokens)
+    text = cut_at(tokenizer.decode(tokens), one.decoding.stop)
+    # A thought that the prompt has opened is one all the same.
+    if tokenizer.show(one.prompts[place][-8:]).rstrip().endswith(THINK_START):
+        text = f"{THINK_START}\n{text}"
+    reason = completion.finish_reason
+    return reply_line(one, questions[place], place, sample, text, None, reason, len(tokens))

@@ -1,0 +1,116 @@
+"""The yield: of the questions and replies of each source and difficulty, how many were right, kept or lost, and why."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jaxreason.distill.outcomes import KNOWN, NOT_GRADABLE, OUTCOMES, RIGHT, Judged
+from jaxreason.distill.passes import Question
+
+# Pass rates: none, up to a quarter, a half, three quarters, less than all, all, and none that is known.
+BUCKETS = ("0", "0-1/4", "1/4-1/2", "1/2-3/4", "3/4-1", "1", "unknown")
+QUANTILES = (0.5, 0.9, 0.99, 1.0)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a pass gave for a question.
+
+    Attributes:
+      question: it.
+      replies: all that came.
+      kept: whether one is kept.
+      left_out: right replies that cannot be kept, by reason.
+      lengths: tokens of the kept ones with their question, by column of the dataset.
+    """
+
+    question: Question
+    replies: Sequence[Judged]
+    kept: bool
+    left_out: Counter
+    lengths: dict[str, list[int]]
+
+    @property
+    def pass_rate(self) -> float | None:
+        """The share of right ones among the replies of which that is known; None without any."""
+        known = [reply.outcome == RIGHT for reply in self.replies if reply.outcome in KNOWN]
+        return sum(known) / len(known) if known else None
+
+
+def bucket(rate: float | None) -> str:
+    """Of BUCKETS; "unknown" where no reply could be graded."""
+    if rate is None:
+        return "unknown"
+    if rate in (0.0, 1.0):
+        return "0" if rate == 0.0 else "1"
+    return BUCKETS[1 + int(np.searchsorted((0.25, 0.5, 0.75), rate))]
+
+
+def count(entries: Sequence[Entry]) -> dict[str, Any]:
+    """The numbers of some questions: `kept` and `questions_right` are questions, the others replies."""
+    replies = [reply.outcome for entry in entries for reply in entry.replies]
+    found, left_out = Counter(replies), sum((entry.left_out for entry in entries), Counter())
+    known = sum(found[name] for name in KNOWN)
+    rates = Counter(bucket(entry.pass_rate) for entry in entries)
+    return {
+        "questions": len(entries),
+        "asked": len(replies),
+        **{name: found[name] for name in OUTCOMES},
+        "questions_right": sum(RIGHT in {r.outcome for r in e.replies} for e in entries),
+        "kept": sum(entry.kept for entry in entries),
+        "too_long": left_out["too_long"],
+        "not_encodable": left_out["not_encodable"],
+        "pass_rate": found[RIGHT] / known if known else None,
+        "pass_rates": {name: rates[name] for name in BUCKETS if rates[name]},
+        "kept_tokens": _lengths(entries),
+    }
+
+
+def _lengths(entries: Sequence[Entry]) -> dict[str, Any]:
+    """Mean and quantiles of the tokens of each column."""
+    columns = dict.fromkeys(name for entry in entries for name in entry.lengths)
+    found = {name: [x for e in entries for x in e.lengths.get(name, ())] for name in columns}
+    return {name: _quantiles(lengths) for name, lengths in found.items() if lengths}
+
+
+def _quantiles(lengths: list[int]) -> dict[str, float]:
+    found = np.quantile(lengths, QUANTILES, method="higher")
+    return {"mean": float(np.mean(lengths))} | {
+        f"p{100 * q:g}": float(x) for q, x in zip(QUANTILES, found, strict=True)
+    }
+
+
+def tell(entries: Sequence[Entry], difficulty: str) -> dict[str, Any]:
+    """The yield of a pass: in all, by source, by pass rate, and by the column `difficulty` if there is one."""
+    told = {
+        "all": count(entries),
+        "by_source": _by(entries, lambda entry: entry.question.source),
+        "by_pass_rate": _by(entries, lambda entry: bucket(entry.pass_rate)),
+    }
+    if difficulty:
+        told["by_difficulty"] = _by(entries, lambda entry: _value(entry, difficulty))
+    return told
+
+
+def _value(entry: Entry, column: str) -> str:
+    value = entry.question.example.metadata.get(column)
+    return "unknown" if value is None else str(value)
+
+
+def _by(entries: Sequence[Entry], name_of: Callable[[Entry], str]) -> dict[str, Any]:
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(name_of(entry), []).append(entry)
+    order = {name: place for place, name in enumerate(BUCKETS)}
+    names = sorted(groups, key=lambda name: (order.get(name, len(order)), name))
+    return {name: count(groups[name]) for name in names}
+
+
+def ungraded_share(told: dict[str, Any]) -> float:
+    """The share of finished replies without an answer or a grade."""
+    lost = told["no_answer"] + told["malformed"] + told[NOT_GRADABLE]
+    finished = told["asked"] - told["unfinished"]
+    return lost / finished if finished else 0.0
