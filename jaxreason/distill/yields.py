@@ -88,7 +88,7 @@ def tell(entries: Sequence[Entry], difficulty: str) -> dict[str, Any]:
     told = {
         "all": count(entries),
         "by_source": _by(entries, lambda entry: entry.question.source),
-        "by_pass_rate": _by(entries, lambda entry: bucket(entry.pass_rate)),
+        "by_pass_rate": _by(entries, lambda entry: bucket(entry.pass_rate), BUCKETS.index),
     }
     if difficulty:
         told["by_difficulty"] = _by(entries, lambda entry: _value(entry, difficulty))
@@ -100,13 +100,22 @@ def _value(entry: Entry, column: str) -> str:
     return "unknown" if value is None else str(value)
 
 
-def _by(entries: Sequence[Entry], name_of: Callable[[Entry], str]) -> dict[str, Any]:
+def _by(
+    entries: Sequence[Entry],
+    name_of: Callable[[Entry], str],
+    order: Callable[[str], Any] | None = None,
+) -> dict[str, Any]:
     groups: dict[str, list[Entry]] = {}
     for entry in entries:
         groups.setdefault(name_of(entry), []).append(entry)
-    order = {name: place for place, name in enumerate(BUCKETS)}
-    names = sorted(groups, key=lambda name: (order.get(name, len(order)), name))
-    return {name: count(groups[name]) for name in names}
+    return {name: count(groups[name]) for name in sorted(groups, key=order or _numbers_first)}
+
+
+def _numbers_first(name: str) -> tuple[bool, float, str]:
+    try:
+        return False, float(name), name
+    except ValueError:
+        return True, 0.0, name
 
 
 def ungraded_share(told: dict[str, Any]) -> float:
