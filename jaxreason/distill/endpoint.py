@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from jaxreason.config import ConfigError
+from jaxreason.config import ConfigError, to_dict
 from jaxreason.distill.distill_settings import TeacherConfig
 from jaxreason.errors import UserError
 from jaxreason.sampling.decoding import Decoding
@@ -90,7 +90,9 @@ def body_of(
     body |= {name: value for name, (value, off) in more.items() if value != off}
     if thinking is not None:
         body["chat_template_kwargs"] = {"enable_thinking": thinking}
-    return {name: value for name, value in (body | config.extra).items() if value is not None}
+    return {
+        name: value for name, value in (body | to_dict(config.extra)).items() if value is not None
+    }
 
 
 class Endpoint:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from jaxreason.config import to_dict
 from jaxreason.data.examples import prompt_messages
 from jaxreason.distill.distill_settings import TeacherConfig
 from jaxreason.distill.endpoint import (
@@ -31,7 +32,7 @@ SEED_BITS = 31  # what every server takes
 
 def identity(config: TeacherConfig) -> dict[str, Any]:
     """What replies depend on beside question, decoding and seed; a model may move to another address."""
-    return {"teacher": {"name": config.name, "extra": config.extra}}
+    return {"teacher": {"name": config.name, "extra": to_dict(config.extra)}}
 
 
 class Asking:
@@ -116,6 +117,7 @@ class Asking:
                 break
             self._left -= 1
             self._take(place, sample, found)
+            self._writer.flush_if_due()
             self._progress.update(self._total - self._left, f"{self._failed.total()} failed")
         self._writer.flush_if_due()
         if not self._left:

@@ -12,6 +12,7 @@ from jaxreason.distill.outcomes import Judged, judge, needs_verdict, split_reply
 from jaxreason.distill.passes import Pass, Question, replies_of
 from jaxreason.errors import UserError
 from jaxreason.results.distill_files import read_verdicts, verdicts_path
+from jaxreason.results.growing_files import join_parts
 from jaxreason.results.jsonl import JsonlWriter, write_jsonl
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.verify import Verdict, VerifierPool
@@ -107,9 +108,10 @@ class Judging:
 
     def _close(self) -> None:
         if self._writer is not None:
-            self._writer.close_whole()
+            self._writer.close()
             self._writer = None
             write_jsonl(self._path, [self._verdicts[at] for at in sorted(self._verdicts)])
+        join_parts(self._path)
 
     def judged(self) -> list[list[Judged]]:
         """The replies to each question, in the order of the samples."""

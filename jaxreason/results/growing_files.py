@@ -70,9 +70,13 @@ def write_grown(path: epath.PathLike, data: bytes) -> None:
 
 
 def join_parts(path: epath.PathLike) -> None:
-    """Makes one object of a file in parts."""
+    """Makes one object of a file in parts; where a kill came between the two, only removes the parts."""
     path = epath.Path(path)
-    if is_remote(path) and not path.exists() and _parts(path):
+    if not is_remote(path):
+        return
+    if path.exists():
+        _remove_parts(path)
+    elif _parts(path):
         write_grown(path, read_grown(path))
 
 

@@ -14,12 +14,15 @@ from jaxreason.data.encoding import encode_examples, encode_prompts
 from jaxreason.data.examples import Example, each_reply, load_examples
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
+from jaxreason.distill.distill_settings import DistillConfig
+from jaxreason.distill.distill_settings import check_config as check_distill
 from jaxreason.errors import UserError
 from jaxreason.evaluation.parts import asked_parts, encode_item
 from jaxreason.evaluation.settings import EvalConfig
 from jaxreason.models.decoder import Model, abstract_params
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.questions import prepare
+from jaxreason.results.distill_files import distill_folder
 from jaxreason.rl.checks import check_config as check_rl
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.training import sft
@@ -46,8 +49,13 @@ def run_check(call: Call) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         call = dataclasses.replace(call, config=prepare(call.config, epath.Path(scratch)))
         model = _check_model(call.model)
+        if "distill" in call.config:
+            _check_distill(call.section("distill", DistillConfig), call.model, model)
         for name, cls in study.section_classes(call.config).items():
             if name in call.config and cls is SFTConfig:
+                if waits := _unmade(call.section(name, SFTConfig), scratch):
+                    print(f"{name}: {waits} is what `jaxreason distill` makes, so it was not seen")
+                    continue
                 _check_sft(name, call.section(name, SFTConfig), call.model, model)
             elif name in call.config and cls is RLConfig:
                 _check_rl(name, call.section(name, RLConfig), call.model, model)
@@ -57,6 +65,12 @@ def run_check(call: Call) -> None:
             call.require("eval", "drift", "transfer", "report")
             study.check_stages(call.config, None)
     print("nothing was found that would stop a run.")
+
+
+def _unmade(config: SFTConfig, scratch: str) -> str:
+    """The first dataset that a distillation in the working directory gives, or ""."""
+    made = f"{distill_folder(scratch)}/"
+    return next((name for name, d in config.datasets.items() if d.path.startswith(made)), "")
 
 
 def _check_model(config: ModelConfig) -> Model | None:
@@ -92,10 +106,21 @@ def _check_rl(name: str, config: RLConfig, model_config: ModelConfig, model: Mod
     tokenizer = _check_tokenizer(name, model_config.path, model)
     if model is not None:
         check_rl(config, model, None)
+    _check_prompts(name, config, tokenizer, config.sampler.max_length - config.decoding.max_tokens)
+
+
+def _check_distill(config: DistillConfig, model_config: ModelConfig, model: Model | None):
+    check_distill(config)
+    path = config.teacher.path if config.on_engine else config.tokenizer
+    tokenizer = _check_tokenizer("distill", path or model_config.path, model)
+    room = config.sampler.max_length - config.decoding.max_tokens if config.on_engine else NO_LIMIT
+    _check_prompts("distill", config, tokenizer, room)
+
+
+def _check_prompts(name: str, config: RLConfig | DistillConfig, tokenizer: Tokenizer, room: int):
     examples, drops = _load(config.datasets), DropLog()
     some = examples[:MOST_ENCODED]
     kept, encoded = encode_prompts(some, tokenizer, config.thinking, NO_LIMIT, drops)
-    room = config.sampler.max_length - config.decoding.max_tokens
     _say_counts(name, "prompts", examples, some, [len(tokens) for tokens in encoded], room, drops)
     print(f"{name}: {kept[0].id} as it is asked, answer {kept[0].answer!r}:")
     print(_indented(tokenizer.show(encoded[0])))

@@ -10,6 +10,7 @@ from jaxreason.errors import UserError
 from jaxreason.evaluation import transfer
 from jaxreason.report import build as report
 from jaxreason.results.claims import DONE
+from jaxreason.results.distill_files import YIELD, distill_folder
 from jaxreason.results.drift_files import drift_folder
 from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.grade_files import graders_of, grades_path
@@ -61,6 +62,7 @@ def _found(folder: epath.Path) -> list[tuple[str, epath.Path, Callable[[], str]]
     return [
         ("study", folder / "report" / "summary.json", lambda: _summary(folder)),
         ("training", metrics_path(folder), lambda: _training(folder)),
+        ("distillation", distill_folder(folder) / YIELD, lambda: outcome.distillation(folder)),
         ("scores", folder / SCORES, lambda: outcome.scores(folder)),
         ("scores", folder / EVALUATION / SCORES, lambda: outcome.scores(folder / EVALUATION)),
         ("trajectory", trajectory_path(folder), lambda: outcome.trajectory(folder)),

@@ -104,6 +104,14 @@ def test_parts_beside_a_whole_file_are_older_and_do_not_count(store):
     assert numbers() == [5, 6]
 
 
+def test_joining_removes_parts_that_a_kill_left_beside_the_whole_file(store):
+    append(0, 20)
+    store.put("bucket/run/rows.jsonl", store.objects["bucket/run/rows.parts/00001.jsonl"])
+    whole = numbers()
+    join_parts(PATH)
+    assert store.names() == ["bucket/run/rows.jsonl"] and numbers() == whole
+
+
 def test_a_reader_that_meets_the_joining_of_parts_reads_the_whole_file(store, monkeypatch):
     append(0, 20)
     listed = growing_files._parts
