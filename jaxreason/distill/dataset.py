@@ -10,7 +10,7 @@ from jaxreason.data.examples import prompt_messages
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distill.distill_settings import DistillConfig, NoThink
 from jaxreason.distill.outcomes import Judged
-from jaxreason.distill.passes import Asked, Question, draw
+from jaxreason.distill.passes import MAIN, Asked, Question, draw
 from jaxreason.distill.selection import (
     Chosen,
     Count,
@@ -103,7 +103,8 @@ def _choose(
     seed: int,
 ) -> Chosen:
     random_seed = draw(seed, f"choice/{name}", question.key, 0, CHOICE_BITS)
-    return choose(replies, config.keep, config.cutoff, count, random_seed)
+    needs_thoughts = name == MAIN and config.no_think != "drop"
+    return choose(replies, config.keep, config.cutoff, count, random_seed, needs_thoughts)
 
 
 def _kept_lengths(

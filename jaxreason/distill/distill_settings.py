@@ -116,6 +116,7 @@ def check_config(config: DistillConfig) -> None:
     """
     check_ranges(config, "distill")
     _check_teacher(config)
+    _check_room(config)
     _expect(bool(config.datasets), "datasets", "{}", "at least one dataset")
     _expect(
         config.no_think == "generate" or not (config.no_think_samples or config.no_think_decoding),
@@ -150,6 +151,16 @@ def _check_teacher(config: DistillConfig) -> None:
         )
         web = teacher.url.startswith(("http://", "https://"))
         _expect(web, "teacher.url", teacher.url, "http://... or https://...")
+
+
+def _check_room(config: DistillConfig) -> None:
+    longest = config.sampler.max_length
+    for name in ("decoding", "no_think_decoding") if config.on_engine else ():
+        decoding = getattr(config, name)
+        if decoding is not None:
+            expected = f"less than sampler.max_length={longest}, which the question is part of"
+            fits = decoding.max_tokens < longest
+            _expect(fits, f"{name}.max_tokens", decoding.max_tokens, expected)
 
 
 def _check_dataset(name: str, dataset: DatasetConfig) -> None:

@@ -258,5 +258,6 @@ def _check_yield(
         if not counts["kept"]:
             raise UserError(
                 f"{path}: {counts['right']} replies ({name}) are right and none is kept: {counts['too_long']} are "
-                f"longer than cutoff={config.cutoff}, {counts['not_encodable']} cannot be written by the tokenizer."
+                f"longer than cutoff={config.cutoff}, {counts['not_encodable']} cannot be written by the tokenizer, "
+                f"{counts['without_thoughts']} have no thoughts, without which no_think={config.no_think!r} keeps none."
             )

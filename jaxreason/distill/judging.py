@@ -18,7 +18,7 @@ from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.verify import Verdict, VerifierPool
 from jaxreason.tasks.versions import grader_version
 
-AT_ONCE = 256
+AT_ONCE = 64
 Place = tuple[int, int]  # of a question, and the sample
 
 

@@ -50,6 +50,7 @@ def choose(
     cutoff: int,
     count: Count,
     random_seed: int,
+    needs_thoughts: bool = False,
 ) -> Chosen:
     """The right replies that are kept.
 
@@ -59,10 +60,14 @@ def choose(
       cutoff: most tokens of question and reply, thoughts included; 0: any number.
       count: their tokens.
       random_seed: of the choice at random, for this question alone.
+      needs_thoughts: whether only those with thoughts have a column to go into.
     """
     fitting, left_out = [], Counter()
     for reply in replies:
         if reply.outcome != RIGHT:
+            continue
+        if needs_thoughts and not reply.parts.thoughts:
+            left_out["without_thoughts"] += 1
             continue
         length = count(whole_text(reply))
         if length is None:

@@ -63,6 +63,7 @@ def count(entries: Sequence[Entry]) -> dict[str, Any]:
         "kept": sum(entry.kept for entry in entries),
         "too_long": left_out["too_long"],
         "not_encodable": left_out["not_encodable"],
+        "without_thoughts": left_out["without_thoughts"],
         "pass_rate": found[RIGHT] / known if known else None,
         "pass_rates": {name: rates[name] for name in BUCKETS if rates[name]},
         "kept_tokens": _lengths(entries),

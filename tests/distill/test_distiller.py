@@ -27,11 +27,16 @@ from tiny_distill import (
 from jaxreason.config import ConfigError, parse
 from jaxreason.data.examples import load_examples
 from jaxreason.data.rows import DropLog
-from jaxreason.distill import distiller, judging, passes
+from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.distill import distiller, judging, passes, teacher_engine
 from jaxreason.distill.distill_settings import DistillConfig, TeacherConfig, check_config
 from jaxreason.errors import UserError
+from jaxreason.recipes import load_recipe
 from jaxreason.results import jsonl
+from jaxreason.rl.prompt_data import load_prompts
+from jaxreason.rl.recipe import RLConfig
 from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.engine import Completion
 from jaxreason.serve.server import make_service
 from jaxreason.training import sft
 
@@ -251,6 +256,10 @@ def test_a_dataset_without_an_answer_column_is_not_gradable(copied, questions):
         ({"teacher": TeacherConfig(path="a", url="http://b")}, "one teacher is asked"),
         ({"teacher": TeacherConfig(url="http://b")}, "teacher.name=''"),
         ({"teacher": TeacherConfig(url="b/v1", name="x")}, "teacher.url='b/v1'"),
+        (
+            {"decoding": dataclasses.replace(GREEDY, max_tokens=96)},
+            "decoding.max_tokens=96: expected less than",
+        ),
         ({"samples": 0}, "distill.samples: expected at least 1, got 0"),
         ({"datasets": {"a": dataset("f", task="headqa")}}, "datasets.a.task='headqa'"),
         ({"datasets": {"a": dataset("f", metadata=("replies",))}}, "a.metadata='replies'"),
@@ -303,6 +312,60 @@ def test_the_rows_are_read_by_datasets_and_as_examples_with_their_replies(finish
     bare = {"fields": {"id": "id", "prompt": "question", "answer": "answer"}}
     examples = load_examples(rows_as(finished, "", **bare), DropLog())
     assert len(examples) == 12 and len(examples[0].metadata["replies"]) == 3
+
+
+def test_rl_takes_the_replies_of_the_rows(finished):
+    bare = {"fields": {"id": "id", "prompt": "question", "answer": "answer"}}
+    recipe = load_recipe("configs/study_tiny.py").rl
+    recipe.update(samples={"given": 3, "refresh_every": 1}, group_size=3)
+    config = parse(RLConfig, recipe, "rl")
+    config = dataclasses.replace(config, datasets={"own": rows_as(finished, "", **bare)})
+    found = load_prompts(config, load_tokenizer(MODEL.path))
+    assert found.replies == {"own": {"used": 36}}
+    said = [[reply["content"] for reply in row["replies"]] for row in rows_of(finished)]
+    assert [[given.text for given in prompt.replies] for prompt in found.prompts] == said
+
+
+def thinking_teacher(folder):
+    """The tiny base model with a chat template that asks otherwise without thinking."""
+    shutil.copytree(MODEL.path, folder)
+    template, mark = folder / "chat_template.jinja", "{{ '<assistant>' }}"
+    switch = "{%- if enable_thinking is defined and not enable_thinking -%}{{ ' ' }}{%- endif -%}"
+    assert mark in template.read_text()
+    template.write_text(template.read_text().replace(mark, mark + switch))
+    return folder
+
+
+def test_the_engine_asks_a_second_time_without_thinking(questions, tmp_path):
+    """This teacher never thinks, so that only the second time gives responses; that is said."""
+    teacher = TeacherConfig(path=str(thinking_teacher(tmp_path / "teacher")))
+    config = config_of(questions, teacher=teacher, no_think="generate", no_think_samples=2)
+    with pytest.raises(UserError, match=r"right and none is kept.*[1-9]\d* have no thoughts"):
+        distill(config, tmp_path / "run")
+    assert len(replies_of(tmp_path / "run")) == 36
+    assert len(replies_of(tmp_path / "run", "no_think")) == 24
+    rows = rows_of(tmp_path / "run")
+    for row in rows:
+        right = [reply["content"] for reply in row["no_think_replies"] if reply["correct"]]
+        assert row["no_think_response"] == (right[0] if right else "")
+    kept = sum(bool(row["no_think_response"]) for row in rows)
+    assert yield_of(tmp_path / "run", "no_think")["all"]["kept"] == kept
+
+
+def test_a_thought_that_the_prompt_opens_is_a_thought_of_the_reply(questions):
+    tokenizer = load_tokenizer(questions.parent / "tokenizer")
+    opened = tuple(tokenizer.encode_part("1+1<think>\n"))
+    one = passes.Pass("main", None, GREEDY, 1, [opened, opened[:3]], ["a", "b"], {})
+    asked = [passes.Question(key, "s", None) for key in ("q0", "q1")]
+    tokens = tuple(tokenizer.encode_part("so 2</think>#2"))
+    lines = [
+        teacher_engine._line(tokenizer, one, asked, Completion(f"{n} 0", 0, tokens, (), "stop"))
+        for n in range(2)
+    ]
+    assert [line["content"] for line in lines] == [
+        "<think>\nso 2</think>#2",
+        "so 2</think>#2",
+    ]
 
 
 def test_our_own_server_gives_what_the_engine_gives(questions, tmp_path):

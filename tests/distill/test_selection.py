@@ -69,6 +69,12 @@ def test_thoughts_are_dropped_from_the_very_reply_that_is_kept():
     assert responses(chosen, None, "none") == [(whole, "")]
 
 
+def test_where_thoughts_are_needed_a_right_reply_without_them_is_not_kept_and_counted():
+    chosen = choose([judged(0, "4"), *REPLIES[1:]], "first", 0, length, 0, needs_thoughts=True)
+    assert [reply.sample for reply in chosen.replies] == [1]
+    assert dict(chosen.left_out) == {"without_thoughts": 2}
+
+
 def test_a_reply_without_thoughts_is_no_response_with_thoughts():
     chosen = choose([judged(0, "4")], "first", 0, length, 0)
     assert responses(chosen, None, "drop") == [("", "4")]
