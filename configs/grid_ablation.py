@@ -1,85 +1,127 @@
-"""The ablation on the tiny base: who writes the replies, what they weigh, and what holds the policy, at matched steps.
+"""Which ingredient keeps the rest: the paper's five runs and four more over one objective, tiny base, three seeds.
 
-    jaxreason study --config configs/grid_ablation.py --dry-run
-    jaxreason study --config configs/grid_ablation.py --workdir runs/grid
+    bash scripts/grid.sh runs/grid              # all of the below, the steps of every run, the table and the figure
+    jaxreason sft     --config configs/grid_ablation.py --workdir runs/grid/teacher    # the teacher
+    jaxreason distill --config configs/grid_ablation.py --workdir runs/grid/teacher    # its eight replies to a question
+    jaxreason study   --config configs/grid_ablation.py --workdir runs/grid/study
 
-Every arm is the one objective of docs/objective.md with other fields: 60 steps of 256 replies to the tiny study's math
-questions, at one rate, three seeds. Replies are the worked ones of the questions' file (off-policy) or the policy's.
-The teacher of distillation is an arm of its own, trained once on the worked replies at the tiny study's highest rate.
-Hardware: 2 CPU cores; `--dry-run` says how long. Not run yet.
+Hardware: 2 CPU cores, under three hours. What follows a colon is the folder, runs/grid if nothing does.
+
+All arms have the same base, questions, steps (60), questions a step (32), replies a question (8), optimizer and rate.
+They differ in who writes the replies, what a reply weighs, the KL term and the negative weights (docs/objective.md).
+The teacher is the base after SFT on worked answers: where the paper has a stronger model, this one has the base's size.
 """
 
 from ml_collections import ConfigDict
 
-from configs import sections, study_tiny, tiny
+from configs import sections, tiny
 
 SEEDS = (20, 21, 22)
-STEPS, REPLIES, GROUP = 60, 256, 8
-TEACHER = f"{{workdir}}/teacher/seed_{SEEDS[0]}/model"
-ALONE = {
-    "drop_equal": False,
-    "max_batches": 1,
-}  # replies weigh the same whatever the others of their group earn
-KL = {"name": "reinforce", "kl_coefficient": 1.0, "kl_estimator": "full"}
+GIVEN = {"samples": {"given": 8}}
+KEEP_ALL = {"dynamic_sampling": {"drop_equal": False}}  # weights that do not compare replies
+IMITATE = {**KEEP_ALL, "advantage": "right", "policy_loss": {"name": "reinforce"}}
+TEACH = {"name": "reinforce", "kl_coefficient": 1.0, "kl_estimator": "full"}
+
+# name: label, what the arm changes of on-policy RL without a KL term
+ARMS = {
+    "sft_off": ("Off-policy SFT", {**GIVEN, **IMITATE}),
+    "sft_on": ("On-policy SFT", IMITATE),
+    "rl_off": ("Off-policy RL", GIVEN),
+    "rl_on": ("On-policy RL", {}),
+    "rl_on_kl": ("On-policy RL, KL 0.05", {"policy_loss": {"kl_coefficient": 0.05}}),
+    "rl_positive": ("Positive-only RL", {"negatives": 0.0}),
+    "sft_iterative": (
+        "Iterative SFT, every 15 steps",
+        {**IMITATE, "samples": {"refresh_every": 15}},
+    ),
+    "dft": (
+        "Off-policy DFT",
+        {**GIVEN, **IMITATE, "policy_loss": {"name": "reinforce", "token_weight": "dft"}},
+    ),
+    "distill_on": (
+        "On-policy distillation",
+        {**KEEP_ALL, "advantage": "zero", "policy_loss": TEACH},
+    ),
+}
 
 
-def get_config():
-    config = study_tiny.get_config()
-    config.rl.update(
-        num_steps=STEPS,
-        prompts_per_step=REPLIES // GROUP,
-        mini_batch_prompts=REPLIES // GROUP,
-        group_size=GROUP,
+def get_config(folder: str = "runs/grid"):
+    config = ConfigDict()
+    config.seed = 0
+    config.mesh = sections.mesh()
+    config.procedural = tiny.questions(seed=7)
+    config.model = sections.model_on_cpu(sections.HERE / "tiny_base", unroll=3)
+    sampler = sections.sampler(256, 96, prefill_rows=32, prefill_chunk=16, page_size=32)
+    config.sft = _teacher()
+    config.distill = sections.distill(
+        {"math": tiny.bare("rl.jsonl")},
+        max_tokens=64,
+        max_length=96,
+        samples=8,
+        sampler=sampler,
     )
-    config.rl_given = config.rl.copy_and_resolve_references()
-    config.rl_given.datasets = {"math": tiny.replies("sft.jsonl")}
-    config.rl_given.update(
-        prompts_per_step=REPLIES,
-        mini_batch_prompts=REPLIES,
-        group_size=1,
-        samples={"given": 1, "refresh_every": 1},
-        advantage="one",
-        dynamic_sampling=ALONE,
+    config.distill.teacher.path = f"{folder}/teacher/model"
+    config.rl = _objective(folder, sampler)
+    config.eval = _greedy(tiny.evaluation("test"))
+    config.drift = sections.drift(
+        "greedy", texts_per_benchmark=20, max_length=160, batch_size=40, metrics=("token_kl",)
     )
-    config.report.title = "Which ingredient of training decides what else changes?"
-    config.report.question = (
-        "Does the source of the replies, their weight, a negative gradient "
-        "or a KL decide how far math transfers?"
+    config.transfer = sections.transfer()
+    config.report = sections.report(
+        "Which ingredient of math training keeps the rest?",
+        "From the same questions and in as many steps: does it matter who writes the replies, or what they weigh?",
+        (
+            "One base model of 0.45M parameters: what holds here need not hold for large models.",
+            "The teacher is no stronger model, but the base after SFT on worked answers.",
+        ),
     )
-    config.study = sections.study("grid", SEEDS, _arms())
+    arms = {name: _arm(name, folder, *arm) for name, arm in ARMS.items()}
+    config.study = sections.study("grid", SEEDS, arms)
     return config
 
 
-def _arms() -> dict[str, ConfigDict]:
-    imitate = {
-        "advantage": "right",
-        "policy_loss": {"name": "reinforce"},
-        "dynamic_sampling": ALONE,
-    }
-    distil = {"advantage": "zero", "dynamic_sampling": ALONE, "policy_loss": KL}
-    distil |= {"reference": {"model": "teacher", "teacher": TEACHER}}
-    return {
-        "teacher": sections.arm(
-            "sft",
-            "SFT, the teacher",
-            "sft",
-            {"optimizer": {"learning_rate": 1e-3}},
-            seeds=SEEDS[:1],
-        ),
-        "sft_off": _arm("off-policy SFT", "rl_given", policy_loss={"name": "reinforce"}),
-        "sft_dft": _arm(
-            "DFT", "rl_given", policy_loss={"name": "reinforce", "token_weight": "dft"}
-        ),
-        "sft_on": _arm("on-policy SFT", **imitate),
-        "sft_iterative": _arm(
-            "iterative SFT", **imitate, samples={"given": 0, "refresh_every": 10}
-        ),
-        "rl": _arm("on-policy RL, no KL"),
-        "rl_kl": _arm("on-policy RL, KL", policy_loss={"kl_coefficient": 0.05}),
-        "rl_positive": _arm("positive-only RL", negatives=0.0),
-        "distilled": _arm("on-policy distillation", **distil),
-    }
+def _teacher() -> ConfigDict:
+    section = sections.sft(
+        {"worked": tiny.replies("sft.jsonl")},
+        1e-3,
+        length=tiny.LENGTH,
+        batch_size=8,
+        epochs=3.0,
+        logprob_chunk=tiny.LENGTH,
+    )
+    section.optimizer = sections.optimizer(1e-3, warmup_steps=38, b2=0.98)
+    return section
 
 
-def _arm(label: str, section: str = "rl", **changes) -> ConfigDict:
-    return sections.arm("rl", label, section, changes)
+def _objective(folder: str, sampler: ConfigDict) -> ConfigDict:
+    """On-policy RL without a KL term, on questions that bring the teacher's replies along."""
+    fields = {"id": "id", "prompt": "question", "answer": "answer"}
+    questions = sections.dataset(
+        f"{folder}/teacher/distill/data/*.jsonl", fields, task="hash_answer", metadata=("replies",)
+    )
+    return sections.rl(
+        {"math": questions},
+        3e-4,
+        num_steps=60,
+        decoding=sections.decoding(1.0, 64),
+        sampler=sampler,
+        micro_batch_rows=64,
+        row_length=tiny.LENGTH,
+        logprob_chunk=tiny.LENGTH,
+        checkpoint_every=15,
+        keep=0,
+    )
+
+
+def _greedy(evaluation: ConfigDict) -> ConfigDict:
+    evaluation.decodings = ConfigDict({"greedy": evaluation.decodings.greedy})
+    for run in evaluation.benchmarks.values():
+        run.samples = ConfigDict({"greedy": 1})
+    return evaluation
+
+
+def _arm(name: str, folder: str, label: str, overrides: dict) -> ConfigDict:
+    if name == "distill_on":
+        teacher = {"model": "teacher", "teacher": f"{folder}/teacher/model"}
+        overrides = {**overrides, "reference": teacher}
+    return sections.arm("rl", label, "rl", overrides)

@@ -75,6 +75,11 @@ def _sums(split: str, **fields: str) -> ConfigDict:
     return sections.dataset(f"{SUMS}{split}.jsonl", {**FIELDS, **fields}, task="last_number")
 
 
+def held_out_sums() -> ConfigDict:
+    """The third of the sums that no arm learns."""
+    return _sums("test")
+
+
 def _gsm8k(path: str) -> ConfigDict:
     fields = {"prompt": "question", "answer": "answer", "response": "answer"}
     options = {"answer_after": "####", "response_remove": "<<.*?>>"}
@@ -112,7 +117,7 @@ def _evaluation() -> ConfigDict:
     return sections.evaluation(
         benchmarks,
         {"greedy": sections.decoding(0.0, 256), "t1": sections.decoding(1.0, 256)},
-        own={"sums": {"label": "Sums", "group": "math", "data": _sums("test")}},
+        own={"sums": {"label": "Sums", "group": "math", "data": held_out_sums()}},
         data_folder="data",
         sampler=sections.sampler(32, 2304, prefill_chunk=128),
     )

@@ -97,8 +97,8 @@ def evaluate(
             engine = Engine(model, params, config.sampler, mesh, stop, pad, *text)
             del params  # the engine may have copies
             run_parts(engine, tokenizer, folder, parts, missing, pool, seed, interrupt)
-        check = functools.partial(interrupt.check, SAVED)
-        check()
+        interrupt.check(SAVED)
+        check = functools.partial(interrupt.check_alone, SAVED)
         on_process_zero(lambda: grade_parts(config, folder, parts, pool, check))
 
 

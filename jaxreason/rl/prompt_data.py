@@ -33,8 +33,8 @@ class Prompts:
       prompts: all of them.
       contents: of each dataset, by the recipe's name, their number and a hash.
       rows: what was kept and what was dropped, and why, by dataset.
-      replies: of each dataset how many given replies are used, cannot be encoded, and are too long; empty where
-        replies are sampled alone.
+      replies: of each dataset how many given replies are used, cannot be encoded, are too long, and were cut off when
+        they were made (`finish_reason`); empty where replies are sampled alone.
     """
 
     prompts: list[Prompt]
@@ -101,6 +101,9 @@ def _with_replies(
     """The prompt with the replies of its row that can be used; all are counted."""
     found = []
     for message in _messages(prompt.example):
+        if message is None:
+            counts["cut off"] += 1
+            continue
         try:
             given = _encode(prompt, message, tokenizer, thinking)
         except UserError as error:
@@ -113,8 +116,8 @@ def _with_replies(
     return replace(prompt, replies=tuple(found))
 
 
-def _messages(example: Example) -> Iterator[dict[str, str]]:
-    """The assistant messages that the row gives."""
+def _messages(example: Example) -> Iterator[dict[str, str] | None]:
+    """The assistant messages that the row gives; None for one that has no end: it would be learned to stop there."""
     replies = example.metadata.get(REPLIES)
     if replies is None:
         last = example.messages[-1]
@@ -122,7 +125,9 @@ def _messages(example: Example) -> Iterator[dict[str, str]]:
         return
     for reply in replies if isinstance(replies, list | tuple) else [replies]:
         fields = reply if isinstance(reply, dict) else {"content": reply}
-        if isinstance(fields.get("content"), str):
+        if fields.get("finish_reason", "stop") != "stop":
+            yield None
+        elif isinstance(fields.get("content"), str):
             thoughts = fields.get("reasoning_content")
             extra = {"reasoning_content": thoughts} if thoughts else {}
             yield {"role": "assistant", "content": fields["content"]} | extra

@@ -54,6 +54,7 @@ def answered(tmp_path_factory):
         right, wrong = str(i % 2), str(1 - i % 2)
         replies = [{"content": right}, {"content": wrong}, {"content": wrong + " " + wrong}]
         replies = [] if i == 3 else replies[:1] if i == 4 else replies
+        replies += [{"content": right, "finish_reason": "length"}] if i == 5 else []
         rows.append({"id": f"q{i}", "prompt": f"{i:b}?", "answer": right, "replies": replies})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -125,7 +126,7 @@ def test_given_replies_alone_need_no_sampler_and_are_learned(base, answered, tmp
     assert line["grad_norm"] > 0 and "sampler_gap" not in line
     assert is_done(out)
     data = json.loads((out / "data.json").read_text())
-    assert data["given_replies"] == {"questions": {"used": 31}}
+    assert data["given_replies"] == {"questions": {"used": 31, "cut off": 1}}
     assert data["datasets"][next(iter(data["datasets"]))]["dropped"] == {"no given reply": 1}
 
 

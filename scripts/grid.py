@@ -1,0 +1,123 @@
+"""The table and the figure of the ablation grid: the arms after the same steps, and at the same score in math.
+
+    python scripts/grid.py runs/grid --png docs/images/grid_ablation.png
+
+Reads the trajectories that `scripts/grid.sh` leaves in `<folder>/steps`. Scores are group means in percent.
+At matched math a run's scores are read where its math, interpolated between evaluated steps, first reaches the target:
+the most that every run reaches. Intervals are Student's, 95 %, over the seeds alone.
+"""
+
+import argparse
+import collections
+import pathlib
+from collections.abc import Sequence
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import scipy.stats
+
+from configs.grid_ablation import ARMS
+from jaxreason.results.trajectory_file import read_trajectory
+
+GROUPS = {"math": "math", "other": "other reasoning", "non_reasoning": "non-reasoning"}
+Run = np.ndarray  # [steps, 3]: a score of each group, the base first
+
+
+def read_runs(folder: pathlib.Path) -> dict[str, dict[str, Run]]:
+    """The runs of every arm by seed."""
+    runs: dict[str, dict[str, Run]] = collections.defaultdict(dict)
+    for path in sorted(folder.glob("steps/*/seed_*/trajectory.json")):
+        found = read_trajectory(path.parent)
+        if not found["complete"]:
+            raise SystemExit(
+                f"{path}: the run was not followed to its end; run scripts/grid.sh again."
+            )
+        runs[path.parent.parent.name][path.parent.name] = np.array(
+            [[100 * _mean(step, group) for group in GROUPS] for step in found["steps"]]
+        )
+    if not runs:
+        raise SystemExit(f"{folder}/steps: no trajectory is here; scripts/grid.sh makes them.")
+    return {name: runs[name] for name in ARMS if name in runs}
+
+
+def _mean(step: dict, group: str) -> float:
+    return next(row["mean"] for row in step["groups"] if row["group"] == group)
+
+
+def at_math(run: Run, target: float) -> np.ndarray:
+    """The scores of a run where its math first reaches `target`, between two evaluated steps."""
+    step = int(np.argmax(run[:, 0] >= target))
+    if step == 0:
+        return run[0]
+    before, after = run[step - 1], run[step]
+    return before + (target - before[0]) / (after[0] - before[0]) * (after - before)
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and half of Student's 95 % interval."""
+    values = np.asarray(values)
+    spread = scipy.stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    return float(values.mean()), float(spread)
+
+
+def table(runs: dict[str, dict[str, Run]], target: float) -> str:
+    """Both comparisons as a Markdown table."""
+    base = next(iter(next(iter(runs.values())).values()))[0]
+    lines = [
+        f"| | math | other | non-reasoning | other at {target:.1f} math | non-reasoning at {target:.1f} math |",
+        "|---|---|---|---|---|---|",
+        "| base | " + " | ".join(f"{score:.1f}" for score in base) + " | | |",
+    ]
+    for name, by_seed in runs.items():
+        last = np.array([run[-1] for run in by_seed.values()])
+        matched = np.array([at_math(run, target) for run in by_seed.values()])
+        cells = [_shown(last[:, i]) for i in range(3)] + [_shown(matched[:, i]) for i in (1, 2)]
+        lines.append(f"| {ARMS[name][0]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _shown(values: np.ndarray) -> str:
+    return "{:.1f} ± {:.1f}".format(*interval(values))
+
+
+def draw(runs: dict[str, dict[str, Run]], target: float, path: pathlib.Path) -> None:
+    """Each arm's way from the base: the rest against math, a line a seed, dots where it was evaluated."""
+    figure, axes = plt.subplots(1, 2, figsize=(11, 5.2), sharex=True)
+    for axis, (column, label) in zip(
+        axes, enumerate(list(GROUPS.values())[1:], start=1), strict=True
+    ):
+        for number, (name, by_seed) in enumerate(runs.items()):
+            for index, run in enumerate(by_seed.values()):
+                shown = ARMS[name][0] if index == 0 else None
+                axis.plot(
+                    *(run[:, 0], run[:, column], "o-"),
+                    color=f"C{number}",
+                    label=shown,
+                    **{"markersize": 3, "linewidth": 1.2, "alpha": 0.8},
+                )
+        axis.axvline(target, color="grey", linewidth=0.8, linestyle=":")
+        axis.set(xlabel="math, %", ylabel=f"{label}, %")
+        axis.grid(alpha=0.3)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False)
+    figure.tight_layout(rect=(0, 0.16, 1, 1))
+    figure.savefig(path, dpi=130)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--png", type=pathlib.Path)
+    given = parser.parse_args()
+    runs = read_runs(given.folder)
+    target = min(run[:, 0].max() for by_seed in runs.values() for run in by_seed.values())
+    print(table(runs, target))
+    if given.png is not None:
+        draw(runs, target, given.png)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The ablation grid from the tiny base to its table and figure; run again after a kill, it goes on where it was.
+#     bash scripts/grid.sh [folder]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+folder=$(realpath -m "${1:-runs/grid}")
+recipe=configs/grid_ablation.py:$folder
+jaxreason sft --config "$recipe" --workdir "$folder/teacher"
+jaxreason distill --config "$recipe" --workdir "$folder/teacher"
+jaxreason study --config "$recipe" --workdir "$folder/study"
+for run in "$folder"/study/*/seed_*/; do
+  jaxreason eval --config "$recipe" --follow "$run" --workdir "$folder/steps/${run#"$folder"/study/}"
+done
+python scripts/grid.py "$folder" --png "$folder/grid.png"
