@@ -150,7 +150,7 @@ def test_the_study_of_a_tiny_qwen3_runs_from_base_to_report(tmp_path, mesh):
     claimed = json.loads((workdir / "rl_after/seed_0/config.json").read_text())["claimed"]
     parent = json.loads((workdir / "sft_no_think/seed_0/config.json").read_text())["claimed"]
     assert claimed["base"] != parent["base"]  # it started from the SFT twin's weights
-    assert load_tokenizer(workdir / "rl/seed_0/model").decode([151645]) == "<|im_end|>"
+    assert load_tokenizer(workdir / "rl/seed_0/model").stop_ids == (151645,)  # <|im_end|>
     told.clear()
     study.run_study(config, mesh, workdir, told.append)
     assert "stage 1/15 evaluate base" in told
