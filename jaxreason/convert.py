@@ -1,6 +1,8 @@
 """A run's checkpoint, or any Hugging Face folder, as a Hugging Face folder in the recipe's parameter dtype."""
 
 import dataclasses
+import functools
+from typing import Any
 
 import jax
 from etils import epath
@@ -12,10 +14,13 @@ from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve, save_model
+from jaxreason.models.model_card import converted_card, run_card
+from jaxreason.results.code_version import code_version
 from jaxreason.training.run_reader import (
     CHECKPOINTS,
     UnavailableError,
     restore_params,
+    run_reply_limit,
     run_tokenizer,
 )
 from jaxreason.training.state import static_model
@@ -46,11 +51,16 @@ def run_convert(
             f"--step {step}: for a run's checkpoints folder, and --source is {source}."
         )
     tokenizer = resolve(run_tokenizer(checkpoints.parent, config.path) if own else source)
-    stop_tokens = load_tokenizer(tokenizer).stop_tokens
+    loaded = load_tokenizer(tokenizer)
+    stops, longest = loaded.stop_tokens, None
     if own:
         model = static_model(config)
-        params = _restore(model, mesh, checkpoints, step)
+        made, params = _restore(model, mesh, checkpoints, step)
+        run = checkpoints.parent
+        longest = on_process_zero(lambda: run_reply_limit(run))
+        card = functools.partial(run_card, run, stops, made)
     else:
+        card = functools.partial(converted_card, source, stops)
         model, params = open_model(
             dataclasses.replace(config, path=source, init="pretrained"), mesh
         )
@@ -61,13 +71,18 @@ def run_convert(
         tokenizer_from=tokenizer,
         max_shard_bytes=5 * 2**30,
         dtype=config.param_dtype,
-        stop_tokens=stop_tokens,
+        stop_tokens=stops,
+        pad_token=loaded.pad_token,
+        longest_reply=longest,
+        card=lambda: card(code_version()),
     )
     if jax.process_index() == 0:
         print(f"wrote {folder}")
 
 
-def _restore(model: Model, mesh: jax.sharding.Mesh, folder: epath.Path, step: int | None):
+def _restore(
+    model: Model, mesh: jax.sharding.Mesh, folder: epath.Path, step: int | None
+) -> tuple[int, Any]:
     with Checkpointer(folder, keep=None) as checkpoints:  # a run may be writing there
         steps = checkpoints.steps()
         if step is not None and step not in steps:
@@ -77,6 +92,6 @@ def _restore(model: Model, mesh: jax.sharding.Mesh, folder: epath.Path, step: in
         if step is None:
             raise ConfigError(f"--source {folder}: holds no complete checkpoint.")
         try:
-            return restore_params(checkpoints, step, model, mesh)
+            return step, restore_params(checkpoints, step, model, mesh)
         except UnavailableError as error:
             raise UserError(f"{folder / str(step)}: {error}.") from error

@@ -50,7 +50,9 @@ class Tokenizer:
       name: as it was asked for; stands in messages.
       decode: ids to their text, special tokens left out.
       vocab_size: one more than the largest id (a model's embedding may be padded beyond it).
-      pad_id: the padding id, or a stop id where the tokenizer has none; padding is always masked.
+      pad_id: the padding id; where the tokenizer has none a stop id, that of a turn's end only if there
+        is no other. Padding is always masked.
+      pad_token: id and text of it; None where it ends a turn and the tokenizer does not name it.
       bos_id, eos_id: those that the tokenizer itself names, or None.
       begin: what the tokenizer puts before a text (BOS), mostly nothing.
       close_think: the token `</think>` and an empty line after it; () where that is not one token.
@@ -82,7 +84,13 @@ class Tokenizer:
         known = loaded.added_tokens_decoder
         self._stop_texts = [known[i].content for i in self.stop_ids if i in known]
         self.vocab_size: int = max(loaded.get_vocab().values()) + 1
-        self.pad_id: int = self.stop_ids[0] if loaded.pad_token_id is None else loaded.pad_token_id
+        self.pad_id, self.pad_token = self._pad()
+
+    def _pad(self) -> tuple[int, tuple[int, str] | None]:
+        named, stops = self._hf.pad_token_id, list(self.stop_tokens)
+        pad = [*stops[1:], *stops][0] if named is None else named
+        own = named is not None or pad != stops[0]
+        return pad, (pad, self._hf.convert_ids_to_tokens(pad)) if own else None
 
     def _single(self, text: str) -> tuple[int, ...]:
         """The token that is this text, or nothing."""

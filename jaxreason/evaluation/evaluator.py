@@ -31,6 +31,8 @@ from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import Progress
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.models.model_source import ModelSource
+from jaxreason.results.card_scores import MODEL, update_scores
+from jaxreason.results.files import absolute
 from jaxreason.results.grade_files import grades_path
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.jsonl import JsonlWriter, read_jsonl, write_jsonl
@@ -67,9 +69,17 @@ def run_eval(
     """
     if model_config.init != "pretrained":
         raise ConfigError("eval: model.init must be 'pretrained': a tokenizer comes with a folder.")
-    tokenizer = load_tokenizer(resolve(model_config.path))
+    folder = resolve(model_config.path)
+    tokenizer = load_tokenizer(folder)
     source = ModelSource.of_folder(model_config, mesh)
     evaluate(config, source, tokenizer, mesh, workdir, seed)
+    on_process_zero(lambda: _tell_card(folder, epath.Path(workdir)))
+
+
+def _tell_card(model: epath.Path, workdir: epath.Path) -> None:
+    """Scores of the model that the working directory's own run has made stand in that model's card too."""
+    if absolute(model) == absolute(workdir / MODEL):
+        update_scores(workdir / EVALUATION)
 
 
 def evaluate(

@@ -13,6 +13,7 @@ from jaxreason.evaluation.evaluator import SAVED, check_isolation, grade_parts, 
 from jaxreason.evaluation.parts import Part, asked_parts
 from jaxreason.evaluation.settings import EvalConfig
 from jaxreason.interrupt import Interrupt
+from jaxreason.results.card_scores import update_scores
 from jaxreason.results.files import read_object
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.jsonl import read_jsonl
@@ -43,6 +44,7 @@ def run_grade(config: EvalConfig, folders: Sequence[epath.Path]) -> None:
         for folder, parts in found.items():
             _LOG.info("grade: %s, %d sample files", folder, len(parts))
             grade_parts(config, folder, parts, pool, check, again=True)
+            update_scores(folder, known=True)
 
 
 @contextlib.contextmanager

@@ -5,18 +5,15 @@ parameter's parts in memory. A folder that `save_model` has written is complete,
 """
 
 import hashlib
-import json
 import logging
-import math
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import huggingface_hub
 import jax
-import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 from etils import epath
@@ -34,34 +31,22 @@ from jaxreason.models.decoder import (
     init_params,
     param_shardings,
 )
-from jaxreason.models.families import (
-    WEIGHTS,
-    architecture_from_hf,
-    architecture_to_hf,
-    check_family,
-)
-from jaxreason.models.stop_tokens import write_stop_tokens
-from jaxreason.models.weight_files import (
-    INDEX_FILE,
-    SINGLE_FILE,
-    check_weights,
-    read_settings,
-)
+from jaxreason.models.families import architecture_from_hf, check_family
+from jaxreason.models.settings_files import CONFIG_FILE, read_copied, settings_files
+from jaxreason.models.stop_tokens import with_stop_tokens
+from jaxreason.models.weight_files import check_weights, read_settings
+from jaxreason.models.weight_plan import dotted, plan_files, weight_shapes
+from jaxreason.results.card_scores import CARD_FILE
 from jaxreason.results.checksums import CHECKSUMS_FILE, write_checksums
 from jaxreason.results.hash_cache import hash_once
-from jaxreason.sharding import to_host
 
 _LOG = logging.getLogger(__name__)
 
-# Everything beside the weights that makes a folder usable: copied when a model is saved.
-TOKENIZER_FILES = (
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja", "chat_template.json"),
+# README.md is the base's card, which names its license.
+_DOWNLOADED = (
+    *("*.json", "*.safetensors", "*.jinja", "merges.txt", "tokenizer.model"),
+    "README.md",
 )
-_COPIED_FILES = (*TOKENIZER_FILES, "generation_config.json")
-_DOWNLOADED = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "tokenizer.model")
-_TOKEN_SETTINGS = ("bos_token_id", "eos_token_id", "pad_token_id")
-
 
 ExportDtype = Literal["float32", "bfloat16", "float16"]  # of weights in an exported folder
 
@@ -188,28 +173,15 @@ def load_params(folder: str | epath.Path, model: Model, mesh: Mesh | None) -> di
     shardings = (
         jax.tree.map(lambda _: single, shapes) if mesh is None else param_shardings(model, mesh)
     )
-    sources = find_sources(folder, _wanted(shapes))
+    sources = find_sources(folder, weight_shapes(shapes))
 
     def load(path, shape, sharding):
-        name = _dotted(path)
+        name = dotted(path)
         stacked = name.startswith("layers.")
         layers = range(shape.shape[0]) if stacked else range(1)
         return _load_param([sources[name, layer] for layer in layers], stacked, shape, sharding)
 
     return jax.tree_util.tree_map_with_path(load, shapes, shardings)
-
-
-def _dotted(path: tuple) -> str:
-    return ".".join(entry.key for entry in path)
-
-
-def _wanted(shapes: dict[str, Any]) -> dict[tuple[str, int], tuple[int, ...]]:
-    """Shape of each weight by (dotted name, layer), in the order of the table."""
-    flat = {_dotted(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)}
-    depth = next(shape[0] for name, shape in flat.items() if name.startswith("layers."))
-    outer = {(name, 0): shape for name, shape in flat.items() if not name.startswith("layers.")}
-    inner = {name: shape[1:] for name, shape in flat.items() if name.startswith("layers.")}
-    return outer | {(name, layer): inner[name] for layer in range(depth) for name in inner}
 
 
 def _load_param(
@@ -243,6 +215,9 @@ def save_model(
     max_shard_bytes: int,
     dtype: str | None = None,
     stop_tokens: Mapping[int, str] | None = None,
+    pad_token: tuple[int, str] | None = None,
+    longest_reply: int | None = None,
+    card: Callable[[], str] | None = None,
     between: Callable[[], None] = lambda: None,
 ) -> None:
     """Writes a Hugging Face folder that transformers loads; every process must call it, process 0 writes.
@@ -260,13 +235,15 @@ def save_model(
       stop_tokens: id and text of every token that ends a reply, that of the chat template first. They
         are written as end-of-sequence tokens, so that other programs stop where this one does; None
         leaves what `tokenizer_from` says.
+      pad_token, longest_reply: with `stop_tokens`, as in `with_stop_tokens`.
+      card: makes the text of README.md, on process 0; None for none.
       between: called by every process before each file; it may raise, and there is then no (new) folder.
 
     Raises:
       ValueError: `tokenizer_from` has no tokenizer.
     """
     folder = epath.Path(folder)
-    extras = _extra_files(None if tokenizer_from is None else epath.Path(tokenizer_from))
+    copied = read_copied(None if tokenizer_from is None else epath.Path(tokenizer_from))
     remote = "://" in os.fspath(folder)
     target = folder if remote else folder.parent / f"{folder.name}.incomplete"
     writes = jax.process_index() == 0
@@ -275,7 +252,7 @@ def save_model(
             if stale.exists():
                 stale.rmtree()
         target.mkdir(parents=True)
-    files, hashes = _plan_files(model, params, max_shard_bytes, dtype), {}
+    files, hashes = plan_files(model, params, max_shard_bytes, dtype), {}
     for name, tensors in files.items():
         between()
         arrays = {t.key: t.to_host(params, dtype) for t in tensors}
@@ -283,58 +260,16 @@ def save_model(
             hashes[name] = _write_file(target / name, arrays)
     if writes:
         write_checksums(target / CHECKSUMS_FILE, hashes)
-        _write_rest(target, model, files, extras, dtype)
+        rest = settings_files(model, copied, files, dtype)
         if stop_tokens:
-            write_stop_tokens(target, stop_tokens)
+            rest = with_stop_tokens(rest, stop_tokens, pad_token, longest_reply)
+        if card is not None:
+            rest[CARD_FILE] = card().encode()
+        _write_rest(target, rest)
         if not remote:
             _replace(target, folder)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(f"saved {folder}")
-
-
-class _Tensor(NamedTuple):
-    key: str  # Hugging Face's
-    path: str  # ours, dotted
-    layer: int | None
-    transposed: bool
-    num_bytes: int
-
-    def to_host(self, params: dict[str, Any], dtype: str | None) -> np.ndarray:
-        value = params
-        for part in self.path.split("."):
-            value = value[part]
-        value = np.asarray(to_host(value if self.layer is None else _take_layer(value, self.layer)))
-        value = value if dtype is None else value.astype(jnp.dtype(dtype))
-        return np.ascontiguousarray(value.T if self.transposed else value)
-
-
-@jax.jit
-def _take_layer(stacked: jax.Array, layer: int) -> jax.Array:
-    return jax.lax.dynamic_index_in_dim(stacked, layer, keepdims=False)
-
-
-def _plan_files(
-    model: Model, params: dict[str, Any], max_shard_bytes: int, dtype: str | None
-) -> dict[str, list[_Tensor]]:
-    """The tensors of each file, filled in order up to the size."""
-    stored = {
-        _dotted(path): jnp.dtype(dtype or leaf.dtype).itemsize
-        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
-    }
-    groups: list[list[_Tensor]] = [[]]
-    for (path, layer), shape in _wanted(abstract_params(model)).items():
-        key, transposed = WEIGHTS[path]
-        size = math.prod(shape) * stored[path]
-        tensor = _Tensor(key.format(layer), path, layer if "{}" in key else None, transposed, size)
-        if groups[-1] and sum(t.num_bytes for t in groups[-1]) + size > max_shard_bytes:
-            groups.append([])
-        groups[-1].append(tensor)
-    if len(groups) == 1:
-        return {SINGLE_FILE: groups[0]}
-    count = len(groups)
-    return {
-        f"model-{i + 1:05d}-of-{count:05d}.safetensors": group for i, group in enumerate(groups)
-    }
 
 
 def _write_file(path: epath.Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -349,42 +284,9 @@ def _write_file(path: epath.Path, arrays: dict[str, np.ndarray]) -> dict[str, An
     return hash_once(path)
 
 
-def _extra_files(source: epath.Path | None) -> dict[str, bytes]:
-    """Files to copy, and the settings of the source's config.json that say nothing of the network."""
-    if source is None:
-        return {}
-    files = {
-        name: (source / name).read_bytes() for name in _COPIED_FILES if (source / name).exists()
-    }
-    if not any(name in files for name in TOKENIZER_FILES):
-        raise UserError(
-            f"{source}: no tokenizer to copy (looked for {', '.join(TOKENIZER_FILES)})."
-        )
-    if (source / "config.json").exists():
-        files["config.json"] = (source / "config.json").read_bytes()
-    return files
-
-
-def _write_rest(
-    folder: epath.Path,
-    model: Model,
-    files: dict[str, list[_Tensor]],
-    extras: dict[str, bytes],
-    dtype: str | None,
-) -> None:
-    if len(files) > 1:
-        weight_map = {tensor.key: name for name, tensors in files.items() for tensor in tensors}
-        total = sum(tensor.num_bytes for tensors in files.values() for tensor in tensors)
-        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-        (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n")
-    source_config = json.loads(extras.pop("config.json", b"{}"))
-    for name, content in extras.items():
-        (folder / name).write_bytes(content)
-    config = {key: source_config[key] for key in _TOKEN_SETTINGS if key in source_config}
-    config |= architecture_to_hf(model.architecture) | {"torch_dtype": dtype or model.param_dtype}
-    (folder / "config.json").write_text(
-        json.dumps(config, indent=2) + "\n"
-    )  # last: the folder is complete
+def _write_rest(folder: epath.Path, files: Mapping[str, bytes]) -> None:
+    for name in sorted(files, key=lambda name: name == CONFIG_FILE):  # last: the folder is complete
+        (folder / name).write_bytes(files[name])
 
 
 def _replace(new: epath.Path, folder: epath.Path) -> None:

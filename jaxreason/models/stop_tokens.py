@@ -9,33 +9,73 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from etils import epath
+from jaxreason.errors import UserError
+from jaxreason.models.settings_files import CONFIG_FILE, to_json
 
-from jaxreason.models.weight_files import read_settings
+_TOKENIZER, _MAP, _GENERATION = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+)
 
 
-def write_stop_tokens(folder: epath.Path, stop_tokens: Mapping[int, str]) -> None:
-    """Changes the configs of a folder that is being written.
+def with_stop_tokens(
+    files: Mapping[str, bytes],
+    stop_tokens: Mapping[int, str],
+    pad_token: tuple[int, str] | None = None,
+    longest_reply: int | None = None,
+) -> dict[str, bytes]:
+    """The files of a folder, of which those that name a stop token name these.
 
     Args:
-      folder: with config.json, and whatever else was copied.
+      files: name and content; config.json is among them.
       stop_tokens: id and text of each, that of the chat template first.
+      pad_token: id and text of what pads; written where nothing is named yet, since others would pad
+        with the first stop token. config.json stays as it is: there it would keep an embedding from
+        being trained.
+      longest_reply: tokens; a smaller `max_new_tokens`, which vLLM takes for a limit, is raised to it.
+
+    Raises:
+      UserError: one of them is no JSON object.
     """
     ids = list(stop_tokens)
-    stops = ids[0] if len(ids) == 1 else ids
-    config = read_settings(folder / "config.json") | {"eos_token_id": stops}
-    file = folder / "generation_config.json"
+    stops = {"eos_token_id": ids[0] if len(ids) == 1 else ids}
+    config = _read(files, CONFIG_FILE) | stops
+    changed = {_GENERATION: _generation(files, config, pad_token, longest_reply) | stops}
+    if stop_tokens[ids[0]] is not None:
+        texts = {"eos_token": stop_tokens[ids[0]]} | _new_pad(files, pad_token)
+        for name in (_TOKENIZER, *({_MAP} & set(files))):
+            changed[name] = _read(files, name) | texts
+    changed[CONFIG_FILE] = config
+    return dict(files) | {name: to_json(value) for name, value in changed.items()}
+
+
+def _generation(
+    files: Mapping[str, bytes],
+    config: dict[str, Any],
+    pad_token: tuple[int, str] | None,
+    longest_reply: int | None,
+) -> dict[str, Any]:
     others = {key: config[key] for key in ("bos_token_id", "pad_token_id") if key in config}
-    generation = read_settings(file) if file.exists() else others
-    _write(file, generation | {"eos_token_id": stops})
-    text = stop_tokens[ids[0]]
-    for name in ("tokenizer_config.json", "special_tokens_map.json"):
-        file = folder / name
-        if file.exists() or name == "tokenizer_config.json":
-            settings = read_settings(file) if file.exists() else {}
-            _write(file, settings | {"eos_token": text})
-    _write(folder / "config.json", config)  # last, as in `save_model`
+    found = _read(files, _GENERATION) if _GENERATION in files else others
+    if pad_token is not None and found.get("pad_token_id") is None:
+        found |= {"pad_token_id": pad_token[0]}
+    limit = found.get("max_new_tokens")
+    if longest_reply is not None and limit is not None:
+        found |= {"max_new_tokens": max(limit, longest_reply)}
+    return found
 
 
-def _write(file: epath.Path, value: dict[str, Any]) -> None:
-    file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+def _new_pad(files: Mapping[str, bytes], pad_token: tuple[int, str] | None) -> dict[str, str]:
+    named = any(_read(files, name).get("pad_token") for name in (_TOKENIZER, _MAP))
+    return {} if named or pad_token is None else {"pad_token": pad_token[1]}
+
+
+def _read(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(files.get(name, b"{}"))
+    except (RecursionError, ValueError) as error:
+        raise UserError(f"{name} of the tokenizer cannot be read as JSON ({error}).") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{name} of the tokenizer: expected a JSON object.")
+    return value

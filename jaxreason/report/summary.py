@@ -1,13 +1,10 @@
 """summary.json: every number that the report shows, and what it was made from."""
 
 import dataclasses
-import importlib.metadata
-import platform
 from typing import Any
 
 import numpy as np
 
-from jaxreason import __version__
 from jaxreason.report.drift_rows import drift_rows, read_metrics, weight_rows
 from jaxreason.report.files import (
     Evaluation,
@@ -27,6 +24,7 @@ from jaxreason.report.scores import (
 from jaxreason.report.training_questions import question_rows
 from jaxreason.report.variants import compare_variants
 from jaxreason.report.wording import WAYS
+from jaxreason.results.code_version import package_versions
 from jaxreason.results.transfer_file import read_transfer
 
 # What is drawn of metrics.jsonl: curve -> its name there.
@@ -80,7 +78,7 @@ def summarise(
         "asked": _asked(study, evaluations),
         "other_scores": _other_scores(study, evaluations),
         "missing": missing,
-        "versions": _versions(),
+        "versions": package_versions(_VERSIONS),
         "inputs": dict(sorted(reader.hashes.items())),
     }
     return summary | {"found": findings(summary), "limits": limits(summary)}
@@ -297,13 +295,3 @@ def _other_scores(study: Study, evaluations: dict) -> list[dict]:
     return [
         dict(zip(names, key, strict=True)) | {"mean": float(np.mean(v))} for key, v in found.items()
     ]
-
-
-def _versions() -> dict[str, str]:
-    found = {"jaxreason": __version__, "python": platform.python_version()}
-    for name in _VERSIONS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found

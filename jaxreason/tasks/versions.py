@@ -3,9 +3,9 @@
 import ast
 import hashlib
 import importlib
-import importlib.metadata
 import inspect
 
+from jaxreason.results.code_version import package_version
 from jaxreason.tasks.registry import Task
 
 TASKS_PACKAGE = "jaxreason.tasks"
@@ -21,18 +21,11 @@ def grader_version(task: Task) -> str:
         if name not in seen:
             seen[name] = inspect.getsource(importlib.import_module(name))
             waiting += used_modules(seen[name])
-    versions = [f"{name} {_version(name)}" for name in task.packages]
+    versions = [f"{name} {package_version(name)}" for name in task.packages]
     digest = hashlib.sha256()
     for part in [seen[name] for name in sorted(seen)] + versions:
         digest.update(part.encode(errors="surrogatepass"))
     return digest.hexdigest()
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def used_modules(source: str) -> list[str]:

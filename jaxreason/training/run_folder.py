@@ -15,6 +15,7 @@ from jaxreason.errors import UserError
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.models.weight_files import verified_identity
 from jaxreason.results import claims
+from jaxreason.results.code_version import code_version
 from jaxreason.results.files import read_object
 from jaxreason.results.growing_files import grown_exists, read_grown
 from jaxreason.results.metrics_lines import metrics_path, read_metrics
@@ -71,8 +72,10 @@ class RunFolder:
         return on_process_zero(self._claim)
 
     def _claim(self) -> bool:
-        claims.claim(self._workdir, self._claimed, begun(self._workdir), self._about)
         amiss = claims.why_not_done(self._workdir, self._summary, self._claimed)
+        there = begun(self._workdir)
+        about = self._about | {"code": _codes(self._workdir, there, goes_on=amiss is not None)}
+        claims.claim(self._workdir, self._claimed, there, about)
         if amiss is None:
             # Here and not in the report: hours of other stages may lie between.
             read_metrics(metrics_path(self._workdir), self._num_steps)
@@ -122,6 +125,17 @@ def _identity(model_config: ModelConfig) -> dict[str, Any] | None:
     if model_config.init != "pretrained":
         return None
     return verified_identity(resolve(model_config.path))
+
+
+def _codes(workdir: epath.Path, there: bool, goes_on: bool) -> list[dict[str, Any]]:
+    """What the run was made with: an entry for each code that it was started with, the oldest first."""
+    path = workdir / "config.json"
+    try:
+        old = read_object(path, {}).get("code", []) if there and path.exists() else []
+    except UserError:  # said better by whoever compares it
+        old = []
+    now = code_version()
+    return [*old, now] if goes_on and old[-1:] != [now] else old
 
 
 def begun(workdir: epath.Path) -> bool:

@@ -12,6 +12,7 @@ from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model, abstract_params, param_shardings
 from jaxreason.models.huggingface import ModelConfig
+from jaxreason.models.model_card import longest_reply
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results.claims import DONE
 from jaxreason.results.files import read_object
@@ -35,6 +36,7 @@ class TrainedRun:
       seed: of the run.
       model: the recipe's model as it was last run.
       tokenizer: folder or hub name; "" = the model's own.
+      reply_limit: the most tokens that a reply had room for; None if the recipe does not say.
       checkpoint_every: steps between two checkpoints; 0 = only at the end and when stopped.
     """
 
@@ -43,6 +45,7 @@ class TrainedRun:
     seed: int
     model: dict[str, Any]
     tokenizer: str
+    reply_limit: int | None
     checkpoint_every: int
 
     @property
@@ -74,6 +77,7 @@ def read_run(folder: epath.PathLike) -> TrainedRun:
             recipe["seed"],
             recipe["model"],
             section.get("tokenizer", ""),
+            longest_reply(section),
             section["checkpoint_every"],
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -117,6 +121,11 @@ def run_tokenizer(folder: epath.Path, model_path: str) -> str:
     """Where the tokenizer of the run in a folder is; `model_path` where the folder or its record names none."""
     known = (folder / "config.json").exists()
     return (read_run(folder).tokenizer if known else "") or model_path
+
+
+def run_reply_limit(folder: epath.Path) -> int | None:
+    """The most tokens that a reply of the run in a folder had room for; None where no record says it."""
+    return read_run(folder).reply_limit if (folder / "config.json").exists() else None
 
 
 def restore_params(checkpoints: Checkpointer, step: int, model: Model, mesh: Mesh) -> Any:

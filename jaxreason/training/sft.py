@@ -15,7 +15,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.checkpoint import Checkpointer
-from jaxreason.config import FREE, above, at_least, check_ranges
+from jaxreason.config import FREE, above, at_least, check_ranges, to_dict
 from jaxreason.data.batches import BatchConfig, PackedBatches
 from jaxreason.data.encoding import encode_examples
 from jaxreason.data.examples import each_reply, load_examples
@@ -28,6 +28,8 @@ from jaxreason.metrics import MetricsWriter
 from jaxreason.models import huggingface
 from jaxreason.models.decoder import Model, param_axes
 from jaxreason.models.huggingface import ExportDtype, ModelConfig
+from jaxreason.models.model_card import longest_reply, run_card
+from jaxreason.results.code_version import code_version
 from jaxreason.results.files import write_json
 from jaxreason.sharding import check_rows, place_rows, row_block
 from jaxreason.training.losses import make_sft_loss
@@ -289,8 +291,11 @@ def export(
     tokenizer: Tokenizer,
     workdir: epath.Path,
     interrupt: Interrupt,
+    step: int | None = None,
 ) -> None:
-    """Writes `<workdir>/model`, a Hugging Face folder with the tokenizer's files.
+    """Writes `<workdir>/model`, a Hugging Face folder with the tokenizer's files and a model card.
+
+    `step` is what the parameters are after, for the card; None for the last one of the metrics.
 
     A signal ends it before the next file; the checkpoint of the last step is there, and the next run writes the folder.
     """
@@ -303,5 +308,8 @@ def export(
         max_shard_bytes=config.max_shard_bytes,
         dtype=config.export_dtype,
         stop_tokens=tokenizer.stop_tokens,
+        pad_token=tokenizer.pad_token,
+        longest_reply=longest_reply(to_dict(config)),
+        card=lambda: run_card(workdir, tokenizer.stop_tokens, step, code_version()),
         between=lambda: interrupt.check(saved),
     )

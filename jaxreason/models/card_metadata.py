@@ -1,0 +1,91 @@
+"""Of a model card: the front matter that the Hub reads, and places on the machine as others may see them."""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from etils import epath
+
+from jaxreason.errors import UserError
+from jaxreason.models.huggingface import resolve
+from jaxreason.results.card_scores import CARD_FILE
+from jaxreason.results.files import absolute
+from jaxreason.results.study_files import is_study
+
+TAG = "jaxreason"
+_HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
+_HUB_DATASET = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
+_FRONT_MATTER = re.compile(r"---\r?\n(.*?)\r?\n---\r?\n", re.DOTALL)
+_LICENSE = ("license", "license_name", "license_link")
+_MOST_LICENSE = 300  # characters
+
+
+def front_matter(base: str, section: Mapping[str, Any], stage: str) -> str:
+    """The YAML that the Hub reads; a base or a data set is named there only if it is one of the Hub's."""
+    value: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
+    if _on_hub(base, _HUB_NAME):
+        value["base_model"] = base
+        if stage:
+            value["base_model_relation"] = "finetune"
+    sources = section.get("datasets", {}).values()
+    names = [one["path"] for one in sources if one.get("source") == "huggingface"]
+    names = [name for name in dict.fromkeys(names) if _on_hub(name, _HUB_DATASET)]
+    if names:
+        value["datasets"] = names
+    value |= _license(base)
+    value["tags"] = [TAG, stage] if stage else [TAG]
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+
+
+def _on_hub(name: str, pattern: re.Pattern) -> bool:
+    """Whether it can only be the Hub's: a folder of that name would have been taken instead."""
+    return bool(pattern.fullmatch(name)) and not epath.Path(name).exists()
+
+
+def _license(base: str) -> dict[str, str]:
+    """What the base's own card says of its license."""
+    try:
+        file = resolve(base) / CARD_FILE if base else None
+        text = file.read_text(errors="replace") if file is not None and file.exists() else ""
+    except UserError:  # the base is gone
+        return {}
+    found = settings_of(text)
+    kept = {name: found[name] for name in _LICENSE if isinstance(found.get(name), str)}
+    whole = "license" in kept and all(len(value) <= _MOST_LICENSE for value in kept.values())
+    return kept if whole else {}
+
+
+def settings_of(card: str) -> dict[str, Any]:
+    """The front matter of a card; {} where it has none or that is no YAML object."""
+    found = _FRONT_MATTER.match(card)
+    try:
+        value = yaml.safe_load(found[1]) if found else {}
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def roots_of(run: epath.Path | None) -> list[tuple[str, str]]:
+    """Folders of the machine, and what is shown in their place."""
+    own = [] if run is None else [absolute(run)]
+    if own and is_study(own[0].parent.parent):
+        own.append(own[0].parent.parent)
+    home = os.path.expanduser("~")
+    return [(f"{folder}/", "") for folder in map(str, own)] + (
+        [(f"{home}/", "~/")] if home.strip("/") else []
+    )
+
+
+def without_places(value: Any, roots: list[tuple[str, str]]) -> Any:
+    """A plain value whose texts that begin with one of `roots_of` are shown from there on."""
+    if isinstance(value, dict):
+        return {key: without_places(item, roots) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_places(item, roots) for item in value]
+    if isinstance(value, str):
+        for folder, shown in roots:
+            if value.startswith(folder):
+                return shown + value.removeprefix(folder)
+    return value

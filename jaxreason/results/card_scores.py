@@ -1,0 +1,76 @@
+"""The scores in an exported folder's README.md: rewritten whenever the run's evaluation is complete.
+
+They stand between two marks. A card without the marks, which somebody has rewritten, stays as it is.
+"""
+
+from etils import epath
+
+from jaxreason.results.files import atomic_write_text
+from jaxreason.results.score_files import is_finished, read_scores
+
+CARD_FILE = "README.md"
+MODEL = "model"  # an exported folder in that of its run
+_BEGIN, _END = "<!-- scores -->", "<!-- end of scores -->"
+NO_SCORES = f"{_BEGIN}\n{_END}\n"
+_NOTE = (
+    "From `scores.json` of the evaluation beside this folder. Scores are in percent, with their {:.0%} intervals; n is "
+    "the number of questions that an interval counts."
+)
+_HEAD = (
+    "| benchmark | variant | decoding | metric | score | interval | n | replies not graded |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- |"
+)
+
+
+def update_scores(evaluation: epath.Path, known: bool = False) -> None:
+    """Writes the scores of a finished evaluation into the card of `model/` beside it, if both are there.
+
+    Args:
+      evaluation: folder of an evaluation of that very model.
+      known: only where the card has scores already: it is known then that they are that model's.
+
+    Raises:
+      UserError: scores.json is broken.
+    """
+    path = evaluation.parent / MODEL / CARD_FILE
+    if not path.exists() or not is_finished(evaluation):
+        return
+    text = path.read_text()
+    before, begin, rest = text.partition(_BEGIN)
+    old, end, after = rest.partition(_END)
+    if not end or (known and not old.strip()):
+        return
+    new = f"{before}{begin}\n{scores_section(evaluation)}{end}{after}"
+    if new != text:
+        atomic_write_text(path, new)
+
+
+def without_scores(text: str) -> str:
+    """A card whose scores, if it has any, are taken out."""
+    before, begin, rest = text.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    return f"{before}{begin}\n{end}{after}" if end else text
+
+
+def has_marks(text: str) -> bool:
+    """Whether a card has a place for scores, as those that are written here."""
+    return _END in text.partition(_BEGIN)[2]
+
+
+def scores_section(evaluation: epath.Path) -> str:
+    """The primary score of each benchmark, as Markdown."""
+    rows, _, confidence = read_scores(evaluation)
+    lines = [_line(row) for row in rows if row["primary"] and row["mean"] is not None]
+    table = "\n".join([_HEAD, *lines])
+    return f"## Scores\n\n{_NOTE.format(confidence)}\n\n{table}\n"
+
+
+def _line(row: dict) -> str:
+    what = (row[name] for name in ("label", "variant", "decoding", "metric"))
+    low, mean, high = map(_percent, (row["low"], row["mean"], row["high"]))
+    counts = f"{row['n']} | {row['errors']}"
+    return f"| {' | '.join(map(str, what))} | {mean} | {low} to {high} | {counts} |"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

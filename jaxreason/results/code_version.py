@@ -1,0 +1,58 @@
+"""Which code makes a result: the commit of its checkout, where it runs from one, and the versions of packages."""
+
+import functools
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxreason import __version__
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_WAIT_S = 20.0  # for git on a slow disk; without an answer the commit is not known
+TOLD = ("jax", "transformers")
+
+
+def package_versions(names: Sequence[str]) -> dict[str, str]:
+    """The version of this program, of Python, and of each package, or "not installed"."""
+    found = {"jaxreason": __version__, "python": platform.python_version()}
+    return found | {name: package_version(name) for name in names}
+
+
+def package_version(name: str) -> str:
+    """The version of a package, or "not installed"."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+@functools.cache
+def code_version() -> dict[str, Any]:
+    """`versions`, and where the code is a checkout `commit` and `clean`: whether its files are those of the commit."""
+    return checkout_version(_PACKAGE) | {"versions": package_versions(TOLD)}
+
+
+def checkout_version(folder: Path) -> dict[str, Any]:
+    """`commit` and `clean` of the checkout that a folder's Python files belong to; {} where they belong to none."""
+    # An installed package may lie inside of somebody else's checkout.
+    if not _git(folder, "ls-files", "--", "__init__.py"):
+        return {}
+    commit, changed = _git(folder, "rev-parse", "HEAD"), _git(folder, "status", "--porcelain")
+    if not commit or changed is None:
+        return {}
+    return {"commit": commit.strip(), "clean": not changed.strip()}
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What git says, or None where it is not there or refuses."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-C", str(folder), *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_WAIT_S, env=own)
+    except (OSError, subprocess.SubprocessError, UnicodeError):
+        return None
+    return done.stdout if done.returncode == 0 else None
