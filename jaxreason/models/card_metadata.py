@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -11,7 +12,7 @@ from etils import epath
 from jaxreason.errors import UserError
 from jaxreason.models.huggingface import resolve
 from jaxreason.results.card_scores import CARD_FILE
-from jaxreason.results.files import absolute
+from jaxreason.results.files import absolute, is_remote
 from jaxreason.results.study_files import is_study
 
 TAG = "jaxreason"
@@ -47,14 +48,20 @@ def _on_hub(name: str, pattern: re.Pattern) -> bool:
 def _license(base: str) -> dict[str, str]:
     """What the base's own card says of its license."""
     try:
-        file = resolve(base) / CARD_FILE if base else None
-        text = file.read_text(errors="replace") if file is not None and file.exists() else ""
+        text = read_card(resolve(base)) if base else ""
     except UserError:  # the base is gone
         return {}
     found = settings_of(text)
     kept = {name: found[name] for name in _LICENSE if isinstance(found.get(name), str)}
     whole = "license" in kept and all(len(value) <= _MOST_LICENSE for value in kept.values())
     return kept if whole else {}
+
+
+def read_card(folder: epath.Path) -> str:
+    """The text of a folder's card; "" without one."""
+    file = folder / CARD_FILE
+    local = is_remote(file) or Path(file).is_file()  # a pipe would be waited for
+    return file.read_bytes().decode(errors="replace") if local and file.exists() else ""
 
 
 def settings_of(card: str) -> dict[str, Any]:

@@ -10,9 +10,16 @@ from typing import Any
 
 from etils import epath
 
-from jaxreason.models.card_metadata import TAG, front_matter, roots_of, settings_of, without_places
+from jaxreason.models.card_metadata import (
+    TAG,
+    front_matter,
+    read_card,
+    roots_of,
+    settings_of,
+    without_places,
+)
 from jaxreason.models.huggingface import resolve
-from jaxreason.results.card_scores import CARD_FILE, MODEL, NO_SCORES, has_marks, without_scores
+from jaxreason.results.card_scores import MODEL, NO_SCORES, has_marks, without_scores
 from jaxreason.results.files import read_object
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.metrics_lines import metrics_path, read_metrics
@@ -75,8 +82,7 @@ def converted_card(source: str, stop_tokens: Mapping[int, str], code: Mapping[st
       source: as the user names it.
       stop_tokens, code: as of `run_card`.
     """
-    file = resolve(source) / CARD_FILE
-    text = file.read_text(errors="replace") if file.exists() else ""
+    text = read_card(resolve(source))
     if has_marks(text) and TAG in (settings_of(text).get("tags") or ()):
         return without_scores(text)
     shown = without_places(source, roots_of(None))
