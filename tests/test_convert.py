@@ -123,3 +123,20 @@ def test_the_tokenizer_of_the_run_is_exported_and_not_that_of_its_base(run):
     assert load_tokenizer(folder / "out").encode("x") == load_tokenizer(folder / "other").encode(
         "x"
     )
+
+
+def test_a_converted_checkpoint_has_a_card_with_its_step(run):
+    folder, _, _ = run
+    recipe = {
+        "seed": 5,
+        "model": {"path": "base", "init": "pretrained"},
+        "sft": {"tokenizer": "", "length": 64, "checkpoint_every": 1, "datasets": {}},
+    }
+    record = {"claimed": {"stage": "sft", "seed": 5, "data": {}}, "recipe": recipe}
+    (folder / "run" / "config.json").write_text(json.dumps(record))
+    convert(folder, "run/checkpoints", step=1)
+    card = (folder / "out" / "README.md").read_text()
+    assert "\n1 training step. Seed 5. As it was run:" in card and "`base`." in card
+    assert "max_new_tokens=64" in card and "## Scores" not in card
+    convert(folder, "out", target="again")
+    assert (folder / "again" / "README.md").read_text() == card

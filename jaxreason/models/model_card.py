@@ -129,9 +129,10 @@ def _base(claimed: Mapping[str, Any], model: Mapping[str, Any]) -> str:
     if model.get("init") == "random":
         start = f"None: the parameters began at random, with seed {claimed['seed']}, and this architecture:"
         return f"{start}\n\n{_block(model['architecture'])}"
-    identity = claimed.get("base") or {}
-    hashed = f"SHA-256 of its weights and config.json: `{identity['sha256']}`"
-    return f"`{model['path']}`. {hashed}." if identity else f"`{model['path']}`."
+    name, identity = f"`{model['path']}`.", claimed.get("base")
+    if not identity:
+        return name
+    return f"{name} SHA-256 of its weights and config.json: `{identity['sha256']}`."
 
 
 def _data(contents: Mapping[str, Any], datasets: Mapping[str, Any]) -> str:
@@ -172,7 +173,7 @@ def _recipe(
     model: Mapping[str, Any],
     steps: int | None,
 ) -> str:
-    made = "" if steps is None else f"{steps} training steps. "
+    made = "" if steps is None else f"{steps} training step{'s' if steps != 1 else ''}. "
     if not section:
         return made.strip()
     seed = f"Seed {recipe['seed']}. " if "seed" in recipe else ""

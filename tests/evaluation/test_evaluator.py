@@ -29,6 +29,7 @@ from jaxreason.evaluation import evaluator
 from jaxreason.evaluation.evaluator import EvalConfig, benchmark_groups
 from jaxreason.evaluation.grading import Grader
 from jaxreason.evaluation.settings import BenchmarkRun, OwnBenchmark
+from jaxreason.results.card_scores import NO_SCORES
 from jaxreason.sampling.engine import Engine
 
 LINE = {"id", "benchmark", "sample", "subset", "cluster", "prompt", "prompt_tokens", "completion"}
@@ -122,6 +123,23 @@ def test_a_finished_evaluation_is_not_run_again(finished, model_folder, question
     )
     config = sums_config(questions, {"greedy": 1, "t1": 3})
     assert evaluate(config, model_folder, workdir) == scores
+
+
+def test_scores_stand_in_the_card_of_the_runs_own_model_alone(
+    finished, model_folder, questions, tmp_path
+):
+    for name in ("model", "other"):  # the same weights, so nothing is sampled again
+        shutil.copytree(model_folder, tmp_path / name)
+        (tmp_path / name / "README.md").write_text(f"# A\n\n{NO_SCORES}")
+    shutil.copytree(finished[0] / "evaluation", tmp_path / "evaluation")
+    config = sums_config(questions, {"greedy": 1, "t1": 3})
+    cards = [tmp_path / name / "README.md" for name in ("model", "other")]
+    evaluate(config, tmp_path / "other", tmp_path)
+    assert [card.read_text() for card in cards] == [f"# A\n\n{NO_SCORES}"] * 2
+    scores = evaluate(config, tmp_path / "model", tmp_path)
+    row = next(r for r in scores["rows"] if r["primary"] and r["decoding"] == "t1")
+    line = f"| Sums | {row['variant']} | t1 | {row['metric']} | {100 * row['mean']:.1f} |"
+    assert line in cards[0].read_text() and cards[1].read_text() == f"# A\n\n{NO_SCORES}"
 
 
 def test_an_interrupted_evaluation_continues_to_the_same_file(

@@ -14,7 +14,7 @@ from tiny_sft import ADAMW, make_recipe, train
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
 from jaxreason.models import huggingface
-from jaxreason.training import sft
+from jaxreason.training import run_folder, sft
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +222,33 @@ def test_a_signal_before_the_first_step_says_that_nothing_was_made(
     assert stopped.value.code == 143
     assert "Stopped by SIGINT. No step was made yet." in capsys.readouterr().out
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_each_code_that_a_run_was_started_with_is_recorded_and_on_the_card(
+    finished, copied, monkeypatch
+):
+    recipe, _ = finished
+    as_code = lambda name: {"commit": name, "clean": True, "versions": {"jax": "1"}}  # noqa: E731
+    monkeypatch.setattr(run_folder, "code_version", lambda: as_code("later"))
+    before = (copied / "config.json").read_text()
+    train(recipe, copied)  # complete, so nothing is made with that code
+    assert (copied / "config.json").read_text() == before
+    killed_after(copied, 2)
+    for _ in range(2):
+        train(recipe, copied)
+    code = json.loads((copied / "config.json").read_text())["code"]
+    assert code[1:] == [as_code("later")]
+    card = (copied / "model" / "README.md").read_text()
+    assert "- jax 1; commit `later`\n" in card and "\n6 training steps. Seed 3." in card
+
+
+def test_a_card_that_is_changed_or_gone_leaves_the_run_complete(finished, copied):
+    recipe, _ = finished
+    (copied / "model" / "README.md").unlink()
+    done = (copied / "done.json").read_text()
+    train(recipe, copied)
+    assert (copied / "done.json").read_text() == done
+    assert not (copied / "model" / "README.md").exists()
 
 
 def test_a_warm_up_longer_than_the_run_is_shortened_with_a_word(finished, tmp_path, caplog):
