@@ -21,6 +21,8 @@ SIZES = {
 HEAD_DIM, KV_HEADS, VOCAB = 128, 8, 151936
 MAX_PROMPT, MAX_REPLY = 2048, 20480
 SFT_EXAMPLES = 39_900
+# Of an example, prompt and reply, about: what a plan's time goes by.
+EXAMPLE_TOKENS = {"think": 5000, "no_think": 800}
 EVAL_SLOTS, PAGE = (
     128,
     128,
@@ -63,31 +65,33 @@ def num_parameters(size: str) -> int:
 def sft(size: str, response: str, target: str, tensor: int = 0) -> ConfigDict:
     """Fine-tuning on the teacher's replies, with or without its thoughts; heads over `tensor` devices if given."""
     slice_ = find_slice(target)
-    rows = 512
-    tensor = tensor or max(1, slice_.devices // rows)
+    examples = 512
+    tensor = tensor or max(1, slice_.devices // examples)
     parts = slice_.devices // tensor
     config = _base(size, slice_, tensor)
     fields = {"prompt": "question", "response": RESPONSES[response]}
     teacher = sections.dataset(
         f"{HUB}/math_sft_40K", fields, source="huggingface", split="train", task="math"
     )
-    # 39,900 examples, 512 a step: 117 steps of 1.5 epochs, of which a tenth warms up.
-    optimizer = sections.optimizer(5e-5, warmup_steps=12, b2=0.999)
+    # 39,900 examples, 512 a step: 117 steps of 1.5 epochs, under the schedule of 2 epochs, of which a tenth warms up.
+    optimizer = sections.optimizer(5e-5, warmup_steps=16, b2=0.999)
     config.sft = sections.sft(
         {"teacher": teacher},
         5e-5,
         thinking=response == "think",
         length=16384,
-        pack=False,
-        batch_size=rows,
-        num_micro_batches=max(1, rows // parts),
+        pack=True,
+        batch_size=examples,
+        micro_batch_rows=parts,
         epochs=1.5,
+        schedule_epochs=2.0,
         optimizer=optimizer,
         log_every=1,
         checkpoint_every=50,
         export_dtype="bfloat16",
     )
-    config.plan = sections.plan(architecture(size), examples=SFT_EXAMPLES)
+    tokens = EXAMPLE_TOKENS[response]
+    config.plan = sections.plan(architecture(size), examples=SFT_EXAMPLES, example_tokens=tokens)
     return config
 
 

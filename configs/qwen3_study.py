@@ -71,10 +71,9 @@ def _plan(size: str, target: str, chosen: list[str]) -> ConfigDict:
         slice=target,
         eval_tokens=REPLIES["base"],
     )
-    means = {"think": 5000, "no_think": 800}  # tokens of an example
     plan.arms = ConfigDict({"rl": {"eval_tokens": REPLIES["rl"]}})
     for name in chosen:
-        about = {"example_tokens": means[name], "eval_tokens": REPLIES[name]}
+        about = {"example_tokens": qwen3.EXAMPLE_TOKENS[name], "eval_tokens": REPLIES[name]}
         plan.arms[f"sft_{name}"] = ConfigDict(about)
     return plan
 

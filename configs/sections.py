@@ -92,7 +92,7 @@ def sft(datasets: dict[str, ConfigDict], learning_rate: float, **changes) -> Con
         "length": 2048,
         "pack": True,
         "batch_size": 64,
-        "num_micro_batches": 1,
+        "micro_batch_rows": 8,
         "epochs": 2.0,
         "optimizer": optimizer(learning_rate),
         "logprob_chunk": 512,
@@ -102,6 +102,11 @@ def sft(datasets: dict[str, ConfigDict], learning_rate: float, **changes) -> Con
         "tensorboard": False,
         "export_dtype": "float32",
         "max_shard_bytes": 5 * 2**30,
+        "overlong": "drop",
+        "schedule_epochs": 0.0,
+        "aggregation": "token_mean",
+        "token_weight": "one",
+        "kl_coefficient": 0.0,
     }
     return section(defaults, changes)
 
@@ -381,7 +386,7 @@ def serve(max_tokens: int, max_length: int, **changes) -> ConfigDict:
 
 
 def plan(architecture: dict[str, Any], **changes) -> ConfigDict:
-    """What `jaxreason plan` cannot see: the model before it is downloaded, examples and reply lengths.
+    """What `jaxreason plan` cannot see: the model before it is downloaded, examples, their length and that of replies.
 
     With 0 examples, or reply tokens, nothing is said of a whole run's time.
     """

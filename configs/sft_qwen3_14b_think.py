@@ -6,11 +6,14 @@
 What follows the colon is the slice (`2xv5p-64` for two): it sets mesh and micro-batches. Hardware and time: as
 `plan` says (docs/plan.md).
 
-Where the paper and its scripts disagree, the paper is followed:
-  epochs          1.5, the scripts 2.0                    --config.sft.epochs=2.0 --config.sft.optimizer.warmup_steps=16
-Only in the scripts: length 16,384, rate 5e-5, cosine, a tenth of the steps to warm up, one example a row.
-Rows of their own are what the batch of 512 examples means; packed rows do the same in fewer positions, at another
-number of examples a step: --config.sft.pack=True --config.sft.batch_size=128.
+The paper's twin is the checkpoint after 1.5 epochs of its scripts' 2.0: the run ends there (epochs=1.5), and its cosine
+and warm-up are those of 2.0 epochs (schedule_epochs=2.0, a tenth of 156 steps). To go on to the scripts' end:
+  --config.sft.epochs=2.0
+A schedule of 1.5 epochs instead: --config.sft.schedule_epochs=0 --config.sft.optimizer.warmup_steps=12
+Only in the scripts: length 16,384, rate 5e-5, cosine. They cut longer examples (--config.sft.overlong=cut); here those
+are left out and counted, since a reply without its end does not teach to end.
+A step is 512 examples, packed into as few rows of 16,384 tokens as they need; the scripts pad each to the longest of
+its micro-batch. Loss and gradient are the same.
 """
 
 from configs import qwen3

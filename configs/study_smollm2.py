@@ -38,9 +38,12 @@ def get_config():
         "parts": 3,
     }
     config.model = sections.model_on_cpu("smollm2", unroll=30, attention="blockwise")
-    config.sft = _sft({"sums": _sums("train", response="response")}, batch_size=4, epochs=4.0)
+    config.sft = _sft({"sums": _sums("train", response="response")}, batch_size=12, epochs=4.0)
     config.sft_gsm8k = _sft(
-        {"gsm8k": _gsm8k("data/math/gsm8k_train.jsonl")}, batch_size=8, epochs=1.0
+        {"gsm8k": _gsm8k("data/math/gsm8k_train.jsonl")},
+        batch_size=9,
+        micro_batch_rows=4,
+        epochs=1.0,
     )
     config.rl = _rl()
     config.eval = _evaluation()
@@ -87,7 +90,8 @@ def _gsm8k(path: str) -> ConfigDict:
 
 
 def _sft(datasets: dict[str, ConfigDict], **changes) -> ConfigDict:
-    section = sections.sft(datasets, 5e-5, length=256, logprob_chunk=256, log_every=1, **changes)
+    sizes = {"length": 256, "micro_batch_rows": 4, "logprob_chunk": 256}
+    section = sections.sft(datasets, 5e-5, log_every=1, **sizes, **changes)
     section.optimizer.warmup_steps = 5
     section.checkpoint_every = 20
     return section

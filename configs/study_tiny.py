@@ -25,7 +25,7 @@ def get_config():
         {"teacher": tiny.replies("sft.jsonl")},
         5e-4,
         length=tiny.LENGTH,
-        batch_size=8,
+        batch_size=16,
         epochs=3.0,
         logprob_chunk=tiny.LENGTH,
     )

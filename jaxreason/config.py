@@ -86,6 +86,12 @@ def nearest(name: str, valid: typing.Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def instead_of(cls: type, name: str) -> str:
+    """What a field that a section had once was replaced by, from the dataclass's `FORMER_FIELDS`; else nothing."""
+    former = getattr(cls, "FORMER_FIELDS", {})
+    return f" any more: {former[name]}" if name in former else ""
+
+
 def parse(cls: type[T], section: Any, path: str) -> T:
     """A recipe section as an instance of the frozen dataclass `cls`.
 
@@ -106,7 +112,8 @@ def parse(cls: type[T], section: Any, path: str) -> T:
     for key in section:
         if key not in names:
             raise ConfigError(
-                f"{path}.{key}: no such field{nearest(key, names)} Valid: {', '.join(names)}."
+                f"{path}.{key}: no such field{instead_of(cls, key)}{nearest(key, names)} "
+                f"Valid: {', '.join(names)}."
             )
     missing = [name for name in needed if name not in section]
     if missing:

@@ -33,11 +33,6 @@ def out_of_memory_message(
 def _section(config: ml_collections.ConfigDict, name: str) -> list[tuple[str, object, object]]:
     """(field, what to set it to, what it is), by what the section has."""
     section, found = config[name], []
-    if "num_micro_batches" in section and section.batch_size > section.num_micro_batches:
-        now = section.num_micro_batches
-        divides = (n for n in range(2 * now, section.batch_size + 1) if not section.batch_size % n)
-        more = next(divides, section.batch_size)
-        found.append((f"{name}.num_micro_batches", more, now))
     for field in ("micro_batch_rows", "sampler.slots"):
         found += _halved(section, name, field, 1)
     if name == "eval":  # likelihoods of given answers, all of a dispatch at a time

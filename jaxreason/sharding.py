@@ -263,20 +263,17 @@ def place_rows(mesh: Mesh, rows: Any, block: tuple[int, int] = (0, 1)) -> Any:
     return jax.tree.map(place, rows)
 
 
-def check_rows(mesh: Mesh, batch_size: int, num_micro_batches: int, where: str) -> None:
-    """Refuses, before anything is compiled, a batch that cannot be cut as asked.
+def check_rows(mesh: Mesh, rows: int, field: str) -> None:
+    """Refuses, before anything is compiled, rows that the mesh cannot cut.
 
     Raises:
-      ValueError: with the section of the recipe, `where`, and the nearest size that fits.
+      ValueError: with the field of the recipe and the nearest number that fits.
     """
     parts = num_parts(mesh, *ROWS)
-    unit = parts * num_micro_batches
-    if batch_size < 1 or num_micro_batches < 1 or batch_size % unit:
-        fitting = max(round(batch_size / max(unit, 1)), 1) * unit
-        pieces = f" and num_micro_batches is {num_micro_batches}" if num_micro_batches != 1 else ""
+    if rows < 1 or rows % parts:
         raise UserError(
-            f"{where}.batch_size={batch_size}: expected a multiple of {unit}, since the mesh cuts "
-            f"rows into {parts} parts{pieces}; nearest: {fitting}."
+            f"{field}={rows}: expected a multiple of {parts}, since the mesh cuts rows into {parts} parts; "
+            f"nearest: {max(round(rows / parts), 1) * parts}."
         )
 
 

@@ -15,6 +15,7 @@ from jaxreason.evaluation.settings import BenchmarkRun, EvalConfig, decoding_of,
 from jaxreason.models.decoder import Model
 from jaxreason.plan import on_paper, storage
 from jaxreason.plan.on_paper import Machine, Spent
+from jaxreason.plan.programs import micro_batches
 from jaxreason.plan.settings import PlanConfig
 from jaxreason.rl.logprob_passes import needs_old, needs_reference
 from jaxreason.rl.recipe import RLConfig
@@ -69,7 +70,7 @@ def sft_work(
     steps = math.ceil(examples * section.epochs / section.batch_size)
     length = min(plan.example_tokens or section.length / 2, section.length)
     run = {"steps": steps, "sequences": examples * section.epochs, "length": length}
-    run["pieces"] = section.num_micro_batches
+    run["pieces"] = micro_batches(section, int(length))
     spent = on_paper.train(model, machine, tensor, **run)
     return Work(spent, _kept(section, model, steps))
 

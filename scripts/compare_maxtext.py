@@ -62,8 +62,8 @@ def recipe(name: str, attention: str):
     config = qwen3.sft("14b", "think", name)
     config.mesh.fsdp, config.mesh.tensor = -1, 1
     config.model.attention = attention
-    config.sft.batch_size = find_slice(name).devices
-    config.sft.num_micro_batches = 1
+    config.sft.batch_size = config.sft.micro_batch_rows = find_slice(name).devices
+    config.sft.pack = False
     config.sft.length = 16384
     config.sft.logprob_chunk = 1024
     return config

@@ -100,12 +100,20 @@ def test_a_dry_run_needs_no_working_directory():
     assert "evaluate base" in result.stdout and "disk GiB" in result.stdout
 
 
-def test_a_plan_refuses_rows_that_its_micro_batches_do_not_divide():
-    overrides = ["--config.sft.batch_size=6", "--config.sft.num_micro_batches=4"]
-    recipe = ["--config", "configs/study_tiny.py", "--slice", "h100", "--nofit"]
+def test_a_plan_refuses_rows_that_its_mesh_does_not_divide():
+    overrides = ["--config.sft.micro_batch_rows=6"]
+    recipe = ["--config", "configs/sft_qwen3.py:0.6b,h100-8", "--slice", "h100-8", "--nofit"]
     result = run("plan", *recipe, *overrides)
     assert result.returncode == 2 and "Traceback" not in result.stderr
-    assert "sft.batch_size=6: expected a multiple of 4" in result.stderr
+    assert "sft.micro_batch_rows=6: expected a multiple of 8" in result.stderr
+
+
+def test_a_field_of_before_is_refused_with_what_takes_its_place():
+    recipe = ["--config", "configs/study_tiny.py", "--slice", "h100", "--nofit"]
+    result = run("plan", *recipe, "--config.sft.num_micro_batches=4")
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert "no such field any more: `batch_size` now counts examples" in result.stderr
+    assert "`micro_batch_rows` says how many rows" in result.stderr
 
 
 def test_transfer_recomputes_the_papers_indices_to_a_tenth_and_marks_what_is_not_met(tmp_path):

@@ -18,10 +18,10 @@ ERROR = "RESOURCE_EXHAUSTED: Out of memory allocating 5 bytes.\nat somewhere"
 
 def test_a_training_section_is_told_to_cut_its_batch_and_to_recompute():
     config = load_recipe(str(ROOT / "configs/study_tiny.py"))
-    config.sft.batch_size, config.sft.num_micro_batches = 24, 3
+    config.sft.micro_batch_rows = 24
     text = out_of_memory_message(config, ("sft",), ERROR)
     assert "out of memory: RESOURCE_EXHAUSTED: Out of memory allocating 5 bytes." in text
-    assert "--config.sft.num_micro_batches=6  (now 3)" in text
+    assert "--config.sft.micro_batch_rows=12  (now 24)" in text
     assert "--config.model.remat=full  (now none)" in text
     assert "at somewhere" not in text
 

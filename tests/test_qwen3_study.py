@@ -63,7 +63,7 @@ def recipe(base, data):
     config.study.measured_dtype = "float32"
     chunk = {"logprob_chunk": 64}
     config.sft.update(
-        {"length": 256, "batch_size": 8, "num_micro_batches": 1, "epochs": 1.0, **chunk}
+        {"length": 256, "batch_size": 8, "micro_batch_rows": 4, "epochs": 1.0, **chunk}
     )
     config.sft.optimizer.warmup_steps = 1
     config.rl.update({"num_steps": 2, "prompts_per_step": 4, "mini_batch_prompts": 4, **chunk})

@@ -72,7 +72,7 @@ def test_recipes_divide_rows_and_slots_over_the_devices_of_every_target(name, ta
     if "sft" in config:
         section = parse(SFTConfig, config.sft, "config.sft")
         assert section.batch_size == 512
-        assert section.batch_size % (parts * section.num_micro_batches) == 0
+        assert section.pack and section.micro_batch_rows % parts == 0
     else:
         section = parse(RLConfig, config.rl, "config.rl")
         assert section.micro_batch_rows % parts == section.sampler.slots % parts == 0
@@ -88,10 +88,11 @@ def test_rewards_of_real_models_are_for_answers_that_are_written_out(name):
 
 def test_sft_has_the_papers_numbers_and_the_scripts_where_it_has_none():
     think, without = recipe("sft_qwen3_14b_think.py").sft, recipe("sft_qwen3_14b_no_think.py").sft
-    assert (think.batch_size, think.epochs, think.length, think.pack) == (512, 1.5, 16384, False)
+    assert (think.batch_size, think.epochs, think.length, think.pack) == (512, 1.5, 16384, True)
     assert (think.optimizer.learning_rate, think.optimizer.schedule) == (5e-5, "cosine")
-    # a tenth of ceil(39,900 * 1.5 / 512) steps
-    assert think.optimizer.warmup_steps == round(0.1 * math.ceil(39_900 * 1.5 / 512))
+    # the scripts' 2 epochs, of which the paper's checkpoint has 1.5: a tenth of ceil(39,900 * 2 / 512) steps
+    assert think.schedule_epochs == 2.0
+    assert think.optimizer.warmup_steps == round(0.1 * math.ceil(39_900 * 2 / 512))
     assert (think.thinking, without.thinking) == (True, False)
     columns = [s.datasets.teacher.fields["response"] for s in (think, without)]
     assert columns == ["think_response", "no_think_response"]
@@ -135,8 +136,7 @@ def test_the_study_of_qwen3_fits_its_mesh_on_every_target(target):
     parts = find_slice(target).devices // config.mesh.tensor
     assert config.drift.batch_size % parts == 0 == config.rl.micro_batch_rows % parts
     sft = parse(SFTConfig, config.sft, "config.sft")
-    # a step of 512 examples has no rows for more parts
-    assert parts > 512 or sft.batch_size % (parts * sft.num_micro_batches) == 0
+    assert sft.micro_batch_rows % parts == 0
     assert parse(PlanConfig, config.plan, "config.plan").slice == find_slice(target).name
 
 
@@ -152,7 +152,7 @@ def test_each_twin_of_the_study_is_trained_and_asked_as_the_papers():
             recipe(f"sft_qwen3_14b_{response}.py").sft,
         )
         alone = parse(SFTConfig, alone, "config.sft")
-        placed = {"num_micro_batches": made.num_micro_batches}
+        placed = {"micro_batch_rows": made.micro_batch_rows}
         assert made == dataclasses.replace(alone, **placed)
     alone = parse(RLConfig, recipe("rl_qwen3_14b.py").rl, "config.rl")
     assert arm_section(config, "rl", arms["rl"]) == alone

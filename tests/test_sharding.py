@@ -107,9 +107,12 @@ def test_rows_that_the_mesh_cannot_share_out_are_refused():
 
 def test_a_batch_that_cannot_be_cut_is_refused_with_the_nearest_size_that_fits():
     mesh = make_mesh(MeshConfig(2, 2, 2, 1))
-    check_rows(mesh, 24, 2, "sft")
-    with pytest.raises(UserError, match=r"sft.batch_size=20: .* multiple of 8.*nearest: 16"):
-        check_rows(mesh, 20, 2, "sft")
+    check_rows(mesh, 24, "sft.micro_batch_rows")
+    message = r"sft.micro_batch_rows=22: .* multiple of 4.*nearest: 24"
+    with pytest.raises(UserError, match=message):
+        check_rows(mesh, 22, "sft.micro_batch_rows")
+    with pytest.raises(UserError, match="nearest: 4"):
+        check_rows(mesh, 0, "sft.micro_batch_rows")
 
 
 def rows_and_sums(sizes):

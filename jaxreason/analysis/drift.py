@@ -181,7 +181,7 @@ def check_config(config: DriftConfig, mesh: Mesh | None) -> None:
             )
     check_ranges(config, "drift")
     if mesh is not None and _reads_texts(config):
-        check_rows(mesh, config.batch_size, 1, "drift")
+        check_rows(mesh, config.batch_size, "drift.batch_size")
 
 
 def check_vocabularies(base: str, base_model: Model, tuned: str, tuned_model: Model) -> None:

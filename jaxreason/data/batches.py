@@ -1,7 +1,10 @@
 """Token sequences to batches: one global plan of rows, from which each host takes its part.
 
-The order and the packing of an epoch follow from the seed, the epoch and the lengths alone, so the
-batch of a step is the same for any number of hosts, and the step is all that a resumed run needs.
+A batch is a number of sequences, packed into as few rows as they need. All batches of a run have one shape; rows that a
+step does not need are padding, in micro-batches of their own, which `training.micro_batches` passes over.
+
+Order and packing follow from the seed, the epoch and the lengths alone, so the batch of a step is the same for any
+number of hosts, and the step is all that a resumed run needs.
 """
 
 import math
@@ -13,7 +16,7 @@ import grain
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from jaxreason.data.packing import first_fit
+from jaxreason.data.packing import Layout, first_fit
 from jaxreason.errors import UserError
 
 _PREFETCH = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
@@ -43,22 +46,28 @@ class BatchConfig:
     """How sequences become batches.
 
     Attributes:
-      batch_size: rows of a step, over all hosts.
+      batch_size: sequences of a step, over all hosts; the last step of a run may have fewer.
       length: tokens of a row.
-      pack: whether several sequences may share a row.
-      seed: of the order of sequences and rows.
+      pack: whether several sequences of a step may share a row.
+      micro_batch_rows: rows of a micro-batch, over all hosts.
+      seed: of the order of sequences.
       epochs: passes over the sequences; the last may be part of one (2.5).
     """
 
     batch_size: int
     length: int
     pack: bool
+    micro_batch_rows: int
     seed: int
     epochs: float
 
 
 class PackedBatches:
     """The batches of a training run, by step.
+
+    Attributes:
+      num_steps: of the run.
+      layout: the one shape of all steps, with room for the one that needs most rows.
 
     Args:
       sequences: tokens and loss mask of each.
@@ -67,7 +76,7 @@ class PackedBatches:
       process_count: number of hosts.
 
     Raises:
-      ValueError: when the hosts do not divide the batch, or a sequence does not fit into a row.
+      ValueError: when the hosts do not divide a micro-batch, or a sequence does not fit into a row.
     """
 
     def __init__(
@@ -77,16 +86,18 @@ class PackedBatches:
         process_index: int,
         process_count: int,
     ):
-        if config.batch_size % process_count:
+        if config.micro_batch_rows % process_count:
             raise UserError(
-                f"batch_size {config.batch_size} cannot be divided among {process_count} hosts."
+                f"micro_batch_rows {config.micro_batch_rows} cannot be divided among {process_count} hosts."
             )
         self._config = config
         self._sequences = [_arrays(index, *pair, config) for index, pair in enumerate(sequences)]
-        self._rows = _plan([len(tokens) for tokens, _ in self._sequences], config)
-        self._local_rows = config.batch_size // process_count
+        self._lengths = np.array([len(tokens) for tokens, _ in self._sequences], np.int64)
+        self._steps = _plan(self._lengths, config)
+        self.num_steps: int = len(self._steps)
+        self.layout: Layout = _layout(self._steps, config)
+        self._local_rows = self.layout.num_rows // process_count
         self._first_row = process_index * self._local_rows
-        self.num_steps: int = math.ceil(len(self._rows) / config.batch_size)
         rows = grain.MapDataset.range(self.num_steps * self._local_rows).map(self._row)
         self._batches = rows.batch(self._local_rows, batch_fn=_stack)
 
@@ -104,11 +115,20 @@ class PackedBatches:
         """This host's batches from `start_step` to the end, made ahead of their use."""
         return iter(self._batches[start_step:].to_iter_dataset(_PREFETCH))
 
+    def num_tokens(self, step: int) -> int:
+        """Tokens of a step that are not padding, over all hosts."""
+        return int(sum(self._lengths[row].sum() for row in self._steps[step]))
+
+    def num_positions(self, step: int) -> int:
+        """Positions of a step that are computed, over all hosts: those of the micro-batches that hold anything."""
+        pieces = -(-len(self._steps[step]) // self.layout.micro_batch_rows)
+        return pieces * self.layout.micro_batch_rows * self.layout.row_length
+
     def _row(self, index: int) -> TokenBatch:
-        """Row `index` of this host; in the last step, rows past the end of the plan are padding."""
+        """Row `index` of this host; those that a step does not need are padding."""
         step, row = divmod(int(index), self._local_rows)
-        place = step * self._config.batch_size + self._first_row + row
-        members = self._rows[place] if place < len(self._rows) else []
+        number, rows = self.layout.row_at(self._first_row + row), self._steps[step]
+        members = rows[number] if number < len(rows) else []
         return _fill([self._sequences[member] for member in members], self._config.length)
 
 
@@ -122,32 +142,40 @@ def _arrays(index: int, tokens: Sequence[int], mask: Sequence[int], config: Batc
     return np.asarray(tokens, np.int32), np.asarray(mask, np.float32)
 
 
-def _plan(lengths: list[int], config: BatchConfig) -> list[list[int]]:
-    """The sequences of every row of the run, epoch after epoch."""
-    if config.epochs <= 0 or not lengths:
-        raise UserError(f"nothing to plan: {len(lengths)} sequences, {config.epochs} epochs.")
-    if config.epochs * len(lengths) > MOST_SEQUENCES:
+def _plan(lengths: np.ndarray, config: BatchConfig) -> list[list[list[int]]]:
+    """The sequences of every row of every step of the run."""
+    order = _order(len(lengths), config)
+    starts = range(0, len(order), config.batch_size)
+    return [_rows(order[at : at + config.batch_size], lengths, config) for at in starts]
+
+
+def _order(count: int, config: BatchConfig) -> np.ndarray:
+    """The sequences of the run one after the other, epoch after epoch."""
+    if config.epochs <= 0 or not count:
+        raise UserError(f"nothing to plan: {count} sequences, {config.epochs} epochs.")
+    if config.epochs * count > MOST_SEQUENCES:
         raise UserError(
-            f"epochs={config.epochs:g} of {len(lengths):,} sequences: expected at most {MOST_SEQUENCES:,} sequences "
+            f"epochs={config.epochs:g} of {count:,} sequences: expected at most {MOST_SEQUENCES:,} sequences "
             "in a run, whose order is planned before it begins. Take fewer epochs."
         )
-    remaining = max(1, round(config.epochs * len(lengths)))
-    rows: list[list[int]] = []
-    for epoch in range(math.ceil(remaining / len(lengths))):
-        random = np.random.default_rng([config.seed, epoch])
-        order = random.permutation(len(lengths))[: remaining - epoch * len(lengths)]
-        rows += _epoch_rows(order, lengths, config, random)
-    return rows
+    total = max(1, round(config.epochs * count))
+    epochs = range(math.ceil(total / count))
+    orders = [np.random.default_rng([config.seed, epoch]).permutation(count) for epoch in epochs]
+    return np.concatenate(orders)[:total]
 
 
-def _epoch_rows(
-    order: np.ndarray, lengths: list[int], config: BatchConfig, random: np.random.Generator
-) -> list[list[int]]:
+def _rows(members: np.ndarray, lengths: np.ndarray, config: BatchConfig) -> list[list[int]]:
+    """The rows of one step; packed, the longest first, which leaves the least empty."""
     if not config.pack:
-        return [[int(index)] for index in order]
-    packed = first_fit([lengths[index] for index in order], config.length)
-    # First-fit leaves the emptier rows for the end; shuffled, every step gets its share of them.
-    return [[int(order[i]) for i in packed[row]] for row in random.permutation(len(packed))]
+        return [[int(member)] for member in members]
+    longest_first = members[np.argsort(-lengths[members], kind="stable")]
+    packed = first_fit(lengths[longest_first].tolist(), config.length)
+    return [longest_first[row].tolist() for row in packed]
+
+
+def _layout(steps: list[list[list[int]]], config: BatchConfig) -> Layout:
+    most = max(len(rows) for rows in steps)
+    return Layout(-(-most // config.micro_batch_rows), config.micro_batch_rows, config.length)
 
 
 def _fill(members: list[tuple[np.ndarray, np.ndarray]], length: int) -> TokenBatch:

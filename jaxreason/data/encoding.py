@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from jaxreason.data.examples import Example, prompt_messages
 from jaxreason.data.rows import DropLog
+from jaxreason.data.thoughts import has_thoughts, without_thoughts
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
 
@@ -18,17 +19,64 @@ def encode_examples(
     thinking: bool | None,
     max_length: int,
     drops: DropLog,
+    overlong: str = "drop",
 ) -> tuple[list[Example], list[tuple[list[int], list[int]]]]:
     """The examples that fit into `max_length` tokens, and the tokens and loss mask of each.
+
+    Counted in `drops`: what is left out, and of what is kept, `cut to length` and `thoughts left out` (by
+    thinking=False).
+
+    Args:
+      examples: conversations that end with a reply.
+      tokenizer: of the model.
+      thinking: the chat template's switch.
+      max_length: tokens.
+      drops: where to count.
+      overlong: what becomes of longer ones: "drop", or "cut" to `shared_lengths`.
 
     Raises:
       ValueError: when none is left; the message gives the first one's reason.
     """
 
     def encode(example: Example) -> tuple[list[int], list[int]]:
-        return tokenizer.encode_conversation(example.messages, thinking)
+        messages = example.messages
+        if thinking is False and messages[-1]["role"] == "assistant":
+            messages = (*messages[:-1], without_thoughts(messages[-1]))
+        tokens, mask = tokenizer.encode_conversation(messages, thinking)
+        if overlong == "cut" and len(tokens) > max_length:
+            drops.change(example.source, "cut to length")
+            return _cut(tokens, mask, max_length)
+        return tokens, mask
 
-    return _encode(examples, encode, lambda pair: len(pair[0]), max_length, drops)
+    kept, encoded = _encode(examples, encode, lambda pair: len(pair[0]), max_length, drops)
+    for example in kept if thinking is False else ():
+        if has_thoughts(example.messages[-1]):
+            drops.change(example.source, "thoughts left out")
+    return kept, encoded
+
+
+def shared_lengths(prompt: int, reply: int, limit: int) -> tuple[int, int]:
+    """How many tokens of a prompt and of its reply stay when both together have more than `limit`.
+
+    A reply of less than half the limit stays whole, and so does a prompt of less than half of it; where both are
+    longer, they share the limit in proportion. The rule is that of LLaMA-Factory's `cutoff_len`.
+    """
+    if 2 * reply < limit:
+        most = limit
+    elif 2 * prompt < limit:
+        most = limit - prompt
+    else:
+        most = limit * reply // (prompt + reply)
+    reply = min(most, reply)
+    return min(limit - reply, prompt), reply
+
+
+def _cut(tokens: list[int], mask: list[int], limit: int) -> tuple[list[int], list[int]]:
+    """The beginnings of the prompt and of the reply."""
+    start = len(mask) - sum(mask)
+    prompt, reply = shared_lengths(start, sum(mask), limit)
+    places = [*range(prompt), *range(start, start + reply)]
+    return [tokens[i] for i in places], [mask[i] for i in places]
 
 
 def encode_prompts(

@@ -1,6 +1,9 @@
-"""First-fit packing of sequences into rows of a fixed length."""
+"""First-fit packing of sequences into rows of a fixed length, and where the rows lie in a batch."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jaxreason.errors import UserError
 
 
 def first_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
@@ -31,3 +34,53 @@ def first_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
             node //= 2
             room[node] = max(room[2 * node], room[2 * node + 1])
     return rows
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The one shape of every batch of a run, with room for the most that a step can hold.
+
+    Attributes:
+      num_micro_batches: what the training step cuts a batch into; it skips empty ones.
+      micro_batch_rows: rows of each.
+      row_length: tokens of a row.
+    """
+
+    num_micro_batches: int
+    micro_batch_rows: int
+    row_length: int
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of a batch."""
+        return self.num_micro_batches * self.micro_batch_rows
+
+    def place_of(self, row: int) -> int:
+        """Where the row-th row goes: the step deals rows out in turn, and we fill one at a time."""
+        micro_batch, index = divmod(row, self.micro_batch_rows)
+        return index * self.num_micro_batches + micro_batch
+
+    def row_at(self, place: int) -> int:
+        """Which row goes to a place: the inverse of `place_of`.
+
+        Consecutive places, which one host has, hold an equal share of the rows of every micro-batch.
+        """
+        index, micro_batch = divmod(place, self.num_micro_batches)
+        return micro_batch * self.micro_batch_rows + index
+
+
+def make_layout(num_sequences: int, longest: int, row_length: int, micro_batch_rows: int) -> Layout:
+    """The layout that always has room for `num_sequences` of at most `longest` tokens.
+
+    First fit opens a row only when the sequence fits no other, so every row but the last holds at
+    least `row_length // longest` sequences.
+
+    Raises:
+      ValueError: `longest` is more than a row.
+    """
+    if longest > row_length:
+        raise UserError(
+            f"a prompt with its reply can have {longest} tokens, row_length is {row_length}."
+        )
+    num_rows = -(-num_sequences // (row_length // longest))
+    return Layout(-(-num_rows // micro_batch_rows), micro_batch_rows, row_length)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from jaxreason.data.chat_template import BREAK
+from jaxreason.data.thoughts import CLOSE as _CLOSE
+from jaxreason.data.thoughts import OPEN as _OPEN
 from jaxreason.errors import UserError
-
-_OPEN, _CLOSE = "<think>", "</think>"
 
 
 def check_reply(
@@ -31,12 +31,24 @@ def check_reply(
             "would be lost; put it into the content, or set thinking to False."
         )
     before = _squeezed(prompt[-100:])
-    _check_content(_squeezed(reply["content"]), reasoning, before, _squeezed(rendered))
+    content = _squeezed(reply["content"])
+    _check_content(content, reasoning, before, _squeezed(rendered))
+    _check_one_block(content, _squeezed(rendered), name)
     learned = _squeezed(rendered).removeprefix(_OPEN)
     if thinking and not reasoning and learned.startswith(_CLOSE):
         raise UserError(
             "thinking=True, but the reply has no reasoning, so that an empty think block would be "
             "learned; give it reasoning_content, or set thinking to False."
+        )
+
+
+def _check_one_block(content: str, rendered: str, name: str) -> None:
+    """Refuses a block of thoughts in the text before which the template puts an empty one of its own."""
+    empty, written = _OPEN + _CLOSE, content.startswith(_OPEN)
+    if written and rendered.startswith(empty) and not content.startswith(empty):
+        raise UserError(
+            f"{name}: the chat template would put an empty thought before the one in the reply's text; put thoughts "
+            "into reasoning_content."
         )
 
 

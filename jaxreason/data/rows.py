@@ -147,6 +147,7 @@ class _Counts:
     dropped: Counter = dataclasses.field(default_factory=Counter)
     left_out: Counter = dataclasses.field(default_factory=Counter)
     unread: Counter = dataclasses.field(default_factory=Counter)
+    changed: Counter = dataclasses.field(default_factory=Counter)
     first_bad_rows: list[dict[str, str]] = dataclasses.field(default_factory=list)
     reported: int = 0
 
@@ -156,6 +157,7 @@ class _Counts:
             "dropped": dict(self.dropped),
             "left_out": dict(self.left_out),
             "unread": dict(self.unread),
+            "changed": dict(self.changed),
             "first_bad_rows": self.first_bad_rows,
         }
 
@@ -194,6 +196,10 @@ class DropLog:
         """Count a kept row's fields that hold something which is not used."""
         self._counts(dataset).unread.update(fields)
 
+    def change(self, dataset: str, how: str) -> None:
+        """Count a kept row that is used otherwise than it stands in the data."""
+        self._counts(dataset).changed[how] += 1
+
     def report_unread(self, dataset: str) -> None:
         """Log the fields that are not used, once each."""
         unread = {} if self._quiet else self._counts(dataset).unread
@@ -213,6 +219,7 @@ class DropLog:
         counts = self._counts(dataset).to_json()
         lost = {**counts["dropped"], **counts["left_out"]}
         reasons = "".join(f", {reason} {count}" for reason, count in lost.items())
+        reasons += "".join(f", {count} {how}" for how, count in counts["changed"].items())
         first = "".join(
             "; first: {where}: {detail}".format(**row) for row in counts["first_bad_rows"][:1]
         )
@@ -224,7 +231,8 @@ class DropLog:
             self._counts(dataset).left_out[reason] += count
 
     def to_json(self) -> dict[str, Any]:
-        """By dataset: `rows`, `kept`, `dropped` and `left_out` by reason, `unread` fields, `first_bad_rows`."""
+        """By dataset: `rows`, `kept`, `dropped` and `left_out` by reason, `unread` fields, kept rows that are `changed`
+        by how, `first_bad_rows`."""
         return {dataset: counts.to_json() for dataset, counts in self._datasets.items()}
 
     def write(self, path: epath.PathLike) -> None:

@@ -17,6 +17,7 @@ from etils import epath
 
 from jaxreason.data.chat_template import BREAK, ChatTemplate, Messages
 from jaxreason.data.reply_checks import check_history, check_reply
+from jaxreason.data.thoughts import check_thoughts
 from jaxreason.data.token_text import Decoder, TokenBytes
 from jaxreason.data.tokenizer_files import check_files, declared_stop_ids, local_folder
 from jaxreason.errors import UserError
@@ -182,13 +183,15 @@ class Tokenizer:
         and the token that ends the turn; the mask is 1 on the latter two.
 
         Raises:
-          UserError: when the last message is not the assistant's or contains a stop token, or the
-            template does not continue its own generation prompt, drops the reasoning or a part of
-            the reply, takes the reply for a thought, or does not end it; or when thinking is True
-            and the reply has none, so that an empty think block would be learned.
+          UserError: when the last message is not the assistant's or contains a stop token, it is not
+            clear what of it is thought, or the template does not continue its own generation prompt,
+            drops the reasoning or a part of the reply, takes the reply for a thought, or does not
+            end it; or when thinking is True and the reply has none, so that an empty think block
+            would be learned.
         """
         if not messages or messages[-1]["role"] != "assistant":
             raise UserError("a conversation to learn from must end with an assistant message.")
+        check_thoughts(messages[-1])
         calls = [(messages[:-1], thinking, True), (messages, thinking, False)]
         prompt, full = self._template.render_broken(calls)
         if not full.startswith(prompt):

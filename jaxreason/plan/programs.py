@@ -1,5 +1,6 @@
 """The jitted steps of a recipe with abstract arguments: the very functions that a run compiles, without a device."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,11 +24,9 @@ from jaxreason.rl.references import copied
 from jaxreason.rl.rollouts import Rollouts
 from jaxreason.sampling import slots
 from jaxreason.sharding import ROWS, check_rows, num_parts, spec
-from jaxreason.training.losses import make_sft_loss
 from jaxreason.training.optimizer import make_optimizer
-from jaxreason.training.sft import SFTConfig
+from jaxreason.training.sft import SFTConfig, make_step
 from jaxreason.training.state import TrainState, abstract_state, state_shardings
-from jaxreason.training.step import make_train_step
 
 STEPS = 1000  # of the schedule: a number in the program, of no matter to its size
 STOP_IDS = (151643, 151645)  # as many as Qwen3's; which does not matter either
@@ -67,32 +66,46 @@ class Program:
         return self.rows * self.new_tokens * self.pieces
 
 
-def sft_programs(config: SFTConfig, model: Model, mesh: Mesh) -> list[Program]:
-    """The training step.
+def sft_programs(
+    config: SFTConfig, model: Model, mesh: Mesh, num_micro_batches: int = 0
+) -> list[Program]:
+    """The training step, of as many micro-batches as a step of examples fills.
+
+    Args:
+      config: the recipe's section.
+      model: static description.
+      mesh: of the target.
+      num_micro_batches: as `micro_batches` counts them; 0 = those of examples as long as a row.
 
     Raises:
       ValueError: the recipe does not fit the mesh or the model; with the field and what would.
     """
-    check_rows(mesh, config.batch_size, config.num_micro_batches, "sft")
+    check_rows(mesh, config.micro_batch_rows, "sft.micro_batch_rows")
     _check_length("sft.length", config.length, model)
     optimizer = make_optimizer(config.optimizer, _steps(config), param_axes(model))
     state = abstract_state(model, optimizer, mesh)
-    step = make_train_step(
-        make_sft_loss(model, config.logprob_chunk, config.pack),
-        optimizer,
-        config.num_micro_batches,
-        state_shardings(state),
-    )
-    shape = (config.batch_size, config.length)
+    pieces = num_micro_batches or micro_batches(config, 0)
+    step = make_step(config, model, optimizer, state_shardings(state), pieces)
+    shape = (pieces * config.micro_batch_rows, config.length)
     batch = _arrays(mesh, shape, TokenBatch._fields)
-    held = {"params": state.params, "optimizer": state.opt_state, "batch": batch}
-    rows = config.batch_size // config.num_micro_batches
+    frozen = [state.params] * (config.kl_coefficient > 0)
+    held = {"params": [state.params, *frozen], "optimizer": state.opt_state, "batch": batch}
     return [
         Program(
-            *("SFT step", "train", step, (state, TokenBatch(**batch)), held),
-            *(rows, config.length, config.num_micro_batches, config.length),
+            *("SFT step", "train", step, (state, TokenBatch(**batch), *frozen), held),
+            *(config.micro_batch_rows, config.length, pieces, config.length),
         )
     ]
+
+
+def micro_batches(config: SFTConfig, example_tokens: int) -> int:
+    """How many micro-batches a full step fills with examples of this mean length, packed without a gap.
+
+    0 tokens: they are as long as a row.
+    """
+    tokens = min(example_tokens or config.length, config.length)
+    rows = config.batch_size * tokens / config.length if config.pack else config.batch_size
+    return math.ceil(math.ceil(rows) / config.micro_batch_rows)
 
 
 def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:

@@ -1,6 +1,7 @@
 """The plan of a recipe on a slice: its programs compiled, timed on paper, and how far their sizes can go."""
 
 import dataclasses
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +18,9 @@ from jaxreason.models.huggingface import ModelConfig, make_model
 from jaxreason.models.remat import REMAT
 from jaxreason.plan.devices import slice_devices
 from jaxreason.plan.fit import STEP, Line, length_of, next_slice, other_slots, shorter
+from jaxreason.plan.local_examples import with_local_examples
 from jaxreason.plan.measure import Measured, measure
-from jaxreason.plan.programs import Program, rl_programs, sft_programs
+from jaxreason.plan.programs import Program, micro_batches, rl_programs, sft_programs
 from jaxreason.plan.roofline import Timed, estimate
 from jaxreason.plan.run_time import RunTime, rl_time, sft_time
 from jaxreason.plan.settings import PlanConfig
@@ -136,13 +138,15 @@ def plan_recipe(
             f"{', '.join(config.keys())}."
         )
     plan = parse(PlanConfig, config.plan, "config.plan") if "plan" in config else None
-    model = planned_model(parse(ModelConfig, config.model, "config.model"), plan)
+    model_config = parse(ModelConfig, config.model, "config.model")
+    model = planned_model(model_config, plan)
     devices, can_compile = slice_devices(slice_)
     mesh = make_mesh(parse(MeshConfig, config.mesh, "config.mesh"), devices)
     stages = []
     for name in names:
         section = parse(STAGES[name][0], config[name], f"config.{name}")
-        stages.append(_stage(name, section, plan, model, mesh, slice_, can_compile, fit, remat))
+        known = with_local_examples(plan, section, model_config) if name == "sft" else plan
+        stages.append(_stage(name, section, known, model, mesh, slice_, can_compile, fit, remat))
     num = _parameters(model)
     return Plan(slice_, dict(mesh.shape), model, num, tuple(stages))
 
@@ -170,6 +174,9 @@ def _stage(name, section, plan, model, mesh, slice_, can_compile, fit, remat) ->
         return [measure(p, model, mesh, can_compile, section.logprob_chunk) for p in programs]
 
     make = STAGES[name][1]
+    if name == "sft":
+        tokens = 0 if plan is None else plan.example_tokens
+        make = functools.partial(make, num_micro_batches=micro_batches(section, tokens))
     programs = make(section, model, mesh)
     measured = run(programs)
     timed = [estimate(p, m, model, mesh, slice_) for p, m in zip(programs, measured, strict=True)]
@@ -212,21 +219,14 @@ def _train_limits(name, section, model, mesh: Mesh, slice_, full: Measured, make
     how = how if full.compiled else f"rule, at {short:,} and {long:,} tokens"
     field = "sft.length" if name == "sft" else "rl.row_length"
     parts = num_parts(mesh, "act_batch")
-    if name == "sft":
-        rows, row_field = (
-            section.batch_size // section.num_micro_batches,
-            "batch_size / sft.num_micro_batches",
-        )
-    else:
-        rows, row_field = section.micro_batch_rows, "micro_batch_rows"
     in_rows = Line("rows", tuple(rows * s / length for s in line.sizes), line.totals)
     at_once = in_rows.largest(hbm, parts, 10**6)
     return [
         Limit(f"tokens of a row ({field})", line.largest(hbm, STEP, most), length, how),
         Limit(
-            f"rows at a time ({name}.{row_field})",
+            f"rows at a time ({name}.micro_batch_rows)",
             at_once,
-            rows,
+            section.micro_batch_rows,
             f"{how}, a row being {length:,} of them",
         ),
     ]

@@ -19,9 +19,10 @@ class RunTime:
     Attributes:
       what: under which assumption.
       steps: of the run.
-      tokens: that it trains on, padding included; RL: that it generates.
+      tokens: that it trains on, without padding; RL: that it generates.
       chip_hours: at best and at worst.
       parts: hours on the slice at best, by program.
+      step_tokens: of a full step of SFT, without padding; 0 where it is not SFT's.
     """
 
     what: str
@@ -29,18 +30,22 @@ class RunTime:
     tokens: float
     chip_hours: tuple[float, float]
     parts: dict[str, float]
+    step_tokens: float = 0.0
 
 
 def sft_time(config: SFTConfig, plan: PlanConfig, timed: Timed, slice_: Slice) -> list[RunTime]:
     """Nothing where the number of examples is not known."""
     if not plan.examples:
         return []
-    steps = math.ceil(plan.examples * config.epochs / config.batch_size)
-    what = f"{plan.examples:,} examples, {config.epochs:g} epochs"
-    what += ", a row each" if not config.pack else ", a row each at most (packing needs fewer)"
+    examples = plan.examples * config.epochs
+    steps = math.ceil(examples / config.batch_size)
+    mean = min(plan.example_tokens or config.length, config.length)
+    what = f"{plan.examples:,} examples of {mean:,} tokens, {config.epochs:g} epochs"
+    what += ", packed" if config.pack else ", a row each"
+    what += "" if plan.example_tokens else " (plan.example_tokens is not known: full rows)"
     hours = tuple(steps * seconds / 3600 * slice_.chips for seconds in (timed.best, timed.worst))
-    tokens = steps * config.batch_size * config.length
-    return [RunTime(what, steps, tokens, hours, {"SFT step": steps * timed.best / 3600})]
+    parts = {"SFT step": steps * timed.best / 3600}
+    return [RunTime(what, steps, examples * mean, hours, parts, config.batch_size * mean)]
 
 
 def rl_time(

@@ -15,7 +15,7 @@ class PlanConfig:
       examples: that an epoch of `sft` has; 0 = not known.
       reply_tokens: mean length of the replies of `rl`; 0 = not known.
       slice: where a study would run, for its `--dry-run`; "" = this machine.
-      example_tokens: mean length of an example of `sft`; 0 = as long as may be.
+      example_tokens: mean length of an example of `sft`, prompt and reply; 0 = not known, then as long as a row.
       eval_tokens: mean length of the replies of an evaluation; 0 = half of what they may have.
       arms: arm of a study -> what it changes of the fields above.
     """

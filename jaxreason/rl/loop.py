@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from jaxreason.checkpoint import Checkpointer
+from jaxreason.data.packing import Layout, make_layout
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
@@ -44,7 +45,7 @@ from jaxreason.rl.references import (
     reference_model,
     restore,
 )
-from jaxreason.rl.rollouts import Layout, Rollouts, group_rewards, make_layout, pack, rollout_lines
+from jaxreason.rl.rollouts import Rollouts, group_rewards, pack, rollout_lines
 from jaxreason.rl.update import gap_quantile, make_logprob_pass, make_policy_loss
 from jaxreason.sampling.engine import Engine, Moved
 from jaxreason.sharding import place_rows

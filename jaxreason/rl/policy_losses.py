@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxreason.config import above, at_least, within
 from jaxreason.errors import UserError
+from jaxreason.training.sequences import Sequences
 
 MAX_LOG_RATIO = 20.0  # in nats: where a ratio goes on as its tangent, see `exp`, and where k1 and k2 stop growing
 # Where k3 is 10, the most that verl lets it be: the two solutions of exp(x) - 1 - x = 10.
@@ -72,23 +73,6 @@ class Surrogate(NamedTuple):
 
     objective: Float[Array, "B T"]
     clipped: Float[Array, "B T"]
-
-
-class Sequences(NamedTuple):
-    """Which tokens count, and to which sequence of their row they belong."""
-
-    mask: Float[Array, "B T"]
-    segment_ids: Int[Array, "B T"]
-
-    def total(self, values: Float[Array, "B T"]) -> Float[Array, "B T"]:
-        """The sum over its own sequence's counted tokens, at every token."""
-        length = values.shape[1] + 1
-        sums = jax.vmap(lambda v, s: jax.ops.segment_sum(v, s, num_segments=length)[s])
-        return sums(values * self.mask, self.segment_ids)
-
-    def mean(self, values: Float[Array, "B T"]) -> Float[Array, "B T"]:
-        """The mean over its own sequence's counted tokens, at every token."""
-        return self.total(values) / jnp.maximum(self.total(self.mask), 1.0)
 
 
 def clipped(
@@ -302,8 +286,7 @@ def _aggregate(
     mask = sequences.mask
     if config.aggregation == "token_mean":
         return jnp.sum(losses * mask), jnp.sum(mask)
-    # Each token carries 1 / (its sequence's length): the sum counts the sequences with any token.
-    share = mask / jnp.maximum(sequences.total(mask), 1.0)
+    share = sequences.shares()
     if config.aggregation == "sequence_mean":
         return jnp.sum(losses * share), jnp.sum(share)
     return jnp.sum(losses * mask) / config.fixed_length, jnp.sum(share)

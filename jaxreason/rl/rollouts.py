@@ -12,8 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxreason.data.examples import Example, prompt_text
-from jaxreason.data.packing import first_fit
-from jaxreason.errors import UserError
+from jaxreason.data.packing import Layout, first_fit
 from jaxreason.rl.rewards import Reward
 from jaxreason.sampling.engine import Completion
 
@@ -89,48 +88,6 @@ def _of_samples(groups: Sequence[Group], read: Callable[[Sample], float]) -> np.
     for row, group in zip(found, groups, strict=True):
         row[: len(group.samples)] = [read(sample) for sample in group.samples]
     return found
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The one shape of every update of a run, large enough for the longest replies.
-
-    Attributes:
-      num_micro_batches: what the training step cuts a batch into; it skips empty ones.
-      micro_batch_rows: rows of each.
-      row_length: tokens of a row.
-    """
-
-    num_micro_batches: int
-    micro_batch_rows: int
-    row_length: int
-
-    @property
-    def num_rows(self) -> int:
-        """Rows of a batch."""
-        return self.num_micro_batches * self.micro_batch_rows
-
-    def place_of(self, row: int) -> int:
-        """Where the row-th row goes: the step deals rows out in turn, and we fill one at a time."""
-        micro_batch, index = divmod(row, self.micro_batch_rows)
-        return index * self.num_micro_batches + micro_batch
-
-
-def make_layout(num_sequences: int, longest: int, row_length: int, micro_batch_rows: int) -> Layout:
-    """The layout that always has room for `num_sequences` of at most `longest` tokens.
-
-    First fit opens a row only when the sequence fits no other, so every row but the last holds at
-    least `row_length // longest` sequences.
-
-    Raises:
-      ValueError: `longest` is more than a row.
-    """
-    if longest > row_length:
-        raise UserError(
-            f"a prompt with its reply can have {longest} tokens, row_length is {row_length}."
-        )
-    num_rows = -(-num_sequences // (row_length // longest))
-    return Layout(-(-num_rows // micro_batch_rows), micro_batch_rows, row_length)
 
 
 class Place(NamedTuple):

@@ -6,11 +6,13 @@ of that is complete, done.json.
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import numpy as np
+import optax
 from etils import epath
 from jax.sharding import Mesh
 
@@ -33,6 +35,7 @@ from jaxreason.results.code_version import code_version
 from jaxreason.results.files import write_json
 from jaxreason.sharding import check_rows, place_rows, row_block
 from jaxreason.training.losses import make_sft_loss
+from jaxreason.training.micro_batches import skip_empty
 from jaxreason.training.optimizer import (
     OptimizerConfig,
     check_optimizer,
@@ -50,6 +53,7 @@ from jaxreason.training.state import (
     static_model,
 )
 from jaxreason.training.step import make_train_step
+from jaxreason.training.token_weights import TOKEN_WEIGHTS
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,10 +68,11 @@ class SFTConfig:
       every_reply: whether all replies of a conversation are learned (an example each) or the last.
       tokenizer: folder or hub name; "" = the model's own. A model that starts at random needs one.
       thinking: `enable_thinking` of the chat template; None leaves it to the template.
-      length: tokens of a row; longer examples are dropped and counted.
-      pack: whether several examples share a row.
-      batch_size: rows of a step, over all devices.
-      num_micro_batches: pieces of a batch whose gradients are computed one after the other.
+      length: tokens of a row, and the most that an example may have.
+      pack: whether examples of a step share rows; otherwise each has one of its own.
+      batch_size: examples of a step, over all devices; the last step of a run may have fewer.
+      micro_batch_rows: rows, over all devices, whose gradients are computed at a time. A step takes as many
+        micro-batches as its rows need.
       epochs: passes over the examples; the last may be part of one (2.5).
       optimizer: the optimizer's section.
       logprob_chunk: positions of a row whose logits exist at a time.
@@ -77,7 +82,20 @@ class SFTConfig:
       tensorboard: whether TensorBoard files are written too.
       export_dtype: of the weights in model/.
       max_shard_bytes: size of one safetensors file in model/.
+      overlong: what becomes of examples longer than `length`: left out ("drop"), or cut by
+        `data.encoding.shared_lengths` ("cut"); both are counted in data.json.
+      schedule_epochs: passes after which the learning rate's schedule would end, at least `epochs`; 0 = as the run.
+      aggregation: `token_mean` weighs every target token of a batch alike; `sequence_mean` averages within each
+        example, then over examples.
+      token_weight: key of `training.token_weights.TOKEN_WEIGHTS`, by which each token's cross-entropy is multiplied.
+      kl_coefficient: weight of KL(policy || base) over the whole vocabulary, at the target tokens, where base is the
+        model that the run starts from; 0 = it is not in memory.
     """
+
+    FORMER_FIELDS: ClassVar[dict[str, str]] = {
+        "num_micro_batches": "`batch_size` now counts examples, which are packed into as few rows as they need, and "
+        "`micro_batch_rows` says how many rows are computed at a time."
+    }
 
     datasets: Annotated[dict[str, DatasetConfig], FREE]  # claimed by the tokens that they give
     every_reply: bool
@@ -86,7 +104,7 @@ class SFTConfig:
     length: Annotated[int, at_least(1)]
     pack: bool
     batch_size: Annotated[int, at_least(1)]
-    num_micro_batches: Annotated[int, at_least(1), FREE]
+    micro_batch_rows: Annotated[int, at_least(1), FREE]
     epochs: Annotated[float, above(0), FREE]
     optimizer: OptimizerConfig
     logprob_chunk: Annotated[int, at_least(1), FREE]
@@ -96,6 +114,11 @@ class SFTConfig:
     tensorboard: Annotated[bool, FREE]
     export_dtype: ExportDtype
     max_shard_bytes: Annotated[int, at_least(1), FREE]
+    overlong: Literal["drop", "cut"] = "drop"
+    schedule_epochs: Annotated[float, at_least(0), FREE] = 0.0
+    aggregation: Literal["token_mean", "sequence_mean"] = "token_mean"
+    token_weight: str = "one"
+    kl_coefficient: Annotated[float, at_least(0)] = 0.0
 
 
 def run_sft(
@@ -128,9 +151,10 @@ def run_sft(
         block = row_block(mesh)
         batches = make_batches(config, data, block, seed)
         num_steps = batches.num_steps
+        schedule_steps = steps_of_schedule(config, len(data.sequences), num_steps)
         optimizer_config = fit_warmup(config.optimizer, num_steps)
-        schedule = make_schedule(optimizer_config, num_steps)
-        optimizer = make_optimizer(optimizer_config, num_steps, param_axes(model))
+        schedule = make_schedule(optimizer_config, schedule_steps)
+        optimizer = make_optimizer(optimizer_config, schedule_steps, param_axes(model))
         folder = RunFolder(workdir, "sft", config, model_config, seed, num_steps, data.contents)
         interrupt.check("Nothing was begun.")
         if folder.claim():
@@ -141,27 +165,24 @@ def run_sft(
             # The batches and the schedule follow from the step; metrics of later steps are dropped.
             start = folder.start_step(checkpoints.latest_step())
             write_data(workdir, data, num_steps)
-            _LOG.info("training: %d steps of %d rows", num_steps, config.batch_size)
+            _LOG.info("training: %d steps of %d examples", num_steps, config.batch_size)
             if start:
                 state = checkpoints.restore(start, abstract_state(model, optimizer, mesh))
             else:
                 _, params = huggingface.open_model(model_config, mesh, jax.random.key(seed))
                 state = init_state(optimizer, params, mesh)
+            frozen = open_reference(config, model_config, mesh, seed)
             interrupt.check(saved_steps(start))
             _LOG.info("compiling the training step; the first line of metrics comes after it")
-            train_step = make_train_step(
-                make_sft_loss(model, config.logprob_chunk, config.pack),
-                optimizer,
-                config.num_micro_batches,
-                state_shardings(state),
-            )
+            num_pieces = batches.layout.num_micro_batches
+            train_step = make_step(config, model, optimizer, state_shardings(state), num_pieces)
 
             # Train. Measurements stay on the devices until they are due, so that no step waits.
             with MetricsWriter(workdir, "sft", num_steps, config.tensorboard, start) as metrics:
                 recorder = Recorder(metrics, schedule, num_steps, config.epochs, config.log_every)
                 for step, rows in enumerate(batches.iterate(start), start=start + 1):
-                    state, measurements = train_step(state, place_rows(mesh, rows, block))
-                    recorder.add(step, measurements, np.count_nonzero(rows.segment_ids))
+                    state, measurements = train_step(state, place_rows(mesh, rows, block), *frozen)
+                    recorder.add(step, measurements, batches.num_tokens(step - 1))
                     logs, saves = (
                         recorder.due(step),
                         is_due(step, config.checkpoint_every, num_steps),
@@ -200,9 +221,54 @@ def check_fits(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh
             f"sft.length={config.length}: the model's max_position_embeddings is "
             f"{arch.max_position_embeddings}."
         )
+    if config.token_weight not in TOKEN_WEIGHTS:
+        raise UserError(
+            f"sft.token_weight={config.token_weight!r}: expected one of {', '.join(TOKEN_WEIGHTS)}."
+        )
+    if 0 < config.schedule_epochs < config.epochs:
+        raise UserError(
+            f"sft.schedule_epochs={config.schedule_epochs:g}: expected 0, or at least sft.epochs={config.epochs:g}."
+        )
     check_optimizer(config.optimizer, param_axes(model))
     if mesh is not None:
-        check_rows(mesh, config.batch_size, config.num_micro_batches, "sft")
+        check_rows(mesh, config.micro_batch_rows, "sft.micro_batch_rows")
+
+
+def steps_of_schedule(config: SFTConfig, num_examples: int, num_steps: int) -> int:
+    """Steps after which the learning rate's schedule would end; those of the run unless the recipe says more."""
+    if not config.schedule_epochs:
+        return num_steps
+    examples = round(config.schedule_epochs * num_examples)
+    return max(num_steps, -(-examples // config.batch_size))
+
+
+def make_step(
+    config: SFTConfig,
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    shardings: TrainState,
+    num_micro_batches: int,
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+    """The jitted step `(state, batch, *frozen)`, which passes over empty micro-batches."""
+    loss = make_sft_loss(
+        model,
+        config.logprob_chunk,
+        config.pack,
+        aggregation=config.aggregation,
+        token_weight=config.token_weight,
+        kl_coefficient=config.kl_coefficient,
+    )
+    loss = skip_empty(loss, shardings.params)
+    return make_train_step(loss, optimizer, num_micro_batches, shardings)
+
+
+def open_reference(
+    config: SFTConfig, model_config: ModelConfig, mesh: Mesh, seed: int
+) -> tuple[Any, ...]:
+    """The parameters of the model that the run starts from, if there is a KL term: what the step takes as frozen."""
+    if not config.kl_coefficient:
+        return ()
+    return (huggingface.open_model(model_config, mesh, jax.random.key(seed))[1],)
 
 
 @dataclass(frozen=True)
@@ -231,7 +297,9 @@ def load_data(config: SFTConfig, tokenizer: Tokenizer) -> TrainingData:
     if config.every_reply:
         named = [(part, name) for example, name in named for part in each_reply(example)]
     examples = [example for example, _ in named]
-    kept, sequences = encode_examples(examples, tokenizer, config.thinking, config.length, drops)
+    kept, sequences = encode_examples(
+        *(examples, tokenizer, config.thinking, config.length, drops), config.overlong
+    )
     names = {id(example): name for example, name in named}
     of_dataset = {name: [] for name in config.datasets}
     for example, sequence in zip(kept, sequences, strict=True):
@@ -259,7 +327,14 @@ def make_batches(
     config: SFTConfig, data: TrainingData, block: tuple[int, int], seed: int
 ) -> PackedBatches:
     """The run's batches; `block` says which rows of each are this process's."""
-    plan = BatchConfig(config.batch_size, config.length, config.pack, seed, config.epochs)
+    plan = BatchConfig(
+        batch_size=config.batch_size,
+        length=config.length,
+        pack=config.pack,
+        micro_batch_rows=config.micro_batch_rows,
+        seed=seed,
+        epochs=config.epochs,
+    )
     return PackedBatches(data.sequences, plan, *block)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import ml_collections
 
-from jaxreason.config import ConfigError, nearest
+from jaxreason.config import ConfigError, instead_of, nearest
 
 
 def apply_overrides(
@@ -92,8 +92,9 @@ def _set(
         ]
         known = {*node.keys(), *fields}
         if part not in known and not any(_is_table(h) or h is Any for h in above):
+            former = "".join(instead_of(h, part) for h in above)
             raise ConfigError(
-                f"{done}.{part}: no such field{nearest(part, known) or '.'} "
+                f"{done}.{part}: no such field{former}{nearest(part, known) or '.'} "
                 f"Valid here: {', '.join(sorted(known))}."
             )
         if depth < len(path) - 1:

@@ -6,7 +6,7 @@ import pytest
 
 from jaxreason.data.batches import BatchConfig, PackedBatches, TokenBatch
 
-CONFIG = BatchConfig(batch_size=4, length=16, pack=True, seed=0, epochs=1.0)
+CONFIG = BatchConfig(batch_size=8, length=16, pack=True, micro_batch_rows=4, seed=0, epochs=1.0)
 FIRST_EPOCH = [4, 6, 2, 7, 3, 5, 9, 0, 8, 1]
 SECOND_EPOCH = [9, 1, 3, 8, 7, 6, 0, 4, 2, 5]
 
@@ -26,6 +26,11 @@ def sequences():
 
 def make(sequences, index=0, count=1, **changes):
     return PackedBatches(sequences, dataclasses.replace(CONFIG, **changes), index, count)
+
+
+def sequences_of(batch):
+    """Which sequences a batch holds, in their order."""
+    return sorted(tokens[0] // 100 for tokens, _, _, _ in segments(batch))
 
 
 def all_steps(batches):
@@ -75,10 +80,50 @@ def test_the_first_epoch_is_finished_before_the_second_begins(sequences):
     assert any((a.tokens != b.tokens).any() for a, b in zip(one, two[10:], strict=True))
 
 
+@pytest.mark.parametrize("pack", [True, False])
+@pytest.mark.parametrize(("batch_size", "epochs"), [(8, 1.0), (7, 1.5), (50, 2.0), (64, 1.0)])
+def test_a_batch_is_a_number_of_examples_and_the_last_one_what_is_left(
+    sequences, pack, batch_size, epochs
+):
+    batches = make(sequences, pack=pack, batch_size=batch_size, epochs=epochs)
+    sizes = [len(sequences_of(batch)) for batch in all_steps(batches)]
+    total = round(epochs * 50)
+    assert sizes == [min(batch_size, total - at) for at in range(0, total, batch_size)]
+
+
+def test_packing_changes_the_rows_of_a_step_and_not_its_examples(sequences):
+    packed, single = (all_steps(make(sequences, pack=p, epochs=1.5)) for p in (True, False))
+    assert [sequences_of(b) for b in packed] == [sequences_of(b) for b in single]
+    used = [sum((b.segment_ids > 0).any(axis=1).sum() for b in found) for found in (packed, single)]
+    assert used[1] == 75
+    tokens = sum((b.segment_ids > 0).sum() for b in packed)
+    assert tokens / 16 <= used[0] < 1.2 * tokens / 16
+
+
+def test_every_step_has_the_shape_of_the_fullest_and_its_rows_come_one_micro_batch_after_the_other(
+    sequences,
+):
+    batches = make(sequences, micro_batch_rows=2, epochs=1.5)
+    layout, most = batches.layout, 0
+    for step, batch in enumerate(all_steps(batches)):
+        assert batch.tokens.shape == (layout.num_rows, 16)
+        # as the training step deals them out
+        pieces = range(layout.num_micro_batches)
+        dealt = [batch.segment_ids[i :: layout.num_micro_batches] for i in pieces]
+        held = [int((rows > 0).any(axis=1).sum()) for rows in dealt]
+        full, rest = divmod(sum(held), 2)
+        empty = layout.num_micro_batches - full - (rest > 0)
+        assert held == [2] * full + [1] * rest + [0] * empty
+        assert batches.num_positions(step) == 2 * 16 * (full + (rest > 0))
+        assert batches.num_tokens(step) == (batch.segment_ids > 0).sum()
+        most = max(most, full + rest)
+    assert layout.num_micro_batches == most
+
+
 def test_arrays_hold_positions_and_masks_of_each_segment(sequences):
     masks = {tuple(tokens): mask for tokens, mask in sequences}
     for batch in all_steps(make(sequences)):
-        assert all(array.shape == (4, 16) for array in batch)
+        assert all(array.shape == (8, 16) for array in batch)
         assert [array.dtype for array in batch] == [np.int32] * 3 + [np.float32]
         padding = batch.segment_ids == 0
         for array in (batch.tokens, batch.positions, batch.loss_mask):
@@ -89,16 +134,12 @@ def test_arrays_hold_positions_and_masks_of_each_segment(sequences):
 
 
 def test_a_row_of_two_sequences_is_laid_out_as_by_hand():
-    batches = make([([7, 8, 9], [1, 1, 1]), ([5, 6], [0, 1])], batch_size=1, length=6)
+    batches = make([([7, 8, 9], [1, 1, 1]), ([5, 6], [0, 1])], micro_batch_rows=1, length=6)
     batch = batches.batch(0)
-    first, second = ([7, 8, 9], [5, 6]) if batch.tokens[0, 0] == 7 else ([5, 6], [7, 8, 9])
-    order = [len(first), len(second)]
-    assert batch.tokens.tolist() == [[*first, *second, 0]]
-    assert batch.positions.tolist() == [[*range(order[0]), *range(order[1]), 0]]
-    assert batch.segment_ids.tolist() == [[*[1] * order[0], *[2] * order[1], 0]]
-    assert batch.loss_mask.tolist() == [
-        [*([0, 1, 1] if first[0] == 7 else [0, 1]), *([0, 1] if first[0] == 7 else [0, 1, 1]), 0]
-    ]
+    assert batch.tokens.tolist() == [[7, 8, 9, 5, 6, 0]]
+    assert batch.positions.tolist() == [[0, 1, 2, 0, 1, 0]]
+    assert batch.segment_ids.tolist() == [[1, 1, 1, 2, 2, 0]]
+    assert batch.loss_mask.tolist() == [[0, 1, 1, 0, 1, 0]]
     assert batches.num_steps == 1
 
 
@@ -112,22 +153,38 @@ def test_the_first_token_of_a_segment_is_never_a_target(sequences):
 
 def test_without_packing_a_row_holds_one_sequence(sequences):
     batches = make(sequences, pack=False)
-    assert batches.num_steps == 13
-    rows = [b.segment_ids[row] for b in all_steps(batches) for row in range(4)]
-    assert sorted(row.max() for row in rows) == [0, 0] + [1] * 50
+    assert (batches.num_steps, batches.layout.num_rows) == (7, 8)
+    rows = [b.segment_ids[row] for b in all_steps(batches) for row in range(8)]
+    assert sorted(row.max() for row in rows) == [0] * 6 + [1] * 50
 
 
 @pytest.mark.parametrize("hosts", [2, 4])
-def test_the_rows_of_all_hosts_are_the_rows_of_one(sequences, hosts):
-    whole = make(sequences, epochs=1.5)
-    parts = [make(sequences, host, hosts, epochs=1.5) for host in range(hosts)]
+@pytest.mark.parametrize("pack", [True, False])
+def test_the_rows_of_all_hosts_are_the_rows_of_one(sequences, hosts, pack):
+    whole = make(sequences, epochs=1.5, pack=pack)
+    parts = [make(sequences, host, hosts, epochs=1.5, pack=pack) for host in range(hosts)]
+    local = whole.layout.num_rows // hosts
     for step in range(whole.num_steps):
         rows = [part.batch(step) for part in parts]
-        assert all(row.tokens.shape == (4 // hosts, 16) for row in rows)
+        assert all(row.tokens.shape == (local, 16) for row in rows)
         assert_equal(TokenBatch(*map(np.concatenate, zip(*rows))), whole.batch(step))
+        assert {part.num_tokens(step) for part in parts} == {whole.num_tokens(step)}
 
 
-@pytest.mark.parametrize("start", [0, 1, 9])
+def test_hosts_hold_equal_shares_of_every_full_micro_batch(sequences):
+    parts = [make(sequences, host, 4, micro_batch_rows=4, batch_size=24) for host in range(4)]
+    pieces = parts[0].layout.num_micro_batches
+    assert pieces > 1
+    for step in range(parts[0].num_steps):
+        held = np.array([(p.batch(step).segment_ids > 0).any(axis=1) for p in parts])
+        used = held.sum()
+        # place i of a host is in micro-batch i modulo their number
+        of_piece = [held[:, i::pieces].sum(axis=1) for i in range(pieces)]
+        for piece in of_piece[: used // 4]:
+            assert (piece == 1).all()
+
+
+@pytest.mark.parametrize("start", [0, 1, 5])
 def test_resuming_at_a_step_continues_as_if_never_stopped(sequences, start):
     steps = all_steps(make(sequences, epochs=2.0))
     resumed = list(make(sequences, epochs=2.0).iterate(start))
@@ -148,14 +205,14 @@ def test_the_seed_changes_the_order_and_nothing_else(sequences):
     one, same, other = (all_steps(make(sequences, seed=seed)) for seed in (0, 0, 1))
     for a, b in zip(one, same, strict=True):
         assert_equal(a, b)
-    assert any((a.tokens != b.tokens).any() for a, b in zip(one, other))
+    assert any(sequences_of(a) != sequences_of(b) for a, b in zip(one, other, strict=True))
     assert counted(one) == counted(other)
 
 
 def test_the_order_is_the_one_of_earlier_versions():
     # A change here would make every interrupted run resume with other data.
     sequences = [([index], [1]) for index in range(10)]
-    batches = make(sequences, pack=False, batch_size=10, epochs=2.0, length=1)
+    batches = make(sequences, pack=False, batch_size=10, micro_batch_rows=10, epochs=2.0, length=1)
     assert batches.batch(0).tokens[:, 0].tolist() == FIRST_EPOCH
     assert batches.batch(1).tokens[:, 0].tolist() == SECOND_EPOCH
 
@@ -177,7 +234,7 @@ def test_plans_that_cannot_be_made_are_refused(sequences, changes, expected):
 
 
 def test_hosts_must_divide_the_batch_and_steps_must_exist(sequences):
-    with pytest.raises(ValueError, match="batch_size 4 cannot be divided among 3 hosts"):
+    with pytest.raises(ValueError, match="micro_batch_rows 4 cannot be divided among 3 hosts"):
         make(sequences, 0, 3)
     batches = make(sequences)
     for step in (-1, batches.num_steps):

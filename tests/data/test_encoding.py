@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from jaxreason.data.character_tokenizer import save_character_tokenizer
-from jaxreason.data.encoding import encode_examples, encode_prompts
+from jaxreason.data.encoding import encode_examples, encode_prompts, shared_lengths
 from jaxreason.data.examples import Example, each_reply
 from jaxreason.data.rows import DropLog
 from jaxreason.data.tokenizer import load_tokenizer
@@ -58,3 +58,38 @@ def test_prompts_leave_the_reply_out(tokenizer):
 def test_nothing_left_is_an_error_that_says_why(tokenizer):
     with pytest.raises(ValueError, match=r"no example is left.*file:1: 6 tokens, at most 5"):
         encode_examples([example(1, "ab", "c")], tokenizer, None, max_length=5, drops=DropLog())
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reply", "kept"),
+    [
+        (30, 4, (6, 4)),  # a short reply stays whole
+        (4, 30, (4, 6)),  # and so does a short prompt
+        (15, 15, (5, 5)),  # two long ones share
+        (30, 10, (8, 2)),
+        (5, 6, (5, 5)),
+        (5, 5, (5, 5)),
+    ],
+)
+def test_a_prompt_and_its_reply_share_the_limit(prompt, reply, kept):
+    found = shared_lengths(prompt, reply, 10)
+    assert found == kept
+    assert sum(found) == 10
+
+
+def test_overlong_examples_are_cut_at_both_ends_and_counted(tokenizer):
+    examples = [example(1, "ab", "c"), example(2, "ab", "cdefgh"), example(3, "abcdefgh", "c")]
+    drops = DropLog()
+    for _ in examples:
+        drops.read("set")
+    how = (tokenizer, None, 6, drops)
+    kept, encoded = encode_examples(examples, *how, overlong="cut")
+    assert kept == examples
+    # the prompt 1 a b 2 is longer than half the limit, as is the reply: 4 and 7 of 11 share 6
+    assert encoded[1] == ([1, 4, 5, 6, 7, 8], [0, 0, 0, 1, 1, 1])
+    # the reply stays whole with its end, the prompt is cut where it ends
+    assert encoded[2] == ([1, 4, 5, 6, 6, 3], [0, 0, 0, 0, 1, 1])
+    counts = drops.to_json()["set"]
+    assert (counts["kept"], counts["dropped"]) == (3, {})
+    assert counts["changed"] == {"cut to length": 2}
+    assert "2 cut to length" in drops.summary("set")

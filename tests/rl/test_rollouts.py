@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from jaxreason.data.examples import Example
-from jaxreason.data.packing import first_fit
+from jaxreason.data.packing import first_fit, make_layout
 from jaxreason.rl.rewards import Reward
-from jaxreason.rl.rollouts import Group, Sample, group_rewards, make_layout, pack, rollout_lines
+from jaxreason.rl.rollouts import Group, Sample, group_rewards, pack, rollout_lines
 from jaxreason.sampling.engine import Completion
 
 

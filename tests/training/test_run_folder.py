@@ -57,7 +57,7 @@ def steps(run):
 
 def test_a_refused_run_leaves_nothing_that_blocks_the_corrected_one(finished, tmp_path):
     recipe, _ = finished
-    for changes in ({"batch_size": 6, "num_micro_batches": 4}, {"length": 128}, {"length": 3}):
+    for changes in ({"micro_batch_rows": 0}, {"length": 128}, {"length": 3}):
         with pytest.raises(UserError):
             train(dataclasses.replace(recipe, **changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -75,7 +75,7 @@ def test_a_folder_in_which_nothing_was_learned_is_claimed_anew(finished, tmp_pat
     )
     train(recipe, tmp_path / "run")
     assert (
-        json.loads((tmp_path / "run/config.json").read_text())["claimed"]["sft"]["batch_size"] == 8
+        json.loads((tmp_path / "run/config.json").read_text())["claimed"]["sft"]["batch_size"] == 20
     )
 
 
@@ -109,7 +109,7 @@ def test_the_same_rows_in_another_place_continue_a_run(finished, copied, tmp_pat
 
 def test_fields_that_place_or_show_need_no_other_directory(finished, copied):
     killed_after(copied, step=2)
-    changes = {"log_every": 1, "keep": 1, "checkpoint_every": 0, "num_micro_batches": 2}
+    changes = {"log_every": 1, "keep": 1, "checkpoint_every": 0, "micro_batch_rows": 3}
     changes |= {"tensorboard": True, "logprob_chunk": 16, "max_shard_bytes": 2000}
     train(dataclasses.replace(finished[0], **changes), copied)
     assert steps(copied) == [1, 2, 3, 4, 5, 6]

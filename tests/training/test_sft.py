@@ -178,7 +178,9 @@ def test_dropped_rows_are_counted_with_their_reasons(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 6, "num_micro_batches": 4}, "sft.batch_size=6: .* multiple of 4"),
+        ({"micro_batch_rows": 0}, "sft.micro_batch_rows: expected at least 1, got 0"),
+        ({"token_weight": "dtf"}, "sft.token_weight='dtf': expected one of one, dft, eaft"),
+        ({"schedule_epochs": 2.0}, "sft.schedule_epochs=2: expected 0, or at least sft.epochs=4"),
         ({"length": 128}, "sft.length=128: the model's max_position_embeddings is 64"),
         ({"log_every": 0}, "sft.log_every: expected at least 1, got 0"),
     ],
@@ -224,7 +226,7 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path):
 
 def test_eight_devices_give_the_numbers_of_one(finished, tmp_path):
     recipe, run = finished
-    recipe = dataclasses.replace(recipe, num_micro_batches=2)
+    recipe = dataclasses.replace(recipe, micro_batch_rows=8)
     train(recipe, tmp_path / "run", MeshConfig(1, 4, 2, 1))
     for here, there in zip(numbers(tmp_path / "run"), numbers(run), strict=True):
         assert here == pytest.approx(there, rel=1e-3)

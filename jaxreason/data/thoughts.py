@@ -1,0 +1,72 @@
+"""Thoughts of a reply: in `reasoning_content`, or at the beginning of its text between `<think>` and `</think>`."""
+
+from jaxreason.errors import UserError
+
+OPEN, CLOSE = "<think>", "</think>"
+
+
+def check_thoughts(reply: dict[str, str]) -> None:
+    """Refuses a reply of which it is not clear what is thought and what is said.
+
+    Raises:
+      UserError: a thought in the text is not closed or has a second tag of its kind after it, the reasoning closes
+        itself, or there are thoughts in both places.
+    """
+    reasoning = reply.get("reasoning_content") or ""
+    if CLOSE in reasoning:
+        raise UserError(
+            f"reasoning_content has {CLOSE!r} in it, which would end the thought early; expected the thought alone, "
+            "without tags."
+        )
+    if _check_block(reply["content"].lstrip()) and reasoning.strip():
+        raise UserError(
+            f"the reply has thoughts in reasoning_content and, after {OPEN!r}, in its text too; give them once."
+        )
+
+
+def _check_block(content: str) -> bool:
+    """Whether the text begins with a block of thoughts, which must be the only one and have an end."""
+    if not content.startswith(OPEN):
+        return False
+    if CLOSE not in content:
+        raise UserError(f"the reply opens a thought with {OPEN!r} and never closes it.")
+    if content.count(CLOSE) > 1 or content.count(OPEN) > 1:
+        raise UserError(
+            f"the reply begins with a thought and has {OPEN!r} or {CLOSE!r} once more, so it is not clear where the "
+            "thought ends; put thoughts into reasoning_content."
+        )
+    return True
+
+
+def has_thoughts(reply: dict[str, str]) -> bool:
+    """Whether `without_thoughts` would leave anything out, but for an empty block."""
+    if (reply.get("reasoning_content") or "").strip():
+        return True
+    content = reply["content"].lstrip()
+    return content.startswith(OPEN) and bool(_cut(content)[0].strip())
+
+
+def without_thoughts(reply: dict[str, str]) -> dict[str, str]:
+    """The reply as it is said: without reasoning, and without a block of thoughts before its text.
+
+    Raises:
+      UserError: it is not clear where in the text a thought begins or ends, or nothing is said.
+    """
+    said = {name: value for name, value in reply.items() if name != "reasoning_content"}
+    content = reply["content"].lstrip()
+    if _check_block(content):
+        said["content"] = _cut(content)[1].lstrip()
+    if CLOSE in said["content"]:
+        raise UserError(
+            f"the reply has {CLOSE!r} in its text and no {OPEN!r} at its beginning, so it is not clear what of it is "
+            "thought; put thoughts into reasoning_content."
+        )
+    if not said["content"].strip():
+        raise UserError("the reply is nothing but thoughts, and thinking is False.")
+    return said
+
+
+def _cut(content: str) -> tuple[str, str]:
+    """The thought and what is said after it, of a text that begins with `<think>`."""
+    thought, _, said = content.removeprefix(OPEN).partition(CLOSE)
+    return thought, said
