@@ -90,11 +90,11 @@ def test_sft_takes_the_examples_of_the_plan_or_of_the_files(model, tmp_path):
     row = {"id": "1", "question": "q", "answer": "a", "response": "r"}
     (tmp_path / "rows.jsonl").write_text((json.dumps(row) + "\n") * 16)
     found = workload.sft_work(section, PLAN, model, MACHINE, 1)
-    assert (section.batch_size, section.epochs, section.length) == (8, 3.0, 128)
-    assert found.spent == train(model, 6, 48, 64)
+    assert (section.batch_size, section.epochs, section.length) == (16, 3.0, 128)
+    assert found.spent == train(model, 3, 48, 64)
     told = PlanConfig({}, 80, 0, example_tokens=20)
     more = workload.sft_work(section, told, model, MACHINE, 1)
-    assert more.spent == train(model, 30, 240, 20)
+    assert more.spent == train(model, 15, 240, 20)
 
 
 def test_rl_samples_twice_the_groups_where_half_of_them_are_replaced(model):

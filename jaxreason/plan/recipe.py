@@ -219,6 +219,7 @@ def _train_limits(name, section, model, mesh: Mesh, slice_, full: Measured, make
     how = how if full.compiled else f"rule, at {short:,} and {long:,} tokens"
     field = "sft.length" if name == "sft" else "rl.row_length"
     parts = num_parts(mesh, "act_batch")
+    rows = section.micro_batch_rows
     in_rows = Line("rows", tuple(rows * s / length for s in line.sizes), line.totals)
     at_once = in_rows.largest(hbm, parts, 10**6)
     return [
@@ -226,7 +227,7 @@ def _train_limits(name, section, model, mesh: Mesh, slice_, full: Measured, make
         Limit(
             f"rows at a time ({name}.micro_batch_rows)",
             at_once,
-            section.micro_batch_rows,
+            rows,
             f"{how}, a row being {length:,} of them",
         ),
     ]

@@ -22,7 +22,6 @@ class RunTime:
       tokens: that it trains on, without padding; RL: that it generates.
       chip_hours: at best and at worst.
       parts: hours on the slice at best, by program.
-      step_tokens: of a full step of SFT, without padding; 0 where it is not SFT's.
     """
 
     what: str
@@ -30,7 +29,6 @@ class RunTime:
     tokens: float
     chip_hours: tuple[float, float]
     parts: dict[str, float]
-    step_tokens: float = 0.0
 
 
 def sft_time(config: SFTConfig, plan: PlanConfig, timed: Timed, slice_: Slice) -> list[RunTime]:
@@ -45,7 +43,7 @@ def sft_time(config: SFTConfig, plan: PlanConfig, timed: Timed, slice_: Slice) -
     what += "" if plan.example_tokens else " (plan.example_tokens is not known: full rows)"
     hours = tuple(steps * seconds / 3600 * slice_.chips for seconds in (timed.best, timed.worst))
     parts = {"SFT step": steps * timed.best / 3600}
-    return [RunTime(what, steps, examples * mean, hours, parts, config.batch_size * mean)]
+    return [RunTime(what, steps, examples * mean, hours, parts)]
 
 
 def rl_time(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from jaxreason.plan.recipe import Plan, Stage
 from jaxreason.plan.roofline import ASSUMPTIONS
+from jaxreason.plan.run_time import RunTime
 from jaxreason.plan.slices import GIB, Slice
 
 _HELD = ("params", "optimizer", "batch", "cache")
@@ -130,12 +131,20 @@ def _run_times(stage: Stage) -> list[str]:
             run.what,
             f"{run.steps:,}",
             f"{run.tokens / 1e6:,.0f} M",
+            _speed_of(run),
             f"{run.chip_hours[0]:,.0f} to {run.chip_hours[1]:,.0f}",
             ", ".join(f"{name} {hours:,.1f} h" for name, hours in run.parts.items()),
         ]
         for run in stage.run_times
     ]
-    return _table(["the whole run", "steps", "tokens", "chip-hours", "at best"], rows)
+    header = ["the whole run", "steps", "tokens", "useful tokens/s", "chip-hours", "at best"]
+    return _table(header, rows)
+
+
+def _speed_of(run: RunTime) -> str:
+    """Tokens that are not padding in a second of the whole slice, at best."""
+    seconds = 3600 * sum(run.parts.values())
+    return f"{run.tokens / seconds:,.0f}" if seconds else ""
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -210,6 +210,70 @@ def test_a_learning_rate_that_is_no_positive_number_is_refused_by_field(tmp_path
         parse(SFTConfig, section, "sft")
 
 
+def test_a_schedule_may_be_longer_than_the_run(finished, tmp_path):
+    recipe, run = finished
+    half = dataclasses.replace(recipe, epochs=2.0, schedule_epochs=4.0)
+    train(half, tmp_path / "run")
+    assert numbers(tmp_path / "run") == [
+        pytest.approx(row | {"epoch": row["epoch"]}) for row in numbers(run)[:3]
+    ]
+    # what was stopped within its schedule goes on as if it had not been
+    train(dataclasses.replace(half, epochs=4.0), tmp_path / "run")
+    assert numbers(tmp_path / "run") == numbers(run)
+    assert_same_weights(weights(tmp_path / "run"), weights(run))
+
+
+def test_kl_to_the_base_is_none_at_first_and_holds_the_model_back(finished, tmp_path):
+    recipe, run = finished
+    train(dataclasses.replace(recipe, kl_coefficient=5.0), tmp_path / "run")
+    held, free = lines(tmp_path / "run"), lines(run)
+    assert abs(held[0]["kl_ref"]) < 1e-6 < held[1]["kl_ref"]
+    assert held[0]["loss"] == pytest.approx(free[0]["loss"], rel=1e-6)
+    for row in held:
+        assert row["loss"] == pytest.approx(row["cross_entropy"] + 5.0 * row["kl_ref"], rel=1e-4)
+    assert held[-1]["cross_entropy"] > free[-1]["loss"]
+    continued = tmp_path / "continued"
+    copy_until(tmp_path / "run", continued, step=4)
+    train(dataclasses.replace(recipe, kl_coefficient=5.0), continued)
+    assert numbers(continued) == numbers(tmp_path / "run")  # the base is the base after a restore
+
+
+def test_speed_counts_every_token_of_the_step_that_is_not_padding(finished):
+    recipe, run = finished
+    data = json.loads((run / "data.json").read_text())
+    counted = sum(row["tokens_per_second"] * row["step_seconds"] for row in lines(run))
+    assert counted == pytest.approx(recipe.epochs * data["tokens"])
+
+
+def test_overlong_rows_are_dropped_or_cut_and_counted_either_way(tmp_path):
+    recipe = make_recipe(tmp_path / "inputs")
+    with (tmp_path / "inputs" / "sums.jsonl").open("a") as file:
+        file.write('{"question": "' + "1+" * 20 + '1=", "answer": "21"}\n')
+    tokenizer = sft.load_tokenizer(recipe.tokenizer)
+    (dropped,) = sft.load_data(recipe, tokenizer).rows.values()
+    assert dropped["dropped"] == {"too long": 1} and dropped["changed"] == {}
+    cut = sft.load_data(dataclasses.replace(recipe, overlong="cut"), tokenizer)
+    (counts,) = cut.rows.values()
+    assert counts["dropped"] == {} and counts["changed"] == {"cut to length": 1}
+    assert len(cut.sequences[-1][0]) == recipe.length
+
+
+def test_the_limits_of_datasets_set_their_proportions(tmp_path):
+    recipe = make_recipe(tmp_path / "inputs")
+    sums = recipe.datasets["sums"]
+    named = {
+        "new": dataclasses.replace(sums, limit=20),
+        "replay": dataclasses.replace(sums, limit=5),
+    }
+    data = sft.load_data(
+        dataclasses.replace(recipe, datasets=named), sft.load_tokenizer(recipe.tokenizer)
+    )
+    assert {name: found["sequences"] for name, found in data.contents.items()} == {
+        "new": 20,
+        "replay": 5,
+    }
+
+
 def test_examples_without_a_token_to_learn_are_refused(tmp_path):
     recipe = make_recipe(tmp_path / "inputs")
     tokenizer = sft.load_tokenizer(recipe.tokenizer)
