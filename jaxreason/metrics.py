@@ -1,4 +1,4 @@
-"""What a run reports while it runs: metrics.jsonl, a progress bar, and TensorBoard if asked.
+"""What a run reports while it runs: metrics.jsonl, a progress bar, TensorBoard and a tracker if asked.
 
 Only process 0 writes and shows anything; the other processes may call everything here freely.
 """
@@ -14,6 +14,7 @@ from etils import epath
 
 from jaxreason.event_files import EventFiles
 from jaxreason.results.metrics_lines import metrics_writer
+from jaxreason.trackers import Tracker, TrackerName
 
 # Where nobody watches a bar (a log file, a CI job) a line is printed at most this often.
 SECONDS_BETWEEN_LINES = 10.0
@@ -94,6 +95,7 @@ class MetricsWriter:
       resume_step: steps done when this run starts; lines of later steps, which a killed run wrote
         after its last checkpoint, are dropped.
       console: see Progress.
+      tracker: which one gets the numbers too.
     """
 
     def __init__(
@@ -104,13 +106,15 @@ class MetricsWriter:
         tensorboard: bool,
         resume_step: int,
         console: rich.console.Console | None = None,
+        tracker: TrackerName = "",
     ):
         self._stage = stage
         self._progress = Progress(stage, total_steps, resume_step, console)
-        self._lines = self._board = None
+        self._lines = self._board = self._tracker = None
         if jax.process_index() == 0:
             self._lines = metrics_writer(workdir, resume_step)
             self._board = EventFiles(workdir, resume_step) if tensorboard else None
+            self._tracker = Tracker(tracker, workdir, stage) if tracker else None
 
     def __enter__(self) -> "MetricsWriter":
         return self
@@ -134,6 +138,8 @@ class MetricsWriter:
         if self._board is not None:
             for name, value in numbers.items():
                 self._board.add(f"{self._stage}/{name}", value, step)
+        if self._tracker is not None:
+            self._tracker.log(step, numbers)
         self._progress.update(step, shown_values(numbers))
 
     def flush(self) -> None:
@@ -150,6 +156,8 @@ class MetricsWriter:
             self._lines.close_whole()
         if self._board is not None:
             self._board.close()
+        if self._tracker is not None:
+            self._tracker.close()
 
 
 def shown_values(numbers: Mapping[str, float]) -> str:

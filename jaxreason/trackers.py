@@ -1,0 +1,130 @@
+"""Experiment trackers: the same numbers as metrics.jsonl, sent to Weights & Biases or to trackio if asked.
+
+A tracker that fails never stops a run: the first failure is a warning, and metrics.jsonl has everything.
+"""
+
+import importlib.util
+import logging
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from etils import epath
+
+from jaxreason.errors import UserError
+from jaxreason.results.files import is_remote, read_object, write_json
+
+_LOG = logging.getLogger(__name__)
+TrackerName = Literal["", "wandb", "trackio"]
+RECORD = "tracker.json"  # in a run's folder: tracker -> the id of the run there
+PROJECT = "jaxreason"
+
+
+def check_tracker(name: TrackerName, stage: str) -> None:
+    """Refuses a tracker that is not installed; `stage` is the recipe's section.
+
+    Raises:
+      UserError: with the command that installs it.
+    """
+    if name and importlib.util.find_spec(name) is None:
+        raise UserError(
+            f"{stage}.tracker={name!r}: {name} is not installed; `pip install {name}` installs it, and "
+            f"{stage}.tracker='' does without."
+        )
+
+
+class Tracker:
+    """One run of a tracker, named as its folder is; a resumed run goes on under the same id.
+
+    Steps that a kill took back are sent again, under the same numbers.
+
+    Args:
+      name: which tracker.
+      workdir: of the run; its config.json is the run's configuration there.
+      stage: of the run, put before the names of its numbers.
+    """
+
+    def __init__(self, name: Literal["wandb", "trackio"], workdir: epath.PathLike, stage: str):
+        self._name, self._stage, self._warned = name, stage, False
+        self._workdir = epath.Path(workdir)
+        self._run = self._guarded(lambda: _START[name](self._workdir, self._run_id(), self._told()))
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Sends the numbers of a step."""
+        numbers = {f"{self._stage}/{name}": value for name, value in values.items()}
+        if self._run is not None:
+            self._guarded(lambda: self._run.log(step, numbers))
+
+    def close(self) -> None:
+        """Sends what is left."""
+        if self._run is not None:
+            self._guarded(lambda: self._run.close())
+
+    def _guarded(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except Exception as error:  # whatever a service or its library raises
+            if not self._warned:
+                _LOG.warning("%s failed (%r); training goes on.", self._name, error)
+            self._warned = True
+            return None
+
+    def _run_id(self) -> str:
+        path = self._workdir / RECORD
+        known = read_object(path, {}) if path.exists() else {}
+        if self._name not in known:
+            known[self._name] = uuid.uuid4().hex[:8]
+            write_json(path, known)
+        return known[self._name]
+
+    def _told(self) -> dict[str, Any]:
+        path = self._workdir / "config.json"
+        return read_object(path, {}).get("recipe", {}) if path.exists() else {}
+
+
+class _Wandb:
+    """A run of Weights & Biases; its axis is our step, since its own may not go back after a kill."""
+
+    def __init__(self, workdir: epath.Path, run_id: str, config: dict[str, Any]):
+        import wandb  # only when asked for
+
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            name=workdir.name,
+            id=run_id,
+            resume="allow",
+            config=config,
+            dir=None if is_remote(workdir) else str(workdir),
+            settings={"console": "off"},
+        )
+        self._run.define_metric("*", step_metric="step")
+
+    def log(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Sends the numbers of a step."""
+        self._run.log({"step": step, **numbers})
+
+    def close(self) -> None:
+        """Returns when all is sent, or written where it is offline."""
+        self._run.finish()
+
+
+class _Trackio:
+    """A run of trackio, which knows runs by their names."""
+
+    def __init__(self, workdir: epath.Path, run_id: str, config: dict[str, Any]):
+        import trackio  # only when asked for
+
+        self._library, name = trackio, f"{workdir.name}-{run_id}"
+        trackio.init(project=PROJECT, name=name, config=config, resume="allow", embed=False)
+
+    def log(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Sends the numbers of a step."""
+        self._library.log(dict(numbers), step=step)
+
+    def close(self) -> None:
+        """Returns when all is written."""
+        self._library.finish()
+
+
+_START = {"wandb": _Wandb, "trackio": _Trackio}
