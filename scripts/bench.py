@@ -56,8 +56,8 @@ from jaxreason.data.batches import TokenBatch  # noqa: E402
 from jaxreason.models.decoder import abstract_params, forward, output_logits, param_axes  # noqa: E402
 from jaxreason.models.families import architecture_from_hf  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, make_model, open_model  # noqa: E402
+from jaxreason.models.model_flops import causal_attention, weight_products  # noqa: E402
 from jaxreason.models.sampling_layout import WeightDtype, lay_out, sampling_model  # noqa: E402
-from jaxreason.plan.flops import causal_attention, weight_products  # noqa: E402
 from jaxreason.plan.slices import GPU_SHARE, generation_of  # noqa: E402
 from jaxreason.sampling.decoding import Decoding  # noqa: E402
 from jaxreason.sampling.engine import Engine, Request, SamplerConfig  # noqa: E402

@@ -7,7 +7,6 @@ branch of a conditional. XLA's own count takes a scanned body once and leaves ke
 import math
 from typing import Any, NamedTuple
 
-import jax
 from jax.extend import core
 
 
@@ -96,27 +95,3 @@ def _manual_devices(params: dict[str, Any]) -> int:
     mesh = params["mesh"]
     axes = params.get("manual_axes") or mesh.axis_names
     return math.prod(mesh.shape[axis] for axis in axes)
-
-
-def causal_attention(architecture: Any, length: int) -> float:
-    """FLOPs of one forward pass of attention over one sequence of `length` tokens, each seeing itself and those before.
-
-    Two products a layer, of 2·N·H operations for each visible pair; a window limits the pairs.
-    """
-    window = min(architecture.sliding_window or length, length)
-    pairs = window * (window + 1) / 2 + (length - window) * window
-    heads = architecture.num_attention_heads * architecture.head_dim
-    return 4.0 * pairs * heads * architecture.num_hidden_layers
-
-
-def cache_attention(architecture: Any, queries: int, length: int) -> float:
-    """FLOPs of attention of so many queries in one forward pass, each over all `length` positions of a cache."""
-    heads = architecture.num_attention_heads * architecture.head_dim
-    return 4.0 * queries * length * heads * architecture.num_hidden_layers
-
-
-def weight_products(params: Any, tied: bool) -> int:
-    """Parameters that a token is multiplied with: all matrices, the embedding only where it is the head too."""
-    total = sum(math.prod(x.shape) for x in jax.tree.leaves(params["layers"]) if len(x.shape) == 3)
-    head = params["embed_tokens"]["embedding"] if tied else params["lm_head"]["kernel"]
-    return total + math.prod(head.shape)

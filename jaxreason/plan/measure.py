@@ -10,9 +10,10 @@ import jax
 from jax.sharding import Mesh
 
 from jaxreason.models.decoder import Model, abstract_params
+from jaxreason.models.model_flops import cache_attention
 from jaxreason.models.remat import REMAT
 from jaxreason.plan.collectives import Moved, read_collectives
-from jaxreason.plan.flops import Work, cache_attention, count_work
+from jaxreason.plan.flops import Work, count_work
 from jaxreason.plan.programs import Program
 from jaxreason.sharding import bytes_on_device
 

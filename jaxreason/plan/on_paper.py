@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from jaxreason.models.decoder import Model, abstract_params
+from jaxreason.models.model_flops import cache_attention, causal_attention, weight_products
 from jaxreason.models.remat import REMAT
-from jaxreason.plan.flops import cache_attention, causal_attention, weight_products
 from jaxreason.plan.slices import Slice
 
 

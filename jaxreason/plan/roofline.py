@@ -9,8 +9,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxreason.models.decoder import Model, abstract_params
+from jaxreason.models.model_flops import cache_attention, causal_attention, weight_products
 from jaxreason.models.remat import REMAT
-from jaxreason.plan.flops import cache_attention, causal_attention, weight_products
 from jaxreason.plan.measure import Measured
 from jaxreason.plan.programs import Program
 from jaxreason.plan.slices import Slice

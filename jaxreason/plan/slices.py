@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 
 from jaxreason.config import ConfigError, nearest
+from jaxreason.models.device_peaks import DEVICE_KINDS
+from jaxreason.models.device_peaks import PEAK_FLOPS as PEAK
 
 GIB = 2**30
 GPU_SHARE = 0.92
@@ -49,29 +51,29 @@ GENERATIONS: dict[str, Generation] = {
     # A v4 chip's two cores are one device on a TPU VM ("megacore"), and so they are here. Its page gives no ICI speed:
     # 6 links of 50 GB/s (Jouppi et al., arXiv 2304.01433). The network's speed is taken to be v5p's.
     "v4": Generation(
-        "TPU v4", "tpu", 1, 2, 30.75 * GIB, 275e12, 1200e9, 300e9, 6.25e9, f"{_DOCS}/v4"
+        "TPU v4", "tpu", 1, 2, 30.75 * GIB, PEAK["v4"], 1200e9, 300e9, 6.25e9, f"{_DOCS}/v4"
     ),
     "v5e": Generation(
-        "TPU v5e", "tpu", 1, 1, 15.75 * GIB, 197e12, 819e9, 200e9, 3.125e9, f"{_DOCS}/v5e"
+        "TPU v5e", "tpu", 1, 1, 15.75 * GIB, PEAK["v5e"], 819e9, 200e9, 3.125e9, f"{_DOCS}/v5e"
     ),
     "v5p": Generation(
-        "TPU v5p", "tpu", 1, 2, 95.73 * GIB, 459e12, 2765e9, 600e9, 6.25e9, f"{_DOCS}/tpu7x"
+        "TPU v5p", "tpu", 1, 2, 95.73 * GIB, PEAK["v5p"], 2765e9, 600e9, 6.25e9, f"{_DOCS}/tpu7x"
     ),
     "v6e": Generation(
-        "TPU v6e", "tpu", 1, 1, 31.24 * GIB, 918e12, 1638e9, 400e9, 12.5e9, f"{_DOCS}/tpu7x"
+        "TPU v6e", "tpu", 1, 1, 31.24 * GIB, PEAK["v6e"], 1638e9, 400e9, 12.5e9, f"{_DOCS}/tpu7x"
     ),
     # Two devices a chip share its memory, links and network.
     "tpu7x": Generation(
-        "TPU7x", "tpu", 2, 2, 94.74 * GIB, 1153.5e12, 3690e9, 300e9, 6.25e9, f"{_DOCS}/tpu7x"
+        "TPU7x", "tpu", 2, 2, 94.74 * GIB, PEAK["tpu7x"], 3690e9, 300e9, 6.25e9, f"{_DOCS}/tpu7x"
     ),
     "h100": Generation(
         "NVIDIA H100 SXM",
-        *("gpu", 1, 1, GPU_SHARE * 79.6 * GIB, 989.4e12, 3350e9, 450e9, 50e9),
+        *("gpu", 1, 1, GPU_SHARE * 79.6 * GIB, PEAK["h100"], 3350e9, 450e9, 50e9),
         "https://www.nvidia.com/en-us/data-center/h100/",
     ),
     "h200": Generation(
         "NVIDIA H200 SXM",
-        *("gpu", 1, 1, GPU_SHARE * 140.4 * GIB, 989.4e12, 4800e9, 450e9, 50e9),
+        *("gpu", 1, 1, GPU_SHARE * 140.4 * GIB, PEAK["h200"], 4800e9, 450e9, 50e9),
         "https://www.nvidia.com/en-us/data-center/h200/",
     ),
 }
@@ -79,8 +81,7 @@ GENERATIONS: dict[str, Generation] = {
 
 def generation_of(device_kind: str) -> Generation | None:
     """Of a device by the name that JAX gives it ("NVIDIA H200"); None for one that is not here."""
-    kind = device_kind.lower()
-    return next((found for name, found in GENERATIONS.items() if name in kind), None)
+    return GENERATIONS.get(DEVICE_KINDS.get(device_kind, ""))
 
 
 _FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")

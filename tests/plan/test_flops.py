@@ -9,7 +9,8 @@ import pytest
 from tiny_models import make_architecture, make_model
 
 from jaxreason.models.decoder import abstract_params, forward
-from jaxreason.plan.flops import causal_attention, count_work, weight_products
+from jaxreason.models.model_flops import causal_attention, weight_products
+from jaxreason.plan.flops import count_work
 
 
 def work(function, *shapes):

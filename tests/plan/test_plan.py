@@ -11,9 +11,10 @@ import pytest
 from jaxreason.config import ConfigError, parse
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig
+from jaxreason.models.model_flops import weight_products
 from jaxreason.plan import devices
 from jaxreason.plan.fit import Line, next_slice
-from jaxreason.plan.flops import NONE, weight_products
+from jaxreason.plan.flops import NONE
 from jaxreason.plan.measure import Measured, Moved, measure, needed_bytes
 from jaxreason.plan.programs import rl_programs, sft_programs
 from jaxreason.plan.recipe import plan_recipe, planned_model

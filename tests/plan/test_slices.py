@@ -76,8 +76,18 @@ def test_larger_slices_are_of_the_same_generation_smallest_first():
 
 @pytest.mark.parametrize(
     ("kind", "label"),
-    [("NVIDIA H200", "NVIDIA H200 SXM"), ("NVIDIA H100 80GB HBM3", "NVIDIA H100 SXM")],
+    [
+        ("NVIDIA H200", "NVIDIA H200 SXM"),
+        ("NVIDIA H100 80GB HBM3", "NVIDIA H100 SXM"),
+        ("TPU v5 lite", "TPU v5e"),
+        ("TPU v5", "TPU v5p"),
+        ("TPU v6 lite", "TPU v6e"),
+    ],
 )
-def test_a_card_is_found_by_the_name_that_jax_gives_it(kind, label):
+def test_a_device_is_found_by_the_name_that_jax_gives_it(kind, label):
     assert generation_of(kind).label == label
-    assert generation_of("cpu") is None
+
+
+@pytest.mark.parametrize("kind", ["cpu", "NVIDIA H100 PCIe", "NVIDIA H200 NVL", "NVIDIA A100"])
+def test_nothing_is_claimed_for_a_device_that_is_not_in_the_table(kind):
+    assert generation_of(kind) is None
