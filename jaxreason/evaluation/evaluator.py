@@ -91,24 +91,44 @@ def evaluate(
     seed: int,
 ) -> None:
     """`run_eval` of a model wherever it comes from, with the tokenizer given."""
+
+    def make_engine() -> Engine:
+        model, params = source.open()
+        stop, pad = tokenizer.stop_ids, tokenizer.pad_id
+        text = tokenizer.decode, tokenizer.close_think
+        return Engine(model, params, config.sampler, mesh, stop, pad, *text)
+
+    with Interrupt() as interrupt:
+        check = functools.partial(interrupt.check, SAVED)
+        ask_and_grade(config, source, tokenizer, make_engine, workdir, seed, check)
+
+
+def ask_and_grade(
+    config: EvalConfig,
+    source: ModelSource,
+    tokenizer: Tokenizer,
+    make_engine: Callable[[], Engine],
+    workdir: epath.PathLike,
+    seed: int,
+    check: Callable[[], None],
+) -> None:
+    """`evaluate` with an engine that holds the model, made if samples are missing.
+
+    `check` is called where the call may end: what it raises ends it, with all samples and grades written.
+    """
     folder = epath.Path(workdir) / EVALUATION
     parts = plan(config, source, tokenizer, seed)
     on_process_zero(lambda: check_isolation(config, parts))
-    with Interrupt() as interrupt, make_pool(config) as pool:
+    with make_pool(config) as pool:
         on_process_zero(lambda: claim(folder, parts))
         missing = [missing_samples(folder, part) for part in parts]
         if any(mask.any() for mask in missing):
             todo, whole = (sum(int(mask.sum()) for mask in missing), sum(m.size for m in missing))
             _LOG.info("data: %d of %d replies are to be sampled", todo, whole)
-            model, params = source.open()
-            interrupt.check(SAVED)
-            stop, pad = tokenizer.stop_ids, tokenizer.pad_id
-            text = tokenizer.decode, tokenizer.close_think
-            engine = Engine(model, params, config.sampler, mesh, stop, pad, *text)
-            del params  # the engine may have copies
-            run_parts(engine, tokenizer, folder, parts, missing, pool, seed, interrupt)
-        interrupt.check(SAVED)
-        check = functools.partial(interrupt.check_alone, SAVED)
+            engine = make_engine()
+            check()
+            run_parts(engine, tokenizer, folder, parts, missing, pool, seed, check)
+        check()
         on_process_zero(lambda: grade_parts(config, folder, parts, pool, check))
 
 
@@ -137,15 +157,13 @@ def run_parts(
     missing: list[np.ndarray],
     pool: VerifierPool,
     seed: int,
-    interrupt: Interrupt,
+    check: Callable[[], None],
 ) -> None:
     """Makes the missing samples of every part, those with one decoding together, and grades them meanwhile.
 
-    Raises:
-      SystemExit: with code 143, after a signal; what was sampled is written.
+    What `check` raises ends it; what was sampled is written.
     """
     wanted = [Wanted(part, mask) for part, mask in zip(parts, missing, strict=True) if mask.any()]
-    check = functools.partial(interrupt.check, SAVED)
     with contextlib.closing(_Shown(folder, missing)) as shown:
         for decoding in dict.fromkeys(one.part.decoding for one in wanted):
             chosen = [one for one in wanted if one.part.decoding == decoding]
