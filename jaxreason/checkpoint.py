@@ -66,6 +66,7 @@ class Checkpointer:
                 f"keep={keep}: expected the number of checkpoints to keep, or 0 for all."
             )
         self._keep, self._verified = keep, set()
+        self._pinned: int | None = None
         self._steps: list[int] = _on_first(self._open)
         self._orbax, self._writing = None, False
         if keep is not None:
@@ -99,6 +100,10 @@ class Checkpointer:
         self._writing = True
         if wait:
             self.wait()
+
+    def pin(self, step: int | None) -> None:
+        """From now on keeps the checkpoint of this step, however old it gets, and no other that was pinned."""
+        self._pinned = step
 
     def steps(self) -> list[int]:
         """The finished checkpoints that are there now, oldest first; whether their files are whole is not looked at."""
@@ -230,7 +235,7 @@ class Checkpointer:
         self._orbax.wait_until_finished()
         self._writing = False
         if self._keep:  # only now that there is a new one: until then an older one may be needed
-            old = sorted(self._steps)[: -self._keep]
+            old = [step for step in sorted(self._steps)[: -self._keep] if step != self._pinned]
             self._steps = [step for step in self._steps if step not in old]
             if jax.process_index() == 0:
                 for step in old:

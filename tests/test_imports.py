@@ -29,7 +29,9 @@ MAY_IMPORT = {
     "models": {"sharding", "config", "distributed"},
     "checkpoint": {"sharding", "config", "distributed"},
     "sampling": {"models", "sharding", "config"},
+    "validation": {"config", "data", "distributed", "models", "sampling"},
     "training": {
+        "validation",
         "data",
         "models",
         "sharding",
@@ -40,6 +42,7 @@ MAY_IMPORT = {
         "interrupt",
     },
     "rl": {
+        "validation",
         "distributed",
         "training",
         "sampling",
@@ -53,6 +56,7 @@ MAY_IMPORT = {
         "interrupt",
     },
     "evaluation": {
+        "validation",
         "distributed",
         "sampling",
         "tasks",

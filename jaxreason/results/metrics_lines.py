@@ -7,7 +7,7 @@ from etils import epath
 
 from jaxreason.errors import UserError
 from jaxreason.results.growing_files import grown_exists
-from jaxreason.results.jsonl import JsonlWriter, read_jsonl
+from jaxreason.results.jsonl import JsonlWriter, read_jsonl, write_jsonl
 
 METRICS = "metrics.jsonl"
 
@@ -22,6 +22,15 @@ def metrics_path(workdir: epath.PathLike) -> epath.Path:
 def metrics_writer(workdir: epath.PathLike, resume_step: int) -> JsonlWriter:
     """Appends lines to the metrics of a run; those of steps after `resume_step` are dropped first."""
     return JsonlWriter(metrics_path(workdir), keep=lambda row: row["step"] <= resume_step)
+
+
+def amend_metrics(workdir: epath.PathLike, step: int, values: dict[str, float]) -> None:
+    """Adds numbers to the line of a step that was written without them, before a run goes on from there."""
+    path = metrics_path(workdir)
+    rows = read_jsonl(path)
+    amended = [row | values if row["step"] == step else row for row in rows]
+    if amended != rows:
+        write_jsonl(path, amended)
 
 
 def read_metrics(path: epath.PathLike, num_steps: int | None = None) -> list[dict[str, Any]]:

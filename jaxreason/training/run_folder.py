@@ -113,11 +113,12 @@ class RunFolder:
         (self._workdir / claims.DONE).unlink(missing_ok=True)
         return start
 
-    def finish(self) -> None:
-        """Writes done.json: all is complete."""
+    def finish(self, exported_step: int | None = None) -> None:
+        """Writes done.json: all is complete, and model/ is the model after `exported_step` steps (all, if None)."""
         model = self._workdir / "model"
         files = [model / "config.json", *sorted(model.glob("*.safetensors*"))]
-        about = self._summary, self._claimed, files
+        step = self._num_steps if exported_step is None else exported_step
+        about = self._summary | {"exported_step": step}, self._claimed, files
         on_process_zero(lambda: claims.mark_done(self._workdir, *about))
 
 

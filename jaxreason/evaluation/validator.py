@@ -1,0 +1,118 @@
+"""The evaluation's part in validating while training: one benchmark, asked with its own decoding and graded."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from etils import epath
+from jax.sharding import Mesh
+
+from jaxreason.config import ConfigError
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.errors import UserError
+from jaxreason.evaluation.evaluator import ask_and_grade, check_isolation
+from jaxreason.evaluation.parts import asked_parts
+from jaxreason.evaluation.settings import BenchmarkRun, EvalConfig, find_benchmarks
+from jaxreason.models.decoder import Model
+from jaxreason.models.huggingface import ModelConfig
+from jaxreason.models.model_source import ModelSource
+from jaxreason.results.score_files import EVALUATION, read_score_rows
+from jaxreason.sampling.engine import Engine
+from jaxreason.validation import ValidationConfig
+
+DECODING = "validation"  # the name of its decoding in the names of files
+
+
+def validation_eval(config: EvalConfig, how: ValidationConfig, stage: str) -> EvalConfig:
+    """The evaluation of one validation: the recipe's, of one benchmark under one decoding.
+
+    Raises:
+      ConfigError: there is no such benchmark or variant.
+    """
+    run = BenchmarkRun(limit=how.limit, samples={DECODING: how.samples}, variants=(how.variant,))
+    narrowed = dataclasses.replace(
+        config,
+        benchmarks={how.benchmark: run},
+        decodings={DECODING: how.decoding},
+        pass_at=(),
+        maj_at=(),
+    )
+    try:
+        find_benchmarks(narrowed)
+    except ConfigError as error:
+        raise ConfigError(f"{stage}.validation: {error}") from error
+    return narrowed
+
+
+class BenchmarkValidator:
+    """A `Validator`: one of a run, which keeps an engine of its own where training has none.
+
+    Args:
+      config: the recipe's `eval` section, asked as the twin is.
+      how: the `validation` section of the run.
+      stage: the recipe's section that it is in, for messages.
+      model_config: how the model is run.
+      mesh: where it lies.
+      seed: of the sampling.
+
+    Raises:
+      UserError: the benchmark cannot be asked here; before anything is compiled.
+    """
+
+    def __init__(
+        self,
+        config: EvalConfig,
+        how: ValidationConfig,
+        stage: str,
+        model_config: ModelConfig,
+        mesh: Mesh,
+        seed: int,
+    ):
+        self._config = validation_eval(config, how, stage)
+        check_isolation(self._config, asked_parts(self._config))
+        self._variant, self._model_config = how.variant, model_config
+        self._mesh, self._seed = mesh, seed
+        self._engine: Engine | None = None
+
+    def __call__(
+        self,
+        folder: epath.Path,
+        identity: dict[str, Any],
+        model: Model,
+        params: Any,
+        tokenizer: Tokenizer,
+        engine: Engine | None,
+        check: Callable[[], None],
+    ) -> float:
+        """The primary score of the model, whose files are written to `folder`."""
+        config, name = self._config, f"step {identity['step']}"
+        if engine is not None:
+            sampler = dataclasses.replace(config.sampler, max_length=engine.max_length)
+            config = dataclasses.replace(config, sampler=sampler)
+        source = ModelSource(name, self._model_config, identity, lambda how: (model, params))
+        used: list[Engine] = []
+
+        def make_engine() -> Engine:
+            used.append(engine or self._own_engine(model, params, tokenizer))
+            return used[0]
+
+        try:
+            ask_and_grade(config, source, tokenizer, make_engine, folder, self._seed, check)
+        finally:
+            for one in used:  # the cache's memory, and what it holds of prompts
+                one.release()
+        return self._score(folder / EVALUATION)
+
+    def _own_engine(self, model: Model, params: Any, tokenizer: Tokenizer) -> Engine:
+        if self._engine is None:
+            ends = tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode, tokenizer.close_think
+            self._engine = Engine(model, params, self._config.sampler, self._mesh, *ends)
+        else:
+            self._engine.set_params(params)
+        return self._engine
+
+    def _score(self, folder: epath.Path) -> float:
+        rows = [row for row in read_score_rows(folder, self._variant) if row["primary"]]
+        if len(rows) != 1 or rows[0]["mean"] is None:
+            raise UserError(f"{folder}: no reply has a score, so the step cannot be validated.")
+        return float(rows[0]["mean"])

@@ -1,0 +1,210 @@
+"""Validation while training: a benchmark asked every few steps, and the step that did best.
+
+The evaluation asks and grades (`evaluation.validator`); here is when, what of it the run is told, and which step's
+weights are exported. Everything is known from files, so a run that was killed asks nothing twice.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple, Protocol
+
+from etils import epath
+
+from jaxreason.config import FREE, at_least, to_dict
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.distributed import on_process_zero
+from jaxreason.errors import UserError
+from jaxreason.models.decoder import Model
+from jaxreason.models.fingerprint import fingerprint
+from jaxreason.results.validation_files import (
+    begin_validation,
+    end_validation,
+    validation_folder,
+    validation_score,
+    validation_scores,
+)
+from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.engine import Engine
+
+_LOG = logging.getLogger(__name__)
+GREEDY = Decoding(temperature=0.0, top_k=0, top_p=1.0, max_tokens=1024, stop=())
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Fields of a `validation` section of a recipe's `sft` or `rl` section; how questions are put, the sampler and the
+    graders are those of the recipe's `eval` section.
+
+    Attributes:
+      every: steps between two validations, the first before step 1 and the last after the last step; 0 = none.
+      benchmark: a name that the evaluation knows, or one of `eval.own`.
+      variant: of the benchmark: "robust" or "paper".
+      decoding: how replies are sampled, whatever training samples with.
+      samples: replies to each question.
+      limit: questions, drawn by `eval.items_seed`; 0 for all.
+      choose: whether model/ becomes the step with the highest score, the earliest of equal ones, and not the last.
+    """
+
+    every: Annotated[int, at_least(0), FREE] = 0
+    benchmark: str = ""
+    variant: str = "robust"
+    decoding: Decoding = GREEDY
+    samples: Annotated[int, at_least(1)] = 1
+    limit: Annotated[int, at_least(0)] = 0
+    choose: bool = False
+
+
+OFF = ValidationConfig()
+
+
+class StoppedError(Exception):
+    """Raised through a validation when a signal came; what was sampled is written."""
+
+
+class Validator(Protocol):
+    """Asks the benchmark of a section and grades the replies; made by whoever knows the evaluation."""
+
+    def __call__(
+        self,
+        folder: epath.Path,
+        identity: dict[str, Any],
+        model: Model,
+        params: Any,
+        tokenizer: Tokenizer,
+        engine: Engine | None,
+        check: Callable[[], None],
+    ) -> float:
+        """The score of a model; what `check` raises ends it.
+
+        Args:
+          folder: where its files go, or are already.
+          identity: of the weights.
+          model: the network.
+          params: its parameters.
+          tokenizer: the run's.
+          engine: one that holds them; None where there is none.
+          check: called where it may end.
+        """
+
+
+class Best(NamedTuple):
+    """The step with the highest score, the earliest of equal ones."""
+
+    step: int
+    score: float
+
+
+class Validation:
+    """The validations of a run; every process makes one and calls it alike.
+
+    Args:
+      config: of the run.
+      stage: the recipe's section, for messages.
+      validator: asks and grades; None where nobody can.
+      workdir: of the run.
+      num_steps: of the run.
+      stops: whether a signal came.
+
+    Raises:
+      UserError: the section asks for something that cannot be done.
+    """
+
+    def __init__(
+        self,
+        config: ValidationConfig,
+        stage: str,
+        validator: Validator | None,
+        workdir: epath.Path,
+        num_steps: int,
+        stops: Callable[[], bool],
+    ):
+        check_validation(config, stage)
+        if config.every and validator is None:
+            raise UserError(f"{stage}.validation.every={config.every}: nobody was given who asks.")
+        self._config, self._validator = config, validator
+        self._workdir, self._num_steps, self._stops = workdir, num_steps, stops
+
+    def due(self, step: int) -> bool:
+        """Whether the model after so many steps is asked."""
+        every = self._config.every
+        return every > 0 and (step % every == 0 or step == self._num_steps)
+
+    def measure(
+        self, step: int, model: Model, params: Any, tokenizer: Tokenizer, engine: Engine | None
+    ) -> dict[str, float] | None:
+        """What metrics say of the step's validation, asked now unless it was asked with these very weights before.
+
+        Returns:
+          The score, and the best step so far with its own; nothing where none is due; None when a signal came.
+        """
+        if not self.due(step):
+            return {}
+        folder = validation_folder(self._workdir, step)
+        identity = {"step": step, "weights": fingerprint(params)}
+        score = on_process_zero(lambda: self._begin(folder, identity))
+        if score is None:
+            try:
+                asked = folder, identity, model, params, tokenizer, engine, self._check
+                score = self._validator(*asked)
+            except StoppedError:
+                return None
+            on_process_zero(lambda: end_validation(folder, score))
+            _LOG.info("validation: %s %.4g after step %d", self._config.benchmark, score, step)
+        best = self.best(step)
+        found = {f"validation/{self._config.benchmark}": score}
+        return found | ({"validation/best_step": best.step} if best else {})
+
+    def _begin(self, folder: epath.Path, identity: dict[str, Any]) -> float | None:
+        asked = to_dict(self._config)
+        made_with = identity | {k: v for k, v in asked.items() if k not in ("every", "choose")}
+        if begin_validation(folder, made_with):
+            _LOG.warning("%s: of other weights, or asked otherwise; it is asked anew.", folder)
+        return validation_score(folder)
+
+    def _check(self) -> None:
+        if self._stops():
+            raise StoppedError
+
+    def best(self, step: int) -> Best | None:
+        """The best of steps 1 to `step`; None before one was asked. The base (step 0) is no step of the run."""
+        if not self._config.every:
+            return None
+        found = on_process_zero(lambda: _best(self._workdir, step))
+        return Best(*found) if found else None
+
+    def kept(self, step: int) -> int | None:
+        """The step whose checkpoint must stay, having made `step` steps."""
+        best = self.best(step) if self._config.choose else None
+        return best.step if best else None
+
+    def tell_choice(self, exported: int) -> None:
+        """Says which step is exported, and where the base did as well."""
+        base = on_process_zero(lambda: validation_scores(self._workdir).get(0))
+        best = self.best(self._num_steps)
+        _LOG.info("exported: step %d, %s %.4g", exported, self._config.benchmark, best.score)
+        if base is not None and base >= best.score:
+            _LOG.warning(
+                "No step did better on %s than the base (%.4g).", self._config.benchmark, base
+            )
+
+
+def _best(workdir: epath.Path, step: int) -> tuple[int, float] | None:
+    scores = {n: score for n, score in validation_scores(workdir).items() if 1 <= n <= step}
+    if not scores:
+        return None
+    return max(scores.items(), key=lambda pair: (pair[1], -pair[0]))
+
+
+def check_validation(config: ValidationConfig, stage: str) -> None:
+    """Refuses a section that asks nothing or cannot choose.
+
+    Raises:
+      UserError: with the field.
+    """
+    if config.every and not config.benchmark:
+        raise UserError(f"{stage}.validation.benchmark: expected the name of a benchmark.")
+    if config.choose and not config.every:
+        raise UserError(
+            f"{stage}.validation.choose=True: expected validation.every of at least 1, since no step has a score."
+        )

@@ -1,0 +1,94 @@
+"""The benchmark that training asks: the evaluation's own files and score, whoever holds the engine."""
+
+import dataclasses
+
+import jax
+import pytest
+from tiny_evaluation import (
+    SAMPLED,
+    SAMPLER,
+    dataset,
+    eval_config,
+    make_folder,
+    model_config,
+    read_lines,
+    write_questions,
+)
+
+from jaxreason.config import ConfigError
+from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.evaluation.settings import OwnBenchmark
+from jaxreason.evaluation.validator import BenchmarkValidator, validation_eval
+from jaxreason.models.huggingface import open_model
+from jaxreason.results.jsonl import read_jsonl
+from jaxreason.sampling.engine import Engine
+from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.validation import StoppedError, ValidationConfig
+
+HOW = ValidationConfig(every=1, benchmark="digits", decoding=SAMPLED, samples=16, limit=3)
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    """A model and an evaluation that knows a benchmark of five digits, some of which it says by luck."""
+    folder = tmp_path_factory.mktemp("validator")
+    questions = write_questions(
+        folder / "digits.jsonl", [(f"digit {n}?", str(n)) for n in range(5)]
+    )
+    own = {"digits": OwnBenchmark("Digits", "math", dataset(questions, "last_number"))}
+    return make_folder(folder), eval_config(own, {})
+
+
+def score(asked, folder, *, engine_length=None, check=lambda: None, how=HOW):
+    """The score of the model, asked with an engine of training's where it has a length."""
+    path, config = asked
+    mesh = make_mesh(MeshConfig(data=1, fsdp=1, tensor=1, context=1), jax.devices()[:1])
+    tokenizer = load_tokenizer(str(path))
+    with jax.set_mesh(mesh):
+        model, params = open_model(model_config(path), mesh)
+        engine = None
+        if engine_length:
+            sizes = dataclasses.replace(SAMPLER, max_length=engine_length)
+            ends = tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode
+            engine = Engine(model, params, sizes, mesh, *ends)
+        validator = BenchmarkValidator(config, how, "rl", model_config(path), mesh, seed=1)
+        identity = {"step": 4, "weights": "0"}
+        return validator(folder, identity, model, params, tokenizer, engine, check)
+
+
+def test_the_score_is_the_mean_of_the_grades_of_its_own_decoding(asked, tmp_path):
+    found = score(asked, tmp_path)
+    lines = read_lines(tmp_path, "digits.validation", grader="last_number")
+    assert len(lines) == HOW.limit * HOW.samples
+    assert 0 < found == pytest.approx(sum(x["scores"]["accuracy"] for x in lines) / len(lines))
+
+
+def test_trainings_engine_gives_the_replies_that_an_own_one_gives(asked, tmp_path):
+    alone, shared = (tmp_path / name for name in ("alone", "shared"))
+    assert score(asked, alone) == score(asked, shared, engine_length=64)
+    name = "evaluation/samples/digits.own.validation.jsonl"
+    assert read_jsonl(alone / name) == read_jsonl(shared / name)
+
+
+def test_a_stop_keeps_what_was_sampled_and_the_next_call_goes_on(asked, tmp_path):
+    def stop():
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        score(asked, tmp_path, check=stop)
+    whole = tmp_path / "whole"
+    assert score(asked, tmp_path) == score(asked, whole)
+    name = "evaluation/samples/digits.own.validation.jsonl"
+    assert read_jsonl(tmp_path / name) == read_jsonl(whole / name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"benchmark": "digit"}, r"rl\.validation: .*no such benchmark; did you mean 'digits'"),
+        ({"variant": "paper"}, r"rl\.validation: .*no variant 'paper'"),
+    ],
+)
+def test_a_benchmark_that_the_evaluation_does_not_know_is_refused(asked, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        validation_eval(asked[1], dataclasses.replace(HOW, **changes), "rl")
