@@ -30,7 +30,9 @@ MAY_IMPORT = {
     "checkpoint": {"sharding", "config", "distributed"},
     "sampling": {"models", "sharding", "config"},
     "validation": {"config", "data", "distributed", "models", "sampling"},
+    "base_kl": {"config", "data", "distributed", "models", "sampling", "sharding"},
     "training": {
+        "base_kl",
         "validation",
         "data",
         "models",
@@ -42,6 +44,7 @@ MAY_IMPORT = {
         "interrupt",
     },
     "rl": {
+        "base_kl",
         "validation",
         "distributed",
         "training",
