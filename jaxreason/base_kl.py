@@ -54,7 +54,7 @@ class BaseKLConfig:
     max_tokens: Annotated[int, at_least(1)] = 512
 
 
-OFF = BaseKLConfig()
+NO_BASE_KL = BaseKLConfig()
 
 
 class Rows(NamedTuple):

@@ -42,6 +42,7 @@ from jaxreason.distill.distill_settings import DistillConfig
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator, settings, transfer
+from jaxreason.evaluation.validator import make_validator, validation_eval
 from jaxreason.interrupt import Interrupt
 from jaxreason.lineage import (
     base_of,
@@ -204,6 +205,8 @@ def _check_arm(config, study, name, base: ModelConfig, mesh, tokenizer_of, model
         return
     origin = origin_of(study, name, base.path)
     section, model = arm_section(config, name, arm), model_at(origin)
+    if section.validation.every:
+        validation_eval(arm_evaluation(config, name, arm), section.validation, arm.method)
     for dataset in section.datasets.values():
         check_opens(dataset)
     if arm.method == "rl":
@@ -348,10 +351,12 @@ def _arm_stages(config, mesh, workdir, study: StudyConfig, name, seed, evaluate)
     made = [evaluate(name, tuned.path, folder, arm_evaluation(config, name, arm))]
     if arm.method != "given":
         run = {"sft": sft.run_sft, "rl": rl.run_rl}[arm.method]
-        section = arm_section(config, name, arm)
+        section, asked = arm_section(config, name, arm), arm_evaluation(config, name, arm)
 
         def train():
-            run(decontaminated(config, section, folder), start, mesh, folder, seed)
+            clean = decontaminated(config, section, folder)
+            how = asked, section.validation, arm.method, start, mesh, config.seed
+            run(clean, start, mesh, folder, seed, make_validator(*how))
 
         made.insert(0, Stage("train", name, f"train {name} seed {seed}", folder, train))
     if arm.drift:

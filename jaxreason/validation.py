@@ -55,7 +55,7 @@ class ValidationConfig:
     choose: bool = False
 
 
-OFF = ValidationConfig()
+NO_VALIDATION = ValidationConfig()
 
 
 class StoppedError(Exception):

@@ -33,6 +33,8 @@ MAY_IMPORT = {
     "base_kl": {"config", "data", "distributed", "models", "sampling", "sharding"},
     "training": {
         "base_kl",
+        "sampling",
+        "trackers",
         "validation",
         "data",
         "models",
@@ -45,6 +47,7 @@ MAY_IMPORT = {
     },
     "rl": {
         "base_kl",
+        "trackers",
         "validation",
         "distributed",
         "training",

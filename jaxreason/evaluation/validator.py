@@ -18,7 +18,7 @@ from jaxreason.models.huggingface import ModelConfig
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results.score_files import EVALUATION, read_score_rows
 from jaxreason.sampling.engine import Engine
-from jaxreason.validation import ValidationConfig
+from jaxreason.validation import ValidationConfig, Validator
 
 DECODING = "validation"  # the name of its decoding in the names of files
 
@@ -42,6 +42,37 @@ def validation_eval(config: EvalConfig, how: ValidationConfig, stage: str) -> Ev
     except ConfigError as error:
         raise ConfigError(f"{stage}.validation: {error}") from error
     return narrowed
+
+
+def make_validator(
+    config: EvalConfig | None,
+    how: ValidationConfig,
+    stage: str,
+    model_config: ModelConfig,
+    mesh: Mesh,
+    seed: int,
+) -> Validator | None:
+    """What asks the benchmark of a run's `validation` section; None where it asks nothing.
+
+    Args:
+      config: the recipe's `eval` section; None where it has none.
+      how: the section.
+      stage: "sft" or "rl".
+      model_config: the model that is trained.
+      mesh: where it lies.
+      seed: of the sampling.
+
+    Raises:
+      UserError: the benchmark cannot be asked here; before anything is compiled.
+    """
+    if not how.every:
+        return None
+    if config is None:
+        raise ConfigError(
+            f"{stage}.validation.every={how.every}: expected a section `eval` in the recipe, which says how questions "
+            "are put and where they are."
+        )
+    return BenchmarkValidator(config, how, stage, model_config, mesh, seed)
 
 
 class BenchmarkValidator:

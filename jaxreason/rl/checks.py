@@ -12,8 +12,10 @@ from jaxreason.rl.recipe import RLConfig
 from jaxreason.rl.weights import WEIGHTS
 from jaxreason.sharding import num_parts
 from jaxreason.tasks.registry import find_task
+from jaxreason.trackers import check_tracker
 from jaxreason.training.optimizer import check_optimizer
 from jaxreason.training.token_weights import TOKEN_WEIGHTS
+from jaxreason.validation import check_validation
 
 ALONE = ("one", "right", "zero")  # weights that do not compare a reply with the others of its group
 
@@ -86,6 +88,14 @@ def check_config(config: RLConfig, model: Model, mesh: Mesh | None) -> None:
         loss.fixed_length,
         "at least 1 with aggregation='fixed_length'",
     )
+    check_validation(config.validation, "rl")
+    _expect(
+        config.validation.decoding.think_budget == 0,
+        "validation.decoding.think_budget",
+        config.validation.decoding.think_budget,
+        "0: the engine of training closes no think block",
+    )
+    check_tracker(config.tracker, "rl")
     check_optimizer(config.optimizer, param_axes(model))
     _check_sizes(config, model, mesh)
     for name, dataset in config.datasets.items():

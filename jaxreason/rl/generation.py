@@ -11,6 +11,7 @@ from jaxtyping import Float
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
 from jaxreason.rl.advantages import mixed_groups
+from jaxreason.rl.group_measures import measure_groups
 from jaxreason.rl.prompts import Prompt, Questions, draw_given, requests
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.rl.rewards import reward_replies
@@ -193,7 +194,7 @@ def describe(collected: Collected) -> dict[str, float]:
         "unparsed": _mean([reward.extracted is None for reward in graded]),
         "ungraded": float(len(samples) - len(graded)),
         "failed_as_wrong": float(sum(reward.error is not None for reward in graded)),
-    } | collected.seconds
+    } | measure_groups(collected.groups)
 
 
 def _mean(values: Sequence[float] | Float[np.ndarray, "N"]) -> float:

@@ -1,11 +1,29 @@
 """What the replies of a step say beside their mean reward: pass@k, groups that teach nothing, lengths by outcome."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxreason.results.of_k import pass_at_k
+from jaxreason.rl.rollouts import Group
 
 # P prompts (groups), G samples per prompt.
+
+
+def measure_groups(groups: Sequence[Group]) -> dict[str, float]:
+    """`group_measures` of the replies that were sampled; what rows gave says nothing of the policy."""
+    shape = len(groups), max(len(group.samples) for group in groups)
+    right, lengths = np.full(shape, np.nan), np.zeros(shape, int)
+    truncated = np.zeros(shape, bool)
+    for place, group in enumerate(groups):
+        for number, sample in enumerate(group.samples):
+            if not sample.given:
+                correct = sample.reward.correct
+                right[place, number] = np.nan if np.isnan(correct) else correct >= 1.0
+                lengths[place, number] = len(sample.completion.tokens)
+                truncated[place, number] = sample.completion.finish_reason == "length"
+    return group_measures(right, lengths, truncated) if lengths.any() else {}
 
 
 def group_measures(

@@ -5,7 +5,6 @@ model/ and, when all of that is complete, done.json. Departures from the papers 
 """
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -16,6 +15,7 @@ from etils import epath
 from jax.sharding import Mesh
 from jaxtyping import Float
 
+from jaxreason.base_kl import BaseKL
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.data.packing import Layout, make_layout
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
@@ -46,12 +46,15 @@ from jaxreason.rl.references import (
     restore,
 )
 from jaxreason.rl.rollouts import Rollouts, group_rewards, pack, rollout_lines
+from jaxreason.rl.speed import PHASES, Speed
 from jaxreason.rl.update import gap_quantile, make_logprob_pass, make_policy_loss
 from jaxreason.sampling.engine import Engine, Moved
 from jaxreason.sharding import place_rows
 from jaxreason.tasks.verify import VerifierPool
+from jaxreason.training.exported import catch_up, exported_state
 from jaxreason.training.micro_batches import skip_empty
 from jaxreason.training.optimizer import fit_warmup, make_optimizer, make_schedule
+from jaxreason.training.phases import Phases
 from jaxreason.training.run_folder import RunFolder
 from jaxreason.training.sft import export, is_due, saved_steps
 from jaxreason.training.state import (
@@ -62,13 +65,19 @@ from jaxreason.training.state import (
     static_model,
 )
 from jaxreason.training.step import check_finite, make_train_step
+from jaxreason.validation import Validation, Validator
 
 _LOG = logging.getLogger(__name__)
 GAP_MEANS = ("sampled", "sampler_gap", "sampler_weight", "sampler_weight_squared")
 
 
 def run_rl(
-    config: RLConfig, model_config: ModelConfig, mesh: Mesh, workdir: epath.PathLike, seed: int
+    config: RLConfig,
+    model_config: ModelConfig,
+    mesh: Mesh,
+    workdir: epath.PathLike,
+    seed: int,
+    validator: Validator | None = None,
 ) -> None:
     """Trains a model on its own graded replies and writes it to `<workdir>/model`.
 
@@ -80,6 +89,7 @@ def run_rl(
       mesh: where to sample and to train.
       workdir: of the run.
       seed: of the order of the questions and of the sampling.
+      validator: asks the benchmark of `validation`.
 
     Raises:
       UserError: the recipe cannot be followed, or the folder holds another run, before anything is compiled; or
@@ -102,6 +112,9 @@ def run_rl(
         questions = Questions(prompts, config.prompts_per_batch, seed)
         other = reference_model(config, model_config)
         check_teacher(config, tokenizer)
+        validation = Validation(
+            config.validation, "rl", validator, workdir, config.num_steps, interrupt.requested
+        )
         num_updates = config.num_steps * config.updates_per_step
         optimizer_config = fit_warmup(config.optimizer, num_updates)
         schedule = make_schedule(optimizer_config, num_updates)
@@ -128,16 +141,28 @@ def run_rl(
                 copies = first_copies(config, state.params)
             interrupt.check(saved_steps(start))
             frozen = open_frozen(config, model_config, mesh)
+            base_kl = BaseKL(
+                *(config.base_kl, model_config, mesh, tokenizer, [x.tokens for x in prompts]),
+                *(workdir, config.num_steps, seed, config.logprob_chunk),
+            )
             longest_prompt = max(len(prompt.tokens) for prompt in prompts)
             programs = make_programs(config, model, optimizer, state, longest_prompt, other)
             sampler = copies.get(SAMPLER, state.params)
             engine = make_engine(config, model, sampler, mesh, tokenizer)
             collector = Collector(config, engine, pool, questions, tokenizer, interrupt.requested)
 
-            writer = MetricsWriter(workdir, "rl", config.num_steps, config.tensorboard, start)
+            asked = None if SAMPLER in copies else engine  # which then holds an older policy
+            checkpoints.pin(validation.kept(start))
+            if not catch_up(validation, workdir, start, model, state.params, tokenizer, asked):
+                stop(checkpoints, interrupt, start, kept(state, copies))
+            speed = Speed(model, state.params, mesh, config.epochs_per_batch)
+            writer = MetricsWriter(
+                *(workdir, "rl", config.num_steps, config.tensorboard, start),
+                tracker=config.tracker,
+            )
             with writer as metrics:
                 for step in range(start, config.num_steps):
-                    began = time.perf_counter()
+                    phases = Phases(*PHASES)
 
                     # Ask, grade, and ask again where all replies to a prompt earned the same.
                     collected = collector.collect(step)
@@ -150,34 +175,48 @@ def run_rl(
                     if step == start:
                         _LOG.info("compiling the training step")
                     reference = copies.get(AVERAGE, frozen)
-                    weights, batches = make_batches(
-                        config, programs, mesh, collected, state.params, reference
-                    )
+                    with phases.during("logprobs"):
+                        weights, batches = make_batches(
+                            config, programs, mesh, collected, state.params, reference
+                        )
+                        jax.block_until_ready(batches)
                     measured = []
-                    for batch in batches * config.epochs_per_batch:
-                        beside = [reference] if config.exact_kl else []
-                        state, measurements = programs.train_step(state, batch, *beside)
-                        measured.append(measurements)
-                    keep_rollouts(workdir, step + 1, collected, weights)
+                    with phases.during("update"):
+                        for batch in batches * config.epochs_per_batch:
+                            beside = [reference] if config.exact_kl else []
+                            state, measurements = programs.train_step(state, batch, *beside)
+                            measured.append(measurements)
+                        keep_rollouts(workdir, step + 1, collected, weights)
+                        measured = jax.device_get(measured)
                     copies = next_copies(config, copies, state.params, step + 1)
                     moved = hand_over(config, engine, copies.get(SAMPLER, state.params), step + 1)
 
-                    # Report, and save.
-                    numbers = describe(collected) | combine(jax.device_get(measured))
-                    check_finite(step + 1, numbers)
+                    # Ask the benchmark, report, and save; a signal leaves the benchmark to the next run.
+                    numbers = describe(collected) | combine(measured)
+                    with phases.during("validate"):
+                        numbers |= base_kl.measure(step + 1, state.params)
+                        check_finite(step + 1, numbers)
+                        found = validation.measure(step + 1, model, state.params, tokenizer, asked)
+                    numbers |= found or {}
                     numbers["learning_rate"] = float(schedule(max(int(state.step) - 1, 0)))
-                    metrics.write(step + 1, numbers | speed(collected, began, moved))
+                    metrics.write(step + 1, numbers | speed.measures(collected, phases, moved))
                     metrics.flush()
-                    if is_due(step + 1, config.checkpoint_every, config.num_steps):
+                    best = validation.kept(step + 1)
+                    checkpoints.pin(best)
+                    due = is_due(step + 1, config.checkpoint_every, config.num_steps)
+                    if due or best == step + 1:
                         checkpoints.save(step + 1, kept(state, copies))
                     if interrupt.requested():
                         stop(checkpoints, interrupt, step + 1, kept(state, copies))
                 checkpoints.wait()
+            check_learned(config, workdir, int(state.step))
+            exported, state = exported_state(
+                validation, checkpoints, state, config.num_steps, model, mesh
+            )
 
-        # Write what was learned, if anything was, and then that it is complete.
-        check_learned(config, workdir, int(state.step))
+        # Write what was learned, and then that it is complete.
         export(config, model, state, model_config.path, tokenizer, workdir, interrupt)
-        folder.finish()
+        folder.finish(exported)
 
 
 class Programs(NamedTuple):
@@ -302,13 +341,6 @@ def sampler_mismatch(
         "p99_sampler_gap": gap_quantile(counts, 0.99),
         "sampler_effective_share": float(weight**2 / squared / share),
     }
-
-
-def speed(collected: Collected, began: float, moved: Moved) -> dict[str, float]:
-    """How long the step took, reply tokens generated in a second of it, and what moved to the sampler."""
-    elapsed = time.perf_counter() - began
-    tokens = sum(len(s.completion.tokens) for g in collected.groups for s in g.samples)
-    return {"step_seconds": elapsed, "tokens_per_second": tokens / elapsed} | moved._asdict()
 
 
 def keep_rollouts(

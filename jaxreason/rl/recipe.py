@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from jaxreason.base_kl import NO_BASE_KL, BaseKLConfig
 from jaxreason.config import FREE, at_least, within
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.models.huggingface import ExportDtype
@@ -10,7 +11,9 @@ from jaxreason.rl.policy_losses import PolicyLossConfig
 from jaxreason.rl.rewards import RewardConfig
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import SamplerConfig
+from jaxreason.trackers import TrackerName
 from jaxreason.training.optimizer import OptimizerConfig
+from jaxreason.validation import NO_VALIDATION, ValidationConfig
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,9 @@ class RLConfig:
       negatives: factor of negative weights; 1 = as they are, 0 = none.
       epochs_per_batch: passes that a step makes over its replies, an update for each mini-batch and pass.
       reference: what the KL term compares the policy with.
+      validation: a benchmark that is asked every few steps, and whether it chooses the step that is exported.
+      base_kl: how often the policy is compared with the base on training prompts.
+      tracker: which experiment tracker gets the metrics too: "wandb", "trackio", or none.
     """
 
     datasets: Annotated[dict[str, DatasetConfig], FREE]  # claimed by the questions that they give
@@ -125,6 +131,9 @@ class RLConfig:
     negatives: Annotated[float, at_least(0)] = 1.0
     epochs_per_batch: Annotated[int, at_least(1)] = 1
     reference: ReferenceConfig = ReferenceConfig()
+    validation: ValidationConfig = NO_VALIDATION
+    base_kl: BaseKLConfig = NO_BASE_KL
+    tracker: Annotated[TrackerName, FREE] = ""
 
     @property
     def prompts_per_batch(self) -> int:

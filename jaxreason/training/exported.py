@@ -1,14 +1,41 @@
-"""Which step's weights become model/: the last one's, or those that validation chose."""
+"""Validation at the two ends of a run: what a killed one has still to ask, and which step's weights become model/."""
+
+from typing import Any
 
 import jax
+from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.checkpoint import Checkpointer
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
+from jaxreason.results.metrics_lines import amend_metrics
+from jaxreason.sampling.engine import Engine
 from jaxreason.training.run_reader import UnavailableError, restore_params
 from jaxreason.training.state import TrainState
 from jaxreason.validation import Validation
+
+
+def catch_up(
+    validation: Validation,
+    workdir: epath.Path,
+    start: int,
+    model: Model,
+    params: Any,
+    tokenizer: Tokenizer,
+    engine: Engine | None,
+) -> bool:
+    """Validates the state that a run begins from, if that is due and not done; False when a signal came.
+
+    Step 0 has no line of metrics; the line of a later one was written without the score, where a signal came in
+    between, and gets it now.
+    """
+    found = validation.measure(start, model, params, tokenizer, engine)
+    if found and start:
+        on_process_zero(lambda: amend_metrics(workdir, start, found))
+    return found is not None
 
 
 def exported_state(
@@ -26,7 +53,10 @@ def exported_state(
     Raises:
       UserError: the chosen step's checkpoint cannot be read.
     """
-    step = validation.kept(num_steps) or num_steps
+    chosen = validation.kept(num_steps)
+    step = num_steps if chosen is None else chosen
+    if chosen is not None:
+        validation.tell_choice(step)
     if step == num_steps:
         return step, last
     jax.tree.map(lambda x: x.delete(), last.opt_state)  # saved, and not exported

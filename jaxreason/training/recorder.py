@@ -27,6 +27,7 @@ class Recorder:
         self._metrics, self._schedule = metrics, jax.jit(schedule)
         self._num_steps, self._epochs, self._every = num_steps, epochs, every
         self._pending: list[tuple[int, dict[str, jax.Array], int]] = []
+        self._more: dict[int, dict[str, float]] = {}
         self._first: int | None = None
         self._since = time.perf_counter()
 
@@ -34,6 +35,11 @@ class Recorder:
         """Keeps what step `step` (from 1) measured on `num_positions` tokens, until later."""
         self._first = step if self._first is None else self._first
         self._pending.append((step, measurements, num_positions))
+
+    def note(self, step: int, values: dict[str, float], seconds: float) -> None:
+        """Numbers that belong to a pending step's line, and the time they took, which is none of the steps'."""
+        self._more[step] = values
+        self._since += seconds
 
     def due(self, step: int) -> bool:
         """Whether to flush now. Always after the first step, whose time is mostly compilation."""

@@ -15,6 +15,7 @@ from jaxreason.distill import distiller
 from jaxreason.distill.distill_settings import DistillConfig
 from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator, harness_import, regrade, responses, settings, transfer
+from jaxreason.evaluation.validator import make_validator
 from jaxreason.plan.recipe import plan_recipe
 from jaxreason.plan.slices import find_slice
 from jaxreason.plan.table import format_plan
@@ -27,6 +28,7 @@ from jaxreason.results.transfer_file import transfer_path
 from jaxreason.rl import loop as rl
 from jaxreason.serve.settings import ServeConfig
 from jaxreason.training import sft
+from jaxreason.validation import ValidationConfig, Validator
 from jaxreason.verbs import outcome
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.setup import on_mesh, show_messages, without_devices
@@ -46,7 +48,8 @@ def run_sft(call: Call) -> None:
     """Fine-tuning on worked answers."""
     with _in_workdir(call, "sft") as (mesh, call):
         section = decontaminated(call.config, call.section("sft", sft.SFTConfig), call.workdir)
-        sft.run_sft(section, call.model, mesh, call.workdir, call.config.seed)
+        asks = _validator(call, "sft", section.validation, mesh)
+        sft.run_sft(section, call.model, mesh, call.workdir, call.config.seed, asks)
         call.tell(outcome.training(call.workdir))
 
 
@@ -54,7 +57,8 @@ def run_rl(call: Call) -> None:
     """Training on verified rewards."""
     with _in_workdir(call, "rl") as (mesh, call):
         section = decontaminated(call.config, call.section("rl", rl.RLConfig), call.workdir)
-        rl.run_rl(section, call.model, mesh, call.workdir, call.config.seed)
+        asks = _validator(call, "rl", section.validation, mesh)
+        rl.run_rl(section, call.model, mesh, call.workdir, call.config.seed, asks)
         call.tell(outcome.training(call.workdir))
 
 
@@ -64,6 +68,11 @@ def run_distill(call: Call) -> None:
         section = call.section("distill", DistillConfig)
         distiller.run_distill(section, call.model, mesh, call.workdir, call.config.seed)
         call.tell(outcome.distillation(call.workdir))
+
+
+def _validator(call: Call, stage: str, how: ValidationConfig, mesh: Mesh) -> Validator | None:
+    config = call.section("eval", settings.EvalConfig) if "eval" in call.config else None
+    return make_validator(config, how, stage, call.model, mesh, call.config.seed)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,62 @@
+"""How fast a step was: where its time went, tokens a second, and what share of the devices' peak the update used."""
+
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxreason.models.decoder import Model
+from jaxreason.models.model_flops import peak_flops, training_flops, utilization, weight_products
+from jaxreason.rl.generation import Collected
+from jaxreason.sampling.engine import Moved
+from jaxreason.training.phases import Phases
+
+PHASES = ("generate", "grade", "logprobs", "update", "weights", "validate")
+
+
+class Speed:
+    """Measures the steps of a run.
+
+    Args:
+      model: the policy.
+      params: its parameters, or their shapes.
+      mesh: where it trains.
+      epochs: passes over a step's replies.
+    """
+
+    def __init__(self, model: Model, params: Any, mesh: Mesh, epochs: int):
+        self._architecture, self._epochs = model.architecture, epochs
+        self._num_weights = weight_products(params, model.architecture.tie_word_embeddings)
+        self._peak = peak_flops(mesh)
+
+    def measures(self, collected: Collected, phases: Phases, moved: Moved) -> dict[str, float]:
+        """Seconds and shares of the phases, tokens a second, MFU where the peak is known, and weights moved."""
+        for name in ("generate", "grade"):
+            phases.add(name, collected.seconds[f"{name}_seconds"])
+        phases.add("weights", moved.weights_seconds)
+        found = phases.measures()
+        sampled = sum(len(s.completion.tokens) for g in collected.groups for s in g.samples)
+        found["tokens_per_second"] = sampled / found["step_seconds"]
+        return found | self._update(collected, phases["update"]) | moved._asdict()
+
+    def _update(self, collected: Collected, seconds: float) -> dict[str, float]:
+        """Of the tokens that went through the update, prompts included and padding not."""
+        lengths = trained_lengths(collected)
+        if not lengths:
+            return {}
+        tokens = self._epochs * sum(lengths)
+        flops = self._epochs * training_flops(self._architecture, self._num_weights, lengths)
+        rate = {"update_tokens_per_second": tokens / seconds}
+        return rate | utilization(flops, seconds, self._peak)
+
+
+def trained_lengths(collected: Collected) -> list[int]:
+    """Tokens of each sequence that the step trains on, its prompt included."""
+    return [
+        len(group.prompt) + len(sample.completion.tokens)
+        for group, row, used in zip(
+            collected.groups, collected.weights, collected.trained, strict=True
+        )
+        for sample, weight in zip(group.samples, row, strict=False)
+        if used and not np.isnan(weight)
+    ]
