@@ -34,10 +34,10 @@ class Phases:
         return self._seconds[name]
 
     def measures(self) -> dict[str, float]:
-        """`<phase>_seconds`, `step_seconds` until now, and `share_<phase>`s which with `share_other` sum to 1."""
+        """Of each phase its `_seconds` and `_share_of_seconds`, which with `other`'s sum to 1; and `step_seconds`."""
         whole = time.perf_counter() - self._began
         named = self._seconds | {"other": max(whole - sum(self._seconds.values()), 0.0)}
         total = sum(named.values())
-        shares = {f"share_{name}": seconds / total for name, seconds in named.items()}
+        shares = {f"{name}_share_of_seconds": seconds / total for name, seconds in named.items()}
         seconds = {f"{name}_seconds": value for name, value in self._seconds.items()}
         return seconds | {"step_seconds": whole} | shares

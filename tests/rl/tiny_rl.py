@@ -173,11 +173,11 @@ def mesh_of(num_devices: int):
     return make_mesh(sizes, jax.devices()[:num_devices])
 
 
-def run(config: RLConfig, base, workdir, *, mesh=None, seed: int = 0) -> epath.Path:
+def run(config: RLConfig, base, workdir, *, mesh=None, seed: int = 0, validator=None) -> epath.Path:
     """Runs the stage; returns its working directory."""
     mesh = mesh or mesh_of(1)
     with jax.set_mesh(mesh):
-        run_rl(config, model_config(base), mesh, workdir, seed)
+        run_rl(config, model_config(base), mesh, workdir, seed, validator)
     return epath.Path(workdir)
 
 

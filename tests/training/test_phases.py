@@ -19,10 +19,10 @@ def test_shares_sum_to_one_and_the_rest_is_other(monkeypatch):
     found = step.measures()
     assert (found["generate_seconds"], found["update_seconds"], step["update"]) == (2.0, 5.0, 5.0)
     assert found["step_seconds"] == 14.0
-    assert found["share_generate"] == pytest.approx(2 / 14)
-    assert found["share_validate"] == 0.0
-    assert found["share_other"] == pytest.approx(7 / 14)
-    shares = [value for name, value in found.items() if name.startswith("share_")]
+    assert found["generate_share_of_seconds"] == pytest.approx(2 / 14)
+    assert found["validate_share_of_seconds"] == 0.0
+    assert found["other_share_of_seconds"] == pytest.approx(7 / 14)
+    shares = [value for name, value in found.items() if name.endswith("_share_of_seconds")]
     assert sum(shares) == pytest.approx(1.0)
 
 
@@ -30,7 +30,7 @@ def test_shares_sum_to_one_where_what_was_measured_elsewhere_is_more_than_all():
     step = Phases("weights")
     step.add("weights", 1e6)
     found = step.measures()
-    assert found["share_weights"] + found["share_other"] == 1.0
+    assert found["weights_share_of_seconds"] + found["other_share_of_seconds"] == 1.0
 
 
 def test_a_phase_that_raises_is_counted():
