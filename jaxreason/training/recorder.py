@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from jaxreason.metrics import MetricsWriter
+from jaxreason.models.model_flops import utilization
 from jaxreason.training.optimizer import Schedule
 from jaxreason.training.step import check_finite
 
@@ -19,22 +20,36 @@ class Recorder:
       num_steps: of the whole run.
       epochs: passes over the data in the whole run.
       every: steps between two flushes that `due` asks for.
+      peak: FLOP/s of all devices; None where it is not known, and there is no MFU then.
     """
 
     def __init__(
-        self, metrics: MetricsWriter, schedule: Schedule, num_steps: int, epochs: float, every: int
+        self,
+        metrics: MetricsWriter,
+        schedule: Schedule,
+        num_steps: int,
+        epochs: float,
+        every: int,
+        peak: float | None = None,
     ):
+        self._peak = peak
         self._metrics, self._schedule = metrics, jax.jit(schedule)
         self._num_steps, self._epochs, self._every = num_steps, epochs, every
-        self._pending: list[tuple[int, dict[str, jax.Array], int]] = []
+        self._pending: list[tuple[int, dict[str, jax.Array], int, float]] = []
         self._more: dict[int, dict[str, float]] = {}
         self._first: int | None = None
         self._since = time.perf_counter()
 
-    def add(self, step: int, measurements: dict[str, jax.Array], num_positions: int) -> None:
-        """Keeps what step `step` (from 1) measured on `num_positions` tokens, until later."""
+    def add(
+        self,
+        step: int,
+        measurements: dict[str, jax.Array],
+        num_positions: int,
+        flops: float = 0.0,
+    ) -> None:
+        """Keeps what step `step` (from 1) measured on `num_positions` tokens, in so many FLOPs, until later."""
         self._first = step if self._first is None else self._first
-        self._pending.append((step, measurements, num_positions))
+        self._pending.append((step, measurements, num_positions, flops))
 
     def note(self, step: int, values: dict[str, float], seconds: float) -> None:
         """Numbers that belong to a pending step's line, and the time they took, which is none of the steps'."""
@@ -54,12 +69,14 @@ class Recorder:
         """
         if not self._pending:
             return
-        fetched = jax.device_get([measured for _, measured, _ in self._pending])
+        fetched = jax.device_get([measured for _, measured, _, _ in self._pending])
         now = time.perf_counter()
         seconds = (now - self._since) / len(self._pending)
-        for (step, _, positions), values in zip(self._pending, fetched, strict=True):
+        for (step, _, positions, flops), values in zip(self._pending, fetched, strict=True):
+            values = values | self._more.pop(step, {})
             check_finite(step, values)
-            self._metrics.write(step, values | self._derived(step, positions, seconds))
+            derived = self._derived(step, positions, seconds)
+            self._metrics.write(step, values | derived | utilization(flops, seconds, self._peak))
         self._metrics.flush()
         self._pending, self._since = [], now
 

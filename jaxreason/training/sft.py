@@ -16,6 +16,7 @@ import optax
 from etils import epath
 from jax.sharding import Mesh
 
+from jaxreason.base_kl import NO_BASE_KL, BaseKL, BaseKLConfig
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.config import FREE, above, at_least, check_ranges, to_dict
 from jaxreason.data.batches import BatchConfig, PackedBatches
@@ -32,8 +33,11 @@ from jaxreason.models.decoder import Model, param_axes
 from jaxreason.models.huggingface import ExportDtype, ModelConfig
 from jaxreason.models.model_card import longest_reply, run_card
 from jaxreason.results.code_version import code_version
+from jaxreason.models.model_flops import peak_flops
 from jaxreason.results.files import write_json
 from jaxreason.sharding import check_rows, place_rows, row_block
+from jaxreason.trackers import TrackerName, check_tracker
+from jaxreason.training.exported import catch_up, exported_state
 from jaxreason.training.losses import make_sft_loss
 from jaxreason.training.micro_batches import skip_empty
 from jaxreason.training.optimizer import (
@@ -45,6 +49,7 @@ from jaxreason.training.optimizer import (
 )
 from jaxreason.training.recorder import Recorder
 from jaxreason.training.run_folder import RunFolder
+from jaxreason.training.sft_measures import Looks, make_flops_of, prompts_of
 from jaxreason.training.state import (
     TrainState,
     abstract_state,
@@ -54,6 +59,13 @@ from jaxreason.training.state import (
 )
 from jaxreason.training.step import make_train_step
 from jaxreason.training.token_weights import TOKEN_WEIGHTS
+from jaxreason.validation import (
+    NO_VALIDATION,
+    Validation,
+    ValidationConfig,
+    Validator,
+    check_validation,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -90,6 +102,9 @@ class SFTConfig:
       token_weight: key of `training.token_weights.TOKEN_WEIGHTS`, by which each token's cross-entropy is multiplied.
       kl_coefficient: weight of KL(policy || base) over the whole vocabulary, at the target tokens, where base is the
         model that the run starts from; 0 = it is not in memory.
+      validation: a benchmark that is asked every few steps, and whether it chooses the step that is exported.
+      base_kl: how often the model is compared with the base on training prompts.
+      tracker: which experiment tracker gets the metrics too: "wandb", "trackio", or none.
     """
 
     FORMER_FIELDS: ClassVar[dict[str, str]] = {
@@ -119,10 +134,18 @@ class SFTConfig:
     aggregation: Literal["token_mean", "sequence_mean"] = "token_mean"
     token_weight: str = "one"
     kl_coefficient: Annotated[float, at_least(0)] = 0.0
+    validation: ValidationConfig = NO_VALIDATION
+    base_kl: BaseKLConfig = NO_BASE_KL
+    tracker: Annotated[TrackerName, FREE] = ""
 
 
 def run_sft(
-    config: SFTConfig, model_config: ModelConfig, mesh: Mesh, workdir: epath.PathLike, seed: int
+    config: SFTConfig,
+    model_config: ModelConfig,
+    mesh: Mesh,
+    workdir: epath.PathLike,
+    seed: int,
+    validator: Validator | None = None,
 ) -> None:
     """Trains a model and writes it to `<workdir>/model`; continues what an earlier run began.
 
@@ -134,6 +157,7 @@ def run_sft(
       mesh: where to train.
       workdir: of the run.
       seed: of the order of the data and, for a model that starts at random, of its parameters.
+      validator: asks the benchmark of `validation`.
 
     Raises:
       UserError: the recipe cannot be followed, or the folder holds another run; before anything is compiled.
@@ -155,6 +179,9 @@ def run_sft(
         optimizer_config = fit_warmup(config.optimizer, num_steps)
         schedule = make_schedule(optimizer_config, schedule_steps)
         optimizer = make_optimizer(optimizer_config, schedule_steps, param_axes(model))
+        validation = Validation(
+            config.validation, "sft", validator, workdir, num_steps, interrupt.requested
+        )
         folder = RunFolder(workdir, "sft", config, model_config, seed, num_steps, data.contents)
         interrupt.check("Nothing was begun.")
         if folder.claim():
@@ -172,21 +199,36 @@ def run_sft(
                 _, params = huggingface.open_model(model_config, mesh, jax.random.key(seed))
                 state = init_state(optimizer, params, mesh)
             frozen = open_reference(config, model_config, mesh, seed)
+            base_kl = BaseKL(
+                *(config.base_kl, model_config, mesh, tokenizer, prompts_of(data.sequences)),
+                *(workdir, num_steps, seed, config.logprob_chunk),
+            )
             interrupt.check(saved_steps(start))
+            checkpoints.pin(validation.kept(start))
+            if not catch_up(validation, workdir, start, model, state.params, tokenizer, None):
+                interrupt.stop(saved_steps(start))
+            flops_of = make_flops_of(model, state.params)
             _LOG.info("compiling the training step; the first line of metrics comes after it")
             num_pieces = batches.layout.num_micro_batches
             train_step = make_step(config, model, optimizer, state_shardings(state), num_pieces)
 
             # Train. Measurements stay on the devices until they are due, so that no step waits.
-            with MetricsWriter(workdir, "sft", num_steps, config.tensorboard, start) as metrics:
-                recorder = Recorder(metrics, schedule, num_steps, config.epochs, config.log_every)
+            writer = MetricsWriter(
+                workdir, "sft", num_steps, config.tensorboard, start, tracker=config.tracker
+            )
+            with writer as metrics:
+                plan = schedule, num_steps, config.epochs, config.log_every
+                recorder = Recorder(metrics, *plan, peak_flops(mesh))
+                looks = Looks(validation, base_kl, recorder, model, tokenizer)
                 for step, rows in enumerate(batches.iterate(start), start=start + 1):
                     state, measurements = train_step(state, place_rows(mesh, rows, block), *frozen)
-                    recorder.add(step, measurements, batches.num_tokens(step - 1))
-                    logs, saves = (
-                        recorder.due(step),
-                        is_due(step, config.checkpoint_every, num_steps),
-                    )
+                    flops = flops_of(rows) * block[1]  # of the other processes' rows as of its own
+                    recorder.add(step, measurements, batches.num_tokens(step - 1), flops)
+                    looked = looks.after(step, state.params)  # a signal leaves some to the next run
+                    checkpoints.pin(validation.kept(step))
+                    logs = recorder.due(step) or looked
+                    saves = is_due(step, config.checkpoint_every, num_steps)
+                    saves = saves or (looked and validation.kept(step) == step)
                     stops = interrupt.requested(agree=logs)
                     if logs or saves or stops:
                         recorder.flush()  # also refuses numbers that are not finite, before saving
@@ -196,11 +238,12 @@ def run_sft(
                         checkpoints.wait()
                         interrupt.stop(saved_steps(step))
                 checkpoints.wait()
+            exported, state = exported_state(validation, checkpoints, state, num_steps, model, mesh)
 
         # Write what was learned, and then that it is complete.
         _LOG.info("writing %s", workdir / "model")
         export(config, model, state, tokenizer_path, tokenizer, workdir, interrupt)
-        folder.finish()
+        folder.finish(exported)
 
 
 def check_fits(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh | None) -> None:
@@ -229,6 +272,8 @@ def check_fits(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh
         raise UserError(
             f"sft.schedule_epochs={config.schedule_epochs:g}: expected 0, or at least sft.epochs={config.epochs:g}."
         )
+    check_validation(config.validation, "sft")
+    check_tracker(config.tracker, "sft")
     check_optimizer(config.optimizer, param_axes(model))
     if mesh is not None:
         check_rows(mesh, config.micro_batch_rows, "sft.micro_batch_rows")

@@ -106,10 +106,16 @@ def make_recipe(folder: Path, **changes) -> SFTConfig:
     return dataclasses.replace(recipe, **changes)
 
 
-def train(recipe: SFTConfig, workdir: Path, mesh_config: MeshConfig = ONE_DEVICE, model=MODEL):
+def train(
+    recipe: SFTConfig,
+    workdir: Path,
+    mesh_config: MeshConfig = ONE_DEVICE,
+    model=MODEL,
+    validator=None,
+):
     """`run_sft` on the first devices that the mesh asks for."""
     sizes = dataclasses.astuple(mesh_config)
     count = sizes[0] * sizes[1] * sizes[2] * sizes[3]
     mesh = make_mesh(mesh_config, jax.devices()[:count])
     with jax.set_mesh(mesh):
-        run_sft(recipe, model, mesh, workdir, seed=3)
+        run_sft(recipe, model, mesh, workdir, 3, validator)
