@@ -114,6 +114,16 @@ def rl(size: str, target: str) -> ConfigDict:
         metadata=("data_source",),
     )
     length = MAX_PROMPT + MAX_REPLY
+    sampler = sections.sampler(
+        parts * slots(size, slice_, tensor),
+        length,
+        prefill_rows=parts,
+        prefill_chunk=512,
+        page_size=128,
+        # else collected again for every token; small chips have no room for a copy that is whole
+        gather_weights=gathers(size, slice_, tensor),
+    )
+    asked = sections.decoding(1.0, MAX_REPLY, top_p=0.7)
     config.rl = sections.rl(
         {"math": questions},
         1e-6,
@@ -122,15 +132,7 @@ def rl(size: str, target: str) -> ConfigDict:
         prompts_per_step=512,
         group_size=16,
         decoding=sections.decoding(1.0, MAX_REPLY),
-        sampler=sections.sampler(
-            parts * slots(size, slice_, tensor),
-            length,
-            prefill_rows=parts,
-            prefill_chunk=512,
-            page_size=128,
-            # else collected again for every token; small chips have no room for a copy that is whole
-            gather_weights=gathers(size, slice_, tensor),
-        ),
+        sampler=sampler,
         rewards={
             "num_workers": 32,
             "timeout_s": 30.0,
@@ -156,6 +158,14 @@ def rl(size: str, target: str) -> ConfigDict:
         ),
         checkpoint_every=5,
         export_dtype="bfloat16",
+        # every question of AIME24 as often as in DAPO's file; the paper took step 140, so nothing is chosen
+        validation=sections.validation(every=5, benchmark="aime24", decoding=asked, samples=32),
+    )
+    config.eval = sections.evaluation(
+        {"aime24": {"limit": 0, "samples": {"validation": 32}}},
+        {"validation": asked},
+        source="hub",
+        sampler=sampler,
     )
     config.plan = sections.plan(architecture(size), reply_tokens=MAX_REPLY)
     return config

@@ -17,7 +17,8 @@ The clip is the scripts', 0.2 and 0.28: the paper's "between 0.22 and 0.28" is n
 (--config.rl.policy_loss.clip_low=0.22). So are the lengths, 2,048 and 20,480 of which the last 4,096 are punished: the
 paper's "up to 16k" is where the punishment begins. Only in the scripts: rate 1e-6 constant after 10 steps, weight
 decay 0.1, dual clip 10, dynamic sampling from up to 10 batches of 1,536 prompts by accuracy, rewards of +1 and -1 (so
-that a full penalty of 1 is half of what a right answer is worth), the prompt's words, and no think block in it.
+that a full penalty of 1 is half of what a right answer is worth), the prompt's words, no think block in it, and AIME24
+every 5 steps at temperature 1 and top-p 0.7 (`validation`; --config.rl.validation.choose=True exports its best step).
 """
 
 from configs import qwen3

@@ -82,6 +82,20 @@ def dataset(path: str, fields: dict[str, str], **changes) -> ConfigDict:
     return section(defaults, changes)
 
 
+def validation(**changes) -> ConfigDict:
+    """A benchmark that training asks every `every` steps as `eval` does, but with its own decoding; 0 = never."""
+    defaults = {
+        "every": 0,
+        "benchmark": "",
+        "variant": "robust",
+        "decoding": decoding(0.0, 1024),
+        "samples": 1,
+        "limit": 0,
+        "choose": False,
+    }
+    return section(defaults, changes)
+
+
 def sft(datasets: dict[str, ConfigDict], learning_rate: float, **changes) -> ConfigDict:
     """Supervised fine-tuning on the last reply of every example."""
     defaults = {
@@ -107,6 +121,9 @@ def sft(datasets: dict[str, ConfigDict], learning_rate: float, **changes) -> Con
         "aggregation": "token_mean",
         "token_weight": "one",
         "kl_coefficient": 0.0,
+        "validation": validation(),
+        "base_kl": {"every": 0, "prompts": 64, "max_tokens": 512},  # 0: no base beside the policy
+        "tracker": "",
     }
     return section(defaults, changes)
 
@@ -295,6 +312,9 @@ def rl(datasets: dict[str, ConfigDict], learning_rate: float, **changes) -> Conf
         "tensorboard": False,
         "export_dtype": "float32",
         "max_shard_bytes": 5 * 2**30,
+        "validation": validation(),
+        "base_kl": {"every": 0, "prompts": 64, "max_tokens": 512},  # 0: no base beside the policy
+        "tracker": "",
     }
     return section(defaults, changes)
 
