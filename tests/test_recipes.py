@@ -12,6 +12,8 @@ from ml_collections import ConfigDict
 
 from jaxreason.arms import arm_evaluation, arm_section, arms_of
 from jaxreason.config import ConfigError, parse
+from jaxreason.evaluation.settings import EvalConfig
+from jaxreason.evaluation.validator import validation_eval
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.plan.recipe import planned_model
@@ -96,6 +98,17 @@ def test_sft_has_the_papers_numbers_and_the_scripts_where_it_has_none():
     assert (think.thinking, without.thinking) == (True, False)
     columns = [s.datasets.teacher.fields["response"] for s in (think, without)]
     assert columns == ["think_response", "no_think_response"]
+
+
+def test_rl_asks_aime24_every_five_steps_with_the_scripts_decoding_and_chooses_no_step():
+    config = recipe("rl_qwen3_14b.py")
+    how = parse(RLConfig, config.rl, "rl").validation
+    assert (how.every, how.benchmark, how.choose) == (5, "aime24", False)
+    assert (how.decoding.temperature, how.decoding.top_p) == (1.0, 0.7)
+    asked = validation_eval(parse(EvalConfig, config.eval, "eval"), how, "rl")
+    assert list(asked.benchmarks) == ["aime24"] and asked.source == "hub"
+    assert asked.decodings == {"validation": how.decoding}
+    assert how.decoding.max_tokens < config.rl.sampler.max_length == asked.sampler.max_length
 
 
 def test_rl_has_the_papers_numbers_and_the_scripts_where_it_has_none():
