@@ -129,7 +129,9 @@ def ask_and_grade(
             check()
             run_parts(engine, tokenizer, folder, parts, missing, pool, seed, check)
         check()
-        on_process_zero(lambda: grade_parts(config, folder, parts, pool, check))
+        # Process 0 grades alone, so it cannot agree with the others to end in between.
+        between = check if jax.process_count() == 1 else lambda: None
+        on_process_zero(lambda: grade_parts(config, folder, parts, pool, between))
 
 
 def make_pool(config: EvalConfig) -> VerifierPool:

@@ -442,6 +442,18 @@ def test_two_processes_write_the_same_samples_as_one(finished, model_folder, que
     assert found[0] == expected + read_lines(finished[0], "sums.greedy")
 
 
+@pytest.mark.slow
+def test_two_processes_grade_what_a_kill_left_without_grades(model_folder, questions, tmp_path):
+    evaluate(sums_config(questions, {"greedy": 1, "t1": 1}), model_folder, tmp_path)
+    before = read_lines(tmp_path, "sums.greedy")
+    for path in (tmp_path / "evaluation" / "grades").glob("*.jsonl"):
+        path.write_text("")
+    run_processes(
+        evaluate_sums, 2, str(questions), str(model_folder), str(tmp_path), timeout_s=120.0
+    )
+    assert read_lines(tmp_path, "sums.greedy") == before
+
+
 @pytest.mark.parametrize(
     ("runs", "message"),
     [
