@@ -13,13 +13,13 @@ from jaxreason.recipes import merged
 from jaxreason.results.study_files import BASE, BASES, MANIFEST
 from jaxreason.results.transfer_file import TRANSFER
 from jaxreason.rl import loop as rl
-from jaxreason.training import sft
+from jaxreason.training.sft_recipe import SFTConfig
 
 MOST_SEED = 2**32 - 1  # of a larger one JAX's keys drop the rest: 2**32 would draw what 0 draws
 Seed = Annotated[int, within(0, MOST_SEED)]
 
 TAKEN = (BASE, BASES, "questions", "report", "config.json", MANIFEST, TRANSFER, "log.txt")
-METHODS = {"sft": sft.SFTConfig, "rl": rl.RLConfig}
+METHODS = {"sft": SFTConfig, "rl": rl.RLConfig}
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from jaxreason.results.drift_files import drift_path
 from jaxreason.results.score_files import is_finished
 from jaxreason.sharding import MeshConfig
 from jaxreason.study import Stage
-from jaxreason.training.sft import SFTConfig
+from jaxreason.training.sft_recipe import SFTConfig
 from jaxreason.workload import (
     ALIKE,
     CHOICES,

@@ -71,15 +71,6 @@ class Interrupt:
         if self.requested():
             self.stop(saved)
 
-    def check_alone(self, saved: str) -> None:
-        """As `check`, where one process works and the others wait for it: where there are others, it does nothing.
-
-        Raises:
-          SystemExit: with EXIT_CODE.
-        """
-        if jax.process_count() == 1:
-            self.check(saved)
-
     def stop(self, saved: str) -> NoReturn:
         """Ends the program, and says what is on the disk.
 

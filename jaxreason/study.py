@@ -70,6 +70,7 @@ from jaxreason.rl.checks import check_config as check_rl
 from jaxreason.serve.settings import ServeConfig
 from jaxreason.sharding import MeshConfig
 from jaxreason.training import sft
+from jaxreason.training.sft_recipe import SFTConfig, check_fits
 from jaxreason.training.state import static_model
 
 
@@ -95,7 +96,7 @@ class Stage:
 SECTIONS: dict[str, type] = {
     "model": ModelConfig,
     "mesh": MeshConfig,
-    "sft": sft.SFTConfig,
+    "sft": SFTConfig,
     "rl": rl.RLConfig,
     "distill": DistillConfig,
     "eval": settings.EvalConfig,
@@ -212,7 +213,7 @@ def _check_arm(config, study, name, base: ModelConfig, mesh, tokenizer_of, model
     if arm.method == "rl":
         check_rl(section, model, mesh)
     else:
-        sft.check_fits(section, model, tokenizer_of(section.tokenizer or origin), mesh)
+        check_fits(section, model, tokenizer_of(section.tokenizer or origin), mesh)
 
 
 def _tell(text: str) -> None:

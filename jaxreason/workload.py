@@ -20,7 +20,7 @@ from jaxreason.plan.settings import PlanConfig
 from jaxreason.rl.logprob_passes import needs_old, needs_reference
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.tasks.registry import TASKS
-from jaxreason.training.sft import SFTConfig
+from jaxreason.training.sft_recipe import SFTConfig
 
 PROMPT_TOKENS = 200  # of a prompt, at most: MATH's have about 110, CoQA's 590
 PROMPT_SHARE = 0.125  # of the longest sequence that there may be, where that is less

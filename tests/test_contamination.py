@@ -15,7 +15,7 @@ from jaxreason.data.examples import load_examples
 from jaxreason.data.rows import DropLog
 from jaxreason.errors import UserError
 from jaxreason.results.decontamination_file import read_decontamination
-from jaxreason.training.sft import SFTConfig
+from jaxreason.training.sft_recipe import SFTConfig
 
 FIELDS = {"prompt": "question", "answer": "answer", "response": "answer"}
 TRAIN = ["What is $4 - 1$?", "What is 4 + 1?", "What is 5 + 1?"]

@@ -20,7 +20,7 @@ from jaxreason.plan.settings import PlanConfig
 from jaxreason.plan.slices import find_slice
 from jaxreason.recipes import load_recipe
 from jaxreason.rl.recipe import RLConfig
-from jaxreason.training.sft import SFTConfig
+from jaxreason.training.sft_recipe import SFTConfig
 
 # One layer of 8 features: attention 8x8 four times, MLP 8x16 three times, a head of 32 words that is the embedding.
 PRODUCTS = 4 * 64 + 3 * 128 + 8 * 32

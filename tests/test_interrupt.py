@@ -3,9 +3,7 @@
 import os
 import signal
 
-import jax
 import pytest
-from jax.experimental import multihost_utils
 
 from jaxreason.interrupt import EXIT_CODE, Interrupt
 
@@ -65,16 +63,3 @@ def test_a_second_signal_within_a_stage_of_a_study_acts_at_once(interruptible):
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
-
-
-def test_a_process_that_works_while_others_wait_asks_them_nothing(monkeypatch):
-    asked = []
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(multihost_utils, "process_allgather", lambda x: asked.append(1) or x)
-    with Interrupt() as interrupt:
-        os.kill(os.getpid(), signal.SIGTERM)
-        interrupt.check_alone("Saved.")
-        assert not asked
-        monkeypatch.setattr(jax, "process_count", lambda: 1)
-        with pytest.raises(SystemExit):
-            interrupt.check_alone("Saved.")

@@ -24,7 +24,7 @@ from jaxreason.recipes import find_recipe, load_recipe, on_slice, split_argument
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.study import check_recipe, check_stages, stages
 from jaxreason.tasks.registry import strict_task
-from jaxreason.training.sft import SFTConfig
+from jaxreason.training.sft_recipe import SFTConfig
 
 # Parameters of the Base checkpoints on the Hugging Face hub, tied embeddings counted once.
 PARAMETERS = {

@@ -7,7 +7,7 @@ from typing import Any
 from jaxreason.plan.measure import Measured
 from jaxreason.plan.slices import Slice, larger
 from jaxreason.rl.recipe import RLConfig
-from jaxreason.training.sft import SFTConfig
+from jaxreason.training.sft_recipe import SFTConfig
 
 STEP = 128  # lengths are multiples of it
 

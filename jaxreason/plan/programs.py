@@ -25,7 +25,8 @@ from jaxreason.rl.rollouts import Rollouts
 from jaxreason.sampling import slots
 from jaxreason.sharding import ROWS, check_rows, num_parts, spec
 from jaxreason.training.optimizer import make_optimizer
-from jaxreason.training.sft import SFTConfig, make_step
+from jaxreason.training.sft import make_step
+from jaxreason.training.sft_recipe import SFTConfig
 from jaxreason.training.state import TrainState, abstract_state, state_shardings
 
 STEPS = 1000  # of the schedule: a number in the program, of no matter to its size

@@ -27,7 +27,7 @@ from jaxreason.plan.settings import PlanConfig
 from jaxreason.plan.slices import Slice
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.sharding import MeshConfig, make_mesh, num_parts
-from jaxreason.training.sft import SFTConfig
+from jaxreason.training.sft_recipe import SFTConfig
 from jaxreason.training.state import static_model
 
 STAGES = {"sft": (SFTConfig, sft_programs), "rl": (RLConfig, rl_programs)}

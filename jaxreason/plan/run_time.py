@@ -7,7 +7,7 @@ from jaxreason.plan.roofline import Timed
 from jaxreason.plan.settings import PlanConfig
 from jaxreason.plan.slices import Slice
 from jaxreason.rl.recipe import RLConfig
-from jaxreason.training.sft import SFTConfig
+from jaxreason.training.sft_recipe import SFTConfig
 
 SHARES = (1.0, 0.125)  # of the longest reply: what RL's time is given for
 

@@ -215,7 +215,10 @@ def run_rl(
             )
 
         # Write what was learned, and then that it is complete.
-        export(config, model, state, model_config.path, tokenizer, workdir, interrupt)
+        export(
+            *(config, model, state, model_config.path, tokenizer, workdir, interrupt),
+            step=exported,
+        )
         folder.finish(exported)
 
 

@@ -4,52 +4,41 @@ A run's working directory holds config.json, data.json, metrics.jsonl, checkpoin
 of that is complete, done.json.
 """
 
-import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
 import jax
-import numpy as np
 import optax
 from etils import epath
 from jax.sharding import Mesh
 
-from jaxreason.base_kl import NO_BASE_KL, BaseKL, BaseKLConfig
+from jaxreason.base_kl import BaseKL
 from jaxreason.checkpoint import Checkpointer
-from jaxreason.config import FREE, above, at_least, check_ranges, to_dict
-from jaxreason.data.batches import BatchConfig, PackedBatches
-from jaxreason.data.encoding import encode_examples
-from jaxreason.data.examples import each_reply, load_examples
-from jaxreason.data.rows import DatasetConfig, DropLog
+from jaxreason.config import to_dict
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
-from jaxreason.distributed import on_process_zero
-from jaxreason.errors import UserError
 from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import MetricsWriter
 from jaxreason.models import huggingface
 from jaxreason.models.decoder import Model, param_axes
-from jaxreason.models.huggingface import ExportDtype, ModelConfig
+from jaxreason.models.huggingface import ModelConfig
 from jaxreason.models.model_card import longest_reply, run_card
-from jaxreason.results.code_version import code_version
 from jaxreason.models.model_flops import peak_flops
-from jaxreason.results.files import write_json
-from jaxreason.sharding import check_rows, place_rows, row_block
-from jaxreason.trackers import TrackerName, check_tracker
+from jaxreason.results.code_version import code_version
+from jaxreason.sharding import place_rows, row_block
 from jaxreason.training.exported import catch_up, exported_state
 from jaxreason.training.losses import make_sft_loss
 from jaxreason.training.micro_batches import skip_empty
 from jaxreason.training.optimizer import (
-    OptimizerConfig,
-    check_optimizer,
     fit_warmup,
     make_optimizer,
     make_schedule,
 )
 from jaxreason.training.recorder import Recorder
 from jaxreason.training.run_folder import RunFolder
+from jaxreason.training.sft_data import load_data, make_batches, write_data
 from jaxreason.training.sft_measures import Looks, make_flops_of, prompts_of
+from jaxreason.training.sft_recipe import SFTConfig, check_fits, steps_of_schedule
 from jaxreason.training.state import (
     TrainState,
     abstract_state,
@@ -58,85 +47,12 @@ from jaxreason.training.state import (
     static_model,
 )
 from jaxreason.training.step import make_train_step
-from jaxreason.training.token_weights import TOKEN_WEIGHTS
 from jaxreason.validation import (
-    NO_VALIDATION,
     Validation,
-    ValidationConfig,
     Validator,
-    check_validation,
 )
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SFTConfig:
-    """Fields of a recipe's `sft` section.
-
-    Attributes:
-      datasets: by a name of one's own; all their examples are used, each dataset's `limit` sets
-        their proportions.
-      every_reply: whether all replies of a conversation are learned (an example each) or the last.
-      tokenizer: folder or hub name; "" = the model's own. A model that starts at random needs one.
-      thinking: `enable_thinking` of the chat template; None leaves it to the template.
-      length: tokens of a row, and the most that an example may have.
-      pack: whether examples of a step share rows; otherwise each has one of its own.
-      batch_size: examples of a step, over all devices; the last step of a run may have fewer.
-      micro_batch_rows: rows, over all devices, whose gradients are computed at a time. A step takes as many
-        micro-batches as its rows need.
-      epochs: passes over the examples; the last may be part of one (2.5).
-      optimizer: the optimizer's section.
-      logprob_chunk: positions of a row whose logits exist at a time.
-      log_every: steps between two times that metrics are fetched from the devices and written.
-      checkpoint_every: steps between two checkpoints; 0 = only at the end and when stopped.
-      keep: how many of the newest checkpoints stay; 0 = all.
-      tensorboard: whether TensorBoard files are written too.
-      export_dtype: of the weights in model/.
-      max_shard_bytes: size of one safetensors file in model/.
-      overlong: what becomes of examples longer than `length`: left out ("drop"), or cut by
-        `data.encoding.shared_lengths` ("cut"); both are counted in data.json.
-      schedule_epochs: passes after which the learning rate's schedule would end, at least `epochs`; 0 = as the run.
-      aggregation: `token_mean` weighs every target token of a batch alike; `sequence_mean` averages within each
-        example, then over examples.
-      token_weight: key of `training.token_weights.TOKEN_WEIGHTS`, by which each token's cross-entropy is multiplied.
-      kl_coefficient: weight of KL(policy || base) over the whole vocabulary, at the target tokens, where base is the
-        model that the run starts from; 0 = it is not in memory.
-      validation: a benchmark that is asked every few steps, and whether it chooses the step that is exported.
-      base_kl: how often the model is compared with the base on training prompts.
-      tracker: which experiment tracker gets the metrics too: "wandb", "trackio", or none.
-    """
-
-    FORMER_FIELDS: ClassVar[dict[str, str]] = {
-        "num_micro_batches": "`batch_size` now counts examples, which are packed into as few rows as they need, and "
-        "`micro_batch_rows` says how many rows are computed at a time."
-    }
-
-    datasets: Annotated[dict[str, DatasetConfig], FREE]  # claimed by the tokens that they give
-    every_reply: bool
-    tokenizer: str
-    thinking: bool | None
-    length: Annotated[int, at_least(1)]
-    pack: bool
-    batch_size: Annotated[int, at_least(1)]
-    micro_batch_rows: Annotated[int, at_least(1), FREE]
-    epochs: Annotated[float, above(0), FREE]
-    optimizer: OptimizerConfig
-    logprob_chunk: Annotated[int, at_least(1), FREE]
-    log_every: Annotated[int, at_least(1), FREE]
-    checkpoint_every: Annotated[int, at_least(0), FREE]
-    keep: Annotated[int, at_least(0), FREE]
-    tensorboard: Annotated[bool, FREE]
-    export_dtype: ExportDtype
-    max_shard_bytes: Annotated[int, at_least(1), FREE]
-    overlong: Literal["drop", "cut"] = "drop"
-    schedule_epochs: Annotated[float, at_least(0), FREE] = 0.0
-    aggregation: Literal["token_mean", "sequence_mean"] = "token_mean"
-    token_weight: str = "one"
-    kl_coefficient: Annotated[float, at_least(0)] = 0.0
-    validation: ValidationConfig = NO_VALIDATION
-    base_kl: BaseKLConfig = NO_BASE_KL
-    tracker: Annotated[TrackerName, FREE] = ""
 
 
 def run_sft(
@@ -242,49 +158,10 @@ def run_sft(
 
         # Write what was learned, and then that it is complete.
         _LOG.info("writing %s", workdir / "model")
-        export(config, model, state, tokenizer_path, tokenizer, workdir, interrupt)
+        export(
+            *(config, model, state, tokenizer_path, tokenizer, workdir, interrupt), step=exported
+        )
         folder.finish(exported)
-
-
-def check_fits(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh | None) -> None:
-    """Refuses what would fail, or be wrong, after minutes of compilation; `mesh` is None where it is not known.
-
-    Raises:
-      UserError: with the field, what was expected and what came.
-    """
-    check_ranges(config, "sft")
-    arch = model.architecture
-    if tokenizer.vocab_size > arch.vocab_size:
-        raise UserError(
-            f"sft.tokenizer: has ids up to {tokenizer.vocab_size - 1}, but the model's vocab_size "
-            f"is {arch.vocab_size}."
-        )
-    if config.length > arch.max_position_embeddings:
-        raise UserError(
-            f"sft.length={config.length}: the model's max_position_embeddings is "
-            f"{arch.max_position_embeddings}."
-        )
-    if config.token_weight not in TOKEN_WEIGHTS:
-        raise UserError(
-            f"sft.token_weight={config.token_weight!r}: expected one of {', '.join(TOKEN_WEIGHTS)}."
-        )
-    if 0 < config.schedule_epochs < config.epochs:
-        raise UserError(
-            f"sft.schedule_epochs={config.schedule_epochs:g}: expected 0, or at least sft.epochs={config.epochs:g}."
-        )
-    check_validation(config.validation, "sft")
-    check_tracker(config.tracker, "sft")
-    check_optimizer(config.optimizer, param_axes(model))
-    if mesh is not None:
-        check_rows(mesh, config.micro_batch_rows, "sft.micro_batch_rows")
-
-
-def steps_of_schedule(config: SFTConfig, num_examples: int, num_steps: int) -> int:
-    """Steps after which the learning rate's schedule would end; those of the run unless the recipe says more."""
-    if not config.schedule_epochs:
-        return num_steps
-    examples = round(config.schedule_epochs * num_examples)
-    return max(num_steps, -(-examples // config.batch_size))
 
 
 def make_step(
@@ -314,83 +191,6 @@ def open_reference(
     if not config.kl_coefficient:
         return ()
     return (huggingface.open_model(model_config, mesh, jax.random.key(seed))[1],)
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The encoded examples of all datasets.
-
-    Attributes:
-      sequences: tokens and loss mask of each.
-      contents: of each dataset, by the recipe's name, counts and a hash of tokens and masks.
-      rows: what was kept and what was dropped, and why, by dataset.
-    """
-
-    sequences: list[tuple[list[int], list[int]]]
-    contents: dict[str, dict]
-    rows: dict[str, dict]
-
-
-def load_data(config: SFTConfig, tokenizer: Tokenizer) -> TrainingData:
-    """The examples of the recipe's datasets, encoded.
-
-    Raises:
-      UserError: no example is left, or none has a token to learn.
-    """
-    drops = DropLog()
-    named = [(e, name) for name, d in config.datasets.items() for e in load_examples(d, drops)]
-    if config.every_reply:
-        named = [(part, name) for example, name in named for part in each_reply(example)]
-    examples = [example for example, _ in named]
-    kept, sequences = encode_examples(
-        *(examples, tokenizer, config.thinking, config.length, drops), config.overlong
-    )
-    names = {id(example): name for example, name in named}
-    of_dataset = {name: [] for name in config.datasets}
-    for example, sequence in zip(kept, sequences, strict=True):
-        of_dataset[names[id(example)]].append(sequence)
-    contents = {name: _contents(members) for name, members in of_dataset.items()}
-    if not any(found["target_tokens"] for found in contents.values()):
-        raise UserError("sft.datasets: no example has a token to learn, so nothing can be learned.")
-    return TrainingData(sequences, contents, drops.to_json())
-
-
-def _contents(sequences: list[tuple[list[int], list[int]]]) -> dict:
-    """What a run is claimed by: the order counts, since the plan of a run goes by it."""
-    digest = hashlib.sha256()
-    for tokens, mask in sequences:
-        digest.update(np.asarray([len(tokens), *tokens, *mask], np.int64).tobytes())
-    return {
-        "sequences": len(sequences),
-        "tokens": sum(len(tokens) for tokens, _ in sequences),
-        "target_tokens": sum(sum(mask) for _, mask in sequences),
-        "sha256": digest.hexdigest(),
-    }
-
-
-def make_batches(
-    config: SFTConfig, data: TrainingData, block: tuple[int, int], seed: int
-) -> PackedBatches:
-    """The run's batches; `block` says which rows of each are this process's."""
-    plan = BatchConfig(
-        batch_size=config.batch_size,
-        length=config.length,
-        pack=config.pack,
-        micro_batch_rows=config.micro_batch_rows,
-        seed=seed,
-        epochs=config.epochs,
-    )
-    return PackedBatches(data.sequences, plan, *block)
-
-
-def write_data(workdir: epath.Path, data: TrainingData, num_steps: int) -> None:
-    """Writes `<workdir>/data.json`: what was kept of the datasets and what was dropped, and why."""
-    names = ("sequences", "tokens", "target_tokens")
-    totals = {n: sum(found[n] for found in data.contents.values()) for n in names}
-    value = totals | {"num_steps": num_steps, "datasets": data.rows}
-    on_process_zero(lambda: write_json(workdir / "data.json", value))
-    tokens, learned = (f"{totals[name]:,}" for name in names[1:])
-    _LOG.info("data: %d sequences, %s tokens, %s learned", totals["sequences"], tokens, learned)
 
 
 def saved_steps(step: int) -> str:

@@ -25,8 +25,7 @@ from jaxreason.questions import prepare
 from jaxreason.results.distill_files import distill_folder
 from jaxreason.rl.checks import check_config as check_rl
 from jaxreason.rl.recipe import RLConfig
-from jaxreason.training import sft
-from jaxreason.training.sft import SFTConfig
+from jaxreason.training.sft_recipe import SFTConfig, check_fits
 from jaxreason.training.state import static_model
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.setup import without_devices
@@ -90,7 +89,7 @@ def _check_model(config: ModelConfig) -> Model | None:
 def _check_sft(name: str, config: SFTConfig, model_config: ModelConfig, model: Model | None):
     tokenizer = _check_tokenizer(name, config.tokenizer or model_config.path, model)
     if model is not None:
-        sft.check_fits(config, model, tokenizer, None)
+        check_fits(config, model, tokenizer, None)
     examples = _load(config.datasets)
     if config.every_reply:
         examples = [part for example in examples for part in each_reply(example)]

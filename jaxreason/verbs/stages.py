@@ -28,6 +28,7 @@ from jaxreason.results.transfer_file import transfer_path
 from jaxreason.rl import loop as rl
 from jaxreason.serve.settings import ServeConfig
 from jaxreason.training import sft
+from jaxreason.training.sft_recipe import SFTConfig
 from jaxreason.validation import ValidationConfig, Validator
 from jaxreason.verbs import outcome
 from jaxreason.verbs.call import Call
@@ -47,7 +48,7 @@ def run_study(call: Call) -> None:
 def run_sft(call: Call) -> None:
     """Fine-tuning on worked answers."""
     with _in_workdir(call, "sft") as (mesh, call):
-        section = decontaminated(call.config, call.section("sft", sft.SFTConfig), call.workdir)
+        section = decontaminated(call.config, call.section("sft", SFTConfig), call.workdir)
         asks = _validator(call, "sft", section.validation, mesh)
         sft.run_sft(section, call.model, mesh, call.workdir, call.config.seed, asks)
         call.tell(outcome.training(call.workdir))

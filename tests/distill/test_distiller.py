@@ -39,6 +39,7 @@ from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Completion
 from jaxreason.serve.server import make_service
 from jaxreason.training import sft
+from jaxreason.training.sft_recipe import SFTConfig
 
 GREEDY = Decoding(temperature=0.0, top_k=0, top_p=1.0, max_tokens=64, stop=())
 
@@ -293,7 +294,7 @@ def rows_as(workdir, column, **changes):
 
 def test_sft_learns_from_the_rows_and_counts_those_without_a_response(finished, tmp_path):
     column = rows_as(finished, "no_think_response")
-    section = parse(sft.SFTConfig, RECIPE.sft, "sft")
+    section = parse(SFTConfig, RECIPE.sft, "sft")
     section = dataclasses.replace(section, datasets={"own": column}, batch_size=4, log_every=1)
     with jax.set_mesh(one_device()):
         sft.run_sft(section, MODEL, one_device(), tmp_path, 0)

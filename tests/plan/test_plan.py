@@ -23,7 +23,7 @@ from jaxreason.plan.table import format_plan
 from jaxreason.recipes import load_recipe
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.sharding import MeshConfig, bytes_on_device, make_mesh
-from jaxreason.training.sft import SFTConfig
+from jaxreason.training.sft_recipe import SFTConfig
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,8 @@ from jaxreason.config import ConfigError, parse, to_dict
 from jaxreason.errors import UserError
 from jaxreason.models.huggingface import open_model
 from jaxreason.sharding import MeshConfig, make_mesh
-from jaxreason.training import sft
-from jaxreason.training.sft import SFTConfig
+from jaxreason.training.sft_data import load_data, write_data
+from jaxreason.training.sft_recipe import SFTConfig
 
 
 def lines(workdir):
@@ -165,7 +165,7 @@ def test_dropped_rows_are_counted_with_their_reasons(tmp_path):
         file.write('{"question": "1+1=", "answer": null}\n')
         file.write('{"question": "' + "1+" * 20 + '1=", "answer": "21"}\n')
     tokenizer = sft.load_tokenizer(recipe.tokenizer)
-    sft.write_data(tmp_path / "run", sft.load_data(recipe, tokenizer), num_steps=1)
+    write_data(tmp_path / "run", load_data(recipe, tokenizer), num_steps=1)
     data = json.loads((tmp_path / "run" / "data.json").read_text())
     (counts,) = data["datasets"].values()
     assert data["sequences"] == 30 and counts["rows"] == 32 and counts["kept"] == 30
@@ -250,9 +250,9 @@ def test_overlong_rows_are_dropped_or_cut_and_counted_either_way(tmp_path):
     with (tmp_path / "inputs" / "sums.jsonl").open("a") as file:
         file.write('{"question": "' + "1+" * 20 + '1=", "answer": "21"}\n')
     tokenizer = sft.load_tokenizer(recipe.tokenizer)
-    (dropped,) = sft.load_data(recipe, tokenizer).rows.values()
+    (dropped,) = load_data(recipe, tokenizer).rows.values()
     assert dropped["dropped"] == {"too long": 1} and dropped["changed"] == {}
-    cut = sft.load_data(dataclasses.replace(recipe, overlong="cut"), tokenizer)
+    cut = load_data(dataclasses.replace(recipe, overlong="cut"), tokenizer)
     (counts,) = cut.rows.values()
     assert counts["dropped"] == {} and counts["changed"] == {"cut to length": 1}
     assert len(cut.sequences[-1][0]) == recipe.length
@@ -265,7 +265,7 @@ def test_the_limits_of_datasets_set_their_proportions(tmp_path):
         "new": dataclasses.replace(sums, limit=20),
         "replay": dataclasses.replace(sums, limit=5),
     }
-    data = sft.load_data(
+    data = load_data(
         dataclasses.replace(recipe, datasets=named), sft.load_tokenizer(recipe.tokenizer)
     )
     assert {name: found["sequences"] for name, found in data.contents.items()} == {
@@ -279,7 +279,7 @@ def test_examples_without_a_token_to_learn_are_refused(tmp_path):
     tokenizer = sft.load_tokenizer(recipe.tokenizer)
     nothing = dataclasses.replace(recipe.datasets["sums"], fields={"prompt": "question"})
     with pytest.raises(UserError, match=r"no example is left"):
-        sft.load_data(dataclasses.replace(recipe, datasets={"sums": nothing}), tokenizer)
+        load_data(dataclasses.replace(recipe, datasets={"sums": nothing}), tokenizer)
 
 
 def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path):

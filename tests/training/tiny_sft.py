@@ -11,7 +11,8 @@ from jaxreason.data.rows import DatasetConfig
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.training.optimizer import OptimizerConfig
-from jaxreason.training.sft import SFTConfig, run_sft
+from jaxreason.training.sft import run_sft
+from jaxreason.training.sft_recipe import SFTConfig
 
 ARCHITECTURE = {
     "model_type": "qwen3",
