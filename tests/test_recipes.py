@@ -7,7 +7,6 @@ from pathlib import Path
 
 import jax
 import pytest
-from etils import epath
 from ml_collections import ConfigDict
 
 from jaxreason.arms import arm_evaluation, arm_section, arms_of
@@ -19,12 +18,13 @@ from jaxreason.models.huggingface import ModelConfig
 from jaxreason.plan.recipe import planned_model
 from jaxreason.plan.settings import PlanConfig
 from jaxreason.plan.slices import SLICES, find_slice
-from jaxreason.questions import prepare
 from jaxreason.recipes import find_recipe, load_recipe, on_slice, split_argument
+from jaxreason.rl.checks import check_config
 from jaxreason.rl.recipe import RLConfig
-from jaxreason.study import check_recipe, check_stages, stages
+from jaxreason.study import check_recipe
 from jaxreason.tasks.registry import strict_task
 from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.training.state import static_model
 
 # Parameters of the Base checkpoints on the Hugging Face hub, tied embeddings counted once.
 PARAMETERS = {
@@ -174,15 +174,17 @@ def test_each_twin_of_the_study_is_trained_and_asked_as_the_papers():
     assert ways == {("robust", "paper")} and "paper_scales" in config.transfer.modes
 
 
-def test_the_grid_trains_its_teacher_first_and_every_arm_on_as_many_replies(tmp_path):
-    config = prepare(recipe("grid_ablation.py"), epath.Path(tmp_path))
-    check_stages(config, None)
-    trained = [s.model for s in stages(config, None, epath.Path(tmp_path)) if s.kind == "train"]
-    assert trained[0] == "teacher" and trained.count("teacher") == 1 and len(trained) == 1 + 8 * 3
-    sections = [arm_section(config, n, a) for n, a in arms_of(config).items() if n != "teacher"]
-    sizes = {(s.num_steps, s.prompts_per_step * s.group_size, s.updates_per_step) for s in sections}
-    assert sizes == {(60, 256, 1)}
-    assert {s.optimizer.learning_rate for s in sections} == {3e-4}
+def test_the_arms_of_the_grid_make_as_many_steps_on_as_many_replies():
+    config = recipe("grid_ablation.py:/grid")
+    arms = {name: arm_section(config, name, arm) for name, arm in arms_of(config).items()}
+    assert len(arms) == 9 and len(config.study.seeds) == 3
+    for name, section in arms.items():
+        size = (section.num_steps, section.prompts_per_step, section.group_size)
+        assert (size, section.updates_per_step) == ((60, 32, 8), 1), name
+        assert section.optimizer.learning_rate == 3e-4
+        check_config(section, static_model(parse(ModelConfig, config.model, "model")), None)
+    assert {n for n, s in arms.items() if s.samples.given} == {"sft_off", "rl_off", "dft"}
+    assert arms["distill_on"].reference.teacher == config.distill.teacher.path
 
 
 def test_the_study_reads_local_files_by_one_word_more_and_one_twin_by_another():

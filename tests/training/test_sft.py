@@ -20,9 +20,11 @@ from tiny_sft import ADAMW, MODEL, make_recipe, train
 
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.config import ConfigError, parse, to_dict
+from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.huggingface import open_model
 from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.training import sft
 from jaxreason.training.sft_data import load_data, write_data
 from jaxreason.training.sft_recipe import SFTConfig
 
@@ -164,7 +166,7 @@ def test_dropped_rows_are_counted_with_their_reasons(tmp_path):
     with (tmp_path / "inputs" / "sums.jsonl").open("a") as file:
         file.write('{"question": "1+1=", "answer": null}\n')
         file.write('{"question": "' + "1+" * 20 + '1=", "answer": "21"}\n')
-    tokenizer = sft.load_tokenizer(recipe.tokenizer)
+    tokenizer = load_tokenizer(recipe.tokenizer)
     write_data(tmp_path / "run", load_data(recipe, tokenizer), num_steps=1)
     data = json.loads((tmp_path / "run" / "data.json").read_text())
     (counts,) = data["datasets"].values()
@@ -249,7 +251,7 @@ def test_overlong_rows_are_dropped_or_cut_and_counted_either_way(tmp_path):
     recipe = make_recipe(tmp_path / "inputs")
     with (tmp_path / "inputs" / "sums.jsonl").open("a") as file:
         file.write('{"question": "' + "1+" * 20 + '1=", "answer": "21"}\n')
-    tokenizer = sft.load_tokenizer(recipe.tokenizer)
+    tokenizer = load_tokenizer(recipe.tokenizer)
     (dropped,) = load_data(recipe, tokenizer).rows.values()
     assert dropped["dropped"] == {"too long": 1} and dropped["changed"] == {}
     cut = load_data(dataclasses.replace(recipe, overlong="cut"), tokenizer)
@@ -265,9 +267,7 @@ def test_the_limits_of_datasets_set_their_proportions(tmp_path):
         "new": dataclasses.replace(sums, limit=20),
         "replay": dataclasses.replace(sums, limit=5),
     }
-    data = load_data(
-        dataclasses.replace(recipe, datasets=named), sft.load_tokenizer(recipe.tokenizer)
-    )
+    data = load_data(dataclasses.replace(recipe, datasets=named), load_tokenizer(recipe.tokenizer))
     assert {name: found["sequences"] for name, found in data.contents.items()} == {
         "new": 20,
         "replay": 5,
@@ -276,7 +276,7 @@ def test_the_limits_of_datasets_set_their_proportions(tmp_path):
 
 def test_examples_without_a_token_to_learn_are_refused(tmp_path):
     recipe = make_recipe(tmp_path / "inputs")
-    tokenizer = sft.load_tokenizer(recipe.tokenizer)
+    tokenizer = load_tokenizer(recipe.tokenizer)
     nothing = dataclasses.replace(recipe.datasets["sums"], fields={"prompt": "question"})
     with pytest.raises(UserError, match=r"no example is left"):
         load_data(dataclasses.replace(recipe, datasets={"sums": nothing}), tokenizer)
