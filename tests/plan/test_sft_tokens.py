@@ -7,14 +7,16 @@ import pytest
 
 from jaxreason.config import parse
 from jaxreason.data.character_tokenizer import save_character_tokenizer
+from jaxreason.errors import UserError
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.plan.local_examples import with_local_examples
-from jaxreason.plan.programs import micro_batches
-from jaxreason.plan.recipe import plan_recipe
+from jaxreason.plan.programs import micro_batches, sft_programs
+from jaxreason.plan.recipe import plan_recipe, planned_model
 from jaxreason.plan.settings import PlanConfig
 from jaxreason.plan.slices import find_slice
 from jaxreason.plan.table import format_plan
 from jaxreason.recipes import load_recipe
+from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.training.sft import SFTConfig
 
 
@@ -58,3 +60,10 @@ def test_examples_that_lie_here_are_counted(tmp_path):
     said = PlanConfig({}, 7, 0, example_tokens=9)
     assert with_local_examples(said, config, model) == said
     assert with_local_examples(None, config, model).examples == 0  # not here
+
+
+def test_a_plan_refuses_rows_that_its_mesh_does_not_divide():
+    model = planned_model(parse(ModelConfig, load_recipe("configs/study_tiny.py").model, "m"), None)
+    config = dataclasses.replace(section(), micro_batch_rows=6)
+    with pytest.raises(UserError, match="sft.micro_batch_rows=6: expected a multiple of 8"):
+        sft_programs(config, model, make_mesh(MeshConfig(1, 8, 1, 1)))
