@@ -17,7 +17,7 @@ from jaxreason.plan.slices import find_slice
 from jaxreason.plan.table import format_plan
 from jaxreason.recipes import load_recipe
 from jaxreason.sharding import MeshConfig, make_mesh
-from jaxreason.training.sft import SFTConfig
+from jaxreason.training.sft_recipe import SFTConfig
 
 
 def section(**changes):
@@ -65,5 +65,5 @@ def test_examples_that_lie_here_are_counted(tmp_path):
 def test_a_plan_refuses_rows_that_its_mesh_does_not_divide():
     model = planned_model(parse(ModelConfig, load_recipe("configs/study_tiny.py").model, "m"), None)
     config = dataclasses.replace(section(), micro_batch_rows=6)
-    with pytest.raises(UserError, match="sft.micro_batch_rows=6: expected a multiple of 8"):
+    with pytest.raises(UserError, match=r"sft.micro_batch_rows=6: expected a multiple of 8"):
         sft_programs(config, model, make_mesh(MeshConfig(1, 8, 1, 1)))
