@@ -85,6 +85,7 @@ def sft(size: str, response: str, target: str, tensor: int = 0) -> ConfigDict:
         micro_batch_rows=parts,
         epochs=1.5,
         schedule_epochs=2.0,
+        overlong="cut",  # as LLaMA-Factory does
         optimizer=optimizer,
         log_every=1,
         checkpoint_every=50,

@@ -10,8 +10,8 @@ The paper's twin is the checkpoint after 1.5 epochs of its scripts' 2.0: the run
 and warm-up are those of 2.0 epochs (schedule_epochs=2.0, a tenth of 156 steps). To go on to the scripts' end:
   --config.sft.epochs=2.0
 A schedule of 1.5 epochs instead: --config.sft.schedule_epochs=0 --config.sft.optimizer.warmup_steps=12
-Only in the scripts: length 16,384, rate 5e-5, cosine. They cut longer examples (--config.sft.overlong=cut); here those
-are left out and counted, since a reply without its end does not teach to end.
+Only in the scripts: length 16,384, rate 5e-5, cosine. They cut longer examples, so a reply may lose its end; those are
+counted, and --config.sft.overlong=drop leaves them out.
 A step is 512 examples, packed into as few rows of 16,384 tokens as they need; the scripts pad each to the longest of
 its micro-batch. Loss and gradient are the same.
 """
