@@ -3,7 +3,7 @@
     jaxreason sft --config configs/base_tiny.py --workdir runs/base_tiny
 
 Hardware: 2 CPU cores, about four minutes. configs/tiny_base holds what the recipe gave when a step was 16 packed rows;
-now it is 60 examples, about as many tokens, and the result another. configs/eval_tiny.py gives the accuracies of either.
+now it is 60 examples, about as many tokens, and the result is another. configs/eval_tiny.py gives its accuracies.
 """
 
 from ml_collections import ConfigDict
