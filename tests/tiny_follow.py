@@ -60,7 +60,7 @@ def make_run(folder: Path, run: epath.PathLike | None = None, **changes) -> Path
     """A finished run in `run` (or <folder>/run) with the checkpoints of STEPS, from the model of `make_base`."""
     write_inputs(folder)
     optimizer = dataclasses.replace(ADAMW, schedule="constant", weight_decay=0.0)
-    settings = {"epochs": 21.6, "checkpoint_every": 10, "keep": 0, "optimizer": optimizer}
+    settings = {"epochs": 20.0, "checkpoint_every": 10, "keep": 0, "optimizer": optimizer}
     recipe = make_recipe(folder, tokenizer="", **(settings | changes))
     run = folder / "run" if run is None else run
     train(recipe, run, model=model_of(make_base(folder)))
