@@ -1,4 +1,4 @@
-"""Which ingredient keeps the rest: the paper's five runs and four more over one objective, tiny base, three seeds.
+"""Which ingredient keeps the rest: the paper's five runs and five more over one objective, tiny base, three seeds.
 
     bash scripts/grid.sh runs/grid              # all of the below, the steps of every run, the table and the figure
     jaxreason sft     --config configs/grid_ablation.py --workdir runs/grid/teacher    # the teacher
@@ -26,7 +26,11 @@ TEACH = {"name": "reinforce", "kl_coefficient": 1.0, "kl_estimator": "full"}
 ARMS = {
     "sft_off": ("Off-policy SFT", {**GIVEN, **IMITATE}),
     "sft_on": ("On-policy SFT", IMITATE),
-    "rl_off": ("Off-policy RL", GIVEN),
+    "rl_off": ("Off-policy RL, whole group", GIVEN),
+    "rl_off_best": (
+        "Off-policy RL, best reply",  # of which alone the paper takes the gradient
+        {**GIVEN, "advantage": "best", "policy_loss": {"name": "reinforce"}},
+    ),
     "rl_on": ("On-policy RL", {}),
     "rl_on_kl": ("On-policy RL, KL 0.05", {"policy_loss": {"kl_coefficient": 0.05}}),
     "rl_positive": ("Positive-only RL", {"negatives": 0.0}),

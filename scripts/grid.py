@@ -3,8 +3,8 @@
     python scripts/grid.py runs/grid --png docs/images/grid_ablation.png
 
 Reads the trajectories that `scripts/grid.sh` leaves in `<folder>/steps`. Scores are group means in percent.
-At matched math a run's scores are read where its math, interpolated between evaluated steps, first reaches the target:
-the most that every run reaches. Intervals are Student's, 95 %, over the seeds alone.
+At matched math a run's scores are read where its math, interpolated between evaluated steps, first reaches a target.
+Intervals are Student's, 95 %, over the seeds alone.
 """
 
 import argparse
@@ -22,7 +22,9 @@ import scipy.stats
 from configs.grid_ablation import ARMS
 from jaxreason.results.trajectory_file import read_trajectory
 
+SHORT = ("other", "non-reasoning")
 GROUPS = {"math": "math", "other": "other reasoning", "non_reasoning": "non-reasoning"}
+TARGETS = (32.0, 75.0)  # math that nearly all arms reach, and that those that learn well do
 Run = np.ndarray  # [steps, 3]: a score of each group, the base first
 
 
@@ -63,27 +65,33 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return float(values.mean()), float(spread)
 
 
-def table(runs: dict[str, dict[str, Run]], target: float) -> str:
-    """Both comparisons as a Markdown table."""
+def table(runs: dict[str, dict[str, Run]], targets: Sequence[float]) -> str:
+    """The arms after all steps, and at each target where all runs of the arm reach it, as a Markdown table."""
     base = next(iter(next(iter(runs.values())).values()))[0]
-    lines = [
-        f"| | math | other | non-reasoning | other at {target:.1f} math | non-reasoning at {target:.1f} math |",
-        "|---|---|---|---|---|---|",
-        "| base | " + " | ".join(f"{score:.1f}" for score in base) + " | | |",
-    ]
+    at = [f"{group} at {target:g} math" for target in targets for group in SHORT]
+    lines = ["| | " + " | ".join([*GROUPS.values(), *at]) + " |", "|---" * (4 + len(at)) + "|"]
+    lines.append("| base | " + " | ".join(f"{x:.1f}" for x in base) + " |" + " |" * len(at))
     for name, by_seed in runs.items():
         last = np.array([run[-1] for run in by_seed.values()])
-        matched = np.array([at_math(run, target) for run in by_seed.values()])
-        cells = [_shown(last[:, i]) for i in range(3)] + [_shown(matched[:, i]) for i in (1, 2)]
+        cells = [_shown(last[:, i]) for i in range(3)]
+        for target in targets:
+            cells += _matched(list(by_seed.values()), target)
         lines.append(f"| {ARMS[name][0]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _matched(runs: list[Run], target: float) -> list[str]:
+    if any(run[:, 0].max() < target for run in runs):
+        return ["not reached"] * 2
+    scores = np.array([at_math(run, target) for run in runs])
+    return [_shown(scores[:, i]) for i in (1, 2)]
 
 
 def _shown(values: np.ndarray) -> str:
     return "{:.1f} ± {:.1f}".format(*interval(values))
 
 
-def draw(runs: dict[str, dict[str, Run]], target: float, path: pathlib.Path) -> None:
+def draw(runs: dict[str, dict[str, Run]], targets: Sequence[float], path: pathlib.Path) -> None:
     """Each arm's way from the base: the rest against math, a line a seed, dots where it was evaluated."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 5.2), sharex=True)
     for axis, (column, label) in zip(
@@ -98,7 +106,8 @@ def draw(runs: dict[str, dict[str, Run]], target: float, path: pathlib.Path) -> 
                     label=shown,
                     **{"markersize": 3, "linewidth": 1.2, "alpha": 0.8},
                 )
-        axis.axvline(target, color="grey", linewidth=0.8, linestyle=":")
+        for target in targets:
+            axis.axvline(target, color="grey", linewidth=0.8, linestyle=":")
         axis.set(xlabel="math, %", ylabel=f"{label}, %")
         axis.grid(alpha=0.3)
     handles, labels = axes[0].get_legend_handles_labels()
@@ -111,12 +120,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--png", type=pathlib.Path)
+    parser.add_argument("--targets", type=float, nargs="*", default=TARGETS)
     given = parser.parse_args()
     runs = read_runs(given.folder)
-    target = min(run[:, 0].max() for by_seed in runs.values() for run in by_seed.values())
-    print(table(runs, target))
+    print(table(runs, given.targets))
     if given.png is not None:
-        draw(runs, target, given.png)
+        draw(runs, given.targets, given.png)
 
 
 if __name__ == "__main__":

@@ -177,13 +177,18 @@ def test_each_twin_of_the_study_is_trained_and_asked_as_the_papers():
 def test_the_arms_of_the_grid_make_as_many_steps_on_as_many_replies():
     config = recipe("grid_ablation.py:/grid")
     arms = {name: arm_section(config, name, arm) for name, arm in arms_of(config).items()}
-    assert len(arms) == 9 and len(config.study.seeds) == 3
+    assert len(arms) == 10 and len(config.study.seeds) == 3
     for name, section in arms.items():
         size = (section.num_steps, section.prompts_per_step, section.group_size)
         assert (size, section.updates_per_step) == ((60, 32, 8), 1), name
         assert section.optimizer.learning_rate == 3e-4
         check_config(section, static_model(parse(ModelConfig, config.model, "model")), None)
-    assert {n for n, s in arms.items() if s.samples.given} == {"sft_off", "rl_off", "dft"}
+    assert {n for n, s in arms.items() if s.samples.given} == {
+        "sft_off",
+        "rl_off",
+        "rl_off_best",
+        "dft",
+    }
     assert arms["distill_on"].reference.teacher == config.distill.teacher.path
 
 
