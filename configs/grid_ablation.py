@@ -5,7 +5,8 @@
     jaxreason distill --config configs/grid_ablation.py --workdir runs/grid/teacher    # its eight replies to a question
     jaxreason study   --config configs/grid_ablation.py --workdir runs/grid/study
 
-Hardware: 2 CPU cores, under three hours. What follows a colon is the folder, runs/grid if nothing does.
+Hardware: 2 CPU cores, under three hours. What follows a colon is the folder, runs/grid if nothing does;
+`runs/grid,more` adds the arms of MORE, which the table in the README has not.
 
 All arms have the same base, questions, steps (60), questions a step (32), replies a question (8), optimizer and rate.
 They differ in who writes the replies, what a reply weighs, the KL term and the negative weights (docs/objective.md).
@@ -48,8 +49,51 @@ ARMS = {
     ),
 }
 
+# The same for what others have tried; self-SFT is configs/distill_tiny.py, whose teacher is the base itself.
+MORE = {
+    "rl_on_kl_reward": (
+        "On-policy RL, KL 0.05 as a reward",
+        {"policy_loss": {"kl_coefficient": 0.05, "kl_estimator": "k1", "kl_place": "reward"}},
+    ),
+    "rl_half": ("RL with half of the negatives", {"negatives": 0.5}),
+    "rl_rloo": ("Leave-one-out", {"advantage": "rloo", "policy_loss": {"name": "reinforce"}}),
+    "sft_off_kl": (
+        "Off-policy SFT, KL to the base",
+        {
+            **GIVEN,
+            **IMITATE,
+            "policy_loss": {"name": "reinforce", "kl_coefficient": 0.5, "kl_estimator": "full"},
+        },
+    ),
+    "eaft": (
+        "Off-policy EAFT",
+        {**GIVEN, **IMITATE, "policy_loss": {"name": "reinforce", "token_weight": "eaft"}},
+    ),
+    "distill_sampled": (
+        "On-policy distillation, sampled",
+        {
+            **KEEP_ALL,
+            "advantage": "zero",
+            "policy_loss": {"kl_coefficient": 1.0, "kl_estimator": "k1", "kl_place": "advantage"},
+        },
+    ),
+    "mixed": ("Half given, half sampled", {"samples": {"given": 4}}),
+    "rl_self": (
+        "On-policy RL, held by its own average",
+        {
+            "policy_loss": {"kl_coefficient": 0.5, "kl_estimator": "full"},
+            "reference": {"model": "average", "decay": 0.9},
+        },
+    ),
+}
+TAUGHT = ("distill_on", "distill_sampled")
 
-def get_config(folder: str = "runs/grid"):
+
+def get_config(argument: str = "runs/grid"):
+    folder, _, more = argument.partition(",")
+    if more not in ("", "more"):
+        raise ValueError(f"{argument!r}: expected a folder, or a folder and `,more`.")
+    folder = folder or "runs/grid"
     config = ConfigDict()
     config.seed = 0
     config.mesh = sections.mesh()
@@ -79,7 +123,11 @@ def get_config(folder: str = "runs/grid"):
             "The teacher is no stronger model, but the base after SFT on worked answers.",
         ),
     )
-    arms = {name: _arm(name, folder, *arm) for name, arm in ARMS.items()}
+    wanted = ARMS | MORE if more else ARMS
+    arms = {name: _arm(name, folder, *arm) for name, arm in wanted.items()}
+    if more:
+        config.sft_replay = _replay()
+        arms["sft_replay"] = sections.arm("sft", "SFT with replay", "sft_replay")
     config.study = sections.study("grid", SEEDS, arms)
     return config
 
@@ -94,6 +142,15 @@ def _teacher() -> ConfigDict:
         logprob_chunk=tiny.LENGTH,
     )
     section.optimizer = sections.optimizer(1e-3, warmup_steps=38, b2=0.98)
+    return section
+
+
+def _replay() -> ConfigDict:
+    """SFT on worked answers, a fifth of whose examples are of what the base was made from."""
+    section = _teacher()
+    section.datasets.replay = tiny.replies("base.jsonl")
+    section.datasets.replay.limit = 512
+    section.epochs = 1.0
     return section
 
 
@@ -125,7 +182,7 @@ def _greedy(evaluation: ConfigDict) -> ConfigDict:
 
 
 def _arm(name: str, folder: str, label: str, overrides: dict) -> ConfigDict:
-    if name == "distill_on":
+    if name in TAUGHT:
         teacher = {"model": "teacher", "teacher": f"{folder}/teacher/model"}
         overrides = {**overrides, "reference": teacher}
     return sections.arm("rl", label, "rl", overrides)
