@@ -40,8 +40,8 @@ def encode_examples(
 
     def encode(example: Example) -> tuple[list[int], list[int]]:
         messages = example.messages
-        if thinking is False and messages[-1]["role"] == "assistant":
-            messages = (*messages[:-1], without_thoughts(messages[-1]))
+        if thinking is False:
+            messages = tuple(map(_as_said, messages))
         tokens, mask = tokenizer.encode_conversation(messages, thinking)
         if overlong == "cut" and len(tokens) > max_length:
             drops.change(example.source, "cut to length")
@@ -53,6 +53,11 @@ def encode_examples(
         if has_thoughts(example.messages[-1]):
             drops.change(example.source, "thoughts left out")
     return kept, encoded
+
+
+def _as_said(message: dict[str, str]) -> dict[str, str]:
+    """A message without thoughts: earlier replies are what the model reads back, and it writes none."""
+    return without_thoughts(message) if message["role"] == "assistant" else message
 
 
 def shared_lengths(prompt: int, reply: int, limit: int) -> tuple[int, int]:

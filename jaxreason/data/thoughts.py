@@ -9,18 +9,23 @@ def check_thoughts(reply: dict[str, str]) -> None:
     """Refuses a reply of which it is not clear what is thought and what is said.
 
     Raises:
-      UserError: a thought in the text is not closed or has a second tag of its kind after it, the reasoning closes
-        itself, or there are thoughts in both places.
+      UserError: a thought in the text is not closed or has a second tag of its kind after it, the reasoning opens or
+        closes itself, or a thought ends in both places.
     """
     reasoning = reply.get("reasoning_content") or ""
-    if CLOSE in reasoning:
+    if CLOSE in reasoning or reasoning.lstrip().startswith(OPEN):
         raise UserError(
-            f"reasoning_content has {CLOSE!r} in it, which would end the thought early; expected the thought alone, "
-            "without tags."
+            f"reasoning_content begins with {OPEN!r} or has {CLOSE!r} in it, so a thought would be opened or closed "
+            "twice; expected the thought alone, without tags."
         )
     if _check_block(reply["content"].lstrip()) and reasoning.strip():
         raise UserError(
             f"the reply has thoughts in reasoning_content and, after {OPEN!r}, in its text too; give them once."
+        )
+    if reasoning.strip() and CLOSE in reply["content"]:
+        raise UserError(
+            f"the reply has thoughts in reasoning_content and {CLOSE!r} in its text, so a thought would be closed "
+            "twice; give the text as it is said."
         )
 
 

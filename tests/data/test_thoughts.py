@@ -40,6 +40,7 @@ UNCLEAR_THOUGHTS = {
     "twice": reply(f"<think>a</think>{SAID}", THOUGHT),
     "a field that closes itself": reply(SAID, f"a</think>{THOUGHT}"),
     "a field with its tags": reply(SAID, f"<think>{THOUGHT}</think>"),
+    "a field that opens itself": reply(SAID, f"\n<think>{THOUGHT}"),
 }
 # Of these it can only where thoughts are not to be left out.
 UNCLEAR_TO_LEAVE_OUT = {
@@ -47,6 +48,7 @@ UNCLEAR_TO_LEAVE_OUT = {
     "a block within the text": reply(f"Well. <think>{THOUGHT}</think> {SAID}"),
     "nothing said": reply(f"<think>{THOUGHT}</think>\n"),
     "two closing tags and no opening one": reply("a</think>b</think>c"),
+    "a field, and a closing tag in the text": reply(f"a</think>{SAID}", THOUGHT),
 }
 
 
@@ -135,6 +137,35 @@ def test_with_thinking_every_row_is_learned_whole_or_dropped_and_counted(
             whole = "".join(learned.replace("<think>", "").replace("</think>", "").split())
             assert words in whole or counts["dropped"] == {"not encodable": 1}
             assert "<think></think><think>" not in learned
+
+
+@pytest.mark.parametrize("template", ["thinking", "chatml"])
+@pytest.mark.parametrize("kind", WITH_THOUGHTS | UNCLEAR_THOUGHTS)
+def test_without_thinking_earlier_replies_have_no_thoughts_either(make_tokenizer, template, kind):
+    tokenizer = load_tokenizer(make_tokenizer(template))
+    shown = []
+    for earlier in (reply(SAID), (WITH_THOUGHTS | UNCLEAR_THOUGHTS)[kind]):
+        example = Example("1", "t", (QUESTION, earlier, QUESTION, reply(SAID)), "", "set", {})
+        _, [(tokens, _)] = encode_examples([example], tokenizer, False, 500, DropLog())
+        shown.append(tokenizer.show(tokens))
+    assert shown[0] == shown[1]
+
+
+@pytest.mark.parametrize("kind", UNCLEAR | UNCLEAR_TO_LEAVE_OUT)
+def test_without_thinking_a_row_with_an_unclear_earlier_reply_is_dropped(make_tokenizer, kind):
+    earlier = (UNCLEAR | UNCLEAR_TO_LEAVE_OUT)[kind]
+    for template in ("thinking", "chatml"):
+        messages = [QUESTION, earlier, QUESTION, reply(SAID)]
+        found, counts = encode(make_tokenizer(template), messages, False)
+        assert list(found) == ["2"] and counts["dropped"] == {"not encodable": 1}
+
+
+@pytest.mark.parametrize("thinking", [True, None])
+def test_a_reply_with_a_thought_never_closes_it_twice(make_tokenizer, shared_qwen3, thinking):
+    for folder in (make_tokenizer("thinking"), *shared_qwen3):
+        message = UNCLEAR_TO_LEAVE_OUT["a field, and a closing tag in the text"]
+        found, counts = encode(folder, [QUESTION, message], thinking)
+        assert list(found) == ["2"] and counts["dropped"] == {"not encodable": 1}
 
 
 def test_a_word_about_the_opening_tag_is_text(make_tokenizer):
