@@ -27,7 +27,11 @@ _SIGNS = {
     **dict.fromkeys(("circ", "degree"), " degrees "),
     **dict.fromkeys(("lvert", "rvert", "vert", "mid"), "|"),
     **dict.fromkeys(("to", "rightarrow", "longrightarrow"), " rightarrow "),
+    **dict.fromkeys(("binom", "dbinom", "tbinom"), " binom "),
+    **dict.fromkeys(("mod", "bmod", "pmod"), " mod "),
 }
+_ROOM = re.compile(r"\\[hvm]space\*?\s*\{[^{}]*\}")
+_CHOOSE = re.compile(r"\{([^{}]*)\\choose\b([^{}]*)\}")
 _UNICODE = str.maketrans(
     {
         **{"−": "-", "–": "-", "—": " ", "‐": "-", "‑": "-", "×": "*", "·": "*", "⋅": "*"},
@@ -50,7 +54,8 @@ def flat(text: str) -> str:
     text = re.sub(r"(?<=[a-z])'(?=[a-z])", "", text)
     text = re.sub(r"\\[,;:!>]|\\(?=\s)|~", "", text) if "\\" in text or "~" in text else text
     text = re.sub(r"\\not\s*=", "≠", re.sub(r"\\\\", " ", text))
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
+    text = re.sub(r"\\[()]", " ", _CHOOSE.sub(r"\\binom{\1}{\2}", _ROOM.sub("", text)))
+    text = re.sub(r"(?<=\d)(?:,|\{,\})(?=\d{3}(?!\d))", "", text)
     text = re.sub(r"(?<=\w)-(?=[a-z]{2})", " ", text)
     text = _fractions(re.sub(r"\\[dtc]frac(?![a-z])", r"\\frac", text))
     text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?", " degrees ", text)
