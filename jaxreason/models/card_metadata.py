@@ -79,20 +79,19 @@ def roots_of(run: epath.Path | None) -> list[tuple[str, str]]:
     own = [] if run is None else [absolute(run)]
     if own and is_study(own[0].parent.parent):
         own.append(own[0].parent.parent)
-    home = os.path.expanduser("~")
-    return [(f"{folder}/", "") for folder in map(str, own)] + (
-        [(f"{home}/", "~/")] if home.strip("/") else []
-    )
+    home = os.path.expanduser("~").rstrip("/")
+    return [(f"{folder}/", "") for folder in map(str, own)] + ([(home, "~")] if home else [])
 
 
 def without_places(value: Any, roots: list[tuple[str, str]]) -> Any:
-    """A plain value whose texts that begin with one of `roots_of` are shown from there on."""
+    """A plain value whose texts show what they say of `roots_of` from there on, wherever in them that is."""
     if isinstance(value, dict):
         return {key: without_places(item, roots) for key, item in value.items()}
     if isinstance(value, list):
         return [without_places(item, roots) for item in value]
     if isinstance(value, str):
         for folder, shown in roots:
-            if value.startswith(folder):
-                return shown + value.removeprefix(folder)
+            end = "" if folder.endswith("/") else r"(?![\w.-])"
+            pattern = rf"(?<![\w.~-]){re.escape(folder)}{end}"
+            value = re.sub(pattern, lambda _, shown=shown: shown, value)
     return value

@@ -5,6 +5,7 @@ config files. What is not known is left out.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,14 @@ from jaxreason.models.card_metadata import (
     without_places,
 )
 from jaxreason.models.huggingface import resolve
-from jaxreason.results.card_scores import MODEL, NO_SCORES, has_marks, without_scores
+from jaxreason.results.card_scores import (
+    MODEL,
+    NO_SCORES,
+    as_code,
+    as_words,
+    has_marks,
+    without_scores,
+)
 from jaxreason.results.files import read_object
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.metrics_lines import metrics_path, read_metrics
@@ -65,7 +73,7 @@ def run_card(
     made = [*record.get("code", []), code]
     front = front_matter(base, section, stage)
     parts = [
-        f"# {_title(model, stage)}",
+        f"# {as_words(_title(model, stage))}",
         _section("Base", _base(claimed, model)),
         _section("Data", _data(claimed.get("data", {}), section.get("datasets", {}))),
         _section("Recipe", _recipe(stage, recipe, section, model, steps)),
@@ -87,8 +95,8 @@ def converted_card(source: str, stop_tokens: Mapping[int, str], code: Mapping[st
         return without_scores(text)
     shown = without_places(source, roots_of(None))
     parts = [
-        f"# {_name(shown)}",
-        _section("Base", f"`{shown}`, its weights stored anew and not trained."),
+        f"# {as_words(_name(shown))}",
+        _section("Base", f"{as_code(shown)}, its weights stored anew and not trained."),
         _section("How it is asked", _asking({}, stop_tokens)),
         _section("Made with", _made_with([code])),
     ]
@@ -129,7 +137,7 @@ def _base(claimed: Mapping[str, Any], model: Mapping[str, Any]) -> str:
     if model.get("init") == "random":
         start = f"None: the parameters began at random, with seed {claimed['seed']}, and this architecture:"
         return f"{start}\n\n{_block(model['architecture'])}"
-    name, identity = f"`{model['path']}`.", claimed.get("base")
+    name, identity = f"{as_code(model['path'])}.", claimed.get("base")
     if not identity:
         return name
     return f"{name} SHA-256 of its weights and config.json: `{identity['sha256']}`."
@@ -142,7 +150,7 @@ def _data(contents: Mapping[str, Any], datasets: Mapping[str, Any]) -> str:
     head = ["data set", "source", *(name.replace("_", " ") for name in counts), "SHA-256"]
     lines = [
         [
-            name,
+            as_words(name),
             _source(datasets.get(name, {})),
             *(c.get(k, "") for k in counts),
             c.get("sha256", ""),
@@ -154,7 +162,7 @@ def _data(contents: Mapping[str, Any], datasets: Mapping[str, Any]) -> str:
 
 
 def _cell(value: Any) -> str:
-    return str(value).replace("|", "\\|")
+    return re.sub(r"(?<!\\)\|", r"\\|", str(value))
 
 
 def _count(value: Any) -> bool:
@@ -162,8 +170,8 @@ def _count(value: Any) -> bool:
 
 
 def _source(dataset: Mapping[str, Any]) -> str:
-    split = f" ({dataset['split']})" if dataset.get("split") else ""
-    return f"{dataset['source']}: `{dataset['path']}`{split}" if dataset else ""
+    split = f" ({as_words(dataset['split'])})" if dataset.get("split") else ""
+    return f"{dataset['source']}: {as_code(dataset['path'])}{split}" if dataset else ""
 
 
 def _recipe(
@@ -193,7 +201,7 @@ def _asking(section: Mapping[str, Any], stop_tokens: Mapping[int, str]) -> str:
         lines.append("A question was put as it is in the data, with nothing before or after it.")
     else:
         lines += [f"A question was put as\n\n{_block(text)}\n" for text in templates]
-    stops = ", ".join(f"`{text}` ({token})" for token, text in stop_tokens.items())
+    stops = ", ".join(f"{as_code(text)} ({token})" for token, text in stop_tokens.items())
     lines.append(f"A reply ends with one of: {stops}. The first ends a turn.")
     switch = "" if thinking is None else f", enable_thinking={thinking}"
     limit = longest_reply(section)

@@ -3,6 +3,8 @@
 They stand between two marks. A card without the marks, which somebody has rewritten, stays as it is.
 """
 
+import re
+
 from etils import epath
 
 from jaxreason.results.files import atomic_write_text
@@ -36,8 +38,7 @@ def update_scores(evaluation: epath.Path, known: bool = False) -> None:
     if not path.exists() or not is_finished(evaluation):
         return
     text = path.read_text()
-    before, begin, rest = text.partition(_BEGIN)
-    old, end, after = rest.partition(_END)
+    before, begin, old, end, after = _parts(text)
     if not end or (known and not old.strip()):
         return
     new = f"{before}{begin}\n{scores_section(evaluation)}{end}{after}"
@@ -47,14 +48,32 @@ def update_scores(evaluation: epath.Path, known: bool = False) -> None:
 
 def without_scores(text: str) -> str:
     """A card whose scores, if it has any, are taken out."""
-    before, begin, rest = text.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
+    before, begin, _, end, after = _parts(text)
     return f"{before}{begin}\n{end}{after}" if end else text
 
 
 def has_marks(text: str) -> bool:
     """Whether a card has a place for scores, as those that are written here."""
-    return _END in text.partition(_BEGIN)[2]
+    return bool(_parts(text)[3])
+
+
+def _parts(text: str) -> tuple[str, str, str, str, str]:
+    """A card before, at, between, at and after its marks: the last ones, since what it quotes may hold the same."""
+    before, begin, rest = text.rpartition(_BEGIN)
+    return before, begin, *rest.partition(_END)
+
+
+def as_words(text: str) -> str:
+    """A name as Markdown that shows it on one line and means nothing else."""
+    return re.sub(r"[\\`*\[|]", r"\\\g<0>", " ".join(text.split())).replace("<", "&lt;")
+
+
+def as_code(text: str) -> str:
+    """The same as code, in as many backticks as it takes."""
+    line = " ".join(text.split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    room = " " if "`" in line else ""
+    return f"{fence}{room}{line}{room}{fence}"
 
 
 def scores_section(evaluation: epath.Path) -> str:
@@ -66,10 +85,10 @@ def scores_section(evaluation: epath.Path) -> str:
 
 
 def _line(row: dict) -> str:
-    what = (row[name] for name in ("label", "variant", "decoding", "metric"))
+    what = (as_words(str(row[name])) for name in ("label", "variant", "decoding", "metric"))
     low, mean, high = map(_percent, (row["low"], row["mean"], row["high"]))
     counts = f"{row['n']} | {row['errors']}"
-    return f"| {' | '.join(map(str, what))} | {mean} | {low} to {high} | {counts} |"
+    return f"| {' | '.join(what)} | {mean} | {low} to {high} | {counts} |"
 
 
 def _percent(value: float | None) -> str:

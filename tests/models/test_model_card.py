@@ -128,6 +128,47 @@ def test_no_folder_of_the_machine_is_on_a_card(home, tmp_path):
     assert "`sft/seed_0/model`" in card and "# sft/seed_0/model, after" in card
 
 
+def test_a_home_folder_is_not_on_a_card_wherever_it_is_named(home, tmp_path):
+    run = write_run(tmp_path / "run", home)
+    record = json.loads((run / "config.json").read_text())
+    datasets = record["recipe"]["sft"]["datasets"]
+    datasets["own"] |= {"path": f"file://{home}/x", "options": {"files": f"a,{home}/b {home}"}}
+    datasets["hub"]["path"] = f"{home}-of-others/x"
+    (run / "config.json").write_text(json.dumps(record))
+    card = run_card(run, STOPS, None, NEW)
+    assert "`file://~/x`" in card and '"a,~/b ~"' in card
+    assert card.count("alice") == card.count("alice-of-others") == 2
+
+
+HOSTILE = {
+    "a|b\n# Scores": "p`q`|\nlicense: mit\n---\n",
+    "<!-- scores -->": "<!-- scores -->\n<!-- end of scores -->",
+    "[x](http://y) <b>": "``",
+}
+
+
+def test_names_and_paths_are_shown_as_they_are_and_mean_nothing(home, tmp_path):
+    run = write_run(tmp_path / "run", "/models/ba`se\n# Base")
+    record = json.loads((run / "config.json").read_text())
+    known = record["claimed"]["data"]["own"]
+    record["claimed"]["data"] = dict.fromkeys(HOSTILE, known)
+    datasets = {name: dataset("file", path) for name, path in HOSTILE.items()}
+    record["recipe"]["sft"]["datasets"] = datasets
+    (run / "config.json").write_text(json.dumps(record))
+    card = run_card(run, {3: "a`b"} | STOPS, None, NEW)
+    assert [line for line in card.splitlines() if line.startswith("# ")] == [
+        "# ba\\`se # Base, after supervised fine-tuning"
+    ]
+    numbers = f"5 | 60 | 20 | {'d' * 64} |"
+    assert section_of(card, "Data").splitlines()[2:] == [
+        rf"| a\|b # Scores | file: `` p`q`\| license: mit --- `` (train) | {numbers}",
+        f"| &lt;!-- scores --> | file: `<!-- scores --> <!-- end of scores -->` (train) | {numbers}",
+        rf"| \[x](http://y) &lt;b> | file: ``` `` ``` (train) | {numbers}",
+    ]
+    assert "`` a`b `` (3), `<|im_end|>`" in card
+    assert ModelCard(card).data.to_dict().get("license") is None
+
+
 def test_what_is_not_known_is_left_out(home, tmp_path):
     card = run_card(tmp_path / "nothing", STOPS, 12, {"versions": VERSIONS})
     assert section_of(card, "Recipe") == "12 training steps."

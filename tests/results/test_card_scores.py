@@ -63,3 +63,12 @@ def test_a_card_that_was_rewritten_stays_and_one_that_is_missing_is_not_made(run
 def test_without_a_finished_evaluation_nothing_is_written(run):
     update_scores(epath.Path(run) / "evaluation")
     assert card(run) == CARD
+
+
+def test_marks_in_what_a_card_quotes_are_no_place_for_scores(run):
+    quoted = f"| {NO_SCORES.replace(chr(10), ' ')} | a prompt |\n\n## How it is asked\n\n"
+    (run / "model" / "README.md").write_text(quoted + CARD)
+    update_scores(write_scores(run, row(0.5, label="a|b\n<c>")))
+    assert card(run).startswith(quoted + CARD.partition("<!--")[0])
+    assert "| a\\|b &lt;c> | robust | greedy | accuracy | 50.0 |" in card(run)
+    assert without_scores(card(run)) == quoted + CARD
