@@ -132,7 +132,10 @@ def describe_study(config: ml_collections.ConfigDict, workdir: epath.Path | None
         stages = stages_of.stages(prepared, None, epath.Path(scratch))
         rows = [_row(study, stage, _there(stage, scratch, workdir)) for stage in stages]
         return "\n".join(
-            [_head(study), _table(rows, study.machine), *_downloads(study), _how(study)]
+            [
+                *(_head(study), _table(rows, study.machine)),
+                *(*_too_large(study), *_downloads(study), _how(study)),
+            ]
         )
 
 
@@ -279,6 +282,22 @@ def _span(spent: Spent | None, unit: float) -> str:
 
 def _is_slice(machine: Machine) -> bool:
     return math.isfinite(machine.memory)
+
+
+def _too_large(study: _Study) -> list[str]:
+    """Arms whose training state alone, spread over all devices, is more than these have room for."""
+    found = []
+    for name, arm in study.arms.arms.items():
+        if arm.method == "given":
+            continue
+        model, section = study.models[name], arm_section(study.config, name, arm)
+        gradients = 4 * on_paper.num_parameters(model)
+        state = storage.checkpoint_bytes(model, section.optimizer) + gradients
+        share, room = state / study.machine.devices, study.machine.room
+        if share > room:
+            found.append(f"- {name}: {share / GIB:,.1f} GiB a device, of {room / GIB:,.1f}")
+    title = "DOES NOT FIT: parameters, gradients and the optimizer's state alone take"
+    return [title, *found] if found else []
 
 
 def _downloads(study: _Study) -> list[str]:

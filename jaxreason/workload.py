@@ -72,6 +72,8 @@ def sft_work(
     run = {"steps": steps, "sequences": examples * section.epochs, "length": length}
     run["pieces"] = micro_batches(section, int(length))
     spent = on_paper.train(model, machine, tensor, **run)
+    if section.kl_coefficient:
+        spent += on_paper.read(model, machine, run["sequences"], length)
     return Work(spent, _kept(section, model, steps))
 
 

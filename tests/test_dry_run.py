@@ -1,5 +1,6 @@
 """What a dry run says: the stages, and numbers that are worked out by hand beside the code."""
 
+import dataclasses
 import json
 import math
 
@@ -78,6 +79,7 @@ def test_disk_is_the_kept_states_the_export_and_the_lines(model):
     assert storage.checkpoints_bytes(*kept, steps=100, every=20, keep=2) == 2 * state
     assert storage.checkpoints_bytes(*kept, steps=100, every=20, keep=0) == 5 * state
     assert storage.checkpoints_bytes(*kept, steps=10, every=20, keep=2) == state
+    assert storage.checkpoints_bytes(*kept, steps=10, every=0, keep=2) == state  # at the end alone
     assert storage.exported_bytes(model, "bfloat16") == 2 * SIZE
     assert storage.lines_bytes(10, 20, 30) == 10 * (1000 + 11 * 50)
 
@@ -95,6 +97,9 @@ def test_sft_takes_the_examples_of_the_plan_or_of_the_files(model, tmp_path):
     told = PlanConfig({}, 80, 0, example_tokens=20)
     more = workload.sft_work(section, told, model, MACHINE, 1)
     assert more.spent == train(model, 15, 240, 20)
+    held = dataclasses.replace(section, kl_coefficient=0.1)  # a pass of the reference
+    more = workload.sft_work(held, told, model, MACHINE, 1)
+    assert more.spent == train(model, 15, 240, 20) + on_paper.read(model, MACHINE, 240, 20)
 
 
 def test_rl_samples_twice_the_groups_where_half_of_them_are_replaced(model):
@@ -186,6 +191,9 @@ def test_sft_of_the_14b_is_what_the_compiled_plan_says():
         assert 0.9 * low < hours[0] < hours[1] < 1.1 * high
 
 
+SFT_AND_RL = ("rl", "sft_no_think", "sft_think")
+
+
 def rows_of(text):
     return {line[:32].strip(): line for line in text.splitlines()}
 
@@ -209,6 +217,18 @@ def test_a_dry_run_of_the_14b_study_needs_no_network_and_no_model_and_writes_not
     (disk,) = [line.split()[-1] for line in text.splitlines() if line.startswith("train sft_think")]
     assert float(disk) == pytest.approx(14_768_307_200 * (2 * 12 + 2) / 2**30, rel=1e-4)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_state_that_no_device_has_room_for_is_said_to_be_too_large():
+    text = dry_run.describe_study(load_recipe("configs/study_qwen3.py:8b,h100"))
+    _, _, told = text.partition("DOES NOT FIT: parameters, gradients and the optimizer's state")
+    share = 8_190_735_360 * 16 / 2**30
+    room = find_slice("h100-1").kind.hbm / 2**30
+    lines = [f"- {arm}: {share:,.1f} GiB a device, of {room:,.1f}" for arm in sorted(SFT_AND_RL)]
+    assert sorted(told.splitlines()[1:4]) == lines
+    assert "DOES NOT FIT" not in dry_run.describe_study(
+        load_recipe("configs/study_qwen3.py:8b,h100-8")
+    )
 
 
 def test_a_set_of_questions_that_is_on_the_hub_is_not_made_and_its_rows_are_not_known(monkeypatch):

@@ -26,6 +26,7 @@ class Machine:
       devices: that hold parameters.
       training, reading: FLOP/s of a training step, and of what only reads or writes tokens.
       memory: bytes/s; infinite where it is not known.
+      room: bytes of a device that a program may use; infinite where they are not known.
     """
 
     name: str
@@ -34,12 +35,15 @@ class Machine:
     training: float
     reading: float
     memory: float
+    room: float = math.inf
 
     @classmethod
     def of_slice(cls, slice_: Slice) -> "Machine":
         """By the maker's numbers."""
         flops, speed = slice_.devices * slice_.kind.flops, slice_.devices * slice_.kind.hbm_speed
-        return cls(slice_.described, slice_.chips, slice_.devices, flops, flops, speed)
+        return cls(
+            slice_.described, slice_.chips, slice_.devices, flops, flops, speed, slice_.kind.hbm
+        )
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,11 @@ def checkpoint_bytes(model: Model, optimizer: OptimizerConfig) -> int:
 def checkpoints_bytes(
     model: Model, optimizer: OptimizerConfig, steps: int, every: int, keep: int
 ) -> int:
-    """Of those that a run of so many steps has at its end; while the newest is written there is one more."""
-    made = math.ceil(steps / every)
+    """Of those that a run of so many steps has at its end; while the newest is written there is one more.
+
+    `every` 0 writes one at the end alone.
+    """
+    made = math.ceil(steps / every) if every else 1
     return checkpoint_bytes(model, optimizer) * (min(keep, made) if keep else made)
 
 
