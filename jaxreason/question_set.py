@@ -62,11 +62,14 @@ def write_questions(config: QuestionsConfig, folder: epath.Path) -> None:
     """Writes both files, where they are not there already; on one process alone.
 
     Raises:
-      UserError: they are there and hold other questions, or were changed; or a source cannot be read.
+      UserError: they are there and hold other questions, or were changed; a source cannot be read; or no gold answer
+        of all of them can be used.
     """
     if _is_there(config, folder):
         return
     examples, sources = _usable(config)
+    if not examples:
+        raise UserError(f"questions.sources: no question is left. {_lost(sources)}")
     kept, dropped = without_duplicates(examples, config.near_duplicates)
     text = "".join(json.dumps(_row(config, e), ensure_ascii=False) + "\n" for e in kept)
     for name in config.sources:
@@ -126,6 +129,16 @@ def _usable(config: QuestionsConfig) -> tuple[list[Example], dict[str, dict[str,
             sources[name] |= {"unusable_answers": dict(unusable)}
             sources[name] |= {"first_unusable": _first(found, reasons)}
     return examples, sources
+
+
+def _lost(sources: dict[str, dict[str, Any]]) -> str:
+    """Why nothing of the sources can be used, with the first answer of each."""
+    return " ".join(
+        f"{name}: {counts['rows']} rows; the first cannot be used because: {first['reason']} ({first['where']}: "
+        f"{first['answer']!r})."
+        for name, counts in sources.items()
+        for first in counts["first_unusable"][:1]
+    )
 
 
 def _first(examples: Sequence[Example], reasons: Sequence[str]) -> list[dict[str, str]]:

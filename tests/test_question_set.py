@@ -67,6 +67,16 @@ def test_each_question_is_there_once_with_an_answer_that_can_be_graded(folder):
     assert len({row["id"] for row in rows}) == 3 and rows[2]["id"].startswith("simplerl-")
 
 
+def test_a_set_without_a_question_is_refused_and_not_written(folder):
+    (folder / "deepscaler.json").write_text(json.dumps(DEEP[2:4]))
+    config = section(folder)
+    del config.sources["simplerl"]
+    config = parse(QuestionsConfig, config, "config.questions")
+    with pytest.raises(UserError, match=r"no question is left.*deepscaler: 2 rows.*prose.*json:1"):
+        write_questions(config, epath.Path(folder) / "out")
+    assert not (folder / "out").exists()
+
+
 def test_the_report_counts_what_was_left_out_by_source_and_reason(folder):
     report = read_report(write(folder))
     deep, simple = report["sources"]["deepscaler"], report["sources"]["simplerl"]
