@@ -269,6 +269,7 @@ def write_manifest(
             "asked": arm_evaluation(config, name, arm).asked,
             "base": base_of(study, name, config.model.path).name,
             "after": parent_of(study, arm) or "",
+            "drift": arm.drift,
             "config": {} if arm.method == "given" else to_dict(arm_section(config, name, arm)),
         }
         for name, arm in study.arms.items()

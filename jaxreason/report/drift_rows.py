@@ -64,8 +64,13 @@ def read_metrics(reader: Reader, study: Study) -> tuple[dict, list[str]]:
                 absent.append(name)
             else:
                 found[arm.name, seed, name] = value
-        if absent:
+        if absent and arm.drift:
             missing.append(f"{arm.label}, seed {seed}: drift not measured ({', '.join(absent)}).")
+    missing += [
+        f"{arm.label}: compared with its base by its scores alone, as the recipe asks."
+        for arm in study.arms
+        if not arm.drift
+    ]
     return found, missing + _undefined(found)
 
 

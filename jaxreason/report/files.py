@@ -36,6 +36,7 @@ class Arm:
     seeds: tuple[int, ...]
     base: str = BASE  # the folder of the base that it is compared with
     after: str = ""  # the arm whose model it started from
+    drift: bool = True  # whether it is compared with its base beyond its scores
 
     def folder(self, seed: int) -> str:
         """Where the run of a seed is, relative to the study."""
@@ -172,7 +173,7 @@ def read_study(reader: Reader) -> Study:
 
 def _arm(entry: dict) -> Arm:
     about = entry["name"], entry["method"], entry["label"], tuple(entry["seeds"])
-    return Arm(*about, base_of(entry), entry.get("after", ""))
+    return Arm(*about, base_of(entry), entry.get("after", ""), entry.get("drift", True))
 
 
 def _base_label(base: dict[str, str], bases: list[dict[str, str]]) -> str:

@@ -93,6 +93,20 @@ def test_arms_whose_base_is_not_evaluated_are_left_out_and_others_are_not(study,
     assert said in summary["missing"]
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_drift_that_the_recipe_does_not_ask_for_is_not_called_missing(study, tmp_path, wanted):
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report", "analysis"))
+    manifest = json.loads((copy / "study.json").read_text())
+    manifest["arms"] = [arm | {"drift": wanted} for arm in manifest["arms"]]
+    (copy / "study.json").write_text(json.dumps(manifest))
+    run_report(copy, CONFIG)
+    missing = read_summary(copy)["missing"]
+    assert any("drift not measured" in line for line in missing) == wanted
+    said = "RL (GRPO): compared with its base by its scores alone, as the recipe asks."
+    assert (said in missing) == (not wanted)
+
+
 def test_an_arm_that_names_a_base_that_is_not_listed_is_refused(study, tmp_path):
     manifest = json.loads((study / "study.json").read_text())
     manifest["arms"][0]["base"] = "bases/gone"
