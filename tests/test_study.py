@@ -125,10 +125,13 @@ def test_the_manifest_follows_the_newest_recipe_whatever_was_there(tmp_path):
     config = small_recipe()
     study.write_manifest(config, config, epath.Path(tmp_path))
     config.study.seeds = (3, 4)
+    with config.ignore_type():
+        config.study.arms.rl.drift = False
     config.report.title = "another title"
     study.write_manifest(config, config, epath.Path(tmp_path))
     manifest = json.loads((tmp_path / "study.json").read_text())
     assert [arm["seeds"] for arm in manifest["arms"] if arm["method"] != "given"] == [[3, 4]] * 2
+    assert [arm["name"] for arm in manifest["arms"] if not arm["drift"]] == ["rl"]
     assert json.loads((tmp_path / "config.json").read_text())["report"]["title"] == "another title"
 
 
