@@ -167,7 +167,7 @@ def test_two_runs_in_one_working_directory_at_once_are_refused(tmp_path, mesh):
         (lambda c: c.transfer.update(modes=("v9",)), "transfer.modes: no mode 'v9'"),
         (lambda c: c.study.arms.rl.overrides.update(row_length=8), "study.arms.rl: rl.row_length=8"),
         (lambda c: c.study.arms.sft_top.overrides.update(length=999), "study.arms.sft_top: sft.length=999"),
-        (lambda c: c.study.arms.sft_top.overrides.update(micro_batch_rows=7), "sft.micro_batch_rows=7: expected"),
+        (lambda c: c.study.arms.sft_top.overrides.update(micro_batch_rows=7), "sft_top: sft.micro_batch_rows=7"),
         (lambda c: c.rl.optimizer.update(name="adamm"), "study.arms.rl: optimizer.name='adamm'"),
         (lambda c: c.sft.optimizer.update(schedule="x"), "study.arms.sft_top: optimizer.schedule='x'"),
         (lambda c: c.sft.datasets.teacher.update(path="/gone.jsonl"), "arms.sft_top: /gone.jsonl: no such"),
