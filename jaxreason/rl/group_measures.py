@@ -13,16 +13,16 @@ from jaxreason.rl.rollouts import Group
 
 def measure_groups(groups: Sequence[Group]) -> dict[str, float]:
     """`group_measures` of the replies that were sampled; what rows gave says nothing of the policy."""
-    shape = len(groups), max(len(group.samples) for group in groups)
+    sampled = [[sample for sample in group.samples if not sample.given] for group in groups]
+    shape = len(groups), max(map(len, sampled))
     right, lengths = np.full(shape, np.nan), np.zeros(shape, int)
     truncated = np.zeros(shape, bool)
-    for place, group in enumerate(groups):
-        for number, sample in enumerate(group.samples):
-            if not sample.given:
-                correct = sample.reward.correct
-                right[place, number] = np.nan if np.isnan(correct) else correct >= 1.0
-                lengths[place, number] = len(sample.completion.tokens)
-                truncated[place, number] = sample.completion.finish_reason == "length"
+    for place, samples in enumerate(sampled):
+        for number, sample in enumerate(samples):
+            correct = sample.reward.correct
+            right[place, number] = np.nan if np.isnan(correct) else correct >= 1.0
+            lengths[place, number] = len(sample.completion.tokens)
+            truncated[place, number] = sample.completion.finish_reason == "length"
     return group_measures(right, lengths, truncated) if lengths.any() else {}
 
 

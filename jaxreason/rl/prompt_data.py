@@ -14,6 +14,7 @@ from etils import epath
 from jaxreason.data.encoding import encode_prompts
 from jaxreason.data.examples import Example, load_examples, prompt_messages
 from jaxreason.data.rows import DatasetConfig, DropLog
+from jaxreason.data.thoughts import CLOSE, has_thoughts, without_thoughts
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
@@ -23,6 +24,7 @@ from jaxreason.rl.recipe import RLConfig
 
 _LOG = logging.getLogger(__name__)
 REPLIES = "replies"  # the column, and the metadata it is in
+TEXTS = ("content", "reasoning_content")  # of a reply
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Prompts:
       prompts: all of them.
       contents: of each dataset, by the recipe's name, their number and a hash.
       rows: what was kept and what was dropped, and why, by dataset.
-      replies: of each dataset how many given replies are used, cannot be encoded, are too long, and were cut off when
-        they were made (`finish_reason`); empty where replies are sampled alone.
+      replies: of each dataset how many given replies are used (and of these, lost their thoughts by thinking=False),
+        and how many are not, by why: docs/rl.md names the reasons; empty where replies are sampled alone.
     """
 
     prompts: list[Prompt]
@@ -100,10 +102,12 @@ def _with_replies(
 ) -> Prompt:
     """The prompt with the replies of its row that can be used; all are counted."""
     found = []
-    for message in _messages(prompt.example):
-        if message is None:
-            counts["cut off"] += 1
+    for reply in _given(prompt.example):
+        why = _why_unused(reply)
+        if why:
+            counts[why] += 1
             continue
+        message = {"role": "assistant"} | {name: reply[name] for name in TEXTS if reply.get(name)}
         try:
             given = _encode(prompt, message, tokenizer, thinking)
         except UserError as error:
@@ -112,30 +116,49 @@ def _with_replies(
             continue
         fits = len(prompt.tokens) + len(given.tokens) <= longest
         counts["used" if fits else "too long"] += 1
+        counts.update(
+            {"thoughts left out": 1} if fits and _cuts_thoughts(message, thinking) else {}
+        )
         found += [given] if fits else []
     return replace(prompt, replies=tuple(found))
 
 
-def _messages(example: Example) -> Iterator[dict[str, str] | None]:
-    """The assistant messages that the row gives; None for one that has no end: it would be learned to stop there."""
+def _cuts_thoughts(message: dict[str, str], thinking: bool | None) -> bool:
+    """Whether the reply has thoughts that are not learned."""
+    return thinking is False and has_thoughts(message)
+
+
+def _given(example: Example) -> Iterator[dict[str, Any]]:
+    """The replies that the row gives, each with the fields that it has."""
     replies = example.metadata.get(REPLIES)
     if replies is None:
         last = example.messages[-1]
         yield from [last] if last["role"] == "assistant" else []
         return
     for reply in replies if isinstance(replies, list | tuple) else [replies]:
-        fields = reply if isinstance(reply, dict) else {"content": reply}
-        if fields.get("finish_reason", "stop") != "stop":
-            yield None
-        elif isinstance(fields.get("content"), str):
-            thoughts = fields.get("reasoning_content")
-            extra = {"reasoning_content": thoughts} if thoughts else {}
-            yield {"role": "assistant", "content": fields["content"]} | extra
+        yield reply if isinstance(reply, dict) else {"content": reply}
+
+
+def _why_unused(reply: dict[str, Any]) -> str | None:
+    """Why a reply must not be learned, whatever the model; None where it may be.
+
+    Of a field that other replies have and this one lacks, some formats make a null: it says nothing.
+    """
+    if reply.get("finish_reason") not in (None, "stop"):
+        return "cut off"  # it would be learned to stop there
+    content, thoughts = (reply.get(name) for name in TEXTS)
+    if not isinstance(content, str) or not isinstance(thoughts, str | None):
+        return "not a text"
+    if not content.rpartition(CLOSE)[2].strip():
+        return "empty"  # it would be learned to say nothing
+    return None
 
 
 def _encode(
     prompt: Prompt, message: dict[str, str], tokenizer: Tokenizer, thinking: bool | None
 ) -> Given:
+    if thinking is False:
+        message = without_thoughts(message)
     conversation = (*prompt_messages(prompt.example), message)
     tokens, mask = tokenizer.encode_conversation(conversation, thinking)
     reply = np.asarray([t for t, learned in zip(tokens, mask, strict=True) if learned], np.int32)

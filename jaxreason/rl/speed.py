@@ -35,8 +35,11 @@ class Speed:
             phases.add(name, collected.seconds[f"{name}_seconds"])
         phases.add("weights", moved.weights_seconds)
         found = phases.measures()
-        sampled = sum(len(s.completion.tokens) for g in collected.groups for s in g.samples)
-        found["tokens_per_second"] = sampled / found["step_seconds"]
+        sampled = sum(
+            len(s.completion.tokens) for g in collected.groups for s in g.samples if not s.given
+        )
+        if sampled:
+            found["tokens_per_second"] = sampled / found["step_seconds"]
         return found | self._update(collected, phases["update"]) | moved._asdict()
 
     def _update(self, collected: Collected, seconds: float) -> dict[str, float]:

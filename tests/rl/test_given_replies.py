@@ -1,0 +1,110 @@
+"""Replies that questions bring along: which are learned, as what, and that none is lost without being counted."""
+
+import dataclasses
+import json
+from collections import Counter
+
+import pytest
+from tiny_rl import SAMPLER, rl_config
+
+from jaxreason.data.character_tokenizer import save_character_tokenizer
+from jaxreason.data.examples import Example
+from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.rl.group_measures import measure_groups
+from jaxreason.rl.prompt_data import load_prompts
+from jaxreason.rl.recipe import DynamicSamplingConfig, SamplesConfig
+from jaxreason.rl.rewards import Reward
+from jaxreason.rl.rollouts import Group, Sample
+from jaxreason.sampling.engine import Completion
+
+KEEP_ALL = DynamicSamplingConfig(drop_equal=False, prompts_per_batch=0, max_batches=1)
+THINKING = """{%- for m in messages -%}
+{%- if m.role == 'assistant' -%}
+{{ '<assistant><think>' + m.reasoning_content | default('', true) + '</think>' + m.content + '<end>' }}
+{%- else -%}{{ '<user>' + m.content + '<end>' }}{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{ '<assistant>' }}{%- if enable_thinking is defined and not enable_thinking -%}{{ '<think></think>' }}{%- endif -%}
+{%- endif -%}"""
+
+
+def given_config(folder, replies, thinking=None):
+    """Four questions with `replies` each."""
+    rows = [
+        {"id": f"q{i}", "prompt": f"{i:b}?", "answer": "1", "replies": replies} for i in range(4)
+    ]
+    path = folder / "questions.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sampler = dataclasses.replace(SAMPLER, max_length=60)
+    fields = {"dynamic_sampling": KEEP_ALL, "thinking": thinking, "sampler": sampler}
+    config = rl_config(path, samples=SamplesConfig(given=2), **fields)
+    dataset = dataclasses.replace(config.datasets["questions"], metadata=("replies",))
+    return dataclasses.replace(config, datasets={"questions": dataset})
+
+
+def found_of(folder, replies, thinking=None, characters="01 ?", template=None):
+    """What becomes of the replies of one question, by number, and the texts that can be drawn."""
+    save_character_tokenizer(folder / "tokenizer", characters)
+    if template:
+        (folder / "tokenizer" / "chat_template.jinja").write_text(template)
+    data = load_prompts(
+        given_config(folder, replies, thinking), load_tokenizer(folder / "tokenizer")
+    )
+    counts = {name: count / 4 for name, count in data.replies["questions"].items()}
+    return counts, [given.text for given in data.prompts[0].replies]
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (None, "not a text"),
+        (3, "not a text"),
+        (["0"], "not a text"),
+        ({}, "not a text"),
+        ({"content": None}, "not a text"),
+        ({"content": "0", "reasoning_content": 5}, "not a text"),
+        ("", "empty"),
+        ({"content": " \n"}, "empty"),
+        ({"content": "0", "finish_reason": "length"}, "cut off"),
+        ({"content": "0" * 80}, "too long"),
+        ({"content": "x"}, "not encodable"),
+        ({"content": "0", "finish_reason": None, "reasoning_content": None}, "used"),
+    ],
+)
+def test_every_given_reply_is_used_or_counted_by_why_it_is_not(reply, why, tmp_path):
+    counts, texts = found_of(tmp_path, ["1", reply])
+    assert counts == Counter(["used", why])
+    assert texts == ["1"] + ["0"] * (why == "used")
+
+
+THOUGHTS = [
+    {"content": "1", "reasoning_content": "0"},
+    {"content": "<think>0</think>1"},
+    {"content": "1", "reasoning_content": None},
+]
+
+
+def test_thinking_false_leaves_thoughts_out_wherever_they_stand_as_in_sft(tmp_path):
+    characters = "01 ?<>/think"
+    counts, texts = found_of(tmp_path, THOUGHTS, False, characters, THINKING)
+    assert texts == ["1", "1", "1"]
+    assert counts == {"used": 3, "thoughts left out": 2}
+
+
+@pytest.mark.parametrize("thinking", [None, True, False])
+def test_a_reply_of_thoughts_alone_is_not_learned(thinking, tmp_path):
+    only = [{"content": "", "reasoning_content": "0"}, {"content": "<think>0</think> "}]
+    good = [{"content": "1", "reasoning_content": "0"}]
+    counts, texts = found_of(tmp_path, good + only, thinking, "01 ?<>/think", THINKING)
+    assert counts["empty"] == 2 and len(texts) == 1
+
+
+def test_pass_at_k_goes_up_to_the_replies_that_are_sampled():
+    def sample(number, reason):
+        reward = Reward(1.0, {"answer": 1.0}, {}, None, None, 1.0)
+        return Sample(Completion("0", number, (1, 2), (-1.0, -1.0), reason), "1", reward)
+
+    example = Example("q", "last_number", ({"role": "user", "content": "?"},), "1", "made", {})
+    samples = [sample(i, "stop") for i in range(3)] + [sample(i, "given") for i in (3, 4)]
+    found = measure_groups([Group(0, example, (1,), tuple(samples))])
+    assert {x for x in found if x.startswith("pass")} == {"pass_at_1", "pass_at_2", "pass_at_3"}
