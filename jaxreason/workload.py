@@ -92,8 +92,7 @@ def rl_work(
     pieces = math.ceil(trained / updates / section.micro_batch_rows)
     run = {"steps": updates, "sequences": trained, "length": length, "pieces": pieces}
     spent += on_paper.train(model, machine, tensor, **run)
-    batches = math.ceil(section.prompts_per_step / section.mini_batch_prompts)
-    passes = [needs_old(section, batches), needs_reference(section) or section.exact_kl]
+    passes = [needs_old(section), needs_reference(section) or section.exact_kl]
     spent += on_paper.read(model, machine, sum(passes) * kept, length)
     disk = storage.lines_bytes(sampled, prompt, reply) + _kept(section, model, steps)
     return Work(spent, disk)

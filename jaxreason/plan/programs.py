@@ -126,7 +126,7 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
     programs = make_rl_programs(config, model, optimizer, state, longest, model)
     layout = programs.layout
     num_batches = -(-config.prompts_per_step // config.mini_batch_prompts)
-    batch = _rollouts(config, mesh, layout, num_batches)
+    batch = _rollouts(config, mesh, layout)
     reference = [state.params] * config.has_kl
     frozen = reference * config.exact_kl
     copies = [state.params for _ in copied(config)]
@@ -217,11 +217,11 @@ def _check_length(field_name: str, length: int, model: Model) -> None:
         raise UserError(f"{field_name}={length}: the model's max_position_embeddings is {limit}.")
 
 
-def _rollouts(config: RLConfig, mesh: Mesh, layout: Any, num_batches: int) -> Rollouts:
+def _rollouts(config: RLConfig, mesh: Mesh, layout: Any) -> Rollouts:
     shape = (layout.num_rows, layout.row_length)
     arrays = _arrays(mesh, shape, Rollouts._fields)
     arrays["micro_batch"] = _array(mesh, shape[:1], jnp.int32)
-    if not needs_old(config, num_batches):
+    if not needs_old(config):
         arrays["old_logprobs"] = None
     if not needs_reference(config):
         arrays["ref_logprobs"] = None

@@ -1,5 +1,6 @@
 """What stops an RL run before anything is compiled: fields that contradict each other, the model or the mesh."""
 
+import math
 from typing import Any
 
 from jax.sharding import Mesh
@@ -7,6 +8,7 @@ from jax.sharding import Mesh
 from jaxreason.config import check_ranges
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model, param_axes
+from jaxreason.rl.advantages import ADVANTAGES
 from jaxreason.rl.policy_losses import POLICY_LOSSES
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.rl.weights import WEIGHTS
@@ -69,6 +71,23 @@ def check_config(config: RLConfig, model: Model, mesh: Mesh | None) -> None:
         rewards.overlong_buffer,
         f"0 to decoding.max_tokens={config.decoding.max_tokens}",
     )
+    for name in ("right", "wrong"):
+        value = getattr(rewards, name)
+        _expect(math.isfinite(value), f"rewards.{name}", value, "a finite number")
+    _expect(
+        math.isfinite(loss.entropy_coefficient),
+        "policy_loss.entropy_coefficient",
+        loss.entropy_coefficient,
+        "a finite number",
+    )
+    taught = config.has_kl and config.reference.model == "teacher"
+    _expect(
+        config.advantage != "zero" or taught or loss.entropy_coefficient != 0,
+        "advantage",
+        config.advantage,
+        "another weight, or reference.model='teacher' with policy_loss.kl_coefficient above 0: the policy begins as "
+        "its base and as its average, so a KL to these alone teaches nothing",
+    )
     _expect(
         rewards.right > rewards.wrong,
         "rewards.right",
@@ -115,6 +134,12 @@ def _check_samples(config: RLConfig) -> None:
         "at least 2, since replies are compared with the others of their group (1 is for "
         f"advantage={' or '.join(ALONE)} with dynamic_sampling.drop_equal=False)",
     )
+    _expect(
+        config.advantage != "zero" or not config.dynamic_sampling.drop_equal,
+        "dynamic_sampling.drop_equal",
+        config.dynamic_sampling.drop_equal,
+        "False with advantage='zero', since it is not their rewards that groups teach by",
+    )
     _expect(samples.given <= size, "samples.given", samples.given, f"0 to group_size={size}")
     _expect(
         samples.refresh_every == 1 or config.sampled > 0,
@@ -124,10 +149,10 @@ def _check_samples(config: RLConfig) -> None:
     )
     temperature = config.decoding.temperature
     _expect(
-        temperature > 0 or config.sampled < 2,
+        temperature > 0,
         "decoding.temperature",
         temperature,
-        "more than 0: greedy replies to a prompt are all the same",
+        "more than 0: log-probs are those of the distribution sampled from, and a greedy choice has none",
     )
     _expect(
         temperature == 1 or samples.given == 0,
@@ -162,6 +187,12 @@ def _check_kl(config: RLConfig) -> None:
         "policy_loss.kl_estimator",
         loss.kl_estimator,
         f"k1, k2 or k3 with kl_place={loss.kl_place!r}: a reply has one reward, for the tokens that it has",
+    )
+    _expect(
+        loss.kl_place != "reward" or config.advantage in ADVANTAGES,
+        "policy_loss.kl_place",
+        loss.kl_place,
+        f"'loss' or 'advantage' with advantage={config.advantage!r}, which does not weigh every reply by its reward",
     )
     _expect(
         config.has_kl or loss.kl_place == "loss",

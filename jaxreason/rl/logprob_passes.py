@@ -12,9 +12,12 @@ from jaxreason.rl.rollouts import Packed, Rollouts
 from jaxreason.sharding import to_host
 
 
-def needs_old(config: RLConfig, num_batches: int) -> bool:
-    """Whether the log-probs before the first update are computed: later ones must not find their own instead."""
-    several = num_batches * config.epochs_per_batch > 1
+def needs_old(config: RLConfig) -> bool:
+    """Whether the log-probs before the first update are computed: later ones must not find their own instead.
+
+    The recipe says it, not the groups that a step has: batches without them would be another program to compile.
+    """
+    several = config.updates_per_step > 1
     as_reward = config.has_kl and config.policy_loss.kl_place == "reward"
     return several or as_reward or config.old_logprobs == "always"
 
@@ -37,7 +40,7 @@ def add_logprobs(
       batches: on the devices.
     """
     bare = list(batches)
-    if needs_old(config, len(bare)):
+    if needs_old(config):
         old = [programs.logprob_pass(params, b) for b in bare]
         batches = [b._replace(old_logprobs=x) for b, x in zip(batches, old, strict=True)]
     if needs_reference(config):

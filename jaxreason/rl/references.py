@@ -42,9 +42,22 @@ def reference_model(config: RLConfig, base: ModelConfig) -> Model | None:
     """The static description of the reference; None without a KL term.
 
     Raises:
-      UserError: a teacher that cannot be read.
+      UserError: a teacher that cannot be read, or was made for shorter texts than the sampler's.
     """
-    return static_model(reference_config(config, base)) if config.has_kl else None
+    if not config.has_kl:
+        return None
+    teacher, longest = config.reference.teacher, config.sampler.max_length
+    try:
+        model = static_model(reference_config(config, base))
+    except UserError as error:
+        raise UserError(f"rl.reference.teacher: {error}" if teacher else str(error)) from error
+    limit = model.architecture.max_position_embeddings
+    if longest > limit:
+        raise UserError(
+            f"rl.reference.teacher={teacher!r}: its max_position_embeddings are {limit}. Expected at least "
+            f"rl.sampler.max_length={longest}."
+        )
+    return model
 
 
 def check_teacher(config: RLConfig, tokenizer: Tokenizer) -> None:

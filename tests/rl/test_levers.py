@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.rl.advantages import mixed_groups
 from jaxreason.rl.generation import METRICS
+from jaxreason.rl.logprob_passes import needs_old
 from jaxreason.rl.prompts import Prompt, Questions
 from jaxreason.rl.recipe import DynamicSamplingConfig, ReferenceConfig, SamplesConfig
 from jaxreason.rl.references import check_teacher
@@ -123,7 +125,8 @@ def test_given_replies_alone_need_no_sampler_and_are_learned(base, answered, tmp
     assert {row["finish_reason"] for row in rows} == {"given"}
     assert {row["completion"] for row in rows} <= {"0", "1", "0 0", "1 1"}
     line = metrics_of(out)[0]
-    assert line["grad_norm"] > 0 and "sampler_gap" not in line
+    assert line["grad_norm"] > 0 and line["update_tokens_per_second"] > 0
+    assert not {"sampler_gap", "tokens_per_second", "pass_at_1"} & set(line)
     assert is_done(out)
     data = json.loads((out / "data.json").read_text())
     assert data["given_replies"] == {"questions": {"used": 31, "cut off": 1}}
@@ -279,6 +282,23 @@ def test_a_teacher_with_other_tokens_is_refused_with_what_can_be_done(base, ques
         check_teacher(config, load_tokenizer(base))
 
 
+def test_a_teacher_of_shorter_texts_than_the_sampler_writes_is_refused(base, questions, tmp_path):
+    teacher = shutil.copytree(base, tmp_path / "teacher")
+    settings = json.loads((teacher / "config.json").read_text())
+    (teacher / "config.json").write_text(json.dumps(settings | {"max_position_embeddings": 12}))
+    reference = ReferenceConfig(model="teacher", teacher=str(teacher))
+    with pytest.raises(UserError, match=r"teacher'.*max_position_embeddings are 12.*length=20"):
+        run(rl_config(questions, policy_loss=KL, reference=reference), base, tmp_path / "run")
+
+
+def test_a_step_with_fewer_groups_runs_the_program_of_a_full_one(base, questions, tmp_path):
+    config = rl_config(questions, num_steps=1)
+    assert needs_old(config)  # by the recipe alone: two mini-batches in a full step
+    one = {"mini_batch_prompts": config.prompts_per_step}
+    assert not needs_old(dataclasses.replace(config, **one))
+    assert needs_old(dataclasses.replace(config, **one, epochs_per_batch=2))
+
+
 def test_several_passes_make_an_update_for_each_mini_batch_and_pass(base, questions, tmp_path):
     config = rl_config(questions, epochs_per_batch=3, num_steps=1, dynamic_sampling=KEEP_ALL)
     (line,) = metrics_of(run(config, base, tmp_path))
@@ -308,6 +328,52 @@ def test_several_passes_make_an_update_for_each_mini_batch_and_pass(base, questi
             r"rl\.rewards\.right=0\.0: expected more than rewards\.wrong=0\.0",
         ),
         ({"advantage": "best_of"}, r"rl\.advantage='best_of': expected one of grpo"),
+        *(
+            (
+                {
+                    "advantage": name,
+                    "policy_loss": dataclasses.replace(KL, kl_estimator="k1", kl_place="reward"),
+                    "dynamic_sampling": KEEP_ALL,
+                },
+                rf"rl\.policy_loss\.kl_place='reward': expected .* with advantage='{name}'",
+            )
+            for name in ("one", "right", "best")
+        ),
+        ({"advantage": "zero", "dynamic_sampling": KEEP_ALL}, r"rl\.advantage='zero': expected a"),
+        (
+            {
+                "advantage": "zero",
+                "dynamic_sampling": KEEP_ALL,
+                "policy_loss": KL,
+                "reference": ReferenceConfig(model="average"),
+            },
+            r"rl\.advantage='zero': expected another weight, or reference\.model='teacher'",
+        ),
+        ({"advantage": "zero"}, r"rl\.dynamic_sampling\.drop_equal=True: expected False"),
+        (
+            {"rewards": RewardConfig(1, 20.0, 0, 0.0, right=float("inf"))},
+            r"rl\.rewards\.right=inf: expected a finite number",
+        ),
+        (
+            {"policy_loss": dataclasses.replace(LOSS, entropy_coefficient=float("nan"))},
+            r"rl\.policy_loss\.entropy_coefficient=nan: expected a finite number",
+        ),
+        (
+            {
+                "advantage": "one",
+                "group_size": 1,
+                "dynamic_sampling": KEEP_ALL,
+                "decoding": dataclasses.replace(rl_config("x").decoding, temperature=0.0),
+            },
+            r"rl\.decoding\.temperature=0\.0: expected more than 0",
+        ),
+        (
+            {
+                "policy_loss": KL,
+                "reference": ReferenceConfig(model="teacher", teacher="/nowhere"),
+            },
+            r"rl\.reference\.teacher: .*/nowhere",
+        ),
     ],
 )
 def test_fields_that_contradict_each_other_are_refused(changes, message, base, questions, tmp_path):
