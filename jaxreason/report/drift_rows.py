@@ -54,24 +54,33 @@ def rows_of(rows: list[dict], quantity: Quantity) -> list[dict]:
 
 def read_metrics(reader: Reader, study: Study) -> tuple[dict, list[str]]:
     """Metric files by (arm, seed, metric); and what is missing, in words."""
-    found, missing = {}, []
     names = (*dict.fromkeys(quantity.metric for quantity in QUANTITIES), "weights")
-    for arm, seed in study.runs():
-        absent = []
-        for name in names:
-            value = read_drift(reader.folder / arm.folder(seed), name, reader.read)
-            if value is None:
-                absent.append(name)
-            else:
-                found[arm.name, seed, name] = value
-        if absent and arm.drift:
-            missing.append(f"{arm.label}, seed {seed}: drift not measured ({', '.join(absent)}).")
+    found = {
+        (arm.name, seed, name): value
+        for arm, seed in study.runs()
+        for name in names
+        if (value := read_drift(reader.folder / arm.folder(seed), name, reader.read)) is not None
+    }
+    missing = _absent(study, found, names)
     missing += [
         f"{arm.label}: compared with its base by its scores alone, as the recipe asks."
         for arm in study.arms
         if not arm.drift
     ]
     return found, missing + _undefined(found)
+
+
+def _absent(study: Study, found: dict, names: tuple[str, ...]) -> list[str]:
+    """What was not measured: once where no arm has it, else by run."""
+    runs = [(arm, seed) for arm, seed in study.runs() if arm.drift]
+    there = {name for _, _, name in found}
+    nowhere = [name for name in names if name not in there]
+    missing = [f"No arm: drift not measured ({', '.join(nowhere)})."] if nowhere and runs else []
+    for arm, seed in runs:
+        absent = [name for name in names if name in there and (arm.name, seed, name) not in found]
+        if absent:
+            missing.append(f"{arm.label}, seed {seed}: drift not measured ({', '.join(absent)}).")
+    return missing
 
 
 def _undefined(metrics: dict) -> list[str]:

@@ -187,6 +187,14 @@ def test_the_index_is_shown_without_each_task_and_gain_and_drop_apart(study):
     assert "Transferability index without each task" in page(study)
 
 
+def test_a_metric_that_no_arm_has_is_said_to_be_missing_once(study, tmp_path, one_figure):
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report", "cka.json"))
+    run_report(copy, CONFIG)
+    told = [line for line in read_summary(copy)["missing"] if "drift not measured" in line]
+    assert told == ["No arm: drift not measured (cka)."]
+
+
 def test_what_is_missing_is_said(study, tmp_path, one_figure):
     copy = tmp_path / "copy"
     shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
