@@ -99,7 +99,7 @@ def make_base(config, folder, mesh):
     save_model(start, model, params, tokenizer_from=TOKENIZER, max_shard_bytes=2**30)
     with config.unlocked():
         config.model.path = str(start)
-    changes = {"thinking": False, "epochs": 12.0}
+    changes = {"thinking": False, "epochs": 12.0, "schedule_epochs": 0.0}
     changes |= {"datasets": {"teacher": {"fields": {"response": "no_think_response"}}}}
     taught = config.copy_and_resolve_references()
     taught.sft.update(changes | {"length": 64})
