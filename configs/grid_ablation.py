@@ -137,7 +137,7 @@ def _teacher() -> ConfigDict:
         {"worked": tiny.replies("sft.jsonl")},
         1e-3,
         length=tiny.LENGTH,
-        batch_size=8,
+        batch_size=16,
         epochs=3.0,
         logprob_chunk=tiny.LENGTH,
     )
