@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from tiny_rl import (
     LOSS,
     is_done,
@@ -149,6 +148,7 @@ def test_fixed_answers_with_weight_one_have_the_loss_of_supervised_learning(
     )
     out = run(config, base, tmp_path)
     rows, line = rollouts_of(out, 1), metrics_of(out)[0]
+    torch = pytest.importorskip("torch")
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     total, count = 0.0, 0
     for row in rows:
