@@ -110,9 +110,18 @@ class Endpoint:
         self._client = httpx.Client(headers=headers, timeout=timeout, limits=limits)
         self._stopping = threading.Event()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether no call is to be begun any more."""
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Ends the calls that wait to be tried again; those that are under way may come to their end."""
+        self._stopping.set()
+
     def close(self) -> None:
         """Ends the calls that are under way and those that wait."""
-        self._stopping.set()
+        self.stop()
         self._client.close()
 
     def ask(self, body: dict[str, Any]) -> Answer:

@@ -64,6 +64,7 @@ class Asking:
         self._came: queue.SimpleQueue = queue.SimpleQueue()
         for pair in missing:
             self._todo.put(pair)
+        self._threads: list[threading.Thread] = []
         self._left, self._total = len(missing), len(questions) * one.samples
         self._answered, self._failed_in_a_row = any_there, 0
         self._refused: list[tuple[int, int, str]] = []
@@ -75,7 +76,8 @@ class Asking:
         """Begins to ask; `close` must follow."""
         for _ in range(min(self._config.concurrency, self._left)):
             # A run that is told to end does not wait for calls that may take minutes.
-            threading.Thread(target=self._work, daemon=True).start()
+            self._threads.append(threading.Thread(target=self._work, daemon=True))
+            self._threads[-1].start()
 
     def close(self) -> None:
         """Ends the calls that are under way; what came is written."""
@@ -84,8 +86,8 @@ class Asking:
         self._progress.close()
 
     def _work(self) -> None:
-        """A thread: asks until nothing is left."""
-        while True:
+        """A thread: asks until nothing is left, or nobody is to be asked any more."""
+        while not self._endpoint.stopping:
             try:
                 place, sample = self._todo.get_nowait()
             except queue.Empty:
@@ -143,10 +145,22 @@ class Asking:
             raise found
         in_a_row = self._failed_in_a_row + (0 if self._answered else len(self._refused))
         if in_a_row >= 2 * self._config.concurrency:
+            self._settle()
             raise UserError(
                 f"{self._config.url}: {in_a_row} calls in a row were not answered, the last with: {found}. "
                 "Replies that came are kept; the same command asks for the others."
             )
+
+    def _settle(self) -> None:
+        """Keeps the replies that are on their way when the endpoint is given up, and waits for them a round at most."""
+        self._endpoint.stop()
+        end = time.monotonic() + ROUND_S
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        while not self._came.empty():
+            place, sample, found = self._came.get_nowait()
+            if isinstance(found, Answer):
+                self._write(place, sample, found)
 
     def _write(self, place: int, sample: int, answer: Answer) -> None:
         text = cut_at(answer.content, self._pass.decoding.stop)
