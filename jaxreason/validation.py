@@ -59,7 +59,7 @@ NO_VALIDATION = ValidationConfig()
 
 
 class StoppedError(Exception):
-    """Raised through a validation when a signal came; what was sampled is written."""
+    """Raised through the engine when a signal came, by those who can leave what it does to the next run."""
 
 
 class Validator(Protocol):

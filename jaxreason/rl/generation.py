@@ -19,6 +19,7 @@ from jaxreason.rl.rollouts import GIVEN, Group, Sample, group_rewards, group_sco
 from jaxreason.rl.weights import WEIGHTS, scaled
 from jaxreason.sampling.engine import Completion, Engine
 from jaxreason.tasks.verify import VerifierPool
+from jaxreason.validation import StoppedError
 
 _LOG = logging.getLogger(__name__)
 UNPARSED = 0.9  # share of a step's replies without an answer from which on it is told
@@ -34,7 +35,7 @@ class Collected:
       trained: which of them the step trains on.
       weights: of their replies, before any KL term; NaN: left out.
       num_batches: generation batches.
-      seconds: spent on generating and on grading, by name.
+      seconds: spent on generating and on grading, by phase.
     """
 
     groups: list[Group]
@@ -42,10 +43,6 @@ class Collected:
     weights: Float[np.ndarray, "P G"]
     num_batches: int
     seconds: dict[str, float]
-
-
-class _StoppedError(Exception):
-    """Raised through the engine when a signal came."""
 
 
 class Collector:
@@ -82,7 +79,7 @@ class Collector:
           RuntimeError: grading failed for every reply.
         """
         groups: list[Group] = []
-        seconds = {"generate_seconds": 0.0, "grade_seconds": 0.0}
+        seconds = {"generate": 0.0, "grade": 0.0}
         for number in range(self._config.dynamic_sampling.max_batches):
             prompts = self._questions.batch(step, number)
             began = time.perf_counter()
@@ -91,8 +88,8 @@ class Collector:
                 return None
             generated = time.perf_counter()
             groups += self._grade(number, prompts, replies)
-            seconds["generate_seconds"] += generated - began
-            seconds["grade_seconds"] += time.perf_counter() - generated
+            seconds["generate"] += generated - began
+            seconds["grade"] += time.perf_counter() - generated
             weights = weigh(self._config, groups, group_rewards(groups))
             useful = self._useful(groups) & ~np.isnan(weights).all(axis=1)
             if useful.sum() >= self._config.prompts_per_step:
@@ -127,7 +124,7 @@ class Collector:
             for completion in self._engine.generate(wanted, decoding, check=self._check):
                 text = self._tokenizer.decode(completion.tokens)
                 replies[int(completion.id)].append((completion, text))
-        except _StoppedError:
+        except StoppedError:
             return False
         for found in replies:
             found.sort(key=lambda reply: reply[0].sample)
@@ -135,7 +132,7 @@ class Collector:
 
     def _check(self) -> None:
         if self._stops():
-            raise _StoppedError
+            raise StoppedError
 
     def _grade(self, number: int, prompts: Sequence[Prompt], replies: Replies) -> list[Group]:
         items = [

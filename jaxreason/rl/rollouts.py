@@ -137,6 +137,11 @@ def pack(
     return [_fill(_sequences(groups, weights, share), layout) for share in shares]
 
 
+def is_trained(sample: Sample, weight: float) -> bool:
+    """Whether a reply of a group that is trained on is in the arrays: it is graded, and not left out."""
+    return sample.reward.graded and not bool(np.isnan(weight))
+
+
 class _Sequence(NamedTuple):
     group: int
     sample: int
@@ -156,7 +161,7 @@ def _sequences(groups: Sequence[Group], weights: np.ndarray, share) -> list[_Seq
         )
         for index in share
         for number, sample in enumerate(groups[index].samples)
-        if sample.reward.graded and not np.isnan(weights[index, number])
+        if is_trained(sample, weights[index, number])
     ]
 
 
@@ -207,7 +212,7 @@ def rollout_lines(
             "terms": sample.reward.terms,
             "scores": sample.reward.scores,
             "advantage": None if np.isnan(weight) else float(weight),
-            "trained": bool(used) and sample.reward.graded and not np.isnan(weight),
+            "trained": bool(used) and is_trained(sample, weight),
             "finish_reason": sample.completion.finish_reason,
             "error": sample.reward.error,
         }

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import numpy as np
 from jax.sharding import Mesh
 
 from jaxreason.models.decoder import Model
 from jaxreason.models.model_flops import peak_flops, training_flops, utilization, weight_products
 from jaxreason.rl.generation import Collected
+from jaxreason.rl.rollouts import is_trained
 from jaxreason.sampling.engine import Moved
 from jaxreason.training.phases import Phases
 
@@ -31,8 +31,8 @@ class Speed:
 
     def measures(self, collected: Collected, phases: Phases, moved: Moved) -> dict[str, float]:
         """Seconds and shares of the phases, tokens a second, MFU where the peak is known, and weights moved."""
-        for name in ("generate", "grade"):
-            phases.add(name, collected.seconds[f"{name}_seconds"])
+        for name, seconds in collected.seconds.items():
+            phases.add(name, seconds)
         phases.add("weights", moved.weights_seconds)
         found = phases.measures()
         sampled = sum(
@@ -61,5 +61,5 @@ def trained_lengths(collected: Collected) -> list[int]:
             collected.groups, collected.weights, collected.trained, strict=True
         )
         for sample, weight in zip(group.samples, row, strict=False)
-        if used and not np.isnan(weight)
+        if used and is_trained(sample, weight)
     ]

@@ -5,8 +5,10 @@ import pytest
 
 from jaxreason.data.examples import Example
 from jaxreason.data.packing import first_fit, make_layout
+from jaxreason.rl.generation import Collected
 from jaxreason.rl.rewards import Reward
 from jaxreason.rl.rollouts import Group, Sample, group_rewards, pack, rollout_lines
+from jaxreason.rl.speed import trained_lengths
 from jaxreason.sampling.engine import Completion
 
 
@@ -104,6 +106,20 @@ def test_an_ungraded_reply_is_in_no_array():
     (batch,) = packed([group], np.ones((1, 3)), 1, make_layout(3, 4, 16, 1))
     assert sorted(s[1] for s in read_back(batch)) == [(3, 4), (7,)]
     assert np.isnan(group_rewards([group])).tolist() == [[False, True, False]]
+
+
+def test_the_lengths_that_flops_are_counted_by_are_those_in_the_arrays():
+    groups = [
+        make_group("a", [1, 2], [[3, 4], [5], [6, 7, 8]], errors=(1,)),
+        make_group("b", [1], [[2]]),
+    ]
+    weights = np.array([[0.5, 0.0, np.nan], [1.0, np.nan, np.nan]])
+    for trained, expected in (([True, True], [4, 2]), ([False, True], [2])):
+        collected = Collected(groups, trained, weights, 1, {})
+        assert trained_lengths(collected) == expected
+        kept = [g for g, used in zip(groups, trained, strict=True) if used]
+        (batch,) = packed(kept, weights[np.array(trained)], 1, make_layout(4, 5, 16, 1))
+        assert sorted(len(p) + len(r) for p, r, *_ in read_back(batch)) == sorted(expected)
 
 
 @pytest.mark.parametrize("longest", [5, 11, 16, 20])
