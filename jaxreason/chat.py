@@ -11,6 +11,7 @@ from typing import Any
 import jax
 from etils import epath
 
+from jaxreason.data.thoughts import CLOSE, OPEN
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve
@@ -20,7 +21,6 @@ from jaxreason.sampling.engine import Engine, Request, SamplerConfig
 HELP = (
     "/clear forgets what was said, /quit or Ctrl-D ends; Ctrl-C ends a reply. //text sends /text."
 )
-OPEN, CLOSE = "<think>", "</think>"
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,10 @@ from etils import epath
 
 from jaxreason.data.chat_template import BREAK, ChatTemplate, Messages
 from jaxreason.data.reply_checks import check_history, check_reply
-from jaxreason.data.thoughts import check_thoughts
+from jaxreason.data.thoughts import CLOSE, check_thoughts
 from jaxreason.data.token_text import Decoder, TokenBytes
 from jaxreason.data.tokenizer_files import check_files, declared_stop_ids, local_folder
 from jaxreason.errors import UserError
-
-_CLOSE_THINK = "</think>"
 
 
 def load_tokenizer(path: epath.PathLike) -> "Tokenizer":
@@ -80,7 +78,7 @@ class Tokenizer:
         self.bos_id: int | None = loaded.bos_token_id
         self.eos_id: int | None = loaded.eos_token_id
         self.begin: tuple[int, ...] = self._begin()
-        close = self._single(_CLOSE_THINK)
+        close = self._single(CLOSE)
         self.close_think: tuple[int, ...] = close and (*close, *self.encode_part("\n\n"))
         known = loaded.added_tokens_decoder
         self._stop_texts = [known[i].content for i in self.stop_ids if i in known]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jaxreason.tasks.replies import THINK_END, THINK_START
+from jaxreason.data.thoughts import CLOSE, OPEN
 
 RIGHT, WRONG, NO_ANSWER = "right", "wrong", "no_answer"
 UNFINISHED, MALFORMED, NOT_GRADABLE = "unfinished", "malformed", "not_gradable"
@@ -59,12 +59,12 @@ def split_reply(content: str, reasoning: str | None) -> Parts:
     if reasoning and reasoning.strip():
         thoughts, text = reasoning, content
     else:
-        before, closed, after = content.partition(THINK_END)
+        before, closed, after = content.partition(CLOSE)
         if closed:
-            thoughts, text = before.strip().removeprefix(THINK_START), after
+            thoughts, text = before.strip().removeprefix(OPEN), after
         else:
-            text, _, thoughts = content.partition(THINK_START)
-    marked = any(mark in part for mark in (THINK_START, THINK_END) for part in (thoughts, text))
+            text, _, thoughts = content.partition(OPEN)
+    marked = any(mark in part for mark in (OPEN, CLOSE) for part in (thoughts, text))
     return Parts(thoughts.strip(), text.strip(), not marked)
 
 

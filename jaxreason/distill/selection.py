@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxreason.data.examples import question as question_text
+from jaxreason.data.thoughts import CLOSE, OPEN
 from jaxreason.distill.distill_settings import Keep, NoThink
 from jaxreason.distill.outcomes import MALFORMED, NOT_GRADABLE, RIGHT, Judged
 from jaxreason.distill.passes import Question
@@ -36,7 +37,7 @@ def think_response(reply: Judged) -> str:
     """Thoughts and text as one text, with Qwen3's marks; "" where there are no thoughts."""
     if not reply.parts.thoughts:
         return ""
-    return f"<think>\n{reply.parts.thoughts}\n</think>\n\n{reply.parts.text}"
+    return f"{OPEN}\n{reply.parts.thoughts}\n{CLOSE}\n\n{reply.parts.text}"
 
 
 def whole_text(reply: Judged) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from jaxreason.data.thoughts import OPEN
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distill.passes import Pass, Question, draw, reply_line
 from jaxreason.metrics import Progress
@@ -14,7 +15,7 @@ from jaxreason.models.model_source import ModelSource
 from jaxreason.results.jsonl import JsonlWriter
 from jaxreason.sampling.engine import Completion, Engine, Request
 from jaxreason.sampling.settings import SamplerConfig
-from jaxreason.tasks.replies import THINK_START, cut_at
+from jaxreason.tasks.replies import cut_at
 
 SEED_BITS = 64
 
@@ -101,7 +102,7 @@ def _line(
     tokens = list(completion.tokens)
     text = cut_at(tokenizer.decode(tokens), one.decoding.stop)
     # A thought that the prompt has opened is one all the same.
-    if tokenizer.show(one.prompts[place][-8:]).rstrip().endswith(THINK_START):
-        text = f"{THINK_START}\n{text}"
+    if tokenizer.show(one.prompts[place][-8:]).rstrip().endswith(OPEN):
+        text = f"{OPEN}\n{text}"
     reason = completion.finish_reason
     return reply_line(one, questions[place], place, sample, text, None, reason, len(tokens))

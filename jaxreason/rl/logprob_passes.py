@@ -18,8 +18,7 @@ def needs_old(config: RLConfig) -> bool:
     The recipe says it, not the groups that a step has: batches without them would be another program to compile.
     """
     several = config.updates_per_step > 1
-    as_reward = config.has_kl and config.policy_loss.kl_place == "reward"
-    return several or as_reward or config.old_logprobs == "always"
+    return several or config.kl_as_reward or config.old_logprobs == "always"
 
 
 def needs_reference(config: RLConfig) -> bool:

@@ -303,7 +303,7 @@ def make_batches(
     packed = pack(groups, collected.weights[chosen], num_batches, programs.layout)
     batches = [place_rows(mesh, one.rollouts) for one in packed]
     batches = add_logprobs(config, programs, params, reference, batches)
-    if not (config.has_kl and config.policy_loss.kl_place == "reward"):
+    if not config.kl_as_reward:
         return collected.weights, batches
     rewards = rewards_less_kl(config, group_rewards(groups), packed, batches)
     weights = collected.weights.copy()

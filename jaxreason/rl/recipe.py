@@ -156,6 +156,11 @@ class RLConfig:
         return self.policy_loss.kl_coefficient > 0.0
 
     @property
+    def kl_as_reward(self) -> bool:
+        """Whether the KL term is taken off the rewards."""
+        return self.has_kl and self.policy_loss.kl_place == "reward"
+
+    @property
     def exact_kl(self) -> bool:
         """Whether the KL term goes over the vocabulary, so that the update runs the reference too."""
         return self.has_kl and self.policy_loss.kl_estimator == "full"

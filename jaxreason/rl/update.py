@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxreason.models.decoder import Model, forward, head
-from jaxreason.models.logprobs import full_kl, logprobs, top_entropy
+from jaxreason.models.logprobs import full_kl, logprobs
 from jaxreason.rl.policy_losses import (
     MAX_LOG_RATIO,
     POLICY_LOSSES,
@@ -22,8 +22,8 @@ from jaxreason.rl.policy_losses import (
 )
 from jaxreason.rl.rollouts import Rollouts
 from jaxreason.sharding import constrain
+from jaxreason.training.losses import weights_of
 from jaxreason.training.micro_batches import ROW_AXES, holds_anything, split, zeros_like
-from jaxreason.training.token_weights import TOKEN_WEIGHTS, needs_top_entropy
 
 # Upper ends of the intervals in which differences of log-probs are counted, in nats.
 GAP_EDGES = np.append(np.geomspace(1e-8, 1e2, 286), np.inf).astype(np.float32)
@@ -92,23 +92,15 @@ def make_policy_loss(
             entropy=found.entropy,
             segment_ids=batch.segment_ids,
             full_kl=exact,
-            token_weights=_token_weights(config.token_weight, own, found.logprobs, batch, chunk),
+            token_weights=weights_of(
+                *(config.token_weight, found.logprobs, *own, batch.tokens),
+                chunk=chunk,
+                segment_ids=batch.segment_ids,
+            ),
         )
         return loss_sum, weight, measurements | sampler_gap(old, batch, num_micro_batches)
 
     return loss
-
-
-def _token_weights(
-    name: str, states: _States, found: Float[Array, "R T"], batch: Rollouts, chunk: int
-) -> Float[Array, "R T"] | None:
-    if name == "one":
-        return None
-    entropy = None
-    if needs_top_entropy(name):
-        fixed = jax.lax.stop_gradient(states)
-        entropy = top_entropy(*fixed, batch.tokens, chunk=chunk, segment_ids=batch.segment_ids)
-    return TOKEN_WEIGHTS[name](found, entropy)
 
 
 def sampler_gap(

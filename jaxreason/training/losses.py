@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from jaxreason.models.decoder import Model, forward, head
 from jaxreason.models.logprobs import full_kl, logprobs, top_entropy
@@ -44,7 +45,7 @@ def make_sft_loss(
         final = out.final, head(model, params)
         options = {"chunk": chunk, "segment_ids": batch.segment_ids}
         found = logprobs(*final, batch.tokens, **options)
-        weights = _token_weights(token_weight, found.logprobs, *final, batch.tokens, **options)
+        weights = weights_of(token_weight, found.logprobs, *final, batch.tokens, **options)
         losses, terms = -weights * found.logprobs, {"entropy": found.entropy}
         if token_weight != "one":
             terms["token_weight"] = weights
@@ -65,7 +66,24 @@ def make_sft_loss(
     return loss
 
 
-def _token_weights(name: str, found: jax.Array, final: jax.Array, head, tokens, **options):
+def weights_of(
+    name: str,
+    found: Float[Array, "B T"],
+    final: Float[Array, "B T D"],
+    head: Float[Array, "D V"],
+    tokens: Int[Array, "B T"],
+    **options: Any,
+) -> Float[Array, "B T"]:
+    """The weights of a name, with the top-k entropies that they may need.
+
+    Args:
+      name: key of TOKEN_WEIGHTS.
+      found: log-probs of the tokens.
+      final: hidden states after the final norm.
+      head: output embedding.
+      tokens: the tokens.
+      options: `chunk` and `segment_ids` of `models.logprobs.top_entropy`.
+    """
     if not needs_top_entropy(name):
         return TOKEN_WEIGHTS[name](found, None)
     return TOKEN_WEIGHTS[name](found, top_entropy(final, head, tokens, **options))

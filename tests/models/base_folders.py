@@ -6,30 +6,16 @@ from pathlib import Path
 import tokenizers
 import transformers
 from tiny_models import random_params
+from tiny_rl import HF_CONFIG as TINY
+from tiny_rl import model_config
 
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.families import architecture_from_hf
-from jaxreason.models.huggingface import ModelConfig, make_model, save_model
+from jaxreason.models.huggingface import make_model, save_model
 
 CHARACTERS = "0123456789+=? "
-HF_CONFIG = {
-    "model_type": "qwen3",
-    "vocab_size": 24,
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 10000.0,
-    "max_position_embeddings": 64,
-    "tie_word_embeddings": True,
-    "attention_bias": False,
-    "initializer_range": 0.2,
-    "hidden_act": "silu",
-}
+HF_CONFIG = TINY | {"vocab_size": 24}
 DOCUMENT, START, TURN = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 BEGIN, END, HEADER, MESSAGE, EOT = (
     *("<|begin_of_text|>", "<|end_of_text|>", "<|header|>", "<|eom_id|>", "<|eot_id|>"),
@@ -49,19 +35,6 @@ PADS = {
     "untemplated": None,
     "characters": "<pad>",
 }
-
-
-def model_config(path="") -> ModelConfig:
-    return ModelConfig(
-        path=str(path),
-        init="pretrained",
-        architecture={},
-        dtype="float32",
-        param_dtype="float32",
-        remat="none",
-        attention="plain",
-        unroll=1,
-    )
 
 
 def write_model(kind: str, folder: Path) -> Path:

@@ -69,7 +69,7 @@ OPTIMIZER = OptimizerConfig(
 )
 
 
-def model_config(path) -> ModelConfig:
+def model_config(path="") -> ModelConfig:
     return ModelConfig(
         path=str(path),
         init="pretrained",

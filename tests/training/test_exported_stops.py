@@ -9,6 +9,7 @@ import pytest
 import transformers
 from base_folders import DOCUMENT, HF_CONFIG, PADS, STOPS, TURN, model_config, write_model
 from tiny_models import random_params
+from tiny_rl import SAMPLER as TINY_SAMPLER
 from tiny_rl import rl_config
 from tiny_sft import ADAMW, ONE_DEVICE, make_recipe
 
@@ -21,7 +22,7 @@ from jaxreason.models.families import architecture_from_hf
 from jaxreason.models.huggingface import make_model, open_model
 from jaxreason.rl import loop as rl
 from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Engine, Request, SamplerConfig
+from jaxreason.sampling.engine import Engine, Request
 from jaxreason.sharding import make_mesh
 from jaxreason.training import sft
 from jaxreason.training.state import TrainState
@@ -88,20 +89,7 @@ def test_a_limit_of_the_base_is_raised_to_the_longest_reply_of_the_training(way,
 
 
 QUESTIONS = {f"{a}+{b}=": str(a + b) * (1 + (a + b) % 3) for a in (1, 4, 7) for b in (2, 8)}
-SAMPLER = SamplerConfig(
-    slots=8,
-    max_length=40,
-    decode_block=8,
-    prefill_rows=4,
-    prefill_chunk=8,
-    score_tokens=64,
-    page_size=8,
-    pages=0,
-    top_logprobs=0,
-    cache_dtype="auto",
-    weight_dtype="auto",
-    gather_weights=True,
-)
+SAMPLER = dataclasses.replace(TINY_SAMPLER, slots=8, max_length=40)
 
 
 @pytest.fixture(scope="module")
