@@ -8,8 +8,10 @@ from jaxreason.models.precision import make_products_exact
 
 
 @pytest.fixture(autouse=True)
-def precision_as_before():
+def precision_as_jax_has_it():
+    """Tests that ran a verb in this process may have left theirs."""
     before = jax.config.jax_default_matmul_precision
+    jax.config.update("jax_default_matmul_precision", None)
     yield
     jax.config.update("jax_default_matmul_precision", before)
 
