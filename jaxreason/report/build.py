@@ -16,6 +16,7 @@ from jaxreason.report.figures import FIGURES, Drawn, draw
 from jaxreason.report.files import Reader, read_study
 from jaxreason.report.methods import Formula, captions, methods, reading
 from jaxreason.report.scores import Resampling
+from jaxreason.report.sections import there
 from jaxreason.report.style import looks
 from jaxreason.report.summary import summarise
 from jaxreason.report.terminal import format_summary
@@ -42,6 +43,7 @@ TABLES = {
     "other_scores": run_tables.other_score_tables,
     "variants": score_tables.variant_tables,
     "asked": run_tables.asked_tables,
+    "arms": run_tables.arm_tables,
 }
 DETAILS = {
     "pairs": "Arms against each other",
@@ -155,7 +157,7 @@ def _escape_pipes(text: str) -> str:
 
 def _content(summary: dict[str, Any], drawn: dict[str, Drawn]) -> dict[str, Any]:
     """What the templates show."""
-    return {
+    content = {
         "summary": summary,
         "figures": drawn,
         "captions": captions(summary),
@@ -164,9 +166,9 @@ def _content(summary: dict[str, Any], drawn: dict[str, Drawn]) -> dict[str, Any]
         "group_label": group_label,
         "decoding_label": decoding_label,
         "way": WAYS[summary["variant"]],
-        "arms": run_tables.arm_table(summary),
         "tables": {name: make(summary) for name, make in TABLES.items()},
         "details": DETAILS,
         "reading": reading(summary),
         "methods": methods(summary),
     }
+    return content | {"sections": there(content)}

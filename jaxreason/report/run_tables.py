@@ -91,7 +91,7 @@ def _place(summary: dict, benchmark: str) -> int:
     return [name for group in summary["groups"] for name in group["benchmarks"]].index(benchmark)
 
 
-def arm_table(summary: dict[str, Any]) -> Table:
+def arm_tables(summary: dict[str, Any]) -> list[Table]:
     """The arms, how each was made, and how much of each there is; of several bases, which it is compared with."""
     rows, labels = [], arm_labels(summary)
     several = len(summary["bases"]) > 1
@@ -108,4 +108,4 @@ def arm_table(summary: dict[str, Any]) -> Table:
         cells += (labels[arm["base"]],) if several else ()
         rows.append(Row(arm["label"], tuple(map(Cell, cells))))
     columns = ("made by", "seeds", "evaluated", "steps", *(("compared with",) if several else ()))
-    return Table("The arms of the study.", columns, tuple(rows))
+    return [Table("The arms of the study.", columns, tuple(rows))]

@@ -11,9 +11,9 @@ from jaxreason.report.files import (
     Reader,
     Study,
     read_evaluation,
-    read_run_metrics,
 )
 from jaxreason.report.findings import findings, limits
+from jaxreason.report.parts import PARTS
 from jaxreason.report.scores import (
     Resampling,
     arm_difference_rows,
@@ -21,15 +21,11 @@ from jaxreason.report.scores import (
     levels,
     score_rows,
 )
-from jaxreason.report.training_questions import question_rows
 from jaxreason.report.variants import compare_variants
 from jaxreason.report.wording import WAYS
 from jaxreason.results.code_version import package_versions
 from jaxreason.results.transfer_file import read_transfer
 
-# What is drawn of metrics.jsonl: curve -> its name there.
-CURVES = {"loss": "loss", "reward": "reward", "length": "response_tokens"}
-CURVE_POINTS = 200  # a longer curve is shown as means of equal stretches of steps
 _VERSIONS = ("jax", "numpy", "matplotlib")
 
 
@@ -55,7 +51,7 @@ def summarise(
     missing += absent + ([] if transfer else ["The transferability index has not been computed."])
     missing += _failures(study, evaluations)
     missing += _unmeasured(study, evaluations, variant)
-    training, scores = _training(reader, study), score_rows(study, found, how)
+    scores = score_rows(study, found, how)
     differences = difference_rows(study, found, how)
     summary = {
         **about,
@@ -69,8 +65,7 @@ def summarise(
         "weights": weight_rows(study, metrics),
         "drift_texts": _drift_texts(metrics),
         "transfer_variant": transfer["config"].get("variant") if transfer else None,
-        "training": training,
-        "training_questions": question_rows(reader, study),
+        **{name: make(reader, study, how) for name, make in PARTS.items()},
         "replies": _replies(study, evaluations),
         "variant": variant,
         **compare_variants(study, evaluations, scores, differences, variant, how),
@@ -161,27 +156,6 @@ def _drift_texts(metrics: dict) -> dict[str, Any] | None:
                 "num_dropped": sum(unit["num_dropped"] for unit in units),
             }
     return None
-
-
-def _training(reader: Reader, study: Study) -> list[dict]:
-    """The curves of every run: [step, value], thinned to at most CURVE_POINTS."""
-    rows = []
-    for arm, seed in study.runs():
-        lines = read_run_metrics(reader, arm, seed)
-        for curve, name in CURVES.items():
-            points = _curve([line for line in lines if name in line], name)
-            if points:
-                where = {"arm": arm.name, "seed": seed, "curve": curve}
-                steps = max(line["step"] for line in lines)
-                rows.append(where | {"num_steps": steps, "points": points})
-    return rows
-
-
-def _curve(lines: list[dict], name: str) -> list[list[float]]:
-    points = [(line["step"], line[name]) for line in lines if np.isfinite(line[name])]
-    parts = np.array_split(np.array(points, float), min(len(points), CURVE_POINTS) or 1)
-    means = [part.mean(0) for part in parts if len(part)]
-    return [[round(float(step), 2), float(value)] for step, value in means]
 
 
 def _replies(study: Study, evaluations: dict) -> list[dict]:

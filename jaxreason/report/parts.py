@@ -1,0 +1,14 @@
+"""Parts of summary.json that are made from a study's files alone, each by its key."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxreason.report.curves import training_rows
+from jaxreason.report.files import Reader, Study
+from jaxreason.report.scores import Resampling
+from jaxreason.report.training_questions import question_rows
+
+PARTS: dict[str, Callable[[Reader, Study, Resampling], Any]] = {
+    "training": lambda reader, study, _: training_rows(reader, study),
+    "training_questions": lambda reader, study, _: question_rows(reader, study),
+}

@@ -1,0 +1,47 @@
+"""What the report shows, in its order: sections of figures and tables by their names in FIGURES and TABLES."""
+
+from typing import Literal, NamedTuple
+
+
+class Item(NamedTuple):
+    """A figure or the tables of a name."""
+
+    kind: Literal["figure", "tables"]
+    name: str
+
+
+class Section(NamedTuple):
+    """A heading with what stands under it; it is left out where nothing of it is there."""
+
+    title: str
+    items: tuple[Item, ...]
+
+
+def _figure(name: str) -> Item:
+    return Item("figure", name)
+
+
+def _tables(name: str) -> Item:
+    return Item("tables", name)
+
+
+SECTIONS = (
+    Section("Scores", (_tables("groups"), _figure("scores"))),
+    Section(
+        "What was gained, and what it cost",
+        (_figure("frontier"), _figure("kl_frontier")),
+    ),
+    Section("Task by task", (_figure("benchmarks"), _tables("benchmarks"), _tables("variants"))),
+    Section("Transferability index", (_figure("transfer"), _tables("transfer"))),
+    Section("Drift from the base", (_figure("kl"), _figure("pca_shift"), _tables("drift"))),
+    Section("Training", (_tables("arms"), _figure("training"))),
+)
+
+
+def there(content: dict) -> list[Section]:
+    """The sections with the items that `content` (figures, tables) holds."""
+    holds = {"figure": content["figures"], "tables": content["tables"]}
+    kept = (
+        s._replace(items=tuple(i for i in s.items if holds[i.kind].get(i.name))) for s in SECTIONS
+    )
+    return [section for section in kept if section.items]
