@@ -47,6 +47,8 @@ from jaxreason.workload import (
     is_here,
     rl_work,
     sft_work,
+    training_steps,
+    watched_work,
 )
 
 # Of the rate of a large matrix product, on CPU: between what a model of 0.5M parameters reaches and one of 135M.
@@ -59,6 +61,7 @@ HOW = f"""How the numbers are made; all are estimates on paper:
 - RL: replies of plan.reply_tokens (else half of the most), {100 * ALIKE:g} % of the groups alike where such are
   replaced
 - evaluation: questions x samples, replies of plan.eval_tokens (else half of the most); likelihoods of {CHOICES} choices
+- validations and the KL from the base, where training measures them: their replies and both models' passes
 - prompts of {PROMPT_TOKENS} tokens, or an eighth of the longest sequence; plan.arms changes these lengths for an arm,
   or a base
 - drift: both models read the replies of both; index and report take minutes and are not counted
@@ -221,9 +224,14 @@ def _row(study: _Study, stage: Stage, folder: epath.Path) -> Row:
 def _training(study: _Study, name: str) -> Work:
     section = arm_section(study.config, name, study.arms.arms[name])
     about = study.plan(name), study.models[name], study.machine, study.tensor
-    if isinstance(section, SFTConfig):
-        return sft_work(section, *about)
-    return rl_work(section, *about)
+    work = (sft_work if isinstance(section, SFTConfig) else rl_work)(section, *about)
+    steps = training_steps(section, study.plan(name))
+    if work.spent is None or steps is None:
+        return work
+    evaluation = arm_evaluation(study.config, name, study.arms.arms[name])
+    plan, *machine = about
+    watched = watched_work(section, steps, evaluation, plan.eval_tokens, *machine)
+    return Work(None if watched is None else work.spent + watched, work.disk)
 
 
 def _drift(study: _Study, name: str) -> Work:

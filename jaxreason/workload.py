@@ -11,7 +11,7 @@ from etils import epath
 from jaxreason.data.conversions import read_rows
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.evaluation.benchmarks import SIZES
-from jaxreason.evaluation.settings import BenchmarkRun, EvalConfig, decoding_of, find_benchmarks
+from jaxreason.evaluation.settings import EvalConfig, decoding_of, find_benchmarks
 from jaxreason.models.decoder import Model
 from jaxreason.plan import on_paper, storage
 from jaxreason.plan.on_paper import Machine, Spent
@@ -62,12 +62,11 @@ def sft_work(
     section: SFTConfig, plan: PlanConfig, model: Model, machine: Machine, tensor: int
 ) -> Work:
     """A run of SFT; its time is not known where the number of examples is not."""
-    rows = [count_rows(dataset) for dataset in section.datasets.values()]
-    examples = plan.examples or (None if None in rows else sum(rows))
+    examples = _examples(section, plan)
     if examples is None:
         state = storage.checkpoint_bytes(model, section.optimizer) * max(section.keep, 1)
         return Work(None, state + storage.exported_bytes(model, section.export_dtype))
-    steps = math.ceil(examples * section.epochs / section.batch_size)
+    steps = training_steps(section, plan)
     length = min(plan.example_tokens or section.length / 2, section.length)
     run = {"steps": steps, "sequences": examples * section.epochs, "length": length}
     run["pieces"] = micro_batches(section, int(length))
@@ -75,6 +74,19 @@ def sft_work(
     if section.kl_coefficient:
         spent += on_paper.read(model, machine, run["sequences"], length)
     return Work(spent, _kept(section, model, steps))
+
+
+def _examples(section: SFTConfig, plan: PlanConfig) -> int | None:
+    rows = [count_rows(dataset) for dataset in section.datasets.values()]
+    return plan.examples or (None if None in rows else sum(rows))
+
+
+def training_steps(section: SFTConfig | RLConfig, plan: PlanConfig) -> int | None:
+    """Of a run; None where the number of examples is not known."""
+    if isinstance(section, RLConfig):
+        return section.num_steps
+    examples = _examples(section, plan)
+    return None if examples is None else math.ceil(examples * section.epochs / section.batch_size)
 
 
 def rl_work(
@@ -120,6 +132,49 @@ def evaluation_work(
     return Work(spent, disk + storage.lines_bytes(replies.read / CHOICES, replies.prompt, 0))
 
 
+def watched_work(
+    section: SFTConfig | RLConfig,
+    steps: int,
+    evaluation: EvalConfig,
+    tokens: int,
+    model: Model,
+    machine: Machine,
+    tensor: int,
+) -> Spent | None:
+    """What a training run measures on its way: validations and the KL from its base.
+
+    Args:
+      section: of the training.
+      steps: of the run.
+      evaluation: whose questions and sampler a validation takes.
+      tokens: mean length of a validation's replies; 0 for half of what each may have.
+      model, machine, tensor: of the run.
+
+    Returns:
+      None where the number of the validation's questions is not known.
+    """
+    spent, slots = Spent(), evaluation.sampler.slots
+    prompt, held, kl = (
+        prompt_tokens(evaluation.sampler.max_length),
+        section.validation,
+        section.base_kl,
+    )
+    if held.every:
+        questions = _questions(evaluation, held.benchmark, held.limit)
+        if questions is None:
+            return None
+        most = held.decoding.max_tokens
+        replies = questions * held.samples * (math.ceil(steps / held.every) + 1)
+        spent += on_paper.write(
+            model, machine, tensor, slots, replies, prompt, min(tokens or most / 2, most)
+        )
+    if kl.every:
+        reply, times = kl.max_tokens / 2, math.ceil(steps / kl.every)
+        spent += on_paper.write(model, machine, tensor, slots, kl.prompts, prompt, reply)
+        spent += on_paper.read(model, machine, 2 * times * kl.prompts, prompt + reply)
+    return spent
+
+
 def prompt_tokens(max_length: int) -> float:
     """Mean length that prompts are taken to have, where sequences have at most so many tokens."""
     return min(PROMPT_TOKENS, PROMPT_SHARE * max_length)
@@ -135,7 +190,7 @@ def expected_replies(config: EvalConfig, tokens: int) -> Replies | None:
     written = length = read = 0.0
     for name, benchmark in find_benchmarks(config).items():
         run, path = config.benchmarks[name], f"eval.benchmarks.{name}"
-        questions = _questions(config, name, run)
+        questions = _questions(config, name, run.limit)
         if questions is None:
             return None
         asked = {benchmark.variants[v].prompt: benchmark.variants[v].task for v in run.variants}
@@ -151,12 +206,12 @@ def expected_replies(config: EvalConfig, tokens: int) -> Replies | None:
     return Replies(prompt, written, length / max(written, 1), read)
 
 
-def _questions(config: EvalConfig, name: str, run: BenchmarkRun) -> int | None:
+def _questions(config: EvalConfig, name: str, limit: int) -> int | None:
     own = config.own.get(name)
     there = SIZES.get(name) if own is None else count_rows(own.data)
     if there is None:
-        return run.limit or None
-    return min(run.limit, there) if run.limit else there
+        return limit or None
+    return min(limit, there) if limit else there
 
 
 def count_rows(dataset: DatasetConfig) -> int | None:

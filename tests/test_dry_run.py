@@ -102,6 +102,26 @@ def test_sft_takes_the_examples_of_the_plan_or_of_the_files(model, tmp_path):
     assert more.spent == train(model, 15, 240, 20) + on_paper.read(model, MACHINE, 240, 20)
 
 
+def test_what_a_run_measures_on_its_way_is_counted(model):
+    recipe = load_recipe("configs/study_tiny.py")
+    evaluation = parse(EvalConfig, recipe.eval, "eval")
+    name = next(iter(recipe.eval.benchmarks))
+    held = {"every": 4, "benchmark": name, "samples": 2, "limit": 10}
+    recipe.rl.validation.update(held)
+    recipe.rl.base_kl.update({"every": 3, "prompts": 6, "max_tokens": 8})
+    section = parse(RLConfig, recipe.rl, "rl")
+    about = evaluation, 5, model, MACHINE, 1
+    found = workload.watched_work(section, 10, *about)
+    slots, prompt = evaluation.sampler.slots, workload.prompt_tokens(evaluation.sampler.max_length)
+    # before step 1, after 4, 8 and 10; after 3, 6, 9 and 10 both models read the six replies
+    expected = on_paper.write(model, MACHINE, 1, slots, 10 * 2 * 4, prompt, 5)
+    expected += on_paper.write(model, MACHINE, 1, slots, 6, prompt, 4)
+    expected += on_paper.read(model, MACHINE, 2 * 4 * 6, prompt + 4)
+    assert found == expected
+    recipe.rl.validation.every = recipe.rl.base_kl.every = 0
+    assert workload.watched_work(parse(RLConfig, recipe.rl, "rl"), 10, *about) == Spent()
+
+
 def test_rl_samples_twice_the_groups_where_half_of_them_are_replaced(model):
     config = load_recipe("configs/study_tiny.py").rl
     config.dynamic_sampling.max_batches = 3
