@@ -20,6 +20,7 @@ from jaxreason.training.token_weights import TOKEN_WEIGHTS
 from jaxreason.validation import check_validation
 
 ALONE = ("one", "right", "zero")  # weights that do not compare a reply with the others of its group
+NEVER_NEGATIVE = (*ALONE, "best")
 
 
 def check_config(config: RLConfig, model: Model, mesh: Mesh | None) -> None:
@@ -33,6 +34,12 @@ def check_config(config: RLConfig, model: Model, mesh: Mesh | None) -> None:
     _key("advantage", config.advantage, WEIGHTS)
     _key("policy_loss.name", loss.name, POLICY_LOSSES)
     _key("policy_loss.token_weight", loss.token_weight, TOKEN_WEIGHTS)
+    _expect(
+        config.negatives == 1 or config.advantage not in NEVER_NEGATIVE,
+        "negatives",
+        config.negatives,
+        f"1, since no weight of advantage={config.advantage!r} is negative",
+    )
     _check_samples(config)
     _check_kl(config)
     _expect(

@@ -349,6 +349,13 @@ def test_several_passes_make_an_update_for_each_mini_batch_and_pass(base, questi
             },
             r"rl\.advantage='zero': expected another weight, or reference\.model='teacher'",
         ),
+        *(
+            (
+                {"advantage": name, "dynamic_sampling": KEEP_ALL, "negatives": 0.5},
+                rf"rl\.negatives=0\.5: expected 1, since no weight of advantage='{name}' is negative",
+            )
+            for name in ("one", "right", "best", "zero")
+        ),
         ({"advantage": "zero"}, r"rl\.dynamic_sampling\.drop_equal=True: expected False"),
         (
             {"rewards": RewardConfig(1, 20.0, 0, 0.0, right=float("inf"))},
