@@ -34,7 +34,7 @@ def evaluation(sampler: ConfigDict) -> ConfigDict:
 
 def drift() -> ConfigDict:
     """On the replies to the paper's prompts."""
-    return sections.drift("paper", variant="paper", max_length=4096)
+    return sections.drift("paper", variant="paper")
 
 
 def _run(samples: int) -> dict:

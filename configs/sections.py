@@ -197,7 +197,7 @@ def drift(decoding_name: str, **changes) -> ConfigDict:
         "decoding": decoding_name,
         "variant": "robust",
         "texts_per_benchmark": 100,
-        "max_length": 2048,
+        "max_length": 0,
         "batch_size": 8,
         "logprob_chunk": 512,
         "resamples": 500,

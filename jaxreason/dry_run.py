@@ -244,7 +244,8 @@ def _drift(study: _Study, name: str) -> Work:
         replies = study.replies(who)
         if replies is None:
             return Work(None, 0.0)
-        length = min(section.max_length, replies.prompt + replies.tokens)
+        length = replies.prompt + replies.tokens
+        length = min(section.max_length or length, length)
         for model in (study.models[base], study.models[name]):
             spent += on_paper.read(model, study.machine, texts, length)
     return Work(spent, 0.0)

@@ -186,18 +186,16 @@ def check_stages(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh | No
     model_at = functools.cache(lambda path: static_model(dataclasses.replace(model, path=path)))
     for name in study.arms:
         try:
-            _check_compared(study, name, model, model_at)
+            _check_there(study, name, model, model_at)
             _check_arm(config, study, name, model, mesh, tokenizer_of, model_at)
         except UserError as error:
             raise ConfigError(f"config.study.arms.{name}: {error}") from error
 
 
-def _check_compared(study: StudyConfig, name: str, model: ModelConfig, model_at) -> None:
-    """Drift over tokens needs one vocabulary, and is the last thing that is done with an arm."""
-    paths = base_of(study, name, model.path).path, origin_of(study, name, model.path)
-    models = [model_at(path) for path in paths]
-    if study.arms[name].drift:
-        drift.check_vocabularies(paths[0], models[0], paths[1], models[1])
+def _check_there(study: StudyConfig, name: str, model: ModelConfig, model_at) -> None:
+    """The settings of an arm's base and of the model that it comes from can be read."""
+    for path in (base_of(study, name, model.path).path, origin_of(study, name, model.path)):
+        model_at(path)
 
 
 def _check_arm(config, study, name, base: ModelConfig, mesh, tokenizer_of, model_at) -> None:

@@ -1,19 +1,24 @@
-"""Both models read the same texts in one jitted program; only reduced arrays leave the device."""
+"""Both models read the same texts in one jitted program; only reduced arrays leave the device.
+
+Models of one depth and width go through their layers side by side, so that what compares their states has one layer's
+of each at a time; others are read one after the other, and only what each says by itself is kept.
+"""
 
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
+from jaxreason.analysis.comparable import same_shape
 from jaxreason.analysis.hidden_states import cosine_distances, pool, pooling_masks
 from jaxreason.analysis.measured import Measured
-from jaxreason.analysis.texts import TextBatch, Unit, batches
-from jaxreason.models.decoder import Model, Output, forward, head
+from jaxreason.analysis.texts import Batching, TextBatch, Unit, batches
+from jaxreason.models.decoder import Model, head
+from jaxreason.models.lockstep import walk
 from jaxreason.models.logprobs import divergences
 from jaxreason.sharding import place_rows, to_host
 
@@ -29,6 +34,7 @@ TOKEN_VALUES = {  # of a token of a text: name here -> name in `divergences`, wh
     "base_rank": "rank_p",
     "tuned_rank": "rank_q",
 }
+NAMES = ("base", "tuned")
 
 
 @functools.lru_cache(maxsize=8)  # the arms of a study share one compiled program
@@ -36,44 +42,44 @@ def make_measure(base: Model, tuned: Model, chunk: int) -> Callable[..., dict[st
     """A jitted function of (base params, tuned params, tokens, segment_ids, reply_mask) that
     reduces a batch.
     """
+    models = {"base": base, "tuned": tuned}
 
     @jax.jit
     def measure(base_params, tuned_params, tokens, segment_ids, reply_mask):
-        positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
-        outputs = [
-            forward(model, params, tokens, positions, segment_ids)
-            for model, params in ((base, base_params), (tuned, tuned_params))
-        ]
-        heads = head(base, base_params), head(tuned, tuned_params)
-        return {
-            "pooled": _pool_both(*outputs, pooling_masks(segment_ids, reply_mask)),
-            "cosine": cosine_distances(outputs[0].hidden, outputs[1].hidden, reply_mask),
-            "tokens": _compare_tokens(*outputs, *heads, tokens, chunk),
-        }
+        masks = pooling_masks(segment_ids, reply_mask)
+        params = {"base": base_params, "tuned": tuned_params}
+        together = [NAMES] if same_shape(base, tuned) else [(name,) for name in NAMES]
+        found, finals = {"pooled": {}}, {}
+        for names in together:
+            walked = walk(
+                [models[name] for name in names],
+                [params[name] for name in names],
+                *(tokens, segment_ids, functools.partial(_reduce_layer, names, masks)),
+            )
+            finals |= dict(zip(names, walked.finals, strict=True))
+            reduced = jax.tree.map(lambda x: x.swapaxes(0, 1), walked.reduced)  # rows first
+            found["pooled"] |= reduced.pop("pooled")
+            found |= reduced
+        heads = [head(models[name], params[name]) for name in NAMES]
+        compared = (finals["base"], heads[0], finals["tuned"], heads[1], tokens)
+        between = divergences(*compared, chunk=chunk)
+        return found | {"tokens": {ours: between[theirs] for ours, theirs in TOKEN_VALUES.items()}}
 
     return measure
 
 
-def _pool_both(
-    base: Output, tuned: Output, masks: dict[str, Float[Array, "B T"]]
-) -> dict[str, dict[str, Array]]:
-    states = {"base": base.hidden, "tuned": tuned.hidden}
-    return {
-        model: {name: pool(hidden, mask) for name, mask in masks.items()}
-        for model, hidden in states.items()
+def _reduce_layer(
+    names: tuple[str, ...], masks: dict[str, Float[Array, "B T"]], *states: Float[Array, "B T D"]
+) -> dict[str, Any]:
+    """What is kept of one layer of the models with these names: arrays whose first dim is rows."""
+    pooled = {
+        name: {pooling: pool(x[None], mask)[:, 0] for pooling, mask in masks.items()}
+        for name, x in zip(names, states, strict=True)
     }
-
-
-def _compare_tokens(
-    base: Output,
-    tuned: Output,
-    base_head: Array,
-    tuned_head: Array,
-    tokens: Int[Array, "B T"],
-    chunk: int,
-) -> dict[str, Float[Array, "B T"]]:
-    between = divergences(base.final, base_head, tuned.final, tuned_head, tokens, chunk=chunk)
-    return {ours: between[theirs] for ours, theirs in TOKEN_VALUES.items()}
+    if len(states) == 1:
+        return {"pooled": pooled}
+    distance = cosine_distances(states[0][None], states[1][None], masks["reply"])[:, 0]
+    return {"pooled": pooled, "cosine": distance}
 
 
 def measure_unit(
@@ -82,8 +88,7 @@ def measure_unit(
     tuned_params: Any,
     mesh: Mesh,
     unit: Unit,
-    batch_size: int,
-    max_length: int,
+    batching: Batching,
 ) -> Measured:
     """Runs `measure` over the texts of a unit; results in the order of its texts, whole on every
     process.
@@ -93,7 +98,7 @@ def measure_unit(
     """
     longest = max(len(text.tokens) - text.reply_start for text in unit.texts)
     parts = []
-    for batch in batches(unit, batch_size, max_length):
+    for batch in batches(unit, batching):
         found = to_host(measure(base_params, tuned_params, *place_rows(mesh, batch[:3])))
         parts.append((batch, found))
     order = np.argsort(np.concatenate([batch.rows for batch, _ in parts]))
@@ -104,7 +109,7 @@ def measure_unit(
     whole = jax.tree.map(lambda *xs: np.concatenate(xs)[order], *stacked)
     pooled = whole["pooled"]
     return Measured(
-        pooled["base"], pooled["tuned"], whole["cosine"], whole["tokens"], whole["mask"]
+        pooled["base"], pooled["tuned"], whole.get("cosine"), whole["tokens"], whole["mask"]
     )
 
 
@@ -119,4 +124,4 @@ def _aligned(batch: TextBatch, found: dict, longest: int) -> dict:
         name: np.where(mask, np.take_along_axis(values, columns, axis=1), 0.0)
         for name, values in found["tokens"].items()
     }
-    return {"pooled": found["pooled"], "cosine": found["cosine"], "tokens": tokens, "mask": mask}
+    return found | {"tokens": tokens, "mask": mask}

@@ -12,11 +12,14 @@ from jaxtyping import Bool, Float, Int
 class Measured(NamedTuple):
     """N texts read by both models. `Z` is L + 1 states (embeddings, then every block), `R` the
     longest reply.
+
+    Models of another depth or width have a Z or a D of their own, and no `cosine_distance`; a metric sees them only if
+    its entry in METRICS says `any_shape`.
     """
 
     base: dict[str, Float[np.ndarray, "N Z D"]]  # pooled hidden states by pooling
     tuned: dict[str, Float[np.ndarray, "N Z D"]]
-    cosine_distance: Float[np.ndarray, "N Z"]  # mean over reply tokens
+    cosine_distance: Float[np.ndarray, "N Z"] | None  # mean over reply tokens
     tokens: dict[str, Float[np.ndarray, "N R"]]  # a value a reply token, 0 after the end
     mask: Bool[np.ndarray, "N R"]
 

@@ -17,11 +17,18 @@ class Metric(NamedTuple):
 
     reads: Literal["texts", "weights"]
     prepare: Callable[..., Prepared]
+    any_shape: bool = False  # whether models of another depth or width have it, too
+
+    def needs(self) -> tuple[str, ...]:
+        """What must be comparable of two models (keys of `comparable.why_not`)."""
+        if self.reads == "weights":
+            return ("weights",)
+        return ("texts",) if self.any_shape else ("texts", "layers")
 
 
 METRICS: dict[str, Metric] = {
     "pca_shift": Metric("texts", pca_shift),
-    "token_kl": Metric("texts", token_kl),
+    "token_kl": Metric("texts", token_kl, any_shape=True),
     "cka": Metric("texts", cka_distance),
     "cosine": Metric("texts", cosine_distance),
     "weights": Metric("weights", weight_drift),

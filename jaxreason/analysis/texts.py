@@ -2,6 +2,7 @@
 it wrote.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,6 +39,27 @@ class Unit:
     texts: tuple[Text, ...]
     num_cut: int  # texts cut at the maximum length
     num_dropped: int  # items passed over: their prompt is too long, or the reply empty
+    why_empty: str = ""  # why there are no texts, where that is known
+
+
+class Batching(NamedTuple):
+    """How many rows a batch has: fewer of longer texts, always a multiple of the mesh's parts.
+
+    Attributes:
+      rows: the most, over all devices.
+      tokens: the most in all rows together; each part of the mesh has a row all the same.
+      limit: the longest text.
+      parts: into how many parts the mesh cuts rows.
+    """
+
+    rows: int
+    tokens: int
+    limit: int
+    parts: int = 1
+
+    def rows_of(self, length: int) -> int:
+        """The rows of a batch of texts of this length."""
+        return max(min(self.rows, self.tokens // length) // self.parts, 1) * self.parts
 
 
 class TextBatch(NamedTuple):
@@ -140,6 +162,13 @@ def _unit(
     return Unit(benchmark, group, source, kept, num_cut, num_long + len(texts) - len(kept))
 
 
+def shortened(unit: Unit, limit: int) -> Unit:
+    """A unit whose texts are cut at `limit` tokens, and counted; those without a reply token left are dropped."""
+    texts = [Text(text.id, text.tokens[: limit + 1], text.reply_start) for text in unit.texts]
+    made = _unit(unit.benchmark, unit.group, unit.source, texts, limit, unit.num_dropped)
+    return dataclasses.replace(made, num_cut=made.num_cut + unit.num_cut, why_empty=unit.why_empty)
+
+
 def row_length(num_tokens: int, max_length: int) -> int:
     """The row length of a text: the smallest of few lengths that holds it."""
     length = SMALLEST_LENGTH
@@ -148,13 +177,14 @@ def row_length(num_tokens: int, max_length: int) -> int:
     return min(length, max_length)
 
 
-def batches(unit: Unit, batch_size: int, max_length: int) -> Iterator[TextBatch]:
-    """The texts of a unit in batches of `batch_size` rows, those of like length together."""
-    lengths = [row_length(len(text.tokens), max_length) for text in unit.texts]
+def batches(unit: Unit, batching: Batching) -> Iterator[TextBatch]:
+    """The texts of a unit in batches, those of like length together."""
+    lengths = [row_length(len(text.tokens), batching.limit) for text in unit.texts]
     for length in sorted(set(lengths)):
         rows = [number for number, other in enumerate(lengths) if other == length]
-        for start in range(0, len(rows), batch_size):
-            yield _batch(unit.texts, rows[start : start + batch_size], batch_size, length)
+        size = batching.rows_of(length)
+        for start in range(0, len(rows), size):
+            yield _batch(unit.texts, rows[start : start + size], size, length)
 
 
 def _batch(texts: tuple[Text, ...], rows: list[int], batch_size: int, length: int) -> TextBatch:

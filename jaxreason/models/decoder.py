@@ -106,9 +106,8 @@ class Output(NamedTuple):
 
     logits: Float[Array, "B T V"]  # float32
     final: Float[Array, "B T D"]  # after the final norm: what the head is applied to
-    hidden: Float[
-        Array, "L+1 B T D"
-    ]  # embeddings, then each block's output; the last one after the final norm
+    # embeddings, then each block's output; the last one after the final norm
+    hidden: Float[Array, "L+1 B T D"]
     cache: AnyCache | None
 
 
@@ -231,6 +230,12 @@ class Decoder(nnx.Module):
         self.lm_head = None if arch.tie_word_embeddings else Linear(sizes, axes, *how)
 
     def __call__(self, tokens, positions, segment_ids, cache, layers):
+        embedded, step = self.begin(tokens, positions, segment_ids, cache)
+        x, cache, hidden = self._run_layers(layers, embedded, step, cache)
+        return embedded, self.norm(x), hidden, cache
+
+    def begin(self, tokens, positions, segment_ids, cache):
+        """What enters the first layer, and the step `((x, cache), (weights, index)) -> (x, cache)` through one."""
         arch = self.model.architecture
         x = self.embed_tokens.embedding[...][tokens].astype(self.model.dtype)
         # tokens leave the devices that have their features in one exchange, not by way of all of them
@@ -238,21 +243,21 @@ class Decoder(nnx.Module):
         embedded = constrain(x, ("act_batch", "act_len", "act_embed"))
         rope = rope_tables(positions, arch.rope_theta, arch.head_dim, arch.rope_scaling)
         where = _where(positions, segment_ids, cache, arch.sliding_window)
-        x, cache, hidden = self._run_layers(layers, embedded, rope, where, cache)
-        final = self.norm(x)
-        return embedded, final, hidden, cache
-
-    def _run_layers(self, layers, x, rope, where, cache):
         graph, _ = nnx.split(self.layers)
 
         def step(carry, layer):
-            x, cache = carry
-            weights, index = layer
+            (x, cache), (weights, index) = carry, layer
             if self.model.param_dtype != self.model.dtype:
                 # or the compiler takes the casts out of the loop and keeps all weights twice
                 weights = jax.lax.optimization_barrier(weights)
             x = checkpoint_name(x, LAYER_INPUT)
-            x, cache = nnx.merge(graph, weights)(x, rope, where, cache, index)
+            return nnx.merge(graph, weights)(x, rope, where, cache, index)
+
+        return embedded, step
+
+    def _run_layers(self, layers, x, through, cache):
+        def step(carry, layer):
+            x, cache = through(carry, layer)
             return (x, cache), x
 
         if self.model.remat != "none":
@@ -264,11 +269,9 @@ class Decoder(nnx.Module):
                 carry, x = step(carry, (weights, index))
                 hidden.append(x)
             return *carry, jnp.stack(hidden)
-        unroll = min(self.model.unroll, num_layers)
-        (x, cache), hidden = jax.lax.scan(
-            step, (x, cache), (layers, jnp.arange(num_layers)), unroll=unroll
-        )
-        return x, cache, hidden
+        given = (x, cache), (layers, jnp.arange(num_layers))
+        carry, hidden = jax.lax.scan(step, *given, unroll=min(self.model.unroll, num_layers))
+        return *carry, hidden
 
 
 @nnx.vmap(in_axes=(None, 0), out_axes=0)
@@ -281,6 +284,12 @@ def _where(positions, segment_ids, cache: AnyCache | None, window: int | None) -
         return visibility(positions, positions, segment_ids, segment_ids, window)
     indices = jnp.broadcast_to(jnp.arange(cache.length), (positions.shape[0], cache.length))
     return visibility(positions, indices, None, None, window)
+
+
+def network(model: Model, params: dict[str, Any]) -> Decoder:
+    """The network with parameters; layers are passed to it apart, stacked or a tuple."""
+    one = params["layers"][0] if isinstance(params["layers"], tuple) else params["layers"]
+    return nnx.merge(_abstract(model)[0], params | {"layers": one})
 
 
 @functools.lru_cache(maxsize=64)
@@ -355,10 +364,8 @@ def forward(
         raise UserError(
             "forward: a cache holds one sequence a row; pass either segment_ids or cache, not both."
         )
-    layers = params["layers"]
-    one = layers[0] if isinstance(layers, tuple) else layers
-    network = nnx.merge(_abstract(model)[0], params | {"layers": one})
-    embedded, final, hidden, cache = network(tokens, positions, segment_ids, cache, layers)
+    given = tokens, positions, segment_ids, cache, params["layers"]
+    embedded, final, hidden, cache = network(model, params)(*given)
     logits = output_logits(model, params, final)
     hidden = jnp.concatenate([embedded[None], hidden[:-1], final[None]])
     return Output(logits, final, hidden, cache)

@@ -6,8 +6,9 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from jaxreason.models.decoder import Model
-from jaxreason.models.huggingface import ModelConfig, open_model, resolve
+from jaxreason.models.decoder import Architecture, Model
+from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.huggingface import ModelConfig, open_model, read_architecture, resolve
 from jaxreason.models.weight_files import verified_identity
 
 
@@ -36,6 +37,16 @@ class ModelSource:
         """
         identity = verified_identity(resolve(config.path))
         return cls(config.path, config, identity, lambda how: open_model(how, mesh))
+
+    def architecture(self) -> Architecture:
+        """What the network computes, without its weights.
+
+        Raises:
+          UserError: the settings are missing, or cannot be honoured.
+        """
+        if self.config.init == "random":
+            return architecture_from_hf(self.config.architecture)
+        return read_architecture(resolve(self.config.path))
 
     def open(self, **changes: Any) -> tuple[Model, Any]:
         """The network and its parameters; `changes` are of fields of `config` that change no number."""

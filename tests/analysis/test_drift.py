@@ -23,6 +23,7 @@ from tiny_pair import (
 from jaxreason.analysis import drift
 from jaxreason.analysis.drift import DriftConfig, run_drift
 from jaxreason.analysis.measured import Bootstrapped
+from jaxreason.analysis.metric_files import group_rows
 from jaxreason.analysis.metrics import METRICS
 from jaxreason.analysis.texts import _order
 from jaxreason.config import ConfigError, parse
@@ -129,15 +130,15 @@ def test_group_rows_keep_their_draws(finished):
 
 def test_group_values_are_means_over_benchmarks():
     parts = [Bootstrapped({"x": v}, {"x": np.full(3, v)}) for v in (1.0, 3.0)]
-    (row,) = drift._group_rows("math", "base", parts, 0.95)
+    (row,) = group_rows("math", "base", parts, 0.95)
     assert (row["value"], row["low"], row["high"], row["num_benchmarks"]) == (2.0, 2.0, 2.0, 2)
 
 
 def test_a_benchmark_on_which_a_metric_is_undefined_is_left_out_of_its_group():
     defined, not_defined = Bootstrapped({"x": 1.0}, {"x": np.ones(3)}), Bootstrapped({}, {})
-    (row,) = drift._group_rows("math", "base", [not_defined, defined], 0.95)
+    (row,) = group_rows("math", "base", [not_defined, defined], 0.95)
     assert (row["value"], row["num_benchmarks"]) == (1.0, 1)
-    assert drift._group_rows("math", "base", [not_defined], 0.95) == []
+    assert group_rows("math", "base", [not_defined], 0.95) == []
 
 
 def test_a_finished_metric_is_not_measured_again(finished, folders, monkeypatch):
@@ -225,7 +226,7 @@ def test_parts_that_a_kill_left_of_other_settings_are_not_used(
 ):
     with monkeypatch.context() as patch:
         patch.setattr(drift, "compare_weights", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-        patch.setattr(drift, "_weights_file", lambda *_: sys.exit("killed"))
+        patch.setattr(drift.metric_files, "weights_file", lambda *_: sys.exit("killed"))
         with pytest.raises(SystemExit):
             run(folders, tmp_path, dataclasses.replace(CONFIG, seed=7, max_length=40))
     assert len(list((tmp_path / "analysis" / "parts").iterdir())) == 2
@@ -313,11 +314,3 @@ def test_the_section_of_a_recipe_is_strict():
     assert parse(DriftConfig, section, "drift") == CONFIG
     with pytest.raises(ConfigError, match=r"drift\.bach_size"):
         parse(DriftConfig, section | {"bach_size": 3}, "drift")
-
-
-def test_models_of_another_vocabulary_are_refused():
-    small = dataclasses.replace(tiny_model().architecture, vocab_size=39)
-    with pytest.raises(ValueError, match="vocabulary of 40 tokens, tuned one of 39"):
-        drift.check_vocabularies(
-            "base", tiny_model(), "tuned", dataclasses.replace(tiny_model(), architecture=small)
-        )

@@ -5,7 +5,7 @@ import pytest
 from sample_lines import SCORED, write_samples
 from tiny_pair import make_unit
 
-from jaxreason.analysis.texts import batches, load_units, row_length
+from jaxreason.analysis.texts import Batching, batches, load_units, row_length
 
 
 def evaluation(folder, ids, benchmark="sums", sample=0, reply=(7, 8), group="math"):
@@ -104,7 +104,7 @@ def test_row_lengths_are_few():
 def test_batches_hold_every_text_once_with_the_mask_on_its_reply():
     unit = make_unit()
     seen = {}
-    for batch in batches(unit, 2, 64):
+    for batch in batches(unit, Batching(2, 128, 64)):
         assert batch.tokens.shape[0] == 2 and batch.tokens.shape[1] in (32, 64)
         for place, row in enumerate(batch.rows):
             text = unit.texts[row]

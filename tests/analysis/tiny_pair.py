@@ -10,7 +10,7 @@ from sample_lines import SCORED, write_samples
 
 from jaxreason.analysis.drift import DriftConfig, run_drift
 from jaxreason.analysis.measure import make_measure, measure_unit
-from jaxreason.analysis.texts import Text, Unit
+from jaxreason.analysis.texts import Batching, Text, Unit
 from jaxreason.config import parse
 from jaxreason.models.decoder import init_params
 from jaxreason.models.families import architecture_from_hf
@@ -73,7 +73,7 @@ def make_unit(lengths=((5, 7), (3, 40), (9, 1), (20, 20), (2, 3))) -> Unit:
     return Unit("sums", "math", "base", texts, 0, 0)
 
 
-def measure_pair(base_params, tuned_params, unit=None, num_devices=1, batch_size=4):
+def measure_pair(base_params, tuned_params, unit=None, num_devices=1, batch_size=4, tokens=10**6):
     model, mesh = tiny_model(), mesh_of(num_devices)
     with jax.set_mesh(mesh):
         return measure_unit(
@@ -82,8 +82,7 @@ def measure_pair(base_params, tuned_params, unit=None, num_devices=1, batch_size
             tuned_params,
             mesh,
             make_unit() if unit is None else unit,
-            batch_size,
-            64,
+            Batching(batch_size, tokens, 64, num_devices // 2 or 1),
         )
 
 

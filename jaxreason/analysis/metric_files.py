@@ -1,0 +1,121 @@
+"""What stands in analysis/<metric>.json and in the parts of it: rows with intervals, means of groups, details.
+
+A metric that is undefined, of two models or on one unit, has no row there; `undefined` in the details says why.
+"""
+
+import zlib
+from collections.abc import Iterable
+
+import numpy as np
+
+from jaxreason.analysis.finite import why_not_finite_states
+from jaxreason.analysis.measured import Bootstrapped, Measured, Prepared, bootstrap
+from jaxreason.analysis.metrics import METRICS
+from jaxreason.analysis.texts import Unit
+from jaxreason.results.statistics import percentiles
+
+
+def part(
+    metrics: tuple[str, ...], unit: Unit, measured: Measured, resamples: int, seed: int
+) -> dict[str, dict]:
+    """Values, resampled values and details of metrics of texts, for one unit."""
+    reason = why_not_finite_states(unit, measured)
+    if reason:
+        none = {"values": {}, "draws": {}, "details": {"undefined": reason}}
+        return {"metrics": dict.fromkeys(metrics, none)}
+    # By benchmark and not by source or run: the same items are drawn together wherever they are
+    # read.
+    drawn = (seed, zlib.crc32(unit.benchmark.encode()))
+    result = {}
+    for name in metrics:
+        prepared: Prepared = METRICS[name].prepare(measured)
+        found = bootstrap(prepared, len(unit.texts), resamples, drawn)
+        result[name] = {
+            "values": found.values,
+            "draws": {key: _rounded(draws) for key, draws in found.draws.items()},
+            "details": prepared.details,
+        }
+    return {"metrics": result}
+
+
+def _rounded(draws: np.ndarray) -> list[float]:
+    return [float(f"{draw:.6g}") for draw in draws]
+
+
+def texts_file(
+    about: dict, confidence: float, metric: str, units: list[Unit], found: dict[Unit, dict]
+) -> dict:
+    """The file of a metric of texts, from the parts of its units."""
+    rows, groups = [], {}
+    for unit, part in found.items():
+        part = part[metric]
+        where = {"benchmark": unit.benchmark, "group": unit.group, "source": unit.source}
+        draws = {name: np.array(values) for name, values in part["draws"].items()}
+        rows += _rows(
+            where | {"num_texts": len(unit.texts)},
+            Bootstrapped(part["values"], draws),
+            confidence,
+        )
+        groups.setdefault((unit.group, unit.source), []).append(Bootstrapped(part["values"], draws))
+    details = [_unit_details(u, found[u][metric]["details"] if u in found else {}) for u in units]
+    return {
+        "metric": metric,
+        **about,
+        "confidence": confidence,
+        "rows": rows,
+        "groups": [
+            row for key, members in groups.items() for row in group_rows(*key, members, confidence)
+        ],
+        "details": {"units": details},
+    }
+
+
+def _unit_details(unit: Unit, details: dict) -> dict:
+    counts = {"num_texts": len(unit.texts), "num_cut": unit.num_cut}
+    why = {"undefined": unit.why_empty} if unit.why_empty else {}
+    where = {"benchmark": unit.benchmark, "source": unit.source}
+    return where | counts | {"num_dropped": unit.num_dropped} | why | details
+
+
+def undefined_file(about: dict, metric: str, reason: str) -> dict:
+    """The file of a metric that these two models do not have."""
+    nothing = {"rows": [], "groups": [], "details": {"undefined": reason, "units": []}}
+    return {"metric": metric, **about, **nothing}
+
+
+def _rows(where: dict, found: Bootstrapped, confidence: float) -> list[dict]:
+    rows = []
+    for name, value in found.values.items():
+        low, high = percentiles(found.draws[name], confidence)
+        rows.append(where | {"name": name, "value": value, "low": low, "high": high})
+    return rows
+
+
+def group_rows(
+    group: str, source: str, members: list[Bootstrapped], confidence: float
+) -> Iterable[dict]:
+    """The mean over the benchmarks of a group in which a metric is defined, whose texts are resampled
+    independently; draws kept for the report.
+    """
+    members = [member for member in members if member.values]
+    if not members:
+        return []
+    names = members[0].values
+    whole = Bootstrapped(
+        {name: float(np.mean([member.values[name] for member in members])) for name in names},
+        {name: np.mean([member.draws[name] for member in members], axis=0) for name in names},
+    )
+    where = {"group": group, "source": source, "num_benchmarks": len(members)}
+    return [
+        row | {"draws": _rounded(whole.draws[row["name"]])}
+        for row in _rows(where, whole, confidence)
+    ]
+
+
+def weights_file(about: dict, metric: str, changes: dict) -> dict:
+    """The file of a metric of the parameters, which has no texts and no interval."""
+    prepared = METRICS[metric].prepare(changes)
+    where = {"benchmark": None, "group": None, "source": None, "low": None, "high": None}
+    values = prepared.statistic(np.arange(0))
+    rows = [where | {"name": name, "value": value} for name, value in values.items()]
+    return {"metric": metric, **about, "rows": rows, "groups": [], "details": prepared.details}
