@@ -11,6 +11,7 @@ from jaxreason.config import ConfigError, nearest, parse, within
 from jaxreason.evaluation import settings
 from jaxreason.recipes import merged
 from jaxreason.results.study_files import BASE, BASES, MANIFEST
+from jaxreason.results.training_prompts_file import TRAINING_PROMPTS
 from jaxreason.results.transfer_file import TRANSFER
 from jaxreason.rl import loop as rl
 from jaxreason.training.sft_recipe import SFTConfig
@@ -18,7 +19,17 @@ from jaxreason.training.sft_recipe import SFTConfig
 MOST_SEED = 2**32 - 1  # of a larger one JAX's keys drop the rest: 2**32 would draw what 0 draws
 Seed = Annotated[int, within(0, MOST_SEED)]
 
-TAKEN = (BASE, BASES, "questions", "report", "config.json", MANIFEST, TRANSFER, "log.txt")
+TAKEN = (
+    BASE,
+    BASES,
+    "questions",
+    TRAINING_PROMPTS,
+    "report",
+    "config.json",
+    MANIFEST,
+    TRANSFER,
+    "log.txt",
+)
 METHODS = {"sft": SFTConfig, "rl": rl.RLConfig}
 
 

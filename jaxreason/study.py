@@ -72,6 +72,7 @@ from jaxreason.sharding import MeshConfig
 from jaxreason.training import sft
 from jaxreason.training.sft_recipe import SFTConfig, check_fits
 from jaxreason.training.state import static_model
+from jaxreason.training_texts import training_units
 
 
 @dataclass(frozen=True)
@@ -346,7 +347,8 @@ def _arm_stages(config, mesh, workdir, study: StudyConfig, name, seed, evaluate)
     folders = (workdir / compared.name / EVALUATION, folder / EVALUATION)
 
     def compare():
-        drift.run_drift(drift_config, base, tuned, mesh, folder, *folders)
+        also = functools.partial(training_units, drift_config, folder, workdir, mesh=mesh)
+        drift.run_drift(drift_config, base, tuned, mesh, folder, *folders, also=also)
 
     made = [evaluate(name, tuned.path, folder, arm_evaluation(config, name, arm))]
     if arm.method != "given":

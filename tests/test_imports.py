@@ -151,6 +151,17 @@ MAY_IMPORT = {
         "serve",
         "sharding",
         "training",
+        "training_texts",
+    },
+    "training_texts": {
+        "analysis",
+        "base_kl",
+        "config",
+        "data",
+        "distributed",
+        "models",
+        "rl",
+        "training",
     },
     "verbs": None,  # anything
     "plan": {"config", "data", "models", "rl", "sampling", "sharding", "training"},

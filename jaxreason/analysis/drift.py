@@ -55,6 +55,10 @@ class DriftConfig:
     variant: Literal["robust", "paper"] = "robust"
     # the most tokens in all rows of a batch, so that longer texts go in fewer rows
     tokens_per_batch: Annotated[int, at_least(1), FREE] = 32768
+    # prompts that the model was trained on, whose replies are texts as well; 0 = none
+    training_prompts: Annotated[int, at_least(0)] = 0
+    training_tokens: Annotated[int, at_least(1)] = 512  # the longest of these replies
+    training_replies: tuple[Literal["base", "tuned"], ...] = ("base",)  # whose they are
 
 
 def run_drift(

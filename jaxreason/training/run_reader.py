@@ -38,6 +38,7 @@ class TrainedRun:
       tokenizer: folder or hub name; "" = the model's own.
       reply_limit: the most tokens that a reply had room for; None if the recipe does not say.
       checkpoint_every: steps between two checkpoints; 0 = only at the end and when stopped.
+      section: the recipe's, as it was last run.
     """
 
     folder: epath.Path
@@ -47,6 +48,12 @@ class TrainedRun:
     tokenizer: str
     reply_limit: int | None
     checkpoint_every: int
+    section: dict[str, Any]
+
+    @property
+    def stage(self) -> str:
+        """How it trains: "sft" or "rl"."""
+        return self.claimed["stage"]
 
     @property
     def checkpoints(self) -> epath.Path:
@@ -79,6 +86,7 @@ def read_run(folder: epath.PathLike) -> TrainedRun:
             section.get("tokenizer", ""),
             longest_reply(section),
             section["checkpoint_every"],
+            section,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not the record of a training run (no {error}).") from error

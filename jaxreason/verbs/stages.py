@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 from etils import epath
@@ -29,6 +30,7 @@ from jaxreason.rl import loop as rl
 from jaxreason.serve.settings import ServeConfig
 from jaxreason.training import sft
 from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.training_texts import training_units
 from jaxreason.validation import ValidationConfig, Validator
 from jaxreason.verbs import outcome
 from jaxreason.verbs.call import Call
@@ -204,8 +206,10 @@ def run_drift(call: Call) -> None:
     section = call.section("drift", drift.DriftConfig)
     tuned = dataclasses.replace(call.model, path=call.flags["tuned"])
     folders = [epath.Path(call.flags[f"{name}-evaluation"]) for name in ("base", "tuned")]
+    run = epath.Path(tuned.path).parent  # of <run>/model
     with on_mesh(call) as mesh, study.locked(call.workdir):
-        drift.run_drift(section, call.model, tuned, mesh, call.workdir, *folders)
+        also = functools.partial(training_units, section, run, call.workdir, mesh=mesh)
+        drift.run_drift(section, call.model, tuned, mesh, call.workdir, *folders, also=also)
         call.tell(outcome.drift(call.workdir))
 
 

@@ -1,0 +1,151 @@
+"""Replies to the prompts that a model was trained on, as texts for drift.
+
+RL's Razor (arXiv 2509.04259) predicts forgetting from KL(base || tuned) on the new task's prompts. By the chain rule
+that is measured on replies of the *base* to them (`base_kl`), so the base answers a sample of them once: runs that
+learn from the same questions, asked alike, share its replies.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+
+from etils import epath
+from jax.sharding import Mesh
+
+from jaxreason.analysis.drift import DriftConfig
+from jaxreason.analysis.texts import Text, Unit
+from jaxreason.base_kl import BaseKLConfig, sample_base
+from jaxreason.config import claimed, parse
+from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.distributed import on_process_zero
+from jaxreason.models.model_source import ModelSource
+from jaxreason.results.base_replies_file import read_base_replies, write_base_replies
+from jaxreason.results.training_prompts_file import (
+    TRAINING_PROMPTS,
+    read_training_prompts,
+    write_training_prompts,
+)
+from jaxreason.rl.prompt_data import load_prompts
+from jaxreason.rl.recipe import RLConfig
+from jaxreason.training.run_reader import TrainedRun, read_run
+from jaxreason.training.sft_data import load_data
+from jaxreason.training.sft_measures import prompts_of
+from jaxreason.training.sft_recipe import SFTConfig
+
+_LOG = logging.getLogger(__name__)
+BENCHMARK, GROUP = "training_prompts", "training"  # what the unit is called in files
+NO_RUN = "the model was given, not trained here: its training prompts are not known"
+NONE_FITS = "no training prompt leaves room for a reply of so many tokens"
+Prompt = tuple[int, ...]
+
+
+def training_units(
+    config: DriftConfig,
+    run_folder: epath.PathLike,
+    workdir: epath.PathLike,
+    base: ModelSource,
+    tuned: ModelSource,
+    mesh: Mesh,
+) -> list[Unit]:
+    """The units of replies to training prompts that drift is to read; none where the settings ask for none.
+
+    Called under `jax.set_mesh(mesh)`, by every process.
+
+    Args:
+      config: how many prompts, how long replies, and whose.
+      run_folder: of the training run; where there is none, the units have no texts and say why.
+      workdir: of the study, or whatever else its runs share: their replies are kept in `training_prompts/` there.
+      base: who replies to them in the unit `base`.
+      tuned: in the unit `tuned`.
+      mesh: where to sample.
+
+    Raises:
+      UserError: the run's data cannot be read, or a file is broken.
+    """
+    if not config.training_prompts:
+        return []
+    run_folder, workdir = epath.Path(run_folder), epath.Path(workdir)
+    if not on_process_zero((run_folder / "config.json").exists):
+        return [_empty(source, NO_RUN) for source in config.training_replies]
+    run = read_run(run_folder)
+    positions = min(one.architecture().max_position_embeddings for one in (base, tuned))
+    longest = positions - config.training_tokens
+    prompts = on_process_zero(lambda: _prompts(config, run, longest))
+    if not prompts:
+        return [_empty(source, NONE_FITS) for source in config.training_replies]
+    sources = {"base": base, "tuned": tuned}
+    return [
+        _unit(source, prompts, _replies(config, sources[source], run, prompts, workdir, mesh))
+        for source in config.training_replies
+    ]
+
+
+def _empty(source: str, why: str) -> Unit:
+    return Unit(BENCHMARK, GROUP, source, (), 0, 0, why)
+
+
+def _unit(source: str, prompts: Sequence[Prompt], replies: Sequence[Prompt]) -> Unit:
+    pairs = zip(prompts, replies, strict=True)
+    texts = [Text(_hash(p)[:16], (*p, *r), len(p)) for p, r in pairs if r]
+    return Unit(BENCHMARK, GROUP, source, tuple(texts), 0, len(prompts) - len(texts))
+
+
+def _prompts(config: DriftConfig, run: TrainedRun, longest: int) -> list[list[int]]:
+    """Of the run's prompts with room for a reply those whose hashes come first, so that equal data gives equal ones."""
+    made_with = {
+        "data": run.claimed["data"],
+        "number": config.training_prompts,
+        "longest": longest,
+    }
+    found = read_training_prompts(run.folder, made_with)
+    if found is None:
+        every = dict.fromkeys(map(tuple, _all_prompts(run)))
+        fitting = [prompt for prompt in every if 0 < len(prompt) <= longest]
+        found = [list(p) for p in sorted(fitting, key=_hash)[: config.training_prompts]]
+        write_training_prompts(run.folder, made_with, found)
+    return found
+
+
+def _all_prompts(run: TrainedRun) -> list[Prompt]:
+    """The prompts of a run, encoded as it asks them."""
+    tokenizer = load_tokenizer(_tokenizer(run))
+    where = f"{run.folder / 'config.json'}: {run.stage}"
+    if run.stage == "sft":
+        return prompts_of(load_data(parse(SFTConfig, run.section, where), tokenizer).sequences)
+    return [x.tokens for x in load_prompts(parse(RLConfig, run.section, where), tokenizer).prompts]
+
+
+def _tokenizer(run: TrainedRun) -> str:
+    return run.tokenizer or run.model["path"]
+
+
+def _replies(
+    config: DriftConfig,
+    source: ModelSource,
+    run: TrainedRun,
+    prompts: Sequence[Sequence[int]],
+    workdir: epath.Path,
+    mesh: Mesh,
+) -> list[Prompt]:
+    """A model's replies to the prompts, drawn from its own distribution, as it gave them once."""
+    prompts = [tuple(prompt) for prompt in prompts]
+    made_with = {
+        "weights": source.identity,
+        "run": claimed(source.config),
+        "prompts": _hash(prompts),
+        "max_tokens": config.training_tokens,
+        "seed": config.seed,
+    }
+    folder, name = workdir / TRAINING_PROMPTS, f"{_hash(made_with)[:16]}.json"
+    found = on_process_zero(lambda: read_base_replies(folder, made_with, name))
+    if found is None:
+        _LOG.info("%s answers %d training prompts", source.name, len(prompts))
+        how = BaseKLConfig(prompts=len(prompts), max_tokens=config.training_tokens)
+        given = load_tokenizer(_tokenizer(run)), prompts, config.seed
+        found = sample_base(how, *source.open(), mesh, *given)
+        on_process_zero(lambda: write_base_replies(folder, made_with, found, name))
+    return [tuple(reply) for reply in found]
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()
