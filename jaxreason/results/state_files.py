@@ -1,0 +1,164 @@
+"""analysis/states/<unit>/ of a run: hidden states of its texts; one writer, one reader. docs/drift.md has the format.
+
+A file a batch, each whole or absent, and index.json after the last of them: a folder without it is not complete.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors.numpy
+from etils import epath
+from jaxtyping import Float
+
+from jaxreason.errors import UserError
+from jaxreason.results.claims import plain
+from jaxreason.results.drift_files import drift_folder
+from jaxreason.results.files import atomic_write_bytes, read_object, write_json
+
+MODELS = ("base", "tuned")
+INDEX = "index.json"
+_SHAPE = {"made_with": dict, "files": list, "pools": list, "layers": list}
+
+
+class TokenStates(NamedTuple):
+    """States of one text's tokens at the layers that were kept.
+
+    Attributes:
+      id: of the item.
+      reply_start: the first token of the reply.
+      base, tuned: of each model.
+    """
+
+    id: str
+    reply_start: int
+    base: Float[np.ndarray, "K T D"]
+    tuned: Float[np.ndarray, "K T D"]
+
+
+class PooledStates(NamedTuple):
+    """Pooled states of N texts; Z is L + 1 layers.
+
+    Attributes:
+      ids: of the items.
+      base, tuned: of each model, by pooling.
+    """
+
+    ids: list[str]
+    base: dict[str, Float[np.ndarray, "N Z D"]]
+    tuned: dict[str, Float[np.ndarray, "N Z D"]]
+
+
+def states_folder(workdir: epath.PathLike, unit: str) -> epath.Path:
+    """Where the states of a unit (`<benchmark>.<source>`) of a run lie."""
+    return drift_folder(workdir) / "states" / unit
+
+
+def holds_states(workdir: epath.PathLike, unit: str, made_with: dict[str, Any]) -> bool:
+    """Whether the states of a unit are complete, and made with just this."""
+    path = states_folder(workdir, unit) / INDEX
+    if not path.exists():
+        return False
+    try:
+        return read_object(path, _SHAPE)["made_with"] == plain(made_with)
+    except UserError:  # broken: made anew
+        return False
+
+
+class StatesWriter:
+    """Writes the states of a unit batch by batch; what is there of it is removed first.
+
+    Args:
+      workdir: of the run.
+      unit: `<benchmark>.<source>`.
+    """
+
+    def __init__(self, workdir: epath.PathLike, unit: str):
+        self._folder, self._files = states_folder(workdir, unit), []
+        self._folder.rmtree(missing_ok=True)
+
+    def add(
+        self,
+        ids: Sequence[str],
+        reply_starts: Sequence[int],
+        pooled: dict[str, dict[str, Float[np.ndarray, "B Z D"]]],
+        tokens: dict[str, list[Float[np.ndarray, "K T D"]]],
+    ) -> None:
+        """Writes the texts of a batch.
+
+        Args:
+          ids: of the items.
+          reply_starts: of each text the first token of the reply.
+          pooled: model -> pooling -> states.
+          tokens: model -> of each text the states of its tokens; empty where none are kept.
+        """
+        arrays = {f"{m}.{pool}": x for m, found in pooled.items() for pool, x in found.items()}
+        for model, texts in tokens.items():
+            arrays |= {f"{model}.tokens.{number}": x for number, x in enumerate(texts)}
+        name = f"{len(self._files):05d}.safetensors"
+        about = {"ids": json.dumps(list(ids)), "reply_starts": json.dumps(list(reply_starts))}
+        whole = {key: np.ascontiguousarray(x) for key, x in arrays.items()}
+        atomic_write_bytes(self._folder / name, safetensors.numpy.save(whole, about))
+        self._files.append({"name": name, "texts": len(ids)})
+
+    def finish(
+        self, made_with: dict[str, Any], pools: Sequence[str], layers: Sequence[int]
+    ) -> None:
+        """Writes index.json: everything is there."""
+        value = {"made_with": made_with, "files": self._files}
+        write_json(self._folder / INDEX, value | {"pools": list(pools), "layers": list(layers)})
+
+
+def read_states(workdir: epath.PathLike, unit: str) -> PooledStates:
+    """The pooled states of a unit's texts, in the order in which they were read.
+
+    Raises:
+      UserError: they are not there, not complete, or a file is damaged; names it.
+    """
+    index = _index(workdir, unit)
+    ids, parts = [], {(model, pool): [] for model in MODELS for pool in index["pools"]}
+    for about, arrays in _files(workdir, unit, index):
+        ids += json.loads(about["ids"])
+        for (model, pool), found in parts.items():
+            found.append(arrays[f"{model}.{pool}"])
+    pooled = {
+        model: {pool: np.concatenate(parts[model, pool]) for pool in index["pools"]}
+        for model in MODELS
+    }
+    return PooledStates(ids, **pooled)
+
+
+def read_token_states(workdir: epath.PathLike, unit: str) -> Iterator[TokenStates]:
+    """The states of the tokens of a unit's texts, a file of them in memory at a time; `layers` are those of index.json.
+
+    Raises:
+      UserError: as `read_states`.
+    """
+    index = _index(workdir, unit)
+    for about, arrays in _files(workdir, unit, index) if index["layers"] else ():
+        texts = zip(json.loads(about["ids"]), json.loads(about["reply_starts"]), strict=True)
+        for number, (name, start) in enumerate(texts):
+            yield TokenStates(name, start, *(arrays[f"{m}.tokens.{number}"] for m in MODELS))
+
+
+def _index(workdir: epath.PathLike, unit: str) -> dict[str, Any]:
+    path = states_folder(workdir, unit) / INDEX
+    if not path.exists():
+        raise UserError(f"{path}: not found, so no states of {unit} were kept, or not all of them.")
+    return read_object(path, _SHAPE)
+
+
+def _files(
+    workdir: epath.PathLike, unit: str, index: dict
+) -> Iterator[tuple[dict[str, str], dict[str, np.ndarray]]]:
+    for file in index["files"]:
+        path = states_folder(workdir, unit) / file["name"]
+        try:
+            data = path.read_bytes()
+            size = int.from_bytes(data[:8], "little")
+            about = json.loads(data[8 : 8 + size])["__metadata__"]
+            yield about, safetensors.numpy.load(data)
+        except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+            what = "Remove the folder to have the states made again."
+            raise UserError(f"{path}: not a whole file of states ({error}). {what}") from error
