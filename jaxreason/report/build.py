@@ -1,26 +1,22 @@
 """The report stage: from a study's files to report/ (html, markdown, figures, summary.json)."""
 
-import base64
 import json
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-import jinja2
 from etils import epath
-from markupsafe import Markup, escape
 
 from jaxreason.config import at_least, between, check_ranges
 from jaxreason.report import drift_tables, run_tables, score_tables, transfer_tables
 from jaxreason.report.figures import FIGURES, Drawn, draw
 from jaxreason.report.files import Reader, read_study
-from jaxreason.report.methods import Formula, captions, methods, reading
+from jaxreason.report.pages import content, environment
 from jaxreason.report.scores import Resampling
-from jaxreason.report.sections import there
-from jaxreason.report.style import looks
 from jaxreason.report.summary import summarise
+from jaxreason.report.table_files import table_csv, table_latex
+from jaxreason.report.tables import Table
 from jaxreason.report.terminal import format_summary
-from jaxreason.report.wording import WAYS, arm_labels, decoding_label, group_label
 from jaxreason.results.files import atomic_write_bytes, atomic_write_text, read_json
 
 __all__ = ["ReportConfig", "format_summary", "read_summary", "run_report"]
@@ -57,6 +53,13 @@ DETAILS = {
     "replies": "Replies: length, cut, without an answer, failed",
     "other_scores": "Other scorings",
     "asked": "How each model and task was asked",
+}
+
+
+# What the partial template `templates/NAME.html.jinja` (and NAME.md.jinja, where there is one) shows, as `data`: a
+# function of the summary. Nothing is shown of what is empty.
+VIEWS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "findings": lambda summary: summary["found"],
 }
 
 
@@ -101,74 +104,46 @@ def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
     summary = summarise(reader, read_study(reader), how, about, config.variant)
     drawn = {name: draw(function, summary) for name, function in FIGURES.items()}
     drawn = {name: figure for name, figure in drawn.items() if figure is not None}
+    tables = {name: make(summary) for name, make in TABLES.items()}
     folder = epath.Path(study_folder) / FOLDER
-    for name, figure in drawn.items():
-        atomic_write_bytes(folder / f"{name}.png", figure.png)
-    environment = _environment()
-    content = _content(summary, drawn)
+    _write_figures(folder / "figures", drawn)
+    _write_tables(folder / "tables", tables)
+    views = {name: make(summary) for name, make in VIEWS.items()}
+    shown = content(summary, drawn, tables, DETAILS, views)
+    templates = environment()
     for name in ("report.md", "report.html"):
-        text = environment.get_template(f"{name}.jinja").render(**content)
+        text = templates.get_template(f"{name}.jinja").render(**shown)
         atomic_write_text(folder / name, text)
     text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
     atomic_write_text(folder / "summary.json", text + "\n")
 
 
+def _write_figures(folder: epath.Path, drawn: dict[str, Drawn]) -> None:
+    files = {}
+    for name, figure in drawn.items():
+        files |= {f"{name}.png": figure.png, f"{name}.svg": figure.svg.encode()}
+    _write_all(folder, files)
+
+
+def _write_tables(folder: epath.Path, tables: dict[str, list[Table]]) -> None:
+    files = {}
+    for name, members in tables.items():
+        for number, table in enumerate(members, start=1):
+            own = name if number == 1 else f"{name}_{number}"
+            files[f"{own}.csv"] = table_csv(table).encode()
+            files[f"{own}.tex"] = table_latex(table, own).encode()
+    _write_all(folder, files)
+
+
+def _write_all(folder: epath.Path, files: dict[str, bytes]) -> None:
+    """Makes these the files of a folder: what an earlier report left there is of other numbers."""
+    for path in folder.iterdir() if folder.exists() else ():
+        if path.name not in files:
+            path.unlink()
+    for name, data in files.items():
+        atomic_write_bytes(folder / name, data)
+
+
 def read_summary(study_folder: epath.PathLike) -> dict[str, Any]:
     """The summary.json of a study's report."""
     return read_json(epath.Path(study_folder) / FOLDER / "summary.json")
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("jaxreason.report", "templates"),
-        autoescape=lambda name: name is not None and name.endswith(".html.jinja"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.tests["formula"] = lambda part: isinstance(part, Formula)
-    environment.filters["data_uri"] = _data_uri
-    environment.filters["subscripts"] = _subscripts
-    environment.filters["shortened"] = _shortened
-    environment.filters["pipes"] = _escape_pipes
-    return environment
-
-
-def _data_uri(svg: str) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
-
-
-def _shortened(path: str) -> str:
-    """The last two parts of a folder's absolute path; hub names stay as they are."""
-    return "/".join(epath.Path(path).parts[-2:]) if path.startswith("/") else path
-
-
-def _subscripts(text: str) -> Markup:
-    """`D_b` with a proper subscript; names with underscores stay as they are."""
-    symbol = r"\b(DI|TI|base|mean|[A-Za-zΔΣ])_(\w+)"
-    return Markup(re.sub(symbol, r"\1<sub>\2</sub>", str(escape(text))))
-
-
-def _escape_pipes(text: str) -> str:
-    """A bar would end a cell of a markdown table."""
-    return text.replace("|", "\\|")
-
-
-def _content(summary: dict[str, Any], drawn: dict[str, Drawn]) -> dict[str, Any]:
-    """What the templates show."""
-    content = {
-        "summary": summary,
-        "figures": drawn,
-        "captions": captions(summary),
-        "looks": looks(summary),
-        "labels": arm_labels(summary),
-        "group_label": group_label,
-        "decoding_label": decoding_label,
-        "way": WAYS[summary["variant"]],
-        "tables": {name: make(summary) for name, make in TABLES.items()},
-        "details": DETAILS,
-        "reading": reading(summary),
-        "methods": methods(summary),
-    }
-    return content | {"sections": there(content)}

@@ -30,7 +30,8 @@ def _score(row: dict | None) -> Cell:
     return Cell(plain(row["mean"]), f"{plain(row['low'])} to {plain(row['high'])}")
 
 
-def _change(row: dict | None) -> Cell:
+def change_cell(row: dict | None) -> Cell:
+    """A change from the base: its interval, its verdict as the tone, and STAR where it survives."""
     if row is None or row["mean"] is None:
         return NONE
     tone = row["verdict"] if row["verdict"] != "unclear" else ""
@@ -72,7 +73,7 @@ def _group_table(summary: dict, decoding: str) -> Table:
             where = {"decoding": decoding, "group": group, "benchmark": None}
             cells.append(_score(find(summary["scores"], model=model, **where)))
             cells.append(
-                _change(find(summary["differences"], arm=model, **where))
+                change_cell(find(summary["differences"], arm=model, **where))
                 if model not in base_names(summary)
                 else Cell("")
             )
@@ -111,7 +112,7 @@ def _benchmark_table(summary: dict, decoding: str, base: str) -> Table:
             score = find(summary["scores"], model=base, **where)
             if score is not None:
                 changes = [
-                    _change(find(summary["differences"], arm=a["name"], **where)) for a in arms
+                    change_cell(find(summary["differences"], arm=a["name"], **where)) for a in arms
                 ]
                 cells = (Cell(str(score["num_items"])), _score(score), *changes)
                 label = benchmark_label(summary, name)
@@ -135,7 +136,7 @@ def variant_tables(summary: dict[str, Any]) -> list[Table]:
                 found = (
                     find(summary["variants"], variant=name, **where) for name in VARIANT_LABELS
                 )
-                cells = (*map(_score, found), _change(gap))
+                cells = (*map(_score, found), change_cell(gap))
                 rows.append(Row(labels[model], cells, benchmark_label(summary, benchmark)))
         if rows:
             columns = (*VARIANT_LABELS.values(), "difference")
@@ -166,7 +167,7 @@ def seed_tables(summary: dict[str, Any]) -> list[Table]:
             ]
             for number, entry in enumerate(found[0]["seeds"] if len(found[0]["seeds"]) > 1 else []):
                 cells = tuple(
-                    _change(row["seeds"][number] | {"verdict": "unclear"}) for row in found
+                    change_cell(row["seeds"][number] | {"verdict": "unclear"}) for row in found
                 )
                 rows.append(Row(f"seed {entry['seed']}", cells, labels[arm["name"]]))
         if rows:
@@ -187,7 +188,7 @@ def pair_tables(summary: dict[str, Any]) -> list[Table]:
         rows = []
         for first, second in pairs:
             found = [find(members, arm=first, against=second, group=g) for g in groups]
-            cells = tuple(_change(row) for row in found)
+            cells = tuple(change_cell(row) for row in found)
             rows.append(Row(f"{labels[first]} − {labels[second]}", cells))
         if rows:
             said = caption(decoding, "Arms against each other, in points, paired over questions.")
@@ -225,7 +226,7 @@ def _level_label(summary: dict, row: dict) -> str:
 
 
 def _significance(row: dict) -> tuple[Cell, ...]:
-    return _change(row), _chance(row["p"]), _chance(row["q"]), Cell(plain(row["detectable"]))
+    return change_cell(row), _chance(row["p"]), _chance(row["q"]), Cell(plain(row["detectable"]))
 
 
 def _chance(value: float) -> Cell:

@@ -1,12 +1,12 @@
-"""What the report shows, in its order: sections of figures and tables by their names in FIGURES and TABLES."""
+"""What the report shows, in its order: sections of figures, tables and views, by their names in FIGURES and so on."""
 
 from typing import Literal, NamedTuple
 
 
 class Item(NamedTuple):
-    """A figure or the tables of a name."""
+    """The figure, the tables or the view of a name."""
 
-    kind: Literal["figure", "tables"]
+    kind: Literal["figure", "tables", "view"]
     name: str
 
 
@@ -25,22 +25,35 @@ def _tables(name: str) -> Item:
     return Item("tables", name)
 
 
+def _view(name: str) -> Item:
+    return Item("view", name)
+
+
 SECTIONS = (
-    Section("Scores", (_tables("groups"), _figure("scores"))),
     Section(
         "What was gained, and what it cost",
         (_figure("frontier"), _figure("kl_frontier")),
     ),
+    Section("Scores", (_figure("scores"), _tables("groups"))),
     Section("Task by task", (_figure("benchmarks"), _tables("benchmarks"), _tables("variants"))),
+    Section("Findings in full", (_view("findings"),)),
+    Section("Samples", (_view("samples"),)),
     Section("Transferability index", (_figure("transfer"), _tables("transfer"))),
-    Section("Drift from the base", (_figure("kl"), _figure("pca_shift"), _tables("drift"))),
+    Section(
+        "Drift from the base",
+        (_figure("kl"), _figure("kl_positions"), _figure("pca_shift"), _tables("drift")),
+    ),
     Section("Training", (_tables("arms"), _figure("training"))),
 )
 
 
 def there(content: dict) -> list[Section]:
-    """The sections with the items that `content` (figures, tables) holds."""
-    holds = {"figure": content["figures"], "tables": content["tables"]}
+    """The sections with the items that `content` (figures, tables, views) holds."""
+    holds = {
+        "figure": content["figures"],
+        "tables": content["tables"],
+        "view": content["views"],
+    }
     kept = (
         s._replace(items=tuple(i for i in s.items if holds[i.kind].get(i.name))) for s in SECTIONS
     )

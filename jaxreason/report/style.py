@@ -14,11 +14,23 @@ from matplotlib.ticker import FuncFormatter
 
 from jaxreason.report.wording import MINUS, base_names
 
-# Okabe and Ito's palette, told apart with every common colour blindness; shapes repeat it.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B")
-MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-SIZES = {"o": 1.0, "s": 0.93, "D": 0.9, "^": 1.15, "v": 1.15, "P": 1.1, "X": 1.1}
+# Okabe and Ito's palette and four more, told apart with every common colour blindness; shapes repeat it.
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
+    *("#6700CF", "#9EBA66", "#5E0A3C", "#314013"),
+)
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*", "d", "p")
+SIZES = {"o": 1.0, "s": 0.93, "D": 0.9, "^": 1.15, "v": 1.15, "P": 1.1, "X": 1.1, "*": 1.5}
 GREY, INK, FAINT = "#5f6368", "#202124", "#d9dce0"
+AXIS, GRID = "#9aa0a6", "#eceef0"
+# What a dark page draws in the place of these; any other colour stays as it is. A text in plain black or white stays
+# too: it stands on a colour of its own.
+DARK = {
+    **{INK: "#e8eaed", GREY: "#a3a8ae", FAINT: "#474c52", AXIS: "#7d838a", GRID: "#30343a"},
+    **{"#ffffff": "#17191c", "#0072B2": "#3D97DB", "#D55E00": "#F0752B", "#009E73": "#1FB58A"},
+    **{"#CC79A7": "#E59AC3", "#E69F00": "#F2B233", "#56B4E9": "#8CD2FA", "#6700CF": "#A078FF"},
+    **{"#9EBA66": "#CFE79A", "#5E0A3C": "#B3477F", "#314013": "#7F9440"},
+}
 FONTS = ("Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
 WIDE, NARROW = 9.2, 3.9  # inches: a page's column, and a phone's
 
@@ -50,17 +62,17 @@ def settings() -> dict[str, Any]:
         "axes.titleweight": "bold",
         "axes.titlelocation": "left",
         "axes.labelcolor": INK,
-        "axes.edgecolor": "#9aa0a6",
+        "axes.edgecolor": AXIS,
         "axes.linewidth": 0.7,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
         "axes.axisbelow": True,
         "axes.unicode_minus": True,
-        "grid.color": "#eceef0",
+        "grid.color": GRID,
         "grid.linewidth": 0.7,
-        "xtick.color": "#9aa0a6",
-        "ytick.color": "#9aa0a6",
+        "xtick.color": AXIS,
+        "ytick.color": AXIS,
         "xtick.labelcolor": INK,
         "ytick.labelcolor": INK,
         "text.color": INK,
@@ -109,7 +121,7 @@ def point(axes: Axes, x: float, y: float, look: Look, small: bool = False) -> No
         x,
         y,
         look.marker,
-        markersize=(3.6 if small else 6.5) * SIZES[look.marker],
+        markersize=(3.6 if small else 6.5) * SIZES.get(look.marker, 1.0),
         markerfacecolor="white" if small else look.colour,
         markeredgecolor=look.colour if small else "white",
         markeredgewidth=0.9,

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxreason.report.answer import answer, answer_notes
 from jaxreason.report.drift_rows import drift_rows, read_metrics, weight_rows
 from jaxreason.report.files import (
     Evaluation,
@@ -76,7 +77,8 @@ def summarise(
         "versions": package_versions(_VERSIONS),
         "inputs": dict(sorted(reader.hashes.items())),
     }
-    return summary | {"found": findings(summary), "limits": limits(summary)}
+    said = {"answer": answer(summary), "answer_notes": answer_notes(summary)}
+    return summary | said | {"found": findings(summary), "limits": limits(summary)}
 
 
 def _evaluations(reader: Reader, study: Study, variant: str) -> tuple[dict, list[str]]:

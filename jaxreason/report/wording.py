@@ -13,6 +13,10 @@ ROBUST, PAPER = "robust", "paper"  # the variants, and the ways in which a bench
 VARIANT_LABELS = {ROBUST: "robust", PAPER: "paper's way"}  # in a column's head
 WAYS = {ROBUST: "in the robust way", PAPER: "in the paper's way"}  # in a sentence
 THINKING = {None: "as the template has it", True: "on", False: "off"}  # the template's switch
+COUNTS = (
+    *("no", "one", "two", "three", "four", "five", "six"),
+    *("seven", "eight", "nine", "ten", "eleven", "twelve"),
+)
 MANY = 8  # arms; more are numbered, and counted instead of named in sentences
 
 
@@ -36,6 +40,11 @@ def significant(value: float) -> str:
     if 0 < size < 0.01:
         digits = 5 if size < 0.001 else 4
     return plain(value, digits)
+
+
+def count_word(number: int) -> str:
+    """A count as it stands in a sentence: up to twelve in letters."""
+    return COUNTS[number] if number < len(COUNTS) else f"{number:,}"
 
 
 def group_label(name: str) -> str:

@@ -43,7 +43,7 @@ def test_arms_differ_in_colour_and_marker_in_all_figures_alike(summary):
     assert len({look.colour for look in found.values()}) == len(found)
     many = {"bases": [{"name": "base"}], "arms": [{"name": str(i)} for i in range(21)]}
     assert len(set(looks(many).values())) == 22
-    assert len(set(COLOURS)) == 7
+    assert len(set(COLOURS)) == 10
 
 
 def test_scores_stand_where_the_summary_says(summary):

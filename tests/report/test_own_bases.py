@@ -123,7 +123,7 @@ def test_an_index_without_pooled_deviations_is_still_in_figure_and_terminal(stud
     made["rows"].sort(key=lambda row: row["mode"] != "v1_relative")
     (copy / "transfer.json").write_text(json.dumps(made))
     run_report(copy, CONFIG)
-    assert (copy / "report" / "transfer.png").exists()
+    assert (copy / "report" / "figures" / "transfer.png").exists()
     rows = [r for r in made["rows"] if (r["arm"], r["mode"]) == ("rl", "paper_scales")]
     (row,) = [r for r in rows if (r["decoding"], r["group"]) == ("greedy", "other")]
     (line,) = [

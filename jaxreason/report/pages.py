@@ -1,0 +1,142 @@
+"""report.html and report.md: what the templates are given, and how large the page may become."""
+
+import base64
+import io
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jinja2
+from etils import epath
+from markupsafe import Markup, escape
+from PIL import Image
+
+from jaxreason.report.answer import answer_tables
+from jaxreason.report.figures import Drawn
+from jaxreason.report.inline_svg import colour_variables, inline_svg, marker_path, variable
+from jaxreason.report.methods import Caption, Formula, captions, methods, reading
+from jaxreason.report.sections import there
+from jaxreason.report.style import looks
+from jaxreason.report.tables import Table
+from jaxreason.report.wording import WAYS, arm_labels, decoding_label, group_label
+
+LARGEST = 5_000_000  # bytes of report.html
+FIGURES_LARGEST = 2_600_000  # of them, of its figures
+_PNG_WIDTH = 1100  # pixels of a figure that is too large as SVG
+
+
+class Shown(NamedTuple):
+    """A figure as a part of the page; without a narrow layout the wide one is shown on a phone too."""
+
+    wide: Markup
+    narrow: Markup | None
+
+
+def environment() -> jinja2.Environment:
+    """Of the templates; only those of HTML escape by themselves."""
+    found = jinja2.Environment(
+        loader=jinja2.PackageLoader("jaxreason.report", "templates"),
+        autoescape=lambda name: name is not None and name.endswith(".html.jinja"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found.tests["formula"] = lambda part: isinstance(part, Formula)
+    found.filters |= {"subscripts": _subscripts, "shortened": _shortened, "markdown": _markdown}
+    found.globals["raw"] = lambda name: Markup(found.loader.get_source(found, name)[0])
+    found.globals |= {"marker_path": marker_path, "colour_variables": colour_variables}
+    found.globals["colour_name"] = variable
+    return found
+
+
+def content(
+    summary: dict[str, Any],
+    drawn: dict[str, Drawn],
+    tables: dict[str, list[Table]],
+    details: dict[str, str],
+    views: dict[str, Any],
+) -> dict[str, Any]:
+    """What the templates show.
+
+    Args:
+      summary: of summary.json.
+      drawn: figures, by name.
+      tables: by name.
+      details: the titles of those tables that are folded away.
+      views: what the partial templates of these names show; empty where there is nothing.
+    """
+    said = captions(summary)
+    found = {
+        "summary": summary,
+        "figures": shown_figures(drawn, said),
+        "captions": said,
+        "looks": looks(summary),
+        "labels": arm_labels(summary),
+        "group_label": group_label,
+        "decoding_label": decoding_label,
+        "way": WAYS[summary["variant"]],
+        "answer_tables": answer_tables(summary),
+        "tables": tables,
+        "details": details,
+        "views": views,
+        "reading": reading(summary),
+        "methods": methods(summary),
+    }
+    return found | {"sections": there(found)}
+
+
+def shown_figures(drawn: dict[str, Drawn], said: dict[str, Caption]) -> dict[str, Shown]:
+    """Both layouts of every figure; of the largest the narrow one goes, then a PNG stands for it, until all fit."""
+    ways: tuple[Callable[[str, Drawn, str], Shown], ...] = (_both, _wide_only, _raster)
+    labels = {name: str(escape(f"{said[name].title}. {said[name].text}")) for name in drawn}
+    found = {name: _both(name, figure, labels[name]) for name, figure in drawn.items()}
+    tried = dict.fromkeys(drawn, 0)
+    while sum(map(_size, found.values())) > FIGURES_LARGEST:
+        left = [name for name in found if tried[name] < len(ways) - 1]
+        if not left:
+            break
+        name = max(left, key=lambda name: _size(found[name]))
+        tried[name] += 1
+        found[name] = ways[tried[name]](name, drawn[name], labels[name])
+    return found
+
+
+def _size(shown: Shown) -> int:
+    return len(shown.wide.encode()) + len((shown.narrow or "").encode())
+
+
+def _both(name: str, figure: Drawn, label: str) -> Shown:
+    narrow = Markup(inline_svg(figure.narrow_svg, f"{name}-narrow", label))
+    return Shown(Markup(inline_svg(figure.svg, name, label)), narrow)
+
+
+def _wide_only(name: str, figure: Drawn, label: str) -> Shown:
+    return _both(name, figure, label)._replace(narrow=None)
+
+
+def _raster(name: str, figure: Drawn, label: str) -> Shown:
+    image = Image.open(io.BytesIO(figure.png)).convert("RGB")
+    height = round(image.height * _PNG_WIDTH / image.width)
+    small = image.resize((_PNG_WIDTH, height), Image.Resampling.LANCZOS).quantize(64)
+    out = io.BytesIO()
+    small.save(out, "png", optimize=True)
+    data = base64.b64encode(out.getvalue()).decode()
+    return Shown(Markup(f'<img src="data:image/png;base64,{data}" alt="{label}">'), None)
+
+
+def _shortened(path: str) -> str:
+    """The last two parts of a folder's absolute path; hub names stay as they are."""
+    return "/".join(epath.Path(path).parts[-2:]) if path.startswith("/") else path
+
+
+def _subscripts(text: str) -> Markup:
+    """`D_b` with a proper subscript; names with underscores stay as they are."""
+    symbol = r"\b(DI|TI|base|mean|[A-Za-zΔΣ])_(\w+)"
+    return Markup(re.sub(symbol, r"\1<sub>\2</sub>", str(escape(text))))
+
+
+def _markdown(text: str) -> str:
+    """A text in markdown in which nothing is HTML, and no bar ends a table's cell."""
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return " ".join(escaped.replace("|", "\\|").split("\n"))
