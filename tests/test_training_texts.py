@@ -1,7 +1,6 @@
 """Replies to training prompts: whose prompts, how they are asked, and that the base answers them once for all runs."""
 
 import dataclasses
-import json
 
 import jax
 import pytest
@@ -9,7 +8,7 @@ import tiny_rl
 from tiny_follow import make_base, make_mesh_of_one, model_of
 from tiny_sft import make_recipe, write_inputs
 
-from jaxreason.analysis.drift import DriftConfig, run_drift
+from jaxreason.analysis.drift import DriftConfig
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.model_source import ModelSource
 from jaxreason.rl.prompt_data import load_prompts

@@ -13,7 +13,7 @@ import jax
 from etils import epath
 from jax.sharding import Mesh
 
-from jaxreason.analysis import metric_files
+from jaxreason.analysis import kept_states, metric_files
 from jaxreason.analysis.comparable import why_not
 from jaxreason.analysis.finite import why_not_finite
 from jaxreason.analysis.measure import make_measure, measure_unit
@@ -59,6 +59,9 @@ class DriftConfig:
     training_prompts: Annotated[int, at_least(0)] = 0
     training_tokens: Annotated[int, at_least(1)] = 512  # the longest of these replies
     training_replies: tuple[Literal["base", "tuned"], ...] = ("base",)  # whose they are
+    # hidden states that are kept in analysis/states: pooled in these ways, and of every token at these layers
+    keep_states: Annotated[tuple[Literal["reply", "all", "last"], ...], FREE] = ()
+    keep_token_states: Annotated[tuple[int, ...], FREE] = ()
 
 
 def run_drift(
@@ -115,10 +118,11 @@ def compare(
     origin = Origin.of(config, base, tuned, units)
     pending = on_process_zero(lambda: [x for x in config.metrics if is_pending(workdir, x, origin)])
     undefined = {name: _reason(name, reasons) for name in pending if _reason(name, reasons)}
+    kept = units if "texts" not in reasons else []
     run = _Run(config, base, tuned, mesh, epath.Path(workdir), units, origin, limit)
     on_process_zero(lambda: run.write_undefined(undefined))
     pending = tuple(name for name in pending if name not in undefined)
-    if pending:
+    if pending or on_process_zero(lambda: not all(run.holds_states(unit) for unit in kept)):
         with Interrupt() as interrupt:
             run.measure(pending, interrupt)
 
@@ -155,7 +159,8 @@ class _Run:
     def measure(self, pending: tuple[str, ...], interrupt: Interrupt) -> None:
         """Loads the models and measures metrics that both have."""
         of_texts = tuple(name for name in pending if METRICS[name].reads == "texts")
-        parts = [unit for unit in self.units if unit.texts] if of_texts else []
+        kept = of_texts or kept_states.are_kept(self.config)
+        parts = [unit for unit in self.units if unit.texts] if kept else []
         whole = on_process_zero(lambda: [self._holds(unit, of_texts) for unit in parts])
         missing = [unit for unit, held in zip(parts, whole, strict=True) if not held]
         texts = sum(len(unit.texts) for unit in self.units)
@@ -170,7 +175,9 @@ class _Run:
         if reason:
             on_process_zero(lambda: self.write_undefined(dict.fromkeys(pending, reason)))
             return
-        measure = make_measure(base_model, tuned_model, self.config.logprob_chunk)
+        layers = self.config.keep_token_states
+        kept_states.check_layers(layers, base_model, tuned_model)
+        measure = make_measure(base_model, tuned_model, self.config.logprob_chunk, layers)
 
         def measure_unless_stopped(*arrays):
             interrupt.check("What was measured of whole benchmarks is saved.")
@@ -186,10 +193,16 @@ class _Run:
             changes = compare_weights(*params)
             for name in of_weights:
                 self._write(name, metric_files.weights_file(self.about, name, changes))
-        on_process_zero(lambda: self._write_texts(of_texts, parts))
+        if of_texts:
+            on_process_zero(lambda: self._write_texts(of_texts, parts))
 
     def _holds(self, unit: Unit, metrics: tuple[str, ...]) -> bool:
-        return holds_part(self.workdir, self.origin, unit, metrics)
+        held = not metrics or holds_part(self.workdir, self.origin, unit, metrics)
+        return held and self.holds_states(unit)
+
+    def holds_states(self, unit: Unit) -> bool:
+        """Whether the states that are to be kept of a unit are there; process 0 alone calls it."""
+        return kept_states.are_there(self.workdir, self.config, unit, self.origin)
 
     def _why_not_finite(self, base_params: Any, tuned_params: Any) -> str:
         for source, params in ((self.base, base_params), (self.tuned, tuned_params)):
@@ -203,11 +216,14 @@ class _Run:
     ) -> None:
         sizes = self.config.batch_size, self.config.tokens_per_batch, self.limit
         batching = Batching(*sizes, num_parts(self.mesh, *ROWS))
-        measured = measure_unit(measure, *params, self.mesh, unit, batching)
-        drawn = self.config.resamples, self.config.seed
-        made = metric_files.part(metrics, unit, measured, *drawn)
-        made |= self.origin.of_part(unit)
-        _on_zero(write_drift_part, self.workdir, unit_name(unit), made)
+        states = kept_states.KeptStates(self.workdir, self.config, unit)
+        measured = measure_unit(measure, *params, self.mesh, unit, batching, states.add)
+        states.finish(self.origin)
+        if metrics:
+            drawn = self.config.resamples, self.config.seed
+            made = metric_files.part(metrics, unit, measured, *drawn)
+            made |= self.origin.of_part(unit)
+            _on_zero(write_drift_part, self.workdir, unit_name(unit), made)
 
     def write_undefined(self, reasons: dict[str, str]) -> None:
         """Writes the files of metrics that these models do not have; process 0 alone calls it."""
@@ -235,7 +251,9 @@ def _units(config: DriftConfig, folders: dict[str, epath.Path], limit: int) -> l
 
 
 def _reads_texts(config: DriftConfig) -> bool:
-    return any(METRICS[name].reads == "texts" for name in config.metrics)
+    return kept_states.are_kept(config) or any(
+        METRICS[name].reads == "texts" for name in config.metrics
+    )
 
 
 def check_config(config: DriftConfig, mesh: Mesh | None) -> None:

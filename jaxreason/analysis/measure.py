@@ -38,9 +38,11 @@ NAMES = ("base", "tuned")
 
 
 @functools.lru_cache(maxsize=8)  # the arms of a study share one compiled program
-def make_measure(base: Model, tuned: Model, chunk: int) -> Callable[..., dict[str, Any]]:
+def make_measure(
+    base: Model, tuned: Model, chunk: int, keep: tuple[int, ...] = ()
+) -> Callable[..., dict[str, Any]]:
     """A jitted function of (base params, tuned params, tokens, segment_ids, reply_mask) that
-    reduces a batch.
+    reduces a batch; of the layers `keep` it gives the states of every token as well.
     """
     models = {"base": base, "tuned": tuned}
 
@@ -49,21 +51,23 @@ def make_measure(base: Model, tuned: Model, chunk: int) -> Callable[..., dict[st
         masks = pooling_masks(segment_ids, reply_mask)
         params = {"base": base_params, "tuned": tuned_params}
         together = [NAMES] if same_shape(base, tuned) else [(name,) for name in NAMES]
-        found, finals = {"pooled": {}}, {}
+        found, finals, kept = {"pooled": {}}, {}, {}
         for names in together:
             walked = walk(
                 [models[name] for name in names],
                 [params[name] for name in names],
-                *(tokens, segment_ids, functools.partial(_reduce_layer, names, masks)),
+                *(tokens, segment_ids, functools.partial(_reduce_layer, names, masks), keep),
             )
             finals |= dict(zip(names, walked.finals, strict=True))
+            kept |= dict(zip(names, (x.swapaxes(0, 1) for x in walked.kept), strict=True))
             reduced = jax.tree.map(lambda x: x.swapaxes(0, 1), walked.reduced)  # rows first
             found["pooled"] |= reduced.pop("pooled")
             found |= reduced
         heads = [head(models[name], params[name]) for name in NAMES]
         compared = (finals["base"], heads[0], finals["tuned"], heads[1], tokens)
         between = divergences(*compared, chunk=chunk)
-        return found | {"tokens": {ours: between[theirs] for ours, theirs in TOKEN_VALUES.items()}}
+        found["tokens"] = {ours: between[theirs] for ours, theirs in TOKEN_VALUES.items()}
+        return found | ({"states": kept} if keep else {})
 
     return measure
 
@@ -89,9 +93,10 @@ def measure_unit(
     mesh: Mesh,
     unit: Unit,
     batching: Batching,
+    look: Callable[[TextBatch, dict[str, Any]], None] = lambda batch, found: None,
 ) -> Measured:
     """Runs `measure` over the texts of a unit; results in the order of its texts, whole on every
-    process.
+    process. `look` sees what is found of each batch, on every process.
 
     Raises:
       ValueError: the batch does not divide over the mesh.
@@ -100,6 +105,8 @@ def measure_unit(
     parts = []
     for batch in batches(unit, batching):
         found = to_host(measure(base_params, tuned_params, *place_rows(mesh, batch[:3])))
+        look(batch, found)
+        found.pop("states", None)
         parts.append((batch, found))
     order = np.argsort(np.concatenate([batch.rows for batch, _ in parts]))
     stacked = [

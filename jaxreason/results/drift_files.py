@@ -72,6 +72,15 @@ def remove_drift_parts(workdir: epath.PathLike) -> None:
     (drift_folder(workdir) / "parts").rmtree(missing_ok=True)
 
 
+def undefined_in(value: dict[str, Any]) -> dict[str, str]:
+    """Why a metric's file lacks rows, by unit (`<benchmark>.<source>`); under "" where these models have none."""
+    details = value["details"]
+    if "undefined" in details:
+        return {"": details["undefined"]}
+    units = [unit for unit in details.get("units", []) if "undefined" in unit]
+    return {f"{unit['benchmark']}.{unit['source']}": unit["undefined"] for unit in units}
+
+
 def measured(workdir: epath.PathLike) -> Iterator[dict[str, Any]]:
     """Every metric of a run that is there, by name.
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 import safetensors.numpy
 from etils import epath
@@ -19,7 +20,8 @@ from jaxreason.results.files import atomic_write_bytes, read_object, write_json
 
 MODELS = ("base", "tuned")
 INDEX = "index.json"
-_SHAPE = {"made_with": dict, "files": list, "pools": list, "layers": list}
+_DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
+_SHAPE = {"made_with": dict, "files": list}
 
 
 class TokenStates(NamedTuple):
@@ -102,44 +104,54 @@ class StatesWriter:
         atomic_write_bytes(self._folder / name, safetensors.numpy.save(whole, about))
         self._files.append({"name": name, "texts": len(ids)})
 
-    def finish(
-        self, made_with: dict[str, Any], pools: Sequence[str], layers: Sequence[int]
-    ) -> None:
-        """Writes index.json: everything is there."""
-        value = {"made_with": made_with, "files": self._files}
-        write_json(self._folder / INDEX, value | {"pools": list(pools), "layers": list(layers)})
+    def finish(self, made_with: dict[str, Any]) -> None:
+        """Writes index.json: everything is there. `made_with` has which `states` they are: `pools` and `layers`."""
+        write_json(self._folder / INDEX, {"made_with": made_with, "files": self._files})
 
 
 def read_states(workdir: epath.PathLike, unit: str) -> PooledStates:
-    """The pooled states of a unit's texts, in the order in which they were read.
+    """The pooled states of a unit's texts, those of like length together.
 
     Raises:
       UserError: they are not there, not complete, or a file is damaged; names it.
     """
     index = _index(workdir, unit)
-    ids, parts = [], {(model, pool): [] for model in MODELS for pool in index["pools"]}
+    pools = index["made_with"]["states"]["pools"]
+    ids, parts = [], {(model, pool): [] for model in MODELS for pool in pools}
     for about, arrays in _files(workdir, unit, index):
         ids += json.loads(about["ids"])
         for (model, pool), found in parts.items():
             found.append(arrays[f"{model}.{pool}"])
     pooled = {
-        model: {pool: np.concatenate(parts[model, pool]) for pool in index["pools"]}
-        for model in MODELS
+        model: {pool: np.concatenate(parts[model, pool]) for pool in pools} for model in MODELS
     }
     return PooledStates(ids, **pooled)
 
 
 def read_token_states(workdir: epath.PathLike, unit: str) -> Iterator[TokenStates]:
-    """The states of the tokens of a unit's texts, a file of them in memory at a time; `layers` are those of index.json.
+    """The states of the tokens of a unit's texts at `token_layers`, a file of them in memory at a time.
 
     Raises:
       UserError: as `read_states`.
     """
     index = _index(workdir, unit)
-    for about, arrays in _files(workdir, unit, index) if index["layers"] else ():
+    for about, arrays in _files(workdir, unit, index) if _layers(index) else ():
         texts = zip(json.loads(about["ids"]), json.loads(about["reply_starts"]), strict=True)
         for number, (name, start) in enumerate(texts):
             yield TokenStates(name, start, *(arrays[f"{m}.tokens.{number}"] for m in MODELS))
+
+
+def token_layers(workdir: epath.PathLike, unit: str) -> list[int]:
+    """The layers whose tokens' states were kept, in their order.
+
+    Raises:
+      UserError: as `read_states`.
+    """
+    return _layers(_index(workdir, unit))
+
+
+def _layers(index: dict[str, Any]) -> list[int]:
+    return index["made_with"]["states"]["layers"]
 
 
 def _index(workdir: epath.PathLike, unit: str) -> dict[str, Any]:
@@ -155,10 +167,16 @@ def _files(
     for file in index["files"]:
         path = states_folder(workdir, unit) / file["name"]
         try:
-            data = path.read_bytes()
-            size = int.from_bytes(data[:8], "little")
-            about = json.loads(data[8 : 8 + size])["__metadata__"]
-            yield about, safetensors.numpy.load(data)
+            yield _parsed(path.read_bytes())
         except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
             what = "Remove the folder to have the states made again."
             raise UserError(f"{path}: not a whole file of states ({error}). {what}") from error
+
+
+def _parsed(data: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    arrays = {  # the library's own function for numpy does not know bfloat16
+        name: np.frombuffer(found["data"], _DTYPES[found["dtype"]]).reshape(found["shape"])
+        for name, found in safetensors.deserialize(data)
+    }
+    size = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + size])["__metadata__"], arrays

@@ -5,7 +5,7 @@ import pytest
 from sample_lines import SCORED, write_samples
 from tiny_pair import make_unit
 
-from jaxreason.analysis.texts import Batching, batches, load_units, row_length
+from jaxreason.analysis.texts import Batching, batches, load_units, row_length, shortened
 
 
 def evaluation(folder, ids, benchmark="sums", sample=0, reply=(7, 8), group="math"):
@@ -99,6 +99,23 @@ def test_evaluations_that_share_nothing_are_refused(tmp_path):
 
 def test_row_lengths_are_few():
     assert [row_length(n, 100) for n in (1, 32, 33, 64, 65, 100)] == [32, 32, 64, 64, 100, 100]
+
+
+def test_longer_texts_go_in_fewer_rows_and_each_part_of_a_mesh_has_one():
+    on_one, on_four = Batching(8, 256, 512), Batching(8, 256, 512, parts=4)
+    assert [on_one.rows_of(n) for n in (16, 32, 64, 100, 128, 512)] == [8, 8, 4, 2, 2, 1]
+    assert [on_four.rows_of(n) for n in (16, 32, 64, 100, 128, 512)] == [8, 8, 4, 4, 4, 4]
+
+
+def test_a_batch_has_no_more_tokens_than_are_allowed():
+    sizes = [b.tokens.shape for b in batches(make_unit(), Batching(4, 64, 64))]
+    assert sizes == [(2, 32), (2, 32), (1, 64), (1, 64)]
+
+
+def test_a_unit_is_shortened_to_a_limit_and_what_is_cut_or_lost_is_counted():
+    unit = shortened(make_unit(((5, 7), (3, 40), (9, 1))), 9)
+    assert [len(text.tokens) for text in unit.texts] == [9, 9]
+    assert (unit.num_cut, unit.num_dropped) == (3, 1)
 
 
 def test_batches_hold_every_text_once_with_the_mask_on_its_reply():
