@@ -33,8 +33,8 @@ def evaluation(sampler: ConfigDict) -> ConfigDict:
 
 
 def drift() -> ConfigDict:
-    """On the replies to the paper's prompts."""
-    return sections.drift("paper", variant="paper")
+    """On the replies to the paper's prompts, as long as they are, and on the base's to training prompts."""
+    return sections.drift("paper", variant="paper", training_prompts=64, training_tokens=2048)
 
 
 def _run(samples: int) -> dict:

@@ -36,7 +36,11 @@ def make(size: str, target: str, response: str, data: str) -> ConfigDict:
     config.rl = rl.rl
     config.eval = paper_benchmarks.evaluation(sampler)
     config.drift = paper_benchmarks.drift()
-    config.drift.batch_size = max(8, find_slice(target).devices // config.mesh.tensor)
+    rows = find_slice(target).devices // config.mesh.tensor
+    config.drift.batch_size = max(8, rows)
+    config.drift.tokens_per_batch = (
+        32768 * rows
+    )  # a text as long as can be on each part of the mesh
     config.transfer = sections.transfer(variant="paper", modes=MODES)
     base = qwen3.SIZES[size][0].split("/")[1]
     config.report = sections.report(

@@ -199,10 +199,16 @@ def drift(decoding_name: str, **changes) -> ConfigDict:
         "texts_per_benchmark": 100,
         "max_length": 0,
         "batch_size": 8,
+        "tokens_per_batch": 32768,
         "logprob_chunk": 512,
         "resamples": 500,
         "confidence": 0.95,
         "seed": 0,
+        "training_prompts": 0,
+        "training_tokens": 512,
+        "training_replies": ("base",),
+        "keep_states": (),
+        "keep_token_states": (),
     }
     return section(defaults, changes)
 

@@ -41,7 +41,9 @@ def get_config():
         logprob_chunk=tiny.LENGTH,
     )
     config.eval = tiny.evaluation("test")
-    config.drift = sections.drift("t1", texts_per_benchmark=40, max_length=160, batch_size=40)
+    config.drift = sections.drift(
+        "t1", texts_per_benchmark=40, batch_size=40, training_prompts=40, training_tokens=64
+    )
     config.transfer = sections.transfer()
     config.report = sections.report(
         "When a tiny model gets better at math, what happens to everything else?",

@@ -20,6 +20,7 @@ from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results.base_replies_file import read_base_replies, write_base_replies
+from jaxreason.results.groups import TRAINING
 from jaxreason.results.training_prompts_file import (
     TRAINING_PROMPTS,
     read_training_prompts,
@@ -33,7 +34,6 @@ from jaxreason.training.sft_measures import prompts_of
 from jaxreason.training.sft_recipe import SFTConfig
 
 _LOG = logging.getLogger(__name__)
-BENCHMARK, GROUP = "training_prompts", "training"  # what the unit is called in files
 NO_RUN = "the model was given, not trained here: its training prompts are not known"
 NONE_FITS = "no training prompt leaves room for a reply of so many tokens"
 Prompt = tuple[int, ...]
@@ -81,13 +81,13 @@ def training_units(
 
 
 def _empty(source: str, why: str) -> Unit:
-    return Unit(BENCHMARK, GROUP, source, (), 0, 0, why)
+    return Unit(TRAINING_PROMPTS, TRAINING, source, (), 0, 0, why)
 
 
 def _unit(source: str, prompts: Sequence[Prompt], replies: Sequence[Prompt]) -> Unit:
     pairs = zip(prompts, replies, strict=True)
     texts = [Text(_hash(p)[:16], (*p, *r), len(p)) for p, r in pairs if r]
-    return Unit(BENCHMARK, GROUP, source, tuple(texts), 0, len(prompts) - len(texts))
+    return Unit(TRAINING_PROMPTS, TRAINING, source, tuple(texts), 0, len(prompts) - len(texts))
 
 
 def _prompts(config: DriftConfig, run: TrainedRun, longest: int) -> list[list[int]]:

@@ -33,6 +33,7 @@ def get_config():
     config.eval.sampler.slots = 16
     config.eval.sampler.prefill_rows = 16
     config.drift.texts_per_benchmark = 4
+    config.drift.training_prompts = 0
     config.drift.batch_size = 4
     config.drift.resamples = config.report.resamples = config.transfer.resamples = 20
     config.eval.resamples = 20

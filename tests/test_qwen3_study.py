@@ -85,6 +85,7 @@ def recipe(base, data):
     sizes = {"slots": 8, "max_length": 3072, "prefill_rows": 4, "prefill_chunk": 256, "pages": 0}
     config.eval.sampler.update(sizes)
     config.drift.update({"texts_per_benchmark": 2, "max_length": 128, "batch_size": 2, **chunk})
+    config.drift.update({"training_prompts": 2, "training_tokens": 8})
     config.drift.resamples = config.transfer.resamples = config.report.resamples = 20
     return config
 

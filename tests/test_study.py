@@ -40,8 +40,12 @@ def small_recipe():
     config.eval.sampler.prefill_rows = 16
     config.drift.texts_per_benchmark = 4
     config.drift.batch_size = 8
+    config.drift.training_prompts, config.drift.training_tokens = 5, 16
     config.drift.resamples = config.report.resamples = config.transfer.resamples = 50
     return config
+
+
+TRAINING_KL = ("training", "kl_forward")
 
 
 @pytest.fixture
@@ -63,6 +67,13 @@ def test_the_tiny_study_runs_whole_and_a_second_start_repeats_nothing(tmp_path, 
         assert (workdir / "report" / name).stat().length > 1000
     kl = json.loads((workdir / "same/seed_3/analysis/token_kl.json").read_text())
     assert {row["value"] for row in kl["rows"]} == {0.0}  # a model compared with itself
+    (unit,) = [u for u in kl["details"]["units"] if u["benchmark"] == "training_prompts"]
+    assert unit["num_texts"] == 0 and "given, not trained here" in unit["undefined"]
+    for arm in ("rl", "sft_top"):
+        found = json.loads((workdir / arm / "seed_3/analysis/token_kl.json").read_text())
+        (row,) = [r for r in found["groups"] if (r["group"], r["name"]) == TRAINING_KL]
+        assert row["source"] == "base" and row["value"] > 0
+    assert "Training prompts" in (workdir / "report/report.md").read_text()
     tuned = json.loads((workdir / "sft_top/seed_3/analysis/weights.json").read_text())
     assert max(row["value"] for row in tuned["rows"]) > 0
     for arm in (

@@ -9,7 +9,8 @@ import numpy as np
 
 from jaxreason.report.files import Arm, Reader, Study
 from jaxreason.report.scores import Resampling
-from jaxreason.results.drift_files import read_drift
+from jaxreason.results.drift_files import read_drift, undefined_in
+from jaxreason.results.groups import TRAINING
 from jaxreason.results.statistics import percentiles, resampled_seeds
 
 
@@ -67,7 +68,7 @@ def read_metrics(reader: Reader, study: Study) -> tuple[dict, list[str]]:
         for arm in study.arms
         if not arm.drift
     ]
-    return found, missing + _undefined(found)
+    return found, missing + _undefined(study, found)
 
 
 def _absent(study: Study, found: dict, names: tuple[str, ...]) -> list[str]:
@@ -83,15 +84,22 @@ def _absent(study: Study, found: dict, names: tuple[str, ...]) -> list[str]:
     return missing
 
 
-def _undefined(metrics: dict) -> list[str]:
-    """Which benchmarks a metric says it is undefined on, each said once for all arms."""
-    found = {
-        f"{name} is undefined on {unit['benchmark']}: {unit['undefined']}."
-        for (_, _, name), metric in metrics.items()
-        for unit in metric.get("details", {}).get("units", ())
-        if "undefined" in unit
-    }
-    return sorted(found)
+def _undefined(study: Study, metrics: dict) -> list[str]:
+    """Where a metric says that it is undefined, and why: of an arm, or on a benchmark, said once for all arms."""
+    labels = {arm.name: arm.label for arm in study.arms}
+    whole: dict[tuple[str, str], list[str]] = {}
+    found = set()
+    for (arm, _, name), metric in metrics.items():
+        for unit, reason in undefined_in(metric).items():
+            if unit:
+                found.add(f"{name} is undefined on {unit.rpartition('.')[0]}: {reason}.")
+            else:
+                whole.setdefault((labels[arm], reason), []).append(name)
+    of_arms = [
+        f"{label}: {', '.join(dict.fromkeys(names))} cannot be compared with the base: {reason}."
+        for (label, reason), names in whole.items()
+    ]
+    return sorted(of_arms) + sorted(found)
 
 
 def drift_rows(study: Study, metrics: dict, how: Resampling) -> list[dict]:
@@ -100,7 +108,7 @@ def drift_rows(study: Study, metrics: dict, how: Resampling) -> list[dict]:
     """
     rows = []
     for quantity in QUANTITIES:
-        for group in study.group_names():
+        for group in (*study.group_names(), TRAINING):
             for arm in study.arms:
                 row = _row(quantity, group, arm, metrics, how)
                 rows += [] if row is None else [row]

@@ -13,6 +13,7 @@ from jaxreason.report.drift_rows import (
 )
 from jaxreason.report.tables import NONE, Cell, Row, Table, find
 from jaxreason.report.wording import arm_labels, decimals, group_label, plain
+from jaxreason.results.groups import TRAINING
 
 SHOWN = (HEADLINE_KL, REVERSE_KL, HEADLINE_SHIFT, PAPER_SHIFT)
 
@@ -47,7 +48,7 @@ def _quantity_rows(summary: dict, quantity: Quantity, arms: list[dict]) -> list[
     members = rows_of(summary["drift"], quantity)
     digits = decimals([row["mean"] for row in members])
     rows = []
-    for group in (group["name"] for group in summary["groups"]):
+    for group in (*(group["name"] for group in summary["groups"]), TRAINING):
         found = [find(members, arm=arm["name"], group=group) for arm in arms]
         if any(found):
             cells = tuple(_drift_cell(row, digits) for row in found)

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from jaxreason.report.training_questions import questions_said
 from jaxreason.report.wording import PAPER, ROBUST, WAYS, group_label, listed
-from jaxreason.results.groups import MATH
+from jaxreason.results.groups import MATH, TRAINING
 from jaxreason.results.significance import FLIPS, POWER
 
 
@@ -240,8 +240,20 @@ def _divergence(summary: dict) -> Section:
             "base's replies, reverse KL on the tuned model's: each on the texts of the model it "
             "is an expectation under. On replies that were decoded greedily neither is an "
             "expectation under the model.",
+            *_training_prompts(summary),
         ),
     )
+
+
+def _training_prompts(summary: dict) -> list[str]:
+    if not any(row["group"] == TRAINING for row in summary["drift"]):
+        return []
+    return [
+        "Training prompts: questions that the arm learned from, asked as its training asks them. "
+        "The base's replies to them are drawn at temperature 1, so that forward KL there is "
+        "KL(base ‖ tuned) on the new task's prompts, which RL's Razor (arXiv 2509.04259) predicts "
+        "forgetting from."
+    ]
 
 
 def _asked_so(texts: dict | None) -> str:

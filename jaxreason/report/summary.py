@@ -25,6 +25,7 @@ from jaxreason.report.scores import (
 from jaxreason.report.variants import compare_variants
 from jaxreason.report.wording import WAYS
 from jaxreason.results.code_version import package_versions
+from jaxreason.results.training_prompts_file import TRAINING_PROMPTS
 from jaxreason.results.transfer_file import read_transfer
 
 _VERSIONS = ("jax", "numpy", "matplotlib")
@@ -146,10 +147,11 @@ def _labels(study: Study, evaluations: dict) -> dict[str, str]:
 
 
 def _drift_texts(metrics: dict) -> dict[str, Any] | None:
-    """Which texts drift was measured on, as the first token_kl file says."""
+    """Which texts drift was measured on, as the first token_kl file that has some says."""
     for (_, _, name), found in metrics.items():
-        if name == "token_kl":
-            units = found["details"]["units"]
+        units = found["details"].get("units", ()) if name == "token_kl" else ()
+        units = [unit for unit in units if unit.get("benchmark") != TRAINING_PROMPTS]
+        if units:
             return {
                 "decoding": found["decoding"],
                 "variant": found.get("variant"),

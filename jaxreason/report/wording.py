@@ -5,10 +5,15 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from jaxreason.results.groups import MATH, NON_REASONING, OTHER, REST
+from jaxreason.results.groups import MATH, NON_REASONING, OTHER, REST, TRAINING
 
 MINUS = "−"
-GROUP_LABELS = {MATH: "Math", OTHER: "Other reasoning", NON_REASONING: "Non-reasoning"}
+GROUP_LABELS = {
+    MATH: "Math",
+    OTHER: "Other reasoning",
+    NON_REASONING: "Non-reasoning",
+    TRAINING: "Training prompts",
+}
 ROBUST, PAPER = "robust", "paper"  # the variants, and the ways in which a benchmark is measured
 VARIANT_LABELS = {ROBUST: "robust", PAPER: "paper's way"}  # in a column's head
 WAYS = {ROBUST: "in the robust way", PAPER: "in the paper's way"}  # in a sentence

@@ -78,7 +78,7 @@ def undefined_in(value: dict[str, Any]) -> dict[str, str]:
     if "undefined" in details:
         return {"": details["undefined"]}
     units = [unit for unit in details.get("units", []) if "undefined" in unit]
-    return {f"{unit['benchmark']}.{unit['source']}": unit["undefined"] for unit in units}
+    return {f"{unit['benchmark']}.{unit.get('source', '')}": unit["undefined"] for unit in units}
 
 
 def measured(workdir: epath.PathLike) -> Iterator[dict[str, Any]]:

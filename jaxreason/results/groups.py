@@ -7,6 +7,7 @@ GroupName = Literal["math", "other", "non_reasoning"]
 MATH = "math"  # the group that is trained on, and that the others are compared with
 OTHER, NON_REASONING = "other", "non_reasoning"
 REST = "rest"  # the mean of all groups but math
+TRAINING = "training"  # of drift alone: replies to training prompts
 GROUP_ORDER: tuple[GroupName, ...] = get_args(GroupName)
 
 

@@ -8,9 +8,8 @@ from etils import epath
 from jaxreason.results.claims import plain
 from jaxreason.results.files import read_object, write_json
 
-TRAINING_PROMPTS = (
-    "training_prompts"  # folder of the replies to them, shared by the runs of a study
-)
+# Their unit in drift, and the folder of the replies to them in a study, which its runs share.
+TRAINING_PROMPTS = "training_prompts"
 FILE = "training_prompts.json"
 
 

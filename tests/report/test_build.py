@@ -13,7 +13,9 @@ from jaxreason.errors import UserError
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, format_summary, read_summary, run_report
 from jaxreason.report.drift_figures import training
+from jaxreason.report.drift_tables import drift_tables
 from jaxreason.report.figures import FIGURES
+from jaxreason.report.methods import methods
 from jaxreason.report.score_tables import LEAST
 from jaxreason.report.tables import find
 from jaxreason.report.transfer_tables import gain_tables, sensitivity_tables
@@ -209,8 +211,13 @@ def test_what_is_missing_is_said(study, tmp_path, one_figure):
     path = copy / "rl/seed_0/analysis/pca_shift.json"
     units = [{"benchmark": "synthetic_add", "undefined": "2 texts span no plane; it takes 3"}]
     path.write_text(json.dumps(json.loads(path.read_text()) | {"details": {"units": units}}))
+    path = copy / "rl/seed_0/analysis/token_kl.json"
+    other = {"details": {"undefined": "another vocabulary", "units": []}, "rows": [], "groups": []}
+    path.write_text(json.dumps(json.loads(path.read_text()) | other))
     run_report(copy, CONFIG)
     summary = read_summary(copy)
+    said = "RL (GRPO): token_kl cannot be compared with the base: another vocabulary."
+    assert said in summary["missing"]
     assert "SFT 1e-3, seed 0: not evaluated yet." in summary["missing"]
     assert "RL (GRPO), seed 1: not evaluated yet." in summary["missing"]
     assert "SFT 2e-4, seed 0: drift not measured (pca_shift)." in summary["missing"]
@@ -219,6 +226,19 @@ def test_what_is_missing_is_said(study, tmp_path, one_figure):
     assert "The transferability index has not been computed." in summary["missing"]
     assert "Missing from this report" in page(copy)
     assert "missing: SFT 1e-3, seed 0: not evaluated yet." in format_summary(summary)
+
+
+def test_drift_on_training_prompts_has_rows_and_a_word_of_its_own(study):
+    summary = read_summary(study)
+    assert not [
+        part for s in methods(summary) for part in s.parts if "Training prompts" in str(part)
+    ]
+    row = find(summary["drift"], name="kl_forward", arm="rl", group="math")
+    more = summary | {"drift": [*summary["drift"], row | {"group": "training", "mean": 0.123}]}
+    (table,) = drift_tables(more)
+    rows = [r for r in table.rows if r.label == "Training prompts"]
+    assert len(rows) == 1 and any("0.12" in cell.text for cell in rows[0].cells)
+    assert [part for s in methods(more) for part in s.parts if "Training prompts" in str(part)]
 
 
 def test_a_study_that_has_only_begun_has_a_report(study, tmp_path):
