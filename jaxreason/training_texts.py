@@ -19,12 +19,11 @@ from jaxreason.config import claimed, parse
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.models.model_source import ModelSource
-from jaxreason.results.base_replies_file import read_base_replies, write_base_replies
 from jaxreason.results.groups import TRAINING
 from jaxreason.results.training_prompts_file import (
     TRAINING_PROMPTS,
-    read_training_prompts,
-    write_training_prompts,
+    read_training_file,
+    write_training_file,
 )
 from jaxreason.rl.prompt_data import load_prompts
 from jaxreason.rl.recipe import RLConfig
@@ -54,7 +53,7 @@ def training_units(
     Args:
       config: how many prompts, how long replies, and whose.
       run_folder: of the training run; where there is none, the units have no texts and say why.
-      workdir: of the study, or whatever else its runs share: their replies are kept in `training_prompts/` there.
+      workdir: of the study, or whatever else its runs share: what is made is kept in `training_prompts/` there.
       base: who replies to them in the unit `base`.
       tuned: in the unit `tuned`.
       mesh: where to sample.
@@ -70,7 +69,7 @@ def training_units(
     run = read_run(run_folder)
     positions = min(one.architecture().max_position_embeddings for one in (base, tuned))
     longest = positions - config.training_tokens
-    prompts = on_process_zero(lambda: _prompts(config, run, longest))
+    prompts = on_process_zero(lambda: _prompts(config, run, longest, workdir))
     if not prompts:
         return [_empty(source, NONE_FITS) for source in config.training_replies]
     sources = {"base": base, "tuned": tuned}
@@ -90,19 +89,21 @@ def _unit(source: str, prompts: Sequence[Prompt], replies: Sequence[Prompt]) -> 
     return Unit(TRAINING_PROMPTS, TRAINING, source, tuple(texts), 0, len(prompts) - len(texts))
 
 
-def _prompts(config: DriftConfig, run: TrainedRun, longest: int) -> list[list[int]]:
+def _prompts(
+    config: DriftConfig, run: TrainedRun, longest: int, workdir: epath.Path
+) -> list[list[int]]:
     """Of the run's prompts with room for a reply those whose hashes come first, so that equal data gives equal ones."""
     made_with = {
         "data": run.claimed["data"],
         "number": config.training_prompts,
         "longest": longest,
     }
-    found = read_training_prompts(run.folder, made_with)
+    found = read_training_file(workdir, "prompts", made_with)
     if found is None:
         every = dict.fromkeys(map(tuple, _all_prompts(run)))
         fitting = [prompt for prompt in every if 0 < len(prompt) <= longest]
         found = [list(p) for p in sorted(fitting, key=_hash)[: config.training_prompts]]
-        write_training_prompts(run.folder, made_with, found)
+        write_training_file(workdir, "prompts", made_with, found)
     return found
 
 
@@ -136,14 +137,13 @@ def _replies(
         "max_tokens": config.training_tokens,
         "seed": config.seed,
     }
-    folder, name = workdir / TRAINING_PROMPTS, f"{_hash(made_with)[:16]}.json"
-    found = on_process_zero(lambda: read_base_replies(folder, made_with, name))
+    found = on_process_zero(lambda: read_training_file(workdir, "replies", made_with))
     if found is None:
         _LOG.info("%s answers %d training prompts", source.name, len(prompts))
         how = BaseKLConfig(prompts=len(prompts), max_tokens=config.training_tokens)
         given = load_tokenizer(_tokenizer(run)), prompts, config.seed
         found = sample_base(how, *source.open(), mesh, *given)
-        on_process_zero(lambda: write_base_replies(folder, made_with, found, name))
+        on_process_zero(lambda: write_training_file(workdir, "replies", made_with, found))
     return [tuple(reply) for reply in found]
 
 

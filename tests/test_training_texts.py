@@ -69,7 +69,9 @@ def test_runs_that_learn_from_the_same_questions_share_the_replies_which_are_mad
     first = units(folder, tmp_path)
     monkeypatch.setattr(ModelSource, "open", lambda *_: pytest.fail("the base was asked again"))
     assert units(folder, tmp_path, "two") == first
-    assert len(list((tmp_path / "training_prompts").iterdir())) == 1
+    kinds = sorted(path.name.split(".")[0] for path in (tmp_path / "training_prompts").iterdir())
+    assert kinds == ["prompts", "replies"]
+    assert [path.name for path in (folder / "one").iterdir()] == ["config.json"]  # nothing is added
 
 
 def test_the_tuned_models_replies_are_its_own_to_the_same_prompts(folder, tmp_path):

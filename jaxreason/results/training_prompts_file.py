@@ -1,36 +1,49 @@
-"""training_prompts.json of a run: the training prompts that drift is measured on, as token ids."""
+"""training_prompts/ of a study: the training prompts that drift is measured on, and what models reply to them.
+
+A file for each set of prompts and one for each model's replies to it, named by a hash of what it was made with: the
+runs of a study that learn from the same questions share them.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 from etils import epath
 
-from jaxreason.results.claims import plain
-from jaxreason.results.files import read_object, write_json
+from jaxreason.results.base_replies_file import read_base_replies, write_base_replies
+from jaxreason.results.claims import digest, plain
 
-# Their unit in drift, and the folder of the replies to them in a study, which its runs share.
+# Also what their unit is called in drift.
 TRAINING_PROMPTS = "training_prompts"
-FILE = "training_prompts.json"
+Tokens = list[int]
 
 
-def write_training_prompts(
-    folder: epath.PathLike, made_with: dict[str, Any], prompts: Sequence[Sequence[int]]
+def write_training_file(
+    workdir: epath.PathLike, kind: str, made_with: dict[str, Any], tokens: Sequence[Sequence[int]]
 ) -> None:
-    """Writes the prompts, and what they were chosen from."""
-    value = {"made_with": made_with, "prompts": [list(prompt) for prompt in prompts]}
-    write_json(epath.Path(folder) / FILE, value)
+    """Writes token ids.
+
+    Args:
+      workdir: of the study.
+      kind: `prompts` or `replies`.
+      made_with: what they depend on.
+      tokens: of each prompt, or of the reply to each, in the order of the prompts.
+    """
+    folder = epath.Path(workdir) / TRAINING_PROMPTS
+    write_base_replies(folder, made_with, tokens, _name(kind, made_with))
 
 
-def read_training_prompts(
-    folder: epath.PathLike, made_with: dict[str, Any]
-) -> list[list[int]] | None:
-    """The prompts; None where there are none that were chosen from just this.
+def read_training_file(
+    workdir: epath.PathLike, kind: str, made_with: dict[str, Any]
+) -> list[Tokens] | None:
+    """What `write_training_file` wrote; None where there is nothing that was made with just this.
 
     Raises:
       UserError: the file is broken; names it.
     """
-    path = epath.Path(folder) / FILE
-    if not path.exists():
-        return None
-    found = read_object(path, {"made_with": dict, "prompts": list})
-    return found["prompts"] if found["made_with"] == plain(made_with) else None
+    folder = epath.Path(workdir) / TRAINING_PROMPTS
+    found = read_base_replies(folder, made_with, _name(kind, made_with))
+    return None if found is None else [list(tokens) for tokens in found]
+
+
+def _name(kind: str, made_with: dict[str, Any]) -> str:
+    return f"{kind}.{digest(plain(made_with))[:16]}.json"
