@@ -45,6 +45,7 @@ from jaxreason.workload import (
     evaluation_work,
     expected_replies,
     is_here,
+    prompt_tokens,
     rl_work,
     sft_work,
     training_steps,
@@ -64,7 +65,7 @@ HOW = f"""How the numbers are made; all are estimates on paper:
 - validations and the KL from the base, where training measures them: their replies and both models' passes
 - prompts of {PROMPT_TOKENS} tokens, or an eighth of the longest sequence; plan.arms changes these lengths for an arm,
   or a base
-- drift: both models read the replies of both; index and report take minutes and are not counted
+- drift: both models read the replies of both, and to training prompts; index and report take minutes, not counted
 - disk: checkpoints kept at the end (one more while a new one is written), exported weights, and of samples and
   rollouts {storage.TOKEN_BYTES} bytes a token and {storage.LINE_BYTES:,} a line; what is downloaded is not counted"""
 OF_SLICE = (
@@ -248,7 +249,26 @@ def _drift(study: _Study, name: str) -> Work:
         length = min(section.max_length or length, length)
         for model in (study.models[base], study.models[name]):
             spent += on_paper.read(model, study.machine, texts, length)
+    if study.arms.arms[name].method != "given":
+        sources = {"base": base, "tuned": name}
+        for who in section.training_replies:
+            spent += _training_prompts(study, section, sources[who], (base, name))
     return Work(spent, 0.0)
+
+
+def _training_prompts(
+    study: _Study, section: DriftConfig, who: str, readers: tuple[str, str]
+) -> Spent:
+    """A model replies to prompts that an arm learns from, and both read them; as if no other arm shared them."""
+    number, reply = section.training_prompts, section.training_tokens / 2
+    prompt = prompt_tokens(study.evaluation.sampler.max_length)
+    if not number:
+        return Spent()
+    machine = study.machine, study.tensor, min(number, study.evaluation.sampler.slots)
+    spent = on_paper.write(study.models[who], *machine, number, prompt, reply)
+    for reader in readers:
+        spent += on_paper.read(study.models[reader], study.machine, number, prompt + reply)
+    return spent
 
 
 def _head(study: _Study) -> str:

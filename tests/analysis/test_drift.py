@@ -29,6 +29,7 @@ from jaxreason.analysis.texts import _order
 from jaxreason.config import ConfigError, parse
 from jaxreason.errors import UserError
 from jaxreason.models.huggingface import save_model
+from jaxreason.results.state_files import read_states, read_token_states
 
 CONFIG = DriftConfig(
     metrics=tuple(METRICS),
@@ -276,7 +277,9 @@ def test_two_processes_measure_the_same_whichever_axis_joins_them(
     finished, folders, tmp_path, axis
 ):
     """With `tensor` or `context` both read the same rows: once they took halves of them, and other numbers came out."""
-    config = dataclasses.asdict(dataclasses.replace(CONFIG, batch_size=4 if axis == "fsdp" else 2))
+    kept = {"keep_states": ("reply",), "keep_token_states": (1,)}
+    config = dataclasses.replace(CONFIG, batch_size=4 if axis == "fsdp" else 2, **kept)
+    config = dataclasses.asdict(config)
     paths = [str(folder) for folder in (folders / "base", folders / "tuned", tmp_path)]
     arguments = config, *paths, {axis: 4}
     first, second = run_processes(drift_values, 2, *arguments, num_devices=2, timeout_s=400.0)
@@ -284,6 +287,13 @@ def test_two_processes_measure_the_same_whichever_axis_joins_them(
     for name, values in first.items():
         expected = [row["value"] for row in finished[1][name]["rows"]]
         np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-5)
+    states = read_states(tmp_path, "sums.base")
+    texts = {text.id: text for text in make_unit().texts}
+    unit = dataclasses.replace(make_unit(), texts=tuple(texts[name] for name in states.ids))
+    one = measure_pair(params_of(0), params_of(1), unit)
+    np.testing.assert_allclose(states.tuned["reply"], one.tuned["reply"], rtol=1e-3, atol=1e-4)
+    tokens = list(read_token_states(tmp_path, "sums.base"))
+    assert [x.base.shape for x in tokens] == [(1, len(t.tokens), 16) for t in unit.texts]
 
 
 def test_weights_alone_need_no_texts(folders, tmp_path):
