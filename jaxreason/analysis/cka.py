@@ -1,52 +1,167 @@
-"""Linear centred kernel alignment (Kornblith et al. 2019, arXiv 1905.00414), layer by layer, as a
-distance.
+"""Linear centred kernel alignment (Kornblith et al. 2019, arXiv 1905.00414) of the texts' features, layer against
+layer, as it stands and debiased (Nguyen et al. 2021, arXiv 2010.15327).
+
+With fewer texts than dimensions the plain one is high for any two models: a text's product with itself takes part,
+and is large in both. The debiased one is made of pairs of different texts alone.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
 
-from jaxreason.analysis.measured import Measured, Prepared
+from jaxreason.analysis.grams import centred, counts
+from jaxreason.analysis.measured import Measured, Prepared, of_many
+
+FEWEST_TEXTS = 4  # of which the debiased estimator is made
+MAPPED = "reply"  # the pooling whose layers are compared with all layers
+ROUNDING = 1e-9  # of an alignment with itself, as a share of the sums it is made of
+
+Alignment = Callable[..., Float[np.ndarray, " r"]]
 
 
 def gram(features: Float[np.ndarray, "N Z D"]) -> Float[np.ndarray, "Z N N"]:
     """Inner products of the texts' features, layer by layer, about the mean of all texts."""
-    centred = np.moveaxis(features - features.mean(0), 1, 0).astype(np.float64)
-    return centred @ np.moveaxis(centred, -1, -2)
+    layers = (centred(features[:, layer]) for layer in range(features.shape[1]))
+    return np.stack([layer @ layer.T for layer in layers])
 
 
-def linear_cka(
-    base: Float[np.ndarray, "Z N N"], tuned: Float[np.ndarray, "Z N N"]
-) -> Float[np.ndarray, " Z"]:
-    """<K, L> / (|K| |L|) of centred Gram matrices; 1 where neither varies, 0 if only one does."""
-    base, tuned = _centre(base), _centre(tuned)
-    norms = np.linalg.norm(base, axis=(1, 2)), np.linalg.norm(tuned, axis=(1, 2))
-    still = [norm <= np.finfo(np.float32).eps for norm in norms]
-    product = np.einsum("ZNM,ZNM->Z", base, tuned)
-    similarity = product / np.where(still[0] | still[1], 1.0, norms[0] * norms[1])
-    return np.where(still[0] & still[1], 1.0, np.where(still[0] | still[1], 0.0, similarity))
+def plain_alignment(
+    first: Float[np.ndarray, "N N"],
+    second: Float[np.ndarray, "N N"],
+    held: Float[np.ndarray, "r N"],
+) -> Float[np.ndarray, " r"]:
+    """<HKH, HLH> of two kernels in resamples that hold texts so often, H centring over a resample's texts."""
+    a, b, c = _sums(first, second, held)
+    number = held.sum(1)
+    return _zero_if_rounding(a - 2 * b / number + c / number**2, a)
 
 
-def _centre(kernel: Float[np.ndarray, "Z N N"]) -> Float[np.ndarray, "Z N N"]:
-    rows = kernel.mean(-1, keepdims=True)
-    return kernel - rows - np.swapaxes(rows, -1, -2) + kernel.mean((-2, -1), keepdims=True)
+def debiased_alignment(
+    first: Float[np.ndarray, "N N"],
+    second: Float[np.ndarray, "N N"],
+    held: Float[np.ndarray, "r N"],
+) -> Float[np.ndarray, " r"]:
+    """The unbiased estimator of HSIC (Song et al. 2012): sums over two, three and four different texts.
+
+    Copies of a text in a resample are one text: no sum takes two of them. 0 where fewer than four are different.
+    """
+    first, second = (kernel - np.diag(np.diagonal(kernel)) for kernel in (first, second))
+    a, b, c = _sums(first, second, held)
+    squares = held**2
+    product = first * second
+    crossed = squares @ product
+    with_copies = (crossed * held).sum(1)
+    pairs = (crossed * squares).sum(1)
+    threes = b - with_copies
+    sharing_one = (squares * (held @ first) * (held @ second)).sum(1) - pairs
+    fours = c - 4 * sharing_one - 2 * pairs
+    two, three, four = _numbers_of_different_texts(held)
+    found = a / two - 2 * threes / three + fours / four
+    return np.where(four > 1, _zero_if_rounding(found, a / two), 0.0)
+
+
+def _sums(first, second, held):
+    """Over a resample's texts: of K_ij L_ij, of K_ij L_ik, and of K_ij L_kl."""
+    ours, theirs = held @ first, held @ second
+    a = ((held @ (first * second)) * held).sum(1)
+    b = (held * ours * theirs).sum(1)
+    return a, b, (held * ours).sum(1) * (held * theirs).sum(1)
+
+
+def _zero_if_rounding(value: np.ndarray, size: np.ndarray) -> np.ndarray:
+    return np.where(np.abs(value) <= ROUNDING * np.abs(size), 0.0, value)
+
+
+def _numbers_of_different_texts(held: Float[np.ndarray, "r N"]) -> tuple[np.ndarray, ...]:
+    """How many ordered pairs, triples and fours of a resample's places hold different texts; at least 1."""
+    p1, p2, p3, p4 = ((held**power).sum(1) for power in (1, 2, 3, 4))
+    pairs = p1**2 - p2
+    triples = p1**3 - 3 * p1 * p2 + 2 * p3
+    fours = p1**4 - 6 * p1**2 * p2 + 8 * p1 * p3 + 3 * p2**2 - 6 * p4
+    return tuple(np.maximum(number, 1) for number in (pairs, triples, fours))
+
+
+def similarity(
+    first: Float[np.ndarray, "N N"],
+    second: Float[np.ndarray, "N N"],
+    held: Float[np.ndarray, "r N"],
+    alignment: Alignment,
+) -> Float[np.ndarray, " r"]:
+    """CKA in each resample: alignment(K, L) / sqrt(alignment(K, K) alignment(L, L)).
+
+    1 where neither varies, 0 if only one does. Debiased, it can be below 0 and above 1.
+    """
+    own = [np.maximum(alignment(kernel, kernel, held), 0) for kernel in (first, second)]
+    size = np.sqrt(own[0] * own[1])
+    found = alignment(first, second, held) / np.where(size > 0, size, 1)
+    still = (own[0] <= 0) & (own[1] <= 0)
+    return np.where(size > 0, found, np.where(still, 1.0, 0.0))
+
+
+def layer_map(
+    first: Float[np.ndarray, "Z N N"], second: Float[np.ndarray, "Z N N"]
+) -> Float[np.ndarray, "Z Z"]:
+    """The debiased CKA of every layer of one model (rows) with every layer of another, on all texts."""
+    one, other = (_unbiased_centre(kernel).reshape(len(kernel), -1) for kernel in (first, second))
+    sizes = [np.linalg.norm(part, axis=1) for part in (one, other)]
+    product, size = one @ other.T, np.outer(*sizes)
+    still = np.logical_and.outer(*(part == 0 for part in sizes))
+    return np.where(size > 0, product / np.where(size > 0, size, 1), np.where(still, 1.0, 0.0))
+
+
+def _unbiased_centre(kernel: Float[np.ndarray, "Z N N"]) -> Float[np.ndarray, "Z N N"]:
+    """With 0 on the diagonal, and rows that sum to 0 beside it (Szekely and Rizzo 2014)."""
+    number = kernel.shape[-1]
+    beside = 1 - np.eye(number)
+    kernel = kernel * beside
+    rows = kernel.sum(-1, keepdims=True) / (number - 2)
+    total = kernel.sum((-2, -1), keepdims=True) / ((number - 1) * (number - 2))
+    return (kernel - rows - np.swapaxes(rows, -1, -2) + total) * beside
 
 
 def cka_distance(measured: Measured) -> Prepared:
-    """1 - CKA of every pooling: `distance.<pooling>` (mean over layers), `final_distance.<pooling>`
-    (the last).
+    """1 - CKA of every pooling: `distance.<pooling>` (mean over layers), `final_distance.<pooling>` (the last), and
+    `debiased_distance.<pooling>` (mean over layers).
+
+    Details: both by layer, and for the pooling MAPPED the debiased CKA of the base's layers with the tuned model's
+    and with its own. Nothing of fewer than four texts.
     """
+    num_texts = len(measured.mask)
+    if num_texts < FEWEST_TEXTS:
+        reason = f"{num_texts} texts have no debiased CKA; it takes {FEWEST_TEXTS}"
+        return Prepared(lambda texts: {}, {"undefined": reason})
     kernels = {
         pool: (gram(measured.base[pool]), gram(measured.tuned[pool])) for pool in measured.base
     }
 
-    def statistic(texts):
-        values = {}
-        for pool, (base, tuned) in kernels.items():
-            pick = np.ix_(range(len(base)), texts, texts)
-            distances = 1 - linear_cka(base[pick], tuned[pick])
-            values[f"distance.{pool}"] = float(distances.mean())
-            values[f"final_distance.{pool}"] = float(distances[-1])
+    def statistics(texts):
+        held, values = counts(texts, num_texts), {}
+        for pool, pair in kernels.items():
+            plain = 1 - _by_layer(*pair, held, plain_alignment)
+            values[f"distance.{pool}"] = plain.mean(0)
+            values[f"final_distance.{pool}"] = plain[-1]
+            debiased = 1 - _by_layer(*pair, held, debiased_alignment)
+            values[f"debiased_distance.{pool}"] = debiased.mean(0)
         return values
 
-    layers = {pool: {"cka": linear_cka(*pair).tolist()} for pool, pair in kernels.items()}
-    return Prepared(statistic, layers)
+    details = {pool: _details(*pair, pool == MAPPED) for pool, pair in kernels.items()}
+    return of_many(statistics, details)
+
+
+def _by_layer(base, tuned, held, alignment: Alignment) -> Float[np.ndarray, "Z r"]:
+    pairs = zip(base, tuned, strict=True)
+    return np.stack([similarity(one, other, held, alignment) for one, other in pairs])
+
+
+def _details(base: np.ndarray, tuned: np.ndarray, mapped: bool) -> dict:
+    held = np.ones((1, base.shape[1]))
+    found = {
+        "cka": _by_layer(base, tuned, held, plain_alignment)[:, 0].tolist(),
+        "debiased_cka": _by_layer(base, tuned, held, debiased_alignment)[:, 0].tolist(),
+    }
+    if mapped:
+        maps = {"base_to_tuned": (base, tuned), "base_to_base": (base, base)}
+        made = {name: layer_map(*pair) for name, pair in maps.items()}
+        found |= {name: np.round(part, 4).tolist() for name, part in made.items()}
+    return found

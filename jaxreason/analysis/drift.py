@@ -19,6 +19,7 @@ from jaxreason.analysis.finite import why_not_finite
 from jaxreason.analysis.measure import make_measure, measure_unit
 from jaxreason.analysis.metrics import METRICS
 from jaxreason.analysis.origin import Origin, holds_part, is_pending, unit_name
+from jaxreason.analysis.pca_shift import COMPONENTS
 from jaxreason.analysis.texts import Batching, Unit, load_units, shortened
 from jaxreason.analysis.weights import compare_weights
 from jaxreason.config import FREE, ConfigError, at_least, between, check_ranges, nearest
@@ -62,6 +63,8 @@ class DriftConfig:
     # hidden states that are kept in analysis/states: pooled in these ways, and of every token at these layers
     keep_states: Annotated[tuple[Literal["reply", "all", "last"], ...], FREE] = ()
     keep_token_states: Annotated[tuple[int, ...], FREE] = ()
+    # principal axes whose share of the variance is kept, and which span the subspaces compared
+    components: Annotated[int, at_least(1)] = COMPONENTS
 
 
 def run_drift(
@@ -220,8 +223,7 @@ class _Run:
         measured = measure_unit(measure, *params, self.mesh, unit, batching, states.add)
         states.finish(self.origin)
         if metrics:
-            drawn = self.config.resamples, self.config.seed
-            made = metric_files.part(metrics, unit, measured, *drawn)
+            made = metric_files.part(metrics, unit, measured, vars(self.config))
             made |= self.origin.of_part(unit)
             _on_zero(write_drift_part, self.workdir, unit_name(unit), made)
 

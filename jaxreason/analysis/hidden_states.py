@@ -7,9 +7,12 @@ last one after the final norm.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxreason.analysis.measured import Measured, Prepared
+
+# A token is a sink in a layer if its state there is that many times longer than the text's median one.
+SINK_RATIO = 10.0
 
 
 def pooling_masks(
@@ -21,6 +24,35 @@ def pooling_masks(
     real = segment_ids > 0
     last = real & ~jnp.pad(real[:, 1:], ((0, 0), (0, 1)))
     return {"reply": reply_mask, "all": real.astype(jnp.float32), "last": last.astype(jnp.float32)}
+
+
+def relative_lengths(
+    states: Float[Array, "B T D"], segment_ids: Int[Array, "B T"]
+) -> Float[Array, "B T"]:
+    """Lengths of the states of a layer over the median of their text's; 0 for padding."""
+    real = segment_ids > 0
+    lengths = jnp.linalg.norm(states.astype(jnp.float32), axis=-1)
+    median = jnp.nanmedian(jnp.where(real, lengths, jnp.nan), axis=-1, keepdims=True)
+    return jnp.where(real, lengths / jnp.maximum(median, jnp.finfo(jnp.float32).tiny), 0.0)
+
+
+def find_sinks(base: Float[Array, "B T"], tuned: Float[Array, "B T"]) -> Bool[Array, "B T"]:
+    """Tokens that are a sink of either model in a layer, from both models' `relative_lengths`: what is left out of one
+    model's mean is left out of the other's.
+    """
+    return jnp.maximum(base, tuned) > SINK_RATIO
+
+
+def without_sinks(
+    masks: dict[str, Float[Array, "B T"]], sinks: Bool[Array, "B T"]
+) -> dict[str, Float[Array, "B T"]]:
+    """The poolings `reply_no_sinks` and `all_no_sinks`; a row that would be left with no token keeps all."""
+    return {f"{name}_no_sinks": _leave_out(masks[name], sinks) for name in ("reply", "all")}
+
+
+def _leave_out(mask: Float[Array, "B T"], sinks: Bool[Array, "B T"]) -> Float[Array, "B T"]:
+    left = jnp.where(sinks, 0.0, mask)
+    return jnp.where(left.any(1, keepdims=True), left, mask)
 
 
 def pool(hidden: Float[Array, "Z B T D"], mask: Float[Array, "B T"]) -> Float[Array, "B Z D"]:

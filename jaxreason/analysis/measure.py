@@ -11,11 +11,19 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxreason.analysis.comparable import same_shape
-from jaxreason.analysis.hidden_states import cosine_distances, pool, pooling_masks
-from jaxreason.analysis.measured import Measured
+from jaxreason.analysis.hidden_states import (
+    cosine_distances,
+    find_sinks,
+    pool,
+    pooling_masks,
+    relative_lengths,
+    without_sinks,
+)
+from jaxreason.analysis.measured import Measured, Sinks
+from jaxreason.analysis.sinks import count_sinks
 from jaxreason.analysis.texts import Batching, TextBatch, Unit, batches
 from jaxreason.models.decoder import Model, head
 from jaxreason.models.lockstep import walk
@@ -53,10 +61,11 @@ def make_measure(
         together = [NAMES] if same_shape(base, tuned) else [(name,) for name in NAMES]
         found, finals, kept = {"pooled": {}}, {}, {}
         for names in together:
+            reduce = functools.partial(_reduce_layer, names, masks, segment_ids)
             walked = walk(
                 [models[name] for name in names],
                 [params[name] for name in names],
-                *(tokens, segment_ids, functools.partial(_reduce_layer, names, masks), keep),
+                *(tokens, segment_ids, reduce, keep),
             )
             finals |= dict(zip(names, walked.finals, strict=True))
             kept |= dict(zip(names, (x.swapaxes(0, 1) for x in walked.kept), strict=True))
@@ -73,17 +82,28 @@ def make_measure(
 
 
 def _reduce_layer(
-    names: tuple[str, ...], masks: dict[str, Float[Array, "B T"]], *states: Float[Array, "B T D"]
+    names: tuple[str, ...],
+    masks: dict[str, Float[Array, "B T"]],
+    segment_ids: Int[Array, "B T"],
+    *states: Float[Array, "B T D"],
 ) -> dict[str, Any]:
     """What is kept of one layer of the models with these names: arrays whose first dim is rows."""
-    pooled = {
+    if len(states) == 1:
+        return {"pooled": _pooled(names, masks, states)}
+    lengths = [relative_lengths(x, segment_ids) for x in states]
+    sinks = find_sinks(*lengths)
+    return {
+        "pooled": _pooled(names, masks | without_sinks(masks, sinks), states),
+        "cosine": cosine_distances(states[0][None], states[1][None], masks["reply"])[:, 0],
+        "sinks": count_sinks(*lengths, sinks, masks["reply"]),
+    }
+
+
+def _pooled(names, masks, states) -> dict[str, dict[str, Float[Array, "B D"]]]:
+    return {
         name: {pooling: pool(x[None], mask)[:, 0] for pooling, mask in masks.items()}
         for name, x in zip(names, states, strict=True)
     }
-    if len(states) == 1:
-        return {"pooled": pooled}
-    distance = cosine_distances(states[0][None], states[1][None], masks["reply"])[:, 0]
-    return {"pooled": pooled, "cosine": distance}
 
 
 def measure_unit(
@@ -115,9 +135,9 @@ def measure_unit(
     ]
     whole = jax.tree.map(lambda *xs: np.concatenate(xs)[order], *stacked)
     pooled = whole["pooled"]
-    return Measured(
-        pooled["base"], pooled["tuned"], whole.get("cosine"), whole["tokens"], whole["mask"]
-    )
+    sinks = Sinks(**whole["sinks"]) if "sinks" in whole else None
+    reduced = pooled["base"], pooled["tuned"], whole.get("cosine"), whole["tokens"], whole["mask"]
+    return Measured(*reduced, sinks)
 
 
 def _aligned(batch: TextBatch, found: dict, longest: int) -> dict:

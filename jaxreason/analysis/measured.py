@@ -9,6 +9,19 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 
+class Sinks(NamedTuple):
+    """Tokens whose state is far longer than those of the text's other tokens (`hidden_states.SINK_RATIO`), counted in
+    each layer by place in the text: `P` ranges of positions that end at 1, 2, 4, 8, ... counted from 1.
+    """
+
+    base: Float[np.ndarray, "N Z P"]
+    tuned: Float[np.ndarray, "N Z P"]
+    excluded: Float[np.ndarray, "N Z P"]  # of either: poolings without sinks leave them out
+    excluded_of_reply: Float[np.ndarray, "N Z"]
+    base_ratio: Float[np.ndarray, "N Z"]  # the longest state's length over the median
+    tuned_ratio: Float[np.ndarray, "N Z"]
+
+
 class Measured(NamedTuple):
     """N texts read by both models. `Z` is L + 1 states (embeddings, then every block), `R` the
     longest reply.
@@ -22,13 +35,30 @@ class Measured(NamedTuple):
     cosine_distance: Float[np.ndarray, "N Z"] | None  # mean over reply tokens
     tokens: dict[str, Float[np.ndarray, "N R"]]  # a value a reply token, 0 after the end
     mask: Bool[np.ndarray, "N R"]
+    sinks: Sinks | None = None  # None of models of other shapes
 
 
 class Prepared(NamedTuple):
-    """A metric ready to be evaluated on any selection (with repeats) of the texts."""
+    """A metric ready to be evaluated on any selection (with repeats) of the texts.
+
+    `statistics`, where a metric has it, does many selections of one length at once.
+    """
 
     statistic: Callable[[Int[np.ndarray, " n"]], dict[str, float]]
     details: dict[str, Any]
+    statistics: Callable[[Int[np.ndarray, "r n"]], dict[str, Float[np.ndarray, " r"]]] | None = None
+
+
+def of_many(
+    statistics: Callable[[Int[np.ndarray, "r n"]], dict[str, Float[np.ndarray, " r"]]],
+    details: dict[str, Any],
+) -> Prepared:
+    """A metric that is evaluated on many selections at once."""
+
+    def statistic(texts: Int[np.ndarray, " n"]) -> dict[str, float]:
+        return {name: float(found[0]) for name, found in statistics(texts[None]).items()}
+
+    return Prepared(statistic, details, statistics)
 
 
 class Bootstrapped(NamedTuple):
@@ -48,5 +78,7 @@ def bootstrap(
     """
     drawn = np.random.default_rng(seed).integers(num_texts, size=(resamples, num_texts))
     values = prepared.statistic(np.arange(num_texts))
+    if prepared.statistics is not None:
+        return Bootstrapped(values, prepared.statistics(drawn))
     draws = [prepared.statistic(row) for row in drawn]
     return Bootstrapped(values, {name: np.array([draw[name] for draw in draws]) for name in values})

@@ -4,7 +4,8 @@ A metric that is undefined, of two models or on one unit, has no row there; `und
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -16,20 +17,28 @@ from jaxreason.results.statistics import percentiles
 
 
 def part(
-    metrics: tuple[str, ...], unit: Unit, measured: Measured, resamples: int, seed: int
+    metrics: tuple[str, ...], unit: Unit, measured: Measured, section: Mapping[str, Any]
 ) -> dict[str, dict]:
-    """Values, resampled values and details of metrics of texts, for one unit."""
+    """Values, resampled values and details of metrics of texts, for one unit.
+
+    Args:
+      metrics: names in METRICS.
+      unit: the texts.
+      measured: of them.
+      section: fields of the recipe's section: `resamples`, `seed`, and those that the metrics take.
+    """
     reason = why_not_finite_states(unit, measured)
     if reason:
         none = {"values": {}, "draws": {}, "details": {"undefined": reason}}
         return {"metrics": dict.fromkeys(metrics, none)}
     # By benchmark and not by source or run: the same items are drawn together wherever they are
     # read.
-    drawn = (seed, zlib.crc32(unit.benchmark.encode()))
+    seed = (section["seed"], zlib.crc32(unit.benchmark.encode()))
     result = {}
     for name in metrics:
-        prepared: Prepared = METRICS[name].prepare(measured)
-        found = bootstrap(prepared, len(unit.texts), resamples, drawn)
+        taken = {field: section[field] for field in METRICS[name].settings}
+        prepared: Prepared = METRICS[name].prepare(measured, **taken)
+        found = bootstrap(prepared, len(unit.texts), section["resamples"], seed)
         result[name] = {
             "values": found.values,
             "draws": {key: _rounded(draws) for key, draws in found.draws.items()},

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from jaxreason.analysis.measured import Measured, Prepared
 
 FEWEST_TEXTS = 3  # that span a plane
+COMPONENTS = 10  # whose share of the variance is kept, if the recipe does not say
 
 
 class Projected(NamedTuple):
@@ -22,43 +23,78 @@ class Projected(NamedTuple):
     base: Float[np.ndarray, "N Z 2"]
     tuned: Float[np.ndarray, "N Z 2"]
     spread: Float[np.ndarray, " Z"]  # standard deviation of the base's texts in that plane
-    explained: Float[np.ndarray, "Z 2"]  # share of the base's variance on each axis
+    explained: Float[np.ndarray, "Z K"]  # share of the base's variance on each axis
+    explained_tuned: Float[np.ndarray, "Z K"]  # the tuned model's, on axes of its own
+    in_plane: Float[
+        np.ndarray, " Z"
+    ]  # share of the squared shift of the mean that lies in that plane
 
 
 def principal_axes(
-    features: Float[np.ndarray, "N D"],
-) -> tuple[Float[np.ndarray, "2 D"], Float[np.ndarray, " 2"], Float[np.ndarray, " 2"]]:
-    """The first two principal axes, the variances along them, and their shares of all variance.
+    features: Float[np.ndarray, "N D"], number: int = 2
+) -> tuple[Float[np.ndarray, "K D"], Float[np.ndarray, " K"], Float[np.ndarray, " K"]]:
+    """The first `number` principal axes, the variances along them, and their shares of all variance.
 
-    By SVD of the centred features. Signs follow scikit-learn (the largest entry of an axis is
-    positive). An axis along which the features do not vary beyond rounding is all zeros.
+    By SVD of the centred features, or through their inner products where there are fewer texts than dimensions. Signs
+    follow scikit-learn (the largest entry of an axis is positive). An axis along which the features do not vary beyond
+    rounding is all zeros.
     """
     centred = features - features.mean(0)
-    _, values, axes = np.linalg.svd(centred, full_matrices=False)
+    values, axes = _singular(centred, number)
     noise = max(features.shape) * np.finfo(np.float32).eps * np.linalg.norm(features)
     found = values > noise
-    out, variances = np.zeros((2, features.shape[1])), np.zeros(2)
-    for number in range(min(2, int(found.sum()))):
-        axis = axes[number]
-        out[number] = axis * np.sign(axis[np.argmax(np.abs(axis))])
-        variances[number] = values[number] ** 2 / max(len(features) - 1, 1)
+    out, variances = np.zeros((number, features.shape[1])), np.zeros(number)
+    for place in range(min(number, int(found.sum()))):
+        axis = axes[place]
+        out[place] = axis * np.sign(axis[np.argmax(np.abs(axis))])
+        variances[place] = values[place] ** 2 / max(len(features) - 1, 1)
     total = (values**2).sum() / max(len(features) - 1, 1)
     return out, variances, variances / total if total > 0 else variances
 
 
-def project(base: Float[np.ndarray, "N Z D"], tuned: Float[np.ndarray, "N Z D"]) -> Projected:
+def _singular(
+    centred: Float[np.ndarray, "N D"], number: int
+) -> tuple[Float[np.ndarray, " R"], Float[np.ndarray, "k D"]]:
+    """All singular values, and the first `number` right singular vectors."""
+    if len(centred) >= centred.shape[1]:
+        _, values, axes = np.linalg.svd(centred, full_matrices=False)
+        return values, axes
+    squares, left = np.linalg.eigh(centred @ centred.T)
+    values, left = np.sqrt(np.maximum(squares[::-1], 0)), left[:, ::-1]
+    first = values[:number, None]
+    return values, (left[:, :number].T @ centred) / np.where(first > 0, first, 1)
+
+
+def project(
+    base: Float[np.ndarray, "N Z D"],
+    tuned: Float[np.ndarray, "N Z D"],
+    components: int = COMPONENTS,
+) -> Projected:
     """Both models' features on axes fitted, layer by layer, to the base's features; not centred, as
-    in the paper.
+    in the paper. Shares of variance are of the first `components` axes.
     """
     base, tuned = base.astype(np.float64), tuned.astype(np.float64)
-    fitted = [principal_axes(base[:, layer]) for layer in range(base.shape[1])]
-    axes = np.stack([axes for axes, _, _ in fitted])
+    number = max(components, 2)
+    fitted = [principal_axes(base[:, layer], number) for layer in range(base.shape[1])]
+    others = [principal_axes(tuned[:, layer], number)[2] for layer in range(base.shape[1])]
+    axes = np.stack([axes[:2] for axes, _, _ in fitted])
     return Projected(
         base=np.einsum("NZD,ZAD->NZA", base, axes),
         tuned=np.einsum("NZD,ZAD->NZA", tuned, axes),
-        spread=np.sqrt(np.array([variances.sum() for _, variances, _ in fitted])),
-        explained=np.stack([explained for _, _, explained in fitted]),
+        spread=np.sqrt(np.array([variances[:2].sum() for _, variances, _ in fitted])),
+        explained=np.stack([explained[:components] for _, _, explained in fitted]),
+        explained_tuned=np.stack([explained[:components] for explained in others]),
+        in_plane=_share_in_plane((tuned - base).mean(0), axes),
     )
+
+
+def _share_in_plane(
+    moved: Float[np.ndarray, "Z D"], axes: Float[np.ndarray, "Z 2 D"]
+) -> Float[np.ndarray, " Z"]:
+    """0 where nothing moved."""
+    along = np.square(np.einsum("ZD,ZAD->ZA", moved, axes)).sum(-1)
+    whole = np.square(moved).sum(-1)
+    return along / np.where(whole > 0, whole, 1)
 
 
 def shifts(projected: Projected, texts: np.ndarray) -> dict[str, float]:
@@ -82,16 +118,24 @@ def shifts(projected: Projected, texts: np.ndarray) -> dict[str, float]:
     }
 
 
-def pca_shift(measured: Measured) -> Prepared:
-    """PCA shift of every pooling, as `<name>.<pooling>`; details hold each layer's centres.
+def too_few(num_texts: int) -> Prepared:
+    """A metric of principal axes where there are fewer texts than span a plane."""
+    reason = f"{num_texts} texts span no plane; it takes {FEWEST_TEXTS}"
+    return Prepared(lambda texts: {}, {"undefined": reason})
+
+
+def pca_shift(measured: Measured, components: int = COMPONENTS) -> Prepared:
+    """PCA shift of every pooling, as `<name>.<pooling>`; details hold each layer's centres, and the
+    shares of variance of the first `components` axes.
 
     Nothing where there are fewer texts than span a plane.
     """
-    num_texts = len(measured.mask)
-    if num_texts < FEWEST_TEXTS:
-        reason = f"{num_texts} texts span no plane; it takes {FEWEST_TEXTS}"
-        return Prepared(lambda texts: {}, {"undefined": reason})
-    projected = {pool: project(measured.base[pool], measured.tuned[pool]) for pool in measured.base}
+    if len(measured.mask) < FEWEST_TEXTS:
+        return too_few(len(measured.mask))
+    projected = {
+        pool: project(measured.base[pool], measured.tuned[pool], components)
+        for pool in measured.base
+    }
 
     def statistic(texts):
         found = {pool: shifts(part, texts) for pool, part in projected.items()}
@@ -107,5 +151,7 @@ def _layers(projected: Projected) -> dict:
         "base_centre": projected.base.mean(0).tolist(),
         "tuned_centre": projected.tuned.mean(0).tolist(),
         "base_spread": projected.spread.tolist(),
-        "explained_variance": projected.explained.tolist(),
+        "explained_variance": np.round(projected.explained, 6).tolist(),
+        "explained_variance_tuned": np.round(projected.explained_tuned, 6).tolist(),
+        "shift_in_plane": np.round(projected.in_plane, 6).tolist(),
     }

@@ -1,0 +1,89 @@
+"""Metrics that are made of each layer's features apart: means over layers, with every layer's value in the details."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxreason.analysis.grams import centred, counts
+from jaxreason.analysis.measured import Measured, Prepared, of_many
+
+Layers = list[Any]  # what a metric makes of each layer; None where the base's features do not vary
+Values = Callable[[Float[np.ndarray, "r N"]], dict[str, Float[np.ndarray, " r"]]]
+Parts = Callable[[Any, Float[np.ndarray, "r N"]], dict[str, Float[np.ndarray, " r"]]]
+
+
+def layer_metric(
+    measured: Measured,
+    make: Callable[[np.ndarray, np.ndarray], Any],
+    parts: Parts,
+    linear: bool = False,
+) -> Prepared:
+    """`<name>.<pooling>`, the mean over the layers in which the base's features vary; 0 where they vary in none.
+
+    Args:
+      measured: features of both models.
+      make: of the base's and the tuned model's features [N, D] in a layer, what `parts` needs of them.
+      parts: of that, and of how often resamples hold each text [r, N], the values [r] of each name.
+      linear: whether a resample's value is the sum of its texts' influences instead, for what resampling biases.
+    """
+    num_texts = len(measured.mask)
+    pools = {
+        pool: [
+            make(base, tuned) if centred(base).any() else None
+            for base, tuned in zip(
+                _layers(measured.base[pool]), _layers(measured.tuned[pool]), strict=True
+            )
+        ]
+        for pool in measured.base
+    }
+
+    means = {pool: functools.partial(_mean, layers, parts) for pool, layers in pools.items()}
+    if linear:
+        means = {pool: linearised(mean, num_texts) for pool, mean in means.items()}
+
+    def statistics(texts):
+        held = counts(texts, num_texts)
+        found = {pool: mean(held) for pool, mean in means.items()}
+        names = {name: None for part in found.values() for name in part}
+        zero = np.zeros(len(texts))
+        return {f"{name}.{p}": part.get(name, zero) for name in names for p, part in found.items()}
+
+    return of_many(statistics, {pool: _by_layer(x, parts, num_texts) for pool, x in pools.items()})
+
+
+def linearised(values: Values, num_texts: int) -> Values:
+    """A function of how often resamples hold each text, replaced by its value on all texts and the influence of each
+    text as the jackknife finds it (the infinitesimal jackknife, Efron 1982); nothing below 0.
+    """
+    whole, without = values(np.ones((1, num_texts))), values(1 - np.eye(num_texts))
+    influence = {n: (num_texts - 1) * (part.mean() - part) for n, part in without.items()}
+
+    def approximate(held: Float[np.ndarray, "r N"]) -> dict[str, Float[np.ndarray, " r"]]:
+        shares = held / held.sum(1, keepdims=True)
+        return {n: np.maximum(whole[n] + shares @ part, 0) for n, part in influence.items()}
+
+    return approximate
+
+
+def _layers(features: Float[np.ndarray, "N Z D"]) -> Float[np.ndarray, "Z N D"]:
+    return np.moveaxis(features, 1, 0)
+
+
+def _mean(layers: Layers, parts: Parts, held: np.ndarray) -> dict[str, np.ndarray]:
+    found = [parts(layer, held) for layer in layers if layer is not None]
+    return (
+        {name: np.mean([part[name] for part in found], axis=0) for name in found[0]}
+        if found
+        else {}
+    )
+
+
+def _by_layer(layers: Layers, parts: Parts, num_texts: int) -> dict[str, list[float | None]]:
+    """Every layer's values on all texts; None where the base's features do not vary."""
+    held = np.ones((1, num_texts))
+    found = [None if layer is None else parts(layer, held) for layer in layers]
+    names = next((tuple(part) for part in found if part), ())
+    return {n: [None if part is None else float(part[n][0]) for part in found] for n in names}

@@ -1,0 +1,80 @@
+"""What it takes to lay the tuned model's features on the base's: a shift, a rotation, a scaling, and what is left
+(orthogonal Procrustes, Schoenemann 1966; as a distance of representations, Williams et al. 2021, arXiv 2110.14739).
+
+The mean squared distance between both models' features of the same text is the sum of these four parts.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxreason.analysis.grams import centred, scatter
+from jaxreason.analysis.layerwise import layer_metric
+from jaxreason.analysis.measured import Measured, Prepared
+
+FEWEST_TEXTS = 2
+
+
+class Layer(NamedTuple):
+    """Products of the texts' features in one layer, each [N, N]."""
+
+    base: np.ndarray  # of the base's centred features
+    tuned: np.ndarray
+    moved: np.ndarray  # of tuned - base, each centred
+    turned: (
+        np.ndarray
+    )  # of the tuned features with the base's, these in the rotation that fits best
+
+
+def layer_products(base: Float[np.ndarray, "N D"], tuned: Float[np.ndarray, "N D"]) -> Layer:
+    """What the parts are made of, in one layer."""
+    base, tuned = centred(base), centred(tuned)
+    kernels = base @ base.T, tuned @ tuned.T
+    moved = tuned - base
+    return Layer(*kernels, moved @ moved.T, _turned(*kernels))
+
+
+def _turned(base: Float[np.ndarray, "N N"], tuned: Float[np.ndarray, "N N"]) -> np.ndarray:
+    """X Q Y' with the orthogonal Q that makes its trace largest, from X X' and Y Y' alone.
+
+    With X = U S V' and Y = W R Z', X'Y = V (S U'W R) Z'; if the bracket is A T B', Q is V A B' Z'.
+    """
+    (left, right), (one, other) = zip(*(_root(kernel) for kernel in (base, tuned)), strict=True)
+    ours, _, theirs = np.linalg.svd((one[:, None] * (left.T @ right)) * other)
+    return ((left * one) @ (ours @ theirs)) @ (right * other).T
+
+
+def _root(kernel: Float[np.ndarray, "N N"]) -> tuple[np.ndarray, np.ndarray]:
+    """Left singular vectors and singular values of the features that a kernel is made of."""
+    values, vectors = np.linalg.eigh(kernel)
+    return vectors, np.sqrt(np.maximum(values, 0))
+
+
+def parts(layer: Layer, held: Float[np.ndarray, "r N"]) -> dict[str, Float[np.ndarray, " r"]]:
+    """The parts beside the shift in resamples, as shares of the base's variance; the rotation held fixed.
+
+    With the squared distance d(s, Q) = mean |y - s Q x|^2 of centred features x, y of the base and the tuned model:
+
+    Returns:
+      `rotation`: d(1, 1) - min over Q of d(1, Q).
+      `scaling`: min over Q of d(1, Q) - min over Q and s of d(s, Q).
+      `rest`: min over Q and s of d(s, Q), which no rotation and no scaling explains.
+    """
+    base, tuned, moved, turned = (scatter(kernel, held) for kernel in layer)
+    scale = np.where(base > 0, base, 1)
+    scaling = np.square(base - turned) / scale
+    rest = tuned - np.square(turned) / scale
+    rotation = moved - (base + tuned - 2 * turned)
+    values = {"rotation": rotation, "scaling": scaling, "rest": rest}
+    return {name: np.maximum(value, 0) / scale for name, value in values.items()}
+
+
+def procrustes(measured: Measured) -> Prepared:
+    """`rotation.<pooling>`, `scaling.<pooling>` and `rest.<pooling>`, means over the layers in which the base's
+    features vary; details by layer. Nothing of a single text.
+    """
+    if len(measured.mask) < FEWEST_TEXTS:
+        reason = f"1 text has no shape; it takes {FEWEST_TEXTS}"
+        return Prepared(lambda texts: {}, {"undefined": reason})
+    return layer_metric(measured, layer_products, parts)
