@@ -21,7 +21,8 @@ def layer_metric(
     parts: Parts,
     linear: bool = False,
 ) -> Prepared:
-    """`<name>.<pooling>`, the mean over the layers in which the base's features vary; 0 where they vary in none.
+    """`<name>.<pooling>`, the mean over the layers in which the base's features vary; 0 for a pooling where
+    they vary in none.
 
     Args:
       measured: features of both models.
@@ -40,6 +41,8 @@ def layer_metric(
         for pool in measured.base
     }
 
+    if all(layer is None for layers in pools.values() for layer in layers):
+        return Prepared(lambda texts: {}, {"undefined": "the base's features vary in no layer"})
     means = {pool: functools.partial(_mean, layers, parts) for pool, layers in pools.items()}
     if linear:
         means = {pool: linearised(mean, num_texts) for pool, mean in means.items()}

@@ -1,12 +1,42 @@
+import itertools
+
 import numpy as np
 import pytest
+from state_features import features, on_all, pair, rotation
 
-from jaxreason.analysis.cka import cka_distance, gram, linear_cka
-from jaxreason.analysis.measured import Measured
+from jaxreason.analysis.cka import (
+    cka_distance,
+    debiased_alignment,
+    gram,
+    layer_map,
+    plain_alignment,
+    similarity,
+)
+from jaxreason.analysis.grams import counts
+
+KINDS = pytest.mark.parametrize("alignment", [plain_alignment, debiased_alignment])
 
 
-def of(x, y):
-    return linear_cka(gram(x), gram(y))
+def of(x, y, alignment=plain_alignment, texts=None):
+    """CKA of each layer with itself, of all texts or a selection."""
+    held = counts(np.arange(len(x))[None] if texts is None else texts[None], len(x))
+    pairs = zip(gram(x), gram(y), strict=True)
+    return np.array([similarity(one, other, held, alignment)[0] for one, other in pairs])
+
+
+def brute_force(K, L, texts):
+    """HSIC as sums over different texts of a selection, by its definition."""
+
+    def mean(size, term):
+        chosen = itertools.permutations(range(len(texts)), size)
+        found = [term(*(texts[i] for i in c)) for c in chosen if len({texts[i] for i in c}) == size]
+        return np.mean(found)
+
+    return (
+        mean(2, lambda i, j: K[i, j] * L[i, j])
+        - 2 * mean(3, lambda i, j, k: K[i, j] * L[i, k])
+        + mean(4, lambda i, j, k, m: K[i, j] * L[k, m])
+    )
 
 
 def test_cka_is_kornbliths_formula_on_features():
@@ -18,11 +48,17 @@ def test_cka_is_kornbliths_formula_on_features():
     assert of(x, y)[0] == pytest.approx(expected)
 
 
-def test_a_rotated_scaled_and_shifted_copy_has_cka_one():
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(12, 2, 4))
-    rotation = np.linalg.qr(rng.normal(size=(4, 4)))[0]
-    np.testing.assert_allclose(of(x, 3 * x @ rotation + 1), 1)
+@KINDS
+def test_a_rotated_scaled_and_shifted_copy_has_cka_one(alignment):
+    x = features()
+    np.testing.assert_allclose(of(x, 3 * x @ rotation(6) + 1, alignment), 1)
+
+
+@KINDS
+def test_another_scale_on_each_axis_is_seen(alignment):
+    x = features()
+    stretched = x * np.array([1, 1, 1, 1, 1, 50.0])
+    assert (of(x, stretched, alignment) < 0.9).all()
 
 
 def test_orthogonal_directions_have_cka_zero():
@@ -31,17 +67,66 @@ def test_orthogonal_directions_have_cka_zero():
     assert of(x, y)[0] == pytest.approx(0)
 
 
-def test_states_that_do_not_vary_are_alike_only_if_both_do_not():
-    still, moving = np.ones((5, 1, 3)), np.random.default_rng(2).normal(size=(5, 1, 3))
-    assert of(still, still)[0] == 1
-    assert of(still, moving)[0] == 0
+@KINDS
+def test_states_that_do_not_vary_are_alike_only_if_both_do_not(alignment):
+    still, moving = np.full((5, 1, 3), 0.1), np.random.default_rng(2).normal(size=(5, 1, 3))
+    assert of(still, still, alignment)[0] == 1
+    assert of(still, moving, alignment)[0] == 0
 
 
-def test_a_resample_is_centred_anew():
-    rng = np.random.default_rng(3)
-    x, y = rng.normal(size=(10, 2, 3)), rng.normal(size=(10, 2, 3))
-    texts = np.array([0, 0, 3, 4, 9, 9, 9, 1])
-    measured = Measured({"all": x}, {"all": y}, np.zeros((10, 2)), {}, np.ones((10, 1), bool))
-    found = cka_distance(measured).statistic(texts)
-    assert found["distance.all"] == pytest.approx((1 - of(x[texts], y[texts])).mean())
-    assert found["final_distance.all"] == pytest.approx(1 - of(x[texts], y[texts])[-1])
+def test_debiased_alignment_is_the_mean_over_different_texts_also_where_a_resample_repeats_some():
+    K, L = gram(features(7, 2, seed=3))
+    for texts in ([0, 1, 2, 3, 4, 5, 6], [0, 0, 2, 3, 5, 5, 5], [6, 1, 1, 2, 2, 4, 0]):
+        found = debiased_alignment(K, L, counts(np.array([texts]), 7))[0]
+        assert found == pytest.approx(brute_force(K, L, texts), rel=1e-9)
+
+
+def test_debiased_cka_of_unrelated_features_is_about_zero_where_plain_cka_is_high():
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(40, 5, 400)), rng.normal(size=(40, 5, 400))
+    assert of(x, y).mean() > 0.85
+    assert abs(of(x, y, debiased_alignment).mean()) < 0.03
+
+
+def test_the_map_of_layers_is_the_debiased_cka_of_every_pair():
+    x, y = features(9, 3, seed=5), features(9, 3, seed=6)
+    y[:, 2] = x[:, 0] @ rotation(6)
+    y[:, 1] = 1.0
+    found = layer_map(gram(x), gram(y))
+    assert found.shape == (3, 3) and found[0, 2] == pytest.approx(1)
+    np.testing.assert_array_equal(found[:, 1], 0)
+    for row, column in itertools.product(range(3), (0, 2)):
+        one = of(x[:, [row]], y[:, [column]], debiased_alignment)[0]
+        assert found[row, column] == pytest.approx(one)
+
+
+@KINDS
+def test_a_resample_is_centred_anew(alignment):
+    x, y = features(10, seed=7), features(10, seed=8)
+    texts = np.array([0, 0, 3, 4, 9, 9, 8, 1])
+    found = cka_distance(pair(x, y, "all")).statistic(texts)
+    if alignment is plain_alignment:
+        expected = 1 - of(x[texts], y[texts])
+        assert found["distance.all"] == pytest.approx(expected.mean())
+        assert found["final_distance.all"] == pytest.approx(expected[-1])
+    else:
+        expected = 1 - of(x, y, alignment, texts)
+        assert found["debiased_distance.all"] == pytest.approx(expected.mean())
+
+
+def test_one_changed_layer_is_found_in_its_row_of_the_details():
+    x = features(layers=4)
+    y = x.copy()
+    y[:, 2] = features(seed=9)[:, 0]
+    details = cka_distance(pair(x, y)).details["reply"]
+    assert np.flatnonzero(np.array(details["cka"]) < 1 - 1e-9).tolist() == [2]
+    assert np.flatnonzero(np.array(details["debiased_cka"]) < 1 - 1e-9).tolist() == [2]
+    moved = np.array(details["base_to_tuned"]) - details["base_to_base"]
+    assert np.flatnonzero(np.abs(moved).max(0) > 1e-3).tolist() == [2]
+
+
+def test_three_texts_have_no_debiased_cka():
+    x = features(3)
+    prepared = cka_distance(pair(x, x))
+    assert on_all(prepared, 3) == {}
+    assert prepared.details == {"undefined": "3 texts have no debiased CKA; it takes 4"}
