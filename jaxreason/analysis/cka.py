@@ -124,8 +124,8 @@ def cka_distance(measured: Measured) -> Prepared:
     """1 - CKA of every pooling: `distance.<pooling>` (mean over layers), `final_distance.<pooling>` (the last), and
     `debiased_distance.<pooling>` (mean over layers).
 
-    Details: both by layer, and for the pooling MAPPED the debiased CKA of the base's layers with the tuned model's
-    and with its own. Nothing of fewer than four texts.
+    Details: plain CKA and the debiased distance by layer, and for the pooling MAPPED the debiased CKA
+    of the base's layers with the tuned model's and with its own. Nothing of fewer than four texts.
     """
     num_texts = len(measured.mask)
     if num_texts < FEWEST_TEXTS:
@@ -158,7 +158,7 @@ def _details(base: np.ndarray, tuned: np.ndarray, mapped: bool) -> dict:
     held = np.ones((1, base.shape[1]))
     found = {
         "cka": _by_layer(base, tuned, held, plain_alignment)[:, 0].tolist(),
-        "debiased_cka": _by_layer(base, tuned, held, debiased_alignment)[:, 0].tolist(),
+        "debiased_distance": (1 - _by_layer(base, tuned, held, debiased_alignment))[:, 0].tolist(),
     }
     if mapped:
         maps = {"base_to_tuned": (base, tuned), "base_to_base": (base, base)}

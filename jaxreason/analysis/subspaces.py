@@ -85,4 +85,6 @@ def subspaces(measured: Measured, components: int = COMPONENTS) -> Prepared:
         return too_few(len(measured.mask))
     make = functools.partial(layer_scores, components=components)
     # A resample holds two thirds of the texts, and of fewer texts all axes are further apart.
-    return layer_metric(measured, make, functools.partial(parts, components=components), linear=True)
+    return layer_metric(
+        measured, make, functools.partial(parts, components=components), linear=True
+    )

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from etils import epath
 
 from jaxreason.config import at_least, between, check_ranges
-from jaxreason.report import drift_tables, run_tables, score_tables, transfer_tables
+from jaxreason.report import drift_tables, run_tables, score_tables, state_tables, transfer_tables
 from jaxreason.report.figures import FIGURES, Drawn, draw
 from jaxreason.report.files import Reader, read_study
 from jaxreason.report.pages import content, environment
@@ -35,6 +35,7 @@ TABLES = {
     "sensitivity": transfer_tables.sensitivity_tables,
     "drift": drift_tables.drift_tables,
     "other_drift": drift_tables.other_drift_tables,
+    "states": state_tables.state_tables,
     "replies": run_tables.reply_tables,
     "other_scores": run_tables.other_score_tables,
     "variants": score_tables.variant_tables,
@@ -50,6 +51,7 @@ DETAILS = {
     "gains": "Gain and drop: points won and lost, apart",
     "sensitivity": "Transferability index without each task",
     "other_drift": "Other measures of drift",
+    "states": "Hidden states: shape, main axes and sink tokens",
     "replies": "Replies: length, cut, without an answer, failed",
     "other_scores": "Other scorings",
     "asked": "How each model and task was asked",

@@ -102,12 +102,14 @@ def _undefined(study: Study, metrics: dict) -> list[str]:
     return sorted(of_arms) + sorted(found)
 
 
-def drift_rows(study: Study, metrics: dict, how: Resampling) -> list[dict]:
+def drift_rows(
+    study: Study, metrics: dict, how: Resampling, quantities: tuple[Quantity, ...] = QUANTITIES
+) -> list[dict]:
     """Every quantity of every group and arm: mean over seeds, interval over texts and seeds, each
     seed's own.
     """
     rows = []
-    for quantity in QUANTITIES:
+    for quantity in quantities:
         for group in (*study.group_names(), TRAINING):
             for arm in study.arms:
                 row = _row(quantity, group, arm, metrics, how)

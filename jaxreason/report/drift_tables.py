@@ -22,7 +22,8 @@ def drift_tables(summary: dict[str, Any]) -> list[Table]:
     """The drift that the figures show, of every arm by group, and the drift of the weights."""
     caption = "How far every arm moved from the base. A model compared with itself has 0."
     arms = _drifted(summary)
-    rows = [row for quantity in SHOWN for row in _quantity_rows(summary, quantity, arms)]
+    found = summary["drift"]
+    rows = [row for quantity in SHOWN for row in quantity_rows(summary, found, quantity, arms)]
     return _drift_table(summary, caption, arms, rows + _weight_rows(summary, arms))
 
 
@@ -30,7 +31,8 @@ def other_drift_tables(summary: dict[str, Any]) -> list[Table]:
     """The other measures of drift."""
     arms = _drifted(summary)
     others = [quantity for quantity in QUANTITIES if quantity not in SHOWN]
-    rows = [row for quantity in others for row in _quantity_rows(summary, quantity, arms)]
+    found = summary["drift"]
+    rows = [row for quantity in others for row in quantity_rows(summary, found, quantity, arms)]
     return _drift_table(summary, "Other measures of drift from the base.", arms, rows)
 
 
@@ -44,8 +46,11 @@ def _drift_table(summary: dict, caption: str, arms: list[dict], rows: list[Row])
     return [Table(caption, tuple(labels[arm["name"]] for arm in arms), tuple(rows))] if rows else []
 
 
-def _quantity_rows(summary: dict, quantity: Quantity, arms: list[dict]) -> list[Row]:
-    members = rows_of(summary["drift"], quantity)
+def quantity_rows(
+    summary: dict[str, Any], drift: list[dict], quantity: Quantity, arms: list[dict]
+) -> list[Row]:
+    """A quantity of every group, with a cell an arm; groups that no row of `drift` is of are left out."""
+    members = rows_of(drift, quantity)
     digits = decimals([row["mean"] for row in members])
     rows = []
     for group in (*(group["name"] for group in summary["groups"]), TRAINING):

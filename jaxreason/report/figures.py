@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxreason.report import drift_figures
+from jaxreason.report import drift_figures, state_figures
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
 from jaxreason.report.style import (
     FAINT,
@@ -301,5 +301,8 @@ FIGURES: dict[str, Callable[[dict, bool], Figure | None]] = {
     "transfer": transfer,
     "kl": drift_figures.divergence,
     "pca_shift": drift_figures.shift,
+    "state_layers": state_figures.state_layers,
+    "cka_maps": state_figures.cka_maps,
+    "pca_maps": state_figures.pca_maps,
     "training": drift_figures.training,
 }

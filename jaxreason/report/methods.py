@@ -62,6 +62,22 @@ CAPTIONS = {
         "Along the base's first two principal axes, on the base's own replies, states averaged "
         "over reply tokens.",
     ),
+    "state_layers": Caption(
+        "What changed in which layer",
+        "Mean states of the base's replies, means over tasks and seeds. Rotation, scaling and what neither explains "
+        "add up, with the shift of the mean, to the mean squared distance.",
+    ),
+    "cka_maps": Caption(
+        "Layers against layers",
+        "Debiased CKA of the base's layers with the tuned model's, less that with the base's own: red where the tuned "
+        "layer no longer says what the base's did.",
+    ),
+    "pca_maps": Caption(
+        "Maps of the layers",
+        "Mean states on the base's first two axes in each layer, as the paper draws them: circles the base, at 0 "
+        "across; triangles the tuned model, of the first seed; a segment joins a layer's two states, and later layers "
+        "are darker. An axis' sign is arbitrary. Tasks of all groups in turn.",
+    ),
     "training": Caption(
         "Training",
         "A line a seed; bold: running mean. Losses of different methods are not comparable.",
@@ -69,7 +85,8 @@ CAPTIONS = {
 }
 
 
-OF_INDEX, OF_DRIFT = ("transfer",), ("kl_frontier", "kl", "pca_shift")  # figures
+STATE_FIGURES = ("state_layers", "cka_maps", "pca_maps")
+OF_INDEX, OF_DRIFT = ("transfer",), ("kl_frontier", "kl", "pca_shift", *STATE_FIGURES)  # figures
 
 
 def captions(summary: dict[str, Any]) -> dict[str, Caption]:
@@ -117,6 +134,7 @@ def methods(summary: dict[str, Any]) -> list[Section]:
         _divergence(summary),
         _shift(),
         _other_drift(),
+        *_states(summary),
         *_questions(summary),
     ]
 
@@ -276,6 +294,36 @@ def _shift() -> Section:
             "deviation of the base's texts in the plane.",
         ),
     )
+
+
+def _states(summary: dict) -> list[Section]:
+    if not summary["states"]["rows"]:
+        return []
+    parts = (
+        "X and Y hold the two models' mean states of the same texts, about their means, in one layer; numbers are "
+        "means over layers. Debiased CKA is made of pairs of different texts alone (plain CKA is high for any two "
+        "models when texts are fewer than dimensions). Angle: the mean principal angle between the spans of the first "
+        "principal components of X and of Y; variance off the base's axes: how much less of Y's variance they hold "
+        "than Y's own.",
+        "As shares of the base's variance tr C_x, the squared shift of the mean and the change of covariance are the "
+        "two parts of the Fréchet distance of Gaussians:",
+        Formula("(|μ_y − μ_x|² + tr C_x + tr C_y − 2 tr (C_x^½ C_y C_x^½)^½) / tr C_x"),
+        "Rotation is what of the mean squared distance of X and Y goes when X is rotated as fits best, scaling what "
+        "goes when it is scaled after that, and the last part is what stays.",
+        *_sinks_said(summary),
+    )
+    return [Section("Hidden states", parts)]
+
+
+def _sinks_said(summary: dict) -> list[str]:
+    rows = summary["states"]["sinks"]
+    if not rows:
+        return []
+    return [
+        f"A sink token is one whose state in the middle layer is, in either model, more than {rows[0]['ratio']:g} "
+        "times as long as the median of its text's; some models write such states at the first token whatever it is. "
+        "“Without sink tokens” leaves them out of a text's mean."
+    ]
 
 
 def _other_drift() -> Section:

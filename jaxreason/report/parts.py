@@ -6,9 +6,11 @@ from typing import Any
 from jaxreason.report.curves import training_rows
 from jaxreason.report.files import Reader, Study
 from jaxreason.report.scores import Resampling
+from jaxreason.report.state_rows import state_part
 from jaxreason.report.training_questions import question_rows
 
 PARTS: dict[str, Callable[[Reader, Study, Resampling], Any]] = {
     "training": lambda reader, study, _: training_rows(reader, study),
+    "states": state_part,
     "training_questions": lambda reader, study, _: question_rows(reader, study),
 }

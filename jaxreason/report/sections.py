@@ -43,6 +43,10 @@ SECTIONS = (
         "Drift from the base",
         (_figure("kl"), _figure("kl_positions"), _figure("pca_shift"), _tables("drift")),
     ),
+    Section(
+        "Hidden states",
+        (_figure("state_layers"), _figure("cka_maps"), _figure("pca_maps")),
+    ),
     Section("Training", (_tables("arms"), _figure("training"))),
 )
 

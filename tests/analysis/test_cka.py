@@ -120,7 +120,7 @@ def test_one_changed_layer_is_found_in_its_row_of_the_details():
     y[:, 2] = features(seed=9)[:, 0]
     details = cka_distance(pair(x, y)).details["reply"]
     assert np.flatnonzero(np.array(details["cka"]) < 1 - 1e-9).tolist() == [2]
-    assert np.flatnonzero(np.array(details["debiased_cka"]) < 1 - 1e-9).tolist() == [2]
+    assert np.flatnonzero(np.array(details["debiased_distance"]) > 1e-9).tolist() == [2]
     moved = np.array(details["base_to_tuned"]) - details["base_to_base"]
     assert np.flatnonzero(np.abs(moved).max(0) > 1e-3).tolist() == [2]
 
