@@ -193,7 +193,10 @@ def evaluation(
 def drift(decoding_name: str, **changes) -> ConfigDict:
     """All metrics, on replies of both models."""
     defaults = {
-        "metrics": ("pca_shift", "token_kl", "cka", "cosine", "weights"),
+        "metrics": (
+            *("pca_shift", "token_kl", "cka", "cosine", "weights"),
+            *("subspaces", "frechet", "procrustes", "sinks"),
+        ),
         "decoding": decoding_name,
         "variant": "robust",
         "texts_per_benchmark": 100,
@@ -209,6 +212,7 @@ def drift(decoding_name: str, **changes) -> ConfigDict:
         "training_replies": ("base",),
         "keep_states": (),
         "keep_token_states": (),
+        "components": 10,
     }
     return section(defaults, changes)
 

@@ -64,8 +64,8 @@ CAPTIONS = {
     ),
     "state_layers": Caption(
         "What changed in which layer",
-        "Mean states of the base's replies, means over tasks and seeds. Rotation, scaling and what neither explains "
-        "add up, with the shift of the mean, to the mean squared distance.",
+        "Mean states of the base's replies, means over tasks and seeds. Rotation and what neither rotation nor scaling "
+        "explains are parts of the mean squared distance, as the shift of the mean is; scaling is in a table below.",
     ),
     "cka_maps": Caption(
         "Layers against layers",
@@ -307,7 +307,7 @@ def _states(summary: dict) -> list[Section]:
         "than Y's own.",
         "As shares of the base's variance tr C_x, the squared shift of the mean and the change of covariance are the "
         "two parts of the Fréchet distance of Gaussians:",
-        Formula("(|μ_y − μ_x|² + tr C_x + tr C_y − 2 tr (C_x^½ C_y C_x^½)^½) / tr C_x"),
+        Formula("(|Δμ|² + tr C_x + tr C_y − 2 tr (C_x^½ C_y C_x^½)^½) / tr C_x"),
         "Rotation is what of the mean squared distance of X and Y goes when X is rotated as fits best, scaling what "
         "goes when it is scaled after that, and the last part is what stays.",
         *_sinks_said(summary),

@@ -129,6 +129,16 @@ def test_group_rows_keep_their_draws(finished):
     assert shift["low"] == pytest.approx(np.quantile(shift["draws"], 0.025), rel=1e-4)
 
 
+def test_as_many_principal_axes_are_kept_as_the_recipe_asks_for(folders, tmp_path):
+    config = dataclasses.replace(CONFIG, metrics=("pca_shift", "subspaces"), components=1)
+    files = run(folders, tmp_path, config)
+    layers = files["pca_shift"]["details"]["units"][0]["reply"]["explained_variance"]
+    assert [len(shares) for shares in layers] == [1, 1, 1]
+    ten = run(folders, tmp_path / "ten", dataclasses.replace(config, components=10))
+    angles = [file["subspaces"]["rows"][0]["value"] for file in (files, ten)]
+    assert abs(angles[0] - angles[1]) > 1
+
+
 def test_group_values_are_means_over_benchmarks():
     parts = [Bootstrapped({"x": v}, {"x": np.full(3, v)}) for v in (1.0, 3.0)]
     (row,) = group_rows("math", "base", parts, 0.95)

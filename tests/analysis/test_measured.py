@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxreason.analysis.measured import Prepared, bootstrap
+from jaxreason.analysis.measured import Prepared, bootstrap, of_many
 from jaxreason.results.statistics import percentiles
 
 
@@ -25,3 +25,11 @@ def test_the_same_seed_draws_the_same_texts_for_every_metric():
     one = bootstrap(mean_of(values), 20, 50, (3, 4)).draws["mean"]
     two = bootstrap(mean_of(2 * values), 20, 50, (3, 4)).draws["mean"]
     np.testing.assert_allclose(two, 2 * one)
+
+
+def test_a_metric_that_does_many_selections_at_once_has_the_same_draws():
+    values = np.random.default_rng(0).normal(size=20)
+    many = of_many(lambda texts: {"mean": values[texts].mean(1)}, {})
+    one, two = (bootstrap(metric, 20, 50, (3, 4)) for metric in (mean_of(values), many))
+    assert two.values == pytest.approx(one.values)
+    np.testing.assert_allclose(two.draws["mean"], one.draws["mean"])

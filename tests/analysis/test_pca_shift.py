@@ -23,6 +23,16 @@ def test_axes_are_the_eigenvectors_of_the_covariance():
     np.testing.assert_allclose(explained, values[::-1][:2] / values.sum(), rtol=1e-9)
 
 
+@pytest.mark.parametrize("size", [(30, 6), (5, 40)], ids=["many texts", "fewer than dimensions"])
+def test_more_axes_are_those_of_the_svd_with_their_shares(size):
+    x = np.random.default_rng(0).normal(size=size) * np.geomspace(5, 0.5, size[1])
+    axes, variances, explained = principal_axes(x, 4)
+    _, values, expected = np.linalg.svd(x - x.mean(0))
+    np.testing.assert_allclose(np.abs((axes * expected[:4]).sum(1)), 1, rtol=1e-9)
+    np.testing.assert_allclose(variances, values[:4] ** 2 / (size[0] - 1), rtol=1e-9)
+    np.testing.assert_allclose(explained, values[:4] ** 2 / (values**2).sum(), rtol=1e-9)
+
+
 def test_features_that_do_not_vary_have_no_axes():
     axes, variances, explained = principal_axes(np.full((10, 4), 3.0))
     assert not axes.any() and not variances.any() and not explained.any()
@@ -86,3 +96,25 @@ def test_the_metric_names_every_pooling_and_keeps_the_layers_centres():
     centres = prepared.details["reply"]
     moved = np.array(centres["tuned_centre"]) - np.array(centres["base_centre"])
     assert values["layer_shift.reply"] == pytest.approx(np.linalg.norm(moved, axis=1).mean())
+
+
+def test_details_hold_the_shares_of_as_many_components_as_asked_for_of_both_models():
+    base = features(layers=2)
+    tuned = base * np.array([1, 1, 4.0, 1, 1, 1])
+    pair = {"reply": base}, {"reply": tuned}
+    measured = Measured(*pair, np.zeros((30, 2)), {}, np.ones((30, 1), bool))
+    kept = pca_shift(measured, 5).details["reply"]
+    for layer in range(2):
+        for name, part in (("explained_variance", base), ("explained_variance_tuned", tuned)):
+            variances = np.linalg.eigvalsh(np.cov(part[:, layer].T))[::-1]
+            expected = variances[:5] / variances.sum()
+            np.testing.assert_allclose(kept[name][layer], expected, atol=1e-6)
+
+
+def test_details_say_how_much_of_the_shift_the_plane_holds():
+    base = features(layers=2)
+    axes = np.linalg.svd(base[:, 0] - base[:, 0].mean(0))[2]
+    tuned = base + np.stack([3 * axes[1] + 4 * axes[3], np.zeros(6)])
+    pair = {"reply": base}, {"reply": tuned}
+    measured = Measured(*pair, np.zeros((30, 2)), {}, np.ones((30, 1), bool))
+    assert pca_shift(measured).details["reply"]["shift_in_plane"] == pytest.approx([9 / 25, 0])
