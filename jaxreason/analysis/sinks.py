@@ -50,7 +50,9 @@ def sink_change(measured: Measured) -> Prepared:
     """
     sinks = measured.sinks
     middle = sinks.base_ratio.shape[1] // 2
-    ratios = [ratio[:, middle].astype(np.float64) for ratio in (sinks.base_ratio, sinks.tuned_ratio)]
+    ratios = [
+        ratio[:, middle].astype(np.float64) for ratio in (sinks.base_ratio, sinks.tuned_ratio)
+    ]
     change = np.abs(np.log(ratios[1]) - np.log(ratios[0]))
 
     def statistics(texts):

@@ -320,9 +320,9 @@ def _sinks_said(summary: dict) -> list[str]:
     if not rows:
         return []
     return [
-        f"A sink token is one whose state in the middle layer is, in either model, more than {rows[0]['ratio']:g} "
-        "times as long as the median of its text's; some models write such states at the first token whatever it is. "
-        "“Without sink tokens” leaves them out of a text's mean."
+        f"A sink token of a layer is one whose state there is, in either model, more than {rows[0]['ratio']:g} times "
+        "as long as the median of its text's; in the middle of many models the first token is one whatever it says. "
+        "“Without sink tokens” leaves them out of a text's mean, layer by layer."
     ]
 
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from jaxreason.report.style import (
+    AXIS,
     GREY,
     NARROW,
     Look,
@@ -103,7 +104,7 @@ def _map(axes: Axes, row: dict, look: Look, image: bool) -> None:
     shades = np.linspace(0.3, 1, len(base))
     gaps = np.full_like(ends, np.nan)  # one line with gaps, not a line for each layer
     segments = np.stack([ends, tips, gaps], 1).reshape(-1, 2)
-    axes.plot(*segments.T, color="#b5b9be", linewidth=0.8, rasterized=image)
+    axes.plot(*segments.T, color=AXIS, linewidth=0.8, rasterized=image)
     style = {"linewidth": 0.7, "zorder": 3, "clip_on": False, "rasterized": image}
     axes.scatter(*ends.T, 12, facecolor="white", edgecolor=GREY, marker="o", alpha=shades, **style)
     axes.scatter(

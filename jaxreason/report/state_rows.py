@@ -145,29 +145,26 @@ def _variance(study: Study, files: Files) -> list[dict]:
 
 
 def _sinks(study: Study, files: Files) -> list[dict]:
+    """Means over benchmarks and seeds of numbers a text, in the middle layer."""
     rows = []
     for arm in study.arms:
         units = [unit for _, unit in _units(study, files, arm, "sinks") if "rule" in unit]
         if units:
-            layer = units[0]["rule"]["layer"]
-            rows.append({"arm": arm.name, **_sink_row(units, layer)})
+            found = [_in_middle(unit) for unit in units]
+            means = {name: _short(np.mean([row[name] for row in found])) for name in found[0]}
+            about = {"layer": units[0]["middle"], "ratio": units[0]["rule"]["ratio"]}
+            rows.append({"arm": arm.name, **about, **means})
     return rows
 
 
-def _sink_row(units: list[dict], layer: int) -> dict[str, Any]:
-    """Means over benchmarks and seeds of numbers a text, in the layer that the rule is about."""
-    named = ("excluded", "excluded_of_reply")
-    row = {name: _short(np.mean([unit[name] for unit in units])) for name in named}
-    for model in ("base", "tuned"):
-        row[f"{model}_first"] = _short(np.mean([_at_first(u, model, layer) for u in units]))
-        row[f"{model}_later"] = _short(np.mean([_later(u, model, layer) for u in units]))
-        row[f"{model}_ratio"] = _short(np.mean([u[f"{model}_ratio"][layer] for u in units]))
-    return row | {"layer": layer, "ratio": units[0]["rule"]["ratio"]}
-
-
-def _at_first(unit: dict, model: str, layer: int) -> float:
-    return sum(row[model][layer] for row in unit["by_position"] if row["first"] == 1)
-
-
-def _later(unit: dict, model: str, layer: int) -> float:
-    return sum(row[model][layer] for row in unit["by_position"] if row["first"] > 1)
+def _in_middle(unit: dict) -> dict[str, float]:
+    layer, rows = unit["middle"], unit["by_position"]
+    names = ("excluded", "excluded_of_reply", "base_ratio", "tuned_ratio")
+    counted = {
+        f"{model}_{where}": sum(
+            row[model][layer] for row in rows if (row["first"] == 1) == at_first
+        )
+        for model in ("base", "tuned")
+        for where, at_first in (("first", True), ("later", False))
+    }
+    return {name: unit[name][layer] for name in names} | counted

@@ -24,7 +24,7 @@ def measured_of(benchmark: str, arm: str, seed: int) -> Measured:
     first = np.zeros((TEXTS, DEPTH, 20))
     first[:, DEPTH // 2, 0] = 1
     ratios = np.full((TEXTS, DEPTH), 150.0)
-    sinks = Sinks(first, 0 * first, first[:, 2], np.zeros(TEXTS), ratios, ratios / 2)
+    sinks = Sinks(first, 0 * first, first, 0 * ratios, ratios, ratios / 2)
     return Measured(*pools, np.zeros((TEXTS, DEPTH)), {}, np.ones((TEXTS, 1), bool), sinks)
 
 
