@@ -12,6 +12,7 @@ from jaxreason.analysis.metrics import METRICS
 STATES = ("pca_shift", "cka", "subspaces", "frechet", "procrustes", "sinks")
 TEXTS, DEPTH, WIDTH = 12, 4, 20
 SEEDS = (0, 1)
+MOVED = {name: ARMS[name] for name in ("rl", "sft_hi")}
 
 
 def measured_of(benchmark: str, arm: str, seed: int) -> Measured:
@@ -30,8 +31,8 @@ def measured_of(benchmark: str, arm: str, seed: int) -> Measured:
 
 def write_states(folder: pathlib.Path) -> pathlib.Path:
     """The study; only the first benchmark of each group counts in the groups' rows."""
-    write_study(folder, num_items=10, seeds=SEEDS)
-    for arm in ARMS:
+    write_study(folder, num_items=10, seeds=SEEDS, arms=MOVED, trained=False)
+    for arm in MOVED:
         for seed in SEEDS:
             seen = {name: measured_of(name, arm, seed) for name in GROUPS}
             for metric in STATES:

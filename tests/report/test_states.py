@@ -1,17 +1,21 @@
 """Hidden states in the report: rows, figures and tables say what the metrics' files say."""
 
 import json
+import re
 import shutil
 
 import matplotlib
 import numpy as np
 import pytest
-from state_study import DEPTH, SEEDS, measured_of, write_states
-from synthetic_study import ARMS, GROUPS, write_study
+from state_study import DEPTH, MOVED, SEEDS, measured_of, write_states
+from synthetic_study import GROUPS, write_study
 
 from jaxreason.analysis.cka import cka_distance
 from jaxreason.analysis.subspaces import subspaces
+from jaxreason.report import build
+from jaxreason.report.figures import FIGURES
 from jaxreason.report.files import Reader, read_study
+from jaxreason.report.methods import STATE_FIGURES
 from jaxreason.report.scores import Resampling
 from jaxreason.report.state_figures import cka_maps, pca_maps, state_layers
 from jaxreason.report.state_tables import state_tables
@@ -97,13 +101,13 @@ def test_the_panel_of_an_arm_and_a_task_joins_the_two_states_of_each_layer(summa
 
 
 def test_columns_of_maps_share_their_axes_so_that_arms_compare(summary):
-    axes = np.reshape(pca_maps(summary, narrow=False).axes, (len(ARMS), -1))
+    axes = np.reshape(pca_maps(summary, narrow=False).axes, (len(MOVED), -1))
     assert len({panel.get_xlim() for panel in axes[:, 0]}) == 1
 
 
 def test_a_phone_shows_two_tasks_of_different_groups(summary):
     axes = pca_maps(summary, narrow=True).axes
-    assert len(axes) == 2 * len(ARMS)
+    assert len(axes) == 2 * len(MOVED)
     assert [panel.get_title(loc="left") for panel in axes[:2]] == ["Add", "Order"]
 
 
@@ -120,9 +124,9 @@ def test_the_heat_map_shows_what_the_tuned_layers_lost(summary):
 def test_lines_by_layer_are_the_summarys_in_the_arms_colour(summary):
     panel = state_layers(summary, narrow=False).axes[1]
     assert panel.get_title(loc="left") == "Angle between main axes"
-    colour = looks(summary)["sft_mid"].colour
+    colour = looks(summary)["sft_hi"].colour
     (line,) = [line for line in panel.lines if line.get_color() == colour]
-    expected = row_of(summary["states"]["layers"], arm="sft_mid", name="angle")["values"]
+    expected = row_of(summary["states"]["layers"], arm="sft_hi", name="angle")["values"]
     np.testing.assert_allclose(line.get_ydata(), expected)
 
 
@@ -130,7 +134,19 @@ def test_the_table_has_every_quantity_and_the_sinks(summary):
     shape, about = state_tables(summary)
     assert "Rotation (base's variance)" in {row.section for row in shape.rows}
     first = next(row for row in about.rows if row.label == "base, at the first token")
-    assert [cell.text for cell in first.cells] == ["1.00"] * len(ARMS)
+    assert [cell.text for cell in first.cells] == ["1.00"] * len(MOVED)
+
+
+def test_the_report_shows_them_under_a_heading_of_their_own(folder, monkeypatch):
+    monkeypatch.setattr(build, "FIGURES", {name: FIGURES[name] for name in STATE_FIGURES})
+    build.run_report(folder, build.ReportConfig("t", "q", (), 0.95, 20, 0))
+    text = (folder / "report" / "report.md").read_text()
+    section = text[text.index("## Hidden states") :]
+    places = [section.index(f"](figures/{name}.png)") for name in STATE_FIGURES]
+    assert places == sorted(places) and "### Hidden states: shape" in section
+    page = (folder / "report" / "report.html").read_text()
+    assert all(f'<figure id="fig-{name}"' in page for name in STATE_FIGURES)
+    assert "http" not in page and not re.findall(r'(?:src|href)="(?!#|data:)[^"]+"', page)
 
 
 def test_a_study_without_these_files_shows_nothing_of_them(tmp_path):
