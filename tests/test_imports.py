@@ -125,6 +125,7 @@ MAY_IMPORT = {
         "models",
         "training",
     },
+    "surgery": {"analysis", "config", "data", "models"},
     "chat": {"config", "data", "models", "sampling", "sharding"},
     "serve": {"config", "data", "models", "sampling", "sharding"},
     "arms": {"config", "evaluation", "recipes", "rl", "training"},

@@ -5,9 +5,12 @@ from collections.abc import Mapping
 import jax
 
 from jaxreason.analysis.vocabularies import why_other_vocabulary
+from jaxreason.distributed import on_process_zero
+from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model, abstract_params
 from jaxreason.models.huggingface import make_model
 from jaxreason.models.model_source import ModelSource
+from jaxreason.models.stored_tensors import open_stored, shared_places
 
 # Fields of an architecture that make states of one layer comparable, position by position.
 SHAPE = ("num_hidden_layers", "hidden_size")
@@ -21,10 +24,13 @@ def why_not(base: ModelSource, tuned: ModelSource) -> dict[str, str]:
       counterpart in the other), `weights` (not the same parameters).
     """
     models = [make_model(source.config, source.architecture()) for source in (base, tuned)]
+    folders = [base.folder, tuned.folder]
     found = {
         "texts": why_other_vocabulary(base, tuned),
         "layers": _why_other_shape(*models),
-        "weights": _why_other_weights(*models),
+        "weights": _why_other_weights(*models)
+        if None in folders
+        else on_process_zero(lambda: _why_other_tensors(*folders)),
     }
     return {what: reason for what, reason in found.items() if reason}
 
@@ -52,6 +58,16 @@ def _why_other_weights(base: Model, tuned: Model) -> str:
     path = next(name for name in names if shapes[0].get(name) != shapes[1].get(name))
     sizes = [shapes[i].get(path, "none") for i in (0, 1)]
     return f"{path} is {sizes[0]} in the base and {sizes[1]} in the tuned model"
+
+
+def _why_other_tensors(base: str, tuned: str) -> str:
+    """Of two folders, which are compared as they are stored: vocabularies may be padded, and heads tied in one alone."""
+    models = [open_stored(name) for name in (base, tuned)]
+    try:
+        shared_places(models)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _shapes(params: Mapping) -> dict[str, str]:

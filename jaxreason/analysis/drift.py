@@ -21,13 +21,16 @@ from jaxreason.analysis.metrics import METRICS
 from jaxreason.analysis.origin import Origin, holds_part, is_pending, unit_name
 from jaxreason.analysis.pca_shift import COMPONENTS
 from jaxreason.analysis.texts import Batching, Unit, load_units, shortened
+from jaxreason.analysis.weight_run import stream_weights
 from jaxreason.analysis.weights import compare_weights
 from jaxreason.config import FREE, ConfigError, at_least, between, check_ranges, nearest
 from jaxreason.distributed import on_process_zero
 from jaxreason.interrupt import Interrupt
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.models.model_source import ModelSource
+from jaxreason.models.stored_tensors import NotFiniteError
 from jaxreason.results.drift_files import (
+    MADE_WITH,
     read_drift_part,
     remove_drift_parts,
     write_drift,
@@ -160,14 +163,30 @@ class _Run:
         return names | {"decoding": self.config.decoding, "variant": self.config.variant}
 
     def measure(self, pending: tuple[str, ...], interrupt: Interrupt) -> None:
-        """Loads the models and measures metrics that both have."""
+        """Measures metrics that both models have; they are loaded where these need it."""
         of_texts = tuple(name for name in pending if METRICS[name].reads == "texts")
+        of_weights = tuple(name for name in pending if METRICS[name].reads == "weights")
         kept = of_texts or kept_states.are_kept(self.config)
         parts = [unit for unit in self.units if unit.texts] if kept else []
         whole = on_process_zero(lambda: [self._holds(unit, of_texts) for unit in parts])
         missing = [unit for unit, held in zip(parts, whole, strict=True) if not held]
         texts = sum(len(unit.texts) for unit in self.units)
         _LOG.info("data: %d texts; to be measured: %s", texts, ", ".join(pending))
+        streamed = of_weights if self.origin.of_folders else ()
+        loaded = () if streamed else of_weights
+        reason = ""
+        if missing or loaded:
+            reason = self._measure_models(missing, of_texts, loaded, interrupt)
+        if streamed and not reason:
+            reason = self._stream_weights(interrupt)
+        if reason:
+            on_process_zero(lambda: self.write_undefined(dict.fromkeys(pending, reason)))
+            return
+        if of_texts:
+            on_process_zero(lambda: self._write_texts(of_texts, parts))
+
+    def _measure_models(self, missing, of_texts, of_weights, interrupt: Interrupt) -> str:
+        """The parts of units that are not there, and the weights of loaded models; or why there are no numbers."""
         # Two models in one program for each row length, and few batches: layers laid out one by one
         # would take longer to compile than they save.
         base_model, base_params = self.base.open(unroll=1)
@@ -176,8 +195,7 @@ class _Run:
         params = base_params, tuned_params
         reason = self._why_not_finite(*params)
         if reason:
-            on_process_zero(lambda: self.write_undefined(dict.fromkeys(pending, reason)))
-            return
+            return reason
         layers = self.config.keep_token_states
         kept_states.check_layers(layers, base_model, tuned_model)
         measure = make_measure(base_model, tuned_model, self.config.logprob_chunk, layers)
@@ -191,13 +209,22 @@ class _Run:
         for unit in missing:
             self._measure_unit(measure_unless_stopped, params, unit, of_texts)
         interrupt.check("What was measured of whole benchmarks is saved.")
-        of_weights = [name for name in pending if METRICS[name].reads == "weights"]
-        if of_weights:
-            changes = compare_weights(*params)
-            for name in of_weights:
-                self._write(name, metric_files.weights_file(self.about, name, changes))
-        if of_texts:
-            on_process_zero(lambda: self._write_texts(of_texts, parts))
+        for name in of_weights:
+            prepared = METRICS[name].prepare(compare_weights(*params))
+            self._write(name, metric_files.weights_file(self.about, name, prepared))
+        return ""
+
+    def _stream_weights(self, interrupt: Interrupt) -> str:
+        """The weights of two folders, from the disk; or why there are no numbers."""
+        made_with = self.origin.of_metric("weights")[MADE_WITH]
+        folders = self.base.folder, self.tuned.folder
+        try:
+            prepared = stream_weights(self.workdir, *folders, made_with, interrupt.check)
+        except NotFiniteError as error:
+            return str(error)
+        if prepared is not None:
+            self._write("weights", metric_files.weights_file(self.about, "weights", prepared))
+        return ""
 
     def _holds(self, unit: Unit, metrics: tuple[str, ...]) -> bool:
         held = not metrics or holds_part(self.workdir, self.origin, unit, metrics)

@@ -121,9 +121,8 @@ def group_rows(
     ]
 
 
-def weights_file(about: dict, metric: str, changes: dict) -> dict:
+def weights_file(about: dict, metric: str, prepared: Prepared) -> dict:
     """The file of a metric of the parameters, which has no texts and no interval."""
-    prepared = METRICS[metric].prepare(changes)
     where = {"benchmark": None, "group": None, "source": None, "low": None, "high": None}
     values = prepared.statistic(np.arange(0))
     rows = [where | {"name": name, "value": value} for name, value in values.items()]

@@ -28,11 +28,13 @@ class Origin:
       settings: of the section, but for those that change no number.
       models: how both are run, and hashes of their weights.
       texts: of each unit (`<benchmark>.<source>`) the number of texts and a hash of them.
+      of_folders: whether both models are folders, whose weights are compared as they are stored.
     """
 
     settings: dict[str, Any]
     models: dict[str, Any]
     texts: dict[str, dict]
+    of_folders: bool = False
 
     @classmethod
     def of(cls, section: Any, base: ModelSource, tuned: ModelSource, units: list[Unit]) -> "Origin":
@@ -41,18 +43,26 @@ class Origin:
         hashes = {name: model.identity for name, model in models.items()}
         runs = {"run": {name: claimed(model.config) for name, model in models.items()}}
         texts = {unit_name(unit): _hash(unit) for unit in units}
-        return cls(plain(claimed(section)), plain(hashes | runs), texts)
+        of_folders = all(model.folder is not None for model in models.values())
+        return cls(plain(claimed(section)), plain(hashes | runs), texts, of_folders)
 
     def of_metric(self, metric: str) -> dict[str, dict]:
-        """What a metric's file says of itself; the distance of weights depends on the models alone."""
+        """What a metric's file says of itself.
+
+        The distance of weights depends on the models alone; of two folders not even on how they are run.
+        """
         if METRICS[metric].reads != "texts":
-            return {MADE_WITH: {"models": self.models}}
-        return {MADE_WITH: dataclasses.asdict(self)}
+            kept = {k: v for k, v in self.models.items() if k != "run" or not self.of_folders}
+            return {MADE_WITH: {"models": kept}}
+        return {MADE_WITH: self._all()}
+
+    def _all(self) -> dict[str, dict]:
+        return {"settings": self.settings, "models": self.models, "texts": self.texts}
 
     def of_part(self, unit: Unit) -> dict[str, dict]:
         """What the part of one unit says of itself."""
         name = unit_name(unit)
-        return {MADE_WITH: dataclasses.asdict(self) | {"texts": {name: self.texts[name]}}}
+        return {MADE_WITH: self._all() | {"texts": {name: self.texts[name]}}}
 
 
 def is_pending(workdir: epath.PathLike, metric: str, origin: Origin) -> bool:
@@ -71,6 +81,9 @@ def is_pending(workdir: epath.PathLike, metric: str, origin: Origin) -> bool:
     if added and old.get("texts"):
         kept = {name: texts for name, texts in new["texts"].items() if name not in added}
         compared = new | {"texts": kept}
+    if METRICS[metric].reads != "texts" and "run" not in new["models"]:
+        # Until weights were read from the folders, how the models were run had a part in it.
+        old = old | {"models": {k: v for k, v in old.get("models", {}).items() if k != "run"}}
     refuse(path, differences(old, compared), "Use another --workdir, or remove this file.")
     if added:
         _LOG.info("%s: measured again, now with %s.", path, ", ".join(added))

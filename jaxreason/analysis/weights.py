@@ -1,5 +1,5 @@
-"""Weight drift: how far the parameters moved, and how many of them did so beyond bfloat16's
-resolution.
+"""Weight drift of models that are on devices, as checkpoints of a run are: how far the parameters moved, and how many
+of them did so beyond bfloat16's resolution. Two folders are compared from the disk (`weight_run`).
 """
 
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxreason.analysis.measured import Prepared
 from jaxreason.errors import UserError
+from jaxreason.models.stored_tensors import kind_of
 from jaxreason.sharding import to_host
 
 
@@ -79,12 +80,13 @@ def _changes(path: str, base: jax.Array, tuned: jax.Array) -> list[WeightChange]
 
 
 def summarise(changes: list[WeightChange]) -> dict[str, float]:
-    """`relative_l2` = |tuned - base| / |base|, and `changed_share`, the share that differs after
-    rounding to bf16.
+    """`relative_l2` = |tuned - base| / |base|, `update_l2` = |tuned - base|, and `changed_share`, the
+    share that differs after rounding to bf16.
     """
     change, size, changed, number = (sum(column) for column in zip(*changes, strict=True))
     return {
         "relative_l2": float(np.sqrt(change / size)) if size else float(np.sqrt(change)),
+        "update_l2": float(np.sqrt(change)),
         "changed_share": changed / number,
     }
 
@@ -96,7 +98,7 @@ def weight_drift(arrays: dict[str, list[WeightChange]]) -> Prepared:
     everything = [change for changes in arrays.values() for change in changes]
     kinds: dict[str, list[WeightChange]] = {}
     for path, changes in arrays.items():
-        kinds.setdefault(_kind(path), []).extend(changes)
+        kinds.setdefault(kind_of((path, 0)), []).extend(changes)
     stacked = [changes for path, changes in arrays.items() if path.startswith("layers.")]
     layers = [list(layer) for layer in zip(*stacked, strict=True)]
     details = {
@@ -105,10 +107,3 @@ def weight_drift(arrays: dict[str, list[WeightChange]]) -> Prepared:
         "by_layer": [summarise(layer) for layer in layers],
     }
     return Prepared(lambda texts: summarise(everything), details)
-
-
-def _kind(path: str) -> str:
-    """`layers.mlp.up_proj.kernel` is an `up_proj`; biases are a kind of their own."""
-    parts = path.split(".")
-    name = parts[-2] if len(parts) > 1 else parts[-1]
-    return f"{name}.bias" if parts[-1] == "bias" else name

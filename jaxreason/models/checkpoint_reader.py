@@ -9,7 +9,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -87,7 +87,7 @@ class RemoteFile:
     """
 
     def __init__(self, path: epath.Path):
-        self._path = path = epath.Path(path)
+        self.path = path = epath.Path(path)
         size = path.stat().length
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -107,13 +107,20 @@ class RemoteFile:
         """The part `index` of a tensor."""
         return self._tensor(key)[index]
 
-    def _fetch(self, key: str) -> np.ndarray:
+    def rows(self, key: str, start: int, stop: int) -> np.ndarray:
+        """Rows of a tensor, which lie one after the other in the file."""
         info = self._header[key]
-        begin, end = info["data_offsets"]
-        with self._path.open("rb") as file:
-            file.seek(self._start + begin)
-            data = file.read(end - begin)
-        return np.frombuffer(data, _DTYPES[info["dtype"]]).reshape(info["shape"])
+        dtype, width = np.dtype(_DTYPES[info["dtype"]]), math.prod(info["shape"][1:])
+        size = width * dtype.itemsize
+        with self.path.open("rb") as file:
+            file.seek(self._start + info["data_offsets"][0] + start * size)
+            data = file.read((stop - start) * size)
+        if len(data) < (stop - start) * size:
+            raise UserError(f"{self.path}: not a whole safetensors file ({key} is cut off).")
+        return np.frombuffer(data, dtype).reshape(stop - start, *info["shape"][1:])
+
+    def _fetch(self, key: str) -> np.ndarray:
+        return self.rows(key, 0, self._header[key]["shape"][0])
 
 
 def _read_header(data: bytes, room: int, path: epath.Path) -> dict[str, Any]:
@@ -140,14 +147,16 @@ def _is_tensor(info: dict[str, Any], room: int) -> bool:
     return dtype is None or end - begin == math.prod(info["shape"]) * np.dtype(dtype).itemsize
 
 
-def open_files(folder: epath.Path) -> dict[str, Any]:
-    """The folder's weight files by name: those of the index, or the single file.
+def open_files(
+    folder: epath.Path, kind: Callable[[epath.Path], Any] | None = None
+) -> dict[str, Any]:
+    """The folder's weight files by name: those of the index, or the single file; each opened by `kind`.
 
     Raises:
       UserError: there are no safetensors, or a file that the index names is missing, damaged, or
         not beside the index.
     """
-    kind = RemoteFile if "://" in os.fspath(folder) else LocalFile
+    kind = kind or (RemoteFile if "://" in os.fspath(folder) else LocalFile)
     return {name: kind(folder / name) for name in weight_names(folder)}
 
 
@@ -166,19 +175,22 @@ class Source(NamedTuple):
 
 
 def find_sources(
-    folder: epath.Path, wanted: Mapping[tuple[str, int], tuple[int, ...]]
+    folder: epath.Path,
+    wanted: Mapping[tuple[str, int], tuple[int, ...]],
+    kind: Callable[[epath.Path], Any] | None = None,
 ) -> dict[tuple[str, int], Source]:
     """The tensor for every weight wanted.
 
     Args:
       folder: a Hugging Face model folder.
       wanted: shape of each weight by (our dotted name, layer); layer 0 for those outside layers.
+      kind: how a file is opened; None for what is fastest where it lies.
 
     Raises:
       UnmappedKeyError, UnexpectedTargetError, SetTwiceError, NeverSetError, WrongShapeError: with the key.
     """
     targets = {WEIGHTS[ours][0].format(layer): (ours, layer) for ours, layer in wanted}
-    files, index = open_files(folder), read_index(folder)
+    files, index = open_files(folder, kind), read_index(folder)
     tensors = {name: file.tensors() for name, file in files.items()}
     targets = _name_tied_head(targets, tensors)
     found: dict[tuple[str, int], Source] = {}

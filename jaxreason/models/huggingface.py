@@ -35,7 +35,7 @@ from jaxreason.models.families import architecture_from_hf, check_family
 from jaxreason.models.settings_files import CONFIG_FILE, read_copied, settings_files
 from jaxreason.models.stop_tokens import with_stop_tokens
 from jaxreason.models.weight_files import check_weights, read_settings
-from jaxreason.models.weight_plan import dotted, plan_files, weight_shapes
+from jaxreason.models.weight_plan import StoredWeight, dotted, plan_files, weight_shapes
 from jaxreason.results.card_scores import CARD_FILE
 from jaxreason.results.checksums import CHECKSUMS_FILE, write_checksums
 from jaxreason.results.hash_cache import hash_once
@@ -242,30 +242,53 @@ def save_model(
     Raises:
       ValueError: `tokenizer_from` has no tokenizer.
     """
-    folder = epath.Path(folder)
     copied = read_copied(None if tokenizer_from is None else epath.Path(tokenizer_from))
+    files = plan_files(model, params, max_shard_bytes, dtype)
+
+    def rest() -> dict[str, bytes]:
+        found = settings_files(model, copied, files, dtype)
+        if stop_tokens:
+            found = with_stop_tokens(found, stop_tokens, pad_token, longest_reply)
+        if card is not None:
+            found[CARD_FILE] = card().encode()
+        return found
+
+    write_folder(folder, files, lambda weight: weight.to_host(params, dtype), rest, between)
+
+
+def write_folder(
+    folder: str | epath.Path,
+    files: Mapping[str, list[StoredWeight]],
+    tensor: Callable[[StoredWeight], np.ndarray],
+    rest: Callable[[], Mapping[str, bytes]],
+    between: Callable[[], None] = lambda: None,
+) -> None:
+    """Writes a model folder, whole or not at all, as `save_model`; every process must call it, process 0 writes.
+
+    Args:
+      folder: where to; a folder that is there is replaced.
+      files: the tensors of each weight file.
+      tensor: makes one of them, on every process.
+      rest: name and content of each other file, on process 0.
+      between: called by every process before each file.
+    """
+    folder = epath.Path(folder)
     remote = "://" in os.fspath(folder)
     target = folder if remote else folder.parent / f"{folder.name}.incomplete"
-    writes = jax.process_index() == 0
+    writes, hashes = jax.process_index() == 0, {}
     if writes:
         for stale in {target, folder} if remote else {target}:
             if stale.exists():
                 stale.rmtree()
         target.mkdir(parents=True)
-    files, hashes = plan_files(model, params, max_shard_bytes, dtype), {}
     for name, tensors in files.items():
         between()
-        arrays = {t.key: t.to_host(params, dtype) for t in tensors}
+        arrays = {weight.key: tensor(weight) for weight in tensors}
         if writes:
             hashes[name] = _write_file(target / name, arrays)
     if writes:
         write_checksums(target / CHECKSUMS_FILE, hashes)
-        rest = settings_files(model, copied, files, dtype)
-        if stop_tokens:
-            rest = with_stop_tokens(rest, stop_tokens, pad_token, longest_reply)
-        if card is not None:
-            rest[CARD_FILE] = card().encode()
-        _write_rest(target, rest)
+        _write_rest(target, rest())
         if not remote:
             _replace(target, folder)
     if jax.process_count() > 1:

@@ -104,6 +104,32 @@ def converted_card(source: str, stop_tokens: Mapping[int, str], code: Mapping[st
     return f"---\n{front}---\n\n" + "\n\n".join(filter(None, parts)) + f"\n\n{NO_SCORES}"
 
 
+def mixed_card(
+    base: str,
+    tuned: str,
+    done: Mapping[str, Any],
+    stop_tokens: Mapping[int, str],
+    code: Mapping[str, Any],
+) -> str:
+    """The card of a model whose weights were made from two models'.
+
+    Args:
+      base, tuned: as the user names them.
+      done: what was done, as plain values.
+      stop_tokens, code: as of `run_card`.
+    """
+    shown = [without_places(name, roots_of(None)) for name in (base, tuned)]
+    parts = [
+        f"# {as_words(_name(shown[1]))}, its weights changed",
+        _section("Base", f"{as_code(shown[0])}, and {as_code(shown[1])}, which was tuned from it."),
+        _section("What was done", _block(without_places(dict(done), roots_of(None)))),
+        _section("How it is asked", _asking({}, stop_tokens)),
+        _section("Made with", _made_with([code])),
+    ]
+    front = front_matter(base, {}, "")
+    return f"---\n{front}---\n\n" + "\n\n".join(filter(None, parts)) + f"\n\n{NO_SCORES}"
+
+
 def longest_reply(section: Mapping[str, Any]) -> int | None:
     """The most tokens that a reply had room for in training, from the recipe's section; None if it does not say."""
     decoding = section.get("decoding")

@@ -21,12 +21,14 @@ class ModelSource:
       config: how it is run.
       identity: what its results depend on: a hash of its weights.
       load: gives the network, run as it is told, and its parameters on the mesh.
+      folder: the Hugging Face folder or hub name that it is loaded from; None of any other model.
     """
 
     name: str
     config: ModelConfig
     identity: dict[str, Any]
     load: Callable[[ModelConfig], tuple[Model, Any]]
+    folder: str | None = None
 
     @classmethod
     def of_folder(cls, config: ModelConfig, mesh: Mesh) -> "ModelSource":
@@ -36,7 +38,8 @@ class ModelSource:
           UserError: there is no such model, or its weights are not as they were exported.
         """
         identity = verified_identity(resolve(config.path))
-        return cls(config.path, config, identity, lambda how: open_model(how, mesh))
+        load = lambda how: open_model(how, mesh)  # noqa: E731
+        return cls(config.path, config, identity, load, config.path)
 
     def architecture(self) -> Architecture:
         """What the network computes, without its weights.

@@ -67,9 +67,16 @@ def read_drift_part(workdir: epath.PathLike, unit: str) -> dict[str, Any] | None
     return read_object(path, PART) if path.exists() else None
 
 
-def remove_drift_parts(workdir: epath.PathLike) -> None:
-    """Removes the measurements of units, once the metrics are written."""
-    (drift_folder(workdir) / "parts").rmtree(missing_ok=True)
+def remove_drift_parts(workdir: epath.PathLike, prefix: str = "") -> None:
+    """Removes the measurements of units (whose names begin with `prefix`), once the metrics are written."""
+    folder = drift_folder(workdir) / "parts"
+    if not prefix:
+        folder.rmtree(missing_ok=True)
+    elif folder.exists():
+        for path in folder.glob(f"{prefix}*.json"):
+            path.unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmtree(missing_ok=True)
 
 
 def undefined_in(value: dict[str, Any]) -> dict[str, str]:

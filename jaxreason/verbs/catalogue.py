@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jaxreason.verbs import recipe_check, run_view, stages, starter_recipe
+from jaxreason.verbs import recipe_check, run_view, stages, starter_recipe, weight_stages
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.flags import Flag, flags_of
 
@@ -105,6 +105,24 @@ VERBS = {
         f"jaxreason drift {TINY} --tuned runs/rl/model --workdir runs/rl \\\n"
         "    --base-evaluation runs/base/evaluation --tuned-evaluation runs/rl/evaluation",
         stages.run_drift,
+    ),
+    "weights": Verb(
+        "compare weights as they are stored: what changed, its spectrum and directions, what runs changed alike",
+        (),
+        "jaxreason weights --base Qwen/Qwen3-14B-Base --tuned ReasoningTransferability/UniReason-Qwen3-14B-RL \\\n"
+        "    --workdir runs/weights",
+        weight_stages.run_weights,
+        notes="Tensor by tensor from the disk, without building a model. Without --base and --tuned, of every run of "
+        "the study in --workdir.",
+    ),
+    "surgery": Verb(
+        "write a model made of a base and a tuned one: interpolated, layers swapped, singular values restored",
+        (),
+        "jaxreason surgery --base runs/base/model --tuned runs/rl/model --change singular_values \\\n"
+        "    --target runs/restored",
+        weight_stages.run_surgery,
+        notes="The folder is a whole one that `jaxreason eval` and transformers load, with the tuned model's "
+        "tokenizer.",
     ),
     "report": Verb(
         "write report.html, report.md and figures from a study's files",

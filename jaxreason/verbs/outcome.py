@@ -6,9 +6,10 @@ from typing import Any
 from etils import epath
 
 from jaxreason.results.distill_files import data_folder, distill_folder, read_yield
-from jaxreason.results.drift_files import drift_folder, measured
+from jaxreason.results.drift_files import drift_folder, drift_path, measured, read_drift
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.metrics_lines import metrics_path, read_metrics
+from jaxreason.results.overlap_file import overlap_path, read_overlap
 from jaxreason.results.score_files import SCORES, read_scores
 from jaxreason.results.trajectory_file import read_trajectory, trajectory_path
 
@@ -160,6 +161,56 @@ def drift(workdir: epath.Path) -> str:
         return f"{drift_folder(workdir)}: nothing has been measured yet."
     table = aligned([["metric", "", "group", "replies of", "value", "interval"], *rows])
     return f"{table}\nfiles: {drift_folder(workdir)}"
+
+
+_KIND_COLUMNS = {
+    "changed_share": "changed",
+    "relative_l2": "|update|/|base|",
+    "rank_share": "effective rank",
+    "top_1": "energy in first 1 %",
+    "overlap_left": "overlap, left",
+    "chance_left": "by chance",
+    "overlap_right": "overlap, right",
+    "chance_right": "by chance",
+    "spectral_drift": "spectral drift",
+}
+
+
+def weights(workdir: epath.Path) -> str:
+    """A row a kind of parameter: what changed, and how the update lies to the base's leading directions."""
+    value = read_drift(workdir, "weights")
+    if value is None or "whole" not in value["details"]:
+        return f"{drift_folder(workdir)}: weights have not been compared yet."
+    found = value["details"]
+    rows = [("all", found["whole"]), *found["by_kind"].items()]
+    cells = [
+        [kind, *(f"{row[name]:.4g}" if name in row else "-" for name in _KIND_COLUMNS)]
+        for kind, row in rows
+    ]
+    table = aligned([["", *_KIND_COLUMNS.values()], *cells])
+    return f"{value['tuned']}\n{table}\nweights: {drift_path(workdir, 'weights')}"
+
+
+def overlaps(workdir: epath.Path) -> str:
+    """A row a pair of models of one base: how much of what they changed is the same."""
+    value = read_overlap(workdir)
+    if value is None:
+        return f"{workdir}: no two models of one base, so no overlap."
+    rows = []
+    for base in value["bases"]:
+        names = [member_name(member) for member in base["members"]]
+        for pair in base["pairs"]:
+            numbers = (pair[n] for n in ("jaccard", "jaccard_chance_by_tensor", "cosine"))
+            shown = ["-" if x is None else f"{x:.4g}" for x in numbers]
+            rows.append([names[pair["first"]], names[pair["second"]], *shown])
+    table = aligned([["changed by", "and by", "Jaccard", "by chance", "cosine"], *rows])
+    return f"{table}\noverlap: {overlap_path(workdir)}"
+
+
+def member_name(member: dict[str, Any]) -> str:
+    """An arm, with its seed where it has one."""
+    seed = member["seed"]
+    return member["arm"] if seed is None else f"{member['arm']} seed {seed}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

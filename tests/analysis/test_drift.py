@@ -236,8 +236,7 @@ def test_parts_that_a_kill_left_of_other_settings_are_not_used(
     finished, folders, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(drift, "compare_weights", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-        patch.setattr(drift.metric_files, "weights_file", lambda *_: sys.exit("killed"))
+        patch.setattr(drift, "stream_weights", lambda *_: sys.exit("killed"))
         with pytest.raises(SystemExit):
             run(folders, tmp_path, dataclasses.replace(CONFIG, seed=7, max_length=40))
     assert len(list((tmp_path / "analysis" / "parts").iterdir())) == 2

@@ -1,0 +1,106 @@
+"""Which weights several models of one base changed alike: between seeds, and between arms (2505.11711, section 4)."""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from etils import epath
+
+from jaxreason.analysis.weight_run import KEPT, kept_part
+from jaxreason.analysis.weight_stream import changed_overlaps
+from jaxreason.models.stored_tensors import kind_of, open_stored, shared_places
+
+
+class Member(NamedTuple):
+    """A model whose changes are compared with others'.
+
+    Attributes:
+      arm: its arm, or its name.
+      seed: of the arm; None where it has none.
+      path: a folder or hub name.
+    """
+
+    arm: str
+    seed: int | None
+    path: str
+
+
+def measure_overlaps(
+    workdir: epath.PathLike,
+    base: str,
+    members: Sequence[Member],
+    made_with: dict[str, Any],
+    check: Callable[[str], None] = lambda saved: None,
+) -> dict[str, Any]:
+    """What one base's models changed alike: over all weights, and by kind of matrix.
+
+    Args:
+      workdir: in whose analysis/parts each tensor is kept until all are done.
+      base: what all were made from: a folder or hub name.
+      members: two or more.
+      made_with: what the parts say of themselves.
+      check: is called before each tensor, with what is on the disk; it may raise.
+
+    Raises:
+      UserError: models that do not fit together, or a tensor that is damaged; names it.
+    """
+    first, *others = models = [open_stored(name) for name in (base, *(m.path for m in members))]
+    found: dict[str, list[dict]] = {}
+    for place in shared_places(models):
+        check(KEPT)
+        name = f"overlap.{place[0]}.{place[1]}"
+        make = lambda p=place: {"kind": kind_of(p)} | changed_overlaps(first, others, p)  # noqa: E731
+        part = kept_part(workdir, name, made_with, make)
+        found.setdefault(part["kind"], []).append(part)
+    rows = pair_rows(members, [part for parts in found.values() for part in parts])
+    by_kind = {kind: pair_rows(members, parts) for kind, parts in sorted(found.items())}
+    shown = [member._asdict() for member in members]
+    return {"base": base, "members": shown, "pairs": rows, "by_kind": by_kind}
+
+
+def pair_rows(members: Sequence[Member], parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row a pair of models, over some tensors.
+
+    Args:
+      members: the models.
+      parts: as `changed_overlaps` gives them, one a tensor.
+    """
+    number = np.array([part["num_weights"] for part in parts], float)
+    changed, squared, shared, dots = (
+        np.array([part[name] for part in parts], float)
+        for name in ("changed", "squared", "shared", "dot")
+    )
+    rows = []
+    for pair, (i, j) in enumerate(itertools.combinations(range(len(members)), 2)):
+        sizes = changed[:, i].sum(), changed[:, j].sum()
+        # By chance within each tensor, where changed weights lie anywhere: tensors differ in how much of them changed.
+        by_tensor = float((changed[:, i] * changed[:, j] / number).sum())
+        anywhere = float(sizes[0] * sizes[1] / number.sum())
+        both, size = (
+            float(shared[:, pair].sum()),
+            math.sqrt(squared[:, i].sum() * squared[:, j].sum()),
+        )
+        rows.append(
+            {
+                "first": i,
+                "second": j,
+                "first_changed": float(sizes[0] / number.sum()),
+                "second_changed": float(sizes[1] / number.sum()),
+                "shared": both / number.sum(),
+                "jaccard": _jaccard(both, *sizes),
+                "jaccard_chance": _jaccard(anywhere, *sizes),
+                "jaccard_chance_by_tensor": _jaccard(by_tensor, *sizes),
+                "first_in_second": both / sizes[0] if sizes[0] else None,
+                "second_in_first": both / sizes[1] if sizes[1] else None,
+                "cosine": float(dots[:, pair].sum() / size) if size else None,
+            }
+        )
+    return rows
+
+
+def _jaccard(shared: float, first: float, second: float) -> float | None:
+    """|A and B| / |A or B|; None where nothing changed in either."""
+    union = first + second - shared
+    return float(shared / union) if union else None
