@@ -6,6 +6,7 @@ iterations (Halko, Martinsson and Tropp, arXiv 0909.4061), and what the others a
 Lanczos quadrature (Ubaru, Chen and Saad, 2017) of what the leading directions leave. docs/weights.md says how close.
 """
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Float
 
 EXACT_SIDE = 2048  # the smaller side of a matrix up to which all singular values are made
@@ -27,10 +29,17 @@ def _exactly(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def exact(*arguments, **named):
-        with jax.default_matmul_precision("highest"):
+        with jax.default_matmul_precision("highest"), _alone():
             return function(*arguments, **named)
 
     return exact
+
+
+def _alone() -> contextlib.AbstractContextManager:
+    """On an accelerator one device of this process: within the mesh of a run all of them would be asked for."""
+    if _library() is np:
+        return contextlib.nullcontext()
+    return jax.set_mesh(Mesh(np.array(jax.local_devices()[:1]), ("one",)))
 
 
 class Factors(NamedTuple):

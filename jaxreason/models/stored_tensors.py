@@ -20,7 +20,7 @@ from jaxreason.models.families import WEIGHTS
 from jaxreason.models.huggingface import read_architecture, resolve
 from jaxreason.models.weight_plan import weight_shapes
 
-BLOCK = 1 << 23  # values in memory at a time, of each model
+BLOCK = 1 << 21  # values in memory at a time, of each model
 EMBEDDING, HEAD = "embed_tokens.embedding", "lm_head.kernel"
 Place = tuple[str, int]  # our dotted name of a parameter, and its layer (0 outside of layers)
 

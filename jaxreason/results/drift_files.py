@@ -75,8 +75,9 @@ def remove_drift_parts(workdir: epath.PathLike, prefix: str = "") -> None:
     elif folder.exists():
         for path in folder.glob(f"{prefix}*.json"):
             path.unlink(missing_ok=True)
-        if not any(folder.iterdir()):
-            folder.rmtree(missing_ok=True)
+        for empty in (folder, folder.parent):
+            if not any(empty.iterdir()):
+                empty.rmdir()
 
 
 def undefined_in(value: dict[str, Any]) -> dict[str, str]:

@@ -1,0 +1,174 @@
+"""Folders and studies compared by their weights alone: what runs changed alike, and files that the drift stage has."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+from program import call, refused
+from stored_pair import UP, weights_of, write_weights
+from tiny_pair import model_config
+
+from jaxreason.analysis.drift import DriftConfig, run_drift
+from jaxreason.analysis.weight_folders import compare_folders, compare_study
+from jaxreason.analysis.weight_overlap import Member, pair_rows
+from jaxreason.config import ConfigError
+from jaxreason.results.drift_files import read_drift
+from jaxreason.results.overlap_file import read_overlap
+
+BASE = weights_of(0)
+CONFIG = DriftConfig(
+    metrics=("weights",),
+    decoding="t1",
+    texts_per_benchmark=4,
+    max_length=64,
+    batch_size=4,
+    logprob_chunk=16,
+    resamples=30,
+    confidence=0.95,
+    seed=0,
+)
+
+
+def changed(*rows):
+    """The base with these rows of one matrix doubled."""
+    weights = BASE | {UP: BASE[UP].copy()}
+    weights[UP][list(rows)] *= 2
+    return weights
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("folders")
+    write_weights(root / "base", BASE)
+    write_weights(root / "one", changed(*range(30)))
+    write_weights(root / "two", changed(*range(20, 50)), shards=2)
+    write_weights(root / "three", changed(60, 61))
+    return root
+
+
+def nothing(saved):
+    pass
+
+
+def test_what_models_changed_alike_is_counted_pair_by_pair(folders, tmp_path):
+    """Rows 0-29, 20-49 and 60-61: ten rows of fifty, and none."""
+    paths = [str(folders / name) for name in ("one", "two", "three")]
+    compare_folders(str(folders / "base"), paths, tmp_path, nothing)
+    (found,) = read_overlap(tmp_path)["bases"]
+    assert [member["arm"].split("--")[1] for member in found["members"]] == ["one", "two", "three"]
+    first, second, third = found["pairs"]
+    assert first["jaccard"] == pytest.approx(10 / 50)
+    assert first["first_in_second"] == pytest.approx(1 / 3)
+    assert first["cosine"] == pytest.approx(
+        np.square(BASE[UP][20:30]).sum()
+        / np.sqrt(np.square(BASE[UP][:30]).sum() * np.square(BASE[UP][20:50]).sum()),
+        rel=1e-5,
+    )
+    assert second["jaccard"] == third["jaccard"] == second["cosine"] == 0
+    assert found["by_kind"]["up_proj"][0]["jaccard"] == pytest.approx(1 / 5)
+    assert found["by_kind"]["q_proj"][0]["jaccard"] is None  # nothing changed there
+    # Within the matrix thirty of 96 rows changed in both.
+    met = 30 * 30 / 96
+    assert first["jaccard_chance_by_tensor"] == pytest.approx(met / (60 - met))
+    assert first["jaccard_chance"] < first["jaccard_chance_by_tensor"] / 10
+    assert not (tmp_path / "analysis").exists()
+
+
+def test_sets_drawn_at_random_overlap_as_chance_says():
+    rng = np.random.default_rng(0)
+    parts = []
+    for number, share in ((40_000, 0.3), (60_000, 0.05)):
+        one, two = rng.random((2, number)) < share
+        counts = [int(one.sum()), int(two.sum())]
+        both = {"shared": [int((one & two).sum())], "dot": [0.0]}
+        parts.append({"num_weights": number, "changed": counts, "squared": [1.0, 1.0], **both})
+    (row,) = pair_rows([Member("a", 0, ""), Member("a", 1, "")], parts)
+    assert row["jaccard"] == pytest.approx(row["jaccard_chance_by_tensor"], rel=0.03)
+    assert row["jaccard_chance"] < 0.9 * row["jaccard"]  # tensors differ in how much changed
+
+
+def test_a_comparison_that_is_there_is_kept_and_one_of_other_models_is_refused(folders, tmp_path):
+    base, one, two = (str(folders / name) for name in ("base", "one", "two"))
+    compare_folders(base, [one], tmp_path, nothing)
+    path = tmp_path / "analysis" / "weights.json"
+    time = path.stat().st_mtime_ns
+    compare_folders(base, [one], tmp_path, nothing)
+    assert path.stat().st_mtime_ns == time
+    with pytest.raises(ConfigError, match=r"models\.tuned\.sha256"):
+        compare_folders(base, [two], tmp_path, nothing)
+    with pytest.raises(ConfigError, match="the same name"):
+        compare_folders(base, [one, one], tmp_path / "twice", nothing)
+
+
+def test_the_drift_stage_makes_the_same_file_and_no_model_is_opened(folders, tmp_path, monkeypatch):
+    base, one = (str(folders / name) for name in ("base", "one"))
+    compare_folders(base, [one], tmp_path / "verb", nothing)
+    monkeypatch.setattr("jaxreason.models.model_source.ModelSource.open", None)
+    configs = [
+        dataclasses.replace(model_config(path), param_dtype="bfloat16") for path in (base, one)
+    ]
+    how = dataclasses.replace(CONFIG, decoding="none"), *configs, None
+    run_drift(*how, tmp_path / "stage", tmp_path, tmp_path)
+    verb, stage = (read_drift(tmp_path / name, "weights") for name in ("verb", "stage"))
+    assert (verb["rows"], verb["details"]) == (stage["rows"], stage["details"])
+    assert verb["made_with"] == stage["made_with"]
+    run_drift(*how, tmp_path / "verb", tmp_path, tmp_path)  # there already
+    assert not (tmp_path / "verb" / "analysis" / "parts").exists()
+
+
+def test_a_file_from_before_weights_were_read_from_folders_is_kept(folders, tmp_path):
+    base, one = (str(folders / name) for name in ("base", "one"))
+    compare_folders(base, [one], tmp_path, nothing)
+    path = tmp_path / "analysis" / "weights.json"
+    old = json.loads(path.read_text())
+    old["made_with"]["models"]["run"] = {"base": {"dtype": "bfloat16"}, "tuned": {}}
+    path.write_text(json.dumps(old))
+    how = dataclasses.replace(CONFIG, decoding="none"), model_config(base), model_config(one), None
+    run_drift(*how, tmp_path, tmp_path, tmp_path)
+    compare_folders(base, [one], tmp_path, nothing)
+    assert json.loads(path.read_text()) == old
+
+
+def write_study(folder, folders):
+    """A study of a trained arm of two seeds, one of which is not trained yet, and two given arms."""
+    shutil.copytree(folders / "one", folder / "rl" / "seed_0" / "model")
+    given = {"two": str(folders / "two"), "three": str(folders / "three")}
+    arms = [{"name": "rl", "method": "rl", "label": "RL", "seeds": [0, 1]}]
+    arms += [{"name": n, "method": "given", "label": n, "seeds": [0]} for n in given]
+    manifest = {"name": "s", "base": str(folders / "base"), "groups": {}, "decodings": []}
+    (folder / "study.json").write_text(json.dumps(manifest | {"arms": arms}))
+    recipe = {"study": {"arms": {name: {"path": path} for name, path in given.items()}}}
+    (folder / "config.json").write_text(json.dumps(recipe))
+    return folder
+
+
+def test_a_studys_runs_are_compared_and_what_they_changed_alike(folders, tmp_path, capsys):
+    study = write_study(tmp_path / "study", folders)
+    assert call("weights", "--workdir", study) == 0
+    told = capsys.readouterr()
+    assert "seed_1: not trained yet" in told.err and "up_proj" in told.out
+    for run in ("rl/seed_0", "two/seed_0", "three/seed_0"):
+        assert read_drift(study / run, "weights")["rows"]
+    (found,) = read_overlap(study)["bases"]
+    assert [(m["arm"], m["seed"]) for m in found["members"]] == [
+        ("rl", 0),
+        ("two", 0),
+        ("three", 0),
+    ]
+    shutil.copytree(folders / "two", study / "rl" / "seed_1" / "model")
+    compare_study(study, nothing)  # a seed more: the pairs are counted again
+    (found,) = read_overlap(study)["bases"]
+    pairs = {(p["first"], p["second"]): p["jaccard"] for p in found["pairs"]}
+    assert len(pairs) == 6 and pairs[1, 2] == 1  # seed 1 is a copy of `two`
+
+
+def test_the_program_compares_folders_without_a_recipe(folders, tmp_path, capsys):
+    base, one, two = (folders / name for name in ("base", "one", "two"))
+    words = ["weights", "--base", base, "--tuned", f"{one},{two}", "--workdir", tmp_path / "w"]
+    assert call(*words) == 0
+    told = capsys.readouterr().out
+    assert "overlap, left" in told and "Jaccard" in told and "weights_overlap.json" in told
+    assert "go together" in refused(capsys, "weights", "--base", base, "--workdir", tmp_path / "v")
+    assert "no study" in refused(capsys, "weights", "--workdir", tmp_path / "v")
