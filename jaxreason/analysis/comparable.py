@@ -61,12 +61,12 @@ def _why_other_weights(base: Model, tuned: Model) -> str:
 
 
 def _why_other_tensors(base: str, tuned: str) -> str:
-    """Of two folders, which are compared as they are stored: vocabularies may be padded, and heads tied in one alone."""
+    """Of two folders, compared as they are stored: vocabularies may be padded, and heads tied in one of them."""
     models = [open_stored(name) for name in (base, tuned)]
     try:
         shared_places(models)
     except UserError as error:
-        return str(error)
+        return str(error).rstrip(".")
     return ""
 
 

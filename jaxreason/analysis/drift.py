@@ -221,7 +221,7 @@ class _Run:
         try:
             prepared = stream_weights(self.workdir, *folders, made_with, interrupt.check)
         except NotFiniteError as error:
-            return str(error)
+            return str(error).rstrip(".")
         if prepared is not None:
             self._write("weights", metric_files.weights_file(self.about, "weights", prepared))
         return ""

@@ -9,6 +9,7 @@ from etils import epath
 
 from jaxreason.config import at_least, between, check_ranges
 from jaxreason.report import drift_tables, run_tables, score_tables, state_tables, transfer_tables
+from jaxreason.report import drift_tables, run_tables, score_tables, transfer_tables, weight_tables
 from jaxreason.report.figures import FIGURES, Drawn, draw
 from jaxreason.report.files import Reader, read_study
 from jaxreason.report.pages import content, environment
@@ -36,6 +37,9 @@ TABLES = {
     "drift": drift_tables.drift_tables,
     "other_drift": drift_tables.other_drift_tables,
     "states": state_tables.state_tables,
+    "weights": weight_tables.weight_tables,
+    "weight_kinds": weight_tables.weight_kind_tables,
+    "weight_overlap": weight_tables.overlap_tables,
     "replies": run_tables.reply_tables,
     "other_scores": run_tables.other_score_tables,
     "variants": score_tables.variant_tables,
@@ -52,6 +56,8 @@ DETAILS = {
     "sensitivity": "Transferability index without each task",
     "other_drift": "Other measures of drift",
     "states": "Hidden states: shape, main axes and sink tokens",
+    "weight_kinds": "Weights by kind of parameter",
+    "weight_overlap": "Weights that runs changed alike, pair by pair",
     "replies": "Replies: length, cut, without an answer, failed",
     "other_scores": "Other scorings",
     "asked": "How each model and task was asked",

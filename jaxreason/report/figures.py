@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxreason.report import drift_figures, state_figures
+from jaxreason.report import drift_figures, weight_figures
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
 from jaxreason.report.style import (
     FAINT,
@@ -304,5 +305,8 @@ FIGURES: dict[str, Callable[[dict, bool], Figure | None]] = {
     "state_layers": state_figures.state_layers,
     "cka_maps": state_figures.cka_maps,
     "pca_maps": state_figures.pca_maps,
+    "weight_layers": weight_figures.layers,
+    "weight_directions": weight_figures.directions,
+    "weight_overlap": weight_figures.overlap,
     "training": drift_figures.training,
 }

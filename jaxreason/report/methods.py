@@ -77,6 +77,22 @@ CAPTIONS = {
         "Mean states on the base's first two axes in each layer, as the paper draws them: circles the base, at 0 "
         "across; triangles the tuned model, of the first seed; a segment joins a layer's two states, and later layers "
         "are darker. An axis' sign is arbitrary. Tasks of all groups in turn.",
+    "weight_layers": Caption(
+        "Which layers changed",
+        "Means over seeds: the share of a layer's weights that differ once both are rounded to "
+        "bfloat16, and the norm of its update over that of the base's weights.",
+    ),
+    "weight_directions": Caption(
+        "Directions of the update",
+        "How much of the update's leading directions lies in the base's leading ones: 1 (dashed) is a "
+        "random update, beyond it the update follows the base's principal directions, below it avoids "
+        "them. Right: singular values of the update over the first, mean of all matrices.",
+    ),
+    "weight_overlap": Caption(
+        "Weights that two runs changed alike",
+        "Below the diagonal: of the weights that either changed the share that both did (Jaccard "
+        "index J), beyond chance: (J − J_c) / (1 − J_c), J_c if each had changed as many of each tensor "
+        "anywhere in it. Above: the cosine of the two updates. A row a run; the seeds of an arm stand together.",
     ),
     "training": Caption(
         "Training",
@@ -135,8 +151,25 @@ def methods(summary: dict[str, Any]) -> list[Section]:
         _shift(),
         _other_drift(),
         *_states(summary),
+        *_weights(summary),
         *_questions(summary),
     ]
+
+
+def _weights(summary: dict) -> list[Section]:
+    parts = (
+        "Weights are compared as they are stored. The effective rank of an update is exp of the entropy of its "
+        "singular values' shares of the energy (their squares), in per cent of the directions that the matrix has. "
+        "The leading directions of a matrix are its first k singular vectors, k = 32 or a quarter of its smaller "
+        "side; on its output (left) and input (right) side the update's are set against the base's:",
+        Formula(
+            "overlap = mean of cos² of the principal angles,   by chance k / (size of that side)"
+        ),
+        "The change of singular values is |σ_tuned − σ_base| / |σ_base|; rotation is the mean principal angle between "
+        "the leading directions before and after. Means are over the matrices within layers. Large matrices are "
+        "factorised by random projection.",
+    )
+    return [Section("Weights", parts)] if summary["weight_space"] else []
 
 
 def _questions(summary: dict) -> list[Section]:

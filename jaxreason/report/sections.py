@@ -46,6 +46,13 @@ SECTIONS = (
     Section(
         "Hidden states",
         (_figure("state_layers"), _figure("cka_maps"), _figure("pca_maps")),
+        "Weights",
+        (
+            _figure("weight_layers"),
+            _figure("weight_directions"),
+            _figure("weight_overlap"),
+            _tables("weights"),
+        ),
     ),
     Section("Training", (_tables("arms"), _figure("training"))),
 )
