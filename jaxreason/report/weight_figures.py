@@ -19,7 +19,7 @@ from jaxreason.report.style import (
     name_rows,
     point,
 )
-from jaxreason.report.weight_tables import NORMS, over_chance
+from jaxreason.report.weight_tables import NORMS
 from jaxreason.report.wording import arm_labels, plain
 
 PANELS = {"changed_share": "Share changed in bfloat16", "relative_l2": "|Δw| / |w|"}
@@ -72,11 +72,11 @@ def _legend_height(rows: list[dict], panels: int, narrow: bool) -> float:
 
 def directions(summary: dict[str, Any], narrow: bool) -> Figure | None:
     """How an update lies to the base's leading directions, by kind of matrix, and its own singular values."""
-    rows = [row for row in summary["weight_space"] if over_chance(row["whole"], "left")]
+    rows = [row for row in summary["weight_space"] if row["whole"].get("over_chance_left")]
     if not rows:
         return None
     kinds = dict.fromkeys(kind for row in rows for kind in row["by_kind"] if kind[-4:] not in NORMS)
-    kinds = [k for k in kinds if any(over_chance(r["by_kind"].get(k, {}), "left") for r in rows)]
+    kinds = [k for k in kinds if any(r["by_kind"].get(k, {}).get("over_chance_left") for r in rows)]
     height = max(2.3, 0.8 + 0.26 * len(kinds)) + _legend_height(rows, 3, narrow)
     figure, axes = grid(3, 3, height, narrow)
     for number, (panel, (side, title)) in enumerate(zip(axes, SIDES.items(), strict=False)):
@@ -94,7 +94,7 @@ def _overlap_panel(
     for number, row in enumerate(rows):
         apart = 0.6 * ((number + 0.5) / len(rows) - 0.5)  # arms one below another
         for y, kind in enumerate(kinds):
-            value = over_chance(row["by_kind"].get(kind, {}), side)
+            value = row["by_kind"].get(kind, {}).get(f"over_chance_{side}")
             if value:
                 point(axes, value, y + apart, look[row["arm"]], small=len(rows) > 4)
     axes.axvline(1, color=GREY, linewidth=0.8, linestyle=(0, (3, 3)))
@@ -147,7 +147,7 @@ def _matrix(axes: Axes, summary: dict, base: dict) -> None:
             axes.add_patch(Rectangle((x - 0.47, y - 0.47), 0.94, 0.94, **square))
             if numbered:
                 style = {"ha": "center", "va": "center", "fontsize": 7, "color": INK}
-                axes.text(x, y, plain(value, 2), **style)
+                axes.text(x, y, plain(round(value, 2) + 0.0, 2), **style)
     places: dict[str, list[int]] = {}
     for place, member in enumerate(base["members"]):
         places.setdefault(member["arm"], []).append(place)

@@ -39,9 +39,14 @@ def _row(reader: Reader, arm: Arm) -> dict[str, Any] | None:
 
 
 def _mean(parts: list[dict[str, float]]) -> dict[str, float]:
-    """Of every quantity that all of them have."""
+    """Of every quantity that all of them have, and what a reader compares: what is left, and chance."""
     names = [name for name in parts[0] if all(name in part for part in parts)]
-    return {name: float(np.mean([part[name] for part in parts])) for name in names}
+    found = {name: float(np.mean([part[name] for part in parts])) for name in names}
+    found["unchanged_share"] = 1 - found["changed_share"]
+    for side in ("left", "right"):
+        if f"overlap_{side}" in found:
+            found[f"over_chance_{side}"] = found[f"overlap_{side}"] / found[f"chance_{side}"]
+    return found
 
 
 def _spectrum(found: dict[int, dict], name: str) -> list[float]:

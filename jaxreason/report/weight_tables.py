@@ -20,28 +20,21 @@ def _percent(name: str) -> Callable[[dict], float | None]:
     return lambda row: 100 * row[name] if name in row else None
 
 
-def over_chance(row: dict[str, float], side: str) -> float | None:
-    """How much more often than by chance an update meets the base's leading directions."""
-    if f"overlap_{side}" not in row:
-        return None
-    return row[f"overlap_{side}"] / row[f"chance_{side}"]
+def _plain(name: str) -> Callable[[dict], float | None]:
+    return lambda row: row.get(name)
 
 
 SHOWN = (
-    Shown("unchanged in bfloat16 (%)", lambda row: 100 * (1 - row["changed_share"])),
+    Shown("unchanged in bfloat16 (%)", _percent("unchanged_share")),
     Shown("|Δw| / |w| (%)", _percent("relative_l2")),
-    Shown("|Δw|", lambda row: row["update_l2"]),
+    Shown("|Δw|", _plain("update_l2")),
     Shown("effective rank of Δw (% of full)", _percent("rank_share")),
     Shown("energy of Δw in the first 1 % of directions (%)", _percent("top_1")),
     Shown("energy of Δw in the first 10 % of directions (%)", _percent("top_10")),
-    Shown(
-        "Δw on the base's leading output directions (× chance)", lambda r: over_chance(r, "left")
-    ),
-    Shown(
-        "Δw on the base's leading input directions (× chance)", lambda r: over_chance(r, "right")
-    ),
+    Shown("Δw on the base's leading output directions (× chance)", _plain("over_chance_left")),
+    Shown("Δw on the base's leading input directions (× chance)", _plain("over_chance_right")),
     Shown("change of singular values (%)", _percent("spectral_drift")),
-    Shown("rotation of leading output directions (°)", lambda row: row.get("rotation_left")),
+    Shown("rotation of leading output directions (°)", _plain("rotation_left")),
 )
 BY_KIND = (SHOWN[0], SHOWN[1], SHOWN[3], SHOWN[6], SHOWN[7])
 NORMS = ("norm", "bias")  # of a few numbers each: not a row of the table by kind

@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 from sample_lines import GRADER, PROMPT, SCORED, write_samples
+from synthetic_weights import overlap_file, weights_file
 
 from jaxreason.results.statistics import wilson
 
@@ -75,6 +76,7 @@ def write_study(
     }
     _json(folder / "transfer.json", value)
     _json(folder / "study.json", _manifest(arms, seeds))
+    _json(folder / "weights_overlap.json", overlap_file(arms, seeds))
     return folder
 
 
@@ -173,11 +175,7 @@ def _analysis(folder: pathlib.Path, size: float, rng) -> None:
                 "details": {"units": [unit]},
             },
         )
-    rows = [
-        {"name": "relative_l2", "value": 0.05 * size},
-        {"name": "changed_share", "value": 0.3 * size},
-    ]
-    _json(folder / "weights.json", {"metric": "weights", "rows": rows, "groups": [], "details": {}})
+    _json(folder / "weights.json", weights_file(size))
 
 
 def _metrics(run: pathlib.Path, method: str, rng) -> None:
