@@ -7,13 +7,14 @@ import shutil
 import numpy as np
 import pytest
 from program import call, refused
-from stored_pair import UP, weights_of, write_weights
+from stored_pair import ARCHITECTURE, UP, weights_of, write_weights
 from tiny_pair import model_config
 
 from jaxreason.analysis.drift import DriftConfig, run_drift
 from jaxreason.analysis.weight_folders import compare_folders, compare_study
 from jaxreason.analysis.weight_overlap import Member, pair_rows
 from jaxreason.config import ConfigError
+from jaxreason.errors import UserError
 from jaxreason.results.drift_files import read_drift
 from jaxreason.results.overlap_file import read_overlap
 
@@ -172,3 +173,27 @@ def test_the_program_compares_folders_without_a_recipe(folders, tmp_path, capsys
     assert "overlap, left" in told and "Jaccard" in told and "weights_overlap.json" in told
     assert "go together" in refused(capsys, "weights", "--base", base, "--workdir", tmp_path / "v")
     assert "no study" in refused(capsys, "weights", "--workdir", tmp_path / "v")
+
+
+def test_weights_that_are_no_numbers_or_of_another_network_are_undefined_in_a_study(
+    folders, tmp_path
+):
+    """A study goes on without them, and its file says which tensor is the reason."""
+    broken = BASE | {UP: BASE[UP].copy()}
+    broken[UP][3, 3] = np.nan
+    shallow = dataclasses.replace(ARCHITECTURE, num_hidden_layers=2)
+    wrong = {
+        UP: write_weights(tmp_path / "nan", broken),
+        "model.layers.2": write_weights(
+            tmp_path / "shallow", weights_of(architecture=shallow), shallow
+        ),
+    }
+    for number, (named, path) in enumerate(wrong.items()):
+        workdir = tmp_path / str(number)
+        config = dataclasses.replace(CONFIG, decoding="none")
+        models = model_config(str(folders / "base")), model_config(path)
+        run_drift(config, *models, None, workdir, tmp_path, tmp_path)
+        found = read_drift(workdir, "weights")
+        assert found["rows"] == [] and named in found["details"]["undefined"]
+    with pytest.raises(UserError, match=UP):  # asked for by themselves they are refused
+        compare_folders(str(folders / "base"), [wrong[UP]], tmp_path / "alone", nothing)
