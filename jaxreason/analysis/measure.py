@@ -41,6 +41,15 @@ TOKEN_VALUES = {  # of a token of a text: name here -> name in `divergences`, wh
     "tuned_logprob": "logprob_q",
     "base_rank": "rank_p",
     "tuned_rank": "rank_q",
+    # of the likeliest token of each model, not of the one that was written
+    "base_top": "top_p",
+    "tuned_top": "top_q",
+    "base_top_base_logprob": "top_p_logprob_p",
+    "base_top_tuned_logprob": "top_p_logprob_q",
+    "tuned_top_base_logprob": "top_q_logprob_p",
+    "tuned_top_tuned_logprob": "top_q_logprob_q",
+    "base_top_tuned_rank": "top_p_rank_q",
+    "tuned_top_base_rank": "top_q_rank_p",
 }
 NAMES = ("base", "tuned")
 
@@ -148,7 +157,8 @@ def _aligned(batch: TextBatch, found: dict, longest: int) -> dict:
     columns = np.minimum(columns, batch.tokens.shape[1] - 1)
     mask = inside & (np.take_along_axis(batch.reply_mask, columns, axis=1) > 0)
     tokens = {
-        name: np.where(mask, np.take_along_axis(values, columns, axis=1), 0.0)
-        for name, values in found["tokens"].items()
+        # a 0 of the same type: ids and ranks stay integers
+        name: np.where(mask, np.take_along_axis(values, columns, axis=1), values.dtype.type(0))
+        for name, values in (found["tokens"] | {"token": batch.tokens}).items()
     }
     return found | {"tokens": tokens, "mask": mask}

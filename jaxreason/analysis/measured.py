@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 
 class Sinks(NamedTuple):
@@ -33,7 +33,8 @@ class Measured(NamedTuple):
     base: dict[str, Float[np.ndarray, "N Z D"]]  # pooled hidden states by pooling
     tuned: dict[str, Float[np.ndarray, "N Z D"]]
     cosine_distance: Float[np.ndarray, "N Z"] | None  # mean over reply tokens
-    tokens: dict[str, Float[np.ndarray, "N R"]]  # a value a reply token, 0 after the end
+    # a value a reply token, 0 after the end: TOKEN_VALUES of `measure`, and `token`, the id that was written
+    tokens: dict[str, Shaped[np.ndarray, "N R"]]
     mask: Bool[np.ndarray, "N R"]
     sinks: Sinks | None = None  # None of models of other shapes
 

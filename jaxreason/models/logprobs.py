@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from jaxreason.errors import UserError
 from jaxreason.models.row_blocks import cut, join
@@ -73,14 +73,16 @@ def divergences(
     *,
     chunk: int,
     segment_ids: Int[Array, "B T"] | None = None,
-) -> dict[str, Float[Array, "B T"]]:
+) -> dict[str, Shaped[Array, "B T"]]:
     """How two models' next-token distributions p and q differ, over the full vocabulary, in nats.
 
     Returns:
-      `kl_pq` = KL(p || q), `kl_qp`, `js` (Jensen-Shannon, at most log 2), `entropy_p`, `entropy_q`,
+      float32: `kl_pq` = KL(p || q), `kl_qp`, `js` (Jensen-Shannon, at most log 2), `entropy_p`, `entropy_q`,
       `same_top`: 1 where both have the same most likely token; of each of `tokens` its log-probability and rank
-      (1 + how many were more likely), `logprob_p`, `logprob_q`, `rank_p`, `rank_q`. All float32 [B, T], aligned
-      like `logprobs`.
+      (1 + how many were more likely), `logprob_p`, `logprob_q`, `rank_p`, `rank_q`; the log-probabilities that both
+      give to p's most likely token, `top_p_logprob_p`, `top_p_logprob_q`, and to q's, `top_q_logprob_p`,
+      `top_q_logprob_q`. int32: the most likely tokens `top_p`, `top_q` (of equally likely ones the first), and the rank
+      that each has under the other model, `top_p_rank_q`, `top_q_rank_p`. All [B, T], aligned like `logprobs`.
     """
 
     def reduce(states_p, states_q, targets):
@@ -89,19 +91,26 @@ def divergences(
         apart = -jnp.abs(log_p - log_q)
         log_mean = jnp.maximum(log_p, log_q) + jnp.log1p(jnp.expm1(apart) / 2)
         p, q = jnp.exp(log_p), jnp.exp(log_q)
+        top_p, top_q = (jnp.argmax(x, axis=-1).astype(jnp.int32) for x in (log_p, log_q))
         return {
             "kl_pq": _kl(log_p, log_q),
             "kl_qp": _kl(log_q, log_p),
             "js": jnp.sum(p * (log_p - log_mean) + q * (log_q - log_mean), axis=-1) / 2,
             "entropy_p": -jnp.sum(p * log_p, axis=-1),
             "entropy_q": -jnp.sum(q * log_q, axis=-1),
-            "same_top": (jnp.argmax(log_p, axis=-1) == jnp.argmax(log_q, axis=-1)).astype(
-                jnp.float32
-            ),
+            "same_top": (top_p == top_q).astype(jnp.float32),
             "logprob_p": _at(log_p, targets),
             "logprob_q": _at(log_q, targets),
             "rank_p": _rank(log_p, targets).astype(jnp.float32),
             "rank_q": _rank(log_q, targets).astype(jnp.float32),
+            "top_p": top_p,
+            "top_q": top_q,
+            "top_p_logprob_p": jnp.max(log_p, axis=-1),
+            "top_p_logprob_q": _at(log_q, top_p),
+            "top_q_logprob_p": _at(log_p, top_q),
+            "top_q_logprob_q": jnp.max(log_q, axis=-1),
+            "top_p_rank_q": _rank(log_q, top_p),
+            "top_q_rank_p": _rank(log_p, top_q),
         }
 
     parts = final_p[:, :-1], final_q[:, :-1], tokens[:, 1:]

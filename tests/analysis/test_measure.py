@@ -74,9 +74,39 @@ def test_token_values_are_those_of_the_full_softmax_at_every_reply_token(measure
         np.testing.assert_allclose(got["base_logprob"], own, atol=1e-4)
         np.testing.assert_array_equal(got["base_rank"], 1 + (base > own[:, None]).sum(-1))
         np.testing.assert_array_equal(got["same_top"], base.argmax(-1) == tuned.argmax(-1))
+        _check_choices(got, base, tuned)
+
+
+def _check_choices(got, base, tuned):
+    """What is said of both models' likeliest tokens, which are no longer those that were written."""
+    models, rows = {"base": base, "tuned": tuned}, np.arange(len(base))
+    for top, of in models.items():
+        choice = of.argmax(-1)
+        np.testing.assert_array_equal(got[f"{top}_top"], choice)
+        for model, log in models.items():
+            at = log[rows, choice]
+            np.testing.assert_allclose(got[f"{top}_top_{model}_logprob"], at, atol=1e-4)
+            if top != model:
+                rank = 1 + (log > at[:, None]).sum(-1)
+                np.testing.assert_array_equal(got[f"{top}_top_{model}_rank"], rank)
+
+
+INTEGERS = ("token", "base_top", "tuned_top", "base_top_tuned_rank", "tuned_top_base_rank")
+
+
+def test_the_tokens_that_were_written_stand_beside_their_values_and_integers_stay_integers(
+    measured,
+):
+    for row, text in enumerate(make_unit().texts):
+        reply = text.tokens[text.reply_start :]
+        assert tuple(measured.tokens["token"][row, : len(reply)]) == reply
+        assert not measured.tokens["token"][row, len(reply) :].any()
+    assert {measured.tokens[name].dtype.kind for name in INTEGERS} == {"i"}
 
 
 def test_eight_devices_and_other_batches_give_the_same_numbers(measured):
     spread = measure_pair(params_of(0), params_of(1), num_devices=8, batch_size=8)
     for one, eight in zip(jax.tree.leaves(measured), jax.tree.leaves(spread), strict=True):
         np.testing.assert_allclose(eight, one, rtol=1e-4, atol=1e-5)
+    for name in INTEGERS:
+        np.testing.assert_array_equal(spread.tokens[name], measured.tokens[name], err_msg=name)

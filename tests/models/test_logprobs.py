@@ -150,9 +150,19 @@ def test_divergences_equal_those_of_full_distributions():
     for name, x in (("p", p), ("q", q)):
         at = np.take_along_axis(x, tokens[:, 1:, None], axis=-1)
         expected |= {f"logprob_{name}": np.log(at[..., 0]), f"rank_{name}": 1 + (x > at).sum(-1)}
+        expected[f"top_{name}"] = x.argmax(-1)
+    for name, x in (("p", p), ("q", q)):
+        for top in ("top_p", "top_q"):
+            at = np.take_along_axis(x, expected[top][..., None], axis=-1)
+            expected[f"{top}_logprob_{name}"] = np.log(at[..., 0])
+            if top != f"top_{name}":
+                expected[f"{top}_rank_{name}"] = 1 + (x > at).sum(-1)
     assert got.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_array_equal(got[name][:, 0], 0)
+        if value.dtype.kind == "i" and name.startswith("top"):
+            assert got[name].dtype == jnp.int32
+            np.testing.assert_array_equal(got[name][:, 1:], value, err_msg=name)
         np.testing.assert_allclose(got[name][:, 1:], value, atol=2e-5, err_msg=name)
 
 
@@ -169,6 +179,40 @@ def test_ranks_count_the_tokens_that_were_more_likely():
     order = np.argsort(-_log_softmax(final, head)[:, :-1], axis=-1)
     expected = np.argmax(order == tokens[:, 1:, None], axis=-1) + 1
     np.testing.assert_array_equal(got, np.pad(expected, ((0, 0), (1, 0))))
+
+
+def test_ranks_of_the_other_models_first_choice_are_places_in_torchs_order():
+    """Another library's order of the whole vocabulary, not our count of likelier tokens."""
+    torch = pytest.importorskip("torch")
+    final_p, head_p, tokens = _draw(2)
+    final_q, head_q, _ = _draw(3)
+    got = divergences(final_p, head_p, final_q, head_q, tokens, chunk=3)
+    scores = [torch.tensor(f.astype(np.float64) @ h) for f, h in ((final_p, head_p), (final_q, head_q))]  # fmt: skip
+    order_p, order_q = (torch.topk(x[:, :-1], V, dim=-1).indices for x in scores)
+    place = (order_p == order_q[..., :1]).int().argmax(-1) + 1
+    np.testing.assert_array_equal(got["top_q"][:, 1:], order_q[..., 0])
+    np.testing.assert_array_equal(got["top_q_rank_p"][:, 1:], place)
+    np.testing.assert_array_equal(
+        got["top_p_rank_q"][:, 1:], (order_q == order_p[..., :1]).int().argmax(-1) + 1
+    )
+    assert len(np.unique(place)) > 3  # not a case in which all are alike
+
+
+def test_divergences_are_the_same_where_the_vocabulary_is_split_over_devices():
+    final_p, head_p, tokens = _draw(0)
+    final_q, head_q, _ = _draw(1)
+    states = [np.repeat(x, 4, axis=0) for x in (final_p, final_q)]
+    heads = [np.concatenate([x, 1.1 * x], axis=1) for x in (head_p, head_q)]  # an even vocabulary
+    arguments = states[0], heads[0], states[1], heads[1], np.repeat(tokens, 4, axis=0)
+    compare = jax.jit(lambda *args: divergences(*args, chunk=4))
+    one = compare(*arguments)
+    with jax.set_mesh(make_mesh(MeshConfig(1, 4, 2, 1))):
+        many = jax.jit(lambda *args: divergences(*args, chunk=4))(*arguments)
+    for name, value in one.items():
+        if value.dtype == jnp.int32:
+            np.testing.assert_array_equal(many[name], value, err_msg=name)
+        else:
+            np.testing.assert_allclose(many[name], value, atol=1e-5, err_msg=name)
 
 
 def test_vocabulary_and_batch_split_over_devices_change_nothing():
