@@ -5,7 +5,9 @@ docs/drift.md defines the metrics and the files.
 """
 
 import dataclasses
+import functools
 import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
@@ -20,6 +22,7 @@ from jaxreason.analysis.measure import make_measure, measure_unit
 from jaxreason.analysis.metrics import METRICS
 from jaxreason.analysis.origin import Origin, holds_part, is_pending, unit_name
 from jaxreason.analysis.pca_shift import COMPONENTS
+from jaxreason.analysis.reading import SHIFT_THRESHOLD, Reading, load_token_bytes
 from jaxreason.analysis.texts import Batching, Unit, load_units, shortened
 from jaxreason.analysis.weight_run import stream_weights
 from jaxreason.analysis.weights import compare_weights
@@ -68,6 +71,8 @@ class DriftConfig:
     keep_token_states: Annotated[tuple[int, ...], FREE] = ()
     # principal axes whose share of the variance is kept, and which span the subspaces compared
     components: Annotated[int, at_least(1)] = COMPONENTS
+    # JS divergence, in nats, from which on a token counts as shifted; of `shifted_tokens` alone
+    shift_threshold: Annotated[float, between(0, math.log(2))] = SHIFT_THRESHOLD
 
 
 def run_drift(
@@ -162,6 +167,13 @@ class _Run:
         names = {"base": self.base.name, "tuned": self.tuned.name}
         return names | {"decoding": self.config.decoding, "variant": self.config.variant}
 
+    @functools.cached_property
+    def reading(self) -> Reading:
+        """What metrics that show tokens know; the base's tokenizer is read where one of them is asked for."""
+        shows = any(METRICS[name].shows_tokens for name in self.config.metrics)
+        token_bytes = load_token_bytes(self.base.config.path) if shows else None
+        return Reading(token_bytes=token_bytes, shift_threshold=self.config.shift_threshold)
+
     def measure(self, pending: tuple[str, ...], interrupt: Interrupt) -> None:
         """Measures metrics that both models have; they are loaded where these need it."""
         of_texts = tuple(name for name in pending if METRICS[name].reads == "texts")
@@ -250,6 +262,8 @@ class _Run:
         measured = measure_unit(measure, *params, self.mesh, unit, batching, states.add)
         states.finish(self.origin)
         if metrics:
+            ids = tuple(text.id for text in unit.texts)
+            measured = measured._replace(reading=self.reading._replace(ids=ids))
             made = metric_files.part(metrics, unit, measured, vars(self.config))
             made |= self.origin.of_part(unit)
             _on_zero(write_drift_part, self.workdir, unit_name(unit), made)

@@ -2,11 +2,14 @@
 give back.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
+
+from jaxreason.analysis.reading import Reading
 
 
 class Sinks(NamedTuple):
@@ -37,10 +40,11 @@ class Measured(NamedTuple):
     tokens: dict[str, Shaped[np.ndarray, "N R"]]
     mask: Bool[np.ndarray, "N R"]
     sinks: Sinks | None = None  # None of models of other shapes
+    reading: Reading | None = None  # what metrics that show tokens know beside the numbers
 
 
 class Prepared(NamedTuple):
-    """A metric ready to be evaluated on any selection (with repeats) of the texts.
+    """A metric ready to be evaluated on any selection (with repeats) of the texts; NaN where it is undefined.
 
     `statistics`, where a metric has it, does many selections of one length at once.
     """
@@ -75,11 +79,25 @@ def bootstrap(
     """Evaluates a metric on all texts and on `resamples` samples of them with replacement.
 
     The same seed gives the same resamples whatever the metric, so runs that read the same texts
-    stay paired.
+    stay paired. What is undefined (NaN) on all texts is left out; a resample on which a value is undefined is replaced
+    by another one on which it is not.
     """
     drawn = np.random.default_rng(seed).integers(num_texts, size=(resamples, num_texts))
-    values = prepared.statistic(np.arange(num_texts))
+    found = prepared.statistic(np.arange(num_texts))
+    values = {name: value for name, value in found.items() if not math.isnan(value)}
     if prepared.statistics is not None:
-        return Bootstrapped(values, prepared.statistics(drawn))
+        many = prepared.statistics(drawn)
+        return Bootstrapped(values, {n: _defined(many[n], value) for n, value in values.items()})
     draws = [prepared.statistic(row) for row in drawn]
-    return Bootstrapped(values, {name: np.array([draw[name] for draw in draws]) for name in values})
+    return Bootstrapped(
+        values,
+        {n: _defined(np.array([draw[n] for draw in draws]), value) for n, value in values.items()},
+    )
+
+
+def _defined(draws: Float[np.ndarray, " r"], value: float) -> Float[np.ndarray, " r"]:
+    """Draws with those that are undefined replaced by the others in turn, or by the value where there are none."""
+    undefined = np.isnan(draws)
+    others = draws[~undefined] if not undefined.all() else np.array([value])
+    draws[undefined] = np.resize(others, undefined.sum())
+    return draws

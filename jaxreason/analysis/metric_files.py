@@ -75,7 +75,7 @@ def texts_file(
         "groups": [
             row for key, members in groups.items() for row in group_rows(*key, members, confidence)
         ],
-        "details": {"units": details},
+        "details": {**METRICS[metric].about, "units": details},
     }
 
 
@@ -103,22 +103,19 @@ def _rows(where: dict, found: Bootstrapped, confidence: float) -> list[dict]:
 def group_rows(
     group: str, source: str, members: list[Bootstrapped], confidence: float
 ) -> Iterable[dict]:
-    """The mean over the benchmarks of a group in which a metric is defined, whose texts are resampled
+    """The mean over the benchmarks of a group on which a value is defined, whose texts are resampled
     independently; draws kept for the report.
     """
-    members = [member for member in members if member.values]
-    if not members:
-        return []
-    names = members[0].values
-    whole = Bootstrapped(
-        {name: float(np.mean([member.values[name] for member in members])) for name in names},
-        {name: np.mean([member.draws[name] for member in members], axis=0) for name in names},
-    )
-    where = {"group": group, "source": source, "num_benchmarks": len(members)}
-    return [
-        row | {"draws": _rounded(whole.draws[row["name"]])}
-        for row in _rows(where, whole, confidence)
-    ]
+    names = dict.fromkeys(name for member in members for name in member.values)
+    rows = []
+    for name in names:
+        having = [member for member in members if name in member.values]
+        value = float(np.mean([member.values[name] for member in having]))
+        draws = np.mean([member.draws[name] for member in having], axis=0)
+        where = {"group": group, "source": source, "num_benchmarks": len(having)}
+        whole = Bootstrapped({name: value}, {name: draws})
+        rows += [row | {"draws": _rounded(draws)} for row in _rows(where, whole, confidence)]
+    return rows
 
 
 def weights_file(about: dict, metric: str, prepared: Prepared) -> dict:

@@ -1,7 +1,8 @@
 """The drift metrics by name: what each reads, and the function that prepares it."""
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from jaxreason.analysis.cka import cka_distance
 from jaxreason.analysis.frechet import frechet
@@ -11,19 +12,21 @@ from jaxreason.analysis.pca_shift import pca_shift
 from jaxreason.analysis.procrustes import procrustes
 from jaxreason.analysis.sinks import sink_change
 from jaxreason.analysis.subspaces import subspaces
+from jaxreason.analysis.shifted_tokens import ABOUT, shifted_tokens
 from jaxreason.analysis.token_distributions import token_kl
 from jaxreason.analysis.weights import weight_drift
 
 
 class Metric(NamedTuple):
     """A metric of `texts` takes a Measured, one of `weights` what `compare_weights` gives. All
-    values are 0 for a model compared with itself. `settings` are fields of the recipe's section
-    that `prepare` takes by name."""
+    values are 0 for a model compared with itself, or undefined."""
 
     reads: Literal["texts", "weights"]
     prepare: Callable[..., Prepared]
-    settings: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()  # fields of the section that `prepare` takes by name
     any_shape: bool = False  # whether models of another depth or width have it, too
+    shows_tokens: bool = False  # whether it needs the texts of tokens
+    about: Mapping[str, Any] = MappingProxyType({})  # stands in the details of its file
 
     def needs(self) -> tuple[str, ...]:
         """What must be comparable of two models (keys of `comparable.why_not`)."""
@@ -35,6 +38,13 @@ class Metric(NamedTuple):
 METRICS: dict[str, Metric] = {
     "pca_shift": Metric("texts", pca_shift, ("components",)),
     "token_kl": Metric("texts", token_kl, any_shape=True),
+    "shifted_tokens": Metric(
+        *("texts", shifted_tokens),
+        any_shape=True,
+        shows_tokens=True,
+        settings=("shift_threshold",),
+        about=ABOUT,
+    ),
     "cka": Metric("texts", cka_distance),
     "subspaces": Metric("texts", subspaces, ("components",)),
     "frechet": Metric("texts", frechet),

@@ -54,7 +54,9 @@ class Origin:
         if METRICS[metric].reads != "texts":
             kept = {k: v for k, v in self.models.items() if k != "run" or not self.of_folders}
             return {MADE_WITH: {"models": kept}}
-        return {MADE_WITH: self._all()}
+        others = {x for m in METRICS.values() for x in m.settings} - set(METRICS[metric].settings)
+        settings = {name: value for name, value in self.settings.items() if name not in others}
+        return {MADE_WITH: self._all() | {"settings": settings}}
 
     def _all(self) -> dict[str, dict]:
         return {"settings": self.settings, "models": self.models, "texts": self.texts}

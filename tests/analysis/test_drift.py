@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import signal
+import string
 import sys
 
 import jax
@@ -25,8 +26,10 @@ from jaxreason.analysis.drift import DriftConfig, run_drift
 from jaxreason.analysis.measured import Bootstrapped
 from jaxreason.analysis.metric_files import group_rows
 from jaxreason.analysis.metrics import METRICS
+from jaxreason.analysis.reading import load_token_bytes
 from jaxreason.analysis.texts import _order
 from jaxreason.config import ConfigError, parse
+from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.huggingface import save_model
 from jaxreason.results.state_files import read_states, read_token_states
@@ -42,16 +45,18 @@ CONFIG = DriftConfig(
     confidence=0.95,
     seed=0,
 )
+CHARACTERS = string.ascii_lowercase + string.digits  # with four markers the model's 40 tokens
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Two models, and an evaluation of each on two benchmarks of different groups."""
+    """Two models, of which the base has a tokenizer, and an evaluation of each."""
     root = tmp_path_factory.mktemp("drift")
-    for name, seed in (("base", 0), ("tuned", 1)):
+    save_character_tokenizer(root / "tokenizer", CHARACTERS)
+    for name, seed, tokenizer in (("base", 0, root / "tokenizer"), ("tuned", 1, None)):
         folder = root / name / "model"
         params = params_of(seed)
-        save_model(folder, tiny_model(), params, tokenizer_from=None, max_shard_bytes=10**9)
+        save_model(folder, tiny_model(), params, tokenizer_from=tokenizer, max_shard_bytes=10**9)
         write_evaluation(root / name / "evaluation", make_unit())
     swapped = [dataclasses.replace(t, tokens=t.tokens[::-1]) for t in make_unit().texts]
     unit = dataclasses.replace(make_unit(), texts=tuple(swapped))
@@ -150,6 +155,48 @@ def test_a_benchmark_on_which_a_metric_is_undefined_is_left_out_of_its_group():
     (row,) = group_rows("math", "base", [not_defined, defined], 0.95)
     assert (row["value"], row["num_benchmarks"]) == (1.0, 1)
     assert group_rows("math", "base", [not_defined], 0.95) == []
+
+
+def test_values_that_not_all_benchmarks_have_are_means_over_those_that_have_them():
+    whole = Bootstrapped({"x": 1.0, "y": 4.0}, {"x": np.ones(3), "y": np.full(3, 4.0)})
+    part = Bootstrapped({"x": 3.0}, {"x": np.full(3, 3.0)})
+    x, y = drift._group_rows("math", "base", [part, whole], 0.95)
+    assert (x["name"], x["value"], x["num_benchmarks"]) == ("x", 2.0, 2)
+    assert (y["name"], y["value"], y["draws"], y["num_benchmarks"]) == ("y", 4.0, [4.0] * 3, 1)
+
+
+def test_shifted_tokens_stand_in_the_file_as_text_with_the_list_of_words(finished):
+    details = finished[1]["shifted_tokens"]["details"]
+    assert "wait" in details["word_classes"]["logical"]["doubt"]
+    unit = details["units"][0]
+    markers = ("<pad>", "<user>", "<assistant>", "<end>")
+    known = dict(enumerate((*markers, *CHARACTERS)))
+    assert unit["tokens"] and all(row["text"] == known[row["token"]] for row in unit["tokens"])
+    assert sum(row["shifted"] for row in unit["tokens"]) == unit["num_shifted"] > 0
+    assert len(unit["view"]["texts"]) == unit["view"]["num_tokens"]
+    assert unit["view"]["id"] in {text.id for text in make_unit().texts}
+
+
+def test_a_model_without_a_tokenizer_is_compared_with_a_word_about_it(folders, caplog):
+    assert load_token_bytes(str(folders / "tuned" / "model")) is None
+    assert "Tokens will be shown by their ids: " in caplog.text
+
+
+def test_another_threshold_is_of_the_shifted_tokens_alone(finished, folders, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    other = dataclasses.replace(CONFIG, shift_threshold=0.05)
+    with pytest.raises(
+        ConfigError, match=r"(?s)shifted_tokens\.json.*shift_threshold: 0\.1 -> 0\.05"
+    ):
+        run(folders, tmp_path / "run", other)
+    (tmp_path / "run" / "analysis" / "shifted_tokens.json").unlink()
+    files = run(folders, tmp_path / "run", other)
+    assert files["token_kl"] == finished[1]["token_kl"]
+    shares = [
+        next(r["value"] for r in found["shifted_tokens"]["rows"] if r["name"] == "js_above")
+        for found in (finished[1], files)
+    ]
+    assert shares[1] > shares[0] > 0
 
 
 def test_a_finished_metric_is_not_measured_again(finished, folders, monkeypatch):

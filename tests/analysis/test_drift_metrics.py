@@ -12,7 +12,7 @@ from jaxreason.analysis.weights import compare_weights
 
 def moved():
     keys = iter(jax.random.split(jax.random.key(1), 100))
-    return jax.tree.map(lambda x: x + 0.1 * jax.random.normal(next(keys), x.shape), params_of(0))
+    return jax.tree.map(lambda x: x + 0.2 * jax.random.normal(next(keys), x.shape), params_of(0))
 
 
 @functools.cache

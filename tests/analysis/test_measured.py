@@ -33,3 +33,18 @@ def test_a_metric_that_does_many_selections_at_once_has_the_same_draws():
     one, two = (bootstrap(metric, 20, 50, (3, 4)) for metric in (mean_of(values), many))
     assert two.values == pytest.approx(one.values)
     np.testing.assert_allclose(two.draws["mean"], one.draws["mean"])
+
+
+def test_what_is_undefined_on_all_texts_is_left_out_and_a_resample_without_a_value_is_replaced():
+    """The share of threes among what is not zero: with one text that is not, most resamples are undefined."""
+    values = np.array([0.0, 0.0, 0.0, 3.0])
+
+    def statistic(texts):
+        some = values[texts][values[texts] > 0]
+        return {"threes": float((some == 3).mean()) if len(some) else np.nan, "never": np.nan}
+
+    found = bootstrap(Prepared(statistic, {}), 4, 50, (0,))
+    assert found.values == {"threes": 1.0} and list(found.draws) == ["threes"]
+    np.testing.assert_array_equal(found.draws["threes"], np.ones(50))
+    values[3] = 0.0
+    assert bootstrap(Prepared(statistic, {}), 4, 50, (0,)).values == {}

@@ -1,0 +1,60 @@
+"""What metrics that show tokens know of a unit's texts beside the numbers: ids, the text of a token, a threshold."""
+
+import codecs
+import logging
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.errors import UserError
+
+_LOG = logging.getLogger(__name__)
+
+# In nats, of at most ln 2 = 0.69. JS <= ln 2 * TV, so at least 0.14 of the probability moved to other tokens: far above
+# what rounding does (two runs of one model in bfloat16 differ by 1e-3 and less), far below an exchange of the choice.
+SHIFT_THRESHOLD = 0.1
+
+TokenBytes = Callable[[int], bytes]
+
+
+class Reading(NamedTuple):
+    """Of the texts of a unit.
+
+    Attributes:
+      ids: of their questions, in the order of the texts; () where not known.
+      token_bytes: those of one token; None where there is no tokenizer.
+      shift_threshold: the JS divergence, in nats, from which on a token counts as shifted.
+    """
+
+    ids: tuple[str, ...] = ()
+    token_bytes: TokenBytes | None = None
+    shift_threshold: float = SHIFT_THRESHOLD
+
+
+def load_token_bytes(path: str) -> TokenBytes | None:
+    """The bytes of the tokens of a model's folder or hub name; None, with a warning, where no tokenizer can be read.
+
+    Distributions are compared without one; tokens are then known by their ids alone.
+    """
+    try:
+        return load_tokenizer(path).token_bytes
+    except UserError as error:
+        _LOG.warning("Tokens will be shown by their ids: %s", error)
+        return None
+
+
+def token_text(token: int, token_bytes: TokenBytes | None) -> str | None:
+    """The text of one token, bytes that are no whole character as <0xE2>; None without a tokenizer."""
+    if token_bytes is None:
+        return None
+    found = token_bytes(token)
+    try:
+        return found.decode()
+    except UnicodeDecodeError:
+        return "".join(f"<0x{byte:02X}>" for byte in found)
+
+
+def running_texts(tokens: Sequence[int], token_bytes: TokenBytes) -> list[str]:
+    """The text that each token adds to those before it: a character of several tokens stands with its last one."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return [decoder.decode(token_bytes(int(token))) for token in tokens]

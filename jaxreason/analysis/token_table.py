@@ -1,0 +1,118 @@
+"""The table of promoted tokens: how often each was promoted, how likely both models find it, what it replaces."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxreason.analysis.measured import Measured
+from jaxreason.analysis.reading import TokenBytes, token_text
+from jaxreason.analysis.word_classes import CONTENT, LOGICAL, SYMBOL, word_class
+
+TOKENS_KEPT = 50  # of a benchmark's promoted tokens, the most frequent ones
+
+
+def token_table(
+    measured: Measured, shifted: Bool[np.ndarray, "N R"], token_bytes: TokenBytes | None
+) -> dict[str, Any]:
+    """`tokens`, a row a promoted token, the most frequent first; how many more there are; the counts of each class.
+
+    Args:
+      measured: what both models say about the replies.
+      shifted: the positions that count.
+      token_bytes: of a tokenizer; without one texts and classes are None.
+    """
+    tops = measured.tokens["tuned_top"]
+    promoted, everywhere = tops[shifted], tops[measured.mask]
+    times, chosen = Counter(promoted.tolist()), Counter(everywhere.tolist())
+    order = sorted(times, key=lambda token: (-times[token], token))
+    kept = order[:TOKENS_KEPT]
+    values = _values(measured)
+    rows = [
+        {
+            "token": token,
+            "text": token_text(token, token_bytes),
+            "class": _class(token, token_bytes),
+        }
+        | {"shifted": times[token], "chosen": chosen[token]}
+        | _describe(token, measured, shifted, values, token_bytes)
+        for token in kept
+    ]
+    return {
+        "tokens": rows,
+        "num_other_tokens": len(order) - len(kept),
+        "num_other_shifted": sum(times[token] for token in order[TOKENS_KEPT:]),
+        "classes": _classes(times, chosen, token_bytes),
+    }
+
+
+def _values(measured: Measured) -> dict[str, Float[np.ndarray, "N R"]]:
+    tokens = measured.tokens
+    return {
+        "base_probability": np.exp(tokens["tuned_top_base_logprob"]),
+        "tuned_probability": np.exp(tokens["tuned_top_tuned_logprob"]),
+        "base_rank": tokens["tuned_top_base_rank"],  # under the tuned model it is 1
+        "replaced_tuned_rank": tokens["base_top_tuned_rank"],  # under the base it is 1
+    }
+
+
+def _describe(
+    token: int,
+    measured: Measured,
+    shifted: Bool[np.ndarray, "N R"],
+    values: dict[str, np.ndarray],
+    token_bytes: TokenBytes | None,
+) -> dict[str, Any]:
+    """Means over the positions at which a token was promoted, and the token that it replaces most often."""
+    here = shifted & (measured.tokens["tuned_top"] == token)
+    numbers = here.sum(1)
+    replaced = Counter(measured.tokens["base_top"][here].tolist())
+    often = min(replaced, key=lambda other: (-replaced[other], other))
+    found = {name: clustered_mean(np.where(here, x, 0).sum(1), numbers) for name, x in values.items()}  # fmt: skip
+    return {
+        "num_texts": int((numbers > 0).sum()),
+        **found,
+        "replaces": {
+            "token": often,
+            "text": token_text(often, token_bytes),
+            "times": replaced[often],
+        },
+    }
+
+
+def clustered_mean(
+    sums: Float[np.ndarray, " N"], numbers: Int[np.ndarray, " N"]
+) -> dict[str, float | None]:
+    """The mean of values of which each text has `numbers`, and its standard error; None where only one text has any.
+
+    The error is that of a ratio of two sums over texts, of which the values of one are not independent:
+    sqrt(k / (k - 1) * sum_i (s_i - mean n_i)^2) / n, over the k texts that have a value.
+    """
+    mean = sums.sum(dtype=float) / numbers.sum()
+    num_texts = int((numbers > 0).sum())
+    if num_texts < 2:
+        return {"mean": _short(mean), "error": None}
+    apart = np.sum((sums - mean * numbers) ** 2) * num_texts / (num_texts - 1)
+    return {"mean": _short(mean), "error": _short(np.sqrt(apart) / numbers.sum())}
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def _class(token: int, token_bytes: TokenBytes | None) -> str | None:
+    text = token_text(token, token_bytes)
+    return None if text is None else word_class(text)
+
+
+def _classes(times: Counter, chosen: Counter, token_bytes: TokenBytes | None) -> dict | None:
+    """Of each class how many positions were shifted to a token of it, and at how many it is the likeliest."""
+    if token_bytes is None:
+        return None
+    found = {name: {"shifted": 0, "chosen": 0} for name in (LOGICAL, CONTENT, SYMBOL)}
+    for token, number in chosen.items():
+        row = found[_class(token, token_bytes)]
+        row["chosen"] += number
+        row["shifted"] += times[token]
+    return found
