@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from jaxreason.analysis.measured import Measured
 from jaxreason.analysis.reading import TokenBytes, token_text
 from jaxreason.analysis.word_classes import CONTENT, LOGICAL, SYMBOL, word_class
+from jaxreason.results.ratios import ratio_error
 
 TOKENS_KEPT = 50  # of a benchmark's promoted tokens, the most frequent ones
 
@@ -69,7 +70,7 @@ def _describe(
     numbers = here.sum(1)
     replaced = Counter(measured.tokens["base_top"][here].tolist())
     often = min(replaced, key=lambda other: (-replaced[other], other))
-    found = {name: clustered_mean(np.where(here, x, 0).sum(1), numbers) for name, x in values.items()}  # fmt: skip
+    found = {name: _mean(np.where(here, x, 0).sum(1), numbers) for name, x in values.items()}  # fmt: skip
     return {
         "num_texts": int((numbers > 0).sum()),
         **found,
@@ -81,20 +82,11 @@ def _describe(
     }
 
 
-def clustered_mean(
-    sums: Float[np.ndarray, " N"], numbers: Int[np.ndarray, " N"]
-) -> dict[str, float | None]:
-    """The mean of values of which each text has `numbers`, and its standard error; None where only one text has any.
-
-    The error is that of a ratio of two sums over texts, of which the values of one are not independent:
-    sqrt(k / (k - 1) * sum_i (s_i - mean n_i)^2) / n, over the k texts that have a value.
-    """
+def _mean(sums: Float[np.ndarray, " N"], numbers: Int[np.ndarray, " N"]) -> dict:
+    """The mean of values of which each text has `numbers`, and its standard error; None where one text has them all."""
+    error = ratio_error(sums, numbers)
     mean = sums.sum(dtype=float) / numbers.sum()
-    num_texts = int((numbers > 0).sum())
-    if num_texts < 2:
-        return {"mean": _short(mean), "error": None}
-    apart = np.sum((sums - mean * numbers) ** 2) * num_texts / (num_texts - 1)
-    return {"mean": _short(mean), "error": _short(np.sqrt(apart) / numbers.sum())}
+    return {"mean": _short(mean), "error": None if error is None else _short(error)}
 
 
 def _short(value: float) -> float:

@@ -10,6 +10,14 @@ from etils import epath
 from jaxreason.config import at_least, between, check_ranges
 from jaxreason.report import drift_tables, run_tables, score_tables, state_tables, transfer_tables
 from jaxreason.report import drift_tables, run_tables, score_tables, transfer_tables, weight_tables
+from jaxreason.report import (
+    drift_tables,
+    run_tables,
+    score_tables,
+    shifted_tables,
+    shifted_view,
+    transfer_tables,
+)
 from jaxreason.report.figures import FIGURES, Drawn, draw
 from jaxreason.report.files import Reader, read_study
 from jaxreason.report.pages import content, environment
@@ -40,6 +48,9 @@ TABLES = {
     "weights": weight_tables.weight_tables,
     "weight_kinds": weight_tables.weight_kind_tables,
     "weight_overlap": weight_tables.overlap_tables,
+    "shifted": shifted_tables.shifted_tables,
+    "shifted_examples": shifted_tables.example_tables,
+    "shifted_words": shifted_tables.token_tables,
     "replies": run_tables.reply_tables,
     "other_scores": run_tables.other_score_tables,
     "variants": score_tables.variant_tables,
@@ -58,6 +69,7 @@ DETAILS = {
     "states": "Hidden states: shape, main axes and sink tokens",
     "weight_kinds": "Weights by kind of parameter",
     "weight_overlap": "Weights that runs changed alike, pair by pair",
+    "shifted_words": "Shifted tokens, arm by arm",
     "replies": "Replies: length, cut, without an answer, failed",
     "other_scores": "Other scorings",
     "asked": "How each model and task was asked",
@@ -68,6 +80,7 @@ DETAILS = {
 # function of the summary. Nothing is shown of what is empty.
 VIEWS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "findings": lambda summary: summary["found"],
+    "shifted_view": shifted_view.shifted_view,
 }
 
 

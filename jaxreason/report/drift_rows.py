@@ -3,6 +3,7 @@ analysis/<metric>.json.
 """
 
 import zlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ QUANTITIES = (
     ),
     Quantity("cosine", "final_distance", "base", "Cosine distance, final states", "1 − cos"),
     Quantity("cka", "distance.reply", "base", "CKA distance, mean of layers", "1 − CKA"),
+    Quantity("shifted_tokens", "shifted", "tuned", "Shifted tokens, tuned replies", "share"),
 )
 HEADLINE_KL, REVERSE_KL = QUANTITIES[0], QUANTITIES[1]
 HEADLINE_SHIFT, PAPER_SHIFT, SCALED_SHIFT = QUANTITIES[6:9]
@@ -102,8 +104,13 @@ def _undefined(study: Study, metrics: dict) -> list[str]:
     return sorted(of_arms) + sorted(found)
 
 
-def drift_rows(
-    study: Study, metrics: dict, how: Resampling, quantities: tuple[Quantity, ...] = QUANTITIES
+def drift_rows(study: Study, metrics: dict, how: Resampling) -> list[dict]:
+    """Every quantity of QUANTITIES, as `quantity_rows` has it."""
+    return quantity_rows(study, metrics, how, QUANTITIES)
+
+
+def quantity_rows(
+    study: Study, metrics: dict, how: Resampling, quantities: Iterable[Quantity]
 ) -> list[dict]:
     """Every quantity of every group and arm: mean over seeds, interval over texts and seeds, each
     seed's own.

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from jaxreason.report import drift_figures, state_figures
 from jaxreason.report import drift_figures, weight_figures
+from jaxreason.report import drift_figures, shifted_figures
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
 from jaxreason.report.style import (
     FAINT,
@@ -308,5 +309,8 @@ FIGURES: dict[str, Callable[[dict, bool], Figure | None]] = {
     "weight_layers": weight_figures.layers,
     "weight_directions": weight_figures.directions,
     "weight_overlap": weight_figures.overlap,
+    "promoted": shifted_figures.promoted,
+    "shift_places": shifted_figures.places,
+    "rank_shift": shifted_figures.ranks,
     "training": drift_figures.training,
 }

@@ -77,6 +77,7 @@ CAPTIONS = {
         "Mean states on the base's first two axes in each layer, as the paper draws them: circles the base, at 0 "
         "across; triangles the tuned model, of the first seed; a segment joins a layer's two states, and later layers "
         "are darker. An axis' sign is arbitrary. Tasks of all groups in turn.",
+    ),
     "weight_layers": Caption(
         "Which layers changed",
         "Means over seeds: the share of a layer's weights that differ once both are rounded to "
@@ -93,6 +94,21 @@ CAPTIONS = {
         "Below the diagonal: of the weights that either changed the share that both did (Jaccard "
         "index J), beyond chance: (J − J_c) / (1 − J_c), J_c if each had changed as many of each tensor "
         "anywhere in it. Above: the cosine of the two updates. A row a run; the seeds of an arm stand together.",
+    ),
+    "promoted": Caption(
+        "Tokens that the tuned models promote",
+        "The tuned model's first choice at shifted tokens, the most frequent ones in its own replies; axes differ. "
+        "Colour and mark: words of logical structure, by a list, and content.",
+    ),
+    "shift_places": Caption(
+        "Where in a reply tokens are shifted",
+        "Share of shifted tokens in every tenth of the tuned models' replies, mean over tasks and seeds; bands: "
+        "intervals.",
+    ),
+    "rank_shift": Caption(
+        "Rank shift against position",
+        "|Rank under base − rank under tuned| of written tokens whose two ranks differ, an even choice of them, in the "
+        "tuned models' replies. Triangles lie beyond the axis.",
     ),
     "training": Caption(
         "Training",
@@ -152,6 +168,7 @@ def methods(summary: dict[str, Any]) -> list[Section]:
         _other_drift(),
         *_states(summary),
         *_weights(summary),
+        *_shifted(summary),
         *_questions(summary),
     ]
 
@@ -170,6 +187,31 @@ def _weights(summary: dict) -> list[Section]:
         "factorised by random projection.",
     )
     return [Section("Weights", parts)] if summary["weight_space"] else []
+
+
+def _shifted(summary: dict) -> list[Section]:
+    if summary["shifted"] is None:
+        return []
+    words = ", ".join(
+        w
+        for kind in summary["shifted"]["word_classes"].values()
+        for ws in kind.values()
+        for w in ws
+    )
+    return [
+        Section(
+            "Shifted tokens",
+            (
+                "At every token of the tuned models' replies both models' next-token distributions are compared. A "
+                "token is shifted where their first choices differ and the Jensen–Shannon divergence is at least "
+                f"{summary['shifted']['threshold']:g} nats, of at most 0.69: a change of the first of two nearly equal "
+                "choices is not counted. The promoted token is the tuned model's first choice there, and it replaces "
+                "the base's. Shares are means over the tasks of a group; counts of single tokens are over all tasks.",
+                f"Words of logical structure, whatever their case: {words}. Other tokens with a letter or a digit are "
+                "content.",
+            ),
+        )
+    ]
 
 
 def _questions(summary: dict) -> list[Section]:

@@ -7,12 +7,14 @@ from jaxreason.report.curves import training_rows
 from jaxreason.report.files import Reader, Study
 from jaxreason.report.scores import Resampling
 from jaxreason.report.state_rows import state_part
+from jaxreason.report.shifted_rows import shifted_rows
 from jaxreason.report.training_questions import question_rows
 from jaxreason.report.weight_rows import overlap_rows, weight_space_rows
 
 PARTS: dict[str, Callable[[Reader, Study, Resampling], Any]] = {
     "training": lambda reader, study, _: training_rows(reader, study),
     "states": state_part,
+    "shifted": shifted_rows,
     "training_questions": lambda reader, study, _: question_rows(reader, study),
     "weight_space": lambda reader, study, _: weight_space_rows(reader, study),
     "weight_overlap": lambda reader, study, _: overlap_rows(reader, study),

@@ -46,12 +46,21 @@ SECTIONS = (
     Section(
         "Hidden states",
         (_figure("state_layers"), _figure("cka_maps"), _figure("pca_maps")),
+    ),
+    Section(
         "Weights",
         (
             _figure("weight_layers"),
             _figure("weight_directions"),
             _figure("weight_overlap"),
             _tables("weights"),
+        ),
+    ),
+    Section(
+        "Which tokens changed",
+        (
+            *(_figure("promoted"), _tables("shifted"), _view("shifted_view")),
+            *(_tables("shifted_examples"), _figure("shift_places"), _figure("rank_shift")),
         ),
     ),
     Section("Training", (_tables("arms"), _figure("training"))),

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxreason.report.drift_rows import Quantity, drift_rows
+from jaxreason.report.drift_rows import Quantity, quantity_rows
 from jaxreason.report.files import Arm, Reader, Study
 from jaxreason.report.scores import Resampling
 from jaxreason.results.drift_files import read_drift
@@ -55,7 +55,7 @@ def state_part(reader: Reader, study: Study, how: Resampling) -> dict[str, list[
     """
     files = _read(reader, study)
     made = {"layers": _layers, "maps": _maps, "cka": _cka, "variance": _variance, "sinks": _sinks}
-    rows = drift_rows(study, files, how, STATE_QUANTITIES)
+    rows = quantity_rows(study, files, how, STATE_QUANTITIES)
     return {"rows": rows} | {name: make(study, files) for name, make in made.items()}
 
 

@@ -11,7 +11,6 @@ from jaxreason.analysis.measured import Measured, bootstrap
 from jaxreason.analysis.metrics import METRICS
 from jaxreason.analysis.reading import Reading, running_texts, token_text
 from jaxreason.analysis.shifted_tokens import shifted_tokens
-from jaxreason.analysis.token_table import clustered_mean
 from jaxreason.analysis.word_classes import WORDS, word_class
 
 TEXTS = [b"?", b" Wait", b" cat", b" dog", b"."]
@@ -95,18 +94,6 @@ def test_tokens_beyond_those_that_are_kept_are_counted(monkeypatch):
     details = shifted_tokens(measured()).details
     assert [row["token"] for row in details["tokens"]] == [1]
     assert (details["num_other_tokens"], details["num_other_shifted"]) == (2, 2)
-
-
-def test_the_error_of_a_mean_is_that_of_a_ratio_of_sums_over_texts():
-    """Against resampling of the texts, which it stands for."""
-    rng = np.random.default_rng(0)
-    numbers = rng.poisson(2, size=400)
-    sums = np.array([(rng.normal(3, 1) + rng.normal(size=n)).sum() for n in numbers])
-    found = clustered_mean(sums, numbers)
-    drawn = rng.integers(400, size=(4000, 400))
-    spread = (sums[drawn].sum(1) / numbers[drawn].sum(1)).std()
-    assert found["mean"] == pytest.approx(sums.sum() / numbers.sum(), rel=1e-3)
-    assert found["error"] == pytest.approx(spread, rel=0.05)
 
 
 def test_the_view_is_the_middle_one_of_the_replies_with_shifts():

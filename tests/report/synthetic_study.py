@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 from sample_lines import GRADER, PROMPT, SCORED, write_samples
+from synthetic_shifts import shifted_tokens_file
 from synthetic_weights import overlap_file, weights_file
 
 from jaxreason.results.statistics import wilson
@@ -175,6 +176,7 @@ def _analysis(folder: pathlib.Path, size: float, rng) -> None:
                 "details": {"units": [unit]},
             },
         )
+    _json(folder / "shifted_tokens.json", shifted_tokens_file(size, GROUPS))
     _json(folder / "weights.json", weights_file(size))
 
 
