@@ -26,6 +26,7 @@ ENTROPIES = {
     "base_entropy.elsewhere": "Base's entropy, elsewhere",
 }
 TOKENS, POINTS = 20, 120  # shown of an arm
+ROUNDING = 1e-9
 MEANS = ("base_probability", "tuned_probability", "base_rank", "replaced_tuned_rank")
 
 
@@ -124,7 +125,8 @@ def _token(members: list[dict], how: Resampling) -> dict:
 def _interval(parts: list[dict], numbers: list[int], how: Resampling) -> dict[str, float | None]:
     mean, error = pooled_mean([p["mean"] for p in parts], [p["error"] for p in parts], numbers)
     # Values that are all alike would have an interval of no width, which no sample has.
-    half = quantile(how.confidence) * error if error else None
+    alike = error is None or error < ROUNDING * mean
+    half = None if alike else quantile(how.confidence) * error
     return {
         "mean": mean,
         "low": None if half is None else max(mean - half, 0.0),
