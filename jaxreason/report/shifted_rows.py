@@ -40,7 +40,7 @@ def shifted_rows(reader: Reader, study: Study, how: Resampling) -> dict[str, Any
     units = {key: [u for u in _units(found) if "num_tokens" in u] for key, found in files.items()}
     if not any(units.values()):
         return None
-    first = next(iter(files.values()))
+    first = next(files[key] for key, members in units.items() if members)
     arms = [(arm, [s for s in arm.seeds if units.get((arm.name, s))]) for arm in study.arms]
     arms = [(arm, {s: units[arm.name, s] for s in seeds}) for arm, seeds in arms if seeds]
     return {
@@ -109,6 +109,7 @@ def _tokens(units: list[dict], how: Resampling) -> list[dict]:
 
 def _token(members: list[dict], how: Resampling) -> dict:
     numbers = [row["shifted"] for row in members]
+    chosen = sum(row["chosen"] for row in members)
     replaces: Counter = Counter()
     for replaced in (row["replaces"] for row in members):
         replaces[replaced["token"], replaced["text"]] += replaced["times"]
@@ -116,7 +117,9 @@ def _token(members: list[dict], how: Resampling) -> dict:
     return {
         **{name: members[0][name] for name in ("token", "text", "class")},
         "shifted": sum(numbers),
-        "chosen": sum(row["chosen"] for row in members),
+        "chosen": chosen,
+        "share": sum(numbers)
+        / chosen,  # of the positions at which it is the tuned model's first choice
         "replaces": dict(zip(("token", "text"), replaces.most_common(1)[0][0], strict=True)),
         **means,
     }

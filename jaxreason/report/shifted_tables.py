@@ -84,8 +84,8 @@ def _token_row(token: dict) -> Row:
         token_label(token),
         (
             Cell(CLASS_LABELS[token["class"]]),
-            Cell(f"{token['shifted']:,}"),
-            Cell(plain(100 * token["shifted"] / token["chosen"], 0)),
+            Cell(str(token["shifted"])),
+            Cell(plain(100 * token["share"], 0)),
             *each,
             _cell(token["base_rank"], 1, 1),
             Cell(token_label(token["replaces"])),
@@ -121,5 +121,5 @@ def _example(row: dict, labels: dict[str, str]) -> Row:
         token_label(token) + (f" ×{token['times']}" if token["times"] > 1 else "")
         for token in row["tokens"][:EXAMPLES]
     ]
-    numbers = Cell(f"{row['num_tokens']:,}"), Cell(f"{row['num_shifted']:,}")
+    numbers = Cell(str(row["num_tokens"])), Cell(str(row["num_shifted"]))
     return Row(labels[row["arm"]], (*numbers, Cell(", ".join(shown) or "–")))

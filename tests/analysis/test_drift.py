@@ -160,7 +160,7 @@ def test_a_benchmark_on_which_a_metric_is_undefined_is_left_out_of_its_group():
 def test_values_that_not_all_benchmarks_have_are_means_over_those_that_have_them():
     whole = Bootstrapped({"x": 1.0, "y": 4.0}, {"x": np.ones(3), "y": np.full(3, 4.0)})
     part = Bootstrapped({"x": 3.0}, {"x": np.full(3, 3.0)})
-    x, y = drift._group_rows("math", "base", [part, whole], 0.95)
+    x, y = group_rows("math", "base", [part, whole], 0.95)
     assert (x["name"], x["value"], x["num_benchmarks"]) == ("x", 2.0, 2)
     assert (y["name"], y["value"], y["draws"], y["num_benchmarks"]) == ("y", 4.0, [4.0] * 3, 1)
 

@@ -10,8 +10,8 @@ import pytest
 from synthetic_shifts import WORDS
 from synthetic_study import write_study
 
-from jaxreason.report.build import _environment
 from jaxreason.report.files import Reader, read_study
+from jaxreason.report.pages import environment
 from jaxreason.report.scores import Resampling
 from jaxreason.report.shifted_figures import RANKS, places, promoted, ranks
 from jaxreason.report.shifted_rows import shifted_rows
@@ -94,7 +94,7 @@ def test_every_arms_example_is_its_reply_to_the_same_question(summary):
     assert [row.label for row in table.rows] == ["RL (GRPO)", "SFT 2e-4", "SFT 5e-4", "SFT 1e-3"]
     example = next(e for e in summary["shifted"]["examples"] if e["arm"] == "sft_hi")
     cells = [cell.text for cell in table.rows[3].cells]
-    assert cells[:2] == ["812", f"{example['num_shifted']:,}"]
+    assert cells[:2] == ["812", str(example["num_shifted"])]
     assert cells[2].startswith("“ Wait” ×9, “Hmm” ×8")
 
 
@@ -156,7 +156,7 @@ def test_the_view_has_the_whole_text_and_both_choices_of_every_mark(summary):
 def test_the_view_as_a_page_says_by_more_than_colour_what_is_shifted_and_escapes_replies(summary):
     views = shifted_view(summary)
     views[0]["parts"][0]["text"] = "<script>x</script> The"
-    page = _environment().get_template("shifted_view.html.jinja").render(data=views)
+    page = environment().get_template("shifted_view.html.jinja").render(data=views)
     assert "<script>" not in page and html.escape("<script>x") in page
     buttons = re.findall(
         r'<button type="button" class="shift (\w+)" aria-describedby="([\w-]+)">', page
