@@ -10,8 +10,9 @@ from jaxreason.errors import UserError
 
 _LOG = logging.getLogger(__name__)
 
-# In nats, of at most ln 2 = 0.69. JS <= ln 2 * TV, so at least 0.14 of the probability moved to other tokens: far above
-# what rounding does (two runs of one model in bfloat16 differ by 1e-3 and less), far below an exchange of the choice.
+# In nats, of at most ln 2 = 0.69. JS <= ln 2 * TV, so at least 0.14 of the probability moved to other tokens. Rounding
+# alone changes the first choice of near ties: of SmolLM2-135M in bfloat16 and in float32 it differs at 3.5 % of the
+# tokens of a text, where JS is 0.0035 at most.
 SHIFT_THRESHOLD = 0.1
 
 TokenBytes = Callable[[int], bytes]

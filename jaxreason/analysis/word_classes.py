@@ -1,5 +1,7 @@
 """Whether a token is of a text's logical structure or of its content, by a list of words."""
 
+import re
+
 LOGICAL, CONTENT, SYMBOL = "logical", "content", "symbol"
 
 # The paper colours its word clouds by these two classes and does not say how it told them apart. This list is ours: the
@@ -66,12 +68,13 @@ _LOGICAL = frozenset(word for words in WORDS.values() for word in words)
 
 
 def word_class(text: str) -> str:
-    """`logical` for a word of the list, `content` for other text with a letter or digit, else `symbol`.
+    """`logical` for a word of the list, `content` for other text with a letter or digit, else `symbol`; so are marks in
+    angle brackets, as of a turn's end.
 
     Case, and what stands around the word, play no part: " Wait", "wait," and "WAIT" are one. A part of a longer word
     that was cut into several tokens is judged by itself.
     """
     inside = "".join(c if c.isalnum() else " " for c in text.lower()).split()
-    if not inside:
+    if not inside or re.fullmatch(r"<\S+>", text):
         return SYMBOL
     return LOGICAL if len(inside) == 1 and inside[0] in _LOGICAL else CONTENT

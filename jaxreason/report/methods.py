@@ -98,6 +98,7 @@ CAPTIONS = {
     "promoted": Caption(
         "Tokens that the tuned models promote",
         "The tuned model's first choice at shifted tokens, the most frequent ones in its own replies; axes differ. "
+        "Above: the share of all tokens of all tasks. "
         "Colour and mark: words of logical structure, by a list, and content.",
     ),
     "shift_places": Caption(

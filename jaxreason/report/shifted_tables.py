@@ -36,6 +36,8 @@ def shifted_tables(summary: dict[str, Any]) -> list[Table]:
 
 def _quantity(summary: dict, name: str, arms: list[str]) -> list[Row]:
     members = [row for row in summary["shifted"]["rows"] if row["name"] == name]
+    if name != "shifted" and not any(row["high"] for row in members):
+        return []  # as of words, where a token is a single character
     scale, unit = (100, "% of tokens") if name in SHARES else (1, "nats")
     if name not in ("shifted", *ENTROPIES):
         unit = "% of shifted" if not name.endswith("elsewhere") else "% of the others"

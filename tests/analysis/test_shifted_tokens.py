@@ -210,6 +210,9 @@ def test_a_model_against_itself_has_no_shifted_token_and_no_view():
         ("\n\n", "symbol"),
         (" =", "symbol"),
         ("", "symbol"),
+        ("<|im_end|>", "symbol"),
+        ("<0xE2>", "symbol"),
+        (" <", "symbol"),
         (" därför", "content"),
     ],
 )
