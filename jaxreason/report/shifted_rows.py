@@ -37,7 +37,7 @@ def shifted_rows(reader: Reader, study: Study, how: Resampling) -> dict[str, Any
         for arm, seed in study.runs()
         if (found := read_drift(reader.folder / arm.folder(seed), METRIC, reader.read)) is not None
     }
-    units = {key: [u for u in _units(found) if "num_tokens" in u] for key, found in files.items()}
+    units = {key: _units(study, found) for key, found in files.items()}
     if not any(units.values()):
         return None
     first = next(files[key] for key, members in units.items() if members)
@@ -53,8 +53,10 @@ def shifted_rows(reader: Reader, study: Study, how: Resampling) -> dict[str, Any
     }
 
 
-def _units(found: dict) -> list[dict]:
-    return [unit for unit in found["details"]["units"] if unit["source"] == SOURCE]
+def _units(study: Study, found: dict) -> list[dict]:
+    """Of the tuned model's replies on the study's benchmarks, as far as they were measured."""
+    units = [unit for unit in found["details"]["units"] if unit["source"] == SOURCE]
+    return [unit for unit in units if unit["benchmark"] in study.groups and "num_tokens" in unit]
 
 
 def _rows(study: Study, files: dict, how: Resampling) -> list[dict]:

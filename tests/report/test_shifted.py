@@ -72,6 +72,20 @@ def test_counts_of_a_token_are_summed_over_benchmarks_and_seeds_of_the_tuned_rep
     assert shifts == sorted(shifts, reverse=True)
 
 
+def test_replies_to_training_prompts_and_units_that_could_not_be_measured_do_not_count(
+    folder, summary, tmp_path
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    for path in copy.glob("*/*/analysis/shifted_tokens.json"):
+        found = json.loads(path.read_text())
+        unit = next(u for u in found["details"]["units"] if u["source"] == "tuned")
+        broken = {"benchmark": "synthetic_add", "source": "tuned", "undefined": "not finite"}
+        found["details"]["units"] += [unit | {"benchmark": "training_prompts"}, broken]
+        path.write_text(json.dumps(found))
+    assert summarised(copy)["shifted"] == summary["shifted"]
+
+
 def test_the_table_has_percent_of_each_group_and_arm_with_intervals(summary):
     (table,) = shifted_tables(summary)
     assert table.columns == ("RL (GRPO)", "SFT 2e-4", "SFT 5e-4", "SFT 1e-3")
