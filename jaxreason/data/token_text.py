@@ -1,5 +1,6 @@
 """Token ids as text and as bytes."""
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -37,8 +38,8 @@ class TokenBytes:
 
     def __init__(self, loaded: Any):
         self._hf, self._added = loaded, loaded.added_tokens_decoder
-        vocabulary, alphabet = loaded.get_vocab(), tokenizers.pre_tokenizers.ByteLevel.alphabet()
-        self._of_symbol = _bytes_of_symbols() if vocabulary.keys() >= set(alphabet) else None
+        vocabulary = loaded.get_vocab()
+        self._of_symbol = _bytes_of_symbols() if _is_byte_level(loaded, vocabulary) else None
         self._falls_back = "<0x00>" in vocabulary
 
     def __call__(self, token: int) -> bytes:
@@ -52,6 +53,17 @@ class TokenBytes:
             return b"".join(self._of_symbol.get(symbol, symbol.encode()) for symbol in piece)
         byte = _BYTE.fullmatch(piece) if self._falls_back else None
         return bytes.fromhex(byte[1]) if byte else piece.replace("▁", " ").encode()
+
+
+def _is_byte_level(loaded: Any, vocabulary: dict[str, int]) -> bool:
+    """Whether symbols stand for bytes: by what puts tokens together, since a vocabulary may lack bytes that are in no
+    text (SmolLM2's has 235 of the 256); by the vocabulary where that is not known.
+    """
+    decoder = getattr(getattr(loaded, "backend_tokenizer", None), "decoder", None)
+    if decoder is None:
+        return vocabulary.keys() >= set(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    state = json.loads(decoder.__getstate__())
+    return any(part["type"] == "ByteLevel" for part in [state, *state.get("decoders", [])])
 
 
 def _bytes_of_symbols() -> dict[str, bytes]:
