@@ -194,10 +194,9 @@ def drift(decoding_name: str, **changes) -> ConfigDict:
     """All metrics, on replies of both models."""
     defaults = {
         "metrics": (
-            *("pca_shift", "token_kl", "cka", "cosine", "weights"),
+            *("pca_shift", "token_kl", "shifted_tokens", "cka", "cosine", "weights"),
             *("subspaces", "frechet", "procrustes", "sinks"),
         ),
-        "metrics": ("pca_shift", "token_kl", "shifted_tokens", "cka", "cosine", "weights"),
         "decoding": decoding_name,
         "variant": "robust",
         "texts_per_benchmark": 100,

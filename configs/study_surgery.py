@@ -38,7 +38,9 @@ def get_config(folder: str = "runs/surgery"):
         "Where does what SFT learned sit?",
         "How much of an SFT twin's gain and loss is left with half of its update, the base's singular values or "
         "vectors, or some of its layers?",
-        ("One twin of one base of 0.45M parameters: what holds here need not hold for large models.",),
+        (
+            "One twin of one base of 0.45M parameters: what holds here need not hold for large models.",
+        ),
     )
     arms = {"tuned": sections.arm("given", "SFT", "", path=TUNED)}
     for name, (label, _) in MADE.items():

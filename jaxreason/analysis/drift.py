@@ -172,7 +172,7 @@ class _Run:
         """What metrics that show tokens know; the base's tokenizer is read where one of them is asked for."""
         shows = any(METRICS[name].shows_tokens for name in self.config.metrics)
         token_bytes = load_token_bytes(self.base.config.path) if shows else None
-        return Reading(token_bytes=token_bytes, shift_threshold=self.config.shift_threshold)
+        return Reading(token_bytes=token_bytes)
 
     def measure(self, pending: tuple[str, ...], interrupt: Interrupt) -> None:
         """Measures metrics that both models have; they are loaded where these need it."""

@@ -10,9 +10,9 @@ from jaxreason.analysis.hidden_states import cosine_distance
 from jaxreason.analysis.measured import Prepared
 from jaxreason.analysis.pca_shift import pca_shift
 from jaxreason.analysis.procrustes import procrustes
+from jaxreason.analysis.shifted_tokens import ABOUT, shifted_tokens
 from jaxreason.analysis.sinks import sink_change
 from jaxreason.analysis.subspaces import subspaces
-from jaxreason.analysis.shifted_tokens import ABOUT, shifted_tokens
 from jaxreason.analysis.token_distributions import token_kl
 from jaxreason.analysis.weights import weight_drift
 

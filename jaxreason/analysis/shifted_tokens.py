@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from jaxreason.analysis.measured import Measured, Prepared
-from jaxreason.analysis.reading import Reading, token_text
+from jaxreason.analysis.reading import SHIFT_THRESHOLD, Reading, token_text
 from jaxreason.analysis.shifted_replies import describe_replies
 from jaxreason.analysis.token_table import token_table
 from jaxreason.analysis.word_classes import LOGICAL, WORDS, word_class
@@ -38,12 +38,16 @@ def find_shifts(measured: Measured, threshold: float) -> Shifts:
     return Shifts(changed, above, changed & above)
 
 
-def shifted_tokens(measured: Measured) -> Prepared:
+def shifted_tokens(measured: Measured, shift_threshold: float = SHIFT_THRESHOLD) -> Prepared:
     """Shares of shifted positions, what is special about them, and where in a reply they lie.
 
     What is said of shifted positions is undefined (NaN) on texts that have none. Details: the tokens, replies.
+
+    Args:
+      measured: the texts as both models read them.
+      shift_threshold: the JS divergence, in nats, from which on a token counts as shifted.
     """
-    reading = measured.reading or Reading()
+    reading = (measured.reading or Reading())._replace(shift_threshold=shift_threshold)
     shifts = find_shifts(measured, reading.shift_threshold)
     logical = None if reading.token_bytes is None else _is_logical(measured, reading)
     ratios = _ratios(measured, shifts, logical)

@@ -8,15 +8,15 @@ from typing import Annotated, Any, Literal
 from etils import epath
 
 from jaxreason.config import at_least, between, check_ranges
-from jaxreason.report import drift_tables, run_tables, score_tables, state_tables, transfer_tables
-from jaxreason.report import drift_tables, run_tables, score_tables, transfer_tables, weight_tables
 from jaxreason.report import (
     drift_tables,
     run_tables,
     score_tables,
     shifted_tables,
     shifted_view,
+    state_tables,
     transfer_tables,
+    weight_tables,
 )
 from jaxreason.report.figures import FIGURES, Drawn, draw
 from jaxreason.report.files import Reader, read_study

@@ -10,9 +10,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxreason.report import drift_figures, state_figures
-from jaxreason.report import drift_figures, weight_figures
-from jaxreason.report import drift_figures, shifted_figures
+from jaxreason.report import drift_figures, shifted_figures, state_figures, weight_figures
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
 from jaxreason.report.style import (
     FAINT,

@@ -6,8 +6,8 @@ from typing import Any
 from jaxreason.report.curves import training_rows
 from jaxreason.report.files import Reader, Study
 from jaxreason.report.scores import Resampling
-from jaxreason.report.state_rows import state_part
 from jaxreason.report.shifted_rows import shifted_rows
+from jaxreason.report.state_rows import state_part
 from jaxreason.report.training_questions import question_rows
 from jaxreason.report.weight_rows import overlap_rows, weight_space_rows
 
