@@ -194,8 +194,8 @@ def drift(decoding_name: str, **changes) -> ConfigDict:
     """All metrics, on replies of both models."""
     defaults = {
         "metrics": (
-            *("pca_shift", "token_kl", "shifted_tokens", "cka", "cosine", "weights"),
-            *("subspaces", "frechet", "procrustes", "sinks"),
+            *("pca_shift", "paper_pca_shift", "token_kl", "shifted_tokens", "cka", "cosine"),
+            *("subspaces", "frechet", "procrustes", "sinks", "weights"),
         ),
         "decoding": decoding_name,
         "variant": "robust",

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import jax
@@ -19,17 +19,25 @@ from jaxreason.analysis import kept_states, metric_files
 from jaxreason.analysis.comparable import why_not
 from jaxreason.analysis.finite import why_not_finite
 from jaxreason.analysis.measure import make_measure, measure_unit
-from jaxreason.analysis.metrics import METRICS
+from jaxreason.analysis.metrics import METRICS, reads_of
 from jaxreason.analysis.origin import Origin, holds_part, is_pending, unit_name
 from jaxreason.analysis.pca_shift import COMPONENTS
+from jaxreason.analysis.questions import (
+    SOURCE,
+    load_question_units,
+    make_question_measure,
+    measure_questions,
+    padding_of,
+)
 from jaxreason.analysis.reading import SHIFT_THRESHOLD, Reading, load_token_bytes
 from jaxreason.analysis.texts import Batching, Unit, load_units, shortened
 from jaxreason.analysis.weight_run import stream_weights
 from jaxreason.analysis.weights import compare_weights
 from jaxreason.config import FREE, ConfigError, at_least, between, check_ranges, nearest
+from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.interrupt import Interrupt
-from jaxreason.models.huggingface import ModelConfig
+from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.models.model_source import ModelSource
 from jaxreason.models.stored_tensors import NotFiniteError
 from jaxreason.results.drift_files import (
@@ -123,14 +131,19 @@ def compare(
     """
     reasons = why_not(base, tuned)
     limit = longest_text(config, base, tuned)
+    # Questions are encoded as the base does, for both models.
+    asks = _reads(config, "questions")
+    tokenizer = load_tokenizer(resolve(base.config.path)) if asks else None
     units = []
-    if _reads_texts(config):
+    if _reads(config, "texts"):
         units = _units(config, folders, limit) + [shortened(unit, limit) for unit in also]
+    if tokenizer is not None:  # all models are asked the same
+        units += load_question_units(next(iter(folders.values())), tokenizer)
     origin = Origin.of(config, base, tuned, units)
     pending = on_process_zero(lambda: [x for x in config.metrics if is_pending(workdir, x, origin)])
     undefined = {name: _reason(name, reasons) for name in pending if _reason(name, reasons)}
     kept = units if "texts" not in reasons else []
-    run = _Run(config, base, tuned, mesh, epath.Path(workdir), units, origin, limit)
+    run = _Run(config, base, tuned, mesh, epath.Path(workdir), units, origin, limit, tokenizer)
     on_process_zero(lambda: run.write_undefined(undefined))
     pending = tuple(name for name in pending if name not in undefined)
     if pending or on_process_zero(lambda: not all(run.holds_states(unit) for unit in kept)):
@@ -160,6 +173,7 @@ class _Run:
     units: list[Unit]
     origin: Origin
     limit: int
+    tokenizer: Tokenizer | None  # of the base; None where no question is read
 
     @property
     def about(self) -> dict[str, str]:
@@ -176,11 +190,10 @@ class _Run:
 
     def measure(self, pending: tuple[str, ...], interrupt: Interrupt) -> None:
         """Measures metrics that both models have; they are loaded where these need it."""
-        of_texts = tuple(name for name in pending if METRICS[name].reads == "texts")
         of_weights = tuple(name for name in pending if METRICS[name].reads == "weights")
-        kept = of_texts or kept_states.are_kept(self.config)
-        parts = [unit for unit in self.units if unit.texts] if kept else []
-        whole = on_process_zero(lambda: [self._holds(unit, of_texts) for unit in parts])
+        metrics = {unit: _metrics_of(unit, pending) for unit in self.units}
+        parts = [unit for unit in self.units if self._is_read(unit, metrics[unit])]
+        whole = on_process_zero(lambda: [self._holds(unit, metrics[unit]) for unit in parts])
         missing = [unit for unit, held in zip(parts, whole, strict=True) if not held]
         texts = sum(len(unit.texts) for unit in self.units)
         _LOG.info("data: %d texts; to be measured: %s", texts, ", ".join(pending))
@@ -188,16 +201,16 @@ class _Run:
         loaded = () if streamed else of_weights
         reason = ""
         if missing or loaded:
-            reason = self._measure_models(missing, of_texts, loaded, interrupt)
+            reason = self._measure_models(missing, metrics, loaded, interrupt)
         if streamed and not reason:
             reason = self._stream_weights(interrupt)
         if reason:
             on_process_zero(lambda: self.write_undefined(dict.fromkeys(pending, reason)))
             return
-        if of_texts:
-            on_process_zero(lambda: self._write_texts(of_texts, parts))
+        measured = [unit for unit in parts if metrics[unit]]
+        on_process_zero(lambda: self._write_texts(pending, metrics, measured))
 
-    def _measure_models(self, missing, of_texts, of_weights, interrupt: Interrupt) -> str:
+    def _measure_models(self, missing, metrics, of_weights, interrupt: Interrupt) -> str:
         """The parts of units that are not there, and the weights of loaded models; or why there are no numbers."""
         # Two models in one program for each row length, and few batches: layers laid out one by one
         # would take longer to compile than they save.
@@ -210,16 +223,23 @@ class _Run:
             return reason
         layers = self.config.keep_token_states
         kept_states.check_layers(layers, base_model, tuned_model)
-        measure = make_measure(base_model, tuned_model, self.config.logprob_chunk, layers)
+        measures = {  # a program is compiled when it is called
+            "texts": make_measure(base_model, tuned_model, self.config.logprob_chunk, layers),
+            "questions": make_question_measure(base_model, tuned_model),
+        }
 
-        def measure_unless_stopped(*arrays):
-            interrupt.check("What was measured of whole benchmarks is saved.")
-            return measure(*arrays)
+        def unless_stopped(measure: Callable) -> Callable:
+            def measure_batch(*arrays):
+                interrupt.check("What was measured of whole benchmarks is saved.")
+                return measure(*arrays)
+
+            return measure_batch
 
         if missing:
             _LOG.info("compiling the comparison, once for each length of texts")
         for unit in missing:
-            self._measure_unit(measure_unless_stopped, params, unit, of_texts)
+            measure = unless_stopped(measures[reads_of(unit.source)])
+            self._measure_unit(measure, params, unit, metrics[unit])
         interrupt.check("What was measured of whole benchmarks is saved.")
         for name in of_weights:
             prepared = METRICS[name].prepare(compare_weights(*params))
@@ -242,9 +262,15 @@ class _Run:
         held = not metrics or holds_part(self.workdir, self.origin, unit, metrics)
         return held and self.holds_states(unit)
 
+    def _is_read(self, unit: Unit, metrics: tuple[str, ...]) -> bool:
+        keeps = unit.source != SOURCE and kept_states.are_kept(self.config)
+        return bool(unit.texts) and (keeps or bool(metrics))
+
     def holds_states(self, unit: Unit) -> bool:
         """Whether the states that are to be kept of a unit are there; process 0 alone calls it."""
-        return kept_states.are_there(self.workdir, self.config, unit, self.origin)
+        return unit.source == SOURCE or kept_states.are_there(
+            self.workdir, self.config, unit, self.origin
+        )
 
     def _why_not_finite(self, base_params: Any, tuned_params: Any) -> str:
         for source, params in ((self.base, base_params), (self.tuned, tuned_params)):
@@ -258,12 +284,16 @@ class _Run:
     ) -> None:
         sizes = self.config.batch_size, self.config.tokens_per_batch, self.limit
         batching = Batching(*sizes, num_parts(self.mesh, *ROWS))
-        states = kept_states.KeptStates(self.workdir, self.config, unit)
-        measured = measure_unit(measure, *params, self.mesh, unit, batching, states.add)
-        states.finish(self.origin)
-        if metrics:
+        if unit.source == SOURCE:
+            given = batching, padding_of(self.tokenizer)
+            measured = measure_questions(measure, *params, self.mesh, unit, *given)
+        else:
+            states = kept_states.KeptStates(self.workdir, self.config, unit)
+            measured = measure_unit(measure, *params, self.mesh, unit, batching, states.add)
+            states.finish(self.origin)
             ids = tuple(text.id for text in unit.texts)
             measured = measured._replace(reading=self.reading._replace(ids=ids))
+        if metrics:
             made = metric_files.part(metrics, unit, measured, vars(self.config))
             made |= self.origin.of_part(unit)
             _on_zero(write_drift_part, self.workdir, unit_name(unit), made)
@@ -274,10 +304,13 @@ class _Run:
             _LOG.warning("%s is undefined: %s.", name, reason)
             self._write(name, metric_files.undefined_file(self.about, name, reason))
 
-    def _write_texts(self, metrics: tuple[str, ...], parts: list[Unit]) -> None:
+    def _write_texts(
+        self, pending: tuple[str, ...], metrics: dict[Unit, tuple[str, ...]], parts: list[Unit]
+    ) -> None:
         found = {unit: read_drift_part(self.workdir, unit_name(unit))["metrics"] for unit in parts}
-        for name in metrics:
-            given = self.about, self.config.confidence, name, self.units, found
+        for name in (name for name in pending if METRICS[name].reads != "weights"):
+            read = [unit for unit in self.units if name in metrics[unit]]
+            given = self.about, self.config.confidence, name, read, found
             self._write(name, metric_files.texts_file(*given))
         remove_drift_parts(self.workdir)
 
@@ -293,10 +326,14 @@ def _units(config: DriftConfig, folders: dict[str, epath.Path], limit: int) -> l
     return units
 
 
-def _reads_texts(config: DriftConfig) -> bool:
-    return kept_states.are_kept(config) or any(
-        METRICS[name].reads == "texts" for name in config.metrics
-    )
+def _reads(config: DriftConfig, *kinds: str) -> bool:
+    kept = kept_states.are_kept(config) and "texts" in kinds
+    return kept or any(METRICS[name].reads in kinds for name in config.metrics)
+
+
+def _metrics_of(unit: Unit, names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the metrics that read a unit of this kind."""
+    return tuple(name for name in names if METRICS[name].reads == reads_of(unit.source))
 
 
 def check_config(config: DriftConfig, mesh: Mesh | None) -> None:
@@ -316,7 +353,7 @@ def check_config(config: DriftConfig, mesh: Mesh | None) -> None:
                 f"Valid: {', '.join(METRICS)}."
             )
     check_ranges(config, "drift")
-    if mesh is not None and _reads_texts(config):
+    if mesh is not None and _reads(config, "texts", "questions"):
         check_rows(mesh, config.batch_size, "drift.batch_size")
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.analysis.measured import Measured
+from jaxreason.analysis.questions import QuestionStates
 from jaxreason.analysis.texts import Unit
 from jaxreason.sharding import to_host
 
@@ -38,15 +39,17 @@ def _count(x: jax.Array, by_layer: bool) -> jax.Array:
     return jnp.sum(~jnp.isfinite(x), axis=dims, dtype=jnp.int32)
 
 
-def why_not_finite_states(unit: Unit, measured: Measured) -> str:
+def why_not_finite_states(unit: Unit, measured: Measured | QuestionStates) -> str:
     """The first text in which a model's states or token distributions are not finite, and the layer; "" if none."""
-    for model, pooled in (("base", measured.base), ("tuned model", measured.tuned)):
-        wrong = np.any([~np.isfinite(states).all(-1) for states in pooled.values()], axis=0)
+    is_pooled = isinstance(measured, Measured)
+    for model, states in (("base", measured.base), ("tuned model", measured.tuned)):
+        several = states.values() if is_pooled else [states]
+        wrong = np.any([~np.isfinite(states).all(-1) for states in several], axis=0)
         if wrong.any():
             text, layer = np.argwhere(wrong)[0]
             where = f"from layer {layer} on" if layer else "from the embeddings on"
             return f"text {unit.texts[text].id}: states of the {model} are not finite {where}"
-    for name, values in measured.tokens.items():
+    for name, values in (measured.tokens if is_pooled else {}).items():
         wrong = ~np.isfinite(values)
         if wrong.any():
             text, place = np.argwhere(wrong)[0]

@@ -23,6 +23,7 @@ from jaxreason.analysis.hidden_states import (
     without_sinks,
 )
 from jaxreason.analysis.measured import Measured, Sinks
+from jaxreason.analysis.paper_tokens import SCORED, scripts_scored
 from jaxreason.analysis.sinks import count_sinks
 from jaxreason.analysis.texts import Batching, TextBatch, Unit, batches
 from jaxreason.models.decoder import Model, head
@@ -143,10 +144,10 @@ def measure_unit(
         for batch, found in parts
     ]
     whole = jax.tree.map(lambda *xs: np.concatenate(xs)[order], *stacked)
-    pooled = whole["pooled"]
+    pooled, mask = whole["pooled"], whole["mask"]
     sinks = Sinks(**whole["sinks"]) if "sinks" in whole else None
-    reduced = pooled["base"], pooled["tuned"], whole.get("cosine"), whole["tokens"], whole["mask"]
-    return Measured(*reduced, sinks)
+    tokens = whole["tokens"] | {SCORED: scripts_scored(unit.texts, mask)}
+    return Measured(pooled["base"], pooled["tuned"], whole.get("cosine"), tokens, mask, sinks)
 
 
 def _aligned(batch: TextBatch, found: dict, longest: int) -> dict:

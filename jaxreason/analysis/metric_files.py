@@ -12,12 +12,16 @@ import numpy as np
 from jaxreason.analysis.finite import why_not_finite_states
 from jaxreason.analysis.measured import Bootstrapped, Measured, Prepared, bootstrap
 from jaxreason.analysis.metrics import METRICS
+from jaxreason.analysis.questions import QuestionStates
 from jaxreason.analysis.texts import Unit
 from jaxreason.results.statistics import percentiles
 
 
 def part(
-    metrics: tuple[str, ...], unit: Unit, measured: Measured, section: Mapping[str, Any]
+    metrics: tuple[str, ...],
+    unit: Unit,
+    measured: Measured | QuestionStates,
+    section: Mapping[str, Any],
 ) -> dict[str, dict]:
     """Values, resampled values and details of metrics of texts, for one unit.
 
@@ -54,10 +58,10 @@ def _rounded(draws: np.ndarray) -> list[float]:
 def texts_file(
     about: dict, confidence: float, metric: str, units: list[Unit], found: dict[Unit, dict]
 ) -> dict:
-    """The file of a metric of texts, from the parts of its units."""
+    """The file of a metric of texts or questions, from the parts of its units."""
     rows, groups = [], {}
-    for unit, part in found.items():
-        part = part[metric]
+    for unit in (unit for unit in units if unit in found):
+        part = found[unit][metric]
         where = {"benchmark": unit.benchmark, "group": unit.group, "source": unit.source}
         draws = {name: np.array(values) for name, values in part["draws"].items()}
         rows += _rows(
@@ -106,9 +110,8 @@ def group_rows(
     """The mean over the benchmarks of a group on which a value is defined, whose texts are resampled
     independently; draws kept for the report.
     """
-    names = dict.fromkeys(name for member in members for name in member.values)
     rows = []
-    for name in names:
+    for name in dict.fromkeys(name for member in members for name in member.values):
         having = [member for member in members if name in member.values]
         value = float(np.mean([member.values[name] for member in having]))
         draws = np.mean([member.draws[name] for member in having], axis=0)

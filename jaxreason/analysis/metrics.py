@@ -8,8 +8,10 @@ from jaxreason.analysis.cka import cka_distance
 from jaxreason.analysis.frechet import frechet
 from jaxreason.analysis.hidden_states import cosine_distance
 from jaxreason.analysis.measured import Prepared
+from jaxreason.analysis.paper_pca_shift import paper_pca_shift
 from jaxreason.analysis.pca_shift import pca_shift
 from jaxreason.analysis.procrustes import procrustes
+from jaxreason.analysis.questions import SOURCE
 from jaxreason.analysis.shifted_tokens import ABOUT, shifted_tokens
 from jaxreason.analysis.sinks import sink_change
 from jaxreason.analysis.subspaces import subspaces
@@ -18,10 +20,10 @@ from jaxreason.analysis.weights import weight_drift
 
 
 class Metric(NamedTuple):
-    """A metric of `texts` takes a Measured, one of `weights` what `compare_weights` gives. All
-    values are 0 for a model compared with itself, or undefined."""
+    """A metric of `texts` takes a Measured, one of `questions` its QuestionStates, one of `weights` what
+    `compare_weights` gives. All values are 0 for a model compared with itself, or undefined."""
 
-    reads: Literal["texts", "weights"]
+    reads: Literal["texts", "questions", "weights"]
     prepare: Callable[..., Prepared]
     settings: tuple[str, ...] = ()  # fields of the section that `prepare` takes by name
     any_shape: bool = False  # whether models of another depth or width have it, too
@@ -37,6 +39,7 @@ class Metric(NamedTuple):
 
 METRICS: dict[str, Metric] = {
     "pca_shift": Metric("texts", pca_shift, ("components",)),
+    "paper_pca_shift": Metric("questions", paper_pca_shift),
     "token_kl": Metric("texts", token_kl, any_shape=True),
     "shifted_tokens": Metric(
         *("texts", shifted_tokens),
@@ -53,3 +56,8 @@ METRICS: dict[str, Metric] = {
     "cosine": Metric("texts", cosine_distance),
     "weights": Metric("weights", weight_drift),
 }
+
+
+def reads_of(source: str) -> Literal["texts", "questions"]:
+    """What the metrics read that are measured on a unit of this source."""
+    return "questions" if source == SOURCE else "texts"

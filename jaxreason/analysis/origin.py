@@ -8,7 +8,7 @@ from typing import Any
 
 from etils import epath
 
-from jaxreason.analysis.metrics import METRICS
+from jaxreason.analysis.metrics import METRICS, reads_of
 from jaxreason.analysis.texts import Unit
 from jaxreason.config import claimed
 from jaxreason.errors import UserError
@@ -18,6 +18,7 @@ from jaxreason.results.drift_files import MADE_WITH, drift_path, read_drift, rea
 from jaxreason.results.files import check_object
 
 _LOG = logging.getLogger(__name__)
+OF_INTERVALS = ("resamples", "confidence", "seed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,20 +52,25 @@ class Origin:
 
         The distance of weights depends on the models alone; of two folders not even on how they are run.
         """
-        if METRICS[metric].reads != "texts":
+        about = METRICS[metric]
+        if about.reads == "weights":
             kept = {k: v for k, v in self.models.items() if k != "run" or not self.of_folders}
             return {MADE_WITH: {"models": kept}}
-        others = {x for m in METRICS.values() for x in m.settings} - set(METRICS[metric].settings)
-        settings = {name: value for name, value in self.settings.items() if name not in others}
-        return {MADE_WITH: self._all() | {"settings": settings}}
-
-    def _all(self) -> dict[str, dict]:
-        return {"settings": self.settings, "models": self.models, "texts": self.texts}
+        texts = {n: of for n, of in self.texts.items() if reads_of(_source(n)) == about.reads}
+        made = self._made(about.reads, texts)
+        others = {x for m in METRICS.values() for x in m.settings} - set(about.settings)
+        own = {name: value for name, value in made["settings"].items() if name not in others}
+        return {MADE_WITH: made | {"settings": own}}
 
     def of_part(self, unit: Unit) -> dict[str, dict]:
         """What the part of one unit says of itself."""
         name = unit_name(unit)
-        return {MADE_WITH: self._all() | {"texts": {name: self.texts[name]}}}
+        return {MADE_WITH: self._made(reads_of(unit.source), {name: self.texts[name]})}
+
+    def _made(self, reads: str, texts: dict[str, dict]) -> dict[str, Any]:
+        # How replies are chosen and read changes no number that is made of questions.
+        known = self.settings if reads == "texts" else {n: self.settings[n] for n in OF_INTERVALS}
+        return {"settings": known, "models": self.models, "texts": texts}
 
 
 def is_pending(workdir: epath.PathLike, metric: str, origin: Origin) -> bool:
@@ -112,8 +118,13 @@ def unit_name(unit: Unit) -> str:
     return f"{unit.benchmark}.{unit.source}"
 
 
+def _source(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
 def _hash(unit: Unit) -> dict[str, Any]:
     digest = hashlib.sha256(json.dumps([unit.group, unit.num_cut, unit.num_dropped]).encode())
     for text in unit.texts:
-        digest.update(json.dumps([text.id, text.tokens, text.reply_start]).encode())
+        told = [text.id, text.tokens, text.reply_start, text.begun, text.ended]
+        digest.update(json.dumps(told).encode())
     return {"texts": len(unit.texts), "sha256": digest.hexdigest()}

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from jaxreason.errors import UserError
 from jaxreason.results.evaluation_lines import SampleKey
-from jaxreason.results.sample_files import read_samples
+from jaxreason.results.sample_files import Marks, read_marks, read_samples
 from jaxreason.results.score_files import key_of, read_score_rows
 
 SMALLEST_LENGTH = 32  # rows of a batch are this long, or twice, four times ... as long
@@ -22,11 +22,17 @@ SMALLEST_LENGTH = 32  # rows of a batch are this long, or twice, four times ... 
 
 @dataclass(frozen=True)
 class Text:
-    """A prompt and one reply to it."""
+    """A prompt and one reply to it.
+
+    `begun`: its first token is the one that its tokenizer puts before any text (BOS). `ended`: its last token is one
+    that ends a reply.
+    """
 
     id: str
     tokens: tuple[int, ...]
     reply_start: int
+    begun: bool = False
+    ended: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,8 @@ def load_units(
             )
         chosen, num_long = _choose(sorted(ids, key=_order), rows, texts_per_benchmark, max_length)
         for source, found in rows.items():
-            texts = [_text(found[name], max_length) for name in chosen]
+            marks = read_marks(folders[source], asked[source][benchmark][0])
+            texts = [_text(found[name], max_length, marks) for name in chosen]
             group = first[benchmark][1]
             units.append(_unit(benchmark, group, source, texts, max_length, num_long))
     return units
@@ -146,9 +153,12 @@ def _order(name: str) -> bytes:
     return hashlib.sha256(name.encode()).digest()
 
 
-def _text(row: dict, max_length: int) -> Text:
+def _text(row: dict, max_length: int, marks: Marks) -> Text:
     tokens = (*row["prompt_tokens"], *row["tokens"])
-    return Text(row["id"], tokens[: max_length + 1], len(row["prompt_tokens"]))
+    begun = bool(marks.begin) and tokens[: len(marks.begin)] == marks.begin
+    ended = tokens[-1:] != () and tokens[-1] in marks.stop
+    text = Text(row["id"], tokens, len(row["prompt_tokens"]), begun, ended)
+    return _cut(text, max_length + 1)
 
 
 def _unit(
@@ -157,16 +167,22 @@ def _unit(
     # One token more than the maximum was kept so that a cut text can be told from one that just
     # fits.
     num_cut = sum(len(text.tokens) > max_length for text in texts)
-    texts = [Text(text.id, text.tokens[:max_length], text.reply_start) for text in texts]
+    texts = [_cut(text, max_length) for text in texts]
     kept = tuple(text for text in texts if len(text.tokens) > text.reply_start > 0)
     return Unit(benchmark, group, source, kept, num_cut, num_long + len(texts) - len(kept))
 
 
 def shortened(unit: Unit, limit: int) -> Unit:
     """A unit whose texts are cut at `limit` tokens, and counted; those without a reply token left are dropped."""
-    texts = [Text(text.id, text.tokens[: limit + 1], text.reply_start) for text in unit.texts]
+    texts = [_cut(text, limit + 1) for text in unit.texts]
     made = _unit(unit.benchmark, unit.group, unit.source, texts, limit, unit.num_dropped)
     return dataclasses.replace(made, num_cut=made.num_cut + unit.num_cut, why_empty=unit.why_empty)
+
+
+def _cut(text: Text, length: int) -> Text:
+    if len(text.tokens) <= length:
+        return text
+    return dataclasses.replace(text, tokens=text.tokens[:length], ended=False)
 
 
 def row_length(num_tokens: int, max_length: int) -> int:

@@ -1,14 +1,14 @@
 """How the next-token distributions of two models differ on the same replies, token by token.
 
 Divergences sum over the full vocabulary, in nats, at every reply token, the first and the end token
-included. The paper's own number is here too: the mean log-ratio of the tokens that were written,
-which its code calls KL (mean over a reply, then over replies, then the absolute value).
+included. The study's own numbers stand beside them, as its scripts make them (`paper_tokens`).
 """
 
 import numpy as np
 from jaxtyping import Float
 
 from jaxreason.analysis.measured import Measured, Prepared
+from jaxreason.analysis.paper_tokens import means, per_reply
 
 POSITION_EDGES = tuple(2**power for power in range(16))  # reply positions 1, 2, 3-4, 5-8, ...
 
@@ -34,14 +34,15 @@ def token_kl(measured: Measured) -> Prepared:
     """Differences of the token distributions.
 
     Plain names are means over all tokens; `<name>.per_reply` is the mean over replies of a reply's
-    mean; `paper_kl` is |log_ratio.per_reply|. Details give the means by position in the reply, and
-    both entropies.
+    mean; `paper_kl` and `paper_rank_shift` are the study's. Details give the means by position in the
+    reply, and both entropies.
     """
     counts = measured.mask.sum(1)
     values = {
         name: np.where(measured.mask, part, 0.0) for name, part in derive(measured.tokens).items()
     }
     sums = {name: part.sum(1) for name, part in values.items()}
+    paper = per_reply(measured.tokens)
 
     def statistic(texts):
         total = counts[texts].sum()
@@ -49,7 +50,7 @@ def token_kl(measured: Measured) -> Prepared:
         found |= {
             f"{name}.per_reply": float((part / counts)[texts].mean()) for name, part in sums.items()
         }
-        return found | {"paper_kl": abs(found["log_ratio.per_reply"])}
+        return found | means(paper, texts)
 
     return Prepared(statistic, _details(measured, values))
 

@@ -77,10 +77,11 @@ def headqa(rows: Iterable[Row], shuffle: str | int = "none") -> Iterator[Row]:
     `ra` is the `aid` of the right answer. Questions whose picture is not shown are kept, as in every
     published run.
     """
-    return each(unfold(rows, _exam_questions), partial(_headqa_columns, order_by(shuffle)))
+    return each(unfold(rows, exam_questions), partial(_headqa_columns, order_by(shuffle)))
 
 
-def _exam_questions(columns: Columns) -> Iterator[Any] | None:
+def exam_questions(columns: Columns) -> Iterator[Any] | None:
+    """The questions of a file of HEAD-QA's exams; None for a flat row."""
     exams = columns.get("exams")
     return _questions_of(exams) if isinstance(exams, dict) else None
 

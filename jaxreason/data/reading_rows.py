@@ -14,10 +14,11 @@ def coqa(rows: Iterable[Row]) -> Iterator[Row]:
     "" where there are none), `question`, `answer`, and `references`, the answer and the further ones
     in their order. Turns may be lists of objects (the original file) or objects of lists (the hub).
     """
-    return each(unfold(rows, _stories), _last_turn)
+    return each(unfold(rows, stories), _last_turn)
 
 
-def _stories(columns: Columns) -> list | None:
+def stories(columns: Columns) -> list | None:
+    """The stories of CoQA's original file; None for a row that is one."""
     nested = columns.get("data")
     return nested if isinstance(nested, list) else None
 

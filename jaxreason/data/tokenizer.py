@@ -51,6 +51,7 @@ class Tokenizer:
       vocab_size: one more than the largest id (a model's embedding may be padded beyond it).
       pad_id: the padding id; where the tokenizer has none a stop id, that of a turn's end only if there
         is no other. Padding is always masked.
+      named_pad_id: the padding id that the tokenizer itself names, or None.
       pad_token: id and text of it; None where it ends a turn and the tokenizer does not name it.
       bos_id, eos_id: those that the tokenizer itself names, or None.
       begin: what the tokenizer puts before a text (BOS), mostly nothing.
@@ -83,6 +84,7 @@ class Tokenizer:
         known = loaded.added_tokens_decoder
         self._stop_texts = [known[i].content for i in self.stop_ids if i in known]
         self.vocab_size: int = max(loaded.get_vocab().values()) + 1
+        self.named_pad_id: int | None = loaded.pad_token_id
         self.pad_id, self.pad_token = self._pad()
 
     def _pad(self) -> tuple[int, tuple[int, str] | None]:

@@ -23,6 +23,7 @@ from jaxreason.evaluation.failures import check_failures
 from jaxreason.evaluation.grades import finish_grades, isolation_of, kept_grades, open_grades
 from jaxreason.evaluation.grading import Grader, Reply, sample_line
 from jaxreason.evaluation.harness_import import imported_rows, primaries_of
+from jaxreason.evaluation.paper_questions import keep_questions
 from jaxreason.evaluation.parts import TOLD, Part, claim, missing_samples, plan, sorted_samples
 from jaxreason.evaluation.replies import Wanted, make_replies
 from jaxreason.evaluation.settings import EvalConfig, benchmark_groups
@@ -72,6 +73,7 @@ def run_eval(
     folder = resolve(model_config.path)
     tokenizer = load_tokenizer(folder)
     source = ModelSource.of_folder(model_config, mesh)
+    on_process_zero(lambda: keep_questions(config, epath.Path(workdir) / EVALUATION))
     evaluate(config, source, tokenizer, mesh, workdir, seed)
     on_process_zero(lambda: _tell_card(folder, epath.Path(workdir)))
 

@@ -25,6 +25,7 @@ from jaxreason.results.files import read_json, write_json
 from jaxreason.results.growing_files import grown_exists, join_parts, read_grown
 from jaxreason.results.jsonl import read_jsonl, write_jsonl
 from jaxreason.results.sample_files import (
+    TOLD,
     check_samples,
     finished_samples,
     sample_head_path,
@@ -34,7 +35,6 @@ from jaxreason.sampling.decoding import Decoding
 from jaxreason.tasks.registry import TASKS
 
 _LOG = logging.getLogger(__name__)
-TOLD = "told"  # of a head: what no sample depends on
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def plan(config: EvalConfig, source: ModelSource, tokenizer: Tokenizer, seed: in
         "stop_ids": list(tokenizer.stop_ids),
         "max_length": config.sampler.max_length,
         "seed": seed,
-        TOLD: {"model": source.name, "asked": config.asked},
+        TOLD: {"model": source.name, "asked": config.asked, "begin": list(tokenizer.begin)},
     }
     encoded: dict[tuple[str, str], tuple[list[tuple[int, ...]], dict[int, str]]] = {}
     parts = []

@@ -10,6 +10,7 @@ from etils import epath
 from jaxreason.config import at_least, between, check_ranges
 from jaxreason.report import (
     drift_tables,
+    paper_tables,
     run_tables,
     score_tables,
     shifted_tables,
@@ -51,6 +52,7 @@ TABLES = {
     "shifted": shifted_tables.shifted_tables,
     "shifted_examples": shifted_tables.example_tables,
     "shifted_words": shifted_tables.token_tables,
+    "paper_drift": paper_tables.paper_tables,
     "replies": run_tables.reply_tables,
     "other_scores": run_tables.other_score_tables,
     "variants": score_tables.variant_tables,
@@ -70,6 +72,7 @@ DETAILS = {
     "weight_kinds": "Weights by kind of parameter",
     "weight_overlap": "Weights that runs changed alike, pair by pair",
     "shifted_words": "Shifted tokens, arm by arm",
+    "paper_drift": "Drift as the study's scripts compute it, and corrected",
     "replies": "Replies: length, cut, without an answer, failed",
     "other_scores": "Other scorings",
     "asked": "How each model and task was asked",

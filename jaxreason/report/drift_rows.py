@@ -33,7 +33,6 @@ QUANTITIES = (
         "token_kl", "kl_reverse", "tuned", "KL(tuned ‖ base), tuned replies", "nats per token"
     ),
     Quantity("token_kl", "js", "base", "Jensen–Shannon, base's replies", "nats per token"),
-    Quantity("token_kl", "paper_kl", "tuned", "|mean log-ratio|, tuned replies", "nats per token"),
     Quantity("token_kl", "rank_shift", "tuned", "Rank shift, tuned replies", "ranks"),
     Quantity("token_kl", "shifted_share", "tuned", "Tokens with another first choice", "share"),
     Quantity("pca_shift", "layer_shift.reply", "base", "PCA shift, mean of layers", "state units"),

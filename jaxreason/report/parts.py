@@ -5,6 +5,7 @@ from typing import Any
 
 from jaxreason.report.curves import training_rows
 from jaxreason.report.files import Reader, Study
+from jaxreason.report.paper_rows import paper_rows
 from jaxreason.report.scores import Resampling
 from jaxreason.report.shifted_rows import shifted_rows
 from jaxreason.report.state_rows import state_part
@@ -15,6 +16,7 @@ PARTS: dict[str, Callable[[Reader, Study, Resampling], Any]] = {
     "training": lambda reader, study, _: training_rows(reader, study),
     "states": state_part,
     "shifted": shifted_rows,
+    "paper_drift": lambda reader, study, _: paper_rows(reader, study),
     "training_questions": lambda reader, study, _: question_rows(reader, study),
     "weight_space": lambda reader, study, _: weight_space_rows(reader, study),
     "weight_overlap": lambda reader, study, _: overlap_rows(reader, study),

@@ -7,7 +7,7 @@ grader thinks of it is elsewhere (`grade_files`), so that a better grader never 
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from etils import epath
 
@@ -26,6 +26,7 @@ from jaxreason.results.files import read_object
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.jsonl import read_jsonl
 
+TOLD = "told"  # of a head: what no sample depends on
 # What each field of a line is.
 FIELDS = {
     **dict.fromkeys(("id", "benchmark", "subset", "cluster", "prompt", "completion"), TEXT),
@@ -44,6 +45,25 @@ def samples_path(folder: epath.Path, key: SampleKey) -> epath.Path:
 def sample_head_path(folder: epath.Path, key: SampleKey) -> epath.Path:
     """What the sample file beside it was made with."""
     return folder / "samples" / f"{key.name}.head.json"
+
+
+class Marks(NamedTuple):
+    """What the model's tokenizer puts before any text, mostly nothing, and the ids that end a reply."""
+
+    begin: tuple[int, ...]
+    stop: tuple[int, ...]
+
+
+def read_marks(folder: epath.Path, key: SampleKey) -> Marks:
+    """The marks that a sample file's head tells of; none where it does not, as of completions that came from elsewhere.
+
+    Raises:
+      UserError: the head is broken.
+    """
+    head = read_object(sample_head_path(folder, key), {})
+    told = head.get(TOLD)
+    begin = told.get("begin", ()) if isinstance(told, dict) else ()
+    return Marks(tuple(begin), tuple(head.get("stop_ids", ())))
 
 
 def sample_keys(folder: epath.Path) -> list[SampleKey]:

@@ -3,7 +3,6 @@ import json
 import os
 import shutil
 import signal
-import string
 import sys
 
 import jax
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from processes import run_processes
 from tiny_pair import (
+    CHARACTERS,
     drift_values,
     make_unit,
     measure_pair,
@@ -45,7 +45,6 @@ CONFIG = DriftConfig(
     confidence=0.95,
     seed=0,
 )
-CHARACTERS = string.ascii_lowercase + string.digits  # with four markers the model's 40 tokens
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +285,7 @@ def test_parts_that_a_kill_left_of_other_settings_are_not_used(
         patch.setattr(drift, "stream_weights", lambda *_: sys.exit("killed"))
         with pytest.raises(SystemExit):
             run(folders, tmp_path, dataclasses.replace(CONFIG, seed=7, max_length=40))
-    assert len(list((tmp_path / "analysis" / "parts").iterdir())) == 2
+    assert len(list((tmp_path / "analysis" / "parts").iterdir())) == 3
     assert run(folders, tmp_path) == finished[1]
 
 

@@ -3,7 +3,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from tiny_pair import measure_pair, params_of
+from tiny_pair import measure_pair, params_of, question_states
 
 from jaxreason.analysis.measured import bootstrap
 from jaxreason.analysis.metrics import METRICS
@@ -18,7 +18,8 @@ def moved():
 @functools.cache
 def seen(reads, make_tuned):
     base, tuned = params_of(0), make_tuned()
-    return measure_pair(base, tuned) if reads == "texts" else compare_weights(base, tuned)
+    seen_by = {"texts": measure_pair, "questions": question_states, "weights": compare_weights}
+    return seen_by[reads](base, tuned)
 
 
 def itself():

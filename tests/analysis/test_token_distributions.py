@@ -19,6 +19,7 @@ def measured():
         "tuned_logprob": [[-0.5, -1.5, -4.0], [-3.0, 9, 9]],
         "base_rank": [[1, 5, 2], [1, 9, 9]],
         "tuned_rank": [[1, 2, 2], [4, 9, 9]],
+        "scripts_scored": [[0, 1, 1], [0, 0, 0]],
     }
     arrays = {name: np.array(values, float) for name, values in tokens.items()}
     return Measured({}, {}, np.zeros((2, 1)), arrays, mask)
@@ -40,10 +41,11 @@ def test_per_reply_names_weigh_replies_alike():
     assert found["kl_forward.per_reply"] == pytest.approx((0.3 + 0.5) / 2)
 
 
-def test_the_papers_number_is_the_size_of_the_mean_log_ratio():
+def test_the_papers_numbers_are_of_the_tokens_that_its_scripts_score():
     found = token_kl(measured()).statistic(np.arange(2))
     assert found["log_ratio.per_reply"] == pytest.approx((0.0 - 2.0) / 2)
-    assert found["paper_kl"] == pytest.approx(1.0)
+    assert found["paper_kl"] == pytest.approx(abs((0.5 - 1.0) / 2))  # of the first reply alone
+    assert found["paper_rank_shift"] == pytest.approx((3 + 0) / 2)
 
 
 def test_a_resample_weighs_its_tokens():

@@ -10,11 +10,13 @@ from sample_lines import SCORED, write_samples
 
 from jaxreason.analysis.drift import DriftConfig, run_drift
 from jaxreason.analysis.measure import make_measure, measure_unit
+from jaxreason.analysis.questions import SOURCE, make_question_measure, measure_questions
 from jaxreason.analysis.texts import Batching, Text, Unit
 from jaxreason.config import parse
 from jaxreason.models.decoder import init_params
 from jaxreason.models.families import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model
+from jaxreason.results.question_files import write_questions
 from jaxreason.sharding import MeshConfig, make_mesh
 
 HF_CONFIG = {
@@ -86,6 +88,35 @@ def measure_pair(base_params, tuned_params, unit=None, num_devices=1, batch_size
         )
 
 
+CHARACTERS = "abcdefghijklmnopqrstuvwxyz 0123456789"[:36]  # with 4 marks they are the vocabulary
+QUESTIONS = (
+    "three and four  7",
+    "the sum of one and two is  3",
+    "zero  0",
+    "nine less two  7",
+    "ten  10",
+)
+
+
+def question_unit(lengths=(7, 20, 3, 12, 5)) -> Unit:
+    """Questions as tokens; no two are alike, and the shorter ones are padded."""
+    rng = np.random.default_rng(1)
+    texts = tuple(
+        Text(str(i), tuple(int(t) for t in rng.integers(4, 40, length)), 0)
+        for i, length in enumerate(lengths)
+    )
+    return Unit("sums", "math", SOURCE, texts, 0, 0)
+
+
+def question_states(base_params, tuned_params, unit=None, num_devices=1):
+    model, mesh = tiny_model(), mesh_of(num_devices)
+    unit = question_unit() if unit is None else unit
+    with jax.set_mesh(mesh):
+        measure = make_question_measure(model, model)
+        batching = Batching(4, 2**20, 64)
+        return measure_questions(measure, base_params, tuned_params, mesh, unit, batching, pad_id=0)
+
+
 def write_evaluation(folder, unit: Unit, decoding: str = "t1") -> None:
     """The files of an evaluation that the drift stage reads."""
     lines = [
@@ -101,6 +132,8 @@ def write_evaluation(folder, unit: Unit, decoding: str = "t1") -> None:
     row = {"benchmark": unit.benchmark, "group": unit.group, "decoding": decoding, "primary": True}
     row = SCORED | row | {"metric": "right"}
     (folder / "scores.json").write_text(json.dumps({"rows": [row]}))
+    asked = {"benchmark": unit.benchmark, "group": unit.group, "columns": ["question", "answer"]}
+    write_questions(folder, asked | {"num_rows": len(QUESTIONS), "texts": list(QUESTIONS)})
 
 
 def drift_values(config: dict, base: str, tuned: str, workdir: str, sizes: dict) -> dict:

@@ -1,0 +1,152 @@
+"""Raw questions as the study's PCA script feeds them to both models, and the states that it averages.
+
+The base's tokenizer without a chat template, the first 128 tokens, padding on the left up to the longest of the
+texts, bfloat16, and the plain mean over all positions, those of padding included.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+
+from jaxreason.analysis.hidden_states import pool
+from jaxreason.analysis.texts import Batching, Text, TextBatch, Unit, batches
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.errors import UserError
+from jaxreason.models.decoder import Model, forward
+from jaxreason.results.question_files import questions_folder, read_questions
+from jaxreason.sharding import place_rows, to_host
+
+LENGTH = 128  # tokens of the study's script
+SOURCE = "questions"
+
+
+class QuestionStates(NamedTuple):
+    """The script's features of N texts: Z = L + 1 states, averaged over positions and padding."""
+
+    base: Float[np.ndarray, "N Z D"]
+    tuned: Float[np.ndarray, "N Z D"]
+
+
+def load_question_units(evaluation: epath.PathLike, tokenizer: Tokenizer) -> list[Unit]:
+    """The questions of every benchmark of an `evaluation` folder as tokens.
+
+    A text with a character that the tokenizer does not know is dropped and counted.
+
+    Raises:
+      UserError: the evaluation holds none; a file is broken.
+    """
+    found = read_questions(evaluation)
+    if not found:
+        raise UserError(
+            f"{questions_folder(evaluation)}: no questions, which paper_pca_shift reads. Evaluate again with the same "
+            "command: what is there stays, and they are written."
+        )
+    return [_unit(value, tokenizer) for value in found]
+
+
+def _unit(value: dict[str, Any], tokenizer: Tokenizer) -> Unit:
+    tokens = [_encoded(tokenizer, text) for text in value["texts"]]
+    texts = tuple(
+        Text(str(number), ids[:LENGTH], 0) for number, ids in enumerate(tokens, start=1) if ids
+    )
+    cut = sum(len(ids) > LENGTH for ids in tokens)
+    return Unit(value["benchmark"], value["group"], SOURCE, texts, cut, len(tokens) - len(texts))
+
+
+def _encoded(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(tokenizer.encode_framed(text))
+    except UserError:
+        return ()
+
+
+def padding_of(tokenizer: Tokenizer) -> int:
+    """The id that the script pads with: that of the tokenizer, or its end of a text."""
+    named = (tokenizer.named_pad_id, tokenizer.eos_id, tokenizer.pad_id)
+    return next(number for number in named if number is not None)
+
+
+@functools.lru_cache(maxsize=8)  # the arms of a study share one compiled program
+def make_question_measure(base: Model, tuned: Model) -> Callable[..., dict[str, Any]]:
+    """A jitted function of (base params, tuned params, tokens, segment_ids, pads, pad_id) to the features of both.
+
+    `pads` is how many padding positions the script puts before each text.
+    """
+    models = [dataclasses.replace(model, dtype="bfloat16") for model in (base, tuned)]
+
+    @jax.jit
+    def measure(base_params, tuned_params, tokens, segment_ids, pads, pad_id):
+        both = zip(models, (base_params, tuned_params), strict=True)
+        found = [_features(*one, tokens, segment_ids, pads, pad_id) for one in both]
+        return {"base": found[0], "tuned": found[1]}
+
+    return measure
+
+
+def _features(
+    model: Model,
+    params: Any,
+    tokens: Int[Array, "B T"],
+    segment_ids: Int[Array, "B T"],
+    pads: Int[Array, " B"],
+    pad_id: Int[Array, ""],
+) -> Float[Array, "B Z D"]:
+    # Rows are padded on the right here, with the positions that they have behind the script's padding.
+    positions = pads[:, None] + jnp.arange(tokens.shape[1])
+    states = forward(model, params, tokens, positions, segment_ids).hidden
+    real = (segment_ids > 0).astype(jnp.float32)
+    mean, number = pool(states, real), real.sum(1)
+    padding = _padding_states(model, params, len(tokens), pad_id)
+    total = mean * number[:, None, None] + padding * pads[:, None, None]
+    return total / jnp.maximum(number + pads, 1)[:, None, None]
+
+
+def _padding_states(model: Model, params: Any, rows: int, pad_id) -> Float[Array, "B Z D"]:
+    """What stands at padding where attention gives 0, as flash attention 2 does there: no other token plays a part."""
+    layers = params["layers"]
+    attention = layers["self_attn"]
+    # Values of 0 make it so. A product keeps them sharded as they are.
+    silent = attention | {"v_proj": jax.tree.map(lambda x: x * 0, attention["v_proj"])}
+    params = params | {"layers": layers | {"self_attn": silent}}
+    tokens = jnp.full((rows, 1), pad_id, jnp.int32)
+    states = forward(model, params, tokens, jnp.zeros_like(tokens), jnp.ones_like(tokens)).hidden
+    return pool(states, jnp.ones(tokens.shape, jnp.float32))
+
+
+def measure_questions(
+    measure: Callable,
+    base_params: Any,
+    tuned_params: Any,
+    mesh: Mesh,
+    unit: Unit,
+    batching: Batching,
+    pad_id: int,
+) -> QuestionStates:
+    """Runs `measure` over the questions of a unit; results in their order, whole on every process.
+
+    Raises:
+      ValueError: the batch does not divide over the mesh.
+    """
+    longest = max(len(text.tokens) for text in unit.texts)
+    rows, parts = [], []
+    for batch in batches(unit, batching._replace(limit=LENGTH)):
+        arrays = place_rows(mesh, (batch.tokens, batch.segment_ids, _pads(batch, longest)))
+        found = to_host(measure(base_params, tuned_params, *arrays, np.int32(pad_id)))
+        parts.append({name: values[: len(batch.rows)] for name, values in found.items()})
+        rows.append(batch.rows)
+    order = np.argsort(np.concatenate(rows))
+    return QuestionStates(
+        *(np.concatenate([p[name] for p in parts])[order] for name in ("base", "tuned"))
+    )
+
+
+def _pads(batch: TextBatch, longest: int) -> Int[np.ndarray, " B"]:
+    return (longest - (batch.segment_ids > 0).sum(1)).astype(np.int32)
