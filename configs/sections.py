@@ -218,6 +218,21 @@ def drift(decoding_name: str, **changes) -> ConfigDict:
     return section(defaults, changes)
 
 
+def cross_sample(benchmark: str, **changes) -> ConfigDict:
+    """Replies of each of two models with 0, 1, 2 ... and all choices of the other (-1: all)."""
+    defaults = {
+        "benchmark": benchmark,
+        "decoding": "greedy",
+        "variant": "robust",
+        "questions": 100,
+        "budgets": (0, 1, 2, 4, 8, 16, 32, 64, -1),
+        "rule": "largest",
+        "threshold": 0.1,
+        "batch_size": 16,
+    }
+    return section(defaults, changes)
+
+
 def transfer(**changes) -> ConfigDict:
     """The index in all modes; empty `scales` pool the deviations of `v2_pooled` over the compared models."""
     defaults = {

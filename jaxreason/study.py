@@ -36,6 +36,7 @@ from jaxreason.contamination import (
     decontaminated,
     settings_of,
 )
+from jaxreason.cross_sample import CrossSampleConfig
 from jaxreason.data.examples import check_opens
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.distill.distill_settings import DistillConfig
@@ -105,6 +106,7 @@ SECTIONS: dict[str, type] = {
     "drift": drift.DriftConfig,
     "report": report.ReportConfig,
     "study": StudyConfig,
+    "cross_sample": CrossSampleConfig,
     "chat": ChatConfig,
     "serve": ServeConfig,
     "plan": PlanConfig,

@@ -87,15 +87,12 @@ def divergences(
 
     def reduce(states_p, states_q, targets):
         log_p, log_q = _log_softmax(states_p, head_p), _log_softmax(states_q, head_q)
-        # log((p + q) / 2), exactly log p where q = p
-        apart = -jnp.abs(log_p - log_q)
-        log_mean = jnp.maximum(log_p, log_q) + jnp.log1p(jnp.expm1(apart) / 2)
         p, q = jnp.exp(log_p), jnp.exp(log_q)
         top_p, top_q = (jnp.argmax(x, axis=-1).astype(jnp.int32) for x in (log_p, log_q))
         return {
             "kl_pq": _kl(log_p, log_q),
             "kl_qp": _kl(log_q, log_p),
-            "js": jnp.sum(p * (log_p - log_mean) + q * (log_q - log_mean), axis=-1) / 2,
+            "js": jensen_shannon(log_p, log_q),
             "entropy_p": -jnp.sum(p * log_p, axis=-1),
             "entropy_q": -jnp.sum(q * log_q, axis=-1),
             "same_top": (top_p == top_q).astype(jnp.float32),
@@ -115,6 +112,17 @@ def divergences(
 
     parts = final_p[:, :-1], final_q[:, :-1], tokens[:, 1:]
     return _first_zero(_over_chunks(reduce, chunk, *parts), segment_ids)
+
+
+def jensen_shannon(
+    log_p: Float[Array, "... V"], log_q: Float[Array, "... V"]
+) -> Float[Array, "..."]:
+    """The Jensen-Shannon divergence of distributions given by their log-probabilities, in nats: at most log 2."""
+    # log((p + q) / 2), exactly log p where q = p
+    apart = -jnp.abs(log_p - log_q)
+    log_mean = jnp.maximum(log_p, log_q) + jnp.log1p(jnp.expm1(apart) / 2)
+    p, q = jnp.exp(log_p), jnp.exp(log_q)
+    return jnp.sum(p * (log_p - log_mean) + q * (log_q - log_mean), axis=-1) / 2
 
 
 def full_kl(

@@ -124,6 +124,14 @@ VERBS = {
         notes="The folder is a whole one that `jaxreason eval` and transformers load, with the tuned model's "
         "tokenizer.",
     ),
+    "cross-sample": Verb(
+        "replies of a model with a few choices of another one, graded: how much those choices carry",
+        ("model", "mesh", "eval", "cross_sample"),
+        f"jaxreason cross-sample {TINY} --config.cross_sample.benchmark=add \\\n"
+        "    --tuned runs/tiny/rl/seed_0/model --workdir runs/tiny/rl/seed_0",
+        stages.run_cross_sample,
+        notes="The recipe's model is the base. The report shows what lies in the folder of a study's run.",
+    ),
     "report": Verb(
         "write report.html, report.md and figures from a study's files",
         ("report",),
@@ -184,7 +192,7 @@ def usage() -> str:
     """The list of all verbs, each with an example."""
     lines = ["jaxreason VERB [--flag value ...]", ""]
     for name, verb in VERBS.items():
-        lines += [f"  {name:<9} {verb.summary}", f"            {verb.example}"]
+        lines += [f"  {name:<12} {verb.summary}", f"               {verb.example}"]
     return "\n".join(
         [
             *lines,

@@ -10,8 +10,9 @@ from jaxreason.results.buckets import check_path
 
 RECIPE_VERBS = (
     *("study", "questions", "distill", "sft", "rl"),
-    *("eval", "grade", "transfer", "drift", "report"),
+    *("eval", "grade", "transfer", "drift", "cross-sample", "report"),
 )
+TWO_MODELS = ("drift", "cross-sample")
 MODEL_VERBS = ("convert", "chat", "serve", "plan", "check")
 
 
@@ -67,8 +68,8 @@ FLAGS = (
         "tuned",
         "MODEL",
         "Hugging Face folder or hub name of the tuned model; for `weights` several, with commas between them.",
-        ("drift", "weights", "surgery"),
-        ("drift", "surgery"),
+        ("drift", "cross-sample", "weights", "surgery"),
+        ("drift", "cross-sample", "surgery"),
     ),
     Flag(
         "change",

@@ -5,6 +5,7 @@ from typing import Any
 
 from etils import epath
 
+from jaxreason.results.cross_files import ALL, read_results
 from jaxreason.results.distill_files import data_folder, distill_folder, read_yield
 from jaxreason.results.drift_files import drift_folder, drift_path, measured, read_drift
 from jaxreason.results.growing_files import grown_exists
@@ -211,6 +212,20 @@ def member_name(member: dict[str, Any]) -> str:
     """An arm, with its seed where it has one."""
     seed = member["seed"]
     return member["arm"] if seed is None else f"{member['arm']} seed {seed}"
+
+
+def cross_sampling(workdir: epath.Path) -> str:
+    """A row a leading model and budget."""
+    rows = []
+    for value in read_results(workdir):
+        for row in value["rows"]:
+            budget = ALL if row["budget"] is None else str(row["budget"])
+            ends = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
+            score = "-" if row["mean"] is None else f"{row['mean']:.3f}"
+            taken = f"{row['taken']:.1f}"
+            rows.append([value["benchmark"], row["leads"], budget, taken, score, ends])
+    heads = ["benchmark", "leads", "budget", "taken", "score", "interval"]
+    return aligned([heads, *rows])
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

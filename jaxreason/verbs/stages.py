@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from etils import epath
 from jax.sharding import Mesh
 
-from jaxreason import chat, convert, dry_run, follow, study
+from jaxreason import chat, convert, cross_sample, dry_run, follow, study
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError
 from jaxreason.contamination import decontaminated
+from jaxreason.cross_sample import CrossSampleConfig
 from jaxreason.distill import distiller
 from jaxreason.distill.distill_settings import DistillConfig
 from jaxreason.errors import UserError
@@ -211,6 +212,19 @@ def run_drift(call: Call) -> None:
         also = functools.partial(training_units, section, run, call.workdir, mesh=mesh)
         drift.run_drift(section, call.model, tuned, mesh, call.workdir, *folders, also=also)
         call.tell(outcome.drift(call.workdir))
+
+
+def run_cross_sample(call: Call) -> None:
+    """Replies of each of two models with choices of the other."""
+    call.require("eval", "cross_sample")
+    with _in_workdir(call, "cross_sample") as (mesh, call):
+        section = call.section("cross_sample", CrossSampleConfig)
+        asked = call.section("eval", settings.EvalConfig)
+        tuned = dataclasses.replace(call.model, path=call.flags["tuned"])
+        cross_sample.run_cross_sample(
+            section, asked, call.model, tuned, mesh, call.workdir, call.config.seed
+        )
+        call.tell(outcome.cross_sampling(call.workdir))
 
 
 def run_report(call: Call) -> None:

@@ -1,0 +1,201 @@
+"""Two models that read one reply as it is written: one chooses its tokens, at some positions the other does.
+
+Each has a plain cache of its own, and both see every token. Choices are greedy: the likeliest token, the first of equal
+ones. Where the models would choose the same token there is nothing to take from the other.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxreason.models.cache import Cache
+from jaxreason.models.decoder import Model, forward, init_cache
+from jaxreason.models.logprobs import jensen_shannon
+from jaxreason.sharding import place_rows, to_host
+
+BLOCK = 64  # steps between two looks at the host
+NO_BUDGET = np.iinfo(np.int32).max
+
+
+class Prompts(NamedTuple):
+    """Rows to be replied to: `tokens` are padded on the right, a row without any is not replied to."""
+
+    tokens: Int[np.ndarray, "B P"]
+    count: Int[np.ndarray, " B"]  # tokens of each prompt
+    limit: Int[np.ndarray, " B"]  # most tokens of each reply
+
+
+class Takes(NamedTuple):
+    """Where the other model's choice is taken: at the first `budget` positions at which the choices differ and the
+    Jensen-Shannon divergence of the two distributions is `threshold` (nats) or more.
+    """
+
+    threshold: Float[np.ndarray, " B"]
+    budget: Int[np.ndarray, " B"]
+
+
+class Patched(NamedTuple):
+    """Replies. `differ`: the models' choices differ; `taken`: the other's was taken. After the end all is 0."""
+
+    tokens: Int[np.ndarray, "B R"]
+    own: Int[np.ndarray, "B R"]
+    other: Int[np.ndarray, "B R"]
+    js: Float[np.ndarray, "B R"]
+    taken: Bool[np.ndarray, "B R"]
+    length: Int[np.ndarray, " B"]  # the token that ends a reply included
+
+
+class _State(NamedTuple):
+    base: Cache
+    tuned: Cache
+    token: Int[Array, " B"]  # the newest, which no model has read
+    position: Int[Array, " B"]  # of it
+    length: Int[Array, " B"]  # of the reply so far
+    used: Int[Array, " B"]  # of the budget
+    ended: Bool[Array, " B"]
+
+
+class _Block(NamedTuple):
+    tokens: Int[Array, "B R"]
+    own: Int[Array, "B R"]
+    other: Int[Array, "B R"]
+    js: Float[Array, "B R"]
+    taken: Bool[Array, "B R"]
+
+
+class Programs(NamedTuple):
+    """`prefill` (params of both, tokens, count) to a state, `decode` by a block of steps."""
+
+    prefill: Callable[..., _State]
+    decode: Callable[..., tuple[_State, _Block]]
+
+
+@functools.lru_cache(maxsize=8)
+def make_lockstep(base: Model, tuned: Model, length: int, stop_ids: tuple[int, ...]) -> Programs:
+    """The programs for caches of `length` positions; tokens of `stop_ids` end a reply."""
+    models = base, tuned
+    stops = jnp.asarray(stop_ids, jnp.int32)
+
+    @jax.jit
+    def prefill(base_params, tuned_params, tokens, count):
+        # The last token of a prompt is left to the first step. What lies beyond is written nowhere.
+        columns = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+        positions = jnp.where(columns < count[:, None] - 1, columns, length)
+        caches = [
+            forward(
+                model, params, tokens, positions, cache=init_cache(model, len(tokens), length)
+            ).cache
+            for model, params in zip(models, (base_params, tuned_params), strict=True)
+        ]
+        last = jnp.take_along_axis(tokens, jnp.maximum(count - 1, 0)[:, None], axis=1)[:, 0]
+        zero = jnp.zeros_like(count)
+        return _State(*caches, last, count - 1, zero, zero, count == 0)
+
+    @functools.partial(jax.jit, donate_argnums=2)
+    def decode(base_params, tuned_params, state, takes, limit, tuned_leads):
+        params = base_params, tuned_params
+        shape = (len(limit), BLOCK)
+        whole, part = jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32)
+        block = _Block(whole, whole, whole, part, jnp.zeros(shape, bool))
+
+        def goes_on(carry):
+            step, state, _ = carry
+            return (step < BLOCK) & ~jnp.all(state.ended)
+
+        def one(carry):
+            step, state, block = carry
+            state, column = _step(models, params, state, takes, limit, tuned_leads, stops, length)
+            made = (old.at[:, step].set(new) for old, new in zip(block, column, strict=True))
+            return step + 1, state, _Block(*made)
+
+        _, state, block = jax.lax.while_loop(goes_on, one, (0, state, block))
+        return state, block
+
+    return Programs(prefill, decode)
+
+
+def _step(models, params, state, takes, limit, tuned_leads, stops, length):
+    """One more token of every reply that goes on."""
+    positions = jnp.where(state.ended, length, state.position)[:, None]
+    made = [
+        forward(model, of, state.token[:, None], positions, cache=cache)
+        for model, of, cache in zip(models, params, (state.base, state.tuned), strict=True)
+    ]
+    log_p, log_q = (jax.nn.log_softmax(out.logits[:, 0]) for out in made)
+    js = jensen_shannon(log_p, log_q)
+    base, tuned = (jnp.argmax(x, axis=-1).astype(jnp.int32) for x in (log_p, log_q))
+    own, other = jnp.where(tuned_leads, tuned, base), jnp.where(tuned_leads, base, tuned)
+    on = ~state.ended
+    taken = on & (own != other) & (js >= takes.threshold) & (state.used < takes.budget)
+    token = jnp.where(taken, other, own)
+    reply = state.length + on
+    ended = state.ended | jnp.isin(token, stops) | (reply >= limit)
+    caches = (out.cache for out in made)
+    used, position = state.used + taken, state.position + on
+    after = _State(*caches, token, position, reply, used, ended)
+    kept = (jnp.where(on, x, 0) for x in (token, own, other, js))
+    return after, _Block(*kept, taken)
+
+
+def write_replies(
+    programs: Programs,
+    base_params: Any,
+    tuned_params: Any,
+    mesh: Mesh,
+    prompts: Prompts,
+    takes: Takes,
+    tuned_leads: bool,
+    check: Callable[[], None],
+) -> Patched:
+    """Replies to all prompts, whole on every process.
+
+    Args:
+      programs: of `make_lockstep`, with caches that hold every prompt and its longest reply.
+      base_params: of the base.
+      tuned_params: of the tuned model.
+      mesh: where; rows are split over its batch axes.
+      prompts: the rows.
+      takes: where the choice of the model that does not lead is taken.
+      tuned_leads: whether the tuned model chooses elsewhere, and not the base.
+      check: called between blocks; what it raises ends the call.
+
+    Raises:
+      ValueError: the rows do not divide over the mesh.
+    """
+    tokens, count, limit = place_rows(mesh, tuple(prompts))
+    takes = Takes(*place_rows(mesh, tuple(takes)))
+    state = programs.prefill(base_params, tuned_params, tokens, count)
+    blocks = []
+    while True:
+        check()
+        lead = np.bool_(tuned_leads)
+        state, block = programs.decode(base_params, tuned_params, state, takes, limit, lead)
+        blocks.append(to_host(block))
+        ended, length = to_host((state.ended, state.length))
+        if ended.all():
+            break
+    parts = (np.concatenate(of, axis=1) for of in zip(*blocks, strict=True))
+    found = _Block(*parts)
+    return Patched(found.tokens, found.own, found.other, found.js, found.taken, length)
+
+
+def prompt_rows(
+    prompts: Sequence[Sequence[int]], rows: int, width: int, most: int, length: int
+) -> Prompts:
+    """Prompts as `rows` rows of `width`; a reply has at most `most` tokens, and `length` with its prompt."""
+    tokens, count = np.zeros((rows, width), np.int32), np.zeros(rows, np.int32)
+    for row, prompt in enumerate(prompts):
+        tokens[row, : len(prompt)] = prompt
+        count[row] = len(prompt)
+    return Prompts(tokens, count, np.minimum(most, length - count).astype(np.int32))
+
+
+def nothing_taken(rows: int) -> Takes:
+    """Of a reply that its own model writes alone."""
+    return Takes(np.zeros(rows, np.float32), np.zeros(rows, np.int32))

@@ -1,0 +1,266 @@
+"""Cross-sampling (Meng et al. 2026, arXiv 2603.22446): how much of a model's behaviour a few of its choices carry.
+
+One model replies greedily while the other reads along; at a few positions the other's choice is taken, and the first
+goes on from there. Both ways round, with growing budgets, every reply graded by the benchmark's own grader. Departure
+from the paper: choices are greedy there where it samples, so that a budget of 0 and one without end are the replies of
+the two models; and by default positions are those at which the models differ most in the first one's own reply.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import jax
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from jaxreason.analysis.drift import check_vocabularies
+from jaxreason.analysis.lockstep import make_lockstep, write_replies
+from jaxreason.config import FREE, ConfigError, at_least, check_ranges, claimed, nearest, to_dict
+from jaxreason.cross_replies import Asked, Rows, reply_lines
+from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
+from jaxreason.distributed import on_process_zero
+from jaxreason.evaluation.asking import VariantName
+from jaxreason.evaluation.evaluator import check_isolation, make_pool
+from jaxreason.evaluation.grading import make_grades
+from jaxreason.evaluation.parts import Part, identity_of, plan
+from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
+from jaxreason.evaluation.summary import summarize_grades
+from jaxreason.interrupt import Interrupt
+from jaxreason.models.huggingface import ModelConfig, resolve
+from jaxreason.models.model_source import ModelSource
+from jaxreason.results.claims import claim
+from jaxreason.results.cross_files import (
+    ALL,
+    cross_folder,
+    read_replies_file,
+    replies_path,
+    write_replies_file,
+    write_result,
+)
+from jaxreason.sharding import check_rows
+
+_LOG = logging.getLogger(__name__)
+LEADERS = ("base", "tuned")
+SAVED = "The replies of the finished budgets are saved."
+
+
+@dataclass(frozen=True)
+class CrossSampleConfig:
+    """What is cross-sampled.
+
+    Attributes:
+      benchmark: of `eval.benchmarks`.
+      decoding: of `eval.decodings`; greedy, without a penalty or a think budget.
+      variant: of the benchmark: how it is asked and graded.
+      questions: how many, in the order of a hash of their ids; 0 for all.
+      budgets: how many choices of the other model are taken at most; -1: no end.
+      rule: "largest" takes where the models differ most: from the n-th largest divergence on of the leading model's
+        own reply; "first" takes at the first positions whose divergence is `threshold` or more, as the paper does.
+      threshold: Jensen-Shannon divergence in nats, of "first".
+      batch_size: rows, over all devices.
+    """
+
+    benchmark: str
+    decoding: str = "greedy"
+    variant: VariantName = "robust"
+    questions: Annotated[int, at_least(0)] = 100
+    budgets: Annotated[tuple[Annotated[int, at_least(-1)], ...], FREE] = (
+        *(0, 1, 2, 4, 8, 16, 32, 64),
+        -1,
+    )
+    rule: Literal["largest", "first"] = "largest"
+    threshold: Annotated[float, at_least(0)] = 0.1
+    batch_size: Annotated[int, at_least(1), FREE] = 16
+
+
+def run_cross_sample(
+    config: CrossSampleConfig,
+    evaluation: EvalConfig,
+    base: ModelConfig,
+    tuned: ModelConfig,
+    mesh: Mesh,
+    workdir: epath.PathLike,
+    seed: int,
+) -> None:
+    """Writes `workdir`/cross_sampling/<benchmark>.json, or continues to: a budget whose replies are there is done.
+
+    Called under `jax.set_mesh(mesh)`, by every process.
+
+    Args:
+      config: the recipe's section.
+      evaluation: how the benchmark is asked and graded.
+      base, tuned: the two models, folders or hub names. The base's tokenizer encodes the prompts.
+      mesh: where.
+      workdir: of the tuned model.
+      seed: of the evaluation; greedy replies do not depend on it.
+
+    Raises:
+      UserError: settings, questions or models that do not fit, or files made with others.
+      SystemExit: with code 143, after a signal.
+    """
+    restricted = check_config(config, evaluation, mesh)
+    tokenizers = [load_tokenizer(resolve(model.path)) for model in (base, tuned)]
+    sources = [ModelSource.of_folder(model, mesh) for model in (base, tuned)]
+    (part,) = plan(restricted, sources[0], tokenizers[0], seed)
+    on_process_zero(lambda: check_isolation(restricted, [part]))
+    stop_ids = tuple(sorted({i for tokenizer in tokenizers for i in tokenizer.stop_ids}))
+    asked = _asked(config, restricted, part, tokenizers[0], stop_ids)
+    on_process_zero(lambda: _claim(workdir, config, asked, sources))
+    with Interrupt() as interrupt:
+        check = lambda: interrupt.check(SAVED)  # noqa: E731
+        _make_replies(config, asked, sources, mesh, workdir, check)
+        on_process_zero(lambda: _grade(config, restricted, asked, workdir))
+
+
+def check_config(config: CrossSampleConfig, evaluation: EvalConfig, mesh: Mesh) -> EvalConfig:
+    """Refuses what cannot be cross-sampled, before a model is loaded; gives the evaluation of that benchmark alone.
+
+    Raises:
+      ConfigError: with the field, what was expected and what came.
+    """
+    check_ranges(config, "cross_sample")
+    known = find_benchmarks(evaluation)
+    if config.benchmark not in known:
+        hint = nearest(config.benchmark, known)
+        raise ConfigError(f"cross_sample.benchmark: {config.benchmark!r} is not evaluated{hint}")
+    if not config.budgets:
+        raise ConfigError("cross_sample.budgets: expected at least one.")
+    check_rows(mesh, config.batch_size, "cross_sample.batch_size")
+    run = evaluation.benchmarks[config.benchmark]
+    run = dataclasses.replace(run, samples={config.decoding: 1}, variants=(config.variant,))
+    restricted = dataclasses.replace(evaluation, benchmarks={config.benchmark: run})
+    find_benchmarks(restricted)
+    return restricted
+
+
+def _asked(
+    config: CrossSampleConfig, evaluation: EvalConfig, part: Part, tokenizer: Tokenizer, stop_ids
+) -> Asked:
+    decoding = part.decoding
+    if part.kind != "generate":
+        raise ConfigError(
+            f"cross_sample.benchmark: {config.benchmark} compares likelihoods and has no replies."
+        )
+    plain = (decoding.temperature, decoding.repetition_penalty, decoding.think_budget)
+    if plain != (0, 1, 0):
+        raise ConfigError(
+            f"cross_sample.decoding={config.decoding!r}: expected a greedy one, without a penalty or a think budget."
+        )
+    most = evaluation.sampler.max_length
+    fits = [place for place, prompt in enumerate(part.prompts) if 0 < len(prompt) < most]
+    fits.sort(key=lambda place: hashlib.sha256(part.items[place].id.encode()).digest())
+    places = fits[: config.questions or None]
+    if not places:
+        raise ConfigError(
+            f"cross_sample: no question of {config.benchmark} leaves room for a reply."
+        )
+    longest = max(len(part.prompts[place]) for place in places)
+    return Asked(part, places, tokenizer, stop_ids, min(longest + decoding.max_tokens, most))
+
+
+def _claim(workdir, config: CrossSampleConfig, asked: Asked, sources: list[ModelSource]) -> None:
+    folder = cross_folder(workdir, config.benchmark)
+    ids = [asked.part.items[place].id for place in asked.places]
+    made_with = {
+        "section": claimed(config),
+        "models": {
+            name: source.identity | {"dtype": source.config.dtype}
+            for name, source in zip(LEADERS, sources, strict=True)
+        },
+        "asked": identity_of(to_dict(asked.part.head)),
+        "stop_ids": asked.stop_ids,
+        "questions": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
+    }
+    begun = folder.exists() and any(folder.glob("*.jsonl"))
+    claim(folder, made_with, begun, {"base": sources[0].name, "tuned": sources[1].name})
+
+
+def budget_name(budget: int) -> str:
+    """What a budget is called in names of files."""
+    return ALL if budget < 0 else str(budget)
+
+
+def _passes(config: CrossSampleConfig) -> list[tuple[str, int]]:
+    """(who leads, budget) in the order in which they are made: that of 0 says where the models differ most."""
+    asked = {budget for budget in config.budgets if budget >= 0} | {0}
+    budgets = sorted(asked) + [-1] * (-1 in config.budgets)
+    return [(leads, budget) for leads in LEADERS for budget in budgets]
+
+
+def _make_replies(
+    config: CrossSampleConfig,
+    asked: Asked,
+    sources: list[ModelSource],
+    mesh: Mesh,
+    workdir: epath.PathLike,
+    check: Callable[[], None],
+) -> None:
+    passes = _passes(config)
+    paths = {one: _path(workdir, config, *one) for one in passes}
+    there = on_process_zero(lambda: [paths[one].exists() for one in passes])
+    todo = [one for one, held in zip(passes, there, strict=True) if not held]
+    if not todo:
+        return
+    _LOG.info("data: %d questions; %d budgets to be made", len(asked.places), len(todo))
+    (base, base_params), (tuned, tuned_params) = (source.open(unroll=1) for source in sources)
+    check_vocabularies(sources[0].name, base, sources[1].name, tuned)
+    programs = make_lockstep(base, tuned, asked.length, asked.stop_ids)
+    write = functools.partial(write_replies, programs, base_params, tuned_params, mesh, check=check)
+    for leads, budget in todo:
+        shifts: dict[str, list] = {}
+        if budget > 0 and config.rule == "largest":
+            own = on_process_zero(lambda path=paths[leads, 0]: read_replies_file(path))
+            shifts = {line["id"]: line["shifts"] for line in own}
+        threshold = config.threshold if config.rule == "first" else None
+        rule = Rows(config.batch_size, budget, threshold, shifts)
+        lines = reply_lines(asked, rule, functools.partial(write, tuned_leads=leads == "tuned"))
+        if jax.process_index() == 0:
+            write_replies_file(paths[leads, budget], lines)
+        _LOG.info("%s leads, %s taken: done", leads, budget_name(budget))
+
+
+def _path(workdir: epath.PathLike, config: CrossSampleConfig, leads: str, budget: int):
+    return replies_path(workdir, config.benchmark, leads, budget_name(budget))
+
+
+def _grade(config: CrossSampleConfig, evaluation: EvalConfig, asked: Asked, workdir) -> None:
+    part = asked.part
+    (task,) = part.graders
+    items = [part.items[place] for place in asked.places]
+    rows = []
+    with make_pool(evaluation) as pool:
+        for leads, budget in _passes(config):
+            lines = read_replies_file(_path(workdir, config, leads, budget))
+            grades = make_grades(pool, task, list(zip(items, lines, strict=True)))
+            how = evaluation.confidence, evaluation.resamples, (), ()
+            found, _ = summarize_grades(
+                part.key, config.variant, task, part.benchmark, items, grades, *how
+            )
+            (row,) = (row for row in found if row["primary"])
+            score = {name: row[name] for name in ("metric", "mean", "low", "high", "n", "errors")}
+            taken = None if budget < 0 else budget
+            rows.append({"leads": leads, "budget": taken, **score, **_counts(lines)})
+    about = {"benchmark": config.benchmark, "label": part.benchmark.label}
+    about |= {"group": part.benchmark.group, "decoding": config.decoding}
+    about |= {"variant": config.variant, "rule": config.rule, "threshold": config.threshold}
+    left_out = len(part.items) - len(asked.places)
+    about |= {"questions": len(items), "left_out": left_out, "confidence": evaluation.confidence}
+    write_result(workdir, about | {"rows": rows})
+
+
+def _counts(lines: list[dict]) -> dict[str, float]:
+    """Means over replies: choices taken, positions where the models differ, tokens; and the share of tokens taken."""
+    taken = [sum(shift[4] for shift in line["shifts"]) for line in lines]
+    tokens = [len(line["tokens"]) for line in lines]
+    return {
+        "taken": float(np.mean(taken)),
+        "shifts": float(np.mean([len(line["shifts"]) for line in lines])),
+        "tokens": float(np.mean(tokens)),
+        "taken_share": sum(taken) / max(sum(tokens), 1),
+    }
