@@ -62,8 +62,10 @@ class Rows:
 def reply_lines(
     asked: Asked, rows: Rows, write: Callable[[Prompts, Takes], Patched]
 ) -> list[dict[str, Any]]:
-    """The lines of all questions, in their order; each as of a sample, with `shifts`: of every position at which the
-    models' choices differ its place in the reply, the divergence in nats, both choices, and 1 where the other's was taken.
+    """The lines of all questions, in their order; each as of a sample, with `shifts`.
+
+    A shift is a position at which the models' choices differ: its place in the reply, the divergence in nats, both
+    choices, and 1 where the other's was taken.
     """
     width = max(len(asked.part.prompts[place]) for place in asked.places)
     lines = []
