@@ -44,6 +44,7 @@ def get_config():
     config.drift = sections.drift(
         "t1", texts_per_benchmark=40, batch_size=40, training_prompts=40, training_tokens=64
     )
+    config.cross_sample = sections.cross_sample("add", questions=40, batch_size=40)
     config.transfer = sections.transfer()
     config.report = sections.report(
         "When a tiny model gets better at math, what happens to everything else?",

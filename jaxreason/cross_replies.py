@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxreason.analysis.lockstep import NO_BUDGET, Patched, Prompts, Takes, prompt_rows
+from jaxreason.analysis.patched_replies import NO_BUDGET, Patched, Prompts, Takes, prompt_rows
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluation.grading import Reply, sample_line
 from jaxreason.evaluation.parts import Part

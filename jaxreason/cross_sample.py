@@ -19,12 +19,13 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from jaxreason.analysis.drift import check_vocabularies
-from jaxreason.analysis.lockstep import make_lockstep, write_replies
+from jaxreason.analysis.comparable import why_not
+from jaxreason.analysis.patched_replies import make_patching, write_replies
 from jaxreason.config import FREE, ConfigError, at_least, check_ranges, claimed, nearest, to_dict
 from jaxreason.cross_replies import Asked, Rows, reply_lines
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
+from jaxreason.errors import UserError
 from jaxreason.evaluation.asking import VariantName
 from jaxreason.evaluation.evaluator import check_isolation, make_pool
 from jaxreason.evaluation.grading import make_grades
@@ -107,6 +108,9 @@ def run_cross_sample(
     restricted = check_config(config, evaluation, mesh)
     tokenizers = [load_tokenizer(resolve(model.path)) for model in (base, tuned)]
     sources = [ModelSource.of_folder(model, mesh) for model in (base, tuned)]
+    reason = why_not(*sources).get("texts")
+    if reason:
+        raise UserError(f"cross_sample: {reason}.")
     (part,) = plan(restricted, sources[0], tokenizers[0], seed)
     on_process_zero(lambda: check_isolation(restricted, [part]))
     stop_ids = tuple(sorted({i for tokenizer in tokenizers for i in tokenizer.stop_ids}))
@@ -209,8 +213,7 @@ def _make_replies(
         return
     _LOG.info("data: %d questions; %d budgets to be made", len(asked.places), len(todo))
     (base, base_params), (tuned, tuned_params) = (source.open(unroll=1) for source in sources)
-    check_vocabularies(sources[0].name, base, sources[1].name, tuned)
-    programs = make_lockstep(base, tuned, asked.length, asked.stop_ids)
+    programs = make_patching(base, tuned, asked.length, asked.stop_ids)
     write = functools.partial(write_replies, programs, base_params, tuned_params, mesh, check=check)
     for leads, budget in todo:
         shifts: dict[str, list] = {}

@@ -77,7 +77,7 @@ class Programs(NamedTuple):
 
 
 @functools.lru_cache(maxsize=8)
-def make_lockstep(base: Model, tuned: Model, length: int, stop_ids: tuple[int, ...]) -> Programs:
+def make_patching(base: Model, tuned: Model, length: int, stop_ids: tuple[int, ...]) -> Programs:
     """The programs for caches of `length` positions; tokens of `stop_ids` end a reply."""
     models = base, tuned
     stops = jnp.asarray(stop_ids, jnp.int32)
@@ -156,7 +156,7 @@ def write_replies(
     """Replies to all prompts, whole on every process.
 
     Args:
-      programs: of `make_lockstep`, with caches that hold every prompt and its longest reply.
+      programs: of `make_patching`, with caches that hold every prompt and its longest reply.
       base_params: of the base.
       tuned_params: of the tuned model.
       mesh: where; rows are split over its batch axes.

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from tiny_pair import mesh_of, params_of, tiny_model
 
-from jaxreason.analysis.lockstep import (
+from jaxreason.analysis.patched_replies import (
     NO_BUDGET,
     Takes,
-    make_lockstep,
+    make_patching,
     nothing_taken,
     prompt_rows,
     write_replies,
@@ -25,7 +25,7 @@ MOST, LENGTH, STOP = 12, 17, 3
 
 @functools.cache
 def programs():
-    return make_lockstep(tiny_model(), tiny_model(), LENGTH, (STOP,))
+    return make_patching(tiny_model(), tiny_model(), LENGTH, (STOP,))
 
 
 def replies(base, tuned, takes=None, tuned_leads=False, prompts=PROMPTS, num_devices=1):
