@@ -341,7 +341,9 @@ def test_two_processes_measure_the_same_whichever_axis_joins_them(
     assert first == second and set(first) == set(METRICS)
     for name, values in first.items():
         expected = [row["value"] for row in finished[1][name]["rows"]]
-        np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-5)
+        # Questions are read in bfloat16, as the study does: sums in another order differ in its 8 bits.
+        close = 1e-2 if METRICS[name].reads == "questions" else 1e-3
+        np.testing.assert_allclose(values, expected, rtol=close, atol=1e-5)
     states = read_states(tmp_path, "sums.base")
     texts = {text.id: text for text in make_unit().texts}
     unit = dataclasses.replace(make_unit(), texts=tuple(texts[name] for name in states.ids))
