@@ -9,6 +9,7 @@ from etils import epath
 
 from jaxreason.config import at_least, between, check_ranges
 from jaxreason.report import (
+    cross_tables,
     drift_tables,
     paper_tables,
     run_tables,
@@ -53,6 +54,7 @@ TABLES = {
     "shifted_examples": shifted_tables.example_tables,
     "shifted_words": shifted_tables.token_tables,
     "paper_drift": paper_tables.paper_tables,
+    "cross_sampling": cross_tables.cross_tables,
     "replies": run_tables.reply_tables,
     "other_scores": run_tables.other_score_tables,
     "variants": score_tables.variant_tables,

@@ -10,7 +10,13 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxreason.report import drift_figures, shifted_figures, state_figures, weight_figures
+from jaxreason.report import (
+    cross_figures,
+    drift_figures,
+    shifted_figures,
+    state_figures,
+    weight_figures,
+)
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
 from jaxreason.report.style import (
     FAINT,
@@ -310,5 +316,6 @@ FIGURES: dict[str, Callable[[dict, bool], Figure | None]] = {
     "promoted": shifted_figures.promoted,
     "shift_places": shifted_figures.places,
     "rank_shift": shifted_figures.ranks,
+    "cross_sampling": cross_figures.cross_sampling,
     "training": drift_figures.training,
 }

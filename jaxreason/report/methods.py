@@ -111,6 +111,11 @@ CAPTIONS = {
         "|Rank under base − rank under tuned| of written tokens whose two ranks differ, an even choice of them, in the "
         "tuned models' replies. Triangles lie beyond the axis.",
     ),
+    "cross_sampling": Caption(
+        "Few choices carry the difference",
+        "Greedy replies of one model in which at most so many of its choices are replaced by the other's; it goes on "
+        "from each by itself. At 0 both are their own, at “all” each is the other.",
+    ),
     "training": Caption(
         "Training",
         "A line a seed; bold: running mean. Losses of different methods are not comparable.",

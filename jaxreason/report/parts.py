@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from jaxreason.report.cross_rows import cross_rows
 from jaxreason.report.curves import training_rows
 from jaxreason.report.files import Reader, Study
 from jaxreason.report.paper_rows import paper_rows
@@ -16,6 +17,7 @@ PARTS: dict[str, Callable[[Reader, Study, Resampling], Any]] = {
     "training": lambda reader, study, _: training_rows(reader, study),
     "states": state_part,
     "shifted": shifted_rows,
+    "cross_sampling": lambda reader, study, _: cross_rows(reader, study),
     "paper_drift": lambda reader, study, _: paper_rows(reader, study),
     "training_questions": lambda reader, study, _: question_rows(reader, study),
     "weight_space": lambda reader, study, _: weight_space_rows(reader, study),

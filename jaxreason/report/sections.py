@@ -63,6 +63,7 @@ SECTIONS = (
             *(_tables("shifted_examples"), _figure("shift_places"), _figure("rank_shift")),
         ),
     ),
+    Section("What single choices carry", (_figure("cross_sampling"), _tables("cross_sampling"))),
     Section("Training", (_tables("arms"), _figure("training"))),
 )
 
