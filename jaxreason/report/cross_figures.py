@@ -15,6 +15,7 @@ LEADS = {
     "tuned": "tuned replies, base choices taken",
 }
 BASE_LOOK = Look(GREY, "o")
+APART = 0.05  # of two intervals at one budget
 
 
 def cross_sampling(summary: dict[str, Any], narrow: bool) -> Figure | None:
@@ -28,8 +29,8 @@ def cross_sampling(summary: dict[str, Any], narrow: bool) -> Figure | None:
     for panel, (benchmark, arm) in zip(axes, panels, strict=True):
         members = [row for row in rows if (row["benchmark"], row["arm"]) == (benchmark, arm)]
         budgets = sorted({row["budget"] for row in members}, key=lambda b: (b is None, b))
-        for leads, of in (("base", look[arm]), ("tuned", BASE_LOOK)):
-            _line(panel, [row for row in members if row["leads"] == leads], budgets, of)
+        for leads, of, aside in (("base", look[arm], -APART), ("tuned", BASE_LOOK, APART)):
+            _line(panel, [row for row in members if row["leads"] == leads], budgets, of, aside)
         names = ["all" if budget is None else f"{budget}" for budget in budgets]
         panel.set_xticks(range(len(budgets)), names)
         panel.set_title(f"{labels[arm]}, {benchmark_label(summary, benchmark)}")
@@ -40,9 +41,11 @@ def cross_sampling(summary: dict[str, Any], narrow: bool) -> Figure | None:
     return figure
 
 
-def _line(axes: Axes, rows: list[dict], budgets: list[int | None], look: Look) -> None:
+def _line(
+    axes: Axes, rows: list[dict], budgets: list[int | None], look: Look, aside: float
+) -> None:
     """The means over seeds joined, with the interval of a single seed, or each seed as a faint line."""
-    places = [(budgets.index(row["budget"]), row) for row in rows]
+    places = [(budgets.index(row["budget"]) + aside, row) for row in rows]
     places.sort(key=lambda pair: pair[0])
     x = [place for place, _ in places]
     style = {"color": look.colour, "marker": look.marker, "markersize": 4.5, "linewidth": 1.4}
