@@ -38,6 +38,21 @@ def test_texts_are_prompt_and_reply_ids_as_the_evaluation_wrote_them(tmp_path):
     assert all(text.reply_start == 3 for text in base.texts)
 
 
+def test_a_text_says_whether_it_begins_with_bos_and_ends_with_a_stop_token(tmp_path):
+    folder = evaluation(tmp_path / "base", ["a"])  # tokens 1 2 3, then 7 8 0
+
+    def marks(length=64, **head):
+        path = next((folder / "samples").glob("*.head.json"))
+        path.write_text(json.dumps(json.loads(path.read_text()) | head))
+        (text,) = load_units({"base": folder}, "t1", 9, length)[0].texts
+        return text.begun, text.ended
+
+    assert marks() == (False, False)  # an evaluation that does not tell
+    assert marks(stop_ids=[0, 5], told={"begin": [1]}) == (True, True)
+    assert marks(length=5) == (True, False)  # cut before its end
+    assert marks(stop_ids=[5], told={"begin": [2]}) == (False, False)
+
+
 def test_both_sources_read_the_same_items_whatever_the_order_of_the_files(tmp_path):
     names = [f"q{i}" for i in range(30)]
     folders = {

@@ -30,6 +30,7 @@ from jaxreason.evaluation.evaluator import EvalConfig, benchmark_groups
 from jaxreason.evaluation.grading import Grader
 from jaxreason.evaluation.settings import BenchmarkRun, OwnBenchmark
 from jaxreason.results.card_scores import NO_SCORES
+from jaxreason.results.question_files import read_questions
 from jaxreason.sampling.engine import Engine
 
 LINE = {"id", "benchmark", "sample", "subset", "cluster", "prompt", "prompt_tokens", "completion"}
@@ -103,6 +104,15 @@ def test_scores_name_groups_and_replies(finished):
     assert replies["t1"]["mean_tokens"] == pytest.approx(np.mean([x["num_tokens"] for x in lines]))
     cut = np.mean([x["finish_reason"] == "length" for x in lines])
     assert replies["t1"]["truncated"] == pytest.approx(cut)
+
+
+def test_an_evaluation_leaves_its_raw_questions_and_what_its_tokenizer_puts_before_a_text(finished):
+    folder = finished[0] / "evaluation"
+    (value,) = read_questions(folder)
+    assert (value["benchmark"], value["num_rows"], len(value["texts"])) == ("sums", 12, 12)
+    assert sorted(value["texts"]) == sorted(f"{q}  {a}" for q, a in sums(12))
+    head = json.loads(next((folder / "samples").glob("*.head.json")).read_text())
+    assert head["told"]["begin"] == []
 
 
 def test_samples_of_a_question_differ(finished):

@@ -1,6 +1,7 @@
 """Cross-sampling end to end: questions, budgets, grades, files, and what is refused."""
 
 import dataclasses
+import pathlib
 import re
 import shutil
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from processes import run_processes
 from tiny_evaluation import (
     ARCHITECTURE,
     CHARACTERS,
@@ -171,6 +173,24 @@ def test_budgets_that_are_there_are_not_made_again_and_more_may_be_asked_for(
     more = run(models, questions, workdir, dataclasses.replace(CONFIG, budgets=(0, 1, 3)))
     assert made == ["base.3.jsonl", "tuned.1.jsonl", "tuned.3.jsonl"]
     assert [row["mean"] for row in more["rows"]] == [0, 1, 1, 1, 0, 0]
+
+
+def cross_scores(models: str, questions: str, workdir: str) -> list:
+    """The score of every leader and budget, on all devices of all processes."""
+    mesh = make_mesh(MeshConfig(data=1, fsdp=2, tensor=2, context=1))
+    evaluation = sums_config(pathlib.Path(questions), {"greedy": 1})
+    pair = [model_config(f"{models}/{name}") for name in ("base", "tuned")]
+    with jax.set_mesh(mesh):
+        run_cross_sample(CONFIG, evaluation, *pair, mesh, workdir, 0)
+    return [(row["leads"], row["budget"], row["mean"]) for row in read_results(workdir)[0]["rows"]]
+
+
+@pytest.mark.slow  # two programs start and compile
+def test_two_processes_cross_sample_the_same(finished, models, questions, tmp_path):
+    paths = str(models), str(questions), str(tmp_path)
+    first, second = run_processes(cross_scores, 2, *paths, num_devices=2, timeout_s=400.0)
+    alone = [(row["leads"], row["budget"], row["mean"]) for row in finished[1]["rows"]]
+    assert [tuple(row) for row in first] == [tuple(row) for row in second] == alone
 
 
 @pytest.mark.parametrize(
