@@ -90,8 +90,9 @@ def _counted(summary: dict, found: dict[str, list[dict]], total: int) -> str:
     up, down, unclear = (len(found[v]) for v in ("up", "down", "unclear"))
     parts = []
     if up:
-        best = _named(summary, max(found["up"], key=lambda row: row["mean"]))
-        most = f"the most {best}" if up > 1 else best
+        best = max(found["up"], key=lambda row: row["mean"])
+        said = f"{_label(summary, best['arm'])}, {signed(best['mean'])}"
+        most = f"most of all {said}" if up > 1 else said
         parts.append(
             f"{count_word(up)} of the {count_word(total)} arms got better at math ({most})"
         )

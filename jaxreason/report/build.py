@@ -22,7 +22,9 @@ from jaxreason.report import (
 )
 from jaxreason.report.figures import FIGURES, Drawn, draw
 from jaxreason.report.files import Reader, read_study
-from jaxreason.report.pages import content, environment
+from jaxreason.report.pages import content, render
+from jaxreason.report.sample_browser import FOLDER as SAMPLES
+from jaxreason.report.sample_browser import Archive, write_samples
 from jaxreason.report.scores import Resampling
 from jaxreason.report.summary import summarise
 from jaxreason.report.table_files import table_csv, table_latex
@@ -127,18 +129,19 @@ def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
         "question": config.question,
         "recipe_limits": list(config.limits),
     }
-    summary = summarise(reader, read_study(reader), how, about, config.variant)
+    study = read_study(reader)
+    summary = summarise(reader, study, how, about, config.variant)
     drawn = {name: draw(function, summary) for name, function in FIGURES.items()}
     drawn = {name: figure for name, figure in drawn.items() if figure is not None}
     tables = {name: make(summary) for name, make in TABLES.items()}
     folder = epath.Path(study_folder) / FOLDER
     _write_figures(folder / "figures", drawn)
     _write_tables(folder / "tables", tables)
+    archive = Archive(reader, study, summary)
+    write_samples(folder / SAMPLES, archive)
     views = {name: make(summary) for name, make in VIEWS.items()}
-    shown = content(summary, drawn, tables, DETAILS, views)
-    templates = environment()
-    for name in ("report.md", "report.html"):
-        text = templates.get_template(f"{name}.jinja").render(**shown)
+    pages = render(content(summary, drawn, tables, DETAILS, views), archive)
+    for name, text in pages.items():
         atomic_write_text(folder / name, text)
     text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
     atomic_write_text(folder / "summary.json", text + "\n")

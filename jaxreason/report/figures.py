@@ -18,6 +18,7 @@ from jaxreason.report import (
     weight_figures,
 )
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
+from jaxreason.report.position_figures import kl_positions
 from jaxreason.report.style import (
     FAINT,
     GREY,
@@ -306,6 +307,7 @@ FIGURES: dict[str, Callable[[dict, bool], Figure | None]] = {
     "benchmarks": benchmarks,
     "transfer": transfer,
     "kl": drift_figures.divergence,
+    "kl_positions": kl_positions,
     "pca_shift": drift_figures.shift,
     "state_layers": state_figures.state_layers,
     "cka_maps": state_figures.cka_maps,

@@ -57,6 +57,11 @@ CAPTIONS = {
         "Per token, over the full vocabulary. Filled: mean over seeds with its interval; open: "
         "seeds.",
     ),
+    "kl_positions": Caption(
+        "Drift along the reply",
+        "Means over the tokens at that place of a reply, in stretches that double, of all seeds and tasks "
+        "of a group; stretches with fewer than 20 tokens are left out.",
+    ),
     "pca_shift": Caption(
         "Shift of hidden states by group",
         "Along the base's first two principal axes, on the base's own replies, states averaged "
@@ -125,6 +130,7 @@ CAPTIONS = {
 
 STATE_FIGURES = ("state_layers", "cka_maps", "pca_maps")
 OF_INDEX, OF_DRIFT = ("transfer",), ("kl_frontier", "kl", "pca_shift", *STATE_FIGURES)  # figures
+OF_INDEX, OF_DRIFT = ("transfer",), ("kl_frontier", "kl", "kl_positions", "pca_shift")  # figures
 
 
 def captions(summary: dict[str, Any]) -> dict[str, Caption]:

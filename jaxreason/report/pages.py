@@ -15,6 +15,7 @@ from jaxreason.report.answer import answer_tables
 from jaxreason.report.figures import Drawn
 from jaxreason.report.inline_svg import colour_variables, inline_svg, marker_path, variable
 from jaxreason.report.methods import Caption, Formula, captions, methods, reading
+from jaxreason.report.sample_browser import Archive, browser
 from jaxreason.report.sections import there
 from jaxreason.report.style import looks
 from jaxreason.report.tables import Table
@@ -22,6 +23,7 @@ from jaxreason.report.wording import WAYS, arm_labels, decoding_label, group_lab
 
 LARGEST = 5_000_000  # bytes of report.html
 FIGURES_LARGEST = 2_600_000  # of them, of its figures
+SAMPLES_LARGEST, SLACK = 1_200_000, 100_000  # of its samples, and of what stands around them
 _PNG_WIDTH = 1100  # pixels of a figure that is too large as SVG
 
 
@@ -84,6 +86,23 @@ def content(
         "methods": methods(summary),
     }
     return found | {"sections": there(found)}
+
+
+def render(shown: dict[str, Any], archive: Archive) -> dict[str, str]:
+    """The pages, by name; that of HTML holds as many samples as its size allows.
+
+    Args:
+      shown: `content` without samples.
+      archive: of all samples, written.
+    """
+    templates = environment()
+    without = templates.get_template("report.html.jinja").render(**shown)
+    left = LARGEST - SLACK - len(without.encode())
+    views = shown["views"] | {"samples": browser(archive, max(0, min(left, SAMPLES_LARGEST)))}
+    shown = shown | {"views": views}
+    shown |= {"sections": there(shown)}
+    names = ("report.md", "report.html")
+    return {name: templates.get_template(f"{name}.jinja").render(**shown) for name in names}
 
 
 def shown_figures(drawn: dict[str, Drawn], said: dict[str, Caption]) -> dict[str, Shown]:

@@ -7,6 +7,7 @@ from jaxreason.report.cross_rows import cross_rows
 from jaxreason.report.curves import training_rows
 from jaxreason.report.files import Reader, Study
 from jaxreason.report.paper_rows import paper_rows
+from jaxreason.report.position_rows import position_rows
 from jaxreason.report.scores import Resampling
 from jaxreason.report.shifted_rows import shifted_rows
 from jaxreason.report.state_rows import state_part
@@ -19,6 +20,7 @@ PARTS: dict[str, Callable[[Reader, Study, Resampling], Any]] = {
     "shifted": shifted_rows,
     "cross_sampling": lambda reader, study, _: cross_rows(reader, study),
     "paper_drift": lambda reader, study, _: paper_rows(reader, study),
+    "positions": lambda reader, study, _: position_rows(reader, study),
     "training_questions": lambda reader, study, _: question_rows(reader, study),
     "weight_space": lambda reader, study, _: weight_space_rows(reader, study),
     "weight_overlap": lambda reader, study, _: overlap_rows(reader, study),

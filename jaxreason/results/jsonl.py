@@ -30,6 +30,29 @@ def read_jsonl(path: epath.PathLike) -> list[dict]:
     return parse_jsonl(read_grown(path), str(path))
 
 
+def iter_jsonl(path: epath.PathLike) -> Iterator[dict]:
+    """`read_jsonl`, row by row: no more than a line of a file on a disk is held in memory.
+
+    Raises:
+      UserError: as `read_jsonl`.
+    """
+    path = epath.Path(path)
+    if is_remote(path):
+        yield from parse_jsonl(read_grown(path), str(path))
+        return
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.endswith(b"\n"):
+                yield _row(_decoded(line, path, number), f"{path}, line {number}")
+
+
+def _decoded(line: bytes, path: epath.Path, number: int) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}, line {number}: not UTF-8 ({error}).") from error
+
+
 def parse_jsonl(data: bytes, source: str) -> list[dict]:
     """`read_jsonl` of bytes already read; `source` names them in messages."""
     return list(_rows(data, source))
@@ -37,13 +60,17 @@ def parse_jsonl(data: bytes, source: str) -> list[dict]:
 
 def _rows(data: bytes, source: str) -> Iterator[dict]:
     for number, line in enumerate(_whole_lines(data, source), start=1):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{source}, line {number}: not valid JSON ({error}).") from error
-        if not isinstance(row, dict):
-            raise UserError(f"{source}, line {number}: expected an object, got {line:.80}")
-        yield row
+        yield _row(line, f"{source}, line {number}")
+
+
+def _row(line: str, where: str) -> dict:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not valid JSON ({error}).") from error
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: expected an object, got {line:.80}")
+    return row
 
 
 def _whole_lines(data: bytes, source: str) -> list[str]:

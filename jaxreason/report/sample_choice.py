@@ -1,0 +1,165 @@
+"""Which samples the page itself shows: some of every benchmark, arm and kind, drawn by a hash of their questions."""
+
+import heapq
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from jaxreason.report.sample_sets import ABSENT, Model
+from jaxreason.report.sample_texts import as_script, cut_all, printable_all
+
+EACH = 3  # of each kind, of a set and an arm
+PAGE_TEXT = 3_000  # characters of a text in the page
+KINDS = {"10": "right to wrong", "01": "wrong to right", "00": "both wrong", "11": "both right"}
+SHOWN, SHOWN_TEXT = (
+    6,
+    600,
+)  # pairs that the page shows without its script, and characters of their texts
+
+
+class Chosen(NamedTuple):
+    """A sample of a run and of its base; of two the smaller one is shown sooner."""
+
+    rank: int
+    kind: int  # of KINDS
+    found: int  # of the sets
+    model: int
+    base: int
+    place: int
+
+
+@dataclass
+class Gathered:
+    """What is known of all samples once they were written, with the texts of those chosen."""
+
+    models: list[Model]
+    sets: list[dict[str, Any]] = field(default_factory=list)
+    chosen: list[Chosen] = field(default_factory=list)
+    questions: dict[tuple[int, int], dict] = field(default_factory=dict)  # by set and place
+    replies: dict[tuple[int, int, int], dict] = field(default_factory=dict)  # set, model and place
+    marks: dict[tuple[int, int], str] = field(default_factory=dict)  # verdicts, by set and model
+    num_replies: int = 0
+
+    def bases(self) -> dict[str, int]:
+        """Which of the models the bases are, by name."""
+        return {model.name: i for i, model in enumerate(self.models) if model.seed is None}
+
+    def index(self) -> dict[str, Any]:
+        """What the browser has to know before it asks for entries."""
+        bases = self.bases()
+        models = [
+            {"label": m.label, "name": m.name, "seed": m.seed, "base": bases[m.base]}
+            for m in self.models
+        ]
+        return {"models": models, "sets": self.sets}
+
+
+def choose(
+    number: int, pairs: dict[int, int], marks: dict[int, str], hashes: list[int]
+) -> list[Chosen]:
+    """Up to EACH samples of every kind, those of the smallest hashes.
+
+    Args:
+      number: of the set.
+      pairs: the base of every run.
+      marks: the verdicts of every model, a character a sample.
+      hashes: of every sample's question: the same for all runs, so that they are seen on the same ones.
+    """
+    found = []
+    for model, base in pairs.items():
+        for kind, verdicts in enumerate(KINDS):
+            both = zip(marks[base], marks[model], strict=True)
+            places = [place for place, pair in enumerate(both) if "".join(pair) == verdicts]
+            best = heapq.nsmallest(EACH, places, key=lambda place: (hashes[place], place))
+            found += [Chosen(r, kind, number, model, base, place) for r, place in enumerate(best)]
+    return found
+
+
+def embedded(archive: Gathered, budget: int) -> dict[str, Any]:
+    """An archive of as many chosen samples as have place in `budget` bytes, in one part a set."""
+    kept, left, held = [], budget, set()
+    for one in sorted(archive.chosen):
+        new = _records(one) - held
+        size = sum(_size(archive, record) for record in new)
+        if size <= left:
+            kept.append(one)
+            held |= new
+            left -= size
+    return _index(archive, kept) | {"data": _data(archive, kept), "num_pairs": len(kept)}
+
+
+def _records(one: Chosen) -> set[tuple[int, ...]]:
+    replies = {(one.found, model, one.place) for model in (one.base, one.model)}
+    return {(one.found, one.place), *replies}
+
+
+def _size(archive: Gathered, record: tuple[int, ...]) -> int:
+    return len(as_script(_record(archive, record))) + 8
+
+
+def _record(archive: Gathered, record: tuple[int, ...]) -> dict:
+    where = archive.questions if len(record) == 2 else archive.replies
+    return cut_all(where[record], PAGE_TEXT)
+
+
+def _places(kept: list[Chosen]) -> dict[int, list[int]]:
+    found: dict[int, set[int]] = {}
+    for one in kept:
+        found.setdefault(one.found, set()).add(one.place)
+    return {number: sorted(places) for number, places in found.items()}
+
+
+def _index(archive: Gathered, kept: list[Chosen]) -> dict[str, Any]:
+    places = _places(kept)
+    counts = [len(places.get(number, ())) for number in range(len(archive.sets))]
+    sets = [
+        about | {"count": count, "ends": [count]}
+        for about, count in zip(archive.sets, counts, strict=True)
+    ]
+    return archive.index() | {"sets": sets}
+
+
+def _data(archive: Gathered, kept: list[Chosen]) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    pairs = {(one.found, i, one.place) for one in kept for i in (one.model, one.base)}
+    for number, places in _places(kept).items():
+        data[f"s{number}-q-p0"] = [_record(archive, (number, place)) for place in places]
+        models = sorted({i for found, i, _ in pairs if found == number})
+        data[f"s{number}-v"] = {}
+        for i in models:
+            there = [(number, i, place) in pairs for place in places]
+            marks = archive.marks[number, i]
+            text = (marks[p] if t else ABSENT for p, t in zip(places, there, strict=True))
+            data[f"s{number}-v"][str(i)] = "".join(text)
+            data[f"s{number}-m{i}-p0"] = [
+                _record(archive, (number, i, place)) if t else None
+                for place, t in zip(places, there, strict=True)
+            ]
+    return data
+
+
+def first_pairs(archive: Gathered) -> list[dict[str, Any]]:
+    """A few chosen samples, the changed ones first, of different sets and arms: shown where no script runs."""
+    kept, seen = [], set()
+    for one in sorted(archive.chosen):
+        if len(kept) < SHOWN and not {("set", one.found), ("model", one.model)} <= seen:
+            kept.append(one)
+            seen |= {("set", one.found), ("model", one.model)}
+    return [_shown(archive, one) for one in kept]
+
+
+def _shown(archive: Gathered, one: Chosen) -> dict[str, Any]:
+    question = archive.questions[one.found, one.place]
+    models = (archive.models[one.base], archive.models[one.model])
+    replies = (archive.replies[one.found, i, one.place] for i in (one.base, one.model))
+    pairs = [
+        {
+            "label": model.label,
+            "reply": reply["reply"],
+            "extracted": reply["grades"][0]["extracted"],
+        }
+        for model, reply in zip(models, replies, strict=True)
+    ]
+    about = {"set": archive.sets[one.found]["label"], "kind": list(KINDS.values())[one.kind]}
+    names = ("id", "prompt", "answer")
+    said = about | {name: question[name] for name in names} | {"models": pairs}
+    return printable_all(cut_all(said, SHOWN_TEXT))
