@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from jaxreason.report.style import SIZES, grid, least_span, looks, true_minus
+from jaxreason.report.style import SIZES, arm_legend, grid, least_span, looks, true_minus
 from jaxreason.report.wording import group_label
 
 SHOWN = (
@@ -41,6 +41,9 @@ def kl_positions(summary: dict[str, Any], narrow: bool) -> Figure | None:
         panel.set_ylabel(about[3])
         true_minus(panel, "y")
     least_span(axes, "y", 1e-3)
+    drawn = {row["arm"] for about, group in panels for row, _ in _members(summary, about, group)}
+    arms = [arm["name"] for arm in summary["arms"] if arm["name"] in drawn]
+    arm_legend(figure, summary, arms, narrow)
     return figure
 
 

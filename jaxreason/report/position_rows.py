@@ -12,8 +12,8 @@ CURVES = ("kl_forward", "rank_shift", "shifted_share")
 
 
 def position_rows(reader: Reader, study: Study) -> list[dict[str, Any]]:
-    """By arm, source, group and name: `points`, each with the first and last position of a reply (from 1) that it is the
-    mean of, over the tokens there of all seeds and benchmarks.
+    """By arm, source, group and name: `points`, each the mean over the tokens, of all seeds and benchmarks, between the
+    positions `first` and `last` of a reply (counted from 1).
     """
     rows = []
     for arm in study.arms:

@@ -1,6 +1,6 @@
 """How figures look: a colour and marker for each arm, fonts, grids, labels that keep apart."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -9,10 +9,11 @@ from matplotlib import font_manager, transforms
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter
 
-from jaxreason.report.wording import MINUS, base_names
+from jaxreason.report.wording import MINUS, arm_labels, base_names
 
 # Okabe and Ito's palette and four more, told apart with every common colour blindness; shapes repeat it.
 COLOURS = (
@@ -276,6 +277,17 @@ def draw_row(axes: Axes, y: float, row: dict, look: Look) -> None:
     for seed in row["seeds"] if len(row["seeds"]) > 1 else []:
         point(axes, seed["mean"], y + 0.28, look, small=True)
     point(axes, row["mean"], y, look)
+
+
+def arm_legend(figure: Figure, summary: dict[str, Any], arms: Iterable[str], narrow: bool) -> None:
+    """Names the lines of arms below all panels; a figure stands alone in a paper."""
+    labels, look = arm_labels(summary), looks(summary)
+    handles = [
+        Line2D([], [], color=look[a].colour, marker=look[a].marker, label=labels[a], markersize=4)
+        for a in arms
+    ]
+    style = {"frameon": False, "fontsize": 7.5, "labelcolor": "linecolor", "handlelength": 1.6}
+    figure.legend(handles=handles, loc="outside lower center", ncols=2 if narrow else 5, **style)
 
 
 def smooth(values: Sequence[float], share: float) -> np.ndarray:

@@ -8,8 +8,17 @@ from sample_lines import GRADER, PROMPT, SCORED, write_samples
 from synthetic_shifts import shifted_tokens_file
 from synthetic_weights import overlap_file, weights_file
 
+from jaxreason.report.build import ReportConfig
 from jaxreason.results.statistics import wilson
 
+CONFIG = ReportConfig(
+    title="What happens to everything else?",
+    question="Synthetic <numbers> & nothing else.",
+    limits=("The numbers are made up.",),
+    confidence=0.95,
+    resamples=200,
+    seed=0,
+)
 GROUPS = {
     **dict.fromkeys(("synthetic_add", "synthetic_chain"), "math"),
     **dict.fromkeys(("synthetic_order", "synthetic_count"), "other"),

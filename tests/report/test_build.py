@@ -6,7 +6,7 @@ import re
 import shutil
 
 import pytest
-from synthetic_study import write_study
+from synthetic_study import CONFIG, write_study
 
 from jaxreason.config import ConfigError, parse
 from jaxreason.errors import UserError
