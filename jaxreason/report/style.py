@@ -30,7 +30,7 @@ DARK = {
     **{INK: "#e8eaed", GREY: "#a3a8ae", FAINT: "#474c52", AXIS: "#7d838a", GRID: "#30343a"},
     **{"#ffffff": "#17191c", "#0072B2": "#3D97DB", "#D55E00": "#F0752B", "#009E73": "#1FB58A"},
     **{"#CC79A7": "#E59AC3", "#E69F00": "#F2B233", "#56B4E9": "#8CD2FA", "#6700CF": "#A078FF"},
-    **{"#9EBA66": "#CFE79A", "#5E0A3C": "#B3477F", "#314013": "#7F9440"},
+    **{"#9EBA66": "#CFE79A", "#5E0A3C": "#B3477F", "#314013": "#2A8458"},
 }
 FONTS = ("Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
 WIDE, NARROW = 9.2, 3.9  # inches: a page's column, and a phone's

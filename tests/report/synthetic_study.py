@@ -174,6 +174,7 @@ def _analysis(folder: pathlib.Path, size: float, rng) -> None:
                     row = {"group": group, "source": source, "name": name, "value": value}
                     groups.append(row | {"low": low, "high": high, "draws": draws.tolist()})
         unit = {"num_texts": 48, "num_cut": 0, "num_dropped": 0}
+        along = _along(size) if metric == "token_kl" else []
         _json(
             folder / f"{metric}.json",
             {
@@ -182,11 +183,29 @@ def _analysis(folder: pathlib.Path, size: float, rng) -> None:
                 "variant": "robust",
                 "rows": [],
                 "groups": groups,
-                "details": {"units": [unit]},
+                "details": {"units": [unit, *along]},
             },
         )
     _json(folder / "shifted_tokens.json", shifted_tokens_file(size, GROUPS))
     _json(folder / "weights.json", weights_file(size))
+
+
+def _along(size: float) -> list[dict]:
+    """Units whose drift falls along the reply, three stretches each."""
+    none = {"num_texts": 0, "num_cut": 0, "num_dropped": 0}
+    return [
+        none
+        | {"benchmark": name, "source": source}
+        | {
+            "by_position": [
+                {"first": first, "last": last, "num_tokens": 48 * (last - first + 1)}
+                | dict.fromkeys(("kl_forward", "rank_shift", "shifted_share"), size / last)
+                for first, last in ((1, 1), (2, 2), (3, 4))
+            ]
+        }
+        for name in GROUPS
+        for source in ("base", "tuned")
+    ]
 
 
 def _metrics(run: pathlib.Path, method: str, rng) -> None:

@@ -53,6 +53,18 @@ def test_it_writes_a_page_a_markdown_file_figures_and_a_summary(study):
     names = {path.name for path in (study / "report").iterdir()}
     assert names >= {"report.html", "report.md", "summary.json", "figures", "tables"}
     for name in DRAWN:
+    drawn = {path.stem for path in (study / "report" / "figures").iterdir()}
+    assert drawn >= {
+        "scores",
+        "frontier",
+        "kl_frontier",
+        "benchmarks",
+        "transfer",
+        "kl",
+        "pca_shift",
+        "training",
+    }
+    for name in drawn:
         path = study / "report" / "figures" / name
         assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
         assert path.with_suffix(".svg").read_text().startswith("<svg")
@@ -267,6 +279,7 @@ def test_the_markdown_has_the_tables_and_the_figures(study):
     text = (study / "report" / "report.md").read_text()
     assert "# What happens to everything else?" in text
     for name in DRAWN:
+    for name in (path.stem for path in (study / "report" / "figures").iterdir()):
         assert f"](figures/{name}.png)" in text
     lines = text.splitlines()
     tables = [i for i, line in enumerate(lines) if line.startswith("|:--|")]

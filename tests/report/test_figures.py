@@ -9,6 +9,8 @@ from synthetic_study import write_study
 
 from jaxreason.report.figures import FIGURES, frontier, scores, transfer
 from jaxreason.report.files import Reader, read_study
+from jaxreason.report.position_figures import SHOWN, _members, kl_positions
+from jaxreason.report.position_rows import _rows
 from jaxreason.report.scores import Resampling
 from jaxreason.report.style import COLOURS, looks, settings, smooth
 from jaxreason.report.summary import summarise
@@ -118,6 +120,48 @@ def test_axes_of_equal_values_show_a_span_that_a_reader_can_use(tmp_path):
         assert axes.get_xlim()[0] == 0 and axes.get_xlim()[1] >= 5e-4
         assert np.ptp(axes.get_ylim()) >= 1
     assert np.ptp(drawn["training"].axes[0].get_ylim()) >= 1e-6
+
+
+def test_drift_along_the_reply_is_that_of_all_tasks_of_a_group(summary):
+    rows = [
+        r
+        for r in summary["positions"]
+        if (r["arm"], r["source"], r["group"]) == ("rl", "base", "math")
+    ]
+    row = next(r for r in rows if r["name"] == "kl_forward")
+    assert [(p["first"], p["last"], p["num_tokens"]) for p in row["points"]] == [
+        (1, 1, 192),
+        (2, 2, 192),
+        (3, 4, 384),
+    ]
+    figure = kl_positions(summary, narrow=False)
+    assert len(figure.axes) == 6
+    line = next(x for x in figure.axes[0].lines if x.get_color() == looks(summary)["rl"].colour)
+    np.testing.assert_allclose(line.get_xdata(), [1, 2, 12**0.5])
+    np.testing.assert_allclose(line.get_ydata(), [p["mean"] for p in row["points"]])
+    assert line.get_ydata()[0] == pytest.approx(2 * line.get_ydata()[1])
+
+
+def test_means_along_the_reply_weigh_tokens_and_leave_few_of_them_out():
+    units = [
+        {"by_position": [{"first": 1, "last": 1, "num_tokens": n, "kl_forward": v}]}
+        for n, v in ((30, 1.0), (10, 3.0))
+    ]
+    (row,) = _rows({"arm": "a"}, units)
+    assert row["points"] == [{"first": 1, "last": 1, "num_tokens": 40, "mean": 1.5}]
+    rows = [
+        {
+            "arm": "a",
+            "source": "base",
+            "group": "math",
+            "name": "kl_forward",
+            "points": row["points"] * 3,
+        }
+    ]
+    few = [dict(rows[0], points=[dict(row["points"][0], num_tokens=19)] * 3)]
+    about = SHOWN[0]
+    assert len(_members({"positions": rows}, about, "math")) == 1
+    assert _members({"positions": few}, about, "math") == []
 
 
 def test_running_means_keep_a_constant_and_the_ends():
