@@ -1,8 +1,9 @@
 """Reading a study's folder: every file read is hashed, and what is not there is None and noted."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -19,9 +20,14 @@ from jaxreason.results.grade_files import (
 )
 from jaxreason.results.groups import in_order
 from jaxreason.results.growing_files import grown_exists, read_grown
-from jaxreason.results.jsonl import parse_jsonl
+from jaxreason.results.jsonl import iter_jsonl
 from jaxreason.results.metrics_lines import METRICS, check_metrics
-from jaxreason.results.sample_files import finished_samples, sample_head_path, samples_path
+from jaxreason.results.sample_files import (
+    finished_samples,
+    sample_head_path,
+    samples_path,
+    without_texts,
+)
 from jaxreason.results.score_files import EVALUATION, SCORES, key_of, of_variant, score_rows
 from jaxreason.results.study_files import BASE, base_of, bases_of, read_manifest, run_folder
 
@@ -143,10 +149,22 @@ class Reader:
         """`object` of the path of a file that is there, as the readers in `results` take it."""
         return self.object(str(path.relative_to(self.folder)), dict(types))
 
-    def jsonl(self, name: str) -> list[dict] | None:
-        """The complete lines of a jsonl file; None if there is none."""
-        data = self._bytes(name)
-        return None if data is None else parse_jsonl(data, str(self.folder / name))
+    def jsonl(
+        self, name: str, kept: Callable[[dict, str], dict] = lambda row, where: row
+    ) -> list[dict] | None:
+        """The complete lines of a jsonl file; None if there is none.
+
+        Args:
+          name: of the file.
+          kept: what is held of a line, of which the second argument says where it is; the file is read line by line.
+        """
+        path, digest = self.folder / name, hashlib.sha256()
+        if not grown_exists(path):
+            return None
+        rows = enumerate(iter_jsonl(path, digest.update), start=1)
+        found = [kept(row, f"{path}, line {number}") for number, row in rows]
+        self.hashes[name] = digest.hexdigest()
+        return found
 
 
 def read_study(reader: Reader) -> Study:
@@ -235,7 +253,7 @@ def _samples_by_variant(reader: Reader, folder: str, rows: list[dict]) -> dict[s
 def _samples(reader: Reader, folder: str, key: SampleKey) -> list[dict]:
     inside = epath.Path(folder) / EVALUATION
     path, head = samples_path(inside, key), sample_head_path(inside, key)
-    lines, made_with = _both(reader, path, head)
+    lines, made_with = _both(reader, path, head, without_texts)
     return finished_samples(lines, made_with, str(reader.folder / path))
 
 
@@ -246,17 +264,23 @@ def _graded(
     path, head = grades_path(inside, key, grader), grade_head_path(inside, key, grader)
     lines, made_with = _both(reader, path, head)
     where = str(reader.folder / path)
-    graded = graded_samples(samples, finished_grades(lines, made_with, where), where)
+    grades = finished_grades(lines, made_with, where)
+    graded = graded_samples(samples, grades, where, itemgetter("digest"))
     return [{name: line[name] for name in KEPT} for line in graded]
 
 
-def _both(reader: Reader, path: epath.Path, head: epath.Path) -> tuple[list[dict], dict]:
+def _both(
+    reader: Reader,
+    path: epath.Path,
+    head: epath.Path,
+    kept: Callable[[dict, str], dict] = lambda row, where: row,
+) -> tuple[list[dict], dict]:
     """The lines of a file and what its head says.
 
     Raises:
       UserError: one of the two is not there.
     """
-    lines, made_with = reader.jsonl(str(path)), reader.object(str(head), {})
+    lines, made_with = reader.jsonl(str(path), kept), reader.object(str(head), {})
     for name, value in ((path, lines), (head, made_with)):
         if value is None:
             raise UserError(

@@ -55,7 +55,7 @@ def check_lines(
     seen: dict[tuple[str, int], int] = {}
     for number, line in enumerate(lines, start=1):
         where = f"{source}, line {number}"
-        _check_fields(line, fields, where)
+        check_fields(line, fields, where)
         if line["benchmark"] != benchmark:
             raise UserError(
                 f"{where}: expected a sample of {benchmark!r}, got {line['benchmark']!r}. {REMOVE}"
@@ -74,7 +74,8 @@ def check_lines(
             )
 
 
-def _check_fields(line: Any, fields: Mapping[str, str], where: str) -> None:
+def check_fields(line: Any, fields: Mapping[str, str], where: str) -> None:
+    """Refuses a line without one of the fields, or with another value than it takes; `where` names it in messages."""
     if not isinstance(line, dict):
         raise UserError(f"{where}: expected an object, got {line!r:.80}. {REMOVE}")
     for name, what in fields.items():

@@ -5,6 +5,7 @@ time, without a model (`jaxreason grade`).
 """
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -87,8 +88,14 @@ def finished_grades(lines: list[dict], head: dict[str, Any], source: str) -> lis
     return lines
 
 
-def graded_samples(samples: list[dict], grades: list[dict], source: str) -> list[dict]:
-    """Each sample with its grade, both files finished; `source` names the grade file in messages.
+def graded_samples(
+    samples: list[dict],
+    grades: list[dict],
+    source: str,
+    digest: Callable[[dict], str] = sample_digest,
+) -> list[dict]:
+    """Each sample with its grade, both files finished; `source` names the grade file in messages, and `digest` gives
+    the hash of what a grader saw of a sample.
 
     Raises:
       UserError: the grades are of other samples.
@@ -99,7 +106,7 @@ def graded_samples(samples: list[dict], grades: list[dict], source: str) -> list
         )
     for number, (sample, grade) in enumerate(zip(samples, grades, strict=True), start=1):
         same = all(sample[name] == grade[name] for name in ("id", "sample"))
-        if not same or grade["of"] != sample_digest(sample):
+        if not same or grade["of"] != digest(sample):
             raise UserError(
                 f"{source}, line {number}: not the grade of sample {sample['sample']} of {sample['id']!r:.200} as it "
                 "stands in the sample file. `jaxreason grade` makes the grades again."

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from etils import epath
 
@@ -30,19 +31,29 @@ def read_jsonl(path: epath.PathLike) -> list[dict]:
     return parse_jsonl(read_grown(path), str(path))
 
 
-def iter_jsonl(path: epath.PathLike) -> Iterator[dict]:
+def iter_jsonl(
+    path: epath.PathLike, seen: Callable[[bytes], Any] = lambda _: None
+) -> Iterator[dict]:
     """`read_jsonl`, row by row: no more than a line of a file on a disk is held in memory.
+
+    Args:
+      path: of the file.
+      seen: is called with all of its bytes, piece by piece.
 
     Raises:
       UserError: as `read_jsonl`.
     """
     path = epath.Path(path)
     if is_remote(path):
-        yield from parse_jsonl(read_grown(path), str(path))
+        data = read_grown(path)
+        seen(data)
+        yield from parse_jsonl(data, str(path))
         return
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
+            seen(line)
             if line.endswith(b"\n"):
+                line = line[:-1]
                 yield _row(_decoded(line, path, number), f"{path}, line {number}")
 
 

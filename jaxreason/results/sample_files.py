@@ -19,6 +19,7 @@ from jaxreason.results.evaluation_lines import (
     TEXT,
     TOKENS,
     SampleKey,
+    check_fields,
     check_finished,
     check_lines,
 )
@@ -113,11 +114,28 @@ def check_samples(
 
 def _check_likelihoods(lines: list[dict], source: str) -> None:
     for number, line in enumerate(lines, start=1):
-        found = line.get("choice_logprobs", [])
-        if not (isinstance(found, list) and set(map(type, found)) <= {int, float}):
-            raise UserError(
-                f"{source}, line {number}, choice_logprobs: expected a list of numbers, got {found!r:.80}. {REMOVE}"
-            )
+        _check_likelihood(line, f"{source}, line {number}")
+
+
+def _check_likelihood(line: dict, where: str) -> None:
+    found = line.get("choice_logprobs", [])
+    if not (isinstance(found, list) and set(map(type, found)) <= {int, float}):
+        raise UserError(
+            f"{where}, choice_logprobs: expected a list of numbers, got {found!r:.80}. {REMOVE}"
+        )
+
+
+def without_texts(line: dict, where: str) -> dict:
+    """A sample as it is kept where many are held at once: no texts and tokens, but the `digest` of what was there.
+
+    Raises:
+      UserError: the line is no sample; `where` names it.
+    """
+    check_fields(line, FIELDS, where)
+    _check_likelihood(line, where)
+    empty = {"prompt": "", "completion": "", "prompt_tokens": [], "tokens": []}
+    kept = {name: value for name, value in line.items() if name in FIELDS}
+    return kept | empty | {"digest": sample_digest(line)}
 
 
 def sample_digest(line: dict) -> str:

@@ -1,5 +1,6 @@
 """The browser's data is what the sample and grade files hold, whatever a model wrote, in little memory."""
 
+import hashlib
 import json
 import re
 import tracemalloc
@@ -7,8 +8,9 @@ import tracemalloc
 import pytest
 from sample_lines import GRADER, PROMPT, SCORED, write_samples
 
+from jaxreason.errors import UserError
 from jaxreason.report import sample_browser
-from jaxreason.report.files import Reader, read_study
+from jaxreason.report.files import Reader, read_evaluation, read_study
 from jaxreason.report.pages import environment
 from jaxreason.report.sample_browser import Archive, browser
 from jaxreason.report.sample_browser import write_samples as write_browser
@@ -230,3 +232,20 @@ def test_many_long_replies_are_written_in_little_memory(tmp_path, monkeypatch):
     assert (tmp_path / "base/evaluation/samples/b.own.greedy.jsonl").stat().st_size > 12_000_000
     assert peak < 6_000_000
     assert sum(p.stat().st_size for p in (tmp_path / "samples").iterdir()) < 4_000_000
+
+
+def test_an_evaluation_is_read_for_its_scores_without_its_texts_in_memory(tmp_path):
+    write_study(tmp_path, [{"id": f"q{i}", "completion": "word " * 30_000} for i in range(80)])
+    reader = Reader(tmp_path)
+    tracemalloc.start()
+    found = read_evaluation(reader, "base", "robust")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [line["id"] for line in found.samples["b", "greedy"]] == [f"q{i}" for i in range(80)]
+    name = "base/evaluation/samples/b.own.greedy.jsonl"
+    data = (tmp_path / name).read_bytes()
+    assert len(data) > 12_000_000 and peak < 3_000_000
+    assert reader.hashes[name] == hashlib.sha256(data).hexdigest()
+    (tmp_path / name).write_bytes(data.replace(b"word", b"sword", 1))
+    with pytest.raises(UserError, match="line 1: not the grade of sample 0"):
+        read_evaluation(reader, "base", "robust")
