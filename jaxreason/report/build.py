@@ -1,6 +1,7 @@
 """The report stage: from a study's files to report/ (html, markdown, figures, summary.json)."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -143,8 +144,13 @@ def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
     pages = render(content(summary, drawn, tables, DETAILS, views), archive)
     for name, text in pages.items():
         atomic_write_text(folder / name, text)
-    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
-    atomic_write_text(folder / "summary.json", text + "\n")
+    atomic_write_text(folder / "summary.json", _json(summary) + "\n")
+
+
+def _json(value: Any) -> str:
+    """Readable JSON; lone surrogates, which UTF-8 has not, are escaped."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _write_figures(folder: epath.Path, drawn: dict[str, Drawn]) -> None:

@@ -96,13 +96,18 @@ def render(shown: dict[str, Any], archive: Archive) -> dict[str, str]:
       archive: of all samples, written.
     """
     templates = environment()
-    without = templates.get_template("report.html.jinja").render(**shown)
+    without = _page(templates, "report.html", shown)
     left = LARGEST - SLACK - len(without.encode())
     views = shown["views"] | {"samples": browser(archive, max(0, min(left, SAMPLES_LARGEST)))}
     shown = shown | {"views": views}
     shown |= {"sections": there(shown)}
-    names = ("report.md", "report.html")
-    return {name: templates.get_template(f"{name}.jinja").render(**shown) for name in names}
+    return {name: _page(templates, name, shown) for name in ("report.md", "report.html")}
+
+
+def _page(templates: jinja2.Environment, name: str, shown: dict[str, Any]) -> str:
+    """Without the characters that no page can hold, whoever wrote them."""
+    text = templates.get_template(f"{name}.jinja").render(**shown)
+    return re.sub("[\x00\ud800-\udfff]", "\ufffd", text)
 
 
 def shown_figures(drawn: dict[str, Drawn], said: dict[str, Caption]) -> dict[str, Shown]:

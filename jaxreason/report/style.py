@@ -77,6 +77,7 @@ def settings() -> dict[str, Any]:
         "xtick.labelcolor": INK,
         "ytick.labelcolor": INK,
         "text.color": INK,
+        "text.parse_math": False,  # a dollar in a label is a dollar
         "figure.facecolor": "white",
         "figure.constrained_layout.use": True,
         "svg.fonttype": "none",

@@ -1,5 +1,6 @@
 """The whole report of made-up studies: what it holds, what it says of what is missing."""
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -80,6 +81,40 @@ def test_the_page_needs_nothing_from_outside(study):
 
 def test_text_of_the_recipe_is_escaped(study):
     assert "Synthetic &lt;numbers&gt; &amp; nothing else." in page(study)
+
+
+def test_labels_that_are_html_or_no_unicode_are_written_and_read_as_text(
+    study, tmp_path, one_figure
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
+    manifest = json.loads((copy / "study.json").read_text())
+    manifest["arms"][0]["label"] = "<b>RL</b> | $_x & y"
+    (copy / "study.json").write_text(json.dumps(manifest))
+    run_report(copy, dataclasses.replace(CONFIG, question="What \ud800?"))
+    for name in ("report.html", "report.md"):
+        text = (copy / "report" / name).read_text()
+        assert "<b>RL" not in text and "&lt;b&gt;RL&lt;/b&gt;" in text
+    assert (
+        "<b>RL</b> \\|" not in text
+        and "&lt;b&gt;RL&lt;/b&gt; \\| $_x &amp; y" in text
+        and "*What \ufffd?*" in text
+    )
+    assert read_summary(copy)["arms"][0]["label"] == manifest["arms"][0]["label"]
+    assert read_summary(copy)["question"] == "What \ud800?"
+
+
+def test_what_an_earlier_report_left_is_not_kept(study, tmp_path, one_figure):
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy)
+    for name in ("figures/old.png", "tables/old.csv", "samples/99.js"):
+        (copy / "report" / name).write_text("x")
+    assert (copy / "report/figures/scores.png").exists()
+    run_report(copy, CONFIG)
+    assert {p.name for p in (copy / "report/figures").iterdir()} == {"frontier.png", "frontier.svg"}
+    assert not (copy / "report/tables/old.csv").exists()
+    assert not (copy / "report/samples/99.js").exists()
+    assert (copy / "report/samples/index.js").exists()
 
 
 def test_scores_are_those_of_the_sample_files(study):

@@ -10,7 +10,7 @@ from etils import epath
 
 from jaxreason.errors import UserError
 from jaxreason.results.files import read_json, read_object, write_json
-from jaxreason.results.jsonl import JsonlWriter, read_jsonl
+from jaxreason.results.jsonl import JsonlWriter, iter_jsonl, read_jsonl
 
 
 def test_a_line_that_a_kill_cut_off_is_dropped_and_appending_goes_on(tmp_path):
@@ -151,3 +151,25 @@ def test_a_folder_in_the_place_of_a_file_is_an_error_with_a_number(tmp_path):
         write_json(tmp_path / "scores.json", {})
     assert raised.value.errno == errno.EISDIR
     assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b'{"a": 1}\n', b'{"a": "\xc3\xa9\xe2\x80\xa8"}\n{"b": 2}\n{"c', b'{"a": 1}\n{"b": "\xc3']
+)  # fmt: skip
+def test_rows_one_by_one_are_the_rows_of_the_file(tmp_path, content):
+    path, seen = tmp_path / "rows.jsonl", []
+    path.write_bytes(content)
+    assert list(iter_jsonl(path, seen.append)) == read_jsonl(path)
+    assert b"".join(seen) == content
+
+
+@pytest.mark.parametrize("line", [b"[1]", b'{"a": ', b'{"a": "\xff"}'])
+def test_rows_one_by_one_refuse_what_reading_all_refuses(tmp_path, line):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": 1}\n' + line + b"\n")
+    said = []
+    for read in (read_jsonl, lambda path: list(iter_jsonl(path))):
+        with pytest.raises(UserError, match=r"rows\.jsonl, line 2: ") as caught:
+            read(path)
+        said.append(str(caught.value)[:80])
+    assert said[0] == said[1]
