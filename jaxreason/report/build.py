@@ -141,7 +141,7 @@ def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
     archive = Archive(reader, study, summary)
     write_samples(folder / SAMPLES, archive)
     views = {name: make(summary) for name, make in VIEWS.items()}
-    pages = render(content(summary, drawn, tables, DETAILS, views), archive)
+    pages = render(content(summary, drawn, tables, DETAILS, views), drawn, archive)
     for name, text in pages.items():
         atomic_write_text(folder / name, text)
     atomic_write_text(folder / "summary.json", _json(summary) + "\n")

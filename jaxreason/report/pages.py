@@ -88,16 +88,20 @@ def content(
     return found | {"sections": there(found)}
 
 
-def render(shown: dict[str, Any], archive: Archive) -> dict[str, str]:
-    """The pages, by name; that of HTML holds as many samples as its size allows.
+def render(shown: dict[str, Any], drawn: dict[str, Drawn], archive: Archive) -> dict[str, str]:
+    """The pages, by name; that of HTML holds as many samples as its size allows, and plainer figures where all else is
+    so large that even these have no place.
 
     Args:
       shown: `content` without samples.
+      drawn: the figures.
       archive: of all samples, written.
     """
     templates = environment()
-    without = _page(templates, "report.html", shown)
-    left = LARGEST - SLACK - len(without.encode())
+    left = LARGEST - SLACK - len(_page(templates, "report.html", shown).encode())
+    if left < 0:
+        most = sum(map(_size, shown["figures"].values())) + left
+        shown = shown | {"figures": shown_figures(drawn, shown["captions"], most)}
     views = shown["views"] | {"samples": browser(archive, max(0, min(left, SAMPLES_LARGEST)))}
     shown = shown | {"views": views}
     shown |= {"sections": there(shown)}
@@ -110,13 +114,18 @@ def _page(templates: jinja2.Environment, name: str, shown: dict[str, Any]) -> st
     return re.sub("[\x00\ud800-\udfff]", "\ufffd", text)
 
 
-def shown_figures(drawn: dict[str, Drawn], said: dict[str, Caption]) -> dict[str, Shown]:
-    """Both layouts of every figure; of the largest the narrow one goes, then a PNG stands for it, until all fit."""
+def shown_figures(
+    drawn: dict[str, Drawn], said: dict[str, Caption], most: int | None = None
+) -> dict[str, Shown]:
+    """Both layouts of every figure; of the largest the narrow one goes, then a PNG stands for it, until all together
+    have at most `most` bytes (without it FIGURES_LARGEST).
+    """
+    most = FIGURES_LARGEST if most is None else most
     ways: tuple[Callable[[str, Drawn, str], Shown], ...] = (_both, _wide_only, _raster)
     labels = {name: str(escape(f"{said[name].title}. {said[name].text}")) for name in drawn}
     found = {name: _both(name, figure, labels[name]) for name, figure in drawn.items()}
     tried = dict.fromkeys(drawn, 0)
-    while sum(map(_size, found.values())) > FIGURES_LARGEST:
+    while sum(map(_size, found.values())) > most:
         left = [name for name in found if tried[name] < len(ways) - 1]
         if not left:
             break

@@ -11,7 +11,7 @@ from synthetic_study import CONFIG, write_study
 
 from jaxreason.config import ConfigError, parse
 from jaxreason.errors import UserError
-from jaxreason.report import build
+from jaxreason.report import build, pages
 from jaxreason.report.build import ReportConfig, format_summary, read_summary, run_report
 from jaxreason.report.drift_figures import training
 from jaxreason.report.drift_tables import drift_tables
@@ -115,6 +115,24 @@ def test_what_an_earlier_report_left_is_not_kept(study, tmp_path, one_figure):
     assert not (copy / "report/tables/old.csv").exists()
     assert not (copy / "report/samples/99.js").exists()
     assert (copy / "report/samples/index.js").exists()
+
+
+def test_a_page_that_would_be_too_large_has_plainer_figures_and_fewer_samples(
+    study, tmp_path, one_figure, monkeypatch
+):
+    copy, pairs = tmp_path / "copy", []
+    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
+    run_report(copy, CONFIG)
+    whole = page(copy)
+    size = len(whole.encode()) + pages.SLACK
+    samples = re.search(r'id="samples-data">(.*?)</script>', whole, re.DOTALL)[1]
+    for most in (size - 60_000, size - len(samples) - 60_000):
+        monkeypatch.setattr(pages, "LARGEST", most)
+        run_report(copy, CONFIG)
+        assert len(page(copy).encode()) <= most
+        pairs.append(int(re.search(r"This page holds (\d+) pairs", page(copy))[1]))
+    assert int(re.search(r"This page holds (\d+) pairs", whole)[1]) > pairs[0] > pairs[1]
+    assert 'class="narrow"' in whole and 'class="narrow"' not in page(copy)
 
 
 def test_scores_are_those_of_the_sample_files(study):
