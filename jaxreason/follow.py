@@ -1,6 +1,7 @@
 """The trajectory of a training run: the base and every checkpoint, evaluated as it appears, each once.
 
-What is found of a step lies in `<workdir>/steps/<step>`; trajectory.json is made of it anew after each step.
+What is found of a step lies in `<workdir>/steps/<step>`; trajectory.json is made of it anew after each step. A study
+has measured the base and the last step already: they are read where they lie.
 """
 
 import dataclasses
@@ -25,7 +26,7 @@ from jaxreason.interrupt import Interrupt
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results.claims import claim, digest, plain
-from jaxreason.results.drift_files import drift_path, read_drift
+from jaxreason.results.drift_files import read_drift
 from jaxreason.results.score_files import EVALUATION, SCORES
 from jaxreason.results.trajectory_file import begun_steps, step_folder, write_trajectory
 from jaxreason.training.run_reader import (
@@ -40,12 +41,48 @@ _LOG = logging.getLogger(__name__)
 RECORD = "follow.json"
 POLL_S = 5.0
 SAVED = "The steps that were evaluated are saved."
-KL = "token_kl"  # a metric of drift
-KL_NAMES = ("kl_forward", "kl_reverse", "paper_kl")
-KL_ROW = ("benchmark", "group", "name", "value", "low", "high")
+KL_NAMES = (
+    "kl_forward",
+    "kl_reverse",
+    "paper_kl",
+)  # kept of every benchmark, and not of groups alone
+DRIFT_ROW = ("benchmark", "group", "source", "name", "value", "low", "high")
 NONE_LEFT = "no checkpoint of it is left"
 REMOVED = "its checkpoint was removed before it could be evaluated"
 OUTDATED = "it was evaluated with other settings or graders, and its checkpoint is gone"
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where the files of steps lie.
+
+    Attributes:
+      workdir: of the trajectory; a step has a folder of its own there.
+      root: of the study that has measured some steps.
+      elsewhere: these steps -> their folders, relative to `root`; empty without a study.
+    """
+
+    workdir: epath.Path
+    root: epath.Path | None = None
+    elsewhere: dict[int, str] = dataclasses.field(default_factory=dict)
+
+    def folder(self, step: int) -> epath.Path:
+        """Where what was found of a step lies."""
+        if step in self.elsewhere:
+            return self.root / self.elsewhere[step]
+        return step_folder(self.workdir, step)
+
+    def evaluation(self, step: int) -> epath.Path:
+        """Where the evaluation of a step lies."""
+        return self.folder(step) / EVALUATION
+
+    def begun(self) -> list[int]:
+        """Steps of which something is there, in order."""
+        return sorted({*begun_steps(self.workdir), *self.elsewhere})
+
+    def model(self) -> int:
+        """The step that all others are asked as: the base, or the last, asked as its arm is."""
+        return max(self.elsewhere, default=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +93,7 @@ class FollowConfig:
       model: the base of the run, and how models are run.
       evaluation: of the base and of each step.
       transfer: the index of each step against the base.
-      drift: whose token distributions are compared, on which of the step's replies; its `metrics` play no role.
+      drift: how far each step is from the base, on the replies of both.
       seed: of the sampling.
       best: group or benchmark whose score says which step is best; None for math.
     """
@@ -91,15 +128,40 @@ def run_follow(
       UserError: settings or a run that cannot be used, or a working directory of something else.
       SystemExit: with code 143, after a signal.
     """
-    named = check_config(config, mesh)
+    check_config(config, mesh)
     run = read_run(run_folder)
-    base = _base(config.model, run, mesh)
+    _follow(config, run, _base(config.model, run, mesh), mesh, Places(epath.Path(workdir)), wait)
+
+
+def follow_finished(
+    config: FollowConfig,
+    run_folder: epath.PathLike,
+    base: ModelSource,
+    mesh: Mesh,
+    places: Places,
+) -> None:
+    """`run_follow` of a finished run of a study, against a base and a last step that the study has measured.
+
+    Args:
+      config: the recipe's, asked as the arm is; its `best` is None.
+      run_folder: of the run.
+      base: the model that the run is compared with, which need not be the one that it began from.
+      mesh: where.
+      places: of the trajectory, and of what the study has measured.
+
+    Raises:
+      UserError: a working directory of something else; SystemExit: with code 143, after a signal.
+    """
+    _follow(config, read_run(run_folder), base, mesh, places, wait=lambda: None)
+
+
+def _follow(config, run: TrainedRun, base: ModelSource, mesh, places: Places, wait) -> None:
+    named = find_named(config.evaluation, config.transfer.variant, config.best)
     tokenizer = load_tokenizer(resolve(run.tokenizer or config.model.path))
-    workdir = epath.Path(workdir)
     with Interrupt() as interrupt:
-        on_process_zero(lambda: _claim(workdir, config, run, base))
-        follower = Follower(config, named, run, base, tokenizer, mesh, workdir)
-        follower.measure(0, base)
+        on_process_zero(lambda: _claim(places.workdir, config, run, base))
+        follower = Follower(config, named, run, base, tokenizer, mesh, places)
+        follower.begin()
         while True:
             # The end is looked at before the checkpoints, so that none comes after it.
             ended = on_process_zero(run.ended)
@@ -166,7 +228,7 @@ class Follower:
       base: the model that it began from.
       tokenizer: of the run.
       mesh: where.
-      workdir: of the trajectory.
+      places: of the files.
     """
 
     def __init__(
@@ -177,13 +239,12 @@ class Follower:
         base: ModelSource,
         tokenizer: Tokenizer,
         mesh: Mesh,
-        workdir: epath.Path,
+        places: Places,
     ):
         self._config, self._named, self._run, self._base = config, named, run, base
-        self._tokenizer, self._mesh, self._workdir = tokenizer, mesh, workdir
-        self._kl = dataclasses.replace(config.drift, metrics=(KL,))
+        self._tokenizer, self._mesh, self._places = tokenizer, mesh, places
         self._steps = Steps(config.transfer, tuple(config.evaluation.decodings))
-        self._done: set[int] = set()
+        self._done: set[int] = set(places.elsewhere)
         self._there = set(finished_steps(run))
         self._seen = set(self._there)
         self._told: set[int] = set()
@@ -205,40 +266,45 @@ class Follower:
             self._failed[step] = f"its checkpoint is damaged: {error}" if there else REMOVED
             self.write()
 
+    def begin(self) -> None:
+        """Evaluates the base: always, so that settings that were changed are refused before any step is asked."""
+        if 0 not in self._places.elsewhere:
+            self._evaluate(0, self._base)
+            self._done.add(0)
+        self.write()
+
     def measure(self, step: int, source: ModelSource) -> None:
-        """Evaluates a model, compares it with the base on its replies, and writes the trajectory."""
-        folder = self._folder(step)
-        # The base always: settings that were changed are refused before any step is evaluated with them.
-        if step == 0 or not on_process_zero(lambda: self._is_whole(step)):
-            _LOG.info("step %d of %s", step, self._run.folder)
-            config, tokenizer, mesh = self._config, self._tokenizer, self._mesh
-            evaluate(config.evaluation, source, tokenizer, mesh, folder, config.seed)
-            replies = {"tuned": folder / EVALUATION}
-            drift.compare(self._kl, self._base, source, mesh, folder, replies)
+        """Evaluates a model, compares it with the base, and writes the trajectory."""
+        if not on_process_zero(lambda: self._is_scored(step)):
+            self._evaluate(step, source)
+        folders = {"base": self._places.evaluation(0), "tuned": self._places.evaluation(step)}
+        how, folder = self._config.drift, self._places.folder(step)
+        drift.compare(how, self._base, source, self._mesh, folder, folders)
         self._done.add(step)
         self.write()
+
+    def _evaluate(self, step: int, source: ModelSource) -> None:
+        _LOG.info("step %d of %s", step, self._run.folder)
+        how, folder = self._config.evaluation, self._places.folder(step)
+        evaluate(how, source, self._tokenizer, self._mesh, folder, self._config.seed)
 
     def write(self, complete: bool = False) -> None:
         """Writes trajectory.json of all that is there; `complete` says that nothing will follow."""
         on_process_zero(lambda: self._write(complete))
 
-    def _folder(self, step: int) -> epath.Path:
-        return step_folder(self._workdir, step)
-
     def _is_scored(self, step: int) -> bool:
-        """Whether its evaluation is finished, and made as that of the base is now."""
-        base, own = self._folder(0) / EVALUATION, self._folder(step) / EVALUATION
-        return (own / SCORES).exists() and (step == 0 or asked_alike(base, own))
-
-    def _is_whole(self, step: int) -> bool:
-        return self._is_scored(step) and drift_path(self._folder(step), KL).exists()
+        """Whether its evaluation is finished, and made as that of the base (or of the study's arm) is now."""
+        own, model = self._places.evaluation(step), self._places.model()
+        if not (own / SCORES).exists():
+            return False
+        return step in (0, model) or asked_alike(self._places.evaluation(model), own)
 
     def _write(self, complete: bool) -> None:
-        begun = set(begun_steps(self._workdir))
+        begun = set(self._places.begun())
         for step in begun - self._steps.known():
             if self._is_scored(step) and step not in self._to_do():
-                evaluations = (self._folder(s) / EVALUATION for s in (step, 0))
-                self._steps.add(step, *evaluations, self._divergence(step))
+                evaluations = map(self._places.evaluation, (step, 0))
+                self._steps.add(step, *evaluations, self._drift_of(step))
         rows, scales = self._steps.rows()
         value = {
             "run": str(self._run.folder),
@@ -249,19 +315,20 @@ class Follower:
             "steps": rows,
             "missed": self._missed(begun),
             "best": best_step(self._named, rows),
+            "elsewhere": {str(step): folder for step, folder in self._places.elsewhere.items()},
         }
-        write_trajectory(self._workdir, value)
+        write_trajectory(self._places.workdir, value)
 
     def _to_do(self) -> set[int]:
         return self._there - self._done - set(self._failed)
 
-    def _divergence(self, step: int) -> list[dict[str, Any]]:
-        """Rows of each benchmark and group; none where the checkpoint was gone before it was compared."""
-        found = read_drift(self._folder(step), KL)
-        if found is None:
-            return []
-        rows = [row for row in found["rows"] + found["groups"] if row["name"] in KL_NAMES]
-        return [{name: row.get(name) for name in KL_ROW} for row in rows]
+    def _drift_of(self, step: int) -> list[dict[str, Any]]:
+        """Rows of each metric; none where the checkpoint was gone before it was compared, and of the base itself."""
+        rows = []
+        for metric in self._config.drift.metrics if step else ():
+            found = read_drift(self._places.folder(step), metric)
+            rows += [] if found is None else [{"metric": metric} | row for row in drift_rows(found)]
+        return rows
 
     def _missed(self, begun: set[int]) -> list[dict[str, Any]]:
         """Steps that had a checkpoint, as far as that is known, and are not evaluated."""
@@ -270,10 +337,16 @@ class Follower:
         found = []
         for step in sorted((known | expected) - self._steps.known() - self._to_do()):
             why = self._failed.get(step) or (REMOVED if step in self._seen else NONE_LEFT)
-            if (self._folder(step) / EVALUATION / SCORES).exists():
+            if (self._places.evaluation(step) / SCORES).exists():
                 why = OUTDATED
             found.append({"step": step, "why": why})
             if step not in self._told:
                 self._told.add(step)
                 _LOG.warning("step %d is left out: %s.", step, why)
         return found
+
+
+def drift_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a trajectory keeps of a metric's file: all of groups and of the model as a whole, of benchmarks the KL."""
+    kept = [r for r in found["rows"] if r.get("benchmark") is None or r["name"] in KL_NAMES]
+    return [{name: row.get(name) for name in DRIFT_ROW} for row in kept + found["groups"]]

@@ -43,6 +43,7 @@ from jaxreason.sampling.engine import Engine
 from jaxreason.training import run_reader
 
 ALL = (0, *STEPS)
+NAMED = ("metric", "source", "group", "benchmark", "name")  # of a row of drift
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +112,25 @@ def test_every_kept_checkpoint_and_the_base_are_in_the_trajectory_and_the_earlie
     assert best["step"] == min(step for step, mean in means.items() if mean == best["mean"])
 
 
-def test_the_divergence_of_the_base_from_itself_is_0_and_grows_with_the_steps(made):
+def test_drift_is_measured_by_every_metric_on_the_replies_of_both_and_grows_with_the_steps(made):
     rows = {
-        step: {(r["group"], r["benchmark"], r["name"]): r["value"] for r in row["kl"]}
+        step: {tuple(r[n] for n in NAMED): r["value"] for r in row["drift"]}
         for step, row in steps_of(made[1]).items()
     }
-    assert set(rows[0].values()) == {0.0} and len(rows[0]) == 18  # 3 names, 3 benchmarks and groups
-    reverse = [rows[step]["math", None, "kl_reverse"] for step in ALL]
-    assert reverse == sorted(reverse) and reverse[1] > 0.05
+    assert rows[0] == {}  # the base is 0 from itself, and is not measured
+    first = rows[STEPS[0]]
+    assert {key[:2] for key in first if key[4] == "kl_forward"} == {
+        ("token_kl", "base"),
+        ("token_kl", "tuned"),
+    }
+    assert ("weights", None, None, None, "relative_l2") in first
+    for key in (
+        ("token_kl", "tuned", "math", None, "kl_reverse"),
+        ("token_kl", "base", "math", None, "kl_forward"),
+        ("weights", None, None, None, "relative_l2"),
+    ):
+        values = [rows[step][key] for step in STEPS]
+        assert values == sorted(values) and values[0] > 0.01, key
 
 
 def test_a_step_equals_its_exported_checkpoint_evaluated_and_compared_alone(made, tmp_path):
@@ -131,9 +143,8 @@ def test_a_step_equals_its_exported_checkpoint_evaluated_and_compared_alone(made
         )
         run_eval(config.evaluation, model_of(target / "model"), mesh, target, config.seed)
         folders = folder / "followed/steps/0/evaluation", target / "evaluation"
-        compared = dataclasses.replace(DRIFT, metrics=("token_kl",))
         tuned = model_config(target / "model")
-        drift.run_drift(compared, config.model, tuned, mesh, target, *folders)
+        drift.run_drift(DRIFT, config.model, tuned, mesh, target, *folders)
     own = folder / "followed" / "steps" / str(step)
     for name in (
         "math_sums.greedy",
@@ -148,10 +159,14 @@ def test_a_step_equals_its_exported_checkpoint_evaluated_and_compared_alone(made
     primary = [score for score in scores["rows"] if score["primary"]]
     assert row["scores"] == [{name: score[name] for name in row["scores"][0]} for score in primary]
     assert row["groups"] == [{n: g[n] for n in row["groups"][0]} for g in scores["groups"]]
-    found = json.loads((target / "analysis" / "token_kl.json").read_text())
-    of_replies = [r for r in found["rows"] + found["groups"] if r["source"] == "tuned"]
-    expected = [r["value"] for r in of_replies if r["name"] in stage.KL_NAMES]
-    assert [r["value"] for r in row["kl"]] == pytest.approx(expected, rel=1e-5, abs=1e-7)
+    alone = []
+    for metric in DRIFT.metrics:
+        found = json.loads((target / "analysis" / f"{metric}.json").read_text())
+        alone += [{"metric": metric} | r for r in stage.drift_rows(found)]
+    names = [{n: r[n] for n in NAMED} for r in alone]
+    assert [{n: r[n] for n in NAMED} for r in row["drift"]] == names and len(names) > 80
+    expected = [r["value"] for r in alone]
+    assert [r["value"] for r in row["drift"]] == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 def test_the_index_is_that_of_a_study_whose_arms_are_the_steps(made, tmp_path):
@@ -403,8 +418,8 @@ def test_a_run_that_began_at_random_is_compared_with_that_model_and_asked_with_i
     found = follow(run, tmp_path / "w", make_config(made[0], model=MODEL))
     base, step = found["steps"]
     expected = steps_of(made[1])[STEPS[0]]
-    assert step["scores"] == expected["scores"] and step["kl"] != expected["kl"]
-    assert {row["value"] for row in base["kl"]} == {0.0}
+    assert step["scores"] == expected["scores"] and step["drift"] != expected["drift"]
+    assert base["drift"] == []
     smaller = dataclasses.replace(MODEL, architecture=MODEL.architecture | {"head_dim": 4})
     with pytest.raises(UserError, match="began from another model than the random one"):
         follow(run, tmp_path / "other", make_config(made[0], model=smaller))
@@ -436,6 +451,47 @@ def test_the_best_step_is_chosen_by_a_group_or_a_benchmark_under_the_first_decod
     assert find_named(without_math, "robust", None).name == "other"
     with pytest.raises(ConfigError, match=r"no benchmark of eval\.benchmarks has it"):
         find_named(config, "paper", None)
+
+
+def test_a_trajectory_of_an_older_version_is_read_and_what_is_none_is_refused_in_a_line(
+    made, tmp_path
+):
+    old = json.loads((made[0] / "followed" / "trajectory.json").read_text())
+    kl = {"benchmark": None, "group": "math", "name": "kl_reverse"}
+    kl |= {"value": 0.5, "low": 0.4, "high": 0.6}
+    del old["elsewhere"]
+    for step in old["steps"]:
+        del step["drift"]
+        step["kl"] = [kl]
+    path = tmp_path / "trajectory.json"
+    path.write_text(json.dumps(old))
+    found = read_trajectory(tmp_path)
+    assert found["steps"][1]["drift"] == [kl | {"metric": "token_kl", "source": "tuned"}]
+    assert found["elsewhere"] == {}
+    old["steps"][1]["kl"] = "none"
+    path.write_text(json.dumps(old))
+    with pytest.raises(
+        UserError, match=r"trajectory\.json, step 2 of the list: expected .*drift, got"
+    ):
+        read_trajectory(tmp_path)
+
+
+def test_a_metric_that_the_recipe_gains_is_measured_of_the_checkpoints_that_are_left(
+    made, live, tmp_path
+):
+    run, appear = live
+    appear(*STEPS[:2], "done")
+    shutil.copytree(made[0] / "followed", tmp_path / "w")
+    for step in STEPS:
+        (tmp_path / "w" / "steps" / str(step) / "analysis" / "weights.json").unlink()
+    shutil.rmtree(tmp_path / "w" / "steps" / str(STEPS[1]) / "analysis")
+    found = follow(run, tmp_path / "w", make_config(made[0]))
+    assert [row["step"] for row in found["steps"]] == list(ALL)
+    # The last one's checkpoint is gone: what was measured of it stays.
+    metrics = {step: {r["metric"] for r in row["drift"]} for step, row in steps_of(found).items()}
+    both = {"token_kl", "weights"}
+    assert [metrics[step] for step in STEPS] == [both, both, {"token_kl"}]
+    assert steps_of(found)[STEPS[1]] == steps_of(made[1])[STEPS[1]]
 
 
 def test_the_trajectory_is_shown_as_a_table(made, capsys):

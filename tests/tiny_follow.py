@@ -21,7 +21,7 @@ from jaxreason.sharding import MeshConfig, make_mesh
 
 STEPS = (10, 20, 30)
 DRIFT = DriftConfig(
-    metrics=("weights",),
+    metrics=("token_kl", "weights"),
     decoding="greedy",
     texts_per_benchmark=4,
     max_length=16,

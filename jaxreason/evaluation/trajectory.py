@@ -128,8 +128,8 @@ class Steps:
         """The steps that were added."""
         return set(self._rows)
 
-    def add(self, step: int, evaluation: epath.Path, base: epath.Path, kl: list[dict]) -> None:
-        """A step with its finished evaluation, that of the base, and rows of its divergence."""
+    def add(self, step: int, evaluation: epath.Path, base: epath.Path, drift: list[dict]) -> None:
+        """A step with its finished evaluation, that of the base, and rows of its drift."""
         found = read_object(evaluation / SCORES, {"rows": list, "groups": list})
         scores = [row for row in found["rows"] if row["primary"]]
         self._rows[step] = {
@@ -137,7 +137,7 @@ class Steps:
             "scores": [{name: row[name] for name in SCORE} for row in scores],
             "groups": [{name: row[name] for name in GROUP} for row in found["groups"]],
             "index": [],
-            "kl": kl,
+            "drift": drift,
         }
         made = [self._compared(step, evaluation, base, name) for name in self._decodings]
         self._comparisons[step] = [x for x in made if x is not None] if step else []

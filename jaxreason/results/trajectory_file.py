@@ -1,5 +1,6 @@
 """A run's steps evaluated against its base: a folder for each, and trajectory.json, its one writer and one reader."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from etils import epath
@@ -10,7 +11,14 @@ from jaxreason.results.files import read_object, write_json
 TRAJECTORY = "trajectory.json"
 STEPS = "steps"
 SHAPE = {"run": str, "variant": str, "decoding": str, "steps": list, "missed": list, "best": dict}
-STEP = {"step": int, "scores": list, "groups": list, "index": list, "kl": list}
+STEP = {"step": int, "scores": list, "groups": list, "index": list, "drift": list}
+OLD_DRIFT = {
+    "metric": "token_kl",
+    "source": "tuned",
+}  # of every row of `kl`, which older files have instead of `drift`
+INSIDE = "trajectory"  # the folder of a trajectory that a study makes, in that of the run
+
+Read = Callable[[epath.Path, Mapping[str, type]], dict[str, Any]]
 
 
 def trajectory_path(folder: epath.PathLike) -> epath.Path:
@@ -35,20 +43,31 @@ def write_trajectory(folder: epath.PathLike, value: dict[str, Any]) -> None:
     write_json(trajectory_path(folder), value)
 
 
-def read_trajectory(folder: epath.PathLike) -> dict[str, Any]:
+def read_trajectory(folder: epath.PathLike, read: Read = read_object) -> dict[str, Any]:
     """What it holds.
+
+    Args:
+      folder: of the trajectory.
+      read: how its object is read.
 
     Raises:
       UserError: the file is broken, or holds something else; names it.
     """
     path = trajectory_path(folder)
-    value = read_object(path, SHAPE)
-    for number, step in enumerate(value["steps"], start=1):
-        if not isinstance(step, dict) or not all(
-            isinstance(step.get(name), kind) for name, kind in STEP.items()
-        ):
-            raise UserError(
-                f"{path}, step {number} of the list: expected {', '.join(STEP)}, got {step!r:.80}. "
-                "Remove the file: the same command makes it again."
-            )
-    return value
+    value = read(path, SHAPE)
+    steps = [_step(row, number, path) for number, row in enumerate(value["steps"], start=1)]
+    return {"elsewhere": {}, **value, "steps": steps}
+
+
+def _step(row: Any, number: int, path: epath.Path) -> dict[str, Any]:
+    if isinstance(row, dict) and isinstance(row.get("kl"), list) and "drift" not in row:
+        rest = {name: value for name, value in row.items() if name != "kl"}
+        row = rest | {"drift": [OLD_DRIFT | old for old in row["kl"]]}
+    if not isinstance(row, dict) or not all(
+        isinstance(row.get(n), kind) for n, kind in STEP.items()
+    ):
+        raise UserError(
+            f"{path}, step {number} of the list: expected {', '.join(STEP)}, got {row!r:.80}. "
+            "Remove the file: the same command makes it again."
+        )
+    return row

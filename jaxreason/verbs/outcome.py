@@ -17,6 +17,7 @@ from jaxreason.results.trajectory_file import read_trajectory, trajectory_path
 # Of a line of metrics, what is told of it: the first of these that it has, then the others.
 TOLD = ("reward", "loss", "entropy", "kl", "grad_norm", "mean_tokens")
 
+SHOWN_KL = "tuned", "kl_reverse"  # of a step: on whose replies, and which
 YIELD_COLUMNS = (
     *("questions", "asked", "right", "kept", "too_long", "unfinished", "no_answer"),
     *("malformed", "not_gradable"),
@@ -133,8 +134,9 @@ def _cells(step: dict[str, Any], variant: str, decoding: str) -> dict[str, str]:
     for row in (r for r in step["index"] if r["decoding"] == decoding):
         ti = "undefined" if row["ti"] is None else f"{row['ti']:.1f}"
         cells[f"TI {row['group']} {row['mode']}"] = ti
-    for row in (r for r in step["kl"] if r["benchmark"] is None and r["name"] == "kl_reverse"):
-        cells[f"KL {row['group']}"] = f"{row['value']:.4g}"
+    for row in step["drift"]:
+        if (row["benchmark"], row["source"], row["name"]) == (None, *SHOWN_KL):
+            cells[f"KL {row['group']}"] = f"{row['value']:.4g}"
     return cells
 
 
