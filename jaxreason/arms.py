@@ -71,12 +71,14 @@ class StudyConfig:
       seeds: one training run of every trained arm for each, where the arm has none of its own.
       arms: folder name -> arm.
       measured_dtype: in which evaluation and drift hold parameters; "" for `model.param_dtype`, which trains.
+      follow: whether runs keep all of their checkpoints, and each is evaluated and compared with the base.
     """
 
     name: str
     seeds: tuple[Seed, ...]
     arms: dict[str, ArmConfig]
     measured_dtype: str = ""
+    follow: bool = False
 
 
 def arms_of(config: ml_collections.ConfigDict) -> dict[str, ArmConfig]:
@@ -107,14 +109,15 @@ def check_names(study: StudyConfig) -> None:
 
 
 def arm_section(config: ml_collections.ConfigDict, name: str, arm: ArmConfig):
-    """The training configuration of an arm: its section with its overrides."""
+    """The training configuration of an arm: its section with its overrides; all checkpoints kept, if it is followed."""
     path = f"config.study.arms.{name}"
     if arm.section not in config:
         raise ConfigError(
             f"{path}.section: {arm.section!r} is no section{nearest(arm.section, config.keys())}"
         )
     section = merged(config[arm.section], arm.overrides, f"{path}.overrides")
-    return parse(METHODS[arm.method], section, f"{path} ({arm.section} with overrides)")
+    found = parse(METHODS[arm.method], section, f"{path} ({arm.section} with overrides)")
+    return dataclasses.replace(found, keep=0) if config.study.get("follow", False) else found
 
 
 def arm_evaluation(

@@ -33,6 +33,7 @@ from jaxreason.questions import prepare
 from jaxreason.results.claims import DONE
 from jaxreason.results.drift_files import drift_path
 from jaxreason.results.score_files import is_finished
+from jaxreason.results.trajectory_file import is_complete
 from jaxreason.sharding import MeshConfig
 from jaxreason.study import Stage
 from jaxreason.training.sft_recipe import SFTConfig
@@ -66,6 +67,7 @@ HOW = f"""How the numbers are made; all are estimates on paper:
 - prompts of {PROMPT_TOKENS} tokens, or an eighth of the longest sequence; plan.arms changes these lengths for an arm,
   or a base
 - drift: both models read the replies of both, and to training prompts; index and report take minutes, not counted
+- following a run: each checkpoint but the last is evaluated and compared
 - disk: checkpoints kept at the end (one more while a new one is written), exported weights, and of samples and
   rollouts {storage.TOKEN_BYTES} bytes a token and {storage.LINE_BYTES:,} a line; what is downloaded is not counted"""
 OF_SLICE = (
@@ -210,16 +212,34 @@ def _row(study: _Study, stage: Stage, folder: epath.Path) -> Row:
     if stage.kind == "train":
         return Row(stage.name, _training(study, name), (folder / DONE).exists())
     if stage.kind == "evaluate":
-        slots = study.evaluation.sampler.slots
-        machine = study.models[name], study.machine, study.tensor
-        return Row(
-            stage.name, evaluation_work(study.replies(name), slots, *machine), is_finished(folder)
-        )
+        return Row(stage.name, _evaluation(study, name), is_finished(folder))
     if stage.kind == "drift":
         metrics = parse(DriftConfig, study.config.drift, "config.drift").metrics
         done = all(drift_path(folder, metric).exists() for metric in metrics)
         return Row(stage.name, _drift(study, name), done)
+    if stage.kind == "follow":
+        return Row(stage.name, _followed(study, name), is_complete(folder))
     return Row(stage.name, Work(Spent(), 0.0), False)
+
+
+def _evaluation(study: _Study, name: str) -> Work:
+    machine = study.models[name], study.machine, study.tensor
+    return evaluation_work(study.replies(name), study.evaluation.sampler.slots, *machine)
+
+
+def _followed(study: _Study, name: str) -> Work:
+    """Evaluation and drift of every checkpoint but the last, which the arm's own stages measure."""
+    arm = study.arms.arms[name]
+    section = arm_section(study.config, name, arm)
+    steps = training_steps(section, study.plan(name))
+    parts = [_evaluation(study, name), *([_drift(study, name)] if arm.drift else [])]
+    if steps is None or any(part.spent is None for part in parts):
+        return Work(None, 0.0)
+    times = math.ceil(steps / section.checkpoint_every) - 1 if section.checkpoint_every else 0
+    spent = sum((part.spent for part in parts), Spent())
+    return Work(
+        Spent(times * spent.compute, times * spent.memory), times * sum(p.disk for p in parts)
+    )
 
 
 def _training(study: _Study, name: str) -> Work:

@@ -44,6 +44,7 @@ from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator, settings, transfer
 from jaxreason.evaluation.validator import make_validator, validation_eval
+from jaxreason.followed_arms import check_followed, follow_arm
 from jaxreason.interrupt import Interrupt
 from jaxreason.lineage import (
     base_of,
@@ -62,10 +63,9 @@ from jaxreason.questions import WRITERS, prepare
 from jaxreason.report import build as report
 from jaxreason.results import locks, study_files
 from jaxreason.results.files import absolute, write_json
-from jaxreason.results.sample_files import sample_keys
 from jaxreason.results.score_files import EVALUATION
 from jaxreason.results.study_files import run_folder
-from jaxreason.results.trajectory_file import begun_steps, step_folder
+from jaxreason.results.trajectory_file import INSIDE
 from jaxreason.rl import loop as rl
 from jaxreason.rl.checks import check_config as check_rl
 from jaxreason.serve.settings import ServeConfig
@@ -88,7 +88,7 @@ class Stage:
       run: does it, or continues it.
     """
 
-    kind: Literal["train", "evaluate", "drift", "transfer", "report"]
+    kind: Literal["train", "evaluate", "drift", "follow", "transfer", "report"]
     model: str
     name: str
     folder: epath.Path
@@ -207,6 +207,8 @@ def _check_arm(config, study, name, base: ModelConfig, mesh, tokenizer_of, model
         return
     origin = origin_of(study, name, base.path)
     section, model = arm_section(config, name, arm), model_at(origin)
+    if study.follow:
+        check_followed(config, name, section)
     if section.validation.every:
         validation_eval(arm_evaluation(config, name, arm), section.validation, arm.method)
     for dataset in section.datasets.values():
@@ -285,6 +287,7 @@ def write_manifest(
         "arms": arms,
         "decodings": list(evaluation.decodings),
         "asked": evaluation.asked,
+        "follow": study.follow,
     }
     on_process_zero(lambda: _write_both(workdir, to_dict(recipe), manifest))
 
@@ -365,24 +368,11 @@ def _arm_stages(config, mesh, workdir, study: StudyConfig, name, seed, evaluate)
         made.insert(0, Stage("train", name, f"train {name} seed {seed}", folder, train))
     if arm.drift:
         made.append(Stage("drift", name, f"drift {name} seed {seed}", folder, compare))
+    if study.follow and arm.method != "given":
+        run = config, _measured(model, study), mesh, workdir, name, seed
+        follow = functools.partial(follow_arm, *run)
+        made.append(Stage("follow", name, f"follow {name} seed {seed}", folder / INSIDE, follow))
     return made
-
-
-def evaluation_folders(workdir: epath.Path) -> list[epath.Path]:
-    """The evaluations in a working directory: of all models of a study, of all steps of a trajectory, or its own.
-
-    Raises:
-      UserError: there is none.
-    """
-    inside = [workdir, *(step_folder(workdir, step) for step in begun_steps(workdir))]
-    if study_files.is_study(workdir):
-        manifest = study_files.read_manifest(workdir)
-        inside = [workdir / folder for folder in study_files.model_folders(manifest)]
-    found = [folder / EVALUATION for folder in inside]
-    found = [folder for folder in found if sample_keys(folder)]
-    if not found:
-        raise UserError(f"{workdir}: no samples are here; `jaxreason eval` makes them.")
-    return found
 
 
 def _transfer(config, workdir) -> None:

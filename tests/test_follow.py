@@ -29,7 +29,6 @@ from tiny_follow import (
 from tiny_sft import MODEL
 
 from jaxreason import follow as stage
-from jaxreason import study
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError
 from jaxreason.convert import run_convert
@@ -38,6 +37,7 @@ from jaxreason.evaluation.evaluator import run_eval
 from jaxreason.evaluation.regrade import run_grade
 from jaxreason.evaluation.trajectory import Named, best_step, find_named
 from jaxreason.evaluation.transfer import run_transfer
+from jaxreason.results.evaluation_folders import evaluation_folders
 from jaxreason.results.trajectory_file import read_trajectory
 from jaxreason.sampling.engine import Engine
 from jaxreason.training import run_reader
@@ -346,7 +346,7 @@ def test_steps_whose_checkpoints_are_gone_are_graded_again_with_a_newer_grader(
     config = make_config(made[0])
     found = follow(live[0], tmp_path / "w", config)
     assert [row["step"] for row in found["missed"]] == list(STEPS)
-    folders = study.evaluation_folders(tmp_path / "w")
+    folders = evaluation_folders(tmp_path / "w")
     assert [str(folder.relative_to(tmp_path / "w")) for folder in folders] == [
         f"steps/{step}/evaluation" for step in ALL
     ]

@@ -59,6 +59,15 @@ def read_trajectory(folder: epath.PathLike, read: Read = read_object) -> dict[st
     return {"elsewhere": {}, **value, "steps": steps}
 
 
+def is_complete(folder: epath.PathLike) -> bool:
+    """Whether a trajectory is there to which nothing will be added.
+
+    Raises:
+      UserError: as `read_trajectory`.
+    """
+    return trajectory_path(folder).exists() and bool(read_trajectory(folder).get("complete"))
+
+
 def _step(row: Any, number: int, path: epath.Path) -> dict[str, Any]:
     if isinstance(row, dict) and isinstance(row.get("kl"), list) and "drift" not in row:
         rest = {name: value for name, value in row.items() if name != "kl"}

@@ -24,6 +24,7 @@ from jaxreason.plan.table import format_plan
 from jaxreason.question_set import QUESTIONS, describe, read_report
 from jaxreason.questions import prepare
 from jaxreason.report import build as report
+from jaxreason.results.evaluation_folders import evaluation_folders
 from jaxreason.results.files import write_json
 from jaxreason.results.score_files import EVALUATION, is_finished
 from jaxreason.results.transfer_file import transfer_path
@@ -124,7 +125,7 @@ def run_grade(call: Call) -> None:
         elif call.flags["lm-eval"]:
             folders = [_import_harness(call, section)]
         else:
-            folders = study.evaluation_folders(call.workdir)
+            folders = evaluation_folders(call.workdir)
             regrade.run_grade(section, folders)
         for folder in folders:
             call.tell(outcome.scores(folder))
@@ -180,7 +181,7 @@ def run_export(call: Call) -> None:
     without_devices(call)
     with _extra("inspect", "inspect_ai"):
         from jaxreason.evaluation.inspect_log import write_logs
-    folders = study.evaluation_folders(call.workdir)
+    folders = evaluation_folders(call.workdir)
     if not any(map(is_finished, folders)):
         raise UserError(
             f"{call.workdir}: no evaluation has finished; `jaxreason eval` continues it."
