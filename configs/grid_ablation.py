@@ -112,7 +112,11 @@ def get_config(argument: str = "runs/grid"):
     config.rl = _objective(folder, sampler)
     config.eval = _greedy(tiny.evaluation("test"))
     config.drift = sections.drift(
-        "greedy", texts_per_benchmark=20, max_length=160, batch_size=40, metrics=("token_kl",)
+        "greedy",
+        texts_per_benchmark=20,
+        max_length=160,
+        batch_size=40,
+        metrics=("token_kl", "pca_shift", "cka", "cosine", "weights"),
     )
     config.transfer = sections.transfer()
     config.report = sections.report(

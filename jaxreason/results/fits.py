@@ -1,0 +1,121 @@
+"""Least squares of one measurement on another over the checkpoints of several runs, and how sure such a fit is.
+
+Checkpoints of a run resemble each other, so it is runs that are resampled, and whole runs that are left out to see how
+a fit predicts what it has not seen.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxreason.results.statistics import Seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Points:
+    """n points; those of one run have one number in `runs`, from 0 on."""
+
+    x: Float[np.ndarray, " n"]
+    y: Float[np.ndarray, " n"]
+    runs: Int[np.ndarray, " n"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """y = sum_k coefficients[k] x^k.
+
+    Attributes:
+      coefficients: the constant first.
+      r2: 1 - (squares left) / (squares about the mean).
+      adjusted: 1 - (1 - r2) (n - 1) / (n - 1 - degree).
+      unseen: the same of predictions of each run by a fit to the others, against their mean; below 0 where that mean
+        predicts better. NaN where the others cannot be fitted.
+      r2_draws: of resamples of the runs; NaN where one cannot be fitted.
+      coefficient_draws: likewise.
+    """
+
+    coefficients: tuple[float, ...]
+    r2: float
+    adjusted: float
+    unseen: float
+    r2_draws: Float[np.ndarray, " R"]
+    coefficient_draws: Float[np.ndarray, "R c"]
+
+
+def why_undefined(points: Points, degree: int) -> str:
+    """Why a polynomial of this degree has no fit with an R²; "" if it has one."""
+    if len(points.x) < degree + 2:
+        return f"{len(points.x)} points, of {degree + 2} that a fit of degree {degree} needs"
+    if not (np.isfinite(points.x).all() and np.isfinite(points.y).all()):
+        return "a point is not a number"
+    if len(np.unique(points.x)) <= degree:
+        return f"{len(np.unique(points.x))} different values, of {degree + 1} that are needed"
+    if np.ptp(points.y) == 0:
+        return "every point has the same loss"
+    return ""
+
+
+def resampled_runs(num_runs: int, resamples: int, seed: Seed) -> Int[np.ndarray, "R runs"]:
+    """How often each run is in each of R resamples with replacement; the same for every measurement."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(num_runs, np.full(num_runs, 1 / num_runs), size=resamples)
+
+
+def fit(points: Points, degree: int, counts: Int[np.ndarray, "R runs"]) -> Fit:
+    """A fit of points for which `why_undefined` is "".
+
+    Args:
+      points: of the runs.
+      degree: of the polynomial: 1 or 2.
+      counts: of `resampled_runs`.
+    """
+    ones = np.ones((1, len(points.x)))
+    coefficients, r2 = _solve(points, degree, ones)
+    draws = _solve(points, degree, counts[:, points.runs].astype(float))
+    n = len(points.x)
+    adjusted = 1 - (1 - r2[0]) * (n - 1) / (n - 1 - degree)
+    found = tuple(map(float, coefficients[0]))
+    unseen = _unseen(points, degree)
+    return Fit(found, float(r2[0]), float(adjusted), unseen, draws[1], draws[0])
+
+
+def predict(coefficients: Sequence[float], x: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
+    """The polynomial at `x`."""
+    return np.polynomial.polynomial.polyval(x, coefficients)
+
+
+def _solve(
+    points: Points, degree: int, weights: Float[np.ndarray, "R n"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients [R, degree + 1] and R² [R] under each row of weights; NaN where these leave too few points."""
+    scale = np.abs(points.x).max() or 1.0  # so that powers are of one size
+    powers = (points.x / scale)[:, None] ** np.arange(degree + 1)
+    normal = np.einsum("rn,ni,nj->rij", weights, powers, powers)
+    sound = np.linalg.matrix_rank(normal, hermitian=True) == degree + 1
+    right = np.einsum("rn,ni,n->ri", weights, powers, points.y)
+    normal[~sound] = np.eye(degree + 1)
+    solved = np.linalg.solve(normal, right[..., None])[..., 0]
+    left = (weights * (points.y - solved @ powers.T) ** 2).sum(1)
+    mean = weights @ points.y / weights.sum(1)
+    about = (weights * (points.y - mean[:, None]) ** 2).sum(1)
+    sound &= about > 0
+    r2 = np.where(sound, 1 - left / np.where(about > 0, about, 1), np.nan)
+    solved = np.where(sound[:, None], solved / scale ** np.arange(degree + 1), np.nan)
+    return solved, r2
+
+
+def _unseen(points: Points, degree: int) -> float:
+    """R² of the runs, each predicted from the others."""
+    numbers = np.unique(points.runs)
+    if len(numbers) < 2:
+        return float("nan")
+    others = points.runs[None, :] != numbers[:, None]
+    coefficients, _ = _solve(points, degree, others.astype(float))
+    left = about = 0.0
+    for kept, found in zip(others, coefficients, strict=True):
+        y = points.y[~kept]
+        left += float(((y - predict(found, points.x[~kept])) ** 2).sum())
+        about += float(((y - points.y[kept].mean()) ** 2).sum())
+    return 1 - left / about if about > 0 else float("nan")
