@@ -308,6 +308,9 @@ class Follower:
         rows, scales = self._steps.rows()
         value = {
             "run": str(self._run.folder),
+            "base": self._base.name,
+            "method": str(self._run.claimed["stage"]),
+            "seed": self._run.seed,
             "complete": complete,
             "variant": self._named.variant,
             "decoding": self._named.decoding,

@@ -29,7 +29,15 @@ from jaxreason.results.sample_files import (
     without_texts,
 )
 from jaxreason.results.score_files import EVALUATION, SCORES, key_of, of_variant, score_rows
-from jaxreason.results.study_files import BASE, base_of, bases_of, read_manifest, run_folder
+from jaxreason.results.study_files import (
+    BASE,
+    base_of,
+    bases_of,
+    is_study,
+    read_manifest,
+    run_folder,
+)
+from jaxreason.results.trajectory_file import INSIDE, STEPS, read_trajectory, trajectory_path
 
 
 @dataclass(frozen=True)
@@ -43,10 +51,16 @@ class Arm:
     base: str = BASE  # the folder of the base that it is compared with
     after: str = ""  # the arm whose model it started from
     drift: bool = True  # whether it is compared with its base beyond its scores
+    at: str = ""  # where its one model lies, if not in a folder of its own
+    trajectory: str = ""  # and its trajectory
 
     def folder(self, seed: int) -> str:
         """Where the run of a seed is, relative to the study."""
-        return run_folder(self.name, seed)
+        return self.at or run_folder(self.name, seed)
+
+    def trajectory_folder(self, seed: int) -> str:
+        """Where the trajectory of a run is, relative to the study."""
+        return self.trajectory or f"{self.folder(seed)}/{INSIDE}"
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,7 @@ class Study:
     bases: tuple[BaseModel, ...]
     arms: tuple[Arm, ...]  # those of one base together, in the order of the bases
     decodings: tuple[str, ...]
+    variant: str = "robust"  # whose scores the report is about
 
     def group_names(self) -> tuple[str, ...]:
         """The groups of its benchmarks, in the order of `results.groups`."""
@@ -117,6 +132,7 @@ class Reader:
     def __init__(self, folder: epath.PathLike):
         self.folder = epath.Path(folder)
         self.hashes: dict[str, str] = {}
+        self.evaluations: dict[tuple[str, str], Evaluation | None] = {}
 
     def _bytes(self, name: str) -> bytes | None:
         path = self.folder / name
@@ -168,11 +184,13 @@ class Reader:
 
 
 def read_study(reader: Reader) -> Study:
-    """study.json.
+    """study.json; in the folder of a trajectory alone the run as a study's one arm.
 
     Raises:
       ValueError: no study.json, or a key is missing.
     """
+    if not is_study(reader.folder) and trajectory_path(reader.folder).exists():
+        return _study_of_trajectory(read_trajectory(reader.folder, reader.read))
     found = read_manifest(reader.folder, reader.read)
     bases = bases_of(found)
     names = [base["name"] for base in bases]
@@ -186,6 +204,33 @@ def read_study(reader: Reader) -> Study:
         bases=tuple(BaseModel(b["name"], b["model"], _base_label(b, bases)) for b in bases),
         arms=tuple(arms),
         decodings=tuple(found["decodings"]),
+    )
+
+
+def _study_of_trajectory(found: dict) -> Study:
+    """The base and the last step of a run as a study."""
+    steps = [row["step"] for row in found["steps"]]
+    scores = [row for step in found["steps"] for row in step["scores"]]
+    run = found["run"].rstrip("/")
+    name = run.rsplit("/", 1)[-1]
+    arm = Arm(
+        name,
+        found["method"],
+        name,
+        (found["seed"],),
+        f"{STEPS}/0",
+        at=f"{STEPS}/{steps[-1]}",
+        trajectory=".",
+    )
+    return Study(
+        name=run,
+        base=found["base"],
+        shared_base=True,
+        groups={row["benchmark"]: row["group"] for row in scores},
+        labels={row["benchmark"]: row["label"] for row in scores},
+        bases=(BaseModel(f"{STEPS}/0", found["base"], "Base"),),
+        arms=(arm,),
+        decodings=tuple(dict.fromkeys(row["decoding"] for row in scores)),
     )
 
 
@@ -210,6 +255,13 @@ def read_evaluation(reader: Reader, folder: str, variant: str) -> Evaluation | N
     Raises:
       UserError: a file of it is broken or missing, or a sample is missing or doubled.
     """
+    key = folder, variant
+    if key not in reader.evaluations:  # several parts of the report read it
+        reader.evaluations[key] = _read_evaluation(reader, folder, variant)
+    return reader.evaluations[key]
+
+
+def _read_evaluation(reader: Reader, folder: str, variant: str) -> Evaluation | None:
     name = f"{folder}/{EVALUATION}/{SCORES}"
     scores = reader.json(name)
     if scores is None:

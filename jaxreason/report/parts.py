@@ -8,6 +8,7 @@ from jaxreason.report.curves import training_rows
 from jaxreason.report.files import Reader, Study
 from jaxreason.report.paper_rows import paper_rows
 from jaxreason.report.position_rows import position_rows
+from jaxreason.report.over_training import over_training
 from jaxreason.report.scores import Resampling
 from jaxreason.report.shifted_rows import shifted_rows
 from jaxreason.report.state_rows import state_part
@@ -15,6 +16,7 @@ from jaxreason.report.training_questions import question_rows
 from jaxreason.report.weight_rows import overlap_rows, weight_space_rows
 
 PARTS: dict[str, Callable[[Reader, Study, Resampling], Any]] = {
+    "over_training": over_training,
     "training": lambda reader, study, _: training_rows(reader, study),
     "states": state_part,
     "shifted": shifted_rows,

@@ -43,6 +43,7 @@ def summarise(
       about: title, question and limits of the recipe.
       variant: of the benchmarks, whose scores are shown.
     """
+    study = dataclasses.replace(study, variant=variant)
     evaluations, missing = _evaluations(reader, study, variant)
     found = []
     for decoding in study.decodings:

@@ -98,7 +98,9 @@ def _solve(
     normal[~sound] = np.eye(degree + 1)
     solved = np.linalg.solve(normal, right[..., None])[..., 0]
     left = (weights * (points.y - solved @ powers.T) ** 2).sum(1)
-    mean = weights @ points.y / weights.sum(1)
+    mean = (
+        weights @ points.y / np.maximum(weights.sum(1), 1)
+    )  # a resample may have none of these runs
     about = (weights * (points.y - mean[:, None]) ** 2).sum(1)
     sound &= about > 0
     r2 = np.where(sound, 1 - left / np.where(about > 0, about, 1), np.nan)

@@ -16,6 +16,7 @@ OLD_DRIFT = {
     "metric": "token_kl",
     "source": "tuned",
 }  # of every row of `kl`, which older files have instead of `drift`
+LATER = {"elsewhere": {}, "base": "", "method": "", "seed": 0}  # what older files do not have
 INSIDE = "trajectory"  # the folder of a trajectory that a study makes, in that of the run
 
 Read = Callable[[epath.Path, Mapping[str, type]], dict[str, Any]]
@@ -56,7 +57,7 @@ def read_trajectory(folder: epath.PathLike, read: Read = read_object) -> dict[st
     path = trajectory_path(folder)
     value = read(path, SHAPE)
     steps = [_step(row, number, path) for number, row in enumerate(value["steps"], start=1)]
-    return {"elsewhere": {}, **value, "steps": steps}
+    return {**LATER, **value, "steps": steps}
 
 
 def is_complete(folder: epath.PathLike) -> bool:
