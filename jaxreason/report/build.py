@@ -20,6 +20,11 @@ from jaxreason.report import (
     state_tables,
     transfer_tables,
     weight_tables,
+    drift_tables,
+    run_tables,
+    score_tables,
+    trajectory_tables,
+    transfer_tables,
 )
 from jaxreason.report.figures import FIGURES, Drawn, draw
 from jaxreason.report.files import Reader, read_study
@@ -58,6 +63,8 @@ TABLES = {
     "shifted_words": shifted_tables.token_tables,
     "paper_drift": paper_tables.paper_tables,
     "cross_sampling": cross_tables.cross_tables,
+    "matched": trajectory_tables.matched_tables,
+    "forgetting": trajectory_tables.forgetting_tables,
     "replies": run_tables.reply_tables,
     "other_scores": run_tables.other_score_tables,
     "variants": score_tables.variant_tables,

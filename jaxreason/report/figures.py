@@ -17,6 +17,7 @@ from jaxreason.report import (
     state_figures,
     weight_figures,
 )
+from jaxreason.report import drift_figures, trajectory_figures
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
 from jaxreason.report.position_figures import kl_positions
 from jaxreason.report.style import (
@@ -319,5 +320,8 @@ FIGURES: dict[str, Callable[[dict, bool], Figure | None]] = {
     "shift_places": shifted_figures.places,
     "rank_shift": shifted_figures.ranks,
     "cross_sampling": cross_figures.cross_sampling,
+    "trajectories": trajectory_figures.trajectories,
+    "matched": trajectory_figures.matched,
+    "forgetting": trajectory_figures.forgetting,
     "training": drift_figures.training,
 }

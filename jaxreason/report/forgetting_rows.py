@@ -22,7 +22,7 @@ CURVE = 25  # places at which a fitted curve is kept
 def forgetting_rows(
     reader: Reader, study: Study, progress: Progress, how: Resampling
 ) -> dict[str, Any]:
-    """The points, and a fit of each degree and measure; of those with most points, what predicts unseen runs best first."""
+    """The points, and fits of each measure: those of most points first, and of these what predicts unseen runs best."""
     points = _points(reader, study, progress)
     runs = list(dict.fromkeys((point["arm"], point["seed"]) for point in points))
     seed = how.seed, zlib.crc32(b"forgetting")

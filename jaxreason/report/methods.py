@@ -121,6 +121,21 @@ CAPTIONS = {
         "Greedy replies of one model in which at most so many of its choices are replaced by the other's; it goes on "
         "from each by itself. At 0 both are their own, at “all” each is the other.",
     ),
+    "trajectories": Caption(
+        "Scores and distance from the base over training",
+        "At every evaluated checkpoint; step 0 is the base (dashed, where it has a score). Lines: "
+        "means over seeds; bands: their intervals. The index has no band where there are seeds.",
+    ),
+    "matched": Caption(
+        "Arms at equal math",
+        "Each arm where its math first reaches the same score, between its checkpoints. Filled: "
+        "mean over seeds with its interval; open: seeds.",
+    ),
+    "forgetting": Caption(
+        "Points lost outside math against drift",
+        "Filled: final models; open: earlier checkpoints. Line: least squares, with its interval "
+        "over runs. Below 0 the other groups gained.",
+    ),
     "training": Caption(
         "Training",
         "A line a seed; bold: running mean. Losses of different methods are not comparable.",
@@ -181,6 +196,7 @@ def methods(summary: dict[str, Any]) -> list[Section]:
         *_states(summary),
         *_weights(summary),
         *_shifted(summary),
+        *_over_training(summary),
         *_questions(summary),
     ]
 
@@ -224,6 +240,35 @@ def _shifted(summary: dict) -> list[Section]:
             ),
         )
     ]
+
+
+def _over_training(summary: dict) -> list[Section]:
+    found = summary["over_training"]
+    parts: tuple[str | Formula, ...] = ()
+    if found["curves"]:
+        parts += (
+            "A step of a run is a checkpoint, evaluated and compared with the base as the final model is. Intervals "
+            "resample questions (of KL: texts) and seeds.",
+        )
+    if found["matched"]:
+        parts += (
+            "At equal math: a run's scores are joined by straight lines between its evaluated steps, and read where "
+            "its math first reaches a score. An arm reaches what all of its seeds do. That score is the highest that "
+            "two arms reach, and the highest that every arm reaches which gained at all: where ranges do not overlap "
+            "there is no comparison. In each resample both the score and the places are found anew; KL is resampled "
+            "at the places of the whole.",
+        )
+    if found["forgetting"]:
+        parts += (
+            "Points lost outside math are the base's mean score over all groups but math, minus the tuned model's: "
+            "gains count against losses. They are fitted on each measure of drift x, the mean over all groups where no "
+            "group is named, over all checkpoints and final models (the base, which all share, is no point):",
+            Formula("loss = a + b · x        loss = a + b · x + c · x²"),
+            "R² on unseen runs: each run is predicted by a fit to the others, against their mean loss; below 0 that mean "
+            "predicts better. Intervals resample whole runs. “First in” is the share of the resamples in which a "
+            "measure has the highest R², of those known at every point.",
+        )
+    return [Section("Over training", parts)] if parts else []
 
 
 def _questions(summary: dict) -> list[Section]:

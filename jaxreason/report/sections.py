@@ -64,6 +64,8 @@ SECTIONS = (
         ),
     ),
     Section("What single choices carry", (_figure("cross_sampling"), _tables("cross_sampling"))),
+    Section("Over training", (_figure("trajectories"), _figure("matched"), _tables("matched"))),
+    Section("Forgetting against drift", (_figure("forgetting"), _tables("forgetting"))),
     Section("Training", (_tables("arms"), _figure("training"))),
 )
 
