@@ -15,6 +15,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.analysis import drift
+from jaxreason.analysis.texts import Unit
 from jaxreason.config import claimed
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
@@ -36,6 +37,7 @@ from jaxreason.training.run_reader import (
     finished_steps,
     read_run,
 )
+from jaxreason.training_texts import training_units
 
 _LOG = logging.getLogger(__name__)
 RECORD = "follow.json"
@@ -279,9 +281,19 @@ class Follower:
             self._evaluate(step, source)
         folders = {"base": self._places.evaluation(0), "tuned": self._places.evaluation(step)}
         how, folder = self._config.drift, self._places.folder(step)
-        drift.compare(how, self._base, source, self._mesh, folder, folders)
+        if how.metrics:
+            also = self._training_units(source)
+            drift.compare(how, self._base, source, self._mesh, folder, folders, also)
         self._done.add(step)
         self.write()
+
+    def _training_units(self, source: ModelSource) -> list[Unit]:
+        """Replies to training prompts; without a study they are kept here, since the run's folder is only read."""
+        root, kept = self._places.root, None
+        if root is None:
+            root = kept = self._places.workdir
+        models = self._base, source, self._mesh
+        return training_units(self._config.drift, self._run.folder, root, *models, kept)
 
     def _evaluate(self, step: int, source: ModelSource) -> None:
         _LOG.info("step %d of %s", step, self._run.folder)

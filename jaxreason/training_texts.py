@@ -45,6 +45,7 @@ def training_units(
     base: ModelSource,
     tuned: ModelSource,
     mesh: Mesh,
+    kept: epath.PathLike | None = None,
 ) -> list[Unit]:
     """The units of replies to training prompts that drift is to read; none where the settings ask for none.
 
@@ -57,6 +58,7 @@ def training_units(
       base: who replies to them in the unit `base`.
       tuned: in the unit `tuned`.
       mesh: where to sample.
+      kept: folder in which the chosen prompts are kept; None for that of the run.
 
     Raises:
       UserError: the run's data cannot be read, or a file is broken.

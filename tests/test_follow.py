@@ -125,12 +125,18 @@ def test_drift_is_measured_by_every_metric_on_the_replies_of_both_and_grows_with
     }
     assert ("weights", None, None, None, "relative_l2") in first
     for key in (
+        ("token_kl", "base", "training", "training_prompts", "kl_forward"),
         ("token_kl", "tuned", "math", None, "kl_reverse"),
         ("token_kl", "base", "math", None, "kl_forward"),
         ("weights", None, None, None, "relative_l2"),
     ):
         values = [rows[step][key] for step in STEPS]
         assert values == sorted(values) and values[0] > 0.01, key
+    # The base answered the training prompts once, and what was asked is kept beside the steps: a run is only read.
+    folder = made[0]
+    assert len(list((folder / "followed" / "training_prompts").iterdir())) == 1
+    assert (folder / "followed" / "training_prompts.json").exists()
+    assert not (folder / "run" / "training_prompts.json").exists()
 
 
 def test_a_step_equals_its_exported_checkpoint_evaluated_and_compared_alone(made, tmp_path):
@@ -164,9 +170,10 @@ def test_a_step_equals_its_exported_checkpoint_evaluated_and_compared_alone(made
         found = json.loads((target / "analysis" / f"{metric}.json").read_text())
         alone += [{"metric": metric} | r for r in stage.drift_rows(found)]
     names = [{n: r[n] for n in NAMED} for r in alone]
-    assert [{n: r[n] for n in NAMED} for r in row["drift"]] == names and len(names) > 80
+    own = [r for r in row["drift"] if r["group"] != "training"]
+    assert [{n: r[n] for n in NAMED} for r in own] == names and len(names) > 80
     expected = [r["value"] for r in alone]
-    assert [r["value"] for r in row["drift"]] == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    assert [r["value"] for r in own] == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 def test_the_index_is_that_of_a_study_whose_arms_are_the_steps(made, tmp_path):

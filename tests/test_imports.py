@@ -135,6 +135,7 @@ MAY_IMPORT = {
         "interrupt",
         "models",
         "training",
+        "training_texts",
     },
     "surgery": {"analysis", "config", "data", "models"},
     "cross_replies": {"analysis", "data", "evaluation", "sampling", "tasks"},

@@ -30,6 +30,8 @@ DRIFT = DriftConfig(
     resamples=20,
     confidence=0.95,
     seed=0,
+    training_prompts=3,
+    training_tokens=4,
 )
 TRANSFER = TransferConfig(
     modes=("v2_pooled", "v1_relative"),

@@ -264,7 +264,7 @@ def _over_training(summary: dict) -> list[Section]:
             "gains count against losses. They are fitted on each measure of drift x, the mean over all groups where no "
             "group is named, over all checkpoints and final models (the base, which all share, is no point):",
             Formula("loss = a + b · x        loss = a + b · x + c · x²"),
-            "R² on unseen runs: each run is predicted by a fit to the others, against their mean loss; below 0 that mean "
+            "R² on unseen runs: each run is predicted by a fit to the others, against their mean; below 0 that mean "
             "predicts better. Intervals resample whole runs. “First in” is the share of the resamples in which a "
             "measure has the highest R², of those known at every point.",
         )
