@@ -289,11 +289,9 @@ class Follower:
 
     def _training_units(self, source: ModelSource) -> list[Unit]:
         """Replies to training prompts; without a study they are kept here, since the run's folder is only read."""
-        root, kept = self._places.root, None
-        if root is None:
-            root = kept = self._places.workdir
+        root = self._places.workdir if self._places.root is None else self._places.root
         models = self._base, source, self._mesh
-        return training_units(self._config.drift, self._run.folder, root, *models, kept)
+        return training_units(self._config.drift, self._run.folder, root, *models)
 
     def _evaluate(self, step: int, source: ModelSource) -> None:
         _LOG.info("step %d of %s", step, self._run.folder)

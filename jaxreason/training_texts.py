@@ -45,7 +45,6 @@ def training_units(
     base: ModelSource,
     tuned: ModelSource,
     mesh: Mesh,
-    kept: epath.PathLike | None = None,
 ) -> list[Unit]:
     """The units of replies to training prompts that drift is to read; none where the settings ask for none.
 
@@ -58,7 +57,6 @@ def training_units(
       base: who replies to them in the unit `base`.
       tuned: in the unit `tuned`.
       mesh: where to sample.
-      kept: folder in which the chosen prompts are kept; None for that of the run.
 
     Raises:
       UserError: the run's data cannot be read, or a file is broken.
@@ -71,12 +69,17 @@ def training_units(
     run = read_run(run_folder)
     positions = min(one.architecture().max_position_embeddings for one in (base, tuned))
     longest = positions - config.training_tokens
-    prompts = on_process_zero(lambda: _prompts(config, run, longest, workdir))
+    tokenizer = _tokenizer(run, base)
+    prompts = on_process_zero(lambda: _prompts(config, run, tokenizer, longest, workdir))
     if not prompts:
         return [_empty(source, NONE_FITS) for source in config.training_replies]
     sources = {"base": base, "tuned": tuned}
     return [
-        _unit(source, prompts, _replies(config, sources[source], run, prompts, workdir, mesh))
+        _unit(
+            source,
+            prompts,
+            _replies(config, sources[source], run, tokenizer, prompts, workdir, mesh),
+        )
         for source in config.training_replies
     ]
 
@@ -92,7 +95,7 @@ def _unit(source: str, prompts: Sequence[Prompt], replies: Sequence[Prompt]) -> 
 
 
 def _prompts(
-    config: DriftConfig, run: TrainedRun, longest: int, workdir: epath.Path
+    config: DriftConfig, run: TrainedRun, tokenizer: str, longest: int, workdir: epath.Path
 ) -> list[list[int]]:
     """Of the run's prompts with room for a reply those whose hashes come first, so that equal data gives equal ones."""
     made_with = {
@@ -102,30 +105,32 @@ def _prompts(
     }
     found = read_training_file(workdir, "prompts", made_with)
     if found is None:
-        every = dict.fromkeys(map(tuple, _all_prompts(run)))
+        every = dict.fromkeys(map(tuple, _all_prompts(run, tokenizer)))
         fitting = [prompt for prompt in every if 0 < len(prompt) <= longest]
         found = [list(p) for p in sorted(fitting, key=_hash)[: config.training_prompts]]
         write_training_file(workdir, "prompts", made_with, found)
     return found
 
 
-def _all_prompts(run: TrainedRun) -> list[Prompt]:
+def _all_prompts(run: TrainedRun, tokenizer: str) -> list[Prompt]:
     """The prompts of a run, encoded as it asks them."""
-    tokenizer = load_tokenizer(_tokenizer(run))
+    loaded = load_tokenizer(tokenizer)
     where = f"{run.folder / 'config.json'}: {run.stage}"
     if run.stage == "sft":
-        return prompts_of(load_data(parse(SFTConfig, run.section, where), tokenizer).sequences)
-    return [x.tokens for x in load_prompts(parse(RLConfig, run.section, where), tokenizer).prompts]
+        return prompts_of(load_data(parse(SFTConfig, run.section, where), loaded).sequences)
+    return [x.tokens for x in load_prompts(parse(RLConfig, run.section, where), loaded).prompts]
 
 
-def _tokenizer(run: TrainedRun) -> str:
-    return run.tokenizer or run.model["path"]
+def _tokenizer(run: TrainedRun, base: ModelSource) -> str:
+    """That of the run; its base's where the recipe has it now, for the folder that it was read from may have moved."""
+    return run.tokenizer or base.config.path
 
 
 def _replies(
     config: DriftConfig,
     source: ModelSource,
     run: TrainedRun,
+    tokenizer: str,
     prompts: Sequence[Sequence[int]],
     workdir: epath.Path,
     mesh: Mesh,
@@ -143,7 +148,7 @@ def _replies(
     if found is None:
         _LOG.info("%s answers %d training prompts", source.name, len(prompts))
         how = BaseKLConfig(prompts=len(prompts), max_tokens=config.training_tokens)
-        given = load_tokenizer(_tokenizer(run)), prompts, config.seed
+        given = load_tokenizer(tokenizer), prompts, config.seed
         found = sample_base(how, *source.open(), mesh, *given)
         on_process_zero(lambda: write_training_file(workdir, "replies", made_with, found))
     return [tuple(reply) for reply in found]
