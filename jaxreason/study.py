@@ -369,8 +369,8 @@ def _arm_stages(config, mesh, workdir, study: StudyConfig, name, seed, evaluate)
     if arm.drift:
         made.append(Stage("drift", name, f"drift {name} seed {seed}", folder, compare))
     if study.follow and arm.method != "given":
-        run = config, _measured(model, study), mesh, workdir, name, seed
-        follow = functools.partial(follow_arm, *run)
+        which = config, _measured(model, study), mesh, workdir, name, seed
+        follow = functools.partial(follow_arm, *which)
         made.append(Stage("follow", name, f"follow {name} seed {seed}", folder / INSIDE, follow))
     return made
 

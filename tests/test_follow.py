@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from etils import epath
 from processes import run_processes
 from program import call, refused
 from tiny_evaluation import model_config, read_lines
@@ -37,6 +38,7 @@ from jaxreason.evaluation.evaluator import run_eval
 from jaxreason.evaluation.regrade import run_grade
 from jaxreason.evaluation.trajectory import Named, best_step, find_named
 from jaxreason.evaluation.transfer import run_transfer
+from jaxreason.models.model_source import ModelSource
 from jaxreason.results.evaluation_folders import evaluation_folders
 from jaxreason.results.trajectory_file import read_trajectory
 from jaxreason.sampling.engine import Engine
@@ -481,6 +483,35 @@ def test_a_trajectory_of_an_older_version_is_read_and_what_is_none_is_refused_in
         UserError, match=r"trajectory\.json, step 2 of the list: expected .*drift, got"
     ):
         read_trajectory(tmp_path)
+
+
+def test_a_study_follows_a_run_between_its_base_and_its_last_step_which_it_has_measured(
+    made, tmp_path, monkeypatch
+):
+    folder, last = made[0], STEPS[-1]
+    run = tmp_path / "arm" / "seed_3"
+    shutil.copytree(folder / "run", run)
+    shutil.copytree(folder / "followed" / "steps" / "0", tmp_path / "base")
+    shutil.copytree(folder / "followed" / "steps" / str(last), run, dirs_exist_ok=True)
+    elsewhere = {0: "base", last: "arm/seed_3"}
+    places = stage.Places(epath.Path(run / "trajectory"), epath.Path(tmp_path), elsewhere)
+    config, mesh = make_config(folder), make_mesh_of_one()
+    base = ModelSource.of_folder(config.model, mesh)
+    asked = count_requests(monkeypatch)
+    with jax.set_mesh(mesh):
+        stage.follow_finished(config, run, base, mesh, places)
+    assert sum(asked) == 2 * (8 + 8 + 4 + 4)  # the two steps between
+    found = read_trajectory(run / "trajectory")
+    assert numbers(found) == numbers(made[1]) and found["complete"]
+    assert found["elsewhere"] == {"0": "base", str(last): "arm/seed_3"}
+    assert {p.name for p in (run / "trajectory" / "steps").iterdir()} == {"10", "20"}
+    # The replies to training prompts are those that the study's other stages have.
+    assert (run / "training_prompts.json").exists() and (tmp_path / "training_prompts").exists()
+    assert not (run / "trajectory" / "training_prompts").exists()
+    asked.clear()
+    with jax.set_mesh(mesh):
+        stage.follow_finished(config, run, base, mesh, places)
+    assert asked == [] and read_trajectory(run / "trajectory") == found
 
 
 def test_a_metric_that_the_recipe_gains_is_measured_of_the_checkpoints_that_are_left(

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import jax
 import pytest
+import smallest_study
 from etils import epath
 
-from jaxreason import study
+from jaxreason import dry_run, study
+from jaxreason.arms import arm_section, arms_of
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
 from jaxreason.interrupt import Interrupt
 from jaxreason.recipes import load_recipe
+from jaxreason.results.trajectory_file import read_trajectory
 from jaxreason.sharding import MeshConfig, make_mesh
 
 
@@ -144,6 +147,62 @@ def test_the_manifest_follows_the_newest_recipe_whatever_was_there(tmp_path):
     assert [arm["seeds"] for arm in manifest["arms"] if arm["method"] != "given"] == [[3, 4]] * 2
     assert [arm["name"] for arm in manifest["arms"] if not arm["drift"]] == ["rl"]
     assert json.loads((tmp_path / "config.json").read_text())["report"]["title"] == "another title"
+
+
+def test_runs_that_are_followed_keep_all_checkpoints_and_have_a_stage_each_after_their_drift(
+    tmp_path,
+):
+    config = small_recipe()
+    plain = [stage.name for stage in study.stages(config, None, epath.Path(tmp_path))]
+    config.study.follow = True
+    found = study.stages(config, None, epath.Path(tmp_path))
+    added = [stage.name for stage in found if stage.name not in plain]
+    assert added == ["follow rl seed 3", "follow sft_top seed 3"]  # and not the given arm
+    names = [stage.name for stage in found]
+    assert names.index("follow rl seed 3") == names.index("drift rl seed 3") + 1
+    folders = {stage.name: stage.folder for stage in found}
+    assert folders["follow rl seed 3"] == tmp_path / "rl/seed_3/trajectory"
+    for name in ("rl", "sft_top"):
+        arm = arms_of(config)[name]
+        assert arm_section(config, name, arm).keep == 0
+        config.study.follow = False
+        assert arm_section(config, name, arm).keep == 2
+        config.study.follow = True
+    study.write_manifest(config, config, epath.Path(tmp_path))
+    assert json.loads((tmp_path / "study.json").read_text())["follow"] is True
+    config.rl.checkpoint_every = 0
+    prepared = study.prepare(config, epath.Path(tmp_path))
+    with pytest.raises(
+        ConfigError, match=r"arms\.rl: checkpoint_every=0 keeps the last step alone"
+    ):
+        study.check_stages(prepared, None)
+
+
+@pytest.mark.slow
+def test_a_study_that_follows_its_runs_reports_them_step_by_step(tmp_path, mesh):
+    config, workdir = smallest_study.get_config(), epath.Path(tmp_path)
+    config.study.follow = True
+    with config.ignore_type():
+        config.study.arms.rl.asked = {"prompt_format": "plain"}  # its base is asked as `eval` says
+    config.drift.metrics = ("token_kl",)
+    config.drift.training_prompts, config.drift.training_tokens = 2, 4
+    study.run_study(config, mesh, workdir)
+    for name, steps in (("rl", [0, 2, 4]), ("sft_top", [0, 2, 4])):
+        found = read_trajectory(workdir / name / "seed_3" / "trajectory")
+        assert [row["step"] for row in found["steps"]] == steps and found["complete"]
+        assert found["elsewhere"] == {"0": "base", str(steps[-1]): f"{name}/seed_3"}
+        assert found["missed"] == []
+    summary = json.loads((workdir / "report/summary.json").read_text())["over_training"]
+    curves = {(row["arm"], row["curve"]): row["points"] for row in summary["curves"]}
+    assert [p["step"] for p in curves["rl", "kl_training"]] == [0, 2, 4]
+    assert len(summary["forgetting"]["points"]) == 2 + 2
+    text = dry_run.describe_study(config, workdir)
+    (line,) = [line for line in text.splitlines() if line.startswith("follow rl seed 3")]
+    assert line.endswith("done")
+    # A second start asks nothing.
+    times = {p: p.stat().st_mtime_ns for p in Path(tmp_path).rglob("samples/*")}
+    study.run_study(config, mesh, workdir)
+    assert times and {p: p.stat().st_mtime_ns for p in Path(tmp_path).rglob("samples/*")} == times
 
 
 def test_a_study_in_the_folder_of_a_training_run_is_refused(tmp_path):
