@@ -1,0 +1,189 @@
+"""What the report makes of followed runs: curves, arms at equal math, forgetting against drift, by hand."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from followed_study import BASE, RUNS, STEPS, loss, training_kl, write_followed
+
+from jaxreason.report import build
+from jaxreason.report.build import ReportConfig, read_summary, run_report
+from jaxreason.report.figures import FIGURES
+from jaxreason.report.files import Reader, read_study
+from jaxreason.report.over_training import over_training
+from jaxreason.report.scores import Resampling
+from jaxreason.report.tables import find
+from jaxreason.report.trajectory_tables import forgetting_tables, matched_tables
+
+HOW = Resampling(0.95, 200, 0)
+NAMES = ("trajectories", "matched", "forgetting")
+TRAINING, FORWARD = "token_kl.kl_forward.base.training", "token_kl.kl_forward.base.all"
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return write_followed(tmp_path_factory.mktemp("followed"))
+
+
+@pytest.fixture(scope="module")
+def found(study):
+    return made(study)
+
+
+def made(folder):
+    reader = Reader(folder)
+    return over_training(reader, read_study(reader), HOW)
+
+
+def points_of(found, arm, curve, group=None):
+    return find(found["curves"], arm=arm, curve=curve, group=group)["points"]
+
+
+def test_curves_are_means_over_seeds_at_every_step_with_an_interval(found):
+    assert (
+        found["decoding"] == "t1"
+    )  # that of the texts on which drift was measured, though another comes first
+    points = points_of(found, "rl", "math")
+    assert [p["step"] for p in points] == [0, *STEPS]
+    assert [p["mean"] for p in points] == pytest.approx([40, 55, 75, 85])
+    assert [s["mean"] for s in points[1]["seeds"]] == pytest.approx([50, 60])
+    assert all(p["low"] <= p["mean"] <= p["high"] for p in points)
+    gains = points_of(found, "rl", "gain")
+    assert [p["mean"] for p in gains] == pytest.approx([0, 15, 35, 45])
+    assert (gains[0]["low"], gains[0]["high"]) == (0, 0)
+    lost = [np.mean([loss(RUNS["sft", s][i]) for s in (0, 1)]) for i in range(3)]
+    assert [p["mean"] for p in points_of(found, "sft", "loss")] == pytest.approx([0, *lost])
+    kl = points_of(found, "sft", "kl_forward")
+    assert [p["mean"] for p in kl] == pytest.approx([0, 0.6, 1.2, 1.8])
+    assert kl[1]["low"] == pytest.approx(0.54) and kl[1]["high"] == pytest.approx(0.66)
+    index = points_of(found, "rl", "index", "other")
+    assert [p["mean"] for p in index] == [10, 20, 30] and index[0]["low"] is None
+    assert points_of(found, "flat", "index", "other")[0]["low"] == 5
+
+
+def test_arms_are_compared_where_their_math_first_reaches_what_both_reach(found):
+    (row,) = found["matched"]
+    # SFT's seeds reach 70 and 65: the highest that both do is 65.
+    assert row["math"] == pytest.approx(65) and [a["arm"] for a in row["arms"]] == ["rl", "sft"]
+    rl, sft = row["arms"]
+    # RL's seeds: from 50 to 70 between steps 10 and 20, and from 60 to 80.
+    assert rl["step"] == pytest.approx((17.5 + 12.5) / 2)
+    assert [s["mean"] for s in rl["groups"]["other"]["seeds"]] == pytest.approx([80, 78.75])
+    assert [s["mean"] for s in rl["groups"]["non_reasoning"]["seeds"]] == pytest.approx(
+        [52.5, 58.75]
+    )
+    # SFT's first is at 60 after step 10 and falls: it is read where it first reaches 65, after step 20.
+    assert sft["step"] == pytest.approx((27.5 + 30) / 2)
+    assert sft["groups"]["other"]["seeds"][0]["mean"] == pytest.approx(52.5)
+    assert sft["groups"]["rest"]["mean"] == pytest.approx((37.5 + 35) / 2)
+    assert [s["mean"] for s in sft["drift"]["kl_forward"]["seeds"]] == pytest.approx([1.65, 1.8])
+    (pair,) = row["pairs"]
+    assert pair["mean"] == pytest.approx((66.25 + 68.75) / 2 - 36.25)
+    assert 0 < pair["low"] < pair["mean"] < pair["high"]
+    # The third arm never rose above the base.
+    assert row["not_reached"] == [{"arm": "flat", "math": 40.0}]
+
+
+def test_a_parabola_that_was_planted_is_found_and_ranks_first(study, tmp_path):
+    for run in RUNS:
+        assert loss(RUNS[run][-1]) > -8
+    folder = shutil.copytree(study, tmp_path / "s")
+    # Only runs of whose points the planted relation holds: RL lost less than 3 points.
+    manifest = json.loads((folder / "study.json").read_text())
+    manifest["arms"] = [arm for arm in manifest["arms"] if arm["name"] != "rl"]
+    (folder / "study.json").write_text(json.dumps(manifest))
+    kept = [r for (arm, _), steps in RUNS.items() if arm != "rl" for r in steps]
+    exact = [r for r in kept if loss(r) >= 3]
+    assert len(exact) == len(kept)
+    fits = made(folder)["forgetting"]["fits"]
+    assert fits[0]["measure"] == TRAINING and fits[0]["best"] == "quadratic"
+    quadratic = fits[0]["quadratic"]
+    assert [c["value"] for c in quadratic["coefficients"]] == pytest.approx([3, 0, 40], abs=1e-6)
+    assert quadratic["r2"] == pytest.approx(1) and quadratic["unseen"] == pytest.approx(1)
+    assert quadratic["low"] == pytest.approx(1) and fits[0]["first"] == 1
+    x = [training_kl(r) for r in kept]
+    y = [loss(r) for r in kept]
+    line = np.polyfit(x, y, 1)
+    linear = fits[0]["linear"]
+    assert [c["value"] for c in linear["coefficients"]] == pytest.approx(line[::-1])
+    assert linear["r2"] == pytest.approx(np.corrcoef(x, y)[0, 1] ** 2)
+    other = find(fits, measure=FORWARD)
+    assert other["quadratic"]["r2"] < 1 and other["first"] == 0 and other["num_points"] == 9
+
+
+def test_points_are_every_step_of_every_run_but_the_base(found):
+    points = found["forgetting"]["points"]
+    assert len(points) == len(RUNS) * len(STEPS) and {p["step"] for p in points} == set(STEPS)
+    own = find(points, arm="sft", seed=1, step=20)
+    assert own["loss"] == pytest.approx(loss((12, 10, 6))) and not own["last"]
+    assert own["drift"][FORWARD] == pytest.approx(0.3 * 2 * 2)
+    assert own["drift"]["weights.relative_l2.None.None"] is None
+
+
+def test_a_study_whose_runs_were_not_followed_is_fitted_over_its_final_models(study, tmp_path):
+    folder = shutil.copytree(study, tmp_path / "s", ignore=shutil.ignore_patterns("trajectory"))
+    found = made(folder)
+    assert found["curves"] == found["matched"] == []
+    assert [p["loss"] for p in found["forgetting"]["points"]] == pytest.approx(
+        [loss(steps[-1]) for steps in RUNS.values()]
+    )
+    assert all(p["last"] for p in found["forgetting"]["points"])
+    assert find(found["forgetting"]["fits"], measure=FORWARD)["num_points"] == 5
+
+
+def test_one_run_has_no_interval_and_two_points_have_no_fit_and_that_is_said(study, tmp_path):
+    folder = shutil.copytree(study, tmp_path / "s")
+    manifest = json.loads((folder / "study.json").read_text())
+    manifest["arms"] = [arm for arm in manifest["arms"] if arm["name"] == "flat"]
+    (folder / "study.json").write_text(json.dumps(manifest))
+    found = made(folder)
+    assert found["matched"] == []
+    fit = find(found["forgetting"]["fits"], measure=FORWARD)
+    assert fit["linear"]["r2"] > 0 and fit["linear"]["low"] is None and fit["unseen"] is None
+    assert fit["first"] is None and fit["curve"][0][2:] == [None, None]
+    assert fit["quadratic"]["undefined"] == "3 points, of 4 that a fit of degree 2 needs"
+    path = folder / "flat/seed_0/trajectory/trajectory.json"
+    value = json.loads(path.read_text())
+    value["steps"] = value["steps"][:2]
+    path.write_text(json.dumps(value))
+    found = made(folder)
+    assert find(found["forgetting"]["fits"], measure=FORWARD)["best"] is None
+    (table,) = forgetting_tables({"over_training": found, "arms": [{"name": "flat"}]})
+    assert any("no linear fit (1 points, of 3" in note for note in table.notes)
+
+
+def test_the_report_draws_and_tabulates_what_followed_runs_say(study, tmp_path, monkeypatch):
+    folder = shutil.copytree(study, tmp_path / "s")
+    monkeypatch.setattr(build, "FIGURES", {name: FIGURES[name] for name in NAMES})
+    run_report(folder, ReportConfig("t", "q", (), 0.95, 50, 0))
+    for name in NAMES:
+        assert list((folder / "report").rglob(f"{name}.png"))
+    summary = read_summary(folder)
+    (table,) = matched_tables(summary)
+    rows = {row.label: [cell.text for cell in row.cells] for row in table.rows}
+    assert rows["RL"][:4] == ["15", "79.4", "55.6", "67.5"]
+    assert any(note.startswith("FLAT is left out: the highest") for note in table.notes)
+    assert any(note.startswith("RL minus SFT, the rest: +31.2") for note in table.notes)
+    text = (folder / "report" / "report.md").read_text()
+    assert "Forgetting against drift" in text and "At equal math" in text
+
+
+def test_the_folder_of_a_trajectory_alone_has_a_report(study, tmp_path, monkeypatch):
+    folder = shutil.copytree(study / "rl/seed_1/trajectory", tmp_path / "w")
+    for step, source in ((0, "base"), (30, "rl/seed_1")):
+        for part in ("evaluation", "analysis"):
+            if (study / source / part).exists():
+                shutil.copytree(study / source / part, folder / "steps" / str(step) / part)
+    path = folder / "trajectory.json"
+    value = json.loads(path.read_text()) | {"elsewhere": {}, "run": "runs/rl"}
+    path.write_text(json.dumps(value | {"base": "models/b", "method": "rl", "seed": 1}))
+    monkeypatch.setattr(build, "FIGURES", {"trajectories": FIGURES["trajectories"]})
+    run_report(folder, ReportConfig("t", "q", (), 0.95, 50, 0))
+    summary = read_summary(folder)
+    assert (summary["base"], summary["arms"][0]["name"]) == ("models/b", "rl")
+    math = find(summary["scores"], model="rl", group="math", benchmark=None)
+    assert math["mean"] == pytest.approx(90)  # the last step
+    points = points_of(summary["over_training"], "rl", "math")
+    assert [p["mean"] for p in points] == pytest.approx([100 * BASE[0] / 20, 60, 80, 90])
+    assert list((folder / "report").rglob("trajectories.png"))
