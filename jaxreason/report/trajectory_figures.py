@@ -35,6 +35,7 @@ UNEVEN = 2.0  # times as many steps as another arm has: then the axis is the sha
 BAND = 0.13  # its opacity
 LEAST_POINTS, LEAST_KL, LEAST_X = 1.0, 1e-3, 1.0  # the least that an axis shows
 INDEX_ENDS, INDEX_LINEAR = 1000, 100
+MARGIN = 0.2  # of the axis of losses, beyond the points
 MOST_FITTED = 2  # measures that are drawn
 
 
@@ -50,7 +51,7 @@ def trajectories(summary: dict[str, Any], narrow: bool) -> Figure | None:
         return None
     shown, look = _arms(summary, curves), looks(summary)
     share = _uneven(curves)
-    figure, axes = grid(len(panels), 3, 2.5, narrow)
+    figure, axes = grid(len(panels), 3, 2.5, narrow, sharex=True)
     for panel, (name, group) in zip(axes, panels, strict=True):
         members = [r for r in curves if (r["curve"], r["group"]) == (name, group)]
         for row in members:
@@ -106,6 +107,7 @@ def _dress(axes: Axes, name: str, group: str | None, rows: list[dict], share: bo
     axes.set_title(title)
     axes.set_ylabel(label)
     axes.set_xlabel("share of training (%)" if share else "step")
+    axes.tick_params(labelbottom=True)
     true_minus(axes, "x", "y")
 
 
@@ -173,10 +175,17 @@ def forgetting(summary: dict[str, Any], narrow: bool) -> Figure | None:
         panel.set_xlabel(row["unit"])
         panel.set_ylabel("lost outside math (points)")
         panel.set_xlim(left=min(0, panel.get_xlim()[0]))
+        panel.set_ylim(_ends([point["loss"] for point in found["points"]]))
         true_minus(panel, "x", "y")
     least_span(axes, "y", LEAST_POINTS)
     _legend(figure, summary, _arms(summary, found["points"]), narrow)
     return figure
+
+
+def _ends(values: list[float]) -> tuple[float, float]:
+    """The axis ends that show every point; a fit's interval may leave it where no points hold it."""
+    low, high = min(*values, 0.0), max(*values, 0.0)
+    return low - MARGIN * (high - low), high + MARGIN * (high - low)
 
 
 def _drawn(fits: list[dict]) -> list[dict]:
