@@ -1,6 +1,6 @@
 """Which ingredient keeps the rest: the paper's five runs and five more over one objective, tiny base, three seeds.
 
-    bash scripts/grid.sh runs/grid              # all of the below, the steps of every run, the table and the figure
+    bash scripts/grid.sh runs/grid              # all of the below, the table and the figure
     jaxreason sft     --config configs/grid_ablation.py --workdir runs/grid/teacher    # the teacher
     jaxreason distill --config configs/grid_ablation.py --workdir runs/grid/teacher    # its eight replies to a question
     jaxreason study   --config configs/grid_ablation.py --workdir runs/grid/study
@@ -116,8 +116,9 @@ def get_config(argument: str = "runs/grid"):
         texts_per_benchmark=20,
         max_length=160,
         batch_size=40,
-        metrics=("token_kl", "pca_shift", "cka", "cosine", "weights"),
+        metrics=("token_kl",),
     )
+    config.drift.training_prompts, config.drift.training_tokens = 64, 64
     config.transfer = sections.transfer()
     config.report = sections.report(
         "Which ingredient of math training keeps the rest?",
@@ -132,7 +133,7 @@ def get_config(argument: str = "runs/grid"):
     if more:
         config.sft_replay = _replay()
         arms["sft_replay"] = sections.arm("sft", "SFT with replay", "sft_replay")
-    config.study = sections.study("grid", SEEDS, arms)
+    config.study = sections.study("grid", SEEDS, arms, follow=True)
     return config
 
 

@@ -280,7 +280,8 @@ def arm(
 
 def study(name: str, seeds: tuple[int, ...], arms: dict[str, ConfigDict], **changes) -> ConfigDict:
     """A study; tables and figures show its arms in the order of their names, as ConfigDict keeps them."""
-    return section({"name": name, "seeds": seeds, "arms": arms, "measured_dtype": ""}, changes)
+    defaults = {"name": name, "seeds": seeds, "arms": arms, "measured_dtype": "", "follow": False}
+    return section(defaults, changes)
 
 
 def rl(datasets: dict[str, ConfigDict], learning_rate: float, **changes) -> ConfigDict:

@@ -2,7 +2,7 @@
 
     python scripts/grid.py runs/grid --png docs/images/grid_ablation.png
 
-Reads the trajectories that `scripts/grid.sh` leaves in `<folder>/steps`. Scores are group means in percent.
+Reads the trajectories of the study in `<folder>/study`. Scores are group means in percent.
 At matched math a run's scores are read where its math, interpolated between evaluated steps, first reaches a target.
 Intervals are Student's, 95 %, over the seeds alone.
 """
@@ -31,17 +31,18 @@ Run = np.ndarray  # [steps, 3]: a score of each group, the base first
 def read_runs(folder: pathlib.Path) -> dict[str, dict[str, Run]]:
     """The runs of every arm by seed."""
     runs: dict[str, dict[str, Run]] = collections.defaultdict(dict)
-    for path in sorted(folder.glob("steps/*/seed_*/trajectory.json")):
+    for path in sorted(folder.glob("study/*/seed_*/trajectory/trajectory.json")):
         found = read_trajectory(path.parent)
         if not found["complete"]:
             raise SystemExit(
                 f"{path}: the run was not followed to its end; run scripts/grid.sh again."
             )
-        runs[path.parent.parent.name][path.parent.name] = np.array(
+        run = path.parent.parent
+        runs[run.parent.name][run.name] = np.array(
             [[100 * _mean(step, group) for group in GROUPS] for step in found["steps"]]
         )
     if not runs:
-        raise SystemExit(f"{folder}/steps: no trajectory is here; scripts/grid.sh makes them.")
+        raise SystemExit(f"{folder}/study: no trajectory is here; scripts/grid.sh makes them.")
     return {name: runs[name] for name in ARMS if name in runs}
 
 

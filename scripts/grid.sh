@@ -8,7 +8,4 @@ recipe=configs/grid_ablation.py:$folder
 jaxreason sft --config "$recipe" --workdir "$folder/teacher"
 jaxreason distill --config "$recipe" --workdir "$folder/teacher"
 jaxreason study --config "$recipe" --workdir "$folder/study"
-for run in "$folder"/study/*/seed_*/; do
-  jaxreason eval --config "$recipe" --follow "$run" --workdir "$folder/steps/${run#"$folder"/study/}"
-done
 python scripts/grid.py "$folder" --png "$folder/grid.png"

@@ -39,9 +39,23 @@ def over_training(reader: Reader, study: Study, how: Resampling) -> dict[str, An
     return found
 
 
+def missed_steps(study: Study, found: dict[str, Any]) -> list[str]:
+    """Which steps of followed runs are not there, and why, in words."""
+    labels = {arm.name: arm.label for arm in study.arms}
+    return [f"{labels[row['arm']]}, seed {row['seed']}: {row['said']}." for row in found["missed"]]
+
+
 def _missed(runs) -> list[dict[str, Any]]:
-    return [
-        {"arm": run.arm.name, "seed": run.seed} | row
-        for run in runs
-        for row in run.trajectory["missed"]
-    ]
+    """Of each run what its trajectory has not, and whether more will come."""
+    found = []
+    for run in runs:
+        steps = [
+            f"step {row['step']} was not evaluated, since {row['why']}"
+            for row in run.trajectory["missed"]
+        ]
+        going_on = (
+            [] if run.trajectory.get("complete") else ["the run was not followed to its end yet"]
+        )
+        about = {"arm": run.arm.name, "seed": run.seed}
+        found += [about | {"said": said} for said in (*steps, *going_on)]
+    return found

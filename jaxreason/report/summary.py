@@ -14,6 +14,7 @@ from jaxreason.report.files import (
     read_evaluation,
 )
 from jaxreason.report.findings import findings, limits
+from jaxreason.report.over_training import missed_steps
 from jaxreason.report.parts import PARTS
 from jaxreason.report.scores import (
     Resampling,
@@ -56,6 +57,8 @@ def summarise(
     missing += _unmeasured(study, evaluations, variant)
     scores = score_rows(study, found, how)
     differences = difference_rows(study, found, how)
+    parts = {name: make(reader, study, how) for name, make in PARTS.items()}
+    missing += missed_steps(study, parts["over_training"])
     summary = {
         **about,
         **_describe(study, evaluations, how),
@@ -68,7 +71,7 @@ def summarise(
         "weights": weight_rows(study, metrics),
         "drift_texts": _drift_texts(metrics),
         "transfer_variant": transfer["config"].get("variant") if transfer else None,
-        **{name: make(reader, study, how) for name, make in PARTS.items()},
+        **parts,
         "replies": _replies(study, evaluations),
         "variant": variant,
         **compare_variants(study, evaluations, scores, differences, variant, how),

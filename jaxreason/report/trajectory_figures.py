@@ -50,12 +50,12 @@ def trajectories(summary: dict[str, Any], narrow: bool) -> Figure | None:
     if not panels:
         return None
     shown, look = _arms(summary, curves), looks(summary)
-    share = _uneven(curves)
+    share, lasts = _uneven(curves), _lasts(curves)
     figure, axes = grid(len(panels), 3, 2.5, narrow, sharex=True)
     for panel, (name, group) in zip(axes, panels, strict=True):
         members = [r for r in curves if (r["curve"], r["group"]) == (name, group)]
         for row in members:
-            _curve(panel, row, look[row["arm"]], share)
+            _curve(panel, row, look[row["arm"]], lasts[row["arm"]] if share else None)
         _dress(panel, name, group, members, share)
     least_span(
         [p for p, (n, _) in zip(axes, panels, strict=True) if n[:2] != "kl"], "y", LEAST_POINTS
@@ -73,14 +73,21 @@ def _arms(summary: dict, rows: list[dict]) -> list[str]:
 
 def _uneven(curves: list[dict]) -> bool:
     """Whether arms differ so much in steps that the shorter ones would be a point beside the longest."""
-    lasts = [row["points"][-1]["step"] for row in curves]
+    lasts = _lasts(curves).values()
     return max(lasts) > UNEVEN * max(min(lasts), 1)
 
 
-def _curve(axes: Axes, row: dict, look: Look, share: bool) -> None:
-    last = row["points"][-1]["step"] or 1
+def _lasts(curves: list[dict]) -> dict[str, int]:
+    """The last evaluated step of each arm."""
+    found: dict[str, int] = {}
+    for row in curves:
+        found[row["arm"]] = max(found.get(row["arm"], 1), row["points"][-1]["step"])
+    return found
+
+
+def _curve(axes: Axes, row: dict, look: Look, last: int | None) -> None:
     points = [p for p in row["points"] if p["mean"] is not None]
-    x = [100 * p["step"] / last if share else p["step"] for p in points]
+    x = [100 * p["step"] / last if last else p["step"] for p in points]
     style = {"color": look.colour, "marker": look.marker, "markersize": 3, "linewidth": 1.4}
     axes.plot(x, [p["mean"] for p in points], **style)
     if points and all(p["low"] is not None and p["high"] is not None for p in points):
@@ -171,7 +178,7 @@ def forgetting(summary: dict[str, Any], narrow: bool) -> Figure | None:
             if x is not None:
                 _mark(panel, x, point["loss"], look[point["arm"]], last=point["last"])
         zero_line(panel, vertical=False)
-        panel.set_title(row["label"] + _r2(row))
+        panel.set_title(row["label"] + _r2(row), fontsize=8.5)
         panel.set_xlabel(row["unit"])
         panel.set_ylabel("lost outside math (points)")
         panel.set_xlim(left=min(0, panel.get_xlim()[0]))
@@ -205,9 +212,10 @@ def _fitted(axes: Axes, row: dict) -> None:
 
 def _r2(row: dict) -> str:
     text = f"\n{row['best']}: R² {plain(row[row['best']]['r2'], 2)}"
-    return text + (
-        f", {plain(row['unseen'], 2)} on unseen runs" if row["unseen"] is not None else ""
-    )
+    if row["unseen"] is not None:
+        text += f", {plain(row['unseen'], 2)} on unseen runs"
+    runs = f"{row['num_runs']} run{'s' if row['num_runs'] > 1 else ''}"
+    return text + f"; {row['num_points']} points, {runs}"
 
 
 def _mark(axes: Axes, x: float, y: float, look: Look, last: bool) -> None:

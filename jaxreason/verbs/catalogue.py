@@ -75,7 +75,7 @@ VERBS = {
         ("model", "mesh", "eval"),
         f"jaxreason eval {TINY} --config.model.path=runs/rl/model --workdir runs/rl",
         stages.run_eval,
-        notes="With --follow RUN, of every checkpoint of a run, with the index and the KL against its base "
+        notes="With --follow RUN, of every checkpoint of a run, with the index and the drift against its base "
         "(sections transfer and drift).",
     ),
     "grade": Verb(
