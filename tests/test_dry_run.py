@@ -299,6 +299,22 @@ def test_a_dry_run_says_what_is_done_and_what_is_left(tmp_path, monkeypatch):
     assert "- training" not in text and "this machine" in text
 
 
+def test_following_a_run_takes_an_evaluation_and_a_comparison_for_each_checkpoint_but_the_last(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(dry_run, "matmul_rate", lambda: 1e7)
+    config = load_recipe("configs/study_tiny.py")
+    config.study.seeds, config.study.follow = (20,), True
+    config.rl.checkpoint_every = 25  # of 60 steps: 25, 50 and 60
+    text = dry_run.describe_study(config, epath.Path(tmp_path))
+    lines = {line.split("  ")[0]: line.split() for line in text.splitlines()}
+    parts = [lines[name] for name in ("evaluate rl/seed_20", "drift rl seed 20")]
+    minutes = [float(part[-2].replace(",", "")) for part in parts]
+    *_, time, disk = lines["follow rl seed 20"]
+    assert float(time.replace(",", "")) == pytest.approx(2 * sum(minutes), rel=0.01)
+    assert sum(minutes) > 1 and float(disk) == pytest.approx(2 * float(parts[0][-1]), abs=0.002)
+
+
 def test_time_at_best_and_at_worst_add_up():
     total = Spent(3.0, 1.0) + Spent(1.0, 4.0)
     assert (total.best, total.worst) == (5.0, 9.0)
