@@ -18,13 +18,9 @@ from jaxreason.report import (
     shifted_tables,
     shifted_view,
     state_tables,
-    transfer_tables,
-    weight_tables,
-    drift_tables,
-    run_tables,
-    score_tables,
     trajectory_tables,
     transfer_tables,
+    weight_tables,
 )
 from jaxreason.report.figures import FIGURES, Drawn, draw
 from jaxreason.report.files import Reader, read_study

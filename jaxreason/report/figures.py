@@ -15,9 +15,9 @@ from jaxreason.report import (
     drift_figures,
     shifted_figures,
     state_figures,
+    trajectory_figures,
     weight_figures,
 )
-from jaxreason.report import drift_figures, trajectory_figures
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
 from jaxreason.report.position_figures import kl_positions
 from jaxreason.report.style import (

@@ -6,9 +6,9 @@ from typing import Any
 from jaxreason.report.cross_rows import cross_rows
 from jaxreason.report.curves import training_rows
 from jaxreason.report.files import Reader, Study
+from jaxreason.report.over_training import over_training
 from jaxreason.report.paper_rows import paper_rows
 from jaxreason.report.position_rows import position_rows
-from jaxreason.report.over_training import over_training
 from jaxreason.report.scores import Resampling
 from jaxreason.report.shifted_rows import shifted_rows
 from jaxreason.report.state_rows import state_part

@@ -16,7 +16,7 @@ from jaxreason.report.build import ReportConfig, format_summary, read_summary, r
 from jaxreason.report.drift_figures import training
 from jaxreason.report.drift_tables import drift_tables
 from jaxreason.report.figures import FIGURES
-from jaxreason.report.methods import STATE_FIGURES, methods
+from jaxreason.report.methods import methods
 from jaxreason.report.score_tables import LEAST
 from jaxreason.report.tables import find
 from jaxreason.report.transfer_tables import gain_tables, sensitivity_tables
