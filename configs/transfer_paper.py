@@ -10,23 +10,22 @@ states and are marked. Mode `v2_pooled` pools the deviations over these 18 pairs
 from ml_collections import ConfigDict
 
 from configs import sections
+from jaxreason.results import published
 
 
 def get_config():
+    known = published.benchmarks().values()
     groups = {
-        "math": ("aime24", "aime25", "math500", "olympiadbench"),
-        "other": ("gpqa_diamond", "livecodebench", "acpbench", "headqa"),
-        "non_reasoning": ("coqa", "mc_taco", "ifeval", "halueval"),
+        group: tuple(one.name for one in known if one.group == group)
+        for group in ("math", "other", "non_reasoning")
     }
-    sizes = {"aime24": 30, "aime25": 30, "math500": 500, "olympiadbench": 675}
-    sizes |= {"gpqa_diamond": 198, "livecodebench": 511, "acpbench": 280, "headqa": 2742}
-    sizes |= {"coqa": 500, "mc_taco": 9442, "ifeval": 541, "halueval": 30000}
+    sizes = {one.name: one.questions for one in known}
     table = {
-        "scores": str(sections.HERE / "paper" / "scores.csv"),
+        "scores": str(published.FOLDER / "scores.csv"),
         "model_column": "model",
         "groups": groups,
         "sizes": sizes,
-        "pairs": str(sections.HERE / "paper" / "transferability.csv"),
+        "pairs": str(published.FOLDER / "transferability.csv"),
         "label_column": "model",
         "tuned_column": "scores_name",
         "base_column": "base",

@@ -122,7 +122,7 @@ def test_transfer_recomputes_the_papers_indices_to_a_tenth_and_marks_what_is_not
     found = {
         (row["model"], row["group"]): row["ti"] for row in rows if row["mode"] == "paper_scales"
     }
-    lines = (ROOT / "configs/paper/transferability.csv").read_text().splitlines()
+    lines = (ROOT / "jaxreason/results/paper/transferability.csv").read_text().splitlines()
     header = next(line for line in lines if not line.startswith("#")).split(",")
     for line in lines[lines.index(",".join(header)) + 1 :]:
         row = dict(zip(header, line.split(","), strict=True))

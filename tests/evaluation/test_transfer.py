@@ -27,7 +27,7 @@ from jaxreason.evaluation.transfer_rows import index_without, sensitivity_rows
 from jaxreason.results.files import read_json
 from jaxreason.results.transfer_file import read_transfer
 
-PAPER = pathlib.Path(__file__).parents[2] / "configs" / "paper"
+PAPER = pathlib.Path(__file__).parents[2] / "jaxreason" / "results" / "paper"
 GROUPS = {
     "math": ("aime24", "aime25", "math500", "olympiadbench"),
     "other": ("gpqa_diamond", "livecodebench", "acpbench", "headqa"),

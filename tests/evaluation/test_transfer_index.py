@@ -17,7 +17,7 @@ from jaxreason.evaluation.transfer_index import (
     why_undefined,
 )
 
-PAPER = pathlib.Path(__file__).parents[2] / "configs" / "paper"
+PAPER = pathlib.Path(__file__).parents[2] / "jaxreason" / "results" / "paper"
 GROUPS = {
     "math": ("aime24", "aime25", "math500", "olympiadbench"),
     "other": ("gpqa_diamond", "livecodebench", "acpbench", "headqa"),

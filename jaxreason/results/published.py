@@ -1,0 +1,115 @@
+"""The published numbers of Huan et al. 2025 (arXiv 2507.00432 v2): the tables in `paper/`, and their one reader."""
+
+import csv
+import functools
+import pathlib
+from typing import NamedTuple
+
+from jaxreason.results.groups import GroupName
+
+FOLDER = pathlib.Path(__file__).parent / "paper"
+PCA_SHIFT, KL, RANK_SHIFT = "pca_shift", "kl", "rank_shift"  # metrics of drift.csv
+
+
+class PublishedModel(NamedTuple):
+    """A tuned model of the paper; `scores` and `base` name rows of scores.csv, "" where it has no scores."""
+
+    name: str
+    scores: str
+    base: str
+    method: str
+    size: str
+    family: str
+    path: str  # hub name; "" where it was not released
+    base_path: str
+
+    @property
+    def traits(self) -> dict[str, str]:
+        """What a report may group it by."""
+        return {"method": self.method, "size": self.size, "family": self.family}
+
+
+class PublishedBenchmark(NamedTuple):
+    """A benchmark of the paper; `source` is the table of its scores."""
+
+    name: str
+    label: str
+    group: GroupName
+    questions: int
+    source: str
+    in_pairs: bool  # its questions are (question, candidate) pairs, several of one cluster
+
+
+class PublishedIndex(NamedTuple):
+    """The transferability index of a model by group, and whether it follows from the published scores."""
+
+    values: dict[str, float]
+    recomputed: dict[str, float]
+    reproducible: bool
+
+
+class PublishedDrift(NamedTuple):
+    """A published distance of a tuned model from its base, on a benchmark or as the mean of a group (`where`)."""
+
+    model: str
+    metric: str
+    where: str
+    value: float
+    source: str
+
+
+@functools.cache
+def models() -> dict[str, PublishedModel]:
+    """The tuned models by name."""
+    return {row["model"]: PublishedModel(*row.values()) for row in _rows("models.csv")}
+
+
+@functools.cache
+def benchmarks() -> dict[str, PublishedBenchmark]:
+    """The twelve benchmarks by name, in the paper's order."""
+    return {
+        row["benchmark"]: PublishedBenchmark(
+            *(row["benchmark"], row["label"], row["group"], int(row["questions"]), row["source"]),
+            row["counted"] == "pairs",
+        )
+        for row in _rows("benchmarks.csv")
+    }
+
+
+@functools.cache
+def scores() -> dict[str, dict[str, float]]:
+    """Points by benchmark, of each model and base by its name in the paper's tables 9 to 11."""
+    return {
+        row["model"]: {name: float(row[name]) for name in benchmarks()}
+        for row in _rows("scores.csv")
+    }
+
+
+@functools.cache
+def indices() -> dict[str, PublishedIndex]:
+    """The index (tables 1 and 5) of each tuned model that has one."""
+    groups = {"other": "other", "non_reasoning": "non"}
+    return {
+        row["model"]: PublishedIndex(
+            {group: float(row[f"published_{column}"]) for group, column in groups.items()},
+            {group: float(row[f"recomputed_{column}"]) for group, column in groups.items()},
+            row["reproducible"] == "yes",
+        )
+        for row in _rows("transferability.csv")
+    }
+
+
+@functools.cache
+def drifts() -> tuple[PublishedDrift, ...]:
+    """Every published PCA shift, KL and rank shift."""
+    return tuple(
+        PublishedDrift(
+            row["model"], row["metric"], row["where"], float(row["value"]), row["source"]
+        )
+        for row in _rows("drift.csv")
+    )
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    lines = (FOLDER / name).read_text(encoding="utf-8").splitlines()
+    return list(csv.DictReader(line for line in lines if not line.startswith("#")))
