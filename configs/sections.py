@@ -258,9 +258,12 @@ def arm(
     base: str = "",
     seeds: tuple[int, ...] = (),
     drift: bool = True,
+    published: str = "",
+    traits: dict[str, str] | None = None,
 ) -> ConfigDict:
     """A twin of a study; `overrides` change fields of its section, `asked` how its evaluation asks; `base` is an arm
-    that it starts from, or a base of its own ("": the study's), `seeds` are its own (none: the study's).
+    that it starts from, or a base of its own ("": the study's), `seeds` are its own (none: the study's), `published` is
+    its name in the paper's tables, `traits` are what the report groups it by.
     """
     return section(
         {
@@ -273,6 +276,8 @@ def arm(
             "base": base,
             "seeds": seeds,
             "drift": drift,
+            "published": published,
+            "traits": traits or {},
         },
         {},
     )

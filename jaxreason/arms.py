@@ -10,6 +10,7 @@ import ml_collections
 from jaxreason.config import ConfigError, nearest, parse, within
 from jaxreason.evaluation import settings
 from jaxreason.recipes import merged
+from jaxreason.results import published
 from jaxreason.results.study_files import BASE, BASES, MANIFEST
 from jaxreason.results.training_prompts_file import TRAINING_PROMPTS
 from jaxreason.results.transfer_file import TRANSFER
@@ -49,6 +50,9 @@ class ArmConfig:
         arm for that arm's model of the same seed; or a Hugging Face folder or hub name, a base of its own.
       drift: whether it is compared with its base beyond its scores; a model with another vocabulary cannot be.
       seeds: of its runs, where they are not the study's; of a given one at most one.
+      published: the paper's name of this model (`results.published.models`), whose numbers then stand beside ours.
+      traits: what the report groups it by, as {"size": "7B"}; a published model has its method, size and family, and
+        a trained one its method.
     """
 
     method: Literal["sft", "rl", "given"]
@@ -60,6 +64,8 @@ class ArmConfig:
     base: str = ""
     drift: bool = True
     seeds: tuple[Seed, ...] = ()
+    published: str = ""
+    traits: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,11 @@ def check_names(study: StudyConfig) -> None:
                 f"config.study.arms: {name!r} cannot name a folder of its own. Expected letters, digits and _.+- and "
                 f"none of {', '.join(TAKEN)}."
             )
+        if arm.published and arm.published not in published.models():
+            raise ConfigError(
+                f"config.study.arms.{name}.published: the paper has no {arm.published!r}"
+                f"{nearest(arm.published, published.models())}; it has {', '.join(published.models())}."
+            )
 
 
 def arm_section(config: ml_collections.ConfigDict, name: str, arm: ArmConfig):
@@ -132,6 +143,13 @@ def arm_evaluation(
             )
     section = merged(config.eval, arm.asked, path)
     return parse(settings.EvalConfig, section, f"{path} (eval with overrides)")
+
+
+def traits_of(arm: ArmConfig) -> dict[str, str]:
+    """What the report groups an arm by: its own traits over those of its published model, or its method."""
+    if arm.published:
+        return published.models()[arm.published].traits | arm.traits
+    return ({} if arm.method == "given" else {"method": arm.method.upper()}) | arm.traits
 
 
 def seeds_of(study: StudyConfig, arm: ArmConfig) -> tuple[int, ...]:

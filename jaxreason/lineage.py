@@ -12,6 +12,7 @@ from etils import epath
 
 from jaxreason.arms import ArmConfig, StudyConfig, seeds_of
 from jaxreason.config import ConfigError, nearest
+from jaxreason.results import published
 from jaxreason.results.study_files import BASE, base_folder, run_folder
 
 
@@ -159,6 +160,27 @@ def check_lineage(study: StudyConfig, model_path: str) -> None:
                     f"{', '.join(map(str, sorted(missing)))}."
                 )
     bases_of(study, model_path)
+    published_bases(study, model_path)
+
+
+def published_bases(study: StudyConfig, model_path: str) -> dict[str, str]:
+    """Of each base (its folder) the paper's name, where arms of it are models of the paper.
+
+    Raises:
+      ConfigError: two such arms have one base here, and two in the paper.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for name, arm in study.arms.items():
+        if arm.published:
+            base = published.models()[arm.published].base
+            folder = base_of(study, name, model_path).name
+            other, said = found.setdefault(folder, (name, base))
+            if said != base:
+                raise ConfigError(
+                    f"config.study.arms.{name}.base: the paper compares {arm.published!r} with {base}, and "
+                    f"{study.arms[other].published!r} (arm {other}) with {said}; here both have one base."
+                )
+    return {folder: base for folder, (_, base) in found.items()}
 
 
 def _names_model(path: str) -> bool:

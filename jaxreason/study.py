@@ -53,16 +53,16 @@ from jaxreason.lineage import (
     in_order,
     model_of,
     origin_of,
-    parent_of,
     start_of,
 )
+from jaxreason.manifest import write_manifest
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.plan.settings import PlanConfig
 from jaxreason.question_set import QuestionsConfig
 from jaxreason.questions import WRITERS, prepare
 from jaxreason.report import build as report
-from jaxreason.results import locks, study_files
-from jaxreason.results.files import absolute, write_json
+from jaxreason.results import locks
+from jaxreason.results.files import absolute
 from jaxreason.results.score_files import EVALUATION
 from jaxreason.results.study_files import run_folder
 from jaxreason.results.trajectory_file import INSIDE
@@ -255,48 +255,6 @@ def run_study(
             stage.run()
         tell(report.format_summary(report.read_summary(workdir)))
         tell(f"report: {workdir / 'report' / 'report.html'}")
-
-
-def write_manifest(
-    config: ml_collections.ConfigDict, recipe: ml_collections.ConfigDict, workdir: epath.Path
-) -> None:
-    """study.json: what the report needs to know to find and name things; and config.json, the newest recipe."""
-    study = parse(StudyConfig, config.study, "config.study")
-    evaluation = parse(settings.EvalConfig, config.eval, "config.eval")
-    arms = [
-        {
-            "name": name,
-            "method": arm.method,
-            "label": arm.label,
-            "seeds": list(seeds_of(study, arm)),
-            "asked": arm_evaluation(config, name, arm).asked,
-            "base": base_of(study, name, config.model.path).name,
-            "after": parent_of(study, arm) or "",
-            "drift": arm.drift,
-            "config": {} if arm.method == "given" else to_dict(arm_section(config, name, arm)),
-        }
-        for name, arm in study.arms.items()
-    ]
-    bases = bases_of(study, config.model.path)
-    manifest = {
-        "name": study.name,
-        "base": config.model.path,
-        "bases": [{"name": base.name, "model": base.path} for base in bases],
-        "shared_base": len(bases) == 1,  # seeds vary the twins only
-        "groups": settings.benchmark_groups(evaluation),
-        "arms": arms,
-        "decodings": list(evaluation.decodings),
-        "asked": evaluation.asked,
-        "follow": study.follow,
-    }
-    on_process_zero(lambda: _write_both(workdir, to_dict(recipe), manifest))
-
-
-def _write_both(workdir: epath.Path, recipe: dict, manifest: dict) -> None:
-    if (workdir / "checkpoints").exists():  # its config.json is the record of a run
-        raise ConfigError(f"{workdir}: the folder of a training run; use another --workdir.")
-    write_json(workdir / "config.json", recipe)
-    study_files.write_manifest(workdir, manifest)
 
 
 def stages(

@@ -154,6 +154,7 @@ MAY_IMPORT = {
     "serve": {"config", "data", "models", "sampling", "sharding"},
     "arms": {"config", "evaluation", "recipes", "rl", "training"},
     "lineage": {"arms", "config"},
+    "manifest": {"arms", "config", "distributed", "evaluation", "lineage"},
     "study": {
         "analysis",
         "arms",
@@ -168,6 +169,7 @@ MAY_IMPORT = {
         "followed_arms",
         "interrupt",
         "lineage",
+        "manifest",
         "models",
         "plan",
         "question_set",

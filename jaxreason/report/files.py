@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -51,6 +51,8 @@ class Arm:
     base: str = BASE  # the folder of the base that it is compared with
     after: str = ""  # the arm whose model it started from
     drift: bool = True  # whether it is compared with its base beyond its scores
+    published: str = ""  # its name in the paper's tables
+    traits: Mapping[str, str] = field(default_factory=dict)  # what it is grouped by
     at: str = ""  # where its one model lies, if not in a folder of its own
     trajectory: str = ""  # and its trajectory
 
@@ -70,6 +72,7 @@ class BaseModel:
     name: str
     model: str
     label: str
+    published: str = ""  # its name in the paper's tables
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,7 @@ def read_study(reader: Reader) -> Study:
         shared_base=found.get("shared_base", None),
         groups=found["groups"],
         labels=found.get("labels", {}),
-        bases=tuple(BaseModel(b["name"], b["model"], _base_label(b, bases)) for b in bases),
+        bases=tuple(_base(base, bases) for base in bases),
         arms=tuple(arms),
         decodings=tuple(found["decodings"]),
     )
@@ -236,7 +239,13 @@ def _study_of_trajectory(found: dict) -> Study:
 
 def _arm(entry: dict) -> Arm:
     about = entry["name"], entry["method"], entry["label"], tuple(entry["seeds"])
-    return Arm(*about, base_of(entry), entry.get("after", ""), entry.get("drift", True))
+    more = entry.get("after", ""), entry.get("drift", True), entry.get("published", "")
+    return Arm(*about, base_of(entry), *more, entry.get("traits", {}))
+
+
+def _base(base: dict[str, str], bases: list[dict[str, str]]) -> BaseModel:
+    label = base.get("label") or _base_label(base, bases)
+    return BaseModel(base["name"], base["model"], label, base.get("published", ""))
 
 
 def _base_label(base: dict[str, str], bases: list[dict[str, str]]) -> str:

@@ -122,6 +122,8 @@ def _describe(study: Study, evaluations: dict, how: Resampling) -> dict[str, Any
             "method": arm.method,
             "base": arm.base,
             "after": arm.after,
+            "published": arm.published,
+            "traits": dict(arm.traits),
             "seeds": list(arm.seeds),
             "seeds_evaluated": [seed for seed in arm.seeds if (arm.name, seed) in evaluations],
         }

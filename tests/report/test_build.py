@@ -22,15 +22,6 @@ from jaxreason.report.tables import find
 from jaxreason.report.transfer_tables import gain_tables, sensitivity_tables
 from jaxreason.report.wording import plain
 
-CONFIG = ReportConfig(
-    title="What happens to everything else?",
-    question="Synthetic <numbers> & nothing else.",
-    limits=("The numbers are made up.",),
-    confidence=0.95,
-    resamples=200,
-    seed=0,
-)
-
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
