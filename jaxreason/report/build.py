@@ -21,6 +21,11 @@ from jaxreason.report import (
     trajectory_tables,
     transfer_tables,
     weight_tables,
+    drift_tables,
+    fidelity_tables,
+    run_tables,
+    score_tables,
+    transfer_tables,
 )
 from jaxreason.report.figures import FIGURES, Drawn, draw
 from jaxreason.report.files import Reader, read_study
@@ -66,6 +71,8 @@ TABLES = {
     "variants": score_tables.variant_tables,
     "asked": run_tables.asked_tables,
     "arms": run_tables.arm_tables,
+    "fidelity": fidelity_tables.fidelity_tables,
+    "fidelity_all": fidelity_tables.fidelity_detail_tables,
 }
 DETAILS = {
     "pairs": "Arms against each other",
@@ -84,6 +91,7 @@ DETAILS = {
     "replies": "Replies: length, cut, without an answer, failed",
     "other_scores": "Other scorings",
     "asked": "How each model and task was asked",
+    "fidelity_all": "Every published number beside ours",
 }
 
 

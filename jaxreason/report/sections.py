@@ -66,6 +66,7 @@ SECTIONS = (
     Section("What single choices carry", (_figure("cross_sampling"), _tables("cross_sampling"))),
     Section("Over training", (_figure("trajectories"), _figure("matched"), _tables("matched"))),
     Section("Forgetting against drift", (_figure("forgetting"), _tables("forgetting"))),
+    Section("Beside the paper's numbers", (_figure("fidelity"), _tables("fidelity"))),
     Section("Training", (_tables("arms"), _figure("training"))),
 )
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxreason.report.answer import answer, answer_notes
 from jaxreason.report.drift_rows import drift_rows, read_metrics, weight_rows
+from jaxreason.report.fidelity_rows import fidelity_rows
 from jaxreason.report.files import (
     Evaluation,
     Reader,
@@ -82,6 +83,7 @@ def summarise(
         "versions": package_versions(_VERSIONS),
         "inputs": dict(sorted(reader.hashes.items())),
     }
+    summary["fidelity"] = fidelity_rows(reader, study, summary)
     said = {"answer": answer(summary), "answer_notes": answer_notes(summary)}
     return summary | said | {"found": findings(summary), "limits": limits(summary)}
 
