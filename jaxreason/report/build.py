@@ -25,6 +25,7 @@ from jaxreason.report import (
     fidelity_tables,
     run_tables,
     score_tables,
+    trait_rows,
     transfer_tables,
 )
 from jaxreason.report.figures import FIGURES, Drawn, draw
@@ -71,6 +72,7 @@ TABLES = {
     "variants": score_tables.variant_tables,
     "asked": run_tables.asked_tables,
     "arms": run_tables.arm_tables,
+    "traits": trait_rows.trait_tables,
     "fidelity": fidelity_tables.fidelity_tables,
     "fidelity_all": fidelity_tables.fidelity_detail_tables,
 }

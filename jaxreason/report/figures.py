@@ -18,6 +18,7 @@ from jaxreason.report import (
     trajectory_figures,
     weight_figures,
 )
+from jaxreason.report import drift_figures, survey_figures
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
 from jaxreason.report.position_figures import kl_positions
 from jaxreason.report.style import (
@@ -324,4 +325,6 @@ FIGURES: dict[str, Callable[[dict, bool], Figure | None]] = {
     "matched": trajectory_figures.matched,
     "forgetting": trajectory_figures.forgetting,
     "training": drift_figures.training,
+    "transfer_map": survey_figures.transfer_map,
+    "fidelity": survey_figures.fidelity,
 }

@@ -136,6 +136,16 @@ CAPTIONS = {
         "Filled: final models; open: earlier checkpoints. Line: least squares, with its interval "
         "over runs. Below 0 the other groups gained.",
     ),
+    "transfer_map": Caption(
+        "What reached the other groups",
+        "The index on non-reasoning against that on other reasoning. Colour: method; size: parameters. 100: as "
+        "far as math gained; below 0: lost. Linear within ±50, logarithmic beyond.",
+    ),
+    "fidelity": Caption(
+        "The paper's numbers and ours",
+        "A point is a published number of a model that this study measured (grey: a base). On the line both are the "
+        "same; bars are our intervals.",
+    ),
     "training": Caption(
         "Training",
         "A line a seed; bold: running mean. Losses of different methods are not comparable.",
@@ -146,6 +156,7 @@ CAPTIONS = {
 STATE_FIGURES = ("state_layers", "cka_maps", "pca_maps")
 OF_INDEX, OF_DRIFT = ("transfer",), ("kl_frontier", "kl", "pca_shift", *STATE_FIGURES)  # figures
 OF_INDEX, OF_DRIFT = ("transfer",), ("kl_frontier", "kl", "kl_positions", "pca_shift")  # figures
+OF_INDEX, OF_DRIFT = ("transfer", "transfer_map"), ("kl_frontier", "kl", "pca_shift")  # figures
 
 
 def captions(summary: dict[str, Any]) -> dict[str, Caption]:

@@ -38,7 +38,10 @@ SECTIONS = (
     Section("Task by task", (_figure("benchmarks"), _tables("benchmarks"), _tables("variants"))),
     Section("Findings in full", (_view("findings"),)),
     Section("Samples", (_view("samples"),)),
-    Section("Transferability index", (_figure("transfer"), _tables("transfer"))),
+    Section(
+        "Transferability index",
+        (_figure("transfer"), _figure("transfer_map"), _tables("traits"), _tables("transfer")),
+    ),
     Section(
         "Drift from the base",
         (_figure("kl"), _figure("kl_positions"), _figure("pca_shift"), _tables("drift")),

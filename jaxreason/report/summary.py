@@ -24,6 +24,7 @@ from jaxreason.report.scores import (
     levels,
     score_rows,
 )
+from jaxreason.report.trait_rows import trait_rows
 from jaxreason.report.variants import compare_variants
 from jaxreason.report.wording import WAYS
 from jaxreason.results.code_version import package_versions
@@ -84,6 +85,7 @@ def summarise(
         "inputs": dict(sorted(reader.hashes.items())),
     }
     summary["fidelity"] = fidelity_rows(reader, study, summary)
+    summary["traits"] = trait_rows(summary)
     said = {"answer": answer(summary), "answer_notes": answer_notes(summary)}
     return summary | said | {"found": findings(summary), "limits": limits(summary)}
 
