@@ -7,7 +7,9 @@ import pytest
 from synthetic_study import write_study
 
 from jaxreason.evaluation.transfer_inputs import study_comparisons
+from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, read_summary, run_report
+from jaxreason.report.figures import FIGURES
 from jaxreason.report.terminal import format_summary
 
 OWN = "bases/owner--other"
@@ -91,6 +93,23 @@ def test_arms_whose_base_is_not_evaluated_are_left_out_and_others_are_not(study,
     assert {row["arm"] for row in summary["differences"]} == {"sft_hi"}
     said = "Base other has not been evaluated, so nothing can be compared with it."
     assert said in summary["missing"]
+
+
+def test_what_two_models_do_not_share_is_left_out_with_the_reason(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "FIGURES", {"kl": FIGURES["kl"]})
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
+    reason = "vocabularies of 24 and 32 tokens"
+    for metric in ("token_kl", "pca_shift", "cka", "cosine", "weights"):
+        nothing = {"rows": [], "groups": [], "details": {"undefined": reason, "units": []}}
+        path = copy / "rl/seed_0/analysis" / f"{metric}.json"
+        path.write_text(json.dumps({"metric": metric, **nothing}))
+    run_report(copy, CONFIG)
+    summary = read_summary(copy)
+    said = f"RL (GRPO): token_kl, pca_shift, cosine, cka, weights cannot be compared with the base: {reason}."
+    assert said in summary["missing"]
+    assert {row["arm"] for row in summary["drift"]} == {"sft_hi", "sft_mid"}
+    assert "rl" in {row["arm"] for row in summary["differences"]}  # its scores are compared
 
 
 @pytest.mark.parametrize("wanted", [True, False])
