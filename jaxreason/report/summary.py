@@ -82,9 +82,9 @@ def summarise(
         "other_scores": _other_scores(study, evaluations),
         "missing": missing,
         "versions": package_versions(_VERSIONS),
-        "inputs": dict(sorted(reader.hashes.items())),
     }
     summary["fidelity"] = fidelity_rows(reader, study, summary)
+    summary["inputs"] = dict(sorted(reader.hashes.items()))
     summary["traits"] = trait_rows(summary)
     said = {"answer": answer(summary), "answer_notes": answer_notes(summary)}
     return summary | said | {"found": findings(summary), "limits": limits(summary)}
