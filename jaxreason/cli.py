@@ -116,6 +116,8 @@ def _last_value(words: list[str], flag: str) -> str | None:
 
 def _checked_paths(verb: str, paths: list[str]) -> list[str]:
     takes = VERBS[verb].takes
+    if VERBS[verb].several:
+        return paths
     if len(paths) != bool(takes):
         expected = f"expected one {takes}" if takes else "expected flags alone"
         came = f"got {', '.join(map(repr, paths))}" if paths else "got none"

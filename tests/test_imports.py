@@ -154,6 +154,7 @@ MAY_IMPORT = {
     "serve": {"config", "data", "models", "sampling", "sharding"},
     "arms": {"config", "evaluation", "recipes", "rl", "training"},
     "lineage": {"arms", "config"},
+    "pooling": {"config"},
     "manifest": {"arms", "config", "distributed", "evaluation", "lineage"},
     "study": {
         "analysis",

@@ -12,21 +12,17 @@ from jaxreason.config import at_least, between, check_ranges
 from jaxreason.report import (
     cross_tables,
     drift_tables,
+    fidelity_tables,
     paper_tables,
     run_tables,
     score_tables,
     shifted_tables,
     shifted_view,
     state_tables,
+    trait_rows,
     trajectory_tables,
     transfer_tables,
     weight_tables,
-    drift_tables,
-    fidelity_tables,
-    run_tables,
-    score_tables,
-    trait_rows,
-    transfer_tables,
 )
 from jaxreason.report.figures import FIGURES, Drawn, draw
 from jaxreason.report.files import Reader, read_study

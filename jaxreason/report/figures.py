@@ -15,10 +15,10 @@ from jaxreason.report import (
     drift_figures,
     shifted_figures,
     state_figures,
+    survey_figures,
     trajectory_figures,
     weight_figures,
 )
-from jaxreason.report import drift_figures, survey_figures
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
 from jaxreason.report.position_figures import kl_positions
 from jaxreason.report.style import (

@@ -88,6 +88,7 @@ class Study:
     arms: tuple[Arm, ...]  # those of one base together, in the order of the bases
     decodings: tuple[str, ...]
     variant: str = "robust"  # whose scores the report is about
+    notes: tuple[str, ...] = ()  # what its maker left out, a sentence each
 
     def group_names(self) -> tuple[str, ...]:
         """The groups of its benchmarks, in the order of `results.groups`."""
@@ -207,6 +208,7 @@ def read_study(reader: Reader) -> Study:
         bases=tuple(_base(base, bases) for base in bases),
         arms=tuple(arms),
         decodings=tuple(found["decodings"]),
+        notes=tuple(found.get("notes", ())),
     )
 
 

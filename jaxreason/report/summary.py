@@ -55,7 +55,7 @@ def summarise(
     metrics, absent = read_metrics(reader, study)
     transfer = read_transfer(reader.folder, reader.read)
     missing += absent + ([] if transfer else ["The transferability index has not been computed."])
-    missing += _failures(study, evaluations)
+    missing += _failures(study, evaluations) + list(study.notes)
     missing += _unmeasured(study, evaluations, variant)
     scores = score_rows(study, found, how)
     differences = difference_rows(study, found, how)

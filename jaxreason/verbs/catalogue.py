@@ -19,6 +19,7 @@ class Verb:
       example: a call of it.
       run: does it.
       takes: an argument without a flag, or "".
+      several: whether there may be any number of it, none as well.
       notes: further sentences of its help.
     """
 
@@ -28,6 +29,7 @@ class Verb:
     run: Callable[[Call], None]
     takes: str = ""
     notes: str = ""
+    several: bool = False
 
     @property
     def on_devices(self) -> bool:
@@ -135,8 +137,12 @@ VERBS = {
     "report": Verb(
         "write report.html, report.md and figures from a study's files",
         ("report",),
-        f"jaxreason report {TINY} --workdir runs/tiny",
+        "jaxreason report --workdir runs/tiny",
         stages.run_report,
+        takes="[STUDY ...]",
+        several=True,
+        notes="Of several finished studies, `jaxreason report A B C --workdir runs/all` makes one. Without --config "
+        "the recipe in the study's folder (the first one's) says how.",
     ),
     "convert": Verb(
         "write a checkpoint of a run as a Hugging Face folder",

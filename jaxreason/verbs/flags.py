@@ -46,7 +46,7 @@ FLAGS = (
         "a Python file with get_config(), or the name of a recipe that came with the package (`study_tiny`); some "
         "take a word more: `rl_qwen3:0.6b,h100`. --config.SECTION.FIELD=VALUE sets any field of it.",
         (*RECIPE_VERBS, *MODEL_VERBS),
-        (*RECIPE_VERBS, *MODEL_VERBS),
+        (*(verb for verb in RECIPE_VERBS if verb != "report"), *MODEL_VERBS),
     ),
     Flag(
         "workdir",

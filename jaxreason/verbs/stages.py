@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from etils import epath
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from jaxreason import chat, convert, cross_sample, dry_run, follow, study
 from jaxreason.analysis import drift
@@ -21,11 +22,12 @@ from jaxreason.evaluation.validator import make_validator
 from jaxreason.plan.recipe import plan_recipe
 from jaxreason.plan.slices import find_slice
 from jaxreason.plan.table import format_plan
+from jaxreason.pooling import pool
 from jaxreason.question_set import QUESTIONS, describe, read_report
 from jaxreason.questions import prepare
 from jaxreason.report import build as report
 from jaxreason.results.evaluation_folders import evaluation_folders
-from jaxreason.results.files import write_json
+from jaxreason.results.files import read_object, write_json
 from jaxreason.results.score_files import EVALUATION, is_finished
 from jaxreason.results.transfer_file import transfer_path
 from jaxreason.rl import loop as rl
@@ -229,12 +231,28 @@ def run_cross_sample(call: Call) -> None:
 
 
 def run_report(call: Call) -> None:
-    """The report of a study."""
+    """The report of a study, or of several as one."""
+    folders = [epath.Path(path) for path in call.paths]
+    call = _with_recipe(call, folders[0] if folders else call.workdir)
     section = call.section("report", report.ReportConfig)
     without_devices(call)
+    if folders:
+        index = call.section("transfer", transfer.TransferConfig)
+        pool(folders, call.workdir)
+        transfer.run_study_transfer(index, call.workdir)
     report.run_report(call.workdir, section)
     call.tell(report.format_summary(report.read_summary(call.workdir)))
     call.tell(f"report: {call.workdir / 'report' / 'report.html'}")
+
+
+def _with_recipe(call: Call, folder: epath.Path) -> Call:
+    """The call with the recipe of a study's folder, where it has none of its own."""
+    if call.config is not None:
+        return call
+    path = folder / "config.json"
+    if not path.exists():
+        raise ConfigError(f"{path}: not found; give the recipe with --config.")
+    return dataclasses.replace(call, config=ConfigDict(read_object(path, {})))
 
 
 def run_convert(call: Call) -> None:

@@ -1,0 +1,212 @@
+"""Several finished studies as one: a folder with links to their runs, whose index and report are made as any study's.
+
+Arms keep the bases of their own study, and are named by it; studies that asked a benchmark differently are refused.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from etils import epath
+
+from jaxreason.config import ConfigError
+from jaxreason.errors import UserError
+from jaxreason.results.claims import differences
+from jaxreason.results.evaluation_lines import SampleKey
+from jaxreason.results.files import absolute, is_remote, read_object
+from jaxreason.results.sample_files import read_samples, sample_head_path, sample_keys
+from jaxreason.results.score_files import EVALUATION, is_finished
+from jaxreason.results.study_files import (
+    base_of,
+    bases_of,
+    is_study,
+    model_folders,
+    read_manifest,
+    write_manifest,
+)
+
+STUDIES = "studies"  # of study.json: which folders it was made of; no other study has it
+LEFT = ("model", "checkpoints", "parts")  # folders of a run that a report does not read
+# Of the head of a sample file, what must be the same for scores of two studies to stand beside each other.
+SETTINGS = ("num_questions", "num_samples", "decoding_settings", "max_length")
+
+
+class Pooled(NamedTuple):
+    """A study that goes into the pool: its name there, its folder and its study.json."""
+
+    name: str
+    folder: epath.Path
+    manifest: dict[str, Any]
+
+    def renamed(self, name: str) -> str:
+        """What a base or an arm of it is called in the pool."""
+        return f"{self.name}--{name.replace('/', '--')}"
+
+
+def pool(folders: Sequence[epath.PathLike], workdir: epath.PathLike) -> dict[str, Any]:
+    """Makes `workdir` a study of all arms and bases of some studies, and returns its study.json.
+
+    Args:
+      folders: of finished studies.
+      workdir: where; a folder of its own. The same call again finds what is there.
+
+    Raises:
+      UserError: one is no study or has not finished, they are not asked alike, or `workdir` is a study's own folder.
+    """
+    workdir = epath.Path(workdir)
+    studies = _read(folders, workdir)
+    for study in studies:
+        _check_finished(study)
+    notes = _check_alike(studies)
+    manifest = _manifest(studies, notes)
+    for study in studies:
+        for name in (
+            *(base["name"] for base in bases_of(study.manifest)),
+            *(arm["name"] for arm in study.manifest["arms"]),
+        ):
+            _bring(study.folder / name, workdir / study.renamed(name))
+    write_manifest(workdir, manifest)
+    return manifest
+
+
+def _read(folders: Sequence[epath.PathLike], workdir: epath.Path) -> list[Pooled]:
+    if is_study(workdir) and STUDIES not in read_manifest(workdir):
+        raise ConfigError(f"{workdir}: a study's own folder; give the pooled report another one.")
+    found: list[Pooled] = []
+    for folder in map(absolute, folders):
+        if folder in [study.folder for study in found]:
+            raise ConfigError(f"{folder}: given twice.")
+        name, names = folder.name, [study.name for study in found]
+        if name in names:
+            name = next(
+                f"{name}_{n}" for n in range(2, len(names) + 3) if f"{name}_{n}" not in names
+            )
+        found.append(Pooled(name, folder, read_manifest(folder)))
+    return found
+
+
+def _check_finished(study: Pooled) -> None:
+    missing = [
+        name
+        for name in model_folders(study.manifest)
+        if not is_finished(study.folder / name / EVALUATION)
+    ]
+    if missing:
+        raise UserError(
+            f"{study.folder}: not finished: no scores of {', '.join(missing)}. `jaxreason study` continues it."
+        )
+
+
+def _check_alike(studies: list[Pooled]) -> list[str]:
+    """What the studies do not have in common, in words.
+
+    Raises:
+      UserError: a benchmark that two of them have was asked with other settings or questions, or is of another group.
+    """
+    first = studies[0]
+    for other in studies[1:]:
+        for name, group in first.manifest["groups"].items():
+            theirs = other.manifest["groups"].get(name, group)
+            if theirs != group:
+                raise UserError(
+                    f"{name}: of group {group} in {first.name} and {theirs} in {other.name}."
+                )
+        _check_asked(first, other)
+    notes = []
+    for what, key in (("benchmark", "groups"), ("decoding", "decodings")):
+        everywhere = set.intersection(*(set(study.manifest[key]) for study in studies))
+        for study in studies:
+            alone = [name for name in study.manifest[key] if name not in everywhere]
+            if alone:
+                notes.append(
+                    f"{study.name}: left out, since not every study has this {what}: {', '.join(alone)}."
+                )
+    return notes
+
+
+def _check_asked(first: Pooled, other: Pooled) -> None:
+    folders = [s.folder / bases_of(s.manifest)[0]["name"] / EVALUATION for s in (first, other)]
+    shared = [key for key in sample_keys(folders[0]) if key in sample_keys(folders[1])]
+    for key in shared:
+        if key.benchmark not in first.manifest["groups"]:
+            continue
+        old, new = ({"settings": _settings(folder, key)} for folder in folders)
+        changed = differences(old, new)
+        if not changed and _questions(folders[0], key) != _questions(folders[1], key):
+            changed = ["other questions"]
+        if changed:
+            raise UserError(
+                f"{first.name} and {other.name} asked {key.benchmark} ({key.decoding}) differently: "
+                f"{'; '.join(changed).replace('settings.', '')}. Report them apart."
+            )
+
+
+def _settings(folder: epath.Path, key: SampleKey) -> dict[str, Any]:
+    head = read_object(sample_head_path(folder, key), {})
+    return {name: head.get(name) for name in SETTINGS}
+
+
+def _questions(folder: epath.Path, key: SampleKey) -> set[str]:
+    return {line["id"] for line in read_samples(folder, key)}
+
+
+def _manifest(studies: list[Pooled], notes: list[str]) -> dict[str, Any]:
+    manifests = [study.manifest for study in studies]
+    shared = [set(manifest["groups"]) for manifest in manifests]
+    names = set.intersection(*shared)
+    return {
+        "name": ", ".join(study.name for study in studies),
+        "base": "",
+        "bases": [base for study in studies for base in _bases(study)],
+        "shared_base": False,
+        "groups": {n: g for n, g in manifests[0]["groups"].items() if n in names},
+        "labels": {n: label for m in manifests for n, label in m.get("labels", {}).items()},
+        "arms": [arm for study in studies for arm in _arms(study)],
+        "decodings": [
+            d for d in manifests[0]["decodings"] if all(d in m["decodings"] for m in manifests)
+        ],
+        STUDIES: {study.name: str(study.folder) for study in studies},
+        "notes": notes,
+    }
+
+
+def _bases(study: Pooled) -> list[dict[str, Any]]:
+    return [
+        {**base, "name": study.renamed(base["name"])}
+        | {"label": f"Base {epath.Path(base['model']).name} ({study.name})"}
+        for base in bases_of(study.manifest)
+    ]
+
+
+def _arms(study: Pooled) -> list[dict[str, Any]]:
+    return [
+        {**arm, "name": study.renamed(arm["name"]), "label": f"{arm['label']} ({study.name})"}
+        | {"base": study.renamed(base_of(arm))}
+        | {"after": study.renamed(arm["after"]) if arm.get("after") else ""}
+        for arm in study.manifest["arms"]
+    ]
+
+
+def _bring(source: epath.Path, target: epath.Path) -> None:
+    """A link to a folder here; of one on a bucket, or for one there, a copy without models and checkpoints."""
+    if is_remote(source) or is_remote(target):
+        _copy(source, target)
+        return
+    link = os.fspath(target)
+    if os.path.islink(link) and os.readlink(link) != os.fspath(source):
+        os.unlink(link)
+    if os.path.exists(link) and not os.path.islink(link):
+        raise UserError(f"{target}: there already, and no link to a study; remove it.")
+    if not os.path.islink(link):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.symlink(os.fspath(source), link)
+
+
+def _copy(source: epath.Path, target: epath.Path) -> None:
+    for path in source.iterdir():
+        if path.is_dir():
+            if path.name not in LEFT:
+                _copy(path, target / path.name)
+        else:
+            (target / path.name).parent.mkdir(parents=True, exist_ok=True)
+            path.copy(target / path.name, overwrite=True)

@@ -1,0 +1,105 @@
+"""Several studies in one report: whose arms are whose, and what must be alike."""
+
+import json
+import os
+import shutil
+
+import pytest
+from report.published_study import TRANSFER, write_published
+from verbs.program import call, refused
+
+from jaxreason.config import to_dict
+from jaxreason.errors import UserError
+from jaxreason.pooling import pool
+from jaxreason.report import build
+from jaxreason.report.build import ReportConfig, read_summary
+from jaxreason.report.tables import find
+from jaxreason.results.transfer_file import read_transfer
+
+REPORT = ReportConfig("Pooled", "q", (), 0.95, 20, 0, "paper")
+BENCHMARKS = ("math500", "acpbench", "coqa", "ifeval")
+
+
+@pytest.fixture
+def studies(tmp_path, monkeypatch):
+    """Two studies with an arm of one name, in folders of one name; the first has a recipe."""
+    monkeypatch.setattr(build, "FIGURES", {})
+    arms = ({"rl": "SimpleRL-7B", "sft": "OpenThinker2-7B"}, {"rl": "UniReason RL"})
+    folders = [tmp_path / where / "study" for where in ("a", "b")]
+    for folder, members in zip(folders, arms, strict=True):
+        write_published(folder, members, benchmarks=BENCHMARKS)
+    recipe = {"seed": 0, "report": to_dict(REPORT), "transfer": to_dict(TRANSFER)}
+    (folders[0] / "config.json").write_text(json.dumps(recipe))
+    return folders
+
+
+def test_arms_of_one_name_are_kept_apart_with_the_bases_of_their_own_study(studies, tmp_path):
+    workdir = tmp_path / "all"
+    assert call("report", *studies, "--workdir", workdir) == 0
+    summary = read_summary(workdir)
+    assert [arm["name"] for arm in summary["arms"]] == ["study--rl", "study--sft", "study_2--rl"]
+    bases = {arm["name"]: arm["base"] for arm in summary["arms"]}
+    assert bases["study--rl"] == "study--bases--Qwen--Qwen2.5-7B"
+    assert bases["study_2--rl"] == "study_2--bases--Qwen--Qwen3-14B-Base"
+    labels = [arm["label"] for arm in summary["arms"]]
+    assert labels == ["SimpleRL-7B (study)", "OpenThinker2-7B (study)", "UniReason RL (study_2)"]
+    for arm, change in (("study--rl", 70 - 60), ("study_2--rl", 88 - 60)):
+        row = find(summary["differences"], arm=arm, benchmark="math500")
+        assert row["mean"] == pytest.approx(change)
+    assert find(summary["fidelity"], model="study_2--rl", where="math500")["published"] == 87.8
+    text = (workdir / "report" / "report.md").read_text()
+    assert "Base Qwen3-14B-Base (study_2)" in text
+
+
+def test_pooled_deviations_are_those_of_all_studies_together(studies, tmp_path):
+    workdir = tmp_path / "all"
+    call("report", *studies, "--workdir", workdir)
+    alone = [read_transfer(folder)["scales"]["paper"]["math"] for folder in studies]
+    # the gains on the one benchmark of math: 10 and 16 points in one study, 28 in the other, of one arm
+    found = read_transfer(workdir)
+    assert alone[0] != found["scales"]["paper"]["math"] > 0
+    assert {row["arm"] for row in found["rows"]} == {"study--rl", "study--sft", "study_2--rl"}
+
+
+def test_the_same_call_again_changes_nothing_and_a_study_of_its_own_is_not_written_into(
+    studies, tmp_path, capsys
+):
+    workdir = tmp_path / "all"
+    call("report", *studies, "--workdir", workdir)
+    before = (workdir / "report" / "summary.json").read_bytes()
+    assert call("report", *studies, "--workdir", workdir) == 0
+    assert (workdir / "report" / "summary.json").read_bytes() == before
+    assert os.readlink(workdir / "study--rl") == str(studies[0] / "rl")
+    assert "a study's own folder" in refused(capsys, "report", *studies, "--workdir", studies[1])
+    assert "given twice" in refused(capsys, "report", studies[0], studies[0], "--workdir", workdir)
+    message = refused(capsys, "report", studies[1], "--workdir", workdir)
+    assert "config.json: not found; give the recipe with --config" in message
+
+
+def test_studies_that_asked_a_benchmark_differently_are_refused_with_the_setting(studies, tmp_path):
+    for base in (studies[1] / "bases").iterdir():
+        (path,) = (base / "evaluation/samples").glob("math500*.head.json")
+        head = json.loads(path.read_text())
+        path.write_text(json.dumps(head | {"decoding_settings": {"temperature": 0.7}}))
+    with pytest.raises(UserError, match=r"study and study_2 asked math500 .*temperature.*0\.7"):
+        pool(studies, tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+
+
+def test_a_benchmark_that_not_all_studies_have_is_left_out_and_said(studies, tmp_path):
+    shutil.rmtree(studies[1])
+    write_published(studies[1], {"rl": "UniReason RL"}, benchmarks=(*BENCHMARKS[:3], "halueval"))
+    workdir = tmp_path / "all"
+    assert call("report", *studies, "--workdir", workdir) == 0
+    summary = read_summary(workdir)
+    assert {b for group in summary["groups"] for b in group["benchmarks"]} == set(BENCHMARKS[:3])
+    said = [text for text in summary["missing"] if "left out, since not every study" in text]
+    assert [text.split(": ")[-1] for text in said] == ["ifeval.", "halueval."]
+
+
+def test_what_is_no_finished_study_is_named(studies, tmp_path, capsys):
+    (studies[1] / "rl/seed_0/evaluation/scores.json").unlink()
+    message = refused(capsys, "report", *studies, "--workdir", tmp_path / "all")
+    assert "b/study: not finished: no scores of rl/seed_0" in message
+    message = refused(capsys, "report", studies[0], tmp_path, "--workdir", tmp_path / "all")
+    assert "study.json: not found; this is no study's folder" in message
