@@ -258,6 +258,7 @@ def arm(
     base: str = "",
     seeds: tuple[int, ...] = (),
     drift: bool = True,
+    base_asked: dict[str, Any] | None = None,
     published: str = "",
     traits: dict[str, str] | None = None,
 ) -> ConfigDict:
@@ -276,6 +277,7 @@ def arm(
             "base": base,
             "seeds": seeds,
             "drift": drift,
+            "base_asked": base_asked or {},
             "published": published,
             "traits": traits or {},
         },

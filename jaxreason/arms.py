@@ -50,6 +50,8 @@ class ArmConfig:
         arm for that arm's model of the same seed; or a Hugging Face folder or hub name, a base of its own.
       drift: whether it is compared with its base beyond its scores; a model with another vocabulary cannot be.
       seeds: of its runs, where they are not the study's; of a given one at most one.
+      base_asked: what the evaluation of a base of its own changes of `eval`, as `asked`: a base without a chat
+        template is asked with `prompt_format="plain"`.
       published: the paper's name of this model (`results.published.models`), whose numbers then stand beside ours.
       traits: what the report groups it by, as {"size": "7B"}; a published model has its method, size and family, and
         a trained one its method.
@@ -64,6 +66,7 @@ class ArmConfig:
     base: str = ""
     drift: bool = True
     seeds: tuple[Seed, ...] = ()
+    base_asked: dict = dataclasses.field(default_factory=dict)
     published: str = ""
     traits: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -135,13 +138,23 @@ def arm_evaluation(
     config: ml_collections.ConfigDict, name: str, arm: ArmConfig
 ) -> settings.EvalConfig:
     """The evaluation of an arm: the recipe's, asked as the arm says."""
-    path = f"config.study.arms.{name}.asked"
-    for field in arm.asked:
+    return evaluation_asked(config, arm.asked, f"config.study.arms.{name}.asked")
+
+
+def evaluation_asked(
+    config: ml_collections.ConfigDict, asked: dict, path: str
+) -> settings.EvalConfig:
+    """The recipe's evaluation with the changes `asked`, which the recipe has at `path`.
+
+    Raises:
+      ConfigError: a field that models of a study may not differ in.
+    """
+    for field in asked:
         if field not in settings.ASKED:
             raise ConfigError(
                 f"{path}.{field}: arms may differ in {', '.join(settings.ASKED)}{nearest(field, settings.ASKED)}"
             )
-    section = merged(config.eval, arm.asked, path)
+    section = merged(config.eval, asked, path)
     return parse(settings.EvalConfig, section, f"{path} (eval with overrides)")
 
 

@@ -163,8 +163,13 @@ def _study_of(config: ml_collections.ConfigDict) -> _Study:
     paths |= {name: origin_of(arms, name, model.path) for name in arms.arms}
     found: dict[tuple[str, str], Model] = {}
     models = {}
+    planned = {
+        base.name: _first_arm(arms, model.path, base.name) for base in bases_of(arms, model.path)
+    }
     for name, path in paths.items():
         plan = _plan(config, name)
+        if not plan.architecture and name in planned:  # that of an arm made from it
+            plan = _plan(config, planned[name])
         key = path, repr(plan.architecture)
         if key not in found:
             found[key] = planned_model(dataclasses.replace(model, path=path), plan)
@@ -173,6 +178,10 @@ def _study_of(config: ml_collections.ConfigDict) -> _Study:
     machine = Machine.of_slice(find_slice(slice_name)) if slice_name else this_machine()
     tensor = max(parse(MeshConfig, config.mesh, "config.mesh").tensor, 1)
     return _Study(config, arms, models, machine, tensor)
+
+
+def _first_arm(arms: StudyConfig, path: str, base: str) -> str:
+    return next(name for name in arms.arms if base_of(arms, name, path).name == base)
 
 
 def _plan(config: ml_collections.ConfigDict, name: str) -> PlanConfig:

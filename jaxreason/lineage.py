@@ -160,7 +160,30 @@ def check_lineage(study: StudyConfig, model_path: str) -> None:
                     f"{', '.join(map(str, sorted(missing)))}."
                 )
     bases_of(study, model_path)
+    asked_of_bases(study, model_path)
     published_bases(study, model_path)
+
+
+def asked_of_bases(study: StudyConfig, model_path: str) -> dict[str, tuple[str, dict]]:
+    """Of each base (its folder) an arm that is compared with it, and what its evaluation changes of `eval`.
+
+    Raises:
+      ConfigError: two arms say different things of one base, or one of a base that it does not have of its own.
+    """
+    found: dict[str, tuple[str, dict]] = {}
+    for name, arm in study.arms.items():
+        base = base_of(study, name, model_path)
+        if arm.base_asked and not (arm.base and _same(arm.base, base.path)):
+            raise ConfigError(
+                f"config.study.arms.{name}.base_asked: for a base of its own, and it has none."
+            )
+        other, said = found.setdefault(base.name, (name, dict(arm.base_asked)))
+        if said != dict(arm.base_asked):
+            raise ConfigError(
+                f"config.study.arms.{name}.base_asked: {dict(arm.base_asked)}, and arm {other} says {said} of the same "
+                f"base, {base.path}."
+            )
+    return found
 
 
 def published_bases(study: StudyConfig, model_path: str) -> dict[str, str]:

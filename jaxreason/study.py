@@ -26,37 +26,35 @@ from jaxreason.arms import (
     arm_section,
     arms_of,
     check_names,
+    evaluation_asked,
     seeds_of,
 )
 from jaxreason.chat import ChatConfig
 from jaxreason.config import ConfigError, nearest, parse, to_dict
 from jaxreason.contamination import (
     DecontaminationConfig,
-    compared_benchmarks,
     decontaminated,
-    settings_of,
 )
 from jaxreason.cross_sample import CrossSampleConfig
-from jaxreason.data.examples import check_opens
-from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.distill.distill_settings import DistillConfig
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator, settings, transfer
-from jaxreason.evaluation.validator import make_validator, validation_eval
-from jaxreason.followed_arms import check_followed, follow_arm
+from jaxreason.evaluation.validator import make_validator
+from jaxreason.followed_arms import follow_arm
 from jaxreason.interrupt import Interrupt
 from jaxreason.lineage import (
+    asked_of_bases,
     base_of,
     bases_of,
     check_lineage,
     in_order,
     model_of,
-    origin_of,
     start_of,
 )
 from jaxreason.manifest import write_manifest
-from jaxreason.models.huggingface import ModelConfig
+from jaxreason.models.broken_weights import first_not_finite
+from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.plan.settings import PlanConfig
 from jaxreason.question_set import QuestionsConfig
 from jaxreason.questions import WRITERS, prepare
@@ -67,12 +65,11 @@ from jaxreason.results.score_files import EVALUATION
 from jaxreason.results.study_files import run_folder
 from jaxreason.results.trajectory_file import INSIDE
 from jaxreason.rl import loop as rl
-from jaxreason.rl.checks import check_config as check_rl
 from jaxreason.serve.settings import ServeConfig
 from jaxreason.sharding import MeshConfig
+from jaxreason.study_checks import check_stages
 from jaxreason.training import sft
-from jaxreason.training.sft_recipe import SFTConfig, check_fits
-from jaxreason.training.state import static_model
+from jaxreason.training.sft_recipe import SFTConfig
 from jaxreason.training_texts import training_units
 
 
@@ -86,6 +83,7 @@ class Stage:
       name: for readers.
       folder: where it leaves its files.
       run: does it, or continues it.
+      path: of an evaluation, the model that is asked.
     """
 
     kind: Literal["train", "evaluate", "drift", "follow", "transfer", "report"]
@@ -93,6 +91,7 @@ class Stage:
     name: str
     folder: epath.Path
     run: Callable[[], None]
+    path: str = ""
 
 
 SECTIONS: dict[str, type] = {
@@ -146,6 +145,7 @@ def check_recipe(config: ml_collections.ConfigDict) -> None:
             arm_section(config, name, arm)
         if "eval" in config:
             arm_evaluation(config, name, arm)
+            evaluation_asked(config, arm.base_asked, f"config.study.arms.{name}.base_asked")
     if "study" in config:
         study = parse(StudyConfig, config.study, "config.study")
         check_names(study)
@@ -163,60 +163,6 @@ def locked(workdir: epath.Path) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         on_process_zero(lambda: held.enter_context(locks.locked(workdir)))
         yield
-
-
-def check_stages(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh | None) -> None:
-    """Refuses, before the first stage of a study, what a later one would refuse of its settings.
-
-    Args:
-      config: the recipe, its question files written.
-      mesh: where the study runs; None where that is not known.
-
-    Raises:
-      UserError: with the field, and the arm where it is an arm's.
-    """
-    study = parse(StudyConfig, config.study, "config.study")
-    evaluation = parse(settings.EvalConfig, config.eval, "config.eval")
-    compared = parse(drift.DriftConfig, config.drift, "config.drift")
-    settings.find_benchmarks(evaluation)
-    compared_benchmarks(evaluation, settings_of(config))
-    drift.check_config(compared, mesh)
-    settings.check_sampled(evaluation, compared.decoding, "drift.decoding")
-    transfer.check_config(parse(transfer.TransferConfig, config.transfer, "config.transfer"))
-    model = parse(ModelConfig, config.model, "config.model")
-    check_lineage(study, model.path)
-    tokenizer_of = functools.cache(load_tokenizer)  # of a path; arms mostly share one
-    model_at = functools.cache(lambda path: static_model(dataclasses.replace(model, path=path)))
-    for name in study.arms:
-        try:
-            _check_there(study, name, model, model_at)
-            _check_arm(config, study, name, model, mesh, tokenizer_of, model_at)
-        except UserError as error:
-            raise ConfigError(f"config.study.arms.{name}: {error}") from error
-
-
-def _check_there(study: StudyConfig, name: str, model: ModelConfig, model_at) -> None:
-    """The settings of an arm's base and of the model that it comes from can be read."""
-    for path in (base_of(study, name, model.path).path, origin_of(study, name, model.path)):
-        model_at(path)
-
-
-def _check_arm(config, study, name, base: ModelConfig, mesh, tokenizer_of, model_at) -> None:
-    arm = study.arms[name]
-    if arm.method == "given":
-        return
-    origin = origin_of(study, name, base.path)
-    section, model = arm_section(config, name, arm), model_at(origin)
-    if study.follow:
-        check_followed(config, name, section)
-    if section.validation.every:
-        validation_eval(arm_evaluation(config, name, arm), section.validation, arm.method)
-    for dataset in section.datasets.values():
-        check_opens(dataset)
-    if arm.method == "rl":
-        check_rl(section, model, mesh)
-    else:
-        check_fits(section, model, tokenizer_of(section.tokenizer or origin), mesh)
 
 
 def _tell(text: str) -> None:
@@ -252,9 +198,29 @@ def run_study(
         for number, stage in enumerate(plan, start=1):
             interrupt.check(f"{number - 1} of {len(plan)} stages are complete.")
             tell(f"stage {number}/{len(plan)} {stage.name}")
-            stage.run()
+            _run(stage, f"stage {number} of {len(plan)}")
         tell(report.format_summary(report.read_summary(workdir)))
         tell(f"report: {workdir / 'report' / 'report.html'}")
+
+
+def _run(stage: Stage, said: str) -> None:
+    """Does a stage; a failure names it, and of weights that are no numbers the tensor.
+
+    Raises:
+      UserError: as the stage, of the same kind.
+    """
+    try:
+        stage.run()
+    except UserError as error:
+        bad = _not_finite(stage) if "non-finite" in str(error) else ""
+        kind = ConfigError if isinstance(error, ConfigError) else UserError
+        text = f"{stage.name} ({said}): {error}{bad}"
+        raise kind(f"{text}\nWhat was done stays; the same command goes on from here.") from error
+
+
+def _not_finite(stage: Stage) -> str:
+    found = on_process_zero(lambda: first_not_finite(resolve(stage.path)) if stage.path else "")
+    return f" {found}." if found else ""
 
 
 def stages(
@@ -262,17 +228,19 @@ def stages(
 ) -> list[Stage]:
     """The study's stages in the order in which they run."""
     study = parse(StudyConfig, config.study, "config.study")
-    evaluation = parse(settings.EvalConfig, config.eval, "config.eval")
     model = _measured(parse(ModelConfig, config.model, "config.model"), study)
 
     def evaluate(name: str, path: str, folder: epath.Path, how: settings.EvalConfig) -> Stage:
         asked = dataclasses.replace(model, path=path)
         run = lambda: evaluator.run_eval(how, asked, mesh, folder, config.seed)  # noqa: E731
         said = f"evaluate {folder.relative_to(workdir)}"
-        return Stage("evaluate", name, said, folder / EVALUATION, run)
+        return Stage("evaluate", name, said, folder / EVALUATION, run, path)
 
-    bases = bases_of(study, model.path)
-    plan = [evaluate(base.name, base.path, workdir / base.name, evaluation) for base in bases]
+    plan = []
+    for base in bases_of(study, model.path):
+        arm, asked = asked_of_bases(study, model.path)[base.name]
+        how = evaluation_asked(config, asked, f"config.study.arms.{arm}.base_asked")
+        plan.append(evaluate(base.name, base.path, workdir / base.name, how))
     order = in_order(study, _reads(config, study, workdir))
     for seed in all_seeds(study):
         for name in order:

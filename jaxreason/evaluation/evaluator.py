@@ -5,6 +5,7 @@ it stopped. Every process samples; process 0 alone grades and writes.
 """
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import threading
@@ -30,7 +31,7 @@ from jaxreason.evaluation.settings import EvalConfig, benchmark_groups
 from jaxreason.evaluation.summary import group_rows, reply_facts, summarize_grades
 from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import Progress
-from jaxreason.models.huggingface import ModelConfig, resolve
+from jaxreason.models.huggingface import ModelConfig, read_architecture, resolve
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results.card_scores import MODEL, update_scores
 from jaxreason.results.files import absolute
@@ -71,11 +72,21 @@ def run_eval(
     if model_config.init != "pretrained":
         raise ConfigError("eval: model.init must be 'pretrained': a tokenizer comes with a folder.")
     folder = resolve(model_config.path)
+    config = fitting(config, read_architecture(folder).max_position_embeddings)
     tokenizer = load_tokenizer(folder)
     source = ModelSource.of_folder(model_config, mesh)
     on_process_zero(lambda: keep_questions(config, epath.Path(workdir) / EVALUATION))
     evaluate(config, source, tokenizer, mesh, workdir, seed)
     on_process_zero(lambda: _tell_card(folder, epath.Path(workdir)))
+
+
+def fitting(config: EvalConfig, positions: int) -> EvalConfig:
+    """The evaluation of a model with so many positions: no longer than they are, if the recipe allows it."""
+    if not config.within_positions or config.sampler.max_length <= positions:
+        return config
+    return dataclasses.replace(
+        config, sampler=dataclasses.replace(config.sampler, max_length=positions)
+    )
 
 
 def _tell_card(model: epath.Path, workdir: epath.Path) -> None:

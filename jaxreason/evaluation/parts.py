@@ -122,7 +122,12 @@ def plan(config: EvalConfig, source: ModelSource, tokenizer: Tokenizer, seed: in
         "stop_ids": list(tokenizer.stop_ids),
         "max_length": config.sampler.max_length,
         "seed": seed,
-        TOLD: {"model": source.name, "asked": config.asked, "begin": list(tokenizer.begin)},
+        TOLD: {
+            "model": source.name,
+            "asked": config.asked,
+            "max_length": config.sampler.max_length,
+            "begin": list(tokenizer.begin),
+        },
     }
     encoded: dict[tuple[str, str], tuple[list[tuple[int, ...]], dict[int, str]]] = {}
     parts = []

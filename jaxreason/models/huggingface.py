@@ -43,10 +43,8 @@ from jaxreason.results.hash_cache import hash_once
 _LOG = logging.getLogger(__name__)
 
 # README.md is the base's card, which names its license.
-_DOWNLOADED = (
-    *("*.json", "*.safetensors", "*.jinja", "merges.txt", "tokenizer.model"),
-    "README.md",
-)
+_SETTINGS = ("*.json", "*.jinja", "merges.txt", "tokenizer.model", "README.md")
+_DOWNLOADED = (*_SETTINGS, "*.safetensors")
 
 ExportDtype = Literal["float32", "bfloat16", "float16"]  # of weights in an exported folder
 
@@ -108,8 +106,12 @@ def make_model(config: ModelConfig, architecture: Architecture) -> Model:
     )
 
 
-def resolve(path: str) -> epath.Path:
+def resolve(path: str, weights: bool = True) -> epath.Path:
     """The folder of a model: `path` itself if it is one, else the hub's files for that name, downloaded.
+
+    Args:
+      path: a folder or a hub name.
+      weights: whether the weights are needed; else they are not downloaded.
 
     Raises:
       UserError: neither a folder nor a name that the hub (or its local cache) has, or a model of
@@ -117,7 +119,7 @@ def resolve(path: str) -> epath.Path:
     """
     folder = epath.Path(path).expanduser()
     if not path or not folder.is_dir():
-        folder = _download(path)
+        folder = _download(path, _DOWNLOADED if weights else _SETTINGS)
     file = folder / "config.json"
     config = read_settings(file) if file.exists() else {}
     if "auto_map" in config:
@@ -128,11 +130,11 @@ def resolve(path: str) -> epath.Path:
     return folder
 
 
-def _download(path: str) -> epath.Path:
+def _download(path: str, files: tuple[str, ...]) -> epath.Path:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
         raise UserError(f"model.path={path!r}: no such folder, and not a hub name (owner/model).")
     try:
-        return epath.Path(huggingface_hub.snapshot_download(path, allow_patterns=list(_DOWNLOADED)))
+        return epath.Path(huggingface_hub.snapshot_download(path, allow_patterns=list(files)))
     except (OSError, HFValidationError, HfHubHTTPError) as error:
         raise UserError(
             f"model.path={path!r}: no such folder here, and the Hugging Face hub did not give it: "

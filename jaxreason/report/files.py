@@ -281,7 +281,8 @@ def _read_evaluation(reader: Reader, folder: str, variant: str) -> Evaluation | 
     rows = of_variant(all_rows, variant)
     found = _samples_by_variant(reader, folder, rows + _otherwise(all_rows, rows))
     samples = found.pop(variant, {})
-    return Evaluation(rows, samples, all_rows, scores.get("asked", {}), found)
+    asked = scores.get("asked", {}) | {k: scores[k] for k in ("max_length",) if k in scores}
+    return Evaluation(rows, samples, all_rows, asked, found)
 
 
 def _otherwise(all_rows: list[dict], rows: list[dict]) -> list[dict]:

@@ -138,6 +138,22 @@ def _asked(summary: dict) -> list[str]:
     return [f"{listed(names)}: {way}" for way, names in members.items()]
 
 
+def _lengths(summary: dict) -> list[str]:
+    """Which models were asked within fewer tokens than others."""
+    lengths = {row["model"]: row["max_length"] for row in summary["asked"] if "max_length" in row}
+    if len(set(lengths.values())) < 2:
+        return []
+    labels, most = arm_labels(summary), max(lengths.values())
+    short: dict[int, list[str]] = {}
+    for model, length in lengths.items():
+        if length < most:
+            short.setdefault(length, []).append(labels[model])
+    said = [f"{listed(names)} within {length:,} tokens" for length, names in short.items()]
+    return [
+        f"Not all models have positions for {most:,} tokens: {listed(said)} were asked, prompt and reply together."
+    ]
+
+
 def limits(summary: dict[str, Any]) -> list[str]:
     """How far the design limits what may be concluded."""
     percent = f"{100 * summary['confidence']:g}\u2009%"
@@ -173,6 +189,7 @@ def limits(summary: dict[str, Any]) -> list[str]:
             f"The models were not all asked alike ({'; '.join(_asked(summary))}), so a part of the differences between "
             "them may come from how they were asked."
         )
+    found += _lengths(summary)
     found.append(
         "Intervals and p-values are not corrected for the number of comparisons: of many that show no true "
         f"change, about {100 * (1 - summary['confidence']):g}\u2009% would still leave out zero. The q-values "

@@ -137,7 +137,7 @@ VERBS = {
     "report": Verb(
         "write report.html, report.md and figures from a study's files",
         ("report",),
-        "jaxreason report --workdir runs/tiny",
+        f"jaxreason report {TINY} --workdir runs/tiny",
         stages.run_report,
         takes="[STUDY ...]",
         several=True,
