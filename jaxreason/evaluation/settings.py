@@ -78,8 +78,8 @@ class EvalConfig:
       grader_workers, grader_timeout_s: processes for slow graders, and their limit for one reply.
       code_isolation: "auto" locks programs that a model wrote into the strongest jail that this
         machine has, and refuses to run them where there is none; "none" runs them all the same.
-      within_positions: a model with fewer positions than `sampler.max_length` is asked within those that it has, and the
-        report says so; otherwise it is refused.
+      within_positions: a model with fewer positions than `sampler.max_length` is asked within those that it has, and
+        the report says so; otherwise it is refused.
     """
 
     benchmarks: dict[str, BenchmarkRun]

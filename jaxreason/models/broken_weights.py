@@ -41,5 +41,9 @@ def _rows(shape: tuple[int, ...]) -> int:
 
 
 def _not_finite(file, key: str, shape: tuple[int, ...], start: int) -> int:
-    rows = (slice(start, start + ROWS), *(slice(None) for _ in shape[1:])) if shape else ()
+    rows = (
+        (slice(start, min(start + ROWS, shape[0])), *(slice(None) for _ in shape[1:]))
+        if shape
+        else ()
+    )
     return int((~np.isfinite(file.read(key, rows).astype(np.float32))).sum())

@@ -70,9 +70,13 @@ def announce(call: Call, mesh: Mesh) -> None:
     device, processes = jax.devices()[0], jax.process_count()
     over = f", {processes} processes" if processes > 1 else ""
     _LOG.info("devices: %d x %s, mesh %s%s", jax.device_count(), device.device_kind, axes, over)
+    if call.workdir is not None:
+        _LOG.info("writes: %s", call.workdir)
     model = call.model
+    if (
+        model.init == "pretrained" and not model.path
+    ):  # a study whose arms all have bases of their own
+        return
     size = sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(static_model(model))))
     name = model.path or "made at random"
     _LOG.info("model: %s, %s parameters, computes in %s", name, f"{size:,}", model.dtype)
-    if call.workdir is not None:
-        _LOG.info("writes: %s", call.workdir)

@@ -1,0 +1,223 @@
+"""configs/survey.py: what it names, and stand-ins of every family through the program from base to report."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from evaluation.benchmark_rows import write_files
+from standins import MODELS, write_standins
+from verbs.program import call
+
+from jaxreason.recipes import load_recipe
+from jaxreason.report.build import read_summary
+from jaxreason.results import published
+
+ROOT = Path(__file__).parent.parent
+RECIPE = Path(__file__).parent / "survey_standins.py"
+ARMS = (
+    *("simplerl_1_5b", "r1_distill_qwen_7b", "llama_3_1_8b_simplerl"),
+    *("mistral_24b_reasoning", "unireason_rl"),
+)
+
+
+def arms_of(argument):
+    return load_recipe(f"configs/survey.py:{argument}").study.arms
+
+
+def test_it_names_the_eighteen_models_with_the_bases_that_the_paper_compares_them_with():
+    arms = arms_of("v5p-64,general_reasoner_sft=/m/gr")
+    named = {arm.published: (arm.path, arm.base) for arm in arms.values()}
+    assert set(named) == set(published.indices())
+    for name, (path, base) in named.items():
+        model = published.models()[name]
+        assert (path, base) == (model.path or "/m/gr", model.base_path)
+    assert "general_reasoner_sft" not in arms_of("v5p-64")  # it was not released
+
+
+@pytest.mark.parametrize(
+    ("argument", "names"),
+    [
+        ("8b,24b", {"llama_3_1_8b_simplerl", "mistral_24b_reasoning"}),
+        ("h100-8,limo_32b,1.5b", {"limo_32b", "simplerl_1_5b"}),
+        ("unireason_rl,modes", {"unireason_rl", "qwen3_14b_think", "qwen3_14b_no_think"}),
+    ],
+)
+def test_sizes_and_names_choose_models(argument, names):
+    assert set(arms_of(argument)) == names
+
+
+def test_local_folders_stand_for_hub_names():
+    (arm,) = arms_of("limo_32b,models=/models").values()
+    assert (arm.path, arm.base) == ("/models/GAIR/LIMO", "/models/Qwen/Qwen2.5-32B-Instruct")
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("general_reasoner_sft", "not released; give its folder, general_reasoner_sft=FOLDER"),
+        ("limo_33b=/x", "'limo_33b': no such arm"),
+        ("limo_33b", "no such slice"),
+    ],
+)
+def test_what_it_cannot_choose_is_named(argument, message):
+    with pytest.raises(ValueError, match=message):
+        arms_of(argument)
+
+
+def test_the_dry_run_of_all_tells_every_model_before_it_is_here(capsys):
+    assert call("study", "--config", "configs/survey.py:v6e-64", "--dry-run") == 0
+    out = capsys.readouterr().out
+    for model in published.models().values():
+        if model.path and model.method != "vendor":
+            assert f"- {model.path} (a model: " in out
+    assert "evaluate bases/Qwen--Qwen2.5-Math-7B" in out and "not known" not in out
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Models and benchmark files, as the recipe's argument names them."""
+    root = tmp_path_factory.mktemp("survey")
+    write_standins(root / "models")
+    (root / "data").mkdir()
+    write_files(root / "data")
+    return root
+
+
+def recipe(folders, *arms):
+    return f"{RECIPE}:h100,{','.join(arms)},models={folders}/models,data={folders}/data"
+
+
+def start(config, workdir):
+    """The study in a process of its own, on one device."""
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
+    words = ["study", "--config", config, "--workdir", str(workdir)]
+    command = [sys.executable, "-c", "from jaxreason.cli import main; main()", *words]
+    how = {"env": environment, "start_new_session": True, "cwd": ROOT}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **how)
+
+
+def wait_for(path, process):
+    for _ in range(3000):
+        if path.exists() or process.poll() is not None:
+            return
+        time.sleep(0.1)
+
+
+def files_of(workdir):
+    """When each sample and metric was written."""
+    found = [*workdir.rglob("samples/*.jsonl"), *workdir.rglob("analysis/*.json")]
+    return {path: path.stat().st_mtime_ns for path in found}
+
+
+@pytest.mark.slow
+def test_stand_ins_of_every_family_go_through_and_what_is_not_comparable_is_left_out_with_the_reason(
+    folders, tmp_path
+):
+    workdir = tmp_path / "survey"
+    config = recipe(folders, *ARMS)
+    process = start(config, workdir)
+    # The third evaluation has begun when the second has its scores.
+    wait_for(
+        workdir / "bases/mistralai--Mistral-Small-24B-Instruct-2501/evaluation/scores.json", process
+    )
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    before = files_of(workdir)
+    assert (again := start(config, workdir)).communicate() and again.returncode == 0
+    after = files_of(workdir)
+    done = [p for p in before if (p.parent.parent / "scores.json").exists() and p in after]
+    assert len(done) >= 3 and sum(before[path] == after[path] for path in done) >= 3
+    summary = read_summary(workdir)
+    assert {arm["name"] for arm in summary["arms"]} == set(ARMS)
+    assert {row["arm"] for row in summary["differences"]} == set(ARMS)
+    missing = "\n".join(summary["missing"])
+    assert "SimpleRL-1.5B, seed 0: " in missing and "2 layers of width 32" in missing
+    assert "R1-Distill-Qwen-7B, seed 0: " in missing and "a vocabulary of 259 tokens" in missing
+    measured = {row["arm"] for row in summary["drift"]}
+    assert measured >= set(ARMS[2:]) and "r1_distill_qwen_7b" not in measured
+    limits = "\n".join(summary["limits"])
+    assert "Base Qwen2.5-Math-7B within 512 tokens were asked" in limits
+    asked = {row["model"]: row["prompt_format"] for row in summary["asked"]}
+    assert asked["bases/meta-llama--Llama-3.1-8B"] == "plain"
+    assert asked["llama_3_1_8b_simplerl"] == "chat"
+    scores = {(r["model"], r["where"]) for r in summary["fidelity"] if r["kind"] == "score"}
+    assert {("unireason_rl", name) for name in ("math500", "gpqa_diamond", "coqa")} <= scores
+    # A second start makes nothing again.
+    assert (again := start(config, workdir)).communicate() and again.returncode == 0
+    assert files_of(workdir) == after
+
+
+def broken(folders, tmp_path, change):
+    """The models of one arm, and one of its files changed; what the program says of it."""
+    names = [name for name in MODELS if "Mistral" in name]
+    for name in names:
+        shutil.copytree(folders / "models" / name, tmp_path / "models" / name)
+    change(tmp_path / "models" / names[1])
+    data = f"data={folders}/data"
+    return f"{RECIPE}:h100,mistral_24b_reasoning,models={tmp_path}/models,{data}"
+
+
+def refusal(capsys, config, workdir):
+    """What the program ends with, after its messages."""
+    assert call("study", "--config", config, "--workdir", workdir) == 2
+    found = capsys.readouterr().err
+    return found[found.rindex("jaxreason study: ") :]
+
+
+def cut(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    (folder / "checksums.json").unlink(missing_ok=True)
+
+
+def untemplated(folder):
+    (folder / "chat_template.jinja").unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (shutil.rmtree, "no such folder"),
+        (cut, r"model.safetensors: not a whole safetensors file"),
+        (untemplated, "the tokenizer has no chat template"),
+    ],
+)
+def test_an_arm_that_cannot_be_asked_is_named_before_the_first_stage(
+    folders, tmp_path, capsys, change, message
+):
+    config = broken(folders, tmp_path, change)
+    said = refusal(capsys, config, tmp_path / "run")
+    assert "config.study.arms.mistral_24b_reasoning: " in said and message in said
+    assert not (tmp_path / "run" / "bases").exists()
+
+
+def without_numbers(folder):
+    path = folder / "model.safetensors"
+    tensors = safetensors.numpy.load_file(path)
+    tensors["model.layers.1.mlp.up_proj.weight"][3, 4] = np.nan
+    safetensors.numpy.save_file(tensors, path, metadata={"format": "pt"})
+    (folder / "checksums.json").unlink(missing_ok=True)
+
+
+@pytest.mark.slow
+def test_weights_that_are_no_numbers_stop_their_own_stage_and_are_named(folders, tmp_path):
+    process = start(broken(folders, tmp_path, without_numbers), tmp_path / "run")
+    _, said = process.communicate()
+    assert process.returncode == 2
+    assert "evaluate mistral_24b_reasoning/seed_0 (stage 2 of 5): " in said
+    assert "model.layers.1.mlp.up_proj.weight holds 1 values that are NaN or infinite" in said
+    assert "What was done stays" in said
+    base = tmp_path / "run/bases/mistralai--Mistral-Small-24B-Instruct-2501"
+    assert json.loads((base / "evaluation/scores.json").read_text())["rows"]
