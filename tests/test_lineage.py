@@ -4,7 +4,7 @@ import pytest
 from etils import epath
 
 from jaxreason import lineage, study
-from jaxreason.arms import ArmConfig, StudyConfig
+from jaxreason.arms import ArmConfig, StudyConfig, check_names, traits_of
 from jaxreason.config import ConfigError
 from jaxreason.lineage import Base
 from jaxreason.questions import with_workdir
@@ -77,6 +77,39 @@ def test_a_base_that_several_arms_name_is_one_and_the_recipes_model_comes_first(
 def test_arms_that_start_nowhere_or_from_each_other_are_refused_by_name(made, message):
     with pytest.raises(ConfigError, match=message):
         lineage.check_lineage(made, MODEL)
+
+
+def own(name, published="", **more):
+    return ArmConfig("given", name, "", {}, f"x/{name}", base="x/base", published=published, **more)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (made_of(a=own("a", "UniReason RL"), b=own("b", "SimpleRL-7B")), "b.base: the paper compares 'SimpleRL-7B' with Qwen2.5-7B-Base, and 'UniReason RL'"),
+        (made_of(a=own("a", base_asked={"thinking": True}), b=own("b")), "b.base_asked: {}, and arm a says {'thinking': True} of the same base, x/base"),
+        (made_of(a=ArmConfig("sft", "a", "", {}, "", base_asked={"thinking": True})), "a.base_asked: for a base of its own"),
+    ],
+)  # fmt: skip
+def test_arms_of_one_base_that_contradict_each_other_are_refused_by_name(made, message):
+    with pytest.raises(ConfigError, match=message):
+        lineage.check_lineage(made, MODEL)
+
+
+def test_the_papers_names_of_bases_follow_from_its_models():
+    made = made_of(a=own("a", "General-Reasoner RL"), b=own("b", "UniReason RL"), c=arm())
+    assert lineage.published_bases(made, MODEL) == {"bases/x--base": "Qwen3-14B-Base"}
+
+
+def test_a_model_that_the_paper_has_not_is_refused_with_the_nearest():
+    with pytest.raises(ConfigError, match="a.published: the paper has no 'SimpleRL-8B'; did you mean 'SimpleRL-7B'"):  # fmt: skip
+        check_names(made_of(a=own("a", "SimpleRL-8B")))
+
+
+def test_traits_are_those_of_the_paper_or_the_method_under_what_the_recipe_says():
+    made = own("a", "SimpleRL-7B", traits={"size": "small", "lab": "x"})
+    assert traits_of(made) == {"method": "RL", "size": "small", "family": "Qwen2.5", "lab": "x"}
+    assert traits_of(arm("rl")) == {"method": "RL"} and traits_of(own("b")) == {}
 
 
 def recipe(**arms):
