@@ -86,11 +86,20 @@ def own(name, published="", **more):
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (made_of(a=own("a", "UniReason RL"), b=own("b", "SimpleRL-7B")), "b.base: the paper compares 'SimpleRL-7B' with Qwen2.5-7B-Base, and 'UniReason RL'"),
-        (made_of(a=own("a", base_asked={"thinking": True}), b=own("b")), "b.base_asked: {}, and arm a says {'thinking': True} of the same base, x/base"),
-        (made_of(a=ArmConfig("sft", "a", "", {}, "", base_asked={"thinking": True})), "a.base_asked: for a base of its own"),
+        (
+            made_of(a=own("a", "UniReason RL"), b=own("b", "SimpleRL-7B")),
+            "b.base: the paper compares 'SimpleRL-7B' with Qwen2.5-7B-Base, and 'UniReason RL'",
+        ),
+        (
+            made_of(a=own("a", base_asked={"thinking": True}), b=own("b")),
+            "b.base_asked: {}, and arm a says {'thinking': True} of the same base, x/base",
+        ),
+        (
+            made_of(a=ArmConfig("sft", "a", "", {}, "", base_asked={"thinking": True})),
+            "a.base_asked: for a base of its own",
+        ),
     ],
-)  # fmt: skip
+)
 def test_arms_of_one_base_that_contradict_each_other_are_refused_by_name(made, message):
     with pytest.raises(ConfigError, match=message):
         lineage.check_lineage(made, MODEL)
@@ -102,7 +111,8 @@ def test_the_papers_names_of_bases_follow_from_its_models():
 
 
 def test_a_model_that_the_paper_has_not_is_refused_with_the_nearest():
-    with pytest.raises(ConfigError, match="a.published: the paper has no 'SimpleRL-8B'; did you mean 'SimpleRL-7B'"):  # fmt: skip
+    said = r"a\.published: the paper has no 'SimpleRL-8B'; did you mean 'SimpleRL-7B'"
+    with pytest.raises(ConfigError, match=said):
         check_names(made_of(a=own("a", "SimpleRL-8B")))
 
 

@@ -483,3 +483,11 @@ def test_a_recipe_section_becomes_the_configuration(questions):
     config = sums_config(questions, {"greedy": 1})
     assert parse(EvalConfig, to_dict(config), "eval") == config
     assert benchmark_groups(config) == {"sums": "math"}
+
+
+def test_a_model_of_fewer_positions_is_asked_within_them_where_the_recipe_allows_it():
+    config = eval_config({}, {})
+    assert evaluator.fitting(config, 128) == config  # refused later, by the engine
+    allowed = dataclasses.replace(config, within_positions=True)
+    assert evaluator.fitting(allowed, 128).sampler.max_length == 128
+    assert evaluator.fitting(allowed, 512) == allowed

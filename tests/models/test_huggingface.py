@@ -404,6 +404,8 @@ def test_a_name_is_a_folder_or_on_the_hub_or_refused(tmp_path, monkeypatch):
         and "*.safetensors" in asked[0][1]
         and "*.bin" not in asked[0][1]
     )
+    huggingface.resolve("owner/model", weights=False)  # as a study looks at all its models first
+    assert "*.json" in asked[1][1] and "*.safetensors" not in asked[1][1]
 
     def unreachable(name, allow_patterns):
         raise OSError("no network")
