@@ -75,6 +75,8 @@ def write_study(
             chances = {name: BASE[name] + added[group] for name, group in GROUPS.items()}
             _evaluation(run, hardness, chances, rng)
             _analysis(run / "analysis", drift * (1 + rng.normal(0, 0.1)), rng)
+            if arm == "rl":
+                _cross_sampling(run / "cross_sampling", seed)
             if trained:
                 _metrics(run, arms[arm][0], rng)
     rows = list(_transfer(arms, seeds, rng))
@@ -206,6 +208,25 @@ def _along(size: float) -> list[dict]:
         for name in GROUPS
         for source in ("base", "tuned")
     ]
+
+
+def _cross_sampling(folder: pathlib.Path, seed: int) -> None:
+    """Two choices carry the most of it; without a draw, so that all else stays as it is."""
+    ends = {"base": (0.55, 0.7), "tuned": (0.7, 0.55)}
+    rows = []
+    for leads, (own, other) in ends.items():
+        for budget in (0, 1, 2, 4, None):
+            share = 1.0 if budget is None else (0, 0.6, 0.85, 0.95)[(0, 1, 2, 4).index(budget)]
+            mean = own + share * (other - own) + 0.01 * seed
+            score = {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "n": 60, "errors": 0}
+            taken = 6.0 if budget is None else float(budget)
+            counts = {"taken": taken, "taken_share": taken / 20, "shifts": 6.0, "tokens": 20.0}
+            rows.append({"leads": leads, "budget": budget, "metric": "correct", **score, **counts})
+    about = {"benchmark": "synthetic_add", "label": "Add", "group": "math", "decoding": "greedy"}
+    about |= {"variant": "robust", "rule": "largest", "threshold": 0.1, "questions": 60}
+    about |= {"left_out": 0, "confidence": 0.95}
+    folder.mkdir(parents=True, exist_ok=True)
+    _json(folder / "synthetic_add.json", about | {"rows": rows})
 
 
 def _metrics(run: pathlib.Path, method: str, rng) -> None:

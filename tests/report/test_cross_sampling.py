@@ -38,7 +38,7 @@ def summary(tmp_path_factory):
     folder = write_study(tmp_path_factory.mktemp("study"), num_items=6, arms=TWO)
     for arm, seed, more in (("rl", 0, 0.0), ("rl", 1, 0.1), ("sft_hi", 0, 0.0)):
         path = folder / arm / f"seed_{seed}" / "cross_sampling" / "synthetic_add.json"
-        path.parent.mkdir()
+        path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(result(more)))
     reader = Reader(folder)
     study = read_study(reader)
