@@ -1,14 +1,18 @@
 """Replies to training prompts: whose prompts, how they are asked, and that the base answers them once for all runs."""
 
 import dataclasses
+import functools
+import json
 
 import jax
 import pytest
 import tiny_rl
 from tiny_follow import make_base, make_mesh_of_one, model_of
+from tiny_pair import write_evaluation
 from tiny_sft import make_recipe, write_inputs
 
-from jaxreason.analysis.drift import DriftConfig
+from jaxreason.analysis.drift import DriftConfig, run_drift
+from jaxreason.analysis.texts import Text, Unit
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.model_source import ModelSource
 from jaxreason.rl.prompt_data import load_prompts
@@ -80,6 +84,26 @@ def test_the_tuned_models_replies_are_its_own_to_the_same_prompts(folder, tmp_pa
     assert (base.source, tuned.source) == ("base", "tuned")
     assert [text.id for text in base.texts] == [text.id for text in tuned.texts]
     assert [text.tokens for text in base.texts] != [text.tokens for text in tuned.texts]
+
+
+def test_the_unit_stands_in_the_files_and_is_0_of_a_model_with_itself_alone(folder, tmp_path):
+    texts = tuple(Text(f"q{i}", (1, 2, 3 + i, 4, 5), 2) for i in range(3))
+    write_evaluation(tmp_path / "evaluation", Unit("sums", "math", "base", texts, 0, 0))
+    config = dataclasses.replace(CONFIG, decoding="t1")
+    mesh, found = make_mesh_of_one(), {}
+    for tuned in ("base_0", "base_1"):
+        also = functools.partial(training_units, config, folder / "one", tmp_path, mesh=mesh)
+        models = [model_of(folder / name) for name in ("base_0", tuned)]
+        evaluations = [tmp_path / "evaluation"] * 2
+        with jax.set_mesh(mesh):
+            run_drift(config, *models, mesh, tmp_path / tuned, *evaluations, also=also)
+        value = json.loads((tmp_path / tuned / "analysis" / "token_kl.json").read_text())
+        rows = [row for row in value["rows"] if row["benchmark"] == "training_prompts"]
+        assert {(row["group"], row["source"]) for row in rows} == {("training", "base")}
+        assert [row for row in value["groups"] if row["group"] == "training"]
+        found[tuned] = {row["name"]: row["value"] for row in rows}
+    assert set(found["base_0"].values()) == {0.0}
+    assert found["base_1"]["kl_forward"] > 1e-4
 
 
 def test_a_model_that_was_not_trained_here_has_no_such_texts_and_the_file_says_why(
