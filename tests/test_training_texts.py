@@ -96,6 +96,8 @@ def test_the_unit_stands_in_the_files_and_is_0_of_a_model_with_itself_alone(fold
         models = [model_of(folder / name) for name in ("base_0", tuned)]
         evaluations = [tmp_path / "evaluation"] * 2
         with jax.set_mesh(mesh):
+            run_drift(config, *models, mesh, tmp_path / tuned, *evaluations)
+            # as a study that gained them
             run_drift(config, *models, mesh, tmp_path / tuned, *evaluations, also=also)
         value = json.loads((tmp_path / tuned / "analysis" / "token_kl.json").read_text())
         rows = [row for row in value["rows"] if row["benchmark"] == "training_prompts"]

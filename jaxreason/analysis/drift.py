@@ -70,10 +70,11 @@ class DriftConfig:
     variant: Literal["robust", "paper"] = "robust"
     # the most tokens in all rows of a batch, so that longer texts go in fewer rows
     tokens_per_batch: Annotated[int, at_least(1), FREE] = 32768
-    # prompts that the model was trained on, whose replies are texts as well; 0 = none
-    training_prompts: Annotated[int, at_least(0)] = 0
-    training_tokens: Annotated[int, at_least(1)] = 512  # the longest of these replies
-    training_replies: tuple[Literal["base", "tuned"], ...] = ("base",)  # whose they are
+    # prompts that the model was trained on, whose replies are texts as well; 0 = none. What they are is claimed text by
+    # text, so that a finished study may gain them.
+    training_prompts: Annotated[int, at_least(0), FREE] = 0
+    training_tokens: Annotated[int, at_least(1), FREE] = 512  # the longest of these replies
+    training_replies: Annotated[tuple[Literal["base", "tuned"], ...], FREE] = ("base",)  # whose
     # hidden states that are kept in analysis/states: pooled in these ways, and of every token at these layers
     keep_states: Annotated[tuple[Literal["reply", "all", "last"], ...], FREE] = ()
     keep_token_states: Annotated[tuple[int, ...], FREE] = ()
@@ -142,11 +143,12 @@ def compare(
     origin = Origin.of(config, base, tuned, units)
     pending = on_process_zero(lambda: [x for x in config.metrics if is_pending(workdir, x, origin)])
     undefined = {name: _reason(name, reasons) for name in pending if _reason(name, reasons)}
-    kept = units if "texts" not in reasons else []
+    if "texts" in reasons:  # then no text is read, so there are no states to keep
+        config = dataclasses.replace(config, keep_states=(), keep_token_states=())
     run = _Run(config, base, tuned, mesh, epath.Path(workdir), units, origin, limit, tokenizer)
     on_process_zero(lambda: run.write_undefined(undefined))
     pending = tuple(name for name in pending if name not in undefined)
-    if pending or on_process_zero(lambda: not all(run.holds_states(unit) for unit in kept)):
+    if pending or on_process_zero(lambda: not all(run.holds_states(unit) for unit in units)):
         with Interrupt() as interrupt:
             run.measure(pending, interrupt)
 
