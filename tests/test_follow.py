@@ -500,7 +500,8 @@ def test_a_study_follows_a_run_between_its_base_and_its_last_step_which_it_has_m
     asked = count_requests(monkeypatch)
     with jax.set_mesh(mesh):
         stage.follow_finished(config, run, base, mesh, places)
-    assert sum(asked) == 2 * (8 + 8 + 4 + 4)  # the two steps between
+    # The two steps between; and of the base three training prompts, which no stage of this study has asked.
+    assert sum(asked) == 2 * (8 + 8 + 4 + 4) + 3
     found = read_trajectory(run / "trajectory")
     assert numbers(found) == numbers(made[1]) and found["complete"]
     assert found["elsewhere"] == {"0": "base", str(last): "arm/seed_3"}
