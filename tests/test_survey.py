@@ -81,16 +81,6 @@ def test_the_dry_run_of_all_tells_every_model_before_it_is_here(capsys):
     assert "evaluate bases/Qwen--Qwen2.5-Math-7B" in out and "not known" not in out
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """Models and benchmark files, as the recipe's argument names them."""
-    root = tmp_path_factory.mktemp("survey")
-    write_standins(root / "models")
-    (root / "data").mkdir()
-    write_files(root / "data")
-    return root
-
-
 def recipe(folders, *arms):
     return f"{RECIPE}:h100,{','.join(arms)},models={folders}/models,data={folders}/data"
 
@@ -123,10 +113,12 @@ def files_of(workdir):
 
 @pytest.mark.slow
 def test_stand_ins_of_every_family_go_through_and_what_is_not_comparable_is_left_out_with_the_reason(
-    folders, tmp_path
+    tmp_path,
 ):
-    workdir = tmp_path / "survey"
-    config = recipe(folders, *ARMS)
+    write_standins(tmp_path / "models")
+    (tmp_path / "data").mkdir()
+    write_files(tmp_path / "data")
+    workdir, config = tmp_path / "survey", recipe(tmp_path, *ARMS)
     process = start(config, workdir)
     # The third evaluation has begun when the second has its scores.
     wait_for(
@@ -159,14 +151,14 @@ def test_stand_ins_of_every_family_go_through_and_what_is_not_comparable_is_left
     assert files_of(workdir) == after
 
 
-def broken(folders, tmp_path, change):
-    """The models of one arm, and one of its files changed; what the program says of it."""
+def broken(tmp_path, change):
+    """The recipe of one arm whose model's folder was changed."""
     names = [name for name in MODELS if "Mistral" in name]
-    for name in names:
-        shutil.copytree(folders / "models" / name, tmp_path / "models" / name)
+    write_standins(tmp_path / "models", names)
+    (tmp_path / "data").mkdir()
+    write_files(tmp_path / "data")
     change(tmp_path / "models" / names[1])
-    data = f"data={folders}/data"
-    return f"{RECIPE}:h100,mistral_24b_reasoning,models={tmp_path}/models,{data}"
+    return recipe(tmp_path, "mistral_24b_reasoning")
 
 
 def refusal(capsys, config, workdir):
@@ -195,10 +187,9 @@ def untemplated(folder):
     ],
 )
 def test_an_arm_that_cannot_be_asked_is_named_before_the_first_stage(
-    folders, tmp_path, capsys, change, message
+    tmp_path, capsys, change, message
 ):
-    config = broken(folders, tmp_path, change)
-    said = refusal(capsys, config, tmp_path / "run")
+    said = refusal(capsys, broken(tmp_path, change), tmp_path / "run")
     assert "config.study.arms.mistral_24b_reasoning: " in said and message in said
     assert not (tmp_path / "run" / "bases").exists()
 
@@ -212,8 +203,8 @@ def without_numbers(folder):
 
 
 @pytest.mark.slow
-def test_weights_that_are_no_numbers_stop_their_own_stage_and_are_named(folders, tmp_path):
-    process = start(broken(folders, tmp_path, without_numbers), tmp_path / "run")
+def test_weights_that_are_no_numbers_stop_their_own_stage_and_are_named(tmp_path):
+    process = start(broken(tmp_path, without_numbers), tmp_path / "run")
     _, said = process.communicate()
     assert process.returncode == 2
     assert "evaluate mistral_24b_reasoning/seed_0 (stage 2 of 5): " in said
