@@ -3,7 +3,7 @@
 import io
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -27,6 +27,7 @@ from jaxreason.report.style import (
     INK,
     Label,
     Look,
+    arm_legend,
     bar,
     draw_row,
     from_zero,
@@ -155,6 +156,7 @@ def frontier(summary: dict[str, Any], narrow: bool) -> Figure | None:
         true_minus(panel, "x", "y")
         panel.tick_params(labelbottom=True, labelleft=True)
     least_span(axes, "xy", POINT)
+    _numbers_said(figure, summary, across.keys() & along.keys(), narrow)
     place_labels(figure, texts)
     return figure
 
@@ -181,8 +183,16 @@ def kl_frontier(summary: dict[str, Any], narrow: bool) -> Figure | None:
     least_span(axes, "y", POINT)
     for panel in axes:
         from_zero(panel, drift_figures.LEAST_DRIFT)
+    _numbers_said(figure, summary, divergence.keys(), narrow)
     place_labels(figure, texts)
     return figure
+
+
+def _numbers_said(figure: Figure, summary: dict, drawn: Iterable[str], narrow: bool) -> None:
+    """Which arm has which number, where points have no names."""
+    if crowded(summary):
+        arms = [arm["name"] for arm in summary["arms"] if arm["name"] in drawn]
+        arm_legend(figure, summary, arms, narrow)
 
 
 def _cross(axes: Axes, summary: dict, across: dict, along: dict) -> list[Label]:

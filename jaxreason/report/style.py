@@ -288,7 +288,7 @@ def arm_legend(figure: Figure, summary: dict[str, Any], arms: Iterable[str], nar
         for a in arms
     ]
     style = {"frameon": False, "fontsize": 7.5, "labelcolor": "linecolor", "handlelength": 1.6}
-    figure.legend(handles=handles, loc="outside lower center", ncols=2 if narrow else 5, **style)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2 if narrow else 4, **style)
 
 
 def smooth(values: Sequence[float], share: float) -> np.ndarray:
