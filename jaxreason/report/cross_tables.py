@@ -26,7 +26,8 @@ def _table(summary: dict, benchmark: str, arm: str) -> Table:
     for budget in budgets:
         found = [find(members, leads=leads, budget=budget) for leads in LEADS]
         cells = tuple(cell for row in found for cell in _cells(row))
-        rows.append(Row("all" if budget is None else f"at most {budget}", cells))
+        label = {None: "all", 0: "none"}.get(budget, f"at most {budget}")
+        rows.append(Row(label, cells))
     task, name = benchmark_label(summary, benchmark), arm_labels(summary)[arm]
     spans = tuple((text[0].upper() + text[1:], len(COLUMNS)) for text in LEADS.values())
     caption = f"{task}, {name}: replies with choices of the other model, {_where(members[0])}."

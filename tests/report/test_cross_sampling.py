@@ -72,7 +72,7 @@ def test_a_panel_an_arm_draws_both_ways_against_the_budget(summary):
 
 def test_a_table_has_a_line_a_budget(summary):
     rl, sft = cross_tables(summary)
-    assert [row.label for row in sft.rows] == ["at most 0", "at most 1", "at most 4", "all"]
+    assert [row.label for row in sft.rows] == ["none", "at most 1", "at most 4", "all"]
     assert [cell.text for cell in sft.rows[1].cells] == [
         "55.0",
         "1.0",
