@@ -10,8 +10,9 @@ import pytest
 from jaxreason.analysis.paper_tokens import SCORED, means, per_reply, scripts_scored
 from jaxreason.analysis.texts import Text
 
-RELEASED = pathlib.Path("/work/shared/data/uniresponses")
-TOKENIZER = pathlib.Path("/work/shared/tokenizers/qwen3/tokenizer.json")
+SHARED = pathlib.Path(__file__).parents[3] / "shared"  # read where it is there
+RELEASED = SHARED / "data" / "uniresponses"
+TOKENIZER = SHARED / "tokenizers" / "qwen3" / "tokenizer.json"
 
 
 def token_losses(seed: int, lengths=(5, 3, 1, 4)) -> list[list[dict]]:
