@@ -117,6 +117,7 @@ def test_the_shift_of_a_planted_change_is_found_and_that_of_none_is_zero():
     assert paper_pca_shift(planted).statistic(np.arange(5))["shift"] > 0.05
 
 
+@pytest.mark.slow  # compiles for eight devices
 def test_batches_and_devices_change_nothing():
     one = question_states(params_of(0), params_of(1))
     many = question_states(params_of(0), params_of(1), num_devices=8)

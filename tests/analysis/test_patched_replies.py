@@ -117,6 +117,7 @@ def test_a_reply_ends_at_its_limit_and_rows_without_a_prompt_have_none():
         assert found.length[row] == most or told(found, row)[-1] == STOP
 
 
+@pytest.mark.slow  # compiles for eight devices
 def test_many_devices_write_the_same():
     one, many = (replies(params_of(0), params_of(1), everywhere(3), num_devices=n) for n in (1, 8))
     assert [told(one, row) for row in range(4)] == [told(many, row) for row in range(4)]
