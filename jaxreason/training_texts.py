@@ -16,7 +16,7 @@ from jaxreason.analysis.drift import DriftConfig
 from jaxreason.analysis.texts import Text, Unit
 from jaxreason.base_kl import BaseKLConfig, sample_base
 from jaxreason.config import claimed, parse
-from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results.groups import TRAINING
@@ -69,17 +69,13 @@ def training_units(
     run = read_run(run_folder)
     positions = min(one.architecture().max_position_embeddings for one in (base, tuned))
     longest = positions - config.training_tokens
-    tokenizer = _tokenizer(run, base)
+    tokenizer = run.tokenizer or base.config.path  # whose folder may have moved since
     prompts = on_process_zero(lambda: _prompts(config, run, tokenizer, longest, workdir))
     if not prompts:
         return [_empty(source, NONE_FITS) for source in config.training_replies]
     sources = {"base": base, "tuned": tuned}
     return [
-        _unit(
-            source,
-            prompts,
-            _replies(config, sources[source], run, tokenizer, prompts, workdir, mesh),
-        )
+        _unit(source, prompts, _replies(config, sources[source], tokenizer, prompts, workdir, mesh))
         for source in config.training_replies
     ]
 
@@ -105,31 +101,24 @@ def _prompts(
     }
     found = read_training_file(workdir, "prompts", made_with)
     if found is None:
-        every = dict.fromkeys(map(tuple, _all_prompts(run, tokenizer)))
+        every = dict.fromkeys(map(tuple, _all_prompts(run, load_tokenizer(tokenizer))))
         fitting = [prompt for prompt in every if 0 < len(prompt) <= longest]
         found = [list(p) for p in sorted(fitting, key=_hash)[: config.training_prompts]]
         write_training_file(workdir, "prompts", made_with, found)
     return found
 
 
-def _all_prompts(run: TrainedRun, tokenizer: str) -> list[Prompt]:
+def _all_prompts(run: TrainedRun, tokenizer: Tokenizer) -> list[Prompt]:
     """The prompts of a run, encoded as it asks them."""
-    loaded = load_tokenizer(tokenizer)
     where = f"{run.folder / 'config.json'}: {run.stage}"
     if run.stage == "sft":
-        return prompts_of(load_data(parse(SFTConfig, run.section, where), loaded).sequences)
-    return [x.tokens for x in load_prompts(parse(RLConfig, run.section, where), loaded).prompts]
-
-
-def _tokenizer(run: TrainedRun, base: ModelSource) -> str:
-    """That of the run; its base's where the recipe has it now, for the folder that it was read from may have moved."""
-    return run.tokenizer or base.config.path
+        return prompts_of(load_data(parse(SFTConfig, run.section, where), tokenizer).sequences)
+    return [x.tokens for x in load_prompts(parse(RLConfig, run.section, where), tokenizer).prompts]
 
 
 def _replies(
     config: DriftConfig,
     source: ModelSource,
-    run: TrainedRun,
     tokenizer: str,
     prompts: Sequence[Sequence[int]],
     workdir: epath.Path,

@@ -195,6 +195,7 @@ MAY_IMPORT = {
         "training",
     },
     "study_checks": {
+        "followed_arms",
         "analysis",
         "arms",
         "config",

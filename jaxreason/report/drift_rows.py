@@ -45,7 +45,7 @@ QUANTITIES = (
     Quantity("shifted_tokens", "shifted", "tuned", "Shifted tokens, tuned replies", "share"),
 )
 HEADLINE_KL, REVERSE_KL = QUANTITIES[0], QUANTITIES[1]
-HEADLINE_SHIFT, PAPER_SHIFT, SCALED_SHIFT = QUANTITIES[6:9]
+HEADLINE_SHIFT, PAPER_SHIFT, SCALED_SHIFT = (q for q in QUANTITIES if q.metric == "pca_shift")
 
 
 def rows_of(rows: list[dict], quantity: Quantity) -> list[dict]:

@@ -12,9 +12,10 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from jaxreason.report.answer import answer_tables
+from jaxreason.report.captions import Caption, captions
 from jaxreason.report.figures import Drawn
 from jaxreason.report.inline_svg import colour_variables, inline_svg, marker_path, variable
-from jaxreason.report.methods import Caption, Formula, captions, methods, reading
+from jaxreason.report.methods import Formula, methods, reading
 from jaxreason.report.sample_browser import Archive, browser
 from jaxreason.report.sections import there
 from jaxreason.report.style import looks

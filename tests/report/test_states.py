@@ -13,9 +13,9 @@ from synthetic_study import GROUPS, write_study
 from jaxreason.analysis.cka import cka_distance
 from jaxreason.analysis.subspaces import subspaces
 from jaxreason.report import build
+from jaxreason.report.captions import STATE_FIGURES
 from jaxreason.report.figures import FIGURES
 from jaxreason.report.files import Reader, read_study
-from jaxreason.report.methods import STATE_FIGURES
 from jaxreason.report.scores import Resampling
 from jaxreason.report.state_figures import cka_maps, pca_maps, state_layers
 from jaxreason.report.state_tables import state_tables

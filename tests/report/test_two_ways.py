@@ -10,9 +10,10 @@ from synthetic_study import ARMS, BASE, PAPER, write_study
 
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, format_summary, read_summary, run_report
+from jaxreason.report.captions import CAPTIONS, captions
 from jaxreason.report.figures import FIGURES
 from jaxreason.report.files import Reader, read_study
-from jaxreason.report.methods import CAPTIONS, captions, methods
+from jaxreason.report.methods import methods
 from jaxreason.report.run_tables import asked_tables
 from jaxreason.report.score_tables import variant_tables
 from jaxreason.report.scores import Resampling
