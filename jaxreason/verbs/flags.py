@@ -196,8 +196,10 @@ def check_paths(verb: str, values: dict[str, Any]) -> None:
       UserError: as `results.buckets.check_path`.
     """
     for flag in flags_of(verb):
-        if flag.value in ("DIR", "PATH", "RUN"):
-            check_path(values[flag.name])
+        if flag.value in ("DIR", "PATH", "RUN", "MODEL"):
+            several = flag.value == "MODEL"  # with commas between them
+            for path in (values[flag.name] or "").split(",") if several else [values[flag.name]]:
+                check_path(path.strip() if several else path)
 
 
 def _absl_name(name: str) -> str:

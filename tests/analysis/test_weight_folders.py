@@ -172,6 +172,8 @@ def test_the_program_compares_folders_without_a_recipe(folders, tmp_path, capsys
     told = capsys.readouterr().out
     assert "overlap, left" in told and "Jaccard" in told and "weights_overlap.json" in told
     assert "go together" in refused(capsys, "weights", "--base", base, "--workdir", tmp_path / "v")
+    elsewhere = ["--tuned", f"{one},gcs://b/x", "--workdir", tmp_path / "v"]
+    assert "gcs://b/x: expected" in refused(capsys, "weights", "--base", base, *elsewhere)
     assert "no study" in refused(capsys, "weights", "--workdir", tmp_path / "v")
 
 
