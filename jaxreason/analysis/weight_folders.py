@@ -61,12 +61,15 @@ def compare_folders(
 def compare_study(workdir: epath.Path, check: Check) -> list[epath.Path]:
     """Compares every run of a study that has a model with its base, and what the runs of a base changed alike.
 
+    A run whose weights do not fit its base's is left out, with the reason in the log.
+
     Args:
       workdir: of the study.
       check: as of `compare_folders`.
 
     Raises:
-      UserError: as `compare_folders`, or there is no study with a model.
+      UserError: there is no study with a model.
+      ConfigError: a run's file is of other models.
     """
     manifest = read_manifest(workdir)
     recipe = read_object(workdir / "config.json", {"study": dict})
@@ -82,13 +85,30 @@ def compare_study(workdir: epath.Path, check: Check) -> list[epath.Path]:
             elif not epath.Path(path).exists():
                 _LOG.warning("%s: not trained yet, so it is left out.", folder)
                 continue
-            found.setdefault(models[base_of(arm)], []).append(Member(arm["name"], seed, path))
-            _compare(folder, models[base_of(arm)], path, check)
-            folders.append(folder)
+            base = models[base_of(arm)]
+            if _is_comparable(folder, base, path, check):
+                found.setdefault(base, []).append(Member(arm["name"], seed, path))
+                folders.append(folder)
     if not folders:
-        raise UserError(f"{workdir}: no run of this study has a model yet.")
+        raise UserError(f"{workdir}: no run of this study has a model that can be compared yet.")
     _overlaps(workdir, {base: of for base, of in found.items() if len(of) > 1}, check)
     return folders
+
+
+def _is_comparable(folder: epath.Path, base: str, tuned: str, check: Check) -> bool:
+    """Compares a run, unless its weights and its base's do not fit together, which is told."""
+    try:
+        _compare(folder, base, tuned, check)
+    except ConfigError:  # its file is of other models
+        raise
+    except UserError as error:
+        _LOG.warning("%s: left out. %s", folder, error)
+        return False
+    made = read_drift(folder, "weights")
+    reason = "" if made is None else made["details"].get("undefined", "")
+    if reason:
+        _LOG.warning("%s: left out. %s", folder, reason)
+    return not reason
 
 
 def short_name(path: str) -> str:

@@ -165,6 +165,22 @@ def test_a_studys_runs_are_compared_and_what_they_changed_alike(folders, tmp_pat
     assert len(pairs) == 6 and pairs[1, 2] == 1  # seed 1 is a copy of `two`
 
 
+def test_a_run_that_does_not_fit_its_base_is_left_out_of_a_study_with_the_reason(
+    folders, tmp_path, caplog
+):
+    study = write_study(tmp_path, folders)
+    shallow = dataclasses.replace(ARCHITECTURE, num_hidden_layers=2)
+    other = write_weights(tmp_path / "shallow", weights_of(architecture=shallow), shallow)
+    recipe = {
+        "study": {"arms": {"two": {"path": other}, "three": {"path": str(folders / "three")}}}
+    }
+    (study / "config.json").write_text(json.dumps(recipe))
+    compare_study(study, nothing)
+    assert "two/seed_0: left out." in caplog.text and "model.layers.2" in caplog.text
+    (found,) = read_overlap(study)["bases"]
+    assert [member["arm"] for member in found["members"]] == ["rl", "three"]
+
+
 def test_the_program_compares_folders_without_a_recipe(folders, tmp_path, capsys):
     base, one, two = (folders / name for name in ("base", "one", "two"))
     words = ["weights", "--base", base, "--tuned", f"{one},{two}", "--workdir", tmp_path / "w"]
