@@ -1,8 +1,9 @@
 """Followed arms at equal scores in math: rows of summary.json.
 
 A run is read where its math, joined by straight lines between its evaluated steps, first reaches a score. An arm
-reaches what all of its seeds reach. Scores are compared at the highest that two arms reach, and at the highest that
-every arm does which gained. In each resample of the questions both that score and the places are found anew.
+reaches what all of its seeds reach. Scores are compared at the highest that two arms reach, at the highest that half of
+those do which gained, and at the highest that all of these do. In each resample of the questions both that score and
+the places are found anew.
 """
 
 import itertools
@@ -42,7 +43,7 @@ def _of_base(reader, study, progress: Progress, arms: list[list[Run]], how) -> l
     gained = [(top, runs) for top, runs in highest if top > progress.scores(runs[0], MATH)[0]]
     gained.sort(key=lambda pair: -pair[0])
     rows = []
-    for count in dict.fromkeys((2, len(gained))):
+    for count in dict.fromkeys((2, -(-len(gained) // 2), len(gained))):
         if 2 <= count <= len(gained):
             members = [runs for _, runs in gained[:count]]
             below = [(top, runs) for top, runs in highest if runs not in members]

@@ -112,9 +112,9 @@ def _over_training(summary: dict) -> list[Section]:
         parts += (
             "At equal math: a run's scores are joined by straight lines between its evaluated steps, and read where "
             "its math first reaches a score. An arm reaches what all of its seeds do. That score is the highest that "
-            "two arms reach, and the highest that every arm reaches which gained at all: where ranges do not overlap "
-            "there is no comparison. In each resample both the score and the places are found anew; KL is resampled "
-            "at the places of the whole.",
+            "two arms reach, that half of the arms reach which gained at all, or that all of these do: where ranges do "
+            "not overlap there is no comparison. In each resample both the score and the places are found anew; KL is "
+            "resampled at the places of the whole.",
         )
     if found["forgetting"]:
         parts += (

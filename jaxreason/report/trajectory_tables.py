@@ -8,6 +8,7 @@ from jaxreason.report.wording import (
     decimals,
     decoding_label,
     group_label,
+    listed,
     plain,
     signed,
 )
@@ -53,11 +54,10 @@ def _notes(row: dict, labels: dict[str, str]) -> list[str]:
         f"({plain(pair['low'])} to {plain(pair['high'])})."
         for pair in row["pairs"]
     ]
-    for other in row["not_reached"]:
-        notes.append(
-            f"{labels[other['arm']]} is left out: the highest that all of its seeds reach is "
-            f"{plain(other['math'])}, so it has no step to compare."
-        )
+    below = [f"{labels[other['arm']]} ({plain(other['math'])})" for other in row["not_reached"]]
+    if below:
+        said = "Left out, since not all seeds reach that score (in brackets what all reach): "
+        notes.append(f"{said}{listed(below)}.")
     return notes
 
 

@@ -163,7 +163,7 @@ def test_the_report_draws_and_tabulates_what_followed_runs_say(study, tmp_path, 
     (table,) = matched_tables(summary)
     rows = {row.label: [cell.text for cell in row.cells] for row in table.rows}
     assert rows["RL"][:4] == ["15", "79.4", "55.6", "67.5"]
-    assert any(note.startswith("FLAT is left out: the highest") for note in table.notes)
+    assert table.notes[-1].endswith("(in brackets what all reach): FLAT (40.0).")
     assert any(note.startswith("RL minus SFT, the rest: +31.2") for note in table.notes)
     text = (folder / "report" / "report.md").read_text()
     assert "Forgetting against drift" in text and "At equal math" in text
