@@ -34,7 +34,12 @@ from jaxreason.report.summary import summarise
 from jaxreason.report.table_files import table_csv, table_latex
 from jaxreason.report.tables import Table
 from jaxreason.report.terminal import format_summary
-from jaxreason.results.files import atomic_write_bytes, atomic_write_text, read_json
+from jaxreason.results.files import (
+    atomic_write_bytes,
+    atomic_write_text,
+    read_json,
+    remove_others,
+)
 
 __all__ = ["ReportConfig", "format_summary", "read_summary", "run_report"]
 
@@ -181,9 +186,7 @@ def _write_tables(folder: epath.Path, tables: dict[str, list[Table]]) -> None:
 
 def _write_all(folder: epath.Path, files: dict[str, bytes]) -> None:
     """Makes these the files of a folder: what an earlier report left there is of other numbers."""
-    for path in folder.iterdir() if folder.exists() else ():
-        if path.name not in files:
-            path.unlink()
+    remove_others(folder, files)
     for name, data in files.items():
         atomic_write_bytes(folder / name, data)
 

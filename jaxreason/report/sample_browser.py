@@ -25,7 +25,7 @@ from jaxreason.report.sample_sets import (
 from jaxreason.report.sample_texts import as_script, cut_all, text_hash
 from jaxreason.report.tables import benchmark_label
 from jaxreason.report.wording import decoding_label
-from jaxreason.results.files import atomic_write_bytes
+from jaxreason.results.files import atomic_write_bytes, remove_others
 
 FOLDER = "samples"
 FILE_TEXT = 20_000  # characters of a text; of a longer one the middle is left out
@@ -163,12 +163,10 @@ def write_samples(folder: epath.Path, archive: Archive) -> None:
         names.add(f"{number}.js")
         data = f"jaxreasonSamples({number},{{{body}}});\n"
         atomic_write_bytes(folder / f"{number}.js", data.encode("ascii"))
-    if len(names) > 1:
+    if files:
         index = as_script(archive.gathered.index() | {"files": files})
         atomic_write_bytes(folder / "index.js", f"jaxreasonIndex({index});\n".encode("ascii"))
-    for path in folder.iterdir() if folder.exists() else ():
-        if path.name not in names or len(names) == 1:
-            path.unlink()
+    remove_others(folder, names if files else ())
 
 
 def _packed(entries: Iterable[tuple[str, Any]]) -> Iterator[dict[str, str]]:

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from etils import epath
@@ -56,6 +56,17 @@ def atomic_write_bytes(path: epath.PathLike, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def remove_others(folder: epath.Path, names: Collection[str]) -> None:
+    """Removes the files of a folder that have none of these names; a bucket has no folder where nothing is in it."""
+    try:
+        there = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for path in there:
+        if path.name not in names:
+            path.unlink()
 
 
 def _remove_leftovers(folder: epath.Path) -> None:

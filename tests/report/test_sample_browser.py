@@ -5,7 +5,9 @@ import json
 import re
 import tracemalloc
 
+import bucket
 import pytest
+from etils import epath
 from sample_lines import GRADER, PROMPT, SCORED, write_samples
 
 from jaxreason.errors import UserError
@@ -249,3 +251,17 @@ def test_an_evaluation_is_read_for_its_scores_without_its_texts_in_memory(tmp_pa
     (tmp_path / name).write_bytes(data.replace(b"word", b"sword", 1))
     with pytest.raises(UserError, match="line 1: not the grade of sample 0"):
         read_evaluation(reader, "base", "robust")
+
+
+def test_on_a_bucket_the_same_files_are_written_and_old_ones_removed(tmp_path, monkeypatch):
+    folder = write_study(tmp_path / "study", [{"id": "q0"}, {"id": "q1"}])
+    archive_of(folder, tmp_path / "samples")
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "samples").iterdir()}
+    store = bucket.use(monkeypatch)
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        store.objects[f"b/{path.relative_to(folder)}"] = path.read_bytes()
+    for _ in range(2):
+        archive_of(epath.Path("gs://b"), epath.Path("gs://b/report/samples"))
+        found = {k: v for k, v in store.objects.items() if k.startswith("b/report/")}
+        assert found == {f"b/report/samples/{name}": data for name, data in expected.items()}
+        store.objects["b/report/samples/99.js"] = b"x"
