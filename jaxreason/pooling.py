@@ -15,7 +15,7 @@ from jaxreason.results.claims import differences
 from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.files import absolute, is_remote, read_object
 from jaxreason.results.sample_files import read_samples, sample_head_path, sample_keys
-from jaxreason.results.score_files import EVALUATION, is_finished
+from jaxreason.results.score_files import EVALUATION, is_finished, read_score_rows
 from jaxreason.results.study_files import (
     base_of,
     bases_of,
@@ -28,7 +28,7 @@ from jaxreason.results.study_files import (
 STUDIES = "studies"  # of study.json: which folders it was made of; no other study has it
 LEFT = ("model", "checkpoints", "parts")  # folders of a run that a report does not read
 # Of the head of a sample file, what must be the same for scores of two studies to stand beside each other.
-SETTINGS = ("num_questions", "num_samples", "decoding_settings", "max_length")
+SETTINGS = ("num_questions", "num_samples", "decoding_settings")
 
 
 class Pooled(NamedTuple):
@@ -126,24 +126,50 @@ def _check_alike(studies: list[Pooled]) -> list[str]:
 
 def _check_asked(first: Pooled, other: Pooled) -> None:
     folders = [s.folder / bases_of(s.manifest)[0]["name"] / EVALUATION for s in (first, other)]
+    ways = [_ways(folder) for folder in folders]
+    for where in ways[0].keys() & ways[1].keys():
+        changed = differences(ways[0][where], ways[1][where])
+        if changed:
+            raise UserError(_differently(first, other, *where[:2], changed))
     shared = [key for key in sample_keys(folders[0]) if key in sample_keys(folders[1])]
     for key in shared:
         if key.benchmark not in first.manifest["groups"]:
             continue
-        old, new = ({"settings": _settings(folder, key)} for folder in folders)
+        old, new = (_settings(study, key) for study in (first, other))
         changed = differences(old, new)
         if not changed and _questions(folders[0], key) != _questions(folders[1], key):
             changed = ["other questions"]
         if changed:
-            raise UserError(
-                f"{first.name} and {other.name} asked {key.benchmark} ({key.decoding}) differently: "
-                f"{'; '.join(changed).replace('settings.', '')}. Report them apart."
-            )
+            raise UserError(_differently(first, other, key.benchmark, key.decoding, changed))
 
 
-def _settings(folder: epath.Path, key: SampleKey) -> dict[str, Any]:
-    head = read_object(sample_head_path(folder, key), {})
-    return {name: head.get(name) for name in SETTINGS}
+def _differently(
+    first: Pooled, other: Pooled, benchmark: str, decoding: str, changed: list[str]
+) -> str:
+    return (
+        f"{first.name} and {other.name} asked {benchmark} ({decoding}) differently: {'; '.join(changed)}. Report them "
+        "apart."
+    )
+
+
+def _ways(folder: epath.Path) -> dict[tuple[str, str, str], dict[str, str]]:
+    """Prompt, grader and metric of every benchmark, decoding and variant."""
+    rows = [row for row in read_score_rows(folder) if row["primary"]]
+    return {
+        (row["benchmark"], row["decoding"], row["variant"]): {
+            name: row[name] for name in ("prompt", "grader", "metric")
+        }
+        for row in rows
+    }
+
+
+def _settings(study: Pooled, key: SampleKey) -> dict[str, Any]:
+    """Those of its first base, and the longest of its bases: a model with few positions is asked within them."""
+    folders = [study.folder / base["name"] / EVALUATION for base in bases_of(study.manifest)]
+    paths = [path for folder in folders if (path := sample_head_path(folder, key)).exists()]
+    heads = [read_object(path, {}) for path in paths]
+    longest = max((head.get("max_length", 0) for head in heads), default=0)
+    return {name: heads[0].get(name) for name in SETTINGS} | {"max_length": longest}
 
 
 def _questions(folder: epath.Path, key: SampleKey) -> set[str]:

@@ -86,6 +86,31 @@ def test_studies_that_asked_a_benchmark_differently_are_refused_with_the_setting
     assert not (tmp_path / "all").exists()
 
 
+def heads(base, length):
+    for path in (base / "evaluation/samples").glob("*.head.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"max_length": length}))
+
+
+def test_the_longest_of_a_studys_bases_says_how_long_it_asked(studies, tmp_path):
+    first, second = sorted((studies[0] / "bases").iterdir())
+    heads(first, 512)  # a model of few positions
+    heads(second, 1024)
+    (other,) = (studies[1] / "bases").iterdir()
+    heads(other, 1024)
+    pool(studies, tmp_path / "all")
+    heads(other, 2048)
+    with pytest.raises(UserError, match="differently: max_length: 1024 -> 2048"):
+        pool(studies, tmp_path / "other")
+
+
+def test_a_benchmark_of_one_name_with_another_grader_is_refused(studies, tmp_path):
+    for base in (studies[1] / "bases").iterdir():
+        path = base / "evaluation/scores.json"
+        path.write_text(path.read_text().replace("hash_answer", "last_number"))
+    with pytest.raises(UserError, match="differently: grader: 'hash_answer' -> 'last_number'"):
+        pool(studies, tmp_path / "all")
+
+
 def test_a_benchmark_that_not_all_studies_have_is_left_out_and_said(studies, tmp_path):
     shutil.rmtree(studies[1])
     write_published(studies[1], {"rl": "UniReason RL"}, benchmarks=(*BENCHMARKS[:3], "halueval"))
