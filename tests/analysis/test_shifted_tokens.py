@@ -36,7 +36,8 @@ def measured(reading=READING):
         "base_rank": [[3, 1, 2, 7, 1], [1, 5, 9, 9, 9], [1, 9, 9, 9, 9]],
         "tuned_rank": [[1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [2, 1, 1, 1, 1]],
     }  # fmt: skip
-    return Measured({}, {}, np.zeros((3, 1)), {k: np.array(v) for k, v in tokens.items()}, mask, reading)  # fmt: skip
+    arrays = {k: np.array(v) for k, v in tokens.items()}
+    return Measured({}, {}, np.zeros((3, 1)), arrays, mask, reading=reading)
 
 
 def test_a_position_is_shifted_where_the_choice_changed_and_not_by_a_near_tie():
