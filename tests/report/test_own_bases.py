@@ -100,14 +100,14 @@ def test_what_two_models_do_not_share_is_left_out_with_the_reason(study, tmp_pat
     copy = tmp_path / "copy"
     shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
     reason = "vocabularies of 24 and 32 tokens"
-    for metric in ("token_kl", "pca_shift", "cka", "cosine", "weights"):
+    for metric in ("token_kl", "pca_shift", "cka", "cosine", "shifted_tokens", "weights"):
         nothing = {"rows": [], "groups": [], "details": {"undefined": reason, "units": []}}
         path = copy / "rl/seed_0/analysis" / f"{metric}.json"
         path.write_text(json.dumps({"metric": metric, **nothing}))
     run_report(copy, CONFIG)
     summary = read_summary(copy)
-    said = f"RL (GRPO): token_kl, pca_shift, cosine, cka, weights cannot be compared with the base: {reason}."
-    assert said in summary["missing"]
+    names = "token_kl, pca_shift, cosine, cka, shifted_tokens, weights"
+    assert f"RL (GRPO): {names} cannot be compared with the base: {reason}." in summary["missing"]
     assert {row["arm"] for row in summary["drift"]} == {"sft_hi", "sft_mid"}
     assert "rl" in {row["arm"] for row in summary["differences"]}  # its scores are compared
 

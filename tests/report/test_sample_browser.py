@@ -250,7 +250,7 @@ def test_an_evaluation_is_read_for_its_scores_without_its_texts_in_memory(tmp_pa
     assert reader.hashes[name] == hashlib.sha256(data).hexdigest()
     (tmp_path / name).write_bytes(data.replace(b"word", b"sword", 1))
     with pytest.raises(UserError, match="line 1: not the grade of sample 0"):
-        read_evaluation(reader, "base", "robust")
+        read_evaluation(Reader(tmp_path), "base", "robust")
 
 
 def test_on_a_bucket_the_same_files_are_written_and_old_ones_removed(tmp_path, monkeypatch):
