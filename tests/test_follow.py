@@ -176,11 +176,11 @@ def test_a_step_equals_its_exported_checkpoint_evaluated_and_compared_alone(made
         alone += [{"metric": metric} | r for r in stage.drift_rows(found)]
     # Of two folders more is known of the weights than of a checkpoint that lies on the devices.
     alone = [r for r in alone if r["metric"] != "weights" or r["name"] in OF_CHECKPOINT]
-    names = [{n: r[n] for n in NAMED} for r in alone]
-    own = [r for r in row["drift"] if r["group"] != "training"]
-    assert [{n: r[n] for n in NAMED} for r in own] == names and len(names) > 80
-    expected = [r["value"] for r in alone]
-    assert [r["value"] for r in own] == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    expected = {tuple(r[n] for n in NAMED): r["value"] for r in alone}
+    rows = [r for r in row["drift"] if r["group"] != "training"]
+    own = {tuple(r[n] for n in NAMED): r["value"] for r in rows}
+    assert len(own) == len(rows) > 80
+    assert own == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 def test_the_index_is_that_of_a_study_whose_arms_are_the_steps(made, tmp_path):
