@@ -14,6 +14,9 @@ os.environ["XLA_FLAGS"] = (
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Many tests, and the processes that they start, make the same programs; what one has compiled the others load.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="jaxreason-programs-"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("JAXREASON_CACHE", tempfile.mkdtemp(prefix="jaxreason-hashes-"))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
