@@ -1,10 +1,19 @@
 """Eight virtual CPU devices for every test, set before jax is first imported."""
 
+import atexit
 import logging
 import os
+import shutil
 import tempfile
 
 import pytest
+
+
+def _folder_until_the_end(name):
+    folder = tempfile.mkdtemp(prefix=f"jaxreason-{name}-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
 
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "")
@@ -15,9 +24,11 @@ os.environ["XLA_FLAGS"] = (
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Many tests, and the processes that they start, make the same programs; what one has compiled the others load.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="jaxreason-programs-"))
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _folder_until_the_end("programs")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-os.environ.setdefault("JAXREASON_CACHE", tempfile.mkdtemp(prefix="jaxreason-hashes-"))
+if "JAXREASON_CACHE" not in os.environ:
+    os.environ["JAXREASON_CACHE"] = _folder_until_the_end("hashes")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
