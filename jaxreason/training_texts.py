@@ -13,13 +13,14 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.analysis.drift import DriftConfig
-from jaxreason.analysis.texts import Text, Unit
+from jaxreason.analysis.texts import Unit, make_text
 from jaxreason.base_kl import BaseKLConfig, sample_base
 from jaxreason.config import claimed, parse
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results.groups import TRAINING
+from jaxreason.results.sample_files import Marks
 from jaxreason.results.training_prompts_file import (
     TRAINING_PROMPTS,
     read_training_file,
@@ -74,19 +75,28 @@ def training_units(
     if not prompts:
         return [_empty(source, NONE_FITS) for source in config.training_replies]
     sources = {"base": base, "tuned": tuned}
-    return [
-        _unit(source, prompts, _replies(config, sources[source], tokenizer, prompts, workdir, mesh))
+    replies = {
+        source: _replies(config, sources[source], tokenizer, prompts, workdir, mesh)
         for source in config.training_replies
-    ]
+    }
+    marks = Marks(*on_process_zero(lambda: _marks(tokenizer)))
+    return [_unit(source, prompts, found, marks) for source, found in replies.items()]
+
+
+def _marks(tokenizer: str) -> Marks:
+    known = load_tokenizer(tokenizer)
+    return Marks(tuple(known.begin), tuple(known.stop_ids))
 
 
 def _empty(source: str, why: str) -> Unit:
     return Unit(TRAINING_PROMPTS, TRAINING, source, (), 0, 0, why)
 
 
-def _unit(source: str, prompts: Sequence[Prompt], replies: Sequence[Prompt]) -> Unit:
+def _unit(
+    source: str, prompts: Sequence[Prompt], replies: Sequence[Prompt], marks: Marks
+) -> Unit:
     pairs = zip(prompts, replies, strict=True)
-    texts = [Text(_hash(p)[:16], (*p, *r), len(p)) for p, r in pairs if r]
+    texts = [make_text(_hash(p)[:16], p, r, marks) for p, r in pairs if r]
     return Unit(TRAINING_PROMPTS, TRAINING, source, tuple(texts), 0, len(prompts) - len(texts))
 
 

@@ -84,6 +84,10 @@ def test_the_tuned_models_replies_are_its_own_to_the_same_prompts(folder, tmp_pa
     assert (base.source, tuned.source) == ("base", "tuned")
     assert [text.id for text in base.texts] == [text.id for text in tuned.texts]
     assert [text.tokens for text in base.texts] != [text.tokens for text in tuned.texts]
+    stops = load_tokenizer(folder / "base_0").stop_ids
+    texts = base.texts + tuned.texts
+    assert [text.ended for text in texts] == [text.tokens[-1] in stops for text in texts]
+    assert any(text.ended for text in texts)  # so that the study's scripts leave that token out
 
 
 def test_the_unit_stands_in_the_files_and_is_0_of_a_model_with_itself_alone(folder, tmp_path):

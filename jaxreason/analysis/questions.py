@@ -58,7 +58,9 @@ def _unit(value: dict[str, Any], tokenizer: Tokenizer) -> Unit:
         Text(str(number), ids[:LENGTH], 0) for number, ids in enumerate(tokens, start=1) if ids
     )
     cut = sum(len(ids) > LENGTH for ids in tokens)
-    return Unit(value["benchmark"], value["group"], SOURCE, texts, cut, len(tokens) - len(texts))
+    dropped = len(tokens) - len(texts)
+    why = "" if texts else f"none of its {dropped} questions is known to the tokenizer of the base"
+    return Unit(value["benchmark"], value["group"], SOURCE, texts, cut, dropped, why)
 
 
 def _encoded(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ it wrote.
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -154,11 +154,15 @@ def _order(name: str) -> bytes:
 
 
 def _text(row: dict, max_length: int, marks: Marks) -> Text:
-    tokens = (*row["prompt_tokens"], *row["tokens"])
+    return _cut(make_text(row["id"], row["prompt_tokens"], row["tokens"], marks), max_length + 1)
+
+
+def make_text(name: str, prompt: Sequence[int], reply: Sequence[int], marks: Marks) -> Text:
+    """A prompt and a reply as they were written, with what the marks of their tokenizer say of both ends."""
+    tokens = (*prompt, *reply)
     begun = bool(marks.begin) and tokens[: len(marks.begin)] == marks.begin
     ended = tokens[-1:] != () and tokens[-1] in marks.stop
-    text = Text(row["id"], tokens, len(row["prompt_tokens"]), begun, ended)
-    return _cut(text, max_length + 1)
+    return Text(name, tokens, len(prompt), begun, ended)
 
 
 def _unit(
@@ -169,14 +173,24 @@ def _unit(
     num_cut = sum(len(text.tokens) > max_length for text in texts)
     texts = [_cut(text, max_length) for text in texts]
     kept = tuple(text for text in texts if len(text.tokens) > text.reply_start > 0)
-    return Unit(benchmark, group, source, kept, num_cut, num_long + len(texts) - len(kept))
+    dropped = num_long + len(texts) - len(kept)
+    why = "" if kept or not dropped else _why_none(dropped, max_length)
+    return Unit(benchmark, group, source, kept, num_cut, dropped, why)
+
+
+def _why_none(dropped: int, max_length: int) -> str:
+    return (
+        f"of its {dropped} items none has a reply of a token and a prompt that leaves room for it "
+        f"in {max_length} tokens"
+    )
 
 
 def shortened(unit: Unit, limit: int) -> Unit:
     """A unit whose texts are cut at `limit` tokens, and counted; those without a reply token left are dropped."""
     texts = [_cut(text, limit + 1) for text in unit.texts]
     made = _unit(unit.benchmark, unit.group, unit.source, texts, limit, unit.num_dropped)
-    return dataclasses.replace(made, num_cut=made.num_cut + unit.num_cut, why_empty=unit.why_empty)
+    why = unit.why_empty or made.why_empty
+    return dataclasses.replace(made, num_cut=made.num_cut + unit.num_cut, why_empty=why)
 
 
 def _cut(text: Text, length: int) -> Text:

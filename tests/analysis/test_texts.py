@@ -81,6 +81,7 @@ def test_long_texts_are_cut_and_counted_and_those_without_reply_dropped(tmp_path
     assert (len(cut.texts[0].tokens), cut.num_cut, cut.num_dropped) == (8, 1, 0)
     dropped = load_units({"base": folder}, "t1", 9, 3)[0]
     assert (len(dropped.texts), dropped.num_dropped) == (0, 1)
+    assert "leaves room for it in 3 tokens" in dropped.why_empty and cut.why_empty == ""
     exact = load_units({"base": folder}, "t1", 9, 13)[0]
     assert (len(exact.texts[0].tokens), exact.num_cut) == (13, 0)
 
