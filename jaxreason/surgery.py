@@ -113,7 +113,7 @@ def _layers(words: str | None) -> tuple[tuple[int, ...] | None, bool]:
         first, dash, last = word.strip().partition("-")
         if word.strip() == OUTSIDE:
             outside = True
-        elif first.isdecimal() and (last.isdecimal() if dash else True):
+        elif first.isdecimal() and (not dash or (last.isdecimal() and int(first) <= int(last))):
             found |= set(range(int(first), int(last or first) + 1))
         else:
             raise ConfigError(f"--layers={words}: expected layers as 0-3,7 or `{OUTSIDE}`.")

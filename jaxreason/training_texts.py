@@ -92,9 +92,7 @@ def _empty(source: str, why: str) -> Unit:
     return Unit(TRAINING_PROMPTS, TRAINING, source, (), 0, 0, why)
 
 
-def _unit(
-    source: str, prompts: Sequence[Prompt], replies: Sequence[Prompt], marks: Marks
-) -> Unit:
+def _unit(source: str, prompts: Sequence[Prompt], replies: Sequence[Prompt], marks: Marks) -> Unit:
     pairs = zip(prompts, replies, strict=True)
     texts = [make_text(_hash(p)[:16], p, r, marks) for p, r in pairs if r]
     return Unit(TRAINING_PROMPTS, TRAINING, source, tuple(texts), 0, len(prompts) - len(texts))

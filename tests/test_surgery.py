@@ -206,6 +206,7 @@ def test_the_program_writes_a_folder_and_refuses_words_that_say_nothing(pair, tm
         (["singular_values", "--amount", "0.5"], "--amount=0.5: is for --change interpolate"),
         (["interpolate", "--amount", "nan"], "--amount=nan: expected a number"),
         (["interpolate", "--layers", "1-x"], "--layers=1-x: expected layers as 0-3,7"),
+        (["interpolate", "--layers", "2-1,0"], "--layers=2-1,0: expected layers as 0-3,7"),
         (["interpolate", "--layers", "1-9"], "layer 9, and the models have 3"),
         (["interpolate", "--kinds", "up_prj"], "did you mean 'up_proj'"),
         (["singular_values", "--kinds", "norm"], "nothing would be changed"),

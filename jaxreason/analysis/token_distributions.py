@@ -10,7 +10,7 @@ from jaxtyping import Float
 from jaxreason.analysis.measured import Measured, Prepared
 from jaxreason.analysis.paper_tokens import means, per_reply
 
-POSITION_EDGES = tuple(2**power for power in range(16))  # reply positions 1, 2, 3-4, 5-8, ...
+POSITION_EDGES = tuple(2**power for power in range(20))  # reply positions 1, 2, 3-4, 5-8, ...
 
 
 def derive(tokens: dict[str, Float[np.ndarray, "N R"]]) -> dict[str, Float[np.ndarray, "N R"]]:

@@ -63,3 +63,10 @@ def test_details_follow_the_position_in_the_reply():
     assert (second["first"], second["last"], second["num_tokens"]) == (2, 2, 1)
     assert (third["first"], third["last"], third["num_tokens"]) == (3, 4, 1)
     assert third["kl_forward"] == pytest.approx(0.6)
+
+
+def test_the_positions_of_a_very_long_reply_are_all_in_the_details():
+    short = measured()
+    tokens = {name: np.repeat(values[:1], 14000, axis=1) for name, values in short.tokens.items()}
+    details = token_kl(short._replace(tokens=tokens, mask=np.ones((1, 42000), bool))).details
+    assert sum(row["num_tokens"] for row in details["by_position"]) == details["num_tokens"]
