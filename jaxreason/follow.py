@@ -22,6 +22,7 @@ from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.evaluation import settings, transfer
 from jaxreason.evaluation.evaluator import evaluate
+from jaxreason.evaluation.paper_questions import keep_questions
 from jaxreason.evaluation.trajectory import Named, Steps, asked_alike, best_step, find_named
 from jaxreason.interrupt import Interrupt
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve
@@ -271,9 +272,14 @@ class Follower:
     def begin(self) -> None:
         """Evaluates the base: always, so that settings that were changed are refused before any step is asked."""
         if 0 not in self._places.elsewhere:
+            on_process_zero(self._keep_questions)
             self._evaluate(0, self._base)
             self._done.add(0)
         self.write()
+
+    def _keep_questions(self) -> None:
+        """What drift reads of the benchmarks beside the replies lies with the evaluation of the base."""
+        keep_questions(self._config.evaluation, self._places.evaluation(0))
 
     def measure(self, step: int, source: ModelSource) -> None:
         """Evaluates a model, compares it with the base, and writes the trajectory."""
@@ -283,7 +289,9 @@ class Follower:
         how, folder = self._config.drift, self._places.folder(step)
         if how.metrics:
             also = self._training_units(source)
-            drift.compare(how, self._base, source, self._mesh, folder, folders, also)
+            models = self._base, source, self._mesh
+            known = self._tokenizer if self._base.config.init == "random" else None
+            drift.compare(how, *models, folder, folders, also, known)
         self._done.add(step)
         self.write()
 

@@ -39,6 +39,7 @@ from jaxreason.evaluation.regrade import run_grade
 from jaxreason.evaluation.trajectory import Named, best_step, find_named
 from jaxreason.evaluation.transfer import run_transfer
 from jaxreason.models.model_source import ModelSource
+from jaxreason.results.drift_files import read_drift, undefined_in
 from jaxreason.results.evaluation_folders import evaluation_folders
 from jaxreason.results.trajectory_file import read_trajectory
 from jaxreason.sampling.engine import Engine
@@ -90,6 +91,12 @@ def in_turn(*actions):
 
 def steps_of(trajectory):
     return {row["step"]: row for row in trajectory["steps"]}
+
+
+UNKNOWN = {  # the tokenizer of the sums has no blank, which the study's script puts before answers
+    f"{group}_sums.questions": f"none of its {number} questions is known to the tokenizer of the base"
+    for group, number in (("math", 8), ("other", 4), ("non_reasoning", 4))
+}
 
 
 def numbers(trajectory):
@@ -429,9 +436,16 @@ def test_a_run_that_began_at_random_is_compared_with_that_model_and_asked_with_i
     record["recipe"]["model"] = dataclasses.asdict(MODEL)
     record["recipe"]["sft"]["tokenizer"] = str(made[0] / "tokenizer")
     (run / "config.json").write_text(json.dumps(record))
-    found = follow(run, tmp_path / "w", make_config(made[0], model=MODEL))
+    metrics = ("token_kl", "paper_pca_shift", "shifted_tokens")
+    config = make_config(made[0], model=MODEL, drift=dataclasses.replace(DRIFT, metrics=metrics))
+    found = follow(run, tmp_path / "w", config)
     base, step = found["steps"]
     expected = steps_of(made[1])[STEPS[0]]
+    folder = tmp_path / "w" / "steps" / str(STEPS[0])
+    assert {row["metric"] for row in step["drift"]} == {"token_kl", "shifted_tokens"}
+    assert undefined_in(read_drift(folder, "paper_pca_shift")) == UNKNOWN
+    shifted = read_drift(folder, "shifted_tokens")
+    assert shifted["details"]["units"][0]["classes"] is not None  # with the texts of tokens
     assert step["scores"] == expected["scores"] and step["drift"] != expected["drift"]
     assert base["drift"] == []
     smaller = dataclasses.replace(MODEL, architecture=MODEL.architecture | {"head_dim": 4})
@@ -518,6 +532,21 @@ def test_a_study_follows_a_run_between_its_base_and_its_last_step_which_it_has_m
     with jax.set_mesh(mesh):
         stage.follow_finished(config, run, base, mesh, places)
     assert asked == [] and read_trajectory(run / "trajectory") == found
+
+
+def test_the_metric_that_reads_questions_is_measured_of_a_run_that_is_followed_alone(
+    made, live, tmp_path
+):
+    """A working directory from before questions were kept has them written, and the base is not asked again."""
+    run, appear = live
+    appear(STEPS[0], "done")
+    shutil.copytree(made[0] / "followed" / "steps" / "0", tmp_path / "w" / "steps" / "0")
+    shutil.rmtree(tmp_path / "w" / "steps" / "0" / "evaluation" / "questions", ignore_errors=True)
+    config = make_config(made[0], drift=dataclasses.replace(DRIFT, metrics=("paper_pca_shift",)))
+    shutil.copy(made[0] / "followed" / "follow.json", tmp_path / "w")
+    follow(run, tmp_path / "w", config)
+    found = read_drift(tmp_path / "w" / "steps" / str(STEPS[0]), "paper_pca_shift")
+    assert undefined_in(found) == UNKNOWN
 
 
 def test_a_metric_that_the_recipe_gains_is_measured_of_the_checkpoints_that_are_left(

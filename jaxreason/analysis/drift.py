@@ -109,6 +109,7 @@ def compare(
     workdir: epath.PathLike,
     folders: dict[str, epath.Path],
     also: Sequence[Unit] = (),
+    tokenizer: Tokenizer | None = None,
 ) -> None:
     """Measures every metric that has no file yet, and writes `workdir`/analysis/<metric>.json.
 
@@ -120,6 +121,7 @@ def compare(
       workdir: of the tuned model.
       folders: who replied ("base", "tuned") -> the evaluation whose texts are read.
       also: further texts, such as replies to training prompts.
+      tokenizer: of a base that has no folder with one; None for that of its folder.
 
     Each file says what it was made with. One that was made with the texts of fewer benchmarks is made again, as a study
     that gained a benchmark needs it; any other difference is refused. What was measured of each benchmark is kept in
@@ -134,11 +136,12 @@ def compare(
     limit = longest_text(config, base, tuned)
     # Questions are encoded as the base does, for both models.
     asks = _reads(config, "questions")
-    tokenizer = load_tokenizer(resolve(base.config.path)) if asks else None
+    if asks and tokenizer is None:
+        tokenizer = load_tokenizer(resolve(base.config.path))
     units = []
     if _reads(config, "texts"):
         units = _units(config, folders, limit) + [shortened(unit, limit) for unit in also]
-    if tokenizer is not None:  # all models are asked the same
+    if asks:  # all models are asked the same
         units += load_question_units(next(iter(folders.values())), tokenizer)
     origin = Origin.of(config, base, tuned, units)
     pending = on_process_zero(lambda: [x for x in config.metrics if is_pending(workdir, x, origin)])
@@ -175,7 +178,7 @@ class _Run:
     units: list[Unit]
     origin: Origin
     limit: int
-    tokenizer: Tokenizer | None  # of the base; None where no question is read
+    tokenizer: Tokenizer | None  # of the base; None where it was not needed so far
 
     @property
     def about(self) -> dict[str, str]:
@@ -187,8 +190,12 @@ class _Run:
     def reading(self) -> Reading:
         """What metrics that show tokens know; the base's tokenizer is read where one of them is asked for."""
         shows = any(METRICS[name].shows_tokens for name in self.config.metrics)
-        token_bytes = load_token_bytes(self.base.config.path) if shows else None
-        return Reading(token_bytes=token_bytes)
+        if not shows:
+            return Reading()
+        known = self.tokenizer
+        return Reading(
+            token_bytes=known.token_bytes if known else load_token_bytes(self.base.config.path)
+        )
 
     def measure(self, pending: tuple[str, ...], interrupt: Interrupt) -> None:
         """Measures metrics that both models have; they are loaded where these need it."""
