@@ -27,7 +27,7 @@ from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.evaluation.asking import VariantName
-from jaxreason.evaluation.evaluator import check_isolation, make_pool
+from jaxreason.evaluation.evaluator import check_isolation, fitting, make_pool
 from jaxreason.evaluation.grading import make_grades
 from jaxreason.evaluation.parts import Part, identity_of, plan
 from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
@@ -111,6 +111,7 @@ def run_cross_sample(
     reason = why_not(*sources).get("texts")
     if reason:
         raise UserError(f"cross_sample: {reason}.")
+    restricted = _within_positions(restricted, sources)
     (part,) = plan(restricted, sources[0], tokenizers[0], seed)
     on_process_zero(lambda: check_isolation(restricted, [part]))
     stop_ids = tuple(sorted({i for tokenizer in tokenizers for i in tokenizer.stop_ids}))
@@ -141,6 +142,18 @@ def check_config(config: CrossSampleConfig, evaluation: EvalConfig, mesh: Mesh) 
     restricted = dataclasses.replace(evaluation, benchmarks={config.benchmark: run})
     find_benchmarks(restricted)
     return restricted
+
+
+def _within_positions(evaluation: EvalConfig, sources: list[ModelSource]) -> EvalConfig:
+    """The evaluation of the model that has fewer positions: both read every token."""
+    positions = min(source.architecture().max_position_embeddings for source in sources)
+    fitted = fitting(evaluation, positions)
+    if fitted.sampler.max_length > positions:
+        raise ConfigError(
+            f"eval.sampler.max_length={fitted.sampler.max_length} exceeds the positions that both models have, "
+            f"{positions}."
+        )
+    return fitted
 
 
 def _asked(

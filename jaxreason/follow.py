@@ -21,7 +21,7 @@ from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.evaluation import settings, transfer
-from jaxreason.evaluation.evaluator import evaluate
+from jaxreason.evaluation.evaluator import evaluate, fitting
 from jaxreason.evaluation.paper_questions import keep_questions
 from jaxreason.evaluation.trajectory import Named, Steps, asked_alike, best_step, find_named
 from jaxreason.interrupt import Interrupt
@@ -159,6 +159,8 @@ def follow_finished(
 
 
 def _follow(config, run: TrainedRun, base: ModelSource, mesh, places: Places, wait) -> None:
+    positions = base.architecture().max_position_embeddings
+    config = dataclasses.replace(config, evaluation=fitting(config.evaluation, positions))
     named = find_named(config.evaluation, config.transfer.variant, config.best)
     tokenizer = load_tokenizer(resolve(run.tokenizer or config.model.path))
     with Interrupt() as interrupt:

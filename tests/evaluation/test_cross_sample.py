@@ -13,6 +13,7 @@ from processes import run_processes
 from tiny_evaluation import (
     ARCHITECTURE,
     CHARACTERS,
+    SAMPLER,
     evaluate,
     model_config,
     read_lines,
@@ -208,6 +209,14 @@ def test_two_processes_cross_sample_the_same(finished, models, questions, tmp_pa
 def test_what_does_not_fit_is_refused(finished, models, questions, changes, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         run(models, questions, finished[0], dataclasses.replace(CONFIG, **changes))
+
+
+def test_no_reply_goes_beyond_the_positions_of_either_model(finished, models, questions, tmp_path):
+    sampler = dataclasses.replace(SAMPLER, max_length=10**4)
+    with pytest.raises(ConfigError, match=r"max_length=10000 exceeds the positions that both"):
+        run(models, questions, tmp_path, sampler=sampler)
+    changes = {"sampler": sampler, "within_positions": True}
+    assert run(models, questions, tmp_path, **changes)["rows"] == finished[1]["rows"]
 
 
 def test_a_budget_beyond_the_shifts_takes_them_all():
