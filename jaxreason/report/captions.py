@@ -122,8 +122,8 @@ CAPTIONS = {
     ),
     "transfer_map": Caption(
         "What reached the other groups",
-        "The index on non-reasoning against that on other reasoning. Colour: method; size: parameters. 100: as "
-        "far as math gained; below 0: lost. Linear within ±50, logarithmic beyond.",
+        "The index on non-reasoning against that on other reasoning, of arms that have both. 100: as far as math "
+        "gained; below 0: lost. Linear within ±50, logarithmic beyond.",
     ),
     "fidelity": Caption(
         "The paper's numbers and ours",
@@ -137,22 +137,33 @@ CAPTIONS = {
 }
 
 
-STATE_FIGURES = ("state_layers", "cka_maps", "pca_maps")
-OF_INDEX, OF_DRIFT = ("transfer",), ("kl_frontier", "kl", "pca_shift", *STATE_FIGURES)  # figures
-OF_INDEX, OF_DRIFT = ("transfer",), ("kl_frontier", "kl", "kl_positions", "pca_shift")  # figures
-OF_INDEX, OF_DRIFT = ("transfer", "transfer_map"), ("kl_frontier", "kl", "pca_shift")  # figures
+OF_INDEX = ("transfer", "transfer_map")  # figures
+OF_DRIFT = (
+    *("kl_frontier", "kl", "kl_positions", "pca_shift"),
+    *("state_layers", "cka_maps", "pca_maps"),
+    *("promoted", "shift_places", "rank_shift"),
+)
 
 
 def captions(summary: dict[str, Any]) -> dict[str, Caption]:
     """CAPTIONS; where the paper's way has a part in the report, with the way that the index and the drift are of."""
+    known = CAPTIONS | {"transfer_map": _map_caption(summary)}
     texts = summary["drift_texts"]
     of = dict.fromkeys(OF_INDEX, summary["transfer_variant"])
     of |= dict.fromkeys(OF_DRIFT, None if texts is None else texts["variant"])
     if PAPER not in (summary["variant"], *of.values()):
-        return CAPTIONS
+        return known
     said = {
         name: Caption(about.title, f"{about.text} Of tasks measured {WAYS[of[name]]}.")
-        for name, about in CAPTIONS.items()
+        for name, about in known.items()
         if of.get(name) is not None
     }
-    return CAPTIONS | said
+    return known | said
+
+
+def _map_caption(summary: dict) -> Caption:
+    """With what colours and sizes of its points mean, where the arms have such traits."""
+    about = CAPTIONS["transfer_map"]
+    meant = {"method": "Colour: method.", "size": "Size: parameters."}
+    traits = {name for arm in summary["arms"] for name in arm.get("traits", {})}
+    return about._replace(text=" ".join([about.text, *(meant[n] for n in meant if n in traits)]))

@@ -6,6 +6,7 @@ from published_study import write_published
 
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, read_summary, run_report
+from jaxreason.report.captions import captions
 from jaxreason.report.survey_figures import fidelity, transfer_map
 from jaxreason.report.tables import find
 from jaxreason.report.trait_rows import size_of, trait_tables
@@ -36,6 +37,13 @@ def test_the_map_has_a_point_an_arm_in_its_methods_colour_larger_for_larger_mode
     assert drawn["limo"].get_markersize() > drawn["ot"].get_markersize()
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["SFT", "RL"]
     assert {text.get_text() for text in axes.texts} == set(ARMS.values())
+
+
+def test_the_maps_caption_speaks_of_colour_and_size_only_where_arms_have_such_traits(summary):
+    assert "Colour: method. Size: parameters." in captions(summary)["transfer_map"].text
+    plain = [arm | {"traits": {}} for arm in summary["arms"]]
+    text = captions(summary | {"arms": plain})["transfer_map"].text
+    assert "Colour" not in text and "Size" not in text
 
 
 def test_few_arms_have_no_map_and_a_study_without_the_paper_no_fidelity_figure(summary):

@@ -284,7 +284,16 @@ def test_the_index_and_the_drift_say_which_way_they_are_of(copy, variant):
     texts = [part for s in methods(summary) if s.title == "KL divergence" for part in s.parts]
     assert f"as the token ids that were sampled when tasks were put {way}." in texts[0]
     said = captions(summary)
-    for figure in ("transfer", "kl", "pca_shift", "kl_frontier"):
+    of_drift = (
+        "kl",
+        "kl_frontier",
+        "kl_positions",
+        "pca_shift",
+        "state_layers",
+        "cka_maps",
+        "pca_maps",
+    )
+    for figure in ("transfer", "transfer_map", *of_drift, "promoted", "shift_places", "rank_shift"):
         assert said[figure].text == f"{CAPTIONS[figure].text} Of tasks measured {way}."
     assert said["scores"] == CAPTIONS["scores"]
     assert ("TI of tasks measured in the robust way" in format_summary(summary)) == (
