@@ -50,7 +50,7 @@ def divergence(summary: dict[str, Any], narrow: bool) -> Figure | None:
 def shift(summary: dict[str, Any], narrow: bool) -> Figure | None:
     """PCA shift by group, as the mean of the layers and in spreads of the base's texts."""
     titles = {
-        HEADLINE_SHIFT: "PCA shift, mean of the layers'",
+        HEADLINE_SHIFT: "PCA shift, mean of layers",
         SCALED_SHIFT: "PCA shift in spreads of the base's texts",
     }
     return _by_group(summary, titles, narrow)

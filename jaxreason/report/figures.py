@@ -20,6 +20,7 @@ from jaxreason.report import (
     weight_figures,
 )
 from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
+from jaxreason.report.panel_titles import wrap_titles
 from jaxreason.report.position_figures import kl_positions
 from jaxreason.report.style import (
     FAINT,
@@ -72,9 +73,12 @@ def draw(function: Callable[[dict, bool], Figure | None], summary: dict[str, Any
         wide = function(summary, False)
         if wide is None:
             return None
+        wrap_titles(wide)
         svg = _svg(wide)
         wide.set_layout_engine("none")  # the layout is found, and need not be found again
-        return Drawn(svg, _svg(function(summary, True)), _png(wide))
+        narrow = function(summary, True)
+        wrap_titles(narrow)
+        return Drawn(svg, _svg(narrow), _png(wide))
 
 
 def _svg(figure: Figure) -> str:

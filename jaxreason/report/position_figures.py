@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from jaxreason.report.style import SIZES, arm_legend, grid, least_span, looks, true_minus
+from jaxreason.report.style import SIZES, arm_legend, grid, looks, true_minus
 from jaxreason.report.wording import group_label
 
 SHOWN = (
@@ -14,6 +14,7 @@ SHOWN = (
     ("rank_shift", "tuned", "Rank shift", "ranks"),
 )
 FEWEST = 20  # tokens that a mean is drawn from
+LEAST = 1e-3  # the least that an axis shows, which begins at 0 as distances do
 
 
 def kl_positions(summary: dict[str, Any], narrow: bool) -> Figure | None:
@@ -34,13 +35,13 @@ def kl_positions(summary: dict[str, Any], narrow: bool) -> Figure | None:
             _line(panel, points, look[row["arm"]])
         panel.set_xscale("log", base=2)
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        panel.set_ylim(bottom=min(0, panel.get_ylim()[0]))
+        means = [p["mean"] for _, points in _members(summary, about, group) for p in points]
+        panel.set_ylim(min(0, *means), max(panel.get_ylim()[1], LEAST))
         panel.yaxis.set_major_locator(MaxNLocator(5))
         panel.set_title(f"{about[2]}, {group_label(group).lower()}")
         panel.set_xlabel("token of the reply")
         panel.set_ylabel(about[3])
         true_minus(panel, "y")
-    least_span(axes, "y", 1e-3)
     drawn = {row["arm"] for about, group in panels for row, _ in _members(summary, about, group)}
     arms = [arm["name"] for arm in summary["arms"] if arm["name"] in drawn]
     arm_legend(figure, summary, arms, narrow)

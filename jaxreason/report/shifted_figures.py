@@ -12,7 +12,8 @@ from jaxreason.report.style import COLOURS, GREY, MARKERS, Look, from_zero, grid
 from jaxreason.report.wording import arm_labels, crowded, group_label
 
 DRAWN = 12  # tokens of an arm
-RANKS = 50  # where the axis of rank shifts ends, as in the paper's plots
+RANKS = 50  # where the axis of rank shifts ends at most, as in the paper's plots
+LEAST_RANKS = 5  # the least that it shows
 PER = 10_000  # reply tokens
 CLASSES = {  # colour and mark of a class of tokens
     "logical": (COLOURS[1], MARKERS[0], "logical structure"),
@@ -111,6 +112,7 @@ def ranks(summary: dict[str, Any], narrow: bool) -> Figure | None:
         return None
     labels, look = arm_labels(summary), looks(summary)
     figure, axes = grid(len(arms), 4, 2.0, narrow, sharex=True, sharey=True)
+    largest = max(abs(base - tuned) for arm in arms for _, base, tuned in arm["points"])
     for number, (panel, arm) in enumerate(zip(axes, arms, strict=True)):
         shifts = [(position, abs(base - tuned)) for position, base, tuned in arm["points"]]
         inside = [point for point in shifts if point[1] <= RANKS]
@@ -121,7 +123,7 @@ def ranks(summary: dict[str, Any], narrow: bool) -> Figure | None:
                 panel.plot(*zip(*points, strict=True), marker=marker, markersize=3.5, **style)
         moved = 100 * arm["num_rank_changed"] / arm["num_tokens"]
         panel.set_title(f"{labels[arm['arm']]}\n{moved:.1f}\u2009% of ranks moved", fontsize=8)
-        panel.set_ylim(0, RANKS)
+        panel.set_ylim(0, min(RANKS, max(LEAST_RANKS, largest)))
         panel.set_xlim(left=0)
         panel.tick_params(labelbottom=True, labelleft=narrow or number % 4 == 0)
         panel.set_xlabel("position in the reply")

@@ -41,7 +41,7 @@ MOST_FITTED = 2  # measures that are drawn
 
 def trajectories(summary: dict[str, Any], narrow: bool) -> Figure | None:
     """Math, what else was lost, the index and the KL against the step: an arm's mean over seeds, and its interval."""
-    curves = [row for row in summary["over_training"]["curves"] if row["curve"] in PANELS]
+    curves = [r for r in summary["over_training"]["curves"] if r["curve"] in PANELS and _defined(r)]
     panels = [
         (name, group)
         for name in PANELS
@@ -64,6 +64,10 @@ def trajectories(summary: dict[str, Any], narrow: bool) -> Figure | None:
     least_span(axes, "x", LEAST_X)
     _legend(figure, summary, shown, narrow)
     return figure
+
+
+def _defined(row: dict) -> bool:
+    return any(point["mean"] is not None for point in row["points"])
 
 
 def _arms(summary: dict, rows: list[dict]) -> list[str]:

@@ -1,18 +1,22 @@
 """What figures show is what the summary says."""
 
 import json
+import re
 
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from synthetic_study import write_study
 
-from jaxreason.report.figures import FIGURES, frontier, scores, transfer
+from jaxreason.report import wording
+from jaxreason.report.figures import FIGURES, draw, frontier, scores, transfer
 from jaxreason.report.files import Reader, read_study
+from jaxreason.report.panel_titles import wrap_titles
 from jaxreason.report.position_figures import SHOWN, _members, kl_positions
 from jaxreason.report.position_rows import _rows
 from jaxreason.report.scores import Resampling
-from jaxreason.report.style import COLOURS, looks, settings, smooth
+from jaxreason.report.style import COLOURS, grid, looks, settings, smooth
 from jaxreason.report.summary import summarise
 
 ABOUT = {"title": "t", "question": "q", "recipe_limits": []}
@@ -167,3 +171,51 @@ def test_means_along_the_reply_weigh_tokens_and_leave_few_of_them_out():
 def test_running_means_keep_a_constant_and_the_ends():
     np.testing.assert_allclose(smooth([3.0] * 50, 0.1), 3.0)
     assert smooth([0.0, 0.0, 0.0, 9.0], 0.75)[-1] == pytest.approx(4.5)
+
+
+@pytest.mark.parametrize("name", ["scores", "kl_positions", "training"])
+@pytest.mark.parametrize("narrow", [False, True])
+def test_titles_of_panels_neither_meet_nor_leave_the_figure(summary, name, narrow):
+    labels = {
+        "math": "Mathematics of every kind",
+        "other": "Other reasoning of a long name",
+        "non_reasoning": "Neither of the other two kinds",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wording, "GROUP_LABELS", labels)
+        figure = FIGURES[name](summary, narrow)
+    wrap_titles(figure)
+    figure.draw_without_rendering()
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    titles = [
+        text.get_window_extent()
+        for axes in panels
+        for text in axes.findobj(Text)
+        if text.get_text() and text.get_text() == axes.get_title("left")
+    ]
+    assert len(titles) == len(panels)
+    assert max(box.x1 for box in titles) <= figure.bbox.x1
+    for number, box in enumerate(titles):
+        assert not any(box.overlaps(other) for other in titles[number + 1 :])
+
+
+def test_the_report_draws_titles_that_are_too_long_in_two_lines(summary):
+    def long(summary, narrow):
+        figure, axes = grid(3, 3, 2.0, narrow)
+        for panel in axes:
+            panel.set_title("a title that is much longer than its panel is wide")
+        return figure
+
+    lines = re.findall(r">([^<>]+)</text>", draw(long, summary).svg)
+    assert "a title that is much longer than its panel is wide" not in lines
+    assert sum(line.startswith("a title that is") for line in lines) == 3
+
+
+def test_axes_of_distances_along_the_reply_begin_at_zero(summary):
+    still = [
+        row | {"points": [point | {"mean": 0.0} for point in row["points"]]}
+        for row in summary["positions"]
+    ]
+    for positions in (still, summary["positions"]):
+        for axes in kl_positions(summary | {"positions": positions}, False).axes:
+            assert axes.get_ylim()[0] == 0

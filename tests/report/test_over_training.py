@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import matplotlib
 import numpy as np
 import pytest
 from followed_study import BASE, RUNS, STEPS, loss, training_kl, write_followed
@@ -13,6 +14,7 @@ from jaxreason.report.figures import FIGURES
 from jaxreason.report.files import Reader, read_study
 from jaxreason.report.over_training import over_training
 from jaxreason.report.scores import Resampling
+from jaxreason.report.style import settings
 from jaxreason.report.tables import find
 from jaxreason.report.trajectory_tables import forgetting_tables, matched_tables
 
@@ -187,3 +189,21 @@ def test_the_folder_of_a_trajectory_alone_has_a_report(study, tmp_path, monkeypa
     points = points_of(summary["over_training"], "rl", "math")
     assert [p["mean"] for p in points] == pytest.approx([100 * BASE[0] / 20, 60, 80, 90])
     assert list((folder / "report").rglob("trajectories.png"))
+
+
+def test_a_curve_that_is_nowhere_defined_has_no_panel(found):
+    curves = [
+        row | {"points": [p | {"mean": None} for p in row["points"]]}
+        if row["curve"] == "index"
+        else row
+        for row in found["curves"]
+    ]
+    summary = {
+        "over_training": {"curves": curves},
+        "arms": [{"name": n, "label": n, "base": "base"} for n in ("rl", "sft", "flat")],
+        "bases": [{"name": "base", "label": "Base"}],
+    }
+    with matplotlib.rc_context(settings()):
+        figure = FIGURES["trajectories"](summary, False)
+    titles = [axes.get_title("left") for axes in figure.axes]
+    assert "Math" in titles and not any("Index" in title for title in titles)

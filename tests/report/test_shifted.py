@@ -148,6 +148,9 @@ def test_the_figures_show_the_rows(summary, narrow):
     heights = np.concatenate([line.get_ydata() for line in drawn])
     shifts = [abs(base - tuned) for _, base, tuned in arm["points"]]
     assert sorted(heights) == sorted(min(shift, RANKS) for shift in shifts)
+    few = [arm | {"points": [[1, 1, 3], [2, 9, 2]]} for arm in summary["shifted"]["arms"]]
+    near = ranks(summary | {"shifted": summary["shifted"] | {"arms": few}}, narrow)
+    assert near.axes[0].get_ylim() == (0, 7)  # an axis to 50 would show two dots on its edge
 
 
 def test_the_view_has_the_whole_text_and_both_choices_of_every_mark(summary):
