@@ -9,13 +9,16 @@ from jaxreason.report.transfer_tables import of_variant, one_mode, pooled_rows
 from jaxreason.report.wording import (
     PAPER,
     WAYS,
+    all_of_the,
     arm_labels,
+    arm_name,
     arms_on,
     count_word,
     crowded,
     decoding_label,
     group_label,
     listed,
+    none_of_the,
     plain,
     signed,
     significant,
@@ -91,7 +94,7 @@ def _counted(summary: dict, found: dict[str, list[dict]], total: int) -> str:
     parts = []
     if up:
         best = max(found["up"], key=lambda row: row["mean"])
-        said = f"{_label(summary, best['arm'])}, {signed(best['mean'])}"
+        said = f"{arm_name(summary, best['arm'])}, {signed(best['mean'])}"
         most = f"most of all {said}" if up > 1 else said
         parts.append(
             f"{count_word(up)} of the {count_word(total)} arms got better at math ({most})"
@@ -106,14 +109,8 @@ def _counted(summary: dict, found: dict[str, list[dict]], total: int) -> str:
 
 def _no_change(summary: dict, rows: list[dict]) -> str:
     if len(rows) == 1:
-        return f"{_label(summary, rows[0]['arm'])} shows no clear change on math"
-    return f"none of the {count_word(len(rows))} arms clearly changed on math"
-
-
-def _label(summary: dict, arm: str) -> str:
-    """Without its number, which sentences do not need."""
-    label = find(summary["arms"], name=arm)["label"]
-    return f"“{label}”" if "," in label else label
+        return f"{arm_name(summary, rows[0]['arm'])} shows no clear change on math"
+    return f"{none_of_the(len(rows))} arms clearly changed on math"
 
 
 def _who(summary: dict, rows: list[dict], total: int, verdict: str) -> str:
@@ -122,13 +119,13 @@ def _who(summary: dict, rows: list[dict], total: int, verdict: str) -> str:
         every = f"all {count_word(total)}" if len(rows) == total else count_word(len(rows))
         return f"{every} arms"
     names = (
-        _label(summary, r["arm"]) if verdict == "unclear" else _named(summary, r) for r in rows
+        arm_name(summary, r["arm"]) if verdict == "unclear" else _named(summary, r) for r in rows
     )
     return listed(list(names))
 
 
 def _named(summary: dict, row: dict) -> str:
-    return f"{_label(summary, row['arm'])} ({signed(row['mean'])})"
+    return f"{arm_name(summary, row['arm'])} ({signed(row['mean'])})"
 
 
 def _elsewhere(summary: dict, math: list[dict], rest: list[dict]) -> list[str]:
@@ -158,7 +155,7 @@ def _of_arm(summary: dict, arm: str, rest: list[dict]) -> str:
         for v, rows in found.items()
         if rows
     }
-    label = _label(summary, arm)
+    label = arm_name(summary, arm)
     if "up" in sizes and "down" in sizes:
         return f"{label} gained on {sizes['up']} but lost on {sizes['down']}"
     if "up" in sizes:
@@ -185,9 +182,9 @@ def _without_loss(summary: dict, gained: list[str], kept: list[str]) -> str:
         with_loss = "shows no clear loss" if kept else "clearly lost"
         return f"the arm that gained math {with_loss} elsewhere"
     if len(kept) in (0, len(gained)):
-        who = "none" if not kept else "all"
-        return f"{who} of the {total} that gained math did so without a clear loss elsewhere"
-    few = listed([_label(summary, arm) for arm in kept])
+        who = all_of_the(len(gained)) if kept else none_of_the(len(gained))
+        return f"{who} that gained math did so without a clear loss elsewhere"
+    few = listed([arm_name(summary, arm) for arm in kept])
     who = few if len(kept) <= NAMED else count_word(len(kept))
     show = "shows" if len(kept) == 1 else "show"
     return f"of the {total} that gained math, {who} {show} no clear loss elsewhere"
@@ -198,7 +195,8 @@ def _how_sure(summary: dict, rows: list[dict]) -> str:
     text = f"{_share(len(clear), len(rows))} clear ({_intervals(summary)})"
     if clear:
         lasting = sum(map(survives, clear))
-        those = "it is" if len(clear) == 1 else "all are" if lasting == len(clear) else None
+        every = "both are" if len(clear) == 2 else "all are"
+        those = "it is" if len(clear) == 1 else every if lasting == len(clear) else None
         if not those:
             those = f"{count_word(lasting)} {'is' if lasting == 1 else 'are'}"
         those = those if lasting or len(clear) > 1 else "it is not"
@@ -213,7 +211,8 @@ def _share(number: int, total: int) -> str:
     if total == 1:
         return "this change is" if number else "this change is not"
     if number in (0, total):
-        return f"{'all' if number else 'none'} of these {count_word(total)} changes {'are' if number else 'is'}"
+        who = all_of_the(total, "these") if number else none_of_the(total, "these")
+        return f"{who} changes {'are' if number else 'is'}"
     return f"{count_word(number)} of these {count_word(total)} changes {'is' if number == 1 else 'are'}"
 
 

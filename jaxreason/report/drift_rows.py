@@ -77,7 +77,7 @@ def _absent(study: Study, found: dict, names: tuple[str, ...]) -> list[str]:
     runs = [(arm, seed) for arm, seed in study.runs() if arm.drift]
     there = {name for _, _, name in found}
     nowhere = [name for name in names if name not in there]
-    missing = [f"No arm: drift not measured ({', '.join(nowhere)})."] if nowhere and runs else []
+    missing = [f"Drift not measured in any arm ({', '.join(nowhere)})."] if nowhere and runs else []
     for arm, seed in runs:
         absent = [name for name in names if name in there and (arm.name, seed, name) not in found]
         if absent:

@@ -9,7 +9,9 @@ from jaxreason.report.wording import (
     PAPER,
     THINKING,
     arm_labels,
+    arm_name,
     base_names,
+    count_word,
     crowded,
     decoding_label,
     group_label,
@@ -57,7 +59,7 @@ def _design(summary: dict) -> str:
         for g, n in counts.items()
     ]
     arms = len({row["arm"] for row in summary["differences"]})
-    what = "One arm was" if arms == 1 else f"{arms} arms were"
+    what = "One arm was" if arms == 1 else f"{count_word(arms).capitalize()} arms were"
     base = "the base" if len(summary["bases"]) == 1 else "the base of each"
     text = f"{what} compared with {base} on the same questions: {listed(asked)}."
     if summary["variant"] == PAPER:
@@ -66,7 +68,6 @@ def _design(summary: dict) -> str:
 
 
 def _group_sentence(summary: dict, decoding: str, group: str) -> str:
-    labels = arm_labels(summary)
     wanted = (decoding, group, None)
     rows = [
         r
@@ -76,7 +77,7 @@ def _group_sentence(summary: dict, decoding: str, group: str) -> str:
     parts = []
     for verdict, words in WORDS.items():
         members = [r for r in rows if r["verdict"] == verdict]
-        named = [f"{labels[r['arm']]} ({signed(r['mean'])})" for r in members]
+        named = [f"{arm_name(summary, r['arm'])} ({signed(r['mean'])})" for r in members]
         if crowded(summary) and len(named) > 1:
             ends = (signed(end(r["mean"] for r in members)) for end in (min, max))
             named = [f"{len(named)} arms ({' to '.join(ends)})"]
@@ -86,7 +87,6 @@ def _group_sentence(summary: dict, decoding: str, group: str) -> str:
 
 def _trade(summary: dict, decoding: str) -> list[str]:
     """Pairs of arms that both clearly gained math: how what became of the rest differs."""
-    labels = arm_labels(summary)
     wanted = (decoding, MATH, None, "up")
     gained = {
         r["arm"]
@@ -100,27 +100,27 @@ def _trade(summary: dict, decoding: str) -> list[str]:
         text = f"{len(clear)} of the {len(rows)} pairs of arms that gained math clearly differ."
         return [f"On the rest, {text}"]
     if clear:
-        pairs = listed([_pair(row, labels) for row in clear])
+        pairs = listed([_pair(summary, row) for row in clear])
         return [f"On the rest, among the arms that gained math, {pairs}."]
     if rows:
         return ["Among the arms that gained math, no two clearly differ on the rest."]
     return []
 
 
-def _pair(row: dict, labels: dict[str, str]) -> str:
+def _pair(summary: dict, row: dict) -> str:
     first, second = row["arm"], row["against"]
     if row["mean"] < 0:
         first, second = second, first
-    return f"{labels[first]} ended {plain(abs(row['mean']))} points above {labels[second]}"
+    above, below = arm_name(summary, first), arm_name(summary, second)
+    return f"{above} ended {plain(abs(row['mean']))} points above {below}"
 
 
 def _drift(summary: dict) -> list[dict[str, str]]:
-    labels = arm_labels(summary)
     rows = [r for r in rows_of(summary["drift"], HEADLINE_KL) if r["group"] == MATH]
     if not rows:
         return []
     rows = sorted(rows, key=lambda r: r["mean"])
-    parts = [f"{labels[r['arm']]} {significant(r['mean'])}" for r in rows]
+    parts = [f"{arm_name(summary, r['arm'])} {significant(r['mean'])}" for r in rows]
     if crowded(summary) and len(parts) > 2:
         parts = [f"lowest {parts[0]}", f"highest {parts[-1]}"]
     text = f"In nats per token of the base's own replies to math: {listed(parts)}."

@@ -45,9 +45,9 @@ def survives(row: dict) -> bool:
 
 
 def _star_note(rows: list[dict]) -> tuple[str, ...]:
-    sizes = [row["family"] for row in rows]
+    sizes = [row["family"] for row in rows if survives(row)]
     if not sizes:
-        return ()
+        return ()  # nothing has the mark
     return (
         f"{STAR} Clear, and in a list of such changes at most {100 * RATE:g}\u2009% are expected to be false "
         f"(Benjamini–Hochberg over the {max(sizes)} comparisons of this kind; q at most {RATE:g}).",

@@ -34,8 +34,9 @@ def signed(value: float, digits: int = 1) -> str:
 
 
 def plain(value: float, digits: int = 1) -> str:
-    """A number with a true minus sign."""
-    return f"{value:.{digits}f}".replace("-", MINUS)
+    """A number with a true minus sign; what rounds to zero has none."""
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", MINUS)
 
 
 def significant(value: float) -> str:
@@ -50,6 +51,16 @@ def significant(value: float) -> str:
 def count_word(number: int) -> str:
     """A count as it stands in a sentence: up to twelve in letters."""
     return COUNTS[number] if number < len(COUNTS) else f"{number:,}"
+
+
+def none_of_the(number: int, the: str = "the") -> str:
+    """`none of the three`, and `neither of the two`."""
+    return f"{'neither' if number == 2 else 'none'} of {the} {count_word(number)}"
+
+
+def all_of_the(number: int, the: str = "the") -> str:
+    """`all of the three`, and `both of the two`."""
+    return f"{'both' if number == 2 else 'all'} of {the} {count_word(number)}"
 
 
 def group_label(name: str) -> str:
@@ -71,6 +82,12 @@ def arm_labels(summary: dict[str, Any]) -> dict[str, str]:
             number = f"{next(numbers)}. " if crowded(summary) else ""
             labels[arm["name"]] = number + arm["label"]
     return labels
+
+
+def arm_name(summary: dict[str, Any], arm: str) -> str:
+    """An arm as sentences name it: without its number, in quotes if a comma would seem to end it."""
+    label = next(one["label"] for one in summary["arms"] if one["name"] == arm)
+    return f"“{label}”" if "," in label else label
 
 
 def base_names(summary: dict[str, Any]) -> list[str]:

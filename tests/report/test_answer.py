@@ -6,6 +6,7 @@ import pytest
 
 from jaxreason.report.answer import answer, answer_notes, answer_tables, main_decoding
 from jaxreason.report.build import read_summary
+from jaxreason.report.wording import all_of_the, none_of_the
 
 GROUPS = ("math", "other", "non_reasoning")
 UP, DOWN, UNCLEAR = (8.0, "up"), (-6.5, "down"), (0.4, "unclear")
@@ -139,3 +140,11 @@ def test_the_page_opens_with_the_answer(study):
     assert text.index('id="answer"') < text.index("<table") < text.index("<figure id=")
     prose = re.sub(r"<[^>]*>|SFT \d+e-\d", "", opening)
     assert len(numbers([prose])) <= 12
+
+
+def test_two_are_spoken_of_as_two():
+    text = " ".join(answer(summary_of({"a": (UNCLEAR,) * 3, "b": (UNCLEAR,) * 3})))
+    assert "Neither of the two arms clearly changed on math." in text
+    assert "None of these six changes is clear" in text
+    assert none_of_the(3) == "none of the three"
+    assert all_of_the(2, "these") == "both of these two" and all_of_the(3) == "all of the three"

@@ -121,7 +121,7 @@ def test_drift_that_the_recipe_does_not_ask_for_is_not_called_missing(study, tmp
     (copy / "study.json").write_text(json.dumps(manifest))
     run_report(copy, CONFIG)
     missing = read_summary(copy)["missing"]
-    assert any("drift not measured" in line for line in missing) == wanted
+    assert any("rift not measured" in line for line in missing) == wanted
     said = "RL (GRPO): compared with its base by its scores alone, as the recipe asks."
     assert (said in missing) == (not wanted)
 
