@@ -25,11 +25,11 @@ from jaxreason.report.scores import (
     score_rows,
 )
 from jaxreason.report.trait_rows import trait_rows
+from jaxreason.report.transfer_rows import transfer_rows
 from jaxreason.report.variants import compare_variants
 from jaxreason.report.wording import WAYS
 from jaxreason.results.code_version import package_versions
 from jaxreason.results.training_prompts_file import TRAINING_PROMPTS
-from jaxreason.results.transfer_file import read_transfer
 
 _VERSIONS = ("jax", "numpy", "matplotlib")
 
@@ -53,8 +53,10 @@ def summarise(
         more, absent = levels(study, evaluations, decoding, how)
         found, missing = found + more, missing + absent
     metrics, absent = read_metrics(reader, study)
-    transfer = read_transfer(reader.folder, reader.read)
-    missing += absent + ([] if transfer else ["The transferability index has not been computed."])
+    transfer, without_index = transfer_rows(
+        reader, study, {a.name for a, seed in study.runs() if (a.name, seed) in evaluations}
+    )
+    missing += absent + without_index
     missing += _failures(study, evaluations) + list(study.notes)
     missing += _unmeasured(study, evaluations, variant)
     scores = score_rows(study, found, how)
@@ -67,12 +69,10 @@ def summarise(
         "scores": scores,
         "differences": differences,
         "arm_differences": arm_difference_rows(study, found, how),
-        "transfer": transfer["rows"] if transfer else [],
-        "sensitivity": transfer["sensitivity"] if transfer else [],
+        **transfer,
         "drift": drift_rows(study, metrics, how),
         "weights": weight_rows(study, metrics),
         "drift_texts": _drift_texts(metrics),
-        "transfer_variant": transfer["config"].get("variant") if transfer else None,
         **parts,
         "replies": _replies(study, evaluations),
         "variant": variant,

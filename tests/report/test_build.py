@@ -9,10 +9,8 @@ import shutil
 import pytest
 from synthetic_study import CONFIG, write_study
 
-from jaxreason.config import ConfigError, parse
-from jaxreason.errors import UserError
 from jaxreason.report import build, pages
-from jaxreason.report.build import ReportConfig, format_summary, read_summary, run_report
+from jaxreason.report.build import format_summary, read_summary, run_report
 from jaxreason.report.drift_figures import training
 from jaxreason.report.drift_tables import drift_tables
 from jaxreason.report.figures import FIGURES
@@ -24,13 +22,6 @@ from jaxreason.report.wording import plain
 
 # What the made-up study holds nothing for: models of the paper, and four arms whose index is defined.
 FOLLOWED = {"trajectories", "matched"}  # the figures of runs that were followed, as these were not
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    folder = write_study(tmp_path_factory.mktemp("study"), num_items=40)
-    run_report(folder, CONFIG)
-    return folder
 
 
 @pytest.fixture
@@ -251,41 +242,6 @@ def test_the_index_is_shown_without_each_task_and_gain_and_drop_apart(study):
     assert "Transferability index without each task" in page(study)
 
 
-def test_a_metric_that_no_arm_has_is_said_to_be_missing_once(study, tmp_path, one_figure):
-    copy = tmp_path / "copy"
-    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report", "cka.json"))
-    run_report(copy, CONFIG)
-    told = [line for line in read_summary(copy)["missing"] if "not measured" in line]
-    assert told == ["Drift not measured in any arm (cka)."]
-
-
-def test_what_is_missing_is_said(study, tmp_path, one_figure):
-    copy = tmp_path / "copy"
-    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
-    shutil.rmtree(copy / "sft_hi")
-    (copy / "rl/seed_1/evaluation/scores.json").unlink()
-    (copy / "sft_lo/seed_0/analysis/pca_shift.json").unlink()
-    (copy / "transfer.json").unlink()
-    path = copy / "rl/seed_0/analysis/pca_shift.json"
-    units = [{"benchmark": "synthetic_add", "undefined": "2 texts span no plane; it takes 3"}]
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"details": {"units": units}}))
-    path = copy / "rl/seed_0/analysis/token_kl.json"
-    other = {"details": {"undefined": "another vocabulary", "units": []}, "rows": [], "groups": []}
-    path.write_text(json.dumps(json.loads(path.read_text()) | other))
-    run_report(copy, CONFIG)
-    summary = read_summary(copy)
-    said = "RL (GRPO): token_kl cannot be compared with the base: another vocabulary."
-    assert said in summary["missing"]
-    assert "SFT 1e-3, seed 0: not evaluated yet." in summary["missing"]
-    assert "RL (GRPO), seed 1: not evaluated yet." in summary["missing"]
-    assert "SFT 2e-4, seed 0: drift not measured (pca_shift)." in summary["missing"]
-    undefined = "pca_shift is undefined on synthetic_add: 2 texts span no plane; it takes 3."
-    assert undefined in summary["missing"]
-    assert "The transferability index has not been computed." in summary["missing"]
-    assert "Missing from this report" in page(copy)
-    assert "missing: SFT 1e-3, seed 0: not evaluated yet." in format_summary(summary)
-
-
 def test_drift_on_training_prompts_has_rows_and_a_word_of_its_own(study):
     summary = read_summary(study)
     assert not [
@@ -297,14 +253,6 @@ def test_drift_on_training_prompts_has_rows_and_a_word_of_its_own(study):
     rows = [r for r in table.rows if r.label == "Training prompts"]
     assert len(rows) == 1 and any("0.12" in cell.text for cell in rows[0].cells)
     assert [part for s in methods(more) for part in s.parts if "Training prompts" in str(part)]
-
-
-def test_a_study_that_has_only_begun_has_a_report(study, tmp_path):
-    shutil.copy(study / "study.json", tmp_path / "study.json")
-    run_report(tmp_path, CONFIG)
-    summary = read_summary(tmp_path)
-    assert "Nothing can be said yet" in summary["found"][0]["text"]
-    assert "The base has not been evaluated" in summary["missing"][0]
 
 
 def test_existing_checkpoints_without_logs_have_a_report(tmp_path, one_figure):
@@ -348,119 +296,3 @@ def test_the_terminal_table_has_a_line_a_model_and_decoding(study):
         assert len(re.findall(rf"^{re.escape(label)} ", text, re.M)) == 2
     assert "undefined" in text and "KL math" in text
     assert max(map(len, text.splitlines())) <= 110
-
-
-def lines_of(path):
-    return path.read_text().splitlines(keepends=True)
-
-
-@pytest.mark.parametrize(
-    ("name", "edit", "message"),
-    [
-        (
-            "metrics.jsonl",
-            lambda x: x[:40] + x[41:],
-            r"seed_0/metrics\.jsonl, line 41: expected st",
-        ),
-        (
-            "metrics.jsonl",
-            lambda x: x[:90],
-            r"metrics\.jsonl: ends at step 90, but the run made 100",
-        ),
-        ("metrics.jsonl", lambda x: [], r"metrics\.jsonl: ends at step 0, but the run made 100"),
-        (
-            "metrics.jsonl",
-            lambda x: x[:7] + x[6:],
-            r"metrics\.jsonl, line 8: expected step 8, got 7",
-        ),
-        (
-            "evaluation/samples/synthetic_get.own.t1.jsonl",
-            lambda x: x[:5] + x[4:-1],
-            r"line 6: .* in line 5 al",
-        ),
-        (
-            "evaluation/grades/synthetic_get.own.t1.hash_answer.jsonl",
-            lambda x: x[1:],
-            r"has 39 samples, expected 40",
-        ),
-        (
-            "evaluation/samples/synthetic_get.own.t1.jsonl",
-            lambda x: [],
-            r"has 0 samples, expected 40",
-        ),
-    ],
-)
-def test_a_line_lost_or_doubled_in_a_finished_study_is_refused(
-    study, tmp_path, one_figure, name, edit, message
-):
-    copy = tmp_path / "copy"
-    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
-    path = copy / "rl/seed_0" / name
-    path.write_text("".join(edit(lines_of(path))))
-    with pytest.raises(UserError, match=message):
-        run_report(copy, CONFIG)
-    path.unlink()
-    with pytest.raises(UserError, match=path.name):
-        run_report(copy, CONFIG)
-    assert not (copy / "report").exists()
-
-
-@pytest.mark.parametrize(
-    "name, content",
-    [
-        ("study.json", "[]"),
-        ("transfer.json", "[1]"),
-        ("rl/seed_0/done.json", '{"num_steps": "x"}'),
-        ("rl/seed_0/analysis/cka.json", "{}"),
-        ("rl/seed_0/evaluation/samples/synthetic_get.own.t1.head.json", "null"),
-    ],
-)
-def test_a_file_of_another_shape_than_was_written_is_refused_with_its_name(
-    study, tmp_path, one_figure, name, content
-):
-    copy = tmp_path / "copy"
-    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
-    (copy / name).write_text(content)
-    with pytest.raises(UserError, match=rf"{name}[:,] .*expected"):
-        run_report(copy, CONFIG)
-
-
-def test_a_run_that_still_trains_has_the_curve_that_it_has(study, tmp_path, one_figure):
-    copy = tmp_path / "copy"
-    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
-    (copy / "rl/seed_0/done.json").unlink()
-    path = copy / "rl/seed_0/metrics.jsonl"
-    path.write_text("".join(lines_of(path)[:30]))
-    run_report(copy, CONFIG)
-    steps = {(r["arm"], r["seed"]): r["num_steps"] for r in read_summary(copy)["training"]}
-    assert (steps["rl", 0], steps["rl", 1]) == (30, 100)
-
-
-def test_samples_without_a_score_are_said(study, tmp_path, one_figure):
-    copy = tmp_path / "copy"
-    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
-    path = copy / "rl/seed_0/evaluation/grades/synthetic_get.own.t1.hash_answer.jsonl"
-    lines = [json.loads(line) for line in lines_of(path)]
-    for line in lines[:3]:
-        line |= {"scores": {}, "error": "timeout: 5 s", "extracted": None}
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    run_report(copy, CONFIG)
-    said = "RL (GRPO), seed 0: 3 of 40 samples of Get (t1) have no score."
-    assert said in read_summary(copy)["missing"] and said in page(copy)
-
-
-def test_broken_files_and_settings_are_refused_by_name(study, tmp_path):
-    with pytest.raises(ValueError, match=r"study\.json: not found"):
-        run_report(tmp_path, CONFIG)
-    (tmp_path / "study.json").write_text('{"name": "x"}')
-    with pytest.raises(ValueError, match=r"study\.json, base: expected a text, got nothing"):
-        run_report(tmp_path, CONFIG)
-    (tmp_path / "study.json").write_text("{")
-    with pytest.raises(ValueError, match=r"study\.json: not valid JSON"):
-        run_report(tmp_path, CONFIG)
-    section = {**CONFIG.__dict__}
-    assert parse(ReportConfig, section, "report") == CONFIG
-    with pytest.raises(ConfigError, match=r"report\.tilte"):
-        parse(ReportConfig, section | {"tilte": "x"}, "report")
-    with pytest.raises(ValueError, match=r"report\.confidence"):
-        run_report(study, ReportConfig(**(section | {"confidence": 95.0})))

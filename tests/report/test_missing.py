@@ -1,0 +1,85 @@
+"""A report of files that are not there, or not all there."""
+
+import json
+import shutil
+
+import pytest
+from synthetic_study import CONFIG
+
+from jaxreason.report import build
+from jaxreason.report.build import format_summary, read_summary, run_report
+from jaxreason.report.figures import FIGURES
+from jaxreason.report.transfer_rows import ABSENT
+
+
+@pytest.fixture
+def one_figure(monkeypatch):
+    """For tests of the text: drawing all figures takes most of the time."""
+    monkeypatch.setattr(build, "FIGURES", {"frontier": FIGURES["frontier"]})
+
+
+def page(folder) -> str:
+    return (folder / "report" / "report.html").read_text()
+
+
+def test_a_metric_that_no_arm_has_is_said_to_be_missing_once(study, tmp_path, one_figure):
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report", "cka.json"))
+    run_report(copy, CONFIG)
+    told = [line for line in read_summary(copy)["missing"] if "not measured" in line]
+    assert told == ["Drift not measured in any arm (cka)."]
+
+
+def test_what_is_missing_is_said(study, tmp_path, one_figure):
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
+    shutil.rmtree(copy / "sft_hi")
+    (copy / "rl/seed_1/evaluation/scores.json").unlink()
+    (copy / "sft_lo/seed_0/analysis/pca_shift.json").unlink()
+    (copy / "transfer.json").unlink()
+    path = copy / "rl/seed_0/analysis/pca_shift.json"
+    units = [{"benchmark": "synthetic_add", "undefined": "2 texts span no plane; it takes 3"}]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"details": {"units": units}}))
+    path = copy / "rl/seed_0/analysis/token_kl.json"
+    other = {"details": {"undefined": "another vocabulary", "units": []}, "rows": [], "groups": []}
+    path.write_text(json.dumps(json.loads(path.read_text()) | other))
+    run_report(copy, CONFIG)
+    summary = read_summary(copy)
+    said = "RL (GRPO): token_kl cannot be compared with the base: another vocabulary."
+    assert said in summary["missing"]
+    assert "SFT 1e-3, seed 0: not evaluated yet." in summary["missing"]
+    assert "RL (GRPO), seed 1: not evaluated yet." in summary["missing"]
+    assert "SFT 2e-4, seed 0: drift not measured (pca_shift)." in summary["missing"]
+    undefined = "pca_shift is undefined on synthetic_add: 2 texts span no plane; it takes 3."
+    assert undefined in summary["missing"]
+    assert "The transferability index has not been computed." in summary["missing"]
+    assert "Missing from this report" in page(copy)
+    assert "missing: SFT 1e-3, seed 0: not evaluated yet." in format_summary(summary)
+
+
+def test_a_study_that_has_only_begun_has_a_report(study, tmp_path):
+    shutil.copy(study / "study.json", tmp_path / "study.json")
+    run_report(tmp_path, CONFIG)
+    summary = read_summary(tmp_path)
+    assert "Nothing can be said yet" in summary["found"][0]["text"]
+    assert "The base has not been evaluated" in summary["missing"][0]
+
+
+@pytest.mark.parametrize("named", ["other", "more"])
+def test_the_index_of_arms_that_the_study_has_not_is_left_out(study, tmp_path, monkeypatch, named):
+    """A study that got other arms since transfer.json was written: its figures are drawn all the same."""
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
+    found = json.loads((copy / "transfer.json").read_text())
+    old = {"other": lambda arm: f"{arm}_of_old", "more": lambda arm: arm.replace("rl", "rl_of_old")}
+    for row in (*found["rows"], *found["sensitivity"]):
+        row["arm"] = old[named](row["arm"])
+    (copy / "transfer.json").write_text(json.dumps(found))
+    drawn = {name: FIGURES[name] for name in ("transfer", "transfer_map")}
+    monkeypatch.setattr(build, "FIGURES", drawn)
+    run_report(copy, CONFIG)
+    summary = read_summary(copy)
+    without = "RL (GRPO): the transferability index has not been computed."
+    assert (ABSENT if named == "other" else without) in summary["missing"]
+    kept = {row["arm"] for row in summary["transfer"]}
+    assert kept == (set() if named == "other" else {"sft_lo", "sft_mid", "sft_hi"})
