@@ -33,6 +33,11 @@ DARK = {
     **{"#9EBA66": "#CFE79A", "#5E0A3C": "#B3477F", "#314013": "#2A8458"},
 }
 FONTS = ("Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
+LEGEND_LINES, LEGEND_LINE = (
+    3,
+    0.17,
+)  # what the panels leave room for, and inches of each further one
+LEGEND_MARK, LEGEND_LETTER = 0.5, 0.062  # inches that a line and a letter of a legend take
 WIDE, NARROW = 9.2, 3.9  # inches: a page's column, and a phone's
 
 
@@ -281,14 +286,20 @@ def draw_row(axes: Axes, y: float, row: dict, look: Look) -> None:
 
 
 def arm_legend(figure: Figure, summary: dict[str, Any], arms: Iterable[str], narrow: bool) -> None:
-    """Names the lines of arms below all panels; a figure stands alone in a paper."""
+    """Names the lines of arms below all panels, as many abreast as have room; a figure stands alone in a paper."""
+    arms = list(arms)
     labels, look = arm_labels(summary), looks(summary)
     handles = [
         Line2D([], [], color=look[a].colour, marker=look[a].marker, label=labels[a], markersize=4)
         for a in arms
     ]
     style = {"frameon": False, "fontsize": 7.5, "labelcolor": "linecolor", "handlelength": 1.6}
-    figure.legend(handles=handles, loc="outside lower center", ncols=2 if narrow else 4, **style)
+    longest = max((len(labels[arm]) for arm in arms), default=0)
+    room = figure.get_figwidth() // (LEGEND_MARK + LEGEND_LETTER * longest)
+    columns = int(max(1, min(2 if narrow else 4, room)))
+    more = -(-len(arms) // columns) - LEGEND_LINES
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * max(0, more))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, **style)
 
 
 def smooth(values: Sequence[float], share: float) -> np.ndarray:

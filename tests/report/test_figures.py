@@ -16,7 +16,7 @@ from jaxreason.report.panel_titles import wrap_titles
 from jaxreason.report.position_figures import SHOWN, _members, kl_positions
 from jaxreason.report.position_rows import _rows
 from jaxreason.report.scores import Resampling
-from jaxreason.report.style import COLOURS, grid, looks, settings, smooth
+from jaxreason.report.style import COLOURS, arm_legend, grid, looks, settings, smooth
 from jaxreason.report.summary import summarise
 
 ABOUT = {"title": "t", "question": "q", "recipe_limits": []}
@@ -219,3 +219,14 @@ def test_axes_of_distances_along_the_reply_begin_at_zero(summary):
     for positions in (still, summary["positions"]):
         for axes in kl_positions(summary | {"positions": positions}, False).axes:
             assert axes.get_ylim()[0] == 0
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_a_legend_of_many_long_names_stays_within_the_figure(summary, narrow):
+    names = [f"{number}. General-Reasoner-Qwen2.5-14B-Instruct" for number in range(1, 19)]
+    arms = [{"name": name, "label": name, "base": "base"} for name in names]
+    figure, _ = grid(1, 1, 2.0, narrow)
+    arm_legend(figure, summary | {"arms": arms}, names, narrow)
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
