@@ -36,7 +36,6 @@ SECTIONS = (
     ),
     Section("Scores", (_figure("scores"), _tables("groups"))),
     Section("Task by task", (_figure("benchmarks"), _tables("benchmarks"), _tables("variants"))),
-    Section("Findings in full", (_view("findings"),)),
     Section("Samples", (_view("samples"),)),
     Section(
         "Transferability index",
@@ -70,6 +69,7 @@ SECTIONS = (
     Section("Over training", (_figure("trajectories"), _figure("matched"), _tables("matched"))),
     Section("Forgetting against drift", (_figure("forgetting"), _tables("forgetting"))),
     Section("Beside the paper's numbers", (_figure("fidelity"), _tables("fidelity"))),
+    Section("Findings in full", (_view("findings"),)),
     Section("Training", (_tables("arms"), _figure("training"))),
 )
 

@@ -16,6 +16,7 @@ from jaxreason.report.panel_titles import wrap_titles
 from jaxreason.report.position_figures import SHOWN, _members, kl_positions
 from jaxreason.report.position_rows import _rows
 from jaxreason.report.scores import Resampling
+from jaxreason.report.sections import SECTIONS
 from jaxreason.report.style import COLOURS, arm_legend, grid, looks, settings, smooth
 from jaxreason.report.summary import summarise
 
@@ -230,3 +231,8 @@ def test_a_legend_of_many_long_names_stays_within_the_figure(summary, narrow):
     figure.draw_without_rendering()
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+
+
+def test_findings_in_full_come_after_all_that_they_speak_of():
+    titles = [section.title for section in SECTIONS]
+    assert titles[-2:] == ["Findings in full", "Training"]
