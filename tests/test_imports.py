@@ -154,7 +154,7 @@ MAY_IMPORT = {
     "serve": {"config", "data", "models", "sampling", "sharding"},
     "arms": {"config", "evaluation", "recipes", "rl", "training"},
     "lineage": {"arms", "config"},
-    "pooling": {"config"},
+    "joined_studies": {"config"},
     "manifest": {"arms", "config", "distributed", "evaluation", "lineage"},
     "study": {
         "analysis",

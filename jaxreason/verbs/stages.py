@@ -19,10 +19,10 @@ from jaxreason.distill.distill_settings import DistillConfig
 from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator, harness_import, regrade, responses, settings, transfer
 from jaxreason.evaluation.validator import make_validator
+from jaxreason.joined_studies import join_studies
 from jaxreason.plan.recipe import plan_recipe
 from jaxreason.plan.slices import find_slice
 from jaxreason.plan.table import format_plan
-from jaxreason.pooling import pool
 from jaxreason.question_set import QUESTIONS, describe, read_report
 from jaxreason.questions import prepare
 from jaxreason.report import build as report
@@ -238,7 +238,7 @@ def run_report(call: Call) -> None:
     without_devices(call)
     if folders:
         index = call.section("transfer", transfer.TransferConfig)
-        pool(folders, call.workdir)
+        join_studies(folders, call.workdir)
         transfer.run_study_transfer(index, call.workdir)
     report.run_report(call.workdir, section)
     call.tell(report.format_summary(report.read_summary(call.workdir)))

@@ -10,13 +10,13 @@ from verbs.program import call, refused
 
 from jaxreason.config import to_dict
 from jaxreason.errors import UserError
-from jaxreason.pooling import pool
+from jaxreason.joined_studies import join_studies
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, read_summary
 from jaxreason.report.tables import find
 from jaxreason.results.transfer_file import read_transfer
 
-REPORT = ReportConfig("Pooled", "q", (), 0.95, 20, 0, "paper")
+REPORT = ReportConfig("Joined", "q", (), 0.95, 20, 0, "paper")
 BENCHMARKS = ("math500", "acpbench", "coqa", "ifeval")
 
 
@@ -82,7 +82,7 @@ def test_studies_that_asked_a_benchmark_differently_are_refused_with_the_setting
         head = json.loads(path.read_text())
         path.write_text(json.dumps(head | {"decoding_settings": {"temperature": 0.7}}))
     with pytest.raises(UserError, match=r"study and study_2 asked math500 .*temperature.*0\.7"):
-        pool(studies, tmp_path / "all")
+        join_studies(studies, tmp_path / "all")
     assert not (tmp_path / "all").exists()
 
 
@@ -97,10 +97,10 @@ def test_the_longest_of_a_studys_bases_says_how_long_it_asked(studies, tmp_path)
     heads(second, 1024)
     (other,) = (studies[1] / "bases").iterdir()
     heads(other, 1024)
-    pool(studies, tmp_path / "all")
+    join_studies(studies, tmp_path / "all")
     heads(other, 2048)
     with pytest.raises(UserError, match="differently: max_length: 1024 -> 2048"):
-        pool(studies, tmp_path / "other")
+        join_studies(studies, tmp_path / "other")
 
 
 def test_a_benchmark_of_one_name_with_another_grader_is_refused(studies, tmp_path):
@@ -108,7 +108,7 @@ def test_a_benchmark_of_one_name_with_another_grader_is_refused(studies, tmp_pat
         path = base / "evaluation/scores.json"
         path.write_text(path.read_text().replace("hash_answer", "last_number"))
     with pytest.raises(UserError, match="differently: grader: 'hash_answer' -> 'last_number'"):
-        pool(studies, tmp_path / "all")
+        join_studies(studies, tmp_path / "all")
 
 
 def test_a_benchmark_that_not_all_studies_have_is_left_out_and_said(studies, tmp_path):

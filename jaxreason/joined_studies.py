@@ -31,19 +31,19 @@ LEFT = ("model", "checkpoints", "parts")  # folders of a run that a report does 
 SETTINGS = ("num_questions", "num_samples", "decoding_settings")
 
 
-class Pooled(NamedTuple):
-    """A study that goes into the pool: its name there, its folder and its study.json."""
+class Joined(NamedTuple):
+    """A study that is joined with others: its name among them, its folder and its study.json."""
 
     name: str
     folder: epath.Path
     manifest: dict[str, Any]
 
     def renamed(self, name: str) -> str:
-        """What a base or an arm of it is called in the pool."""
+        """What a base or an arm of it is called among those of all."""
         return f"{self.name}--{name.replace('/', '--')}"
 
 
-def pool(folders: Sequence[epath.PathLike], workdir: epath.PathLike) -> dict[str, Any]:
+def join_studies(folders: Sequence[epath.PathLike], workdir: epath.PathLike) -> dict[str, Any]:
     """Makes `workdir` a study of all arms and bases of some studies, and returns its study.json.
 
     Args:
@@ -69,10 +69,10 @@ def pool(folders: Sequence[epath.PathLike], workdir: epath.PathLike) -> dict[str
     return manifest
 
 
-def _read(folders: Sequence[epath.PathLike], workdir: epath.Path) -> list[Pooled]:
+def _read(folders: Sequence[epath.PathLike], workdir: epath.Path) -> list[Joined]:
     if is_study(workdir) and STUDIES not in read_manifest(workdir):
-        raise ConfigError(f"{workdir}: a study's own folder; give the pooled report another one.")
-    found: list[Pooled] = []
+        raise ConfigError(f"{workdir}: a study's own folder; give the joint report another one.")
+    found: list[Joined] = []
     for folder in map(absolute, folders):
         if folder in [study.folder for study in found]:
             raise ConfigError(f"{folder}: given twice.")
@@ -81,11 +81,11 @@ def _read(folders: Sequence[epath.PathLike], workdir: epath.Path) -> list[Pooled
             name = next(
                 f"{name}_{n}" for n in range(2, len(names) + 3) if f"{name}_{n}" not in names
             )
-        found.append(Pooled(name, folder, read_manifest(folder)))
+        found.append(Joined(name, folder, read_manifest(folder)))
     return found
 
 
-def _check_finished(study: Pooled) -> None:
+def _check_finished(study: Joined) -> None:
     missing = [
         name
         for name in model_folders(study.manifest)
@@ -97,7 +97,7 @@ def _check_finished(study: Pooled) -> None:
         )
 
 
-def _check_alike(studies: list[Pooled]) -> list[str]:
+def _check_alike(studies: list[Joined]) -> list[str]:
     """What the studies do not have in common, in words.
 
     Raises:
@@ -124,7 +124,7 @@ def _check_alike(studies: list[Pooled]) -> list[str]:
     return notes
 
 
-def _check_asked(first: Pooled, other: Pooled) -> None:
+def _check_asked(first: Joined, other: Joined) -> None:
     folders = [s.folder / bases_of(s.manifest)[0]["name"] / EVALUATION for s in (first, other)]
     ways = [_ways(folder) for folder in folders]
     for where in ways[0].keys() & ways[1].keys():
@@ -144,7 +144,7 @@ def _check_asked(first: Pooled, other: Pooled) -> None:
 
 
 def _differently(
-    first: Pooled, other: Pooled, benchmark: str, decoding: str, changed: list[str]
+    first: Joined, other: Joined, benchmark: str, decoding: str, changed: list[str]
 ) -> str:
     return (
         f"{first.name} and {other.name} asked {benchmark} ({decoding}) differently: {'; '.join(changed)}. Report them "
@@ -163,7 +163,7 @@ def _ways(folder: epath.Path) -> dict[tuple[str, str, str], dict[str, str]]:
     }
 
 
-def _settings(study: Pooled, key: SampleKey) -> dict[str, Any]:
+def _settings(study: Joined, key: SampleKey) -> dict[str, Any]:
     """Those of its first base, and the longest of its bases: a model with few positions is asked within them."""
     folders = [study.folder / base["name"] / EVALUATION for base in bases_of(study.manifest)]
     paths = [path for folder in folders if (path := sample_head_path(folder, key)).exists()]
@@ -176,7 +176,7 @@ def _questions(folder: epath.Path, key: SampleKey) -> set[str]:
     return {line["id"] for line in read_samples(folder, key)}
 
 
-def _manifest(studies: list[Pooled], notes: list[str]) -> dict[str, Any]:
+def _manifest(studies: list[Joined], notes: list[str]) -> dict[str, Any]:
     manifests = [study.manifest for study in studies]
     shared = [set(manifest["groups"]) for manifest in manifests]
     names = set.intersection(*shared)
@@ -196,7 +196,7 @@ def _manifest(studies: list[Pooled], notes: list[str]) -> dict[str, Any]:
     }
 
 
-def _bases(study: Pooled) -> list[dict[str, Any]]:
+def _bases(study: Joined) -> list[dict[str, Any]]:
     return [
         {**base, "name": study.renamed(base["name"])}
         | {"label": f"Base {epath.Path(base['model']).name} ({study.name})"}
@@ -204,7 +204,7 @@ def _bases(study: Pooled) -> list[dict[str, Any]]:
     ]
 
 
-def _arms(study: Pooled) -> list[dict[str, Any]]:
+def _arms(study: Joined) -> list[dict[str, Any]]:
     return [
         {**arm, "name": study.renamed(arm["name"]), "label": f"{arm['label']} ({study.name})"}
         | {"base": study.renamed(base_of(arm))}
