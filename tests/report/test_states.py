@@ -13,7 +13,6 @@ from synthetic_study import GROUPS, write_study
 from jaxreason.analysis.cka import cka_distance
 from jaxreason.analysis.subspaces import subspaces
 from jaxreason.report import build
-from jaxreason.report.captions import STATE_FIGURES
 from jaxreason.report.figures import FIGURES
 from jaxreason.report.files import Reader, read_study
 from jaxreason.report.scores import Resampling
@@ -22,6 +21,7 @@ from jaxreason.report.state_tables import state_tables
 from jaxreason.report.style import looks, settings
 from jaxreason.report.summary import summarise
 
+STATE_FIGURES = ("state_layers", "cka_maps", "pca_maps")
 ABOUT = {"title": "t", "question": "q", "recipe_limits": []}
 
 
