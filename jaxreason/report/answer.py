@@ -96,9 +96,8 @@ def _counted(summary: dict, found: dict[str, list[dict]], total: int) -> str:
         best = max(found["up"], key=lambda row: row["mean"])
         said = f"{arm_name(summary, best['arm'])}, {signed(best['mean'])}"
         most = f"most of all {said}" if up > 1 else said
-        parts.append(
-            f"{count_word(up)} of the {count_word(total)} arms got better at math ({most})"
-        )
+        of = "all" if up == total else f"{count_word(up)} of the"
+        parts.append(f"{of} {count_word(total)} arms got better at math ({most})")
     if down:
         of = f" of the {count_word(total)} arms" if not up else ""
         parts.append(f"{count_word(down)}{of} got worse{'' if up else ' at math'}")

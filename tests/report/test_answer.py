@@ -142,6 +142,12 @@ def test_the_page_opens_with_the_answer(study):
     assert len(numbers([prose])) <= 12
 
 
+def test_where_every_arm_gained_math_it_says_all():
+    gained = {f"m{i}": ((float(i), "up"), UNCLEAR, UNCLEAR) for i in range(5, 9)}
+    said = answer(summary_of(gained))
+    assert said[0] == "All four arms got better at math (most of all M8, +8.0)."
+
+
 def test_two_are_spoken_of_as_two():
     text = " ".join(answer(summary_of({"a": (UNCLEAR,) * 3, "b": (UNCLEAR,) * 3})))
     assert "Neither of the two arms clearly changed on math." in text
