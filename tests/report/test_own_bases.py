@@ -16,6 +16,12 @@ OWN = "bases/owner--other"
 CONFIG = ReportConfig("t", "q", (), 0.95, 20, 0)
 
 
+@pytest.fixture
+def index_alone(monkeypatch):
+    """Drawing all figures takes most of the time."""
+    monkeypatch.setattr(build, "FIGURES", {"transfer": FIGURES["transfer"]})
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """Two arms on the study's base, two on another, whose evaluation is that of what was an arm."""
@@ -33,7 +39,9 @@ def study(tmp_path_factory):
         {"name": OWN, "model": "owner/other"},
     ]
     (folder / "study.json").write_text(json.dumps(manifest))
-    run_report(folder, CONFIG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "FIGURES", {})
+        run_report(folder, CONFIG)
     return folder
 
 
@@ -84,7 +92,9 @@ def test_the_report_names_every_base_with_its_arms_below_it_and_what_a_chain_cam
     assert "| | questions | Base other | RL (GRPO) | SFT 5e-4 |" in text
 
 
-def test_arms_whose_base_is_not_evaluated_are_left_out_and_others_are_not(study, tmp_path):
+def test_arms_whose_base_is_not_evaluated_are_left_out_and_others_are_not(
+    study, tmp_path, index_alone
+):
     copy = tmp_path / "copy"
     shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
     (copy / OWN / "evaluation" / "scores.json").unlink()
@@ -113,7 +123,9 @@ def test_what_two_models_do_not_share_is_left_out_with_the_reason(study, tmp_pat
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_drift_that_the_recipe_does_not_ask_for_is_not_called_missing(study, tmp_path, wanted):
+def test_drift_that_the_recipe_does_not_ask_for_is_not_called_missing(
+    study, tmp_path, wanted, index_alone
+):
     copy = tmp_path / "copy"
     shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report", "analysis"))
     manifest = json.loads((copy / "study.json").read_text())
@@ -134,7 +146,9 @@ def test_an_arm_that_names_a_base_that_is_not_listed_is_refused(study, tmp_path)
         run_report(tmp_path, CONFIG)
 
 
-def test_an_index_without_pooled_deviations_is_still_in_figure_and_terminal(study, tmp_path):
+def test_an_index_without_pooled_deviations_is_still_in_figure_and_terminal(
+    study, tmp_path, index_alone
+):
     copy = tmp_path / "copy"
     shutil.copytree(study, copy, ignore=shutil.ignore_patterns("report"))
     made = json.loads((copy / "transfer.json").read_text())
