@@ -130,9 +130,8 @@ def test_the_study_of_a_tiny_qwen3_runs_from_base_to_report(tmp_path, mesh):
     told = []
     study.run_study(config, mesh, workdir, told.append)
     summary = json.loads((workdir / "report" / "summary.json").read_text())
-    # of two texts a benchmark no plane is spanned and no debiased CKA made; nothing else is missing
-    undefined = ("pca_shift is undefined on", "cka is undefined on")
-    assert all(line.startswith(undefined) for line in summary["missing"])
+    # of two texts a benchmark no plane is spanned and no debiased CKA made, and some prompts leave no room for a reply
+    assert all(line.startswith("Undefined on") for line in summary["missing"])
     benchmarks = {row["benchmark"] for row in summary["scores"]} - {None}
     assert len(benchmarks) == 12
     asked = {row["model"]: row["thinking"] for row in summary["asked"]}

@@ -86,19 +86,25 @@ def _absent(study: Study, found: dict, names: tuple[str, ...]) -> list[str]:
 
 
 def _undefined(study: Study, metrics: dict) -> list[str]:
-    """Where a metric says that it is undefined, and why: of an arm, or on a benchmark, said once for all arms."""
+    """Where a metric says that it is undefined, and why: of an arm, or on a benchmark, said once for all arms and
+    metrics.
+    """
     labels = {arm.name: arm.label for arm in study.arms}
     whole: dict[tuple[str, str], list[str]] = {}
-    found = set()
+    of_units: dict[tuple[str, str], dict[str, None]] = {}
     for (arm, _, name), metric in metrics.items():
         for unit, reason in undefined_in(metric).items():
             if unit:
-                found.add(f"{name} is undefined on {unit.rpartition('.')[0]}: {reason}.")
+                of_units.setdefault((unit.rpartition(".")[0], reason), {})[name] = None
             else:
                 whole.setdefault((labels[arm], reason), []).append(name)
     of_arms = [
         f"{label}: {', '.join(dict.fromkeys(names))} cannot be compared with the base: {reason}."
         for (label, reason), names in whole.items()
+    ]
+    found = [
+        f"Undefined on {benchmark}: {', '.join(names)}: {reason}."
+        for (benchmark, reason), names in of_units.items()
     ]
     return sorted(of_arms) + sorted(found)
 

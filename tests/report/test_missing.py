@@ -50,7 +50,7 @@ def test_what_is_missing_is_said(study, tmp_path, one_figure):
     assert "SFT 1e-3, seed 0: not evaluated yet." in summary["missing"]
     assert "RL (GRPO), seed 1: not evaluated yet." in summary["missing"]
     assert "SFT 2e-4, seed 0: drift not measured (pca_shift)." in summary["missing"]
-    undefined = "pca_shift is undefined on synthetic_add: 2 texts span no plane; it takes 3."
+    undefined = "Undefined on synthetic_add: pca_shift: 2 texts span no plane; it takes 3."
     assert undefined in summary["missing"]
     assert "The transferability index has not been computed." in summary["missing"]
     assert "Missing from this report" in page(copy)
