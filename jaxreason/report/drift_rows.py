@@ -4,7 +4,7 @@ analysis/<metric>.json.
 
 import zlib
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,21 +48,34 @@ HEADLINE_KL, REVERSE_KL = QUANTITIES[0], QUANTITIES[1]
 HEADLINE_SHIFT, PAPER_SHIFT, SCALED_SHIFT = (q for q in QUANTITIES if q.metric == "pca_shift")
 
 
+MetricFiles = dict[tuple[str, int, str], dict[str, Any]]  # by arm, seed and metric
+
+
 def rows_of(rows: list[dict], quantity: Quantity) -> list[dict]:
     """The rows of one quantity."""
     wanted = (quantity.metric, quantity.name, quantity.source)
     return [row for row in rows if (row["metric"], row["name"], row["source"]) == wanted]
 
 
-def read_metrics(reader: Reader, study: Study) -> tuple[dict, list[str]]:
-    """Metric files by (arm, seed, metric); and what is missing, in words."""
-    names = (*dict.fromkeys(quantity.metric for quantity in QUANTITIES), "weights")
-    found = {
+def read_metric_files(reader: Reader, study: Study, names: Iterable[str]) -> MetricFiles:
+    """Of every run the files of these metrics that are there.
+
+    Raises:
+      UserError: a file is broken.
+    """
+    names = dict.fromkeys(names)
+    return {
         (arm.name, seed, name): value
         for arm, seed in study.runs()
         for name in names
         if (value := read_drift(reader.folder / arm.folder(seed), name, reader.read)) is not None
     }
+
+
+def read_metrics(reader: Reader, study: Study) -> tuple[dict, list[str]]:
+    """Metric files by (arm, seed, metric); and what is missing, in words."""
+    names = tuple(dict.fromkeys([*(quantity.metric for quantity in QUANTITIES), "weights"]))
+    found = read_metric_files(reader, study, names)
     missing = _absent(study, found, names)
     missing += [
         f"{arm.label}: compared with its base by its scores alone, as the recipe asks."
@@ -107,11 +120,6 @@ def _undefined(study: Study, metrics: dict) -> list[str]:
         for (benchmark, reason), names in of_units.items()
     ]
     return sorted(of_arms) + sorted(found)
-
-
-def drift_rows(study: Study, metrics: dict, how: Resampling) -> list[dict]:
-    """Every quantity of QUANTITIES, as `quantity_rows` has it."""
-    return quantity_rows(study, metrics, how, QUANTITIES)
 
 
 def quantity_rows(

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxreason.report.drift_rows import read_metric_files
 from jaxreason.report.files import Reader, Study
-from jaxreason.results.drift_files import read_drift
 
 
 class Side(NamedTuple):
@@ -58,18 +58,9 @@ def paper_rows(reader: Reader, study: Study) -> list[dict]:
     Raises:
       UserError: a file is broken.
     """
-    found = _read(reader, study)
+    sides = (side for pair in PAIRS for side in (pair.scripts, pair.corrected))
+    found = read_metric_files(reader, study, (side.metric for side in sides))
     return [row for arm in study.arms for row in _rows_of(arm, found, study)]
-
-
-def _read(reader: Reader, study: Study) -> dict[tuple[str, int, str], dict]:
-    names = dict.fromkeys(side.metric for pair in PAIRS for side in (pair.scripts, pair.corrected))
-    return {
-        (arm.name, seed, name): value
-        for arm, seed in study.runs()
-        for name in names
-        if (value := read_drift(reader.folder / arm.folder(seed), name, reader.read)) is not None
-    }
 
 
 def _rows_of(arm, found: dict, study: Study) -> Iterator[dict]:

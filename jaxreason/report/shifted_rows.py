@@ -3,10 +3,15 @@
 from collections import Counter
 from typing import Any
 
-from jaxreason.report.drift_rows import Quantity, quantity_rows
+from jaxreason.report.drift_rows import (
+    MetricFiles,
+    Quantity,
+    quantity_rows,
+    read_metric_files,
+)
 from jaxreason.report.files import Arm, Reader, Study
 from jaxreason.report.scores import Resampling
-from jaxreason.results.drift_files import MADE_WITH, read_drift
+from jaxreason.results.drift_files import MADE_WITH
 from jaxreason.results.groups import MATH
 from jaxreason.results.ratios import pooled_mean
 from jaxreason.results.statistics import quantile
@@ -32,15 +37,11 @@ MEANS = ("base_probability", "tuned_probability", "base_rank", "replaced_tuned_r
 
 def shifted_rows(reader: Reader, study: Study, how: Resampling) -> dict[str, Any] | None:
     """What the report shows of shifted tokens; None where no arm has the file."""
-    files = {
-        (arm.name, seed): found
-        for arm, seed in study.runs()
-        if (found := read_drift(reader.folder / arm.folder(seed), METRIC, reader.read)) is not None
-    }
-    units = {key: _units(study, found) for key, found in files.items()}
+    files = read_metric_files(reader, study, [METRIC])
+    units = {(arm, seed): _units(study, found) for (arm, seed, _), found in files.items()}
     if not any(units.values()):
         return None
-    first = next(files[key] for key, members in units.items() if members)
+    first = next(files[*key, METRIC] for key, members in units.items() if members)
     arms = [(arm, [s for s in arm.seeds if units.get((arm.name, s))]) for arm in study.arms]
     arms = [(arm, {s: units[arm.name, s] for s in seeds}) for arm, seeds in arms if seeds]
     return {
@@ -59,13 +60,12 @@ def _units(study: Study, found: dict) -> list[dict]:
     return [unit for unit in units if unit["benchmark"] in study.groups and "num_tokens" in unit]
 
 
-def _rows(study: Study, files: dict, how: Resampling) -> list[dict]:
+def _rows(study: Study, files: MetricFiles, how: Resampling) -> list[dict]:
     """Every number of every group and arm, over seeds."""
-    metrics = {(*key, METRIC): found for key, found in files.items()}
     tenths = [f"shifted.tenth_{number + 1}" for number in range(TENTHS)]
     wanted = [Quantity(METRIC, n, SOURCE, SHARES.get(n, ""), "share") for n in (*SHARES, *tenths)]
     wanted += [Quantity(METRIC, n, SOURCE, label, "nats") for n, label in ENTROPIES.items()]
-    rows = quantity_rows(study, metrics, how, wanted)
+    rows = quantity_rows(study, files, how, wanted)
     # Stretching for few seeds must not make a share larger than all.
     top = {q.name for q in wanted if q.unit == "share"}
     return [r | {"high": min(r["high"], 1.0)} if r["name"] in top else r for r in rows]

@@ -5,10 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from jaxreason.report.drift_rows import Quantity, quantity_rows
+from jaxreason.report.drift_rows import (
+    MetricFiles,
+    Quantity,
+    quantity_rows,
+    read_metric_files,
+)
 from jaxreason.report.files import Arm, Reader, Study
 from jaxreason.report.scores import Resampling
-from jaxreason.results.drift_files import read_drift
 
 POOL, SOURCE = "reply", "base"  # of what is shown layer by layer
 STATE_QUANTITIES = (
@@ -34,8 +38,6 @@ BY_LAYER = {  # what is drawn against the layer: name -> metric and key of its d
 }
 MAPS = ("base_to_tuned", "base_to_base")
 
-Files = dict[tuple[str, int, str], dict[str, Any]]  # metric files by arm, seed and metric
-
 
 def state_part(reader: Reader, study: Study, how: Resampling) -> dict[str, list[dict]]:
     """Everything about hidden states, on the base's replies.
@@ -53,23 +55,13 @@ def state_part(reader: Reader, study: Study, how: Resampling) -> dict[str, list[
     Raises:
       UserError: a file is broken.
     """
-    files = _read(reader, study)
+    files = read_metric_files(reader, study, (quantity.metric for quantity in STATE_QUANTITIES))
     made = {"layers": _layers, "maps": _maps, "cka": _cka, "variance": _variance, "sinks": _sinks}
     rows = quantity_rows(study, files, how, STATE_QUANTITIES)
     return {"rows": rows} | {name: make(study, files) for name, make in made.items()}
 
 
-def _read(reader: Reader, study: Study) -> Files:
-    names = dict.fromkeys(quantity.metric for quantity in STATE_QUANTITIES)
-    return {
-        (arm.name, seed, name): value
-        for arm, seed in study.runs()
-        for name in names
-        if (value := read_drift(reader.folder / arm.folder(seed), name, reader.read)) is not None
-    }
-
-
-def _units(study: Study, files: Files, arm: Arm, metric: str) -> Iterator[tuple[int, dict]]:
+def _units(study: Study, files: MetricFiles, arm: Arm, metric: str) -> Iterator[tuple[int, dict]]:
     """Every seed's details of the study's benchmarks, on the base's replies, where the metric is defined."""
     for seed in arm.seeds:
         found = files.get((arm.name, seed, metric), {"details": {}})
@@ -79,7 +71,7 @@ def _units(study: Study, files: Files, arm: Arm, metric: str) -> Iterator[tuple[
                 yield seed, unit
 
 
-def _layers(study: Study, files: Files) -> list[dict]:
+def _layers(study: Study, files: MetricFiles) -> list[dict]:
     rows = []
     for arm in study.arms:
         for name, (metric, key) in BY_LAYER.items():
@@ -104,7 +96,7 @@ def _short(value: Any, digits: int = 4) -> Any:
     return float(f"{float(value):.{digits}g}")
 
 
-def _maps(study: Study, files: Files) -> list[dict]:
+def _maps(study: Study, files: MetricFiles) -> list[dict]:
     rows = []
     for arm in study.arms:
         for seed, unit in _units(study, files, arm, "pca_shift"):
@@ -116,7 +108,7 @@ def _maps(study: Study, files: Files) -> list[dict]:
     return rows
 
 
-def _cka(study: Study, files: Files) -> list[dict]:
+def _cka(study: Study, files: MetricFiles) -> list[dict]:
     """Means over benchmarks and seeds."""
     rows = []
     for arm in study.arms:
@@ -130,7 +122,7 @@ def _cka(study: Study, files: Files) -> list[dict]:
     return rows
 
 
-def _variance(study: Study, files: Files) -> list[dict]:
+def _variance(study: Study, files: MetricFiles) -> list[dict]:
     rows = []
     for arm in study.arms:
         units = [unit.get(POOL, {}) for _, unit in _units(study, files, arm, "pca_shift")]
@@ -144,7 +136,7 @@ def _variance(study: Study, files: Files) -> list[dict]:
     return rows
 
 
-def _sinks(study: Study, files: Files) -> list[dict]:
+def _sinks(study: Study, files: MetricFiles) -> list[dict]:
     """Means over benchmarks and seeds of numbers a text, in the middle layer."""
     rows = []
     for arm in study.arms:

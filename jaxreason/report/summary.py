@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxreason.report.answer import answer, answer_notes
-from jaxreason.report.drift_rows import drift_rows, read_metrics, weight_rows
+from jaxreason.report.drift_rows import QUANTITIES, quantity_rows, read_metrics, weight_rows
 from jaxreason.report.fidelity_rows import fidelity_rows
 from jaxreason.report.files import (
     Evaluation,
@@ -70,7 +70,7 @@ def summarise(
         "differences": differences,
         "arm_differences": arm_difference_rows(study, found, how),
         **transfer,
-        "drift": drift_rows(study, metrics, how),
+        "drift": quantity_rows(study, metrics, how, QUANTITIES),
         "weights": weight_rows(study, metrics),
         "drift_texts": _drift_texts(metrics),
         **parts,
