@@ -95,7 +95,7 @@ class Checkpointer:
             return
         self.wait()
         path = self._folder / str(step)
-        self._orbax.save(path, args=_SaveHashed(_table(tree)), force=True)
+        self._orbax.save(path, args=_SaveHashed(leaves_by_path(tree)), force=True)
         self._steps.append(step)
         self._writing = True
         if wait:
@@ -211,7 +211,7 @@ class Checkpointer:
         fault = self._fault(step)
         if fault is not None:
             raise UserError(f"{path}: {fault or 'never finished'}.")
-        wanted = _table(abstract)
+        wanted = leaves_by_path(abstract)
         _compare(path, wanted)
         found = ocp.PyTreeCheckpointHandler().restore(
             path,
@@ -372,7 +372,10 @@ def _on_first(work: Callable[[], Any]) -> Any:
     return on_process_zero(reported)
 
 
-def _table(tree: Any) -> dict[str, Any]:
-    """Leaves by path; keys and attributes alike: a NamedTuple is as a dict of its fields."""
+def leaves_by_path(tree: Any) -> dict[str, Any]:
+    """Leaves by path (`layers.mlp.up_proj.kernel`), in the order of the tree.
+
+    Keys and attributes alike: a NamedTuple is as a dict of its fields.
+    """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-import jax
-
 from jaxreason.analysis.vocabularies import why_other_vocabulary
+from jaxreason.checkpoint import leaves_by_path
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model, abstract_params
@@ -71,8 +70,5 @@ def _why_other_tensors(base: str, tuned: str) -> str:
 
 
 def _shapes(params: Mapping) -> dict[str, str]:
-    flat = jax.tree_util.tree_flatten_with_path(params)[0]
-    return {
-        ".".join(str(part.key) for part in path): " x ".join(map(str, leaf.shape))
-        for path, leaf in flat
-    }
+    leaves = leaves_by_path(params)
+    return {path: " x ".join(map(str, leaf.shape)) for path, leaf in leaves.items()}

@@ -10,6 +10,7 @@ import numpy as np
 from jaxreason.analysis.measured import Measured
 from jaxreason.analysis.questions import QuestionStates
 from jaxreason.analysis.texts import Unit
+from jaxreason.checkpoint import leaves_by_path
 from jaxreason.sharding import to_host
 
 _MOST_NAMED = 3
@@ -22,8 +23,7 @@ def why_not_finite(params: dict[str, Any]) -> str:
       params: of a model, layers stacked.
     """
     named = []
-    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-        name = ".".join(str(part.key) for part in path)
+    for name, leaf in leaves_by_path(params).items():
         stacked = name.startswith("layers.")
         counts = to_host(_count(leaf, stacked))
         for layer, number in enumerate(np.atleast_1d(counts)):

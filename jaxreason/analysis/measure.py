@@ -25,7 +25,7 @@ from jaxreason.analysis.hidden_states import (
 from jaxreason.analysis.measured import Measured, Sinks
 from jaxreason.analysis.paper_tokens import SCORED, scripts_scored
 from jaxreason.analysis.sinks import count_sinks
-from jaxreason.analysis.texts import Batching, TextBatch, Unit, batches
+from jaxreason.analysis.texts import Batching, TextBatch, Unit, batches, in_order
 from jaxreason.models.decoder import Model, head
 from jaxreason.models.lockstep import walk
 from jaxreason.models.logprobs import divergences
@@ -137,13 +137,8 @@ def measure_unit(
         found = to_host(measure(base_params, tuned_params, *place_rows(mesh, batch[:3])))
         look(batch, found)
         found.pop("states", None)
-        parts.append((batch, found))
-    order = np.argsort(np.concatenate([batch.rows for batch, _ in parts]))
-    stacked = [
-        jax.tree.map(lambda x, b=batch: x[: len(b.rows)], _aligned(batch, found, longest))
-        for batch, found in parts
-    ]
-    whole = jax.tree.map(lambda *xs: np.concatenate(xs)[order], *stacked)
+        parts.append((batch, _aligned(batch, found, longest)))
+    whole = in_order(parts)
     pooled, mask = whole["pooled"], whole["mask"]
     sinks = Sinks(**whole["sinks"]) if "sinks" in whole else None
     tokens = whole["tokens"] | {SCORED: scripts_scored(unit.texts, mask)}

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from jaxreason.analysis.hidden_states import pool
-from jaxreason.analysis.texts import Batching, Text, TextBatch, Unit, batches
+from jaxreason.analysis.texts import Batching, Text, TextBatch, Unit, batches, in_order
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model, forward
@@ -138,16 +138,12 @@ def measure_questions(
       ValueError: the batch does not divide over the mesh.
     """
     longest = max(len(text.tokens) for text in unit.texts)
-    rows, parts = [], []
+    parts = []
     for batch in batches(unit, batching._replace(limit=LENGTH)):
         arrays = place_rows(mesh, (batch.tokens, batch.segment_ids, _pads(batch, longest)))
         found = to_host(measure(base_params, tuned_params, *arrays, np.int32(pad_id)))
-        parts.append({name: values[: len(batch.rows)] for name, values in found.items()})
-        rows.append(batch.rows)
-    order = np.argsort(np.concatenate(rows))
-    return QuestionStates(
-        *(np.concatenate([p[name] for p in parts])[order] for name in ("base", "tuned"))
-    )
+        parts.append((batch, found))
+    return QuestionStates(**in_order(parts))
 
 
 def _pads(batch: TextBatch, longest: int) -> Int[np.ndarray, " B"]:

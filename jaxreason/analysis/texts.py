@@ -6,8 +6,9 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from etils import epath
 from jaxtyping import Float, Int
@@ -215,6 +216,15 @@ def batches(unit: Unit, batching: Batching) -> Iterator[TextBatch]:
         size = batching.rows_of(length)
         for start in range(0, len(rows), size):
             yield _batch(unit.texts, rows[start : start + size], size, length)
+
+
+def in_order(found: Sequence[tuple[TextBatch, Any]]) -> Any:
+    """What was found of batches, trees of arrays whose first dim is rows, as one tree in the order of the unit's texts;
+    what stands at rows of padding is left out.
+    """
+    order = np.argsort(np.concatenate([batch.rows for batch, _ in found]))
+    cut = [jax.tree.map(lambda x, b=batch: x[: len(b.rows)], tree) for batch, tree in found]
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[order], *cut)
 
 
 def _batch(texts: tuple[Text, ...], rows: list[int], batch_size: int, length: int) -> TextBatch:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.analysis.measured import Prepared
+from jaxreason.checkpoint import leaves_by_path
 from jaxreason.errors import UserError
 from jaxreason.models.stored_tensors import kind_of
 from jaxreason.sharding import to_host
@@ -30,14 +31,9 @@ def compare_weights(base: dict[str, Any], tuned: dict[str, Any]) -> dict[str, li
     Raises:
       ValueError: the models do not have the same parameters.
     """
-    base, tuned = dict(_leaves(base)), dict(_leaves(tuned))
+    base, tuned = leaves_by_path(base), leaves_by_path(tuned)
     _check_same(base, tuned)
     return {path: _changes(path, base[path], tuned[path]) for path in base}
-
-
-def _leaves(params: dict[str, Any]) -> list[tuple[str, jax.Array]]:
-    flat = jax.tree_util.tree_flatten_with_path(params)[0]
-    return [(".".join(str(part.key) for part in path), leaf) for path, leaf in flat]
 
 
 def _check_same(base: dict, tuned: dict) -> None:
