@@ -12,7 +12,6 @@ RECIPE_VERBS = (
     *("study", "questions", "distill", "sft", "rl"),
     *("eval", "grade", "transfer", "drift", "cross-sample", "report"),
 )
-TWO_MODELS = ("drift", "cross-sample")
 MODEL_VERBS = ("convert", "chat", "serve", "plan", "check")
 
 
