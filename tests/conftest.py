@@ -1,9 +1,12 @@
 """Eight virtual CPU devices for every test, set before jax is first imported."""
 
 import atexit
+import gc
 import logging
 import os
+import pathlib
 import shutil
+import sys
 import tempfile
 
 import pytest
@@ -38,3 +41,18 @@ def messages_go_where_pytest_looks():
     yield
     log = logging.getLogger("jaxreason")
     log.handlers, log.propagate = [], True
+
+
+# A process may hold 65,530 maps of memory where Linux has its default. Each compiled program takes some, and LLVM ends
+# the process where there are no more.
+MANY_MAPS = 20_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_other_files_are_let_go():
+    """Frees compiled programs after a file's tests when there are many; what is needed again comes from the cache."""
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if "jax" in sys.modules and maps.exists() and maps.read_bytes().count(b"\n") > MANY_MAPS:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
