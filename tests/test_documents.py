@@ -63,6 +63,32 @@ def checkout(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_every_link_of_a_document_leads_to_a_file():
+    pages = [*DOCUMENTS, ROOT / "tpu" / "README.md"]
+    links = [
+        (page, link)
+        for page in pages
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    ]
+    assert len(links) > 50
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_readme_is_short_and_says_of_every_verb_where_it_was_verified():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    matrix = text[text.index("## What has been verified") : text.index("## What is not here")]
+    rows = [line.split("|")[1] for line in matrix.splitlines() if line.startswith("| `")]
+    named = re.findall(r"`([a-z-]+)`", " ".join(rows))
+    assert sorted(named) == sorted(cli.VERBS)
+
+
+def test_the_readme_leads_to_every_page_of_the_documents():
+    text = (ROOT / "README.md").read_text()
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+    assert {page for page in pages if f"(docs/{page})" not in text} == set()
+
+
 def test_the_documents_have_examples_of_every_kind():
     assert (
         len(all_blocks("python")) >= 5 and len(commands()) >= 12 and len(all_blocks("jsonl")) >= 1
