@@ -1,9 +1,12 @@
 """Examples in the documents: python runs as it stands, command lines name what exists, data give what is said."""
 
 import json
+import os
 import pathlib
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -107,8 +110,9 @@ def test_a_command_line_names_a_verb_flags_a_recipe_and_fields_that_exist(argume
     verb, *rest = arguments
     assert verb in cli.VERBS
     recipe = rest[rest.index("--config") + 1] if "--config" in rest else None
-    if recipe not in (None, "my_recipe.py"):  # which `init` writes
-        config = load_recipe(recipe)
+    if recipe is not None:
+        # `init` writes my_recipe.py, with the sections that the tiny study has.
+        config = load_recipe("configs/study_tiny.py" if recipe == "my_recipe.py" else recipe)
         rest = apply_overrides(config, section_classes(config), rest)
         check_recipe(config)
     parse_flags(verb, rest)
@@ -150,3 +154,47 @@ def test_the_benchmark_example_makes_a_benchmark(checkout):
     (prompt,) = find_benchmarks(config)["trivia"].prompts.values()
     (item,) = load_items("Trivia", prompt, "files", "", 0, 0)
     assert (item.id, item.example.answer) == ("a", "A")
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    recipe = ROOT / "scripts" / "mkdocs.yml"
+    words = ["build", "--strict", "--quiet", "--config-file", recipe, "--site-dir", tmp_path]
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", *words],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    api = (tmp_path / "api" / "index.html").read_text()
+    for name in ("open_model", "Engine", "make_sft_loss", "transfer_index", "extract"):
+        assert f".{name}" in api
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"}
+    assert {page for page in pages if not (tmp_path / page / "index.html").exists()} == set()
+
+
+def test_the_drawing_of_the_imports_is_of_the_present_source():
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        import draw_imports
+    finally:
+        sys.path.remove(str(ROOT / "scripts"))
+    assert draw_imports.PAGE.read_text() == draw_imports.page(), (
+        "python scripts/draw_imports.py draws it anew"
+    )
+    assert ("rl", "training") in draw_imports.drawn(draw_imports.imports())
+
+
+@pytest.mark.slow
+def test_the_tutorial_goes_from_questions_to_a_report(checkout, capsys):
+    page = ROOT / "docs" / "tutorial.md"
+    (make,) = blocks(page, "python")
+    exec(make, {})
+    (checkout / "configs").symlink_to(ROOT / "configs")
+    for text in blocks(page, "bash"):
+        for line in text.splitlines():
+            cli.main(shlex.split(line))
+    said = capsys.readouterr().out
+    assert "nothing was found that would stop a run" in said
+    report = checkout / "runs/study/report/report.html"
+    assert "My questions" in report.read_text() and "My questions" in said
