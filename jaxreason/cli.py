@@ -21,6 +21,7 @@ from jaxreason.verbs.endings import INTERRUPTED, READER_GONE, USERS_FAULT, expla
 from jaxreason.verbs.flags import check_paths, parse_flags
 from jaxreason.verbs.log_file import LogFile
 from jaxreason.verbs.overrides import apply_overrides
+from jaxreason.verbs.redaction import Redaction
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -82,7 +83,7 @@ def _run(verb: str, arguments: list[str]) -> None:
         VERBS[verb].run(Call(verb, config, flags, tuple(paths), log))
     except (Exception, KeyboardInterrupt) as error:
         log.write_error(error)
-        _end(verb, config, error)
+        _end(verb, config, error, Redaction(arguments))
     finally:
         log.close()
 
@@ -125,7 +126,7 @@ def _checked_paths(verb: str, paths: list[str]) -> list[str]:
     return paths
 
 
-def _end(verb: str, config, error: BaseException) -> None:
+def _end(verb: str, config, error: BaseException, hide: Redaction) -> None:
     """Ends the program: with one message where a user can mend what happened, with the traceback where not."""
     if isinstance(error, KeyboardInterrupt):
         print(f"jaxreason {verb}: interrupted.", file=sys.stderr)
@@ -136,5 +137,5 @@ def _end(verb: str, config, error: BaseException) -> None:
     message = explain(error, config, sections)
     if message is None or os.environ.get("JAXREASON_TRACEBACK"):
         raise error
-    print(f"jaxreason {verb}: {message}", file=sys.stderr)
+    print(f"jaxreason {verb}: {hide(message)}", file=sys.stderr)
     raise SystemExit(USERS_FAULT) from None
