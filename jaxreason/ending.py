@@ -23,6 +23,8 @@ from jax._src import (
     distributed as jax_distributed,
 )  # the store has no public name (jax 0.10 to 0.12)
 
+from jaxreason.results import run_status
+
 NOTE = "jaxreason/ending"
 LEFT = "jaxreason/left/"
 GRACE_S = 5.0  # for a main thread to end by itself
@@ -147,6 +149,7 @@ def _watch(client: Any) -> None:
             note = {"process": 0, "code": 1, "reason": f"it cannot be reached any more ({error})"}
         if not _ends_by_itself.wait(_grace(note)):
             _say(note)
+            run_status.failed(f"process {note['process']} ended this job: {note['reason']}")
             _exit(client, note["code"], 0.0)
         return
 

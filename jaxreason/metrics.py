@@ -14,6 +14,7 @@ from etils import epath
 
 from jaxreason.event_files import EventFiles
 from jaxreason.results.metrics_lines import metrics_writer
+from jaxreason.results.run_status import at_progress
 from jaxreason.trackers import Tracker, TrackerName
 
 # Where nobody watches a bar (a log file, a CI job) a line is printed at most this often.
@@ -45,9 +46,10 @@ class Progress:
             self._bar.start()
 
     def update(self, done: int, shown: str) -> None:
-        """Shows that `done` steps are done, and `shown` beside it."""
+        """Shows that `done` steps are done, and `shown` beside it; the run's status has the number too."""
         if not self._shows:
             return
+        at_progress(self._stage, done, self._total)
         if self._bar is not None:
             self._bar.update(self._task, completed=done, shown=shown)
             return

@@ -59,7 +59,7 @@ from jaxreason.plan.settings import PlanConfig
 from jaxreason.question_set import QuestionsConfig
 from jaxreason.questions import WRITERS, prepare
 from jaxreason.report import build as report
-from jaxreason.results import locks
+from jaxreason.results import locks, run_status
 from jaxreason.results.files import absolute
 from jaxreason.results.score_files import EVALUATION
 from jaxreason.results.study_files import run_folder
@@ -158,10 +158,15 @@ def _check_seed(seed: object) -> None:
 
 
 @contextlib.contextmanager
-def locked(workdir: epath.Path) -> Iterator[None]:
-    """`results.locks.locked`, held by process 0 for all; every process must enter it, and all are refused alike."""
+def locked(workdir: epath.Path, verb: str) -> Iterator[None]:
+    """`results.locks.locked`, held by process 0 for all; every process must enter it, and all are refused alike.
+
+    Whoever holds a working directory says in its `status.json` what it does, and how that ends.
+    """
     with contextlib.ExitStack() as held:
         on_process_zero(lambda: held.enter_context(locks.locked(workdir)))
+        if jax.process_index() == 0:
+            held.enter_context(run_status.kept(workdir, verb))
         yield
 
 
@@ -190,7 +195,7 @@ def run_study(
       UserError: a stage cannot be done as the recipe says; what the others have done stays.
       SystemExit: with code 143, after a signal.
     """
-    with locked(workdir), Interrupt() as interrupt:
+    with locked(workdir, "study"), Interrupt() as interrupt:
         prepared = prepare(config, workdir)
         check_stages(prepared, mesh)
         write_manifest(prepared, config, workdir)
@@ -198,6 +203,7 @@ def run_study(
         for number, stage in enumerate(plan, start=1):
             interrupt.check(f"{number - 1} of {len(plan)} stages are complete.")
             tell(f"stage {number}/{len(plan)} {stage.name}")
+            run_status.at_stage(stage.name, number, len(plan))
             _run(stage, f"stage {number} of {len(plan)}")
         tell(report.format_summary(report.read_summary(workdir)))
         tell(f"report: {workdir / 'report' / 'report.html'}")

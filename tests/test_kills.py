@@ -28,7 +28,7 @@ KILLS_A_STUDY = 6
 LONGEST_S = 3.0  # from the stage that is drawn to the kill
 NUM_STAGES = 9
 TIMES = ("_seconds", "tokens_per_second")  # what no two runs measure alike
-NOT_RESULTS = (".lock", "log.txt")
+NOT_RESULTS = (".lock", "log.txt", "status.json")
 
 pytestmark = pytest.mark.slow
 

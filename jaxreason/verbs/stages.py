@@ -85,7 +85,7 @@ def _validator(call: Call, stage: str, how: ValidationConfig, mesh: Mesh) -> Val
 @contextlib.contextmanager
 def _in_workdir(call: Call, name: str) -> Iterator[tuple[Mesh, Call]]:
     """The mesh, and the call with its question files written, in a working directory that no other run uses."""
-    with on_mesh(call, name) as mesh, study.locked(call.workdir):
+    with on_mesh(call, name) as mesh, study.locked(call.workdir, call.verb):
         yield mesh, _prepared(call)
 
 
@@ -97,7 +97,7 @@ def run_questions(call: Call) -> None:
     """The questions of a recipe, of all their sources, without those that occur twice."""
     call.require("questions")
     without_devices(call)
-    with study.locked(call.workdir):
+    with study.locked(call.workdir, call.verb):
         prepare(call.config, call.workdir)
         folder = call.workdir / "questions"
         call.tell(describe(read_report(folder)))
@@ -119,7 +119,7 @@ def run_eval(call: Call) -> None:
 def run_grade(call: Call) -> None:
     """Grading samples again, or completions that came from anywhere."""
     without_devices(call)
-    with study.locked(call.workdir):
+    with study.locked(call.workdir, call.verb):
         call = _prepared(call)
         section = call.section("eval", settings.EvalConfig)
         if call.flags["responses"]:
@@ -211,7 +211,7 @@ def run_drift(call: Call) -> None:
     tuned = dataclasses.replace(call.model, path=call.flags["tuned"])
     folders = [epath.Path(call.flags[f"{name}-evaluation"]) for name in ("base", "tuned")]
     run = epath.Path(tuned.path).parent  # of <run>/model
-    with on_mesh(call) as mesh, study.locked(call.workdir):
+    with on_mesh(call) as mesh, study.locked(call.workdir, call.verb):
         also = functools.partial(training_units, section, run, call.workdir, mesh=mesh)
         drift.run_drift(section, call.model, tuned, mesh, call.workdir, *folders, also=also)
         call.tell(outcome.drift(call.workdir))

@@ -1,0 +1,153 @@
+"""`<workdir>/status.json`: what the run in a working directory is doing, or how it ended.
+
+One object, written anew when a run begins, when it ends and, by a thread, while it lives; so it works on a bucket too.
+It is for people and for what watches runs: no stage reads it, and what cannot be written never stops a run.
+"""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from etils import epath
+
+from jaxreason.results.files import is_remote, read_object, write_json
+
+NAME = "status.json"
+SECONDS = 15.0  # between two signs of life
+SECONDS_ON_A_BUCKET = 60.0
+SECONDS_FOR_THE_END = (
+    5.0  # for the last word of a process that must end, whether the bucket answers or not
+)
+STOPPED = 143  # exit code after a signal
+MAX_ERROR = 2000
+RUN = "JAXREASON_RUN"  # a name that whoever starts the run gives it, to know its end from another's
+
+_current: "_Status | None" = None
+
+
+class _Status:
+    """The file of a living run, and the thread that renews it."""
+
+    def __init__(self, workdir: epath.Path, verb: str):
+        self._path = workdir / NAME
+        self._lock, self._over = threading.Lock(), threading.Event()
+        now = _now()
+        self._value: dict[str, Any] = {
+            "verb": verb,
+            "run": os.environ.get(RUN, ""),
+            "state": "running",
+            "stage": None,
+            "progress": None,
+            "error": "",
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "every": SECONDS_ON_A_BUCKET if is_remote(workdir) else SECONDS,
+            "started": now,
+            "moved": now,
+        }
+        self._thread = threading.Thread(target=self._beat, name="status", daemon=True)
+
+    def begin(self) -> None:
+        self._write()
+        self._thread.start()
+
+    def note(self, name: str, value: dict[str, Any]) -> None:
+        with self._lock:
+            self._value |= {name: value, "moved": _now()}
+
+    def end(self, state: str, error: str) -> None:
+        """Writes the last word, once; what comes later says nothing."""
+        if not self._over.is_set():
+            self._over.set()
+            with self._lock:
+                self._value |= {"state": state, "error": error[:MAX_ERROR]}
+            self._write()
+
+    def _beat(self) -> None:
+        while not self._over.wait(self._value["every"]):
+            self._write()
+
+    def _write(self) -> None:
+        with (
+            self._lock,
+            contextlib.suppress(Exception),
+        ):  # buckets' libraries have errors of all kinds
+            write_json(self._path, self._value | {"updated": _now()})
+
+
+@contextlib.contextmanager
+def kept(workdir: epath.Path, verb: str) -> Iterator[None]:
+    """Keeps the status of the run that holds a working directory, while it is entered; on process 0 alone.
+
+    Within another one it does nothing: the run is the outer one's.
+
+    Args:
+      workdir: that is held already, so that no other run's status is overwritten.
+      verb: what the run does.
+    """
+    global _current
+    if _current is not None:
+        yield
+        return
+    _current = status = _Status(workdir, verb)
+    status.begin()
+    try:
+        yield
+    except BaseException as error:
+        status.end(*_how(error))
+        raise
+    else:
+        status.end("done", "")
+    finally:
+        _current = None
+
+
+def at_stage(name: str, number: int, of: int) -> None:
+    """Says which stage of a study has begun; does nothing where no status is kept."""
+    if _current is not None:
+        _current.note("progress", None)
+        _current.note("stage", {"name": name, "number": number, "of": of})
+
+
+def at_progress(name: str, done: int, of: int) -> None:
+    """Says how many steps or items of a stage are done; it is written with the next sign of life."""
+    if _current is not None:
+        _current.note("progress", {"name": name, "done": done, "of": of})
+
+
+def failed(reason: str) -> None:
+    """The last word of a process that is about to end itself, in bounded time."""
+    status = _current
+    if status is not None:
+        last = threading.Thread(target=status.end, args=("failed", reason), daemon=True)
+        last.start()
+        last.join(SECONDS_FOR_THE_END)
+
+
+def read_status(workdir: epath.PathLike) -> dict[str, Any] | None:
+    """The status of the last run in a working directory; None where there was none.
+
+    Raises:
+      UserError: the file is broken; names it.
+    """
+    path = epath.Path(workdir) / NAME
+    if not path.exists():
+        return None
+    return read_object(path, {"verb": str, "run": str, "state": str, "error": str})
+
+
+def _how(error: BaseException) -> tuple[str, str]:
+    """State and error of a run that an exception leaves."""
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped", ""
+    if isinstance(error, SystemExit) and error.code in (None, 0, STOPPED):
+        return ("stopped" if error.code == STOPPED else "done"), ""
+    return "failed", f"{type(error).__name__}: {error}"
+
+
+def _now() -> float:
+    return round(time.time(), 1)

@@ -1,0 +1,93 @@
+"""`status.json`: what the run in a working directory is doing, or how it ended."""
+
+import time
+
+import bucket
+import pytest
+from etils import epath
+
+from jaxreason.errors import UserError
+from jaxreason.results import run_status
+from jaxreason.results.run_status import at_progress, at_stage, failed, kept, read_status
+
+
+def test_a_living_run_says_what_it_does_and_a_finished_one_that_it_is_done(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXREASON_RUN", "the name of this run")
+    monkeypatch.setattr(run_status, "SECONDS", 0.02)
+    with kept(epath.Path(tmp_path), "study"):
+        first = read_status(tmp_path)
+        at_stage("train rl", 2, 7)
+        at_progress("rl", 3, 10)
+        value = wait_for(tmp_path, lambda value: value["progress"])
+    assert first["state"] == "running" and first["stage"] is None
+    assert value["stage"] == {"name": "train rl", "number": 2, "of": 7}
+    assert value["progress"] == {"name": "rl", "done": 3, "of": 10}
+    assert value["started"] <= value["moved"] <= value["updated"]
+    done = read_status(tmp_path)
+    assert (done["verb"], done["state"], done["error"]) == ("study", "done", "")
+    assert done["run"] == "the name of this run" and done["every"] == 0.02
+
+
+def wait_for(folder, found):
+    for _ in range(500):
+        value = read_status(folder)
+        if found(value):
+            return value
+        time.sleep(0.01)
+    raise AssertionError(value)
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "said"),
+    [
+        (UserError("the data are gone"), "failed", "UserError: the data are gone"),
+        (OSError("x" * 5000), "failed", "OSError: " + "x" * 1991),
+        (SystemExit(143), "stopped", ""),
+        (KeyboardInterrupt(), "stopped", ""),
+        (SystemExit(3), "failed", "SystemExit: 3"),
+        (SystemExit(0), "done", ""),
+    ],
+)
+def test_an_end_is_said_with_its_error(tmp_path, error, state, said):
+    with pytest.raises(type(error)), kept(epath.Path(tmp_path), "rl"):
+        raise error
+    value = read_status(tmp_path)
+    assert (value["state"], value["error"]) == (state, said)
+
+
+def test_a_stage_within_a_run_leaves_the_status_to_the_run(tmp_path):
+    with kept(epath.Path(tmp_path), "study"):
+        with kept(epath.Path(tmp_path) / "rl", "rl"):
+            pass
+        assert read_status(tmp_path)["state"] == "running"
+    assert read_status(tmp_path / "rl") is None
+
+
+def test_the_last_word_of_a_process_that_ends_itself_stays(tmp_path):
+    with kept(epath.Path(tmp_path), "rl"):
+        failed("process 1 ended this job: OSError: disk full")
+    value = read_status(tmp_path)
+    assert value["state"] == "failed" and "process 1" in value["error"]
+
+
+def test_a_status_that_cannot_be_written_never_stops_a_run(tmp_path):
+    (tmp_path / "file").write_text("")
+    with kept(epath.Path(tmp_path) / "file" / "run", "rl"):
+        at_progress("rl", 1, 2)
+    assert not list(tmp_path.glob("status*"))
+
+
+def test_on_a_bucket_it_is_one_object_written_rarely(monkeypatch):
+    store = bucket.use(monkeypatch)
+    with kept(epath.Path("gs://bucket/run"), "rl"):
+        for step in range(100):
+            at_progress("rl", step, 100)
+    assert store.changes == ["bucket/run/status.json"] * 2
+    assert read_status("gs://bucket/run")["every"] == 60
+
+
+def test_without_a_run_nothing_is_written_or_read(tmp_path):
+    at_stage("train", 1, 2)
+    at_progress("sft", 1, 2)
+    failed("nobody")
+    assert read_status(tmp_path) is None and not list(tmp_path.iterdir())
