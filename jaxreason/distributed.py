@@ -13,6 +13,7 @@ from jax.experimental import multihost_utils
 
 from jaxreason.ending import watch
 from jaxreason.errors import UserError
+from jaxreason.tpu_hosts import tpu_hosts
 
 # Seconds after which a process that sends no more signs of life (SIGKILL, a machine that is gone) is given up.
 HEARTBEAT_S = 60
@@ -34,8 +35,8 @@ SLICES = ("MEGASCALE_COORDINATOR_ADDRESS", "MEGASCALE_NUM_SLICES", "MEGASCALE_SL
 def job(environment: dict[str, str]) -> dict[str, Any] | None:
     """The arguments of `jax.distributed.initialize` for the job that the environment describes; None: one process.
 
-    Known: JAX_COORDINATOR_ADDRESS with JAX_NUM_PROCESSES and JAX_PROCESS_ID, SLURM, Open MPI, a TPU slice of several
-    hosts and several slices. What a launcher says of itself is left to JAX to read.
+    Known: JAX_COORDINATOR_ADDRESS with JAX_NUM_PROCESSES and JAX_PROCESS_ID, SLURM, Open MPI, TPU slices on GKE. What
+    a launcher says of itself is left to JAX to read.
 
     Raises:
       UserError: a variable is missing or no number; says which.
@@ -52,8 +53,24 @@ def job(environment: dict[str, str]) -> dict[str, Any] | None:
             advice = f"start it with {launcher}, set {' and '.join(JAX_VARIABLES)}, or unset {names[0]} for one process"
             _need(environment, (*names, *more), f"{names[0]}={environment[names[0]]}", advice)
             _range(environment, *names)
-            return {}
-    return {} if "," in environment.get("TPU_WORKER_HOSTNAMES", "") else None
+            return _devices(environment)
+    hosts = (
+        environment.get(name, "") for name in ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
+    )
+    return {} if any("," in names for names in hosts) else None
+
+
+def _devices(environment: dict[str, str]) -> dict[str, Any]:
+    """All visible GPUs, for a task of srun that is alone on its node or has GPUs of its own.
+
+    JAX would give it one: the GPU with the task's number among those of the node.
+    """
+    visible = [name for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    nodes = environment.get("SLURM_STEP_NUM_NODES")
+    alone = nodes is not None and nodes == environment.get("SLURM_NTASKS")
+    if not visible or not (alone or "SLURM_GPUS_PER_TASK" in environment):
+        return {}
+    return {"local_device_ids": list(range(len(visible)))}
 
 
 def _by_address(environment: dict[str, str]) -> dict[str, Any] | None:
@@ -72,7 +89,8 @@ def _by_address(environment: dict[str, str]) -> dict[str, Any] | None:
     if not address.rpartition(":")[2].isdigit():
         raise UserError(f"{JAX_VARIABLES[0]}={address!r}: expected host:port.")
     _range(environment, number, index)
-    return {"num_processes": int(environment[number]), "process_id": int(environment[index])}
+    numbers = {"num_processes": int(environment[number]), "process_id": int(environment[index])}
+    return numbers | _devices(environment)
 
 
 def _known_to_jax(environment: dict[str, str]) -> bool:
@@ -110,7 +128,7 @@ def _range(environment: dict[str, str], number: str, index: str) -> None:
 
 
 def initialize_processes(heartbeat_s: int = HEARTBEAT_S) -> None:
-    """Joins the processes of the job, if the environment says that there are several.
+    """Joins the processes of the job, if the environment or a Cloud TPU's metadata say that there are several.
 
     From then on the processes end together; see `ending`.
 
@@ -118,6 +136,8 @@ def initialize_processes(heartbeat_s: int = HEARTBEAT_S) -> None:
       UserError: the environment does not say all that is needed.
     """
     arguments = job(dict(os.environ))
+    if arguments is None and tpu_hosts(os.environ) > 1:
+        arguments = {}
     if arguments is None or jax.distributed.is_initialized():
         return
     # It would take SIGTERM for itself; a loop that can save catches it, and it ends the program everywhere else.

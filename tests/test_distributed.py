@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -32,7 +33,18 @@ MPI = {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3"}
         ({"TPU_WORKER_HOSTNAMES": "10.0.0.1"}, None),
         ({"JAX_COORDINATOR_ADDRESS": ""}, None),
         ({"TPU_WORKER_HOSTNAMES": "10.0.0.1,10.0.0.2"}, {}),
+        ({"TPU_PROCESS_ADDRESSES": "10.0.0.1:8476,10.0.0.2:8476"}, {}),
         (SLURM, {}),
+        # JAX gives a task the GPU of its number; one that is alone on its node, or has GPUs of its own, takes all.
+        (SLURM | {"CUDA_VISIBLE_DEVICES": "0,1,2,3", "SLURM_STEP_NUM_NODES": "1"}, {}),
+        (
+            SLURM | {"CUDA_VISIBLE_DEVICES": "0,1,2,3", "SLURM_STEP_NUM_NODES": "4"},
+            {"local_device_ids": [0, 1, 2, 3]},
+        ),
+        (
+            SLURM | {"CUDA_VISIBLE_DEVICES": "2", "SLURM_GPUS_PER_TASK": "1"},
+            {"local_device_ids": [0]},
+        ),
         (
             ADDRESS | {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"},
             {"num_processes": 2, "process_id": 1},
@@ -81,6 +93,47 @@ def test_a_job_is_found_in_the_environment(environment, expected):
 def test_what_the_environment_lacks_is_said_by_name(environment, message):
     with pytest.raises(UserError, match=message):
         job(environment)
+
+
+JOINED = """
+from jaxreason.distributed import initialize_processes, on_process_zero
+initialize_processes()
+import jax
+told = on_process_zero(lambda: "from zero")
+print(jax.process_index(), jax.process_count(), jax.device_count(), told)
+jax.distributed.shutdown()
+"""
+
+
+def test_tasks_of_srun_find_each_other_by_what_it_tells_them(tmp_path):
+    port = next(p for p in range(61440, 65536) if is_free(p))  # JAX makes it of the job's number
+    processes = []
+    for index in range(2):
+        environment = os.environ | {
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": "",
+            "SLURM_JOB_ID": str(4096 * 5 + port - 61440),
+            "SLURM_STEP_NODELIST": "localhost",
+            "SLURM_STEP_NUM_NODES": "1",
+            "SLURM_NTASKS": "2",
+            "SLURM_PROCID": str(index),
+            "SLURM_LOCALID": str(index),
+        }
+        command = [sys.executable, "-c", JOINED]
+        processes.append(
+            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        )
+    try:
+        said = [process.communicate(timeout=120)[0].splitlines()[-1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert said == ["0 2 2 from zero", "1 2 2 from zero"]
+
+
+def is_free(port):
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) != 0
 
 
 def raise_on_process_zero(kind):
