@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by quickstart.sh and test.sh: makes .venv with the exact versions that were tested, and activates it.
 # PYTHON chooses the interpreter (3.11 or newer). Done once: a stamp remembers what was installed.
 set -euo pipefail

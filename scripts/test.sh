@@ -3,6 +3,7 @@
 # Parity with Hugging Face needs torch, whose CPU build is for Python 3.11 here, and lm-eval's `hf` model accelerate; without
 # them those tests are skipped.
 EXTRAS="[test]"
+# shellcheck source=environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 if [ "$series" = 3.11 ] && ! python -c 'import accelerate, torch' 2>/dev/null; then
   python -m ensurepip --upgrade >/dev/null 2>&1 || true

@@ -1,64 +1,66 @@
-"""The shell scripts for Cloud TPUs: their syntax, and what they would ask of gcloud."""
+"""The scripts for Cloud TPUs: what they ask of gcloud, what they have the hosts do, and what they print of it."""
 
+import contextlib
+import json
 import os
-import shutil
+import shlex
 import subprocess
-from pathlib import Path
+import time
 
 import pytest
+from cloud import ROOT, Cloud
 
-ROOT = Path(__file__).parent.parent
-SCRIPTS = sorted((ROOT / "tpu").glob("*.sh"))
-
-# A cloud in one file: a request is ACTIVE once made, and its one host is a folder where commands really run. A new
-# slice has a new host; installing makes its folder and no more.
-GCLOUD = """#!/usr/bin/env bash
-echo "$*" >> "$CALLS"
-state="$CALLS.state"
-case "$*" in
-  *describe*) [ -f "$state" ] && cat "$state" || exit 1 ;;
-  *queued-resources*create*) echo ACTIVE > "$state" ;;
-  *queued-resources*delete*) rm -rf "$state" "$CALLS.host" ;;
-  *"git clone"*) mkdir -p "$CALLS.host/jaxreason" ;;
-  *"tpu-vm ssh"*)
-    mkdir -p "$CALLS.host"
-    cd "$CALLS.host" || exit 1
-    for argument in "$@"; do
-      case "$argument" in --command=*) bash -c "${argument#--command=}" || exit ;; esac
-    done
-    ;;
-esac
-"""
+COMMANDS = sorted((ROOT / "tpu").glob("*.sh"))
+COMMANDS = [path.name for path in COMMANDS if path.name not in ("settings.sh", "host.sh")]
+HOSTILE = 'gs://b/my run\'s "$(touch stolen)" & `touch stolen`; touch stolen #'
 
 
-def run(script, tmp_path, *arguments, **environment):
-    fake = tmp_path / "gcloud"
-    fake.write_text(GCLOUD)
-    fake.chmod(0o755)
-    settings = {
-        "PATH": f"{tmp_path}:{os.environ['PATH']}",
-        "CALLS": str(tmp_path / "calls"),
-        "TPU_PROJECT": "project",
-        "TPU_ZONE": "zone",
-        "TPU_NAME": "name",
-    }
-    result = subprocess.run(
-        ["bash", ROOT / "tpu" / script, *arguments],
-        env=settings | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+@pytest.fixture
+def cloud(tmp_path):
+    with contextlib.closing(Cloud(tmp_path)) as made:
+        yield made
+
+
+def wait_for(found):
+    for _ in range(200):
+        if value := found():
+            return value
+        time.sleep(0.05)
+    raise AssertionError("it did not come")
+
+
+@pytest.mark.parametrize("script", [*COMMANDS, "slurm.sbatch", "host.sh"])
+def test_help_tells_the_head_of_a_script_and_runs_nothing(cloud, script):
+    result = cloud.run(script, "--help", TPU_NAME="Not a name")
+    assert result.returncode == 0, result.stderr
+    text = (ROOT / "tpu" / script).read_text().splitlines()
+    assert result.stdout.splitlines()[0] == text[1].removeprefix("# ")
+    assert "set -e" not in result.stdout and not cloud.calls
+
+
+@pytest.mark.parametrize("script", COMMANDS)
+def test_a_dry_run_runs_nothing_and_prints_commands_that_a_shell_reads_back(cloud, script):
+    arguments = ["apply"] if script == "gke.sh" else []
+    result = cloud.run(
+        script,
+        "--dry-run",
+        *arguments,
+        TPU_SLICE="2xv5p-64",
+        HF_TOKEN="hf_secret",
+        TPU_WORKDIR=HOSTILE,
     )
-    calls = tmp_path / "calls"
-    return result, calls.read_text().splitlines() if calls.exists() else []
+    assert result.returncode == 0, result.stderr
+    assert not cloud.calls and not list(cloud.folder.glob("**/stolen"))
+    assert result.stdout and "hf_secret" not in result.stdout + result.stderr
+    if script != "gke.sh":
+        words = shlex.split(result.stdout)
+        assert words[0] == "gcloud" and ("--zone=zone" in words or script == "status.sh")
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_a_script_is_valid_shell(script):
-    subprocess.run(["bash", "-n", script], check=True)
-    if shutil.which("shellcheck"):
-        subprocess.run(["shellcheck", "-x", "-P", script.parent, script], check=True)
+def test_a_dry_run_prints_just_what_is_then_run(cloud):
+    printed = shlex.split(cloud.run("run.sh", "--dry-run", "echo rl", TPU_WORKDIR=HOSTILE).stdout)
+    cloud.run("run.sh", "echo rl", TPU_WORKDIR=HOSTILE)
+    assert cloud.calls == [printed]
 
 
 @pytest.mark.parametrize(
@@ -75,25 +77,123 @@ def test_a_script_is_valid_shell(script):
         ),
     ],
 )
-def test_create_asks_once_for_the_slice_by_cloud_tpus_own_names(tmp_path, slice_name, expected):
-    result, calls = run("create.sh", tmp_path, TPU_SLICE=slice_name)
+def test_create_asks_once_for_the_slice_by_cloud_tpus_own_names(cloud, slice_name, expected):
+    result = cloud.run("create.sh", TPU_SLICE=slice_name)
     assert result.returncode == 0, result.stderr
-    asked = [call for call in calls if "create" in call]
-    assert len(asked) == 1 and expected in asked[0] and "--spot" in asked[0]
-    assert asked[0].endswith("--project=project --zone=zone")
-    _, calls = run("create.sh", tmp_path, TPU_SLICE=slice_name)
-    assert len([call for call in calls if "create" in call]) == 1
+    (asked,) = cloud.asked("create")
+    assert f"{expected} --spot --project=project --zone=zone" in " ".join(asked)
+    cloud.run("create.sh", TPU_SLICE=slice_name)
+    assert len(cloud.asked("create")) == 1
 
 
-def test_run_starts_the_command_on_all_hosts_of_every_slice(tmp_path):
-    (tmp_path / "calls.host" / "jaxreason").mkdir(parents=True)
-    settings = {"TPU_SLICE": "2xv5p-64", "TPU_WORKDIR": "gs://b/run"}
-    result, calls = run("run.sh", tmp_path, "echo rl", **settings)
+def test_without_spot_and_project_neither_is_asked_for(cloud):
+    cloud.run("create.sh", TPU_SPOT="no", TPU_PROJECT="")
+    (asked,) = cloud.asked("create")
+    assert "--spot" not in asked and not any(word.startswith("--project") for word in asked)
+
+
+def test_run_starts_the_command_on_all_hosts_of_every_slice_in_an_environment_of_its_own(cloud):
+    two = {"TPU_SLICE": "2xv5p-64"}
+    stale = {"MEGASCALE_COORDINATOR_ADDRESS": "10.0.0.9", "MEGASCALE_NUM_SLICES": "4"}
+    assert cloud.run("create.sh", **two).returncode == 0
+    assert cloud.run("setup.sh", **two).returncode == 0
+    result = cloud.run("run.sh", "env; : rl", **two, **stale)
     assert result.returncode == 0, result.stderr
-    text = "\n".join(calls)
     for node in ("name-0", "name-1"):
-        assert f"compute tpus tpu-vm ssh {node} --worker=all" in text
-    assert text.count("echo rl --workdir gs://b/run") == 2
+        assert cloud.asked("ssh", node, "--worker=all")
+        assert wait_for(lambda: (cloud.host(node) / "run.exit").exists())  # noqa: B023
+        log = (cloud.host(node) / "logs" / "run.log").read_text()
+        assert "JAXREASON_RUN=" in log and "exit code 0" in log
+        assert "MEGASCALE" not in log  # of a slice that is gone
+
+
+def test_what_still_holds_the_chips_is_ended_before_a_start(cloud):
+    cloud.run("create.sh")
+    cloud.run("setup.sh")
+    device = cloud.folder / "dev" / "accel0"
+    device.parent.mkdir()
+    device.write_text("")
+    (cloud.folder / "dev" / "libtpu_lockfile").write_text("")
+    with open(device) as held:
+        holder = subprocess.Popen(["sleep", "60"], stdin=held)
+        other = subprocess.Popen(["sleep", "60"])
+    try:
+        result = cloud.run("run.sh", "true")
+        assert result.returncode == 0, result.stderr
+        assert f"ending what holds the chips: {holder.pid}" in result.stdout
+        assert holder.wait(10) == -15 and other.poll() is None
+        assert not (cloud.folder / "dev" / "libtpu_lockfile").exists()
+    finally:
+        holder.kill()
+        other.kill()
+
+
+def test_a_run_is_left_alone_by_the_same_command_and_by_another_one_until_it_is_stopped(cloud):
+    cloud.run("create.sh")
+    cloud.run("setup.sh")
+    job = cloud.folder / "job"
+    job.write_text(
+        "#!/bin/bash\ntrap 'echo saved; exit 143' TERM\necho up\nwhile true; do sleep 0.05; done\n"
+    )
+    job.chmod(0o755)
+    cloud.run("run.sh", str(job))
+    log = cloud.host() / "logs" / "run.log"
+    wait_for(lambda: log.exists() and "up" in log.read_text())
+    assert "still running" in cloud.run("run.sh", str(job)).stdout
+    for script, words in (("run.sh", ["echo other"]), ("setup.sh", [])):
+        refused = cloud.run(script, *words)
+        assert refused.returncode == 1 and "a command is running" in refused.stderr
+    cloud.run("stop.sh")
+    wait_for(lambda: (cloud.host() / "run.exit").exists())
+    assert (cloud.host() / "run.exit").read_text() == "143\n"
+    assert log.read_text().endswith("saved\nexit code 143\n")
+    assert "exit code 143" in cloud.run("logs.sh", "all", "2").stdout
+    assert "nothing runs" in cloud.run("stop.sh").stdout
+
+
+def test_paths_with_quotes_and_spaces_reach_the_hosts_as_they_are(cloud):
+    settings = {"TPU_WORKDIR": HOSTILE, "TPU_SOURCE": "/a b/it's.git", "TPU_REVISION": "v1 '$(x)'"}
+    cloud.run("create.sh")
+    assert cloud.run("setup.sh", **settings).returncode == 0
+    assert cloud.asked("git", "clone", "/a b/it's.git")
+    assert cloud.asked("git", "fetch", "/a b/it's.git", "v1 '$(x)'")
+    assert cloud.run("run.sh", "printf '%s\\n'", **settings).returncode == 0
+    log = cloud.host() / "logs" / "run.log"
+    wait_for(lambda: log.exists() and "exit code" in log.read_text())
+    assert log.read_text().splitlines() == ["--workdir", HOSTILE, "exit code 0"]
+    assert not list(cloud.folder.glob("**/stolen"))
+
+
+def test_a_command_that_says_where_it_writes_gets_no_other_place(cloud):
+    for command in (
+        "jaxreason convert --source a --target gs://b/c",
+        "jaxreason rl --workdir=gs://b/d",
+    ):
+        assert "gs://b/run" not in cloud.run("run.sh", "--dry-run", command).stdout
+
+
+def test_secrets_reach_the_hosts_in_a_file_of_their_owner_and_are_in_no_command_line(cloud):
+    secret = "hf_it's a $(secret)"
+    cloud.run("create.sh")
+    result = cloud.run("setup.sh", HF_TOKEN=secret)
+    assert result.returncode == 0, result.stderr
+    (file,) = cloud.folder.glob("hosts/name/.jaxreason_secrets")
+    assert os.stat(file).st_mode & 0o777 == 0o600
+    started = cloud.run("run.sh", "printenv HF_TOKEN; :")
+    log = cloud.host() / "logs" / "run.log"
+    wait_for(lambda: log.exists() and "exit code" in log.read_text())
+    assert log.read_text().splitlines()[0] == secret
+    everything = json.dumps(cloud.calls) + result.stdout + result.stderr + started.stdout
+    assert "secret)" not in everything
+    assert len(cloud.asked("scp")) == 1
+
+
+def test_status_tells_what_is_rented_what_the_hosts_do_and_the_runs_own_word(cloud):
+    cloud.run("create.sh")
+    cloud.run("setup.sh")
+    (cloud.folder / "bucket" / "status.json").write_text('{"state": "running"}\n')
+    said = cloud.run("status.sh").stdout
+    assert "ANOTHER  READY" in said and "status none" in said and '"state": "running"' in said
 
 
 @pytest.mark.parametrize(
@@ -101,66 +201,32 @@ def test_run_starts_the_command_on_all_hosts_of_every_slice(tmp_path):
     [
         ("create.sh", {"TPU_SLICE": "h100"}, "expected v4-, v5e-, v5p- or v6e-"),
         ("create.sh", {"TPU_SLICE": "tpu7x-8"}, "rented through GKE"),
+        ("create.sh", {"TPU_NAME": "it's mine"}, "expected lower-case letters"),
+        (
+            "setup.sh",
+            {"TPU_SOURCE": "https://github.com/your-name/jaxreason.git"},
+            "TPU_SOURCE is not set",
+        ),
         ("run.sh", {"TPU_WORKDIR": "/tmp/run"}, "expected gs://bucket/folder"),
+        ("run.sh", {"TPU_WORKDIR": "gs://your-bucket/x"}, "TPU_WORKDIR is not set"),
+        ("run.sh", {"TPU_COMMAND": "HF_TOKEN=hf_x jaxreason rl"}, "the command holds a secret"),
+        ("resume.sh", {"TPU_WORKDIR": "/tmp/run"}, "expected gs://bucket/folder"),
+        ("gke.sh", {"TPU_IMAGE": "IMAGE"}, "TPU_IMAGE is not set"),
+        ("gke.sh", {"TPU_IMAGE": "i", "TPU_SLICE": "v5p-7"}, "there is no such slice"),
     ],
 )
-def test_settings_that_cannot_work_are_refused_before_anything_is_asked(
-    tmp_path, script, settings, message
+def test_settings_that_cannot_work_are_refused_in_one_line_before_anything_is_asked(
+    cloud, script, settings, message
 ):
-    result, calls = run(script, tmp_path, **settings)
-    assert result.returncode == 2 and message in result.stderr
-    assert not any("create" in call or "ssh" in call for call in calls)
+    result = cloud.run(script, **settings)
+    assert result.returncode == 2 and message in result.stderr, result.stderr
+    assert len(result.stderr.splitlines()) == 1 and "hf_x" not in result.stderr
+    assert not cloud.calls
 
 
-RESUME = {"TPU_WORKDIR": "gs://b/run", "TPU_POLL_SECONDS": "0.2", "TPU_SLICE": "v5p-8"}
-
-
-def job(tmp_path, *codes):
-    """A command that ends with these codes, one a start, the last again and again; and how often it was started."""
-    starts = tmp_path / "starts"
-    path = tmp_path / "job"
-    path.write_text(
-        f"""#!/usr/bin/env bash
-echo start >> {starts}
-sleep 0.3
-codes=({" ".join(map(str, codes))} {codes[-1]} {codes[-1]})
-exit "${{codes[$(wc -l < {starts}) - 1]}}"
-"""
-    )
-    path.chmod(0o755)
-    return str(path), lambda: starts.read_text().count("start") if starts.exists() else 0
-
-
-def test_resume_asks_again_after_a_preemption_until_the_command_has_ended_well(tmp_path):
-    (tmp_path / "calls.state").write_text("SUSPENDED\n")
-    command, starts = job(tmp_path, 0)
-    result, calls = run("resume.sh", tmp_path, command, **RESUME)
-    assert result.returncode == 0 and "is complete" in result.stdout, result.stderr
-    text = "\n".join(calls)
-    places = [text.rindex(kind) for kind in ("delete name", "create name", "git clone", "nohup")]
-    assert places == sorted(places) and text.count("create name") == 1
-    assert starts() == 1
-
-
-def test_resume_starts_a_command_that_failed_again_and_leaves_one_that_runs_alone(tmp_path):
-    command, starts = job(tmp_path, 1, 143, 0)
-    result, calls = run("resume.sh", tmp_path, command, **RESUME)
-    assert result.returncode == 0, result.stderr
-    assert starts() == 3
-    assert "\n".join(calls).count("nohup") == 3  # installed and started only when nothing ran
-
-
-def test_resume_ends_when_the_recipe_is_refused(tmp_path):
-    command, starts = job(tmp_path, 2)
-    result, _ = run("resume.sh", tmp_path, command, **RESUME)
-    assert result.returncode == 2 and "refused" in result.stderr
-    assert starts() == 1
-
-
-def test_resume_does_not_take_the_end_of_another_command_for_that_of_this_one(tmp_path):
-    run("resume.sh", tmp_path, job(tmp_path, 0)[0], **RESUME)
-    (tmp_path / "second").mkdir()
-    command, starts = job(tmp_path / "second", 1, 0)
-    result, _ = run("resume.sh", tmp_path, command, **RESUME)
-    assert result.returncode == 0, result.stderr
-    assert starts() == 2
+def test_a_machine_without_gcloud_is_told_so(cloud):
+    (cloud.folder / "bin" / "gcloud").unlink()
+    for name in ("bash", "dirname", "sed"):
+        (cloud.folder / "bin" / name).symlink_to(f"/usr/bin/{name}")
+    result = cloud.run("create.sh", PATH=str(cloud.folder / "bin"))
+    assert result.returncode == 2 and "gcloud is needed" in result.stderr

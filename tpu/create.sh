@@ -1,13 +1,18 @@
 #!/usr/bin/env bash
 # Asks for the slice as a queued resource and waits until it is there. Run again it goes on waiting.
+#   create.sh [--dry-run] [--help]
+# Ends with 2 where the request is refused (quota, rights, names): asking again would not help; with 1 where it may.
 set -euo pipefail
 # shellcheck source=settings.sh
 source "${TPU_SETTINGS:-$(dirname "$0")/settings.sh}"
+tpu_begin "$@"
 
 count="$(tpu_count)"
 type="$(tpu_type)"
 version="$(tpu_version)"
-if [ "$(tpu_state)" = NONE ]; then
+state="$(tpu_state)"
+[ "$state" != UNKNOWN ] || tpu_stop "it is not known whether $TPU_NAME is there"
+if [ "$state" = NONE ]; then
   arguments=(--accelerator-type="$type" --runtime-version="$version")
   if [ "$count" = 1 ]; then
     arguments+=(--node-id="$TPU_NAME")
@@ -15,14 +20,32 @@ if [ "$(tpu_state)" = NONE ]; then
     arguments+=(--node-count="$count" --node-prefix="$TPU_NAME")
   fi
   [ "$TPU_SPOT" = yes ] && arguments+=(--spot)
-  tpu_gcloud queued-resources create "$TPU_NAME" "${arguments[@]}"
+  if [ "$TPU_DRY" = yes ]; then
+    tpu_gcloud queued-resources create "$TPU_NAME" "${arguments[@]}"
+    exit 0
+  fi
+  if ! said="$(tpu_gcloud queued-resources create "$TPU_NAME" "${arguments[@]}" 2>&1)"; then
+    last="$(grep -m 1 ERROR <<<"$said" || tail -n 1 <<<"$said")"
+    # Made all the same, when only the answer was lost: waited for below.
+    if [ "$(tpu_state)" = NONE ]; then
+      case "$said" in
+        *[Qq]uota* | *PERMISSION_DENIED* | *INVALID_ARGUMENT* | *"not have permission"*) tpu_fail "refused: $last" ;;
+        *) tpu_stop "the request could not be made: $last" ;;
+      esac
+    fi
+  fi
 fi
+silent=0
 while true; do
   state="$(tpu_state)"
   echo "$(date '+%H:%M:%S') $TPU_NAME ($TPU_SLICE): $state"
   case "$state" in
     ACTIVE) exit 0 ;;
-    FAILED | SUSPENDED | NONE) tpu_fail "the request is $state; tpu/delete.sh, then ask again" ;;
+    UNKNOWN)
+      silent=$((silent + 1))
+      [ "$silent" -lt 20 ] || tpu_stop "Google does not answer; the request for $TPU_NAME goes on"
+      ;;
+    FAILED | SUSPENDED | NONE) tpu_stop "the request is $state; tpu/delete.sh, then ask again" ;;
   esac
-  sleep 30
+  sleep "${TPU_WAIT_SECONDS:-30}"
 done

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Follows the log of the first host; `tpu/logs.sh all` shows the last lines of every host's.
+# Follows the log of the first host; `all` shows the last lines of every host's.
+#   logs.sh [--dry-run] [--help] [all [LINES]]
 set -euo pipefail
 # shellcheck source=settings.sh
 source "${TPU_SETTINGS:-$(dirname "$0")/settings.sh}"
+tpu_begin "$@"
 
-if [ "${1:-}" = all ]; then
-  tpu_ssh "hostname; tail -n ${2:-20} jaxreason/logs/run.log"
+if [ "${TPU_ARGUMENTS[0]:-}" = all ]; then
+  tpu_ssh "bash $TPU_HOST log $(tpu_quote "${TPU_ARGUMENTS[1]:-20}")" || tpu_stop "not every host could be reached"
 else
   first="$(tpu_nodes | head -n 1)"
   tpu_gcloud tpu-vm ssh "$first" --worker=0 --command='tail -n 200 -F jaxreason/logs/run.log'

@@ -1,43 +1,119 @@
 #!/usr/bin/env bash
-# Keeps a run going on capacity that is taken away: creates, sets up and starts whenever the slice is not there or the
-# run has stopped, until the command has ended well on every host. Safe to interrupt and to run again, from any machine:
-# it then starts the command once more, which ends at once where all is complete. Ends with 2 when the command does,
-# since starting a recipe that is refused again would not help.
+# From nothing to a finished run, on capacity that may be taken away: creates, sets up and starts whenever the slice is
+# not there or the run has stopped, until the command has ended well. Safe to interrupt and to run again, from any machine.
+#   resume.sh [--delete] [--dry-run] [--help] ['jaxreason VERB …']        without one, TPU_COMMAND
+# --delete gives the slice back at the end, whatever the end is; without it the rent goes on. Ends with 2 where trying
+# again would not help: the command refuses its recipe, or the slice is refused (quota, rights).
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 # shellcheck source=settings.sh
 source "${TPU_SETTINGS:-$here/settings.sh}"
+tpu_begin "$@"
 
-started=no # by us: the exit code that lies there may be of another command, or of an older recipe
+deletes=no words=()
+for word in ${TPU_ARGUMENTS[@]+"${TPU_ARGUMENTS[@]}"}; do
+  case "$word" in --delete) deletes=yes ;; *) words+=("$word") ;; esac
+done
+command="$(tpu_command "${words[0]:-}")"
+run="$(tpu_run "$command")"
+
+# The run's own word, in the bucket: it is there when the slice is gone.
+said_done() {
+  local said
+  said="$(gcloud storage cat "${TPU_WORKDIR%/}/status.json" 2>/dev/null)" || return 1
+  grep -q "\"run\": \"$run\"" <<<"$said" && grep -q '"state": "done"' <<<"$said"
+}
+
+# What the command is doing on the hosts: "running" while any runs, "none" where one has not ended by itself, else "exit
+# CODE", 0 if it is 0 everywhere, 2 if it is 2 anywhere. Fails if a host cannot be reached.
+on_hosts() {
+  local lines codes
+  lines="$(tpu_ssh "if [ -f $TPU_HOST ]; then bash $TPU_HOST status $run; else echo status none; fi" |
+    grep -o 'status .*')" || return 1
+  case "$lines" in
+    *running*) echo running ;;
+    *none*) echo none ;;
+    *)
+      codes="$(sort -un <<<"${lines//status exit /}")"
+      if grep -qx 2 <<<"$codes"; then echo "exit 2"; else echo "exit $(tail -n 1 <<<"$codes")"; fi
+      ;;
+  esac
+}
+
+# Whether a TPU VM was taken away though its queued resource does not say so yet.
+was_taken() {
+  local node
+  for node in $(tpu_nodes); do
+    case "$(tpu_told tpu-vm "$node" 2>/dev/null)" in PREEMPTED | TERMINATED | STOPPED | NONE) return 0 ;; esac
+  done
+  return 1
+}
+
+create() {
+  local code=0
+  "$here/create.sh" || code=$?
+  [ "$code" != 2 ] || end 2 "the slice was refused"
+  [ "$code" = 0 ] || sleep "$TPU_POLL_SECONDS"
+}
+
+renew() {
+  echo "$TPU_NAME is gone: asking for it again" >&2
+  if "$here/delete.sh" --yes; then create; else sleep "$TPU_POLL_SECONDS"; fi
+}
+
+end() { # CODE MESSAGE
+  local left="$TPU_NAME goes on costing: tpu/delete.sh ends the rent"
+  if [ "$deletes" = yes ]; then
+    left="$TPU_NAME was given back"
+    "$here/delete.sh" --yes || left="$TPU_NAME could not be given back: the rent may go on"
+  fi
+  echo "$2; $left" >&2
+  exit "$1"
+}
+
+trap 'echo "interrupted: slice and run, where there are some, go on and cost; tpu/delete.sh ends the rent" >&2; exit 130' INT TERM
+if [ "$TPU_DRY" = yes ]; then
+  tpu_do gcloud storage cat "${TPU_WORKDIR%/}/status.json"
+  "$here/create.sh" --dry-run
+  "$here/setup.sh" --dry-run
+  "$here/run.sh" --dry-run "$command"
+  [ "$deletes" = no ] || "$here/delete.sh" --dry-run
+  exit 0
+fi
+
+said_done && end 0 "$TPU_WORKDIR is complete"
 while true; do
   case "$(tpu_state)" in
     ACTIVE)
-      status="$(tpu_status)" || status=unknown
-      case "$started $status" in
-        *running | "yes unknown") ;;
-        "yes exit 0") break ;;
-        "yes exit 2") tpu_fail "the command was refused: see tpu/logs.sh all" ;;
+      case "$(on_hosts || echo unknown)" in
+        running) ;;
+        "exit 0") end 0 "$TPU_WORKDIR is complete" ;;
+        "exit 2") end 2 "the command was refused: see tpu/logs.sh all" ;;
+        unknown)
+          if was_taken; then
+            renew
+            continue
+          fi
+          echo "not every host can be reached; trying again" >&2
+          ;;
         *)
-          if "$here/setup.sh" && "$here/run.sh" "$@"; then
-            started=yes
-          else
-            echo "hosts cannot be reached; trying again" >&2
+          if ! { "$here/setup.sh" && "$here/run.sh" "$command"; }; then
+            echo "trying again" >&2
           fi
           ;;
       esac
       ;;
     SUSPENDED | FAILED)
-      echo "$TPU_NAME is gone: asking for it again" >&2
-      "$here/delete.sh" --yes
-      "$here/create.sh" || true
+      said_done && end 0 "$TPU_WORKDIR is complete"
+      renew
       continue
       ;;
     NONE)
-      "$here/create.sh" || true
+      said_done && end 0 "$TPU_WORKDIR is complete"
+      create
       continue
       ;;
-    *) ;;
+    *) ;; # on its way, or Google cannot be asked now
   esac
-  sleep "${TPU_POLL_SECONDS:-120}"
+  sleep "$TPU_POLL_SECONDS"
 done
-echo "$TPU_WORKDIR is complete; tpu/delete.sh ends the rent"

@@ -2,31 +2,96 @@
 # Settings that the other scripts read: source of every name they use. Set them in the environment, or edit a copy of
 # this file and name it in TPU_SETTINGS. Sourced, not run.
 
-: "${TPU_NAME:=jaxreason}"                       # of the TPU VM and of its queued resource
+: "${TPU_NAME:=jaxreason}"                       # of the TPU VM and of its queued resource, or of the job on GKE
 : "${TPU_SLICE:=v5p-64}"                         # as `jaxreason plan --slice` takes it; 2xv5p-64 is two slices
 : "${TPU_ZONE:=us-east5-a}"
-: "${TPU_PROJECT:=$(gcloud config get-value project 2>/dev/null)}"
+: "${TPU_PROJECT:=}"                             # empty: the one that gcloud has set
 : "${TPU_VERSION:=}"                             # runtime version; empty: the one for the generation
 : "${TPU_SPOT:=yes}"                             # yes: spot capacity, which may be taken away
 : "${TPU_SOURCE:=https://github.com/your-name/jaxreason.git}"
 : "${TPU_REVISION:=main}"
-: "${TPU_WORKDIR:=gs://your-bucket/runs/run}"    # the hosts of a slice share no disk
-: "${TPU_COMMAND:=jaxreason sft --config configs/sft_qwen3_14b_think.py:${TPU_SLICE}}"
+: "${TPU_WORKDIR:=gs://your-bucket/runs/study}"  # the hosts of a slice share no disk
+: "${TPU_COMMAND:=jaxreason study --config configs/study_qwen3_14b.py:${TPU_SLICE}}"
+: "${TPU_SECRETS:=HF_TOKEN WANDB_API_KEY}"       # variables that the hosts get in a file, where they are set here
+: "${TPU_POLL_SECONDS:=120}"                     # between two looks of resume.sh
+: "${TPU_IMAGE:=IMAGE}"                          # on GKE: made by tpu/Dockerfile, target tpu
+: "${TPU_SERVICE_ACCOUNT:=jaxreason}"            # on GKE: Kubernetes' own, with access to the bucket
 
-tpu_fail() {
-  echo "$0: $*" >&2
+# shellcheck disable=SC2034 # read by the scripts
+TPU_HOST="jaxreason/tpu/host.sh" # on a host
+TPU_NEEDS=gcloud
+TPU_DRY=no
+TPU_ARGUMENTS=()
+
+tpu_fail() { # one line, exit 2: trying again would not help
+  echo "${0##*/}: $*" >&2
   exit 2
+}
+tpu_stop() { # one line, exit 1: it may help
+  echo "${0##*/}: $*" >&2
+  exit 1
+}
+
+# tpu_begin "$@": --help prints the head of the script; --dry-run has commands printed instead of run; what else there
+# is comes into TPU_ARGUMENTS.
+tpu_begin() {
+  while [ $# -gt 0 ]; do
+    case "$1" in
+      -h | --help)
+        sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+        exit 0
+        ;;
+      --dry-run)
+        TPU_DRY=yes
+        exec 3>&1 # where it prints, also from within $(…)
+        ;;
+      *) TPU_ARGUMENTS+=("$1") ;;
+    esac
+    shift
+  done
+  if [ "$TPU_DRY" = no ] && ! command -v "$TPU_NEEDS" >/dev/null; then
+    tpu_fail "$TPU_NEEDS is needed: https://cloud.google.com/sdk/docs/install"
+  fi
+  [[ "$TPU_NAME" =~ ^[a-z]([-a-z0-9]*[a-z0-9])?$ ]] ||
+    tpu_fail "TPU_NAME=$TPU_NAME: expected lower-case letters, digits and dashes, a letter first"
+}
+
+# A word as any POSIX shell reads it back.
+tpu_quote() {
+  case "$1" in
+    "" | *[!A-Za-z0-9_./:=@%+,-]*) printf "'%s'" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")" ;;
+    *) printf '%s' "$1" ;;
+  esac
+}
+
+# tpu_do WORD…: runs the command, or prints it.
+tpu_do() {
+  local word line=()
+  if [ "$TPU_DRY" = no ]; then
+    "$@"
+    return
+  fi
+  for word in "$@"; do line+=("$(tpu_quote "$word")"); done
+  echo "${line[*]}" >&3
+}
+
+# tpu_gcloud queued-resources list …: with project and zone.
+tpu_gcloud() {
+  local where=(--zone="$TPU_ZONE")
+  [ -z "$TPU_PROJECT" ] || where=(--project="$TPU_PROJECT" "${where[@]}")
+  tpu_do gcloud compute tpus "$@" "${where[@]}"
 }
 
 # 2xv5p-64 -> 2 and v5p-64; v5e-16 -> v5litepod-16, Cloud TPU's own name of it.
 tpu_count() { case "$TPU_SLICE" in [0-9]*x*) echo "${TPU_SLICE%%x*}" ;; *) echo 1 ;; esac }
+tpu_one() { case "$TPU_SLICE" in [0-9]*x*) echo "${TPU_SLICE#*x}" ;; *) echo "$TPU_SLICE" ;; esac }
 tpu_type() {
-  local one="$TPU_SLICE"
-  case "$one" in [0-9]*x*) one="${one#*x}" ;; esac
+  local one
+  one="$(tpu_one)"
   case "$one" in
     v5e-*) echo "v5litepod-${one#v5e-}" ;;
     v4-* | v5p-* | v6e-* | v5litepod-*) echo "$one" ;;
-    tpu7x-*) tpu_fail "TPU_SLICE=$TPU_SLICE: TPU7x is rented through GKE; see tpu/gke.yaml" ;;
+    tpu7x-*) tpu_fail "TPU_SLICE=$TPU_SLICE: TPU7x is rented through GKE; see tpu/gke.sh" ;;
     *) tpu_fail "TPU_SLICE=$TPU_SLICE: expected v4-, v5e-, v5p- or v6e- and a number (jaxreason plan lists them)" ;;
   esac
 }
@@ -54,47 +119,59 @@ tpu_nodes() {
   fi
 }
 
-# tpu_gcloud queued-resources list …: with project and zone.
-tpu_gcloud() {
-  command -v gcloud >/dev/null || tpu_fail "gcloud is needed: https://cloud.google.com/sdk/docs/install"
-  [ -n "$TPU_PROJECT" ] || tpu_fail "TPU_PROJECT is empty and gcloud has no project set"
-  gcloud compute tpus "$@" --project="$TPU_PROJECT" --zone="$TPU_ZONE"
+# tpu_told KIND NAME: what Google says of a queued resource or a TPU VM: its state (ACTIVE, SUSPENDED, PREEMPTED …), NONE
+# where there is none, UNKNOWN where it cannot be asked; then the reason is on standard error. A dry run has none.
+tpu_told() {
+  local key=state said
+  [ "$1" = queued-resources ] && key=state.state
+  if [ "$TPU_DRY" = yes ]; then
+    tpu_gcloud "$1" describe "$2" --format="value($key)"
+    echo NONE
+  elif said="$(tpu_gcloud "$1" describe "$2" --format="value($key)" 2>&1)"; then
+    tail -n 1 <<<"$said"
+  elif grep -qi 'not.\?found' <<<"$said"; then
+    echo NONE
+  else
+    tail -n 1 <<<"$said" >&2
+    echo UNKNOWN
+  fi
 }
+tpu_state() { tpu_told queued-resources "$TPU_NAME"; }
 
-# The state of the queued resource (ACTIVE, WAITING_FOR_RESOURCES, SUSPENDED …), or NONE.
-tpu_state() {
-  tpu_gcloud queued-resources describe "$TPU_NAME" --format='value(state.state)' 2>/dev/null || echo NONE
-}
-
-# What the command is doing on the hosts: "running" while any runs, "none" where one has not ended by itself (a new
-# host, one that was started again), else "exit CODE", 0 if it is 0 everywhere, 2 if it is 2 anywhere. Fails if a host
-# cannot be reached.
-tpu_status() {
-  local lines codes
-  lines="$(tpu_ssh "cd jaxreason 2>/dev/null || { echo status none; exit 0; }
-    if [ -f run.pid ] && kill -0 \"\$(cat run.pid)\" 2>/dev/null; then echo status running
-    elif [ -f run.exit ]; then echo status exit \$(cat run.exit)
-    else echo status none; fi" | grep -o 'status .*')" || return 1
-  case "$lines" in
-    *running*) echo running ;;
-    *none*) echo none ;;
-    *)
-      codes="$(sort -un <<<"${lines//status exit /}")"
-      case $'\n'"$codes"$'\n' in
-        *$'\n2\n'*) echo exit 2 ;;
-        *) echo "exit $(tail -n 1 <<<"$codes")" ;;
-      esac
+# The whole command: jaxreason's own with the working directory, unless it says where it writes.
+tpu_command() {
+  local command="${1:-$TPU_COMMAND}"
+  case "$command" in
+    *_TOKEN=* | *_API_KEY=* | *PASSWORD=*)
+      tpu_fail "the command holds a secret, which ps and logs would show: set it in the environment and name it in TPU_SECRETS"
       ;;
   esac
+  case "$TPU_WORKDIR" in
+    gs://your-bucket/*) tpu_fail "TPU_WORKDIR is not set: expected gs://bucket/folder" ;;
+    gs://*) ;;
+    *) tpu_fail "TPU_WORKDIR=$TPU_WORKDIR: expected gs://bucket/folder, which all hosts can reach" ;;
+  esac
+  case " $command " in
+    *" --workdir "* | *" --workdir="* | *" --target "* | *" --target="*) echo "$command" ;;
+    *) echo "$command --workdir $(tpu_quote "$TPU_WORKDIR")" ;;
+  esac
 }
+
+# The name of the run of a whole command: by it its end is told from that of another command or code.
+tpu_run() { printf '%s\n' "$1" "$TPU_SOURCE" "$TPU_REVISION" | cksum | tr -c '0-9\n' -; }
 
 # tpu_ssh COMMAND: on all hosts of all slices at once; fails if any fails.
 tpu_ssh() {
   local node failed=0 pids=()
   for node in $(tpu_nodes); do
-    tpu_gcloud tpu-vm ssh "$node" --worker=all --command="$1" &
-    pids+=("$!")
+    if [ "$TPU_DRY" = yes ]; then
+      tpu_gcloud tpu-vm ssh "$node" --worker=all --command="$1"
+    else
+      tpu_gcloud tpu-vm ssh "$node" --worker=all --command="$1" &
+      pids+=("$!")
+    fi
   done
+  [ "$TPU_DRY" = no ] || return 0
   for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
   return "$failed"
 }

@@ -1,22 +1,32 @@
 #!/usr/bin/env bash
-# Installs jaxreason at TPU_REVISION on every host of the slice. Run again it updates.
+# Installs jaxreason at TPU_REVISION on every host of the slice, and gives each the secrets that are set here. Run again
+# it updates.
+#   setup.sh [--dry-run] [--help]
 set -euo pipefail
 # shellcheck source=settings.sh
 source "${TPU_SETTINGS:-$(dirname "$0")/settings.sh}"
+tpu_begin "$@"
+case "$TPU_SOURCE" in *//github.com/your-name/*) tpu_fail "TPU_SOURCE is not set: expected a git URL that the hosts can read" ;; esac
 
+# In a file and by scp: what is in a command line can be read by everyone on the machine.
+file="$(mktemp)" # for its owner alone
+trap 'rm -f "$file"' EXIT
+for name in $TPU_SECRETS; do
+  [ -z "${!name:-}" ] || printf '%s=%s\n' "$name" "$(tpu_quote "${!name}")" >>"$file"
+done
+if [ -s "$file" ]; then
+  for node in $(tpu_nodes); do
+    tpu_gcloud tpu-vm scp "$file" "$node:.jaxreason_secrets" --worker=all >&2 ||
+      [ "$TPU_DRY" = yes ] || tpu_stop "the secrets could not be copied to $node"
+  done
+fi
+
+source_="$(tpu_quote "$TPU_SOURCE")"
+revision="$(tpu_quote "$TPU_REVISION")"
 tpu_ssh "set -e
-  if [ ! -d jaxreason ]; then git clone --quiet '$TPU_SOURCE' jaxreason; fi
-  cd jaxreason
-  git fetch --quiet origin '$TPU_REVISION'
-  git checkout --quiet --detach FETCH_HEAD
-  if [ ! -d .venv ]; then
-    if python3 -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then
-      python3 -m venv .venv
-    else # Ubuntu 22.04 has 3.10
-      python3 -m pip install --quiet --user uv
-      python3 -m uv venv --quiet --seed --python 3.12 .venv
-    fi
-  fi
-  .venv/bin/pip install --quiet --upgrade pip
-  .venv/bin/pip install --quiet -e '.[tpu]'
-  .venv/bin/python -c 'import jaxreason, jax; print(\"jax\", jax.__version__)'"
+if [ -f $TPU_HOST ]; then bash $TPU_HOST idle; fi
+if [ ! -d jaxreason ]; then git clone --quiet -- $source_ jaxreason; fi
+cd jaxreason
+git fetch --quiet -- $source_ $revision
+git checkout --quiet --detach FETCH_HEAD
+bash tpu/host.sh install" || tpu_stop "not every host is set up; run it again"

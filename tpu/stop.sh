@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Has the run on every host stop: it saves and ends, and run.sh goes on from there. The slice stays, and with it the rent.
+#   stop.sh [--dry-run] [--help]
+set -euo pipefail
+# shellcheck source=settings.sh
+source "${TPU_SETTINGS:-$(dirname "$0")/settings.sh}"
+tpu_begin "$@"
+tpu_ssh "bash $TPU_HOST stop" || tpu_stop "not every host could be reached"
