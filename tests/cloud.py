@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -145,6 +146,27 @@ class Cloud:
           *how: `CODE MESSAGE`, or `ok`; of the cloud also `preempted`, and `lost MESSAGE`: done, but not answered.
         """
         (self.folder / f"fail.{what}").write_text("".join(f"{line}\n" for line in how))
+
+    def job(self, *codes: int, name: str = "job") -> tuple[str, Callable[[], int]]:
+        """A command that ends with these codes, one a start, the last again and again; and how often it was started."""
+        starts, path = self.folder / f"{name}.starts", self.folder / name
+        path.write_text(
+            f"""#!/usr/bin/env bash
+echo start >> {starts}
+sleep 0.05
+codes=({" ".join(map(str, codes))} {codes[-1]} {codes[-1]})
+exit "${{codes[$(wc -l < {starts}) - 1]}}"
+"""
+        )
+        path.chmod(0o755)
+        return str(path), lambda: starts.read_text().count("start") if starts.exists() else 0
+
+    @property
+    def changes(self) -> list[str]:
+        """What was asked of the cloud that changes something, in order."""
+        kinds = ("create", "delete", "host.sh install", "host.sh start")
+        asked = (" ".join(call) for call in self.calls if call[0] == "gcloud")
+        return [kind for words in asked for kind in kinds if kind in words]
 
     @property
     def calls(self) -> list[list[str]]:

@@ -14,89 +14,52 @@ def cloud(tmp_path):
         yield made
 
 
-def job(cloud, *codes, name="job"):
-    """A command that ends with these codes, one a start, the last again and again; and how often it was started."""
-    starts = cloud.folder / f"{name}.starts"
-    path = cloud.folder / name
-    path.write_text(
-        f"""#!/usr/bin/env bash
-echo start >> {starts}
-sleep 0.05
-codes=({" ".join(map(str, codes))} {codes[-1]} {codes[-1]})
-exit "${{codes[$(wc -l < {starts}) - 1]}}"
-"""
-    )
-    path.chmod(0o755)
-    return str(path), lambda: starts.read_text().count("start") if starts.exists() else 0
-
-
-def kinds(cloud):
-    """What was asked of the cloud that changes something, in order."""
-    found = []
-    for call in cloud.calls:
-        words = " ".join(call)
-        for kind in ("create", "delete", "host.sh install", "host.sh start"):
-            if kind in words and "gcloud" in words:
-                found.append(kind)
-    return found
-
-
 def test_from_nothing_to_the_end_of_the_command_and_the_rent_in_one(cloud):
-    command, starts = job(cloud, 0)
+    command, starts = cloud.job(0)
     result = cloud.run("resume.sh", "--delete", command)
     assert result.returncode == 0, result.stderr
     assert "is complete; name was given back" in result.stderr
-    assert kinds(cloud) == ["create", "host.sh install", "host.sh start", "delete"]
+    assert cloud.changes == ["create", "host.sh install", "host.sh start", "delete"]
     assert starts() == 1 and not (cloud.folder / "hosts").exists()
 
 
 def test_at_the_end_it_is_said_what_goes_on_costing(cloud):
-    result = cloud.run("resume.sh", job(cloud, 0)[0])
+    result = cloud.run("resume.sh", cloud.job(0)[0])
     assert result.stderr.endswith("goes on costing: tpu/delete.sh ends the rent\n")
-
-
-def test_a_slice_that_is_taken_away_midway_is_asked_for_again_and_the_command_goes_on(cloud):
-    command, starts = job(cloud, 1, 0)
-    # Looked at, set up, started; at the next look the machines go.
-    cloud.fail("ssh", "ok", "ok", "ok", "preempted")
-    result = cloud.run("resume.sh", command)
-    assert result.returncode == 0 and "asking for it again" in result.stderr
-    assert kinds(cloud).count("create") == 2 and kinds(cloud).count("delete") == 1
-    assert starts() == 2
 
 
 def test_a_machine_that_is_taken_away_before_the_request_says_so_is_asked_for_again(cloud):
     cloud.run("create.sh")
     (cloud.folder / "hosts" / "name").rmdir()
-    result = cloud.run("resume.sh", job(cloud, 0)[0])
+    result = cloud.run("resume.sh", cloud.job(0)[0])
     assert result.returncode == 0, result.stderr
-    assert kinds(cloud) == ["create", "delete", "create", "host.sh install", "host.sh start"]
+    assert cloud.changes == ["create", "delete", "create", "host.sh install", "host.sh start"]
 
 
 def test_a_suspended_request_is_deleted_before_a_new_one(cloud):
     (cloud.folder / "state").write_text("SUSPENDED\n")
-    result = cloud.run("resume.sh", job(cloud, 0)[0])
+    result = cloud.run("resume.sh", cloud.job(0)[0])
     assert result.returncode == 0, result.stderr
-    assert kinds(cloud)[:2] == ["delete", "create"]
+    assert cloud.changes[:2] == ["delete", "create"]
 
 
 def test_a_command_that_failed_or_was_stopped_is_started_again(cloud):
-    command, starts = job(cloud, 1, 143, 0)
+    command, starts = cloud.job(1, 143, 0)
     result = cloud.run("resume.sh", command)
     assert result.returncode == 0, result.stderr
-    assert starts() == 3 and kinds(cloud).count("host.sh start") == 3
+    assert starts() == 3 and cloud.changes.count("host.sh start") == 3
 
 
 def test_a_command_that_is_refused_ends_it_and_the_rent(cloud):
-    command, starts = job(cloud, 2)
+    command, starts = cloud.job(2)
     result = cloud.run("resume.sh", "--delete", command)
     assert result.returncode == 2 and "was refused" in result.stderr
-    assert starts() == 1 and kinds(cloud)[-1] == "delete"
+    assert starts() == 1 and cloud.changes[-1] == "delete"
 
 
 def test_the_end_of_another_command_is_not_taken_for_that_of_this_one(cloud):
-    cloud.run("resume.sh", job(cloud, 0)[0])
-    command, starts = job(cloud, 1, 0, name="second")
+    cloud.run("resume.sh", cloud.job(0)[0])
+    command, starts = cloud.job(1, 0, name="second")
     result = cloud.run("resume.sh", command)
     assert result.returncode == 0, result.stderr
     assert starts() == 2
@@ -111,7 +74,7 @@ def test_a_run_that_says_in_the_bucket_that_it_is_done_rents_nothing(cloud):
     status.write_text(json.dumps({"run": run, "state": "done"}, indent=1))
     result = cloud.run("resume.sh", "jaxreason rl")
     assert result.returncode == 0 and "is complete" in result.stderr
-    assert not kinds(cloud)
+    assert not cloud.changes
     status.write_text(json.dumps({"run": run, "state": "failed"}, indent=1))
     cloud.fail("create", "1 ERROR: Quota exceeded")
     assert cloud.run("resume.sh", "jaxreason rl").returncode == 2
@@ -137,33 +100,33 @@ def test_resume_ends_where_the_quota_refuses_and_tries_again_where_it_may_help(c
     cloud.fail("create", "1 ERROR: UNAVAILABLE: later", "1 ERROR: Quota limit exceeded")
     result = cloud.run("resume.sh", "true")
     assert result.returncode == 2 and "the slice was refused" in result.stderr
-    assert kinds(cloud) == ["create", "create"]
+    assert cloud.changes == ["create", "create"]
 
 
 def test_a_request_whose_answer_was_lost_is_waited_for_and_not_made_twice(cloud):
     cloud.fail("create", "lost ERROR: the connection was closed")
     result = cloud.run("create.sh")
     assert result.returncode == 0 and "ACTIVE" in result.stdout, result.stderr
-    assert kinds(cloud) == ["create"]
+    assert cloud.changes == ["create"]
 
 
 def test_a_request_that_fails_by_half_is_given_back_and_made_again(cloud):
     (cloud.folder / "state").write_text("FAILED\n")  # one of the two slices came
     (cloud.folder / "hosts" / "name-0").mkdir(parents=True)
-    result = cloud.run("resume.sh", job(cloud, 0)[0], TPU_SLICE="2xv5p-8")
+    result = cloud.run("resume.sh", cloud.job(0)[0], TPU_SLICE="2xv5p-8")
     assert result.returncode == 0, result.stderr
-    assert kinds(cloud)[:2] == ["delete", "create"]
+    assert cloud.changes[:2] == ["delete", "create"]
 
 
 def test_a_dropped_connection_is_tried_again_and_starts_nothing_twice(cloud):
     cloud.run("create.sh")
     # The look at the hosts, the installation, then a start that happened though its answer was lost.
     cloud.fail("ssh", "255 ssh: connection reset", "255 ssh: connection reset", "255 ssh: again")
-    command, starts = job(cloud, 0)
+    command, starts = cloud.job(0)
     result = cloud.run("resume.sh", command)
     assert result.returncode == 0, result.stderr
     assert "not every host can be reached; trying again" in result.stderr and starts() == 1
-    assert "delete" not in kinds(cloud)
+    assert "delete" not in cloud.changes
 
 
 def test_a_start_whose_answer_was_lost_is_found_running(cloud):
@@ -187,7 +150,7 @@ def test_an_unreachable_host_is_said_in_one_line(cloud, script):
 def test_what_is_not_there_is_deleted_without_an_error_and_without_a_request(cloud):
     result = cloud.run("delete.sh", "--yes")
     assert result.returncode == 0 and "there is none" in result.stdout
-    assert not kinds(cloud)
+    assert not cloud.changes
 
 
 def test_a_slice_is_never_said_to_be_gone_because_google_could_not_be_asked(cloud):
@@ -196,7 +159,7 @@ def test_a_slice_is_never_said_to_be_gone_because_google_could_not_be_asked(clou
         cloud.fail("describe", "1 ERROR: (gcloud) There was a problem refreshing your tokens")
         result = cloud.run(script, *words)
         assert result.returncode == 1 and "it is not known whether name is there" in result.stderr
-    assert kinds(cloud) == ["create"]
+    assert cloud.changes == ["create"]
 
 
 def test_a_deletion_that_fails_says_that_the_rent_goes_on(cloud):
@@ -212,4 +175,4 @@ def test_nothing_is_deleted_without_a_yes(cloud):
     cloud.run("create.sh")
     began = time.monotonic()
     assert cloud.run("delete.sh").returncode == 1
-    assert "delete" not in kinds(cloud) and time.monotonic() - began < 30
+    assert "delete" not in cloud.changes and time.monotonic() - began < 30

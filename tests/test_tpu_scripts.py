@@ -151,6 +151,16 @@ def test_a_run_is_left_alone_by_the_same_command_and_by_another_one_until_it_is_
     assert "nothing runs" in cloud.run("stop.sh").stdout
 
 
+def test_resume_asks_again_after_a_preemption_until_the_command_has_ended_well(cloud):
+    command, starts = cloud.job(1, 0)
+    # Looked at, set up, started; at the next look the machines go.
+    cloud.fail("ssh", "ok", "ok", "ok", "preempted")
+    result = cloud.run("resume.sh", command)
+    assert result.returncode == 0 and "asking for it again" in result.stderr
+    assert cloud.changes.count("create") == 2 and cloud.changes.count("delete") == 1
+    assert starts() == 2
+
+
 def test_paths_with_quotes_and_spaces_reach_the_hosts_as_they_are(cloud):
     settings = {"TPU_WORKDIR": HOSTILE, "TPU_SOURCE": "/a b/it's.git", "TPU_REVISION": "v1 '$(x)'"}
     cloud.run("create.sh")
@@ -222,6 +232,13 @@ def test_settings_that_cannot_work_are_refused_in_one_line_before_anything_is_as
     assert result.returncode == 2 and message in result.stderr, result.stderr
     assert len(result.stderr.splitlines()) == 1 and "hf_x" not in result.stderr
     assert not cloud.calls
+
+
+def test_a_copy_of_the_settings_can_be_named(cloud):
+    text = (ROOT / "tpu" / "settings.sh").read_text()
+    (cloud.folder / "mine.sh").write_text(f"TPU_ZONE='of mine'\n{text}")
+    said = cloud.run("create.sh", "--dry-run", TPU_SETTINGS=str(cloud.folder / "mine.sh")).stdout
+    assert "'--zone=of mine'" in said
 
 
 def test_a_machine_without_gcloud_is_told_so(cloud):
