@@ -122,11 +122,9 @@ def _wait_for_others(client: Any, deadline: float) -> None:
 
 
 def _say(note: dict) -> None:
-    print(
-        f"jaxreason: process {note['process']} ended this job: {note['reason']}",
-        file=sys.stderr,
-        flush=True,
-    )
+    text = f"process {note['process']} ended this job: {note['reason']}"
+    print(f"jaxreason: {text}", file=sys.stderr, flush=True)
+    run_status.failed(text)
 
 
 def watch() -> None:
@@ -149,7 +147,6 @@ def _watch(client: Any) -> None:
             note = {"process": 0, "code": 1, "reason": f"it cannot be reached any more ({error})"}
         if not _ends_by_itself.wait(_grace(note)):
             _say(note)
-            run_status.failed(f"process {note['process']} ended this job: {note['reason']}")
             _exit(client, note["code"], 0.0)
         return
 

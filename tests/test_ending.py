@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from processes import run_programs
 
+from jaxreason.results.run_status import NAME, read_status
+
 RECIPE = str(Path(__file__).parent / "smallest_study.py")
 # Seconds from the end of the first process to that of the last; what a loaded machine needs included.
 BOUND_S = 30.0
@@ -68,6 +70,7 @@ def test_a_lock_that_is_held_ends_all_processes(tmp_path):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         ends = run_programs([sft(workdir)] * 2, tmp_path)
     all_ended(ends, 2, "another run is using this working directory")
+    assert not (workdir / NAME).exists()  # it is the living run's to write
 
 
 def test_a_recipe_that_one_machine_lacks_ends_all_processes(tmp_path):
@@ -84,6 +87,8 @@ def test_data_that_one_process_cannot_read_end_all_with_its_file(tmp_path):
     ends = run_programs([sft(tmp_path / "run"), sft(tmp_path / "run", other)], tmp_path)
     all_ended(ends, 2, "bad.jsonl")
     assert "process 1 ended this job" in ends[0].output
+    status = read_status(tmp_path / "run")
+    assert status["state"] == "failed" and "bad.jsonl" in status["error"]
 
 
 @pytest.mark.slow

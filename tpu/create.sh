@@ -25,7 +25,7 @@ if [ "$state" = NONE ]; then
     exit 0
   fi
   if ! said="$(tpu_gcloud queued-resources create "$TPU_NAME" "${arguments[@]}" 2>&1)"; then
-    last="$(grep -m 1 ERROR <<<"$said" || tail -n 1 <<<"$said")"
+    last="$(tpu_error "$said")"
     # Made all the same, when only the answer was lost: waited for below.
     if [ "$(tpu_state)" = NONE ]; then
       case "$said" in

@@ -82,6 +82,7 @@ if [ "$TPU_DRY" = yes ]; then
 fi
 
 said_done && end 0 "$TPU_WORKDIR is complete"
+[ "$(tpu_state)" != UNKNOWN ] || tpu_stop "Google cannot be asked"
 while true; do
   case "$(tpu_state)" in
     ACTIVE)

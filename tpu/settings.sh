@@ -119,6 +119,9 @@ tpu_nodes() {
   fi
 }
 
+# Of what gcloud said, the line that says what is wrong.
+tpu_error() { grep -m 1 ERROR <<<"$1" || tail -n 1 <<<"$1"; }
+
 # tpu_told KIND NAME: what Google says of a queued resource or a TPU VM: its state (ACTIVE, SUSPENDED, PREEMPTED …), NONE
 # where there is none, UNKNOWN where it cannot be asked; then the reason is on standard error. A dry run has none.
 tpu_told() {
@@ -132,7 +135,7 @@ tpu_told() {
   elif grep -qi 'not.\?found' <<<"$said"; then
     echo NONE
   else
-    tail -n 1 <<<"$said" >&2
+    tpu_error "$said" >&2
     echo UNKNOWN
   fi
 }

@@ -27,6 +27,7 @@ MAX_ERROR = 2000
 RUN = "JAXREASON_RUN"  # a name that whoever starts the run gives it, to know its end from another's
 
 _current: "_Status | None" = None
+_last: "_Status | None" = None  # of the run that ended, or is the current one
 
 
 class _Status:
@@ -60,12 +61,10 @@ class _Status:
             self._value |= {name: value, "moved": _now()}
 
     def end(self, state: str, error: str) -> None:
-        """Writes the last word, once; what comes later says nothing."""
-        if not self._over.is_set():
-            self._over.set()
-            with self._lock:
-                self._value |= {"state": state, "error": error[:MAX_ERROR]}
-            self._write()
+        self._over.set()
+        with self._lock:
+            self._value |= {"state": state, "error": error[:MAX_ERROR]}
+        self._write()
 
     def _beat(self) -> None:
         while not self._over.wait(self._value["every"]):
@@ -89,11 +88,11 @@ def kept(workdir: epath.Path, verb: str) -> Iterator[None]:
       workdir: that is held already, so that no other run's status is overwritten.
       verb: what the run does.
     """
-    global _current
+    global _current, _last
     if _current is not None:
         yield
         return
-    _current = status = _Status(workdir, verb)
+    _current = _last = status = _Status(workdir, verb)
     status.begin()
     try:
         yield
@@ -120,12 +119,14 @@ def at_progress(name: str, done: int, of: int) -> None:
 
 
 def failed(reason: str) -> None:
-    """The last word of a process that is about to end itself, in bounded time."""
-    status = _current
-    if status is not None:
-        last = threading.Thread(target=status.end, args=("failed", reason), daemon=True)
-        last.start()
-        last.join(SECONDS_FOR_THE_END)
+    """Why the job ends, from the process that knows it, in bounded time; it counts for more than what this one saw.
+
+    Does nothing where no status was kept.
+    """
+    if _last is not None:
+        word = threading.Thread(target=_last.end, args=("failed", reason), daemon=True)
+        word.start()
+        word.join(SECONDS_FOR_THE_END)
 
 
 def read_status(workdir: epath.PathLike) -> dict[str, Any] | None:
