@@ -15,6 +15,7 @@ from jaxreason.config import ConfigError, nearest
 from jaxreason.ending import all_end_together
 from jaxreason.plan.slices import find_slice
 from jaxreason.recipes import load_recipe, on_slice
+from jaxreason.results import run_status
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.catalogue import VERBS, usage, verb_help
 from jaxreason.verbs.endings import INTERRUPTED, READER_GONE, USERS_FAULT, explain
@@ -80,6 +81,7 @@ def _run(verb: str, arguments: list[str]) -> None:
         check_paths(verb, flags)
         workdir = flags.get("workdir")
         log = LogFile(epath.Path(workdir) if workdir else None, ("jaxreason", verb, *arguments))
+        run_status.hide_with(log.hide)
         VERBS[verb].run(Call(verb, config, flags, tuple(paths), log))
     except (Exception, KeyboardInterrupt) as error:
         log.write_error(error)

@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from etils import epath
@@ -27,6 +27,7 @@ MAX_ERROR = 2000
 RUN = "JAXREASON_RUN"  # a name that whoever starts the run gives it, to know its end from another's
 
 _current: "_Status | None" = None
+_hide: Callable[[str], str] = str
 _last: "_Status | None" = None  # of the run that ended, or is the current one
 
 
@@ -63,7 +64,7 @@ class _Status:
     def end(self, state: str, error: str) -> None:
         self._over.set()
         with self._lock:
-            self._value |= {"state": state, "error": error[:MAX_ERROR]}
+            self._value |= {"state": state, "error": _hide(error)[:MAX_ERROR]}
         self._write()
 
     def _beat(self) -> None:
@@ -103,6 +104,12 @@ def kept(workdir: epath.Path, verb: str) -> Iterator[None]:
         status.end("done", "")
     finally:
         _current = None
+
+
+def hide_with(hide: Callable[[str], str]) -> None:
+    """Has errors go through a function that hides secrets in them."""
+    global _hide
+    _hide = hide
 
 
 def at_stage(name: str, number: int, of: int) -> None:

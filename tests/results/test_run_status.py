@@ -5,6 +5,7 @@ import time
 import bucket
 import pytest
 from etils import epath
+from program import call
 
 from jaxreason.errors import UserError
 from jaxreason.results import run_status
@@ -72,6 +73,15 @@ def test_the_reason_of_the_process_that_had_it_counts_for_more_than_what_this_on
         "failed",
         "process 1 ended this job: OSError: disk full",
     )
+
+
+def test_the_program_says_how_a_verb_ended_and_hides_secrets_in_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_of_somebody")
+    folder = str(tmp_path / "hf_of_somebody")
+    assert call("weights", "--base", folder, "--tuned", folder, "--workdir", tmp_path / "run") == 2
+    value = read_status(tmp_path / "run")
+    assert (value["verb"], value["state"]) == ("weights", "failed")
+    assert str(tmp_path) in value["error"] and "hf_of_somebody" not in value["error"]
 
 
 def test_a_status_that_cannot_be_written_never_stops_a_run(tmp_path):
