@@ -13,6 +13,7 @@ from jaxreason.results import (
     drift_files,
     metrics_lines,
     rollout_files,
+    run_status,
     score_files,
     study_files,
     trajectory_file,
@@ -29,6 +30,7 @@ NAMES = {
     drift_files.ANALYSIS,
     rollout_files.ROLLOUTS,
     score_files.SCORES,
+    run_status.NAME,
 }
 SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if "recipes_data" not in p.parts)
 
@@ -69,6 +71,7 @@ def test_each_name_is_written_once_and_in_results():
             "analysis",
             "rollouts",
             "scores.json",
+            "status.json",
             "trajectory.json",
         }
     )
