@@ -13,6 +13,7 @@ import rich.progress
 from etils import epath
 
 from jaxreason.event_files import EventFiles
+from jaxreason.profiling import hear_progress
 from jaxreason.results.metrics_lines import metrics_writer
 from jaxreason.results.run_status import at_progress
 from jaxreason.trackers import Tracker, TrackerName
@@ -47,6 +48,7 @@ class Progress:
 
     def update(self, done: int, shown: str) -> None:
         """Shows that `done` steps are done, and `shown` beside it; the run's status has the number too."""
+        hear_progress()
         if not self._shows:
             return
         at_progress(self._stage, done, self._total)
@@ -133,6 +135,7 @@ class MetricsWriter:
           step: how many updates were made, this one included.
           values: scalars by name.
         """
+        hear_progress()
         if self._lines is None:
             return
         numbers = {name: _number(value) for name, value in values.items()}

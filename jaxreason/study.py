@@ -36,6 +36,7 @@ from jaxreason.contamination import (
     decontaminated,
 )
 from jaxreason.cross_sample import CrossSampleConfig
+from jaxreason.device_state import device_state
 from jaxreason.distill.distill_settings import DistillConfig
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
@@ -166,7 +167,7 @@ def locked(workdir: epath.Path, verb: str) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         on_process_zero(lambda: held.enter_context(locks.locked(workdir)))
         if jax.process_index() == 0:
-            held.enter_context(run_status.kept(workdir, verb))
+            held.enter_context(run_status.kept(workdir, verb, device_state))
         yield
 
 

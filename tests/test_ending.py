@@ -109,6 +109,9 @@ def test_a_job_in_a_fresh_directory_finds_its_question_files_and_ends_well(tmp_p
     ends = run_programs([sft(tmp_path / "run")] * 2, tmp_path)
     all_ended(ends, 0)
     assert json.loads((tmp_path / "run" / "done.json").read_text())["stage"] == "sft"
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert status["device"]["processes"] == 2
+    assert status["slowest"]["process"] in (0, 1) and status["slowest"]["seconds"] > 0
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,11 @@ EVERYWHERE = {"errors", "results"}  # the lowest floor: anyone may import these
 # Module or package -> what of jaxreason it may import beside them.
 MAY_IMPORT = {
     "errors": set(),
+    "device_state": set(),
+    "profiling": set(),
     "config": set(),
     "results": {"config"},
-    "metrics": {"config", "event_files", "trackers"},
+    "metrics": {"config", "profiling", "event_files", "trackers"},
     "event_files": set(),
     "trackers": set(),
     "interrupt": set(),
@@ -158,6 +160,7 @@ MAY_IMPORT = {
     "joined_studies": {"config"},
     "manifest": {"arms", "config", "distributed", "evaluation", "lineage"},
     "study": {
+        "device_state",
         "analysis",
         "arms",
         "chat",

@@ -22,6 +22,9 @@ SECONDS_ON_A_BUCKET = 60.0
 SECONDS_FOR_THE_END = (
     5.0  # for the last word of a process that must end, whether the bucket answers or not
 )
+# Where a run's time goes: before the first step of each stage (loading, compiling), in steps or items, and after the
+# last (saving, exporting).
+SPENT = ("preparing", "working", "finishing")
 STOPPED = 143  # exit code after a signal
 MAX_ERROR = 2000
 RUN = "JAXREASON_RUN"  # a name that whoever starts the run gives it, to know its end from another's
@@ -34,8 +37,8 @@ _last: "_Status | None" = None  # of the run that ended, or is the current one
 class _Status:
     """The file of a living run, and the thread that renews it."""
 
-    def __init__(self, workdir: epath.Path, verb: str):
-        self._path = workdir / NAME
+    def __init__(self, workdir: epath.Path, verb: str, device: Callable[[], dict[str, Any]]):
+        self._path, self._device = workdir / NAME, device
         self._lock, self._over = threading.Lock(), threading.Event()
         now = _now()
         self._value: dict[str, Any] = {
@@ -44,6 +47,8 @@ class _Status:
             "state": "running",
             "stage": None,
             "progress": None,
+            "slowest": None,
+            "spent": dict.fromkeys(SPENT, 0.0),
             "error": "",
             "host": socket.gethostname(),
             "process": os.getpid(),
@@ -51,6 +56,7 @@ class _Status:
             "started": now,
             "moved": now,
         }
+        self._mark, self._first = time.monotonic(), None
         self._thread = threading.Thread(target=self._beat, name="status", daemon=True)
 
     def begin(self) -> None:
@@ -61,8 +67,34 @@ class _Status:
         with self._lock:
             self._value |= {name: value, "moved": _now()}
 
+    def advance(self, name: str, done: int, of: int) -> None:
+        """Progress, with the seconds that are left at the speed since the first word of this name."""
+        now = time.monotonic()
+        if self._first is None or self._first[0] != name:
+            self._spend("preparing")
+            self._first = (name, done, now)
+        self._spend("working")
+        _, before, since = self._first
+        left = (of - done) * (now - since) / (done - before) if done > before else None
+        value = {"name": name, "done": done, "of": of}
+        self.note("progress", value | {"seconds_left": None if left is None else round(left, 1)})
+
+    def begin_stage(self, value: dict[str, Any]) -> None:
+        self._spend("finishing" if self._first else "preparing")
+        self._first = None
+        self.note("progress", None)
+        self.note("stage", value)
+
+    def _spend(self, name: str) -> None:
+        """Counts the time since the last word."""
+        now = time.monotonic()
+        with self._lock:
+            self._value["spent"][name] = round(self._value["spent"][name] + now - self._mark, 2)
+            self._mark = now
+
     def end(self, state: str, error: str) -> None:
         self._over.set()
+        self._spend("finishing" if self._first else "preparing")
         with self._lock:
             self._value |= {"state": state, "error": _hide(error)[:MAX_ERROR]}
         self._write()
@@ -76,11 +108,13 @@ class _Status:
             self._lock,
             contextlib.suppress(Exception),
         ):  # buckets' libraries have errors of all kinds
-            write_json(self._path, self._value | {"updated": _now()})
+            write_json(self._path, self._value | {"device": self._device(), "updated": _now()})
 
 
 @contextlib.contextmanager
-def kept(workdir: epath.Path, verb: str) -> Iterator[None]:
+def kept(
+    workdir: epath.Path, verb: str, device: Callable[[], dict[str, Any]] = dict
+) -> Iterator[None]:
     """Keeps the status of the run that holds a working directory, while it is entered; on process 0 alone.
 
     Within another one it does nothing: the run is the outer one's.
@@ -88,12 +122,13 @@ def kept(workdir: epath.Path, verb: str) -> Iterator[None]:
     Args:
       workdir: that is held already, so that no other run's status is overwritten.
       verb: what the run does.
+      device: what to say of the devices, asked at each sign of life by a thread.
     """
     global _current, _last
     if _current is not None:
         yield
         return
-    _current = _last = status = _Status(workdir, verb)
+    _current = _last = status = _Status(workdir, verb, device)
     status.begin()
     try:
         yield
@@ -115,14 +150,24 @@ def hide_with(hide: Callable[[str], str]) -> None:
 def at_stage(name: str, number: int, of: int) -> None:
     """Says which stage of a study has begun; does nothing where no status is kept."""
     if _current is not None:
-        _current.note("progress", None)
-        _current.note("stage", {"name": name, "number": number, "of": of})
+        _current.begin_stage({"name": name, "number": number, "of": of})
 
 
 def at_progress(name: str, done: int, of: int) -> None:
     """Says how many steps or items of a stage are done; it is written with the next sign of life."""
     if _current is not None:
-        _current.note("progress", {"name": name, "done": done, "of": of})
+        _current.advance(name, done, of)
+
+
+def at_hosts(seconds: list[float]) -> None:
+    """Says which process works longest in a step by itself, of several; what each takes is given in their order."""
+    if _current is not None:
+        slowest = max(range(len(seconds)), key=seconds.__getitem__)
+        others = sorted(seconds[:slowest] + seconds[slowest + 1 :])
+        median = others[len(others) // 2]
+        _current.note(
+            "slowest", {"process": slowest, "seconds": seconds[slowest], "others_seconds": median}
+        )
 
 
 def failed(reason: str) -> None:

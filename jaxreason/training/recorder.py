@@ -4,9 +4,12 @@ import time
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from jaxreason.metrics import MetricsWriter
 from jaxreason.models.model_flops import utilization
+from jaxreason.results.run_status import at_hosts
 from jaxreason.training.optimizer import Schedule
 from jaxreason.training.step import check_finite
 
@@ -69,9 +72,11 @@ class Recorder:
         """
         if not self._pending:
             return
+        asked = time.perf_counter()
         fetched = jax.device_get([measured for _, measured, _, _ in self._pending])
         now = time.perf_counter()
         seconds = (now - self._since) / len(self._pending)
+        _compare_hosts((asked - self._since) / len(self._pending))
         for (step, _, positions, flops), values in zip(self._pending, fetched, strict=True):
             values = values | self._more.pop(step, {})
             check_finite(step, values)
@@ -87,3 +92,13 @@ class Recorder:
             "step_seconds": seconds,
             "tokens_per_second": positions / seconds,
         }
+
+
+def _compare_hosts(seconds: float) -> None:
+    """Tells the status which of several processes works longest by itself in a step; all call it at the same step.
+
+    Devices wait for each other, so a slow host is seen only in what each does before it waits for them.
+    """
+    if jax.process_count() > 1:
+        every = multihost_utils.process_allgather(np.float32(seconds))
+        at_hosts([round(float(value), 4) for value in every])

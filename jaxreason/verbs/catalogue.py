@@ -4,7 +4,14 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jaxreason.verbs import recipe_check, run_view, stages, starter_recipe, weight_stages
+from jaxreason.verbs import (
+    recipe_check,
+    run_view,
+    stages,
+    starter_recipe,
+    status_view,
+    weight_stages,
+)
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.flags import Flag, flags_of
 
@@ -183,6 +190,14 @@ VERBS = {
         "jaxreason show runs/tiny",
         run_view.run_show,
         takes="DIR",
+    ),
+    "status": Verb(
+        "say what the run in a working directory does: alive or dead, where, how fast, what is left, the last error",
+        (),
+        "jaxreason status runs/tiny",
+        status_view.run_status,
+        takes="DIR",
+        notes="It reads files alone, also while the run lives, and gs:// too. Exit code 1: the run is dead or failed.",
     ),
     "init": Verb(
         "write a recipe for a model and data of your own",

@@ -55,6 +55,12 @@ FLAGS = (
         (*RECIPE_VERBS, "export", "weights"),
         spared_by="dry-run",
     ),
+    Flag(
+        "profile",
+        "",
+        "trace the devices for five seconds or more from the first step on: <workdir>/profile, for xprof.",
+        ("study", "sft", "rl", "eval", "distill"),
+    ),
     Flag("dry-run", "", "list the stages with estimated time and disk, and stop.", ("study",)),
     Flag(
         "base",
@@ -153,6 +159,7 @@ FLAGS = (
     ),
     Flag("group", "NAME", "of lm-eval's tasks: math, other or non_reasoning.", ("grade",)),
     Flag("decoding", "NAME", "of the recipe, with which lm-eval's tasks are compared.", ("grade",), default="greedy"),
+    Flag("steps", "N", "of how many last steps speed and times are told.", ("status",), default="50"),
     Flag("replies", "N", "how many replies are shown.", ("show",), default="3"),
 )  # fmt: skip
 

@@ -11,10 +11,12 @@ import jax
 from jax.sharding import Mesh
 
 from jaxreason import distributed, sharding
+from jaxreason.device_state import count_compilations
 from jaxreason.host_memory import keep_freed_memory
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.precision import make_products_exact
 from jaxreason.plan.slices import GPU_SHARE
+from jaxreason.profiling import traced
 from jaxreason.training.state import static_model
 from jaxreason.verbs.call import Call
 
@@ -36,9 +38,10 @@ def on_mesh(call: Call, *sections: str) -> Iterator[Mesh]:
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))
     show_messages(call)
     enable_compilation_cache()
+    count_compilations()
     mesh = sharding.make_mesh(config)
     make_products_exact(model.dtype)
-    with jax.set_mesh(mesh):
+    with jax.set_mesh(mesh), traced(call.workdir if call.flags.get("profile") else None):
         announce(call, mesh)
         yield mesh
 

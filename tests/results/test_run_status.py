@@ -22,7 +22,7 @@ def test_a_living_run_says_what_it_does_and_a_finished_one_that_it_is_done(tmp_p
         value = wait_for(tmp_path, lambda value: value["progress"])
     assert first["state"] == "running" and first["stage"] is None
     assert value["stage"] == {"name": "train rl", "number": 2, "of": 7}
-    assert value["progress"] == {"name": "rl", "done": 3, "of": 10}
+    assert value["progress"] == {"name": "rl", "done": 3, "of": 10, "seconds_left": None}
     assert value["started"] <= value["moved"] <= value["updated"]
     done = read_status(tmp_path)
     assert (done["verb"], done["state"], done["error"]) == ("study", "done", "")

@@ -1,0 +1,81 @@
+"""A trace of a run's devices, which xprof and Perfetto open: `--profile` (`<workdir>/profile/`)."""
+
+import contextlib
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+
+import jax
+from etils import epath
+
+from jaxreason.results.files import is_remote
+
+_LOG = logging.getLogger(__name__)
+FOLDER = "profile"
+SECONDS = (
+    5.0  # at least, from the first progress on; long enough for several steps of a large model
+)
+
+
+class _Trace:
+    """Begins at the first sign of progress, when programs are compiled, and ends at the first one after SECONDS."""
+
+    def __init__(self, folder: epath.Path):
+        self._folder, self._local = folder, folder
+        if is_remote(folder):  # the profiler writes to a disk alone
+            self._local = epath.Path(tempfile.mkdtemp(prefix="jaxreason-profile-"))
+        self._began: float | None = None
+        self.over = False
+
+    def progress(self) -> None:
+        now = time.monotonic()
+        if self._began is None:
+            jax.profiler.start_trace(self._local)
+            self._began = now
+        elif now - self._began >= SECONDS:
+            self.end()
+
+    def end(self) -> None:
+        if self.over:
+            return
+        self.over = True
+        if self._began is None:
+            _LOG.warning("--profile: nothing was traced, since the run ended before its first step")
+            return
+        jax.profiler.stop_trace()
+        if self._local != self._folder:
+            self._upload()
+        _LOG.info("profile: %s, for `xprof --logdir`", self._folder)
+
+    def _upload(self) -> None:
+        for path in (p for p in self._local.rglob("*") if not p.is_dir()):
+            target = self._folder / path.relative_to(self._local)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+        shutil.rmtree(self._local)
+
+
+_current: _Trace | None = None
+
+
+@contextlib.contextmanager
+def traced(workdir: epath.Path | None) -> Iterator[None]:
+    """Traces a part of what runs while it is entered; None: nothing. Every process traces its own devices."""
+    global _current
+    if workdir is None:
+        yield
+        return
+    _current = trace = _Trace(workdir / FOLDER)
+    try:
+        yield
+    finally:
+        _current = None
+        trace.end()
+
+
+def hear_progress() -> None:
+    """Steps or items are done; does nothing where nothing is traced. Called by the main thread of each process."""
+    if _current is not None and not _current.over:
+        _current.progress()

@@ -1,0 +1,171 @@
+"""`jaxreason status DIR`: what a run does, from the files of its working directory alone."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from etils import epath
+
+from jaxreason.config import ConfigError
+from jaxreason.results.claims import DONE
+from jaxreason.results.growing_files import grown_exists
+from jaxreason.results.jsonl import read_jsonl
+from jaxreason.results.metrics_lines import metrics_path
+from jaxreason.results.run_status import read_status
+from jaxreason.results.study_files import is_study, read_manifest, run_folders
+from jaxreason.verbs import outcome
+from jaxreason.verbs.call import Call
+
+MISSED = 3  # signs of life that a run may miss before it counts as dead
+BAD = ("dead", "failed")
+SHARE = "_share_of_seconds"
+GIB = 2**30
+
+
+def run_status(call: Call) -> None:
+    """Prints the status.
+
+    Raises:
+      ConfigError: the folder does not exist, or no run has begun there.
+      SystemExit: with code 1, where the run is dead or has failed.
+    """
+    folder, steps = epath.Path(call.paths[0]), call.flags["steps"]
+    if not steps.isdigit() or int(steps) < 1:
+        raise ConfigError(f"--steps={steps}: expected a number, 1 or more.")
+    status = read_status(folder) if folder.is_dir() else None
+    if status is None:
+        raise ConfigError(f"{folder}: no run has begun here (there is no status.json).")
+    state = state_of(status, time.time())
+    print("\n".join(lines_of(folder, status, state, int(steps))))
+    if state in BAD:
+        raise SystemExit(1)
+
+
+def state_of(status: dict[str, Any], now: float) -> str:
+    """`running`, `done`, `stopped` (by a signal), `failed`, or `dead`: it gives no sign of life."""
+    late = now - status["updated"] > MISSED * status["every"]
+    return "dead" if status["state"] == "running" and late else status["state"]
+
+
+def lines_of(folder: epath.Path, status: dict[str, Any], state: str, steps: int) -> Iterator[str]:
+    """The status in words; speed is told of the last `steps` steps."""
+    ended = status["updated"]
+    yield f"{status['verb']} in {folder}: {_SAID[state]}"
+    yield f"process {status['process']} on {status['host']}, begun {_at(status['started'])}, last sign {_at(ended)}"
+    if stage := status["stage"]:
+        yield f"stage {stage['number']} of {stage['of']}: {stage['name']}"
+    if progress := status["progress"]:
+        left = progress.get("seconds_left")
+        more = f", about {_clock(left)} left" if left and state == "running" else ""
+        yield f"{progress['name']}: {progress['done']} of {progress['of']}{more}"
+    run = running_folder(folder)
+    if run is not None:
+        yield from _speed(run, steps)
+    yield from _goodput(status)
+    yield from _devices(status)
+    if status["error"]:
+        yield f"last error: {status['error']}"
+    if is_study(folder):
+        yield from _models(folder)
+
+
+_SAID = {
+    "running": "running",
+    "done": "done",
+    "stopped": "stopped by a signal; the same command goes on",
+    "failed": "failed; the same command goes on where it was, once the cause is mended",
+    "dead": "dead: it gives no sign of life; the same command goes on",
+}
+
+
+def running_folder(folder: epath.Path) -> epath.Path | None:
+    """Where training metrics are: the folder itself, or the run of a study whose metrics were written last."""
+    found = [folder] if grown_exists(metrics_path(folder)) else []
+    if is_study(folder):
+        names = [arm["name"] for arm in read_manifest(folder)["arms"]]
+        runs = [run for name in names for run in run_folders(folder, name)]
+        found += [run for run in runs if grown_exists(metrics_path(run))]
+    unfinished = [run for run in found if not (run / DONE).exists()]
+    return (unfinished or found or [None])[-1]
+
+
+def _speed(run: epath.Path, steps: int) -> Iterator[str]:
+    """Of the last steps: seconds and tokens a second, what share of the time went where, and what is left."""
+    rows = read_jsonl(metrics_path(run))[-steps:]
+    if len(rows) > 1:  # the first of a run has compiling in it
+        rows = rows[1:]
+    if not rows:
+        return
+    seconds = _mean(rows, "step_seconds")
+    parts = [f"step {rows[-1]['step']}", f"{seconds:.2f} s a step" if seconds else ""]
+    if rate := _mean(rows, "tokens_per_second"):
+        parts.append(f"{rate:,.0f} tokens/s")
+    if mfu := _mean(rows, "mfu"):
+        parts.append(f"MFU {100 * mfu:.0f} %")
+    yield f"{run.name}: {', '.join(part for part in parts if part)} (last {len(rows)} steps)"
+    shares = {n.removesuffix(SHARE): _mean(rows, n) for n in rows[-1] if n.endswith(SHARE)}
+    if shares:
+        named = sorted(shares.items(), key=lambda item: -item[1])
+        yield "time: " + ", ".join(
+            f"{name} {100 * share:.0f} %" for name, share in named if share >= 0.005
+        )
+
+
+def _mean(rows: list[dict[str, Any]], name: str) -> float:
+    values = [row[name] for row in rows if isinstance(row.get(name), int | float)]
+    return sum(values) / len(values) if values else 0.0
+
+
+def _goodput(status: dict[str, Any]) -> Iterator[str]:
+    """What share of this start's time was steps."""
+    spent = status.get("spent") or {}
+    total = sum(spent.values())
+    if total > 0:
+        named = ", ".join(f"{_SPENT[name]} {100 * spent[name] / total:.0f} %" for name in spent)
+        yield f"goodput of {_clock(total)}: {named}"
+
+
+_SPENT = {
+    "preparing": "loading and compiling",
+    "working": "steps",
+    "finishing": "saving and writing",
+}
+
+
+def _devices(status: dict[str, Any]) -> Iterator[str]:
+    device = status.get("device") or {}
+    if not device:
+        return
+    parts = [f"{device['devices']} x {device['kind']}", f"{device['processes']} processes"]
+    if "memory_bytes" in device:
+        peak = device.get("memory_peak_bytes", device["memory_bytes"]) / GIB
+        limit = (
+            f" of {device['memory_limit_bytes'] / GIB:.1f}"
+            if "memory_limit_bytes" in device
+            else ""
+        )
+        parts.append(f"{device['memory_bytes'] / GIB:.1f} GiB in use, at most {peak:.1f}{limit}")
+    parts.append(f"{device['compilations']} programs compiled in {device['compile_seconds']:.0f} s")
+    yield "devices: " + ", ".join(parts)
+    if slowest := status.get("slowest"):
+        yield (
+            f"slowest host: process {slowest['process']} works {slowest['seconds']:.2f} s a step by itself, the others "
+            f"{slowest['others_seconds']:.2f} s"
+        )
+
+
+def _models(folder: epath.Path) -> Iterator[str]:
+    rows = [["model", "trained"]]
+    for arm in read_manifest(folder)["arms"]:
+        for run in run_folders(folder, arm["name"]):
+            rows.append([str(run.relative_to(folder)), "yes" if (run / DONE).exists() else "-"])
+    yield outcome.aligned(rows)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def _at(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -1,0 +1,125 @@
+"""`jaxreason status`: whether a run lives, where it is, how fast, what is left, and how it ended."""
+
+import json
+import time
+from pathlib import Path
+
+import jax
+import pytest
+from etils import epath
+from program import call, refused
+
+from jaxreason.device_state import count_compilations, device_state
+from jaxreason.profiling import hear_progress, traced
+from jaxreason.results import run_status
+from jaxreason.results.run_status import at_hosts, at_progress, at_stage, kept, read_status
+
+ROOT = Path(__file__).parents[2]
+
+
+def shown(capsys, folder, code=0):
+    capsys.readouterr()
+    assert call("status", folder) == code
+    return capsys.readouterr().out
+
+
+def test_of_a_living_run_stage_progress_and_what_is_left_are_said(tmp_path, capsys):
+    device = {
+        "devices": 4,
+        "kind": "TPU v5p",
+        "processes": 2,
+        "compilations": 7,
+        "compile_seconds": 61.0,
+    }
+    device |= {"memory_bytes": 2**30, "memory_peak_bytes": 2**31, "memory_limit_bytes": 2**35}
+    with kept(epath.Path(tmp_path), "study", lambda: device):
+        at_stage("train rl", 2, 7)
+        at_progress("rl", 1, 5)
+        time.sleep(0.05)
+        at_progress("rl", 3, 5)
+        at_hosts([0.5, 2.0, 0.4])
+        run_status._current._write()
+        text = shown(capsys, tmp_path)
+    assert "study in" in text and ": running\n" in text
+    assert "stage 2 of 7: train rl" in text and "rl: 3 of 5, about 0:00:00 left" in text
+    assert (
+        "4 x TPU v5p, 2 processes, 1.0 GiB in use, at most 2.0 of 32.0, 7 programs compiled in 61 s"
+        in text
+    )
+    assert "slowest host: process 1 works 2.00 s a step by itself, the others 0.50 s" in text
+
+
+def test_what_is_left_follows_from_the_speed_since_the_first_word(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(run_status.time, "monotonic", lambda: clock[0])
+    with kept(epath.Path(tmp_path), "rl"):
+        clock[0] = 100.0
+        at_progress("rl", 4, 20)  # a run that goes on from step 4
+        clock[0] = 140.0
+        at_progress("rl", 8, 20)
+        clock[0] = 145.0
+    value = read_status(tmp_path)
+    assert value["progress"] == {"name": "rl", "done": 8, "of": 20, "seconds_left": 120.0}
+    assert value["spent"] == {"preparing": 100.0, "working": 40.0, "finishing": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "code"),
+    [
+        ({"state": "done"}, ": done\n", 0),
+        ({"state": "stopped"}, "stopped by a signal", 0),
+        ({"state": "failed", "error": "UserError: x is y"}, "last error: UserError: x is y", 1),
+        ({"state": "running", "updated": 1e9}, "dead: it gives no sign of life", 1),
+    ],
+)
+def test_the_end_of_a_run_is_told_and_a_dead_or_failed_one_ends_with_1(
+    changes, said, code, tmp_path, capsys
+):
+    with kept(epath.Path(tmp_path), "sft"):
+        pass
+    path = tmp_path / "status.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    assert said in shown(capsys, tmp_path, code)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
+    assert "no run has begun here" in refused(capsys, "status", tmp_path)
+
+
+def test_a_run_tells_its_speed_and_a_profile_of_it_can_be_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"question": f"{n}+{n}", "answer": str(2 * n), "solution": f"#{2 * n}"} for n in range(9)
+    ]
+    Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    base = ("--model", ROOT / "configs/tiny_base", "--data", "mine.jsonl", "--target", "mine.py")
+    assert call("init", *base) == 0
+    few = ("--config.sft.epochs=3.0", "--config.sft.checkpoint_every=0")
+    assert call("sft", "--config", "mine.py", *few, "--workdir", "run", "--profile") == 0
+    text = shown(capsys, "run")
+    assert "sft in run: done" in text and "run: step 2," in text and "tokens/s" in text
+    assert "goodput of" in text and "programs compiled" in text
+    value = read_status("run")
+    assert value["device"]["compilations"] > 0 and value["progress"]["done"] == 2
+    (trace,) = Path("run/profile").rglob("*.xplane.pb")
+    planes = [plane.name for plane in jax.profiler.ProfileData.from_file(str(trace)).planes]
+    assert any(name.startswith("/host:") for name in planes), planes
+
+
+def test_nothing_is_traced_unless_asked_and_a_run_without_steps_says_so(tmp_path, caplog):
+    with traced(None):
+        hear_progress()
+    with traced(epath.Path(tmp_path)):
+        pass
+    assert "nothing was traced" in caplog.text and list(tmp_path.iterdir()) == []
+
+
+def test_every_program_that_is_compiled_is_counted():
+    count_compilations()
+    before = device_state()["compilations"]
+    jax.jit(lambda x: x * 3 + 41)(7).block_until_ready()
+    assert device_state()["compilations"] > before
+    again = device_state()["compilations"]
+    count_compilations()
+    jax.jit(lambda x: x * 5 + 43)(7).block_until_ready()
+    assert device_state()["compilations"] == again + 1
