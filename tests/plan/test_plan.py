@@ -104,7 +104,7 @@ def test_decoding_collects_no_weights_that_are_gathered(tiny):
     mesh = make_mesh(MeshConfig(1, 4, 2, 1))
     section, received = parse(RLConfig, tiny.rl, "rl"), {}
     for gathered in (True, False):
-        few = {"slots": 8, "prefill_rows": 8}
+        few = {"slots": 8}
         sampler = dataclasses.replace(section.sampler, gather_weights=gathered, **few)
         program = rl_programs(dataclasses.replace(section, sampler=sampler), model, mesh)[-1]
         found = measure(program, model, mesh, True, section.logprob_chunk)
