@@ -30,6 +30,8 @@ from jaxreason.sampling.slots import Block, Sizes, make_programs
 from jaxreason.sampling.stopping import closed_by_prompt, completing_token
 from jaxreason.sharding import bytes_on_device, num_parts, to_host
 
+SHORT = 4  # a block of decoding while prompts wait has a fourth of the steps
+
 _LOG = logging.getLogger(__name__)
 
 __all__ = ["Completion", "Engine", "Moved", "Request", "SamplerConfig", "Stats"]
@@ -166,13 +168,13 @@ class Engine:
             )
         run = self._begin(requests, decoding)
         while True:
-            self._fill_slots(run)
+            waits = self._fill_slots(run)
             if not run.running().any():
                 yield from run.take_finished()
                 if run.exhausted:
                     return
                 continue
-            block = self._dispatch_decode(run)
+            block = self._dispatch_decode(run, waits)
             yield from run.take_finished()  # the caller works on these while the device decodes
             if check is not None:
                 check()
@@ -211,13 +213,16 @@ class Engine:
         )
         return self._run
 
-    def _fill_slots(self, run: Run) -> None:
+    def _fill_slots(self, run: Run) -> bool:
         """Opens prompts, prefills and admits, until slots, pages or prompts run out.
 
         There is a most that is prefilled between two blocks of decoding, so that prompts do not keep the running
         sequences waiting.
+
+        Returns:
+          Whether more prompts could be prefilled now.
         """
-        dispatched = 0
+        dispatched, more = 0, False
         self._clear_dirty()
         while True:
             run.load_rows()
@@ -225,11 +230,13 @@ class Engine:
             run.load_rows()  # in the place of those that have all their samples in slots
             if not run.wants_prefill():
                 break
-            if dispatched >= self._config.prefills_between and run.running().any():
+            more = dispatched >= self._config.prefills_between and bool(run.running().any())
+            if more:
                 break
             self._dispatch_prefill(run)
             dispatched += 1
         self.stats.shared_tokens += run.take_shared()
+        return more
 
     def _clear_dirty(self) -> None:
         dirty = [pool.take_dirty() for pool in self._pools]
@@ -284,11 +291,16 @@ class Engine:
             self._params, self._state, tables, tokens, start, count
         )
 
-    def _dispatch_decode(self, run: Run) -> Block:
-        """Starts a block. With prompts waiting it ends when a sixteenth of the slots is idle, not only at its end."""
+    def _dispatch_decode(self, run: Run, waits: bool) -> Block:
+        """Starts a block. With prompts waiting it ends when a sixteenth of the slots is idle, not only at its end.
+
+        With prompts that could be prefilled now (`waits`) it is a short one: neither side waits long for the other.
+        """
         waiting = not run.exhausted or any(run.rows())
         few = max(1, self._config.slots // 16)
-        until = run.grow(self._config.decode_block)
+        most = self._config.decode_block
+        steps = -(-most // SHORT) if waits else most
+        until = np.minimum(run.grow(steps), run.positions() + steps).astype(np.int32)
         running = int((until > run.positions()).sum())
         enough = max(running - few, 0) if waiting else 0
         self.stats.decode_dispatches += 1

@@ -1,4 +1,4 @@
-"""The host's record of one call of `Engine.generate`: who waits, which prompts are open, and who has which slot and pages.
+"""The host's record of one call of `Engine.generate`: who waits, which prompts are open, and who has which slot.
 
 Sequences take pages as they grow. Whatever begins or grows may do so only as long as all that has begun can still end
 (`budget.py`), and begins only if there is room for it to become as long as replies are by experience.

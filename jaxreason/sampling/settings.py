@@ -86,7 +86,7 @@ class SamplerConfig:
         if self.prefill_tokens % (parts * self.prefill_block):
             raise UserError(
                 f"sampler.prefill_tokens={self.prefill_tokens}: expected a multiple of "
-                f"{parts * self.prefill_block}, a block of prefill_block={self.prefill_block} tokens for each of {_SHARE}"
+                f"{parts * self.prefill_block}, prefill_block={self.prefill_block} tokens for each of {_SHARE}"
             )
         columns = -(-self.max_length // self.page_size)
         prompts = max(columns, -(-self.prefill_tokens // (parts * self.page_size)))

@@ -172,8 +172,8 @@ def prefill(
 ) -> SlotState:
     """Writes a run of prompt tokens, cut into blocks, into the pages of their sequences.
 
-    A block's tokens belong to one sequence; a sequence may have several blocks, since a layer writes the keys and values
-    of all of them before it attends.
+    A block's tokens belong to one sequence; a sequence may have several blocks, since every layer writes the keys and
+    values of all of them before it attends.
 
     Args:
       tables: the pages of each block's sequence.
