@@ -79,15 +79,18 @@ def test_prompts_are_prefilled_however_long_replies_run(make_engine):
     engine, rng = make_engine(stop_ids=()), np.random.default_rng(0)
     long = dataclasses.replace(GREEDY, max_tokens=60)
     requests = [Request("long", (5, 6), 0, 3, long), Request("new", random_prompt(rng, 54), 0, 1)]
-    begun = []
+    begun, written = [], []
 
     def watch(reply):
         if reply.id == "new":
             begun.append(engine.stats.decode_dispatches)
+        elif reply.sample == 0 and not begun:
+            written.append(len(reply.tokens))
 
     run(engine, requests, long, on_tokens=watch)
     # 1 + 53 tokens in dispatches of 16: one before each block of decoding, the last of which it takes part in
     assert begun[0] == 4
+    assert written == [2, 4, 6, 11]  # blocks of 5 steps are cut to a fourth until all is prefilled
     assert engine.stats.prefill_dispatches == 4
 
 
