@@ -235,7 +235,7 @@ class Engine:
                 break
             self._dispatch_prefill(run)
             dispatched += 1
-        self.stats.shared_tokens += run.take_shared()
+        self.stats.shared_tokens += run.prompts.take_shared()
         return more
 
     def _clear_dirty(self) -> None:
@@ -296,7 +296,7 @@ class Engine:
 
         With prompts that could be prefilled now (`waits`) it is a short one: neither side waits long for the other.
         """
-        waiting = not run.exhausted or any(run.rows())
+        waiting = not run.exhausted or any(run.prompts)
         few = max(1, self._config.slots // 16)
         most = self._config.decode_block
         steps = -(-most // SHORT) if waits else most

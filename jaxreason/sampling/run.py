@@ -4,28 +4,19 @@ Sequences take pages as they grow. Whatever begins or grows may do so only as lo
 (`budget.py`), and begins only if there is room for it to become as long as replies are by experience.
 """
 
-import itertools
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from jaxreason.sampling.budget import Claim, Lengths, is_safe
 from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.open_prompts import Block, OpenPrompts
 from jaxreason.sampling.page_pool import PagePool, prefix_keys
 from jaxreason.sampling.sequences import Completion, Reply, Request, Row
 
 _END = object()
-
-
-class Block(NamedTuple):
-    """Tokens of one prompt in a prefill dispatch: `count` from position `start` on."""
-
-    index: int  # of the dispatch's blocks
-    row: Row
-    start: int
-    count: int
 
 
 class Run:
@@ -59,12 +50,10 @@ class Run:
         lengths: Lengths,
     ):
         self._decoding = decoding
-        self._rows: list[list[Row]] = [[] for _ in pools]  # open prompts of each part, in order
+        self.prompts = OpenPrompts(pools, num_blocks, block, page_size)
         self.slots: list[Reply | None] = [None] * num_slots
         self.finished: list[Completion] = []
-        self._shared, self._put_off = 0, False
-        self._num_blocks, self._block = num_blocks // len(pools), block  # of a part
-        self._taken = [0] * len(pools)  # blocks of the dispatch that is being made
+        self._put_off = False  # the last dispatch that was not full
         self._waiting, self._next, self.exhausted = iter(requests), None, False
         self._refusal, self._pools, self._lengths = refusal, pools, lengths
         self._size, self._max_length = page_size, max_length
@@ -73,10 +62,6 @@ class Run:
     def part_of(self, slot: int) -> int:
         """The part of the mesh that a slot belongs to."""
         return slot * len(self._pools) // len(self.slots)
-
-    def rows(self) -> Iterator[Row]:
-        """Open prompts."""
-        return itertools.chain(*self._rows)
 
     def free_slots(self) -> list[int]:
         """Slots without a sequence."""
@@ -96,11 +81,12 @@ class Run:
         Where pages are short, and so prompts come a few at a time, one that is not full is put off for a block of
         decoding, so that more come together.
         """
-        if not any(row.missing for row in self.rows()):
+        if not any(row.missing for row in self.prompts):
             return False
-        full = all(map(self._is_full, range(len(self._pools))))
-        if full or not self.free_slots():
-            return full and bool(self.free_slots() or all(row.missing for row in self.rows()))
+        if self.prompts.is_full():
+            return bool(self.free_slots()) or all(row.missing for row in self.prompts)
+        if not self.free_slots():
+            return False
         if self._next is None or not self.running().any():
             return True
         self._put_off = not self._put_off
@@ -111,23 +97,18 @@ class Run:
         finished, self.finished = self.finished, []
         return finished
 
-    def take_shared(self) -> int:
-        """Prompt tokens found, since the last call, in pages that others had filled."""
-        shared, self._shared = self._shared, 0
-        return shared
-
     def load_rows(self) -> None:
         """Opens waiting requests, in order, until the next dispatch is full, as long as their pages can be had."""
         load = self._load()
         while (request := self._peek()) is not None:
-            parts = [part for part in range(len(self._pools)) if self._takes_rows(part)]
+            parts = self.prompts.parts_with_room()
             if not parts:
                 return
             part = min(parts, key=load.__getitem__)
             row = self._open(request, part)
             if row is None:
                 return
-            self._rows[part].append(row)
+            self.prompts.add(part, row)
             self._next = None
             load[part] += request.num_samples
 
@@ -137,7 +118,7 @@ class Run:
         for slot in self.free_slots():
             free[self.part_of(slot)].append(slot)
         started = []
-        for part, rows in enumerate(self._rows):
+        for part, rows in enumerate(self.prompts.rows):
             for row in rows:
                 while free[part] and row.missing == 0 and row.started < row.request.num_samples:
                     reply = self._start(row, part)
@@ -147,21 +128,12 @@ class Run:
                     self.slots[started[-1]] = reply
                     self.tables[started[-1]] = 0
                     self.tables[started[-1], : len(reply.pages)] = reply.pages
-            rows[:] = [row for row in rows if row.started < row.request.num_samples]
+        self.prompts.drop_started()
         return started
 
     def take_blocks(self) -> list[Block]:
-        """The next dispatch: blocks of open prompts, oldest first, each in the blocks of its part.
-
-        A prompt's pages are known as soon as they are in the dispatch: what comes after it there reads them already,
-        since every layer writes the keys and values of all blocks before it attends.
-        """
-        blocks = []
-        while more := [b for part in range(len(self._pools)) for b in self._take_blocks(part)]:
-            blocks += more
-            self.load_rows()  # pages that others fill in this dispatch leave room for more
-        self._taken = [0] * len(self._pools)
-        return blocks
+        """The next prefill dispatch."""
+        return self.prompts.take_blocks(self.load_rows)
 
     def grow(self, steps: int) -> Int[np.ndarray, " B"]:
         """Takes pages for `steps` more tokens of each reply, of as many replies as that is safe for.
@@ -191,14 +163,7 @@ class Run:
         for slot, reply in enumerate(self.slots):
             if reply is not None and cancelled(reply.request.id):
                 self.end(slot, "cancelled")
-        for part, rows in enumerate(self._rows):
-            opened, rows[:] = rows.copy(), []
-            for row in opened:
-                if cancelled(row.request.id):
-                    self._finish_unstarted(row.request, row.started, "cancelled")
-                    self._pools[part].release(row.pages)
-                else:
-                    rows.append(row)
+        self.prompts.close(functools.partial(self._is_cancelled, cancelled), suspect=False)
         if self._next is not None and cancelled(self._next.id):
             self._finish_unstarted(self._next, 0, "cancelled")
             self._next = None
@@ -207,48 +172,13 @@ class Run:
         """Gives all pages back; what the device was doing with them is not known."""
         for slot in np.flatnonzero(self.running()):
             self._give_up(int(slot), suspect=True)
-        for pool, rows in zip(self._pools, self._rows, strict=True):
-            for row in rows:
-                pool.release(row.pages, suspect=True)
-            rows.clear()
+        self.prompts.close(lambda _: True, suspect=True)
 
-    def _takes_rows(self, part: int) -> bool:
-        """Whether another prompt could use the part's next dispatch."""
-        return len(self._rows[part]) < self._num_blocks and not self._is_full(part)
-
-    def _is_full(self, part: int) -> bool:
-        blocks = sum(-(-row.missing // self._block) for row in self._rows[part])
-        return self._taken[part] + blocks >= self._num_blocks
-
-    def _take_blocks(self, part: int) -> Iterator[Block]:
-        for row in self._rows[part]:
-            self._share_more(row, part)
-            while row.missing and self._taken[part] < self._num_blocks:
-                count = min(row.missing, self._block)
-                index = part * self._num_blocks + self._taken[part]
-                yield Block(index, row, row.prefilled, count)
-                self._advance(row, part, count)
-                self._taken[part] += 1
-
-    def _share_more(self, row: Row, part: int) -> None:
-        """What others have filled of a prompt's beginning since it was opened; its own pages for that go back."""
-        pool, first = self._pools[part], row.prefilled // self._size
-        if row.prefilled > row.found * self._size:
-            return  # it has begun
-        more = pool.find(row.keys)[first:]
-        pool.share(more)
-        pool.release(row.pages[first : first + len(more)])
-        row.pages[first : first + len(more)] = more
-        row.found += len(more)
-        row.prefilled += len(more) * self._size
-        self._shared += len(more) * self._size
-
-    def _advance(self, row: Row, part: int, count: int) -> None:
-        """`count` more tokens of a row are in its pages, or will be before anything reads them."""
-        before = row.prefilled
-        row.prefilled += count
-        for filled in range(before // self._size, row.prefilled // self._size):
-            self._pools[part].know(row.keys[filled], row.pages[filled])
+    def _is_cancelled(self, cancelled: Callable[[str], bool], row: Row) -> bool:
+        gone = cancelled(row.request.id)
+        if gone:
+            self._finish_unstarted(row.request, row.started, "cancelled")
+        return gone
 
     def _give_up(self, slot: int, suspect: bool) -> None:
         self._pools[self.part_of(slot)].release(self.slots[slot].pages, suspect)
@@ -285,7 +215,7 @@ class Run:
         load = [0] * len(self._pools)
         for slot in np.flatnonzero(self.running()):
             load[self.part_of(int(slot))] += 1
-        for part, rows in enumerate(self._rows):
+        for part, rows in enumerate(self.prompts.rows):
             load[part] += sum(row.request.num_samples - row.started for row in rows)
         return load
 
@@ -301,7 +231,6 @@ class Run:
             pool.release(found)
             return None
         row.pages[len(found) :] = pool.take(count)
-        self._shared += row.prefilled
         return row
 
     def _start(self, row: Row, part: int) -> Reply | None:
@@ -376,7 +305,7 @@ class Run:
                 yield slot, self.slots[slot]
 
     def _waiting_rows(self, part: int) -> Iterator[Row]:
-        return iter(self._rows[part])
+        return iter(self.prompts.rows[part])
 
     def _wants(self, reply: Reply, steps: int) -> int:
         return min(self._pages(reply.position + steps), reply.most) - len(reply.pages)

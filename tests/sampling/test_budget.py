@@ -71,7 +71,7 @@ def simulate(pages, num, slots, replies, lengths, parts=1, samples=1, seed=0):
         lengths=lengths,
     )
     working, ended = [], []
-    while not run.exhausted or run.running().any() or any(run.rows()):
+    while not run.exhausted or run.running().any() or any(run.prompts):
         run.load_rows()
         run.take_blocks()
         run.start_samples()
