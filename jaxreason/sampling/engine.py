@@ -30,7 +30,7 @@ from jaxreason.sampling.slots import Block, Sizes, make_programs
 from jaxreason.sampling.stopping import closed_by_prompt, completing_token
 from jaxreason.sharding import bytes_on_device, num_parts, to_host
 
-SHORT = 4  # a block of decoding while prompts wait has a fourth of the steps
+SHORT = 16  # while slots wait for prompts a block of decoding has a sixteenth of the steps: it costs as with all slots
 
 _LOG = logging.getLogger(__name__)
 

@@ -53,7 +53,7 @@ class Run:
         self.prompts = OpenPrompts(pools, num_blocks, block, page_size)
         self.slots: list[Reply | None] = [None] * num_slots
         self.finished: list[Completion] = []
-        self._put_off = False  # the last dispatch that was not full
+        self._put_off = False  # whether a dispatch waits that was not full
         self._waiting, self._next, self.exhausted = iter(requests), None, False
         self._refusal, self._pools, self._lengths = refusal, pools, lengths
         self._size, self._max_length = page_size, max_length
@@ -83,14 +83,12 @@ class Run:
         """
         if not any(row.missing for row in self.prompts):
             return False
-        if self.prompts.is_full():
-            return bool(self.free_slots()) or all(row.missing for row in self.prompts)
-        if not self.free_slots():
-            return False
-        if self._next is None or not self.running().any():
-            return True
-        self._put_off = not self._put_off
-        return not self._put_off
+        full, free = self.prompts.is_full(), bool(self.free_slots())
+        is_short = not full and free and self._next is not None and bool(self.running().any())
+        self._put_off = is_short and not self._put_off
+        if full:
+            return free or all(row.missing for row in self.prompts)
+        return free and not self._put_off
 
     def take_finished(self) -> list[Completion]:
         """Completions since the last call."""
