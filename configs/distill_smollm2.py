@@ -48,7 +48,7 @@ def get_config():
         max_length=768,
         samples=2,
         cutoff=512,
-        sampler=sections.sampler(32, 768, prefill_rows=8, prefill_chunk=128),
+        sampler=sections.sampler(32, 768, prefill_tokens=1024),
     )
     rows = sections.dataset(
         "{workdir}/distill/data/*.jsonl", {**FIELDS, "response": "no_think_response"}, task="math"

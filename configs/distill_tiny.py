@@ -24,7 +24,7 @@ def get_config(teacher: str = ""):
         max_tokens=64,
         max_length=96,
         cutoff=tiny.LENGTH,
-        sampler=sections.sampler(256, 96, prefill_rows=32, prefill_chunk=16, page_size=32),
+        sampler=sections.sampler(256, 96, prefill_tokens=512, page_size=32),
     )
     config.distill.teacher.path = teacher
     config.sft = sections.sft(

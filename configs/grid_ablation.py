@@ -99,7 +99,7 @@ def get_config(argument: str = "runs/grid"):
     config.mesh = sections.mesh()
     config.procedural = tiny.questions(seed=7)
     config.model = sections.model_on_cpu(sections.HERE / "tiny_base", unroll=3)
-    sampler = sections.sampler(256, 96, prefill_rows=32, prefill_chunk=16, page_size=32)
+    sampler = sections.sampler(256, 96, prefill_tokens=512, page_size=32)
     config.sft = _teacher()
     config.distill = sections.distill(
         {"math": tiny.bare("rl.jsonl")},

@@ -118,8 +118,7 @@ def rl(size: str, target: str) -> ConfigDict:
     sampler = sections.sampler(
         parts * slots(size, slice_, tensor),
         length,
-        prefill_rows=parts,
-        prefill_chunk=512,
+        prefill_tokens=512 * parts,
         page_size=128,
         # else collected again for every token; small chips have no room for a copy that is whole
         gather_weights=gathers(size, slice_, tensor),
@@ -185,8 +184,7 @@ def evaluate(config: ConfigDict, size: str, target: str, max_length: int) -> Con
     return sections.sampler(
         parts * EVAL_SLOTS,
         max_length,
-        prefill_rows=parts,
-        prefill_chunk=512,
+        prefill_tokens=512 * parts,
         page_size=PAGE,
         pages=parts * int(free // page),
         gather_weights=gathers(size, slice_, tensor),

@@ -28,6 +28,6 @@ def get_config():
         {"sums": {"limit": 0, "samples": {"greedy": 1, "t1": 16}}},
         {"greedy": sections.decoding(0.0, 64), "t1": sections.decoding(1.0, 64)},
         own=own,
-        sampler=sections.sampler(64, 128, prefill_rows=8, prefill_chunk=64),
+        sampler=sections.sampler(64, 128, prefill_tokens=512),
     )
     return config

@@ -149,8 +149,8 @@ def sampler(slots: int, max_length: int, **changes) -> ConfigDict:
         "slots": slots,
         "max_length": max_length,
         "decode_block": 32,
-        "prefill_rows": 8,
-        "prefill_chunk": 256,
+        "prefill_tokens": 2048,
+        "prefill_block": 16,
         "score_tokens": 4096,
         "page_size": 64,
         "pages": 0,
@@ -408,7 +408,7 @@ def report(title: str, question: str, limits: tuple[str, ...] = ()) -> ConfigDic
 
 def chat(max_tokens: int, slots_length: int, **changes) -> ConfigDict:
     """One conversation, four tokens shown at a time."""
-    sizes = {"decode_block": 4, "prefill_rows": 1}
+    sizes = {"decode_block": 4, "prefill_tokens": 256}
     defaults = {
         "decoding": decoding(0.7, max_tokens, top_p=0.95),
         "sampler": sampler(1, slots_length, **sizes),
@@ -421,7 +421,7 @@ def chat(max_tokens: int, slots_length: int, **changes) -> ConfigDict:
 
 def serve(max_tokens: int, max_length: int, **changes) -> ConfigDict:
     """On this machine alone, eight replies at a time and a queue of 256; replies come four tokens at a time."""
-    sizes = {"decode_block": 4, "prefill_rows": 4, "top_logprobs": 5}
+    sizes = {"decode_block": 4, "prefill_tokens": 1024, "top_logprobs": 5}
     defaults = {
         "host": "127.0.0.1",
         "port": 8000,

@@ -104,7 +104,7 @@ def _rl() -> ConfigDict:
         prompts_per_step=8,
         mini_batch_prompts=8,
         decoding=sections.decoding(1.0, 64),
-        sampler=sections.sampler(64, 128, prefill_rows=8, prefill_chunk=64),
+        sampler=sections.sampler(64, 128, prefill_tokens=512),
         micro_batch_rows=4,
         row_length=256,
         logprob_chunk=256,
@@ -120,5 +120,5 @@ def _evaluation() -> ConfigDict:
         {"greedy": sections.decoding(0.0, 256), "t1": sections.decoding(1.0, 256)},
         own={"sums": {"label": "Sums", "group": "math", "data": held_out_sums()}},
         data_folder="data",
-        sampler=sections.sampler(32, 2304, prefill_chunk=128),
+        sampler=sections.sampler(32, 2304, prefill_tokens=1024),
     )

@@ -35,7 +35,7 @@ def get_config():
         3e-4,
         num_steps=60,
         decoding=sections.decoding(1.0, 64),
-        sampler=sections.sampler(256, 96, prefill_rows=32, prefill_chunk=16, page_size=32),
+        sampler=sections.sampler(256, 96, prefill_tokens=512, page_size=32),
         micro_batch_rows=64,
         row_length=tiny.LENGTH,
         logprob_chunk=tiny.LENGTH,

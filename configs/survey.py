@@ -191,8 +191,7 @@ def _sampler(slice_, tensor: int, shapes: list[tuple]) -> ConfigDict:
     return sections.sampler(
         parts * SLOTS,
         paper_benchmarks.MAX_LENGTH,
-        prefill_rows=parts,
-        prefill_chunk=512,
+        prefill_tokens=512 * parts,
         page_size=PAGE,
         pages=parts * max(int(free // page), paper_benchmarks.MAX_LENGTH // PAGE),
         gather_weights=gathers,

@@ -78,5 +78,5 @@ def evaluation(split: str) -> ConfigDict:
         {name: {"limit": 0, "samples": samples} for name in own},
         {"greedy": sections.decoding(0.0, 80), "t1": sections.decoding(1.0, 80)},
         own=own,
-        sampler=sections.sampler(256, LENGTH + 32, prefill_rows=64, prefill_chunk=64),
+        sampler=sections.sampler(256, LENGTH + 32, prefill_tokens=1024),
     )

@@ -76,7 +76,7 @@ def sample(arguments, model, params, mesh, tokenizer, cache_dtype: str, weight_d
     ]
     longest = max(map(len, prompts)) + arguments.tokens
     config = SamplerConfig(
-        *(16, -(-longest // 64) * 64, 32, 8, 64, 4096, 64, 0, 0, cache_dtype, weight_dtype, False)
+        *(16, -(-longest // 64) * 64, 32, 512, 16, 4096, 64, 0, 0, cache_dtype, weight_dtype, False)
     )
     engine = Engine(
         model, params, config, mesh, tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode

@@ -22,7 +22,7 @@ def get_config():
     config.rl.dynamic_sampling.prompts_per_batch = 4
     config.rl.micro_batch_rows = 16
     config.rl.sampler.slots = 16
-    config.rl.sampler.prefill_rows = 16
+    config.rl.sampler.prefill_tokens = 256
     config.rl.checkpoint_every = 2
     config.rl.optimizer.warmup_steps = 1
     config.sft.epochs = 1.0
@@ -31,7 +31,7 @@ def get_config():
     config.sft.keep = config.rl.keep = 2
     config.sft.optimizer.warmup_steps = 1
     config.eval.sampler.slots = 16
-    config.eval.sampler.prefill_rows = 16
+    config.eval.sampler.prefill_tokens = 256
     config.drift.texts_per_benchmark = 4
     config.drift.training_prompts = 0
     config.drift.batch_size = 4

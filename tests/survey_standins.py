@@ -16,7 +16,7 @@ def get_config(argument):
         run.limit, run.samples, run.variants = 2, {"paper": 1}, ("paper",)
     config.eval.decodings.paper.max_tokens = 8
     config.eval.update({"grader_workers": 1, "resamples": 20, "pass_at": (), "maj_at": ()})
-    sizes = {"slots": 8, "max_length": 768, "prefill_rows": 8, "prefill_chunk": 128, "pages": 0}
+    sizes = {"slots": 8, "max_length": 768, "prefill_tokens": 1024, "pages": 0}
     config.eval.sampler.update({**sizes, "gather_weights": True})
     config.drift.update({"texts_per_benchmark": 2, "batch_size": 8, "logprob_chunk": 64})
     config.drift.resamples = config.transfer.resamples = config.report.resamples = 20

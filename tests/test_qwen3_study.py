@@ -74,15 +74,13 @@ def recipe(base, data):
         {"prompts_per_batch": 4, "max_batches": 2, "metric": "reward"}
     )
     config.rl.rewards.update({"num_workers": 2, "overlong_buffer": 8})
-    config.rl.sampler.update(
-        {"slots": 16, "max_length": 96, "prefill_rows": 4, "prefill_chunk": 64}
-    )
+    config.rl.sampler.update({"slots": 16, "max_length": 96, "prefill_tokens": 256})
     config.rl.sampler.page_size = 16
     for run in config.eval.benchmarks.values():
         run.limit, run.samples = 2, {"paper": 2 if run.samples.paper > 1 else 1}
     config.eval.decodings.paper.max_tokens = 16
     config.eval.update({"grader_workers": 2, "resamples": 20, "pass_at": (1, 2), "maj_at": ()})
-    sizes = {"slots": 8, "max_length": 3072, "prefill_rows": 4, "prefill_chunk": 256, "pages": 0}
+    sizes = {"slots": 8, "max_length": 3072, "prefill_tokens": 1024, "pages": 0}
     config.eval.sampler.update(sizes)
     config.drift.update({"texts_per_benchmark": 2, "max_length": 128, "batch_size": 2, **chunk})
     config.drift.update({"training_prompts": 2, "training_tokens": 8})

@@ -78,7 +78,8 @@ def test_recipes_divide_rows_and_slots_over_the_devices_of_every_target(name, ta
     else:
         section = parse(RLConfig, config.rl, "config.rl")
         assert section.micro_batch_rows % parts == section.sampler.slots % parts == 0
-        assert section.sampler.prefill_rows % parts == 0 and section.sampler.slots >= parts
+        sampler = section.sampler
+        assert sampler.prefill_blocks % parts == 0 and sampler.slots >= parts
 
 
 @pytest.mark.parametrize("name", ["rl_qwen3", "rl_qwen3_14b", "study_smollm2"])

@@ -40,7 +40,7 @@ def small_recipe():
     config.sft.epochs = 3.0
     config.sft.optimizer.warmup_steps = 1
     config.eval.sampler.slots = 80
-    config.eval.sampler.prefill_rows = 16
+    config.eval.sampler.prefill_tokens = 256
     config.drift.texts_per_benchmark = 4
     config.drift.batch_size = 8
     config.drift.training_prompts, config.drift.training_tokens = 5, 16

@@ -87,7 +87,7 @@ def evaluation(folder: Path, groups=("math", "other", "non_reasoning"), **change
         benchmarks[name] = BenchmarkRun(
             0, {"greedy": 1, "t1": 2} if group == "math" else {"greedy": 1}
         )
-    sampler = dataclasses.replace(SAMPLER, max_length=32, page_size=16, prefill_chunk=16)
+    sampler = dataclasses.replace(SAMPLER, max_length=32, page_size=16)
     short = {
         "greedy": dataclasses.replace(GREEDY, max_tokens=6),
         "t1": dataclasses.replace(SAMPLED, max_tokens=6),

@@ -93,17 +93,17 @@ def _check_arguments(path: str, unknown: dict[str, Any]) -> None:
 def _sampler(parts: int, max_length: int, slots: int | None, score_tokens: int) -> SamplerConfig:
     """Sizes of the engine where `parts` devices have rows of their own."""
     slots = -(-16 // parts) * parts if slots is None else slots
-    rows, page = parts, 64
+    block, page = 16, 64
     columns, enough = (
         -(-length // page) for length in (max_length, min(max_length, FULL_PAGES_LENGTH))
     )
-    pages = parts * (1 + max(columns, -(-(slots + rows) * enough // parts)))
+    pages = parts * (1 + max(columns, -(-(slots + parts) * enough // parts)))
     return SamplerConfig(
         slots=slots,
         max_length=max_length,
         decode_block=16,
-        prefill_rows=rows,
-        prefill_chunk=min(256, max_length),
+        prefill_tokens=parts * block * -(-min(256, max_length) // block),
+        prefill_block=block,
         score_tokens=score_tokens,
         page_size=page,
         pages=pages,

@@ -63,7 +63,7 @@ class PagedCacheTPU(NamedTuple):
         """Queries see their row's earlier positions and their own, all of them written.
 
         A row's positions are consecutive from its first query on, up to those outside the cache (padding), which get
-        finite numbers.
+        finite numbers. A row that goes on where the one before it ends, on the same pages, is one sequence with it.
         """
         channels = self.pages.shape[3]
         if not kernel_serves(q.shape[2], channels // 2, q.shape[3], q.dtype, self.pages.dtype):
@@ -98,6 +98,38 @@ def kernel_serves(heads: int, kv_heads: int, head_dim: int, dtype: Any, cache_dt
     return True
 
 
+class _Run(NamedTuple):
+    """The sequences of a flat run of blocks: the first `number` entries count.
+
+    Attributes:
+      tables: the pages of each.
+      ends: how many positions each has, the new ones included.
+      begins: the first block of each, and after them the number of blocks.
+      number: of sequences.
+    """
+
+    tables: Int[Array, "B M"]
+    ends: Int[Array, " B"]
+    begins: Int[Array, " B+1"]
+    number: Int[Array, ""]
+
+
+def _flat_run(tables: Int[Array, "B M"], positions: Int[Array, "B T"], size: int) -> _Run:
+    """Blocks that go on where the one before them ends, on the same pages, are one sequence, read once."""
+    batch, queries = positions.shape
+    first = positions[:, 0]
+    start = jnp.where(inside(tables, first, size), first, 0)
+    goes_on = (start[1:] == start[:-1] + queries) & jnp.all(tables[1:] == tables[:-1], axis=1)
+    if queries == 1:  # decoding: rows are sequences of their own
+        goes_on = jnp.zeros_like(goes_on)
+    is_first = jnp.concatenate([jnp.ones(1, bool), ~goes_on])
+    begins = jnp.nonzero(is_first, size=batch, fill_value=batch)[0]
+    begins = jnp.concatenate([begins, jnp.array([batch])]).astype(jnp.int32)
+    mine = jnp.minimum(begins[:-1], batch - 1)
+    ends = start[begins[1:] - 1] + queries
+    return _Run(tables[mine], ends.astype(jnp.int32), begins, jnp.sum(is_first, dtype=jnp.int32))
+
+
 def _write(pages: Array, tables: Array, positions: Array, new: Array, layer: Any) -> Array:
     page, offset = place(tables, positions, pages.shape[2], pages.shape[1])
     return pages.at[layer, page, offset].set(new, mode="drop")
@@ -108,18 +140,17 @@ def _attend(
 ) -> Array:
     batch, queries = q.shape[:2]
     number, size = pages.shape[1:3]
-    first = positions[:, 0]
-    start = jnp.where(inside(tables, first, size), first, 0)
-    beyond = -(-queries // size)  # a chunk's padding may reach beyond the longest sequence
-    tables = jnp.pad(tables, ((0, 0), (0, beyond))) + layer * number
+    run = _flat_run(tables, positions, size)
+    beyond = -(-queries // size)  # a block's padding may reach beyond the longest sequence
+    tables = jnp.pad(run.tables, ((0, 0), (0, beyond))) + layer * number
     as_queries = None if pages.dtype == q.dtype else 1.0  # with a scale it casts them to q's dtype
     out = library.ragged_paged_attention(
         q.reshape(-1, *q.shape[2:]),
         pages.reshape(-1, *pages.shape[2:]),
-        (start + queries).astype(jnp.int32),
+        run.ends,
         tables.astype(jnp.int32),
-        jnp.arange(batch + 1, dtype=jnp.int32) * queries,
-        jnp.array([batch], jnp.int32),
+        run.begins * queries,
+        run.number[None],
         sm_scale=q.shape[3] ** -0.5,
         k_scale=as_queries,
         v_scale=as_queries,

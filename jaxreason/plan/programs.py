@@ -182,17 +182,18 @@ def _sampling_programs(
     programs = slots.make_programs(sampler, mesh, shapes, STOP_IDS)
     slot_state = slots.abstract_state(sampler, mesh, shapes)
     held = {"params": [params, beside["params"]], "optimizer": state.opt_state, "cache": slot_state}
-    rows, chunk = sizes.prefill_rows, min(sizes.prefill_chunk, sizes.max_length)
+    blocks, parts = sizes.prefill_blocks, num_parts(mesh, "act_batch")
     whole = NamedSharding(mesh, PartitionSpec())
     number = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32, sharding=whole)  # noqa: E731
     return [
         Program(
             *("prefill", "read", programs.prefill),
             (
-                *(params, slot_state, number(rows, shapes.columns)),
-                *(number(rows, chunk), number(rows), number(rows)),
+                *(params, slot_state, number(blocks, shapes.columns)),
+                *(number(blocks, sizes.prefill_block), number(blocks), number(blocks)),
             ),
-            *(held, rows, sizes.max_length, 1, chunk),
+            # as if each part had one prompt
+            *(held, parts, sizes.max_length, 1, sizes.prefill_tokens // parts),
             beside,
         ),
         Program(

@@ -67,8 +67,7 @@ def _rl_time(config: RLConfig, reply: int, timed: dict[str, Timed], slice_: Slic
         "RL policy step": updates * filled,
         "log-prob pass": scored * filled,
         "weights to the sampler": 1,
-        "prefill": math.ceil(prompts / sizes.prefill_rows)
-        * math.ceil(prompt / sizes.prefill_chunk),
+        "prefill": prompts * math.ceil(prompt / sizes.prefill_block) / sizes.prefill_blocks,
         "decode, one token": replies * reply / sizes.slots,
     }
     best = {name: t.best * times[name] for name, t in timed.items()}

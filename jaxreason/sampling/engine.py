@@ -30,6 +30,8 @@ from jaxreason.sampling.slots import Block, Sizes, make_programs
 from jaxreason.sampling.stopping import closed_by_prompt, completing_token
 from jaxreason.sharding import bytes_on_device, num_parts, to_host
 
+SHORT = 16  # while slots wait for prompts a block of decoding has a sixteenth of the steps: it costs as with all slots
+
 _LOG = logging.getLogger(__name__)
 
 __all__ = ["Completion", "Engine", "Moved", "Request", "SamplerConfig", "Stats"]
@@ -41,6 +43,7 @@ class Stats:
 
     prefill_dispatches: int = 0
     prefilled_tokens: int = 0
+    padded_tokens: int = 0  # what those dispatches have room for: `prefilled_tokens` and padding
     shared_tokens: int = 0  # of prompts, found in pages that others had filled
     decode_dispatches: int = 0
     decoded_tokens: int = 0
@@ -68,7 +71,7 @@ class Engine:
       close_think: the token that closes a think block, and those that must follow it; () if there is none.
 
     Raises:
-      ValueError: slots or rows do not divide over the devices, or the cache is longer than the model allows.
+      ValueError: slots or prompt tokens do not divide over the devices, or the cache is longer than the model allows.
     """
 
     def __init__(
@@ -165,13 +168,13 @@ class Engine:
             )
         run = self._begin(requests, decoding)
         while True:
-            self._fill_slots(run)
+            waits = self._fill_slots(run)
             if not run.running().any():
                 yield from run.take_finished()
                 if run.exhausted:
                     return
                 continue
-            block = self._dispatch_decode(run)
+            block = self._dispatch_decode(run, waits)
             yield from run.take_finished()  # the caller works on these while the device decodes
             if check is not None:
                 check()
@@ -201,7 +204,8 @@ class Engine:
             decoding,
             self._refusal,
             num_slots=self._config.slots,
-            num_rows=self._config.prefill_rows,
+            num_blocks=self._config.prefill_blocks,
+            block=self._config.prefill_block,
             page_size=self._config.page_size,
             max_length=self._config.max_length,
             pools=self._pools,
@@ -209,25 +213,30 @@ class Engine:
         )
         return self._run
 
-    def _fill_slots(self, run: Run) -> None:
-        """Loads prompts, prefills and admits, until slots, pages or prompts run out.
+    def _fill_slots(self, run: Run) -> bool:
+        """Opens prompts, prefills and admits, until slots, pages or prompts run out.
 
-        A dispatch is made when a slot is idle or every row can use it. There are at most enough dispatches to fill
-        all slots with short prompts, so that long prompts do not keep the running sequences waiting.
+        There is a most that is prefilled between two blocks of decoding, so that prompts do not keep the running
+        sequences waiting.
+
+        Returns:
+          Whether more prompts could be prefilled now.
         """
-        most, dispatched = max(1, self._config.slots // self._config.prefill_rows), 0
+        dispatched, more = 0, False
         self._clear_dirty()
         while True:
             run.load_rows()
             self._admit(run)
-            run.load_rows()  # rows that admission has freed
-            self.stats.shared_tokens += run.take_shared()
-            unfinished = run.unfinished_rows()
-            useful = unfinished and (run.free_slots() or len(unfinished) == len(run.rows))
-            if not useful or (dispatched >= most and run.running().any()):
-                return
+            run.load_rows()  # in the place of those that have all their samples in slots
+            if not run.wants_prefill():
+                break
+            more = dispatched >= self._config.prefills_between and bool(run.running().any())
+            if more:
+                break
             self._dispatch_prefill(run)
             dispatched += 1
+        self.stats.shared_tokens += run.prompts.take_shared()
+        return more
 
     def _clear_dirty(self) -> None:
         dirty = [pool.take_dirty() for pool in self._pools]
@@ -267,29 +276,31 @@ class Engine:
         return closed_by_prompt(prompt, self._close_think, self._stop_ids, self._decode_text)
 
     def _dispatch_prefill(self, run: Run) -> None:
-        rows, chunk = self._config.prefill_rows, self._config.prefill_chunk
-        tokens = np.full((rows, chunk), self._pad_id, np.int32)
-        tables = np.zeros((rows, self._sizes.columns), np.int32)
-        start, count = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
-        for index, row in enumerate(run.rows):
-            if row is None:
-                continue
+        blocks, size = self._config.prefill_blocks, self._config.prefill_block
+        tokens = np.full((blocks, size), self._pad_id, np.int32)
+        tables = np.zeros((blocks, self._sizes.columns), np.int32)
+        start, count = np.zeros(blocks, np.int32), np.zeros(blocks, np.int32)
+        for index, row, begin, number in run.take_blocks():
             tables[index, : len(row.pages)] = row.pages
-            start[index], count[index] = row.prefilled, min(row.missing, chunk)
-            stop = row.prefilled + count[index]
-            tokens[index, : count[index]] = row.request.tokens[row.prefilled : stop]
-            run.advance(index, int(count[index]))
+            start[index], count[index] = begin, number
+            tokens[index, :number] = row.request.tokens[begin : begin + number]
         self.stats.prefill_dispatches += 1
         self.stats.prefilled_tokens += int(count.sum())
+        self.stats.padded_tokens += tokens.size
         self._state = self._programs.prefill(
             self._params, self._state, tables, tokens, start, count
         )
 
-    def _dispatch_decode(self, run: Run) -> Block:
-        """Starts a block. With prompts waiting it ends when a sixteenth of the slots is idle, not only at its end."""
-        waiting = not run.exhausted or any(row is not None for row in run.rows)
+    def _dispatch_decode(self, run: Run, waits: bool) -> Block:
+        """Starts a block. With prompts waiting it ends when a sixteenth of the slots is idle, not only at its end.
+
+        With prompts that could be prefilled now (`waits`) it is a short one: neither side waits long for the other.
+        """
+        waiting = not run.exhausted or any(run.prompts)
         few = max(1, self._config.slots // 16)
-        until = run.grow(self._config.decode_block)
+        most = self._config.decode_block
+        steps = -(-most // SHORT) if waits else most
+        until = np.minimum(run.grow(steps), run.positions() + steps).astype(np.int32)
         running = int((until > run.positions()).sum())
         enough = max(running - few, 0) if waiting else 0
         self.stats.decode_dispatches += 1

@@ -1,9 +1,10 @@
-"""The host's record of one call of `Engine.generate`: who waits, and who has which row, slot and pages.
+"""The host's record of one call of `Engine.generate`: who waits, which prompts are open, and who has which slot.
 
 Sequences take pages as they grow. Whatever begins or grows may do so only as long as all that has begun can still end
 (`budget.py`), and begins only if there is room for it to become as long as replies are by experience.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from jaxtyping import Bool, Int
 
 from jaxreason.sampling.budget import Claim, Lengths, is_safe
 from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.open_prompts import Block, OpenPrompts
 from jaxreason.sampling.page_pool import PagePool, prefix_keys
 from jaxreason.sampling.sequences import Completion, Reply, Request, Row
 
@@ -24,8 +26,9 @@ class Run:
       requests: taken as there is room; None among them: no more right now.
       decoding: of those that have none of their own.
       refusal: why a request cannot be served, or None.
-      num_slots: of the engine; like `num_rows` a multiple of the parts.
-      num_rows: prompts prefilled at a time.
+      num_slots: of the engine; like `num_blocks` a multiple of the parts.
+      num_blocks: of a prefill dispatch.
+      block: prompt tokens of each of them.
       page_size: positions of a page.
       max_length: of a sequence.
       pools: one for each part of the mesh that has rows of its own.
@@ -39,25 +42,26 @@ class Run:
         refusal: Callable[[Request], str | None],
         *,
         num_slots: int,
-        num_rows: int,
+        num_blocks: int,
+        block: int,
         page_size: int,
         max_length: int,
         pools: Sequence[PagePool],
         lengths: Lengths,
     ):
         self._decoding = decoding
-        self.rows: list[Row | None] = [None] * num_rows
+        self.prompts = OpenPrompts(pools, num_blocks, block, page_size)
         self.slots: list[Reply | None] = [None] * num_slots
         self.finished: list[Completion] = []
-        self._shared = 0
+        self._put_off = False  # whether a dispatch waits that was not full
         self._waiting, self._next, self.exhausted = iter(requests), None, False
         self._refusal, self._pools, self._lengths = refusal, pools, lengths
         self._size, self._max_length = page_size, max_length
         self.tables = np.zeros((num_slots, self._pages(max_length)), np.int32)  # pages of each slot
 
-    def part_of(self, index: int, places: Sequence) -> int:
-        """The part of the mesh that a row or slot belongs to."""
-        return index * len(self._pools) // len(places)
+    def part_of(self, slot: int) -> int:
+        """The part of the mesh that a slot belongs to."""
+        return slot * len(self._pools) // len(self.slots)
 
     def free_slots(self) -> list[int]:
         """Slots without a sequence."""
@@ -71,59 +75,63 @@ class Run:
         """Of the newest token of each slot."""
         return np.array([0 if reply is None else reply.position for reply in self.slots])
 
-    def unfinished_rows(self) -> list[Row]:
-        """Prompts with tokens to prefill."""
-        return [row for row in self.rows if row is not None and row.missing > 0]
+    def wants_prefill(self) -> bool:
+        """Whether a dispatch is due: a slot is idle, or every block of it would be used and nothing else is ready.
+
+        Where pages are short, and so prompts come a few at a time, one that is not full is put off for a block of
+        decoding, so that more come together.
+        """
+        if not any(row.missing for row in self.prompts):
+            return False
+        full, free = self.prompts.is_full(), bool(self.free_slots())
+        is_short = not full and free and self._next is not None and bool(self.running().any())
+        self._put_off = is_short and not self._put_off
+        if full:
+            return free or all(row.missing for row in self.prompts)
+        return free and not self._put_off
 
     def take_finished(self) -> list[Completion]:
         """Completions since the last call."""
         finished, self.finished = self.finished, []
         return finished
 
-    def take_shared(self) -> int:
-        """Prompt tokens found, since the last call, in pages that others had filled."""
-        shared, self._shared = self._shared, 0
-        return shared
-
     def load_rows(self) -> None:
-        """Gives empty rows to waiting requests, in order, as long as their pages can be had."""
-        empty, load = [i for i, row in enumerate(self.rows) if row is None], self._load()
-        while (request := self._peek()) is not None and empty:
-            index = min(empty, key=lambda i: load[self.part_of(i, self.rows)])
-            row = self._open(request, self.part_of(index, self.rows))
+        """Opens waiting requests, in order, until the next dispatch is full, as long as their pages can be had."""
+        load = self._load()
+        while (request := self._peek()) is not None:
+            parts = self.prompts.parts_with_room()
+            if not parts:
+                return
+            part = min(parts, key=load.__getitem__)
+            row = self._open(request, part)
             if row is None:
                 return
-            self.rows[index], self._next = row, None
-            empty.remove(index)
-            load[self.part_of(index, self.rows)] += request.num_samples
+            self.prompts.add(part, row)
+            self._next = None
+            load[part] += request.num_samples
 
     def start_samples(self) -> list[int]:
         """Gives free slots to samples whose prompt is prefilled, and frees the rows of finished groups."""
         free: list[list[int]] = [[] for _ in self._pools]
         for slot in self.free_slots():
-            free[self.part_of(slot, self.slots)].append(slot)
+            free[self.part_of(slot)].append(slot)
         started = []
-        for index, row in enumerate(self.rows):
-            part = self.part_of(index, self.rows)
-            while free[part] and row is not None and row.missing == 0:
-                reply = self._start(row, part)
-                if reply is None:
-                    break
-                started.append(free[part].pop(0))
-                self.slots[started[-1]] = reply
-                self.tables[started[-1]] = 0
-                self.tables[started[-1], : len(reply.pages)] = reply.pages
-                if row.started == row.request.num_samples:
-                    row = self.rows[index] = None
+        for part, rows in enumerate(self.prompts.rows):
+            for row in rows:
+                while free[part] and row.missing == 0 and row.started < row.request.num_samples:
+                    reply = self._start(row, part)
+                    if reply is None:
+                        break
+                    started.append(free[part].pop(0))
+                    self.slots[started[-1]] = reply
+                    self.tables[started[-1]] = 0
+                    self.tables[started[-1], : len(reply.pages)] = reply.pages
+        self.prompts.drop_started()
         return started
 
-    def advance(self, index: int, count: int) -> None:
-        """`count` more tokens of a row are in its pages, or will be before anything reads them."""
-        row, pool = self.rows[index], self._pool_of(index, self.rows)
-        before = row.prefilled
-        row.prefilled += count
-        for filled in range(before // self._size, row.prefilled // self._size):
-            pool.know(row.keys[filled], row.pages[filled])
+    def take_blocks(self) -> list[Block]:
+        """The next prefill dispatch."""
+        return self.prompts.take_blocks(self.load_rows)
 
     def grow(self, steps: int) -> Int[np.ndarray, " B"]:
         """Takes pages for `steps` more tokens of each reply, of as many replies as that is safe for.
@@ -153,10 +161,7 @@ class Run:
         for slot, reply in enumerate(self.slots):
             if reply is not None and cancelled(reply.request.id):
                 self.end(slot, "cancelled")
-        for index, row in enumerate(self.rows):
-            if row is not None and cancelled(row.request.id):
-                self._finish_unstarted(row.request, row.started, "cancelled")
-                self._close(index, suspect=False)
+        self.prompts.close(functools.partial(self._is_cancelled, cancelled), suspect=False)
         if self._next is not None and cancelled(self._next.id):
             self._finish_unstarted(self._next, 0, "cancelled")
             self._next = None
@@ -165,21 +170,17 @@ class Run:
         """Gives all pages back; what the device was doing with them is not known."""
         for slot in np.flatnonzero(self.running()):
             self._give_up(int(slot), suspect=True)
-        for index, row in enumerate(self.rows):
-            if row is not None:
-                self._close(index, suspect=True)
+        self.prompts.close(lambda _: True, suspect=True)
 
-    def _pool_of(self, index: int, places: Sequence) -> PagePool:
-        return self._pools[self.part_of(index, places)]
+    def _is_cancelled(self, cancelled: Callable[[str], bool], row: Row) -> bool:
+        gone = cancelled(row.request.id)
+        if gone:
+            self._finish_unstarted(row.request, row.started, "cancelled")
+        return gone
 
     def _give_up(self, slot: int, suspect: bool) -> None:
-        self._pool_of(slot, self.slots).release(self.slots[slot].pages, suspect)
+        self._pools[self.part_of(slot)].release(self.slots[slot].pages, suspect)
         self.slots[slot] = None
-
-    def _close(self, index: int, suspect: bool) -> None:
-        row = self.rows[index]
-        self._pool_of(index, self.rows).release(row.pages, suspect)
-        self.rows[index] = None
 
     def _finish_unstarted(self, request: Request, started: int, reason: str) -> None:
         for sample in range(started, max(request.num_samples, 1)):
@@ -211,10 +212,9 @@ class Run:
         """Samples that run in a part or will."""
         load = [0] * len(self._pools)
         for slot in np.flatnonzero(self.running()):
-            load[self.part_of(int(slot), self.slots)] += 1
-        for index, row in enumerate(self.rows):
-            if row is not None:
-                load[self.part_of(index, self.rows)] += row.request.num_samples - row.started
+            load[self.part_of(int(slot))] += 1
+        for part, rows in enumerate(self.prompts.rows):
+            load[part] += sum(row.request.num_samples - row.started for row in rows)
         return load
 
     def _open(self, request: Request, part: int) -> Row | None:
@@ -223,13 +223,12 @@ class Run:
         found = pool.find(keys)
         pool.share(found)
         count = self._pages(len(request.tokens) - 1) - len(found)
-        row = Row(request, keys, found + [0] * count, len(found) * self._size)
+        row = Row(request, keys, found + [0] * count, len(found), len(found) * self._size)
         idle = not any(self._replies(part)) and not any(self._waiting_rows(part))
         if not self._has_room(part, count, idle, row=row):
             pool.release(found)
             return None
         row.pages[len(found) :] = pool.take(count)
-        self._shared += row.prefilled
         return row
 
     def _start(self, row: Row, part: int) -> Reply | None:
@@ -275,7 +274,8 @@ class Run:
         if not is_safe(free, map(self._claim, replies), map(self._row_need, rows)):
             return False
         growth = [self._growth(r.request, len(r.tokens), len(r.pages)) for r in replies]
-        growth += [self._growth(r.request, 0, len(r.shared)) for r in rows]
+        if row is not None:  # a reply that may begin goes before what is only open
+            growth += [self._growth(r.request, 0, len(r.shared)) for r in rows]
         return idle or sum(growth) <= free
 
     def _extend(self, part: int, wants: dict[int, int]) -> bool:
@@ -303,8 +303,7 @@ class Run:
                 yield slot, self.slots[slot]
 
     def _waiting_rows(self, part: int) -> Iterator[Row]:
-        share = len(self.rows) // len(self._pools)
-        return filter(None, self.rows[part * share : (part + 1) * share])
+        return iter(self.prompts.rows[part])
 
     def _wants(self, reply: Reply, steps: int) -> int:
         return min(self._pages(reply.position + steps), reply.most) - len(reply.pages)

@@ -48,6 +48,7 @@ class Row:
     request: Request
     keys: tuple[bytes, ...]  # of the prompt's whole pages
     pages: list[int]  # of all its tokens but the last
+    found: int  # of them, those that others had filled
     prefilled: int
     started: int = 0  # samples that have a slot
 

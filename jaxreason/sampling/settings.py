@@ -10,6 +10,8 @@ from jaxreason.sampling.kv_cache import CacheDtype
 from jaxreason.sampling.slots import Sizes
 from jaxreason.sharding import RULES
 
+_SHARE = f"the devices that share the rows (mesh axes {' × '.join(RULES['act_batch'])})"
+
 
 @dataclass(frozen=True)
 class SamplerConfig:
@@ -19,12 +21,12 @@ class SamplerConfig:
       slots: sequences decoded at a time.
       max_length: most tokens of a sequence, prompt and reply.
       decode_block: most decode steps of one dispatch.
-      prefill_rows: prompts prefilled at a time.
-      prefill_chunk: tokens of each of them in one dispatch.
+      prefill_tokens: prompt tokens of one dispatch, of any number of prompts one after the other.
+      prefill_block: tokens that belong to one prompt; what its last block has no token for is padding.
       score_tokens: prompt tokens of one dispatch when scoring.
       page_size: positions of a page of the cache.
-      pages: of the cache, over all devices; 0: enough for all slots and prefill rows at max_length. With fewer,
-        as many sequences are let in as fit by how long replies have been, and some may wait for others to end.
+      pages: of the cache, over all devices; 0: enough for all slots at max_length and a dispatch of prompts. With
+        fewer, as many sequences are let in as fit by how long replies have been, and some may wait for others to end.
       top_logprobs: likeliest tokens told with each token of a reply.
       cache_dtype: of keys and values: "auto" (that of the activations), "bfloat16" or "int8".
       weight_dtype: of the layers' kernels: "auto" (that of the activations) or "int8"; scoring uses them too.
@@ -38,8 +40,8 @@ class SamplerConfig:
     slots: Annotated[int, at_least(1), FREE]
     max_length: Annotated[int, at_least(2)]
     decode_block: Annotated[int, at_least(1), FREE]
-    prefill_rows: Annotated[int, at_least(1), FREE]
-    prefill_chunk: Annotated[int, at_least(1), FREE]
+    prefill_tokens: Annotated[int, at_least(1), FREE]
+    prefill_block: Annotated[int, at_least(1), FREE]
     score_tokens: Annotated[int, at_least(1), FREE]
     page_size: Annotated[int, at_least(1), FREE]
     pages: Annotated[int, at_least(0), FREE]
@@ -60,20 +62,35 @@ class SamplerConfig:
         """How weights are kept."""
         return Weights(self.weight_dtype, self.gather_weights)
 
+    @property
+    def prefill_blocks(self) -> int:
+        """Blocks of one dispatch, over all devices."""
+        return self.prefill_tokens // self.prefill_block
+
+    @property
+    def prefills_between(self) -> int:
+        """Most prefill dispatches between two blocks of decoding: together no more tokens than a block decodes."""
+        return max(self.slots * self.decode_block // self.prefill_tokens, 1)
+
     def sizes(self, parts: int) -> Sizes:
         """The shapes of the programs where `parts` parts of the mesh have rows of their own.
 
         Raises:
-          ValueError: slots, rows or pages do not divide over them.
+          ValueError: slots, prompt tokens or pages do not divide over them.
         """
-        for name in ("slots", "prefill_rows", "pages"):
+        for name in ("slots", "pages"):
             if getattr(self, name) % parts:
                 raise UserError(
-                    f"sampler.{name}={getattr(self, name)}: expected a multiple of {parts}, the devices that "
-                    f"share the rows (mesh axes {' × '.join(RULES['act_batch'])})"
+                    f"sampler.{name}={getattr(self, name)}: expected a multiple of {parts}, {_SHARE}"
                 )
+        if self.prefill_tokens % (parts * self.prefill_block):
+            raise UserError(
+                f"sampler.prefill_tokens={self.prefill_tokens}: expected a multiple of "
+                f"{parts * self.prefill_block}, prefill_block={self.prefill_block} tokens for each of {_SHARE}"
+            )
         columns = -(-self.max_length // self.page_size)
-        enough = parts + (self.slots + self.prefill_rows) * columns  # a part's page 0 is nobody's
+        prompts = max(columns, -(-self.prefill_tokens // (parts * self.page_size)))
+        enough = self.slots * columns + parts * (1 + prompts)  # a part's page 0 is nobody's
         pages = self.pages or enough
         return Sizes(
             *(self.slots, self.max_length, self.decode_block, self.page_size, pages),

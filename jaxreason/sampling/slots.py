@@ -1,6 +1,6 @@
 """The device side of sampling: the record of all slots, and the three programs that map it to itself.
 
-`prefill` runs chunks of prompts into pages of the cache, `admit` starts sequences in slots on such pages (all samples
+`prefill` runs prompt tokens into pages of the cache, `admit` starts sequences in slots on such pages (all samples
 of a group on one prompt's), and `decode` runs many steps in one dispatch. Prefill stops before a prompt's last token:
 the first decode step takes it, so that every reply token is chosen in one place, by one program.
 """
@@ -170,12 +170,15 @@ def prefill(
     start: Int[Array, " R"],
     count: Int[Array, " R"],
 ) -> SlotState:
-    """Writes the next chunk of each row's prompt into the row's pages.
+    """Writes a run of prompt tokens, cut into blocks, into the pages of their sequences.
+
+    A block's tokens belong to one sequence; a sequence may have several blocks, since every layer writes the keys and
+    values of all of them before it attends.
 
     Args:
-      tables: the pages of each row.
-      tokens: the chunk; only the first `count` tokens of a row are written.
-      start: the position of the chunk's first token.
+      tables: the pages of each block's sequence.
+      tokens: the blocks; only the first `count` tokens of one are written.
+      start: the position of the block's first token.
     """
     offset = jnp.arange(tokens.shape[1])
     cache = state.cache._replace(tables=constrain(tables, ROWS))

@@ -165,7 +165,7 @@ def test_what_was_sampled_is_not_sampled_again(finished, questions, tmp_path, mo
 def test_replies_depend_neither_on_slots_nor_on_devices(finished, questions, tmp_path, how):
     config, number = config_of(questions), 1
     if how == "slots":
-        sampler = dataclasses.replace(config.sampler, slots=3, prefill_rows=1, decode_block=5)
+        sampler = dataclasses.replace(config.sampler, slots=3, prefill_tokens=16, decode_block=5)
         config = dataclasses.replace(config, sampler=sampler)
     else:
         number = 8

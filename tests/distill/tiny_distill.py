@@ -52,7 +52,7 @@ def dataset(path, task: str = "hash_answer", **changes) -> DatasetConfig:
 def config_of(questions: Path, **changes) -> DistillConfig:
     """The recipe of the tiny study over these questions, with 3 replies each; 8 slots."""
     config = parse(DistillConfig, RECIPE.distill, "distill")
-    sampler = dataclasses.replace(config.sampler, slots=8, prefill_rows=8, decode_block=8)
+    sampler = dataclasses.replace(config.sampler, slots=8, prefill_tokens=128, decode_block=8)
     fields: dict[str, Any] = {
         "datasets": {"sums": dataset(questions)},
         "sampler": sampler,

@@ -434,9 +434,6 @@ def test_likelihoods_of_choices_are_hugging_faces(model_folder, reference, tmp_p
 
 def test_eight_devices_write_the_same_samples_as_one(finished, model_folder, questions, tmp_path):
     config = sums_config(questions, {"greedy": 1, "t1": 3})
-    config = dataclasses.replace(
-        config, sampler=dataclasses.replace(config.sampler, prefill_rows=8)
-    )
     evaluate(config, model_folder, tmp_path, num_devices=8)
     for name in ("sums.greedy", "sums.t1"):
         assert read_lines(tmp_path, name) == read_lines(finished[0], name)

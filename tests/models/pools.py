@@ -29,6 +29,37 @@ def make_cache(kind, scales=None):
     return kind(jnp.zeros(shape, dtype), jnp.asarray(tables, jnp.int32), scales)
 
 
+def flat_runs():
+    """Blocks of 8 tokens of two dispatches: (row of the pool, first position, tokens); a row has several of them."""
+    first = [(0, 0, 8), (0, 8, 8), (0, 16, 5), (2, 0, 8), (2, 8, 2), (1, 0, 0)]
+    return [first, [(0, 21, 8), (0, 29, 8), (0, 37, 1), (1, 0, 8), (1, 8, 8), (2, 10, 3)]]
+
+
+def attend_runs(kind, runs, window, scales=None):
+    """Writes and attends in layer 1, dispatch after dispatch: what each token of the runs gets, by (row, position)."""
+    names, found = jax.random.split(jax.random.key(0), 3), {}
+    heads = HEADS, KV_HEADS, KV_HEADS
+    q, k, v = (
+        jax.random.normal(key, (ROWS, LENGTH, n, HEAD_DIM))
+        for key, n in zip(names, heads, strict=True)
+    )
+    cache = make_cache(kind, scales)
+    own = cache.tables
+    for blocks in runs:
+        rows, begin, count = (jnp.array(part) for part in zip(*blocks, strict=True))
+        offset = jnp.arange(8)
+        positions = jnp.where(offset < count[:, None], begin[:, None] + offset, LENGTH)
+        take = lambda x: x[rows[:, None], jnp.minimum(positions, LENGTH - 1)]  # noqa: B023, E731
+        where = visibility(positions, jnp.zeros((len(rows), 1), jnp.int32), None, None, window)
+        cache = cache._replace(tables=jnp.where(count[:, None] > 0, own[rows], 0))
+        cache = cache.write(1, positions, take(k), take(v))
+        out = np.asarray(cache.attend(take(q), 1, where))
+        assert np.isfinite(out).all()
+        for index, (row, start, number) in enumerate(blocks):
+            found |= {(row, start + i): out[index, i] for i in range(number)}
+    return found
+
+
 def reference(*args, num_kv_pages_per_block, num_queries_per_block, **options):
     """As the kernel, which takes sizes of blocks too."""
     assert num_kv_pages_per_block >= 1 and num_queries_per_block >= 1

@@ -7,7 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from backends import h100
-from pools import HEAD_DIM, HEADS, ROWS, attend_calls, chunks_and_tokens, make_cache
+from pools import (
+    HEAD_DIM,
+    HEADS,
+    ROWS,
+    attend_calls,
+    attend_runs,
+    chunks_and_tokens,
+    flat_runs,
+    make_cache,
+)
 
 from jaxreason.models import paged_cache_gpu
 from jaxreason.models.paged_cache import PagedCache
@@ -31,6 +40,18 @@ def test_more_queries_than_a_program_takes_are_cut_into_blocks(monkeypatch):
     np.testing.assert_allclose(
         attend_calls(PagedCacheGPU, chunks_and_tokens(), None), expected, atol=2e-5
     )
+
+
+def test_blocks_of_one_sequence_see_each_other_within_a_dispatch():
+    """By the kernel as by the reference, and there as if each sequence had come alone, a block at a time."""
+    runs = flat_runs()
+    apart = [[block] for blocks in runs for block in blocks if block[2]]
+    alone = attend_runs(PagedCache, apart, None)
+    for kind in (PagedCache, PagedCacheGPU):
+        found = attend_runs(kind, runs, None)
+        assert found.keys() == alone.keys()
+        for place, values in alone.items():
+            np.testing.assert_allclose(found[place], values, atol=2e-5)
 
 
 def test_two_devices_with_a_head_each_give_the_numbers_of_one():
@@ -57,10 +78,10 @@ def test_pages_that_are_no_powers_of_two_are_left_to_the_reference(page_size, he
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
-@pytest.mark.parametrize("queries", [1, 256], ids=["decode", "prefill"])
-def test_a_gpu_gets_the_kernel_over_the_pool_as_it_lies(queries, dtype):
-    layers, rows, columns, size, heads, kv_heads = 40, 64, 352, 64, 40, 8  # Qwen3-14B's heads
-    shape = PagedCacheGPU.shape(layers, 1 + rows * columns, 2 * kv_heads, size, HEAD_DIM)
+@pytest.mark.parametrize(("rows", "queries"), [(64, 1), (256, 16)], ids=["decode", "prefill"])
+def test_a_gpu_gets_the_kernel_over_the_pool_as_it_lies(rows, queries, dtype):
+    layers, columns, size, heads, kv_heads = 40, 352, 64, 40, 8  # Qwen3-14B's heads
+    shape = PagedCacheGPU.shape(layers, 1 + 64 * columns, 2 * kv_heads, size, HEAD_DIM)
     pages = jax.ShapeDtypeStruct(shape, dtype)
     tables, positions = (jax.ShapeDtypeStruct((rows, n), jnp.int32) for n in (columns, queries))
     q = jax.ShapeDtypeStruct((rows, queries, heads, HEAD_DIM), jnp.bfloat16)

@@ -6,7 +6,7 @@ The kernel itself cannot be interpreted on CPU (the interpreter lacks a transfor
 import jax
 import numpy as np
 import pytest
-from pools import attend_calls, chunks_and_tokens, reference
+from pools import attend_calls, attend_runs, chunks_and_tokens, flat_runs, reference
 
 from jaxreason.models import paged_cache_tpu
 from jaxreason.models.paged_cache import PagedCache
@@ -20,6 +20,25 @@ def test_the_kernels_reference_gives_what_ours_gives(window, monkeypatch):
     monkeypatch.setattr(paged_cache_tpu.library, "ragged_paged_attention", reference)
     found = attend_calls(PagedCacheTPU, chunks_and_tokens(), window)
     np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("window", [None, 7])
+def test_blocks_that_follow_each_other_are_one_sequence_to_the_kernel(window, monkeypatch):
+    expected, asked = attend_runs(PagedCache, flat_runs(), window), []
+
+    def kernel(*args, **options):
+        asked.append([np.asarray(part).tolist() for part in args[2:]])
+        return reference(*args, **options)
+
+    monkeypatch.setattr(paged_cache_tpu.library, "ragged_paged_attention", kernel)
+    found = attend_runs(PagedCacheTPU, flat_runs(), window)
+    assert found.keys() == expected.keys() and len(found) == 67
+    for place, values in expected.items():
+        np.testing.assert_allclose(found[place], values, atol=2e-5)
+    lengths, _, starts, number = asked[0]
+    assert number == [3] and starts[:4] == [0, 24, 40, 48] and lengths[:3] == [24, 16, 8]
+    lengths, _, starts, number = asked[1]
+    assert number == [3] and starts[:4] == [0, 24, 40, 48] and lengths[:3] == [45, 16, 18]
 
 
 def test_heads_that_the_kernel_does_not_take_are_served_by_the_reference():

@@ -63,18 +63,17 @@ def simulate(pages, num, slots, replies, lengths, parts=1, samples=1, seed=0):
         Decoding(1.0, 0, 1.0, LIMIT, ()),
         lambda _: None,
         num_slots=slots,
-        num_rows=4 * parts,
+        num_blocks=4 * parts,
+        block=24,
         page_size=SIZE,
         max_length=LONGEST,
         pools=pools,
         lengths=lengths,
     )
     working, ended = [], []
-    while not run.exhausted or run.running().any() or any(run.rows):
-        for index, row in enumerate(run.rows):
-            if row is not None and row.missing:
-                run.advance(index, row.missing)
+    while not run.exhausted or run.running().any() or any(run.prompts):
         run.load_rows()
+        run.take_blocks()
         run.start_samples()
         until, positions = run.grow(3), run.positions()
         assert len(working) < 50 * num * samples, "nothing ends any more"

@@ -106,7 +106,7 @@ def test_samples_and_seeds_differ(make_engine):
 
 
 def test_a_group_is_prefilled_once(make_engine):
-    engine = make_engine(prefill_chunk=7)
+    engine = make_engine(prefill_tokens=8)
     completions = run(engine, [Request("g", tuple(range(4, 26)), 0, 9)], RANDOM)
     assert len(completions) == 9
     assert engine.stats.prefilled_tokens == 21  # the last prompt token is decode's
@@ -138,7 +138,7 @@ def test_engines_of_one_shape_share_their_programs(make_engine, compile_counter)
 
 
 def test_a_long_sequence_does_not_hold_up_the_others(make_engine):
-    engine = make_engine(stop_ids=(), prefill_chunk=64)
+    engine = make_engine(stop_ids=(), prefill_tokens=128)
     long = Request("long", (5, 6), 0, 1)
     short = [
         Request(f"s{i}", tuple(range(4, 4 + 57)), i, 1) for i in range(12)
@@ -319,5 +319,5 @@ def test_rows_that_do_not_divide_over_the_devices_are_refused(model, params):
         jax.set_mesh(mesh),
         pytest.raises(ValueError, match=r"sampler\.slots=6: expected a multiple of 4"),
     ):
-        config = SamplerConfig(6, 32, 4, 4, 8, 64, 8, 0, 0, "auto", "auto", True)
+        config = SamplerConfig(6, 32, 4, 32, 8, 64, 8, 0, 0, "auto", "auto", True)
         Engine(model, params, config, mesh, (3,), 0, str)

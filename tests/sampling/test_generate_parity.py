@@ -81,7 +81,7 @@ def test_greedy_replies_equal_hugging_faces_generate(family, mesh, tmp_path):
         20,
         (3,),
         0,
-        SamplerConfig(3, 64, 6, 2, 7, 64, 8, 0, 0, "auto", "auto", True),
+        SamplerConfig(3, 64, 6, 16, 8, 64, 8, 0, 0, "auto", "auto", True),
     )
     assert ours == their_replies(theirs, prompts, 20, (3,), 0)
 
@@ -107,7 +107,7 @@ def test_greedy_replies_of_smollm2_equal_hugging_faces_generate(mesh):
         for question in questions
     ]
     stop_ids = (tokenizer.eos_token_id,)
-    config = SamplerConfig(3, 128, 16, 1, 32, 256, 16, 0, 0, "auto", "auto", True)
+    config = SamplerConfig(3, 128, 16, 32, 16, 256, 16, 0, 0, "auto", "auto", True)
     ours = our_replies(folder, mesh, prompts, 40, stop_ids, tokenizer.pad_token_id, config)
     assert ours == their_replies(theirs, prompts, 40, stop_ids, tokenizer.pad_token_id)
     assert "12" in tokenizer.decode(ours[0])

@@ -72,7 +72,7 @@ def test_no_page_is_lost_whatever_happens_to_a_sequence(make_engine, params):
 
 
 def test_ten_thousand_short_requests_leak_nothing(make_engine):
-    engine = make_engine(slots=128, prefill_rows=64, max_length=16, decode_block=2)
+    engine = make_engine(slots=128, prefill_tokens=256, max_length=16, decode_block=2)
     rng = np.random.default_rng(0)
     prompts = rng.integers(4, 61, (10_000, 9)).tolist()
     requests = [

@@ -113,7 +113,7 @@ def test_the_likeliest_tokens_are_told_with_every_token(make_engine):
 
 
 def test_a_cancelled_request_gives_its_slots_and_pages_back(make_engine):
-    engine = make_engine(stop_ids=(), slots=2, prefill_rows=2)
+    engine = make_engine(stop_ids=(), slots=2)
     long = dataclasses.replace(RANDOM, max_tokens=60)
     requests = [
         Request("running", (5, 6), 0, 2, long),

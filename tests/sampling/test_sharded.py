@@ -28,7 +28,7 @@ def sample(architecture, layout, num_devices, page_size=8, gathered=True):
     prompts = [tuple(rng.integers(4, 61, rng.integers(1, 30)).tolist()) for _ in range(10)]
     replies = []
     with jax.set_mesh(mesh):
-        config = SamplerConfig(8, 48, 4, 8, 8, 64, page_size, 0, 0, "auto", "auto", gathered)
+        config = SamplerConfig(8, 48, 4, 64, 8, 64, page_size, 0, 0, "auto", "auto", gathered)
         params = init_params(model, jax.random.key(0), mesh)
         engine = Engine(model, params, config, mesh, (3,), 0, spell)
         requests = [Request(str(i), p, i, 2) for i, p in enumerate(prompts)]
