@@ -14,10 +14,10 @@ from jaxreason import distributed, sharding
 from jaxreason.device_state import count_compilations
 from jaxreason.host_memory import keep_freed_memory
 from jaxreason.models.decoder import abstract_params
+from jaxreason.models.huggingface import static_model
 from jaxreason.models.precision import make_products_exact
 from jaxreason.plan.slices import GPU_SHARE
 from jaxreason.profiling import traced
-from jaxreason.training.state import static_model
 from jaxreason.verbs.call import Call
 
 _LOG = logging.getLogger(__name__)
