@@ -18,9 +18,13 @@ def sft_arguments(
     config: SFTConfig, state: TrainState, mesh: Mesh, num_micro_batches: int
 ) -> tuple[Any, ...]:
     """Of `sft.make_step`: the state, a batch as `place_rows` lays it out, and the parameters of a KL term."""
-    shape = (num_micro_batches * config.micro_batch_rows, config.length)
-    batch = TokenBatch(**row_arrays(mesh, shape, TokenBatch._fields))
+    batch = batch_of_rows(mesh, num_micro_batches * config.micro_batch_rows, config.length)
     return (state, batch, *[state.params] * (config.kl_coefficient > 0))
+
+
+def batch_of_rows(mesh: Mesh, rows: int, length: int) -> TokenBatch:
+    """So many rows of so many tokens."""
+    return TokenBatch(**row_arrays(mesh, (rows, length), TokenBatch._fields))
 
 
 def row_arrays(
