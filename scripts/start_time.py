@@ -1,4 +1,4 @@
-"""Seconds from the start of a process to its first token, by phase: with no compiled program in the cache, and with all.
+"""Seconds from the start of a process to its first token, by phase: with no compiled program in the cache, or all.
 
     python scripts/start_time.py --layers 36
     python scripts/start_time.py --path Qwen/Qwen3-4B --dtype bfloat16 --slots 256    # on a GPU
@@ -10,6 +10,7 @@ measure of what side by side is worth; ways take turns, so that a slow minute of
 """
 
 import argparse
+import itertools
 import json
 import os
 import pathlib
@@ -112,7 +113,7 @@ def start(arguments, way: str, cache: str) -> dict:
             engine._compile = lambda: None
         list(engine.generate([Request("a", (2, 3, 4), 0, 1)], Decoding(0.0, 0, 1.0, 1, ())))
     at.append(time.perf_counter())
-    seconds = dict(zip(PHASES, (b - a for a, b in zip(at, at[1:], strict=False)), strict=True))
+    seconds = dict(zip(PHASES, (b - a for a, b in itertools.pairwise(at)), strict=True))
     cpu = sum(os.times()[:2])
     return seconds | compiled | {"whole": at[-1] - at[0], "of a core": cpu}
 
