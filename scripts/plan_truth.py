@@ -4,12 +4,15 @@
     python scripts/plan_truth.py rl --config configs/rl_qwen3.py:0.6b --folder runs/truth_rl    # on a GPU
 
 The run is that of `jaxreason sft` or `rl`, cut to `--steps` steps. For each call of a planned program its memory is the
-peak of the program as it was compiled for the run, and the arrays that lie beside its arguments just then. A device
-that counts (GPU, TPU) tells its own peak of the whole process as well. The plan is made without the run: the shapes of
-its batches, what it says lies beside a program, and the programs themselves may all be others.
+peak of the program as it was compiled for the run, and the arrays that lie beside its arguments just then. The plan is
+made without the run: the shapes of its batches, what it says lies beside a program, and the programs may all be others.
+A device that counts (GPU, TPU) tells its own peak of the whole process as well. On a CPU `seen` is the arrays that are
+there when a program is called and by how much the process's resident memory then grows (Linux; of a few MiB it cannot
+tell them from the process's own needs).
 """
 
 import argparse
+import ctypes
 import dataclasses
 import json
 import os
@@ -46,6 +49,8 @@ from jaxreason.sharding import MeshConfig, bytes_on_device, make_mesh  # noqa: E
 from jaxreason.training import sft  # noqa: E402
 from jaxreason.training.sft_recipe import SFTConfig  # noqa: E402
 
+CLEAR = pathlib.Path("/proc/self/clear_refs")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -81,10 +86,16 @@ def compare(arguments, recipe, model_config: ModelConfig, mesh) -> dict[str, Any
         "jax": jax.__version__,
         "stage": arguments.stage,
         "config": arguments.config,
-        "programs": [row | {"run": seen.get(row["name"])} for row in planned],
+        "programs": [row | numbers(seen.get(row["name"])) for row in planned],
         "peak_of_the_device": stats.get("peak_bytes_in_use"),
         "step_seconds": statistics.median(line["step_seconds"] for line in lines[1:]),
     }
+
+
+def numbers(found: tuple[float, float] | None) -> dict[str, float | None]:
+    """Of a program that ran, or did not."""
+    run, seen = found or (None, None)
+    return {"run": run, "seen": seen or None}
 
 
 def cut(section, recipe, steps: int):
@@ -122,7 +133,7 @@ def plan(section, model_config: ModelConfig, mesh) -> list[dict[str, Any]]:
 class Watched:
     """A jitted function that notes, for each call, what memory it takes beside all that is there."""
 
-    def __init__(self, function, name: str, seen: dict[str, float]):
+    def __init__(self, function, name: str, seen: dict[str, tuple[float, float]]):
         self._function, self._name, self._seen = function, name, seen
         self._peaks: dict[str, float] = {}
 
@@ -132,18 +143,38 @@ class Watched:
         beside = bytes_on_device([x for x in jax.live_arrays() if id(x) not in own])
         shapes = str(jax.tree.map(lambda x: getattr(x, "shape", ()), args))
         if shapes not in self._peaks:
-            self._peaks[shapes] = peak_bytes(self._function.lower(*args).compile())
+            platform = jax.devices()[0].platform
+            self._peaks[shapes] = peak_bytes(self._function.lower(*args).compile(), platform)
         here = self._peaks[shapes] + beside
-        self._seen[self._name] = max(here, self._seen.get(self._name, 0.0))
-        return self._function(*args)
+        ran, seen = self._grown(args, bytes_on_device(jax.live_arrays()))
+        before = self._seen.get(self._name, (0.0, 0.0))
+        self._seen[self._name] = max(here, before[0]), max(seen, before[1])
+        return ran
+
+    def _grown(self, args, there: int):
+        """The call, and the bytes that are there with those by which the process grew in it; 0 on other devices."""
+        if jax.devices()[0].platform != "cpu":
+            return self._function(*args), 0.0
+        CLEAR.write_text("5")  # the peak counts from now on
+        before = resident("VmRSS")
+        ran = jax.block_until_ready(self._function(*args))
+        return ran, float(there + max(resident("VmHWM") - before, 0))
 
     def __getattr__(self, name: str):  # lowering ahead of time is the function's own
         return getattr(self._function, name)
 
 
-def watch() -> dict[str, float]:
-    """Has the runs of this process use watched programs; the largest number of bytes of each, as it comes."""
-    seen: dict[str, float] = {}
+def resident(name: str) -> int:
+    """Bytes of this process's memory, of a line of /proc/self/status."""
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+
+def watch() -> dict[str, tuple[float, float]]:
+    """Has the runs of this process use watched programs; the largest numbers of bytes of each, as they come."""
+    if jax.devices()[0].platform == "cpu":  # what is freed goes back at once
+        ctypes.CDLL(None).mallopt(-3, 65536)
+    seen: dict[str, tuple[float, float]] = {}
     step, update, slots = sft.make_step, loop.make_programs, engine.make_programs
     copies = sampling_layout._program
 
@@ -173,10 +204,13 @@ def shown(result: dict[str, Any]) -> str:
     rows = result["programs"]
     unit, name = (GIB, "GiB") if max(row["plan"] for row in rows) > GIB else (2**20, "MiB")
     lines = [f"{result['stage']} of {result['config']}, {result['device']}, jax {result['jax']}"]
-    lines.append(f"{'program':24} {f'plan, {name}':>12} {f'run, {name}':>12} {'plan / run':>10}")
+    lines.append(
+        f"{'program':24} {f'plan, {name}':>12} {f'run, {name}':>12} {'plan / run':>10} {'seen':>12}"
+    )
     for row in rows:
         run = row["run"]
         told = f"{run / unit:12.3f} {row['plan'] / run:10.3f}" if run else "  did not run"
+        told += f" {row['seen'] / unit:12.3f}" if row["seen"] else ""
         seconds = "{:.4g} to {:.4g} s".format(*row["seconds"]) if "seconds" in row else ""
         lines.append(f"{row['name']:24} {row['plan'] / unit:12.3f} {told} {seconds}".rstrip())
     planned, ran = (max(row[k] or 0 for row in rows) for k in ("plan", "run"))
