@@ -22,7 +22,7 @@ from jaxreason.models.sampling_layout import changed_parts, lay_out, sampling_mo
 from jaxreason.sampling.admission import make_admission
 from jaxreason.sampling.budget import Lengths
 from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine_calls import FIRST_COPY, begin_compiling
+from jaxreason.sampling.engine_calls import FIRST_COPY, engine_calls
 from jaxreason.sampling.page_pool import PagePool
 from jaxreason.sampling.run import Run
 from jaxreason.sampling.scoring import Pair, Score, Scorer
@@ -219,9 +219,11 @@ class Engine:
 
     def _compile(self) -> None:
         """All programs, side by side, before the first is called: each would be compiled when its turn comes."""
-        ends = self._stop_ids, self._close_think
-        given = self._model, self._mesh, self._config, *ends
-        (self._compiling or begin_compiling(*given)).wait()
+        if self._compiling is None:
+            ends = self._stop_ids, self._close_think
+            calls = engine_calls(self._model, self._mesh, self._config, *ends)
+            self._compiling = Compiling(self._mesh, calls)
+        self._compiling.wait()
         self._compiling = None
 
     def _fill_slots(self, run: Run) -> None:
