@@ -14,9 +14,10 @@ from etils import epath
 from jaxreason.data.thoughts import CLOSE, OPEN
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.errors import UserError
-from jaxreason.models.huggingface import ModelConfig, open_model, resolve
+from jaxreason.models.huggingface import ModelConfig, open_model, resolve, static_model
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Engine, Request, SamplerConfig
+from jaxreason.sampling.engine_calls import begin_compiling
 
 HELP = (
     "/clear forgets what was said, /quit or Ctrl-D ends; Ctrl-C ends a reply. //text sends /text."
@@ -56,10 +57,13 @@ def run_chat(
     path = resolve(model_config.path)
     print(f"{path}: loading and compiling ...", flush=True)
     tokenizer = load_tokenizer(str(path))
+    sizes = static_model(model_config), mesh, config.sampler
+    compiling = begin_compiling(*sizes, tokenizer.stop_ids, tokenizer.close_think)
     model, params = open_model(model_config, mesh)
     engine = Engine(
         *(model, params, config.sampler, mesh),
         *(tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode, tokenizer.close_think),
+        compiling=compiling,
     )
     del params  # the engine may have copies
     _warm_up(engine, tokenizer.pad_id)

@@ -6,6 +6,9 @@ import sys
 
 # transformers is used for its tokenizers; that it finds no PyTorch is no news to anyone here.
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+# XLA's errors are told, its warnings ("Can't reduce memory use below ... by rematerialization", of programs that fit)
+# only to who asks: 1 shows them, 0 everything. It is read when JAX is first imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from etils import epath
 

@@ -13,7 +13,7 @@ from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
-from jaxreason.models.huggingface import ModelConfig, open_model, resolve, save_model
+from jaxreason.models.huggingface import ModelConfig, open_model, resolve, save_model, static_model
 from jaxreason.models.model_card import converted_card, run_card
 from jaxreason.results.code_version import code_version
 from jaxreason.training.run_reader import (
@@ -23,7 +23,6 @@ from jaxreason.training.run_reader import (
     run_reply_limit,
     run_tokenizer,
 )
-from jaxreason.training.state import static_model
 
 
 def run_convert(

@@ -1,12 +1,15 @@
 """What to change in a recipe when its programs do not fit into memory."""
 
 import re
+from collections.abc import Mapping
 
+import jax
 import ml_collections
 
 OUT_OF_MEMORY = re.compile(r"resource_exhausted|out of memory", re.IGNORECASE)
 LEAN_REMAT = ("full", "offload")
 SMALLEST_CHUNK = 128
+GIB = 2**30
 
 
 def out_of_memory_message(
@@ -24,10 +27,20 @@ def out_of_memory_message(
     changes += _model(config)
     lines = "\n".join(f"  --config.{field}={value}  (now {now})" for field, value, now in changes)
     advice = f"Changes that need less, the cheapest first:\n{lines}\n" if changes else ""
+    there_is = room(jax.local_devices()[0].memory_stats())
     return (
-        f"out of memory: {first.strip()[:400]}\n{advice}"
+        f"out of memory: {first.strip()[:400]}\n{there_is}{advice}"
         "More devices on mesh.fsdp or mesh.tensor help too; `jaxreason plan` says what fits before a run."
     )
+
+
+def room(stats: Mapping[str, int] | None) -> str:
+    """What a device has for programs and what of it was taken, as a line; "" where it does not say, as a CPU."""
+    limit = (stats or {}).get("bytes_limit", 0)
+    if not limit:
+        return ""
+    peak = stats.get("peak_bytes_in_use", stats.get("bytes_in_use", 0))
+    return f"A device has {limit / GIB:.2f} GiB for programs, of which up to {peak / GIB:.2f} were in use.\n"
 
 
 def _section(config: ml_collections.ConfigDict, name: str) -> list[tuple[str, object, object]]:

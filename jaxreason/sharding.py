@@ -196,6 +196,13 @@ def abstract_arrays(shapes: Any, shardings: Any) -> Any:
     )
 
 
+def abstract_rows(
+    mesh: Mesh, shape: tuple[int, ...], dtype: Any, names: Sequence[str | None] = ROWS
+) -> jax.ShapeDtypeStruct:
+    """An array [rows, ...] as `place_rows` lays it out, or cut along more of its dims."""
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec(names)))
+
+
 def bytes_on_device(tree: Any) -> int:
     """Bytes of a tree of arrays (or abstract ones with shardings) on one device."""
     return sum(

@@ -21,7 +21,6 @@ import itertools
 import json
 import os
 import pathlib
-import platform
 import statistics
 import sys
 import tempfile
@@ -49,6 +48,7 @@ from bench_peer import (  # noqa: E402
     settings,
     torch_model,
 )
+from machine import described, machine  # noqa: E402
 
 from configs import qwen3, sections  # noqa: E402
 from jaxreason.config import parse  # noqa: E402
@@ -291,6 +291,7 @@ def compare(sides: dict, tokens: int, arguments) -> dict:
 
     The first results show that both do the same, but for `prompts`, which starts with others every time.
     """
+    before = machine()
     first = {name: run() for name, run in sides.items() if not (arguments.cold and name == "torch")}
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(arguments.repeats):
@@ -298,21 +299,12 @@ def compare(sides: dict, tokens: int, arguments) -> dict:
             start = time.perf_counter()
             first.setdefault(name, sides[name]())
             rates[name].append(tokens / (time.perf_counter() - start))
-    import torch
-    import transformers
-
     medians = {name: statistics.median(values) for name, values in rates.items()}
     ours, *theirs = medians.values()
     return {
         "arguments": {k: v for k, v in vars(arguments).items() if k != "out"},
         "device": jax.devices()[0].device_kind,
-        "cores": os.cpu_count(),
-        "versions": {
-            "python": platform.python_version(),
-            "jax": jax.__version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
+        "machine": before | {"load_at_the_end": machine()["load"]},
         "first": first,
         "tokens_per_second": rates,
         "median": medians,
@@ -338,8 +330,8 @@ def shown(result: dict) -> str:
     arguments = result["arguments"]
     lines = [
         f"{arguments['what']}: {arguments['size']}, {arguments['dtype']}, {arguments['rows']} x {arguments['length']}, "
-        f"{result['device']}, {result['cores']} cores, "
-        + ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
+        f"{result['device']}",
+        f"{described(result['machine'])}; load at the end {result['machine']['load_at_the_end']}",
         "first result: " + ", ".join(f"{k} {v:.4f}" for k, v in result["first"].items()),
     ]
     for name, values in result["tokens_per_second"].items():

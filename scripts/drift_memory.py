@@ -70,7 +70,8 @@ def measure(mesh: jax.sharding.Mesh, length: int) -> tuple[int, float]:
         traced = make_measure(model, model, CHUNK).trace(params, params, *arrays)
         lowered = traced.lower(lowering_platforms=(mesh.devices.flat[0].platform,))
     try:
-        return 2 * bytes_on_device(params), peak_bytes(lowered.compile())
+        platform = mesh.devices.flat[0].platform
+        return 2 * bytes_on_device(params), peak_bytes(lowered.compile(), platform)
     except jax.errors.JaxRuntimeError as error:  # it does not fit
         return 2 * bytes_on_device(params), needed_bytes(str(error))
 

@@ -30,9 +30,8 @@ from configs import qwen3  # noqa: E402
 from jaxreason.checkpoint import Checkpointer  # noqa: E402
 from jaxreason.models.decoder import abstract_params, param_shardings  # noqa: E402
 from jaxreason.models.families import WEIGHTS  # noqa: E402
-from jaxreason.models.huggingface import ModelConfig, open_model, save_model  # noqa: E402
+from jaxreason.models.huggingface import ModelConfig, open_model, save_model, static_model  # noqa: E402
 from jaxreason.sharding import MeshConfig, make_mesh  # noqa: E402
-from jaxreason.training.state import static_model  # noqa: E402
 
 TIMEOUT_S = 3000.0
 SETTINGS = dict(

@@ -128,3 +128,35 @@ def test_transfer_recomputes_the_papers_indices_to_a_tenth_and_marks_what_is_not
         row = dict(zip(header, line.split(","), strict=True))
         for group, column in (("other", "recomputed_other"), ("non_reasoning", "recomputed_non")):
             assert found[row["model"], group] == pytest.approx(float(row[column]), abs=0.1)
+
+
+# XLA's CPU compiler warns of this way to spread a program over devices.
+WARNS = """
+import jaxreason.cli, sys
+import jax, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+jax.config.update("jax_enable_compilation_cache", False)
+jax.config.update("jax_use_shardy_partitioner", False)
+rows = NamedSharding(Mesh(np.array(jax.devices()), "x"), PartitionSpec("x"))
+jax.jit(lambda x: x * 2, in_shardings=rows)(np.arange(4)).block_until_ready()
+print("told by the program", file=sys.stderr)
+"""
+
+
+def test_warnings_of_the_compiler_are_shown_to_who_asks_for_them_alone():
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": str(ROOT)}
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"} | flags
+    told = {}
+    for level in ({"TF_CPP_MIN_LOG_LEVEL": "1"}, {}):
+        done = subprocess.run(
+            [sys.executable, "-c", WARNS],
+            env=environment | level,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=True,
+        )
+        told[bool(level)] = done.stderr
+    if "sharding_propagation.cc" not in told[True]:
+        pytest.skip("this XLA does not warn of it")
+    assert told[False] == "told by the program\n"

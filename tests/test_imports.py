@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "interrupt": set(),
     "memory": set(),
     "host_memory": set(),
+    "compiling": set(),
     "sharding": {"config"},
     "ending": set(),
     "distributed": {"ending", "tpu_hosts"},
@@ -31,10 +32,11 @@ MAY_IMPORT = {
     "tasks": {"data", "config"},
     "models": {"sharding", "config", "distributed"},
     "checkpoint": {"sharding", "config", "distributed"},
-    "sampling": {"models", "sharding", "config"},
+    "sampling": {"models", "sharding", "config", "compiling"},
     "validation": {"config", "data", "distributed", "models", "sampling"},
     "base_kl": {"config", "data", "distributed", "models", "sampling", "sharding"},
     "training": {
+        "compiling",
         "base_kl",
         "sampling",
         "trackers",
@@ -49,6 +51,7 @@ MAY_IMPORT = {
         "interrupt",
     },
     "rl": {
+        "compiling",
         "base_kl",
         "trackers",
         "validation",
@@ -153,8 +156,8 @@ MAY_IMPORT = {
         "models",
         "sharding",
     },
-    "chat": {"config", "data", "models", "sampling", "sharding"},
-    "serve": {"config", "data", "models", "sampling", "sharding"},
+    "chat": {"compiling", "config", "data", "models", "sampling", "sharding"},
+    "serve": {"compiling", "config", "data", "models", "sampling", "sharding"},
     "arms": {"config", "evaluation", "recipes", "rl", "training"},
     "lineage": {"arms", "config"},
     "joined_studies": {"config"},
@@ -212,7 +215,7 @@ MAY_IMPORT = {
         "training",
     },
     "verbs": None,  # anything
-    "plan": {"config", "data", "models", "rl", "sampling", "sharding", "training"},
+    "plan": {"compiling", "config", "data", "models", "rl", "sampling", "sharding", "training"},
     "cli": None,  # anything
 }
 # Outside package -> the only parts of jaxreason that may import it.

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxreason import cli
-from jaxreason.memory import out_of_memory_message
+from jaxreason.memory import GIB, out_of_memory_message, room
 from jaxreason.recipes import load_recipe
 from jaxreason.verbs.catalogue import VERBS
 
@@ -60,3 +60,10 @@ def test_a_run_that_does_not_fit_says_so_without_a_traceback(tmp_path, monkeypat
     assert error.startswith("jaxreason eval: out of memory: RESOURCE_EXHAUSTED")
     slots = load_recipe(str(ROOT / "configs/study_tiny.py")).eval.sampler.slots
     assert f"--config.eval.sampler.slots={slots // 2}  (now {slots})" in error
+
+
+def test_what_a_device_has_is_told_where_it_says():
+    stats = {"bytes_limit": 130 * GIB, "bytes_in_use": 7 * GIB, "peak_bytes_in_use": 118 * GIB}
+    expected = "A device has 130.00 GiB for programs, of which up to 118.00 were in use.\n"
+    assert room(stats) == expected
+    assert room(None) == room({}) == ""

@@ -14,7 +14,7 @@ from jaxreason.config import ConfigError, parse
 from jaxreason.evaluation.settings import EvalConfig
 from jaxreason.evaluation.validator import validation_eval
 from jaxreason.models.decoder import abstract_params
-from jaxreason.models.huggingface import ModelConfig
+from jaxreason.models.huggingface import ModelConfig, static_model
 from jaxreason.plan.recipe import planned_model
 from jaxreason.plan.settings import PlanConfig
 from jaxreason.plan.slices import SLICES, find_slice
@@ -24,7 +24,6 @@ from jaxreason.rl.recipe import RLConfig
 from jaxreason.study import check_recipe
 from jaxreason.tasks.registry import strict_task
 from jaxreason.training.sft_recipe import SFTConfig
-from jaxreason.training.state import static_model
 
 # Parameters of the Base checkpoints on the Hugging Face hub, tied embeddings counted once.
 PARAMETERS = {

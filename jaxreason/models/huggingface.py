@@ -94,6 +94,17 @@ def open_model(
     return model, load_params(folder, model, mesh)
 
 
+def static_model(config: ModelConfig) -> Model:
+    """The static description that `open_model` would give, without its parameters.
+
+    Raises:
+      ValueError: as `open_model`.
+    """
+    if config.init == "random":
+        return make_model(config, architecture_from_hf(config.architecture))
+    return make_model(config, read_architecture(resolve(config.path)))
+
+
 def make_model(config: ModelConfig, architecture: Architecture) -> Model:
     """The static model of an architecture, run as `config` says."""
     return Model(

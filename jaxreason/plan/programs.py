@@ -5,29 +5,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxreason.data.batches import TokenBatch
+from jaxreason.compiling import ProgramCall
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model, param_axes
-from jaxreason.models.sampling_layout import (
-    abstract_layout,
-    move_program,
-    sampling_model,
-)
+from jaxreason.models.sampling_layout import move_program
 from jaxreason.rl.checks import check_config
-from jaxreason.rl.logprob_passes import needs_old, needs_reference
 from jaxreason.rl.loop import make_programs as make_rl_programs
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.rl.references import copied
-from jaxreason.rl.rollouts import Rollouts
-from jaxreason.sampling import slots
-from jaxreason.sharding import ROWS, check_rows, num_parts, spec
+from jaxreason.rl.update_calls import abstract_rollouts
+from jaxreason.sampling.engine_calls import engine_calls
+from jaxreason.sharding import check_rows, num_parts
 from jaxreason.training.optimizer import make_optimizer
 from jaxreason.training.sft import make_step
 from jaxreason.training.sft_recipe import SFTConfig
 from jaxreason.training.state import TrainState, abstract_state, state_shardings
+from jaxreason.training.step_calls import sft_arguments
 
 STEPS = 1000  # of the schedule: a number in the program, of no matter to its size
 STOP_IDS = (151643, 151645)  # as many as Qwen3's; which does not matter either
@@ -87,13 +82,12 @@ def sft_programs(
     state = abstract_state(model, optimizer, mesh)
     pieces = num_micro_batches or micro_batches(config, 0)
     step = make_step(config, model, optimizer, state_shardings(state), pieces)
-    shape = (pieces * config.micro_batch_rows, config.length)
-    batch = _arrays(mesh, shape, TokenBatch._fields)
-    frozen = [state.params] * (config.kl_coefficient > 0)
+    arguments = sft_arguments(config, state, mesh, pieces)
+    _, batch, *frozen = arguments
     held = {"params": [state.params, *frozen], "optimizer": state.opt_state, "batch": batch}
     return [
         Program(
-            *("SFT step", "train", step, (state, TokenBatch(**batch), *frozen), held),
+            *("SFT step", "train", step, arguments, held),
             *(config.micro_batch_rows, config.length, pieces, config.length),
         )
     ]
@@ -126,7 +120,7 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
     programs = make_rl_programs(config, model, optimizer, state, longest, model)
     layout = programs.layout
     num_batches = -(-config.prompts_per_step // config.mini_batch_prompts)
-    batch = _rollouts(config, mesh, layout)
+    batch = abstract_rollouts(config, mesh, layout)
     reference = [state.params] * config.has_kl
     frozen = reference * config.exact_kl
     copies = [state.params for _ in copied(config)]
@@ -175,37 +169,33 @@ def _sampling_programs(
 ) -> list[Program]:
     """Prefill and decode, beside `copied`: the trainer's parameters that were copied for them, and other models."""
     sizes = config.sampler
-    shapes = sizes.sizes(num_parts(mesh, "act_batch"))
-    sampler = sampling_model(model, mesh, sizes.weight_dtype)
-    params = abstract_layout(model, mesh, sizes.weights)
+    calls = engine_calls(model, mesh, sizes, STOP_IDS)
+    decode, prefill = (_placed(mesh, calls[name]) for name in ("decode", "prefill"))
+    params, slot_state = decode[1][:2]
     beside = {"optimizer": state.opt_state, "params": copied}
-    programs = slots.make_programs(sampler, mesh, shapes, STOP_IDS)
-    slot_state = slots.abstract_state(sampler, mesh, shapes)
     held = {"params": [params, beside["params"]], "optimizer": state.opt_state, "cache": slot_state}
-    blocks, parts = sizes.prefill_blocks, num_parts(mesh, "act_batch")
-    whole = NamedSharding(mesh, PartitionSpec())
-    number = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32, sharding=whole)  # noqa: E731
+    parts = num_parts(mesh, "act_batch")
     return [
         Program(
-            *("prefill", "read", programs.prefill),
-            (
-                *(params, slot_state, number(blocks, shapes.columns)),
-                *(number(blocks, sizes.prefill_block), number(blocks), number(blocks)),
-            ),
+            *("prefill", "read", *prefill, held),
             # as if each part had one prompt
-            *(held, parts, sizes.max_length, 1, sizes.prefill_tokens // parts),
-            beside,
+            *(parts, sizes.max_length, 1, sizes.prefill_tokens // parts, beside),
         ),
         Program(
-            *("decode, one token", "decode", programs.decode),
-            (
-                *(params, slot_state, number(sizes.slots, shapes.columns)),
-                *(number(sizes.slots), number()),
-            ),
-            *(held, sizes.slots, sizes.max_length, 1, 1),
-            beside,
+            *("decode, one token", "decode", *decode, held),
+            *(sizes.slots, sizes.max_length, 1, 1, beside),
         ),
     ]
+
+
+def _placed(mesh: Mesh, call: ProgramCall) -> ProgramCall:
+    """The same call with host arrays whole on every device, where they come to lie."""
+    whole = NamedSharding(mesh, PartitionSpec())
+
+    def place(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding or whole)
+
+    return call[0], jax.tree.map(place, call[1])
 
 
 def _steps(config: SFTConfig) -> int:
@@ -216,24 +206,3 @@ def _check_length(field_name: str, length: int, model: Model) -> None:
     limit = model.architecture.max_position_embeddings
     if length > limit:
         raise UserError(f"{field_name}={length}: the model's max_position_embeddings is {limit}.")
-
-
-def _rollouts(config: RLConfig, mesh: Mesh, layout: Any) -> Rollouts:
-    shape = (layout.num_rows, layout.row_length)
-    arrays = _arrays(mesh, shape, Rollouts._fields)
-    arrays["micro_batch"] = _array(mesh, shape[:1], jnp.int32)
-    if not needs_old(config):
-        arrays["old_logprobs"] = None
-    if not needs_reference(config):
-        arrays["ref_logprobs"] = None
-    return Rollouts(**arrays)
-
-
-def _arrays(mesh: Mesh, shape: tuple[int, int], names) -> dict[str, jax.ShapeDtypeStruct]:
-    whole = ("tokens", "positions", "segment_ids")
-    return {n: _array(mesh, shape, jnp.int32 if n in whole else jnp.float32) for n in names}
-
-
-def _array(mesh: Mesh, shape: tuple[int, ...], dtype) -> jax.ShapeDtypeStruct:
-    """As `place_rows` lays it out."""
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec(ROWS)))

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jaxreason.config import ConfigError, parse
 from jaxreason.models.decoder import Model, abstract_params
 from jaxreason.models.families import architecture_from_hf
-from jaxreason.models.huggingface import ModelConfig, make_model
+from jaxreason.models.huggingface import ModelConfig, make_model, static_model
 from jaxreason.models.remat import REMAT
 from jaxreason.plan.devices import slice_devices
 from jaxreason.plan.fit import STEP, Line, length_of, next_slice, other_slots, shorter
@@ -28,7 +28,6 @@ from jaxreason.plan.slices import Slice
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.sharding import MeshConfig, make_mesh, num_parts
 from jaxreason.training.sft_recipe import SFTConfig
-from jaxreason.training.state import static_model
 
 STAGES = {"sft": (SFTConfig, sft_programs), "rl": (RLConfig, rl_programs)}
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,8 +16,22 @@ from jaxreason.plan.programs import Program
 from jaxreason.plan.slices import Slice
 from jaxreason.sharding import bytes_on_device
 
+
+class Share(NamedTuple):
+    """Of the makers' speeds: what is reached at worst."""
+
+    products: float
+    memory: float
+
+
+# By platform: training steps of 0.6B to 4B and decoding at 14B on an H200 (docs/performance.md) were this good or
+# better, what is neither a product nor a read of weights or cache included. On a TPU nothing has been timed.
+REACHED = {"gpu": Share(0.45, 0.6), "tpu": Share(1.0, 1.0)}
+
 ASSUMPTIONS = (
     "Time is between the longest of computing, memory and links (all overlapped) and their sum (nothing overlapped).",
+    "On GPUs that sum is of products at 45 % of the peak and of memory at 60 % of its speed, the least that was seen "
+    "on an H200; on TPUs, where nothing has been timed, of the makers' numbers.",
     "Computing: products from the traced program at the maker's bfloat16 peak; kernels as causal attention, whose "
     "backward pass is 2.5 forward passes; nothing else takes time.",
     "Memory: weights once a pass in the compute dtype, parameters and moments read and written once a step, the cache "
@@ -37,6 +51,7 @@ class Timed:
       compute: products.
       memory: HBM.
       links: collectives within and between slices.
+      reached: what is reached of the first two at worst.
       model_flops: of all devices, without recomputation.
       executed_flops: of all devices.
       peak_flops: FLOP/s of all devices.
@@ -45,6 +60,7 @@ class Timed:
     compute: float
     memory: float
     links: float
+    reached: Share
     model_flops: float
     executed_flops: float
     peak_flops: float
@@ -56,8 +72,9 @@ class Timed:
 
     @property
     def worst(self) -> float:
-        """Nothing overlapped."""
-        return self.compute + self.memory + self.links
+        """Nothing overlapped, nothing faster than what was seen."""
+        computing = self.compute / self.reached.products
+        return computing + self.memory / self.reached.memory + self.links
 
     def mfu(self, seconds: float) -> float:
         """Share of the peak that the model's FLOPs are in so many seconds."""
@@ -82,6 +99,7 @@ def estimate(
         compute=executed / devices / kind.flops,
         memory=_memory_traffic(program, measured, model, mesh) / kind.hbm_speed,
         links=links,
+        reached=REACHED[kind.platform],
         model_flops=passes * (products * program.tokens + _attention(program, model)),
         executed_flops=executed,
         peak_flops=kind.flops * devices,

@@ -24,7 +24,7 @@ from jaxreason.errors import UserError
 from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import MetricsWriter
 from jaxreason.models.decoder import Model, param_axes
-from jaxreason.models.huggingface import ModelConfig, open_model
+from jaxreason.models.huggingface import ModelConfig, open_model, static_model
 from jaxreason.results.metrics_lines import metrics_path, read_metrics
 from jaxreason.results.rollout_files import write_rollouts
 from jaxreason.rl.checks import check_config
@@ -48,6 +48,7 @@ from jaxreason.rl.references import (
 from jaxreason.rl.rollouts import Rollouts, group_rewards, pack, rollout_lines
 from jaxreason.rl.speed import PHASES, Speed
 from jaxreason.rl.update import gap_quantile, make_logprob_pass, make_policy_loss
+from jaxreason.rl.update_calls import begin_compiling
 from jaxreason.sampling.engine import Engine, Moved
 from jaxreason.sharding import place_rows
 from jaxreason.tasks.verify import VerifierPool
@@ -62,7 +63,6 @@ from jaxreason.training.state import (
     abstract_state,
     init_state,
     state_shardings,
-    static_model,
 )
 from jaxreason.training.step import check_finite, make_train_step
 from jaxreason.validation import Validation, Validator
@@ -133,8 +133,12 @@ def run_rl(
             # is generated again as it was; metrics of later steps are dropped, rollouts overwritten.
             start = folder.start_step(checkpoints.latest_step())
             write_data(workdir, data)
+            shapes = abstract_state(model, optimizer, mesh)
+            longest_prompt = max(len(prompt.tokens) for prompt in prompts)
+            programs = make_programs(config, model, optimizer, shapes, longest_prompt, other)
+            _LOG.info("compiling the programs of a step")
+            compiling = begin_compiling(config, programs, model, shapes, mesh, tokenizer, other)
             if start:
-                shapes = abstract_state(model, optimizer, mesh)
                 state, copies = restore(checkpoints, start, config, shapes)
             else:
                 state = init_state(optimizer, open_model(model_config, mesh)[1], mesh)
@@ -145,8 +149,7 @@ def run_rl(
                 *(config.base_kl, model_config, mesh, tokenizer, [x.tokens for x in prompts]),
                 *(workdir, config.num_steps, seed, config.logprob_chunk),
             )
-            longest_prompt = max(len(prompt.tokens) for prompt in prompts)
-            programs = make_programs(config, model, optimizer, state, longest_prompt, other)
+            compiling.wait()
             sampler = copies.get(SAMPLER, state.params)
             engine = make_engine(config, model, sampler, mesh, tokenizer)
             collector = Collector(config, engine, pool, questions, tokenizer, interrupt.requested)
@@ -172,8 +175,6 @@ def run_rl(
                     # Learn; the cache's memory is free meanwhile. Files are written while devices work.
                     if engine is not None:
                         engine.release()
-                    if step == start:
-                        _LOG.info("compiling the training step")
                     reference = copies.get(AVERAGE, frozen)
                     with phases.during("logprobs"):
                         weights, batches = make_batches(
@@ -253,12 +254,11 @@ def make_programs(
     exact = reference if config.exact_kl else None
     loss = make_policy_loss(model, config.policy_loss, num, reference=exact, **options)
     loss = skip_empty(loss, shardings.params)
-    return Programs(
-        layout,
-        make_train_step(loss, optimizer, num, shardings),
-        make_logprob_pass(model, num, **options),
-        make_logprob_pass(reference, num, **options) if needs_reference(config) else None,
-    )
+    own = make_logprob_pass(model, num, **options)
+    same = reference in (None, model)
+    other = own if same else make_logprob_pass(reference, num, **options)
+    train_step = make_train_step(loss, optimizer, num, shardings)
+    return Programs(layout, train_step, own, other if needs_reference(config) else None)
 
 
 def make_engine(

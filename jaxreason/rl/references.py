@@ -15,9 +15,9 @@ from jaxreason.checkpoint import Checkpointer
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
-from jaxreason.models.huggingface import ModelConfig, open_model
+from jaxreason.models.huggingface import ModelConfig, open_model, static_model
 from jaxreason.rl.recipe import RLConfig
-from jaxreason.training.state import TrainState, static_model
+from jaxreason.training.state import TrainState
 
 AVERAGE, SAMPLER = "average", "sampler"
 Copies = dict[str, Any]  # parameters by what they are for

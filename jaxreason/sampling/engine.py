@@ -15,12 +15,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxreason.compiling import Compiling
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
 from jaxreason.models.sampling_layout import changed_parts, lay_out, sampling_model
 from jaxreason.sampling.admission import make_admission
 from jaxreason.sampling.budget import Lengths
 from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.engine_calls import FIRST_COPY, engine_calls
 from jaxreason.sampling.page_pool import PagePool
 from jaxreason.sampling.run import Run
 from jaxreason.sampling.scoring import Pair, Score, Scorer
@@ -69,6 +71,7 @@ class Engine:
       pad_id: fills unused places of prompts.
       decode: token ids to text, for stop strings; with a method `with_special` they match special tokens too.
       close_think: the token that closes a think block, and those that must follow it; () if there is none.
+      compiling: of its programs, where it was begun before the weights were there.
 
     Raises:
       ValueError: slots or prompt tokens do not divide over the devices, or the cache is longer than the model allows.
@@ -84,6 +87,7 @@ class Engine:
         pad_id: int,
         decode: Callable[[list[int]], str],
         close_think: Sequence[int] = (),
+        compiling: Compiling | None = None,
     ):
         self._parts = num_parts(mesh, "act_batch")
         self._sizes = config.sizes(self._parts)
@@ -99,11 +103,14 @@ class Engine:
         self.stats, self._params = Stats(), None
         self._lengths = Lengths(least=config.slots)
         self._asked, self._answered = None, False  # the first request
+        self._compiling = compiling
         self.set_params(params)
 
     def set_params(self, params: Any) -> None:
         """New weights; the cache is emptied. What is copied of them (`sampling_layout`) takes the old ones' place."""
         self.release()
+        if self._compiling is not None:
+            self._compiling.wait(FIRST_COPY)
         params = jax.block_until_ready(params)
         began, weights = time.perf_counter(), self._config.weights
         self._params = lay_out(self._model, self._mesh, params, weights, self._params)
@@ -193,6 +200,7 @@ class Engine:
         if self._asked is None:
             self._asked = time.perf_counter()
             _LOG.info("sampler: compiling, where programs are not in the cache of an earlier run")
+            self._compile()
         if self._state is None:
             self._state = self._programs.make_state(self._params)
             number = self._sizes.pages // self._parts
@@ -212,6 +220,15 @@ class Engine:
             lengths=self._lengths,
         )
         return self._run
+
+    def _compile(self) -> None:
+        """All programs, side by side, before the first is called: each would be compiled when its turn comes."""
+        if self._compiling is None:
+            ends = self._stop_ids, self._close_think
+            calls = engine_calls(self._model, self._mesh, self._config, *ends)
+            self._compiling = Compiling(self._mesh, calls)
+        self._compiling.wait()
+        self._compiling = None
 
     def _fill_slots(self, run: Run) -> bool:
         """Opens prompts, prefills and admits, until slots, pages or prompts run out.

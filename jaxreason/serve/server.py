@@ -14,9 +14,10 @@ from etils import epath
 
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import load_tokenizer
-from jaxreason.models.huggingface import ModelConfig, open_model, resolve
+from jaxreason.models.huggingface import ModelConfig, open_model, resolve, static_model
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Engine, Request
+from jaxreason.sampling.engine_calls import begin_compiling
 from jaxreason.serve.app import make_app
 from jaxreason.serve.calls import Parser
 from jaxreason.serve.connections import SPARE, server_settings
@@ -60,10 +61,13 @@ def make_service(
     """Loads the model, compiles what every request needs, and starts the worker."""
     path = str(resolve(model_config.path))
     tokenizer = load_tokenizer(path)
+    sizes = static_model(model_config), mesh, config.sampler
+    compiling = begin_compiling(*sizes, tokenizer.stop_ids, tokenizer.close_think)
     model, params = open_model(model_config, mesh)
     engine = Engine(
         *(model, params, config.sampler, mesh),
         *(tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode, tokenizer.close_think),
+        compiling=compiling,
     )
     del params  # the engine may have copies
     _warm_up(engine, tokenizer.pad_id)

@@ -15,13 +15,14 @@ from jax.sharding import Mesh
 
 from jaxreason.base_kl import BaseKL
 from jaxreason.checkpoint import Checkpointer
+from jaxreason.compiling import Compiling
 from jaxreason.config import to_dict
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import MetricsWriter
 from jaxreason.models import huggingface
 from jaxreason.models.decoder import Model, param_axes
-from jaxreason.models.huggingface import ModelConfig
+from jaxreason.models.huggingface import ModelConfig, static_model
 from jaxreason.models.model_card import longest_reply, run_card
 from jaxreason.models.model_flops import peak_flops
 from jaxreason.results.code_version import code_version
@@ -44,9 +45,9 @@ from jaxreason.training.state import (
     abstract_state,
     init_state,
     state_shardings,
-    static_model,
 )
 from jaxreason.training.step import make_train_step
+from jaxreason.training.step_calls import sft_arguments
 from jaxreason.validation import (
     Validation,
     Validator,
@@ -109,8 +110,16 @@ def run_sft(
             start = folder.start_step(checkpoints.latest_step())
             write_data(workdir, data, num_steps)
             _LOG.info("training: %d steps of %d examples", num_steps, config.batch_size)
+            _LOG.info("compiling the training step; the first line of metrics comes after it")
+            shapes, num_pieces = (
+                abstract_state(model, optimizer, mesh),
+                batches.layout.num_micro_batches,
+            )
+            train_step = make_step(config, model, optimizer, state_shardings(shapes), num_pieces)
+            call = train_step, sft_arguments(config, shapes, mesh, num_pieces)
+            compiling = Compiling(mesh, {"SFT step": call})  # while the weights are read
             if start:
-                state = checkpoints.restore(start, abstract_state(model, optimizer, mesh))
+                state = checkpoints.restore(start, shapes)
             else:
                 _, params = huggingface.open_model(model_config, mesh, jax.random.key(seed))
                 state = init_state(optimizer, params, mesh)
@@ -120,13 +129,11 @@ def run_sft(
                 *(workdir, num_steps, seed, config.logprob_chunk),
             )
             interrupt.check(saved_steps(start))
+            compiling.wait()
             checkpoints.pin(validation.kept(start))
             if not catch_up(validation, workdir, start, model, state.params, tokenizer, None):
                 interrupt.stop(saved_steps(start))
             flops_of = make_flops_of(model, state.params)
-            _LOG.info("compiling the training step; the first line of metrics comes after it")
-            num_pieces = batches.layout.num_micro_batches
-            train_step = make_step(config, model, optimizer, state_shardings(state), num_pieces)
 
             # Train. Measurements stay on the devices until they are due, so that no step waits.
             writer = MetricsWriter(

@@ -9,8 +9,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
 from jaxreason.models.decoder import Model, abstract_params, param_shardings
-from jaxreason.models.families import architecture_from_hf
-from jaxreason.models.huggingface import ModelConfig, make_model, read_architecture, resolve
 from jaxreason.sharding import abstract_arrays
 
 
@@ -58,17 +56,6 @@ def abstract_state(model: Model, optimizer: optax.GradientTransformation, mesh: 
 def state_shardings(state: TrainState) -> TrainState:
     """The sharding of every array of a state, abstract or real."""
     return jax.tree.map(lambda x: x.sharding, state)
-
-
-def static_model(config: ModelConfig) -> Model:
-    """The static description that `open_model` would give, without its parameters.
-
-    Raises:
-      ValueError: as `open_model`.
-    """
-    if config.init == "random":
-        return make_model(config, architecture_from_hf(config.architecture))
-    return make_model(config, read_architecture(resolve(config.path)))
 
 
 def wide(params: Any) -> Any:

@@ -20,13 +20,12 @@ from jaxreason.errors import UserError
 from jaxreason.evaluation.parts import asked_parts, encode_item
 from jaxreason.evaluation.settings import EvalConfig
 from jaxreason.models.decoder import Model, abstract_params
-from jaxreason.models.huggingface import ModelConfig
+from jaxreason.models.huggingface import ModelConfig, static_model
 from jaxreason.questions import prepare
 from jaxreason.results.distill_files import distill_folder
 from jaxreason.rl.checks import check_config as check_rl
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.training.sft_recipe import SFTConfig, check_fits
-from jaxreason.training.state import static_model
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.setup import without_devices
 

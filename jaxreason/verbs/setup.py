@@ -8,16 +8,18 @@ import pathlib
 from collections.abc import Iterator
 
 import jax
+from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason import distributed, sharding
 from jaxreason.device_state import count_compilations
 from jaxreason.host_memory import keep_freed_memory
 from jaxreason.models.decoder import abstract_params
+from jaxreason.models.huggingface import static_model
 from jaxreason.models.precision import make_products_exact
 from jaxreason.plan.slices import GPU_SHARE
 from jaxreason.profiling import traced
-from jaxreason.training.state import static_model
+from jaxreason.results.files import is_remote
 from jaxreason.verbs.call import Call
 
 _LOG = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ def on_mesh(call: Call, *sections: str) -> Iterator[Mesh]:
     # JAX by itself takes three quarters of a GPU's memory
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))
     show_messages(call)
-    enable_compilation_cache()
+    enable_compilation_cache(call.workdir)
     count_compilations()
     mesh = sharding.make_mesh(config)
     make_products_exact(model.dtype)
@@ -59,12 +61,23 @@ def show_messages(call: Call) -> None:
         call.log.attach()
 
 
-def enable_compilation_cache() -> None:
-    """Compiled programs are kept in JAX_COMPILATION_CACHE_DIR, or in the user's cache folder."""
+def enable_compilation_cache(workdir: epath.Path | None = None) -> None:
+    """Compiled programs are kept in JAX_COMPILATION_CACHE_DIR, or in `cache_folder`."""
     if not jax.config.jax_compilation_cache_dir:
-        folder = os.environ.get("XDG_CACHE_HOME", str(pathlib.Path.home() / ".cache"))
-        jax.config.update("jax_compilation_cache_dir", f"{folder}/jaxreason/jax")
+        folder = cache_folder(workdir, jax.process_count())
+        jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def cache_folder(workdir: epath.Path | None, num_processes: int) -> str:
+    """The user's cache folder; of several processes with a working directory on a bucket, `programs` in there.
+
+    JAX has process 0 alone write, so that hosts with disks of their own would compile everything at every start.
+    """
+    if workdir is not None and num_processes > 1 and is_remote(workdir):
+        return f"{workdir}/programs"
+    cache = os.environ.get("XDG_CACHE_HOME", str(pathlib.Path.home() / ".cache"))
+    return f"{cache}/jaxreason/jax"
 
 
 def announce(call: Call, mesh: Mesh) -> None:

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from compilations import compilations
 from processes import run_processes
 from safetensors.numpy import load_file
 from tiny_rl import (
@@ -208,7 +209,10 @@ def test_a_signal_during_the_export_is_acted_on(finished, inputs, tmp_path, monk
 @pytest.mark.slow
 def test_eight_devices_give_the_run_of_one(finished, inputs, tmp_path):
     workdir, config = finished
-    assert_nearly_same_run(workdir, run(config, inputs[0], tmp_path, mesh=mesh_of(8)))
+    with compilations() as found:
+        other = run(config, inputs[0], tmp_path, mesh=mesh_of(8))
+    assert_compiled_ahead(found, "jit(step)", "jit(decode)", "jit(prefill)")
+    assert_nearly_same_run(workdir, other)
 
 
 @pytest.mark.slow
@@ -275,6 +279,13 @@ def test_equal_groups_are_asked_for_again_with_other_questions(inputs, tmp_path)
     assert row["groups_trained"] == min(4, (1 - row["groups_equal"]) * len(lines) / 2)
 
 
+def assert_compiled_ahead(found, *names):
+    """These programs once, ahead; and no other program ahead and again when it was called."""
+    assert [one.ahead for one in found if one.name in names] == [True] * len(names)
+    ahead = {one.name for one in found if one.ahead}
+    assert not ahead & {one.name for one in found if not one.ahead}
+
+
 def test_the_reference_exists_only_with_a_kl_term_which_starts_at_zero(
     inputs, tmp_path, monkeypatch
 ):
@@ -286,7 +297,10 @@ def test_the_reference_exists_only_with_a_kl_term_which_starts_at_zero(
         )
     settings = dataclasses.replace(LOSS, kl_coefficient=0.1)
     config = rl_config(inputs[1], mini_batch_prompts=4, policy_loss=settings)
-    rows = metrics_of(run(config, inputs[0], tmp_path / "with"))
+    with compilations() as found:
+        rows = metrics_of(run(config, inputs[0], tmp_path / "with"))
+    # one program has the policy's log-probs and the reference's
+    assert_compiled_ahead(found, "jit(step)", "jit(logprob_pass)")
     assert len(opened) == 2
     assert abs(rows[0]["kl_ref"]) < 1e-6 < rows[1]["kl_ref"]
     rows = metrics_of(run(rl_config(inputs[1], num_steps=1), inputs[0], tmp_path / "without"))

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import transformers
+from compilations import compilations
 from processes import TESTS, run_processes
 from tiny_sft import ADAMW, MODEL, make_recipe, train
 
@@ -291,7 +292,10 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path):
 def test_eight_devices_give_the_numbers_of_one(finished, tmp_path):
     recipe, run = finished
     recipe = dataclasses.replace(recipe, micro_batch_rows=8)
-    train(recipe, tmp_path / "run", MeshConfig(1, 4, 2, 1))
+    with compilations() as compiled:
+        train(recipe, tmp_path / "run", MeshConfig(1, 4, 2, 1))
+    # the step that is compiled while the weights are read is the one that runs
+    assert [one.ahead for one in compiled if one.name == "jit(step)"] == [True]
     for here, there in zip(numbers(tmp_path / "run"), numbers(run), strict=True):
         assert here == pytest.approx(there, rel=1e-3)
     for name, value in weights(run).items():

@@ -10,9 +10,10 @@ from tiny_sft import ADAMW, ARCHITECTURE, MODEL
 
 from jaxreason.models.decoder import Model, abstract_params, param_axes, param_shardings
 from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.huggingface import static_model
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.training.optimizer import make_optimizer
-from jaxreason.training.state import abstract_state, init_state, static_model
+from jaxreason.training.state import abstract_state, init_state
 
 STATIC = Model(architecture_from_hf(ARCHITECTURE), "float32", "bfloat16", "none", "plain", 1)
 

@@ -1,0 +1,87 @@
+"""The programs of an engine with abstract arguments, as it will call them: to compile them before it has weights."""
+
+from collections.abc import Collection, Sequence
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxreason.compiling import Compiling, ProgramCall
+from jaxreason.models.decoder import Model
+from jaxreason.models.sampling_layout import abstract_layout, move_program, sampling_model
+from jaxreason.sampling.admission import make_admission
+from jaxreason.sampling.settings import SamplerConfig
+from jaxreason.sampling.slots import abstract_state, make_programs
+from jaxreason.sharding import num_parts
+
+FIRST_COPY, NEXT_COPY = "weights to the sampler", "new weights to the sampler"
+
+
+def begin_compiling(
+    model: Model,
+    mesh: Mesh,
+    config: SamplerConfig,
+    stop_ids: Collection[int],
+    close_think: Sequence[int] = (),
+) -> Compiling:
+    """Compiles what an engine of these sizes needs for its first reply, while the weights are read, say.
+
+    The arguments are the engine's own; hand it what comes of them.
+    """
+    calls = engine_calls(model, mesh, config, stop_ids, close_think)
+    copies = copy_calls(model, mesh, config)
+    return Compiling(mesh, calls | {k: copies[k] for k in copies if k == FIRST_COPY})
+
+
+def copy_calls(model: Model, mesh: Mesh, config: SamplerConfig) -> dict[str, ProgramCall]:
+    """The copy of the weights for the sampler, if it makes one: the first, and one that takes an older one's place."""
+    found = move_program(model, mesh, config.weights)
+    if found is None:
+        return {}
+    function, (params, old) = found
+    return {FIRST_COPY: (function, (params, None)), NEXT_COPY: (function, (params, old))}
+
+
+def engine_calls(
+    model: Model,
+    mesh: Mesh,
+    config: SamplerConfig,
+    stop_ids: Collection[int],
+    close_think: Sequence[int] = (),
+) -> dict[str, ProgramCall]:
+    """The engine's programs by name, the largest first.
+
+    Args:
+      model: the trainer's, as the engine is given it.
+      mesh: of the engine.
+      config: its sizes.
+      stop_ids: tokens that end a reply.
+      close_think: as of the engine.
+    """
+    parts = num_parts(mesh, "act_batch")
+    sizes, sampler = config.sizes(parts), sampling_model(model, mesh, config.weight_dtype)
+    programs = make_programs(sampler, mesh, sizes, tuple(sorted(set(stop_ids))), tuple(close_think))
+    params, state = (
+        abstract_layout(model, mesh, config.weights),
+        abstract_state(sampler, mesh, sizes),
+    )
+    rows, block, slots = config.prefill_blocks, config.prefill_block, config.slots
+    nothing = make_admission(
+        [], sizes, model.architecture.vocab_size, [[]] * parts, lambda _: False
+    )
+    tables, tokens = _numbers(slots, sizes.columns), _numbers(rows, block)
+    prompts = (_numbers(rows, sizes.columns), tokens, _numbers(rows), _numbers(rows))
+    return {
+        "decode": (programs.decode, (params, state, tables, _numbers(slots), _numbers())),
+        "prefill": (programs.prefill, (params, state, *prompts)),
+        "admit": (programs.admit, (state, jax.tree.map(_abstract, nothing))),
+        "cache": (programs.make_state, (params,)),
+    }
+
+
+def _numbers(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, np.int32)
+
+
+def _abstract(x: np.ndarray) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype)

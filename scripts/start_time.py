@@ -1,0 +1,167 @@
+"""Seconds from the start of a process to its first token, by phase: with no compiled program in the cache, or all.
+
+    python scripts/start_time.py --layers 36
+    python scripts/start_time.py --path Qwen/Qwen3-4B --dtype bfloat16 --slots 256    # on a GPU
+
+Each start is a process of its own, as after a restart: imports, the weights of a folder on disk, the engine, one greedy
+token. Programs are compiled on threads from the beginning of `weights` on, so `programs` is what is left to wait for
+after that, and `compiling` what all of them took, added up. `--one-by-one` compiles each when it is called, as a
+measure of what side by side is worth; ways take turns, so that a slow minute of the machine meets both.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+BEGAN = time.perf_counter()
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+PHASES = ("imports", "weights", "programs", "token")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--path", help="a model; without one, random weights of 64 features")
+    parser.add_argument("--layers", type=int, default=36, help="of the model with random weights")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--slots", type=int, default=16)
+    parser.add_argument("--max-length", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--one-by-one", action="store_true", help="that way too, for comparison")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)  # way, folder of the cache
+    arguments = parser.parse_args()
+    if arguments.child:
+        print(json.dumps(start(arguments, *arguments.child)))
+        return
+    from machine import described, machine
+
+    print(described(machine()))
+    ways = ["side by side", *["one by one"] * arguments.one_by_one]
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.path is None:
+            arguments.path = write_model(arguments.layers, pathlib.Path(folder) / "model")
+        report(measure(arguments, ways, pathlib.Path(folder)))
+    print(f"load at the end {machine()['load']}")
+
+
+def measure(arguments, ways: list[str], folder: pathlib.Path) -> dict[tuple[str, str], list[dict]]:
+    """Of each way the starts with an empty cache and those after them."""
+    found = {(way, kind): [] for way in ways for kind in ("cold", "warm")}
+    for turn in range(arguments.repeats):
+        for way in ways if turn % 2 == 0 else reversed(ways):
+            shutil.rmtree(folder / "cache", ignore_errors=True)
+            for kind in ("cold", "warm"):
+                found[way, kind].append(restart(arguments, way, folder / "cache"))
+    return found
+
+
+def restart(arguments, way: str, cache: pathlib.Path) -> dict:
+    """One start, in a process of its own."""
+    given = [f"--{k.replace('_', '-')}={v}" for k, v in kept(arguments).items()]
+    command = [sys.executable, __file__, *given, "--child", way, str(cache)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def kept(arguments) -> dict:
+    names = ("path", "layers", "dtype", "slots", "max_length")
+    return {name: getattr(arguments, name) for name in names}
+
+
+def start(arguments, way: str, cache: str) -> dict:
+    """What a server does up to its first token; seconds of each phase."""
+    import jax
+
+    import jaxreason.cli  # noqa: F401  as the program does
+    from jaxreason.host_memory import keep_freed_memory
+    from jaxreason.models.huggingface import ModelConfig, open_model, static_model
+    from jaxreason.sampling.decoding import Decoding
+    from jaxreason.sampling.engine import Engine, Request, SamplerConfig
+    from jaxreason.sampling.engine_calls import begin_compiling
+    from jaxreason.sharding import MeshConfig, make_mesh
+
+    keep_freed_memory()
+    jax.config.update("jax_compilation_cache_dir", cache)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)  # as of a run
+    compiled = count_compiling()
+    mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
+    at = [BEGAN, time.perf_counter()]
+    sizes = (arguments.slots, arguments.max_length, 32, min(arguments.slots, 8), 256, 4096, 64)
+    config = SamplerConfig(*sizes, 0, 0, "auto", "auto", False)
+    how = arguments.dtype, arguments.dtype, "none", "blockwise", 1000
+    model_config = ModelConfig(arguments.path, "pretrained", {}, *how)
+    with jax.set_mesh(mesh):
+        compiling = None
+        if way == "side by side":
+            compiling = begin_compiling(static_model(model_config), mesh, config, (1,))
+        model, params = open_model(model_config, mesh)
+        jax.block_until_ready(params)
+        at.append(time.perf_counter())
+        if compiling is not None:
+            compiling.wait()
+        at.append(time.perf_counter())
+        engine = Engine(model, params, config, mesh, (1,), 0, str, compiling=compiling)
+        if way == "one by one":
+            engine._compile = lambda: None
+        list(engine.generate([Request("a", (2, 3, 4), 0, 1)], Decoding(0.0, 0, 1.0, 1, ())))
+    at.append(time.perf_counter())
+    seconds = dict(zip(PHASES, (b - a for a, b in itertools.pairwise(at)), strict=True))
+    cpu = sum(os.times()[:2])
+    return seconds | compiled | {"whole": at[-1] - at[0], "of a core": cpu}
+
+
+def count_compiling() -> dict[str, float]:
+    """Seconds that all programs took together, as they come: traced and lowered, and compiled or loaded."""
+    from jax import monitoring
+
+    found = {"tracing": 0.0, "compiling": 0.0, "number": 0}
+
+    def listen(event: str, seconds: float, **_) -> None:
+        if event.endswith("backend_compile_duration"):
+            found["compiling"] += seconds
+            found["number"] += 1
+        elif event.endswith(("jaxpr_trace_duration", "jaxpr_to_mlir_module_duration")):
+            found["tracing"] += seconds
+
+    monitoring.register_event_duration_secs_listener(listen)
+    return found
+
+
+def write_model(layers: int, folder: pathlib.Path) -> str:
+    """A model of many layers whose programs are as large as a real one's, and whose weights are small."""
+    import jax
+
+    from configs import qwen3
+    from jaxreason.models.decoder import init_params
+    from jaxreason.models.families import architecture_from_hf
+    from jaxreason.models.huggingface import ModelConfig, make_model, save_model
+
+    small = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16, "vocab_size": 1024}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": layers}
+    architecture = architecture_from_hf(qwen3.architecture("4b") | small | heads)
+    how = ModelConfig("", "random", {}, "float32", "float32", "none", "blockwise", layers)
+    model = make_model(how, architecture)
+    params = init_params(model, jax.random.key(0))
+    save_model(folder, model, params, tokenizer_from=None, max_shard_bytes=1 << 30)
+    return str(folder)
+
+
+def report(found: dict[tuple[str, str], list[dict]]) -> None:
+    """Medians by way and cache."""
+    names = (*PHASES, "whole", "tracing", "compiling", "of a core", "number")
+    print(f"{'seconds':22}" + "".join(f"{name:>11}" for name in names))
+    for (way, kind), runs in found.items():
+        medians = (statistics.median(run[name] for run in runs) for name in names)
+        print(f"{f'{way}, {kind}':22}" + "".join(f"{value:11.2f}" for value in medians))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""The time range of a plan beside steps that were measured."""
+
+import jax
+import pytest
+
+from configs import qwen3, sections
+from jaxreason.config import parse
+from jaxreason.models.decoder import param_axes
+from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.huggingface import ModelConfig, make_model
+from jaxreason.plan.devices import slice_devices
+from jaxreason.plan.measure import measure
+from jaxreason.plan.programs import Program
+from jaxreason.plan.roofline import estimate
+from jaxreason.plan.slices import find_slice
+from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.training.losses import make_sft_loss
+from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
+from jaxreason.training.state import abstract_state, state_shardings
+from jaxreason.training.step import make_train_step
+from jaxreason.training.step_calls import batch_of_rows
+
+
+# As docs/performance.md has them, of one H200: rows of 4,096 tokens, and tokens a second.
+@pytest.mark.parametrize(
+    ("size", "rows", "remat", "rate"), [("0.6b", 4, "none", 79_530), ("4b", 2, "full", 12_521)]
+)
+def test_a_step_that_was_measured_lies_within_the_range(size, rows, remat, rate):
+    slice_ = find_slice("h200")
+    mesh = make_mesh(MeshConfig(1, 1, 1, 1), slice_devices(slice_)[0])
+    config = ModelConfig("", "random", {}, "bfloat16", "float32", remat, "plain", 1)
+    model = make_model(config, architecture_from_hf(qwen3.architecture(size)))
+    section = sections.optimizer(1e-4, schedule="constant", warmup_steps=1)
+    with jax.set_mesh(mesh):
+        axes = param_axes(model)
+        optimizer = make_optimizer(parse(OptimizerConfig, section, "optimizer"), 1000, axes)
+        state = abstract_state(model, optimizer, mesh)
+        loss = make_sft_loss(model, 1024, packed=False)
+        step = make_train_step(loss, optimizer, 1, state_shardings(state))
+        batch = batch_of_rows(mesh, rows, 4096)
+        held = {"params": state.params, "optimizer": state.opt_state, "batch": batch}
+        given = ("SFT step", "train", step, (state, batch), held)
+        program = Program(*given, rows, 4096, 1, 4096)
+        timed = estimate(program, measure(program, model, mesh, False, 1024), model, mesh, slice_)
+    seconds = rows * 4096 / rate
+    assert timed.best < seconds < timed.worst
+    assert timed.worst < 3 * timed.best

@@ -1,0 +1,56 @@
+"""An engine's programs: compiled side by side before the weights are there, and none when a request comes."""
+
+import jax
+import pytest
+from compilations import compilations
+from processes import run_processes
+
+from jaxreason.models.decoder import Architecture, Model, init_params
+from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.engine import Engine, Request, SamplerConfig
+from jaxreason.sampling.engine_calls import begin_compiling
+from jaxreason.sampling.slots import make_programs
+from jaxreason.sharding import MeshConfig, make_mesh
+
+CONFIG = SamplerConfig(8, 48, 4, 8, 8, 64, 8, 0, 0, "auto", "auto", True)
+
+
+def compiled_by_an_engine(architecture, sizes, num_devices, unroll, begun):
+    """Replies, and what was compiled ahead and when its turn came, by name."""
+    model = Model(Architecture(**architecture), "float32", "float32", "none", "plain", unroll)
+    mesh = make_mesh(MeshConfig(*sizes), jax.devices()[:num_devices])
+    make_programs.cache_clear()
+    jax.clear_caches()
+    with jax.set_mesh(mesh):
+        params = jax.block_until_ready(init_params(model, jax.random.key(0), mesh))
+        with compilations() as found:
+            compiling = begin_compiling(model, mesh, CONFIG, (3,)) if begun else None
+            engine = Engine(model, params, CONFIG, mesh, (3,), 0, str, compiling=compiling)
+            requests = [Request(str(i), (5, 6, 7 + i), i, 2) for i in range(3)]
+            done = list(engine.generate(requests, Decoding(1.0, 0, 1.0, 6, ())))
+    replies = sorted([c.id, c.sample, *c.tokens] for c in done)
+    return replies, *(sorted(c.name for c in found if c.ahead == ahead) for ahead in (True, False))
+
+
+def test_a_request_compiles_nothing_where_compiling_was_begun_before_the_weights(architecture):
+    _, ahead, late = compiled_by_an_engine(architecture, (2, 1, 2, 1), 4, unroll=2, begun=True)
+    assert ahead == [
+        *("jit(<lambda>)", "jit(_init_state)", "jit(change)", "jit(decode)", "jit(prefill)")
+    ]
+    assert late == []
+
+
+def test_an_engine_compiles_side_by_side_itself(architecture):
+    _, ahead, late = compiled_by_an_engine(architecture, (1, 1, 1, 1), 1, unroll=1, begun=False)
+    assert ahead == ["jit(<lambda>)", "jit(_init_state)", "jit(decode)", "jit(prefill)"]
+    assert late == []
+
+
+@pytest.mark.slow
+def test_processes_compile_the_same_programs_once_and_reply_alike(architecture):
+    given = (architecture, (1, 2, 2, 1), 4, 1, True)
+    first, second = run_processes(compiled_by_an_engine, 2, *given, num_devices=2)
+    assert first == second
+    assert first[1].count("jit(decode)") == 1
+    assert "jit(decode)" not in first[2] and "jit(prefill)" not in first[2]
+    assert first[0] == compiled_by_an_engine(*given)[0]
