@@ -1,11 +1,13 @@
 """How many dispatches the engine's own scheduler needs, without a model, beside one that knows every length.
 
-    python scripts/admission.py                      # four distributions of lengths, three sizes of memory
-    python scripts/admission.py --case measured      # 512 requests as on an H200 (docs/performance.md)
+    python scripts/admission.py                       # nothing is known of lengths at first
+    python scripts/admission.py --seen 512            # as many replies of the kind have been seen, in an earlier call say
+    python scripts/admission.py --requests 1536
 
-Requests are served in the order given. A dispatch is `decode_block` tokens of every reply that has pages for them.
-`known` is list scheduling with the same slots and pages: the next request begins as soon as the largest number of
-pages that will be held at one time, every length being known, is no more than there are; `free` has pages for all.
+Requests wait at the start and are served in the order given. A dispatch is 32 tokens of every reply that has pages for
+them; prefill is not looked at: a prompt takes its pages and is there. `known` is list scheduling with the same slots and
+pages and every length known: the next request begins as soon as the largest number of pages that will be held at one time
+is no more than there are; nothing that has begun ever waits. It is no optimum: others may do better than it.
 """
 
 import argparse
@@ -15,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from jaxreason.sampling.forecast import Lengths
 from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.forecast import Lengths
 from jaxreason.sampling.page_pool import PagePool
 from jaxreason.sampling.run import Run
 from jaxreason.sampling.sequences import Request
@@ -29,10 +31,14 @@ def lognormal(median, mean):
     return lambda rng, n: rng.lognormal(np.log(median), sigma, n)
 
 
+def two_kinds(rng, n):
+    return np.where(rng.random(n) < 0.7, rng.normal(300, 60, n), rng.normal(5000, 500, n))
+
+
 # name -> (draw of reply lengths, most tokens of a reply)
 DISTRIBUTIONS = {
     "lognormal": (lognormal(1340, 1655), 6000),
-    "two kinds": (lambda rng, n: np.where(rng.random(n) < 0.7, rng.normal(300, 60, n), rng.normal(5000, 500, n)), 6000),
+    "two kinds": (two_kinds, 6000),
     "uniform": (lambda rng, n: rng.uniform(1, 6000, n), 6000),
     "geometric": (lambda rng, n: rng.geometric(1 / 1200, n), 6000),
     "heavy tail": (lambda rng, n: 200 * (1 + rng.pareto(1.3, n)), 16000),
@@ -48,8 +54,20 @@ def draw(name, number, seed):
     return prompts, lengths, most
 
 
-def engine(prompts, lengths, most, slots, pages):
-    """Dispatches of the engine's scheduler, and the mean number of slots at work."""
+def engine(prompts, lengths, most, slots, pages, seen=()):
+    """Dispatches of the engine's scheduler, the mean number of slots at work, and how often a reply had to wait.
+
+    Args:
+      prompts: tokens of each.
+      lengths: of the replies.
+      most: tokens of a reply.
+      slots: of the engine.
+      pages: of `PAGE` positions.
+      seen: lengths of earlier replies.
+    """
+    past = Lengths()
+    for length in seen:
+        past.add(int(length), cut=length == most)
     requests = [Request(str(i), tuple(np.full(p, i).tolist()), i, 1) for i, p in enumerate(prompts)]
     run = Run(
         requests,
@@ -60,79 +78,85 @@ def engine(prompts, lengths, most, slots, pages):
         page_size=PAGE,
         max_length=int(prompts.max()) + most,
         pools=[PagePool(pages + 1)],
-        lengths=Lengths(),
+        lengths=past,
     )
     busy, waited = [], 0
     while not run.exhausted or run.running().any() or any(run.rows):
-        while True:  # prefill is not what is looked at: as many prompts as there is room for
-            run.load_rows()
-            for index, row in enumerate(run.rows):
-                if row is not None and row.missing:
-                    run.advance(index, row.missing)
-            if not run.start_samples():
-                break
+        fill(run)
         until, positions = run.grow(BLOCK), run.positions()
         able = np.flatnonzero(until > positions)
         busy.append(len(able))
         waited += int(run.running().sum()) - len(able)
-        assert len(able), "nothing can go on"
         for slot in able:
             reply = run.slots[slot]
             wanted = int(lengths[int(reply.request.id)])
             more = min(BLOCK, until[slot] - positions[slot], wanted - len(reply.tokens))
             reply.tokens += [0] * int(more)
             if len(reply.tokens) >= wanted:
-                run.end(int(slot), "stop")
+                run.end(int(slot), "length" if wanted == most else "stop")
         run.take_finished()
     return len(busy), float(np.mean(busy)), waited
+
+
+def fill(run):
+    """Begins what may begin."""
+    started = True
+    while started:
+        run.load_rows()
+        for index, row in enumerate(run.rows):
+            if row is not None and row.missing:
+                run.advance(index, row.missing)
+        started = run.start_samples()
 
 
 def pages_of(tokens):
     return -(-tokens // PAGE)
 
 
-def fits(running, pages):
-    """Whether the largest number of pages held at one time, by (prompt, so far, length) of each, is at most `pages`."""
-    prompt, so_far, length = np.array(running).T
+def fits(prompt, so_far, length, pages):
+    """Whether the largest number of pages that these hold at one time, nobody else beginning, is at most `pages`."""
     left = -(-(length - so_far) // BLOCK) * BLOCK
-    for t in np.unique(left):
-        there = left >= t
-        if pages_of(prompt[there] + np.minimum(so_far[there] + t, length[there])).sum() > pages:
-            return False
-    return True
+    times = np.unique(left)[:, None]
+    held = pages_of(prompt + np.minimum(so_far + times, length)) * (left >= times)
+    return held.sum(1).max() <= pages
 
 
 def known(prompts, lengths, slots, pages):
     """Dispatches of list scheduling with every length known."""
-    waiting, running, count = list(range(len(lengths)))[::-1], {}, 0
-    while waiting or running:
-        while waiting and len(running) < slots:
-            i = waiting[-1]
-            trial = [(prompts[j], s, lengths[j]) for j, s in running.items()] + [(prompts[i], 0, lengths[i])]
-            if not fits(trial, pages):
+    begun, count = 0, 0
+    ids = so_far = np.zeros(0, int)
+    while begun < len(lengths) or len(ids):
+        while begun < len(lengths) and len(ids) < slots:
+            more, then = np.append(ids, begun), np.append(so_far, 0)
+            if not fits(prompts[more], then, lengths[more], pages):
                 break
-            running[waiting.pop()] = 0
-        count += 1
-        running = {i: s + BLOCK for i, s in running.items() if s + BLOCK < lengths[i]}
+            ids, so_far, begun = more, then, begun + 1
+        count, so_far = count + 1, so_far + BLOCK
+        ids, so_far = ids[so_far < lengths[ids]], so_far[so_far < lengths[ids]]
     return count
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--requests", type=int, default=512)
     parser.add_argument("--slots", type=int, default=256)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seen", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tokens", type=int, nargs="+", default=[120_000, 240_000, 474_000])
     parser.add_argument("--only", nargs="+", default=list(DISTRIBUTIONS))
     arguments = parser.parse_args()
-    print("lengths      tokens  engine  known  ratio  slots at work  waits")
+    print("lengths      tokens  engine  known  ratio  slots at work    waits")
     for name in arguments.only:
+        drawn = draw(name, arguments.requests, arguments.seed)
+        seen = draw(name, arguments.seen, arguments.seed + 1)[1]
         for tokens in arguments.tokens:
-            for seed in range(arguments.seeds):
-                drawn = draw(name, arguments.requests, seed)
-                ours, busy, waited = engine(*drawn, arguments.slots, tokens // PAGE)
-                best = known(*drawn[:2], arguments.slots, tokens // PAGE)
-                print(f"{name:<11} {tokens:>7,} {ours:>7} {best:>6} {ours / best:>6.2f} {busy:>9.1f} {waited:>9}", flush=True)
+            pages = tokens // PAGE
+            ours, busy, waits = engine(*drawn, arguments.slots, pages, seen)
+            best = known(*drawn[:2], arguments.slots, pages)
+            line = f"{name:<11} {tokens:>7,} {ours:>7} {best:>6} {ours / best:>6.2f}"
+            print(f"{line} {busy:>14.1f} {waits:>8}", flush=True)
 
 
 if __name__ == "__main__":

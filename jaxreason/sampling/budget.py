@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 
-
 class Claim(NamedTuple):
     """Of a sequence that has begun: pages that it may still need, and those that it gives back when it ends."""
 

@@ -50,7 +50,9 @@ class Lengths:
         lengths = np.sort(np.concatenate([seen[:, 0], running]))
         sums = np.concatenate([[0], lengths.cumsum()])
         longer = np.searchsorted(lengths, edges)
-        passed = sums[longer] + (len(lengths) - longer) * edges  # tokens up to each edge, of all replies
+        passed = (
+            sums[longer] + (len(lengths) - longer) * edges
+        )  # tokens up to each edge, of all replies
         unseen = np.diff(np.log(1 + edges * PRIOR / most))
         hazard = (ended + unseen) / (np.diff(passed) / width + 1)
         total = np.concatenate([[0.0], hazard.cumsum()])

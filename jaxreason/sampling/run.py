@@ -54,7 +54,9 @@ class Run:
         self._waiting, self._next, self.exhausted = iter(requests), None, False
         self._refusal, self._pools, self._lengths = refusal, pools, lengths
         self._size, self._max_length = page_size, max_length
-        self._waits = [False] * len(pools)  # whether a reply of the part lacked pages in the last dispatch
+        self._waits = [False] * len(
+            pools
+        )  # whether a reply of the part lacked pages in the last dispatch
         self._forecasts: list[Forecast | None] = [None] * len(pools)  # what begins now is added
         self.tables = np.zeros((num_slots, self._pages(max_length)), np.int32)  # pages of each slot
 
@@ -134,20 +136,19 @@ class Run:
         Returns:
           The position before which each slot has pages; 0 without a reply.
         """
-        self._forecasts = [None] * len(self._pools)
-        for part, pool in enumerate(self._pools):
+        for part in range(len(self._pools)):
+            self._forecasts[part] = None
             replies = sorted(self._replies(part), key=lambda found: self._claim(found[1]))
-            forecast = self._forecast([reply for _, reply in replies], [])
             wants = {slot: self._wants(reply, steps) for slot, reply in replies}
             wants = {slot: count for slot, count in wants.items() if count > 0}
-            spare = pool.available - self._reserve(reply for _, reply in replies)
-            going = [slot for slot, _ in replies[: forecast.useful(spare)]]
-            chosen = {slot: wants[slot] for slot in going if slot in wants}
-            given = len(wants) == len(chosen)
+            going = (
+                {slot for slot, _ in replies[: self._number_going(part, replies)]} if wants else ()
+            )
+            chosen = {slot: count for slot, count in wants.items() if slot in going}
+            self._waits[part] = len(chosen) < len(wants)
             if chosen and not self._extend(part, chosen):
-                for slot, count in chosen.items():
-                    given &= self._extend(part, {slot: count})
-            self._waits[part] = not given
+                given = [self._extend(part, {slot: count}) for slot, count in chosen.items()]
+                self._waits[part] |= not all(given)
         ends = [0 if reply is None else len(reply.pages) * self._size for reply in self.slots]
         return np.array(ends, np.int32)
 
@@ -285,7 +286,9 @@ class Run:
         rows += [row] * (row is not None)
         if not is_safe(free, map(self._claim, replies), map(self._row_need, rows)):
             return False
-        if idle or leaves is not None:  # what a row leaves to its last sample has counted since the row came
+        if (
+            idle or leaves is not None
+        ):  # what a row leaves to its last sample has counted since the row came
             return True
         return not self._waits[part] and self._welcome(part, count, row, reply)
 
@@ -295,9 +298,18 @@ class Run:
             replies = [other for _, other in self._replies(part) if other is not reply]
             rows = [other for other in self._waiting_rows(part) if other is not row]
             self._forecasts[part] = self._forecast(replies, rows)
-        free = self._pools[part].available - self._reserve(other for _, other in self._replies(part))
+        free = self._pools[part].available - self._reserve(
+            other for _, other in self._replies(part)
+        )
         new = self._reply_growth(reply) if row is None else self._row_growth(row)
         return self._forecasts[part].welcomes(new, free, count)
+
+    def _number_going(self, part: int, replies: list[tuple[int, Reply]]) -> int:
+        """How many of a part's replies, the first so many, had best take pages."""
+        free, needs = self._pools[part].available, [self._claim(reply).need for _, reply in replies]
+        if sum(needs) <= free:
+            return len(replies)
+        return self._forecast([reply for _, reply in replies], []).useful(free - min(needs))
 
     def _forecast(self, replies: Iterable[Reply], rows: Iterable[Row]) -> Forecast:
         """Of replies, and of the next sample of each row."""
