@@ -1,13 +1,13 @@
 """How many dispatches the engine's own scheduler needs, without a model, beside one that knows every length.
 
-    python scripts/admission.py                       # nothing is known of lengths at first
-    python scripts/admission.py --seen 512            # as many replies of the kind have been seen, in an earlier call say
+    python scripts/admission.py                  # nothing is known of lengths at first
+    python scripts/admission.py --seen 512       # that many replies of the kind have ended before
     python scripts/admission.py --requests 1536
 
 Requests wait at the start and are served in the order given. A dispatch is 32 tokens of every reply that has pages for
-them; prefill is not looked at: a prompt takes its pages and is there. `known` is list scheduling with the same slots and
-pages and every length known: the next request begins as soon as the largest number of pages that will be held at one time
-is no more than there are; nothing that has begun ever waits. It is no optimum: others may do better than it.
+them; prefill is not looked at: a prompt takes its pages and is there. `known` is list scheduling with the same slots,
+pages and order and every length known: the next request begins as soon as the largest number of pages that will be held
+at one time is no more than there are; nothing that has begun ever waits. It is no optimum: less than it is possible.
 """
 
 import argparse

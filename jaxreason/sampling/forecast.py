@@ -1,8 +1,8 @@
-"""How long replies turn out to be, and how many of them the pages are likely to be enough for.
+"""How long replies turn out to be, and for how many of them there are likely to be pages.
 
-Replies do not end together, and each gives its pages back when it ends: what counts is the largest number of pages held
-at one time. It is not known beforehand; this gives the chance that it is more than there are. Where that chance is taken
-and lost some replies wait for pages, and all that has begun still ends (`budget.py`).
+Replies do not end together, and each gives its pages back when it ends: what counts is the largest number of pages that
+are held at one time. It cannot be known beforehand; as many go on as the risk that pages run out is worth. When they do
+run out some replies wait, and all that has begun still ends (`budget.py`).
 """
 
 from collections import deque
@@ -35,9 +35,9 @@ class Lengths:
     ) -> Callable[[np.ndarray], np.ndarray]:
         """The share of replies that go on after so many tokens, as a function of arrays of tokens.
 
-        In each of `BINS` ranges of length it is the replies that ended there over those that came so far (the running and
-        those cut included: Nelson and Aalen's estimate), and one more reply that nobody saw: of a length T it goes on after t
-        tokens with the odds that say nothing of the scale, (1 + t / t0) to 1.
+        In each of `BINS` ranges of length as many end as ended there of those that came so far, running and cut ones
+        included (the actuary's estimate), and of one more that nobody saw: it goes on after t tokens with the chance
+        1 / (1 + PRIOR t / most). That one alone speaks for lengths that none has reached.
 
         Args:
           running: tokens of replies that go on.
@@ -48,13 +48,11 @@ class Lengths:
         seen = np.array(self._seen, np.int64).reshape(-1, 2)
         ended = np.histogram(seen[seen[:, 1] == 0, 0], edges + 0.5)[0]
         lengths = np.sort(np.concatenate([seen[:, 0], running]))
-        sums = np.concatenate([[0], lengths.cumsum()])
-        longer = np.searchsorted(lengths, edges)
-        passed = (
-            sums[longer] + (len(lengths) - longer) * edges
-        )  # tokens up to each edge, of all replies
-        unseen = np.diff(np.log(1 + edges * PRIOR / most))
-        hazard = (ended + unseen) / (np.diff(passed) / width + 1)
+        place = np.searchsorted(lengths, edges + 0.5)
+        left_off = np.diff(place) - ended  # in the middle of the range, say
+        came = len(lengths) - place[:-1] - left_off / 2
+        unseen = -np.diff(1 / (1 + edges * PRIOR / most)) * (1 + edges[:-1] * PRIOR / most)
+        hazard = -np.log1p(-(ended + unseen) / (came + 1))
         total = np.concatenate([[0.0], hazard.cumsum()])
         return lambda tokens: np.exp(-np.interp(tokens, edges, total))
 

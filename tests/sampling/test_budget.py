@@ -94,16 +94,16 @@ def test_everything_ends_however_few_pages_there_are_and_however_wrong_the_expec
     for _ in range(500):
         lengths.add(1, cut=False)  # nothing is longer, it seems
     rng = np.random.default_rng(pages)
-    wanted = rng.integers(1, 60, 40)
-    simulate(pages, 40, 8 * parts, lambda i: wanted[i], lengths, parts, samples)
+    wanted = rng.integers(1, 60, 20)
+    simulate(pages, 20, 8 * parts, lambda i: wanted[i], lengths, parts, samples)
 
 
 def test_more_replies_run_at_a_time_when_they_turn_out_short():
     short = np.random.default_rng(0).integers(3, 15, 300)
-    to_the_limit, learnt = Lengths(), Lengths()
-    for _ in range(500):
-        to_the_limit.add(LIMIT, cut=True)
-    expected_long = simulate(40, 300, 16, lambda i: short[i], to_the_limit)
-    found_short = simulate(40, 300, 16, lambda i: short[i], learnt)
-    assert len(found_short) < len(expected_long)
-    assert np.mean(found_short) > 12
+    long, learnt = Lengths(), Lengths()
+    for _ in range(1000):
+        long.add(LIMIT, cut=True)
+    expected_long = simulate(80, 300, 16, lambda i: short[i], long)
+    found_short = simulate(80, 300, 16, lambda i: short[i], learnt)
+    assert len(found_short) < 0.8 * len(expected_long)
+    assert np.mean(found_short) > 6
