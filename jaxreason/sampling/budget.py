@@ -2,16 +2,12 @@
 
 Together they may need more than there is. Then some wait with what they have, and nothing is thrown away or made twice:
 that is safe as long as they can take what each may still need one after the other, every one giving back what is its
-own when it ends (Dijkstra's banker's algorithm, EWD 623). How many are let in goes by how long replies turn out to be.
+own when it ends (Dijkstra's banker's algorithm, EWD 623). How many are
+let in and go on goes by how long replies turn out to be (`forecast.py`).
 """
 
-import bisect
-import itertools
-from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
-
-KEPT = 1024  # lengths that are remembered
 
 
 class Claim(NamedTuple):
@@ -36,35 +32,3 @@ def is_safe(free: int, running: Iterable[Claim], waiting: Iterable[int]) -> bool
             return False
         free += claim.own
     return max(waiting, default=0) <= free
-
-
-class Lengths:
-    """How long replies were, and what that says of those that go on.
-
-    Args:
-      least: how many must have ended before it says anything: the first to end are the short ones.
-    """
-
-    def __init__(self, least: int):
-        self._least = least
-        self._ended: deque[int] = deque(maxlen=max(KEPT, least))
-        self._sorted: list[int] = []
-        self._sums: list[int] = []  # of the lengths up to each in `_sorted`
-
-    def add(self, length: int) -> None:
-        """A reply has ended with so many tokens."""
-        self._ended.append(length)
-        self._sorted = []
-
-    def expect(self, so_far: int, limit: int) -> int:
-        """Tokens that a reply with `so_far` will have: the mean of those with more; `limit` if that is not known."""
-        if len(self._ended) < self._least:
-            return limit
-        if not self._sorted:
-            self._sorted = sorted(self._ended)
-            self._sums = list(itertools.accumulate(self._sorted, initial=0))
-        first = bisect.bisect_right(self._sorted, so_far)
-        count = len(self._sorted) - first
-        if count == 0:
-            return limit
-        return min(-(-(self._sums[-1] - self._sums[first]) // count), limit)

@@ -20,9 +20,9 @@ from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
 from jaxreason.models.sampling_layout import changed_parts, lay_out, sampling_model
 from jaxreason.sampling.admission import make_admission
-from jaxreason.sampling.budget import Lengths
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine_calls import FIRST_COPY, engine_calls
+from jaxreason.sampling.forecast import Lengths
 from jaxreason.sampling.page_pool import PagePool
 from jaxreason.sampling.run import Run
 from jaxreason.sampling.scoring import Pair, Score, Scorer
@@ -101,7 +101,7 @@ class Engine:
         )
         self._scorer = Scorer(model, mesh, config.max_length, config.score_tokens, self._parts)
         self.stats, self._params = Stats(), None
-        self._lengths = Lengths(least=config.slots)
+        self._lengths = Lengths()
         self._asked, self._answered = None, False  # the first request
         self._compiling = compiling
         self.set_params(params)

@@ -1,7 +1,7 @@
 """The host's record of one call of `Engine.generate`: who waits, which prompts are open, and who has which slot.
 
 Sequences take pages as they grow. Whatever begins or grows may do so only as long as all that has begun can still end
-(`budget.py`), and begins only if there is room for it to become as long as replies are by experience.
+(`budget.py`); as many begin and go on as, by experience, there are likely to be pages for (`forecast.py`).
 """
 
 import functools
@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Int
 
-from jaxreason.sampling.budget import Claim, Lengths, is_safe
+from jaxreason.sampling.budget import Claim, is_safe
 from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.forecast import Forecast, Growth, Lengths
 from jaxreason.sampling.open_prompts import Block, OpenPrompts
 from jaxreason.sampling.page_pool import PagePool, prefix_keys
 from jaxreason.sampling.sequences import Completion, Reply, Request, Row
@@ -57,6 +58,10 @@ class Run:
         self._waiting, self._next, self.exhausted = iter(requests), None, False
         self._refusal, self._pools, self._lengths = refusal, pools, lengths
         self._size, self._max_length = page_size, max_length
+        self._waits = [False] * len(
+            pools
+        )  # whether a reply of the part lacked pages in the last dispatch
+        self._forecasts: list[Forecast | None] = [None] * len(pools)  # what begins now is added
         self.tables = np.zeros((num_slots, self._pages(max_length)), np.int32)  # pages of each slot
 
     def part_of(self, slot: int) -> int:
@@ -140,11 +145,18 @@ class Run:
           The position before which each slot has pages; 0 without a reply.
         """
         for part in range(len(self._pools)):
-            wants = {slot: self._wants(reply, steps) for slot, reply in self._replies(part)}
+            self._forecasts[part] = None
+            replies = sorted(self._replies(part), key=lambda found: self._claim(found[1]))
+            wants = {slot: self._wants(reply, steps) for slot, reply in replies}
             wants = {slot: count for slot, count in wants.items() if count > 0}
-            if wants and not self._extend(part, wants):
-                for slot in sorted(wants, key=lambda slot: self._claim(self.slots[slot])):
-                    self._extend(part, {slot: wants[slot]})
+            going = (
+                {slot for slot, _ in replies[: self._number_going(part, replies)]} if wants else ()
+            )
+            chosen = {slot: count for slot, count in wants.items() if slot in going}
+            self._waits[part] = len(chosen) < len(wants)
+            if chosen and not self._extend(part, chosen):
+                given = [self._extend(part, {slot: count}) for slot, count in chosen.items()]
+                self._waits[part] |= not all(given)
         ends = [0 if reply is None else len(reply.pages) * self._size for reply in self.slots]
         return np.array(ends, np.int32)
 
@@ -153,7 +165,7 @@ class Run:
         sequence = self.slots[slot]
         self.finished.append(sequence.complete(reason))
         if reason in ("stop", "length"):
-            self._lengths.add(len(sequence.tokens))
+            self._lengths.add(len(sequence.tokens), cut=reason == "length")
         self._give_up(slot, suspect=reason.startswith("error"))
 
     def cancel(self, cancelled: Callable[[str], bool]) -> None:
@@ -273,10 +285,49 @@ class Run:
         rows += [row] * (row is not None)
         if not is_safe(free, map(self._claim, replies), map(self._row_need, rows)):
             return False
-        growth = [self._growth(r.request, len(r.tokens), len(r.pages)) for r in replies]
-        if row is not None:  # a reply that may begin goes before what is only open
-            growth += [self._growth(r.request, 0, len(r.shared)) for r in rows]
-        return idle or sum(growth) <= free
+        if (
+            idle or leaves is not None
+        ):  # what a row leaves to its last sample has counted since the row came
+            return True
+        return not self._waits[part] and self._welcome(part, count, row, reply)
+
+    def _welcome(self, part: int, count: int, row: Row | None, reply: Reply | None) -> bool:
+        """Whether one more is of use, as far as can be foreseen; if so it counts from now on."""
+        if self._forecasts[part] is None:
+            replies = [other for _, other in self._replies(part) if other is not reply]
+            rows = [other for other in self._waiting_rows(part) if other is not row]
+            self._forecasts[part] = self._forecast(replies, rows)
+        free = self._pools[part].available - self._reserve(
+            other for _, other in self._replies(part)
+        )
+        new = self._reply_growth(reply) if row is None else self._row_growth(row)
+        return self._forecasts[part].welcomes(new, free, count)
+
+    def _number_going(self, part: int, replies: list[tuple[int, Reply]]) -> int:
+        """How many of a part's replies, the first so many, had best take pages."""
+        free, needs = self._pools[part].available, [self._claim(reply).need for _, reply in replies]
+        if sum(needs) <= free:
+            return len(replies)
+        return self._forecast([reply for _, reply in replies], []).useful(free - min(needs))
+
+    def _forecast(self, replies: Iterable[Reply], rows: Iterable[Row]) -> Forecast:
+        """Of replies, and of the next sample of each row."""
+        growths = [self._reply_growth(reply) for reply in replies]
+        growths += [self._row_growth(row) for row in rows]
+        return Forecast(self._lengths, growths, self._size)
+
+    def _reserve(self, replies: Iterable[Reply]) -> int:
+        """Pages kept for the reply that may need the fewest more."""
+        return min((self._claim(reply).need for reply in replies), default=0)
+
+    def _reply_growth(self, reply: Reply) -> Growth:
+        held = len(reply.pages)
+        prompt = len(reply.request.tokens) - 1
+        return Growth(len(reply.tokens), reply.limit, prompt, held, held - reply.shared)
+
+    def _row_growth(self, row: Row) -> Growth:
+        held = len(row.shared)
+        return Growth(0, self._limit(row.request), len(row.request.tokens) - 1, held, 0)
 
     def _extend(self, part: int, wants: dict[int, int]) -> bool:
         """Gives slots so many more pages each, if that is safe."""
@@ -313,11 +364,6 @@ class Run:
 
     def _row_need(self, row: Row) -> int:
         return self._needed(row.request) - len(row.shared)
-
-    def _growth(self, request: Request, so_far: int, held: int) -> int:
-        """Pages that a reply with `so_far` tokens is expected to take beyond those it holds."""
-        length = self._lengths.expect(so_far, self._limit(request))
-        return max(self._pages(len(request.tokens) - 1 + length) - held, 0)
 
     def _limit(self, request: Request) -> int:
         most = self._decoding_of(request).max_tokens
