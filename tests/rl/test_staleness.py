@@ -90,7 +90,8 @@ def test_the_first_batch_of_a_step_is_from_the_policy_of_the_step_before(
     gaps = [row["sampler_gap"] for row in metrics_of(finished)]
     assert gaps[0] < 1e-5 and min(gaps[1:]) > 1e-5
     first = [x for x in rollouts_of(finished, 2) if x["batch"] == 0]
-    frozen = rl_config(inputs[1], num_steps=2, group_size=4, samples=SamplesConfig(refresh_every=2))
+    older = {"staleness": 0, "samples": SamplesConfig(refresh_every=2), "num_steps": 2}
+    frozen = ahead(inputs[1], **older)
     of_base = rollouts_of(run(frozen, inputs[0], tmp_path), 2)
     assert [x["tokens"] for x in first] == [x["tokens"] for x in of_base if x["batch"] == 0]
 
@@ -106,13 +107,6 @@ def test_the_staleness_of_every_token_is_in_the_files(finished):
         assert row["staleness"] == pytest.approx(mean)
         further += sum(x["batch"] for x in lines)
     assert further  # some were asked for again, of the policy itself
-
-
-def test_on_policy_runs_say_nothing_of_it_and_keep_no_replies(inputs, tmp_path):
-    workdir = run(rl_config(inputs[1], num_steps=1), inputs[0], tmp_path)
-    assert "staleness" not in metrics_of(workdir)[0]
-    assert "staleness" not in rollouts_of(workdir, 1)[0]
-    assert not (workdir / "in_flight").exists()
 
 
 @pytest.mark.parametrize("step", [1, 3])
