@@ -6,14 +6,17 @@ import json
 import jax
 import pytest
 
+from configs import qwen3
 from jaxreason.config import parse
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.plan import search, slices
+from jaxreason.plan.flops import NONE
 from jaxreason.plan.measure import measure
 from jaxreason.plan.programs import micro_batches, sft_programs
-from jaxreason.plan.recipe import planned_model
+from jaxreason.plan.recipe import STAGES, planned_model
 from jaxreason.plan.search import Way, copied_bytes, search_recipe, search_stage
 from jaxreason.plan.search_table import format_search, settings, to_json
+from jaxreason.plan.settings import PlanConfig
 from jaxreason.plan.slices import GIB, find_slice
 from jaxreason.recipes import load_recipe
 from jaxreason.sharding import MeshConfig, make_mesh
@@ -115,3 +118,28 @@ def test_layers_stay_scanned_for_tpus(step):
     ways = search._ways(model, mesh, section, find_slice("v5e-1"))
     assert {way.unroll for way in ways} == {1}
     assert Way("full", 1, 16) in ways
+
+
+def test_the_recipes_of_one_card_take_what_the_search_finds():
+    for (stage, size, card), (remat, rows) in qwen3.ON_ONE_CARD.items():
+        config = load_recipe(f"configs/{stage}_qwen3.py:{size},{card}")
+        layers = qwen3.SIZES[size][3]
+        assert (config.model.remat, config.model.unroll) == (remat, layers)
+        assert config[stage].micro_batch_rows == rows
+        model = planned_model(
+            parse(ModelConfig, config.model, "model"), parse(PlanConfig, config.plan, "plan")
+        )
+        section = parse(STAGES[stage][0], config[stage], stage)
+        mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
+        make = search._maker(stage, config.plan.example_tokens)
+        fits = {}
+        for way in (Way(remat, layers, rows), Way(remat, layers, 2 * rows)):
+            program, changed = search._step(section, model, mesh, make, way)
+            total = search._by_rule(program, changed, mesh, NONE, section.logprob_chunk).total
+            fits[way.rows] = total <= search.RULE_MARGIN * find_slice(card).kind.hbm
+        assert fits == {rows: True, 2 * rows: False}, (
+            stage,
+            size,
+            card,
+        )  # more rows are never slower
+    assert load_recipe("configs/rl_qwen3.py:1.7b,h100-8").model.remat == "full"
