@@ -18,7 +18,7 @@ SIZES = {
     "1.7b": ("Qwen/Qwen3-1.7B-Base", 2048, 6144, 28, 16, True),
     "0.6b": ("Qwen/Qwen3-0.6B-Base", 1024, 3072, 28, 16, True),
 }
-# One card's fastest way to train that fits, by `jaxreason plan --search` on paper (no card was at hand): stage, size and
+# How one card trains fastest, by `jaxreason plan --search` on paper (no card was at hand): stage, size and
 # slice -> remat policy and rows at a time, all layers unrolled. What is not here has all recomputed and layers scanned.
 ON_ONE_CARD = {
     ("sft", "0.6b", "h100-1"): ("none", 1),
