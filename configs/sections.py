@@ -349,6 +349,7 @@ def rl(datasets: dict[str, ConfigDict], learning_rate: float, **changes) -> Conf
         "validation": validation(),
         "base_kl": {"every": 0, "prompts": 64, "max_tokens": 512},  # 0: no base beside the policy
         "tracker": "",
+        "staleness": 0,
     }
     return section(defaults, changes)
 

@@ -58,7 +58,7 @@ def _memory(stage: Stage, slice_: Slice) -> list[str]:
             last = [_gib(found.temporary), _gib(found.total), f"{share:.0%} of HBM"]
         how = "" if found.compiled else " (estimated)"
         rows.append([found.name + how, *held, *last])
-    return _table([*header, "peak", ""], rows)
+    return aligned([*header, "peak", ""], rows)
 
 
 def _speed(stage: Stage) -> list[str]:
@@ -82,7 +82,7 @@ def _speed(stage: Stage) -> list[str]:
                 f"{timed.mfu(timed.best):.0%} to {timed.mfu(timed.worst):.0%}",
             ]
         )
-    return _table(header, rows)
+    return aligned(header, rows)
 
 
 def _collectives(stage: Stage) -> list[str]:
@@ -94,7 +94,7 @@ def _collectives(stage: Stage) -> list[str]:
         + [", ".join(f"{k} {_gib(v)}" for k, v in sorted(found.moved.by_kind.items()))]
         for found in stage.measured
     ]
-    return _table(["GiB received by a device, along", *axes, "by kind"], rows)
+    return aligned(["GiB received by a device, along", *axes, "by kind"], rows)
 
 
 def _remats(stage: Stage, plan: Plan) -> list[str]:
@@ -117,12 +117,12 @@ def _remats(stage: Stage, plan: Plan) -> list[str]:
         f"{stage.measured[0].name} by model.remat",
         *("products with weights, TFLOP a device", "saved", "attention", "peak GiB", "fits"),
     )
-    return _table(header, rows)
+    return aligned(header, rows)
 
 
 def _limits(stage: Stage) -> list[str]:
     rows = [[x.what, f"{x.largest:,}", f"{x.now:,}", x.how] for x in stage.limits]
-    return _table(["largest that fits", "", "recipe", "from"], rows)
+    return aligned(["largest that fits", "", "recipe", "from"], rows)
 
 
 def _run_times(stage: Stage) -> list[str]:
@@ -138,7 +138,7 @@ def _run_times(stage: Stage) -> list[str]:
         for run in stage.run_times
     ]
     header = ["the whole run", "steps", "tokens", "useful tokens/s", "chip-hours", "at best"]
-    return _table(header, rows)
+    return aligned(header, rows)
 
 
 def _speed_of(run: RunTime) -> str:
@@ -147,7 +147,8 @@ def _speed_of(run: RunTime) -> str:
     return f"{run.tokens / seconds:,.0f}" if seconds else ""
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, its columns as wide as they need to be."""
     columns = list(zip(header, *rows, strict=True))
     widths = [max(len(cell) for cell in column) for column in columns]
 

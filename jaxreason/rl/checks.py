@@ -154,6 +154,7 @@ def _check_samples(config: RLConfig) -> None:
         samples.refresh_every,
         "1, since all replies are given and none is sampled",
     )
+    _check_staleness(config)
     temperature = config.decoding.temperature
     _expect(
         temperature > 0,
@@ -172,6 +173,31 @@ def _check_samples(config: RLConfig) -> None:
         "policy_loss.importance_cap",
         config.policy_loss.importance_cap,
         "0, since given replies have no sampler",
+    )
+
+
+def _check_staleness(config: RLConfig) -> None:
+    if not config.staleness:
+        return
+    _expect(
+        config.sampled > 0,
+        "staleness",
+        config.staleness,
+        "0, since all replies are given and none is sampled",
+    )
+    cap = config.policy_loss.importance_cap
+    _expect(
+        cap > 0,
+        "policy_loss.importance_cap",
+        cap,
+        f"more than 0 (2.0 is usual) with staleness={config.staleness}, since replies of an older policy are learned "
+        "from by their importance weights",
+    )
+    _expect(
+        config.samples.refresh_every == 1,
+        "samples.refresh_every",
+        config.samples.refresh_every,
+        f"1 with staleness={config.staleness}, which says itself how old the sampler's policy is",
     )
 
 

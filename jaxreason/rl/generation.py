@@ -12,9 +12,10 @@ from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
 from jaxreason.rl.advantages import mixed_groups
 from jaxreason.rl.group_measures import measure_groups
+from jaxreason.rl.in_flight import Replies, Waiting
 from jaxreason.rl.prompts import Prompt, Questions, draw_given, requests
 from jaxreason.rl.recipe import RLConfig
-from jaxreason.rl.rewards import reward_replies
+from jaxreason.rl.rewards import Grading
 from jaxreason.rl.rollouts import GIVEN, Group, Sample, group_rewards, group_scores
 from jaxreason.rl.weights import WEIGHTS, scaled
 from jaxreason.sampling.engine import Completion, Engine
@@ -23,7 +24,6 @@ from jaxreason.validation import StoppedError
 
 _LOG = logging.getLogger(__name__)
 UNPARSED = 0.9  # share of a step's replies without an answer from which on it is told
-Replies = list[list[tuple[Completion, str]]]  # of each prompt, with their text
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ class Collected:
       trained: which of them the step trains on.
       weights: of their replies, before any KL term; NaN: left out.
       num_batches: generation batches.
-      seconds: spent on generating and on grading, by phase.
+      seconds: spent on generating and on waiting for grades, by phase.
+      graded_seconds: that grading took, on process 0, also while something else went on.
+      host_seconds: of generating, those in which the devices waited for the host.
     """
 
     groups: list[Group]
@@ -43,6 +45,8 @@ class Collected:
     weights: Float[np.ndarray, "P G"]
     num_batches: int
     seconds: dict[str, float]
+    graded_seconds: float = 0.0
+    host_seconds: float = 0.0
 
 
 class Collector:
@@ -68,6 +72,16 @@ class Collector:
     ):
         self._config, self._engine, self._pool = config, engine, pool
         self._questions, self._tokenizer, self._stops = questions, tokenizer, stops
+        self._waiting: dict[int, Waiting] = {}
+
+    def waiting(self, step: int) -> Waiting | None:
+        """What was sampled ahead for a step (counted from 0) and not yet trained on."""
+        return self._waiting.get(step)
+
+    def take_up(self, step: int, waiting: Waiting) -> None:
+        """Has a step begin with the replies that an earlier run sampled for it."""
+        self._add_given(step, 0, self._questions.batch(step, 0), waiting.replies)
+        self._waiting[step] = waiting
 
     def collect(self, step: int) -> Collected | None:
         """The groups of a step (counted from 0); at most `prompts_per_step` are trained on.
@@ -79,17 +93,22 @@ class Collector:
           RuntimeError: grading failed for every reply.
         """
         groups: list[Group] = []
-        seconds = {"generate": 0.0, "grade": 0.0}
+        seconds, graded = {"generate": 0.0, "grade": 0.0}, 0.0
+        waited = self._host_seconds()
         for number in range(self._config.dynamic_sampling.max_batches):
-            prompts = self._questions.batch(step, number)
             began = time.perf_counter()
-            replies = self._generate(step, number, prompts)
-            if replies is None:
+            found = self._replies(step, number)
+            if found is None:
+                return None
+            ahead = number == 0 and self._config.staleness > 0
+            grading = self._begin_grading(step, number, found.replies, beside=ahead)
+            if ahead and not self._sample_ahead(step, found):
                 return None
             generated = time.perf_counter()
-            groups += self._grade(number, prompts, replies)
+            groups += self._groups(step, number, found, grading)
             seconds["generate"] += generated - began
             seconds["grade"] += time.perf_counter() - generated
+            graded += grading.seconds
             weights = weigh(self._config, groups, group_rewards(groups))
             useful = self._useful(groups) & ~np.isnan(weights).all(axis=1)
             if useful.sum() >= self._config.prompts_per_step:
@@ -98,22 +117,49 @@ class Collector:
         _report_errors(step, groups, self._config.rewards.max_ungraded)
         if not trained.any():
             _LOG.warning("step %d: nothing to learn: %s", step + 1, _why_nothing(groups))
-        return Collected(groups, trained.tolist(), weights, number + 1, seconds)
+        waited = self._host_seconds() - waited
+        return Collected(groups, trained.tolist(), weights, number + 1, seconds, graded, waited)
 
-    def _generate(self, step: int, number: int, prompts: Sequence[Prompt]) -> Replies | None:
+    def _host_seconds(self) -> float:
+        return 0.0 if self._engine is None else self._engine.stats.host_seconds
+
+    def _replies(self, step: int, number: int) -> Waiting | None:
+        """Those of a generation batch, sampled now unless they were before; None when a signal came."""
+        if number == 0 and step in self._waiting:
+            return self._waiting[step]
+        replies = self._generate(step, number)
+        return None if replies is None else Waiting(replies, 0 if self._config.staleness else None)
+
+    def _sample_ahead(self, step: int, found: Waiting) -> bool:
+        """Samples for the next step from the weights that this one begins with; False when a signal came."""
+        self._waiting = {step: found}
+        if step + 1 < self._config.num_steps:
+            replies = self._generate(step + 1, 0)
+            if replies is None:
+                return False
+            self._waiting[step + 1] = Waiting(replies, 1)
+        return True
+
+    def _generate(self, step: int, number: int) -> Replies | None:
         """The replies to each prompt, those that were sampled first; None when a signal came."""
+        prompts = self._questions.batch(step, number)
         replies: Replies = [[] for _ in prompts]
         if self._config.sampled and not self._sample(step, number, prompts, replies):
             return None
         if not self._config.sampled and self._stops():
             return None
+        self._add_given(step, number, prompts, replies)
+        return replies
+
+    def _add_given(
+        self, step: int, number: int, prompts: Sequence[Prompt], replies: Replies
+    ) -> None:
         seed, num = self._questions.seed, self._config.samples.given
         for index, (prompt, found) in enumerate(zip(prompts, replies, strict=True)):
             for given in draw_given(prompt, num, seed, step, number, index) if num else ():
                 tokens = tuple(given.tokens.tolist())
                 completion = Completion(str(index), len(found), tokens, (), GIVEN)
                 found.append((completion, given.text))
-        return replies
 
     def _sample(self, step: int, number: int, prompts: Sequence[Prompt], replies: Replies) -> bool:
         """Adds what the engine says, in the order of the samples; False when a signal came."""
@@ -134,20 +180,25 @@ class Collector:
         if self._stops():
             raise StoppedError
 
-    def _grade(self, number: int, prompts: Sequence[Prompt], replies: Replies) -> list[Group]:
+    def _begin_grading(self, step: int, number: int, replies: Replies, beside: bool) -> Grading:
+        prompts = self._questions.batch(step, number)
         items = [
             (prompt.example, text, completion)
             for prompt, found in zip(prompts, replies, strict=True)
             for completion, text in found
         ]
-        most = self._config.decoding.max_tokens
-        rewards = iter(reward_replies(self._pool, items, self._config.rewards, most))
+        return Grading(self._pool, items, beside)
+
+    def _groups(self, step: int, number: int, found: Waiting, grading: Grading) -> list[Group]:
+        prompts, config = self._questions.batch(step, number), self._config
+        rewards = iter(grading.rewards(config.rewards, config.decoding.max_tokens))
         return [
             Group(
                 *(number, prompt.example, prompt.tokens),
-                tuple(Sample(completion, text, next(rewards)) for completion, text in found),
+                tuple(Sample(completion, text, next(rewards)) for completion, text in replies),
+                found.staleness,
             )
-            for prompt, found in zip(prompts, replies, strict=True)
+            for prompt, replies in zip(prompts, found.replies, strict=True)
         ]
 
     def _useful(self, groups: Sequence[Group]) -> np.ndarray:
@@ -178,20 +229,33 @@ def describe(collected: Collected) -> dict[str, float]:
     lengths = [len(sample.completion.tokens) for sample in samples]
     cut = [sample.completion.finish_reason == "length" for sample in samples]
     terms = {name for reward in graded for name in reward.terms} - {"answer"}
-    return {
-        "reward": _mean([reward.total for reward in graded]),
-        "correct": _mean([reward.correct for reward in graded]),
-        **{name: _mean([reward.terms[name] for reward in graded]) for name in sorted(terms)},
-        "response_tokens": _mean(lengths),
-        "truncated": _mean(cut),
-        "groups_equal": 1.0 - _mean(mixed_groups(group_scores(collected.groups))),
-        "groups_dropped": 1.0 - _mean(collected.trained),
-        "groups_trained": float(sum(collected.trained)),
-        "generation_batches": float(collected.num_batches),
-        "unparsed": _mean([reward.extracted is None for reward in graded]),
-        "ungraded": float(len(samples) - len(graded)),
-        "failed_as_wrong": float(sum(reward.error is not None for reward in graded)),
-    } | measure_groups(collected.groups)
+    return (
+        {
+            "reward": _mean([reward.total for reward in graded]),
+            "correct": _mean([reward.correct for reward in graded]),
+            **{name: _mean([reward.terms[name] for reward in graded]) for name in sorted(terms)},
+            "response_tokens": _mean(lengths),
+            "truncated": _mean(cut),
+            "groups_equal": 1.0 - _mean(mixed_groups(group_scores(collected.groups))),
+            "groups_dropped": 1.0 - _mean(collected.trained),
+            "groups_trained": float(sum(collected.trained)),
+            "generation_batches": float(collected.num_batches),
+            "unparsed": _mean([reward.extracted is None for reward in graded]),
+            "ungraded": float(len(samples) - len(graded)),
+            "failed_as_wrong": float(sum(reward.error is not None for reward in graded)),
+        }
+        | measure_groups(collected.groups)
+        | _staleness(collected)
+    )
+
+
+def _staleness(collected: Collected) -> dict[str, float]:
+    """Mean over the sampled tokens of the groups that are trained on; nothing where the recipe allows none."""
+    groups = [g for g, used in zip(collected.groups, collected.trained, strict=True) if used]
+    tokens = [sum(len(s.completion.tokens) for s in g.samples if not s.given) for g in groups]
+    if not sum(tokens) or groups[0].staleness is None:
+        return {}
+    return {"staleness": float(np.average([g.staleness for g in groups], weights=tokens))}
 
 
 def _mean(values: Sequence[float] | Float[np.ndarray, "N"]) -> float:

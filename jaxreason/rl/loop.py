@@ -5,15 +5,13 @@ model/ and, when all of that is complete, done.json. Departures from the papers 
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 import optax
 from etils import epath
 from jax.sharding import Mesh
-from jaxtyping import Float
 
 from jaxreason.base_kl import BaseKL
 from jaxreason.checkpoint import Checkpointer
@@ -26,10 +24,11 @@ from jaxreason.metrics import MetricsWriter
 from jaxreason.models.decoder import Model, param_axes
 from jaxreason.models.huggingface import ModelConfig, open_model, static_model
 from jaxreason.results.metrics_lines import metrics_path, read_metrics
-from jaxreason.results.rollout_files import write_rollouts
 from jaxreason.rl.checks import check_config
-from jaxreason.rl.generation import Collected, Collector, describe, weigh
-from jaxreason.rl.logprob_passes import add_logprobs, needs_reference, rewards_less_kl
+from jaxreason.rl.generation import Collector, describe
+from jaxreason.rl.keeper import Keeper, keep_rollouts, resume_ahead
+from jaxreason.rl.logprob_passes import needs_reference
+from jaxreason.rl.mini_batches import add_scores, pack_batches
 from jaxreason.rl.prompt_data import load_prompts, write_data
 from jaxreason.rl.prompts import Questions
 from jaxreason.rl.recipe import RLConfig
@@ -45,12 +44,12 @@ from jaxreason.rl.references import (
     reference_model,
     restore,
 )
-from jaxreason.rl.rollouts import Rollouts, group_rewards, pack, rollout_lines
+from jaxreason.rl.rollouts import Rollouts
 from jaxreason.rl.speed import PHASES, Speed
-from jaxreason.rl.update import gap_quantile, make_logprob_pass, make_policy_loss
+from jaxreason.rl.update import make_logprob_pass, make_policy_loss
 from jaxreason.rl.update_calls import begin_compiling
+from jaxreason.rl.update_measures import combine
 from jaxreason.sampling.engine import Engine, Moved
-from jaxreason.sharding import place_rows
 from jaxreason.tasks.verify import VerifierPool
 from jaxreason.training.exported import catch_up, exported_state
 from jaxreason.training.micro_batches import skip_empty
@@ -68,7 +67,6 @@ from jaxreason.training.step import check_finite, make_train_step
 from jaxreason.validation import Validation, Validator
 
 _LOG = logging.getLogger(__name__)
-GAP_MEANS = ("sampled", "sampler_gap", "sampler_weight", "sampler_weight_squared")
 
 
 def run_rl(
@@ -153,42 +151,61 @@ def run_rl(
             sampler = copies.get(SAMPLER, state.params)
             engine = make_engine(config, model, sampler, mesh, tokenizer)
             collector = Collector(config, engine, pool, questions, tokenizer, interrupt.requested)
+            if config.staleness and start:
+                resume_ahead(config, collector, workdir, start, tokenizer)
+            keeper = Keeper(config, workdir, checkpoints, collector, interrupt)
 
             asked = None if SAMPLER in copies else engine  # which then holds an older policy
             checkpoints.pin(validation.kept(start))
             if not catch_up(validation, workdir, start, model, state.params, tokenizer, asked):
-                stop(checkpoints, interrupt, start, kept(state, copies))
+                keeper.stop(start, kept(state, copies))
             speed = Speed(model, state.params, mesh, config.epochs_per_batch)
             writer = MetricsWriter(
                 *(workdir, "rl", config.num_steps, config.tensorboard, start),
                 tracker=config.tracker,
             )
+            updates = int(
+                state.step
+            )  # made so far; counted here, so that no step waits for the number
             with writer as metrics:
+                phases = Phases(*PHASES)
                 for step in range(start, config.num_steps):
-                    phases = Phases(*PHASES)
-
                     # Ask, grade, and ask again where all replies to a prompt earned the same.
                     collected = collector.collect(step)
                     if collected is None:  # a signal came
-                        stop(checkpoints, interrupt, step, kept(state, copies))
+                        keeper.stop(step, kept(state, copies))
 
-                    # Learn; the cache's memory is free meanwhile. Files are written while devices work.
+                    # Learn; the cache's memory is free meanwhile. All is dispatched before anything is waited for,
+                    # and files are written while devices work.
                     if engine is not None:
                         engine.release()
                     reference = copies.get(AVERAGE, frozen)
+                    with phases.during("pack"):
+                        packed, batches = pack_batches(config, programs, mesh, collected)
                     with phases.during("logprobs"):
-                        weights, batches = make_batches(
-                            config, programs, mesh, collected, state.params, reference
+                        weights, batches = add_scores(
+                            config,
+                            programs,
+                            mesh,
+                            collected,
+                            packed,
+                            batches,
+                            state.params,
+                            reference,
                         )
-                        jax.block_until_ready(batches)
                     measured = []
                     with phases.during("update"):
                         for batch in batches * config.epochs_per_batch:
                             beside = [reference] if config.exact_kl else []
                             state, measurements = programs.train_step(state, batch, *beside)
                             measured.append(measurements)
+                    with phases.during("logprobs"):
+                        jax.block_until_ready(batches)
+                    with phases.during("update"):
                         keep_rollouts(workdir, step + 1, collected, weights)
-                        measured = jax.device_get(measured)
+                        updates += len(measured)
+                        rate = schedule(max(updates - 1, 0))
+                        measured, rate = jax.device_get((measured, rate))
                     copies = next_copies(config, copies, state.params, step + 1)
                     moved = hand_over(config, engine, copies.get(SAMPLER, state.params), step + 1)
 
@@ -199,18 +216,20 @@ def run_rl(
                         check_finite(step + 1, numbers)
                         found = validation.measure(step + 1, model, state.params, tokenizer, asked)
                     numbers |= found or {}
-                    numbers["learning_rate"] = float(schedule(max(int(state.step) - 1, 0)))
+                    numbers["learning_rate"] = float(rate)
                     metrics.write(step + 1, numbers | speed.measures(collected, phases, moved))
+                    phases = Phases(*PHASES)  # what is saved after this line counts for the next
                     metrics.flush()
                     best = validation.kept(step + 1)
                     checkpoints.pin(best)
                     due = is_due(step + 1, config.checkpoint_every, config.num_steps)
                     if due or best == step + 1:
-                        checkpoints.save(step + 1, kept(state, copies))
+                        with phases.during("checkpoint"):
+                            keeper.save(step + 1, kept(state, copies))
                     if interrupt.requested():
-                        stop(checkpoints, interrupt, step + 1, kept(state, copies))
+                        keeper.stop(step + 1, kept(state, copies))
                 checkpoints.wait()
-            check_learned(config, workdir, int(state.step))
+            check_learned(config, workdir, updates)
             exported, state = exported_state(
                 validation, checkpoints, state, config.num_steps, model, mesh
             )
@@ -284,83 +303,6 @@ def hand_over(config: RLConfig, engine: Engine | None, params: Any, step: int) -
         return Moved(0, 0.0)
     engine.set_params(params)
     return engine.moved
-
-
-def make_batches(
-    config: RLConfig,
-    programs: Programs,
-    mesh: Mesh,
-    collected: Collected,
-    params: Any,
-    reference: Any,
-) -> tuple[Float[np.ndarray, "P G"], list[Rollouts]]:
-    """The weights of all replies, and a batch on the devices for each mini-batch; none if no group is trained on."""
-    chosen = np.flatnonzero(collected.trained)
-    groups = [collected.groups[index] for index in chosen]
-    num_batches = -(-len(groups) // config.mini_batch_prompts)
-    if num_batches == 0:
-        return collected.weights, []
-    packed = pack(groups, collected.weights[chosen], num_batches, programs.layout)
-    batches = [place_rows(mesh, one.rollouts) for one in packed]
-    batches = add_logprobs(config, programs, params, reference, batches)
-    if not config.kl_as_reward:
-        return collected.weights, batches
-    rewards = rewards_less_kl(config, group_rewards(groups), packed, batches)
-    weights = collected.weights.copy()
-    weights[chosen] = weigh(config, groups, rewards)
-    advantages = [place_rows(mesh, one.weighed(weights[chosen]).advantages) for one in packed]
-    return weights, [b._replace(advantages=a) for b, a in zip(batches, advantages, strict=True)]
-
-
-def combine(measured: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
-    """The measurements of a step from those of its updates, as means over all their tokens."""
-    if not measured:
-        return {"updates": 0.0, "tokens": 0.0}
-    tokens = np.array([found["tokens"] for found in measured], float)
-    means = {
-        name: tokens @ np.array([found[name] for found in measured], float) / tokens.sum()
-        for name in measured[0]
-        if name not in ("tokens", "max_sampler_gap", "sampler_gap_counts")
-    }
-    gap = {name: means.pop(name) for name in GAP_MEANS}
-    numbers = {name: float(mean) for name, mean in means.items()}
-    if gap["sampled"] > 0:
-        numbers |= sampler_mismatch(measured, gap)
-    return numbers | {"updates": float(len(measured)), "tokens": float(tokens.sum())}
-
-
-def sampler_mismatch(
-    measured: Sequence[dict[str, np.ndarray]], gap: dict[str, float]
-) -> dict[str, float]:
-    """How far the sampler's log-probs are from the trainer's, over the tokens that were sampled."""
-    counts = sum(found["sampler_gap_counts"] * found["tokens"] for found in measured)
-    weight, squared, share = (
-        gap[name] for name in ("sampler_weight", "sampler_weight_squared", "sampled")
-    )
-    # The training step has divided the largest and the counts by the tokens, as if they were sums over them.
-    return {
-        "sampler_gap": float(gap["sampler_gap"] / share),
-        "max_sampler_gap": float(max(x["max_sampler_gap"].max() * x["tokens"] for x in measured)),
-        "p99_sampler_gap": gap_quantile(counts, 0.99),
-        "sampler_effective_share": float(weight**2 / squared / share),
-    }
-
-
-def keep_rollouts(
-    workdir: epath.Path, step: int, collected: Collected, weights: Float[np.ndarray, "P G"]
-) -> None:
-    """Writes `<workdir>/rollouts/<step>.jsonl`: every reply of the step, also those not used."""
-    if jax.process_index() == 0:
-        lines = rollout_lines(collected.groups, weights, collected.trained)
-        write_rollouts(workdir, step, lines)
-
-
-def stop(checkpoints: Checkpointer, interrupt: Interrupt, step: int, state: Any) -> NoReturn:
-    """Saves what is kept after `step` steps, if there were any, and ends the program."""
-    if step > 0:
-        checkpoints.save(step, state)
-        checkpoints.wait()
-    interrupt.stop(saved_steps(step))
 
 
 def check_learned(config: RLConfig, workdir: epath.Path, num_updates: int) -> None:

@@ -103,6 +103,8 @@ class RLConfig:
       validation: a benchmark that is asked every few steps, and whether it chooses the step that is exported.
       base_kl: how often the policy is compared with the base on training prompts.
       tracker: which experiment tracker gets the metrics too: "wandb", "trackio", or none.
+      staleness: steps that sampling is behind: 0 = a step's replies come from the policy that it begins with; 1 = from
+        that of the step before, so that they are graded while the next ones are sampled.
     """
 
     datasets: Annotated[dict[str, DatasetConfig], FREE]  # claimed by the questions that they give
@@ -134,6 +136,7 @@ class RLConfig:
     validation: ValidationConfig = NO_VALIDATION
     base_kl: BaseKLConfig = NO_BASE_KL
     tracker: Annotated[TrackerName, FREE] = ""
+    staleness: Annotated[int, within(0, 1)] = 0
 
     @property
     def prompts_per_batch(self) -> int:

@@ -7,9 +7,13 @@ its group's mean. Either way the error is named and counted.
 """
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Annotated
+
+import jax
 
 from jaxreason.config import FREE, above, at_least, within
 from jaxreason.data.examples import Example
@@ -97,11 +101,45 @@ def reward_replies(
     Process 0 grades and tells the others, so that a grader that is slow on one machine cannot make
     them disagree. Every process must call this with the same items.
     """
-    rows = on_process_zero(lambda: [asdict(verdict) for verdict in _grade(pool, items)])
-    return [
-        _reward(example, completion, Verdict(**row), config, max_tokens)
-        for (example, _, completion), row in zip(items, rows, strict=True)
-    ]
+    return Grading(pool, items).rewards(config, max_tokens)
+
+
+class Grading:
+    """Replies on their way to a reward; every process makes one, and asks for the rewards at the same place.
+
+    Args:
+      pool: of graders; process 0 alone uses it.
+      items: (question, text, reply), the same on all processes.
+      beside: grading begins at once, in a thread, while the caller does something else; else when it is asked for.
+    """
+
+    def __init__(
+        self,
+        pool: VerifierPool,
+        items: Sequence[tuple[Example, str, Completion]],
+        beside: bool = False,
+    ):
+        self._items, self.seconds = items, 0.0  # seconds that the graders took
+        self._verdicts: Callable[[], list[Verdict]] = lambda: self._grade(pool)
+        if beside and jax.process_index() == 0:
+            with_thread = ThreadPoolExecutor(1, "grading")
+            self._verdicts = with_thread.submit(self._grade, pool).result
+            with_thread.shutdown(wait=False)
+
+    def _grade(self, pool: VerifierPool) -> list[Verdict]:
+        began = time.perf_counter()
+        try:
+            return _grade(pool, self._items)
+        finally:
+            self.seconds = time.perf_counter() - began
+
+    def rewards(self, config: RewardConfig, max_tokens: int) -> list[Reward]:
+        """Waits for all of them; in the order of the items, the same on all processes."""
+        rows = on_process_zero(lambda: [asdict(verdict) for verdict in self._verdicts()])
+        return [
+            _reward(example, completion, Verdict(**row), config, max_tokens)
+            for (example, _, completion), row in zip(self._items, rows, strict=True)
+        ]
 
 
 def _reward(

@@ -64,12 +64,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class Group:
-    """The replies to one prompt, G at most; `batch` counts the step's generation batches."""
+    """The replies to one prompt, G at most; `batch` counts the step's generation batches.
+
+    `staleness`: steps that were made between the policy that sampled them and the one that the step begins with; None
+    where the recipe allows none.
+    """
 
     batch: int
     example: Example
     prompt: tuple[int, ...]
     samples: tuple[Sample, ...]
+    staleness: int | None = None
 
 
 def group_rewards(groups: Sequence[Group]) -> Float[np.ndarray, "P G"]:
@@ -216,6 +221,7 @@ def rollout_lines(
             "finish_reason": sample.completion.finish_reason,
             "error": sample.reward.error,
         }
+        | ({} if group.staleness is None or sample.given else {"staleness": group.staleness})
         for group, row, used in zip(groups, weights, trained, strict=True)
         for sample, weight in zip(group.samples, row, strict=False)  # a group may lack replies
     ]

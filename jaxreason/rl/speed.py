@@ -11,7 +11,9 @@ from jaxreason.rl.rollouts import is_trained
 from jaxreason.sampling.engine import Moved
 from jaxreason.training.phases import Phases
 
-PHASES = ("generate", "grade", "logprobs", "update", "weights", "validate")
+PHASES = (
+    *("generate", "grade", "pack", "logprobs", "update", "weights", "validate", "checkpoint"),
+)
 
 
 class Speed:
@@ -35,6 +37,9 @@ class Speed:
             phases.add(name, seconds)
         phases.add("weights", moved.weights_seconds)
         found = phases.measures()
+        host = ("grade", "pack", "checkpoint", "other")
+        found["host_seconds"] = collected.host_seconds + sum(found[f"{x}_seconds"] for x in host)
+        found["graded_seconds"] = collected.graded_seconds
         sampled = sum(
             len(s.completion.tokens) for g in collected.groups for s in g.samples if not s.given
         )

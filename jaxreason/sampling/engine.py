@@ -50,6 +50,9 @@ class Stats:
     decode_dispatches: int = 0
     decoded_tokens: int = 0
     waiting_slots: int = 0  # slots without a page for their next token, summed over the dispatches
+    host_seconds: float = (
+        0.0  # from a block's arrival to the next dispatch: devices wait for the host
+    )
 
 
 class Moved(NamedTuple):
@@ -104,6 +107,7 @@ class Engine:
         self._lengths = Lengths()
         self._asked, self._answered = None, False  # the first request
         self._compiling = compiling
+        self._arrived: float | None = None  # when the devices last had nothing to do
         self.set_params(params)
 
     def set_params(self, params: Any) -> None:
@@ -173,7 +177,7 @@ class Engine:
                 f"decoding.think_budget={decoding.think_budget}: expected 0, since the tokenizer has no token that "
                 "closes a think block"
             )
-        run = self._begin(requests, decoding)
+        run, self._arrived = self._begin(requests, decoding), None
         while True:
             waits = self._fill_slots(run)
             if not run.running().any():
@@ -189,7 +193,9 @@ class Engine:
                 raise RuntimeError(
                     "generate: the engine was used otherwise before this call had ended"
                 )
-            self._absorb(run, to_host(block))
+            block = to_host(block)
+            self._arrived = time.perf_counter()
+            self._absorb(run, block)
             if cancelled is not None:
                 run.cancel(cancelled)
             if on_tokens is not None:
@@ -304,6 +310,7 @@ class Engine:
         self.stats.prefill_dispatches += 1
         self.stats.prefilled_tokens += int(count.sum())
         self.stats.padded_tokens += tokens.size
+        self._count_host_time()
         self._state = self._programs.prefill(
             self._params, self._state, tables, tokens, start, count
         )
@@ -323,10 +330,16 @@ class Engine:
         self.stats.decode_dispatches += 1
         self.stats.waiting_slots += int(run.running().sum()) - running
         tables = run.tables.copy()  # the device may read it where it lies
+        self._count_host_time()
         self._state, block = self._programs.decode(
             self._params, self._state, tables, until, np.int32(enough)
         )
         return block
+
+    def _count_host_time(self) -> None:
+        if self._arrived is not None:
+            self.stats.host_seconds += time.perf_counter() - self._arrived
+            self._arrived = None
 
     def _absorb(self, run: Run, block: Block) -> None:
         """Takes in what a block has decoded."""

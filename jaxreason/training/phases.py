@@ -34,10 +34,10 @@ class Phases:
         return self._seconds[name]
 
     def measures(self) -> dict[str, float]:
-        """Of each phase its `_seconds` and `_share_of_seconds`, which with `other`'s sum to 1; and `step_seconds`."""
+        """`step_seconds`, and of each phase and of `other`, the rest of it, its `_seconds` and `_share_of_seconds`."""
         whole = time.perf_counter() - self._began
         named = self._seconds | {"other": max(whole - sum(self._seconds.values()), 0.0)}
         total = sum(named.values())
         shares = {f"{name}_share_of_seconds": seconds / total for name, seconds in named.items()}
-        seconds = {f"{name}_seconds": value for name, value in self._seconds.items()}
+        seconds = {f"{name}_seconds": value for name, value in named.items()}
         return seconds | {"step_seconds": whole} | shares

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxreason.training.micro_batches import split
@@ -75,7 +76,7 @@ def check_finite(step: int, measurements: dict[str, Any]) -> None:
     Raises:
       FloatingPointError: with the step and every measurement that is infinite or NaN.
     """
-    wrong = {name: float(x) for name, x in measurements.items() if not jnp.isfinite(x)}
+    wrong = {name: float(x) for name, x in measurements.items() if not np.isfinite(x)}
     if wrong:
         shown = ", ".join(f"{name}={value}" for name, value in wrong.items())
         raise FloatingPointError(

@@ -135,6 +135,7 @@ FLAGS = (
     Flag("slice", "NAME", "a TPU slice (v5p-64, 2xv5e-256) or GPUs (h100, h200-8).", ("plan",), ("plan",)),
     Flag("fit", "", "compile once more for the largest sizes that fit; --nofit: do not.", ("plan",), default=True),
     Flag("remat", "", "also compile the training step under every remat policy.", ("plan",)),
+    Flag("search", "", "rank remat policies, unrolled layers and rows at a time; the fastest that fits.", ("plan",)),
     Flag("model", "DIR", "Hugging Face folder or hub name of your model.", ("init",), ("init",)),
     Flag("data", "FILE", "your questions: jsonl, json, csv, tsv or parquet.", ("init",), ("init",)),
     Flag(

@@ -21,7 +21,10 @@ from jaxreason.evaluation import evaluator, harness_import, regrade, responses, 
 from jaxreason.evaluation.validator import make_validator
 from jaxreason.joined_studies import join_studies
 from jaxreason.plan.recipe import plan_recipe
-from jaxreason.plan.slices import find_slice
+from jaxreason.plan.search import search_recipe
+from jaxreason.plan.search_table import format_search
+from jaxreason.plan.search_table import to_json as search_to_json
+from jaxreason.plan.slices import Slice, find_slice
 from jaxreason.plan.table import format_plan
 from jaxreason.question_set import QUESTIONS, describe, read_report
 from jaxreason.questions import prepare
@@ -299,8 +302,18 @@ def run_plan(call: Call) -> None:
     """What a recipe needs."""
     slice_ = find_slice(call.flags["slice"])
     show_messages(call)
+    if call.flags["search"]:
+        return _search(call, slice_)
     plan = plan_recipe(call.config, slice_, call.flags["fit"], call.flags["remat"])
     print(format_plan(plan))
     if call.workdir is not None:
         write_json(call.workdir / "plan.json", plan.to_json())
         call.tell(f"wrote {call.workdir / 'plan.json'}")
+
+
+def _search(call: Call, slice_: Slice) -> None:
+    found = search_recipe(call.config, slice_)
+    print(format_search(found, slice_))
+    if call.workdir is not None:
+        write_json(call.workdir / "search.json", search_to_json(found, slice_))
+        call.tell(f"wrote {call.workdir / 'search.json'}")

@@ -8,9 +8,11 @@ import signal
 import threading
 import time
 
+import jax
 import numpy as np
 import pytest
 from compilations import compilations
+from jax._src.array import ArrayImpl
 from processes import run_processes
 from safetensors.numpy import load_file
 from tiny_rl import (
@@ -35,6 +37,7 @@ from jaxreason.recipes import load_recipe
 from jaxreason.rl import loop, references
 from jaxreason.rl.advantages import ADVANTAGES
 from jaxreason.rl.recipe import DynamicSamplingConfig, RLConfig
+from jaxreason.rl.speed import PHASES
 
 TIMES = ("seconds", "tokens_per_second")
 
@@ -76,6 +79,7 @@ def test_a_run_leaves_its_files_and_a_changed_model(finished, inputs):
     assert is_done(workdir)
     names = {path.name for path in workdir.iterdir()}
     assert names >= {"data.json", "metrics.jsonl", "rollouts", "checkpoints", "model", "done.json"}
+    assert "in_flight" not in names and "staleness" not in rollouts_of(workdir, 1)[0]
     before, after = load_file(inputs[0] / "model.safetensors"), weights_of(workdir)
     assert before.keys() == after.keys()
     moved = [np.abs(before[name] - after[name]).max() for name in before]
@@ -97,6 +101,59 @@ def test_the_metrics_of_a_step_are_those_of_its_rollouts_file(finished):
         assert row["tokens"] == sum(len(line["tokens"]) for line in trained)
         assert row["groups_trained"] == len(trained) / config.group_size
         assert row["updates"] == np.ceil(row["groups_trained"] / config.mini_batch_prompts)
+
+
+def test_the_phases_of_a_step_are_its_time(finished):
+    phases = {*PHASES, "other"}
+    for row in metrics_of(finished[0]):
+        seconds = {name: row[f"{name}_seconds"] for name in phases}
+        assert min(seconds.values()) >= 0
+        assert sum(seconds.values()) == pytest.approx(row["step_seconds"], rel=1e-6)
+        assert {x for x in phases if x not in ("validate", "checkpoint", "other")} <= {
+            name for name, value in seconds.items() if value > 0
+        }
+        idle = sum(seconds[name] for name in ("grade", "pack", "checkpoint", "other"))
+        # Beside these, the gaps between two blocks of decoding.
+        assert idle < row["host_seconds"] < idle + seconds["generate"]
+    # The state after step 2 is saved before the third line begins to count anything else.
+    assert [row["checkpoint_seconds"] > 0 for row in metrics_of(finished[0])] == [0, 0, 1, 0]
+
+
+def test_an_update_is_dispatched_whole_and_waits_for_the_devices_once(
+    inputs, tmp_path, monkeypatch
+):
+    events = []
+
+    def told(name, function):
+        return lambda *args, **how: events.append(name) or function(*args, **how)
+
+    def programs(*args):
+        made = real_programs(*args)
+        told_of = {"logprob_pass": "pass", "train_step": "update"}
+        changes = {name: told(what, getattr(made, name)) for name, what in told_of.items()}
+        return made._replace(**changes)
+
+    class Recorded(loop.Engine):
+        def generate(self, *args, **how):
+            events.append("generate")
+            yield from super().generate(*args, **how)
+            events.append("generated")
+
+    real_programs, value = loop.make_programs, ArrayImpl._value
+    monkeypatch.setattr(loop, "make_programs", programs)
+    monkeypatch.setattr(loop, "Engine", Recorded)
+    fetch = property(lambda self: events.append("fetch") or value.fget(self))
+    monkeypatch.setattr(ArrayImpl, "_value", fetch)
+    monkeypatch.setattr(jax, "device_get", told("get", jax.device_get))
+    optimizer = dataclasses.replace(OPTIMIZER, schedule="cosine", warmup_steps=1)
+    run(rl_config(inputs[1], num_steps=3, optimizer=optimizer), inputs[0], tmp_path)
+    assert "fetch" in events[events.index("generate") : events.index("generated")]
+    ends = [i for i, event in enumerate(events) if event == "generated"]
+    second = events[ends[1] + 1 : events.index("generate", ends[1])]
+    # All is dispatched before the first number is asked for, and all numbers come with one request.
+    assert [x for x in second if x != "fetch"] == ["pass", "pass", "update", "update", "get"]
+    assert "fetch" not in second[: second.index("get")]
+    assert second.count("fetch") == len(second) - second.index("get") - 1
 
 
 def test_the_advantages_in_the_file_are_those_of_the_rewards_in_the_file(finished):

@@ -14,10 +14,10 @@ from jaxreason.data.packing import make_layout
 from jaxreason.models.decoder import forward, init_params
 from jaxreason.models.families import architecture_from_hf
 from jaxreason.models.huggingface import make_model
-from jaxreason.rl.loop import combine
 from jaxreason.rl.rewards import Reward
 from jaxreason.rl.rollouts import Group, Sample, pack
 from jaxreason.rl.update import make_logprob_pass, make_policy_loss, sampler_gap
+from jaxreason.rl.update_measures import combine
 from jaxreason.sampling.engine import Completion
 from jaxreason.sharding import place_rows
 from jaxreason.training.micro_batches import skip_empty

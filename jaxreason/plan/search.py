@@ -1,0 +1,270 @@
+"""The fastest way to train that fits: remat policy, unrolled layers and rows at a time, ranked by time on paper.
+
+Time is the roofline's with nothing overlapped, and what it leaves out since no choice of a recipe's changed it: copies
+of stacked arrays where layers are scanned, and gradients that are added up.
+"""
+
+import dataclasses
+import functools
+import itertools
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import ml_collections
+from jax.sharding import Mesh
+
+from jaxreason.config import ConfigError, parse
+from jaxreason.models.decoder import Model
+from jaxreason.models.huggingface import ModelConfig
+from jaxreason.models.remat import REMAT, Remat
+from jaxreason.plan.collectives import Moved
+from jaxreason.plan.devices import slice_devices
+from jaxreason.plan.flops import Work
+from jaxreason.plan.local_examples import with_local_examples
+from jaxreason.plan.measure import Measured, estimated_peak, measure
+from jaxreason.plan.programs import Program, micro_batches
+from jaxreason.plan.recipe import STAGES, planned_model
+from jaxreason.plan.roofline import estimate
+from jaxreason.plan.settings import PlanConfig
+from jaxreason.plan.slices import Slice
+from jaxreason.sharding import MeshConfig, bytes_on_device, make_mesh, num_parts
+
+_LOG = logging.getLogger(__name__)
+RULE_MARGIN = 0.9  # share of the memory that may be taken where its use is only estimated
+HOPELESS = 2.0  # times the memory: by the rule, so much that compiling is not tried
+MOST_ROWS = 16  # of a device at a time
+NOT_TIMED = ("offload",)  # the host's link is not in the model of time
+
+Make = Callable[[Any, Model, Mesh], list[Program]]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a step is run: `model.remat`, `model.unroll` and `micro_batch_rows`, in rows of all devices."""
+
+    remat: str
+    unroll: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way, what it takes and how long.
+
+    Attributes:
+      way: see Way.
+      tokens_per_second: of all devices, padding included.
+      total: bytes of a device at the step's peak, with what lies beside it.
+      compiled: whether they are the compiler's; else a rule's.
+      fits: whether that is within the memory; None where it was not looked at, since a faster one fits.
+    """
+
+    way: Way
+    tokens_per_second: float
+    total: float
+    compiled: bool
+    fits: bool | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """The ways of a stage, fastest first.
+
+    Attributes:
+      stage: "sft" or "rl".
+      now: as the recipe has it.
+      candidates: all that were considered.
+    """
+
+    stage: str
+    now: Way
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def best(self) -> Candidate | None:
+        """The fastest that fits."""
+        return next((found for found in self.candidates if found.fits), None)
+
+
+def search_recipe(config: ml_collections.ConfigDict, slice_: Slice) -> list[Found]:
+    """Searches every stage (`sft`, `rl`) that the recipe has.
+
+    Raises:
+      ConfigError, ValueError: the recipe cannot be run on the slice; with the field to change.
+    """
+    names = [name for name in STAGES if name in config]
+    if not names:
+        raise ConfigError(f"config: nothing to search; expected a section {' or '.join(STAGES)}.")
+    plan = parse(PlanConfig, config.plan, "config.plan") if "plan" in config else None
+    model_config = parse(ModelConfig, config.model, "config.model")
+    model = planned_model(model_config, plan)
+    devices, can_compile = slice_devices(slice_)
+    mesh = make_mesh(parse(MeshConfig, config.mesh, "config.mesh"), devices)
+    found = []
+    for name in names:
+        section = parse(STAGES[name][0], config[name], f"config.{name}")
+        known = with_local_examples(plan, section, model_config) if name == "sft" else plan
+        make = _maker(name, 0 if known is None else known.example_tokens)
+        found.append(search_stage(name, section, model, mesh, slice_, make, can_compile))
+    return found
+
+
+def _maker(name: str, example_tokens: int) -> Make:
+    make = STAGES[name][1]
+    if name != "sft":
+        return make
+
+    def of_examples(section: Any, model: Model, mesh: Mesh) -> list[Program]:
+        return make(section, model, mesh, micro_batches(section, example_tokens))
+
+    return of_examples
+
+
+def search_stage(
+    name: str,
+    section: Any,
+    model: Model,
+    mesh: Mesh,
+    slice_: Slice,
+    make: Make,
+    can_compile: bool,
+) -> Found:
+    """Ranks all ways by time on paper, then has them compiled from the fastest on until one fits.
+
+    Args:
+      name: of the stage.
+      section: of the recipe.
+      model: the recipe's.
+      mesh: of the target.
+      slice_: its memory and speeds.
+      make: the stage's programs, the training step first.
+      can_compile: whether there is a compiler for it here; else a rule says what fits.
+    """
+    now = Way(model.remat, model.unroll, section.micro_batch_rows)
+    step = functools.partial(_step, section, model, mesh, make)
+    chunk, hbm = section.logprob_chunk, slice_.kind.hbm
+    ranked, works = [], {}
+    for way in _ways(model, mesh, section, slice_):
+        program, changed = step(way)
+        if way.remat not in works:  # which goes by tokens, whatever the rows and the loops are
+            traced = measure(program, changed, mesh, False, chunk)
+            works[way.remat] = _on_target(traced.work, mesh, slice_).times(1 / program.tokens)
+        by_rule = _by_rule(program, changed, mesh, works[way.remat].times(program.tokens), chunk)
+        seconds = _seconds(program, by_rule, changed, mesh, slice_)
+        ranked.append((seconds / program.tokens, by_rule.total, way))
+    ranked.sort(key=lambda found: (found[0], found[1], found[2].unroll))
+    candidates: list[Candidate] = []
+    for seconds, total, way in ranked:
+        compiled, fits = False, total <= RULE_MARGIN * hbm
+        if any(c.fits for c in candidates):
+            fits = None
+        elif can_compile and total <= HOPELESS * hbm and not _beaten(way, candidates):
+            program, changed = step(way)
+            measured = measure(program, changed, mesh, True, chunk)
+            compiled, total = True, max(measured.total, hbm * measured.refused)
+            fits = not measured.refused and total <= hbm
+        elif can_compile:
+            fits = False
+        candidates.append(Candidate(way, 1 / seconds, total, compiled, fits))
+    return Found(name, now, tuple(candidates))
+
+
+def _beaten(way: Way, candidates: Sequence[Candidate]) -> bool:
+    """Whether the compiler has refused the same with as many rows or fewer."""
+    return any(
+        c.compiled
+        and not c.fits
+        and (c.way.remat, c.way.unroll) == (way.remat, way.unroll)
+        and c.way.rows <= way.rows
+        for c in candidates
+    )
+
+
+def _ways(model: Model, mesh: Mesh, section: Any, slice_: Slice) -> list[Way]:
+    """TPUs' compiler takes slices of stacked arrays within products, so layers are unrolled for others alone."""
+    layers, parts = model.architecture.num_hidden_layers, num_parts(mesh, "act_batch")
+    unrolls = [1] if slice_.kind.platform == "tpu" else [1, layers]
+    rows = [parts * 2**k for k in range(MOST_ROWS.bit_length())]
+    most = max(_most_rows(section), parts)
+    rows = sorted({*[n for n in rows if n <= min(most, MOST_ROWS * parts)]} or {parts})
+    remats = [name for name in REMAT if name not in NOT_TIMED]
+    return [Way(*way) for way in itertools.product(remats, unrolls, rows)]
+
+
+def _most_rows(section: Any) -> int:
+    """Rows that a batch has."""
+    if hasattr(section, "batch_size"):
+        return section.batch_size
+    return section.mini_batch_prompts * section.group_size
+
+
+def _step(section: Any, model: Model, mesh: Mesh, make: Make, way: Way) -> tuple[Program, Model]:
+    changed = dataclasses.replace(model, remat=way.remat, unroll=way.unroll)
+    section = dataclasses.replace(section, micro_batch_rows=way.rows)
+    return make(section, changed, mesh)[0], changed
+
+
+def _on_target(work: Work, mesh: Mesh, slice_: Slice) -> Work:
+    """Attention as a kernel's, which `estimate` counts by the remat policy, where stand-ins traced something else."""
+    if mesh.devices.flat[0].platform == slice_.kind.platform:
+        return work
+    return work._replace(attention=0.0, kernels=1.0)
+
+
+def _by_rule(program: Program, model: Model, mesh: Mesh, work: Work, chunk: int) -> Measured:
+    """As `measure` would say without a compiler, of work that is known.
+
+    Where nothing is recomputed, what lies between products is kept too (norms and activations, partly in float32): half
+    as much again as the rule has, which counts products.
+    """
+    more = kept_bytes(program, model, mesh, REMAT["none"]) / 2 if model.remat == "none" else 0.0
+    return Measured(
+        program.name,
+        {kind: bytes_on_device(tree) for kind, tree in program.held.items()},
+        *(bytes_on_device(program.beside), estimated_peak(program, model, mesh, chunk) + more),
+        *(bytes_on_device(program.args), work, Moved({}, {}, 0)),
+        *(False, False, 0.0),
+    )
+
+
+def _seconds(
+    program: Program, measured: Measured, model: Model, mesh: Mesh, slice_: Slice
+) -> float:
+    timed = estimate(program, measured, model, mesh, slice_)
+    return timed.worst + copied_bytes(program, model, mesh) / slice_.kind.hbm_speed
+
+
+def copied_bytes(program: Program, model: Model, mesh: Mesh) -> float:
+    """Bytes that a device moves beside what the roofline counts, in a step of `program`.
+
+    Scanned, all that a layer keeps for its backward pass is copied into a stacked array and out of it again, and so
+    are its weights (out, twice) and its gradient (in); each copy reads and writes. With several micro-batches every
+    gradient is read and added to a sum, in float32. Under any policy what lies between products is made again: what
+    products give is read, and as much is written.
+    """
+    params = program.args[0].params
+    gradient = sum(x.size for x in jax.tree.leaves(params)) / mesh.size * 4
+    moved = 3 * gradient * program.pieces if program.pieces > 1 else 0
+    if model.remat != "none":
+        moved += 2 * program.pieces * kept_bytes(program, model, mesh, REMAT["none"])
+    if model.unroll >= model.architecture.num_hidden_layers:
+        return moved
+    weights = bytes_on_device(params)
+    kept = kept_bytes(program, model, mesh, REMAT[model.remat])
+    return moved + 2 * program.pieces * (2 * kept + 2 * weights + gradient)
+
+
+def kept_bytes(program: Program, model: Model, mesh: Mesh, remat: Remat) -> float:
+    """What a remat policy keeps of all layers for the backward pass of a micro-batch, on a device."""
+    arch, shards = model.architecture, dict(mesh.shape)
+    rows = program.rows / (shards["data"] * shards["fsdp"])
+    positions = rows * program.new_tokens / shards["context"]
+    query = arch.num_attention_heads * arch.head_dim / shards["tensor"]
+    keys = 2 * arch.num_key_value_heads * arch.head_dim / shards["tensor"]
+    inside = 2 * arch.hidden_size + query + keys + 2 * arch.intermediate_size / shards["tensor"]
+    each = remat.keeps_input * arch.hidden_size + remat.keeps_attention * query
+    each += remat.keeps_inside * inside
+    return arch.num_hidden_layers * positions * each * jax.numpy.dtype(model.dtype).itemsize

@@ -1,0 +1,45 @@
+"""in_flight/<step>.jsonl of an RL run that samples a step ahead: sampled replies that wait; one writer, one reader.
+
+It belongs to `checkpoints/<step>`, is there before it, and has no line where no reply waits.
+"""
+
+import json
+from collections.abc import Sequence
+
+from etils import epath
+
+from jaxreason.errors import UserError
+from jaxreason.results.files import atomic_write_text, remove_others
+from jaxreason.results.jsonl import read_jsonl
+
+IN_FLIGHT = "in_flight"
+
+
+def in_flight_path(workdir: epath.PathLike, step: int) -> epath.Path:
+    """Where the replies lie that wait after `step` steps."""
+    return epath.Path(workdir) / IN_FLIGHT / f"{step}.jsonl"
+
+
+def write_in_flight(
+    workdir: epath.PathLike, step: int, lines: Sequence[dict], steps: Sequence[int]
+) -> None:
+    """Writes the replies that wait after `step` steps, all or none, and removes those of other steps than `steps`."""
+    path = in_flight_path(workdir, step)
+    atomic_write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+    remove_others(path.parent, [in_flight_path(workdir, n).name for n in (step, *steps)])
+
+
+def read_in_flight(workdir: epath.PathLike, step: int) -> list[dict]:
+    """The lines of what waits after `step` steps.
+
+    Raises:
+      UserError: the file is not there, or a line is no JSON object.
+    """
+    path = in_flight_path(workdir, step)
+    if not path.exists():
+        raise UserError(
+            f"{path}: not found: the replies of step {step + 1} were sampled by an older policy and cannot be "
+            f"made again. Put back a copy, or remove {path.parent.parent / 'checkpoints' / str(step)} to go on from "
+            "the checkpoint before."
+        )
+    return read_jsonl(path)
