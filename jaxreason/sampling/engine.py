@@ -17,7 +17,12 @@ from jax.sharding import Mesh
 
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
-from jaxreason.models.sampling_layout import changed_parts, lay_out, sampling_model
+from jaxreason.models.sampling_layout import (
+    changed_parts,
+    lay_out,
+    replace_params,
+    sampling_model,
+)
 from jaxreason.sampling.admission import make_admission
 from jaxreason.sampling.budget import Lengths
 from jaxreason.sampling.decoding import Decoding
@@ -107,6 +112,18 @@ class Engine:
         copied = [self._params[name] for name in changed_parts(self._model, self._mesh, weights)]
         jax.block_until_ready(copied)
         self.moved = Moved(bytes_on_device(copied), time.perf_counter() - began)
+
+    def replace_params(self, read: Callable[[tuple], jax.Array]) -> None:
+        """New weights, read a parameter at a time into the memory of the old ones; the cache is emptied.
+
+        Nobody else may use the parameters that this engine was given. What `read` raises leaves some of them old
+        and some new: then all must be replaced before the next `generate`.
+
+        Args:
+          read: gives a parameter by its path in the tree.
+        """
+        self.release()
+        replace_params(self._model, self._mesh, self._params, read, self._config.weights)
 
     @property
     def sampled_from(self) -> tuple[Model, Any]:

@@ -7,7 +7,13 @@ from jax.sharding import PartitionSpec as P
 from tiny_models import counting, make_architecture, make_model, random_tokens
 
 from jaxreason.models.decoder import forward, init_cache, init_params
-from jaxreason.models.sampling_layout import Weights, abstract_layout, lay_out, sampling_model
+from jaxreason.models.sampling_layout import (
+    Weights,
+    abstract_layout,
+    lay_out,
+    replace_params,
+    sampling_model,
+)
 from jaxreason.sharding import MeshConfig, make_mesh
 
 ONE, MANY = (1, 1, 1, 1), (1, 4, 2, 1)
@@ -143,3 +149,24 @@ def test_only_models_with_all_layers_unrolled_are_laid_out_anew():
     params = init_params(models[0], jax.random.key(0), mesh)
     kept = jax.tree.map(lambda a, b: a is b, params, lay_out(models[0], mesh, params))
     assert all(jax.tree.leaves(kept))
+
+
+@pytest.mark.parametrize("dtype", ["auto", "int8"])
+@pytest.mark.parametrize(("sizes", "unroll"), [(ONE, 1), (ONE, 3), (MANY, 3)], ids=str)
+def test_parameters_replaced_one_by_one_are_those_laid_out_together(sizes, unroll, dtype):
+    model = make_model(make_architecture(), unroll=unroll)
+    mesh = make_mesh(MeshConfig(*sizes), jax.devices()[: int(np.prod(sizes))])
+    weights = Weights(dtype)
+    with jax.set_mesh(mesh):
+        old, new = (init_params(model, jax.random.key(seed), mesh) for seed in (0, 1))
+        expected, replaced = lay_out(model, mesh, new, weights), lay_out(model, mesh, old, weights)
+        before = jax.tree.leaves(replaced)
+        flat = dict(jax.tree_util.tree_leaves_with_path(new))
+        replace_params(model, mesh, replaced, flat.__getitem__, weights)
+    assert jax.tree.structure(replaced) == jax.tree.structure(expected)
+    for found, wanted in zip(jax.tree.leaves(replaced), jax.tree.leaves(expected), strict=True):
+        assert found.sharding == wanted.sharding
+        np.testing.assert_array_equal(found, wanted)
+    if dtype == "int8":  # the copies gave their memory, one by one
+        kernels = [x for x in before if x.dtype == "int8"]
+        assert kernels and all(x.is_deleted() for x in kernels)
