@@ -1,0 +1,135 @@
+"""A model that several processes serve together: process 0 listens, the others make the same dispatches."""
+
+import re
+import signal
+import time
+
+import httpx
+import jax
+import pytest
+from processes import run_processes, run_programs
+from serving import KEY, LONG, model_config, one_device, serve_config, served, wait_until
+from weight_folders import noisy, write
+
+from jaxreason.serve import server as stage
+from jaxreason.sharding import MeshConfig, make_mesh
+
+TEXT = "/v1/completions"
+PROMPTS = ["<user>13+24=<assistant>", "<user>1+1=<assistant>", "1" * 90]
+SCORED = {"prompt": PROMPTS[0], "max_tokens": 0, "echo": True, "logprobs": 1}
+
+
+def serve_here(root, sizes):
+    """What process 0's clients get; the other processes follow."""
+    mesh = make_mesh(MeshConfig(**sizes), jax.devices()[:2])
+    config = serve_config(api_key=KEY, weights_root=root, name="base")
+    with jax.set_mesh(mesh):
+        if jax.process_index() > 0:
+            loaded = stage.load(config, model_config(), mesh)
+            stage._follow(config, loaded)
+            return loaded.weights.fingerprint
+        with served(stage.make_service(config, model_config(), mesh)) as server:
+            return ask(server)
+
+
+def ask(server):
+    """Replies with the first weights and the second ones; a client hangs up and a folder is refused on the way."""
+    found = [texts(server)]
+    body = {"prompt": PROMPTS[1], **LONG, "stream": True}
+    with httpx.stream("POST", f"{server.url}{TEXT}", json=body, headers=server.headers) as stream:
+        next(stream.iter_lines())
+    wait_until(lambda: server.metrics()["running_sequences"] == 0)
+    assert server.post("/v1/weights", {"path": "nowhere"}).status_code == 400
+    assert server.post("/v1/weights", {"path": "other"}).status_code == 200
+    return [*found, texts(server), server.service.weights.fingerprint]
+
+
+def texts(server):
+    body = {"prompt": PROMPTS, "n": 2, "temperature": 1.5, "seed": 5, "max_tokens": 12}
+    replies = server.post(TEXT, body).json()
+    scores = server.post(TEXT, SCORED).json()["choices"][0]["logprobs"]["token_logprobs"][1:]
+    return {"texts": [choice["text"] for choice in replies["choices"]], "scores": scores}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+    write(root / "other", noisy)
+    return root
+
+
+@pytest.fixture(scope="module")
+def of_one_process(root):
+    config = serve_config(api_key=KEY, weights_root=str(root), name="base")
+    with served(stage.make_service(config, model_config(), one_device())) as server:
+        return ask(server)
+
+
+@pytest.mark.parametrize("axis", ["tensor", pytest.param("data", marks=pytest.mark.slow)])
+def test_two_processes_serve_what_one_does(root, of_one_process, axis):
+    sizes = {"data": 1, "fsdp": 1, "tensor": 1, "context": 1} | {axis: 2}
+    found, followed = run_processes(serve_here, 2, str(root), sizes)
+    for replies, expected in zip(found[:2], of_one_process[:2], strict=True):
+        assert replies["texts"] == expected["texts"]
+        assert replies["scores"] == pytest.approx(expected["scores"], abs=1e-4)
+    assert found[0] != found[1]
+    assert found[2] == followed
+
+
+ARGUMENTS = ["serve", "--config", "configs/study_tiny.py", "--config.serve.port=0"]
+ARGUMENTS += ["--config.mesh.tensor=2", "--config.mesh.fsdp=1"]
+# The engine of this process breaks in its second call of `generate` after the warm-up's.
+BREAKS = """
+from jaxreason.sampling.engine import Engine
+dispatch, calls = Engine._dispatch_decode, []
+def breaking(engine, run):
+    calls.append(run)
+    if len(calls) > 3:
+        raise RuntimeError("the device is gone")
+    return dispatch(engine, run)
+Engine._dispatch_decode = breaking
+"""
+
+
+def asked(folder, then):
+    """Sends a request as soon as the server listens; `then` is given the processes."""
+
+    def act(processes):
+        log = folder / "0.log"
+        wait_until(lambda: re.search(r"is served at http://\S+/v1", log.read_text()))
+        url = re.search(r"(http://\S+/v1)", log.read_text()).group(1)
+        body = {"prompt": PROMPTS[0], **LONG, "stream": True}
+        with httpx.stream("POST", f"{url}/completions", json=body, timeout=60) as stream:
+            (folder / "reply").write_text(next(stream.iter_lines()))
+            then(processes)
+            try:
+                (folder / "reply").write_text("\n".join(stream.iter_lines()))
+            except httpx.RemoteProtocolError as error:
+                (folder / "reply").write_text(str(error))
+
+    return act
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broken", [0, 1])
+def test_an_engine_that_breaks_on_one_process_ends_all_with_the_reason(tmp_path, broken):
+    began = time.monotonic()
+    ends = run_programs(
+        [ARGUMENTS] * 2, tmp_path, {broken: BREAKS}, at_start=asked(tmp_path, lambda _: None)
+    )
+    assert [end.code for end in ends] == [1, 1]
+    assert all("the device is gone" in end.output for end in ends)
+    assert abs(ends[0].at - ends[1].at) < 30
+    assert time.monotonic() - began < 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [0, 1])
+def test_a_signal_to_any_process_lets_begun_replies_be_finished_and_ends_all(tmp_path, told):
+    stop = asked(tmp_path, lambda processes: processes[told].send_signal(signal.SIGTERM))
+    ends = run_programs([ARGUMENTS] * 2, tmp_path, at_start=stop)
+    assert [end.code for end in ends] == [0, 0], ends
+    chunks = (tmp_path / "reply").read_text().split("\n\n")
+    assert (
+        chunks[-1].strip() == "data: [DONE]" or "data: [DONE]" in (tmp_path / "reply").read_text()
+    )
