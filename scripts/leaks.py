@@ -51,7 +51,7 @@ def make_engine() -> Engine:
     mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
     with jax.set_mesh(mesh):
         model, params = open_model(
-            ModelConfig(**architecture, **how, unroll=2), mesh, jax.random.key(0)
+            ModelConfig(**architecture, **how, unroll=1), mesh, jax.random.key(0)
         )
         sizes = SamplerConfig(8, 32, 4, 4, 8, 64, 4, 100, 0, "auto", "auto", False)
         return Engine(model, params, sizes, mesh, (3,), 0, str)

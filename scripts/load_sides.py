@@ -20,7 +20,7 @@ from jaxreason.sharding import MeshConfig, make_mesh
 
 PAGE = 64
 TINY = qwen3.architecture("0.6b") | {
-    **{"vocab_size": 88, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2},
+    **{"vocab_size": 88, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1},
     **{"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16},
 }
 

@@ -100,13 +100,16 @@ def replace_params(
       weights: as for `lay_out`.
     """
     changed = changed_parts(model, mesh, weights)
-    for path, _ in jax.tree_util.tree_leaves_with_path(abstract_params(model)):
+
+    def replace(path: tuple) -> None:
         names = tuple(entry.key for entry in path)
-        new = read(path)
-        part = functools.reduce(lambda inner, name: {name: inner}, reversed(names), new)
+        part = functools.reduce(lambda inner, name: {name: inner}, reversed(names), read(path))
         if names[0] in changed:
             part = _program(model, mesh, weights, names)(part, _pick(laid_out, names))
         _put(laid_out, part)
+
+    for path, _ in jax.tree_util.tree_leaves_with_path(abstract_params(model)):
+        replace(path)  # whose variables are gone when the next is read
 
 
 def changed_parts(model: Model, mesh: Mesh, weights: Weights) -> tuple[str, ...]:

@@ -15,14 +15,14 @@ import leaks
 TINY = ["--size", "tiny", "--scale", "0.05", "--slots", "4", "--decode-block", "4"]
 
 
-def test_short_requests_leave_nothing_in_the_engine():
-    engine = leaks.make_engine()
+def test_short_requests_leave_nothing_in_the_engine(engine):
     first = leaks.ask_engine(engine, 0, 60)
     last = [leaks.ask_engine(engine, 60 + 120 * i, 120) for i in range(2)][-1]
     assert leaks.grown([first, last], most_mib=64) == []
     assert last["pages_held"] == last["pages_lost"] == 0
     engine._pools[0].take(1)  # a page that is lost is seen
     assert leaks.grown([first, leaks.ask_engine(engine, 0, 1)], 64) == ["pages_held", "pages_lost"]
+    engine.release()
 
 
 def test_short_requests_leave_nothing_in_the_server(server):
