@@ -19,7 +19,7 @@ from jaxreason.serve.errors import ApiError
 from jaxreason.serve.orders import END, GENERATE, STOP, Orders
 from jaxreason.serve.scores import PromptScorer
 from jaxreason.serve.tickets import Change, Ticket, sequences, to_order
-from jaxreason.serve.weights import LostWeightsError, Weights
+from jaxreason.serve.weights import Weights
 
 STOPPING = "the server is about to stop"
 IDLE_S = 0.05  # how long an idle engine waits for a request before it looks around
@@ -174,9 +174,9 @@ class Worker:
     def _change(self, change: Change) -> None:
         try:
             change.done.set_result(self._weights.change(change.folder))
-        except (UserError, LostWeightsError) as error:
+        except Exception as error:
             change.done.set_exception(error)
-            if isinstance(error, LostWeightsError):
+            if not isinstance(error, UserError):
                 raise
 
     def _break(self, error: Exception) -> None:
