@@ -14,8 +14,10 @@ import pathlib
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -65,11 +67,15 @@ def short_requests(first: int, number: int) -> Iterator[Request]:
         yield Request(str(i), tokens, i, 1 + (i % 4 == 0), decoding)
 
 
-def ask_engine(engine: Engine, first: int, number: int) -> Row:
-    """Generates, and tells what the engine and JAX hold afterwards."""
+def ask_engine(engine: Engine, first: int, number: int) -> None:
+    """Generates."""
     with jax.set_mesh(engine.mesh):
         for _ in engine.generate(short_requests(first, number), Decoding(1.0, 0, 1.0, 4, ())):
             pass
+
+
+def engine_row(engine: Engine) -> Row:
+    """What the engine, JAX and this process hold."""
     (pool,) = engine._pools
     held = {"pages_held": pool.held, "pages_lost": pool.number - 1 - pool.available}
     return process_row() | own_objects() | {"arrays": len(jax.live_arrays())} | held
@@ -139,39 +145,57 @@ def serve() -> tuple[subprocess.Popen, str]:
     return process, re.search(r"http://\S+", process.stdout.readline())[0]
 
 
-def rounds(ask: Callable[[int, int], Row], number: int) -> list[Row]:
-    """Rows after a warm-up and after each tenth."""
-    rows, tenth = [], max(number // 10, 1)
+def settled(measure: Callable[[], Row], first: Row | None, most_mib: float) -> Row:
+    """What is measured, as soon as it is no more than `first`, or after a while: connections close by and by."""
+    for _ in range(20):
+        row = measure()
+        if first is not None and not grown(first, row, most_mib):
+            break
+        time.sleep(0.1)
+        if first is None:
+            return measure()
+    return row
+
+
+def rounds(
+    ask: Callable[[int, int], Any], measure: Callable[[], Row], number: int, most_mib: float
+) -> list[str]:
+    """Prints rows after a warm-up and after each tenth; returns what has grown."""
+    tenth, first = max(number // 10, 1), None
     for index in range(11):
-        rows.append({"requests": index * tenth, **ask(index * tenth, tenth)})
-        print("  ".join(f"{name} {value:,.0f}" for name, value in rows[-1].items()), flush=True)
-    return rows
+        ask(index * tenth, tenth)
+        row = settled(measure, first, most_mib)
+        first = first or row
+        shown = {"requests": index * tenth, **row}
+        print("  ".join(f"{name} {value:,.0f}" for name, value in shown.items()), flush=True)
+    return grown(first, row, most_mib)
 
 
-def grown(rows: list[Row], most_mib: float) -> list[str]:
+def grown(first: Row, last: Row, most_mib: float) -> list[str]:
     """What the last row has more of than the first."""
-    first, last = rows[0], rows[-1]
-    allowed = {"requests": float("inf"), "memory_mib": most_mib}
+    allowed = {"memory_mib": most_mib}
     return [name for name in first if last[name] - first[name] > allowed.get(name, 0)]
 
 
-def through_server(number: int) -> list[Row]:
+def through_server(number: int, most_mib: float) -> list[str]:
     process, url = serve()
 
-    def ask(first: int, count: int) -> Row:
-        ask_server(url, first, count)
-        return {**process_row(process.pid), "replies": waiting(url)}
+    def measure() -> Row:
+        return process_row(process.pid) | {"replies": waiting(url)}
 
     try:
-        return rounds(ask, number)
+        return rounds(lambda *which: ask_server(url, *which), measure, number, most_mib)
     finally:
         process.terminate()
         process.wait()
 
 
-def through_engine(number: int) -> list[Row]:
+def through_engine(number: int, most_mib: float) -> list[str]:
     engine = make_engine()
-    return rounds(lambda first, count: ask_engine(engine, first, count), number)
+    return rounds(
+        *(lambda *which: ask_engine(engine, *which), lambda: engine_row(engine)),
+        *(number, most_mib),
+    )
 
 
 def main() -> None:
@@ -181,7 +205,7 @@ def main() -> None:
     parser.add_argument("--most", type=float, default=64.0, help="MiB")
     arguments = parser.parse_args()
     through = {"engine": through_engine, "server": through_server}[arguments.what]
-    found = grown(through(arguments.requests), arguments.most)
+    found = through(arguments.requests, arguments.most)
     if found:
         raise SystemExit(f"more of: {', '.join(found)}")
 

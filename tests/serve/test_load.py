@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from serving import wait_until
 
 sys.path.append(str(Path(__file__).parent.parent.parent / "scripts"))
 import bench_load
@@ -16,28 +15,31 @@ TINY = ["--size", "tiny", "--scale", "0.05", "--slots", "4", "--decode-block", "
 
 
 def test_short_requests_leave_nothing_in_the_engine(engine):
-    first = leaks.ask_engine(engine, 0, 60)
-    last = [leaks.ask_engine(engine, 60 + 120 * i, 120) for i in range(2)][-1]
-    assert leaks.grown([first, last], most_mib=64) == []
+    leaks.ask_engine(engine, 0, 60)
+    first = leaks.engine_row(engine)
+    for start in (60, 180):
+        leaks.ask_engine(engine, start, 120)
+    last = leaks.engine_row(engine)
+    assert leaks.grown(first, last, most_mib=64) == []
     assert last["pages_held"] == last["pages_lost"] == 0
     engine._pools[0].take(1)  # a page that is lost is seen
-    assert leaks.grown([first, leaks.ask_engine(engine, 0, 1)], 64) == ["pages_held", "pages_lost"]
+    assert leaks.grown(first, leaks.engine_row(engine), 64) == ["pages_held", "pages_lost"]
     engine.release()
 
 
 def test_short_requests_leave_nothing_in_the_server(server):
-    url, seen = f"{server.url}/v1", {}
+    url = f"{server.url}/v1"
 
-    def ask(first, number):
-        for status, count in leaks.ask_server(url, first, number).items():
-            seen[status] = seen.get(status, 0) + count
-        wait_until(lambda: leaks.waiting(url) == 0)
-        wait_until(lambda: len(server.service.worker._running) == 0)
-        return leaks.process_row() | leaks.own_objects()
+    def row():
+        return leaks.process_row() | leaks.own_objects() | {"replies": leaks.waiting(url)}
 
-    first, last = ask(0, 70), ask(70, 140)
-    assert set(seen) == {200, 400} and seen[400] == 60
-    assert leaks.grown([first, last], most_mib=64) == []
+    seen = leaks.ask_server(url, 0, 70)
+    assert seen == {200: 50, 400: 20}
+    first = leaks.settled(row, None, 64)
+    leaks.ask_server(url, 70, 140)
+    last = leaks.settled(row, first, most_mib=64)
+    assert leaks.grown(first, last, most_mib=64) == [] and last["replies"] == 0
+    assert not server.service.worker._running and not server.service.worker._waiting
 
 
 @pytest.mark.parametrize("kind", sorted(bench_load.KINDS))
