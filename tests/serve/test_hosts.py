@@ -11,6 +11,7 @@ from serving import KEY, LONG, model_config, one_device, serve_config, served, w
 from weight_folders import noisy, write
 
 from jaxreason.serve import server as stage
+from jaxreason.serve.orders import Orders
 from jaxreason.sharding import MeshConfig, make_mesh
 
 TEXT = "/v1/completions"
@@ -64,7 +65,26 @@ def of_one_process(root):
         return ask(server)
 
 
-@pytest.mark.parametrize("axis", ["tensor", pytest.param("data", marks=pytest.mark.slow)])
+MESSAGES = [None, "end", {"request": "7" * 5000}, ["a", "b"]]
+
+
+def hear(messages):
+    """What this process hears, and when process 0 learns that process 1 has come to wish for the end."""
+    heard, wished = [], []
+    orders = Orders(on_wish=lambda: wished.append(len(heard)))
+    for index, message in enumerate(messages):
+        if (jax.process_index(), index) == (1, 2):
+            orders.wish_end()
+        heard.append(orders.tell(message if jax.process_index() == 0 else None))
+    return heard, wished
+
+
+def test_every_process_hears_process_0_and_process_0_that_another_wishes_to_end():
+    assert run_processes(hear, 2, MESSAGES) == [[MESSAGES, [2]], [MESSAGES, []]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("axis", ["tensor", "data"])
 def test_two_processes_serve_what_one_does(root, of_one_process, axis):
     sizes = {"data": 1, "fsdp": 1, "tensor": 1, "context": 1} | {axis: 2}
     found, followed = run_processes(serve_here, 2, str(root), sizes)
