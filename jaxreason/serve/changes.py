@@ -14,6 +14,7 @@ from jaxreason.serve.weights import LostWeightsError, Weights
 from jaxreason.serve.worker import Worker
 
 _LOG = logging.getLogger(__name__)
+LOST = "reading failed midway, and so did reading the weights from before; the server ends"
 
 
 class Changes:
@@ -76,11 +77,11 @@ class Changes:
             folder = find()
             self._weights.check(folder)
             self._worker.change(folder).result()
-        except UserError as error:
+        except (UserError, OSError) as error:
             text = " ".join(str(error).split()).replace(str(folder), shown)
             raise ApiError(400, text, "path", "weights_refused") from error
         except LostWeightsError as error:
-            raise ApiError(500, f"{error}; the server ends") from error
+            raise ApiError(500, LOST) from error
         finally:
             self._busy.release()
 
@@ -97,7 +98,7 @@ def inside(root: str, path: str) -> epath.Path:
     """
     if not path or "\0" in path:
         raise ApiError(400, "path: expected a folder's, inside serve.weights_root", "path")
-    outside = ApiError(403, f"{path}: not inside serve.weights_root", "path", "weights_outside")
+    outside = ApiError(403, f"{path!r} is not inside serve.weights_root", "path", "weights_outside")
     if "://" in root:
         whole = path if "://" in path else f"{root.rstrip('/')}/{path}"
         if not _is_within(whole, root) or {"..", "."} & set(whole.split("/")):
