@@ -56,15 +56,14 @@ def engine_side(arguments, prompts: np.ndarray, replies: np.ndarray) -> Side:
             engine.release()  # no prompt is found in the cache
             engine.stats = Stats()
             times = EngineRun(engine, requests, arrivals).times()
-        return times, counts(engine.stats, config)
+        return times, counts(engine.stats)
 
     return run
 
 
-def counts(stats: Stats, config: SamplerConfig) -> dict[str, float]:
-    """What the engine counted, and the slots that were busy on average in the steps of its decode dispatches."""
-    steps = max(stats.decode_dispatches * config.decode_block, 1)
-    return {"slots_busy": stats.decoded_tokens / steps, **vars(stats)}
+def counts(stats: Stats) -> dict[str, float]:
+    """What the engine counted, and the slots that were busy in a decode step on average."""
+    return {"slots_busy": stats.decoded_tokens / max(stats.decode_steps, 1), **vars(stats)}
 
 
 def _model(arguments) -> ModelConfig:

@@ -48,6 +48,7 @@ class Stats:
     prefilled_tokens: int = 0
     shared_tokens: int = 0  # of prompts, found in pages that others had filled
     decode_dispatches: int = 0
+    decode_steps: int = 0  # over all dispatches, until the last slot of each stopped
     decoded_tokens: int = 0
     waiting_slots: int = 0  # slots without a page for their next token, summed over the dispatches
 
@@ -320,6 +321,7 @@ class Engine:
     def _absorb(self, run: Run, block: Block) -> None:
         """Takes in what a block has decoded."""
         self.stats.decoded_tokens += int(block.count.sum())
+        self.stats.decode_steps += int(block.count.max())
         self._tell_first_token()
         for slot in np.flatnonzero(block.count):
             sequence = run.slots[slot]

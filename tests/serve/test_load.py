@@ -76,8 +76,9 @@ def test_the_load_tool_gets_the_replies_that_it_asks_our_engine_for(tmp_path, ca
         assert result["prompt_tokens"] == prompts.sum()
         assert result["output_tokens"] == result["decoded_tokens"] == replies.sum()
         assert result["prefilled_tokens"] == prompts.sum() - 20  # decode takes the last of each
-        steps = result["decode_dispatches"] * 4
-        assert result["slots_busy"] == pytest.approx(replies.sum() / steps) and steps <= 4 * 20 * 25
+        assert replies.max() <= result["decode_steps"] <= result["decode_dispatches"] * 4
+        busy = replies.sum() / result["decode_steps"]
+        assert result["slots_busy"] == pytest.approx(busy) and 1 <= busy <= 4
         assert result["first_token_ms_p50"] <= result["first_token_ms_p99"]
         assert result["processor"] and result["device"] == "cpu"
     lines = [json.loads(line) for line in out.read_text().splitlines()]
