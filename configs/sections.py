@@ -436,6 +436,7 @@ def serve(max_tokens: int, max_length: int, **changes) -> ConfigDict:
         "thinking": None,
         "body_timeout_s": 30.0,
         "drain_s": 60.0,
+        "weights_root": "",
     }
     return section(defaults, changes)
 

@@ -6,6 +6,7 @@
     python scripts/bench.py sampler --rows 16 --length 32 --new-tokens 128 --slots 16 --batches 16
     python scripts/bench.py sampler --rows 128 --length 32 --shortest 16 --new-tokens 1024 --slots 32,64 --batches 16,32
     python scripts/bench.py train --size 0.6b --dtype bfloat16 --attention cudnn --compiled   # for a GPU
+    python scripts/bench.py load --kind chat --requests 1000     # a server's load, without a peer: see bench_load.py
 
 `sampler` asks for `rows` greedy replies of `new-tokens`, or of lengths from `shortest` on whose logarithm is uniform;
 each side keeps the fastest of the numbers of slots or batches given. Transformers runs a batch as long as its longest
@@ -36,6 +37,7 @@ from jaxreason.host_memory import keep_freed_memory  # noqa: E402
 
 keep_freed_memory()  # as a run of ours does; torch profits too
 
+import bench_load  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
@@ -72,6 +74,9 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))  # as a 
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["load"]:
+        bench_load.run(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=sorted(WORK))
     parser.add_argument("--size", default=SMALL, choices=[SMALL, *qwen3.SIZES])

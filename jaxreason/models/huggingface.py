@@ -181,20 +181,38 @@ def load_params(folder: str | epath.Path, model: Model, mesh: Mesh | None) -> di
     """
     folder = epath.Path(folder)
     check_weights(folder)
+    read = open_params(folder, model, mesh)
+    return jax.tree_util.tree_map_with_path(lambda path, _: read(path), abstract_params(model))
+
+
+def open_params(
+    folder: str | epath.Path, model: Model, mesh: Mesh | None
+) -> Callable[[tuple], jax.Array]:
+    """Reads parameters of a folder one at a time, by their path in the tree; the headers of all files are read now.
+
+    Raises:
+      UserError: as `load_params`, but that checksums are not looked at.
+    """
     shapes = abstract_params(model)
     single = SingleDeviceSharding(jax.devices()[0])
     shardings = (
         jax.tree.map(lambda _: single, shapes) if mesh is None else param_shardings(model, mesh)
     )
-    sources = find_sources(folder, weight_shapes(shapes))
+    sources = find_sources(epath.Path(folder), weight_shapes(shapes))
+    leaves = jax.tree_util.tree_leaves_with_path(shapes)
+    wanted = {
+        dotted(path): (shape, sharding)
+        for (path, shape), sharding in zip(leaves, jax.tree.leaves(shardings), strict=True)
+    }
 
-    def load(path, shape, sharding):
+    def read(path: tuple) -> jax.Array:
         name = dotted(path)
+        shape, sharding = wanted[name]
         stacked = name.startswith("layers.")
         layers = range(shape.shape[0]) if stacked else range(1)
         return _load_param([sources[name, layer] for layer in layers], stacked, shape, sharding)
 
-    return jax.tree_util.tree_map_with_path(load, shapes, shardings)
+    return read
 
 
 def _load_param(

@@ -9,6 +9,7 @@ devices the copies need not be split as finely as the trainer's: what is whole i
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -79,6 +80,38 @@ def lay_out(
     return params | run(given, {name: old[name] for name in changed})
 
 
+def replace_params(
+    model: Model,
+    mesh: Mesh,
+    laid_out: dict[str, Any],
+    read: Callable[[tuple], jax.Array],
+    weights: Weights = DEFAULT,
+) -> None:
+    """New values in what `lay_out` gave, a parameter at a time, each in the memory of the old one.
+
+    There is never a second copy of more than one parameter (of all its layers). If `read` raises, those before are new
+    and the others old: nothing of use until all have been replaced.
+
+    Args:
+      model: the trainer's, as for `lay_out`.
+      mesh: where the parameters are.
+      laid_out: changed in place; nobody else may use its arrays.
+      read: gives a parameter of `model` by its path.
+      weights: as for `lay_out`.
+    """
+    changed = changed_parts(model, mesh, weights)
+
+    def replace(path: tuple) -> None:
+        names = tuple(entry.key for entry in path)
+        part = functools.reduce(lambda inner, name: {name: inner}, reversed(names), read(path))
+        if names[0] in changed:
+            part = _program(model, mesh, weights, names)(part, _pick(laid_out, names))
+        _put(laid_out, part)
+
+    for path, _ in jax.tree_util.tree_leaves_with_path(abstract_params(model)):
+        replace(path)  # whose variables are gone when the next is read
+
+
 def changed_parts(model: Model, mesh: Mesh, weights: Weights) -> tuple[str, ...]:
     """The entries of the parameters that `lay_out` copies."""
     wanted, names = sampling_model(model, mesh, weights.dtype), tuple(abstract_params(model))
@@ -115,13 +148,38 @@ def _placed(x: Any, sharding: NamedSharding) -> jax.Array:
     return x if getattr(x, "sharding", None) == sharding else jax.device_put(x, sharding)
 
 
-@functools.lru_cache(maxsize=8)
-def _program(model: Model, mesh: Mesh, weights: Weights):
+def _pick(tree: Any, names: tuple[str, ...]) -> Any:
+    """One parameter with its scales, if it has them, and all that it is in; of every layer where they are apart."""
+    if isinstance(tree, tuple):
+        return tuple(_pick(layer, names) for layer in tree)
+    if len(names) == 1:
+        return {name: x for name, x in tree.items() if name in (names[0], f"{names[0]}_scale")}
+    return {names[0]: _pick(tree[names[0]], names[1:])}
+
+
+def _put(tree: Any, part: Any) -> None:
+    """Puts what `_pick` would take."""
+    if isinstance(tree, tuple):
+        for layer, theirs in zip(tree, part, strict=True):
+            _put(layer, theirs)
+        return
+    for name, inner in part.items():
+        if isinstance(inner, dict | tuple):
+            _put(tree[name], inner)
+        else:
+            tree[name] = inner
+
+
+@functools.lru_cache(maxsize=32)
+def _program(model: Model, mesh: Mesh, weights: Weights, names: tuple[str, ...] = ()):
+    """The copy of all parts that change, or of the one parameter of these names."""
+
     def change(params: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
         del old  # only its memory is wanted
         return _change(model, mesh, weights.dtype, params)
 
     shardings = _shardings(model, mesh, weights)
+    shardings = _pick(shardings, names) if names else shardings
     return jax.jit(change, donate_argnums=1, keep_unused=True, out_shardings=shardings)
 
 
@@ -147,10 +205,10 @@ def _gathered(sharding: NamedSharding) -> NamedSharding:
 
 def _change(model: Model, mesh: Mesh, dtype: WeightDtype, params: dict[str, Any]) -> dict[str, Any]:
     wanted = sampling_model(model, mesh, dtype)
-    if wanted.int8:
+    if wanted.int8 and "layers" in params:
         params = params | {"layers": _quantized(params["layers"])}
     params = jax.tree_util.tree_map_with_path(functools.partial(_stored, wanted), params)
-    if not _is_unrolled(model, mesh):
+    if not _is_unrolled(model, mesh) or "layers" not in params:
         return params
     number = model.architecture.num_hidden_layers
     return params | {"layers": tuple(_layer(params["layers"], i) for i in range(number))}

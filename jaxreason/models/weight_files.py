@@ -119,12 +119,16 @@ def check_weights(folder: epath.Path) -> None:
     Raises:
       UserError: on every process, with the file that is not as it was exported.
     """
-    found = on_process_zero(lambda: _damage(folder))
+    found = on_process_zero(lambda: find_damage(folder))
     if found:
         raise UserError(found)
 
 
-def _damage(folder: epath.Path) -> str:
+def find_damage(folder: epath.Path) -> str:
+    """The file that is not as an export has written it, in words; "" where none is, or there are no checksums.
+
+    Any process may call it, alone.
+    """
     path = folder / CHECKSUMS_FILE
     try:
         if not path.exists():

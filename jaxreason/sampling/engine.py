@@ -18,7 +18,12 @@ from jax.sharding import Mesh
 from jaxreason.compiling import Compiling
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
-from jaxreason.models.sampling_layout import changed_parts, lay_out, sampling_model
+from jaxreason.models.sampling_layout import (
+    changed_parts,
+    lay_out,
+    replace_params,
+    sampling_model,
+)
 from jaxreason.sampling.admission import make_admission
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine_calls import FIRST_COPY, engine_calls
@@ -48,6 +53,7 @@ class Stats:
     padded_tokens: int = 0  # what those dispatches have room for: `prefilled_tokens` and padding
     shared_tokens: int = 0  # of prompts, found in pages that others had filled
     decode_dispatches: int = 0
+    decode_steps: int = 0  # over all dispatches, until the last slot of each stopped
     decoded_tokens: int = 0
     waiting_slots: int = 0  # slots without a page for their next token, summed over the dispatches
     host_seconds: float = (
@@ -121,6 +127,18 @@ class Engine:
         copied = [self._params[name] for name in changed_parts(self._model, self._mesh, weights)]
         jax.block_until_ready(copied)
         self.moved = Moved(bytes_on_device(copied), time.perf_counter() - began)
+
+    def replace_params(self, read: Callable[[tuple], jax.Array]) -> None:
+        """New weights, read a parameter at a time into the memory of the old ones; the cache is emptied.
+
+        Nobody else may use the parameters that this engine was given. What `read` raises leaves some of them old
+        and some new: then all must be replaced before the next `generate`.
+
+        Args:
+          read: gives a parameter by its path in the tree.
+        """
+        self.release()
+        replace_params(self._model, self._mesh, self._params, read, self._config.weights)
 
     @property
     def sampled_from(self) -> tuple[Model, Any]:
@@ -344,6 +362,7 @@ class Engine:
     def _absorb(self, run: Run, block: Block) -> None:
         """Takes in what a block has decoded."""
         self.stats.decoded_tokens += int(block.count.sum())
+        self.stats.decode_steps += int(block.count.max())
         self._tell_first_token()
         for slot in np.flatnonzero(block.count):
             sequence = run.slots[slot]

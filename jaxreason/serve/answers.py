@@ -57,7 +57,7 @@ async def _respond(service: Service, call: Call, pending: Pending, watch: asynci
     if not call.stream:
         whole = await _whole(pending, shape, call)
         watch.cancel()
-        return json_response({**envelope, **whole})
+        return json_response({**envelope, "system_fingerprint": pending.fingerprint, **whole})
     events = _events(pending, shape, call, envelope)
     first = await anext(events)  # what fails before it has begun has a status of its own
     return StreamingResponse(_chunks(first, events, watch), media_type="text/event-stream")
@@ -87,6 +87,7 @@ async def _events(
     unused = {"usage": None} if call.usage else {}
     opened = set()
     async for index, delta in pending.deltas():
+        envelope = {**envelope, "system_fingerprint": pending.fingerprint}
         if index not in opened and (opening := shape.opening(index)) is not None:
             yield {**envelope, "choices": [opening], **unused}
         opened.add(index)

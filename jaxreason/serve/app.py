@@ -10,10 +10,23 @@ from starlette.exceptions import HTTPException
 
 from jaxreason.serve import metrics
 from jaxreason.serve.answers import answer, json_response
+from jaxreason.serve.body import read_body, to_json
 from jaxreason.serve.errors import ApiError
+from jaxreason.serve.fields import Fields
 from jaxreason.serve.service import Service
 
-ROUTES = ("/v1/completions", "/v1/chat/completions", "/v1/models", "/health", "/metrics")
+OFF = (
+    "this server takes no new weights: start it with serve.api_key (or JAXREASON_API_KEY) and serve.weights_root, "
+    "the folder that they may be in"
+)
+ROUTES = (
+    "/v1/completions",
+    "/v1/chat/completions",
+    "/v1/models",
+    "/v1/weights",
+    "/health",
+    "/metrics",
+)
 
 
 def make_app(service: Service) -> FastAPI:
@@ -66,6 +79,18 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     @app.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
         return await answer(service, request, service.parser.chat)
+
+    @app.post("/v1/weights")
+    async def weights(request: Request) -> Response:
+        service.authorize(request)
+        if service.changes is None or not (service.api_key and service.changes.root):
+            raise ApiError(403, OFF, None, "weights_endpoint_off")
+        body = await read_body(request, service.max_body_bytes, service.body_timeout_s)
+        fields = Fields(to_json(body))
+        path = fields.take("path", str, "")
+        fields.finish()
+        await asyncio.wrap_future(service.changes.to_folder(path))
+        return json_response(service.describe())
 
 
 def _failed(error: ApiError) -> Response:

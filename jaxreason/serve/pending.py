@@ -12,7 +12,8 @@ from jaxreason.serve.mailbox import Mailbox
 from jaxreason.serve.scores import PromptScores
 from jaxreason.serve.shapes import Delta, Shown, Usage
 from jaxreason.serve.text import TextStream
-from jaxreason.serve.worker import Ticket, Worker
+from jaxreason.serve.tickets import Ticket
+from jaxreason.serve.worker import Worker
 
 
 class Pending:
@@ -54,6 +55,11 @@ class Pending:
     def usage(self) -> Usage:
         """So far."""
         return Usage(sum(map(len, self._call.prompts)), self._replies)
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the weights that answer it, once it has begun."""
+        return self._tickets[0].fingerprint
 
     def cancel(self) -> None:
         """Nobody wants it any more."""

@@ -1,6 +1,8 @@
 """Log-probabilities of a prompt's own tokens, for clients that score texts with `echo`."""
 
 import functools
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -26,19 +28,31 @@ class PromptScores(NamedTuple):
     logprobs: tuple[float, ...]
     top: tuple[tuple[tuple[int, float], ...], ...]
 
+    @property
+    def are_numbers(self) -> bool:
+        """Whether the logits were finite."""
+        return not any(math.isnan(value) for value in self.logprobs)
+
 
 class PromptScorer:
     """Scores one prompt at a time, at temperature 1; call it under `jax.set_mesh(mesh)`.
 
     Args:
       model: the network.
-      params: its parameters, laid out in any way that `forward` takes.
+      params: gives its parameters as they are now, laid out in any way that `forward` takes.
       mesh: where they are.
       max_length: longest prompt.
       num_top: likeliest tokens to give at each place.
     """
 
-    def __init__(self, model: Model, params: Any, mesh: Mesh, max_length: int, num_top: int):
+    def __init__(
+        self,
+        model: Model,
+        params: Callable[[], Any],
+        mesh: Mesh,
+        max_length: int,
+        num_top: int,
+    ):
         self._params, self._max_length = params, max_length
         self._rows = num_parts(mesh, "act_batch")
         program = functools.partial(_score, model, max(num_top, 1))
@@ -49,7 +63,7 @@ class PromptScorer:
         length = min(max(SHORTEST, 1 << (len(tokens) - 1).bit_length()), self._max_length)
         padded = np.zeros((self._rows, length), np.int32)  # every device that shares rows has one
         padded[:, : len(tokens)] = tokens
-        logprobs, ids, values = to_host(self._program(self._params, padded))
+        logprobs, ids, values = to_host(self._program(self._params(), padded))
         count = len(tokens) - 1
         top = [
             tuple(zip(some.tolist(), theirs.tolist(), strict=True))

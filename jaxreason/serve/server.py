@@ -1,5 +1,6 @@
 """The stage: a model, its engine and its worker behind a socket, until a signal."""
 
+import contextlib
 import gc
 import math
 import os
@@ -7,38 +8,60 @@ import re
 import signal
 import socket
 import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import uvicorn
 from etils import epath
 
 from jaxreason.config import ConfigError
-from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve, static_model
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Engine, Request
 from jaxreason.sampling.engine_calls import begin_compiling
 from jaxreason.serve.app import make_app
 from jaxreason.serve.calls import Parser
+from jaxreason.serve.changes import Changes
 from jaxreason.serve.connections import SPARE, server_settings
+from jaxreason.serve.followers import follow
+from jaxreason.serve.orders import Orders
 from jaxreason.serve.scores import PromptScorer
 from jaxreason.serve.service import Service
 from jaxreason.serve.settings import ServeConfig
+from jaxreason.serve.weights import Weights
 from jaxreason.serve.worker import Worker
 
 # What a folder may hold, which says nothing of whose it is.
 UNTOLD = ("model", "final", "hf", "export", "checkpoint", "checkpoints", "best", "last")
+STOPS = (signal.SIGTERM, signal.SIGINT)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Loaded(NamedTuple):
+    """A model that is ready to be served, on every process of a job."""
+
+    tokenizer: Tokenizer
+    vocab_size: int
+    engine: Engine
+    scorer: PromptScorer
+    weights: Weights
+    orders: Orders
 
 
 def run_serve(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh) -> None:
     """Serves until SIGTERM or SIGINT; what has begun by then is finished, for at most `config.drain_s`.
 
+    Of several processes process 0 listens; a signal to any of them ends all so.
+
     Raises:
-      ConfigError: the address cannot be had, or this is one of several processes.
+      ConfigError: the address cannot be had.
+      RuntimeError: the engine broke where it cannot go on.
     """
-    if jax.process_count() > 1:
-        raise ConfigError("jaxreason serve: one process serves one model; this is one of several.")
+    if jax.process_index() > 0:
+        _follow(config, load(config, model_config, mesh))
+        return
     with _listen(config) as listener:
         service = make_service(config, model_config, mesh)
         host, port = listener.getsockname()[:2]
@@ -55,10 +78,8 @@ def run_serve(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding
         _serve(service, listener, config)
 
 
-def make_service(
-    config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh
-) -> Service:
-    """Loads the model, compiles what every request needs, and starts the worker."""
+def load(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh) -> Loaded:
+    """Loads the model and compiles what every request needs; every process must call it."""
     path = str(resolve(model_config.path))
     tokenizer = load_tokenizer(path)
     sizes = static_model(model_config), mesh, config.sampler
@@ -71,21 +92,38 @@ def make_service(
     )
     del params  # the engine may have copies
     _warm_up(engine, tokenizer.pad_id)
+    sampling_model = engine.sampled_from[0]
     sizes = (config.sampler.max_length, config.sampler.top_logprobs)
-    scorer = PromptScorer(*engine.sampled_from, mesh, *sizes)
-    worker = Worker(engine, scorer, config.decoding, config.max_sequences)
+    scorer = PromptScorer(sampling_model, lambda: engine.sampled_from[1], mesh, *sizes)
+    weights = Weights(engine, model, tokenizer, path)
+    orders = Orders(on_wish=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    return Loaded(tokenizer, model.architecture.vocab_size, engine, scorer, weights, orders)
+
+
+def make_service(
+    config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh
+) -> Service:
+    """Loads the model and starts the worker; process 0 only, the others `load` and follow."""
+    loaded = load(config, model_config, mesh)
+    engine, weights = loaded.engine, loaded.weights
+    limits = (config.decoding, config.max_sequences)
+    worker = Worker(engine, loaded.scorer, *limits, weights, loaded.orders)
     worker.start(mesh)
+    path = str(weights.first)
     name = config.name or model_name(path)
     names = (name, model_config.path, path)
+    key = config.api_key or os.environ.get("JAXREASON_API_KEY", "")
     return Service(
         name,
-        config.api_key or os.environ.get("JAXREASON_API_KEY", ""),
+        key,
         config.max_body_bytes,
         config.body_timeout_s,
-        Parser(config, tokenizer, model.architecture.vocab_size, names),
+        Parser(config, loaded.tokenizer, loaded.vocab_size, names),
         worker,
-        tokenizer,
+        loaded.tokenizer,
         engine.stats,
+        weights,
+        Changes(weights, worker, config.weights_root),
     )
 
 
@@ -118,13 +156,39 @@ def _listen(config: ServeConfig) -> socket.socket:
 
 
 def _serve(service: Service, listener: socket.socket, config: ServeConfig) -> None:
-    # uvicorn raises the signal that has stopped it once more when it is done; by then there is nothing to stop.
-    before = {n: signal.signal(n, lambda *_: None) for n in (signal.SIGTERM, signal.SIGINT)}
     most = config.max_sequences + SPARE
     settings = server_settings(make_app(service), service, most, math.ceil(config.drain_s))
+    server = uvicorn.Server(settings)
+
+    def end() -> None:
+        server.should_exit = True
+
+    service.worker.on_error = end
+    # uvicorn raises the signal that has stopped it once more when it is done; by then there is nothing to stop.
+    with _handling(dict.fromkeys(STOPS, lambda: None) | {signal.SIGHUP: service.changes.again}):
+        try:
+            server.run(sockets=[listener])
+        finally:
+            service.worker.stop(cancel=True)
+    if service.worker.error is not None:
+        raise RuntimeError(f"serving ended: {service.worker.error}") from service.worker.error
+
+
+def _follow(config: ServeConfig, loaded: Loaded) -> None:
+    """Process 0 finishes what has begun, so a signal to this one only asks it to."""
+    _, _, engine, scorer, weights, orders = loaded
+    ends = dict.fromkeys(STOPS, orders.wish_end)
+    with _handling(ends | {signal.SIGHUP: lambda: None}):
+        follow(engine, scorer, config.decoding, weights, orders)
+
+
+@contextlib.contextmanager
+def _handling(actions: dict[signal.Signals, Callable[[], Any]]) -> Iterator[None]:
+    before = {
+        number: signal.signal(number, lambda *_, act=act: act()) for number, act in actions.items()
+    }
     try:
-        uvicorn.Server(settings).run(sockets=[listener])
+        yield
     finally:
-        service.worker.stop(cancel=True)
         for number, handler in before.items():
             signal.signal(number, handler)

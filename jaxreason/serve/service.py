@@ -12,7 +12,9 @@ from fastapi import Request
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.sampling.engine import Stats
 from jaxreason.serve.calls import Parser
+from jaxreason.serve.changes import Changes
 from jaxreason.serve.errors import ApiError
+from jaxreason.serve.weights import Weights
 from jaxreason.serve.worker import Worker
 
 
@@ -29,6 +31,8 @@ class Service:
       worker: started.
       tokenizer: the model's.
       stats: the engine's.
+      weights: what the engine has loaded; None where that is not known.
+      changes: of the weights; None where clients may make none.
       responses: how many there were of each (route, status).
     """
 
@@ -40,6 +44,8 @@ class Service:
     worker: Worker
     tokenizer: Tokenizer
     stats: Stats
+    weights: Weights | None = None
+    changes: Changes | None = None
     responses: Counter[tuple[str, int]] = field(default_factory=Counter)
     created: int = field(default_factory=lambda: int(time.time()))
     # Long prompts are made tokens beside the event loop, one at a time.
@@ -59,6 +65,8 @@ class Service:
             raise ApiError(401, "a valid API key is needed", None, "invalid_api_key", headers)
 
     def describe(self) -> dict[str, Any]:
-        """The model as /v1/models lists it."""
-        about = {"object": "model", "created": self.created, "owned_by": "jaxreason"}
-        return {"id": self.name, **about}
+        """The model as /v1/models lists it; `created` and `fingerprint` are those of its weights."""
+        created = self.created if self.weights is None else self.weights.loaded
+        about = {"object": "model", "created": created, "owned_by": "jaxreason"}
+        known = {} if self.weights is None else {"fingerprint": self.weights.fingerprint}
+        return {"id": self.name, **about, **known}

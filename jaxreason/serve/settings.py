@@ -26,6 +26,7 @@ class ServeConfig:
       thinking: the chat template's thinking switch; None leaves it to the template.
       body_timeout_s: within which a request's body must be there.
       drain_s: what SIGTERM leaves to requests that have begun.
+      weights_root: folder that POST /v1/weights may take new weights from, itself and all below it; "" turns it off.
 
     Raises:
       ValueError: a field is out of range; names the field.
@@ -43,6 +44,7 @@ class ServeConfig:
     thinking: bool | None
     body_timeout_s: Annotated[float, above(0)]
     drain_s: Annotated[float, at_least(0)]
+    weights_root: str = ""
 
     def __post_init__(self) -> None:
         check_ranges(self, "serve")

@@ -1,13 +1,20 @@
 """Parameters laid out for sampling give what stacked ones give."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 from tiny_models import counting, make_architecture, make_model, random_tokens
 
 from jaxreason.models.decoder import forward, init_cache, init_params
-from jaxreason.models.sampling_layout import Weights, abstract_layout, lay_out, sampling_model
+from jaxreason.models.sampling_layout import (
+    Weights,
+    abstract_layout,
+    lay_out,
+    replace_params,
+    sampling_model,
+)
 from jaxreason.sharding import MeshConfig, make_mesh
 
 ONE, MANY = (1, 1, 1, 1), (1, 4, 2, 1)
@@ -143,3 +150,28 @@ def test_only_models_with_all_layers_unrolled_are_laid_out_anew():
     params = init_params(models[0], jax.random.key(0), mesh)
     kept = jax.tree.map(lambda a, b: a is b, params, lay_out(models[0], mesh, params))
     assert all(jax.tree.leaves(kept))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "unroll", "dtype"), [(ONE, 1, "auto"), (ONE, 3, "auto"), (MANY, 3, "int8")], ids=str
+)
+def test_parameters_replaced_one_by_one_are_those_laid_out_together(sizes, unroll, dtype):
+    model = make_model(make_architecture(), unroll=unroll)
+    mesh = make_mesh(MeshConfig(*sizes), jax.devices()[: int(np.prod(sizes))])
+    weights, held = Weights(dtype), []
+
+    def read(path):
+        held.append(sum(x.nbytes for x in jax.live_arrays()))
+        return jnp.copy(flat[path])
+
+    with jax.set_mesh(mesh):
+        new = init_params(model, jax.random.key(1), mesh)
+        expected = lay_out(model, mesh, new, weights)
+        flat = dict(jax.tree_util.tree_leaves_with_path(new))
+        replaced = lay_out(model, mesh, init_params(model, jax.random.key(0), mesh), weights)
+        replace_params(model, mesh, replaced, read, weights)
+    assert jax.tree.structure(replaced) == jax.tree.structure(expected)
+    for found, wanted in zip(jax.tree.leaves(replaced), jax.tree.leaves(expected), strict=True):
+        assert found.sharding == wanted.sharding
+        np.testing.assert_array_equal(found, wanted)
+    assert len(held) == len(flat) and max(held) == held[0]  # no second copy grows beside the first
