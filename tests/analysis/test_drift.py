@@ -228,7 +228,10 @@ def test_a_killed_run_goes_on_where_it_was(finished, folders, tmp_path, monkeypa
 
 
 def test_another_tuned_model_in_a_used_directory_is_refused(finished, folders):
-    with pytest.raises(ConfigError, match=r"made with something else.* models\.tuned\.sha256: .* To go on here, set it back; "):
+    with pytest.raises(
+        ConfigError,
+        match=r"made with something else.* models\.tuned\.sha256: .* To go on here, set it back; ",
+    ):
         run(folders, finished[0], tuned="base")
 
 
