@@ -52,7 +52,7 @@ def program(stage, workdir, folder, steps, processes, devices, changes=()):
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", LENGTH)
 def test_the_program_goes_on_with_other_devices_and_processes(stage, tmp_path):
-    program(stage, tmp_path / "stayed", tmp_path / "log", 4, 1, 1)
+    program(stage, tmp_path / "stayed", tmp_path / "log", 4, 1, 8)
     for steps, processes, devices in PLACES:
         changes = SMALLER[stage] if steps > 2 else ()
         log = tmp_path / f"log_{steps}"

@@ -246,6 +246,26 @@ def test_other_settings_in_a_used_directory_are_refused_unless_they_change_no_nu
     assert run(folders, workdir, other_batches) == before
 
 
+def test_files_of_a_version_that_had_fewer_settings_are_not_measured_again(
+    finished, folders, tmp_path, monkeypatch
+):
+    shutil.copytree(finished[0], tmp_path / "run")
+    for path in (tmp_path / "run/analysis").glob("*.json"):
+        value = json.loads(path.read_text())
+        for name in ("variant", "components", "shift_threshold"):
+            value["made_with"].get("settings", {}).pop(name, None)
+        path.write_text(json.dumps(value))
+    monkeypatch.setattr(
+        drift.ModelSource, "open", lambda *_, **__: pytest.fail("models were loaded")
+    )
+    run(folders, tmp_path / "run")
+    other = dataclasses.replace(CONFIG, shift_threshold=0.4)
+    with pytest.raises(
+        ConfigError, match=r"tokens\.json: .* settings\.shift_threshold: 0\.1 -> 0\.4"
+    ):
+        run(folders, tmp_path / "run", other)
+
+
 def test_replies_that_changed_under_a_measurement_are_refused(finished, folders, tmp_path):
     shutil.copytree(folders, tmp_path / "pair")
     shorter = dataclasses.replace(make_unit(), texts=make_unit().texts[1:])
