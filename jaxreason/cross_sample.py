@@ -38,7 +38,7 @@ from jaxreason.errors import UserError
 from jaxreason.evaluation.asking import VariantName
 from jaxreason.evaluation.evaluator import check_isolation, fitting, make_pool
 from jaxreason.evaluation.grading import make_grades
-from jaxreason.evaluation.parts import HELD, Part, identity_of, plan
+from jaxreason.evaluation.parts import HELD, SECTIONS, Part, identity_of, plan
 from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
 from jaxreason.evaluation.summary import summarize_grades
 from jaxreason.interrupt import Interrupt
@@ -53,7 +53,6 @@ from jaxreason.results.cross_files import (
     write_replies_file,
     write_result,
 )
-from jaxreason.sampling.decoding import Decoding
 from jaxreason.sharding import check_rows
 
 _LOG = logging.getLogger(__name__)
@@ -206,7 +205,8 @@ def _claim(workdir, config: CrossSampleConfig, asked: Asked, sources: list[Model
     }
     begun = folder.exists() and any(folder.glob("*.jsonl"))
     about = {"base": sources[0].name, "tuned": sources[1].name}
-    sections = {"section": CrossSampleConfig, "asked.decoding_settings": Decoding}
+    of_head = {f"asked.{path}": cls for path, cls in SECTIONS.items()}
+    sections = {"section": CrossSampleConfig, **of_head}
     claim(folder, made_with, begun, about, sections=sections)
 
 

@@ -36,6 +36,7 @@ from jaxreason.tasks.registry import TASKS
 
 _LOG = logging.getLogger(__name__)
 HELD = "held"  # of a head: how model and cache are held; older ones lack it
+SECTIONS = {"decoding_settings": Decoding}  # of a head, by which older ones are read
 
 
 @dataclass(frozen=True)
@@ -217,8 +218,7 @@ def _agreed_head(folder: epath.Path, part: Part) -> dict[str, Any]:
         return asked
     remedy = f"Use another working directory, or remove {samples.name} and {path.name}."
     found = read_json(path, f"Put back a copy of it. {remedy}")
-    sections = {"decoding_settings": Decoding}
-    refuse(samples, changes(identity_of(found), identity_of(asked), sections, (HELD,)), remedy)
+    refuse(samples, changes(identity_of(found), identity_of(asked), SECTIONS, (HELD,)), remedy)
     return found | {TOLD: asked[TOLD]}
 
 
