@@ -311,8 +311,9 @@ class _Run:
             _on_zero(self._add_to_part, unit, made["metrics"])
 
     def _add_to_part(self, unit: Unit, metrics: dict[str, dict]) -> None:
-        kept = kept_metrics(self.workdir, self.origin, unit)
-        made = {"metrics": kept | metrics} | self.origin.of_part(unit)
+        found = kept_metrics(self.workdir, self.origin, unit) | metrics
+        made = {"metrics": {name: found[name] for name in METRICS if name in found}}
+        made |= self.origin.of_part(unit)
         write_drift_part(self.workdir, unit_name(unit), made)
 
     def write_undefined(self, reasons: dict[str, str]) -> None:
