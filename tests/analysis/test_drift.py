@@ -289,7 +289,7 @@ def test_a_metric_that_is_added_is_measured_alone(finished, folders, tmp_path, m
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
 
 
-def test_of_a_benchmark_that_a_study_gained_that_alone_is_measured_and_one_it_lost_leaves_the_files(
+def test_a_benchmark_that_a_study_gained_is_measured_with_the_others(
     finished, folders, tmp_path, monkeypatch
 ):
     pair, workdir = tmp_path / "pair", tmp_path / "run"
@@ -308,7 +308,7 @@ def test_of_a_benchmark_that_a_study_gained_that_alone_is_measured_and_one_it_lo
         note = lambda *a: (measured.append(a[4].benchmark), measure_unit(*a))[1]  # noqa: E731
         patch.setattr(drift, "measure_unit", note)
         files = run(pair, workdir)
-    assert measured == ["more", "more"]
+    assert measured == ["more", "more"]  # what was measured of the others is kept
     assert {row["benchmark"] for row in files["token_kl"]["rows"]} == {"sums", "more"}
     old = [row for row in files["token_kl"]["rows"] if row["benchmark"] == "sums"]
     assert old == finished[1]["token_kl"]["rows"]
