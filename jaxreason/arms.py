@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import ml_collections
 
-from jaxreason.config import ConfigError, nearest, parse, within
+from jaxreason.config import ConfigError, nearest, parse, unclaimed, within
 from jaxreason.evaluation import settings
 from jaxreason.recipes import merged
 from jaxreason.results import published
@@ -34,6 +34,7 @@ TAKEN = (
 METHODS = {"sft": SFTConfig, "rl": rl.RLConfig}
 
 
+@unclaimed("each stage has a claim of its own")
 @dataclass(frozen=True)
 class ArmConfig:
     """One twin.
@@ -71,6 +72,7 @@ class ArmConfig:
     traits: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
+@unclaimed("each stage has a claim of its own")
 @dataclass(frozen=True)
 class StudyConfig:
     """Which twins are made, and how often.

@@ -20,7 +20,7 @@ from etils import epath
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from jaxreason.config import FREE, at_least
+from jaxreason.config import FREE, LEARNED, at_least
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
@@ -50,8 +50,8 @@ class BaseKLConfig:
     """
 
     every: Annotated[int, at_least(0), FREE] = 0
-    prompts: Annotated[int, at_least(1)] = 64
-    max_tokens: Annotated[int, at_least(1)] = 512
+    prompts: Annotated[int, at_least(1), LEARNED] = 64
+    max_tokens: Annotated[int, at_least(1), LEARNED] = 512
 
 
 NO_BASE_KL = BaseKLConfig()

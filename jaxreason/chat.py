@@ -11,6 +11,7 @@ from typing import Any
 import jax
 from etils import epath
 
+from jaxreason.config import unclaimed
 from jaxreason.data.thoughts import CLOSE, OPEN
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.errors import UserError
@@ -24,6 +25,7 @@ HELP = (
 )
 
 
+@unclaimed("nothing is kept")
 @dataclass(frozen=True)
 class ChatConfig:
     """How the model answers.

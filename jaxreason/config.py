@@ -10,7 +10,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from jaxreason.errors import UserError
@@ -76,8 +76,22 @@ def _or(also: tuple[float, ...]) -> str:
     return "".join(f", or {value:g}" for value in also)
 
 
-# Marks a field that only places, shows or lengthens a run: another value continues what an earlier one began.
+# Every field of a section that a stage is claimed by has one of these, or holds sections whose fields have.
+# What is made depends on its value: another value needs another directory.
+LEARNED = "learned"
+# It only places, shows or lengthens a run, or what it names is claimed by its content: another value continues.
 FREE = "free"
+_Class = TypeVar("_Class", bound=type)
+
+
+def unclaimed(_why: str) -> Callable[[_Class], _Class]:
+    """Marks a section that no stage is claimed by, with the reason: all of its fields are FREE."""
+
+    def mark(cls: _Class) -> _Class:
+        cls.UNCLAIMED = True
+        return cls
+
+    return mark
 
 
 def nearest(name: str, valid: typing.Iterable[str]) -> str:
@@ -249,20 +263,29 @@ def to_dict(value: Any) -> Any:
 
 def claimed(section: Any) -> dict[str, Any]:
     """A parsed section as plain JSON values without its FREE fields: what its results depend on."""
-    hints = typing.get_type_hints(type(section), include_extras=True)
-    result = {}
-    for field in dataclasses.fields(section):
-        value = getattr(section, field.name)
-        if FREE not in getattr(hints[field.name], "__metadata__", ()):
-            result[field.name] = _claimed_value(value)
-    return result
+    return {name: claimed_value(getattr(section, name)) for name in claimed_fields(type(section))}
 
 
-def _claimed_value(value: Any) -> Any:
+def claimed_fields(cls: type) -> dict[str, Any]:
+    """The fields of a section that a stage is claimed by, with their types."""
+    if getattr(cls, "UNCLAIMED", False):
+        return {}
+    hints = typing.get_type_hints(cls, include_extras=True)
+    names = [field.name for field in dataclasses.fields(cls)]
+    return {name: hints[name] for name in names if FREE not in marks(hints[name])}
+
+
+def marks(hint: Any) -> tuple:
+    """What stands beside a field's type."""
+    return getattr(hint, "__metadata__", ())
+
+
+def claimed_value(value: Any) -> Any:
+    """`claimed` of a section, or of the sections in a container; any other value as JSON has it."""
     if dataclasses.is_dataclass(value):
         return claimed(value)
     if isinstance(value, Mapping):
-        return {str(key): _claimed_value(item) for key, item in value.items()}
+        return {str(key): claimed_value(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
-        return [_claimed_value(item) for item in value]
+        return [claimed_value(item) for item in value]
     return to_dict(value)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import ml_collections
 from etils import epath
 
-from jaxreason.config import ConfigError, nearest, parse
+from jaxreason.config import ConfigError, nearest, parse, unclaimed
 from jaxreason.data.decontamination import decontaminate
 from jaxreason.data.examples import Example, load_examples
 from jaxreason.data.rows import DatasetConfig, DropLog
@@ -34,6 +34,7 @@ _LOG = logging.getLogger(__name__)
 Section = TypeVar("Section")
 
 
+@unclaimed("a run is claimed by the data that is left; decontamination.json says how it began")
 @dataclass(frozen=True)
 class DecontaminationConfig:
     """Whether training questions are compared with those of the benchmarks (docs/questions.md).

@@ -21,7 +21,16 @@ from jax.sharding import Mesh
 
 from jaxreason.analysis.comparable import why_not
 from jaxreason.analysis.patched_replies import make_patching, write_replies
-from jaxreason.config import FREE, ConfigError, at_least, check_ranges, claimed, nearest, to_dict
+from jaxreason.config import (
+    FREE,
+    LEARNED,
+    ConfigError,
+    at_least,
+    check_ranges,
+    claimed,
+    nearest,
+    to_dict,
+)
 from jaxreason.cross_replies import Asked, Rows, reply_lines
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
@@ -29,7 +38,7 @@ from jaxreason.errors import UserError
 from jaxreason.evaluation.asking import VariantName
 from jaxreason.evaluation.evaluator import check_isolation, fitting, make_pool
 from jaxreason.evaluation.grading import make_grades
-from jaxreason.evaluation.parts import Part, identity_of, plan
+from jaxreason.evaluation.parts import HELD, SECTIONS, Part, identity_of, plan
 from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
 from jaxreason.evaluation.summary import summarize_grades
 from jaxreason.interrupt import Interrupt
@@ -67,16 +76,16 @@ class CrossSampleConfig:
       batch_size: rows, over all devices.
     """
 
-    benchmark: str
-    decoding: str = "greedy"
-    variant: VariantName = "robust"
-    questions: Annotated[int, at_least(0)] = 100
+    benchmark: Annotated[str, LEARNED]
+    decoding: Annotated[str, LEARNED] = "greedy"
+    variant: Annotated[VariantName, LEARNED] = "robust"
+    questions: Annotated[int, at_least(0), LEARNED] = 100
     budgets: Annotated[tuple[Annotated[int, at_least(-1)], ...], FREE] = (
         *(0, 1, 2, 4, 8, 16, 32, 64),
         -1,
     )
-    rule: Literal["largest", "first"] = "largest"
-    threshold: Annotated[float, at_least(0)] = 0.1
+    rule: Annotated[Literal["largest", "first"], LEARNED] = "largest"
+    threshold: Annotated[float, at_least(0), LEARNED] = 0.1
     batch_size: Annotated[int, at_least(1), FREE] = 16
 
 
@@ -190,12 +199,15 @@ def _claim(workdir, config: CrossSampleConfig, asked: Asked, sources: list[Model
             name: source.identity | {"dtype": source.config.dtype}
             for name, source in zip(LEADERS, sources, strict=True)
         },
-        "asked": identity_of(to_dict(asked.part.head)),
+        "asked": identity_of(to_dict(asked.part.head), HELD),
         "stop_ids": asked.stop_ids,
         "questions": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
     }
     begun = folder.exists() and any(folder.glob("*.jsonl"))
-    claim(folder, made_with, begun, {"base": sources[0].name, "tuned": sources[1].name})
+    about = {"base": sources[0].name, "tuned": sources[1].name}
+    of_head = {f"asked.{path}": cls for path, cls in SECTIONS.items()}
+    sections = {"section": CrossSampleConfig, **of_head}
+    claim(folder, made_with, begun, about, sections=sections)
 
 
 def budget_name(budget: int) -> str:

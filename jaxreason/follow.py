@@ -220,7 +220,8 @@ def _claim(workdir: epath.Path, config: FollowConfig, run: TrainedRun, base: Mod
         "drift": claimed(config.drift),
     }
     about = {"run_folder": str(run.folder)}
-    claim(workdir, made_with, bool(begun_steps(workdir)), about, RECORD)
+    sections = {"drift": drift.DriftConfig}
+    claim(workdir, made_with, bool(begun_steps(workdir)), about, RECORD, sections)
 
 
 class Follower:

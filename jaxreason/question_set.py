@@ -15,11 +15,12 @@ from typing import Annotated, Any
 
 from etils import epath
 
-from jaxreason.config import FREE, above, at_least, claimed
+from jaxreason.config import FREE, LEARNED, above, at_least, claimed
 from jaxreason.data.duplicates import without_duplicates
 from jaxreason.data.examples import Example, load_examples, question, question_hash
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.errors import UserError
+from jaxreason.results.claims import changes, refuse
 from jaxreason.results.files import atomic_write_text, read_object, write_json
 from jaxreason.tasks.verify import Verdict, VerifierPool
 
@@ -39,7 +40,7 @@ class SourceConfig:
     """
 
     data: DatasetConfig
-    level: str = ""
+    level: Annotated[str, LEARNED] = ""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class QuestionsConfig:
     """
 
     sources: dict[str, SourceConfig]
-    near_duplicates: bool = True
+    near_duplicates: Annotated[bool, LEARNED] = True
     num_workers: Annotated[int, at_least(1), FREE] = 2
     timeout_s: Annotated[float, above(0), FREE] = 20.0
 
@@ -93,10 +94,8 @@ def _is_there(config: QuestionsConfig, folder: epath.Path) -> bool:
         return False
     report = read_report(folder)
     mend = f"Remove {folder / REPORT} to have them made again, or use another --workdir."
-    if report["claimed"] != json.loads(json.dumps(claimed(config))):
-        raise UserError(
-            f"{folder / QUESTIONS}: holds other questions than the recipe asks for. {mend}"
-        )
+    changed = changes(report["claimed"], claimed(config), {"": QuestionsConfig})
+    refuse(folder / QUESTIONS, changed, mend)
     path = folder / QUESTIONS
     if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != report["sha256"]:
         raise UserError(f"{path}: is not as it was written. {mend}")

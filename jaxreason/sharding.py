@@ -14,7 +14,7 @@ import numpy as np
 from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxreason.config import at_least, check_ranges
+from jaxreason.config import at_least, check_ranges, unclaimed
 from jaxreason.errors import UserError
 
 AXES = ("data", "fsdp", "tensor", "context")
@@ -44,6 +44,7 @@ RULES: dict[str, tuple[str, ...]] = {
 ROWS = ("act_batch",)  # names of rows on their way to devices: their positions are not cut
 
 
+@unclaimed("it says where")
 @dataclass(frozen=True)
 class MeshConfig:
     """How many devices each mesh axis has; one of them may be -1, which means the rest."""

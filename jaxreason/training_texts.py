@@ -20,6 +20,7 @@ from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results.groups import TRAINING
+from jaxreason.results.old_claims import recorded
 from jaxreason.results.sample_files import Marks
 from jaxreason.results.training_prompts_file import (
     TRAINING_PROMPTS,
@@ -119,9 +120,13 @@ def _prompts(
 def _all_prompts(run: TrainedRun, tokenizer: Tokenizer) -> list[Prompt]:
     """The prompts of a run, encoded as it asks them."""
     where = f"{run.folder / 'config.json'}: {run.stage}"
+    cls = SFTConfig if run.stage == "sft" else RLConfig
+    config = parse(
+        cls, recorded(cls, run.section), where
+    )  # which an older version may have written
     if run.stage == "sft":
-        return prompts_of(load_data(parse(SFTConfig, run.section, where), tokenizer).sequences)
-    return [x.tokens for x in load_prompts(parse(RLConfig, run.section, where), tokenizer).prompts]
+        return prompts_of(load_data(config, tokenizer).sequences)
+    return [x.tokens for x in load_prompts(config, tokenizer).prompts]
 
 
 def _replies(

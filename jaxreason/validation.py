@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple, Protocol
 
 from etils import epath
 
-from jaxreason.config import FREE, at_least, to_dict
+from jaxreason.config import FREE, LEARNED, at_least, to_dict
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
@@ -47,12 +47,12 @@ class ValidationConfig:
     """
 
     every: Annotated[int, at_least(0), FREE] = 0
-    benchmark: str = ""
-    variant: str = "robust"
+    benchmark: Annotated[str, LEARNED] = ""
+    variant: Annotated[str, LEARNED] = "robust"
     decoding: Decoding = GREEDY
-    samples: Annotated[int, at_least(1)] = 1
-    limit: Annotated[int, at_least(0)] = 0
-    choose: bool = False
+    samples: Annotated[int, at_least(1), LEARNED] = 1
+    limit: Annotated[int, at_least(0), LEARNED] = 0
+    choose: Annotated[bool, LEARNED] = False
 
 
 NO_VALIDATION = ValidationConfig()

@@ -76,8 +76,9 @@ def run_programs(
     before: dict[int, str] | None = None,
     timeout_s: float = 240.0,
     at_start: Callable[[list[subprocess.Popen]], None] | None = None,
+    num_devices: int = 1,
 ) -> list[End]:
-    """The program `jaxreason` in one process for each list of arguments, as one job, one CPU device each.
+    """The program `jaxreason` in one process for each list of arguments, as one job.
 
     Args:
       arguments: of each process.
@@ -85,6 +86,7 @@ def run_programs(
       before: Python that a process runs first: how a test makes one of them fail.
       timeout_s: seconds until all are killed.
       at_start: called once all run.
+      num_devices: virtual CPU devices of each process.
 
     Raises:
       ProcessError: when the deadline passes.
@@ -103,7 +105,9 @@ from jaxreason.cli import main
 sys.argv = {["jaxreason", *args]}
 main()
 """
-        processes.append(_spawn([sys.executable, "-c", code], folder / f"{index}.log", 1, job))
+        processes.append(
+            _spawn([sys.executable, "-c", code], folder / f"{index}.log", num_devices, job)
+        )
     ended: dict[int, float] = {}
     deadline = time.monotonic() + timeout_s
     try:

@@ -106,7 +106,9 @@ def test_questions_are_made_once_and_a_changed_file_is_refused(folder):
     time = (out / "questions.jsonl").stat().mtime
     (folder / "deepscaler.json").unlink()
     assert (write(folder) / "questions.jsonl").stat().mtime == time
-    with pytest.raises(UserError, match="other questions than the recipe asks for"):
+    with pytest.raises(
+        UserError, match=r"near_duplicates: True -> False\. To go on here, set it back"
+    ):
         write(folder, near_duplicates=False)
     (out / "questions.jsonl").write_text("")
     with pytest.raises(UserError, match=r"questions.jsonl: is not as it was written. Remove"):

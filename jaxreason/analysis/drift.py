@@ -20,7 +20,7 @@ from jaxreason.analysis.comparable import why_not
 from jaxreason.analysis.finite import why_not_finite
 from jaxreason.analysis.measure import make_measure, measure_unit
 from jaxreason.analysis.metrics import METRICS, reads_of
-from jaxreason.analysis.origin import Origin, holds_part, is_pending, unit_name
+from jaxreason.analysis.origin import Origin, is_pending, kept_metrics, unit_name
 from jaxreason.analysis.pca_shift import COMPONENTS
 from jaxreason.analysis.questions import (
     SOURCE,
@@ -33,7 +33,7 @@ from jaxreason.analysis.reading import SHIFT_THRESHOLD, Reading, load_token_byte
 from jaxreason.analysis.texts import Batching, Unit, load_units, shortened
 from jaxreason.analysis.weight_run import stream_weights
 from jaxreason.analysis.weights import compare_weights
-from jaxreason.config import FREE, ConfigError, at_least, between, check_ranges, nearest
+from jaxreason.config import FREE, LEARNED, ConfigError, at_least, between, check_ranges, nearest
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.interrupt import Interrupt
@@ -57,17 +57,17 @@ class DriftConfig:
     """How drift is measured."""
 
     metrics: Annotated[tuple[str, ...], FREE]  # keys of METRICS
-    decoding: str  # whose replies are read
-    texts_per_benchmark: Annotated[int, at_least(1)]
+    decoding: Annotated[str, LEARNED]  # whose replies are read
+    texts_per_benchmark: Annotated[int, at_least(1), LEARNED]
     # prompt and reply; longer texts are cut, and counted; 0 = as long as both models' positions
-    max_length: Annotated[int, at_least(0)]
+    max_length: Annotated[int, at_least(0), LEARNED]
     batch_size: Annotated[int, at_least(1), FREE]  # the most rows, over all devices
     logprob_chunk: Annotated[int, at_least(1), FREE]  # positions whose logits exist at a time
-    resamples: Annotated[int, at_least(1)]  # of the texts, for intervals
-    confidence: Annotated[float, between(0, 1)]
-    seed: Annotated[int, at_least(0)]
+    resamples: Annotated[int, at_least(1), LEARNED]  # of the texts, for intervals
+    confidence: Annotated[float, between(0, 1), LEARNED]
+    seed: Annotated[int, at_least(0), LEARNED]
     # of the benchmarks: it says how they were asked
-    variant: Literal["robust", "paper"] = "robust"
+    variant: Annotated[Literal["robust", "paper"], LEARNED] = "robust"
     # the most tokens in all rows of a batch, so that longer texts go in fewer rows
     tokens_per_batch: Annotated[int, at_least(1), FREE] = 32768
     # prompts that the model was trained on, whose replies are texts as well; 0 = none. What they are is claimed text by
@@ -79,9 +79,9 @@ class DriftConfig:
     keep_states: Annotated[tuple[Literal["reply", "all", "last"], ...], FREE] = ()
     keep_token_states: Annotated[tuple[int, ...], FREE] = ()
     # principal axes whose share of the variance is kept, and which span the subspaces compared
-    components: Annotated[int, at_least(1)] = COMPONENTS
+    components: Annotated[int, at_least(1), LEARNED] = COMPONENTS
     # JS divergence, in nats, from which on a token counts as shifted; of `shifted_tokens` alone
-    shift_threshold: Annotated[float, between(0, math.log(2))] = SHIFT_THRESHOLD
+    shift_threshold: Annotated[float, between(0, math.log(2)), LEARNED] = SHIFT_THRESHOLD
 
 
 def run_drift(
@@ -123,10 +123,11 @@ def compare(
       also: further texts, such as replies to training prompts.
       tokenizer: of a base that has no folder with one; None for that of its folder.
 
-    Each file says what it was made with. One that was made with the texts of fewer benchmarks is made again, as a study
-    that gained a benchmark needs it; any other difference is refused. What was measured of each benchmark is kept in
-    analysis/parts until all is done, so that a killed run goes on. What two models do not have in common, as those of
-    another vocabulary or depth, is undefined: the file then has the reason in place of rows.
+    Each file says what it was made with. One that was made with the texts of other benchmarks is made again, as a study
+    that gained or lost one needs it; any other difference is refused. What was measured of each benchmark is kept in
+    analysis/parts: a killed run goes on, and of a benchmark that came later that alone is measured. What two models do
+    not have in common, as those of another vocabulary or depth, is undefined: the file then has the reason in place of
+    rows.
 
     Raises:
       UserError: settings or evaluations that cannot be used, or files made with others; says which.
@@ -202,15 +203,15 @@ class _Run:
         of_weights = tuple(name for name in pending if METRICS[name].reads == "weights")
         metrics = {unit: _metrics_of(unit, pending) for unit in self.units}
         parts = [unit for unit in self.units if self._is_read(unit, metrics[unit])]
-        whole = on_process_zero(lambda: [self._holds(unit, metrics[unit]) for unit in parts])
-        missing = [unit for unit, held in zip(parts, whole, strict=True) if not held]
+        lacks = on_process_zero(lambda: [self._lacks(unit, metrics[unit]) for unit in parts])
+        missing = {u: tuple(x) for u, x in zip(parts, lacks, strict=True) if x is not None}
         texts = sum(len(unit.texts) for unit in self.units)
         _LOG.info("data: %d texts; to be measured: %s", texts, ", ".join(pending))
         streamed = of_weights if self.origin.of_folders else ()
         loaded = () if streamed else of_weights
         reason = ""
         if missing or loaded:
-            reason = self._measure_models(missing, metrics, loaded, interrupt)
+            reason = self._measure_models(missing, loaded, interrupt)
         if streamed and not reason:
             reason = self._stream_weights(interrupt)
         if reason:
@@ -219,7 +220,7 @@ class _Run:
         measured = [unit for unit in parts if metrics[unit]]
         on_process_zero(lambda: self._write_texts(pending, metrics, measured))
 
-    def _measure_models(self, missing, metrics, of_weights, interrupt: Interrupt) -> str:
+    def _measure_models(self, missing, of_weights, interrupt: Interrupt) -> str:
         """The parts of units that are not there, and the weights of loaded models; or why there are no numbers."""
         # Two models in one program for each row length, and few batches: layers laid out one by one
         # would take longer to compile than they save.
@@ -246,9 +247,9 @@ class _Run:
 
         if missing:
             _LOG.info("compiling the comparison, once for each length of texts")
-        for unit in missing:
+        for unit, metrics in missing.items():
             measure = unless_stopped(measures[reads_of(unit.source)])
-            self._measure_unit(measure, params, unit, metrics[unit])
+            self._measure_unit(measure, params, unit, metrics)
         interrupt.check("What was measured of whole benchmarks is saved.")
         for name in of_weights:
             prepared = METRICS[name].prepare(compare_weights(*params))
@@ -265,11 +266,14 @@ class _Run:
             return str(error).rstrip(".")
         if prepared is not None:
             self._write("weights", metric_files.weights_file(self.about, "weights", prepared))
+            remove_drift_parts(self.workdir, "weights.")
         return ""
 
-    def _holds(self, unit: Unit, metrics: tuple[str, ...]) -> bool:
-        held = not metrics or holds_part(self.workdir, self.origin, unit, metrics)
-        return held and self.holds_states(unit)
+    def _lacks(self, unit: Unit, metrics: tuple[str, ...]) -> list[str] | None:
+        """The metrics that the part of a unit lacks; None where nothing of it is to be measured."""
+        kept = kept_metrics(self.workdir, self.origin, unit) if metrics else {}
+        lacking = [name for name in metrics if name not in kept]
+        return lacking if lacking or not self.holds_states(unit) else None
 
     def _is_read(self, unit: Unit, metrics: tuple[str, ...]) -> bool:
         keeps = unit.source != SOURCE and kept_states.are_kept(self.config)
@@ -304,8 +308,13 @@ class _Run:
             measured = measured._replace(reading=self.reading._replace(ids=ids))
         if metrics:
             made = metric_files.part(metrics, unit, measured, vars(self.config))
-            made |= self.origin.of_part(unit)
-            _on_zero(write_drift_part, self.workdir, unit_name(unit), made)
+            _on_zero(self._add_to_part, unit, made["metrics"])
+
+    def _add_to_part(self, unit: Unit, metrics: dict[str, dict]) -> None:
+        found = kept_metrics(self.workdir, self.origin, unit) | metrics
+        made = {"metrics": {name: found[name] for name in METRICS if name in found}}
+        made |= self.origin.of_part(unit)
+        write_drift_part(self.workdir, unit_name(unit), made)
 
     def write_undefined(self, reasons: dict[str, str]) -> None:
         """Writes the files of metrics that these models do not have; process 0 alone calls it."""
@@ -321,7 +330,6 @@ class _Run:
             read = [unit for unit in self.units if name in metrics[unit]]
             given = self.about, self.config.confidence, name, read, found
             self._write(name, metric_files.texts_file(*given))
-        remove_drift_parts(self.workdir)
 
     def _write(self, metric: str, made: dict) -> None:
         _on_zero(write_drift, self.workdir, metric, made | self.origin.of_metric(metric))

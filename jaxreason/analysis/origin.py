@@ -12,10 +12,12 @@ from jaxreason.analysis.metrics import METRICS, reads_of
 from jaxreason.analysis.texts import Unit
 from jaxreason.config import claimed
 from jaxreason.errors import UserError
+from jaxreason.models.huggingface import ModelConfig
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results.claims import differences, plain, refuse
 from jaxreason.results.drift_files import MADE_WITH, drift_path, read_drift, read_drift_part
 from jaxreason.results.files import check_object
+from jaxreason.results.old_claims import brought_up
 
 _LOG = logging.getLogger(__name__)
 OF_INTERVALS = ("resamples", "confidence", "seed")
@@ -26,12 +28,14 @@ class Origin:
     """What drift is measured with.
 
     Attributes:
+      section: the dataclass of the settings.
       settings: of the section, but for those that change no number.
       models: how both are run, and hashes of their weights.
       texts: of each unit (`<benchmark>.<source>`) the number of texts and a hash of them.
       of_folders: whether both models are folders, whose weights are compared as they are stored.
     """
 
+    section: type
     settings: dict[str, Any]
     models: dict[str, Any]
     texts: dict[str, dict]
@@ -45,7 +49,7 @@ class Origin:
         runs = {"run": {name: claimed(model.config) for name, model in models.items()}}
         texts = {unit_name(unit): _hash(unit) for unit in units}
         of_folders = all(model.folder is not None for model in models.values())
-        return cls(plain(claimed(section)), plain(hashes | runs), texts, of_folders)
+        return cls(type(section), plain(claimed(section)), plain(hashes | runs), texts, of_folders)
 
     def of_metric(self, metric: str) -> dict[str, dict]:
         """What a metric's file says of itself.
@@ -74,7 +78,7 @@ class Origin:
 
 
 def is_pending(workdir: epath.PathLike, metric: str, origin: Origin) -> bool:
-    """Whether a metric is to be measured: it has no file, or one of the texts of fewer benchmarks.
+    """Whether a metric is to be made: it has no file, or one of the texts of fewer or of more benchmarks.
 
     Raises:
       UserError: its file was made with something else, with the differences; or is broken.
@@ -84,33 +88,43 @@ def is_pending(workdir: epath.PathLike, metric: str, origin: Origin) -> bool:
         return True
     old = check_object(made, {MADE_WITH: dict}, str(path))[MADE_WITH]
     new = origin.of_metric(metric)[MADE_WITH]
-    added = sorted(set(new.get("texts", {})) - set(old.get("texts", {})))
-    compared = new
-    if added and old.get("texts"):
-        kept = {name: texts for name, texts in new["texts"].items() if name not in added}
-        compared = new | {"texts": kept}
     if METRICS[metric].reads != "texts" and "run" not in new["models"]:
         # Until weights were read from the folders, how the models were run had a part in it.
         old = old | {"models": {k: v for k, v in old.get("models", {}).items() if k != "run"}}
-    refuse(path, differences(old, compared), "Use another --workdir, or remove this file.")
-    if added:
-        _LOG.info("%s: measured again, now with %s.", path, ", ".join(added))
-    return bool(added)
+    common = set(old.get("texts", {})) & set(new.get("texts", {}))
+    changed = _changes(origin, _of_texts(old, common), _of_texts(new, common))
+    refuse(path, changed, "Use another --workdir, or remove this file.")
+    others = sorted(set(old.get("texts", {})) ^ set(new.get("texts", {})))
+    if others:
+        _LOG.info("%s: made again, since these came or went: %s.", path, ", ".join(others))
+    return bool(others)
 
 
-def holds_part(
-    workdir: epath.PathLike, origin: Origin, unit: Unit, metrics: tuple[str, ...]
-) -> bool:
-    """Whether a part is there, made with just this; what is broken or of other settings is measured anew."""
+def _of_texts(made: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    if "texts" not in made:
+        return made
+    return made | {"texts": {name: of for name, of in made["texts"].items() if name in names}}
+
+
+def _changes(origin: Origin, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Differences of two origins, the old one perhaps an older version's."""
+    runs = {f"models.run.{name}": ModelConfig for name in ("base", "tuned")}
+    as_now = brought_up(old, {"settings": origin.section} | runs)
+    # A file has those settings alone that its metric reads.
+    known = {*old.get("settings", {}), *new.get("settings", {})}
+    settings = {name: x for name, x in as_now.get("settings", {}).items() if name in known}
+    return differences(as_now | ({"settings": settings} if "settings" in old else {}), new)
+
+
+def kept_metrics(workdir: epath.PathLike, origin: Origin, unit: Unit) -> dict[str, Any]:
+    """The metrics in the part of a unit, made with just this; none of one that is broken or of other settings."""
     try:
         part = read_drift_part(workdir, unit_name(unit))
     except UserError as error:
         _LOG.warning("Measured anew: %s", error)
-        return False
-    if part is None:
-        return False
-    same = part[MADE_WITH] == origin.of_part(unit)[MADE_WITH]
-    return same and set(metrics) <= set(part["metrics"])
+        return {}
+    same = part is not None and part[MADE_WITH] == origin.of_part(unit)[MADE_WITH]
+    return part["metrics"] if same else {}
 
 
 def unit_name(unit: Unit) -> str:

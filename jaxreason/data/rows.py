@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 from etils import epath
 
-from jaxreason.config import at_least, nearest
+from jaxreason.config import LEARNED, at_least, nearest
 from jaxreason.errors import UserError
 from jaxreason.results.files import write_json
 
@@ -37,16 +37,16 @@ class DatasetConfig:
       options: of the source (see `sources`), and `SHARED_OPTIONS` for every source.
     """
 
-    source: str
-    path: str
-    split: str
-    fields: dict[str, str]
-    prompt_template: str
-    task: str
-    metadata: tuple[str, ...]
-    limit: Annotated[int, at_least(0)]
-    seed: Annotated[int, at_least(0)]
-    options: dict[str, str | int | float]
+    source: Annotated[str, LEARNED]
+    path: Annotated[str, LEARNED]
+    split: Annotated[str, LEARNED]
+    fields: Annotated[dict[str, str], LEARNED]
+    prompt_template: Annotated[str, LEARNED]
+    task: Annotated[str, LEARNED]
+    metadata: Annotated[tuple[str, ...], LEARNED]
+    limit: Annotated[int, at_least(0), LEARNED]
+    seed: Annotated[int, at_least(0), LEARNED]
+    options: Annotated[dict[str, str | int | float], LEARNED]
 
     @property
     def label(self) -> str:

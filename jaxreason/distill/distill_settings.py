@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
-from jaxreason.config import FREE, ConfigError, above, at_least, check_ranges, within
+from jaxreason.config import FREE, LEARNED, ConfigError, above, at_least, check_ranges, within
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.sampling.decoding import Decoding
@@ -39,13 +39,13 @@ class TeacherConfig:
 
     path: Annotated[str, FREE] = ""
     url: Annotated[str, FREE] = ""
-    name: str = ""
+    name: Annotated[str, LEARNED] = ""
     key_variable: Annotated[str, FREE] = ""
     concurrency: Annotated[int, at_least(1), FREE] = 16
     timeout_s: Annotated[float, above(0), FREE] = 600.0
     retries: Annotated[int, at_least(0), FREE] = 6
     backoff_s: Annotated[float, above(0), FREE] = 1.0
-    extra: dict = field(default_factory=dict)
+    extra: Annotated[dict, LEARNED] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,19 +82,19 @@ class DistillConfig:
     decoding: Decoding
     sampler: SamplerConfig
     teacher: TeacherConfig = TeacherConfig()
-    samples: Annotated[int, at_least(1)] = 4
-    thinking: bool | None = None
-    no_think: NoThink = "drop"
-    no_think_samples: Annotated[int, at_least(0)] = 0
+    samples: Annotated[int, at_least(1), LEARNED] = 4
+    thinking: Annotated[bool | None, LEARNED] = None
+    no_think: Annotated[NoThink, LEARNED] = "drop"
+    no_think_samples: Annotated[int, at_least(0), LEARNED] = 0
     no_think_decoding: Decoding | None = None
-    keep: Keep = "first"
-    cutoff: Annotated[int, at_least(0)] = 0
+    keep: Annotated[Keep, LEARNED] = "first"
+    cutoff: Annotated[int, at_least(0), LEARNED] = 0
     tokenizer: Annotated[str, FREE] = ""
-    difficulty: str = ""
-    shard_rows: Annotated[int, at_least(1)] = 10_000
-    max_ungraded_share: Annotated[float, within(0, 1)] = 0.5
+    difficulty: Annotated[str, LEARNED] = ""
+    shard_rows: Annotated[int, at_least(1), LEARNED] = 10_000
+    max_ungraded_share: Annotated[float, within(0, 1), LEARNED] = 0.5
     grader_workers: Annotated[int, at_least(1), FREE] = 2
-    grader_timeout_s: Annotated[float, above(0)] = 20.0
+    grader_timeout_s: Annotated[float, above(0), FREE] = 20.0
 
     @property
     def on_engine(self) -> bool:

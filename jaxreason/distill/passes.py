@@ -26,6 +26,7 @@ from jaxreason.tasks.versions import grader_version
 MAIN, NO_THINK = "main", "no_think"
 FORMAT = 1
 NO_LIMIT = 2**31
+HELD = "held"  # of a record: how a teacher that runs here is held; older ones lack it
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,8 @@ def claim(folder: epath.Path, one: Pass) -> None:
     """
     path = replies_path(folder, one.name)
     begun = grown_exists(path) and bool(read_grown(path))
-    claims.claim(path.parent, one.head, begun, name=replies_head(one.name))
+    older = {"sections": {"decoding": Decoding}, "later": (HELD,)}
+    claims.claim(path.parent, one.head, begun, name=replies_head(one.name), **older)
 
 
 def replies_of(

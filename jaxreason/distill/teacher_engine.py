@@ -7,9 +7,10 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from jaxreason.config import claimed
 from jaxreason.data.thoughts import OPEN
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.distill.passes import Pass, Question, draw, reply_line
+from jaxreason.distill.passes import HELD, Pass, Question, draw, reply_line
 from jaxreason.metrics import Progress
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results.jsonl import JsonlWriter
@@ -27,6 +28,7 @@ def identity(source: ModelSource, tokenizer: Tokenizer, sampler: SamplerConfig) 
         "stop_ids": list(tokenizer.stop_ids),
         "max_length": sampler.max_length,
         "dtypes": [sampler.cache_dtype, sampler.weight_dtype],
+        HELD: claimed(source.config),
     }
 
 

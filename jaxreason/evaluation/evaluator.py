@@ -133,7 +133,7 @@ def ask_and_grade(
     parts = plan(config, source, tokenizer, seed)
     on_process_zero(lambda: check_isolation(config, parts))
     with make_pool(config) as pool:
-        on_process_zero(lambda: claim(folder, parts))
+        parts = claim(folder, parts)
         missing = [missing_samples(folder, part) for part in parts]
         if any(mask.any() for mask in missing):
             todo, whole = (sum(int(mask.sum()) for mask in missing), sum(m.size for m in missing))

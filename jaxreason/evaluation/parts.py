@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Bool
 
-from jaxreason.config import ConfigError, to_dict
+from jaxreason.config import ConfigError, claimed, to_dict
 from jaxreason.data.examples import prompt_messages, prompt_text
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distributed import on_process_zero
@@ -19,7 +19,7 @@ from jaxreason.evaluation.benchmarks import Item, load_items
 from jaxreason.evaluation.identity import FORMAT, gold_identity, prompts_identity
 from jaxreason.evaluation.settings import EvalConfig, decoding_of, find_benchmarks
 from jaxreason.models.model_source import ModelSource
-from jaxreason.results.claims import differences, refuse
+from jaxreason.results.claims import changes, plain, refuse
 from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.files import read_json, write_json
 from jaxreason.results.growing_files import grown_exists, join_parts, read_grown
@@ -35,6 +35,8 @@ from jaxreason.sampling.decoding import Decoding
 from jaxreason.tasks.registry import TASKS
 
 _LOG = logging.getLogger(__name__)
+HELD = "held"  # of a head: how model and cache are held; older ones lack it
+SECTIONS = {"decoding_settings": Decoding}  # of a head, by which older ones are read
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ def plan(config: EvalConfig, source: ModelSource, tokenizer: Tokenizer, seed: in
         "stop_ids": list(tokenizer.stop_ids),
         "max_length": config.sampler.max_length,
         "seed": seed,
+        HELD: {"model": claimed(source.config), "sampler": claimed(config.sampler)},
         TOLD: {
             "model": source.name,
             "asked": config.asked,
@@ -176,20 +179,29 @@ def encode_item(tokenizer: Tokenizer, config: EvalConfig, item: Item) -> tuple[i
         raise UserError(f"{item.example.source}, item {item.id!r}: {error}") from error
 
 
-def claim(folder: epath.Path, parts: list[Part]) -> None:
+def claim(folder: epath.Path, parts: list[Part]) -> list[Part]:
     """Writes the heads of new sample files, or refuses files that were made with something else.
 
-    All are compared before the first is written. A head whose file holds no sample yet is written anew.
+    All are compared before the first is written. A head whose file holds no sample yet is written anew. Every process
+    must call it.
+
+    Returns:
+      The parts with the heads that their files have: hashes of what an older version wrote stand in files of grades.
 
     Raises:
       ConfigError: with the differences.
     """
-    for part in parts:
-        _check_head(folder, part)
-    for part in parts:
-        head = sample_head_path(folder, part.key)
-        if not (head.exists() and _holds_samples(folder, part)):
-            write_json(head, to_dict(part.head))
+    heads = on_process_zero(lambda: _claim(folder, parts))
+    return [replace(part, head=head) for part, head in zip(parts, heads, strict=True)]
+
+
+def _claim(folder: epath.Path, parts: list[Part]) -> list[dict[str, Any]]:
+    heads = [_agreed_head(folder, part) for part in parts]
+    for part, head in zip(parts, heads, strict=True):
+        path = sample_head_path(folder, part.key)
+        if not (path.exists() and _holds_samples(folder, part)):
+            write_json(path, head)
+    return heads
 
 
 def _holds_samples(folder: epath.Path, part: Part) -> bool:
@@ -197,20 +209,23 @@ def _holds_samples(folder: epath.Path, part: Part) -> bool:
     return grown_exists(samples) and bool(read_grown(samples))
 
 
-def _check_head(folder: epath.Path, part: Part) -> None:
-    head, samples = (f(folder, part.key) for f in (sample_head_path, samples_path))
-    if grown_exists(samples) and not head.exists():
+def _agreed_head(folder: epath.Path, part: Part) -> dict[str, Any]:
+    asked = plain(to_dict(part.head))
+    path, samples = (f(folder, part.key) for f in (sample_head_path, samples_path))
+    if grown_exists(samples) and not path.exists():
         raise ConfigError(f"{samples}: what it was made with is not known; remove it.")
-    if _holds_samples(folder, part):
-        remedy = f"Use another working directory, or remove {samples.name} and {head.name}."
-        found = read_json(head, f"Put back a copy of it. {remedy}")
-        changed = differences(identity_of(found), identity_of(to_dict(part.head)))
-        refuse(samples, changed, remedy)
+    if not _holds_samples(folder, part):
+        return asked
+    remedy = f"Use another working directory, or remove {samples.name} and {path.name}."
+    found = read_json(path, f"Put back a copy of it. {remedy}")
+    refuse(samples, changes(identity_of(found), identity_of(asked), SECTIONS, (HELD,)), remedy)
+    return found | {TOLD: asked[TOLD]}
 
 
-def identity_of(head: Any) -> Any:
-    """What of a head is compared: all but what it tells."""
-    return {k: v for k, v in head.items() if k != TOLD} if isinstance(head, dict) else head
+def identity_of(head: Any, *others: str) -> Any:
+    """What of a head is compared: all but what it tells, and `others`."""
+    left_out = (TOLD, *others)
+    return {k: v for k, v in head.items() if k not in left_out} if isinstance(head, dict) else head
 
 
 def missing_samples(folder: epath.Path, part: Part) -> Bool[np.ndarray, "I G"]:

@@ -13,6 +13,7 @@ from jaxreason.config import (
     nearest,
     parse,
     to_dict,
+    unclaimed,
 )
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.evaluation.asking import Benchmark, Prompt, Variant, VariantName
@@ -29,6 +30,7 @@ ASKED = (
 )  # fields of EvalConfig in which the arms of a study may differ
 
 
+@unclaimed("by its prompts")
 @dataclass(frozen=True)
 class OwnBenchmark:
     """A benchmark of the recipe: its name in tables, its group, its questions and their task."""
@@ -38,6 +40,7 @@ class OwnBenchmark:
     data: DatasetConfig
 
 
+@unclaimed("by its prompts and decodings")
 @dataclass(frozen=True)
 class BenchmarkRun:
     """How much of a benchmark is run.
@@ -56,6 +59,7 @@ class BenchmarkRun:
     overrides: dict[str, Any] = field(default_factory=dict)
 
 
+@unclaimed("sample files are claimed one by one (evaluation.parts)")
 @dataclass(frozen=True)
 class EvalConfig:
     """What is evaluated, and how.

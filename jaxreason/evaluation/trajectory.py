@@ -26,7 +26,8 @@ OF_MODELS = (
     "published",
     "meets_published",
 )  # of a row of the index
-OF_ONE_MODEL = ("told", "model", "samples")  # of a head: what two models never have alike
+# Of a head: what two models never have alike, and what their own claims look after, which older heads lack.
+OF_ONE_MODEL = ("told", "model", "samples", "held")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 
 from etils import epath
 
-from jaxreason.config import ConfigError, above, at_least, between, check_ranges, nearest, to_dict
+from jaxreason.config import (
+    ConfigError,
+    above,
+    at_least,
+    between,
+    check_ranges,
+    nearest,
+    to_dict,
+    unclaimed,
+)
 from jaxreason.evaluation.transfer_index import DEGREES, pooled_scale
 from jaxreason.evaluation.transfer_inputs import (
     ALL_SEEDS,
@@ -23,6 +32,7 @@ _LOG = logging.getLogger(__name__)
 NO_INDEX = f"transfer: the index is undefined, since it compares {MATH} with other groups and none was measured."
 
 
+@unclaimed("the index is made anew at each start")
 @dataclasses.dataclass(frozen=True)
 class TransferConfig:
     """How the index is computed.

@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float
 
-from jaxreason.config import ConfigError, at_least, nearest
+from jaxreason.config import ConfigError, at_least, nearest, unclaimed
 from jaxreason.errors import UserError
 from jaxreason.results.clusters import Clustered, cluster, means
 from jaxreason.results.grade_files import read_sample_scores
@@ -21,6 +21,7 @@ from jaxreason.results.study_files import base_of, bases_of, read_manifest, run_
 ALL_SEEDS = "all"
 
 
+@unclaimed("the index is made anew at each start")
 @dataclasses.dataclass(frozen=True)
 class TableConfig:
     """Published scores: a CSV with a row a model and a column a benchmark, and a CSV of pairs of

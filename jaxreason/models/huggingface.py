@@ -21,7 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 
-from jaxreason.config import FREE, at_least
+from jaxreason.config import FREE, LEARNED, at_least
 from jaxreason.errors import UserError
 from jaxreason.models.checkpoint_reader import Source, find_sources
 from jaxreason.models.decoder import (
@@ -53,15 +53,13 @@ ExportDtype = Literal["float32", "bfloat16", "float16"]  # of weights in an expo
 class ModelConfig:
     """Which model, and how it is run."""
 
-    path: Annotated[
-        str, FREE
-    ]  # folder or hub name; "" when init is "random"; its weights are what counts
-    init: Literal["pretrained", "random"]
-    architecture: dict[
-        str, Any
-    ]  # settings of a Hugging Face config.json; only when init is "random"
-    dtype: str
-    param_dtype: str
+    # folder or hub name; "" when init is "random"; its weights are what counts
+    path: Annotated[str, FREE]
+    init: Annotated[Literal["pretrained", "random"], LEARNED]
+    # settings of a Hugging Face config.json; only when init is "random"
+    architecture: Annotated[dict[str, Any], LEARNED]
+    dtype: Annotated[str, LEARNED]
+    param_dtype: Annotated[str, LEARNED]
     remat: Annotated[str, FREE]
     attention: Annotated[str, FREE]
     unroll: Annotated[int, at_least(1), FREE]

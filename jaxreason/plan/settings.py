@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from jaxreason.config import at_least
+from jaxreason.config import at_least, unclaimed
 
 
+@unclaimed("nothing is kept")
 @dataclass(frozen=True)
 class PlanConfig:
     """What a plan cannot find out itself.

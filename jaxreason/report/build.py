@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from etils import epath
 
-from jaxreason.config import at_least, between, check_ranges
+from jaxreason.config import at_least, between, check_ranges, unclaimed
 from jaxreason.report import (
     cross_tables,
     drift_tables,
@@ -106,6 +106,7 @@ VIEWS: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
+@unclaimed("a report is made anew at each start")
 @dataclass(frozen=True)
 class ReportConfig:
     """What a recipe says about its report.

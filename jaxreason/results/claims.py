@@ -6,6 +6,7 @@ lengthen it, and hashes of the models and data that it reads.
 
 import hashlib
 import json
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from etils import epath
@@ -13,8 +14,10 @@ from etils import epath
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
 from jaxreason.results.files import read_json, read_object, write_json
+from jaxreason.results.old_claims import brought_up
 
 DONE = "done.json"
+RECORD = "config.json"
 _SHOWN = 20
 
 
@@ -40,17 +43,20 @@ def digest(claimed: dict) -> str:
 
 
 def refuse(path: epath.PathLike, changed: list[str], remedy: str) -> None:
-    """Refuses what was made with something else, if there is a difference.
+    """Refuses what was made with something else, if there is a difference: each in a line, a single one in the line.
 
     Raises:
-      ConfigError: with the differences.
+      ConfigError: with the differences, and what to do.
     """
-    if changed:
-        more = [f"and {len(changed) - _SHOWN} more"] if len(changed) > _SHOWN else []
-        lines = "\n  ".join([*changed[:_SHOWN], *more])
-        raise ConfigError(
-            f"{path}: made with something else than this run asks for (old -> new):\n  {lines}\n{remedy}"
-        )
+    if not changed:
+        return
+    more = [f"and {len(changed) - _SHOWN} more"] if len(changed) > _SHOWN else []
+    before, end, what = ("\n  ", "\n", "them") if len(changed) > 1 else (" ", ". ", "it")
+    lines = before.join(["", *changed[:_SHOWN], *more])
+    raise ConfigError(
+        f"{path}: made with something else than this run asks for (old -> new):{lines}{end}"
+        f"To go on here, set {what} back; otherwise {remedy[0].lower()}{remedy[1:]}"
+    )
 
 
 def claim(
@@ -58,7 +64,9 @@ def claim(
     claimed: dict,
     begun: bool,
     about: dict | None = None,
-    name: str = "config.json",
+    name: str = RECORD,
+    sections: Mapping[str, type] | None = None,
+    later: Collection[str] = (),
 ) -> None:
     """Writes the record of a stage into its folder, or refuses a folder in which another one was begun.
 
@@ -70,26 +78,66 @@ def claim(
       begun: whether the folder holds results; without any it belongs to nobody and is claimed anew.
       about: what else stands in the record, for readers; not compared.
       name: of the record.
+      sections, later: as of `agreed`.
 
     Raises:
       ConfigError: with the differences, or since it is not known what the results were made with.
     """
-    path = folder / name
-    claimed = plain(claimed)
-    if begun:
-        _compare(path, claimed)
-    record = {"claimed": claimed, **plain(about or {})}
-    if not _holds(path, record):
-        write_json(path, record)
+    write_claim(folder, agreed(folder, claimed, begun, name, sections, later), about, name)
 
 
-def _compare(path: epath.Path, claimed: dict) -> None:
+def agreed(
+    folder: epath.Path,
+    claimed: dict,
+    begun: bool,
+    name: str = RECORD,
+    sections: Mapping[str, type] | None = None,
+    later: Collection[str] = (),
+) -> dict:
+    """The claim under which a folder goes on: what is asked for or, where that agrees, what it began with.
+
+    Hashes of the claim stand in other files, so what an older version wrote stays as it is.
+
+    Args:
+      folder, claimed, begun, name: as of `claim`.
+      sections: path in the claim -> the dataclass that is claimed there, by which older claims are read
+        (`old_claims.brought_up`).
+      later: names in the claim that older versions did not write; not compared where the record lacks them.
+
+    Raises:
+      ConfigError: as `claim`.
+    """
+    path, claimed = folder / name, plain(claimed)
+    if not begun:
+        return claimed
     remedy = f"Use another --workdir, or remove {path.parent}."
     if not path.exists():
         raise ConfigError(f"{path}: not found: what is there was made with is not known. {remedy}")
     # Without the record it would not be known what is there was made with.
-    found = read_object(path, {"claimed": dict}, f"Put back a copy of it. {remedy}")
-    refuse(path, differences(found["claimed"], claimed), remedy)
+    old = read_object(path, {"claimed": dict}, f"Put back a copy of it. {remedy}")["claimed"]
+    refuse(path, changes(old, claimed, sections, later), remedy)
+    return old
+
+
+def changes(
+    old: Any,
+    new: dict,
+    sections: Mapping[str, type] | None = None,
+    later: Collection[str] = (),
+) -> list[str]:
+    """`differences` of an old claim, perhaps an older version's, and a new one; arguments as of `agreed`."""
+    if isinstance(old, dict):
+        new = {name: value for name, value in new.items() if name in old or name not in later}
+    return differences(brought_up(old, sections or {}), plain(new))
+
+
+def write_claim(
+    folder: epath.Path, claimed: dict, about: dict | None = None, name: str = RECORD
+) -> None:
+    """Writes the record of a stage, unless it says just this already."""
+    record = {"claimed": plain(claimed), **plain(about or {})}
+    if not _holds(folder / name, record):
+        write_json(folder / name, record)
 
 
 def _holds(path: epath.Path, record: dict) -> bool:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxreason.config import above, at_least, within
+from jaxreason.config import LEARNED, above, at_least, within
 from jaxreason.errors import UserError
 from jaxreason.training.sequences import Sequences
 
@@ -54,18 +54,18 @@ class PolicyLossConfig:
         importance sampling, corrects for a sampler that computes otherwise); 0 = off.
     """
 
-    name: str
-    clip_low: Annotated[float, within(0, 1)]
-    clip_high: Annotated[float, at_least(0)]
-    dual_clip: Annotated[float, above(1, 0)]
-    aggregation: Literal["token_mean", "sequence_mean", "fixed_length"]
-    fixed_length: Annotated[int, at_least(0)]
-    kl_coefficient: Annotated[float, at_least(0)]
-    entropy_coefficient: float
-    importance_cap: Annotated[float, at_least(0)]
-    kl_estimator: Literal["k1", "k2", "k3", "full"] = "k3"
-    kl_place: Literal["loss", "reward", "advantage"] = "loss"
-    token_weight: str = "one"
+    name: Annotated[str, LEARNED]
+    clip_low: Annotated[float, within(0, 1), LEARNED]
+    clip_high: Annotated[float, at_least(0), LEARNED]
+    dual_clip: Annotated[float, above(1, 0), LEARNED]
+    aggregation: Annotated[Literal["token_mean", "sequence_mean", "fixed_length"], LEARNED]
+    fixed_length: Annotated[int, at_least(0), LEARNED]
+    kl_coefficient: Annotated[float, at_least(0), LEARNED]
+    entropy_coefficient: Annotated[float, LEARNED]
+    importance_cap: Annotated[float, at_least(0), LEARNED]
+    kl_estimator: Annotated[Literal["k1", "k2", "k3", "full"], LEARNED] = "k3"
+    kl_place: Annotated[Literal["loss", "reward", "advantage"], LEARNED] = "loss"
+    token_weight: Annotated[str, LEARNED] = "one"
 
 
 class Surrogate(NamedTuple):

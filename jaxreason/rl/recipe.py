@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from jaxreason.base_kl import NO_BASE_KL, BaseKLConfig
-from jaxreason.config import FREE, at_least, within
+from jaxreason.config import FREE, LEARNED, at_least, within
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.models.huggingface import ExportDtype
 from jaxreason.rl.policy_losses import PolicyLossConfig
@@ -29,10 +29,10 @@ class DynamicSamplingConfig:
         group of wrong replies is kept when one of them is too long.
     """
 
-    drop_equal: bool
-    prompts_per_batch: Annotated[int, at_least(0)]
-    max_batches: Annotated[int, at_least(1)]
-    metric: Literal["correct", "reward"] = "correct"
+    drop_equal: Annotated[bool, LEARNED]
+    prompts_per_batch: Annotated[int, at_least(0), LEARNED]
+    max_batches: Annotated[int, at_least(1), LEARNED]
+    metric: Annotated[Literal["correct", "reward"], LEARNED] = "correct"
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class SamplesConfig:
       refresh_every: steps after which the sampler gets the policy's weights; 1 = it samples from the policy itself.
     """
 
-    given: Annotated[int, at_least(0)] = 0
-    refresh_every: Annotated[int, at_least(1)] = 1
+    given: Annotated[int, at_least(0), LEARNED] = 0
+    refresh_every: Annotated[int, at_least(1), LEARNED] = 1
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class ReferenceConfig:
       decay: of the moving average: after a step it is `decay * average + (1 - decay) * policy`.
     """
 
-    model: Literal["base", "average", "teacher"] = "base"
-    teacher: str = ""
-    decay: Annotated[float, within(0, 1)] = 0.99
+    model: Annotated[Literal["base", "average", "teacher"], LEARNED] = "base"
+    teacher: Annotated[str, FREE] = ""  # claimed by its weights
+    decay: Annotated[float, within(0, 1), LEARNED] = 0.99
 
 
 @dataclass(frozen=True)
@@ -108,18 +108,18 @@ class RLConfig:
     """
 
     datasets: Annotated[dict[str, DatasetConfig], FREE]  # claimed by the questions that they give
-    thinking: bool | None
+    thinking: Annotated[bool | None, LEARNED]
     num_steps: Annotated[int, at_least(1), FREE]
-    prompts_per_step: Annotated[int, at_least(1)]
-    group_size: Annotated[int, at_least(1)]
+    prompts_per_step: Annotated[int, at_least(1), LEARNED]
+    group_size: Annotated[int, at_least(1), LEARNED]
     decoding: Decoding
     sampler: SamplerConfig
     rewards: RewardConfig
     dynamic_sampling: DynamicSamplingConfig
-    advantage: str
+    advantage: Annotated[str, LEARNED]
     policy_loss: PolicyLossConfig
-    old_logprobs: Literal["when_needed", "always"]
-    mini_batch_prompts: Annotated[int, at_least(1)]
+    old_logprobs: Annotated[Literal["when_needed", "always"], LEARNED]
+    mini_batch_prompts: Annotated[int, at_least(1), LEARNED]
     micro_batch_rows: Annotated[int, at_least(1), FREE]
     row_length: Annotated[int, at_least(1), FREE]
     logprob_chunk: Annotated[int, at_least(1), FREE]
@@ -127,16 +127,16 @@ class RLConfig:
     checkpoint_every: Annotated[int, at_least(0), FREE]
     keep: Annotated[int, at_least(0), FREE]
     tensorboard: Annotated[bool, FREE]
-    export_dtype: ExportDtype
+    export_dtype: Annotated[ExportDtype, LEARNED]
     max_shard_bytes: Annotated[int, at_least(1), FREE]
     samples: SamplesConfig = SamplesConfig()
-    negatives: Annotated[float, at_least(0)] = 1.0
-    epochs_per_batch: Annotated[int, at_least(1)] = 1
+    negatives: Annotated[float, at_least(0), LEARNED] = 1.0
+    epochs_per_batch: Annotated[int, at_least(1), LEARNED] = 1
     reference: ReferenceConfig = ReferenceConfig()
     validation: ValidationConfig = NO_VALIDATION
     base_kl: BaseKLConfig = NO_BASE_KL
     tracker: Annotated[TrackerName, FREE] = ""
-    staleness: Annotated[int, within(0, 1)] = 0
+    staleness: Annotated[int, within(0, 1), LEARNED] = 0
 
     @property
     def prompts_per_batch(self) -> int:

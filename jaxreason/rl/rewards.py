@@ -15,7 +15,7 @@ from typing import Annotated
 
 import jax
 
-from jaxreason.config import FREE, above, at_least, within
+from jaxreason.config import FREE, LEARNED, above, at_least, within
 from jaxreason.data.examples import Example
 from jaxreason.distributed import on_process_zero
 from jaxreason.sampling.engine import Completion
@@ -44,12 +44,14 @@ class RewardConfig:
     """
 
     num_workers: Annotated[int, at_least(1), FREE]
-    timeout_s: Annotated[float, above(0)]
-    overlong_buffer: Annotated[int, at_least(0)]
-    overlong_penalty: Annotated[float, at_least(0)]
-    right: float = 1.0
-    wrong: float = 0.0
-    max_ungraded: Annotated[float, within(0, 1)] = 0.5
+    timeout_s: Annotated[
+        float, above(0), FREE
+    ]  # of the machine: a verdict is the same whenever it comes
+    overlong_buffer: Annotated[int, at_least(0), LEARNED]
+    overlong_penalty: Annotated[float, at_least(0), LEARNED]
+    right: Annotated[float, LEARNED] = 1.0
+    wrong: Annotated[float, LEARNED] = 0.0
+    max_ungraded: Annotated[float, within(0, 1), LEARNED] = 0.5
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from jaxreason.config import above, at_least, check_ranges, within
+from jaxreason.config import LEARNED, above, at_least, check_ranges, within
 from jaxreason.errors import UserError
 
 
@@ -38,14 +38,14 @@ class Decoding:
         ValueError: A field is out of range; names the field.
     """
 
-    temperature: Annotated[float, at_least(0)]
-    top_k: Annotated[int, at_least(0)]
-    top_p: Annotated[float, within(0, 1)]
-    max_tokens: Annotated[int, at_least(1)]
-    stop: tuple[str, ...]
-    min_p: Annotated[float, within(0, 1)] = 0.0
-    repetition_penalty: Annotated[float, above(0)] = 1.0
-    think_budget: Annotated[int, at_least(0)] = 0
+    temperature: Annotated[float, at_least(0), LEARNED]
+    top_k: Annotated[int, at_least(0), LEARNED]
+    top_p: Annotated[float, within(0, 1), LEARNED]
+    max_tokens: Annotated[int, at_least(1), LEARNED]
+    stop: Annotated[tuple[str, ...], LEARNED]
+    min_p: Annotated[float, within(0, 1), LEARNED] = 0.0
+    repetition_penalty: Annotated[float, above(0), LEARNED] = 1.0
+    think_budget: Annotated[int, at_least(0), LEARNED] = 0
 
     def __post_init__(self) -> None:
         check_ranges(self, "decoding")

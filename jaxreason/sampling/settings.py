@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, get_args
 
-from jaxreason.config import FREE, at_least, check_ranges
+from jaxreason.config import FREE, LEARNED, at_least, check_ranges
 from jaxreason.errors import UserError
 from jaxreason.models.sampling_layout import WeightDtype, Weights
 from jaxreason.sampling.kv_cache import CacheDtype
@@ -38,7 +38,7 @@ class SamplerConfig:
     """
 
     slots: Annotated[int, at_least(1), FREE]
-    max_length: Annotated[int, at_least(2)]
+    max_length: Annotated[int, at_least(2), LEARNED]
     decode_block: Annotated[int, at_least(1), FREE]
     prefill_tokens: Annotated[int, at_least(1), FREE]
     prefill_block: Annotated[int, at_least(1), FREE]
@@ -46,8 +46,8 @@ class SamplerConfig:
     page_size: Annotated[int, at_least(1), FREE]
     pages: Annotated[int, at_least(0), FREE]
     top_logprobs: Annotated[int, at_least(0), FREE]
-    cache_dtype: CacheDtype
-    weight_dtype: WeightDtype
+    cache_dtype: Annotated[CacheDtype, LEARNED]
+    weight_dtype: Annotated[WeightDtype, LEARNED]
     gather_weights: Annotated[bool, FREE]
 
     def __post_init__(self) -> None:

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from jaxreason.config import above, at_least, check_ranges, within
+from jaxreason.config import above, at_least, check_ranges, unclaimed, within
 from jaxreason.errors import UserError
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import SamplerConfig
 
 
+@unclaimed("nothing is kept")
 @dataclass(frozen=True)
 class ServeConfig:
     """Where and how a model is served.

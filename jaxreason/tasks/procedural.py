@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Annotated
 
-from jaxreason.config import at_least
+from jaxreason.config import at_least, unclaimed
 from jaxreason.errors import UserError
 from jaxreason.tasks.procedural_tasks import PROCEDURAL_TASKS, ProceduralTask
 
@@ -33,6 +33,7 @@ class Question:
     group: str
 
 
+@unclaimed("its question files are compared row by row")
 @dataclass(frozen=True)
 class TaskMixture:
     """A task in the base mixture.
@@ -46,6 +47,7 @@ class TaskMixture:
     styles: dict[str, Annotated[float, at_least(0)]]
 
 
+@unclaimed("its question files are compared row by row")
 @dataclass(frozen=True)
 class ProceduralConfig:
     """Which questions the tiny study has, and how many.

@@ -9,11 +9,12 @@ import zlib
 from dataclasses import dataclass
 from typing import Annotated
 
-from jaxreason.config import at_least
+from jaxreason.config import at_least, unclaimed
 from jaxreason.data.sources import import_quietly
 from jaxreason.errors import UserError
 
 
+@unclaimed("its question files are compared row by row")
 @dataclass(frozen=True)
 class SumsConfig:
     """Which sums, and how they are split.

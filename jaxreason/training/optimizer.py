@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import jax
 import optax
 
-from jaxreason.config import above, at_least, below, within
+from jaxreason.config import LEARNED, above, at_least, below, within
 from jaxreason.errors import UserError
 
 _LOG = logging.getLogger(__name__)
@@ -33,10 +33,10 @@ class MuonConfig:
         all vectors do.
     """
 
-    momentum: Annotated[float, below(0, 1)]
-    rms: Annotated[float, above(0)]
-    num_iterations: Annotated[int, at_least(1)]
-    embeddings: bool
+    momentum: Annotated[float, below(0, 1), LEARNED]
+    rms: Annotated[float, above(0), LEARNED]
+    num_iterations: Annotated[int, at_least(1), LEARNED]
+    embeddings: Annotated[bool, LEARNED]
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,17 @@ class OptimizerConfig:
       muon: None unless `name` is "muon".
     """
 
-    name: str
-    learning_rate: Annotated[float, above(0)]
-    schedule: str
-    warmup_steps: Annotated[int, at_least(0)]
-    final_fraction: Annotated[float, within(0, 1)]
-    b1: Annotated[float, below(0, 1)]
-    b2: Annotated[float, below(0, 1)]
-    eps: Annotated[float, above(0)]
-    weight_decay: Annotated[float, at_least(0)]
-    clip_norm: Annotated[float, at_least(0)]
-    state_dtype: Literal["float32", "bfloat16", "float16"]
+    name: Annotated[str, LEARNED]
+    learning_rate: Annotated[float, above(0), LEARNED]
+    schedule: Annotated[str, LEARNED]
+    warmup_steps: Annotated[int, at_least(0), LEARNED]
+    final_fraction: Annotated[float, within(0, 1), LEARNED]
+    b1: Annotated[float, below(0, 1), LEARNED]
+    b2: Annotated[float, below(0, 1), LEARNED]
+    eps: Annotated[float, above(0), LEARNED]
+    weight_decay: Annotated[float, at_least(0), LEARNED]
+    clip_norm: Annotated[float, at_least(0), LEARNED]
+    state_dtype: Annotated[Literal["float32", "bfloat16", "float16"], LEARNED]
     muon: MuonConfig | None
 
 

@@ -60,6 +60,7 @@ class RunFolder:
         }
         if beside:
             self._claimed["beside"] = [_identity(other) for other in beside]
+        self._sections = {stage: type(section), "model": ModelConfig}
         self._about = {"recipe": {"seed": seed} | {stage: to_dict(section)}}
         self._about["recipe"]["model"] = to_dict(model_config)
 
@@ -72,10 +73,12 @@ class RunFolder:
         return on_process_zero(self._claim)
 
     def _claim(self) -> bool:
-        amiss = claims.why_not_done(self._workdir, self._summary, self._claimed)
         there = begun(self._workdir)
+        asked = self._workdir, self._claimed, there
+        self._claimed = claims.agreed(*asked, sections=self._sections)
+        amiss = claims.why_not_done(self._workdir, self._summary, self._claimed)
         about = self._about | {"code": _codes(self._workdir, there, goes_on=amiss is not None)}
-        claims.claim(self._workdir, self._claimed, there, about)
+        claims.write_claim(self._workdir, self._claimed, about)
         if amiss is None:
             # Here and not in the report: hours of other stages may lie between.
             read_metrics(metrics_path(self._workdir), self._num_steps)

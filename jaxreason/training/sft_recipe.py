@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from jax.sharding import Mesh
 
 from jaxreason.base_kl import NO_BASE_KL, BaseKLConfig
-from jaxreason.config import FREE, above, at_least, check_ranges
+from jaxreason.config import FREE, LEARNED, above, at_least, check_ranges
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
@@ -69,12 +69,12 @@ class SFTConfig:
     }
 
     datasets: Annotated[dict[str, DatasetConfig], FREE]  # claimed by the tokens that they give
-    every_reply: bool
-    tokenizer: str
-    thinking: bool | None
-    length: Annotated[int, at_least(1)]
-    pack: bool
-    batch_size: Annotated[int, at_least(1)]
+    every_reply: Annotated[bool, LEARNED]
+    tokenizer: Annotated[str, FREE]  # claimed by the tokens that it makes of the data
+    thinking: Annotated[bool | None, LEARNED]
+    length: Annotated[int, at_least(1), LEARNED]
+    pack: Annotated[bool, FREE]
+    batch_size: Annotated[int, at_least(1), LEARNED]
     micro_batch_rows: Annotated[int, at_least(1), FREE]
     epochs: Annotated[float, above(0), FREE]
     optimizer: OptimizerConfig
@@ -83,13 +83,13 @@ class SFTConfig:
     checkpoint_every: Annotated[int, at_least(0), FREE]
     keep: Annotated[int, at_least(0), FREE]
     tensorboard: Annotated[bool, FREE]
-    export_dtype: ExportDtype
+    export_dtype: Annotated[ExportDtype, LEARNED]
     max_shard_bytes: Annotated[int, at_least(1), FREE]
-    overlong: Literal["drop", "cut"] = "drop"
+    overlong: Annotated[Literal["drop", "cut"], LEARNED] = "drop"
     schedule_epochs: Annotated[float, at_least(0), FREE] = 0.0
-    aggregation: Literal["token_mean", "sequence_mean"] = "token_mean"
-    token_weight: str = "one"
-    kl_coefficient: Annotated[float, at_least(0)] = 0.0
+    aggregation: Annotated[Literal["token_mean", "sequence_mean"], LEARNED] = "token_mean"
+    token_weight: Annotated[str, LEARNED] = "one"
+    kl_coefficient: Annotated[float, at_least(0), LEARNED] = 0.0
     validation: ValidationConfig = NO_VALIDATION
     base_kl: BaseKLConfig = NO_BASE_KL
     tracker: Annotated[TrackerName, FREE] = ""

@@ -21,7 +21,7 @@ from tiny_pair import (
     write_evaluation,
 )
 
-from jaxreason.analysis import drift
+from jaxreason.analysis import drift, metric_files
 from jaxreason.analysis.drift import DriftConfig, run_drift
 from jaxreason.analysis.measured import Bootstrapped
 from jaxreason.analysis.metric_files import group_rows
@@ -89,9 +89,11 @@ def finished(folders, tmp_path_factory):
 def test_a_file_for_every_metric_and_nothing_else_is_left(finished):
     workdir, files = finished
     assert set(files) == set(METRICS)
-    assert sorted(p.name for p in (workdir / "analysis").iterdir()) == sorted(
+    assert sorted(p.name for p in (workdir / "analysis").glob("*.json")) == sorted(
         f"{name}.json" for name in METRICS
     )
+    parts = sorted(p.name for p in (workdir / "analysis" / "parts").iterdir())
+    assert parts == ["sums.base.json", "sums.questions.json", "sums.tuned.json"]
 
 
 def test_every_file_says_what_was_compared_and_in_which_way_its_tasks_were_measured(finished):
@@ -226,7 +228,10 @@ def test_a_killed_run_goes_on_where_it_was(finished, folders, tmp_path, monkeypa
 
 
 def test_another_tuned_model_in_a_used_directory_is_refused(finished, folders):
-    with pytest.raises(ConfigError, match=r"made with something else.*\n.*models\.tuned\.sha256"):
+    with pytest.raises(
+        ConfigError,
+        match=r"made with something else.* models\.tuned\.sha256: .* To go on here, set it back; ",
+    ):
         run(folders, finished[0], tuned="base")
 
 
@@ -241,6 +246,26 @@ def test_other_settings_in_a_used_directory_are_refused_unless_they_change_no_nu
     assert run(folders, workdir, other_batches) == before
 
 
+def test_files_of_a_version_that_had_fewer_settings_are_not_measured_again(
+    finished, folders, tmp_path, monkeypatch
+):
+    shutil.copytree(finished[0], tmp_path / "run")
+    for path in (tmp_path / "run/analysis").glob("*.json"):
+        value = json.loads(path.read_text())
+        for name in ("variant", "components", "shift_threshold"):
+            value["made_with"].get("settings", {}).pop(name, None)
+        path.write_text(json.dumps(value))
+    monkeypatch.setattr(
+        drift.ModelSource, "open", lambda *_, **__: pytest.fail("models were loaded")
+    )
+    run(folders, tmp_path / "run")
+    other = dataclasses.replace(CONFIG, shift_threshold=0.4)
+    with pytest.raises(
+        ConfigError, match=r"tokens\.json: .* settings\.shift_threshold: 0\.1 -> 0\.4"
+    ):
+        run(folders, tmp_path / "run", other)
+
+
 def test_replies_that_changed_under_a_measurement_are_refused(finished, folders, tmp_path):
     shutil.copytree(folders, tmp_path / "pair")
     shorter = dataclasses.replace(make_unit(), texts=make_unit().texts[1:])
@@ -249,15 +274,24 @@ def test_replies_that_changed_under_a_measurement_are_refused(finished, folders,
         run(tmp_path / "pair", finished[0])
 
 
-def test_a_metric_that_is_added_is_measured_alone(finished, folders, tmp_path):
+def test_a_metric_that_is_added_is_measured_alone(finished, folders, tmp_path, monkeypatch):
     shutil.copytree(finished[0], tmp_path / "run")
     (tmp_path / "run" / "analysis" / "cka.json").unlink()
-    times = {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "analysis").iterdir()}
+    for path in (tmp_path / "run" / "analysis" / "parts").iterdir():
+        part = json.loads(path.read_text())
+        part["metrics"].pop("cka", None)  # as of a recipe that did not ask for it
+        path.write_text(json.dumps(part))
+    times = {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "analysis").glob("*.json")}
+    asked, part = [], metric_files.part
+    monkeypatch.setattr(metric_files, "part", lambda *a: (asked.append(a[0]), part(*a))[1])
     assert run(folders, tmp_path / "run") == finished[1]
+    assert asked == [("cka",)] * 2
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
 
 
-def test_a_benchmark_that_a_study_gained_is_measured_with_the_others(finished, folders, tmp_path):
+def test_a_benchmark_that_a_study_gained_is_measured_with_the_others(
+    finished, folders, tmp_path, monkeypatch
+):
     pair, workdir = tmp_path / "pair", tmp_path / "run"
     shutil.copytree(folders, pair)
     shutil.copytree(finished[0], workdir)
@@ -269,13 +303,22 @@ def test_a_benchmark_that_a_study_gained_is_measured_with_the_others(finished, f
         rows += json.loads((folder / "scores.json").read_text())["rows"]
         (folder / "scores.json").write_text(json.dumps({"rows": rows}))
     times = (workdir / "analysis" / "weights.json").stat().st_mtime_ns
-    files = run(pair, workdir)
+    measured, measure_unit = [], drift.measure_unit
+    with monkeypatch.context() as patch:
+        note = lambda *a: (measured.append(a[4].benchmark), measure_unit(*a))[1]  # noqa: E731
+        patch.setattr(drift, "measure_unit", note)
+        files = run(pair, workdir)
+    assert measured == ["more", "more"]  # what was measured of the others is kept
     assert {row["benchmark"] for row in files["token_kl"]["rows"]} == {"sums", "more"}
     old = [row for row in files["token_kl"]["rows"] if row["benchmark"] == "sums"]
     assert old == finished[1]["token_kl"]["rows"]
     assert (workdir / "analysis" / "weights.json").stat().st_mtime_ns == times
-    with pytest.raises(ConfigError, match=r"texts\.more\.base.*absent"):
-        run(folders, workdir)
+    # Without it again: what it gave stays in its parts, and no model is loaded.
+    monkeypatch.setattr(
+        drift.ModelSource, "open", lambda *_, **__: pytest.fail("models were loaded")
+    )
+    assert run(folders, workdir) == finished[1]
+    assert (workdir / "analysis/parts/more.base.json").exists()
 
 
 def test_parts_that_a_kill_left_of_other_settings_are_not_used(

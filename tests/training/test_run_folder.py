@@ -95,22 +95,20 @@ def test_training_data_that_changed_under_a_run_is_refused_with_the_counts(
     half = make_recipe(tmp_path / "half", keep=0)
     rows = (tmp_path / "half" / "sums.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "half" / "sums.jsonl").write_text("".join(rows[:15]))
-    half = dataclasses.replace(half, tokenizer=finished[0].tokenizer)
     with pytest.raises(ConfigError, match=r"data\.sums\.sequences: 30 -> 15"):
         train(half, copied)
 
 
 def test_the_same_rows_in_another_place_continue_a_run(finished, copied, tmp_path):
     killed_after(copied, step=4)
-    moved = make_recipe(tmp_path / "moved", keep=0)
-    train(dataclasses.replace(moved, tokenizer=finished[0].tokenizer), copied)
+    train(make_recipe(tmp_path / "moved", keep=0), copied)  # and the tokenizer
     assert_same_weights(copied, finished[1])
 
 
 def test_fields_that_place_or_show_need_no_other_directory(finished, copied):
     killed_after(copied, step=2)
     changes = {"log_every": 1, "keep": 1, "checkpoint_every": 0, "micro_batch_rows": 3}
-    changes |= {"tensorboard": True, "logprob_chunk": 16, "max_shard_bytes": 2000}
+    changes |= {"tensorboard": True, "logprob_chunk": 16, "max_shard_bytes": 2000, "pack": False}
     train(dataclasses.replace(finished[0], **changes), copied)
     assert steps(copied) == [1, 2, 3, 4, 5, 6]
     assert len(list((copied / "model").glob("*.safetensors"))) > 1
