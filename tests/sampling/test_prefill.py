@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from replies import GREEDY, RANDOM, make_requests, run
 
-from jaxreason.sampling.budget import Lengths
 from jaxreason.sampling.engine import Request
+from jaxreason.sampling.forecast import Lengths
 from jaxreason.sampling.page_pool import PagePool
 from jaxreason.sampling.run import Run
 
