@@ -8,8 +8,7 @@ same completions.
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -27,6 +26,7 @@ from jaxreason.models.sampling_layout import (
 from jaxreason.sampling.admission import make_admission
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine_calls import FIRST_COPY, engine_calls
+from jaxreason.sampling.engine_stats import Moved, Stats
 from jaxreason.sampling.forecast import Lengths
 from jaxreason.sampling.page_pool import PagePool
 from jaxreason.sampling.run import Run
@@ -42,30 +42,6 @@ SHORT = 16  # while slots wait for prompts a block of decoding has a sixteenth o
 _LOG = logging.getLogger(__name__)
 
 __all__ = ["Completion", "Engine", "Moved", "Request", "SamplerConfig", "Stats"]
-
-
-@dataclass
-class Stats:
-    """What an engine has dispatched since it was made."""
-
-    prefill_dispatches: int = 0
-    prefilled_tokens: int = 0
-    padded_tokens: int = 0  # what those dispatches have room for: `prefilled_tokens` and padding
-    shared_tokens: int = 0  # of prompts, found in pages that others had filled
-    decode_dispatches: int = 0
-    decode_steps: int = 0  # over all dispatches, until the last slot of each stopped
-    decoded_tokens: int = 0
-    waiting_slots: int = 0  # slots without a page for their next token, summed over the dispatches
-    host_seconds: float = (
-        0.0  # from a block's arrival to the next dispatch: devices wait for the host
-    )
-
-
-class Moved(NamedTuple):
-    """What it took to copy the newest weights for the sampler; nothing where it uses the trainer's own."""
-
-    weights_bytes: int  # on a device
-    weights_seconds: float
 
 
 class Engine:

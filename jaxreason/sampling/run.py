@@ -101,10 +101,14 @@ class Run:
         return finished
 
     def load_rows(self) -> None:
-        """Opens waiting requests, in order, until the next dispatch is full, as long as their pages can be had."""
-        load = self._load()
+        """Opens waiting requests, in order, until the next dispatch is full, as long as their pages can be had.
+
+        Samples that wait are at most a sixteenth of the slots beyond the free ones: a prompt that waits keeps pages.
+        """
+        load, share = self._load(), len(self.slots) // len(self._pools)
         while (request := self._peek()) is not None:
-            parts = self.prompts.parts_with_room()
+            most = share + max(share // 16, 1)
+            parts = [p for p in self.prompts.parts_with_room() if load[p] < most]
             if not parts:
                 return
             part = min(parts, key=load.__getitem__)
@@ -272,7 +276,7 @@ class Run:
         reply: Reply | None = None,
         leaves: Row | None = None,
     ) -> bool:
-        """Whether a row or a reply may begin with `count` new pages: safely, and, unless `idle`, as far as is expected.
+        """Whether a row or a reply may begin with `count` new pages: safely, and, unless `idle`, to some use.
 
         Args:
           row: comes, if given.
@@ -283,7 +287,10 @@ class Run:
         replies = [other for _, other in self._replies(part)] + [reply] * (reply is not None)
         rows = [other for other in self._waiting_rows(part) if other is not leaves]
         rows += [row] * (row is not None)
-        if not is_safe(free, map(self._claim, replies), map(self._row_need, rows)):
+        claims, needs = [self._claim(other) for other in replies], [*map(self._row_need, rows)]
+        if sum(needs) + sum(claim.need for claim in claims) <= free:
+            return True
+        if not is_safe(free, claims, needs):
             return False
         if (
             idle or leaves is not None

@@ -12,7 +12,7 @@ from jaxreason.sampling.engine_calls import begin_compiling
 from jaxreason.sampling.slots import make_programs
 from jaxreason.sharding import MeshConfig, make_mesh
 
-CONFIG = SamplerConfig(8, 48, 4, 8, 8, 64, 8, 0, 0, "auto", "auto", True)
+CONFIG = SamplerConfig(8, 48, 4, 64, 8, 64, 8, 0, 0, "auto", "auto", True)
 
 
 def compiled_by_an_engine(architecture, sizes, num_devices, unroll, begun):

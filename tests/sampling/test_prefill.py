@@ -99,7 +99,7 @@ def test_a_dispatch_that_is_not_full_waits_once_for_more_where_pages_are_short()
     decoding = dataclasses.replace(GREEDY, max_tokens=8)  # two pages in all
     sizes = {"num_slots": 4, "num_blocks": 8, "block": 4, "page_size": 8, "max_length": 64}
     pool = PagePool(6)
-    state = Run(requests, decoding, lambda _: None, **sizes, pools=[pool], lengths=Lengths(9))
+    state = Run(requests, decoding, lambda _: None, **sizes, pools=[pool], lengths=Lengths())
     state.load_rows()
     assert state.wants_prefill()  # nothing runs that more could come from
     assert [(b.row.request.id, b.start, b.count) for b in state.take_blocks()] == [
