@@ -38,6 +38,7 @@ from jaxreason.contamination import (
 from jaxreason.cross_sample import CrossSampleConfig
 from jaxreason.distill.distill_settings import DistillConfig
 from jaxreason.distributed import on_process_zero
+from jaxreason.ending import USERS_FAULT, end_job
 from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator, settings, transfer
 from jaxreason.evaluation.validator import make_validator
@@ -159,9 +160,13 @@ def _check_seed(seed: object) -> None:
 
 @contextlib.contextmanager
 def locked(workdir: epath.Path) -> Iterator[None]:
-    """`results.locks.locked`, held by process 0 for all; every process must enter it, and all are refused alike."""
+    """`results.locks.locked`, held by process 0 for all; every process must enter it, and all are refused alike.
+
+    On a bucket all processes end as soon as process 0 finds that another run has taken over.
+    """
+    lost = functools.partial(end_job, USERS_FAULT)
     with contextlib.ExitStack() as held:
-        on_process_zero(lambda: held.enter_context(locks.locked(workdir)))
+        on_process_zero(lambda: held.enter_context(locks.locked(workdir, lost)))
         yield
 
 

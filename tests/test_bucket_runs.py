@@ -10,6 +10,7 @@ import time
 
 import bucket
 import jax
+import object_store
 import pytest
 import tiny_rl
 from etils import epath
@@ -58,9 +59,9 @@ def address():
     """One server for all tests: tensorstore reads the address once."""
     patch = pytest.MonkeyPatch()
     holder = bucket.Bucket()
-    with bucket.served(holder) as url:
-        patch.setenv("TENSORSTORE_GCS_HTTP_URL", url)
-        patch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "none")
+    with object_store.served(holder) as url:
+        for name, value in object_store.google(url).items():
+            patch.setenv(name, value)
         yield holder
     patch.undo()
 
@@ -71,6 +72,7 @@ def store(monkeypatch, address):
     address.objects = found.objects  # Orbax's arrays are among the others
     monkeypatch.setattr(address, "put", found.put)
     monkeypatch.setattr(address, "delete", found.delete)
+    monkeypatch.setattr(address, "put_if", found.put_if)
     return found
 
 

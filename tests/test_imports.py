@@ -166,6 +166,7 @@ MAY_IMPORT = {
         "data",
         "distill",
         "distributed",
+        "ending",
         "evaluation",
         "followed_arms",
         "interrupt",

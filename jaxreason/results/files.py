@@ -9,6 +9,7 @@ from typing import Any
 from etils import epath
 
 from jaxreason.errors import UserError
+from jaxreason.results.lease import check_held
 
 WHAT_TO_DO = "Put back a copy of it, or remove it to have it made again."
 _NAMES = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}
@@ -38,9 +39,11 @@ def atomic_write_bytes(path: epath.PathLike, data: bytes) -> None:
 
     Raises:
       OSError: the disk is full, or the path cannot be written; the file is then as it was.
+      LeaseError: on a bucket, if another run has taken over the directory that this one held.
     """
     path = epath.Path(path)
     if is_remote(path):
+        check_held()
         path.write_bytes(data)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
