@@ -21,6 +21,7 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
+from jaxreason import amazon_checkpoints
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.results.checksums import (
@@ -61,6 +62,8 @@ class Checkpointer:
 
     def __init__(self, folder: epath.PathLike, keep: int | None):
         self._folder = absolute(folder)
+        if str(self._folder).startswith(amazon_checkpoints.SCHEME):
+            amazon_checkpoints.teach_orbax()
         if keep is not None and keep < 0:
             raise UserError(
                 f"keep={keep}: expected the number of checkpoints to keep, or 0 for all."

@@ -1,4 +1,4 @@
-"""A study in a bucket, with the client of real ones, killed and suspended: what it measures is what it measures on a disk.
+"""A study in a bucket, with the client of real ones, killed and suspended, measures what it measures on a disk.
 
 The program is itself, in processes of its own; the bucket is served over HTTP by this one.
 """
@@ -41,7 +41,7 @@ def begin(store, folder):
 
 
 def send_at(store, process, number, pattern, count):
-    """Sends a signal to a run as it writes an object of such a name for the `count`-th time; returns when it was sent."""
+    """Sends a signal to a run as it writes an object of such a name for the `count`-th time, and returns then."""
     left, sent = [count], threading.Event()
 
     def sends(name):

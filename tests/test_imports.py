@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "data": {"config"},
     "tasks": {"data", "config"},
     "models": {"sharding", "config", "distributed"},
-    "checkpoint": {"sharding", "config", "distributed"},
+    "amazon_checkpoints": set(),
+    "checkpoint": {"amazon_checkpoints", "sharding", "config", "distributed"},
     "sampling": {"models", "sharding", "config"},
     "validation": {"config", "data", "distributed", "models", "sampling"},
     "base_kl": {"config", "data", "distributed", "models", "sampling", "sharding"},
@@ -216,7 +217,7 @@ MAY_IMPORT = {
 ONLY_IN = {
     "flax": {"models"},
     "optax": {"training", "rl"},
-    "orbax": {"checkpoint"},
+    "orbax": {"amazon_checkpoints", "checkpoint"},
     "grain": {"data"},
     "datasets": {"data"},
     "transformers": {"data", "models"},

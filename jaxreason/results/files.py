@@ -61,6 +61,28 @@ def atomic_write_bytes(path: epath.PathLike, data: bytes) -> None:
     _sync_folder(path.parent)
 
 
+def remove(path: epath.PathLike) -> None:
+    """Removes a file, if it is there.
+
+    Raises:
+      LeaseError: as `atomic_write_bytes`.
+    """
+    if is_remote(path):
+        check_held()
+    epath.Path(path).unlink(missing_ok=True)
+
+
+def remove_folder(path: epath.PathLike) -> None:
+    """Removes a folder with all that is in it, if it is there.
+
+    Raises:
+      LeaseError: as `atomic_write_bytes`.
+    """
+    if is_remote(path):
+        check_held()
+    epath.Path(path).rmtree(missing_ok=True)
+
+
 def remove_others(folder: epath.Path, names: Collection[str]) -> None:
     """Removes the files of a folder that have none of these names; a bucket has no folder where nothing is in it."""
     try:
@@ -69,7 +91,7 @@ def remove_others(folder: epath.Path, names: Collection[str]) -> None:
         return
     for path in there:
         if path.name not in names:
-            path.unlink()
+            remove(path)
 
 
 def _remove_leftovers(folder: epath.Path) -> None:
