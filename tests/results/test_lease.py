@@ -11,7 +11,8 @@ from etils import epath
 
 from jaxreason.errors import UserError
 from jaxreason.results import buckets, lease
-from jaxreason.results.files import write_json
+from jaxreason.results.files import read_json, write_json
+from jaxreason.results.hash_cache import hash_once
 from jaxreason.results.lease import Lease, LeaseError, read_newest
 from jaxreason.results.locks import locked
 
@@ -157,29 +158,44 @@ def test_of_runs_that_begin_together_one_gets_the_directory(store):
     assert len(begin_together(4)) == 1
 
 
-@pytest.mark.parametrize("scheme, library", [("gs", "gcsfs"), ("s3", "s3fs")])
-def test_with_the_clients_of_real_buckets_the_store_decides_and_tells_how_old_a_lease_is(
-    scheme, library, monkeypatch
-):
+@pytest.fixture(params=[("gs", "gcsfs"), ("s3", "s3fs")], ids=["gs", "s3"])
+def served(request, monkeypatch):
+    """A bucket behind the client that is used on a real one, and a working directory in it."""
+    scheme, library = request.param
     pytest.importorskip(library)
     monkeypatch.setattr(lease, "RENEW_SECONDS", PERIOD)
     monkeypatch.setattr(lease, "STALE_PERIODS", LATE)
     held = bucket.Bucket()
+    run = epath.Path(f"{scheme}://bucket/run")
     with object_store.served(held) as address:
         found = object_store.google(address) if scheme == "gs" else object_store.amazon(address)
         for name, value in found.items():
             monkeypatch.setenv(name, value)
-        run = epath.Path(f"{scheme}://{library}/run")
         buckets.check_path(run)
+        epath.backend.fsspec_backend._get_filesystem.cache_clear()
+        buckets._store(run).clear_instance_cache()  # the server of another test was elsewhere
         monkeypatch.setattr(f"{__name__}.RUN", run)
-        buckets._store(run).clear_instance_cache()
-        assert len(begin_together(3)) == 1
-        killed = Lease(run, print)
-        killed.take()
-        abandon(killed)
-        name = f"{library}/run/.lease/{killed._number:06d}.json"
-        held.times[name] -= 3600
-        before = time.monotonic()
-        with locked(run):
-            assert time.monotonic() - before < LATE * PERIOD / 2  # its age was enough
-        assert not held.refused
+        yield held
+
+
+def test_with_the_clients_of_real_buckets_the_store_decides_and_tells_how_old_a_lease_is(served):
+    assert len(begin_together(3)) == 1
+    killed = Lease(RUN, print)
+    killed.take()
+    abandon(killed)
+    served.times[f"bucket/run/.lease/{killed._number:06d}.json"] -= 3600
+    before = time.monotonic()
+    with locked(RUN):
+        assert time.monotonic() - before < LATE * PERIOD / 2  # its age was enough
+    assert not served.refused
+
+
+def test_what_another_machine_writes_is_seen_though_the_folder_was_listed_before(served):
+    write_json(RUN / "a.json", 1)
+    assert [path.name for path in RUN.iterdir()] == ["a.json"] and not (RUN / "b.json").exists()
+    old = hash_once(RUN / "a.json")
+    served.put("bucket/run/b.json", b"2")
+    served.put("bucket/run/a.json", b"3\n")
+    assert sorted(path.name for path in RUN.iterdir()) == ["a.json", "b.json"]
+    assert (RUN / "b.json").exists() and read_json(RUN / "a.json") == 3
+    assert hash_once(RUN / "a.json") != old  # of the same size, within the same second
