@@ -35,10 +35,9 @@ def check_path(path: epath.PathLike | None) -> None:
     library, extra = BUCKETS[scheme]
     # With tensorflow installed, epath opens buckets with that.
     if not any(importlib.util.find_spec(name) for name in (library, "tensorflow")):
-        also = ", which the extras tpu and cuda bring too" if extra == "gs" else ""
         raise UserError(
             f"{path}: {scheme}:// is opened with {library}, which is not installed. "
-            f"Install it with: pip install 'jaxreason[{extra}]'{also}."
+            f"Install it with: pip install 'jaxreason[{extra}]', which the extras tpu and cuda bring too."
         )
 
 
