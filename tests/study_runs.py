@@ -77,7 +77,7 @@ def kill_in_stage(process, log, number, seconds):
 
 def results(workdir, place=None):
     """Everything a study measured, by file: without times, hashes of files that hold times, and its own place."""
-    place, found = place or bytes(workdir.parent), {}
+    place, found = place or bytes(workdir.parent) + b"/", {}
     for path in sorted(p for p in workdir.rglob("*") if p.is_file()):
         name = str(path.relative_to(workdir))
         if {"checkpoints", *NOT_RESULTS} & set(Path(name).parts):

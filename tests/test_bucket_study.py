@@ -86,5 +86,5 @@ def test_a_study_killed_suspended_and_overtaken_in_a_bucket_equals_one_on_a_disk
     assert "was taken over by process" in logs[1].splitlines()[-1]
     assert "Traceback" not in logs[1]
     expected = results(undisturbed / "run")
-    assert_same(results(written(store, tmp_path / "files"), b"gs://bucket"), expected)
+    assert_same(results(written(store, tmp_path / "files"), b"gs://bucket/"), expected)
     assert not store.names("*.parts/*") and len(store.names("bucket/run/.lease/*")) == 1
