@@ -129,7 +129,12 @@ class Lease:
         _held.remove(self)
         if not self._reason:
             self._record["released"] = True
-            self._renew()
+            try:
+                self._renew()
+            except (
+                Exception
+            ) as error:  # the run's own end counts; the next one waits until this is stale
+                _LOG.warning("%s: the lease cannot be given back (%r).", self._workdir, error)
 
     def _beat(self) -> None:
         said = False
