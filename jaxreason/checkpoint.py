@@ -13,7 +13,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +21,7 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
+from jaxreason import amazon_checkpoints
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.results.checksums import (
@@ -32,7 +32,8 @@ from jaxreason.results.checksums import (
     read_checksums,
     write_checksums,
 )
-from jaxreason.results.files import absolute
+from jaxreason.results.files import absolute, is_remote
+from jaxreason.results.lease import check_held
 from jaxreason.sharding import gather_texts
 
 _LOG = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class Checkpointer:
 
     def __init__(self, folder: epath.PathLike, keep: int | None):
         self._folder = absolute(folder)
+        if str(self._folder).startswith(amazon_checkpoints.SCHEME):
+            amazon_checkpoints.teach_orbax()
         if keep is not None and keep < 0:
             raise UserError(
                 f"keep={keep}: expected the number of checkpoints to keep, or 0 for all."
@@ -95,6 +98,7 @@ class Checkpointer:
             return
         self.wait()
         path = self._folder / str(step)
+        check_held()
         self._orbax.save(path, args=_SaveHashed(leaves_by_path(tree)), force=True)
         self._steps.append(step)
         self._writing = True
@@ -301,7 +305,7 @@ def _unreadable(path: epath.Path) -> str | None:
     except UserError as error:
         return str(error).removeprefix(f"{path}/").rstrip(".")
     except OSError:
-        in_place = "://" in os.fspath(path)
+        in_place = is_remote(path)
         begun = (path / _COMMITTED).exists() if in_place else path.is_dir() and any(path.iterdir())
         return f"{CHECKSUMS_FILE} is missing" if begun else ""
     return None
@@ -329,13 +333,15 @@ def _entries(folder: epath.Path) -> list[epath.Path]:
 
 def _remove(path: epath.Path) -> None:
     """At once where that can be: who reads finds all of a checkpoint or none."""
-    if "://" not in os.fspath(path):
+    check_held()
+    if not is_remote(path):
         path = path.rename(path.parent / f"{path.name}{_HALF_WRITTEN}-removed")
     path.rmtree()
 
 
 def _move_away(path: epath.Path) -> None:
-    if "://" in os.fspath(path):
+    check_held()
+    if is_remote(path):
         return path.rmtree()
     target = path.parent / f"{path.name}.damaged"
     if target.exists():

@@ -15,13 +15,13 @@ from etils import epath
 import jaxreason
 from jaxreason import distributed, study
 from jaxreason.config import ConfigError, nearest
-from jaxreason.ending import all_end_together
+from jaxreason.ending import USERS_FAULT, all_end_together
 from jaxreason.plan.slices import find_slice
 from jaxreason.recipes import load_recipe, on_slice
 from jaxreason.results import run_status
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.catalogue import VERBS, usage, verb_help
-from jaxreason.verbs.endings import INTERRUPTED, READER_GONE, USERS_FAULT, explain
+from jaxreason.verbs.endings import INTERRUPTED, READER_GONE, explain
 from jaxreason.verbs.flags import check_paths, parse_flags
 from jaxreason.verbs.log_file import LogFile
 from jaxreason.verbs.overrides import apply_overrides

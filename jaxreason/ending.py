@@ -32,6 +32,7 @@ STOP_GRACE_S = 60.0  # the same after a signal, when checkpoints are still being
 LAST_S = 10.0  # how long process 0 then waits for the others
 WAIT_MS = 60_000
 STOPPED = 143  # the exit code after a signal
+USERS_FAULT = 2  # that of what a person must mend
 MAX_REASON = 4000
 
 _watchers: list[threading.Thread] = []
@@ -58,6 +59,15 @@ def all_end_together() -> Iterator[None]:
         _end(_code(error), _reason(error))
     else:
         _leave()
+
+
+def end_job(code: int, reason: str) -> None:
+    """Ends all processes of the job from any thread, whatever the main thread is doing; says why in one line."""
+    print(f"jaxreason: {reason}", file=sys.stderr, flush=True)
+    if jax.distributed.is_initialized():
+        _end(code, reason)
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _leave() -> None:

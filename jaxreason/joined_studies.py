@@ -11,9 +11,10 @@ from etils import epath
 
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
+from jaxreason.results import lease
 from jaxreason.results.claims import differences
 from jaxreason.results.evaluation_lines import SampleKey
-from jaxreason.results.files import absolute, is_remote, read_object
+from jaxreason.results.files import absolute, atomic_write_bytes, is_remote, read_object
 from jaxreason.results.sample_files import read_samples, sample_head_path, sample_keys
 from jaxreason.results.score_files import EVALUATION, is_finished, read_score_rows
 from jaxreason.results.study_files import (
@@ -26,7 +27,12 @@ from jaxreason.results.study_files import (
 )
 
 STUDIES = "studies"  # of study.json: which folders it was made of; no other study has it
-LEFT = ("model", "checkpoints", "parts")  # folders of a run that a report does not read
+LEFT = (
+    "model",
+    "checkpoints",
+    "parts",
+    lease.FOLDER,
+)  # folders of a run that a report does not read
 # Of the head of a sample file, what must be the same for scores of two studies to stand beside each other.
 SETTINGS = ("num_questions", "num_samples", "decoding_settings")
 
@@ -234,5 +240,4 @@ def _copy(source: epath.Path, target: epath.Path) -> None:
             if path.name not in LEFT:
                 _copy(path, target / path.name)
         else:
-            (target / path.name).parent.mkdir(parents=True, exist_ok=True)
-            path.copy(target / path.name, overwrite=True)
+            atomic_write_bytes(target / path.name, path.read_bytes())

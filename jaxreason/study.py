@@ -39,6 +39,7 @@ from jaxreason.cross_sample import CrossSampleConfig
 from jaxreason.device_state import device_state
 from jaxreason.distill.distill_settings import DistillConfig
 from jaxreason.distributed import on_process_zero
+from jaxreason.ending import USERS_FAULT, end_job
 from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator, settings, transfer
 from jaxreason.evaluation.validator import make_validator
@@ -162,10 +163,12 @@ def _check_seed(seed: object) -> None:
 def locked(workdir: epath.Path, verb: str) -> Iterator[None]:
     """`results.locks.locked`, held by process 0 for all; every process must enter it, and all are refused alike.
 
-    Whoever holds a working directory says in its `status.json` what it does, and how that ends.
+    On a bucket all processes end as soon as process 0 finds that another run has taken over. Whoever holds a working
+    directory says in its `status.json` what it does, and how that ends.
     """
+    lost = functools.partial(end_job, USERS_FAULT)
     with contextlib.ExitStack() as held:
-        on_process_zero(lambda: held.enter_context(locks.locked(workdir)))
+        on_process_zero(lambda: held.enter_context(locks.locked(workdir, lost)))
         if jax.process_index() == 0:
             held.enter_context(run_status.kept(workdir, verb, device_state))
         yield

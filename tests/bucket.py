@@ -1,22 +1,18 @@
 """A bucket that lives in memory: whole objects alone, no folders, nothing is appended to or renamed.
 
-`Bucket` is what `etils.epath` opens `gs://` paths with in a test. `served` gives the same objects over HTTP as Google's
-JSON interface does, as far as tensorstore asks for it, so that Orbax writes its arrays there as well. It is stricter
-than a real bucket's client, which copies and deletes where it is asked to rename.
+`Bucket` is what `etils.epath` opens `gs://` paths with in a test. `object_store.served` gives the same objects over
+HTTP, so that Orbax writes its arrays there as well. It is stricter than a real bucket's client, which copies and
+deletes where it is asked to rename.
 """
 
-import contextlib
 import fnmatch
-import http.server
 import io
-import json
 import os
 import posixpath
 import re
 import threading
 import time
-import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from etils.epath import gpath, stat_utils
 from etils.epath.backend import Backend
@@ -47,12 +43,18 @@ class Bucket(Backend):
 
     Attributes:
       objects: what is there.
+      generations, times: of what is there, those of the last change.
+      refused: requests over HTTP for what a bucket has not.
       changes: names of objects as they were written and removed (`-name`), in order.
       dies: told the name of each change before it is made; from the first True on every change raises `Killed`.
     """
 
     def __init__(self):
         self.objects: dict[str, bytes] = {}
+        self.generations: dict[str, int] = {}
+        self.times: dict[str, float] = {}
+        self.pieces: dict[str, bytearray] = {}
+        self.refused: list[str] = []
         self.changes: list[str] = []
         self.dies: Callable[[str], bool] = lambda _: False
         self._dead = False
@@ -70,6 +72,17 @@ class Bucket(Backend):
         with self._lock:
             self._change(name)
             self.objects[name] = bytes(data)
+            self.generations[name] = len(self.changes)
+            self.times[name] = time.time()
+
+    def put_if(self, name: str, data: bytes, generation: int | None) -> bool:
+        """Writes it if the object is of this generation (0: if there is none; None: in any case)."""
+        with self._lock:
+            now = self.generations.get(name, 1) if name in self.objects else 0
+            if generation is not None and generation != now:
+                return False
+            self.put(name, data)
+            return True
 
     def delete(self, name: str) -> None:
         with self._lock:
@@ -203,89 +216,3 @@ def use(monkeypatch) -> Bucket:
     monkeypatch.setattr(gpath, "_is_tf_installed", lambda: False)
     monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, "gs", bucket)
     return bucket
-
-
-@contextlib.contextmanager
-def served(bucket: Bucket) -> Iterator[str]:
-    """The address at which the objects are served as Google's JSON interface does."""
-    handler = type("Handler", (_Handler,), {"bucket": bucket})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    """Reads, lists, writes and removes objects; generations are of the kind that is not looked at."""
-
-    protocol_version = "HTTP/1.1"
-    bucket: Bucket
-
-    def log_message(self, *_):
-        """Says nothing."""
-
-    def _asked(self) -> tuple[str, str | None, dict[str, str]]:
-        parts = urllib.parse.urlsplit(self.path)
-        found = re.fullmatch(r"(?:/upload)?/storage/v1/b/([^/]+)/o(?:/(.+))?", parts.path)
-        name = urllib.parse.unquote(found[2]) if found[2] else None
-        return found[1], name, dict(urllib.parse.parse_qsl(parts.query))
-
-    def _answer(self, status: int, body: bytes, **headers: str) -> None:
-        self.send_response(status)
-        for key, value in headers.items():
-            self.send_header(key.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def _about(self, bucket: str, name: str) -> dict[str, str]:
-        size = len(self.bucket.objects.get(f"{bucket}/{name}", b""))
-        about = {"kind": "storage#object", "name": name, "bucket": bucket, "size": str(size)}
-        return about | {"generation": "1", "metageneration": "1", "updated": "2026-01-01T00:00:00Z"}
-
-    def do_GET(self):
-        bucket, name, query = self._asked()
-        if name is None:
-            start = f"{bucket}/{query.get('prefix', '')}"
-            found = [n for n in self.bucket.names() if n.startswith(start)]
-            items = [self._about(bucket, n.split("/", 1)[1]) for n in found]
-            return self._answer(
-                200, json.dumps({"kind": "storage#objects", "items": items}).encode()
-            )
-        data = self.bucket.objects.get(f"{bucket}/{name}")
-        if data is None:
-            return self._answer(404, b"{}")
-        if query.get("alt") != "media":
-            return self._answer(200, json.dumps(self._about(bucket, name)).encode())
-        first, last = 0, len(data) - 1
-        wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
-        if wanted is None:
-            return self._answer(200, data, x_goog_generation="1")
-        if wanted[1]:
-            first, last = int(wanted[1]), min(int(wanted[2] or last), last)
-        else:
-            first = max(len(data) - int(wanted[2]), 0)
-        ends = f"bytes {first}-{last}/{len(data)}"
-        self._answer(206, data[first : last + 1], x_goog_generation="1", Content_Range=ends)
-
-    def do_POST(self):
-        bucket, _, query = self._asked()
-        data = self.rfile.read(int(self.headers["Content-Length"]))
-        try:
-            self.bucket.put(f"{bucket}/{query['name']}", data)
-        except Killed:
-            return self._answer(403, b"{}")
-        self._answer(200, json.dumps(self._about(bucket, query["name"])).encode())
-
-    def do_DELETE(self):
-        bucket, name, _ = self._asked()
-        try:
-            self.bucket.delete(f"{bucket}/{name}")
-        except FileNotFoundError:
-            return self._answer(404, b"{}")
-        self._answer(204, b"")

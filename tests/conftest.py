@@ -56,3 +56,14 @@ def programs_of_other_files_are_let_go():
     if "jax" in sys.modules and maps.exists() and maps.read_bytes().count(b"\n") > MANY_MAPS:
         sys.modules["jax"].clear_caches()
         gc.collect()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """The folder of a study that nothing disturbed."""
+    import study_runs
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    code, output = study_runs.run(folder)
+    assert code == 0, output[-6000:]
+    return folder

@@ -10,6 +10,7 @@ import time
 
 import bucket
 import jax
+import object_store
 import pytest
 import tiny_rl
 from etils import epath
@@ -35,6 +36,7 @@ from jaxreason.evaluation.evaluator import run_eval
 from jaxreason.evaluation.grading import Grader, Reply, sample_line
 from jaxreason.metrics import MetricsWriter
 from jaxreason.results import claims, jsonl
+from jaxreason.results.drift_files import drift_part_path, remove_drift_parts
 from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.files import read_json, write_json
 from jaxreason.results.grade_files import graded_samples, read_grades
@@ -58,9 +60,9 @@ def address():
     """One server for all tests: tensorstore reads the address once."""
     patch = pytest.MonkeyPatch()
     holder = bucket.Bucket()
-    with bucket.served(holder) as url:
-        patch.setenv("TENSORSTORE_GCS_HTTP_URL", url)
-        patch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "none")
+    with object_store.served(holder) as url:
+        for name, value in object_store.google(url).items():
+            patch.setenv(name, value)
         yield holder
     patch.undo()
 
@@ -68,9 +70,10 @@ def address():
 @pytest.fixture
 def store(monkeypatch, address):
     found = bucket.use(monkeypatch)
-    address.objects = found.objects  # Orbax's arrays are among the others
-    monkeypatch.setattr(address, "put", found.put)
-    monkeypatch.setattr(address, "delete", found.delete)
+    for name in ("objects", "generations", "times", "put", "put_if", "delete"):
+        monkeypatch.setattr(
+            address, name, getattr(found, name)
+        )  # Orbax's arrays are among the others
     return found
 
 
@@ -256,6 +259,13 @@ def test_claims_and_question_files_are_whole_objects(store):
     names = store.names("bucket/run/questions/tokenizer/*")
     assert any(name.endswith("/tokenizer.json") for name in names)
     assert not [name for name in store.changes if name.startswith("-")]
+
+
+def test_measurements_of_weights_are_removed_where_nothing_is_left_of_their_folder(store):
+    for name in ("weights.a", "weights.b"):
+        write_json(drift_part_path(RUN, name), {})
+    remove_drift_parts(RUN, "weights.")
+    assert not store.objects
 
 
 def test_show_finds_samples_and_metrics_that_are_still_in_parts(store, capsys):

@@ -8,6 +8,8 @@ import signal
 import time
 from pathlib import Path
 
+import bucket
+import object_store
 import pytest
 from processes import run_programs
 
@@ -71,6 +73,28 @@ def test_a_lock_that_is_held_ends_all_processes(tmp_path):
         ends = run_programs([sft(workdir)] * 2, tmp_path)
     all_ended(ends, 2, "another run is using this working directory")
     assert not (workdir / NAME).exists()  # it is the living run's to write
+
+
+@pytest.mark.slow
+def test_a_lease_that_another_run_has_taken_ends_all_processes(tmp_path, monkeypatch):
+    pytest.importorskip("gcsfs")
+    store, other = bucket.Bucket(), b'{"host": "elsewhere", "process": 7, "token": "x"}'
+
+    def take_over(name):
+        if name.startswith("bucket/run/metrics.parts/"):
+            store.objects.setdefault("bucket/run/.lease/000002.json", other)
+        return False
+
+    store.dies = take_over
+    before = "from jaxreason.results import lease; lease.RENEW_SECONDS = 0.3" + SLOW_STEPS
+    with object_store.served(store) as address:
+        for name, value in object_store.google(address).items():
+            monkeypatch.setenv(name, value)
+        arguments = [sft("gs://bucket/run", EPOCHS, "--config.sft.log_every=1")] * 2
+        ends = run_programs(arguments, tmp_path, before={0: before, 1: SLOW_STEPS})
+    all_ended(ends, 2, "lease of this working directory was taken over by process 7 on elsewhere")
+    assert "bucket/run/done.json" not in store.objects and not store.refused
+    assert store.objects["bucket/run/.lease/000002.json"] == other
 
 
 def test_a_recipe_that_one_machine_lacks_ends_all_processes(tmp_path):

@@ -11,118 +11,27 @@ import os
 import random
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
+from study_runs import (
+    NOT_RESULTS,
+    ROOT,
+    assert_same,
+    kill_in_stage,
+    last_stage,
+    results,
+    run,
+    start,
+)
 
-ROOT = Path(__file__).parent.parent
-RECIPE = Path(__file__).parent / "smallest_study.py"
 BASE = ROOT / "configs" / "tiny_base"
 NUM_KILLS = int(os.environ.get("JAXREASON_KILLS", "6"))
 SEED = int(os.environ.get("JAXREASON_KILLS_SEED", "0"))
 KILLS_A_STUDY = 6
 LONGEST_S = 3.0  # from the stage that is drawn to the kill
 NUM_STAGES = 9
-TIMES = ("_seconds", "tokens_per_second")  # what no two runs measure alike
-NOT_RESULTS = (".lock", "log.txt", "status.json")
 
 pytestmark = pytest.mark.slow
-
-
-def start(folder, *more):
-    """The study in `folder`/run; all it says is added to `folder`/log."""
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        "JAX_COMPILATION_CACHE_DIR": os.environ.get(
-            "JAX_COMPILATION_CACHE_DIR", str(folder.parent / "compiled")
-        ),
-    }
-    command = "from jaxreason.cli import main; main()"
-    arguments = ["study", "--config", str(RECIPE), "--workdir", "run", *more]
-    with open(folder / "log", "a") as log:
-        return subprocess.Popen(
-            [sys.executable, "-c", command, *arguments],
-            cwd=folder,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-def run(folder, *more):
-    """Exit code and output of one run to its end."""
-    log = folder / "log"
-    log.write_text("")
-    code = start(folder, *more).wait(timeout=600)
-    return code, log.read_text()
-
-
-def last_stage(output):
-    """The number of the last stage that was begun, 0 before the first."""
-    return max([0, *map(int, re.findall(r"^stage (\d+)/", output, re.MULTILINE))])
-
-
-def kill_in_stage(process, log, number, seconds):
-    """Kills a run and its workers `seconds` after a stage began (0: after it has found its devices).
-
-    Returns the stage that it was in, or None if it had ended before.
-    """
-    sign = f"stage {number}/" if number else "devices: "
-    log_start, moment = log.stat().st_size, None
-    while process.poll() is None:
-        shown = log.read_bytes()[log_start:].decode(errors="replace")
-        if moment is None and sign in shown:
-            moment = time.monotonic() + seconds
-        if moment is not None and time.monotonic() > moment:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return last_stage(shown)
-        time.sleep(0.02)
-    assert process.returncode == 0, log.read_text()[-6000:]
-    return None
-
-
-def results(workdir):
-    """Everything a study measured, by file: without times, hashes of files that hold times, and its own place."""
-    found = {}
-    for path in sorted(p for p in workdir.rglob("*") if p.is_file()):
-        name = str(path.relative_to(workdir))
-        # Of parts the files of the metrics are made; those that were measured anew may have fewer metrics.
-        if "checkpoints/" in name or "analysis/parts/" in name or path.name in NOT_RESULTS:
-            continue
-        if path.name == "metrics.jsonl":
-            found[name] = [_without_times(json.loads(line)) for line in path.open()]
-        elif name == "report/summary.json":
-            found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k != "inputs"}
-        else:
-            content = path.read_bytes().replace(bytes(workdir.parent), b"")
-            found[name] = re.sub(rb"<td>[0-9a-f]{16}</td>", b"", content)  # hashes in the page
-    return found
-
-
-def _without_times(row):
-    return {name: value for name, value in row.items() if not name.endswith(TIMES)}
-
-
-def assert_same(found, expected):
-    assert sorted(found) == sorted(expected)
-    assert [name for name in expected if found[name] != expected[name]] == []
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """The folder of a study that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    code, output = run(folder)
-    assert code == 0, output[-6000:]
-    return folder
 
 
 def test_killed_at_random_moments_and_continued_a_study_gives_the_same_results(

@@ -22,6 +22,7 @@ from jaxreason.distill.selection import (
 from jaxreason.distill.yields import Entry, tell
 from jaxreason.errors import UserError
 from jaxreason.results.distill_files import YIELD, data_folder, shard_path, write_yield
+from jaxreason.results.files import remove
 from jaxreason.results.jsonl import write_jsonl
 
 FORMAT = 1
@@ -126,5 +127,5 @@ def _write_shards(
         write_jsonl(file, rows[start : start + size])
     for old in data_folder(folder).glob("*.jsonl"):
         if old not in files:
-            old.unlink()
+            remove(old)
     return files

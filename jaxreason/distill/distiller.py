@@ -38,6 +38,7 @@ from jaxreason.models.huggingface import ModelConfig
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results import claims
 from jaxreason.results.distill_files import YIELD, distill_folder, replies_path
+from jaxreason.results.files import remove
 from jaxreason.tasks.verify import VerifierPool
 
 _LOG = logging.getLogger(__name__)
@@ -202,7 +203,7 @@ def _claim(config: DistillConfig, folder: epath.Path, asked: Asked, counter: Tok
     if amiss is None:
         _LOG.info("%s is complete; nothing to do.", folder)
         return True
-    (folder / claims.DONE).unlink(missing_ok=True)
+    remove(folder / claims.DONE)
     return False
 
 

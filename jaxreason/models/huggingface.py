@@ -38,7 +38,9 @@ from jaxreason.models.weight_files import check_weights, read_settings
 from jaxreason.models.weight_plan import StoredWeight, dotted, plan_files, weight_shapes
 from jaxreason.results.card_scores import CARD_FILE
 from jaxreason.results.checksums import CHECKSUMS_FILE, write_checksums
+from jaxreason.results.files import atomic_write_bytes, is_remote
 from jaxreason.results.hash_cache import hash_once
+from jaxreason.results.lease import check_held
 
 _LOG = logging.getLogger(__name__)
 
@@ -302,14 +304,11 @@ def write_folder(
       between: called by every process before each file.
     """
     folder = epath.Path(folder)
-    remote = "://" in os.fspath(folder)
+    remote = is_remote(folder)
     target = folder if remote else folder.parent / f"{folder.name}.incomplete"
     writes, hashes = jax.process_index() == 0, {}
     if writes:
-        for stale in {target, folder} if remote else {target}:
-            if stale.exists():
-                stale.rmtree()
-        target.mkdir(parents=True)
+        _empty(target)
     for name, tensors in files.items():
         between()
         arrays = {weight.key: tensor(weight) for weight in tensors}
@@ -324,12 +323,20 @@ def write_folder(
         multihost_utils.sync_global_devices(f"saved {folder}")
 
 
+def _empty(folder: epath.Path) -> None:
+    """An empty folder; what it held is first made unreadable as a model, since not all goes at once on a bucket."""
+    check_held()
+    (folder / CONFIG_FILE).unlink(missing_ok=True)
+    folder.rmtree(missing_ok=True)
+    folder.mkdir(parents=True)
+
+
 def _write_file(path: epath.Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """Writes a safetensors file and returns its size and hash."""
     metadata = {"format": "pt"}  # transformers insists
-    if "://" in os.fspath(path):
+    if is_remote(path):
         data = safetensors.numpy.save(arrays, metadata)
-        path.write_bytes(data)
+        atomic_write_bytes(path, data)
         return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     safetensors.numpy.save_file(arrays, os.fspath(path), metadata)
     os.chmod(path, 0o644)  # the library makes it readable by its owner only
@@ -338,7 +345,7 @@ def _write_file(path: epath.Path, arrays: dict[str, np.ndarray]) -> dict[str, An
 
 def _write_rest(folder: epath.Path, files: Mapping[str, bytes]) -> None:
     for name in sorted(files, key=lambda name: name == CONFIG_FILE):  # last: the folder is complete
-        (folder / name).write_bytes(files[name])
+        atomic_write_bytes(folder / name, files[name])
 
 
 def _replace(new: epath.Path, folder: epath.Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from etils import epath
 
 from jaxreason.errors import UserError
+from jaxreason.results.lease import check_held
 
 CHECKSUMS_FILE = "checksums.json"
 _CHUNK = 1 << 22  # bytes in memory at a time, for each thread
@@ -66,8 +67,13 @@ def files_in(folder: epath.Path) -> list[str]:
 
 
 def write_checksums(path: epath.Path, files: Mapping[str, Mapping[str, Any]]) -> None:
-    """Writes a table of `hash_files`, and its own hash, to a new file that nobody reads yet."""
+    """Writes a table of `hash_files`, and its own hash, to a new file that nobody reads yet.
+
+    Raises:
+      LeaseError: on a bucket, if another run has taken over the directory that this one held.
+    """
     value = {"format": 1, "files": files, "sha256": _hash_table(files)}
+    check_held()
     path.write_text(json.dumps(value, indent=1))  # no last line end: a cut file is broken JSON
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from etils import epath
 
-from jaxreason.results.files import read_object, write_json
+from jaxreason.results.files import is_remote, read_object, remove, remove_folder, write_json
 
 ANALYSIS = "analysis"
 MADE_WITH = "made_with"
@@ -71,11 +71,11 @@ def remove_drift_parts(workdir: epath.PathLike, prefix: str = "") -> None:
     """Removes the measurements of units (whose names begin with `prefix`), once the metrics are written."""
     folder = drift_folder(workdir) / "parts"
     if not prefix:
-        folder.rmtree(missing_ok=True)
+        remove_folder(folder)
     elif folder.exists():
         for path in folder.glob(f"{prefix}*.json"):
-            path.unlink(missing_ok=True)
-        for empty in (folder, folder.parent):
+            remove(path)
+        for empty in () if is_remote(folder) else (folder, folder.parent):  # a bucket has none
             if not any(empty.iterdir()):
                 empty.rmdir()
 

@@ -9,6 +9,7 @@ from typing import Any
 from etils import epath
 
 from jaxreason.errors import UserError
+from jaxreason.results.lease import check_held
 
 WHAT_TO_DO = "Put back a copy of it, or remove it to have it made again."
 _NAMES = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}
@@ -38,9 +39,11 @@ def atomic_write_bytes(path: epath.PathLike, data: bytes) -> None:
 
     Raises:
       OSError: the disk is full, or the path cannot be written; the file is then as it was.
+      LeaseError: on a bucket, if another run has taken over the directory that this one held.
     """
     path = epath.Path(path)
     if is_remote(path):
+        check_held()
         path.write_bytes(data)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,6 +61,28 @@ def atomic_write_bytes(path: epath.PathLike, data: bytes) -> None:
     _sync_folder(path.parent)
 
 
+def remove(path: epath.PathLike) -> None:
+    """Removes a file, if it is there.
+
+    Raises:
+      LeaseError: as `atomic_write_bytes`.
+    """
+    if is_remote(path):
+        check_held()
+    epath.Path(path).unlink(missing_ok=True)
+
+
+def remove_folder(path: epath.PathLike) -> None:
+    """Removes a folder with all that is in it, if it is there.
+
+    Raises:
+      LeaseError: as `atomic_write_bytes`.
+    """
+    if is_remote(path):
+        check_held()
+    epath.Path(path).rmtree(missing_ok=True)
+
+
 def remove_others(folder: epath.Path, names: Collection[str]) -> None:
     """Removes the files of a folder that have none of these names; a bucket has no folder where nothing is in it."""
     try:
@@ -66,7 +91,7 @@ def remove_others(folder: epath.Path, names: Collection[str]) -> None:
         return
     for path in there:
         if path.name not in names:
-            path.unlink()
+            remove(path)
 
 
 def _remove_leftovers(folder: epath.Path) -> None:

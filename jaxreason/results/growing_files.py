@@ -12,7 +12,7 @@ import re
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.files import atomic_write_bytes, is_remote
+from jaxreason.results.files import atomic_write_bytes, is_remote, remove
 
 PART_BYTES = 4 << 20  # a part of this size is followed by a new one
 _PART = re.compile(r"(\d{5,})\.jsonl")
@@ -111,7 +111,7 @@ def _name(number: int) -> str:
 def _remove_parts(path: epath.Path) -> None:
     """Called where the whole file is there, so that no part counts; the last first, so that none is ever missing."""
     for part in reversed(_listed(path)):
-        part.unlink(missing_ok=True)
+        remove(part)
 
 
 class PartsWriter:
@@ -131,7 +131,7 @@ class PartsWriter:
         data = self._path.read_bytes()
         if data:
             atomic_write_bytes(parts_folder(self._path) / _name(1), data)
-        self._path.unlink()
+        remove(self._path)
 
     def write(self, line: bytes) -> None:
         """Takes a line, its newline included."""

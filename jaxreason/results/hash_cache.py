@@ -1,7 +1,7 @@
 """Hashes of large files that were made once, kept in the user's cache folder.
 
 A file's hash counts as long as its device, inode, size and both times (of its bytes and of its
-entry) are the same; an object in a bucket counts by name, size and time. The cache is not beside
+entry) are the same; an object in a bucket counts by name, size and ETag. The cache is not beside
 the file: who reads a model changes nothing in its folder, which may be read-only or shared. It is
 `$JAXREASON_CACHE`, else `$XDG_CACHE_HOME/jaxreason`, else `~/.cache/jaxreason`. One small file for
 each file hashed, replaced whole, so several processes may do this at the same time; where none can
@@ -19,8 +19,9 @@ from typing import Any
 
 from etils import epath
 
+from jaxreason.results.buckets import version_in_store
 from jaxreason.results.checksums import check_regular, hash_file
-from jaxreason.results.files import write_json
+from jaxreason.results.files import is_remote, write_json
 
 _THREADS = 4
 _TICK_NS = 20_000_000  # files get their times from a clock that moves in steps of up to 10 ms
@@ -63,7 +64,7 @@ def hash_once(path: epath.PathLike) -> dict[str, Any]:
 def _hash_and_keep(path: epath.Path, entry: epath.Path) -> dict[str, Any]:
     """A write after the hash must give the file another time, so one just written is waited for."""
     stamp = _stamp(path)
-    if not _is_remote(path) and time.time_ns() - max(stamp[-2:]) < _TICK_NS:
+    if not is_remote(path) and time.time_ns() - max(stamp[-2:]) < _TICK_NS:
         time.sleep(_TICK_NS / 1e9)
     found = hash_file(path)
     if _stamp(path) == stamp:
@@ -72,15 +73,10 @@ def _hash_and_keep(path: epath.Path, entry: epath.Path) -> dict[str, Any]:
     return found
 
 
-def _is_remote(path: epath.Path) -> bool:
-    return "://" in os.fspath(path)
-
-
 def _stamp(path: epath.Path) -> list[int | str]:
     """What is another for another file (the first two) and for other bytes in it (the rest)."""
-    if _is_remote(path):  # an object is written whole, and has no inode
-        found = path.stat()
-        return [os.fspath(path), "", found.length, found.mtime]
+    if is_remote(path):  # an object is written whole, and has no inode
+        return [os.fspath(path), "", path.stat().length, version_in_store(path)]
     found = os.stat(path)
     return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 

@@ -2,13 +2,13 @@
 
 import contextlib
 import fcntl
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from etils import epath
 
 from jaxreason.config import ConfigError
-from jaxreason.results.files import absolute
+from jaxreason.results.files import absolute, is_remote
+from jaxreason.results.lease import Lease, read_newest, wait_until_stale
 from jaxreason.results.study_files import BASE, BASES, is_study
 
 LOCK = ".lock"
@@ -16,17 +16,24 @@ _ARMS = ("*/seed_*", BASE, f"{BASES}/*")
 
 
 @contextlib.contextmanager
-def locked(workdir: epath.Path) -> Iterator[None]:
+def locked(
+    workdir: epath.Path, lost: Callable[[str], None] = lambda reason: None
+) -> Iterator[None]:
     """Refuses a second run in a working directory while the first lives; the lock ends with its process.
 
     A run in the folder of a living study's arm is refused as well, and a study one of whose arms has a run of its own.
-    Buckets have no such lock: there, nothing is checked.
+    On a bucket, which has no locks, it is a lease.
+
+    Args:
+      workdir: of the run.
+      lost: as of a `Lease`.
 
     Raises:
-      ConfigError: another run uses the directory; says where.
+      UserError: another run uses the directory; says where.
     """
-    if "://" in os.fspath(workdir):
-        yield
+    if is_remote(workdir):
+        with _leased(workdir, lost):
+            yield
         return
     workdir = absolute(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
@@ -41,6 +48,21 @@ def locked(workdir: epath.Path) -> Iterator[None]:
                     "Wait for it to end, or use another --workdir."
                 )
         yield
+
+
+@contextlib.contextmanager
+def _leased(workdir: epath.Path, lost: Callable[[str], None]) -> Iterator[None]:
+    lease = Lease(workdir, lost)
+    lease.take()
+    try:
+        # As on a disk, with our own lease held.
+        for folder in (*_studies_around(workdir), *_arms_of(workdir)):
+            newest = read_newest(folder)
+            if newest is not None and newest.is_open():
+                wait_until_stale(folder, newest)
+        yield
+    finally:
+        lease.release()
 
 
 def _take(file, kind: int) -> bool:
@@ -61,6 +83,8 @@ def _is_held(path: epath.Path) -> bool:
 def _studies_around(workdir: epath.Path) -> list[epath.Path]:
     """Folders above that are studies: `<study>/<arm>/seed_<k>`, `<study>/base` and `<study>/bases/<b>` lie in one."""
     above = [workdir.parent, workdir.parent.parent]
+    if is_remote(workdir):  # `gs://bucket` is a folder, what is above it is none
+        above = [folder for folder in above if len(folder.parts) > 2]
     return [folder for folder in above if folder != workdir and is_study(folder)]
 
 

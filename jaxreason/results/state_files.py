@@ -16,7 +16,7 @@ from jaxtyping import Float
 from jaxreason.errors import UserError
 from jaxreason.results.claims import plain
 from jaxreason.results.drift_files import drift_folder
-from jaxreason.results.files import atomic_write_bytes, read_object, write_json
+from jaxreason.results.files import atomic_write_bytes, read_object, remove_folder, write_json
 
 MODELS = ("base", "tuned")
 INDEX = "index.json"
@@ -78,7 +78,7 @@ class StatesWriter:
 
     def __init__(self, workdir: epath.PathLike, unit: str):
         self._folder, self._files = states_folder(workdir, unit), []
-        self._folder.rmtree(missing_ok=True)
+        remove_folder(self._folder)
 
     def add(
         self,

@@ -5,7 +5,7 @@ from typing import Any
 from etils import epath
 
 from jaxreason.results.claims import plain
-from jaxreason.results.files import read_object, write_json
+from jaxreason.results.files import read_object, remove_folder, write_json
 
 VALIDATION = "validation"
 RECORD = "validation.json"
@@ -27,7 +27,7 @@ def begin_validation(folder: epath.Path, made_with: dict[str, Any]) -> bool:
         return False
     other = folder.exists()
     if other:
-        folder.rmtree()
+        remove_folder(folder)
     write_json(path, {"made_with": made_with, "score": None})
     return other
 

@@ -16,7 +16,7 @@ from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.models.weight_files import verified_identity
 from jaxreason.results import claims
 from jaxreason.results.code_version import code_version
-from jaxreason.results.files import read_object
+from jaxreason.results.files import read_object, remove
 from jaxreason.results.growing_files import grown_exists, read_grown
 from jaxreason.results.metrics_lines import metrics_path, read_metrics
 
@@ -113,7 +113,7 @@ class RunFolder:
         if start:
             read_metrics(metrics_path(self._workdir), start)
             _LOG.info("%s: goes on after step %d of %d.", self._workdir, start, self._num_steps)
-        (self._workdir / claims.DONE).unlink(missing_ok=True)
+        remove(self._workdir / claims.DONE)
         return start
 
     def finish(self, exported_step: int | None = None) -> None:

@@ -10,7 +10,6 @@ import ml_collections
 from jaxreason.errors import UserError
 from jaxreason.memory import OUT_OF_MEMORY, out_of_memory_message
 
-USERS_FAULT = 2
 INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 READER_GONE = 141  # 128 + SIGPIPE
 

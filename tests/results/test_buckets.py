@@ -56,10 +56,17 @@ def test_a_scheme_that_nothing_opens_is_no_local_folder():
 def test_the_extras_ask_for_what_etils_opens_a_bucket_with():
     (gs,), (s3,) = EXTRAS["gs"], EXTRAS["s3"]
     assert gs.startswith("etils[epath-gcs]") and s3.startswith("etils[epath-s3]")
-    assert all("jaxreason[gs]" in EXTRAS[name] for name in ("tpu", "cuda"))
+    assert all("jaxreason[gs,s3]" in EXTRAS[name] for name in ("tpu", "cuda"))
     needed = importlib.metadata.requires("etils")
     for library, extra in (("gcsfs", "epath-gcs"), ("s3fs", "epath-s3")):
         assert any(r.startswith(library) and f'"{extra}"' in r for r in needed)
+
+
+def test_the_versions_that_were_tested_are_pinned_with_all_the_others():
+    for pins in ("pins-py311.txt", "pins-py312.txt"):
+        lines = (pathlib.Path(__file__).parents[2] / "scripts" / pins).read_text().splitlines()
+        names = {line.split("==")[0] for line in lines}
+        assert {"gcsfs", "s3fs", "fsspec", "aiobotocore", "google-cloud-storage"} <= names
 
 
 @pytest.mark.parametrize("scheme", BUCKETS)

@@ -1,0 +1,77 @@
+"""Orbax on `s3://`: tensorstore, which it writes with, has a driver for it, but Orbax itself knows only Google's.
+
+It takes any other path for one on a disk: it would rename, and refuses `s3://` as not absolute. So the four places
+where it asks whether a path is Google's are given an answer for Amazon's too. An Orbax that can do this by itself is
+left as it is, and one that asks elsewhere is named.
+"""
+
+import os
+from typing import Any
+
+from orbax.checkpoint._src.path import gcs_utils
+from orbax.checkpoint._src.serialization import tensorstore_utils
+
+from jaxreason.errors import UserError
+
+SCHEME = "s3://"
+_WANTED = (
+    (gcs_utils, "is_gcs_path"),
+    (gcs_utils, "get_kvstore_for_gcs"),
+    (tensorstore_utils, "_use_gcs_driver"),
+    (tensorstore_utils, "_normalize_path"),
+)
+
+
+def teach_orbax() -> None:
+    """Has Orbax write to and read from `s3://`; done once, and again without effect.
+
+    Raises:
+      UserError: this version of Orbax has other parts.
+    """
+    if _knows_amazon():
+        return
+    missing = [name for module, name in _WANTED if not hasattr(module, name)]
+    if not missing:
+        for module, name in _WANTED:
+            setattr(module, name, _MADE[name](getattr(module, name)))
+    if missing or not _knows_amazon():
+        raise UserError(
+            "Checkpoints on s3:// cannot be written by this version of orbax-checkpoint; install 0.12.8, "
+            "or use a folder or gs://."
+        )
+
+
+def _knows_amazon() -> bool:
+    try:
+        spec = tensorstore_utils.build_kvstore_tspec(f"{SCHEME}bucket/a", use_ocdbt=True)
+    except ValueError:
+        return False
+    return "s3" in str(spec.get("base"))
+
+
+def _driver(path: str) -> dict[str, Any]:
+    """tensorstore's; it finds credentials as Amazon's own clients do, and a server of another company's as they do."""
+    bucket, _, name = path.removeprefix(SCHEME).partition("/")
+    spec = {"driver": "s3", "bucket": bucket, "path": name}
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if endpoint:
+        spec |= {"endpoint": endpoint, "aws_region": region or "us-east-1"}
+    return spec
+
+
+# How each is made of what it was.
+_MADE = {
+    "is_gcs_path": lambda was: lambda path: os.fspath(path).startswith(SCHEME) or was(path),
+    "get_kvstore_for_gcs": lambda was: (
+        lambda path: _driver(path) if path.startswith(SCHEME) else was(path)
+    ),
+    "_use_gcs_driver": lambda was: lambda path: path.startswith(SCHEME) or was(path),
+    "_normalize_path": lambda was: (
+        lambda path: (
+            SCHEME + os.path.normpath(path.removeprefix(SCHEME))
+            if path.startswith(SCHEME)
+            else was(path)
+        )
+    ),
+}
