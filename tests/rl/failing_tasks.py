@@ -26,3 +26,13 @@ def refuse(example, text):
 
 TASKS = {"last_number": dataclasses.replace(REAL["last_number"], score=score)}
 BROKEN = {"last_number": dataclasses.replace(REAL["last_number"], score=refuse)}
+
+
+def score_slowly(example, text):
+    """Never ends on replies that begin with a one."""
+    if text.startswith("1"):
+        time.sleep(600)
+    return last_number.score(example, text)
+
+
+HANGING = {"last_number": dataclasses.replace(REAL["last_number"], score=score_slowly)}
