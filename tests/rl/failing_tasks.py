@@ -28,11 +28,18 @@ TASKS = {"last_number": dataclasses.replace(REAL["last_number"], score=score)}
 BROKEN = {"last_number": dataclasses.replace(REAL["last_number"], score=refuse)}
 
 
-def score_slowly(example, text):
-    """Never ends on replies that begin with a one."""
-    if text.startswith("1"):
-        time.sleep(600)
-    return last_number.score(example, text)
+def hangs(text):
+    """Whether the grader of HANGING never ends on this reply; so it is with about a quarter of all."""
+    return sum(text.encode()) % 4 == 0
 
 
-HANGING = {"last_number": dataclasses.replace(REAL["last_number"], score=score_slowly)}
+def _hanging(task):
+    def score(example, text):
+        if hangs(text):
+            time.sleep(600)
+        return task.score(example, text)
+
+    return dataclasses.replace(task, score=score)
+
+
+HANGING = {name: _hanging(REAL[name]) for name in ("last_number", "hash_answer")}
