@@ -1,19 +1,17 @@
 """No room while a stage writes: one message with the path, nothing half-written is read, and the same call goes on.
 
-What is written line by line, whole files, weights, checkpoints, samples and reports, each by its own writer.
+Whole files, lines, weights and checkpoints, each by the writer that all stages share.
 """
 
 import jax
 import pytest
 from full_disks import files_of_at_most
-from synthetic_study import CONFIG, write_study
 from tiny_models import make_architecture, make_model, random_params
 
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import save_model
-from jaxreason.report.build import run_report
 from jaxreason.results.files import write_json
 from jaxreason.results.jsonl import JsonlWriter, read_jsonl
 from jaxreason.verbs.endings import ADVICE, explain
@@ -85,11 +83,3 @@ def test_a_checkpoint_that_finds_no_room_is_one_message_and_the_one_before_is_us
     save(2)
     with Checkpointer(folder, keep=0) as checkpoints:
         assert checkpoints.latest_step() == 2
-
-
-def test_a_report_that_finds_no_room_is_written_by_the_next_call(tmp_path):
-    study = write_study(tmp_path / "study", num_items=8)
-    assert message_of(lambda: run_report(study, CONFIG), 3000).startswith(f"{study}/report/")
-    assert not (study / "report" / "summary.json").exists()  # which is written last
-    run_report(study, CONFIG)
-    assert (study / "report" / "summary.json").stat().st_size > 3000
