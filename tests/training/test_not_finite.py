@@ -115,7 +115,7 @@ def test_a_base_that_is_not_finite_is_named_with_its_tensor(recipe, tmp_path):
     tensors["model.layers.1.mlp.up_proj.weight"][0, 0] = np.nan
     safetensors.numpy.save_file(tensors, base / "model.safetensors")
     (base / "checksums.json").unlink()  # as of a model that came from elsewhere
-    started = dataclasses.replace(MODEL, path=str(base), init="pretrained")
+    started = dataclasses.replace(MODEL, path=str(base), init="pretrained", architecture={})
     message = fail(recipe, tmp_path / "run", model=started)
     assert (
         f"The model itself is not finite: {base}/model.safetensors: model.layers.1.mlp" in message
