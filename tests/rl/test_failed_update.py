@@ -14,6 +14,7 @@ from jaxreason.rl.rollouts import Group
 from jaxreason.training.not_finite import NotFiniteError
 
 
+@pytest.mark.slow
 def test_the_update_that_failed_is_told_with_its_questions_and_its_mini_batch(tmp_path):
     hot = dataclasses.replace(OPTIMIZER, learning_rate=1e38)
     config = rl_config(save_questions(tmp_path), optimizer=hot, checkpoint_every=1)

@@ -327,6 +327,7 @@ def test_a_step_without_any_verdict_stops_the_run(inputs, tmp_path, monkeypatch)
         run(rl_config(inputs[1]), inputs[0], tmp_path)
 
 
+@pytest.mark.slow  # it waits for the time limits
 def test_graders_that_hang_cost_bounded_time_and_are_counted_in_the_metrics(
     inputs, tmp_path, monkeypatch
 ):

@@ -106,29 +106,30 @@ def test_the_batch_that_is_saved_is_that_of_the_step_however_late_it_is_noticed(
     assert not any("not_finite" in line for line in lines)
 
 
+def check_in(workdir, folder, step=7, flags=None, config=MODEL):
+    """What is raised of a step whose loss is infinite, which has no arrays."""
+    with Checkpointer(folder / "checkpoints", keep=1) as checkpoints:
+        check = FiniteCheck(workdir, static_model(MODEL), config, checkpoints)
+        check(step, {"loss": 1.0}, None)  # nothing is asked where all is well
+        with pytest.raises(NotFiniteError) as caught:
+            check(step, {"loss": np.inf, "reward": 1.0}, lambda: Failed(["a", "b"], None, flags))
+    return caught.value
+
+
 def test_a_base_that_is_not_finite_is_named_with_its_tensor(recipe, tmp_path):
     base, model = tmp_path / "base", static_model(MODEL)
     params = init_params(model, jax.random.key(0))
     tokenizer = Path(recipe.tokenizer)
     save_model(base, model, params, tokenizer_from=tokenizer, max_shard_bytes=1 << 30)
-    tensors = safetensors.numpy.load_file(base / "model.safetensors")
+    file = base / "model.safetensors"
+    tensors = safetensors.numpy.load_file(file)
     tensors["model.layers.1.mlp.up_proj.weight"][0, 0] = np.nan
-    safetensors.numpy.save_file(tensors, base / "model.safetensors")
-    (base / "checksums.json").unlink()  # as of a model that came from elsewhere
-    started = dataclasses.replace(MODEL, path=str(base), init="pretrained", architecture={})
-    message = fail(recipe, tmp_path / "run", model=started)
-    assert (
-        f"The model itself is not finite: {base}/model.safetensors: model.layers.1.mlp" in message
-    )
-
-
-def check_in(workdir, folder):
-    with Checkpointer(folder / "checkpoints", keep=1) as checkpoints:
-        check = FiniteCheck(workdir, static_model(MODEL), MODEL, checkpoints)
-        check(6, {"loss": 1.0}, None)  # nothing is asked where all is well
-        with pytest.raises(NotFiniteError) as caught:
-            check(7, {"loss": np.inf, "reward": 1.0}, lambda: Failed(["a", "b"], None, None))
-    return caught.value
+    safetensors.numpy.save_file(tensors, file)
+    config = dataclasses.replace(MODEL, path=str(base), init="pretrained", architecture={})
+    flags = np.ones((2, len(jax.tree.leaves(params))), bool)
+    named = f"The model itself is not finite: {file}: model.layers.1.mlp.up_proj.weight holds 1"
+    assert named in str(check_in(tmp_path, tmp_path, 1, flags, config))
+    assert "The model itself" not in str(check_in(tmp_path, tmp_path, 2, flags, config))
 
 
 def test_a_disk_without_room_for_the_batch_takes_nothing_from_the_message(tmp_path):
