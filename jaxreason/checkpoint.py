@@ -73,6 +73,7 @@ class Checkpointer:
         self._steps: list[int] = _on_first(self._open)
         self._orbax, self._writing = None, False
         if keep is not None:
+            logging.getLogger("absl").addFilter(_raised_again)
             options = ocp.options.AsyncOptions(timeout_secs=_TIMEOUT_S)
             self._orbax = ocp.AsyncCheckpointer(_HashedTree(), async_options=options)
 
@@ -292,6 +293,11 @@ class _HashOwnFiles:
 
     def cancel(self) -> None:
         """Orbax's futures can be cancelled; this one has nothing that would have to be stopped."""
+
+
+def _raised_again(record: logging.LogRecord) -> bool:
+    """Whether to show a message: not the traceback of a thread of Orbax, whose error `wait` raises in the main one."""
+    return not (record.exc_info and "orbax" in record.pathname)
 
 
 def _finished(path: epath.Path) -> bool:

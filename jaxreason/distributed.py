@@ -157,7 +157,8 @@ def on_process_zero(work: Callable[[], Any]) -> Any:
     call it. The value must be one that JSON can hold.
 
     Raises:
-      what `work` raises; on the other processes UserError for one, RuntimeError for any other.
+      what `work` raises; on the other processes UserError for one, OSError with the same number and paths for an
+        error of the system, RuntimeError for any other.
     """
     if jax.process_count() == 1:
         return work()
@@ -166,15 +167,31 @@ def on_process_zero(work: Callable[[], Any]) -> Any:
         try:
             outcome = {"value": work()}
         except Exception as caught:
-            error, user = caught, isinstance(caught, UserError)
-            outcome = {"error": str(caught) if user else repr(caught), "user": user}
+            error, outcome = caught, {"error": _told(caught)}
     outcome = _broadcast(outcome)
     if error is not None:
         raise error
     if "error" in outcome:
-        cls = UserError if outcome["user"] else RuntimeError
-        raise cls(f"process 0: {outcome['error']}")
+        raise _as_raised(outcome["error"])
     return outcome["value"]
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    """What the other processes are told of an error, so that a user can mend it on them too where that is so."""
+    if isinstance(error, UserError):
+        return {"user": str(error)}
+    if isinstance(error, OSError) and error.errno is not None:
+        paths = [str(path) for path in (error.filename, error.filename2) if path is not None]
+        return {"system": [error.errno, error.strerror, " -> ".join(paths) or None]}
+    return {"other": repr(error)}
+
+
+def _as_raised(told: dict[str, Any]) -> Exception:
+    if "user" in told:
+        return UserError(f"process 0: {told['user']}")
+    if "system" in told:
+        return OSError(*told["system"])
+    return RuntimeError(f"process 0: {told['other']}")
 
 
 def _broadcast(value: Any) -> Any:

@@ -103,7 +103,7 @@ def made(examples: int, mean: float) -> TrainingData:
     lengths = np.exp(random.normal(np.log(mean) - SPREAD**2 / 2, SPREAD, examples))
     lengths = np.clip(lengths, 4, LENGTH // SMALLER).astype(int)
     sequences = [(random.integers(4, 88, n).tolist(), [0, 0] + [1] * (n - 2)) for n in lengths]
-    return TrainingData(sequences, {}, {})
+    return TrainingData(sequences, {}, {}, [])
 
 
 class Run:

@@ -12,6 +12,7 @@ from processes import free_port, run_processes
 
 from jaxreason.distributed import job, on_process_zero
 from jaxreason.errors import UserError
+from jaxreason.verbs.endings import explain
 
 ADDRESS = {"JAX_COORDINATOR_ADDRESS": "10.0.0.1:1234"}
 SLURM = {
@@ -138,12 +139,17 @@ def is_free(port):
 
 def raise_on_process_zero(kind):
     def work():
-        raise {"user": UserError("lock held"), "other": OSError(28, "disk full")}[kind]
+        system = OSError(28, "No space left on device", "run/metrics.jsonl")
+        raise {"user": UserError("lock held"), "system": system, "other": KeyError("x")}[kind]
 
     try:
         on_process_zero(work)
     except Exception as error:
-        return [type(error).__name__, str(error)]
+        return [type(error).__name__, str(error), explain(error, None, ())]
+
+
+def raise_all_on_process_zero():
+    return [raise_on_process_zero(kind) for kind in ("user", "system", "other")]
 
 
 def test_a_value_of_process_zero_reaches_all():
@@ -155,11 +161,15 @@ def value_of_process_zero():
 
 
 def test_an_error_on_process_zero_is_raised_on_all():
-    user = run_processes(raise_on_process_zero, 2, "user")
-    assert user == [["UserError", "lock held"], ["UserError", "process 0: lock held"]]
-    other = run_processes(raise_on_process_zero, 2, "other")
-    assert other[0][0] == "OSError" and other[1][0] == "RuntimeError"
-    assert "disk full" in other[1][1]
+    (user, system, other) = zip(*run_processes(raise_all_on_process_zero, 2), strict=True)
+    assert [found[:2] for found in user] == [
+        ["UserError", "lock held"],
+        ["UserError", "process 0: lock held"],
+    ]
+    assert other == (["KeyError", "'x'", None], ["RuntimeError", "process 0: KeyError('x')", None])
+    assert system[0] == system[1] and system[0][0] == "OSError"
+    # A message on every process: with a traceback on some, whose note was first would say how the job ends.
+    assert system[1][2].startswith("run/metrics.jsonl: No space left on device; free some space")
 
 
 # A job of two whose processes only sleep: no collective notices that one is gone.

@@ -196,3 +196,52 @@ def wait_for(path, num_lines=1):
     while not (path.exists() and path.read_text().count("\n") >= num_lines):
         assert time.monotonic() < deadline, f"{path} never came"
         time.sleep(0.05)
+
+
+ONE_ARM = f"""
+import sys
+sys.path.insert(0, {str(Path(RECIPE).parent)!r})
+import smallest_study
+
+def get_config():
+    config = smallest_study.get_config()
+    with config.ignore_type():
+        config.study.arms = {{"rl": config.study.arms["rl"]}}
+    return config
+"""
+BROKEN_CALL = """
+import importlib
+owner = importlib.import_module({module!r})
+*path, name = {name!r}.split(".")
+for part in path:
+    owner = getattr(owner, part)
+def broken(*arguments, **named):
+    raise {error}
+setattr(owner, name, broken)
+"""
+FULL = 'OSError(28, "No space left on device", "some/file")'
+FAULT = 'RuntimeError("a fault of ours")'
+# In the order of a study's stages: the process that has the error, what it cannot do, the error, where the job ends.
+FAULTS = [
+    (1, "jaxreason.sampling.engine", "Engine.generate", FAULT, 1),
+    (0, "jaxreason.evaluation.evaluator", "grade_parts", FULL, 1),
+    (0, "jaxreason.models.huggingface", "_write_file", FULL, 2),
+    (1, "jaxreason.analysis.drift", "_Run._measure_unit", FAULT, 4),
+    (0, "jaxreason.report.build", "_write_tables", FULL, 6),
+]
+
+
+@pytest.mark.slow
+def test_an_error_in_any_stage_of_a_study_ends_all_processes_and_the_same_command_goes_on(tmp_path):
+    recipe = tmp_path / "one_arm.py"
+    recipe.write_text(ONE_ARM)
+    study = ["study", "--config", str(recipe), "--workdir", str(tmp_path / "run")]
+    for index, module, name, error, stage in FAULTS:
+        before = BROKEN_CALL.format(module=module, name=name, error=error)
+        ends = run_programs([study] * 2, tmp_path, {index: before})
+        code, reason = (2 if error == FULL else 1), error.split('"')[1]
+        all_ended(ends, code, reason)
+        assert re.findall(r"^stage (\d+)/", ends[0].output, re.MULTILINE)[-1] == str(stage)
+        assert ("Traceback" in ends[index].output) == (code == 1)
+    all_ended(run_programs([study] * 2, tmp_path), 0)
+    assert (tmp_path / "run" / "report" / "summary.json").exists()

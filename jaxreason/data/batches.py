@@ -115,6 +115,10 @@ class PackedBatches:
         """This host's batches from `start_step` to the end, made ahead of their use."""
         return iter(self._batches[start_step:].to_iter_dataset(_PREFETCH))
 
+    def members(self, step: int) -> list[int]:
+        """The sequences of a step (from 0), over all hosts, in the order in which its rows hold them."""
+        return [index for row in self._steps[step] for index in row]
+
     def num_tokens(self, step: int) -> int:
         """Tokens of a step that are not padding, over all hosts."""
         return int(sum(self._lengths[row].sum() for row in self._steps[step]))

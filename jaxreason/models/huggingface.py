@@ -46,6 +46,7 @@ _LOG = logging.getLogger(__name__)
 
 # README.md is the base's card, which names its license.
 _SETTINGS = ("*.json", "*.jinja", "merges.txt", "tokenizer.model", "README.md")
+TOLD_BY_SAFETENSORS = re.compile(r"\(os error (\d+)\)")
 _DOWNLOADED = (*_SETTINGS, "*.safetensors")
 
 ExportDtype = Literal["float32", "bfloat16", "float16"]  # of weights in an exported folder
@@ -338,7 +339,13 @@ def _write_file(path: epath.Path, arrays: dict[str, np.ndarray]) -> dict[str, An
         data = safetensors.numpy.save(arrays, metadata)
         atomic_write_bytes(path, data)
         return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    safetensors.numpy.save_file(arrays, os.fspath(path), metadata)
+    try:
+        safetensors.numpy.save_file(arrays, os.fspath(path), metadata)
+    except safetensors.SafetensorError as error:  # it tells an error of the system in words alone
+        told = TOLD_BY_SAFETENSORS.search(str(error))
+        if told is None:
+            raise
+        raise OSError(int(told[1]), os.strerror(int(told[1])), os.fspath(path)) from error
     os.chmod(path, 0o644)  # the library makes it readable by its owner only
     return hash_once(path)
 

@@ -14,6 +14,7 @@ from typing import Any
 from etils import epath
 
 from jaxreason.errors import UserError
+from jaxreason.results.files import about
 from jaxreason.results.lease import check_held
 
 CHECKSUMS_FILE = "checksums.json"
@@ -74,7 +75,8 @@ def write_checksums(path: epath.Path, files: Mapping[str, Mapping[str, Any]]) ->
     """
     value = {"format": 1, "files": files, "sha256": _hash_table(files)}
     check_held()
-    path.write_text(json.dumps(value, indent=1))  # no last line end: a cut file is broken JSON
+    with about(path):
+        path.write_text(json.dumps(value, indent=1))  # no last line end: a cut file is broken JSON
 
 
 def _hash_table(files: Mapping[str, Mapping[str, Any]]) -> str:

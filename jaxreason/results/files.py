@@ -1,9 +1,10 @@
 """Whole-or-nothing files: text and JSON, as every stage writes and reads them."""
 
+import contextlib
 import json
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from etils import epath
@@ -50,7 +51,7 @@ def atomic_write_bytes(path: epath.PathLike, data: bytes) -> None:
     _remove_leftovers(path.parent)
     temporary = path.parent / f"{path.name}.tmp-{os.getpid()}"
     try:
-        with open(temporary, "wb") as file:
+        with about(path), open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -81,6 +82,17 @@ def remove_folder(path: epath.PathLike) -> None:
     if is_remote(path):
         check_held()
     epath.Path(path).rmtree(missing_ok=True)
+
+
+@contextlib.contextmanager
+def about(path: epath.PathLike) -> Iterator[None]:
+    """Within it an error of the system says which file it is about: those of `write`, `flush` and `fsync` do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 def remove_others(folder: epath.Path, names: Collection[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.files import is_remote
+from jaxreason.results.files import about, is_remote
 from jaxreason.results.growing_files import (
     PartsWriter,
     grown_exists,
@@ -133,16 +133,18 @@ class JsonlWriter:
         """Append one row."""
         self._since = self._since if self._waiting else time.monotonic()
         self._waiting += 1
-        self._file.write(_line(row))
-        if not is_remote(self.path):
-            self._file.flush()
-            self._waiting = 0
+        with about(self.path):
+            self._file.write(_line(row))
+            if not is_remote(self.path):
+                self._file.flush()
+                self._waiting = 0
 
     def flush(self) -> None:
         """Returns when all rows are in the file, on a disk also after a power cut."""
-        self._file.flush()
-        if not is_remote(self.path):
-            os.fsync(self._file.fileno())
+        with about(self.path):
+            self._file.flush()
+            if not is_remote(self.path):
+                os.fsync(self._file.fileno())
         self._waiting = 0
 
     def flush_if_due(self) -> None:

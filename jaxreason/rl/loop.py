@@ -6,6 +6,7 @@ model/ and, when all of that is complete, done.json. Departures from the papers 
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +26,7 @@ from jaxreason.models.decoder import Model, param_axes
 from jaxreason.models.huggingface import ModelConfig, open_model, static_model
 from jaxreason.results.metrics_lines import metrics_path, read_metrics
 from jaxreason.rl.checks import check_config
+from jaxreason.rl.failed_update import failed_update
 from jaxreason.rl.generation import Collector, describe
 from jaxreason.rl.keeper import Keeper, keep_rollouts, resume_ahead
 from jaxreason.rl.logprob_passes import needs_reference
@@ -53,6 +55,7 @@ from jaxreason.sampling.engine import Engine, Moved
 from jaxreason.tasks.verify import VerifierPool
 from jaxreason.training.exported import catch_up, exported_state
 from jaxreason.training.micro_batches import skip_empty
+from jaxreason.training.not_finite import FiniteCheck
 from jaxreason.training.optimizer import fit_warmup, make_optimizer, make_schedule
 from jaxreason.training.phases import Phases
 from jaxreason.training.run_folder import RunFolder
@@ -63,7 +66,7 @@ from jaxreason.training.state import (
     init_state,
     state_shardings,
 )
-from jaxreason.training.step import check_finite, make_train_step
+from jaxreason.training.step import make_train_step
 from jaxreason.validation import Validation, Validator
 
 _LOG = logging.getLogger(__name__)
@@ -92,7 +95,7 @@ def run_rl(
     Raises:
       UserError: the recipe cannot be followed, or the folder holds another run, before anything is compiled; or
         nothing was learned in the whole run.
-      FloatingPointError: a step gave a number that is not finite.
+      NotFiniteError: a step gave a number that is not finite.
       RuntimeError: none of a step's replies could be graded.
       SystemExit: with code 143, after a signal, when the state is saved.
     """
@@ -150,6 +153,7 @@ def run_rl(
             compiling.wait()
             sampler = copies.get(SAMPLER, state.params)
             engine = make_engine(config, model, sampler, mesh, tokenizer)
+            check = FiniteCheck(workdir, model, model_config, checkpoints)
             collector = Collector(config, engine, pool, questions, tokenizer, interrupt.requested)
             if config.staleness and start:
                 resume_ahead(config, collector, workdir, start, tokenizer)
@@ -213,7 +217,9 @@ def run_rl(
                     numbers = describe(collected) | combine(measured)
                     with phases.during("validate"):
                         numbers |= base_kl.measure(step + 1, state.params)
-                        check_finite(step + 1, numbers)
+                        check(
+                            step + 1, numbers, partial(failed_update, collected, batches, measured)
+                        )
                         found = validation.measure(step + 1, model, state.params, tokenizer, asked)
                     numbers |= found or {}
                     numbers["learning_rate"] = float(rate)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxreason.rl.update import gap_quantile
+from jaxreason.training.step import NOT_FINITE
 
 GAP_MEANS = ("sampled", "sampler_gap", "sampler_weight", "sampler_weight_squared")
 
@@ -17,7 +18,7 @@ def combine(measured: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
     means = {
         name: tokens @ np.array([found[name] for found in measured], float) / tokens.sum()
         for name in measured[0]
-        if name not in ("tokens", "max_sampler_gap", "sampler_gap_counts")
+        if name not in ("tokens", "max_sampler_gap", "sampler_gap_counts", NOT_FINITE)
     }
     gap = {name: means.pop(name) for name in GAP_MEANS}
     numbers = {name: float(mean) for name, mean in means.items()}

@@ -1,6 +1,7 @@
 """Measurements of steps, left on the devices until they are written: no step waits for one."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from jaxreason.metrics import MetricsWriter
 from jaxreason.models.model_flops import utilization
 from jaxreason.results.run_status import at_hosts
 from jaxreason.training.optimizer import Schedule
-from jaxreason.training.step import check_finite
+from jaxreason.training.step import NOT_FINITE
 
 
 class Recorder:
@@ -23,6 +24,7 @@ class Recorder:
       num_steps: of the whole run.
       epochs: passes over the data in the whole run.
       every: steps between two flushes that `due` asks for.
+      check: ends the run at a step, counted from 1, whose measurements are not finite.
       peak: FLOP/s of all devices; None where it is not known, and there is no MFU then.
     """
 
@@ -33,9 +35,10 @@ class Recorder:
         num_steps: int,
         epochs: float,
         every: int,
+        check: Callable[[int, dict[str, Any]], None],
         peak: float | None = None,
     ):
-        self._peak = peak
+        self._peak, self._check = peak, check
         self._metrics, self._schedule = metrics, jax.jit(schedule)
         self._num_steps, self._epochs, self._every = num_steps, epochs, every
         self._pending: list[tuple[int, dict[str, jax.Array], int, float]] = []
@@ -67,7 +70,7 @@ class Recorder:
         """Writes every line that is pending.
 
         Raises:
-          FloatingPointError: at the first step with a number that is not finite; the lines before
+          NotFiniteError: at the first step with a number that is not finite; the lines before
             it are written.
         """
         if not self._pending:
@@ -79,7 +82,8 @@ class Recorder:
         _compare_hosts((asked - self._since) / len(self._pending))
         for (step, _, positions, flops), values in zip(self._pending, fetched, strict=True):
             values = values | self._more.pop(step, {})
-            check_finite(step, values)
+            self._check(step, values)
+            values.pop(NOT_FINITE, None)
             derived = self._derived(step, positions, seconds)
             self._metrics.write(step, values | derived | utilization(flops, seconds, self._peak))
         self._metrics.flush()

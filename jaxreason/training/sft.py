@@ -6,6 +6,7 @@ of that is complete, done.json.
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from jaxreason.base_kl import BaseKL
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.compiling import Compiling
 from jaxreason.config import to_dict
+from jaxreason.data.batches import PackedBatches
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import MetricsWriter
@@ -30,6 +32,7 @@ from jaxreason.sharding import place_rows, row_block
 from jaxreason.training.exported import catch_up, exported_state
 from jaxreason.training.losses import make_sft_loss
 from jaxreason.training.micro_batches import skip_empty
+from jaxreason.training.not_finite import Failed, FiniteCheck
 from jaxreason.training.optimizer import (
     fit_warmup,
     make_optimizer,
@@ -37,7 +40,7 @@ from jaxreason.training.optimizer import (
 )
 from jaxreason.training.recorder import Recorder
 from jaxreason.training.run_folder import RunFolder
-from jaxreason.training.sft_data import load_data, make_batches, write_data
+from jaxreason.training.sft_data import TrainingData, load_data, make_batches, write_data
 from jaxreason.training.sft_measures import Looks, make_flops_of, prompts_of
 from jaxreason.training.sft_recipe import SFTConfig, check_fits, steps_of_schedule
 from jaxreason.training.state import (
@@ -46,7 +49,7 @@ from jaxreason.training.state import (
     init_state,
     state_shardings,
 )
-from jaxreason.training.step import make_train_step
+from jaxreason.training.step import NOT_FINITE, make_train_step
 from jaxreason.training.step_calls import sft_arguments
 from jaxreason.validation import (
     Validation,
@@ -78,7 +81,7 @@ def run_sft(
 
     Raises:
       UserError: the recipe cannot be followed, or the folder holds another run; before anything is compiled.
-      FloatingPointError: a step gave a number that is not finite.
+      NotFiniteError: a step gave a number that is not finite.
       SystemExit: with code 143, after a signal, when the state is saved.
     """
     workdir = epath.Path(workdir)
@@ -141,7 +144,13 @@ def run_sft(
             )
             with writer as metrics:
                 plan = schedule, num_steps, config.epochs, config.log_every
-                recorder = Recorder(metrics, *plan, peak_flops(mesh))
+                check = FiniteCheck(workdir, model, model_config, checkpoints)
+                failed = partial(failed_step, mesh, block, data, batches)
+                recorder = Recorder(
+                    *(metrics, *plan),
+                    lambda number, found: check(number, found, partial(failed, number, found)),
+                    peak_flops(mesh),
+                )
                 looks = Looks(validation, base_kl, recorder, model, tokenizer)
                 for step, rows in enumerate(batches.iterate(start), start=start + 1):
                     state, measurements = train_step(state, place_rows(mesh, rows, block), *frozen)
@@ -198,6 +207,20 @@ def open_reference(
     if not config.kl_coefficient:
         return ()
     return (huggingface.open_model(model_config, mesh, jax.random.key(seed))[1],)
+
+
+def failed_step(
+    mesh: Mesh,
+    block: tuple[int, int],
+    data: TrainingData,
+    batches: PackedBatches,
+    step: int,
+    measured: dict[str, Any],
+) -> Failed:
+    """What step `step` (from 1) computed with: its batch follows from its number, also when it is long past."""
+    rows = place_rows(mesh, batches.batch(step - 1), block)
+    ids = [data.ids[index] for index in batches.members(step - 1)]
+    return Failed(ids, rows, measured.get(NOT_FINITE))
 
 
 def saved_steps(step: int) -> str:

@@ -28,11 +28,13 @@ class TrainingData:
       sequences: tokens and loss mask of each.
       contents: of each dataset, by the recipe's name, counts and a hash of tokens and masks.
       rows: what was kept and what was dropped, and why, by dataset.
+      ids: of the example of each sequence: its dataset's name in the recipe, a slash, its own id.
     """
 
     sequences: list[tuple[list[int], list[int]]]
     contents: dict[str, dict]
     rows: dict[str, dict]
+    ids: list[str]
 
 
 def load_data(config: SFTConfig, tokenizer: Tokenizer) -> TrainingData:
@@ -56,7 +58,8 @@ def load_data(config: SFTConfig, tokenizer: Tokenizer) -> TrainingData:
     contents = {name: _contents(members) for name, members in of_dataset.items()}
     if not any(found["target_tokens"] for found in contents.values()):
         raise UserError("sft.datasets: no example has a token to learn, so nothing can be learned.")
-    return TrainingData(sequences, contents, drops.to_json())
+    ids = [f"{names[id(example)]}/{example.id}" for example in kept]
+    return TrainingData(sequences, contents, drops.to_json(), ids)
 
 
 def _contents(sequences: list[tuple[list[int], list[int]]]) -> dict:

@@ -1,10 +1,12 @@
 """A whole distillation: the tiny base model answers sums, and what it got right is a dataset that every stage reads."""
 
 import dataclasses
+import functools
 import json
 import shutil
 
 import datasets
+import failing_tasks
 import jax
 import pytest
 from processes import run_processes
@@ -30,6 +32,7 @@ from jaxreason.data.rows import DropLog
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.distill import distiller, judging, passes, teacher_engine
 from jaxreason.distill.distill_settings import DistillConfig, TeacherConfig, check_config
+from jaxreason.distill.outcomes import needs_verdict, split_reply
 from jaxreason.errors import UserError
 from jaxreason.recipes import load_recipe
 from jaxreason.results import jsonl
@@ -213,6 +216,20 @@ def test_a_teacher_that_answers_nothing_right_is_told_of_and_files_stay(question
         distill(config_of(wrong), tmp_path)
     assert len(rows_of(tmp_path)) == 12 and len(replies_of(tmp_path)) == 36
     assert not (tmp_path / "distill" / "done.json").exists()
+
+
+def test_replies_whose_grader_hangs_cost_bounded_time_and_are_counted(
+    copied, questions, monkeypatch
+):
+    pool = functools.partial(distiller.VerifierPool, tasks="failing_tasks:HANGING")
+    monkeypatch.setattr(distiller, "VerifierPool", pool)
+    (copied / "distill" / "verdicts" / "main.jsonl").unlink()
+    (copied / "distill" / "done.json").unlink()
+    config = config_of(questions, grader_timeout_s=1.0, max_ungraded_share=1.0)
+    distill(config, copied)
+    texts = [line["content"] for line in replies_of(copied) if needs_verdict(line)]
+    hung = sum(failing_tasks.hangs(split_reply(text, None).text) for text in texts)
+    assert 0 < hung <= yield_of(copied)["all"]["not_gradable"]
 
 
 def test_answers_that_the_grader_does_not_find_are_told_of_above_a_share(copied, questions):

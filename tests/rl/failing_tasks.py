@@ -26,3 +26,20 @@ def refuse(example, text):
 
 TASKS = {"last_number": dataclasses.replace(REAL["last_number"], score=score)}
 BROKEN = {"last_number": dataclasses.replace(REAL["last_number"], score=refuse)}
+
+
+def hangs(text):
+    """Whether the grader of HANGING never ends on this reply; so it is with about a quarter of all."""
+    return sum(text.encode()) % 4 == 0
+
+
+def _hanging(task):
+    def score(example, text):
+        if hangs(text):
+            time.sleep(600)
+        return task.score(example, text)
+
+    return dataclasses.replace(task, score=score)
+
+
+HANGING = {name: _hanging(REAL[name]) for name in ("last_number", "hash_answer")}

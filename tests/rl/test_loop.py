@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 
+import failing_tasks
 import jax
 import numpy as np
 import pytest
@@ -37,6 +38,7 @@ from jaxreason.recipes import load_recipe
 from jaxreason.rl import loop, references
 from jaxreason.rl.advantages import ADVANTAGES
 from jaxreason.rl.recipe import DynamicSamplingConfig, RLConfig
+from jaxreason.rl.rewards import RewardConfig
 from jaxreason.rl.speed import PHASES
 
 TIMES = ("seconds", "tokens_per_second")
@@ -323,6 +325,22 @@ def test_a_step_without_any_verdict_stops_the_run(inputs, tmp_path, monkeypatch)
     monkeypatch.setattr(loop, "VerifierPool", pool)
     with pytest.raises(RuntimeError, match=r"step 1: no reply could be graded.*library is gone"):
         run(rl_config(inputs[1]), inputs[0], tmp_path)
+
+
+@pytest.mark.slow  # it waits for the time limits
+def test_graders_that_hang_cost_bounded_time_and_are_counted_in_the_metrics(
+    inputs, tmp_path, monkeypatch
+):
+    pool = functools.partial(loop.VerifierPool, tasks="failing_tasks:HANGING")
+    monkeypatch.setattr(loop, "VerifierPool", pool)
+    rewards = RewardConfig(num_workers=1, timeout_s=1.0, overlong_buffer=0, overlong_penalty=0.0)
+    workdir = run(rl_config(inputs[1], num_steps=1, rewards=rewards), inputs[0], tmp_path)
+    (row,), lines = metrics_of(workdir), rollouts_of(workdir, 1)
+    hung = [line for line in lines if failing_tasks.hangs(line["completion"])]
+    assert len(hung) > 5 and is_done(workdir)
+    assert all(line["error"].startswith("timeout: ") and line["reward"] == 0 for line in hung)
+    failed = sum(line["error"] is not None for line in lines)
+    assert len(hung) <= row["failed_as_wrong"] == failed < len(lines) and row["ungraded"] == 0
 
 
 def test_equal_groups_are_asked_for_again_with_other_questions(inputs, tmp_path):

@@ -75,6 +75,7 @@ def take_step(mesh, backend, pack, rows, objective, hosts=1, extra=0):
         step = make_train_step(skip_empty(loss, held.params), optax.sgd(1.0), pieces, held)
         arguments = state, place_rows(mesh, batch), *frozen
         state, measured = step.lower(*arguments).compile(compiler_options=OPTIONS)(*arguments)
+    assert not measured.pop("not_finite").any()
     moved = jax.tree.map(lambda a, b: np.ravel(a - b), start_params(), jax.device_get(state.params))
     gradient = {"gradient": np.concatenate(jax.tree.leaves(moved))}
     return gradient | {name: np.asarray(value) for name, value in measured.items()}

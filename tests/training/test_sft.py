@@ -152,16 +152,6 @@ def test_a_kill_during_the_export_costs_the_export_alone(finished, tmp_path, mon
     assert lines(tmp_path / "run") == lines(run)
 
 
-def test_numbers_that_are_not_finite_stop_the_run_before_they_are_saved(finished, tmp_path):
-    recipe, _ = finished
-    broken = dataclasses.replace(ADAMW, learning_rate=1e38, warmup_steps=3)
-    recipe = dataclasses.replace(recipe, optimizer=broken)
-    with pytest.raises(FloatingPointError, match=r"step 1: update_norm=(inf|nan)"):
-        train(recipe, tmp_path / "run")
-    assert not list((tmp_path / "run" / "checkpoints").iterdir())
-    assert not (tmp_path / "run" / "done.json").exists()
-
-
 def test_dropped_rows_are_counted_with_their_reasons(tmp_path):
     recipe = make_recipe(tmp_path / "inputs")
     with (tmp_path / "inputs" / "sums.jsonl").open("a") as file:

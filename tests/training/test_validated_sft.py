@@ -74,11 +74,11 @@ def test_the_flops_of_rows_are_those_of_the_sequences_in_them():
 
 
 def test_time_that_is_no_steps_is_not_counted_and_mfu_needs_a_peak(tmp_path, monkeypatch):
-    clock = itertools.cycle([0.0, 10.0])  # a recorder looks when it is made and when it writes
+    clock = itertools.cycle([0.0, 10.0, 10.0])  # when a recorder is made, and twice when it writes
     monkeypatch.setattr("jaxreason.training.recorder.time.perf_counter", lambda: next(clock))
     for peak in (None, 4e12):
         with MetricsWriter(tmp_path / str(peak), "sft", 2, False, 0) as metrics:
-            recorder = Recorder(metrics, lambda step: 0.1, 2, 1.0, 1, peak)
+            recorder = Recorder(metrics, lambda step: 0.1, 2, 1.0, 1, lambda *_: None, peak)
             recorder.add(1, {"loss": 1.0}, 30, 6e12)
             recorder.note(1, {"validation/sums": 0.5}, 4.0)
             recorder.flush()
