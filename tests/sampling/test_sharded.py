@@ -10,6 +10,7 @@ from jaxreason.models.paged_cache_gpu import PagedCacheGPU
 from jaxreason.sampling import kv_cache
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Engine, Request, SamplerConfig
+from jaxreason.sampling.slots import make_programs
 from jaxreason.sharding import MeshConfig, make_mesh
 
 ONE = {"data": 1, "fsdp": 1, "tensor": 1, "context": 1}
@@ -83,10 +84,25 @@ def test_two_processes_give_the_replies_of_one(architecture, on_one_device, size
         assert_same(found, on_one_device)
 
 
-def test_the_kernel_for_gpus_gives_the_replies_of_the_reference(architecture, monkeypatch):
-    architecture = architecture | {"head_dim": 16}  # the least that it takes
-    expected = sample(architecture, ONE, 1, page_size=16)
+@pytest.fixture
+def cache_of_gpus(monkeypatch):
+    """Programs are made with the cache of a GPU from here on; those that are there already have another."""
     monkeypatch.setitem(kv_cache.KINDS, "cpu", PagedCacheGPU)
+    make_programs.cache_clear()
+    yield
+    make_programs.cache_clear()
+
+
+@pytest.fixture
+def expected_of_small_heads(architecture):
+    """Replies with the plain cache, of heads that are the least that the kernel takes."""
+    return sample(architecture | {"head_dim": 16}, ONE, 1, page_size=16)
+
+
+def test_the_kernel_for_gpus_gives_the_replies_of_the_reference(
+    architecture, expected_of_small_heads, cache_of_gpus
+):
+    architecture, expected = architecture | {"head_dim": 16}, expected_of_small_heads
     assert_same(sample(architecture, ONE, 1, page_size=16), expected)
     layout = LAYOUTS["heads and slots split"]
     assert_same(sample(architecture, layout, 8, page_size=16), expected)
