@@ -45,7 +45,7 @@ def messages_go_where_pytest_looks():
 
 # A process may hold 65,530 maps of memory where Linux has its default. Each compiled program takes some, and LLVM ends
 # the process where there are no more.
-MANY_MAPS = 12_000
+MANY_MAPS = 8_000
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -83,7 +83,12 @@ def make_handler(teacher: Teacher) -> type:
 
         def do_POST(self):
             assert self.path == "/v1/chat/completions"
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            length = int(self.headers["Content-Length"])
+            sent = self.rfile.read(length)
+            if len(sent) < length:  # whoever asked is gone
+                self.close_connection = True
+                return
+            body = json.loads(sent)
             found = teacher.reply(body, self.headers.get("Authorization"))
             if isinstance(found, dict):
                 found = Wrong(200, json.dumps(found).encode())
