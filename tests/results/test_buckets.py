@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import pathlib
 import tomllib
+from pathlib import Path
 
 import pytest
 from etils import epath
@@ -76,3 +77,8 @@ def test_where_the_library_is_installed_the_path_is_accepted_and_its_file_system
     check_path(f"{scheme}://bucket/x")
     assert fsspec.get_filesystem_class(scheme) is not None
     assert str(epath.Path(f"{scheme}://bucket") / "x") == f"{scheme}://bucket/x"
+
+
+def test_no_path_on_a_bucket_has_become_a_folder_of_the_checkout():
+    top = Path(__file__).parents[2]
+    assert [path.name for path in top.iterdir() if path.name.endswith(":")] == []
