@@ -4,7 +4,6 @@ import importlib.metadata
 import importlib.util
 import pathlib
 import tomllib
-from pathlib import Path
 
 import pytest
 from etils import epath
@@ -80,5 +79,5 @@ def test_where_the_library_is_installed_the_path_is_accepted_and_its_file_system
 
 
 def test_no_path_on_a_bucket_has_become_a_folder_of_the_checkout():
-    top = Path(__file__).parents[2]
+    top = pathlib.Path(__file__).parents[2]
     assert [path.name for path in top.iterdir() if path.name.endswith(":")] == []
