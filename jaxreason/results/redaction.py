@@ -10,7 +10,7 @@ from typing import Any
 HIDDEN = "***"
 SHORTEST = 6  # characters: what is shorter may be any word of a message
 _SECRET = "(?:key|token|secret|password|passwd|credentials)"
-_OF_ENVIRONMENT = re.compile(f"{_SECRET}$", re.IGNORECASE)
+_NAME = re.compile(f"{_SECRET}$", re.IGNORECASE)
 _OF_FIELD = re.compile(rf"--config\.[^\s=]*{_SECRET}(?:=(.*))?$", re.IGNORECASE | re.DOTALL)
 _IN_URL = re.compile(r"(?<=://)[^\s/?#\"'<>]+@")  # a password may hold an @
 
@@ -26,7 +26,7 @@ class Redaction:
     def __init__(self, words: Sequence[str] = (), environment: Mapping[str, str] = os.environ):
         self._found: set[str] = set()
         self._secrets: list[str] = []
-        self.add(value for name, value in environment.items() if _OF_ENVIRONMENT.search(name))
+        self.add(value for name, value in environment.items() if _NAME.search(name))
         self.add(_of_words(words))
 
     def add(self, secrets: Any) -> None:
@@ -73,9 +73,12 @@ def hide_also(secret: str) -> None:
 
 
 def hidden(value: Any) -> Any:
-    """Plain JSON values with every text in them hidden as `hide` does."""
+    """Plain JSON values in which every text under the name of a secret is hidden; all others stay, to be read."""
     if isinstance(value, Mapping):
-        return {name: hidden(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [hidden(item) for item in value]
-    return hide(value) if isinstance(value, str) else value
+        return {name: _hidden_as(name, item) for name, item in value.items()}
+    return [hidden(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _hidden_as(name: str, value: Any) -> Any:
+    secret = isinstance(value, str) and value and _NAME.search(name)
+    return HIDDEN if secret else hidden(value)

@@ -11,6 +11,7 @@ import pytest
 from etils import epath
 from program import call
 
+from jaxreason.config import to_dict
 from jaxreason.distill.distill_settings import TeacherConfig
 from jaxreason.distill.endpoint import key_of
 from jaxreason.manifest import write_manifest
@@ -108,12 +109,17 @@ def test_standard_error_and_the_traceback_of_our_own_faults_hide_secrets(tmp_pat
     assert "Traceback" in done.stderr and "hf_of_somebody" not in done.stdout + done.stderr
 
 
-def test_the_recipe_in_a_studys_folder_has_no_key_of_the_command_line(tmp_path):
-    begin(["--config.serve.api_key=sk-on-the-command-line"])
+def test_the_recipe_in_a_studys_folder_has_no_key_of_the_command_line(tmp_path, monkeypatch):
     config = load_recipe(str(ROOT / "configs/study_tiny.py"))
     config.serve.api_key = "sk-on-the-command-line"
+    monkeypatch.setenv("MY_KEY", "greedy")
+    begin(())
     write_manifest(config, config, epath.Path(tmp_path))
-    assert json.loads((tmp_path / "config.json").read_text())["serve"]["api_key"] == "***"
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["serve"].pop("api_key") == "***"
+    recipe = json.loads(json.dumps(to_dict(config)))
+    del recipe["serve"]["api_key"]
+    assert written == recipe  # and nothing else, though a variable may hold any word
 
 
 def test_no_file_and_no_message_of_a_run_holds_a_secret(tmp_path, monkeypatch, capsys):
