@@ -115,7 +115,7 @@ def _speed(run: epath.Path, steps: int) -> Iterator[str]:
     if not rows:
         return
     seconds = _mean(rows, "step_seconds")
-    parts = [f"step {rows[-1]['step']}", f"{seconds:.2f} s a step" if seconds else ""]
+    parts = [f"step {rows[-1].get('step', '?')}", f"{seconds:.2f} s a step" if seconds else ""]
     if rate := _mean(rows, "tokens_per_second"):
         parts.append(f"{rate:,.0f} tokens/s")
     if mfu := _mean(rows, "mfu"):

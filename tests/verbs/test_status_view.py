@@ -100,6 +100,10 @@ def test_of_a_run_of_a_version_without_a_status_its_files_are_told(tmp_path, cap
     run = tmp_path / "rl/seed_0"
     run.mkdir(parents=True)
     (run / "metrics.jsonl").write_text('{"step": 1, "step_seconds": 2.0}\n')
+    other = tmp_path / "damaged"
+    other.mkdir()
+    (other / "metrics.jsonl").write_text('{"loss": 2.0}\n')
+    assert "damaged: step ? (last 1 steps)" in shown(capsys, other)
     (run / "done.json").write_text("{}")
     text = shown(capsys, tmp_path)
     assert "there is no status.json, as of a run of an older version" in text
