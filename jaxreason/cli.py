@@ -3,6 +3,7 @@
 import os
 import select
 import sys
+import traceback
 
 # transformers is used for its tokenizers; that it finds no PyTorch is no news to anyone here.
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
@@ -18,14 +19,13 @@ from jaxreason.config import ConfigError, nearest
 from jaxreason.ending import USERS_FAULT, all_end_together
 from jaxreason.plan.slices import find_slice
 from jaxreason.recipes import load_recipe, on_slice
-from jaxreason.results import run_status
+from jaxreason.results import redaction
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.catalogue import VERBS, usage, verb_help
 from jaxreason.verbs.endings import INTERRUPTED, READER_GONE, explain
 from jaxreason.verbs.flags import check_paths, parse_flags
 from jaxreason.verbs.log_file import LogFile
 from jaxreason.verbs.overrides import apply_overrides
-from jaxreason.verbs.redaction import Redaction
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -70,6 +70,8 @@ def _informed(words: list[str]) -> bool:
 
 
 def _run(verb: str, arguments: list[str]) -> None:
+    redaction.begin(arguments)
+    sys.excepthook = _print_hidden
     log = LogFile(None)
     config = None
     try:
@@ -81,16 +83,20 @@ def _run(verb: str, arguments: list[str]) -> None:
             # First of all: what is wrong on one machine alone must reach the others.
             distributed.initialize_processes()
         flags, config, paths = _parsed(verb, arguments)
-        check_paths(verb, flags)
+        check_paths(verb, flags, paths)
         workdir = flags.get("workdir")
         log = LogFile(epath.Path(workdir) if workdir else None, ("jaxreason", verb, *arguments))
-        run_status.hide_with(log.hide)
         VERBS[verb].run(Call(verb, config, flags, tuple(paths), log))
     except (Exception, KeyboardInterrupt) as error:
         log.write_error(error)
-        _end(verb, config, error, Redaction(arguments))
+        _end(verb, config, error)
     finally:
         log.close()
+
+
+def _print_hidden(*error) -> None:
+    """The traceback of what ends the program, as Python prints it, without secrets."""
+    print(redaction.hide("".join(traceback.format_exception(*error))), end="", file=sys.stderr)
 
 
 def _parsed(verb: str, arguments: list[str]):
@@ -131,7 +137,7 @@ def _checked_paths(verb: str, paths: list[str]) -> list[str]:
     return paths
 
 
-def _end(verb: str, config, error: BaseException, hide: Redaction) -> None:
+def _end(verb: str, config, error: BaseException) -> None:
     """Ends the program: with one message where a user can mend what happened, with the traceback where not."""
     if isinstance(error, KeyboardInterrupt):
         print(f"jaxreason {verb}: interrupted.", file=sys.stderr)
@@ -142,5 +148,5 @@ def _end(verb: str, config, error: BaseException, hide: Redaction) -> None:
     message = explain(error, config, sections)
     if message is None or os.environ.get("JAXREASON_TRACEBACK"):
         raise error
-    print(f"jaxreason {verb}: {hide(message)}", file=sys.stderr)
+    print(f"jaxreason {verb}: {redaction.hide(message)}", file=sys.stderr)
     raise SystemExit(USERS_FAULT) from None

@@ -13,6 +13,7 @@ from jax.experimental import multihost_utils
 
 from jaxreason.ending import watch
 from jaxreason.errors import UserError
+from jaxreason.results.redaction import hide
 from jaxreason.tpu_hosts import tpu_hosts
 
 # Seconds after which a process that sends no more signs of life (SIGKILL, a machine that is gone) is given up.
@@ -217,4 +218,4 @@ class _StandardError(logging.Handler):
     """Writes to `sys.stderr` as it is at the time, which a progress bar may have put something before."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(record.getMessage(), file=sys.stderr, flush=True)
+        print(hide(record.getMessage()), file=sys.stderr, flush=True)

@@ -24,6 +24,7 @@ from jax._src import (
 )  # the store has no public name (jax 0.10 to 0.12)
 
 from jaxreason.results import run_status
+from jaxreason.results.redaction import hide
 
 NOTE = "jaxreason/ending"
 LEFT = "jaxreason/left/"
@@ -55,7 +56,7 @@ def all_end_together() -> Iterator[None]:
             _leave()
             raise
         if not isinstance(error, SystemExit):
-            traceback.print_exc()
+            print(hide(traceback.format_exc()), end="", file=sys.stderr)
         _end(_code(error), _reason(error))
     else:
         _leave()
@@ -63,6 +64,7 @@ def all_end_together() -> Iterator[None]:
 
 def end_job(code: int, reason: str) -> None:
     """Ends all processes of the job from any thread, whatever the main thread is doing; says why in one line."""
+    reason = hide(reason)
     print(f"jaxreason: {reason}", file=sys.stderr, flush=True)
     if jax.distributed.is_initialized():
         _end(code, reason)
@@ -90,7 +92,7 @@ def _reason(error: BaseException) -> str:
     cause = error.__context__ if isinstance(error, SystemExit) else error
     if cause is None:
         return "it was stopped" if _code(error) == STOPPED else f"it ended with code {_code(error)}"
-    return f"{type(cause).__name__}: {cause}"[:MAX_REASON]
+    return hide(f"{type(cause).__name__}: {cause}")[:MAX_REASON]
 
 
 def _end(code: int, reason: str) -> None:

@@ -10,6 +10,7 @@ from jaxreason.evaluation import settings
 from jaxreason.lineage import base_of, bases_of, parent_of, published_bases
 from jaxreason.results import study_files
 from jaxreason.results.files import write_json
+from jaxreason.results.redaction import hidden
 
 
 def write_manifest(
@@ -50,7 +51,7 @@ def write_manifest(
         "asked": evaluation.asked,
         "follow": study.follow,
     }
-    on_process_zero(lambda: _write_both(workdir, to_dict(recipe), manifest))
+    on_process_zero(lambda: _write_both(workdir, hidden(to_dict(recipe)), manifest))
 
 
 def _write_both(workdir: epath.Path, recipe: dict, manifest: dict) -> None:

@@ -5,12 +5,12 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 from etils import epath
 
-from jaxreason.results.files import is_remote
+from jaxreason.results.files import atomic_write_bytes, is_remote
 
 _LOG = logging.getLogger(__name__)
 FOLDER = "profile"
@@ -20,7 +20,11 @@ SECONDS = (
 
 
 class _Trace:
-    """Begins at the first sign of progress, when programs are compiled, and ends at the first one after SECONDS."""
+    """Begins at the first sign of progress, when programs are compiled, and ends at the first one after SECONDS.
+
+    Each process traces into a folder of its own, since the profiler names files by host and second alone. Whatever
+    goes wrong costs the trace and not the run.
+    """
 
     def __init__(self, folder: epath.Path):
         self._folder, self._local = folder, folder
@@ -32,8 +36,8 @@ class _Trace:
     def progress(self) -> None:
         now = time.monotonic()
         if self._began is None:
-            jax.profiler.start_trace(self._local)
             self._began = now
+            self._guarded(lambda: jax.profiler.start_trace(self._local))
         elif now - self._began >= SECONDS:
             self.end()
 
@@ -44,6 +48,16 @@ class _Trace:
         if self._began is None:
             _LOG.warning("--profile: nothing was traced, since the run ended before its first step")
             return
+        self._guarded(self._finish)
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:  # of the profiler, a disk, a bucket's library
+            self.over = True
+            _LOG.warning("--profile: there is no trace (%r); the run goes on", error)
+
+    def _finish(self) -> None:
         jax.profiler.stop_trace()
         if self._local != self._folder:
             self._upload()
@@ -52,8 +66,7 @@ class _Trace:
     def _upload(self) -> None:
         for path in (p for p in self._local.rglob("*") if not p.is_dir()):
             target = self._folder / path.relative_to(self._local)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())
+            atomic_write_bytes(target, path.read_bytes())
         shutil.rmtree(self._local)
 
 
@@ -67,7 +80,10 @@ def traced(workdir: epath.Path | None) -> Iterator[None]:
     if workdir is None:
         yield
         return
-    _current = trace = _Trace(workdir / FOLDER)
+    folder = workdir / FOLDER
+    if jax.process_count() > 1:
+        folder /= f"process_{jax.process_index()}"
+    _current = trace = _Trace(folder)
     try:
         yield
     finally:

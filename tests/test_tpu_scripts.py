@@ -57,6 +57,43 @@ def test_a_dry_run_runs_nothing_and_prints_commands_that_a_shell_reads_back(clou
         assert words[0] == "gcloud" and ("--zone=zone" in words or script == "status.sh")
 
 
+@pytest.mark.parametrize("script", [*COMMANDS, "slurm.sbatch"])
+def test_a_flag_that_is_not_known_is_refused_before_anything_is_asked(cloud, script):
+    for word in ("--dryrun", "--dry_run"):
+        result = cloud.run(script, word)
+        assert result.returncode == 2 and f"{word}: no such flag" in result.stderr
+    assert not cloud.calls
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [("create.sh", ["v5e-16"]), ("run.sh", ["jaxreason", "rl"]), ("delete.sh", ["--yes", "name"])],
+)
+def test_a_word_that_would_be_passed_over_is_refused(cloud, script, words):
+    result = cloud.run(script, *words)
+    assert result.returncode == 2 and f"{words[-1]}: not expected here" in result.stderr
+    assert not cloud.calls
+
+
+@pytest.mark.parametrize("name", ["v5p-abc", "v5p-64x2", "0xv5p-64", "v5p", "v5p-64 v5e-8", ""])
+@pytest.mark.parametrize("script", ["create.sh", "gke.sh"])
+def test_a_slice_of_no_such_form_is_refused_before_anything_is_asked(cloud, script, name):
+    result = cloud.run(script, TPU_SLICE=name or "x")
+    assert result.returncode == 2 and "expected v4-, v5e-, v5p- or v6e-" in result.stderr
+    assert not cloud.calls
+
+
+@pytest.mark.parametrize(
+    "form", ["HF_TOKEN=x", "--config.serve.api_key=x", "--config.serve.api_key x"]
+)
+def test_a_command_with_a_secret_is_refused_in_every_form(cloud, form):
+    result = cloud.run("run.sh", f"jaxreason serve {form}")
+    assert result.returncode == 2 and "the command holds a secret" in result.stderr
+    result = cloud.run("slurm.sbatch", "--dry-run", "jaxreason", "serve", *form.split())
+    assert result.returncode == 2 and "the command holds a secret" in result.stderr
+    assert not cloud.calls
+
+
 def test_a_dry_run_prints_just_what_is_then_run(cloud):
     printed = shlex.split(cloud.run("run.sh", "--dry-run", "echo rl", TPU_WORKDIR=HOSTILE).stdout)
     cloud.run("run.sh", "echo rl", TPU_WORKDIR=HOSTILE)

@@ -8,6 +8,7 @@ set -euo pipefail
 # shellcheck source=settings.sh
 source "${TPU_SETTINGS:-$(dirname "$0")/settings.sh}"
 TPU_NEEDS=kubectl
+TPU_TAKES=2
 tpu_begin "$@"
 
 selector="jobset.sigs.k8s.io/jobset-name=$TPU_NAME"

@@ -4,6 +4,7 @@
 set -euo pipefail
 # shellcheck source=settings.sh
 source "${TPU_SETTINGS:-$(dirname "$0")/settings.sh}"
+TPU_TAKES=2
 tpu_begin "$@"
 
 if [ "${TPU_ARGUMENTS[0]:-}" = all ]; then

@@ -8,6 +8,8 @@ set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 # shellcheck source=settings.sh
 source "${TPU_SETTINGS:-$here/settings.sh}"
+TPU_TAKES=1
+TPU_FLAGS=--delete
 tpu_begin "$@"
 
 deletes=no words=()

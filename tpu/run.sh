@@ -5,6 +5,7 @@
 set -euo pipefail
 # shellcheck source=settings.sh
 source "${TPU_SETTINGS:-$(dirname "$0")/settings.sh}"
+TPU_TAKES=1
 tpu_begin "$@"
 
 # The processes of a slice find each other, and slices one another, by what the TPU's metadata say: no flags.

@@ -22,6 +22,8 @@ TPU_HOST="jaxreason/tpu/host.sh" # on a host
 TPU_NEEDS=gcloud
 TPU_DRY=no
 TPU_ARGUMENTS=()
+TPU_TAKES=0 # words beside flags, at most
+TPU_FLAGS="" # a flag of this script's own
 
 tpu_fail() { # one line, exit 2: trying again would not help
   echo "${0##*/}: $*" >&2
@@ -32,8 +34,8 @@ tpu_stop() { # one line, exit 1: it may help
   exit 1
 }
 
-# tpu_begin "$@": --help prints the head of the script; --dry-run has commands printed instead of run; what else there
-# is comes into TPU_ARGUMENTS.
+# tpu_begin "$@": --help prints the head of the script; --dry-run has commands printed instead of run; what else it knows
+# comes into TPU_ARGUMENTS. Anything else is refused: a mistyped --dry-run must not rent, run or delete.
 tpu_begin() {
   while [ $# -gt 0 ]; do
     case "$1" in
@@ -45,7 +47,13 @@ tpu_begin() {
         TPU_DRY=yes
         exec 3>&1 # where it prints, also from within $(…)
         ;;
-      *) TPU_ARGUMENTS+=("$1") ;;
+      "${TPU_FLAGS:---help}") TPU_ARGUMENTS+=("$1") ;;
+      -*) tpu_fail "$1: no such flag; --help tells which there are" ;;
+      *)
+        TPU_TAKES=$((TPU_TAKES - 1))
+        [ "$TPU_TAKES" -ge 0 ] || tpu_fail "$1: not expected here; --help tells what is (a command is one word, in quotes)"
+        TPU_ARGUMENTS+=("$1")
+        ;;
     esac
     shift
   done
@@ -54,6 +62,8 @@ tpu_begin() {
   fi
   [[ "$TPU_NAME" =~ ^[a-z]([-a-z0-9]*[a-z0-9])?$ ]] ||
     tpu_fail "TPU_NAME=$TPU_NAME: expected lower-case letters, digits and dashes, a letter first"
+  [[ "$TPU_SLICE" =~ ^([1-9][0-9]*x)?[a-z][a-z0-9]*-[1-9][0-9]*$ ]] ||
+    tpu_fail "TPU_SLICE=$TPU_SLICE: expected v4-, v5e-, v5p- or v6e- and a number, 2xv5p-64 for two (jaxreason plan lists them)"
 }
 
 # A word as any POSIX shell reads it back.
@@ -145,7 +155,7 @@ tpu_state() { tpu_told queued-resources "$TPU_NAME"; }
 tpu_command() {
   local command="${1:-$TPU_COMMAND}"
   case "$command" in
-    *_TOKEN=* | *_API_KEY=* | *PASSWORD=*)
+    *_TOKEN=* | *_API_KEY=* | *PASSWORD=* | *api_key[=\ ]*)
       tpu_fail "the command holds a secret, which ps and logs would show: set it in the environment and name it in TPU_SECRETS"
       ;;
   esac

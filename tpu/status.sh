@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # What is rented in TPU_ZONE (of this name or any other), what the hosts do, and what the run last said of itself.
-#   status.sh [--dry-run] [--help]
+#   status.sh [--dry-run] [--help] ['jaxreason VERB …']        without one, TPU_COMMAND
 set -euo pipefail
 # shellcheck source=settings.sh
 source "${TPU_SETTINGS:-$(dirname "$0")/settings.sh}"
+TPU_TAKES=1
 tpu_begin "$@"
 
 command="$(tpu_command "${TPU_ARGUMENTS[0]:-}")"

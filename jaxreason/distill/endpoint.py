@@ -11,6 +11,7 @@ import httpx
 from jaxreason.config import ConfigError, to_dict
 from jaxreason.distill.distill_settings import TeacherConfig
 from jaxreason.errors import UserError
+from jaxreason.results.redaction import hide_also
 from jaxreason.sampling.decoding import Decoding
 
 MAY_PASS = (408, 409, 425, 429)  # and all from 500 on
@@ -51,7 +52,7 @@ class _PassingError(Exception):
 
 
 def key_of(config: TeacherConfig) -> str:
-    """The endpoint's key.
+    """The endpoint's key, which messages hide from now on, whatever its variable is named.
 
     Raises:
       ConfigError: the environment has none.
@@ -61,7 +62,9 @@ def key_of(config: TeacherConfig) -> str:
             f"distill.teacher.key_variable={config.key_variable!r}: the environment has no such variable, or it is "
             "empty."
         )
-    return os.environ.get(config.key_variable, "") if config.key_variable else ""
+    key = os.environ.get(config.key_variable, "") if config.key_variable else ""
+    hide_also(key)
+    return key
 
 
 def body_of(

@@ -267,7 +267,8 @@ def save_model(
       stop_tokens: id and text of every token that ends a reply, that of the chat template first. They
         are written as end-of-sequence tokens, so that other programs stop where this one does; None
         leaves what `tokenizer_from` says.
-      pad_token, longest_reply: with `stop_tokens`, as in `with_stop_tokens`.
+      pad_token: with `stop_tokens`, as in `with_stop_tokens`.
+      longest_reply: the same.
       card: makes the text of README.md, on process 0; None for none.
       between: called by every process before each file; it may raise, and there is then no (new) folder.
 

@@ -69,9 +69,9 @@ def create_object(path: epath.Path, data: bytes) -> bool:
         try:
             store.pipe_file(os.fspath(path), data, mode="create")
         except OSError:  # of Amazon's library it is any error of the system
-            if path.exists():
-                return False
-            raise
+            if not path.exists():
+                raise
+            # It may be ours all the same: an answer was lost, and the client's own second try found the first.
     return path.read_bytes() == data
 
 

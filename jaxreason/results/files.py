@@ -13,7 +13,13 @@ from jaxreason.errors import UserError
 from jaxreason.results.lease import check_held
 
 WHAT_TO_DO = "Put back a copy of it, or remove it to have it made again."
-_NAMES = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}
+_NAMES = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+}
 _LEFTOVER = re.compile(r".+\.tmp-(\d+)")
 
 
@@ -179,7 +185,7 @@ def check_object(
     if not isinstance(value, dict):
         raise UserError(f"{source}: expected an object, got {value!r:.80}. {advice}")
     for key, kind in types.items():
-        if not isinstance(value.get(key), kind):
+        if not isinstance(value.get(key), (int, float) if kind is float else kind):
             found = f"{value[key]!r:.80}" if key in value else "nothing"
             raise UserError(f"{source}, {key}: expected {_NAMES[kind]}, got {found}. {advice}")
     return value

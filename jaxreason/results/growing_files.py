@@ -54,7 +54,9 @@ def _read_objects(path: epath.Path) -> bytes:
     parts = _parts(path)
     if not parts:
         raise FileNotFoundError(2, "No such file", str(path))
-    return b"".join(part.read_bytes() for part in parts)
+    data = b"".join(part.read_bytes() for part in parts)
+    # Put together meanwhile, the last parts may have been removed before they were listed.
+    return path.read_bytes() if path.exists() else data
 
 
 def write_grown(path: epath.PathLike, data: bytes) -> None:

@@ -27,6 +27,7 @@ from jaxreason.results.buckets import create_object, time_in_store
 _LOG = logging.getLogger(__name__)
 FOLDER = ".lease"
 RENEW_SECONDS = 10.0
+MOST_SECONDS = 600.0  # between renewals; a lease that says more is damaged
 STALE_PERIODS = 9
 _LATE_PERIODS = 6  # without a renewal for so long, the holder looks before it writes
 _NAME = re.compile(r"(\d{6,})\.json")
@@ -50,6 +51,12 @@ class Holder(NamedTuple):
     def is_open(self) -> bool:
         """Whether nobody has marked it as given back."""
         return not self.record.get("released")
+
+    def period(self) -> float:
+        """Seconds between its renewals; what no version of ours wrote is taken for RENEW_SECONDS."""
+        found = self.record.get("renew_seconds")
+        plain = isinstance(found, int | float) and 0 < found <= MOST_SECONDS
+        return float(found) if plain else RENEW_SECONDS
 
 
 def check_held() -> None:
@@ -174,7 +181,7 @@ def wait_until_stale(workdir: epath.Path, holder: Holder) -> None:
     Raises:
       LeaseError: it was renewed meanwhile, so its holder lives.
     """
-    period = float(holder.record.get("renew_seconds", RENEW_SECONDS))
+    period = holder.period()
     long = period * STALE_PERIODS
     if _age(workdir, holder) > long:
         return

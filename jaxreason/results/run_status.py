@@ -15,6 +15,7 @@ from typing import Any
 from etils import epath
 
 from jaxreason.results.files import is_remote, read_object, write_json
+from jaxreason.results.redaction import hide
 
 NAME = "status.json"
 SECONDS = 15.0  # between two signs of life
@@ -22,24 +23,55 @@ SECONDS_ON_A_BUCKET = 60.0
 SECONDS_FOR_THE_END = (
     5.0  # for the last word of a process that must end, whether the bucket answers or not
 )
+SECONDS_FOR_THE_DEVICE = 5.0  # for what it says of itself; a runtime that hangs never answers
 # Where a run's time goes: before the first step of each stage (loading, compiling), in steps or items, and after the
 # last (saving, exporting).
 SPENT = ("preparing", "working", "finishing")
 STOPPED = 143  # exit code after a signal
 MAX_ERROR = 2000
+# Values that every status has, of a kind that does not change.
+SHAPE = {
+    **dict.fromkeys(("verb", "run", "state", "error", "host"), str),
+    **dict.fromkeys(("every", "started", "updated"), float),
+    "process": int,
+    "spent": dict,
+    "device": dict,
+}
 RUN = "JAXREASON_RUN"  # a name that whoever starts the run gives it, to know its end from another's
 
 _current: "_Status | None" = None
-_hide: Callable[[str], str] = str
 _last: "_Status | None" = None  # of the run that ended, or is the current one
 
 
+class _Answers:
+    """What a question that may hang or fail was answered last."""
+
+    def __init__(self, ask: Callable[[], dict[str, Any]]):
+        self._ask, self._said, self._thread = ask, {}, None
+
+    def newest(self) -> dict[str, Any]:
+        """The answer, or after SECONDS_FOR_THE_DEVICE the one before; it is not asked twice at once."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._hear, name="device", daemon=True)
+            self._thread.start()
+        self._thread.join(SECONDS_FOR_THE_DEVICE)
+        return self._said
+
+    def _hear(self) -> None:
+        with contextlib.suppress(Exception):  # some runtimes cannot tell
+            self._said = self._ask()
+
+
 class _Status:
-    """The file of a living run, and the thread that renews it."""
+    """The file of a living run, and the thread that renews it.
+
+    The run's own thread never waits for what that thread waits for, a bucket or a device.
+    """
 
     def __init__(self, workdir: epath.Path, verb: str, device: Callable[[], dict[str, Any]]):
-        self._path, self._device = workdir / NAME, device
-        self._lock, self._over = threading.Lock(), threading.Event()
+        self._path, self._device = workdir / NAME, _Answers(device)
+        self._lock, self._writing = threading.Lock(), threading.Lock()
+        self._over = threading.Event()
         now = _now()
         self._value: dict[str, Any] = {
             "verb": verb,
@@ -96,7 +128,7 @@ class _Status:
         self._over.set()
         self._spend("finishing" if self._first else "preparing")
         with self._lock:
-            self._value |= {"state": state, "error": _hide(error)[:MAX_ERROR]}
+            self._value |= {"state": state, "error": _shown(error)}
         self._write()
 
     def _beat(self) -> None:
@@ -104,11 +136,14 @@ class _Status:
             self._write()
 
     def _write(self) -> None:
+        device = self._device.newest()
         with (
-            self._lock,
+            self._writing,
             contextlib.suppress(Exception),
         ):  # buckets' libraries have errors of all kinds
-            write_json(self._path, self._value | {"device": self._device(), "updated": _now()})
+            with self._lock:
+                value = self._value | {"spent": dict(self._value["spent"])}
+            write_json(self._path, value | {"device": device, "updated": _now()})
 
 
 @contextlib.contextmanager
@@ -139,12 +174,6 @@ def kept(
         status.end("done", "")
     finally:
         _current = None
-
-
-def hide_with(hide: Callable[[str], str]) -> None:
-    """Has errors go through a function that hides secrets in them."""
-    global _hide
-    _hide = hide
 
 
 def at_stage(name: str, number: int, of: int) -> None:
@@ -190,7 +219,12 @@ def read_status(workdir: epath.PathLike) -> dict[str, Any] | None:
     path = epath.Path(workdir) / NAME
     if not path.exists():
         return None
-    return read_object(path, {"verb": str, "run": str, "state": str, "error": str})
+    return read_object(path, SHAPE)
+
+
+def _shown(error: str) -> str:
+    """An error without secrets, cut, and in characters that UTF-8 has: names of files may hold others."""
+    return hide(error)[:MAX_ERROR].encode("utf-8", "backslashreplace").decode()
 
 
 def _how(error: BaseException) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from etils import epath
 
 from jaxreason.config import ConfigError, parse
 from jaxreason.models.huggingface import ModelConfig
+from jaxreason.results.redaction import hide
 from jaxreason.verbs.log_file import LogFile
 
 T = TypeVar("T")
@@ -60,7 +61,7 @@ class Call:
         """Print a result, and write it into the log; on process 0 alone."""
         if jax.process_index() == 0:
             self.log.write(text)
-            print(text, flush=True)
+            print(hide(text), flush=True)
 
     def section(self, name: str, cls: type[T]) -> T:
         """A section of the recipe as its dataclass.

@@ -1,5 +1,6 @@
 """FLAGS: every flag of the program, declared once; what absl parses, what help shows and what is refused follow."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,12 +197,14 @@ def parse_flags(verb: str, arguments: list[str]) -> tuple[dict[str, Any], list[s
     return found, rest
 
 
-def check_paths(verb: str, values: dict[str, Any]) -> None:
-    """Refuses a flag with a path that could not be opened.
+def check_paths(verb: str, values: dict[str, Any], paths: Sequence[str] = ()) -> None:
+    """Refuses a flag with a path that could not be opened, and such a path without a flag.
 
     Raises:
       UserError: as `results.buckets.check_path`.
     """
+    for path in paths:
+        check_path(path)
     for flag in flags_of(verb):
         if flag.value in ("DIR", "PATH", "RUN", "MODEL"):
             several = flag.value == "MODEL"  # with commas between them

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from etils import epath
 
 from jaxreason.results.files import atomic_write_bytes, is_remote
-from jaxreason.verbs.redaction import Redaction
+from jaxreason.results.redaction import hide
 
 NAME = "log.txt"
 SECONDS_BETWEEN_WRITES = 30.0
@@ -28,18 +28,16 @@ class LogFile(logging.Handler):
 
     Args:
       workdir: of the run, or None.
-      command: the words of the command line, for the first line. Secrets among them, and those of the environment, are
-        hidden in all that is written.
+      command: the words of the command line, for the first line. Secrets are hidden in all that is written.
     """
 
     def __init__(self, workdir: epath.Path | None, command: Sequence[str] = ()):
         super().__init__(logging.INFO)
-        self.hide = Redaction(command)
         self._folder = workdir
         started = time.strftime("%Y%m%d-%H%M%S")
         self._object = f"logs/{started}-{socket.gethostname()}-{os.getpid()}.txt"
         self._written = time.monotonic()
-        self._kept = [self.hide(_stamped("COMMAND", " ".join(command)))]
+        self._kept = [hide(_stamped("COMMAND", " ".join(command)))]
 
     def attach(self) -> None:
         """Takes the package's messages from now on; called on process 0 alone."""
@@ -68,7 +66,7 @@ class LogFile(logging.Handler):
         self._put(_stamped("ERROR", text), now=True)
 
     def _put(self, line: str, now: bool) -> None:
-        self._kept.append(self.hide(line))
+        self._kept.append(hide(line))
         if self._folder is None:
             return
         # A full disk, or a bucket out of reach: the run itself will say so. Libraries of buckets have other errors too.

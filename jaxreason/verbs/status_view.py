@@ -7,6 +7,7 @@ from typing import Any
 from etils import epath
 
 from jaxreason.config import ConfigError
+from jaxreason.errors import UserError
 from jaxreason.results.claims import DONE
 from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.jsonl import read_jsonl
@@ -23,7 +24,7 @@ GIB = 2**30
 
 
 def run_status(call: Call) -> None:
-    """Prints the status.
+    """Prints the status; of a run of a version that kept none, what its files say.
 
     Raises:
       ConfigError: the folder does not exist, or no run has begun there.
@@ -32,13 +33,24 @@ def run_status(call: Call) -> None:
     folder, steps = epath.Path(call.paths[0]), call.flags["steps"]
     if not steps.isdigit() or int(steps) < 1:
         raise ConfigError(f"--steps={steps}: expected a number, 1 or more.")
-    status = read_status(folder) if folder.is_dir() else None
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder, so no run has begun here.")
+    status = read_status(folder)
     if status is None:
-        raise ConfigError(f"{folder}: no run has begun here (there is no status.json).")
+        print("\n".join(_without_status(folder, int(steps))))
+        return
     state = state_of(status, time.time())
     print("\n".join(lines_of(folder, status, state, int(steps))))
     if state in BAD:
         raise SystemExit(1)
+
+
+def _without_status(folder: epath.Path, steps: int) -> list[str]:
+    """What there is to say of a folder without a status, which versions before 2026-11-27 did not write."""
+    if not (is_study(folder) or grown_exists(metrics_path(folder)) or (folder / DONE).exists()):
+        raise ConfigError(f"{folder}: no run has begun here (there is no status.json).")
+    first = f"{folder}: there is no status.json, as of a run of an older version; its files say:"
+    return [first, *_told_by_files(folder, steps), *_models(folder)]
 
 
 def state_of(status: dict[str, Any], now: float) -> str:
@@ -50,23 +62,29 @@ def state_of(status: dict[str, Any], now: float) -> str:
 def lines_of(folder: epath.Path, status: dict[str, Any], state: str, steps: int) -> Iterator[str]:
     """The status in words; speed is told of the last `steps` steps."""
     ended = status["updated"]
-    yield f"{status['verb']} in {folder}: {_SAID[state]}"
+    yield f"{status['verb']} in {folder}: {_SAID.get(state, state)}"
     yield f"process {status['process']} on {status['host']}, begun {_at(status['started'])}, last sign {_at(ended)}"
-    if stage := status["stage"]:
+    if stage := status.get("stage"):
         yield f"stage {stage['number']} of {stage['of']}: {stage['name']}"
-    if progress := status["progress"]:
+    if progress := status.get("progress"):
         left = progress.get("seconds_left")
         more = f", about {_clock(left)} left" if left and state == "running" else ""
         yield f"{progress['name']}: {progress['done']} of {progress['of']}{more}"
-    run = running_folder(folder)
-    if run is not None:
-        yield from _speed(run, steps)
+    yield from _told_by_files(folder, steps)
     yield from _goodput(status)
     yield from _devices(status)
     if status["error"]:
         yield f"last error: {status['error']}"
-    if is_study(folder):
-        yield from _models(folder)
+    yield from _models(folder)
+
+
+def _told_by_files(folder: epath.Path, steps: int) -> list[str]:
+    """The speed; files that cannot be read are named, and hide nothing else that there is to say."""
+    try:
+        run = running_folder(folder)
+        return [] if run is None else list(_speed(run, steps))
+    except UserError as error:
+        return [str(error)]
 
 
 _SAID = {
@@ -97,7 +115,7 @@ def _speed(run: epath.Path, steps: int) -> Iterator[str]:
     if not rows:
         return
     seconds = _mean(rows, "step_seconds")
-    parts = [f"step {rows[-1]['step']}", f"{seconds:.2f} s a step" if seconds else ""]
+    parts = [f"step {rows[-1].get('step', '?')}", f"{seconds:.2f} s a step" if seconds else ""]
     if rate := _mean(rows, "tokens_per_second"):
         parts.append(f"{rate:,.0f} tokens/s")
     if mfu := _mean(rows, "mfu"):
@@ -121,7 +139,9 @@ def _goodput(status: dict[str, Any]) -> Iterator[str]:
     spent = status.get("spent") or {}
     total = sum(spent.values())
     if total > 0:
-        named = ", ".join(f"{_SPENT[name]} {100 * spent[name] / total:.0f} %" for name in spent)
+        named = ", ".join(
+            f"{_SPENT[name]} {100 * spent[name] / total:.0f} %" for name in _SPENT if name in spent
+        )
         yield f"goodput of {_clock(total)}: {named}"
 
 
@@ -136,7 +156,11 @@ def _devices(status: dict[str, Any]) -> Iterator[str]:
     device = status.get("device") or {}
     if not device:
         return
-    parts = [f"{device['devices']} x {device['kind']}", f"{device['processes']} processes"]
+    number = device["processes"]
+    parts = [
+        f"{device['devices']} x {device['kind']}",
+        f"{number} {'process' if number == 1 else 'processes'}",
+    ]
     if "memory_bytes" in device:
         peak = device.get("memory_peak_bytes", device["memory_bytes"]) / GIB
         limit = (
@@ -155,10 +179,16 @@ def _devices(status: dict[str, Any]) -> Iterator[str]:
 
 
 def _models(folder: epath.Path) -> Iterator[str]:
+    """Of a study, which models are trained."""
+    if not is_study(folder):
+        return
     rows = [["model", "trained"]]
-    for arm in read_manifest(folder)["arms"]:
-        for run in run_folders(folder, arm["name"]):
-            rows.append([str(run.relative_to(folder)), "yes" if (run / DONE).exists() else "-"])
+    try:
+        names = [arm["name"] for arm in read_manifest(folder)["arms"]]
+    except UserError:  # named above
+        return
+    for run in (run for name in names for run in run_folders(folder, name)):
+        rows.append([str(run.relative_to(folder)), "yes" if (run / DONE).exists() else "-"])
     yield outcome.aligned(rows)
 
 

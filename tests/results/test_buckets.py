@@ -76,3 +76,19 @@ def test_where_the_library_is_installed_the_path_is_accepted_and_its_file_system
     check_path(f"{scheme}://bucket/x")
     assert fsspec.get_filesystem_class(scheme) is not None
     assert str(epath.Path(f"{scheme}://bucket") / "x") == f"{scheme}://bucket/x"
+
+
+def test_no_path_on_a_bucket_has_become_a_folder_of_the_checkout():
+    top = pathlib.Path(__file__).parents[2]
+    assert [path.name for path in top.iterdir() if path.name.endswith(":")] == []
+
+
+@pytest.mark.parametrize(("there", "made"), [(b"ours", True), (b"another's", False)])
+def test_an_object_whose_writing_was_answered_too_late_is_ours(tmp_path, monkeypatch, there, made):
+    class Store:
+        def pipe_file(self, path, data, mode):
+            (tmp_path / "a").write_bytes(there)
+            raise FileExistsError(path)
+
+    monkeypatch.setattr(buckets, "_store", lambda path: Store())
+    assert buckets.create_object(epath.Path(tmp_path) / "a", b"ours") is made

@@ -162,3 +162,17 @@ def test_the_same_rows_give_the_same_bytes_on_a_disk_and_on_a_bucket(store, tmp_
     on_disk = (tmp_path / "rows.jsonl").read_bytes()
     assert read_grown(PATH) == on_disk == store.objects["bucket/run/rows.jsonl"]
     assert [json.loads(line) for line in on_disk.splitlines()] == rows
+
+
+def test_a_reader_that_meets_a_writer_as_it_puts_parts_together_reads_every_row(store, monkeypatch):
+    append(0, 20)
+    listed = growing_files._listed
+
+    def late(path):  # the writer makes one object, and has removed the last part already
+        monkeypatch.setattr(growing_files, "_listed", listed)
+        store.put("bucket/run/rows.jsonl", read_grown(path))
+        store.delete("bucket/run/" + sorted(store.names("bucket/run/rows.parts/*"))[-1][11:])
+        return listed(path)
+
+    monkeypatch.setattr(growing_files, "_listed", late)
+    assert numbers() == list(range(20))

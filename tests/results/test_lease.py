@@ -114,6 +114,16 @@ def test_a_bucket_out_of_reach_for_a_while_costs_nothing(store, monkeypatch, cap
     assert "the lease cannot be given back" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b'{"renew_seconds": "x"}', b'{"renew_seconds": 1e300}', b'{"rene']
+)
+def test_a_damaged_lease_is_watched_and_taken_over(store, monkeypatch, data):
+    monkeypatch.setattr(lease, "STALE_PERIODS", SOON / 4)
+    store.put("bucket/run/.lease/000007.json", data)
+    with locked(RUN):
+        assert store.names() == ["bucket/run/.lease/000008.json"]
+
+
 def wait_for(condition, seconds=20.0):
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:

@@ -1,5 +1,7 @@
 """`status.json`: what the run in a working directory is doing, or how it ended."""
 
+import json
+import threading
 import time
 
 import bucket
@@ -89,6 +91,52 @@ def test_a_status_that_cannot_be_written_never_stops_a_run(tmp_path):
     with kept(epath.Path(tmp_path) / "file" / "run", "rl"):
         at_progress("rl", 1, 2)
     assert not list(tmp_path.glob("status*"))
+
+
+def test_a_device_that_does_not_answer_stops_neither_the_run_nor_its_status(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_status, "SECONDS_FOR_THE_DEVICE", 0.05)
+    hangs = threading.Event()
+    begun = time.monotonic()
+    with kept(epath.Path(tmp_path), "rl", lambda: hangs.wait(60) and {}):
+        assert read_status(tmp_path)["state"] == "running"
+        for step in range(3):
+            at_progress("rl", step, 3)
+    assert time.monotonic() - begun < 20
+    hangs.set()
+    value = read_status(tmp_path)
+    assert (value["state"], value["device"]) == ("done", {}) and value["progress"]["done"] == 2
+
+
+def test_a_device_that_cannot_tell_and_a_bucket_that_is_slow_cost_the_run_nothing(tmp_path):
+    def cannot():
+        raise RuntimeError("memory_stats is not implemented")
+
+    with kept(epath.Path(tmp_path), "rl", cannot), run_status._current._writing:
+        # As while an object is on its way to the bucket.
+        at_progress("rl", 1, 3)
+        at_stage("train rl", 1, 2)
+    value = read_status(tmp_path)
+    assert (value["state"], value["device"], value["stage"]["number"]) == ("done", {}, 1)
+
+
+def test_an_error_of_any_characters_is_told(tmp_path):
+    with pytest.raises(ValueError), kept(epath.Path(tmp_path), "rl"):
+        raise ValueError("\udcff.jsonl, line 3:\nnaïve \0")
+    value = read_status(tmp_path)
+    assert value["state"] == "failed"
+    assert value["error"] == "ValueError: \\udcff.jsonl, line 3:\nnaïve \0"
+
+
+@pytest.mark.parametrize("gone", ["updated", "every", "spent", "process", "verb"])
+def test_a_status_that_lacks_what_every_status_has_is_refused_by_its_name(tmp_path, gone):
+    with kept(epath.Path(tmp_path), "rl"):
+        pass
+    path = tmp_path / "status.json"
+    value = json.loads(path.read_text())
+    del value[gone]
+    path.write_text(json.dumps(value))
+    with pytest.raises(UserError, match=rf"status.json, {gone}: expected .* got nothing"):
+        read_status(tmp_path)
 
 
 def test_on_a_bucket_it_is_one_object_written_rarely(monkeypatch):

@@ -9,7 +9,9 @@ import pytest
 from etils import epath
 from program import call, refused
 
+from jaxreason import profiling
 from jaxreason.device_state import count_compilations, device_state
+from jaxreason.errors import UserError
 from jaxreason.profiling import hear_progress, traced
 from jaxreason.results import run_status
 from jaxreason.results.run_status import at_hosts, at_progress, at_stage, kept, read_status
@@ -86,6 +88,38 @@ def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
     assert "no run has begun here" in refused(capsys, "status", tmp_path)
 
 
+def test_a_path_that_no_library_opens_is_refused_in_a_line(capsys):
+    assert "expected a folder, or a path" in refused(capsys, "status", "gcs://bucket/run")
+    assert "expected a folder, or a path" in refused(capsys, "show", "gcs://bucket/run")
+
+
+def test_of_a_run_of_a_version_without_a_status_its_files_are_told(tmp_path, capsys):
+    arm = {"name": "rl", "method": "rl", "label": "RL", "seeds": [0]}
+    study = {"name": "s", "base": "b", "groups": {}, "arms": [arm], "decodings": []}
+    (tmp_path / "study.json").write_text(json.dumps(study))
+    run = tmp_path / "rl/seed_0"
+    run.mkdir(parents=True)
+    (run / "metrics.jsonl").write_text('{"step": 1, "step_seconds": 2.0}\n')
+    other = tmp_path / "damaged"
+    other.mkdir()
+    (other / "metrics.jsonl").write_text('{"loss": 2.0}\n')
+    assert "damaged: step ? (last 1 steps)" in shown(capsys, other)
+    (run / "done.json").write_text("{}")
+    text = shown(capsys, tmp_path)
+    assert "there is no status.json, as of a run of an older version" in text
+    assert "seed_0: step 1, 2.00 s a step (last 1 steps)" in text
+    assert "rl/seed_0  yes" in text
+
+
+def test_what_else_is_damaged_is_named_and_hides_nothing_of_the_status(tmp_path, capsys):
+    with pytest.raises(UserError), kept(epath.Path(tmp_path), "study"):
+        raise UserError("the data are gone")
+    (tmp_path / "study.json").write_text('{"name": "s", "ba')
+    text = shown(capsys, tmp_path, 1)
+    assert "last error: UserError: the data are gone" in text
+    assert "study.json: not valid JSON" in text
+
+
 def test_a_run_tells_its_speed_and_a_profile_of_it_can_be_read(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rows = [
@@ -104,6 +138,33 @@ def test_a_run_tells_its_speed_and_a_profile_of_it_can_be_read(tmp_path, monkeyp
     (trace,) = Path("run/profile").rglob("*.xplane.pb")
     planes = [plane.name for plane in jax.profiler.ProfileData.from_file(str(trace)).planes]
     assert any(name.startswith("/host:") for name in planes), planes
+
+
+def test_processes_of_one_machine_trace_into_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(profiling, "SECONDS", 0.0)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    for process in (0, 1):
+        monkeypatch.setattr(jax, "process_index", lambda number=process: number)
+        with traced(epath.Path(tmp_path)):
+            hear_progress()
+            hear_progress()
+    traces = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.xplane.pb")]
+    assert sorted(path.split("/")[:2] for path in traces) == [
+        ["profile", "process_0"],
+        ["profile", "process_1"],
+    ]
+
+
+def test_a_trace_that_cannot_be_made_costs_the_run_nothing(tmp_path, caplog):
+    jax.profiler.start_trace(str(tmp_path / "of_somebody_else"))
+    try:
+        with pytest.raises(UserError, match="the run's own"), traced(epath.Path(tmp_path)):
+            hear_progress()
+            hear_progress()
+            raise UserError("the run's own")
+    finally:
+        jax.profiler.stop_trace()
+    assert caplog.text.count("--profile: there is no trace") == 1
 
 
 def test_nothing_is_traced_unless_asked_and_a_run_without_steps_says_so(tmp_path, caplog):
