@@ -56,6 +56,16 @@ def test_requests_arrive_at_the_rate_on_average():
     assert np.diff(times).std() == pytest.approx(1 / 8, rel=0.1)  # exponential, not even
 
 
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--rate", "0"), ("--rate", "nan"), ("--requests", "0"), ("--scale", "-1")]
+)
+def test_a_load_that_cannot_be_is_refused_by_name(capsys, flag, value):
+    with pytest.raises(SystemExit) as refused:
+        bench_load.run(["--kind", "chat", "--size", "tiny", flag, value])
+    assert refused.value.code == 2
+    assert f"argument {flag}: expected" in capsys.readouterr().err
+
+
 def test_latencies_count_from_the_arrival_and_the_first_token():
     times = [bench_load.Timed(1.0, 1.5, 3.5, 10, 5), bench_load.Timed(2.0, 2.1, 2.1, 20, 1)]
     found = bench_load.numbers_of(times)
