@@ -56,6 +56,7 @@ class Changes:
 
     def _start(self, work: Callable[[], None]) -> Future:
         done: Future = Future()
+        done.set_running_or_notify_cancel()  # whoever stops waiting for it does not end it
 
         def run() -> None:
             try:

@@ -286,6 +286,13 @@ def test_a_folder_that_cannot_be_looked_into_does_not_tell_where_it_is(
     assert "'other' cannot be looked into: Permission denied" in error.text
 
 
+def test_a_client_that_goes_away_does_not_end_a_change(server):
+    changing = server.service.changes.to_folder("other")
+    assert not changing.cancel()
+    changing.result(60)
+    assert server.service.weights._folder.name == "other"
+
+
 def test_a_change_that_breaks_after_sighup_is_in_the_log(server, monkeypatch, caplog):
     def broken(folder):
         raise KeyError("lost")
