@@ -10,6 +10,7 @@ import pytest
 sys.path.append(str(Path(__file__).parent.parent.parent / "scripts"))
 import bench_load
 import leaks
+import start_time
 
 TINY = ["--size", "tiny", "--scale", "0.05", "--slots", "4", "--decode-block", "4"]
 
@@ -25,6 +26,11 @@ def test_short_requests_leave_nothing_in_the_engine(engine):
     engine._pools[0].take(1)  # a page that is lost is seen
     assert leaks.grown(first, leaks.engine_row(engine), 64) == ["pages_held", "pages_lost"]
     engine.release()
+
+
+def test_the_tools_ask_for_engines_that_can_be():
+    assert leaks.make_engine().max_length == 32
+    assert start_time.sampler(16, 512).sizes(1).slots == 16
 
 
 def test_short_requests_leave_nothing_in_the_server(server):
