@@ -130,12 +130,28 @@ def is_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
+def positive(text: str) -> float:
+    """A number above 0, such as `inf`."""
+    value = float(text)
+    if not value > 0:  # also what is no number
+        raise argparse.ArgumentTypeError(f"expected more than 0, got {text}")
+    return value
+
+
+def at_least_one(text: str) -> int:
+    """A whole number from 1 on."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
+    return value
+
+
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kind", choices=sorted(KINDS), required=True)
-    parser.add_argument("--requests", type=int, default=1000)
-    parser.add_argument("--rate", type=float, nargs="+", default=[ALL_AT_START])
-    parser.add_argument("--scale", type=float, default=1.0, help="of all lengths")
+    parser.add_argument("--requests", type=at_least_one, default=1000)
+    parser.add_argument("--rate", type=positive, nargs="+", default=[ALL_AT_START])
+    parser.add_argument("--scale", type=positive, default=1.0, help="of all lengths")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", default="14b", choices=["tiny", SMALL, *qwen3.SIZES])

@@ -55,8 +55,12 @@ def make_engine() -> Engine:
         model, params = open_model(
             ModelConfig(**architecture, **how, unroll=1), mesh, jax.random.key(0)
         )
-        sizes = SamplerConfig(8, 32, 4, 4, 8, 64, 4, 100, 0, "auto", "auto", False)
-        return Engine(model, params, sizes, mesh, (3,), 0, str)
+        sizes = {"slots": 8, "max_length": 32, "decode_block": 4, "score_tokens": 64}
+        prefill = {"prefill_tokens": 32, "prefill_block": 8}
+        pages = {"page_size": 4, "pages": 100, "cache_dtype": "auto"}
+        others = {"top_logprobs": 0, "weight_dtype": "auto", "gather_weights": False}
+        config = SamplerConfig(**sizes, **prefill, **pages, **others)
+        return Engine(model, params, config, mesh, (3,), 0, str)
 
 
 def short_requests(first: int, number: int) -> Iterator[Request]:

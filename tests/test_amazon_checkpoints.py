@@ -32,7 +32,10 @@ def state(step):
     return {"params": {"a": jnp.arange(12.0).reshape(3, 4) * step}, "step": jnp.int32(step)}
 
 
-def test_checkpoints_on_s3_are_written_in_place_verified_and_restored(store):
+def test_checkpoints_on_s3_are_written_in_place_verified_and_restored(
+    store, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     with Checkpointer(FOLDER, keep=2) as checkpoints:
         for step in (1, 2, 3):
             checkpoints.save(step, state(step), wait=True)
@@ -51,6 +54,7 @@ def test_checkpoints_on_s3_are_written_in_place_verified_and_restored(store):
         assert checkpoints.steps() == [2]
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), found, state(2)))
     assert not store.refused and not store.names("bucket/run/checkpoints/[34]/*")
+    assert not list(tmp_path.iterdir())  # such as a folder `s3:`
 
 
 def test_an_orbax_that_asks_elsewhere_is_named(monkeypatch):

@@ -184,12 +184,16 @@ def _beaten(way: Way, candidates: Sequence[Candidate]) -> bool:
 
 
 def _ways(model: Model, mesh: Mesh, section: Any, slice_: Slice) -> list[Way]:
-    """TPUs' compiler takes slices of stacked arrays within products, so layers are unrolled for others alone."""
+    """The recipe's rows and unrolling are among them.
+
+    TPUs' compiler takes slices of stacked arrays within products, so layers are unrolled for others alone.
+    """
     layers, parts = model.architecture.num_hidden_layers, num_parts(mesh, "act_batch")
-    unrolls = [1] if slice_.kind.platform == "tpu" else [1, layers]
+    unrolls = [1] if slice_.kind.platform == "tpu" else sorted({1, model.unroll, layers})
     rows = [parts * 2**k for k in range(MOST_ROWS.bit_length())]
     most = max(_most_rows(section), parts)
-    rows = sorted({*[n for n in rows if n <= min(most, MOST_ROWS * parts)]} or {parts})
+    rows = [n for n in rows if n <= min(most, MOST_ROWS * parts)]
+    rows = sorted({*rows, section.micro_batch_rows})
     remats = [name for name in REMAT if name not in NOT_TIMED]
     return [Way(*way) for way in itertools.product(remats, unrolls, rows)]
 

@@ -62,16 +62,17 @@ def fetch(
     """What `keep` wrote, without replies that rows give; None where nothing waited. Every process calls it.
 
     Raises:
-      UserError: the file is missing, or does not hold `num_samples` replies to each of `num_prompts` prompts.
+      UserError: the file is missing, or does not hold `num_samples` whole replies to each of `num_prompts` prompts.
     """
     lines = _read_by_pieces(workdir, step)
     if not lines:
         return None
     places = [(index, sample) for index in range(num_prompts) for sample in range(num_samples)]
-    if [(line.get("prompt"), line.get("sample")) for line in lines] != places:
+    there = [(line.get("prompt"), line.get("sample")) for line in lines]
+    if there != places or not all(map(_is_whole, lines)):
         raise UserError(
             f"{in_flight_path(workdir, step)}: expected {num_samples} replies to each of {num_prompts} prompts, in "
-            f"order; there are {len(lines)} in all. Put back a copy of it."
+            f"order, with a log-prob for each token; there are {len(lines)} in all. Put back a copy of it."
         )
     replies: Replies = [[] for _ in range(num_prompts)]
     for line in lines:
@@ -81,6 +82,14 @@ def fetch(
         )
         replies[line["prompt"]].append((completion, tokenizer.decode(completion.tokens)))
     return Waiting(replies, lines[0]["staleness"])
+
+
+def _is_whole(line: dict) -> bool:
+    tokens, logprobs = line.get("tokens"), line.get("logprobs")
+    if not isinstance(tokens, list) or not isinstance(logprobs, list):
+        return False
+    known = isinstance(line.get("finish_reason"), str) and line.get("staleness") in (0, 1)
+    return known and len(tokens) == len(logprobs)
 
 
 def _read_by_pieces(workdir: epath.Path, step: int) -> list[dict]:

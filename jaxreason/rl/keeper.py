@@ -1,5 +1,6 @@
 """What a run leaves on the disk while it goes on: its replies, and what it needs to go on after a kill."""
 
+import logging
 from typing import Any, NoReturn
 
 import jax
@@ -10,12 +11,15 @@ from jaxtyping import Float
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.interrupt import Interrupt
+from jaxreason.results.in_flight_files import in_flight_path
 from jaxreason.results.rollout_files import write_rollouts
 from jaxreason.rl import in_flight
 from jaxreason.rl.generation import Collected, Collector
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.rl.rollouts import rollout_lines
 from jaxreason.training.sft import saved_steps
+
+_LOG = logging.getLogger(__name__)
 
 
 def keep_rollouts(
@@ -59,7 +63,12 @@ class Keeper:
 def resume_ahead(
     config: RLConfig, collector: Collector, workdir: epath.Path, step: int, tokenizer: Tokenizer
 ) -> None:
-    """Has the step after `step` begin with what an earlier run had sampled for it, if it had."""
+    """Has the step after `step` begin with what an earlier run had sampled for it; says so where it had nothing."""
     found = in_flight.fetch(workdir, step, config.prompts_per_batch, config.sampled, tokenizer)
     if found is not None:
         collector.take_up(step, found)
+    elif step < config.num_steps:
+        _LOG.warning(
+            "%s: no reply waits for step %d, as after a run's last step; it begins with replies of its own policy",
+            *(in_flight_path(workdir, step), step + 1),
+        )

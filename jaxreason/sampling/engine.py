@@ -176,7 +176,7 @@ class Engine:
             waits = self._fill_slots(run)
             if not run.running().any():
                 yield from run.take_finished()
-                if run.exhausted:
+                if run.exhausted and not any(run.prompts):
                     return
                 continue
             block = self._dispatch_decode(run, waits)

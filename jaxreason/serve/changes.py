@@ -49,10 +49,14 @@ class Changes:
         except ApiError as error:
             _LOG.error("SIGHUP: the weights stay as they are: %s", error)
             return
+        except Exception:  # nobody asks the future of a signal
+            _LOG.exception("SIGHUP: the change of weights failed")
+            return
         _LOG.info("SIGHUP: %s read again: %s, was %s", folder, self._weights.fingerprint, before)
 
     def _start(self, work: Callable[[], None]) -> Future:
         done: Future = Future()
+        done.set_running_or_notify_cancel()  # whoever stops waiting for it does not end it
 
         def run() -> None:
             try:
@@ -78,7 +82,7 @@ class Changes:
             self._weights.check(folder)
             self._worker.change(folder).result()
         except (UserError, OSError) as error:
-            text = " ".join(str(error).split()).replace(str(folder), shown)
+            text = " ".join(str(error).replace(str(folder), shown).split())
             raise ApiError(400, text, "path", "weights_refused") from error
         except LostWeightsError as error:
             raise ApiError(500, LOST) from error
@@ -94,9 +98,10 @@ def inside(root: str, path: str) -> epath.Path:
       path: relative to it, or whole.
 
     Raises:
-      ApiError: (403) it is outside, or something in it leads outside; (400) it is no path.
+      ApiError: (403) it is outside, or something in it leads outside; (400) it is no path, has characters that
+        nobody could read in a message, or cannot be looked into.
     """
-    if not path or "\0" in path:
+    if not path or not path.isprintable():
         raise ApiError(400, "path: expected a folder's, inside serve.weights_root", "path")
     outside = ApiError(403, f"{path!r} is not inside serve.weights_root", "path", "weights_outside")
     if "://" in root:
@@ -106,7 +111,11 @@ def inside(root: str, path: str) -> epath.Path:
         return epath.Path(whole)
     base = os.path.realpath(os.path.expanduser(root))
     folder = os.path.realpath(os.path.join(base, path))
-    files = os.listdir(folder) if _is_within(folder, base) and os.path.isdir(folder) else []
+    try:
+        files = os.listdir(folder) if _is_within(folder, base) and os.path.isdir(folder) else []
+    except OSError as error:
+        text = f"{path!r} cannot be looked into: {error.strerror}"
+        raise ApiError(400, text, "path", "weights_refused") from error
     found = [folder, *(os.path.realpath(os.path.join(folder, name)) for name in files)]
     if not all(_is_within(one, base) for one in found):
         raise outside

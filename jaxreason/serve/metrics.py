@@ -44,7 +44,7 @@ def _by_route(responses: Counter[tuple[str, int]]) -> dict[str, int]:
     return {f'{{route="{route}",status="{status}"}}': n for (route, status), n in pairs}
 
 
-def _metric(name: str, kind: str, text: str, values: dict[str, int]) -> str:
+def _metric(name: str, kind: str, text: str, values: dict[str, float]) -> str:
     name = f"jaxreason_{name}"
     lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
     return "\n".join(lines + [f"{name}{labels} {value}" for labels, value in values.items()]) + "\n"

@@ -88,11 +88,12 @@ class Weights:
     def change(self, folder: epath.Path) -> None:
         """Gives the engine the weights of `folder`; every process must call it, and `check` has passed.
 
-        Headers are read once more before anything is touched. When a read fails after that, the weights from before
-        are read again.
+        Headers are read once more before anything is touched. When a read fails after that, the folder of the weights
+        from before is read again.
 
         Raises:
-          UserError: on every process; the engine has the weights from before.
+          UserError: on every process; the engine has the weights from before, or those that their folder holds by
+            now, which it then says.
           LostWeightsError: on every process; these could not be read again either.
         """
         read = _agreed(lambda: open_params(folder, self._model, self._engine.mesh))
@@ -100,10 +101,12 @@ class Weights:
             self._replace(read)
         except Exception as error:
             _LOG.error("%s: reading failed (%s); reading %s again", folder, error, self._folder)
+            before = self.fingerprint
             self._restore(error)
-            raise UserError(
-                f"{folder}: reading failed ({error}); the weights from before were read again."
-            ) from error
+            then = "the weights from before were read again."
+            if self.fingerprint != before:
+                then = "the folder of the weights from before was read again, and holds others by now."
+            raise UserError(f"{folder}: reading failed ({error}); {then}") from error
         self._folder = folder
         self._note()
 

@@ -28,6 +28,7 @@ __all__ = ["Verdict", "VerifierPool"]
 
 MAX_FAILED_STARTS = 3
 SHORT_S = 1.0  # what is graded in less is not slow
+LOOK_S = 0.5  # after which it is looked whether the pool is to be closed
 FULL_SHARE = 0.75  # of a budget, after which an item may take SHORT_S only
 Item = tuple[Example, str]
 
@@ -64,7 +65,7 @@ class VerifierPool:
         self.failures: Counter[str] = Counter()
         self._workers: list[Worker] = []
         self._failed_starts = 0
-        self._lock = threading.Lock()
+        self._lock, self._closing = threading.Lock(), threading.Event()
 
     def __enter__(self) -> "VerifierPool":
         return self
@@ -88,7 +89,7 @@ class VerifierPool:
 
         Raises:
           UserError: for an unknown task, or one that runs code where nothing isolates it.
-          RuntimeError: when workers repeatedly do not start.
+          RuntimeError: when workers repeatedly do not start, or the pool is closed meanwhile.
         """
         if find_task(task_name, self.tasks).runs_code:
             find_isolation(self.code_isolation)
@@ -99,11 +100,13 @@ class VerifierPool:
         return verdicts
 
     def close(self) -> None:
-        """Ends the workers. The pool may be used again; it then starts new ones."""
+        """Ends the workers, and a `score` of another thread. The pool may be used again; it then starts new ones."""
+        self._closing.set()
         with self._lock:
             for worker in self._workers:
                 stop_worker(worker)
             self._workers = []
+            self._closing.clear()
 
 
 @dataclass
@@ -124,6 +127,8 @@ class _Round:
         self.waiting.extend(sorted(first.values()))
         try:
             while len(self.verdicts) < len(first):
+                if self.pool._closing.is_set():
+                    raise RuntimeError("the pool was closed while it graded")
                 self._fill()
                 self._wait()
                 self._stop_when_spent()
@@ -191,7 +196,7 @@ class _Round:
         if not active:
             return
         first = min(worker.deadline for worker in active) - time.monotonic()
-        spoke = wait([worker.connection for worker in active], timeout=max(first, 0.0))
+        spoke = wait([worker.connection for worker in active], timeout=min(max(first, 0.0), LOOK_S))
         for worker in active:
             if worker.connection in spoke:
                 self._receive(worker)

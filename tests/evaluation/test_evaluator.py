@@ -283,11 +283,11 @@ def test_a_signal_before_the_first_reply_does_not_wait_for_one(
 ):
     decode, blocks = Engine._dispatch_decode, []
 
-    def decode_and_signal(self, *arguments):
+    def decode_and_signal(self, *args):
         blocks.append(len(blocks))
         if len(blocks) == 1:
             os.kill(os.getpid(), signal.SIGINT)
-        return decode(self, *arguments)
+        return decode(self, *args)
 
     monkeypatch.setattr(Engine, "_dispatch_decode", decode_and_signal)
     with pytest.raises(SystemExit) as stopped:

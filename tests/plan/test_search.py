@@ -113,6 +113,19 @@ def test_layers_are_copied_only_where_they_are_scanned_and_kept(step):
     assert gradients < copied_bytes(program, again, mesh) < copied_bytes(program, scanned, mesh)
 
 
+@pytest.mark.parametrize(("rows", "unroll"), [(3, 2), (16, 1)])
+def test_the_recipes_own_way_is_ranked_too_and_none_twice(step, monkeypatch, rows, unroll):
+    section, model, mesh, make = step
+    monkeypatch.setattr(search, "NOT_TIMED", [x for x in search.REMAT if x != "full"])
+    section = dataclasses.replace(section, micro_batch_rows=rows)
+    model = dataclasses.replace(model, remat="full", unroll=unroll)
+    found = search_stage("sft", section, model, mesh, CARD, make, False)
+    ways = [candidate.way for candidate in found.candidates]
+    assert found.now == Way("full", unroll, rows) and found.now in ways
+    assert len(set(ways)) == len(ways)
+    assert "times as fast as the recipe's" in format_search([found], CARD)
+
+
 def test_layers_stay_scanned_for_tpus(step):
     section, model, mesh, _ = step
     ways = search._ways(model, mesh, section, find_slice("v5e-1"))

@@ -25,7 +25,10 @@ from tiny_rl import (
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
+from jaxreason.results.in_flight_files import write_in_flight
 from jaxreason.results.jsonl import read_jsonl
+from jaxreason.rl.in_flight import fetch
+from jaxreason.rl.keeper import resume_ahead
 from jaxreason.rl.recipe import SamplesConfig
 from jaxreason.rl.rewards import Grading, RewardConfig
 from jaxreason.sampling.engine import Completion
@@ -151,6 +154,33 @@ def test_waiting_replies_that_are_gone_or_cut_are_refused(finished, inputs, tmp_
     path.unlink()
     with pytest.raises(UserError, match=r"3\.jsonl: not found.*step 4.*checkpoints/3 to go on"):
         run(ahead(inputs[1]), inputs[0], again)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tokens": None},
+        {"logprobs": [-1.0]},
+        {"finish_reason": None},
+        {"staleness": None},
+        {"sample": 1},
+    ],
+)
+def test_a_waiting_reply_that_is_not_whole_is_refused(tmp_path, change):
+    whole = {"prompt": 0, "sample": 0, "staleness": 1, "tokens": [5, 6], "logprobs": [-1.0, -2.0]}
+    whole["finish_reason"] = "stop"
+    write_in_flight(tmp_path, 2, [whole | change], [])
+    with pytest.raises(UserError, match=r"in_flight/2\.jsonl: expected 1 replies to each of 1 "):
+        fetch(tmp_path, 2, 1, 1, None)
+
+
+def test_a_run_that_goes_on_without_waiting_replies_says_so(tmp_path, inputs, caplog):
+    config = ahead(inputs[1])
+    for step in (2, config.num_steps):
+        write_in_flight(tmp_path, step, [], [2])
+        resume_ahead(config, None, tmp_path, step, None)
+    (record,) = caplog.records
+    assert "2.jsonl: no reply waits for step 3" in record.getMessage()
 
 
 @pytest.mark.parametrize(

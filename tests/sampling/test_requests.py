@@ -154,6 +154,16 @@ def test_a_source_may_have_nothing_right_now(make_engine):
     assert asked == [r.id for r in requests]
 
 
+@pytest.mark.parametrize("prompt", [(5,), tuple(range(4, 13))], ids=["one token", "a known page"])
+def test_a_last_request_that_comes_late_and_needs_no_prefill_is_answered(make_engine, prompt):
+    engine = make_engine()
+    request = Request("late", prompt, 0, 2)
+    expected = run(engine, [request])
+    assert len(expected) == 2
+    for pause in range(1, 4):
+        assert run(engine, iter([None] * pause + [request])) == expected
+
+
 def test_progress_is_told_as_partial_replies(make_engine):
     request, parts = make_requests(1)[0], []
     reply = run(make_engine(stop_ids=()), [request], RANDOM, on_tokens=parts.append)["r0", 0]

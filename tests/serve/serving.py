@@ -83,7 +83,7 @@ class Served:
     def metrics(self):
         lines = httpx.get(f"{self.url}/metrics").text.splitlines()
         pairs = [line.rsplit(" ", 1) for line in lines if not line.startswith("#")]
-        return {name.removeprefix("jaxreason_"): int(value) for name, value in pairs}
+        return {name.removeprefix("jaxreason_"): float(value) for name, value in pairs}
 
 
 @contextlib.contextmanager

@@ -101,11 +101,11 @@ ARGUMENTS += ["--config.mesh.tensor=2", "--config.mesh.fsdp=1"]
 BREAKS = """
 from jaxreason.sampling.engine import Engine
 dispatch, calls = Engine._dispatch_decode, []
-def breaking(engine, run):
-    calls.append(run)
+def breaking(engine, *args):
+    calls.append(args)
     if len(calls) > 3:
         {ENDS}
-    return dispatch(engine, run)
+    return dispatch(engine, *args)
 Engine._dispatch_decode = breaking
 """
 

@@ -10,6 +10,7 @@ import pytest
 sys.path.append(str(Path(__file__).parent.parent.parent / "scripts"))
 import bench_load
 import leaks
+import start_time
 
 TINY = ["--size", "tiny", "--scale", "0.05", "--slots", "4", "--decode-block", "4"]
 
@@ -25,6 +26,11 @@ def test_short_requests_leave_nothing_in_the_engine(engine):
     engine._pools[0].take(1)  # a page that is lost is seen
     assert leaks.grown(first, leaks.engine_row(engine), 64) == ["pages_held", "pages_lost"]
     engine.release()
+
+
+def test_the_tools_ask_for_engines_that_can_be():
+    assert leaks.make_engine().max_length == 32
+    assert start_time.sampler(16, 512).sizes(1).slots == 16
 
 
 def test_short_requests_leave_nothing_in_the_server(server):
@@ -54,6 +60,16 @@ def test_requests_arrive_at_the_rate_on_average():
     times = bench_load.arrivals(8.0, 4000, np.random.default_rng(0))
     assert 4000 / times[-1] == pytest.approx(8, rel=0.1) and (np.diff(times) >= 0).all()
     assert np.diff(times).std() == pytest.approx(1 / 8, rel=0.1)  # exponential, not even
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--rate", "0"), ("--rate", "nan"), ("--requests", "0"), ("--scale", "-1")]
+)
+def test_a_load_that_cannot_be_is_refused_by_name(capsys, flag, value):
+    with pytest.raises(SystemExit) as refused:
+        bench_load.run(["--kind", "chat", "--size", "tiny", flag, value])
+    assert refused.value.code == 2
+    assert f"argument {flag}: expected" in capsys.readouterr().err
 
 
 def test_latencies_count_from_the_arrival_and_the_first_token():

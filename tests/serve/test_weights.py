@@ -1,7 +1,9 @@
 """New weights while a model is served: who gets which, what is refused, and that the old ones go on."""
 
 import dataclasses
+import functools
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -177,6 +179,8 @@ def test_chunks_of_a_stream_name_the_weights_too(server):
         ("nowhere", 400, "nowhere: no such folder"),
         ("", 400, "path: expected a folder's, inside serve.weights_root"),
         ("a\0b", 400, "path: expected a folder's"),
+        ("a\nb", 400, "path: expected a folder's"),
+        ("\ud800", 400, "path: expected a folder's"),  # half of a surrogate pair
         ("../outside", 403, "is not inside serve.weights_root"),
         ("base/../../outside", 403, "is not inside serve.weights_root"),
         ("/etc", 403, "is not inside serve.weights_root"),
@@ -254,6 +258,48 @@ def test_a_read_that_fails_midway_brings_the_old_weights_back(server, monkeypatc
     message = response.json()["error"]["message"]
     assert "other: reading failed" in message and "from before were read again" in message
     assert (reply(server), fingerprint(server)) == before
+
+
+def test_weights_read_again_from_a_folder_that_has_others_by_now_are_called_so(
+    server, folders, monkeypatch
+):
+    write(folders / "rewritten", noisy)
+    change(server, "rewritten")
+    before = fingerprint(server)
+    shutil.rmtree(folders / "rewritten")
+    write(folders / "rewritten", functools.partial(noisy, seed=2))
+    failing_after_the_check(server, monkeypatch, 1)
+    message = server.post("/v1/weights", {"path": "other"}).json()["error"]["message"]
+    assert "was read again, and holds others by now" in message
+    assert fingerprint(server) != before
+
+
+def test_a_folder_that_cannot_be_looked_into_does_not_tell_where_it_is(
+    server, folders, monkeypatch
+):
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", folder)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    error = server.post("/v1/weights", {"path": "other"})
+    assert error.status_code == 400 and str(folders) not in error.text
+    assert "'other' cannot be looked into: Permission denied" in error.text
+
+
+def test_a_client_that_goes_away_does_not_end_a_change(server):
+    changing = server.service.changes.to_folder("other")
+    assert not changing.cancel()
+    changing.result(60)
+    assert server.service.weights._folder.name == "other"
+
+
+def test_a_change_that_breaks_after_sighup_is_in_the_log(server, monkeypatch, caplog):
+    def broken(folder):
+        raise KeyError("lost")
+
+    monkeypatch.setattr(server.service.weights, "check", broken)
+    server.service.changes.again().result()
+    assert "SIGHUP: the change of weights failed" in caplog.text and "'lost'" in caplog.text
 
 
 def test_when_the_old_weights_cannot_be_read_either_the_server_ends(folders, monkeypatch, capfd):

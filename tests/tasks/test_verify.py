@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import misbehaving_tasks
@@ -57,6 +58,21 @@ def test_after_its_budget_a_round_names_the_rest_timeouts_and_the_next_round_gra
         tried = sum("no verdict" in v.error for v in verdicts)
         assert 2 <= tried <= 3
         assert all("not tried" in v.error for v in verdicts[tried:])
+        assert pool.score("pooled", [(example("1"), "1")])[0].error is None
+
+
+def test_closing_does_not_wait_for_what_another_thread_has_graded():
+    pool = VerifierPool(1, 600.0, SOURCE)
+    with ThreadPoolExecutor(1) as other:
+        grading = other.submit(pool.score, "pooled", [(example("1"), "hang")])
+        deadline = time.monotonic() + 60
+        while not any(worker.index >= 0 for worker in pool._workers):
+            assert time.monotonic() < deadline, "grading has not begun"
+            time.sleep(0.01)
+        pool.close()
+        with pytest.raises(RuntimeError, match="closed while it graded"):
+            grading.result(timeout=60)
+    with pool:
         assert pool.score("pooled", [(example("1"), "1")])[0].error is None
 
 
