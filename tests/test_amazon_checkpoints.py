@@ -32,9 +32,7 @@ def state(step):
     return {"params": {"a": jnp.arange(12.0).reshape(3, 4) * step}, "step": jnp.int32(step)}
 
 
-def test_checkpoints_on_s3_are_written_in_place_verified_and_restored(
-    store, tmp_path, monkeypatch
-):
+def test_checkpoints_on_s3_are_written_in_place_verified_and_restored(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with Checkpointer(FOLDER, keep=2) as checkpoints:
         for step in (1, 2, 3):

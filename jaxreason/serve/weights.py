@@ -105,7 +105,9 @@ class Weights:
             self._restore(error)
             then = "the weights from before were read again."
             if self.fingerprint != before:
-                then = "the folder of the weights from before was read again, and holds others by now."
+                then = (
+                    "the folder of the weights from before was read again, and holds others by now."
+                )
             raise UserError(f"{folder}: reading failed ({error}); {then}") from error
         self._folder = folder
         self._note()
