@@ -197,6 +197,10 @@ def run_rl(
                             state.params,
                             reference,
                         )
+                        if jax.default_backend() == "cpu":
+                            # Its virtual devices share a few threads: two programs with collectives at a time may
+                            # each hold some of them and wait for the other's.
+                            jax.block_until_ready(batches)
                     measured = []
                     with phases.during("update"):
                         for batch in batches * config.epochs_per_batch:
