@@ -120,7 +120,8 @@ def run_sft(
             )
             train_step = make_step(config, model, optimizer, state_shardings(shapes), num_pieces)
             call = train_step, sft_arguments(config, shapes, mesh, num_pieces)
-            compiling = Compiling(mesh, {"SFT step": call})  # while the weights are read
+            calls = {"SFT step": call} if start < num_steps else {}
+            compiling = Compiling(mesh, calls)  # while the weights are read
             if start:
                 state = checkpoints.restore(start, shapes)
             else:
