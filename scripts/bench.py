@@ -50,6 +50,7 @@ from bench_peer import (  # noqa: E402
     settings,
     torch_model,
 )
+from engine_sizes import engine_sizes  # noqa: E402
 from machine import described, machine  # noqa: E402
 
 from configs import qwen3, sections  # noqa: E402
@@ -62,7 +63,7 @@ from jaxreason.models.model_flops import causal_attention, weight_products  # no
 from jaxreason.models.sampling_layout import WeightDtype, lay_out, sampling_model  # noqa: E402
 from jaxreason.plan.slices import GPU_SHARE, generation_of  # noqa: E402
 from jaxreason.sampling.decoding import Decoding  # noqa: E402
-from jaxreason.sampling.engine import Engine, Request, SamplerConfig  # noqa: E402
+from jaxreason.sampling.engine import Engine, Request  # noqa: E402
 from jaxreason.sampling.kv_cache import CacheDtype  # noqa: E402
 from jaxreason.sharding import MeshConfig, make_mesh, place_rows  # noqa: E402
 from jaxreason.training.losses import make_sft_loss  # noqa: E402
@@ -244,20 +245,8 @@ def reply_lengths(arguments) -> np.ndarray:
 def our_replies(arguments, model, params, mesh, prompts, lengths, slots: int, fresh=False):
     """A run of the engine; `fresh` prompts every time, so that none is found in the cache."""
     total = arguments.length + arguments.new_tokens
-    config = SamplerConfig(
-        slots=slots,
-        max_length=-(-total // 64) * 64,
-        decode_block=32,
-        prefill_tokens=2048,
-        prefill_block=16,
-        score_tokens=4096,
-        page_size=64,
-        pages=0,
-        top_logprobs=0,
-        cache_dtype=arguments.cache_dtype,
-        weight_dtype=arguments.weight_dtype,
-        gather_weights=False,
-    )
+    dtypes = {"cache_dtype": arguments.cache_dtype, "weight_dtype": arguments.weight_dtype}
+    config = engine_sizes(slots, total, **dtypes)
     engine = Engine(model, params, config, mesh, (), 0, str)
     greedy = [Decoding(0.0, 0, 1.0, int(length), ()) for length in lengths]
     turns = itertools.count()

@@ -15,15 +15,14 @@ first token, divided by the others.
 import argparse
 import json
 import math
-import os
 import pathlib
-import platform
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from bench_peer import SMALL
 from load_sides import TINY, Timed, engine_side, http_side
+from machine import machine
 
 from configs import qwen3
 
@@ -88,19 +87,16 @@ def percentiles(name: str, values: list[float]) -> dict[str, float]:
     return {f"{name}_p{q}": float(np.percentile(values, q)) for q in (50, 99) if values}
 
 
-def processor() -> str:
-    """The CPU's name."""
-    info = pathlib.Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def where(arguments) -> dict[str, str | int]:
     """What the numbers were taken on."""
-    device = arguments.url or jax.devices()[0].device_kind
-    versions = {"python": platform.python_version(), "jax": jax.__version__}
-    return {"device": device, "processor": processor(), "cores": os.cpu_count(), **versions}
+    here = machine()
+    return {
+        "device": arguments.url or jax.devices()[0].device_kind,
+        "processor": here["name"],
+        "cores": here["cores"],
+        "python": here["python"],
+        "jax": jax.__version__,
+    }
 
 
 def run(argv: list[str]) -> list[dict]:

@@ -24,11 +24,12 @@ sys.path.insert(0, str(ROOT))
 
 import httpx  # noqa: E402
 import jax  # noqa: E402
+from engine_sizes import engine_sizes  # noqa: E402
 from load_sides import TINY  # noqa: E402
 
 from jaxreason.models.huggingface import ModelConfig, open_model  # noqa: E402
 from jaxreason.sampling.decoding import Decoding  # noqa: E402
-from jaxreason.sampling.engine import Engine, Request, SamplerConfig  # noqa: E402
+from jaxreason.sampling.engine import Engine, Request  # noqa: E402
 from jaxreason.sharding import MeshConfig, make_mesh  # noqa: E402
 
 RECIPE = "configs/study_tiny.py"
@@ -55,11 +56,8 @@ def make_engine() -> Engine:
         model, params = open_model(
             ModelConfig(**architecture, **how, unroll=1), mesh, jax.random.key(0)
         )
-        sizes = {"slots": 8, "max_length": 32, "decode_block": 4, "score_tokens": 64}
-        prefill = {"prefill_tokens": 32, "prefill_block": 8}
-        pages = {"page_size": 4, "pages": 100, "cache_dtype": "auto"}
-        others = {"top_logprobs": 0, "weight_dtype": "auto", "gather_weights": False}
-        config = SamplerConfig(**sizes, **prefill, **pages, **others)
+        small = {"decode_block": 4, "prefill_tokens": 32, "prefill_block": 8, "score_tokens": 64}
+        config = engine_sizes(8, 32, page_size=4, pages=100, **small)
         return Engine(model, params, config, mesh, (3,), 0, str)
 
 

@@ -11,6 +11,7 @@ import httpx
 import jax
 import numpy as np
 from bench_peer import settings
+from engine_sizes import engine_sizes
 
 from configs import qwen3
 from jaxreason.models.huggingface import ModelConfig, open_model
@@ -18,7 +19,6 @@ from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Completion, Engine, Request, SamplerConfig, Stats
 from jaxreason.sharding import MeshConfig, make_mesh
 
-PAGE = 64
 TINY = qwen3.architecture("0.6b") | {
     **{"vocab_size": 88, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1},
     **{"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16},
@@ -81,20 +81,9 @@ def _model(arguments) -> ModelConfig:
 
 
 def _sampler(arguments, longest: int) -> SamplerConfig:
-    return SamplerConfig(
-        slots=arguments.slots,
-        max_length=-(-longest // PAGE) * PAGE,
-        decode_block=arguments.decode_block,
-        prefill_tokens=arguments.prefill_tokens,
-        prefill_block=arguments.prefill_block,
-        score_tokens=4096,
-        page_size=PAGE,
-        pages=arguments.pages,
-        top_logprobs=0,
-        cache_dtype="auto",
-        weight_dtype="auto",
-        gather_weights=False,
-    )
+    names = ("decode_block", "prefill_tokens", "prefill_block", "pages")
+    changes = {name: getattr(arguments, name) for name in names}
+    return engine_sizes(arguments.slots, longest, **changes)
 
 
 def _requests(arguments, vocab: int, prompts: np.ndarray, replies: np.ndarray) -> list[Request]:

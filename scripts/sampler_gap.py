@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+from engine_sizes import engine_sizes  # noqa: E402
 
 from jaxreason.data.tokenizer import load_tokenizer  # noqa: E402
 from jaxreason.models.decoder import forward, head  # noqa: E402
@@ -25,7 +26,7 @@ from jaxreason.models.huggingface import ModelConfig, open_model, resolve  # noq
 from jaxreason.models.logprobs import logprobs  # noqa: E402
 from jaxreason.models.precision import make_products_exact  # noqa: E402
 from jaxreason.sampling.decoding import Decoding  # noqa: E402
-from jaxreason.sampling.engine import Engine, Request, SamplerConfig  # noqa: E402
+from jaxreason.sampling.engine import Engine, Request  # noqa: E402
 from jaxreason.sharding import MeshConfig, make_mesh  # noqa: E402
 
 CHOICES = [
@@ -75,9 +76,8 @@ def sample(arguments, model, params, mesh, tokenizer, cache_dtype: str, weight_d
         for question in QUESTIONS
     ]
     longest = max(map(len, prompts)) + arguments.tokens
-    config = SamplerConfig(
-        *(16, -(-longest // 64) * 64, 32, 512, 16, 4096, 64, 0, 0, cache_dtype, weight_dtype, False)
-    )
+    dtypes = {"cache_dtype": cache_dtype, "weight_dtype": weight_dtype}
+    config = engine_sizes(16, longest, prefill_tokens=512, **dtypes)
     engine = Engine(
         model, params, config, mesh, tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode
     )

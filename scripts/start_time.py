@@ -79,6 +79,7 @@ def kept(arguments) -> dict:
 def start(arguments, way: str, cache: str) -> dict:
     """What a server does up to its first token; seconds of each phase."""
     import jax
+    from engine_sizes import engine_sizes
 
     import jaxreason.cli  # noqa: F401  as the program does
     from jaxreason.host_memory import keep_freed_memory
@@ -94,7 +95,7 @@ def start(arguments, way: str, cache: str) -> dict:
     compiled = count_compiling()
     mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
     at = [BEGAN, time.perf_counter()]
-    config = sampler(arguments.slots, arguments.max_length)
+    config = engine_sizes(arguments.slots, arguments.max_length)
     how = arguments.dtype, arguments.dtype, "none", "blockwise", 1000
     model_config = ModelConfig(arguments.path, "pretrained", {}, *how)
     with jax.set_mesh(mesh):
@@ -115,26 +116,6 @@ def start(arguments, way: str, cache: str) -> dict:
     seconds = dict(zip(PHASES, (b - a for a, b in itertools.pairwise(at)), strict=True))
     cpu = sum(os.times()[:2])
     return seconds | compiled | {"whole": at[-1] - at[0], "of a core": cpu}
-
-
-def sampler(slots: int, max_length: int):
-    """Sizes of the engine."""
-    from jaxreason.sampling.settings import SamplerConfig
-
-    return SamplerConfig(
-        slots=slots,
-        max_length=max_length,
-        decode_block=32,
-        prefill_tokens=2048,
-        prefill_block=16,
-        score_tokens=4096,
-        page_size=64,
-        pages=0,
-        top_logprobs=0,
-        cache_dtype="auto",
-        weight_dtype="auto",
-        gather_weights=False,
-    )
 
 
 def count_compiling() -> dict[str, float]:

@@ -10,7 +10,7 @@ import pytest
 sys.path.append(str(Path(__file__).parent.parent.parent / "scripts"))
 import bench_load
 import leaks
-import start_time
+from engine_sizes import engine_sizes
 
 TINY = ["--size", "tiny", "--scale", "0.05", "--slots", "4", "--decode-block", "4"]
 
@@ -30,7 +30,7 @@ def test_short_requests_leave_nothing_in_the_engine(engine):
 
 def test_the_tools_ask_for_engines_that_can_be():
     assert leaks.make_engine().max_length == 32
-    assert start_time.sampler(16, 512).sizes(1).slots == 16
+    assert engine_sizes(16, 512).sizes(1).slots == 16
 
 
 def test_short_requests_leave_nothing_in_the_server(server):
