@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
@@ -130,6 +130,34 @@ def plan_recipe(
     Raises:
       ConfigError, ValueError: the recipe cannot be run so; with the field to change.
     """
+    target = open_target(config, slice_)
+    model, mesh, where = target.model, target.mesh, (slice_, target.can_compile)
+    stages = [_stage(*stage, model, mesh, *where, fit, remat) for stage in target.stages]
+    return Plan(slice_, dict(mesh.shape), model, _parameters(model), tuple(stages))
+
+
+class Target(NamedTuple):
+    """A recipe on the devices that it is planned for.
+
+    Attributes:
+      model: of the recipe.
+      mesh: of those devices, or of stand-ins.
+      can_compile: whether there is a compiler for them here.
+      stages: name, section, and what is known of the data, of each of `STAGES` that the recipe has.
+    """
+
+    model: Model
+    mesh: Mesh
+    can_compile: bool
+    stages: tuple[tuple[str, Any, PlanConfig | None], ...]
+
+
+def open_target(config: ml_collections.ConfigDict, slice_: Slice) -> Target:
+    """What a plan and a search begin with.
+
+    Raises:
+      ConfigError, ValueError: the recipe has no stage, or a section that does not fit; with the field to change.
+    """
     names = [name for name in STAGES if name in config]
     if not names:
         raise ConfigError(
@@ -145,9 +173,8 @@ def plan_recipe(
     for name in names:
         section = parse(STAGES[name][0], config[name], f"config.{name}")
         known = with_local_examples(plan, section, model_config) if name == "sft" else plan
-        stages.append(_stage(name, section, known, model, mesh, slice_, can_compile, fit, remat))
-    num = _parameters(model)
-    return Plan(slice_, dict(mesh.shape), model, num, tuple(stages))
+        stages.append((name, section, known))
+    return Target(model, mesh, can_compile, tuple(stages))
 
 
 def planned_model(config: ModelConfig, plan: PlanConfig | None) -> Model:

@@ -16,21 +16,16 @@ import jax
 import ml_collections
 from jax.sharding import Mesh
 
-from jaxreason.config import ConfigError, parse
 from jaxreason.models.decoder import Model
-from jaxreason.models.huggingface import ModelConfig
 from jaxreason.models.remat import REMAT, Remat
 from jaxreason.plan.collectives import Moved
-from jaxreason.plan.devices import slice_devices
 from jaxreason.plan.flops import Work
-from jaxreason.plan.local_examples import with_local_examples
 from jaxreason.plan.measure import Measured, estimated_peak, measure
 from jaxreason.plan.programs import Program, micro_batches
-from jaxreason.plan.recipe import STAGES, planned_model
+from jaxreason.plan.recipe import STAGES, open_target
 from jaxreason.plan.roofline import estimate
-from jaxreason.plan.settings import PlanConfig
 from jaxreason.plan.slices import Slice
-from jaxreason.sharding import MeshConfig, bytes_on_device, make_mesh, num_parts
+from jaxreason.sharding import bytes_on_device, num_parts
 
 _LOG = logging.getLogger(__name__)
 RULE_MARGIN = 0.9  # share of the memory that may be taken where its use is only estimated
@@ -95,20 +90,12 @@ def search_recipe(config: ml_collections.ConfigDict, slice_: Slice) -> list[Foun
     Raises:
       ConfigError, ValueError: the recipe cannot be run on the slice; with the field to change.
     """
-    names = [name for name in STAGES if name in config]
-    if not names:
-        raise ConfigError(f"config: nothing to search; expected a section {' or '.join(STAGES)}.")
-    plan = parse(PlanConfig, config.plan, "config.plan") if "plan" in config else None
-    model_config = parse(ModelConfig, config.model, "config.model")
-    model = planned_model(model_config, plan)
-    devices, can_compile = slice_devices(slice_)
-    mesh = make_mesh(parse(MeshConfig, config.mesh, "config.mesh"), devices)
+    target = open_target(config, slice_)
     found = []
-    for name in names:
-        section = parse(STAGES[name][0], config[name], f"config.{name}")
-        known = with_local_examples(plan, section, model_config) if name == "sft" else plan
+    for name, section, known in target.stages:
         make = _maker(name, 0 if known is None else known.example_tokens)
-        found.append(search_stage(name, section, model, mesh, slice_, make, can_compile))
+        given = section, target.model, target.mesh, slice_, make, target.can_compile
+        found.append(search_stage(name, *given))
     return found
 
 
