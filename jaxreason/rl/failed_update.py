@@ -21,7 +21,7 @@ def failed_update(
       batches: its mini-batches.
       measured: by each of its updates, which go over the mini-batches in turn.
     """
-    trained = [g.example.id for g, used in zip(collected.groups, collected.trained) if used]
+    trained = [group.example.id for group in collected.trained_groups]
     for number, found in enumerate(measured):
         if _wrong(found):
             index = number % len(batches)

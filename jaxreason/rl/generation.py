@@ -48,6 +48,11 @@ class Collected:
     graded_seconds: float = 0.0
     host_seconds: float = 0.0
 
+    @property
+    def trained_groups(self) -> list[Group]:
+        """The groups that are trained on."""
+        return [g for g, used in zip(self.groups, self.trained, strict=True) if used]
+
 
 class Collector:
     """Asks the questions of a step.
@@ -251,7 +256,7 @@ def describe(collected: Collected) -> dict[str, float]:
 
 def _staleness(collected: Collected) -> dict[str, float]:
     """Mean over the sampled tokens of the groups that are trained on; nothing where the recipe allows none."""
-    groups = [g for g, used in zip(collected.groups, collected.trained, strict=True) if used]
+    groups = collected.trained_groups
     tokens = [sum(len(s.completion.tokens) for s in g.samples if not s.given) for g in groups]
     if not sum(tokens) or groups[0].staleness is None:
         return {}

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from jaxreason.base_kl import BaseKL
 from jaxreason.checkpoint import Checkpointer
+from jaxreason.compiling import Compiling
 from jaxreason.data.packing import Layout, make_layout
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
@@ -137,8 +138,10 @@ def run_rl(
             shapes = abstract_state(model, optimizer, mesh)
             longest_prompt = max(len(prompt.tokens) for prompt in prompts)
             programs = make_programs(config, model, optimizer, shapes, longest_prompt, other)
-            _LOG.info("compiling the programs of a step")
-            compiling = begin_compiling(config, programs, model, shapes, mesh, tokenizer, other)
+            compiling = Compiling(mesh, {})
+            if start < config.num_steps:
+                _LOG.info("compiling the programs of a step")
+                compiling = begin_compiling(config, programs, model, shapes, mesh, tokenizer, other)
             if start:
                 state, copies = restore(checkpoints, start, config, shapes)
             else:
@@ -168,9 +171,8 @@ def run_rl(
                 *(workdir, "rl", config.num_steps, config.tensorboard, start),
                 tracker=config.tracker,
             )
-            updates = int(
-                state.step
-            )  # made so far; counted here, so that no step waits for the number
+            # Updates made so far; counted here, so that no step waits for the number.
+            updates = int(state.step)
             with writer as metrics:
                 phases = Phases(*PHASES)
                 for step in range(start, config.num_steps):

@@ -18,12 +18,11 @@ def pack_batches(
     config: RLConfig, programs: Any, mesh: Mesh, collected: Collected
 ) -> tuple[list[Packed], list[Rollouts]]:
     """The mini-batches, here and on the devices; none if no group is trained on."""
-    chosen = np.flatnonzero(collected.trained)
-    groups = [collected.groups[index] for index in chosen]
+    groups = collected.trained_groups
     num_batches = -(-len(groups) // config.mini_batch_prompts)
     if num_batches == 0:
         return [], []
-    packed = pack(groups, collected.weights[chosen], num_batches, programs.layout)
+    packed = pack(groups, collected.weights[collected.trained], num_batches, programs.layout)
     return packed, [place_rows(mesh, one.rollouts) for one in packed]
 
 
@@ -44,8 +43,7 @@ def add_scores(
     batches = add_logprobs(config, programs, params, reference, batches)
     if not config.kl_as_reward or not batches:
         return collected.weights, batches
-    chosen = np.flatnonzero(collected.trained)
-    groups = [collected.groups[index] for index in chosen]
+    chosen, groups = np.flatnonzero(collected.trained), collected.trained_groups
     rewards = rewards_less_kl(config, group_rewards(groups), packed, batches)
     weights = collected.weights.copy()
     weights[chosen] = weigh(config, groups, rewards)

@@ -58,9 +58,8 @@ class Run:
         self._waiting, self._next, self.exhausted = iter(requests), None, False
         self._refusal, self._pools, self._lengths = refusal, pools, lengths
         self._size, self._max_length = page_size, max_length
-        self._waits = [False] * len(
-            pools
-        )  # whether a reply of the part lacked pages in the last dispatch
+        # whether a reply of the part lacked pages in the last dispatch
+        self._waits = [False] * len(pools)
         self._forecasts: list[Forecast | None] = [None] * len(pools)  # what begins now is added
         self.tables = np.zeros((num_slots, self._pages(max_length)), np.int32)  # pages of each slot
 
