@@ -6,7 +6,7 @@ from typing import Any
 
 from etils import epath
 
-from jaxreason.results.files import atomic_write_bytes, is_remote
+from jaxreason.results.files import copy_files, is_remote
 
 SECONDS_BETWEEN_COPIES = 60.0
 
@@ -42,8 +42,7 @@ class EventFiles:
             self._copy()
 
     def _copy(self) -> None:
-        for file in epath.Path(self._scratch.name).iterdir():
-            atomic_write_bytes(self._folder / file.name, file.read_bytes())
+        copy_files(epath.Path(self._scratch.name), self._folder)
         self._copied = time.monotonic()
 
     def close(self) -> None:

@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterator
 import jax
 from etils import epath
 
-from jaxreason.results.files import atomic_write_bytes, is_remote
+from jaxreason.results.files import copy_files, is_remote
 
 _LOG = logging.getLogger(__name__)
 FOLDER = "profile"
-SECONDS = (
-    5.0  # at least, from the first progress on; long enough for several steps of a large model
-)
+SECONDS = 5.0  # at least, from the first progress on: several steps of a large model
 
 
 class _Trace:
@@ -60,14 +58,9 @@ class _Trace:
     def _finish(self) -> None:
         jax.profiler.stop_trace()
         if self._local != self._folder:
-            self._upload()
+            copy_files(self._local, self._folder)
+            shutil.rmtree(self._local)
         _LOG.info("profile: %s, for `xprof --logdir`", self._folder)
-
-    def _upload(self) -> None:
-        for path in (p for p in self._local.rglob("*") if not p.is_dir()):
-            target = self._folder / path.relative_to(self._local)
-            atomic_write_bytes(target, path.read_bytes())
-        shutil.rmtree(self._local)
 
 
 _current: _Trace | None = None

@@ -121,9 +121,8 @@ def _all_prompts(run: TrainedRun, tokenizer: Tokenizer) -> list[Prompt]:
     """The prompts of a run, encoded as it asks them."""
     where = f"{run.folder / 'config.json'}: {run.stage}"
     cls = SFTConfig if run.stage == "sft" else RLConfig
-    config = parse(
-        cls, recorded(cls, run.section), where
-    )  # which an older version may have written
+    # An older version may have written it.
+    config = parse(cls, recorded(cls, run.section), where)
     if run.stage == "sft":
         return prompts_of(load_data(config, tokenizer).sequences)
     return [x.tokens for x in load_prompts(config, tokenizer).prompts]

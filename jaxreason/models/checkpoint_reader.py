@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from jaxreason.errors import UserError
 from jaxreason.models.families import WEIGHTS
 from jaxreason.models.weight_files import read_index, weight_names
+from jaxreason.results.files import is_remote
 
 _DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "F64": np.float64}
 _MOST_HEADER_BYTES = 100_000_000  # as the safetensors library bounds it
@@ -156,7 +157,7 @@ def open_files(
       UserError: there are no safetensors, or a file that the index names is missing, damaged, or
         not beside the index.
     """
-    kind = kind or (RemoteFile if "://" in os.fspath(folder) else LocalFile)
+    kind = kind or (RemoteFile if is_remote(folder) else LocalFile)
     return {name: kind(folder / name) for name in weight_names(folder)}
 
 

@@ -3,14 +3,13 @@
 It belongs to `checkpoints/<step>`, is there before it, and has no line where no reply waits.
 """
 
-import json
 from collections.abc import Sequence
 
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.files import atomic_write_text, remove_others
-from jaxreason.results.jsonl import read_jsonl
+from jaxreason.results.files import atomic_write_bytes, remove_others
+from jaxreason.results.jsonl import jsonl_bytes, read_jsonl
 
 IN_FLIGHT = "in_flight"
 
@@ -25,7 +24,7 @@ def write_in_flight(
 ) -> None:
     """Writes the replies that wait after `step` steps, all or none, and removes those of other steps than `steps`."""
     path = in_flight_path(workdir, step)
-    atomic_write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+    atomic_write_bytes(path, jsonl_bytes(lines))
     remove_others(path.parent, [in_flight_path(workdir, n).name for n in (step, *steps)])
 
 

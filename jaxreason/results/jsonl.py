@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from etils import epath
@@ -100,7 +100,12 @@ def write_jsonl(path: epath.PathLike, rows: Sequence[dict]) -> None:
     Raises:
       OSError: it cannot be written; the file is then as it was.
     """
-    write_grown(path, b"".join(map(_line, rows)))
+    write_grown(path, jsonl_bytes(rows))
+
+
+def jsonl_bytes(rows: Iterable[dict]) -> bytes:
+    """The whole text of a jsonl file, for one that is written in one piece."""
+    return b"".join(map(_line, rows))
 
 
 class JsonlWriter:

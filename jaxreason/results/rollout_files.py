@@ -1,12 +1,11 @@
 """rollouts/<step>.jsonl of an RL run: every reply of a step; one writer, one reader."""
 
-import json
 from collections.abc import Sequence
 
 from etils import epath
 
-from jaxreason.results.files import atomic_write_text
-from jaxreason.results.jsonl import read_jsonl
+from jaxreason.results.files import atomic_write_bytes
+from jaxreason.results.jsonl import jsonl_bytes, read_jsonl
 
 ROLLOUTS = "rollouts"
 
@@ -24,8 +23,7 @@ def rollout_steps(workdir: epath.PathLike) -> list[int]:
 
 def write_rollouts(workdir: epath.PathLike, step: int, lines: Sequence[dict]) -> None:
     """Writes the replies of a step, all or none; docs/rl.md says what is in a line."""
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    atomic_write_text(rollouts_path(workdir, step), text)
+    atomic_write_bytes(rollouts_path(workdir, step), jsonl_bytes(lines))
 
 
 def read_rollouts(workdir: epath.PathLike, step: int) -> list[dict]:

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from etils import epath
 
 from jaxreason.errors import UserError
+from jaxreason.results.files import is_remote
 from jaxreason.serve.errors import ApiError
 from jaxreason.serve.weights import LostWeightsError, Weights
 from jaxreason.serve.worker import Worker
@@ -104,8 +105,8 @@ def inside(root: str, path: str) -> epath.Path:
     if not path or not path.isprintable():
         raise ApiError(400, "path: expected a folder's, inside serve.weights_root", "path")
     outside = ApiError(403, f"{path!r} is not inside serve.weights_root", "path", "weights_outside")
-    if "://" in root:
-        whole = path if "://" in path else f"{root.rstrip('/')}/{path}"
+    if is_remote(root):
+        whole = path if is_remote(path) else f"{root.rstrip('/')}/{path}"
         if not _is_within(whole, root) or {"..", "."} & set(whole.split("/")):
             raise outside
         return epath.Path(whole)

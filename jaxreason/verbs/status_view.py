@@ -97,14 +97,17 @@ _SAID = {
 
 
 def running_folder(folder: epath.Path) -> epath.Path | None:
-    """Where training metrics are: the folder itself, or the run of a study whose metrics were written last."""
-    found = [folder] if grown_exists(metrics_path(folder)) else []
-    if is_study(folder):
-        names = [arm["name"] for arm in read_manifest(folder)["arms"]]
-        runs = [run for name in names for run in run_folders(folder, name)]
-        found += [run for run in runs if grown_exists(metrics_path(run))]
+    """Where training metrics are: the folder, or of a study's runs the last unfinished one, else the last."""
+    runs = [folder, *(_runs(folder) if is_study(folder) else ())]
+    found = [run for run in runs if grown_exists(metrics_path(run))]
     unfinished = [run for run in found if not (run / DONE).exists()]
     return (unfinished or found or [None])[-1]
+
+
+def _runs(study: epath.Path) -> list[epath.Path]:
+    """The folders of all runs of a study, arm by arm."""
+    names = [arm["name"] for arm in read_manifest(study)["arms"]]
+    return [run for name in names for run in run_folders(study, name)]
 
 
 def _speed(run: epath.Path, steps: int) -> Iterator[str]:
@@ -182,14 +185,12 @@ def _models(folder: epath.Path) -> Iterator[str]:
     """Of a study, which models are trained."""
     if not is_study(folder):
         return
-    rows = [["model", "trained"]]
     try:
-        names = [arm["name"] for arm in read_manifest(folder)["arms"]]
+        runs = _runs(folder)
     except UserError:  # named above
         return
-    for run in (run for name in names for run in run_folders(folder, name)):
-        rows.append([str(run.relative_to(folder)), "yes" if (run / DONE).exists() else "-"])
-    yield outcome.aligned(rows)
+    rows = [[str(run.relative_to(folder)), "yes" if (run / DONE).exists() else "-"] for run in runs]
+    yield outcome.aligned([["model", "trained"], *rows])
 
 
 def _clock(seconds: float) -> str:
