@@ -5,8 +5,6 @@ import functools
 import os
 import shutil
 import signal
-import threading
-import time
 
 import failing_tasks
 import jax
@@ -29,6 +27,7 @@ from tiny_rl import (
     run_on_four_devices,
     save_base,
     save_questions,
+    signal_when_there,
 )
 
 from jaxreason.config import ConfigError, parse
@@ -200,16 +199,9 @@ def test_a_signal_saves_and_exits_with_143_and_the_same_command_continues(
     workdir, _ = finished
     config = dataclasses.replace(finished[1], checkpoint_every=0)
 
-    def send_when_step_one_is_written():
-        while not (tmp_path / "rollouts" / "1.jsonl").exists():
-            time.sleep(0.002)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    sender = threading.Thread(target=send_when_step_one_is_written)
-    sender.start()
-    with pytest.raises(SystemExit) as stopped:
+    written = signal_when_there(tmp_path / "rollouts" / "1.jsonl")
+    with pytest.raises(SystemExit) as stopped, written:
         run(config, inputs[0], tmp_path)
-    sender.join()
     assert stopped.value.code == 143
     assert not is_done(tmp_path)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] != []

@@ -1,10 +1,7 @@
 """Sampling one step ahead: which policy a step's replies are from, and that a killed run goes on as if it were not."""
 
 import dataclasses
-import os
 import shutil
-import signal
-import threading
 import time
 
 import numpy as np
@@ -21,6 +18,7 @@ from tiny_rl import (
     run,
     save_base,
     save_questions,
+    signal_when_there,
 )
 
 from jaxreason.data.examples import Example
@@ -120,16 +118,9 @@ def test_a_killed_run_goes_on_bit_for_bit(finished, inputs, tmp_path):
 def test_a_signal_saves_what_was_sampled_ahead(finished, inputs, tmp_path):
     config = ahead(inputs[1], checkpoint_every=0)
 
-    def send_when_step_one_is_written():
-        while not (tmp_path / "rollouts" / "1.jsonl").exists():
-            time.sleep(0.002)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    sender = threading.Thread(target=send_when_step_one_is_written)
-    sender.start()
-    with pytest.raises(SystemExit) as stopped:
+    written = signal_when_there(tmp_path / "rollouts" / "1.jsonl")
+    with pytest.raises(SystemExit) as stopped, written:
         run(config, inputs[0], tmp_path)
-    sender.join()
     assert stopped.value.code == 143 and not is_done(tmp_path)
     (saved,) = (tmp_path / "checkpoints").iterdir()
     assert len(read_jsonl(tmp_path / "in_flight" / f"{saved.name}.jsonl")) == 6 * 4

@@ -1,7 +1,12 @@
 """A run small enough for tests: a random model of eight characters that is right by luck."""
 
+import contextlib
 import dataclasses
 import json
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import jax
@@ -198,3 +203,20 @@ def run_on_four_devices(base, questions, workdir):
     """For several processes: the same run on a mesh of 2 (fsdp) by 2 (tensor) devices."""
     config = rl_config(questions, num_steps=4, checkpoint_every=2, keep=0)
     run(config, base, workdir, mesh=mesh_of(4))
+
+
+@contextlib.contextmanager
+def signal_when_there(path):
+    """SIGTERM to this process as soon as a file is there, while what should write it runs."""
+
+    def send():
+        while not path.exists():
+            time.sleep(0.002)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    try:
+        yield
+    finally:
+        sender.join(60)  # of a run that wrote nothing it never ends
