@@ -25,7 +25,7 @@ SECONDS_FOR_THE_END = (
 )
 SECONDS_FOR_THE_DEVICE = 5.0  # for what it says of itself; a runtime that hangs never answers
 # Where a run's time goes: before the first step of each stage (loading, compiling), in steps or items, and after the
-# last (saving, exporting).
+# last (saving, exporting). A stage that counts no steps is all work.
 SPENT = ("preparing", "working", "finishing")
 STOPPED = 143  # exit code after a signal
 MAX_ERROR = 2000
@@ -112,10 +112,15 @@ class _Status:
         self.note("progress", value | {"seconds_left": None if left is None else round(left, 1)})
 
     def begin_stage(self, value: dict[str, Any]) -> None:
-        self._spend("finishing" if self._first else "preparing")
+        before_all = self._value["stage"] is None and self._first is None
+        self._spend("preparing" if before_all else self._ending())
         self._first = None
         self.note("progress", None)
         self.note("stage", value)
+
+    def _ending(self) -> str:
+        """What the time up to the end of a stage was; one that counts nothing was at work throughout."""
+        return "finishing" if self._first else "working"
 
     def _spend(self, name: str) -> None:
         """Counts the time since the last word."""
@@ -126,7 +131,7 @@ class _Status:
 
     def end(self, state: str, error: str) -> None:
         self._over.set()
-        self._spend("finishing" if self._first else "preparing")
+        self._spend(self._ending())
         with self._lock:
             self._value |= {"state": state, "error": _shown(error)}
         self._write()

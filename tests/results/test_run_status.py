@@ -31,6 +31,20 @@ def test_a_living_run_says_what_it_does_and_a_finished_one_that_it_is_done(tmp_p
     assert done["run"] == "the name of this run" and done["every"] == 0.02
 
 
+def test_a_stage_that_counts_no_steps_is_work_from_its_beginning_to_its_end(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(run_status.time, "monotonic", lambda: clock[0])
+    with kept(epath.Path(tmp_path), "study"):
+        for moment, name in ((3.0, "train"), (60.0, "drift"), (90.0, "report")):
+            clock[0] = moment
+            at_stage(name, 1, 3)
+            if name == "train":
+                for clock[0], done in ((10.0, 1), (50.0, 9)):
+                    at_progress("sft", done, 9)
+        clock[0] = 95.0
+    assert read_status(tmp_path)["spent"] == {"preparing": 10.0, "working": 75.0, "finishing": 10.0}
+
+
 def wait_for(folder, found):
     for _ in range(500):
         value = read_status(folder)
