@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -101,12 +102,13 @@ def about(path: epath.PathLike) -> Iterator[None]:
         raise
 
 
-def copy_files(source: epath.Path, target: epath.Path) -> None:
+def copy_files(source: str | os.PathLike, target: epath.Path) -> None:
     """Writes every file below a local folder to the same place below another one, each whole.
 
     Raises:
       LeaseError: as `atomic_write_bytes`.
     """
+    source = pathlib.Path(source)  # epath walks no tree
     for path in (path for path in source.rglob("*") if not path.is_dir()):
         atomic_write_bytes(target / path.relative_to(source), path.read_bytes())
 

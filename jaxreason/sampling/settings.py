@@ -39,16 +39,16 @@ class SamplerConfig:
 
     slots: Annotated[int, at_least(1), FREE]
     max_length: Annotated[int, at_least(2), LEARNED]
-    decode_block: Annotated[int, at_least(1), FREE]
-    prefill_tokens: Annotated[int, at_least(1), FREE]
-    prefill_block: Annotated[int, at_least(1), FREE]
-    score_tokens: Annotated[int, at_least(1), FREE]
-    page_size: Annotated[int, at_least(1), FREE]
-    pages: Annotated[int, at_least(0), FREE]
-    top_logprobs: Annotated[int, at_least(0), FREE]
-    cache_dtype: Annotated[CacheDtype, LEARNED]
-    weight_dtype: Annotated[WeightDtype, LEARNED]
-    gather_weights: Annotated[bool, FREE]
+    decode_block: Annotated[int, at_least(1), FREE] = 32
+    prefill_tokens: Annotated[int, at_least(1), FREE] = 2048
+    prefill_block: Annotated[int, at_least(1), FREE] = 16
+    score_tokens: Annotated[int, at_least(1), FREE] = 4096
+    page_size: Annotated[int, at_least(1), FREE] = 64
+    pages: Annotated[int, at_least(0), FREE] = 0
+    top_logprobs: Annotated[int, at_least(0), FREE] = 0
+    cache_dtype: Annotated[CacheDtype, LEARNED] = "auto"
+    weight_dtype: Annotated[WeightDtype, LEARNED] = "auto"
+    gather_weights: Annotated[bool, FREE] = True
 
     def __post_init__(self) -> None:
         check_ranges(self, "sampler")
