@@ -15,7 +15,10 @@ from typing import Any, TypeVar
 
 from jaxreason.errors import UserError
 
-T = TypeVar("T")
+if typing.TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 class ConfigError(UserError):
@@ -88,7 +91,7 @@ def unclaimed(_why: str) -> Callable[[_Class], _Class]:
     """Marks a section that no stage is claimed by, with the reason: all of its fields are FREE."""
 
     def mark(cls: _Class) -> _Class:
-        cls.UNCLAIMED = True
+        cls.UNCLAIMED = True  # type: ignore[attr-defined]
         return cls
 
     return mark
@@ -157,7 +160,7 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return parse(hint, value, path)
     if origin is typing.Annotated:
         return _in_range(args[1:], _convert(args[0], value, path), path)
@@ -237,7 +240,7 @@ def _convert_scalar(hint: type, value: Any, path: str) -> Any:
     if hint is dict and hasattr(value, "items"):
         return dict(value.items())
     if type(value) is hint:
-        if hint is float and not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{path}: expected a finite number, got {value!r}.")
         return value
     raise ConfigError(f"{path}: expected {hint.__name__}, got {value!r} ({type(value).__name__}).")

@@ -13,5 +13,6 @@ if [ "$series" = 3.11 ] && ! python -c 'import accelerate, torch' 2>/dev/null; t
 fi
 ruff check .
 ruff format --check .
+mypy
 # Two workers, a file at a time each, so that what a file shares is made once.
 exec python -m pytest -n 2 --dist loadfile "$@"

@@ -85,9 +85,11 @@ class Engine:
             model, mesh, self._sizes, tuple(sorted(self._stop_ids)), self._close_think
         )
         self._scorer = Scorer(model, mesh, config.max_length, config.score_tokens, self._parts)
-        self.stats, self._params = Stats(), None
+        self.stats = Stats()
+        self._params: Any = None
         self._lengths = Lengths()
-        self._asked, self._answered = None, False  # the first request
+        self._asked: float | None = None  # when the first request came
+        self._answered = False
         self._compiling = compiling
         self._arrived: float | None = None  # when the devices last had nothing to do
         self.set_params(params)
@@ -133,7 +135,9 @@ class Engine:
 
     def release(self) -> None:
         """Frees the cache's memory, for a training step say; the next `generate` makes it again, empty."""
-        self._state = self._pools = self._run = None
+        self._state: Any = None
+        self._pools: list[PagePool] = []
+        self._run: Run | None = None
 
     def score(self, pairs: Sequence[Pair]) -> list[Score]:
         """Log-likelihood of each continuation after its prompt, (prompt ids, continuation ids), in order.
@@ -279,7 +283,8 @@ class Engine:
     def _admit(self, run: Run) -> None:
         started = run.start_samples()
         if started:
-            pairs = [(slot, run.slots[slot]) for slot in started]
+            replies = [(slot, run.slots[slot]) for slot in started]
+            pairs = [(slot, reply) for slot, reply in replies if reply is not None]
             self._dispatch_admission(pairs, [[]] * self._parts)
 
     def _dispatch_admission(
@@ -340,18 +345,19 @@ class Engine:
         self.stats.decoded_tokens += int(block.count.sum())
         self.stats.decode_steps += int(block.count.max())
         self._tell_first_token()
-        for slot in np.flatnonzero(block.count):
+        for slot in np.flatnonzero(block.count).tolist():
             sequence = run.slots[slot]
+            assert sequence is not None  # a slot decodes for a reply only
             checked, count = len(sequence.tokens), int(block.count[slot]) - int(block.failed[slot])
             sequence.tokens += block.tokens[slot, :count].tolist()
             sequence.logprobs += block.logprobs[slot, :count].tolist()
             sequence.top_logprobs += _top_logprobs(block, slot, count)
             reason = self._end(sequence, checked, bool(block.failed[slot]))
             if reason is not None:
-                run.end(int(slot), reason)
+                run.end(slot, reason)
 
     def _tell_first_token(self) -> None:
-        if not self._answered:
+        if not self._answered and self._asked is not None:
             self._answered, seconds = True, time.perf_counter() - self._asked
             _LOG.info("sampler: first tokens after %.1f s, with the programs they need", seconds)
 

@@ -186,7 +186,9 @@ def _pad(rows: list[Row], prefix_length: int, shape: tuple[int, int, int]) -> _B
 def _prefix(model: Model, params: Any, tokens: Int[Array, "1 T"]) -> Cache:
     """Keys and values of the tokens, and of what follows them as padding, which no row looks at."""
     cache = init_cache(model, 1, tokens.shape[1])
-    return forward(model, params, tokens, jnp.arange(tokens.shape[1])[None], cache=cache).cache
+    filled = forward(model, params, tokens, jnp.arange(tokens.shape[1])[None], cache=cache).cache
+    assert isinstance(filled, Cache)  # of the kind that was given
+    return filled
 
 
 def _score(
