@@ -71,7 +71,9 @@ def test_a_wheel_has_all_files_of_the_package_and_the_recipes_and_nothing_else(w
         for path in (ROOT / source).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    wanted.remove("jaxreason/evaluation/jaxreason_lm_eval.pth")  # lies where Python looks for such files
+    wanted.remove(
+        "jaxreason/evaluation/jaxreason_lm_eval.pth"
+    )  # lies where Python looks for such files
     wanted.add("jaxreason_lm_eval.pth")
     assert names(wheel) == wanted
     parts = ("py.typed", "report/templates/report.html.jinja", "results/paper/scores.csv")
@@ -86,6 +88,13 @@ def test_an_sdist_builds_the_same_wheel(wheel, tmp_path):
     build(tmp_path / archive.name.removesuffix(".tar.gz"), tmp_path)
     (again,) = tmp_path.glob("*.whl")
     assert names(again) == names(wheel)
+
+
+def test_the_citation_and_the_changelog_name_the_version():
+    from jaxreason import __version__
+
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert __version__ in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_the_types_that_are_checked_are_those_of_the_documented_modules():
@@ -104,10 +113,12 @@ def test_the_documented_modules_have_types_without_errors():
 def test_a_program_is_checked_against_the_types_of_the_installed_package(environment, tmp_path):
     words = [sys.executable, "-m", "mypy", "--config-file", ROOT / "pyproject.toml"]
     words += ["--cache-dir", tmp_path / "cache", "--python-executable", environment]
-    done = outside([*words, "-c", PROGRAM], tmp_path / "elsewhere")
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    done = outside([*words, program], tmp_path / "elsewhere")
     assert done.stdout.splitlines()[:-1] == [
-        '<string>:8: error: Incompatible types in assignment (expression has type "int", variable has type "str")'
-        "  [assignment]"
+        f"{program}:8: error: Incompatible types in assignment "
+        '(expression has type "int", variable has type "str")  [assignment]'
     ]
 
 
