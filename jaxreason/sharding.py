@@ -285,16 +285,9 @@ def check_rows(mesh: Mesh, rows: int, field: str) -> None:
         )
 
 
-def replicate(mesh: Mesh, x: Any) -> Any:
-    """Every array of the tree whole on every device; host arrays must be the same on every process."""
-    sharding = NamedSharding(mesh, PartitionSpec())
-    return jax.tree.map(lambda leaf: _replicate_array(sharding, leaf), x)
-
-
-def _replicate_array(sharding: NamedSharding, x: Any) -> jax.Array:
-    if isinstance(x, jax.Array) and not x.is_fully_addressable:
-        return jax.jit(lambda y: y, out_shardings=sharding)(x)
-    return jax.device_put(x, sharding)
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of what the host reads: whole on every device."""
+    return NamedSharding(mesh, PartitionSpec())
 
 
 def to_host(x: Any) -> Any:

@@ -31,12 +31,12 @@ from jaxreason.results.sample_files import (
     sample_head_path,
     samples_path,
 )
-from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.tasks.registry import TASKS
 
 _LOG = logging.getLogger(__name__)
 HELD = "held"  # of a head: how model and cache are held; older ones lack it
-SECTIONS = {"decoding_settings": Decoding}  # of a head, by which older ones are read
+SECTIONS = {"decoding_settings": SamplingParams}  # of a head, by which older ones are read
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Part:
     items: list[Item]
     graders: dict[str, tuple[str, ...]]
     num_samples: int
-    decoding: Decoding
+    decoding: SamplingParams
     delimiter: str
     prompts: list[tuple[int, ...]]
     head: dict[str, Any]

@@ -22,7 +22,7 @@ from jaxreason.sharding import RULES, abstract_arrays, num_parts
 WeightDtype = Literal["auto", "int8"]  # auto: that of the activations
 
 
-class Weights(NamedTuple):
+class WeightLayout(NamedTuple):
     """How a sampler keeps its weights.
 
     Attributes:
@@ -34,7 +34,7 @@ class Weights(NamedTuple):
     gathered: bool = False
 
 
-DEFAULT = Weights()
+DEFAULT = WeightLayout()
 
 
 def sampling_model(model: Model, mesh: Mesh, dtype: WeightDtype = "auto") -> Model:
@@ -61,7 +61,7 @@ def lay_out(
     model: Model,
     mesh: Mesh,
     params: dict[str, Any],
-    weights: Weights = DEFAULT,
+    weights: WeightLayout = DEFAULT,
     old: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The parameters of `model` for `sampling_model(model, mesh, weights.dtype)`; what needs no change is not copied.
@@ -85,7 +85,7 @@ def replace_params(
     mesh: Mesh,
     laid_out: dict[str, Any],
     read: Callable[[tuple], jax.Array],
-    weights: Weights = DEFAULT,
+    weights: WeightLayout = DEFAULT,
 ) -> None:
     """New values in what `lay_out` gave, a parameter at a time, each in the memory of the old one.
 
@@ -112,7 +112,7 @@ def replace_params(
         replace(path)  # whose variables are gone when the next is read
 
 
-def changed_parts(model: Model, mesh: Mesh, weights: Weights) -> tuple[str, ...]:
+def changed_parts(model: Model, mesh: Mesh, weights: WeightLayout) -> tuple[str, ...]:
     """The entries of the parameters that `lay_out` copies."""
     wanted, names = sampling_model(model, mesh, weights.dtype), tuple(abstract_params(model))
     moved = weights.gathered and num_parts(mesh, "embed") > 1
@@ -123,7 +123,7 @@ def changed_parts(model: Model, mesh: Mesh, weights: Weights) -> tuple[str, ...]
     return tuple(name for name in changed if name in names) if copied else ()
 
 
-def abstract_layout(model: Model, mesh: Mesh, weights: Weights) -> dict[str, Any]:
+def abstract_layout(model: Model, mesh: Mesh, weights: WeightLayout) -> dict[str, Any]:
     """Shapes, dtypes and shardings of what `lay_out` gives."""
     params = abstract_arrays(abstract_params(model), param_shardings(model, mesh))
     given = {name: params[name] for name in changed_parts(model, mesh, weights)}
@@ -133,7 +133,7 @@ def abstract_layout(model: Model, mesh: Mesh, weights: Weights) -> dict[str, Any
     return params | abstract_arrays(shapes, _shardings(model, mesh, weights))
 
 
-def move_program(model: Model, mesh: Mesh, weights: Weights) -> tuple[Any, tuple] | None:
+def move_program(model: Model, mesh: Mesh, weights: WeightLayout) -> tuple[Any, tuple] | None:
     """The jitted copy that `lay_out` makes, and abstract arguments for it; None where it copies nothing."""
     changed = changed_parts(model, mesh, weights)
     if not changed:
@@ -171,7 +171,7 @@ def _put(tree: Any, part: Any) -> None:
 
 
 @functools.lru_cache(maxsize=32)
-def _program(model: Model, mesh: Mesh, weights: Weights, names: tuple[str, ...] = ()):
+def _program(model: Model, mesh: Mesh, weights: WeightLayout, names: tuple[str, ...] = ()):
     """The copy of all parts that change, or of the one parameter of these names."""
 
     def change(params: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def _program(model: Model, mesh: Mesh, weights: Weights, names: tuple[str, ...] 
     return jax.jit(change, donate_argnums=1, keep_unused=True, out_shardings=shardings)
 
 
-def _shardings(model: Model, mesh: Mesh, weights: Weights) -> Any:
+def _shardings(model: Model, mesh: Mesh, weights: WeightLayout) -> Any:
     """Of the parts that change."""
     wanted = sampling_model(model, mesh, weights.dtype)
     found = param_shardings(wanted, mesh)

@@ -12,8 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from jaxreason.models.decoder import Model, forward, head
-from jaxreason.sampling.kv_cache import replicated
-from jaxreason.sharding import num_parts, to_host
+from jaxreason.sharding import num_parts, replicated, to_host
 
 CHUNK = 64  # positions whose logits exist at a time
 SHORTEST = 64  # prompts are padded to this, or to a power of two

@@ -9,7 +9,7 @@ from tiny_models import counting, make_architecture, make_model, random_tokens
 
 from jaxreason.models.decoder import forward, init_cache, init_params
 from jaxreason.models.sampling_layout import (
-    Weights,
+    WeightLayout,
     abstract_layout,
     lay_out,
     replace_params,
@@ -53,7 +53,7 @@ def test_int8_kernels_give_what_the_rounded_kernels_give(sizes, unroll):
             run(model, params),
             run(model, jax.tree_util.tree_map_with_path(by_hand, params)),
         )
-        laid_out = lay_out(model, mesh, params, Weights("int8"))
+        laid_out = lay_out(model, mesh, params, WeightLayout("int8"))
         found = run(sampling_model(model, mesh, "int8"), laid_out)
     np.testing.assert_allclose(found, rounded, atol=2e-5)
     assert np.abs(found - exact).max() > 1e-3
@@ -102,7 +102,7 @@ def test_gathered_weights_are_split_by_heads_alone_and_give_the_same_outputs(unr
     run = jax.jit(lambda m, p: forward(m, p, tokens, counting(tokens)).logits, static_argnums=0)
     with jax.set_mesh(mesh):
         params = init_params(model, jax.random.key(0), mesh)
-        gathered = lay_out(model, mesh, params, Weights(gathered=True))
+        gathered = lay_out(model, mesh, params, WeightLayout(gathered=True))
         expected, found = run(model, params), run(sampling_model(model, mesh), gathered)
     np.testing.assert_allclose(found, expected, atol=2e-5)
     axes = {
@@ -116,10 +116,10 @@ def test_new_copies_take_the_place_of_the_old_ones():
     mesh = make_mesh(MeshConfig(*MANY), jax.devices()[:8])
     with jax.set_mesh(mesh):
         params = init_params(model, jax.random.key(0), mesh)
-        first = lay_out(model, mesh, params, Weights(gathered=True))
+        first = lay_out(model, mesh, params, WeightLayout(gathered=True))
         places = [buffers(x) for x in jax.tree.leaves(first)]
         params = jax.tree.map(lambda x: 2 * x, params)
-        second = lay_out(model, mesh, params, Weights(gathered=True), first)
+        second = lay_out(model, mesh, params, WeightLayout(gathered=True), first)
     assert all(x.is_deleted() for x in jax.tree.leaves(first))
     assert sorted(places) == sorted(buffers(x) for x in jax.tree.leaves(second))
     np.testing.assert_array_equal(second["norm"]["scale"], params["norm"]["scale"])
@@ -132,7 +132,7 @@ def buffers(x):
 def test_the_plan_knows_what_the_layout_makes():
     model = make_model(make_architecture(), unroll=3, dtype="bfloat16")
     mesh = make_mesh(MeshConfig(*MANY), jax.devices()[:8])
-    for weights in (Weights(), Weights("int8"), Weights(gathered=True)):
+    for weights in (WeightLayout(), WeightLayout("int8"), WeightLayout(gathered=True)):
         made = lay_out(model, mesh, init_params(model, jax.random.key(0), mesh), weights)
         planned = abstract_layout(model, mesh, weights)
         same = jax.tree.map(
@@ -158,7 +158,7 @@ def test_only_models_with_all_layers_unrolled_are_laid_out_anew():
 def test_parameters_replaced_one_by_one_are_those_laid_out_together(sizes, unroll, dtype):
     model = make_model(make_architecture(), unroll=unroll)
     mesh = make_mesh(MeshConfig(*sizes), jax.devices()[: int(np.prod(sizes))])
-    weights, held = Weights(dtype), []
+    weights, held = WeightLayout(dtype), []
 
     def read(path):
         held.append(sum(x.nbytes for x in jax.live_arrays()))

@@ -18,7 +18,7 @@ from jaxreason.rl.rewards import Reward
 from jaxreason.rl.rollouts import Group, Sample, pack
 from jaxreason.rl.update import make_logprob_pass, make_policy_loss, sampler_gap
 from jaxreason.rl.update_measures import combine
-from jaxreason.sampling.engine import Completion
+from jaxreason.sampling.sampling_params import Completion
 from jaxreason.sharding import place_rows
 from jaxreason.training.micro_batches import skip_empty
 from jaxreason.training.state import init_state, state_shardings

@@ -24,8 +24,8 @@ from jaxreason.rl.loop import run_rl
 from jaxreason.rl.policy_losses import PolicyLossConfig
 from jaxreason.rl.recipe import DynamicSamplingConfig, RLConfig
 from jaxreason.rl.rewards import RewardConfig
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import SamplerConfig
+from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.training.optimizer import OptimizerConfig
 
@@ -148,7 +148,7 @@ def rl_config(questions, task: str = "last_number", **changes) -> RLConfig:
         "num_steps": 2,
         "prompts_per_step": 4,
         "group_size": 8,
-        "decoding": Decoding(temperature=1.0, top_k=0, top_p=1.0, max_tokens=8, stop=()),
+        "decoding": SamplingParams(temperature=1.0, top_k=0, top_p=1.0, max_tokens=8, stop=()),
         "sampler": SAMPLER,
         "rewards": RewardConfig(
             num_workers=1, timeout_s=20.0, overlong_buffer=0, overlong_penalty=0.0

@@ -5,12 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxreason.sampling.budget import Claim, is_safe
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.forecast import Lengths
-from jaxreason.sampling.page_pool import PagePool
-from jaxreason.sampling.run import Run
-from jaxreason.sampling.sequences import Request
+from jaxreason.sampling.admission_control import Claim, Lengths, is_safe
+from jaxreason.sampling.block_manager import BlockManager
+from jaxreason.sampling.sampling_params import Request, SamplingParams
+from jaxreason.sampling.scheduler import Scheduler
 
 SIZE, LONGEST, LIMIT = 4, 64, 40
 
@@ -46,10 +44,10 @@ def simulate(pages, num, slots, replies, lengths, parts=1, samples=1, seed=0):
         Request(str(i), tuple(rng.integers(0, 99, rng.integers(1, 24)).tolist()), i, samples)
         for i in range(num)
     ]
-    pools = [PagePool(pages) for _ in range(parts)]
-    run = Run(
+    pools = [BlockManager(pages) for _ in range(parts)]
+    run = Scheduler(
         requests,
-        Decoding(1.0, 0, 1.0, LIMIT, ()),
+        SamplingParams(1.0, 0, 1.0, LIMIT, ()),
         lambda _: None,
         num_slots=slots,
         num_blocks=4 * parts,

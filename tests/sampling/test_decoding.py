@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxreason.sampling import decoding
+from jaxreason.sampling import sampler, sampling_params
 
 LOGITS = np.array([2.0, 1.0, 0.5, 0.0, -0.5, -1.0, -3.0, 1.5, -np.inf, 0.25], np.float32)
 
 
 def choose(logits, rule, position, seen=(), **options):
     """`decoding.choose` for rows that all have the tokens `seen`."""
-    words = np.tile(decoding.marks(seen, logits.shape[1]), (len(logits), 1))
-    return decoding.choose(logits, rule, position, words, **options)
+    words = np.tile(sampler.token_bits(seen, logits.shape[1]), (len(logits), 1))
+    return sampler.sample_tokens(logits, rule, position, words, **options)
 
 
 def rule(rows, temperature=1.0, top_k=0, top_p=1.0, seed=0, min_p=0.0, penalty=1.0):
     """One rule for `rows` samples of one seed."""
     words = np.tile(np.array([0, seed], np.uint32), (rows, 1))
-    return decoding.Rule(
-        key=decoding.sequence_keys(words, jnp.arange(rows)),
+    return sampler.SamplingTensors(
+        key=sampler.sequence_keys(words, jnp.arange(rows)),
         temperature=jnp.full(rows, temperature, jnp.float32),
         top_k=jnp.full(rows, top_k, jnp.int32),
         top_p=jnp.full(rows, top_p, jnp.float32),
@@ -149,10 +149,10 @@ def test_rows_are_decoded_each_by_its_own_rule():
 def test_the_penalty_goes_to_the_tokens_that_are_marked_and_leaves_logprobs_alone():
     logits = np.random.default_rng(5).normal(size=(4, 100)).astype(np.float32)
     rules, position = rule(4, temperature=0.0, penalty=3.0), jnp.arange(4)
-    words, step = jnp.zeros((4, 4), jnp.uint32), jax.jit(decoding.choose)
+    words, step = jnp.zeros((4, 4), jnp.uint32), jax.jit(sampler.sample_tokens)
     for count in range(1, 60):
         chosen = step(logits, rules, position, words)
-        words = decoding.mark(words, chosen.token, jnp.array([True, True, True, False]))
+        words = sampler.add_token_bit(words, chosen.token, jnp.array([True, True, True, False]))
         for row in range(4):
             number = seen_of(words)[row].sum()
             assert number <= count and (number == 0) == (row == 3)
@@ -208,9 +208,9 @@ def test_changing_the_options_compiles_nothing():
 
 def test_ties_at_the_threshold_all_stay():
     weights = jnp.array([[1.0, 0.5, 0.5, 0.25, 0.0]])
-    kept = decoding.keep_likeliest(weights, jnp.array([2]), jnp.array([1.0]))
+    kept = sampler.keep_likeliest(weights, jnp.array([2]), jnp.array([1.0]))
     np.testing.assert_array_equal(kept, [[1.0, 0.5, 0.5, 0.0, 0.0]])
-    kept = decoding.keep_likeliest(
+    kept = sampler.keep_likeliest(
         weights, jnp.array([0]), jnp.array([0.5])
     )  # 1 / 2.25 < 0.5 <= 1.5 / 2.25
     np.testing.assert_array_equal(kept, [[1.0, 0.5, 0.5, 0.0, 0.0]])
@@ -230,7 +230,7 @@ def test_non_finite_rows_are_marked_and_leave_the_others_alone():
 
 def test_seeds_of_more_than_32_bits_give_sequences_of_their_own():
     words = np.array([[0, 5], [1, 5], [0, 6]], np.uint32)
-    keys = np.asarray(decoding.sequence_keys(words, jnp.zeros(3, jnp.int32)))
+    keys = np.asarray(sampler.sequence_keys(words, jnp.zeros(3, jnp.int32)))
     assert len({tuple(k) for k in keys}) == 3
 
 
@@ -253,7 +253,7 @@ def test_seeds_of_more_than_32_bits_give_sequences_of_their_own():
 def test_options_out_of_range_are_refused_by_name(field, value):
     good = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_tokens": 5, "stop": ()}
     with pytest.raises(ValueError, match=f"decoding.{field}"):
-        decoding.Decoding(**(good | {field: value}))
+        sampling_params.SamplingParams(**(good | {field: value}))
 
 
 @pytest.mark.parametrize("temperature", [1e-6, 1e-20, 1e-30])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxreason.sampling.forecast import Forecast, Growth, Lengths
+from jaxreason.sampling.admission_control import Forecast, Growth, Lengths
 
 NOBODY = np.zeros(0, np.int64)
 SCRIPT = Path(__file__).parents[2] / "scripts" / "admission.py"

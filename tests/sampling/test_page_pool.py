@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxreason.sampling.page_pool import PagePool, prefix_keys
+from jaxreason.sampling.block_manager import BlockManager, prefix_keys
 
 
 def test_keys_stand_for_all_tokens_up_to_a_pages_end():
@@ -16,7 +16,7 @@ def test_keys_stand_for_all_tokens_up_to_a_pages_end():
 
 
 def test_pages_are_given_once_and_page_zero_never():
-    pool = PagePool(6)
+    pool = BlockManager(6)
     first = pool.take(3)
     assert pool.take(3) is None
     second = pool.take(2)
@@ -28,7 +28,7 @@ def test_pages_are_given_once_and_page_zero_never():
 
 
 def test_a_shared_page_is_free_when_its_last_holder_has_let_go():
-    pool = PagePool(3)
+    pool = BlockManager(3)
     pages = pool.take(2)
     pool.share(pages[:1])
     pool.release(pages)
@@ -38,7 +38,7 @@ def test_a_shared_page_is_free_when_its_last_holder_has_let_go():
 
 
 def test_known_pages_are_found_until_their_place_is_needed():
-    pool = PagePool(5)
+    pool = BlockManager(5)
     keys = prefix_keys(range(12), 4)
     pages = pool.take(3)
     for key, page in zip(keys, pages, strict=True):
@@ -53,7 +53,7 @@ def test_known_pages_are_found_until_their_place_is_needed():
 
 
 def test_the_longest_unused_page_goes_first():
-    pool = PagePool(4)
+    pool = BlockManager(4)
     keys = [bytes([i]) for i in range(3)]
     for key in keys:
         (page,) = pool.take(1)
@@ -66,7 +66,7 @@ def test_the_longest_unused_page_goes_first():
 
 
 def test_suspect_pages_are_not_found_again_and_return_by_way_of_clearing():
-    pool = PagePool(4)
+    pool = BlockManager(4)
     pages = pool.take(2)
     pool.know(b"a", pages[0])
     pool.share(pages[:1])
@@ -81,7 +81,7 @@ def test_suspect_pages_are_not_found_again_and_return_by_way_of_clearing():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_leaks_in_ten_thousand_random_uses(seed):
-    rng, pool, holders = np.random.default_rng(seed), PagePool(40), []
+    rng, pool, holders = np.random.default_rng(seed), BlockManager(40), []
     for number in range(10_000):
         action = rng.integers(3)
         if action == 0:

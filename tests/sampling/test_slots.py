@@ -5,14 +5,16 @@ import numpy as np
 import pytest
 
 from jaxreason.models.decoder import init_params
-from jaxreason.sampling.slots import Admission, Sizes, make_programs
+from jaxreason.sampling.device_programs import make_device_programs
+from jaxreason.sampling.engine_config import EngineSizes
+from jaxreason.sampling.slot_admission import Admission
 from jaxreason.sharding import MeshConfig, make_mesh
 
 SLOTS, ROWS, LENGTH, STEPS, PAGE = 64, 8, 128, 4, 16
 
 
 def sizes(slots=4, rows=1, length=32, steps=10, page=8, parts=1):
-    return Sizes(slots, length, steps, page, parts + (slots + rows) * -(-length // page))
+    return EngineSizes(slots, length, steps, page, parts + (slots + rows) * -(-length // page))
 
 
 def admission(shape):
@@ -48,7 +50,7 @@ def placed(request, one_device):
 def test_no_program_makes_a_second_cache(model, placed):
     params = init_params(model, jax.random.key(0), placed)
     shape = sizes(SLOTS, ROWS, LENGTH, STEPS, PAGE, parts=max(placed.size // 2, 1))
-    programs = make_programs(model, placed, shape, (3,))
+    programs = make_device_programs(model, placed, shape, (3,))
     state = programs.make_state(params)
     own = state.cache.pages.nbytes // placed.size
     until, chunk = np.ones(SLOTS, np.int32), np.zeros((ROWS, 2), np.int32)
@@ -68,7 +70,7 @@ def test_no_program_makes_a_second_cache(model, placed):
 
 def test_decode_ends_when_enough_slots_have(model, params, mesh):
     shape = sizes()
-    programs = make_programs(model, mesh, shape, ())
+    programs = make_device_programs(model, mesh, shape, ())
     start = admission(shape)._replace(
         starts=np.ones(4, bool),
         token=np.array([5, 6, 7, 8], np.int32),
@@ -88,7 +90,7 @@ def test_decode_ends_when_enough_slots_have(model, params, mesh):
 def test_chunked_prefill_equals_prefill_at_once(model, params, mesh):
     prompts = np.asarray(jax.random.randint(jax.random.key(1), (2, 21), 4, 61), np.int32)
     shape = sizes(2, 2, 32, 4)
-    programs = make_programs(model, mesh, shape, ())
+    programs = make_device_programs(model, mesh, shape, ())
     lengths, tables = np.array([21, 13], np.int32), own_pages(2, shape)
     whole = programs.prefill(
         params, programs.make_state(params), tables, prompts, 0 * lengths, lengths
@@ -106,7 +108,7 @@ def test_chunked_prefill_equals_prefill_at_once(model, params, mesh):
 def test_admission_clears_copies_and_starts_only_what_it_names(model, params, placed):
     parts = max(placed.size // 2, 1)
     shape = sizes(SLOTS, ROWS, LENGTH, STEPS, PAGE, parts=parts)
-    programs = make_programs(model, placed, shape, ())
+    programs = make_device_programs(model, placed, shape, ())
     mine, slots = shape.pages // parts, SLOTS // parts  # of a part
     numbered = np.broadcast_to(
         np.arange(shape.pages)[None, :, None, None, None], (2, shape.pages, 4, PAGE, 8)

@@ -17,8 +17,8 @@ from weight_folders import noisy, write, write_refused
 
 from jaxreason.models import checkpoint_reader
 from jaxreason.models.huggingface import open_model
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Engine, Request
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.serve import server as stage
 from jaxreason.serve.changes import inside
 from jaxreason.serve.errors import ApiError
@@ -91,7 +91,7 @@ def test_new_weights_give_the_replies_of_an_engine_made_with_them(server, folder
             *(*open_model(model, one_device()), serve_config().sampler, one_device()),
             *(tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode),
         )
-        decoding = Decoding(LONG["temperature"], 0, 1.0, 20, ())
+        decoding = SamplingParams(LONG["temperature"], 0, 1.0, 20, ())
         request = Request("direct", tuple(tokenizer.encode(PROMPT)), LONG["seed"], 1)
         (expected,) = GENERATE(engine, [request], decoding)
     assert reply(server) == tokenizer.decode(expected.tokens) != before

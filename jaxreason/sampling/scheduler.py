@@ -1,7 +1,7 @@
-"""The host's record of one call of `Engine.generate`: who waits, which prompts are open, and who has which slot.
+"""The scheduler: who waits, which prompts are being prefilled, who has which slot, in one call of `Engine.generate`.
 
-Sequences take pages as they grow. Whatever begins or grows may do so only as long as all that has begun can still end
-(`budget.py`); as many begin and go on as, by experience, there are likely to be pages for (`forecast.py`).
+Sequences take pages of the cache as they grow. One begins or grows only if it is certain that all sequences that have
+begun can still end, and if it is likely to be of use (`admission_control`).
 """
 
 import functools
@@ -10,18 +10,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Int
 
-from jaxreason.sampling.budget import Claim, is_safe
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.forecast import Forecast, Growth, Lengths
-from jaxreason.sampling.open_prompts import Block, OpenPrompts
-from jaxreason.sampling.page_pool import PagePool, prefix_keys
-from jaxreason.sampling.sequences import Completion, Reply, Request, Row
+from jaxreason.sampling.admission_control import Claim, Forecast, Growth, Lengths, is_safe
+from jaxreason.sampling.block_manager import BlockManager, prefix_keys
+from jaxreason.sampling.prefill_queue import OpenPrompt, PrefillBlock, PrefillQueue
+from jaxreason.sampling.sampling_params import Completion, Request, SamplingParams
+from jaxreason.sampling.slot_admission import RunningSequence
 
 _END = object()
 
 
-class Run:
-    """Who is where.
+class Scheduler:
+    """Gives slots and pages to the requests of one call, and takes them back.
 
     Args:
       requests: taken as there is room; None among them: no more right now.
@@ -39,7 +38,7 @@ class Run:
     def __init__(
         self,
         requests: Iterable[Request | None],
-        decoding: Decoding,
+        decoding: SamplingParams,
         refusal: Callable[[Request], str | None],
         *,
         num_slots: int,
@@ -47,12 +46,12 @@ class Run:
         block: int,
         page_size: int,
         max_length: int,
-        pools: Sequence[PagePool],
+        pools: Sequence[BlockManager],
         lengths: Lengths,
     ):
         self._decoding = decoding
-        self.prompts = OpenPrompts(pools, num_blocks, block, page_size)
-        self.slots: list[Reply | None] = [None] * num_slots
+        self.prompts = PrefillQueue(pools, num_blocks, block, page_size)
+        self.slots: list[RunningSequence | None] = [None] * num_slots
         self.finished: list[Completion] = []
         self._put_off = False  # whether a dispatch waits that was not full
         self._waiting, self._next, self.exhausted = iter(requests), None, False
@@ -137,7 +136,7 @@ class Run:
         self.prompts.drop_started()
         return started
 
-    def take_blocks(self) -> list[Block]:
+    def take_blocks(self) -> list[PrefillBlock]:
         """The next prefill dispatch."""
         return self.prompts.take_blocks(self.load_rows)
 
@@ -187,7 +186,7 @@ class Run:
             self._give_up(int(slot), suspect=True)
         self.prompts.close(lambda _: True, suspect=True)
 
-    def _is_cancelled(self, cancelled: Callable[[str], bool], row: Row) -> bool:
+    def _is_cancelled(self, cancelled: Callable[[str], bool], row: OpenPrompt) -> bool:
         gone = cancelled(row.request.id)
         if gone:
             self._finish_unstarted(row.request, row.started, "cancelled")
@@ -232,13 +231,13 @@ class Run:
             load[part] += sum(row.request.num_samples - row.started for row in rows)
         return load
 
-    def _open(self, request: Request, part: int) -> Row | None:
+    def _open(self, request: Request, part: int) -> OpenPrompt | None:
         """A row on pages that others have filled and on new ones, if there is room for it and a sample."""
         pool, keys = self._pools[part], prefix_keys(request.tokens[:-1], self._size)
         found = pool.find(keys)
         pool.share(found)
         count = self._pages(len(request.tokens) - 1) - len(found)
-        row = Row(request, keys, found + [0] * count, len(found), len(found) * self._size)
+        row = OpenPrompt(request, keys, found + [0] * count, len(found), len(found) * self._size)
         idle = not any(self._replies(part)) and not any(self._waiting_rows(part))
         if not self._has_room(part, count, idle, row=row):
             pool.release(found)
@@ -246,14 +245,14 @@ class Run:
         row.pages[len(found) :] = pool.take(count)
         return row
 
-    def _start(self, row: Row, part: int) -> Reply | None:
+    def _start(self, row: OpenPrompt, part: int) -> RunningSequence | None:
         """The row's next sample, with a page for its first token; all but the last copy the prompt's open page."""
         request, shared = row.request, row.shared
         count = self._pages(len(request.tokens)) - len(shared)
         limit, most = self._limit(request), self._needed(request)
         pages = shared + [0] * count
         decoding = self._decoding_of(request)
-        reply = Reply(request, row.started, decoding, limit, pages, len(shared), most)
+        reply = RunningSequence(request, row.started, decoding, limit, pages, len(shared), most)
         is_last = shared is row.pages
         idle = not any(self._replies(part))
         if not self._has_room(part, count, idle, reply=reply, leaves=row if is_last else None):
@@ -271,9 +270,9 @@ class Run:
         part: int,
         count: int,
         idle: bool,
-        row: Row | None = None,
-        reply: Reply | None = None,
-        leaves: Row | None = None,
+        row: OpenPrompt | None = None,
+        reply: RunningSequence | None = None,
+        leaves: OpenPrompt | None = None,
     ) -> bool:
         """Whether a row or a reply may begin with `count` new pages: safely, and, unless `idle`, to some use.
 
@@ -297,7 +296,9 @@ class Run:
             return True
         return not self._waits[part] and self._welcome(part, count, row, reply)
 
-    def _welcome(self, part: int, count: int, row: Row | None, reply: Reply | None) -> bool:
+    def _welcome(
+        self, part: int, count: int, row: OpenPrompt | None, reply: RunningSequence | None
+    ) -> bool:
         """Whether one more is of use, as far as can be foreseen; if so it counts from now on."""
         if self._forecasts[part] is None:
             replies = [other for _, other in self._replies(part) if other is not reply]
@@ -309,29 +310,29 @@ class Run:
         new = self._reply_growth(reply) if row is None else self._row_growth(row)
         return self._forecasts[part].welcomes(new, free, count)
 
-    def _number_going(self, part: int, replies: list[tuple[int, Reply]]) -> int:
+    def _number_going(self, part: int, replies: list[tuple[int, RunningSequence]]) -> int:
         """How many of a part's replies, the first so many, had best take pages."""
         free, needs = self._pools[part].available, [self._claim(reply).need for _, reply in replies]
         if sum(needs) <= free:
             return len(replies)
         return self._forecast([reply for _, reply in replies], []).useful(free - min(needs))
 
-    def _forecast(self, replies: Iterable[Reply], rows: Iterable[Row]) -> Forecast:
+    def _forecast(self, replies: Iterable[RunningSequence], rows: Iterable[OpenPrompt]) -> Forecast:
         """Of replies, and of the next sample of each row."""
         growths = [self._reply_growth(reply) for reply in replies]
         growths += [self._row_growth(row) for row in rows]
         return Forecast(self._lengths, growths, self._size)
 
-    def _reserve(self, replies: Iterable[Reply]) -> int:
+    def _reserve(self, replies: Iterable[RunningSequence]) -> int:
         """Pages kept for the reply that may need the fewest more."""
         return min((self._claim(reply).need for reply in replies), default=0)
 
-    def _reply_growth(self, reply: Reply) -> Growth:
+    def _reply_growth(self, reply: RunningSequence) -> Growth:
         held = len(reply.pages)
         prompt = len(reply.request.tokens) - 1
         return Growth(len(reply.tokens), reply.limit, prompt, held, held - reply.shared)
 
-    def _row_growth(self, row: Row) -> Growth:
+    def _row_growth(self, row: OpenPrompt) -> Growth:
         held = len(row.shared)
         return Growth(0, self._limit(row.request), len(row.request.tokens) - 1, held, 0)
 
@@ -352,30 +353,30 @@ class Run:
             self.tables[slot, begin : len(reply.pages)] = reply.pages[begin:]
         return True
 
-    def _replies(self, part: int) -> Iterator[tuple[int, Reply]]:
+    def _replies(self, part: int) -> Iterator[tuple[int, RunningSequence]]:
         """(slot, reply) of a part."""
         share = len(self.slots) // len(self._pools)
         for slot in range(part * share, (part + 1) * share):
             if self.slots[slot] is not None:
                 yield slot, self.slots[slot]
 
-    def _waiting_rows(self, part: int) -> Iterator[Row]:
+    def _waiting_rows(self, part: int) -> Iterator[OpenPrompt]:
         return iter(self.prompts.rows[part])
 
-    def _wants(self, reply: Reply, steps: int) -> int:
+    def _wants(self, reply: RunningSequence, steps: int) -> int:
         return min(self._pages(reply.position + steps), reply.most) - len(reply.pages)
 
-    def _claim(self, reply: Reply) -> Claim:
+    def _claim(self, reply: RunningSequence) -> Claim:
         return Claim(reply.most - len(reply.pages), len(reply.pages) - reply.shared)
 
-    def _row_need(self, row: Row) -> int:
+    def _row_need(self, row: OpenPrompt) -> int:
         return self._needed(row.request) - len(row.shared)
 
     def _limit(self, request: Request) -> int:
         most = self._decoding_of(request).max_tokens
         return min(most, self._max_length - len(request.tokens))
 
-    def _decoding_of(self, request: Request) -> Decoding:
+    def _decoding_of(self, request: Request) -> SamplingParams:
         return self._decoding if request.decoding is None else request.decoding
 
     def _pages_alone(self, request: Request) -> int:

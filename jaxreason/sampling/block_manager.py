@@ -24,7 +24,7 @@ def _digests(pages: np.ndarray) -> Iterator[bytes]:
         yield digest.digest()
 
 
-class PagePool:
+class BlockManager:
     """Pages 1 … number - 1; page 0 is nobody's.
 
     Args:

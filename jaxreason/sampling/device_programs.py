@@ -17,28 +17,12 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 from jaxreason.models.decoder import Model, abstract_params, forward
 from jaxreason.models.paged_cache import PagedCache
 from jaxreason.models.paged_cache_tpu import PagedCacheTPU
-from jaxreason.sampling import decoding, kv_cache
-from jaxreason.sharding import abstract_arrays, constrain, fitting_spec
+from jaxreason.sampling import cache_engine, sampler
+from jaxreason.sampling.engine_config import EngineSizes
+from jaxreason.sampling.slot_admission import NEVER, Admission
+from jaxreason.sharding import abstract_arrays, constrain, fitting_spec, replicated
 
 ROWS = ("act_batch", None)  # names of a table's dims
-NEVER = 2**30  # an index that no token has
-
-
-class Sizes(NamedTuple):
-    """What fixes the programs' shapes: slots, positions of a sequence, decode steps of a dispatch, and the pool."""
-
-    slots: int
-    length: int
-    steps: int
-    page_size: int
-    pages: int  # over all parts, each part's page 0 included
-    top_logprobs: int = 0  # likeliest tokens told with each token
-    cache_dtype: kv_cache.CacheDtype = "auto"
-
-    @property
-    def columns(self) -> int:
-        """Pages of the longest sequence."""
-        return -(-self.length // self.page_size)
 
 
 class SlotState(NamedTuple):
@@ -49,36 +33,11 @@ class SlotState(NamedTuple):
     position: Int[Array, " B"]  # its index in the sequence (prompt and reply)
     last: Int[Array, " B"]  # index of the last token the sequence may have
     close_at: Int[Array, " B"]  # index from which an open think block is closed; NEVER without one
-    seen: UInt32[Array, "B W"]  # tokens that the penalty is for, see `decoding.mark`
-    rule: decoding.Rule
+    seen: UInt32[Array, "B W"]  # tokens that the penalty is for, see `sampler.add_token_bit`
+    rule: sampler.SamplingTensors
 
 
-class Admission(NamedTuple):
-    """Sequences that start, in the slots that `starts` marks; other entries mean nothing.
-
-    Page numbers count within a slot's part of the pool.
-    """
-
-    starts: Bool[Array, " B"]
-    copy_from: Int[Array, " B"]  # the prompt's last page, which holds less than a page
-    # the sequence's own page in its place; 0: no copy, also of slots that do not start
-    copy_to: Int[Array, " B"]
-    token: Int[Array, " B"]  # the prompt's last token
-    position: Int[Array, " B"]  # its index
-    last: Int[Array, " B"]
-    close_at: Int[Array, " B"]
-    seen: UInt32[Array, "B W"]
-    seed: UInt32[Array, "B 2"]  # high and low word
-    sample: Int[Array, " B"]
-    temperature: Float[Array, " B"]
-    top_k: Int[Array, " B"]
-    top_p: Float[Array, " B"]
-    min_p: Float[Array, " B"]
-    penalty: Float[Array, " B"]
-    dirty: Bool[Array, " N"]  # pages to zero before anything else
-
-
-class Block(NamedTuple):
+class DecodedBlock(NamedTuple):
     """What one dispatch of `decode` gave: the first `count` entries of each row."""
 
     tokens: Int[Array, "B steps"]
@@ -89,29 +48,29 @@ class Block(NamedTuple):
     top_logprobs: Float[Array, "B steps K"]
 
 
-class Programs(NamedTuple):
+class DevicePrograms(NamedTuple):
     """The compiled functions of one engine. The state is donated."""
 
     make_state: Callable[[Any], SlotState]  # of the parameters
     prefill: Callable[..., SlotState]
     admit: Callable[..., SlotState]
-    decode: Callable[..., tuple[SlotState, Block]]
+    decode: Callable[..., tuple[SlotState, DecodedBlock]]
 
 
 @functools.lru_cache(maxsize=8)  # the models of a study share their programs
-def make_programs(
+def make_device_programs(
     model: Model,
     mesh: Mesh,
-    sizes: Sizes,
+    sizes: EngineSizes,
     stop_ids: tuple[int, ...],
     close_think: tuple[int, ...] = (),
-) -> Programs:
+) -> DevicePrograms:
     """Jits everything; nothing is compiled yet."""
     init = functools.partial(_init_state, model, sizes)
     shardings = _state_shardings(model, mesh, init)
-    whole = kv_cache.replicated(mesh)
+    whole = replicated(mesh)
     run = functools.partial(decode, model, sizes, stop_ids, close_think)
-    return Programs(
+    return DevicePrograms(
         make_state=jax.jit(init, out_shardings=shardings),
         prefill=jax.jit(
             functools.partial(prefill, model), donate_argnums=1, out_shardings=shardings
@@ -121,27 +80,34 @@ def make_programs(
     )
 
 
-def abstract_state(model: Model, mesh: Mesh, sizes: Sizes) -> SlotState:
-    """Shapes, dtypes and shardings of what `Programs.make_state` makes."""
+def abstract_slots(model: Model, mesh: Mesh, sizes: EngineSizes) -> SlotState:
+    """Shapes, dtypes and shardings of what `DevicePrograms.make_state` makes."""
     init = functools.partial(_init_state, model, sizes)
     shardings = _state_shardings(model, mesh, init)
     return abstract_arrays(_shapes(model, mesh, init), shardings)
 
 
-def _init_state(model: Model, sizes: Sizes, params: Any) -> SlotState:
+def _init_state(model: Model, sizes: EngineSizes, params: Any) -> SlotState:
     slots = sizes.slots
     zeros = jnp.zeros(slots, jnp.int32)
-    rule = decoding.Rule(
-        jnp.zeros((slots, 2), jnp.uint32),
-        jnp.zeros(slots),
-        zeros,
-        jnp.ones(slots),
-        jnp.zeros(slots),
-        jnp.ones(slots),
+    rule = sampler.SamplingTensors(
+        key=jnp.zeros((slots, 2), jnp.uint32),
+        temperature=jnp.zeros(slots),
+        top_k=zeros,
+        top_p=jnp.ones(slots),
+        min_p=jnp.zeros(slots),
+        penalty=jnp.ones(slots),
     )
     seen = jnp.zeros((slots, -(-model.architecture.vocab_size // 32)), jnp.uint32)
-    pool = (slots, sizes.columns, sizes.pages, sizes.page_size)
-    cache = kv_cache.init_cache(model, params, *pool, sizes.cache_dtype)
+    cache = cache_engine.init_paged_cache(
+        model,
+        params,
+        rows=slots,
+        columns=sizes.columns,
+        number=sizes.pages,
+        size=sizes.page_size,
+        dtype=sizes.cache_dtype,
+    )
     return SlotState(cache, zeros, zeros, zeros, zeros, seen, rule)
 
 
@@ -153,7 +119,7 @@ def _state_shardings(model: Model, mesh: Mesh, init: Callable) -> Any:
 
     shapes = _shapes(model, mesh, init)
     shardings = jax.tree.map(by_slot, shapes)
-    return shardings._replace(cache=kv_cache.cache_sharding(mesh, shapes.cache))
+    return shardings._replace(cache=cache_engine.cache_sharding(mesh, shapes.cache))
 
 
 def _shapes(model: Model, mesh: Mesh, init: Callable) -> SlotState:
@@ -189,11 +155,15 @@ def prefill(
 
 def admit(state: SlotState, new: Admission) -> SlotState:
     """Starts sequences in slots; a group's samples differ in `sample` only and share their prompt's whole pages."""
-    pages = kv_cache.clear_pages(state.cache.pages, new.dirty)
-    pages = kv_cache.copy_pages(pages, new.copy_from, new.copy_to)
-    rule = decoding.Rule(
-        decoding.sequence_keys(new.seed, new.sample),
-        *(new.temperature, new.top_k, new.top_p, new.min_p, new.penalty),
+    pages = cache_engine.clear_pages(state.cache.pages, new.dirty)
+    pages = cache_engine.copy_pages(pages, new.copy_from, new.copy_to)
+    rule = sampler.SamplingTensors(
+        key=sampler.sequence_keys(new.seed, new.sample),
+        temperature=new.temperature,
+        top_k=new.top_k,
+        top_p=new.top_p,
+        min_p=new.min_p,
+        penalty=new.penalty,
     )
     fresh = (new.token, new.position, new.last, new.close_at, new.seen, rule)
 
@@ -206,7 +176,7 @@ def admit(state: SlotState, new: Admission) -> SlotState:
 
 def decode(
     model: Model,
-    sizes: Sizes,
+    sizes: EngineSizes,
     stop_ids: tuple[int, ...],
     close_think: tuple[int, ...],
     params: Any,
@@ -214,7 +184,7 @@ def decode(
     tables: Int[Array, "B M"],
     until: Int[Array, " B"],
     enough: Int[Array, ""],
-) -> tuple[SlotState, Block]:
+) -> tuple[SlotState, DecodedBlock]:
     """At most `sizes.steps` steps for each slot; ends early when at most `enough` of them still run.
 
     Args:
@@ -222,7 +192,7 @@ def decode(
       until: the position before which it has pages, where it stops; 0: it does not run.
     """
     slots, steps, num_top = sizes.slots, sizes.steps, sizes.top_logprobs
-    empty = Block(
+    empty = DecodedBlock(
         tokens=jnp.zeros((slots, steps), jnp.int32),
         logprobs=jnp.zeros((slots, steps), jnp.float32),
         count=jnp.zeros(slots, jnp.int32),
@@ -239,7 +209,7 @@ def decode(
     def body(carry: tuple) -> tuple:
         index, state, running, block = carry
         state, choice = step(model, params, state, running, close_think, num_top)
-        block = Block(
+        block = DecodedBlock(
             tokens=put(block.tokens, choice.token, index),
             logprobs=put(block.logprobs, choice.logprob, index),
             count=block.count + running,
@@ -265,7 +235,7 @@ def step(
     running: Bool[Array, " B"],
     close_think: tuple[int, ...] = (),
     num_top: int = 0,
-) -> tuple[SlotState, decoding.Choice]:
+) -> tuple[SlotState, sampler.SamplerOutput]:
     """One token for every running slot; the others write nothing and stay as they are.
 
     Args:
@@ -287,7 +257,7 @@ def step(
         penalty=jnp.where(running, state.rule.penalty, 1.0),
     )
     forced = _closing(state, close_think)
-    choice = decoding.choose(
+    choice = sampler.sample_tokens(
         out.logits[:, 0], rule, state.position + 1, state.seen, forced, num_top
     )
     return (
@@ -296,7 +266,7 @@ def step(
             token=jnp.where(running, choice.token, state.token),
             position=state.position + running,
             close_at=_still_open(state, choice.token, close_think),
-            seen=decoding.mark(state.seen, choice.token, running),
+            seen=sampler.add_token_bit(state.seen, choice.token, running),
         ),
         choice,
     )

@@ -4,12 +4,11 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxreason.models.bits import from_kept, kept_dtype
-from jaxreason.models.decoder import Model, forward
-from jaxreason.models.decoder import init_cache as init_plain_cache
+from jaxreason.models.decoder import Model, forward, init_cache
 from jaxreason.models.int8 import scale_for
 from jaxreason.models.paged_cache import PagedCache, by_parts
 from jaxreason.models.paged_cache_gpu import PagedCacheGPU
@@ -27,7 +26,7 @@ PROBE_SHAPE = (
 RANGE = 1.5  # how far beyond those of the probe int8 reaches
 
 
-def init_cache(
+def init_paged_cache(
     model: Model,
     params: Any,
     rows: int,
@@ -56,7 +55,7 @@ def find_scales(model: Model, params: Any) -> Float[Array, "L C H"]:
     length = min(PROBE_SHAPE[1], model.architecture.max_position_embeddings)
     tokens = tokens[:, :length]
     positions = jnp.broadcast_to(jnp.arange(length), tokens.shape)
-    cache = init_plain_cache(model, len(tokens), length)
+    cache = init_cache(model, len(tokens), length)
     found = forward(model, params, tokens, positions, cache=cache).cache
     keys, values = (jnp.max(jnp.abs(from_kept(x, jnp.float32)), axis=(1, 3)) for x in found)
     highest = jnp.stack([keys, values], axis=2).reshape(len(keys), -1, keys.shape[-1])
@@ -108,8 +107,3 @@ def clear_pages(pages: Pages, dirty: Bool[Array, " N"]) -> Pages:
         return jax.lax.fori_loop(0, jnp.sum(dirty), one, pages)
 
     return by_parts(clear, (1, 0), 1)(pages, dirty)
-
-
-def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of what the host reads: whole on every device."""
-    return NamedSharding(mesh, PartitionSpec())

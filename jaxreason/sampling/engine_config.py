@@ -1,21 +1,37 @@
-"""The sizes of a sampling engine, as a recipe gives them."""
+"""The sizes of an engine, as a recipe gives them and as its programs are compiled for; and what it counts of its work."""
 
 from dataclasses import dataclass
-from typing import Annotated, get_args
+from typing import Annotated, NamedTuple, get_args
 
 from jaxreason.config import FREE, LEARNED, at_least, check_ranges
 from jaxreason.errors import UserError
-from jaxreason.models.sampling_layout import WeightDtype, Weights
-from jaxreason.sampling.kv_cache import CacheDtype
-from jaxreason.sampling.slots import Sizes
+from jaxreason.models.sampling_layout import WeightDtype, WeightLayout
+from jaxreason.sampling.cache_engine import CacheDtype
 from jaxreason.sharding import RULES
 
 _SHARE = f"the devices that share the rows (mesh axes {' × '.join(RULES['act_batch'])})"
 
 
+class EngineSizes(NamedTuple):
+    """What fixes the programs' shapes: slots, positions of a sequence, decode steps of a dispatch, and the pool."""
+
+    slots: int
+    length: int
+    steps: int
+    page_size: int
+    pages: int  # over all parts, each part's page 0 included
+    top_logprobs: int = 0  # likeliest tokens told with each token
+    cache_dtype: CacheDtype = "auto"
+
+    @property
+    def columns(self) -> int:
+        """Pages of the longest sequence."""
+        return -(-self.length // self.page_size)
+
+
 @dataclass(frozen=True)
 class SamplerConfig:
-    """Sizes of the engine; each fixes a shape on the device.
+    """EngineSizes of the engine; each fixes a shape on the device.
 
     Attributes:
       slots: sequences decoded at a time.
@@ -58,9 +74,9 @@ class SamplerConfig:
                 raise UserError(f"sampler.{name}: expected one of {expected}, got {got!r}")
 
     @property
-    def weights(self) -> Weights:
+    def weights(self) -> WeightLayout:
         """How weights are kept."""
-        return Weights(self.weight_dtype, self.gather_weights)
+        return WeightLayout(self.weight_dtype, self.gather_weights)
 
     @property
     def prefill_blocks(self) -> int:
@@ -72,7 +88,7 @@ class SamplerConfig:
         """Most prefill dispatches between two blocks of decoding: together no more tokens than a block decodes."""
         return max(self.slots * self.decode_block // self.prefill_tokens, 1)
 
-    def sizes(self, parts: int) -> Sizes:
+    def sizes(self, parts: int) -> EngineSizes:
         """The shapes of the programs where `parts` parts of the mesh have rows of their own.
 
         Raises:
@@ -92,8 +108,35 @@ class SamplerConfig:
         prompts = max(columns, -(-self.prefill_tokens // (parts * self.page_size)))
         enough = self.slots * columns + parts * (1 + prompts)  # a part's page 0 is nobody's
         pages = self.pages or enough
-        return Sizes(
-            *(self.slots, self.max_length, self.decode_block, self.page_size, pages),
-            self.top_logprobs,
-            self.cache_dtype,
+        return EngineSizes(
+            slots=self.slots,
+            length=self.max_length,
+            steps=self.decode_block,
+            page_size=self.page_size,
+            pages=pages,
+            top_logprobs=self.top_logprobs,
+            cache_dtype=self.cache_dtype,
         )
+
+
+@dataclass
+class EngineStats:
+    """What an engine has dispatched since it was made."""
+
+    prefill_dispatches: int = 0
+    prefilled_tokens: int = 0
+    padded_tokens: int = 0  # what those dispatches have room for: `prefilled_tokens` and padding
+    shared_tokens: int = 0  # of prompts, found in pages that others had filled
+    decode_dispatches: int = 0
+    decode_steps: int = 0  # over all dispatches, until the last slot of each stopped
+    decoded_tokens: int = 0
+    waiting_slots: int = 0  # slots without a page for their next token, summed over the dispatches
+    # from a block's arrival to the next dispatch, while devices wait for the host
+    host_seconds: float = 0.0
+
+
+class WeightSync(NamedTuple):
+    """What it took to copy the newest weights for the sampler; nothing where it uses the trainer's own."""
+
+    weights_bytes: int  # on a device
+    weights_seconds: float

@@ -6,57 +6,16 @@ vocabulary by its mass, then a token in the bucket. Top-k and top-p find their t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from jaxreason.config import LEARNED, above, at_least, check_ranges, within
-from jaxreason.errors import UserError
 
-
-@dataclass(frozen=True)
-class Decoding:
-    """How replies are chosen, and where they end.
-
-    Attributes:
-        temperature: Divides the logits; 0 means greedy.
-        top_k: Only the k likeliest tokens may be drawn (ties with the k-th stay); 0 is off.
-        top_p: Only the smallest set of likeliest tokens with at least this probability may be drawn, counted after
-            top-k as Hugging Face does (ties stay); 1.0 is off, 0 leaves the likeliest token alone.
-        max_tokens: Most tokens of a reply, stop token included.
-        stop: Strings that end a reply at the token that completes one of them.
-        min_p: Only tokens at least this times as likely as the likeliest may be drawn; 0 is off.
-        repetition_penalty: Divides positive logits of tokens that prompt or reply have, and multiplies negative ones
-            (CTRL, arXiv 1909.05858); 1 is off.
-        think_budget: Tokens after which a think block that is still open is closed; 0 is off.
-
-    Raises:
-        ValueError: A field is out of range; names the field.
-    """
-
-    temperature: Annotated[float, at_least(0), LEARNED]
-    top_k: Annotated[int, at_least(0), LEARNED]
-    top_p: Annotated[float, within(0, 1), LEARNED]
-    max_tokens: Annotated[int, at_least(1), LEARNED]
-    stop: Annotated[tuple[str, ...], LEARNED]
-    min_p: Annotated[float, within(0, 1), LEARNED] = 0.0
-    repetition_penalty: Annotated[float, above(0), LEARNED] = 1.0
-    think_budget: Annotated[int, at_least(0), LEARNED] = 0
-
-    def __post_init__(self) -> None:
-        check_ranges(self, "decoding")
-        if isinstance(self.stop, str) or any(not s for s in self.stop):
-            raise UserError(
-                f"decoding.stop: expected a tuple of non-empty strings, got {self.stop!r}"
-            )
-
-
-class Rule(NamedTuple):
-    """How each row chooses. `key` is the raw key of (seed, sample); the rest is as in `Decoding`."""
+class SamplingTensors(NamedTuple):
+    """How each row chooses. `key` is the raw key of (seed, sample); the rest is as in `SamplingParams`."""
 
     key: UInt32[Array, "B 2"]
     temperature: Float[Array, " B"]
@@ -66,7 +25,7 @@ class Rule(NamedTuple):
     penalty: Float[Array, " B"]
 
 
-class Choice(NamedTuple):
+class SamplerOutput(NamedTuple):
     """The token of each row, its log-probability, whether its distribution was finite, and the likeliest tokens."""
 
     token: Int[Array, " B"]
@@ -86,14 +45,14 @@ def sequence_keys(seed: UInt32[Array, "B 2"], sample: Int[Array, " B"]) -> UInt3
     return jax.vmap(one)(seed, sample)
 
 
-def choose(
+def sample_tokens(
     logits: Float[Array, "B V"],
-    rule: Rule,
+    rule: SamplingTensors,
     position: Int[Array, " B"],
     seen: UInt32[Array, "B W"],
     forced: Int[Array, " B"] | None = None,
     num_top: int = 0,
-) -> Choice:
+) -> SamplerOutput:
     """Chooses the token at `position` of each row.
 
     Log-probs are log-softmax(logits / temperature) (greedy: temperature 1), before everything else.
@@ -102,7 +61,7 @@ def choose(
         logits: float32; -inf forbids a token, NaN or +inf makes the row not finite (its token means nothing).
         rule: Rows with `temperature` 0 are greedy.
         position: Index of the chosen token in its sequence; makes the draws of a sequence independent.
-        seen: Tokens that a row has, a bit each (see `mark`): those that the penalty is for.
+        seen: Tokens that a row has, a bit each (see `add_token_bit`): those that the penalty is for.
         forced: A token that is taken instead of a drawn one; -1 for none.
         num_top: K, how many of the likeliest tokens are told.
     """
@@ -127,19 +86,21 @@ def choose(
     at_token = jnp.take_along_axis(scaled, token[:, None], axis=-1)[:, 0]
     whole = jnp.log(total)
     values, tokens = jax.lax.top_k(scaled, num_top) if num_top else _no_columns(scaled)
-    return Choice(token, at_token - whole, jnp.isfinite(total), tokens, values - whole[:, None])
+    return SamplerOutput(
+        token, at_token - whole, jnp.isfinite(total), tokens, values - whole[:, None]
+    )
 
 
-def mark(
-    seen: UInt32[Array, "B W"], token: Int[Array, " B"], where: Bool[Array, " B"]
+def add_token_bit(
+    seen: UInt32[Array, "B W"], token: Int[Array, " B"], rows: Bool[Array, " B"]
 ) -> UInt32[Array, "B W"]:
     """`seen` with the bit of a token more in the rows of a mask: bit t % 32 of word t // 32."""
-    rows, word = jnp.arange(len(seen)), token // 32
-    bit = jnp.where(where, jnp.uint32(1) << (token % 32).astype(jnp.uint32), 0).astype(jnp.uint32)
-    return seen.at[rows, word].set(seen[rows, word] | bit)
+    index, word = jnp.arange(len(seen)), token // 32
+    bit = jnp.where(rows, jnp.uint32(1) << (token % 32).astype(jnp.uint32), 0).astype(jnp.uint32)
+    return seen.at[index, word].set(seen[index, word] | bit)
 
 
-def marks(tokens: Sequence[int], vocab_size: int) -> UInt32[np.ndarray, " W"]:
+def token_bits(tokens: Sequence[int], vocab_size: int) -> UInt32[np.ndarray, " W"]:
     """The bits of tokens, on the host."""
     bits = np.zeros(-(-vocab_size // 32) * 32, np.uint8)
     bits[list(tokens)] = 1
@@ -157,7 +118,7 @@ def _penalise(logits: Array, penalty: Array, seen: Array) -> Array:
     return jnp.where(has, jnp.where(logits > 0, logits / by, logits * by), logits)
 
 
-def _pick_token(scaled: Array, weights: Array, rule: Rule, position: Array) -> Array:
+def _pick_token(scaled: Array, weights: Array, rule: SamplingTensors, position: Array) -> Array:
     """[B] the token of each row; `weights` are exp(scaled - max)."""
     return jax.lax.cond(
         jnp.all(rule.temperature == 0),
@@ -213,7 +174,7 @@ def _threshold(weights: Array, amounts: Array, limit: Array) -> Array:
     return jax.lax.bitcast_convert_type(high, jnp.float32)
 
 
-def _draw(weights: Array, rule: Rule, position: Array) -> Array:
+def _draw(weights: Array, rule: SamplingTensors, position: Array) -> Array:
     """[B] tokens drawn with probability proportional to what top-k and top-p leave of the weights."""
     kept = keep_likeliest(weights, rule.top_k, rule.top_p)
     kept = jnp.where(kept >= rule.min_p[:, None], kept, 0.0)  # the largest weight is 1

@@ -2,22 +2,46 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from jaxreason.sampling.page_pool import PagePool
-from jaxreason.sampling.sequences import Row
+from jaxreason.sampling.block_manager import BlockManager
+from jaxreason.sampling.sampling_params import Request
 
 
-class Block(NamedTuple):
+@dataclass
+class OpenPrompt:
+    """A prompt whose pages are being filled, or wait for its samples."""
+
+    request: Request
+    keys: tuple[bytes, ...]  # of the prompt's whole pages
+    pages: list[int]  # of all its tokens but the last
+    found: int  # of them, those that others had filled
+    prefilled: int
+    started: int = 0  # samples that have a slot
+
+    @property
+    def missing(self) -> int:
+        """Tokens to prefill; the last token of a prompt is decode's."""
+        return len(self.request.tokens) - 1 - self.prefilled
+
+    @property
+    def shared(self) -> list[int]:
+        """Pages that the next sample goes on from: the last sample takes over what the row holds."""
+        is_last = self.started + 1 == self.request.num_samples
+        return self.pages if is_last else self.pages[: len(self.keys)]
+
+
+class PrefillBlock(NamedTuple):
     """Tokens of one prompt in a dispatch: `count` from position `start` on."""
 
     index: int  # of the dispatch's blocks
-    row: Row
+    row: OpenPrompt
     start: int
     count: int
 
 
-class OpenPrompts:
+class PrefillQueue:
     """Those of each part, in order.
 
     Args:
@@ -27,17 +51,17 @@ class OpenPrompts:
       page_size: positions of a page.
     """
 
-    def __init__(self, pools: Sequence[PagePool], num_blocks: int, block: int, page_size: int):
-        self.rows: list[list[Row]] = [[] for _ in pools]
+    def __init__(self, pools: Sequence[BlockManager], num_blocks: int, block: int, page_size: int):
+        self.rows: list[list[OpenPrompt]] = [[] for _ in pools]
         self._shared = 0
         self._pools, self._size = pools, page_size
         self._num_blocks, self._block = num_blocks // len(pools), block  # of a part
         self._taken = [0] * len(pools)  # blocks of the dispatch that is being made
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[OpenPrompt]:
         return itertools.chain(*self.rows)
 
-    def add(self, part: int, row: Row) -> None:
+    def add(self, part: int, row: OpenPrompt) -> None:
         """The newest of a part."""
         self.rows[part].append(row)
         self._shared += row.prefilled
@@ -56,7 +80,7 @@ class OpenPrompts:
         """Whether the next dispatch has no room for another prompt, in any part."""
         return all(map(self._is_full, range(len(self.rows))))
 
-    def take_blocks(self, load: Callable[[], None]) -> list[Block]:
+    def take_blocks(self, load: Callable[[], None]) -> list[PrefillBlock]:
         """The next dispatch: blocks of prompts, oldest first, each in the blocks of its part.
 
         A prompt's pages are known as soon as they are in the dispatch: what comes after it there reads them already,
@@ -72,7 +96,7 @@ class OpenPrompts:
         self._taken = [0] * len(self.rows)
         return blocks
 
-    def close(self, gone: Callable[[Row], bool], suspect: bool) -> None:
+    def close(self, gone: Callable[[OpenPrompt], bool], suspect: bool) -> None:
         """Takes out some and gives their pages back."""
         for pool, rows in zip(self._pools, self.rows, strict=True):
             opened, rows[:] = rows.copy(), []
@@ -91,17 +115,17 @@ class OpenPrompts:
         blocks = sum(-(-row.missing // self._block) for row in self.rows[part])
         return self._taken[part] + blocks >= self._num_blocks
 
-    def _take(self, part: int) -> Iterator[Block]:
+    def _take(self, part: int) -> Iterator[PrefillBlock]:
         for row in self.rows[part]:
             self._share_more(row, part)
             while row.missing and self._taken[part] < self._num_blocks:
                 count = min(row.missing, self._block)
                 index = part * self._num_blocks + self._taken[part]
-                yield Block(index, row, row.prefilled, count)
+                yield PrefillBlock(index, row, row.prefilled, count)
                 self._advance(row, part, count)
                 self._taken[part] += 1
 
-    def _share_more(self, row: Row, part: int) -> None:
+    def _share_more(self, row: OpenPrompt, part: int) -> None:
         """What others have filled of a prompt's beginning since it was opened; its own pages for that go back."""
         pool, first = self._pools[part], row.prefilled // self._size
         if row.prefilled > row.found * self._size:
@@ -114,7 +138,7 @@ class OpenPrompts:
         row.prefilled += len(more) * self._size
         self._shared += len(more) * self._size
 
-    def _advance(self, row: Row, part: int, count: int) -> None:
+    def _advance(self, row: OpenPrompt, part: int, count: int) -> None:
         """`count` more tokens of a row are in its pages, or will be before anything reads them."""
         before = row.prefilled
         row.prefilled += count

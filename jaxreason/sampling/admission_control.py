@@ -1,12 +1,18 @@
-"""How long replies turn out to be, and for how many of them there are likely to be pages.
+"""Which sequences may begin and go on with the pages there are: the scheduler asks here before it gives any away.
 
-Replies do not end together, and each gives its pages back when it ends: what counts is the largest number of pages that
-are held at one time. It cannot be known beforehand; as many go on as the risk that pages run out is worth. When they do
-run out some replies wait, and all that has begun still ends (`budget.py`).
+A sequence takes pages as it grows, and together those that have begun may need more pages than there are. Two rules
+keep this from going wrong:
+
+1. Safety (`is_safe`). There must be an order in which all of them can end, each giving its own pages back for the next
+   (Dijkstra's banker's algorithm, EWD 623). So some may have to wait, but nothing is thrown away or computed twice,
+   as vLLM's preemption would have it.
+2. Use (`Forecast`). Safety alone lets in so many that most of them wait. How many go on is chosen by how long replies
+   have been so far: replies do not end together, so what counts is the largest number of pages held at one time. That
+   is not known beforehand; it is estimated, and the risk that pages run out is weighed against one more reply.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +24,30 @@ BINS = 96  # of lengths up to the limit, in each of which replies end at one rat
 PRIOR = 8  # before any has ended half are expected to by an eighth of the limit
 TIMES = 48  # from now at which it is estimated what will be held
 CAUTION = 6  # how many times over a place is lost by a page too few
+
+
+class Claim(NamedTuple):
+    """Of a sequence that has begun: pages that it may still need, and those that it gives back when it ends."""
+
+    need: int
+    own: int
+
+
+def is_safe(free: int, running: Iterable[Claim], waiting: Iterable[int]) -> bool:
+    """Whether all can end, those with a slot first, since the others wait for one.
+
+    Args:
+      free: pages.
+      running: claims of sequences that have a slot.
+      waiting: pages that each of the others may need, beyond those that it shares.
+    """
+    for claim in sorted(
+        running
+    ):  # an order that fails with the least need first fails in any other
+        if claim.need > free:
+            return False
+        free += claim.own
+    return max(waiting, default=0) <= free
 
 
 class Lengths:
