@@ -24,7 +24,8 @@ from jaxreason.config import FREE, LEARNED, at_least
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
-from jaxreason.models.decoder import Model, forward, head
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import forward, head
 from jaxreason.models.fingerprint import fingerprint
 from jaxreason.models.huggingface import ModelConfig, open_model
 from jaxreason.models.logprobs import full_kl

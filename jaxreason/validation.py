@@ -15,7 +15,7 @@ from jaxreason.config import FREE, LEARNED, at_least, to_dict
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
-from jaxreason.models.decoder import Model
+from jaxreason.models.architecture import Model
 from jaxreason.models.fingerprint import fingerprint
 from jaxreason.results.validation_files import (
     begin_validation,

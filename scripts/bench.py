@@ -57,10 +57,14 @@ from configs import qwen3, sections  # noqa: E402
 from jaxreason.config import parse  # noqa: E402
 from jaxreason.data.batches import TokenBatch  # noqa: E402
 from jaxreason.models.decoder import abstract_params, forward, output_logits, param_axes  # noqa: E402
-from jaxreason.models.families import architecture_from_hf  # noqa: E402
+from jaxreason.models.hf_config import architecture_from_hf  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, make_model, open_model  # noqa: E402
 from jaxreason.models.model_flops import causal_attention, weight_products  # noqa: E402
-from jaxreason.models.sampling_layout import WeightDtype, lay_out, sampling_model  # noqa: E402
+from jaxreason.models.sampler_weights import (
+    WeightDtype,
+    lay_out,
+    sampling_model,  # noqa: E402
+)
 from jaxreason.plan.slices import GPU_SHARE, generation_of  # noqa: E402
 from jaxreason.sampling.cache_engine import CacheDtype  # noqa: E402
 from jaxreason.sampling.engine import Engine

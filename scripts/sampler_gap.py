@@ -20,11 +20,11 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from engine_sizes import engine_sizes  # noqa: E402
 
+from jaxreason.compiling import make_products_exact  # noqa: E402
 from jaxreason.data.tokenizer import load_tokenizer  # noqa: E402
 from jaxreason.models.decoder import forward, head  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve  # noqa: E402
 from jaxreason.models.logprobs import logprobs  # noqa: E402
-from jaxreason.models.precision import make_products_exact  # noqa: E402
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.sampling_params import (
     Request,  # noqa: E402

@@ -141,8 +141,9 @@ def write_model(layers: int, folder: pathlib.Path) -> str:
 
     from configs import qwen3
     from jaxreason.models.decoder import init_params
-    from jaxreason.models.families import architecture_from_hf
-    from jaxreason.models.huggingface import ModelConfig, make_model, save_model
+    from jaxreason.models.hf_config import architecture_from_hf
+    from jaxreason.models.hf_export import save_model
+    from jaxreason.models.huggingface import ModelConfig, make_model
 
     small = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16, "vocab_size": 1024}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": layers}

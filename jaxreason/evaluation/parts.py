@@ -18,7 +18,7 @@ from jaxreason.evaluation.asking import Benchmark
 from jaxreason.evaluation.benchmarks import Item, load_items
 from jaxreason.evaluation.identity import FORMAT, gold_identity, prompts_identity
 from jaxreason.evaluation.settings import EvalConfig, decoding_of, find_benchmarks
-from jaxreason.models.model_source import ModelSource
+from jaxreason.models.huggingface import ModelSource
 from jaxreason.results.claims import changes, plain, refuse
 from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.files import read_json, write_json

@@ -11,20 +11,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
-from jaxreason.models.attention_blocks import attend_by_blocks
 from jaxreason.models.attention_gpu import cudnn, cudnn_serves, triton
+from jaxreason.models.attention_mask import AttentionMask
 from jaxreason.models.attention_tpu import splash
-from jaxreason.models.bits import from_kept
-from jaxreason.models.online_softmax import (
+from jaxreason.models.blockwise import (
     LOWEST,
     OnlineSoftmax,
     add_keys,
     attended,
+    cut,
     head_rows,
+    join,
     no_blocks,
 )
-from jaxreason.models.row_blocks import cut, join
-from jaxreason.models.visibility import Visibility
+from jaxreason.models.flash_attention import attend_by_blocks
+from jaxreason.models.quantization import from_kept
 from jaxreason.sharding import constrain, platform
 
 QUERY_BLOCK = 128  # queries that `over_cache` handles at a time
@@ -39,7 +40,7 @@ def plain(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B S K H"],
     v: Float[Array, "B S K H"],
-    where: Visibility,
+    where: AttentionMask,
 ) -> Float[Array, "B T N H"]:
     """The reference: all scores at once, softmax in float32. A query that sees nothing gets finite numbers."""
     return _attend(q, k, v, where.mask)
@@ -49,7 +50,7 @@ def blockwise(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B S K H"],
     v: Float[Array, "B S K H"],
-    where: Visibility,
+    where: AttentionMask,
 ) -> Float[Array, "B T N H"]:
     """A block of queries against a block of keys at a time: memory linear in T; see `attention_blocks`."""
     return attend_by_blocks(
@@ -74,7 +75,7 @@ def over_cache(
     k: Num[Array, "L B K S H"],
     v: Num[Array, "L B K S H"],
     layer: Int[Array, ""],
-    where: Visibility,
+    where: AttentionMask,
 ) -> Float[Array, "B T N H"]:
     """Attention over one layer of a cache, block by block up to the last position that any query sees.
 
@@ -117,7 +118,7 @@ def fused_on_tpu(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B T K H"],
     v: Float[Array, "B T K H"],
-    where: Visibility,
+    where: AttentionMask,
 ) -> Float[Array, "B T N H"]:
     """Splash attention: one kernel, no scores in memory; see `attention_tpu`."""
     return splash(q, k, v, where.segments, where.window)
@@ -127,7 +128,7 @@ def fused_on_gpu(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B T K H"],
     v: Float[Array, "B T K H"],
-    where: Visibility,
+    where: AttentionMask,
 ) -> Float[Array, "B T N H"]:
     """JAX's Triton kernel, see `attention_gpu`; it has no window, which `blockwise` then is for."""
     if where.window is not None and where.window < q.shape[1]:
@@ -139,7 +140,7 @@ def fastest_on_gpu(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B T K H"],
     v: Float[Array, "B T K H"],
-    where: Visibility,
+    where: AttentionMask,
 ) -> Float[Array, "B T N H"]:
     """cuDNN's where each row holds one sequence (no segments), else `triton`; `blockwise` where there is no cuDNN."""
     if not cudnn_serves(q):
@@ -149,7 +150,7 @@ def fastest_on_gpu(
     return cudnn(q, k, v, where.window)
 
 
-ATTENTION: dict[str, Callable[[Array, Array, Array, Visibility], Array]] = {
+ATTENTION: dict[str, Callable[[Array, Array, Array, AttentionMask], Array]] = {
     "plain": plain,
     "blockwise": blockwise,
     "splash": fused_on_tpu,

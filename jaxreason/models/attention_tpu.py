@@ -21,8 +21,8 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from jaxreason.models.blockwise import lengthen
 from jaxreason.models.remat import ATTENDED
-from jaxreason.models.row_blocks import lengthen
 from jaxreason.sharding import axis_size, fitting_spec, heads_spec, platform
 
 LANES = 128  # of a TPU's registers: a device's part of a row is padded to a multiple

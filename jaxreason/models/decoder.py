@@ -4,7 +4,6 @@ Outside this package parameters are a nested dict of arrays; layers are stacked 
 """
 
 import functools
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +14,10 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from jaxreason.errors import UserError
+from jaxreason.models.architecture import Model
 from jaxreason.models.attention import ATTENTION
-from jaxreason.models.bits import kept_dtype
-from jaxreason.models.cache import CACHE_AXES, Cache
+from jaxreason.models.attention_mask import AttentionMask, attention_mask
+from jaxreason.models.kv_cache import CACHE_AXES, KVCache
 from jaxreason.models.layers import (
     Linear,
     RMSNorm,
@@ -29,76 +29,12 @@ from jaxreason.models.layers import (
 from jaxreason.models.paged_cache import PagedCache
 from jaxreason.models.paged_cache_tpu import PagedCacheTPU
 from jaxreason.models.prefix_tree import PrefixTree
+from jaxreason.models.quantization import kept_dtype
 from jaxreason.models.remat import ATTENDED, LAYER_INPUT, REMAT
-from jaxreason.models.rope import RopeScaling, rope_tables, rotate
-from jaxreason.models.visibility import Visibility, visibility
+from jaxreason.models.rope import rope_tables, rotate
 from jaxreason.sharding import constrain, tree_shardings
 
-AnyCache = Cache | PagedCache | PagedCacheTPU | PrefixTree
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What the network computes; fields carry Hugging Face's names."""
-
-    model_type: str
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    rms_norm_eps: float
-    rope_theta: float
-    rope_scaling: RopeScaling | None
-    max_position_embeddings: int
-    tie_word_embeddings: bool
-    attention_bias: bool  # on q, k, v
-    attention_output_bias: bool  # on o
-    qk_norm: bool
-    sliding_window: int | None
-    initializer_range: float
-
-    def __post_init__(self):
-        if self.num_attention_heads % self.num_key_value_heads:
-            raise UserError(
-                f"num_attention_heads={self.num_attention_heads} is not a multiple of "
-                f"num_key_value_heads={self.num_key_value_heads}."
-            )
-        if self.head_dim % 2:
-            raise UserError(
-                f"head_dim={self.head_dim}: expected an even number, since rotary embedding turns pairs."
-            )
-
-
-@dataclass(frozen=True)
-class Model:
-    """Everything static about a model: hashable, so it can be closed over or be a static argument of jit."""
-
-    architecture: Architecture
-    dtype: str  # of activations
-    param_dtype: str  # of parameters
-    remat: str  # key of REMAT
-    attention: str  # key of ATTENTION
-    unroll: int  # layers per iteration of the scan
-    # only `sampling_layout` asks for these
-    output_first: bool = False  # kernels are [out, in]
-    int8: bool = False  # those of the layers are whole numbers with a scale for each output
-
-    def __post_init__(self):
-        for field, valid in (("remat", REMAT), ("attention", ATTENTION)):
-            if getattr(self, field) not in valid:
-                raise UserError(
-                    f"model.{field}={getattr(self, field)!r}: expected one of {', '.join(valid)}."
-                )
-        for field in ("dtype", "param_dtype"):
-            if getattr(self, field) not in ("float32", "bfloat16", "float16"):
-                raise UserError(
-                    f"model.{field}={getattr(self, field)!r}: expected float32, bfloat16 or float16."
-                )
-        if self.unroll < 1:
-            raise UserError(f"model.unroll={self.unroll}: expected at least 1.")
+AnyCache = KVCache | PagedCache | PagedCacheTPU | PrefixTree
 
 
 class Output(NamedTuple):
@@ -139,7 +75,7 @@ class Attention(nnx.Module):
         self.q_norm = norm() if arch.qk_norm else None
         self.k_norm = norm() if arch.qk_norm else None
 
-    def __call__(self, x, rope, where: Visibility, cache: AnyCache | None, index):
+    def __call__(self, x, rope, where: AttentionMask, cache: AnyCache | None, index):
         q = self._heads(self.q_proj(x), self.q_norm, "act_heads")
         k = self._heads(self.k_proj(x), self.k_norm, "act_kv_heads")
         v = self._heads(self.v_proj(x), None, "act_kv_heads")
@@ -185,7 +121,7 @@ class MLP(nnx.Module):
         return self.down_proj(constrain(inner, ("act_batch", "act_len", "act_mlp")))
 
 
-class Layer(nnx.Module):
+class DecoderLayer(nnx.Module):
     """One pre-norm block."""
 
     def __init__(self, model: Model, rngs: nnx.Rngs):
@@ -198,7 +134,7 @@ class Layer(nnx.Module):
         self.post_attention_layernorm = norm()
         self.mlp = MLP(model, rngs)
 
-    def __call__(self, x, rope, where: Visibility, cache: AnyCache | None, index):
+    def __call__(self, x, rope, where: AttentionMask, cache: AnyCache | None, index):
         attended, cache = self.self_attn(self.input_layernorm(x), rope, where, cache, index)
         x = constrain(x + attended, ("act_batch", "act_len", "act_embed"))
         x = x + self.mlp(self.post_attention_layernorm(x))
@@ -226,8 +162,18 @@ class Decoder(nnx.Module):
         self.layers = _make_layers(model, rngs.fork(split=arch.num_hidden_layers))
         self.norm = RMSNorm(arch.hidden_size, "embed", arch.rms_norm_eps, model.param_dtype, rngs)
         sizes, axes = (arch.hidden_size, arch.vocab_size), ("embed", "vocab")
-        how = (False, arch.initializer_range, model.param_dtype, rngs, model.output_first, False)
-        self.lm_head = None if arch.tie_word_embeddings else Linear(sizes, axes, *how)
+        self.lm_head = None
+        if not arch.tie_word_embeddings:
+            self.lm_head = Linear(
+                sizes,
+                axes,
+                bias=False,
+                scale=arch.initializer_range,
+                param_dtype=model.param_dtype,
+                rngs=rngs,
+                output_first=model.output_first,
+                int8=False,
+            )
 
     def __call__(self, tokens, positions, segment_ids, cache, layers):
         embedded, step = self.begin(tokens, positions, segment_ids, cache)
@@ -242,7 +188,7 @@ class Decoder(nnx.Module):
         x = constrain(x, ("act_rows_of_features", "act_len", "embed"))
         embedded = constrain(x, ("act_batch", "act_len", "act_embed"))
         rope = rope_tables(positions, arch.rope_theta, arch.head_dim, arch.rope_scaling)
-        where = _where(positions, segment_ids, cache, arch.sliding_window)
+        where = _mask(positions, segment_ids, cache, arch.sliding_window)
         graph, _ = nnx.split(self.layers)
 
         def step(carry, layer):
@@ -275,15 +221,15 @@ class Decoder(nnx.Module):
 
 
 @nnx.vmap(in_axes=(None, 0), out_axes=0)
-def _make_layers(model: Model, rngs: nnx.Rngs) -> Layer:
-    return Layer(model, rngs)
+def _make_layers(model: Model, rngs: nnx.Rngs) -> DecoderLayer:
+    return DecoderLayer(model, rngs)
 
 
-def _where(positions, segment_ids, cache: AnyCache | None, window: int | None) -> Visibility:
+def _mask(positions, segment_ids, cache: AnyCache | None, window: int | None) -> AttentionMask:
     if cache is None:
-        return visibility(positions, positions, segment_ids, segment_ids, window)
+        return attention_mask(positions, positions, segment_ids, segment_ids, window)
     indices = jnp.broadcast_to(jnp.arange(cache.length), (positions.shape[0], cache.length))
-    return visibility(positions, indices, None, None, window)
+    return attention_mask(positions, indices, None, None, window)
 
 
 def network(model: Model, params: dict[str, Any]) -> Decoder:
@@ -364,8 +310,9 @@ def forward(
         raise UserError(
             "forward: a cache holds one sequence a row; pass either segment_ids or cache, not both."
         )
-    given = tokens, positions, segment_ids, cache, params["layers"]
-    embedded, final, hidden, cache = network(model, params)(*given)
+    embedded, final, hidden, cache = network(model, params)(
+        tokens, positions, segment_ids, cache, params["layers"]
+    )
     logits = output_logits(model, params, final)
     hidden = jnp.concatenate([embedded[None], hidden[:-1], final[None]])
     return Output(logits, final, hidden, cache)
@@ -383,7 +330,7 @@ def output_logits(
     return constrain(logits, ("act_batch", "act_len", "act_vocab"))
 
 
-def init_cache(model: Model, batch: int, length: int) -> Cache:
+def init_cache(model: Model, batch: int, length: int) -> KVCache:
     """An empty cache of `length` positions for `batch` rows, in the activations' dtype.
 
     Raises:
@@ -397,4 +344,4 @@ def init_cache(model: Model, batch: int, length: int) -> Cache:
 
     shape = (arch.num_hidden_layers, batch, arch.num_key_value_heads, length, arch.head_dim)
     empty = jnp.zeros(shape, kept_dtype(model.dtype))
-    return Cache(*(constrain(empty, CACHE_AXES) for _ in Cache._fields))
+    return KVCache(*(constrain(empty, CACHE_AXES) for _ in KVCache._fields))

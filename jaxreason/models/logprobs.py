@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
 from jaxreason.errors import UserError
-from jaxreason.models.row_blocks import cut, join
-from jaxreason.models.vocabulary import count_blocks, logprob_and_entropy
+from jaxreason.models.blockwise import cut, join
+from jaxreason.models.vocab_logprobs import count_blocks, logprob_and_entropy
 from jaxreason.sharding import axis_size, constrain
 
 

@@ -13,17 +13,17 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from jaxreason.models.bits import from_kept
-from jaxreason.models.int8 import attend_scaled, stored
-from jaxreason.models.online_softmax import (
+from jaxreason.models.attention_mask import AttentionMask, attention_mask
+from jaxreason.models.blockwise import (
     OnlineSoftmax,
     add_keys,
     attended,
+    cut,
     head_rows,
+    join,
     no_blocks,
 )
-from jaxreason.models.row_blocks import cut, join
-from jaxreason.models.visibility import Visibility, visibility
+from jaxreason.models.quantization import attend_scaled, from_kept, stored
 from jaxreason.sharding import RULES, axis_size, constrain, platform, spec
 
 QUERY_BLOCK = 128  # queries of a row that are handled at a time
@@ -36,7 +36,7 @@ class PagedCache(NamedTuple):
     The mesh axes that split rows split the pool too, and a row's pages are numbered within its own part of the pool.
     Page 0 of a part is never written: it stands in tables where there is no page. C = 2K: the keys of a head, then its
     values (with a dim for the two and one for the heads, a device with one head would have the compiler copy the pool).
-    With `scales`, pages are int8 (`models/int8.py`); on CPU bfloat16 is kept as bits (`models/bits.py`).
+    With `scales`, pages are int8 (`models/quantization.py`); on CPU bfloat16 is kept as bits (`models/quantization.py`).
     """
 
     pages: Num[Array, "L N C S H"]
@@ -73,7 +73,7 @@ class PagedCache(NamedTuple):
         return self._replace(pages=write(self.pages, self.tables, positions, new, layer))
 
     def attend(
-        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: Visibility
+        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: AttentionMask
     ) -> Float[Array, "B T N H"]:
         """Queries at `where.query_positions` see their row's earlier positions and their own, all of them written.
 
@@ -93,7 +93,11 @@ def take_page(pages: Num[Array, "L N C S H"], layer: Any, page: Int[Array, " B"]
 
 
 def attend(
-    cache: Any, layer: Int[Array, ""], where: Visibility, take: Callable, q: Float[Array, "B T N H"]
+    cache: Any,
+    layer: Int[Array, ""],
+    where: AttentionMask,
+    take: Callable,
+    q: Float[Array, "B T N H"],
 ) -> Float[Array, "B T N H"]:
     """The reference for any layout and dtype of pages, of which `take` takes one a row as `take_page` does."""
     size = cache.length // cache.tables.shape[1]
@@ -235,7 +239,7 @@ def _group(
 
     def body(column: Array, carry: OnlineSoftmax) -> OnlineSoftmax:
         keys = column * size + jnp.arange(size)[None]
-        where = visibility(positions, keys, None, None, window)
+        where = attention_mask(positions, keys, None, None, window)
         return add_keys(carry, rows, *take(tables[:, column]), where.mask)
 
     names = (None, "act_kv_heads")

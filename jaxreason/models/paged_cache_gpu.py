@@ -14,11 +14,10 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 from jaxtyping import Array, Float, Int
 
-from jaxreason.models.int8 import attend_scaled
-from jaxreason.models.online_softmax import LOWEST
+from jaxreason.models.attention_mask import AttentionMask
+from jaxreason.models.blockwise import LOWEST, lengthen
 from jaxreason.models.paged_cache import PagedCache, inside, on_devices
-from jaxreason.models.row_blocks import lengthen
-from jaxreason.models.visibility import Visibility
+from jaxreason.models.quantization import attend_scaled
 from jaxreason.sharding import platform
 
 FEWEST_QUERIES, MOST_QUERIES = 16, 64  # of a program; a query is one of a token's heads
@@ -30,7 +29,7 @@ class PagedCacheGPU(PagedCache):
     """As `PagedCache`, read by the kernel where it takes the pages."""
 
     def attend(
-        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: Visibility
+        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: AttentionMask
     ) -> Float[Array, "B T N H"]:
         """Queries see their row's earlier positions and their own, all of them written; padding gets 0."""
         if not kernel_serves(self.pages.shape[3], q.shape[3]):

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.ragged_paged_attention import kernel as library
 from jaxtyping import Array, Float, Int, Num
 
-from jaxreason.models.int8 import attend_scaled, stored
+from jaxreason.models.attention_mask import AttentionMask
 from jaxreason.models.paged_cache import attend, combined, heads_axis, inside, on_devices, place
-from jaxreason.models.visibility import Visibility
+from jaxreason.models.quantization import attend_scaled, stored
 from jaxreason.sharding import axis_size
 
 LANES = 128  # of a TPU's registers: head_dim must be a multiple
@@ -58,7 +58,7 @@ class PagedCacheTPU(NamedTuple):
         return self._replace(pages=on_devices(_write, self, 0)(*args))
 
     def attend(
-        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: Visibility
+        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: AttentionMask
     ) -> Float[Array, "B T N H"]:
         """Queries see their row's earlier positions and their own, all of them written.
 
@@ -72,7 +72,7 @@ class PagedCacheTPU(NamedTuple):
             run = functools.partial(self._kernel, layer, where)
         return attend_scaled(run, q, self.scales, layer)
 
-    def _kernel(self, layer: Array, where: Visibility, q: Array) -> Array:
+    def _kernel(self, layer: Array, where: AttentionMask, q: Array) -> Array:
         args = (self.pages, self.tables, where.query_positions, q, layer)
         return on_devices(functools.partial(_attend, where.window), self, 3)(*args)
 

@@ -11,11 +11,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from jaxreason.models.bits import from_kept
-from jaxreason.models.cache import Cache
-from jaxreason.models.online_softmax import LOWEST
-from jaxreason.models.row_blocks import cut, join
-from jaxreason.models.visibility import Visibility
+from jaxreason.models.attention_mask import AttentionMask
+from jaxreason.models.blockwise import LOWEST, cut, join
+from jaxreason.models.kv_cache import KVCache
+from jaxreason.models.quantization import from_kept
 
 QUERY_BLOCK = 128  # queries whose scores exist at a time
 UNROLLED = 16  # up to so many blocks each reads the keys before its end alone
@@ -31,7 +30,7 @@ class PrefixTree(NamedTuple):
       k, v: of the layer at hand.
     """
 
-    prefix: Cache | None
+    prefix: KVCache | None
     prefix_length: Int[Array, ""]
     ends: Int[Array, "B T"]
     k: Float[Array, "B T K H"]
@@ -54,7 +53,7 @@ class PrefixTree(NamedTuple):
         return self._replace(k=k, v=v)
 
     def attend(
-        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: Visibility
+        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: AttentionMask
     ) -> Float[Array, "B T N H"]:
         """Attention over the prefix and over each token's own ancestors, a block of queries at a time."""
         positions, number = where.query_positions, q.shape[1]
@@ -137,7 +136,7 @@ def _masked(
 
 
 def empty_tree(
-    prefix: Cache | None,
+    prefix: KVCache | None,
     prefix_length: Int[Array, ""],
     ends: Int[Array, "B T"],
     heads: tuple[int, int],

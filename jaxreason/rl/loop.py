@@ -23,7 +23,8 @@ from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import MetricsWriter
-from jaxreason.models.decoder import Model, param_axes
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import param_axes
 from jaxreason.models.huggingface import ModelConfig, open_model, static_model
 from jaxreason.results.metrics_lines import metrics_path, read_metrics
 from jaxreason.rl.checks import check_config

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from jaxreason.base_kl import NO_BASE_KL, BaseKLConfig
 from jaxreason.config import FREE, LEARNED, at_least, within
 from jaxreason.data.rows import DatasetConfig
-from jaxreason.models.huggingface import ExportDtype
+from jaxreason.models.hf_export import ExportDtype
 from jaxreason.rl.policy_losses import PolicyLossConfig
 from jaxreason.rl.rewards import RewardConfig
 from jaxreason.sampling.engine_config import SamplerConfig

@@ -4,7 +4,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from jaxreason.models.decoder import Model
+from jaxreason.models.architecture import Model
 from jaxreason.models.model_flops import peak_flops, training_flops, utilization, weight_products
 from jaxreason.rl.generation import Collected
 from jaxreason.rl.rollouts import is_trained

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from jaxreason.models.bits import from_kept, kept_dtype
-from jaxreason.models.decoder import Model, forward, init_cache
-from jaxreason.models.int8 import scale_for
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import forward, init_cache
 from jaxreason.models.paged_cache import PagedCache, by_parts
 from jaxreason.models.paged_cache_gpu import PagedCacheGPU
 from jaxreason.models.paged_cache_tpu import PagedCacheTPU
+from jaxreason.models.quantization import from_kept, kept_dtype, scale_for
 from jaxreason.sharding import axis_size, constrain, fitting_spec, num_parts, platform
 
 Pages = Num[Array, "L N ..."]

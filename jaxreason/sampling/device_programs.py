@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from jaxreason.models.decoder import Model, abstract_params, forward
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import abstract_params, forward
 from jaxreason.models.paged_cache import PagedCache
 from jaxreason.models.paged_cache_tpu import PagedCacheTPU
 from jaxreason.sampling import cache_engine, sampler

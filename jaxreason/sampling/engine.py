@@ -1,8 +1,8 @@
 """The sampling engine: requests in, completions out as they finish; slots are refilled as sequences end.
 
 The host decides (who runs where on which pages, what ended and why: `scheduler.py`), the device works in three programs
-(`device_programs.py`). In a run of several processes every process makes the same calls with the same requests, and gets the
-same completions.
+(`device_programs.py`). In a run of several processes every process makes the same calls with the same requests, and
+gets the same completions.
 """
 
 import logging
@@ -16,13 +16,8 @@ from jax.sharding import Mesh
 
 from jaxreason.compiling import Compiling
 from jaxreason.errors import UserError
-from jaxreason.models.decoder import Model
-from jaxreason.models.sampling_layout import (
-    changed_parts,
-    lay_out,
-    replace_params,
-    sampling_model,
-)
+from jaxreason.models.architecture import Model
+from jaxreason.models.sampler_weights import changed_parts, lay_out, replace_params, sampling_model
 from jaxreason.sampling.admission_control import Lengths
 from jaxreason.sampling.block_manager import BlockManager
 from jaxreason.sampling.device_programs import DecodedBlock, make_device_programs

@@ -7,8 +7,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxreason.compiling import Compiling, ProgramCall
-from jaxreason.models.decoder import Model
-from jaxreason.models.sampling_layout import abstract_layout, move_program, sampling_model
+from jaxreason.models.architecture import Model
+from jaxreason.models.sampler_weights import abstract_layout, move_program, sampling_model
 from jaxreason.sampling.device_programs import abstract_slots, make_device_programs
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sampling.slot_admission import make_admission

@@ -1,11 +1,11 @@
-"""The sizes of an engine, as a recipe gives them and as its programs are compiled for; and what it counts of its work."""
+"""The sizes of an engine, as a recipe gives them and as programs are compiled for them, and what it counts of its work."""
 
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple, get_args
 
 from jaxreason.config import FREE, LEARNED, at_least, check_ranges
 from jaxreason.errors import UserError
-from jaxreason.models.sampling_layout import WeightDtype, WeightLayout
+from jaxreason.models.sampler_weights import WeightDtype, WeightLayout
 from jaxreason.sampling.cache_engine import CacheDtype
 from jaxreason.sharding import RULES
 

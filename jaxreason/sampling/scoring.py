@@ -11,8 +11,9 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from jaxreason.models.cache import Cache
-from jaxreason.models.decoder import Model, forward, head, init_cache
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import forward, head, init_cache
+from jaxreason.models.kv_cache import KVCache
 from jaxreason.models.logprobs import scored_targets
 from jaxreason.models.prefix_tree import empty_tree
 from jaxreason.sampling.token_trees import (
@@ -137,7 +138,7 @@ class Scorer:
                 batch = _pad(some, group.prefix, shape)
                 yield some, self._programs.rows(params, prefix, batch)
 
-    def _forward_prefix(self, params: Any, group: PrefixGroup) -> Cache | None:
+    def _forward_prefix(self, params: Any, group: PrefixGroup) -> KVCache | None:
         if not group.prefix:
             return None
         size = min(length_bucket(group.prefix), self._max_length)
@@ -182,14 +183,14 @@ def _pad(rows: list[TreeRow], prefix_length: int, shape: tuple[int, int, int]) -
     return _Batch(np.asarray(prefix_length, np.int32), tokens, positions, ends, places, targets)
 
 
-def _prefix(model: Model, params: Any, tokens: Int[Array, "1 T"]) -> Cache:
+def _prefix(model: Model, params: Any, tokens: Int[Array, "1 T"]) -> KVCache:
     """Keys and values of the tokens, and of what follows them as padding, which no row looks at."""
     cache = init_cache(model, 1, tokens.shape[1])
     return forward(model, params, tokens, jnp.arange(tokens.shape[1])[None], cache=cache).cache
 
 
 def _score(
-    model: Model, params: Any, prefix: Cache | None, batch: _Batch
+    model: Model, params: Any, prefix: KVCache | None, batch: _Batch
 ) -> tuple[Float[Array, "R E"], Int[Array, "R E"]]:
     """The log-probability of each target, and its rank."""
     arch = model.architecture

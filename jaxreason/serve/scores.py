@@ -11,7 +11,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from jaxreason.models.decoder import Model, forward, head
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import forward, head
 from jaxreason.sharding import num_parts, replicated, to_host
 
 CHUNK = 64  # positions whose logits exist at a time

@@ -10,8 +10,9 @@ from jaxreason.data.rows import DatasetConfig
 from jaxreason.evaluation.evaluator import run_eval
 from jaxreason.evaluation.settings import BenchmarkRun, EvalConfig, OwnBenchmark
 from jaxreason.models.decoder import init_params
-from jaxreason.models.families import architecture_from_hf
-from jaxreason.models.huggingface import ModelConfig, make_model, save_model
+from jaxreason.models.hf_config import architecture_from_hf
+from jaxreason.models.hf_export import save_model
+from jaxreason.models.huggingface import ModelConfig, make_model
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.sharding import MeshConfig, make_mesh

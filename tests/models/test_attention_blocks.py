@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxreason.models.attention import plain
-from jaxreason.models.attention_blocks import BLOCK, attend_by_blocks
-from jaxreason.models.visibility import visibility
+from jaxreason.models.attention_mask import attention_mask
+from jaxreason.models.flash_attention import BLOCK, attend_by_blocks
 
 BATCH, LENGTH, HEADS, KV_HEADS, HEAD_DIM = 2, 21, 6, 2, 4
 
@@ -49,7 +49,7 @@ def test_it_equals_attention_written_out(operands, window, segmented):
     if not segmented:
         positions = np.tile(np.arange(LENGTH, dtype=np.int32), (BATCH, 1))
         segments = None
-    mask = np.asarray(visibility(positions, positions, segments, segments, window).mask)
+    mask = np.asarray(attention_mask(positions, positions, segments, segments, window).mask)
     out = attend_by_blocks(q, k, v, positions, positions, segments, window)
     np.testing.assert_allclose(out, in_numpy(q, k, v, mask), atol=1e-5)
 
@@ -58,7 +58,7 @@ def test_it_equals_attention_written_out(operands, window, segmented):
 def test_its_gradient_is_that_of_attention_with_all_scores(operands, window):
     q, k, v, d_out = operands
     positions, segments = packed()
-    where = visibility(positions, positions, segments, segments, window)
+    where = attention_mask(positions, positions, segments, segments, window)
 
     def blocks(q, k, v):
         return attend_by_blocks(q, k, v, positions, positions, segments, window)

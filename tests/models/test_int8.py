@@ -6,11 +6,11 @@ import pytest
 from pools import HEAD_DIM, HEADS, KV_HEADS, LAYERS, ROWS, make_cache, reference
 
 from jaxreason.models import paged_cache_tpu
-from jaxreason.models.int8 import quantize_outputs, scale_for, to_int8
+from jaxreason.models.attention_mask import attention_mask
 from jaxreason.models.paged_cache import PagedCache
 from jaxreason.models.paged_cache_gpu import PagedCacheGPU
 from jaxreason.models.paged_cache_tpu import PagedCacheTPU
-from jaxreason.models.visibility import visibility
+from jaxreason.models.quantization import quantize_outputs, scale_for, to_int8
 
 
 def test_numbers_are_rounded_to_127_steps_either_way_and_held_within():
@@ -39,7 +39,7 @@ def test_attention_over_int8_is_attention_over_the_rounded_keys_and_values(kind,
     # as large as each feature's range: k and v of a head are neighbours among the scales
     new = np.clip(rng.normal(size=(ROWS, 20, 2 * KV_HEADS, HEAD_DIM)) / 2, -1, 1) * channels[1]
     rounded = np.round(new / (channels[1] / 127)) * (channels[1] / 127)
-    where = visibility(positions, jnp.zeros((ROWS, 1), jnp.int32), None, None, None)
+    where = attention_mask(positions, jnp.zeros((ROWS, 1), jnp.int32), None, None, None)
 
     def attend(cache, new):
         k, v = (jnp.asarray(new[:, :, i::2], jnp.float32) for i in (0, 1))

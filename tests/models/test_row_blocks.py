@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxreason import models
-from jaxreason.models.row_blocks import cut, join, lengthen
+from jaxreason.models.blockwise import cut, join, lengthen
 from jaxreason.sharding import MeshConfig, constrain, make_mesh
 
 PACKAGE = Path(models.__file__).parent.parent

@@ -8,7 +8,7 @@ from jax.sharding import PartitionSpec as P
 from tiny_models import counting, make_architecture, make_model, random_tokens
 
 from jaxreason.models.decoder import forward, init_cache, init_params
-from jaxreason.models.sampling_layout import (
+from jaxreason.models.sampler_weights import (
     WeightLayout,
     abstract_layout,
     lay_out,

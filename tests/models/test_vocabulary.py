@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from jaxreason.models.vocabulary import count_blocks, logprob_and_entropy
+from jaxreason.models.vocab_logprobs import count_blocks, logprob_and_entropy
 from jaxreason.sharding import MeshConfig, make_mesh
 
 ROWS, LENGTH, WIDTH = 8, 6, 16

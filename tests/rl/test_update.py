@@ -12,7 +12,7 @@ from tiny_rl import HF_CONFIG, LOSS, mesh_of, model_config
 from jaxreason.data.examples import Example
 from jaxreason.data.packing import make_layout
 from jaxreason.models.decoder import forward, init_params
-from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import make_model
 from jaxreason.rl.rewards import Reward
 from jaxreason.rl.rollouts import Group, Sample, pack

@@ -16,8 +16,9 @@ from etils import epath
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.models.decoder import init_params
-from jaxreason.models.families import architecture_from_hf
-from jaxreason.models.huggingface import ModelConfig, make_model, save_model
+from jaxreason.models.hf_config import architecture_from_hf
+from jaxreason.models.hf_export import save_model
+from jaxreason.models.huggingface import ModelConfig, make_model
 from jaxreason.results.files import read_json
 from jaxreason.results.jsonl import read_jsonl
 from jaxreason.rl.loop import run_rl

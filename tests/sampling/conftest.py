@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from jax._src import monitoring
 
-from jaxreason.models.decoder import Architecture, Model, forward, head, init_params
+from jaxreason.models.architecture import Architecture, Model
+from jaxreason.models.decoder import forward, head, init_params
 from jaxreason.models.logprobs import logprobs
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_config import EngineStats, SamplerConfig

@@ -5,7 +5,8 @@ import pytest
 from compilations import compilations
 from processes import run_processes
 
-from jaxreason.models.decoder import Architecture, Model, init_params
+from jaxreason.models.architecture import Architecture, Model
+from jaxreason.models.decoder import init_params
 from jaxreason.sampling.device_programs import make_device_programs
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_calls import begin_engine_compiling

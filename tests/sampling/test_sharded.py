@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from processes import run_processes
 
-from jaxreason.models.decoder import Architecture, Model, init_params
+from jaxreason.models.architecture import Architecture, Model
+from jaxreason.models.decoder import init_params
 from jaxreason.models.paged_cache_gpu import PagedCacheGPU
 from jaxreason.sampling import cache_engine
 from jaxreason.sampling.device_programs import make_device_programs

@@ -15,7 +15,7 @@ import pytest
 from serving import GENERATE, KEY, LONG, model_config, one_device, serve_config, served, wait_until
 from weight_folders import noisy, write, write_refused
 
-from jaxreason.models import checkpoint_reader
+from jaxreason.models import safetensors_reader
 from jaxreason.models.huggingface import open_model
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.sampling_params import Request, SamplingParams
@@ -225,7 +225,7 @@ class Disk:
     """Reads of files that fail from the `first` on, `times` of them."""
 
     def __init__(self, first, times):
-        self._read, self._fails = checkpoint_reader.LocalFile.read, range(first, first + times)
+        self._read, self._fails = safetensors_reader.LocalFile.read, range(first, first + times)
         self.reads = 0
 
     def read(self, file, *args):
@@ -243,7 +243,7 @@ def failing_after_the_check(server, monkeypatch, times):
     def checked(folder):
         check(folder)
         monkeypatch.setattr(
-            checkpoint_reader.LocalFile, "read", lambda file, *args: disk.read(file, *args)
+            safetensors_reader.LocalFile, "read", lambda file, *args: disk.read(file, *args)
         )
 
     monkeypatch.setattr(server.service.weights, "check", checked)

@@ -18,7 +18,7 @@ from jaxreason.convert import run_convert
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.interrupt import Interrupt
 from jaxreason.models.decoder import abstract_params
-from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import make_model, open_model
 from jaxreason.rl import loop as rl
 from jaxreason.sampling.engine import Engine

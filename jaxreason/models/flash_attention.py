@@ -12,9 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxreason.models.online_softmax import LOWEST, add_block, no_blocks
-from jaxreason.models.row_blocks import cut
-from jaxreason.models.visibility import visibility
+from jaxreason.models.attention_mask import attention_mask
+from jaxreason.models.blockwise import LOWEST, add_block, cut, no_blocks
 from jaxreason.sharding import axis_size, platform
 
 BLOCK = {"cpu": 64, "gpu": 128, "tpu": 512}  # queries, and keys, of a block
@@ -142,7 +141,9 @@ def _at(places: _Places, index: Array) -> _Places:
 
 
 def _seen(window, here: _Places, there: _Places, q: Array) -> Bool[Array, "B 1 M L"]:
-    seen = visibility(here.positions, there.positions, here.segments, there.segments, window).mask
+    seen = attention_mask(
+        here.positions, there.positions, here.segments, there.segments, window
+    ).mask
     return jnp.tile(seen, (1, q.shape[2] // seen.shape[1], 1))[:, None]
 
 

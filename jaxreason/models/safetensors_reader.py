@@ -23,6 +23,7 @@ from jaxreason.models.weight_files import read_index, weight_names
 from jaxreason.results.files import is_remote
 
 _DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "F64": np.float64}
+ROWS = 4096  # of a tensor, looked at together
 _MOST_HEADER_BYTES = 100_000_000  # as the safetensors library bounds it
 # Buffers that checkpoints hold beside the weights: what follows from config.json, masks and counters.
 _IGNORED = re.compile(
@@ -251,6 +252,36 @@ def _is_copy_of_embedding(key: str, file: Any, targets: Mapping, files: Mapping[
     if owner is None or owner.tensors()[_EMBEDDING] != file.tensors()[key]:
         return False
     rows = file.tensors()[key][0][0]
-    starts = range(0, rows, 4096)
-    blocks = [(slice(start, min(start + 4096, rows)), slice(None)) for start in starts]
+    starts = range(0, rows, ROWS)
+    blocks = [(slice(start, min(start + ROWS, rows)), slice(None)) for start in starts]
     return all(np.array_equal(file.read(key, b), owner.read(_EMBEDDING, b)) for b in blocks)
+
+
+def first_not_finite(folder: epath.PathLike) -> str:
+    """The first tensor that holds NaN or infinity, with its file and how many; "" where all are numbers.
+
+    Raises:
+      UserError: a file is damaged.
+    """
+    folder = epath.Path(folder)
+    for name, file in open_files(folder).items():
+        for key, (shape, _) in file.tensors().items():
+            bad = sum(
+                _not_finite(file, key, shape, start) for start in range(0, _rows(shape), ROWS)
+            )
+            if bad:
+                return f"{folder / name}: {key} holds {bad:,} values that are NaN or infinite"
+    return ""
+
+
+def _rows(shape: tuple[int, ...]) -> int:
+    return shape[0] if shape else 1
+
+
+def _not_finite(file, key: str, shape: tuple[int, ...], start: int) -> int:
+    rows = (
+        (slice(start, min(start + ROWS, shape[0])), *(slice(None) for _ in shape[1:]))
+        if shape
+        else ()
+    )
+    return int((~np.isfinite(file.read(key, rows).astype(np.float32))).sum())

@@ -15,8 +15,9 @@ from typing import Any, Literal, NamedTuple
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxreason.models.decoder import Model, abstract_params, param_shardings
-from jaxreason.models.int8 import quantize_outputs
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import abstract_params, param_shardings
+from jaxreason.models.quantization import quantize_outputs
 from jaxreason.sharding import RULES, abstract_arrays, num_parts
 
 WeightDtype = Literal["auto", "int8"]  # auto: that of the activations

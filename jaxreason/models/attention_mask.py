@@ -5,7 +5,7 @@ from typing import NamedTuple
 from jaxtyping import Array, Bool, Int
 
 
-class Visibility(NamedTuple):
+class AttentionMask(NamedTuple):
     """Who sees whom: `mask` is the rule, written out; the rest is what it is made of (unused parts cost nothing)."""
 
     mask: Bool[Array, "B T S"]
@@ -15,13 +15,13 @@ class Visibility(NamedTuple):
     window: int | None
 
 
-def visibility(
+def attention_mask(
     query_positions: Int[Array, "B T"],
     key_positions: Int[Array, "B S"],
     query_segments: Int[Array, "B T"] | None,
     key_segments: Int[Array, "B S"] | None,
     window: int | None,
-) -> Visibility:
+) -> AttentionMask:
     """A query sees a key of its own segment at its own or an earlier position, fewer than `window` back."""
     distance = query_positions[:, :, None] - key_positions[:, None, :]
     mask = distance >= 0
@@ -29,4 +29,4 @@ def visibility(
         mask &= distance < window
     if query_segments is not None:
         mask &= query_segments[:, :, None] == key_segments[:, None, :]
-    return Visibility(mask, query_positions, key_positions, query_segments, window)
+    return AttentionMask(mask, query_positions, key_positions, query_segments, window)

@@ -1,20 +1,46 @@
-"""Numbers kept as int8, round(x / scale), with a scale for each channel that is found from the highest |x|.
+"""How keys, values and kernels are kept in fewer bytes: as int8 with scales, and bfloat16 on CPU as its own bits.
 
-For kernels a channel is an output. For the keys and values of a cache it is a feature of a head in a layer: its scale
-can then be taken out of the products that attention makes, k · q = (k / s) · (s q), so that attention over int8 is
-attention over whole numbers. Scales by channel of the keys are what keeps their error small (KIVI, arXiv 2402.02750).
+int8 is round(x / scale), with a scale for each channel that is found from the highest |x|. For kernels a channel is an
+output. For the keys and values of a cache it is a feature of a head in a layer: its scale can then be taken out of the
+products that attention makes, k · q = (k / s) · (s q), so that attention over int8 is attention over whole numbers.
+Scales by channel of the keys are what keeps their error small (KIVI, arXiv 2402.02750).
+
+bfloat16 is kept on CPU as the uint16 of the same bits, since XLA's compiler for CPUs has no writes into a part of a
+bfloat16 array: it converts the whole array to float32 and back for each of them, which for a pool of pages is most of a
+decode step.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int8
+from jaxtyping import Array, Float, Int8, Num
 
-from jaxreason.models.bits import to_kept
+from jaxreason.sharding import platform
 
 LEVELS = 127  # the highest number; -128 has no counterpart
+BITS = jnp.dtype(jnp.uint16)
+
+
+def kept_dtype(dtype: DTypeLike) -> Any:
+    """In which an array of `dtype` that is written in parts is kept."""
+    return BITS if platform() == "cpu" and jnp.dtype(dtype) == jnp.bfloat16 else dtype
+
+
+def to_kept(x: Num[Array, "..."], dtype: DTypeLike) -> Num[Array, "..."]:
+    """Numbers as an array whose `kept_dtype` is `dtype` keeps them."""
+    if dtype != BITS:
+        return x.astype(dtype)
+    return jax.lax.bitcast_convert_type(x.astype(jnp.bfloat16), BITS)
+
+
+def from_kept(x: Num[Array, "..."], dtype: DTypeLike) -> Num[Array, "..."]:
+    """What is kept, as numbers of `dtype`."""
+    if x.dtype == BITS:
+        x = jax.lax.bitcast_convert_type(x, jnp.bfloat16)
+    return x.astype(dtype)
 
 
 def scale_for(highest: Float[Array, "..."]) -> Float[Array, "..."]:

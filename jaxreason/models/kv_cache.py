@@ -6,17 +6,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
 from jaxreason.models.attention import over_cache
-from jaxreason.models.bits import to_kept
-from jaxreason.models.visibility import Visibility
+from jaxreason.models.attention_mask import AttentionMask
+from jaxreason.models.quantization import to_kept
 from jaxreason.sharding import constrain
 
 CACHE_AXES = ("layers", "act_batch", "act_kv_heads", None, None)  # of both parts of a cache
 
 
-class Cache(NamedTuple):
+class KVCache(NamedTuple):
     """Keys (rotated) and values of every layer; the entry of position p is at index p of dim S.
 
-    On CPU bfloat16 is kept as bits (`models/bits.py`).
+    On CPU bfloat16 is kept as bits (`quantization`).
 
     Features come last in both: a position written among features that lie apart makes the TPU's compiler keep a second
     cache, laid out for the writing, and copy the one to the other in every layer.
@@ -36,7 +36,7 @@ class Cache(NamedTuple):
         positions: Int[Array, "B T"],
         k: Float[Array, "B T K H"],
         v: Float[Array, "B T K H"],
-    ) -> "Cache":
+    ) -> "KVCache":
         """With row b's token at position p in `layer`, row b, position p; positions outside are dropped."""
         # a negative index would count from the end
         slots = jnp.where(positions < 0, self.length, positions)[:, :, None]
@@ -47,10 +47,10 @@ class Cache(NamedTuple):
             new = old.at[layer, rows, heads, slots].set(to_kept(new, old.dtype), mode="drop")
             return constrain(new, CACHE_AXES)
 
-        return Cache(part(self.k, k), part(self.v, v))
+        return KVCache(part(self.k, k), part(self.v, v))
 
     def attend(
-        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: Visibility
+        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: AttentionMask
     ) -> Float[Array, "B T N H"]:
         """Attention of queries over one layer, see `attention.over_cache`."""
         return over_cache(q, *self, layer, where)
