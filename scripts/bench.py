@@ -60,17 +60,17 @@ from jaxreason.models.decoder import abstract_params, forward, output_logits, pa
 from jaxreason.models.hf_config import architecture_from_hf  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, make_model, open_model  # noqa: E402
 from jaxreason.models.model_flops import causal_attention, weight_products  # noqa: E402
-from jaxreason.models.sampler_weights import (
+from jaxreason.models.sampler_weights import (  # noqa: E402
     WeightDtype,
     lay_out,
-    sampling_model,  # noqa: E402
+    sampling_model,
 )
 from jaxreason.plan.slices import GPU_SHARE, generation_of  # noqa: E402
 from jaxreason.sampling.cache_engine import CacheDtype  # noqa: E402
-from jaxreason.sampling.engine import Engine
-from jaxreason.sampling.sampling_params import (
-    Request,  # noqa: E402
-    SamplingParams,  # noqa: E402
+from jaxreason.sampling.engine import Engine  # noqa: E402
+from jaxreason.sampling.sampling_params import (  # noqa: E402
+    Request,
+    SamplingParams,
 )
 from jaxreason.sharding import MeshConfig, make_mesh, place_rows  # noqa: E402
 from jaxreason.training.losses import make_sft_loss  # noqa: E402

@@ -32,12 +32,12 @@ from matplotlib import pyplot as plt  # noqa: E402
 
 from configs import qwen3  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, open_model  # noqa: E402
-from jaxreason.models.sampler_weights import WeightDtype, WeightLayout, lay_out, sampling_model
+from jaxreason.models.sampler_weights import WeightDtype, WeightLayout, lay_out, sampling_model  # noqa: E402
 from jaxreason.plan.slices import generation_of  # noqa: E402
 from jaxreason.sampling.cache_engine import CacheDtype  # noqa: E402
 from jaxreason.sampling.device_programs import make_device_programs  # noqa: E402
-from jaxreason.sampling.engine_config import EngineSizes
-from jaxreason.sampling.slot_admission import NEVER
+from jaxreason.sampling.engine_config import EngineSizes  # noqa: E402
+from jaxreason.sampling.slot_admission import NEVER  # noqa: E402
 from jaxreason.sharding import MeshConfig, make_mesh  # noqa: E402
 
 

@@ -28,10 +28,10 @@ from engine_sizes import engine_sizes  # noqa: E402
 from load_sides import TINY  # noqa: E402
 
 from jaxreason.models.huggingface import ModelConfig, open_model  # noqa: E402
-from jaxreason.sampling.engine import Engine
-from jaxreason.sampling.sampling_params import (
-    Request,  # noqa: E402
-    SamplingParams,  # noqa: E402
+from jaxreason.sampling.engine import Engine  # noqa: E402
+from jaxreason.sampling.sampling_params import (  # noqa: E402
+    Request,
+    SamplingParams,
 )
 from jaxreason.sharding import MeshConfig, make_mesh  # noqa: E402
 

@@ -25,10 +25,10 @@ from jaxreason.data.tokenizer import load_tokenizer  # noqa: E402
 from jaxreason.models.decoder import forward, head  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve  # noqa: E402
 from jaxreason.models.logprobs import logprobs  # noqa: E402
-from jaxreason.sampling.engine import Engine
-from jaxreason.sampling.sampling_params import (
-    Request,  # noqa: E402
-    SamplingParams,  # noqa: E402
+from jaxreason.sampling.engine import Engine  # noqa: E402
+from jaxreason.sampling.sampling_params import (  # noqa: E402
+    Request,
+    SamplingParams,
 )
 from jaxreason.sharding import MeshConfig, make_mesh  # noqa: E402
 

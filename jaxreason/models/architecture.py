@@ -53,7 +53,7 @@ class Model:
     remat: str  # key of REMAT
     attention: str  # key of ATTENTION
     unroll: int  # layers per iteration of the scan
-    # only `sampling_layout` asks for these
+    # only `sampler_weights` asks for these
     output_first: bool = False  # kernels are [out, in]
     int8: bool = False  # those of the layers are whole numbers with a scale for each output
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Shaped
 LOWEST = float(jnp.finfo(jnp.float32).min)  # score of a key that is not seen
 
 
-def cut(
+def cut_blocks(
     size: int, x: Shaped[Array, "B T ..."], value: int | Shaped[Array, "B 1 ..."] = 0
 ) -> Shaped[Array, "n B L ..."]:
     """[B, T, ...] as [n, B, L, ...] with L = size; `value` fills the places of the last block that lie past T."""
@@ -37,8 +37,8 @@ def lengthen(
     return jnp.where(is_filling.reshape(1, -1, *[1] * (x.ndim - 2)), value, longer)
 
 
-def join(x: Shaped[Array, "n B L ..."], length: int) -> Shaped[Array, "B T ..."]:
-    """What `cut` has cut, with T = length."""
+def join_blocks(x: Shaped[Array, "n B L ..."], length: int) -> Shaped[Array, "B T ..."]:
+    """What `cut_blocks` has cut, with T = length."""
     return jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:])[:, :length]
 
 
@@ -60,6 +60,8 @@ def add_block(
     carry: OnlineSoftmax, scores: Float[Array, "B K M S"], v: Float[Array, "B K S H"]
 ) -> OnlineSoftmax:
     """With one more block. A row all of whose scores are LOWEST so far has finite values, wiped by the first other."""
+    # What was summed so far is relative to the old maximum: rescale it to the new one. The exponents are never
+    # positive, so nothing overflows, whatever the scores are.
     maximum = jnp.maximum(carry.maximum, scores.max(-1))
     old, weights = jnp.exp(carry.maximum - maximum), jnp.exp(scores - maximum[..., None])
     values = jnp.einsum(

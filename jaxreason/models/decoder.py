@@ -27,14 +27,13 @@ from jaxreason.models.layers import (
     swiglu_by_blocks,
 )
 from jaxreason.models.paged_cache import PagedCache
-from jaxreason.models.paged_cache_tpu import PagedCacheTPU
 from jaxreason.models.prefix_tree import PrefixTree
 from jaxreason.models.quantization import kept_dtype
 from jaxreason.models.remat import ATTENDED, LAYER_INPUT, REMAT
 from jaxreason.models.rope import rope_tables, rotate
 from jaxreason.sharding import constrain, tree_shardings
 
-AnyCache = KVCache | PagedCache | PagedCacheTPU | PrefixTree
+AnyCache = KVCache | PagedCache | PrefixTree
 
 
 class Output(NamedTuple):
@@ -75,16 +74,16 @@ class Attention(nnx.Module):
         self.q_norm = norm() if arch.qk_norm else None
         self.k_norm = norm() if arch.qk_norm else None
 
-    def __call__(self, x, rope, where: AttentionMask, cache: AnyCache | None, index):
+    def __call__(self, x, rope, mask: AttentionMask, cache: AnyCache | None, index):
         q = self._heads(self.q_proj(x), self.q_norm, "act_heads")
         k = self._heads(self.k_proj(x), self.k_norm, "act_kv_heads")
         v = self._heads(self.v_proj(x), None, "act_kv_heads")
         q, k = rotate(q, *rope), rotate(k, *rope)
         if cache is not None:
-            cache = cache.write(index, where.query_positions, k, v)
-            out = cache.attend(q, index, where)
+            cache = cache.write(index, mask.query_positions, k, v)
+            out = cache.attend(q, index, mask)
         else:
-            out = ATTENTION[self.model.attention](q, k, v, where)
+            out = ATTENTION[self.model.attention](q, k, v, mask)
             out = checkpoint_name(out, ATTENDED)
         return self.o_proj(out.reshape(*x.shape[:-1], -1)), cache
 
@@ -134,8 +133,8 @@ class DecoderLayer(nnx.Module):
         self.post_attention_layernorm = norm()
         self.mlp = MLP(model, rngs)
 
-    def __call__(self, x, rope, where: AttentionMask, cache: AnyCache | None, index):
-        attended, cache = self.self_attn(self.input_layernorm(x), rope, where, cache, index)
+    def __call__(self, x, rope, mask: AttentionMask, cache: AnyCache | None, index):
+        attended, cache = self.self_attn(self.input_layernorm(x), rope, mask, cache, index)
         x = constrain(x + attended, ("act_batch", "act_len", "act_embed"))
         x = x + self.mlp(self.post_attention_layernorm(x))
         return constrain(x, ("act_batch", "act_len", "act_embed")), cache
@@ -162,18 +161,16 @@ class Decoder(nnx.Module):
         self.layers = _make_layers(model, rngs.fork(split=arch.num_hidden_layers))
         self.norm = RMSNorm(arch.hidden_size, "embed", arch.rms_norm_eps, model.param_dtype, rngs)
         sizes, axes = (arch.hidden_size, arch.vocab_size), ("embed", "vocab")
-        self.lm_head = None
-        if not arch.tie_word_embeddings:
-            self.lm_head = Linear(
-                sizes,
-                axes,
-                bias=False,
-                scale=arch.initializer_range,
-                param_dtype=model.param_dtype,
-                rngs=rngs,
-                output_first=model.output_first,
-                int8=False,
-            )
+        make_head = functools.partial(
+            Linear,
+            bias=False,
+            scale=arch.initializer_range,
+            param_dtype=model.param_dtype,
+            rngs=rngs,
+            output_first=model.output_first,
+            int8=False,
+        )
+        self.lm_head = None if arch.tie_word_embeddings else make_head(sizes, axes)
 
     def __call__(self, tokens, positions, segment_ids, cache, layers):
         embedded, step = self.begin(tokens, positions, segment_ids, cache)
@@ -188,7 +185,7 @@ class Decoder(nnx.Module):
         x = constrain(x, ("act_rows_of_features", "act_len", "embed"))
         embedded = constrain(x, ("act_batch", "act_len", "act_embed"))
         rope = rope_tables(positions, arch.rope_theta, arch.head_dim, arch.rope_scaling)
-        where = _mask(positions, segment_ids, cache, arch.sliding_window)
+        mask = _mask(positions, segment_ids, cache, arch.sliding_window)
         graph, _ = nnx.split(self.layers)
 
         def step(carry, layer):
@@ -197,7 +194,7 @@ class Decoder(nnx.Module):
                 # or the compiler takes the casts out of the loop and keeps all weights twice
                 weights = jax.lax.optimization_barrier(weights)
             x = checkpoint_name(x, LAYER_INPUT)
-            return nnx.merge(graph, weights)(x, rope, where, cache, index)
+            return nnx.merge(graph, weights)(x, rope, mask, cache, index)
 
         return embedded, step
 
@@ -304,7 +301,7 @@ def forward(
     positions outside [0, S) are dropped, and a query at position p sees indices <= p: all of [0, p] must have
     been written. A sliding window narrows both. A `PrefixTree` in place of a cache has its own rule of who sees whom.
     `segment_ids` and `cache` exclude each other. `params["layers"]` is stacked, or a tuple of layers, as
-    `sampling_layout` makes it.
+    `sampler_weights` makes it.
     """
     if cache is not None and segment_ids is not None:
         raise UserError(

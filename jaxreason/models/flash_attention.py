@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxreason.models.attention_mask import attention_mask
-from jaxreason.models.blockwise import LOWEST, add_block, cut, no_blocks
+from jaxreason.models.blockwise import LOWEST, add_block, cut_blocks, no_blocks
 from jaxreason.sharding import axis_size, platform
 
 BLOCK = {"cpu": 64, "gpu": 128, "tpu": 512}  # queries, and keys, of a block
@@ -44,16 +44,21 @@ def attend_by_blocks(
     segments: Int[Array, "B T"] | None,
     window: int | None,
 ) -> Float[Array, "B T N H"]:
-    """Softmax attention; who sees whom is `visibility`'s rule. A query that sees nothing gets finite numbers."""
+    """Softmax attention; who sees whom is the rule of `attention_mask`.
+
+    A query that sees nothing gets finite numbers.
+    """
     if segments is None:
         segments = jnp.zeros(query_positions.shape, jnp.int32)
     size = min(BLOCK.get(platform(), BLOCK["tpu"]), q.shape[1])
-    queries = _Places(cut(size, query_positions), cut(size, segments, segments[:, -1:]))
-    keys = _Places(cut(size, key_positions, NEVER), queries.segments)
-    groups = cut(size, q.reshape(*q.shape[:2], k.shape[2], -1, q.shape[-1]))
+    queries = _Places(
+        cut_blocks(size, query_positions), cut_blocks(size, segments, segments[:, -1:])
+    )
+    keys = _Places(cut_blocks(size, key_positions, NEVER), queries.segments)
+    groups = cut_blocks(size, q.reshape(*q.shape[:2], k.shape[2], -1, q.shape[-1]))
     rows = jnp.einsum("nBLKGH->nBKGLH", groups)
     rows = rows.reshape(*rows.shape[:3], -1, q.shape[-1])  # [n, B, K, M, H]
-    k, v = (jnp.einsum("nBLKH->nBKLH", cut(size, x)) for x in (k, v))
+    k, v = (jnp.einsum("nBLKH->nBKLH", cut_blocks(size, x)) for x in (k, v))
     out = _attend_parts(window, _Blocks(rows, k, v), queries, keys)
     out = out.reshape(*out.shape[:3], -1, size, out.shape[-1])
     return jnp.einsum("nBKGLH->BnLKGH", out).reshape(q.shape[0], -1, *q.shape[2:])[:, : q.shape[1]]
@@ -64,6 +69,7 @@ def _attend_parts(window: int | None, *operands: _Blocks | _Places) -> Float[Arr
     num_rows = operands[0].q.shape[1]
     if platform() != "cpu" or axis_size("act_batch") > 1 or num_rows == 1:
         return _attend(window, *operands)
+    # The turns of one loop come one after the other; two loops that do not depend on each other run side by side.
     half = num_rows // 2
     parts = (
         jax.tree.map(lambda x, rows=rows: x[:, rows], operands)
@@ -78,6 +84,7 @@ def _attend(window: int | None, blocks: _Blocks, queries: _Places, keys: _Places
 
 
 def _forward(window, blocks, queries, keys):
+    # Decided for all pairs of blocks before the loops: inside them a block that sees nothing costs one branch.
     meets = _meetings(window, queries, keys)
 
     def of_query_block(index):
@@ -89,17 +96,21 @@ def _forward(window, blocks, queries, keys):
             return add_block(carry, scores, v)
 
         found = _over_meetings(meets[index], add, no_blocks(q.shape))
+        # A row that met no block at all, as padding may, has total 0: divide by 1, so that it gets 0 and not NaN.
         total = jnp.where(found.total > 0, found.total, 1.0)
         out = (found.values / total[..., None]).astype(q.dtype)
         return out, found.maximum + jnp.log(total)
 
     out, normalizer = jax.lax.map(of_query_block, jnp.arange(len(blocks.q)))
+    # Kept for the backward pass: a log-sum-exp a row in place of the scores, which are T times as large.
     return out, (blocks, queries, keys, meets, out, normalizer)
 
 
 def _backward(window, kept, d_out):
     """With p = softmax(s): dv = pᵀ·do, ds = p·(do·vᵀ - Σ do·o), dq = ds·k, dk = dsᵀ·q (eq. 4 to 10 there)."""
     blocks, queries, keys, meets, out, normalizer = kept
+    # Σ_j p_j · (do·v_j) = do · Σ_j p_j v_j = do·o: the softmax's gradient needs this mean of each row, and the output
+    # that was kept gives it without another pass over the keys.
     mean = jnp.sum(out.astype(jnp.float32) * d_out.astype(jnp.float32), axis=-1)
     scale = blocks.q.shape[-1] ** -0.5
 
@@ -110,8 +121,10 @@ def _backward(window, kept, d_out):
             dq, dk, dv = sums
             k, v = blocks.k[j], blocks.v[j]
             seen = _seen(window, here, _at(keys, j), q)
+            # exp(score - log-sum-exp) is the softmax itself: no maximum and no sum are needed a second time.
             p = jnp.where(seen, jnp.exp(_scores(q, k) - normalizer[index][..., None]), 0.0)
             d_p = _product("BKMH,BKLH->BKML", d, v)
+            # Cast before the products, which then run in bfloat16 as the forward ones do, and sum in float32.
             d_s = (p * (d_p - mean[index][..., None]) * scale).astype(q.dtype)
             dv = dv.at[j].add(_product("BKML,BKMH->BKLH", p.astype(d.dtype), d))
             dk = dk.at[j].add(_product("BKML,BKMH->BKLH", d_s, q))
@@ -120,6 +133,8 @@ def _backward(window, kept, d_out):
         dq, dk, dv = _over_meetings(meets[index], add, (jnp.zeros(q.shape, jnp.float32), *carry))
         return (dk, dv), dq.astype(q.dtype)
 
+    # The outer loop goes over queries, so dq is finished in one turn; dk and dv of all keys are carried along and grow,
+    # in float32, since each gets a sum of as many terms as there are query blocks.
     zeros = jnp.zeros(blocks.k.shape, jnp.float32)
     (dk, dv), dq = jax.lax.scan(of_query_block, (zeros, zeros), jnp.arange(len(blocks.q)))
     return _Blocks(dq, dk.astype(blocks.k.dtype), dv.astype(blocks.v.dtype)), None, None
@@ -151,6 +166,7 @@ def _meetings(window: int | None, queries: _Places, keys: _Places) -> Bool[Array
     """Whether, in any row, queries of block i may see keys of block j, by the ranges of positions and segments."""
     (first, last), (low, high) = (_range(x, 1) for x in queries)
     (key_first, key_last), (key_low, key_high) = (_range(x, 0) for x in keys)
+    # From ranges alone, so it may say yes where no pair sees each other: that costs time. It never says no wrongly.
     may = (last >= key_first) & (high >= key_low) & (low <= key_high)
     if window is not None:
         may &= first - key_last < window

@@ -1,4 +1,4 @@
-"""Parameters to a Hugging Face model folder: which weight is in which file, the files beside them, and writing it whole.
+"""Parameters to a Hugging Face model folder: which weight is in which file, the files beside them, and writing all.
 
 A folder that `save_model` has written is complete, or not there.
 """

@@ -158,7 +158,7 @@ def load_params(folder: str | epath.Path, model: Model, mesh: Mesh | None) -> di
     Where an export has left checksums.json beside the weights, all of their bytes are compared first.
 
     Raises:
-      LoadError: one of the five kinds in `checkpoint_reader`, with the key.
+      LoadError: one of the five kinds in `safetensors_reader`, with the key.
       UserError: a file that is missing, damaged or not as it was exported.
     """
     folder = epath.Path(folder)

@@ -50,7 +50,7 @@ class KVCache(NamedTuple):
         return KVCache(part(self.k, k), part(self.v, v))
 
     def attend(
-        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: AttentionMask
+        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], mask: AttentionMask
     ) -> Float[Array, "B T N H"]:
         """Attention of queries over one layer, see `attention.over_cache`."""
-        return over_cache(q, *self, layer, where)
+        return over_cache(q, *self, layer, mask)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxreason.models.attention_mask import AttentionMask
-from jaxreason.models.blockwise import LOWEST, cut, join
+from jaxreason.models.blockwise import LOWEST, cut_blocks, join_blocks
 from jaxreason.models.kv_cache import KVCache
 from jaxreason.models.quantization import from_kept
 
@@ -53,27 +53,30 @@ class PrefixTree(NamedTuple):
         return self._replace(k=k, v=v)
 
     def attend(
-        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: AttentionMask
+        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], mask: AttentionMask
     ) -> Float[Array, "B T N H"]:
         """Attention over the prefix and over each token's own ancestors, a block of queries at a time."""
-        positions, number = where.query_positions, q.shape[1]
+        positions, number = mask.query_positions, q.shape[1]
         prefix = self._prefix_of(layer, q.dtype)
+        # A token sees only what stands before it in its row. Unrolled, each block of queries reads just that part of
+        # the keys, about half of the work of a loop, whose body has one shape for all blocks. Long rows would make too
+        # large a program.
         if number <= UNROLLED * QUERY_BLOCK:
             parts = []
             for start in range(0, number, QUERY_BLOCK):
                 block = slice(start, min(start + QUERY_BLOCK, number))
                 places = jnp.arange(block.start, block.stop)
                 of_block = q[:, block], positions[:, block], places
-                parts.append(self._attend(*of_block, prefix, positions, where.window, block.stop))
+                parts.append(self._attend(*of_block, prefix, positions, mask.window, block.stop))
             return jnp.concatenate(parts, axis=1)
-        blocks = cut(QUERY_BLOCK, q), cut(QUERY_BLOCK, positions)
+        blocks = cut_blocks(QUERY_BLOCK, q), cut_blocks(QUERY_BLOCK, positions)
         starts = jnp.arange(len(blocks[0])) * QUERY_BLOCK
 
         def of_block(part):
             places = part[2] + jnp.arange(QUERY_BLOCK)
-            return self._attend(*part[:2], places, prefix, positions, where.window, number)
+            return self._attend(*part[:2], places, prefix, positions, mask.window, number)
 
-        return join(jax.lax.map(of_block, (*blocks, starts)), number)
+        return join_blocks(jax.lax.map(of_block, (*blocks, starts)), number)
 
     def _prefix_of(self, layer: Int[Array, ""], dtype) -> tuple[Array, Array] | None:
         """Keys and values of the prefix in one layer, [K, P, H] each."""

@@ -199,6 +199,7 @@ def _shardings(model: Model, mesh: Mesh, weights: WeightLayout) -> Any:
 
 
 def _gathered(sharding: NamedSharding) -> NamedSharding:
+    # Without `fsdp` in the spec every device has the whole of its heads: no collective for each token.
     split = (*RULES["embed"], RULES["embed"])  # one axis has two spellings
     kept = (None if axes in split else axes for axes in sharding.spec)
     return NamedSharding(sharding.mesh, PartitionSpec(*kept))

@@ -105,14 +105,18 @@ def _backward(num_blocks, kept, cotangents):
         columns, scores = _columns(block, head.shape[1]), made
         if scores is None:
             scores = _scores(states, block, columns, head.shape[1], scale)
+        # With p from the kept normaliser no second pass over the vocabulary is needed before the gradient.
         p = jnp.exp(scores - normalizer[..., None, None])
         is_target = columns == targets[..., None, None]
         d_scores = jnp.where(is_target, of_logprob, 0.0) - p * (
             of_logprob + of_entropy * (scores - mean)
         )
+        # Columns that only fill up the last block have p = 0, but LOWEST times a cotangent may overflow, and 0 · inf
+        # is NaN.
         if _is_padded(head.shape[1], block[0]):
             d_scores = jnp.where(columns < head.shape[1], d_scores, 0.0)
         if scale is not None:
+            # `scores` are scaled already; the sum is divided by the scale once, at the end.
             d_scale += jnp.sum(d_scores * scores, axis=(2, 3))
             d_scores *= scale[..., None, None]
         d_logits = constrain(d_scores.astype(states.dtype), SCORES)

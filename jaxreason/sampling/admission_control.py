@@ -41,9 +41,9 @@ def is_safe(free: int, running: Iterable[Claim], waiting: Iterable[int]) -> bool
       running: claims of sequences that have a slot.
       waiting: pages that each of the others may need, beyond those that it shares.
     """
-    for claim in sorted(
-        running
-    ):  # an order that fails with the least need first fails in any other
+    # Least need first is enough to try: whoever can end now only makes more pages free, so if the one with the least
+    # need cannot be served, no order can begin with anybody else.
+    for claim in sorted(running):
         if claim.need > free:
             return False
         free += claim.own
@@ -73,6 +73,8 @@ class Lengths:
           running: tokens of replies that go on.
           most: tokens of a reply.
         """
+        # Replies that still run tell something too: they are longer than what they have. To leave them out would
+        # count the short ones alone at the start of a call, and let in far too many.
         width = -(-most // BINS)
         edges = np.arange(BINS + 1) * width
         seen = np.array(self._seen, np.int64).reshape(-1, 2)

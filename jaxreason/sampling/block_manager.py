@@ -1,4 +1,6 @@
-"""The host's account of a part of the paged cache: which pages are free, who holds the others, and what can be shared.
+"""The block manager: which pages of a part of the cache are free, who holds the others, and which can be shared.
+
+It is what vLLM calls by this name, with its prefix caching; a block is called a page here, as in the recipes.
 
 A page that a prompt has filled is known by all tokens up to its end. It stays, when nobody holds it any more, until
 its place is needed (the longest unused goes first): a later prompt that begins with the same tokens takes it as it is.
@@ -25,7 +27,7 @@ def _digests(pages: np.ndarray) -> Iterator[bytes]:
 
 
 class BlockManager:
-    """Pages 1 … number - 1; page 0 is nobody's.
+    """Counts the holders of pages 1 to number - 1; page 0 belongs to nobody.
 
     Args:
       number: of pages, page 0 included.

@@ -34,7 +34,7 @@ def init_paged_cache(
     number: int,
     size: int,
     dtype: CacheDtype,
-) -> PagedCache | PagedCacheTPU:
+) -> PagedCache:
     """`number` empty pages of `size` positions, and tables without a page. Of the parameters int8 takes its scales."""
     arch = model.architecture
     kind = KINDS.get(platform(), PagedCache)
@@ -62,7 +62,7 @@ def find_scales(model: Model, params: Any) -> Float[Array, "L C H"]:
     return scale_for(RANGE * highest)
 
 
-def cache_sharding(mesh: Mesh, cache: PagedCache | PagedCacheTPU) -> PagedCache | PagedCacheTPU:
+def cache_sharding(mesh: Mesh, cache: PagedCache) -> PagedCache:
     """Where each part of a cache lives: pages and tables over the batch axes, heads over the tensor axis."""
     channels = cache.pages.shape[type(cache).CHANNELS]
     tensor = num_parts(mesh, "act_kv_heads")

@@ -17,7 +17,6 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params, forward
 from jaxreason.models.paged_cache import PagedCache
-from jaxreason.models.paged_cache_tpu import PagedCacheTPU
 from jaxreason.sampling import cache_engine, sampler
 from jaxreason.sampling.engine_config import EngineSizes
 from jaxreason.sampling.slot_admission import NEVER, Admission
@@ -29,7 +28,7 @@ ROWS = ("act_batch", None)  # names of a table's dims
 class SlotState(NamedTuple):
     """One sequence a slot. What an idle slot holds means nothing: `admit` overwrites all of it."""
 
-    cache: PagedCache | PagedCacheTPU  # entries of positions < position
+    cache: PagedCache  # entries of positions < position
     token: Int[Array, " B"]  # the newest token; the next step's input
     position: Int[Array, " B"]  # its index in the sequence (prompt and reply)
     last: Int[Array, " B"]  # index of the last token the sequence may have
@@ -147,6 +146,8 @@ def prefill(
       tokens: the blocks; only the first `count` tokens of one are written.
       start: the position of the block's first token.
     """
+    # Prompts of any length become blocks of one length, in any order: one compiled program serves all of them, and
+    # only a prompt's last block has padding.
     offset = jnp.arange(tokens.shape[1])
     cache = state.cache._replace(tables=constrain(tables, ROWS))
     positions = jnp.where(offset < count[:, None], start[:, None] + offset, cache.length)
@@ -224,6 +225,8 @@ def decode(
         return index + 1, state, running & choice.finite & ~ended, block
 
     state = state._replace(cache=state.cache._replace(tables=constrain(tables, ROWS)))
+    # One dispatch for many steps: the host is asked once a block and not once a token. Slots that end inside the block
+    # stay idle until its end, which is why it may end early (`enough`).
     carry = jnp.int32(0), state, state.position < until, empty
     _, state, _, block = jax.lax.while_loop(goes_on, body, carry)
     return state, block
@@ -248,6 +251,8 @@ def step(
         such token.
       num_top: likeliest tokens told.
     """
+    # An idle slot computes along, since shapes are fixed. A position outside the cache makes the cache drop what it
+    # would write: its table may still name pages that belong to another sequence by now.
     outside = state.cache.length
     positions = jnp.where(running, state.position, outside)
     out = forward(model, params, state.token[:, None], positions[:, None], cache=state.cache)

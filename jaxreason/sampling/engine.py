@@ -84,7 +84,7 @@ class Engine:
         self.set_params(params)
 
     def set_params(self, params: Any) -> None:
-        """New weights; the cache is emptied. What is copied of them (`sampling_layout`) takes the old ones' place."""
+        """New weights; the cache is emptied. What is copied of them (`sampler_weights`) takes the old ones' place."""
         self.release()
         if self._compiling is not None:
             self._compiling.wait(FIRST_COPY)

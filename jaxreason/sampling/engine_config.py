@@ -1,4 +1,4 @@
-"""The sizes of an engine, as a recipe gives them and as programs are compiled for them, and what it counts of its work."""
+"""The sizes of an engine, as a recipe gives them and as its programs have them, and what it counts of its work."""
 
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple, get_args

@@ -65,6 +65,8 @@ def sample_tokens(
         forced: A token that is taken instead of a drawn one; -1 for none.
         num_top: K, how many of the likeliest tokens are told.
     """
+    # Every option is a value of one program, so that requests of all kinds share a batch. `lax.cond` over the whole
+    # batch saves the passes over the vocabulary that no row asks for.
     greedy = rule.temperature == 0
     by = jnp.where(greedy, 1.0, rule.temperature)[:, None]
     # The largest comes off before the division: a tiny temperature then makes the others -inf, and nothing +inf.
@@ -176,6 +178,7 @@ def _threshold(weights: Array, amounts: Array, limit: Array) -> Array:
 
 def _draw(weights: Array, rule: SamplingTensors, position: Array) -> Array:
     """[B] tokens drawn with probability proportional to what top-k and top-p leave of the weights."""
+    # Two picks from about sqrt(V) weights each: running sums of so few terms are short and lose little in float32.
     kept = keep_likeliest(weights, rule.top_k, rule.top_p)
     kept = jnp.where(kept >= rule.min_p[:, None], kept, 0.0)  # the largest weight is 1
     size = (

@@ -147,6 +147,8 @@ class Scheduler:
           The position before which each slot has pages; 0 without a reply.
         """
         for part in range(len(self._pools)):
+            # Replies that need the fewest more pages come first. They end soonest and give pages back; if all were
+            # served alike, each could get stuck a page before its end.
             self._forecasts[part] = None
             replies = sorted(self._replies(part), key=lambda found: self._claim(found[1]))
             wants = {slot: self._wants(reply, steps) for slot, reply in replies}
@@ -156,6 +158,8 @@ class Scheduler:
             )
             chosen = {slot: count for slot, count in wants.items() if slot in going}
             self._waits[part] = len(chosen) < len(wants)
+            # All at once is the common case. Where that is not safe, one after the other: whoever is refused waits for
+            # the next block of decoding with what it has.
             if chosen and not self._extend(part, chosen):
                 given = [self._extend(part, {slot: count}) for slot, count in chosen.items()]
                 self._waits[part] |= not all(given)
@@ -286,10 +290,12 @@ class Scheduler:
         rows = [other for other in self._waiting_rows(part) if other is not leaves]
         rows += [row] * (row is not None)
         claims, needs = [self._claim(other) for other in replies], [*map(self._row_need, rows)]
+        # Enough for all to reach their limits: neither safety nor a forecast can speak against it.
         if sum(needs) + sum(claim.need for claim in claims) <= free:
             return True
         if not is_safe(free, claims, needs):
             return False
+        # An idle part takes whatever is safe, or it would wait for ever on a forecast that says no.
         if (
             idle or leaves is not None
         ):  # what a row leaves to its last sample has counted since the row came

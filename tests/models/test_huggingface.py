@@ -19,7 +19,7 @@ from tiny_models import (
     run,
 )
 
-from jaxreason.models import decoder, huggingface, safetensors_reader
+from jaxreason.models import decoder, hf_export, huggingface, safetensors_reader
 from jaxreason.models.hf_export import save_model
 from jaxreason.models.huggingface import ModelConfig, load_params, open_model
 from jaxreason.sharding import MeshConfig, make_mesh
@@ -359,7 +359,7 @@ def test_a_save_that_dies_leaves_the_old_folder_whole_and_the_next_one_succeeds(
     doubled = jax.tree.map(lambda x: 2 * x, params)
     with monkeypatch.context() as patch:
         patch.setattr(
-            huggingface, "_write_rest", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt)
+            hf_export, "_write_rest", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
             save_model(folder, model, doubled, tokenizer_from=None, max_shard_bytes=9_000)

@@ -21,7 +21,7 @@ from pools import (
 from jaxreason.models import paged_cache_gpu
 from jaxreason.models.attention_mask import attention_mask
 from jaxreason.models.paged_cache import PagedCache
-from jaxreason.models.paged_cache_gpu import PagedCacheGPU, kernel_serves
+from jaxreason.models.paged_cache_gpu import PagedCacheGPU, gpu_kernel_serves
 from jaxreason.sharding import MeshConfig, make_mesh
 
 
@@ -74,7 +74,7 @@ def test_padding_and_rows_without_pages_get_zero():
     [(64, 128, True), (16, 64, True), (5, 128, False), (64, 80, False), (8, 64, False)],
 )
 def test_pages_that_are_no_powers_of_two_are_left_to_the_reference(page_size, head_dim, taken):
-    assert kernel_serves(page_size, head_dim) == taken
+    assert gpu_kernel_serves(page_size, head_dim) == taken
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])

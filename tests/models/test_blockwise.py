@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxreason import models
-from jaxreason.models.blockwise import cut, join, lengthen
+from jaxreason.models.blockwise import cut_blocks, join_blocks, lengthen
 from jaxreason.sharding import MeshConfig, constrain, make_mesh
 
 PACKAGE = Path(models.__file__).parent.parent
@@ -17,10 +17,10 @@ PACKAGE = Path(models.__file__).parent.parent
 
 def test_rows_are_cut_with_a_value_in_the_places_past_their_end():
     rows = np.arange(1, 11).reshape(2, 5)
-    found = cut(3, rows, -7)
+    found = cut_blocks(3, rows, -7)
     expected = [[[1, 2, 3], [6, 7, 8]], [[4, 5, -7], [9, 10, -7]]]
     np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(join(found, 5), rows)
+    np.testing.assert_array_equal(join_blocks(found, 5), rows)
 
 
 def test_the_value_may_be_one_for_each_row():
@@ -36,7 +36,7 @@ def test_each_filling_keeps_its_value_where_the_length_is_split(length, context)
     def fillings(rows):
         rows = constrain(rows, ("act_batch", "act_len"))
         longer = [lengthen(rows, 16 - length, value) for value in (0, 99, rows[:, -1:])]
-        blocks = [cut(16, rows, value)[0] for value in (-1, 5)]
+        blocks = [cut_blocks(16, rows, value)[0] for value in (-1, 5)]
         return [constrain(x, ("act_batch", "act_len")) for x in (*longer, *blocks)]
 
     rows = np.arange(1, 2 * length + 1).reshape(2, length)
