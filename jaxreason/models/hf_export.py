@@ -24,7 +24,7 @@ from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.families import WEIGHTS, dotted, weight_shapes
 from jaxreason.models.hf_config import architecture_to_hf
-from jaxreason.models.stop_tokens import CONFIG_FILE, to_json, with_stop_tokens
+from jaxreason.models.stop_tokens import CONFIG_FILE, json_bytes, with_stop_tokens
 from jaxreason.models.weight_files import INDEX_FILE, SINGLE_FILE
 from jaxreason.results.card_scores import CARD_FILE
 from jaxreason.results.checksums import CHECKSUMS_FILE, write_checksums
@@ -101,7 +101,7 @@ def plan_files(
     }
 
 
-def index_of(files: dict[str, list[StoredWeight]]) -> dict[str, Any]:
+def weight_index(files: dict[str, list[StoredWeight]]) -> dict[str, Any]:
     """The value of the index file: which tensor is in which file."""
     weights = {weight.key: name for name, group in files.items() for weight in group}
     total = sum(weight.num_bytes for group in files.values() for weight in group)
@@ -143,8 +143,8 @@ def settings_files(
     old = json.loads(copied.get(CONFIG_FILE, b"{}"))
     config = {key: old[key] for key in _TOKEN_SETTINGS if key in old}
     config |= architecture_to_hf(model.architecture) | {"torch_dtype": dtype or model.param_dtype}
-    index = {INDEX_FILE: to_json(index_of(weights))} if len(weights) > 1 else {}
-    return index | dict(copied) | {CONFIG_FILE: to_json(config)}
+    index = {INDEX_FILE: json_bytes(weight_index(weights))} if len(weights) > 1 else {}
+    return index | dict(copied) | {CONFIG_FILE: json_bytes(config)}
 
 
 def save_model(

@@ -42,7 +42,7 @@ def logprobs(
       head: output embedding.
       tokens: the tokens.
       chunk: how much memory logits may take: as many as these positions of each row have, [B, chunk, V]. What
-        exists at a time is a part of the vocabulary for all positions (see `vocabulary`).
+        exists at a time is a part of the vocabulary for all positions (see `vocab_logprobs`).
       temperature: a number, or an array that broadcasts to [B, T, 1].
       segment_ids: if given, the first token of each segment gets 0, as that of each row always does.
     """

@@ -148,7 +148,7 @@ def _seen(at: Array, keys: Array, window: int | None) -> Array:
 
 
 def _add_page(carry: tuple, q: Array, k: Array, v: Array, seen: Array) -> tuple:
-    """Online softmax as in `online_softmax`, of two dims as Triton wants it."""
+    """Online softmax as in `blockwise`, of two dims as Triton wants it."""
     values, maximum, total = carry
     scores = _product(q, k.astype(q.dtype), 1) * q.shape[1] ** -0.5
     scores = jnp.where(seen, scores, LOWEST)

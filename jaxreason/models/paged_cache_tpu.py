@@ -80,7 +80,7 @@ def tpu_kernel_serves(
     return True
 
 
-class _Run(NamedTuple):
+class _FlatRun(NamedTuple):
     """The sequences of a flat run of blocks: the first `number` entries count.
 
     Attributes:
@@ -96,7 +96,7 @@ class _Run(NamedTuple):
     number: Int[Array, ""]
 
 
-def _flat_run(tables: Int[Array, "B M"], positions: Int[Array, "B T"], size: int) -> _Run:
+def _flat_run(tables: Int[Array, "B M"], positions: Int[Array, "B T"], size: int) -> _FlatRun:
     """Blocks that go on where the one before them ends, on the same pages, are one sequence, read once."""
     # The kernel takes sequences one after the other as one flat run of queries. A prompt longer than a block comes as
     # several rows here; handed over as one sequence its pages are read once and not once a row.
@@ -111,7 +111,9 @@ def _flat_run(tables: Int[Array, "B M"], positions: Int[Array, "B T"], size: int
     begins = jnp.concatenate([begins, jnp.array([batch])]).astype(jnp.int32)
     mine = jnp.minimum(begins[:-1], batch - 1)
     ends = start[begins[1:] - 1] + queries
-    return _Run(tables[mine], ends.astype(jnp.int32), begins, jnp.sum(is_first, dtype=jnp.int32))
+    return _FlatRun(
+        tables[mine], ends.astype(jnp.int32), begins, jnp.sum(is_first, dtype=jnp.int32)
+    )
 
 
 def _write(pages: Array, tables: Array, positions: Array, new: Array, layer: Any) -> Array:

@@ -47,7 +47,7 @@ def with_stop_tokens(
         for name in (_TOKENIZER, *({_MAP} & set(files))):
             changed[name] = _read(files, name) | texts
     changed[CONFIG_FILE] = config
-    return dict(files) | {name: to_json(value) for name, value in changed.items()}
+    return dict(files) | {name: json_bytes(value) for name, value in changed.items()}
 
 
 def _generation(
@@ -81,6 +81,6 @@ def _read(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     return value
 
 
-def to_json(value: dict[str, Any]) -> bytes:
+def json_bytes(value: dict[str, Any]) -> bytes:
     """The content of a JSON file."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
