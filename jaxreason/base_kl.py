@@ -24,13 +24,15 @@ from jaxreason.config import FREE, LEARNED, at_least
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
-from jaxreason.models.decoder import Model, forward, head
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import forward, head
 from jaxreason.models.fingerprint import fingerprint
 from jaxreason.models.huggingface import ModelConfig, open_model
 from jaxreason.models.logprobs import full_kl
 from jaxreason.results.base_replies_file import read_base_replies, write_base_replies
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Engine, Request, SamplerConfig
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.sharding import num_parts, place_rows, to_host
 
 _LOG = logging.getLogger(__name__)
@@ -212,7 +214,7 @@ def sample_base(
     )
     ends = tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode
     engine = Engine(model, params, sampler, mesh, *ends)
-    decoding = Decoding(1.0, top_k=0, top_p=1.0, max_tokens=config.max_tokens, stop=())
+    decoding = SamplingParams(1.0, top_k=0, top_p=1.0, max_tokens=config.max_tokens, stop=())
     requests = [
         Request(str(place), prompt, _seed_of(seed, prompt), 1)
         for place, prompt in enumerate(prompts)

@@ -16,9 +16,10 @@ from jaxreason.data.thoughts import CLOSE, OPEN
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve, static_model
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Engine, Request, SamplerConfig
-from jaxreason.sampling.engine_calls import begin_compiling
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.engine_calls import begin_engine_compiling
+from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.sampling_params import Request, SamplingParams
 
 HELP = (
     "/clear forgets what was said, /quit or Ctrl-D ends; Ctrl-C ends a reply. //text sends /text."
@@ -38,7 +39,7 @@ class ChatConfig:
       remember: whether earlier turns stay in the prompt.
     """
 
-    decoding: Decoding
+    decoding: SamplingParams
     sampler: SamplerConfig
     thinking: bool | None
     system: str
@@ -60,7 +61,7 @@ def run_chat(
     print(f"{path}: loading and compiling ...", flush=True)
     tokenizer = load_tokenizer(str(path))
     sizes = static_model(model_config), mesh, config.sampler
-    compiling = begin_compiling(*sizes, tokenizer.stop_ids, tokenizer.close_think)
+    compiling = begin_engine_compiling(*sizes, tokenizer.stop_ids, tokenizer.close_think)
     model, params = open_model(model_config, mesh)
     engine = Engine(
         *(model, params, config.sampler, mesh),
@@ -75,7 +76,11 @@ def run_chat(
 
 def _warm_up(engine: Engine, token: int) -> None:
     """Compiles what a question needs, before one is asked for."""
-    list(engine.generate([Request("warm-up", (token, token), 0, 1)], Decoding(0.0, 0, 1.0, 1, ())))
+    list(
+        engine.generate(
+            [Request("warm-up", (token, token), 0, 1)], SamplingParams(0.0, 0, 1.0, 1, ())
+        )
+    )
 
 
 def _converse(session: "Session") -> None:

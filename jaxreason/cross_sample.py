@@ -42,8 +42,7 @@ from jaxreason.evaluation.parts import HELD, SECTIONS, Part, identity_of, plan
 from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
 from jaxreason.evaluation.summary import summarize_grades
 from jaxreason.interrupt import Interrupt
-from jaxreason.models.huggingface import ModelConfig, resolve
-from jaxreason.models.model_source import ModelSource
+from jaxreason.models.huggingface import ModelConfig, ModelSource, resolve
 from jaxreason.results.claims import claim
 from jaxreason.results.cross_files import (
     ALL,

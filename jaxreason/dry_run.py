@@ -21,7 +21,7 @@ from jaxreason.arms import StudyConfig, arm_evaluation, arm_section
 from jaxreason.config import parse
 from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
 from jaxreason.lineage import base_of, bases_of, origin_of
-from jaxreason.models.decoder import Model
+from jaxreason.models.architecture import Model
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.plan import on_paper, storage
 from jaxreason.plan.on_paper import Machine, Spent

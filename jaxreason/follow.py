@@ -25,8 +25,7 @@ from jaxreason.evaluation.evaluator import evaluate, fitting
 from jaxreason.evaluation.paper_questions import keep_questions
 from jaxreason.evaluation.trajectory import Named, Steps, asked_alike, best_step, find_named
 from jaxreason.interrupt import Interrupt
-from jaxreason.models.huggingface import ModelConfig, open_model, resolve
-from jaxreason.models.model_source import ModelSource
+from jaxreason.models.huggingface import ModelConfig, ModelSource, open_model, resolve
 from jaxreason.results.claims import claim, digest, plain
 from jaxreason.results.drift_files import read_drift
 from jaxreason.results.score_files import EVALUATION, SCORES

@@ -16,8 +16,7 @@ from jaxreason.evaluation.trajectory import find_named
 from jaxreason.evaluation.transfer import TransferConfig
 from jaxreason.follow import FollowConfig, Places, follow_finished
 from jaxreason.lineage import base_of
-from jaxreason.models.huggingface import ModelConfig
-from jaxreason.models.model_source import ModelSource
+from jaxreason.models.huggingface import ModelConfig, ModelSource
 from jaxreason.results.claims import DONE
 from jaxreason.results.files import read_object
 from jaxreason.results.study_files import run_folder

@@ -15,9 +15,10 @@ ACCELERATORS = ("libtpu", "jax_plugins")
 
 
 def keep_freed_memory() -> bool:
-    """Has glibc keep what is freed, where JAX will compute on the CPU; call it before JAX starts. Whether it did.
+    """Has glibc keep what is freed, where JAX will compute on the CPU; call it before JAX starts.
 
-    Not where there is another C library, nor where GLIBC_TUNABLES says what its user wants.
+    Returns whether it was done: not where there is another C library, nor where GLIBC_TUNABLES says what its user
+    wants.
     """
     if not computes_on_cpu(os.environ.get("JAX_PLATFORMS", "")) or "GLIBC_TUNABLES" in os.environ:
         return False

@@ -19,6 +19,9 @@ from jaxreason.errors import UserError
 
 AXES = ("data", "fsdp", "tensor", "context")
 
+# Weights and activations have names of their own. `embed` of a weight is cut over `fsdp`, so that parameters and the
+# optimizer's state are spread; `act_embed` is whole, since a token's features are needed together by every product.
+# `tensor` cuts heads, feed-forward and vocabulary as Megatron does: one sum over devices for each pair of products.
 RULES: dict[str, tuple[str, ...]] = {
     # weights
     "vocab": ("tensor",),
@@ -30,7 +33,8 @@ RULES: dict[str, tuple[str, ...]] = {
     "layers": (),
     # activations
     "act_batch": ("data", "fsdp"),
-    "act_rows_of_features": ("data",),  # rows while the features are split as `embed`
+    # Rows while their features are split as `embed` (over `fsdp`): no mesh axis may cut two dims of one array.
+    "act_rows_of_features": ("data",),
     "act_len": ("context",),
     "act_embed": (),
     "act_heads": ("tensor",),
@@ -125,6 +129,7 @@ def fitting_spec(
     """As `spec`, but a dim that its mesh axes do not divide is left whole (3 kv heads on 2 tensor devices)."""
     assert len(names) == len(shape), f"names {names} for shape {tuple(shape)}"
 
+    # JAX refuses arrays that are cut unevenly.
     def fit(name, size):
         axes = _mesh_axes(name)
         return axes if axes and size % math.prod(mesh.shape[axis] for axis in axes) == 0 else None
@@ -136,6 +141,7 @@ def heads_spec(
     mesh: Mesh | jax.sharding.AbstractMesh, heads: int, kv_heads: int
 ) -> tuple[str, ...] | str | None:
     """The mesh axes over which attention may split heads: those that leave each with its own keys, else None."""
+    # Where only one of the two can be cut, a device would have queries whose keys are elsewhere: then neither is cut.
     queries, keys = (
         fitting_spec(mesh, (name,), (number,))[0]
         for name, number in (("act_heads", heads), ("act_kv_heads", kv_heads))
@@ -285,16 +291,9 @@ def check_rows(mesh: Mesh, rows: int, field: str) -> None:
         )
 
 
-def replicate(mesh: Mesh, x: Any) -> Any:
-    """Every array of the tree whole on every device; host arrays must be the same on every process."""
-    sharding = NamedSharding(mesh, PartitionSpec())
-    return jax.tree.map(lambda leaf: _replicate_array(sharding, leaf), x)
-
-
-def _replicate_array(sharding: NamedSharding, x: Any) -> jax.Array:
-    if isinstance(x, jax.Array) and not x.is_fully_addressable:
-        return jax.jit(lambda y: y, out_shardings=sharding)(x)
-    return jax.device_put(x, sharding)
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of what the host reads: whole on every device."""
+    return NamedSharding(mesh, PartitionSpec())
 
 
 def to_host(x: Any) -> Any:

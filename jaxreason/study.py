@@ -55,8 +55,8 @@ from jaxreason.lineage import (
     start_of,
 )
 from jaxreason.manifest import write_manifest
-from jaxreason.models.broken_weights import first_not_finite
 from jaxreason.models.huggingface import ModelConfig, resolve
+from jaxreason.models.safetensors_reader import first_not_finite
 from jaxreason.plan.settings import PlanConfig
 from jaxreason.question_set import QuestionsConfig
 from jaxreason.questions import WRITERS, prepare

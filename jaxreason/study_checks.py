@@ -18,9 +18,14 @@ from jaxreason.evaluation import settings, transfer
 from jaxreason.evaluation.validator import validation_eval
 from jaxreason.followed_arms import check_followed
 from jaxreason.lineage import asked_of_bases, base_of, check_lineage, origin_of
-from jaxreason.models.broken_weights import check_loadable
-from jaxreason.models.decoder import Model
-from jaxreason.models.huggingface import ModelConfig, make_model, read_architecture, resolve
+from jaxreason.models.architecture import Model
+from jaxreason.models.huggingface import (
+    ModelConfig,
+    check_loadable,
+    make_model,
+    read_architecture,
+    resolve,
+)
 from jaxreason.rl.checks import check_config as check_rl
 from jaxreason.training.sft_recipe import check_fits
 

@@ -18,10 +18,16 @@ from jaxreason.analysis.weight_stream import paired_blocks
 from jaxreason.config import ConfigError, nearest
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
-from jaxreason.models.decoder import Architecture, Model, abstract_params
-from jaxreason.models.huggingface import write_folder
+from jaxreason.models.architecture import Architecture, Model
+from jaxreason.models.decoder import abstract_params
+from jaxreason.models.hf_export import (
+    StoredWeight,
+    plan_files,
+    read_copied,
+    settings_files,
+    write_folder,
+)
 from jaxreason.models.model_card import mixed_card
-from jaxreason.models.settings_files import read_copied, settings_files
 from jaxreason.models.stored_tensors import (
     KINDS,
     Place,
@@ -32,7 +38,6 @@ from jaxreason.models.stored_tensors import (
     open_stored,
     shared_places,
 )
-from jaxreason.models.weight_plan import StoredWeight, plan_files
 from jaxreason.results.card_scores import CARD_FILE
 from jaxreason.results.code_version import code_version
 

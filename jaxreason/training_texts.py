@@ -18,7 +18,7 @@ from jaxreason.base_kl import BaseKLConfig, sample_base
 from jaxreason.config import claimed, parse
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
-from jaxreason.models.model_source import ModelSource
+from jaxreason.models.huggingface import ModelSource
 from jaxreason.results.groups import TRAINING
 from jaxreason.results.old_claims import recorded
 from jaxreason.results.sample_files import Marks

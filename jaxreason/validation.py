@@ -15,7 +15,7 @@ from jaxreason.config import FREE, LEARNED, at_least, to_dict
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
-from jaxreason.models.decoder import Model
+from jaxreason.models.architecture import Model
 from jaxreason.models.fingerprint import fingerprint
 from jaxreason.results.validation_files import (
     begin_validation,
@@ -24,11 +24,11 @@ from jaxreason.results.validation_files import (
     validation_score,
     validation_scores,
 )
-from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.sampling_params import SamplingParams
 
 _LOG = logging.getLogger(__name__)
-GREEDY = Decoding(temperature=0.0, top_k=0, top_p=1.0, max_tokens=1024, stop=())
+GREEDY = SamplingParams(temperature=0.0, top_k=0, top_p=1.0, max_tokens=1024, stop=())
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ValidationConfig:
     every: Annotated[int, at_least(0), FREE] = 0
     benchmark: Annotated[str, LEARNED] = ""
     variant: Annotated[str, LEARNED] = "robust"
-    decoding: Decoding = GREEDY
+    decoding: SamplingParams = GREEDY
     samples: Annotated[int, at_least(1), LEARNED] = 1
     limit: Annotated[int, at_least(0), LEARNED] = 0
     choose: Annotated[bool, LEARNED] = False

@@ -12,7 +12,7 @@ from jaxreason.data.conversions import read_rows
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.evaluation.benchmarks import SIZES
 from jaxreason.evaluation.settings import EvalConfig, decoding_of, find_benchmarks
-from jaxreason.models.decoder import Model
+from jaxreason.models.architecture import Model
 from jaxreason.plan import on_paper, storage
 from jaxreason.plan.on_paper import Machine, Spent
 from jaxreason.plan.programs import micro_batches

@@ -17,11 +17,10 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.forecast import Lengths
-from jaxreason.sampling.page_pool import PagePool
-from jaxreason.sampling.run import Run
-from jaxreason.sampling.sequences import Request
+from jaxreason.sampling.admission_control import Lengths
+from jaxreason.sampling.block_manager import BlockManager
+from jaxreason.sampling.sampling_params import Request, SamplingParams
+from jaxreason.sampling.scheduler import Scheduler
 
 PAGE, BLOCK = 64, 32
 BLOCKS, PREFILL_BLOCK = 64, 16  # of a prefill dispatch
@@ -70,16 +69,16 @@ def engine(prompts, lengths, most, slots, pages, seen=()):
     for length in seen:
         past.add(int(length), cut=length == most)
     requests = [Request(str(i), tuple(np.full(p, i).tolist()), i, 1) for i, p in enumerate(prompts)]
-    run = Run(
+    run = Scheduler(
         requests,
-        Decoding(1.0, 0, 1.0, most, ()),
+        SamplingParams(1.0, 0, 1.0, most, ()),
         lambda _: None,
         num_slots=slots,
         num_blocks=BLOCKS,
         block=PREFILL_BLOCK,
         page_size=PAGE,
         max_length=int(prompts.max()) + most,
-        pools=[PagePool(pages + 1)],
+        pools=[BlockManager(pages + 1)],
         lengths=past,
     )
     busy, waited = [], 0

@@ -57,14 +57,21 @@ from configs import qwen3, sections  # noqa: E402
 from jaxreason.config import parse  # noqa: E402
 from jaxreason.data.batches import TokenBatch  # noqa: E402
 from jaxreason.models.decoder import abstract_params, forward, output_logits, param_axes  # noqa: E402
-from jaxreason.models.families import architecture_from_hf  # noqa: E402
+from jaxreason.models.hf_config import architecture_from_hf  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, make_model, open_model  # noqa: E402
 from jaxreason.models.model_flops import causal_attention, weight_products  # noqa: E402
-from jaxreason.models.sampling_layout import WeightDtype, lay_out, sampling_model  # noqa: E402
+from jaxreason.models.sampler_weights import (  # noqa: E402
+    WeightDtype,
+    lay_out,
+    sampling_model,
+)
 from jaxreason.plan.slices import GPU_SHARE, generation_of  # noqa: E402
-from jaxreason.sampling.decoding import Decoding  # noqa: E402
-from jaxreason.sampling.engine import Engine, Request  # noqa: E402
-from jaxreason.sampling.kv_cache import CacheDtype  # noqa: E402
+from jaxreason.sampling.cache_engine import CacheDtype  # noqa: E402
+from jaxreason.sampling.engine import Engine  # noqa: E402
+from jaxreason.sampling.sampling_params import (  # noqa: E402
+    Request,
+    SamplingParams,
+)
 from jaxreason.sharding import MeshConfig, make_mesh, place_rows  # noqa: E402
 from jaxreason.training.losses import make_sft_loss  # noqa: E402
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer  # noqa: E402
@@ -248,7 +255,7 @@ def our_replies(arguments, model, params, mesh, prompts, lengths, slots: int, fr
     dtypes = {"cache_dtype": arguments.cache_dtype, "weight_dtype": arguments.weight_dtype}
     config = engine_sizes(slots, total, **dtypes)
     engine = Engine(model, params, config, mesh, (), 0, str)
-    greedy = [Decoding(0.0, 0, 1.0, int(length), ()) for length in lengths]
+    greedy = [SamplingParams(0.0, 0, 1.0, int(length), ()) for length in lengths]
     turns = itertools.count()
 
     def run() -> float:

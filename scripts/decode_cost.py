@@ -32,10 +32,12 @@ from matplotlib import pyplot as plt  # noqa: E402
 
 from configs import qwen3  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, open_model  # noqa: E402
-from jaxreason.models.sampling_layout import WeightDtype, Weights, lay_out, sampling_model  # noqa: E402
+from jaxreason.models.sampler_weights import WeightDtype, WeightLayout, lay_out, sampling_model  # noqa: E402
 from jaxreason.plan.slices import generation_of  # noqa: E402
-from jaxreason.sampling.kv_cache import CacheDtype  # noqa: E402
-from jaxreason.sampling.slots import NEVER, Sizes, make_programs  # noqa: E402
+from jaxreason.sampling.cache_engine import CacheDtype  # noqa: E402
+from jaxreason.sampling.device_programs import make_device_programs  # noqa: E402
+from jaxreason.sampling.engine_config import EngineSizes  # noqa: E402
+from jaxreason.sampling.slot_admission import NEVER  # noqa: E402
 from jaxreason.sharding import MeshConfig, make_mesh  # noqa: E402
 
 
@@ -59,7 +61,7 @@ def main() -> None:
         model, params = open_model(model_config(arguments), mesh, jax.random.key(0))
         kind = arguments.weight_dtype
         params, model = (
-            lay_out(model, mesh, params, Weights(kind)),
+            lay_out(model, mesh, params, WeightLayout(kind)),
             sampling_model(model, mesh, kind),
         )
         rows = []
@@ -107,8 +109,8 @@ def step_times(arguments, model, params, mesh, slots: int) -> dict[int, float]:
     size, longest = arguments.page_size, max(arguments.lengths) + arguments.steps + 1
     columns = -(-longest // size)
     shape = (slots, longest, arguments.steps, size, 1 + slots * columns)
-    sizes = Sizes(*shape, cache_dtype=arguments.cache_dtype)
-    programs = make_programs(model, mesh, sizes, ())
+    sizes = EngineSizes(*shape, cache_dtype=arguments.cache_dtype)
+    programs = make_device_programs(model, mesh, sizes, ())
     state = programs.make_state(params)
     mixed = np.random.default_rng(0).permutation(np.arange(1, sizes.pages, dtype=np.int32))
     tables, until = mixed.reshape(slots, columns), np.full(slots, columns * size, np.int32)

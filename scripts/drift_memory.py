@@ -16,7 +16,7 @@ from jax.sharding import NamedSharding
 
 from jaxreason.analysis.measure import make_measure
 from jaxreason.models.decoder import abstract_params, param_shardings
-from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model
 from jaxreason.plan.devices import slice_devices
 from jaxreason.plan.measure import needed_bytes, peak_bytes

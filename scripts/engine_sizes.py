@@ -2,7 +2,7 @@
 
 from configs import sections
 from jaxreason.config import parse
-from jaxreason.sampling.settings import SamplerConfig
+from jaxreason.sampling.engine_config import SamplerConfig
 
 PAGE = 64
 

@@ -28,8 +28,11 @@ from engine_sizes import engine_sizes  # noqa: E402
 from load_sides import TINY  # noqa: E402
 
 from jaxreason.models.huggingface import ModelConfig, open_model  # noqa: E402
-from jaxreason.sampling.decoding import Decoding  # noqa: E402
-from jaxreason.sampling.engine import Engine, Request  # noqa: E402
+from jaxreason.sampling.engine import Engine  # noqa: E402
+from jaxreason.sampling.sampling_params import (  # noqa: E402
+    Request,
+    SamplingParams,
+)
 from jaxreason.sharding import MeshConfig, make_mesh  # noqa: E402
 
 RECIPE = "configs/study_tiny.py"
@@ -65,14 +68,14 @@ def short_requests(first: int, number: int) -> Iterator[Request]:
     """Prompts that share beginnings with earlier ones, of other seeds and lengths, some with several samples."""
     for i in range(first, first + number):
         tokens = (*(5 + i % 7 for _ in range(i % 9)), 10 + i % 50, 10 + i // 50 % 50)
-        decoding = Decoding(1.0, 0, 1.0, 1 + i % 5, ("zz",) if i % 3 else ())
+        decoding = SamplingParams(1.0, 0, 1.0, 1 + i % 5, ("zz",) if i % 3 else ())
         yield Request(str(i), tokens, i, 1 + (i % 4 == 0), decoding)
 
 
 def ask_engine(engine: Engine, first: int, number: int) -> None:
     """Generates."""
     with jax.set_mesh(engine.mesh):
-        for _ in engine.generate(short_requests(first, number), Decoding(1.0, 0, 1.0, 4, ())):
+        for _ in engine.generate(short_requests(first, number), SamplingParams(1.0, 0, 1.0, 4, ())):
             pass
 
 

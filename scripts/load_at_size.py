@@ -30,7 +30,12 @@ from configs import qwen3  # noqa: E402
 from jaxreason.checkpoint import Checkpointer  # noqa: E402
 from jaxreason.models.decoder import abstract_params, param_shardings  # noqa: E402
 from jaxreason.models.families import WEIGHTS  # noqa: E402
-from jaxreason.models.huggingface import ModelConfig, open_model, save_model, static_model  # noqa: E402
+from jaxreason.models.hf_export import save_model  # noqa: E402
+from jaxreason.models.huggingface import (  # noqa: E402
+    ModelConfig,
+    open_model,
+    static_model,
+)
 from jaxreason.sharding import MeshConfig, make_mesh  # noqa: E402
 
 TIMEOUT_S = 3000.0

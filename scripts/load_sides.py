@@ -15,8 +15,9 @@ from engine_sizes import engine_sizes
 
 from configs import qwen3
 from jaxreason.models.huggingface import ModelConfig, open_model
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Completion, Engine, Request, SamplerConfig, Stats
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.engine_config import EngineStats, SamplerConfig
+from jaxreason.sampling.sampling_params import Completion, Request, SamplingParams
 from jaxreason.sharding import MeshConfig, make_mesh
 
 TINY = qwen3.architecture("0.6b") | {
@@ -48,20 +49,20 @@ def engine_side(arguments, prompts: np.ndarray, replies: np.ndarray) -> Side:
         del params
         vocab = model.architecture.vocab_size
         requests = _requests(arguments, vocab, prompts, replies)
-        few = Decoding(arguments.temperature, 0, 1.0, 2, ())
+        few = SamplingParams(arguments.temperature, 0, 1.0, 2, ())
         list(engine.generate([Request("warm-up", (1, 2, 3), 0, 1)], few))
 
     def run(arrivals: np.ndarray) -> tuple[list[Timed], dict[str, float]]:
         with jax.set_mesh(mesh):
             engine.release()  # no prompt is found in the cache
-            engine.stats = Stats()
+            engine.stats = EngineStats()
             times = EngineRun(engine, requests, arrivals).times()
         return times, counts(engine.stats)
 
     return run
 
 
-def counts(stats: Stats) -> dict[str, float]:
+def counts(stats: EngineStats) -> dict[str, float]:
     """What the engine counted, and the slots that were busy in a decode step on average."""
     return {"slots_busy": stats.decoded_tokens / max(stats.decode_steps, 1), **vars(stats)}
 
@@ -91,7 +92,7 @@ def _requests(arguments, vocab: int, prompts: np.ndarray, replies: np.ndarray) -
     return [
         Request(
             *(str(i), tuple(rng.integers(3, vocab, length).tolist()), i, 1),
-            Decoding(arguments.temperature, 0, 1.0, int(most), ()),
+            SamplingParams(arguments.temperature, 0, 1.0, int(most), ()),
         )
         for i, (length, most) in enumerate(zip(prompts, replies, strict=True))
     ]

@@ -30,10 +30,10 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))  # as a 
 
 import jax  # noqa: E402
 
+from jaxreason.compiling import make_products_exact  # noqa: E402
 from jaxreason.config import parse  # noqa: E402
-from jaxreason.models import sampling_layout  # noqa: E402
+from jaxreason.models import sampler_weights  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, static_model  # noqa: E402
-from jaxreason.models.precision import make_products_exact  # noqa: E402
 from jaxreason.plan.local_examples import with_local_examples  # noqa: E402
 from jaxreason.plan.measure import measure, peak_bytes  # noqa: E402
 from jaxreason.plan.programs import micro_batches, rl_programs, sft_programs  # noqa: E402
@@ -176,7 +176,7 @@ def watch() -> dict[str, tuple[float, float]]:
         ctypes.CDLL(None).mallopt(-3, 65536)
     seen: dict[str, tuple[float, float]] = {}
     step, update, slots = sft.make_step, loop.make_programs, engine.make_programs
-    copies = sampling_layout._program
+    copies = sampler_weights._program
 
     def make_update(*args):
         made = update(*args)
@@ -195,7 +195,7 @@ def watch() -> dict[str, tuple[float, float]]:
     sft.make_step = lambda *args: Watched(step(*args), "SFT step", seen)
     loop.make_programs, engine.make_programs = make_update, make_slots
     name = "weights to the sampler"
-    sampling_layout._program = lambda *args: Watched(copies(*args), name, seen)
+    sampler_weights._program = lambda *args: Watched(copies(*args), name, seen)
     return seen
 
 

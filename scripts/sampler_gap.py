@@ -20,13 +20,16 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from engine_sizes import engine_sizes  # noqa: E402
 
+from jaxreason.compiling import make_products_exact  # noqa: E402
 from jaxreason.data.tokenizer import load_tokenizer  # noqa: E402
 from jaxreason.models.decoder import forward, head  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve  # noqa: E402
 from jaxreason.models.logprobs import logprobs  # noqa: E402
-from jaxreason.models.precision import make_products_exact  # noqa: E402
-from jaxreason.sampling.decoding import Decoding  # noqa: E402
-from jaxreason.sampling.engine import Engine, Request  # noqa: E402
+from jaxreason.sampling.engine import Engine  # noqa: E402
+from jaxreason.sampling.sampling_params import (  # noqa: E402
+    Request,
+    SamplingParams,
+)
 from jaxreason.sharding import MeshConfig, make_mesh  # noqa: E402
 
 CHOICES = [
@@ -82,7 +85,7 @@ def sample(arguments, model, params, mesh, tokenizer, cache_dtype: str, weight_d
         model, params, config, mesh, tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode
     )
     requests = [Request(str(i), p, i, arguments.samples) for i, p in enumerate(prompts)]
-    decoding = Decoding(1.0, 0, 1.0, arguments.tokens, ())
+    decoding = SamplingParams(1.0, 0, 1.0, arguments.tokens, ())
     return [(prompts[int(c.id)], c) for c in engine.generate(requests, decoding)]
 
 

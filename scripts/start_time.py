@@ -84,9 +84,9 @@ def start(arguments, way: str, cache: str) -> dict:
     import jaxreason.cli  # noqa: F401  as the program does
     from jaxreason.host_memory import keep_freed_memory
     from jaxreason.models.huggingface import ModelConfig, open_model, static_model
-    from jaxreason.sampling.decoding import Decoding
-    from jaxreason.sampling.engine import Engine, Request
-    from jaxreason.sampling.engine_calls import begin_compiling
+    from jaxreason.sampling.engine import Engine
+    from jaxreason.sampling.engine_calls import begin_engine_compiling
+    from jaxreason.sampling.sampling_params import Request, SamplingParams
     from jaxreason.sharding import MeshConfig, make_mesh
 
     keep_freed_memory()
@@ -101,7 +101,7 @@ def start(arguments, way: str, cache: str) -> dict:
     with jax.set_mesh(mesh):
         compiling = None
         if way == "side by side":
-            compiling = begin_compiling(static_model(model_config), mesh, config, (1,))
+            compiling = begin_engine_compiling(static_model(model_config), mesh, config, (1,))
         model, params = open_model(model_config, mesh)
         jax.block_until_ready(params)
         at.append(time.perf_counter())
@@ -111,7 +111,7 @@ def start(arguments, way: str, cache: str) -> dict:
         engine = Engine(model, params, config, mesh, (1,), 0, str, compiling=compiling)
         if way == "one by one":
             engine._compile = lambda: None
-        list(engine.generate([Request("a", (2, 3, 4), 0, 1)], Decoding(0.0, 0, 1.0, 1, ())))
+        list(engine.generate([Request("a", (2, 3, 4), 0, 1)], SamplingParams(0.0, 0, 1.0, 1, ())))
     at.append(time.perf_counter())
     seconds = dict(zip(PHASES, (b - a for a, b in itertools.pairwise(at)), strict=True))
     cpu = sum(os.times()[:2])
@@ -141,8 +141,9 @@ def write_model(layers: int, folder: pathlib.Path) -> str:
 
     from configs import qwen3
     from jaxreason.models.decoder import init_params
-    from jaxreason.models.families import architecture_from_hf
-    from jaxreason.models.huggingface import ModelConfig, make_model, save_model
+    from jaxreason.models.hf_config import architecture_from_hf
+    from jaxreason.models.hf_export import save_model
+    from jaxreason.models.huggingface import ModelConfig, make_model
 
     small = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16, "vocab_size": 1024}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": layers}

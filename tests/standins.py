@@ -9,8 +9,9 @@ import transformers
 from models.tiny_models import random_params
 
 from jaxreason.models.decoder import abstract_params
-from jaxreason.models.families import architecture_from_hf
-from jaxreason.models.huggingface import ModelConfig, make_model, save_model
+from jaxreason.models.hf_config import architecture_from_hf
+from jaxreason.models.hf_export import save_model
+from jaxreason.models.huggingface import ModelConfig, make_model
 
 CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}

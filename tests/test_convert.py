@@ -14,7 +14,8 @@ from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import abstract_params
-from jaxreason.models.huggingface import ModelConfig, load_params, save_model
+from jaxreason.models.hf_export import save_model
+from jaxreason.models.huggingface import ModelConfig, load_params
 from jaxreason.sharding import MeshConfig, make_mesh
 
 

@@ -13,7 +13,7 @@ from jaxreason.data.rows import DatasetConfig
 from jaxreason.evaluation.benchmarks import BENCHMARKS, SIZES
 from jaxreason.evaluation.settings import EvalConfig
 from jaxreason.models import huggingface
-from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model
 from jaxreason.plan import on_paper, storage
 from jaxreason.plan.on_paper import Machine, Spent

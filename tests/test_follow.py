@@ -38,7 +38,7 @@ from jaxreason.evaluation.evaluator import run_eval
 from jaxreason.evaluation.regrade import run_grade
 from jaxreason.evaluation.trajectory import Named, best_step, find_named
 from jaxreason.evaluation.transfer import run_transfer
-from jaxreason.models.model_source import ModelSource
+from jaxreason.models.huggingface import ModelSource
 from jaxreason.results.drift_files import read_drift, undefined_in
 from jaxreason.results.evaluation_folders import evaluation_folders
 from jaxreason.results.trajectory_file import read_trajectory

@@ -17,7 +17,7 @@ PROGRAM = """\
 from jaxreason.config import parse
 from jaxreason.evaluation.transfer_index import relative_degree, transfer_index
 from jaxreason.recipes import load_recipe
-from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.sampler import Decoding
 
 config = load_recipe("study_tiny")
 decoding: Decoding = parse(Decoding, config.eval.decodings.greedy, "greedy")

@@ -12,8 +12,9 @@ from jaxreason import study
 from jaxreason.config import parse
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.decoder import init_params
-from jaxreason.models.families import architecture_from_hf
-from jaxreason.models.huggingface import ModelConfig, make_model, save_model
+from jaxreason.models.hf_config import architecture_from_hf
+from jaxreason.models.hf_export import save_model
+from jaxreason.models.huggingface import ModelConfig, make_model
 from jaxreason.recipes import load_recipe
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.training.sft import run_sft

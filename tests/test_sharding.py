@@ -21,7 +21,6 @@ from jaxreason.sharding import (
     make_mesh,
     num_parts,
     place_rows,
-    replicate,
     row_block,
     spec,
     to_host,
@@ -139,13 +138,6 @@ def test_processes_that_tensor_or_context_joins_share_their_rows(sizes, blocks):
     found = run_processes(rows_and_sums, 2, sizes, num_devices=2)
     expected = float((np.arange(16) ** 2).sum())
     assert found == [[*block, expected, expected] for block in blocks]
-
-
-def test_replicated_arrays_are_whole_on_every_device():
-    mesh = make_mesh(MeshConfig(1, 8, 1, 1))
-    tree = replicate(mesh, {"host": np.arange(3), "device": jnp.arange(4)})
-    assert all(x.is_fully_replicated and len(x.addressable_shards) == 8 for x in tree.values())
-    assert type(to_host(tree)["host"]) is np.ndarray
 
 
 class SliceDevice:

@@ -14,7 +14,7 @@ from tiny_sft import make_recipe, write_inputs
 from jaxreason.analysis.drift import DriftConfig, run_drift
 from jaxreason.analysis.texts import Text, Unit
 from jaxreason.data.tokenizer import load_tokenizer
-from jaxreason.models.model_source import ModelSource
+from jaxreason.models.huggingface import ModelSource
 from jaxreason.rl.prompt_data import load_prompts
 from jaxreason.training.run_folder import RunFolder
 from jaxreason.training.sft_data import load_data

@@ -14,8 +14,9 @@ from jaxreason.evaluation.settings import BenchmarkRun, EvalConfig, OwnBenchmark
 from jaxreason.evaluation.transfer import TransferConfig
 from jaxreason.follow import FollowConfig, run_follow
 from jaxreason.models.decoder import init_params
-from jaxreason.models.families import architecture_from_hf
-from jaxreason.models.huggingface import ModelConfig, make_model, save_model
+from jaxreason.models.hf_config import architecture_from_hf
+from jaxreason.models.hf_export import save_model
+from jaxreason.models.huggingface import ModelConfig, make_model
 from jaxreason.results.trajectory_file import read_trajectory
 from jaxreason.sharding import MeshConfig, make_mesh
 

@@ -6,9 +6,9 @@ from jaxreason.analysis.vocabularies import why_other_vocabulary
 from jaxreason.checkpoint import leaves_by_path
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
-from jaxreason.models.decoder import Model, abstract_params
-from jaxreason.models.huggingface import make_model
-from jaxreason.models.model_source import ModelSource
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import abstract_params
+from jaxreason.models.huggingface import ModelSource, make_model
 from jaxreason.models.stored_tensors import open_stored, shared_places
 
 # Fields of an architecture that make states of one layer comparable, position by position.

@@ -37,9 +37,8 @@ from jaxreason.config import FREE, LEARNED, ConfigError, at_least, between, chec
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.interrupt import Interrupt
-from jaxreason.models.huggingface import ModelConfig, resolve
-from jaxreason.models.model_source import ModelSource
-from jaxreason.models.stored_tensors import NotFiniteError
+from jaxreason.models.huggingface import ModelConfig, ModelSource, resolve
+from jaxreason.models.stored_tensors import NotFiniteTensorError
 from jaxreason.results.drift_files import (
     MADE_WITH,
     read_drift_part,
@@ -262,7 +261,7 @@ class _Run:
         folders = self.base.folder, self.tuned.folder
         try:
             prepared = stream_weights(self.workdir, *folders, made_with, interrupt.check)
-        except NotFiniteError as error:
+        except NotFiniteTensorError as error:
             return str(error).rstrip(".")
         if prepared is not None:
             self._write("weights", metric_files.weights_file(self.about, "weights", prepared))

@@ -10,7 +10,7 @@ from jaxreason.analysis.hidden_states import pool as pool_states
 from jaxreason.analysis.hidden_states import pooling_masks
 from jaxreason.analysis.texts import TextBatch
 from jaxreason.errors import UserError
-from jaxreason.models.decoder import Model
+from jaxreason.models.architecture import Model
 from jaxreason.models.lockstep import walk
 
 Pool = Literal["reply", "all", "last", "none"]

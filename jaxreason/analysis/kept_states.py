@@ -8,7 +8,7 @@ from etils import epath
 from jaxreason.analysis.origin import Origin, unit_name
 from jaxreason.analysis.texts import TextBatch, Unit
 from jaxreason.config import ConfigError
-from jaxreason.models.decoder import Model
+from jaxreason.models.architecture import Model
 from jaxreason.results.drift_files import MADE_WITH
 from jaxreason.results.state_files import StatesWriter, holds_states
 

@@ -26,7 +26,8 @@ from jaxreason.analysis.measured import Measured, Sinks
 from jaxreason.analysis.paper_tokens import SCORED, scripts_scored
 from jaxreason.analysis.sinks import count_sinks
 from jaxreason.analysis.texts import Batching, TextBatch, Unit, batches, in_order
-from jaxreason.models.decoder import Model, head
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import head
 from jaxreason.models.lockstep import walk
 from jaxreason.models.logprobs import divergences
 from jaxreason.sharding import place_rows, to_host

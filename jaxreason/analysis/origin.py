@@ -12,8 +12,7 @@ from jaxreason.analysis.metrics import METRICS, reads_of
 from jaxreason.analysis.texts import Unit
 from jaxreason.config import claimed
 from jaxreason.errors import UserError
-from jaxreason.models.huggingface import ModelConfig
-from jaxreason.models.model_source import ModelSource
+from jaxreason.models.huggingface import ModelConfig, ModelSource
 from jaxreason.results.claims import differences, plain, refuse
 from jaxreason.results.drift_files import MADE_WITH, drift_path, read_drift, read_drift_part
 from jaxreason.results.files import check_object

@@ -14,8 +14,9 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxreason.models.cache import Cache
-from jaxreason.models.decoder import Model, forward, init_cache
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import forward, init_cache
+from jaxreason.models.kv_cache import KVCache
 from jaxreason.models.logprobs import jensen_shannon
 from jaxreason.sharding import place_rows, to_host
 
@@ -52,8 +53,8 @@ class Patched(NamedTuple):
 
 
 class _State(NamedTuple):
-    base: Cache
-    tuned: Cache
+    base: KVCache
+    tuned: KVCache
     token: Int[Array, " B"]  # the newest, which no model has read
     position: Int[Array, " B"]  # of it
     length: Int[Array, " B"]  # of the reply so far

@@ -20,7 +20,8 @@ from jaxreason.analysis.hidden_states import pool
 from jaxreason.analysis.texts import Batching, Text, TextBatch, Unit, batches, in_order
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
-from jaxreason.models.decoder import Model, forward
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import forward
 from jaxreason.results.question_files import questions_folder, read_questions
 from jaxreason.sharding import place_rows, to_host
 

@@ -5,8 +5,7 @@ from typing import Any
 from etils import epath
 
 from jaxreason.distributed import on_process_zero
-from jaxreason.models.huggingface import resolve
-from jaxreason.models.model_source import ModelSource
+from jaxreason.models.huggingface import ModelSource, resolve
 from jaxreason.models.weight_files import read_settings
 
 TOKENIZER_FILE = "tokenizer.json"

@@ -13,7 +13,7 @@ from jaxreason.analysis.weight_summary import weight_details
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.stored_tensors import (
-    NotFiniteError,
+    NotFiniteTensorError,
     Place,
     StoredModel,
     open_stored,
@@ -59,7 +59,7 @@ def stream_weights(
         name, make = f"weights.{place[0]}.{place[1]}", lambda: compare_tensor(*opened, place)
         try:
             records.append(kept_part(workdir, name, made_with, make))
-        except NotFiniteError as error:
+        except NotFiniteTensorError as error:
             return str(error)
         return ""
 
@@ -71,7 +71,7 @@ def stream_weights(
             _LOG.info("weights: %d of %d tensors compared", number, len(found))
         reason = on_process_zero(lambda p=place: compared(p))
         if reason:
-            raise NotFiniteError(reason)
+            raise NotFiniteTensorError(reason)
     if not records:
         return None
     prepared = weight_details(records)

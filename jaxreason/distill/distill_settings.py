@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from jaxreason.config import FREE, LEARNED, ConfigError, above, at_least, check_ranges, within
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.models.huggingface import ModelConfig
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.settings import SamplerConfig
+from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.tasks.isolation import find_isolation
 from jaxreason.tasks.registry import find_task
 
@@ -79,14 +79,14 @@ class DistillConfig:
     """
 
     datasets: Annotated[dict[str, DatasetConfig], FREE]
-    decoding: Decoding
+    decoding: SamplingParams
     sampler: SamplerConfig
     teacher: TeacherConfig = TeacherConfig()
     samples: Annotated[int, at_least(1), LEARNED] = 4
     thinking: Annotated[bool | None, LEARNED] = None
     no_think: Annotated[NoThink, LEARNED] = "drop"
     no_think_samples: Annotated[int, at_least(0), LEARNED] = 0
-    no_think_decoding: Decoding | None = None
+    no_think_decoding: SamplingParams | None = None
     keep: Annotated[Keep, LEARNED] = "first"
     cutoff: Annotated[int, at_least(0), LEARNED] = 0
     tokenizer: Annotated[str, FREE] = ""

@@ -34,8 +34,7 @@ from jaxreason.distill.yields import ungraded_share
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.interrupt import Interrupt
-from jaxreason.models.huggingface import ModelConfig
-from jaxreason.models.model_source import ModelSource
+from jaxreason.models.huggingface import ModelConfig, ModelSource
 from jaxreason.results import claims
 from jaxreason.results.distill_files import YIELD, distill_folder, replies_path
 from jaxreason.results.files import remove

@@ -12,7 +12,7 @@ from jaxreason.config import ConfigError, to_dict
 from jaxreason.distill.distill_settings import TeacherConfig
 from jaxreason.errors import UserError
 from jaxreason.results.redaction import hide_also
-from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.sampling_params import SamplingParams
 
 MAY_PASS = (408, 409, 425, 429)  # and all from 500 on
 NO_WAY_IN = (401, 403, 404, 405)  # of these every call has the same
@@ -70,7 +70,7 @@ def key_of(config: TeacherConfig) -> str:
 def body_of(
     config: TeacherConfig,
     messages: tuple[dict[str, str], ...],
-    decoding: Decoding,
+    decoding: SamplingParams,
     thinking: bool | None,
     seed: int,
 ) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from jaxreason.results import claims
 from jaxreason.results.distill_files import read_replies, replies_head, replies_path
 from jaxreason.results.growing_files import grown_exists, join_parts, read_grown
 from jaxreason.results.jsonl import write_jsonl
-from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.versions import grader_version
 
@@ -54,7 +54,7 @@ class Pass:
 
     name: str
     thinking: bool | None
-    decoding: Decoding
+    decoding: SamplingParams
     samples: int
     prompts: list[tuple[int, ...]]
     asked: list[str]
@@ -101,7 +101,7 @@ def plan(config: DistillConfig, tokenizer: Tokenizer, identity: dict[str, Any], 
     return Asked(questions, passes, drops.to_json())
 
 
-def _ways(config: DistillConfig) -> list[tuple[str, bool | None, Decoding, int]]:
+def _ways(config: DistillConfig) -> list[tuple[str, bool | None, SamplingParams, int]]:
     ways = [(MAIN, config.thinking, config.decoding, config.samples)]
     if config.no_think == "generate":
         decoding = config.no_think_decoding or config.decoding
@@ -135,7 +135,7 @@ def _check_one_turn(example: Example) -> None:
 
 def _make_pass(
     config: DistillConfig,
-    way: tuple[str, bool | None, Decoding, int],
+    way: tuple[str, bool | None, SamplingParams, int],
     questions: Sequence[Question],
     encoded: dict[int, tuple[int, ...]],
     known: dict[str, Any],
@@ -189,7 +189,7 @@ def claim(folder: epath.Path, one: Pass) -> None:
     """
     path = replies_path(folder, one.name)
     begun = grown_exists(path) and bool(read_grown(path))
-    older = {"sections": {"decoding": Decoding}, "later": (HELD,)}
+    older = {"sections": {"decoding": SamplingParams}, "later": (HELD,)}
     claims.claim(path.parent, one.head, begun, name=replies_head(one.name), **older)
 
 

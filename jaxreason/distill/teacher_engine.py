@@ -12,10 +12,11 @@ from jaxreason.data.thoughts import OPEN
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distill.passes import HELD, Pass, Question, draw, reply_line
 from jaxreason.metrics import Progress
-from jaxreason.models.model_source import ModelSource
+from jaxreason.models.huggingface import ModelSource
 from jaxreason.results.jsonl import JsonlWriter
-from jaxreason.sampling.engine import Completion, Engine, Request
-from jaxreason.sampling.settings import SamplerConfig
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.sampling_params import Completion, Request
 from jaxreason.tasks.replies import cut_at
 
 SEED_BITS = 64

@@ -31,8 +31,7 @@ from jaxreason.evaluation.settings import EvalConfig, benchmark_groups
 from jaxreason.evaluation.summary import group_rows, reply_facts, summarize_grades
 from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import Progress
-from jaxreason.models.huggingface import ModelConfig, read_architecture, resolve
-from jaxreason.models.model_source import ModelSource
+from jaxreason.models.huggingface import ModelConfig, ModelSource, read_architecture, resolve
 from jaxreason.results.card_scores import MODEL, update_scores
 from jaxreason.results.files import absolute
 from jaxreason.results.grade_files import grades_path

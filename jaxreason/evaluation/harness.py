@@ -18,8 +18,8 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
 from jaxreason.evaluation.harness_settings import read_decoding
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Engine, Request
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.sampling.scoring import Score
 from jaxreason.sampling.stopping import before_stop
 
@@ -204,7 +204,7 @@ class HarnessModel(TemplateLM):
           UserError: a setting that the engine does not have, or replies as long as a whole sequence may be.
         """
         del disable_tqdm
-        groups: dict[Decoding, list[int]] = {}
+        groups: dict[SamplingParams, list[int]] = {}
         for number, request in enumerate(requests):
             decoding = read_decoding(request.args[1], self._max_gen_toks)
             groups.setdefault(decoding, []).append(number)
@@ -215,7 +215,9 @@ class HarnessModel(TemplateLM):
                 replies[number] = text
         return replies
 
-    def _generate(self, texts: dict[int, str], decoding: Decoding) -> Iterator[tuple[int, str]]:
+    def _generate(
+        self, texts: dict[int, str], decoding: SamplingParams
+    ) -> Iterator[tuple[int, str]]:
         requests = [
             Request(
                 str(number), tuple(self._prompt(text, decoding.max_tokens)), self._seed + number, 1

@@ -12,7 +12,8 @@ from jaxreason.errors import UserError
 from jaxreason.evaluation.harness import HarnessModel
 from jaxreason.models.huggingface import ModelConfig, open_model, read_architecture, resolve
 from jaxreason.models.weight_files import read_settings
-from jaxreason.sampling.engine import Engine, SamplerConfig
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sharding import MeshConfig, make_mesh, num_parts
 
 FULL_PAGES_LENGTH = 4096  # positions of the cache that every slot has a right to; longer ones share

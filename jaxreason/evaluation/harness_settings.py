@@ -3,7 +3,7 @@
 from typing import Any
 
 from jaxreason.errors import UserError
-from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.sampling_params import SamplingParams
 
 # The length of a reply, by the names that tasks give it; the first that is there counts, as in lm-eval.
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
@@ -15,7 +15,7 @@ SETTINGS = (
 NEUTRAL = {"num_beams": 1, "num_return_sequences": 1, "use_cache": True, "early_stopping": False}
 
 
-def read_decoding(settings: dict[str, Any], max_gen_toks: int) -> Decoding:
+def read_decoding(settings: dict[str, Any], max_gen_toks: int) -> SamplingParams:
     """The decoding that a task's `generation_kwargs` ask for; `max_gen_toks` where they do not say.
 
     Raises:
@@ -32,7 +32,7 @@ def read_decoding(settings: dict[str, Any], max_gen_toks: int) -> Decoding:
     # A task that asks for sampling without a temperature means 1; one that asks for nothing, the likeliest tokens.
     sampled = settings.get("do_sample")
     top_k = int(value("top_k", 0))  # vLLM's tasks write -1 where it is off
-    return Decoding(
+    return SamplingParams(
         temperature=0.0 if sampled is False else float(value("temperature", bool(sampled))),
         top_k=0 if top_k == -1 else top_k,
         top_p=float(value("top_p", 1.0)),

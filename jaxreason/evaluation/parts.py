@@ -18,7 +18,7 @@ from jaxreason.evaluation.asking import Benchmark
 from jaxreason.evaluation.benchmarks import Item, load_items
 from jaxreason.evaluation.identity import FORMAT, gold_identity, prompts_identity
 from jaxreason.evaluation.settings import EvalConfig, decoding_of, find_benchmarks
-from jaxreason.models.model_source import ModelSource
+from jaxreason.models.huggingface import ModelSource
 from jaxreason.results.claims import changes, plain, refuse
 from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.files import read_json, write_json
@@ -31,12 +31,12 @@ from jaxreason.results.sample_files import (
     sample_head_path,
     samples_path,
 )
-from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.tasks.registry import TASKS
 
 _LOG = logging.getLogger(__name__)
 HELD = "held"  # of a head: how model and cache are held; older ones lack it
-SECTIONS = {"decoding_settings": Decoding}  # of a head, by which older ones are read
+SECTIONS = {"decoding_settings": SamplingParams}  # of a head, by which older ones are read
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Part:
     items: list[Item]
     graders: dict[str, tuple[str, ...]]
     num_samples: int
-    decoding: Decoding
+    decoding: SamplingParams
     delimiter: str
     prompts: list[tuple[int, ...]]
     head: dict[str, Any]

@@ -11,8 +11,8 @@ from jaxtyping import Bool
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.evaluation.grading import Reply
 from jaxreason.evaluation.parts import Part
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Engine, Request
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.replies import cut_at
 
@@ -42,7 +42,7 @@ def make_replies(
     engine: Engine,
     tokenizer: Tokenizer,
     wanted: Sequence[Wanted],
-    decoding: Decoding,
+    decoding: SamplingParams,
     seed: int,
     check: Callable[[], None],
 ) -> Iterator[tuple[Part, Reply]]:
@@ -80,7 +80,7 @@ def _generate(
     engine: Engine,
     tokenizer: Tokenizer,
     wanted: Sequence[Wanted],
-    decoding: Decoding,
+    decoding: SamplingParams,
     seed: int,
     check: Callable[[], None],
 ) -> Iterator[tuple[Part, Reply]]:

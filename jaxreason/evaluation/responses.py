@@ -25,12 +25,14 @@ from jaxreason.evaluation.settings import BenchmarkRun, EvalConfig, known_benchm
 from jaxreason.results.files import write_json
 from jaxreason.results.jsonl import write_jsonl
 from jaxreason.results.sample_files import sample_head_path, samples_path
-from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.tasks.replies import cut_at
 
 _LOG = logging.getLogger(__name__)
 GIVEN = "given"  # the decoding in the names of the files: it is not known
-AS_MODEL = Decoding(temperature=0.0, top_k=0, top_p=1.0, max_tokens=1, stop=())  # of no use here
+AS_MODEL = SamplingParams(
+    temperature=0.0, top_k=0, top_p=1.0, max_tokens=1, stop=()
+)  # of no use here
 # Our names -> the columns that are taken for them where the map does not say.
 USUAL = {
     "response": ("response", "output", "completion", "reply", "text"),

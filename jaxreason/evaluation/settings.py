@@ -19,8 +19,8 @@ from jaxreason.data.rows import DatasetConfig
 from jaxreason.evaluation.asking import Benchmark, Prompt, Variant, VariantName
 from jaxreason.evaluation.benchmarks import BENCHMARKS
 from jaxreason.results.groups import GroupName
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import SamplerConfig
+from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.tasks.registry import find_task
 
 PromptFormat = Literal["chat", "plain"]
@@ -91,7 +91,7 @@ class EvalConfig:
     source: Literal["files", "hub"]
     data_folder: str
     items_seed: Annotated[int, at_least(0)]
-    decodings: dict[str, Decoding]
+    decodings: dict[str, SamplingParams]
     thinking: bool | None
     sampler: SamplerConfig
     pass_at: tuple[Annotated[int, at_least(1)], ...]
@@ -165,20 +165,20 @@ def _check_run(config: EvalConfig, run: BenchmarkRun, benchmark: Benchmark, path
         decoding_of(config, run, decoding, path)
 
 
-def decoding_of(config: EvalConfig, run: BenchmarkRun, name: str, path: str) -> Decoding:
+def decoding_of(config: EvalConfig, run: BenchmarkRun, name: str, path: str) -> SamplingParams:
     """A decoding as a benchmark uses it.
 
     Raises:
       ConfigError: an override that is no field of a decoding, or out of its range.
     """
-    known = [one.name for one in fields(Decoding)]
+    known = [one.name for one in fields(SamplingParams)]
     for key in run.overrides:
         if key not in known:
             raise ConfigError(
                 f"{path}.overrides.{key}: no such field of a decoding{nearest(key, known)}"
             )
     section = to_dict(config.decodings[name]) | run.overrides
-    return parse(Decoding, section, f"{path}.overrides over eval.decodings.{name}")
+    return parse(SamplingParams, section, f"{path}.overrides over eval.decodings.{name}")
 
 
 def _names(benchmark: Benchmark) -> str:

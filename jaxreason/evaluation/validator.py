@@ -13,9 +13,8 @@ from jaxreason.errors import UserError
 from jaxreason.evaluation.evaluator import ask_and_grade, check_isolation
 from jaxreason.evaluation.parts import asked_parts
 from jaxreason.evaluation.settings import BenchmarkRun, EvalConfig, find_benchmarks
-from jaxreason.models.decoder import Model
-from jaxreason.models.huggingface import ModelConfig
-from jaxreason.models.model_source import ModelSource
+from jaxreason.models.architecture import Model
+from jaxreason.models.huggingface import ModelConfig, ModelSource
 from jaxreason.results.score_files import EVALUATION, read_score_rows
 from jaxreason.sampling.engine import Engine
 from jaxreason.validation import ValidationConfig, Validator

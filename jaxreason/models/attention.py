@@ -1,7 +1,7 @@
 """Attention backends with one signature.
 
 `q [B,T,N,H]` against `k, v [B,S,K,H]` with N = K·G: head n reads key/value head n // G, and keys and values
-are never repeated. Every backend takes a `Visibility` and must give the same numbers (tests run them all).
+are never repeated. Every backend takes an `AttentionMask` and must give the same numbers (tests run them all).
 `over_cache` serves the plain cache, whatever the backend: it reads one layer in the cache's own layout.
 """
 
@@ -11,20 +11,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
-from jaxreason.models.attention_blocks import attend_by_blocks
 from jaxreason.models.attention_gpu import cudnn, cudnn_serves, triton
+from jaxreason.models.attention_mask import AttentionMask
 from jaxreason.models.attention_tpu import splash
-from jaxreason.models.bits import from_kept
-from jaxreason.models.online_softmax import (
+from jaxreason.models.blockwise import (
     LOWEST,
     OnlineSoftmax,
     add_keys,
     attended,
+    cut_blocks,
     head_rows,
+    join_blocks,
     no_blocks,
 )
-from jaxreason.models.row_blocks import cut, join
-from jaxreason.models.visibility import Visibility
+from jaxreason.models.flash_attention import attend_by_blocks
+from jaxreason.models.quantization import from_kept
 from jaxreason.sharding import constrain, platform
 
 QUERY_BLOCK = 128  # queries that `over_cache` handles at a time
@@ -39,21 +40,21 @@ def plain(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B S K H"],
     v: Float[Array, "B S K H"],
-    where: Visibility,
+    mask: AttentionMask,
 ) -> Float[Array, "B T N H"]:
     """The reference: all scores at once, softmax in float32. A query that sees nothing gets finite numbers."""
-    return _attend(q, k, v, where.mask)
+    return _attend(q, k, v, mask.mask)
 
 
 def blockwise(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B S K H"],
     v: Float[Array, "B S K H"],
-    where: Visibility,
+    mask: AttentionMask,
 ) -> Float[Array, "B T N H"]:
     """A block of queries against a block of keys at a time: memory linear in T; see `attention_blocks`."""
     return attend_by_blocks(
-        q, k, v, where.query_positions, where.key_positions, where.segments, where.window
+        q, k, v, mask.query_positions, mask.key_positions, mask.segments, mask.window
     )
 
 
@@ -74,7 +75,7 @@ def over_cache(
     k: Num[Array, "L B K S H"],
     v: Num[Array, "L B K S H"],
     layer: Int[Array, ""],
-    where: Visibility,
+    mask: AttentionMask,
 ) -> Float[Array, "B T N H"]:
     """Attention over one layer of a cache, block by block up to the last position that any query sees.
 
@@ -82,10 +83,10 @@ def over_cache(
     outside the cache (padding) get finite numbers.
     """
     if q.shape[1] > QUERY_BLOCK:
-        parts = tuple(cut(QUERY_BLOCK, x) for x in (q, where.mask, where.query_positions))
+        parts = tuple(cut_blocks(QUERY_BLOCK, x) for x in (q, mask.mask, mask.query_positions))
         out = jax.lax.map(lambda part: _over_blocks(part[0], k, v, layer, *part[1:]), parts)
-        return join(out, q.shape[1])
-    return _over_blocks(q, k, v, layer, where.mask, where.query_positions)
+        return join_blocks(out, q.shape[1])
+    return _over_blocks(q, k, v, layer, mask.mask, mask.query_positions)
 
 
 def _over_blocks(q: Array, k: Array, v: Array, layer, mask: Array, positions: Array) -> Array:
@@ -101,10 +102,13 @@ def _over_blocks(q: Array, k: Array, v: Array, layer, mask: Array, positions: Ar
     def body(index: Array, carry: OnlineSoftmax) -> OnlineSoftmax:
         start = jnp.minimum(index * size, length - size)  # the last block may begin earlier
         seen = jax.lax.dynamic_slice_in_dim(mask, start, size, axis=2)
+        # A slice cannot reach beyond the end, so the last block begins earlier and overlaps the one before it: the keys
+        # that were already added must not be added twice.
         seen &= start + jnp.arange(size) >= index * size
         return add_keys(carry, rows, take(k, start), take(v, start), seen)
 
     empty = jax.tree.map(_by_heads, no_blocks(rows.shape))
+    # Positions outside the cache mark padding. The loop must not run to the end of the cache for their sake.
     last = jnp.max(jnp.where(positions < length, positions, 0), initial=0)
     return attended(jax.lax.fori_loop(0, last // size + 1, body, empty), q)
 
@@ -117,39 +121,39 @@ def fused_on_tpu(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B T K H"],
     v: Float[Array, "B T K H"],
-    where: Visibility,
+    mask: AttentionMask,
 ) -> Float[Array, "B T N H"]:
     """Splash attention: one kernel, no scores in memory; see `attention_tpu`."""
-    return splash(q, k, v, where.segments, where.window)
+    return splash(q, k, v, mask.segments, mask.window)
 
 
 def fused_on_gpu(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B T K H"],
     v: Float[Array, "B T K H"],
-    where: Visibility,
+    mask: AttentionMask,
 ) -> Float[Array, "B T N H"]:
     """JAX's Triton kernel, see `attention_gpu`; it has no window, which `blockwise` then is for."""
-    if where.window is not None and where.window < q.shape[1]:
-        return blockwise(q, k, v, where)
-    return triton(q, k, v, where.segments)
+    if mask.window is not None and mask.window < q.shape[1]:
+        return blockwise(q, k, v, mask)
+    return triton(q, k, v, mask.segments)
 
 
 def fastest_on_gpu(
     q: Float[Array, "B T N H"],
     k: Float[Array, "B T K H"],
     v: Float[Array, "B T K H"],
-    where: Visibility,
+    mask: AttentionMask,
 ) -> Float[Array, "B T N H"]:
     """cuDNN's where each row holds one sequence (no segments), else `triton`; `blockwise` where there is no cuDNN."""
     if not cudnn_serves(q):
-        return blockwise(q, k, v, where)
-    if where.segments is not None:
-        return fused_on_gpu(q, k, v, where)
-    return cudnn(q, k, v, where.window)
+        return blockwise(q, k, v, mask)
+    if mask.segments is not None:
+        return fused_on_gpu(q, k, v, mask)
+    return cudnn(q, k, v, mask.window)
 
 
-ATTENTION: dict[str, Callable[[Array, Array, Array, Visibility], Array]] = {
+ATTENTION: dict[str, Callable[[Array, Array, Array, AttentionMask], Array]] = {
     "plain": plain,
     "blockwise": blockwise,
     "splash": fused_on_tpu,

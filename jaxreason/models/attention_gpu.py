@@ -14,7 +14,7 @@ from jax.experimental.pallas.ops.gpu import attention as library
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from jaxreason.models.row_blocks import lengthen
+from jaxreason.models.blockwise import lengthen
 from jaxreason.sharding import fitting_spec, heads_spec, platform
 
 BLOCK = 128  # rows are padded to a multiple

@@ -2,7 +2,7 @@
 
 Scores never exist outside the kernel, and blocks above the diagonal or outside the window are skipped. Causality
 goes by a token's place in its row and the segments' ids keep packed sequences apart, which is the rule of
-`attention.visibility` wherever positions count up within a segment. Off TPUs the kernel is interpreted (slow).
+`attention_mask` wherever positions count up within a segment. Off TPUs the kernel is interpreted (slow).
 """
 
 import functools
@@ -21,8 +21,8 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from jaxreason.models.blockwise import lengthen
 from jaxreason.models.remat import ATTENDED
-from jaxreason.models.row_blocks import lengthen
 from jaxreason.sharding import axis_size, fitting_spec, heads_spec, platform
 
 LANES = 128  # of a TPU's registers: a device's part of a row is padded to a multiple
@@ -59,6 +59,10 @@ def _on_one_device(q: Array, k: Array, v: Array, segments: Array | None, window:
 
 
 def _over_mesh(mesh, q: Array, k: Array, v: Array, segments: Array | None, window: int | None):
+    # The compiler cannot divide a kernel, so each device is given its part by `shard_map`. Over `context` a device
+    # has a
+    # part of the queries, but all keys of its rows: the specs of keys leave their length whole, which gathers them. The
+    # kernel itself is cut along with the queries (`manual_sharding_spec`), since it holds the mask of each query block.
     rows, places = fitting_spec(mesh, ("act_batch", "act_len"), (q.shape[0], q.shape[2]))
     heads = heads_spec(mesh, q.shape[1], k.shape[1])
     kernel = _kernel(*q.shape[1:3], window, _size(mesh, heads), _size(mesh, places))

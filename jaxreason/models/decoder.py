@@ -4,7 +4,6 @@ Outside this package parameters are a nested dict of arrays; layers are stacked 
 """
 
 import functools
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +14,10 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from jaxreason.errors import UserError
+from jaxreason.models.architecture import Model
 from jaxreason.models.attention import ATTENTION
-from jaxreason.models.bits import kept_dtype
-from jaxreason.models.cache import CACHE_AXES, Cache
+from jaxreason.models.attention_mask import AttentionMask, attention_mask
+from jaxreason.models.kv_cache import CACHE_AXES, KVCache
 from jaxreason.models.layers import (
     Linear,
     RMSNorm,
@@ -27,78 +27,13 @@ from jaxreason.models.layers import (
     swiglu_by_blocks,
 )
 from jaxreason.models.paged_cache import PagedCache
-from jaxreason.models.paged_cache_tpu import PagedCacheTPU
 from jaxreason.models.prefix_tree import PrefixTree
+from jaxreason.models.quantization import kept_dtype
 from jaxreason.models.remat import ATTENDED, LAYER_INPUT, REMAT
-from jaxreason.models.rope import RopeScaling, rope_tables, rotate
-from jaxreason.models.visibility import Visibility, visibility
+from jaxreason.models.rope import rope_tables, rotate
 from jaxreason.sharding import constrain, tree_shardings
 
-AnyCache = Cache | PagedCache | PagedCacheTPU | PrefixTree
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What the network computes; fields carry Hugging Face's names."""
-
-    model_type: str
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    rms_norm_eps: float
-    rope_theta: float
-    rope_scaling: RopeScaling | None
-    max_position_embeddings: int
-    tie_word_embeddings: bool
-    attention_bias: bool  # on q, k, v
-    attention_output_bias: bool  # on o
-    qk_norm: bool
-    sliding_window: int | None
-    initializer_range: float
-
-    def __post_init__(self):
-        if self.num_attention_heads % self.num_key_value_heads:
-            raise UserError(
-                f"num_attention_heads={self.num_attention_heads} is not a multiple of "
-                f"num_key_value_heads={self.num_key_value_heads}."
-            )
-        if self.head_dim % 2:
-            raise UserError(
-                f"head_dim={self.head_dim}: expected an even number, since rotary embedding turns pairs."
-            )
-
-
-@dataclass(frozen=True)
-class Model:
-    """Everything static about a model: hashable, so it can be closed over or be a static argument of jit."""
-
-    architecture: Architecture
-    dtype: str  # of activations
-    param_dtype: str  # of parameters
-    remat: str  # key of REMAT
-    attention: str  # key of ATTENTION
-    unroll: int  # layers per iteration of the scan
-    # only `sampling_layout` asks for these
-    output_first: bool = False  # kernels are [out, in]
-    int8: bool = False  # those of the layers are whole numbers with a scale for each output
-
-    def __post_init__(self):
-        for field, valid in (("remat", REMAT), ("attention", ATTENTION)):
-            if getattr(self, field) not in valid:
-                raise UserError(
-                    f"model.{field}={getattr(self, field)!r}: expected one of {', '.join(valid)}."
-                )
-        for field in ("dtype", "param_dtype"):
-            if getattr(self, field) not in ("float32", "bfloat16", "float16"):
-                raise UserError(
-                    f"model.{field}={getattr(self, field)!r}: expected float32, bfloat16 or float16."
-                )
-        if self.unroll < 1:
-            raise UserError(f"model.unroll={self.unroll}: expected at least 1.")
+AnyCache = KVCache | PagedCache | PrefixTree
 
 
 class Output(NamedTuple):
@@ -139,16 +74,16 @@ class Attention(nnx.Module):
         self.q_norm = norm() if arch.qk_norm else None
         self.k_norm = norm() if arch.qk_norm else None
 
-    def __call__(self, x, rope, where: Visibility, cache: AnyCache | None, index):
+    def __call__(self, x, rope, mask: AttentionMask, cache: AnyCache | None, index):
         q = self._heads(self.q_proj(x), self.q_norm, "act_heads")
         k = self._heads(self.k_proj(x), self.k_norm, "act_kv_heads")
         v = self._heads(self.v_proj(x), None, "act_kv_heads")
         q, k = rotate(q, *rope), rotate(k, *rope)
         if cache is not None:
-            cache = cache.write(index, where.query_positions, k, v)
-            out = cache.attend(q, index, where)
+            cache = cache.write(index, mask.query_positions, k, v)
+            out = cache.attend(q, index, mask)
         else:
-            out = ATTENTION[self.model.attention](q, k, v, where)
+            out = ATTENTION[self.model.attention](q, k, v, mask)
             out = checkpoint_name(out, ATTENDED)
         return self.o_proj(out.reshape(*x.shape[:-1], -1)), cache
 
@@ -185,7 +120,7 @@ class MLP(nnx.Module):
         return self.down_proj(constrain(inner, ("act_batch", "act_len", "act_mlp")))
 
 
-class Layer(nnx.Module):
+class DecoderLayer(nnx.Module):
     """One pre-norm block."""
 
     def __init__(self, model: Model, rngs: nnx.Rngs):
@@ -198,8 +133,8 @@ class Layer(nnx.Module):
         self.post_attention_layernorm = norm()
         self.mlp = MLP(model, rngs)
 
-    def __call__(self, x, rope, where: Visibility, cache: AnyCache | None, index):
-        attended, cache = self.self_attn(self.input_layernorm(x), rope, where, cache, index)
+    def __call__(self, x, rope, mask: AttentionMask, cache: AnyCache | None, index):
+        attended, cache = self.self_attn(self.input_layernorm(x), rope, mask, cache, index)
         x = constrain(x + attended, ("act_batch", "act_len", "act_embed"))
         x = x + self.mlp(self.post_attention_layernorm(x))
         return constrain(x, ("act_batch", "act_len", "act_embed")), cache
@@ -226,8 +161,16 @@ class Decoder(nnx.Module):
         self.layers = _make_layers(model, rngs.fork(split=arch.num_hidden_layers))
         self.norm = RMSNorm(arch.hidden_size, "embed", arch.rms_norm_eps, model.param_dtype, rngs)
         sizes, axes = (arch.hidden_size, arch.vocab_size), ("embed", "vocab")
-        how = (False, arch.initializer_range, model.param_dtype, rngs, model.output_first, False)
-        self.lm_head = None if arch.tie_word_embeddings else Linear(sizes, axes, *how)
+        make_head = functools.partial(
+            Linear,
+            bias=False,
+            scale=arch.initializer_range,
+            param_dtype=model.param_dtype,
+            rngs=rngs,
+            output_first=model.output_first,
+            int8=False,
+        )
+        self.lm_head = None if arch.tie_word_embeddings else make_head(sizes, axes)
 
     def __call__(self, tokens, positions, segment_ids, cache, layers):
         embedded, step = self.begin(tokens, positions, segment_ids, cache)
@@ -242,7 +185,7 @@ class Decoder(nnx.Module):
         x = constrain(x, ("act_rows_of_features", "act_len", "embed"))
         embedded = constrain(x, ("act_batch", "act_len", "act_embed"))
         rope = rope_tables(positions, arch.rope_theta, arch.head_dim, arch.rope_scaling)
-        where = _where(positions, segment_ids, cache, arch.sliding_window)
+        mask = _mask(positions, segment_ids, cache, arch.sliding_window)
         graph, _ = nnx.split(self.layers)
 
         def step(carry, layer):
@@ -251,7 +194,7 @@ class Decoder(nnx.Module):
                 # or the compiler takes the casts out of the loop and keeps all weights twice
                 weights = jax.lax.optimization_barrier(weights)
             x = checkpoint_name(x, LAYER_INPUT)
-            return nnx.merge(graph, weights)(x, rope, where, cache, index)
+            return nnx.merge(graph, weights)(x, rope, mask, cache, index)
 
         return embedded, step
 
@@ -275,15 +218,15 @@ class Decoder(nnx.Module):
 
 
 @nnx.vmap(in_axes=(None, 0), out_axes=0)
-def _make_layers(model: Model, rngs: nnx.Rngs) -> Layer:
-    return Layer(model, rngs)
+def _make_layers(model: Model, rngs: nnx.Rngs) -> DecoderLayer:
+    return DecoderLayer(model, rngs)
 
 
-def _where(positions, segment_ids, cache: AnyCache | None, window: int | None) -> Visibility:
+def _mask(positions, segment_ids, cache: AnyCache | None, window: int | None) -> AttentionMask:
     if cache is None:
-        return visibility(positions, positions, segment_ids, segment_ids, window)
+        return attention_mask(positions, positions, segment_ids, segment_ids, window)
     indices = jnp.broadcast_to(jnp.arange(cache.length), (positions.shape[0], cache.length))
-    return visibility(positions, indices, None, None, window)
+    return attention_mask(positions, indices, None, None, window)
 
 
 def network(model: Model, params: dict[str, Any]) -> Decoder:
@@ -358,14 +301,15 @@ def forward(
     positions outside [0, S) are dropped, and a query at position p sees indices <= p: all of [0, p] must have
     been written. A sliding window narrows both. A `PrefixTree` in place of a cache has its own rule of who sees whom.
     `segment_ids` and `cache` exclude each other. `params["layers"]` is stacked, or a tuple of layers, as
-    `sampling_layout` makes it.
+    `sampler_weights` makes it.
     """
     if cache is not None and segment_ids is not None:
         raise UserError(
             "forward: a cache holds one sequence a row; pass either segment_ids or cache, not both."
         )
-    given = tokens, positions, segment_ids, cache, params["layers"]
-    embedded, final, hidden, cache = network(model, params)(*given)
+    embedded, final, hidden, cache = network(model, params)(
+        tokens, positions, segment_ids, cache, params["layers"]
+    )
     logits = output_logits(model, params, final)
     hidden = jnp.concatenate([embedded[None], hidden[:-1], final[None]])
     return Output(logits, final, hidden, cache)
@@ -383,7 +327,7 @@ def output_logits(
     return constrain(logits, ("act_batch", "act_len", "act_vocab"))
 
 
-def init_cache(model: Model, batch: int, length: int) -> Cache:
+def init_cache(model: Model, batch: int, length: int) -> KVCache:
     """An empty cache of `length` positions for `batch` rows, in the activations' dtype.
 
     Raises:
@@ -397,4 +341,4 @@ def init_cache(model: Model, batch: int, length: int) -> Cache:
 
     shape = (arch.num_hidden_layers, batch, arch.num_key_value_heads, length, arch.head_dim)
     empty = jnp.zeros(shape, kept_dtype(model.dtype))
-    return Cache(*(constrain(empty, CACHE_AXES) for _ in Cache._fields))
+    return KVCache(*(constrain(empty, CACHE_AXES) for _ in KVCache._fields))

@@ -1,55 +1,36 @@
-"""Hugging Face model folders to sharded parameters and back, streamed, with five distinct refusals.
+"""Hugging Face model folders to sharded parameters, streamed.
 
 Each process reads only the parts of tensors that its own devices hold, and never has more than one (stacked)
-parameter's parts in memory. A folder that `save_model` has written is complete, or not there.
+parameter's parts in memory.
 """
 
-import hashlib
 import logging
-import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import huggingface_hub
 import jax
 import numpy as np
-import safetensors.numpy
 from etils import epath
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 
 from jaxreason.config import FREE, LEARNED, at_least
 from jaxreason.errors import UserError
-from jaxreason.models.checkpoint_reader import Source, find_sources
-from jaxreason.models.decoder import (
-    Architecture,
-    Model,
-    abstract_params,
-    init_params,
-    param_shardings,
-)
-from jaxreason.models.families import architecture_from_hf, check_family
-from jaxreason.models.settings_files import CONFIG_FILE, read_copied, settings_files
-from jaxreason.models.stop_tokens import with_stop_tokens
-from jaxreason.models.weight_files import check_weights, read_settings
-from jaxreason.models.weight_plan import StoredWeight, dotted, plan_files, weight_shapes
-from jaxreason.results.card_scores import CARD_FILE
-from jaxreason.results.checksums import CHECKSUMS_FILE, write_checksums
-from jaxreason.results.files import atomic_write_bytes, is_remote
-from jaxreason.results.hash_cache import hash_once
-from jaxreason.results.lease import check_held
+from jaxreason.models.architecture import Architecture, Model
+from jaxreason.models.decoder import abstract_params, init_params, param_shardings
+from jaxreason.models.families import dotted, weight_shapes
+from jaxreason.models.hf_config import architecture_from_hf, check_family
+from jaxreason.models.safetensors_reader import Source, find_sources
+from jaxreason.models.weight_files import check_weights, read_settings, verified_identity
 
 _LOG = logging.getLogger(__name__)
 
 # README.md is the base's card, which names its license.
 _SETTINGS = ("*.json", "*.jinja", "merges.txt", "tokenizer.model", "README.md")
-TOLD_BY_SAFETENSORS = re.compile(r"\(os error (\d+)\)")
 _DOWNLOADED = (*_SETTINGS, "*.safetensors")
-
-ExportDtype = Literal["float32", "bfloat16", "float16"]  # of weights in an exported folder
 
 
 @dataclass(frozen=True)
@@ -177,7 +158,7 @@ def load_params(folder: str | epath.Path, model: Model, mesh: Mesh | None) -> di
     Where an export has left checksums.json beside the weights, all of their bytes are compared first.
 
     Raises:
-      LoadError: one of the five kinds in `checkpoint_reader`, with the key.
+      LoadError: one of the five kinds in `safetensors_reader`, with the key.
       UserError: a file that is missing, damaged or not as it was exported.
     """
     folder = epath.Path(folder)
@@ -238,131 +219,54 @@ def _load_param(
     return jax.make_array_from_single_device_arrays(shape.shape, sharding, arrays)
 
 
-def save_model(
-    folder: str | epath.Path,
-    model: Model,
-    params: dict[str, Any],
-    *,
-    tokenizer_from: str | epath.Path | None,
-    max_shard_bytes: int,
-    dtype: str | None = None,
-    stop_tokens: Mapping[int, str] | None = None,
-    pad_token: tuple[int, str] | None = None,
-    longest_reply: int | None = None,
-    card: Callable[[], str] | None = None,
-    between: Callable[[], None] = lambda: None,
-) -> None:
-    """Writes a Hugging Face folder that transformers loads; every process must call it, process 0 writes.
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model comes from.
 
-    Weights pass through the host a shard file at a time. The folder appears whole: it is written under a
-    temporary name and renamed (on a bucket, which cannot rename, config.json comes last).
+    Attributes:
+      name: for readers.
+      config: how it is run.
+      identity: what its results depend on: a hash of its weights.
+      load: gives the network, run as it is told, and its parameters on the mesh.
+      folder: the Hugging Face folder or hub name that it is loaded from; None of any other model.
+    """
 
-    Args:
-      folder: where to; a folder that is there is replaced.
-      model: static description.
-      params: parameters.
-      tokenizer_from: model folder whose tokenizer, chat template and generation config are copied.
-      max_shard_bytes: size of one file; a larger tensor gets a file of its own.
-      dtype: of the stored weights; None keeps each as it is.
-      stop_tokens: id and text of every token that ends a reply, that of the chat template first. They
-        are written as end-of-sequence tokens, so that other programs stop where this one does; None
-        leaves what `tokenizer_from` says.
-      pad_token: with `stop_tokens`, as in `with_stop_tokens`.
-      longest_reply: the same.
-      card: makes the text of README.md, on process 0; None for none.
-      between: called by every process before each file; it may raise, and there is then no (new) folder.
+    name: str
+    config: ModelConfig
+    identity: dict[str, Any]
+    load: Callable[[ModelConfig], tuple[Model, Any]]
+    folder: str | None = None
+
+    @classmethod
+    def of_folder(cls, config: ModelConfig, mesh: Mesh) -> "ModelSource":
+        """The Hugging Face folder or hub name of a recipe; every process must call it.
+
+        Raises:
+          UserError: there is no such model, or its weights are not as they were exported.
+        """
+        identity = verified_identity(resolve(config.path))
+        load = lambda how: open_model(how, mesh)  # noqa: E731
+        return cls(config.path, config, identity, load, config.path)
+
+    def architecture(self) -> Architecture:
+        """What the network computes, without its weights.
+
+        Raises:
+          UserError: the settings are missing, or cannot be honoured.
+        """
+        if self.config.init == "random":
+            return architecture_from_hf(self.config.architecture)
+        return read_architecture(resolve(self.config.path))
+
+    def open(self, **changes: Any) -> tuple[Model, Any]:
+        """The network and its parameters; `changes` are of fields of `config` that change no number."""
+        return self.load(replace(self.config, **changes))
+
+
+def check_loadable(folder: epath.PathLike, model: Model) -> None:
+    """Whether the files of a folder are whole and hold every weight of the model in its shape; no weight is read.
 
     Raises:
-      ValueError: `tokenizer_from` has no tokenizer.
+      UserError: with the file and the tensor.
     """
-    copied = read_copied(None if tokenizer_from is None else epath.Path(tokenizer_from))
-    files = plan_files(model, params, max_shard_bytes, dtype)
-
-    def rest() -> dict[str, bytes]:
-        found = settings_files(model, copied, files, dtype)
-        if stop_tokens:
-            found = with_stop_tokens(found, stop_tokens, pad_token, longest_reply)
-        if card is not None:
-            found[CARD_FILE] = card().encode()
-        return found
-
-    write_folder(folder, files, lambda weight: weight.to_host(params, dtype), rest, between)
-
-
-def write_folder(
-    folder: str | epath.Path,
-    files: Mapping[str, list[StoredWeight]],
-    tensor: Callable[[StoredWeight], np.ndarray],
-    rest: Callable[[], Mapping[str, bytes]],
-    between: Callable[[], None] = lambda: None,
-) -> None:
-    """Writes a model folder, whole or not at all, as `save_model`; every process must call it, process 0 writes.
-
-    Args:
-      folder: where to; a folder that is there is replaced.
-      files: the tensors of each weight file.
-      tensor: makes one of them, on every process.
-      rest: name and content of each other file, on process 0.
-      between: called by every process before each file.
-    """
-    folder = epath.Path(folder)
-    remote = is_remote(folder)
-    target = folder if remote else folder.parent / f"{folder.name}.incomplete"
-    writes, hashes = jax.process_index() == 0, {}
-    if writes:
-        _empty(target)
-    for name, tensors in files.items():
-        between()
-        arrays = {weight.key: tensor(weight) for weight in tensors}
-        if writes:
-            hashes[name] = _write_file(target / name, arrays)
-    if writes:
-        write_checksums(target / CHECKSUMS_FILE, hashes)
-        _write_rest(target, rest())
-        if not remote:
-            _replace(target, folder)
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(f"saved {folder}")
-
-
-def _empty(folder: epath.Path) -> None:
-    """An empty folder; what it held is first made unreadable as a model, since not all goes at once on a bucket."""
-    check_held()
-    (folder / CONFIG_FILE).unlink(missing_ok=True)
-    folder.rmtree(missing_ok=True)
-    folder.mkdir(parents=True)
-
-
-def _write_file(path: epath.Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Writes a safetensors file and returns its size and hash."""
-    metadata = {"format": "pt"}  # transformers insists
-    if is_remote(path):
-        data = safetensors.numpy.save(arrays, metadata)
-        atomic_write_bytes(path, data)
-        return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    try:
-        safetensors.numpy.save_file(arrays, os.fspath(path), metadata)
-    except safetensors.SafetensorError as error:  # it tells an error of the system in words alone
-        told = TOLD_BY_SAFETENSORS.search(str(error))
-        if told is None:
-            raise
-        raise OSError(int(told[1]), os.strerror(int(told[1])), os.fspath(path)) from error
-    os.chmod(path, 0o644)  # the library makes it readable by its owner only
-    return hash_once(path)
-
-
-def _write_rest(folder: epath.Path, files: Mapping[str, bytes]) -> None:
-    for name in sorted(files, key=lambda name: name == CONFIG_FILE):  # last: the folder is complete
-        atomic_write_bytes(folder / name, files[name])
-
-
-def _replace(new: epath.Path, folder: epath.Path) -> None:
-    """Puts `new` in the place of `folder`; whoever looks finds the old one, none, or the new one."""
-    old = folder.parent / f"{folder.name}.replaced"
-    if old.exists():
-        old.rmtree()
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
-    if old.exists():
-        old.rmtree()
+    find_sources(epath.Path(folder), weight_shapes(abstract_params(model)))

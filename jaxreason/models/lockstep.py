@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxreason.models.decoder import Model, network
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import network
 
 
 class Walked(NamedTuple):

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
 from jaxreason.errors import UserError
-from jaxreason.models.row_blocks import cut, join
-from jaxreason.models.vocabulary import count_blocks, logprob_and_entropy
+from jaxreason.models.blockwise import cut_blocks, join_blocks
+from jaxreason.models.vocab_logprobs import count_blocks, logprob_and_entropy
 from jaxreason.sharding import axis_size, constrain
 
 
@@ -42,7 +42,7 @@ def logprobs(
       head: output embedding.
       tokens: the tokens.
       chunk: how much memory logits may take: as many as these positions of each row have, [B, chunk, V]. What
-        exists at a time is a part of the vocabulary for all positions (see `vocabulary`).
+        exists at a time is a part of the vocabulary for all positions (see `vocab_logprobs`).
       temperature: a number, or an array that broadcasts to [B, T, 1].
       segment_ids: if given, the first token of each segment gets 0, as that of each row always does.
     """
@@ -119,6 +119,7 @@ def jensen_shannon(
 ) -> Float[Array, "..."]:
     """The Jensen-Shannon divergence of distributions given by their log-probabilities, in nats: at most log 2."""
     # log((p + q) / 2), exactly log p where q = p
+    # Written by the difference, so that nothing cancels where p and q are nearly equal, which is where drift is small.
     apart = -jnp.abs(log_p - log_q)
     log_mean = jnp.maximum(log_p, log_q) + jnp.log1p(jnp.expm1(apart) / 2)
     p, q = jnp.exp(log_p), jnp.exp(log_q)
@@ -264,8 +265,8 @@ def _over_chunks(reduce: Callable, chunk: int, *arrays: Array):
     length = arrays[0].shape[1]
     chunk = min(chunk, max(length, 1))
     step = jax.checkpoint(lambda parts: reduce(*parts), prevent_cse=False)
-    out = jax.lax.map(step, tuple(cut(chunk, x) for x in arrays))
-    return jax.tree.map(lambda x: join(x, length), out)
+    out = jax.lax.map(step, tuple(cut_blocks(chunk, x) for x in arrays))
+    return jax.tree.map(lambda x: join_blocks(x, length), out)
 
 
 def _first_zero(tree, segment_ids: Array | None):

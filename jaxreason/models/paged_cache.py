@@ -13,17 +13,17 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from jaxreason.models.bits import from_kept
-from jaxreason.models.int8 import attend_scaled, stored
-from jaxreason.models.online_softmax import (
+from jaxreason.models.attention_mask import AttentionMask, attention_mask
+from jaxreason.models.blockwise import (
     OnlineSoftmax,
     add_keys,
     attended,
+    cut_blocks,
     head_rows,
+    join_blocks,
     no_blocks,
 )
-from jaxreason.models.row_blocks import cut, join
-from jaxreason.models.visibility import Visibility, visibility
+from jaxreason.models.quantization import attend_scaled, from_kept, stored
 from jaxreason.sharding import RULES, axis_size, constrain, platform, spec
 
 QUERY_BLOCK = 128  # queries of a row that are handled at a time
@@ -36,19 +36,26 @@ class PagedCache(NamedTuple):
     The mesh axes that split rows split the pool too, and a row's pages are numbered within its own part of the pool.
     Page 0 of a part is never written: it stands in tables where there is no page. C = 2K: the keys of a head, then its
     values (with a dim for the two and one for the heads, a device with one head would have the compiler copy the pool).
-    With `scales`, pages are int8 (`models/int8.py`); on CPU bfloat16 is kept as bits (`models/bits.py`).
+    With `scales`, pages are int8; on CPU bfloat16 is kept as bits (both: `models/quantization.py`).
     """
 
     pages: Num[Array, "L N C S H"]
     tables: Int[Array, "B M"]
     scales: Float[Array, "L C H"] | None = None
 
-    CHANNELS = 2  # which dim of a pool C is
+    # The layout. A subclass for a kernel that wants another one says so here, and in `shape`, `axes`, `take_page` and
+    # `put`; everything else stands once.
+    CHANNELS, PLACES = 2, 3  # which dims of a pool C and S are
 
     @property
     def length(self) -> int:
         """M·S: positions that a row can have."""
-        return self.tables.shape[1] * self.pages.shape[3]
+        return self.tables.shape[1] * self.page_size
+
+    @property
+    def page_size(self) -> int:
+        """S: positions of a page."""
+        return self.pages.shape[self.PLACES]
 
     @staticmethod
     def shape(layers: int, number: int, channels: int, size: int, head_dim: int) -> tuple[int, ...]:
@@ -69,37 +76,41 @@ class PagedCache(NamedTuple):
     ) -> "PagedCache":
         """With the tokens at `positions` in `layer`; what has no page is dropped."""
         new = stored(combined(k, v), self.pages.dtype, self.scales, layer)
-        write = by_parts(_write, (1, 0, 0, 0, None), 1)
-        return self._replace(pages=write(self.pages, self.tables, positions, new, layer))
+        return self._replace(pages=self.put(layer, positions, new))
 
     def attend(
-        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: Visibility
+        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], mask: AttentionMask
     ) -> Float[Array, "B T N H"]:
-        """Queries at `where.query_positions` see their row's earlier positions and their own, all of them written.
+        """Queries at `mask.query_positions` see their row's earlier positions and their own, all of them written.
 
         Queries outside the cache (padding) get finite numbers.
         """
-        run = functools.partial(attend, self, layer, where, take_page)
+        run = functools.partial(self.attend_unscaled, layer, mask)
         return attend_scaled(run, q, self.scales, layer)
 
+    def put(
+        self, layer: Int[Array, ""], positions: Int[Array, "B T"], new: Num[Array, "B T C H"]
+    ) -> Num[Array, "L N C S H"]:
+        """The pool with keys and values, as it keeps them, at `positions`."""
+        write = by_parts(_write, (1, 0, 0, 0, None), 1)
+        return write(self.pages, self.tables, positions, new, layer)
 
-def take_page(pages: Num[Array, "L N C S H"], layer: Any, page: Int[Array, " B"]):
-    """Keys and values `[B, K, S, H]` of a page of each row."""
-    number, channels, size, head_dim = pages.shape[1:]
-    pool = pages.reshape(-1, channels, size, head_dim)
-    block = _constrained(pool[layer * number + page])
-    block = block.reshape(len(page), -1, 2, size, head_dim)
-    return block[:, :, 0], block[:, :, 1]
+    @staticmethod
+    def take_page(pages: Num[Array, "L N C S H"], layer: Any, page: Int[Array, " B"]):
+        """Keys and values `[B, K, S, H]` of a page of each row."""
+        number, channels, size, head_dim = pages.shape[1:]
+        pool = pages.reshape(-1, channels, size, head_dim)
+        block = _constrained(pool[layer * number + page])
+        block = block.reshape(len(page), -1, 2, size, head_dim)
+        return block[:, :, 0], block[:, :, 1]
 
-
-def attend(
-    cache: Any, layer: Int[Array, ""], where: Visibility, take: Callable, q: Float[Array, "B T N H"]
-) -> Float[Array, "B T N H"]:
-    """The reference for any layout and dtype of pages, of which `take` takes one a row as `take_page` does."""
-    size = cache.length // cache.tables.shape[1]
-    function = functools.partial(_attend, where.window, size, take)
-    run = by_parts(function, (1, 0, 0, 0, None), 0)
-    return run(cache.pages, cache.tables, where.query_positions, q, layer)
+    def attend_unscaled(
+        self, layer: Int[Array, ""], mask: AttentionMask, q: Float[Array, "B T N H"]
+    ) -> Float[Array, "B T N H"]:
+        """`attend` without the scales of int8: in XLA, which is the reference for every layout."""
+        function = functools.partial(_attend, mask.window, self.page_size, self.take_page)
+        run = by_parts(function, (1, 0, 0, 0, None), 0)
+        return run(self.pages, self.tables, mask.query_positions, q, layer)
 
 
 def by_parts(function: Callable, split: tuple[int | None, ...], out: int) -> Callable:
@@ -153,7 +164,7 @@ def combined(k: Float[Array, "B T K H"], v: Float[Array, "B T K H"]) -> Float[Ar
     return jnp.stack([k, v], axis=3).reshape(*k.shape[:2], -1, k.shape[3])
 
 
-def inside(
+def has_place(
     tables: Int[Array, "B M"], positions: Int[Array, "B ..."], size: int
 ) -> Bool[Array, "B ..."]:
     """Which positions rows have room for; the others are padding."""
@@ -164,7 +175,7 @@ def place(
     tables: Int[Array, "B M"], positions: Int[Array, "B T"], size: int, number: int
 ) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
     """Page and place in it of positions; page `number`, which does not exist, for those that have none."""
-    there = inside(tables, positions, size)
+    there = has_place(tables, positions, size)
     page = jnp.take_along_axis(tables, jnp.where(there, positions // size, 0), axis=1)
     return jnp.where(there & (page > 0), page, number), positions % size
 
@@ -189,9 +200,9 @@ def _attend(
     attend = functools.partial(_by_length, window, size, take, tables)
     if q.shape[1] <= QUERY_BLOCK:
         return attend(positions, q)
-    parts = cut(QUERY_BLOCK, positions, -1), cut(QUERY_BLOCK, q)
+    parts = cut_blocks(QUERY_BLOCK, positions, -1), cut_blocks(QUERY_BLOCK, q)
     out = jax.lax.map(lambda part: attend(*part), parts)
-    return join(out, q.shape[1])
+    return join_blocks(out, q.shape[1])
 
 
 def _take_as(dtype: Any, take: Callable, *args: Any) -> tuple[Array, Array]:
@@ -203,7 +214,9 @@ def _by_length(
     window: int | None, size: int, take: Callable, tables: Array, positions: Array, q: Array
 ) -> Array:
     """Rows that hold most pages first, a group at a time, each as far as its first row."""
-    seen = jnp.where(inside(tables, positions, size), positions, -1)
+    # All rows of a group are read as far as the longest of them. Sorted by length, a group has rows of about the same
+    # length, so little is read in vain; the order is undone at the end.
+    seen = jnp.where(has_place(tables, positions, size), positions, -1)
     counts = jnp.max(seen, axis=1) // size + 1
     order = jnp.argsort(-counts)
     together = _rows_together(take, q.shape[0])
@@ -215,6 +228,7 @@ def _by_length(
 
 def _rows_together(take: Callable, batch: int) -> int:
     """How many rows a group has: on an accelerator all, on CPU those whose pages fit into its caches."""
+    # Fewer rows at a time mean more turns of a loop, which cost an accelerator more than reading in vain does.
     if platform() != "cpu":
         return batch
     page = jax.eval_shape(take, jax.ShapeDtypeStruct((1,), jnp.int32))
@@ -235,8 +249,8 @@ def _group(
 
     def body(column: Array, carry: OnlineSoftmax) -> OnlineSoftmax:
         keys = column * size + jnp.arange(size)[None]
-        where = visibility(positions, keys, None, None, window)
-        return add_keys(carry, rows, *take(tables[:, column]), where.mask)
+        mask = attention_mask(positions, keys, None, None, window)
+        return add_keys(carry, rows, *take(tables[:, column]), mask.mask)
 
     names = (None, "act_kv_heads")
     empty = jax.tree.map(

@@ -14,11 +14,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 from jaxtyping import Array, Float, Int
 
-from jaxreason.models.int8 import attend_scaled
-from jaxreason.models.online_softmax import LOWEST
-from jaxreason.models.paged_cache import PagedCache, inside, on_devices
-from jaxreason.models.row_blocks import lengthen
-from jaxreason.models.visibility import Visibility
+from jaxreason.models.attention_mask import AttentionMask
+from jaxreason.models.blockwise import LOWEST, lengthen
+from jaxreason.models.paged_cache import PagedCache, has_place, on_devices
 from jaxreason.sharding import platform
 
 FEWEST_QUERIES, MOST_QUERIES = 16, 64  # of a program; a query is one of a token's heads
@@ -29,21 +27,17 @@ MOST_SPLITS = 32  # of a row's pages
 class PagedCacheGPU(PagedCache):
     """As `PagedCache`, read by the kernel where it takes the pages."""
 
-    def attend(
-        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: Visibility
+    def attend_unscaled(
+        self, layer: Int[Array, ""], mask: AttentionMask, q: Float[Array, "B T N H"]
     ) -> Float[Array, "B T N H"]:
-        """Queries see their row's earlier positions and their own, all of them written; padding gets 0."""
-        if not kernel_serves(self.pages.shape[3], q.shape[3]):
-            return super().attend(q, layer, where)
-
-        def run(q: Array) -> Array:
-            args = (self.pages, self.tables, where.query_positions, q, layer)
-            return on_devices(functools.partial(_attend, where.window), self, 3)(*args)
-
-        return attend_scaled(run, q, self.scales, layer)
+        """By the kernel; padding gets 0."""
+        if not gpu_kernel_serves(self.page_size, q.shape[3]):
+            return super().attend_unscaled(layer, mask, q)
+        args = (self.pages, self.tables, mask.query_positions, q, layer)
+        return on_devices(functools.partial(_attend, mask.window), self, 3)(*args)
 
 
-def kernel_serves(page_size: int, head_dim: int) -> bool:
+def gpu_kernel_serves(page_size: int, head_dim: int) -> bool:
     """Whether the kernel takes pages of this size: tensor cores want powers of two, 16 at least."""
     return all(n >= 16 and n & (n - 1) == 0 for n in (page_size, head_dim))
 
@@ -53,7 +47,7 @@ def _attend(
 ) -> Array:
     batch, number = len(q), pages.shape[1]
     heads, size, head_dim = pages.shape[2] // 2, pages.shape[3], q.shape[3]
-    rows, at = _rows(q, heads), jnp.where(inside(tables, positions, size), positions, -1)
+    rows, at = _rows(q, heads), jnp.where(has_place(tables, positions, size), positions, -1)
     at = jnp.repeat(at, q.shape[2] // heads, axis=1)
     block = min(max(pl.next_power_of_2(at.shape[1]), FEWEST_QUERIES), MOST_QUERIES)
     pad = -at.shape[1] % block
@@ -77,6 +71,7 @@ def _run(
     """Of each split of a row's pages: weighted values, the largest score and the sum of weights."""
     batch, heads, queries, head_dim = rows.shape
     blocks = queries // block
+    # With few rows there are too few programs to fill a GPU: the pages of a row are then shared by several.
     splits = PROGRAMS // (batch * heads * blocks)
     splits = max(min(splits, MOST_SPLITS, tables.shape[1]), 1)
     found = jax.ShapeDtypeStruct((splits, batch, heads, queries), jnp.float32)
@@ -117,6 +112,8 @@ def _kernel(
     maximum_ref: Any,
     total_ref: Any,
 ) -> None:
+    # Each program has the queries of one key/value head of one row, and a share of the row's pages. It finds its
+    # pages in the table itself, so nothing is gathered before the kernel runs.
     head, split = pl.program_id(1), pl.program_id(2) % splits
     q, at = q_ref[...], at_ref[...]
     size = pool_ref.shape[2]
@@ -151,12 +148,13 @@ def _seen(at: Array, keys: Array, window: int | None) -> Array:
 
 
 def _add_page(carry: tuple, q: Array, k: Array, v: Array, seen: Array) -> tuple:
-    """Online softmax as in `online_softmax`, of two dims as Triton wants it."""
+    """Online softmax as in `blockwise`, of two dims as Triton wants it."""
     values, maximum, total = carry
     scores = _product(q, k.astype(q.dtype), 1) * q.shape[1] ** -0.5
     scores = jnp.where(seen, scores, LOWEST)
     highest = jnp.maximum(maximum, jnp.max(scores, axis=1))
     old = jnp.exp(maximum - highest)
+    # Masked again: where a row has seen nothing yet, score and maximum are both LOWEST, and exp(0) would count as 1.
     weights = jnp.where(seen, jnp.exp(scores - highest[:, None]), 0.0)
     new = _product(weights.astype(q.dtype), v.astype(q.dtype), 0)
     return values * old[:, None] + new, highest, total * old + jnp.sum(weights, axis=1)

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.ragged_paged_attention import kernel as library
 from jaxtyping import Array, Float, Int, Num
 
-from jaxreason.models.int8 import attend_scaled, stored
-from jaxreason.models.paged_cache import attend, combined, heads_axis, inside, on_devices, place
-from jaxreason.models.visibility import Visibility
+from jaxreason.models.attention_mask import AttentionMask
+from jaxreason.models.paged_cache import PagedCache, has_place, heads_axis, on_devices, place
 from jaxreason.sharding import axis_size
 
 LANES = 128  # of a TPU's registers: head_dim must be a multiple
@@ -21,19 +20,15 @@ KEYS = 512  # positions that the kernel reads at a time
 QUERIES = {True: 32, False: 64}  # that it handles at a time, when decoding and when not
 
 
-class PagedCacheTPU(NamedTuple):
-    """As `PagedCache`, with a page's positions before its heads."""
+class PagedCacheTPU(PagedCache):
+    """As `PagedCache`, with a page's positions before its heads: `pages [L, N, S, C, H]`, as the kernel reads them.
 
-    pages: Num[Array, "L N S C H"]
-    tables: Int[Array, "B M"]
-    scales: Float[Array, "L C H"] | None = None
+    The kernel asks more of the rows than the reference does. A row's positions are consecutive from its first query on,
+    up to those outside the cache (padding). A row that goes on where the one before it ends, on the same pages, is one
+    sequence with it.
+    """
 
-    CHANNELS = 3  # which dim of a pool C is
-
-    @property
-    def length(self) -> int:
-        """M·S: positions that a row can have."""
-        return self.tables.shape[1] * self.pages.shape[2]
+    CHANNELS, PLACES = 3, 2
 
     @staticmethod
     def shape(layers: int, number: int, channels: int, size: int, head_dim: int) -> tuple[int, ...]:
@@ -45,47 +40,34 @@ class PagedCacheTPU(NamedTuple):
         """Logical names of a pool's dims."""
         return "layers", "act_batch", None, heads_axis(channels, tensor), None
 
-    def write(
-        self,
-        layer: Int[Array, ""],
-        positions: Int[Array, "B T"],
-        k: Float[Array, "B T K H"],
-        v: Float[Array, "B T K H"],
-    ) -> "PagedCacheTPU":
-        """With the tokens at `positions` in `layer`; what has no page is dropped."""
-        new = stored(combined(k, v), self.pages.dtype, self.scales, layer)
-        args = (self.pages, self.tables, positions, new, layer)
-        return self._replace(pages=on_devices(_write, self, 0)(*args))
+    def put(
+        self, layer: Int[Array, ""], positions: Int[Array, "B T"], new: Num[Array, "B T C H"]
+    ) -> Num[Array, "L N S C H"]:
+        """The pool with keys and values, as it keeps them, at `positions`."""
+        return on_devices(_write, self, 0)(self.pages, self.tables, positions, new, layer)
 
-    def attend(
-        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: Visibility
+    @staticmethod
+    def take_page(pages: Num[Array, "L N S C H"], layer: Any, page: Int[Array, " B"]):
+        """Keys and values `[B, K, S, H]` of a page of each row."""
+        number, size, channels, head_dim = pages.shape[1:]
+        block = pages.reshape(-1, size, channels, head_dim)[layer * number + page]
+        block = jnp.swapaxes(block.reshape(len(page), size, -1, 2, head_dim), 1, 2)
+        return block[:, :, :, 0], block[:, :, :, 1]
+
+    def attend_unscaled(
+        self, layer: Int[Array, ""], mask: AttentionMask, q: Float[Array, "B T N H"]
     ) -> Float[Array, "B T N H"]:
-        """Queries see their row's earlier positions and their own, all of them written.
-
-        A row's positions are consecutive from its first query on, up to those outside the cache (padding), which get
-        finite numbers. A row that goes on where the one before it ends, on the same pages, is one sequence with it.
-        """
-        channels = self.pages.shape[3]
-        if not kernel_serves(q.shape[2], channels // 2, q.shape[3], q.dtype, self.pages.dtype):
-            run = functools.partial(attend, self, layer, where, take_page)
-        else:
-            run = functools.partial(self._kernel, layer, where)
-        return attend_scaled(run, q, self.scales, layer)
-
-    def _kernel(self, layer: Array, where: Visibility, q: Array) -> Array:
-        args = (self.pages, self.tables, where.query_positions, q, layer)
-        return on_devices(functools.partial(_attend, where.window), self, 3)(*args)
+        """By the kernel, where it takes a model with these heads."""
+        kv_heads = self.pages.shape[self.CHANNELS] // 2
+        if not tpu_kernel_serves(q.shape[2], kv_heads, q.shape[3], q.dtype, self.pages.dtype):
+            return super().attend_unscaled(layer, mask, q)
+        args = (self.pages, self.tables, mask.query_positions, q, layer)
+        return on_devices(functools.partial(_attend, mask.window), self, 3)(*args)
 
 
-def take_page(pages: Num[Array, "L N S C H"], layer: Any, page: Int[Array, " B"]):
-    """Keys and values `[B, K, S, H]` of a page of each row."""
-    number, size, channels, head_dim = pages.shape[1:]
-    block = pages.reshape(-1, size, channels, head_dim)[layer * number + page]
-    block = jnp.swapaxes(block.reshape(len(page), size, -1, 2, head_dim), 1, 2)
-    return block[:, :, :, 0], block[:, :, :, 1]
-
-
-def kernel_serves(heads: int, kv_heads: int, head_dim: int, dtype: Any, cache_dtype: Any) -> bool:
+def tpu_kernel_serves(
+    heads: int, kv_heads: int, head_dim: int, dtype: Any, cache_dtype: Any
+) -> bool:
     """Whether the kernel takes a model with these heads on the mesh that is set."""
     tensor = axis_size("act_kv_heads")
     if head_dim % LANES or kv_heads % tensor:
@@ -98,7 +80,7 @@ def kernel_serves(heads: int, kv_heads: int, head_dim: int, dtype: Any, cache_dt
     return True
 
 
-class _Run(NamedTuple):
+class _FlatRun(NamedTuple):
     """The sequences of a flat run of blocks: the first `number` entries count.
 
     Attributes:
@@ -114,11 +96,13 @@ class _Run(NamedTuple):
     number: Int[Array, ""]
 
 
-def _flat_run(tables: Int[Array, "B M"], positions: Int[Array, "B T"], size: int) -> _Run:
+def _flat_run(tables: Int[Array, "B M"], positions: Int[Array, "B T"], size: int) -> _FlatRun:
     """Blocks that go on where the one before them ends, on the same pages, are one sequence, read once."""
+    # The kernel takes sequences one after the other as one flat run of queries. A prompt longer than a block comes as
+    # several rows here; handed over as one sequence its pages are read once and not once a row.
     batch, queries = positions.shape
     first = positions[:, 0]
-    start = jnp.where(inside(tables, first, size), first, 0)
+    start = jnp.where(has_place(tables, first, size), first, 0)
     goes_on = (start[1:] == start[:-1] + queries) & jnp.all(tables[1:] == tables[:-1], axis=1)
     if queries == 1:  # decoding: rows are sequences of their own
         goes_on = jnp.zeros_like(goes_on)
@@ -127,7 +111,9 @@ def _flat_run(tables: Int[Array, "B M"], positions: Int[Array, "B T"], size: int
     begins = jnp.concatenate([begins, jnp.array([batch])]).astype(jnp.int32)
     mine = jnp.minimum(begins[:-1], batch - 1)
     ends = start[begins[1:] - 1] + queries
-    return _Run(tables[mine], ends.astype(jnp.int32), begins, jnp.sum(is_first, dtype=jnp.int32))
+    return _FlatRun(
+        tables[mine], ends.astype(jnp.int32), begins, jnp.sum(is_first, dtype=jnp.int32)
+    )
 
 
 def _write(pages: Array, tables: Array, positions: Array, new: Array, layer: Any) -> Array:
@@ -142,6 +128,7 @@ def _attend(
     number, size = pages.shape[1:3]
     run = _flat_run(tables, positions, size)
     beyond = -(-queries // size)  # a block's padding may reach beyond the longest sequence
+    # The kernel knows no layers: pages of all layers are one pool, and the tables point into the part of this layer.
     tables = jnp.pad(run.tables, ((0, 0), (0, beyond))) + layer * number
     as_queries = None if pages.dtype == q.dtype else 1.0  # with a scale it casts them to q's dtype
     out = library.ragged_paged_attention(

@@ -11,11 +11,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from jaxreason.models.bits import from_kept
-from jaxreason.models.cache import Cache
-from jaxreason.models.online_softmax import LOWEST
-from jaxreason.models.row_blocks import cut, join
-from jaxreason.models.visibility import Visibility
+from jaxreason.models.attention_mask import AttentionMask
+from jaxreason.models.blockwise import LOWEST, cut_blocks, join_blocks
+from jaxreason.models.kv_cache import KVCache
+from jaxreason.models.quantization import from_kept
 
 QUERY_BLOCK = 128  # queries whose scores exist at a time
 UNROLLED = 16  # up to so many blocks each reads the keys before its end alone
@@ -31,7 +30,7 @@ class PrefixTree(NamedTuple):
       k, v: of the layer at hand.
     """
 
-    prefix: Cache | None
+    prefix: KVCache | None
     prefix_length: Int[Array, ""]
     ends: Int[Array, "B T"]
     k: Float[Array, "B T K H"]
@@ -54,27 +53,30 @@ class PrefixTree(NamedTuple):
         return self._replace(k=k, v=v)
 
     def attend(
-        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], where: Visibility
+        self, q: Float[Array, "B T N H"], layer: Int[Array, ""], mask: AttentionMask
     ) -> Float[Array, "B T N H"]:
         """Attention over the prefix and over each token's own ancestors, a block of queries at a time."""
-        positions, number = where.query_positions, q.shape[1]
+        positions, number = mask.query_positions, q.shape[1]
         prefix = self._prefix_of(layer, q.dtype)
+        # A token sees only what stands before it in its row. Unrolled, each block of queries reads just that part of
+        # the keys, about half of the work of a loop, whose body has one shape for all blocks. Long rows would make too
+        # large a program.
         if number <= UNROLLED * QUERY_BLOCK:
             parts = []
             for start in range(0, number, QUERY_BLOCK):
                 block = slice(start, min(start + QUERY_BLOCK, number))
                 places = jnp.arange(block.start, block.stop)
                 of_block = q[:, block], positions[:, block], places
-                parts.append(self._attend(*of_block, prefix, positions, where.window, block.stop))
+                parts.append(self._attend(*of_block, prefix, positions, mask.window, block.stop))
             return jnp.concatenate(parts, axis=1)
-        blocks = cut(QUERY_BLOCK, q), cut(QUERY_BLOCK, positions)
+        blocks = cut_blocks(QUERY_BLOCK, q), cut_blocks(QUERY_BLOCK, positions)
         starts = jnp.arange(len(blocks[0])) * QUERY_BLOCK
 
         def of_block(part):
             places = part[2] + jnp.arange(QUERY_BLOCK)
-            return self._attend(*part[:2], places, prefix, positions, where.window, number)
+            return self._attend(*part[:2], places, prefix, positions, mask.window, number)
 
-        return join(jax.lax.map(of_block, (*blocks, starts)), number)
+        return join_blocks(jax.lax.map(of_block, (*blocks, starts)), number)
 
     def _prefix_of(self, layer: Int[Array, ""], dtype) -> tuple[Array, Array] | None:
         """Keys and values of the prefix in one layer, [K, P, H] each."""
@@ -137,7 +139,7 @@ def _masked(
 
 
 def empty_tree(
-    prefix: Cache | None,
+    prefix: KVCache | None,
     prefix_length: Int[Array, ""],
     ends: Int[Array, "B T"],
     heads: tuple[int, int],

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxreason.errors import UserError
-from jaxreason.models.settings_files import CONFIG_FILE, to_json
 
+CONFIG_FILE = "config.json"
 _TOKENIZER, _MAP, _GENERATION = (
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -47,7 +47,7 @@ def with_stop_tokens(
         for name in (_TOKENIZER, *({_MAP} & set(files))):
             changed[name] = _read(files, name) | texts
     changed[CONFIG_FILE] = config
-    return dict(files) | {name: to_json(value) for name, value in changed.items()}
+    return dict(files) | {name: json_bytes(value) for name, value in changed.items()}
 
 
 def _generation(
@@ -79,3 +79,8 @@ def _read(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{name} of the tokenizer: expected a JSON object.")
     return value
+
+
+def json_bytes(value: dict[str, Any]) -> bytes:
+    """The content of a JSON file."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

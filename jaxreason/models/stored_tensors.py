@@ -14,18 +14,18 @@ from etils import epath
 from jaxtyping import Shaped
 
 from jaxreason.errors import UserError
-from jaxreason.models.checkpoint_reader import RemoteFile, find_sources
-from jaxreason.models.decoder import Architecture, Model, abstract_params
-from jaxreason.models.families import WEIGHTS
+from jaxreason.models.architecture import Architecture, Model
+from jaxreason.models.decoder import abstract_params
+from jaxreason.models.families import WEIGHTS, weight_shapes
 from jaxreason.models.huggingface import read_architecture, resolve
-from jaxreason.models.weight_plan import weight_shapes
+from jaxreason.models.safetensors_reader import RemoteFile, find_sources
 
 BLOCK = 1 << 21  # values in memory at a time, of each model
 EMBEDDING, HEAD = "embed_tokens.embedding", "lm_head.kernel"
 Place = tuple[str, int]  # our dotted name of a parameter, and its layer (0 outside of layers)
 
 
-class NotFiniteError(UserError):
+class NotFiniteTensorError(UserError):
     """A tensor holds NaN or an infinity."""
 
 
@@ -70,7 +70,7 @@ class StoredTensor:
         """The first `rows` rows (all), a block after the other.
 
         Raises:
-          NotFiniteError: with the file and the tensor.
+          NotFiniteTensorError: with the file and the tensor.
           UserError: the file ends too early.
         """
         rows = self.shape[0] if rows is None else rows
@@ -78,7 +78,7 @@ class StoredTensor:
         for start in range(0, rows, step):
             block = self.file.rows(self.key, start, min(start + step, rows))
             if not np.isfinite(block).all():
-                raise NotFiniteError(f"{self.path}: {self.key} holds NaN or an infinity.")
+                raise NotFiniteTensorError(f"{self.path}: {self.key} holds NaN or an infinity.")
             yield block
 
     def read(self) -> Shaped[np.ndarray, "..."]:

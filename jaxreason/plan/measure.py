@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import jax
 from jax.sharding import Mesh
 
-from jaxreason.models.decoder import Model, abstract_params
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import abstract_params
 from jaxreason.models.model_flops import cache_attention
 from jaxreason.models.remat import REMAT
 from jaxreason.plan.collectives import Moved, read_collectives

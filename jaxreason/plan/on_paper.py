@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from jaxreason.models.decoder import Model, abstract_params
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import abstract_params
 from jaxreason.models.model_flops import cache_attention, causal_attention, weight_products
 from jaxreason.models.remat import REMAT
 from jaxreason.plan.slices import Slice

@@ -9,8 +9,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxreason.compiling import ProgramCall
 from jaxreason.errors import UserError
-from jaxreason.models.decoder import Model, param_axes
-from jaxreason.models.sampling_layout import move_program
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import param_axes
+from jaxreason.models.sampler_weights import move_program
 from jaxreason.rl.checks import check_config
 from jaxreason.rl.loop import make_programs as make_rl_programs
 from jaxreason.rl.recipe import RLConfig

@@ -12,8 +12,9 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.config import ConfigError, parse
-from jaxreason.models.decoder import Model, abstract_params
-from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import abstract_params
+from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model, static_model
 from jaxreason.models.remat import REMAT
 from jaxreason.plan.devices import slice_devices

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxreason.models.decoder import Model, abstract_params
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import abstract_params
 from jaxreason.models.model_flops import cache_attention, causal_attention, weight_products
 from jaxreason.models.remat import REMAT
 from jaxreason.plan.measure import Measured

@@ -16,7 +16,7 @@ import jax
 import ml_collections
 from jax.sharding import Mesh
 
-from jaxreason.models.decoder import Model
+from jaxreason.models.architecture import Model
 from jaxreason.models.remat import REMAT, Remat
 from jaxreason.plan.collectives import Moved
 from jaxreason.plan.flops import Work

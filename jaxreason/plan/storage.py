@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxreason.models.decoder import Model, abstract_params, param_axes
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import abstract_params, param_axes
 from jaxreason.plan.on_paper import num_parameters
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
 from jaxreason.training.state import wide

@@ -7,7 +7,8 @@ from jax.sharding import Mesh
 
 from jaxreason.config import check_ranges
 from jaxreason.errors import UserError
-from jaxreason.models.decoder import Model, param_axes
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import param_axes
 from jaxreason.rl.advantages import ADVANTAGES
 from jaxreason.rl.policy_losses import POLICY_LOSSES
 from jaxreason.rl.recipe import RLConfig

@@ -18,7 +18,8 @@ from jaxreason.rl.recipe import RLConfig
 from jaxreason.rl.rewards import Grading
 from jaxreason.rl.rollouts import GIVEN, Group, Sample, group_rewards, group_scores
 from jaxreason.rl.weights import WEIGHTS, scaled
-from jaxreason.sampling.engine import Completion, Engine
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.sampling_params import Completion
 from jaxreason.tasks.verify import VerifierPool
 from jaxreason.validation import StoppedError
 

@@ -13,7 +13,7 @@ from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.results.in_flight_files import in_flight_path, read_in_flight, write_in_flight
 from jaxreason.rl.rollouts import GIVEN
-from jaxreason.sampling.engine import Completion
+from jaxreason.sampling.sampling_params import Completion
 
 Replies = list[list[tuple[Completion, str]]]  # of each prompt, with their text
 _PIECE = 256  # replies that process 0 tells the others at a time

@@ -23,7 +23,8 @@ from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import MetricsWriter
-from jaxreason.models.decoder import Model, param_axes
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import param_axes
 from jaxreason.models.huggingface import ModelConfig, open_model, static_model
 from jaxreason.results.metrics_lines import metrics_path, read_metrics
 from jaxreason.rl.checks import check_config
@@ -52,7 +53,8 @@ from jaxreason.rl.speed import PHASES, Speed
 from jaxreason.rl.update import make_logprob_pass, make_policy_loss
 from jaxreason.rl.update_calls import begin_compiling
 from jaxreason.rl.update_measures import combine
-from jaxreason.sampling.engine import Engine, Moved
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.engine_config import WeightSync
 from jaxreason.tasks.verify import VerifierPool
 from jaxreason.training.exported import catch_up, exported_state
 from jaxreason.training.micro_batches import skip_empty
@@ -309,10 +311,10 @@ def make_engine(
     )
 
 
-def hand_over(config: RLConfig, engine: Engine | None, params: Any, step: int) -> Moved:
+def hand_over(config: RLConfig, engine: Engine | None, params: Any, step: int) -> WeightSync:
     """Gives the sampler the weights that it is to use after `step` steps, if they are new; what that took."""
     if engine is None or step % config.samples.refresh_every:
-        return Moved(0, 0.0)
+        return WeightSync(0, 0.0)
     engine.set_params(params)
     return engine.moved
 

@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
-from jaxreason.sampling.engine import Request
+from jaxreason.sampling.sampling_params import Request
 
 _ORDER, _EXTRA, _SAMPLING, _GIVEN = 0, 1, 2, 3  # streams of random numbers that must not meet
 

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 from jaxreason.base_kl import NO_BASE_KL, BaseKLConfig
 from jaxreason.config import FREE, LEARNED, at_least, within
 from jaxreason.data.rows import DatasetConfig
-from jaxreason.models.huggingface import ExportDtype
+from jaxreason.models.hf_export import ExportDtype
 from jaxreason.rl.policy_losses import PolicyLossConfig
 from jaxreason.rl.rewards import RewardConfig
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import SamplerConfig
+from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.trackers import TrackerName
 from jaxreason.training.optimizer import OptimizerConfig
 from jaxreason.validation import NO_VALIDATION, ValidationConfig
@@ -112,7 +112,7 @@ class RLConfig:
     num_steps: Annotated[int, at_least(1), FREE]
     prompts_per_step: Annotated[int, at_least(1), LEARNED]
     group_size: Annotated[int, at_least(1), LEARNED]
-    decoding: Decoding
+    decoding: SamplingParams
     sampler: SamplerConfig
     rewards: RewardConfig
     dynamic_sampling: DynamicSamplingConfig

@@ -14,7 +14,7 @@ from jaxtyping import Array, Int
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.errors import UserError
-from jaxreason.models.decoder import Model
+from jaxreason.models.architecture import Model
 from jaxreason.models.huggingface import ModelConfig, open_model, static_model
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.training.state import TrainState

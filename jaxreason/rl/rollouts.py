@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from jaxreason.data.examples import Example, prompt_text
 from jaxreason.data.packing import Layout, first_fit
 from jaxreason.rl.rewards import Reward
-from jaxreason.sampling.engine import Completion
+from jaxreason.sampling.sampling_params import Completion
 
 # P prompts (groups), G samples per prompt, R rows, T tokens per row.
 GIVEN = "given"  # a reply's finish_reason that no sampler gives

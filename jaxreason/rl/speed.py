@@ -4,11 +4,11 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from jaxreason.models.decoder import Model
+from jaxreason.models.architecture import Model
 from jaxreason.models.model_flops import peak_flops, training_flops, utilization, weight_products
 from jaxreason.rl.generation import Collected
 from jaxreason.rl.rollouts import is_trained
-from jaxreason.sampling.engine import Moved
+from jaxreason.sampling.engine_config import WeightSync
 from jaxreason.training.phases import Phases
 
 PHASES = (
@@ -31,7 +31,7 @@ class Speed:
         self._num_weights = weight_products(params, model.architecture.tie_word_embeddings)
         self._peak = peak_flops(mesh)
 
-    def measures(self, collected: Collected, phases: Phases, moved: Moved) -> dict[str, float]:
+    def measures(self, collected: Collected, phases: Phases, moved: WeightSync) -> dict[str, float]:
         """Seconds and shares of the phases, tokens a second, MFU where the peak is known, and weights moved."""
         for name, seconds in collected.seconds.items():
             phases.add(name, seconds)

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxreason.models.decoder import Model, forward, head
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import forward, head
 from jaxreason.models.logprobs import full_kl, logprobs
 from jaxreason.rl.policy_losses import (
     MAX_LOG_RATIO,

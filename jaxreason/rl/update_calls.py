@@ -8,7 +8,8 @@ from jax.sharding import Mesh
 from jaxreason.compiling import Compiling, ProgramCall
 from jaxreason.data.packing import Layout
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.models.decoder import Model, abstract_params, param_shardings
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import abstract_params, param_shardings
 from jaxreason.rl.logprob_passes import needs_old, needs_reference
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.rl.rollouts import Rollouts

@@ -1,8 +1,8 @@
 """The sampling engine: requests in, completions out as they finish; slots are refilled as sequences end.
 
-The host decides (who runs where on which pages, what ended and why: `run.py`), the device works in three programs
-(`slots.py`). In a run of several processes every process makes the same calls with the same requests, and gets the
-same completions.
+The host decides (who runs where on which pages, what ended and why: `scheduler.py`), the device works in three programs
+(`device_programs.py`). In a run of several processes every process makes the same calls with the same requests, and
+gets the same completions.
 """
 
 import logging
@@ -16,32 +16,23 @@ from jax.sharding import Mesh
 
 from jaxreason.compiling import Compiling
 from jaxreason.errors import UserError
-from jaxreason.models.decoder import Model
-from jaxreason.models.sampling_layout import (
-    changed_parts,
-    lay_out,
-    replace_params,
-    sampling_model,
-)
-from jaxreason.sampling.admission import make_admission
-from jaxreason.sampling.decoding import Decoding
+from jaxreason.models.architecture import Model
+from jaxreason.models.sampler_weights import changed_parts, lay_out, replace_params, sampling_model
+from jaxreason.sampling.admission_control import Lengths
+from jaxreason.sampling.block_manager import BlockManager
+from jaxreason.sampling.device_programs import DecodedBlock, make_device_programs
 from jaxreason.sampling.engine_calls import FIRST_COPY, engine_calls
-from jaxreason.sampling.engine_stats import Moved, Stats
-from jaxreason.sampling.forecast import Lengths
-from jaxreason.sampling.page_pool import PagePool
-from jaxreason.sampling.run import Run
+from jaxreason.sampling.engine_config import EngineSizes, EngineStats, SamplerConfig, WeightSync
+from jaxreason.sampling.sampling_params import Completion, Request, SamplingParams
+from jaxreason.sampling.scheduler import Scheduler
 from jaxreason.sampling.scoring import Pair, Score, Scorer
-from jaxreason.sampling.sequences import Completion, Reply, Request
-from jaxreason.sampling.settings import SamplerConfig
-from jaxreason.sampling.slots import Block, Sizes, make_programs
+from jaxreason.sampling.slot_admission import RunningSequence, make_admission
 from jaxreason.sampling.stopping import closed_by_prompt, completing_token
 from jaxreason.sharding import bytes_on_device, num_parts, to_host
 
 SHORT = 16  # while slots wait for prompts a block of decoding has a sixteenth of the steps: it costs as with all slots
 
 _LOG = logging.getLogger(__name__)
-
-__all__ = ["Completion", "Engine", "Moved", "Request", "SamplerConfig", "Stats"]
 
 
 class Engine:
@@ -81,11 +72,11 @@ class Engine:
         self._stop_ids, self._pad_id = frozenset(stop_ids), pad_id
         model = self._sampling_model = sampling_model(model, mesh, config.weight_dtype)
         self._close_think = tuple(close_think)
-        self._programs = make_programs(
+        self._programs = make_device_programs(
             model, mesh, self._sizes, tuple(sorted(self._stop_ids)), self._close_think
         )
         self._scorer = Scorer(model, mesh, config.max_length, config.score_tokens, self._parts)
-        self.stats = Stats()
+        self.stats = EngineStats()
         self._params: Any = None
         self._lengths = Lengths()
         self._asked: float | None = None  # when the first request came
@@ -95,7 +86,7 @@ class Engine:
         self.set_params(params)
 
     def set_params(self, params: Any) -> None:
-        """New weights; the cache is emptied. What is copied of them (`sampling_layout`) takes the old ones' place."""
+        """New weights; the cache is emptied. What is copied of them (`sampler_weights`) takes the old ones' place."""
         self.release()
         if self._compiling is not None:
             self._compiling.wait(FIRST_COPY)
@@ -104,7 +95,7 @@ class Engine:
         self._params = lay_out(self._model, self._mesh, params, weights, self._params)
         copied = [self._params[name] for name in changed_parts(self._model, self._mesh, weights)]
         jax.block_until_ready(copied)
-        self.moved = Moved(bytes_on_device(copied), time.perf_counter() - began)
+        self.moved = WeightSync(bytes_on_device(copied), time.perf_counter() - began)
 
     def replace_params(self, read: Callable[[tuple], jax.Array]) -> None:
         """New weights, read a parameter at a time into the memory of the old ones; the cache is emptied.
@@ -136,8 +127,8 @@ class Engine:
     def release(self) -> None:
         """Frees the cache's memory, for a training step say; the next `generate` makes it again, empty."""
         self._state: Any = None
-        self._pools: list[PagePool] = []
-        self._run: Run | None = None
+        self._pools: list[BlockManager] = []
+        self._run: Scheduler | None = None
 
     def score(self, pairs: Sequence[Pair]) -> list[Score]:
         """Log-likelihood of each continuation after its prompt, (prompt ids, continuation ids), in order.
@@ -149,7 +140,7 @@ class Engine:
     def generate(
         self,
         requests: Iterable[Request | None],
-        decoding: Decoding,
+        decoding: SamplingParams,
         on_tokens: Callable[[Completion], None] | None = None,
         cancelled: Callable[[str], bool] | None = None,
         check: Callable[[], None] | None = None,
@@ -200,7 +191,7 @@ class Engine:
                 for reply in filter(None, run.slots):
                     on_tokens(reply.complete(""))
 
-    def _begin(self, requests: Iterable[Request | None], decoding: Decoding) -> Run:
+    def _begin(self, requests: Iterable[Request | None], decoding: SamplingParams) -> Scheduler:
         if self._asked is None:
             self._asked = time.perf_counter()
             _LOG.info("sampler: compiling, where programs are not in the cache of an earlier run")
@@ -208,10 +199,10 @@ class Engine:
         if self._state is None:
             self._state = self._programs.make_state(self._params)
             number = self._sizes.pages // self._parts
-            self._pools = [PagePool(number) for _ in range(self._parts)]
+            self._pools = [BlockManager(number) for _ in range(self._parts)]
         if self._run is not None:
             self._run.abandon()
-        self._run = Run(
+        self._run = Scheduler(
             requests,
             decoding,
             self._refusal,
@@ -234,7 +225,7 @@ class Engine:
         self._compiling.wait()
         self._compiling = None
 
-    def _fill_slots(self, run: Run) -> bool:
+    def _fill_slots(self, run: Scheduler) -> bool:
         """Opens prompts, prefills and admits, until slots, pages or prompts run out.
 
         There is a most that is prefilled between two blocks of decoding, so that prompts do not keep the running
@@ -280,7 +271,7 @@ class Engine:
             return f"seed={request.seed}: expected a whole number of at most 64 bits"
         return None
 
-    def _admit(self, run: Run) -> None:
+    def _admit(self, run: Scheduler) -> None:
         started = run.start_samples()
         if started:
             replies = [(slot, run.slots[slot]) for slot in started]
@@ -288,7 +279,7 @@ class Engine:
             self._dispatch_admission(pairs, [[]] * self._parts)
 
     def _dispatch_admission(
-        self, starting: list[tuple[int, Reply]], dirty: list[list[int]]
+        self, starting: list[tuple[int, RunningSequence]], dirty: list[list[int]]
     ) -> None:
         vocab = self._model.architecture.vocab_size
         admission = make_admission(starting, self._sizes, vocab, dirty, self._thought)
@@ -297,7 +288,7 @@ class Engine:
     def _thought(self, prompt: Sequence[int]) -> bool:
         return closed_by_prompt(prompt, self._close_think, self._stop_ids, self._decode_text)
 
-    def _dispatch_prefill(self, run: Run) -> None:
+    def _dispatch_prefill(self, run: Scheduler) -> None:
         blocks, size = self._config.prefill_blocks, self._config.prefill_block
         tokens = np.full((blocks, size), self._pad_id, np.int32)
         tables = np.zeros((blocks, self._sizes.columns), np.int32)
@@ -314,7 +305,7 @@ class Engine:
             self._params, self._state, tables, tokens, start, count
         )
 
-    def _dispatch_decode(self, run: Run, waits: bool) -> Block:
+    def _dispatch_decode(self, run: Scheduler, waits: bool) -> DecodedBlock:
         """Starts a block. With prompts waiting it ends when a sixteenth of the slots is idle, not only at its end.
 
         With prompts that could be prefilled now (`waits`) it is a short one: neither side waits long for the other.
@@ -340,7 +331,7 @@ class Engine:
             self.stats.host_seconds += time.perf_counter() - self._arrived
             self._arrived = None
 
-    def _absorb(self, run: Run, block: Block) -> None:
+    def _absorb(self, run: Scheduler, block: DecodedBlock) -> None:
         """Takes in what a block has decoded."""
         self.stats.decoded_tokens += int(block.count.sum())
         self.stats.decode_steps += int(block.count.max())
@@ -361,7 +352,7 @@ class Engine:
             self._answered, seconds = True, time.perf_counter() - self._asked
             _LOG.info("sampler: first tokens after %.1f s, with the programs they need", seconds)
 
-    def _end(self, sequence: Reply, checked: int, failed: bool) -> str | None:
+    def _end(self, sequence: RunningSequence, checked: int, failed: bool) -> str | None:
         """Why the sequence has ended, if it has; cuts it at a stop string."""
         stop = sequence.decoding.stop
         cut = completing_token(sequence.tokens, checked, stop, self._decode_text)
@@ -375,7 +366,7 @@ class Engine:
         return "length" if len(sequence.tokens) == sequence.limit else None
 
 
-def _check_length(model: Model, sizes: Sizes) -> None:
+def _check_length(model: Model, sizes: EngineSizes) -> None:
     limit = model.architecture.max_position_embeddings
     if sizes.length > limit:
         raise UserError(
@@ -383,7 +374,9 @@ def _check_length(model: Model, sizes: Sizes) -> None:
         )
 
 
-def _top_logprobs(block: Block, slot: int, count: int) -> list[tuple[tuple[int, float], ...]]:
+def _top_logprobs(
+    block: DecodedBlock, slot: int, count: int
+) -> list[tuple[tuple[int, float], ...]]:
     if block.top_tokens.shape[2] == 0:
         return []
     tokens, values = block.top_tokens[slot, :count], block.top_logprobs[slot, :count]

@@ -7,17 +7,17 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxreason.compiling import Compiling, ProgramCall
-from jaxreason.models.decoder import Model
-from jaxreason.models.sampling_layout import abstract_layout, move_program, sampling_model
-from jaxreason.sampling.admission import make_admission
-from jaxreason.sampling.settings import SamplerConfig
-from jaxreason.sampling.slots import abstract_state, make_programs
+from jaxreason.models.architecture import Model
+from jaxreason.models.sampler_weights import abstract_layout, move_program, sampling_model
+from jaxreason.sampling.device_programs import abstract_slots, make_device_programs
+from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.slot_admission import make_admission
 from jaxreason.sharding import num_parts
 
 FIRST_COPY, NEXT_COPY = "weights to the sampler", "new weights to the sampler"
 
 
-def begin_compiling(
+def begin_engine_compiling(
     model: Model,
     mesh: Mesh,
     config: SamplerConfig,
@@ -60,10 +60,12 @@ def engine_calls(
     """
     parts = num_parts(mesh, "act_batch")
     sizes, sampler = config.sizes(parts), sampling_model(model, mesh, config.weight_dtype)
-    programs = make_programs(sampler, mesh, sizes, tuple(sorted(set(stop_ids))), tuple(close_think))
+    programs = make_device_programs(
+        sampler, mesh, sizes, tuple(sorted(set(stop_ids))), tuple(close_think)
+    )
     params, state = (
         abstract_layout(model, mesh, config.weights),
-        abstract_state(sampler, mesh, sizes),
+        abstract_slots(sampler, mesh, sizes),
     )
     rows, block, slots = config.prefill_blocks, config.prefill_block, config.slots
     nothing = make_admission(

@@ -11,21 +11,21 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from jaxreason.models.cache import Cache
-from jaxreason.models.decoder import Model, forward, head, init_cache
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import forward, head, init_cache
+from jaxreason.models.kv_cache import KVCache
 from jaxreason.models.logprobs import scored_targets
 from jaxreason.models.prefix_tree import empty_tree
-from jaxreason.sampling.kv_cache import replicated
 from jaxreason.sampling.token_trees import (
     LONGEST_SHARED_ROW,
     Branch,
-    Group,
-    Row,
+    PrefixGroup,
+    TreeRow,
+    best_row_length,
     make_groups,
-    make_rows,
-    row_length,
+    tree_rows,
 )
-from jaxreason.sharding import to_host
+from jaxreason.sharding import replicated, to_host
 
 LOGPROB_CHUNK = 64  # places of each row whose logits exist at a time
 
@@ -123,12 +123,12 @@ class Scorer:
 
     def _dispatches(
         self, params: Any, branches: list[Branch]
-    ) -> Iterator[tuple[list[Row], tuple[Array, Array]]]:
+    ) -> Iterator[tuple[list[TreeRow], tuple[Array, Array]]]:
         """Rows, and what the device finds of them."""
         for group in make_groups(branches, self._num_tokens // 2) if branches else ():
             prefix = self._forward_prefix(params, group)
-            size = row_length(group, self._lengths)
-            rows = list(make_rows(group, size))
+            size = best_row_length(group, self._lengths)
+            rows = list(tree_rows(group, size))
             edges = length_bucket(max(len(row.places) for row in rows))
             most = max(self._num_tokens // size // self._row_multiple, 1) * self._row_multiple
             for begin in range(0, len(rows), most):
@@ -138,7 +138,7 @@ class Scorer:
                 batch = _pad(some, group.prefix, shape)
                 yield some, self._programs.rows(params, prefix, batch)
 
-    def _forward_prefix(self, params: Any, group: Group) -> Cache | None:
+    def _forward_prefix(self, params: Any, group: PrefixGroup) -> KVCache | None:
         if not group.prefix:
             return None
         size = min(length_bucket(group.prefix), self._max_length)
@@ -170,7 +170,7 @@ def _branch(index: int, prompt: Sequence[int], continuation: Sequence[int]) -> B
     return Branch(index, tokens[:-1], len(prompt) - 1, tokens[len(prompt) :])
 
 
-def _pad(rows: list[Row], prefix_length: int, shape: tuple[int, int, int]) -> _Batch:
+def _pad(rows: list[TreeRow], prefix_length: int, shape: tuple[int, int, int]) -> _Batch:
     """The rows in arrays of `shape`: rows, tokens, scored places. What is padding predicts, and is not read."""
     number, length, edges = shape
     tokens, positions, ends = (np.zeros((number, length), np.int32) for _ in range(3))
@@ -183,7 +183,7 @@ def _pad(rows: list[Row], prefix_length: int, shape: tuple[int, int, int]) -> _B
     return _Batch(np.asarray(prefix_length, np.int32), tokens, positions, ends, places, targets)
 
 
-def _prefix(model: Model, params: Any, tokens: Int[Array, "1 T"]) -> Cache:
+def _prefix(model: Model, params: Any, tokens: Int[Array, "1 T"]) -> KVCache:
     """Keys and values of the tokens, and of what follows them as padding, which no row looks at."""
     cache = init_cache(model, 1, tokens.shape[1])
     filled = forward(model, params, tokens, jnp.arange(tokens.shape[1])[None], cache=cache).cache
@@ -192,7 +192,7 @@ def _prefix(model: Model, params: Any, tokens: Int[Array, "1 T"]) -> Cache:
 
 
 def _score(
-    model: Model, params: Any, prefix: Cache | None, batch: _Batch
+    model: Model, params: Any, prefix: KVCache | None, batch: _Batch
 ) -> tuple[Float[Array, "R E"], Int[Array, "R E"]]:
     """The log-probability of each target, and its rank."""
     arch = model.architecture
@@ -203,7 +203,7 @@ def _score(
     return scored_targets(states, head(model, params), batch.targets, chunk=LOGPROB_CHUNK)
 
 
-def _collect(found: _Found, rows: list[Row], result: tuple[Array, Array]) -> None:
+def _collect(found: _Found, rows: list[TreeRow], result: tuple[Array, Array]) -> None:
     values, ranks = to_host(result)
     for row, logprobs, rank in zip(rows, values, ranks, strict=False):  # padded rows follow
         number = len(row.owners)

@@ -35,7 +35,7 @@ class Branch(NamedTuple):
     targets: Tokens
 
 
-class Group(NamedTuple):
+class PrefixGroup(NamedTuple):
     """Branches in lexicographic order that begin with the same `prefix` tokens.
 
     `shared` has for each how many tokens, the prefix included, it begins with as the one before it does.
@@ -46,7 +46,7 @@ class Group(NamedTuple):
     shared: Int[np.ndarray, " N"]
 
 
-class Row(NamedTuple):
+class TreeRow(NamedTuple):
     """One row of trees, not yet padded."""
 
     tokens: Tokens
@@ -74,7 +74,7 @@ def _common(a: Tokens, b: Tokens) -> int:
 
 def make_groups(
     branches: Sequence[Branch], least_tokens: int, least_prefix: int = LEAST_PREFIX
-) -> Iterator[Group]:
+) -> Iterator[PrefixGroup]:
     """The branches by shared beginnings; those that share none, or are few, are one group without a prefix.
 
     A group with a prefix has at least `least_tokens` tokens beyond it, so that it fills what is dispatched.
@@ -117,13 +117,13 @@ def _beyond(ordered: list[Branch], shared: np.ndarray, begin: int, end: int, sta
     return total + sum(len(ordered[i].tokens) - int(shared[i]) for i in range(begin + 1, end))
 
 
-def _group(prefix: int, ordered: list[Branch], places: list[int]) -> Group:
+def _group(prefix: int, ordered: list[Branch], places: list[int]) -> PrefixGroup:
     branches = [ordered[i] for i in places]
     shared = [0, *(_common(a.tokens, b.tokens) for a, b in pairwise(branches))]
-    return Group(prefix, branches, np.maximum(shared, prefix))
+    return PrefixGroup(prefix, branches, np.maximum(shared, prefix))
 
 
-def row_length(group: Group, lengths: Sequence[int]) -> int:
+def best_row_length(group: PrefixGroup, lengths: Sequence[int]) -> int:
     """That of `lengths` (ascending) with which the group's rows cost least; one that the longest branch fits."""
     longest = max(len(b.tokens) for b in group.branches) - group.prefix
     fitting = [size for size in lengths if size >= longest]
@@ -132,7 +132,7 @@ def row_length(group: Group, lengths: Sequence[int]) -> int:
     return wanted[int(np.argmin(costs))]
 
 
-def _fill(group: Group, size: int) -> list[tuple[int, int]]:
+def _fill(group: PrefixGroup, size: int) -> list[tuple[int, int]]:
     """Ranges of branches that are a row of at most `size` tokens each."""
     ranges, begin, used = [], 0, 0
     for place, branch in enumerate(group.branches):
@@ -144,13 +144,13 @@ def _fill(group: Group, size: int) -> list[tuple[int, int]]:
     return [*ranges, (begin, len(group.branches))]
 
 
-def make_rows(group: Group, size: int) -> Iterator[Row]:
+def tree_rows(group: PrefixGroup, size: int) -> Iterator[TreeRow]:
     """The group's branches in rows of at most `size` tokens."""
     for begin, end in _fill(group, size):
         yield _row(group, begin, end)
 
 
-def _row(group: Group, begin: int, end: int) -> Row:
+def _row(group: PrefixGroup, begin: int, end: int) -> TreeRow:
     """Depth first: `path` has the places of the current branch's tokens, which end where another branch leaves them."""
     tokens, positions, found = [], [], []
     ends, path, used = np.zeros(0, np.int32), np.zeros(0, np.int32), 0
@@ -168,4 +168,4 @@ def _row(group: Group, begin: int, end: int) -> Row:
         found.append((places, branch.targets, np.full(len(places), branch.index)))
     ends[path] = used
     edges = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return Row(np.concatenate(tokens), np.concatenate(positions), ends, *edges)
+    return TreeRow(np.concatenate(tokens), np.concatenate(positions), ends, *edges)

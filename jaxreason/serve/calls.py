@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.serve.decodings import parse_decoding
 from jaxreason.serve.errors import ApiError, shorten
 from jaxreason.serve.fields import Fields
@@ -39,7 +39,7 @@ class Call:
     prompts: tuple[tuple[int, ...], ...]
     seeds: tuple[int, ...]
     samples: int
-    decoding: Decoding | None
+    decoding: SamplingParams | None
     stream: bool
     usage: bool
     logprobs: int | None

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.serve.errors import ApiError
 from jaxreason.serve.fields import Fields
 
@@ -18,7 +18,9 @@ SAMPLING = {
 MOST_STOPS, MOST_STOP_BYTES = 16, 256  # the engine looks for each of them after every dispatch
 
 
-def parse_decoding(fields: Fields, defaults: Decoding, max_tokens: int) -> Decoding | None:
+def parse_decoding(
+    fields: Fields, defaults: SamplingParams, max_tokens: int
+) -> SamplingParams | None:
     """The fields laid over the defaults; None where `max_tokens` is 0.
 
     Raises:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Engine, Request
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.serve.orders import END, STOP, Orders
 from jaxreason.serve.scores import PromptScorer
 from jaxreason.serve.tickets import of_order
@@ -14,7 +14,7 @@ from jaxreason.serve.weights import Weights
 
 
 def follow(
-    engine: Engine, scorer: PromptScorer, decoding: Decoding, weights: Weights, orders: Orders
+    engine: Engine, scorer: PromptScorer, decoding: SamplingParams, weights: Weights, orders: Orders
 ) -> None:
     """Works until process 0 says that it is over; whatever is raised ends the whole job."""
     while (step := orders.tell()) != STOP:

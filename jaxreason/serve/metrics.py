@@ -2,13 +2,13 @@
 
 from collections import Counter
 
-from jaxreason.sampling.engine import Stats
+from jaxreason.sampling.engine_config import EngineStats
 from jaxreason.serve.worker import Worker
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def render(worker: Worker, stats: Stats, responses: Counter[tuple[str, int]]) -> str:
+def render(worker: Worker, stats: EngineStats, responses: Counter[tuple[str, int]]) -> str:
     """All metrics; `responses` counts (route, status)."""
     running, waiting = worker.load()
     counts = dict(worker.counts)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.sampling.engine import Completion, Request
+from jaxreason.sampling.sampling_params import Completion, Request
 from jaxreason.serve.calls import Call
 from jaxreason.serve.errors import ApiError, of_reason
 from jaxreason.serve.mailbox import Mailbox

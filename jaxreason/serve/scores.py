@@ -11,9 +11,9 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from jaxreason.models.decoder import Model, forward, head
-from jaxreason.sampling.kv_cache import replicated
-from jaxreason.sharding import num_parts, to_host
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import forward, head
+from jaxreason.sharding import num_parts, replicated, to_host
 
 CHUNK = 64  # positions whose logits exist at a time
 SHORTEST = 64  # prompts are padded to this, or to a power of two

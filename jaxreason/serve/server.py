@@ -18,9 +18,9 @@ from etils import epath
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve, static_model
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Engine, Request
-from jaxreason.sampling.engine_calls import begin_compiling
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.engine_calls import begin_engine_compiling
+from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.serve.app import make_app
 from jaxreason.serve.calls import Parser
 from jaxreason.serve.changes import Changes
@@ -83,7 +83,7 @@ def load(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh
     path = str(resolve(model_config.path))
     tokenizer = load_tokenizer(path)
     sizes = static_model(model_config), mesh, config.sampler
-    compiling = begin_compiling(*sizes, tokenizer.stop_ids, tokenizer.close_think)
+    compiling = begin_engine_compiling(*sizes, tokenizer.stop_ids, tokenizer.close_think)
     model, params = open_model(model_config, mesh)
     engine = Engine(
         *(model, params, config.sampler, mesh),
@@ -143,7 +143,7 @@ def model_name(path: str) -> str:
 
 def _warm_up(engine: Engine, token: int) -> None:
     """Compiles: the first client does not wait for that, and what does not fit into memory is known at once."""
-    short = Decoding(0.0, 0, 1.0, 1, ())
+    short = SamplingParams(0.0, 0, 1.0, 1, ())
     list(engine.generate([Request("warm-up", (token, token), 0, 1)], short))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Request
 
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.sampling.engine import Stats
+from jaxreason.sampling.engine_config import EngineStats
 from jaxreason.serve.calls import Parser
 from jaxreason.serve.changes import Changes
 from jaxreason.serve.errors import ApiError
@@ -43,7 +43,7 @@ class Service:
     parser: Parser
     worker: Worker
     tokenizer: Tokenizer
-    stats: Stats
+    stats: EngineStats
     weights: Weights | None = None
     changes: Changes | None = None
     responses: Counter[tuple[str, int]] = field(default_factory=Counter)

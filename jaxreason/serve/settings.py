@@ -5,8 +5,8 @@ from typing import Annotated
 
 from jaxreason.config import above, at_least, check_ranges, unclaimed, within
 from jaxreason.errors import UserError
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import SamplerConfig
+from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.sampling_params import SamplingParams
 
 
 @unclaimed("nothing is kept")
@@ -40,7 +40,7 @@ class ServeConfig:
     max_body_bytes: Annotated[int, at_least(1)]
     max_sequences: Annotated[int, at_least(1)]
     max_tokens: Annotated[int, at_least(1)]
-    decoding: Decoding
+    decoding: SamplingParams
     sampler: SamplerConfig
     thinking: bool | None
     body_timeout_s: Annotated[float, above(0)]

@@ -8,8 +8,7 @@ from typing import Any
 
 from etils import epath
 
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Request
+from jaxreason.sampling.sampling_params import Request, SamplingParams
 
 
 @dataclass(eq=False)
@@ -60,7 +59,7 @@ def of_order(order: dict[str, Any]) -> Request:
     fields = dict(order["request"])
     decoding = fields["decoding"]
     if decoding is not None:
-        fields["decoding"] = Decoding(**decoding | {"stop": tuple(decoding["stop"])})
+        fields["decoding"] = SamplingParams(**decoding | {"stop": tuple(decoding["stop"])})
     return Request(**fields | {"tokens": tuple(fields["tokens"])})
 
 

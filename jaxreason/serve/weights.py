@@ -13,10 +13,10 @@ from etils import epath
 
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.errors import UserError
-from jaxreason.models.broken_weights import check_loadable, first_not_finite
-from jaxreason.models.decoder import Architecture, Model
+from jaxreason.models.architecture import Architecture, Model
 from jaxreason.models.fingerprint import fingerprint
-from jaxreason.models.huggingface import open_params, read_architecture, resolve
+from jaxreason.models.huggingface import check_loadable, open_params, read_architecture, resolve
+from jaxreason.models.safetensors_reader import first_not_finite
 from jaxreason.models.weight_files import find_damage
 from jaxreason.sampling.engine import Engine
 from jaxreason.sharding import gather_texts

@@ -13,8 +13,8 @@ import jax
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Completion, Engine, Request
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.sampling_params import Completion, Request, SamplingParams
 from jaxreason.serve.errors import ApiError
 from jaxreason.serve.orders import END, GENERATE, STOP, Orders
 from jaxreason.serve.scores import PromptScorer
@@ -46,7 +46,7 @@ class Worker:
         self,
         engine: Engine,
         scorer: PromptScorer,
-        decoding: Decoding,
+        decoding: SamplingParams,
         max_sequences: int,
         weights: Weights | None = None,
         orders: Orders | None = None,

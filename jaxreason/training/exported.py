@@ -10,7 +10,7 @@ from jaxreason.checkpoint import Checkpointer
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
-from jaxreason.models.decoder import Model
+from jaxreason.models.architecture import Model
 from jaxreason.results.metrics_lines import amend_metrics
 from jaxreason.sampling.engine import Engine
 from jaxreason.training.run_reader import UnavailableError, restore_params

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxreason.models.decoder import Model, forward, head
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import forward, head
 from jaxreason.models.logprobs import full_kl, logprobs, top_entropy
 from jaxreason.training.sequences import Sequences
 from jaxreason.training.token_weights import TOKEN_WEIGHTS, needs_top_entropy

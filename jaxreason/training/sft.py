@@ -22,8 +22,9 @@ from jaxreason.data.batches import PackedBatches
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import MetricsWriter
-from jaxreason.models import huggingface
-from jaxreason.models.decoder import Model, param_axes
+from jaxreason.models import hf_export, huggingface
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import param_axes
 from jaxreason.models.huggingface import ModelConfig, static_model
 from jaxreason.models.model_card import longest_reply, run_card
 from jaxreason.models.model_flops import peak_flops
@@ -251,7 +252,7 @@ def export(
     A signal ends it before the next file; the checkpoint of the last step is there, and the next run writes the folder.
     """
     saved = "All steps are saved, model/ is not written yet."
-    huggingface.save_model(
+    hf_export.save_model(
         workdir / "model",
         model,
         state.params,

@@ -10,8 +10,9 @@ from jaxreason.config import FREE, LEARNED, above, at_least, check_ranges
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
-from jaxreason.models.decoder import Model, param_axes
-from jaxreason.models.huggingface import ExportDtype
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import param_axes
+from jaxreason.models.hf_export import ExportDtype
 from jaxreason.sharding import check_rows
 from jaxreason.trackers import TrackerName, check_tracker
 from jaxreason.training.optimizer import (

@@ -8,7 +8,8 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
-from jaxreason.models.decoder import Model, abstract_params, param_shardings
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import abstract_params, param_shardings
 from jaxreason.sharding import abstract_arrays
 
 

@@ -19,7 +19,8 @@ from jaxreason.distill.distill_settings import check_config as check_distill
 from jaxreason.errors import UserError
 from jaxreason.evaluation.parts import asked_parts, encode_item
 from jaxreason.evaluation.settings import EvalConfig
-from jaxreason.models.decoder import Model, abstract_params
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig, static_model
 from jaxreason.questions import prepare
 from jaxreason.results.distill_files import distill_folder

@@ -7,9 +7,10 @@ import ml_dtypes
 import numpy as np
 import safetensors.numpy
 
-from jaxreason.models.decoder import Architecture, Model, abstract_params
-from jaxreason.models.families import WEIGHTS, architecture_to_hf
-from jaxreason.models.weight_plan import weight_shapes
+from jaxreason.models.architecture import Architecture, Model
+from jaxreason.models.decoder import abstract_params
+from jaxreason.models.families import WEIGHTS, weight_shapes
+from jaxreason.models.hf_config import architecture_to_hf
 
 UP = "model.layers.1.mlp.up_proj.weight"
 ARCHITECTURE = Architecture(

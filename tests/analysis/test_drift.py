@@ -31,7 +31,7 @@ from jaxreason.analysis.texts import _order
 from jaxreason.config import ConfigError, parse
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.errors import UserError
-from jaxreason.models.huggingface import save_model
+from jaxreason.models.hf_export import save_model
 from jaxreason.results.state_files import read_states, read_token_states
 
 CONFIG = DriftConfig(

@@ -12,7 +12,7 @@ from jaxreason.analysis.hidden_states import cosine_distances, pool, pooling_mas
 from jaxreason.analysis.measure import make_measure, measure_unit
 from jaxreason.analysis.texts import Batching, batches
 from jaxreason.models.decoder import forward, param_shardings
-from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import make_model
 from jaxreason.sharding import ROWS, MeshConfig, make_mesh, num_parts
 

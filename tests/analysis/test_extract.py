@@ -12,7 +12,7 @@ from jaxreason.analysis.extract import extract
 from jaxreason.analysis.texts import Batching, batches
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import param_shardings
-from jaxreason.models.huggingface import save_model
+from jaxreason.models.hf_export import save_model
 from jaxreason.sharding import place_rows
 
 LENGTHS = ((5, 7), (3, 25), (9, 1), (11, 20))

@@ -15,7 +15,7 @@ from jaxreason.analysis.extract import extract
 from jaxreason.analysis.texts import Batching, Unit, batches
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
-from jaxreason.models.huggingface import save_model
+from jaxreason.models.hf_export import save_model
 from jaxreason.results.state_files import (
     StatesWriter,
     read_states,

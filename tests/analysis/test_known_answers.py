@@ -12,8 +12,9 @@ from jaxreason.analysis.questions import make_question_measure, measure_question
 from jaxreason.analysis.texts import Batching
 from jaxreason.analysis.weight_run import stream_weights
 from jaxreason.models.decoder import init_params
-from jaxreason.models.families import architecture_from_hf
-from jaxreason.models.huggingface import make_model, save_model
+from jaxreason.models.hf_config import architecture_from_hf
+from jaxreason.models.hf_export import save_model
+from jaxreason.models.huggingface import make_model
 
 SMALL = HF_CONFIG | {"num_hidden_layers": 3, "tie_word_embeddings": False}
 MODEL = make_model(model_config(""), architecture_from_hf(SMALL))

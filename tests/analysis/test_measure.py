@@ -6,7 +6,7 @@ import pytest
 import transformers
 from tiny_pair import make_unit, measure_pair, params_of, tiny_model
 
-from jaxreason.models.huggingface import save_model
+from jaxreason.models.hf_export import save_model
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,9 @@ from tiny_pair import (
 from jaxreason.analysis.drift import DriftConfig, run_drift
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import init_params
-from jaxreason.models.families import architecture_from_hf
-from jaxreason.models.huggingface import make_model, save_model
+from jaxreason.models.hf_config import architecture_from_hf
+from jaxreason.models.hf_export import save_model
+from jaxreason.models.huggingface import make_model
 from jaxreason.results.drift_files import undefined_in
 
 CONFIG = DriftConfig(

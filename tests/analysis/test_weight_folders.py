@@ -106,7 +106,7 @@ def test_a_comparison_that_is_there_is_kept_and_one_of_other_models_is_refused(f
 def test_the_drift_stage_makes_the_same_file_and_no_model_is_opened(folders, tmp_path, monkeypatch):
     base, one = (str(folders / name) for name in ("base", "one"))
     compare_folders(base, [one], tmp_path / "verb", nothing)
-    monkeypatch.setattr("jaxreason.models.model_source.ModelSource.open", None)
+    monkeypatch.setattr("jaxreason.models.huggingface.ModelSource.open", None)
     configs = [
         dataclasses.replace(model_config(path), param_dtype="bfloat16") for path in (base, one)
     ]

@@ -14,7 +14,7 @@ from jaxreason.analysis.questions import SOURCE, make_question_measure, measure_
 from jaxreason.analysis.texts import Batching, Text, Unit
 from jaxreason.config import parse
 from jaxreason.models.decoder import init_params
-from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model
 from jaxreason.results.question_files import write_questions
 from jaxreason.sharding import MeshConfig, make_mesh

@@ -38,13 +38,12 @@ from jaxreason.recipes import load_recipe
 from jaxreason.results import jsonl
 from jaxreason.rl.prompt_data import load_prompts
 from jaxreason.rl.recipe import RLConfig
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Completion
+from jaxreason.sampling.sampling_params import Completion, SamplingParams
 from jaxreason.serve.server import make_service
 from jaxreason.training import sft
 from jaxreason.training.sft_recipe import SFTConfig
 
-GREEDY = Decoding(temperature=0.0, top_k=0, top_p=1.0, max_tokens=64, stop=())
+GREEDY = SamplingParams(temperature=0.0, top_k=0, top_p=1.0, max_tokens=64, stop=())
 
 
 @pytest.fixture(scope="module")

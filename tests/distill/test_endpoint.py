@@ -10,7 +10,7 @@ from tiny_distill import yield_of as told
 
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
-from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.sampling_params import SamplingParams
 
 HALF = "\ud83d"  # of a surrogate pair
 BROKEN = [
@@ -75,7 +75,7 @@ def test_every_reply_comes_with_a_seed_of_its_own_and_the_thoughts_of_its_field(
 def test_fields_of_the_decoding_are_sent_where_they_change_something_and_extra_has_the_last_word(
     questions, tmp_path
 ):
-    decoding = Decoding(0.6, 20, 0.95, 32, ("END",), 0.1, 1.2)
+    decoding = SamplingParams(0.6, 20, 0.95, 32, ("END",), 0.1, 1.2)
     extra = {"max_tokens": None, "max_completion_tokens": 40, "service_tier": "flex"}
     teacher = Teacher(
         lambda body, before: said(solve(body)["choices"][0]["message"]["content"] + "END9")

@@ -27,8 +27,9 @@ from jaxreason.cross_replies import Rows
 from jaxreason.cross_sample import CrossSampleConfig, run_cross_sample
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.models.decoder import init_params
-from jaxreason.models.families import architecture_from_hf
-from jaxreason.models.huggingface import make_model, save_model
+from jaxreason.models.hf_config import architecture_from_hf
+from jaxreason.models.hf_export import save_model
+from jaxreason.models.huggingface import make_model
 from jaxreason.results.cross_files import read_replies_file, read_results, replies_path
 from jaxreason.results.cross_files import write_replies_file as write
 from jaxreason.sharding import MeshConfig, make_mesh

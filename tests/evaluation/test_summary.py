@@ -10,7 +10,7 @@ from jaxreason.evaluation.grading import Reply, grade_line, sample_line
 from jaxreason.evaluation.parts import Part
 from jaxreason.evaluation.summary import group_rows, reply_facts, summarize_grades
 from jaxreason.results.evaluation_lines import SampleKey
-from jaxreason.sampling.decoding import Decoding
+from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.tasks.registry import TASKS, summarize
 from jaxreason.tasks.workers import Verdict, grade
 
@@ -29,7 +29,7 @@ def line(task, one, text, sample=0, error=None):
 
 
 KEY = SampleKey("b", "own", "greedy")
-GREEDY = Decoding(temperature=0.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
+GREEDY = SamplingParams(temperature=0.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
 
 
 def summary(benchmark, items, lines, pass_at=(), maj_at=()):

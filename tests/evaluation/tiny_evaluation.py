@@ -10,10 +10,11 @@ from jaxreason.data.rows import DatasetConfig
 from jaxreason.evaluation.evaluator import run_eval
 from jaxreason.evaluation.settings import BenchmarkRun, EvalConfig, OwnBenchmark
 from jaxreason.models.decoder import init_params
-from jaxreason.models.families import architecture_from_hf
-from jaxreason.models.huggingface import ModelConfig, make_model, save_model
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import SamplerConfig
+from jaxreason.models.hf_config import architecture_from_hf
+from jaxreason.models.hf_export import save_model
+from jaxreason.models.huggingface import ModelConfig, make_model
+from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.sharding import MeshConfig, make_mesh
 
 CHARACTERS = ["\n", *map(chr, range(32, 127))]
@@ -34,8 +35,8 @@ ARCHITECTURE = {
     "initializer_range": 0.5,
     "hidden_act": "silu",
 }
-GREEDY = Decoding(temperature=0.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
-SAMPLED = Decoding(temperature=1.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
+GREEDY = SamplingParams(temperature=0.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
+SAMPLED = SamplingParams(temperature=1.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
 SAMPLER = SamplerConfig(
     slots=8,
     max_length=256,

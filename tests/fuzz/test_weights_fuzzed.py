@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from jaxreason.errors import UserError
-from jaxreason.models.checkpoint_reader import LocalFile, RemoteFile
+from jaxreason.models.safetensors_reader import LocalFile, RemoteFile
 from jaxreason.models.stored_tensors import RowFile
 
 WHOLE = save({"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(4, np.float16)})

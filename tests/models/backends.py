@@ -7,7 +7,7 @@ from jax._src.mesh import AbstractDevice  # public from jax 0.11 on
 from jax.sharding import AbstractMesh, AxisType
 
 from jaxreason.models.attention import ATTENTION
-from jaxreason.models.visibility import visibility
+from jaxreason.models.attention_mask import attention_mask
 from jaxreason.sharding import make_mesh
 
 
@@ -28,7 +28,7 @@ def values_and_gradients(name, qkv, weights, segments, window):
 
     def run(q, k, v):
         given = None if segments is None else jnp.asarray(segments)
-        where = visibility(positions, positions, given, given, window)
+        where = attention_mask(positions, positions, given, given, window)
         out = ATTENTION[name](q, k, v, where)
         return jnp.sum(out * weights), out
 

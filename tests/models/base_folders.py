@@ -11,8 +11,9 @@ from tiny_rl import model_config
 
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.models.decoder import abstract_params
-from jaxreason.models.families import architecture_from_hf
-from jaxreason.models.huggingface import make_model, save_model
+from jaxreason.models.hf_config import architecture_from_hf
+from jaxreason.models.hf_export import save_model
+from jaxreason.models.huggingface import make_model
 
 CHARACTERS = "0123456789+=? "
 HF_CONFIG = TINY | {"vocab_size": 24}

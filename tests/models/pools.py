@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxreason.models import paged_cache_tpu
-from jaxreason.models.visibility import visibility
+from jaxreason.models.attention_mask import attention_mask
 
 LAYERS, ROWS, HEADS, KV_HEADS, HEAD_DIM, SIZE, COLUMNS = 2, 3, 4, 2, 128, 16, 4
 LENGTH = SIZE * COLUMNS
@@ -50,7 +50,7 @@ def attend_runs(kind, runs, window, scales=None):
         offset = jnp.arange(8)
         positions = jnp.where(offset < count[:, None], begin[:, None] + offset, LENGTH)
         take = lambda x: x[rows[:, None], jnp.minimum(positions, LENGTH - 1)]  # noqa: B023, E731
-        where = visibility(positions, jnp.zeros((len(rows), 1), jnp.int32), None, None, window)
+        where = attention_mask(positions, jnp.zeros((len(rows), 1), jnp.int32), None, None, window)
         cache = cache._replace(tables=jnp.where(count[:, None] > 0, own[rows], 0))
         cache = cache.write(1, positions, take(k), take(v))
         out = np.asarray(cache.attend(take(q), 1, where))
@@ -70,7 +70,7 @@ def attend_calls(kind, calls, window):
     """Writes and attends in layer 1, call after call; what queries inside the cache get."""
 
     def step(cache, positions, q, k, v):
-        where = visibility(positions, jnp.zeros((ROWS, 1), jnp.int32), None, None, window)
+        where = attention_mask(positions, jnp.zeros((ROWS, 1), jnp.int32), None, None, window)
         cache = cache.write(1, positions, k, v)
         return cache, cache.attend(q, 1, where)
 

@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import safetensors.numpy
 
-from jaxreason.models.broken_weights import ROWS, first_not_finite
+from jaxreason.models.safetensors_reader import ROWS, first_not_finite
 
 
 def write(folder, **tensors):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from tiny_models import counting, make_architecture, make_model, random_params, random_tokens, run
 
-from jaxreason.models import decoder
+from jaxreason.models import architecture, decoder
 from jaxreason.models.attention import ATTENTION, CACHE_BLOCK
-from jaxreason.models.attention_blocks import BLOCK
-from jaxreason.models.families import architecture_from_hf, architecture_to_hf
+from jaxreason.models.flash_attention import BLOCK
+from jaxreason.models.hf_config import architecture_from_hf, architecture_to_hf
 from jaxreason.models.rope import LinearRope, Llama3Rope, YarnRope
 from jaxreason.sharding import MeshConfig, make_mesh
 
@@ -92,7 +92,7 @@ def _program(arch):
     return init, lowered.as_text(), "cache allowed"
 
 
-@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(decoder.Architecture)])
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(architecture.Architecture)])
 def test_every_architecture_field_changes_the_program(field, arch):
     if field == "model_type":  # names the family that a saved folder says it is, and nothing else
         same = dict(qk_norm=False, attention_bias=False, attention_output_bias=False)

@@ -7,7 +7,8 @@ import pytest
 import tiny_models
 import transformers
 
-from jaxreason.models.families import FAMILIES, architecture_from_hf, architecture_to_hf
+from jaxreason.models.families import FAMILIES
+from jaxreason.models.hf_config import architecture_from_hf, architecture_to_hf
 from jaxreason.models.rope import LinearRope, Llama3Rope, YarnRope
 
 QWEN3 = dict(

@@ -19,8 +19,9 @@ from tiny_models import (
     run,
 )
 
-from jaxreason.models import checkpoint_reader, decoder, huggingface
-from jaxreason.models.huggingface import ModelConfig, load_params, open_model, save_model
+from jaxreason.models import decoder, hf_export, huggingface, safetensors_reader
+from jaxreason.models.hf_export import save_model
+from jaxreason.models.huggingface import ModelConfig, load_params, open_model
 from jaxreason.sharding import MeshConfig, make_mesh
 
 SETTINGS = dict(dtype="float32", param_dtype="float32", remat="none", attention="plain", unroll=1)
@@ -95,14 +96,14 @@ def test_saving_from_eight_devices_writes_the_same_files(folder, model, params, 
 
 def test_on_a_mesh_each_part_of_a_checkpoint_is_read_once(folder, model, params, monkeypatch):
     reads = []
-    read = checkpoint_reader.LocalFile.read
+    read = safetensors_reader.LocalFile.read
 
     def recorded(self, key, index):
         part = read(self, key, index)
         reads.append((key, str(index), part.size))
         return part
 
-    monkeypatch.setattr(checkpoint_reader.LocalFile, "read", recorded)
+    monkeypatch.setattr(safetensors_reader.LocalFile, "read", recorded)
     mesh = make_mesh(MeshConfig(2, 2, 2, 1))  # two copies of every part
     _assert_same(load_params(folder, model, mesh), params)
     assert len({(key, index) for key, index, _ in reads}) == len(reads)
@@ -158,18 +159,18 @@ EMBEDDING = "model.embed_tokens.weight"
 Q_PROJ, NORM = "model.layers.1.self_attn.q_proj.weight", "model.norm.weight"
 REFUSALS = {
     "model.layers.0.mlp.gate.weight": (
-        checkpoint_reader.UnmappedKeyError,
+        safetensors_reader.UnmappedKeyError,
         lambda t: t.update({"model.layers.0.mlp.gate.weight": t[NORM]}),
     ),
     "model.layers.7.self_attn.q_proj.weight": (
-        checkpoint_reader.UnexpectedTargetError,
+        safetensors_reader.UnexpectedTargetError,
         lambda t: t.update({"model.layers.7.self_attn.q_proj.weight": t[Q_PROJ]}),
     ),
     "model.layers.2.mlp.up_proj.weight": (
-        checkpoint_reader.NeverSetError,
+        safetensors_reader.NeverSetError,
         lambda t: t.pop("model.layers.2.mlp.up_proj.weight"),
     ),
-    Q_PROJ: (checkpoint_reader.WrongShapeError, lambda t: t.update({Q_PROJ: t[Q_PROJ].T.copy()})),
+    Q_PROJ: (safetensors_reader.WrongShapeError, lambda t: t.update({Q_PROJ: t[Q_PROJ].T.copy()})),
 }
 
 
@@ -187,14 +188,14 @@ def test_a_weight_in_two_files_is_refused_with_the_key(folder, model):
     tensors = safetensors.numpy.load_file(second)
     doubled = safetensors.numpy.load_file(first) | dict([next(iter(tensors.items()))])
     safetensors.numpy.save_file(doubled, first)
-    with pytest.raises(checkpoint_reader.SetTwiceError, match=next(iter(tensors))):
+    with pytest.raises(safetensors_reader.SetTwiceError, match=next(iter(tensors))):
         load_params(folder, model, None)
 
 
 def test_a_bias_that_the_architecture_lacks_is_unexpected(folder, model):
     arch = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(arch | dict(attention_bias=False)))
-    with pytest.raises(checkpoint_reader.UnexpectedTargetError, match=r"k_proj\.bias"):
+    with pytest.raises(safetensors_reader.UnexpectedTargetError, match=r"k_proj\.bias"):
         open_model(ModelConfig(str(folder), "pretrained", {}, **SETTINGS), None)
 
 
@@ -210,7 +211,7 @@ def test_a_tied_head_that_is_stored_again_is_accepted_only_if_it_is_the_embeddin
     _edit(
         tmp_path / "t", lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"] + 1})
     )
-    with pytest.raises(checkpoint_reader.UnexpectedTargetError, match=r"lm_head\.weight"):
+    with pytest.raises(safetensors_reader.UnexpectedTargetError, match=r"lm_head\.weight"):
         load_params(tmp_path / "t", model, None)
 
 
@@ -257,7 +258,7 @@ def test_a_tied_head_that_is_stored_under_its_own_name_alone_is_the_embedding(tm
     ours = run(model, params, tokens, counting(tokens)).logits
     np.testing.assert_allclose(ours, _logits_of_transformers(tmp_path / "t", tokens), atol=1e-4)
     untied = make_model(make_architecture(attention_bias=False, attention_output_bias=False))
-    with pytest.raises(checkpoint_reader.NeverSetError, match="embed_tokens"):
+    with pytest.raises(safetensors_reader.NeverSetError, match="embed_tokens"):
         load_params(tmp_path / "t", untied, None)
 
 
@@ -279,7 +280,7 @@ def test_a_tensor_that_the_index_does_not_name_is_passed_over(name, folder, mode
     index = json.loads((folder / "model.safetensors.index.json").read_text())
     index["weight_map"][name] = shard.name
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(checkpoint_reader.LoadError, match=name.replace(".", r"\.")):
+    with pytest.raises(safetensors_reader.LoadError, match=name.replace(".", r"\.")):
         load_params(folder, model, None)
 
 
@@ -294,7 +295,7 @@ def test_a_head_outside_the_index_that_differs_from_its_tied_twin_is_refused(tmp
     safetensors.numpy.save_file(tensors | {"lm_head.weight": embedding}, shard)
     _assert_same(load_params(tmp_path / "t", model, None), params)
     safetensors.numpy.save_file(tensors | {"lm_head.weight": embedding + 1}, shard)
-    with pytest.raises(checkpoint_reader.UnexpectedTargetError, match=r"lm_head\.weight"):
+    with pytest.raises(safetensors_reader.UnexpectedTargetError, match=r"lm_head\.weight"):
         load_params(tmp_path / "t", model, None)
 
 
@@ -316,7 +317,7 @@ def test_files_that_are_missing_or_of_another_kind_are_named(folder, model, tmp_
 def test_a_remote_file_gives_the_same_parts_as_a_local_one(folder):
     path = sorted(folder.glob("*.safetensors"))[1]
     local, remote = (
-        kind(path) for kind in (checkpoint_reader.LocalFile, checkpoint_reader.RemoteFile)
+        kind(path) for kind in (safetensors_reader.LocalFile, safetensors_reader.RemoteFile)
     )
     assert local.tensors() == remote.tensors()
     for key, (shape, _) in local.tensors().items():
@@ -358,7 +359,7 @@ def test_a_save_that_dies_leaves_the_old_folder_whole_and_the_next_one_succeeds(
     doubled = jax.tree.map(lambda x: 2 * x, params)
     with monkeypatch.context() as patch:
         patch.setattr(
-            huggingface, "_write_rest", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt)
+            hf_export, "_write_rest", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
             save_model(folder, model, doubled, tokenizer_from=None, max_shard_bytes=9_000)

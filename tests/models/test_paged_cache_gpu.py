@@ -19,9 +19,9 @@ from pools import (
 )
 
 from jaxreason.models import paged_cache_gpu
+from jaxreason.models.attention_mask import attention_mask
 from jaxreason.models.paged_cache import PagedCache
-from jaxreason.models.paged_cache_gpu import PagedCacheGPU, kernel_serves
-from jaxreason.models.visibility import visibility
+from jaxreason.models.paged_cache_gpu import PagedCacheGPU, gpu_kernel_serves
 from jaxreason.sharding import MeshConfig, make_mesh
 
 
@@ -65,7 +65,7 @@ def test_padding_and_rows_without_pages_get_zero():
     cache = make_cache(PagedCacheGPU)
     positions = jnp.full((ROWS, 2), -1)
     q = jnp.ones((ROWS, 2, HEADS, HEAD_DIM))
-    where = visibility(positions, jnp.zeros((ROWS, 1), jnp.int32), None, None, None)
+    where = attention_mask(positions, jnp.zeros((ROWS, 1), jnp.int32), None, None, None)
     np.testing.assert_array_equal(cache.attend(q, 1, where), np.zeros(q.shape))
 
 
@@ -74,7 +74,7 @@ def test_padding_and_rows_without_pages_get_zero():
     [(64, 128, True), (16, 64, True), (5, 128, False), (64, 80, False), (8, 64, False)],
 )
 def test_pages_that_are_no_powers_of_two_are_left_to_the_reference(page_size, head_dim, taken):
-    assert kernel_serves(page_size, head_dim) == taken
+    assert gpu_kernel_serves(page_size, head_dim) == taken
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
@@ -87,7 +87,7 @@ def test_a_gpu_gets_the_kernel_over_the_pool_as_it_lies(rows, queries, dtype):
     q = jax.ShapeDtypeStruct((rows, queries, heads, HEAD_DIM), jnp.bfloat16)
 
     def attend(pages, tables, positions, q):
-        where = visibility(positions, jnp.zeros((rows, 1), jnp.int32), None, None, None)
+        where = attention_mask(positions, jnp.zeros((rows, 1), jnp.int32), None, None, None)
         return PagedCacheGPU(pages, tables).attend(q, 3, where)
 
     with jax.sharding.use_abstract_mesh(h100()):

@@ -10,7 +10,7 @@ from pools import attend_calls, attend_runs, chunks_and_tokens, flat_runs, refer
 
 from jaxreason.models import paged_cache_tpu
 from jaxreason.models.paged_cache import PagedCache
-from jaxreason.models.paged_cache_tpu import PagedCacheTPU, kernel_serves
+from jaxreason.models.paged_cache_tpu import PagedCacheTPU, tpu_kernel_serves
 from jaxreason.sharding import MeshConfig, make_mesh
 
 
@@ -42,15 +42,15 @@ def test_blocks_that_follow_each_other_are_one_sequence_to_the_kernel(window, mo
 
 
 def test_heads_that_the_kernel_does_not_take_are_served_by_the_reference():
-    assert kernel_serves(40, 8, 128, "bfloat16", "bfloat16")
-    assert not kernel_serves(9, 3, 64, "bfloat16", "bfloat16")
+    assert tpu_kernel_serves(40, 8, 128, "bfloat16", "bfloat16")
+    assert not tpu_kernel_serves(9, 3, 64, "bfloat16", "bfloat16")
     mesh = make_mesh(MeshConfig(1, 2, 4, 1), jax.devices()[:8])
     with jax.set_mesh(mesh):
-        assert not kernel_serves(8, 2, 128, "bfloat16", "bfloat16")
+        assert not tpu_kernel_serves(8, 2, 128, "bfloat16", "bfloat16")
 
 
 def test_the_reference_reads_pages_of_either_layout(monkeypatch):
-    monkeypatch.setattr(paged_cache_tpu, "kernel_serves", lambda *_: False)
+    monkeypatch.setattr(paged_cache_tpu, "tpu_kernel_serves", lambda *_: False)
     kinds = PagedCacheTPU, PagedCache
     found, expected = (attend_calls(kind, chunks_and_tokens()[:3:2], None) for kind in kinds)
     np.testing.assert_allclose(found, expected, atol=1e-6)

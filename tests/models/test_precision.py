@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxreason.models.precision import make_products_exact
+from jaxreason.compiling import make_products_exact
 
 
 @pytest.fixture(autouse=True)

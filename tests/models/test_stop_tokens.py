@@ -12,7 +12,7 @@ from tiny_models import make_architecture, make_model, random_params
 
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.decoder import abstract_params
-from jaxreason.models.huggingface import save_model
+from jaxreason.models.hf_export import save_model
 
 DOCUMENT_END, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 TEMPLATE = """\

@@ -18,8 +18,9 @@ from tiny_models import make_architecture, make_model, random_params
 
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
-from jaxreason.models import checkpoint_reader, decoder, huggingface
-from jaxreason.models.huggingface import ModelConfig, load_params, open_model, save_model
+from jaxreason.models import decoder, huggingface, safetensors_reader
+from jaxreason.models.hf_export import save_model
+from jaxreason.models.huggingface import ModelConfig, load_params, open_model
 from jaxreason.models.weight_files import verified_identity, weights_identity
 from jaxreason.results import hash_cache
 
@@ -226,7 +227,7 @@ def test_a_safetensors_header_that_lies_is_one_line(kind, reader, tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(LIES[kind])
     with pytest.raises(UserError, match=r"model\.safetensors: not a (whole )?safetensors file"):
-        getattr(checkpoint_reader, reader)(path)
+        getattr(safetensors_reader, reader)(path)
 
 
 def test_a_flipped_bit_in_a_foreign_files_header_is_refused_or_loads_the_same(folder):
@@ -237,7 +238,7 @@ def test_a_flipped_bit_in_a_foreign_files_header_is_refused_or_loads_the_same(fo
     expected = load_params(folder, MODEL, None)
     for _ in range(60):
         flip(path, rng.randrange(8 * size))
-        for reader in (checkpoint_reader.LocalFile, checkpoint_reader.RemoteFile):
+        for reader in (safetensors_reader.LocalFile, safetensors_reader.RemoteFile):
             with contextlib.suppress(UserError):
                 reader(path).tensors()
         try:

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason.models.decoder import Architecture, Model, forward, init_cache
+from jaxreason.models.architecture import Architecture, Model
+from jaxreason.models.decoder import forward, init_cache
 
 SIZES = dict(
     vocab_size=61,

@@ -6,7 +6,7 @@ import pytest
 from configs import qwen3, sections
 from jaxreason.config import parse
 from jaxreason.models.decoder import param_axes
-from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model
 from jaxreason.plan.devices import slice_devices
 from jaxreason.plan.measure import measure

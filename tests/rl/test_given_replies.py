@@ -15,7 +15,7 @@ from jaxreason.rl.prompt_data import load_prompts
 from jaxreason.rl.recipe import DynamicSamplingConfig, SamplesConfig
 from jaxreason.rl.rewards import Reward
 from jaxreason.rl.rollouts import Group, Sample
-from jaxreason.sampling.engine import Completion
+from jaxreason.sampling.sampling_params import Completion
 
 KEEP_ALL = DynamicSamplingConfig(drop_equal=False, prompts_per_batch=0, max_batches=1)
 THINKING = """{%- for m in messages -%}

@@ -30,7 +30,7 @@ from jaxreason.rl.recipe import DynamicSamplingConfig, ReferenceConfig, SamplesC
 from jaxreason.rl.references import check_teacher
 from jaxreason.rl.rewards import Reward, RewardConfig
 from jaxreason.rl.rollouts import Group, Sample
-from jaxreason.sampling.engine import Completion
+from jaxreason.sampling.sampling_params import Completion
 
 KEEP_ALL = DynamicSamplingConfig(drop_equal=False, prompts_per_batch=0, max_batches=1)
 KL = dataclasses.replace(LOSS, kl_coefficient=0.5)

@@ -32,7 +32,7 @@ from tiny_rl import (
 
 from jaxreason.config import ConfigError, parse
 from jaxreason.errors import UserError
-from jaxreason.models import huggingface
+from jaxreason.models import hf_export
 from jaxreason.recipes import load_recipe
 from jaxreason.rl import loop, references
 from jaxreason.rl.advantages import ADVANTAGES
@@ -247,10 +247,10 @@ def test_a_signal_during_the_export_is_acted_on(finished, inputs, tmp_path, monk
     workdir, config = finished
     again = tmp_path / "again"
     shutil.copytree(workdir, again, ignore=shutil.ignore_patterns("model", "done.json"))
-    save_file = huggingface._write_file
+    save_file = hf_export._write_file
     with monkeypatch.context() as patch:
         kill = lambda *args: (save_file(*args), os.kill(os.getpid(), signal.SIGTERM))  # noqa: E731
-        patch.setattr(huggingface, "_write_file", kill)
+        patch.setattr(hf_export, "_write_file", kill)
         with pytest.raises(SystemExit) as stopped:
             run(dataclasses.replace(config, max_shard_bytes=1000), inputs[0], again)
     assert stopped.value.code == 143

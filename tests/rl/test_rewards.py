@@ -7,7 +7,7 @@ import pytest
 
 from jaxreason.data.examples import Example
 from jaxreason.rl.rewards import RewardConfig, overlong_punishment, reward_replies
-from jaxreason.sampling.engine import Completion
+from jaxreason.sampling.sampling_params import Completion
 from jaxreason.tasks.verify import VerifierPool
 
 PLAIN = RewardConfig(num_workers=1, timeout_s=20.0, overlong_buffer=0, overlong_penalty=0.0)

@@ -9,7 +9,7 @@ from jaxreason.rl.generation import Collected
 from jaxreason.rl.rewards import Reward
 from jaxreason.rl.rollouts import Group, Sample, group_rewards, pack, rollout_lines
 from jaxreason.rl.speed import trained_lengths
-from jaxreason.sampling.engine import Completion
+from jaxreason.sampling.sampling_params import Completion
 
 
 def make_sample(number, tokens, total=1.0, error=None):

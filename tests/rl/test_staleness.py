@@ -29,7 +29,7 @@ from jaxreason.rl.in_flight import fetch
 from jaxreason.rl.keeper import resume_ahead
 from jaxreason.rl.recipe import SamplesConfig
 from jaxreason.rl.rewards import Grading, RewardConfig
-from jaxreason.sampling.engine import Completion
+from jaxreason.sampling.sampling_params import Completion
 from jaxreason.tasks.verify import VerifierPool
 
 WEIGHED = dataclasses.replace(LOSS, importance_cap=2.0)

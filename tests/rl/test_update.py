@@ -12,13 +12,13 @@ from tiny_rl import HF_CONFIG, LOSS, mesh_of, model_config
 from jaxreason.data.examples import Example
 from jaxreason.data.packing import make_layout
 from jaxreason.models.decoder import forward, init_params
-from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import make_model
 from jaxreason.rl.rewards import Reward
 from jaxreason.rl.rollouts import Group, Sample, pack
 from jaxreason.rl.update import make_logprob_pass, make_policy_loss, sampler_gap
 from jaxreason.rl.update_measures import combine
-from jaxreason.sampling.engine import Completion
+from jaxreason.sampling.sampling_params import Completion
 from jaxreason.sharding import place_rows
 from jaxreason.training.micro_batches import skip_empty
 from jaxreason.training.state import init_state, state_shardings

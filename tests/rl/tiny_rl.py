@@ -16,16 +16,17 @@ from etils import epath
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.models.decoder import init_params
-from jaxreason.models.families import architecture_from_hf
-from jaxreason.models.huggingface import ModelConfig, make_model, save_model
+from jaxreason.models.hf_config import architecture_from_hf
+from jaxreason.models.hf_export import save_model
+from jaxreason.models.huggingface import ModelConfig, make_model
 from jaxreason.results.files import read_json
 from jaxreason.results.jsonl import read_jsonl
 from jaxreason.rl.loop import run_rl
 from jaxreason.rl.policy_losses import PolicyLossConfig
 from jaxreason.rl.recipe import DynamicSamplingConfig, RLConfig
 from jaxreason.rl.rewards import RewardConfig
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import SamplerConfig
+from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.training.optimizer import OptimizerConfig
 
@@ -148,7 +149,7 @@ def rl_config(questions, task: str = "last_number", **changes) -> RLConfig:
         "num_steps": 2,
         "prompts_per_step": 4,
         "group_size": 8,
-        "decoding": Decoding(temperature=1.0, top_k=0, top_p=1.0, max_tokens=8, stop=()),
+        "decoding": SamplingParams(temperature=1.0, top_k=0, top_p=1.0, max_tokens=8, stop=()),
         "sampler": SAMPLER,
         "rewards": RewardConfig(
             num_workers=1, timeout_s=20.0, overlong_buffer=0, overlong_penalty=0.0

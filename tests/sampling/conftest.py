@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from jax._src import monitoring
 
-from jaxreason.models.decoder import Architecture, Model, forward, head, init_params
+from jaxreason.models.architecture import Architecture, Model
+from jaxreason.models.decoder import forward, head, init_params
 from jaxreason.models.logprobs import logprobs
-from jaxreason.sampling.engine import Engine, SamplerConfig, Stats
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.engine_config import EngineStats, SamplerConfig
 from jaxreason.sharding import MeshConfig, make_mesh
 
 SIZES = {
@@ -110,7 +112,7 @@ def make_engine(model, params, mesh, engines):
         if fresh or key not in engines:
             engines[key] = Engine(model, params, config, mesh, stop_ids, 0, decode, close_think)
         engines[key].set_params(params)
-        engines[key].stats = Stats()
+        engines[key].stats = EngineStats()
         return engines[key]
 
     return make

@@ -4,10 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Request
+from jaxreason.sampling.sampling_params import Request, SamplingParams
 
-GREEDY = Decoding(temperature=0.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
+GREEDY = SamplingParams(temperature=0.0, top_k=0, top_p=1.0, max_tokens=12, stop=())
 RANDOM = dataclasses.replace(GREEDY, temperature=1.0)
 
 

@@ -5,11 +5,13 @@ import pytest
 from compilations import compilations
 from processes import run_processes
 
-from jaxreason.models.decoder import Architecture, Model, init_params
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Engine, Request, SamplerConfig
-from jaxreason.sampling.engine_calls import begin_compiling
-from jaxreason.sampling.slots import make_programs
+from jaxreason.models.architecture import Architecture, Model
+from jaxreason.models.decoder import init_params
+from jaxreason.sampling.device_programs import make_device_programs
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.engine_calls import begin_engine_compiling
+from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.sharding import MeshConfig, make_mesh
 
 CONFIG = SamplerConfig(8, 48, 4, 64, 8, 64, 8, 0, 0, "auto", "auto", True)
@@ -19,15 +21,15 @@ def compiled_by_an_engine(architecture, sizes, num_devices, unroll, begun):
     """Replies, and what was compiled ahead and when its turn came, by name."""
     model = Model(Architecture(**architecture), "float32", "float32", "none", "plain", unroll)
     mesh = make_mesh(MeshConfig(*sizes), jax.devices()[:num_devices])
-    make_programs.cache_clear()
+    make_device_programs.cache_clear()
     jax.clear_caches()
     with jax.set_mesh(mesh):
         params = jax.block_until_ready(init_params(model, jax.random.key(0), mesh))
         with compilations() as found:
-            compiling = begin_compiling(model, mesh, CONFIG, (3,)) if begun else None
+            compiling = begin_engine_compiling(model, mesh, CONFIG, (3,)) if begun else None
             engine = Engine(model, params, CONFIG, mesh, (3,), 0, str, compiling=compiling)
             requests = [Request(str(i), (5, 6, 7 + i), i, 2) for i in range(3)]
-            done = list(engine.generate(requests, Decoding(1.0, 0, 1.0, 6, ())))
+            done = list(engine.generate(requests, SamplingParams(1.0, 0, 1.0, 6, ())))
     replies = sorted([c.id, c.sample, *c.tokens] for c in done)
     return replies, *(sorted(c.name for c in found if c.ahead == ahead) for ahead in (True, False))
 

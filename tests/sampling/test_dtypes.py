@@ -7,9 +7,9 @@ import pytest
 import replies
 
 from jaxreason.models.decoder import forward, init_cache
-from jaxreason.sampling.engine import Request
-from jaxreason.sampling.kv_cache import RANGE, find_scales
-from jaxreason.sampling.kv_cache import init_cache as init_paged
+from jaxreason.sampling.cache_engine import RANGE, find_scales
+from jaxreason.sampling.cache_engine import init_paged_cache as init_paged
+from jaxreason.sampling.sampling_params import Request
 
 INT8 = {"cache_dtype": "int8", "weight_dtype": "int8"}
 

@@ -9,9 +9,10 @@ import pytest
 from replies import GREEDY, RANDOM, make_requests, run
 
 from jaxreason.models.decoder import forward, init_params, param_shardings
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Engine, Request, SamplerConfig
-from jaxreason.sampling.slots import make_programs
+from jaxreason.sampling.device_programs import make_device_programs
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.sharding import MeshConfig, make_mesh
 
 
@@ -116,7 +117,7 @@ def test_a_group_is_prefilled_once(make_engine):
 def test_any_mixture_of_requests_runs_in_the_programs_that_were_compiled_at_its_start(
     make_engine, compile_counter
 ):
-    make_programs.cache_clear()
+    make_device_programs.cache_clear()
     engine = make_engine(fresh=True)
     with compile_counter() as count:
         list(engine.generate([], GREEDY))  # makes the cache
@@ -299,7 +300,7 @@ def test_compiling_and_the_time_to_the_first_tokens_are_told_once(make_engine, c
     engine = make_engine(fresh=True)
     with caplog.at_level("INFO", "jaxreason"):
         for _ in range(2):
-            list(engine.generate([Request("a", (5, 6), 0, 1)], Decoding(0.0, 0, 1.0, 4, ())))
+            list(engine.generate([Request("a", (5, 6), 0, 1)], SamplingParams(0.0, 0, 1.0, 4, ())))
     told = [message for message in caplog.messages if message.startswith("sampler: ")]
     assert len(told) == 2 and "compiling" in told[0] and "first tokens after" in told[1]
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from jaxreason.models.huggingface import ModelConfig, open_model
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Engine, Request, SamplerConfig
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.sampling_params import Request, SamplingParams
 
 torch = pytest.importorskip("torch", reason="Hugging Face's generate needs torch")
 import transformers  # noqa: E402
@@ -60,7 +61,7 @@ def our_replies(folder, mesh, prompts, max_tokens, stop_ids, pad_id, config):
     model, params = open_model(ModelConfig(str(folder), "pretrained", {}, **STORED), mesh)
     engine = Engine(model, params, config, mesh, stop_ids, pad_id, str)
     requests = [Request(str(i), tuple(p), 0, 1) for i, p in enumerate(prompts)]
-    completions = list(engine.generate(requests, Decoding(0.0, 0, 1.0, max_tokens, ())))
+    completions = list(engine.generate(requests, SamplingParams(0.0, 0, 1.0, max_tokens, ())))
     return [c.tokens for c in sorted(completions, key=lambda c: int(c.id))]
 
 

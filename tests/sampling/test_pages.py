@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from replies import RANDOM, make_requests, run
 
-from jaxreason.sampling.engine import Request
+from jaxreason.sampling.sampling_params import Request
 
 
 def held(engine):

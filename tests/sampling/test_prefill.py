@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from replies import GREEDY, RANDOM, make_requests, run
 
-from jaxreason.sampling.engine import Request
-from jaxreason.sampling.forecast import Lengths
-from jaxreason.sampling.page_pool import PagePool
-from jaxreason.sampling.run import Run
+from jaxreason.sampling.admission_control import Lengths
+from jaxreason.sampling.block_manager import BlockManager
+from jaxreason.sampling.sampling_params import Request
+from jaxreason.sampling.scheduler import Scheduler
 
 
 def random_prompt(rng, length):
@@ -98,8 +98,8 @@ def test_a_dispatch_that_is_not_full_waits_once_for_more_where_pages_are_short()
     requests = [Request(str(i), tuple(range(4 + i, 13 + i)), i, 1) for i in range(6)]
     decoding = dataclasses.replace(GREEDY, max_tokens=8)  # two pages in all
     sizes = {"num_slots": 4, "num_blocks": 8, "block": 4, "page_size": 8, "max_length": 64}
-    pool = PagePool(6)
-    state = Run(requests, decoding, lambda _: None, **sizes, pools=[pool], lengths=Lengths())
+    pool = BlockManager(6)
+    state = Scheduler(requests, decoding, lambda _: None, **sizes, pools=[pool], lengths=Lengths())
     state.load_rows()
     assert state.wants_prefill()  # nothing runs that more could come from
     assert [(b.row.request.id, b.start, b.count) for b in state.take_blocks()] == [

@@ -7,7 +7,7 @@ import pytest
 import replies
 from replies import GREEDY, RANDOM
 
-from jaxreason.sampling.engine import Request
+from jaxreason.sampling.sampling_params import Request
 
 CLOSE = (9, 11, 12)  # closes a think block, and what follows
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreason.models.decoder import Architecture, Model, forward, init_params
+from jaxreason.models.architecture import Architecture, Model
+from jaxreason.models.decoder import forward, init_params
 from jaxreason.sampling.scoring import Scorer, length_bucket
 from jaxreason.sharding import MeshConfig, make_mesh
 

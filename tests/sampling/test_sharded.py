@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 from processes import run_processes
 
-from jaxreason.models.decoder import Architecture, Model, init_params
+from jaxreason.models.architecture import Architecture, Model
+from jaxreason.models.decoder import init_params
 from jaxreason.models.paged_cache_gpu import PagedCacheGPU
-from jaxreason.sampling import kv_cache
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Engine, Request, SamplerConfig
-from jaxreason.sampling.slots import make_programs
+from jaxreason.sampling import cache_engine
+from jaxreason.sampling.device_programs import make_device_programs
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.engine_config import SamplerConfig
+from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.sharding import MeshConfig, make_mesh
 
 ONE = {"data": 1, "fsdp": 1, "tensor": 1, "context": 1}
@@ -34,7 +36,9 @@ def sample(architecture, layout, num_devices, page_size=8, gathered=True):
         engine = Engine(model, params, config, mesh, (3,), 0, spell)
         requests = [Request(str(i), p, i, 2) for i, p in enumerate(prompts)]
         for temperature in (0.0, 1.0):
-            completions = engine.generate(requests, Decoding(temperature, 0, 1.0, 10, ("ab",)))
+            completions = engine.generate(
+                requests, SamplingParams(temperature, 0, 1.0, 10, ("ab",))
+            )
             replies += sorted(completions, key=lambda c: (c.id, c.sample))
         scores = engine.score([(p, (5, 6)) for p in prompts[:4] if len(p) <= 16])
     return {
@@ -87,10 +91,10 @@ def test_two_processes_give_the_replies_of_one(architecture, on_one_device, size
 @pytest.fixture
 def cache_of_gpus(monkeypatch):
     """Programs are made with the cache of a GPU from here on; those that are there already have another."""
-    monkeypatch.setitem(kv_cache.KINDS, "cpu", PagedCacheGPU)
-    make_programs.cache_clear()
+    monkeypatch.setitem(cache_engine.KINDS, "cpu", PagedCacheGPU)
+    make_device_programs.cache_clear()
     yield
-    make_programs.cache_clear()
+    make_device_programs.cache_clear()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxreason.sampling.token_trees import Branch, make_groups, make_rows, row_length
+from jaxreason.sampling.token_trees import Branch, best_row_length, make_groups, tree_rows
 
 
 def branch(index, context, continuation):
@@ -35,7 +35,7 @@ def test_every_scored_token_is_predicted_from_its_own_sequence(seed, least_prefi
     scored = {b.index: [] for b in branches}
     for group in make_groups(branches, least_tokens=10, least_prefix=least_prefix):
         prefix = group.branches[0].tokens[: group.prefix].tolist()
-        for row in make_rows(group, row_length(group, [16, 24, 32])):
+        for row in tree_rows(group, best_row_length(group, [16, 24, 32])):
             assert len(row.tokens) <= 32
             for place, target, owner in zip(row.places, row.targets, row.owners, strict=True):
                 tokens, positions = seen_by(row, place)
@@ -51,7 +51,7 @@ def test_a_passage_is_in_a_row_once_whatever_is_asked_of_it():
     passage, questions = list(range(100, 130)), [[1, 2], [1, 3], [4]]
     pairs = [(passage + question, [answer]) for question in questions for answer in (7, 8)]
     (group,) = make_groups([branch(i, *pair) for i, pair in enumerate(pairs)], least_tokens=1000)
-    (row,) = make_rows(group, 64)
+    (row,) = tree_rows(group, 64)
     assert len(row.tokens) == 30 + 4  # 1, its 2 and 3, and 4
     assert len(row.targets) == 6
 
@@ -77,7 +77,7 @@ def test_few_tokens_after_a_long_beginning_are_one_row_with_it():
     context = list(range(200))
     branches = [branch(i, context, [i]) for i in range(4)]
     (group,) = make_groups(branches, least_tokens=64)
-    (row,) = make_rows(group, row_length(group, [128, 192, 256]))
+    (row,) = tree_rows(group, best_row_length(group, [128, 192, 256]))
     assert group.prefix == 0 and len(row.tokens) == 200
     assert row.places.tolist() == [199] * 4
 
@@ -85,7 +85,7 @@ def test_few_tokens_after_a_long_beginning_are_one_row_with_it():
 def test_a_row_is_as_long_as_wastes_least():
     branches = [branch(i, [i] * 100, [1]) for i in range(8)]
     (group,) = make_groups(branches, least_tokens=1000)
-    assert row_length(group, [64, 96, 128, 192, 256]) == 128
+    assert best_row_length(group, [64, 96, 128, 192, 256]) == 128
     assert (
-        row_length(group, [64, 96, 192, 208, 256]) == 208
+        best_row_length(group, [64, 96, 192, 208, 256]) == 208
     )  # two, where one would leave half empty

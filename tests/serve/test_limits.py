@@ -11,7 +11,8 @@ from serving import KEY, LONG, model_config, one_device, serve_config, served, w
 
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import load_tokenizer
-from jaxreason.sampling.engine import Completion, Stats
+from jaxreason.sampling.engine_config import EngineStats
+from jaxreason.sampling.sampling_params import Completion
 from jaxreason.serve.calls import Parser
 from jaxreason.serve.scores import PromptScores
 from jaxreason.serve.server import _listen
@@ -223,7 +224,7 @@ def scripted():
     worker = Worker(engine, ScriptedScorer(), config.decoding, config.max_sequences)
     worker.start(mesh)
     parser = Parser(config, tokenizer, 88, ("scripted",))
-    service = Service("scripted", KEY, 8192, 5.0, parser, worker, tokenizer, Stats())
+    service = Service("scripted", KEY, 8192, 5.0, parser, worker, tokenizer, EngineStats())
     with served(service) as running:
         yield running, engine
 

@@ -5,12 +5,11 @@ import openai
 import pytest
 from serving import GENERATE, LONG, one_device
 
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Request
+from jaxreason.sampling.sampling_params import Request, SamplingParams
 
 PROMPT = "<user>13+24=<assistant>"
 QUESTION = [{"role": "user", "content": "13+24="}]
-GREEDY = Decoding(0.0, 0, 1.0, 12, ())
+GREEDY = SamplingParams(0.0, 0, 1.0, 12, ())
 
 
 @pytest.fixture
@@ -68,7 +67,7 @@ def test_messages_may_come_in_parts_and_with_the_templates_switch(client):
 
 
 def test_sampling_fields_reach_the_engine(client, tokenizer, generate):
-    decoding = Decoding(1.5, 7, 0.9, 20, (), 0.01, 1.2)
+    decoding = SamplingParams(1.5, 7, 0.9, 20, (), 0.01, 1.2)
     extra = {"top_k": 7, "min_p": 0.01, "repetition_penalty": 1.2}
     found = complete(
         client, temperature=1.5, top_p=0.9, max_tokens=20, seed=5, n=3, extra_body=extra

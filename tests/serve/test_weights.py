@@ -15,10 +15,10 @@ import pytest
 from serving import GENERATE, KEY, LONG, model_config, one_device, serve_config, served, wait_until
 from weight_folders import noisy, write, write_refused
 
-from jaxreason.models import checkpoint_reader
+from jaxreason.models import safetensors_reader
 from jaxreason.models.huggingface import open_model
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Engine, Request
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.serve import server as stage
 from jaxreason.serve.changes import inside
 from jaxreason.serve.errors import ApiError
@@ -91,7 +91,7 @@ def test_new_weights_give_the_replies_of_an_engine_made_with_them(server, folder
             *(*open_model(model, one_device()), serve_config().sampler, one_device()),
             *(tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode),
         )
-        decoding = Decoding(LONG["temperature"], 0, 1.0, 20, ())
+        decoding = SamplingParams(LONG["temperature"], 0, 1.0, 20, ())
         request = Request("direct", tuple(tokenizer.encode(PROMPT)), LONG["seed"], 1)
         (expected,) = GENERATE(engine, [request], decoding)
     assert reply(server) == tokenizer.decode(expected.tokens) != before
@@ -225,7 +225,7 @@ class Disk:
     """Reads of files that fail from the `first` on, `times` of them."""
 
     def __init__(self, first, times):
-        self._read, self._fails = checkpoint_reader.LocalFile.read, range(first, first + times)
+        self._read, self._fails = safetensors_reader.LocalFile.read, range(first, first + times)
         self.reads = 0
 
     def read(self, file, *args):
@@ -243,7 +243,7 @@ def failing_after_the_check(server, monkeypatch, times):
     def checked(folder):
         check(folder)
         monkeypatch.setattr(
-            checkpoint_reader.LocalFile, "read", lambda file, *args: disk.read(file, *args)
+            safetensors_reader.LocalFile, "read", lambda file, *args: disk.read(file, *args)
         )
 
     monkeypatch.setattr(server.service.weights, "check", checked)

@@ -17,8 +17,8 @@ from tiny_models import make_architecture, make_model, random_params
 from tiny_rl import LOSS
 
 from jaxreason.data.batches import TokenBatch
-from jaxreason.models.attention_blocks import BLOCK
 from jaxreason.models.decoder import abstract_params, forward, param_shardings
+from jaxreason.models.flash_attention import BLOCK
 from jaxreason.rl.rollouts import Rollouts
 from jaxreason.rl.update import make_logprob_pass, make_policy_loss
 from jaxreason.sharding import MeshConfig, make_mesh, place_rows

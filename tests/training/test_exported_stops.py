@@ -18,11 +18,11 @@ from jaxreason.convert import run_convert
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.interrupt import Interrupt
 from jaxreason.models.decoder import abstract_params
-from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import make_model, open_model
 from jaxreason.rl import loop as rl
-from jaxreason.sampling.decoding import Decoding
-from jaxreason.sampling.engine import Engine, Request
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.sharding import make_mesh
 from jaxreason.training import sft
 from jaxreason.training.state import TrainState
@@ -128,7 +128,7 @@ def ours(twin):
     engine = Engine(model, params, SAMPLER, mesh(), *ends)
     prompts = [tokenizer.encode_prompt(said(question), None) for question in QUESTIONS]
     requests = [Request(str(i), tuple(prompt), 0, 1) for i, prompt in enumerate(prompts)]
-    found = engine.generate(requests, Decoding(0.0, 0, 1.0, 20, ()))
+    found = engine.generate(requests, SamplingParams(0.0, 0, 1.0, 20, ()))
     replies = sorted(found, key=lambda c: int(c.id))
     return [
         (p, c.tokens, tokenizer.decode(c.tokens)) for p, c in zip(prompts, replies, strict=True)

@@ -18,7 +18,8 @@ from tiny_sft import ADAMW, MODEL, make_recipe, train
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.decoder import init_params
-from jaxreason.models.huggingface import save_model, static_model
+from jaxreason.models.hf_export import save_model
+from jaxreason.models.huggingface import static_model
 from jaxreason.sharding import MeshConfig
 from jaxreason.training import sft
 from jaxreason.training.not_finite import Failed, FiniteCheck, NotFiniteError

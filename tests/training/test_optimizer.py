@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from tiny_sft import ADAMW, ARCHITECTURE
 
-from jaxreason.models.decoder import Model, abstract_params, param_axes
-from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import abstract_params, param_axes
+from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.training.optimizer import MuonConfig, is_matrix, make_optimizer, make_schedule
 
 CONSTANT = dataclasses.replace(ADAMW, schedule="constant", warmup_steps=0, clip_norm=0.0)

@@ -13,7 +13,7 @@ from tiny_sft import ADAMW, make_recipe, train
 
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
-from jaxreason.models import huggingface
+from jaxreason.models import hf_export, huggingface
 from jaxreason.training import run_folder, sft
 
 
@@ -196,10 +196,10 @@ def test_a_complete_run_that_lost_lines_of_its_metrics_is_refused_by_the_stage_t
 
 def test_a_signal_during_the_export_is_acted_on(finished, copied, monkeypatch, capsys):
     killed_after(copied, step=6)
-    write_file = huggingface._write_file
+    write_file = hf_export._write_file
     with monkeypatch.context() as patch:
         kill = lambda *args: (write_file(*args), os.kill(os.getpid(), signal.SIGTERM))  # noqa: E731
-        patch.setattr(huggingface, "_write_file", kill)
+        patch.setattr(hf_export, "_write_file", kill)
         with pytest.raises(SystemExit) as stopped:
             train(dataclasses.replace(finished[0], max_shard_bytes=2000), copied)
     assert stopped.value.code == 143

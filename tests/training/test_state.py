@@ -8,8 +8,9 @@ import pytest
 from test_optimizer import CONSTANT, MUON
 from tiny_sft import ADAMW, ARCHITECTURE, MODEL
 
-from jaxreason.models.decoder import Model, abstract_params, param_axes, param_shardings
-from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import abstract_params, param_axes, param_shardings
+from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import static_model
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.training.optimizer import make_optimizer

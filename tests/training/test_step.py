@@ -12,8 +12,9 @@ from processes import run_processes
 from tiny_sft import ADAMW, ARCHITECTURE
 
 from jaxreason.data.batches import TokenBatch
-from jaxreason.models.decoder import Model, forward, init_params, param_axes, param_shardings
-from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import forward, init_params, param_axes, param_shardings
+from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.sharding import MeshConfig, make_mesh, place_rows, row_block, to_host
 from jaxreason.training import step as training_step
 from jaxreason.training.losses import make_sft_loss

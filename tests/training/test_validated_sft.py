@@ -13,7 +13,7 @@ from jaxreason.base_kl import BaseKLConfig
 from jaxreason.data.batches import TokenBatch
 from jaxreason.metrics import MetricsWriter
 from jaxreason.models.decoder import abstract_params
-from jaxreason.models.families import architecture_from_hf
+from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import make_model
 from jaxreason.models.model_flops import training_flops, weight_products
 from jaxreason.results.files import read_json

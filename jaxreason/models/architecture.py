@@ -1,0 +1,72 @@
+"""What a model is, apart from its numbers: the architecture, and how it is run."""
+
+from dataclasses import dataclass
+
+from jaxreason.errors import UserError
+from jaxreason.models.attention import ATTENTION
+from jaxreason.models.remat import REMAT
+from jaxreason.models.rope import RopeScaling
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What the network computes; fields carry Hugging Face's names."""
+
+    model_type: str
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    rms_norm_eps: float
+    rope_theta: float
+    rope_scaling: RopeScaling | None
+    max_position_embeddings: int
+    tie_word_embeddings: bool
+    attention_bias: bool  # on q, k, v
+    attention_output_bias: bool  # on o
+    qk_norm: bool
+    sliding_window: int | None
+    initializer_range: float
+
+    def __post_init__(self):
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise UserError(
+                f"num_attention_heads={self.num_attention_heads} is not a multiple of "
+                f"num_key_value_heads={self.num_key_value_heads}."
+            )
+        if self.head_dim % 2:
+            raise UserError(
+                f"head_dim={self.head_dim}: expected an even number, since rotary embedding turns pairs."
+            )
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything static about a model: hashable, so it can be closed over or be a static argument of jit."""
+
+    architecture: Architecture
+    dtype: str  # of activations
+    param_dtype: str  # of parameters
+    remat: str  # key of REMAT
+    attention: str  # key of ATTENTION
+    unroll: int  # layers per iteration of the scan
+    # only `sampler_weights` asks for these
+    output_first: bool = False  # kernels are [out, in]
+    int8: bool = False  # those of the layers are whole numbers with a scale for each output
+
+    def __post_init__(self):
+        for field, valid in (("remat", REMAT), ("attention", ATTENTION)):
+            if getattr(self, field) not in valid:
+                raise UserError(
+                    f"model.{field}={getattr(self, field)!r}: expected one of {', '.join(valid)}."
+                )
+        for field in ("dtype", "param_dtype"):
+            if getattr(self, field) not in ("float32", "bfloat16", "float16"):
+                raise UserError(
+                    f"model.{field}={getattr(self, field)!r}: expected float32, bfloat16 or float16."
+                )
+        if self.unroll < 1:
+            raise UserError(f"model.unroll={self.unroll}: expected at least 1.")

@@ -1,0 +1,287 @@
+"""Which tensor of a model folder's safetensors files is which parameter, and reading parts of tensors.
+
+Five distinct refusals tell how a checkpoint does not fit. Local files go through the safetensors library; from a
+bucket, where it cannot read, byte ranges are fetched. A header is checked before anything that it says is used.
+"""
+
+import functools
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+from etils import epath
+from safetensors import SafetensorError, safe_open
+
+from jaxreason.errors import UserError
+from jaxreason.models.families import WEIGHTS
+from jaxreason.models.weight_files import read_index, weight_names
+from jaxreason.results.files import is_remote
+
+_DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "F64": np.float64}
+ROWS = 4096  # of a tensor, looked at together
+_MOST_HEADER_BYTES = 100_000_000  # as the safetensors library bounds it
+# Buffers that checkpoints hold beside the weights: what follows from config.json, masks and counters.
+_IGNORED = re.compile(
+    r"(.+\.)?(rotary_emb\.((original_)?inv_freq|(cos|sin)_cached)"
+    r"|(self_attn|attn)\.(bias|masked_bias)|position_ids|causal_mask)"
+)
+_EMBEDDING, _HEAD = WEIGHTS["embed_tokens.embedding"][0], WEIGHTS["lm_head.kernel"][0]
+_NAMES = [re.compile(re.escape(name).replace(r"\{\}", r"\d+")) for name, _ in WEIGHTS.values()]
+
+
+class LoadError(UserError):
+    """A checkpoint that does not fit the model."""
+
+
+class UnmappedKeyError(LoadError):
+    """The checkpoint has a key that no parameter is named after."""
+
+
+class UnexpectedTargetError(LoadError):
+    """The checkpoint has a weight that this architecture does not have."""
+
+
+class SetTwiceError(LoadError):
+    """Two files of the checkpoint hold the same weight."""
+
+
+class NeverSetError(LoadError):
+    """The checkpoint lacks a weight."""
+
+
+class WrongShapeError(LoadError):
+    """A weight of the checkpoint has another shape than the parameter."""
+
+
+class LocalFile:
+    """A safetensors file on this machine's disk.
+
+    Raises:
+      UserError: it is damaged, cut off, or no safetensors file.
+    """
+
+    def __init__(self, path: epath.Path):
+        try:
+            self._file = safe_open(os.fspath(path), framework="numpy")
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path}: not a whole safetensors file ({error}).") from error
+
+    def tensors(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Shape and safetensors dtype name of every key."""
+        slices = {key: self._file.get_slice(key) for key in self._file.keys()}  # noqa: SIM118
+        return {key: (tuple(s.get_shape()), s.get_dtype()) for key, s in slices.items()}
+
+    def read(self, key: str, index: tuple[slice, ...]) -> np.ndarray:
+        """The part `index` of a tensor."""
+        return self._file.get_slice(key)[index]
+
+
+class RemoteFile:
+    """A safetensors file behind any path that epath can open: a header of JSON, then the tensors' bytes.
+
+    Raises:
+      UserError: it is damaged, cut off, or no safetensors file.
+    """
+
+    def __init__(self, path: epath.Path):
+        self.path = path = epath.Path(path)
+        size = path.stat().length
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            self._start = 8 + length
+            if length > min(_MOST_HEADER_BYTES, size - 8):
+                raise UserError(f"{path}: not a whole safetensors file (header of {length} bytes).")
+            self._header = _read_header(file.read(length), size - self._start, path)
+        self._tensor = functools.lru_cache(maxsize=1)(
+            self._fetch
+        )  # its parts are asked for in a row
+
+    def tensors(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Shape and safetensors dtype name of every key."""
+        return {key: (tuple(info["shape"]), info["dtype"]) for key, info in self._header.items()}
+
+    def read(self, key: str, index: tuple[slice, ...]) -> np.ndarray:
+        """The part `index` of a tensor."""
+        return self._tensor(key)[index]
+
+    def rows(self, key: str, start: int, stop: int) -> np.ndarray:
+        """Rows of a tensor, which lie one after the other in the file."""
+        info = self._header[key]
+        dtype, width = np.dtype(_DTYPES[info["dtype"]]), math.prod(info["shape"][1:])
+        size = width * dtype.itemsize
+        with self.path.open("rb") as file:
+            file.seek(self._start + info["data_offsets"][0] + start * size)
+            data = file.read((stop - start) * size)
+        if len(data) < (stop - start) * size:
+            raise UserError(f"{self.path}: not a whole safetensors file ({key} is cut off).")
+        return np.frombuffer(data, dtype).reshape(stop - start, *info["shape"][1:])
+
+    def _fetch(self, key: str) -> np.ndarray:
+        return self.rows(key, 0, self._header[key]["shape"][0])
+
+
+def _read_header(data: bytes, room: int, path: epath.Path) -> dict[str, Any]:
+    """The table of tensors, each of which lies within the `room` bytes that follow the header."""
+    try:
+        header = json.loads(data)
+        header.pop("__metadata__", None)
+        for key, info in header.items():
+            if not _is_tensor(info, room):
+                raise UserError(f"{path}: not a whole safetensors file ({key[:200]} is not in it).")
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: not a safetensors file ({type(error).__name__}).") from error
+    return header
+
+
+def _is_tensor(info: dict[str, Any], room: int) -> bool:
+    begin, end = info["data_offsets"]
+    numbers = (begin, end, *info["shape"])
+    if not all(type(number) is int and number >= 0 for number in numbers) or end > room:
+        return False
+    dtype = _DTYPES.get(info["dtype"])  # of others the size is not known here, and not read
+    return dtype is None or end - begin == math.prod(info["shape"]) * np.dtype(dtype).itemsize
+
+
+def open_files(
+    folder: epath.Path, kind: Callable[[epath.Path], Any] | None = None
+) -> dict[str, Any]:
+    """The folder's weight files by name: those of the index, or the single file; each opened by `kind`.
+
+    Raises:
+      UserError: there are no safetensors, or a file that the index names is missing, damaged, or
+        not beside the index.
+    """
+    kind = kind or (RemoteFile if is_remote(folder) else LocalFile)
+    return {name: kind(folder / name) for name in weight_names(folder)}
+
+
+class Source(NamedTuple):
+    """Where a weight is; `transposed` if it is stored the other way round than our parameter."""
+
+    file: Any
+    key: str
+    transposed: bool
+
+    def read(self, index: tuple[slice, ...]) -> np.ndarray:
+        """The part `index` of our parameter."""
+        if self.transposed:
+            return self.file.read(self.key, index[::-1]).T
+        return self.file.read(self.key, index)
+
+
+def find_sources(
+    folder: epath.Path,
+    wanted: Mapping[tuple[str, int], tuple[int, ...]],
+    kind: Callable[[epath.Path], Any] | None = None,
+) -> dict[tuple[str, int], Source]:
+    """The tensor for every weight wanted.
+
+    Args:
+      folder: a Hugging Face model folder.
+      wanted: shape of each weight by (our dotted name, layer); layer 0 for those outside layers.
+      kind: how a file is opened; None for what is fastest where it lies.
+
+    Raises:
+      UnmappedKeyError, UnexpectedTargetError, SetTwiceError, NeverSetError, WrongShapeError: with the key.
+    """
+    targets = {WEIGHTS[ours][0].format(layer): (ours, layer) for ours, layer in wanted}
+    files, index = open_files(folder, kind), read_index(folder)
+    tensors = {name: file.tensors() for name, file in files.items()}
+    targets = _name_tied_head(targets, tensors)
+    found: dict[tuple[str, int], Source] = {}
+    for name, file in files.items():
+        for key, (shape, dtype) in tensors[name].items():
+            if _IGNORED.fullmatch(key) or _is_copy_of_embedding(key, file, targets, files):
+                continue
+            if key not in targets:
+                if index is not None and key not in index and key != _HEAD:
+                    continue  # left over in a file: nobody loads it
+                raise _refusal(key, f"{folder / name}: {key}")
+            target = targets[key]
+            source = Source(file, key, transposed=WEIGHTS[target[0]][1])
+            _check_tensor(f"{folder / name}: {key}", shape, dtype, wanted[target], source)
+            if target in found:
+                raise SetTwiceError(
+                    f"{folder / name}: {key}: a file before this one holds it, too."
+                )
+            found[target] = source
+    missing = [key for key, target in targets.items() if target not in found]
+    if missing:
+        raise NeverSetError(f"{folder}: {len(missing)} weight(s) missing: {', '.join(missing[:5])}")
+    return found
+
+
+def _check_tensor(
+    where: str, shape: tuple[int, ...], dtype: str, wanted: tuple[int, ...], source: Source
+) -> None:
+    if dtype not in _DTYPES:
+        raise UserError(f"{where} is {dtype}; expected one of {', '.join(_DTYPES)}.")
+    expected = wanted[::-1] if source.transposed else wanted
+    if shape != expected:
+        raise WrongShapeError(f"{where}: shape {shape}, expected {expected}.")
+
+
+def _refusal(key: str, where: str) -> LoadError:
+    if any(name.fullmatch(key) for name in _NAMES):
+        return UnexpectedTargetError(f"{where}: this architecture has no such weight.")
+    return UnmappedKeyError(f"{where}: no parameter has this name.")
+
+
+def _name_tied_head(
+    targets: dict[str, tuple[str, int]], tensors: Mapping[str, Mapping]
+) -> dict[str, tuple[str, int]]:
+    """With tied embeddings a file may hold the one array under the head's name alone."""
+    stored = {key for table in tensors.values() for key in table}
+    if _HEAD in targets or _EMBEDDING in stored or _HEAD not in stored:
+        return targets
+    return {_HEAD if key == _EMBEDDING else key: target for key, target in targets.items()}
+
+
+def _is_copy_of_embedding(key: str, file: Any, targets: Mapping, files: Mapping[str, Any]) -> bool:
+    """Whether this is the head of a model with tied embeddings, stored though it is the embedding again."""
+    if key != _HEAD or key in targets:
+        return False
+    owner = next((f for f in files.values() if _EMBEDDING in f.tensors()), None)
+    if owner is None or owner.tensors()[_EMBEDDING] != file.tensors()[key]:
+        return False
+    rows = file.tensors()[key][0][0]
+    starts = range(0, rows, ROWS)
+    blocks = [(slice(start, min(start + ROWS, rows)), slice(None)) for start in starts]
+    return all(np.array_equal(file.read(key, b), owner.read(_EMBEDDING, b)) for b in blocks)
+
+
+def first_not_finite(folder: epath.PathLike) -> str:
+    """The first tensor that holds NaN or infinity, with its file and how many; "" where all are numbers.
+
+    Raises:
+      UserError: a file is damaged.
+    """
+    folder = epath.Path(folder)
+    for name, file in open_files(folder).items():
+        for key, (shape, _) in file.tensors().items():
+            bad = sum(
+                _not_finite(file, key, shape, start) for start in range(0, _rows(shape), ROWS)
+            )
+            if bad:
+                return f"{folder / name}: {key} holds {bad:,} values that are NaN or infinite"
+    return ""
+
+
+def _rows(shape: tuple[int, ...]) -> int:
+    return shape[0] if shape else 1
+
+
+def _not_finite(file, key: str, shape: tuple[int, ...], start: int) -> int:
+    rows = (
+        (slice(start, min(start + ROWS, shape[0])), *(slice(None) for _ in shape[1:]))
+        if shape
+        else ()
+    )
+    return int((~np.isfinite(file.read(key, rows).astype(np.float32))).sum())

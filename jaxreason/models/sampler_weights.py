@@ -1,0 +1,237 @@
+"""Parameters as the sampler wants them: the trainer's own, or copies in another dtype or layout.
+
+A decode step reads all weights, so they are kept in the dtype in which products are made. Where layers are unrolled
+(on CPU if the model says so, on GPUs always) each has arrays of its own: XLA copies a layer's slice of stacked weights
+before each product, which takes longer than the product itself. And XLA's CPU compiler makes the product of few rows
+with a kernel in half the time where the kernel is kept output by output (`layers.multiply_rows_by_outputs`). Over many
+devices the copies need not be split as finely as the trainer's: what is whole is not collected for each token.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import abstract_params, param_shardings
+from jaxreason.models.quantization import quantize_outputs
+from jaxreason.sharding import RULES, abstract_arrays, num_parts
+
+WeightDtype = Literal["auto", "int8"]  # auto: that of the activations
+
+
+class WeightLayout(NamedTuple):
+    """How a sampler keeps its weights.
+
+    Attributes:
+      dtype: of the layers' kernels.
+      gathered: split by heads alone; else as the trainer's, and collected again for each token.
+    """
+
+    dtype: WeightDtype = "auto"
+    gathered: bool = False
+
+
+DEFAULT = WeightLayout()
+
+
+def sampling_model(model: Model, mesh: Mesh, dtype: WeightDtype = "auto") -> Model:
+    """The model that samples on `mesh` with what `lay_out` gives."""
+    return dataclasses.replace(
+        model,
+        param_dtype=model.dtype,
+        output_first=_is_unrolled(model, mesh) and _platform(mesh) == "cpu",
+        int8=dtype == "int8",
+        remat="none",
+    )
+
+
+def _is_unrolled(model: Model, mesh: Mesh) -> bool:
+    everything = model.unroll >= model.architecture.num_hidden_layers
+    return {"cpu": everything, "gpu": True}.get(_platform(mesh), False)
+
+
+def _platform(mesh: Mesh) -> str:
+    return mesh.devices.flat[0].platform
+
+
+def lay_out(
+    model: Model,
+    mesh: Mesh,
+    params: dict[str, Any],
+    weights: WeightLayout = DEFAULT,
+    old: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The parameters of `model` for `sampling_model(model, mesh, weights.dtype)`; what needs no change is not copied.
+
+    Unrolled, `layers` is a tuple of L layers in place of the stacked ones. `old` is what an earlier call gave: the
+    copies in it are donated, and the new ones take their place.
+    """
+    params = jax.tree.map(_placed, params, param_shardings(model, mesh))
+    changed = changed_parts(model, mesh, weights)
+    if not changed:
+        return params
+    run = _program(model, mesh, weights)
+    given = {name: params[name] for name in changed}
+    if old is None:
+        return params | run(given, None)
+    return params | run(given, {name: old[name] for name in changed})
+
+
+def replace_params(
+    model: Model,
+    mesh: Mesh,
+    laid_out: dict[str, Any],
+    read: Callable[[tuple], jax.Array],
+    weights: WeightLayout = DEFAULT,
+) -> None:
+    """New values in what `lay_out` gave, a parameter at a time, each in the memory of the old one.
+
+    There is never a second copy of more than one parameter (of all its layers). If `read` raises, those before are new
+    and the others old: nothing of use until all have been replaced.
+
+    Args:
+      model: the trainer's, as for `lay_out`.
+      mesh: where the parameters are.
+      laid_out: changed in place; nobody else may use its arrays.
+      read: gives a parameter of `model` by its path.
+      weights: as for `lay_out`.
+    """
+    changed = changed_parts(model, mesh, weights)
+
+    def replace(path: tuple) -> None:
+        names = tuple(entry.key for entry in path)
+        part = functools.reduce(lambda inner, name: {name: inner}, reversed(names), read(path))
+        if names[0] in changed:
+            part = _program(model, mesh, weights, names)(part, _pick(laid_out, names))
+        _put(laid_out, part)
+
+    for path, _ in jax.tree_util.tree_leaves_with_path(abstract_params(model)):
+        replace(path)  # whose variables are gone when the next is read
+
+
+def changed_parts(model: Model, mesh: Mesh, weights: WeightLayout) -> tuple[str, ...]:
+    """The entries of the parameters that `lay_out` copies."""
+    wanted, names = sampling_model(model, mesh, weights.dtype), tuple(abstract_params(model))
+    moved = weights.gathered and num_parts(mesh, "embed") > 1
+    if moved or wanted.param_dtype != model.param_dtype:
+        return names
+    changed = ("layers", "lm_head") if wanted.output_first else ("layers",)
+    copied = wanted.int8 or _is_unrolled(model, mesh)
+    return tuple(name for name in changed if name in names) if copied else ()
+
+
+def abstract_layout(model: Model, mesh: Mesh, weights: WeightLayout) -> dict[str, Any]:
+    """Shapes, dtypes and shardings of what `lay_out` gives."""
+    params = abstract_arrays(abstract_params(model), param_shardings(model, mesh))
+    given = {name: params[name] for name in changed_parts(model, mesh, weights)}
+    if not given:
+        return params
+    shapes = jax.eval_shape(functools.partial(_change, model, mesh, weights.dtype), given)
+    return params | abstract_arrays(shapes, _shardings(model, mesh, weights))
+
+
+def move_program(model: Model, mesh: Mesh, weights: WeightLayout) -> tuple[Any, tuple] | None:
+    """The jitted copy that `lay_out` makes, and abstract arguments for it; None where it copies nothing."""
+    changed = changed_parts(model, mesh, weights)
+    if not changed:
+        return None
+    params = abstract_arrays(abstract_params(model), param_shardings(model, mesh))
+    made = abstract_layout(model, mesh, weights)
+    given, old = ({name: tree[name] for name in changed} for tree in (params, made))
+    return _program(model, mesh, weights), (given, old)
+
+
+def _placed(x: Any, sharding: NamedSharding) -> jax.Array:
+    return x if getattr(x, "sharding", None) == sharding else jax.device_put(x, sharding)
+
+
+def _pick(tree: Any, names: tuple[str, ...]) -> Any:
+    """One parameter with its scales, if it has them, and all that it is in; of every layer where they are apart."""
+    if isinstance(tree, tuple):
+        return tuple(_pick(layer, names) for layer in tree)
+    if len(names) == 1:
+        return {name: x for name, x in tree.items() if name in (names[0], f"{names[0]}_scale")}
+    return {names[0]: _pick(tree[names[0]], names[1:])}
+
+
+def _put(tree: Any, part: Any) -> None:
+    """Puts what `_pick` would take."""
+    if isinstance(tree, tuple):
+        for layer, theirs in zip(tree, part, strict=True):
+            _put(layer, theirs)
+        return
+    for name, inner in part.items():
+        if isinstance(inner, dict | tuple):
+            _put(tree[name], inner)
+        else:
+            tree[name] = inner
+
+
+@functools.lru_cache(maxsize=32)
+def _program(model: Model, mesh: Mesh, weights: WeightLayout, names: tuple[str, ...] = ()):
+    """The copy of all parts that change, or of the one parameter of these names."""
+
+    def change(params: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
+        del old  # only its memory is wanted
+        return _change(model, mesh, weights.dtype, params)
+
+    shardings = _shardings(model, mesh, weights)
+    shardings = _pick(shardings, names) if names else shardings
+    return jax.jit(change, donate_argnums=1, keep_unused=True, out_shardings=shardings)
+
+
+def _shardings(model: Model, mesh: Mesh, weights: WeightLayout) -> Any:
+    """Of the parts that change."""
+    wanted = sampling_model(model, mesh, weights.dtype)
+    found = param_shardings(wanted, mesh)
+    if weights.gathered:
+        found = jax.tree.map(_gathered, found)
+    if _is_unrolled(model, mesh):
+        layer = jax.tree.map(
+            lambda s: NamedSharding(mesh, PartitionSpec(*s.spec[1:])), found["layers"]
+        )
+        found["layers"] = (layer,) * model.architecture.num_hidden_layers
+    return {name: found[name] for name in changed_parts(model, mesh, weights)}
+
+
+def _gathered(sharding: NamedSharding) -> NamedSharding:
+    # Without `fsdp` in the spec every device has the whole of its heads: no collective for each token.
+    split = (*RULES["embed"], RULES["embed"])  # one axis has two spellings
+    kept = (None if axes in split else axes for axes in sharding.spec)
+    return NamedSharding(sharding.mesh, PartitionSpec(*kept))
+
+
+def _change(model: Model, mesh: Mesh, dtype: WeightDtype, params: dict[str, Any]) -> dict[str, Any]:
+    wanted = sampling_model(model, mesh, dtype)
+    if wanted.int8 and "layers" in params:
+        params = params | {"layers": _quantized(params["layers"])}
+    params = jax.tree_util.tree_map_with_path(functools.partial(_stored, wanted), params)
+    if not _is_unrolled(model, mesh) or "layers" not in params:
+        return params
+    number = model.architecture.num_hidden_layers
+    return params | {"layers": tuple(_layer(params["layers"], i) for i in range(number))}
+
+
+def _quantized(tree: Any) -> Any:
+    """The same tree with every kernel as int8, its outputs' scales beside it."""
+    if not isinstance(tree, dict):
+        return tree
+    if "kernel" not in tree:
+        return {name: _quantized(part) for name, part in tree.items()}
+    kernel, scale = quantize_outputs(tree["kernel"])
+    return tree | {"kernel": kernel, "kernel_scale": scale}
+
+
+def _stored(wanted: Model, path: tuple, x: jax.Array) -> jax.Array:
+    if path[-1].key == "kernel" and wanted.output_first:
+        x = x.mT
+    scaled = wanted.int8 and path[0].key == "layers" and path[-1].key.startswith("kernel")
+    return x if scaled else x.astype(wanted.param_dtype)
+
+
+def _layer(stacked: Any, index: int) -> Any:
+    return jax.tree.map(lambda x: x[index], stacked)

@@ -1,0 +1,298 @@
+"""The device side of sampling: the record of all slots, and the three programs that map it to itself.
+
+`prefill` runs prompt tokens into pages of the cache, `admit` starts sequences in slots on such pages (all samples
+of a group on one prompt's), and `decode` runs many steps in one dispatch. Prefill stops before a prompt's last token:
+the first decode step takes it, so that every reply token is chosen in one place, by one program.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import abstract_params, forward
+from jaxreason.models.paged_cache import PagedCache
+from jaxreason.sampling import cache_engine, sampler
+from jaxreason.sampling.engine_config import EngineSizes
+from jaxreason.sampling.slot_admission import NEVER, Admission
+from jaxreason.sharding import abstract_arrays, constrain, fitting_spec, replicated
+
+ROWS = ("act_batch", None)  # names of a table's dims
+
+
+class SlotState(NamedTuple):
+    """One sequence a slot. What an idle slot holds means nothing: `admit` overwrites all of it."""
+
+    cache: PagedCache  # entries of positions < position
+    token: Int[Array, " B"]  # the newest token; the next step's input
+    position: Int[Array, " B"]  # its index in the sequence (prompt and reply)
+    last: Int[Array, " B"]  # index of the last token the sequence may have
+    close_at: Int[Array, " B"]  # index from which an open think block is closed; NEVER without one
+    seen: UInt32[Array, "B W"]  # tokens that the penalty is for, see `sampler.add_token_bit`
+    rule: sampler.SamplingTensors
+
+
+class DecodedBlock(NamedTuple):
+    """What one dispatch of `decode` gave: the first `count` entries of each row."""
+
+    tokens: Int[Array, "B steps"]
+    logprobs: Float[Array, "B steps"]
+    count: Int[Array, " B"]
+    failed: Bool[Array, " B"]  # the last of them came from non-finite logits and means nothing
+    top_tokens: Int[Array, "B steps K"]
+    top_logprobs: Float[Array, "B steps K"]
+
+
+class DevicePrograms(NamedTuple):
+    """The compiled functions of one engine. The state is donated."""
+
+    make_state: Callable[[Any], SlotState]  # of the parameters
+    prefill: Callable[..., SlotState]
+    admit: Callable[..., SlotState]
+    decode: Callable[..., tuple[SlotState, DecodedBlock]]
+
+
+@functools.lru_cache(maxsize=8)  # the models of a study share their programs
+def make_device_programs(
+    model: Model,
+    mesh: Mesh,
+    sizes: EngineSizes,
+    stop_ids: tuple[int, ...],
+    close_think: tuple[int, ...] = (),
+) -> DevicePrograms:
+    """Jits everything; nothing is compiled yet."""
+    init = functools.partial(_init_state, model, sizes)
+    shardings = _state_shardings(model, mesh, init)
+    whole = replicated(mesh)
+    run = functools.partial(decode, model, sizes, stop_ids, close_think)
+    return DevicePrograms(
+        make_state=jax.jit(init, out_shardings=shardings),
+        prefill=jax.jit(
+            functools.partial(prefill, model), donate_argnums=1, out_shardings=shardings
+        ),
+        admit=jax.jit(lambda *args: admit(*args), donate_argnums=0, out_shardings=shardings),
+        decode=jax.jit(run, donate_argnums=1, out_shardings=(shardings, whole)),
+    )
+
+
+def abstract_slots(model: Model, mesh: Mesh, sizes: EngineSizes) -> SlotState:
+    """Shapes, dtypes and shardings of what `DevicePrograms.make_state` makes."""
+    init = functools.partial(_init_state, model, sizes)
+    shardings = _state_shardings(model, mesh, init)
+    return abstract_arrays(_shapes(model, mesh, init), shardings)
+
+
+def _init_state(model: Model, sizes: EngineSizes, params: Any) -> SlotState:
+    slots = sizes.slots
+    zeros = jnp.zeros(slots, jnp.int32)
+    rule = sampler.SamplingTensors(
+        key=jnp.zeros((slots, 2), jnp.uint32),
+        temperature=jnp.zeros(slots),
+        top_k=zeros,
+        top_p=jnp.ones(slots),
+        min_p=jnp.zeros(slots),
+        penalty=jnp.ones(slots),
+    )
+    seen = jnp.zeros((slots, -(-model.architecture.vocab_size // 32)), jnp.uint32)
+    cache = cache_engine.init_paged_cache(
+        model,
+        params,
+        rows=slots,
+        columns=sizes.columns,
+        number=sizes.pages,
+        size=sizes.page_size,
+        dtype=sizes.cache_dtype,
+    )
+    return SlotState(cache, zeros, zeros, zeros, zeros, seen, rule)
+
+
+def _state_shardings(model: Model, mesh: Mesh, init: Callable) -> Any:
+    def by_slot(x: jax.ShapeDtypeStruct) -> NamedSharding:
+        return NamedSharding(
+            mesh, fitting_spec(mesh, ("act_batch", *[None] * (x.ndim - 1)), x.shape)
+        )
+
+    shapes = _shapes(model, mesh, init)
+    shardings = jax.tree.map(by_slot, shapes)
+    return shardings._replace(cache=cache_engine.cache_sharding(mesh, shapes.cache))
+
+
+def _shapes(model: Model, mesh: Mesh, init: Callable) -> SlotState:
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # the cache's kind goes by the devices
+        return jax.eval_shape(init, abstract_params(model))
+
+
+def prefill(
+    model: Model,
+    params: Any,
+    state: SlotState,
+    tables: Int[Array, "R M"],
+    tokens: Int[Array, "R C"],
+    start: Int[Array, " R"],
+    count: Int[Array, " R"],
+) -> SlotState:
+    """Writes a run of prompt tokens, cut into blocks, into the pages of their sequences.
+
+    A block's tokens belong to one sequence; a sequence may have several blocks, since every layer writes the keys and
+    values of all of them before it attends.
+
+    Args:
+      tables: the pages of each block's sequence.
+      tokens: the blocks; only the first `count` tokens of one are written.
+      start: the position of the block's first token.
+    """
+    # Prompts of any length become blocks of one length, in any order: one compiled program serves all of them, and
+    # only a prompt's last block has padding.
+    offset = jnp.arange(tokens.shape[1])
+    cache = state.cache._replace(tables=constrain(tables, ROWS))
+    positions = jnp.where(offset < count[:, None], start[:, None] + offset, cache.length)
+    written = forward(model, params, tokens, positions, cache=cache).cache
+    return state._replace(cache=state.cache._replace(pages=written.pages))
+
+
+def admit(state: SlotState, new: Admission) -> SlotState:
+    """Starts sequences in slots; a group's samples differ in `sample` only and share their prompt's whole pages."""
+    pages = cache_engine.clear_pages(state.cache.pages, new.dirty)
+    pages = cache_engine.copy_pages(pages, new.copy_from, new.copy_to)
+    rule = sampler.SamplingTensors(
+        key=sampler.sequence_keys(new.seed, new.sample),
+        temperature=new.temperature,
+        top_k=new.top_k,
+        top_p=new.top_p,
+        min_p=new.min_p,
+        penalty=new.penalty,
+    )
+    fresh = (new.token, new.position, new.last, new.close_at, new.seen, rule)
+
+    def pick(fresh: Array, old: Array) -> Array:
+        return jnp.where(new.starts.reshape(-1, *[1] * (old.ndim - 1)), fresh, old)
+
+    started = jax.tree.map(pick, fresh, tuple(state[1:]))
+    return SlotState(state.cache._replace(pages=pages), *started)
+
+
+def decode(
+    model: Model,
+    sizes: EngineSizes,
+    stop_ids: tuple[int, ...],
+    close_think: tuple[int, ...],
+    params: Any,
+    state: SlotState,
+    tables: Int[Array, "B M"],
+    until: Int[Array, " B"],
+    enough: Int[Array, ""],
+) -> tuple[SlotState, DecodedBlock]:
+    """At most `sizes.steps` steps for each slot; ends early when at most `enough` of them still run.
+
+    Args:
+      tables: pages of each slot.
+      until: the position before which it has pages, where it stops; 0: it does not run.
+    """
+    slots, steps, num_top = sizes.slots, sizes.steps, sizes.top_logprobs
+    empty = DecodedBlock(
+        tokens=jnp.zeros((slots, steps), jnp.int32),
+        logprobs=jnp.zeros((slots, steps), jnp.float32),
+        count=jnp.zeros(slots, jnp.int32),
+        failed=jnp.zeros(slots, bool),
+        top_tokens=jnp.zeros((slots, steps, num_top), jnp.int32),
+        top_logprobs=jnp.zeros((slots, steps, num_top), jnp.float32),
+    )
+    put = functools.partial(jax.lax.dynamic_update_index_in_dim, axis=1)
+
+    def goes_on(carry: tuple) -> Array:
+        index, _, running, _ = carry
+        return (index < steps) & (jnp.sum(running) > enough)
+
+    def body(carry: tuple) -> tuple:
+        index, state, running, block = carry
+        state, choice = step(model, params, state, running, close_think, num_top)
+        block = DecodedBlock(
+            tokens=put(block.tokens, choice.token, index),
+            logprobs=put(block.logprobs, choice.logprob, index),
+            count=block.count + running,
+            failed=block.failed | (running & ~choice.finite),
+            top_tokens=put(block.top_tokens, choice.top_tokens, index),
+            top_logprobs=put(block.top_logprobs, choice.top_logprobs, index),
+        )
+        ended = jnp.isin(choice.token, jnp.array(stop_ids, jnp.int32)) | (
+            state.position >= jnp.minimum(state.last, until)
+        )
+        return index + 1, state, running & choice.finite & ~ended, block
+
+    state = state._replace(cache=state.cache._replace(tables=constrain(tables, ROWS)))
+    # One dispatch for many steps: the host is asked once a block and not once a token. Slots that end inside the block
+    # stay idle until its end, which is why it may end early (`enough`).
+    carry = jnp.int32(0), state, state.position < until, empty
+    _, state, _, block = jax.lax.while_loop(goes_on, body, carry)
+    return state, block
+
+
+def step(
+    model: Model,
+    params: Any,
+    state: SlotState,
+    running: Bool[Array, " B"],
+    close_think: tuple[int, ...] = (),
+    num_top: int = 0,
+) -> tuple[SlotState, sampler.SamplerOutput]:
+    """One token for every running slot; the others write nothing and stay as they are.
+
+    Args:
+      model: static description.
+      params: its parameters.
+      state: the slots.
+      running: those that take part.
+      close_think: tokens that close a think block: the one that does, then what follows it; none where there is no
+        such token.
+      num_top: likeliest tokens told.
+    """
+    # An idle slot computes along, since shapes are fixed. A position outside the cache makes the cache drop what it
+    # would write: its table may still name pages that belong to another sequence by now.
+    outside = state.cache.length
+    positions = jnp.where(running, state.position, outside)
+    out = forward(model, params, state.token[:, None], positions[:, None], cache=state.cache)
+    rule = state.rule._replace(  # an idle slot's options must not cost anything
+        temperature=jnp.where(running, state.rule.temperature, 0.0),
+        top_k=jnp.where(running, state.rule.top_k, 0),
+        top_p=jnp.where(running, state.rule.top_p, 1.0),
+        penalty=jnp.where(running, state.rule.penalty, 1.0),
+    )
+    forced = _closing(state, close_think)
+    choice = sampler.sample_tokens(
+        out.logits[:, 0], rule, state.position + 1, state.seen, forced, num_top
+    )
+    return (
+        state._replace(
+            cache=out.cache,
+            token=jnp.where(running, choice.token, state.token),
+            position=state.position + running,
+            close_at=_still_open(state, choice.token, close_think),
+            seen=sampler.add_token_bit(state.seen, choice.token, running),
+        ),
+        choice,
+    )
+
+
+def _closing(state: SlotState, close_think: tuple[int, ...]) -> Int[Array, " B"] | None:
+    """The token that a slot whose budget is spent must take next; -1 for none."""
+    if not close_think:
+        return None
+    offset = state.position + 1 - state.close_at
+    due = (offset >= 0) & (offset < len(close_think))
+    tokens = jnp.array(close_think, jnp.int32)
+    return jnp.where(due, tokens[jnp.clip(offset, 0, len(close_think) - 1)], -1)
+
+
+def _still_open(
+    state: SlotState, token: Int[Array, " B"], close_think: tuple[int, ...]
+) -> Int[Array, " B"]:
+    """`close_at` after a token that may have closed the think block before that was due."""
+    if not close_think:
+        return state.close_at
+    closes = (token == close_think[0]) & (state.position + 1 < state.close_at)
+    return jnp.where(closes, NEVER, state.close_at)

@@ -1,0 +1,146 @@
+"""Prompts whose pages are being filled, or that wait for their samples; and prefill dispatches of them, in blocks."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from jaxreason.sampling.block_manager import BlockManager
+from jaxreason.sampling.sampling_params import Request
+
+
+@dataclass
+class OpenPrompt:
+    """A prompt whose pages are being filled, or wait for its samples."""
+
+    request: Request
+    keys: tuple[bytes, ...]  # of the prompt's whole pages
+    pages: list[int]  # of all its tokens but the last
+    found: int  # of them, those that others had filled
+    prefilled: int
+    started: int = 0  # samples that have a slot
+
+    @property
+    def missing(self) -> int:
+        """Tokens to prefill; the last token of a prompt is decode's."""
+        return len(self.request.tokens) - 1 - self.prefilled
+
+    @property
+    def shared(self) -> list[int]:
+        """Pages that the next sample goes on from: the last sample takes over what the row holds."""
+        is_last = self.started + 1 == self.request.num_samples
+        return self.pages if is_last else self.pages[: len(self.keys)]
+
+
+class PrefillBlock(NamedTuple):
+    """Tokens of one prompt in a dispatch: `count` from position `start` on."""
+
+    index: int  # of the dispatch's blocks
+    row: OpenPrompt
+    start: int
+    count: int
+
+
+class PrefillQueue:
+    """Those of each part, in order.
+
+    Args:
+      pools: one for each part of the mesh that has rows of its own.
+      num_blocks: of a dispatch; a multiple of the parts, each of which has its own.
+      block: tokens of a block.
+      page_size: positions of a page.
+    """
+
+    def __init__(self, pools: Sequence[BlockManager], num_blocks: int, block: int, page_size: int):
+        self.rows: list[list[OpenPrompt]] = [[] for _ in pools]
+        self._shared = 0
+        self._pools, self._size = pools, page_size
+        self._num_blocks, self._block = num_blocks // len(pools), block  # of a part
+        self._taken = [0] * len(pools)  # blocks of the dispatch that is being made
+
+    def __iter__(self) -> Iterator[OpenPrompt]:
+        return itertools.chain(*self.rows)
+
+    def add(self, part: int, row: OpenPrompt) -> None:
+        """The newest of a part."""
+        self.rows[part].append(row)
+        self._shared += row.prefilled
+
+    def take_shared(self) -> int:
+        """Prompt tokens found, since the last call, in pages that others had filled."""
+        shared, self._shared = self._shared, 0
+        return shared
+
+    def parts_with_room(self) -> list[int]:
+        """Parts whose next dispatch could use another prompt."""
+        parts = range(len(self.rows))
+        return [p for p in parts if len(self.rows[p]) < self._num_blocks and not self._is_full(p)]
+
+    def is_full(self) -> bool:
+        """Whether the next dispatch has no room for another prompt, in any part."""
+        return all(map(self._is_full, range(len(self.rows))))
+
+    def take_blocks(self, load: Callable[[], None]) -> list[PrefillBlock]:
+        """The next dispatch: blocks of prompts, oldest first, each in the blocks of its part.
+
+        A prompt's pages are known as soon as they are in the dispatch: what comes after it there reads them already,
+        since every layer writes the keys and values of all blocks before it attends.
+
+        Args:
+          load: adds prompts where there is room: pages that others fill in this dispatch leave some.
+        """
+        blocks = []
+        while more := [b for part in range(len(self.rows)) for b in self._take(part)]:
+            blocks += more
+            load()
+        self._taken = [0] * len(self.rows)
+        return blocks
+
+    def close(self, gone: Callable[[OpenPrompt], bool], suspect: bool) -> None:
+        """Takes out some and gives their pages back."""
+        for pool, rows in zip(self._pools, self.rows, strict=True):
+            opened, rows[:] = rows.copy(), []
+            for row in opened:
+                if gone(row):
+                    pool.release(row.pages, suspect)
+                else:
+                    rows.append(row)
+
+    def drop_started(self) -> None:
+        """Takes out those whose samples all have begun; the last of them has their pages."""
+        for rows in self.rows:
+            rows[:] = [row for row in rows if row.started < row.request.num_samples]
+
+    def _is_full(self, part: int) -> bool:
+        blocks = sum(-(-row.missing // self._block) for row in self.rows[part])
+        return self._taken[part] + blocks >= self._num_blocks
+
+    def _take(self, part: int) -> Iterator[PrefillBlock]:
+        for row in self.rows[part]:
+            self._share_more(row, part)
+            while row.missing and self._taken[part] < self._num_blocks:
+                count = min(row.missing, self._block)
+                index = part * self._num_blocks + self._taken[part]
+                yield PrefillBlock(index, row, row.prefilled, count)
+                self._advance(row, part, count)
+                self._taken[part] += 1
+
+    def _share_more(self, row: OpenPrompt, part: int) -> None:
+        """What others have filled of a prompt's beginning since it was opened; its own pages for that go back."""
+        pool, first = self._pools[part], row.prefilled // self._size
+        if row.prefilled > row.found * self._size:
+            return  # it has begun
+        more = pool.find(row.keys)[first:]
+        pool.share(more)
+        pool.release(row.pages[first : first + len(more)])
+        row.pages[first : first + len(more)] = more
+        row.found += len(more)
+        row.prefilled += len(more) * self._size
+        self._shared += len(more) * self._size
+
+    def _advance(self, row: OpenPrompt, part: int, count: int) -> None:
+        """`count` more tokens of a row are in its pages, or will be before anything reads them."""
+        before = row.prefilled
+        row.prefilled += count
+        for filled in range(before // self._size, row.prefilled // self._size):
+            self._pools[part].know(row.keys[filled], row.pages[filled])

@@ -1,0 +1,150 @@
+"""Sequences in slots: the host's record of one that runs, and what the device is told of those that start."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from jaxreason.sampling.engine_config import EngineSizes
+from jaxreason.sampling.sampler import token_bits
+from jaxreason.sampling.sampling_params import Completion, Request, SamplingParams
+
+NEVER = 2**30  # an index that no token has
+# More than nothing in the device's float32: the likeliest token stays.
+LEAST_TOP_P, LEAST_TEMPERATURE = 1e-6, 1e-30
+
+
+@dataclass
+class RunningSequence:
+    """A reply that a slot is writing."""
+
+    request: Request
+    sample: int
+    decoding: SamplingParams
+    limit: int  # most tokens of the reply
+    pages: list[int]  # so far
+    shared: int  # of them, those that were its prompt's
+    most: int  # pages that it may come to have
+    copy: tuple[int, int] = (0, 0)  # a page of the prompt, and its own one that begins like it
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    top_logprobs: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
+
+    @property
+    def position(self) -> int:
+        """Of the newest token, which the next step takes."""
+        return len(self.request.tokens) - 1 + len(self.tokens)
+
+    def complete(self, reason: str) -> Completion:
+        """What is there, as a completion."""
+        return Completion(
+            self.request.id,
+            self.sample,
+            tuple(self.tokens),
+            tuple(self.logprobs),
+            reason,
+            tuple(self.top_logprobs),
+        )
+
+    def cut(self, length: int) -> None:
+        """Drops what comes after the first `length` tokens."""
+        del self.tokens[length:], self.logprobs[length:], self.top_logprobs[length:]
+
+
+class Admission(NamedTuple):
+    """Sequences that start, in the slots that `starts` marks; other entries mean nothing.
+
+    Page numbers count within a slot's part of the pool.
+    """
+
+    starts: Bool[Array, " B"]
+    copy_from: Int[Array, " B"]  # the prompt's last page, which holds less than a page
+    # the sequence's own page in its place; 0: no copy, also of slots that do not start
+    copy_to: Int[Array, " B"]
+    token: Int[Array, " B"]  # the prompt's last token
+    position: Int[Array, " B"]  # its index
+    last: Int[Array, " B"]
+    close_at: Int[Array, " B"]
+    seen: UInt32[Array, "B W"]
+    seed: UInt32[Array, "B 2"]  # high and low word
+    sample: Int[Array, " B"]
+    temperature: Float[Array, " B"]
+    top_k: Int[Array, " B"]
+    top_p: Float[Array, " B"]
+    min_p: Float[Array, " B"]
+    penalty: Float[Array, " B"]
+    dirty: Bool[Array, " N"]  # pages to zero before anything else
+
+
+def make_admission(
+    starting: Sequence[tuple[int, RunningSequence]],
+    sizes: EngineSizes,
+    vocab_size: int,
+    dirty: Sequence[Sequence[int]],
+    thought: Callable[[Sequence[int]], bool],
+) -> Admission:
+    """What `DevicePrograms.admit` is given; numbers that the device's 32 bits do not hold are brought within them.
+
+    Args:
+      starting: (slot, reply) pairs.
+      sizes: of the engine.
+      vocab_size: of the model.
+      dirty: each part's pages to clear.
+      thought: whether a prompt holds the reply's think block, closed; asked where there is a budget.
+    """
+
+    def of_slots(
+        value: Callable[[RunningSequence], Any], dtype: type = np.int32, *shape: int
+    ) -> np.ndarray:
+        out = np.zeros((sizes.slots, *shape), dtype)
+        for slot, reply in starting:
+            found = np.asarray(value(reply), dtype)
+            out[(slot, *map(slice, found.shape))] = found
+        return out
+
+    return Admission(
+        starts=of_slots(lambda reply: True, bool),
+        copy_from=of_slots(lambda reply: reply.copy[0]),
+        copy_to=of_slots(lambda reply: reply.copy[1]),
+        token=of_slots(lambda reply: reply.request.tokens[-1]),
+        position=of_slots(lambda reply: len(reply.request.tokens) - 1),
+        last=of_slots(lambda reply: len(reply.request.tokens) + reply.limit - 1),
+        close_at=of_slots(lambda reply: _close_at(reply, thought)),
+        seen=of_slots(lambda reply: _seen(reply, vocab_size), np.uint32, -(-vocab_size // 32)),
+        seed=of_slots(lambda reply: divmod(reply.request.seed, 2**32), np.uint32, 2),
+        sample=of_slots(lambda reply: reply.sample),
+        temperature=of_slots(lambda reply: _temperature(reply.decoding.temperature), np.float32),
+        top_k=of_slots(lambda reply: min(reply.decoding.top_k, vocab_size)),
+        top_p=of_slots(lambda reply: max(reply.decoding.top_p, LEAST_TOP_P), np.float32),
+        min_p=of_slots(lambda reply: reply.decoding.min_p, np.float32),
+        penalty=of_slots(lambda reply: reply.decoding.repetition_penalty, np.float32),
+        dirty=_dirty(dirty, sizes.pages),
+    )
+
+
+def _temperature(wanted: float) -> float:
+    """0 is greedy; what is more stays so."""
+    return max(wanted, LEAST_TEMPERATURE) if wanted else 0.0
+
+
+def _close_at(reply: RunningSequence, thought: Callable[[Sequence[int]], bool]) -> int:
+    budget = reply.decoding.think_budget
+    if not budget or thought(reply.request.tokens):
+        return NEVER
+    return min(len(reply.request.tokens) + budget, NEVER)
+
+
+def _seen(reply: RunningSequence, vocab_size: int) -> np.ndarray:
+    """The prompt's tokens, where anything asks for them."""
+    if reply.decoding.repetition_penalty == 1.0:
+        return np.zeros(-(-vocab_size // 32), np.uint32)
+    return token_bits(reply.request.tokens, vocab_size)
+
+
+def _dirty(pages: Sequence[Sequence[int]], number: int) -> np.ndarray:
+    marked = np.zeros((len(pages), number // len(pages)), bool)
+    for part, numbers in zip(marked, pages, strict=True):
+        part[list(numbers)] = True
+    return marked.reshape(-1)

@@ -1,0 +1,105 @@
+"""Block-wise attention against attention written out in numpy, forward and backward."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxreason.models.attention import plain
+from jaxreason.models.attention_mask import attention_mask
+from jaxreason.models.flash_attention import BLOCK, attend_by_blocks
+
+BATCH, LENGTH, HEADS, KV_HEADS, HEAD_DIM = 2, 21, 6, 2, 4
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setitem(BLOCK, "cpu", 4)  # 21 tokens: five blocks and one that is filled up
+
+
+@pytest.fixture(scope="module")
+def operands():
+    random = np.random.default_rng(0)
+    shapes = [(BATCH, LENGTH, heads, HEAD_DIM) for heads in (HEADS, KV_HEADS, KV_HEADS, HEADS)]
+    return [random.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+def packed():
+    """Positions and segments of rows that hold three sequences, or two and padding."""
+    positions = np.stack([np.r_[0:9, 0:7, 0:5], np.r_[0:6, 0:10, 0:5]]).astype(np.int32)
+    segments = np.stack([np.repeat([1, 2, 3], [9, 7, 5]), np.repeat([1, 2, 0], [6, 10, 5])])
+    return positions, segments.astype(np.int32)
+
+
+def in_numpy(q, k, v, mask):
+    out = np.zeros(q.shape)
+    for b, t, n in np.ndindex(q.shape[:3]):
+        keys, values = k[b, :, n // 3].astype(float), v[b, :, n // 3].astype(float)
+        scores = np.where(mask[b, t], keys @ q[b, t, n] / np.sqrt(HEAD_DIM), -np.inf)
+        weights = np.exp(scores - scores.max())
+        out[b, t, n] = weights / weights.sum() @ values
+    return out
+
+
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("segmented", [True, False])
+def test_it_equals_attention_written_out(operands, window, segmented):
+    q, k, v, _ = operands
+    positions, segments = packed()
+    if not segmented:
+        positions = np.tile(np.arange(LENGTH, dtype=np.int32), (BATCH, 1))
+        segments = None
+    mask = np.asarray(attention_mask(positions, positions, segments, segments, window).mask)
+    out = attend_by_blocks(q, k, v, positions, positions, segments, window)
+    np.testing.assert_allclose(out, in_numpy(q, k, v, mask), atol=1e-5)
+
+
+@pytest.mark.parametrize("window", [None, 3])
+def test_its_gradient_is_that_of_attention_with_all_scores(operands, window):
+    q, k, v, d_out = operands
+    positions, segments = packed()
+    where = attention_mask(positions, positions, segments, segments, window)
+
+    def blocks(q, k, v):
+        return attend_by_blocks(q, k, v, positions, positions, segments, window)
+
+    found = jax.vjp(blocks, q, k, v)[1](d_out)
+    expected = jax.vjp(lambda q, k, v: plain(q, k, v, where), q, k, v)[1](d_out)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_query_that_sees_nothing_gets_zeros_and_no_gradient(operands):
+    q, k, v, d_out = operands
+    positions = np.tile(np.arange(LENGTH, dtype=np.int32), (BATCH, 1))
+
+    def blocks(q, k, v):  # every key comes after every query
+        return attend_by_blocks(q, k, v, positions, positions + LENGTH, None, None)
+
+    out, pull = jax.vjp(blocks, q, k, v)
+    np.testing.assert_array_equal(out, np.zeros(q.shape))
+    for gradient in pull(d_out):
+        np.testing.assert_array_equal(gradient, np.zeros(gradient.shape))
+
+
+def test_blocks_that_cannot_see_each_other_are_never_computed(operands):
+    q, k, v, _ = operands
+    positions, segments = packed()
+    spoiled = np.where(np.arange(LENGTH)[None, :, None, None] >= 20, np.nan, v)  # the last block
+    out = attend_by_blocks(q, k, jnp.asarray(spoiled), positions, positions, segments, None)
+    assert np.isfinite(np.asarray(out)[:, :16]).all()
+
+
+def test_memory_grows_with_the_length_not_with_its_square():
+    def temporary(length):
+        shape = lambda heads: jax.ShapeDtypeStruct((1, length, heads, HEAD_DIM), jnp.float32)  # noqa: E731
+        places = jax.ShapeDtypeStruct((1, length), jnp.int32)
+
+        def loss(q, k, v, positions):
+            return attend_by_blocks(q, k, v, positions, positions, None, None).sum()
+
+        gradient = jax.jit(jax.grad(loss, (0, 1, 2)))
+        lowered = gradient.lower(shape(HEADS), shape(KV_HEADS), shape(KV_HEADS), places)
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary(1024) < 2.5 * temporary(512)
