@@ -8,6 +8,7 @@ import ast
 import dataclasses
 import functools
 import inspect
+import itertools
 import textwrap
 import types
 import typing
@@ -196,7 +197,7 @@ def field_docs(cls: type) -> dict[str, str]:
     """The string below each field of a dataclass, in one line."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
     found = {}
-    for field, below in zip(body, body[1:], strict=False):
+    for field, below in itertools.pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
             found[field.target.id] = " ".join(ast.literal_eval(below.value).split())
     return found
