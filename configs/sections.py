@@ -40,7 +40,6 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 mesh = functools.partial(config_dict, MeshConfig)
 optimizer = functools.partial(config_dict, OptimizerConfig)
-dataset = functools.partial(config_dict, DatasetConfig)
 validation = functools.partial(config_dict, ValidationConfig)
 sft = functools.partial(config_dict, SFTConfig)
 decoding = functools.partial(config_dict, Decoding)
@@ -59,6 +58,11 @@ plan = functools.partial(config_dict, PlanConfig)
 questions = functools.partial(config_dict, QuestionsConfig)
 procedural = functools.partial(config_dict, ProceduralConfig)
 sums = functools.partial(config_dict, SumsConfig)
+
+
+def dataset(path: Any, fields: dict[str, str], **changes: Any) -> ConfigDict:
+    """Rows of a file, or of another source; `fields` says which column is the prompt, the answer, the response."""
+    return config_dict(DatasetConfig, str(path), fields, **changes)
 
 
 def model(path: Any, **changes: Any) -> ConfigDict:

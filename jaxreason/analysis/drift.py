@@ -61,26 +61,11 @@ from jaxreason.sharding import ROWS, check_rows, num_parts
 _LOG = logging.getLogger(__name__)
 
 
-ALL_METRICS = (
-    "pca_shift",
-    "paper_pca_shift",
-    "token_kl",
-    "shifted_tokens",
-    "cka",
-    "cosine",
-    "subspaces",
-    "frechet",
-    "procrustes",
-    "sinks",
-    "weights",
-)
-
-
 @dataclasses.dataclass(frozen=True)
 class DriftConfig:
     """How drift is measured."""
 
-    metrics: Annotated[tuple[str, ...], FREE] = ALL_METRICS
+    metrics: Annotated[tuple[str, ...], FREE] = tuple(METRICS)
     """Keys of METRICS."""
     decoding: Annotated[str, LEARNED] = needed()
     """Whose replies are read: a key of `eval.decodings`."""
