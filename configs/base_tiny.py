@@ -45,14 +45,13 @@ def get_config():
         epochs=1.5,
         logprob_chunk=tiny.LENGTH,
         log_every=20,
-    )
-    config.sft.optimizer = sections.optimizer(
-        6e-3,
-        name="muon",
-        warmup_steps=60,
-        final_fraction=0.05,
-        b2=0.98,
-        weight_decay=0.01,
-        muon=muon,
+        optimizer={
+            "name": "muon",
+            "warmup_steps": 60,
+            "final_fraction": 0.05,
+            "b2": 0.98,
+            "weight_decay": 0.01,
+            "muon": muon,
+        },
     )
     return config

@@ -21,16 +21,16 @@ def get_config():
     config = ConfigDict()
     config.seed = 0
     config.mesh = sections.mesh()
-    config.sums = {
-        "seed": 0,
-        "draws": 5000,
-        "min_terms": 2,
-        "max_terms": 2,
-        "min_digits": 1,
-        "max_digits": 1,
-        "held_out": 1,
-        "parts": 3,
-    }
+    config.sums = sections.sums(
+        seed=0,
+        draws=5000,
+        min_terms=2,
+        max_terms=2,
+        min_digits=1,
+        max_digits=1,
+        held_out=1,
+        parts=3,
+    )
     config.model = sections.model_on_cpu("smollm2", unroll=30, attention="blockwise")
     sums = sections.dataset(
         "{workdir}/questions/sums_train.jsonl", FIELDS, task="last_number_strict", limit=32
@@ -44,11 +44,11 @@ def get_config():
     )
     config.distill = sections.distill(
         {"gsm8k": gsm8k, "sums": sums},
-        max_tokens=256,
-        max_length=768,
+        256,
+        768,
         samples=2,
         cutoff=512,
-        sampler=sections.sampler(32, 768, prefill_tokens=1024),
+        sampler={"slots": 32, "prefill_tokens": 1024},
     )
     rows = sections.dataset(
         "{workdir}/distill/data/*.jsonl", {**FIELDS, "response": "no_think_response"}, task="math"

@@ -21,12 +21,12 @@ def get_config(teacher: str = ""):
     config.model = sections.model_on_cpu(sections.HERE / "tiny_base", unroll=3)
     config.distill = sections.distill(
         {"math": tiny.bare("rl.jsonl")},
-        max_tokens=64,
-        max_length=96,
+        64,
+        96,
         cutoff=tiny.LENGTH,
-        sampler=sections.sampler(256, 96, prefill_tokens=512, page_size=32),
+        sampler={"prefill_tokens": 512, "page_size": 32},
+        teacher={"path": teacher},
     )
-    config.distill.teacher.path = teacher
     config.sft = sections.sft(
         {"teacher": tiny.distilled("no_think_response")},
         5e-4,

@@ -103,12 +103,12 @@ def get_config(argument: str = "runs/grid"):
     config.sft = _teacher()
     config.distill = sections.distill(
         {"math": tiny.bare("rl.jsonl")},
-        max_tokens=64,
-        max_length=96,
+        64,
+        96,
         samples=8,
         sampler=sampler,
+        teacher={"path": f"{folder}/teacher/model"},
     )
-    config.distill.teacher.path = f"{folder}/teacher/model"
     config.rl = _objective(folder, sampler)
     config.eval = _greedy(tiny.evaluation("test"))
     config.drift = sections.drift(
@@ -117,8 +117,9 @@ def get_config(argument: str = "runs/grid"):
         max_length=160,
         batch_size=40,
         metrics=("token_kl",),
+        training_prompts=64,
+        training_tokens=64,
     )
-    config.drift.training_prompts, config.drift.training_tokens = 64, 64
     config.transfer = sections.transfer()
     config.report = sections.report(
         "Which ingredient of math training keeps the rest?",
@@ -138,16 +139,15 @@ def get_config(argument: str = "runs/grid"):
 
 
 def _teacher() -> ConfigDict:
-    section = sections.sft(
+    return sections.sft(
         {"worked": tiny.replies("sft.jsonl")},
         1e-3,
         length=tiny.LENGTH,
         batch_size=16,
         epochs=3.0,
+        optimizer={"warmup_steps": 38, "b2": 0.98},
         logprob_chunk=tiny.LENGTH,
     )
-    section.optimizer = sections.optimizer(1e-3, warmup_steps=38, b2=0.98)
-    return section
 
 
 def _replay() -> ConfigDict:

@@ -47,6 +47,4 @@ def questions(folder="") -> ConfigDict:
         "deepscaler": {"data": deepscaler, "level": ""},
         "simplerl": {"data": simplerl, "level": "level"},
     }
-    return sections.section(
-        {"sources": sources, "near_duplicates": True, "num_workers": 2, "timeout_s": 20.0}, {}
-    )
+    return sections.questions(sources)

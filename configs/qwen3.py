@@ -89,13 +89,12 @@ def sft(size: str, response: str, target: str, tensor: int = 0) -> ConfigDict:
         f"{HUB}/math_sft_40K", fields, source="huggingface", split="train", task="math"
     )
     # 39,900 examples, 512 a step: 117 steps of 1.5 epochs, under the schedule of 2 epochs, of which a tenth warms up.
-    optimizer = sections.optimizer(5e-5, warmup_steps=16, b2=0.999)
+    optimizer = {"warmup_steps": 16, "b2": 0.999}
     config.sft = sections.sft(
         {"teacher": teacher},
         5e-5,
         thinking=response == "think",
         length=16384,
-        pack=True,
         batch_size=examples,
         micro_batch_rows=parts * rows,
         epochs=1.5,
@@ -155,23 +154,14 @@ def rl(size: str, target: str) -> ConfigDict:
             "overlong_buffer": 4096,
             "overlong_penalty": 1.0,
             # of verl's DAPO manager: beside +1 and -1 a penalty of 1 is half of what an answer is worth
-            "right": 1.0,
             "wrong": -1.0,
-            "max_ungraded": 0.5,
         },
-        dynamic_sampling={
-            "drop_equal": True,
-            "metric": "correct",
-            "prompts_per_batch": 1536,
-            "max_batches": 10,
-        },
+        dynamic_sampling={"prompts_per_batch": 1536, "max_batches": 10},
         mini_batch_prompts=128,
         micro_batch_rows=parts * rows,
         row_length=length,
         # 10 steps of 4 updates warm up
-        optimizer=sections.optimizer(
-            1e-6, schedule="constant", warmup_steps=40, b2=0.999, weight_decay=0.1
-        ),
+        optimizer={"warmup_steps": 40, "b2": 0.999, "weight_decay": 0.1},
         checkpoint_every=5,
         export_dtype="bfloat16",
         # every question of AIME24 as often as in DAPO's file; the paper took step 140, so nothing is chosen

@@ -47,8 +47,8 @@ def make(size: str, target: str, response: str, data: str) -> ConfigDict:
         f"When {base} gets better at math, what happens to everything else?",
         "Do SFT on a teacher's replies and RL on verified answers to the same questions change the rest differently?",
         ("One seed: nothing here says how much another run would differ.",),
+        variant="paper",
     )
-    config.report.variant = "paper"
     chosen = [response] if response else list(LABELS)
     arms = {f"sft_{name}": _sft_arm(name) for name in chosen}
     arms["rl"] = sections.arm("rl", "RL", "rl")

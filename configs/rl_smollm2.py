@@ -21,8 +21,7 @@ def get_config():
             for name in ("seed", "mesh", "sums", "model", "rl", "drift", "transfer")
         }
     )
-    config.rl.checkpoint_every = 5
-    config.rl.keep = 0
+    config.rl.update(checkpoint_every=5, keep=0)
     own = {"sums": {"label": "Sums", "group": "math", "data": study_smollm2.held_out_sums()}}
     config.eval = sections.evaluation(
         {"sums": {"limit": 0, "samples": {"greedy": 1, "t1": 16}}},

@@ -27,16 +27,16 @@ def get_config():
     config = ConfigDict()
     config.seed = 0
     config.mesh = sections.mesh()
-    config.sums = {
-        "seed": 0,
-        "draws": 5000,
-        "min_terms": 2,
-        "max_terms": 2,
-        "min_digits": 1,
-        "max_digits": 1,
-        "held_out": 1,
-        "parts": 3,
-    }
+    config.sums = sections.sums(
+        seed=0,
+        draws=5000,
+        min_terms=2,
+        max_terms=2,
+        min_digits=1,
+        max_digits=1,
+        held_out=1,
+        parts=3,
+    )
     config.model = sections.model_on_cpu("smollm2", unroll=30, attention="blockwise")
     config.sft = _sft({"sums": _sums("train", response="response")}, batch_size=12, epochs=4.0)
     config.sft_gsm8k = _sft(
@@ -88,16 +88,15 @@ def _gsm8k(path: str) -> ConfigDict:
 
 def _sft(datasets: dict[str, ConfigDict], **changes) -> ConfigDict:
     sizes = {"length": 256, "micro_batch_rows": 4, "logprob_chunk": 256}
-    section = sections.sft(datasets, 5e-5, log_every=1, **sizes, **changes)
-    section.optimizer.warmup_steps = 5
-    section.checkpoint_every = 20
-    return section
+    optimizer = {"warmup_steps": 5}
+    often = {"log_every": 1, "checkpoint_every": 20}
+    return sections.sft(datasets, 5e-5, optimizer=optimizer, **often, **sizes, **changes)
 
 
 def _rl() -> ConfigDict:
     sums = _sums("train")
     sums.task = "last_number_strict"
-    section = sections.rl(
+    return sections.rl(
         {"sums": sums},
         1e-5,
         num_steps=30,
@@ -109,7 +108,6 @@ def _rl() -> ConfigDict:
         row_length=256,
         logprob_chunk=256,
     )
-    return section
 
 
 def _evaluation() -> ConfigDict:

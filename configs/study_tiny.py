@@ -27,9 +27,9 @@ def get_config():
         length=tiny.LENGTH,
         batch_size=16,
         epochs=3.0,
+        optimizer={"warmup_steps": 38, "b2": 0.98},
         logprob_chunk=tiny.LENGTH,
     )
-    config.sft.optimizer = sections.optimizer(5e-4, warmup_steps=38, b2=0.98)
     config.rl = sections.rl(
         {"math": tiny.bare("rl.jsonl")},
         3e-4,

@@ -148,13 +148,12 @@ def _report(complete: bool) -> ConfigDict:
     )
     if not complete:
         limits += ("General-Reasoner SFT was not released, so it is not among the models.",)
-    report = sections.report(
+    return sections.report(
         "When language models get better at math, what happens to everything else?",
         "Do published models that were tuned for math by SFT or by RL keep what their bases could do?",
         limits,
+        variant="paper",
     )
-    report.variant = "paper"
-    return report
 
 
 def _shape(model: published.PublishedModel) -> str:

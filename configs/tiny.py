@@ -29,22 +29,18 @@ def questions(seed: int = 0) -> ConfigDict:
         "join": {"weight": 0.9, "styles": direct},
         "get": {"weight": 3.5, "styles": direct},
     }
-    return sections.section(
-        {
-            "seed": seed,
-            "groups": {"math": 27.0, "other": 42.0, "non_reasoning": 31.0},
-            "tasks": tasks,
-            "base_count": 60_000,
-            "twin_tasks": MATH,
-            "twin_count": 2048,
-            "twin_style": "teacher",
-            "development_count": 110,
-            "test_count": 110,
-            "fewer": {
-                "mul": 70
-            },  # there are only 720 products, an eighth of them in each held-out split
-        },
-        {},
+    return sections.procedural(
+        seed=seed,
+        groups={"math": 27.0, "other": 42.0, "non_reasoning": 31.0},
+        tasks=tasks,
+        base_count=60_000,
+        twin_tasks=MATH,
+        twin_count=2048,
+        twin_style="teacher",
+        development_count=110,
+        test_count=110,
+        # there are only 720 products, an eighth of them in each held-out split
+        fewer={"mul": 70},
     )
 
 

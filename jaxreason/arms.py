@@ -37,59 +37,57 @@ METHODS = {"sft": SFTConfig, "rl": rl.RLConfig}
 @unclaimed("each stage has a claim of its own")
 @dataclass(frozen=True)
 class ArmConfig:
-    """One twin.
-
-    Attributes:
-      method: how it comes about: "sft", "rl", or "given" (an existing checkpoint).
-      label: its name in the report.
-      section: the recipe section it is trained with ("" for a given one).
-      overrides: what it changes of that section, same nesting and names.
-      path: of a given arm, a Hugging Face folder or hub name ("" otherwise).
-      asked: what its evaluation changes of `eval`, so that each twin is asked as it was trained: `thinking`,
-        `prompt_format`.
-      base: where it starts, and what it is compared with (`lineage`): "" for the recipe's `model`; the name of an
-        arm for that arm's model of the same seed; or a Hugging Face folder or hub name, a base of its own.
-      drift: whether it is compared with its base beyond its scores; a model with another vocabulary cannot be.
-      seeds: of its runs, where they are not the study's; of a given one at most one.
-      base_asked: what the evaluation of a base of its own changes of `eval`, as `asked`: a base without a chat
-        template is asked with `prompt_format="plain"`.
-      published: the paper's name of this model (`results.published.models`), whose numbers then stand beside ours.
-      traits: what the report groups it by, as {"size": "7B"}; a published model has its method, size and family, and
-        a trained one its method.
-    """
+    """One twin."""
 
     method: Literal["sft", "rl", "given"]
+    """How it comes about: "sft", "rl", or "given" (an existing checkpoint)."""
     label: str
+    """Its name in the report."""
     section: str
-    overrides: dict
-    path: str
+    """The recipe section it is trained with ("" for a given one)."""
+    overrides: dict = dataclasses.field(default_factory=dict)
+    """What it changes of that section, same nesting and names."""
+    path: str = ""
+    """Of a given arm, a Hugging Face folder or hub name ("" otherwise)."""
     asked: dict = dataclasses.field(default_factory=dict)
+    """What its evaluation changes of `eval`, so that each twin is asked as it was trained: `thinking`,
+    `prompt_format`.
+    """
     base: str = ""
+    """Where it starts, and what it is compared with (`lineage`): "" for the recipe's `model`; the name of an
+    arm for that arm's model of the same seed; or a Hugging Face folder or hub name, a base of its own.
+    """
     drift: bool = True
+    """Whether it is compared with its base beyond its scores; a model with another vocabulary cannot be."""
     seeds: tuple[Seed, ...] = ()
+    """Of its runs, where they are not the study's; of a given one at most one."""
     base_asked: dict = dataclasses.field(default_factory=dict)
+    """What the evaluation of a base of its own changes of `eval`, as `asked`: a base without a chat template is
+    asked with `prompt_format="plain"`.
+    """
     published: str = ""
+    """The paper's name of this model (`results.published.models`), whose numbers then stand beside ours."""
     traits: dict[str, str] = dataclasses.field(default_factory=dict)
+    """What the report groups it by, as {"size": "7B"}; a published model has its method, size and family, and a
+    trained one its method.
+    """
 
 
 @unclaimed("each stage has a claim of its own")
 @dataclass(frozen=True)
 class StudyConfig:
-    """Which twins are made, and how often.
-
-    Attributes:
-      name: title of the report.
-      seeds: one training run of every trained arm for each, where the arm has none of its own.
-      arms: folder name -> arm.
-      measured_dtype: in which evaluation and drift hold parameters; "" for `model.param_dtype`, which trains.
-      follow: whether runs keep all of their checkpoints, and each is evaluated and compared with the base.
-    """
+    """Which twins are made, and how often."""
 
     name: str
+    """Title of the report."""
     seeds: tuple[Seed, ...]
+    """One training run of every trained arm for each, where the arm has none of its own."""
     arms: dict[str, ArmConfig]
+    """Folder name -> arm."""
     measured_dtype: str = ""
+    """In which evaluation and drift hold parameters; "" for `model.param_dtype`, which trains."""
     follow: bool = False
+    """Whether runs keep all of their checkpoints, and each is evaluated and compared with the base."""
 
 
 def arms_of(config: ml_collections.ConfigDict) -> dict[str, ArmConfig]:

@@ -43,17 +43,14 @@ Prompt = tuple[int, ...]
 
 @dataclass(frozen=True)
 class BaseKLConfig:
-    """Fields of a `base_kl` section of a recipe's `sft` or `rl` section.
-
-    Attributes:
-      every: steps between two measurements, the last after the last step; 0 = none, and no base is loaded.
-      prompts: training prompts that are measured on, drawn by the run's seed; all of them where there are fewer.
-      max_tokens: most tokens of the base's reply to each.
-    """
+    """Fields of a `base_kl` section of a recipe's `sft` or `rl` section."""
 
     every: Annotated[int, at_least(0), FREE] = 0
+    """Steps between two measurements, the last after the last step; 0 = none, and no base is loaded."""
     prompts: Annotated[int, at_least(1), LEARNED] = 64
+    """Training prompts that are measured on, drawn by the run's seed; all of them where there are fewer."""
     max_tokens: Annotated[int, at_least(1), LEARNED] = 512
+    """Most tokens of the base's reply to each."""
 
 
 NO_BASE_KL = BaseKLConfig()

@@ -6,12 +6,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 from etils import epath
 
-from jaxreason.config import unclaimed
+from jaxreason.config import defaults, unclaimed
 from jaxreason.data.thoughts import CLOSE, OPEN
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.errors import UserError
@@ -29,21 +29,18 @@ HELP = (
 @unclaimed("nothing is kept")
 @dataclass(frozen=True)
 class ChatConfig:
-    """How the model answers.
+    """How the model answers."""
 
-    Attributes:
-      decoding: how tokens are chosen.
-      sampler: sizes of the engine; `decode_block` is how many tokens are shown at a time.
-      thinking: the chat template's thinking switch; None for templates without one.
-      system: system message; "" for none.
-      remember: whether earlier turns stay in the prompt.
-    """
-
-    decoding: SamplingParams
-    sampler: SamplerConfig
-    thinking: bool | None
-    system: str
-    remember: bool
+    decoding: Annotated[SamplingParams, defaults(temperature=0.7, top_p=0.95)]
+    """How tokens are chosen."""
+    sampler: Annotated[SamplerConfig, defaults(slots=1, decode_block=4, prefill_tokens=256)]
+    """Sizes of the engine; `decode_block` is how many tokens are shown at a time."""
+    thinking: bool | None = None
+    """The chat template's thinking switch; None for templates without one."""
+    system: str = ""
+    """System message; "" for none."""
+    remember: bool = True
+    """Whether earlier turns stay in the prompt."""
 
 
 def run_chat(

@@ -21,7 +21,7 @@ from jaxreason.plan.slices import find_slice
 from jaxreason.recipes import load_recipe, on_slice
 from jaxreason.results import redaction
 from jaxreason.verbs.call import Call
-from jaxreason.verbs.catalogue import VERBS, usage, verb_help
+from jaxreason.verbs.catalogue import VERBS, section_help, usage, verb_help
 from jaxreason.verbs.endings import INTERRUPTED, READER_GONE, explain
 from jaxreason.verbs.flags import check_paths, parse_flags
 from jaxreason.verbs.log_file import LogFile
@@ -62,11 +62,22 @@ def _informed(words: list[str]) -> bool:
     helps = {"-h", "--help", "-help", "help"}
     if words and not helps & set(words):
         return False
-    verb = next((word for word in words if word in VERBS), None)
-    print(verb_help(verb) if verb else usage())
+    try:
+        print(_help(words))
+    except ConfigError as error:
+        print(f"jaxreason help: {error}", file=sys.stderr)
+        raise SystemExit(USERS_FAULT) from None
     if not words:
         raise SystemExit(USERS_FAULT)
     return True
+
+
+def _help(words: list[str]) -> str:
+    """`help sft`: the verb and the fields of the section; `sft --help`: the verb alone; else the list of all verbs."""
+    verb = next((word for word in words if word in VERBS), None)
+    fields = section_help(words[1:]) if words[:1] == ["help"] else None
+    parts = [verb_help(verb) if verb else "", fields]
+    return "\n\n".join(filter(None, parts)) or usage()
 
 
 def _run(verb: str, arguments: list[str]) -> None:

@@ -1,8 +1,9 @@
-"""Recipe sections to frozen dataclasses, strictly.
+"""Checks of recipes: the sections of a ConfigDict become frozen dataclasses, or the recipe is refused.
 
-No default lives here or in the dataclasses: a recipe states every field. A field that is unknown, missing, of
-the wrong type or out of its range is an error that gives its full path, what was expected and the nearest valid
-name. What a field's type does not say stands beside it: `Annotated[int, at_least(1), FREE]`.
+Everything about a field is declared in one place, its dataclass: name, type, default, what it means (the string below
+it) and, beside its type, its range and whether results depend on it: `Annotated[int, at_least(1), FREE]`. A field
+that is unknown, missing, of the wrong type or out of range is an error that gives its full path, what was expected and
+the nearest valid name. `recipe_fields` makes the ConfigDicts of recipes from the same declarations.
 """
 
 import dataclasses
@@ -79,6 +80,43 @@ def _or(also: tuple[float, ...]) -> str:
     return "".join(f", or {value:g}" for value in also)
 
 
+@dataclasses.dataclass(frozen=True)
+class Defaults:
+    """What a section changes of the defaults of a section inside it; made by `defaults`."""
+
+    values: tuple[tuple[str, Any], ...]
+
+
+def defaults(**values: Any) -> Defaults:
+    """Beside the type of an inner section: `Annotated[SamplerConfig, defaults(slots=1)]`."""
+    return Defaults(tuple(values.items()))
+
+
+def needed() -> Any:
+    """The default of a field that has none, for one that stands after fields which have some.
+
+    A dataclass allows no such order, so this default raises when it is used.
+    """
+    return dataclasses.field(default_factory=_no_default)
+
+
+def _no_default() -> Any:
+    raise TypeError("a field without a default was left out")
+
+
+def has_default(field: dataclasses.Field) -> bool:
+    """Whether a field may be left out."""
+    missing = dataclasses.MISSING
+    made = field.default_factory is not missing and field.default_factory is not _no_default
+    return made or field.default is not missing
+
+
+def default_of(field: dataclasses.Field) -> Any:
+    """The default of a field that has one."""
+    given = field.default is not dataclasses.MISSING
+    return field.default if given else field.default_factory()
+
+
 # Every field of a section that a stage is claimed by has one of these, or holds sections whose fields have.
 # What is made depends on its value: another value needs another directory.
 LEARNED = "learned"
@@ -115,6 +153,7 @@ def parse(cls: type[T], section: Any, path: str) -> T:
     Args:
       cls: a dataclass; nested dataclasses, `tuple[X, ...]`, `dict[str, X]`, `X | None` and `Literal` are understood.
       section: a ConfigDict or mapping with the fields of `cls`; those with a default may be left out.
+        Fields of an inner section that are left out have the defaults that the outer section declares for it.
       path: where the section is in the recipe, for messages (`sft.optimizer`).
 
     Raises:
@@ -124,28 +163,64 @@ def parse(cls: type[T], section: Any, path: str) -> T:
     if not isinstance(section, Mapping):
         section = _items(section, cls, path)
     hints = typing.get_type_hints(cls, include_extras=True)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    check_names(cls, section, path)
+    missing = [n for n, field in fields.items() if n not in section and not has_default(field)]
+    if missing:
+        raise ConfigError(f"{path}: missing field(s) {', '.join(missing)} (of {cls.__name__}).")
+    return cls(
+        **{
+            name: _convert(
+                hints[name], completed(fields[name], hints[name], section[name]), f"{path}.{name}"
+            )
+            for name in fields
+            if name in section
+        }
+    )
+
+
+def check_names(cls: type, section: Mapping, path: str) -> None:
+    """Refuses a field that `cls` does not have.
+
+    Raises:
+      ConfigError: with the nearest name, and what replaced a former field.
+    """
     names = [field.name for field in dataclasses.fields(cls)]
-    needed = [f.name for f in dataclasses.fields(cls) if _has_no_default(f)]
     for key in section:
         if key not in names:
             raise ConfigError(
                 f"{path}.{key}: no such field{instead_of(cls, key)}{nearest(key, names)} "
                 f"Valid: {', '.join(names)}."
             )
-    missing = [name for name in needed if name not in section]
-    if missing:
-        raise ConfigError(f"{path}: missing field(s) {', '.join(missing)} (of {cls.__name__}).")
-    return cls(
-        **{
-            name: _convert(hints[name], section[name], f"{path}.{name}")
-            for name in names
-            if name in section
-        }
-    )
 
 
-def _has_no_default(field: dataclasses.Field) -> bool:
-    return field.default is field.default_factory is dataclasses.MISSING
+def completed(field: dataclasses.Field, hint: Any, value: Any) -> Any:
+    """A value of a field; of an inner section with the fields that this one has defaults for, else as it came."""
+    for note in marks(hint):
+        if isinstance(note, Defaults):
+            return laid_over(dict(note.values), value)
+    default = default_of(field) if has_default(field) else None
+    return laid_over(default, value) if dataclasses.is_dataclass(default) else value
+
+
+def laid_over(base: Any, value: Any) -> Any:
+    """The fields of `value` over those of `base`, at any depth, where `value` is a section; else `value`.
+
+    Args:
+      base: a dataclass, or some of the fields of one by name.
+      value: a section, or anything else.
+    """
+    if dataclasses.is_dataclass(value) or not hasattr(value, "items"):
+        return value
+    if dataclasses.is_dataclass(base):
+        base = {f.name: getattr(base, f.name) for f in dataclasses.fields(base)}
+    found = dict(base)
+    for name in list(value):
+        inner = base.get(name)
+        found[name] = (
+            laid_over(inner, value[name]) if dataclasses.is_dataclass(inner) else value[name]
+        )
+    return found
 
 
 def _items(section: Any, cls: type, path: str) -> Mapping:
@@ -161,7 +236,7 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
     if hint is Any:
         return value
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return parse(hint, value, path)
+        return value if isinstance(value, hint) else parse(hint, value, path)
     if origin is typing.Annotated:
         return _in_range(args[1:], _convert(args[0], value, path), path)
     if origin in (typing.Union, types.UnionType):

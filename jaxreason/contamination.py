@@ -37,15 +37,12 @@ Section = TypeVar("Section")
 @unclaimed("a run is claimed by the data that is left; decontamination.json says how it began")
 @dataclass(frozen=True)
 class DecontaminationConfig:
-    """Whether training questions are compared with those of the benchmarks (docs/questions.md).
-
-    Attributes:
-      enabled: False trains on all questions; the run's decontamination.json, and the report of a study, say so.
-      also: benchmarks beside those of the recipe's `eval` section that questions are compared with.
-    """
+    """Whether training questions are compared with those of the benchmarks (docs/questions.md)."""
 
     enabled: bool = True
+    """False trains on all questions; the run's decontamination.json, and the report of a study, say so."""
     also: tuple[str, ...] = ()
+    """Benchmarks beside those of the recipe's `eval` section that questions are compared with."""
 
 
 def decontaminated(

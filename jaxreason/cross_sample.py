@@ -61,31 +61,29 @@ SAVED = "The replies of the finished budgets are saved."
 
 @dataclass(frozen=True)
 class CrossSampleConfig:
-    """What is cross-sampled.
-
-    Attributes:
-      benchmark: of `eval.benchmarks`.
-      decoding: of `eval.decodings`; greedy, without a penalty or a think budget.
-      variant: of the benchmark: how it is asked and graded.
-      questions: how many, in the order of a hash of their ids; 0 for all.
-      budgets: how many choices of the other model are taken at most; -1: no end.
-      rule: "largest" takes where the models differ most: from the n-th largest divergence on of the leading model's
-        own reply; "first" takes at the first positions whose divergence is `threshold` or more, as the paper does.
-      threshold: Jensen-Shannon divergence in nats, of "first".
-      batch_size: rows, over all devices.
-    """
+    """What is cross-sampled."""
 
     benchmark: Annotated[str, LEARNED]
+    """Of `eval.benchmarks`."""
     decoding: Annotated[str, LEARNED] = "greedy"
+    """Of `eval.decodings`; greedy, without a penalty or a think budget."""
     variant: Annotated[VariantName, LEARNED] = "robust"
+    """Of the benchmark: how it is asked and graded."""
     questions: Annotated[int, at_least(0), LEARNED] = 100
+    """How many, in the order of a hash of their ids; 0 for all."""
     budgets: Annotated[tuple[Annotated[int, at_least(-1)], ...], FREE] = (
         *(0, 1, 2, 4, 8, 16, 32, 64),
         -1,
     )
+    """How many choices of the other model are taken at most; -1: no end."""
     rule: Annotated[Literal["largest", "first"], LEARNED] = "largest"
+    """"largest" takes where the models differ most: from the n-th largest divergence on of the leading model's
+    own reply; "first" takes at the first positions whose divergence is `threshold` or more, as the paper does.
+    """
     threshold: Annotated[float, at_least(0), LEARNED] = 0.1
+    """Jensen-Shannon divergence in nats, of "first"."""
     batch_size: Annotated[int, at_least(1), FREE] = 16
+    """Rows, over all devices."""
 
 
 def run_cross_sample(

@@ -32,31 +32,26 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """One source of questions.
-
-    Attributes:
-      data: where they lie; its task decides which gold answers can be used.
-      level: the column of its level or difficulty, one of `data.metadata`; "" where there is none.
-    """
+    """One source of questions."""
 
     data: DatasetConfig
+    """Where they lie; its task decides which gold answers can be used."""
     level: Annotated[str, LEARNED] = ""
+    """The column of its level or difficulty, one of `data.metadata`; "" where there is none."""
 
 
 @dataclass(frozen=True)
 class QuestionsConfig:
-    """Which questions.
-
-    Attributes:
-      sources: name -> source; of a question that occurs twice the first one stays, in the order of the names.
-      near_duplicates: whether reworded ones are left out, too (`data.duplicates`).
-      num_workers, timeout_s: processes that try the gold answers, and the limit for one.
-    """
+    """Which questions."""
 
     sources: dict[str, SourceConfig]
+    """Name -> source; of a question that occurs twice the first one stays, in the order of the names."""
     near_duplicates: Annotated[bool, LEARNED] = True
+    """Whether reworded ones are left out, too (`data.duplicates`)."""
     num_workers: Annotated[int, at_least(1), FREE] = 2
+    """Processes that try the gold answers."""
     timeout_s: Annotated[float, above(0), FREE] = 20.0
+    """Seconds that trying one may take."""
 
 
 def write_questions(config: QuestionsConfig, folder: epath.Path) -> None:

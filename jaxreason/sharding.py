@@ -53,10 +53,14 @@ ROWS = ("act_batch",)  # names of rows on their way to devices: their positions 
 class MeshConfig:
     """How many devices each mesh axis has; one of them may be -1, which means the rest."""
 
-    data: Annotated[int, at_least(1, -1)]
-    fsdp: Annotated[int, at_least(1, -1)]
-    tensor: Annotated[int, at_least(1, -1)]
-    context: Annotated[int, at_least(1, -1)]
+    data: Annotated[int, at_least(1, -1)] = 1
+    """Copies of the model, each with rows of its own; they exchange gradients alone."""
+    fsdp: Annotated[int, at_least(1, -1)] = -1
+    """Devices over which parameters, gradients, optimizer state and rows are split."""
+    tensor: Annotated[int, at_least(1, -1)] = 1
+    """Devices over which heads and the MLP are split."""
+    context: Annotated[int, at_least(1, -1)] = 1
+    """Devices over which the tokens of a row are split."""
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:

@@ -35,24 +35,22 @@ GREEDY = SamplingParams(temperature=0.0, top_k=0, top_p=1.0, max_tokens=1024, st
 class ValidationConfig:
     """Fields of a `validation` section of a recipe's `sft` or `rl` section; how questions are put, the sampler and the
     graders are those of the recipe's `eval` section.
-
-    Attributes:
-      every: steps between two validations, the first before step 1 and the last after the last step; 0 = none.
-      benchmark: a name that the evaluation knows, or one of `eval.own`.
-      variant: of the benchmark: "robust" or "paper".
-      decoding: how replies are sampled, whatever training samples with.
-      samples: replies to each question.
-      limit: questions, drawn by `eval.items_seed`; 0 for all.
-      choose: whether model/ becomes the step with the highest score, the earliest of equal ones, and not the last.
     """
 
     every: Annotated[int, at_least(0), FREE] = 0
+    """Steps between two validations, the first before step 1 and the last after the last step; 0 = none."""
     benchmark: Annotated[str, LEARNED] = ""
+    """A name that the evaluation knows, or one of `eval.own`."""
     variant: Annotated[str, LEARNED] = "robust"
+    """Of the benchmark: "robust" or "paper"."""
     decoding: SamplingParams = GREEDY
+    """How replies are sampled, whatever training samples with."""
     samples: Annotated[int, at_least(1), LEARNED] = 1
+    """Replies to each question."""
     limit: Annotated[int, at_least(0), LEARNED] = 0
+    """Questions, drawn by `eval.items_seed`; 0 for all."""
     choose: Annotated[bool, LEARNED] = False
+    """Whether model/ becomes the step with the highest score, the earliest of equal ones, and not the last."""
 
 
 NO_VALIDATION = ValidationConfig()

@@ -48,7 +48,7 @@ from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.tasks.verify import VerifierPool
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.log_file import LogFile
-from jaxreason.verbs.run_view import run_show
+from jaxreason.verbs.run_view import show_verb
 
 TIMES = ("_seconds", "tokens_per_second")
 KILLED = (bucket.Killed, ValueError, RuntimeError)  # Orbax's threads have errors of other classes
@@ -278,7 +278,7 @@ def test_show_finds_samples_and_metrics_that_are_still_in_parts(store, capsys):
     lines = JsonlWriter(RUN / "metrics.jsonl")
     lines.write({"step": 1, "stage": "sft", "loss": 2.0})
     lines.close()
-    run_show(Call("show", None, {"replies": "2"}, (str(RUN),), None))
+    show_verb(Call("show", None, {"replies": "2"}, (str(RUN),), None))
     shown = capsys.readouterr().out
     assert "step 1: loss 2" in shown and "reply: two\nnot graded yet" in shown
 

@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "tpu_hosts": set(),
     "recipes": {"config", "recipe_imports"},
     "recipe_imports": set(),
+    "recipe_fields": {"config"},
     "data": {"config"},
     "tasks": {"data", "config"},
     "models": {"sharding", "config", "distributed"},

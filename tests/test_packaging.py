@@ -17,10 +17,10 @@ PROGRAM = """\
 from jaxreason.config import parse
 from jaxreason.evaluation.transfer_index import relative_degree, transfer_index
 from jaxreason.recipes import load_recipe
-from jaxreason.sampling.sampler import Decoding
+from jaxreason.sampling.sampling_params import SamplingParams
 
 config = load_recipe("study_tiny")
-decoding: Decoding = parse(Decoding, config.eval.decodings.greedy, "greedy")
+decoding: SamplingParams = parse(SamplingParams, config.eval.decodings.greedy, "greedy")
 words: str = decoding.max_tokens
 """
 

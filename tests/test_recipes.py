@@ -9,6 +9,7 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
+from configs import sections
 from jaxreason.arms import arm_evaluation, arm_section, arms_of
 from jaxreason.config import ConfigError, parse
 from jaxreason.evaluation.settings import EvalConfig
@@ -240,3 +241,22 @@ def test_no_section_of_a_recipe_stands_in_two_places(recipe):
     config = load_recipe(str(ROOT / "configs" / f"{recipe}.py"))
     walk(config, "config")
     assert [found for found in places.values() if len(found) > 1] == []
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "message"),
+    [
+        ("chat", "remember", 1, "config.chat.remember: expected bool, got 1"),
+        ("serve", "port", 70000, "config.serve.port: expected from 0 to 65535, got 70000"),
+        ("plan", "examples", -1, "config.plan.examples: expected at least 0, got -1"),
+        ("cross_sample", "budgets", ("a",), r"config.cross_sample.budgets\[0\]: expected int"),
+        ("report", "titel", "x", "config.report.titel: no such field; did you mean 'title'"),
+    ],
+)
+def test_every_section_is_parsed_before_anything_runs(section, field, value, message):
+    config = recipe("study_tiny.py")
+    config.plan = sections.plan({})
+    with config[section].unlocked(), config[section].ignore_type():
+        config[section][field] = value
+    with pytest.raises(ConfigError, match=message):
+        check_recipe(config)

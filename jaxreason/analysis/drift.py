@@ -33,7 +33,16 @@ from jaxreason.analysis.reading import SHIFT_THRESHOLD, Reading, load_token_byte
 from jaxreason.analysis.texts import Batching, Unit, load_units, shortened
 from jaxreason.analysis.weight_run import stream_weights
 from jaxreason.analysis.weights import compare_weights
-from jaxreason.config import FREE, LEARNED, ConfigError, at_least, between, check_ranges, nearest
+from jaxreason.config import (
+    FREE,
+    LEARNED,
+    ConfigError,
+    at_least,
+    between,
+    check_ranges,
+    nearest,
+    needed,
+)
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.interrupt import Interrupt
@@ -55,32 +64,44 @@ _LOG = logging.getLogger(__name__)
 class DriftConfig:
     """How drift is measured."""
 
-    metrics: Annotated[tuple[str, ...], FREE]  # keys of METRICS
-    decoding: Annotated[str, LEARNED]  # whose replies are read
-    texts_per_benchmark: Annotated[int, at_least(1), LEARNED]
-    # prompt and reply; longer texts are cut, and counted; 0 = as long as both models' positions
-    max_length: Annotated[int, at_least(0), LEARNED]
-    batch_size: Annotated[int, at_least(1), FREE]  # the most rows, over all devices
-    logprob_chunk: Annotated[int, at_least(1), FREE]  # positions whose logits exist at a time
-    resamples: Annotated[int, at_least(1), LEARNED]  # of the texts, for intervals
-    confidence: Annotated[float, between(0, 1), LEARNED]
-    seed: Annotated[int, at_least(0), LEARNED]
-    # of the benchmarks: it says how they were asked
+    metrics: Annotated[tuple[str, ...], FREE] = tuple(METRICS)
+    """Keys of METRICS."""
+    decoding: Annotated[str, LEARNED] = needed()
+    """Whose replies are read: a key of `eval.decodings`."""
+    texts_per_benchmark: Annotated[int, at_least(1), LEARNED] = 100
+    """Texts of each benchmark, at most."""
+    max_length: Annotated[int, at_least(0), LEARNED] = 0
+    """Most tokens of prompt and reply; longer texts are cut, and counted. 0 = as long as both models' positions."""
+    batch_size: Annotated[int, at_least(1), FREE] = 8
+    """The most rows, over all devices."""
+    logprob_chunk: Annotated[int, at_least(1), FREE] = 512
+    """Positions of a row whose logits exist at a time."""
+    resamples: Annotated[int, at_least(1), LEARNED] = 500
+    """Of the texts, for intervals."""
+    confidence: Annotated[float, between(0, 1), LEARNED] = 0.95
+    """Of the intervals."""
+    seed: Annotated[int, at_least(0), LEARNED] = 0
+    """Of the choice of texts, and of the bootstrap."""
     variant: Annotated[Literal["robust", "paper"], LEARNED] = "robust"
-    # the most tokens in all rows of a batch, so that longer texts go in fewer rows
+    """Of the benchmarks: how they were asked."""
     tokens_per_batch: Annotated[int, at_least(1), FREE] = 32768
-    # prompts that the model was trained on, whose replies are texts as well; 0 = none. What they are is claimed text by
-    # text, so that a finished study may gain them.
+    """The most tokens in all rows of a batch, so that longer texts go in fewer rows."""
     training_prompts: Annotated[int, at_least(0), FREE] = 0
-    training_tokens: Annotated[int, at_least(1), FREE] = 512  # the longest of these replies
-    training_replies: Annotated[tuple[Literal["base", "tuned"], ...], FREE] = ("base",)  # whose
-    # hidden states that are kept in analysis/states: pooled in these ways, and of every token at these layers
+    """Prompts that the model was trained on, whose replies are texts as well; 0 = none. What they are is
+    claimed text by text, so that a finished study may gain them.
+    """
+    training_tokens: Annotated[int, at_least(1), FREE] = 512
+    """The longest of these replies."""
+    training_replies: Annotated[tuple[Literal["base", "tuned"], ...], FREE] = ("base",)
+    """Whose replies to them are read."""
     keep_states: Annotated[tuple[Literal["reply", "all", "last"], ...], FREE] = ()
+    """Hidden states that are kept in analysis/states, pooled in these ways."""
     keep_token_states: Annotated[tuple[int, ...], FREE] = ()
-    # principal axes whose share of the variance is kept, and which span the subspaces compared
+    """Layers whose hidden states of every token are kept there."""
     components: Annotated[int, at_least(1), LEARNED] = COMPONENTS
-    # JS divergence, in nats, from which on a token counts as shifted; of `shifted_tokens` alone
+    """Principal axes whose share of the variance is kept, and which span the subspaces compared."""
     shift_threshold: Annotated[float, between(0, math.log(2)), LEARNED] = SHIFT_THRESHOLD
+    """JS divergence, in nats, from which on a token counts as shifted; of `shifted_tokens` alone."""
 
 
 def run_drift(

@@ -4,13 +4,13 @@ import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
 from etils import epath
 
-from jaxreason.config import LEARNED, at_least, nearest
+from jaxreason.config import LEARNED, at_least, nearest, needed
 from jaxreason.errors import UserError
 from jaxreason.results.files import write_json
 
@@ -20,33 +20,32 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """One dataset of a recipe.
+    """One dataset of a recipe."""
 
-    Attributes:
-      source: a key of `sources.SOURCES`.
-      path: a file or pattern (`file`), a hub name or local folder or file (`huggingface`), a
-        dataset's name or folder (`tfds`), a task's name (`reasoning_gym`).
-      split: the split to read; "" for `file` and `reasoning_gym`, which have none.
-      fields: our names (`FIELDS`) to the columns of the source.
-      prompt_template: `str.format` over the columns of the row and `{prompt}`; "{prompt}" changes
-        nothing. Literal braces are doubled.
-      task: the task of the examples, a key of `tasks.registry.TASKS` where they are graded.
-      metadata: columns kept in `Example.metadata`.
-      limit: how many examples to keep, chosen by `seed`, in the order of the file; 0 keeps all.
-      seed: of the choice made by `limit`, and of the generator in `reasoning_gym`.
-      options: of the source (see `sources`), and `SHARED_OPTIONS` for every source.
+    source: Annotated[str, LEARNED] = "file"
+    """A key of `sources.SOURCES`."""
+    path: Annotated[str, LEARNED] = needed()
+    """A file or pattern (`file`), a hub name or local folder or file (`huggingface`), a dataset's name or
+    folder (`tfds`), a task's name (`reasoning_gym`).
     """
-
-    source: Annotated[str, LEARNED]
-    path: Annotated[str, LEARNED]
-    split: Annotated[str, LEARNED]
-    fields: Annotated[dict[str, str], LEARNED]
-    prompt_template: Annotated[str, LEARNED]
-    task: Annotated[str, LEARNED]
-    metadata: Annotated[tuple[str, ...], LEARNED]
-    limit: Annotated[int, at_least(0), LEARNED]
-    seed: Annotated[int, at_least(0), LEARNED]
-    options: Annotated[dict[str, str | int | float], LEARNED]
+    split: Annotated[str, LEARNED] = ""
+    """The split to read; "" for `file` and `reasoning_gym`, which have none."""
+    fields: Annotated[dict[str, str], LEARNED] = needed()
+    """Our names (`FIELDS`) to the columns of the source."""
+    prompt_template: Annotated[str, LEARNED] = "{prompt}"
+    """`str.format` over the columns of the row and `{prompt}`; "{prompt}" changes nothing. Literal braces are
+    doubled.
+    """
+    task: Annotated[str, LEARNED] = ""
+    """The task of the examples, a key of `tasks.registry.TASKS` where they are graded."""
+    metadata: Annotated[tuple[str, ...], LEARNED] = ()
+    """Columns kept in `Example.metadata`."""
+    limit: Annotated[int, at_least(0), LEARNED] = 0
+    """How many examples to keep, chosen by `seed`, in the order of the file; 0 keeps all."""
+    seed: Annotated[int, at_least(0), LEARNED] = 0
+    """Of the choice made by `limit`, and of the generator in `reasoning_gym`."""
+    options: Annotated[dict[str, str | int | float], LEARNED] = field(default_factory=dict)
+    """Of the source (see `sources`), and `SHARED_OPTIONS` for every source."""
 
     @property
     def label(self) -> str:

@@ -3,7 +3,16 @@
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
-from jaxreason.config import FREE, LEARNED, ConfigError, above, at_least, check_ranges, within
+from jaxreason.config import (
+    FREE,
+    LEARNED,
+    ConfigError,
+    above,
+    at_least,
+    check_ranges,
+    defaults,
+    within,
+)
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.sampling.engine_config import SamplerConfig
@@ -22,79 +31,79 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """Who is asked: a model that runs here, or an OpenAI-compatible endpoint.
-
-    Attributes:
-      path: a Hugging Face folder or hub name, run as the recipe's `model` section says; "" is that section's own.
-      url: of an endpoint, up to and with `/v1`; "" runs a model here.
-      name: of the model at the endpoint.
-      key_variable: environment variable that holds the endpoint's key; "" sends none.
-      concurrency: calls at a time.
-      timeout_s: seconds in which an answer must begin to come, or go on.
-      retries: how often a call is tried again that failed for a reason that may pass.
-      backoff_s: seconds before the first new try; doubles with each, up to 60. A server's `Retry-After` is obeyed.
-      extra: fields that are laid over the body of each call; null removes one
-        (`{"max_tokens": None, "max_completion_tokens": 4096}`).
-    """
+    """Who is asked: a model that runs here, or an OpenAI-compatible endpoint."""
 
     path: Annotated[str, FREE] = ""
+    """A Hugging Face folder or hub name, run as the recipe's `model` section says; "" is that section's own."""
     url: Annotated[str, FREE] = ""
+    """Of an endpoint, up to and with `/v1`; "" runs a model here."""
     name: Annotated[str, LEARNED] = ""
+    """Of the model at the endpoint."""
     key_variable: Annotated[str, FREE] = ""
+    """Environment variable that holds the endpoint's key; "" sends none."""
     concurrency: Annotated[int, at_least(1), FREE] = 16
+    """Calls at a time."""
     timeout_s: Annotated[float, above(0), FREE] = 600.0
+    """Seconds in which an answer must begin to come, or go on."""
     retries: Annotated[int, at_least(0), FREE] = 6
+    """How often a call is tried again that failed for a reason that may pass."""
     backoff_s: Annotated[float, above(0), FREE] = 1.0
+    """Seconds before the first new try; doubles with each, up to 60. A server's `Retry-After` is obeyed."""
     extra: Annotated[dict, LEARNED] = field(default_factory=dict)
+    """Fields that are laid over the body of each call; null removes one (`{"max_tokens": None,
+    "max_completion_tokens": 4096}`).
+    """
 
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """Fields of a recipe's `distill` section.
-
-    Attributes:
-      datasets: the questions, by a name of one's own. `task` grades the replies: a strict one takes only answers that
-        are written out, as rewards do. Columns of `metadata` come along into the rows; one that is called `data_source`
-        is what the yield goes by.
-      decoding: how replies are sampled.
-      sampler: sizes of the sampling engine; a prompt that leaves no room for `decoding.max_tokens` in
-        `sampler.max_length` is left out and counted. An endpoint does not read it.
-      teacher: who is asked.
-      samples: replies to each question; with more than before, only the new ones are asked for.
-      thinking: `enable_thinking` of the teacher's chat template; None leaves it to the template.
-      no_think: the column `no_think_response`: "drop" is the chosen reply without its thoughts, "generate" asks a
-        second time with thinking=False, "none" leaves it empty.
-      no_think_samples: replies of the second time; 0 is as many as `samples`.
-      no_think_decoding: of the second time; None is `decoding`.
-      keep: which of the right replies: the "first", the "shortest" (in tokens of `tokenizer`), one at "random", or
-        "all", which makes a row of each.
-      cutoff: most tokens of prompt and response together, thoughts included, that is kept; 0 keeps any length.
-      tokenizer: folder or hub name of what counts tokens; "" is the recipe's model.
-      difficulty: a column among `metadata` by whose values the yield is told too; "" for none.
-      shard_rows: rows of a file of the dataset.
-      max_ungraded_share: the largest share of finished replies in which no answer was found or that could not be
-        graded; above it the run says so and fails, when all files are written.
-      grader_workers: verifier processes.
-      grader_timeout_s: seconds that grading one reply may take.
-    """
+    """Fields of a recipe's `distill` section."""
 
     datasets: Annotated[dict[str, DatasetConfig], FREE]
-    decoding: SamplingParams
-    sampler: SamplerConfig
+    """The questions, by a name of one's own. `task` grades the replies: a strict one takes only answers that
+    are written out, as rewards do. Columns of `metadata` come along into the rows; one that is called
+    `data_source` is what the yield goes by.
+    """
+    decoding: Annotated[SamplingParams, defaults(temperature=1.0)]
+    """How replies are sampled."""
+    sampler: Annotated[SamplerConfig, defaults(slots=256)]
+    """Sizes of the sampling engine; a prompt that leaves no room for `decoding.max_tokens` in
+    `sampler.max_length` is left out and counted. An endpoint does not read it.
+    """
     teacher: TeacherConfig = TeacherConfig()
+    """Who is asked."""
     samples: Annotated[int, at_least(1), LEARNED] = 4
+    """Replies to each question; with more than before, only the new ones are asked for."""
     thinking: Annotated[bool | None, LEARNED] = None
+    """`enable_thinking` of the teacher's chat template; None leaves it to the template."""
     no_think: Annotated[NoThink, LEARNED] = "drop"
+    """The column `no_think_response`: "drop" is the chosen reply without its thoughts, "generate" asks a second
+    time with thinking=False, "none" leaves it empty.
+    """
     no_think_samples: Annotated[int, at_least(0), LEARNED] = 0
+    """Replies of the second time; 0 is as many as `samples`."""
     no_think_decoding: SamplingParams | None = None
+    """Of the second time; None is `decoding`."""
     keep: Annotated[Keep, LEARNED] = "first"
+    """Which of the right replies: the "first", the "shortest" (in tokens of `tokenizer`), one at "random", or
+    "all", which makes a row of each.
+    """
     cutoff: Annotated[int, at_least(0), LEARNED] = 0
+    """Most tokens of prompt and response together, thoughts included, that is kept; 0 keeps any length."""
     tokenizer: Annotated[str, FREE] = ""
+    """Folder or hub name of what counts tokens; "" is the recipe's model."""
     difficulty: Annotated[str, LEARNED] = ""
+    """A column among `metadata` by whose values the yield is told too; "" for none."""
     shard_rows: Annotated[int, at_least(1), LEARNED] = 10_000
+    """Rows of a file of the dataset."""
     max_ungraded_share: Annotated[float, within(0, 1), LEARNED] = 0.5
+    """The largest share of finished replies in which no answer was found or that could not be graded; above it
+    the run says so and fails, when all files are written.
+    """
     grader_workers: Annotated[int, at_least(1), FREE] = 2
+    """Verifier processes."""
     grader_timeout_s: Annotated[float, above(0), FREE] = 20.0
+    """Seconds that grading one reply may take."""
 
     @property
     def on_engine(self) -> bool:

@@ -1,4 +1,4 @@
-"""What tasks of lm-eval say about generation, as a Decoding."""
+"""What tasks of lm-eval say about generation, as SamplingParams."""
 
 from typing import Any
 

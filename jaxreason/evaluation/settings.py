@@ -11,6 +11,7 @@ from jaxreason.config import (
     between,
     check_ranges,
     nearest,
+    needed,
     parse,
     to_dict,
     unclaimed,
@@ -36,73 +37,75 @@ class OwnBenchmark:
     """A benchmark of the recipe: its name in tables, its group, its questions and their task."""
 
     label: str
+    """Its name in tables."""
     group: GroupName
+    """Its group."""
     data: DatasetConfig
+    """Its questions; their task grades the replies."""
 
 
 @unclaimed("by its prompts and decodings")
 @dataclass(frozen=True)
 class BenchmarkRun:
-    """How much of a benchmark is run.
-
-    Attributes:
-      limit: questions, drawn by `items_seed`; 0 for all.
-      samples: decoding (a key of EvalConfig.decodings) -> samples of each question.
-      variants: how it is measured; those that ask alike share their samples.
-      overrides: what it changes of the decodings (fields of `Decoding`): one name may then stand for
-        the decoding that a study gave each of its benchmarks.
-    """
+    """How much of a benchmark is run."""
 
     limit: Annotated[int, at_least(0)]
+    """Questions, drawn by `items_seed`; 0 for all."""
     samples: dict[str, Annotated[int, at_least(1)]]
+    """SamplingParams (a key of EvalConfig.decodings) -> samples of each question."""
     variants: tuple[VariantName, ...] = ("robust",)
+    """How it is measured; those that ask alike share their samples."""
     overrides: dict[str, Any] = field(default_factory=dict)
+    """What it changes of the decodings (fields of `SamplingParams`): one name may then stand for the decoding that a
+    study gave each of its benchmarks.
+    """
 
 
 @unclaimed("sample files are claimed one by one (evaluation.parts)")
 @dataclass(frozen=True)
 class EvalConfig:
-    """What is evaluated, and how.
-
-    Attributes:
-      benchmarks: names in BENCHMARKS or `own` -> how much of them.
-      own: further benchmarks, by name.
-      source: whether questions of BENCHMARKS come from files or from the Hugging Face Hub.
-      data_folder: what paths of files are relative to.
-      items_seed: of the choice of questions where there is a limit; the same for models that are
-        compared.
-      decodings: by name; the name is part of the file's name.
-      thinking: `enable_thinking` of the chat template; None leaves it to the template.
-      prompt_format: "chat" puts questions into the model's chat template; "plain" gives their text
-        alone, as base models without a template need it.
-      sampler: sizes of the engine.
-      pass_at, maj_at: the k of pass@k and of maj@k (the most frequent of k answers), for benchmarks
-        with at least that many samples of a question.
-      confidence, resamples: of the intervals (the latter where they are bootstrapped).
-      grader_workers, grader_timeout_s: processes for slow graders, and their limit for one reply.
-      code_isolation: "auto" locks programs that a model wrote into the strongest jail that this
-        machine has, and refuses to run them where there is none; "none" runs them all the same.
-      within_positions: a model with fewer positions than `sampler.max_length` is asked within those that it has, and
-        the report says so; otherwise it is refused.
-    """
+    """What is evaluated, and how."""
 
     benchmarks: dict[str, BenchmarkRun]
-    own: dict[str, OwnBenchmark]
-    source: Literal["files", "hub"]
-    data_folder: str
-    items_seed: Annotated[int, at_least(0)]
-    decodings: dict[str, SamplingParams]
-    thinking: bool | None
-    sampler: SamplerConfig
-    pass_at: tuple[Annotated[int, at_least(1)], ...]
-    maj_at: tuple[Annotated[int, at_least(1)], ...]
-    confidence: Annotated[float, between(0, 1)]
-    resamples: Annotated[int, at_least(1)]
-    grader_workers: Annotated[int, at_least(1)]
-    grader_timeout_s: Annotated[float, above(0)]
+    """Names in BENCHMARKS or `own` -> how much of them."""
+    own: dict[str, OwnBenchmark] = field(default_factory=dict)
+    """Further benchmarks, by name."""
+    source: Literal["files", "hub"] = "files"
+    """Whether questions of BENCHMARKS come from files or from the Hugging Face Hub."""
+    data_folder: str = ""
+    """What paths of files are relative to."""
+    items_seed: Annotated[int, at_least(0)] = 0
+    """Of the choice of questions where there is a limit; the same for models that are compared."""
+    decodings: dict[str, SamplingParams] = needed()
+    """By name; the name is part of the file's name."""
+    thinking: bool | None = None
+    """`enable_thinking` of the chat template; None leaves it to the template."""
+    sampler: SamplerConfig = SamplerConfig(64, 2048)
+    """Sizes of the engine."""
+    pass_at: tuple[Annotated[int, at_least(1)], ...] = ()
+    """The k of pass@k, for benchmarks with at least that many samples of a question."""
+    maj_at: tuple[Annotated[int, at_least(1)], ...] = ()
+    """The k of maj@k (the most frequent of k answers), likewise."""
+    confidence: Annotated[float, between(0, 1)] = 0.95
+    """Of the intervals."""
+    resamples: Annotated[int, at_least(1)] = 2000
+    """Of intervals that are bootstrapped."""
+    grader_workers: Annotated[int, at_least(1)] = 2
+    """Processes for slow graders."""
+    grader_timeout_s: Annotated[float, above(0)] = 20.0
+    """Seconds that grading one reply may take."""
     prompt_format: PromptFormat = "chat"
+    """"chat" puts questions into the model's chat template; "plain" gives their text alone, as base models
+    without a template need it.
+    """
     code_isolation: Literal["auto", "none"] = "auto"
+    """"auto" locks programs that a model wrote into the strongest jail that this machine has, and refuses to
+    run them where there is none; "none" runs them all the same.
+    """
     within_positions: bool = False
+    """A model with fewer positions than `sampler.max_length` is asked within those that it has, and the report
+    says so; otherwise it is refused.
+    """
 
     @property
     def asked(self) -> dict[str, Any]:

@@ -35,26 +35,26 @@ NO_INDEX = f"transfer: the index is undefined, since it compares {MATH} with oth
 @unclaimed("the index is made anew at each start")
 @dataclasses.dataclass(frozen=True)
 class TransferConfig:
-    """How the index is computed.
+    """How the index is computed."""
 
-    Attributes:
-      modes: keys of `transfer_index.DEGREES`, one set of rows each.
-      variant: which scores of a study: "robust" or "paper".
-      scales: deviation of the gains of each group for `v2_pooled` (only their ratios matter to
-        TI); empty: pooled over the compared models, for each decoding.
-      confidence, resamples, seed: of the bootstrap intervals.
-      match_tolerance: points within which a published value counts as met.
-      table: published scores to read; None: a study's folder.
+    modes: tuple[str, ...] = ("v1_relative", "v2_literal", "v2_pooled", "paper_scales")
+    """Keys of `transfer_index.DEGREES`, one set of rows each."""
+    scales: dict[str, Annotated[float, above(0)]] = dataclasses.field(default_factory=dict)
+    """Deviation of the gains of each group for `v2_pooled` (only their ratios matter to TI); empty: pooled over
+    the compared models, for each decoding.
     """
-
-    modes: tuple[str, ...]
-    scales: dict[str, Annotated[float, above(0)]]
-    confidence: Annotated[float, between(0, 1)]
-    resamples: Annotated[int, at_least(1)]
-    seed: Annotated[int, at_least(0)]
-    match_tolerance: Annotated[float, at_least(0)]
-    table: TableConfig | None
+    confidence: Annotated[float, between(0, 1)] = 0.95
+    """Of the bootstrap intervals."""
+    resamples: Annotated[int, at_least(1)] = 2000
+    """Of the bootstrap."""
+    seed: Annotated[int, at_least(0)] = 0
+    """Of the bootstrap."""
+    match_tolerance: Annotated[float, at_least(0)] = 0.15
+    """Points within which a published value counts as met."""
+    table: TableConfig | None = None
+    """Published scores to read; None: a study's folder."""
     variant: Literal["robust", "paper"] = "robust"
+    """Which scores of a study: "robust" or "paper"."""
 
 
 def run_transfer(config: TransferConfig, folder: epath.PathLike) -> list[dict]:

@@ -26,27 +26,28 @@ ALL_SEEDS = "all"
 class TableConfig:
     """Published scores: a CSV with a row a model and a column a benchmark, and a CSV of pairs of
     its models.
-
-    Attributes:
-      scores, model_column: the CSV (points, 0..100) and the column with the model's name.
-      groups: the benchmark columns of each group; `math` is the one the others are compared with.
-      sizes: questions of each benchmark, for intervals by binomial resampling; empty for no
-        intervals.
-      pairs: the CSV of pairs, with `label_column`, `tuned_column` and `base_column`.
-      published_columns: group -> its column with published values to check against; may be empty.
-      published_mode: the mode that the published values are of.
     """
 
     scores: str
+    """A CSV of scores in points, 0 to 100: a row a model, a column a benchmark."""
     model_column: str
+    """Its column with the model's name."""
     groups: dict[str, tuple[str, ...]]
+    """The benchmark columns of each group; `math` is the one the others are compared with."""
     sizes: dict[str, Annotated[int, at_least(1)]]
+    """Questions of each benchmark, for intervals by binomial resampling; empty for no intervals."""
     pairs: str
+    """A CSV of pairs of these models."""
     label_column: str
+    """Its column with the name of the pair."""
     tuned_column: str
+    """Its column with the tuned model."""
     base_column: str
+    """Its column with the base."""
     published_columns: dict[str, str]
+    """Group -> its column with published values to check against; may be empty."""
     published_mode: str
+    """The mode that the published values are of."""
 
 
 @dataclasses.dataclass(frozen=True)

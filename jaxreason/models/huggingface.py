@@ -7,7 +7,7 @@ parameter's parts in memory.
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import huggingface_hub
@@ -37,16 +37,22 @@ _DOWNLOADED = (*_SETTINGS, "*.safetensors")
 class ModelConfig:
     """Which model, and how it is run."""
 
-    # folder or hub name; "" when init is "random"; its weights are what counts
     path: Annotated[str, FREE]
-    init: Annotated[Literal["pretrained", "random"], LEARNED]
-    # settings of a Hugging Face config.json; only when init is "random"
-    architecture: Annotated[dict[str, Any], LEARNED]
-    dtype: Annotated[str, LEARNED]
-    param_dtype: Annotated[str, LEARNED]
-    remat: Annotated[str, FREE]
-    attention: Annotated[str, FREE]
-    unroll: Annotated[int, at_least(1), FREE]
+    """Hugging Face folder or hub name; "" when init is "random". Its weights are what a run is claimed by."""
+    init: Annotated[Literal["pretrained", "random"], LEARNED] = "pretrained"
+    """Whether weights are read ("pretrained") or drawn ("random")."""
+    architecture: Annotated[dict[str, Any], LEARNED] = field(default_factory=dict)
+    """Settings of a Hugging Face config.json; only when init is "random"."""
+    dtype: Annotated[str, LEARNED] = "bfloat16"
+    """In which the network computes."""
+    param_dtype: Annotated[str, LEARNED] = "float32"
+    """In which parameters are kept."""
+    remat: Annotated[str, FREE] = "full"
+    """Which activations are computed again in the backward pass: a key of `models.remat.POLICIES`."""
+    attention: Annotated[str, FREE] = "blockwise"
+    """How attention is computed: a key of `models.attention.ATTENTION`."""
+    unroll: Annotated[int, at_least(1), FREE] = 1
+    """Layers of one iteration of the loop over layers: more compile longer and may run faster."""
 
 
 def open_model(

@@ -109,24 +109,24 @@ VIEWS: dict[str, Callable[[dict[str, Any]], Any]] = {
 @unclaimed("a report is made anew at each start")
 @dataclass(frozen=True)
 class ReportConfig:
-    """What a recipe says about its report.
-
-    Attributes:
-      title: heading of the report.
-      question: the question that the study asks, in a sentence.
-      limits: what the recipe's author knows to limit the study, a sentence each.
-      confidence, resamples, seed: of the bootstrap intervals.
-      variant: of the benchmarks, whose scores the report is about; the other one stands beside it
-        where a benchmark was measured in both ways.
-    """
+    """What a recipe says about its report."""
 
     title: str
+    """Heading of the report."""
     question: str
-    limits: tuple[str, ...]
-    confidence: Annotated[float, between(0, 1)]
-    resamples: Annotated[int, at_least(1)]
-    seed: Annotated[int, at_least(0)]
+    """The question that the study asks, in a sentence."""
+    limits: tuple[str, ...] = ()
+    """What the recipe's author knows to limit the study, a sentence each."""
+    confidence: Annotated[float, between(0, 1)] = 0.95
+    """Of the bootstrap intervals."""
+    resamples: Annotated[int, at_least(1)] = 2000
+    """Of the bootstrap."""
+    seed: Annotated[int, at_least(0)] = 0
+    """Of the bootstrap."""
     variant: Literal["robust", "paper"] = "robust"
+    """Of the benchmarks, whose scores the report is about; the other one stands beside it where a benchmark was
+    measured in both ways.
+    """
 
 
 def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:

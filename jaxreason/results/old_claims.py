@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxreason.config import claimed_fields, claimed_value
+from jaxreason.config import claimed_fields, claimed_value, default_of, has_default
 
 OfSection = Callable[[type, dict[str, Any]], dict[str, Any]]
 
@@ -46,9 +46,11 @@ def _as_claimed(cls: type, old: dict[str, Any]) -> dict[str, Any]:
     fields = {field.name: field for field in dataclasses.fields(cls)}
     unknown = {name: value for name, value in old.items() if name not in fields}
     found = {
-        name: _walk(hint, old[name], _as_claimed) if name in old else _default(fields[name])
+        name: _walk(hint, old[name], _as_claimed)
+        if name in old
+        else claimed_value(default_of(fields[name]))
         for name, hint in claimed_fields(cls).items()
-        if name in old or _has_default(fields[name])
+        if name in old or has_default(fields[name])
     }
     return unknown | found
 
@@ -68,13 +70,3 @@ def _walk(hint: Any, value: Any, of_section: OfSection) -> Any:
     if origin is tuple and isinstance(value, list):
         return [_walk(args[0], item, of_section) for item in value]
     return value
-
-
-def _has_default(field: dataclasses.Field) -> bool:
-    missing = dataclasses.MISSING
-    return field.default is not missing or field.default_factory is not missing
-
-
-def _default(field: dataclasses.Field) -> Any:
-    given = field.default is not dataclasses.MISSING
-    return claimed_value(field.default if given else field.default_factory())

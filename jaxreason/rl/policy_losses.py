@@ -28,44 +28,43 @@ K3_LOWEST, K3_HIGHEST = -10.999983298020256, 2.610868638149876
 
 @dataclasses.dataclass(frozen=True)
 class PolicyLossConfig:
-    """Fields of a recipe's `policy_loss` section.
+    """Fields of a recipe's `policy_loss` section."""
 
-    Attributes:
-      name: key of POLICY_LOSSES.
-      clip_low: the ratio is clipped below at `1 - clip_low`.
-      clip_high: and above at `1 + clip_high` (DAPO's clip-higher when larger than `clip_low`).
-      dual_clip: for negative advantages the surrogate is at least `dual_clip * advantage`
-        (Ye et al. 2020); 0 = off.
-      aggregation: `token_mean` weighs every token of the batch alike (DAPO); `sequence_mean`
-        averages within each sequence, then over sequences (GRPO); `fixed_length` divides each
-        sequence's sum by `fixed_length` (Dr. GRPO).
-      fixed_length: the divisor of `fixed_length`, in tokens; unread otherwise.
-      kl_coefficient: weight of KL(policy || reference), the beta of the objective; 0 = no reference
-        model exists.
-      kl_estimator: key of KL_ESTIMATORS, of the sampled token alone; or `full`: the exact sum over the
-        vocabulary, which costs the reference's logits in every update.
-      kl_place: `loss` adds the KL to the loss, its gradient taken through the estimator. `reward`
-        takes it off the reward of its reply, `advantage` off the advantage of its token; there it
-        is a number without gradient (see `kl_to_reference`).
-      token_weight: key of TOKEN_WEIGHTS (`training.token_weights`): a factor of each token's part
-        of the surrogate.
-      entropy_coefficient: weight of the entropy bonus; 0 = entropy is only measured.
-      importance_cap: tokens are weighed by `min(p_trainer / p_sampler, cap)` (truncated
-        importance sampling, corrects for a sampler that computes otherwise); 0 = off.
+    name: Annotated[str, LEARNED] = "clipped"
+    """Key of POLICY_LOSSES."""
+    clip_low: Annotated[float, within(0, 1), LEARNED] = 0.2
+    """The ratio is clipped below at `1 - clip_low`."""
+    clip_high: Annotated[float, at_least(0), LEARNED] = 0.28
+    """And above at `1 + clip_high` (DAPO's clip-higher when larger than `clip_low`)."""
+    dual_clip: Annotated[float, above(1, 0), LEARNED] = 10.0
+    """For negative advantages the surrogate is at least `dual_clip * advantage` (Ye et al. 2020); 0 = off."""
+    aggregation: Annotated[Literal["token_mean", "sequence_mean", "fixed_length"], LEARNED] = (
+        "token_mean"
+    )
+    """`token_mean` weighs every token of the batch alike (DAPO); `sequence_mean` averages within each sequence,
+    then over sequences (GRPO); `fixed_length` divides each sequence's sum by `fixed_length` (Dr. GRPO).
     """
-
-    name: Annotated[str, LEARNED]
-    clip_low: Annotated[float, within(0, 1), LEARNED]
-    clip_high: Annotated[float, at_least(0), LEARNED]
-    dual_clip: Annotated[float, above(1, 0), LEARNED]
-    aggregation: Annotated[Literal["token_mean", "sequence_mean", "fixed_length"], LEARNED]
-    fixed_length: Annotated[int, at_least(0), LEARNED]
-    kl_coefficient: Annotated[float, at_least(0), LEARNED]
-    entropy_coefficient: Annotated[float, LEARNED]
-    importance_cap: Annotated[float, at_least(0), LEARNED]
+    fixed_length: Annotated[int, at_least(0), LEARNED] = 0
+    """The divisor of `fixed_length`, in tokens; unread otherwise."""
+    kl_coefficient: Annotated[float, at_least(0), LEARNED] = 0.0
+    """Weight of KL(policy || reference), the beta of the objective; 0 = no reference model exists."""
+    entropy_coefficient: Annotated[float, LEARNED] = 0.0
+    """Weight of the entropy bonus; 0 = entropy is only measured."""
+    importance_cap: Annotated[float, at_least(0), LEARNED] = 0.0
+    """Tokens are weighed by `min(p_trainer / p_sampler, cap)` (truncated importance sampling, corrects for a
+    sampler that computes otherwise); 0 = off.
+    """
     kl_estimator: Annotated[Literal["k1", "k2", "k3", "full"], LEARNED] = "k3"
+    """Key of KL_ESTIMATORS, of the sampled token alone; or `full`: the exact sum over the vocabulary, which
+    costs the reference's logits in every update.
+    """
     kl_place: Annotated[Literal["loss", "reward", "advantage"], LEARNED] = "loss"
+    """`loss` adds the KL to the loss, its gradient taken through the estimator. `reward` takes it off the
+    reward of its reply, `advantage` off the advantage of its token; there it is a number without gradient (see
+    `kl_to_reference`).
+    """
     token_weight: Annotated[str, LEARNED] = "one"
+    """Key of TOKEN_WEIGHTS (`training.token_weights`): a factor of each token's part of the surrogate."""
 
 
 class Surrogate(NamedTuple):

@@ -30,28 +30,26 @@ SLOW_LIMITS = 4  # time limits' worth of slow replies that a worker takes in a r
 
 @dataclass(frozen=True)
 class RewardConfig:
-    """Fields of a recipe's `rewards` section.
+    """Fields of a recipe's `rewards` section."""
 
-    Attributes:
-      num_workers: verifier processes.
-      timeout_s: seconds that grading one reply may take.
-      overlong_buffer: tokens before the limit in which the punishment grows; 0 = off.
-      overlong_penalty: the punishment of a reply that fills the limit.
-      right: what a right reply earns; one that is partly right earns its share of the way from `wrong`.
-      wrong: what a wrong reply earns. DAPO's scripts give +1 and -1, beside which a penalty of 1 weighs half as much
-        as beside 1 and 0.
-      max_ungraded: share of a step's replies that may be without a reward, before the run is stopped.
-    """
-
-    num_workers: Annotated[int, at_least(1), FREE]
-    timeout_s: Annotated[
-        float, above(0), FREE
-    ]  # of the machine: a verdict is the same whenever it comes
-    overlong_buffer: Annotated[int, at_least(0), LEARNED]
-    overlong_penalty: Annotated[float, at_least(0), LEARNED]
+    num_workers: Annotated[int, at_least(1), FREE] = 2
+    """Verifier processes."""
+    timeout_s: Annotated[float, above(0), FREE] = (
+        20.0  # of the machine: a verdict is the same whenever it comes
+    )
+    """Seconds that grading one reply may take."""
+    overlong_buffer: Annotated[int, at_least(0), LEARNED] = 0
+    """Tokens before the limit in which the punishment grows; 0 = off."""
+    overlong_penalty: Annotated[float, at_least(0), LEARNED] = 0.0
+    """The punishment of a reply that fills the limit."""
     right: Annotated[float, LEARNED] = 1.0
+    """What a right reply earns; one that is partly right earns its share of the way from `wrong`."""
     wrong: Annotated[float, LEARNED] = 0.0
+    """What a wrong reply earns. DAPO's scripts give +1 and -1, beside which a penalty of 1 weighs half as much
+    as beside 1 and 0.
+    """
     max_ungraded: Annotated[float, within(0, 1), LEARNED] = 0.5
+    """Share of a step's replies that may be without a reward, before the run is stopped."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from jaxreason.config import LEARNED, above, at_least, check_ranges, within
+from jaxreason.config import LEARNED, above, at_least, check_ranges, needed, within
 from jaxreason.errors import UserError
 
 
@@ -11,30 +11,30 @@ from jaxreason.errors import UserError
 class SamplingParams:
     """How replies are chosen, and where they end.
 
-    Attributes:
-        temperature: Divides the logits; 0 means greedy.
-        top_k: Only the k likeliest tokens may be drawn (ties with the k-th stay); 0 is off.
-        top_p: Only the smallest set of likeliest tokens with at least this probability may be drawn, counted after
-            top-k as Hugging Face does (ties stay); 1.0 is off, 0 leaves the likeliest token alone.
-        max_tokens: Most tokens of a reply, stop token included.
-        stop: Strings that end a reply at the token that completes one of them.
-        min_p: Only tokens at least this times as likely as the likeliest may be drawn; 0 is off.
-        repetition_penalty: Divides positive logits of tokens that prompt or reply have, and multiplies negative ones
-            (CTRL, arXiv 1909.05858); 1 is off.
-        think_budget: Tokens after which a think block that is still open is closed; 0 is off.
-
     Raises:
         ValueError: A field is out of range; names the field.
     """
 
     temperature: Annotated[float, at_least(0), LEARNED]
-    top_k: Annotated[int, at_least(0), LEARNED]
-    top_p: Annotated[float, within(0, 1), LEARNED]
-    max_tokens: Annotated[int, at_least(1), LEARNED]
-    stop: Annotated[tuple[str, ...], LEARNED]
+    """Divides the logits; 0 means greedy."""
+    top_k: Annotated[int, at_least(0), LEARNED] = 0
+    """Only the k likeliest tokens may be drawn (ties with the k-th stay); 0 is off."""
+    top_p: Annotated[float, within(0, 1), LEARNED] = 1.0
+    """Only the smallest set of likeliest tokens with at least this probability may be drawn, counted after
+    top-k as Hugging Face does (ties stay); 1.0 is off, 0 leaves the likeliest token alone.
+    """
+    max_tokens: Annotated[int, at_least(1), LEARNED] = needed()
+    """Most tokens of a reply, stop token included."""
+    stop: Annotated[tuple[str, ...], LEARNED] = ()
+    """Strings that end a reply at the token that completes one of them."""
     min_p: Annotated[float, within(0, 1), LEARNED] = 0.0
+    """Only tokens at least this times as likely as the likeliest may be drawn; 0 is off."""
     repetition_penalty: Annotated[float, above(0), LEARNED] = 1.0
+    """Divides positive logits of tokens that prompt or reply have, and multiplies negative ones (CTRL, arXiv
+    1909.05858); 1 is off.
+    """
     think_budget: Annotated[int, at_least(0), LEARNED] = 0
+    """Tokens after which a think block that is still open is closed; 0 is off."""
 
     def __post_init__(self) -> None:
         check_ranges(self, "decoding")

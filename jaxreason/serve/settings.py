@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from jaxreason.config import above, at_least, check_ranges, unclaimed, within
+from jaxreason.config import above, at_least, check_ranges, defaults, needed, unclaimed, within
 from jaxreason.errors import UserError
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sampling.sampling_params import SamplingParams
@@ -14,38 +14,38 @@ from jaxreason.sampling.sampling_params import SamplingParams
 class ServeConfig:
     """Where and how a model is served.
 
-    Attributes:
-      host: address to listen on; 127.0.0.1 is reached from this machine only.
-      port: 0 takes a free one.
-      name: of the model, as clients write it; "" takes that of its folder. Its path is understood as well.
-      api_key: what clients must send as a bearer token; "" takes JAXREASON_API_KEY, and asks for none if that is unset.
-      max_body_bytes: of a request.
-      max_sequences: replies that run or wait at a time; requests beyond that are answered with 429.
-      max_tokens: most tokens of a reply that a client may ask for.
-      decoding: of fields that a request leaves out, `max_tokens` among them.
-      sampler: sizes of the engine; its `top_logprobs` is the most that clients may ask for.
-      thinking: the chat template's thinking switch; None leaves it to the template.
-      body_timeout_s: within which a request's body must be there.
-      drain_s: what SIGTERM leaves to requests that have begun.
-      weights_root: folder that POST /v1/weights may take new weights from, itself and all below it; "" turns it off.
-
     Raises:
       ValueError: a field is out of range; names the field.
     """
 
-    host: str
-    port: Annotated[int, within(0, 65535)]
-    name: str
-    api_key: str
-    max_body_bytes: Annotated[int, at_least(1)]
-    max_sequences: Annotated[int, at_least(1)]
-    max_tokens: Annotated[int, at_least(1)]
-    decoding: SamplingParams
-    sampler: SamplerConfig
-    thinking: bool | None
-    body_timeout_s: Annotated[float, above(0)]
-    drain_s: Annotated[float, at_least(0)]
+    host: str = "127.0.0.1"
+    """Address to listen on; 127.0.0.1 is reached from this machine only."""
+    port: Annotated[int, within(0, 65535)] = 8000
+    """0 takes a free one."""
+    name: str = ""
+    """Of the model, as clients write it; "" takes that of its folder. Its path is understood as well."""
+    api_key: str = ""
+    """What clients must send as a bearer token; "" takes JAXREASON_API_KEY, and asks for none if that is unset."""
+    max_body_bytes: Annotated[int, at_least(1)] = 2**20
+    """Of a request."""
+    max_sequences: Annotated[int, at_least(1)] = 256
+    """Replies that run or wait at a time; requests beyond that are answered with 429."""
+    max_tokens: Annotated[int, at_least(1)] = needed()
+    """Most tokens of a reply that a client may ask for."""
+    decoding: Annotated[SamplingParams, defaults(temperature=1.0)] = needed()
+    """Of fields that a request leaves out, `max_tokens` among them."""
+    sampler: Annotated[
+        SamplerConfig, defaults(slots=8, decode_block=4, prefill_tokens=1024, top_logprobs=5)
+    ] = needed()
+    """Sizes of the engine; its `top_logprobs` is the most that clients may ask for."""
+    thinking: bool | None = None
+    """The chat template's thinking switch; None leaves it to the template."""
+    body_timeout_s: Annotated[float, above(0)] = 30.0
+    """Within which a request's body must be there."""
+    drain_s: Annotated[float, at_least(0)] = 60.0
+    """What SIGTERM leaves to requests that have begun."""
     weights_root: str = ""
+    """Folder that POST /v1/weights may take new weights from, itself and all below it; "" turns it off."""
 
     def __post_init__(self) -> None:
         check_ranges(self, "serve")

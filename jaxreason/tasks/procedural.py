@@ -36,45 +36,39 @@ class Question:
 @unclaimed("its question files are compared row by row")
 @dataclass(frozen=True)
 class TaskMixture:
-    """A task in the base mixture.
-
-    Attributes:
-      weight: share within its group (any scale).
-      styles: style of reply -> share (any scale).
-    """
+    """A task in the base mixture."""
 
     weight: Annotated[float, at_least(0)]
+    """Share within its group (any scale)."""
     styles: dict[str, Annotated[float, at_least(0)]]
+    """Style of reply -> share (any scale)."""
 
 
 @unclaimed("its question files are compared row by row")
 @dataclass(frozen=True)
 class ProceduralConfig:
-    """Which questions the tiny study has, and how many.
-
-    Attributes:
-      seed: of every file made.
-      groups: group -> share of the base mixture (any scale).
-      tasks: task -> its place in the mixture.
-      base_count: rows of the base mixture, drawn with replacement.
-      twin_tasks: tasks whose train questions the twins learn from, in equal numbers.
-      twin_count: questions of that pool (RL gets them bare, SFT with one reply each).
-      twin_style: style of SFT's replies.
-      development_count: development questions of each task.
-      test_count: test questions of each task.
-      fewer: task -> its own number of development and test questions, where it has fewer.
-    """
+    """Which questions the tiny study has, and how many."""
 
     seed: Annotated[int, at_least(0)]
+    """Of every file made."""
     groups: dict[str, Annotated[float, at_least(0)]]
+    """Group -> share of the base mixture (any scale)."""
     tasks: dict[str, TaskMixture]
+    """Task -> its place in the mixture."""
     base_count: Annotated[int, at_least(0)]
+    """Rows of the base mixture, drawn with replacement."""
     twin_tasks: tuple[str, ...]
+    """Tasks whose train questions the twins learn from, in equal numbers."""
     twin_count: Annotated[int, at_least(1)]
+    """Questions of that pool (RL gets them bare, SFT with one reply each)."""
     twin_style: str
+    """Style of SFT's replies."""
     development_count: Annotated[int, at_least(0)]
+    """Development questions of each task."""
     test_count: Annotated[int, at_least(1)]
+    """Test questions of each task."""
     fewer: dict[str, Annotated[int, at_least(1)]]
+    """Task -> its own number of development and test questions, where it has fewer."""
 
 
 def split_of(task: str, question: str) -> str:

@@ -17,24 +17,24 @@ from jaxreason.errors import UserError
 @unclaimed("its question files are compared row by row")
 @dataclass(frozen=True)
 class SumsConfig:
-    """Which sums, and how they are split.
-
-    Attributes:
-      seed: of the draws.
-      draws: questions drawn; repeated ones are dropped.
-      min_terms, max_terms, min_digits, max_digits: as in reasoning-gym.
-      held_out: of `parts` parts by checksum of the question, how many are for evaluation.
-      parts: see `held_out`.
-    """
+    """Which sums, and how they are split."""
 
     seed: Annotated[int, at_least(0)]
+    """Of the draws."""
     draws: Annotated[int, at_least(1)]
+    """Questions drawn; repeated ones are dropped."""
     min_terms: Annotated[int, at_least(1)]
+    """As in reasoning-gym."""
     max_terms: Annotated[int, at_least(1)]
+    """As in reasoning-gym."""
     min_digits: Annotated[int, at_least(1)]
+    """As in reasoning-gym."""
     max_digits: Annotated[int, at_least(1)]
+    """As in reasoning-gym."""
     held_out: Annotated[int, at_least(0)]
+    """Of `parts` parts by checksum of the question, how many are for evaluation."""
     parts: Annotated[int, at_least(1)]
+    """See `held_out`."""
 
 
 def make_trace(expression: str, answer: str) -> str:

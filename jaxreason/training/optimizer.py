@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import jax
 import optax
 
-from jaxreason.config import LEARNED, above, at_least, below, within
+from jaxreason.config import LEARNED, above, at_least, below, needed, within
 from jaxreason.errors import UserError
 
 _LOG = logging.getLogger(__name__)
@@ -22,55 +22,50 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class MuonConfig:
-    """What only Muon reads.
-
-    Attributes:
-      momentum: decay of the momentum that is orthogonalised.
-      rms: root mean square of an update before the learning rate, so that Adam's rates carry over
-        (0.2 in arXiv 2502.16982).
-      num_iterations: of Newton and Schulz.
-      embeddings: whether the token embedding and the output head get Muon too; otherwise AdamW, as
-        all vectors do.
-    """
+    """What only Muon reads."""
 
     momentum: Annotated[float, below(0, 1), LEARNED]
+    """Decay of the momentum that is orthogonalised."""
     rms: Annotated[float, above(0), LEARNED]
+    """Root mean square of an update before the learning rate, so that Adam's rates carry over (0.2 in arXiv
+    2502.16982).
+    """
     num_iterations: Annotated[int, at_least(1), LEARNED]
+    """Of Newton and Schulz."""
     embeddings: Annotated[bool, LEARNED]
+    """Whether the token embedding and the output head get Muon too; otherwise AdamW, as all vectors do."""
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Fields of a recipe's `optimizer` section.
+    """Fields of a recipe's `optimizer` section."""
 
-    Attributes:
-      name: key of OPTIMIZERS.
-      learning_rate: the peak.
-      schedule: key of SCHEDULES; what follows the warm-up.
-      warmup_steps: the rate rises linearly and reaches the peak at this step (counted from 1).
-      final_fraction: of the peak, to which the rate falls by the end; `constant` does not read it.
-      b1: Adam's decay of the first moment.
-      b2: Adam's decay of the second moment.
-      eps: added to the denominators.
-      weight_decay: decoupled, times the learning rate; matrices only.
-      clip_norm: gradients of a larger global norm are scaled down to it; 0 = off.
-      state_dtype: in which the first moment (momentum) is kept. The second is always float32:
-        bfloat16 cannot hold a decay of 0.999.
-      muon: None unless `name` is "muon".
+    name: Annotated[str, LEARNED] = "adamw"
+    """Key of OPTIMIZERS."""
+    learning_rate: Annotated[float, above(0), LEARNED] = needed()
+    """The peak."""
+    schedule: Annotated[str, LEARNED] = "cosine"
+    """Key of SCHEDULES; what follows the warm-up."""
+    warmup_steps: Annotated[int, at_least(0), LEARNED] = 10
+    """The rate rises linearly and reaches the peak at this step (counted from 1)."""
+    final_fraction: Annotated[float, within(0, 1), LEARNED] = 0.0
+    """Of the peak, to which the rate falls by the end; `constant` does not read it."""
+    b1: Annotated[float, below(0, 1), LEARNED] = 0.9
+    """Adam's decay of the first moment."""
+    b2: Annotated[float, below(0, 1), LEARNED] = 0.95
+    """Adam's decay of the second moment."""
+    eps: Annotated[float, above(0), LEARNED] = 1e-8
+    """Added to the denominators."""
+    weight_decay: Annotated[float, at_least(0), LEARNED] = 0.0
+    """Decoupled, times the learning rate; matrices only."""
+    clip_norm: Annotated[float, at_least(0), LEARNED] = 1.0
+    """Gradients of a larger global norm are scaled down to it; 0 = off."""
+    state_dtype: Annotated[Literal["float32", "bfloat16", "float16"], LEARNED] = "float32"
+    """In which the first moment (momentum) is kept. The second is always float32: bfloat16 cannot hold a decay
+    of 0.999.
     """
-
-    name: Annotated[str, LEARNED]
-    learning_rate: Annotated[float, above(0), LEARNED]
-    schedule: Annotated[str, LEARNED]
-    warmup_steps: Annotated[int, at_least(0), LEARNED]
-    final_fraction: Annotated[float, within(0, 1), LEARNED]
-    b1: Annotated[float, below(0, 1), LEARNED]
-    b2: Annotated[float, below(0, 1), LEARNED]
-    eps: Annotated[float, above(0), LEARNED]
-    weight_decay: Annotated[float, at_least(0), LEARNED]
-    clip_norm: Annotated[float, at_least(0), LEARNED]
-    state_dtype: Annotated[Literal["float32", "bfloat16", "float16"], LEARNED]
-    muon: MuonConfig | None
+    muon: MuonConfig | None = None
+    """None unless `name` is "muon"."""
 
 
 Schedule = Callable[[Any], Any]

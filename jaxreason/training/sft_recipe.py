@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from jax.sharding import Mesh
 
 from jaxreason.base_kl import NO_BASE_KL, BaseKLConfig
-from jaxreason.config import FREE, LEARNED, above, at_least, check_ranges
+from jaxreason.config import FREE, LEARNED, above, at_least, check_ranges, needed
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
@@ -29,40 +29,7 @@ from jaxreason.validation import (
 
 @dataclass(frozen=True)
 class SFTConfig:
-    """Fields of a recipe's `sft` section.
-
-    Attributes:
-      datasets: by a name of one's own; all their examples are used, each dataset's `limit` sets
-        their proportions.
-      every_reply: whether all replies of a conversation are learned (an example each) or the last.
-      tokenizer: folder or hub name; "" = the model's own. A model that starts at random needs one.
-      thinking: `enable_thinking` of the chat template; None leaves it to the template.
-      length: tokens of a row, and the most that an example may have.
-      pack: whether examples of a step share rows; otherwise each has one of its own.
-      batch_size: examples of a step, over all devices; the last step of a run may have fewer.
-      micro_batch_rows: rows, over all devices, whose gradients are computed at a time. A step takes as many
-        micro-batches as its rows need.
-      epochs: passes over the examples; the last may be part of one (2.5).
-      optimizer: the optimizer's section.
-      logprob_chunk: positions of a row whose logits exist at a time.
-      log_every: steps between two times that metrics are fetched from the devices and written.
-      checkpoint_every: steps between two checkpoints; 0 = only at the end and when stopped.
-      keep: how many of the newest checkpoints stay; 0 = all.
-      tensorboard: whether TensorBoard files are written too.
-      export_dtype: of the weights in model/.
-      max_shard_bytes: size of one safetensors file in model/.
-      overlong: what becomes of examples longer than `length`: left out ("drop"), or cut by
-        `data.encoding.shared_lengths` ("cut"); both are counted in data.json.
-      schedule_epochs: passes after which the learning rate's schedule would end, at least `epochs`; 0 = as the run.
-      aggregation: `token_mean` weighs every target token of a batch alike; `sequence_mean` averages within each
-        example, then over examples.
-      token_weight: key of `training.token_weights.TOKEN_WEIGHTS`, by which each token's cross-entropy is multiplied.
-      kl_coefficient: weight of KL(policy || base) over the whole vocabulary, at the target tokens, where base is the
-        model that the run starts from; 0 = it is not in memory.
-      validation: a benchmark that is asked every few steps, and whether it chooses the step that is exported.
-      base_kl: how often the model is compared with the base on training prompts.
-      tracker: which experiment tracker gets the metrics too: "wandb", "trackio", or none.
-    """
+    """Fields of a recipe's `sft` section."""
 
     FORMER_FIELDS: ClassVar[dict[str, str]] = {
         "num_micro_batches": "`batch_size` now counts examples, which are packed into as few rows as they need, and "
@@ -70,30 +37,63 @@ class SFTConfig:
     }
 
     datasets: Annotated[dict[str, DatasetConfig], FREE]  # claimed by the tokens that they give
-    every_reply: Annotated[bool, LEARNED]
-    tokenizer: Annotated[str, FREE]  # claimed by the tokens that it makes of the data
-    thinking: Annotated[bool | None, LEARNED]
-    length: Annotated[int, at_least(1), LEARNED]
-    pack: Annotated[bool, FREE]
-    batch_size: Annotated[int, at_least(1), LEARNED]
-    micro_batch_rows: Annotated[int, at_least(1), FREE]
-    epochs: Annotated[float, above(0), FREE]
-    optimizer: OptimizerConfig
-    logprob_chunk: Annotated[int, at_least(1), FREE]
-    log_every: Annotated[int, at_least(1), FREE]
-    checkpoint_every: Annotated[int, at_least(0), FREE]
-    keep: Annotated[int, at_least(0), FREE]
-    tensorboard: Annotated[bool, FREE]
-    export_dtype: Annotated[ExportDtype, LEARNED]
-    max_shard_bytes: Annotated[int, at_least(1), FREE]
+    """By a name of one's own; all their examples are used, each dataset's `limit` sets their proportions."""
+    every_reply: Annotated[bool, LEARNED] = False
+    """Whether all replies of a conversation are learned (an example each) or the last."""
+    tokenizer: Annotated[str, FREE] = ""  # claimed by the tokens that it makes of the data
+    """Folder or hub name; "" = the model's own. A model that starts at random needs one."""
+    thinking: Annotated[bool | None, LEARNED] = None
+    """`enable_thinking` of the chat template; None leaves it to the template."""
+    length: Annotated[int, at_least(1), LEARNED] = 2048
+    """Tokens of a row, and the most that an example may have."""
+    pack: Annotated[bool, FREE] = True
+    """Whether examples of a step share rows; otherwise each has one of its own."""
+    batch_size: Annotated[int, at_least(1), LEARNED] = 64
+    """Examples of a step, over all devices; the last step of a run may have fewer."""
+    micro_batch_rows: Annotated[int, at_least(1), FREE] = 8
+    """Rows, over all devices, whose gradients are computed at a time. A step takes as many micro-batches as its
+    rows need.
+    """
+    epochs: Annotated[float, above(0), FREE] = 2.0
+    """Passes over the examples; the last may be part of one (2.5)."""
+    optimizer: OptimizerConfig = needed()
+    """The optimizer's section."""
+    logprob_chunk: Annotated[int, at_least(1), FREE] = 512
+    """Positions of a row whose logits exist at a time."""
+    log_every: Annotated[int, at_least(1), FREE] = 10
+    """Steps between two times that metrics are fetched from the devices and written."""
+    checkpoint_every: Annotated[int, at_least(0), FREE] = 200
+    """Steps between two checkpoints; 0 = only at the end and when stopped."""
+    keep: Annotated[int, at_least(0), FREE] = 2
+    """How many of the newest checkpoints stay; 0 = all."""
+    tensorboard: Annotated[bool, FREE] = False
+    """Whether TensorBoard files are written too."""
+    export_dtype: Annotated[ExportDtype, LEARNED] = "float32"
+    """Of the weights in model/."""
+    max_shard_bytes: Annotated[int, at_least(1), FREE] = 5 * 2**30
+    """Size of one safetensors file in model/."""
     overlong: Annotated[Literal["drop", "cut"], LEARNED] = "drop"
+    """What becomes of examples longer than `length`: left out ("drop"), or cut by
+    `data.encoding.shared_lengths` ("cut"); both are counted in data.json.
+    """
     schedule_epochs: Annotated[float, at_least(0), FREE] = 0.0
+    """Passes after which the learning rate's schedule would end, at least `epochs`; 0 = as the run."""
     aggregation: Annotated[Literal["token_mean", "sequence_mean"], LEARNED] = "token_mean"
+    """`token_mean` weighs every target token of a batch alike; `sequence_mean` averages within each example,
+    then over examples.
+    """
     token_weight: Annotated[str, LEARNED] = "one"
+    """Key of `training.token_weights.TOKEN_WEIGHTS`, by which each token's cross-entropy is multiplied."""
     kl_coefficient: Annotated[float, at_least(0), LEARNED] = 0.0
+    """Weight of KL(policy || base) over the whole vocabulary, at the target tokens, where base is the model
+    that the run starts from; 0 = it is not in memory.
+    """
     validation: ValidationConfig = NO_VALIDATION
+    """A benchmark that is asked every few steps, and whether it chooses the step that is exported."""
     base_kl: BaseKLConfig = NO_BASE_KL
+    """How often the model is compared with the base on training prompts."""
     tracker: Annotated[TrackerName, FREE] = ""
+    """Which experiment tracker gets the metrics too: "wandb", "trackio", or none."""
 
 
 def check_fits(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh | None) -> None:

@@ -1,17 +1,33 @@
-"""One call of the program: the verb with its recipe, its flags and its log."""
+"""One call of the program: the verb with its recipe, its flags and its log; and the devices that it runs on."""
 
+import contextlib
+import logging
+import math
+import os
+import pathlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import jax
 import ml_collections
 from etils import epath
+from jax.sharding import Mesh
 
+from jaxreason import distributed, sharding
+from jaxreason.compiling import make_products_exact
 from jaxreason.config import ConfigError, parse
-from jaxreason.models.huggingface import ModelConfig
+from jaxreason.device_state import count_compilations
+from jaxreason.host_memory import keep_freed_memory
+from jaxreason.models.decoder import abstract_params
+from jaxreason.models.huggingface import ModelConfig, static_model
+from jaxreason.plan.slices import GPU_SHARE
+from jaxreason.profiling import traced
+from jaxreason.results.files import is_remote
 from jaxreason.results.redaction import hide
 from jaxreason.verbs.log_file import LogFile
 
+_LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -71,3 +87,76 @@ class Call:
         """
         self.require(name)
         return parse(cls, self.config[name], f"config.{name}")
+
+
+@contextlib.contextmanager
+def on_mesh(call: Call, *sections: str) -> Iterator[Mesh]:
+    """The recipe's device mesh, set for the run.
+
+    Raises:
+      ConfigError: the recipe lacks one of `sections`; before any device is taken.
+    """
+    call.require("mesh", "model", *sections)
+    config = call.section("mesh", sharding.MeshConfig)
+    model = call.model
+    keep_freed_memory()
+    # JAX by itself takes three quarters of a GPU's memory
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))
+    show_messages(call)
+    enable_compilation_cache(call.workdir)
+    count_compilations()
+    mesh = sharding.make_mesh(config)
+    make_products_exact(model.dtype)
+    with jax.set_mesh(mesh), traced(call.workdir if call.flags.get("profile") else None):
+        announce(call, mesh)
+        yield mesh
+
+
+def without_devices(call: Call) -> None:
+    """For verbs that only read and write files: no accelerator is taken, which another run may have."""
+    jax.config.update("jax_platforms", "cpu")
+    show_messages(call)
+
+
+def show_messages(call: Call) -> None:
+    """The package's messages go to standard error and, from process 0, into the log."""
+    distributed.show_messages()
+    if jax.process_index() == 0:
+        call.log.attach()
+
+
+def enable_compilation_cache(workdir: epath.Path | None = None) -> None:
+    """Compiled programs are kept in JAX_COMPILATION_CACHE_DIR, or in `cache_folder`."""
+    if not jax.config.jax_compilation_cache_dir:
+        folder = cache_folder(workdir, jax.process_count())
+        jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def cache_folder(workdir: epath.Path | None, num_processes: int) -> str:
+    """The user's cache folder; of several processes with a working directory on a bucket, `programs` in there.
+
+    JAX has process 0 alone write, so that hosts with disks of their own would compile everything at every start.
+    """
+    if workdir is not None and num_processes > 1 and is_remote(workdir):
+        return f"{workdir}/programs"
+    cache = os.environ.get("XDG_CACHE_HOME", str(pathlib.Path.home() / ".cache"))
+    return f"{cache}/jaxreason/jax"
+
+
+def announce(call: Call, mesh: Mesh) -> None:
+    """Says on which devices the run is, with which model, and where it will write."""
+    axes = " ".join(f"{name}={size}" for name, size in mesh.shape.items() if size > 1) or "1 device"
+    device, processes = jax.devices()[0], jax.process_count()
+    over = f", {processes} processes" if processes > 1 else ""
+    _LOG.info("devices: %d x %s, mesh %s%s", jax.device_count(), device.device_kind, axes, over)
+    if call.workdir is not None:
+        _LOG.info("writes: %s", call.workdir)
+    model = call.model
+    if (
+        model.init == "pretrained" and not model.path
+    ):  # a study whose arms all have bases of their own
+        return
+    size = sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(static_model(model))))
+    name = model.path or "made at random"
+    _LOG.info("model: %s, %s parameters, computes in %s", name, f"{size:,}", model.dtype)

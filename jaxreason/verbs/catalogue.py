@@ -4,13 +4,15 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from jaxreason.config import ConfigError, nearest
+from jaxreason.recipe_fields import FieldInfo, describe_fields
+from jaxreason.study import SECTIONS
 from jaxreason.verbs import (
     recipe_check,
     run_view,
     stages,
     starter_recipe,
     status_view,
-    weight_stages,
 )
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.flags import Flag, flags_of
@@ -41,7 +43,10 @@ class Verb:
     @property
     def on_devices(self) -> bool:
         """Whether it runs on a mesh of all devices of all processes."""
-        return "mesh" in self.sections and self.run not in (stages.run_plan, recipe_check.run_check)
+        return "mesh" in self.sections and self.run not in (
+            stages.plan_verb,
+            recipe_check.check_verb,
+        )
 
 
 TINY = "--config configs/study_tiny.py"
@@ -50,40 +55,40 @@ VERBS = {
         "train twins of a base model, evaluate and compare them, write the report",
         ("model", "mesh", "study", "sft", "rl", "eval", "drift", "transfer", "report"),
         f"jaxreason study {TINY} --workdir runs/tiny",
-        stages.run_study,
+        stages.study_verb,
         notes="--dry-run lists the stages with estimated time and disk, and does nothing.",
     ),
     "questions": Verb(
         "make a set of training questions of several sources: usable answers, none twice",
         ("questions",),
         "jaxreason questions --config configs/questions_paper.py --workdir runs/questions",
-        stages.run_questions,
+        stages.questions_verb,
         notes="They are <workdir>/questions/questions.jsonl; questions_report.json beside it counts what was left out.",
     ),
     "sft": Verb(
         "fine-tune a model on worked answers",
         ("model", "mesh", "sft"),
         f"jaxreason sft {TINY} --config.sft.epochs=1.0 --workdir runs/sft",
-        stages.run_sft,
+        stages.sft_verb,
     ),
     "rl": Verb(
         "train a model on verified rewards with GRPO",
         ("model", "mesh", "rl"),
         f"jaxreason rl {TINY} --workdir runs/rl",
-        stages.run_rl,
+        stages.rl_verb,
     ),
     "distill": Verb(
         "ask a teacher, verify and choose its answers, write them as a dataset",
         ("model", "mesh", "distill"),
         "jaxreason distill --config configs/distill_tiny.py --workdir runs/distill_tiny",
-        stages.run_distill,
+        stages.distill_verb,
         notes="The teacher is the recipe's model, another folder or hub name, or any OpenAI-compatible endpoint.",
     ),
     "eval": Verb(
         "sample and grade the benchmarks",
         ("model", "mesh", "eval"),
         f"jaxreason eval {TINY} --config.model.path=runs/rl/model --workdir runs/rl",
-        stages.run_eval,
+        stages.eval_verb,
         notes="With --follow RUN, of every checkpoint of a run, with the index and the drift against its base "
         "(sections transfer and drift).",
     ),
@@ -91,7 +96,7 @@ VERBS = {
         "grade samples again, or completions that came from anywhere; no model is loaded",
         ("eval",),
         f"jaxreason grade {TINY} --workdir runs/tiny",
-        stages.run_grade,
+        stages.grade_verb,
         notes="In a study, the samples of every model. --responses grades any completions of --benchmark; "
         "--lm-eval takes results of lm-evaluation-harness as they are.",
     ),
@@ -99,28 +104,28 @@ VERBS = {
         "write evaluations as logs of Inspect, for `inspect view` (needs the extra `inspect`)",
         (),
         "jaxreason export --workdir runs/tiny --target runs/tiny/inspect",
-        stages.run_export,
+        stages.export_verb,
         notes="A log for each sample file, with its grades; in a study, a folder for each model.",
     ),
     "transfer": Verb(
         "the transferability index of scores in a CSV file, or of a study",
         ("transfer",),
         "jaxreason transfer --config configs/transfer_paper.py --workdir runs/paper",
-        stages.run_transfer,
+        stages.transfer_verb,
     ),
     "drift": Verb(
         "compare a tuned model with its base: hidden states, token distributions, weights",
         ("model", "mesh", "drift"),
         f"jaxreason drift {TINY} --tuned runs/rl/model --workdir runs/rl \\\n"
         "    --base-evaluation runs/base/evaluation --tuned-evaluation runs/rl/evaluation",
-        stages.run_drift,
+        stages.drift_verb,
     ),
     "weights": Verb(
         "compare weights as they are stored: what changed, its spectrum and directions, what runs changed alike",
         (),
         "jaxreason weights --base Qwen/Qwen3-14B-Base --tuned ReasoningTransferability/UniReason-Qwen3-14B-RL \\\n"
         "    --workdir runs/weights",
-        weight_stages.run_weights,
+        stages.weights_verb,
         notes="Tensor by tensor from the disk, without building a model. Without --base and --tuned, of every run of "
         "the study in --workdir.",
     ),
@@ -129,7 +134,7 @@ VERBS = {
         (),
         "jaxreason surgery --base runs/base/model --tuned runs/rl/model --change singular_values \\\n"
         "    --target runs/restored",
-        weight_stages.run_surgery,
+        stages.surgery_verb,
         notes="The folder is a whole one that `jaxreason eval` and transformers load, with the tuned model's "
         "tokenizer.",
     ),
@@ -138,14 +143,14 @@ VERBS = {
         ("model", "mesh", "eval", "cross_sample"),
         f"jaxreason cross-sample {TINY} --config.cross_sample.benchmark=add \\\n"
         "    --tuned runs/tiny/rl/seed_0/model --workdir runs/tiny/rl/seed_0",
-        stages.run_cross_sample,
+        stages.cross_sample_verb,
         notes="The recipe's model is the base. The report shows what lies in the folder of a study's run.",
     ),
     "report": Verb(
         "write report.html, report.md and figures from a study's files",
         ("report",),
         f"jaxreason report {TINY} --workdir runs/tiny",
-        stages.run_report,
+        stages.report_verb,
         takes="[STUDY ...]",
         several=True,
         notes="Of several finished studies, `jaxreason report A B C --workdir runs/all` makes one. Without --config "
@@ -155,47 +160,47 @@ VERBS = {
         "write a checkpoint of a run as a Hugging Face folder",
         ("model", "mesh"),
         f"jaxreason convert {TINY} --source runs/rl/checkpoints --target runs/rl/hf",
-        stages.run_convert,
+        stages.convert_verb,
         notes="The newest checkpoint, or that of --step.",
     ),
     "chat": Verb(
         "talk to a model in the terminal",
         ("model", "mesh", "chat"),
         f"jaxreason chat {TINY} --config.model.path=runs/rl/model",
-        stages.run_chat,
+        stages.chat_verb,
     ),
     "serve": Verb(
         "answer OpenAI's clients over HTTP (needs the extra `serve`)",
         ("model", "mesh", "serve"),
         f"jaxreason serve {TINY} --config.model.path=runs/rl/model",
-        stages.run_serve,
+        stages.serve_verb,
     ),
     "plan": Verb(
         "what a recipe needs on a TPU slice or GPUs, without one: memory, time, what fits",
         ("model", "mesh", "plan", "sft", "rl"),
         "jaxreason plan --config configs/sft_qwen3_14b_think.py --slice v5p-64",
-        stages.run_plan,
+        stages.plan_verb,
         notes="--nofit leaves out the largest sizes that fit, --remat adds every remat policy (each compiles more).",
     ),
     "check": Verb(
         "look a recipe over in seconds: fields, paths, template, stop tokens, longest prompt, a rendered example",
         ("model", "mesh", "sft", "rl", "distill", "eval"),
         f"jaxreason check {TINY}",
-        recipe_check.run_check,
+        recipe_check.check_verb,
         notes="No weights are loaded and nothing is compiled or written.",
     ),
     "show": Verb(
         "print scores, metrics and a few replies of a run, an evaluation or a study",
         (),
         "jaxreason show runs/tiny",
-        run_view.run_show,
+        run_view.show_verb,
         takes="DIR",
     ),
     "status": Verb(
         "say what the run in a working directory does: alive or dead, where, how fast, what is left, the last error",
         (),
         "jaxreason status runs/tiny",
-        status_view.run_status,
+        status_view.status_verb,
         takes="DIR",
         notes="It reads files alone, also while the run lives, and gs:// too. Exit code 1: the run is dead or failed.",
     ),
@@ -203,7 +208,7 @@ VERBS = {
         "write a recipe for a model and data of your own",
         (),
         "jaxreason init --model Qwen/Qwen3-0.6B --data questions.jsonl --target my_recipe.py",
-        starter_recipe.run_init,
+        starter_recipe.init_verb,
         notes="The columns of the file are found by their names; `jaxreason check` shows what came of it.",
     ),
 }
@@ -218,7 +223,8 @@ def usage() -> str:
         [
             *lines,
             "",
-            "`jaxreason VERB --help` tells a verb's flags, `jaxreason --version` the version.",
+            "`jaxreason VERB --help` tells a verb's flags, `jaxreason help SECTION.FIELD` what fields of a recipe",
+            "mean (`sft`, `rl.optimizer`), `jaxreason --version` the version.",
             "--config is a path, or the name of a recipe that came with the package;",
             "--config.SECTION.FIELD=VALUE sets any field of it. --workdir holds everything that a run",
             "writes; the same command run again continues it.",
@@ -228,7 +234,11 @@ def usage() -> str:
 
 def _shown(flag: Flag) -> str:
     head = f"  --{f'{flag.name} {flag.value}'.strip():<24} "
-    return textwrap.fill(head + flag.help, 100, subsequent_indent=" " * len(head), break_on_hyphens=False)  # fmt: skip
+    default = f" Default: {flag.default}." if flag.value and flag.default else ""
+    indent = " " * len(head)
+    return textwrap.fill(
+        head + flag.help + default, 100, subsequent_indent=indent, break_on_hyphens=False
+    )
 
 
 def verb_help(name: str) -> str:
@@ -242,6 +252,35 @@ def verb_help(name: str) -> str:
     parts = [f"{words}\n\n{verb.summary[0].upper()}{verb.summary[1:]}. {verb.notes}".rstrip()]
     parts += ["Flags:\n" + "\n".join(shown)] if shown else []
     parts += (
-        [f"Sections of the recipe that it reads, where there are some: {read}."] if read else []
+        [
+            f"Sections of the recipe that it reads, where there are some: {read}. "
+            "`jaxreason help SECTION` lists the fields of one."
+        ]
+        if read
+        else []
     )
     return "\n\n".join([*parts, f"Example:\n  {verb.example}"])  # fmt: skip
+
+
+def section_help(words: list[str]) -> str | None:
+    """The fields of the first of `words` that is a section, or a part of one (`rl.optimizer`); None without one.
+
+    Raises:
+      ConfigError: the section has no such field.
+    """
+    for word in words:
+        section, _, part = word.removeprefix("config.").partition(".")
+        if section in SECTIONS:
+            fields = describe_fields(SECTIONS[section])
+            shown = [f for f in fields if not part or f"{f.path}.".startswith(f"{part}.")]
+            if not shown:
+                raise ConfigError(f"{word}: no such field{nearest(part, [f.path for f in fields])}")
+            return "\n".join(_shown_field(section, field) for field in shown)
+    return None
+
+
+def _shown_field(section: str, field: FieldInfo) -> str:
+    parts = [field.type, field.range, f"default {field.default}" if field.default else ""]
+    about = f"  {', '.join(filter(None, parts))}. {field.doc}"
+    text = textwrap.fill(about, 100, subsequent_indent="  ", break_on_hyphens=False)
+    return f"{section}.{field.path}\n{text}"

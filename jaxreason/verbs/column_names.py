@@ -54,7 +54,11 @@ class Columns:
     def dataset(self, path: str) -> DatasetConfig:
         """All examples of the file."""
         return DatasetConfig(
-            "file", path, "", self.fields, self.prompt_template, self.task, (), 0, 0, self.options
+            path=path,
+            fields=self.fields,
+            prompt_template=self.prompt_template,
+            task=self.task,
+            options=self.options,
         )
 
 
@@ -102,7 +106,7 @@ def _task(answer: str, options: dict[str, str], fields: dict[str, str]) -> tuple
 
 
 def _first_row(path: str) -> dict[str, Any]:
-    config = DatasetConfig("file", path, "", {}, "{prompt}", "", (), 0, 0, {})
+    config = DatasetConfig(path=path, fields={})
     for row in read_files(config):
         if row.problem is None:
             return row.columns

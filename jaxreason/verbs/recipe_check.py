@@ -27,15 +27,14 @@ from jaxreason.results.distill_files import distill_folder
 from jaxreason.rl.checks import check_config as check_rl
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.training.sft_recipe import SFTConfig, check_fits
-from jaxreason.verbs.call import Call
-from jaxreason.verbs.setup import without_devices
+from jaxreason.verbs.call import Call, without_devices
 
 MOST_ENCODED = 2000  # examples of a section whose tokens are counted
 LEARNED = ("«", "»")
 NO_LIMIT = 2**31
 
 
-def run_check(call: Call) -> None:
+def check_verb(call: Call) -> None:
     """Prints what was found, part by part.
 
     Raises:

@@ -29,7 +29,7 @@ from jaxreason.verbs.call import Call
 LONGEST = 400  # characters of a prompt or reply that are shown
 
 
-def run_show(call: Call) -> None:
+def show_verb(call: Call) -> None:
     """Prints every part that is there.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The verbs that run a stage on a model: each gets the recipe's sections and says at the end what came out."""
+"""The verbs that run a stage or work on weights: each reads its sections and flags, and prints its result."""
 
 import contextlib
 import dataclasses
@@ -9,8 +9,8 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxreason import chat, convert, cross_sample, dry_run, follow, study
-from jaxreason.analysis import drift
+from jaxreason import chat, convert, cross_sample, dry_run, follow, study, surgery
+from jaxreason.analysis import drift, weight_folders
 from jaxreason.config import ConfigError
 from jaxreason.contamination import decontaminated
 from jaxreason.cross_sample import CrossSampleConfig
@@ -19,6 +19,7 @@ from jaxreason.distill.distill_settings import DistillConfig
 from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator, harness_import, regrade, responses, settings, transfer
 from jaxreason.evaluation.validator import make_validator
+from jaxreason.interrupt import Interrupt
 from jaxreason.joined_studies import join_studies
 from jaxreason.plan.recipe import plan_recipe
 from jaxreason.plan.search import search_recipe
@@ -40,11 +41,12 @@ from jaxreason.training.sft_recipe import SFTConfig
 from jaxreason.training_texts import training_units
 from jaxreason.validation import ValidationConfig, Validator
 from jaxreason.verbs import outcome
-from jaxreason.verbs.call import Call
-from jaxreason.verbs.setup import on_mesh, show_messages, without_devices
+from jaxreason.verbs.call import Call, on_mesh, show_messages, without_devices
+
+DTYPES = ("float32", "bfloat16", "float16")  # of weights that `surgery` writes
 
 
-def run_study(call: Call) -> None:
+def study_verb(call: Call) -> None:
     """All stages of a study, or what they would take."""
     call.require("mesh", "model", "study", "eval", "drift", "transfer", "report")
     if call.flags["dry-run"]:
@@ -54,7 +56,7 @@ def run_study(call: Call) -> None:
         study.run_study(call.config, mesh, call.workdir, call.tell)
 
 
-def run_sft(call: Call) -> None:
+def sft_verb(call: Call) -> None:
     """Fine-tuning on worked answers."""
     with _in_workdir(call, "sft") as (mesh, call):
         section = decontaminated(call.config, call.section("sft", SFTConfig), call.workdir)
@@ -63,7 +65,7 @@ def run_sft(call: Call) -> None:
         call.tell(outcome.training(call.workdir))
 
 
-def run_rl(call: Call) -> None:
+def rl_verb(call: Call) -> None:
     """Training on verified rewards."""
     with _in_workdir(call, "rl") as (mesh, call):
         section = decontaminated(call.config, call.section("rl", rl.RLConfig), call.workdir)
@@ -72,7 +74,7 @@ def run_rl(call: Call) -> None:
         call.tell(outcome.training(call.workdir))
 
 
-def run_distill(call: Call) -> None:
+def distill_verb(call: Call) -> None:
     """A teacher's answers as a dataset."""
     with _in_workdir(call, "distill") as (mesh, call):
         section = call.section("distill", DistillConfig)
@@ -96,7 +98,7 @@ def _prepared(call: Call) -> Call:
     return dataclasses.replace(call, config=prepare(call.config, call.workdir))
 
 
-def run_questions(call: Call) -> None:
+def questions_verb(call: Call) -> None:
     """The questions of a recipe, of all their sources, without those that occur twice."""
     call.require("questions")
     without_devices(call)
@@ -107,7 +109,7 @@ def run_questions(call: Call) -> None:
         call.tell(f"wrote {folder / QUESTIONS}")
 
 
-def run_eval(call: Call) -> None:
+def eval_verb(call: Call) -> None:
     """Sampling and grading the benchmarks: of one model, or of every checkpoint of a run."""
     if call.flags["follow"]:
         return _follow(call)
@@ -119,7 +121,7 @@ def run_eval(call: Call) -> None:
         call.tell(outcome.scores(call.workdir / EVALUATION))
 
 
-def run_grade(call: Call) -> None:
+def grade_verb(call: Call) -> None:
     """Grading samples again, or completions that came from anywhere."""
     without_devices(call)
     with study.locked(call.workdir, call.verb):
@@ -181,7 +183,7 @@ def _follow(call: Call) -> None:
         call.tell(outcome.trajectory(call.workdir))
 
 
-def run_export(call: Call) -> None:
+def export_verb(call: Call) -> None:
     """Finished evaluations as logs of Inspect."""
     without_devices(call)
     with _extra("inspect", "inspect_ai"):
@@ -199,7 +201,7 @@ def run_export(call: Call) -> None:
             call.tell(f"{folder}: has not finished, so it is left out")
 
 
-def run_transfer(call: Call) -> None:
+def transfer_verb(call: Call) -> None:
     """The transferability index."""
     section = call.section("transfer", transfer.TransferConfig)
     without_devices(call)
@@ -207,7 +209,7 @@ def run_transfer(call: Call) -> None:
     call.tell(f"wrote {transfer_path(call.workdir)}")
 
 
-def run_drift(call: Call) -> None:
+def drift_verb(call: Call) -> None:
     """A tuned model against its base."""
     call.require("mesh", "model", "drift")
     section = call.section("drift", drift.DriftConfig)
@@ -220,7 +222,7 @@ def run_drift(call: Call) -> None:
         call.tell(outcome.drift(call.workdir))
 
 
-def run_cross_sample(call: Call) -> None:
+def cross_sample_verb(call: Call) -> None:
     """Replies of each of two models with choices of the other."""
     call.require("eval", "cross_sample")
     with _in_workdir(call, "cross_sample") as (mesh, call):
@@ -233,7 +235,7 @@ def run_cross_sample(call: Call) -> None:
         call.tell(outcome.cross_sampling(call.workdir))
 
 
-def run_report(call: Call) -> None:
+def report_verb(call: Call) -> None:
     """The report of a study, or of several as one."""
     folders = [epath.Path(path) for path in call.paths]
     call = _with_recipe(call, folders[0] if folders else call.workdir)
@@ -258,7 +260,7 @@ def _with_recipe(call: Call, folder: epath.Path) -> Call:
     return dataclasses.replace(call, config=ConfigDict(read_object(path, {})))
 
 
-def run_convert(call: Call) -> None:
+def convert_verb(call: Call) -> None:
     """A checkpoint as a Hugging Face folder."""
     step = call.flags["step"]
     if step is not None and not step.isdecimal():
@@ -268,14 +270,14 @@ def run_convert(call: Call) -> None:
         convert.run_convert(call.model, mesh, call.flags["source"], call.flags["target"], step)
 
 
-def run_chat(call: Call) -> None:
+def chat_verb(call: Call) -> None:
     """A conversation in the terminal."""
     section = call.section("chat", chat.ChatConfig)
     with on_mesh(call) as mesh:
         chat.run_chat(section, call.model, mesh, call.config.seed)
 
 
-def run_serve(call: Call) -> None:
+def serve_verb(call: Call) -> None:
     """The HTTP endpoint."""
     section = call.section("serve", ServeConfig)
     with _extra("serve", "fastapi", "starlette", "uvicorn"):
@@ -298,7 +300,7 @@ def _extra(extra: str, *libraries: str) -> Iterator[None]:
         ) from None
 
 
-def run_plan(call: Call) -> None:
+def plan_verb(call: Call) -> None:
     """What a recipe needs."""
     slice_ = find_slice(call.flags["slice"])
     show_messages(call)
@@ -317,3 +319,36 @@ def _search(call: Call, slice_: Slice) -> None:
     if call.workdir is not None:
         write_json(call.workdir / "search.json", search_to_json(found, slice_))
         call.tell(f"wrote {call.workdir / 'search.json'}")
+
+
+def weights_verb(call: Call) -> None:
+    """Model folders against a base, or the runs of a study against theirs."""
+    base, tuned = (call.flags[name] for name in ("base", "tuned"))
+    if bool(base) != bool(tuned):
+        raise ConfigError("--base and --tuned go together; without both, --workdir is a study's.")
+    show_messages(call)
+    with study.locked(call.workdir, call.verb), Interrupt() as interrupt:
+        if base:
+            names = [name.strip() for name in tuned.split(",") if name.strip()]
+            found = base, names, call.workdir, interrupt.check
+            folders = weight_folders.compare_folders(*found)
+        else:
+            folders = weight_folders.compare_study(call.workdir, interrupt.check)
+        for folder in folders:
+            call.tell(outcome.weights(folder))
+        call.tell(outcome.overlaps(call.workdir))
+
+
+def surgery_verb(call: Call) -> None:
+    """A model folder made of two."""
+    flags, dtype = call.flags, call.flags["dtype"]
+    if dtype is not None and dtype not in DTYPES:
+        raise ConfigError(f"--dtype={dtype}: expected one of {', '.join(DTYPES)}.")
+    words = (flags[name] for name in ("change", "amount", "layers", "kinds", "rest"))
+    how = surgery.parse_surgery(*words)
+    show_messages(call)
+    with Interrupt() as interrupt:
+        between = lambda: interrupt.check("No folder was written.")  # noqa: E731
+        names = flags["base"], flags["tuned"], flags["target"]
+        surgery.run_surgery(*names, how, dtype, between)
+    call.tell(f"wrote {flags['target']}")

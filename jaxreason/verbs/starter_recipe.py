@@ -15,9 +15,8 @@ from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.huggingface import read_architecture
 from jaxreason.results.files import atomic_write_text
 from jaxreason.tasks.registry import strict_task
-from jaxreason.verbs.call import Call
+from jaxreason.verbs.call import Call, without_devices
 from jaxreason.verbs.column_names import Columns, guess_columns
-from jaxreason.verbs.setup import without_devices
 
 TEMPLATE = pathlib.Path(__file__).with_name("starter_recipe.txt")
 MOST_MEASURED = 2000  # examples whose tokens are counted
@@ -38,7 +37,7 @@ class Sizes:
     warmup_steps: int
 
 
-def run_init(call: Call) -> None:
+def init_verb(call: Call) -> None:
     """Writes the recipe and says what to do with it.
 
     Raises:

@@ -23,7 +23,7 @@ SHARE = "_share_of_seconds"
 GIB = 2**30
 
 
-def run_status(call: Call) -> None:
+def status_verb(call: Call) -> None:
     """Prints the status; of a run of a version that kept none, what its files say.
 
     Raises:

@@ -28,6 +28,27 @@ def test_the_list_of_verbs_has_all_and_the_version_is_the_packages(capsys):
     assert call() == 2
 
 
+def test_a_flag_is_shown_with_its_default(capsys):
+    assert call("status", "--help") == 0
+    assert "told. Default: 50." in " ".join(capsys.readouterr().out.split())
+
+
+def test_help_of_a_section_lists_its_fields_with_type_range_default_and_meaning(capsys):
+    assert call("help", "serve.sampler") == 0
+    shown = capsys.readouterr().out
+    assert (
+        "serve.sampler.slots\n  int, at least 1, default 8. Sequences decoded at a time." in shown
+    )
+    assert "serve.port" not in shown
+    assert call("help", "sft") == 0
+    shown = capsys.readouterr().out
+    assert VERBS["sft"].example in shown and "sft.optimizer.learning_rate\n" in shown
+
+
+def test_help_of_a_field_that_is_not_there_names_the_nearest(capsys):
+    assert "serve.prt: no such field; did you mean 'port'?" in refused(capsys, "help", "serve.prt")
+
+
 def test_every_flag_belongs_to_verbs_that_exist():
     assert {verb for flag in FLAGS for verb in flag.verbs} <= set(VERBS)
     assert all(flags_of(verb) for verb in VERBS)

@@ -2,7 +2,7 @@
 
 from etils import epath
 
-from jaxreason.verbs.setup import cache_folder
+from jaxreason.verbs.call import cache_folder
 
 
 def test_hosts_without_a_common_disk_keep_their_programs_on_the_bucket_of_the_run(monkeypatch):
