@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Sets everything up and passes the tests. Arguments go to pytest: bash scripts/test.sh -m "not slow"
-# Parity with Hugging Face needs torch, whose CPU build is for Python 3.11 here, and lm-eval's `hf` model accelerate; without
-# them those tests are skipped.
+# Sets everything up and runs the tests, without those that are marked slow. Other arguments go to pytest.
+#   bash scripts/test.sh                       the default suite
+#   bash scripts/test.sh --slow                every test, as CI does
+#   bash scripts/test.sh tests/rl -k grpo      some of them
+# Tests of parity with Hugging Face need torch and accelerate. If these cannot be installed, the tests are skipped.
 EXTRAS="[test]"
 # shellcheck source=environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-if [ "$series" = 3.11 ] && ! python -c 'import accelerate, torch' 2>/dev/null; then
+if ! python -c 'import accelerate, torch' 2>/dev/null; then
   python -m ensurepip --upgrade >/dev/null 2>&1 || true
   python -m pip install --quiet --disable-pip-version-check torch==2.13.0 &&
     python -m pip install --quiet --disable-pip-version-check --no-deps accelerate==1.15.0 psutil ||
@@ -14,5 +16,10 @@ fi
 ruff check .
 ruff format --check .
 mypy
-# Two workers, a file at a time each, so that what a file shares is made once.
-exec python -m pytest -n 2 --dist loadfile "$@"
+marked="not slow"
+if [ "${1:-}" = --slow ]; then
+  marked=""
+  shift
+fi
+# Two workers. Each takes a whole file, so that what a file shares is made once, in the order of tests/conftest.py.
+exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "$marked" "$@"

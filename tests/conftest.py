@@ -1,6 +1,8 @@
 """Eight virtual CPU devices for every test, set before jax is first imported."""
 
 import atexit
+import collections
+import fcntl
 import gc
 import logging
 import os
@@ -58,12 +60,27 @@ def programs_of_other_files_are_let_go():
         gc.collect()
 
 
+def pytest_collection_modifyitems(items):
+    """Files of which most tests are slow come first: at the end no worker waits minutes for the other's last file."""
+    tests = collections.Counter(item.path for item in items)
+    slow = collections.Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path] / tests[item.path])
+
+
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
-    """The folder of a study that nothing disturbed."""
+    """The folder of a study that nothing disturbed. One worker makes it, the others wait for it and read it."""
     import study_runs
 
-    folder = tmp_path_factory.mktemp("undisturbed")
-    code, output = study_runs.run(folder)
-    assert code == 0, output[-6000:]
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "undisturbed"
+    with open(shared / "undisturbed.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "made").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            code, output = study_runs.run(folder)
+            assert code == 0, output[-6000:]
+            (folder / "made").touch()
     return folder

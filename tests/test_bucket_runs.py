@@ -244,11 +244,16 @@ def test_each_start_has_a_log_of_its_own_on_a_bucket_once_the_run_is_there(store
 def test_a_log_that_cannot_be_written_never_stops_a_run(store, monkeypatch):
     write_json(RUN / "config.json", {})
 
-    def out_of_reach(*_):
+    tried, before = [], dict(store.objects)
+
+    def out_of_reach(name, _):
+        tried.append(name)
         raise RuntimeError("the bucket is out of reach")
 
     monkeypatch.setattr(store, "put", out_of_reach)
     LogFile(RUN, ("jaxreason", "sft")).write("done")
+    assert tried and all(name.startswith("bucket/run/logs/") for name in tried)
+    assert store.objects == before
 
 
 def test_claims_and_question_files_are_whole_objects(store):

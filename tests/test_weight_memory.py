@@ -6,6 +6,7 @@ import sys
 
 import ml_dtypes
 import numpy as np
+import pytest
 from stored_pair import ARCHITECTURE, UP, weights_of, write_weights
 
 from jaxreason.data.character_tokenizer import save_character_tokenizer
@@ -34,6 +35,7 @@ print(*(found - before for found in work("large", *sys.argv[4:6])))
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_models(tmp_path):
     """Two models of 230 MB each: compared in less than their largest tensor takes, mixed in three times that."""
     model = weights_of(architecture=dataclasses.replace(LARGE, vocab_size=8))

@@ -6,7 +6,7 @@ import pytest
 from pyarrow import parquet
 
 from jaxreason.data.examples import load_examples
-from jaxreason.data.files import read_files
+from jaxreason.data.files import READERS, read_files
 from jaxreason.data.rows import DropLog
 from jaxreason.errors import UserError
 
@@ -27,8 +27,8 @@ def write_all(folder):
 
 def test_every_format_gives_the_rows_that_were_written(tmp_path, make_config):
     write_all(tmp_path)
-    for suffix in ("jsonl", "json", "csv", "tsv", "parquet"):
-        assert columns(make_config(tmp_path / f"a.{suffix}")) == ROWS, suffix
+    for suffix in READERS:
+        assert columns(make_config(tmp_path / f"a{suffix}")) == ROWS, suffix
 
 
 def test_a_pattern_reads_the_files_in_name_order_and_numbers_rows_in_each(tmp_path, make_config):

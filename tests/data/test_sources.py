@@ -149,6 +149,15 @@ def test_huggingface_names_the_splits_that_exist(tmp_path, make_config, cache):
             columns(make_config(tmp_path / path, source="huggingface", split=split))
 
 
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_source_refuses_an_option_that_it_does_not_have_by_name(make_config, cache, source):
+    path = {"reasoning_gym": "chain_sum"}.get(source, "/gone")
+    split = "train" if source in ("huggingface", "tfds") else ""
+    config = make_config(path, source=source, split=split, options={"no_such_option": "1"})
+    with pytest.raises(UserError, match="no_such_option"):
+        columns(config)
+
+
 def test_an_unreachable_hub_is_named_with_the_way_out(make_config, cache):
     # tests/conftest.py sets HF_HUB_OFFLINE, which the libraries treat as no connection.
     config = make_config(

@@ -54,6 +54,7 @@ def test_blocks_of_one_sequence_see_each_other_within_a_dispatch():
             np.testing.assert_allclose(found[place], values, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_two_devices_with_a_head_each_give_the_numbers_of_one():
     expected = attend_calls(PagedCache, chunks_and_tokens(), None)
     with jax.set_mesh(make_mesh(MeshConfig(1, 1, 2, 1), jax.devices()[:2])):

@@ -112,8 +112,16 @@ def test_a_file_is_hashed_once_until_it_changes_and_the_folder_is_left_alone(fol
 
 def test_where_no_cache_can_be_written_the_hash_is_made_again(folder, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
+    (folder / "checksums.json").unlink()
+    expected, hashed, hash_file = weights_identity(folder), [], hash_cache.hash_file
     monkeypatch.setenv("JAXREASON_CACHE", str(tmp_path / "file"))
-    assert weights_identity(folder) == weights_identity(folder)
+    monkeypatch.setattr(
+        hash_cache, "hash_file", lambda path: hashed.append(path.name) or hash_file(path)
+    )
+    assert weights_identity(folder) == expected
+    once = list(hashed)
+    assert weights_identity(folder) == expected
+    assert WEIGHTS in once and hashed == once * 2
 
 
 def test_a_broken_cache_is_no_hash(folder):
@@ -157,12 +165,14 @@ def test_a_broken_index_is_one_line(folder, text):
 
 
 def test_files_of_a_hub_snapshot_may_be_links_out_of_the_folder(folder, tmp_path):
+    expected = load_params(folder, MODEL, None)
     blobs = tmp_path / "blobs"
     blobs.mkdir()
     for path in list(folder.iterdir()):
         path.rename(blobs / path.name)
         path.symlink_to(blobs / path.name)
     open_from(folder)
+    jax.tree.map(np.testing.assert_array_equal, load_params(folder, MODEL, None), expected)
 
 
 def test_beside_a_whole_model_in_one_file_a_left_over_index_is_not_read(folder, tmp_path):

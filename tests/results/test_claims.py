@@ -31,6 +31,8 @@ def test_a_folder_in_which_nothing_was_begun_belongs_to_nobody(tmp_path):
     (tmp_path / "config.json").write_text("{")
     take(tmp_path, RECORD, begun=False)
     take(tmp_path, RECORD)
+    claimed = json.loads((tmp_path / "config.json").read_text())["claimed"]
+    assert claimed["sft"]["steps"] == 3 and claimed["data"] == RECORD["data"]
 
 
 def test_results_of_unknown_origin_are_refused(tmp_path):

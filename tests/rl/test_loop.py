@@ -377,6 +377,7 @@ def test_the_reference_exists_only_with_a_kl_term_which_starts_at_zero(
     assert "kl_ref" not in rows[0]
 
 
+@pytest.mark.slow
 def test_one_update_finds_the_old_log_probs_that_a_pass_would_give(inputs, tmp_path):
     one_update = rl_config(inputs[1], num_steps=1, mini_batch_prompts=4)
     asked_for = dataclasses.replace(one_update, old_logprobs="always")
@@ -420,6 +421,7 @@ def test_a_recipe_that_cannot_work_is_refused_by_field(inputs, tmp_path, changes
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_sampler_in_int8_is_measured_and_corrected(inputs, tmp_path):
     corrected = {"policy_loss": dataclasses.replace(LOSS, importance_cap=2.0)}
     rows = {

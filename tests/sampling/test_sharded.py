@@ -82,6 +82,7 @@ def test_eight_devices_give_the_replies_of_one(architecture, on_one_device, layo
         pytest.param({"context": 4}, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_two_processes_give_the_replies_of_one(architecture, on_one_device, sizes):
     layout = ONE | sizes
     for found in run_processes(sample, 2, architecture, layout, 4, num_devices=2):
@@ -103,6 +104,7 @@ def expected_of_small_heads(architecture):
     return sample(architecture | {"head_dim": 16}, ONE, 1, page_size=16)
 
 
+@pytest.mark.slow
 def test_the_kernel_for_gpus_gives_the_replies_of_the_reference(
     architecture, expected_of_small_heads, cache_of_gpus
 ):

@@ -33,6 +33,7 @@ def test_the_tools_ask_for_engines_that_can_be():
     assert engine_sizes(16, 512).sizes(1).slots == 16
 
 
+@pytest.mark.slow
 def test_short_requests_leave_nothing_in_the_server(server):
     url = f"{server.url}/v1"
 

@@ -29,3 +29,6 @@ def test_every_answer_is_what_python_computes_and_no_question_is_in_both_files()
 
 def test_the_files_are_a_function_of_the_configuration():
     assert sums.make_files(CONFIG) == sums.make_files(CONFIG)
+    assert sums.make_files(
+        sums.SumsConfig(1, 600, 2, 2, 1, 1, held_out=1, parts=4)
+    ) != sums.make_files(CONFIG)

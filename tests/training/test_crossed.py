@@ -1,6 +1,9 @@
 """Every attention backend on every mesh axis, with rows packed or padded, of a length that divides or does not, in one
 micro-batch or several: the numbers of plain attention on one device, forward and backward, for SFT and RL.
 
+The full product would have 648 cells. The cells of `sft_cells` hold every pair of values of two of these five; for
+plain and blockwise attention they also hold every mesh with each packing, length and number of micro-batches.
+
 A length is 16, two blocks, or 12, which devices can share and blocks cannot, or 11, which neither can.
 """
 
@@ -50,16 +53,17 @@ MESHES = {
     "fsdp and tensor": (1, 2, 2, 1),
     "tensor and context": (1, 1, 2, 2),
 }
-# each pair of micro-batches, packing and length is in one of these
+# (micro-batches, packed, length). Each list has all numbers of micro-batches, both packings and all lengths.
 PIECES = [
-    (1, True, 12),
-    (1, False, 16),
-    (2, True, 11),
-    (2, False, 12),
-    (4, True, 16),
-    (4, False, 11),
+    [(1, True, 12), (2, False, 16), (4, True, 11)],
+    [(1, False, 11), (2, True, 12), (4, False, 16)],
 ]
-PIECES_OF_KERNELS = [(1, True, 11), (2, False, 16), (4, True, 12)]  # interpreted, and so slow
+PIECES_OF_KERNELS = [
+    (1, True, 16),
+    (2, True, 11),
+    (4, False, 12),
+]  # interpreted, and so slow: one a mesh
+BACKENDS = ["plain", "blockwise", "splash", "triton"]
 OPTIONS = {"xla_backend_optimization_level": 0}  # the partitioner is what is tested, not LLVM
 
 
@@ -207,16 +211,33 @@ def test_blockwise_attention_with_a_split_length_trains_as_on_one_device():
     assert_as_on_one_device(cells)
 
 
+def sft_cells(backend):
+    """(function, backend, mesh, micro-batches, packed, length)."""
+    shift, cells = BACKENDS.index(backend), []
+    for number, mesh in enumerate(MESHES):
+        several = PIECES[(number + shift) % 2]
+        one = PIECES_OF_KERNELS[(number + shift) % 3]
+        pieces = several if backend in ("plain", "blockwise") else [one]
+        cells += [(sft, backend, mesh, *piece) for piece in pieces]
+    return cells
+
+
+def test_the_cells_hold_every_pair_of_backend_mesh_micro_batches_packing_and_length():
+    cells = [cell[1:] for backend in BACKENDS for cell in sft_cells(backend)]
+    values = [BACKENDS, MESHES, (1, 2, 4), (True, False), (11, 12, 16)]
+    for one, other in itertools.combinations(range(5), 2):
+        found = {(cell[one], cell[other]) for cell in cells}
+        assert found == set(itertools.product(values[one], values[other]))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["plain", "blockwise", "splash", "triton"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_sft_on_any_mesh_with_any_rows_in_any_pieces_is_that_of_one_device(backend):
-    pieces = PIECES if backend in ("plain", "blockwise") else PIECES_OF_KERNELS
-    cells = [(sft, backend, mesh, *piece) for mesh, piece in itertools.product(MESHES, pieces)]
-    assert_as_on_one_device(cells)
+    assert_as_on_one_device(sft_cells(backend))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["plain", "blockwise", "splash", "triton"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_rl_on_any_mesh_with_any_rows_in_any_pieces_is_that_of_one_device(backend):
     pieces = itertools.cycle([(2, 12), (4, 11), (1, 12), (2, 16)])
     cells = [(rl, backend, mesh, *piece) for mesh, piece in zip(MESHES, pieces, strict=False)]

@@ -139,6 +139,7 @@ def said(question):
     return [{"role": "user", "content": question}]
 
 
+@pytest.mark.slow
 def test_the_trained_twin_ends_its_turns_and_not_a_document(twin, ours):
     turn = load_tokenizer(twin / "model").stop_tokens
     assert [text for _, _, text in ours] == list(QUESTIONS.values())

@@ -11,7 +11,14 @@ from tiny_sft import ADAMW, ARCHITECTURE
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params, param_axes
 from jaxreason.models.hf_config import architecture_from_hf
-from jaxreason.training.optimizer import MuonConfig, is_matrix, make_optimizer, make_schedule
+from jaxreason.training.optimizer import (
+    OPTIMIZERS,
+    SCHEDULES,
+    MuonConfig,
+    is_matrix,
+    make_optimizer,
+    make_schedule,
+)
 
 CONSTANT = dataclasses.replace(ADAMW, schedule="constant", warmup_steps=0, clip_norm=0.0)
 MUON = dataclasses.replace(
@@ -72,6 +79,26 @@ def test_the_linear_and_the_constant_schedule():
     constant = dataclasses.replace(linear, schedule="constant", warmup_steps=2)
     rates = [float(make_schedule(constant, 5)(count)) for count in range(5)]
     np.testing.assert_allclose(rates, [0.5, 1, 1, 1, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_begins_at_the_peak_never_rises_and_ends_at_its_fraction(name):
+    config = dataclasses.replace(
+        ADAMW, learning_rate=1.0, schedule=name, warmup_steps=0, final_fraction=0.25
+    )
+    rates = [float(make_schedule(config, 8)(count)) for count in range(9)]
+    assert rates[0] == 1.0 and np.all(np.diff(rates) <= 0)
+    assert rates[-1] == pytest.approx(1.0 if name == "constant" else 0.25, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_goes_against_the_gradient_of_each_tensor(name):
+    muon = MUON.muon if name == "muon" else None
+    config = dataclasses.replace(CONSTANT, name=name, muon=muon, weight_decay=0.0)
+    gradient = random_tree(1)
+    found = updates_of(config, [gradient], random_tree(0))[0]
+    for update, slope in zip(jax.tree.leaves(found), jax.tree.leaves(gradient), strict=True):
+        assert np.sum(update * slope) < 0
 
 
 def test_adamw_equals_the_formula_and_decays_matrices_only():

@@ -119,13 +119,31 @@ def test_eight_devices_and_blocks_of_several_hosts_give_the_numbers_of_one(mesh,
     assert_equal_to_unpacked(objective, mesh, "blockwise", True, 8, hosts=hosts)
 
 
+PACKINGS = [(True, 8), (False, 8), (True, 16)]
+
+
+def cells_of(objective):
+    """(mesh, backend, packing, empty micro-batches): each mesh once, the rest shifted from objective to objective."""
+    shift = list(OBJECTIVES).index(objective)
+    return [
+        (mesh, ("plain", "blockwise")[(shift + at // 2) % 2], PACKINGS[(shift + at) % 3], (shift + at) % 2)
+        for at, mesh in enumerate(EIGHT)
+    ]  # fmt: skip
+
+
+def test_the_cells_hold_every_pair_of_objective_mesh_backend_packing_and_empty_micro_batches():
+    cells = [(objective, *cell) for objective in OBJECTIVES for cell in cells_of(objective)]
+    values = [OBJECTIVES, EIGHT, ("plain", "blockwise"), PACKINGS, (0, 1)]
+    for one, other in itertools.combinations(range(5), 2):
+        found = {(cell[one], cell[other]) for cell in cells}
+        assert found == set(itertools.product(values[one], values[other]))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_every_packing_in_every_piece_on_every_mesh_is_the_unpacked_step(objective):
-    cells = itertools.product(EIGHT, [(True, 8), (False, 8), (True, 16)])
-    for number, (mesh, (pack, rows)) in enumerate(cells):
-        backend = ("plain", "blockwise")[number % 2]
-        assert_equal_to_unpacked(objective, mesh, backend, pack, rows, extra=number % 2)
+def test_every_objective_packing_and_mesh_pairwise_is_the_unpacked_step(objective):
+    for mesh, backend, (pack, rows), extra in cells_of(objective):
+        assert_equal_to_unpacked(objective, mesh, backend, pack, rows, extra=extra)
 
 
 def test_the_mean_over_examples_counts_each_of_them_once():

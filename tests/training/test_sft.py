@@ -279,6 +279,7 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused(tmp_path):
         train(make_recipe(tmp_path / "inputs"), tmp_path / "run", model=small)
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_numbers_of_one(finished, tmp_path):
     recipe, run = finished
     recipe = dataclasses.replace(recipe, micro_batch_rows=8)

@@ -118,9 +118,8 @@ def step_across_processes(sizes):
     return [float(loss), *(x.tolist() for x in jax.tree.leaves(params))]
 
 
-@pytest.mark.parametrize(
-    "sizes", [(1, 1, 1, 4), pytest.param((1, 1, 4, 1), marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 4), (1, 1, 4, 1)])
+@pytest.mark.slow
 def test_two_processes_take_the_step_of_one_whichever_axis_joins_them(sizes):
     state, measured = run(mesh_of(1, 1, 1, 1))
     for loss, *params in run_processes(step_across_processes, 2, sizes, num_devices=2):
