@@ -10,8 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from jaxreason.analysis.grams import centred, counts
-from jaxreason.analysis.measured import Measured, Prepared, of_many
+from jaxreason.analysis.layerwise import centred, resample_counts
+from jaxreason.analysis.metric_types import Prepared, TextMeasurements, of_many
 
 FEWEST_TEXTS = 4  # of which the debiased estimator is made
 MAPPED = "reply"  # the pooling whose layers are compared with all layers
@@ -120,7 +120,7 @@ def _unbiased_centre(kernel: Float[np.ndarray, "Z N N"]) -> Float[np.ndarray, "Z
     return (kernel - rows - np.swapaxes(rows, -1, -2) + total) * beside
 
 
-def cka_distance(measured: Measured) -> Prepared:
+def cka_distance(measured: TextMeasurements) -> Prepared:
     """1 - CKA of every pooling: `distance.<pooling>` (mean over layers), `final_distance.<pooling>` (the last), and
     `debiased_distance.<pooling>` (mean over layers).
 
@@ -136,7 +136,7 @@ def cka_distance(measured: Measured) -> Prepared:
     }
 
     def statistics(texts):
-        held, values = counts(texts, num_texts), {}
+        held, values = resample_counts(texts, num_texts), {}
         for pool, pair in kernels.items():
             plain = 1 - _by_layer(*pair, held, plain_alignment)
             values[f"distance.{pool}"] = plain.mean(0)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxreason.data.rows import Row, RowError
+from jaxreason.data.rows import RowError, SourceRow
 
 _ROLES = ("system", "user", "assistant", "tool")
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
@@ -20,7 +20,7 @@ _SAYS_MORE = (
 )
 
 
-def given_messages(row: Row, column: str) -> tuple[dict[str, str], ...]:
+def given_messages(row: SourceRow, column: str) -> tuple[dict[str, str], ...]:
     """The messages `{role, content}` that a column holds, an assistant's perhaps with `reasoning_content`.
 
     Raises:
@@ -77,7 +77,7 @@ def _reasoning(item: dict[str, Any], role: str) -> str:
     return texts[0] if texts[0].strip() else ""
 
 
-def unread(row: Row, column: str | None) -> tuple[str, ...]:
+def unread(row: SourceRow, column: str | None) -> tuple[str, ...]:
     """Fields of the messages in a column that hold something and are not read."""
     names = (
         f"{column}[].{name}"

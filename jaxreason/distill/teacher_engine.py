@@ -16,7 +16,7 @@ from jaxreason.models.model_source import ModelSource
 from jaxreason.results.jsonl import JsonlWriter
 from jaxreason.sampling.engine import Completion, Engine, Request
 from jaxreason.sampling.settings import SamplerConfig
-from jaxreason.tasks.replies import cut_at
+from jaxreason.tasks.reply_text import cut_at
 
 SEED_BITS = 64
 

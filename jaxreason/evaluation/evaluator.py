@@ -20,15 +20,26 @@ from jax.sharding import Mesh
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
-from jaxreason.evaluation.failures import check_failures
+from jaxreason.evaluation.aggregation import (
+    check_failures,
+    group_rows,
+    reply_facts,
+    summarize_grades,
+)
+from jaxreason.evaluation.eval_jobs import (
+    TOLD,
+    EvalJob,
+    claim_jobs,
+    missing_samples,
+    plan_jobs,
+    sorted_samples,
+)
+from jaxreason.evaluation.eval_requests import WantedSamples, make_replies
+from jaxreason.evaluation.eval_settings import EvalConfig, benchmark_groups
 from jaxreason.evaluation.grades import finish_grades, isolation_of, kept_grades, open_grades
-from jaxreason.evaluation.grading import Grader, Reply, sample_line
+from jaxreason.evaluation.grading import EvalReply, Grader, sample_line
 from jaxreason.evaluation.harness_import import imported_rows, primaries_of
 from jaxreason.evaluation.paper_questions import keep_questions
-from jaxreason.evaluation.parts import TOLD, Part, claim, missing_samples, plan, sorted_samples
-from jaxreason.evaluation.replies import Wanted, make_replies
-from jaxreason.evaluation.settings import EvalConfig, benchmark_groups
-from jaxreason.evaluation.summary import group_rows, reply_facts, summarize_grades
 from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import Progress
 from jaxreason.models.huggingface import ModelConfig, read_architecture, resolve
@@ -130,10 +141,10 @@ def ask_and_grade(
     `check` is called where the call may end: what it raises ends it, with all samples and grades written.
     """
     folder = epath.Path(workdir) / EVALUATION
-    parts = plan(config, source, tokenizer, seed)
+    parts = plan_jobs(config, source, tokenizer, seed)
     on_process_zero(lambda: check_isolation(config, parts))
     with make_pool(config) as pool:
-        parts = claim(folder, parts)
+        parts = claim_jobs(folder, parts)
         missing = [missing_samples(folder, part) for part in parts]
         if any(mask.any() for mask in missing):
             todo, whole = (sum(int(mask.sum()) for mask in missing), sum(m.size for m in missing))
@@ -154,7 +165,7 @@ def make_pool(config: EvalConfig) -> VerifierPool:
     )
 
 
-def check_isolation(config: EvalConfig, parts: list[Part]) -> None:
+def check_isolation(config: EvalConfig, parts: list[EvalJob]) -> None:
     """Refuses benchmarks whose graders run code where nothing isolates it, before anything is sampled.
 
     Raises:
@@ -168,7 +179,7 @@ def run_parts(
     engine: Engine,
     tokenizer: Tokenizer,
     folder: epath.Path,
-    parts: list[Part],
+    parts: list[EvalJob],
     missing: list[np.ndarray],
     pool: VerifierPool,
     seed: int,
@@ -178,7 +189,9 @@ def run_parts(
 
     What `check` raises ends it; what was sampled is written.
     """
-    wanted = [Wanted(part, mask) for part, mask in zip(parts, missing, strict=True) if mask.any()]
+    wanted = [
+        WantedSamples(part, mask) for part, mask in zip(parts, missing, strict=True) if mask.any()
+    ]
     with contextlib.closing(_Shown(folder, missing)) as shown:
         for decoding in dict.fromkeys(one.part.decoding for one in wanted):
             chosen = [one for one in wanted if one.part.decoding == decoding]
@@ -192,8 +205,8 @@ def run_parts(
 
 def _write_replies(
     folder: epath.Path,
-    parts: list[Part],
-    replies: Iterator[tuple[Part, Reply]],
+    parts: list[EvalJob],
+    replies: Iterator[tuple[EvalJob, EvalReply]],
     pool: VerifierPool,
     shown: "_Shown",
 ) -> None:
@@ -219,7 +232,7 @@ def _write_replies(
 def _grader(
     stack: contextlib.ExitStack,
     folder: epath.Path,
-    part: Part,
+    part: EvalJob,
     task: str,
     there: list[dict],
     pool: VerifierPool,
@@ -245,7 +258,7 @@ class _Shown:
         self._errors = 0
         self._lock = threading.Lock()  # every part has graders of its own
 
-    def add(self, part: Part, task: str, lines: list[dict]) -> None:
+    def add(self, part: EvalJob, task: str, lines: list[dict]) -> None:
         """Count lines just written and show where things stand."""
         primary, name = TASKS[task].primary, f"{part.key.benchmark} {part.key.decoding}"
         graded = [line["scores"][primary] for line in lines if line["error"] is None]
@@ -267,7 +280,7 @@ class _Shown:
 def grade_parts(
     config: EvalConfig,
     folder: epath.Path,
-    parts: list[Part],
+    parts: list[EvalJob],
     pool: VerifierPool,
     check: Callable[[], None],
     again: bool = False,

@@ -8,9 +8,8 @@ from etils import epath
 
 from jaxreason.config import to_dict
 from jaxreason.errors import UserError
+from jaxreason.evaluation.eval_jobs import FORMAT, TOLD, EvalJob, identity_of
 from jaxreason.evaluation.grading import MOST_AT_ONCE, make_grades
-from jaxreason.evaluation.identity import FORMAT
-from jaxreason.evaluation.parts import TOLD, Part, identity_of
 from jaxreason.results.claims import digest
 from jaxreason.results.evaluation_lines import SampleKey, check_lines
 from jaxreason.results.files import read_json, write_json
@@ -25,14 +24,13 @@ from jaxreason.results.growing_files import grown_exists, join_parts, read_grown
 from jaxreason.results.jsonl import JsonlWriter, read_jsonl, write_jsonl
 from jaxreason.results.sample_files import sample_digest
 from jaxreason.tasks.isolation import find_isolation
-from jaxreason.tasks.registry import TASKS
+from jaxreason.tasks.registry import TASKS, grader_version
 from jaxreason.tasks.verify import VerifierPool
-from jaxreason.tasks.versions import grader_version
 
 _LOG = logging.getLogger(__name__)
 
 
-def grade_head(part: Part, task: str, code_isolation: str = "auto") -> dict[str, Any]:
+def grade_head(part: EvalJob, task: str, code_isolation: str = "auto") -> dict[str, Any]:
     """What a grade file depends on: its samples, the gold answers, the grader and its version.
 
     It also tells how programs that a model wrote were locked in, where the grader runs some.
@@ -55,7 +53,7 @@ def isolation_of(folder: epath.Path, key: SampleKey, task: str) -> str | None:
     return told.get("isolation") if isinstance(told, dict) else None
 
 
-def open_grades(folder: epath.Path, part: Part, task: str, code_isolation: str = "auto") -> None:
+def open_grades(folder: epath.Path, part: EvalJob, task: str, code_isolation: str = "auto") -> None:
     """Makes the grade file ready to go on: empty, and with its head, where there is none that this grader made."""
     path, head_path = (f(folder, part.key, task) for f in (grades_path, grade_head_path))
     wanted = to_dict(grade_head(part, task, code_isolation))
@@ -75,7 +73,7 @@ def _head(path: epath.Path) -> Any:
 
 
 def kept_grades(
-    folder: epath.Path, part: Part, task: str, samples: list[dict]
+    folder: epath.Path, part: EvalJob, task: str, samples: list[dict]
 ) -> dict[tuple[str, int], dict]:
     """The grades of an open file that are of these samples and the part's questions, by (question, sample).
 
@@ -104,7 +102,7 @@ def kept_grades(
 def finish_grades(
     pool: VerifierPool,
     folder: epath.Path,
-    part: Part,
+    part: EvalJob,
     task: str,
     samples: list[dict],
     check: Callable[[], None] = lambda: None,
@@ -138,7 +136,7 @@ def finish_grades(
     return graded_samples(samples, lines, str(path))
 
 
-def _grade(pool, path, part: Part, task: str, missing: list[dict], check) -> dict:
+def _grade(pool, path, part: EvalJob, task: str, missing: list[dict], check) -> dict:
     items = {item.id: item for item in part.items}
     writer, made = JsonlWriter(path), {}
     try:

@@ -9,9 +9,9 @@ from etils import epath
 
 from jaxreason.data.examples import prompt_text
 from jaxreason.errors import UserError
+from jaxreason.evaluation.eval_jobs import EvalJob, asked_jobs
+from jaxreason.evaluation.eval_settings import EvalConfig
 from jaxreason.evaluation.evaluator import SAVED, check_isolation, grade_parts, make_pool
-from jaxreason.evaluation.parts import Part, asked_parts
-from jaxreason.evaluation.settings import EvalConfig
 from jaxreason.interrupt import Interrupt
 from jaxreason.results.card_scores import update_scores
 from jaxreason.results.files import read_object
@@ -37,7 +37,7 @@ def run_grade(config: EvalConfig, folders: Sequence[epath.Path]) -> None:
       UserError: a folder has no samples of the recipe's benchmarks, they are unfinished, or of other questions.
       SystemExit: with code 143, after a signal; what was graded is written.
     """
-    asked = asked_parts(config)
+    asked = asked_jobs(config)
     check_isolation(config, asked)
     found = {folder: sampled_parts(folder, asked) for folder in folders}
     with graders(config) as (pool, check):
@@ -54,7 +54,7 @@ def graders(config: EvalConfig) -> Iterator[tuple[VerifierPool, Callable[[], Non
         yield pool, lambda: interrupt.check(SAVED)
 
 
-def sampled_parts(folder: epath.Path, asked: Sequence[Part]) -> list[Part]:
+def sampled_parts(folder: epath.Path, asked: Sequence[EvalJob]) -> list[EvalJob]:
     """Those of the parts that have a sample file in the folder, with what its head says.
 
     Raises:
@@ -77,7 +77,7 @@ def sampled_parts(folder: epath.Path, asked: Sequence[Part]) -> list[Part]:
     return parts
 
 
-def _as_sampled(folder: epath.Path, part: Part) -> Part:
+def _as_sampled(folder: epath.Path, part: EvalJob) -> EvalJob:
     """The part with its head and number of samples, if its samples are of the recipe's questions."""
     path = samples_path(folder, part.key)
     counts = {"num_questions": int, "num_samples": int, "told": dict}
@@ -91,7 +91,7 @@ def _as_sampled(folder: epath.Path, part: Part) -> Part:
     return replace(part, num_samples=head["num_samples"], head=head)
 
 
-def _check_prompts(source: str, part: Part, lines: list[dict]) -> None:
+def _check_prompts(source: str, part: EvalJob, lines: list[dict]) -> None:
     """Refuses samples of questions that the recipe words in another way, or does not have."""
     asked = {item.id: prompt_text(item.example) for item in part.items}
     for number, line in enumerate(lines, start=1):

@@ -15,18 +15,17 @@ from etils import epath
 from jaxreason.config import nearest
 from jaxreason.data.examples import prompt_text
 from jaxreason.errors import UserError
-from jaxreason.evaluation.benchmarks import Item
+from jaxreason.evaluation.benchmarks import EvalItem
+from jaxreason.evaluation.eval_jobs import FORMAT, TOLD, EvalJob, asked_jobs, gold_identity
+from jaxreason.evaluation.eval_settings import BenchmarkRun, EvalConfig, known_benchmarks
 from jaxreason.evaluation.evaluator import check_isolation, grade_parts
-from jaxreason.evaluation.identity import FORMAT, gold_identity
-from jaxreason.evaluation.parts import TOLD, Part, asked_parts
 from jaxreason.evaluation.regrade import graders
 from jaxreason.evaluation.response_matching import match
-from jaxreason.evaluation.settings import BenchmarkRun, EvalConfig, known_benchmarks
 from jaxreason.results.files import write_json
 from jaxreason.results.jsonl import write_jsonl
 from jaxreason.results.sample_files import sample_head_path, samples_path
 from jaxreason.sampling.decoding import Decoding
-from jaxreason.tasks.replies import cut_at
+from jaxreason.tasks.reply_text import cut_at
 
 _LOG = logging.getLogger(__name__)
 GIVEN = "given"  # the decoding in the names of the files: it is not known
@@ -117,14 +116,14 @@ def _row(line: str) -> dict:
     return found if isinstance(found, dict) else {}
 
 
-def _parts(config: EvalConfig, name: str, variants: tuple[str, ...]) -> list[Part]:
+def _parts(config: EvalConfig, name: str, variants: tuple[str, ...]) -> list[EvalJob]:
     """The parts of the benchmark, a decoding named GIVEN in the place of the recipe's."""
     known = known_benchmarks(config)
     if name not in known:
         raise UserError(f"--benchmark={name}: no such benchmark{nearest(name, known)}")
     chosen = variants or tuple(known[name].variants)
     run = BenchmarkRun(0, {GIVEN: 1}, chosen)
-    parts = asked_parts(replace(config, benchmarks={name: run}, decodings={GIVEN: AS_MODEL}))
+    parts = asked_jobs(replace(config, benchmarks={name: run}, decodings={GIVEN: AS_MODEL}))
     if any(part.kind == "choose" for part in parts):
         raise UserError(
             f"--benchmark={name}: its {', '.join(chosen)} variant compares likelihoods of given answers, which a "
@@ -138,7 +137,7 @@ def _parts(config: EvalConfig, name: str, variants: tuple[str, ...]) -> list[Par
     return parts
 
 
-def gold_identity_of(items: list[Item]) -> str:
+def gold_identity_of(items: list[EvalItem]) -> str:
     """`gold_identity` of the answers alone."""
     bare = [replace(item, example=replace(item.example, metadata={})) for item in items]
     return gold_identity(bare)
@@ -201,7 +200,7 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
-def sample_lines(part: Part, responses: list[Response], file: str) -> tuple[list[dict], int]:
+def sample_lines(part: EvalJob, responses: list[Response], file: str) -> tuple[list[dict], int]:
     """The lines of a whole sample file, and the number of samples of each question.
 
     Raises:
@@ -221,7 +220,7 @@ def sample_lines(part: Part, responses: list[Response], file: str) -> tuple[list
     return lines, num_samples
 
 
-def _warn_of_ids(part: Part, responses: list[Response], file: str) -> None:
+def _warn_of_ids(part: EvalJob, responses: list[Response], file: str) -> None:
     """Says that the ids were of no use, since completions in another order would then be taken for others."""
     given = [response.id for response in responses if response.id is not None]
     if given and not {item.id for item in part.items} & set(given):
@@ -232,7 +231,7 @@ def _warn_of_ids(part: Part, responses: list[Response], file: str) -> None:
         )
 
 
-def _line(part: Part, item: Item, sample: int, reply: Response | None) -> dict[str, Any]:
+def _line(part: EvalJob, item: EvalItem, sample: int, reply: Response | None) -> dict[str, Any]:
     problem = "no completion in the file" if reply is None else reply.problem
     return {
         "id": item.id,
@@ -249,7 +248,7 @@ def _line(part: Part, item: Item, sample: int, reply: Response | None) -> dict[s
     }
 
 
-def _grouped(part: Part, responses: list[Response], file: str) -> dict[str, list[Response]]:
+def _grouped(part: EvalJob, responses: list[Response], file: str) -> dict[str, list[Response]]:
     """Question -> its completions, in the order of the file."""
     told = [(response.id, response.prompt) for response in responses]
     places = match(part.items, told)

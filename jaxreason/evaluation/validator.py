@@ -10,9 +10,9 @@ from jax.sharding import Mesh
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
+from jaxreason.evaluation.eval_jobs import asked_jobs
+from jaxreason.evaluation.eval_settings import BenchmarkRun, EvalConfig, find_benchmarks
 from jaxreason.evaluation.evaluator import ask_and_grade, check_isolation
-from jaxreason.evaluation.parts import asked_parts
-from jaxreason.evaluation.settings import BenchmarkRun, EvalConfig, find_benchmarks
 from jaxreason.models.decoder import Model
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.models.model_source import ModelSource
@@ -100,7 +100,7 @@ class BenchmarkValidator:
         seed: int,
     ):
         self._config = validation_eval(config, how, stage)
-        check_isolation(self._config, asked_parts(self._config))
+        check_isolation(self._config, asked_jobs(self._config))
         self._variant, self._model_config = how.variant, model_config
         self._mesh, self._seed = mesh, seed
         self._engine: Engine | None = None

@@ -32,7 +32,7 @@ KINDS = (
 )
 
 
-class Moved(NamedTuple):
+class CollectiveBytes(NamedTuple):
     """What one device receives in one run of a program.
 
     Attributes:
@@ -54,7 +54,7 @@ class _Instruction(NamedTuple):
     root: bool
 
 
-def read_collectives(text: str, mesh_shape: dict[str, int]) -> Moved:
+def read_collectives(text: str, mesh_shape: dict[str, int]) -> CollectiveBytes:
     """The collectives of a compiled module.
 
     Args:
@@ -90,7 +90,7 @@ def read_collectives(text: str, mesh_shape: dict[str, int]) -> Moved:
         if moved:
             by_axis[axis] += moved
             by_kind[kind] += moved
-    return Moved(dict(by_axis), dict(by_kind), open_loops)
+    return CollectiveBytes(dict(by_axis), dict(by_kind), open_loops)
 
 
 def _parse(text: str) -> tuple[dict[str, list[_Instruction]], str]:

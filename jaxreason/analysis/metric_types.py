@@ -25,7 +25,7 @@ class Sinks(NamedTuple):
     tuned_ratio: Float[np.ndarray, "N Z"]
 
 
-class Measured(NamedTuple):
+class TextMeasurements(NamedTuple):
     """N texts read by both models. `Z` is L + 1 states (embeddings, then every block), `R` the
     longest reply.
 

@@ -1,7 +1,10 @@
 """The parts of an evaluation: one sample file each, what it is made with, what it lacks, and who grades it."""
 
 import functools
+import hashlib
+import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -14,10 +17,9 @@ from jaxreason.data.examples import prompt_messages, prompt_text
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
-from jaxreason.evaluation.asking import Benchmark
-from jaxreason.evaluation.benchmarks import Item, load_items
-from jaxreason.evaluation.identity import FORMAT, gold_identity, prompts_identity
-from jaxreason.evaluation.settings import EvalConfig, decoding_of, find_benchmarks
+from jaxreason.evaluation.benchmark_spec import Benchmark
+from jaxreason.evaluation.benchmarks import EvalItem, load_items
+from jaxreason.evaluation.eval_settings import EvalConfig, decoding_of, find_benchmarks
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results.claims import changes, plain, refuse
 from jaxreason.results.evaluation_lines import SampleKey
@@ -40,7 +42,7 @@ SECTIONS = {"decoding_settings": Decoding}  # of a head, by which older ones are
 
 
 @dataclass(frozen=True)
-class Part:
+class EvalJob:
     """One sample file: a benchmark asked in one way under a decoding.
 
     Attributes:
@@ -59,7 +61,7 @@ class Part:
 
     key: SampleKey
     benchmark: Benchmark
-    items: list[Item]
+    items: list[EvalItem]
     graders: dict[str, tuple[str, ...]]
     num_samples: int
     decoding: Decoding
@@ -79,7 +81,7 @@ class Part:
         return gold_identity(self.items)
 
 
-def asked_parts(config: EvalConfig) -> list[Part]:
+def asked_jobs(config: EvalConfig) -> list[EvalJob]:
     """The sample files that a recipe asks for, with their questions; without prompts and heads.
 
     Raises:
@@ -98,7 +100,7 @@ def asked_parts(config: EvalConfig) -> list[Part]:
                 decoding = decoding_of(config, run, decoding_name, f"eval.benchmarks.{name}")
                 decoding = replace(decoding, stop=(*decoding.stop, *prompt.stop))
                 more = decoding, delimiter, [], {}
-                parts.append(Part(key, benchmark, items, graders, number, *more))
+                parts.append(EvalJob(key, benchmark, items, graders, number, *more))
     return parts
 
 
@@ -111,7 +113,9 @@ def _graders(benchmark: Benchmark, variants, prompt: str) -> dict[str, tuple[str
     return found
 
 
-def plan(config: EvalConfig, source: ModelSource, tokenizer: Tokenizer, seed: int) -> list[Part]:
+def plan_jobs(
+    config: EvalConfig, source: ModelSource, tokenizer: Tokenizer, seed: int
+) -> list[EvalJob]:
     """The sample files of an evaluation, with their prompts as token ids and their heads.
 
     Raises:
@@ -134,7 +138,7 @@ def plan(config: EvalConfig, source: ModelSource, tokenizer: Tokenizer, seed: in
     }
     encoded: dict[tuple[str, str], tuple[list[tuple[int, ...]], dict[int, str]]] = {}
     parts = []
-    for part in asked_parts(config):
+    for part in asked_jobs(config):
         if part.key[:2] not in encoded:
             encoded[part.key[:2]] = _encode_all(tokenizer, config, part.items)
         prompts, problems = encoded[part.key[:2]]
@@ -147,7 +151,7 @@ def plan(config: EvalConfig, source: ModelSource, tokenizer: Tokenizer, seed: in
 
 
 def _encode_all(
-    tokenizer: Tokenizer, config: EvalConfig, items: list[Item]
+    tokenizer: Tokenizer, config: EvalConfig, items: list[EvalItem]
 ) -> tuple[list[tuple[int, ...]], dict[int, str]]:
     """The prompts, and by place why one cannot be put: that costs its question alone, unless all are alike."""
     prompts: list[tuple[int, ...]] = []
@@ -165,7 +169,7 @@ def _encode_all(
     return prompts, problems
 
 
-def encode_item(tokenizer: Tokenizer, config: EvalConfig, item: Item) -> tuple[int, ...]:
+def encode_item(tokenizer: Tokenizer, config: EvalConfig, item: EvalItem) -> tuple[int, ...]:
     """A question as the model gets it, in the chat template or as plain text.
 
     Raises:
@@ -179,7 +183,7 @@ def encode_item(tokenizer: Tokenizer, config: EvalConfig, item: Item) -> tuple[i
         raise UserError(f"{item.example.source}, item {item.id!r}: {error}") from error
 
 
-def claim(folder: epath.Path, parts: list[Part]) -> list[Part]:
+def claim_jobs(folder: epath.Path, parts: list[EvalJob]) -> list[EvalJob]:
     """Writes the heads of new sample files, or refuses files that were made with something else.
 
     All are compared before the first is written. A head whose file holds no sample yet is written anew. Every process
@@ -195,7 +199,7 @@ def claim(folder: epath.Path, parts: list[Part]) -> list[Part]:
     return [replace(part, head=head) for part, head in zip(parts, heads, strict=True)]
 
 
-def _claim(folder: epath.Path, parts: list[Part]) -> list[dict[str, Any]]:
+def _claim(folder: epath.Path, parts: list[EvalJob]) -> list[dict[str, Any]]:
     heads = [_agreed_head(folder, part) for part in parts]
     for part, head in zip(parts, heads, strict=True):
         path = sample_head_path(folder, part.key)
@@ -204,12 +208,12 @@ def _claim(folder: epath.Path, parts: list[Part]) -> list[dict[str, Any]]:
     return heads
 
 
-def _holds_samples(folder: epath.Path, part: Part) -> bool:
+def _holds_samples(folder: epath.Path, part: EvalJob) -> bool:
     samples = samples_path(folder, part.key)
     return grown_exists(samples) and bool(read_grown(samples))
 
 
-def _agreed_head(folder: epath.Path, part: Part) -> dict[str, Any]:
+def _agreed_head(folder: epath.Path, part: EvalJob) -> dict[str, Any]:
     asked = plain(to_dict(part.head))
     path, samples = (f(folder, part.key) for f in (sample_head_path, samples_path))
     if grown_exists(samples) and not path.exists():
@@ -228,7 +232,7 @@ def identity_of(head: Any, *others: str) -> Any:
     return {k: v for k, v in head.items() if k not in left_out} if isinstance(head, dict) else head
 
 
-def missing_samples(folder: epath.Path, part: Part) -> Bool[np.ndarray, "I G"]:
+def missing_samples(folder: epath.Path, part: EvalJob) -> Bool[np.ndarray, "I G"]:
     """Which samples are not in the file; the same on every process.
 
     Raises:
@@ -240,7 +244,7 @@ def missing_samples(folder: epath.Path, part: Part) -> Bool[np.ndarray, "I G"]:
     return mask
 
 
-def _found(folder: epath.Path, part: Part) -> list[tuple[int, int]]:
+def _found(folder: epath.Path, part: EvalJob) -> list[tuple[int, int]]:
     """(question, sample) of every line of the file, questions by their place."""
     path = samples_path(folder, part.key)
     if not grown_exists(path):
@@ -251,7 +255,7 @@ def _found(folder: epath.Path, part: Part) -> list[tuple[int, int]]:
     return [(index[line["id"]], line["sample"]) for line in lines]
 
 
-def sorted_samples(folder: epath.Path, part: Part) -> list[dict]:
+def sorted_samples(folder: epath.Path, part: EvalJob) -> list[dict]:
     """Puts the lines of a finished file into the order of the questions, on a bucket in one object, and returns them.
 
     Raises:
@@ -266,3 +270,27 @@ def sorted_samples(folder: epath.Path, part: Part) -> list[dict]:
         write_jsonl(path, lines)
     join_parts(path)
     return finished_samples(lines, part.head, str(path))
+
+
+FORMAT = 2  # of sample and grade files
+
+
+def prompts_identity(prompts: Sequence[tuple[str, Sequence[int]]]) -> str:
+    """A hash of (id, token ids) of all questions, in order."""
+    return _hash(f"{name} {list(tokens)}\n" for name, tokens in prompts)
+
+
+def gold_identity(items: Sequence[EvalItem]) -> str:
+    """A hash of what a grader knows of the questions: gold answers and metadata, but for the places of their rows."""
+    known = []
+    for item in items:
+        metadata = {name: v for name, v in item.example.metadata.items() if name != "where"}
+        known.append([item.id, item.example.answer, metadata])
+    return _hash(json.dumps(entry, sort_keys=True, default=str) for entry in known)
+
+
+def _hash(parts) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode(errors="surrogatepass"))
+    return digest.hexdigest()

@@ -9,21 +9,21 @@ import numpy as np
 from jaxtyping import Bool
 
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.evaluation.grading import Reply
-from jaxreason.evaluation.parts import Part
+from jaxreason.evaluation.eval_jobs import EvalJob
+from jaxreason.evaluation.grading import EvalReply
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Engine, Request
 from jaxreason.tasks.registry import TASKS
-from jaxreason.tasks.replies import cut_at
+from jaxreason.tasks.reply_text import cut_at
 
 CHOOSE_AT_ONCE = 128  # questions whose continuations are scored before their lines are written
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedSamples:
     """A part and which of its samples are wanted."""
 
-    part: Part
+    part: EvalJob
     mask: Bool[np.ndarray, "I G"]
 
     @property
@@ -32,20 +32,22 @@ class Wanted:
         places = np.flatnonzero(self.mask.any(axis=1)).tolist()
         return [place for place in places if place not in self.part.problems]
 
-    def reply(self, place: int, sample: int, tokens, text: str, reason: str, **extra: Any) -> Reply:
+    def reply(
+        self, place: int, sample: int, tokens, text: str, reason: str, **extra: Any
+    ) -> EvalReply:
         """The reply to question `place`."""
         prompt = self.part.prompts[place]
-        return Reply(self.part.items[place], sample, prompt, tokens, text, reason, extra)
+        return EvalReply(self.part.items[place], sample, prompt, tokens, text, reason, extra)
 
 
 def make_replies(
     engine: Engine,
     tokenizer: Tokenizer,
-    wanted: Sequence[Wanted],
+    wanted: Sequence[WantedSamples],
     decoding: Decoding,
     seed: int,
     check: Callable[[], None],
-) -> Iterator[tuple[Part, Reply]]:
+) -> Iterator[tuple[EvalJob, EvalReply]]:
     """Makes the wanted samples of parts with one decoding; every process calls it alike.
 
     All that is generated goes through the slots together, so that none idles at a benchmark's end.
@@ -69,7 +71,7 @@ def make_replies(
         yield from _generate(engine, tokenizer, generated, decoding, seed, check)
 
 
-def _problems(one: Wanted) -> Iterator[tuple[Part, Reply]]:
+def _problems(one: WantedSamples) -> Iterator[tuple[EvalJob, EvalReply]]:
     """The samples of questions that cannot be put."""
     for place, problem in one.part.problems.items():
         for sample in np.flatnonzero(one.mask[place]).tolist():
@@ -79,17 +81,17 @@ def _problems(one: Wanted) -> Iterator[tuple[Part, Reply]]:
 def _generate(
     engine: Engine,
     tokenizer: Tokenizer,
-    wanted: Sequence[Wanted],
+    wanted: Sequence[WantedSamples],
     decoding: Decoding,
     seed: int,
     check: Callable[[], None],
-) -> Iterator[tuple[Part, Reply]]:
+) -> Iterator[tuple[EvalJob, EvalReply]]:
     """All samples of a question are made again where one is missing: they share its prefill.
 
     Long prompts come first: a step reads the cache as far as the longest of its sequences, and the replies that end
     last are then not those that take longest to begin.
     """
-    asked: dict[str, tuple[Wanted, int]] = {}
+    asked: dict[str, tuple[WantedSamples, int]] = {}
     requests = []
     for one in wanted:
         for place in one.places:
@@ -113,8 +115,8 @@ def _seed_of(seed: int, name: str) -> int:
 
 
 def _choose(
-    engine: Engine, tokenizer: Tokenizer, one: Wanted, check: Callable[[], None]
-) -> Iterator[tuple[Part, Reply]]:
+    engine: Engine, tokenizer: Tokenizer, one: WantedSamples, check: Callable[[], None]
+) -> Iterator[tuple[EvalJob, EvalReply]]:
     """The likelier continuation of each question (the first of equal ones); no sampling."""
     for start in range(0, len(one.places), CHOOSE_AT_ONCE):
         for reply in _choose_some(engine, tokenizer, one, one.places[start:][:CHOOSE_AT_ONCE]):
@@ -123,8 +125,8 @@ def _choose(
 
 
 def _choose_some(
-    engine: Engine, tokenizer: Tokenizer, one: Wanted, places: list[int]
-) -> Iterator[Reply]:
+    engine: Engine, tokenizer: Tokenizer, one: WantedSamples, places: list[int]
+) -> Iterator[EvalReply]:
     task = TASKS[next(iter(one.part.graders))]
     choices = [task.choices(one.part.items[place].example) for place in places]
     pairs = [
