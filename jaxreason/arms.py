@@ -154,7 +154,8 @@ def evaluation_asked(
     for field in asked:
         if field not in eval_settings.ASKED:
             raise ConfigError(
-                f"{path}.{field}: arms may differ in {', '.join(eval_settings.ASKED)}{nearest(field, eval_settings.ASKED)}"
+                f"{path}.{field}: arms may differ in {', '.join(eval_settings.ASKED)}"
+                f"{nearest(field, eval_settings.ASKED)}"
             )
     section = merged(config.eval, asked, path)
     return parse(eval_settings.EvalConfig, section, f"{path} (eval with overrides)")

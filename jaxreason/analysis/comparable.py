@@ -19,8 +19,8 @@ from jaxreason.models.stored_tensors import open_stored, shared_places
 from jaxreason.models.weight_files import read_settings
 from jaxreason.sharding import to_host
 
-# Fields of an architecture that make states of one layer comparable, position by position.
 _MOST_NAMED = 3  # weights that a message names
+# Fields of an architecture that make states of one layer comparable, position by position.
 SHAPE = ("num_hidden_layers", "hidden_size")
 
 

@@ -41,7 +41,8 @@ METRICS: dict[str, Metric] = {
     "paper_pca_shift": Metric("questions", paper_pca_shift),
     "token_kl": Metric("texts", token_kl, any_shape=True),
     "shifted_tokens": Metric(
-        *("texts", shifted_tokens),
+        "texts",
+        shifted_tokens,
         any_shape=True,
         shows_tokens=True,
         settings=("shift_threshold",),

@@ -1,7 +1,7 @@
 """Pooling and comparing hidden states on the device, so that [L+1, B, T, D] never leaves it.
 
 Hidden states are Hugging Face's `hidden_states`: the embeddings, then every block's output, the
-last one after the final norm.
+last one after the final norm. `extract` gives them to programs that want them pooled or token by token.
 """
 
 from collections.abc import Sequence

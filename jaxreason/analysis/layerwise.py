@@ -1,4 +1,9 @@
-"""Metrics that are made of each layer's features apart: means over layers, with every layer's value in the details."""
+"""Metrics that are made of each layer's features apart: means over layers, with every layer's value in the details.
+
+Features of N texts are [N, D] with N < D, so inner products of texts [N, N] stand in for D x D matrices. A resample of
+the texts is given by how often it holds each text: a sum over its texts is then a product with those counts, and all
+resamples are one matrix product.
+"""
 
 import functools
 from collections.abc import Callable

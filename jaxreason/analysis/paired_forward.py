@@ -75,7 +75,10 @@ def make_measure(
             walked = walk(
                 [models[name] for name in names],
                 [params[name] for name in names],
-                *(tokens, segment_ids, reduce, keep),
+                tokens,
+                segment_ids,
+                reduce,
+                keep,
             )
             finals |= dict(zip(names, walked.finals, strict=True))
             kept |= dict(zip(names, (x.swapaxes(0, 1) for x in walked.kept), strict=True))

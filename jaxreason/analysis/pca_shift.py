@@ -4,6 +4,9 @@ base's main axes.
 Departures from the authors' code: padding is never averaged in, texts are the evaluated ones,
 several poolings stand side by side, and the mean of the layers' shifts is given beside the shift of
 the layers' mean (in which shifts of opposite sign cancel, and the sign of an axis is arbitrary).
+
+`paper_pca_shift` is the number of the study's script: the same arithmetic on the states of `raw_questions`, with
+projections that are not centred, and the distance of centres that are means over layers.
 """
 
 from typing import NamedTuple

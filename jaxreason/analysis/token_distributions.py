@@ -1,7 +1,10 @@
 """How the next-token distributions of two models differ on the same replies, token by token.
 
 Divergences sum over the full vocabulary, in nats, at every reply token, the first and the end token
-included. The study's own numbers stand beside them, as its scripts make them (`paper_tokens`).
+included. The study's own numbers stand beside them (Huan et al. 2025, section 4), made as its scripts make them: these
+score prompt and reply as one text and start one token late, so that the first token of a reply is not scored. Where the
+tokenizer puts a token before any text, that token is not counted with the prompt and the start is right. The token that
+ends a reply is not in their text, and never scored. They add 1e-10 to probabilities.
 """
 
 from collections.abc import Sequence

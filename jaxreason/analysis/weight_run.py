@@ -1,4 +1,7 @@
-"""Two model folders compared tensor by tensor from the disk; what is done is kept, so that a killed run goes on."""
+"""Two model folders compared tensor by tensor from the disk; what is done is kept, so that a killed run goes on.
+
+`weight_details` sums the tensors up: as a whole, by kind of matrix and by layer.
+"""
 
 import logging
 import math
@@ -97,10 +100,22 @@ def kept_part(
 
 # Means over matrices: where none of them moved, they are left out.
 MEANS = (
-    *("effective_rank", "stable_rank", "top_1", "top_10", "rank_share"),
-    *("angle_left", "angle_right", "overlap_left", "overlap_right"),
-    *("energy_left", "energy_right", "chance_left", "chance_right"),
-    *("spectral_drift", "rotation_left", "rotation_right"),
+    "effective_rank",
+    "stable_rank",
+    "top_1",
+    "top_10",
+    "rank_share",
+    "angle_left",
+    "angle_right",
+    "overlap_left",
+    "overlap_right",
+    "energy_left",
+    "energy_right",
+    "chance_left",
+    "chance_right",
+    "spectral_drift",
+    "rotation_left",
+    "rotation_right",
 )
 
 

@@ -8,15 +8,39 @@ _ROLES = ("system", "user", "assistant", "tool")
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 # Names under which a message's thinking is found.
 _REASONING = (
-    *("reasoning_content", "reasoning", "reasoning_text", "thinking", "thinking_content"),
-    *("thought", "thoughts", "think", "chain_of_thought", "cot"),
+    "reasoning_content",
+    "reasoning",
+    "reasoning_text",
+    "thinking",
+    "thinking_content",
+    "thought",
+    "thoughts",
+    "think",
+    "chain_of_thought",
+    "cot",
 )
 _READ = {"role", "from", "content", "value", *_REASONING}
 # What a message says beside its text: without it the conversation would be another one.
 _SAYS_MORE = (
-    *("tool_calls", "function_call", "tool_use", "tools", "functions"),
-    *("images", "image", "image_url", "audio", "audios", "video", "videos", "files", "attachments"),
-    *("refusal", "weight", "train", "loss", "prefix"),
+    "tool_calls",
+    "function_call",
+    "tool_use",
+    "tools",
+    "functions",
+    "images",
+    "image",
+    "image_url",
+    "audio",
+    "audios",
+    "video",
+    "videos",
+    "files",
+    "attachments",
+    "refusal",
+    "weight",
+    "train",
+    "loss",
+    "prefix",
 )
 
 

@@ -66,7 +66,11 @@ def read_huggingface(config: DatasetConfig) -> Iterator[SourceRow]:
         ) from error
     # What a folder holds may be damaged in any way; programs in it (RuntimeError) are not run.
     except (
-        *(OSError, ValueError, RuntimeError, KeyError, TypeError),
+        OSError,
+        ValueError,
+        RuntimeError,
+        KeyError,
+        TypeError,
         datasets.exceptions.DatasetsError,
     ) as error:
         reason = f": {str(error.__cause__)[:300]}" if error.__cause__ else ""

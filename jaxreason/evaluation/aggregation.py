@@ -1,5 +1,5 @@
 """scores.json from the sample files: a row for each benchmark, decoding and metric, and group
-means.
+means. Samples without a score are counted, and told of.
 """
 
 import itertools
@@ -134,18 +134,18 @@ def _whole_rows(
 def reply_facts(graded: list[tuple[EvalJob, str, list[dict]]]) -> list[dict[str, Any]]:
     """A row for each sample file: how long its replies are, and what could not be graded, by grader and kind."""
     rows: dict[SampleKey, dict[str, Any]] = {}
-    for part, grader, lines in graded:
-        row = rows.setdefault(part.key, _facts(part, lines))
+    for job, grader, lines in graded:
+        row = rows.setdefault(job.key, _facts(job, lines))
         errors = Counter(error_kind(x["error"]) for x in lines if x["error"] is not None)
         row["errors"][grader] = dict(errors)
     return list(rows.values())
 
 
-def _facts(part: EvalJob, lines: list[dict]) -> dict[str, Any]:
+def _facts(job: EvalJob, lines: list[dict]) -> dict[str, Any]:
     lengths = [line["num_tokens"] for line in lines if line["num_tokens"] is not None]
-    return part.key._asdict() | {
-        "group": part.benchmark.group,
-        "num_samples": part.num_samples,
+    return job.key._asdict() | {
+        "group": job.benchmark.group,
+        "num_samples": job.num_samples,
         "samples": len(lines),
         "mean_tokens": float(np.mean(lengths)) if lengths else None,
         "max_tokens": max(lengths, default=None),
@@ -155,13 +155,13 @@ def _facts(part: EvalJob, lines: list[dict]) -> dict[str, Any]:
 
 
 def group_rows(
-    parts: list[tuple[str, str, SampleKey, Clustered]], confidence: float, resamples: int
+    jobs: list[tuple[str, str, SampleKey, Clustered]], confidence: float, resamples: int
 ) -> list[dict]:
     """Means over each group's benchmarks, from (variant, group, key, primary scores)."""
     rows = []
-    groups = in_order(part[1] for part in parts)
+    groups = in_order(job[1] for job in jobs)
     ordered = sorted(
-        parts, key=lambda part: (VARIANTS.index(part[0]), groups.index(part[1]), part[2].decoding)
+        jobs, key=lambda job: (VARIANTS.index(job[0]), groups.index(job[1]), job[2].decoding)
     )
     for (variant, group, decoding), members in itertools.groupby(ordered, key=_level):
         members = list(members)
@@ -176,8 +176,8 @@ def group_rows(
     return rows
 
 
-def _level(part: tuple[str, str, SampleKey, Clustered]) -> tuple[str, str, str]:
-    variant, group, key, _ = part
+def _level(job: tuple[str, str, SampleKey, Clustered]) -> tuple[str, str, str]:
+    variant, group, key, _ = job
     return variant, group, key.decoding
 
 

@@ -1,10 +1,13 @@
-"""The parts of an evaluation: one sample file each, what it is made with, what it lacks, and who grades it."""
+"""The jobs of an evaluation: a benchmark asked in one way under one decoding, which makes one sample file.
+
+A job knows its questions, prompts and graders, what its file was made with, and which samples the file lacks.
+"""
 
 import functools
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -87,7 +90,7 @@ def asked_jobs(config: EvalConfig) -> list[EvalJob]:
     Raises:
       UserError: the recipe does not fit, or questions cannot be read.
     """
-    parts, delimiter = [], " " if config.prompt_format == "plain" else ""
+    jobs, delimiter = [], " " if config.prompt_format == "plain" else ""
     for name, benchmark in find_benchmarks(config).items():
         run = config.benchmarks[name]
         source = config.source, config.data_folder, run.limit, config.items_seed
@@ -100,8 +103,8 @@ def asked_jobs(config: EvalConfig) -> list[EvalJob]:
                 decoding = decoding_of(config, run, decoding_name, f"eval.benchmarks.{name}")
                 decoding = replace(decoding, stop=(*decoding.stop, *prompt.stop))
                 more = decoding, delimiter, [], {}
-                parts.append(EvalJob(key, benchmark, items, graders, number, *more))
-    return parts
+                jobs.append(EvalJob(key, benchmark, items, graders, number, *more))
+    return jobs
 
 
 def _graders(benchmark: Benchmark, variants, prompt: str) -> dict[str, tuple[str, ...]]:
@@ -137,17 +140,17 @@ def plan_jobs(
         },
     }
     encoded: dict[tuple[str, str], tuple[list[tuple[int, ...]], dict[int, str]]] = {}
-    parts = []
-    for part in asked_jobs(config):
-        if part.key[:2] not in encoded:
-            encoded[part.key[:2]] = _encode_all(tokenizer, config, part.items)
-        prompts, problems = encoded[part.key[:2]]
-        ids = [(item.id, tokens) for item, tokens in zip(part.items, prompts, strict=True)]
-        head = common | part.key._asdict() | {"prompts": prompts_identity(ids)}
-        head |= {"num_questions": len(part.items), "num_samples": part.num_samples}
-        head["decoding_settings"] = to_dict(part.decoding)
-        parts.append(replace(part, prompts=prompts, head=head, problems=problems))
-    return parts
+    jobs = []
+    for job in asked_jobs(config):
+        if job.key[:2] not in encoded:
+            encoded[job.key[:2]] = _encode_all(tokenizer, config, job.items)
+        prompts, problems = encoded[job.key[:2]]
+        ids = [(item.id, tokens) for item, tokens in zip(job.items, prompts, strict=True)]
+        head = common | job.key._asdict() | {"prompts": prompts_identity(ids)}
+        head |= {"num_questions": len(job.items), "num_samples": job.num_samples}
+        head["decoding_settings"] = to_dict(job.decoding)
+        jobs.append(replace(job, prompts=prompts, head=head, problems=problems))
+    return jobs
 
 
 def _encode_all(
@@ -183,42 +186,42 @@ def encode_item(tokenizer: Tokenizer, config: EvalConfig, item: EvalItem) -> tup
         raise UserError(f"{item.example.source}, item {item.id!r}: {error}") from error
 
 
-def claim_jobs(folder: epath.Path, parts: list[EvalJob]) -> list[EvalJob]:
+def claim_jobs(folder: epath.Path, jobs: list[EvalJob]) -> list[EvalJob]:
     """Writes the heads of new sample files, or refuses files that were made with something else.
 
     All are compared before the first is written. A head whose file holds no sample yet is written anew. Every process
     must call it.
 
     Returns:
-      The parts with the heads that their files have: hashes of what an older version wrote stand in files of grades.
+      The jobs with the heads that their files have: hashes of what an older version wrote stand in files of grades.
 
     Raises:
       ConfigError: with the differences.
     """
-    heads = on_process_zero(lambda: _claim(folder, parts))
-    return [replace(part, head=head) for part, head in zip(parts, heads, strict=True)]
+    heads = on_process_zero(lambda: _claim(folder, jobs))
+    return [replace(job, head=head) for job, head in zip(jobs, heads, strict=True)]
 
 
-def _claim(folder: epath.Path, parts: list[EvalJob]) -> list[dict[str, Any]]:
-    heads = [_agreed_head(folder, part) for part in parts]
-    for part, head in zip(parts, heads, strict=True):
-        path = sample_head_path(folder, part.key)
-        if not (path.exists() and _holds_samples(folder, part)):
+def _claim(folder: epath.Path, jobs: list[EvalJob]) -> list[dict[str, Any]]:
+    heads = [_agreed_head(folder, job) for job in jobs]
+    for job, head in zip(jobs, heads, strict=True):
+        path = sample_head_path(folder, job.key)
+        if not (path.exists() and _holds_samples(folder, job)):
             write_json(path, head)
     return heads
 
 
-def _holds_samples(folder: epath.Path, part: EvalJob) -> bool:
-    samples = samples_path(folder, part.key)
+def _holds_samples(folder: epath.Path, job: EvalJob) -> bool:
+    samples = samples_path(folder, job.key)
     return grown_exists(samples) and bool(read_grown(samples))
 
 
-def _agreed_head(folder: epath.Path, part: EvalJob) -> dict[str, Any]:
-    asked = plain(to_dict(part.head))
-    path, samples = (f(folder, part.key) for f in (sample_head_path, samples_path))
+def _agreed_head(folder: epath.Path, job: EvalJob) -> dict[str, Any]:
+    asked = plain(to_dict(job.head))
+    path, samples = (f(folder, job.key) for f in (sample_head_path, samples_path))
     if grown_exists(samples) and not path.exists():
         raise ConfigError(f"{samples}: what it was made with is not known; remove it.")
-    if not _holds_samples(folder, part):
+    if not _holds_samples(folder, job):
         return asked
     remedy = f"Use another working directory, or remove {samples.name} and {path.name}."
     found = read_json(path, f"Put back a copy of it. {remedy}")
@@ -232,44 +235,44 @@ def identity_of(head: Any, *others: str) -> Any:
     return {k: v for k, v in head.items() if k not in left_out} if isinstance(head, dict) else head
 
 
-def missing_samples(folder: epath.Path, part: EvalJob) -> Bool[np.ndarray, "I G"]:
+def missing_samples(folder: epath.Path, job: EvalJob) -> Bool[np.ndarray, "I G"]:
     """Which samples are not in the file; the same on every process.
 
     Raises:
-      UserError: a line is no sample of the part, or one that is there already.
+      UserError: a line is no sample of the job, or one that is there already.
     """
-    mask = np.ones((len(part.items), part.num_samples), bool)
-    for question, sample in on_process_zero(lambda: _found(folder, part)):
+    mask = np.ones((len(job.items), job.num_samples), bool)
+    for question, sample in on_process_zero(lambda: _found(folder, job)):
         mask[question, sample] = False
     return mask
 
 
-def _found(folder: epath.Path, part: EvalJob) -> list[tuple[int, int]]:
+def _found(folder: epath.Path, job: EvalJob) -> list[tuple[int, int]]:
     """(question, sample) of every line of the file, questions by their place."""
-    path = samples_path(folder, part.key)
+    path = samples_path(folder, job.key)
     if not grown_exists(path):
         return []
-    index = {item.id: number for number, item in enumerate(part.items)}
+    index = {item.id: number for number, item in enumerate(job.items)}
     lines = read_jsonl(path)
-    check_samples(lines, str(path), part.key.benchmark, part.num_samples, list(index))
+    check_samples(lines, str(path), job.key.benchmark, job.num_samples, list(index))
     return [(index[line["id"]], line["sample"]) for line in lines]
 
 
-def sorted_samples(folder: epath.Path, part: EvalJob) -> list[dict]:
+def sorted_samples(folder: epath.Path, job: EvalJob) -> list[dict]:
     """Puts the lines of a finished file into the order of the questions, on a bucket in one object, and returns them.
 
     Raises:
-      UserError: a line is no sample of the part, is there twice, or is missing.
+      UserError: a line is no sample of the job, is there twice, or is missing.
     """
-    path = samples_path(folder, part.key)
-    order = {item.id: number for number, item in enumerate(part.items)}
+    path = samples_path(folder, job.key)
+    order = {item.id: number for number, item in enumerate(job.items)}
     found = read_jsonl(path)
-    check_samples(found, str(path), part.key.benchmark, part.num_samples, list(order))
+    check_samples(found, str(path), job.key.benchmark, job.num_samples, list(order))
     lines = sorted(found, key=lambda line: (order[line["id"]], line["sample"]))
     if lines != found:
         write_jsonl(path, lines)
     join_parts(path)
-    return finished_samples(lines, part.head, str(path))
+    return finished_samples(lines, job.head, str(path))
 
 
 FORMAT = 2  # of sample and grade files
@@ -289,8 +292,8 @@ def gold_identity(items: Sequence[EvalItem]) -> str:
     return _hash(json.dumps(entry, sort_keys=True, default=str) for entry in known)
 
 
-def _hash(parts) -> str:
+def _hash(pieces: Iterable[str]) -> str:
     digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part.encode(errors="surrogatepass"))
+    for piece in pieces:
+        digest.update(piece.encode(errors="surrogatepass"))
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Replies of a model to the questions of several parts, as they finish."""
+"""Requests to the sampling engine for the questions of several jobs, and the replies as they finish."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -21,23 +21,23 @@ CHOOSE_AT_ONCE = 128  # questions whose continuations are scored before their li
 
 @dataclass(frozen=True)
 class WantedSamples:
-    """A part and which of its samples are wanted."""
+    """A job and which of its samples are wanted."""
 
-    part: EvalJob
+    job: EvalJob
     mask: Bool[np.ndarray, "I G"]
 
     @property
     def places(self) -> list[int]:
         """Questions that lack a sample and can be put."""
         places = np.flatnonzero(self.mask.any(axis=1)).tolist()
-        return [place for place in places if place not in self.part.problems]
+        return [place for place in places if place not in self.job.problems]
 
     def reply(
         self, place: int, sample: int, tokens, text: str, reason: str, **extra: Any
     ) -> EvalReply:
         """The reply to question `place`."""
-        prompt = self.part.prompts[place]
-        return EvalReply(self.part.items[place], sample, prompt, tokens, text, reason, extra)
+        prompt = self.job.prompts[place]
+        return EvalReply(self.job.items[place], sample, prompt, tokens, text, reason, extra)
 
 
 def make_replies(
@@ -48,22 +48,22 @@ def make_replies(
     seed: int,
     check: Callable[[], None],
 ) -> Iterator[tuple[EvalJob, EvalReply]]:
-    """Makes the wanted samples of parts with one decoding; every process calls it alike.
+    """Makes the wanted samples of jobs with one decoding; every process calls it alike.
 
     All that is generated goes through the slots together, so that none idles at a benchmark's end.
 
     Args:
       engine: with the model.
       tokenizer: the model's.
-      wanted: the samples, by part.
-      decoding: of the parts; plays no role where continuations are compared.
+      wanted: the samples, by job.
+      decoding: of the jobs; plays no role where continuations are compared.
       seed: of the sampling.
       check: called at each block of decoding and of scoring; what it raises ends the call.
     """
     generated = []
     for one in wanted:
         yield from _problems(one)
-        if one.part.kind == "choose":
+        if one.job.kind == "choose":
             yield from _choose(engine, tokenizer, one, check)
         else:
             generated.append(one)
@@ -73,9 +73,9 @@ def make_replies(
 
 def _problems(one: WantedSamples) -> Iterator[tuple[EvalJob, EvalReply]]:
     """The samples of questions that cannot be put."""
-    for place, problem in one.part.problems.items():
+    for place, problem in one.job.problems.items():
         for sample in np.flatnonzero(one.mask[place]).tolist():
-            yield one.part, one.reply(place, sample, (), "", f"error: {problem}")
+            yield one.job, one.reply(place, sample, (), "", f"error: {problem}")
 
 
 def _generate(
@@ -95,10 +95,10 @@ def _generate(
     requests = []
     for one in wanted:
         for place in one.places:
-            question = one.part.items[place].id
-            name, drawn = f"{one.part.key.name}/{question}", f"{one.part.key.benchmark}/{question}"
+            question = one.job.items[place].id
+            name, drawn = f"{one.job.key.name}/{question}", f"{one.job.key.benchmark}/{question}"
             asked[name] = one, place
-            prompt, samples = one.part.prompts[place], one.part.num_samples
+            prompt, samples = one.job.prompts[place], one.job.num_samples
             requests.append(Request(name, prompt, _seed_of(seed, drawn), samples))
     requests.sort(key=lambda request: len(request.tokens), reverse=True)
     for completion in engine.generate(requests, decoding, check=check):
@@ -106,7 +106,7 @@ def _generate(
         if one.mask[place, completion.sample]:
             tokens, reason = completion.tokens, completion.finish_reason
             text = cut_at(tokenizer.decode(list(tokens)), decoding.stop)
-            yield one.part, one.reply(place, completion.sample, tokens, text, reason)
+            yield one.job, one.reply(place, completion.sample, tokens, text, reason)
 
 
 def _seed_of(seed: int, name: str) -> int:
@@ -120,17 +120,17 @@ def _choose(
     """The likelier continuation of each question (the first of equal ones); no sampling."""
     for start in range(0, len(one.places), CHOOSE_AT_ONCE):
         for reply in _choose_some(engine, tokenizer, one, one.places[start:][:CHOOSE_AT_ONCE]):
-            yield one.part, reply
+            yield one.job, reply
         check()
 
 
 def _choose_some(
     engine: Engine, tokenizer: Tokenizer, one: WantedSamples, places: list[int]
 ) -> Iterator[EvalReply]:
-    task = TASKS[next(iter(one.part.graders))]
-    choices = [task.choices(one.part.items[place].example) for place in places]
+    task = TASKS[next(iter(one.job.graders))]
+    choices = [task.choices(one.job.items[place].example) for place in places]
     pairs = [
-        (one.part.prompts[place], tokenizer.encode_part(one.part.delimiter + choice))
+        (one.job.prompts[place], tokenizer.encode_part(one.job.delimiter + choice))
         for place, texts in zip(places, choices, strict=True)
         for choice in texts
     ]

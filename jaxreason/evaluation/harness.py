@@ -173,7 +173,10 @@ class HarnessModel(TemplateLM):
         if any(lost):
             _LOG.warning(
                 "%d of %d texts are longer than max_length=%d; up to %d tokens of their beginning were left out",
-                *(sum(map(bool, lost)), len(lost), self.max_length, max(lost)),
+                sum(map(bool, lost)),
+                len(lost),
+                self.max_length,
+                max(lost),
             )
         for (asked, _, _), score in zip(requests, scores, strict=True):
             if score.error is not None:
@@ -255,8 +258,14 @@ def _open(text: str, last: str) -> str:
 # The length of a reply, by the names that tasks give it; the first that is there counts, as in lm-eval.
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 SETTINGS = (
-    *("until", "do_sample", "temperature", *LENGTHS),
-    *("top_p", "top_k", "min_p", "repetition_penalty"),
+    "until",
+    "do_sample",
+    "temperature",
+    *LENGTHS,
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
 )
 # What the engine does not have, and the values with which it asks for nothing.
 NEUTRAL = {"num_beams": 1, "num_return_sequences": 1, "use_cache": True, "early_stopping": False}

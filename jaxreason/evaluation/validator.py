@@ -1,4 +1,4 @@
-"""The evaluation's part in validating while training: one benchmark, asked with its own decoding and graded."""
+"""Validation while training, as an evaluation does it: one benchmark, asked with its own decoding and graded."""
 
 import dataclasses
 from collections.abc import Callable

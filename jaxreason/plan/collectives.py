@@ -27,8 +27,13 @@ _MESH_GROUPS = re.compile(
 # What comes from other slices, over the hosts: only the axis `data` joins slices (`sharding.make_mesh`).
 _MEGASCALE = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
 KINDS = (
-    *("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "ragged-all-to-all"),
-    *("collective-permute", "collective-broadcast"),
+    "all-gather",
+    "all-reduce",
+    "reduce-scatter",
+    "all-to-all",
+    "ragged-all-to-all",
+    "collective-permute",
+    "collective-broadcast",
 )
 
 

@@ -1,4 +1,4 @@
-"""The `plan` section of a recipe."""
+"""The `plan` section of a recipe, and what of it can be counted where the data lie on this machine."""
 
 import dataclasses
 from dataclasses import dataclass, field

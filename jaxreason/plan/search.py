@@ -217,9 +217,14 @@ def _by_rule(
     return ProgramCost(
         program.name,
         {kind: bytes_on_device(tree) for kind, tree in program.held.items()},
-        *(bytes_on_device(program.beside), estimated_peak(program, model, mesh, chunk) + more),
-        *(bytes_on_device(program.args), work, CollectiveBytes({}, {}, 0)),
-        *(False, False, 0.0),
+        bytes_on_device(program.beside),
+        estimated_peak(program, model, mesh, chunk) + more,
+        bytes_on_device(program.args),
+        work,
+        CollectiveBytes({}, {}, 0),
+        False,
+        False,
+        0.0,
     )
 
 

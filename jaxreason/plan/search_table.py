@@ -80,7 +80,12 @@ def _row(candidate: Candidate, found: Found) -> list[str]:
     fits = {True: "yes", False: "no", None: "not looked at"}[candidate.fits]
     notes = ["best"] * (candidate == found.best) + ["recipe"] * (way == found.now)
     return [
-        *(way.remat, str(way.unroll), str(way.rows)),
-        *(f"{candidate.tokens_per_second:,.0f}", f"{candidate.total / GIB:.2f}"),
-        *("compiled" if candidate.compiled else "by rule", fits, ", ".join(notes)),
+        way.remat,
+        str(way.unroll),
+        str(way.rows),
+        f"{candidate.tokens_per_second:,.0f}",
+        f"{candidate.total / GIB:.2f}",
+        "compiled" if candidate.compiled else "by rule",
+        fits,
+        ", ".join(notes),
     ]

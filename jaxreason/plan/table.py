@@ -115,7 +115,11 @@ def _remats(stage: StagePlan, plan: Plan) -> list[str]:
         rows.append([policy, f"{work:,.0f}", f"{saved:,.0f}", attention, peak, fits])
     header = (
         f"{stage.measured[0].name} by model.remat",
-        *("products with weights, TFLOP a device", "saved", "attention", "peak GiB", "fits"),
+        "products with weights, TFLOP a device",
+        "saved",
+        "attention",
+        "peak GiB",
+        "fits",
     )
     return aligned(header, rows)
 

@@ -3,6 +3,10 @@
 The program is run in a jail (`sandbox`); what it prints or returns is compared here, where the right
 answers are and the program is not. Metadata needed: `tests` (`data.code_tests.all_tests`) and
 `function`, "" for a program that reads its input.
+
+Outputs are compared as LiveCodeBench compares them: line by line without the space around, a line of numbers by value
+and not by spelling. One rule is looser: a number that the test writes as a decimal fraction may differ by a millionth,
+relative or absolute, as the contests themselves allow; LiveCodeBench asks for every digit.
 """
 
 import json

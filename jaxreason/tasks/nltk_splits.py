@@ -1,4 +1,4 @@
-r"""Sentences as the released IFEval code counts them: NLTK's Punkt for English, restated.
+r"""Sentences and words as the released IFEval code counts them: NLTK's Punkt and `word_tokenize` for English, restated.
 
 Punkt (Kiss and Strunk 2006) splits at `.`, `?` and `!` before white space or closing marks, unless
 the word is one of its 155 abbreviations, an initial or a number that the next word speaks against.
@@ -7,6 +7,9 @@ Its mistakes are part of the score: it was trained on a financial newspaper, so 
 
 One thing is smaller here: whether a word with a capital after an abbreviation or an initial is
 known in small letters is looked up among 300 common words, not among the 20,000 of Punkt's newspaper.
+
+Words follow the Penn Treebank: marks are set apart, contractions are two words ("IT'S" is IT and 'S), and a full stop
+is set apart only at the end of a sentence.
 """
 
 import itertools

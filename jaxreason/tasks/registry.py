@@ -1,4 +1,7 @@
-"""TASKS: what each kind of question asks for and how a reply to it is scored."""
+"""TASKS: what each kind of question asks for and how a reply to it is scored.
+
+`grader_version` hashes what a grader is made of: by it grades are kept or made again.
+"""
 
 import ast
 import hashlib

@@ -1,4 +1,4 @@
-"""The processes that grade: how one is started and ended, and what it does while it lives.
+"""Grading workers: how a worker process is started, what it does, and how it is ended.
 
 A worker is a fresh interpreter (never a fork, never a thread) that imports `jaxreason.tasks` and
 nothing of the caller's program. It has a process group and a memory limit of its own, is the first

@@ -77,7 +77,10 @@ def test_a_plan_has_every_program_of_a_recipe(plan):
     assert names == {
         "sft": ["SFT step"],
         "rl": [
-            *("RL policy step", "log-prob pass", "weights to the sampler", "prefill"),
+            "RL policy step",
+            "log-prob pass",
+            "weights to the sampler",
+            "prefill",
             "decode, one token",
         ],
     }

@@ -8,7 +8,7 @@ from jaxreason.tasks.registry import TASKS, grader_version, used_modules
 
 def test_modules_are_found_however_they_are_imported():
     source = (
-        "from jaxreason.tasks import math, replies\nfrom jaxreason.tasks.letters import X as Y\n"
+        "from jaxreason.tasks import math, reply_text\nfrom jaxreason.tasks.letters import X as Y\n"
     )
     source += "import jaxreason.tasks.coqa\nfrom jaxreason.data.examples import Example\n"
     assert used_modules(source) == [
