@@ -46,6 +46,9 @@ def debiased_alignment(
 
     Copies of a text in a resample are one text: no sum takes two of them. 0 where fewer than four are different.
     """
+    # Sums over different texts come from sums over all places by inclusion and exclusion: the diagonal is removed, then
+    # what pairs and triples of places share is taken off. `held` weighs a text by its copies; powers of it count how
+    # often the same text stands at two places of a sum, which must not be taken for two texts.
     first, second = (kernel - np.diag(np.diagonal(kernel)) for kernel in (first, second))
     a, b, c = _sums(first, second, held)
     squares = held**2
@@ -92,6 +95,7 @@ def similarity(
 
     1 where neither varies, 0 if only one does. Debiased, it can be below 0 and above 1.
     """
+    # The debiased estimate of a model with itself may fall below 0 with few texts; then there is no size to divide by.
     own = [np.maximum(alignment(kernel, kernel, held), 0) for kernel in (first, second)]
     size = np.sqrt(own[0] * own[1])
     found = alignment(first, second, held) / np.where(size > 0, size, 1)

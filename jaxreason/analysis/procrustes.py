@@ -48,6 +48,7 @@ def _turned(base: Float[np.ndarray, "N N"], tuned: Float[np.ndarray, "N N"]) -> 
 
 def _root(kernel: Float[np.ndarray, "N N"]) -> tuple[np.ndarray, np.ndarray]:
     """Left singular vectors and singular values of the features that a kernel is made of."""
+    # The kernel is positive semidefinite, but rounding makes its smallest eigenvalues negative: their root is 0.
     values, vectors = np.linalg.eigh(kernel)
     return vectors, np.sqrt(np.maximum(values, 0))
 

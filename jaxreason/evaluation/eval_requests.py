@@ -100,6 +100,7 @@ def _generate(
             asked[name] = one, place
             prompt, samples = one.job.prompts[place], one.job.num_samples
             requests.append(Request(name, prompt, _seed_of(seed, drawn), samples))
+    # The seed of a draw has the benchmark in its name, not the prompt: ways of asking are compared on the same draws.
     requests.sort(key=lambda request: len(request.tokens), reverse=True)
     for completion in engine.generate(requests, decoding, check=check):
         one, place = asked[completion.id]

@@ -252,7 +252,7 @@ class _Shown:
     def __init__(self, folder: epath.Path, missing: list[np.ndarray]):
         total = sum(mask.size for mask in missing)
         self._done: float = total - sum(int(mask.sum()) for mask in missing)
-        self._progress = Progress(f"evaluate {'/'.join(folder.jobs[-3:-1])}", total, self._done)
+        self._progress = Progress(f"evaluate {'/'.join(folder.parts[-3:-1])}", total, self._done)
         self._right: Counter[str] = Counter()
         self._graded: Counter[str] = Counter()
         self._errors = 0

@@ -102,7 +102,7 @@ def _read(file: epath.PathLike) -> bytes:
 
 def _rows(data: bytes) -> dict[int, dict]:
     """The object of each line by its number, lines of white space left out; an empty one for a line that holds none.
-    Bytes that are no UTF-8 are replaced, and a mark of byte order at the start is no job of the first line.
+    Bytes that are no UTF-8 are replaced, and a mark of byte order at the start is no part of the first line.
     """
     lines = data.decode("utf-8-sig", errors="replace").split("\n")
     return {number: _row(line) for number, line in enumerate(lines, start=1) if line.strip()}

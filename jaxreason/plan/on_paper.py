@@ -1,4 +1,4 @@
-"""Times and bytes on the disk in closed form, without a program, a compiler or a device: a study's dry run adds them up.
+"""Times and bytes on the disk in closed form, without a program, a compiler or a device: what a dry run adds up.
 
 The same counts as `plan.roofline` makes of traced programs: products with weights and causal attention at the peak, HBM
 read and written at the maker's speed. What devices send each other is left out, since only a compiled program has it.

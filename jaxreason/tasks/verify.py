@@ -176,6 +176,7 @@ class _Round:
         try:
             if (code := worker.process.poll()) is not None:
                 raise OSError(f"it had ended with code {code}")
+            # Loading comes before the item, which keeps its place: a slow import is no slow reply.
             if self.task_name not in worker.loaded:
                 return self._prepare(worker)
             worker.connection.send((self.task_name, *self.items[self.waiting[0]]))

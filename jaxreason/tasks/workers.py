@@ -80,6 +80,10 @@ def load_tasks(source: str) -> Mapping[str, Task]:
     return getattr(importlib.import_module(module), name)
 
 
+# Why this is not a library's process pool. Such pools (pebble, concurrent.futures, loky) start a worker by a fork, which
+# copies JAX's locked threads, or by multiprocessing's spawn, which imports the caller's main program. They kill one
+# process and leave what a grader has started itself, and they fix an item's time when it is queued, not when the round's
+# budget is known. They have no place for setup of a task in one worker outside of an item's time and memory limit.
 def start_worker(source: str, task_name: str, timeout_s: float, isolation: str) -> GradingWorker:
     """Starts a fresh interpreter that serves one end of a socket pair. Does not wait for it."""
     ours, theirs = socket.socketpair()
@@ -106,6 +110,7 @@ def start_worker(source: str, task_name: str, timeout_s: float, isolation: str) 
 def stop_worker(worker: GradingWorker) -> int | None:
     """Kills the process and what it started, and closes the connection. Returns the exit code."""
     worker.connection.close()
+    # A worker that died by itself keeps its own exit code; the group is killed all the same, for its children.
     try:
         code = worker.process.wait(timeout=0.05)
     except subprocess.TimeoutExpired:
@@ -145,7 +150,9 @@ def serve_grading(
 
 def _prepare(connection: Connection, task: Task) -> None:
     """Loads what a task needs, outside of the memory limit, and says "ready" or what went wrong."""
-    _limit_memory(None)
+    _limit_memory(
+        None
+    )  # libraries reserve more address space while they load than a grader may have
     try:
         if task.worker_setup is not None:
             task.worker_setup()
