@@ -15,13 +15,13 @@ from jaxreason.config import parse
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
-from jaxreason.procedural import question_files, sums
+from jaxreason.procedural import sums, tiny_questions
 from jaxreason.procedural.question_kinds import CHARACTERS
 from jaxreason.question_set import QuestionsConfig, write_questions
 from jaxreason.results.files import absolute, atomic_write_text
 
 WRITERS: dict[str, tuple[type, Callable[[Any], dict[str, list[dict]]]]] = {
-    "procedural": (question_files.ProceduralConfig, question_files.make_procedural_files),
+    "procedural": (tiny_questions.ProceduralConfig, tiny_questions.make_procedural_files),
     "sums": (sums.SumsConfig, sums.make_sums_files),
 }
 

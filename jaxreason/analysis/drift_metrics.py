@@ -19,7 +19,7 @@ from jaxreason.analysis.token_distributions import token_kl
 
 
 class Metric(NamedTuple):
-    """A metric of `texts` takes a Measured, one of `questions` its QuestionStates, one of `weights` what
+    """A metric of `texts` takes TextMeasurements, one of `questions` its QuestionStates, one of `weights` what
     `compare_weights` gives. All values are 0 for a model compared with itself, or undefined."""
 
     reads: Literal["texts", "questions", "weights"]

@@ -68,7 +68,7 @@ def _covariances(scores: Float[np.ndarray, "N M"], held: np.ndarray) -> Float[np
 
 def _common_axes(base: np.ndarray, tuned: np.ndarray, components: int):
     """The first axes [r, M, K] of both, 0 beyond the number [r] that both have."""
-    # Axes of a resample are zeroed beyond its own rank, not cut off: all resamples keep one shape and go through one SVD.
+    # Axes of a resample are zeroed beyond its own rank, not cut off: all resamples keep one shape for one SVD.
     found, ranks = [], []
     for covariances in (base, tuned):
         values, axes = (part[..., ::-1] for part in np.linalg.eigh(covariances))

@@ -208,7 +208,7 @@ def _on_target(work: ProductFlops, mesh: Mesh, slice_: Slice) -> ProductFlops:
 def _by_rule(
     program: Program, model: Model, mesh: Mesh, work: ProductFlops, chunk: int
 ) -> ProgramCost:
-    """As `measure` would say without a compiler, of work that is known.
+    """As `measure_program` would say without a compiler, of work that is known.
 
     Where nothing is recomputed, what lies between products is kept too (norms and activations, partly in float32): half
     as much again as the rule has, which counts products.

@@ -54,8 +54,8 @@ def _fork(connection: socket.socket, reading: int, writing: int) -> int:
         os.close(writing)
         return number
     try:
-        # A session of its own first, so that killing its group never reaches this server. The socket must be closed before
-        # the program runs: through it jails are started and ended.
+        # A session of its own first, so that killing its group spares this server. The socket is closed before the
+        # program runs: through it jails are started and ended.
         os.setsid()
         connection.close()
         os.dup2(reading, 0)
