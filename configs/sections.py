@@ -18,10 +18,12 @@ from jaxreason.chat import ChatConfig
 from jaxreason.cross_sample import CrossSampleConfig
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.distill.distill_settings import DistillConfig
-from jaxreason.evaluation.settings import EvalConfig
+from jaxreason.evaluation.eval_settings import EvalConfig
 from jaxreason.evaluation.transfer import TransferConfig
 from jaxreason.models.huggingface import ModelConfig
-from jaxreason.plan.settings import PlanConfig
+from jaxreason.plan.plan_settings import PlanConfig
+from jaxreason.procedural.sums import SumsConfig
+from jaxreason.procedural.tiny_questions import ProceduralConfig
 from jaxreason.question_set import QuestionsConfig
 from jaxreason.recipe_fields import config_dict
 from jaxreason.report.build import ReportConfig
@@ -30,8 +32,6 @@ from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.serve.settings import ServeConfig
 from jaxreason.sharding import MeshConfig
-from jaxreason.tasks.procedural import ProceduralConfig
-from jaxreason.tasks.sums import SumsConfig
 from jaxreason.training.optimizer import OptimizerConfig
 from jaxreason.training.sft_recipe import SFTConfig
 from jaxreason.validation import ValidationConfig

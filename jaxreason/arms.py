@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import ml_collections
 
 from jaxreason.config import ConfigError, nearest, parse, unclaimed, within
-from jaxreason.evaluation import settings
+from jaxreason.evaluation import eval_settings
 from jaxreason.recipes import merged
 from jaxreason.results import published
 from jaxreason.results.study_files import BASE, BASES, MANIFEST
@@ -136,26 +136,27 @@ def arm_section(config: ml_collections.ConfigDict, name: str, arm: ArmConfig):
 
 def arm_evaluation(
     config: ml_collections.ConfigDict, name: str, arm: ArmConfig
-) -> settings.EvalConfig:
+) -> eval_settings.EvalConfig:
     """The evaluation of an arm: the recipe's, asked as the arm says."""
     return evaluation_asked(config, arm.asked, f"config.study.arms.{name}.asked")
 
 
 def evaluation_asked(
     config: ml_collections.ConfigDict, asked: dict, path: str
-) -> settings.EvalConfig:
+) -> eval_settings.EvalConfig:
     """The recipe's evaluation with the changes `asked`, which the recipe has at `path`.
 
     Raises:
       ConfigError: a field that models of a study may not differ in.
     """
     for field in asked:
-        if field not in settings.ASKED:
+        if field not in eval_settings.ASKED:
             raise ConfigError(
-                f"{path}.{field}: arms may differ in {', '.join(settings.ASKED)}{nearest(field, settings.ASKED)}"
+                f"{path}.{field}: arms may differ in {', '.join(eval_settings.ASKED)}"
+                f"{nearest(field, eval_settings.ASKED)}"
             )
     section = merged(config.eval, asked, path)
-    return parse(settings.EvalConfig, section, f"{path} (eval with overrides)")
+    return parse(eval_settings.EvalConfig, section, f"{path} (eval with overrides)")
 
 
 def traits_of(arm: ArmConfig) -> dict[str, str]:

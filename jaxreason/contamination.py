@@ -19,9 +19,9 @@ from jaxreason.data.examples import Example, load_examples
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
-from jaxreason.evaluation.asking import Benchmark
+from jaxreason.evaluation.benchmark_spec import Benchmark
 from jaxreason.evaluation.benchmarks import load_items
-from jaxreason.evaluation.settings import EvalConfig, known_benchmarks
+from jaxreason.evaluation.eval_settings import EvalConfig, known_benchmarks
 from jaxreason.results.decontamination_file import (
     decontamination_path,
     read_decontamination,

@@ -6,12 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from jaxreason.analysis.patched_replies import NO_BUDGET, Patched, Prompts, Takes, prompt_rows
+from jaxreason.analysis.patched_replies import (
+    NO_BUDGET,
+    Patched,
+    PatchingPrompts,
+    Takes,
+    prompt_rows,
+)
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.evaluation.grading import Reply, sample_line
-from jaxreason.evaluation.parts import Part
+from jaxreason.evaluation.eval_jobs import EvalJob
+from jaxreason.evaluation.grading import EvalReply, sample_line
 from jaxreason.sampling.stopping import completing_token
-from jaxreason.tasks.replies import cut_at
+from jaxreason.tasks.reply_text import cut_at
 
 SLACK = 1e-6  # of a threshold that is a measured divergence, relative
 
@@ -20,7 +26,7 @@ SLACK = 1e-6  # of a threshold that is a measured divergence, relative
 class Asked:
     """The questions that are put, and what a pass over them needs."""
 
-    part: Part
+    part: EvalJob
     places: list[int]  # of the part's questions
     tokenizer: Tokenizer
     stop_ids: tuple[int, ...]
@@ -60,7 +66,7 @@ class Rows:
 
 
 def reply_lines(
-    asked: Asked, rows: Rows, write: Callable[[Prompts, Takes], Patched]
+    asked: Asked, rows: Rows, write: Callable[[PatchingPrompts, Takes], Patched]
 ) -> list[dict[str, Any]]:
     """The lines of all questions, in their order; each as of a sample, with `shifts`.
 
@@ -94,7 +100,7 @@ def _line(asked: Asked, found: Patched, row: int, place: int) -> dict[str, Any]:
         reason = "error: non-finite logits"
     text = cut_at(tokenizer.decode(tokens), part.decoding.stop)
     extra = {"shifts": _shifts(found, row, len(tokens))}
-    reply = Reply(part.items[place], 0, part.prompts[place], tokens, text, reason, extra)
+    reply = EvalReply(part.items[place], 0, part.prompts[place], tokens, text, reason, extra)
     return sample_line(part.key.benchmark, reply)
 
 

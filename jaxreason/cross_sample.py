@@ -35,12 +35,12 @@ from jaxreason.cross_replies import Asked, Rows, reply_lines
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
-from jaxreason.evaluation.asking import VariantName
+from jaxreason.evaluation.aggregation import summarize_grades
+from jaxreason.evaluation.benchmark_spec import VariantName
+from jaxreason.evaluation.eval_jobs import HELD, SECTIONS, EvalJob, identity_of, plan_jobs
+from jaxreason.evaluation.eval_settings import EvalConfig, find_benchmarks
 from jaxreason.evaluation.evaluator import check_isolation, fitting, make_pool
 from jaxreason.evaluation.grading import make_grades
-from jaxreason.evaluation.parts import HELD, SECTIONS, Part, identity_of, plan
-from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
-from jaxreason.evaluation.summary import summarize_grades
 from jaxreason.interrupt import Interrupt
 from jaxreason.models.huggingface import ModelConfig, ModelSource, resolve
 from jaxreason.results.claims import claim
@@ -118,7 +118,7 @@ def run_cross_sample(
     if reason:
         raise UserError(f"cross_sample: {reason}.")
     restricted = _within_positions(restricted, sources)
-    (part,) = plan(restricted, sources[0], tokenizers[0], seed)
+    (part,) = plan_jobs(restricted, sources[0], tokenizers[0], seed)
     on_process_zero(lambda: check_isolation(restricted, [part]))
     stop_ids = tuple(sorted({i for tokenizer in tokenizers for i in tokenizer.stop_ids}))
     asked = _asked(config, restricted, part, tokenizers[0], stop_ids)
@@ -163,7 +163,7 @@ def _within_positions(evaluation: EvalConfig, sources: list[ModelSource]) -> Eva
 
 
 def _asked(
-    config: CrossSampleConfig, evaluation: EvalConfig, part: Part, tokenizer: Tokenizer, stop_ids
+    config: CrossSampleConfig, evaluation: EvalConfig, part: EvalJob, tokenizer: Tokenizer, stop_ids
 ) -> Asked:
     decoding = part.decoding
     if part.kind != "generate":

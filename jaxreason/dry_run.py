@@ -19,14 +19,14 @@ from jaxreason import study as stages_of
 from jaxreason.analysis.drift import DriftConfig
 from jaxreason.arms import StudyConfig, arm_evaluation, arm_section
 from jaxreason.config import parse
-from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
+from jaxreason.evaluation.eval_settings import EvalConfig, find_benchmarks
 from jaxreason.lineage import base_of, bases_of, origin_of
 from jaxreason.models.architecture import Model
 from jaxreason.models.huggingface import ModelConfig
-from jaxreason.plan import on_paper, storage
+from jaxreason.plan import on_paper
 from jaxreason.plan.on_paper import Machine, Spent
-from jaxreason.plan.recipe import planned_model
-from jaxreason.plan.settings import PlanConfig
+from jaxreason.plan.plan_settings import PlanConfig
+from jaxreason.plan.recipe_plan import planned_model
 from jaxreason.plan.slices import find_slice
 from jaxreason.question_set import QuestionsConfig
 from jaxreason.questions import prepare
@@ -69,7 +69,7 @@ HOW = f"""How the numbers are made; all are estimates on paper:
 - drift: both models read the replies of both, and to training prompts; index and report take minutes, not counted
 - following a run: each checkpoint but the last is evaluated and compared
 - disk: checkpoints kept at the end (one more while a new one is written), exported weights, and of samples and
-  rollouts {storage.TOKEN_BYTES} bytes a token and {storage.LINE_BYTES:,} a line; what is downloaded is not counted"""
+  rollouts {on_paper.TOKEN_BYTES} bytes a token and {on_paper.LINE_BYTES:,} a line; what is downloaded is not counted"""
 OF_SLICE = (
     "from computing and memory traffic at once to one after the other, at the maker's speeds; links between\n"
     "  devices, compiling, loading and slots that run empty are left out, so expect more"
@@ -350,7 +350,7 @@ def _too_large(study: _Study) -> list[str]:
             continue
         model, section = study.models[name], arm_section(study.config, name, arm)
         gradients = 4 * on_paper.num_parameters(model)
-        state = storage.checkpoint_bytes(model, section.optimizer) + gradients
+        state = on_paper.checkpoint_bytes(model, section.optimizer) + gradients
         share, room = state / study.machine.devices, study.machine.room
         if share > room:
             found.append(f"- {name}: {share / GIB:,.1f} GiB a device, of {room / GIB:,.1f}")
@@ -366,7 +366,7 @@ def _downloads(study: _Study) -> list[str]:
     found = []
     for path, name in paths.items():
         if path and not epath.Path(path).expanduser().is_dir():
-            size = storage.exported_bytes(study.models[name], "bfloat16") / GIB
+            size = on_paper.exported_bytes(study.models[name], "bfloat16") / GIB
             found.append(f"{path} (a model: {size:,.1f} GiB in bfloat16)")
     for name, arm in study.arms.arms.items():
         if arm.method != "given":

@@ -20,7 +20,7 @@ from jaxreason.config import claimed
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
-from jaxreason.evaluation import settings, transfer
+from jaxreason.evaluation import eval_settings, transfer
 from jaxreason.evaluation.evaluator import evaluate, fitting
 from jaxreason.evaluation.paper_questions import keep_questions
 from jaxreason.evaluation.trajectory import Named, Steps, asked_alike, best_step, find_named
@@ -101,7 +101,7 @@ class FollowConfig:
     """
 
     model: ModelConfig
-    evaluation: settings.EvalConfig
+    evaluation: eval_settings.EvalConfig
     transfer: transfer.TransferConfig
     drift: drift.DriftConfig
     seed: int
@@ -186,10 +186,10 @@ def check_config(config: FollowConfig, mesh: Mesh | None) -> Named:
     Raises:
       UserError: with the field, what was expected and what came.
     """
-    drift.check_config(config.drift, mesh)
-    transfer.check_config(config.transfer)
-    settings.find_benchmarks(config.evaluation)
-    settings.check_sampled(config.evaluation, config.drift.decoding, "drift.decoding")
+    drift.check_drift(config.drift, mesh)
+    transfer.check_transfer(config.transfer)
+    eval_settings.find_benchmarks(config.evaluation)
+    eval_settings.check_sampled(config.evaluation, config.drift.decoding, "drift.decoding")
     return find_named(config.evaluation, config.transfer.variant, config.best)
 
 
@@ -293,7 +293,7 @@ class Follower:
             also = self._training_units(source)
             models = self._base, source, self._mesh
             known = self._tokenizer if self._base.config.init == "random" else None
-            drift.compare(how, *models, folder, folders, also, known)
+            drift.compare_models(how, *models, folder, folders, also, known)
         self._done.add(step)
         self.write()
 

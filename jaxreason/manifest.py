@@ -6,7 +6,7 @@ from etils import epath
 from jaxreason.arms import StudyConfig, arm_evaluation, arm_section, seeds_of, traits_of
 from jaxreason.config import ConfigError, parse, to_dict
 from jaxreason.distributed import on_process_zero
-from jaxreason.evaluation import settings
+from jaxreason.evaluation import eval_settings
 from jaxreason.lineage import base_of, bases_of, parent_of, published_bases
 from jaxreason.results import study_files
 from jaxreason.results.files import write_json
@@ -18,7 +18,7 @@ def write_manifest(
 ) -> None:
     """study.json: what the report needs to know to find and name things; and config.json, the newest recipe."""
     study = parse(StudyConfig, config.study, "config.study")
-    evaluation = parse(settings.EvalConfig, config.eval, "config.eval")
+    evaluation = parse(eval_settings.EvalConfig, config.eval, "config.eval")
     arms = [
         {
             "name": name,
@@ -45,7 +45,7 @@ def write_manifest(
             for base in bases
         ],
         "shared_base": len(bases) == 1,  # seeds vary the twins only
-        "groups": settings.benchmark_groups(evaluation),
+        "groups": eval_settings.benchmark_groups(evaluation),
         "arms": arms,
         "decodings": list(evaluation.decodings),
         "asked": evaluation.asked,

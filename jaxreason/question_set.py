@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from etils import epath
 
 from jaxreason.config import FREE, LEARNED, above, at_least, claimed
-from jaxreason.data.duplicates import without_duplicates
+from jaxreason.data.decontamination import without_duplicates
 from jaxreason.data.examples import Example, load_examples, question, question_hash
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.errors import UserError

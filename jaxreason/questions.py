@@ -15,14 +15,14 @@ from jaxreason.config import parse
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
+from jaxreason.procedural import sums, tiny_questions
+from jaxreason.procedural.question_kinds import CHARACTERS
 from jaxreason.question_set import QuestionsConfig, write_questions
 from jaxreason.results.files import absolute, atomic_write_text
-from jaxreason.tasks import procedural, sums
-from jaxreason.tasks.procedural_tasks import CHARACTERS
 
 WRITERS: dict[str, tuple[type, Callable[[Any], dict[str, list[dict]]]]] = {
-    "procedural": (procedural.ProceduralConfig, procedural.make_files),
-    "sums": (sums.SumsConfig, sums.make_files),
+    "procedural": (tiny_questions.ProceduralConfig, tiny_questions.make_procedural_files),
+    "sums": (sums.SumsConfig, sums.make_sums_files),
 }
 
 

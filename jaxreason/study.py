@@ -41,7 +41,7 @@ from jaxreason.distill.distill_settings import DistillConfig
 from jaxreason.distributed import on_process_zero
 from jaxreason.ending import USERS_FAULT, end_job
 from jaxreason.errors import UserError
-from jaxreason.evaluation import evaluator, settings, transfer
+from jaxreason.evaluation import eval_settings, evaluator, transfer
 from jaxreason.evaluation.validator import make_validator
 from jaxreason.followed_arms import follow_arm
 from jaxreason.interrupt import Interrupt
@@ -57,7 +57,7 @@ from jaxreason.lineage import (
 from jaxreason.manifest import write_manifest
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.models.safetensors_reader import first_not_finite
-from jaxreason.plan.settings import PlanConfig
+from jaxreason.plan.plan_settings import PlanConfig
 from jaxreason.question_set import QuestionsConfig
 from jaxreason.questions import WRITERS, prepare
 from jaxreason.report import build as report
@@ -102,7 +102,7 @@ SECTIONS: dict[str, type] = {
     "sft": SFTConfig,
     "rl": rl.RLConfig,
     "distill": DistillConfig,
-    "eval": settings.EvalConfig,
+    "eval": eval_settings.EvalConfig,
     "transfer": transfer.TransferConfig,
     "drift": drift.DriftConfig,
     "report": report.ReportConfig,
@@ -240,7 +240,7 @@ def stages(
     study = parse(StudyConfig, config.study, "config.study")
     model = _measured(parse(ModelConfig, config.model, "config.model"), study)
 
-    def evaluate(name: str, path: str, folder: epath.Path, how: settings.EvalConfig) -> Stage:
+    def evaluate(name: str, path: str, folder: epath.Path, how: eval_settings.EvalConfig) -> Stage:
         asked = dataclasses.replace(model, path=path)
         run = lambda: evaluator.run_eval(how, asked, mesh, folder, config.seed)  # noqa: E731
         said = f"evaluate {folder.relative_to(workdir)}"

@@ -14,7 +14,7 @@ from jaxreason.contamination import compared_benchmarks, settings_of
 from jaxreason.data.examples import check_opens
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
-from jaxreason.evaluation import settings, transfer
+from jaxreason.evaluation import eval_settings, transfer
 from jaxreason.evaluation.validator import validation_eval
 from jaxreason.followed_arms import check_followed
 from jaxreason.lineage import asked_of_bases, base_of, check_lineage, origin_of
@@ -46,7 +46,7 @@ class _Models:
         how = dataclasses.replace(self.config, path=path)
         return make_model(how, read_architecture(resolve(path, weights=False)))
 
-    def _check(self, path: str, asked: settings.PromptFormat, thinking: bool | None) -> None:
+    def _check(self, path: str, asked: eval_settings.PromptFormat, thinking: bool | None) -> None:
         """Whether the weights that are here are whole, and a chat template is there where one is needed."""
         model = self.model(path)
         if epath.Path(path).expanduser().is_dir():
@@ -66,13 +66,13 @@ def check_stages(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh | No
       UserError: with the field, and the arm where it is an arm's.
     """
     study = parse(StudyConfig, config.study, "config.study")
-    evaluation = parse(settings.EvalConfig, config.eval, "config.eval")
+    evaluation = parse(eval_settings.EvalConfig, config.eval, "config.eval")
     compared = parse(drift.DriftConfig, config.drift, "config.drift")
-    settings.find_benchmarks(evaluation)
+    eval_settings.find_benchmarks(evaluation)
     compared_benchmarks(evaluation, settings_of(config))
-    drift.check_config(compared, mesh)
-    settings.check_sampled(evaluation, compared.decoding, "drift.decoding")
-    transfer.check_config(parse(transfer.TransferConfig, config.transfer, "config.transfer"))
+    drift.check_drift(compared, mesh)
+    eval_settings.check_sampled(evaluation, compared.decoding, "drift.decoding")
+    transfer.check_transfer(parse(transfer.TransferConfig, config.transfer, "config.transfer"))
     model = parse(ModelConfig, config.model, "config.model")
     check_lineage(study, model.path)
     models = _Models(model)

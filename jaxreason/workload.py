@@ -11,12 +11,12 @@ from etils import epath
 from jaxreason.data.conversions import read_rows
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.evaluation.benchmarks import SIZES
-from jaxreason.evaluation.settings import EvalConfig, decoding_of, find_benchmarks
+from jaxreason.evaluation.eval_settings import EvalConfig, decoding_of, find_benchmarks
 from jaxreason.models.architecture import Model
-from jaxreason.plan import on_paper, storage
+from jaxreason.plan import on_paper
 from jaxreason.plan.on_paper import Machine, Spent
+from jaxreason.plan.plan_settings import PlanConfig
 from jaxreason.plan.programs import micro_batches
-from jaxreason.plan.settings import PlanConfig
 from jaxreason.rl.logprob_passes import needs_old, needs_reference
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.tasks.registry import TASKS
@@ -64,8 +64,8 @@ def sft_work(
     """A run of SFT; its time is not known where the number of examples is not."""
     examples = _examples(section, plan)
     if examples is None:
-        state = storage.checkpoint_bytes(model, section.optimizer) * max(section.keep, 1)
-        return Work(None, state + storage.exported_bytes(model, section.export_dtype))
+        state = on_paper.checkpoint_bytes(model, section.optimizer) * max(section.keep, 1)
+        return Work(None, state + on_paper.exported_bytes(model, section.export_dtype))
     steps = training_steps(section, plan)
     length = min(plan.example_tokens or section.length / 2, section.length)
     run = {"steps": steps, "sequences": examples * section.epochs, "length": length}
@@ -106,7 +106,7 @@ def rl_work(
     spent += on_paper.train(model, machine, tensor, **run)
     passes = [needs_old(section), needs_reference(section) or section.exact_kl]
     spent += on_paper.read(model, machine, sum(passes) * kept, length)
-    disk = storage.lines_bytes(sampled, prompt, reply) + _kept(section, model, steps)
+    disk = on_paper.lines_bytes(sampled, prompt, reply) + _kept(section, model, steps)
     return Work(spent, disk)
 
 
@@ -128,8 +128,8 @@ def evaluation_work(
     written = slots, replies.written, replies.prompt, replies.tokens
     spent = on_paper.write(model, machine, tensor, *written)
     spent += on_paper.read(model, machine, replies.read, replies.prompt)
-    disk = storage.lines_bytes(replies.written, replies.prompt, replies.tokens)
-    return Work(spent, disk + storage.lines_bytes(replies.read / CHOICES, replies.prompt, 0))
+    disk = on_paper.lines_bytes(replies.written, replies.prompt, replies.tokens)
+    return Work(spent, disk + on_paper.lines_bytes(replies.read / CHOICES, replies.prompt, 0))
 
 
 def watched_work(
@@ -236,6 +236,6 @@ def _found(pattern: str) -> list[epath.Path]:
 
 def _kept(section: SFTConfig | RLConfig, model: Model, steps: int) -> float:
     state = section.optimizer, steps, section.checkpoint_every, section.keep
-    return storage.checkpoints_bytes(model, *state) + storage.exported_bytes(
+    return on_paper.checkpoints_bytes(model, *state) + on_paper.exported_bytes(
         model, section.export_dtype
     )

@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from configs import qwen3  # noqa: E402
-from jaxreason.plan.recipe import plan_recipe  # noqa: E402
+from jaxreason.plan.recipe_plan import plan_recipe  # noqa: E402
 from jaxreason.plan.slices import GIB, find_slice  # noqa: E402
 
 # Peak GiB a device of MaxText 0.2.5's step (jax 0.11.2, libtpu 0.0.48.1), by its own compiled program's memory

@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
-from jaxreason.analysis.measure import make_measure
+from jaxreason.analysis.paired_forward import make_measure
 from jaxreason.models.decoder import abstract_params, param_shardings
 from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model
 from jaxreason.plan.devices import slice_devices
-from jaxreason.plan.measure import needed_bytes, peak_bytes
+from jaxreason.plan.program_costs import needed_bytes, peak_bytes
 from jaxreason.plan.slices import GIB, find_slice
 from jaxreason.recipes import load_recipe
 from jaxreason.sharding import (

@@ -29,7 +29,7 @@ from jaxreason.config import parse  # noqa: E402
 from jaxreason.models.decoder import init_params, param_axes  # noqa: E402
 from jaxreason.models.hf_config import architecture_from_hf  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, make_model  # noqa: E402
-from jaxreason.plan.recipe import plan_recipe  # noqa: E402
+from jaxreason.plan.recipe_plan import plan_recipe  # noqa: E402
 from jaxreason.plan.slices import find_slice  # noqa: E402
 from jaxreason.recipes import load_recipe  # noqa: E402
 from jaxreason.sharding import MeshConfig, make_mesh, place_rows  # noqa: E402

@@ -30,15 +30,14 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))  # as a 
 
 import jax  # noqa: E402
 
-from jaxreason.compiling import make_products_exact  # noqa: E402
+from jaxreason.compiling import make_products_exact  # noqa: E402  # noqa: E402
 from jaxreason.config import parse  # noqa: E402
 from jaxreason.models import sampler_weights  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, static_model  # noqa: E402
-from jaxreason.plan.local_examples import with_local_examples  # noqa: E402
-from jaxreason.plan.measure import measure, peak_bytes  # noqa: E402
+from jaxreason.plan.plan_settings import PlanConfig, with_local_examples  # noqa: E402
+from jaxreason.plan.program_costs import measure_program, peak_bytes  # noqa: E402
 from jaxreason.plan.programs import micro_batches, rl_programs, sft_programs  # noqa: E402
 from jaxreason.plan.roofline import estimate  # noqa: E402
-from jaxreason.plan.settings import PlanConfig  # noqa: E402
 from jaxreason.questions import prepare  # noqa: E402
 from jaxreason.recipes import load_recipe  # noqa: E402
 from jaxreason.results.metrics_lines import metrics_path, read_metrics  # noqa: E402
@@ -121,7 +120,7 @@ def plan(section, model_config: ModelConfig, mesh) -> list[dict[str, Any]]:
     names = {"gpu": "h200" if kind and "H200" in kind.label else "h100"}
     found = []
     for program in programs:
-        measured = measure(program, model, mesh, True, section.logprob_chunk)
+        measured = measure_program(program, model, mesh, True, section.logprob_chunk)
         row = {"name": program.name, "plan": measured.total}
         if kind is not None and kind.platform in names and mesh.size == 1:
             timed = estimate(program, measured, model, mesh, find_slice(names[kind.platform]))

@@ -31,9 +31,9 @@ from jaxreason.config import ConfigError
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.examples import Example
 from jaxreason.evaluation import grading
-from jaxreason.evaluation.benchmarks import Item
+from jaxreason.evaluation.benchmarks import EvalItem
 from jaxreason.evaluation.evaluator import run_eval
-from jaxreason.evaluation.grading import Grader, Reply, sample_line
+from jaxreason.evaluation.grading import EvalReply, Grader, sample_line
 from jaxreason.metrics import MetricsWriter
 from jaxreason.results import claims, jsonl
 from jaxreason.results.drift_files import drift_part_path, remove_drift_parts
@@ -181,8 +181,8 @@ def test_lines_are_there_after_a_while_though_no_more_come(store, monkeypatch):
     writer = JsonlWriter(path)
     with VerifierPool(1, 20.0) as pool, Grader(pool, "math", writer, lambda _: None) as grader:
         example = Example("a", "math", ({"role": "user", "content": "q"},), "1", "test", {})
-        item = Item("a", example, "", "a")
-        reply = Reply(item, 0, (1,), (2,), r"\boxed{1}", "stop", {})
+        item = EvalItem("a", example, "", "a")
+        reply = EvalReply(item, 0, (1,), (2,), r"\boxed{1}", "stop", {})
         grader.put(item, sample_line("b", reply))
         assert wait_for(lambda: grown_exists(path))
         assert len(read_jsonl(path)) == 1

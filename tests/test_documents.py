@@ -11,17 +11,17 @@ import sys
 import pytest
 
 from jaxreason import cli
-from jaxreason.analysis.metrics import METRICS
+from jaxreason.analysis.drift_metrics import METRICS
 from jaxreason.config import parse
 from jaxreason.data.examples import load_examples
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.evaluation.benchmarks import load_items
-from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
+from jaxreason.evaluation.eval_settings import EvalConfig, find_benchmarks
 from jaxreason.recipes import load_recipe
 from jaxreason.rl.advantages import ADVANTAGES
 from jaxreason.study import check_recipe, section_classes
 from jaxreason.tasks.registry import TASKS
-from jaxreason.tasks.workers import grade
+from jaxreason.tasks.workers import grade_reply
 from jaxreason.verbs.flags import parse_flags
 from jaxreason.verbs.overrides import apply_overrides
 
@@ -152,7 +152,7 @@ def test_the_data_example_trains_replies_that_its_own_grader_scores_1(checkout):
         task = TASKS[example.task]
         assert "End with the answer in \\boxed{}." in example.messages[0]["content"]
         reply = example.messages[-1]["content"]
-        assert grade(task, example, reply).scores[task.primary] == 1.0, reply
+        assert grade_reply(task, example, reply).scores[task.primary] == 1.0, reply
 
 
 def test_the_benchmark_example_makes_a_benchmark(checkout):

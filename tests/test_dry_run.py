@@ -11,13 +11,13 @@ from jaxreason import dry_run, workload
 from jaxreason.config import parse
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.evaluation.benchmarks import BENCHMARKS, SIZES
-from jaxreason.evaluation.settings import EvalConfig
+from jaxreason.evaluation.eval_settings import EvalConfig
 from jaxreason.models import huggingface
 from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model
-from jaxreason.plan import on_paper, storage
+from jaxreason.plan import on_paper
 from jaxreason.plan.on_paper import Machine, Spent
-from jaxreason.plan.settings import PlanConfig
+from jaxreason.plan.plan_settings import PlanConfig
 from jaxreason.plan.slices import find_slice
 from jaxreason.recipes import load_recipe
 from jaxreason.rl.recipe import RLConfig
@@ -73,15 +73,15 @@ def test_decoding_reads_the_weights_and_what_is_filled_of_the_cache_for_every_to
 
 def test_disk_is_the_kept_states_the_export_and_the_lines(model):
     section = parse(SFTConfig, load_recipe("configs/study_tiny.py").sft, "sft")
-    state = storage.checkpoint_bytes(model, section.optimizer)
+    state = on_paper.checkpoint_bytes(model, section.optimizer)
     assert state == pytest.approx(12 * SIZE, abs=100)  # and the optimizer's counts
     kept = (model, section.optimizer)
-    assert storage.checkpoints_bytes(*kept, steps=100, every=20, keep=2) == 2 * state
-    assert storage.checkpoints_bytes(*kept, steps=100, every=20, keep=0) == 5 * state
-    assert storage.checkpoints_bytes(*kept, steps=10, every=20, keep=2) == state
-    assert storage.checkpoints_bytes(*kept, steps=10, every=0, keep=2) == state  # at the end alone
-    assert storage.exported_bytes(model, "bfloat16") == 2 * SIZE
-    assert storage.lines_bytes(10, 20, 30) == 10 * (1000 + 11 * 50)
+    assert on_paper.checkpoints_bytes(*kept, steps=100, every=20, keep=2) == 2 * state
+    assert on_paper.checkpoints_bytes(*kept, steps=100, every=20, keep=0) == 5 * state
+    assert on_paper.checkpoints_bytes(*kept, steps=10, every=20, keep=2) == state
+    assert on_paper.checkpoints_bytes(*kept, steps=10, every=0, keep=2) == state  # at the end alone
+    assert on_paper.exported_bytes(model, "bfloat16") == 2 * SIZE
+    assert on_paper.lines_bytes(10, 20, 30) == 10 * (1000 + 11 * 50)
 
 
 def test_sft_takes_the_examples_of_the_plan_or_of_the_files(model, tmp_path):

@@ -251,7 +251,7 @@ def test_a_checkpoint_that_appears_just_before_the_end_is_not_missed(
 def test_a_followed_run_that_is_started_again_goes_on_where_it_was(made, live, begun, monkeypatch):
     run, appear = live
     appear(*STEPS, "done")
-    compare = drift.compare
+    compare = drift.compare_models
 
     def killed(config, base, tuned, *rest):
         if tuned.name.endswith(str(STEPS[1])):

@@ -12,12 +12,12 @@ from ml_collections import ConfigDict
 from configs import sections
 from jaxreason.arms import arm_evaluation, arm_section, arms_of
 from jaxreason.config import ConfigError, parse
-from jaxreason.evaluation.settings import EvalConfig
+from jaxreason.evaluation.eval_settings import EvalConfig
 from jaxreason.evaluation.validator import validation_eval
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig, static_model
-from jaxreason.plan.recipe import planned_model
-from jaxreason.plan.settings import PlanConfig
+from jaxreason.plan.plan_settings import PlanConfig
+from jaxreason.plan.recipe_plan import planned_model
 from jaxreason.plan.slices import SLICES, find_slice
 from jaxreason.recipes import find_recipe, load_recipe, on_slice, split_argument
 from jaxreason.rl.checks import check_config

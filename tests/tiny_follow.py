@@ -10,7 +10,7 @@ from tiny_evaluation import GREEDY, SAMPLED, SAMPLER, dataset, eval_config
 from tiny_sft import ADAMW, ARCHITECTURE, MODEL, ONE_DEVICE, make_recipe, train, write_inputs
 
 from jaxreason.analysis.drift import DriftConfig
-from jaxreason.evaluation.settings import BenchmarkRun, EvalConfig, OwnBenchmark
+from jaxreason.evaluation.eval_settings import BenchmarkRun, EvalConfig, OwnBenchmark
 from jaxreason.evaluation.transfer import TransferConfig
 from jaxreason.follow import FollowConfig, run_follow
 from jaxreason.models.decoder import init_params

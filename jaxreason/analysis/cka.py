@@ -10,8 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from jaxreason.analysis.grams import centred, counts
-from jaxreason.analysis.measured import Measured, Prepared, of_many
+from jaxreason.analysis.layerwise import centred, resample_counts
+from jaxreason.analysis.metric_types import Prepared, TextMeasurements, of_many
 
 FEWEST_TEXTS = 4  # of which the debiased estimator is made
 MAPPED = "reply"  # the pooling whose layers are compared with all layers
@@ -46,6 +46,9 @@ def debiased_alignment(
 
     Copies of a text in a resample are one text: no sum takes two of them. 0 where fewer than four are different.
     """
+    # Sums over different texts come from sums over all places by inclusion and exclusion: the diagonal is removed, then
+    # what pairs and triples of places share is taken off. `held` weighs a text by its copies; powers of it count how
+    # often the same text stands at two places of a sum, which must not be taken for two texts.
     first, second = (kernel - np.diag(np.diagonal(kernel)) for kernel in (first, second))
     a, b, c = _sums(first, second, held)
     squares = held**2
@@ -92,6 +95,7 @@ def similarity(
 
     1 where neither varies, 0 if only one does. Debiased, it can be below 0 and above 1.
     """
+    # The debiased estimate of a model with itself may fall below 0 with few texts; then there is no size to divide by.
     own = [np.maximum(alignment(kernel, kernel, held), 0) for kernel in (first, second)]
     size = np.sqrt(own[0] * own[1])
     found = alignment(first, second, held) / np.where(size > 0, size, 1)
@@ -120,7 +124,7 @@ def _unbiased_centre(kernel: Float[np.ndarray, "Z N N"]) -> Float[np.ndarray, "Z
     return (kernel - rows - np.swapaxes(rows, -1, -2) + total) * beside
 
 
-def cka_distance(measured: Measured) -> Prepared:
+def cka_distance(measured: TextMeasurements) -> Prepared:
     """1 - CKA of every pooling: `distance.<pooling>` (mean over layers), `final_distance.<pooling>` (the last), and
     `debiased_distance.<pooling>` (mean over layers).
 
@@ -136,7 +140,7 @@ def cka_distance(measured: Measured) -> Prepared:
     }
 
     def statistics(texts):
-        held, values = counts(texts, num_texts), {}
+        held, values = resample_counts(texts, num_texts), {}
         for pool, pair in kernels.items():
             plain = 1 - _by_layer(*pair, held, plain_alignment)
             values[f"distance.{pool}"] = plain.mean(0)

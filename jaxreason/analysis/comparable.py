@@ -1,16 +1,25 @@
 """What of two models can be compared, and why the rest cannot: known before their weights are loaded."""
 
+import functools
 from collections.abc import Mapping
+from typing import Any
 
-from jaxreason.analysis.vocabularies import why_other_vocabulary
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
 from jaxreason.checkpoint import leaves_by_path
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params
-from jaxreason.models.huggingface import ModelSource, make_model
+from jaxreason.models.huggingface import ModelSource, make_model, resolve
 from jaxreason.models.stored_tensors import open_stored, shared_places
+from jaxreason.models.weight_files import read_settings
+from jaxreason.sharding import to_host
 
+_MOST_NAMED = 3  # weights that a message names
 # Fields of an architecture that make states of one layer comparable, position by position.
 SHAPE = ("num_hidden_layers", "hidden_size")
 
@@ -72,3 +81,77 @@ def _why_other_tensors(base: str, tuned: str) -> str:
 def _shapes(params: Mapping) -> dict[str, str]:
     leaves = leaves_by_path(params)
     return {path: " x ".join(map(str, leaf.shape)) for path, leaf in leaves.items()}
+
+
+TOKENIZER_FILE = "tokenizer.json"
+
+
+def why_other_vocabulary(base: ModelSource, tuned: ModelSource) -> str:
+    """Why one model cannot read what the other wrote; "" where it can. Every process must call it.
+
+    Sizes are compared, and the tokens of both tokenizer.json where both folders have one. Added tokens may differ:
+    twins that were tuned with another chat template rename marks such as `<|im_start|>`, and mean the same by all else.
+
+    Raises:
+      UserError: a file is broken.
+    """
+    sizes = [source.architecture().vocab_size for source in (base, tuned)]
+    if sizes[0] != sizes[1]:
+        return (
+            f"the base has a vocabulary of {sizes[0]} tokens, the tuned model one of {sizes[1]}; "
+            "distributions over different vocabularies have no divergence"
+        )
+    folders = [_folder(source) for source in (base, tuned)]
+    if None in folders or folders[0] == folders[1]:
+        return ""
+    return on_process_zero(lambda: _other_token(*folders))
+
+
+def _folder(source: ModelSource) -> epath.Path | None:
+    return None if source.config.init == "random" else resolve(source.config.path)
+
+
+def _other_token(base: epath.Path, tuned: epath.Path) -> str:
+    files = [folder / TOKENIZER_FILE for folder in (base, tuned)]
+    if not all(file.exists() for file in files):
+        return ""
+    own, others = (_tokens(read_settings(file)) for file in files)
+    for token in sorted(set(own) | set(others)):
+        if own.get(token) != others.get(token):
+            ids = [found.get(token, "no token") for found in (own, others)]
+            return (
+                f"other tokens: {token!r} is {ids[0]} in the base and {ids[1]} in the tuned model"
+            )
+    return ""
+
+
+def _tokens(tokenizer: dict[str, Any]) -> dict[str, int]:
+    """Text -> id of the tokens that are no added ones."""
+    vocab = tokenizer.get("model", {}).get("vocab", {})
+    if isinstance(vocab, list):  # of a Unigram model: pieces with their scores, in order
+        vocab = {piece: number for number, (piece, _) in enumerate(vocab)}
+    added = {entry["content"] for entry in tokenizer.get("added_tokens", [])}
+    return {token: number for token, number in vocab.items() if token not in added}
+
+
+def why_not_finite(params: dict[str, Any]) -> str:
+    """Which weights hold NaN or infinity; "" if none does. Every process must call it.
+
+    Args:
+      params: of a model, layers stacked.
+    """
+    named = []
+    for name, leaf in leaves_by_path(params).items():
+        stacked = name.startswith("layers.")
+        counts = to_host(_count(leaf, stacked))
+        for layer, number in enumerate(np.atleast_1d(counts)):
+            if number:
+                named.append(f"{name}{f' of layer {layer}' if stacked else ''} ({number} values)")
+    more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+    return f"not finite: {', '.join(named[:_MOST_NAMED])}{more}" if named else ""
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _count(x: jax.Array, by_layer: bool) -> jax.Array:
+    dims = tuple(range(1, x.ndim)) if by_layer else None
+    return jnp.sum(~jnp.isfinite(x), axis=dims, dtype=jnp.int32)

@@ -16,13 +16,13 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.analysis import kept_states, metric_files
-from jaxreason.analysis.comparable import why_not
-from jaxreason.analysis.finite import why_not_finite
-from jaxreason.analysis.measure import make_measure, measure_unit
-from jaxreason.analysis.metrics import METRICS, reads_of
+from jaxreason.analysis.comparable import why_not, why_not_finite
+from jaxreason.analysis.drift_metrics import METRICS, reads_of
+from jaxreason.analysis.loaded_weights import compare_weights
 from jaxreason.analysis.origin import Origin, is_pending, kept_metrics, unit_name
+from jaxreason.analysis.paired_forward import make_measure, measure_unit
 from jaxreason.analysis.pca_shift import COMPONENTS
-from jaxreason.analysis.questions import (
+from jaxreason.analysis.raw_questions import (
     SOURCE,
     load_question_units,
     make_question_measure,
@@ -32,7 +32,6 @@ from jaxreason.analysis.questions import (
 from jaxreason.analysis.reading import SHIFT_THRESHOLD, Reading, load_token_bytes
 from jaxreason.analysis.texts import Batching, Unit, load_units, shortened
 from jaxreason.analysis.weight_run import stream_weights
-from jaxreason.analysis.weights import compare_weights
 from jaxreason.config import (
     FREE,
     LEARNED,
@@ -114,14 +113,14 @@ def run_drift(
     tuned_evaluation: epath.PathLike,
     also: Callable[[ModelSource, ModelSource], Sequence[Unit]] = lambda base, tuned: (),
 ) -> None:
-    """`compare` of the models of two folders on the replies of both, and on the texts that `also` gives."""
-    check_config(config, mesh)
+    """`compare_models` of the models of two folders on the replies of both, and on the texts that `also` gives."""
+    check_drift(config, mesh)
     folders = {"base": epath.Path(base_evaluation), "tuned": epath.Path(tuned_evaluation)}
     sources = ModelSource.of_folder(base, mesh), ModelSource.of_folder(tuned, mesh)
-    compare(config, *sources, mesh, workdir, folders, also(*sources))
+    compare_models(config, *sources, mesh, workdir, folders, also(*sources))
 
 
-def compare(
+def compare_models(
     config: DriftConfig,
     base: ModelSource,
     tuned: ModelSource,
@@ -134,7 +133,7 @@ def compare(
     """Measures every metric that has no file yet, and writes `workdir`/analysis/<metric>.json.
 
     Args:
-      config: what is measured; `check_config` has seen it.
+      config: what is measured; `check_drift` has seen it.
       base: p of the divergences.
       tuned: the other model.
       mesh: where.
@@ -373,7 +372,7 @@ def _metrics_of(unit: Unit, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if METRICS[name].reads == reads_of(unit.source))
 
 
-def check_config(config: DriftConfig, mesh: Mesh | None) -> None:
+def check_drift(config: DriftConfig, mesh: Mesh | None) -> None:
     """Refuses what cannot be measured, before a model is loaded.
 
     Args:

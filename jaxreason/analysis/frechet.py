@@ -10,14 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxreason.analysis.grams import centred, scatter
-from jaxreason.analysis.layerwise import layer_metric
-from jaxreason.analysis.measured import Measured, Prepared
+from jaxreason.analysis.layerwise import centred, layer_metric, scatter
+from jaxreason.analysis.metric_types import Prepared, TextMeasurements
 
 FEWEST_TEXTS = 2  # that have a covariance
 
 
-class Layer(NamedTuple):
+class FrechetProducts(NamedTuple):
     """Products of the texts' features in one layer, each [N, N]."""
 
     base: np.ndarray  # of the base's centred features
@@ -26,7 +25,9 @@ class Layer(NamedTuple):
     coupled: np.ndarray  # whose diagonal sums to twice the trace of the square root
 
 
-def layer_products(base: Float[np.ndarray, "N D"], tuned: Float[np.ndarray, "N D"]) -> Layer:
+def frechet_products(
+    base: Float[np.ndarray, "N D"], tuned: Float[np.ndarray, "N D"]
+) -> FrechetProducts:
     """What both parts are made of, in one layer."""
     moved = tuned.astype(np.float64) - base
     base, tuned = centred(base), centred(tuned)
@@ -34,10 +35,12 @@ def layer_products(base: Float[np.ndarray, "N D"], tuned: Float[np.ndarray, "N D
     # With X Y' = U S V', the transport between the two Gaussians takes u to V S V' where it came from U S U': fixed,
     # it bounds the trace of the root in a resample from above, and is exact in first order.
     coupled = (left * values) @ left.T + (right.T * values) @ right
-    return Layer(base @ base.T, tuned @ tuned.T, moved @ moved.T, coupled)
+    return FrechetProducts(base @ base.T, tuned @ tuned.T, moved @ moved.T, coupled)
 
 
-def parts(layer: Layer, held: Float[np.ndarray, "r N"]) -> dict[str, Float[np.ndarray, " r"]]:
+def frechet_parts(
+    layer: FrechetProducts, held: Float[np.ndarray, "r N"]
+) -> dict[str, Float[np.ndarray, " r"]]:
     """Both parts in resamples, as shares of the base's variance (the trace of its covariance); the transport held
     fixed.
 
@@ -53,11 +56,11 @@ def parts(layer: Layer, held: Float[np.ndarray, "r N"]) -> dict[str, Float[np.nd
     return {"mean": mean / scale, "covariance": np.maximum(changed, 0) / scale}
 
 
-def frechet(measured: Measured) -> Prepared:
+def frechet(measured: TextMeasurements) -> Prepared:
     """`mean.<pooling>` and `covariance.<pooling>`, means over the layers in which the base's features vary; details by
     layer. Nothing of a single text.
     """
     if len(measured.mask) < FEWEST_TEXTS:
         reason = f"1 text has no covariance; it takes {FEWEST_TEXTS}"
         return Prepared(lambda texts: {}, {"undefined": reason})
-    return layer_metric(measured, layer_products, parts)
+    return layer_metric(measured, frechet_products, frechet_parts)

@@ -1,14 +1,50 @@
-"""Metrics that are made of each layer's features apart: means over layers, with every layer's value in the details."""
+"""Metrics that are made of each layer's features apart: means over layers, with every layer's value in the details.
+
+Features of N texts are [N, D] with N < D, so inner products of texts [N, N] stand in for D x D matrices. A resample of
+the texts is given by how often it holds each text: a sum over its texts is then a product with those counts, and all
+resamples are one matrix product.
+"""
 
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from jaxreason.analysis.grams import centred, counts
-from jaxreason.analysis.measured import Measured, Prepared, of_many
+from jaxreason.analysis.metric_types import Prepared, TextMeasurements, of_many
+
+FLAT = 1e-6  # a spread below this share of the features' size is float32's rounding
+
+
+def resample_counts(texts: Int[np.ndarray, "r n"], num_texts: int) -> Float[np.ndarray, "r N"]:
+    """How often each selection holds each of `num_texts` texts."""
+    rows = np.arange(len(texts))[:, None] * num_texts
+    found = np.bincount((texts + rows).ravel(), minlength=len(texts) * num_texts)
+    return found.reshape(len(texts), num_texts).astype(np.float64)
+
+
+def centred(features: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
+    """Features about the mean of all texts, in float64; all 0 where they vary by no more than rounding."""
+    features = features.astype(np.float64)
+    found = features - features.mean(0)
+    flat = np.linalg.norm(found) <= FLAT * np.linalg.norm(features)
+    return np.zeros_like(found) if flat else found
+
+
+def scatter(
+    kernel: Float[np.ndarray, "N N"], held: Float[np.ndarray, "r N"]
+) -> Float[np.ndarray, " r"]:
+    """The sum of squared distances from the mean, of each resample's texts.
+
+    Args:
+      kernel: inner products x_i . y_j of the features of one or of two models; of two it is the sum over texts of
+        (x - mean x) . (y - mean y).
+      held: how often a resample holds each text.
+    """
+    each = held @ np.diagonal(kernel)
+    return each - ((held @ kernel) * held).sum(1) / held.sum(1)
+
 
 Layers = list[Any]  # what a metric makes of each layer; None where the base's features do not vary
 Values = Callable[[Float[np.ndarray, "r N"]], dict[str, Float[np.ndarray, " r"]]]
@@ -16,7 +52,7 @@ Parts = Callable[[Any, Float[np.ndarray, "r N"]], dict[str, Float[np.ndarray, " 
 
 
 def layer_metric(
-    measured: Measured,
+    measured: TextMeasurements,
     make: Callable[[np.ndarray, np.ndarray], Any],
     parts: Parts,
     linear: bool = False,
@@ -48,7 +84,7 @@ def layer_metric(
         means = {pool: linearised(mean, num_texts) for pool, mean in means.items()}
 
     def statistics(texts):
-        held = counts(texts, num_texts)
+        held = resample_counts(texts, num_texts)
         found = {pool: mean(held) for pool, mean in means.items()}
         names = {name: None for part in found.values() for name in part}
         zero = np.zeros(len(texts))

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxreason.analysis.finite import why_not_finite_states
-from jaxreason.analysis.measured import Bootstrapped, Measured, Prepared, bootstrap
-from jaxreason.analysis.metrics import METRICS
-from jaxreason.analysis.questions import QuestionStates
+from jaxreason.analysis.drift_metrics import METRICS
+from jaxreason.analysis.metric_types import Bootstrapped, Prepared, TextMeasurements, bootstrap
+from jaxreason.analysis.raw_questions import QuestionStates
 from jaxreason.analysis.texts import Unit
 from jaxreason.results.statistics import percentiles
 
@@ -20,7 +19,7 @@ from jaxreason.results.statistics import percentiles
 def part(
     metrics: tuple[str, ...],
     unit: Unit,
-    measured: Measured | QuestionStates,
+    measured: TextMeasurements | QuestionStates,
     section: Mapping[str, Any],
 ) -> dict[str, dict]:
     """Values, resampled values and details of metrics of texts, for one unit.
@@ -77,7 +76,9 @@ def texts_file(
         "confidence": confidence,
         "rows": rows,
         "groups": [
-            row for key, members in groups.items() for row in group_rows(*key, members, confidence)
+            row
+            for key, members in groups.items()
+            for row in drift_group_rows(*key, members, confidence)
         ],
         "details": {**METRICS[metric].about, "units": details},
     }
@@ -104,7 +105,7 @@ def _rows(where: dict, found: Bootstrapped, confidence: float) -> list[dict]:
     return rows
 
 
-def group_rows(
+def drift_group_rows(
     group: str, source: str, members: list[Bootstrapped], confidence: float
 ) -> Iterable[dict]:
     """The mean over the benchmarks of a group on which a value is defined, whose texts are resampled
@@ -127,3 +128,21 @@ def weights_file(about: dict, metric: str, prepared: Prepared) -> dict:
     values = prepared.statistic(np.arange(0))
     rows = [where | {"name": name, "value": value} for name, value in values.items()]
     return {"metric": metric, **about, "rows": rows, "groups": [], "details": prepared.details}
+
+
+def why_not_finite_states(unit: Unit, measured: TextMeasurements | QuestionStates) -> str:
+    """The first text in which a model's states or token distributions are not finite, and the layer; "" if none."""
+    is_pooled = isinstance(measured, TextMeasurements)
+    for model, states in (("base", measured.base), ("tuned model", measured.tuned)):
+        several = states.values() if is_pooled else [states]
+        wrong = np.any([~np.isfinite(states).all(-1) for states in several], axis=0)
+        if wrong.any():
+            text, layer = np.argwhere(wrong)[0]
+            where = f"from layer {layer} on" if layer else "from the embeddings on"
+            return f"text {unit.texts[text].id}: states of the {model} are not finite {where}"
+    for name, values in (measured.tokens if is_pooled else {}).items():
+        wrong = ~np.isfinite(values)
+        if wrong.any():
+            text, place = np.argwhere(wrong)[0]
+            return f"text {unit.texts[text].id}: {name} of reply token {place + 1} is not finite"
+    return ""

@@ -8,7 +8,7 @@ from typing import Any
 
 from etils import epath
 
-from jaxreason.analysis.metrics import METRICS, reads_of
+from jaxreason.analysis.drift_metrics import METRICS, reads_of
 from jaxreason.analysis.texts import Unit
 from jaxreason.config import claimed
 from jaxreason.errors import UserError

@@ -24,7 +24,7 @@ BLOCK = 64  # steps between two looks at the host
 NO_BUDGET = np.iinfo(np.int32).max
 
 
-class Prompts(NamedTuple):
+class PatchingPrompts(NamedTuple):
     """Rows to be replied to: `tokens` are padded on the right, a row without any is not replied to."""
 
     tokens: Int[np.ndarray, "B P"]
@@ -70,7 +70,7 @@ class _Block(NamedTuple):
     taken: Bool[Array, "B R"]
 
 
-class Programs(NamedTuple):
+class PatchingPrograms(NamedTuple):
     """`prefill` (params of both, tokens, count) to a state, `decode` by a block of steps."""
 
     prefill: Callable[..., _State]
@@ -78,7 +78,9 @@ class Programs(NamedTuple):
 
 
 @functools.lru_cache(maxsize=8)
-def make_patching(base: Model, tuned: Model, length: int, stop_ids: tuple[int, ...]) -> Programs:
+def make_patching(
+    base: Model, tuned: Model, length: int, stop_ids: tuple[int, ...]
+) -> PatchingPrograms:
     """The programs for caches of `length` positions; tokens of `stop_ids` end a reply."""
     models = base, tuned
     stops = jnp.asarray(stop_ids, jnp.int32)
@@ -118,7 +120,7 @@ def make_patching(base: Model, tuned: Model, length: int, stop_ids: tuple[int, .
         _, state, block = jax.lax.while_loop(goes_on, one, (0, state, block))
         return state, block
 
-    return Programs(prefill, decode)
+    return PatchingPrograms(prefill, decode)
 
 
 def _step(models, params, state, takes, limit, tuned_leads, stops, length):
@@ -145,11 +147,11 @@ def _step(models, params, state, takes, limit, tuned_leads, stops, length):
 
 
 def write_replies(
-    programs: Programs,
+    programs: PatchingPrograms,
     base_params: Any,
     tuned_params: Any,
     mesh: Mesh,
-    prompts: Prompts,
+    prompts: PatchingPrompts,
     takes: Takes,
     tuned_leads: bool,
     check: Callable[[], None],
@@ -188,13 +190,13 @@ def write_replies(
 
 def prompt_rows(
     prompts: Sequence[Sequence[int]], rows: int, width: int, most: int, length: int
-) -> Prompts:
+) -> PatchingPrompts:
     """Prompts as `rows` rows of `width`; a reply has at most `most` tokens, and `length` with its prompt."""
     tokens, count = np.zeros((rows, width), np.int32), np.zeros(rows, np.int32)
     for row, prompt in enumerate(prompts):
         tokens[row, : len(prompt)] = prompt
         count[row] = len(prompt)
-    return Prompts(tokens, count, np.minimum(most, length - count).astype(np.int32))
+    return PatchingPrompts(tokens, count, np.minimum(most, length - count).astype(np.int32))
 
 
 def nothing_taken(rows: int) -> Takes:

@@ -4,6 +4,9 @@ base's main axes.
 Departures from the authors' code: padding is never averaged in, texts are the evaluated ones,
 several poolings stand side by side, and the mean of the layers' shifts is given beside the shift of
 the layers' mean (in which shifts of opposite sign cancel, and the sign of an axis is arbitrary).
+
+`paper_pca_shift` is the number of the study's script: the same arithmetic on the states of `raw_questions`, with
+projections that are not centred, and the distance of centres that are means over layers.
 """
 
 from typing import NamedTuple
@@ -11,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxreason.analysis.measured import Measured, Prepared
+from jaxreason.analysis.metric_types import Prepared, TextMeasurements
+from jaxreason.analysis.raw_questions import QuestionStates
 
 FEWEST_TEXTS = 3  # that span a plane
 COMPONENTS = 10  # whose share of the variance is kept, if the recipe does not say
@@ -124,7 +128,7 @@ def too_few(num_texts: int) -> Prepared:
     return Prepared(lambda texts: {}, {"undefined": reason})
 
 
-def pca_shift(measured: Measured, components: int = COMPONENTS) -> Prepared:
+def pca_shift(measured: TextMeasurements, components: int = COMPONENTS) -> Prepared:
     """PCA shift of every pooling, as `<name>.<pooling>`; details hold each layer's centres, and the
     shares of variance of the first `components` axes.
 
@@ -155,3 +159,22 @@ def _layers(projected: Projected) -> dict:
         "explained_variance_tuned": np.round(projected.explained_tuned, 6).tolist(),
         "shift_in_plane": np.round(projected.in_plane, 6).tolist(),
     }
+
+
+def paper_pca_shift(states: QuestionStates) -> Prepared:
+    """`shift`, the script's d. Details are its records: both models' coordinates at every layer.
+
+    Nothing where there are fewer texts than span a plane.
+    """
+    num_texts = len(states.base)
+    if num_texts < FEWEST_TEXTS:
+        reason = f"{num_texts} questions span no plane; it takes {FEWEST_TEXTS}"
+        return Prepared(lambda texts: {}, {"undefined": reason})
+    projected = project(states.base, states.tuned)
+    base, tuned = projected.base.mean(0), projected.tuned.mean(0)
+    details = {
+        "base": [[0.0, second] for second in base[:, 1].tolist()],
+        "tuned": [list(pair) for pair in zip((tuned - base)[:, 0].tolist(), tuned[:, 1].tolist())],
+        "explained_variance": projected.explained.tolist(),
+    }
+    return Prepared(lambda texts: {"shift": shifts(projected, texts)["shift"]}, details)

@@ -9,14 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxreason.analysis.grams import centred, scatter
-from jaxreason.analysis.layerwise import layer_metric
-from jaxreason.analysis.measured import Measured, Prepared
+from jaxreason.analysis.layerwise import centred, layer_metric, scatter
+from jaxreason.analysis.metric_types import Prepared, TextMeasurements
 
 FEWEST_TEXTS = 2
 
 
-class Layer(NamedTuple):
+class ProcrustesProducts(NamedTuple):
     """Products of the texts' features in one layer, each [N, N]."""
 
     base: np.ndarray  # of the base's centred features
@@ -27,12 +26,14 @@ class Layer(NamedTuple):
     )  # of the tuned features with the base's, these in the rotation that fits best
 
 
-def layer_products(base: Float[np.ndarray, "N D"], tuned: Float[np.ndarray, "N D"]) -> Layer:
+def procrustes_products(
+    base: Float[np.ndarray, "N D"], tuned: Float[np.ndarray, "N D"]
+) -> ProcrustesProducts:
     """What the parts are made of, in one layer."""
     base, tuned = centred(base), centred(tuned)
     kernels = base @ base.T, tuned @ tuned.T
     moved = tuned - base
-    return Layer(*kernels, moved @ moved.T, _turned(*kernels))
+    return ProcrustesProducts(*kernels, moved @ moved.T, _turned(*kernels))
 
 
 def _turned(base: Float[np.ndarray, "N N"], tuned: Float[np.ndarray, "N N"]) -> np.ndarray:
@@ -47,11 +48,14 @@ def _turned(base: Float[np.ndarray, "N N"], tuned: Float[np.ndarray, "N N"]) -> 
 
 def _root(kernel: Float[np.ndarray, "N N"]) -> tuple[np.ndarray, np.ndarray]:
     """Left singular vectors and singular values of the features that a kernel is made of."""
+    # The kernel is positive semidefinite, but rounding makes its smallest eigenvalues negative: their root is 0.
     values, vectors = np.linalg.eigh(kernel)
     return vectors, np.sqrt(np.maximum(values, 0))
 
 
-def parts(layer: Layer, held: Float[np.ndarray, "r N"]) -> dict[str, Float[np.ndarray, " r"]]:
+def procrustes_parts(
+    layer: ProcrustesProducts, held: Float[np.ndarray, "r N"]
+) -> dict[str, Float[np.ndarray, " r"]]:
     """The parts beside the shift in resamples, as shares of the base's variance; the rotation held fixed.
 
     With the squared distance d(s, Q) = mean |y - s Q x|^2 of centred features x, y of the base and the tuned model:
@@ -70,11 +74,11 @@ def parts(layer: Layer, held: Float[np.ndarray, "r N"]) -> dict[str, Float[np.nd
     return {name: np.maximum(value, 0) / scale for name, value in values.items()}
 
 
-def procrustes(measured: Measured) -> Prepared:
+def procrustes(measured: TextMeasurements) -> Prepared:
     """`rotation.<pooling>`, `scaling.<pooling>` and `rest.<pooling>`, means over the layers in which the base's
     features vary; details by layer. Nothing of a single text.
     """
     if len(measured.mask) < FEWEST_TEXTS:
         reason = f"1 text has no shape; it takes {FEWEST_TEXTS}"
         return Prepared(lambda texts: {}, {"undefined": reason})
-    return layer_metric(measured, layer_products, parts)
+    return layer_metric(measured, procrustes_products, procrustes_parts)

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from jaxreason.analysis.measured import Measured
+from jaxreason.analysis.metric_types import TextMeasurements
 from jaxreason.analysis.reading import Reading, running_texts, token_text
 
 VIEW_TOKENS, EXAMPLE_TOKENS, POINTS = 256, 30, 200  # kept of a reply, of an example, of a benchmark
 
 
 def describe_replies(
-    measured: Measured,
+    measured: TextMeasurements,
     changed: Bool[np.ndarray, "N R"],
     shifted: Bool[np.ndarray, "N R"],
     reading: Reading,
@@ -35,7 +35,9 @@ def _middle(shifted: Bool[np.ndarray, "N R"]) -> int | None:
     return int(having[(len(having) - 1) // 2]) if having else None
 
 
-def _about(row: int, measured: Measured, shifted: np.ndarray, reading: Reading) -> dict[str, Any]:
+def _about(
+    row: int, measured: TextMeasurements, shifted: np.ndarray, reading: Reading
+) -> dict[str, Any]:
     return {
         "id": reading.ids[row] if reading.ids else None,
         "num_tokens": int(measured.mask[row].sum()),
@@ -77,7 +79,7 @@ def _mark(at: int, tokens: dict[str, np.ndarray], shifted: bool, reading: Readin
     }
 
 
-def _example(measured: Measured, shifted: np.ndarray, reading: Reading) -> dict[str, Any]:
+def _example(measured: TextMeasurements, shifted: np.ndarray, reading: Reading) -> dict[str, Any]:
     """The first text's: of a unit's texts, which every arm that was asked the same has in the same order."""
     times = Counter(measured.tokens["tuned_top"][0][shifted[0]].tolist())
     kept = times.most_common(EXAMPLE_TOKENS)
@@ -88,7 +90,7 @@ def _example(measured: Measured, shifted: np.ndarray, reading: Reading) -> dict[
     return _about(0, measured, shifted, reading) | {"tokens": tokens}
 
 
-def _points(measured: Measured) -> dict[str, Any]:
+def _points(measured: TextMeasurements) -> dict[str, Any]:
     """[position from 1, rank under the base, under the tuned model] of written tokens whose two ranks differ: every
     k-th, reply after reply, with the smallest k that leaves no more than POINTS.
     """

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from jaxreason.analysis.measured import Measured, Prepared
+from jaxreason.analysis.metric_types import Prepared, TextMeasurements
 from jaxreason.analysis.reading import SHIFT_THRESHOLD, Reading, token_text
 from jaxreason.analysis.shifted_replies import describe_replies
 from jaxreason.analysis.token_table import token_table
@@ -30,7 +30,7 @@ class Shifts(NamedTuple):
     shifted: Bool[np.ndarray, "N R"]  # both
 
 
-def find_shifts(measured: Measured, threshold: float) -> Shifts:
+def find_shifts(measured: TextMeasurements, threshold: float) -> Shifts:
     """The shifted positions of the replies."""
     tokens, mask = measured.tokens, measured.mask
     changed = mask & (tokens["base_top"] != tokens["tuned_top"])
@@ -38,7 +38,9 @@ def find_shifts(measured: Measured, threshold: float) -> Shifts:
     return Shifts(changed, above, changed & above)
 
 
-def shifted_tokens(measured: Measured, shift_threshold: float = SHIFT_THRESHOLD) -> Prepared:
+def shifted_tokens(
+    measured: TextMeasurements, shift_threshold: float = SHIFT_THRESHOLD
+) -> Prepared:
     """Shares of shifted positions, what is special about them, and where in a reply they lie.
 
     What is said of shifted positions is undefined (NaN) on texts that have none. Details: the tokens, replies.
@@ -70,7 +72,9 @@ def _ratio(top: np.ndarray, bottom: np.ndarray) -> float:
     return float(top.sum(dtype=float) / bottom.sum()) if bottom.sum() else float("nan")
 
 
-def _ratios(measured: Measured, shifts: Shifts, logical: Bool[np.ndarray, "N R"] | None) -> dict:
+def _ratios(
+    measured: TextMeasurements, shifts: Shifts, logical: Bool[np.ndarray, "N R"] | None
+) -> dict:
     """Name -> a value of each position that adds to the sum, and whether the position counts."""
     tokens, mask, shifted = measured.tokens, measured.mask, shifts.shifted
     elsewhere = mask & ~shifted
@@ -88,7 +92,7 @@ def _ratios(measured: Measured, shifts: Shifts, logical: Bool[np.ndarray, "N R"]
     return found
 
 
-def _is_logical(measured: Measured, reading: Reading) -> Bool[np.ndarray, "N R"]:
+def _is_logical(measured: TextMeasurements, reading: Reading) -> Bool[np.ndarray, "N R"]:
     """Whether the tuned model's likeliest token is a word of logical structure."""
     ids, places = np.unique(measured.tokens["tuned_top"], return_inverse=True)
     classes = [word_class(token_text(int(token), reading.token_bytes)) for token in ids]
@@ -110,7 +114,7 @@ def _places(mask: Bool[np.ndarray, "N R"]) -> dict[str, Bool[np.ndarray, "N R"]]
     return {name: where for name, where in found.items() if where.any()}
 
 
-def _details(measured: Measured, shifts: Shifts, reading: Reading) -> dict:
+def _details(measured: TextMeasurements, shifts: Shifts, reading: Reading) -> dict:
     counts = {"num_tokens": measured.mask, "num_changed": shifts.changed}
     counts |= {"num_above": shifts.above, "num_shifted": shifts.shifted}
     return {

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxreason.analysis.grams import counts
 from jaxreason.analysis.hidden_states import SINK_RATIO
-from jaxreason.analysis.measured import Measured, Prepared, Sinks, of_many
+from jaxreason.analysis.layerwise import resample_counts
+from jaxreason.analysis.metric_types import Prepared, Sinks, TextMeasurements, of_many
 
 EDGES = tuple(2**power for power in range(20))  # positions in the text 1, 2, 3-4, 5-8, ...
 
@@ -41,7 +41,7 @@ def _ranges(length: int) -> Float[np.ndarray, "T P"]:
     return (place[:, None] == np.arange(len(EDGES))).astype(np.float32)
 
 
-def sink_change(measured: Measured) -> Prepared:
+def sink_change(measured: TextMeasurements) -> Prepared:
     """`largest_state`: mean over texts of |log(ratio of the tuned model / ratio of the base)|, a ratio being the
     longest state's length over the median of the text's, in the middle layer.
 
@@ -56,7 +56,7 @@ def sink_change(measured: Measured) -> Prepared:
     change = np.abs(np.log(ratios[1]) - np.log(ratios[0]))
 
     def statistics(texts):
-        held = counts(texts, len(change))
+        held = resample_counts(texts, len(change))
         return {"largest_state": held @ change / held.sum(1)}
 
     return of_many(statistics, {"rule": {"ratio": SINK_RATIO}, "middle": middle} | _details(sinks))

@@ -161,6 +161,7 @@ def _quadrature(x: Any, known: Any, probes: np.ndarray) -> tuple[np.ndarray, np.
     xp = _library()
 
     def apart(v):
+        # Twice: one projection in float32 leaves a rest of the leading directions, which Lanczos would find again.
         v = v - known @ (known.T @ v)
         return v - known @ (known.T @ v)
 

@@ -8,16 +8,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxreason.analysis.grams import centred
-from jaxreason.analysis.layerwise import layer_metric
-from jaxreason.analysis.measured import Measured, Prepared
+from jaxreason.analysis.layerwise import centred, layer_metric
+from jaxreason.analysis.metric_types import Prepared, TextMeasurements
 from jaxreason.analysis.pca_shift import COMPONENTS, FEWEST_TEXTS, principal_axes, too_few
 
 ROUNDING = 1e-12  # a cosine this close to 1 is 1: features are float32, and angles of 1e-6 are their rounding
 NO_VARIANCE = 1e-10  # share of the largest variance below which an axis is none
 
 
-class Layer(NamedTuple):
+class SubspaceScores(NamedTuple):
     """Features of one layer on twice as many axes as are compared: the axes of a resample are sought among them."""
 
     base: Float[np.ndarray, "N M"]  # the base's on its own axes
@@ -26,17 +25,19 @@ class Layer(NamedTuple):
     cosines: Float[np.ndarray, "M M"]  # between the base's axes and the tuned model's
 
 
-def layer_scores(
+def subspace_scores(
     base: Float[np.ndarray, "N D"], tuned: Float[np.ndarray, "N D"], components: int
-) -> Layer:
+) -> SubspaceScores:
     """What the angles between the first `components` axes are made of, in one layer."""
     base, tuned = centred(base), centred(tuned)
     axes = [principal_axes(features, 2 * components)[0] for features in (base, tuned)]
-    return Layer(base @ axes[0].T, tuned @ axes[1].T, tuned @ axes[0].T, axes[0] @ axes[1].T)
+    return SubspaceScores(
+        base @ axes[0].T, tuned @ axes[1].T, tuned @ axes[0].T, axes[0] @ axes[1].T
+    )
 
 
-def parts(
-    layer: Layer, held: Float[np.ndarray, "r N"], components: int
+def subspace_parts(
+    layer: SubspaceScores, held: Float[np.ndarray, "r N"], components: int
 ) -> dict[str, Float[np.ndarray, " r"]]:
     """Both measures in resamples; of as many axes as both models have there.
 
@@ -67,6 +68,7 @@ def _covariances(scores: Float[np.ndarray, "N M"], held: np.ndarray) -> Float[np
 
 def _common_axes(base: np.ndarray, tuned: np.ndarray, components: int):
     """The first axes [r, M, K] of both, 0 beyond the number [r] that both have."""
+    # Axes of a resample are zeroed beyond its own rank, not cut off: all resamples keep one shape for one SVD.
     found, ranks = [], []
     for covariances in (base, tuned):
         values, axes = (part[..., ::-1] for part in np.linalg.eigh(covariances))
@@ -77,14 +79,14 @@ def _common_axes(base: np.ndarray, tuned: np.ndarray, components: int):
     return found[0] * used, found[1] * used, number
 
 
-def subspaces(measured: Measured, components: int = COMPONENTS) -> Prepared:
+def subspaces(measured: TextMeasurements, components: int = COMPONENTS) -> Prepared:
     """`angle.<pooling>` and `lost_variance.<pooling>` of the first `components` axes, means over the layers in which
     the base's features vary; details by layer. Nothing where there are fewer texts than span a plane.
     """
     if len(measured.mask) < FEWEST_TEXTS:
         return too_few(len(measured.mask))
-    make = functools.partial(layer_scores, components=components)
+    make = functools.partial(subspace_scores, components=components)
     # A resample holds two thirds of the texts, and of fewer texts all axes are further apart.
     return layer_metric(
-        measured, make, functools.partial(parts, components=components), linear=True
+        measured, make, functools.partial(subspace_parts, components=components), linear=True
     )

@@ -200,7 +200,7 @@ def _cut(text: Text, length: int) -> Text:
     return dataclasses.replace(text, tokens=text.tokens[:length], ended=False)
 
 
-def row_length(num_tokens: int, max_length: int) -> int:
+def padded_length(num_tokens: int, max_length: int) -> int:
     """The row length of a text: the smallest of few lengths that holds it."""
     length = SMALLEST_LENGTH
     while length < num_tokens:
@@ -210,7 +210,7 @@ def row_length(num_tokens: int, max_length: int) -> int:
 
 def batches(unit: Unit, batching: Batching) -> Iterator[TextBatch]:
     """The texts of a unit in batches, those of like length together."""
-    lengths = [row_length(len(text.tokens), batching.limit) for text in unit.texts]
+    lengths = [padded_length(len(text.tokens), batching.limit) for text in unit.texts]
     for length in sorted(set(lengths)):
         rows = [number for number, other in enumerate(lengths) if other == length]
         size = batching.rows_of(length)
@@ -218,7 +218,7 @@ def batches(unit: Unit, batching: Batching) -> Iterator[TextBatch]:
             yield _batch(unit.texts, rows[start : start + size], size, length)
 
 
-def in_order(found: Sequence[tuple[TextBatch, Any]]) -> Any:
+def in_text_order(found: Sequence[tuple[TextBatch, Any]]) -> Any:
     """What was found of batches, trees of arrays whose first dim is rows, as one tree in the order of the unit's texts;
     what stands at rows of padding is left out.
     """

@@ -1,14 +1,19 @@
 """How the next-token distributions of two models differ on the same replies, token by token.
 
 Divergences sum over the full vocabulary, in nats, at every reply token, the first and the end token
-included. The study's own numbers stand beside them, as its scripts make them (`paper_tokens`).
+included. The study's own numbers stand beside them (Huan et al. 2025, section 4), made as its scripts make them: these
+score prompt and reply as one text and start one token late, so that the first token of a reply is not scored. Where the
+tokenizer puts a token before any text, that token is not counted with the prompt and the start is right. The token that
+ends a reply is not in their text, and never scored. They add 1e-10 to probabilities.
 """
 
-import numpy as np
-from jaxtyping import Float
+from collections.abc import Sequence
 
-from jaxreason.analysis.measured import Measured, Prepared
-from jaxreason.analysis.paper_tokens import means, per_reply
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxreason.analysis.metric_types import Prepared, TextMeasurements
+from jaxreason.analysis.texts import Text
 
 POSITION_EDGES = tuple(2**power for power in range(20))  # reply positions 1, 2, 3-4, 5-8, ...
 
@@ -30,7 +35,7 @@ def derive(tokens: dict[str, Float[np.ndarray, "N R"]]) -> dict[str, Float[np.nd
     }
 
 
-def token_kl(measured: Measured) -> Prepared:
+def token_kl(measured: TextMeasurements) -> Prepared:
     """Differences of the token distributions.
 
     Plain names are means over all tokens; `<name>.per_reply` is the mean over replies of a reply's
@@ -42,7 +47,7 @@ def token_kl(measured: Measured) -> Prepared:
         name: np.where(measured.mask, part, 0.0) for name, part in derive(measured.tokens).items()
     }
     sums = {name: part.sum(1) for name, part in values.items()}
-    paper = per_reply(measured.tokens)
+    paper = paper_values(measured.tokens)
 
     def statistic(texts):
         total = counts[texts].sum()
@@ -50,12 +55,12 @@ def token_kl(measured: Measured) -> Prepared:
         found |= {
             f"{name}.per_reply": float((part / counts)[texts].mean()) for name, part in sums.items()
         }
-        return found | means(paper, texts)
+        return found | paper_means(paper, texts)
 
     return Prepared(statistic, _details(measured, values))
 
 
-def _details(measured: Measured, values: dict[str, np.ndarray]) -> dict:
+def _details(measured: TextMeasurements, values: dict[str, np.ndarray]) -> dict:
     levels = {
         name: measured.tokens[name][measured.mask].mean()
         for name in ("base_entropy", "tuned_entropy")
@@ -73,9 +78,52 @@ def _by_position(mask: np.ndarray, values: dict[str, np.ndarray]) -> list[dict]:
     for edge in POSITION_EDGES:
         number = int(mask[:, start:edge].sum())
         if number:
-            means = {
+            paper_means = {
                 name: float(part[:, start:edge].sum() / number) for name, part in values.items()
             }
-            rows.append({"first": start + 1, "last": edge, "num_tokens": number, **means})
+            rows.append({"first": start + 1, "last": edge, "num_tokens": number, **paper_means})
         start = edge
     return rows
+
+
+EPSILON = 1e-10
+SCORED = "scripts_scored"  # among the values of a token: 1 where the scripts score it
+
+
+def scripts_scored(
+    texts: Sequence[Text], mask: Bool[np.ndarray, "N R"]
+) -> Float[np.ndarray, "N R"]:
+    """1 at the reply tokens that the scripts score, of those in `mask` (column 0 is the first reply token)."""
+    first = np.array([0 if text.begun else 1 for text in texts])
+    last = mask.sum(1) - np.array([int(text.ended) for text in texts])
+    columns = np.arange(mask.shape[1])
+    scored = mask & (columns >= first[:, None]) & (columns < last[:, None])
+    return scored.astype(np.float64)
+
+
+def paper_values(
+    tokens: dict[str, Float[np.ndarray, "N R"]],
+) -> dict[str, Float[np.ndarray, " N"]]:
+    """Each reply's mean over its scored tokens; NaN for a reply without one, which the scripts pass over."""
+    base, tuned = (
+        np.exp(tokens[f"{name}_logprob"].astype(np.float64)) for name in ("base", "tuned")
+    )
+    values = {
+        "paper_kl": np.log(tuned + EPSILON) - np.log(base + EPSILON),
+        "paper_rank_shift": np.abs(tokens["base_rank"] - tokens["tuned_rank"]),
+    }
+    scored = tokens[SCORED] > 0
+    number = np.where(scored.any(1), scored.sum(1), np.nan)
+    return {name: np.where(scored, part, 0.0).sum(1) / number for name, part in values.items()}
+
+
+def paper_means(
+    found: dict[str, Float[np.ndarray, " N"]], texts: Int[np.ndarray, " n"]
+) -> dict[str, float]:
+    """The scripts' numbers of a selection of replies: means over replies, of the KL without its sign.
+
+    Nothing where they score no token of any reply; a selection without one of those has 0.
+    """
+    defined = {name: part for name, part in found.items() if not np.isnan(part).all()}
+    kept = {name: part[texts][~np.isnan(part[texts])] for name, part in defined.items()}
+    return {name: abs(float(part.mean())) if len(part) else 0.0 for name, part in kept.items()}

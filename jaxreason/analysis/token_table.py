@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxreason.analysis.measured import Measured
+from jaxreason.analysis.metric_types import TextMeasurements
 from jaxreason.analysis.reading import TokenBytes, token_text
 from jaxreason.analysis.word_classes import CONTENT, LOGICAL, SYMBOL, word_class
 from jaxreason.results.ratios import ratio_error
@@ -15,7 +15,7 @@ TOKENS_KEPT = 50  # of a benchmark's promoted tokens, the most frequent ones
 
 
 def token_table(
-    measured: Measured, shifted: Bool[np.ndarray, "N R"], token_bytes: TokenBytes | None
+    measured: TextMeasurements, shifted: Bool[np.ndarray, "N R"], token_bytes: TokenBytes | None
 ) -> dict[str, Any]:
     """`tokens`, a row a promoted token, the most frequent first; how many more there are; the counts of each class.
 
@@ -48,7 +48,7 @@ def token_table(
     }
 
 
-def _values(measured: Measured) -> dict[str, Float[np.ndarray, "N R"]]:
+def _values(measured: TextMeasurements) -> dict[str, Float[np.ndarray, "N R"]]:
     tokens = measured.tokens
     return {
         "base_probability": np.exp(tokens["tuned_top_base_logprob"]),
@@ -60,7 +60,7 @@ def _values(measured: Measured) -> dict[str, Float[np.ndarray, "N R"]]:
 
 def _describe(
     token: int,
-    measured: Measured,
+    measured: TextMeasurements,
     shifted: Bool[np.ndarray, "N R"],
     values: dict[str, np.ndarray],
     token_bytes: TokenBytes | None,

@@ -47,7 +47,7 @@ def compare_tensor(
         return about | sums(paired_blocks(one, other)) | {"directions": None}
     first, second = one.read(), other.read()
     found = sums(_blocks_of(first, second))
-    moved = directions(first, second, side) if found["squared_change"] else None
+    moved = update_directions(first, second, side) if found["squared_change"] else None
     return about | found | {"directions": moved}
 
 
@@ -85,7 +85,7 @@ def differs(
     return first != second
 
 
-def directions(
+def update_directions(
     base: Float[np.ndarray, "m n"], tuned: Float[np.ndarray, "m n"], side: int = EXACT_SIDE
 ) -> dict[str, Any]:
     """Spectrum and spread of the update, and how it lies to the base's leading directions.

@@ -8,61 +8,33 @@ LOGICAL, CONTENT, SYMBOL = "logical", "content", "symbol"
 # words of its figures and examples that steer an argument (Wait, But, However, Alternatively, Hmm, So, Let, check,
 # maybe, likely, might, confirm, condition, Alright, Now, first, second), and others of their kinds.
 WORDS: dict[str, tuple[str, ...]] = {
-    "contrast": (
-        *("but", "however", "although", "though", "yet", "still", "instead", "otherwise", "unless"),
-        *("except", "despite", "whereas", "nevertheless", "rather", "alternatively", "or", "not"),
-    ),
-    "consequence": (
-        *(
-            "so",
-            "therefore",
-            "thus",
-            "hence",
-            "then",
-            "because",
-            "since",
-            "consequently",
-            "implies",
-        ),
-        *("means", "follows", "conclude", "conclusion", "finally", "overall", "result"),
-    ),
-    "condition": (
-        *("if", "when", "whenever", "suppose", "assume", "assuming", "given", "case", "cases"),
-        *("condition", "conditions", "let", "lets", "whether", "provided"),
-    ),
-    "order": (
-        *("first", "firstly", "second", "secondly", "third", "next", "now", "after", "before"),
-        *("step", "steps", "again", "also", "moreover", "furthermore", "lastly", "meanwhile"),
-    ),
-    "doubt": (
-        *("wait", "hmm", "maybe", "perhaps", "might", "may", "could", "likely", "probably"),
-        *("possibly", "seems", "unsure", "actually", "hold"),
-    ),
-    "check": (
-        *(
-            "check",
-            "verify",
-            "confirm",
-            "ensure",
-            "recheck",
-            "double",
-            "correct",
-            "wrong",
-            "mistake",
-        ),
-        *(
-            "consider",
-            "recall",
-            "note",
-            "notice",
-            "think",
-            "okay",
-            "ok",
-            "alright",
-            "indeed",
-            "yes",
-        ),
-    ),
+    kind: tuple(words.split())
+    for kind, words in {
+        "contrast": """
+            but however although though yet still instead otherwise unless except despite whereas
+            nevertheless rather alternatively or not
+        """,
+        "consequence": """
+            so therefore thus hence then because since consequently implies means follows conclude
+            conclusion finally overall result
+        """,
+        "condition": """
+            if when whenever suppose assume assuming given case cases condition conditions let lets
+            whether provided
+        """,
+        "order": """
+            first firstly second secondly third next now after before step steps again also moreover
+            furthermore lastly meanwhile
+        """,
+        "doubt": """
+            wait hmm maybe perhaps might may could likely probably possibly seems unsure actually
+            hold
+        """,
+        "check": """
+            check verify confirm ensure recheck double correct wrong mistake consider recall note
+            notice think okay ok alright indeed yes
+        """,
+    }.items()
 }
 _LOGICAL = frozenset(word for words in WORDS.values() for word in words)
 

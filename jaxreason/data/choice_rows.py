@@ -22,7 +22,7 @@ from jaxreason.data.flat_rows import (
     unfold,
     whole_number,
 )
-from jaxreason.data.rows import Row, RowError
+from jaxreason.data.rows import RowError, SourceRow
 
 # The order of the options of a question: (texts, the right one's index, the question's id) -> indices.
 Order = Callable[[Sequence[str], str], list[int]]
@@ -71,7 +71,7 @@ def choice_columns(texts: Sequence[str], right: int, order: Sequence[int]) -> Co
     }
 
 
-def headqa(rows: Iterable[Row], shuffle: str | int = "none") -> Iterator[Row]:
+def headqa(rows: Iterable[SourceRow], shuffle: str | int = "none") -> Iterator[SourceRow]:
     """HEAD-QA: a file of exams, or the hub's flat rows; the id is exam and number of the question.
 
     `ra` is the `aid` of the right answer. Questions whose picture is not shown are kept, as in every
@@ -112,7 +112,7 @@ def _headqa_columns(order: Order, columns: Columns) -> Columns:
     return about | choice_columns(texts, numbers.index(right), order(texts, id))
 
 
-def gpqa(rows: Iterable[Row], shuffle: str | int = 0) -> Iterator[Row]:
+def gpqa(rows: Iterable[SourceRow], shuffle: str | int = 0) -> Iterator[SourceRow]:
     """GPQA: the csv's and the hub's columns are the same; the id is the record's.
 
     With `shuffle` "paper" texts are shown as they are, else without the space around them.
@@ -132,7 +132,7 @@ def _gpqa_columns(order: Order, as_is: bool, columns: Columns) -> Columns:
     return {"id": id, "question": question} | about | choice_columns(texts, 0, order(texts, id))
 
 
-def mmlu(rows: Iterable[Row], shuffle: str | int = "none") -> Iterator[Row]:
+def mmlu(rows: Iterable[SourceRow], shuffle: str | int = "none") -> Iterator[SourceRow]:
     """MMLU: columns question, A to D and answer (a letter) of the csv files, or the hub's choices.
 
     A csv file has no header, so `options.columns` names its columns. The subject is the hub's column,
@@ -143,7 +143,7 @@ def mmlu(rows: Iterable[Row], shuffle: str | int = "none") -> Iterator[Row]:
         yield from each([row], partial(_mmlu_columns, order, _subject(row)))
 
 
-def _subject(row: Row) -> str:
+def _subject(row: SourceRow) -> str:
     name = row.file.rsplit("/", 1)[-1].split(".", 1)[0]
     return row.columns.get("subject") or re.sub(r"_(dev|val|test)$", "", name)
 
@@ -162,7 +162,7 @@ def _mmlu_columns(order: Order, subject: str, columns: Columns) -> Columns:
     return {"question": question, "subject": subject} | choice_columns(texts, right, place)
 
 
-def acpbench(rows: Iterable[Row], shuffle: str | int = "none") -> Iterator[Row]:
+def acpbench(rows: Iterable[SourceRow], shuffle: str | int = "none") -> Iterator[SourceRow]:
     """ACPBench: the question names its options itself ("... A. sail. B. board."); here they are apart.
 
     `asked` is the question as published, `question` the same without its options.

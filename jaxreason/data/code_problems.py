@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxreason.data.code_tests import FUNCTION, all_tests
 from jaxreason.data.flat_rows import Columns, each, text_of
-from jaxreason.data.rows import Row, RowError
+from jaxreason.data.rows import RowError, SourceRow
 
 # What is asked for depends on the kind of problem, so it is a column. In the study: one sentence, right
 # before the problem and without a space; a function problem shows neither its name nor starter code.
@@ -25,7 +25,7 @@ _INSTRUCTIONS = {
 }
 
 
-def livecodebench(rows: Iterable[Row]) -> Iterator[Row]:
+def livecodebench(rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
     """LiveCodeBench: one row a problem, its tests checked and kept packed.
 
     Columns: `id`, `prompt` (the problem), `title`, `kind` ("stdin" or "function"), `function` (the
@@ -82,7 +82,7 @@ def _function_name(columns: Columns) -> str:
     return name
 
 
-def humaneval(rows: Iterable[Row]) -> Iterator[Row]:
+def humaneval(rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
     """HumanEval: one row a function to complete.
 
     Columns: `id`, `prompt` (the code to continue), `begun` (without newlines at its end), `function`,
@@ -115,7 +115,7 @@ def _last_function(code: str) -> str:
     return names[-1]
 
 
-def mbpp(rows: Iterable[Row]) -> Iterator[Row]:
+def mbpp(rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
     """MBPP, full or sanitized: one row a function to write.
 
     Columns: `id`, `prompt` (the sentence), `assertions` (a list of texts), `shown` (them in lines),

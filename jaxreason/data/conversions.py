@@ -6,18 +6,57 @@ keyword arguments of a conversion are its options.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 
 from jaxreason.config import nearest
 from jaxreason.data.choice_rows import acpbench, gpqa, headqa, mmlu
 from jaxreason.data.code_problems import humaneval, livecodebench, mbpp
+from jaxreason.data.flat_rows import Columns, each, text_of
 from jaxreason.data.reading_rows import coqa, halueval, mc_taco
-from jaxreason.data.rows import CONVERSION_OPTIONS, DatasetConfig, Row, RowError
+from jaxreason.data.rows import CONVERSION_OPTIONS, DatasetConfig, RowError, SourceRow
 from jaxreason.data.sources import SOURCES
-from jaxreason.data.verl_rows import verl
 from jaxreason.errors import UserError
 
-CONVERSIONS: dict[str, Callable[..., Iterator[Row]]] = {
+# The last paragraph of a prompt, where it only says how to answer; it stays out of the question.
+_ASKS_FOR_BOX = re.compile(r"\s*\n\s*[^\n]*\\boxed\{[^\n]*\s*\Z")
+_TURN = re.compile(r"<\|im_start\|>user\n(.*?)<\|im_end\|>", re.DOTALL)
+
+
+def verl(rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
+    r"""Questions with their gold answer: one row a question.
+
+    Columns: `question` (that of the row or of its `extra_info`; else the prompt without chat marks and without a last
+    paragraph that asks for a \boxed{} answer), `answer` (`reward_model.ground_truth`, or `gt_answer`), `level` (None
+    where the row says none) and `data_source`.
+    """
+    return each(rows, _flatten)
+
+
+def _flatten(columns: Columns) -> Columns:
+    more = columns.get("extra_info") or {}
+    reward = columns.get("reward_model") or {}
+    gold = reward.get("ground_truth") if reward.get("ground_truth") else columns.get("gt_answer")
+    return {
+        "question": columns.get("question") or more.get("question") or _prompt(columns),
+        "answer": text_of({"gold answer": gold}, "gold answer"),
+        "level": columns.get("level"),
+        "data_source": columns.get("data_source") or "",
+    }
+
+
+def _prompt(columns: Columns) -> str:
+    messages = columns.get("prompt")
+    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
+        raise RowError("missing field", "neither 'question' nor a 'prompt' of messages is there")
+    asked = [str(m.get("content") or "") for m in messages if m.get("role") == "user"]
+    if not asked:
+        raise RowError("missing field", "'prompt' has no message of the user")
+    turn = _TURN.search(asked[-1])
+    return _ASKS_FOR_BOX.sub("", turn[1] if turn else asked[-1]).strip()
+
+
+CONVERSIONS: dict[str, Callable[..., Iterator[SourceRow]]] = {
     "acpbench": acpbench,
     "coqa": coqa,
     "gpqa": gpqa,
@@ -54,7 +93,7 @@ def check_conversion(config: DatasetConfig) -> None:
             raise UserError(f"{config.label}: options.{option}: rows={name!r} does not read it.")
 
 
-def read_rows(config: DatasetConfig) -> Iterator[Row]:
+def read_rows(config: DatasetConfig) -> Iterator[SourceRow]:
     """The rows of a dataset, flat where `options.rows` says how.
 
     A converted row whose id an earlier one has is a bad row.
@@ -69,11 +108,11 @@ def read_rows(config: DatasetConfig) -> Iterator[Row]:
     return _without_repeats(CONVERSIONS[config.options["rows"]](rows, **options))
 
 
-def _without_repeats(rows: Iterator[Row]) -> Iterator[Row]:
+def _without_repeats(rows: Iterator[SourceRow]) -> Iterator[SourceRow]:
     first: dict[str, str] = {}
     for row in rows:
         id = row.columns.get("id")
         if id is not None and first.setdefault(id, row.where) != row.where:
             detail = f"id {str(id)[:60]!r} was used before, in {first[id]}"
-            row = Row(row.file, row.number, {}, RowError("duplicate", detail))
+            row = SourceRow(row.file, row.number, {}, RowError("duplicate", detail))
         yield row

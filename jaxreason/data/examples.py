@@ -11,8 +11,8 @@ import numpy as np
 from etils import epath
 
 from jaxreason.config import nearest
+from jaxreason.data.column_mapping import ColumnCheck, build, check_columns, first_user
 from jaxreason.data.conversions import check_conversion, read_rows
-from jaxreason.data.fields import ColumnCheck, build, check_config, first_user
 from jaxreason.data.rows import DatasetConfig, DropLog, RowError
 from jaxreason.data.sources import SOURCES
 from jaxreason.errors import UserError
@@ -101,7 +101,7 @@ def _check_source(config: DatasetConfig) -> None:
     if config.source not in SOURCES:
         hint = nearest(config.source, SOURCES)
         raise UserError(f"source {config.source!r}: expected {', '.join(SOURCES)}{hint}")
-    check_config(config)
+    check_columns(config)
     check_conversion(config)
 
 

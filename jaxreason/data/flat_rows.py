@@ -5,25 +5,27 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from jaxreason.data.rows import Row, RowError
+from jaxreason.data.rows import RowError, SourceRow
 from jaxreason.errors import UserError
 
 Columns = dict[str, Any]
 
 
-def each(rows: Iterable[Row], flatten: Callable[[Columns], Columns]) -> Iterator[Row]:
+def each(rows: Iterable[SourceRow], flatten: Callable[[Columns], Columns]) -> Iterator[SourceRow]:
     """The rows with their columns flattened; a row for which that raises RowError becomes a bad row."""
     for row in rows:
         if row.problem is not None:
             yield row
             continue
         try:
-            yield Row(row.file, row.number, flatten(row.columns))
+            yield SourceRow(row.file, row.number, flatten(row.columns))
         except RowError as error:
-            yield Row(row.file, row.number, {}, error)
+            yield SourceRow(row.file, row.number, {}, error)
 
 
-def unfold(rows: Iterable[Row], inner: Callable[[Columns], Iterable[Any] | None]) -> Iterator[Row]:
+def unfold(
+    rows: Iterable[SourceRow], inner: Callable[[Columns], Iterable[Any] | None]
+) -> Iterator[SourceRow]:
     """What a row holds as rows of their own, numbered as they come; None says that it is flat already."""
     for row in rows:
         parts = None if row.problem else inner(row.columns)
@@ -34,15 +36,15 @@ def unfold(rows: Iterable[Row], inner: Callable[[Columns], Iterable[Any] | None]
             yield _part(row.file, number, part)
 
 
-def _part(file: str, number: int, part: Any) -> Row:
+def _part(file: str, number: int, part: Any) -> SourceRow:
     if isinstance(part, dict):
-        return Row(file, number, part)
+        return SourceRow(file, number, part)
     problem = (
         part
         if isinstance(part, RowError)
         else RowError("not an object", f"got {type(part).__name__}")
     )
-    return Row(file, number, {}, problem)
+    return SourceRow(file, number, {}, problem)
 
 
 def text_of(columns: Columns, name: str) -> str:

@@ -2,25 +2,49 @@
 
 from typing import Any
 
-from jaxreason.data.rows import Row, RowError
+from jaxreason.data.rows import RowError, SourceRow
 
 _ROLES = ("system", "user", "assistant", "tool")
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "system": "system"}
 # Names under which a message's thinking is found.
 _REASONING = (
-    *("reasoning_content", "reasoning", "reasoning_text", "thinking", "thinking_content"),
-    *("thought", "thoughts", "think", "chain_of_thought", "cot"),
+    "reasoning_content",
+    "reasoning",
+    "reasoning_text",
+    "thinking",
+    "thinking_content",
+    "thought",
+    "thoughts",
+    "think",
+    "chain_of_thought",
+    "cot",
 )
 _READ = {"role", "from", "content", "value", *_REASONING}
 # What a message says beside its text: without it the conversation would be another one.
 _SAYS_MORE = (
-    *("tool_calls", "function_call", "tool_use", "tools", "functions"),
-    *("images", "image", "image_url", "audio", "audios", "video", "videos", "files", "attachments"),
-    *("refusal", "weight", "train", "loss", "prefix"),
+    "tool_calls",
+    "function_call",
+    "tool_use",
+    "tools",
+    "functions",
+    "images",
+    "image",
+    "image_url",
+    "audio",
+    "audios",
+    "video",
+    "videos",
+    "files",
+    "attachments",
+    "refusal",
+    "weight",
+    "train",
+    "loss",
+    "prefix",
 )
 
 
-def given_messages(row: Row, column: str) -> tuple[dict[str, str], ...]:
+def given_messages(row: SourceRow, column: str) -> tuple[dict[str, str], ...]:
     """The messages `{role, content}` that a column holds, an assistant's perhaps with `reasoning_content`.
 
     Raises:
@@ -77,7 +101,7 @@ def _reasoning(item: dict[str, Any], role: str) -> str:
     return texts[0] if texts[0].strip() else ""
 
 
-def unread(row: Row, column: str | None) -> tuple[str, ...]:
+def unread(row: SourceRow, column: str | None) -> tuple[str, ...]:
     """Fields of the messages in a column that hold something and are not read."""
     names = (
         f"{column}[].{name}"

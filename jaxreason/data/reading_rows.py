@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from jaxreason.data.flat_rows import Columns, each, hashed, records, seed_of, text_of, unfold
-from jaxreason.data.rows import Row, RowError
+from jaxreason.data.rows import RowError, SourceRow
 
 
-def coqa(rows: Iterable[Row]) -> Iterator[Row]:
+def coqa(rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
     """CoQA: one row a story, asking its last question after the dialogue so far, as in the study.
 
     Columns: `id`, `story`, `dialogue` (earlier turns: a blank line, "Q: ...", a blank line, "A: ...";
@@ -63,7 +63,7 @@ _JUDGED = {
 }
 
 
-def halueval(rows: Iterable[Row], pick: str | int = 0) -> Iterator[Row]:
+def halueval(rows: Iterable[SourceRow], pick: str | int = 0) -> Iterator[SourceRow]:
     """HaluEval: one candidate a row, and whether it is made up.
 
     The hub's `*_samples` hold one candidate and `hallucination`. A row of the original files holds a
@@ -97,7 +97,7 @@ def _label(columns: Columns) -> str:
     return label
 
 
-def mc_taco(rows: Iterable[Row]) -> Iterator[Row]:
+def mc_taco(rows: Iterable[SourceRow]) -> Iterator[SourceRow]:
     """MC-TACO: the tsv's columns (candidate; label yes or no), or the hub's (answer; label 0 or 1)."""
     return each(rows, _mc_taco_columns)
 

@@ -81,7 +81,7 @@ class RowError(UserError):
 
 
 @dataclass(frozen=True)
-class Row:
+class SourceRow:
     """A row as it was found, or why it could not be read.
 
     Attributes:
@@ -102,16 +102,16 @@ class Row:
         return f"{self.file}:{self.number}"
 
 
-def plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """A value of tfds or Arrow as plain Python; bytes become text, bad ones lone surrogates."""
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="surrogateescape")
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: plain_value(item) for key, item in value.items()}
     if isinstance(value, (np.ndarray, np.generic)):
-        return plain(value.tolist())
+        return plain_value(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [plain_value(item) for item in value]
     return value
 
 

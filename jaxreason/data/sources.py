@@ -10,8 +10,8 @@ from typing import Any
 from etils import epath
 
 from jaxreason.config import nearest
-from jaxreason.data.files import read_files
-from jaxreason.data.rows import DatasetConfig, Row, no_split, plain, source_options
+from jaxreason.data.file_rows import read_files
+from jaxreason.data.rows import DatasetConfig, SourceRow, no_split, plain_value, source_options
 from jaxreason.errors import UserError
 
 # File suffix to the builder of `datasets` that reads it.
@@ -34,11 +34,13 @@ def _library(name: str, config: DatasetConfig) -> ModuleType:
         ) from error
 
 
-def _rows(name: str, items: Iterable[dict[str, Any]]) -> Iterator[Row]:
-    return (Row(name, number, plain(item)) for number, item in enumerate(items, start=1))
+def _rows(name: str, items: Iterable[dict[str, Any]]) -> Iterator[SourceRow]:
+    return (
+        SourceRow(name, number, plain_value(item)) for number, item in enumerate(items, start=1)
+    )
 
 
-def read_huggingface(config: DatasetConfig) -> Iterator[Row]:
+def read_huggingface(config: DatasetConfig) -> Iterator[SourceRow]:
     """Rows of a dataset on the Hugging Face Hub, of a local copy, or of one made by `save_to_disk`.
 
     Options: `name` of the subset (GSM8K: main) and `revision`, for the hub; `files`, the names of files
@@ -64,7 +66,11 @@ def read_huggingface(config: DatasetConfig) -> Iterator[Row]:
         ) from error
     # What a folder holds may be damaged in any way; programs in it (RuntimeError) are not run.
     except (
-        *(OSError, ValueError, RuntimeError, KeyError, TypeError),
+        OSError,
+        ValueError,
+        RuntimeError,
+        KeyError,
+        TypeError,
         datasets.exceptions.DatasetsError,
     ) as error:
         reason = f": {str(error.__cause__)[:300]}" if error.__cause__ else ""
@@ -122,7 +128,7 @@ def _pick_split(splits: Any, config: DatasetConfig) -> Any:
     return splits[config.split]
 
 
-def read_tfds(config: DatasetConfig) -> Iterator[Row]:
+def read_tfds(config: DatasetConfig) -> Iterator[SourceRow]:
     """Rows of a TFDS dataset stored as ArrayRecord; TensorFlow is not needed.
 
     `path` is the folder of a version of the dataset, or its name (`name/config:version`). Options:
@@ -178,7 +184,7 @@ def _tfds_builder(tfds: ModuleType, config: DatasetConfig, options: dict[str, An
     return tfds.builder(config.path, file_format="array_record", **where)
 
 
-def read_reasoning_gym(config: DatasetConfig) -> Iterator[Row]:
+def read_reasoning_gym(config: DatasetConfig) -> Iterator[SourceRow]:
     """Questions of the reasoning_gym task named by `path`, made by the seed of the config.
 
     Columns: `question`, `answer`, `metadata`, and the entries of the metadata by their own names.
@@ -202,7 +208,7 @@ def read_reasoning_gym(config: DatasetConfig) -> Iterator[Row]:
     yield from _rows(name, (item["metadata"] | item for item in dataset))
 
 
-SOURCES: dict[str, Callable[[DatasetConfig], Iterator[Row]]] = {
+SOURCES: dict[str, Callable[[DatasetConfig], Iterator[SourceRow]]] = {
     "file": read_files,
     "huggingface": read_huggingface,
     "tfds": read_tfds,

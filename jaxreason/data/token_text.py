@@ -10,7 +10,7 @@ import tokenizers
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
-class Decoder:
+class TokenDecoder:
     """Token ids to text: called, special tokens are left out; `with_special` shows them.
 
     Bytes that are no whole character become U+FFFD.

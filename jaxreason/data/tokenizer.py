@@ -18,7 +18,7 @@ from etils import epath
 from jaxreason.data.chat_template import BREAK, ChatTemplate, Messages
 from jaxreason.data.reply_checks import check_history, check_reply
 from jaxreason.data.thoughts import CLOSE, check_thoughts
-from jaxreason.data.token_text import Decoder, TokenBytes
+from jaxreason.data.token_text import TokenBytes, TokenDecoder
 from jaxreason.data.tokenizer_files import check_files, declared_stop_ids, local_folder
 from jaxreason.errors import UserError
 
@@ -65,7 +65,7 @@ class Tokenizer:
     def __init__(self, loaded: Any, name: str, declared_stop_ids: set[int]):
         self._hf, self.name = loaded, name
         loaded.model_max_length = int(1e30)  # rows have their own limit; no warning about this one
-        self.decode, self._bytes = Decoder(loaded), TokenBytes(loaded)
+        self.decode, self._bytes = TokenDecoder(loaded), TokenBytes(loaded)
         self._template = ChatTemplate(loaded, name)
         turn_end = self._turn_end()
         stop = declared_stop_ids | {loaded.eos_token_id, turn_end}

@@ -35,6 +35,8 @@ class Texts:
     def runs(self, length: int) -> tuple[UInt64[np.ndarray, " runs"], Int[np.ndarray, " runs"]]:
         """Every run of that many words within one text: its hash, and the place of its first word."""
         count = max(0, len(self.words) - length + 1)
+        # A polynomial in the words, modulo 2**64 (numpy wraps around). Each step adds one word to every run at once, so
+        # memory is one array whatever the length. Words are mixed first, since small numbers would collide.
         hashes = np.zeros(count, np.uint64)
         with np.errstate(over="ignore"):
             for offset in range(length):

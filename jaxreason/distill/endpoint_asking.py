@@ -23,7 +23,7 @@ from jaxreason.distill.passes import Pass, Question, draw, reply_line
 from jaxreason.errors import UserError
 from jaxreason.metrics import Progress
 from jaxreason.results.jsonl import JsonlWriter
-from jaxreason.tasks.replies import cut_at
+from jaxreason.tasks.reply_text import cut_at
 
 _LOG = logging.getLogger(__name__)
 ROUND_S = 2.0

@@ -14,9 +14,8 @@ from jaxreason.errors import UserError
 from jaxreason.results.distill_files import read_verdicts, verdicts_path
 from jaxreason.results.growing_files import join_parts
 from jaxreason.results.jsonl import JsonlWriter, write_jsonl
-from jaxreason.tasks.registry import TASKS
+from jaxreason.tasks.registry import TASKS, grader_version
 from jaxreason.tasks.verify import Verdict, VerifierPool
-from jaxreason.tasks.versions import grader_version
 
 AT_ONCE = 64
 Place = tuple[int, int]  # of a question, and the sample

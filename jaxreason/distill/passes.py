@@ -20,8 +20,7 @@ from jaxreason.results.distill_files import read_replies, replies_head, replies_
 from jaxreason.results.growing_files import grown_exists, join_parts, read_grown
 from jaxreason.results.jsonl import write_jsonl
 from jaxreason.sampling.sampling_params import SamplingParams
-from jaxreason.tasks.registry import TASKS
-from jaxreason.tasks.versions import grader_version
+from jaxreason.tasks.registry import TASKS, grader_version
 
 MAIN, NO_THINK = "main", "no_think"
 FORMAT = 1

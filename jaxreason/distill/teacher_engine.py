@@ -17,7 +17,7 @@ from jaxreason.results.jsonl import JsonlWriter
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sampling.sampling_params import Completion, Request
-from jaxreason.tasks.replies import cut_at
+from jaxreason.tasks.reply_text import cut_at
 
 SEED_BITS = 64
 

@@ -11,11 +11,11 @@ from typing import Literal
 
 from etils import epath
 
+from jaxreason.data.column_mapping import group_columns
 from jaxreason.data.examples import Example, load_examples
-from jaxreason.data.fields import group_columns
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.errors import UserError
-from jaxreason.evaluation.asking import Benchmark, Prompt
+from jaxreason.evaluation.benchmark_spec import Benchmark, BenchmarkPrompt
 from jaxreason.evaluation.code_benchmarks import CODE_BENCHMARKS
 from jaxreason.evaluation.math_benchmarks import MATH_BENCHMARKS
 from jaxreason.evaluation.non_reasoning_benchmarks import NON_REASONING_BENCHMARKS
@@ -34,7 +34,7 @@ SIZES: dict[str, int] = {
 
 
 @dataclass(frozen=True)
-class Item:
+class EvalItem:
     """A question of a benchmark; items of a cluster belong together and are resampled together."""
 
     id: str
@@ -45,12 +45,12 @@ class Item:
 
 def load_items(
     label: str,
-    prompt: Prompt,
+    prompt: BenchmarkPrompt,
     source: Literal["files", "hub"],
     folder: str,
     limit: int,
     seed: int,
-) -> list[Item]:
+) -> list[EvalItem]:
     """The questions of a benchmark as a prompt puts them, in the order of its subsets and their rows.
 
     Args:
@@ -80,7 +80,7 @@ def load_items(
     return items
 
 
-def _items(dataset: DatasetConfig, subset: str) -> list[Item]:
+def _items(dataset: DatasetConfig, subset: str) -> list[EvalItem]:
     drops = DropLog()
     examples = load_examples(dataset, drops)
     bad = sum(sum(counts["dropped"].values()) for counts in drops.to_json().values())
@@ -91,7 +91,7 @@ def _items(dataset: DatasetConfig, subset: str) -> list[Item]:
         )
     columns = group_columns(dataset)
     return [
-        Item(f"{subset}/{e.id}" if subset else e.id, e, subset, _cluster(e, columns))
+        EvalItem(f"{subset}/{e.id}" if subset else e.id, e, subset, _cluster(e, columns))
         for e in examples
     ]
 

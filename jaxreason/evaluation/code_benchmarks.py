@@ -1,6 +1,6 @@
 """LiveCodeBench of the study's second group, and HumanEval and MBPP: programs that are run (docs/code_execution.md)."""
 
-from jaxreason.evaluation.asking import Benchmark, Hub, Questions, Variant, ask
+from jaxreason.evaluation.benchmark_spec import Benchmark, Hub, QuestionSource, Variant, ask
 
 PROBLEM = "{prompt}\n\n{instruction}"
 # The study's shape: a sentence by the kind of problem, and the problem right behind it.
@@ -16,7 +16,7 @@ WRITE = (
 
 # release_v2, as the study: 400 problems in test.jsonl and 111 in test2.jsonl. The hub's dataset has a
 # program of its own, which picks these files by `version_tag`; they are read without it.
-_LIVECODEBENCH = Questions(
+_LIVECODEBENCH = QuestionSource(
     fields={"prompt": "prompt", "id": "id"},
     files={"": "benchmarks/livecodebench/test[.2]*jsonl"},
     hub={
@@ -25,14 +25,14 @@ _LIVECODEBENCH = Questions(
     metadata=("tests", "function", "difficulty", "platform", "contest_date"),
     options={"rows": "livecodebench"},
 )
-_HUMANEVAL = Questions(
+_HUMANEVAL = QuestionSource(
     fields={"prompt": "prompt", "id": "id"},
     files={"": "general/humaneval.jsonl"},
     hub={"": Hub("openai/openai_humaneval", "test")},
     metadata=("function", "test"),
     options={"rows": "humaneval"},
 )
-_MBPP = Questions(
+_MBPP = QuestionSource(
     fields={"prompt": "prompt", "id": "id"},
     files={"": "general/mbpp.jsonl"},
     hub={"": Hub("google-research-datasets/mbpp", "test", {"name": "sanitized"})},

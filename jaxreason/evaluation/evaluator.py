@@ -20,15 +20,26 @@ from jax.sharding import Mesh
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distributed import on_process_zero
-from jaxreason.evaluation.failures import check_failures
+from jaxreason.evaluation.aggregation import (
+    check_failures,
+    group_rows,
+    reply_facts,
+    summarize_grades,
+)
+from jaxreason.evaluation.eval_jobs import (
+    TOLD,
+    EvalJob,
+    claim_jobs,
+    missing_samples,
+    plan_jobs,
+    sorted_samples,
+)
+from jaxreason.evaluation.eval_requests import WantedSamples, make_replies
+from jaxreason.evaluation.eval_settings import EvalConfig, benchmark_groups
 from jaxreason.evaluation.grades import finish_grades, isolation_of, kept_grades, open_grades
-from jaxreason.evaluation.grading import Grader, Reply, sample_line
+from jaxreason.evaluation.grading import EvalReply, Grader, sample_line
 from jaxreason.evaluation.harness_import import imported_rows, primaries_of
 from jaxreason.evaluation.paper_questions import keep_questions
-from jaxreason.evaluation.parts import TOLD, Part, claim, missing_samples, plan, sorted_samples
-from jaxreason.evaluation.replies import Wanted, make_replies
-from jaxreason.evaluation.settings import EvalConfig, benchmark_groups
-from jaxreason.evaluation.summary import group_rows, reply_facts, summarize_grades
 from jaxreason.interrupt import Interrupt
 from jaxreason.metrics import Progress
 from jaxreason.models.huggingface import ModelConfig, ModelSource, read_architecture, resolve
@@ -129,21 +140,21 @@ def ask_and_grade(
     `check` is called where the call may end: what it raises ends it, with all samples and grades written.
     """
     folder = epath.Path(workdir) / EVALUATION
-    parts = plan(config, source, tokenizer, seed)
-    on_process_zero(lambda: check_isolation(config, parts))
+    jobs = plan_jobs(config, source, tokenizer, seed)
+    on_process_zero(lambda: check_isolation(config, jobs))
     with make_pool(config) as pool:
-        parts = claim(folder, parts)
-        missing = [missing_samples(folder, part) for part in parts]
+        jobs = claim_jobs(folder, jobs)
+        missing = [missing_samples(folder, job) for job in jobs]
         if any(mask.any() for mask in missing):
             todo, whole = (sum(int(mask.sum()) for mask in missing), sum(m.size for m in missing))
             _LOG.info("data: %d of %d replies are to be sampled", todo, whole)
             engine = make_engine()
             check()
-            run_parts(engine, tokenizer, folder, parts, missing, pool, seed, check)
+            run_parts(engine, tokenizer, folder, jobs, missing, pool, seed, check)
         check()
         # Process 0 grades alone, so it cannot agree with the others to end in between.
         between = check if jax.process_count() == 1 else lambda: None
-        on_process_zero(lambda: grade_parts(config, folder, parts, pool, between))
+        on_process_zero(lambda: grade_parts(config, folder, jobs, pool, between))
 
 
 def make_pool(config: EvalConfig) -> VerifierPool:
@@ -153,13 +164,13 @@ def make_pool(config: EvalConfig) -> VerifierPool:
     )
 
 
-def check_isolation(config: EvalConfig, parts: list[Part]) -> None:
+def check_isolation(config: EvalConfig, jobs: list[EvalJob]) -> None:
     """Refuses benchmarks whose graders run code where nothing isolates it, before anything is sampled.
 
     Raises:
       UserError: says what to install or set.
     """
-    if any(TASKS[task].runs_code for part in parts for task in part.graders):
+    if any(TASKS[task].runs_code for job in jobs for task in job.graders):
         find_isolation(config.code_isolation)
 
 
@@ -167,23 +178,25 @@ def run_parts(
     engine: Engine,
     tokenizer: Tokenizer,
     folder: epath.Path,
-    parts: list[Part],
+    jobs: list[EvalJob],
     missing: list[np.ndarray],
     pool: VerifierPool,
     seed: int,
     check: Callable[[], None],
 ) -> None:
-    """Makes the missing samples of every part, those with one decoding together, and grades them meanwhile.
+    """Makes the missing samples of every job, those with one decoding together, and grades them meanwhile.
 
     What `check` raises ends it; what was sampled is written.
     """
-    wanted = [Wanted(part, mask) for part, mask in zip(parts, missing, strict=True) if mask.any()]
+    wanted = [
+        WantedSamples(job, mask) for job, mask in zip(jobs, missing, strict=True) if mask.any()
+    ]
     with contextlib.closing(_Shown(folder, missing)) as shown:
-        for decoding in dict.fromkeys(one.part.decoding for one in wanted):
-            chosen = [one for one in wanted if one.part.decoding == decoding]
+        for decoding in dict.fromkeys(one.job.decoding for one in wanted):
+            chosen = [one for one in wanted if one.job.decoding == decoding]
             replies = make_replies(engine, tokenizer, chosen, decoding, seed, check)
             if jax.process_index() == 0:
-                _write_replies(folder, [one.part for one in chosen], replies, pool, shown)
+                _write_replies(folder, [one.job for one in chosen], replies, pool, shown)
             else:
                 for _ in replies:  # the engine's programs run on all processes together
                     pass
@@ -191,49 +204,49 @@ def run_parts(
 
 def _write_replies(
     folder: epath.Path,
-    parts: list[Part],
-    replies: Iterator[tuple[Part, Reply]],
+    jobs: list[EvalJob],
+    replies: Iterator[tuple[EvalJob, EvalReply]],
     pool: VerifierPool,
     shown: "_Shown",
 ) -> None:
-    """Writes replies, each into the file of its part, and has them graded."""
+    """Writes replies, each into the file of its job, and has them graded."""
     with contextlib.ExitStack() as stack:
         writers, graders = {}, {}
-        for part in parts:
-            path = samples_path(folder, part.key)
+        for job in jobs:
+            path = samples_path(folder, job.key)
             there = read_jsonl(path) if grown_exists(path) else []
-            writers[part.key] = stack.enter_context(contextlib.closing(JsonlWriter(path)))
-            graders[part.key] = [
-                stack.enter_context(_grader(stack, folder, part, task, there, pool, shown))
-                for task in part.graders
+            writers[job.key] = stack.enter_context(contextlib.closing(JsonlWriter(path)))
+            graders[job.key] = [
+                stack.enter_context(_grader(stack, folder, job, task, there, pool, shown))
+                for task in job.graders
             ]
-        for part, reply in replies:
-            line = sample_line(part.key.benchmark, reply)
-            writers[part.key].write(line)
-            writers[part.key].flush_if_due()
-            for grader in graders[part.key]:
+        for job, reply in replies:
+            line = sample_line(job.key.benchmark, reply)
+            writers[job.key].write(line)
+            writers[job.key].flush_if_due()
+            for grader in graders[job.key]:
                 grader.put(reply.item, line)
 
 
 def _grader(
     stack: contextlib.ExitStack,
     folder: epath.Path,
-    part: Part,
+    job: EvalJob,
     task: str,
     there: list[dict],
     pool: VerifierPool,
     shown: "_Shown",
 ) -> Grader:
     """A grader that goes on with its grade file, of the samples that are there."""
-    open_grades(folder, part, task, pool.code_isolation)
-    path = grades_path(folder, part.key, task)
-    write_jsonl(path, list(kept_grades(folder, part, task, there).values()))
+    open_grades(folder, job, task, pool.code_isolation)
+    path = grades_path(folder, job.key, task)
+    write_jsonl(path, list(kept_grades(folder, job, task, there).values()))
     writer = stack.enter_context(contextlib.closing(JsonlWriter(path)))
-    return Grader(pool, task, writer, functools.partial(shown.add, part, task))
+    return Grader(pool, task, writer, functools.partial(shown.add, job, task))
 
 
 class _Shown:
-    """What the progress bar shows: how far grading is, and how well the part at hand goes."""
+    """What the progress bar shows: how far grading is, and how well the job at hand goes."""
 
     def __init__(self, folder: epath.Path, missing: list[np.ndarray]):
         total = sum(mask.size for mask in missing)
@@ -242,14 +255,14 @@ class _Shown:
         self._right: Counter[str] = Counter()
         self._graded: Counter[str] = Counter()
         self._errors = 0
-        self._lock = threading.Lock()  # every part has graders of its own
+        self._lock = threading.Lock()  # every job has graders of its own
 
-    def add(self, part: Part, task: str, lines: list[dict]) -> None:
+    def add(self, job: EvalJob, task: str, lines: list[dict]) -> None:
         """Count lines just written and show where things stand."""
-        primary, name = TASKS[task].primary, f"{part.key.benchmark} {part.key.decoding}"
+        primary, name = TASKS[task].primary, f"{job.key.benchmark} {job.key.decoding}"
         graded = [line["scores"][primary] for line in lines if line["error"] is None]
         with self._lock:
-            self._done += len(lines) / len(part.graders)
+            self._done += len(lines) / len(job.graders)
             self._right[name] += sum(graded)
             self._graded[name] += len(graded)
             self._errors += len(lines) - len(graded)
@@ -266,7 +279,7 @@ class _Shown:
 def grade_parts(
     config: EvalConfig,
     folder: epath.Path,
-    parts: list[Part],
+    jobs: list[EvalJob],
     pool: VerifierPool,
     check: Callable[[], None],
     again: bool = False,
@@ -278,7 +291,7 @@ def grade_parts(
     Args:
       config: of the intervals.
       folder: of the evaluation.
-      parts: its sample files, with the heads that they have.
+      jobs: its sample files, with the heads that they have.
       pool: the graders.
       check: called between rounds of grading; what it raises ends the call.
       again: also grade again what could not be graded.
@@ -287,35 +300,35 @@ def grade_parts(
       UserError: a sample file is broken, or no sample has a score: then there is no scores.json.
     """
     files, graded = [], []
-    for part in parts:
-        samples = sorted_samples(folder, part)
-        for task in part.graders:
-            lines = finish_grades(pool, folder, part, task, samples, check, again)
-            files.append((grades_path(folder, part.key, task), lines))
-            graded.append((part, task, lines))
+    for job in jobs:
+        samples = sorted_samples(folder, job)
+        for task in job.graders:
+            lines = finish_grades(pool, folder, job, task, samples, check, again)
+            files.append((grades_path(folder, job.key, task), lines))
+            graded.append((job, task, lines))
     check_failures(files)
     rows, primaries = [], []
-    for part, task, lines in graded:
-        for variant in part.graders[task]:
+    for job, task, lines in graded:
+        for variant in job.graders[task]:
             found, primary = summarize_grades(
-                part.key,
+                job.key,
                 variant,
                 task,
-                part.benchmark,
-                part.items,
+                job.benchmark,
+                job.items,
                 lines,
                 config.confidence,
                 config.resamples,
                 config.pass_at,
                 config.maj_at,
             )
-            isolation = isolation_of(folder, part.key, task)
+            isolation = isolation_of(folder, job.key, task)
             rows += [row | {"isolation": isolation} for row in found]
-            primaries.append((variant, part.benchmark.group, part.key, primary))
+            primaries.append((variant, job.benchmark.group, job.key, primary))
     imported = imported_rows(folder)
     rows += imported
     primaries += primaries_of(folder, imported)
-    told = parts[0].head[TOLD]
+    told = jobs[0].head[TOLD]
     value = {
         **told,
         "confidence": config.confidence,

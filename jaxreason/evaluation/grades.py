@@ -8,9 +8,8 @@ from etils import epath
 
 from jaxreason.config import to_dict
 from jaxreason.errors import UserError
+from jaxreason.evaluation.eval_jobs import FORMAT, TOLD, EvalJob, identity_of
 from jaxreason.evaluation.grading import MOST_AT_ONCE, make_grades
-from jaxreason.evaluation.identity import FORMAT
-from jaxreason.evaluation.parts import TOLD, Part, identity_of
 from jaxreason.results.claims import digest
 from jaxreason.results.evaluation_lines import SampleKey, check_lines
 from jaxreason.results.files import read_json, write_json
@@ -25,23 +24,22 @@ from jaxreason.results.growing_files import grown_exists, join_parts, read_grown
 from jaxreason.results.jsonl import JsonlWriter, read_jsonl, write_jsonl
 from jaxreason.results.sample_files import sample_digest
 from jaxreason.tasks.isolation import find_isolation
-from jaxreason.tasks.registry import TASKS
+from jaxreason.tasks.registry import TASKS, grader_version
 from jaxreason.tasks.verify import VerifierPool
-from jaxreason.tasks.versions import grader_version
 
 _LOG = logging.getLogger(__name__)
 
 
-def grade_head(part: Part, task: str, code_isolation: str = "auto") -> dict[str, Any]:
+def grade_head(job: EvalJob, task: str, code_isolation: str = "auto") -> dict[str, Any]:
     """What a grade file depends on: its samples, the gold answers, the grader and its version.
 
     It also tells how programs that a model wrote were locked in, where the grader runs some.
     """
     counted = ("benchmark", "prompt", "decoding", "num_samples", "num_questions")
-    return {name: part.head[name] for name in counted} | {
+    return {name: job.head[name] for name in counted} | {
         "format": FORMAT,
-        "samples": digest(identity_of(to_dict(part.head))),
-        "gold": part.gold,
+        "samples": digest(identity_of(to_dict(job.head))),
+        "gold": job.gold,
         "grader": task,
         "version": grader_version(TASKS[task]),
         TOLD: {"isolation": find_isolation(code_isolation).name if TASKS[task].runs_code else None},
@@ -55,10 +53,10 @@ def isolation_of(folder: epath.Path, key: SampleKey, task: str) -> str | None:
     return told.get("isolation") if isinstance(told, dict) else None
 
 
-def open_grades(folder: epath.Path, part: Part, task: str, code_isolation: str = "auto") -> None:
+def open_grades(folder: epath.Path, job: EvalJob, task: str, code_isolation: str = "auto") -> None:
     """Makes the grade file ready to go on: empty, and with its head, where there is none that this grader made."""
-    path, head_path = (f(folder, part.key, task) for f in (grades_path, grade_head_path))
-    wanted = to_dict(grade_head(part, task, code_isolation))
+    path, head_path = (f(folder, job.key, task) for f in (grades_path, grade_head_path))
+    wanted = to_dict(grade_head(job, task, code_isolation))
     if identity_of(_head(head_path)) == identity_of(wanted):
         return
     if grown_exists(path) and read_grown(path):
@@ -75,19 +73,19 @@ def _head(path: epath.Path) -> Any:
 
 
 def kept_grades(
-    folder: epath.Path, part: Part, task: str, samples: list[dict]
+    folder: epath.Path, job: EvalJob, task: str, samples: list[dict]
 ) -> dict[tuple[str, int], dict]:
-    """The grades of an open file that are of these samples and the part's questions, by (question, sample).
+    """The grades of an open file that are of these samples and the job's questions, by (question, sample).
 
     A file that cannot be read is told of and counts as empty.
     """
-    path = grades_path(folder, part.key, task)
+    path = grades_path(folder, job.key, task)
     if not grown_exists(path):
         return {}
     try:
         lines = read_jsonl(path)
-        told = {item.id: (item.subset, item.cluster, item.example.answer) for item in part.items}
-        check_lines(lines, str(path), FIELDS, part.key.benchmark, part.num_samples, list(told))
+        told = {item.id: (item.subset, item.cluster, item.example.answer) for item in job.items}
+        check_lines(lines, str(path), FIELDS, job.key.benchmark, job.num_samples, list(told))
     except UserError as error:
         _LOG.warning("%s The file is graded again.", error)
         return {}
@@ -104,7 +102,7 @@ def kept_grades(
 def finish_grades(
     pool: VerifierPool,
     folder: epath.Path,
-    part: Part,
+    job: EvalJob,
     task: str,
     samples: list[dict],
     check: Callable[[], None] = lambda: None,
@@ -115,31 +113,31 @@ def finish_grades(
     Args:
       pool: the graders.
       folder: of the evaluation.
-      part: whose samples they are.
+      job: whose samples they are.
       task: the grader.
       samples: all lines of the sample file, in order.
       check: called between rounds; what it raises ends the call, and what was graded stays.
       again: also grade again what could not be graded.
     """
-    open_grades(folder, part, task, pool.code_isolation)
-    path = grades_path(folder, part.key, task)
-    kept = kept_grades(folder, part, task, samples)
+    open_grades(folder, job, task, pool.code_isolation)
+    path = grades_path(folder, job.key, task)
+    kept = kept_grades(folder, job, task, samples)
     if again:
         kept = {key: line for key, line in kept.items() if line["error"] is None}
     missing = [line for line in samples if (line["id"], line["sample"]) not in kept]
     if missing:
         write_jsonl(path, list(kept.values()))
-        kept |= _grade(pool, path, part, task, missing, check)
+        kept |= _grade(pool, path, job, task, missing, check)
     lines = [kept[line["id"], line["sample"]] for line in samples]
     if not grown_exists(path) or read_jsonl(path) != lines:
         write_jsonl(path, lines)
     join_parts(path)
-    finished_grades(lines, part.head, str(path))
+    finished_grades(lines, job.head, str(path))
     return graded_samples(samples, lines, str(path))
 
 
-def _grade(pool, path, part: Part, task: str, missing: list[dict], check) -> dict:
-    items = {item.id: item for item in part.items}
+def _grade(pool, path, job: EvalJob, task: str, missing: list[dict], check) -> dict:
+    items = {item.id: item for item in job.items}
     writer, made = JsonlWriter(path), {}
     try:
         for start in range(0, len(missing), MOST_AT_ONCE):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxreason.data.examples import prompt_text
-from jaxreason.evaluation.benchmarks import Item
+from jaxreason.evaluation.benchmarks import EvalItem
 from jaxreason.results.jsonl import FLUSH_SECONDS, JsonlWriter
 from jaxreason.results.sample_files import sample_digest
 from jaxreason.tasks.verify import Verdict, VerifierPool
@@ -17,10 +17,10 @@ _END = object()
 
 
 @dataclass(frozen=True)
-class Reply:
+class EvalReply:
     """A sample of an item; `extra` is added to its line."""
 
-    item: Item
+    item: EvalItem
     sample: int
     prompt_tokens: Sequence[int]
     tokens: Sequence[int]
@@ -29,7 +29,7 @@ class Reply:
     extra: dict[str, Any]
 
 
-def sample_line(benchmark: str, reply: Reply) -> dict[str, Any]:
+def sample_line(benchmark: str, reply: EvalReply) -> dict[str, Any]:
     """The line of a sample (docs/evaluation_files.md)."""
     return {
         "id": reply.item.id,
@@ -47,7 +47,7 @@ def sample_line(benchmark: str, reply: Reply) -> dict[str, Any]:
     }
 
 
-def grade_line(line: dict[str, Any], item: Item, verdict: Verdict) -> dict[str, Any]:
+def grade_line(line: dict[str, Any], item: EvalItem, verdict: Verdict) -> dict[str, Any]:
     """The line of a grade, of a sample's line and its question."""
     shared = ("id", "benchmark", "sample")
     return {name: line[name] for name in shared} | {
@@ -62,7 +62,7 @@ def grade_line(line: dict[str, Any], item: Item, verdict: Verdict) -> dict[str, 
 
 
 def make_grades(
-    pool: VerifierPool, task: str, samples: Sequence[tuple[Item, dict[str, Any]]]
+    pool: VerifierPool, task: str, samples: Sequence[tuple[EvalItem, dict[str, Any]]]
 ) -> list[dict[str, Any]]:
     """The grades of (item, line of a sample), in their order; a sample that failed has its error."""
     graded = [pair for pair in samples if not pair[1]["finish_reason"].startswith("error")]
@@ -116,7 +116,7 @@ class Grader:
         self._thread.start()
         return self
 
-    def put(self, item: Item, line: dict[str, Any]) -> None:
+    def put(self, item: EvalItem, line: dict[str, Any]) -> None:
         """Have a sample graded and its grade written."""
         if self._failure is not None:
             raise self._failure
@@ -138,7 +138,7 @@ class Grader:
         except BaseException as error:
             self._failure = error
 
-    def _take(self) -> list[tuple[Item, dict[str, Any]]]:
+    def _take(self) -> list[tuple[EvalItem, dict[str, Any]]]:
         """What is there, at most MOST_AT_ONCE; waits for the first; empty at the end."""
         samples = [self._first()]
         while samples[-1] is not _END and len(samples) < MOST_AT_ONCE and not self._queue.empty():
@@ -156,7 +156,7 @@ class Grader:
             except queue.Empty:
                 self._writer.flush()
 
-    def _grade(self, samples: list[tuple[Item, dict[str, Any]]]) -> None:
+    def _grade(self, samples: list[tuple[EvalItem, dict[str, Any]]]) -> None:
         lines = make_grades(self._pool, self._task, samples)
         for line in lines:
             self._writer.write(line)

@@ -5,15 +5,15 @@ from typing import get_args
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.evaluation.asking import VARIANTS
+from jaxreason.evaluation.aggregation import group_rows, score_row
+from jaxreason.evaluation.benchmark_spec import VARIANTS
+from jaxreason.evaluation.eval_settings import EvalConfig
 from jaxreason.evaluation.harness_results import (
     GRADER,
     HarnessTask,
     read_harness_results,
     write_harness_task,
 )
-from jaxreason.evaluation.settings import EvalConfig
-from jaxreason.evaluation.summary import group_rows, score_row
 from jaxreason.results.clusters import Clustered, cluster
 from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.files import read_json

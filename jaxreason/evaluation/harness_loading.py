@@ -74,8 +74,15 @@ class LoadedHarnessModel(HarnessModel):
             sampler = _sampler(num_parts(mesh, "act_batch"), max_length, slots, score_tokens)
             engine = _open_engine(folder, dtype, mesh, tokenizer, sampler)
         super().__init__(
-            *(engine, tokenizer, path, max_gen_toks, enable_thinking, think_end_token),
-            *(add_bos_token, prefix_token_id, seed),
+            engine,
+            tokenizer,
+            path,
+            max_gen_toks,
+            enable_thinking,
+            think_end_token,
+            add_bos_token,
+            prefix_token_id,
+            seed,
         )
 
 

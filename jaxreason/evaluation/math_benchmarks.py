@@ -5,7 +5,7 @@ to box the answer. (In its words the brace pair after \boxed is missing, which i
 variants grade the same samples, and differ in the grader alone.
 """
 
-from jaxreason.evaluation.asking import Benchmark, Hub, Questions, Variant, ask
+from jaxreason.evaluation.benchmark_spec import Benchmark, Hub, QuestionSource, Variant, ask
 
 BOXED = (
     "{prompt}\n\nReason step by step. Give the final answer at the end, inside \\boxed{{}}, "
@@ -20,7 +20,7 @@ PROBLEM_ANSWER = (
 _PROBLEM = {"prompt": "problem", "answer": "answer"}
 
 
-def _boxed(label: str, questions: Questions) -> Benchmark:
+def _boxed(label: str, questions: QuestionSource) -> Benchmark:
     return Benchmark(
         label=label,
         group="math",
@@ -29,13 +29,13 @@ def _boxed(label: str, questions: Questions) -> Benchmark:
     )
 
 
-_OLYMPIAD = Questions(
+_OLYMPIAD = QuestionSource(
     fields={"prompt": "question", "answer": "final_answer", "id": "id"},
     files={"": "math/olympiadbench.jsonl"},
     hub={"": Hub("Hothan/OlympiadBench", "train", {"name": "OE_TO_maths_en_COMP"})},
     metadata=("is_multiple_answer", "unit", "error", "subfield", "answer_type"),
 )
-_GSM8K = Questions(
+_GSM8K = QuestionSource(
     fields={"prompt": "question", "answer": "answer"},
     files={"": "math/gsm8k_test.jsonl"},
     hub={"": Hub("openai/gsm8k", "test", {"name": "main"})},
@@ -45,7 +45,7 @@ _GSM8K = Questions(
 MATH_BENCHMARKS: dict[str, Benchmark] = {
     "math500": _boxed(
         "MATH-500",
-        Questions(
+        QuestionSource(
             fields=_PROBLEM | {"id": "unique_id"},
             files={"": "math/math500.jsonl"},
             hub={"": Hub("HuggingFaceH4/MATH-500", "test")},
@@ -53,7 +53,7 @@ MATH_BENCHMARKS: dict[str, Benchmark] = {
     ),
     "aime24": _boxed(
         "AIME24",
-        Questions(
+        QuestionSource(
             fields=_PROBLEM | {"id": "id"},
             files={"": "math/aime24.jsonl"},
             hub={"": Hub("HuggingFaceH4/aime_2024", "train")},
@@ -61,7 +61,7 @@ MATH_BENCHMARKS: dict[str, Benchmark] = {
     ),
     "aime25": _boxed(
         "AIME25",  # all 30: the file's ids tell parts I and II apart, the hub has a subset for each
-        Questions(
+        QuestionSource(
             fields=_PROBLEM | {"id": "id"},
             files={"": "benchmarks/aime/evalchemy_aime25.json"},
             hub={

@@ -3,7 +3,7 @@
 Marks such as `#Your Judgement#:` and `Plausible:` are the benchmarks' format; the words are ours.
 """
 
-from jaxreason.evaluation.asking import Benchmark, Hub, Questions, Variant, ask
+from jaxreason.evaluation.benchmark_spec import Benchmark, Hub, QuestionSource, Variant, ask
 
 # CoQA in the study: nothing but the story and the conversation so far (a later version of its code
 # asks for short answers before it; the released replies were not asked so). The reply ends where a
@@ -80,26 +80,26 @@ JUDGE_MARKS = {
     ),
 }
 
-_COQA = Questions(
+_COQA = QuestionSource(
     fields={"prompt": "question", "answer": "answer", "id": "id"},
     files={"": "benchmarks/coqa/coqa-dev-v1.0*.json"},
     hub={"": Hub("EleutherAI/coqa", "validation")},
     metadata=("references",),
     options={"rows": "coqa"},
 )
-_IFEVAL = Questions(
+_IFEVAL = QuestionSource(
     fields={"prompt": "prompt", "id": "key"},
     files={"": "general/ifeval.jsonl"},
     hub={"": Hub("google/IFEval", "train")},
     metadata=("instruction_id_list", "kwargs"),
 )
-_HALUEVAL = Questions(
+_HALUEVAL = QuestionSource(
     fields={"prompt": "candidate", "answer": "answer"},
     files={kind: f"benchmarks/halueval/{kind}_data.json" for kind in _SHOWN},
     hub={kind: Hub("pminervini/HaluEval", "data", {"name": f"{kind}_samples"}) for kind in _SHOWN},
     options={"rows": "halueval", "pick": 0},
 )
-_MC_TACO = Questions(
+_MC_TACO = QuestionSource(
     fields={"prompt": "question", "answer": "label"},
     files={"": "general/mc_taco_test.tsv"},
     # The repository itself holds a program; this branch is what the hub made of it.

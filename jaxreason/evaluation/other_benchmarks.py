@@ -5,7 +5,7 @@ order drawn for each question by `OPTIONS_SEED`, so that a liking for one letter
 """
 
 from jaxreason.evaluation.acpbench_examples import EXAMPLES, worked_text
-from jaxreason.evaluation.asking import Benchmark, Hub, Questions, Variant, ask
+from jaxreason.evaluation.benchmark_spec import Benchmark, Hub, QuestionSource, Variant, ask
 
 OPTIONS_SEED = 0
 _ANSWER_LINE = (
@@ -32,21 +32,21 @@ WORKED = {
 _WORKED_STOP = ("\n\n\n\n", "**Question**:", "**Question:**", "Q:")
 
 _CHOICE = {"prompt": "question", "answer": "answer"}
-_GPQA = Questions(
+_GPQA = QuestionSource(
     fields=_CHOICE | {"id": "id"},
     files={"": "benchmarks/gpqa/gpqa_diamond.csv"},  # its authors ask that nobody publishes it
     hub={"": Hub("Idavidrein/gpqa", "train", {"name": "gpqa_diamond"})},
     metadata=("choices", "domain"),
     options={"rows": "gpqa"},
 )
-_HEADQA = Questions(
+_HEADQA = QuestionSource(
     fields=_CHOICE | {"id": "id"},
     files={"": "benchmarks/headqa/test_HEAD_EN.json"},
     hub={"": Hub("EleutherAI/headqa", "test", {"name": "en"})},
     metadata=("choices", "category"),
     options={"rows": "headqa"},
 )
-_MMLU = Questions(
+_MMLU = QuestionSource(
     fields=_CHOICE,
     files={"": "benchmarks/mmlu/test/*_test.csv"},
     hub={"": Hub("cais/mmlu", "test", {"name": "all"})},
@@ -62,7 +62,7 @@ _ACP_TASKS = {
 
 
 def _acpbench(label: str, file: str, split: str, official: bool) -> Benchmark:
-    questions = Questions(
+    questions = QuestionSource(
         fields=_CHOICE | {"id": "id"},
         files={name: file.format(hub if official else name) for name, hub in _ACP_TASKS.items()},
         hub={

@@ -19,9 +19,9 @@ from jaxreason.data.examples import question
 from jaxreason.data.flat_rows import records, unfold
 from jaxreason.data.reading_rows import stories
 from jaxreason.data.rows import CONVERSION_OPTIONS, DatasetConfig
-from jaxreason.evaluation.asking import Benchmark
+from jaxreason.evaluation.benchmark_spec import Benchmark
 from jaxreason.evaluation.benchmarks import load_items
-from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
+from jaxreason.evaluation.eval_settings import EvalConfig, find_benchmarks
 from jaxreason.results.question_files import question_path, write_questions
 
 NUMBER = 100  # k of the study

@@ -9,9 +9,9 @@ from etils import epath
 
 from jaxreason.data.examples import prompt_text
 from jaxreason.errors import UserError
+from jaxreason.evaluation.eval_jobs import EvalJob, asked_jobs
+from jaxreason.evaluation.eval_settings import EvalConfig
 from jaxreason.evaluation.evaluator import SAVED, check_isolation, grade_parts, make_pool
-from jaxreason.evaluation.parts import Part, asked_parts
-from jaxreason.evaluation.settings import EvalConfig
 from jaxreason.interrupt import Interrupt
 from jaxreason.results.card_scores import update_scores
 from jaxreason.results.files import read_object
@@ -37,13 +37,13 @@ def run_grade(config: EvalConfig, folders: Sequence[epath.Path]) -> None:
       UserError: a folder has no samples of the recipe's benchmarks, they are unfinished, or of other questions.
       SystemExit: with code 143, after a signal; what was graded is written.
     """
-    asked = asked_parts(config)
+    asked = asked_jobs(config)
     check_isolation(config, asked)
     found = {folder: sampled_parts(folder, asked) for folder in folders}
     with graders(config) as (pool, check):
-        for folder, parts in found.items():
-            _LOG.info("grade: %s, %d sample files", folder, len(parts))
-            grade_parts(config, folder, parts, pool, check, again=True)
+        for folder, jobs in found.items():
+            _LOG.info("grade: %s, %d sample files", folder, len(jobs))
+            grade_parts(config, folder, jobs, pool, check, again=True)
             update_scores(folder, known=True)
 
 
@@ -54,46 +54,46 @@ def graders(config: EvalConfig) -> Iterator[tuple[VerifierPool, Callable[[], Non
         yield pool, lambda: interrupt.check(SAVED)
 
 
-def sampled_parts(folder: epath.Path, asked: Sequence[Part]) -> list[Part]:
-    """Those of the parts that have a sample file in the folder, with what its head says.
+def sampled_parts(folder: epath.Path, asked: Sequence[EvalJob]) -> list[EvalJob]:
+    """Those of the jobs that have a sample file in the folder, with what its head says.
 
     Raises:
       UserError: there is none, or samples are of other questions than the recipe's; says which.
     """
-    parts = []
-    for part in asked:
-        if grown_exists(samples_path(folder, part.key)):
-            parts.append(_as_sampled(folder, part))
+    jobs = []
+    for job in asked:
+        if grown_exists(samples_path(folder, job.key)):
+            jobs.append(_as_sampled(folder, job))
         else:
-            _LOG.warning("%s: not sampled, so not graded", samples_path(folder, part.key))
-    if not parts:
+            _LOG.warning("%s: not sampled, so not graded", samples_path(folder, job.key))
+    if not jobs:
         there = ", ".join(key.name for key in sample_keys(folder)) or "none"
         raise UserError(
-            f"{folder}: expected samples of {', '.join(part.key.name for part in asked)}; there are: {there}."
+            f"{folder}: expected samples of {', '.join(job.key.name for job in asked)}; there are: {there}."
         )
-    known = {part.key for part in parts}
+    known = {job.key for job in jobs}
     for key in [key for key in sample_keys(folder) if key not in known]:
         _LOG.warning("%s: not in the recipe, so left out of scores.json", samples_path(folder, key))
-    return parts
+    return jobs
 
 
-def _as_sampled(folder: epath.Path, part: Part) -> Part:
-    """The part with its head and number of samples, if its samples are of the recipe's questions."""
-    path = samples_path(folder, part.key)
+def _as_sampled(folder: epath.Path, job: EvalJob) -> EvalJob:
+    """The job with its head and number of samples, if its samples are of the recipe's questions."""
+    path = samples_path(folder, job.key)
     counts = {"num_questions": int, "num_samples": int, "told": dict}
-    head = read_object(sample_head_path(folder, part.key), counts)
-    if head["num_questions"] != len(part.items):
+    head = read_object(sample_head_path(folder, job.key), counts)
+    if head["num_questions"] != len(job.items):
         raise UserError(
-            f"{path}: has samples of {head['num_questions']} questions, and the recipe asks {len(part.items)}. "
+            f"{path}: has samples of {head['num_questions']} questions, and the recipe asks {len(job.items)}. "
             "Use the recipe (limit, items_seed, data) that they were made with."
         )
-    _check_prompts(str(path), part, read_jsonl(path))
-    return replace(part, num_samples=head["num_samples"], head=head)
+    _check_prompts(str(path), job, read_jsonl(path))
+    return replace(job, num_samples=head["num_samples"], head=head)
 
 
-def _check_prompts(source: str, part: Part, lines: list[dict]) -> None:
+def _check_prompts(source: str, job: EvalJob, lines: list[dict]) -> None:
     """Refuses samples of questions that the recipe words in another way, or does not have."""
-    asked = {item.id: prompt_text(item.example) for item in part.items}
+    asked = {item.id: prompt_text(item.example) for item in job.items}
     for number, line in enumerate(lines, start=1):
         if asked.get(line.get("id")) != line.get("prompt"):
             raise UserError(

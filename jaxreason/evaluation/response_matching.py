@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from jaxreason.data.examples import prompt_text, question
-from jaxreason.evaluation.benchmarks import Item
+from jaxreason.evaluation.benchmarks import EvalItem
 
 KEY = 24  # characters of a text by which it is looked for in a prompt
 Told = tuple[str | None, str | None]  # the id and the prompt beside a completion
 
 
-def match(items: Sequence[Item], told: Sequence[Told]) -> list[str | None]:
+def match(items: Sequence[EvalItem], told: Sequence[Told]) -> list[str | None]:
     """The question of each completion, or None.
 
     By id where at least one id is a question's; else by the prompts, where at least one holds a question's text; else
@@ -27,16 +27,16 @@ def match(items: Sequence[Item], told: Sequence[Told]) -> list[str | None]:
     return [None] * len(told)
 
 
-def _by_id(items: Sequence[Item], told: Sequence[Told]) -> list[str | None]:
+def _by_id(items: Sequence[EvalItem], told: Sequence[Told]) -> list[str | None]:
     known = {item.id for item in items}
     return [name if name in known else None for name, _ in told]
 
 
-def _by_place(items: Sequence[Item], told: Sequence[Told]) -> list[str | None]:
+def _by_place(items: Sequence[EvalItem], told: Sequence[Told]) -> list[str | None]:
     return [item.id for item in items] if len(items) == len(told) else []
 
 
-def _by_prompt(items: Sequence[Item], told: Sequence[Told]) -> list[str | None]:
+def _by_prompt(items: Sequence[EvalItem], told: Sequence[Told]) -> list[str | None]:
     """The question whose texts the prompt holds; of several, the one with most of them.
 
     Questions that cannot be told apart (MC-TACO's pairs in another wording) are taken in turn.
@@ -57,7 +57,7 @@ def _by_prompt(items: Sequence[Item], told: Sequence[Told]) -> list[str | None]:
     return places
 
 
-def own_texts(items: Sequence[Item]) -> list[tuple[str, ...]]:
+def own_texts(items: Sequence[EvalItem]) -> list[tuple[str, ...]]:
     """Of each question, what any wording of it must hold: its text, and the longest line of its prompt that belongs to
     few questions (a story, a document), the template's lines being in all.
     """

@@ -15,18 +15,17 @@ from etils import epath
 from jaxreason.config import nearest
 from jaxreason.data.examples import prompt_text
 from jaxreason.errors import UserError
-from jaxreason.evaluation.benchmarks import Item
+from jaxreason.evaluation.benchmarks import EvalItem
+from jaxreason.evaluation.eval_jobs import FORMAT, TOLD, EvalJob, asked_jobs, gold_identity
+from jaxreason.evaluation.eval_settings import BenchmarkRun, EvalConfig, known_benchmarks
 from jaxreason.evaluation.evaluator import check_isolation, grade_parts
-from jaxreason.evaluation.identity import FORMAT, gold_identity
-from jaxreason.evaluation.parts import TOLD, Part, asked_parts
 from jaxreason.evaluation.regrade import graders
 from jaxreason.evaluation.response_matching import match
-from jaxreason.evaluation.settings import BenchmarkRun, EvalConfig, known_benchmarks
 from jaxreason.results.files import write_json
 from jaxreason.results.jsonl import write_jsonl
 from jaxreason.results.sample_files import sample_head_path, samples_path
 from jaxreason.sampling.sampling_params import SamplingParams
-from jaxreason.tasks.replies import cut_at
+from jaxreason.tasks.reply_text import cut_at
 
 _LOG = logging.getLogger(__name__)
 GIVEN = "given"  # the decoding in the names of the files: it is not known
@@ -78,20 +77,20 @@ def run_responses(
     Raises:
       UserError: the file, the benchmark or the map does not fit, or no completion belongs to any question.
     """
-    parts = _parts(config, benchmark, variants)
-    check_isolation(config, parts)
+    jobs = _parts(config, benchmark, variants)
+    check_isolation(config, jobs)
     data = _read(file)
     responses = _responses(_rows(data), str(file), fields)
     told = {"model": str(file), "asked": {}}
     made = []
-    for part in parts:
-        lines, num_samples = sample_lines(part, responses, str(file))
-        head = part.key._asdict() | {"format": FORMAT, "num_questions": len(part.items)}
+    for job in jobs:
+        lines, num_samples = sample_lines(job, responses, str(file))
+        head = job.key._asdict() | {"format": FORMAT, "num_questions": len(job.items)}
         head |= {"num_samples": num_samples, "responses": hashlib.sha256(data).hexdigest()}
-        head |= {"stop": list(part.decoding.stop), TOLD: told}
-        write_json(sample_head_path(folder, part.key), head)
-        write_jsonl(samples_path(folder, part.key), lines)
-        made.append(replace(part, num_samples=num_samples, head=head))
+        head |= {"stop": list(job.decoding.stop), TOLD: told}
+        write_json(sample_head_path(folder, job.key), head)
+        write_jsonl(samples_path(folder, job.key), lines)
+        made.append(replace(job, num_samples=num_samples, head=head))
     with graders(config) as (pool, check):
         grade_parts(config, folder, made, pool, check, again=True)
 
@@ -119,28 +118,28 @@ def _row(line: str) -> dict:
     return found if isinstance(found, dict) else {}
 
 
-def _parts(config: EvalConfig, name: str, variants: tuple[str, ...]) -> list[Part]:
-    """The parts of the benchmark, a decoding named GIVEN in the place of the recipe's."""
+def _parts(config: EvalConfig, name: str, variants: tuple[str, ...]) -> list[EvalJob]:
+    """The jobs of the benchmark, a decoding named GIVEN in the place of the recipe's."""
     known = known_benchmarks(config)
     if name not in known:
         raise UserError(f"--benchmark={name}: no such benchmark{nearest(name, known)}")
     chosen = variants or tuple(known[name].variants)
     run = BenchmarkRun(0, {GIVEN: 1}, chosen)
-    parts = asked_parts(replace(config, benchmarks={name: run}, decodings={GIVEN: AS_MODEL}))
-    if any(part.kind == "choose" for part in parts):
+    jobs = asked_jobs(replace(config, benchmarks={name: run}, decodings={GIVEN: AS_MODEL}))
+    if any(job.kind == "choose" for job in jobs):
         raise UserError(
             f"--benchmark={name}: its {', '.join(chosen)} variant compares likelihoods of given answers, which a "
             "completion does not tell."
         )
-    if not variants and len({gold_identity_of(part.items) for part in parts}) > 1:
+    if not variants and len({gold_identity_of(job.items) for job in jobs}) > 1:
         raise UserError(
             f"--benchmark={name}: the gold answers depend on how it was asked (the order of the options). Say which "
             f"with --variant: {', '.join(known[name].variants)}."
         )
-    return parts
+    return jobs
 
 
-def gold_identity_of(items: list[Item]) -> str:
+def gold_identity_of(items: list[EvalItem]) -> str:
     """`gold_identity` of the answers alone."""
     bare = [replace(item, example=replace(item.example, metadata={})) for item in items]
     return gold_identity(bare)
@@ -203,68 +202,71 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
-def sample_lines(part: Part, responses: list[Response], file: str) -> tuple[list[dict], int]:
+def sample_lines(job: EvalJob, responses: list[Response], file: str) -> tuple[list[dict], int]:
     """The lines of a whole sample file, and the number of samples of each question.
 
     Raises:
       UserError: no completion belongs to a question.
     """
-    groups = _grouped(part, responses, file)
+    groups = _grouped(job, responses, file)
     num_samples = max(map(len, groups.values()))
     lines = []
-    for item in part.items:
+    for item in job.items:
         found = groups.get(item.id, [])
         for sample in range(num_samples):
             reply = found[sample] if sample < len(found) else None
-            lines.append(_line(part, item, sample, reply))
+            lines.append(_line(job, item, sample, reply))
     missing = sum(line["finish_reason"].startswith("error") for line in lines)
     if missing:
         _LOG.warning("%s: %d of %d samples have no completion", file, missing, len(lines))
     return lines, num_samples
 
 
-def _warn_of_ids(part: Part, responses: list[Response], file: str) -> None:
+def _warn_of_ids(job: EvalJob, responses: list[Response], file: str) -> None:
     """Says that the ids were of no use, since completions in another order would then be taken for others."""
     given = [response.id for response in responses if response.id is not None]
-    if given and not {item.id for item in part.items} & set(given):
+    if given and not {item.id for item in job.items} & set(given):
         _LOG.warning(
             "%s: its ids (%s, ...) are no ids of %s (%s, ...); completions are taken by what their prompts hold, or by "
             "their places",
-            *(file, given[0], part.key.benchmark, part.items[0].id),
+            file,
+            given[0],
+            job.key.benchmark,
+            job.items[0].id,
         )
 
 
-def _line(part: Part, item: Item, sample: int, reply: Response | None) -> dict[str, Any]:
+def _line(job: EvalJob, item: EvalItem, sample: int, reply: Response | None) -> dict[str, Any]:
     problem = "no completion in the file" if reply is None else reply.problem
     return {
         "id": item.id,
-        "benchmark": part.key.benchmark,
+        "benchmark": job.key.benchmark,
         "sample": sample,
         "subset": item.subset,
         "cluster": item.cluster,
         "prompt": (reply and reply.prompt) or prompt_text(item.example),
         "prompt_tokens": [],
-        "completion": "" if reply is None else cut_at(reply.text, part.decoding.stop),
+        "completion": "" if reply is None else cut_at(reply.text, job.decoding.stop),
         "tokens": [],
         "num_tokens": None,
         "finish_reason": f"error: {problem}" if problem else "given",
     }
 
 
-def _grouped(part: Part, responses: list[Response], file: str) -> dict[str, list[Response]]:
+def _grouped(job: EvalJob, responses: list[Response], file: str) -> dict[str, list[Response]]:
     """Question -> its completions, in the order of the file."""
     told = [(response.id, response.prompt) for response in responses]
-    places = match(part.items, told)
-    _warn_of_ids(part, responses, file)
+    places = match(job.items, told)
+    _warn_of_ids(job, responses, file)
     groups: dict[str, list[Response]] = {}
     for response, name in zip(responses, places, strict=True):
         if name is not None:
             groups.setdefault(name, []).append(response)
     if not groups:
-        ids = ", ".join(item.id for item in part.items[:SHOWN])
+        ids = ", ".join(item.id for item in job.items[:SHOWN])
         raise UserError(
-            f"{file}: no completion belongs to a question of {part.key.benchmark}, whose ids are {ids}, ... Expected a "
-            f"column with them, prompts that hold the questions' texts, or {len(part.items)} completions in order."
+            f"{file}: no completion belongs to a question of {job.key.benchmark}, whose ids are {ids}, ... Expected a "
+            f"column with them, prompts that hold the questions' texts, or {len(job.items)} completions in order."
         )
     lost = [response.line for response, name in zip(responses, places, strict=True) if name is None]
     if lost:

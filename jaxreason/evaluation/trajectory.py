@@ -6,7 +6,7 @@ from typing import Any
 from etils import epath
 
 from jaxreason.config import ConfigError, nearest
-from jaxreason.evaluation.settings import EvalConfig, benchmark_groups
+from jaxreason.evaluation.eval_settings import EvalConfig, benchmark_groups
 from jaxreason.evaluation.transfer import TransferConfig, index_of
 from jaxreason.evaluation.transfer_inputs import Comparison, compared_groups
 from jaxreason.results.files import read_object

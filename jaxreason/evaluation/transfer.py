@@ -16,6 +16,7 @@ from jaxreason.config import (
     to_dict,
     unclaimed,
 )
+from jaxreason.evaluation.index_rows import index_rows, sensitivity_rows
 from jaxreason.evaluation.transfer_index import DEGREES, pooled_scale
 from jaxreason.evaluation.transfer_inputs import (
     ALL_SEEDS,
@@ -24,7 +25,6 @@ from jaxreason.evaluation.transfer_inputs import (
     study_comparisons,
     table_comparisons,
 )
-from jaxreason.evaluation.transfer_rows import index_rows, sensitivity_rows
 from jaxreason.results.groups import MATH, in_order
 from jaxreason.results.transfer_file import write_transfer
 
@@ -68,7 +68,7 @@ def run_transfer(config: TransferConfig, folder: epath.PathLike) -> list[dict]:
     Raises:
       ConfigError, ValueError: for settings or files that cannot be used; names them.
     """
-    check_config(config)
+    check_transfer(config)
     folder = epath.Path(folder)
     comparisons = (
         study_comparisons(folder, config.variant)
@@ -110,7 +110,7 @@ def run_study_transfer(config: TransferConfig, folder: epath.PathLike) -> list[d
     return run_transfer(dataclasses.replace(config, table=None), folder)
 
 
-def check_config(config: TransferConfig) -> None:
+def check_transfer(config: TransferConfig) -> None:
     """Refuses settings that no table of scores could be read with.
 
     Raises:

@@ -51,7 +51,7 @@ class TableConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
+class GroupScores:
     """Scores in points on the benchmarks of a group, and what resampling needs.
 
     `items` holds the samples behind each benchmark (base first, then the seeds); `sizes` only how
@@ -74,7 +74,7 @@ class Comparison:
     base: str
     seed: int | str | None
     decoding: str | None
-    groups: dict[str, Group]
+    groups: dict[str, GroupScores]
     published: dict[str, float]
 
 
@@ -166,7 +166,7 @@ def _table_comparison(
     for group, names in config.groups.items():
         sizes = np.array([config.sizes[name] for name in names], float) if config.sizes else None
         columns = (np.array([scores[model][name] for name in names]) for model in (base, tuned))
-        groups[group] = Group(names, *columns, sizes, None)
+        groups[group] = GroupScores(names, *columns, sizes, None)
     published = {group: float(row[column]) for group, column in config.published_columns.items()}
     return Comparison(row[config.label_column], tuned, base, None, None, groups, published)
 
@@ -244,7 +244,7 @@ def study_comparisons(folder: epath.Path, variant: str) -> list[Comparison]:
 
 def compared_groups(
     base: epath.Path, tuned: list[epath.Path], decoding: str, variant: str
-) -> dict[str, Group]:
+) -> dict[str, GroupScores]:
     """The scores of finished evaluations of a base and of tuned models by group; none without that decoding.
 
     Raises:
@@ -270,6 +270,8 @@ def _primary_rows(folder: epath.Path, decoding: str, variant: str) -> dict[str, 
     return {row["benchmark"]: row for row in rows if row["primary"] and row["decoding"] == decoding}
 
 
-def _item_group(members: dict[str, Clustered]) -> Group:
+def _item_group(members: dict[str, Clustered]) -> GroupScores:
     points = np.stack([100 * means(scores) for scores in members.values()])
-    return Group(tuple(members), points[:, 0], points[:, 1:].mean(1), None, tuple(members.values()))
+    return GroupScores(
+        tuple(members), points[:, 0], points[:, 1:].mean(1), None, tuple(members.values())
+    )

@@ -1,4 +1,4 @@
-"""The evaluation's part in validating while training: one benchmark, asked with its own decoding and graded."""
+"""Validation while training, as an evaluation does it: one benchmark, asked with its own decoding and graded."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from jax.sharding import Mesh
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
+from jaxreason.evaluation.eval_jobs import asked_jobs
+from jaxreason.evaluation.eval_settings import BenchmarkRun, EvalConfig, find_benchmarks
 from jaxreason.evaluation.evaluator import ask_and_grade, check_isolation
-from jaxreason.evaluation.parts import asked_parts
-from jaxreason.evaluation.settings import BenchmarkRun, EvalConfig, find_benchmarks
 from jaxreason.models.architecture import Model
 from jaxreason.models.huggingface import ModelConfig, ModelSource
 from jaxreason.results.score_files import EVALUATION, read_score_rows
@@ -99,7 +99,7 @@ class BenchmarkValidator:
         seed: int,
     ):
         self._config = validation_eval(config, how, stage)
-        check_isolation(self._config, asked_parts(self._config))
+        check_isolation(self._config, asked_jobs(self._config))
         self._variant, self._model_config = how.variant, model_config
         self._mesh, self._seed = mesh, seed
         self._engine: Engine | None = None

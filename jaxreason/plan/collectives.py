@@ -27,12 +27,17 @@ _MESH_GROUPS = re.compile(
 # What comes from other slices, over the hosts: only the axis `data` joins slices (`sharding.make_mesh`).
 _MEGASCALE = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
 KINDS = (
-    *("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "ragged-all-to-all"),
-    *("collective-permute", "collective-broadcast"),
+    "all-gather",
+    "all-reduce",
+    "reduce-scatter",
+    "all-to-all",
+    "ragged-all-to-all",
+    "collective-permute",
+    "collective-broadcast",
 )
 
 
-class Moved(NamedTuple):
+class CollectiveBytes(NamedTuple):
     """What one device receives in one run of a program.
 
     Attributes:
@@ -54,7 +59,7 @@ class _Instruction(NamedTuple):
     root: bool
 
 
-def read_collectives(text: str, mesh_shape: dict[str, int]) -> Moved:
+def read_collectives(text: str, mesh_shape: dict[str, int]) -> CollectiveBytes:
     """The collectives of a compiled module.
 
     Args:
@@ -90,7 +95,7 @@ def read_collectives(text: str, mesh_shape: dict[str, int]) -> Moved:
         if moved:
             by_axis[axis] += moved
             by_kind[kind] += moved
-    return Moved(dict(by_axis), dict(by_kind), open_loops)
+    return CollectiveBytes(dict(by_axis), dict(by_kind), open_loops)
 
 
 def _parse(text: str) -> tuple[dict[str, list[_Instruction]], str]:

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from jaxreason.plan.measure import Measured
+from jaxreason.plan.program_costs import ProgramCost
 from jaxreason.plan.slices import Slice, larger
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.training.sft_recipe import SFTConfig
@@ -68,12 +68,12 @@ def length_of(config: Any) -> int:
     return config.length if isinstance(config, SFTConfig) else config.row_length
 
 
-def next_slice(measured: list[Measured], slice_: Slice) -> str | None:
+def next_slice(measured: list[ProgramCost], slice_: Slice) -> str | None:
     """The smallest larger slice of the generation with room, its state split further and the rest alike."""
     for candidate in larger(slice_):
         share = slice_.devices / candidate.devices
 
-        def total(found: Measured, share: float = share) -> float:
+        def total(found: ProgramCost, share: float = share) -> float:
             state = found.held["params"] + found.held["optimizer"]
             return found.total - state * (1 - share)
 

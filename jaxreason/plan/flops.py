@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from jax.extend import core
 
 
-class Work(NamedTuple):
+class ProductFlops(NamedTuple):
     """FLOPs of one run over all devices; a multiplication and an addition are two.
 
     Attributes:
@@ -23,18 +23,18 @@ class Work(NamedTuple):
     attention: float
     kernels: float
 
-    def __add__(self, other: "Work") -> "Work":
-        return Work(*(a + b for a, b in zip(self, other, strict=True)))
+    def __add__(self, other: "ProductFlops") -> "ProductFlops":
+        return ProductFlops(*(a + b for a, b in zip(self, other, strict=True)))
 
-    def times(self, factor: float) -> "Work":
+    def times(self, factor: float) -> "ProductFlops":
         """`factor` runs."""
-        return Work(*(factor * x for x in self))
+        return ProductFlops(*(factor * x for x in self))
 
 
-NONE = Work(0.0, 0.0, 0.0)
+NONE = ProductFlops(0.0, 0.0, 0.0)
 
 
-def count_work(jaxpr: Any) -> Work:
+def count_work(jaxpr: Any) -> ProductFlops:
     """The products of a (closed) jaxpr, as `jitted.trace(...).jaxpr` gives it; a `while` counts once.
 
     What nobody reads does not count: the compiler leaves it out.
@@ -52,12 +52,12 @@ def _variables(atoms: Any) -> set[core.Var]:
     return {atom for atom in atoms if isinstance(atom, core.Var)}
 
 
-def _of_equation(equation: Any) -> Work:
+def _of_equation(equation: Any) -> ProductFlops:
     name, params = equation.primitive.name, equation.params
     if name == "dot_general":
         return _of_product(equation)
     if name == "pallas_call":
-        return Work(0.0, 0.0, 1.0)
+        return ProductFlops(0.0, 0.0, 1.0)
     inner = [count_work(found) for found in _inner(params)]
     if not inner:
         return NONE
@@ -82,13 +82,13 @@ def _inner(params: dict[str, Any]) -> list[Any]:
     return found
 
 
-def _of_product(equation: Any) -> Work:
+def _of_product(equation: Any) -> ProductFlops:
     """Products with batch dims are between activations; weights have none."""
     (contracted, _), (batch, _) = equation.params["dimension_numbers"]
     left = equation.invars[0].aval.shape
     out = math.prod(equation.outvars[0].aval.shape)
     flops = 2.0 * out * math.prod(left[dim] for dim in contracted)
-    return Work(0.0, flops, 0.0) if batch else Work(flops, 0.0, 0.0)
+    return ProductFlops(0.0, flops, 0.0) if batch else ProductFlops(flops, 0.0, 0.0)
 
 
 def _manual_devices(params: dict[str, Any]) -> int:

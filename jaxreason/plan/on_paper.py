@@ -1,4 +1,4 @@
-"""Times in closed form, without a program, a compiler or a device: what a study's dry run adds up.
+"""Times and bytes on the disk in closed form, without a program, a compiler or a device: what a dry run adds up.
 
 The same counts as `plan.roofline` makes of traced programs: products with weights and causal attention at the peak, HBM
 read and written at the maker's speed. What devices send each other is left out, since only a compiled program has it.
@@ -6,15 +6,18 @@ read and written at the maker's speed. What devices send each other is left out,
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxreason.models.architecture import Model
-from jaxreason.models.decoder import abstract_params
+from jaxreason.models.decoder import abstract_params, param_axes
 from jaxreason.models.model_flops import cache_attention, causal_attention, weight_products
 from jaxreason.models.remat import REMAT
 from jaxreason.plan.slices import Slice
+from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
+from jaxreason.training.state import wide
 
 
 @dataclass(frozen=True)
@@ -142,3 +145,41 @@ def _forward(model: Model, length: float) -> float:
 
 def _products(model: Model) -> int:
     return weight_products(abstract_params(model), model.architecture.tie_word_embeddings)
+
+
+TOKEN_BYTES = (
+    11  # of a token in a line of samples or rollouts: its id in digits with a comma, and its text
+)
+LINE_BYTES = 1000  # of the line's other fields, and of its grades
+
+
+def lines_bytes(replies: float, prompt: float, reply: float) -> float:
+    """Of so many replies in files of samples or rollouts, of mean lengths in tokens."""
+    return replies * (LINE_BYTES + TOKEN_BYTES * (prompt + reply))
+
+
+def checkpoint_bytes(model: Model, optimizer: OptimizerConfig) -> int:
+    """Of one training state: parameters and the optimizer's, as they are kept."""
+    made = make_optimizer(optimizer, 10**6, param_axes(model))
+    params = abstract_params(model)
+    return _bytes(params) + _bytes(jax.eval_shape(lambda p: made.init(wide(p)), params))
+
+
+def checkpoints_bytes(
+    model: Model, optimizer: OptimizerConfig, steps: int, every: int, keep: int
+) -> int:
+    """Of those that a run of so many steps has at its end; while the newest is written there is one more.
+
+    `every` 0 writes one at the end alone.
+    """
+    made = math.ceil(steps / every) if every else 1
+    return checkpoint_bytes(model, optimizer) * (min(keep, made) if keep else made)
+
+
+def exported_bytes(model: Model, dtype: str) -> int:
+    """Of the weights of an exported folder."""
+    return num_parameters(model) * np.dtype(dtype).itemsize
+
+
+def _bytes(tree: Any) -> int:
+    return sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(tree))

@@ -88,8 +88,15 @@ def sft_programs(
     held = {"params": [state.params, *frozen], "optimizer": state.opt_state, "batch": batch}
     return [
         Program(
-            *("SFT step", "train", step, arguments, held),
-            *(config.micro_batch_rows, config.length, pieces, config.length),
+            "SFT step",
+            "train",
+            step,
+            arguments,
+            held,
+            config.micro_batch_rows,
+            config.length,
+            pieces,
+            config.length,
         )
     ]
 
@@ -137,18 +144,31 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
     unscored = batch._replace(old_logprobs=None, ref_logprobs=None)
     return [
         Program(
-            *("RL policy step", "train", programs.train_step, (state, batch, *frozen), held),
+            "RL policy step",
+            "train",
+            programs.train_step,
+            (state, batch, *frozen),
+            held,
             *piece,
-            *(layout.row_length, waiting),
+            layout.row_length,
+            waiting,
         ),
         Program(
-            *("log-prob pass", "read", programs.logprob_pass, (state.params, unscored), held),
+            "log-prob pass",
+            "read",
+            programs.logprob_pass,
+            (state.params, unscored),
+            held,
             *piece,
-            *(layout.row_length, waiting | {"optimizer": state.opt_state, "frozen": frozen}),
+            layout.row_length,
+            waiting | {"optimizer": state.opt_state, "frozen": frozen},
         ),
         *move,
         *_sampling_programs(
-            *(config, model, mesh, state),
+            config,
+            model,
+            mesh,
+            state,
             [reference, copies, *(p.args[0] for p in move)],
         ),
     ]
@@ -178,13 +198,27 @@ def _sampling_programs(
     parts = num_parts(mesh, "act_batch")
     return [
         Program(
-            *("prefill", "read", *prefill, held),
+            "prefill",
+            "read",
+            *prefill,
+            held,
             # as if each part had one prompt
-            *(parts, sizes.max_length, 1, sizes.prefill_tokens // parts, beside),
+            parts,
+            sizes.max_length,
+            1,
+            sizes.prefill_tokens // parts,
+            beside,
         ),
         Program(
-            *("decode, one token", "decode", *decode, held),
-            *(sizes.slots, sizes.max_length, 1, 1, beside),
+            "decode, one token",
+            "decode",
+            *decode,
+            held,
+            sizes.slots,
+            sizes.max_length,
+            1,
+            1,
+            beside,
         ),
     ]
 

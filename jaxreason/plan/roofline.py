@@ -12,7 +12,7 @@ from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.model_flops import cache_attention, causal_attention, weight_products
 from jaxreason.models.remat import REMAT
-from jaxreason.plan.measure import Measured
+from jaxreason.plan.program_costs import ProgramCost
 from jaxreason.plan.programs import Program
 from jaxreason.plan.slices import Slice
 from jaxreason.sharding import bytes_on_device
@@ -83,7 +83,7 @@ class Timed:
 
 
 def estimate(
-    program: Program, measured: Measured, model: Model, mesh: Mesh, slice_: Slice
+    program: Program, measured: ProgramCost, model: Model, mesh: Mesh, slice_: Slice
 ) -> Timed:
     """The time of one run, under ASSUMPTIONS."""
     kind, devices = slice_.kind, mesh.size
@@ -121,7 +121,7 @@ def _kernel_passes(program: Program, model: Model) -> float:
     return 3.5 + (not REMAT[model.remat].keeps_attention)
 
 
-def _memory_traffic(program: Program, measured: Measured, model: Model, mesh: Mesh) -> float:
+def _memory_traffic(program: Program, measured: ProgramCost, model: Model, mesh: Mesh) -> float:
     params = program.args[0].params if program.kind == "train" else program.args[0]
     weights = _read_bytes(params, model) / mesh.shape["tensor"]
     if program.kind == "move":

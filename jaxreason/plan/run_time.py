@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from jaxreason.plan.plan_settings import PlanConfig
 from jaxreason.plan.roofline import Timed
-from jaxreason.plan.settings import PlanConfig
 from jaxreason.plan.slices import Slice
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.training.sft_recipe import SFTConfig

@@ -18,11 +18,11 @@ from jax.sharding import Mesh
 
 from jaxreason.models.architecture import Model
 from jaxreason.models.remat import REMAT, Remat
-from jaxreason.plan.collectives import Moved
-from jaxreason.plan.flops import Work
-from jaxreason.plan.measure import Measured, estimated_peak, measure
+from jaxreason.plan.collectives import CollectiveBytes
+from jaxreason.plan.flops import ProductFlops
+from jaxreason.plan.program_costs import ProgramCost, estimated_peak, measure_program
 from jaxreason.plan.programs import Program, micro_batches
-from jaxreason.plan.recipe import STAGES, open_target
+from jaxreason.plan.recipe_plan import STAGES, open_target
 from jaxreason.plan.roofline import estimate
 from jaxreason.plan.slices import Slice
 from jaxreason.sharding import bytes_on_device, num_parts
@@ -137,7 +137,7 @@ def search_stage(
     for way in _ways(model, mesh, section, slice_):
         program, changed = step(way)
         if way.remat not in works:  # which goes by tokens, whatever the rows and the loops are
-            traced = measure(program, changed, mesh, False, chunk)
+            traced = measure_program(program, changed, mesh, False, chunk)
             works[way.remat] = _on_target(traced.work, mesh, slice_).times(1 / program.tokens)
         by_rule = _by_rule(program, changed, mesh, works[way.remat].times(program.tokens), chunk)
         seconds = _seconds(program, by_rule, changed, mesh, slice_)
@@ -150,7 +150,7 @@ def search_stage(
             fits = None
         elif can_compile and total <= HOPELESS * hbm and not _beaten(way, candidates):
             program, changed = step(way)
-            measured = measure(program, changed, mesh, True, chunk)
+            measured = measure_program(program, changed, mesh, True, chunk)
             compiled, total = True, max(measured.total, hbm * measured.refused)
             fits = not measured.refused and total <= hbm
         elif can_compile:
@@ -198,31 +198,38 @@ def _step(section: Any, model: Model, mesh: Mesh, make: Make, way: Way) -> tuple
     return make(section, changed, mesh)[0], changed
 
 
-def _on_target(work: Work, mesh: Mesh, slice_: Slice) -> Work:
+def _on_target(work: ProductFlops, mesh: Mesh, slice_: Slice) -> ProductFlops:
     """Attention as a kernel's, which `estimate` counts by the remat policy, where stand-ins traced something else."""
     if mesh.devices.flat[0].platform == slice_.kind.platform:
         return work
     return work._replace(attention=0.0, kernels=1.0)
 
 
-def _by_rule(program: Program, model: Model, mesh: Mesh, work: Work, chunk: int) -> Measured:
-    """As `measure` would say without a compiler, of work that is known.
+def _by_rule(
+    program: Program, model: Model, mesh: Mesh, work: ProductFlops, chunk: int
+) -> ProgramCost:
+    """As `measure_program` would say without a compiler, of work that is known.
 
     Where nothing is recomputed, what lies between products is kept too (norms and activations, partly in float32): half
     as much again as the rule has, which counts products.
     """
     more = kept_bytes(program, model, mesh, REMAT["none"]) / 2 if model.remat == "none" else 0.0
-    return Measured(
+    return ProgramCost(
         program.name,
         {kind: bytes_on_device(tree) for kind, tree in program.held.items()},
-        *(bytes_on_device(program.beside), estimated_peak(program, model, mesh, chunk) + more),
-        *(bytes_on_device(program.args), work, Moved({}, {}, 0)),
-        *(False, False, 0.0),
+        bytes_on_device(program.beside),
+        estimated_peak(program, model, mesh, chunk) + more,
+        bytes_on_device(program.args),
+        work,
+        CollectiveBytes({}, {}, 0),
+        False,
+        False,
+        0.0,
     )
 
 
 def _seconds(
-    program: Program, measured: Measured, model: Model, mesh: Mesh, slice_: Slice
+    program: Program, measured: ProgramCost, model: Model, mesh: Mesh, slice_: Slice
 ) -> float:
     timed = estimate(program, measured, model, mesh, slice_)
     return timed.worst + copied_bytes(program, model, mesh) / slice_.kind.hbm_speed

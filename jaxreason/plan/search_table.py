@@ -25,7 +25,7 @@ def format_search(found: Sequence[Found], slice_: Slice) -> str:
     return "\n".join([*lines, "", "Assumptions", *(f"  - {line}" for line in ASSUMPTIONS)])
 
 
-def settings(found: Found) -> str:
+def candidate_settings(found: Found) -> str:
     """The flags that set the best way; "" where none fits."""
     if found.best is None:
         return ""
@@ -40,7 +40,10 @@ def to_json(found: Sequence[Found], slice_: Slice) -> dict[str, Any]:
     """Everything that was considered."""
     stages = [
         dataclasses.asdict(stage)
-        | {"best": stage.best and dataclasses.asdict(stage.best), "settings": settings(stage)}
+        | {
+            "best": stage.best and dataclasses.asdict(stage.best),
+            "settings": candidate_settings(stage),
+        }
         for stage in found
     ]
     return {"slice": dataclasses.asdict(slice_), "hbm": slice_.kind.hbm, "stages": stages}
@@ -54,7 +57,7 @@ def _verdict(found: Found, slice_: Slice) -> str:
     if now is not None:
         times = found.best.tokens_per_second / now.tokens_per_second
         gain = f" ({times:.2f} times as fast as the recipe's on paper)"
-    return f"{settings(found)}{gain}"
+    return f"{candidate_settings(found)}{gain}"
 
 
 def _ways(found: Found) -> list[str]:
@@ -77,7 +80,12 @@ def _row(candidate: Candidate, found: Found) -> list[str]:
     fits = {True: "yes", False: "no", None: "not looked at"}[candidate.fits]
     notes = ["best"] * (candidate == found.best) + ["recipe"] * (way == found.now)
     return [
-        *(way.remat, str(way.unroll), str(way.rows)),
-        *(f"{candidate.tokens_per_second:,.0f}", f"{candidate.total / GIB:.2f}"),
-        *("compiled" if candidate.compiled else "by rule", fits, ", ".join(notes)),
+        way.remat,
+        str(way.unroll),
+        str(way.rows),
+        f"{candidate.tokens_per_second:,.0f}",
+        f"{candidate.total / GIB:.2f}",
+        "compiled" if candidate.compiled else "by rule",
+        fits,
+        ", ".join(notes),
     ]

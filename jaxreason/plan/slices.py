@@ -68,12 +68,26 @@ GENERATIONS: dict[str, Generation] = {
     ),
     "h100": Generation(
         "NVIDIA H100 SXM",
-        *("gpu", 1, 1, GPU_SHARE * 79.6 * GIB, PEAK["h100"], 3350e9, 450e9, 50e9),
+        "gpu",
+        1,
+        1,
+        GPU_SHARE * 79.6 * GIB,
+        PEAK["h100"],
+        3350e9,
+        450e9,
+        50e9,
         "https://www.nvidia.com/en-us/data-center/h100/",
     ),
     "h200": Generation(
         "NVIDIA H200 SXM",
-        *("gpu", 1, 1, GPU_SHARE * 140.4 * GIB, PEAK["h200"], 4800e9, 450e9, 50e9),
+        "gpu",
+        1,
+        1,
+        GPU_SHARE * 140.4 * GIB,
+        PEAK["h200"],
+        4800e9,
+        450e9,
+        50e9,
         "https://www.nvidia.com/en-us/data-center/h200/",
     ),
 }
@@ -86,8 +100,17 @@ def generation_of(device_kind: str) -> Generation | None:
 
 _FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 _CUBES = (
-    *("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16"),
-    *("8x16x16", "16x16x16"),
+    "2x2x1",
+    "2x2x2",
+    "2x2x4",
+    "2x4x4",
+    "4x4x4",
+    "4x4x8",
+    "4x8x8",
+    "8x8x8",
+    "8x8x16",
+    "8x16x16",
+    "16x16x16",
 )
 TOPOLOGIES: dict[str, tuple[str, ...]] = {
     "v4": _CUBES[:-1],

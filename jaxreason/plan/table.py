@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from jaxreason.plan.recipe import Plan, Stage
+from jaxreason.plan.recipe_plan import Plan, StagePlan
 from jaxreason.plan.roofline import ASSUMPTIONS
 from jaxreason.plan.run_time import RunTime
 from jaxreason.plan.slices import GIB, Slice
@@ -30,7 +30,7 @@ def format_plan(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _stage(stage: Stage, plan: Plan) -> list[str]:
+def _stage(stage: StagePlan, plan: Plan) -> list[str]:
     verdict = "fits" if stage.fits(plan.slice) else "DOES NOT FIT"
     lines = [f"{stage.name}: {verdict}", *_memory(stage, plan.slice)]
     lines += ["", *_speed(stage)]
@@ -46,7 +46,7 @@ def _stage(stage: Stage, plan: Plan) -> list[str]:
     return lines + [f"  {line}" for line in stage.advice]
 
 
-def _memory(stage: Stage, slice_: Slice) -> list[str]:
+def _memory(stage: StagePlan, slice_: Slice) -> list[str]:
     header = ("GiB of a device", "parameters", "optimizer", "batch", "KV cache", "activations")
     rows = []
     for found in stage.measured:
@@ -61,7 +61,7 @@ def _memory(stage: Stage, slice_: Slice) -> list[str]:
     return aligned([*header, "peak", ""], rows)
 
 
-def _speed(stage: Stage) -> list[str]:
+def _speed(stage: StagePlan) -> list[str]:
     header = ["work and time", "tokens", "FLOP/token model", "executed", "of it attention"]
     header += ["compute s", "memory s", "links s", "step s", "MFU"]
     rows = []
@@ -85,7 +85,7 @@ def _speed(stage: Stage) -> list[str]:
     return aligned(header, rows)
 
 
-def _collectives(stage: Stage) -> list[str]:
+def _collectives(stage: StagePlan) -> list[str]:
     axes = sorted({axis for found in stage.measured for axis in found.moved.by_axis})
     if not axes:
         return ["  collectives: not known without compiling, or none"]
@@ -97,7 +97,7 @@ def _collectives(stage: Stage) -> list[str]:
     return aligned(["GiB received by a device, along", *axes, "by kind"], rows)
 
 
-def _remats(stage: Stage, plan: Plan) -> list[str]:
+def _remats(stage: StagePlan, plan: Plan) -> list[str]:
     """What each policy recomputes, and what it keeps instead."""
     devices = plan.slice.devices
     most = max(found.work.weights for found in stage.remats.values())
@@ -115,17 +115,21 @@ def _remats(stage: Stage, plan: Plan) -> list[str]:
         rows.append([policy, f"{work:,.0f}", f"{saved:,.0f}", attention, peak, fits])
     header = (
         f"{stage.measured[0].name} by model.remat",
-        *("products with weights, TFLOP a device", "saved", "attention", "peak GiB", "fits"),
+        "products with weights, TFLOP a device",
+        "saved",
+        "attention",
+        "peak GiB",
+        "fits",
     )
     return aligned(header, rows)
 
 
-def _limits(stage: Stage) -> list[str]:
+def _limits(stage: StagePlan) -> list[str]:
     rows = [[x.what, f"{x.largest:,}", f"{x.now:,}", x.how] for x in stage.limits]
     return aligned(["largest that fits", "", "recipe", "from"], rows)
 
 
-def _run_times(stage: Stage) -> list[str]:
+def _run_times(stage: StagePlan) -> list[str]:
     rows = [
         [
             run.what,

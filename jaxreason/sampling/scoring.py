@@ -187,7 +187,7 @@ def _prefix(model: Model, params: Any, tokens: Int[Array, "1 T"]) -> KVCache:
     """Keys and values of the tokens, and of what follows them as padding, which no row looks at."""
     cache = init_cache(model, 1, tokens.shape[1])
     filled = forward(model, params, tokens, jnp.arange(tokens.shape[1])[None], cache=cache).cache
-    assert isinstance(filled, Cache)  # of the kind that was given
+    assert isinstance(filled, KVCache)  # of the kind that was given
     return filled
 
 

@@ -7,7 +7,7 @@ Only a statement counts. A question, a guess ("maybe the answer is 5"), a though
 
 import re
 
-from jaxreason.tasks.replies import is_placeholder
+from jaxreason.tasks.reply_text import is_placeholder
 
 MOST_LOOKED_AT = 100  # announcements, from the end
 LONGEST = 600  # characters of a line that are read on either side of an announcement

@@ -3,19 +3,24 @@
 The program is run in a jail (`sandbox`); what it prints or returns is compared here, where the right
 answers are and the program is not. Metadata needed: `tests` (`data.code_tests.all_tests`) and
 `function`, "" for a program that reads its input.
+
+Outputs are compared as LiveCodeBench compares them: line by line without the space around, a line of numbers by value
+and not by spelling. One rule is looser: a number that the test writes as a decimal fraction may differ by a millionth,
+relative or absolute, as the contests themselves allow; LiveCodeBench asks for every digit.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
 from jaxreason.data.code_tests import CodeTest, all_tests
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
-from jaxreason.tasks.code_blocks import find_code
-from jaxreason.tasks.code_outputs import same_output, same_value
 from jaxreason.tasks.isolation import isolation_in_use
 from jaxreason.tasks.jail_values import from_plain
+from jaxreason.tasks.reply_text import strip_thinking
 from jaxreason.tasks.sandbox import Jail, Limits, Outcome
 
 LIMITS = Limits()  # 6 s a test, as in the study
@@ -118,7 +123,7 @@ def judge_value(test: CodeTest, outcome: Outcome) -> bool:
         raise UserError(f"a test expects {test['output'][:40]!r}, which is no JSON.") from error
     found, value = value_of(outcome)
     try:
-        return found and same_value(expected, value)
+        return found and same_returned(expected, value)
     except RecursionError:
         return False
 
@@ -177,3 +182,103 @@ class Runs:
         """Whether Python can read the program; asked in the jail, since reading may take a crash."""
         found, value = value_of(self.run({"kind": "compile", "code": code}))
         return found and value is True
+
+
+_FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+#.-]*)[^\n]*$", re.MULTILINE)
+_PYTHON = ("python", "python3", "py", "py3", "")
+_STARTS_CODE = re.compile(
+    r"(?:from\s+[\w.]+\s+import\b|import\s+\w|def\s+\w+\s*\(|class\s+\w+\s*[:(]|@\w|#!|"
+    r"[A-Za-z_][\w, ]*=|print\(|for\s+\w[\w, ]*\s+in\b.*:$|while\b.*:$|if\b.*:$)"
+)
+
+
+def find_code(text: str, defines: str = "") -> str | None:
+    """The program of a reply without its thoughts, or None.
+
+    The last fenced block of Python that defines the name, if one is asked for and any does; else the
+    last block of Python. A block that was opened and not closed reaches to the end. Without a block
+    the whole reply, if its first line is code.
+    """
+    answer = strip_thinking(text)
+    blocks = [code for code in fenced_blocks(answer) if code.strip()]
+    defining = re.compile(rf"\b(?:def|class)\s+{re.escape(defines)}\b|\b{re.escape(defines)}\s*=")
+    wanted = [code for code in blocks if defines and defining.search(code)]
+    if wanted or blocks:
+        return (wanted or blocks)[-1]
+    first = answer.strip().split("\n", 1)[0].rstrip()
+    return answer.strip("\n") if _STARTS_CODE.match(first) else None
+
+
+def fenced_blocks(text: str) -> list[str]:
+    """What stands in fences marked as Python or not at all, in their order; indented ones dedented."""
+    blocks, fence, start, is_python, indent = [], "", 0, False, ""
+    for match in _FENCE.finditer(text):
+        mark, language = match[1], match[2].lower()
+        if not fence:
+            fence, start, is_python = mark, match.end() + 1, language in _PYTHON
+            indent = match[0][: len(match[0]) - len(match[0].lstrip())]
+        elif mark.startswith(fence) and not language:
+            blocks += [_dedent(text[start : match.start()], indent)] * is_python
+            fence = ""
+        elif language:  # a new one begins where the last was never closed
+            blocks += [_dedent(text[start : match.start()], indent)] * is_python
+            fence, start, is_python = mark, match.end() + 1, language in _PYTHON
+    if fence and is_python:
+        blocks.append(_dedent(text[start:], indent))
+    return blocks
+
+
+def _dedent(code: str, indent: str) -> str:
+    """Without the space that the fence itself stands behind, as in a list."""
+    return re.sub(rf"^{indent}", "", code, flags=re.MULTILINE) if indent else code
+
+
+TOLERANCE = 1e-6
+
+
+def same_output(expected: str, printed: str) -> bool:
+    """Whether the printed text is the expected one."""
+    wanted, found = (text.strip().split("\n") for text in (expected, printed))
+    return len(wanted) == len(found) and all(map(_same_line, wanted, found))
+
+
+def _same_line(expected: str, printed: str) -> bool:
+    if expected.strip() == printed.strip():
+        return True
+    wanted, found = expected.split(), printed.split()
+    return len(wanted) == len(found) and all(map(_same_number, wanted, found))
+
+
+def _same_number(expected: str, printed: str) -> bool:
+    """Whether both are numbers, and the same."""
+    try:
+        wanted, found = Decimal(expected), Decimal(printed)
+        if wanted == found or not any(mark in expected for mark in ".eE"):
+            return wanted == found
+        return abs(wanted - found) <= Decimal(TOLERANCE) * max(1, abs(wanted))
+    except (ArithmeticError, ValueError):  # no numbers, or as good as infinite ones
+        return False
+
+
+def same_returned(expected: Any, found: Any) -> bool:
+    """Whether a returned value is the expected one of JSON; a tuple counts as a list.
+
+    Raises:
+      RecursionError: for a value as deep as Python's stack.
+    """
+    if isinstance(expected, list):
+        return (
+            isinstance(found, (list, tuple))
+            and len(expected) == len(found)
+            and all(map(same_returned, expected, found))
+        )
+    if isinstance(expected, float) and type(found) in (int, float):
+        return expected == found or _close(expected, found)
+    return expected == found
+
+
+def _close(expected: float, found: int | float) -> bool:
+    try:
+        return abs(expected - found) <= TOLERANCE * max(1, abs(expected))
+    except OverflowError:  # a whole number of hundreds of digits
+        return False

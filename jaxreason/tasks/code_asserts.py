@@ -13,8 +13,7 @@ from typing import Any
 
 from jaxreason.data.examples import Example, question
 from jaxreason.errors import UserError
-from jaxreason.tasks.code import LIMITS, MOST_TIMEOUTS, Runs, scores_of
-from jaxreason.tasks.code_blocks import find_code
+from jaxreason.tasks.code import LIMITS, MOST_TIMEOUTS, Runs, find_code, scores_of
 from jaxreason.tasks.isolation import isolation_in_use
 from jaxreason.tasks.sandbox import Jail, JailError, Limits, Outcome
 

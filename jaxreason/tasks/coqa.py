@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from jaxreason.data.examples import Example, prompt_text
 from jaxreason.errors import UserError
-from jaxreason.tasks.replies import THINK_END
+from jaxreason.tasks.reply_text import THINK_END
 from jaxreason.tasks.short_answer import asked_question, find_answer
 
 NO_PUNCTUATION = str.maketrans("", "", string.punctuation)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from jaxreason.data.examples import Example
 from jaxreason.tasks import yes_no
-from jaxreason.tasks.replies import last_boxed, strip_role, strip_thinking
+from jaxreason.tasks.reply_text import last_boxed, strip_role, strip_thinking
 
 _WRAP = r"[\s:*_`'\"“”‘’#($>=\[-]*+(?:\\\(|\\text\w*\{|\\boxed\{)*+[\s(*]*+"
 _WORD = r"(?i:(yes|no))(?!\w|['’-]\w)"

@@ -17,7 +17,7 @@ from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
 from jaxreason.tasks.ifeval_checks import INSTRUCTIONS, check_arguments
 from jaxreason.tasks.ifeval_released import RELEASED, language_of
-from jaxreason.tasks.replies import THINK_END, strip_thinking
+from jaxreason.tasks.reply_text import THINK_END, strip_thinking
 
 Instruction = tuple[str, dict[str, Any]]
 Checks = Mapping[str, Callable[..., bool]]

@@ -20,8 +20,7 @@ import unicodedata
 from collections.abc import Callable
 
 from jaxreason.errors import UserError
-from jaxreason.tasks.punkt_sentences import split_sentences
-from jaxreason.tasks.treebank_words import treebank_words
+from jaxreason.tasks.nltk_splits import split_sentences, treebank_words
 
 RELATIONS: dict[str, Callable[[int, int], bool]] = {
     "at least": lambda found, wanted: found >= wanted,

@@ -54,6 +54,8 @@ def _fork(connection: socket.socket, reading: int, writing: int) -> int:
         os.close(writing)
         return number
     try:
+        # A session of its own first, so that killing its group spares this server. The socket is closed before the
+        # program runs: through it jails are started and ended.
         os.setsid()
         connection.close()
         os.dup2(reading, 0)

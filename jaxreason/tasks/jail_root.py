@@ -33,6 +33,8 @@ def enter_new_root(read_only: Sequence[str], scratch_bytes: int) -> None:
     for path in read_only:
         _link(path)
     os.chdir(_BASE)
+    # Both names are this folder, so the old root comes to lie on top of the new one and the next call takes it away: no
+    # folder for the old root is needed, and no moment passes at which the program could reach it by a path.
     call("pivot_root", b".", b".")
     call("umount2", b".", _DETACH)
     call("mount", None, b"/", None, _REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV, None)

@@ -63,7 +63,7 @@ def _by_bubblewrap(isolation: Isolation, reading: int, writing: int) -> Begun:
         stdin=reading,
         stdout=writing,
         stderr=subprocess.DEVNULL,
-        env=jail_ways.environment(),
+        env=jail_ways.jail_environment(),
         cwd="/",
         start_new_session=True,
     )
@@ -100,7 +100,7 @@ class _Forks:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=jail_ways.environment(),
+                env=jail_ways.jail_environment(),
                 cwd="/",
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,

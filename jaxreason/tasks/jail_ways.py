@@ -90,14 +90,14 @@ def command(isolation: Isolation, module: str, call: str) -> list[str]:
     flags += ["--cap-drop", "ALL", "--size", str(_SCRATCH_BYTES), "--tmpfs", jail_root.SCRATCH]
     for path in jail_root.DEVICES:
         flags += ["--dev-bind", path, path]
-    for path in (*read_only(), *_own_files(), python):
+    for path in (*read_only_paths(), *_own_files(), python):
         for name in dict.fromkeys((os.path.realpath(path), path)):
             flags += ["--ro-bind", name, name]
     flags += ["--remount-ro", "/", "--chdir", jail_root.SCRATCH]
     return [*isolation.bubblewrap, *flags, "--", *start]
 
 
-def environment() -> dict[str, str]:
+def jail_environment() -> dict[str, str]:
     """All that a program can read of its environment; the same order of sets in every run."""
     names = {
         "PATH": "/usr/bin:/bin",
@@ -111,7 +111,7 @@ def environment() -> dict[str, str]:
     return names | ({"LD_LIBRARY_PATH": libraries} if libraries else {})
 
 
-def settings(
+def jail_settings(
     isolation: Isolation, parent: int, memory_bytes: int, output_bytes: int
 ) -> dict[str, Any]:
     """The first message to a jail: the layers it applies, whom it must not outlive, and its limits."""
@@ -123,7 +123,7 @@ def settings(
         "drop": locked and not isolation.bubblewrap,
         "seccomp": locked and jail_filter.is_known_machine(),
         "parent": parent,
-        "read_only": read_only(),
+        "read_only": read_only_paths(),
         "scratch": bool(isolation.bubblewrap) or "mount" in isolation.namespaces,
         "import_from": _site_packages(),
         "package": str(_package_parent()),
@@ -133,7 +133,7 @@ def settings(
     }
 
 
-def read_only() -> list[str]:
+def read_only_paths() -> list[str]:
     """Files and folders that a Python program needs: its library, its packages, the system's."""
     paths = sysconfig.get_paths()
     library = sysconfig.get_config_var("LIBDIR")

@@ -11,10 +11,9 @@ from functools import partial
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
-from jaxreason.tasks.equivalence import plain_value
+from jaxreason.tasks.equivalence import numeral, plain_value
 from jaxreason.tasks.latex_answers import tidy, without_unit
-from jaxreason.tasks.plain_numbers import numeral
-from jaxreason.tasks.replies import last_boxed, score_both_ways, strip_thinking
+from jaxreason.tasks.reply_text import last_boxed, score_both_ways, strip_thinking
 
 MOST_CHARACTERS = 200  # of a fraction
 VALUE = r"/|\\[dt]?frac|10\s*\^|illion|thousand|[\u00bc-\u00be\u2150-\u215e]"

@@ -23,7 +23,7 @@ from jaxreason.tasks.letter_patterns import (
     labels_of,
 )
 from jaxreason.tasks.letter_texts import announced_text, line_of_text, text_in_line
-from jaxreason.tasks.replies import last_boxed
+from jaxreason.tasks.reply_text import last_boxed
 
 NEAR = 60  # characters around a letter that are looked at
 TRIED = 300  # statements of one kind that are looked at, from the last

@@ -19,7 +19,7 @@ from jaxreason.tasks.announced_answers import announced_answer
 from jaxreason.tasks.answer_lists import same_list, unlabel
 from jaxreason.tasks.equivalence import Rules, is_written, same
 from jaxreason.tasks.latex_answers import is_gigantic, read_value, tidy
-from jaxreason.tasks.replies import last_boxed, quoted_boxes, score_both_ways, strip_thinking
+from jaxreason.tasks.reply_text import last_boxed, quoted_boxes, score_both_ways, strip_thinking
 
 MOST_CHARACTERS = 400  # that an answer may have beyond three times those of the gold one
 

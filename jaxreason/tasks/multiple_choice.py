@@ -7,7 +7,7 @@ a list of texts, whose labels are A, B, C ...
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
 from jaxreason.tasks.letters import find_letter
-from jaxreason.tasks.replies import score_both_ways, strip_thinking
+from jaxreason.tasks.reply_text import score_both_ways, strip_thinking
 
 LETTERS = ("A", "B", "C", "D", "E")
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

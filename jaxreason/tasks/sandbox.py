@@ -76,7 +76,7 @@ class Jail:
         except OSError as error:
             raise JailError(f"{isolation.name}: {error}") from error
         sizes = limits.memory_bytes, limits.output_bytes
-        asked = jail_ways.settings(isolation, self._started.parent, *sizes)
+        asked = jail_ways.jail_settings(isolation, self._started.parent, *sizes)
         try:
             hello = self.exchange(asked, START_LIMIT_S)
             if "error" in hello:

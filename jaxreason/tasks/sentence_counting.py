@@ -8,7 +8,7 @@ without a letter or digit is none.
 
 import re
 
-from jaxreason.tasks.punkt_sentences import KNOWN
+from jaxreason.tasks.nltk_splits import KNOWN
 
 # Never at the end of a sentence.
 BEFORE_A_NAME = frozenset(

@@ -6,7 +6,7 @@ sentence, a list of all questions with their answers, or reasoning with the answ
 
 import re
 
-from jaxreason.tasks.replies import last_boxed, strip_role, strip_thinking
+from jaxreason.tasks.reply_text import last_boxed, strip_role, strip_thinking
 
 # Quotes, headings, bullets and numbers before the text of a line.
 DECORATION = r"[\s>#*_`|+•–-]*+(?:\(?\d{1,3}[.)])?[\s*_`]*+"

@@ -17,8 +17,8 @@ from jaxreason.tasks.registry import find_task
 from jaxreason.tasks.workers import (
     READY,
     START_LIMIT_S,
+    GradingWorker,
     Verdict,
-    Worker,
     load_tasks,
     start_worker,
     stop_worker,
@@ -63,7 +63,7 @@ class VerifierPool:
         self.num_workers, self.timeout_s, self.source = num_workers, timeout_s, tasks
         self.tasks, self.code_isolation = load_tasks(tasks), code_isolation
         self.failures: Counter[str] = Counter()
-        self._workers: list[Worker] = []
+        self._workers: list[GradingWorker] = []
         self._failed_starts = 0
         self._lock, self._closing = threading.Lock(), threading.Event()
 
@@ -167,15 +167,16 @@ class _Round:
             if worker.ready and worker.index < 0 and self.waiting:
                 self._give(worker)
 
-    def _start(self) -> Worker:
+    def _start(self) -> GradingWorker:
         pool = self.pool
         return start_worker(pool.source, self.task_name, pool.timeout_s, pool.code_isolation)
 
-    def _give(self, worker: Worker) -> None:
+    def _give(self, worker: GradingWorker) -> None:
         """Sends the next item; it keeps its place if the worker died while idle."""
         try:
             if (code := worker.process.poll()) is not None:
                 raise OSError(f"it had ended with code {code}")
+            # Loading comes before the item, which keeps its place: a slow import is no slow reply.
             if self.task_name not in worker.loaded:
                 return self._prepare(worker)
             worker.connection.send((self.task_name, *self.items[self.waiting[0]]))
@@ -184,7 +185,7 @@ class _Round:
         worker.index, worker.began = self.waiting.popleft(), time.monotonic()
         worker.deadline = worker.began + self._limit()
 
-    def _prepare(self, worker: Worker) -> None:
+    def _prepare(self, worker: GradingWorker) -> None:
         """Has a worker load what the task needs; that takes none of an item's time."""
         worker.connection.send((self.task_name,))
         worker.loaded.add(self.task_name)
@@ -204,7 +205,7 @@ class _Round:
                 took = START_LIMIT_S if worker.index < 0 else worker.deadline - worker.began
                 self._lost(worker, f"timeout: no verdict within {took:.3g} s")
 
-    def _receive(self, worker: Worker) -> None:
+    def _receive(self, worker: GradingWorker) -> None:
         try:
             message = worker.connection.recv()
         except (EOFError, OSError) as error:
@@ -219,11 +220,11 @@ class _Round:
         else:
             self._lost(worker, message)
 
-    def _count(self, worker: Worker) -> None:
+    def _count(self, worker: GradingWorker) -> None:
         took = time.monotonic() - worker.began
         self.slow_s += took if took >= min(SHORT_S, self.pool.timeout_s) else 0.0
 
-    def _lost(self, worker: Worker, error: str) -> None:
+    def _lost(self, worker: GradingWorker, error: str) -> None:
         """Removes a worker; its item, if it had one, gets the error as its verdict."""
         self._remove(worker)
         if worker.index >= 0:
@@ -237,6 +238,6 @@ class _Round:
                 f"grading workers do not start, {MAX_FAILED_STARTS} times in a row: {error}"
             )
 
-    def _remove(self, worker: Worker) -> None:
+    def _remove(self, worker: GradingWorker) -> None:
         self.pool._workers.remove(worker)
         stop_worker(worker)

@@ -1,4 +1,4 @@
-"""The processes that grade: how one is started and ended, and what it does while it lives.
+"""Grading workers: how a worker process is started, what it does, and how it is ended.
 
 A worker is a fresh interpreter (never a fork, never a thread) that imports `jaxreason.tasks` and
 nothing of the caller's program. It has a process group and a memory limit of its own, is the first
@@ -44,21 +44,21 @@ class Verdict:
     error: str | None
 
 
-def grade(task: Task, example: Example, text: str) -> Verdict:
+def grade_reply(task: Task, example: Example, text: str) -> Verdict:
     """Score and extract in this process; an exception becomes the Verdict's error."""
     try:
         return Verdict(task.score(example, text), task.extract(example, text), None)
     except Exception as error:  # graders read whatever a model writes
-        return Verdict({}, None, describe(error))
+        return Verdict({}, None, describe_error(error))
 
 
-def describe(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """`<class>: <message>`, of bounded length."""
     return f"{type(error).__name__}: {error}"[:500]
 
 
 @dataclass
-class Worker:
+class GradingWorker:
     """A worker process and what it is doing until when (`index` -1: starting or idle).
 
     `began` and `deadline` are seconds of the monotonic clock; `loaded` names the tasks that it has
@@ -80,7 +80,11 @@ def load_tasks(source: str) -> Mapping[str, Task]:
     return getattr(importlib.import_module(module), name)
 
 
-def start_worker(source: str, task_name: str, timeout_s: float, isolation: str) -> Worker:
+# Why this is not a library's process pool. Such pools (pebble, concurrent.futures, loky) start a worker by a fork,
+# which copies JAX's locked threads, or by multiprocessing's spawn, that imports the caller's main program. They kill one
+# process and leave what a grader has started itself, and they fix an item's time when it is queued, not when the round's
+# budget is known, and they have no place for setup of a task in one worker beside an item's time and memory limit.
+def start_worker(source: str, task_name: str, timeout_s: float, isolation: str) -> GradingWorker:
     """Starts a fresh interpreter that serves one end of a socket pair. Does not wait for it."""
     ours, theirs = socket.socketpair()
     limit = struct.pack("ll", int(timeout_s) + 1, 0)  # no send or receive of ours blocks for longer
@@ -88,8 +92,8 @@ def start_worker(source: str, task_name: str, timeout_s: float, isolation: str) 
         ours.setsockopt(socket.SOL_SOCKET, option, limit)
     paths = [path or os.getcwd() for path in sys.path]
     program = (
-        f"import sys; sys.path[:] = {paths!r}; from jaxreason.tasks.workers import serve; "
-        f"serve({theirs.fileno()}, {source!r}, {task_name!r}, {timeout_s!r}, {isolation!r})"
+        f"import sys; sys.path[:] = {paths!r}; from jaxreason.tasks.workers import serve_grading; "
+        f"serve_grading({theirs.fileno()}, {source!r}, {task_name!r}, {timeout_s!r}, {isolation!r})"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program],
@@ -100,12 +104,13 @@ def start_worker(source: str, task_name: str, timeout_s: float, isolation: str) 
     )
     theirs.close()
     connection = Connection(ours.detach())
-    return Worker(process, connection, time.monotonic() + START_LIMIT_S, {task_name})
+    return GradingWorker(process, connection, time.monotonic() + START_LIMIT_S, {task_name})
 
 
-def stop_worker(worker: Worker) -> int | None:
+def stop_worker(worker: GradingWorker) -> int | None:
     """Kills the process and what it started, and closes the connection. Returns the exit code."""
     worker.connection.close()
+    # A worker that died by itself keeps its own exit code; the group is killed all the same, for its children.
     try:
         code = worker.process.wait(timeout=0.05)
     except subprocess.TimeoutExpired:
@@ -115,7 +120,9 @@ def stop_worker(worker: Worker) -> int | None:
     return worker.process.wait(timeout=60) if code is None else code
 
 
-def serve(descriptor: int, source: str, task_name: str, timeout_s: float, isolation: str) -> None:
+def serve_grading(
+    descriptor: int, source: str, task_name: str, timeout_s: float, isolation: str
+) -> None:
     """The worker's side: grades what comes until the connection ends.
 
     An alarm ends a worker whose parent was killed while it was grading, so none is left spinning.
@@ -136,19 +143,21 @@ def serve(descriptor: int, source: str, task_name: str, timeout_s: float, isolat
             continue
         longest = max(timeout_s, tasks[name].timeout_s or 0.0)
         signal.setitimer(signal.ITIMER_REAL, 2 * longest + 1)
-        verdict = grade(tasks[name], *item)
+        verdict = grade_reply(tasks[name], *item)
         signal.setitimer(signal.ITIMER_REAL, 0)
         connection.send(verdict)
 
 
 def _prepare(connection: Connection, task: Task) -> None:
     """Loads what a task needs, outside of the memory limit, and says "ready" or what went wrong."""
-    _limit_memory(None)
+    _limit_memory(
+        None
+    )  # libraries reserve more address space while they load than a grader may have
     try:
         if task.worker_setup is not None:
             task.worker_setup()
     except Exception as error:
-        return connection.send(describe(error))
+        return connection.send(describe_error(error))
     _limit_memory(MEMORY_BYTES)
     _silence()
     connection.send(READY)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxreason.config import ConfigError
-from jaxreason.data.files import read_files
+from jaxreason.data.file_rows import read_files
 from jaxreason.data.rows import DatasetConfig
 
 # Ours -> names that such a column has, the likeliest first.

@@ -17,8 +17,8 @@ from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distill.distill_settings import DistillConfig
 from jaxreason.distill.distill_settings import check_config as check_distill
 from jaxreason.errors import UserError
-from jaxreason.evaluation.parts import asked_parts, encode_item
-from jaxreason.evaluation.settings import EvalConfig
+from jaxreason.evaluation.eval_jobs import asked_jobs, encode_item
+from jaxreason.evaluation.eval_settings import EvalConfig
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig, static_model
@@ -126,7 +126,7 @@ def _check_prompts(name: str, config: RLConfig | DistillConfig, tokenizer: Token
 
 def _check_eval(config: EvalConfig, model_config: ModelConfig) -> None:
     tokenizer = load_tokenizer(model_config.path)
-    for part in asked_parts(config):
+    for part in asked_jobs(config):
         some = [encode_item(tokenizer, config, item) for item in part.items[:MOST_ENCODED]]
         longest = max(map(len, some))
         name = f"eval.{part.key.name}"

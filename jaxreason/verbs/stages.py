@@ -17,11 +17,18 @@ from jaxreason.cross_sample import CrossSampleConfig
 from jaxreason.distill import distiller
 from jaxreason.distill.distill_settings import DistillConfig
 from jaxreason.errors import UserError
-from jaxreason.evaluation import evaluator, harness_import, regrade, responses, settings, transfer
+from jaxreason.evaluation import (
+    eval_settings,
+    evaluator,
+    harness_import,
+    regrade,
+    responses,
+    transfer,
+)
 from jaxreason.evaluation.validator import make_validator
 from jaxreason.interrupt import Interrupt
 from jaxreason.joined_studies import join_studies
-from jaxreason.plan.recipe import plan_recipe
+from jaxreason.plan.recipe_plan import plan_recipe
 from jaxreason.plan.search import search_recipe
 from jaxreason.plan.search_table import format_search
 from jaxreason.plan.search_table import to_json as search_to_json
@@ -83,7 +90,7 @@ def distill_verb(call: Call) -> None:
 
 
 def _validator(call: Call, stage: str, how: ValidationConfig, mesh: Mesh) -> Validator | None:
-    config = call.section("eval", settings.EvalConfig) if "eval" in call.config else None
+    config = call.section("eval", eval_settings.EvalConfig) if "eval" in call.config else None
     return make_validator(config, how, stage, call.model, mesh, call.config.seed)
 
 
@@ -116,7 +123,7 @@ def eval_verb(call: Call) -> None:
     if call.flags["best"]:
         raise ConfigError("--best is for --follow RUN: it chooses among the steps of a run.")
     with _in_workdir(call, "eval") as (mesh, call):
-        section = call.section("eval", settings.EvalConfig)
+        section = call.section("eval", eval_settings.EvalConfig)
         evaluator.run_eval(section, call.model, mesh, call.workdir, call.config.seed)
         call.tell(outcome.scores(call.workdir / EVALUATION))
 
@@ -126,7 +133,7 @@ def grade_verb(call: Call) -> None:
     without_devices(call)
     with study.locked(call.workdir, call.verb):
         call = _prepared(call)
-        section = call.section("eval", settings.EvalConfig)
+        section = call.section("eval", eval_settings.EvalConfig)
         if call.flags["responses"]:
             folders = [_grade_responses(call, section)]
         elif call.flags["lm-eval"]:
@@ -138,7 +145,7 @@ def grade_verb(call: Call) -> None:
             call.tell(outcome.scores(folder))
 
 
-def _grade_responses(call: Call, section: settings.EvalConfig) -> epath.Path:
+def _grade_responses(call: Call, section: eval_settings.EvalConfig) -> epath.Path:
     flags, folder = call.flags, call.workdir / EVALUATION
     if not flags["benchmark"]:
         raise ConfigError("--responses needs --benchmark NAME: which benchmark they answer.")
@@ -150,7 +157,7 @@ def _grade_responses(call: Call, section: settings.EvalConfig) -> epath.Path:
     return folder
 
 
-def _import_harness(call: Call, section: settings.EvalConfig) -> epath.Path:
+def _import_harness(call: Call, section: eval_settings.EvalConfig) -> epath.Path:
     flags, folder = call.flags, call.workdir / EVALUATION
     if not flags["group"]:
         raise ConfigError("--lm-eval needs --group NAME: which benchmarks its tasks belong to.")
@@ -173,7 +180,7 @@ def _follow(call: Call) -> None:
     with _in_workdir(call, "eval") as (mesh, call):
         config = follow.FollowConfig(
             call.model,
-            call.section("eval", settings.EvalConfig),
+            call.section("eval", eval_settings.EvalConfig),
             call.section("transfer", transfer.TransferConfig),
             call.section("drift", drift.DriftConfig),
             call.config.seed,
@@ -227,7 +234,7 @@ def cross_sample_verb(call: Call) -> None:
     call.require("eval", "cross_sample")
     with _in_workdir(call, "cross_sample") as (mesh, call):
         section = call.section("cross_sample", CrossSampleConfig)
-        asked = call.section("eval", settings.EvalConfig)
+        asked = call.section("eval", eval_settings.EvalConfig)
         tuned = dataclasses.replace(call.model, path=call.flags["tuned"])
         cross_sample.run_cross_sample(
             section, asked, call.model, tuned, mesh, call.workdir, call.config.seed

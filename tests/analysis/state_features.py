@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxreason.analysis.measured import Measured
+from jaxreason.analysis.metric_types import TextMeasurements
 
 
 def features(texts=12, layers=3, width=6, seed=0):
@@ -26,7 +26,7 @@ def turn(width, degrees, first=0, second=1):
 def pair(base, tuned, pool="reply"):
     texts, states = base.shape[:2]
     mask = np.ones((texts, 1), bool)
-    return Measured({pool: base}, {pool: tuned}, np.zeros((texts, states)), {}, mask)
+    return TextMeasurements({pool: base}, {pool: tuned}, np.zeros((texts, states)), {}, mask)
 
 
 def on_all(prepared, texts=12):

@@ -12,14 +12,14 @@ from jaxreason.analysis.cka import (
     plain_alignment,
     similarity,
 )
-from jaxreason.analysis.grams import counts
+from jaxreason.analysis.layerwise import resample_counts
 
 KINDS = pytest.mark.parametrize("alignment", [plain_alignment, debiased_alignment])
 
 
 def of(x, y, alignment=plain_alignment, texts=None):
     """CKA of each layer with itself, of all texts or a selection."""
-    held = counts(np.arange(len(x))[None] if texts is None else texts[None], len(x))
+    held = resample_counts(np.arange(len(x))[None] if texts is None else texts[None], len(x))
     pairs = zip(gram(x), gram(y), strict=True)
     return np.array([similarity(one, other, held, alignment)[0] for one, other in pairs])
 
@@ -77,7 +77,7 @@ def test_states_that_do_not_vary_are_alike_only_if_both_do_not(alignment):
 def test_debiased_alignment_is_the_mean_over_different_texts_also_where_a_resample_repeats_some():
     K, L = gram(features(7, 2, seed=3))
     for texts in ([0, 1, 2, 3, 4, 5, 6], [0, 0, 2, 3, 5, 5, 5], [6, 1, 1, 2, 2, 4, 0]):
-        found = debiased_alignment(K, L, counts(np.array([texts]), 7))[0]
+        found = debiased_alignment(K, L, resample_counts(np.array([texts]), 7))[0]
         assert found == pytest.approx(brute_force(K, L, texts), rel=1e-9)
 
 

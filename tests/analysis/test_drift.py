@@ -23,9 +23,9 @@ from tiny_pair import (
 
 from jaxreason.analysis import drift, metric_files
 from jaxreason.analysis.drift import DriftConfig, run_drift
-from jaxreason.analysis.measured import Bootstrapped
-from jaxreason.analysis.metric_files import group_rows
-from jaxreason.analysis.metrics import METRICS
+from jaxreason.analysis.drift_metrics import METRICS
+from jaxreason.analysis.metric_files import drift_group_rows
+from jaxreason.analysis.metric_types import Bootstrapped
 from jaxreason.analysis.reading import load_token_bytes
 from jaxreason.analysis.texts import _order
 from jaxreason.config import ConfigError, parse
@@ -147,21 +147,21 @@ def test_as_many_principal_axes_are_kept_as_the_recipe_asks_for(folders, tmp_pat
 
 def test_group_values_are_means_over_benchmarks():
     parts = [Bootstrapped({"x": v}, {"x": np.full(3, v)}) for v in (1.0, 3.0)]
-    (row,) = group_rows("math", "base", parts, 0.95)
+    (row,) = drift_group_rows("math", "base", parts, 0.95)
     assert (row["value"], row["low"], row["high"], row["num_benchmarks"]) == (2.0, 2.0, 2.0, 2)
 
 
 def test_a_benchmark_on_which_a_metric_is_undefined_is_left_out_of_its_group():
     defined, not_defined = Bootstrapped({"x": 1.0}, {"x": np.ones(3)}), Bootstrapped({}, {})
-    (row,) = group_rows("math", "base", [not_defined, defined], 0.95)
+    (row,) = drift_group_rows("math", "base", [not_defined, defined], 0.95)
     assert (row["value"], row["num_benchmarks"]) == (1.0, 1)
-    assert group_rows("math", "base", [not_defined], 0.95) == []
+    assert drift_group_rows("math", "base", [not_defined], 0.95) == []
 
 
 def test_values_that_not_all_benchmarks_have_are_means_over_those_that_have_them():
     whole = Bootstrapped({"x": 1.0, "y": 4.0}, {"x": np.ones(3), "y": np.full(3, 4.0)})
     part = Bootstrapped({"x": 3.0}, {"x": np.full(3, 3.0)})
-    x, y = group_rows("math", "base", [part, whole], 0.95)
+    x, y = drift_group_rows("math", "base", [part, whole], 0.95)
     assert (x["name"], x["value"], x["num_benchmarks"]) == ("x", 2.0, 2)
     assert (y["name"], y["value"], y["draws"], y["num_benchmarks"]) == ("y", 4.0, [4.0] * 3, 1)
 

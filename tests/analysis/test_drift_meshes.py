@@ -9,7 +9,7 @@ import pytest
 from tiny_pair import HF_CONFIG, make_unit, model_config, params_of, tiny_model
 
 from jaxreason.analysis.hidden_states import cosine_distances, pool, pooling_masks
-from jaxreason.analysis.measure import make_measure, measure_unit
+from jaxreason.analysis.paired_forward import make_measure, measure_unit
 from jaxreason.analysis.texts import Batching, batches
 from jaxreason.models.decoder import forward, param_shardings
 from jaxreason.models.hf_config import architecture_from_hf

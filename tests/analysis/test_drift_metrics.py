@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from tiny_pair import measure_pair, params_of, question_states
 
-from jaxreason.analysis.measured import bootstrap
-from jaxreason.analysis.metrics import METRICS
-from jaxreason.analysis.weights import compare_weights
+from jaxreason.analysis.drift_metrics import METRICS
+from jaxreason.analysis.loaded_weights import compare_weights
+from jaxreason.analysis.metric_types import bootstrap
 
 
 def moved():

@@ -8,7 +8,7 @@ import pytest
 import transformers
 from tiny_pair import make_unit, mesh_of, params_of, tiny_model
 
-from jaxreason.analysis.extract import extract
+from jaxreason.analysis.hidden_states import extract
 from jaxreason.analysis.texts import Batching, batches
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import param_shardings

@@ -4,7 +4,7 @@ import scipy.linalg
 from state_features import features, in_one_layer, on_all, pair, rotation
 
 from jaxreason.analysis.frechet import frechet
-from jaxreason.analysis.measured import bootstrap
+from jaxreason.analysis.metric_types import bootstrap
 
 
 def reference(x, y):

@@ -11,7 +11,7 @@ from tiny_pair import make_unit, mesh_of, model_config, params_of, tiny_model, w
 
 from jaxreason.analysis import drift
 from jaxreason.analysis.drift import DriftConfig, run_drift
-from jaxreason.analysis.extract import extract
+from jaxreason.analysis.hidden_states import extract
 from jaxreason.analysis.texts import Batching, Unit, batches
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError

@@ -6,9 +6,9 @@ import pytest
 from state_features import rotation
 from tiny_pair import HF_CONFIG, make_unit, mesh_of, model_config, question_unit
 
-from jaxreason.analysis.measure import make_measure, measure_unit
-from jaxreason.analysis.metrics import METRICS
-from jaxreason.analysis.questions import make_question_measure, measure_questions
+from jaxreason.analysis.drift_metrics import METRICS
+from jaxreason.analysis.paired_forward import make_measure, measure_unit
+from jaxreason.analysis.raw_questions import make_question_measure, measure_questions
 from jaxreason.analysis.texts import Batching
 from jaxreason.analysis.weight_run import stream_weights
 from jaxreason.models.decoder import init_params

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxreason.analysis.measured import Prepared, bootstrap, of_many
+from jaxreason.analysis.metric_types import Prepared, bootstrap, of_many
 from jaxreason.results.statistics import percentiles
 
 

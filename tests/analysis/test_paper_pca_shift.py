@@ -13,8 +13,8 @@ import torch
 import transformers
 from tiny_pair import mesh_of, params_of, question_states, question_unit, tiny_model
 
-from jaxreason.analysis.paper_pca_shift import paper_pca_shift
-from jaxreason.analysis.questions import LENGTH, QuestionStates, load_question_units, padding_of
+from jaxreason.analysis.pca_shift import paper_pca_shift
+from jaxreason.analysis.raw_questions import LENGTH, QuestionStates, load_question_units, padding_of
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError

@@ -7,8 +7,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from jaxreason.analysis.paper_tokens import SCORED, means, per_reply, scripts_scored
 from jaxreason.analysis.texts import Text
+from jaxreason.analysis.token_distributions import SCORED, paper_means, paper_values, scripts_scored
 
 SHARED = pathlib.Path(__file__).parents[3] / "shared"  # read where it is there
 RELEASED = SHARED / "data" / "uniresponses"
@@ -66,7 +66,7 @@ def test_the_number_is_that_of_the_released_scripts_on_the_same_losses(begun, en
     texts = [Text("q", (1,), 1, begun, ended)] * len(base)
     scored = scripts_scored(texts, mask)
     assert scored.sum(1).tolist() == [len(one) for one in base]
-    found = means(per_reply(tokens | {SCORED: scored}), np.arange(len(base)))
+    found = paper_means(paper_values(tokens | {SCORED: scored}), np.arange(len(base)))
     assert found["paper_kl"] == pytest.approx(released_kl(tuned, base), rel=1e-12)
     ranks = [
         sum(abs(a["rank"] - b["rank"]) for a, b in zip(*pair, strict=True)) / len(pair[0])
@@ -80,7 +80,7 @@ def test_a_token_that_a_model_never_writes_counts_as_its_floor():
     tuned = [[{"loss": 0.0, "token": "?", "rank": 1}]]
     tokens, mask = as_tokens(base, tuned, 1, True)
     scored = scripts_scored([Text("q", (1,), 1, False, True)], mask)
-    found = means(per_reply(tokens | {SCORED: scored}), np.arange(1))
+    found = paper_means(paper_values(tokens | {SCORED: scored}), np.arange(1))
     assert found["paper_kl"] == pytest.approx(-math.log(1e-10))
     assert found["paper_rank_shift"] == 899
 
@@ -89,10 +89,10 @@ def test_a_reply_without_a_scored_token_is_passed_over_and_none_at_all_has_no_nu
     base, tuned = token_losses(0), token_losses(1)
     tokens, mask = as_tokens([[], *base], [[], *tuned], 1, True)
     scored = scripts_scored([Text("q", (1,), 1, False, True)] * 5, mask)
-    replies = per_reply(tokens | {SCORED: scored})
-    assert means(replies, np.arange(5))["paper_kl"] == pytest.approx(released_kl(tuned, base))
-    assert means(replies, np.array([0])) == {"paper_kl": 0.0, "paper_rank_shift": 0.0}
-    assert means({name: part[:1] for name, part in replies.items()}, np.array([0])) == {}
+    replies = paper_values(tokens | {SCORED: scored})
+    assert paper_means(replies, np.arange(5))["paper_kl"] == pytest.approx(released_kl(tuned, base))
+    assert paper_means(replies, np.array([0])) == {"paper_kl": 0.0, "paper_rank_shift": 0.0}
+    assert paper_means({name: part[:1] for name, part in replies.items()}, np.array([0])) == {}
 
 
 def test_the_rule_counts_the_tokens_that_the_release_counts():

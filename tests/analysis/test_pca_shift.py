@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxreason.analysis.measured import Measured
+from jaxreason.analysis.metric_types import TextMeasurements
 from jaxreason.analysis.pca_shift import pca_shift, principal_axes, project, shifts
 
 
@@ -81,7 +81,7 @@ def test_the_distance_is_that_of_the_authors_coordinates():
 
 def test_two_texts_span_no_plane_and_have_no_shift():
     pair = {"reply": features(0)[:2]}
-    prepared = pca_shift(Measured(pair, pair, np.zeros((2, 3)), {}, np.ones((2, 1), bool)))
+    prepared = pca_shift(TextMeasurements(pair, pair, np.zeros((2, 3)), {}, np.ones((2, 1), bool)))
     assert prepared.statistic(np.arange(2)) == {}
     assert prepared.details == {"undefined": "2 texts span no plane; it takes 3"}
 
@@ -89,7 +89,7 @@ def test_two_texts_span_no_plane_and_have_no_shift():
 def test_the_metric_names_every_pooling_and_keeps_the_layers_centres():
     base = {"reply": features(0), "last": features(1)}
     tuned = {"reply": features(0) + 1, "last": features(1)}
-    measured = Measured(base, tuned, np.zeros((30, 3)), {}, np.ones((30, 1), bool))
+    measured = TextMeasurements(base, tuned, np.zeros((30, 3)), {}, np.ones((30, 1), bool))
     prepared = pca_shift(measured)
     values = prepared.statistic(np.arange(30))
     assert values["shift.last"] == 0 and values["shift.reply"] > 0
@@ -102,7 +102,7 @@ def test_details_hold_the_shares_of_as_many_components_as_asked_for_of_both_mode
     base = features(layers=2)
     tuned = base * np.array([1, 1, 4.0, 1, 1, 1])
     pair = {"reply": base}, {"reply": tuned}
-    measured = Measured(*pair, np.zeros((30, 2)), {}, np.ones((30, 1), bool))
+    measured = TextMeasurements(*pair, np.zeros((30, 2)), {}, np.ones((30, 1), bool))
     kept = pca_shift(measured, 5).details["reply"]
     for layer in range(2):
         for name, part in (("explained_variance", base), ("explained_variance_tuned", tuned)):
@@ -116,5 +116,5 @@ def test_details_say_how_much_of_the_shift_the_plane_holds():
     axes = np.linalg.svd(base[:, 0] - base[:, 0].mean(0))[2]
     tuned = base + np.stack([3 * axes[1] + 4 * axes[3], np.zeros(6)])
     pair = {"reply": base}, {"reply": tuned}
-    measured = Measured(*pair, np.zeros((30, 2)), {}, np.ones((30, 1), bool))
+    measured = TextMeasurements(*pair, np.zeros((30, 2)), {}, np.ones((30, 1), bool))
     assert pca_shift(measured).details["reply"]["shift_in_plane"] == pytest.approx([9 / 25, 0])

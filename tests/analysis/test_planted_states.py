@@ -10,7 +10,7 @@ import pytest
 from state_features import rotation
 from tiny_pair import measure_pair, params_of
 
-from jaxreason.analysis.metrics import METRICS
+from jaxreason.analysis.drift_metrics import METRICS
 
 WIDTH, TEXTS, POOLS = 16, 5, ("reply", "all", "reply_no_sinks", "all_no_sinks")
 READS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj")

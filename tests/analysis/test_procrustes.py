@@ -3,7 +3,7 @@ import pytest
 import scipy.linalg
 from state_features import features, in_one_layer, on_all, pair, rotation
 
-from jaxreason.analysis.measured import bootstrap
+from jaxreason.analysis.metric_types import bootstrap
 from jaxreason.analysis.procrustes import procrustes
 
 NAMES = ("rotation", "scaling", "rest")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tiny_pair import measure_pair, params_of
 
-from jaxreason.analysis.measured import Measured, bootstrap
-from jaxreason.analysis.metrics import METRICS
+from jaxreason.analysis.drift_metrics import METRICS
+from jaxreason.analysis.metric_types import TextMeasurements, bootstrap
 from jaxreason.analysis.reading import Reading, running_texts, token_text
 from jaxreason.analysis.shifted_tokens import shifted_tokens
 from jaxreason.analysis.word_classes import WORDS, word_class
@@ -37,7 +37,7 @@ def measured(reading=READING):
         "tuned_rank": [[1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [2, 1, 1, 1, 1]],
     }  # fmt: skip
     arrays = {k: np.array(v) for k, v in tokens.items()}
-    return Measured({}, {}, np.zeros((3, 1)), arrays, mask, reading=reading)
+    return TextMeasurements({}, {}, np.zeros((3, 1)), arrays, mask, reading=reading)
 
 
 def test_a_position_is_shifted_where_the_choice_changed_and_not_by_a_near_tie():

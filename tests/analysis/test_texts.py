@@ -5,7 +5,7 @@ import pytest
 from sample_lines import SCORED, write_samples
 from tiny_pair import make_unit
 
-from jaxreason.analysis.texts import Batching, batches, load_units, row_length, shortened
+from jaxreason.analysis.texts import Batching, batches, load_units, padded_length, shortened
 
 
 def evaluation(folder, ids, benchmark="sums", sample=0, reply=(7, 8), group="math"):
@@ -114,7 +114,7 @@ def test_evaluations_that_share_nothing_are_refused(tmp_path):
 
 
 def test_row_lengths_are_few():
-    assert [row_length(n, 100) for n in (1, 32, 33, 64, 65, 100)] == [32, 32, 64, 64, 100, 100]
+    assert [padded_length(n, 100) for n in (1, 32, 33, 64, 65, 100)] == [32, 32, 64, 64, 100, 100]
 
 
 def test_longer_texts_go_in_fewer_rows_and_each_part_of_a_mesh_has_one():

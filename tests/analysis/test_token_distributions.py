@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxreason.analysis.measured import Measured
+from jaxreason.analysis.metric_types import TextMeasurements
 from jaxreason.analysis.token_distributions import token_kl
 
 
@@ -22,7 +22,7 @@ def measured():
         "scripts_scored": [[0, 1, 1], [0, 0, 0]],
     }
     arrays = {name: np.array(values, float) for name, values in tokens.items()}
-    return Measured({}, {}, np.zeros((2, 1)), arrays, mask)
+    return TextMeasurements({}, {}, np.zeros((2, 1)), arrays, mask)
 
 
 def test_plain_names_are_means_over_tokens():

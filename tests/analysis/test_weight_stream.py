@@ -11,8 +11,8 @@ import safetensors.numpy
 from stored_pair import ARCHITECTURE, UP, static, weights_of, write_weights
 
 from jaxreason.analysis import weight_run
+from jaxreason.analysis.loaded_weights import compare_weights, weight_drift
 from jaxreason.analysis.weight_run import stream_weights
-from jaxreason.analysis.weights import compare_weights, weight_drift
 from jaxreason.errors import UserError
 from jaxreason.models.huggingface import load_params
 from jaxreason.models.stored_tensors import open_stored, shared_places

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny_pair import mesh_of, params_of, tiny_model
 
-from jaxreason.analysis.weights import compare_weights, weight_drift
+from jaxreason.analysis.loaded_weights import compare_weights, weight_drift
 from jaxreason.models.decoder import param_shardings
 
 

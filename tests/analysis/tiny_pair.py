@@ -9,8 +9,8 @@ import numpy as np
 from sample_lines import SCORED, write_samples
 
 from jaxreason.analysis.drift import DriftConfig, run_drift
-from jaxreason.analysis.measure import make_measure, measure_unit
-from jaxreason.analysis.questions import SOURCE, make_question_measure, measure_questions
+from jaxreason.analysis.paired_forward import make_measure, measure_unit
+from jaxreason.analysis.raw_questions import SOURCE, make_question_measure, measure_questions
 from jaxreason.analysis.texts import Batching, Text, Unit
 from jaxreason.config import parse
 from jaxreason.models.decoder import init_params

@@ -10,7 +10,7 @@ import pytest
 from jaxreason.data import code_tests
 from jaxreason.data.code_problems import humaneval, livecodebench, mbpp
 from jaxreason.data.code_tests import all_tests, unpack
-from jaxreason.data.rows import Row, RowError
+from jaxreason.data.rows import RowError, SourceRow
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 LIVECODEBENCH = SHARED / "benchmarks" / "livecodebench"
@@ -36,7 +36,7 @@ def packed(value, protocol=4):
 
 
 def flat(conversion, columns):
-    (row,) = conversion([Row("problems.jsonl", 1, columns)])
+    (row,) = conversion([SourceRow("problems.jsonl", 1, columns)])
     return row
 
 
@@ -174,7 +174,7 @@ def test_the_real_problems_are_read_without_loss():
     found = {}
     for path in LIVECODEBENCH.glob("*.jsonl"):
         lines = path.read_text().splitlines()
-        rows = [Row(str(path), n, json.loads(line)) for n, line in enumerate(lines, start=1)]
+        rows = [SourceRow(str(path), n, json.loads(line)) for n, line in enumerate(lines, start=1)]
         found[path.stem] = list(livecodebench(rows))
         assert [row.problem for row in found[path.stem]] == [None] * len(rows)
     kinds = [row.columns["kind"] for row in found["problems_without_private_tests"]]

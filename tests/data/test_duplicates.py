@@ -1,6 +1,6 @@
 """Questions that a collection says twice."""
 
-from jaxreason.data.duplicates import without_duplicates
+from jaxreason.data.decontamination import without_duplicates
 from jaxreason.data.examples import Example
 
 

@@ -6,7 +6,7 @@ import pytest
 from pyarrow import parquet
 
 from jaxreason.data.examples import load_examples
-from jaxreason.data.files import READERS, read_files
+from jaxreason.data.file_rows import READERS, read_files
 from jaxreason.data.rows import DropLog
 from jaxreason.errors import UserError
 

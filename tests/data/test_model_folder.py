@@ -143,9 +143,17 @@ def test_the_process_ends_with_the_program_even_when_that_is_killed(make_tokeniz
 @pytest.mark.parametrize(
     "name",
     [
-        *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
-        *("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt"),
-        *("chat_template.jinja", "additional_chat_templates/tools.jinja", "tokenizer.model"),
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "vocab.json",
+        "merges.txt",
+        "chat_template.jinja",
+        "additional_chat_templates/tools.jinja",
+        "tokenizer.model",
     ],
 )
 def test_a_pipe_in_the_place_of_any_file_of_a_tokenizer_is_refused_and_not_waited_for(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from jaxreason.data.rows import Row, RowError
-from jaxreason.data.verl_rows import verl
+from jaxreason.data.conversions import verl
+from jaxreason.data.rows import RowError, SourceRow
 
 ASK = "\nPlease reason step by step, and put your final answer within \\boxed{}."
 LOCAL = {
@@ -15,7 +15,7 @@ LOCAL = {
 
 
 def flat(columns):
-    return next(verl([Row("f", 1, columns)]))
+    return next(verl([SourceRow("f", 1, columns)]))
 
 
 def test_the_question_is_the_prompt_without_the_request_for_a_box():

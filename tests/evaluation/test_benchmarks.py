@@ -8,7 +8,7 @@ import pytest
 from benchmark_rows import HUB, write_files, write_jsonl
 
 from jaxreason.data.rows import DatasetConfig
-from jaxreason.evaluation.asking import Prompt
+from jaxreason.evaluation.benchmark_spec import BenchmarkPrompt
 from jaxreason.evaluation.benchmarks import BENCHMARKS, load_items
 
 # The published sizes, of those whose whole files may be at hand; a cut of HaluEval has fewer.
@@ -107,6 +107,6 @@ def test_rows_that_group_by_names_are_a_cluster_though_their_columns_are_no_meta
     data = DatasetConfig(
         "file", str(path), "", fields, "{prompt}", "last_number", (), 0, 0, options
     )
-    items = load_items("Pairs", Prompt({"": data}, {}), "files", "", 0, 0)
+    items = load_items("Pairs", BenchmarkPrompt({"": data}, {}), "files", "", 0, 0)
     clusters = [item.cluster for item in items]
     assert clusters[::2] == clusters[1::2] and len(set(clusters)) == 3

@@ -9,15 +9,14 @@ from tiny_evaluation import eval_config
 
 from jaxreason.errors import UserError
 from jaxreason.evaluation.benchmarks import BENCHMARKS, load_items
+from jaxreason.evaluation.eval_jobs import asked_jobs
+from jaxreason.evaluation.eval_settings import BenchmarkRun
 from jaxreason.evaluation.evaluator import check_isolation
-from jaxreason.evaluation.parts import asked_parts
 from jaxreason.evaluation.responses import run_responses
-from jaxreason.evaluation.settings import BenchmarkRun
 from jaxreason.tasks import isolation, jail_programs
 from jaxreason.tasks.isolation import strongest
-from jaxreason.tasks.registry import TASKS
+from jaxreason.tasks.registry import TASKS, grader_version
 from jaxreason.tasks.verify import VerifierPool
-from jaxreason.tasks.versions import grader_version
 
 STDIN = [{"input": "1\n", "output": "2\n", "testtype": "stdin"}]
 CALL = [{"input": "1\n2", "output": "3", "testtype": "functional"}]
@@ -195,4 +194,4 @@ def test_code_is_refused_before_anything_is_read_or_sampled_where_nothing_isolat
         {}, {"humaneval": BenchmarkRun(0, {"greedy": 1})}, data_folder=str(tmp_path)
     )
     with pytest.raises(UserError, match="nothing isolates"):
-        check_isolation(config, asked_parts(config))
+        check_isolation(config, asked_jobs(config))

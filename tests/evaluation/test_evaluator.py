@@ -26,9 +26,9 @@ from tiny_evaluation import (
 from jaxreason.config import ConfigError, parse, to_dict
 from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator
+from jaxreason.evaluation.eval_settings import BenchmarkRun, OwnBenchmark
 from jaxreason.evaluation.evaluator import EvalConfig, benchmark_groups
 from jaxreason.evaluation.grading import Grader
-from jaxreason.evaluation.settings import BenchmarkRun, OwnBenchmark
 from jaxreason.results.card_scores import NO_SCORES
 from jaxreason.results.claims import digest
 from jaxreason.results.question_files import read_questions

@@ -15,8 +15,8 @@ from tiny_evaluation import (
 )
 
 from jaxreason.config import ConfigError
-from jaxreason.evaluation.asking import Benchmark, Prompt, Variant
-from jaxreason.evaluation.settings import BenchmarkRun, OwnBenchmark, find_benchmarks
+from jaxreason.evaluation.benchmark_spec import Benchmark, BenchmarkPrompt, Variant
+from jaxreason.evaluation.eval_settings import BenchmarkRun, OwnBenchmark, find_benchmarks
 
 
 def samples_of(workdir):
@@ -128,14 +128,17 @@ def test_variants_that_ask_alike_share_samples_and_others_do_not(
 ):
     data = dataset(questions)
     strict = dataclasses.replace(data, prompt_template="{prompt} ")
-    prompts = {"a": Prompt({"": data}, {}), "b": Prompt({"": strict}, {}, stop=("#",))}
+    prompts = {
+        "a": BenchmarkPrompt({"": data}, {}),
+        "b": BenchmarkPrompt({"": strict}, {}, stop=("#",)),
+    }
     shared = {"robust": Variant("a", "hash_answer"), "paper": Variant("a", "last_number")}
     apart = {"robust": Variant("a", "hash_answer"), "paper": Variant("b", "hash_answer")}
     benchmarks = {
         "shared": Benchmark("Shared", "math", {"a": prompts["a"]}, shared),
         "apart": Benchmark("Apart", "other", prompts, apart),
     }
-    monkeypatch.setattr("jaxreason.evaluation.settings.BENCHMARKS", benchmarks)
+    monkeypatch.setattr("jaxreason.evaluation.eval_settings.BENCHMARKS", benchmarks)
     run = BenchmarkRun(0, {"greedy": 1}, ("robust", "paper"))
     scores = evaluate(eval_config({}, dict.fromkeys(benchmarks, run)), model_folder, tmp_path)
     folder = tmp_path / "evaluation"

@@ -5,8 +5,8 @@ import time
 import pytest
 
 from jaxreason.data.examples import Example
-from jaxreason.evaluation.benchmarks import Item
-from jaxreason.evaluation.grading import Grader, Reply, sample_line
+from jaxreason.evaluation.benchmarks import EvalItem
+from jaxreason.evaluation.grading import EvalReply, Grader, sample_line
 from jaxreason.results.jsonl import JsonlWriter, read_jsonl
 from jaxreason.tasks.verify import VerifierPool
 
@@ -14,8 +14,8 @@ from jaxreason.tasks.verify import VerifierPool
 def reply(name, answer, text, sample=0, reason="stop", task="math"):
     messages = ({"role": "user", "content": f"question {name}"},)
     example = Example(name, task, messages, answer, "test", {})
-    item = Item(name, example, "", name)
-    return item, sample_line("b", Reply(item, sample, (1, 2), (3, 4, 5), text, reason, {}))
+    item = EvalItem(name, example, "", name)
+    return item, sample_line("b", EvalReply(item, sample, (1, 2), (3, 4, 5), text, reason, {}))
 
 
 @pytest.fixture(scope="module")

@@ -51,14 +51,18 @@ def results(lm_eval, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     model = make_folder(folder / "model", "llama")
     ran = lm_eval(
-        *("--model", NAME, "--model_args", f"path={model},max_length=96,dtype=float32,slots=4"),
-        *(
-            "--tasks",
-            "tiny_choice,tiny_perplexity,tiny_reply",
-            "--include_path",
-            write_tasks(folder / "tasks"),
-        ),
-        *("--apply_chat_template", "--output_path", folder / "out", "--log_samples"),
+        "--model",
+        NAME,
+        "--model_args",
+        f"path={model},max_length=96,dtype=float32,slots=4",
+        "--tasks",
+        "tiny_choice,tiny_perplexity,tiny_reply",
+        "--include_path",
+        write_tasks(folder / "tasks"),
+        "--apply_chat_template",
+        "--output_path",
+        folder / "out",
+        "--log_samples",
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
     return folder / "out"

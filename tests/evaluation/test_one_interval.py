@@ -9,11 +9,11 @@ from sample_lines import GRADER, key_of, write_samples
 from tiny_evaluation import GREEDY, dataset, eval_config
 
 from jaxreason.data.examples import Example
-from jaxreason.evaluation.asking import Benchmark, Prompt, Variant
-from jaxreason.evaluation.benchmarks import Item
+from jaxreason.evaluation.benchmark_spec import Benchmark, BenchmarkPrompt, Variant
+from jaxreason.evaluation.benchmarks import EvalItem
+from jaxreason.evaluation.eval_jobs import TOLD, EvalJob
 from jaxreason.evaluation.evaluator import grade_parts
 from jaxreason.evaluation.grades import grade_head
-from jaxreason.evaluation.parts import TOLD, Part
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, read_summary, run_report
 from jaxreason.report.figures import scores as scores_figure
@@ -37,7 +37,7 @@ SOME_RIGHT = NONE_RIGHT | {"floor": ("math", [[0], [1], [0]])}
 
 def part(name, group, values):
     items = [
-        Item(
+        EvalItem(
             f"q{i}",
             Example(f"q{i}", "hash_answer", ({"role": "user", "content": "?"},), "1", "s", {}),
             "",
@@ -46,11 +46,13 @@ def part(name, group, values):
         for i in range(len(values))
     ]
     variants = {"robust": Variant("own", GRADER)}
-    made = Benchmark(name.capitalize(), group, {"own": Prompt({"": dataset("x")}, {})}, variants)
+    made = Benchmark(
+        name.capitalize(), group, {"own": BenchmarkPrompt({"": dataset("x")}, {})}, variants
+    )
     each, key = len(values[0]), key_of(name, "greedy")
     head = key._asdict() | {"num_samples": each, "num_questions": len(values)}
     head[TOLD] = {"model": "m", "asked": {"thinking": None, "prompt_format": "chat"}}
-    return Part(key, made, items, {GRADER: ("robust",)}, each, GREEDY, "", [], head)
+    return EvalJob(key, made, items, {GRADER: ("robust",)}, each, GREEDY, "", [], head)
 
 
 def evaluate(folder, benchmarks):

@@ -15,12 +15,12 @@ from tiny_evaluation import (
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
-from jaxreason.evaluation.asking import Benchmark, Prompt, Variant
-from jaxreason.evaluation.benchmarks import Item
+from jaxreason.evaluation.benchmark_spec import Benchmark, BenchmarkPrompt, Variant
+from jaxreason.evaluation.benchmarks import EvalItem
+from jaxreason.evaluation.eval_settings import BenchmarkRun
 from jaxreason.evaluation.regrade import run_grade
 from jaxreason.evaluation.response_matching import match
 from jaxreason.evaluation.responses import run_responses
-from jaxreason.evaluation.settings import BenchmarkRun
 
 
 @pytest.fixture
@@ -173,14 +173,17 @@ def test_all_variants_grade_completions_unless_their_gold_answers_differ(
     data = dataset(questions)
     other = [(q, a if number else "x") for number, (q, a) in enumerate(sums(6))]
     turned = dataset(write_questions(tmp_path / "turned.jsonl", other))
-    prompts = {"a": Prompt({"": data}, {}), "b": Prompt({"": turned}, {}, stop=("stop",))}
+    prompts = {
+        "a": BenchmarkPrompt({"": data}, {}),
+        "b": BenchmarkPrompt({"": turned}, {}, stop=("stop",)),
+    }
     variants = {"robust": Variant("a", "hash_answer"), "paper": Variant("a", "last_number")}
     apart = {"robust": Variant("a", "hash_answer"), "paper": Variant("b", "hash_answer")}
     benchmarks = {
         "alike": Benchmark("Alike", "math", prompts, variants),
         "apart": Benchmark("Apart", "math", prompts, apart),
     }
-    monkeypatch.setattr("jaxreason.evaluation.settings.BENCHMARKS", benchmarks)
+    monkeypatch.setattr("jaxreason.evaluation.eval_settings.BENCHMARKS", benchmarks)
     file = tmp_path / "r.jsonl"
     file.write_text("".join(json.dumps({"output": f"#{4 * n} stop 8"}) + "\n" for n in range(6)))
     config = eval_config({}, {"alike": BenchmarkRun(0, {"greedy": 1})})
@@ -201,7 +204,7 @@ def test_a_short_question_is_found_by_the_story_that_it_is_about():
         text = f"{story}\n\nQ: {asked}\n\nAnswer the last question in a few words."
         metadata = {"question": asked}
         example = Example(name, "coqa", ({"role": "user", "content": text},), "x", "s", metadata)
-        return Item(name, example, "", name)
+        return EvalItem(name, example, "", name)
 
     stories = [f"In story number {n} a fox and a hen {'ran ' * n}to the barn." for n in range(4)]
     items = [item(f"q{n}", story, "Why?") for n, story in enumerate(stories)]
@@ -213,7 +216,7 @@ def test_a_short_question_is_found_by_the_story_that_it_is_about():
 def test_questions_that_cannot_be_told_apart_are_taken_in_turn():
     def item(name):
         example = Example(name, "t", ({"role": "user", "content": "How long?"},), "x", "s", {})
-        return Item(name, example, "", name)
+        return EvalItem(name, example, "", name)
 
     assert match([item("a"), item("b")], [(None, "How long?")] * 4) == ["a", "b", "a", "b"]
 

@@ -4,27 +4,27 @@ import pytest
 
 from jaxreason.data.examples import Example
 from jaxreason.data.rows import DatasetConfig
-from jaxreason.evaluation.asking import Benchmark, Prompt, Variant
-from jaxreason.evaluation.benchmarks import BENCHMARKS, Item
-from jaxreason.evaluation.grading import Reply, grade_line, sample_line
-from jaxreason.evaluation.parts import Part
-from jaxreason.evaluation.summary import group_rows, reply_facts, summarize_grades
+from jaxreason.evaluation.aggregation import group_rows, reply_facts, summarize_grades
+from jaxreason.evaluation.benchmark_spec import Benchmark, BenchmarkPrompt, Variant
+from jaxreason.evaluation.benchmarks import BENCHMARKS, EvalItem
+from jaxreason.evaluation.eval_jobs import EvalJob
+from jaxreason.evaluation.grading import EvalReply, grade_line, sample_line
 from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.tasks.registry import TASKS, summarize
-from jaxreason.tasks.workers import Verdict, grade
+from jaxreason.tasks.workers import Verdict, grade_reply
 
 
 def item(name, answer="", metadata=None, subset="", cluster=None):
     messages = ({"role": "user", "content": name},)
     example = Example(name, "t", messages, answer, "test", metadata or {})
-    return Item(name, example, subset, cluster or name)
+    return EvalItem(name, example, subset, cluster or name)
 
 
 def line(task, one, text, sample=0, error=None):
-    verdict = Verdict({}, None, error) if error else grade(TASKS[task], one.example, text)
+    verdict = Verdict({}, None, error) if error else grade_reply(TASKS[task], one.example, text)
     assert verdict.error == error
-    made = sample_line("b", Reply(one, sample, (1,), (2, 3), str(text), "stop", {}))
+    made = sample_line("b", EvalReply(one, sample, (1,), (2, 3), str(text), "stop", {}))
     return made | grade_line(made, one, verdict)
 
 
@@ -37,14 +37,14 @@ def summary(benchmark, items, lines, pass_at=(), maj_at=()):
     rows, primary = summarize_grades(
         KEY, "robust", task, benchmark, items, lines, 0.95, 300, pass_at, maj_at
     )
-    part = Part(KEY, benchmark, items, {task: ("robust",)}, 1, GREEDY, "", [], {})
+    part = EvalJob(KEY, benchmark, items, {task: ("robust",)}, 1, GREEDY, "", [], {})
     (replies,) = reply_facts([(part, task, lines)])
     return {row["metric"]: row for row in rows}, replies, primary
 
 
 def own(task, subsets=("",)):
     data = DatasetConfig("file", "x", "", {}, "{prompt}", task, (), 0, 0, {})
-    prompt = Prompt({name: data for name in subsets}, {})
+    prompt = BenchmarkPrompt({name: data for name in subsets}, {})
     return Benchmark("B", "math", {"own": prompt}, {"robust": Variant("own", task)})
 
 

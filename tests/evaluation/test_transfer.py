@@ -11,6 +11,7 @@ from sample_lines import SCORED, write_samples
 
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
+from jaxreason.evaluation.index_rows import index_without, sensitivity_rows
 from jaxreason.evaluation.transfer import (
     TransferConfig,
     format_table,
@@ -19,11 +20,10 @@ from jaxreason.evaluation.transfer import (
 )
 from jaxreason.evaluation.transfer_inputs import (
     Comparison,
-    Group,
+    GroupScores,
     TableConfig,
     table_comparisons,
 )
-from jaxreason.evaluation.transfer_rows import index_without, sensitivity_rows
 from jaxreason.results.files import read_json
 from jaxreason.results.transfer_file import read_transfer
 
@@ -141,8 +141,8 @@ def test_transfer_json_holds_the_index_without_each_benchmark(tmp_path):
 def test_index_without_the_only_benchmark_of_a_group_says_why_it_is_undefined():
     scores = {"a": (10.0, 20.0), "b": (30.0, 35.0), "c": (50.0, 45.0)}
     groups = {
-        "math": Group(("a",), *(np.array([x]) for x in scores["a"]), None, None),
-        "other": Group(("b", "c"), *np.array([scores["b"], scores["c"]]).T, None, None),
+        "math": GroupScores(("a",), *(np.array([x]) for x in scores["a"]), None, None),
+        "other": GroupScores(("b", "c"), *np.array([scores["b"], scores["c"]]).T, None, None),
     }
     made = Comparison("m", "m", "base", None, None, groups, {})
     rows = sensitivity_rows([made], ("v2_pooled", "v2_literal"), {"math": 1.0, "other": 1.0})

@@ -17,7 +17,7 @@ from tiny_evaluation import (
 
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import load_tokenizer
-from jaxreason.evaluation.settings import OwnBenchmark
+from jaxreason.evaluation.eval_settings import OwnBenchmark
 from jaxreason.evaluation.validator import BenchmarkValidator, validation_eval
 from jaxreason.models.huggingface import open_model
 from jaxreason.results.jsonl import read_jsonl

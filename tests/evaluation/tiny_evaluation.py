@@ -7,8 +7,8 @@ import jax
 
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.rows import DatasetConfig
+from jaxreason.evaluation.eval_settings import BenchmarkRun, EvalConfig, OwnBenchmark
 from jaxreason.evaluation.evaluator import run_eval
-from jaxreason.evaluation.settings import BenchmarkRun, EvalConfig, OwnBenchmark
 from jaxreason.models.decoder import init_params
 from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.hf_export import save_model

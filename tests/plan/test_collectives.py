@@ -60,12 +60,14 @@ def test_a_collective_in_a_loop_counts_as_often_as_the_loop_runs(mesh):
 
 
 def test_a_loop_whose_length_depends_on_data_counts_once_and_is_reported(mesh):
-    def until_small(x):
-        return jax.lax.while_loop(lambda x: jnp.sum(x) > 1, lambda x: x / 2, x)
+    def until_small(x, y):
+        return jax.lax.while_loop(lambda x: x[0, 0] > 1, lambda x: x @ y / 64, x)
 
-    found = moved(mesh, until_small, ("data",), (("data",), (64,)))
-    assert found.open_loops <= 1
-    assert found.by_axis.get("data", 0) <= 64
+    split = (None, ("data", "fsdp", "tensor"))
+    found = moved(mesh, until_small, split, (split, (8, 64)), (split, (64, 64)))
+    assert found.open_loops == 1
+    # one body: the rows are gathered for the product, and one element for the condition
+    assert found.by_axis["data+fsdp+tensor"] >= 8 * 64 * 4 * 7 / 8
 
 
 @pytest.mark.parametrize(

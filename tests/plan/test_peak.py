@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxreason.plan.measure import peak_bytes
+from jaxreason.plan.program_costs import peak_bytes
 
 
 def test_the_peak_has_room_for_all_that_a_backward_pass_must_keep():

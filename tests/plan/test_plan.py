@@ -13,11 +13,12 @@ from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.models.model_flops import weight_products
 from jaxreason.plan import devices
+from jaxreason.plan.collectives import CollectiveBytes
 from jaxreason.plan.fit import Line, next_slice
 from jaxreason.plan.flops import NONE
-from jaxreason.plan.measure import Measured, Moved, measure, needed_bytes
+from jaxreason.plan.program_costs import ProgramCost, measure_program, needed_bytes
 from jaxreason.plan.programs import rl_programs, sft_programs
-from jaxreason.plan.recipe import plan_recipe, planned_model
+from jaxreason.plan.recipe_plan import plan_recipe, planned_model
 from jaxreason.plan.slices import GIB, find_slice
 from jaxreason.plan.table import format_plan
 from jaxreason.recipes import load_recipe
@@ -45,7 +46,7 @@ def test_the_real_training_step_is_compiled_and_its_parts_add_up(tiny):
     mesh = make_mesh(MeshConfig(1, 8, 1, 1))
     section = parse(SFTConfig, tiny.sft, "sft")
     program = sft_programs(section, model, mesh)[0]
-    found = measure(program, model, mesh, True, section.logprob_chunk)
+    found = measure_program(program, model, mesh, True, section.logprob_chunk)
     assert found.compiled and not found.refused
     params = bytes_on_device(abstract := program.held["params"])
     whole = sum(math.prod(x.shape) * 4 for x in jax.tree.leaves(abstract))
@@ -76,7 +77,10 @@ def test_a_plan_has_every_program_of_a_recipe(plan):
     assert names == {
         "sft": ["SFT step"],
         "rl": [
-            *("RL policy step", "log-prob pass", "weights to the sampler", "prefill"),
+            "RL policy step",
+            "log-prob pass",
+            "weights to the sampler",
+            "prefill",
             "decode, one token",
         ],
     }
@@ -109,7 +113,7 @@ def test_decoding_collects_no_weights_that_are_gathered(tiny):
         few = {"slots": 8}
         sampler = dataclasses.replace(section.sampler, gather_weights=gathered, **few)
         program = rl_programs(dataclasses.replace(section, sampler=sampler), model, mesh)[-1]
-        found = measure(program, model, mesh, True, section.logprob_chunk)
+        found = measure_program(program, model, mesh, True, section.logprob_chunk)
         received[gathered] = found.moved.by_axis.get("fsdp", 0)
     missing = 4 * num_parameters(model) / 2 * 3 / 4  # of a half, three of four parts
     assert received[False] > missing / 2
@@ -179,8 +183,8 @@ def test_the_compilers_refusal_is_read(message, gib):
 
 def test_the_next_slice_is_the_first_on_which_a_smaller_share_of_the_state_has_room():
     held = {"params": int(10 * GIB), "optimizer": int(20 * GIB)}
-    moved = Moved({}, {}, 0)
-    found = Measured("step", held, 0, 40 * GIB, 30 * GIB, NONE, moved, True, False, 0.0)
+    moved = CollectiveBytes({}, {}, 0)
+    found = ProgramCost("step", held, 0, 40 * GIB, 30 * GIB, NONE, moved, True, False, 0.0)
     # v6e-8: 40 GiB; v6e-16: 15 + 10; there are 31.24
     assert next_slice([found], find_slice("v6e-8")) == "v6e-16"
     huge = dataclasses.replace(found, peak=90 * GIB)
@@ -198,12 +202,23 @@ def test_a_recipe_without_training_has_nothing_to_plan():
         plan_recipe(load_recipe("configs/eval_tiny.py"), find_slice("h100"), fit=False)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """What placing a mesh reads of a TPU device of a 4 x 4 torus."""
+
+    id: int
+    coords: tuple[int, int, int]
+    platform: str = "tpu"
+    device_kind: str = "TPU v6 lite"
+    core_on_chip: int = 0
+    process_index: int = 0
+
+
 def test_a_mesh_axis_may_be_part_of_one_of_the_torus():
-    placed, _ = devices.slice_devices(find_slice("v6e-16"))  # 4 x 4
-    mesh = make_mesh(MeshConfig(1, -1, 8, 1), placed)
+    chips = [Chip(4 * y + x, (x, y, 0)) for y in range(4) for x in range(4)]
+    mesh = make_mesh(MeshConfig(1, -1, 8, 1), chips)
     assert dict(mesh.shape) == {"data": 1, "fsdp": 2, "tensor": 8, "context": 1}
-    assert {device.id for device in mesh.devices.flat} == set(range(16))
+    assert {chip.id for chip in mesh.devices.flat} == set(range(16))
 
 
 @pytest.mark.slow

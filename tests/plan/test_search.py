@@ -11,12 +11,12 @@ from jaxreason.config import parse
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.plan import search, slices
 from jaxreason.plan.flops import NONE
-from jaxreason.plan.measure import measure
+from jaxreason.plan.plan_settings import PlanConfig
+from jaxreason.plan.program_costs import measure_program
 from jaxreason.plan.programs import micro_batches, sft_programs
-from jaxreason.plan.recipe import STAGES, planned_model
+from jaxreason.plan.recipe_plan import STAGES, planned_model
 from jaxreason.plan.search import Way, copied_bytes, search_recipe, search_stage
-from jaxreason.plan.search_table import format_search, settings, to_json
-from jaxreason.plan.settings import PlanConfig
+from jaxreason.plan.search_table import candidate_settings, format_search, to_json
 from jaxreason.plan.slices import GIB, find_slice
 from jaxreason.recipes import load_recipe
 from jaxreason.sharding import MeshConfig, make_mesh
@@ -70,7 +70,7 @@ def test_ways_are_ranked_by_time_and_the_first_that_fits_is_taken(tiny, monkeypa
     # A model of 0.45M parameters leaves an H100 empty: nothing is recomputed or scanned.
     assert (sft.best.way.remat, sft.best.way.unroll) == ("none", 3)
     text = format_search([sft, rl], CARD)
-    assert settings(sft) in text and "--config.rl.micro_batch_rows=" in text
+    assert candidate_settings(sft) in text and "--config.rl.micro_batch_rows=" in text
     assert json.loads(json.dumps(to_json([sft, rl], CARD)))["stages"][0]["best"]["fits"]
 
 
@@ -95,7 +95,7 @@ def test_what_is_said_to_fit_was_compiled_where_that_can_be(step, monkeypatch):
     way = found.best.way
     changed = dataclasses.replace(model, remat=way.remat, unroll=way.unroll)
     program = make(dataclasses.replace(section, micro_batch_rows=way.rows), changed, mesh)[0]
-    compiled = measure(program, changed, mesh, True, section.logprob_chunk)
+    compiled = measure_program(program, changed, mesh, True, section.logprob_chunk)
     assert found.best.total == compiled.total
     # Half of that is not enough for it, so slower ones are compiled until one fits.
     with_memory(monkeypatch, compiled.total / GIB / 2)

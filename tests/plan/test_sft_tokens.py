@@ -9,10 +9,9 @@ from jaxreason.config import parse
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.huggingface import ModelConfig
-from jaxreason.plan.local_examples import with_local_examples
+from jaxreason.plan.plan_settings import PlanConfig, with_local_examples
 from jaxreason.plan.programs import micro_batches, sft_programs
-from jaxreason.plan.recipe import plan_recipe, planned_model
-from jaxreason.plan.settings import PlanConfig
+from jaxreason.plan.recipe_plan import plan_recipe, planned_model
 from jaxreason.plan.slices import find_slice
 from jaxreason.plan.table import format_plan
 from jaxreason.recipes import load_recipe

@@ -9,7 +9,7 @@ from jaxreason.models.decoder import param_axes
 from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model
 from jaxreason.plan.devices import slice_devices
-from jaxreason.plan.measure import measure
+from jaxreason.plan.program_costs import measure_program
 from jaxreason.plan.programs import Program
 from jaxreason.plan.roofline import estimate
 from jaxreason.plan.slices import find_slice
@@ -41,7 +41,9 @@ def test_a_step_that_was_measured_lies_within_the_range(size, rows, remat, rate)
         held = {"params": state.params, "optimizer": state.opt_state, "batch": batch}
         given = ("SFT step", "train", step, (state, batch), held)
         program = Program(*given, rows, 4096, 1, 4096)
-        timed = estimate(program, measure(program, model, mesh, False, 1024), model, mesh, slice_)
+        timed = estimate(
+            program, measure_program(program, model, mesh, False, 1024), model, mesh, slice_
+        )
     seconds = rows * 4096 / rate
     assert timed.best < seconds < timed.worst
     assert timed.worst < 3 * timed.best

@@ -6,8 +6,8 @@ import pathlib
 import numpy as np
 from synthetic_study import ARMS, GROUPS, write_study
 
-from jaxreason.analysis.measured import Measured, Sinks, bootstrap
-from jaxreason.analysis.metrics import METRICS
+from jaxreason.analysis.drift_metrics import METRICS
+from jaxreason.analysis.metric_types import Sinks, TextMeasurements, bootstrap
 
 STATES = ("pca_shift", "cka", "subspaces", "frechet", "procrustes", "sinks")
 TEXTS, DEPTH, WIDTH = 12, 4, 20
@@ -15,7 +15,7 @@ SEEDS = (0, 1)
 MOVED = {name: ARMS[name] for name in ("rl", "sft_hi")}
 
 
-def measured_of(benchmark: str, arm: str, seed: int) -> Measured:
+def measured_of(benchmark: str, arm: str, seed: int) -> TextMeasurements:
     """An arm moves the later layers, by its drift; each text's first token is a sink of the base."""
     rng = np.random.default_rng(list(GROUPS).index(benchmark))
     base = rng.normal(size=(TEXTS, DEPTH, WIDTH)) * np.geomspace(4, 0.5, WIDTH)
@@ -26,7 +26,7 @@ def measured_of(benchmark: str, arm: str, seed: int) -> Measured:
     first[:, DEPTH // 2, 0] = 1
     ratios = np.full((TEXTS, DEPTH), 150.0)
     sinks = Sinks(first, 0 * first, first, 0 * ratios, ratios, ratios / 2)
-    return Measured(*pools, np.zeros((TEXTS, DEPTH)), {}, np.ones((TEXTS, 1), bool), sinks)
+    return TextMeasurements(*pools, np.zeros((TEXTS, DEPTH)), {}, np.ones((TEXTS, 1), bool), sinks)
 
 
 def write_states(folder: pathlib.Path) -> pathlib.Path:
@@ -41,7 +41,7 @@ def write_states(folder: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def _file(metric: str, seen: dict[str, Measured]) -> dict:
+def _file(metric: str, seen: dict[str, TextMeasurements]) -> dict:
     units, groups = [], {}
     for benchmark, measured in seen.items():
         prepared = METRICS[metric].prepare(measured)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from jaxreason.analysis.weight_overlap import Member, pair_rows
-from jaxreason.analysis.weight_summary import weight_details
+from jaxreason.analysis.weight_run import weight_details
 
 KINDS = {"q_proj": "layers.self_attn.q_proj.kernel", "up_proj": "layers.mlp.up_proj.kernel"}
 DEPTH = 4

@@ -23,7 +23,7 @@ from tiny_rl import (
 
 from jaxreason.base_kl import BaseKLConfig
 from jaxreason.errors import UserError
-from jaxreason.evaluation.settings import OwnBenchmark
+from jaxreason.evaluation.eval_settings import OwnBenchmark
 from jaxreason.evaluation.validator import make_validator
 from jaxreason.results.files import read_json
 from jaxreason.validation import ValidationConfig

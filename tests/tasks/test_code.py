@@ -9,8 +9,7 @@ from code_answers import RIGHT
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
 from jaxreason.tasks import code, code_asserts, code_paper
-from jaxreason.tasks.code_blocks import fenced_blocks, find_code
-from jaxreason.tasks.code_outputs import same_output, same_value
+from jaxreason.tasks.code import fenced_blocks, find_code, same_output, same_returned
 from jaxreason.tasks.isolation import strongest
 from jaxreason.tasks.jail_values import from_plain, to_plain
 from jaxreason.tasks.verify import VerifierPool
@@ -199,7 +198,7 @@ def test_printed_text_is_compared_by_lines_and_numbers_by_value(expected, printe
     ],
 )
 def test_returned_values_are_compared_by_value(expected, found, same):
-    assert same_value(expected, found) is same
+    assert same_returned(expected, found) is same
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,8 @@ from test_ifeval_checks import CASES
 from jaxreason.data.examples import Example
 from jaxreason.tasks.ifeval import score_paper, variants
 from jaxreason.tasks.ifeval_released import RELEASED, language_of
-from jaxreason.tasks.punkt_sentences import split_sentences
+from jaxreason.tasks.nltk_splits import split_sentences, treebank_words
 from jaxreason.tasks.registry import TASKS, summarize
-from jaxreason.tasks.treebank_words import treebank_words
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 # By the harness's code too, but for the two prompts whose letter it draws at random.

@@ -3,7 +3,7 @@
 import pytest
 
 from jaxreason.data.examples import Example
-from jaxreason.tasks.replies import last_boxed
+from jaxreason.tasks.reply_text import last_boxed
 from jaxreason.tasks.verify import VerifierPool
 
 TABLE = r"""

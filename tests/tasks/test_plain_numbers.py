@@ -2,7 +2,7 @@ from fractions import Fraction
 
 import pytest
 
-from jaxreason.tasks.plain_numbers import numeral
+from jaxreason.tasks.equivalence import numeral
 
 NUMBERS = [
     ("5", "5"),

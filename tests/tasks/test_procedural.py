@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 
 from jaxreason.config import parse
-from jaxreason.tasks import procedural
-from jaxreason.tasks.procedural import ProceduralConfig, TaskMixture, make_questions
-from jaxreason.tasks.procedural_tasks import PROCEDURAL_TASKS
+from jaxreason.procedural import tiny_questions
+from jaxreason.procedural.question_kinds import PROCEDURAL_TASKS
+from jaxreason.procedural.tiny_questions import ProceduralConfig, TaskMixture, make_questions
 from jaxreason.tasks.registry import TASKS
 
 STYLES = {"direct": 0.47, "short": 0.5, "teacher": 0.03}
@@ -39,7 +39,7 @@ def config() -> ProceduralConfig:
 
 @pytest.fixture(scope="module")
 def files(config):
-    return procedural.make_files(config)
+    return tiny_questions.make_procedural_files(config)
 
 
 @pytest.mark.parametrize("task", PROCEDURAL_TASKS)
@@ -64,7 +64,7 @@ def test_the_checksum_of_a_question_decides_its_split(task):
 def test_a_sum_and_its_reversal_are_in_the_same_split():
     for question in make_questions("add", "test", 200, 0):
         a, b = question.question.split("+")
-        assert procedural.split_of("add", f"{b}+{a}") == "test"
+        assert tiny_questions.split_of("add", f"{b}+{a}") == "test"
 
 
 @pytest.mark.parametrize("task", PROCEDURAL_TASKS)
@@ -134,10 +134,10 @@ def test_no_evaluation_question_is_trained_on(files):
 
 
 def test_files_are_a_function_of_the_config_and_plain_json(config, files):
-    again = procedural.make_files(config)
+    again = tiny_questions.make_procedural_files(config)
     assert again == files
     assert json.loads(json.dumps(files)) == files
-    other = procedural.make_files(dataclasses.replace(config, seed=1))
+    other = tiny_questions.make_procedural_files(dataclasses.replace(config, seed=1))
     assert other["rl.jsonl"] != files["rl.jsonl"]
 
 
@@ -145,10 +145,10 @@ def test_impossible_mixtures_are_refused(config):
     replace = dataclasses.replace
     only_math = {"add": TaskMixture(1.0, STYLES)}
     with pytest.raises(ValueError, match="no task with a weight in other, non_reasoning"):
-        list(procedural.base_rows(replace(config, tasks=only_math)))
+        list(tiny_questions.base_rows(replace(config, tasks=only_math)))
     with pytest.raises(ValueError, match="401 is no multiple of 4 tasks"):
-        procedural.rl_rows(replace(config, twin_count=401))
+        tiny_questions.rl_rows(replace(config, twin_count=401))
     with pytest.raises(
         ValueError, match="'add' has no style 'terse'; it has direct, short, teacher"
     ):
-        procedural.sft_rows(replace(config, twin_style="terse"))
+        tiny_questions.sft_rows(replace(config, twin_style="terse"))

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from jaxreason.tasks.procedural_tasks import CHARACTERS, PROCEDURAL_TASKS
+from jaxreason.procedural.question_kinds import CHARACTERS, PROCEDURAL_TASKS
 
 MATH = ["add", "sub", "chain", "mul"]
 LOGIC = {"&": min, "|": max, "^": lambda a, b: abs(a - b)}

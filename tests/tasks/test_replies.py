@@ -1,7 +1,7 @@
 import pytest
 
 from jaxreason.data.examples import Example
-from jaxreason.tasks.replies import (
+from jaxreason.tasks.reply_text import (
     cut_at,
     last_boxed,
     score_both_ways,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxreason.tasks import sums
+from jaxreason.procedural import sums
 
 CONFIG = sums.SumsConfig(0, 600, 2, 2, 1, 1, held_out=1, parts=4)
 
@@ -18,7 +18,7 @@ def test_a_trace_that_does_not_lead_to_the_answer_is_refused():
 
 
 def test_every_answer_is_what_python_computes_and_no_question_is_in_both_files():
-    files = sums.make_files(CONFIG)
+    files = sums.make_sums_files(CONFIG)
     for rows in files.values():
         assert all(eval(row["expression"]) == int(row["answer"]) for row in rows)
     train, test = ({row["question"] for row in rows} for rows in files.values())
@@ -28,7 +28,7 @@ def test_every_answer_is_what_python_computes_and_no_question_is_in_both_files()
 
 
 def test_the_files_are_a_function_of_the_configuration():
-    assert sums.make_files(CONFIG) == sums.make_files(CONFIG)
-    assert sums.make_files(
+    assert sums.make_sums_files(CONFIG) == sums.make_sums_files(CONFIG)
+    assert sums.make_sums_files(
         sums.SumsConfig(1, 600, 2, 2, 1, 1, held_out=1, parts=4)
-    ) != sums.make_files(CONFIG)
+    ) != sums.make_sums_files(CONFIG)

@@ -2,19 +2,18 @@
 
 import pytest
 
-from jaxreason.tasks import versions
-from jaxreason.tasks.registry import TASKS
-from jaxreason.tasks.versions import grader_version, used_modules
+from jaxreason.tasks import registry
+from jaxreason.tasks.registry import TASKS, grader_version, used_modules
 
 
 def test_modules_are_found_however_they_are_imported():
     source = (
-        "from jaxreason.tasks import math, replies\nfrom jaxreason.tasks.letters import X as Y\n"
+        "from jaxreason.tasks import math, reply_text\nfrom jaxreason.tasks.letters import X as Y\n"
     )
     source += "import jaxreason.tasks.coqa\nfrom jaxreason.data.examples import Example\n"
     assert used_modules(source) == [
         "jaxreason.tasks.math",
-        "jaxreason.tasks.replies",
+        "jaxreason.tasks.reply_text",
         "jaxreason.tasks.letters",
         "jaxreason.tasks.coqa",
     ]
@@ -31,9 +30,9 @@ def test_modules_are_found_however_they_are_imported():
 def test_a_version_changes_with_every_source_that_the_grader_uses(
     monkeypatch, task, module, changes
 ):
-    before, getsource = grader_version(TASKS[task]), versions.inspect.getsource
+    before, getsource = grader_version(TASKS[task]), registry.inspect.getsource
     monkeypatch.setattr(
-        versions.inspect,
+        registry.inspect,
         "getsource",
         lambda found: getsource(found) + "#" * found.__name__.endswith(f".{module}"),
     )
@@ -42,6 +41,6 @@ def test_a_version_changes_with_every_source_that_the_grader_uses(
 
 def test_a_version_changes_with_a_package_that_the_task_names(monkeypatch):
     before = {name: grader_version(TASKS[name]) for name in ("math", "hash_answer")}
-    monkeypatch.setattr(versions.importlib.metadata, "version", lambda name: "another")
+    monkeypatch.setattr(registry.importlib.metadata, "version", lambda name: "another")
     after = {name: grader_version(TASKS[name]) for name in before}
     assert after["math"] != before["math"] and after["hash_answer"] == before["hash_answer"]

@@ -25,7 +25,7 @@ class Sinks(NamedTuple):
     tuned_ratio: Float[np.ndarray, "N Z"]
 
 
-class Measured(NamedTuple):
+class TextMeasurements(NamedTuple):
     """N texts read by both models. `Z` is L + 1 states (embeddings, then every block), `R` the
     longest reply.
 
@@ -36,7 +36,7 @@ class Measured(NamedTuple):
     base: dict[str, Float[np.ndarray, "N Z D"]]  # pooled hidden states by pooling
     tuned: dict[str, Float[np.ndarray, "N Z D"]]
     cosine_distance: Float[np.ndarray, "N Z"] | None  # mean over reply tokens
-    # a value a reply token, 0 after the end: TOKEN_VALUES of `measure`, and `token`, the id that was written
+    # a value a reply token, 0 after the end: TOKEN_VALUES of `paired_forward`, and `token`, the id that was written
     tokens: dict[str, Shaped[np.ndarray, "N R"]]
     mask: Bool[np.ndarray, "N R"]
     sinks: Sinks | None = None  # None of models of other shapes

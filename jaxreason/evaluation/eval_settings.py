@@ -17,7 +17,7 @@ from jaxreason.config import (
     unclaimed,
 )
 from jaxreason.data.rows import DatasetConfig
-from jaxreason.evaluation.asking import Benchmark, Prompt, Variant, VariantName
+from jaxreason.evaluation.benchmark_spec import Benchmark, BenchmarkPrompt, Variant, VariantName
 from jaxreason.evaluation.benchmarks import BENCHMARKS
 from jaxreason.results.groups import GroupName
 from jaxreason.sampling.engine_config import SamplerConfig
@@ -61,7 +61,7 @@ class BenchmarkRun:
     """
 
 
-@unclaimed("sample files are claimed one by one (evaluation.parts)")
+@unclaimed("sample files are claimed one by one (evaluation.eval_jobs)")
 @dataclass(frozen=True)
 class EvalConfig:
     """What is evaluated, and how."""
@@ -119,7 +119,7 @@ def known_benchmarks(config: EvalConfig) -> dict[str, Benchmark]:
         name: Benchmark(
             label=b.label,
             group=b.group,
-            prompts={"own": Prompt({"": b.data}, {"": b.data})},
+            prompts={"own": BenchmarkPrompt({"": b.data}, {"": b.data})},
             variants={"robust": Variant("own", b.data.task)},
         )
         for name, b in config.own.items()

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from jaxreason.config import at_least, unclaimed
 from jaxreason.errors import UserError
-from jaxreason.tasks.procedural_tasks import PROCEDURAL_TASKS, ProceduralTask
+from jaxreason.procedural.question_kinds import PROCEDURAL_TASKS, ProceduralTask
 
 SPLITS: dict[str, frozenset[int]] = {
     "test": frozenset({0}),
@@ -24,7 +24,7 @@ GIVE_UP_AFTER = 10_000  # draws in a row without a new question
 
 
 @dataclass(frozen=True)
-class Question:
+class ProceduralQuestion:
     """A question of `task` and its answer."""
 
     question: str
@@ -73,11 +73,11 @@ class ProceduralConfig:
 
 def split_of(task: str, question: str) -> str:
     """The split a question belongs to: crc32 of its key, modulo 8."""
-    residue = zlib.crc32(find_task(task).key(question).encode()) % 8
+    residue = zlib.crc32(find_question_kind(task).key(question).encode()) % 8
     return next(split for split, residues in SPLITS.items() if residue in residues)
 
 
-def find_task(task: str) -> ProceduralTask:
+def find_question_kind(task: str) -> ProceduralTask:
     """The entry of PROCEDURAL_TASKS. Raises ValueError for an unknown name."""
     if task not in PROCEDURAL_TASKS:
         raise UserError(
@@ -86,25 +86,25 @@ def find_task(task: str) -> ProceduralTask:
     return PROCEDURAL_TASKS[task]
 
 
-def draw_question(task: str, split: str, rng: Random) -> Question:
+def draw_question(task: str, split: str, rng: Random) -> ProceduralQuestion:
     """One question of the split, at random. Raises ValueError for an unknown task or split."""
-    entry = find_task(task)
+    entry = find_question_kind(task)
     if split not in SPLITS:
         raise UserError(f"split {split!r} is unknown; there are {', '.join(SPLITS)}.")
     while True:
         question, answer = entry.make_question(rng)
         if split_of(task, question) == split:
-            return Question(question, answer, task, entry.group)
+            return ProceduralQuestion(question, answer, task, entry.group)
 
 
-def make_questions(task: str, split: str, count: int, seed: int) -> list[Question]:
+def make_questions(task: str, split: str, count: int, seed: int) -> list[ProceduralQuestion]:
     """`count` different questions of a split.
 
     Raises:
       ValueError: for an unknown task or split, or when the split has too few questions.
     """
     rng = Random(f"{task}/{split}/{seed}")
-    found: dict[str, Question] = {}
+    found: dict[str, ProceduralQuestion] = {}
     draws = 0
     while len(found) < count:
         question = draw_question(task, split, rng)
@@ -118,9 +118,9 @@ def make_questions(task: str, split: str, count: int, seed: int) -> list[Questio
     return list(found.values())
 
 
-def make_reply(question: Question, style: str) -> str:
+def make_reply(question: ProceduralQuestion, style: str) -> str:
     """The reply `trace#answer`. Raises ValueError for a style the task does not have."""
-    traces = find_task(question.task).traces
+    traces = find_question_kind(question.task).traces
     if style not in traces:
         raise UserError(
             f"task {question.task!r} has no style {style!r}; it has {', '.join(traces)}."
@@ -128,18 +128,18 @@ def make_reply(question: Question, style: str) -> str:
     return f"{traces[style](question.question)}#{question.answer}"
 
 
-def question_row(question: Question, identifier: str) -> dict[str, str]:
+def question_row(question: ProceduralQuestion, identifier: str) -> dict[str, str]:
     """A row without a reply: id, question, answer, task, group."""
     return {"id": identifier, **vars(question)}
 
 
-def reply_row(question: Question, identifier: str, style: str) -> dict[str, str]:
+def reply_row(question: ProceduralQuestion, identifier: str, style: str) -> dict[str, str]:
     """A row with a reply: as `question_row`, and style and response."""
     row = question_row(question, identifier)
     return {**row, "style": style, "response": make_reply(question, style)}
 
 
-def choose(rng: Random, weights: dict[str, float]) -> str:
+def draw_weighted(rng: Random, weights: dict[str, float]) -> str:
     """A key with a probability in proportion to its weight."""
     return rng.choices(list(weights), weights=list(weights.values()))[0]
 
@@ -149,7 +149,9 @@ def base_rows(config: ProceduralConfig) -> Iterator[dict[str, str]]:
     rng = Random(f"base/{config.seed}")
     weights = {
         group: {
-            name: mix.weight for name, mix in config.tasks.items() if find_task(name).group == group
+            name: mix.weight
+            for name, mix in config.tasks.items()
+            if find_question_kind(name).group == group
         }
         for group in config.groups
     }
@@ -161,12 +163,12 @@ def base_rows(config: ProceduralConfig) -> Iterator[dict[str, str]]:
     if empty:
         raise UserError(f"procedural.groups: no task with a weight in {', '.join(empty)}.")
     for number in range(config.base_count):
-        task = choose(rng, weights[choose(rng, config.groups)])
+        task = draw_weighted(rng, weights[draw_weighted(rng, config.groups)])
         question = draw_question(task, "train", rng)
-        yield reply_row(question, f"base/{number}", choose(rng, config.tasks[task].styles))
+        yield reply_row(question, f"base/{number}", draw_weighted(rng, config.tasks[task].styles))
 
 
-def twin_questions(config: ProceduralConfig) -> list[Question]:
+def twin_questions(config: ProceduralConfig) -> list[ProceduralQuestion]:
     """The twins' pool: `twin_count` different train questions, the tasks in turn."""
     tasks = config.twin_tasks
     if config.twin_count % len(tasks):
@@ -199,7 +201,7 @@ def evaluation_rows(config: ProceduralConfig, task: str, split: str) -> list[dic
     return [question_row(question, f"{split}/{task}/{i}") for i, question in enumerate(questions)]
 
 
-def make_files(config: ProceduralConfig) -> dict[str, list[dict[str, str]]]:
+def make_procedural_files(config: ProceduralConfig) -> dict[str, list[dict[str, str]]]:
     """File -> rows: base.jsonl, sft.jsonl, rl.jsonl, and <task>.jsonl in development/ and test/."""
     files = {
         "base.jsonl": list(base_rows(config)),

@@ -21,10 +21,10 @@ from pyarrow import parquet
 from jaxreason.config import nearest
 from jaxreason.data.rows import (
     DatasetConfig,
-    Row,
     RowError,
+    SourceRow,
     no_split,
-    plain,
+    plain_value,
     source_options,
 )
 from jaxreason.errors import UserError
@@ -32,7 +32,7 @@ from jaxreason.errors import UserError
 _PARQUET_ROWS = 1024
 
 
-def read_files(config: DatasetConfig) -> Iterator[Row]:
+def read_files(config: DatasetConfig) -> Iterator[SourceRow]:
     """The rows of `config.path`: a file, or a pattern in the last part (`folder/part_*.jsonl`).
 
     Files that fit a pattern come in the order of their names. Options: `columns`, comma-separated
@@ -80,12 +80,12 @@ def _paths(pattern: str) -> list[epath.Path]:
     return found
 
 
-def _jsonl(path: epath.Path, options: dict[str, Any]) -> Iterator[Row]:
+def _jsonl(path: epath.Path, options: dict[str, Any]) -> Iterator[SourceRow]:
     with _opened(path) as file:
         yield from _lines(path, file)
 
 
-def _lines(path: epath.Path, lines: Iterable[bytes]) -> Iterator[Row]:
+def _lines(path: epath.Path, lines: Iterable[bytes]) -> Iterator[SourceRow]:
     blank = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -97,7 +97,7 @@ def _lines(path: epath.Path, lines: Iterable[bytes]) -> Iterator[Row]:
         yield _json_row(path, number, line)
 
 
-def _json_row(path: epath.Path, number: int, line: bytes) -> Row:
+def _json_row(path: epath.Path, number: int, line: bytes) -> SourceRow:
     text = line.decode("utf-8-sig" if number == 1 else "utf-8", errors="surrogateescape")
     try:
         value = json.loads(text)
@@ -108,17 +108,17 @@ def _json_row(path: epath.Path, number: int, line: bytes) -> Row:
     return _as_row(path, number, value)
 
 
-def _as_row(path: epath.Path, number: int, value: Any) -> Row:
+def _as_row(path: epath.Path, number: int, value: Any) -> SourceRow:
     if isinstance(value, dict):
-        return Row(str(path), number, value)
+        return SourceRow(str(path), number, value)
     return _bad(path, number, "not an object", f"got {type(value).__name__}")
 
 
-def _bad(path: epath.Path, number: int, reason: str, detail: str) -> Row:
-    return Row(str(path), number, {}, RowError(reason, detail))
+def _bad(path: epath.Path, number: int, reason: str, detail: str) -> SourceRow:
+    return SourceRow(str(path), number, {}, RowError(reason, detail))
 
 
-def _json(path: epath.Path, options: dict[str, Any]) -> Iterator[Row]:
+def _json(path: epath.Path, options: dict[str, Any]) -> Iterator[SourceRow]:
     """A list of objects; one object, which is one row; or one object a line."""
     with _opened(path) as file:
         content = file.read()
@@ -144,18 +144,18 @@ def _is_object(line: bytes) -> bool:
         return False
 
 
-def _csv(path: epath.Path, options: dict[str, Any]) -> Iterator[Row]:
+def _csv(path: epath.Path, options: dict[str, Any]) -> Iterator[SourceRow]:
     return _delimited(path, options, delimiter=",", quoting=csv.QUOTE_MINIMAL)
 
 
-def _tsv(path: epath.Path, options: dict[str, Any]) -> Iterator[Row]:
+def _tsv(path: epath.Path, options: dict[str, Any]) -> Iterator[SourceRow]:
     quoting = csv.QUOTE_MINIMAL if options.get("quoted") else csv.QUOTE_NONE
     return _delimited(path, options, delimiter="\t", quoting=quoting)
 
 
 def _delimited(
     path: epath.Path, options: dict[str, Any], delimiter: str, quoting: int
-) -> Iterator[Row]:
+) -> Iterator[SourceRow]:
     csv.field_size_limit(sys.maxsize)  # traces are longer than the module's 128 KiB
     with _opened(path) as raw:
         text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
@@ -172,16 +172,16 @@ def _delimited(
             yield _table_row(path, number, names, cells)
 
 
-def _table_row(path: epath.Path, number: int, names: list[str], cells: list[str]) -> Row:
+def _table_row(path: epath.Path, number: int, names: list[str], cells: list[str]) -> SourceRow:
     if not cells:
         return _bad(path, number, "empty", "blank line")
     if len(cells) != len(names):
         expected = f"expected {len(names)} ({', '.join(names)})"
         return _bad(path, number, "wrong number of columns", f"{len(cells)}, {expected}")
-    return Row(str(path), number, dict(zip(names, cells)))
+    return SourceRow(str(path), number, dict(zip(names, cells)))
 
 
-def _parquet(path: epath.Path, options: dict[str, Any]) -> Iterator[Row]:
+def _parquet(path: epath.Path, options: dict[str, Any]) -> Iterator[SourceRow]:
     with _opened(path) as file:
         try:
             batches = parquet.ParquetFile(file).iter_batches(batch_size=_PARQUET_ROWS)
@@ -191,7 +191,7 @@ def _parquet(path: epath.Path, options: dict[str, Any]) -> Iterator[Row]:
         for batch in batches:
             for columns in _text_as_bytes(batch).to_pylist():
                 number += 1
-                yield Row(str(path), number, plain(columns))
+                yield SourceRow(str(path), number, plain_value(columns))
 
 
 def _text_as_bytes(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
@@ -203,7 +203,7 @@ def _text_as_bytes(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
     return pyarrow.RecordBatch.from_arrays(arrays, names=batch.schema.names)
 
 
-READERS: dict[str, Callable[[epath.Path, dict[str, Any]], Iterator[Row]]] = {
+READERS: dict[str, Callable[[epath.Path, dict[str, Any]], Iterator[SourceRow]]] = {
     ".jsonl": _jsonl,
     ".json": _json,
     ".csv": _csv,

@@ -1,17 +1,20 @@
 """scores.json from the sample files: a row for each benchmark, decoding and metric, and group
-means.
+means. Samples without a score are counted, and told of.
 """
 
 import itertools
+import logging
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from etils import epath
 
-from jaxreason.evaluation.asking import VARIANTS, Benchmark
-from jaxreason.evaluation.benchmarks import Item
-from jaxreason.evaluation.failures import error_kind
-from jaxreason.evaluation.parts import Part
+from jaxreason.errors import UserError
+from jaxreason.evaluation.benchmark_spec import VARIANTS, Benchmark
+from jaxreason.evaluation.benchmarks import EvalItem
+from jaxreason.evaluation.eval_jobs import EvalJob
 from jaxreason.results.clusters import Clustered, SampleScores, cluster, merge
 from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.grade_files import sample_scores
@@ -26,7 +29,7 @@ def summarize_grades(
     variant: str,
     grader: str,
     benchmark: Benchmark,
-    items: list[Item],
+    items: list[EvalItem],
     lines: list[dict],
     confidence: float,
     resamples: int,
@@ -110,7 +113,7 @@ def _of_k_rows(head, lines, primary, pass_at, maj_at, confidence, resamples) -> 
 
 
 def _whole_rows(
-    head: dict, task: Task, items: list[Item], lines: list[dict], known: set[str]
+    head: dict, task: Task, items: list[EvalItem], lines: list[dict], known: set[str]
 ) -> list[dict]:
     """Metrics that a task defines for a whole set only (MC-TACO's F1 by question): no interval."""
     graded = [line for line in lines if line["error"] is None]
@@ -128,21 +131,21 @@ def _whole_rows(
     ]
 
 
-def reply_facts(graded: list[tuple[Part, str, list[dict]]]) -> list[dict[str, Any]]:
+def reply_facts(graded: list[tuple[EvalJob, str, list[dict]]]) -> list[dict[str, Any]]:
     """A row for each sample file: how long its replies are, and what could not be graded, by grader and kind."""
     rows: dict[SampleKey, dict[str, Any]] = {}
-    for part, grader, lines in graded:
-        row = rows.setdefault(part.key, _facts(part, lines))
+    for job, grader, lines in graded:
+        row = rows.setdefault(job.key, _facts(job, lines))
         errors = Counter(error_kind(x["error"]) for x in lines if x["error"] is not None)
         row["errors"][grader] = dict(errors)
     return list(rows.values())
 
 
-def _facts(part: Part, lines: list[dict]) -> dict[str, Any]:
+def _facts(job: EvalJob, lines: list[dict]) -> dict[str, Any]:
     lengths = [line["num_tokens"] for line in lines if line["num_tokens"] is not None]
-    return part.key._asdict() | {
-        "group": part.benchmark.group,
-        "num_samples": part.num_samples,
+    return job.key._asdict() | {
+        "group": job.benchmark.group,
+        "num_samples": job.num_samples,
         "samples": len(lines),
         "mean_tokens": float(np.mean(lengths)) if lengths else None,
         "max_tokens": max(lengths, default=None),
@@ -152,13 +155,13 @@ def _facts(part: Part, lines: list[dict]) -> dict[str, Any]:
 
 
 def group_rows(
-    parts: list[tuple[str, str, SampleKey, Clustered]], confidence: float, resamples: int
+    jobs: list[tuple[str, str, SampleKey, Clustered]], confidence: float, resamples: int
 ) -> list[dict]:
     """Means over each group's benchmarks, from (variant, group, key, primary scores)."""
     rows = []
-    groups = in_order(part[1] for part in parts)
+    groups = in_order(job[1] for job in jobs)
     ordered = sorted(
-        parts, key=lambda part: (VARIANTS.index(part[0]), groups.index(part[1]), part[2].decoding)
+        jobs, key=lambda job: (VARIANTS.index(job[0]), groups.index(job[1]), job[2].decoding)
     )
     for (variant, group, decoding), members in itertools.groupby(ordered, key=_level):
         members = list(members)
@@ -173,6 +176,43 @@ def group_rows(
     return rows
 
 
-def _level(part: tuple[str, str, SampleKey, Clustered]) -> tuple[str, str, str]:
-    variant, group, key, _ = part
+def _level(job: tuple[str, str, SampleKey, Clustered]) -> tuple[str, str, str]:
+    variant, group, key, _ = job
     return variant, group, key.decoding
+
+
+_LOG = logging.getLogger(__name__)
+
+
+def check_failures(files: Sequence[tuple[epath.Path, list[dict]]]) -> None:
+    """Warns of every sample file with failed samples.
+
+    Args:
+      files: the path of every grade file of an evaluation, and its lines.
+
+    Raises:
+      UserError: not one sample of the whole evaluation has a score; says why.
+    """
+    errors = {path: [x["error"] for x in lines if x["error"] is not None] for path, lines in files}
+    if sum(map(len, errors.values())) == sum(len(lines) for _, lines in files):
+        first = next(error for found in errors.values() for error in found)
+        raise UserError(
+            f"{files[0][0].parent}: none of its samples has a score, so there is no result. "
+            f"{_counted([e for found in errors.values() for e in found])}; the first: {first:.500} "
+            "When the cause is mended, `jaxreason grade` grades the samples again (remove the sample files first "
+            "where sampling failed)."
+        )
+    for path, lines in files:
+        if errors[path]:
+            counts = f"{len(errors[path])} of {len(lines)}"
+            _LOG.warning("%s: %s samples without a score. %s", path, counts, _counted(errors[path]))
+
+
+def _counted(errors: list[str]) -> str:
+    kinds = Counter(error_kind(error) for error in errors)
+    return ", ".join(f"{kind}: {number}" for kind, number in kinds.most_common())
+
+
+def error_kind(error: str) -> str:
+    """What stands before the details: `timeout`, `crash`, a grader's exception, `sampling error`."""
+    return error.split(":")[0]

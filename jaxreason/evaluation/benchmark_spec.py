@@ -13,7 +13,7 @@ Options = dict[str, str | int]
 
 
 @dataclass(frozen=True)
-class Prompt:
+class BenchmarkPrompt:
     """One way of putting a benchmark's questions; replies to it are one sample file a decoding.
 
     Attributes:
@@ -51,7 +51,7 @@ class Benchmark:
 
     label: str
     group: GroupName
-    prompts: dict[str, Prompt]
+    prompts: dict[str, BenchmarkPrompt]
     variants: dict[VariantName, Variant]
 
 
@@ -65,7 +65,7 @@ class Hub:
 
 
 @dataclass(frozen=True)
-class Questions:
+class QuestionSource:
     """Where a benchmark's questions lie, and which columns matter.
 
     Attributes:
@@ -88,19 +88,19 @@ class Questions:
 
 
 def ask(
-    questions: Questions,
+    questions: QuestionSource,
     template: str | Mapping[str, str],
     task: str,
     stop: tuple[str, ...] = (),
     **options: str | int,
-) -> Prompt:
+) -> BenchmarkPrompt:
     """The questions put by a template over their columns (by subset, where it is a mapping).
 
     Args:
       questions: where they lie.
       template: as `DatasetConfig.prompt_template`.
       task: the task that grades the replies where nothing else is said.
-      stop: see `Prompt`.
+      stop: see `BenchmarkPrompt`.
       **options: further options of the datasets (`shuffle`).
     """
 
@@ -128,4 +128,4 @@ def ask(
         subset: dataset(subset, "huggingface", at.path, at.split, fields, at.options)
         for subset, at in questions.hub.items()
     }
-    return Prompt(files, hub, stop)
+    return BenchmarkPrompt(files, hub, stop)

@@ -1,7 +1,13 @@
-"""The parts of an evaluation: one sample file each, what it is made with, what it lacks, and who grades it."""
+"""The jobs of an evaluation: a benchmark asked in one way under one decoding, which makes one sample file.
+
+A job knows its questions, prompts and graders, what its file was made with, and which samples the file lacks.
+"""
 
 import functools
+import hashlib
+import json
 import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -14,10 +20,9 @@ from jaxreason.data.examples import prompt_messages, prompt_text
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
-from jaxreason.evaluation.asking import Benchmark
-from jaxreason.evaluation.benchmarks import Item, load_items
-from jaxreason.evaluation.identity import FORMAT, gold_identity, prompts_identity
-from jaxreason.evaluation.settings import EvalConfig, decoding_of, find_benchmarks
+from jaxreason.evaluation.benchmark_spec import Benchmark
+from jaxreason.evaluation.benchmarks import EvalItem, load_items
+from jaxreason.evaluation.eval_settings import EvalConfig, decoding_of, find_benchmarks
 from jaxreason.models.huggingface import ModelSource
 from jaxreason.results.claims import changes, plain, refuse
 from jaxreason.results.evaluation_lines import SampleKey
@@ -40,7 +45,7 @@ SECTIONS = {"decoding_settings": SamplingParams}  # of a head, by which older on
 
 
 @dataclass(frozen=True)
-class Part:
+class EvalJob:
     """One sample file: a benchmark asked in one way under a decoding.
 
     Attributes:
@@ -59,7 +64,7 @@ class Part:
 
     key: SampleKey
     benchmark: Benchmark
-    items: list[Item]
+    items: list[EvalItem]
     graders: dict[str, tuple[str, ...]]
     num_samples: int
     decoding: SamplingParams
@@ -79,13 +84,13 @@ class Part:
         return gold_identity(self.items)
 
 
-def asked_parts(config: EvalConfig) -> list[Part]:
+def asked_jobs(config: EvalConfig) -> list[EvalJob]:
     """The sample files that a recipe asks for, with their questions; without prompts and heads.
 
     Raises:
       UserError: the recipe does not fit, or questions cannot be read.
     """
-    parts, delimiter = [], " " if config.prompt_format == "plain" else ""
+    jobs, delimiter = [], " " if config.prompt_format == "plain" else ""
     for name, benchmark in find_benchmarks(config).items():
         run = config.benchmarks[name]
         source = config.source, config.data_folder, run.limit, config.items_seed
@@ -98,8 +103,8 @@ def asked_parts(config: EvalConfig) -> list[Part]:
                 decoding = decoding_of(config, run, decoding_name, f"eval.benchmarks.{name}")
                 decoding = replace(decoding, stop=(*decoding.stop, *prompt.stop))
                 more = decoding, delimiter, [], {}
-                parts.append(Part(key, benchmark, items, graders, number, *more))
-    return parts
+                jobs.append(EvalJob(key, benchmark, items, graders, number, *more))
+    return jobs
 
 
 def _graders(benchmark: Benchmark, variants, prompt: str) -> dict[str, tuple[str, ...]]:
@@ -111,7 +116,9 @@ def _graders(benchmark: Benchmark, variants, prompt: str) -> dict[str, tuple[str
     return found
 
 
-def plan(config: EvalConfig, source: ModelSource, tokenizer: Tokenizer, seed: int) -> list[Part]:
+def plan_jobs(
+    config: EvalConfig, source: ModelSource, tokenizer: Tokenizer, seed: int
+) -> list[EvalJob]:
     """The sample files of an evaluation, with their prompts as token ids and their heads.
 
     Raises:
@@ -133,21 +140,21 @@ def plan(config: EvalConfig, source: ModelSource, tokenizer: Tokenizer, seed: in
         },
     }
     encoded: dict[tuple[str, str], tuple[list[tuple[int, ...]], dict[int, str]]] = {}
-    parts = []
-    for part in asked_parts(config):
-        if part.key[:2] not in encoded:
-            encoded[part.key[:2]] = _encode_all(tokenizer, config, part.items)
-        prompts, problems = encoded[part.key[:2]]
-        ids = [(item.id, tokens) for item, tokens in zip(part.items, prompts, strict=True)]
-        head = common | part.key._asdict() | {"prompts": prompts_identity(ids)}
-        head |= {"num_questions": len(part.items), "num_samples": part.num_samples}
-        head["decoding_settings"] = to_dict(part.decoding)
-        parts.append(replace(part, prompts=prompts, head=head, problems=problems))
-    return parts
+    jobs = []
+    for job in asked_jobs(config):
+        if job.key[:2] not in encoded:
+            encoded[job.key[:2]] = _encode_all(tokenizer, config, job.items)
+        prompts, problems = encoded[job.key[:2]]
+        ids = [(item.id, tokens) for item, tokens in zip(job.items, prompts, strict=True)]
+        head = common | job.key._asdict() | {"prompts": prompts_identity(ids)}
+        head |= {"num_questions": len(job.items), "num_samples": job.num_samples}
+        head["decoding_settings"] = to_dict(job.decoding)
+        jobs.append(replace(job, prompts=prompts, head=head, problems=problems))
+    return jobs
 
 
 def _encode_all(
-    tokenizer: Tokenizer, config: EvalConfig, items: list[Item]
+    tokenizer: Tokenizer, config: EvalConfig, items: list[EvalItem]
 ) -> tuple[list[tuple[int, ...]], dict[int, str]]:
     """The prompts, and by place why one cannot be put: that costs its question alone, unless all are alike."""
     prompts: list[tuple[int, ...]] = []
@@ -165,7 +172,7 @@ def _encode_all(
     return prompts, problems
 
 
-def encode_item(tokenizer: Tokenizer, config: EvalConfig, item: Item) -> tuple[int, ...]:
+def encode_item(tokenizer: Tokenizer, config: EvalConfig, item: EvalItem) -> tuple[int, ...]:
     """A question as the model gets it, in the chat template or as plain text.
 
     Raises:
@@ -179,42 +186,42 @@ def encode_item(tokenizer: Tokenizer, config: EvalConfig, item: Item) -> tuple[i
         raise UserError(f"{item.example.source}, item {item.id!r}: {error}") from error
 
 
-def claim(folder: epath.Path, parts: list[Part]) -> list[Part]:
+def claim_jobs(folder: epath.Path, jobs: list[EvalJob]) -> list[EvalJob]:
     """Writes the heads of new sample files, or refuses files that were made with something else.
 
     All are compared before the first is written. A head whose file holds no sample yet is written anew. Every process
     must call it.
 
     Returns:
-      The parts with the heads that their files have: hashes of what an older version wrote stand in files of grades.
+      The jobs with the heads that their files have: hashes of what an older version wrote stand in files of grades.
 
     Raises:
       ConfigError: with the differences.
     """
-    heads = on_process_zero(lambda: _claim(folder, parts))
-    return [replace(part, head=head) for part, head in zip(parts, heads, strict=True)]
+    heads = on_process_zero(lambda: _claim(folder, jobs))
+    return [replace(job, head=head) for job, head in zip(jobs, heads, strict=True)]
 
 
-def _claim(folder: epath.Path, parts: list[Part]) -> list[dict[str, Any]]:
-    heads = [_agreed_head(folder, part) for part in parts]
-    for part, head in zip(parts, heads, strict=True):
-        path = sample_head_path(folder, part.key)
-        if not (path.exists() and _holds_samples(folder, part)):
+def _claim(folder: epath.Path, jobs: list[EvalJob]) -> list[dict[str, Any]]:
+    heads = [_agreed_head(folder, job) for job in jobs]
+    for job, head in zip(jobs, heads, strict=True):
+        path = sample_head_path(folder, job.key)
+        if not (path.exists() and _holds_samples(folder, job)):
             write_json(path, head)
     return heads
 
 
-def _holds_samples(folder: epath.Path, part: Part) -> bool:
-    samples = samples_path(folder, part.key)
+def _holds_samples(folder: epath.Path, job: EvalJob) -> bool:
+    samples = samples_path(folder, job.key)
     return grown_exists(samples) and bool(read_grown(samples))
 
 
-def _agreed_head(folder: epath.Path, part: Part) -> dict[str, Any]:
-    asked = plain(to_dict(part.head))
-    path, samples = (f(folder, part.key) for f in (sample_head_path, samples_path))
+def _agreed_head(folder: epath.Path, job: EvalJob) -> dict[str, Any]:
+    asked = plain(to_dict(job.head))
+    path, samples = (f(folder, job.key) for f in (sample_head_path, samples_path))
     if grown_exists(samples) and not path.exists():
         raise ConfigError(f"{samples}: what it was made with is not known; remove it.")
-    if not _holds_samples(folder, part):
+    if not _holds_samples(folder, job):
         return asked
     remedy = f"Use another working directory, or remove {samples.name} and {path.name}."
     found = read_json(path, f"Put back a copy of it. {remedy}")
@@ -228,41 +235,65 @@ def identity_of(head: Any, *others: str) -> Any:
     return {k: v for k, v in head.items() if k not in left_out} if isinstance(head, dict) else head
 
 
-def missing_samples(folder: epath.Path, part: Part) -> Bool[np.ndarray, "I G"]:
+def missing_samples(folder: epath.Path, job: EvalJob) -> Bool[np.ndarray, "I G"]:
     """Which samples are not in the file; the same on every process.
 
     Raises:
-      UserError: a line is no sample of the part, or one that is there already.
+      UserError: a line is no sample of the job, or one that is there already.
     """
-    mask = np.ones((len(part.items), part.num_samples), bool)
-    for question, sample in on_process_zero(lambda: _found(folder, part)):
+    mask = np.ones((len(job.items), job.num_samples), bool)
+    for question, sample in on_process_zero(lambda: _found(folder, job)):
         mask[question, sample] = False
     return mask
 
 
-def _found(folder: epath.Path, part: Part) -> list[tuple[int, int]]:
+def _found(folder: epath.Path, job: EvalJob) -> list[tuple[int, int]]:
     """(question, sample) of every line of the file, questions by their place."""
-    path = samples_path(folder, part.key)
+    path = samples_path(folder, job.key)
     if not grown_exists(path):
         return []
-    index = {item.id: number for number, item in enumerate(part.items)}
+    index = {item.id: number for number, item in enumerate(job.items)}
     lines = read_jsonl(path)
-    check_samples(lines, str(path), part.key.benchmark, part.num_samples, list(index))
+    check_samples(lines, str(path), job.key.benchmark, job.num_samples, list(index))
     return [(index[line["id"]], line["sample"]) for line in lines]
 
 
-def sorted_samples(folder: epath.Path, part: Part) -> list[dict]:
+def sorted_samples(folder: epath.Path, job: EvalJob) -> list[dict]:
     """Puts the lines of a finished file into the order of the questions, on a bucket in one object, and returns them.
 
     Raises:
-      UserError: a line is no sample of the part, is there twice, or is missing.
+      UserError: a line is no sample of the job, is there twice, or is missing.
     """
-    path = samples_path(folder, part.key)
-    order = {item.id: number for number, item in enumerate(part.items)}
+    path = samples_path(folder, job.key)
+    order = {item.id: number for number, item in enumerate(job.items)}
     found = read_jsonl(path)
-    check_samples(found, str(path), part.key.benchmark, part.num_samples, list(order))
+    check_samples(found, str(path), job.key.benchmark, job.num_samples, list(order))
     lines = sorted(found, key=lambda line: (order[line["id"]], line["sample"]))
     if lines != found:
         write_jsonl(path, lines)
     join_parts(path)
-    return finished_samples(lines, part.head, str(path))
+    return finished_samples(lines, job.head, str(path))
+
+
+FORMAT = 2  # of sample and grade files
+
+
+def prompts_identity(prompts: Sequence[tuple[str, Sequence[int]]]) -> str:
+    """A hash of (id, token ids) of all questions, in order."""
+    return _hash(f"{name} {list(tokens)}\n" for name, tokens in prompts)
+
+
+def gold_identity(items: Sequence[EvalItem]) -> str:
+    """A hash of what a grader knows of the questions: gold answers and metadata, but for the places of their rows."""
+    known = []
+    for item in items:
+        metadata = {name: v for name, v in item.example.metadata.items() if name != "where"}
+        known.append([item.id, item.example.answer, metadata])
+    return _hash(json.dumps(entry, sort_keys=True, default=str) for entry in known)
+
+
+def _hash(pieces: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece.encode(errors="surrogatepass"))
+    return digest.hexdigest()

@@ -22,10 +22,10 @@ from jaxreason.analysis.hidden_states import (
     relative_lengths,
     without_sinks,
 )
-from jaxreason.analysis.measured import Measured, Sinks
-from jaxreason.analysis.paper_tokens import SCORED, scripts_scored
+from jaxreason.analysis.metric_types import Sinks, TextMeasurements
 from jaxreason.analysis.sinks import count_sinks
-from jaxreason.analysis.texts import Batching, TextBatch, Unit, batches, in_order
+from jaxreason.analysis.texts import Batching, TextBatch, Unit, batches, in_text_order
+from jaxreason.analysis.token_distributions import SCORED, scripts_scored
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import head
 from jaxreason.models.lockstep import walk
@@ -76,7 +76,10 @@ def make_measure(
             walked = walk(
                 [models[name] for name in names],
                 [params[name] for name in names],
-                *(tokens, segment_ids, reduce, keep),
+                tokens,
+                segment_ids,
+                reduce,
+                keep,
             )
             finals |= dict(zip(names, walked.finals, strict=True))
             kept |= dict(zip(names, (x.swapaxes(0, 1) for x in walked.kept), strict=True))
@@ -125,7 +128,7 @@ def measure_unit(
     unit: Unit,
     batching: Batching,
     look: Callable[[TextBatch, dict[str, Any]], None] = lambda batch, found: None,
-) -> Measured:
+) -> TextMeasurements:
     """Runs `measure` over the texts of a unit; results in the order of its texts, whole on every
     process. `look` sees what is found of each batch, on every process.
 
@@ -139,11 +142,13 @@ def measure_unit(
         look(batch, found)
         found.pop("states", None)
         parts.append((batch, _aligned(batch, found, longest)))
-    whole = in_order(parts)
+    whole = in_text_order(parts)
     pooled, mask = whole["pooled"], whole["mask"]
     sinks = Sinks(**whole["sinks"]) if "sinks" in whole else None
     tokens = whole["tokens"] | {SCORED: scripts_scored(unit.texts, mask)}
-    return Measured(pooled["base"], pooled["tuned"], whole.get("cosine"), tokens, mask, sinks)
+    return TextMeasurements(
+        pooled["base"], pooled["tuned"], whole.get("cosine"), tokens, mask, sinks
+    )
 
 
 def _aligned(batch: TextBatch, found: dict, longest: int) -> dict:

@@ -55,7 +55,7 @@ def make_trace(expression: str, answer: str) -> str:
     return " ".join([*steps, f"The answer is {total}."])
 
 
-def make_rows(config: SumsConfig) -> list[dict[str, str]]:
+def make_sums_rows(config: SumsConfig) -> list[dict[str, str]]:
     """Different questions: id, question, answer, expression and response (the worked trace)."""
     reasoning_gym = import_quietly("reasoning_gym")  # takes seconds, and few recipes need it
     drawn = reasoning_gym.create_dataset(
@@ -80,10 +80,10 @@ def make_rows(config: SumsConfig) -> list[dict[str, str]]:
     return list(rows.values())
 
 
-def make_files(config: SumsConfig) -> dict[str, list[dict[str, str]]]:
+def make_sums_files(config: SumsConfig) -> dict[str, list[dict[str, str]]]:
     """File name -> rows: sums_train.jsonl and sums_test.jsonl, without a common question."""
     files = {"sums_train.jsonl": [], "sums_test.jsonl": []}
-    for row in make_rows(config):
+    for row in make_sums_rows(config):
         part = zlib.crc32(row["question"].encode()) % config.parts
         files["sums_test.jsonl" if part < config.held_out else "sums_train.jsonl"].append(row)
     return files

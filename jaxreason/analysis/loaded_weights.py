@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreason.analysis.measured import Prepared
+from jaxreason.analysis.metric_types import Prepared
 from jaxreason.checkpoint import leaves_by_path
 from jaxreason.errors import UserError
 from jaxreason.models.stored_tensors import kind_of
@@ -75,7 +75,7 @@ def _changes(path: str, base: jax.Array, tuned: jax.Array) -> list[WeightChange]
     return [WeightChange(float(c), float(s), int(n), each) for c, s, n in rows]
 
 
-def summarise(changes: list[WeightChange]) -> dict[str, float]:
+def weight_drift_values(changes: list[WeightChange]) -> dict[str, float]:
     """`relative_l2` = |tuned - base| / |base|, `update_l2` = |tuned - base|, and `changed_share`, the
     share that differs after rounding to bf16.
     """
@@ -99,7 +99,7 @@ def weight_drift(arrays: dict[str, list[WeightChange]]) -> Prepared:
     layers = [list(layer) for layer in zip(*stacked, strict=True)]
     details = {
         "num_weights": sum(change.num_weights for change in everything),
-        "by_kind": {kind: summarise(changes) for kind, changes in sorted(kinds.items())},
-        "by_layer": [summarise(layer) for layer in layers],
+        "by_kind": {kind: weight_drift_values(changes) for kind, changes in sorted(kinds.items())},
+        "by_layer": [weight_drift_values(layer) for layer in layers],
     }
-    return Prepared(lambda texts: summarise(everything), details)
+    return Prepared(lambda texts: weight_drift_values(everything), details)

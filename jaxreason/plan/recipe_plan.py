@@ -19,12 +19,11 @@ from jaxreason.models.huggingface import ModelConfig, make_model, static_model
 from jaxreason.models.remat import REMAT
 from jaxreason.plan.devices import slice_devices
 from jaxreason.plan.fit import STEP, Line, length_of, next_slice, other_slots, shorter
-from jaxreason.plan.local_examples import with_local_examples
-from jaxreason.plan.measure import Measured, measure
+from jaxreason.plan.plan_settings import PlanConfig, with_local_examples
+from jaxreason.plan.program_costs import ProgramCost, measure_program
 from jaxreason.plan.programs import Program, micro_batches, rl_programs, sft_programs
 from jaxreason.plan.roofline import Timed, estimate
 from jaxreason.plan.run_time import RunTime, rl_time, sft_time
-from jaxreason.plan.settings import PlanConfig
 from jaxreason.plan.slices import Slice
 from jaxreason.rl.recipe import RLConfig
 from jaxreason.sharding import MeshConfig, make_mesh, num_parts
@@ -51,15 +50,15 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Stage:
+class StagePlan:
     """A section of the recipe: its programs, in the order in which they run; the training step by remat policy."""
 
     name: str
     programs: tuple[Program, ...]
-    measured: tuple[Measured, ...]
+    measured: tuple[ProgramCost, ...]
     timed: tuple[Timed, ...]
     limits: tuple[Limit, ...]
-    remats: dict[str, Measured]
+    remats: dict[str, ProgramCost]
     run_times: tuple[RunTime, ...]
     advice: tuple[str, ...]
 
@@ -76,7 +75,7 @@ class Plan:
     mesh: dict[str, int]
     model: Model
     num_parameters: int
-    stages: tuple[Stage, ...]
+    stages: tuple[StagePlan, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Everything measured and estimated, as plain values."""
@@ -89,7 +88,7 @@ class Plan:
             "stages": [self._stage(stage) for stage in self.stages],
         }
 
-    def _stage(self, stage: Stage) -> dict[str, Any]:
+    def _stage(self, stage: StagePlan) -> dict[str, Any]:
         rows = zip(stage.programs, stage.measured, stage.timed, strict=True)
         programs = [
             {
@@ -196,9 +195,11 @@ def _parameters(model: Model) -> int:
     return sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(model)))
 
 
-def _stage(name, section, plan, model, mesh, slice_, can_compile, fit, remat) -> Stage:
-    def run(programs: list[Program], model: Model = model) -> list[Measured]:
-        return [measure(p, model, mesh, can_compile, section.logprob_chunk) for p in programs]
+def _stage(name, section, plan, model, mesh, slice_, can_compile, fit, remat) -> StagePlan:
+    def run(programs: list[Program], model: Model = model) -> list[ProgramCost]:
+        return [
+            measure_program(p, model, mesh, can_compile, section.logprob_chunk) for p in programs
+        ]
 
     make = STAGES[name][1]
     if name == "sft":
@@ -217,7 +218,7 @@ def _stage(name, section, plan, model, mesh, slice_, can_compile, fit, remat) ->
     for policy in REMAT if remat else ():
         other = dataclasses.replace(model, remat=policy)
         remats[policy] = run(make(section, other, mesh)[:1], other)[0]
-    return Stage(
+    return StagePlan(
         name,
         tuple(programs),
         tuple(measured),
@@ -229,7 +230,7 @@ def _stage(name, section, plan, model, mesh, slice_, can_compile, fit, remat) ->
     )
 
 
-def _train_limits(name, section, model, mesh: Mesh, slice_, full: Measured, make, run):
+def _train_limits(name, section, model, mesh: Mesh, slice_, full: ProgramCost, make, run):
     """Longest rows, and most rows at a time, from the step at two lengths."""
     length, hbm = length_of(section), slice_.kind.hbm
     most = model.architecture.max_position_embeddings
@@ -260,7 +261,7 @@ def _train_limits(name, section, model, mesh: Mesh, slice_, full: Measured, make
     ]
 
 
-def _slot_limit(section: RLConfig, model, mesh, slice_, full: Measured, run) -> list[Limit]:
+def _slot_limit(section: RLConfig, model, mesh, slice_, full: ProgramCost, run) -> list[Limit]:
     parts, now = num_parts(mesh, "act_batch"), section.sampler.slots
     other = other_slots(section, parts)
     found = run(rl_programs(other, model, mesh)[-1:])[0]
@@ -283,7 +284,7 @@ def _run_times(section, plan: PlanConfig | None, timed: dict[str, Timed], slice_
     return rl_time(section, plan, timed, slice_)
 
 
-def _advice(measured: list[Measured], limits: list[Limit], slice_: Slice) -> list[str]:
+def _advice(measured: list[ProgramCost], limits: list[Limit], slice_: Slice) -> list[str]:
     over = [m for m in measured if m.refused or m.total > slice_.kind.hbm]
     if not over:
         return []

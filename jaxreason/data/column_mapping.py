@@ -9,13 +9,13 @@ from typing import Any
 
 from jaxreason.config import nearest
 from jaxreason.data.given_messages import first_user, given_messages, unread
-from jaxreason.data.rows import FIELDS, DatasetConfig, Row, RowError
+from jaxreason.data.rows import FIELDS, DatasetConfig, RowError, SourceRow
 from jaxreason.errors import UserError
 
 _CONVERSATION = ("prompt", "system", "response", "reasoning")
 
 
-def check_config(config: DatasetConfig) -> None:
+def check_columns(config: DatasetConfig) -> None:
     """Refuse field maps, templates and shared options that cannot work, before anything is read.
 
     Raises:
@@ -102,7 +102,7 @@ class ColumnCheck:
         }
         self._seen: dict[str, Counter] = {}
 
-    def see(self, row: Row) -> None:
+    def see(self, row: SourceRow) -> None:
         """Note the columns of a readable row."""
         self._seen.setdefault(row.file, Counter()).update(row.columns.keys())
 
@@ -126,7 +126,7 @@ def _header_hint(file: str) -> str:
     return hint if file.endswith((".csv", ".tsv")) else ""
 
 
-def build(config: DatasetConfig, row: Row) -> dict[str, Any]:
+def build(config: DatasetConfig, row: SourceRow) -> dict[str, Any]:
     """The parts of an Example: `id`, `messages`, `answer`, `metadata`; and `group`, for `group_by`.
 
     Metadata holds the chosen columns, `question` (the prompt before the template, or the first user
@@ -156,7 +156,7 @@ def build(config: DatasetConfig, row: Row) -> dict[str, Any]:
     }
 
 
-def _made_id(row: Row) -> str:
+def _made_id(row: SourceRow) -> str:
     return f"{row.file.rsplit('/', 1)[-1]}:{row.number}"
 
 
@@ -176,7 +176,7 @@ def _check_text(value: Any) -> None:
             _check_text(item)
 
 
-def _required_text(row: Row, column: str) -> str:
+def _required_text(row: SourceRow, column: str) -> str:
     """The column as text: a list of one is its item, a longer one is joined by ", ".
 
     Raises:
@@ -199,12 +199,12 @@ def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
 
 
-def _optional_text(row: Row, column: str | None) -> str:
+def _optional_text(row: SourceRow, column: str | None) -> str:
     value = row.columns.get(column)
     return "" if value is None else _text(value)
 
 
-def _answer(row: Row, config: DatasetConfig) -> str:
+def _answer(row: SourceRow, config: DatasetConfig) -> str:
     if "answer" not in config.fields:
         return ""
     text, mark = _required_text(row, config.fields["answer"]), config.options.get("answer_after")
@@ -215,7 +215,7 @@ def _answer(row: Row, config: DatasetConfig) -> str:
     return text.rpartition(str(mark))[2].strip()
 
 
-def _made_messages(row: Row, config: DatasetConfig) -> tuple[dict[str, str], ...]:
+def _made_messages(row: SourceRow, config: DatasetConfig) -> tuple[dict[str, str], ...]:
     fields = config.fields
     prompt = _required_text(row, fields["prompt"])
     messages = [{"role": "user", "content": _fill(row, config, prompt)}]
@@ -227,7 +227,7 @@ def _made_messages(row: Row, config: DatasetConfig) -> tuple[dict[str, str], ...
     return tuple(messages)
 
 
-def _reply(row: Row, config: DatasetConfig) -> dict[str, str]:
+def _reply(row: SourceRow, config: DatasetConfig) -> dict[str, str]:
     response = _required_text(row, config.fields["response"])
     if "response_remove" in config.options:
         response = re.sub(str(config.options["response_remove"]), "", response)
@@ -238,7 +238,7 @@ def _reply(row: Row, config: DatasetConfig) -> dict[str, str]:
     return message | {"reasoning_content": reasoning} if reasoning.strip() else message
 
 
-def _fill(row: Row, config: DatasetConfig, prompt: str) -> str:
+def _fill(row: SourceRow, config: DatasetConfig, prompt: str) -> str:
     columns = {name: "" if value is None else value for name, value in row.columns.items()}
     try:
         return config.prompt_template.format_map(columns | {"prompt": prompt})

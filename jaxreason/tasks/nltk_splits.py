@@ -1,4 +1,4 @@
-r"""Sentences as the released IFEval code counts them: NLTK's Punkt for English, restated.
+r"""Sentences and words as the released IFEval code counts them: NLTK's Punkt and `word_tokenize` for English, restated.
 
 Punkt (Kiss and Strunk 2006) splits at `.`, `?` and `!` before white space or closing marks, unless
 the word is one of its 155 abbreviations, an initial or a number that the next word speaks against.
@@ -7,6 +7,9 @@ Its mistakes are part of the score: it was trained on a financial newspaper, so 
 
 One thing is smaller here: whether a word with a capital after an abbreviation or an initial is
 known in small letters is looked up among 300 common words, not among the 20,000 of Punkt's newspaper.
+
+Words follow the Penn Treebank: marks are set apart, contractions are two words ("IT'S" is IT and 'S), and a full stop
+is set apart only at the end of a sentence.
 """
 
 import itertools
@@ -168,3 +171,46 @@ def realigned(text: str, spans: list[tuple[int, int]]) -> list[str]:
         else:
             found.append(text[start:end])
     return [sentence for sentence in found if sentence]
+
+
+_RULES = [
+    (re.compile(rule), replacement)
+    for rule, replacement in (
+        (r"([«“‘„]|[`]+)", r" \1 "),
+        (r"^\"", "``"),
+        (r"(``)", r" \1 "),
+        (r"([ (\[{<])(\"|'{2})", r"\1 `` "),
+        (r"(?i)(?<!\w)(')(?!(?:re|ve|ll|m|t|s|d|n)\b)(?=\w)", r"\1 "),
+        (r"([^.])(\.)([\])}>\"' »”’]*+)\s*$", r"\1 \2 \3 "),
+        (r"([:,])([^\d])", r" \1 \2"),
+        (r"([:,])$", r" \1 "),
+        (r"(\.{2,}|[;@#$%&]|[\u2012-\u2015])", r" \1 "),
+        (r"([^.])(\.)([\])}>\"']*+)\s*$", r"\1 \2\3 "),
+        (r"([?!])", r" \1 "),
+        (r"([^'])' ", r"\1 ' "),
+        (r"(\*)", r" \1 "),
+        (r"([\]\[(){}<>])", r" \1 "),
+        (r"(--)", r" \1 "),
+        (r"^|$", " "),
+        (r"([»”’])", r" \1 "),
+        (r"''|\"", " '' "),
+        (r"\s+", " "),
+        (r"([^' ])('[sS]|'[mM]|'[dD]|') ", r"\1 \2 "),
+        (r"([^' ])('ll|'LL|'re|'RE|'ve|'VE|n't|N'T) ", r"\1 \2 "),
+        (r"(?i)\b(can)(not)\b", r" \1 \2 "),
+        (r"(?i)\b(d)('ye)\b", r" \1 \2 "),
+        (r"(?i)\b(gim|lem)(me)\b", r" \1 \2 "),
+        (r"(?i)\b(gon)(na)\b", r" \1 \2 "),
+        (r"(?i)\b(got)(ta)\b", r" \1 \2 "),
+        (r"(?i)\b(more)('n)\b", r" \1 \2 "),
+        (r"(?i)\b(wan)(na)(?=\s)", r" \1 \2 "),
+        (r"(?i) ('t)(is|was)\b", r" \1 \2 "),
+    )
+]
+
+
+def treebank_words(sentence: str) -> list[str]:
+    """The words and marks of a sentence."""
+    for rule, replacement in _RULES:
+        sentence = rule.sub(replacement, sentence)
+    return sentence.split()

@@ -7,20 +7,19 @@ from typing import Any, Literal, NamedTuple
 from jaxreason.analysis.cka import cka_distance
 from jaxreason.analysis.frechet import frechet
 from jaxreason.analysis.hidden_states import cosine_distance
-from jaxreason.analysis.measured import Prepared
-from jaxreason.analysis.paper_pca_shift import paper_pca_shift
-from jaxreason.analysis.pca_shift import pca_shift
+from jaxreason.analysis.loaded_weights import weight_drift
+from jaxreason.analysis.metric_types import Prepared
+from jaxreason.analysis.pca_shift import paper_pca_shift, pca_shift
 from jaxreason.analysis.procrustes import procrustes
-from jaxreason.analysis.questions import SOURCE
+from jaxreason.analysis.raw_questions import SOURCE
 from jaxreason.analysis.shifted_tokens import ABOUT, shifted_tokens
 from jaxreason.analysis.sinks import sink_change
 from jaxreason.analysis.subspaces import subspaces
 from jaxreason.analysis.token_distributions import token_kl
-from jaxreason.analysis.weights import weight_drift
 
 
 class Metric(NamedTuple):
-    """A metric of `texts` takes a Measured, one of `questions` its QuestionStates, one of `weights` what
+    """A metric of `texts` takes TextMeasurements, one of `questions` its QuestionStates, one of `weights` what
     `compare_weights` gives. All values are 0 for a model compared with itself, or undefined."""
 
     reads: Literal["texts", "questions", "weights"]
@@ -42,7 +41,8 @@ METRICS: dict[str, Metric] = {
     "paper_pca_shift": Metric("questions", paper_pca_shift),
     "token_kl": Metric("texts", token_kl, any_shape=True),
     "shifted_tokens": Metric(
-        *("texts", shifted_tokens),
+        "texts",
+        shifted_tokens,
         any_shape=True,
         shows_tokens=True,
         settings=("shift_threshold",),

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from jaxreason.analysis.hidden_states import pool
-from jaxreason.analysis.texts import Batching, Text, TextBatch, Unit, batches, in_order
+from jaxreason.analysis.texts import Batching, Text, TextBatch, Unit, batches, in_text_order
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.architecture import Model
@@ -144,7 +144,7 @@ def measure_questions(
         arrays = place_rows(mesh, (batch.tokens, batch.segment_ids, _pads(batch, longest)))
         found = to_host(measure(base_params, tuned_params, *arrays, np.int32(pad_id)))
         parts.append((batch, found))
-    return QuestionStates(**in_order(parts))
+    return QuestionStates(**in_text_order(parts))
 
 
 def _pads(batch: TextBatch, longest: int) -> Int[np.ndarray, " B"]:

@@ -13,8 +13,8 @@ from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.model_flops import cache_attention
 from jaxreason.models.remat import REMAT
-from jaxreason.plan.collectives import Moved, read_collectives
-from jaxreason.plan.flops import Work, count_work
+from jaxreason.plan.collectives import CollectiveBytes, read_collectives
+from jaxreason.plan.flops import ProductFlops, count_work
 from jaxreason.plan.programs import Program
 from jaxreason.sharding import bytes_on_device
 
@@ -24,7 +24,7 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 @dataclass(frozen=True)
-class Measured:
+class ProgramCost:
     """What a program needs; bytes are of one device.
 
     Attributes:
@@ -45,8 +45,8 @@ class Measured:
     beside: int
     peak: float
     arguments: int
-    work: Work
-    moved: Moved
+    work: ProductFlops
+    moved: CollectiveBytes
     compiled: bool
     refused: bool
     seconds: float
@@ -62,7 +62,9 @@ class Measured:
         return max(self.peak - self.arguments, 0)
 
 
-def measure(program: Program, model: Model, mesh: Mesh, can_compile: bool, chunk: int) -> Measured:
+def measure_program(
+    program: Program, model: Model, mesh: Mesh, can_compile: bool, chunk: int
+) -> ProgramCost:
     """Compiles the program for the devices of `mesh`, or estimates its memory.
 
     Args:
@@ -80,12 +82,12 @@ def measure(program: Program, model: Model, mesh: Mesh, can_compile: bool, chunk
         if can_compile:
             platform = mesh.devices.flat[0].platform
             lowered = traced.lower(lowering_platforms=("cuda" if platform == "gpu" else platform,))
-    refused, moved = False, Moved({}, {}, 0)
+    refused, moved = False, CollectiveBytes({}, {}, 0)
     if can_compile:
         peak, moved, refused = _compile(lowered, mesh)
     else:
         peak = estimated_peak(program, model, mesh, chunk)
-    return Measured(
+    return ProgramCost(
         program.name,
         {kind: bytes_on_device(tree) for kind, tree in program.held.items()},
         bytes_on_device(program.beside),
@@ -99,7 +101,7 @@ def measure(program: Program, model: Model, mesh: Mesh, can_compile: bool, chunk
     )
 
 
-def _work(program: Program, model: Model, jaxpr) -> Work:
+def _work(program: Program, model: Model, jaxpr) -> ProductFlops:
     """The products; those of a cache's blocks, whose number the running program decides, as if all were read."""
     work = count_work(jaxpr)
     if "cache" not in program.held:
@@ -108,13 +110,13 @@ def _work(program: Program, model: Model, jaxpr) -> Work:
     return work._replace(attention=attention)
 
 
-def _compile(lowered, mesh: Mesh) -> tuple[float, Moved, bool]:
+def _compile(lowered, mesh: Mesh) -> tuple[float, CollectiveBytes, bool]:
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         if not _TOO_LARGE.search(str(error)):
             raise
-        return needed_bytes(str(error)), Moved({}, {}, 0), True
+        return needed_bytes(str(error)), CollectiveBytes({}, {}, 0), True
     peak = peak_bytes(compiled, mesh.devices.flat[0].platform)
     return peak, read_collectives(compiled.as_text(), dict(mesh.shape)), False
 

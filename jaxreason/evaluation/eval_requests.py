@@ -1,4 +1,4 @@
-"""Replies of a model to the questions of several parts, as they finish."""
+"""Requests to the sampling engine for the questions of several jobs, and the replies as they finish."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -9,59 +9,61 @@ import numpy as np
 from jaxtyping import Bool
 
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.evaluation.grading import Reply
-from jaxreason.evaluation.parts import Part
+from jaxreason.evaluation.eval_jobs import EvalJob
+from jaxreason.evaluation.grading import EvalReply
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.tasks.registry import TASKS
-from jaxreason.tasks.replies import cut_at
+from jaxreason.tasks.reply_text import cut_at
 
 CHOOSE_AT_ONCE = 128  # questions whose continuations are scored before their lines are written
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A part and which of its samples are wanted."""
+class WantedSamples:
+    """A job and which of its samples are wanted."""
 
-    part: Part
+    job: EvalJob
     mask: Bool[np.ndarray, "I G"]
 
     @property
     def places(self) -> list[int]:
         """Questions that lack a sample and can be put."""
         places = np.flatnonzero(self.mask.any(axis=1)).tolist()
-        return [place for place in places if place not in self.part.problems]
+        return [place for place in places if place not in self.job.problems]
 
-    def reply(self, place: int, sample: int, tokens, text: str, reason: str, **extra: Any) -> Reply:
+    def reply(
+        self, place: int, sample: int, tokens, text: str, reason: str, **extra: Any
+    ) -> EvalReply:
         """The reply to question `place`."""
-        prompt = self.part.prompts[place]
-        return Reply(self.part.items[place], sample, prompt, tokens, text, reason, extra)
+        prompt = self.job.prompts[place]
+        return EvalReply(self.job.items[place], sample, prompt, tokens, text, reason, extra)
 
 
 def make_replies(
     engine: Engine,
     tokenizer: Tokenizer,
-    wanted: Sequence[Wanted],
+    wanted: Sequence[WantedSamples],
     decoding: SamplingParams,
     seed: int,
     check: Callable[[], None],
-) -> Iterator[tuple[Part, Reply]]:
-    """Makes the wanted samples of parts with one decoding; every process calls it alike.
+) -> Iterator[tuple[EvalJob, EvalReply]]:
+    """Makes the wanted samples of jobs with one decoding; every process calls it alike.
 
     All that is generated goes through the slots together, so that none idles at a benchmark's end.
 
     Args:
       engine: with the model.
       tokenizer: the model's.
-      wanted: the samples, by part.
-      decoding: of the parts; plays no role where continuations are compared.
+      wanted: the samples, by job.
+      decoding: of the jobs; plays no role where continuations are compared.
       seed: of the sampling.
       check: called at each block of decoding and of scoring; what it raises ends the call.
     """
     generated = []
     for one in wanted:
         yield from _problems(one)
-        if one.part.kind == "choose":
+        if one.job.kind == "choose":
             yield from _choose(engine, tokenizer, one, check)
         else:
             generated.append(one)
@@ -69,42 +71,43 @@ def make_replies(
         yield from _generate(engine, tokenizer, generated, decoding, seed, check)
 
 
-def _problems(one: Wanted) -> Iterator[tuple[Part, Reply]]:
+def _problems(one: WantedSamples) -> Iterator[tuple[EvalJob, EvalReply]]:
     """The samples of questions that cannot be put."""
-    for place, problem in one.part.problems.items():
+    for place, problem in one.job.problems.items():
         for sample in np.flatnonzero(one.mask[place]).tolist():
-            yield one.part, one.reply(place, sample, (), "", f"error: {problem}")
+            yield one.job, one.reply(place, sample, (), "", f"error: {problem}")
 
 
 def _generate(
     engine: Engine,
     tokenizer: Tokenizer,
-    wanted: Sequence[Wanted],
+    wanted: Sequence[WantedSamples],
     decoding: SamplingParams,
     seed: int,
     check: Callable[[], None],
-) -> Iterator[tuple[Part, Reply]]:
+) -> Iterator[tuple[EvalJob, EvalReply]]:
     """All samples of a question are made again where one is missing: they share its prefill.
 
     Long prompts come first: a step reads the cache as far as the longest of its sequences, and the replies that end
     last are then not those that take longest to begin.
     """
-    asked: dict[str, tuple[Wanted, int]] = {}
+    asked: dict[str, tuple[WantedSamples, int]] = {}
     requests = []
     for one in wanted:
         for place in one.places:
-            question = one.part.items[place].id
-            name, drawn = f"{one.part.key.name}/{question}", f"{one.part.key.benchmark}/{question}"
+            question = one.job.items[place].id
+            name, drawn = f"{one.job.key.name}/{question}", f"{one.job.key.benchmark}/{question}"
             asked[name] = one, place
-            prompt, samples = one.part.prompts[place], one.part.num_samples
+            prompt, samples = one.job.prompts[place], one.job.num_samples
             requests.append(Request(name, prompt, _seed_of(seed, drawn), samples))
+    # The seed of a draw has the benchmark in its name, not the prompt: ways of asking are compared on the same draws.
     requests.sort(key=lambda request: len(request.tokens), reverse=True)
     for completion in engine.generate(requests, decoding, check=check):
         one, place = asked[completion.id]
         if one.mask[place, completion.sample]:
             tokens, reason = completion.tokens, completion.finish_reason
             text = cut_at(tokenizer.decode(list(tokens)), decoding.stop)
-            yield one.part, one.reply(place, completion.sample, tokens, text, reason)
+            yield one.job, one.reply(place, completion.sample, tokens, text, reason)
 
 
 def _seed_of(seed: int, name: str) -> int:
@@ -113,22 +116,22 @@ def _seed_of(seed: int, name: str) -> int:
 
 
 def _choose(
-    engine: Engine, tokenizer: Tokenizer, one: Wanted, check: Callable[[], None]
-) -> Iterator[tuple[Part, Reply]]:
+    engine: Engine, tokenizer: Tokenizer, one: WantedSamples, check: Callable[[], None]
+) -> Iterator[tuple[EvalJob, EvalReply]]:
     """The likelier continuation of each question (the first of equal ones); no sampling."""
     for start in range(0, len(one.places), CHOOSE_AT_ONCE):
         for reply in _choose_some(engine, tokenizer, one, one.places[start:][:CHOOSE_AT_ONCE]):
-            yield one.part, reply
+            yield one.job, reply
         check()
 
 
 def _choose_some(
-    engine: Engine, tokenizer: Tokenizer, one: Wanted, places: list[int]
-) -> Iterator[Reply]:
-    task = TASKS[next(iter(one.part.graders))]
-    choices = [task.choices(one.part.items[place].example) for place in places]
+    engine: Engine, tokenizer: Tokenizer, one: WantedSamples, places: list[int]
+) -> Iterator[EvalReply]:
+    task = TASKS[next(iter(one.job.graders))]
+    choices = [task.choices(one.job.items[place].example) for place in places]
     pairs = [
-        (one.part.prompts[place], tokenizer.encode_part(one.part.delimiter + choice))
+        (one.job.prompts[place], tokenizer.encode_part(one.job.delimiter + choice))
         for place, texts in zip(places, choices, strict=True)
         for choice in texts
     ]

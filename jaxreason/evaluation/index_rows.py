@@ -15,7 +15,7 @@ from jaxreason.evaluation.transfer_index import (
     transfer_index,
     why_undefined,
 )
-from jaxreason.evaluation.transfer_inputs import ALL_SEEDS, Comparison, Group, resamples_of
+from jaxreason.evaluation.transfer_inputs import ALL_SEEDS, Comparison, GroupScores, resamples_of
 from jaxreason.results.groups import MATH, in_order
 from jaxreason.results.statistics import interval_of_ratio
 
@@ -163,9 +163,9 @@ def index_without(
     return row | {"without": ", ".join(names)}
 
 
-def _without(scores: Group, names: Collection[str]) -> Group:
+def _without(scores: GroupScores, names: Collection[str]) -> GroupScores:
     kept = [number for number, name in enumerate(scores.names) if name not in names]
-    return Group(
+    return GroupScores(
         tuple(scores.names[number] for number in kept),
         scores.base[kept],
         scores.tuned[kept],
