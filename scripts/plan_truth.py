@@ -39,15 +39,15 @@ from jaxreason.plan.measure import measure, peak_bytes  # noqa: E402
 from jaxreason.plan.programs import micro_batches, rl_programs, sft_programs  # noqa: E402
 from jaxreason.plan.roofline import estimate  # noqa: E402
 from jaxreason.plan.settings import PlanConfig  # noqa: E402
-from jaxreason.questions import prepare  # noqa: E402
 from jaxreason.recipes import load_recipe  # noqa: E402
 from jaxreason.results.metrics_lines import metrics_path, read_metrics  # noqa: E402
 from jaxreason.rl import loop  # noqa: E402
-from jaxreason.rl.recipe import RLConfig  # noqa: E402
+from jaxreason.rl.rl_config import RLConfig  # noqa: E402
 from jaxreason.sampling import engine  # noqa: E402
 from jaxreason.sharding import MeshConfig, bytes_on_device, make_mesh  # noqa: E402
+from jaxreason.studies.question_set import prepare  # noqa: E402
 from jaxreason.training import sft  # noqa: E402
-from jaxreason.training.sft_recipe import SFTConfig  # noqa: E402
+from jaxreason.training.sft_config import SFTConfig  # noqa: E402
 
 CLEAR = pathlib.Path("/proc/self/clear_refs")
 

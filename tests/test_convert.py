@@ -9,13 +9,13 @@ import pytest
 from tiny_models import make_architecture, make_model, random_params
 
 from jaxreason.checkpoint import Checkpointer
-from jaxreason.convert import run_convert
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig, load_params, save_model
 from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.training.convert import run_convert
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 import pytest
 from etils import epath
 
-from jaxreason import lineage, study
-from jaxreason.arms import ArmConfig, StudyConfig, check_names, traits_of
 from jaxreason.config import ConfigError
-from jaxreason.lineage import Base
-from jaxreason.questions import with_workdir
 from jaxreason.recipes import load_recipe
+from jaxreason.studies import lineage, study
+from jaxreason.studies.arms import ArmConfig, StudyConfig, check_names, traits_of
+from jaxreason.studies.lineage import Base
+from jaxreason.studies.question_set import with_workdir
 
 MODEL = "Qwen/Qwen3-14B-Base"
 WORKDIR = epath.Path("/w")

@@ -8,8 +8,8 @@ import numpy as np
 import rich.console
 from tensorboardX.proto import event_pb2
 
-from jaxreason import metrics
-from jaxreason.metrics import MetricsWriter, Progress
+from jaxreason.tracking import metrics
+from jaxreason.tracking.metrics import MetricsWriter, Progress
 
 
 def console(terminal):

@@ -12,8 +12,13 @@ from jaxreason.config import parse
 from jaxreason.data.examples import load_examples
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.errors import UserError
-from jaxreason.question_set import QuestionsConfig, describe, read_report, write_questions
-from jaxreason.questions import prepare
+from jaxreason.studies.question_set import (
+    QuestionsConfig,
+    describe,
+    prepare,
+    read_report,
+    write_questions,
+)
 
 DEEP = [
     {"problem": r"Find $\dfrac12 + 3$.", "answer": "3.5"},

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from processes import run_processes
 
 from jaxreason.errors import UserError
-from jaxreason.questions import prepare, with_workdir
+from jaxreason.studies.question_set import prepare, with_workdir
 
 
 def test_a_relative_working_directory_stands_in_texts_as_an_absolute_one(tmp_path, monkeypatch):

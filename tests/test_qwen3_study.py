@@ -8,7 +8,6 @@ import pytest
 from etils import epath
 from evaluation.benchmark_rows import write_files
 
-from jaxreason import study
 from jaxreason.config import parse
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.decoder import init_params
@@ -16,6 +15,7 @@ from jaxreason.models.families import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model, save_model
 from jaxreason.recipes import load_recipe
 from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.studies import study
 from jaxreason.training.sft import run_sft
 
 SHARED = Path(__file__).parents[2] / "shared"

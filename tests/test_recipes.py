@@ -9,7 +9,6 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from jaxreason.arms import arm_evaluation, arm_section, arms_of
 from jaxreason.config import ConfigError, parse
 from jaxreason.evaluation.settings import EvalConfig
 from jaxreason.evaluation.validator import validation_eval
@@ -20,10 +19,11 @@ from jaxreason.plan.settings import PlanConfig
 from jaxreason.plan.slices import SLICES, find_slice
 from jaxreason.recipes import find_recipe, load_recipe, on_slice, split_argument
 from jaxreason.rl.checks import check_config
-from jaxreason.rl.recipe import RLConfig
-from jaxreason.study import check_recipe
+from jaxreason.rl.rl_config import RLConfig
+from jaxreason.studies.arms import arm_evaluation, arm_section, arms_of
+from jaxreason.studies.study import check_recipe
 from jaxreason.tasks.registry import strict_task
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.training.sft_config import SFTConfig
 
 # Parameters of the Base checkpoints on the Hugging Face hub, tied embeddings counted once.
 PARAMETERS = {

@@ -12,12 +12,12 @@ from tiny_sft import ADAMW, ARCHITECTURE, MODEL, ONE_DEVICE, make_recipe, train,
 from jaxreason.analysis.drift import DriftConfig
 from jaxreason.evaluation.settings import BenchmarkRun, EvalConfig, OwnBenchmark
 from jaxreason.evaluation.transfer import TransferConfig
-from jaxreason.follow import FollowConfig, run_follow
 from jaxreason.models.decoder import init_params
 from jaxreason.models.families import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model, save_model
 from jaxreason.results.trajectory_file import read_trajectory
 from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.studies.follow import FollowConfig, run_follow
 
 STEPS = (10, 20, 30)
 DRIFT = DriftConfig(

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 from jaxreason.analysis.vocabularies import why_other_vocabulary
 from jaxreason.checkpoint import leaves_by_path
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model, abstract_params
 from jaxreason.models.huggingface import make_model
 from jaxreason.models.model_source import ModelSource
 from jaxreason.models.stored_tensors import open_stored, shared_places
+from jaxreason.runtime.distributed import on_process_zero
 
 # Fields of an architecture that make states of one layer comparable, position by position.
 SHAPE = ("num_hidden_layers", "hidden_size")

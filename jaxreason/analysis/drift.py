@@ -35,8 +35,6 @@ from jaxreason.analysis.weight_run import stream_weights
 from jaxreason.analysis.weights import compare_weights
 from jaxreason.config import FREE, LEARNED, ConfigError, at_least, between, check_ranges, nearest
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
-from jaxreason.distributed import on_process_zero
-from jaxreason.interrupt import Interrupt
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.models.model_source import ModelSource
 from jaxreason.models.stored_tensors import NotFiniteError
@@ -47,6 +45,8 @@ from jaxreason.results.drift_files import (
     write_drift,
     write_drift_part,
 )
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.runtime.preemption import Interrupt
 from jaxreason.sharding import ROWS, check_rows, num_parts
 
 _LOG = logging.getLogger(__name__)

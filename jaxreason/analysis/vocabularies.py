@@ -4,10 +4,10 @@ from typing import Any
 
 from etils import epath
 
-from jaxreason.distributed import on_process_zero
 from jaxreason.models.huggingface import resolve
 from jaxreason.models.model_source import ModelSource
 from jaxreason.models.weight_files import read_settings
+from jaxreason.runtime.distributed import on_process_zero
 
 TOKENIZER_FILE = "tokenizer.json"
 

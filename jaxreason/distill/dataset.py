@@ -8,7 +8,7 @@ from etils import epath
 
 from jaxreason.data.examples import prompt_messages
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.distill.distill_settings import DistillConfig, NoThink
+from jaxreason.distill.distill_config import DistillConfig, NoThink
 from jaxreason.distill.outcomes import Judged
 from jaxreason.distill.passes import MAIN, Asked, Question, draw
 from jaxreason.distill.selection import (

@@ -17,7 +17,7 @@ from jaxreason.config import ConfigError, claimed
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distill import endpoint_asking, teacher_engine
 from jaxreason.distill.dataset import write_dataset
-from jaxreason.distill.distill_settings import DistillConfig, check_config, teacher_model
+from jaxreason.distill.distill_config import DistillConfig, check_config, teacher_model
 from jaxreason.distill.endpoint import key_of
 from jaxreason.distill.judging import Judging
 from jaxreason.distill.passes import (
@@ -31,14 +31,14 @@ from jaxreason.distill.passes import (
     sort_replies,
 )
 from jaxreason.distill.yields import ungraded_share
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
-from jaxreason.interrupt import Interrupt
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results import claims
 from jaxreason.results.distill_files import YIELD, distill_folder, replies_path
 from jaxreason.results.files import remove
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.runtime.preemption import Interrupt
 from jaxreason.tasks.verify import VerifierPool
 
 _LOG = logging.getLogger(__name__)

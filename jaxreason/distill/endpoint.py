@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from jaxreason.config import ConfigError, to_dict
-from jaxreason.distill.distill_settings import TeacherConfig
+from jaxreason.distill.distill_config import TeacherConfig
 from jaxreason.errors import UserError
 from jaxreason.results.redaction import hide_also
 from jaxreason.sampling.decoding import Decoding

@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxreason.config import to_dict
 from jaxreason.data.examples import prompt_messages
-from jaxreason.distill.distill_settings import TeacherConfig
+from jaxreason.distill.distill_config import TeacherConfig
 from jaxreason.distill.endpoint import (
     Answer,
     Endpoint,
@@ -21,9 +21,9 @@ from jaxreason.distill.endpoint import (
 )
 from jaxreason.distill.passes import Pass, Question, draw, reply_line
 from jaxreason.errors import UserError
-from jaxreason.metrics import Progress
 from jaxreason.results.jsonl import JsonlWriter
 from jaxreason.tasks.replies import cut_at
+from jaxreason.tracking.metrics import Progress
 
 _LOG = logging.getLogger(__name__)
 ROUND_S = 2.0

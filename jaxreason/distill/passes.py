@@ -13,7 +13,7 @@ from jaxreason.data.encoding import encode_prompts
 from jaxreason.data.examples import Example, load_examples, prompt_messages
 from jaxreason.data.rows import DropLog
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.distill.distill_settings import DistillConfig
+from jaxreason.distill.distill_config import DistillConfig
 from jaxreason.errors import UserError
 from jaxreason.results import claims
 from jaxreason.results.distill_files import read_replies, replies_head, replies_path

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxreason.data.examples import question as question_text
 from jaxreason.data.thoughts import CLOSE, OPEN
-from jaxreason.distill.distill_settings import Keep, NoThink
+from jaxreason.distill.distill_config import Keep, NoThink
 from jaxreason.distill.outcomes import MALFORMED, NOT_GRADABLE, RIGHT, Judged
 from jaxreason.distill.passes import Question
 

@@ -11,12 +11,12 @@ from jaxreason.config import claimed
 from jaxreason.data.thoughts import OPEN
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distill.passes import HELD, Pass, Question, draw, reply_line
-from jaxreason.metrics import Progress
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results.jsonl import JsonlWriter
 from jaxreason.sampling.engine import Completion, Engine, Request
 from jaxreason.sampling.settings import SamplerConfig
 from jaxreason.tasks.replies import cut_at
+from jaxreason.tracking.metrics import Progress
 
 SEED_BITS = 64
 

@@ -19,7 +19,6 @@ from jax.sharding import Mesh
 
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
-from jaxreason.distributed import on_process_zero
 from jaxreason.evaluation.failures import check_failures
 from jaxreason.evaluation.grades import finish_grades, isolation_of, kept_grades, open_grades
 from jaxreason.evaluation.grading import Grader, Reply, sample_line
@@ -29,8 +28,6 @@ from jaxreason.evaluation.parts import TOLD, Part, claim, missing_samples, plan,
 from jaxreason.evaluation.replies import Wanted, make_replies
 from jaxreason.evaluation.settings import EvalConfig, benchmark_groups
 from jaxreason.evaluation.summary import group_rows, reply_facts, summarize_grades
-from jaxreason.interrupt import Interrupt
-from jaxreason.metrics import Progress
 from jaxreason.models.huggingface import ModelConfig, read_architecture, resolve
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results.card_scores import MODEL, update_scores
@@ -40,10 +37,13 @@ from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.jsonl import JsonlWriter, read_jsonl, write_jsonl
 from jaxreason.results.sample_files import samples_path
 from jaxreason.results.score_files import EVALUATION, write_scores
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.runtime.preemption import Interrupt
 from jaxreason.sampling.engine import Engine
 from jaxreason.tasks.isolation import find_isolation
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.verify import VerifierPool
+from jaxreason.tracking.metrics import Progress
 
 _LOG = logging.getLogger(__name__)
 SAVED = "The samples and grades that were made are saved."

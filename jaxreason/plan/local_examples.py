@@ -7,8 +7,8 @@ from etils import epath
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.plan.settings import PlanConfig
+from jaxreason.training.sft_config import SFTConfig
 from jaxreason.training.sft_data import load_data
-from jaxreason.training.sft_recipe import SFTConfig
 
 
 def with_local_examples(

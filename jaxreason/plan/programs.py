@@ -13,14 +13,14 @@ from jaxreason.models.decoder import Model, param_axes
 from jaxreason.models.sampling_layout import move_program
 from jaxreason.rl.checks import check_config
 from jaxreason.rl.loop import make_programs as make_rl_programs
-from jaxreason.rl.recipe import RLConfig
 from jaxreason.rl.references import copied
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.rl.update_calls import abstract_rollouts
 from jaxreason.sampling.engine_calls import engine_calls
 from jaxreason.sharding import check_rows, num_parts
 from jaxreason.training.optimizer import make_optimizer
 from jaxreason.training.sft import make_step
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.training.sft_config import SFTConfig
 from jaxreason.training.state import TrainState, abstract_state, state_shardings
 from jaxreason.training.step_calls import sft_arguments
 

@@ -10,11 +10,11 @@ from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model, param_axes
 from jaxreason.rl.advantages import ADVANTAGES
 from jaxreason.rl.policy_losses import POLICY_LOSSES
-from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.rl.weights import WEIGHTS
 from jaxreason.sharding import num_parts
 from jaxreason.tasks.registry import find_task
-from jaxreason.trackers import check_tracker
+from jaxreason.tracking.trackers import check_tracker
 from jaxreason.training.optimizer import check_optimizer
 from jaxreason.training.token_weights import TOKEN_WEIGHTS
 from jaxreason.validation import check_validation

@@ -14,8 +14,8 @@ from jaxreason.rl.advantages import mixed_groups
 from jaxreason.rl.group_measures import measure_groups
 from jaxreason.rl.in_flight import Replies, Waiting
 from jaxreason.rl.prompts import Prompt, Questions, draw_given, requests
-from jaxreason.rl.recipe import RLConfig
 from jaxreason.rl.rewards import Grading
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.rl.rollouts import GIVEN, Group, Sample, group_rewards, group_scores
 from jaxreason.rl.weights import WEIGHTS, scaled
 from jaxreason.sampling.engine import Completion, Engine

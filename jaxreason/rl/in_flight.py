@@ -9,10 +9,10 @@ from typing import NamedTuple
 from etils import epath
 
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.results.in_flight_files import in_flight_path, read_in_flight, write_in_flight
 from jaxreason.rl.rollouts import GIVEN
+from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sampling.engine import Completion
 
 Replies = list[list[tuple[Completion, str]]]  # of each prompt, with their text

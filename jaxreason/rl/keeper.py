@@ -10,13 +10,13 @@ from jaxtyping import Float
 
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.interrupt import Interrupt
 from jaxreason.results.in_flight_files import in_flight_path
 from jaxreason.results.rollout_files import write_rollouts
 from jaxreason.rl import in_flight
 from jaxreason.rl.generation import Collected, Collector
-from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.rl.rollouts import rollout_lines
+from jaxreason.runtime.preemption import Interrupt
 from jaxreason.training.sft import saved_steps
 
 _LOG = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxreason.rl.policy_losses import kl_to_reference
-from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.rl.rollouts import Packed, Rollouts
 from jaxreason.sharding import to_host
 

@@ -14,15 +14,11 @@ import optax
 from etils import epath
 from jax.sharding import Mesh
 
-from jaxreason.base_kl import BaseKL
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.compiling import Compiling
 from jaxreason.data.packing import Layout, make_layout
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
-from jaxreason.interrupt import Interrupt
-from jaxreason.metrics import MetricsWriter
 from jaxreason.models.decoder import Model, param_axes
 from jaxreason.models.huggingface import ModelConfig, open_model, static_model
 from jaxreason.results.metrics_lines import metrics_path, read_metrics
@@ -34,7 +30,6 @@ from jaxreason.rl.logprob_passes import needs_reference
 from jaxreason.rl.mini_batches import add_scores, pack_batches
 from jaxreason.rl.prompt_data import load_prompts, write_data
 from jaxreason.rl.prompts import Questions
-from jaxreason.rl.recipe import RLConfig
 from jaxreason.rl.references import (
     AVERAGE,
     SAMPLER,
@@ -47,13 +42,18 @@ from jaxreason.rl.references import (
     reference_model,
     restore,
 )
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.rl.rollouts import Rollouts
 from jaxreason.rl.speed import PHASES, Speed
 from jaxreason.rl.update import make_logprob_pass, make_policy_loss
 from jaxreason.rl.update_calls import begin_compiling
 from jaxreason.rl.update_measures import combine
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.runtime.preemption import Interrupt
 from jaxreason.sampling.engine import Engine, Moved
 from jaxreason.tasks.verify import VerifierPool
+from jaxreason.tracking.metrics import MetricsWriter
+from jaxreason.training.base_kl import BaseKL
 from jaxreason.training.exported import catch_up, exported_state
 from jaxreason.training.micro_batches import skip_empty
 from jaxreason.training.not_finite import FiniteCheck

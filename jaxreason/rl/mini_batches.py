@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from jaxreason.rl.generation import Collected, weigh
 from jaxreason.rl.logprob_passes import add_logprobs, rewards_less_kl
-from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.rl.rollouts import Packed, Rollouts, group_rewards, pack
 from jaxreason.sharding import place_rows
 

@@ -16,11 +16,11 @@ from jaxreason.data.examples import Example, load_examples, prompt_messages
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.data.thoughts import CLOSE, has_thoughts, without_thoughts
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.results.files import write_json
 from jaxreason.rl.prompts import Given, Prompt
-from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.rl_config import RLConfig
+from jaxreason.runtime.distributed import on_process_zero
 
 _LOG = logging.getLogger(__name__)
 REPLIES = "replies"  # the column, and the metadata it is in

@@ -17,7 +17,7 @@ import jax
 
 from jaxreason.config import FREE, LEARNED, above, at_least, within
 from jaxreason.data.examples import Example
-from jaxreason.distributed import on_process_zero
+from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sampling.engine import Completion
 from jaxreason.tasks.registry import find_task
 from jaxreason.tasks.verify import Verdict, VerifierPool

@@ -10,7 +10,7 @@ from jaxreason.data.packing import Layout
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.models.decoder import Model, abstract_params, param_shardings
 from jaxreason.rl.logprob_passes import needs_old, needs_reference
-from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.rl.rollouts import Rollouts
 from jaxreason.sampling.engine_calls import copy_calls, engine_calls
 from jaxreason.sharding import abstract_arrays, abstract_rows

@@ -8,10 +8,10 @@ from jax.sharding import Mesh
 
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
 from jaxreason.results.metrics_lines import amend_metrics
+from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sampling.engine import Engine
 from jaxreason.training.run_reader import UnavailableError, restore_params
 from jaxreason.training.state import TrainState

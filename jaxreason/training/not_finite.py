@@ -11,12 +11,12 @@ from etils import epath
 from jaxtyping import Bool
 
 from jaxreason.checkpoint import Checkpointer, leaves_by_path
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.broken_weights import first_not_finite
 from jaxreason.models.decoder import Model, abstract_params
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.results.files import atomic_write_bytes, write_json
+from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sharding import to_host
 from jaxreason.training.step import NOT_FINITE
 

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxreason.metrics import MetricsWriter
 from jaxreason.models.model_flops import utilization
 from jaxreason.results.run_status import at_hosts
+from jaxreason.tracking.metrics import MetricsWriter
 from jaxreason.training.optimizer import Schedule
 from jaxreason.training.step import NOT_FINITE
 

@@ -10,7 +10,6 @@ from typing import Any
 from etils import epath
 
 from jaxreason.config import claimed, to_dict
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.models.weight_files import verified_identity
@@ -19,6 +18,7 @@ from jaxreason.results.code_version import code_version
 from jaxreason.results.files import read_object, remove
 from jaxreason.results.growing_files import grown_exists, read_grown
 from jaxreason.results.metrics_lines import metrics_path, read_metrics
+from jaxreason.runtime.distributed import on_process_zero
 
 _LOG = logging.getLogger(__name__)
 

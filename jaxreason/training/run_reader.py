@@ -8,7 +8,6 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.checkpoint import Checkpointer
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model, abstract_params, param_shardings
 from jaxreason.models.huggingface import ModelConfig, static_model
@@ -16,6 +15,7 @@ from jaxreason.models.model_card import longest_reply
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results.claims import DONE
 from jaxreason.results.files import read_object
+from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sharding import abstract_arrays, gather_texts
 
 CHECKPOINTS = "checkpoints"

@@ -14,21 +14,21 @@ import optax
 from etils import epath
 from jax.sharding import Mesh
 
-from jaxreason.base_kl import BaseKL
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.compiling import Compiling
 from jaxreason.config import to_dict
 from jaxreason.data.batches import PackedBatches
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
-from jaxreason.interrupt import Interrupt
-from jaxreason.metrics import MetricsWriter
 from jaxreason.models import huggingface
 from jaxreason.models.decoder import Model, param_axes
 from jaxreason.models.huggingface import ModelConfig, static_model
 from jaxreason.models.model_card import longest_reply, run_card
 from jaxreason.models.model_flops import peak_flops
 from jaxreason.results.code_version import code_version
+from jaxreason.runtime.preemption import Interrupt
 from jaxreason.sharding import place_rows, row_block
+from jaxreason.tracking.metrics import MetricsWriter
+from jaxreason.training.base_kl import BaseKL
 from jaxreason.training.exported import catch_up, exported_state
 from jaxreason.training.losses import make_sft_loss
 from jaxreason.training.micro_batches import skip_empty
@@ -40,9 +40,9 @@ from jaxreason.training.optimizer import (
 )
 from jaxreason.training.recorder import Recorder
 from jaxreason.training.run_folder import RunFolder
+from jaxreason.training.sft_config import SFTConfig, check_fits, steps_of_schedule
 from jaxreason.training.sft_data import TrainingData, load_data, make_batches, write_data
 from jaxreason.training.sft_measures import Looks, make_flops_of, prompts_of
-from jaxreason.training.sft_recipe import SFTConfig, check_fits, steps_of_schedule
 from jaxreason.training.state import (
     TrainState,
     abstract_state,

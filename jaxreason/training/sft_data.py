@@ -12,10 +12,10 @@ from jaxreason.data.encoding import encode_examples
 from jaxreason.data.examples import each_reply, load_examples
 from jaxreason.data.rows import DropLog
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.results.files import write_json
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.training.sft_config import SFTConfig
 
 _LOG = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxreason.base_kl import BaseKL
 from jaxreason.data.batches import TokenBatch
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.models.decoder import Model
 from jaxreason.models.model_flops import training_flops, weight_products
+from jaxreason.training.base_kl import BaseKL
 from jaxreason.training.recorder import Recorder
 from jaxreason.validation import Validation
 

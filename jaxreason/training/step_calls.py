@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 
 from jaxreason.data.batches import TokenBatch
 from jaxreason.sharding import abstract_rows
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.training.sft_config import SFTConfig
 from jaxreason.training.state import TrainState
 
 WHOLE_NUMBERS = ("tokens", "positions", "segment_ids")

@@ -8,24 +8,24 @@ from collections.abc import Sequence
 import jax
 from etils import epath
 
-from jaxreason import study
 from jaxreason.config import parse
 from jaxreason.data.encoding import encode_examples, encode_prompts
 from jaxreason.data.examples import Example, each_reply, load_examples
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
-from jaxreason.distill.distill_settings import DistillConfig
-from jaxreason.distill.distill_settings import check_config as check_distill
+from jaxreason.distill.distill_config import DistillConfig
+from jaxreason.distill.distill_config import check_config as check_distill
 from jaxreason.errors import UserError
 from jaxreason.evaluation.parts import asked_parts, encode_item
 from jaxreason.evaluation.settings import EvalConfig
 from jaxreason.models.decoder import Model, abstract_params
 from jaxreason.models.huggingface import ModelConfig, static_model
-from jaxreason.questions import prepare
 from jaxreason.results.distill_files import distill_folder
 from jaxreason.rl.checks import check_config as check_rl
-from jaxreason.rl.recipe import RLConfig
-from jaxreason.training.sft_recipe import SFTConfig, check_fits
+from jaxreason.rl.rl_config import RLConfig
+from jaxreason.studies import study
+from jaxreason.studies.question_set import prepare
+from jaxreason.training.sft_config import SFTConfig, check_fits
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.setup import without_devices
 

@@ -11,15 +11,16 @@ import jax
 from etils import epath
 from jax.sharding import Mesh
 
-from jaxreason import distributed, sharding
+from jaxreason import sharding
 from jaxreason.device_state import count_compilations
 from jaxreason.host_memory import keep_freed_memory
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import static_model
 from jaxreason.models.precision import make_products_exact
 from jaxreason.plan.slices import GPU_SHARE
-from jaxreason.profiling import traced
 from jaxreason.results.files import is_remote
+from jaxreason.runtime import distributed
+from jaxreason.tracking.profiling import traced
 from jaxreason.verbs.call import Call
 
 _LOG = logging.getLogger(__name__)

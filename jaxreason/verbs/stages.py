@@ -9,25 +9,20 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxreason import chat, convert, cross_sample, dry_run, follow, study
+from jaxreason import chat
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError
-from jaxreason.contamination import decontaminated
-from jaxreason.cross_sample import CrossSampleConfig
 from jaxreason.distill import distiller
-from jaxreason.distill.distill_settings import DistillConfig
+from jaxreason.distill.distill_config import DistillConfig
 from jaxreason.errors import UserError
 from jaxreason.evaluation import evaluator, harness_import, regrade, responses, settings, transfer
 from jaxreason.evaluation.validator import make_validator
-from jaxreason.joined_studies import join_studies
 from jaxreason.plan.recipe import plan_recipe
 from jaxreason.plan.search import search_recipe
 from jaxreason.plan.search_table import format_search
 from jaxreason.plan.search_table import to_json as search_to_json
 from jaxreason.plan.slices import Slice, find_slice
 from jaxreason.plan.table import format_plan
-from jaxreason.question_set import QUESTIONS, describe, read_report
-from jaxreason.questions import prepare
 from jaxreason.report import build as report
 from jaxreason.results.evaluation_folders import evaluation_folders
 from jaxreason.results.files import read_object, write_json
@@ -35,9 +30,14 @@ from jaxreason.results.score_files import EVALUATION, is_finished
 from jaxreason.results.transfer_file import transfer_path
 from jaxreason.rl import loop as rl
 from jaxreason.serve.settings import ServeConfig
-from jaxreason.training import sft
-from jaxreason.training.sft_recipe import SFTConfig
-from jaxreason.training_texts import training_units
+from jaxreason.studies import cross_sample, dry_run, follow, study
+from jaxreason.studies.contamination import decontaminated
+from jaxreason.studies.cross_sample import CrossSampleConfig
+from jaxreason.studies.joined_studies import join_studies
+from jaxreason.studies.question_set import QUESTIONS, describe, prepare, read_report
+from jaxreason.studies.training_texts import training_units
+from jaxreason.training import convert, sft
+from jaxreason.training.sft_config import SFTConfig
 from jaxreason.validation import ValidationConfig, Validator
 from jaxreason.verbs import outcome
 from jaxreason.verbs.call import Call

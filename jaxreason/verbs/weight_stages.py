@@ -1,9 +1,9 @@
 """The verbs that work on weights as they are stored: no model is built, no recipe is read."""
 
-from jaxreason import study, surgery
-from jaxreason.analysis import weight_folders
+from jaxreason.analysis import surgery, weight_folders
 from jaxreason.config import ConfigError
-from jaxreason.interrupt import Interrupt
+from jaxreason.runtime.preemption import Interrupt
+from jaxreason.studies import study
 from jaxreason.verbs import outcome
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.setup import show_messages

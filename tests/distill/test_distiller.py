@@ -31,18 +31,18 @@ from jaxreason.data.examples import load_examples
 from jaxreason.data.rows import DropLog
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.distill import distiller, judging, passes, teacher_engine
-from jaxreason.distill.distill_settings import DistillConfig, TeacherConfig, check_config
+from jaxreason.distill.distill_config import DistillConfig, TeacherConfig, check_config
 from jaxreason.distill.outcomes import needs_verdict, split_reply
 from jaxreason.errors import UserError
 from jaxreason.recipes import load_recipe
 from jaxreason.results import jsonl
 from jaxreason.rl.prompt_data import load_prompts
-from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Completion
 from jaxreason.serve.server import make_service
 from jaxreason.training import sft
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.training.sft_config import SFTConfig
 
 GREEDY = Decoding(temperature=0.0, top_k=0, top_p=1.0, max_tokens=64, stop=())
 

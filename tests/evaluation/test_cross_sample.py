@@ -21,10 +21,7 @@ from tiny_evaluation import (
     write_questions,
 )
 
-from jaxreason import cross_sample
 from jaxreason.config import ConfigError
-from jaxreason.cross_replies import Rows
-from jaxreason.cross_sample import CrossSampleConfig, run_cross_sample
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.models.decoder import init_params
 from jaxreason.models.families import architecture_from_hf
@@ -32,6 +29,8 @@ from jaxreason.models.huggingface import make_model, save_model
 from jaxreason.results.cross_files import read_replies_file, read_results, replies_path
 from jaxreason.results.cross_files import write_replies_file as write
 from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.studies import cross_sample
+from jaxreason.studies.cross_sample import CrossSampleConfig, Rows, run_cross_sample
 
 CONFIG = CrossSampleConfig("sums", budgets=(0, 1, 2, -1), batch_size=4)
 QUESTIONS = [(f"{n}+{7 - n}=", "7") for n in range(5)]

@@ -12,11 +12,11 @@ from etils import epath
 from program import call
 
 from jaxreason.config import to_dict
-from jaxreason.distill.distill_settings import TeacherConfig
+from jaxreason.distill.distill_config import TeacherConfig
 from jaxreason.distill.endpoint import key_of
-from jaxreason.manifest import write_manifest
 from jaxreason.recipes import load_recipe
 from jaxreason.results.redaction import Redaction, begin, hide
+from jaxreason.studies.manifest import write_manifest
 
 ROOT = Path(__file__).parents[2]
 SECRETS = {

@@ -12,8 +12,8 @@ from jaxreason.data.examples import Example
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.rl.group_measures import measure_groups
 from jaxreason.rl.prompt_data import load_prompts
-from jaxreason.rl.recipe import DynamicSamplingConfig, SamplesConfig
 from jaxreason.rl.rewards import Reward
+from jaxreason.rl.rl_config import DynamicSamplingConfig, SamplesConfig
 from jaxreason.rl.rollouts import Group, Sample
 from jaxreason.sampling.engine import Completion
 

@@ -26,9 +26,9 @@ from jaxreason.rl.advantages import mixed_groups
 from jaxreason.rl.generation import METRICS
 from jaxreason.rl.logprob_passes import needs_old
 from jaxreason.rl.prompts import Prompt, Questions
-from jaxreason.rl.recipe import DynamicSamplingConfig, ReferenceConfig, SamplesConfig
 from jaxreason.rl.references import check_teacher
 from jaxreason.rl.rewards import Reward, RewardConfig
+from jaxreason.rl.rl_config import DynamicSamplingConfig, ReferenceConfig, SamplesConfig
 from jaxreason.rl.rollouts import Group, Sample
 from jaxreason.sampling.engine import Completion
 

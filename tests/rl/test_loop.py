@@ -36,8 +36,8 @@ from jaxreason.models import huggingface
 from jaxreason.recipes import load_recipe
 from jaxreason.rl import loop, references
 from jaxreason.rl.advantages import ADVANTAGES
-from jaxreason.rl.recipe import DynamicSamplingConfig, RLConfig
 from jaxreason.rl.rewards import RewardConfig
+from jaxreason.rl.rl_config import DynamicSamplingConfig, RLConfig
 from jaxreason.rl.speed import PHASES
 
 TIMES = ("seconds", "tokens_per_second")

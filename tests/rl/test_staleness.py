@@ -27,8 +27,8 @@ from jaxreason.results.in_flight_files import write_in_flight
 from jaxreason.results.jsonl import read_jsonl
 from jaxreason.rl.in_flight import fetch
 from jaxreason.rl.keeper import resume_ahead
-from jaxreason.rl.recipe import SamplesConfig
 from jaxreason.rl.rewards import Grading, RewardConfig
+from jaxreason.rl.rl_config import SamplesConfig
 from jaxreason.sampling.engine import Completion
 from jaxreason.tasks.verify import VerifierPool
 

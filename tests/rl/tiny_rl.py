@@ -22,8 +22,8 @@ from jaxreason.results.files import read_json
 from jaxreason.results.jsonl import read_jsonl
 from jaxreason.rl.loop import run_rl
 from jaxreason.rl.policy_losses import PolicyLossConfig
-from jaxreason.rl.recipe import DynamicSamplingConfig, RLConfig
 from jaxreason.rl.rewards import RewardConfig
+from jaxreason.rl.rl_config import DynamicSamplingConfig, RLConfig
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import SamplerConfig
 from jaxreason.sharding import MeshConfig, make_mesh

@@ -26,8 +26,8 @@ from jaxreason.errors import UserError
 from jaxreason.models.huggingface import open_model
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.training import sft
+from jaxreason.training.sft_config import SFTConfig
 from jaxreason.training.sft_data import load_data, write_data
-from jaxreason.training.sft_recipe import SFTConfig
 
 
 def lines(workdir):

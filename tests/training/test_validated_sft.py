@@ -9,14 +9,14 @@ from etils import epath
 from safetensors.numpy import load_file
 from tiny_sft import MODEL, make_recipe, train, write_inputs
 
-from jaxreason.base_kl import BaseKLConfig
 from jaxreason.data.batches import TokenBatch
-from jaxreason.metrics import MetricsWriter
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.families import architecture_from_hf
 from jaxreason.models.huggingface import make_model
 from jaxreason.models.model_flops import training_flops, weight_products
 from jaxreason.results.files import read_json
+from jaxreason.tracking.metrics import MetricsWriter
+from jaxreason.training.base_kl import BaseKLConfig
 from jaxreason.training.recorder import Recorder
 from jaxreason.training.sft_measures import make_flops_of, prompts_of
 from jaxreason.validation import ValidationConfig

@@ -4,30 +4,37 @@ A section `questions` of a recipe has them made once, below `<workdir>/questions
 questions_report.json, which is written last and says that the other is whole.
 """
 
+import copy
 import hashlib
 import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
+import ml_collections
 from etils import epath
 
-from jaxreason.config import FREE, LEARNED, above, at_least, claimed
+from jaxreason.config import FREE, LEARNED, above, at_least, claimed, parse
+from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.duplicates import without_duplicates
 from jaxreason.data.examples import Example, load_examples, question, question_hash
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.errors import UserError
 from jaxreason.results.claims import changes, refuse
-from jaxreason.results.files import atomic_write_text, read_object, write_json
+from jaxreason.results.files import absolute, atomic_write_text, read_object, write_json
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.tasks import procedural, sums
+from jaxreason.tasks.procedural_tasks import CHARACTERS
 from jaxreason.tasks.verify import Verdict, VerifierPool
+
+_LOG = logging.getLogger(__name__)
 
 QUESTIONS, REPORT = "questions.jsonl", "questions_report.json"
 SHAPE = {"claimed": dict, "sha256": str, "questions": int, "sources": dict}
 MOST_WORDS = 6  # of prose in a gold answer; more are seldom repeated word by word
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -199,3 +206,74 @@ def describe(report: dict[str, Any]) -> str:
     if differ:
         lines.append(f"  {differ} duplicates have another gold answer than the question that stays")
     return "\n".join(lines)
+
+
+WRITERS: dict[str, tuple[type, Callable[[Any], dict[str, list[dict]]]]] = {
+    "procedural": (procedural.ProceduralConfig, procedural.make_files),
+    "sums": (sums.SumsConfig, sums.make_files),
+}
+
+
+def prepare(config: ml_collections.ConfigDict, workdir: epath.Path) -> ml_collections.ConfigDict:
+    """Writes the recipe's question files below `workdir/questions` and returns the recipe with their paths.
+
+    Every process must call it: process 0 writes and compares, and no other reads before all is there.
+
+    Raises:
+      UserError: a file that is there holds other rows than the recipe makes.
+    """
+    on_process_zero(lambda: _write_all(config, workdir / "questions"))
+    return with_workdir(config, workdir)
+
+
+def _write_all(config: ml_collections.ConfigDict, folder: epath.Path) -> None:
+    """All are compared before the first is written; those that are read from sources come last."""
+    texts = {}
+    for name, (cls, make_files) in WRITERS.items():
+        if name in config:
+            made = make_files(parse(cls, config[name], f"config.{name}"))
+            texts |= {file: _text(rows) for file, rows in made.items()}
+    for name in [name for name, text in texts.items() if not _is_there(folder / name, text)]:
+        atomic_write_text(folder / name, texts[name])
+    if "procedural" in config:
+        save_character_tokenizer(folder / "tokenizer", CHARACTERS)
+    if "questions" in config:
+        write_questions(parse(QuestionsConfig, config.questions, "config.questions"), folder)
+
+
+def _text(rows: list[dict]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _is_there(path: epath.Path, text: str) -> bool:
+    if not path.exists():
+        return False
+    found = path.read_bytes()
+    if found != text.encode():
+        counts = found.count(b"\n"), text.count("\n")
+        raise UserError(
+            f"{path}: holds other rows than the recipe makes ({counts[0]} lines there, {counts[1]} made). "
+            "Remove it to have it made again, or use another --workdir."
+        )
+    return True
+
+
+def with_workdir(
+    config: ml_collections.ConfigDict, workdir: epath.Path
+) -> ml_collections.ConfigDict:
+    """A copy of the recipe in which `{workdir}` in every text stands for the working directory.
+
+    It is made absolute, since a section may take relative paths as relative to a folder of its own.
+    """
+    return _replaced(copy.deepcopy(config), str(absolute(workdir)))
+
+
+def _replaced(value: Any, workdir: str) -> Any:
+    if isinstance(value, str):
+        return value.replace("{workdir}", workdir)
+    if isinstance(value, (tuple, list)):
+        return type(value)(_replaced(item, workdir) for item in value)
+    if isinstance(value, (dict, ml_collections.ConfigDict)):
+        for key in list(value.keys()):
+            value[key] = _replaced(value[key], workdir)
+    return value

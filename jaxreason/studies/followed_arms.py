@@ -10,20 +10,20 @@ import ml_collections
 from etils import epath
 
 from jaxreason.analysis.drift import DriftConfig
-from jaxreason.arms import StudyConfig, arm_evaluation
 from jaxreason.config import ConfigError, parse
 from jaxreason.evaluation.trajectory import find_named
 from jaxreason.evaluation.transfer import TransferConfig
-from jaxreason.follow import FollowConfig, Places, follow_finished
-from jaxreason.lineage import base_of
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results.claims import DONE
 from jaxreason.results.files import read_object
 from jaxreason.results.study_files import run_folder
 from jaxreason.results.trajectory_file import INSIDE
-from jaxreason.rl.recipe import RLConfig
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.rl.rl_config import RLConfig
+from jaxreason.studies.arms import StudyConfig, arm_evaluation
+from jaxreason.studies.follow import FollowConfig, Places, follow_finished
+from jaxreason.studies.lineage import base_of
+from jaxreason.training.sft_config import SFTConfig
 
 
 def check_followed(

@@ -10,9 +10,9 @@ import dataclasses
 import functools
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
@@ -20,7 +20,15 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.analysis.comparable import why_not
-from jaxreason.analysis.patched_replies import make_patching, write_replies
+from jaxreason.analysis.patched_replies import (
+    NO_BUDGET,
+    Patched,
+    Prompts,
+    Takes,
+    make_patching,
+    prompt_rows,
+    write_replies,
+)
 from jaxreason.config import (
     FREE,
     LEARNED,
@@ -31,17 +39,14 @@ from jaxreason.config import (
     nearest,
     to_dict,
 )
-from jaxreason.cross_replies import Asked, Rows, reply_lines
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.evaluation.asking import VariantName
 from jaxreason.evaluation.evaluator import check_isolation, fitting, make_pool
-from jaxreason.evaluation.grading import make_grades
+from jaxreason.evaluation.grading import Reply, make_grades, sample_line
 from jaxreason.evaluation.parts import HELD, SECTIONS, Part, identity_of, plan
 from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
 from jaxreason.evaluation.summary import summarize_grades
-from jaxreason.interrupt import Interrupt
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results.claims import claim
@@ -53,9 +58,107 @@ from jaxreason.results.cross_files import (
     write_replies_file,
     write_result,
 )
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.runtime.preemption import Interrupt
+from jaxreason.sampling.stopping import completing_token
 from jaxreason.sharding import check_rows
+from jaxreason.tasks.replies import cut_at
 
 _LOG = logging.getLogger(__name__)
+
+SLACK = 1e-6  # of a threshold that is a measured divergence, relative
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The questions that are put, and what a pass over them needs."""
+
+    part: Part
+    places: list[int]  # of the part's questions
+    tokenizer: Tokenizer
+    stop_ids: tuple[int, ...]
+    length: int  # of a prompt with its longest reply
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How a pass over the questions takes choices.
+
+    Attributes:
+      number: of rows of a batch.
+      budget: choices of the other model at most; -1: no end.
+      threshold: of the divergence, in nats; None: that of the `budget` largest shifts of the leading model's own reply.
+      shifts: question -> the shifts of that reply, as `reply_lines` gives them.
+    """
+
+    number: int
+    budget: int
+    threshold: float | None
+    shifts: dict[str, list]
+
+    def takes(self, ids: Sequence[str]) -> Takes:
+        """Of the questions of a batch."""
+        thresholds = np.zeros(self.number, np.float32)
+        for row, name in enumerate(ids):
+            thresholds[row] = self._threshold(self.shifts.get(name, []))
+        most = NO_BUDGET if self.budget < 0 else self.budget
+        return Takes(thresholds, np.full(self.number, most, np.int32))
+
+    def _threshold(self, shifts: list) -> float:
+        if self.threshold is not None:
+            return self.threshold
+        sizes = sorted((shift[1] for shift in shifts), reverse=True)
+        # With fewer shifts than the budget every one is taken, and what then comes.
+        return sizes[self.budget - 1] * (1 - SLACK) if 0 < self.budget <= len(sizes) else 0.0
+
+
+def reply_lines(
+    asked: Asked, rows: Rows, write: Callable[[Prompts, Takes], Patched]
+) -> list[dict[str, Any]]:
+    """The lines of all questions, in their order; each as of a sample, with `shifts`.
+
+    A shift is a position at which the models' choices differ: its place in the reply, the divergence in nats, both
+    choices, and 1 where the other's was taken.
+    """
+    width = max(len(asked.part.prompts[place]) for place in asked.places)
+    lines = []
+    for places in _batches(asked.places, rows.number):
+        prompts = [asked.part.prompts[place] for place in places]
+        most = asked.part.decoding.max_tokens
+        arrays = prompt_rows(prompts, rows.number, width, most, asked.length)
+        found = write(arrays, rows.takes([asked.part.items[place].id for place in places]))
+        lines += [_line(asked, found, row, place) for row, place in enumerate(places)]
+    return lines
+
+
+def _batches(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(places), size):
+        yield places[start : start + size]
+
+
+def _line(asked: Asked, found: Patched, row: int, place: int) -> dict[str, Any]:
+    part, tokenizer = asked.part, asked.tokenizer
+    tokens = found.tokens[row, : found.length[row]].tolist()
+    cut = completing_token(tokens, 0, part.decoding.stop, tokenizer.decode)
+    ended = cut is not None or tokens[-1] in asked.stop_ids
+    tokens = tokens[: len(tokens) if cut is None else cut]
+    reason = "stop" if ended else "length"
+    if not np.isfinite(found.js[row, : len(tokens)]).all():
+        reason = "error: non-finite logits"
+    text = cut_at(tokenizer.decode(tokens), part.decoding.stop)
+    extra = {"shifts": _shifts(found, row, len(tokens))}
+    reply = Reply(part.items[place], 0, part.prompts[place], tokens, text, reason, extra)
+    return sample_line(part.key.benchmark, reply)
+
+
+def _shifts(found: Patched, row: int, length: int) -> list[list]:
+    own, other = found.own[row, :length], found.other[row, :length]
+    return [
+        [int(at), float(found.js[row, at]), int(own[at]), int(other[at]), int(found.taken[row, at])]
+        for at in np.flatnonzero(own != other)
+    ]
+
+
 LEADERS = ("base", "tuned")
 SAVED = "The replies of the finished budgets are saved."
 

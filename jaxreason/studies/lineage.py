@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from etils import epath
 
-from jaxreason.arms import ArmConfig, StudyConfig, seeds_of
 from jaxreason.config import ConfigError, nearest
 from jaxreason.results import published
 from jaxreason.results.study_files import BASE, base_folder, run_folder
+from jaxreason.studies.arms import ArmConfig, StudyConfig, seeds_of
 
 
 @dataclass(frozen=True)

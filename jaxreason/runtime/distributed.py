@@ -11,10 +11,10 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxreason.ending import watch
 from jaxreason.errors import UserError
 from jaxreason.results.redaction import hide
-from jaxreason.tpu_hosts import tpu_hosts
+from jaxreason.runtime.ending import watch
+from jaxreason.runtime.tpu_hosts import tpu_hosts
 
 # Seconds after which a process that sends no more signs of life (SIGKILL, a machine that is gone) is given up.
 HEARTBEAT_S = 60

@@ -22,13 +22,13 @@ from jaxtyping import Array, Float, Int
 
 from jaxreason.config import FREE, LEARNED, at_least
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model, forward, head
 from jaxreason.models.fingerprint import fingerprint
 from jaxreason.models.huggingface import ModelConfig, open_model
 from jaxreason.models.logprobs import full_kl
 from jaxreason.results.base_replies_file import read_base_replies, write_base_replies
+from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import Engine, Request, SamplerConfig
 from jaxreason.sharding import num_parts, place_rows, to_host

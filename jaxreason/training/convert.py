@@ -10,12 +10,12 @@ from etils import epath
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import load_tokenizer
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve, save_model, static_model
 from jaxreason.models.model_card import converted_card, run_card
 from jaxreason.results.code_version import code_version
+from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.training.run_reader import (
     CHECKPOINTS,
     UnavailableError,

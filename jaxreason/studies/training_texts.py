@@ -14,10 +14,8 @@ from jax.sharding import Mesh
 
 from jaxreason.analysis.drift import DriftConfig
 from jaxreason.analysis.texts import Unit, make_text
-from jaxreason.base_kl import BaseKLConfig, sample_base
 from jaxreason.config import claimed, parse
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
-from jaxreason.distributed import on_process_zero
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results.groups import TRAINING
 from jaxreason.results.old_claims import recorded
@@ -28,11 +26,13 @@ from jaxreason.results.training_prompts_file import (
     write_training_file,
 )
 from jaxreason.rl.prompt_data import load_prompts
-from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.rl_config import RLConfig
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.training.base_kl import BaseKLConfig, sample_base
 from jaxreason.training.run_reader import TrainedRun, read_run
+from jaxreason.training.sft_config import SFTConfig
 from jaxreason.training.sft_data import load_data
 from jaxreason.training.sft_measures import prompts_of
-from jaxreason.training.sft_recipe import SFTConfig
 
 _LOG = logging.getLogger(__name__)
 NO_RUN = "the model was given, not trained here: its training prompts are not known"

@@ -3,14 +3,14 @@
 import ml_collections
 from etils import epath
 
-from jaxreason.arms import StudyConfig, arm_evaluation, arm_section, seeds_of, traits_of
 from jaxreason.config import ConfigError, parse, to_dict
-from jaxreason.distributed import on_process_zero
 from jaxreason.evaluation import settings
-from jaxreason.lineage import base_of, bases_of, parent_of, published_bases
 from jaxreason.results import study_files
 from jaxreason.results.files import write_json
 from jaxreason.results.redaction import hidden
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.studies.arms import StudyConfig, arm_evaluation, arm_section, seeds_of, traits_of
+from jaxreason.studies.lineage import base_of, bases_of, parent_of, published_bases
 
 
 def write_manifest(

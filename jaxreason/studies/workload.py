@@ -18,9 +18,9 @@ from jaxreason.plan.on_paper import Machine, Spent
 from jaxreason.plan.programs import micro_batches
 from jaxreason.plan.settings import PlanConfig
 from jaxreason.rl.logprob_passes import needs_old, needs_reference
-from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.tasks.registry import TASKS
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.training.sft_config import SFTConfig
 
 PROMPT_TOKENS = 200  # of a prompt, at most: MATH's have about 110, CoQA's 590
 PROMPT_SHARE = 0.125  # of the longest sequence that there may be, where that is less

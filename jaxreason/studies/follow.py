@@ -18,19 +18,20 @@ from jaxreason.analysis import drift
 from jaxreason.analysis.texts import Unit
 from jaxreason.config import claimed
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.evaluation import settings, transfer
 from jaxreason.evaluation.evaluator import evaluate, fitting
 from jaxreason.evaluation.paper_questions import keep_questions
 from jaxreason.evaluation.trajectory import Named, Steps, asked_alike, best_step, find_named
-from jaxreason.interrupt import Interrupt
 from jaxreason.models.huggingface import ModelConfig, open_model, resolve
 from jaxreason.models.model_source import ModelSource
 from jaxreason.results.claims import claim, digest, plain
 from jaxreason.results.drift_files import read_drift
 from jaxreason.results.score_files import EVALUATION, SCORES
 from jaxreason.results.trajectory_file import begun_steps, step_folder, write_trajectory
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.runtime.preemption import Interrupt
+from jaxreason.studies.training_texts import training_units
 from jaxreason.training.run_reader import (
     TrainedRun,
     UnavailableError,
@@ -38,7 +39,6 @@ from jaxreason.training.run_reader import (
     finished_steps,
     read_run,
 )
-from jaxreason.training_texts import training_units
 
 _LOG = logging.getLogger(__name__)
 RECORD = "follow.json"

@@ -15,7 +15,7 @@ from jaxreason.results.study_files import BASE, BASES, MANIFEST
 from jaxreason.results.training_prompts_file import TRAINING_PROMPTS
 from jaxreason.results.transfer_file import TRANSFER
 from jaxreason.rl import loop as rl
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.training.sft_config import SFTConfig
 
 MOST_SEED = 2**32 - 1  # of a larger one JAX's keys drop the rest: 2**32 would draw what 0 draws
 Seed = Annotated[int, within(0, MOST_SEED)]

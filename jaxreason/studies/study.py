@@ -17,7 +17,29 @@ import ml_collections
 from etils import epath
 
 from jaxreason.analysis import drift
-from jaxreason.arms import (
+from jaxreason.chat import ChatConfig
+from jaxreason.config import ConfigError, nearest, parse, to_dict
+from jaxreason.device_state import device_state
+from jaxreason.distill.distill_config import DistillConfig
+from jaxreason.errors import UserError
+from jaxreason.evaluation import evaluator, settings, transfer
+from jaxreason.evaluation.validator import make_validator
+from jaxreason.models.broken_weights import first_not_finite
+from jaxreason.models.huggingface import ModelConfig, resolve
+from jaxreason.plan.settings import PlanConfig
+from jaxreason.report import build as report
+from jaxreason.results import locks, run_status
+from jaxreason.results.files import absolute
+from jaxreason.results.score_files import EVALUATION
+from jaxreason.results.study_files import run_folder
+from jaxreason.results.trajectory_file import INSIDE
+from jaxreason.rl import loop as rl
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.runtime.ending import USERS_FAULT, end_job
+from jaxreason.runtime.preemption import Interrupt
+from jaxreason.serve.settings import ServeConfig
+from jaxreason.sharding import MeshConfig
+from jaxreason.studies.arms import (
     METHODS,
     MOST_SEED,
     StudyConfig,
@@ -29,23 +51,10 @@ from jaxreason.arms import (
     evaluation_asked,
     seeds_of,
 )
-from jaxreason.chat import ChatConfig
-from jaxreason.config import ConfigError, nearest, parse, to_dict
-from jaxreason.contamination import (
-    DecontaminationConfig,
-    decontaminated,
-)
-from jaxreason.cross_sample import CrossSampleConfig
-from jaxreason.device_state import device_state
-from jaxreason.distill.distill_settings import DistillConfig
-from jaxreason.distributed import on_process_zero
-from jaxreason.ending import USERS_FAULT, end_job
-from jaxreason.errors import UserError
-from jaxreason.evaluation import evaluator, settings, transfer
-from jaxreason.evaluation.validator import make_validator
-from jaxreason.followed_arms import follow_arm
-from jaxreason.interrupt import Interrupt
-from jaxreason.lineage import (
+from jaxreason.studies.contamination import DecontaminationConfig, decontaminated
+from jaxreason.studies.cross_sample import CrossSampleConfig
+from jaxreason.studies.followed_arms import follow_arm
+from jaxreason.studies.lineage import (
     asked_of_bases,
     base_of,
     bases_of,
@@ -54,25 +63,12 @@ from jaxreason.lineage import (
     model_of,
     start_of,
 )
-from jaxreason.manifest import write_manifest
-from jaxreason.models.broken_weights import first_not_finite
-from jaxreason.models.huggingface import ModelConfig, resolve
-from jaxreason.plan.settings import PlanConfig
-from jaxreason.question_set import QuestionsConfig
-from jaxreason.questions import WRITERS, prepare
-from jaxreason.report import build as report
-from jaxreason.results import locks, run_status
-from jaxreason.results.files import absolute
-from jaxreason.results.score_files import EVALUATION
-from jaxreason.results.study_files import run_folder
-from jaxreason.results.trajectory_file import INSIDE
-from jaxreason.rl import loop as rl
-from jaxreason.serve.settings import ServeConfig
-from jaxreason.sharding import MeshConfig
-from jaxreason.study_checks import check_stages
+from jaxreason.studies.manifest import write_manifest
+from jaxreason.studies.question_set import WRITERS, QuestionsConfig, prepare
+from jaxreason.studies.study_checks import check_stages
+from jaxreason.studies.training_texts import training_units
 from jaxreason.training import sft
-from jaxreason.training.sft_recipe import SFTConfig
-from jaxreason.training_texts import training_units
+from jaxreason.training.sft_config import SFTConfig
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,21 @@ import ml_collections
 from etils import epath
 
 from jaxreason.analysis import drift
-from jaxreason.arms import StudyConfig, arm_evaluation, arm_section, evaluation_asked
 from jaxreason.config import ConfigError, parse
-from jaxreason.contamination import compared_benchmarks, settings_of
 from jaxreason.data.examples import check_opens
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.evaluation import settings, transfer
 from jaxreason.evaluation.validator import validation_eval
-from jaxreason.followed_arms import check_followed
-from jaxreason.lineage import asked_of_bases, base_of, check_lineage, origin_of
 from jaxreason.models.broken_weights import check_loadable
 from jaxreason.models.decoder import Model
 from jaxreason.models.huggingface import ModelConfig, make_model, read_architecture, resolve
 from jaxreason.rl.checks import check_config as check_rl
-from jaxreason.training.sft_recipe import check_fits
+from jaxreason.studies.arms import StudyConfig, arm_evaluation, arm_section, evaluation_asked
+from jaxreason.studies.contamination import compared_benchmarks, settings_of
+from jaxreason.studies.followed_arms import check_followed
+from jaxreason.studies.lineage import asked_of_bases, base_of, check_lineage, origin_of
+from jaxreason.training.sft_config import check_fits
 
 QUESTION = ({"role": "user", "content": "1"},)
 

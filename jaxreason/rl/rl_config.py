@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from jaxreason.base_kl import NO_BASE_KL, BaseKLConfig
 from jaxreason.config import FREE, LEARNED, at_least, within
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.models.huggingface import ExportDtype
@@ -11,7 +10,8 @@ from jaxreason.rl.policy_losses import PolicyLossConfig
 from jaxreason.rl.rewards import RewardConfig
 from jaxreason.sampling.decoding import Decoding
 from jaxreason.sampling.engine import SamplerConfig
-from jaxreason.trackers import TrackerName
+from jaxreason.tracking.trackers import TrackerName
+from jaxreason.training.base_kl import NO_BASE_KL, BaseKLConfig
 from jaxreason.training.optimizer import OptimizerConfig
 from jaxreason.validation import NO_VALIDATION, ValidationConfig
 

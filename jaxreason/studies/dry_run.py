@@ -15,12 +15,9 @@ import jax.numpy as jnp
 import ml_collections
 from etils import epath
 
-from jaxreason import study as stages_of
 from jaxreason.analysis.drift import DriftConfig
-from jaxreason.arms import StudyConfig, arm_evaluation, arm_section
 from jaxreason.config import parse
 from jaxreason.evaluation.settings import EvalConfig, find_benchmarks
-from jaxreason.lineage import base_of, bases_of, origin_of
 from jaxreason.models.decoder import Model
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.plan import on_paper, storage
@@ -28,16 +25,17 @@ from jaxreason.plan.on_paper import Machine, Spent
 from jaxreason.plan.recipe import planned_model
 from jaxreason.plan.settings import PlanConfig
 from jaxreason.plan.slices import find_slice
-from jaxreason.question_set import QuestionsConfig
-from jaxreason.questions import prepare
 from jaxreason.results.claims import DONE
 from jaxreason.results.drift_files import drift_path
 from jaxreason.results.score_files import is_finished
 from jaxreason.results.trajectory_file import is_complete
 from jaxreason.sharding import MeshConfig
-from jaxreason.study import Stage
-from jaxreason.training.sft_recipe import SFTConfig
-from jaxreason.workload import (
+from jaxreason.studies import study as stages_of
+from jaxreason.studies.arms import StudyConfig, arm_evaluation, arm_section
+from jaxreason.studies.lineage import base_of, bases_of, origin_of
+from jaxreason.studies.question_set import QuestionsConfig, prepare
+from jaxreason.studies.study import Stage
+from jaxreason.studies.workload import (
     ALIKE,
     CHOICES,
     PROMPT_TOKENS,
@@ -52,6 +50,7 @@ from jaxreason.workload import (
     training_steps,
     watched_work,
 )
+from jaxreason.training.sft_config import SFTConfig
 
 # Of the rate of a large matrix product, on CPU: between what a model of 0.5M parameters reaches and one of 135M.
 SHARE_TRAINING, SHARE_SAMPLING = 0.35, 0.1

@@ -5,7 +5,6 @@ from typing import Annotated, ClassVar, Literal
 
 from jax.sharding import Mesh
 
-from jaxreason.base_kl import NO_BASE_KL, BaseKLConfig
 from jaxreason.config import FREE, LEARNED, above, at_least, check_ranges
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.data.tokenizer import Tokenizer
@@ -13,7 +12,8 @@ from jaxreason.errors import UserError
 from jaxreason.models.decoder import Model, param_axes
 from jaxreason.models.huggingface import ExportDtype
 from jaxreason.sharding import check_rows
-from jaxreason.trackers import TrackerName, check_tracker
+from jaxreason.tracking.trackers import TrackerName, check_tracker
+from jaxreason.training.base_kl import NO_BASE_KL, BaseKLConfig
 from jaxreason.training.optimizer import (
     OptimizerConfig,
     check_optimizer,

@@ -17,7 +17,6 @@ from jaxreason.config import ConfigError, nearest, parse, unclaimed
 from jaxreason.data.decontamination import decontaminate
 from jaxreason.data.examples import Example, load_examples
 from jaxreason.data.rows import DatasetConfig, DropLog
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.evaluation.asking import Benchmark
 from jaxreason.evaluation.benchmarks import load_items
@@ -28,6 +27,7 @@ from jaxreason.results.decontamination_file import (
     write_decontamination,
 )
 from jaxreason.results.files import absolute
+from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.training.run_folder import begun
 
 _LOG = logging.getLogger(__name__)
