@@ -18,7 +18,7 @@ from jaxreason.plan.recipe import planned_model
 from jaxreason.plan.settings import PlanConfig
 from jaxreason.plan.slices import SLICES, find_slice
 from jaxreason.recipes import find_recipe, load_recipe, on_slice, split_argument
-from jaxreason.rl.checks import check_config
+from jaxreason.rl.checks import check_rl
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.studies.arms import arm_evaluation, arm_section, arms_of
 from jaxreason.studies.study import check_recipe
@@ -184,7 +184,7 @@ def test_the_arms_of_the_grid_make_as_many_steps_on_as_many_replies(argument, co
         size = (section.num_steps, section.prompts_per_step, section.group_size)
         assert (size, section.updates_per_step) == ((60, 32, 8), 1), name
         assert section.optimizer.learning_rate == 3e-4
-        check_config(section, static_model(parse(ModelConfig, config.model, "model")), None)
+        check_rl(section, static_model(parse(ModelConfig, config.model, "model")), None)
     given = {"sft_off", "rl_off", "rl_off_best", "dft"}
     assert {name for name, section in arms.items() if section.samples.given == 8} >= given
     assert arms["distill_on"].reference.teacher == config.distill.teacher.path

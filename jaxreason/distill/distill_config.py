@@ -107,7 +107,7 @@ def teacher_model(config: DistillConfig, model: ModelConfig) -> ModelConfig:
     return replace(model, path=config.teacher.path) if config.teacher.path else model
 
 
-def check_config(config: DistillConfig) -> None:
+def check_distill(config: DistillConfig) -> None:
     """Refuses settings that do not fit together.
 
     Raises:

@@ -43,7 +43,7 @@ from jaxreason.sampling.engine import Engine
 from jaxreason.tasks.isolation import find_isolation
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.verify import VerifierPool
-from jaxreason.tracking.metrics import Progress
+from jaxreason.tracking.metrics import ProgressBar
 
 _LOG = logging.getLogger(__name__)
 SAVED = "The samples and grades that were made are saved."
@@ -239,7 +239,7 @@ class _Shown:
     def __init__(self, folder: epath.Path, missing: list[np.ndarray]):
         total = sum(mask.size for mask in missing)
         self._done: float = total - sum(int(mask.sum()) for mask in missing)
-        self._progress = Progress(f"evaluate {'/'.join(folder.parts[-3:-1])}", total, self._done)
+        self._progress = ProgressBar(f"evaluate {'/'.join(folder.parts[-3:-1])}", total, self._done)
         self._right: Counter[str] = Counter()
         self._graded: Counter[str] = Counter()
         self._errors = 0

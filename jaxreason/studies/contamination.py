@@ -31,7 +31,7 @@ from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.training.run_folder import begun
 
 _LOG = logging.getLogger(__name__)
-Section = TypeVar("Section")
+TrainingSection = TypeVar("Section")
 
 
 @unclaimed("a run is claimed by the data that is left; decontamination.json says how it began")
@@ -49,8 +49,8 @@ class DecontaminationConfig:
 
 
 def decontaminated(
-    config: ml_collections.ConfigDict, section: Section, folder: epath.Path
-) -> Section:
+    config: ml_collections.ConfigDict, section: TrainingSection, folder: epath.Path
+) -> TrainingSection:
     """A training section whose datasets leave the benchmarks' questions out.
 
     Writes `<folder>/decontamination.json` and logs one line that says what was found. Every process must call it:
@@ -70,7 +70,7 @@ def decontaminated(
     if "eval" not in config:
         return section
     evaluation = parse(EvalConfig, config.eval, "config.eval")
-    settings = settings_of(config)
+    settings = decontamination_settings(config)
     benchmarks = compared_benchmarks(evaluation, settings)
     folder = absolute(folder)
     if not settings.enabled:
@@ -85,7 +85,7 @@ def decontaminated(
     return dataclasses.replace(section, datasets=datasets)
 
 
-def settings_of(config: ml_collections.ConfigDict) -> DecontaminationConfig:
+def decontamination_settings(config: ml_collections.ConfigDict) -> DecontaminationConfig:
     """The recipe's section, or its defaults where it has none."""
     section = config.get("decontamination")
     if section is None:
@@ -137,7 +137,7 @@ def _write(
     report = _as_it_began(folder, report)
     write_decontamination(folder, report)
     log = _LOG.warning if unread or report["found_later"] else _LOG.info
-    log("%s", describe(report, {name: b.label for name, b in benchmarks.items()}))
+    log("%s", describe_contamination(report, {name: b.label for name, b in benchmarks.items()}))
 
 
 def _as_it_began(folder: epath.Path, report: dict[str, Any]) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def _counted(items: list[dict[str, str]]) -> dict[str, dict[str, int]]:
     return counts
 
 
-def describe(report: dict[str, Any], labels: dict[str, str]) -> str:
+def describe_contamination(report: dict[str, Any], labels: dict[str, str]) -> str:
     """One line: how many questions are left out, of which dataset, against which benchmark, and what was not read."""
     removed = report["questions"] - report["kept"]
     text = (

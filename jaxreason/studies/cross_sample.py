@@ -70,7 +70,7 @@ SLACK = 1e-6  # of a threshold that is a measured divergence, relative
 
 
 @dataclass(frozen=True)
-class Asked:
+class CrossQuestions:
     """The questions that are put, and what a pass over them needs."""
 
     part: Part
@@ -81,7 +81,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Rows:
+class ChoiceRows:
     """How a pass over the questions takes choices.
 
     Attributes:
@@ -113,7 +113,7 @@ class Rows:
 
 
 def reply_lines(
-    asked: Asked, rows: Rows, write: Callable[[Prompts, Takes], Patched]
+    asked: CrossQuestions, rows: ChoiceRows, write: Callable[[Prompts, Takes], Patched]
 ) -> list[dict[str, Any]]:
     """The lines of all questions, in their order; each as of a sample, with `shifts`.
 
@@ -136,7 +136,7 @@ def _batches(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:
         yield places[start : start + size]
 
 
-def _line(asked: Asked, found: Patched, row: int, place: int) -> dict[str, Any]:
+def _line(asked: CrossQuestions, found: Patched, row: int, place: int) -> dict[str, Any]:
     part, tokenizer = asked.part, asked.tokenizer
     tokens = found.tokens[row, : found.length[row]].tolist()
     cut = completing_token(tokens, 0, part.decoding.stop, tokenizer.decode)
@@ -217,7 +217,7 @@ def run_cross_sample(
       UserError: settings, questions or models that do not fit, or files made with others.
       SystemExit: with code 143, after a signal.
     """
-    restricted = check_config(config, evaluation, mesh)
+    restricted = check_cross_sample(config, evaluation, mesh)
     tokenizers = [load_tokenizer(resolve(model.path)) for model in (base, tuned)]
     sources = [ModelSource.of_folder(model, mesh) for model in (base, tuned)]
     reason = why_not(*sources).get("texts")
@@ -235,7 +235,7 @@ def run_cross_sample(
         on_process_zero(lambda: _grade(config, restricted, asked, workdir))
 
 
-def check_config(config: CrossSampleConfig, evaluation: EvalConfig, mesh: Mesh) -> EvalConfig:
+def check_cross_sample(config: CrossSampleConfig, evaluation: EvalConfig, mesh: Mesh) -> EvalConfig:
     """Refuses what cannot be cross-sampled, before a model is loaded; gives the evaluation of that benchmark alone.
 
     Raises:
@@ -270,7 +270,7 @@ def _within_positions(evaluation: EvalConfig, sources: list[ModelSource]) -> Eva
 
 def _asked(
     config: CrossSampleConfig, evaluation: EvalConfig, part: Part, tokenizer: Tokenizer, stop_ids
-) -> Asked:
+) -> CrossQuestions:
     decoding = part.decoding
     if part.kind != "generate":
         raise ConfigError(
@@ -290,10 +290,14 @@ def _asked(
             f"cross_sample: no question of {config.benchmark} leaves room for a reply."
         )
     longest = max(len(part.prompts[place]) for place in places)
-    return Asked(part, places, tokenizer, stop_ids, min(longest + decoding.max_tokens, most))
+    return CrossQuestions(
+        part, places, tokenizer, stop_ids, min(longest + decoding.max_tokens, most)
+    )
 
 
-def _claim(workdir, config: CrossSampleConfig, asked: Asked, sources: list[ModelSource]) -> None:
+def _claim(
+    workdir, config: CrossSampleConfig, asked: CrossQuestions, sources: list[ModelSource]
+) -> None:
     folder = cross_folder(workdir, config.benchmark)
     ids = [asked.part.items[place].id for place in asked.places]
     made_with = {
@@ -327,7 +331,7 @@ def _passes(config: CrossSampleConfig) -> list[tuple[str, int]]:
 
 def _make_replies(
     config: CrossSampleConfig,
-    asked: Asked,
+    asked: CrossQuestions,
     sources: list[ModelSource],
     mesh: Mesh,
     workdir: epath.PathLike,
@@ -349,7 +353,7 @@ def _make_replies(
             own = on_process_zero(lambda path=paths[leads, 0]: read_replies_file(path))
             shifts = {line["id"]: line["shifts"] for line in own}
         threshold = config.threshold if config.rule == "first" else None
-        rule = Rows(config.batch_size, budget, threshold, shifts)
+        rule = ChoiceRows(config.batch_size, budget, threshold, shifts)
         lines = reply_lines(asked, rule, functools.partial(write, tuned_leads=leads == "tuned"))
         if jax.process_index() == 0:
             write_replies_file(paths[leads, budget], lines)
@@ -360,7 +364,9 @@ def _path(workdir: epath.PathLike, config: CrossSampleConfig, leads: str, budget
     return replies_path(workdir, config.benchmark, leads, budget_name(budget))
 
 
-def _grade(config: CrossSampleConfig, evaluation: EvalConfig, asked: Asked, workdir) -> None:
+def _grade(
+    config: CrossSampleConfig, evaluation: EvalConfig, asked: CrossQuestions, workdir
+) -> None:
     part = asked.part
     (task,) = part.graders
     items = [part.items[place] for place in asked.places]

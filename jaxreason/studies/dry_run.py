@@ -32,15 +32,15 @@ from jaxreason.results.trajectory_file import is_complete
 from jaxreason.sharding import MeshConfig
 from jaxreason.studies import study as stages_of
 from jaxreason.studies.arms import StudyConfig, arm_evaluation, arm_section
-from jaxreason.studies.lineage import base_of, bases_of, origin_of
-from jaxreason.studies.question_set import QuestionsConfig, prepare
-from jaxreason.studies.study import Stage
+from jaxreason.studies.lineage import base_of_arm, origin_of, study_bases
+from jaxreason.studies.question_set import QuestionsConfig, prepare_questions
+from jaxreason.studies.study import StudyStage
 from jaxreason.studies.workload import (
     ALIKE,
     CHOICES,
     PROMPT_TOKENS,
-    Replies,
-    Work,
+    ExpectedReplies,
+    StageWork,
     evaluation_work,
     expected_replies,
     is_here,
@@ -80,11 +80,11 @@ OF_MACHINE = (
 
 
 @dataclass(frozen=True)
-class Row:
+class StageRow:
     """A stage, what it takes, and whether it is complete in the working directory."""
 
     name: str
-    work: Work
+    work: StageWork
     done: bool
 
 
@@ -102,7 +102,7 @@ class _Study:
         """The recipe's `plan` section as it is for an arm, or a base."""
         return _plan(self.config, name)
 
-    def replies(self, name: str) -> Replies | None:
+    def replies(self, name: str) -> ExpectedReplies | None:
         """Of the evaluation of an arm, or a base."""
         section, arm = self.evaluation, self.arms.arms.get(name)
         section = section if arm is None else arm_evaluation(self.config, name, arm)
@@ -132,7 +132,7 @@ def describe_study(config: ml_collections.ConfigDict, workdir: epath.Path | None
     """
     stages_of.check_recipe(config)
     with tempfile.TemporaryDirectory() as scratch:
-        prepared = prepare(_without_downloads(config), epath.Path(scratch))
+        prepared = prepare_questions(_without_downloads(config), epath.Path(scratch))
         study = _study_of(prepared)
         stages = stages_of.stages(prepared, None, epath.Path(scratch))
         rows = [_row(study, stage, _there(stage, scratch, workdir)) for stage in stages]
@@ -158,12 +158,12 @@ def _without_downloads(config: ml_collections.ConfigDict) -> ml_collections.Conf
 def _study_of(config: ml_collections.ConfigDict) -> _Study:
     arms = parse(StudyConfig, config.study, "config.study")
     model = parse(ModelConfig, config.model, "config.model")
-    paths = {base.name: base.path for base in bases_of(arms, model.path)}
+    paths = {base.name: base.path for base in study_bases(arms, model.path)}
     paths |= {name: origin_of(arms, name, model.path) for name in arms.arms}
     found: dict[tuple[str, str], Model] = {}
     models = {}
     planned = {
-        base.name: _first_arm(arms, model.path, base.name) for base in bases_of(arms, model.path)
+        base.name: _first_arm(arms, model.path, base.name) for base in study_bases(arms, model.path)
     }
     for name, path in paths.items():
         plan = _plan(config, name)
@@ -180,7 +180,7 @@ def _study_of(config: ml_collections.ConfigDict) -> _Study:
 
 
 def _first_arm(arms: StudyConfig, path: str, base: str) -> str:
-    return next(name for name in arms.arms if base_of(arms, name, path).name == base)
+    return next(name for name in arms.arms if base_of_arm(arms, name, path).name == base)
 
 
 def _plan(config: ml_collections.ConfigDict, name: str) -> PlanConfig:
@@ -210,47 +210,47 @@ def matmul_rate() -> float:
     return 2 * 2048**3 / min(times) * jax.device_count()
 
 
-def _there(stage: Stage, scratch: str, workdir: epath.Path | None) -> epath.Path:
+def _there(stage: StudyStage, scratch: str, workdir: epath.Path | None) -> epath.Path:
     """A stage's folder in the working directory, if there is one."""
     return stage.folder if workdir is None else workdir / stage.folder.relative_to(scratch)
 
 
-def _row(study: _Study, stage: Stage, folder: epath.Path) -> Row:
+def _row(study: _Study, stage: StudyStage, folder: epath.Path) -> StageRow:
     name = stage.model
     if stage.kind == "train":
-        return Row(stage.name, _training(study, name), (folder / DONE).exists())
+        return StageRow(stage.name, _training(study, name), (folder / DONE).exists())
     if stage.kind == "evaluate":
-        return Row(stage.name, _evaluation(study, name), is_finished(folder))
+        return StageRow(stage.name, _evaluation(study, name), is_finished(folder))
     if stage.kind == "drift":
         metrics = parse(DriftConfig, study.config.drift, "config.drift").metrics
         done = all(drift_path(folder, metric).exists() for metric in metrics)
-        return Row(stage.name, _drift(study, name), done)
+        return StageRow(stage.name, _drift(study, name), done)
     if stage.kind == "follow":
-        return Row(stage.name, _followed(study, name), is_complete(folder))
-    return Row(stage.name, Work(Spent(), 0.0), False)
+        return StageRow(stage.name, _followed(study, name), is_complete(folder))
+    return StageRow(stage.name, StageWork(Spent(), 0.0), False)
 
 
-def _evaluation(study: _Study, name: str) -> Work:
+def _evaluation(study: _Study, name: str) -> StageWork:
     machine = study.models[name], study.machine, study.tensor
     return evaluation_work(study.replies(name), study.evaluation.sampler.slots, *machine)
 
 
-def _followed(study: _Study, name: str) -> Work:
+def _followed(study: _Study, name: str) -> StageWork:
     """Evaluation and drift of every checkpoint but the last, which the arm's own stages measure."""
     arm = study.arms.arms[name]
     section = arm_section(study.config, name, arm)
     steps = training_steps(section, study.plan(name))
     parts = [_evaluation(study, name), *([_drift(study, name)] if arm.drift else [])]
     if steps is None or any(part.spent is None for part in parts):
-        return Work(None, 0.0)
+        return StageWork(None, 0.0)
     times = math.ceil(steps / section.checkpoint_every) - 1 if section.checkpoint_every else 0
     spent = sum((part.spent for part in parts), Spent())
-    return Work(
+    return StageWork(
         Spent(times * spent.compute, times * spent.memory), times * sum(p.disk for p in parts)
     )
 
 
-def _training(study: _Study, name: str) -> Work:
+def _training(study: _Study, name: str) -> StageWork:
     section = arm_section(study.config, name, study.arms.arms[name])
     about = study.plan(name), study.models[name], study.machine, study.tensor
     work = (sft_work if isinstance(section, SFTConfig) else rl_work)(section, *about)
@@ -260,19 +260,19 @@ def _training(study: _Study, name: str) -> Work:
     evaluation = arm_evaluation(study.config, name, study.arms.arms[name])
     plan, *machine = about
     watched = watched_work(section, steps, evaluation, plan.eval_tokens, *machine)
-    return Work(None if watched is None else work.spent + watched, work.disk)
+    return StageWork(None if watched is None else work.spent + watched, work.disk)
 
 
-def _drift(study: _Study, name: str) -> Work:
+def _drift(study: _Study, name: str) -> StageWork:
     """Both models read what each wrote."""
     section = parse(DriftConfig, study.config.drift, "config.drift")
     texts = section.texts_per_benchmark * len(find_benchmarks(study.evaluation))
     spent = Spent()
-    base = base_of(study.arms, name, study.path).name
+    base = base_of_arm(study.arms, name, study.path).name
     for who in (base, name):
         replies = study.replies(who)
         if replies is None:
-            return Work(None, 0.0)
+            return StageWork(None, 0.0)
         length = replies.prompt + replies.tokens
         length = min(section.max_length or length, length)
         for model in (study.models[base], study.models[name]):
@@ -281,7 +281,7 @@ def _drift(study: _Study, name: str) -> Work:
         sources = {"base": base, "tuned": name}
         for who in section.training_replies:
             spent += _training_prompts(study, section, sources[who], (base, name))
-    return Work(spent, 0.0)
+    return StageWork(spent, 0.0)
 
 
 def _training_prompts(
@@ -300,19 +300,21 @@ def _training_prompts(
 
 
 def _head(study: _Study) -> str:
-    bases = bases_of(study.arms, study.path)
+    bases = study_bases(study.arms, study.path)
     sizes = {base.path: on_paper.num_parameters(study.models[base.name]) for base in bases}
     said = [f"{path} ({size:,} parameters)" for path, size in sizes.items()]
     return f"{', '.join(said)} on {study.machine.name}:"
 
 
-def _table(rows: list[Row], machine: Machine) -> str:
+def _table(rows: list[StageRow], machine: Machine) -> str:
     lines = [_line(row, machine) for row in rows]
     for title, members in (("all", rows), ("left", [row for row in rows if not row.done])):
         known = [row.work.spent for row in members if row.work.spent is not None]
-        whole = Work(sum(known, Spent()), sum(row.work.disk for row in members))
+        whole = StageWork(sum(known, Spent()), sum(row.work.disk for row in members))
         lines += (
-            [_line(Row(title, whole, False), machine)] if members != rows or title == "all" else []
+            [_line(StageRow(title, whole, False), machine)]
+            if members != rows or title == "all"
+            else []
         )
     unit = ["hours", "chip-hours"] if _is_slice(machine) else ["minutes"]
     lines.insert(0, ["stage", *unit, "disk GiB", ""])
@@ -324,7 +326,7 @@ def _table(rows: list[Row], machine: Machine) -> str:
     return "\n".join(texts)
 
 
-def _line(row: Row, machine: Machine) -> list[str]:
+def _line(row: StageRow, machine: Machine) -> list[str]:
     times = (3600, 3600 / machine.chips) if _is_slice(machine) else (60,)
     spans = [_span(row.work.spent, seconds) for seconds in times]
     return [row.name, *spans, f"{row.work.disk / GIB:,.3f}", "done" if row.done else ""]
@@ -360,7 +362,7 @@ def _too_large(study: _Study) -> list[str]:
 def _downloads(study: _Study) -> list[str]:
     """What is not here, by name."""
     arms = study.arms.arms
-    paths = {base.path: base.name for base in bases_of(study.arms, study.path)}
+    paths = {base.path: base.name for base in study_bases(study.arms, study.path)}
     paths |= {arm.path: name for name, arm in arms.items() if arm.method == "given"}
     found = []
     for path, name in paths.items():

@@ -131,7 +131,7 @@ def run_follow(
       UserError: settings or a run that cannot be used, or a working directory of something else.
       SystemExit: with code 143, after a signal.
     """
-    check_config(config, mesh)
+    check_follow(config, mesh)
     run = read_run(run_folder)
     _follow(config, run, _base(config.model, run, mesh), mesh, Places(epath.Path(workdir)), wait)
 
@@ -181,7 +181,7 @@ def _follow(config, run: TrainedRun, base: ModelSource, mesh, places: Places, wa
         follower.write(complete=True)
 
 
-def check_config(config: FollowConfig, mesh: Mesh | None) -> Named:
+def check_follow(config: FollowConfig, mesh: Mesh | None) -> Named:
     """Refuses settings that a step would be refused with; gives the score that the best step is chosen by.
 
     Raises:

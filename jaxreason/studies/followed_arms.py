@@ -22,7 +22,7 @@ from jaxreason.results.trajectory_file import INSIDE
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.studies.arms import StudyConfig, arm_evaluation
 from jaxreason.studies.follow import FollowConfig, Places, follow_finished
-from jaxreason.studies.lineage import base_of
+from jaxreason.studies.lineage import base_of_arm
 from jaxreason.training.sft_config import SFTConfig
 
 
@@ -66,7 +66,7 @@ def follow_arm(
       UserError, SystemExit: as `follow_finished`.
     """
     study = parse(StudyConfig, config.study, "config.study")
-    run, base = run_folder(name, seed), base_of(study, name, model.path)
+    run, base = run_folder(name, seed), base_of_arm(study, name, model.path)
     how = _settings(config, study, model, name)
     steps = read_object(workdir / run / DONE, {"num_steps": int})["num_steps"]
     places = Places(workdir / run / INSIDE, workdir, {0: base.name, steps: run})

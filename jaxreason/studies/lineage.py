@@ -34,7 +34,9 @@ def parent_of(study: StudyConfig, arm: ArmConfig) -> str | None:
     return arm.base if arm.base in study.arms else None
 
 
-def in_order(study: StudyConfig, reads: Mapping[str, Collection[str]] | None = None) -> list[str]:
+def arms_in_order(
+    study: StudyConfig, reads: Mapping[str, Collection[str]] | None = None
+) -> list[str]:
     """The arms, each after the one that it starts from and those whose files it reads, and else as they stand.
 
     Args:
@@ -79,7 +81,7 @@ def ancestry(study: StudyConfig, name: str) -> list[str]:
     return found
 
 
-def base_of(study: StudyConfig, name: str, model_path: str) -> Base:
+def base_of_arm(study: StudyConfig, name: str, model_path: str) -> Base:
     """The base that an arm is compared with: the one that its first ancestor starts from.
 
     Args:
@@ -93,7 +95,7 @@ def base_of(study: StudyConfig, name: str, model_path: str) -> Base:
     return Base(base_folder(path), path)
 
 
-def bases_of(study: StudyConfig, model_path: str) -> list[Base]:
+def study_bases(study: StudyConfig, model_path: str) -> list[Base]:
     """The bases that arms are compared with, the recipe's `model` first; each is evaluated once.
 
     Raises:
@@ -101,7 +103,7 @@ def bases_of(study: StudyConfig, model_path: str) -> list[Base]:
     """
     found: dict[str, Base] = {}
     for name in study.arms:
-        base = base_of(study, name, model_path)
+        base = base_of_arm(study, name, model_path)
         other = found.setdefault(base.name, base)
         if not _same(base.path, other.path):
             raise ConfigError(
@@ -130,7 +132,7 @@ def origin_of(study: StudyConfig, name: str, model_path: str) -> str:
     for member in ancestry(study, name):
         if study.arms[member].method == "given":
             return study.arms[member].path
-    return base_of(study, name, model_path).path
+    return base_of_arm(study, name, model_path).path
 
 
 def check_lineage(study: StudyConfig, model_path: str) -> None:
@@ -159,7 +161,7 @@ def check_lineage(study: StudyConfig, model_path: str) -> None:
                     f"{path}.seeds: starts from {parent!r}, which has no run of seed "
                     f"{', '.join(map(str, sorted(missing)))}."
                 )
-    bases_of(study, model_path)
+    study_bases(study, model_path)
     asked_of_bases(study, model_path)
     published_bases(study, model_path)
 
@@ -172,7 +174,7 @@ def asked_of_bases(study: StudyConfig, model_path: str) -> dict[str, tuple[str, 
     """
     found: dict[str, tuple[str, dict]] = {}
     for name, arm in study.arms.items():
-        base = base_of(study, name, model_path)
+        base = base_of_arm(study, name, model_path)
         if arm.base_asked and not (arm.base and _same(arm.base, base.path)):
             raise ConfigError(
                 f"config.study.arms.{name}.base_asked: for a base of its own, and it has none."
@@ -196,7 +198,7 @@ def published_bases(study: StudyConfig, model_path: str) -> dict[str, str]:
     for name, arm in study.arms.items():
         if arm.published:
             base = published.models()[arm.published].base
-            folder = base_of(study, name, model_path).name
+            folder = base_of_arm(study, name, model_path).name
             other, said = found.setdefault(folder, (name, base))
             if said != base:
                 raise ConfigError(

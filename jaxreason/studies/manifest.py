@@ -10,10 +10,10 @@ from jaxreason.results.files import write_json
 from jaxreason.results.redaction import hidden
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.studies.arms import StudyConfig, arm_evaluation, arm_section, seeds_of, traits_of
-from jaxreason.studies.lineage import base_of, bases_of, parent_of, published_bases
+from jaxreason.studies.lineage import base_of_arm, parent_of, published_bases, study_bases
 
 
-def write_manifest(
+def write_study(
     config: ml_collections.ConfigDict, recipe: ml_collections.ConfigDict, workdir: epath.Path
 ) -> None:
     """study.json: what the report needs to know to find and name things; and config.json, the newest recipe."""
@@ -26,7 +26,7 @@ def write_manifest(
             "label": arm.label,
             "seeds": list(seeds_of(study, arm)),
             "asked": arm_evaluation(config, name, arm).asked,
-            "base": base_of(study, name, config.model.path).name,
+            "base": base_of_arm(study, name, config.model.path).name,
             "after": parent_of(study, arm) or "",
             "drift": arm.drift,
             "published": arm.published,
@@ -35,7 +35,7 @@ def write_manifest(
         }
         for name, arm in study.arms.items()
     ]
-    bases = bases_of(study, config.model.path)
+    bases = study_bases(study, config.model.path)
     known = published_bases(study, config.model.path)
     manifest = {
         "name": study.name,

@@ -66,7 +66,7 @@ class QuestionsConfig:
     timeout_s: Annotated[float, above(0), FREE] = 20.0
 
 
-def write_questions(config: QuestionsConfig, folder: epath.Path) -> None:
+def write_question_set(config: QuestionsConfig, folder: epath.Path) -> None:
     """Writes both files, where they are not there already; on one process alone.
 
     Raises:
@@ -194,7 +194,7 @@ def _row(config: QuestionsConfig, example: Example) -> dict[str, Any]:
     }
 
 
-def describe(report: dict[str, Any]) -> str:
+def describe_questions(report: dict[str, Any]) -> str:
     """A line for all questions and one for each source: rows, what was left out of them and why, what is kept."""
     lines = [f"questions: {report['questions']}"]
     for name, counts in report["sources"].items():
@@ -214,7 +214,9 @@ WRITERS: dict[str, tuple[type, Callable[[Any], dict[str, list[dict]]]]] = {
 }
 
 
-def prepare(config: ml_collections.ConfigDict, workdir: epath.Path) -> ml_collections.ConfigDict:
+def prepare_questions(
+    config: ml_collections.ConfigDict, workdir: epath.Path
+) -> ml_collections.ConfigDict:
     """Writes the recipe's question files below `workdir/questions` and returns the recipe with their paths.
 
     Every process must call it: process 0 writes and compares, and no other reads before all is there.
@@ -238,7 +240,7 @@ def _write_all(config: ml_collections.ConfigDict, folder: epath.Path) -> None:
     if "procedural" in config:
         save_character_tokenizer(folder / "tokenizer", CHARACTERS)
     if "questions" in config:
-        write_questions(parse(QuestionsConfig, config.questions, "config.questions"), folder)
+        write_question_set(parse(QuestionsConfig, config.questions, "config.questions"), folder)
 
 
 def _text(rows: list[dict]) -> str:

@@ -55,16 +55,16 @@ from jaxreason.studies.contamination import DecontaminationConfig, decontaminate
 from jaxreason.studies.cross_sample import CrossSampleConfig
 from jaxreason.studies.followed_arms import follow_arm
 from jaxreason.studies.lineage import (
+    arms_in_order,
     asked_of_bases,
-    base_of,
-    bases_of,
+    base_of_arm,
     check_lineage,
-    in_order,
     model_of,
     start_of,
+    study_bases,
 )
-from jaxreason.studies.manifest import write_manifest
-from jaxreason.studies.question_set import WRITERS, QuestionsConfig, prepare
+from jaxreason.studies.manifest import write_study
+from jaxreason.studies.question_set import WRITERS, QuestionsConfig, prepare_questions
 from jaxreason.studies.study_checks import check_stages
 from jaxreason.studies.training_texts import training_units
 from jaxreason.training import sft
@@ -72,7 +72,7 @@ from jaxreason.training.sft_config import SFTConfig
 
 
 @dataclass(frozen=True)
-class Stage:
+class StudyStage:
     """One thing to do.
 
     Attributes:
@@ -156,7 +156,7 @@ def _check_seed(seed: object) -> None:
 
 
 @contextlib.contextmanager
-def locked(workdir: epath.Path, verb: str) -> Iterator[None]:
+def locked_by_all(workdir: epath.Path, verb: str) -> Iterator[None]:
     """`results.locks.locked`, held by process 0 for all; every process must enter it, and all are refused alike.
 
     On a bucket all processes end as soon as process 0 finds that another run has taken over. Whoever holds a working
@@ -195,10 +195,10 @@ def run_study(
       UserError: a stage cannot be done as the recipe says; what the others have done stays.
       SystemExit: with code 143, after a signal.
     """
-    with locked(workdir, "study"), Interrupt() as interrupt:
-        prepared = prepare(config, workdir)
+    with locked_by_all(workdir, "study"), Interrupt() as interrupt:
+        prepared = prepare_questions(config, workdir)
         check_stages(prepared, mesh)
-        write_manifest(prepared, config, workdir)
+        write_study(prepared, config, workdir)
         plan = stages(prepared, mesh, workdir)
         for number, stage in enumerate(plan, start=1):
             interrupt.check(f"{number - 1} of {len(plan)} stages are complete.")
@@ -209,7 +209,7 @@ def run_study(
         tell(f"report: {workdir / 'report' / 'report.html'}")
 
 
-def _run(stage: Stage, said: str) -> None:
+def _run(stage: StudyStage, said: str) -> None:
     """Does a stage; a failure names it, and of weights that are no numbers the tensor.
 
     Raises:
@@ -224,37 +224,37 @@ def _run(stage: Stage, said: str) -> None:
         raise kind(f"{text}\nWhat was done stays; the same command goes on from here.") from error
 
 
-def _not_finite(stage: Stage) -> str:
+def _not_finite(stage: StudyStage) -> str:
     found = on_process_zero(lambda: first_not_finite(resolve(stage.path)) if stage.path else "")
     return f" {found}." if found else ""
 
 
 def stages(
     config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, workdir: epath.Path
-) -> list[Stage]:
+) -> list[StudyStage]:
     """The study's stages in the order in which they run."""
     study = parse(StudyConfig, config.study, "config.study")
     model = _measured(parse(ModelConfig, config.model, "config.model"), study)
 
-    def evaluate(name: str, path: str, folder: epath.Path, how: settings.EvalConfig) -> Stage:
+    def evaluate(name: str, path: str, folder: epath.Path, how: settings.EvalConfig) -> StudyStage:
         asked = dataclasses.replace(model, path=path)
         run = lambda: evaluator.run_eval(how, asked, mesh, folder, config.seed)  # noqa: E731
         said = f"evaluate {folder.relative_to(workdir)}"
-        return Stage("evaluate", name, said, folder / EVALUATION, run, path)
+        return StudyStage("evaluate", name, said, folder / EVALUATION, run, path)
 
     plan = []
-    for base in bases_of(study, model.path):
+    for base in study_bases(study, model.path):
         arm, asked = asked_of_bases(study, model.path)[base.name]
         how = evaluation_asked(config, asked, f"config.study.arms.{arm}.base_asked")
         plan.append(evaluate(base.name, base.path, workdir / base.name, how))
-    order = in_order(study, _reads(config, study, workdir))
+    order = arms_in_order(study, _reads(config, study, workdir))
     for seed in all_seeds(study):
         for name in order:
             if seed in seeds_of(study, study.arms[name]):
                 plan += _arm_stages(config, mesh, workdir, study, name, seed, evaluate)
     made = {"transfer": (workdir, _transfer), "report": (workdir / "report", _report)}
     for name, (folder, run) in made.items():
-        plan.append(Stage(name, "", name, folder, functools.partial(run, config, workdir)))
+        plan.append(StudyStage(name, "", name, folder, functools.partial(run, config, workdir)))
     return plan
 
 
@@ -273,10 +273,12 @@ def _measured(model: ModelConfig, study: StudyConfig) -> ModelConfig:
     return dataclasses.replace(model, param_dtype=study.measured_dtype or model.param_dtype)
 
 
-def _arm_stages(config, mesh, workdir, study: StudyConfig, name, seed, evaluate) -> list[Stage]:
+def _arm_stages(
+    config, mesh, workdir, study: StudyConfig, name, seed, evaluate
+) -> list[StudyStage]:
     arm, folder = study.arms[name], workdir / run_folder(name, seed)
     model = parse(ModelConfig, config.model, "config.model")
-    compared = base_of(study, name, model.path)
+    compared = base_of_arm(study, name, model.path)
     start = dataclasses.replace(model, path=start_of(study, name, model.path, seed, workdir))
     paths = compared.path, model_of(study, name, seed, workdir)
     base, tuned = (dataclasses.replace(_measured(model, study), path=path) for path in paths)
@@ -297,13 +299,15 @@ def _arm_stages(config, mesh, workdir, study: StudyConfig, name, seed, evaluate)
             how = asked, section.validation, arm.method, start, mesh, config.seed
             run(clean, start, mesh, folder, seed, make_validator(*how))
 
-        made.insert(0, Stage("train", name, f"train {name} seed {seed}", folder, train))
+        made.insert(0, StudyStage("train", name, f"train {name} seed {seed}", folder, train))
     if arm.drift:
-        made.append(Stage("drift", name, f"drift {name} seed {seed}", folder, compare))
+        made.append(StudyStage("drift", name, f"drift {name} seed {seed}", folder, compare))
     if study.follow and arm.method != "given":
         which = config, _measured(model, study), mesh, workdir, name, seed
         follow = functools.partial(follow_arm, *which)
-        made.append(Stage("follow", name, f"follow {name} seed {seed}", folder / INSIDE, follow))
+        made.append(
+            StudyStage("follow", name, f"follow {name} seed {seed}", folder / INSIDE, follow)
+        )
     return made
 
 

@@ -17,12 +17,12 @@ from jaxreason.evaluation.validator import validation_eval
 from jaxreason.models.broken_weights import check_loadable
 from jaxreason.models.decoder import Model
 from jaxreason.models.huggingface import ModelConfig, make_model, read_architecture, resolve
-from jaxreason.rl.checks import check_config as check_rl
+from jaxreason.rl.checks import check_rl
 from jaxreason.studies.arms import StudyConfig, arm_evaluation, arm_section, evaluation_asked
-from jaxreason.studies.contamination import compared_benchmarks, settings_of
+from jaxreason.studies.contamination import compared_benchmarks, decontamination_settings
 from jaxreason.studies.followed_arms import check_followed
-from jaxreason.studies.lineage import asked_of_bases, base_of, check_lineage, origin_of
-from jaxreason.training.sft_config import check_fits
+from jaxreason.studies.lineage import asked_of_bases, base_of_arm, check_lineage, origin_of
+from jaxreason.training.sft_config import check_sft
 
 QUESTION = ({"role": "user", "content": "1"},)
 
@@ -64,7 +64,7 @@ def check_stages(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh | No
     evaluation = parse(settings.EvalConfig, config.eval, "config.eval")
     compared = parse(drift.DriftConfig, config.drift, "config.drift")
     settings.find_benchmarks(evaluation)
-    compared_benchmarks(evaluation, settings_of(config))
+    compared_benchmarks(evaluation, decontamination_settings(config))
     drift.check_config(compared, mesh)
     settings.check_sampled(evaluation, compared.decoding, "drift.decoding")
     transfer.check_config(parse(transfer.TransferConfig, config.transfer, "config.transfer"))
@@ -81,7 +81,7 @@ def check_stages(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh | No
 
 def _check_models(config, study: StudyConfig, name: str, models: _Models) -> None:
     """An arm's base, and the model that it comes from, can be read and asked."""
-    base = base_of(study, name, models.config.path)
+    base = base_of_arm(study, name, models.config.path)
     _, changes = asked_of_bases(study, models.config.path)[base.name]
     of_base = evaluation_asked(config, changes, f"config.study.arms.{name}.base_asked")
     of_arm = arm_evaluation(config, name, study.arms[name])
@@ -107,4 +107,4 @@ def _check_arm(config, study: StudyConfig, name: str, mesh, models: _Models) -> 
     if arm.method == "rl":
         check_rl(section, model, mesh)
     else:
-        check_fits(section, model, models.tokenizer(section.tokenizer or origin), mesh)
+        check_sft(section, model, models.tokenizer(section.tokenizer or origin), mesh)

@@ -25,19 +25,18 @@ from jaxreason.results.training_prompts_file import (
     read_training_file,
     write_training_file,
 )
-from jaxreason.rl.prompt_data import load_prompts
+from jaxreason.rl.prompts import load_prompts
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.training.base_kl import BaseKLConfig, sample_base
 from jaxreason.training.run_reader import TrainedRun, read_run
 from jaxreason.training.sft_config import SFTConfig
-from jaxreason.training.sft_data import load_data
-from jaxreason.training.sft_measures import prompts_of
+from jaxreason.training.sft_data import load_data, prompts_of
 
 _LOG = logging.getLogger(__name__)
 NO_RUN = "the model was given, not trained here: its training prompts are not known"
 NONE_FITS = "no training prompt leaves room for a reply of so many tokens"
-Prompt = tuple[int, ...]
+TokenIds = tuple[int, ...]
 
 
 def training_units(
@@ -93,7 +92,9 @@ def _empty(source: str, why: str) -> Unit:
     return Unit(TRAINING_PROMPTS, TRAINING, source, (), 0, 0, why)
 
 
-def _unit(source: str, prompts: Sequence[Prompt], replies: Sequence[Prompt], marks: Marks) -> Unit:
+def _unit(
+    source: str, prompts: Sequence[TokenIds], replies: Sequence[TokenIds], marks: Marks
+) -> Unit:
     pairs = zip(prompts, replies, strict=True)
     texts = [make_text(_hash(p)[:16], p, r, marks) for p, r in pairs if r]
     return Unit(TRAINING_PROMPTS, TRAINING, source, tuple(texts), 0, len(prompts) - len(texts))
@@ -117,7 +118,7 @@ def _prompts(
     return found
 
 
-def _all_prompts(run: TrainedRun, tokenizer: Tokenizer) -> list[Prompt]:
+def _all_prompts(run: TrainedRun, tokenizer: Tokenizer) -> list[TokenIds]:
     """The prompts of a run, encoded as it asks them."""
     where = f"{run.folder / 'config.json'}: {run.stage}"
     cls = SFTConfig if run.stage == "sft" else RLConfig
@@ -135,7 +136,7 @@ def _replies(
     prompts: Sequence[Sequence[int]],
     workdir: epath.Path,
     mesh: Mesh,
-) -> list[Prompt]:
+) -> list[TokenIds]:
     """A model's replies to the prompts, drawn from its own distribution, as it gave them once."""
     prompts = [tuple(prompt) for prompt in prompts]
     made_with = {

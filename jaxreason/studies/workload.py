@@ -17,8 +17,8 @@ from jaxreason.plan import on_paper, storage
 from jaxreason.plan.on_paper import Machine, Spent
 from jaxreason.plan.programs import micro_batches
 from jaxreason.plan.settings import PlanConfig
-from jaxreason.rl.logprob_passes import needs_old, needs_reference
 from jaxreason.rl.rl_config import RLConfig
+from jaxreason.rl.update import needs_old, needs_reference
 from jaxreason.tasks.registry import TASKS
 from jaxreason.training.sft_config import SFTConfig
 
@@ -29,7 +29,7 @@ ALIKE = 0.5  # of RL's groups, whose replies all earn the same
 
 
 @dataclass(frozen=True)
-class Work:
+class StageWork:
     """What a stage takes.
 
     Attributes:
@@ -42,7 +42,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Replies:
+class ExpectedReplies:
     """Of an evaluation.
 
     Attributes:
@@ -60,12 +60,12 @@ class Replies:
 
 def sft_work(
     section: SFTConfig, plan: PlanConfig, model: Model, machine: Machine, tensor: int
-) -> Work:
+) -> StageWork:
     """A run of SFT; its time is not known where the number of examples is not."""
     examples = _examples(section, plan)
     if examples is None:
         state = storage.checkpoint_bytes(model, section.optimizer) * max(section.keep, 1)
-        return Work(None, state + storage.exported_bytes(model, section.export_dtype))
+        return StageWork(None, state + storage.exported_bytes(model, section.export_dtype))
     steps = training_steps(section, plan)
     length = min(plan.example_tokens or section.length / 2, section.length)
     run = {"steps": steps, "sequences": examples * section.epochs, "length": length}
@@ -73,7 +73,7 @@ def sft_work(
     spent = on_paper.train(model, machine, tensor, **run)
     if section.kl_coefficient:
         spent += on_paper.read(model, machine, run["sequences"], length)
-    return Work(spent, _kept(section, model, steps))
+    return StageWork(spent, _kept(section, model, steps))
 
 
 def _examples(section: SFTConfig, plan: PlanConfig) -> int | None:
@@ -91,7 +91,7 @@ def training_steps(section: SFTConfig | RLConfig, plan: PlanConfig) -> int | Non
 
 def rl_work(
     section: RLConfig, plan: PlanConfig, model: Model, machine: Machine, tensor: int
-) -> Work:
+) -> StageWork:
     """A run of RL: sampling, updates, and passes for log-probs before them and of the reference where they are made."""
     most, steps = section.decoding.max_tokens, section.num_steps
     reply = min(plan.reply_tokens or most / 2, most)
@@ -107,7 +107,7 @@ def rl_work(
     passes = [needs_old(section), needs_reference(section) or section.exact_kl]
     spent += on_paper.read(model, machine, sum(passes) * kept, length)
     disk = storage.lines_bytes(sampled, prompt, reply) + _kept(section, model, steps)
-    return Work(spent, disk)
+    return StageWork(spent, disk)
 
 
 def generation_batches(section: RLConfig) -> int:
@@ -120,16 +120,16 @@ def generation_batches(section: RLConfig) -> int:
 
 
 def evaluation_work(
-    replies: Replies | None, slots: int, model: Model, machine: Machine, tensor: int
-) -> Work:
+    replies: ExpectedReplies | None, slots: int, model: Model, machine: Machine, tensor: int
+) -> StageWork:
     """An evaluation; its time is not known where the number of questions is not."""
     if replies is None:
-        return Work(None, 0.0)
+        return StageWork(None, 0.0)
     written = slots, replies.written, replies.prompt, replies.tokens
     spent = on_paper.write(model, machine, tensor, *written)
     spent += on_paper.read(model, machine, replies.read, replies.prompt)
     disk = storage.lines_bytes(replies.written, replies.prompt, replies.tokens)
-    return Work(spent, disk + storage.lines_bytes(replies.read / CHOICES, replies.prompt, 0))
+    return StageWork(spent, disk + storage.lines_bytes(replies.read / CHOICES, replies.prompt, 0))
 
 
 def watched_work(
@@ -180,7 +180,7 @@ def prompt_tokens(max_length: int) -> float:
     return min(PROMPT_TOKENS, PROMPT_SHARE * max_length)
 
 
-def expected_replies(config: EvalConfig, tokens: int) -> Replies | None:
+def expected_replies(config: EvalConfig, tokens: int) -> ExpectedReplies | None:
     """What an evaluation writes and reads; None where the number of a benchmark's questions is not known.
 
     Args:
@@ -203,7 +203,7 @@ def expected_replies(config: EvalConfig, tokens: int) -> Replies | None:
                 written += questions * samples
                 length += questions * samples * min(tokens or most / 2, most)
     prompt = prompt_tokens(config.sampler.max_length)
-    return Replies(prompt, written, length / max(written, 1), read)
+    return ExpectedReplies(prompt, written, length / max(written, 1), read)
 
 
 def _questions(config: EvalConfig, name: str, limit: int) -> int | None:

@@ -69,7 +69,7 @@ SECONDS_BETWEEN_LINES = 10.0
 SHOWN_FIRST = ("loss", "reward")
 
 
-class Progress:
+class ProgressBar:
     """How far a stage is: a bar on a terminal, plain lines elsewhere, nothing on other processes.
 
     Args:
@@ -159,7 +159,7 @@ class MetricsWriter:
         tracker: TrackerName = "",
     ):
         self._stage = stage
-        self._progress = Progress(stage, total_steps, resume_step, console)
+        self._progress = ProgressBar(stage, total_steps, resume_step, console)
         self._lines = self._board = self._tracker = None
         if jax.process_index() == 0:
             self._lines = metrics_writer(workdir, resume_step)

@@ -36,7 +36,7 @@ from jaxreason.sharding import num_parts, place_rows, to_host
 _LOG = logging.getLogger(__name__)
 _LENGTHS = 128  # rows are a multiple of this long, as kernels need them
 _SLOTS = 64  # replies that the base makes at a time
-Prompt = tuple[int, ...]
+TokenIds = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class BaseKLConfig:
 NO_BASE_KL = BaseKLConfig()
 
 
-class Rows(NamedTuple):
+class ReplyRows(NamedTuple):
     """Prompts with the base's replies, one a row.
 
     Attributes:
@@ -96,7 +96,7 @@ class BaseKL:
         model_config: ModelConfig,
         mesh: Mesh,
         tokenizer: Tokenizer,
-        prompts: Sequence[Prompt],
+        prompts: Sequence[TokenIds],
         workdir: epath.Path,
         num_steps: int,
         seed: int,
@@ -109,10 +109,10 @@ class BaseKL:
         chosen = choose_prompts(prompts, config, seed, model.architecture.max_position_embeddings)
         replies = self._replies(model, tokenizer, chosen, workdir, seed)
         parts = num_parts(mesh, "act_batch")
-        self._batches = [place_rows(mesh, rows) for rows in make_rows(chosen, replies, parts)]
+        self._batches = [place_rows(mesh, rows) for rows in make_reply_rows(chosen, replies, parts)]
         self._program = jax.jit(lambda *arrays: row_sums(model, *arrays, chunk=chunk))
 
-    def _replies(self, model, tokenizer, prompts, workdir, seed) -> list[Prompt]:
+    def _replies(self, model, tokenizer, prompts, workdir, seed) -> list[TokenIds]:
         made_with = {
             "weights": fingerprint(self._base),
             "seed": seed,
@@ -162,8 +162,8 @@ def open_base(model_config: ModelConfig, mesh: Mesh, seed: int) -> tuple[Model, 
 
 
 def choose_prompts(
-    prompts: Sequence[Prompt], config: BaseKLConfig, seed: int, longest: int
-) -> list[Prompt]:
+    prompts: Sequence[TokenIds], config: BaseKLConfig, seed: int, longest: int
+) -> list[TokenIds]:
     """The prompts that are measured on, with room for the base's reply within `longest` positions.
 
     Raises:
@@ -186,7 +186,7 @@ def sample_base(
     params: Any,
     mesh: Mesh,
     tokenizer: Tokenizer,
-    prompts: Sequence[Prompt],
+    prompts: Sequence[TokenIds],
     seed: int,
 ) -> list[list[int]]:
     """The base's reply to each prompt, drawn from its own distribution (temperature 1, nothing cut off).
@@ -226,28 +226,32 @@ def sample_base(
     return [list(found[place].tokens) for place in range(len(prompts))]
 
 
-def _seed_of(seed: int, prompt: Prompt) -> int:
+def _seed_of(seed: int, prompt: TokenIds) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{prompt}".encode()).digest()[:8], "big")
 
 
-def make_rows(prompts: Sequence[Prompt], replies: Sequence[Prompt], parts: int) -> list[Rows]:
+def make_reply_rows(
+    prompts: Sequence[TokenIds], replies: Sequence[TokenIds], parts: int
+) -> list[ReplyRows]:
     """Prompts and replies as batches of `parts` rows, all of one shape; the last ends with empty rows."""
     longest = max(len(p) + len(r) for p, r in zip(prompts, replies, strict=True))
     length = -(-longest // _LENGTHS) * _LENGTHS
     count = -(-len(prompts) // parts) * parts
     whole = [np.zeros((count, length), np.int32) for _ in range(3)]
-    rows = Rows(*whole, np.zeros((count, length), np.float32))
+    rows = ReplyRows(*whole, np.zeros((count, length), np.float32))
     for row, (prompt, reply) in enumerate(zip(prompts, replies, strict=True)):
         stop = len(prompt) + len(reply)
         rows.tokens[row, :stop] = (*prompt, *reply)
         rows.positions[row, :stop] = np.arange(stop)
         rows.segment_ids[row, :stop] = 1
         rows.in_reply[row, len(prompt) : stop] = 1.0
-    return [Rows(*(x[start : start + parts] for x in rows)) for start in range(0, count, parts)]
+    return [
+        ReplyRows(*(x[start : start + parts] for x in rows)) for start in range(0, count, parts)
+    ]
 
 
 def row_sums(
-    model: Model, params: Any, base: Any, rows: Rows, *, chunk: int
+    model: Model, params: Any, base: Any, rows: ReplyRows, *, chunk: int
 ) -> dict[str, Float[Array, " B"]]:
     """Of each row the sums of KL(base || policy) over the reply's and over the prompt's tokens, and their numbers.
 

@@ -158,3 +158,13 @@ def _ended(workdir: epath.Path) -> bool:
         return (workdir / claims.DONE).exists() and bool(read_object(workdir / claims.DONE, {}))
     except UserError:
         return False
+
+
+def saved_steps(step: int) -> str:
+    """What to say of a run that ends after `step` saved steps."""
+    return f"The state after step {step} is saved." if step else "No step was made yet."
+
+
+def is_due(step: int, every: int, num_steps: int) -> bool:
+    """Whether a checkpoint is written after this step; after the last one always."""
+    return step == num_steps or (every > 0 and step % every == 0)

@@ -95,7 +95,7 @@ class SFTConfig:
     tracker: Annotated[TrackerName, FREE] = ""
 
 
-def check_fits(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh | None) -> None:
+def check_sft(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh | None) -> None:
     """Refuses what would fail, or be wrong, after minutes of compilation; `mesh` is None where it is not known.
 
     Raises:

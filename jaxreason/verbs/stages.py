@@ -34,7 +34,12 @@ from jaxreason.studies import cross_sample, dry_run, follow, study
 from jaxreason.studies.contamination import decontaminated
 from jaxreason.studies.cross_sample import CrossSampleConfig
 from jaxreason.studies.joined_studies import join_studies
-from jaxreason.studies.question_set import QUESTIONS, describe, prepare, read_report
+from jaxreason.studies.question_set import (
+    QUESTIONS,
+    describe_questions,
+    prepare_questions,
+    read_report,
+)
 from jaxreason.studies.training_texts import training_units
 from jaxreason.training import convert, sft
 from jaxreason.training.sft_config import SFTConfig
@@ -88,22 +93,22 @@ def _validator(call: Call, stage: str, how: ValidationConfig, mesh: Mesh) -> Val
 @contextlib.contextmanager
 def _in_workdir(call: Call, name: str) -> Iterator[tuple[Mesh, Call]]:
     """The mesh, and the call with its question files written, in a working directory that no other run uses."""
-    with on_mesh(call, name) as mesh, study.locked(call.workdir, call.verb):
+    with on_mesh(call, name) as mesh, study.locked_by_all(call.workdir, call.verb):
         yield mesh, _prepared(call)
 
 
 def _prepared(call: Call) -> Call:
-    return dataclasses.replace(call, config=prepare(call.config, call.workdir))
+    return dataclasses.replace(call, config=prepare_questions(call.config, call.workdir))
 
 
 def run_questions(call: Call) -> None:
     """The questions of a recipe, of all their sources, without those that occur twice."""
     call.require("questions")
     without_devices(call)
-    with study.locked(call.workdir, call.verb):
-        prepare(call.config, call.workdir)
+    with study.locked_by_all(call.workdir, call.verb):
+        prepare_questions(call.config, call.workdir)
         folder = call.workdir / "questions"
-        call.tell(describe(read_report(folder)))
+        call.tell(describe_questions(read_report(folder)))
         call.tell(f"wrote {folder / QUESTIONS}")
 
 
@@ -122,7 +127,7 @@ def run_eval(call: Call) -> None:
 def run_grade(call: Call) -> None:
     """Grading samples again, or completions that came from anywhere."""
     without_devices(call)
-    with study.locked(call.workdir, call.verb):
+    with study.locked_by_all(call.workdir, call.verb):
         call = _prepared(call)
         section = call.section("eval", settings.EvalConfig)
         if call.flags["responses"]:
@@ -214,7 +219,7 @@ def run_drift(call: Call) -> None:
     tuned = dataclasses.replace(call.model, path=call.flags["tuned"])
     folders = [epath.Path(call.flags[f"{name}-evaluation"]) for name in ("base", "tuned")]
     run = epath.Path(tuned.path).parent  # of <run>/model
-    with on_mesh(call) as mesh, study.locked(call.workdir, call.verb):
+    with on_mesh(call) as mesh, study.locked_by_all(call.workdir, call.verb):
         also = functools.partial(training_units, section, run, call.workdir, mesh=mesh)
         drift.run_drift(section, call.model, tuned, mesh, call.workdir, *folders, also=also)
         call.tell(outcome.drift(call.workdir))

@@ -17,7 +17,7 @@ def run_weights(call: Call) -> None:
     if bool(base) != bool(tuned):
         raise ConfigError("--base and --tuned go together; without both, --workdir is a study's.")
     show_messages(call)
-    with study.locked(call.workdir, call.verb), Interrupt() as interrupt:
+    with study.locked_by_all(call.workdir, call.verb), Interrupt() as interrupt:
         if base:
             names = [name.strip() for name in tuned.split(",") if name.strip()]
             found = base, names, call.workdir, interrupt.check

@@ -30,7 +30,7 @@ from jaxreason.results.cross_files import read_replies_file, read_results, repli
 from jaxreason.results.cross_files import write_replies_file as write
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.studies import cross_sample
-from jaxreason.studies.cross_sample import CrossSampleConfig, Rows, run_cross_sample
+from jaxreason.studies.cross_sample import ChoiceRows, CrossSampleConfig, run_cross_sample
 
 CONFIG = CrossSampleConfig("sums", budgets=(0, 1, 2, -1), batch_size=4)
 QUESTIONS = [(f"{n}+{7 - n}=", "7") for n in range(5)]
@@ -220,8 +220,8 @@ def test_no_reply_goes_beyond_the_positions_of_either_model(finished, models, qu
 
 def test_a_budget_beyond_the_shifts_takes_them_all():
     shifts = {"a": [[0, 0.4, 1, 2, 0], [3, 0.1, 1, 2, 0]]}
-    assert Rows(2, 1, None, shifts).takes(["a"]).threshold[0] == pytest.approx(0.4, rel=1e-5)
-    assert Rows(2, 2, None, shifts).takes(["a"]).threshold[0] == pytest.approx(0.1, rel=1e-5)
-    assert Rows(2, 3, None, shifts).takes(["a"]).threshold[0] == 0
-    assert Rows(2, -1, None, shifts).takes(["a"]).threshold.tolist() == [0, 0]
-    assert Rows(2, 1, 0.25, shifts).takes(["a"]).threshold[0] == 0.25
+    assert ChoiceRows(2, 1, None, shifts).takes(["a"]).threshold[0] == pytest.approx(0.4, rel=1e-5)
+    assert ChoiceRows(2, 2, None, shifts).takes(["a"]).threshold[0] == pytest.approx(0.1, rel=1e-5)
+    assert ChoiceRows(2, 3, None, shifts).takes(["a"]).threshold[0] == 0
+    assert ChoiceRows(2, -1, None, shifts).takes(["a"]).threshold.tolist() == [0, 0]
+    assert ChoiceRows(2, 1, 0.25, shifts).takes(["a"]).threshold[0] == 0.25

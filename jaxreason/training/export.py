@@ -1,4 +1,7 @@
-"""Validation at the two ends of a run: what a killed one has still to ask, and which step's weights become model/."""
+"""The end of a training run: which step's weights become model/, and how that folder is written.
+
+Also the validation that an earlier start of the run left out.
+"""
 
 from typing import Any
 
@@ -7,15 +10,23 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.checkpoint import Checkpointer
+from jaxreason.config import to_dict
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
+from jaxreason.models import huggingface
 from jaxreason.models.decoder import Model
+from jaxreason.models.model_card import longest_reply, run_card
+from jaxreason.results.code_version import code_version
 from jaxreason.results.metrics_lines import amend_metrics
 from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.runtime.preemption import Interrupt
 from jaxreason.sampling.engine import Engine
 from jaxreason.training.run_reader import UnavailableError, restore_params
+from jaxreason.training.sft_config import SFTConfig
 from jaxreason.training.state import TrainState
-from jaxreason.validation import Validation
+from jaxreason.validation import (
+    Validation,
+)
 
 
 def catch_up(
@@ -67,3 +78,35 @@ def exported_state(
             f"checkpoints/{step}, of the step with the best validation, cannot be read: {error}. Put back a copy of it."
         ) from error
     return step, last._replace(params=params)
+
+
+def export(
+    config: SFTConfig,
+    model: Model,
+    state: TrainState,
+    tokenizer_path: str,
+    tokenizer: Tokenizer,
+    workdir: epath.Path,
+    interrupt: Interrupt,
+    step: int | None = None,
+) -> None:
+    """Writes `<workdir>/model`, a Hugging Face folder with the tokenizer's files and a model card.
+
+    `step` is what the parameters are after, for the card; None for the last one of the metrics.
+
+    A signal ends it before the next file; the checkpoint of the last step is there, and the next run writes the folder.
+    """
+    saved = "All steps are saved, model/ is not written yet."
+    huggingface.save_model(
+        workdir / "model",
+        model,
+        state.params,
+        tokenizer_from=huggingface.resolve(tokenizer_path),
+        max_shard_bytes=config.max_shard_bytes,
+        dtype=config.export_dtype,
+        stop_tokens=tokenizer.stop_tokens,
+        pad_token=tokenizer.pad_token,
+        longest_reply=longest_reply(to_dict(config)),
+        card=lambda: run_card(workdir, tokenizer.stop_tokens, step, code_version()),
+        between=lambda: interrupt.check(saved),
+    )

@@ -1,4 +1,7 @@
-"""Measurements of steps, left on the devices until they are written: no step waits for one."""
+"""What SFT measures: its steps, and what is evaluated between two of them.
+
+The numbers stay on the devices until they are written, so that no step waits for them.
+"""
 
 import time
 from collections.abc import Callable
@@ -8,11 +11,16 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxreason.models.model_flops import utilization
+from jaxreason.data.batches import TokenBatch
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.models.decoder import Model
+from jaxreason.models.model_flops import training_flops, utilization, weight_products
 from jaxreason.results.run_status import at_hosts
 from jaxreason.tracking.metrics import MetricsWriter
+from jaxreason.training.base_kl import BaseKL
 from jaxreason.training.optimizer import Schedule
-from jaxreason.training.step import NOT_FINITE
+from jaxreason.training.train_step import NOT_FINITE
+from jaxreason.validation import Validation
 
 
 class Recorder:
@@ -106,3 +114,48 @@ def _compare_hosts(seconds: float) -> None:
     if jax.process_count() > 1:
         every = multihost_utils.process_allgather(np.float32(seconds))
         at_hosts([round(float(value), 4) for value in every])
+
+
+class Looks:
+    """What is looked at between steps; it goes into the line of the step before.
+
+    Args:
+      validation: of the run.
+      base_kl: of the run.
+      recorder: of its metrics.
+      model: that is trained.
+      tokenizer: the run's.
+    """
+
+    def __init__(
+        self,
+        validation: Validation,
+        base_kl: BaseKL,
+        recorder: Recorder,
+        model: Model,
+        tokenizer: Tokenizer,
+    ):
+        self._validation, self._base_kl, self._recorder = validation, base_kl, recorder
+        self._model, self._tokenizer = model, tokenizer
+
+    def after(self, step: int, params: Any) -> bool:
+        """Looks, if that is due after this step; its time is none of the steps'."""
+        if not (self._validation.due(step) or self._base_kl.due(step)):
+            return False
+        jax.block_until_ready(params)
+        began = time.perf_counter()
+        found = self._base_kl.measure(step, params)
+        asked = self._validation.measure(step, self._model, params, self._tokenizer, None)
+        self._recorder.note(step, found | (asked or {}), time.perf_counter() - began)
+        return True
+
+
+def make_flops_of(model: Model, params: Any) -> Callable[[TokenBatch], float]:
+    """The FLOPs of training on rows, by the lengths of the sequences in them."""
+    number = weight_products(params, model.architecture.tie_word_embeddings)
+
+    def flops_of(rows: TokenBatch) -> float:
+        lengths = [np.bincount(row)[1:] for row in rows.segment_ids]
+        return training_flops(model.architecture, number, np.concatenate(lengths))
+
+    return flops_of

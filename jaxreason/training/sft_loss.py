@@ -5,12 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
 
 from jaxreason.models.decoder import Model, forward, head
-from jaxreason.models.logprobs import full_kl, logprobs, top_entropy
-from jaxreason.training.sequences import Sequences
-from jaxreason.training.token_weights import TOKEN_WEIGHTS, needs_top_entropy
+from jaxreason.models.logprobs import full_kl, logprobs
+from jaxreason.training.token_weights import Sequences, weights_of
 
 
 def make_sft_loss(
@@ -64,29 +62,6 @@ def make_sft_loss(
         return jnp.sum(losses * shares), jnp.sum(shares), sums
 
     return loss
-
-
-def weights_of(
-    name: str,
-    found: Float[Array, "B T"],
-    final: Float[Array, "B T D"],
-    head: Float[Array, "D V"],
-    tokens: Int[Array, "B T"],
-    **options: Any,
-) -> Float[Array, "B T"]:
-    """The weights of a name, with the top-k entropies that they may need.
-
-    Args:
-      name: key of TOKEN_WEIGHTS.
-      found: log-probs of the tokens.
-      final: hidden states after the final norm.
-      head: output embedding.
-      tokens: the tokens.
-      options: `chunk` and `segment_ids` of `models.logprobs.top_entropy`.
-    """
-    if not needs_top_entropy(name):
-        return TOKEN_WEIGHTS[name](found, None)
-    return TOKEN_WEIGHTS[name](found, top_entropy(final, head, tokens, **options))
 
 
 def _places(batch: Any, packed: bool) -> tuple[jax.Array, jax.Array | None]:
