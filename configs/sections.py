@@ -13,27 +13,27 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxreason.analysis.drift import DriftConfig
-from jaxreason.arms import ArmConfig, StudyConfig
 from jaxreason.chat import ChatConfig
-from jaxreason.cross_sample import CrossSampleConfig
 from jaxreason.data.rows import DatasetConfig
-from jaxreason.distill.distill_settings import DistillConfig
+from jaxreason.distill.distill_config import DistillConfig
 from jaxreason.evaluation.eval_settings import EvalConfig
 from jaxreason.evaluation.transfer import TransferConfig
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.plan.plan_settings import PlanConfig
 from jaxreason.procedural.sums import SumsConfig
 from jaxreason.procedural.tiny_questions import ProceduralConfig
-from jaxreason.question_set import QuestionsConfig
 from jaxreason.recipe_fields import config_dict
 from jaxreason.report.build import ReportConfig
-from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.serve.settings import ServeConfig
 from jaxreason.sharding import MeshConfig
+from jaxreason.studies.arms import ArmConfig, StudyConfig
+from jaxreason.studies.cross_sample import CrossSampleConfig
+from jaxreason.studies.question_set import QuestionsConfig
 from jaxreason.training.optimizer import OptimizerConfig
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.training.sft_config import SFTConfig
 from jaxreason.validation import ValidationConfig
 
 HERE = pathlib.Path(__file__).resolve().parent

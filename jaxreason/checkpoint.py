@@ -22,7 +22,6 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from jaxreason import amazon_checkpoints
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.results.checksums import (
     CHECKSUMS_FILE,
@@ -34,6 +33,7 @@ from jaxreason.results.checksums import (
 )
 from jaxreason.results.files import absolute, is_remote
 from jaxreason.results.lease import check_held
+from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sharding import gather_texts
 
 _LOG = logging.getLogger(__name__)

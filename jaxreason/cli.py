@@ -14,12 +14,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from etils import epath
 
 import jaxreason
-from jaxreason import distributed, study
 from jaxreason.config import ConfigError, nearest
-from jaxreason.ending import USERS_FAULT, all_end_together
 from jaxreason.plan.slices import find_slice
 from jaxreason.recipes import load_recipe, on_slice
 from jaxreason.results import redaction
+from jaxreason.runtime import distributed
+from jaxreason.runtime.ending import USERS_FAULT, all_end_together
+from jaxreason.studies import study
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.catalogue import VERBS, section_help, usage, verb_help
 from jaxreason.verbs.endings import INTERRUPTED, READER_GONE, explain

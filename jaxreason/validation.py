@@ -13,7 +13,6 @@ from etils import epath
 
 from jaxreason.config import FREE, LEARNED, at_least, to_dict
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.architecture import Model
 from jaxreason.models.fingerprint import fingerprint
@@ -24,6 +23,7 @@ from jaxreason.results.validation_files import (
     validation_score,
     validation_scores,
 )
+from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.sampling_params import SamplingParams
 

@@ -73,10 +73,10 @@ from jaxreason.sampling.sampling_params import (  # noqa: E402
     SamplingParams,
 )
 from jaxreason.sharding import MeshConfig, make_mesh, place_rows  # noqa: E402
-from jaxreason.training.losses import make_sft_loss  # noqa: E402
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer  # noqa: E402
+from jaxreason.training.sft_loss import make_sft_loss  # noqa: E402
 from jaxreason.training.state import init_state, state_shardings  # noqa: E402
-from jaxreason.training.step import make_train_step  # noqa: E402
+from jaxreason.training.train_step import make_train_step  # noqa: E402
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))  # as a run of ours does
 

@@ -11,7 +11,7 @@ import pathlib
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxreason"
 PAGE = ROOT / "docs" / "imports.md"
-JOINS = ("study", "follow", "cli")  # modules that are drawn beside the folders
+JOINS = ("cli",)  # modules that are drawn beside the folders
 EVERYWHERE = ("errors", "config", "results")  # nearly all read these: drawn as words, not as arrows
 TEXT = """# How the parts use each other
 

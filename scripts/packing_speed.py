@@ -35,8 +35,8 @@ from jaxreason.recipes import load_recipe  # noqa: E402
 from jaxreason.sharding import MeshConfig, make_mesh, place_rows  # noqa: E402
 from jaxreason.training.optimizer import make_optimizer  # noqa: E402
 from jaxreason.training.sft import make_step  # noqa: E402
+from jaxreason.training.sft_config import SFTConfig  # noqa: E402
 from jaxreason.training.sft_data import TrainingData, make_batches  # noqa: E402
-from jaxreason.training.sft_recipe import SFTConfig  # noqa: E402
 from jaxreason.training.state import init_state, state_shardings  # noqa: E402
 
 MEANS = {"no-think": 800, "think": 5000}

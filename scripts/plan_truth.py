@@ -34,19 +34,22 @@ from jaxreason.compiling import make_products_exact  # noqa: E402  # noqa: E402
 from jaxreason.config import parse  # noqa: E402
 from jaxreason.models import sampler_weights  # noqa: E402
 from jaxreason.models.huggingface import ModelConfig, static_model  # noqa: E402
-from jaxreason.plan.plan_settings import PlanConfig, with_local_examples  # noqa: E402
+from jaxreason.plan.plan_settings import (  # noqa: E402
+    PlanConfig,
+    with_local_examples,
+)
 from jaxreason.plan.program_costs import measure_program, peak_bytes  # noqa: E402
 from jaxreason.plan.programs import micro_batches, rl_programs, sft_programs  # noqa: E402
 from jaxreason.plan.roofline import estimate  # noqa: E402
-from jaxreason.questions import prepare  # noqa: E402
 from jaxreason.recipes import load_recipe  # noqa: E402
 from jaxreason.results.metrics_lines import metrics_path, read_metrics  # noqa: E402
 from jaxreason.rl import loop  # noqa: E402
-from jaxreason.rl.recipe import RLConfig  # noqa: E402
+from jaxreason.rl.rl_config import RLConfig  # noqa: E402
 from jaxreason.sampling import engine  # noqa: E402
 from jaxreason.sharding import MeshConfig, bytes_on_device, make_mesh  # noqa: E402
+from jaxreason.studies.question_set import prepare_questions  # noqa: E402  # noqa: E402
 from jaxreason.training import sft  # noqa: E402
-from jaxreason.training.sft_recipe import SFTConfig  # noqa: E402
+from jaxreason.training.sft_config import SFTConfig  # noqa: E402
 
 CLEAR = pathlib.Path("/proc/self/clear_refs")
 
@@ -59,7 +62,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    recipe = prepare(load_recipe(arguments.config), arguments.folder)
+    recipe = prepare_questions(load_recipe(arguments.config), arguments.folder)
     model = parse(ModelConfig, recipe.model, "config.model")
     mesh = make_mesh(parse(MeshConfig, recipe.mesh, "config.mesh"))
     make_products_exact(model.dtype)
@@ -174,7 +177,7 @@ def watch() -> dict[str, tuple[float, float]]:
     if jax.devices()[0].platform == "cpu":  # what is freed goes back at once
         ctypes.CDLL(None).mallopt(-3, 65536)
     seen: dict[str, tuple[float, float]] = {}
-    step, update, slots = sft.make_step, loop.make_programs, engine.make_programs
+    step, update, slots = sft.make_step, loop.make_update_programs, engine.make_device_programs
     copies = sampler_weights._program
 
     def make_update(*args):
@@ -192,7 +195,7 @@ def watch() -> dict[str, tuple[float, float]]:
         )
 
     sft.make_step = lambda *args: Watched(step(*args), "SFT step", seen)
-    loop.make_programs, engine.make_programs = make_update, make_slots
+    loop.make_update_programs, engine.make_device_programs = make_update, make_slots
     name = "weights to the sampler"
     sampler_weights._program = lambda *args: Watched(copies(*args), name, seen)
     return seen

@@ -2,10 +2,10 @@
 
 import pytest
 
-from jaxreason.arms import arm_evaluation, arms_of
 from jaxreason.config import ConfigError
 from jaxreason.recipes import load_recipe
-from jaxreason.study import check_recipe
+from jaxreason.studies.arms import arm_evaluation, arms_of
+from jaxreason.studies.study import check_recipe
 
 
 @pytest.fixture

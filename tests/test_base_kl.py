@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from tiny_evaluation import make_folder, model_config
 
-from jaxreason.base_kl import BaseKL, BaseKLConfig, choose_prompts, open_base
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import forward
 from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.training.base_kl import BaseKL, BaseKLConfig, choose_prompts, open_base
 
 CONFIG = BaseKLConfig(every=2, prompts=3, max_tokens=6)
 PROMPTS = [(5, 6, 7), (8, 9), (5, 6, 7), (11, 12, 13, 14), (15,)]

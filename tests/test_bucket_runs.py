@@ -26,7 +26,6 @@ from tiny_evaluation import (
 from tiny_follow import follow, make_config, make_run
 from tiny_sft import make_recipe, train
 
-from jaxreason import event_files
 from jaxreason.config import ConfigError
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.examples import Example
@@ -34,7 +33,6 @@ from jaxreason.evaluation import grading
 from jaxreason.evaluation.benchmarks import EvalItem
 from jaxreason.evaluation.evaluator import run_eval
 from jaxreason.evaluation.grading import EvalReply, Grader, sample_line
-from jaxreason.metrics import MetricsWriter
 from jaxreason.results import claims, jsonl
 from jaxreason.results.drift_files import drift_part_path, remove_drift_parts
 from jaxreason.results.evaluation_lines import SampleKey
@@ -46,6 +44,8 @@ from jaxreason.results.metrics_lines import read_metrics
 from jaxreason.results.sample_files import read_samples
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.tasks.verify import VerifierPool
+from jaxreason.tracking import metrics
+from jaxreason.tracking.metrics import MetricsWriter
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.log_file import LogFile
 from jaxreason.verbs.run_view import show_verb
@@ -209,7 +209,7 @@ def test_metrics_are_in_the_bucket_after_each_flush_and_one_object_at_the_end(st
 
 
 def test_event_files_are_copied_whole_to_a_bucket(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(event_files, "SECONDS_BETWEEN_COPIES", 0.0)
+    monkeypatch.setattr(metrics, "SECONDS_BETWEEN_COPIES", 0.0)
     with MetricsWriter(RUN, "sft", 10, True, 0) as out:
         out.write(1, {"loss": 1.0})
         out.flush()

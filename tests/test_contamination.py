@@ -10,12 +10,12 @@ from ml_collections import ConfigDict
 
 from configs import sections
 from jaxreason.config import ConfigError, parse
-from jaxreason.contamination import decontaminated
 from jaxreason.data.examples import load_examples
 from jaxreason.data.rows import DropLog
 from jaxreason.errors import UserError
 from jaxreason.results.decontamination_file import read_decontamination
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.studies.contamination import decontaminated
+from jaxreason.training.sft_config import SFTConfig
 
 FIELDS = {"prompt": "question", "answer": "answer", "response": "answer"}
 TRAIN = ["What is $4 - 1$?", "What is 4 + 1?", "What is 5 + 1?"]

@@ -9,7 +9,6 @@ import pytest
 from tiny_models import make_architecture, make_model, random_params
 
 from jaxreason.checkpoint import Checkpointer
-from jaxreason.convert import run_convert
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
@@ -17,6 +16,7 @@ from jaxreason.models.decoder import abstract_params
 from jaxreason.models.hf_export import save_model
 from jaxreason.models.huggingface import ModelConfig, load_params
 from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.training.convert import run_convert
 
 
 @pytest.fixture

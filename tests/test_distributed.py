@@ -10,8 +10,8 @@ import jax
 import pytest
 from processes import free_port, run_processes
 
-from jaxreason.distributed import job, on_process_zero
 from jaxreason.errors import UserError
+from jaxreason.runtime.distributed import job, on_process_zero
 from jaxreason.verbs.endings import explain
 
 ADDRESS = {"JAX_COORDINATOR_ADDRESS": "10.0.0.1:1234"}
@@ -97,7 +97,7 @@ def test_what_the_environment_lacks_is_said_by_name(environment, message):
 
 
 JOINED = """
-from jaxreason.distributed import initialize_processes, on_process_zero
+from jaxreason.runtime.distributed import initialize_processes, on_process_zero
 initialize_processes()
 import jax
 told = on_process_zero(lambda: "from zero")
@@ -175,8 +175,8 @@ def test_an_error_on_process_zero_is_raised_on_all():
 # A job of two whose processes only sleep: no collective notices that one is gone.
 SLEEPER = """
 import os, signal, sys, time
-from jaxreason.distributed import initialize_processes
-from jaxreason.ending import all_end_together
+from jaxreason.runtime.distributed import initialize_processes
+from jaxreason.runtime.ending import all_end_together
 with all_end_together():
     initialize_processes(heartbeat_s=10)
     import jax

@@ -19,7 +19,7 @@ from jaxreason.evaluation.benchmarks import load_items
 from jaxreason.evaluation.eval_settings import EvalConfig, find_benchmarks
 from jaxreason.recipes import load_recipe
 from jaxreason.rl.advantages import ADVANTAGES
-from jaxreason.study import check_recipe, section_classes
+from jaxreason.studies.study import check_recipe, section_classes
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.workers import grade_reply
 from jaxreason.verbs.flags import parse_flags

@@ -7,7 +7,6 @@ import math
 import pytest
 from etils import epath
 
-from jaxreason import dry_run, workload
 from jaxreason.config import parse
 from jaxreason.data.rows import DatasetConfig
 from jaxreason.evaluation.benchmarks import BENCHMARKS, SIZES
@@ -20,8 +19,9 @@ from jaxreason.plan.on_paper import Machine, Spent
 from jaxreason.plan.plan_settings import PlanConfig
 from jaxreason.plan.slices import find_slice
 from jaxreason.recipes import load_recipe
-from jaxreason.rl.recipe import RLConfig
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.rl.rl_config import RLConfig
+from jaxreason.studies import dry_run, workload
+from jaxreason.training.sft_config import SFTConfig
 
 # One layer of 8 features: attention 8x8 four times, MLP 8x16 three times, a head of 32 words that is the embedding.
 PRODUCTS = 4 * 64 + 3 * 128 + 8 * 32

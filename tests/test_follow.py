@@ -29,10 +29,8 @@ from tiny_follow import (
 )
 from tiny_sft import MODEL
 
-from jaxreason import follow as stage
 from jaxreason.analysis import drift
 from jaxreason.config import ConfigError
-from jaxreason.convert import run_convert
 from jaxreason.errors import UserError
 from jaxreason.evaluation.evaluator import run_eval
 from jaxreason.evaluation.regrade import run_grade
@@ -43,7 +41,9 @@ from jaxreason.results.drift_files import read_drift, undefined_in
 from jaxreason.results.evaluation_folders import evaluation_folders
 from jaxreason.results.trajectory_file import read_trajectory
 from jaxreason.sampling.engine import Engine
+from jaxreason.studies import follow as stage
 from jaxreason.training import run_reader
+from jaxreason.training.convert import run_convert
 
 ALL = (0, *STEPS)
 NAMED = ("metric", "source", "group", "benchmark", "name")  # of a row of drift

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from jaxreason.interrupt import EXIT_CODE, Interrupt
+from jaxreason.runtime.preemption import EXIT_CODE, Interrupt
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -10,11 +10,11 @@ from verbs.program import call, refused
 
 from jaxreason.config import to_dict
 from jaxreason.errors import UserError
-from jaxreason.joined_studies import join_studies
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, read_summary
 from jaxreason.report.tables import find
 from jaxreason.results.transfer_file import read_transfer
+from jaxreason.studies.joined_studies import join_studies
 
 REPORT = ReportConfig("Joined", "q", (), 0.95, 20, 0, "paper")
 BENCHMARKS = ("math500", "acpbench", "coqa", "ifeval")

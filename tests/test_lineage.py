@@ -3,12 +3,12 @@
 import pytest
 from etils import epath
 
-from jaxreason import lineage, study
-from jaxreason.arms import ArmConfig, StudyConfig, check_names, traits_of
 from jaxreason.config import ConfigError
-from jaxreason.lineage import Base
-from jaxreason.questions import with_workdir
 from jaxreason.recipes import load_recipe
+from jaxreason.studies import lineage, study
+from jaxreason.studies.arms import ArmConfig, StudyConfig, check_names, traits_of
+from jaxreason.studies.lineage import Base
+from jaxreason.studies.question_set import with_workdir
 
 MODEL = "Qwen/Qwen3-14B-Base"
 WORKDIR = epath.Path("/w")
@@ -26,15 +26,15 @@ CHAIN = made_of(a_rl=arm("rl", "b_sft"), b_sft=arm(), c_again=arm("rl", "a_rl"))
 
 
 def test_an_arm_comes_after_the_one_that_it_starts_from_and_else_where_it_stands():
-    assert lineage.in_order(CHAIN) == ["b_sft", "a_rl", "c_again"]
-    assert lineage.in_order(made_of(z=arm(), a=arm())) == ["z", "a"]
+    assert lineage.arms_in_order(CHAIN) == ["b_sft", "a_rl", "c_again"]
+    assert lineage.arms_in_order(made_of(z=arm(), a=arm())) == ["z", "a"]
 
 
 def test_a_chained_arm_starts_from_the_model_of_its_own_seed_and_is_compared_with_the_chains_base():
     assert lineage.start_of(CHAIN, "b_sft", MODEL, 1, WORKDIR) == MODEL
     assert lineage.start_of(CHAIN, "a_rl", MODEL, 1, WORKDIR) == "/w/b_sft/seed_1/model"
     assert lineage.start_of(CHAIN, "c_again", MODEL, 0, WORKDIR) == "/w/a_rl/seed_0/model"
-    assert lineage.base_of(CHAIN, "c_again", MODEL) == Base("base", MODEL)
+    assert lineage.base_of_arm(CHAIN, "c_again", MODEL) == Base("base", MODEL)
     assert lineage.origin_of(CHAIN, "c_again", MODEL) == MODEL
 
 
@@ -44,7 +44,9 @@ def test_a_chain_on_a_given_arm_starts_from_its_checkpoint_for_every_seed():
     assert [lineage.start_of(made, "rl", MODEL, seed, WORKDIR) for seed in (0, 1)] == [
         given.path
     ] * 2
-    assert lineage.base_of(made, "rl", MODEL) == Base("bases/Qwen--Qwen2.5-7B", "Qwen/Qwen2.5-7B")
+    assert lineage.base_of_arm(made, "rl", MODEL) == Base(
+        "bases/Qwen--Qwen2.5-7B", "Qwen/Qwen2.5-7B"
+    )
     assert lineage.origin_of(made, "rl", MODEL) == "/models/simple_rl"
     lineage.check_lineage(made, MODEL)
 
@@ -55,12 +57,12 @@ def test_a_base_that_several_arms_name_is_one_and_the_recipes_model_comes_first(
         b=arm("given", "Qwen/Qwen2.5-7B", path="x/b"),
         c=arm("given", MODEL, path="x/c"),
     )
-    assert lineage.bases_of(made, MODEL) == [
+    assert lineage.study_bases(made, MODEL) == [
         Base("base", MODEL),
         Base("bases/Qwen--Qwen2.5-7B", "Qwen/Qwen2.5-7B"),
     ]
     alone = made_of(a=made.arms["a"])
-    assert [base.name for base in lineage.bases_of(alone, MODEL)] == ["bases/Qwen--Qwen2.5-7B"]
+    assert [base.name for base in lineage.study_bases(alone, MODEL)] == ["bases/Qwen--Qwen2.5-7B"]
 
 
 @pytest.mark.parametrize(
@@ -179,4 +181,4 @@ def test_an_arm_comes_after_those_whose_files_its_settings_name():
     names = [s.model for s in study.stages(prepared, None, WORKDIR) if s.kind == "train"]
     assert names == ["z_teacher", "a"]
     with pytest.raises(ConfigError, match="they need each other: x <- y <- x"):
-        lineage.in_order(made_of(x=arm(), y=arm()), {"x": ["y"], "y": ["x"]})
+        lineage.arms_in_order(made_of(x=arm(), y=arm()), {"x": ["y"], "y": ["x"]})

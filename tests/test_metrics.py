@@ -8,8 +8,8 @@ import numpy as np
 import rich.console
 from tensorboardX.proto import event_pb2
 
-from jaxreason import metrics
-from jaxreason.metrics import MetricsWriter, Progress
+from jaxreason.tracking import metrics
+from jaxreason.tracking.metrics import MetricsWriter, ProgressBar
 
 
 def console(terminal):
@@ -50,7 +50,7 @@ def test_without_a_terminal_there_are_few_plain_lines(tmp_path, monkeypatch):
     clock = iter(np.arange(0.0, 1000.0, 2.5))
     monkeypatch.setattr(metrics.time, "monotonic", lambda: float(next(clock)))
     out = console(False)
-    progress = Progress("rl", 10, 0, out)
+    progress = ProgressBar("rl", 10, 0, out)
     for step in range(1, 11):
         progress.update(step, f"reward 0.{step}")
     shown = out.file.getvalue().splitlines()
@@ -63,7 +63,7 @@ def test_time_left_goes_by_the_speed_of_this_run_alone(tmp_path, monkeypatch):
     clock = iter([0.0, 10.0])
     monkeypatch.setattr(metrics.time, "monotonic", lambda: next(clock))
     out = console(False)
-    Progress("sft", 100, 80, out).update(81, "loss 1")
+    ProgressBar("sft", 100, 80, out).update(81, "loss 1")
     assert out.file.getvalue() == "sft  81/100  loss 1  3:10 left\n"
 
 

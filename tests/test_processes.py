@@ -11,7 +11,7 @@ import pytest
 from jax.experimental import multihost_utils
 from processes import ProcessError, run_processes
 
-from jaxreason.distributed import show_messages
+from jaxreason.runtime.distributed import show_messages
 
 
 def sum_over_processes(offset):

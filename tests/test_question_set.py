@@ -12,8 +12,13 @@ from jaxreason.config import parse
 from jaxreason.data.examples import load_examples
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.errors import UserError
-from jaxreason.question_set import QuestionsConfig, describe, read_report, write_questions
-from jaxreason.questions import prepare
+from jaxreason.studies.question_set import (
+    QuestionsConfig,
+    describe_questions,
+    prepare_questions,
+    read_report,
+    write_question_set,
+)
 
 DEEP = [
     {"problem": r"Find $\dfrac12 + 3$.", "answer": "3.5"},
@@ -52,7 +57,7 @@ def section(folder, **changes):
 
 def write(folder, **changes):
     config = parse(QuestionsConfig, section(folder, **changes), "config.questions")
-    write_questions(config, epath.Path(folder) / "out")
+    write_question_set(config, epath.Path(folder) / "out")
     return epath.Path(folder) / "out"
 
 
@@ -73,7 +78,7 @@ def test_a_set_without_a_question_is_refused_and_not_written(folder):
     del config.sources["simplerl"]
     config = parse(QuestionsConfig, config, "config.questions")
     with pytest.raises(UserError, match=r"no question is left.*deepscaler: 2 rows.*prose.*json:1"):
-        write_questions(config, epath.Path(folder) / "out")
+        write_question_set(config, epath.Path(folder) / "out")
     assert not (folder / "out").exists()
 
 
@@ -84,8 +89,8 @@ def test_the_report_counts_what_was_left_out_by_source_and_reason(folder):
     assert deep["dropped"] == {"missing field": 1} and deep["questions"] == 2
     assert simple["duplicates"] == {"same question": 1} and simple["questions"] == 1
     assert [item["same_answer"] for item in report["duplicates"]] == [False]
-    assert "  deepscaler: 5 rows, 2 kept, missing field 1" in describe(report)
-    assert "1 duplicates have another gold answer" in describe(report)
+    assert "  deepscaler: 5 rows, 2 kept, missing field 1" in describe_questions(report)
+    assert "1 duplicates have another gold answer" in describe_questions(report)
 
 
 def test_an_answer_that_its_own_grader_takes_for_wrong_cannot_be_used(folder):
@@ -95,7 +100,7 @@ def test_an_answer_that_its_own_grader_takes_for_wrong_cannot_be_used(folder):
     config = section(folder)
     config.sources.deepscaler.data.task = "last_number"
     out = epath.Path(folder) / "out"
-    write_questions(parse(QuestionsConfig, config, "config.questions"), out)
+    write_question_set(parse(QuestionsConfig, config, "config.questions"), out)
     unusable = read_report(out)["sources"]["deepscaler"]
     assert sum(unusable["unusable_answers"].values()) == 1
     assert unusable["first_unusable"][0]["answer"] == "x" * 9
@@ -130,7 +135,7 @@ def test_a_recipe_reads_its_own_questions_as_a_dataset(folder, tmp_path):
         metadata=("data_source", "level"),
     )
     config = ConfigDict({"questions": section(folder), "data": data})
-    prepared = prepare(config, epath.Path(tmp_path) / "run")
+    prepared = prepare_questions(config, epath.Path(tmp_path) / "run")
     examples = load_examples(parse(DatasetConfig, prepared.data, "data"), DropLog())
     assert [e.answer for e in examples] == ["3.5", "32", "243"]
     assert examples[2].metadata["level"] == 4

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from processes import run_processes
 
 from jaxreason.errors import UserError
-from jaxreason.questions import prepare, with_workdir
+from jaxreason.studies.question_set import prepare_questions, with_workdir
 
 
 def test_a_relative_working_directory_stands_in_texts_as_an_absolute_one(tmp_path, monkeypatch):
@@ -35,31 +35,31 @@ def recipe(**changes):
 
 def test_question_files_are_written_once_where_the_recipe_looks_for_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    file = pathlib.Path(prepare(recipe(), epath.Path("run")).file)
+    file = pathlib.Path(prepare_questions(recipe(), epath.Path("run")).file)
     assert '"answer"' in file.read_text()
     time = file.stat().st_mtime_ns
-    prepare(recipe(), epath.Path("run"))
+    prepare_questions(recipe(), epath.Path("run"))
     assert file.stat().st_mtime_ns == time
 
 
 def test_a_question_file_that_was_cut_is_refused_with_the_numbers_of_rows(tmp_path):
-    file = pathlib.Path(prepare(recipe(), epath.Path(tmp_path)).file)
+    file = pathlib.Path(prepare_questions(recipe(), epath.Path(tmp_path)).file)
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join(lines[: len(lines) // 2]))
     there, made = len(lines) // 2, len(lines)
     with pytest.raises(UserError, match=rf"sums_test.jsonl: .*{there} lines there, {made} made"):
-        prepare(recipe(), epath.Path(tmp_path))
+        prepare_questions(recipe(), epath.Path(tmp_path))
 
 
 def test_a_recipe_that_makes_other_questions_needs_another_directory(tmp_path):
-    prepare(recipe(), epath.Path(tmp_path))
+    prepare_questions(recipe(), epath.Path(tmp_path))
     with pytest.raises(UserError, match="holds other rows than the recipe makes"):
-        prepare(recipe(seed=1), epath.Path(tmp_path))
+        prepare_questions(recipe(seed=1), epath.Path(tmp_path))
 
 
 def prepare_in_process(workdir: str) -> str:
     """For several processes: the file that each reads right after `prepare`."""
-    return pathlib.Path(prepare(recipe(), epath.Path(workdir)).file).read_text()
+    return pathlib.Path(prepare_questions(recipe(), epath.Path(workdir)).file).read_text()
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ import pytest
 from etils import epath
 from evaluation.benchmark_rows import write_files
 
-from jaxreason import study
 from jaxreason.config import parse
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.decoder import init_params
@@ -17,6 +16,7 @@ from jaxreason.models.hf_export import save_model
 from jaxreason.models.huggingface import ModelConfig, make_model
 from jaxreason.recipes import load_recipe
 from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.studies import study
 from jaxreason.training.sft import run_sft
 
 SHARED = Path(__file__).parents[2] / "shared"

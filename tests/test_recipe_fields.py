@@ -8,10 +8,10 @@ import pytest
 
 from jaxreason.config import ConfigError, at_least, defaults, marks, needed, parse
 from jaxreason.recipe_fields import config_dict, describe_fields, field_docs, positions
-from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.serve.settings import ServeConfig
-from jaxreason.study import SECTIONS
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.studies.study import SECTIONS
+from jaxreason.training.sft_config import SFTConfig
 
 
 @dataclasses.dataclass(frozen=True)

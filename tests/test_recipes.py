@@ -10,7 +10,6 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import sections
-from jaxreason.arms import arm_evaluation, arm_section, arms_of
 from jaxreason.config import ConfigError, parse
 from jaxreason.evaluation.eval_settings import EvalConfig
 from jaxreason.evaluation.validator import validation_eval
@@ -20,11 +19,12 @@ from jaxreason.plan.plan_settings import PlanConfig
 from jaxreason.plan.recipe_plan import planned_model
 from jaxreason.plan.slices import SLICES, find_slice
 from jaxreason.recipes import find_recipe, load_recipe, on_slice, split_argument
-from jaxreason.rl.checks import check_config
-from jaxreason.rl.recipe import RLConfig
-from jaxreason.study import check_recipe
+from jaxreason.rl.checks import check_rl
+from jaxreason.rl.rl_config import RLConfig
+from jaxreason.studies.arms import arm_evaluation, arm_section, arms_of
+from jaxreason.studies.study import check_recipe
 from jaxreason.tasks.registry import strict_task
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.training.sft_config import SFTConfig
 
 # Parameters of the Base checkpoints on the Hugging Face hub, tied embeddings counted once.
 PARAMETERS = {
@@ -185,7 +185,7 @@ def test_the_arms_of_the_grid_make_as_many_steps_on_as_many_replies(argument, co
         size = (section.num_steps, section.prompts_per_step, section.group_size)
         assert (size, section.updates_per_step) == ((60, 32, 8), 1), name
         assert section.optimizer.learning_rate == 3e-4
-        check_config(section, static_model(parse(ModelConfig, config.model, "model")), None)
+        check_rl(section, static_model(parse(ModelConfig, config.model, "model")), None)
     given = {"sft_off", "rl_off", "rl_off_best", "dft"}
     assert {name for name, section in arms.items() if section.samples.given == 8} >= given
     assert arms["distill_on"].reference.teacher == config.distill.teacher.path

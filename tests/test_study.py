@@ -11,14 +11,14 @@ import pytest
 import smallest_study
 from etils import epath
 
-from jaxreason import dry_run, study
-from jaxreason.arms import arm_section, arms_of
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
-from jaxreason.interrupt import Interrupt
 from jaxreason.recipes import load_recipe
 from jaxreason.results.trajectory_file import read_trajectory
+from jaxreason.runtime.preemption import Interrupt
 from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.studies import dry_run, study
+from jaxreason.studies.arms import arm_section, arms_of
 
 
 def small_recipe():

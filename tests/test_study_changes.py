@@ -7,10 +7,10 @@ import pytest
 import smallest_study
 from etils import epath
 
-from jaxreason import study
 from jaxreason.analysis import drift
 from jaxreason.evaluation import evaluator
 from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.studies import study
 from jaxreason.training import sft
 
 

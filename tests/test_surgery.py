@@ -13,13 +13,13 @@ import safetensors.numpy
 from program import call, refused
 from stored_pair import ARCHITECTURE, UP, static, weights_of, write_weights
 
-from jaxreason import surgery
+from jaxreason.analysis import surgery
+from jaxreason.analysis.surgery import parse_surgery, run_surgery
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import forward
 from jaxreason.models.huggingface import load_params
-from jaxreason.surgery import parse_surgery, run_surgery
 
 DOWN = "model.layers.0.mlp.down_proj.weight"
 BASE, TUNED = weights_of(0), weights_of(1)

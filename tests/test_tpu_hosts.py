@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from jaxreason import tpu_hosts as of_this_machine
 from jaxreason.errors import UserError
-from jaxreason.tpu_hosts import tpu_hosts
+from jaxreason.runtime import tpu_hosts as of_this_machine
+from jaxreason.runtime.tpu_hosts import tpu_hosts
 
 
 @contextlib.contextmanager

@@ -15,11 +15,10 @@ from jaxreason.analysis.drift import DriftConfig, run_drift
 from jaxreason.analysis.texts import Text, Unit
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.huggingface import ModelSource
-from jaxreason.rl.prompt_data import load_prompts
+from jaxreason.rl.prompts import load_prompts
+from jaxreason.studies.training_texts import NO_RUN, NONE_FITS, training_units
 from jaxreason.training.run_folder import RunFolder
-from jaxreason.training.sft_data import load_data
-from jaxreason.training.sft_measures import prompts_of
-from jaxreason.training_texts import NO_RUN, NONE_FITS, training_units
+from jaxreason.training.sft_data import load_data, prompts_of
 
 CONFIG = DriftConfig(
     metrics=("token_kl",),

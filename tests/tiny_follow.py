@@ -12,13 +12,13 @@ from tiny_sft import ADAMW, ARCHITECTURE, MODEL, ONE_DEVICE, make_recipe, train,
 from jaxreason.analysis.drift import DriftConfig
 from jaxreason.evaluation.eval_settings import BenchmarkRun, EvalConfig, OwnBenchmark
 from jaxreason.evaluation.transfer import TransferConfig
-from jaxreason.follow import FollowConfig, run_follow
 from jaxreason.models.decoder import init_params
 from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.hf_export import save_model
 from jaxreason.models.huggingface import ModelConfig, make_model
 from jaxreason.results.trajectory_file import read_trajectory
 from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.studies.follow import FollowConfig, run_follow
 
 STEPS = (10, 20, 30)
 DRIFT = DriftConfig(

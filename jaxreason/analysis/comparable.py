@@ -10,13 +10,13 @@ import numpy as np
 from etils import epath
 
 from jaxreason.checkpoint import leaves_by_path
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelSource, make_model, resolve
 from jaxreason.models.stored_tensors import open_stored, shared_places
 from jaxreason.models.weight_files import read_settings
+from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sharding import to_host
 
 _MOST_NAMED = 3  # weights that a message names

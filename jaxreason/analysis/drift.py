@@ -43,8 +43,6 @@ from jaxreason.config import (
     needed,
 )
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
-from jaxreason.distributed import on_process_zero
-from jaxreason.interrupt import Interrupt
 from jaxreason.models.huggingface import ModelConfig, ModelSource, resolve
 from jaxreason.models.stored_tensors import NotFiniteTensorError
 from jaxreason.results.drift_files import (
@@ -54,6 +52,8 @@ from jaxreason.results.drift_files import (
     write_drift,
     write_drift_part,
 )
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.runtime.preemption import Interrupt
 from jaxreason.sharding import ROWS, check_rows, num_parts
 
 _LOG = logging.getLogger(__name__)

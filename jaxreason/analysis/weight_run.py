@@ -13,7 +13,6 @@ from etils import epath
 
 from jaxreason.analysis.metric_types import Prepared
 from jaxreason.analysis.weight_stream import compare_tensor
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.stored_tensors import (
     NotFiniteTensorError,
@@ -27,6 +26,7 @@ from jaxreason.results.drift_files import (
     read_drift_part,
     write_drift_part,
 )
+from jaxreason.runtime.distributed import on_process_zero
 
 _LOG = logging.getLogger(__name__)
 KEPT = "What was measured of whole tensors is saved."

@@ -1,29 +1,168 @@
-"""The dataset that comes of replies and verdicts, in shards, and its yield."""
+"""Which right replies are kept; the dataset that is made of them, in shards; and its yield."""
 
 import functools
-from collections.abc import Sequence
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from jaxreason.data.examples import prompt_messages
+from jaxreason.data.examples import question as question_text
+from jaxreason.data.thoughts import CLOSE, OPEN
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.distill.distill_settings import DistillConfig, NoThink
-from jaxreason.distill.outcomes import Judged
-from jaxreason.distill.passes import MAIN, Asked, Question, draw
-from jaxreason.distill.selection import (
-    Chosen,
-    Count,
-    choose,
-    make_rows,
-    responses,
-    same_columns,
-)
+from jaxreason.distill.distill_config import DistillConfig, Keep, NoThink
+from jaxreason.distill.judging import MALFORMED, NOT_GRADABLE, RIGHT, Judged
+from jaxreason.distill.passes import MAIN, DistillPlan, TeacherQuestion, reply_seed
 from jaxreason.distill.yields import Entry, tell
 from jaxreason.errors import UserError
 from jaxreason.results.distill_files import YIELD, data_folder, shard_path, write_yield
 from jaxreason.results.files import remove
 from jaxreason.results.jsonl import write_jsonl
+
+# Tokens of a question with a reply; None where the tokenizer cannot write it.
+Count = Callable[[str], int | None]
+NOT_REPLIES = (MALFORMED, NOT_GRADABLE)  # neither right nor wrong
+
+
+@dataclass(frozen=True)
+class KeptReplies:
+    """The kept replies to a question in one pass.
+
+    Attributes:
+      replies: the kept ones, in the order of the samples.
+      left_out: right replies that cannot be kept, by reason.
+    """
+
+    replies: list[Judged]
+    left_out: Counter = field(default_factory=Counter)
+
+
+def think_response(reply: Judged) -> str:
+    """Thoughts and text as one text, with Qwen3's marks; "" where there are no thoughts."""
+    if not reply.parts.thoughts:
+        return ""
+    return f"{OPEN}\n{reply.parts.thoughts}\n{CLOSE}\n\n{reply.parts.text}"
+
+
+def whole_text(reply: Judged) -> str:
+    """All that a reply says, thoughts included."""
+    return think_response(reply) or reply.parts.text
+
+
+def keep_replies(
+    replies: Sequence[Judged],
+    keep: Keep,
+    cutoff: int,
+    count: Count,
+    random_seed: int,
+    needs_thoughts: bool = False,
+) -> KeptReplies:
+    """The right replies that are kept.
+
+    Args:
+      replies: all to the question, in the order of the samples.
+      keep: which of the right ones that fit.
+      cutoff: most tokens of question and reply, thoughts included; 0: any number.
+      count: their tokens.
+      random_seed: of the choice at random, for this question alone.
+      needs_thoughts: whether only those with thoughts have a column to go into.
+    """
+    fitting, left_out = [], Counter()
+    for reply in replies:
+        if reply.outcome != RIGHT:
+            continue
+        if needs_thoughts and not reply.parts.thoughts:
+            left_out["without_thoughts"] += 1
+            continue
+        length = count(whole_text(reply))
+        if length is None:
+            left_out["not_encodable"] += 1
+        elif cutoff and length > cutoff:
+            left_out["too_long"] += 1
+        else:
+            fitting.append((length, reply))
+    chosen = _pick(fitting, keep, random_seed)
+    return KeptReplies([reply for _, reply in chosen], left_out)
+
+
+def _pick(
+    fitting: list[tuple[int, Judged]], keep: Keep, random_seed: int
+) -> list[tuple[int, Judged]]:
+    if keep == "all" or not fitting:
+        return fitting
+    if keep == "shortest":
+        return [min(fitting, key=lambda pair: (pair[0], pair[1].sample))]
+    if keep == "random":
+        return [fitting[int(np.random.default_rng(random_seed).integers(len(fitting)))]]
+    return fitting[:1]
+
+
+def responses(
+    main: KeptReplies, second: KeptReplies | None, no_think: NoThink
+) -> list[tuple[str, str]]:
+    """(with thoughts, without) of each row of a question; one row of two empty ones where nothing is kept.
+
+    Thoughts are dropped from the very reply that is kept, so that both columns answer the same questions.
+    """
+    thinking = [think_response(reply) for reply in main.replies]
+    without = {
+        "drop": [reply.parts.text for reply in main.replies],
+        "generate": [reply.parts.text for reply in second.replies] if second else [],
+        "none": [],
+    }[no_think]
+    return list(itertools.zip_longest(thinking, without, fillvalue="")) or [("", "")]
+
+
+def dataset_rows(
+    question: TeacherQuestion,
+    pairs: Sequence[tuple[str, str]],
+    replies: Sequence[Judged],
+    second: Sequence[Judged] | None,
+) -> Iterator[dict[str, Any]]:
+    """The rows of a question; further ones have `<id>#<n>` for an id, and the replies stand in the first alone."""
+    example = question.example
+    system = [m["content"] for m in example.messages if m["role"] == "system"]
+    kept = {name: v for name, v in example.metadata.items() if name not in ("where", "question")}
+    for number, (thinking, without) in enumerate(pairs):
+        row = {
+            "id": f"{question.key}#{number + 1}" if number else question.key,
+            "question": question_text(example),
+            "answer": example.answer,
+            "data_source": question.source,
+            "think_response": thinking,
+            "no_think_response": without,
+            "replies": [] if number else _listed(replies),
+        }
+        row |= {} if second is None else {"no_think_replies": [] if number else _listed(second)}
+        row |= {"system": system[0]} if system else {}
+        yield row | kept | {"data_source": question.source}
+
+
+def _listed(replies: Sequence[Judged]) -> list[dict[str, Any]]:
+    return [reply.to_json() for reply in replies if reply.outcome not in NOT_REPLIES]
+
+
+def same_columns(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with all columns of all, in one order, and values of one type in each: sources differ, tables do not."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    kinds = {name: {type(row[name]) for row in rows if row.get(name) is not None} for name in names}
+    mixed = {name for name, found in kinds.items() if len(found) > 1}
+    return [
+        {name: _text(row.get(name)) if name in mixed else row.get(name) for name in names}
+        for row in rows
+    ]
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
 
 FORMAT = 1
 CHOICE_BITS = 63
@@ -32,7 +171,7 @@ CHOICE_BITS = 63
 def write_dataset(
     config: DistillConfig,
     folder: epath.Path,
-    asked: Asked,
+    asked: DistillPlan,
     counter: Tokenizer,
     judged: Sequence[list[list[Judged]]],
     seed: int,
@@ -59,7 +198,7 @@ def write_dataset(
             for one, said in zip(asked.passes, replies, strict=True)
         ]
         pairs = responses(chosen[0], chosen[1] if chosen[1:] else None, config.no_think)
-        rows += make_rows(question, pairs, replies[0], replies[1] if replies[1:] else None)
+        rows += dataset_rows(question, pairs, replies[0], replies[1] if replies[1:] else None)
         kept = _kept_lengths(pairs, config.no_think, count)
         for entry, said, taken, lengths in zip(entries, replies, chosen, kept):
             entry.append(Entry(question, said, any(lengths.values()), taken.left_out, lengths))
@@ -77,7 +216,7 @@ def write_dataset(
     return [*files, folder / YIELD], told
 
 
-def _counter(config: DistillConfig, counter: Tokenizer, question: Question) -> Count:
+def _counter(config: DistillConfig, counter: Tokenizer, question: TeacherQuestion) -> Count:
     """Tokens of the question, as it is asked first, with a reply and the end of its turn."""
 
     @functools.cache
@@ -98,14 +237,14 @@ def _counter(config: DistillConfig, counter: Tokenizer, question: Question) -> C
 def _choose(
     config: DistillConfig,
     name: str,
-    question: Question,
+    question: TeacherQuestion,
     replies: Sequence[Judged],
     count: Count,
     seed: int,
-) -> Chosen:
-    random_seed = draw(seed, f"choice/{name}", question.key, 0, CHOICE_BITS)
+) -> KeptReplies:
+    random_seed = reply_seed(seed, f"choice/{name}", question.key, 0, CHOICE_BITS)
     needs_thoughts = name == MAIN and config.no_think != "drop"
-    return choose(replies, config.keep, config.cutoff, count, random_seed, needs_thoughts)
+    return keep_replies(replies, config.keep, config.cutoff, count, random_seed, needs_thoughts)
 
 
 def _kept_lengths(

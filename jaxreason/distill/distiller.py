@@ -17,27 +17,27 @@ from jaxreason.config import ConfigError, claimed
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.distill import endpoint_asking, teacher_engine
 from jaxreason.distill.dataset import write_dataset
-from jaxreason.distill.distill_settings import DistillConfig, check_config, teacher_model
-from jaxreason.distill.endpoint import key_of
+from jaxreason.distill.distill_config import DistillConfig, check_distill, teacher_model
+from jaxreason.distill.endpoint import endpoint_key
 from jaxreason.distill.judging import Judging
 from jaxreason.distill.passes import (
-    Asked,
+    DistillPlan,
     Pass,
-    claim,
+    claim_pass,
     contents,
     missing_replies,
-    plan,
+    plan_passes,
     replies_of,
     sort_replies,
 )
 from jaxreason.distill.yields import ungraded_share
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
-from jaxreason.interrupt import Interrupt
 from jaxreason.models.huggingface import ModelConfig, ModelSource
 from jaxreason.results import claims
 from jaxreason.results.distill_files import YIELD, distill_folder, replies_path
 from jaxreason.results.files import remove
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.runtime.preemption import Interrupt
 from jaxreason.tasks.verify import VerifierPool
 
 _LOG = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def run_distill(
       SystemExit: with code 143, after a signal; what came is written.
     """
     folder = distill_folder(workdir)
-    check_config(config)
+    check_distill(config)
     with (
         Interrupt() as interrupt,
         VerifierPool(config.grader_workers, config.grader_timeout_s) as pool,
@@ -72,7 +72,7 @@ def run_distill(
         # Who is asked, and what; then whether this folder is for it.
         counter = load_tokenizer(config.tokenizer or model_config.path)
         teacher = _Teacher(config, model_config, counter, mesh, seed)
-        asked = plan(config, teacher.tokenizer, teacher.identity, seed)
+        asked = plan_passes(config, teacher.tokenizer, teacher.identity, seed)
         claim_all = functools.partial(_claim, config, folder, asked, counter)
         if on_process_zero(claim_all):
             return
@@ -108,8 +108,8 @@ class _Teacher:
         self._config, self._mesh, self._seed, self._engine = config, mesh, seed, None
         self.tokenizer = counter
         if not config.on_engine:
-            on_process_zero(lambda: key_of(config.teacher) and None)
-            self.identity = endpoint_asking.identity(config.teacher)
+            on_process_zero(lambda: endpoint_key(config.teacher) and None)
+            self.identity = endpoint_asking.endpoint_identity(config.teacher)
             return
         model = teacher_model(config, model_config)
         if model.init != "pretrained":
@@ -119,7 +119,7 @@ class _Teacher:
         if config.tokenizer or config.teacher.path:
             self.tokenizer = load_tokenizer(model.path)
         self._source = ModelSource.of_folder(model, mesh)
-        self.identity = teacher_engine.identity(self._source, self.tokenizer, config.sampler)
+        self.identity = teacher_engine.engine_identity(self._source, self.tokenizer, config.sampler)
 
     def ask(
         self,
@@ -139,7 +139,9 @@ class _Teacher:
             return _ask_endpoint(*call, any_there=len(pairs) < whole, check=check)
         if self._engine is None:
             sampler = self._config.sampler
-            made = teacher_engine.make_engine(self._source, self.tokenizer, sampler, self._mesh)
+            made = teacher_engine.make_teacher_engine(
+                self._source, self.tokenizer, sampler, self._mesh
+            )
             self._engine = made
         call = self.tokenizer, one, questions, pairs, self._seed, path, check
         teacher_engine.ask_engine(self._engine, *call)
@@ -161,7 +163,7 @@ def _ask_endpoint(*call: Any, any_there: bool, check: Callable[[], None]) -> int
 
 
 def _judge(
-    folder: epath.Path, asked: Asked, pool: VerifierPool, interrupt: Interrupt
+    folder: epath.Path, asked: DistillPlan, pool: VerifierPool, interrupt: Interrupt
 ) -> list[Judging | None]:
     """The verdicts of each pass, on process 0."""
     found = []
@@ -178,7 +180,7 @@ def _judge(
     return found
 
 
-def _claimed(config: DistillConfig, asked: Asked, counter: Tokenizer) -> dict[str, Any]:
+def _claimed(config: DistillConfig, asked: DistillPlan, counter: Tokenizer) -> dict[str, Any]:
     """What the dataset depends on."""
     heads = {one.name: one.head for one in asked.passes}
     return {
@@ -189,14 +191,16 @@ def _claimed(config: DistillConfig, asked: Asked, counter: Tokenizer) -> dict[st
     }
 
 
-def _summary(asked: Asked) -> dict[str, Any]:
+def _summary(asked: DistillPlan) -> dict[str, Any]:
     return {"stage": "distill", "questions": len(asked.questions)}
 
 
-def _claim(config: DistillConfig, folder: epath.Path, asked: Asked, counter: Tokenizer) -> bool:
+def _claim(
+    config: DistillConfig, folder: epath.Path, asked: DistillPlan, counter: Tokenizer
+) -> bool:
     """Takes the folder; true when all that would be done is done."""
     for one in asked.passes:
-        claim(folder, one)
+        claim_pass(folder, one)
         replies_of(folder, one, asked.questions)
     amiss = claims.why_not_done(folder, _summary(asked), _claimed(config, asked, counter))
     if amiss is None:
@@ -209,7 +213,7 @@ def _claim(config: DistillConfig, folder: epath.Path, asked: Asked, counter: Tok
 def _finish(
     config: DistillConfig,
     folder: epath.Path,
-    asked: Asked,
+    asked: DistillPlan,
     counter: Tokenizer,
     judging: list[Judging],
     seed: int,

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from jaxreason.config import ConfigError, to_dict
-from jaxreason.distill.distill_settings import TeacherConfig
+from jaxreason.distill.distill_config import TeacherConfig
 from jaxreason.errors import UserError
 from jaxreason.results.redaction import hide_also
 from jaxreason.sampling.sampling_params import SamplingParams
@@ -39,7 +39,7 @@ class FailedError(Exception):
     """The endpoint did not answer, all new tries included."""
 
 
-class StoppedError(Exception):
+class AskingStoppedError(Exception):
     """The run ends."""
 
 
@@ -51,7 +51,7 @@ class _PassingError(Exception):
         self.wait_s = wait_s
 
 
-def key_of(config: TeacherConfig) -> str:
+def endpoint_key(config: TeacherConfig) -> str:
     """The endpoint's key, which messages hide from now on, whatever its variable is named.
 
     Raises:
@@ -106,7 +106,7 @@ class Endpoint:
     """
 
     def __init__(self, config: TeacherConfig):
-        self._config, self._key = config, key_of(config)
+        self._config, self._key = config, endpoint_key(config)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         limits = httpx.Limits(max_connections=config.concurrency)
         timeout = httpx.Timeout(config.timeout_s, connect=min(30.0, config.timeout_s), pool=None)
@@ -143,7 +143,7 @@ class Endpoint:
                 if tries == self._config.retries:
                     raise FailedError(f"{error} ({tries + 1} tries)") from None
                 if self._stopping.wait(self._wait_s(tries, error.wait_s)):
-                    raise StoppedError from None
+                    raise AskingStoppedError from None
         raise AssertionError("unreachable: the last try returns or raises")
 
     def _wait_s(self, tries: int, wanted: float | None) -> float:
@@ -159,7 +159,7 @@ class Endpoint:
             )
         except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
             if self._stopping.is_set():  # the client is closed
-                raise StoppedError from None
+                raise AskingStoppedError from None
             if isinstance(error, httpx.HTTPError) and not isinstance(
                 error, httpx.UnsupportedProtocol
             ):

@@ -10,27 +10,27 @@ from typing import Any
 
 from jaxreason.config import to_dict
 from jaxreason.data.examples import prompt_messages
-from jaxreason.distill.distill_settings import TeacherConfig
+from jaxreason.distill.distill_config import TeacherConfig
 from jaxreason.distill.endpoint import (
     Answer,
+    AskingStoppedError,
     Endpoint,
     FailedError,
     RefusedError,
-    StoppedError,
     body_of,
 )
-from jaxreason.distill.passes import Pass, Question, draw, reply_line
+from jaxreason.distill.passes import Pass, TeacherQuestion, reply_line, reply_seed
 from jaxreason.errors import UserError
-from jaxreason.metrics import Progress
 from jaxreason.results.jsonl import JsonlWriter
 from jaxreason.tasks.reply_text import cut_at
+from jaxreason.tracking.metrics import ProgressBar
 
 _LOG = logging.getLogger(__name__)
 ROUND_S = 2.0
 SEED_BITS = 31  # what every server takes
 
 
-def identity(config: TeacherConfig) -> dict[str, Any]:
+def endpoint_identity(config: TeacherConfig) -> dict[str, Any]:
     """What replies depend on beside question, decoding and seed; a model may move to another address."""
     return {"teacher": {"name": config.name, "extra": to_dict(config.extra)}}
 
@@ -52,7 +52,7 @@ class Asking:
         self,
         config: TeacherConfig,
         one: Pass,
-        questions: Sequence[Question],
+        questions: Sequence[TeacherQuestion],
         missing: Sequence[tuple[int, int]],
         seed: int,
         path: Any,
@@ -70,7 +70,7 @@ class Asking:
         self._refused: list[tuple[int, int, str]] = []
         self._failed: Counter[str] = Counter()
         self._writer = JsonlWriter(path)
-        self._progress = Progress(f"distill {one.name}", self._total, self._total - self._left)
+        self._progress = ProgressBar(f"distill {one.name}", self._total, self._total - self._left)
 
     def start(self) -> None:
         """Begins to ask; `close` must follow."""
@@ -94,14 +94,14 @@ class Asking:
                 return
             try:
                 self._came.put((place, sample, self._endpoint.ask(self._body(place, sample))))
-            except StoppedError:
+            except AskingStoppedError:
                 return
             except BaseException as error:
                 self._came.put((place, sample, error))
 
     def _body(self, place: int, sample: int) -> dict[str, Any]:
         one, question = self._pass, self._questions[place]
-        seed = draw(self._seed, one.name, question.key, sample, SEED_BITS)
+        seed = reply_seed(self._seed, one.name, question.key, sample, SEED_BITS)
         messages = prompt_messages(question.example)
         return body_of(self._config, messages, one.decoding, one.thinking, seed)
 

@@ -13,7 +13,7 @@ from jaxreason.data.encoding import encode_prompts
 from jaxreason.data.examples import Example, load_examples, prompt_messages
 from jaxreason.data.rows import DropLog
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.distill.distill_settings import DistillConfig
+from jaxreason.distill.distill_config import DistillConfig
 from jaxreason.errors import UserError
 from jaxreason.results import claims
 from jaxreason.results.distill_files import read_replies, replies_head, replies_path
@@ -29,7 +29,7 @@ HELD = "held"  # of a record: how a teacher that runs here is held; older ones l
 
 
 @dataclass(frozen=True)
-class Question:
+class TeacherQuestion:
     """A question; `key` is `<dataset>/<id>`, `source` what the yield goes by."""
 
     key: str
@@ -61,15 +61,17 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class Asked:
+class DistillPlan:
     """The questions that are asked, the passes over them, and rows that were left out, by dataset and reason."""
 
-    questions: list[Question]
+    questions: list[TeacherQuestion]
     passes: list[Pass]
     rows: dict[str, dict]
 
 
-def plan(config: DistillConfig, tokenizer: Tokenizer, identity: dict[str, Any], seed: int) -> Asked:
+def plan_passes(
+    config: DistillConfig, tokenizer: Tokenizer, identity: dict[str, Any], seed: int
+) -> DistillPlan:
     """What is asked.
 
     Args:
@@ -97,7 +99,7 @@ def plan(config: DistillConfig, tokenizer: Tokenizer, identity: dict[str, Any], 
         for way in _ways(config)
     ]
     _check_differ(config, passes)
-    return Asked(questions, passes, drops.to_json())
+    return DistillPlan(questions, passes, drops.to_json())
 
 
 def _ways(config: DistillConfig) -> list[tuple[str, bool | None, SamplingParams, int]]:
@@ -108,13 +110,13 @@ def _ways(config: DistillConfig) -> list[tuple[str, bool | None, SamplingParams,
     return ways
 
 
-def _load(config: DistillConfig, drops: DropLog) -> list[Question]:
+def _load(config: DistillConfig, drops: DropLog) -> list[TeacherQuestion]:
     questions = []
     for name, dataset in config.datasets.items():
         for example in load_examples(dataset, drops):
             _check_one_turn(example)
             source = str(example.metadata.get("data_source") or name)
-            questions.append(Question(f"{name}/{example.id}", source, example))
+            questions.append(TeacherQuestion(f"{name}/{example.id}", source, example))
     return questions
 
 
@@ -135,7 +137,7 @@ def _check_one_turn(example: Example) -> None:
 def _make_pass(
     config: DistillConfig,
     way: tuple[str, bool | None, SamplingParams, int],
-    questions: Sequence[Question],
+    questions: Sequence[TeacherQuestion],
     encoded: dict[int, tuple[int, ...]],
     known: dict[str, Any],
 ) -> Pass:
@@ -161,7 +163,7 @@ def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
-def contents(asked: Asked) -> dict[str, Any]:
+def contents(asked: DistillPlan) -> dict[str, Any]:
     """What a dataset is made of beside replies: all that its rows and graders know of the questions."""
     digest = hashlib.sha256()
     for question in asked.questions:
@@ -174,13 +176,13 @@ def contents(asked: Asked) -> dict[str, Any]:
     return {"questions": len(asked.questions), "sha256": digest.hexdigest(), "graders": versions}
 
 
-def draw(seed: int, name: str, question: str, sample: int, bits: int) -> int:
+def reply_seed(seed: int, name: str, question: str, sample: int, bits: int) -> int:
     """The seed of one reply: it depends on nothing else than these, so not on the order in which they come."""
     text = f"{seed}/distill/{name}/{question}/{sample}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> (64 - bits)
 
 
-def claim(folder: epath.Path, one: Pass) -> None:
+def claim_pass(folder: epath.Path, one: Pass) -> None:
     """Writes the record of a pass, or refuses a file of replies that were made with something else.
 
     Raises:
@@ -193,7 +195,7 @@ def claim(folder: epath.Path, one: Pass) -> None:
 
 
 def replies_of(
-    folder: epath.Path, one: Pass, questions: Sequence[Question]
+    folder: epath.Path, one: Pass, questions: Sequence[TeacherQuestion]
 ) -> dict[tuple[int, int], dict[str, Any]]:
     """The replies that are there, by (place of the question, sample).
 
@@ -218,7 +220,7 @@ def replies_of(
 
 
 def missing_replies(
-    folder: epath.Path, one: Pass, questions: Sequence[Question]
+    folder: epath.Path, one: Pass, questions: Sequence[TeacherQuestion]
 ) -> list[tuple[int, int]]:
     """(place of the question, sample) of what is not there yet, in order."""
     there = replies_of(folder, one, questions)
@@ -226,7 +228,7 @@ def missing_replies(
     return [pair for pair in pairs if pair not in there]
 
 
-def sort_replies(folder: epath.Path, one: Pass, questions: Sequence[Question]) -> None:
+def sort_replies(folder: epath.Path, one: Pass, questions: Sequence[TeacherQuestion]) -> None:
     """Puts the lines of a file into the order of the questions, what is not asked any more last; on a bucket in one
     object. So the file does not depend on which replies came first.
     """
@@ -242,7 +244,7 @@ def sort_replies(folder: epath.Path, one: Pass, questions: Sequence[Question]) -
 
 def reply_line(
     one: Pass,
-    question: Question,
+    question: TeacherQuestion,
     place: int,
     sample: int,
     content: str,

@@ -10,19 +10,21 @@ from jax.sharding import Mesh
 from jaxreason.config import claimed
 from jaxreason.data.thoughts import OPEN
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.distill.passes import HELD, Pass, Question, draw, reply_line
-from jaxreason.metrics import Progress
+from jaxreason.distill.passes import HELD, Pass, TeacherQuestion, reply_line, reply_seed
 from jaxreason.models.huggingface import ModelSource
 from jaxreason.results.jsonl import JsonlWriter
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sampling.sampling_params import Completion, Request
 from jaxreason.tasks.reply_text import cut_at
+from jaxreason.tracking.metrics import ProgressBar
 
 SEED_BITS = 64
 
 
-def identity(source: ModelSource, tokenizer: Tokenizer, sampler: SamplerConfig) -> dict[str, Any]:
+def engine_identity(
+    source: ModelSource, tokenizer: Tokenizer, sampler: SamplerConfig
+) -> dict[str, Any]:
     """What replies depend on beside question, decoding and seed."""
     return {
         "teacher": source.identity | {"dtype": source.config.dtype},
@@ -33,7 +35,7 @@ def identity(source: ModelSource, tokenizer: Tokenizer, sampler: SamplerConfig) 
     }
 
 
-def make_engine(
+def make_teacher_engine(
     source: ModelSource, tokenizer: Tokenizer, sampler: SamplerConfig, mesh: Mesh
 ) -> Engine:
     """The engine with the teacher's weights."""
@@ -46,7 +48,7 @@ def ask_engine(
     engine: Engine,
     tokenizer: Tokenizer,
     one: Pass,
-    questions: Sequence[Question],
+    questions: Sequence[TeacherQuestion],
     missing: Sequence[tuple[int, int]],
     seed: int,
     path: Any,
@@ -72,7 +74,7 @@ def ask_engine(
             writer = stack.enter_context(contextlib.closing(JsonlWriter(path)))
         done = total - len(missing)
         progress = stack.enter_context(
-            contextlib.closing(Progress(f"distill {one.name}", total, done))
+            contextlib.closing(ProgressBar(f"distill {one.name}", total, done))
         )
         for completion in engine.generate(requests, one.decoding, check=check):
             done += 1
@@ -83,14 +85,14 @@ def ask_engine(
 
 
 def _requests(
-    one: Pass, questions: Sequence[Question], missing: Sequence[tuple[int, int]], seed: int
+    one: Pass, questions: Sequence[TeacherQuestion], missing: Sequence[tuple[int, int]], seed: int
 ) -> list[Request]:
     """A request for each reply, long prompts first; those of a question together, to share its prompt's pages."""
     found = [
         Request(
             f"{place} {sample}",
             one.prompts[place],
-            draw(seed, one.name, questions[place].key, sample, SEED_BITS),
+            reply_seed(seed, one.name, questions[place].key, sample, SEED_BITS),
             1,
         )
         for place, sample in missing
@@ -99,7 +101,7 @@ def _requests(
 
 
 def _line(
-    tokenizer: Tokenizer, one: Pass, questions: Sequence[Question], completion: Completion
+    tokenizer: Tokenizer, one: Pass, questions: Sequence[TeacherQuestion], completion: Completion
 ) -> dict[str, Any]:
     place, sample = map(int, completion.id.split())
     tokens = list(completion.tokens)

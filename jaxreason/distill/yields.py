@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxreason.distill.outcomes import KNOWN, NOT_GRADABLE, OUTCOMES, RIGHT, Judged
-from jaxreason.distill.passes import Question
+from jaxreason.distill.judging import KNOWN, NOT_GRADABLE, OUTCOMES, RIGHT, Judged
+from jaxreason.distill.passes import TeacherQuestion
 
 # Pass rates: none, up to a quarter, a half, three quarters, less than all, all, and none that is known.
 BUCKETS = ("0", "0-1/4", "1/4-1/2", "1/2-3/4", "3/4-1", "1", "unknown")
@@ -27,7 +27,7 @@ class Entry:
       lengths: tokens of the kept ones with their question, by column of the dataset.
     """
 
-    question: Question
+    question: TeacherQuestion
     replies: Sequence[Judged]
     kept: bool
     left_out: Counter

@@ -18,7 +18,6 @@ from jaxtyping import Bool
 from jaxreason.config import ConfigError, claimed, to_dict
 from jaxreason.data.examples import prompt_messages, prompt_text
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.evaluation.benchmark_spec import Benchmark
 from jaxreason.evaluation.benchmarks import EvalItem, load_items
@@ -36,6 +35,7 @@ from jaxreason.results.sample_files import (
     sample_head_path,
     samples_path,
 )
+from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.tasks.registry import TASKS
 

@@ -19,7 +19,6 @@ from jax.sharding import Mesh
 
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
-from jaxreason.distributed import on_process_zero
 from jaxreason.evaluation.aggregation import (
     check_failures,
     group_rows,
@@ -40,8 +39,6 @@ from jaxreason.evaluation.grades import finish_grades, isolation_of, kept_grades
 from jaxreason.evaluation.grading import EvalReply, Grader, sample_line
 from jaxreason.evaluation.harness_import import imported_rows, primaries_of
 from jaxreason.evaluation.paper_questions import keep_questions
-from jaxreason.interrupt import Interrupt
-from jaxreason.metrics import Progress
 from jaxreason.models.huggingface import ModelConfig, ModelSource, read_architecture, resolve
 from jaxreason.results.card_scores import MODEL, update_scores
 from jaxreason.results.files import absolute
@@ -50,10 +47,13 @@ from jaxreason.results.growing_files import grown_exists
 from jaxreason.results.jsonl import JsonlWriter, read_jsonl, write_jsonl
 from jaxreason.results.sample_files import samples_path
 from jaxreason.results.score_files import EVALUATION, write_scores
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.runtime.preemption import Interrupt
 from jaxreason.sampling.engine import Engine
 from jaxreason.tasks.isolation import find_isolation
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.verify import VerifierPool
+from jaxreason.tracking.metrics import ProgressBar
 
 _LOG = logging.getLogger(__name__)
 SAVED = "The samples and grades that were made are saved."
@@ -251,7 +251,7 @@ class _Shown:
     def __init__(self, folder: epath.Path, missing: list[np.ndarray]):
         total = sum(mask.size for mask in missing)
         self._done: float = total - sum(int(mask.sum()) for mask in missing)
-        self._progress = Progress(f"evaluate {'/'.join(folder.parts[-3:-1])}", total, self._done)
+        self._progress = ProgressBar(f"evaluate {'/'.join(folder.parts[-3:-1])}", total, self._done)
         self._right: Counter[str] = Counter()
         self._graded: Counter[str] = Counter()
         self._errors = 0

@@ -7,10 +7,10 @@ from typing import Any
 
 from etils import epath
 
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.results.checksums import CHECKSUMS_FILE, check_regular, read_checksums
 from jaxreason.results.hash_cache import hash_all_once
+from jaxreason.runtime.distributed import on_process_zero
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"

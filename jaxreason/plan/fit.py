@@ -6,8 +6,8 @@ from typing import Any
 
 from jaxreason.plan.program_costs import ProgramCost
 from jaxreason.plan.slices import Slice, larger
-from jaxreason.rl.recipe import RLConfig
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.rl.rl_config import RLConfig
+from jaxreason.training.sft_config import SFTConfig
 
 STEP = 128  # lengths are multiples of it
 

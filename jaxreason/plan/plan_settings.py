@@ -9,8 +9,8 @@ from etils import epath
 from jaxreason.config import at_least, unclaimed
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.huggingface import ModelConfig
+from jaxreason.training.sft_config import SFTConfig
 from jaxreason.training.sft_data import load_data
-from jaxreason.training.sft_recipe import SFTConfig
 
 
 @unclaimed("nothing is kept")

@@ -12,18 +12,17 @@ from jaxreason.errors import UserError
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import param_axes
 from jaxreason.models.sampler_weights import move_program
-from jaxreason.rl.checks import check_config
-from jaxreason.rl.loop import make_programs as make_rl_programs
-from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.checks import check_rl
 from jaxreason.rl.references import copied
-from jaxreason.rl.update_calls import abstract_rollouts
+from jaxreason.rl.rl_config import RLConfig
+from jaxreason.rl.update import abstract_rollouts
+from jaxreason.rl.update import make_update_programs as make_rl_programs
 from jaxreason.sampling.engine_calls import engine_calls
 from jaxreason.sharding import check_rows, num_parts
 from jaxreason.training.optimizer import make_optimizer
-from jaxreason.training.sft import make_step
-from jaxreason.training.sft_recipe import SFTConfig
-from jaxreason.training.state import TrainState, abstract_state, state_shardings
-from jaxreason.training.step_calls import sft_arguments
+from jaxreason.training.sft import make_step, sft_arguments
+from jaxreason.training.sft_config import SFTConfig
+from jaxreason.training.state import TrainState, abstract_train_state, state_shardings
 
 STEPS = 1000  # of the schedule: a number in the program, of no matter to its size
 STOP_IDS = (151643, 151645)  # as many as Qwen3's; which does not matter either
@@ -80,7 +79,7 @@ def sft_programs(
     check_rows(mesh, config.micro_batch_rows, "sft.micro_batch_rows")
     _check_length("sft.length", config.length, model)
     optimizer = make_optimizer(config.optimizer, _steps(config), param_axes(model))
-    state = abstract_state(model, optimizer, mesh)
+    state = abstract_train_state(model, optimizer, mesh)
     pieces = num_micro_batches or micro_batches(config, 0)
     step = make_step(config, model, optimizer, state_shardings(state), pieces)
     arguments = sft_arguments(config, state, mesh, pieces)
@@ -119,11 +118,11 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
     Raises:
       ValueError: as a run of the recipe would.
     """
-    check_config(config, model, mesh)
+    check_rl(config, model, mesh)
     optimizer = make_optimizer(
         config.optimizer, config.num_steps * config.updates_per_step, param_axes(model)
     )
-    state = abstract_state(model, optimizer, mesh)
+    state = abstract_train_state(model, optimizer, mesh)
     longest = config.sampler.max_length - config.decoding.max_tokens
     programs = make_rl_programs(config, model, optimizer, state, longest, model)
     layout = programs.layout

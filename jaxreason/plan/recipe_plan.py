@@ -25,9 +25,9 @@ from jaxreason.plan.programs import Program, micro_batches, rl_programs, sft_pro
 from jaxreason.plan.roofline import Timed, estimate
 from jaxreason.plan.run_time import RunTime, rl_time, sft_time
 from jaxreason.plan.slices import Slice
-from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.sharding import MeshConfig, make_mesh, num_parts
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.training.sft_config import SFTConfig
 
 STAGES = {"sft": (SFTConfig, sft_programs), "rl": (RLConfig, rl_programs)}
 

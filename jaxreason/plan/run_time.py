@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from jaxreason.plan.plan_settings import PlanConfig
 from jaxreason.plan.roofline import Timed
 from jaxreason.plan.slices import Slice
-from jaxreason.rl.recipe import RLConfig
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.rl.rl_config import RLConfig
+from jaxreason.training.sft_config import SFTConfig
 
 SHARES = (1.0, 0.125)  # of the longest reply: what RL's time is given for
 

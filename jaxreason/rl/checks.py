@@ -9,13 +9,12 @@ from jaxreason.config import check_ranges
 from jaxreason.errors import UserError
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import param_axes
-from jaxreason.rl.advantages import ADVANTAGES
+from jaxreason.rl.advantages import ADVANTAGES, WEIGHTS
 from jaxreason.rl.policy_losses import POLICY_LOSSES
-from jaxreason.rl.recipe import RLConfig
-from jaxreason.rl.weights import WEIGHTS
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.sharding import num_parts
 from jaxreason.tasks.registry import find_task
-from jaxreason.trackers import check_tracker
+from jaxreason.tracking.trackers import check_tracker
 from jaxreason.training.optimizer import check_optimizer
 from jaxreason.training.token_weights import TOKEN_WEIGHTS
 from jaxreason.validation import check_validation
@@ -24,7 +23,7 @@ ALONE = ("one", "right", "zero")  # weights that do not compare a reply with the
 NEVER_NEGATIVE = (*ALONE, "best")
 
 
-def check_config(config: RLConfig, model: Model, mesh: Mesh | None) -> None:
+def check_rl(config: RLConfig, model: Model, mesh: Mesh | None) -> None:
     """Refuses what would fail, or be wrong, after minutes of compilation; `mesh` is None where it is not known.
 
     Raises:

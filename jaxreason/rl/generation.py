@@ -4,20 +4,18 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
-from jaxreason.rl.advantages import mixed_groups
-from jaxreason.rl.group_measures import measure_groups
-from jaxreason.rl.in_flight import Replies, Waiting
-from jaxreason.rl.prompts import Prompt, Questions, draw_given, requests
-from jaxreason.rl.recipe import RLConfig
-from jaxreason.rl.rewards import Grading
-from jaxreason.rl.rollouts import GIVEN, Group, Sample, group_rewards, group_scores
-from jaxreason.rl.weights import WEIGHTS, scaled
+from jaxreason.rl.advantages import WEIGHTS, mixed_groups, scaled
+from jaxreason.rl.prompts import PromptFeed, TrainingPrompt, draw_given, requests
+from jaxreason.rl.rewards import PendingRewards
+from jaxreason.rl.rl_config import RLConfig
+from jaxreason.rl.rollouts import GIVEN, RolloutGroup, Sample, group_rewards, group_scores
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.sampling_params import Completion
 from jaxreason.tasks.verify import VerifierPool
@@ -25,6 +23,21 @@ from jaxreason.validation import StoppedError
 
 _LOG = logging.getLogger(__name__)
 UNPARSED = 0.9  # share of a step's replies without an answer from which on it is told
+
+
+PromptReplies = list[list[tuple[Completion, str]]]  # of each prompt, with their text
+
+
+class UngradedReplies(NamedTuple):
+    """The replies to the first generation batch of a step, not yet graded.
+
+    Attributes:
+      replies: of each prompt, those that were sampled first.
+      staleness: see `rollouts.Group`.
+    """
+
+    replies: PromptReplies
+    staleness: int | None
 
 
 @dataclass(frozen=True)
@@ -41,7 +54,7 @@ class Collected:
       host_seconds: of generating, those in which the devices waited for the host.
     """
 
-    groups: list[Group]
+    groups: list[RolloutGroup]
     trained: list[bool]
     weights: Float[np.ndarray, "P G"]
     num_batches: int
@@ -50,7 +63,7 @@ class Collected:
     host_seconds: float = 0.0
 
     @property
-    def trained_groups(self) -> list[Group]:
+    def trained_groups(self) -> list[RolloutGroup]:
         """The groups that are trained on."""
         return [g for g, used in zip(self.groups, self.trained, strict=True) if used]
 
@@ -72,19 +85,19 @@ class Collector:
         config: RLConfig,
         engine: Engine | None,
         pool: VerifierPool,
-        questions: Questions,
+        questions: PromptFeed,
         tokenizer: Tokenizer,
         stops: Callable[[], bool],
     ):
         self._config, self._engine, self._pool = config, engine, pool
         self._questions, self._tokenizer, self._stops = questions, tokenizer, stops
-        self._waiting: dict[int, Waiting] = {}
+        self._waiting: dict[int, UngradedReplies] = {}
 
-    def waiting(self, step: int) -> Waiting | None:
+    def waiting(self, step: int) -> UngradedReplies | None:
         """What was sampled ahead for a step (counted from 0) and not yet trained on."""
         return self._waiting.get(step)
 
-    def take_up(self, step: int, waiting: Waiting) -> None:
+    def take_up(self, step: int, waiting: UngradedReplies) -> None:
         """Has a step begin with the replies that an earlier run sampled for it."""
         self._add_given(step, 0, self._questions.batch(step, 0), waiting.replies)
         self._waiting[step] = waiting
@@ -98,7 +111,7 @@ class Collector:
           UserError: more replies than `rewards.max_ungraded` have no reward.
           RuntimeError: grading failed for every reply.
         """
-        groups: list[Group] = []
+        groups: list[RolloutGroup] = []
         seconds, graded = {"generate": 0.0, "grade": 0.0}, 0.0
         waited = self._host_seconds()
         for number in range(self._config.dynamic_sampling.max_batches):
@@ -129,27 +142,31 @@ class Collector:
     def _host_seconds(self) -> float:
         return 0.0 if self._engine is None else self._engine.stats.host_seconds
 
-    def _replies(self, step: int, number: int) -> Waiting | None:
+    def _replies(self, step: int, number: int) -> UngradedReplies | None:
         """Those of a generation batch, sampled now unless they were before; None when a signal came."""
         if number == 0 and step in self._waiting:
             return self._waiting[step]
         replies = self._generate(step, number)
-        return None if replies is None else Waiting(replies, 0 if self._config.staleness else None)
+        return (
+            None
+            if replies is None
+            else UngradedReplies(replies, 0 if self._config.staleness else None)
+        )
 
-    def _sample_ahead(self, step: int, found: Waiting) -> bool:
+    def _sample_ahead(self, step: int, found: UngradedReplies) -> bool:
         """Samples for the next step from the weights that this one begins with; False when a signal came."""
         self._waiting = {step: found}
         if step + 1 < self._config.num_steps:
             replies = self._generate(step + 1, 0)
             if replies is None:
                 return False
-            self._waiting[step + 1] = Waiting(replies, 1)
+            self._waiting[step + 1] = UngradedReplies(replies, 1)
         return True
 
-    def _generate(self, step: int, number: int) -> Replies | None:
+    def _generate(self, step: int, number: int) -> PromptReplies | None:
         """The replies to each prompt, those that were sampled first; None when a signal came."""
         prompts = self._questions.batch(step, number)
-        replies: Replies = [[] for _ in prompts]
+        replies: PromptReplies = [[] for _ in prompts]
         if self._config.sampled and not self._sample(step, number, prompts, replies):
             return None
         if not self._config.sampled and self._stops():
@@ -158,7 +175,7 @@ class Collector:
         return replies
 
     def _add_given(
-        self, step: int, number: int, prompts: Sequence[Prompt], replies: Replies
+        self, step: int, number: int, prompts: Sequence[TrainingPrompt], replies: PromptReplies
     ) -> None:
         seed, num = self._questions.seed, self._config.samples.given
         for index, (prompt, found) in enumerate(zip(prompts, replies, strict=True)):
@@ -167,7 +184,9 @@ class Collector:
                 completion = Completion(str(index), len(found), tokens, (), GIVEN)
                 found.append((completion, given.text))
 
-    def _sample(self, step: int, number: int, prompts: Sequence[Prompt], replies: Replies) -> bool:
+    def _sample(
+        self, step: int, number: int, prompts: Sequence[TrainingPrompt], replies: PromptReplies
+    ) -> bool:
         """Adds what the engine says, in the order of the samples; False when a signal came."""
         seed, size = self._questions.seed, self._config.sampled
         wanted = requests(prompts, seed, step, number, size)
@@ -186,20 +205,24 @@ class Collector:
         if self._stops():
             raise StoppedError
 
-    def _begin_grading(self, step: int, number: int, replies: Replies, beside: bool) -> Grading:
+    def _begin_grading(
+        self, step: int, number: int, replies: PromptReplies, beside: bool
+    ) -> PendingRewards:
         prompts = self._questions.batch(step, number)
         items = [
             (prompt.example, text, completion)
             for prompt, found in zip(prompts, replies, strict=True)
             for completion, text in found
         ]
-        return Grading(self._pool, items, beside)
+        return PendingRewards(self._pool, items, beside)
 
-    def _groups(self, step: int, number: int, found: Waiting, grading: Grading) -> list[Group]:
+    def _groups(
+        self, step: int, number: int, found: UngradedReplies, grading: PendingRewards
+    ) -> list[RolloutGroup]:
         prompts, config = self._questions.batch(step, number), self._config
         rewards = iter(grading.rewards(config.rewards, config.decoding.max_tokens))
         return [
-            Group(
+            RolloutGroup(
                 *(number, prompt.example, prompt.tokens),
                 tuple(Sample(completion, text, next(rewards)) for completion, text in replies),
                 found.staleness,
@@ -207,7 +230,7 @@ class Collector:
             for prompt, replies in zip(prompts, found.replies, strict=True)
         ]
 
-    def _useful(self, groups: Sequence[Group]) -> np.ndarray:
+    def _useful(self, groups: Sequence[RolloutGroup]) -> np.ndarray:
         sampling = self._config.dynamic_sampling
         if not sampling.drop_equal:
             return np.ones(len(groups), bool)
@@ -219,56 +242,13 @@ METRICS = {"correct": group_scores, "reward": group_rewards}
 
 
 def weigh(
-    config: RLConfig, groups: Sequence[Group], rewards: Float[np.ndarray, "P G"]
+    config: RLConfig, groups: Sequence[RolloutGroup], rewards: Float[np.ndarray, "P G"]
 ) -> Float[np.ndarray, "P G"]:
     """The weights of the groups' replies, by these rewards; NaN where a reply is left out."""
     return scaled(WEIGHTS[config.advantage](rewards, group_scores(groups)), config.negatives)
 
 
-def describe(collected: Collected) -> dict[str, float]:
-    """What a step's replies were like: the metrics that need no model.
-
-    Means over graded replies where they are about rewards; over all replies otherwise.
-    """
-    samples = [sample for group in collected.groups for sample in group.samples]
-    graded = [sample.reward for sample in samples if sample.reward.graded]
-    lengths = [len(sample.completion.tokens) for sample in samples]
-    cut = [sample.completion.finish_reason == "length" for sample in samples]
-    terms = {name for reward in graded for name in reward.terms} - {"answer"}
-    return (
-        {
-            "reward": _mean([reward.total for reward in graded]),
-            "correct": _mean([reward.correct for reward in graded]),
-            **{name: _mean([reward.terms[name] for reward in graded]) for name in sorted(terms)},
-            "response_tokens": _mean(lengths),
-            "truncated": _mean(cut),
-            "groups_equal": 1.0 - _mean(mixed_groups(group_scores(collected.groups))),
-            "groups_dropped": 1.0 - _mean(collected.trained),
-            "groups_trained": float(sum(collected.trained)),
-            "generation_batches": float(collected.num_batches),
-            "unparsed": _mean([reward.extracted is None for reward in graded]),
-            "ungraded": float(len(samples) - len(graded)),
-            "failed_as_wrong": float(sum(reward.error is not None for reward in graded)),
-        }
-        | measure_groups(collected.groups)
-        | _staleness(collected)
-    )
-
-
-def _staleness(collected: Collected) -> dict[str, float]:
-    """Mean over the sampled tokens of the groups that are trained on; nothing where the recipe allows none."""
-    groups = collected.trained_groups
-    tokens = [sum(len(s.completion.tokens) for s in g.samples if not s.given) for g in groups]
-    if not sum(tokens) or groups[0].staleness is None:
-        return {}
-    return {"staleness": float(np.average([g.staleness for g in groups], weights=tokens))}
-
-
-def _mean(values: Sequence[float] | Float[np.ndarray, "N"]) -> float:
-    return float(np.mean(values))
-
-
-def _why_nothing(groups: Sequence[Group]) -> str:
+def _why_nothing(groups: Sequence[RolloutGroup]) -> str:
     """What all replies have in common, in words."""
     rewards, scores = group_rewards(groups), group_scores(groups)
     right = np.nanmin(scores, axis=1) >= 1.0
@@ -279,7 +259,7 @@ def _why_nothing(groups: Sequence[Group]) -> str:
     )
 
 
-def _report_errors(step: int, groups: Sequence[Group], most: float) -> None:
+def _report_errors(step: int, groups: Sequence[RolloutGroup], most: float) -> None:
     rewards = [sample.reward for group in groups for sample in group.samples]
     errors = [reward.error for reward in rewards if reward.error is not None]
     if len(errors) == len(rewards):

@@ -5,71 +5,56 @@ model/ and, when all of that is complete, done.json. Departures from the papers 
 """
 
 import logging
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import optax
 from etils import epath
 from jax.sharding import Mesh
 
-from jaxreason.base_kl import BaseKL
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.compiling import Compiling
-from jaxreason.data.packing import Layout, make_layout
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
-from jaxreason.interrupt import Interrupt
-from jaxreason.metrics import MetricsWriter
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import param_axes
 from jaxreason.models.huggingface import ModelConfig, open_model, static_model
 from jaxreason.results.metrics_lines import metrics_path, read_metrics
-from jaxreason.rl.checks import check_config
-from jaxreason.rl.failed_update import failed_update
-from jaxreason.rl.generation import Collector, describe
-from jaxreason.rl.keeper import Keeper, keep_rollouts, resume_ahead
-from jaxreason.rl.logprob_passes import needs_reference
-from jaxreason.rl.mini_batches import add_scores, pack_batches
-from jaxreason.rl.prompt_data import load_prompts, write_data
-from jaxreason.rl.prompts import Questions
-from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.checks import check_rl
+from jaxreason.rl.generation import Collector
+from jaxreason.rl.mini_batches import add_scores, failed_update, pack_batches
+from jaxreason.rl.prompts import PromptFeed, load_prompts, write_prompt_data
 from jaxreason.rl.references import (
     AVERAGE,
     SAMPLER,
     check_teacher,
+    checkpoint_state,
     first_copies,
-    kept,
     next_copies,
     open_frozen,
     reference_config,
     reference_model,
     restore,
 )
-from jaxreason.rl.rollouts import Rollouts
-from jaxreason.rl.speed import PHASES, Speed
-from jaxreason.rl.update import make_logprob_pass, make_policy_loss
-from jaxreason.rl.update_calls import begin_compiling
-from jaxreason.rl.update_measures import combine
+from jaxreason.rl.resume import Keeper, keep_rollouts, resume_ahead
+from jaxreason.rl.rl_config import RLConfig
+from jaxreason.rl.step_metrics import PHASES, Phases, Speed, combine, describe_step
+from jaxreason.rl.update import (
+    compile_rl,
+    make_update_programs,
+)
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.runtime.preemption import Interrupt
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_config import WeightSync
 from jaxreason.tasks.verify import VerifierPool
-from jaxreason.training.exported import catch_up, exported_state
-from jaxreason.training.micro_batches import skip_empty
+from jaxreason.tracking.metrics import MetricsWriter
+from jaxreason.training.base_kl import BaseKL
+from jaxreason.training.export import catch_up, export, exported_state
 from jaxreason.training.not_finite import FiniteCheck
 from jaxreason.training.optimizer import fit_warmup, make_optimizer, make_schedule
-from jaxreason.training.phases import Phases
-from jaxreason.training.run_folder import RunFolder
-from jaxreason.training.sft import export, is_due, saved_steps
-from jaxreason.training.state import (
-    TrainState,
-    abstract_state,
-    init_state,
-    state_shardings,
-)
-from jaxreason.training.step import make_train_step
+from jaxreason.training.run_folder import RunFolder, is_due, saved_steps
+from jaxreason.training.state import abstract_train_state, init_state
 from jaxreason.validation import Validation, Validator
 
 _LOG = logging.getLogger(__name__)
@@ -109,11 +94,11 @@ def run_rl(
     ):
         # What to train, on which questions, and for how long; then whether this folder is for it.
         model = static_model(model_config)
-        check_config(config, model, mesh)
+        check_rl(config, model, mesh)
         tokenizer = load_tokenizer(model_config.path)
         data = load_prompts(config, tokenizer)
         prompts = data.prompts
-        questions = Questions(prompts, config.prompts_per_batch, seed)
+        questions = PromptFeed(prompts, config.prompts_per_batch, seed)
         other = reference_model(config, model_config)
         check_teacher(config, tokenizer)
         validation = Validation(
@@ -136,14 +121,14 @@ def run_rl(
             # Questions, random numbers and schedule follow from the step, so what a kill interrupted
             # is generated again as it was; metrics of later steps are dropped, rollouts overwritten.
             start = folder.start_step(checkpoints.latest_step())
-            write_data(workdir, data)
-            shapes = abstract_state(model, optimizer, mesh)
+            write_prompt_data(workdir, data)
+            shapes = abstract_train_state(model, optimizer, mesh)
             longest_prompt = max(len(prompt.tokens) for prompt in prompts)
-            programs = make_programs(config, model, optimizer, shapes, longest_prompt, other)
+            programs = make_update_programs(config, model, optimizer, shapes, longest_prompt, other)
             compiling = Compiling(mesh, {})
             if start < config.num_steps:
                 _LOG.info("compiling the programs of a step")
-                compiling = begin_compiling(config, programs, model, shapes, mesh, tokenizer, other)
+                compiling = compile_rl(config, programs, model, shapes, mesh, tokenizer, other)
             if start:
                 state, copies = restore(checkpoints, start, config, shapes)
             else:
@@ -157,7 +142,7 @@ def run_rl(
             )
             compiling.wait()
             sampler = copies.get(SAMPLER, state.params)
-            engine = make_engine(config, model, sampler, mesh, tokenizer)
+            engine = make_rollout_engine(config, model, sampler, mesh, tokenizer)
             check = FiniteCheck(workdir, model, model_config, checkpoints)
             collector = Collector(config, engine, pool, questions, tokenizer, interrupt.requested)
             if config.staleness and start:
@@ -167,7 +152,7 @@ def run_rl(
             asked = None if SAMPLER in copies else engine  # which then holds an older policy
             checkpoints.pin(validation.kept(start))
             if not catch_up(validation, workdir, start, model, state.params, tokenizer, asked):
-                keeper.stop(start, kept(state, copies))
+                keeper.stop(start, checkpoint_state(state, copies))
             speed = Speed(model, state.params, mesh, config.epochs_per_batch)
             writer = MetricsWriter(
                 *(workdir, "rl", config.num_steps, config.tensorboard, start),
@@ -181,7 +166,7 @@ def run_rl(
                     # Ask, grade, and ask again where all replies to a prompt earned the same.
                     collected = collector.collect(step)
                     if collected is None:  # a signal came
-                        keeper.stop(step, kept(state, copies))
+                        keeper.stop(step, checkpoint_state(state, copies))
 
                     # Learn; the cache's memory is free meanwhile. All is dispatched before anything is waited for,
                     # and files are written while devices work.
@@ -219,10 +204,12 @@ def run_rl(
                         rate = schedule(max(updates - 1, 0))
                         measured, rate = jax.device_get((measured, rate))
                     copies = next_copies(config, copies, state.params, step + 1)
-                    moved = hand_over(config, engine, copies.get(SAMPLER, state.params), step + 1)
+                    moved = sync_weights(
+                        config, engine, copies.get(SAMPLER, state.params), step + 1
+                    )
 
                     # Ask the benchmark, report, and save; a signal leaves the benchmark to the next run.
-                    numbers = describe(collected) | combine(measured)
+                    numbers = describe_step(collected) | combine(measured)
                     with phases.during("validate"):
                         numbers |= base_kl.measure(step + 1, state.params)
                         check(
@@ -239,9 +226,9 @@ def run_rl(
                     due = is_due(step + 1, config.checkpoint_every, config.num_steps)
                     if due or best == step + 1:
                         with phases.during("checkpoint"):
-                            keeper.save(step + 1, kept(state, copies))
+                            keeper.save(step + 1, checkpoint_state(state, copies))
                     if interrupt.requested():
-                        keeper.stop(step + 1, kept(state, copies))
+                        keeper.stop(step + 1, checkpoint_state(state, copies))
                 checkpoints.wait()
             check_learned(config, workdir, updates)
             exported, state = exported_state(
@@ -256,45 +243,7 @@ def run_rl(
         folder.finish(exported)
 
 
-class Programs(NamedTuple):
-    """What is compiled once for a run, and the shape it is compiled for."""
-
-    layout: Layout
-    train_step: Callable[..., tuple[TrainState, dict[str, jax.Array]]]  # (state, batch, *frozen)
-    logprob_pass: Callable[[Any, Rollouts], jax.Array]
-    reference_pass: Callable[[Any, Rollouts], jax.Array] | None
-
-
-def make_programs(
-    config: RLConfig,
-    model: Model,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    longest_prompt: int,
-    reference: Model | None = None,
-) -> Programs:
-    """The functions of an update, for batches that hold the longest replies there can be.
-
-    `state` may be abstract: only its shardings are read. `reference` describes the model of the KL term.
-    """
-    longest = min(longest_prompt + config.decoding.max_tokens, config.sampler.max_length)
-    if config.samples.given:
-        longest = config.sampler.max_length
-    num_sequences = config.mini_batch_prompts * config.group_size
-    layout = make_layout(num_sequences, longest, config.row_length, config.micro_batch_rows)
-    num, shardings = layout.num_micro_batches, state_shardings(state)
-    options = {"chunk": config.logprob_chunk, "temperature": config.decoding.temperature}
-    exact = reference if config.exact_kl else None
-    loss = make_policy_loss(model, config.policy_loss, num, reference=exact, **options)
-    loss = skip_empty(loss, shardings.params)
-    own = make_logprob_pass(model, num, **options)
-    same = reference in (None, model)
-    other = own if same else make_logprob_pass(reference, num, **options)
-    train_step = make_train_step(loss, optimizer, num, shardings)
-    return Programs(layout, train_step, own, other if needs_reference(config) else None)
-
-
-def make_engine(
+def make_rollout_engine(
     config: RLConfig, model: Model, params: Any, mesh: Mesh, tokenizer: Tokenizer
 ) -> Engine | None:
     """The sampling engine, on the trainer's own parameters; None where no reply is sampled."""
@@ -311,7 +260,7 @@ def make_engine(
     )
 
 
-def hand_over(config: RLConfig, engine: Engine | None, params: Any, step: int) -> WeightSync:
+def sync_weights(config: RLConfig, engine: Engine | None, params: Any, step: int) -> WeightSync:
     """Gives the sampler the weights that it is to use after `step` steps, if they are new; what that took."""
     if engine is None or step % config.samples.refresh_every:
         return WeightSync(0, 0.0)

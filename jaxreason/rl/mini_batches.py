@@ -1,4 +1,7 @@
-"""From the replies of a step to the batches of its updates: packed, placed on the devices, with their log-probs."""
+"""From the replies of a step to the batches of its updates: packed, placed on the devices, with their log-probs.
+
+Also which of these batches gave a number that is not finite.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,10 +11,13 @@ from jax.sharding import Mesh
 from jaxtyping import Float
 
 from jaxreason.rl.generation import Collected, weigh
-from jaxreason.rl.logprob_passes import add_logprobs, rewards_less_kl
-from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.policy_losses import kl_to_reference
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.rl.rollouts import Packed, Rollouts, group_rewards, pack
-from jaxreason.sharding import place_rows
+from jaxreason.rl.update import needs_old, needs_reference
+from jaxreason.sharding import place_rows, to_host
+from jaxreason.training.not_finite import Failed, wrong_numbers
+from jaxreason.training.train_step import NOT_FINITE
 
 
 def pack_batches(
@@ -49,3 +55,66 @@ def add_scores(
     weights[chosen] = weigh(config, groups, rewards)
     advantages = [place_rows(mesh, one.weighed(weights[chosen]).advantages) for one in packed]
     return weights, [b._replace(advantages=a) for b, a in zip(batches, advantages, strict=True)]
+
+
+def add_logprobs(
+    config: RLConfig, programs: Any, params: Any, reference: Any, batches: Sequence[Rollouts]
+) -> list[Rollouts]:
+    """The batches with the trainer's log-probs before any update, and those of the reference, where they are needed.
+
+    Args:
+      config: of the run.
+      programs: `logprob_pass` and `reference_pass`.
+      params: of the policy.
+      reference: parameters of the reference, or None.
+      batches: on the devices.
+    """
+    bare = list(batches)
+    if needs_old(config):
+        old = [programs.logprob_pass(params, b) for b in bare]
+        batches = [b._replace(old_logprobs=x) for b, x in zip(batches, old, strict=True)]
+    if needs_reference(config):
+        found = [programs.reference_pass(reference, b) for b in bare]
+        batches = [b._replace(ref_logprobs=x) for b, x in zip(batches, found, strict=True)]
+    return list(batches)
+
+
+def rewards_less_kl(
+    config: RLConfig,
+    rewards: Float[np.ndarray, "P G"],
+    packed: Sequence[Packed],
+    batches: Sequence[Rollouts],
+) -> Float[np.ndarray, "P G"]:
+    """The rewards of the groups that were packed, less the KL term summed over each reply, as verl has it."""
+    less = rewards.copy()
+    for one, batch in zip(packed, batches, strict=True):
+        penalty = kl_to_reference(
+            config.policy_loss, batch.old_logprobs, batch.ref_logprobs, batch.loss_mask
+        )
+        for reply, total in one.sums(to_host(penalty)).items():
+            less[reply] -= config.policy_loss.kl_coefficient * total
+    return less
+
+
+def failed_update(
+    collected: Collected, batches: Sequence[Rollouts], measured: Sequence[dict[str, Any]]
+) -> Failed:
+    """The first update of a step that measured NaN or infinity, and its mini-batch.
+
+    Args:
+      collected: the step's groups.
+      batches: its mini-batches.
+      measured: by each of its updates, which go over the mini-batches in turn.
+    """
+    trained = [group.example.id for group in collected.trained_groups]
+    for number, found in enumerate(measured):
+        if _wrong(found):
+            index = number % len(batches)
+            share = np.array_split(np.arange(len(trained)), len(batches))[index]
+            return Failed([trained[i] for i in share], batches[index], found[NOT_FINITE])
+    return Failed([group.example.id for group in collected.groups], None, None)
+
+
+def _wrong(found: dict[str, Any]) -> bool:
+    scalars = {name: x for name, x in found.items() if np.ndim(x) == 0}
+    return bool(wrong_numbers(scalars)) or bool(np.any(found[NOT_FINITE]))

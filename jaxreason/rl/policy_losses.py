@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxreason.config import LEARNED, above, at_least, within
 from jaxreason.errors import UserError
-from jaxreason.training.sequences import Sequences
+from jaxreason.training.token_weights import Sequences
 
 MAX_LOG_RATIO = 20.0  # in nats: where a ratio goes on as its tangent, see `exp`, and where k1 and k2 stop growing
 # Where k3 is 10, the most that verl lets it be: the two solutions of exp(x) - 1 - x = 10.

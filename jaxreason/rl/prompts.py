@@ -1,23 +1,38 @@
-"""Which questions belong to which step: a function of (seed, step) alone. None is twice in a batch.
+"""The prompts of a run: loaded and encoded, with what was left out and why; and which of them a step asks.
 
-So resuming needs only the step, and replies that were in flight at a kill come out the same again.
+Which ones is a function of (seed, step) alone, and none is twice in a batch. So resuming needs only the step, and
+replies that were in flight at a kill come out the same again.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
+from etils import epath
 from jaxtyping import Int
 
-from jaxreason.data.examples import Example
+from jaxreason.data.encoding import encode_prompts
+from jaxreason.data.examples import Example, load_examples, prompt_messages
+from jaxreason.data.rows import DatasetConfig, DropLog
+from jaxreason.data.thoughts import CLOSE, has_thoughts, without_thoughts
+from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
+from jaxreason.results.files import write_json
+from jaxreason.rl.rl_config import RLConfig
+from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sampling.sampling_params import Request
+
+_LOG = logging.getLogger(__name__)
 
 _ORDER, _EXTRA, _SAMPLING, _GIVEN = 0, 1, 2, 3  # streams of random numbers that must not meet
 
 
-class Given(NamedTuple):
+class GivenReply(NamedTuple):
     """A reply that a question comes with: its tokens, the end of the turn included, and their text."""
 
     tokens: Int[np.ndarray, " T"]
@@ -25,7 +40,7 @@ class Given(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Prompt:
+class TrainingPrompt:
     """A question and its tokens, chat template and generation prompt included.
 
     Attributes:
@@ -36,11 +51,11 @@ class Prompt:
 
     example: Example
     tokens: tuple[int, ...]
-    replies: tuple[Given, ...] = ()
+    replies: tuple[GivenReply, ...] = ()
 
 
 @dataclass(frozen=True)
-class Questions:
+class PromptFeed:
     """The training questions, in the order in which `seed` asks them.
 
     Attributes:
@@ -52,7 +67,7 @@ class Questions:
       UserError: there are fewer questions than a batch asks.
     """
 
-    prompts: Sequence[Prompt]
+    prompts: Sequence[TrainingPrompt]
     per_batch: int
     seed: int
 
@@ -64,7 +79,7 @@ class Questions:
                 "rl.dynamic_sampling.prompts_per_batch, where it is set), or give more questions."
             )
 
-    def batch(self, step: int, number: int) -> list[Prompt]:
+    def batch(self, step: int, number: int) -> list[TrainingPrompt]:
         """The prompts of generation batch `number` (0, 1, ...) of a step (counted from 0).
 
         The first batches of all steps go through the questions in epochs, each shuffled anew; a
@@ -113,7 +128,7 @@ class Questions:
 
 
 def requests(
-    prompts: Sequence[Prompt], seed: int, step: int, number: int, num_samples: int
+    prompts: Sequence[TrainingPrompt], seed: int, step: int, number: int, num_samples: int
 ) -> list[Request]:
     """What the engine is asked for: `num_samples` replies to each prompt.
 
@@ -131,8 +146,8 @@ def requests(
 
 
 def draw_given(
-    prompt: Prompt, num: int, seed: int, step: int, number: int, index: int
-) -> list[Given]:
+    prompt: TrainingPrompt, num: int, seed: int, step: int, number: int, index: int
+) -> list[GivenReply]:
     """`num` of a prompt's replies, none twice, or all that it has; which ones depends on (seed, step, batch, place)."""
     random = np.random.default_rng((seed, _GIVEN, step, number, index))
     return [prompt.replies[i] for i in random.permutation(len(prompt.replies))[:num]]
@@ -141,3 +156,175 @@ def draw_given(
 def _sampling_seed(*coordinates: int) -> int:
     sequence = np.random.SeedSequence((_SAMPLING, *coordinates))
     return int(sequence.generate_state(1, np.uint32)[0] >> 1)  # fits a signed 32-bit integer
+
+
+REPLIES = "replies"  # the column, and the metadata it is in
+TEXTS = ("content", "reasoning_content")  # of a reply
+
+
+@dataclass(frozen=True)
+class PromptDataset:
+    """The questions whose prompts leave room for a reply.
+
+    Attributes:
+      prompts: all of them.
+      contents: of each dataset, by the recipe's name, their number and a hash.
+      rows: what was kept and what was dropped, and why, by dataset.
+      replies: of each dataset how many given replies are used (and of these, lost their thoughts by thinking=False),
+        and how many are not, by why: docs/rl.md names the reasons; empty where replies are sampled alone.
+    """
+
+    prompts: list[TrainingPrompt]
+    contents: dict[str, dict]
+    rows: dict[str, dict]
+    replies: dict[str, dict[str, int]]
+
+
+def load_prompts(config: RLConfig, tokenizer: Tokenizer) -> PromptDataset:
+    """The questions of the recipe's datasets, encoded.
+
+    Raises:
+      UserError: none is left.
+    """
+    drops, replies, of_dataset = DropLog(), {}, {}
+    for name, dataset in config.datasets.items():
+        counts = Counter()
+        of_dataset[name] = _of_dataset(dataset, config, tokenizer, drops, counts)
+        if config.samples.given:
+            replies[name] = dict(counts)
+            _LOG.info("%s: given replies: %s", name, _shown(counts))
+    contents = {name: _contents(members) for name, members in of_dataset.items()}
+    prompts = [prompt for members in of_dataset.values() for prompt in members]
+    return PromptDataset(prompts, contents, drops.to_json(), replies)
+
+
+def _shown(counts: Counter) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.items())
+
+
+def _of_dataset(
+    dataset: DatasetConfig,
+    config: RLConfig,
+    tokenizer: Tokenizer,
+    drops: DropLog,
+    counts: Counter,
+) -> list[TrainingPrompt]:
+    longest = config.sampler.max_length
+    room = longest - (config.decoding.max_tokens if config.sampled else 1)
+    examples = load_examples(dataset, drops)
+    kept, encoded = encode_prompts(examples, tokenizer, config.thinking, room, drops)
+    prompts = [TrainingPrompt(e, tuple(tokens)) for e, tokens in zip(kept, encoded, strict=True)]
+    if not config.samples.given:
+        return prompts
+    found = [_with_replies(p, tokenizer, config.thinking, longest, counts) for p in prompts]
+    for prompt in found:
+        if not prompt.replies:
+            where = prompt.example.metadata.get("where", prompt.example.id)
+            drops.drop(dataset.label, where, "no given reply", f"none of {longest} tokens at most")
+    drops.report(dataset.label)
+    found = [prompt for prompt in found if prompt.replies]
+    if not found:
+        raise UserError(
+            f"{dataset.label}: no question has a reply that can be used ({_shown(counts) or 'none is there'}). "
+            f"rl.samples.given={config.samples.given} expects a column {REPLIES!r}, named in the dataset's metadata, "
+            "or fields.response."
+        )
+    return found
+
+
+def _with_replies(
+    prompt: TrainingPrompt,
+    tokenizer: Tokenizer,
+    thinking: bool | None,
+    longest: int,
+    counts: Counter,
+) -> TrainingPrompt:
+    """The prompt with the replies of its row that can be used; all are counted."""
+    found = []
+    for reply in _given(prompt.example):
+        why = _why_unused(reply)
+        if why:
+            counts[why] += 1
+            continue
+        message = {"role": "assistant"} | {name: reply[name] for name in TEXTS if reply.get(name)}
+        try:
+            given = _encode(prompt, message, tokenizer, thinking)
+        except UserError as error:
+            _LOG.debug("%s: a given reply: %s", prompt.example.id, error)
+            counts["not encodable"] += 1
+            continue
+        fits = len(prompt.tokens) + len(given.tokens) <= longest
+        counts["used" if fits else "too long"] += 1
+        counts.update(
+            {"thoughts left out": 1} if fits and _cuts_thoughts(message, thinking) else {}
+        )
+        found += [given] if fits else []
+    return replace(prompt, replies=tuple(found))
+
+
+def _cuts_thoughts(message: dict[str, str], thinking: bool | None) -> bool:
+    """Whether the reply has thoughts that are not learned."""
+    return thinking is False and has_thoughts(message)
+
+
+def _given(example: Example) -> Iterator[dict[str, Any]]:
+    """The replies that the row gives, each with the fields that it has."""
+    replies = example.metadata.get(REPLIES)
+    if replies is None:
+        last = example.messages[-1]
+        yield from [last] if last["role"] == "assistant" else []
+        return
+    for reply in replies if isinstance(replies, list | tuple) else [replies]:
+        yield reply if isinstance(reply, dict) else {"content": reply}
+
+
+def _why_unused(reply: dict[str, Any]) -> str | None:
+    """Why a reply must not be learned, whatever the model; None where it may be.
+
+    Of a field that other replies have and this one lacks, some formats make a null: it says nothing.
+    """
+    if reply.get("finish_reason") not in (None, "stop"):
+        return "cut off"  # it would be learned to stop there
+    content, thoughts = (reply.get(name) for name in TEXTS)
+    if not isinstance(content, str) or not isinstance(thoughts, str | None):
+        return "not a text"
+    if not content.rpartition(CLOSE)[2].strip():
+        return "empty"  # it would be learned to say nothing
+    return None
+
+
+def _encode(
+    prompt: TrainingPrompt, message: dict[str, str], tokenizer: Tokenizer, thinking: bool | None
+) -> GivenReply:
+    if thinking is False:
+        message = without_thoughts(message)
+    conversation = (*prompt_messages(prompt.example), message)
+    tokens, mask = tokenizer.encode_conversation(conversation, thinking)
+    reply = np.asarray([t for t, learned in zip(tokens, mask, strict=True) if learned], np.int32)
+    return GivenReply(reply, tokenizer.decode(reply.tolist()))
+
+
+def _contents(prompts: list[TrainingPrompt]) -> dict:
+    """What a run is claimed by: all that a reply is asked by and graded by, but for where it was read from."""
+    digest = hashlib.sha256()
+    for prompt in prompts:
+        example = prompt.example
+        metadata = {name: x for name, x in example.metadata.items() if name != "where"}
+        read: list[Any] = [example.id, example.task, example.answer, metadata, prompt.tokens]
+        digest.update(json.dumps(read, sort_keys=True, default=str).encode())
+        for reply in prompt.replies:
+            digest.update(reply.tokens.tobytes())
+    given = sum(len(prompt.replies) for prompt in prompts)
+    counts = {"prompts": len(prompts), "sha256": digest.hexdigest()}
+    return counts | ({"replies": given} if given else {})
+
+
+def write_prompt_data(workdir: epath.Path, data: PromptDataset) -> None:
+    """Writes `<workdir>/data.json`: what was kept of the datasets and what was dropped, and why."""
+    longest = max(len(prompt.tokens) for prompt in data.prompts)
+    counts = {"prompts": len(data.prompts), "longest_prompt": longest}
+    _LOG.info("data: %d questions, the longest prompt has %d tokens", len(data.prompts), longest)
+    value = counts | {"datasets": data.rows}
+    if data.replies:
+        value["given_replies"] = data.replies
+    on_process_zero(lambda: write_json(workdir / "data.json", value))

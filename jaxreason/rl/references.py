@@ -16,7 +16,7 @@ from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.architecture import Model
 from jaxreason.models.huggingface import ModelConfig, open_model, static_model
-from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.training.state import TrainState
 
 AVERAGE, SAMPLER = "average", "sampler"
@@ -103,7 +103,7 @@ def next_copies(config: RLConfig, copies: Copies, params: Any, step: int) -> Cop
     return new
 
 
-def kept(state: TrainState, copies: Copies) -> TrainState | KeptState:
+def checkpoint_state(state: TrainState, copies: Copies) -> TrainState | KeptState:
     """What a checkpoint is to hold; also of shapes."""
     return KeptState(*state, copies) if copies else state
 
@@ -112,7 +112,7 @@ def restore(
     checkpoints: Checkpointer, step: int, config: RLConfig, shapes: TrainState
 ) -> tuple[TrainState, Copies]:
     """State and copies of a checkpoint; `shapes` describes the state."""
-    wanted = kept(shapes, {name: shapes.params for name in copied(config)})
+    wanted = checkpoint_state(shapes, {name: shapes.params for name in copied(config)})
     found = checkpoints.restore(step, wanted)
     return TrainState(*found[:3]), found.copies if isinstance(found, KeptState) else {}
 

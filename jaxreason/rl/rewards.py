@@ -17,7 +17,7 @@ import jax
 
 from jaxreason.config import FREE, LEARNED, above, at_least, within
 from jaxreason.data.examples import Example
-from jaxreason.distributed import on_process_zero
+from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sampling.sampling_params import Completion
 from jaxreason.tasks.registry import find_task
 from jaxreason.tasks.verify import Verdict, VerifierPool
@@ -101,10 +101,10 @@ def reward_replies(
     Process 0 grades and tells the others, so that a grader that is slow on one machine cannot make
     them disagree. Every process must call this with the same items.
     """
-    return Grading(pool, items).rewards(config, max_tokens)
+    return PendingRewards(pool, items).rewards(config, max_tokens)
 
 
-class Grading:
+class PendingRewards:
     """Replies on their way to a reward; every process makes one, and asks for the rewards at the same place.
 
     Args:

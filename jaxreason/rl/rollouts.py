@@ -63,7 +63,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Group:
+class RolloutGroup:
     """The replies to one prompt, G at most; `batch` counts the step's generation batches.
 
     `staleness`: steps that were made between the policy that sampled them and the one that the step begins with; None
@@ -77,17 +77,17 @@ class Group:
     staleness: int | None = None
 
 
-def group_rewards(groups: Sequence[Group]) -> Float[np.ndarray, "P G"]:
+def group_rewards(groups: Sequence[RolloutGroup]) -> Float[np.ndarray, "P G"]:
     """Total rewards, NaN where a reply was not graded or a group has fewer replies than others."""
     return _of_samples(groups, lambda sample: sample.reward.total)
 
 
-def group_scores(groups: Sequence[Group]) -> Float[np.ndarray, "P G"]:
+def group_scores(groups: Sequence[RolloutGroup]) -> Float[np.ndarray, "P G"]:
     """How right the replies are, 0 to 1; NaN as in `group_rewards`."""
     return _of_samples(groups, lambda sample: sample.reward.correct)
 
 
-def _of_samples(groups: Sequence[Group], read: Callable[[Sample], float]) -> np.ndarray:
+def _of_samples(groups: Sequence[RolloutGroup], read: Callable[[Sample], float]) -> np.ndarray:
     most = max((len(group.samples) for group in groups), default=0)
     found = np.full((len(groups), most), np.nan)
     for row, group in zip(found, groups, strict=True):
@@ -95,7 +95,7 @@ def _of_samples(groups: Sequence[Group], read: Callable[[Sample], float]) -> np.
     return found
 
 
-class Place(NamedTuple):
+class ReplySpan(NamedTuple):
     """Where a reply lies: the reply's group and number in it, the row, its first token and the one after its last."""
 
     group: int
@@ -109,7 +109,7 @@ class Packed(NamedTuple):
     """A mini-batch as numpy arrays, and where each of its replies lies."""
 
     rollouts: Rollouts
-    places: tuple[Place, ...]
+    places: tuple[ReplySpan, ...]
 
     def weighed(self, weights: Float[np.ndarray, "P G"]) -> Rollouts:
         """The same with other weights, of all groups that were packed."""
@@ -128,7 +128,10 @@ class Packed(NamedTuple):
 
 
 def pack(
-    groups: Sequence[Group], weights: Float[np.ndarray, "P G"], num_batches: int, layout: Layout
+    groups: Sequence[RolloutGroup],
+    weights: Float[np.ndarray, "P G"],
+    num_batches: int,
+    layout: Layout,
 ) -> list[Packed]:
     """Mini-batches of one shape; groups stay whole and in order.
 
@@ -156,7 +159,7 @@ class _Sequence(NamedTuple):
     weight: float
 
 
-def _sequences(groups: Sequence[Group], weights: np.ndarray, share) -> list[_Sequence]:
+def _sequences(groups: Sequence[RolloutGroup], weights: np.ndarray, share) -> list[_Sequence]:
     return [
         _Sequence(
             *(index, number, len(groups[index].prompt)),
@@ -191,7 +194,7 @@ def _fill(batch: list[_Sequence], layout: Layout) -> Packed:
             if sequence.logprobs:
                 arrays["sampler_logprobs"][row, reply] = sequence.logprobs
                 arrays["sampled"][row, reply] = 1.0
-            places.append(Place(sequence.group, sequence.sample, row, reply.start, stop))
+            places.append(ReplySpan(sequence.group, sequence.sample, row, reply.start, stop))
             start = stop
     micro_batch = np.arange(layout.num_rows, dtype=np.int32) % layout.num_micro_batches
     rollouts = Rollouts(**arrays, old_logprobs=None, ref_logprobs=None, micro_batch=micro_batch)
@@ -199,7 +202,7 @@ def _fill(batch: list[_Sequence], layout: Layout) -> Packed:
 
 
 def rollout_lines(
-    groups: Sequence[Group], weights: Float[np.ndarray, "P G"], trained: Sequence[bool]
+    groups: Sequence[RolloutGroup], weights: Float[np.ndarray, "P G"], trained: Sequence[bool]
 ) -> list[dict[str, Any]]:
     """The rows of `rollouts/<step>.jsonl`, one for every reply of the step (see docs/rl.md)."""
     return [

@@ -1,7 +1,7 @@
-"""The loss that RL hands to the training step, and the trainer's log-probs of what was sampled.
+"""The programs of an RL update: the loss for the training step, the trainer's log-probs, and what they are called with.
 
-A batch has one shape, large enough for the longest replies; both functions here pass over the
-micro-batches that hold nothing, so a batch costs what it holds.
+A batch has one shape, large enough for the longest replies. All programs pass over the micro-batches that hold nothing,
+so a batch costs what it holds, and nothing is compiled twice.
 """
 
 from collections.abc import Callable
@@ -10,10 +10,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
+from jaxreason.compiling import Compiling, ProgramCall
+from jaxreason.data.packing import Layout, make_layout
+from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.models.architecture import Model
-from jaxreason.models.decoder import forward, head
+from jaxreason.models.decoder import abstract_params, forward, head, param_shardings
 from jaxreason.models.logprobs import full_kl, logprobs
 from jaxreason.rl.policy_losses import (
     MAX_LOG_RATIO,
@@ -21,10 +26,21 @@ from jaxreason.rl.policy_losses import (
     PolicyLossConfig,
     kl_to_reference,
 )
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.rl.rollouts import Rollouts
-from jaxreason.sharding import constrain
-from jaxreason.training.losses import weights_of
-from jaxreason.training.micro_batches import ROW_AXES, holds_anything, split, zeros_like
+from jaxreason.sampling.engine_calls import copy_calls, engine_calls
+from jaxreason.sharding import abstract_arrays, abstract_rows, constrain
+from jaxreason.training.state import TrainState, state_shardings
+from jaxreason.training.token_weights import weights_of
+from jaxreason.training.train_step import (
+    ROW_AXES,
+    holds_anything,
+    make_train_step,
+    row_arrays,
+    skip_empty,
+    split,
+    zeros_like,
+)
 
 # Upper ends of the intervals in which differences of log-probs are counted, in nats.
 GAP_EDGES = np.append(np.geomspace(1e-8, 1e2, 286), np.inf).astype(np.float32)
@@ -159,3 +175,115 @@ def make_logprob_pass(
         return constrain(jnp.moveaxis(found, 0, 1).reshape(batch.tokens.shape), ROW_AXES)
 
     return logprob_pass
+
+
+def needs_old(config: RLConfig) -> bool:
+    """Whether the log-probs before the first update are computed: later ones must not find their own instead.
+
+    The recipe says it, not the groups that a step has: batches without them would be another program to compile.
+    """
+    several = config.updates_per_step > 1
+    return several or config.kl_as_reward or config.old_logprobs == "always"
+
+
+def needs_reference(config: RLConfig) -> bool:
+    """Whether the reference's log-probs of the replies are: its whole distributions are made in the update itself."""
+    return config.has_kl and not config.exact_kl
+
+
+class UpdatePrograms(NamedTuple):
+    """What is compiled once for a run, and the shape it is compiled for."""
+
+    layout: Layout
+    train_step: Callable[..., tuple[TrainState, dict[str, jax.Array]]]  # (state, batch, *frozen)
+    logprob_pass: Callable[[Any, Rollouts], jax.Array]
+    reference_pass: Callable[[Any, Rollouts], jax.Array] | None
+
+
+def make_update_programs(
+    config: RLConfig,
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    longest_prompt: int,
+    reference: Model | None = None,
+) -> UpdatePrograms:
+    """The functions of an update, for batches that hold the longest replies there can be.
+
+    `state` may be abstract: only its shardings are read. `reference` describes the model of the KL term.
+    """
+    longest = min(longest_prompt + config.decoding.max_tokens, config.sampler.max_length)
+    if config.samples.given:
+        longest = config.sampler.max_length
+    num_sequences = config.mini_batch_prompts * config.group_size
+    layout = make_layout(num_sequences, longest, config.row_length, config.micro_batch_rows)
+    num, shardings = layout.num_micro_batches, state_shardings(state)
+    options = {"chunk": config.logprob_chunk, "temperature": config.decoding.temperature}
+    exact = reference if config.exact_kl else None
+    loss = make_policy_loss(model, config.policy_loss, num, reference=exact, **options)
+    loss = skip_empty(loss, shardings.params)
+    own = make_logprob_pass(model, num, **options)
+    same = reference in (None, model)
+    other = own if same else make_logprob_pass(reference, num, **options)
+    train_step = make_train_step(loss, optimizer, num, shardings)
+    return UpdatePrograms(layout, train_step, own, other if needs_reference(config) else None)
+
+
+LOGPROBS = ("old_logprobs", "ref_logprobs")  # made on the devices
+
+
+def compile_rl(
+    config: RLConfig,
+    programs: Any,
+    model: Model,
+    state: TrainState,
+    mesh: Mesh,
+    tokenizer: Tokenizer,
+    reference: Model | None,
+) -> Compiling:
+    """Compiles what the first step needs, while the weights are read, say.
+
+    Args:
+      config: of the run.
+      programs: `loop.make_programs` of it.
+      model: the policy.
+      state: abstract.
+      mesh: of the run.
+      tokenizer: whose stop tokens end a reply.
+      reference: the model of the KL term.
+    """
+    calls = update_calls(config, programs, state, mesh, reference)
+    if config.sampled:
+        given = model, mesh, config.sampler
+        calls |= engine_calls(*given, tokenizer.stop_ids) | copy_calls(*given)
+    return Compiling(mesh, calls)
+
+
+def abstract_rollouts(config: RLConfig, mesh: Mesh, layout: Layout) -> Rollouts:
+    """A batch as the training step has it."""
+    shape = (layout.num_rows, layout.row_length)
+    arrays: dict[str, Any] = row_arrays(mesh, shape, Rollouts._fields)
+    arrays["micro_batch"] = abstract_rows(mesh, shape[:1], jnp.int32)
+    for name, needed in zip(LOGPROBS, (needs_old(config), needs_reference(config)), strict=True):
+        arrays[name] = abstract_rows(mesh, shape, jnp.float32, ROW_AXES) if needed else None
+    return Rollouts(**arrays)
+
+
+def update_calls(
+    config: RLConfig, programs: Any, state: TrainState, mesh: Mesh, reference: Model | None
+) -> dict[str, ProgramCall]:
+    """The programs of an update by name, the largest first; arguments as of `compile_rl`."""
+    batch = abstract_rollouts(config, mesh, programs.layout)
+    bare = batch._replace(old_logprobs=None, ref_logprobs=None)
+    other = None if reference is None else _params(reference, mesh)
+    frozen = [other] * config.exact_kl
+    calls = {"RL policy step": (programs.train_step, (state, batch, *frozen))}
+    if needs_old(config):
+        calls["log-prob pass"] = (programs.logprob_pass, (state.params, bare))
+    if needs_reference(config):
+        calls["reference's log-probs"] = (programs.reference_pass, (other, bare))
+    return calls
+
+
+def _params(model: Model, mesh: Mesh) -> Any:
+    return abstract_arrays(abstract_params(model), param_shardings(model, mesh))

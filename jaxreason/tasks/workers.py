@@ -81,9 +81,9 @@ def load_tasks(source: str) -> Mapping[str, Task]:
 
 
 # Why this is not a library's process pool. Such pools (pebble, concurrent.futures, loky) start a worker by a fork,
-# which copies JAX's locked threads, or by multiprocessing's spawn, that imports the caller's main program. They kill one
-# process and leave what a grader has started itself, and they fix an item's time when it is queued, not when the round's
-# budget is known, and they have no place for setup of a task in one worker beside an item's time and memory limit.
+# which copies JAX's locked threads, or by multiprocessing's spawn, which imports the caller's main program. They kill
+# one process and leave what a grader has started itself. They fix an item's time when it is queued, not when the
+# round's budget is known, and have no place for a task's setup in a worker beside an item's time and memory limit.
 def start_worker(source: str, task_name: str, timeout_s: float, isolation: str) -> GradingWorker:
     """Starts a fresh interpreter that serves one end of a socket pair. Does not wait for it."""
     ours, theirs = socket.socketpair()

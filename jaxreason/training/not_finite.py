@@ -11,15 +11,15 @@ from etils import epath
 from jaxtyping import Bool
 
 from jaxreason.checkpoint import Checkpointer, leaves_by_path
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.models.safetensors_reader import first_not_finite
 from jaxreason.results.files import atomic_write_bytes, write_json
+from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sharding import to_host
-from jaxreason.training.step import NOT_FINITE
+from jaxreason.training.train_step import NOT_FINITE
 
 FOLDER = "not_finite"
 WHY, ARRAYS = "why.json", "batch.npz"
@@ -37,7 +37,7 @@ ORDER = (
 )
 
 
-class NotFiniteError(UserError, FloatingPointError):
+class NotFiniteStepError(UserError, FloatingPointError):
     """A step gave NaN or infinity: most often the recipe's learning rate, which is the user's to change."""
 
 
@@ -107,7 +107,7 @@ class FiniteCheck:
             self._keep(step, wrong, tensors, found, saved),
             what_is_saved(saved),
         ]
-        raise NotFiniteError(". ".join(text for text in sentences if text) + f". {REMEDIES}")
+        raise NotFiniteStepError(". ".join(text for text in sentences if text) + f". {REMEDIES}")
 
     def _tensors(self, found: Failed) -> dict[str, list[str]]:
         """By "gradient" and "update", the names of those that are not finite, in the order of the network."""

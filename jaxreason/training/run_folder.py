@@ -10,7 +10,6 @@ from typing import Any
 from etils import epath
 
 from jaxreason.config import claimed, to_dict
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.models.weight_files import verified_identity
@@ -19,6 +18,7 @@ from jaxreason.results.code_version import code_version
 from jaxreason.results.files import read_object, remove
 from jaxreason.results.growing_files import grown_exists, read_grown
 from jaxreason.results.metrics_lines import metrics_path, read_metrics
+from jaxreason.runtime.distributed import on_process_zero
 
 _LOG = logging.getLogger(__name__)
 
@@ -158,3 +158,13 @@ def _ended(workdir: epath.Path) -> bool:
         return (workdir / claims.DONE).exists() and bool(read_object(workdir / claims.DONE, {}))
     except UserError:
         return False
+
+
+def saved_steps(step: int) -> str:
+    """What to say of a run that ends after `step` saved steps."""
+    return f"The state after step {step} is saved." if step else "No step was made yet."
+
+
+def is_due(step: int, every: int, num_steps: int) -> bool:
+    """Whether a checkpoint is written after this step; after the last one always."""
+    return step == num_steps or (every > 0 and step % every == 0)

@@ -8,7 +8,6 @@ from etils import epath
 from jax.sharding import Mesh
 
 from jaxreason.checkpoint import Checkpointer
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params, param_shardings
@@ -16,6 +15,7 @@ from jaxreason.models.huggingface import ModelConfig, ModelSource, static_model
 from jaxreason.models.model_card import longest_reply
 from jaxreason.results.claims import DONE
 from jaxreason.results.files import read_object
+from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sharding import abstract_arrays, gather_texts
 
 CHECKPOINTS = "checkpoints"

@@ -14,44 +14,39 @@ import optax
 from etils import epath
 from jax.sharding import Mesh
 
-from jaxreason.base_kl import BaseKL
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.compiling import Compiling
-from jaxreason.config import to_dict
 from jaxreason.data.batches import PackedBatches
-from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
-from jaxreason.interrupt import Interrupt
-from jaxreason.metrics import MetricsWriter
-from jaxreason.models import hf_export, huggingface
+from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.models import huggingface
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import param_axes
 from jaxreason.models.huggingface import ModelConfig, static_model
-from jaxreason.models.model_card import longest_reply, run_card
 from jaxreason.models.model_flops import peak_flops
-from jaxreason.results.code_version import code_version
+from jaxreason.runtime.preemption import Interrupt
 from jaxreason.sharding import place_rows, row_block
-from jaxreason.training.exported import catch_up, exported_state
-from jaxreason.training.losses import make_sft_loss
-from jaxreason.training.micro_batches import skip_empty
+from jaxreason.tracking.metrics import MetricsWriter
+from jaxreason.training.base_kl import BaseKL
+from jaxreason.training.export import catch_up, export, exported_state
 from jaxreason.training.not_finite import Failed, FiniteCheck
 from jaxreason.training.optimizer import (
     fit_warmup,
     make_optimizer,
     make_schedule,
 )
-from jaxreason.training.recorder import Recorder
-from jaxreason.training.run_folder import RunFolder
-from jaxreason.training.sft_data import TrainingData, load_data, make_batches, write_data
-from jaxreason.training.sft_measures import Looks, make_flops_of, prompts_of
-from jaxreason.training.sft_recipe import SFTConfig, check_fits, steps_of_schedule
-from jaxreason.training.state import (
-    TrainState,
-    abstract_state,
-    init_state,
-    state_shardings,
+from jaxreason.training.run_folder import RunFolder, is_due, saved_steps
+from jaxreason.training.sft_config import SFTConfig, check_sft, steps_of_schedule
+from jaxreason.training.sft_data import (
+    TrainingData,
+    load_data,
+    make_batches,
+    prompts_of,
+    write_training_data,
 )
-from jaxreason.training.step import NOT_FINITE, make_train_step
-from jaxreason.training.step_calls import sft_arguments
+from jaxreason.training.sft_loss import make_sft_loss
+from jaxreason.training.sft_metrics import Looks, Recorder, make_flops_of
+from jaxreason.training.state import TrainState, abstract_train_state, init_state, state_shardings
+from jaxreason.training.train_step import NOT_FINITE, batch_of_rows, make_train_step, skip_empty
 from jaxreason.validation import (
     Validation,
     Validator,
@@ -91,7 +86,7 @@ def run_sft(
         model = static_model(model_config)
         tokenizer_path = config.tokenizer or model_config.path
         tokenizer = load_tokenizer(tokenizer_path)
-        check_fits(config, model, tokenizer, mesh)
+        check_sft(config, model, tokenizer, mesh)
         data = load_data(config, tokenizer)
         block = row_block(mesh)
         batches = make_batches(config, data, block, seed)
@@ -112,11 +107,11 @@ def run_sft(
             # Where to start. 1. From the newest complete checkpoint. 2. Without one, from the model.
             # The batches and the schedule follow from the step; metrics of later steps are dropped.
             start = folder.start_step(checkpoints.latest_step())
-            write_data(workdir, data, num_steps)
+            write_training_data(workdir, data, num_steps)
             _LOG.info("training: %d steps of %d examples", num_steps, config.batch_size)
             _LOG.info("compiling the training step; the first line of metrics comes after it")
             shapes, num_pieces = (
-                abstract_state(model, optimizer, mesh),
+                abstract_train_state(model, optimizer, mesh),
                 batches.layout.num_micro_batches,
             )
             train_step = make_step(config, model, optimizer, state_shardings(shapes), num_pieces)
@@ -202,6 +197,14 @@ def make_step(
     return make_train_step(loss, optimizer, num_micro_batches, shardings)
 
 
+def sft_arguments(
+    config: SFTConfig, state: TrainState, mesh: Mesh, num_micro_batches: int
+) -> tuple[Any, ...]:
+    """Of `sft.make_step`: the state, a batch as `place_rows` lays it out, and the parameters of a KL term."""
+    batch = batch_of_rows(mesh, num_micro_batches * config.micro_batch_rows, config.length)
+    return (state, batch, *[state.params] * (config.kl_coefficient > 0))
+
+
 def open_reference(
     config: SFTConfig, model_config: ModelConfig, mesh: Mesh, seed: int
 ) -> tuple[Any, ...]:
@@ -223,45 +226,3 @@ def failed_step(
     rows = place_rows(mesh, batches.batch(step - 1), block)
     ids = [data.ids[index] for index in batches.members(step - 1)]
     return Failed(ids, rows, measured.get(NOT_FINITE))
-
-
-def saved_steps(step: int) -> str:
-    """What to say of a run that ends after `step` saved steps."""
-    return f"The state after step {step} is saved." if step else "No step was made yet."
-
-
-def is_due(step: int, every: int, num_steps: int) -> bool:
-    """Whether a checkpoint is written after this step; after the last one always."""
-    return step == num_steps or (every > 0 and step % every == 0)
-
-
-def export(
-    config: SFTConfig,
-    model: Model,
-    state: TrainState,
-    tokenizer_path: str,
-    tokenizer: Tokenizer,
-    workdir: epath.Path,
-    interrupt: Interrupt,
-    step: int | None = None,
-) -> None:
-    """Writes `<workdir>/model`, a Hugging Face folder with the tokenizer's files and a model card.
-
-    `step` is what the parameters are after, for the card; None for the last one of the metrics.
-
-    A signal ends it before the next file; the checkpoint of the last step is there, and the next run writes the folder.
-    """
-    saved = "All steps are saved, model/ is not written yet."
-    hf_export.save_model(
-        workdir / "model",
-        model,
-        state.params,
-        tokenizer_from=huggingface.resolve(tokenizer_path),
-        max_shard_bytes=config.max_shard_bytes,
-        dtype=config.export_dtype,
-        stop_tokens=tokenizer.stop_tokens,
-        pad_token=tokenizer.pad_token,
-        longest_reply=longest_reply(to_dict(config)),
-        card=lambda: run_card(workdir, tokenizer.stop_tokens, step, code_version()),
-        between=lambda: interrupt.check(saved),
-    )

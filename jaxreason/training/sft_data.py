@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +13,10 @@ from jaxreason.data.encoding import encode_examples
 from jaxreason.data.examples import each_reply, load_examples
 from jaxreason.data.rows import DropLog
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.results.files import write_json
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.training.sft_config import SFTConfig
 
 _LOG = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def make_batches(
     return PackedBatches(data.sequences, plan, *block)
 
 
-def write_data(workdir: epath.Path, data: TrainingData, num_steps: int) -> None:
+def write_training_data(workdir: epath.Path, data: TrainingData, num_steps: int) -> None:
     """Writes `<workdir>/data.json`: what was kept of the datasets and what was dropped, and why."""
     names = ("sequences", "tokens", "target_tokens")
     totals = {n: sum(found[n] for found in data.contents.values()) for n in names}
@@ -98,3 +99,8 @@ def write_data(workdir: epath.Path, data: TrainingData, num_steps: int) -> None:
     on_process_zero(lambda: write_json(workdir / "data.json", value))
     tokens, learned = (f"{totals[name]:,}" for name in names[1:])
     _LOG.info("data: %d sequences, %s tokens, %s learned", totals["sequences"], tokens, learned)
+
+
+def prompts_of(sequences: Sequence[tuple[list[int], list[int]]]) -> list[tuple[int, ...]]:
+    """What stands before the first target token of each sequence that has one."""
+    return [tuple(tokens[: mask.index(1)]) for tokens, mask in sequences if 1 in mask]

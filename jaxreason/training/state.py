@@ -40,7 +40,9 @@ def init_state(optimizer: optax.GradientTransformation, params: Any, mesh: Mesh)
     return TrainState(step, params, opt_state)
 
 
-def abstract_state(model: Model, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+def abstract_train_state(
+    model: Model, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> TrainState:
     """Shapes, dtypes and shardings of the state of `model`, to restore a checkpoint with."""
     whole = NamedSharding(mesh, PartitionSpec())
     params = abstract_params(model)

@@ -1,13 +1,18 @@
 """How much each token of a text counts: `(log-probs [B, T], top-k entropies [B, T] | None) -> weights [B, T]`.
 
 They multiply `-log p(token)`, in SFT as in RL, and are numbers: no gradient goes through them.
+
+And `Sequences`: sums, means and shares over the sequences of packed rows.
 """
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+
+from jaxreason.models.logprobs import top_entropy
 
 TokenWeight = Callable[
     [Float[Array, "B T"], Float[Array, "B T"] | None],
@@ -15,7 +20,7 @@ TokenWeight = Callable[
 ]
 
 
-def one(
+def uniform(
     logprobs: Float[Array, "B T"], top_entropy: Float[Array, "B T"] | None = None
 ) -> Float[Array, "B T"]:
     """1: each token alike, the usual loss."""
@@ -48,9 +53,53 @@ def eaft(
     return jax.lax.stop_gradient(top_entropy)
 
 
-TOKEN_WEIGHTS: dict[str, TokenWeight] = {"one": one, "dft": dft, "eaft": eaft}
+TOKEN_WEIGHTS: dict[str, TokenWeight] = {"one": uniform, "dft": dft, "eaft": eaft}
 
 
 def needs_top_entropy(name: str) -> bool:
     """Whether the weights of this name are made of top-k entropies, which cost a pass over the logits of their own."""
     return TOKEN_WEIGHTS[name] is eaft
+
+
+def weights_of(
+    name: str,
+    found: Float[Array, "B T"],
+    final: Float[Array, "B T D"],
+    head: Float[Array, "D V"],
+    tokens: Int[Array, "B T"],
+    **options: Any,
+) -> Float[Array, "B T"]:
+    """The weights of a name, with the top-k entropies that they may need.
+
+    Args:
+      name: key of TOKEN_WEIGHTS.
+      found: log-probs of the tokens.
+      final: hidden states after the final norm.
+      head: output embedding.
+      tokens: the tokens.
+      options: `chunk` and `segment_ids` of `models.logprobs.top_entropy`.
+    """
+    if not needs_top_entropy(name):
+        return TOKEN_WEIGHTS[name](found, None)
+    return TOKEN_WEIGHTS[name](found, top_entropy(final, head, tokens, **options))
+
+
+class Sequences(NamedTuple):
+    """Which tokens count, and to which sequence of their row they belong."""
+
+    mask: Float[Array, "B T"]
+    segment_ids: Int[Array, "B T"]
+
+    def total(self, values: Float[Array, "B T"]) -> Float[Array, "B T"]:
+        """The sum over its own sequence's counted tokens, at every token."""
+        length = values.shape[1] + 1
+        sums = jax.vmap(lambda v, s: jax.ops.segment_sum(v, s, num_segments=length)[s])
+        return sums(values * self.mask, self.segment_ids)
+
+    def mean(self, values: Float[Array, "B T"]) -> Float[Array, "B T"]:
+        """The mean over its own sequence's counted tokens, at every token."""
+        return self.total(values) / jnp.maximum(self.total(self.mask), 1.0)
+
+    def shares(self) -> Float[Array, "B T"]:
+        """1 / (its own sequence's counted tokens) at each of them: the sum counts the sequences that have any."""
+        return self.mask / jnp.maximum(self.total(self.mask), 1.0)

@@ -14,7 +14,7 @@ import ml_collections
 from etils import epath
 from jax.sharding import Mesh
 
-from jaxreason import distributed, sharding
+from jaxreason import sharding
 from jaxreason.compiling import make_products_exact
 from jaxreason.config import ConfigError, parse
 from jaxreason.device_state import count_compilations
@@ -22,9 +22,10 @@ from jaxreason.host_memory import keep_freed_memory
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig, static_model
 from jaxreason.plan.slices import GPU_SHARE
-from jaxreason.profiling import traced
 from jaxreason.results.files import is_remote
 from jaxreason.results.redaction import hide
+from jaxreason.runtime import distributed
+from jaxreason.tracking.profiling import traced
 from jaxreason.verbs.log_file import LogFile
 
 _LOG = logging.getLogger(__name__)

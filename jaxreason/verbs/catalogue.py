@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from jaxreason.config import ConfigError, nearest
 from jaxreason.recipe_fields import FieldInfo, describe_fields
-from jaxreason.study import SECTIONS
+from jaxreason.studies.study import SECTIONS
 from jaxreason.verbs import (
     recipe_check,
     run_view,

@@ -8,25 +8,24 @@ from collections.abc import Sequence
 import jax
 from etils import epath
 
-from jaxreason import study
 from jaxreason.config import parse
 from jaxreason.data.encoding import encode_examples, encode_prompts
 from jaxreason.data.examples import Example, each_reply, load_examples
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
-from jaxreason.distill.distill_settings import DistillConfig
-from jaxreason.distill.distill_settings import check_config as check_distill
+from jaxreason.distill.distill_config import DistillConfig, check_distill
 from jaxreason.errors import UserError
 from jaxreason.evaluation.eval_jobs import asked_jobs, encode_item
 from jaxreason.evaluation.eval_settings import EvalConfig
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig, static_model
-from jaxreason.questions import prepare
 from jaxreason.results.distill_files import distill_folder
-from jaxreason.rl.checks import check_config as check_rl
-from jaxreason.rl.recipe import RLConfig
-from jaxreason.training.sft_recipe import SFTConfig, check_fits
+from jaxreason.rl.checks import check_rl
+from jaxreason.rl.rl_config import RLConfig
+from jaxreason.studies import study
+from jaxreason.studies.question_set import prepare_questions
+from jaxreason.training.sft_config import SFTConfig, check_sft
 from jaxreason.verbs.call import Call, without_devices
 
 MOST_ENCODED = 2000  # examples of a section whose tokens are counted
@@ -45,7 +44,7 @@ def check_verb(call: Call) -> None:
     if "model" not in call.config:
         return
     with tempfile.TemporaryDirectory() as scratch:
-        call = dataclasses.replace(call, config=prepare(call.config, epath.Path(scratch)))
+        call = dataclasses.replace(call, config=prepare_questions(call.config, epath.Path(scratch)))
         model = _check_model(call.model)
         if "distill" in call.config:
             _check_distill(call.section("distill", DistillConfig), call.model, model)
@@ -88,7 +87,7 @@ def _check_model(config: ModelConfig) -> Model | None:
 def _check_sft(name: str, config: SFTConfig, model_config: ModelConfig, model: Model | None):
     tokenizer = _check_tokenizer(name, config.tokenizer or model_config.path, model)
     if model is not None:
-        check_fits(config, model, tokenizer, None)
+        check_sft(config, model, tokenizer, None)
     examples = _load(config.datasets)
     if config.every_reply:
         examples = [part for example in examples for part in each_reply(example)]

@@ -9,13 +9,11 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxreason import chat, convert, cross_sample, dry_run, follow, study, surgery
-from jaxreason.analysis import drift, weight_folders
+from jaxreason import chat
+from jaxreason.analysis import drift, surgery, weight_folders
 from jaxreason.config import ConfigError
-from jaxreason.contamination import decontaminated
-from jaxreason.cross_sample import CrossSampleConfig
 from jaxreason.distill import distiller
-from jaxreason.distill.distill_settings import DistillConfig
+from jaxreason.distill.distill_config import DistillConfig
 from jaxreason.errors import UserError
 from jaxreason.evaluation import (
     eval_settings,
@@ -26,26 +24,33 @@ from jaxreason.evaluation import (
     transfer,
 )
 from jaxreason.evaluation.validator import make_validator
-from jaxreason.interrupt import Interrupt
-from jaxreason.joined_studies import join_studies
 from jaxreason.plan.recipe_plan import plan_recipe
 from jaxreason.plan.search import search_recipe
 from jaxreason.plan.search_table import format_search
 from jaxreason.plan.search_table import to_json as search_to_json
 from jaxreason.plan.slices import Slice, find_slice
 from jaxreason.plan.table import format_plan
-from jaxreason.question_set import QUESTIONS, describe, read_report
-from jaxreason.questions import prepare
 from jaxreason.report import build as report
 from jaxreason.results.evaluation_folders import evaluation_folders
 from jaxreason.results.files import read_object, write_json
 from jaxreason.results.score_files import EVALUATION, is_finished
 from jaxreason.results.transfer_file import transfer_path
 from jaxreason.rl import loop as rl
+from jaxreason.runtime.preemption import Interrupt
 from jaxreason.serve.settings import ServeConfig
-from jaxreason.training import sft
-from jaxreason.training.sft_recipe import SFTConfig
-from jaxreason.training_texts import training_units
+from jaxreason.studies import cross_sample, dry_run, follow, study
+from jaxreason.studies.contamination import decontaminated
+from jaxreason.studies.cross_sample import CrossSampleConfig
+from jaxreason.studies.joined_studies import join_studies
+from jaxreason.studies.question_set import (
+    QUESTIONS,
+    describe_questions,
+    prepare_questions,
+    read_report,
+)
+from jaxreason.studies.training_texts import training_units
+from jaxreason.training import convert, sft
+from jaxreason.training.sft_config import SFTConfig
 from jaxreason.validation import ValidationConfig, Validator
 from jaxreason.verbs import outcome
 from jaxreason.verbs.call import Call, on_mesh, show_messages, without_devices
@@ -97,22 +102,22 @@ def _validator(call: Call, stage: str, how: ValidationConfig, mesh: Mesh) -> Val
 @contextlib.contextmanager
 def _in_workdir(call: Call, name: str) -> Iterator[tuple[Mesh, Call]]:
     """The mesh, and the call with its question files written, in a working directory that no other run uses."""
-    with on_mesh(call, name) as mesh, study.locked(call.workdir, call.verb):
+    with on_mesh(call, name) as mesh, study.locked_by_all(call.workdir, call.verb):
         yield mesh, _prepared(call)
 
 
 def _prepared(call: Call) -> Call:
-    return dataclasses.replace(call, config=prepare(call.config, call.workdir))
+    return dataclasses.replace(call, config=prepare_questions(call.config, call.workdir))
 
 
 def questions_verb(call: Call) -> None:
     """The questions of a recipe, of all their sources, without those that occur twice."""
     call.require("questions")
     without_devices(call)
-    with study.locked(call.workdir, call.verb):
-        prepare(call.config, call.workdir)
+    with study.locked_by_all(call.workdir, call.verb):
+        prepare_questions(call.config, call.workdir)
         folder = call.workdir / "questions"
-        call.tell(describe(read_report(folder)))
+        call.tell(describe_questions(read_report(folder)))
         call.tell(f"wrote {folder / QUESTIONS}")
 
 
@@ -131,7 +136,7 @@ def eval_verb(call: Call) -> None:
 def grade_verb(call: Call) -> None:
     """Grading samples again, or completions that came from anywhere."""
     without_devices(call)
-    with study.locked(call.workdir, call.verb):
+    with study.locked_by_all(call.workdir, call.verb):
         call = _prepared(call)
         section = call.section("eval", eval_settings.EvalConfig)
         if call.flags["responses"]:
@@ -223,7 +228,7 @@ def drift_verb(call: Call) -> None:
     tuned = dataclasses.replace(call.model, path=call.flags["tuned"])
     folders = [epath.Path(call.flags[f"{name}-evaluation"]) for name in ("base", "tuned")]
     run = epath.Path(tuned.path).parent  # of <run>/model
-    with on_mesh(call) as mesh, study.locked(call.workdir, call.verb):
+    with on_mesh(call) as mesh, study.locked_by_all(call.workdir, call.verb):
         also = functools.partial(training_units, section, run, call.workdir, mesh=mesh)
         drift.run_drift(section, call.model, tuned, mesh, call.workdir, *folders, also=also)
         call.tell(outcome.drift(call.workdir))
@@ -334,7 +339,7 @@ def weights_verb(call: Call) -> None:
     if bool(base) != bool(tuned):
         raise ConfigError("--base and --tuned go together; without both, --workdir is a study's.")
     show_messages(call)
-    with study.locked(call.workdir, call.verb), Interrupt() as interrupt:
+    with study.locked_by_all(call.workdir, call.verb), Interrupt() as interrupt:
         if base:
             names = [name.strip() for name in tuned.split(",") if name.strip()]
             found = base, names, call.workdir, interrupt.check

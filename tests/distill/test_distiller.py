@@ -31,17 +31,17 @@ from jaxreason.data.examples import load_examples
 from jaxreason.data.rows import DropLog
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.distill import distiller, judging, passes, teacher_engine
-from jaxreason.distill.distill_settings import DistillConfig, TeacherConfig, check_config
-from jaxreason.distill.outcomes import needs_verdict, split_reply
+from jaxreason.distill.distill_config import DistillConfig, TeacherConfig, check_distill
+from jaxreason.distill.judging import needs_verdict, split_reply
 from jaxreason.errors import UserError
 from jaxreason.recipes import load_recipe
 from jaxreason.results import jsonl
-from jaxreason.rl.prompt_data import load_prompts
-from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.prompts import load_prompts
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.sampling.sampling_params import Completion, SamplingParams
 from jaxreason.serve.server import make_service
 from jaxreason.training import sft
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.training.sft_config import SFTConfig
 
 GREEDY = SamplingParams(temperature=0.0, top_k=0, top_p=1.0, max_tokens=64, stop=())
 
@@ -284,7 +284,7 @@ def test_a_dataset_without_an_answer_column_is_not_gradable(copied, questions):
 )
 def test_settings_that_do_not_fit_are_refused_by_name(questions, changes, message):
     with pytest.raises(UserError, match=message):
-        check_config(config_of(questions, **changes))
+        check_distill(config_of(questions, **changes))
 
 
 def test_a_think_budget_at_an_endpoint_and_a_second_time_that_asks_the_same_are_refused(
@@ -292,7 +292,7 @@ def test_a_think_budget_at_an_endpoint_and_a_second_time_that_asks_the_same_are_
 ):
     budget = dataclasses.replace(config_of(questions).decoding, think_budget=5)
     with pytest.raises(ConfigError, match=r"decoding.think_budget=5: expected 0"):
-        check_config(config_of(questions, decoding=budget, teacher=at("http://x/v1")))
+        check_distill(config_of(questions, decoding=budget, teacher=at("http://x/v1")))
     with pytest.raises(ConfigError, match="this one asks the same"):
         distill(config_of(questions, no_think="generate"), tmp_path)
 
@@ -373,7 +373,7 @@ def test_a_thought_that_the_prompt_opens_is_a_thought_of_the_reply(questions):
     tokenizer = load_tokenizer(questions.parent / "tokenizer")
     opened = tuple(tokenizer.encode_part("1+1<think>\n"))
     one = passes.Pass("main", None, GREEDY, 1, [opened, opened[:3]], ["a", "b"], {})
-    asked = [passes.Question(key, "s", None) for key in ("q0", "q1")]
+    asked = [passes.TeacherQuestion(key, "s", None) for key in ("q0", "q1")]
     tokens = tuple(tokenizer.encode_part("so 2</think>#2"))
     lines = [
         teacher_engine._line(tokenizer, one, asked, Completion(f"{n} 0", 0, tokens, (), "stop"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxreason.distill.outcomes import judge, needs_verdict, split_reply
+from jaxreason.distill.judging import judge, needs_verdict, split_reply
 
 
 def reply(content, reasoning=None, finish_reason="stop"):

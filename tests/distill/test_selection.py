@@ -6,14 +6,14 @@ from collections import Counter
 import pytest
 
 from jaxreason.data.examples import Example
-from jaxreason.distill.outcomes import Judged, Parts
-from jaxreason.distill.passes import Question
-from jaxreason.distill.selection import choose, make_rows, responses, same_columns
+from jaxreason.distill.dataset import dataset_rows, keep_replies, responses, same_columns
+from jaxreason.distill.judging import Judged, ReplyParts
+from jaxreason.distill.passes import TeacherQuestion
 from jaxreason.distill.yields import Entry, bucket, count, tell, ungraded_share
 
 
 def judged(sample, text, outcome="right", thoughts=""):
-    return Judged(sample, Parts(thoughts, text, True), outcome, "stop", len(text))
+    return Judged(sample, ReplyParts(thoughts, text, True), outcome, "stop", len(text))
 
 
 REPLIES = [
@@ -31,7 +31,7 @@ def length(text):
 
 
 def kept(keep, cutoff=0, seed=0, replies=REPLIES, count=length):
-    chosen = choose(replies, keep, cutoff, count, seed)
+    chosen = keep_replies(replies, keep, cutoff, count, seed)
     return [reply.sample for reply in chosen.replies], dict(chosen.left_out)
 
 
@@ -63,27 +63,29 @@ def test_what_the_tokenizer_cannot_write_is_not_kept_and_counted():
 
 
 def test_thoughts_are_dropped_from_the_very_reply_that_is_kept():
-    chosen = choose(REPLIES, "first", 0, length, 0)
+    chosen = keep_replies(REPLIES, "first", 0, length, 0)
     whole = "<think>\na thought\n</think>\n\nlonger"
     assert responses(chosen, None, "drop") == [(whole, "longer")]
     assert responses(chosen, None, "none") == [(whole, "")]
 
 
 def test_where_thoughts_are_needed_a_right_reply_without_them_is_not_kept_and_counted():
-    chosen = choose([judged(0, "4"), *REPLIES[1:]], "first", 0, length, 0, needs_thoughts=True)
+    chosen = keep_replies(
+        [judged(0, "4"), *REPLIES[1:]], "first", 0, length, 0, needs_thoughts=True
+    )
     assert [reply.sample for reply in chosen.replies] == [1]
     assert dict(chosen.left_out) == {"without_thoughts": 2}
 
 
 def test_a_reply_without_thoughts_is_no_response_with_thoughts():
-    chosen = choose([judged(0, "4")], "first", 0, length, 0)
+    chosen = keep_replies([judged(0, "4")], "first", 0, length, 0)
     assert responses(chosen, None, "drop") == [("", "4")]
 
 
 def test_the_second_time_gives_the_column_without_thoughts_also_where_the_first_gave_nothing():
-    nothing = choose([judged(0, "5", "wrong")], "first", 0, length, 0)
-    second = choose([judged(0, "4")], "first", 0, length, 0)
-    both = choose(REPLIES[:3], "all", 0, length, 0)
+    nothing = keep_replies([judged(0, "5", "wrong")], "first", 0, length, 0)
+    second = keep_replies([judged(0, "4")], "first", 0, length, 0)
+    both = keep_replies(REPLIES[:3], "all", 0, length, 0)
     assert responses(nothing, second, "generate") == [("", "4")]
     assert responses(nothing, nothing, "generate") == [("", "")]
     assert [without for _, without in responses(both, second, "generate")] == ["4", ""]
@@ -92,11 +94,11 @@ def test_the_second_time_gives_the_column_without_thoughts_also_where_the_first_
 def question(key="math/q0", source="math", answer="4", **metadata):
     messages = ({"role": "user", "content": "Solve: 2+2"},)
     metadata = {"question": "2+2", "where": "f:1"} | metadata
-    return Question(key, source, Example(key, "math", messages, answer, source, metadata))
+    return TeacherQuestion(key, source, Example(key, "math", messages, answer, source, metadata))
 
 
 def test_a_row_has_the_question_before_its_template_and_the_wrong_replies():
-    (row,) = make_rows(question(level=3), [("", "4")], REPLIES[:2], None)
+    (row,) = dataset_rows(question(level=3), [("", "4")], REPLIES[:2], None)
     assert {k: v for k, v in row.items() if k != "replies"} == {
         "id": "math/q0",
         "question": "2+2",
@@ -115,19 +117,19 @@ def test_a_system_message_comes_along():
     asked = dataclasses.replace(
         asked, example=dataclasses.replace(asked.example, messages=messages)
     )
-    (row,) = make_rows(asked, [("", "4")], [], None)
+    (row,) = dataset_rows(asked, [("", "4")], [], None)
     assert row["system"] == "Add." and row["question"] == "2+2"
 
 
 def test_replies_that_are_neither_right_nor_wrong_are_left_out_of_the_column():
     replies = [judged(0, "a", "not_gradable"), judged(1, "b", "malformed"), judged(2, "c", "wrong")]
-    (row,) = make_rows(question(), [("", "")], [*replies, judged(3, "d", "unfinished")], replies)
+    (row,) = dataset_rows(question(), [("", "")], [*replies, judged(3, "d", "unfinished")], replies)
     assert [r["content"] for r in row["replies"]] == ["c", "d"]
     assert [r["content"] for r in row["no_think_replies"]] == ["c"]
 
 
 def test_further_rows_of_a_question_have_ids_of_their_own_and_no_replies():
-    rows = list(make_rows(question(), [("", "a"), ("", "b"), ("", "c")], REPLIES, None))
+    rows = list(dataset_rows(question(), [("", "a"), ("", "b"), ("", "c")], REPLIES, None))
     assert [row["id"] for row in rows] == ["math/q0", "math/q0#2", "math/q0#3"]
     assert [len(row["replies"]) for row in rows] == [6, 0, 0]
 

@@ -10,7 +10,7 @@ import jax
 from jaxreason.config import parse
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.rows import DatasetConfig
-from jaxreason.distill.distill_settings import DistillConfig, TeacherConfig
+from jaxreason.distill.distill_config import DistillConfig, TeacherConfig
 from jaxreason.distill.distiller import run_distill
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.recipes import load_recipe

@@ -21,10 +21,7 @@ from tiny_evaluation import (
     write_questions,
 )
 
-from jaxreason import cross_sample
 from jaxreason.config import ConfigError
-from jaxreason.cross_replies import Rows
-from jaxreason.cross_sample import CrossSampleConfig, run_cross_sample
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.models.decoder import init_params
 from jaxreason.models.hf_config import architecture_from_hf
@@ -33,6 +30,8 @@ from jaxreason.models.huggingface import make_model
 from jaxreason.results.cross_files import read_replies_file, read_results, replies_path
 from jaxreason.results.cross_files import write_replies_file as write
 from jaxreason.sharding import MeshConfig, make_mesh
+from jaxreason.studies import cross_sample
+from jaxreason.studies.cross_sample import ChoiceRows, CrossSampleConfig, run_cross_sample
 
 CONFIG = CrossSampleConfig("sums", budgets=(0, 1, 2, -1), batch_size=4)
 QUESTIONS = [(f"{n}+{7 - n}=", "7") for n in range(5)]
@@ -222,8 +221,8 @@ def test_no_reply_goes_beyond_the_positions_of_either_model(finished, models, qu
 
 def test_a_budget_beyond_the_shifts_takes_them_all():
     shifts = {"a": [[0, 0.4, 1, 2, 0], [3, 0.1, 1, 2, 0]]}
-    assert Rows(2, 1, None, shifts).takes(["a"]).threshold[0] == pytest.approx(0.4, rel=1e-5)
-    assert Rows(2, 2, None, shifts).takes(["a"]).threshold[0] == pytest.approx(0.1, rel=1e-5)
-    assert Rows(2, 3, None, shifts).takes(["a"]).threshold[0] == 0
-    assert Rows(2, -1, None, shifts).takes(["a"]).threshold.tolist() == [0, 0]
-    assert Rows(2, 1, 0.25, shifts).takes(["a"]).threshold[0] == 0.25
+    assert ChoiceRows(2, 1, None, shifts).takes(["a"]).threshold[0] == pytest.approx(0.4, rel=1e-5)
+    assert ChoiceRows(2, 2, None, shifts).takes(["a"]).threshold[0] == pytest.approx(0.1, rel=1e-5)
+    assert ChoiceRows(2, 3, None, shifts).takes(["a"]).threshold[0] == 0
+    assert ChoiceRows(2, -1, None, shifts).takes(["a"]).threshold.tolist() == [0, 0]
+    assert ChoiceRows(2, 1, 0.25, shifts).takes(["a"]).threshold[0] == 0.25

@@ -16,13 +16,13 @@ import transformers
 from processes import run_processes
 from tiny_models import make_architecture, make_model, random_params
 
-from jaxreason.distributed import on_process_zero
 from jaxreason.errors import UserError
 from jaxreason.models import decoder, huggingface, safetensors_reader
 from jaxreason.models.hf_export import save_model
 from jaxreason.models.huggingface import ModelConfig, load_params, open_model
 from jaxreason.models.weight_files import verified_identity, weights_identity
 from jaxreason.results import hash_cache
+from jaxreason.runtime.distributed import on_process_zero
 
 SETTINGS = dict(dtype="float32", param_dtype="float32", remat="none", attention="plain", unroll=1)
 MODEL = make_model(make_architecture())

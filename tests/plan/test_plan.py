@@ -22,9 +22,9 @@ from jaxreason.plan.recipe_plan import plan_recipe, planned_model
 from jaxreason.plan.slices import GIB, find_slice
 from jaxreason.plan.table import format_plan
 from jaxreason.recipes import load_recipe
-from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.sharding import MeshConfig, bytes_on_device, make_mesh
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.training.sft_config import SFTConfig
 
 
 @pytest.fixture(scope="module")

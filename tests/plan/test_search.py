@@ -20,7 +20,7 @@ from jaxreason.plan.search_table import candidate_settings, format_search, to_js
 from jaxreason.plan.slices import GIB, find_slice
 from jaxreason.recipes import load_recipe
 from jaxreason.sharding import MeshConfig, make_mesh
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.training.sft_config import SFTConfig
 
 CARD = find_slice("h100")
 POLICIES = ("none", "attention", "full")

@@ -16,7 +16,7 @@ from jaxreason.plan.slices import find_slice
 from jaxreason.plan.table import format_plan
 from jaxreason.recipes import load_recipe
 from jaxreason.sharding import MeshConfig, make_mesh
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.training.sft_config import SFTConfig
 
 
 def section(**changes):

@@ -14,11 +14,10 @@ from jaxreason.plan.programs import Program
 from jaxreason.plan.roofline import estimate
 from jaxreason.plan.slices import find_slice
 from jaxreason.sharding import MeshConfig, make_mesh
-from jaxreason.training.losses import make_sft_loss
 from jaxreason.training.optimizer import OptimizerConfig, make_optimizer
-from jaxreason.training.state import abstract_state, state_shardings
-from jaxreason.training.step import make_train_step
-from jaxreason.training.step_calls import batch_of_rows
+from jaxreason.training.sft_loss import make_sft_loss
+from jaxreason.training.state import abstract_train_state, state_shardings
+from jaxreason.training.train_step import batch_of_rows, make_train_step
 
 
 # As docs/performance.md has them, of one H200: rows of 4,096 tokens, and tokens a second.
@@ -34,7 +33,7 @@ def test_a_step_that_was_measured_lies_within_the_range(size, rows, remat, rate)
     with jax.set_mesh(mesh):
         axes = param_axes(model)
         optimizer = make_optimizer(parse(OptimizerConfig, section, "optimizer"), 1000, axes)
-        state = abstract_state(model, optimizer, mesh)
+        state = abstract_train_state(model, optimizer, mesh)
         loss = make_sft_loss(model, 1024, packed=False)
         step = make_train_step(loss, optimizer, 1, state_shardings(state))
         batch = batch_of_rows(mesh, rows, 4096)

@@ -12,11 +12,11 @@ from etils import epath
 from program import call
 
 from jaxreason.config import to_dict
-from jaxreason.distill.distill_settings import TeacherConfig
-from jaxreason.distill.endpoint import key_of
-from jaxreason.manifest import write_manifest
+from jaxreason.distill.distill_config import TeacherConfig
+from jaxreason.distill.endpoint import endpoint_key
 from jaxreason.recipes import load_recipe
 from jaxreason.results.redaction import Redaction, begin, hide
+from jaxreason.studies.manifest import write_study
 
 ROOT = Path(__file__).parents[2]
 SECRETS = {
@@ -80,7 +80,7 @@ def test_the_key_of_a_variable_of_any_name_is_hidden_once_it_is_used(monkeypatch
     monkeypatch.setenv("MY_TEACHER", "the-teachers-own")
     begin(())
     assert hide("the-teachers-own") == "the-teachers-own"
-    key_of(TeacherConfig(key_variable="MY_TEACHER", url="http://host/v1", name="a", path=""))
+    endpoint_key(TeacherConfig(key_variable="MY_TEACHER", url="http://host/v1", name="a", path=""))
     assert hide("refused: the-teachers-own") == "refused: ***"
 
 
@@ -114,7 +114,7 @@ def test_the_recipe_in_a_studys_folder_has_no_key_of_the_command_line(tmp_path, 
     config.serve.api_key = "sk-on-the-command-line"
     monkeypatch.setenv("MY_KEY", "greedy")
     begin(())
-    write_manifest(config, config, epath.Path(tmp_path))
+    write_study(config, config, epath.Path(tmp_path))
     written = json.loads((tmp_path / "config.json").read_text())
     assert written["serve"].pop("api_key") == "***"
     recipe = json.loads(json.dumps(to_dict(config)))

@@ -8,17 +8,17 @@ import pytest
 from tiny_rl import OPTIMIZER, rl_config, rollouts_of, run, save_base, save_questions
 
 from jaxreason.data.examples import Example
-from jaxreason.rl.failed_update import failed_update
 from jaxreason.rl.generation import Collected
-from jaxreason.rl.rollouts import Group
-from jaxreason.training.not_finite import NotFiniteError
+from jaxreason.rl.mini_batches import failed_update
+from jaxreason.rl.rollouts import RolloutGroup
+from jaxreason.training.not_finite import NotFiniteStepError
 
 
 @pytest.mark.slow
 def test_the_update_that_failed_is_told_with_its_questions_and_its_mini_batch(tmp_path):
     hot = dataclasses.replace(OPTIMIZER, learning_rate=1e38)
     config = rl_config(save_questions(tmp_path), optimizer=hot, checkpoint_every=1)
-    with pytest.raises(NotFiniteError) as caught:
+    with pytest.raises(NotFiniteStepError) as caught:
         run(config, save_base(tmp_path), tmp_path / "run")
     message, folder = str(caught.value), tmp_path / "run" / "not_finite" / "step_1"
     lines = rollouts_of(tmp_path / "run", 1)
@@ -39,7 +39,7 @@ def test_the_update_that_failed_is_told_with_its_questions_and_its_mini_batch(tm
 
 def test_updates_go_over_the_mini_batches_in_turn():
     examples = [Example(name, "sums", (), "", "", {}) for name in "abcde"]
-    groups = [Group(0, example, (), ()) for example in examples]
+    groups = [RolloutGroup(0, example, (), ()) for example in examples]
     step = Collected(groups, [True, False, True, True, True], np.zeros((5, 1)), 1, {})
     good = {"loss": np.float32(1.0), "counts": np.ones(3), "not_finite": np.zeros((2, 4), bool)}
     bad = good | {"loss": np.float32("nan")}

@@ -10,11 +10,11 @@ from tiny_rl import SAMPLER, rl_config
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.examples import Example
 from jaxreason.data.tokenizer import load_tokenizer
-from jaxreason.rl.group_measures import measure_groups
-from jaxreason.rl.prompt_data import load_prompts
-from jaxreason.rl.recipe import DynamicSamplingConfig, SamplesConfig
+from jaxreason.rl.prompts import load_prompts
 from jaxreason.rl.rewards import Reward
-from jaxreason.rl.rollouts import Group, Sample
+from jaxreason.rl.rl_config import DynamicSamplingConfig, SamplesConfig
+from jaxreason.rl.rollouts import RolloutGroup, Sample
+from jaxreason.rl.step_metrics import measure_groups
 from jaxreason.sampling.sampling_params import Completion
 
 KEEP_ALL = DynamicSamplingConfig(drop_equal=False, prompts_per_batch=0, max_batches=1)
@@ -106,5 +106,5 @@ def test_pass_at_k_goes_up_to_the_replies_that_are_sampled():
 
     example = Example("q", "last_number", ({"role": "user", "content": "?"},), "1", "made", {})
     samples = [sample(i, "stop") for i in range(3)] + [sample(i, "given") for i in (3, 4)]
-    found = measure_groups([Group(0, example, (1,), tuple(samples))])
+    found = measure_groups([RolloutGroup(0, example, (1,), tuple(samples))])
     assert {x for x in found if x.startswith("pass")} == {"pass_at_1", "pass_at_2", "pass_at_3"}

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxreason.rl.group_measures import group_measures
+from jaxreason.rl.step_metrics import group_measures
 
 NAN = float("nan")
 

@@ -24,12 +24,12 @@ from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.rl.advantages import mixed_groups
 from jaxreason.rl.generation import METRICS
-from jaxreason.rl.logprob_passes import needs_old
-from jaxreason.rl.prompts import Prompt, Questions
-from jaxreason.rl.recipe import DynamicSamplingConfig, ReferenceConfig, SamplesConfig
+from jaxreason.rl.prompts import PromptFeed, TrainingPrompt
 from jaxreason.rl.references import check_teacher
 from jaxreason.rl.rewards import Reward, RewardConfig
-from jaxreason.rl.rollouts import Group, Sample
+from jaxreason.rl.rl_config import DynamicSamplingConfig, ReferenceConfig, SamplesConfig
+from jaxreason.rl.rollouts import RolloutGroup, Sample
+from jaxreason.rl.update import needs_old
 from jaxreason.sampling.sampling_params import Completion
 
 KEEP_ALL = DynamicSamplingConfig(drop_equal=False, prompts_per_batch=0, max_batches=1)
@@ -73,7 +73,7 @@ def group_of(rewards):
         Sample(Completion("0", i, (1,), (-1.0,), "stop"), "1", reward)
         for i, reward in enumerate(rewards)
     ]
-    return Group(0, example, (1,), tuple(samples))
+    return RolloutGroup(0, example, (1,), tuple(samples))
 
 
 def test_a_group_of_wrong_replies_is_dropped_by_accuracy_though_one_is_punished_for_its_length():
@@ -97,9 +97,10 @@ def test_rewards_are_on_the_scale_of_the_recipe_and_accuracy_is_not(base, questi
 def test_the_questions_of_the_tenth_batch_cost_ten_draws_and_are_those_of_the_rule(monkeypatch):
     message = {"role": "user", "content": "?"}
     prompts = [
-        Prompt(Example(str(i), "last_number", (message,), "1", "made", {}), (i,)) for i in range(40)
+        TrainingPrompt(Example(str(i), "last_number", (message,), "1", "made", {}), (i,))
+        for i in range(40)
     ]
-    questions = Questions(prompts, 4, seed=3)
+    questions = PromptFeed(prompts, 4, seed=3)
     drawn = []
     real = np.random.default_rng
 

@@ -34,11 +34,11 @@ from jaxreason.config import ConfigError, parse
 from jaxreason.errors import UserError
 from jaxreason.models import hf_export
 from jaxreason.recipes import load_recipe
-from jaxreason.rl import loop, references
+from jaxreason.rl import loop, references, update
 from jaxreason.rl.advantages import ADVANTAGES
-from jaxreason.rl.recipe import DynamicSamplingConfig, RLConfig
 from jaxreason.rl.rewards import RewardConfig
-from jaxreason.rl.speed import PHASES
+from jaxreason.rl.rl_config import DynamicSamplingConfig, RLConfig
+from jaxreason.rl.step_metrics import PHASES
 
 TIMES = ("seconds", "tokens_per_second")
 
@@ -142,8 +142,8 @@ def test_an_update_is_dispatched_whole_and_waits_for_the_devices_once(
             yield from super().generate(*args, **how)
             events.append("generated")
 
-    real_programs, value = loop.make_programs, ArrayImpl._value
-    monkeypatch.setattr(loop, "make_programs", programs)
+    real_programs, value = update.make_update_programs, ArrayImpl._value
+    monkeypatch.setattr(loop, "make_update_programs", programs)
     monkeypatch.setattr(loop, "Engine", Recorded)
     fetch = property(lambda self: events.append("fetch") or value.fget(self))
     monkeypatch.setattr(ArrayImpl, "_value", fetch)

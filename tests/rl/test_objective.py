@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from jaxreason.models.logprobs import full_kl, logprobs, top_entropy
+from jaxreason.rl.advantages import WEIGHTS, scaled
 from jaxreason.rl.policy_losses import POLICY_LOSSES, PolicyLossConfig, kl_to_reference
-from jaxreason.rl.weights import WEIGHTS, scaled
 from jaxreason.training.token_weights import TOKEN_WEIGHTS, needs_top_entropy
 
 P, G, T, V = 2, 3, 6, 7  # questions, replies to each, tokens of a row, vocabulary

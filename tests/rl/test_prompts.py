@@ -5,14 +5,14 @@ import pytest
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
-from jaxreason.rl.prompts import Prompt, Questions, requests
+from jaxreason.rl.prompts import PromptFeed, TrainingPrompt, requests
 
 
 def make_questions(num, per_batch, seed=3):
     message = {"role": "user", "content": "?"}
     examples = [Example(str(i), "hash_answer", (message,), "1", "made", {}) for i in range(num)]
-    prompts = [Prompt(example, (index, 1)) for index, example in enumerate(examples)]
-    return Questions(prompts, per_batch, seed)
+    prompts = [TrainingPrompt(example, (index, 1)) for index, example in enumerate(examples)]
+    return PromptFeed(prompts, per_batch, seed)
 
 
 def test_the_first_batches_go_through_all_questions_once_an_epoch_in_a_new_order():

@@ -7,8 +7,8 @@ from jaxreason.data.examples import Example
 from jaxreason.data.packing import first_fit, make_layout
 from jaxreason.rl.generation import Collected
 from jaxreason.rl.rewards import Reward
-from jaxreason.rl.rollouts import Group, Sample, group_rewards, pack, rollout_lines
-from jaxreason.rl.speed import trained_lengths
+from jaxreason.rl.rollouts import RolloutGroup, Sample, group_rewards, pack, rollout_lines
+from jaxreason.rl.step_metrics import trained_lengths
 from jaxreason.sampling.sampling_params import Completion
 
 
@@ -29,7 +29,7 @@ def make_group(name, prompt, replies, errors=()):
         make_sample(i, reply, total=float(i), error="timeout: late" if i in errors else None)
         for i, reply in enumerate(replies)
     ]
-    return Group(0, example, tuple(prompt), tuple(samples))
+    return RolloutGroup(0, example, tuple(prompt), tuple(samples))
 
 
 def random_groups(num_groups, num_samples, seed=0):
@@ -156,7 +156,7 @@ def test_the_prompt_of_a_rollout_is_the_question_where_the_dataset_has_the_reply
         {"role": "assistant", "content": "the gold answer is 5"},
     )
     example = Example("a", "hash_answer", messages, "5", "made", {})
-    group = Group(0, example, (1,), (make_sample(0, [2]), make_sample(1, [3])))
+    group = RolloutGroup(0, example, (1,), (make_sample(0, [2]), make_sample(1, [3])))
     lines = rollout_lines([group], np.zeros((1, 2)), trained=[True])
     assert [line["prompt"] for line in lines] == ["Be brief.\n\n2+3?"] * 2
 

@@ -25,10 +25,9 @@ from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
 from jaxreason.results.in_flight_files import write_in_flight
 from jaxreason.results.jsonl import read_jsonl
-from jaxreason.rl.in_flight import fetch
-from jaxreason.rl.keeper import resume_ahead
-from jaxreason.rl.recipe import SamplesConfig
-from jaxreason.rl.rewards import Grading, RewardConfig
+from jaxreason.rl.resume import fetch, resume_ahead
+from jaxreason.rl.rewards import PendingRewards, RewardConfig
+from jaxreason.rl.rl_config import SamplesConfig
 from jaxreason.sampling.sampling_params import Completion
 from jaxreason.tasks.verify import VerifierPool
 
@@ -195,7 +194,7 @@ def test_grading_beside_goes_on_before_anybody_asks():
     items = [(example, text, Completion("0", 0, (1,), (-1.0,), "stop")) for text in ("1", "2")]
     rewards = RewardConfig(1, 20.0, 0, 0.0)
     with VerifierPool(1, 20.0) as pool:
-        grading, waits = Grading(pool, items, beside=True), Grading(pool, items)
+        grading, waits = PendingRewards(pool, items, beside=True), PendingRewards(pool, items)
         deadline = time.monotonic() + 120
         while grading.seconds == 0 and time.monotonic() < deadline:
             time.sleep(0.01)

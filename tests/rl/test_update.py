@@ -15,21 +15,20 @@ from jaxreason.models.decoder import forward, init_params
 from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import make_model
 from jaxreason.rl.rewards import Reward
-from jaxreason.rl.rollouts import Group, Sample, pack
+from jaxreason.rl.rollouts import RolloutGroup, Sample, pack
+from jaxreason.rl.step_metrics import combine
 from jaxreason.rl.update import make_logprob_pass, make_policy_loss, sampler_gap
-from jaxreason.rl.update_measures import combine
 from jaxreason.sampling.sampling_params import Completion
 from jaxreason.sharding import place_rows
-from jaxreason.training.micro_batches import skip_empty
 from jaxreason.training.state import init_state, state_shardings
-from jaxreason.training.step import make_train_step
+from jaxreason.training.train_step import make_train_step, skip_empty
 
 MODEL = make_model(model_config(""), architecture_from_hf(HF_CONFIG))
 OPTIONS = {"chunk": 5, "temperature": 0.7}
 ADVANTAGES = np.random.default_rng(5).normal(size=(6, 3))
 
 
-def make_groups() -> list[Group]:
+def make_groups() -> list[RolloutGroup]:
     """Six prompts with three replies of 1 to 9 tokens, with the log-probs of a made-up sampler."""
     rng = np.random.default_rng(4)
     example = Example("q", "last_number", ({"role": "user", "content": "?"},), "1", "made", {})
@@ -40,7 +39,7 @@ def make_groups() -> list[Group]:
         return Completion("q", number, tokens, tuple(-rng.exponential(1.5, len(tokens))), "stop")
 
     return [
-        Group(
+        RolloutGroup(
             batch=0,
             example=example,
             prompt=tuple(rng.integers(0, 8, rng.integers(2, 5)).tolist()),

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxreason.rl.advantages import ADVANTAGES
-from jaxreason.rl.weights import WEIGHTS, scaled
+from jaxreason.rl.advantages import ADVANTAGES, WEIGHTS, scaled
 
 NAN = float("nan")
 # One group mixed, one with a reply that is right but too long and one not graded, one all right, one never graded.

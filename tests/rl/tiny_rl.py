@@ -23,8 +23,8 @@ from jaxreason.results.files import read_json
 from jaxreason.results.jsonl import read_jsonl
 from jaxreason.rl.loop import run_rl
 from jaxreason.rl.policy_losses import PolicyLossConfig
-from jaxreason.rl.recipe import DynamicSamplingConfig, RLConfig
 from jaxreason.rl.rewards import RewardConfig
+from jaxreason.rl.rl_config import DynamicSamplingConfig, RLConfig
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.sharding import MeshConfig, make_mesh

@@ -25,10 +25,9 @@ from jaxreason.models.flash_attention import BLOCK
 from jaxreason.rl.rollouts import Rollouts
 from jaxreason.rl.update import make_logprob_pass, make_policy_loss
 from jaxreason.sharding import MeshConfig, make_mesh, place_rows
-from jaxreason.training.losses import make_sft_loss
-from jaxreason.training.micro_batches import skip_empty
+from jaxreason.training.sft_loss import make_sft_loss
 from jaxreason.training.state import init_state, state_shardings
-from jaxreason.training.step import make_train_step
+from jaxreason.training.train_step import make_train_step, skip_empty
 
 ARCHITECTURE = make_architecture(
     vocab_size=16,

@@ -14,17 +14,17 @@ from tiny_rl import rl_config
 from tiny_sft import ADAMW, ONE_DEVICE, make_recipe
 
 from jaxreason.checkpoint import Checkpointer
-from jaxreason.convert import run_convert
 from jaxreason.data.tokenizer import load_tokenizer
-from jaxreason.interrupt import Interrupt
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import make_model, open_model
 from jaxreason.rl import loop as rl
+from jaxreason.runtime.preemption import Interrupt
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.sharding import make_mesh
 from jaxreason.training import sft
+from jaxreason.training.convert import run_convert
 from jaxreason.training.state import TrainState
 
 WAYS = ("sft", "rl", "convert a run", "convert a folder")

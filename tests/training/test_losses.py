@@ -8,7 +8,7 @@ import scipy.special
 from test_step import MODEL, make_batch, plain_loss, start_params
 
 from jaxreason.models.decoder import forward
-from jaxreason.training.losses import make_sft_loss
+from jaxreason.training.sft_loss import make_sft_loss
 
 
 def test_the_loss_and_the_entropy_are_sums_over_the_targets():

@@ -22,7 +22,7 @@ from jaxreason.models.hf_export import save_model
 from jaxreason.models.huggingface import static_model
 from jaxreason.sharding import MeshConfig
 from jaxreason.training import sft
-from jaxreason.training.not_finite import Failed, FiniteCheck, NotFiniteError
+from jaxreason.training.not_finite import Failed, FiniteCheck, NotFiniteStepError
 from jaxreason.training.sft_data import load_data, make_batches
 from jaxreason.verbs.endings import explain
 
@@ -35,7 +35,7 @@ def recipe(tmp_path_factory):
 
 
 def fail(recipe, workdir, **more):
-    with pytest.raises(NotFiniteError) as caught:
+    with pytest.raises(NotFiniteStepError) as caught:
         train(recipe, workdir, **more)
     assert not (workdir / "done.json").exists()
     return str(caught.value)
@@ -112,7 +112,7 @@ def check_in(workdir, folder, step=7, flags=None, config=MODEL):
     with Checkpointer(folder / "checkpoints", keep=1) as checkpoints:
         check = FiniteCheck(workdir, static_model(MODEL), config, checkpoints)
         check(step, {"loss": 1.0}, None)  # nothing is asked where all is well
-        with pytest.raises(NotFiniteError) as caught:
+        with pytest.raises(NotFiniteStepError) as caught:
             check(step, {"loss": np.inf, "reward": 1.0}, lambda: Failed(["a", "b"], None, flags))
     return caught.value
 
@@ -154,7 +154,7 @@ def train_to_the_end(inputs, workdir):
     recipe = make_recipe(epath.Path(inputs), optimizer=HOT)
     try:
         train(recipe, workdir, MeshConfig(data=2, fsdp=1, tensor=1, context=1))
-    except NotFiniteError as error:
+    except NotFiniteStepError as error:
         return str(error)
     return ""
 

@@ -15,9 +15,9 @@ from jaxreason.config import FREE, LEARNED, ConfigError, parse
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.results.claims import digest
 from jaxreason.results.old_claims import brought_up, recorded
-from jaxreason.rl.recipe import RLConfig
+from jaxreason.rl.rl_config import RLConfig
 from jaxreason.training.run_folder import RunFolder
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.training.sft_config import SFTConfig
 
 FIXTURES = pathlib.Path(__file__).resolve().parent / "fixtures"
 CLASSES = {"sft": SFTConfig, "rl": RLConfig}

@@ -13,10 +13,9 @@ from tiny_models import make_model, random_params
 from jaxreason.data.batches import BatchConfig, PackedBatches, TokenBatch
 from jaxreason.models.decoder import abstract_params, param_shardings
 from jaxreason.sharding import place_rows
-from jaxreason.training.losses import make_sft_loss
-from jaxreason.training.micro_batches import skip_empty
+from jaxreason.training.sft_loss import make_sft_loss
 from jaxreason.training.state import init_state, state_shardings
-from jaxreason.training.step import make_train_step
+from jaxreason.training.train_step import make_train_step, skip_empty
 
 LENGTH, EXAMPLES = 24, 20
 OBJECTIVES = {

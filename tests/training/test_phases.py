@@ -4,13 +4,13 @@ import itertools
 
 import pytest
 
-from jaxreason.training import phases
-from jaxreason.training.phases import Phases
+from jaxreason.rl import step_metrics
+from jaxreason.rl.step_metrics import Phases
 
 
 def test_shares_sum_to_one_and_the_rest_is_other(monkeypatch):
     clock = itertools.count(0, 2)  # 2 seconds between two looks at it
-    monkeypatch.setattr(phases.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(step_metrics.time, "perf_counter", lambda: float(next(clock)))
     step = Phases("generate", "update", "validate")
     for name in ("generate", "update", "update"):
         with step.during(name):

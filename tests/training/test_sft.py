@@ -26,8 +26,8 @@ from jaxreason.errors import UserError
 from jaxreason.models.huggingface import open_model
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.training import sft
-from jaxreason.training.sft_data import load_data, write_data
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.training.sft_config import SFTConfig
+from jaxreason.training.sft_data import load_data, write_training_data
 
 
 def lines(workdir):
@@ -158,7 +158,7 @@ def test_dropped_rows_are_counted_with_their_reasons(tmp_path):
         file.write('{"question": "1+1=", "answer": null}\n')
         file.write('{"question": "' + "1+" * 20 + '1=", "answer": "21"}\n')
     tokenizer = load_tokenizer(recipe.tokenizer)
-    write_data(tmp_path / "run", load_data(recipe, tokenizer), num_steps=1)
+    write_training_data(tmp_path / "run", load_data(recipe, tokenizer), num_steps=1)
     data = json.loads((tmp_path / "run" / "data.json").read_text())
     (counts,) = data["datasets"].values()
     assert data["sequences"] == 30 and counts["rows"] == 32 and counts["kept"] == 30

@@ -14,7 +14,7 @@ from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import static_model
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.training.optimizer import make_optimizer
-from jaxreason.training.state import abstract_state, init_state
+from jaxreason.training.state import abstract_train_state, init_state
 
 STATIC = Model(architecture_from_hf(ARCHITECTURE), "float32", "bfloat16", "none", "plain", 1)
 
@@ -35,14 +35,14 @@ def test_the_abstract_state_describes_the_real_one(config):
     with jax.set_mesh(mesh):
         real = init_state(optimizer, empty_params(mesh), mesh)
     assert real.step == 0
-    assert describe(abstract_state(STATIC, optimizer, mesh)) == describe(real)
+    assert describe(abstract_train_state(STATIC, optimizer, mesh)) == describe(real)
 
 
 @pytest.mark.parametrize("config", [ADAMW, MUON])
 def test_every_moment_lies_as_its_parameter(config):
     mesh = make_mesh(MeshConfig(1, 4, 2, 1))
     optimizer = make_optimizer(config, 10, param_axes(STATIC))
-    state = abstract_state(STATIC, optimizer, mesh)
+    state = abstract_train_state(STATIC, optimizer, mesh)
     kernel = state.params["layers"]["mlp"]["up_proj"]["kernel"]
     assert kernel.sharding.spec == jax.sharding.PartitionSpec(None, "fsdp", "tensor")
     found = jax.tree_util.tree_leaves_with_path(state.opt_state)

@@ -16,12 +16,11 @@ from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import forward, init_params, param_axes, param_shardings
 from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.sharding import MeshConfig, make_mesh, place_rows, row_block, to_host
-from jaxreason.training import step as training_step
-from jaxreason.training.losses import make_sft_loss
-from jaxreason.training.micro_batches import skip_empty
+from jaxreason.training import train_step as training_step
 from jaxreason.training.optimizer import make_optimizer
+from jaxreason.training.sft_loss import make_sft_loss
 from jaxreason.training.state import init_state, state_shardings
-from jaxreason.training.step import make_train_step
+from jaxreason.training.train_step import make_train_step, skip_empty
 
 MODEL = Model(architecture_from_hf(ARCHITECTURE), "float32", "float32", "none", "plain", 1)
 

@@ -9,16 +9,16 @@ from etils import epath
 from safetensors.numpy import load_file
 from tiny_sft import MODEL, make_recipe, train, write_inputs
 
-from jaxreason.base_kl import BaseKLConfig
 from jaxreason.data.batches import TokenBatch
-from jaxreason.metrics import MetricsWriter
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import make_model
 from jaxreason.models.model_flops import training_flops, weight_products
 from jaxreason.results.files import read_json
-from jaxreason.training.recorder import Recorder
-from jaxreason.training.sft_measures import make_flops_of, prompts_of
+from jaxreason.tracking.metrics import MetricsWriter
+from jaxreason.training.base_kl import BaseKLConfig
+from jaxreason.training.sft_data import prompts_of
+from jaxreason.training.sft_metrics import Recorder, make_flops_of
 from jaxreason.validation import ValidationConfig
 
 HOW = ValidationConfig(every=3, benchmark="sums", choose=True)
@@ -75,7 +75,7 @@ def test_the_flops_of_rows_are_those_of_the_sequences_in_them():
 
 def test_time_that_is_no_steps_is_not_counted_and_mfu_needs_a_peak(tmp_path, monkeypatch):
     clock = itertools.cycle([0.0, 10.0, 10.0])  # when a recorder is made, and twice when it writes
-    monkeypatch.setattr("jaxreason.training.recorder.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("jaxreason.training.sft_metrics.time.perf_counter", lambda: next(clock))
     for peak in (None, 4e12):
         with MetricsWriter(tmp_path / str(peak), "sft", 2, False, 0) as metrics:
             recorder = Recorder(metrics, lambda step: 0.1, 2, 1.0, 1, lambda *_: None, peak)

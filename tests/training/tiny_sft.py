@@ -12,7 +12,7 @@ from jaxreason.models.huggingface import ModelConfig
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.training.optimizer import OptimizerConfig
 from jaxreason.training.sft import run_sft
-from jaxreason.training.sft_recipe import SFTConfig
+from jaxreason.training.sft_config import SFTConfig
 
 ARCHITECTURE = {
     "model_type": "qwen3",

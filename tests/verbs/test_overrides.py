@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from program import refused
 
-from jaxreason import arms, study
 from jaxreason.recipes import load_recipe
+from jaxreason.studies import arms, study
 from jaxreason.verbs.overrides import apply_overrides
 
 TINY = ("--config", str(Path(__file__).parents[2] / "configs/study_tiny.py"))

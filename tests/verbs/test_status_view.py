@@ -9,12 +9,12 @@ import pytest
 from etils import epath
 from program import call, refused
 
-from jaxreason import profiling
 from jaxreason.device_state import count_compilations, device_state
 from jaxreason.errors import UserError
-from jaxreason.profiling import hear_progress, traced
 from jaxreason.results import run_status
 from jaxreason.results.run_status import at_hosts, at_progress, at_stage, kept, read_status
+from jaxreason.tracking import profiling
+from jaxreason.tracking.profiling import hear_progress, traced
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,0 +1,219 @@
+"""Which training questions of a recipe are questions of the benchmarks that it evaluates: left out, and told.
+
+Training does not know the benchmarks: what is left out is written into the run's folder, and its datasets name that
+file.
+"""
+
+import dataclasses
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import ml_collections
+from etils import epath
+
+from jaxreason.config import ConfigError, nearest, parse, unclaimed
+from jaxreason.data.decontamination import decontaminate
+from jaxreason.data.examples import Example, load_examples
+from jaxreason.data.rows import DatasetConfig, DropLog
+from jaxreason.errors import UserError
+from jaxreason.evaluation.benchmark_spec import Benchmark
+from jaxreason.evaluation.benchmarks import load_items
+from jaxreason.evaluation.eval_settings import EvalConfig, known_benchmarks
+from jaxreason.results.decontamination_file import (
+    decontamination_path,
+    read_decontamination,
+    write_decontamination,
+)
+from jaxreason.results.files import absolute
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.training.run_folder import begun
+
+_LOG = logging.getLogger(__name__)
+TrainingSection = TypeVar("Section")
+
+
+@unclaimed("a run is claimed by the data that is left; decontamination.json says how it began")
+@dataclass(frozen=True)
+class DecontaminationConfig:
+    """Whether training questions are compared with those of the benchmarks (docs/questions.md)."""
+
+    enabled: bool = True
+    """False trains on all questions; the run's decontamination.json, and the report of a study, say so."""
+    also: tuple[str, ...] = ()
+    """Benchmarks beside those of the recipe's `eval` section that questions are compared with."""
+
+
+def decontaminated(
+    config: ml_collections.ConfigDict, section: TrainingSection, folder: epath.Path
+) -> TrainingSection:
+    """A training section whose datasets leave the benchmarks' questions out.
+
+    Writes `<folder>/decontamination.json` and logs one line that says what was found. Every process must call it:
+    process 0 compares and writes, and no other reads before it has. A recipe without `eval` section names no
+    benchmark, so nothing is compared or written. A run that has begun goes on with the questions that it began with:
+    what benchmarks that came later ask is counted and told alone.
+
+    Args:
+      config: the recipe, its question files written.
+      section: one with `datasets`: of SFT, of RL, of a teacher.
+      folder: of the run.
+
+    Raises:
+      UserError: the section's data cannot be read, `decontamination.also` names no benchmark, or a run that has begun
+        there was compared and is not to be now, or the other way round.
+    """
+    if "eval" not in config:
+        return section
+    evaluation = parse(EvalConfig, config.eval, "config.eval")
+    settings = decontamination_settings(config)
+    benchmarks = compared_benchmarks(evaluation, settings)
+    folder = absolute(folder)
+    if not settings.enabled:
+        on_process_zero(lambda: _write_off(folder))
+        return section
+    on_process_zero(lambda: _write(section.datasets, evaluation, benchmarks, folder))
+    without = {"without": str(decontamination_path(folder))}
+    datasets = {
+        name: dataclasses.replace(dataset, options={**dataset.options, **without})
+        for name, dataset in section.datasets.items()
+    }
+    return dataclasses.replace(section, datasets=datasets)
+
+
+def decontamination_settings(config: ml_collections.ConfigDict) -> DecontaminationConfig:
+    """The recipe's section, or its defaults where it has none."""
+    section = config.get("decontamination")
+    if section is None:
+        return DecontaminationConfig()
+    return parse(DecontaminationConfig, section, "config.decontamination")
+
+
+def compared_benchmarks(
+    evaluation: EvalConfig, settings: DecontaminationConfig
+) -> dict[str, Benchmark]:
+    """The benchmarks that questions are compared with, by name.
+
+    Raises:
+      ConfigError: there is none of a name in `also`.
+    """
+    known = known_benchmarks(evaluation)
+    for name in (*evaluation.benchmarks, *settings.also):
+        if name not in known:
+            raise ConfigError(
+                f"config.decontamination.also: {name!r} is no benchmark{nearest(name, known)}"
+            )
+    return {name: known[name] for name in (*evaluation.benchmarks, *settings.also)}
+
+
+def _write_off(folder: epath.Path) -> None:
+    write_decontamination(folder, _as_it_began(folder, _report({}, {}, {}, enabled=False)))
+    _LOG.warning("decontamination is off: questions of the benchmarks may be trained on")
+
+
+def _write(
+    datasets: dict[str, DatasetConfig],
+    evaluation: EvalConfig,
+    benchmarks: dict[str, Benchmark],
+    folder: epath.Path,
+) -> None:
+    asked, unread = [], {}
+    for name, benchmark in benchmarks.items():
+        try:
+            asked += benchmark_questions(name, benchmark, evaluation)
+        except (UserError, OSError, ImportError) as error:
+            unread[name] = str(error)
+    trained = [
+        dataclasses.replace(example, source=name)
+        for name, dataset in datasets.items()
+        for example in load_examples(dataclasses.replace(dataset, limit=0), DropLog(quiet=True))
+    ]
+    _, found = decontaminate(trained, asked)
+    report = _report(found, Counter(e.source for e in asked), unread, enabled=True)
+    report = _as_it_began(folder, report)
+    write_decontamination(folder, report)
+    log = _LOG.warning if unread or report["found_later"] else _LOG.info
+    log("%s", describe_contamination(report, {name: b.label for name, b in benchmarks.items()}))
+
+
+def _as_it_began(folder: epath.Path, report: dict[str, Any]) -> dict[str, Any]:
+    """The report of a run that has begun, with what is found now and was not then; another run's as it is."""
+    if not begun(folder) or not decontamination_path(folder).exists():
+        return report
+    first = read_decontamination(decontamination_path(folder))
+    if first["enabled"] != report["enabled"]:
+        raise ConfigError(
+            f"config.decontamination.enabled: the run in {folder} began with {first['enabled']}; use another --workdir."
+        )
+    known = {(item["source"], item["question"]) for item in first["items"]}
+    new = [item for item in report["items"] if (item["source"], item["question"]) not in known]
+    benchmarks = first["benchmarks"] | report["benchmarks"]
+    unread = {name: why for name, why in report["unread"].items() if name not in benchmarks}
+    return first | {"benchmarks": benchmarks, "unread": unread, "found_later": _counted(new)}
+
+
+def benchmark_questions(name: str, benchmark: Benchmark, evaluation: EvalConfig) -> list[Example]:
+    """All questions of a benchmark, whatever part of them is asked; their source is its name.
+
+    Raises:
+      UserError: its data is not there, or cannot be read.
+    """
+    prompt = next(iter(benchmark.prompts.values()))  # prompts differ in the template alone
+    items = load_items(
+        benchmark.label, prompt, evaluation.source, evaluation.data_folder, limit=0, seed=0
+    )
+    return [dataclasses.replace(item.example, source=name) for item in items]
+
+
+def _report(
+    found: dict[str, Any], counts: dict[str, int], unread: dict[str, str], enabled: bool
+) -> dict[str, Any]:
+    items = found.get("items", [])
+    return {
+        "enabled": enabled,
+        "questions": found.get("train", 0),
+        "kept": found.get("kept", 0),
+        "benchmarks": dict(counts),
+        "unread": unread,
+        "removed": _counted(items),
+        "reasons": found.get("removed", {}),
+        "alike": found.get("alike", 0),
+        "found_later": {},
+        "items": items,
+    }
+
+
+def _counted(items: list[dict[str, str]]) -> dict[str, dict[str, int]]:
+    """Dataset -> benchmark -> number of questions."""
+    counts: dict[str, dict[str, int]] = {}
+    pairs = Counter((item["source"], item["evaluation_source"]) for item in items)
+    for (dataset, benchmark), count in sorted(pairs.items()):
+        counts.setdefault(dataset, {})[benchmark] = count
+    return counts
+
+
+def describe_contamination(report: dict[str, Any], labels: dict[str, str]) -> str:
+    """One line: how many questions are left out, of which dataset, against which benchmark, and what was not read."""
+    removed = report["questions"] - report["kept"]
+    text = (
+        f"decontamination: {removed} of {report['questions']} training questions are left out"
+        f"{_said(report['removed'], labels)}"
+    )
+    if report["found_later"]:
+        later = _said(report["found_later"], labels)
+        text += (
+            f"; benchmarks that came after the run had begun ask others that it learns from{later}"
+        )
+    if report["unread"]:
+        names = ", ".join(labels.get(name, name) for name in report["unread"])
+        text += f"; NOT compared with {names}, whose questions cannot be read here"
+    return text
+
+
+def _said(removed: dict[str, dict[str, int]], labels: dict[str, str]) -> str:
+    parts = [
+        f"{dataset}: " + ", ".join(f"{n} of {labels.get(name, name)}" for name, n in counts.items())
+        for dataset, counts in removed.items()
+    ]
+    return f" ({'; '.join(parts)})" if parts else ""

@@ -1,0 +1,323 @@
+"""A study: one base, its twins, one evaluation for all, drift, index and report; a list of stages in order.
+
+Stages meet in files. Each skips what is complete and continues what is not, so the same command run again
+after a kill goes on where it was. An arm is trained by SFT or RL, or given as a checkpoint and only measured.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import ml_collections
+from etils import epath
+
+from jaxreason.analysis import drift
+from jaxreason.chat import ChatConfig
+from jaxreason.config import ConfigError, nearest, parse, to_dict
+from jaxreason.device_state import device_state
+from jaxreason.distill.distill_config import DistillConfig
+from jaxreason.errors import UserError
+from jaxreason.evaluation import eval_settings, evaluator, transfer
+from jaxreason.evaluation.validator import make_validator
+from jaxreason.models.huggingface import ModelConfig, resolve
+from jaxreason.models.safetensors_reader import first_not_finite
+from jaxreason.plan.plan_settings import PlanConfig
+from jaxreason.report import build as report
+from jaxreason.results import locks, run_status
+from jaxreason.results.files import absolute
+from jaxreason.results.score_files import EVALUATION
+from jaxreason.results.study_files import run_folder
+from jaxreason.results.trajectory_file import INSIDE
+from jaxreason.rl import loop as rl
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.runtime.ending import USERS_FAULT, end_job
+from jaxreason.runtime.preemption import Interrupt
+from jaxreason.serve.settings import ServeConfig
+from jaxreason.sharding import MeshConfig
+from jaxreason.studies.arms import (
+    METHODS,
+    MOST_SEED,
+    StudyConfig,
+    all_seeds,
+    arm_evaluation,
+    arm_section,
+    arms_of,
+    check_names,
+    evaluation_asked,
+    seeds_of,
+)
+from jaxreason.studies.contamination import DecontaminationConfig, decontaminated
+from jaxreason.studies.cross_sample import CrossSampleConfig
+from jaxreason.studies.followed_arms import follow_arm
+from jaxreason.studies.lineage import (
+    arms_in_order,
+    asked_of_bases,
+    base_of_arm,
+    check_lineage,
+    model_of,
+    start_of,
+    study_bases,
+)
+from jaxreason.studies.manifest import write_study
+from jaxreason.studies.question_set import WRITERS, QuestionsConfig, prepare_questions
+from jaxreason.studies.study_checks import check_stages
+from jaxreason.studies.training_texts import training_units
+from jaxreason.training import sft
+from jaxreason.training.sft_config import SFTConfig
+
+
+@dataclass(frozen=True)
+class StudyStage:
+    """One thing to do.
+
+    Attributes:
+      kind: what it is.
+      model: the arm or the base (its folder) that it is about; "" for the study as a whole.
+      name: for readers.
+      folder: where it leaves its files.
+      run: does it, or continues it.
+      path: of an evaluation, the model that is asked.
+    """
+
+    kind: Literal["train", "evaluate", "drift", "follow", "transfer", "report"]
+    model: str
+    name: str
+    folder: epath.Path
+    run: Callable[[], None]
+    path: str = ""
+
+
+SECTIONS: dict[str, type] = {
+    "model": ModelConfig,
+    "mesh": MeshConfig,
+    "sft": SFTConfig,
+    "rl": rl.RLConfig,
+    "distill": DistillConfig,
+    "eval": eval_settings.EvalConfig,
+    "transfer": transfer.TransferConfig,
+    "drift": drift.DriftConfig,
+    "report": report.ReportConfig,
+    "study": StudyConfig,
+    "cross_sample": CrossSampleConfig,
+    "chat": ChatConfig,
+    "serve": ServeConfig,
+    "plan": PlanConfig,
+    "decontamination": DecontaminationConfig,
+    "questions": QuestionsConfig,
+    **{name: cls for name, (cls, _) in WRITERS.items()},
+}
+
+
+def section_classes(config: ml_collections.ConfigDict) -> dict[str, type]:
+    """The dataclass of every section that a recipe may have, those that its arms are trained with included.
+
+    Raises:
+      ConfigError: the recipe's `study` section does not fit.
+    """
+    trained = [arm for arm in arms_of(config).values() if arm.method != "given"]
+    return {**SECTIONS, **{arm.section: METHODS[arm.method] for arm in trained}}
+
+
+def check_recipe(config: ml_collections.ConfigDict) -> None:
+    """Parse every section of a recipe before anything is compiled.
+
+    Raises:
+      ConfigError: naming the first field that does not fit.
+    """
+    classes = section_classes(config)
+    for name in config:
+        if name == "seed":
+            continue
+        if name not in classes:
+            raise ConfigError(f"config.{name}: no such section{nearest(name, [*classes, 'seed'])}")
+        else:
+            parse(classes[name], config[name], f"config.{name}")
+    _check_seed(config.get("seed"))
+    for name, arm in arms_of(config).items():
+        if arm.method != "given":
+            arm_section(config, name, arm)
+        if "eval" in config:
+            arm_evaluation(config, name, arm)
+            evaluation_asked(config, arm.base_asked, f"config.study.arms.{name}.base_asked")
+    if "study" in config:
+        study = parse(StudyConfig, config.study, "config.study")
+        check_names(study)
+        check_lineage(study, config.model.path if "model" in config else "")
+
+
+def _check_seed(seed: object) -> None:
+    if type(seed) is not int or not 0 <= seed <= MOST_SEED:
+        raise ConfigError(f"config.seed: expected an int from 0 to {MOST_SEED}, got {seed!r}.")
+
+
+@contextlib.contextmanager
+def locked_by_all(workdir: epath.Path, verb: str) -> Iterator[None]:
+    """`results.locks.locked`, held by process 0 for all; every process must enter it, and all are refused alike.
+
+    On a bucket all processes end as soon as process 0 finds that another run has taken over. Whoever holds a working
+    directory says in its `status.json` what it does, and how that ends.
+    """
+    lost = functools.partial(end_job, USERS_FAULT)
+    with contextlib.ExitStack() as held:
+        on_process_zero(lambda: held.enter_context(locks.locked(workdir, lost)))
+        if jax.process_index() == 0:
+            held.enter_context(run_status.kept(workdir, verb, device_state))
+        yield
+
+
+def _tell(text: str) -> None:
+    if jax.process_index() == 0:
+        print(text, flush=True)
+
+
+def run_study(
+    config: ml_collections.ConfigDict,
+    mesh: jax.sharding.Mesh,
+    workdir: epath.Path,
+    tell: Callable[[str], None] = _tell,
+) -> None:
+    """Runs or continues every stage of the study in `workdir`, and tells the comparison at the end.
+
+    Each stage is claimed by what it reads itself, so the study may gain seeds, arms and benchmarks.
+
+    Args:
+      config: the recipe.
+      mesh: where to run.
+      workdir: of the study.
+      tell: takes the name of each stage when it begins, and the result; by default it is printed by process 0.
+
+    Raises:
+      UserError: a stage cannot be done as the recipe says; what the others have done stays.
+      SystemExit: with code 143, after a signal.
+    """
+    with locked_by_all(workdir, "study"), Interrupt() as interrupt:
+        prepared = prepare_questions(config, workdir)
+        check_stages(prepared, mesh)
+        write_study(prepared, config, workdir)
+        plan = stages(prepared, mesh, workdir)
+        for number, stage in enumerate(plan, start=1):
+            interrupt.check(f"{number - 1} of {len(plan)} stages are complete.")
+            tell(f"stage {number}/{len(plan)} {stage.name}")
+            run_status.at_stage(stage.name, number, len(plan))
+            _run(stage, f"stage {number} of {len(plan)}")
+        tell(report.format_summary(report.read_summary(workdir)))
+        tell(f"report: {workdir / 'report' / 'report.html'}")
+
+
+def _run(stage: StudyStage, said: str) -> None:
+    """Does a stage; a failure names it, and of weights that are no numbers the tensor.
+
+    Raises:
+      UserError: as the stage, of the same kind.
+    """
+    try:
+        stage.run()
+    except UserError as error:
+        bad = _not_finite(stage) if "non-finite" in str(error) else ""
+        kind = ConfigError if isinstance(error, ConfigError) else UserError
+        text = f"{stage.name} ({said}): {error}{bad}"
+        raise kind(f"{text}\nWhat was done stays; the same command goes on from here.") from error
+
+
+def _not_finite(stage: StudyStage) -> str:
+    found = on_process_zero(lambda: first_not_finite(resolve(stage.path)) if stage.path else "")
+    return f" {found}." if found else ""
+
+
+def stages(
+    config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, workdir: epath.Path
+) -> list[StudyStage]:
+    """The study's stages in the order in which they run."""
+    study = parse(StudyConfig, config.study, "config.study")
+    model = _measured(parse(ModelConfig, config.model, "config.model"), study)
+
+    def evaluate(
+        name: str, path: str, folder: epath.Path, how: eval_settings.EvalConfig
+    ) -> StudyStage:
+        asked = dataclasses.replace(model, path=path)
+        run = lambda: evaluator.run_eval(how, asked, mesh, folder, config.seed)  # noqa: E731
+        said = f"evaluate {folder.relative_to(workdir)}"
+        return StudyStage("evaluate", name, said, folder / EVALUATION, run, path)
+
+    plan = []
+    for base in study_bases(study, model.path):
+        arm, asked = asked_of_bases(study, model.path)[base.name]
+        how = evaluation_asked(config, asked, f"config.study.arms.{arm}.base_asked")
+        plan.append(evaluate(base.name, base.path, workdir / base.name, how))
+    order = arms_in_order(study, _reads(config, study, workdir))
+    for seed in all_seeds(study):
+        for name in order:
+            if seed in seeds_of(study, study.arms[name]):
+                plan += _arm_stages(config, mesh, workdir, study, name, seed, evaluate)
+    made = {"transfer": (workdir, _transfer), "report": (workdir / "report", _report)}
+    for name, (folder, run) in made.items():
+        plan.append(StudyStage(name, "", name, folder, functools.partial(run, config, workdir)))
+    return plan
+
+
+def _reads(config, study: StudyConfig, workdir: epath.Path) -> dict[str, list[str]]:
+    """Of each trained arm the others whose files its settings name, as a teacher or as data."""
+    found = {}
+    for name, arm in study.arms.items():
+        if arm.method != "given":
+            text = json.dumps(to_dict(arm_section(config, name, arm)), ensure_ascii=False)
+            others = (other for other in study.arms if other != name)
+            found[name] = [other for other in others if f"{absolute(workdir)}/{other}/" in text]
+    return found
+
+
+def _measured(model: ModelConfig, study: StudyConfig) -> ModelConfig:
+    return dataclasses.replace(model, param_dtype=study.measured_dtype or model.param_dtype)
+
+
+def _arm_stages(
+    config, mesh, workdir, study: StudyConfig, name, seed, evaluate
+) -> list[StudyStage]:
+    arm, folder = study.arms[name], workdir / run_folder(name, seed)
+    model = parse(ModelConfig, config.model, "config.model")
+    compared = base_of_arm(study, name, model.path)
+    start = dataclasses.replace(model, path=start_of(study, name, model.path, seed, workdir))
+    paths = compared.path, model_of(study, name, seed, workdir)
+    base, tuned = (dataclasses.replace(_measured(model, study), path=path) for path in paths)
+    drift_config = parse(drift.DriftConfig, config.drift, "config.drift")
+    folders = (workdir / compared.name / EVALUATION, folder / EVALUATION)
+
+    def compare():
+        also = functools.partial(training_units, drift_config, folder, workdir, mesh=mesh)
+        drift.run_drift(drift_config, base, tuned, mesh, folder, *folders, also=also)
+
+    made = [evaluate(name, tuned.path, folder, arm_evaluation(config, name, arm))]
+    if arm.method != "given":
+        run = {"sft": sft.run_sft, "rl": rl.run_rl}[arm.method]
+        section, asked = arm_section(config, name, arm), arm_evaluation(config, name, arm)
+
+        def train():
+            clean = decontaminated(config, section, folder)
+            how = asked, section.validation, arm.method, start, mesh, config.seed
+            run(clean, start, mesh, folder, seed, make_validator(*how))
+
+        made.insert(0, StudyStage("train", name, f"train {name} seed {seed}", folder, train))
+    if arm.drift:
+        made.append(StudyStage("drift", name, f"drift {name} seed {seed}", folder, compare))
+    if study.follow and arm.method != "given":
+        which = config, _measured(model, study), mesh, workdir, name, seed
+        follow = functools.partial(follow_arm, *which)
+        made.append(
+            StudyStage("follow", name, f"follow {name} seed {seed}", folder / INSIDE, follow)
+        )
+    return made
+
+
+def _transfer(config, workdir) -> None:
+    section = parse(transfer.TransferConfig, config.transfer, "config.transfer")
+    on_process_zero(lambda: transfer.run_study_transfer(section, workdir))
+
+
+def _report(config, workdir) -> None:
+    section = parse(report.ReportConfig, config.report, "config.report")
+    on_process_zero(lambda: report.run_report(workdir, section))

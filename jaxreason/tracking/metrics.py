@@ -1,0 +1,229 @@
+"""What a run reports while it runs: metrics.jsonl, a progress bar, TensorBoard and a tracker if asked.
+
+Only process 0 writes and shows anything; the other processes may call everything here freely.
+"""
+
+import tempfile
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import rich.console
+import rich.progress
+from etils import epath
+
+from jaxreason.results.files import copy_files, is_remote
+from jaxreason.results.metrics_lines import metrics_writer
+from jaxreason.results.run_status import at_progress
+from jaxreason.tracking.profiling import hear_progress
+from jaxreason.tracking.trackers import Tracker, TrackerName
+
+SECONDS_BETWEEN_COPIES = 60.0
+
+
+class EventFiles:
+    """Writes `<workdir>/tensorboard/`; each start of a run writes a file of its own.
+
+    The library appends, which a bucket cannot: there the file grows in a temporary folder of this machine and is
+    copied whole, at most once a minute and at the end.
+
+    Args:
+      workdir: of the run.
+      resume_step: steps done when this run starts; TensorBoard leaves out what an earlier one wrote of later steps.
+    """
+
+    def __init__(self, workdir: epath.PathLike, resume_step: int):
+        import tensorboardX  # only when asked for: it brings in protobuf
+
+        self._folder = epath.Path(workdir) / "tensorboard"
+        self._scratch = tempfile.TemporaryDirectory() if is_remote(self._folder) else None
+        where = self._folder if self._scratch is None else self._scratch.name
+        self._writer = tensorboardX.SummaryWriter(str(where), purge_step=resume_step + 1)
+        self._copied = time.monotonic()
+
+    def add(self, name: str, value: Any, step: int) -> None:
+        """Adds a number."""
+        self._writer.add_scalar(name, value, step)
+
+    def flush_if_due(self) -> None:
+        """On a bucket copies what there is, if the last copy is old."""
+        if self._scratch is not None and time.monotonic() - self._copied >= SECONDS_BETWEEN_COPIES:
+            self._writer.flush()
+            self._copy()
+
+    def _copy(self) -> None:
+        copy_files(epath.Path(self._scratch.name), self._folder)
+        self._copied = time.monotonic()
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self._writer.close()
+        if self._scratch is not None:
+            self._copy()
+            self._scratch.cleanup()
+
+
+# Where nobody watches a bar (a log file, a CI job) a line is printed at most this often.
+SECONDS_BETWEEN_LINES = 10.0
+SHOWN_FIRST = ("loss", "reward")
+
+
+class ProgressBar:
+    """How far a stage is: a bar on a terminal, plain lines elsewhere, nothing on other processes.
+
+    Args:
+      stage: its name.
+      total: steps (or items) of the whole stage.
+      done: how many of them were done earlier, by a run that this one continues.
+      console: where to; the terminal (standard error) if None.
+    """
+
+    def __init__(
+        self, stage: str, total: int, done: int, console: rich.console.Console | None = None
+    ):
+        self._stage, self._total, self._first = stage, total, done
+        self._console = console or rich.console.Console(stderr=True)
+        self._start = self._last_line = time.monotonic()
+        self._bar = None
+        self._shows = jax.process_index() == 0
+        if self._shows and self._console.is_terminal:
+            self._bar = _make_bar(self._console)
+            self._task = self._bar.add_task(stage, total=total, completed=done, shown="")
+            self._bar.start()
+
+    def update(self, done: int, shown: str) -> None:
+        """Shows that `done` steps are done, and `shown` beside it; the run's status has the number too."""
+        hear_progress()
+        if not self._shows:
+            return
+        at_progress(self._stage, done, self._total)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, shown=shown)
+            return
+        now = time.monotonic()
+        first, last = self._last_line == self._start, done >= self._total
+        if first or last or now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            left = _clock(self._seconds_left(done, now))
+            self._print(f"{self._stage}  {done}/{self._total}  {shown}  {left} left")
+
+    def _seconds_left(self, done: int, now: float) -> float:
+        """By the speed of this run alone: what an earlier one did took none of its time."""
+        return (now - self._start) / max(done - self._first, 1) * (self._total - done)
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Leaves the bar as it stands."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _make_bar(console: rich.console.Console) -> rich.progress.Progress:
+    return rich.progress.Progress(
+        rich.progress.TextColumn("[bold]{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TextColumn("{task.fields[shown]}", markup=False),
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TextColumn("left"),
+        rich.progress.TimeRemainingColumn(),
+        console=console,
+    )
+
+
+class MetricsWriter:
+    """Appends a line a step to `<workdir>/metrics.jsonl`, and shows the stage's progress.
+
+    Args:
+      workdir: of the run.
+      stage: its name, in the bar and in every line.
+      total_steps: of the whole run.
+      tensorboard: whether event files are written to `<workdir>/tensorboard` as well.
+      resume_step: steps done when this run starts; lines of later steps, which a killed run wrote
+        after its last checkpoint, are dropped.
+      console: see Progress.
+      tracker: which one gets the numbers too.
+    """
+
+    def __init__(
+        self,
+        workdir: epath.PathLike,
+        stage: str,
+        total_steps: int,
+        tensorboard: bool,
+        resume_step: int,
+        console: rich.console.Console | None = None,
+        tracker: TrackerName = "",
+    ):
+        self._stage = stage
+        self._progress = ProgressBar(stage, total_steps, resume_step, console)
+        self._lines = self._board = self._tracker = None
+        if jax.process_index() == 0:
+            self._lines = metrics_writer(workdir, resume_step)
+            self._board = EventFiles(workdir, resume_step) if tensorboard else None
+            self._tracker = Tracker(tracker, workdir, stage) if tracker else None
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
+        """Writes one line: `step`, `stage` and the values as plain numbers.
+
+        On a disk it is in the file when this returns, on a bucket after the next `flush`.
+
+        Args:
+          step: how many updates were made, this one included.
+          values: scalars by name.
+        """
+        hear_progress()
+        if self._lines is None:
+            return
+        numbers = {name: _number(value) for name, value in values.items()}
+        self._lines.write({"step": step, "stage": self._stage} | numbers)
+        if self._board is not None:
+            for name, value in numbers.items():
+                self._board.add(f"{self._stage}/{name}", value, step)
+        if self._tracker is not None:
+            self._tracker.log(step, numbers)
+        self._progress.update(step, shown_values(numbers))
+
+    def flush(self) -> None:
+        """Returns when all lines are in the file, as they must be before a checkpoint of their step is."""
+        if self._lines is not None:
+            self._lines.flush()
+        if self._board is not None:
+            self._board.flush_if_due()
+
+    def close(self) -> None:
+        """Closes the files and leaves the bar as it stands."""
+        self._progress.close()
+        if self._lines is not None:
+            self._lines.close_whole()
+        if self._board is not None:
+            self._board.close()
+        if self._tracker is not None:
+            self._tracker.close()
+
+
+def shown_values(numbers: Mapping[str, float]) -> str:
+    """The few numbers that stand beside a bar: loss, reward and speed, as far as they are there."""
+    parts = [f"{name} {numbers[name]:.4g}" for name in SHOWN_FIRST if name in numbers]
+    if "tokens_per_second" in numbers:
+        parts.append(f"{numbers['tokens_per_second']:,.0f} tokens/s")
+    return "  ".join(parts)
+
+
+def _number(value: Any) -> float | int:
+    return value.item() if hasattr(value, "item") else value
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

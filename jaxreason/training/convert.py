@@ -1,0 +1,97 @@
+"""A run's checkpoint, or any Hugging Face folder, as a Hugging Face folder in the recipe's parameter dtype."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+from etils import epath
+
+from jaxreason.checkpoint import Checkpointer
+from jaxreason.config import ConfigError
+from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.errors import UserError
+from jaxreason.models.architecture import Model
+from jaxreason.models.hf_export import save_model
+from jaxreason.models.huggingface import ModelConfig, open_model, resolve, static_model
+from jaxreason.models.model_card import converted_card, run_card
+from jaxreason.results.code_version import code_version
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.training.run_reader import (
+    CHECKPOINTS,
+    UnavailableError,
+    restore_params,
+    run_reply_limit,
+    run_tokenizer,
+)
+
+
+def run_convert(
+    config: ModelConfig, mesh: jax.sharding.Mesh, source: str, target: str, step: int | None = None
+) -> None:
+    """Writes `target`.
+
+    Args:
+      config: the recipe's model: of a run's checkpoints, its architecture.
+      mesh: where the parameters are held meanwhile.
+      source: a run's `checkpoints` folder, or a Hugging Face folder or hub name.
+      target: the folder to write; must not exist.
+      step: which of the checkpoints; None for the newest that is whole.
+
+    Raises:
+      ConfigError: `target` exists, `source` holds no such checkpoint, or `step` is given for a Hugging Face folder.
+      UserError: the checkpoint is damaged.
+    """
+    folder, checkpoints = epath.Path(target), epath.Path(source)
+    if on_process_zero(folder.exists):  # which makes it later
+        raise ConfigError(f"--target {target}: exists already; choose another folder or remove it.")
+    own = checkpoints.name == CHECKPOINTS
+    if step is not None and not own:
+        raise ConfigError(
+            f"--step {step}: for a run's checkpoints folder, and --source is {source}."
+        )
+    tokenizer = resolve(run_tokenizer(checkpoints.parent, config.path) if own else source)
+    loaded = load_tokenizer(tokenizer)
+    stops, longest = loaded.stop_tokens, None
+    if own:
+        model = static_model(config)
+        made, params = _restore(model, mesh, checkpoints, step)
+        run = checkpoints.parent
+        longest = on_process_zero(lambda: run_reply_limit(run))
+        card = functools.partial(run_card, run, stops, made)
+    else:
+        card = functools.partial(converted_card, source, stops)
+        model, params = open_model(
+            dataclasses.replace(config, path=source, init="pretrained"), mesh
+        )
+    save_model(
+        folder,
+        model,
+        params,
+        tokenizer_from=tokenizer,
+        max_shard_bytes=5 * 2**30,
+        dtype=config.param_dtype,
+        stop_tokens=stops,
+        pad_token=loaded.pad_token,
+        longest_reply=longest,
+        card=lambda: card(code_version()),
+    )
+    if jax.process_index() == 0:
+        print(f"wrote {folder}")
+
+
+def _restore(
+    model: Model, mesh: jax.sharding.Mesh, folder: epath.Path, step: int | None
+) -> tuple[int, Any]:
+    with Checkpointer(folder, keep=None) as checkpoints:  # a run may be writing there
+        steps = checkpoints.steps()
+        if step is not None and step not in steps:
+            there = ", ".join(map(str, steps)) or "none"
+            raise ConfigError(f"--step {step}: no such checkpoint in {folder}; there are: {there}.")
+        step = checkpoints.latest_step() if step is None else step
+        if step is None:
+            raise ConfigError(f"--source {folder}: holds no complete checkpoint.")
+        try:
+            return step, restore_params(checkpoints, step, model, mesh)
+        except UnavailableError as error:
+            raise UserError(f"{folder / str(step)}: {error}.") from error

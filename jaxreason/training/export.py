@@ -1,0 +1,112 @@
+"""The end of a training run: which step's weights become model/, and how that folder is written.
+
+Also the validation that an earlier start of the run left out.
+"""
+
+from typing import Any
+
+import jax
+from etils import epath
+from jax.sharding import Mesh
+
+from jaxreason.checkpoint import Checkpointer
+from jaxreason.config import to_dict
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.errors import UserError
+from jaxreason.models import hf_export, huggingface
+from jaxreason.models.architecture import Model
+from jaxreason.models.model_card import longest_reply, run_card
+from jaxreason.results.code_version import code_version
+from jaxreason.results.metrics_lines import amend_metrics
+from jaxreason.runtime.distributed import on_process_zero
+from jaxreason.runtime.preemption import Interrupt
+from jaxreason.sampling.engine import Engine
+from jaxreason.training.run_reader import UnavailableError, restore_params
+from jaxreason.training.sft_config import SFTConfig
+from jaxreason.training.state import TrainState
+from jaxreason.validation import (
+    Validation,
+)
+
+
+def catch_up(
+    validation: Validation,
+    workdir: epath.Path,
+    start: int,
+    model: Model,
+    params: Any,
+    tokenizer: Tokenizer,
+    engine: Engine | None,
+) -> bool:
+    """Validates the state that a run begins from, if that is due and not done; False when a signal came.
+
+    Step 0 has no line of metrics; the line of a later one was written without the score, where a signal came in
+    between, and gets it now.
+    """
+    found = validation.measure(start, model, params, tokenizer, engine)
+    if found and start:
+        on_process_zero(lambda: amend_metrics(workdir, start, found))
+    return found is not None
+
+
+def exported_state(
+    validation: Validation,
+    checkpoints: Checkpointer,
+    last: TrainState,
+    num_steps: int,
+    model: Model,
+    mesh: Mesh,
+) -> tuple[int, TrainState]:
+    """The step to export and a state with its parameters.
+
+    They are read from its checkpoint where it is not the last one, whose optimizer's memory is freed before.
+
+    Raises:
+      UserError: the chosen step's checkpoint cannot be read.
+    """
+    chosen = validation.kept(num_steps)
+    step = num_steps if chosen is None else chosen
+    if chosen is not None:
+        validation.tell_choice(step)
+    if step == num_steps:
+        return step, last
+    jax.tree.map(lambda x: x.delete(), last.opt_state)  # saved, and not exported
+    try:
+        params = restore_params(checkpoints, step, model, mesh)
+    except UnavailableError as error:
+        raise UserError(
+            f"checkpoints/{step}, of the step with the best validation, cannot be read: {error}. Put back a copy of it."
+        ) from error
+    return step, last._replace(params=params)
+
+
+def export(
+    config: SFTConfig,
+    model: Model,
+    state: TrainState,
+    tokenizer_path: str,
+    tokenizer: Tokenizer,
+    workdir: epath.Path,
+    interrupt: Interrupt,
+    step: int | None = None,
+) -> None:
+    """Writes `<workdir>/model`, a Hugging Face folder with the tokenizer's files and a model card.
+
+    `step` is what the parameters are after, for the card; None for the last one of the metrics.
+
+    A signal ends it before the next file; the checkpoint of the last step is there, and the next run writes the folder.
+    """
+    saved = "All steps are saved, model/ is not written yet."
+    hf_export.save_model(
+        workdir / "model",
+        model,
+        state.params,
+        tokenizer_from=huggingface.resolve(tokenizer_path),
+        max_shard_bytes=config.max_shard_bytes,
+        dtype=config.export_dtype,
+        stop_tokens=tokenizer.stop_tokens,
+        pad_token=tokenizer.pad_token,
+        longest_reply=longest_reply(to_dict(config)),
+        card=lambda: run_card(workdir, tokenizer.stop_tokens, step, code_version()),
+        between=lambda: interrupt.check(saved),
+    )

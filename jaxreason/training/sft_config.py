@@ -1,0 +1,137 @@
+"""The `sft` section of a recipe, and the checks that stop a run before anything is compiled."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from jax.sharding import Mesh
+
+from jaxreason.config import FREE, LEARNED, above, at_least, check_ranges, needed
+from jaxreason.data.rows import DatasetConfig
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.errors import UserError
+from jaxreason.models.architecture import Model
+from jaxreason.models.decoder import param_axes
+from jaxreason.models.hf_export import ExportDtype
+from jaxreason.sharding import check_rows
+from jaxreason.tracking.trackers import TrackerName, check_tracker
+from jaxreason.training.base_kl import NO_BASE_KL, BaseKLConfig
+from jaxreason.training.optimizer import (
+    OptimizerConfig,
+    check_optimizer,
+)
+from jaxreason.training.token_weights import TOKEN_WEIGHTS
+from jaxreason.validation import (
+    NO_VALIDATION,
+    ValidationConfig,
+    check_validation,
+)
+
+
+@dataclass(frozen=True)
+class SFTConfig:
+    """Fields of a recipe's `sft` section."""
+
+    FORMER_FIELDS: ClassVar[dict[str, str]] = {
+        "num_micro_batches": "`batch_size` now counts examples, which are packed into as few rows as they need, and "
+        "`micro_batch_rows` says how many rows are computed at a time."
+    }
+
+    datasets: Annotated[dict[str, DatasetConfig], FREE]  # claimed by the tokens that they give
+    """By a name of one's own; all their examples are used, each dataset's `limit` sets their proportions."""
+    every_reply: Annotated[bool, LEARNED] = False
+    """Whether all replies of a conversation are learned (an example each) or the last."""
+    tokenizer: Annotated[str, FREE] = ""  # claimed by the tokens that it makes of the data
+    """Folder or hub name; "" = the model's own. A model that starts at random needs one."""
+    thinking: Annotated[bool | None, LEARNED] = None
+    """`enable_thinking` of the chat template; None leaves it to the template."""
+    length: Annotated[int, at_least(1), LEARNED] = 2048
+    """Tokens of a row, and the most that an example may have."""
+    pack: Annotated[bool, FREE] = True
+    """Whether examples of a step share rows; otherwise each has one of its own."""
+    batch_size: Annotated[int, at_least(1), LEARNED] = 64
+    """Examples of a step, over all devices; the last step of a run may have fewer."""
+    micro_batch_rows: Annotated[int, at_least(1), FREE] = 8
+    """Rows, over all devices, whose gradients are computed at a time. A step takes as many micro-batches as its
+    rows need.
+    """
+    epochs: Annotated[float, above(0), FREE] = 2.0
+    """Passes over the examples; the last may be part of one (2.5)."""
+    optimizer: OptimizerConfig = needed()
+    """The optimizer's section."""
+    logprob_chunk: Annotated[int, at_least(1), FREE] = 512
+    """Positions of a row whose logits exist at a time."""
+    log_every: Annotated[int, at_least(1), FREE] = 10
+    """Steps between two times that metrics are fetched from the devices and written."""
+    checkpoint_every: Annotated[int, at_least(0), FREE] = 200
+    """Steps between two checkpoints; 0 = only at the end and when stopped."""
+    keep: Annotated[int, at_least(0), FREE] = 2
+    """How many of the newest checkpoints stay; 0 = all."""
+    tensorboard: Annotated[bool, FREE] = False
+    """Whether TensorBoard files are written too."""
+    export_dtype: Annotated[ExportDtype, LEARNED] = "float32"
+    """Of the weights in model/."""
+    max_shard_bytes: Annotated[int, at_least(1), FREE] = 5 * 2**30
+    """Size of one safetensors file in model/."""
+    overlong: Annotated[Literal["drop", "cut"], LEARNED] = "drop"
+    """What becomes of examples longer than `length`: left out ("drop"), or cut by
+    `data.encoding.shared_lengths` ("cut"); both are counted in data.json.
+    """
+    schedule_epochs: Annotated[float, at_least(0), FREE] = 0.0
+    """Passes after which the learning rate's schedule would end, at least `epochs`; 0 = as the run."""
+    aggregation: Annotated[Literal["token_mean", "sequence_mean"], LEARNED] = "token_mean"
+    """`token_mean` weighs every target token of a batch alike; `sequence_mean` averages within each example,
+    then over examples.
+    """
+    token_weight: Annotated[str, LEARNED] = "one"
+    """Key of `training.token_weights.TOKEN_WEIGHTS`, by which each token's cross-entropy is multiplied."""
+    kl_coefficient: Annotated[float, at_least(0), LEARNED] = 0.0
+    """Weight of KL(policy || base) over the whole vocabulary, at the target tokens, where base is the model
+    that the run starts from; 0 = it is not in memory.
+    """
+    validation: ValidationConfig = NO_VALIDATION
+    """A benchmark that is asked every few steps, and whether it chooses the step that is exported."""
+    base_kl: BaseKLConfig = NO_BASE_KL
+    """How often the model is compared with the base on training prompts."""
+    tracker: Annotated[TrackerName, FREE] = ""
+    """Which experiment tracker gets the metrics too: "wandb", "trackio", or none."""
+
+
+def check_sft(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh | None) -> None:
+    """Refuses what would fail, or be wrong, after minutes of compilation; `mesh` is None where it is not known.
+
+    Raises:
+      UserError: with the field, what was expected and what came.
+    """
+    check_ranges(config, "sft")
+    arch = model.architecture
+    if tokenizer.vocab_size > arch.vocab_size:
+        raise UserError(
+            f"sft.tokenizer: has ids up to {tokenizer.vocab_size - 1}, but the model's vocab_size "
+            f"is {arch.vocab_size}."
+        )
+    if config.length > arch.max_position_embeddings:
+        raise UserError(
+            f"sft.length={config.length}: the model's max_position_embeddings is "
+            f"{arch.max_position_embeddings}."
+        )
+    if config.token_weight not in TOKEN_WEIGHTS:
+        raise UserError(
+            f"sft.token_weight={config.token_weight!r}: expected one of {', '.join(TOKEN_WEIGHTS)}."
+        )
+    if 0 < config.schedule_epochs < config.epochs:
+        raise UserError(
+            f"sft.schedule_epochs={config.schedule_epochs:g}: expected 0, or at least sft.epochs={config.epochs:g}."
+        )
+    check_validation(config.validation, "sft")
+    check_tracker(config.tracker, "sft")
+    check_optimizer(config.optimizer, param_axes(model))
+    if mesh is not None:
+        check_rows(mesh, config.micro_batch_rows, "sft.micro_batch_rows")
+
+
+def steps_of_schedule(config: SFTConfig, num_examples: int, num_steps: int) -> int:
+    """Steps after which the learning rate's schedule would end; those of the run unless the recipe says more."""
+    if not config.schedule_epochs:
+        return num_steps
+    examples = round(config.schedule_epochs * num_examples)
+    return max(num_steps, -(-examples // config.batch_size))

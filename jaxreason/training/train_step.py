@@ -1,0 +1,206 @@
+"""One optimizer step for any loss: gradients accumulated over micro-batches, divided once, applied.
+
+A loss is `(params, batch, *frozen) -> (loss_sum, weight, measurements)`: sums over the rows it is given.
+`measurements` are sums over tokens by name, one of which, `tokens`, is how many those were. `frozen` are parameters
+that are read and not trained: of a reference, of a teacher.
+
+A batch has room for the most that a step can hold. It is dealt out in micro-batches, and those without a token are
+passed over on the devices, so a step costs what it holds and nothing is compiled twice.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool
+
+from jaxreason.data.batches import TokenBatch
+from jaxreason.errors import UserError
+from jaxreason.sharding import abstract_rows, constrain
+from jaxreason.training.state import TrainState, wide
+
+NOT_FINITE = "not_finite"  # a measurement that is no number: which tensors are none
+
+LossFn = Callable[..., tuple[jax.Array, jax.Array, dict[str, jax.Array]]]
+
+
+def make_train_step(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    num_micro_batches: int,
+    shardings: TrainState,
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+    """The jitted step `(state, batch, *frozen) -> (state, measurements)`; it donates the state and nothing else.
+
+    Loss and gradient are those of the whole batch, however it is cut: the sums of all micro-batches
+    are divided once by the sum of their weights. Besides the float32 accumulator, the gradient of
+    one micro-batch exists at a time.
+
+    Args:
+      loss_fn: see above.
+      optimizer: gets float32 gradients and parameters; its updates are added in float32.
+      num_micro_batches: cuts the batch, any tree of [B, ...] arrays; micro-batch i has the rows
+        i, i + num_micro_batches, ..., so that no row leaves its device. It must divide B.
+      shardings: of the state (`state.state_shardings`); a step keeps them, so that the next one is
+        not compiled again.
+
+    Returns:
+      The step. Its measurements are scalars: `loss`, `grad_norm` (before clipping), `update_norm`
+      (of what was added to the parameters), `tokens`, and the loss's own as means over tokens. Besides, under
+      NOT_FINITE, bool [2, N]: of each of the N leaves of the parameters, in the order of `jax.tree.leaves`,
+      whether its gradient, and its update, has a squared norm that is not finite.
+    """
+
+    def step(state: TrainState, batch: Any, *frozen: Any):
+        def loss_of(params, rows):
+            return loss_fn(params, rows, *frozen)
+
+        (loss, weight, sums), grads = _accumulate(
+            loss_of, state.params, batch, num_micro_batches, shardings.params
+        )
+        # A batch without any target has weight 0 and gradient 0; its loss is 0, not NaN.
+        divisor = jnp.where(weight > 0, weight, 1.0)
+        grads = jax.tree.map(lambda g: g / divisor, grads)
+        params = wide(state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, params)
+        new = jax.tree.map(
+            lambda p, u, old: (p + u).astype(old.dtype), params, updates, state.params
+        )
+        measurements = {
+            "loss": loss / divisor,
+            "grad_norm": optax.tree.norm(grads),
+            "update_norm": optax.tree.norm(updates),
+            **_means(sums),
+            NOT_FINITE: _not_finite(grads, updates),
+        }
+        return TrainState(state.step + 1, new, opt_state), measurements
+
+    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+
+
+def _not_finite(grads: Any, updates: Any) -> jax.Array:
+    """The sums are those that the two global norms are made of: the compiler has them already."""
+    norms = [
+        [optax.tree.norm(leaf, squared=True) for leaf in jax.tree.leaves(tree)]
+        for tree in (grads, updates)
+    ]
+    return ~jnp.isfinite(jnp.array(norms))
+
+
+def _means(sums: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    count = jnp.maximum(sums["tokens"], 1.0)
+    return {name: total if name == "tokens" else total / count for name, total in sums.items()}
+
+
+def _accumulate(loss_fn: LossFn, params: Any, batch: Any, num: int, shardings: Any):
+    """Sums of `(loss, weight, measurements)` and of float32 gradients over `num` micro-batches."""
+
+    def micro(rows):
+        def sums(params):
+            loss, weight, measurements = loss_fn(params, rows)
+            return loss, (loss, weight, measurements)
+
+        grads, found = jax.grad(sums, has_aux=True)(params)
+        grads = jax.tree.map(jax.lax.with_sharding_constraint, grads, shardings)
+        return _float32((found, grads))
+
+    if num == 1:
+        return micro(batch)
+
+    def add(total, rows):
+        return jax.tree.map(jnp.add, total, micro(rows)), None
+
+    parts = jax.tree.map(lambda x: split(x, num), batch)
+    shapes = jax.eval_shape(micro, jax.tree.map(lambda x: x[0], parts))
+    found, grads = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    grads = jax.tree.map(jax.lax.with_sharding_constraint, grads, shardings)
+    return jax.lax.scan(add, (found, grads), parts)[0]
+
+
+def _float32(tree: Any) -> Any:
+    return jax.tree.map(lambda x: x.astype(jnp.float32), tree)
+
+
+ROW_AXES = ("act_batch", "act_len")
+
+
+def split(x: Array, num: int) -> Array:
+    """[B, ...] as [num, B / num, ...], dealt out in turn, so that each device cuts its own rows.
+
+    Raises:
+      UserError: `num` does not divide B.
+    """
+    if x.shape[0] % num:
+        raise UserError(f"num_micro_batches={num} does not divide a batch of {x.shape[0]} rows.")
+    x = jnp.moveaxis(x.reshape(-1, num, *x.shape[1:]), 1, 0)
+    return constrain(x, (None, "act_batch", *(None,) * (x.ndim - 2)))
+
+
+def skip_empty(loss_fn: Callable[..., tuple], shardings: Any) -> Callable[..., tuple]:
+    """The same loss; rows that are all padding cost neither a forward nor a backward pass.
+
+    The gradient is made together with the value, inside the branch that an empty micro-batch does
+    not take: JAX would otherwise keep, and fill with zeros, what the backward pass needs.
+
+    Args:
+      loss_fn: the loss, `(params, batch, *frozen)`.
+      shardings: of the parameters, which are their gradients' too.
+    """
+
+    def value_and_grad(params, batch, frozen):
+        def value(params):
+            sums = loss_fn(params, batch, *frozen)
+            return sums[0], sums
+
+        grads, sums = jax.grad(value, has_aux=True)(params)
+        return sums, jax.tree.map(jax.lax.with_sharding_constraint, grads, shardings)
+
+    def forward_pass(params, batch, frozen):
+        nothing = zeros_like(value_and_grad)
+        return jax.lax.cond(holds_anything(batch), value_and_grad, nothing, params, batch, frozen)
+
+    @jax.custom_vjp
+    def loss(params, batch, frozen):
+        return forward_pass(params, batch, frozen)[0]
+
+    def backward_pass(grads, cotangents):
+        return jax.tree.map(lambda g: (g * cotangents[0]).astype(g.dtype), grads), None, None
+
+    loss.defvjp(forward_pass, backward_pass)
+    return lambda params, batch, *frozen: loss(params, batch, frozen)
+
+
+def holds_anything(batch: Any) -> Bool[Array, ""]:
+    """Whether any row has a token that is not padding."""
+    return jnp.any(batch.segment_ids > 0)
+
+
+def zeros_like(function: Callable) -> Callable:
+    """A function of the same arguments whose results are those of `function`, all zero."""
+
+    def zeros(*args):
+        shapes = jax.eval_shape(function, *args)
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+    return zeros
+
+
+WHOLE_NUMBERS = ("tokens", "positions", "segment_ids")
+
+
+def batch_of_rows(mesh: Mesh, rows: int, length: int) -> TokenBatch:
+    """So many rows of so many tokens."""
+    return TokenBatch(**row_arrays(mesh, (rows, length), TokenBatch._fields))
+
+
+def row_arrays(
+    mesh: Mesh, shape: tuple[int, int], names: tuple[str, ...]
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Arrays of a batch by name."""
+    return {
+        name: abstract_rows(mesh, shape, jnp.int32 if name in WHOLE_NUMBERS else jnp.float32)
+        for name in names
+    }
