@@ -12,9 +12,9 @@ from jaxreason.study import SECTIONS  # noqa: E402
 PAGE = ROOT / "docs/fields.md"
 HEAD = """# Fields of a recipe
 
-`jaxreason help SECTION` prints the same. This page is written by `python scripts/draw_fields.py` from the dataclasses in
-which the fields are declared. A field without a default has to be given. `NAME` stands for a name of your own: of a
-dataset, an arm, a decoding. Any field can be set on the command line: `--config.sft.optimizer.learning_rate=1e-5`.
+`jaxreason help SECTION` prints the same. `python scripts/draw_fields.py` writes this page from the dataclasses in which
+the fields are declared. A field without a default has to be given. `NAME` stands for a name of your own: of a dataset,
+an arm, a decoding. Any field can be set on the command line: `--config.sft.optimizer.learning_rate=1e-5`.
 """
 
 
