@@ -1,6 +1,8 @@
 """Sections of recipes are made from the dataclasses, where each field is declared with all that is known of it."""
 
 import dataclasses
+import pathlib
+import runpy
 import typing
 from typing import Annotated
 
@@ -12,6 +14,8 @@ from jaxreason.rl.rl_config import RLConfig
 from jaxreason.serve.settings import ServeConfig
 from jaxreason.studies.study import SECTIONS
 from jaxreason.training.sft_config import SFTConfig
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,3 +118,8 @@ def test_the_description_of_a_field_has_the_default_of_the_section_where_it_stan
         "Most tokens of a reply, stop token included.",
     )
     assert "datasets.NAME.path" in found
+
+
+def test_the_page_of_fields_is_what_the_declarations_give():
+    run = runpy.run_path(str(ROOT / "scripts/draw_fields.py"))
+    assert (ROOT / "docs/fields.md").read_text() == run["fields_page"]()

@@ -48,7 +48,7 @@ class ModelConfig:
     param_dtype: Annotated[str, LEARNED] = "float32"
     """In which parameters are kept."""
     remat: Annotated[str, FREE] = "full"
-    """Which activations are computed again in the backward pass: a key of `models.remat.POLICIES`."""
+    """Which activations are computed again in the backward pass: a key of `models.remat.REMAT`."""
     attention: Annotated[str, FREE] = "blockwise"
     """How attention is computed: a key of `models.attention.ATTENTION`."""
     unroll: Annotated[int, at_least(1), FREE] = 1
