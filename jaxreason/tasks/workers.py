@@ -80,10 +80,10 @@ def load_tasks(source: str) -> Mapping[str, Task]:
     return getattr(importlib.import_module(module), name)
 
 
-# Why this is not a library's process pool. Such pools (pebble, concurrent.futures, loky) start a worker by a fork, that
+# Why this is not a library's process pool. Such pools (pebble, concurrent.futures) start a worker by a fork, that
 # copies JAX's locked threads, or by multiprocessing's spawn, that imports the caller's main program. They kill one
-# process and leave what a grader has started itself, and they fix an item's time when it is queued, not when the round's
-# budget is known, and they have no place for setup of a task in one worker beside an item's time and memory limit.
+# process and leave what a grader has started itself; they fix an item's time when it is queued, before the rest of
+# the round's budget is known; and a task's setup in one worker would take an item's time and memory.
 def start_worker(source: str, task_name: str, timeout_s: float, isolation: str) -> GradingWorker:
     """Starts a fresh interpreter that serves one end of a socket pair. Does not wait for it."""
     ours, theirs = socket.socketpair()
