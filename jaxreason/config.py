@@ -12,7 +12,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from jaxreason.errors import UserError
 
@@ -114,7 +114,7 @@ def has_default(field: dataclasses.Field) -> bool:
 def default_of(field: dataclasses.Field) -> Any:
     """The default of a field that has one."""
     given = field.default is not dataclasses.MISSING
-    return field.default if given else field.default_factory()
+    return field.default if given else cast(Callable[[], Any], field.default_factory)()
 
 
 # Every field of a section that a stage is claimed by has one of these, or holds sections whose fields have.

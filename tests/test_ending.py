@@ -22,23 +22,23 @@ EPOCHS = "--config.sft.epochs=4.0"  # 16 steps
 
 # Fails where only one process does: in the middle of training.
 BROKEN_STEP = """
-from jaxreason.training import recorder
-add, steps = recorder.Recorder.add, []
+from jaxreason.training import sft_metrics
+add, steps = sft_metrics.Recorder.add, []
 def broken(self, *arguments):
     steps.append(1)
     if len(steps) == 3:
         raise {}
     return add(self, *arguments)
-recorder.Recorder.add = broken
+sft_metrics.Recorder.add = broken
 """
 
 
 # A step takes a moment, so that a kill comes between two of many.
 SLOW_STEPS = """
 import time
-from jaxreason.training import recorder
-add = recorder.Recorder.add
-recorder.Recorder.add = lambda *arguments: (time.sleep(0.3), add(*arguments))[1]
+from jaxreason.training import sft_metrics
+add = sft_metrics.Recorder.add
+sft_metrics.Recorder.add = lambda *arguments: (time.sleep(0.3), add(*arguments))[1]
 """
 
 

@@ -128,7 +128,7 @@ def files_of(workdir):
 
 def test_questions_that_changed_under_a_study_are_refused(tmp_path, mesh):
     config = small_recipe()
-    study.prepare(config, epath.Path(tmp_path))
+    study.prepare_questions(config, epath.Path(tmp_path))
     config.procedural.twin_count = 32
     with pytest.raises(UserError, match=r"questions/.*holds other rows than the recipe makes"):
         study.run_study(config, mesh, epath.Path(tmp_path))
@@ -137,12 +137,12 @@ def test_questions_that_changed_under_a_study_are_refused(tmp_path, mesh):
 
 def test_the_manifest_follows_the_newest_recipe_whatever_was_there(tmp_path):
     config = small_recipe()
-    study.write_manifest(config, config, epath.Path(tmp_path))
+    study.write_study(config, config, epath.Path(tmp_path))
     config.study.seeds = (3, 4)
     with config.ignore_type():
         config.study.arms.rl.drift = False
     config.report.title = "another title"
-    study.write_manifest(config, config, epath.Path(tmp_path))
+    study.write_study(config, config, epath.Path(tmp_path))
     manifest = json.loads((tmp_path / "study.json").read_text())
     assert [arm["seeds"] for arm in manifest["arms"] if arm["method"] != "given"] == [[3, 4]] * 2
     assert [arm["name"] for arm in manifest["arms"] if not arm["drift"]] == ["rl"]
@@ -168,10 +168,10 @@ def test_runs_that_are_followed_keep_all_checkpoints_and_have_a_stage_each_after
         config.study.follow = False
         assert arm_section(config, name, arm).keep == 2
         config.study.follow = True
-    study.write_manifest(config, config, epath.Path(tmp_path))
+    study.write_study(config, config, epath.Path(tmp_path))
     assert json.loads((tmp_path / "study.json").read_text())["follow"] is True
     config.rl.checkpoint_every = 0
-    prepared = study.prepare(config, epath.Path(tmp_path))
+    prepared = study.prepare_questions(config, epath.Path(tmp_path))
     with pytest.raises(
         ConfigError, match=r"arms\.rl: checkpoint_every=0 keeps the last step alone"
     ):
@@ -209,7 +209,7 @@ def test_a_study_that_follows_its_runs_reports_them_step_by_step(tmp_path, mesh)
 def test_a_study_in_the_folder_of_a_training_run_is_refused(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(ConfigError, match="the folder of a training run"):
-        study.write_manifest(small_recipe(), small_recipe(), epath.Path(tmp_path))
+        study.write_study(small_recipe(), small_recipe(), epath.Path(tmp_path))
 
 
 def test_a_study_ends_between_two_stages_when_a_signal_came(tmp_path, mesh, capsys):

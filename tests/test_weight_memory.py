@@ -14,7 +14,7 @@ from jaxreason.data.character_tokenizer import save_character_tokenizer
 LARGE = dataclasses.replace(ARCHITECTURE, vocab_size=56000, hidden_size=1024, intermediate_size=128)
 PROGRAM = """
 import sys
-from jaxreason import surgery
+from jaxreason.analysis import surgery
 from jaxreason.analysis.weight_run import stream_weights
 
 surgery.SHARD_BYTES = 2**20  # a larger tensor has a file of its own

@@ -97,12 +97,13 @@ def _unit(x: Float[Array, "... D"]) -> Float[Array, "... D"]:
 def cosine_distance(measured: TextMeasurements) -> Prepared:
     """`layer_distance`: mean over layers, `final_distance`: of the last; details by layer."""
     distances = measured.cosine_distance
+    assert distances is not None  # `cosine` asks for it
 
     def statistic(texts):
         by_layer = distances[texts].mean(0)
         return {"layer_distance": float(by_layer.mean()), "final_distance": float(by_layer[-1])}
 
-    return Prepared(statistic, {"by_layer": np.asarray(distances.mean(0), float).tolist()})
+    return Prepared(statistic, {"by_layer": distances.mean(0).astype(np.float64).tolist()})
 
 
 # `extract` has a parameter `pool`, as the recipe calls it.

@@ -63,7 +63,7 @@ class StoredWeight(NamedTuple):
 
     def to_host(self, params: dict[str, Any], dtype: str | None) -> Shaped[np.ndarray, "..."]:
         """The tensor as the file has it, in `dtype` (None: its own); every process must call it."""
-        value = params
+        value: Any = params
         for part in self.path.split("."):
             value = value[part]
         value = np.asarray(to_host(value if self.layer is None else _take_layer(value, self.layer)))

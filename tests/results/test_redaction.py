@@ -87,8 +87,8 @@ def test_the_key_of_a_variable_of_any_name_is_hidden_once_it_is_used(monkeypatch
 def test_standard_error_and_the_traceback_of_our_own_faults_hide_secrets(tmp_path):
     program = (
         "import logging, sys\n"
-        "from jaxreason import cli, distributed\n"
-        "from jaxreason.verbs import run_view\n"
+        "from jaxreason import cli\n"
+        "from jaxreason.runtime import distributed\n"
         "def run_show(call):\n"
         "    distributed.show_messages()\n"
         "    logging.getLogger('jaxreason').error('asked with %s', call.paths[0])\n"

@@ -209,7 +209,7 @@ def test_a_signal_saves_and_exits_with_143_and_the_same_command_continues(
 
 
 def test_a_finished_run_is_not_run_again(finished, inputs, monkeypatch):
-    monkeypatch.setattr(loop, "make_engine", None)  # calling it would raise
+    monkeypatch.setattr(loop, "make_rollout_engine", None)  # calling it would raise
     before = (finished[0] / "metrics.jsonl").read_text()
     run(finished[1], inputs[0], finished[0])
     assert (finished[0] / "metrics.jsonl").read_text() == before
