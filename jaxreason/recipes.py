@@ -52,7 +52,7 @@ def importable(recipe: pathlib.Path) -> Iterator[None]:
 def run_file(path: pathlib.Path) -> types.ModuleType:
     """The module that the file is, run anew. Raises whatever its code raises."""
     spec = importlib.util.spec_from_file_location("recipe", path)
-    assert spec is not None and spec.loader is not None  # None is for a suffix that Python cannot load
+    assert spec and spec.loader  # None is for a suffix that Python cannot load
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
