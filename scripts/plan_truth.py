@@ -41,10 +41,7 @@ from jaxreason.plan.roofline import estimate  # noqa: E402
 from jaxreason.plan.settings import PlanConfig  # noqa: E402
 from jaxreason.recipes import load_recipe  # noqa: E402
 from jaxreason.results.metrics_lines import metrics_path, read_metrics  # noqa: E402
-from jaxreason.rl import (
-    loop,
-    update,
-)
+from jaxreason.rl import loop  # noqa: E402
 from jaxreason.rl.rl_config import RLConfig  # noqa: E402
 from jaxreason.sampling import engine  # noqa: E402
 from jaxreason.sharding import MeshConfig, bytes_on_device, make_mesh  # noqa: E402
@@ -178,7 +175,7 @@ def watch() -> dict[str, tuple[float, float]]:
     if jax.devices()[0].platform == "cpu":  # what is freed goes back at once
         ctypes.CDLL(None).mallopt(-3, 65536)
     seen: dict[str, tuple[float, float]] = {}
-    step, update, slots = sft.make_step, update.make_update_programs, engine.make_programs
+    step, update, slots = sft.make_step, loop.make_update_programs, engine.make_programs
     copies = sampling_layout._program
 
     def make_update(*args):
@@ -196,7 +193,7 @@ def watch() -> dict[str, tuple[float, float]]:
         )
 
     sft.make_step = lambda *args: Watched(step(*args), "SFT step", seen)
-    update.make_update_programs, engine.make_programs = make_update, make_slots
+    loop.make_update_programs, engine.make_programs = make_update, make_slots
     name = "weights to the sampler"
     sampling_layout._program = lambda *args: Watched(copies(*args), name, seen)
     return seen

@@ -39,6 +39,7 @@ from jaxreason.training.state import TrainState, state_shardings
 from jaxreason.training.token_weights import weights_of
 from jaxreason.training.train_step import (
     ROW_AXES,
+    LossFn,
     holds_anything,
     make_train_step,
     row_arrays,
@@ -49,10 +50,6 @@ from jaxreason.training.train_step import (
 
 # Upper ends of the intervals in which differences of log-probs are counted, in nats.
 GAP_EDGES = np.append(np.geomspace(1e-8, 1e2, 286), np.inf).astype(np.float32)
-
-LossFn = Callable[
-    ..., tuple[Array, Array, dict[str, Array]]
-]  # (params, rollouts, *frozen parameters)
 
 
 class _States(NamedTuple):
@@ -239,7 +236,7 @@ LOGPROBS = ("old_logprobs", "ref_logprobs")  # made on the devices
 
 def compile_rl(
     config: RLConfig,
-    programs: Any,
+    programs: UpdatePrograms,
     model: Model,
     state: TrainState,
     mesh: Mesh,
@@ -250,7 +247,7 @@ def compile_rl(
 
     Args:
       config: of the run.
-      programs: `loop.make_programs` of it.
+      programs: of `make_update_programs`.
       model: the policy.
       state: abstract.
       mesh: of the run.
@@ -275,7 +272,11 @@ def abstract_rollouts(config: RLConfig, mesh: Mesh, layout: Layout) -> Rollouts:
 
 
 def update_calls(
-    config: RLConfig, programs: Any, state: TrainState, mesh: Mesh, reference: Model | None
+    config: RLConfig,
+    programs: UpdatePrograms,
+    state: TrainState,
+    mesh: Mesh,
+    reference: Model | None,
 ) -> dict[str, ProgramCall]:
     """The programs of an update by name, the largest first; arguments as of `compile_rl`."""
     batch = abstract_rollouts(config, mesh, programs.layout)

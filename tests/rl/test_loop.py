@@ -143,7 +143,7 @@ def test_an_update_is_dispatched_whole_and_waits_for_the_devices_once(
             events.append("generated")
 
     real_programs, value = update.make_update_programs, ArrayImpl._value
-    monkeypatch.setattr(loop, "make_programs", programs)
+    monkeypatch.setattr(loop, "make_update_programs", programs)
     monkeypatch.setattr(loop, "Engine", Recorded)
     fetch = property(lambda self: events.append("fetch") or value.fget(self))
     monkeypatch.setattr(ArrayImpl, "_value", fetch)
@@ -209,7 +209,7 @@ def test_a_signal_saves_and_exits_with_143_and_the_same_command_continues(
 
 
 def test_a_finished_run_is_not_run_again(finished, inputs, monkeypatch):
-    monkeypatch.setattr(loop, "make_engine", None)  # calling it would raise
+    monkeypatch.setattr(loop, "make_rollout_engine", None)  # calling it would raise
     before = (finished[0] / "metrics.jsonl").read_text()
     run(finished[1], inputs[0], finished[0])
     assert (finished[0] / "metrics.jsonl").read_text() == before
