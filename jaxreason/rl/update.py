@@ -91,6 +91,8 @@ def make_policy_loss(
         own = _states(model, params, batch)
         found = logprobs(*own, batch.tokens, **how)
         old = batch.old_logprobs
+        # On-policy with one update a batch, the policy of this very pass is the old one: the ratio is 1, its gradient
+        # is not 0, and a pass over the batch is saved.
         old = jax.lax.stop_gradient(found.logprobs) if old is None else old
         exact = None
         if reference is not None:
@@ -106,13 +108,17 @@ def make_policy_loss(
             advantages,
             batch.loss_mask,
             config,
+            # A given reply has no sampler: with the old log-probs in that place its importance weight is 1.
             sampler_logprobs=jnp.where(batch.sampled > 0, batch.sampler_logprobs, old),
             ref_logprobs=batch.ref_logprobs,
             entropy=found.entropy,
             segment_ids=batch.segment_ids,
             full_kl=exact,
             token_weights=weights_of(
-                *(config.token_weight, found.logprobs, *own, batch.tokens),
+                config.token_weight,
+                found.logprobs,
+                *own,
+                batch.tokens,
                 chunk=chunk,
                 segment_ids=batch.segment_ids,
             ),
