@@ -106,7 +106,7 @@ def gspo(
     Source: Zheng et al. 2025 (2507.18071), GSPO-token; the paper's objective with `sequence_mean`.
     """
     sequence = jax.lax.stop_gradient(sequences.mean(log_ratio))
-    # The value is the sequence's ratio. `logprobs - stop_gradient(logprobs)` is 0 and gives each token its own gradient.
+    # The value is the sequence's ratio. `logprobs - stop_gradient(logprobs)` is 0 and carries the gradient.
     return clipped(
         sequence + logprobs - jax.lax.stop_gradient(logprobs),
         logprobs,

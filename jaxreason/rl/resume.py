@@ -154,7 +154,7 @@ def resume_ahead(
 ) -> None:
     """Has the step after `step` begin with what an earlier run had sampled for it; says so where it had nothing."""
     # 1. Replies are there: the step begins with them, as it would have without the stop. 2. The file says that none
-    # waited, as after the last step of a shorter run: the step samples from its own policy. 3. No file: `fetch` refuses.
+    # waited, as after the last step of a shorter run: the step samples by itself. 3. No file: `fetch` refuses.
     found = fetch(workdir, step, config.prompts_per_batch, config.sampled, tokenizer)
     if found is not None:
         collector.take_up(step, found)
