@@ -61,8 +61,14 @@ def run_chat(
     compiling = begin_engine_compiling(*sizes, tokenizer.stop_ids, tokenizer.close_think)
     model, params = open_model(model_config, mesh)
     engine = Engine(
-        *(model, params, config.sampler, mesh),
-        *(tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode, tokenizer.close_think),
+        model,
+        params,
+        config.sampler,
+        mesh,
+        tokenizer.stop_ids,
+        tokenizer.pad_id,
+        tokenizer.decode,
+        tokenizer.close_think,
         compiling=compiling,
     )
     del params  # the engine may have copies

@@ -119,6 +119,9 @@ class Collector:
             found = self._replies(step, number)
             if found is None:
                 return None
+            # With staleness the replies of the next step are sampled while these are graded, from the weights that this
+            # step begins with: one step older than those that will learn from them. Only the first batch of a step is
+            # sampled ahead: whether it needs more is known when its own groups are graded.
             ahead = number == 0 and self._config.staleness > 0
             grading = self._begin_grading(step, number, found.replies, beside=ahead)
             if ahead and not self._sample_ahead(step, found):
@@ -132,6 +135,7 @@ class Collector:
             useful = self._useful(groups) & ~np.isnan(weights).all(axis=1)
             if useful.sum() >= self._config.prompts_per_step:
                 break
+        # The first useful groups in the order of asking, so that which ones are trained on depends on nothing else.
         trained = useful & (np.cumsum(useful) <= self._config.prompts_per_step)
         _report_errors(step, groups, self._config.rewards.max_ungraded)
         if not trained.any():
@@ -223,7 +227,9 @@ class Collector:
         rewards = iter(grading.rewards(config.rewards, config.decoding.max_tokens))
         return [
             RolloutGroup(
-                *(number, prompt.example, prompt.tokens),
+                number,
+                prompt.example,
+                prompt.tokens,
                 tuple(Sample(completion, text, next(rewards)) for completion, text in replies),
                 found.staleness,
             )
@@ -279,5 +285,7 @@ def _report_errors(step: int, groups: Sequence[RolloutGroup], most: float) -> No
     if unparsed > UNPARSED * len(rewards):
         _LOG.warning(
             "step %d: no answer was found in %d of %d replies; does the prompt ask for the form that the task reads?",
-            *(step + 1, unparsed, len(rewards)),
+            step + 1,
+            unparsed,
+            len(rewards),
         )

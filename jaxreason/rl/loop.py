@@ -109,7 +109,13 @@ def run_rl(
         schedule = make_schedule(optimizer_config, num_updates)
         optimizer = make_optimizer(optimizer_config, num_updates, param_axes(model))
         folder = RunFolder(
-            *(workdir, "rl", config, model_config, seed, config.num_steps, data.contents),
+            workdir,
+            "rl",
+            config,
+            model_config,
+            seed,
+            config.num_steps,
+            data.contents,
             beside=[reference_config(config, model_config)] if config.reference.teacher else [],
         )
         interrupt.check("Nothing was begun.")
@@ -120,6 +126,7 @@ def run_rl(
             # Where to start. 1. From the newest complete checkpoint. 2. Without one, from the model.
             # Questions, random numbers and schedule follow from the step, so what a kill interrupted
             # is generated again as it was; metrics of later steps are dropped, rollouts overwritten.
+            # 3. With staleness the replies that were sampled ahead are read too (`resume_ahead`).
             start = folder.start_step(checkpoints.latest_step())
             write_prompt_data(workdir, data)
             shapes = abstract_train_state(model, optimizer, mesh)
@@ -137,8 +144,15 @@ def run_rl(
             interrupt.check(saved_steps(start))
             frozen = open_frozen(config, model_config, mesh)
             base_kl = BaseKL(
-                *(config.base_kl, model_config, mesh, tokenizer, [x.tokens for x in prompts]),
-                *(workdir, config.num_steps, seed, config.logprob_chunk),
+                config.base_kl,
+                model_config,
+                mesh,
+                tokenizer,
+                [x.tokens for x in prompts],
+                workdir,
+                config.num_steps,
+                seed,
+                config.logprob_chunk,
             )
             compiling.wait()
             sampler = copies.get(SAMPLER, state.params)
@@ -155,7 +169,11 @@ def run_rl(
                 keeper.stop(start, checkpoint_state(state, copies))
             speed = Speed(model, state.params, mesh, config.epochs_per_batch)
             writer = MetricsWriter(
-                *(workdir, "rl", config.num_steps, config.tensorboard, start),
+                workdir,
+                "rl",
+                config.num_steps,
+                config.tensorboard,
+                start,
                 tracker=config.tracker,
             )
             # Updates made so far; counted here, so that no step waits for the number.
@@ -237,7 +255,13 @@ def run_rl(
 
         # Write what was learned, and then that it is complete.
         export(
-            *(config, model, state, model_config.path, tokenizer, workdir, interrupt),
+            config,
+            model,
+            state,
+            model_config.path,
+            tokenizer,
+            workdir,
+            interrupt,
             step=exported,
         )
         folder.finish(exported)

@@ -14,14 +14,14 @@ from jaxreason.rl.generation import Collected, weigh
 from jaxreason.rl.policy_losses import kl_to_reference
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.rl.rollouts import Packed, Rollouts, group_rewards, pack
-from jaxreason.rl.update import needs_old, needs_reference
+from jaxreason.rl.update import UpdatePrograms, needs_old, needs_reference
 from jaxreason.sharding import place_rows, to_host
 from jaxreason.training.not_finite import Failed, wrong_numbers
 from jaxreason.training.train_step import NOT_FINITE
 
 
 def pack_batches(
-    config: RLConfig, programs: Any, mesh: Mesh, collected: Collected
+    config: RLConfig, programs: UpdatePrograms, mesh: Mesh, collected: Collected
 ) -> tuple[list[Packed], list[Rollouts]]:
     """The mini-batches, here and on the devices; none if no group is trained on."""
     groups = collected.trained_groups
@@ -34,7 +34,7 @@ def pack_batches(
 
 def add_scores(
     config: RLConfig,
-    programs: Any,
+    programs: UpdatePrograms,
     mesh: Mesh,
     collected: Collected,
     packed: Sequence[Packed],
@@ -58,7 +58,11 @@ def add_scores(
 
 
 def add_logprobs(
-    config: RLConfig, programs: Any, params: Any, reference: Any, batches: Sequence[Rollouts]
+    config: RLConfig,
+    programs: UpdatePrograms,
+    params: Any,
+    reference: Any,
+    batches: Sequence[Rollouts],
 ) -> list[Rollouts]:
     """The batches with the trainer's log-probs before any update, and those of the reference, where they are needed.
 

@@ -105,6 +105,7 @@ def gspo(
     Source: Zheng et al. 2025 (2507.18071), GSPO-token; the paper's objective with `sequence_mean`.
     """
     sequence = jax.lax.stop_gradient(sequences.mean(log_ratio))
+    # The value is the sequence's ratio. `logprobs - stop_gradient(logprobs)` is 0 and carries the gradient.
     return clipped(
         sequence + logprobs - jax.lax.stop_gradient(logprobs),
         logprobs,
@@ -175,6 +176,7 @@ def policy_loss(
     assert (token_weights is not None) or config.token_weight == "one", "token_weights are needed"
     if token_weights is not None:
         losses *= jax.lax.stop_gradient(token_weights)
+    # After the surrogate and its token weights: the KL and the entropy act on every token alike.
     if config.kl_coefficient > 0.0 and config.kl_place == "loss":
         losses += config.kl_coefficient * _kl(config, logprobs, ref_logprobs, full_kl, mask)
     if config.entropy_coefficient != 0.0:
@@ -258,6 +260,7 @@ def _within(x: jax.Array, low: float, high: float) -> jax.Array:
     What is made of it is bounded and so is its gradient, which is that at the bound: a policy that has gone too far is
     pulled back, where a plain clip has gradient 0.
     """
+    # Straight-through: the second term is 0 in value and has the gradient of x.
     return jnp.clip(jax.lax.stop_gradient(x), low, high) + (x - jax.lax.stop_gradient(x))
 
 

@@ -79,7 +79,10 @@ def fetch(
     replies: PromptReplies = [[] for _ in range(num_prompts)]
     for line in lines:
         completion = Completion(
-            *(str(line["prompt"]), line["sample"], tuple(line["tokens"]), tuple(line["logprobs"])),
+            str(line["prompt"]),
+            line["sample"],
+            tuple(line["tokens"]),
+            tuple(line["logprobs"]),
             line["finish_reason"],
         )
         replies[line["prompt"]].append((completion, tokenizer.decode(completion.tokens)))
@@ -131,6 +134,8 @@ class Keeper:
 
     def save(self, step: int, state: Any) -> None:
         """Starts saving what is kept after `step` steps."""
+        # The replies first: a checkpoint without them could not be continued, while replies without a checkpoint are
+        # written over by the next start.
         if self._ahead:
             waiting = self._collector.waiting(step)
             keep(self._workdir, step, waiting, self._checkpoints.steps())
@@ -148,11 +153,14 @@ def resume_ahead(
     config: RLConfig, collector: Collector, workdir: epath.Path, step: int, tokenizer: Tokenizer
 ) -> None:
     """Has the step after `step` begin with what an earlier run had sampled for it; says so where it had nothing."""
+    # 1. Replies are there: the step begins with them, as it would have without the stop. 2. The file says that none
+    # waited, as after the last step of a shorter run: the step samples by itself. 3. No file: `fetch` refuses.
     found = fetch(workdir, step, config.prompts_per_batch, config.sampled, tokenizer)
     if found is not None:
         collector.take_up(step, found)
     elif step < config.num_steps:
         _LOG.warning(
             "%s: no reply waits for step %d, as after a run's last step; it begins with replies of its own policy",
-            *(in_flight_path(workdir, step), step + 1),
+            in_flight_path(workdir, step),
+            step + 1,
         )

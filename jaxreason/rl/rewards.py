@@ -90,22 +90,10 @@ def overlong_punishment(num_tokens: int, max_tokens: int, buffer: int, penalty: 
     return -penalty * min(max(excess, 0.0), 1.0)
 
 
-def reward_replies(
-    pool: VerifierPool,
-    items: Sequence[tuple[Example, str, Completion]],
-    config: RewardConfig,
-    max_tokens: int,
-) -> list[Reward]:
-    """The reward of every (question, text, reply), in order, the same on all processes.
-
-    Process 0 grades and tells the others, so that a grader that is slow on one machine cannot make
-    them disagree. Every process must call this with the same items.
-    """
-    return PendingRewards(pool, items).rewards(config, max_tokens)
-
-
 class PendingRewards:
-    """Replies on their way to a reward; every process makes one, and asks for the rewards at the same place.
+    """Replies that are being graded. Every process makes one, and asks for the rewards at the same place.
+
+    Process 0 grades and tells the others, so that a grader that is slow on one machine cannot make them disagree.
 
     Args:
       pool: of graders; process 0 alone uses it.

@@ -162,7 +162,9 @@ class _Sequence(NamedTuple):
 def _sequences(groups: Sequence[RolloutGroup], weights: np.ndarray, share) -> list[_Sequence]:
     return [
         _Sequence(
-            *(index, number, len(groups[index].prompt)),
+            index,
+            number,
+            len(groups[index].prompt),
             groups[index].prompt + sample.completion.tokens,
             () if sample.given else sample.completion.logprobs,
             weights[index, number],

@@ -34,6 +34,7 @@ from jaxreason.training.state import TrainState, state_shardings
 from jaxreason.training.token_weights import weights_of
 from jaxreason.training.train_step import (
     ROW_AXES,
+    LossFn,
     holds_anything,
     make_train_step,
     row_arrays,
@@ -44,10 +45,6 @@ from jaxreason.training.train_step import (
 
 # Upper ends of the intervals in which differences of log-probs are counted, in nats.
 GAP_EDGES = np.append(np.geomspace(1e-8, 1e2, 286), np.inf).astype(np.float32)
-
-LossFn = Callable[
-    ..., tuple[Array, Array, dict[str, Array]]
-]  # (params, rollouts, *frozen parameters)
 
 
 class _States(NamedTuple):
@@ -89,6 +86,8 @@ def make_policy_loss(
         own = _states(model, params, batch)
         found = logprobs(*own, batch.tokens, **how)
         old = batch.old_logprobs
+        # On-policy with one update a batch, the policy of this very pass is the old one: the ratio is 1, its gradient
+        # is not 0, and a pass over the batch is saved.
         old = jax.lax.stop_gradient(found.logprobs) if old is None else old
         exact = None
         if reference is not None:
@@ -104,13 +103,17 @@ def make_policy_loss(
             advantages,
             batch.loss_mask,
             config,
+            # A given reply has no sampler: with the old log-probs in that place its importance weight is 1.
             sampler_logprobs=jnp.where(batch.sampled > 0, batch.sampler_logprobs, old),
             ref_logprobs=batch.ref_logprobs,
             entropy=found.entropy,
             segment_ids=batch.segment_ids,
             full_kl=exact,
             token_weights=weights_of(
-                *(config.token_weight, found.logprobs, *own, batch.tokens),
+                config.token_weight,
+                found.logprobs,
+                *own,
+                batch.tokens,
                 chunk=chunk,
                 segment_ids=batch.segment_ids,
             ),
@@ -234,7 +237,7 @@ LOGPROBS = ("old_logprobs", "ref_logprobs")  # made on the devices
 
 def compile_rl(
     config: RLConfig,
-    programs: Any,
+    programs: UpdatePrograms,
     model: Model,
     state: TrainState,
     mesh: Mesh,
@@ -245,7 +248,7 @@ def compile_rl(
 
     Args:
       config: of the run.
-      programs: `loop.make_programs` of it.
+      programs: of `make_update_programs`.
       model: the policy.
       state: abstract.
       mesh: of the run.
@@ -270,7 +273,11 @@ def abstract_rollouts(config: RLConfig, mesh: Mesh, layout: Layout) -> Rollouts:
 
 
 def update_calls(
-    config: RLConfig, programs: Any, state: TrainState, mesh: Mesh, reference: Model | None
+    config: RLConfig,
+    programs: UpdatePrograms,
+    state: TrainState,
+    mesh: Mesh,
+    reference: Model | None,
 ) -> dict[str, ProgramCall]:
     """The programs of an update by name, the largest first; arguments as of `compile_rl`."""
     batch = abstract_rollouts(config, mesh, programs.layout)

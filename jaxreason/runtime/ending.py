@@ -96,10 +96,13 @@ def _reason(error: BaseException) -> str:
 
 
 def _end(code: int, reason: str) -> None:
-    """Says why to all, lets them go first where this is process 0, and ends at once: at its usual end JAX would wait
-    for processes that will not come."""
+    """Tells all processes why, and ends this one at once. Process 0 waits for the others first.
+
+    Python's usual end is not used: there JAX waits for every process, and some of them hang in a collective.
+    """
     client = _client()
     note = _publish(client, {"process": jax.process_index(), "code": code, "reason": reason})
+    # From here on the watching thread of this process keeps quiet: the reason is said below, once.
     _ends_by_itself.set()
     if note["process"] != jax.process_index() and note["reason"] != reason:
         _say(note)

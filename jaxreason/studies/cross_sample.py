@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -121,18 +121,14 @@ def reply_lines(
     """
     width = max(len(asked.part.prompts[place]) for place in asked.places)
     lines = []
-    for places in _batches(asked.places, rows.number):
+    for start in range(0, len(asked.places), rows.number):
+        places = asked.places[start : start + rows.number]
         prompts = [asked.part.prompts[place] for place in places]
         most = asked.part.decoding.max_tokens
         arrays = prompt_rows(prompts, rows.number, width, most, asked.length)
         found = write(arrays, rows.takes([asked.part.items[place].id for place in places]))
         lines += [_line(asked, found, row, place) for row, place in enumerate(places)]
     return lines
-
-
-def _batches(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(places), size):
-        yield places[start : start + size]
 
 
 def _line(asked: CrossQuestions, found: Patched, row: int, place: int) -> dict[str, Any]:

@@ -230,7 +230,7 @@ def _write_all(config: ml_collections.ConfigDict, folder: epath.Path) -> None:
         if name in config:
             made = make_files(parse(cls, config[name], f"config.{name}"))
             texts |= {file: _text(rows) for file, rows in made.items()}
-    for name in [name for name, text in texts.items() if not _is_there(folder / name, text)]:
+    for name in [name for name, text in texts.items() if not _holds(folder / name, text)]:
         atomic_write_text(folder / name, texts[name])
     if "procedural" in config:
         save_character_tokenizer(folder / "tokenizer", CHARACTERS)
@@ -242,7 +242,7 @@ def _text(rows: list[dict]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _is_there(path: epath.Path, text: str) -> bool:
+def _holds(path: epath.Path, text: str) -> bool:
     if not path.exists():
         return False
     found = path.read_bytes()

@@ -259,8 +259,10 @@ def row_sums(
     place = rows.tokens, rows.positions, rows.segment_ids
     finals = [forward(model, one, *place).final for one in (base, params)]
     kl = full_kl(
-        *(finals[0], head(model, base)),
-        *(finals[1], head(model, params)),
+        finals[0],
+        head(model, base),
+        finals[1],
+        head(model, params),
         rows.tokens,
         chunk=chunk,
         segment_ids=rows.segment_ids,

@@ -87,7 +87,9 @@ def fit_warmup(config: OptimizerConfig, num_steps: int) -> OptimizerConfig:
     warmup = num_steps // 2
     _LOG.warning(
         "optimizer.warmup_steps=%d: shortened to %d, since the run has %d steps.",
-        *(config.warmup_steps, warmup, num_steps),
+        config.warmup_steps,
+        warmup,
+        num_steps,
     )
     return dataclasses.replace(config, warmup_steps=warmup)
 

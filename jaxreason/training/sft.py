@@ -44,7 +44,7 @@ from jaxreason.training.sft_data import (
     write_training_data,
 )
 from jaxreason.training.sft_loss import make_sft_loss
-from jaxreason.training.sft_metrics import Looks, Recorder, make_flops_of
+from jaxreason.training.sft_metrics import BetweenSteps, Recorder, make_flops_of
 from jaxreason.training.state import TrainState, abstract_train_state, init_state, state_shardings
 from jaxreason.training.train_step import NOT_FINITE, batch_of_rows, make_train_step, skip_empty
 from jaxreason.validation import (
@@ -125,8 +125,15 @@ def run_sft(
                 state = init_state(optimizer, params, mesh)
             frozen = open_reference(config, model_config, mesh, seed)
             base_kl = BaseKL(
-                *(config.base_kl, model_config, mesh, tokenizer, prompts_of(data.sequences)),
-                *(workdir, num_steps, seed, config.logprob_chunk),
+                config.base_kl,
+                model_config,
+                mesh,
+                tokenizer,
+                prompts_of(data.sequences),
+                workdir,
+                num_steps,
+                seed,
+                config.logprob_chunk,
             )
             interrupt.check(saved_steps(start))
             compiling.wait()
@@ -144,16 +151,19 @@ def run_sft(
                 check = FiniteCheck(workdir, model, model_config, checkpoints)
                 failed = partial(failed_step, mesh, block, data, batches)
                 recorder = Recorder(
-                    *(metrics, *plan),
+                    metrics,
+                    *plan,
                     lambda number, found: check(number, found, partial(failed, number, found)),
                     peak_flops(mesh),
                 )
-                looks = Looks(validation, base_kl, recorder, model, tokenizer)
+                between = BetweenSteps(validation, base_kl, recorder, model, tokenizer)
                 for step, rows in enumerate(batches.iterate(start), start=start + 1):
                     state, measurements = train_step(state, place_rows(mesh, rows, block), *frozen)
                     flops = flops_of(rows) * block[1]  # of the other processes' rows as of its own
                     recorder.add(step, measurements, batches.num_tokens(step - 1), flops)
-                    looked = looks.after(step, state.params)  # a signal leaves some to the next run
+                    looked = between.after(
+                        step, state.params
+                    )  # a signal leaves some to the next run
                     checkpoints.pin(validation.kept(step))
                     logs = recorder.due(step) or looked
                     saves = is_due(step, config.checkpoint_every, num_steps)
@@ -171,9 +181,7 @@ def run_sft(
 
         # Write what was learned, and then that it is complete.
         _LOG.info("writing %s", workdir / "model")
-        export(
-            *(config, model, state, tokenizer_path, tokenizer, workdir, interrupt), step=exported
-        )
+        export(config, model, state, tokenizer_path, tokenizer, workdir, interrupt, step=exported)
         folder.finish(exported)
 
 

@@ -50,7 +50,7 @@ def load_data(config: SFTConfig, tokenizer: Tokenizer) -> TrainingData:
         named = [(part, name) for example, name in named for part in each_reply(example)]
     examples = [example for example, _ in named]
     kept, sequences = encode_examples(
-        *(examples, tokenizer, config.thinking, config.length, drops), config.overlong
+        examples, tokenizer, config.thinking, config.length, drops, config.overlong
     )
     names = {id(example): name for example, name in named}
     of_dataset = {name: [] for name in config.datasets}

@@ -116,8 +116,8 @@ def _compare_hosts(seconds: float) -> None:
         at_hosts([round(float(value), 4) for value in every])
 
 
-class Looks:
-    """What is looked at between steps; it goes into the line of the step before.
+class BetweenSteps:
+    """Validation and the KL from the base, between two steps; the numbers go into the line of the step before.
 
     Args:
       validation: of the run.
@@ -139,7 +139,7 @@ class Looks:
         self._model, self._tokenizer = model, tokenizer
 
     def after(self, step: int, params: Any) -> bool:
-        """Looks, if that is due after this step; its time is none of the steps'."""
+        """Evaluates, if that is due after this step. The time that it takes is not counted as time of the steps."""
         if not (self._validation.due(step) or self._base_kl.due(step)):
             return False
         jax.block_until_ready(params)

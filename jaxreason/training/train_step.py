@@ -107,12 +107,14 @@ def _accumulate(loss_fn: LossFn, params: Any, batch: Any, num: int, shardings: A
         grads = jax.tree.map(jax.lax.with_sharding_constraint, grads, shardings)
         return _float32((found, grads))
 
-    if num == 1:
+    if num == 1:  # no accumulator is needed, and nothing is added to it
         return micro(batch)
 
     def add(total, rows):
         return jax.tree.map(jnp.add, total, micro(rows)), None
 
+    # Sums and not means: a micro-batch with few tokens must not weigh as much as a full one. The caller divides once.
+    # The accumulator is sharded as the parameters are, or the compiler may keep a whole copy of it on each device.
     parts = jax.tree.map(lambda x: split(x, num), batch)
     shapes = jax.eval_shape(micro, jax.tree.map(lambda x: x[0], parts))
     found, grads = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
@@ -150,6 +152,9 @@ def skip_empty(loss_fn: Callable[..., tuple], shardings: Any) -> Callable[..., t
       shardings: of the parameters, which are their gradients' too.
     """
 
+    # `lax.cond` under differentiation saves the residuals of both branches, so an empty micro-batch would still fill
+    # the activations of a whole forward pass with zeros. So the branch that runs makes the gradient at once, and what
+    # is saved for the backward pass is that gradient alone: one tree as large as the parameters.
     def value_and_grad(params, batch, frozen):
         def value(params):
             sums = loss_fn(params, batch, *frozen)
@@ -166,6 +171,8 @@ def skip_empty(loss_fn: Callable[..., tuple], shardings: Any) -> Callable[..., t
     def loss(params, batch, frozen):
         return forward_pass(params, batch, frozen)[0]
 
+    # The gradient is that of `loss_sum` alone. The step differentiates nothing else of the result (weight and
+    # measurements are auxiliary), so their cotangents are zero and are left out; batch and frozen parameters get none.
     def backward_pass(grads, cotangents):
         return jax.tree.map(lambda g: (g * cotangents[0]).astype(g.dtype), grads), None, None
 

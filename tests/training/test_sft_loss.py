@@ -5,7 +5,7 @@ import re
 import jax
 import numpy as np
 import scipy.special
-from test_step import MODEL, make_batch, plain_loss, start_params
+from test_train_step import MODEL, make_batch, plain_loss, start_params
 
 from jaxreason.models.decoder import forward
 from jaxreason.training.sft_loss import make_sft_loss
