@@ -258,7 +258,7 @@ def test_a_followed_run_that_is_started_again_goes_on_where_it_was(made, live, b
             raise RuntimeError("killed")
         compare(config, base, tuned, *rest)
 
-    monkeypatch.setattr(stage.drift, "compare", killed)
+    monkeypatch.setattr(stage.drift, "compare_models", killed)
     with pytest.raises(RuntimeError, match="killed"):
         follow(run, begun, make_config(made[0]))
     monkeypatch.undo()
