@@ -67,7 +67,7 @@ from jaxreason.results.score_files import EVALUATION
 from jaxreason.results.study_files import run_folder
 from jaxreason.results.trajectory_file import INSIDE
 from jaxreason.rl import loop as rl
-from jaxreason.serve.settings import ServeConfig
+from jaxreason.serve.serve_config import ServeConfig
 from jaxreason.sharding import MeshConfig
 from jaxreason.study_checks import check_stages
 from jaxreason.training import sft

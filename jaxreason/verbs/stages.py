@@ -34,7 +34,7 @@ from jaxreason.results.files import read_object, write_json
 from jaxreason.results.score_files import EVALUATION, is_finished
 from jaxreason.results.transfer_file import transfer_path
 from jaxreason.rl import loop as rl
-from jaxreason.serve.settings import ServeConfig
+from jaxreason.serve.serve_config import ServeConfig
 from jaxreason.training import sft
 from jaxreason.training.sft_recipe import SFTConfig
 from jaxreason.training_texts import training_units
@@ -278,7 +278,7 @@ def run_chat(call: Call) -> None:
 def run_serve(call: Call) -> None:
     """The HTTP endpoint."""
     section = call.section("serve", ServeConfig)
-    with _extra("serve", "fastapi", "starlette", "uvicorn"):
+    with _extra("serve", "fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn"):
         from jaxreason.serve import server
     with on_mesh(call) as mesh:
         server.run_serve(section, call.model, mesh)
