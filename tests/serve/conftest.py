@@ -35,8 +35,13 @@ def engine(tokenizer):
     mesh = one_device()
     model, params = open_model(model_config(), mesh)
     return Engine(
-        *(model, params, serve_config().sampler, mesh),
-        *(tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode),
+        model,
+        params,
+        serve_config().sampler,
+        mesh,
+        tokenizer.stop_ids,
+        tokenizer.pad_id,
+        tokenizer.decode,
     )
 
 

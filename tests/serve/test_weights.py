@@ -88,8 +88,12 @@ def test_new_weights_give_the_replies_of_an_engine_made_with_them(server, folder
     model = dataclasses.replace(model_config(), path=str(folders / "other"))
     with jax.set_mesh(one_device()):
         engine = Engine(
-            *(*open_model(model, one_device()), serve_config().sampler, one_device()),
-            *(tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode),
+            *open_model(model, one_device()),
+            serve_config().sampler,
+            one_device(),
+            tokenizer.stop_ids,
+            tokenizer.pad_id,
+            tokenizer.decode,
         )
         decoding = Decoding(LONG["temperature"], 0, 1.0, 20, ())
         request = Request("direct", tuple(tokenizer.encode(PROMPT)), LONG["seed"], 1)
