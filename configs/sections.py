@@ -27,7 +27,7 @@ from jaxreason.report.build import ReportConfig
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sampling.sampling_params import SamplingParams
-from jaxreason.serve.settings import ServeConfig
+from jaxreason.serve.serve_config import ServeConfig
 from jaxreason.sharding import MeshConfig
 from jaxreason.studies.arms import ArmConfig, StudyConfig
 from jaxreason.studies.cross_sample import CrossSampleConfig

@@ -110,6 +110,8 @@ ONLY_IN = {
     "inspect_ai": {"evaluation"},
     "fastapi": {"serve"},
     "httpx": {"distill"},
+    "prometheus_client": {"serve"},
+    "pydantic": {"serve"},
     "starlette": {"serve"},
     "uvicorn": {"serve"},
     "matplotlib": {"report"},

@@ -11,7 +11,7 @@ import pytest
 from jaxreason.config import ConfigError, at_least, defaults, marks, needed, parse
 from jaxreason.recipe_fields import config_dict, describe_fields, field_docs, positions
 from jaxreason.rl.rl_config import RLConfig
-from jaxreason.serve.settings import ServeConfig
+from jaxreason.serve.serve_config import ServeConfig
 from jaxreason.studies.study import SECTIONS
 from jaxreason.training.sft_config import SFTConfig
 

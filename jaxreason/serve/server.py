@@ -1,10 +1,13 @@
-"""The stage: a model, its engine and its worker behind a socket, until a signal."""
+"""The server's life: it loads a model, listens, bounds its connections, and ends at a signal."""
 
+import asyncio
 import contextlib
+import functools
 import gc
 import math
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -14,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import uvicorn
 from etils import epath
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
@@ -21,119 +25,135 @@ from jaxreason.models.huggingface import ModelConfig, open_model, resolve, stati
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_calls import begin_engine_compiling
 from jaxreason.sampling.sampling_params import Request, SamplingParams
-from jaxreason.serve.app import make_app
-from jaxreason.serve.calls import Parser
-from jaxreason.serve.changes import Changes
-from jaxreason.serve.connections import SPARE, server_settings
-from jaxreason.serve.followers import follow
-from jaxreason.serve.orders import Orders
-from jaxreason.serve.scores import PromptScorer
-from jaxreason.serve.service import Service
-from jaxreason.serve.settings import ServeConfig
-from jaxreason.serve.weights import Weights
-from jaxreason.serve.worker import Worker
+from jaxreason.serve.api import ServerState, make_app
+from jaxreason.serve.engine_thread import EngineThread
+from jaxreason.serve.multihost import ControlChannel, follow
+from jaxreason.serve.preprocess import Preprocessor
+from jaxreason.serve.prompt_logprobs import PromptScorer
+from jaxreason.serve.serve_config import ServeConfig
+from jaxreason.serve.weight_updates import LoadedWeights, WeightUpdater
 
-# What a folder may hold, which says nothing of whose it is.
-UNTOLD = ("model", "final", "hf", "export", "checkpoint", "checkpoints", "best", "last")
+# Names of folders that do not say which run wrote the model in them.
+GENERIC_FOLDERS = ("model", "final", "hf", "export", "checkpoint", "checkpoints", "best", "last")
 STOPS = (signal.SIGTERM, signal.SIGINT)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+# Connections beyond the replies that may run or wait: they ask for /health, or are kept open between two requests.
+SPARE_CONNECTIONS = 256
+LINGER_S = 1.0  # a client that sends nothing for so long has stopped sending
 
 
-class Loaded(NamedTuple):
+class LoadedModel(NamedTuple):
     """A model that is ready to be served, on every process of a job."""
 
     tokenizer: Tokenizer
     vocab_size: int
     engine: Engine
     scorer: PromptScorer
-    weights: Weights
-    orders: Orders
+    weights: LoadedWeights
+    channel: ControlChannel
 
 
 def run_serve(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh) -> None:
-    """Serves until SIGTERM or SIGINT; what has begun by then is finished, for at most `config.drain_s`.
+    """Serves until SIGTERM or SIGINT. Replies that have begun by then are finished, for at most `config.drain_s`.
 
-    Of several processes process 0 listens; a signal to any of them ends all so.
+    Of several processes, process 0 listens. A signal to any of them ends all of them in this way.
 
     Raises:
-      ConfigError: the address cannot be had.
-      RuntimeError: the engine broke where it cannot go on.
+      ConfigError: the address is taken or not this machine's.
+      RuntimeError: the engine failed in a way that it cannot go on from.
     """
     if jax.process_index() > 0:
         _follow(config, load(config, model_config, mesh))
         return
     with _listen(config) as listener:
-        service = make_service(config, model_config, mesh)
+        state = make_server_state(config, model_config, mesh)
         host, port = listener.getsockname()[:2]
-        if config.host not in LOOPBACK and not service.api_key:
+        if config.host not in LOOPBACK and not state.api_key:
             print(
                 f"serve.host={host}: other machines reach this server, without an API key.",
                 file=sys.stderr,
             )
         shown = f"[{host}]" if ":" in host else host
-        print(f"{service.name} is served at http://{shown}:{port}/v1", flush=True)
-        # What is there stays: looking through it again and again makes a body of many small
-        # lists 15 times as slow to read.
+        print(f"{state.name} is served at http://{shown}:{port}/v1", flush=True)
+        # The objects that exist now stay. If the garbage collector looked through them again and again, a body of
+        # many small lists would take 15 times as long to parse.
         gc.freeze()
-        _serve(service, listener, config)
+        _serve(state, listener, config)
 
 
-def load(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh) -> Loaded:
+def load(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh) -> LoadedModel:
     """Loads the model and compiles what every request needs; every process must call it."""
     path = str(resolve(model_config.path))
     tokenizer = load_tokenizer(path)
-    sizes = static_model(model_config), mesh, config.sampler
-    compiling = begin_engine_compiling(*sizes, tokenizer.stop_ids, tokenizer.close_think)
+    compiling = begin_engine_compiling(
+        static_model(model_config), mesh, config.sampler, tokenizer.stop_ids, tokenizer.close_think
+    )
     model, params = open_model(model_config, mesh)
     engine = Engine(
-        *(model, params, config.sampler, mesh),
-        *(tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode, tokenizer.close_think),
+        model,
+        params,
+        config.sampler,
+        mesh,
+        tokenizer.stop_ids,
+        tokenizer.pad_id,
+        tokenizer.decode,
+        tokenizer.close_think,
         compiling=compiling,
     )
-    del params  # the engine may have copies
+    del params  # the engine may have made copies in another layout; then these are freed
     _warm_up(engine, tokenizer.pad_id)
     sampling_model = engine.sampled_from[0]
-    sizes = (config.sampler.max_length, config.sampler.top_logprobs)
-    scorer = PromptScorer(sampling_model, lambda: engine.sampled_from[1], mesh, *sizes)
-    weights = Weights(engine, model, tokenizer, path)
-    orders = Orders(on_wish=lambda: os.kill(os.getpid(), signal.SIGTERM))
-    return Loaded(tokenizer, model.architecture.vocab_size, engine, scorer, weights, orders)
+    scorer = PromptScorer(
+        sampling_model,
+        lambda: engine.sampled_from[1],  # asked each time, since weights may be updated
+        mesh,
+        config.sampler.max_length,
+        config.sampler.top_logprobs,
+    )
+    weights = LoadedWeights(engine, model, tokenizer, path)
+    channel = ControlChannel(on_end_requested=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    return LoadedModel(tokenizer, model.architecture.vocab_size, engine, scorer, weights, channel)
 
 
-def make_service(
+def make_server_state(
     config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh
-) -> Service:
-    """Loads the model and starts the worker; process 0 only, the others `load` and follow."""
+) -> ServerState:
+    """Loads the model and starts the engine's thread. For process 0; the others `load` and follow."""
     loaded = load(config, model_config, mesh)
     engine, weights = loaded.engine, loaded.weights
-    limits = (config.decoding, config.max_sequences)
-    worker = Worker(engine, loaded.scorer, *limits, weights, loaded.orders)
-    worker.start(mesh)
-    path = str(weights.first)
+    engine_thread = EngineThread(
+        engine,
+        loaded.scorer,
+        config.decoding,
+        config.max_sequences,
+        weights,
+        loaded.channel,
+    )
+    engine_thread.start(mesh)
+    path = str(weights.first_folder)
     name = config.name or model_name(path)
     names = (name, model_config.path, path)
-    key = config.api_key or os.environ.get("JAXREASON_API_KEY", "")
-    return Service(
-        name,
-        key,
-        config.max_body_bytes,
-        config.body_timeout_s,
-        Parser(config, loaded.tokenizer, loaded.vocab_size, names),
-        worker,
-        loaded.tokenizer,
-        engine.stats,
-        weights,
-        Changes(weights, worker, config.weights_root),
+    return ServerState(
+        name=name,
+        api_key=config.api_key or os.environ.get("JAXREASON_API_KEY", ""),
+        max_body_bytes=config.max_body_bytes,
+        body_timeout_s=config.body_timeout_s,
+        preprocessor=Preprocessor(config, loaded.tokenizer, loaded.vocab_size, names),
+        engine_thread=engine_thread,
+        tokenizer=loaded.tokenizer,
+        stats=engine.stats,
+        weights=weights,
+        updater=WeightUpdater(weights, engine_thread.update_weights, config.weights_root),
     )
 
 
 def model_name(path: str) -> str:
-    """The name of a model's folder; of one that is called after what it holds, that of the run which wrote it.
+    """The name of a model's folder, or of the run that wrote it if the folder's name is a generic one.
 
     `runs/rl/model` is `rl`, `study/rl/seed_1/model` is `rl-seed_1`.
     """
     parts = [part for part in epath.Path(path).parts if part not in ("/", "..", ".")]
-    while len(parts) > 1 and parts[-1] in UNTOLD:
+    while len(parts) > 1 and parts[-1] in GENERIC_FOLDERS:
         parts.pop()
     first = len(parts) - 1
     while first > 0 and re.fullmatch(r"(seed|step|epoch)?[-_]?\d+", parts[first]):
@@ -142,8 +162,8 @@ def model_name(path: str) -> str:
 
 
 def _warm_up(engine: Engine, token: int) -> None:
-    """Compiles: the first client does not wait for that, and what does not fit into memory is known at once."""
-    short = SamplingParams(0.0, 0, 1.0, 1, ())
+    """Compiles, so that the first client does not wait, and a lack of memory shows at the start."""
+    short = SamplingParams(temperature=0.0, top_k=0, top_p=1.0, max_tokens=1, stop=())
     list(engine.generate([Request("warm-up", (token, token), 0, 1)], short))
 
 
@@ -155,31 +175,35 @@ def _listen(config: ServeConfig) -> socket.socket:
         raise ConfigError(f"serve.host={config.host}, serve.port={config.port}: {error}.") from None
 
 
-def _serve(service: Service, listener: socket.socket, config: ServeConfig) -> None:
-    most = config.max_sequences + SPARE
-    settings = server_settings(make_app(service), service, most, math.ceil(config.drain_s))
+def _serve(state: ServerState, listener: socket.socket, config: ServeConfig) -> None:
+    most = config.max_sequences + SPARE_CONNECTIONS
+    settings = uvicorn_config(
+        make_app(state), state.body_timeout_s, most, math.ceil(config.drain_s)
+    )
     server = uvicorn.Server(settings)
 
     def end() -> None:
         server.should_exit = True
 
-    service.worker.on_error = end
-    # uvicorn raises the signal that has stopped it once more when it is done; by then there is nothing to stop.
-    with _handling(dict.fromkeys(STOPS, lambda: None) | {signal.SIGHUP: service.changes.again}):
+    state.engine_thread.on_error = end
+    # While it runs, uvicorn handles STOPS itself. When it is done it raises the signal that stopped it once more, for
+    # the handlers from before. Those must do nothing, or the process would not exit with 0.
+    with _handling(dict.fromkeys(STOPS, lambda: None) | {signal.SIGHUP: state.updater.reload}):
         try:
             server.run(sockets=[listener])
         finally:
-            service.worker.stop(cancel=True)
-    if service.worker.error is not None:
-        raise RuntimeError(f"serving ended: {service.worker.error}") from service.worker.error
+            state.engine_thread.stop(cancel=True)
+    error = state.engine_thread.error
+    if error is not None:
+        raise RuntimeError(f"serving ended: {error}") from error
 
 
-def _follow(config: ServeConfig, loaded: Loaded) -> None:
-    """Process 0 finishes what has begun, so a signal to this one only asks it to."""
-    _, _, engine, scorer, weights, orders = loaded
-    ends = dict.fromkeys(STOPS, orders.wish_end)
+def _follow(config: ServeConfig, loaded: LoadedModel) -> None:
+    """A signal to this process only asks process 0 to end, which first finishes what has begun."""
+    channel = loaded.channel
+    ends = dict.fromkeys(STOPS, channel.request_end)
     with _handling(ends | {signal.SIGHUP: lambda: None}):
-        follow(engine, scorer, config.decoding, weights, orders)
+        follow(loaded.engine, loaded.scorer, config.decoding, loaded.weights, channel)
 
 
 @contextlib.contextmanager
@@ -192,3 +216,115 @@ def _handling(actions: dict[signal.Signals, Callable[[], Any]]) -> Iterator[None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def uvicorn_config(app: Callable, timeout_s: float, most: int, drain_s: int) -> uvicorn.Config:
+    """How uvicorn serves the application: slow clients and many of them cost little.
+
+    Args:
+      app: the ASGI application.
+      timeout_s: within which headers must be there, and again the rest of a body that nobody wants.
+      most: connections at a time; they get at most half of the files that this process may have open.
+      drain_s: time that running requests have left when the server is stopped.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = min(most, max(files // 2, 1))
+    protocol = functools.partial(Connection, header_s=timeout_s, most=most)
+    return uvicorn.Config(
+        ReadWholeBody(app, timeout_s),
+        http=protocol,
+        ws="none",
+        log_level="warning",
+        timeout_graceful_shutdown=drain_s,
+    )
+
+
+class Connection(H11Protocol):
+    """A connection that is closed when a request's headers are not there in time.
+
+    When there are too many connections, the one that has waited longest for headers is closed.
+
+    Args:
+      header_s: from the connection's first moment, or its next request's first byte, to the end of the headers.
+      most: connections of the server.
+    """
+
+    def __init__(self, *args: Any, header_s: float, most: int, **settings: Any):
+        super().__init__(*args, **settings)
+        self._header_s, self._most = header_s, most
+        self._waits: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Starts the time limit for headers."""
+        super().connection_made(transport)
+        self._watch()
+        if len(self.connections) > self._most:
+            waiting = [one for one in self.connections if one._waits is not None]
+            min(waiting, key=lambda one: one._waits.when()).drop()
+
+    def data_received(self, data: bytes) -> None:
+        """Ends the time limit when a request has begun."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends the time limit."""
+        self._forget()
+        super().connection_lost(exc)
+
+    def drop(self) -> None:
+        """Closes a connection that has no request."""
+        self._forget()
+        self.connections.discard(self)
+        self.transport.abort()
+
+    def _watch(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._forget()
+        elif self._waits is None and not self.transport.is_closing():
+            self._waits = self.loop.call_later(self._header_s, self.drop)
+
+    def _forget(self) -> None:
+        if self._waits is not None:
+            self._waits.cancel()
+        self._waits = None
+
+
+class ReadWholeBody:
+    """Reads the rest of a request's body, and throws it away, before the answer is sent.
+
+    A client that is still sending would otherwise find its connection reset, and never read why it was refused. This
+    takes `timeout_s` at most. A client that waits to be asked for its body (`Expect: 100-continue`) is not asked.
+    """
+
+    def __init__(self, app: Callable, timeout_s: float):
+        self._app, self._timeout_s = app, timeout_s
+
+    async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
+        """Serves one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        left = True  # of the body
+        waits = (b"expect", b"100-continue") in scope["headers"]
+
+        async def read() -> dict:
+            nonlocal left, waits
+            waits, message = False, await receive()
+            left = message.get("more_body", False)
+            return message
+
+        async def answer(message: dict) -> None:
+            if message["type"] == "http.response.start" and left and not waits:
+                await self._read_on(read, lambda: left)
+            await send(message)
+
+        await self._app(scope, read, answer)
+
+    async def _read_on(self, read: Callable, left: Callable[[], bool]) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while left():
+                    await asyncio.wait_for(read(), LINGER_S)
+        except TimeoutError:
+            return

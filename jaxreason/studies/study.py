@@ -37,7 +37,7 @@ from jaxreason.rl import loop as rl
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.runtime.ending import USERS_FAULT, end_job
 from jaxreason.runtime.preemption import Interrupt
-from jaxreason.serve.settings import ServeConfig
+from jaxreason.serve.serve_config import ServeConfig
 from jaxreason.sharding import MeshConfig
 from jaxreason.studies.arms import (
     METHODS,

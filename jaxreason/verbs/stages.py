@@ -37,7 +37,7 @@ from jaxreason.results.score_files import EVALUATION, is_finished
 from jaxreason.results.transfer_file import transfer_path
 from jaxreason.rl import loop as rl
 from jaxreason.runtime.preemption import Interrupt
-from jaxreason.serve.settings import ServeConfig
+from jaxreason.serve.serve_config import ServeConfig
 from jaxreason.studies import cross_sample, dry_run, follow, study
 from jaxreason.studies.contamination import decontaminated
 from jaxreason.studies.cross_sample import CrossSampleConfig
@@ -292,7 +292,7 @@ def chat_verb(call: Call) -> None:
 def serve_verb(call: Call) -> None:
     """The HTTP endpoint."""
     section = call.section("serve", ServeConfig)
-    with _extra("serve", "fastapi", "starlette", "uvicorn"):
+    with _extra("serve", "fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn"):
         from jaxreason.serve import server
     with on_mesh(call) as mesh:
         server.run_serve(section, call.model, mesh)

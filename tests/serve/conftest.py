@@ -6,7 +6,7 @@ from serving import Gate, model_config, one_device, serve_config, served
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.huggingface import open_model
 from jaxreason.sampling.engine import Engine
-from jaxreason.serve.server import make_service
+from jaxreason.serve.server import make_server_state
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def server(gate):
         patch.setattr(
             Engine, "generate", lambda engine, *args, **kw: gate.generate(engine, *args, **kw)
         )
-        with served(make_service(serve_config(), model_config(), one_device())) as running:
+        with served(make_server_state(serve_config(), model_config(), one_device())) as running:
             yield running
 
 
@@ -35,8 +35,13 @@ def engine(tokenizer):
     mesh = one_device()
     model, params = open_model(model_config(), mesh)
     return Engine(
-        *(model, params, serve_config().sampler, mesh),
-        *(tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode),
+        model,
+        params,
+        serve_config().sampler,
+        mesh,
+        tokenizer.stop_ids,
+        tokenizer.pad_id,
+        tokenizer.decode,
     )
 
 

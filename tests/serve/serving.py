@@ -15,9 +15,9 @@ from jaxreason.config import parse
 from jaxreason.models.huggingface import ModelConfig
 from jaxreason.recipes import load_recipe
 from jaxreason.sampling.engine import Engine
-from jaxreason.serve.app import make_app
-from jaxreason.serve.connections import server_settings
-from jaxreason.serve.settings import ServeConfig
+from jaxreason.serve.api import make_app
+from jaxreason.serve.serve_config import ServeConfig
+from jaxreason.serve.server import uvicorn_config
 from jaxreason.sharding import MeshConfig, make_mesh
 
 RECIPE = "configs/study_tiny.py"
@@ -67,14 +67,14 @@ GENERATE = Engine.generate
 
 
 class Served:
-    """A service behind a socket."""
+    """A server behind a socket."""
 
-    def __init__(self, service, port):
-        self.service, self.url = service, f"http://127.0.0.1:{port}"
+    def __init__(self, state, port):
+        self.state, self.url = state, f"http://127.0.0.1:{port}"
         self.client = openai.OpenAI(
-            base_url=f"{self.url}/v1", api_key=service.api_key or "none", max_retries=0
+            base_url=f"{self.url}/v1", api_key=state.api_key or "none", max_retries=0
         )
-        self.headers = {"Authorization": f"Bearer {service.api_key}"} if service.api_key else {}
+        self.headers = {"Authorization": f"Bearer {state.api_key}"} if state.api_key else {}
 
     def post(self, path, body):
         body = json.dumps(body)  # httpx's own does not write half of a surrogate pair
@@ -87,14 +87,14 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(service, most=100):
-    settings = server_settings(make_app(service), service, most, 10)
+def served(state, most=100):
+    settings = uvicorn_config(make_app(state), state.body_timeout_s, most, 10)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(settings)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
-            yield Served(service, listener.getsockname()[1])
+            yield Served(state, listener.getsockname()[1])
         finally:
             server.should_exit = True
             thread.join()

@@ -8,9 +8,9 @@ import pytest
 from serving import serve_config, wait_until
 
 from jaxreason.data.tokenizer import Tokenizer
-from jaxreason.serve.calls import Parser
+from jaxreason.serve.preprocess import Preprocessor
+from jaxreason.serve.serve_config import ServeConfig
 from jaxreason.serve.server import model_name
-from jaxreason.serve.settings import ServeConfig
 
 TEXT, CHAT = "/v1/completions", "/v1/chat/completions"
 USER = {"role": "user", "content": "1+1="}
@@ -72,7 +72,7 @@ def test_top_p_0_is_the_likeliest_token(server):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"reasoning_effort": "a lot"}, "reasoning_effort: expected one of none, minimal"),
+        ({"reasoning_effort": "a lot"}, "reasoning_effort: expected 'none', 'minimal', 'low'"),
         ({"messages": [{**USER, "tool_calls": [{}]}]}, "tool_calls: this server"),
         ({"messages": [{**USER, "reasoning": "hm"}]}, "only the assistant's messages"),
         ({"messages": [{"role": "user", "content": None}]}, "content: expected text"),
@@ -93,7 +93,7 @@ def test_too_many_prompts_are_refused_before_one_is_made_tokens(server, monkeypa
     def never(self, prompt):
         raise AssertionError("a prompt was made tokens")
 
-    monkeypatch.setattr(Parser, "_prompt", never)
+    monkeypatch.setattr(Preprocessor, "_tokenize_prompt", never)
     response = server.post(TEXT, {"prompt": [[1]] * 500})
     assert response.status_code == 400
     assert (
@@ -184,13 +184,15 @@ def test_a_connection_without_headers_is_closed_in_time(scripted_quickly):
 def scripted_quickly(server):
     from serving import served
 
-    before = server.service.body_timeout_s
-    server.service.body_timeout_s = 0.5
+    before = server.state.body_timeout_s
+    server.state.body_timeout_s = 0.5
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server.service.worker, "stop", lambda cancel: None)  # the other server's too
-        with served(server.service) as running:
+        patch.setattr(
+            server.state.engine_thread, "stop", lambda cancel: None
+        )  # the other server's too
+        with served(server.state) as running:
             yield running
-    server.service.body_timeout_s = before
+    server.state.body_timeout_s = before
 
 
 def test_clients_that_hang_up_leave_no_traceback(server, capfd, caplog):
@@ -222,7 +224,7 @@ def test_clients_that_hang_up_leave_no_traceback(server, capfd, caplog):
 def test_an_error_quotes_little_and_no_path(server, path, body):
     response = server.post(path, body)
     assert response.status_code in (400, 404) and len(response.content) < 1000
-    assert server.service.tokenizer.name not in response.text
+    assert server.state.tokenizer.name not in response.text
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from serving import KEY, LONG, model_config, one_device, serve_config, served, w
 from weight_folders import noisy, write
 
 from jaxreason.serve import server as stage
-from jaxreason.serve.orders import Orders
+from jaxreason.serve.multihost import ControlChannel
 from jaxreason.sharding import MeshConfig, make_mesh
 
 TEXT = "/v1/completions"
@@ -28,7 +28,7 @@ def serve_here(root, sizes):
             loaded = stage.load(config, model_config(), mesh)
             stage._follow(config, loaded)
             return loaded.weights.fingerprint
-        with served(stage.make_service(config, model_config(), mesh)) as server:
+        with served(stage.make_server_state(config, model_config(), mesh)) as server:
             return ask(server)
 
 
@@ -41,7 +41,7 @@ def ask(server):
     wait_until(lambda: server.metrics()["running_sequences"] == 0)
     assert server.post("/v1/weights", {"path": "nowhere"}).status_code == 400
     assert server.post("/v1/weights", {"path": "other"}).status_code == 200
-    return [*found, texts(server), server.service.weights.fingerprint]
+    return [*found, texts(server), server.state.weights.fingerprint]
 
 
 def texts(server):
@@ -61,7 +61,7 @@ def root(tmp_path_factory):
 @pytest.fixture(scope="module")
 def of_one_process(root):
     config = serve_config(api_key=KEY, weights_root=str(root), name="base")
-    with served(stage.make_service(config, model_config(), one_device())) as server:
+    with served(stage.make_server_state(config, model_config(), one_device())) as server:
         return ask(server)
 
 
@@ -69,17 +69,17 @@ MESSAGES = [None, "end", {"request": "7" * 5000}, ["a", "b"]]
 
 
 def hear(messages):
-    """What this process hears, and when process 0 learns that process 1 has come to wish for the end."""
-    heard, wished = [], []
-    orders = Orders(on_wish=lambda: wished.append(len(heard)))
+    """What this process hears, and when process 0 learns that process 1 has asked for the end."""
+    heard, asked_at = [], []
+    channel = ControlChannel(on_end_requested=lambda: asked_at.append(len(heard)))
     for index, message in enumerate(messages):
         if (jax.process_index(), index) == (1, 2):
-            orders.wish_end()
-        heard.append(orders.tell(message if jax.process_index() == 0 else None))
-    return heard, wished
+            channel.request_end()
+        heard.append(channel.broadcast(message if jax.process_index() == 0 else None))
+    return heard, asked_at
 
 
-def test_every_process_hears_process_0_and_process_0_that_another_wishes_to_end():
+def test_every_process_hears_process_0_and_process_0_that_another_asks_for_the_end():
     assert run_processes(hear, 2, MESSAGES) == [[MESSAGES, [2]], [MESSAGES, []]]
 
 

@@ -5,19 +5,21 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import jax.numpy as jnp
 import openai
 import pytest
 from serving import KEY, LONG, model_config, one_device, serve_config, served, wait_until
 
 from jaxreason.config import ConfigError
 from jaxreason.data.tokenizer import load_tokenizer
+from jaxreason.models.huggingface import open_model
 from jaxreason.sampling.engine_config import EngineStats
 from jaxreason.sampling.sampling_params import Completion
-from jaxreason.serve.calls import Parser
-from jaxreason.serve.scores import PromptScores
-from jaxreason.serve.server import _listen
-from jaxreason.serve.service import Service
-from jaxreason.serve.worker import Worker
+from jaxreason.serve import server as stage
+from jaxreason.serve.api import ServerState
+from jaxreason.serve.engine_thread import EngineThread
+from jaxreason.serve.preprocess import Preprocessor
+from jaxreason.serve.prompt_logprobs import PromptLogprobs
 
 TEXT, CHAT = "/v1/completions", "/v1/chat/completions"
 PROMPT = "<user>13+24=<assistant>"
@@ -58,11 +60,41 @@ MESSAGES = [{"role": "user", "content": "1+1="}]
         (TEXT, {"prompt": "1", "best_of": 3}, "best_of: this server does not support it"),
         (TEXT, {"prompt": "1", "suffix": "x"}, "suffix: this server does not support it"),
         (TEXT, {"prompt": "1", "temprature": 1}, "no such field; did you mean 'temperature'?"),
-        (TEXT, [], "the body is not a JSON object"),
-        (CHAT, {}, "messages: there are none"),
-        (CHAT, {"messages": ["hello"]}, "messages[0]: the body is not a JSON object"),
-        (CHAT, {"messages": [{"role": "user"}]}, "messages[0]: content: expected text"),
-        (CHAT, {"messages": [{"content": "1"}]}, "messages[0]: it has no role"),
+        (TEXT, [], "the body: expected an object, got a list"),
+        (TEXT, {"promt": "1"}, "promt: no such field; did you mean 'prompt'?"),
+        (
+            TEXT,
+            {"prompt": "1", "max_tokens": True},
+            "max_tokens: expected a whole number, got True",
+        ),
+        (TEXT, {"prompt": "1", "max_tokens": 5.0}, "max_tokens: expected a whole number, got 5.0"),
+        (TEXT, {"prompt": "1", "temperature": "1"}, "temperature: expected a number, got '1'"),
+        (TEXT, {"prompt": "1", "temperature": 10**400}, "temperature: expected a number, got 1"),
+        (TEXT, {"prompt": "1", "top_p": float("nan")}, "top_p: expected a finite number, got nan"),
+        (TEXT, {"prompt": "1", "echo": 1}, "echo: expected true or false, got 1"),
+        (TEXT, {"prompt": "1", "presence_penalty": False}, "presence_penalty: this server does"),
+        (TEXT, {"prompt": "1", "\ud800": 1}, "half of a surrogate pair is no character"),
+        (TEXT, {str(i): 1 for i in range(500)}, "expected at most 200 fields, got 501"),
+        (TEXT, {"prompt": [[1]] * 9 + [[1, True]]}, "prompt: expected text, token ids, or"),
+        (CHAT, {"messages": []}, "messages: expected at least one"),
+        (
+            CHAT,
+            {"messages": [{**MESSAGES[0], "nme": "x"}]},
+            "messages[0].nme: no such field; did you",
+        ),
+        (
+            CHAT,
+            {"messages": MESSAGES, "stream_options": {"include_usage": 1}},
+            "stream_options.include_usage: expected true or false, got 1",
+        ),
+        (CHAT, {}, "messages: expected a list of messages, got nothing"),
+        (CHAT, {"messages": ["hello"]}, "messages[0]: expected an object, got 'hello'"),
+        (CHAT, {"messages": [{"role": "user"}]}, "messages[0].content: expected text"),
+        (
+            CHAT,
+            {"messages": [{"content": "1"}]},
+            "messages[0].role: expected a string, got nothing",
+        ),
         (CHAT, {"messages": [{"role": "system", "content": "1"}]}, "only user and assistant"),
         (
             CHAT,
@@ -110,7 +142,9 @@ def test_numbers_beyond_the_engines_bits_do_not_harm_it(server):
         assert server.post(TEXT, body).status_code == 200
 
 
-@pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 5000, b""])
+@pytest.mark.parametrize(
+    "body", [b"{", b"\xff", b"[" * 5000, b"", b"1" * 5000, b'{"prompt": "1", "prompt": "2"}']
+)
 def test_a_body_that_is_no_json_is_refused(server, body):
     response = httpx.post(f"{server.url}{TEXT}", content=body)
     assert response.status_code == 400
@@ -138,7 +172,7 @@ def test_an_overloaded_server_answers_429_and_serves_those_before(server, gate):
     with ThreadPoolExecutor(3) as pool:
         with gate.shut():
             replies = [pool.submit(ask) for _ in range(3)]
-            wait_until(lambda: sum(server.service.worker.load()) == 12)
+            wait_until(lambda: sum(server.state.engine_thread.load()) == 12)
             with pytest.raises(openai.RateLimitError, match="12 replies run or wait already"):
                 ask()
             assert server.post(TEXT, {"prompt": "1"}).headers["retry-after"] == "1"
@@ -158,8 +192,8 @@ def started_stream(server):
     return stream
 
 
-def tickets(server):
-    return [*server.service.worker._running.values(), *server.service.worker._waiting]
+def prompts(server):
+    return [*server.state.engine_thread._running.values(), *server.state.engine_thread._waiting]
 
 
 @pytest.mark.parametrize("waiting", [False, True])
@@ -171,10 +205,10 @@ def test_a_dropped_client_frees_its_slots(server, gate, waiting):
             body = {"prompt": "1+1=", **LONG, "n": 4}
             with pytest.raises(httpx.ReadTimeout):
                 httpx.post(f"{server.url}{TEXT}", json=body, timeout=httpx.Timeout(60, read=1))
-            wait_until(lambda: sum(server.service.worker.load()) == 4)
+            wait_until(lambda: sum(server.state.engine_thread.load()) == 4)
             assert server.metrics()["waiting_sequences"] == 0
         first.close()
-        wait_until(lambda: all(ticket.cancelled for ticket in tickets(server)))
+        wait_until(lambda: all(prompt.cancelled for prompt in prompts(server)))
         assert server.metrics()["running_sequences"] == 4
     wait_until(lambda: server.metrics()["running_sequences"] == 0)
     after = server.metrics()['sequences_total{finish_reason="cancelled"}']
@@ -186,7 +220,7 @@ def test_a_dropped_client_that_does_not_stream_frees_its_slot_too(server, gate):
         body = {"prompt": PROMPT, **LONG}
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{server.url}{TEXT}", json=body, timeout=httpx.Timeout(60, read=1))
-        wait_until(lambda: all(ticket.cancelled for ticket in tickets(server)))
+        wait_until(lambda: all(prompt.cancelled for prompt in prompts(server)))
     wait_until(lambda: server.metrics()["running_sequences"] == 0)
 
 
@@ -214,18 +248,21 @@ class ScriptedEngine:
 
 class ScriptedScorer:
     def score(self, tokens):
-        return PromptScores((float("nan"),) * (len(tokens) - 1), ((),) * (len(tokens) - 1))
+        return PromptLogprobs((float("nan"),) * (len(tokens) - 1), ((),) * (len(tokens) - 1))
 
 
 @pytest.fixture
 def scripted():
     config, mesh = serve_config(), one_device()
     tokenizer, engine = load_tokenizer(model_config().path), ScriptedEngine()
-    worker = Worker(engine, ScriptedScorer(), config.decoding, config.max_sequences)
-    worker.start(mesh)
-    parser = Parser(config, tokenizer, 88, ("scripted",))
-    service = Service("scripted", KEY, 8192, 5.0, parser, worker, tokenizer, EngineStats())
-    with served(service) as running:
+    limits = (config.decoding, config.max_sequences)
+    engine_thread = EngineThread(engine, ScriptedScorer(), *limits)
+    engine_thread.start(mesh)
+    preprocessor = Preprocessor(config, tokenizer, 88, ("scripted",))
+    state = ServerState(
+        "scripted", KEY, 8192, 5.0, preprocessor, engine_thread, tokenizer, EngineStats()
+    )
+    with served(state) as running:
         yield running, engine
 
 
@@ -274,16 +311,16 @@ def test_an_engine_that_breaks_fails_its_requests_and_serves_the_next(scripted, 
     assert "RuntimeError: out of memory" in capfd.readouterr().err
 
 
-def test_a_worker_that_stops_takes_nothing_more(scripted):
+def test_an_engine_thread_that_stops_takes_nothing_more(scripted):
     server, _ = scripted
-    server.service.worker.stop(cancel=False)
+    server.state.engine_thread.stop(cancel=False)
     assert server.post(TEXT, {"prompt": "1"}).status_code == 503
     assert httpx.get(f"{server.url}/health").status_code == 503
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(scripted):
     server, _ = scripted
-    server.service.body_timeout_s = 0.05
+    server.state.body_timeout_s = 0.05
     release = threading.Event()
 
     def slowly():
@@ -299,4 +336,46 @@ def test_a_body_that_does_not_come_is_not_waited_for(scripted):
 def test_an_address_that_is_taken_is_named(server):
     port = int(server.url.rpartition(":")[2])
     with pytest.raises(ConfigError, match=f"serve.port={port}"):
-        _listen(dataclasses.replace(serve_config(), port=port))
+        stage._listen(dataclasses.replace(serve_config(), port=port))
+
+
+# One token of this model is broken: whoever uses it is told, and the others are served.
+BROKEN, GOOD = "<user>7=<assistant>", "<user>13+24=<assistant>"
+
+
+def open_broken(tokenizer):
+    """As `open_model`, but what follows the digit 7 is not a number; the head, which is tied, stays whole."""
+
+    def open_(config, mesh):
+        model, params = open_model(config, mesh)
+        architecture = dataclasses.replace(model.architecture, tie_word_embeddings=False)
+        table = params["embed_tokens"]["embedding"]
+        broken = table.at[tokenizer.encode("7")[0]].set(jnp.nan)
+        params |= {"embed_tokens": {"embedding": broken}, "lm_head": {"kernel": table.T}}
+        return dataclasses.replace(model, architecture=architecture), params
+
+    return open_
+
+
+@pytest.fixture(scope="module")
+def broken(tokenizer):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "open_model", open_broken(tokenizer))
+        with served(
+            stage.make_server_state(serve_config(), model_config(), one_device())
+        ) as running:
+            yield running
+
+
+@pytest.mark.parametrize("extra", [{}, {"echo": True, "logprobs": 1, "max_tokens": 1}])
+def test_logits_that_are_no_numbers_fail_the_request_and_no_other(broken, server, extra):
+    bodies = [{"prompt": p, "temperature": 0.0} | extra for p in (GOOD, BROKEN) * 3]
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        found = list(pool.map(lambda body: broken.post("/v1/completions", body), bodies))
+    for response in found[1::2]:
+        assert response.status_code == 500
+        assert response.json()["error"]["message"] == "non-finite logits"
+    expected = server.post("/v1/completions", bodies[0]).json()["choices"][0]["text"]
+    for response in found[::2]:
+        assert response.status_code == 200
+        assert response.json()["choices"][0]["text"] == expected

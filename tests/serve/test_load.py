@@ -46,7 +46,7 @@ def test_short_requests_leave_nothing_in_the_server(server):
     leaks.ask_server(url, 70, 140)
     last = leaks.settled(row, first, most_mib=64)
     assert leaks.grown(first, last, most_mib=64) == [] and last["replies"] == 0
-    assert not server.service.worker._running and not server.service.worker._waiting
+    assert not server.state.engine_thread._running and not server.state.engine_thread._waiting
 
 
 @pytest.mark.parametrize("kind", sorted(bench_load.KINDS))

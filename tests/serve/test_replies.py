@@ -1,14 +1,24 @@
-"""What OpenAI's own client gets, beside what the engine gives."""
+"""What OpenAI's own client gets, beside what the engine gives; and text in pieces."""
 
+import random
+
+import httpx
 import jax
 import openai
 import pytest
+from prometheus_client.openmetrics import parser as openmetrics_parser
+from prometheus_client.parser import text_string_to_metric_families
 from serving import GENERATE, LONG, one_device
 
 from jaxreason.sampling.sampling_params import Request, SamplingParams
+from jaxreason.serve.choices import TextStream
 
 PROMPT = "<user>13+24=<assistant>"
 QUESTION = [{"role": "user", "content": "13+24="}]
+PARSERS = {
+    "text/plain": text_string_to_metric_families,
+    "application/openmetrics-text": openmetrics_parser.text_string_to_metric_families,
+}
 GREEDY = SamplingParams(0.0, 0, 1.0, 12, ())
 
 
@@ -188,8 +198,100 @@ def test_without_max_tokens_a_reply_is_as_long_as_there_is_room(client):
     assert found.usage.completion_tokens == 5 and found.choices[0].finish_reason == "length"
 
 
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [("*/*", "text/plain"), ("application/openmetrics-text", "application/openmetrics-text")],
+)
+def test_metrics_are_what_prometheus_reads(server, client, accept, content_type):
+    complete(client, temperature=0, max_tokens=3)
+    response = httpx.get(f"{server.url}/metrics", headers={"Accept": accept})
+    assert response.headers["content-type"].startswith(f"{content_type}; version=")
+    kinds = {metric.name: metric.type for metric in PARSERS[content_type](response.text)}
+    gauges = {name for name, kind in kinds.items() if kind == "gauge"}
+    assert gauges == {"jaxreason_running_sequences", "jaxreason_waiting_sequences"}
+    counters = ("responses", "sequences", "prompt_tokens", "generated_tokens")
+    counters += ("engine_decoded_tokens", "engine_host_seconds")
+    assert {kinds[f"jaxreason_{name}"] for name in counters} == {"counter"}
+    found = server.metrics()
+    assert found['responses_total{route="/v1/completions",status="200"}'] >= 1
+    assert found['sequences_total{finish_reason="length"}'] >= 1
+    assert found["generated_tokens_total"] >= 3
+
+
 def test_the_model_is_listed_and_another_is_not_found(client):
     assert [model.id for model in client.models.list()] == ["tiny_base"]
     assert client.models.retrieve("tiny_base").id == "tiny_base"
     with pytest.raises(openai.NotFoundError, match="'gpt-4' is not served here"):
         client.completions.create(model="gpt-4", prompt=PROMPT)
+
+
+# Streamed text: whole characters, nothing of a stop string, and in the end what one piece would have been.
+
+
+def decode(ids):
+    """One byte a token; 256 is a special token."""
+    return bytes(i for i in ids if i < 256).decode("utf-8", "replace")
+
+
+def pieces(tokens, ends, stop=()):
+    stream = TextStream(decode, stop)
+    return [stream.push(tokens[:end], final=end == len(tokens)) for end in ends]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pieces_of_any_size_make_the_whole_text(seed):
+    draw = random.Random(seed)
+    text = "".join(draw.choice("añ€😀 b\n") for _ in range(40))
+    tokens = [*text.encode(), 256]
+    ends = [*sorted(draw.sample(range(len(tokens)), 12)), len(tokens)]
+    found = pieces(tokens, ends)
+    assert "".join(found) == text
+    assert not any("\N{REPLACEMENT CHARACTER}" in piece for piece in found)
+
+
+def test_a_character_is_given_when_all_its_bytes_are_there():
+    assert pieces(list("€".encode()) + [97, 97], [1, 2, 3, 4, 5]) == ["", "", "€", "a", "a"]
+
+
+def test_a_character_that_is_never_completed_comes_at_the_end():
+    assert pieces([97, 0xE2], [1, 2]) == ["a", "\N{REPLACEMENT CHARACTER}"]
+
+
+def test_the_beginning_of_a_stop_string_waits_until_it_is_none():
+    assert pieces(list(b"a\nQb\nQ:c"), range(1, 9), ("\nQ:",)) == [
+        "a",
+        "",
+        "",
+        "\nQb",
+        "",
+        "",
+        "",
+        "",
+    ]
+
+
+def test_the_beginning_of_a_stop_string_is_text_when_the_reply_ends_there():
+    assert pieces(list(b"a\nQ"), [1, 2, 3], ("\nQ:",)) == ["a", "", "\nQ"]
+
+
+def test_the_first_stop_string_counts_and_nothing_follows_it():
+    stream = TextStream(decode, ("xx", "b"))
+    assert stream.push(list(b"abxx"), final=False) == "a"
+    assert stream.push(list(b"abxxc"), final=True) == ""
+
+
+class Decode:
+    """One byte a token; 256 is the special token <end>."""
+
+    def __call__(self, ids):
+        return decode(ids)
+
+    def with_special(self, ids):
+        return "".join("<end>" if i == 256 else chr(i) for i in ids)
+
+
+def test_what_a_stop_string_with_a_special_token_has_of_the_text_is_not_given_out():
+    stream, tokens = TextStream(Decode(), ("b<end>",)), [*b"ab", 256]
+    assert [stream.push(tokens[:n], final=n == 3) for n in (1, 2, 3)] == ["a", "", ""]
+    stream = TextStream(Decode(), ("b<end>",))
+    assert [stream.push([*b"ab"][:n], final=n == 2) for n in (1, 2)] == ["a", "b"]

@@ -20,9 +20,9 @@ from jaxreason.models.huggingface import open_model
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.serve import server as stage
-from jaxreason.serve.changes import inside
-from jaxreason.serve.errors import ApiError
-from jaxreason.serve.tickets import Change
+from jaxreason.serve.api_errors import ApiError
+from jaxreason.serve.engine_thread import QueuedWeights
+from jaxreason.serve.weight_updates import resolve_inside
 
 TEXT = "/v1/completions"
 PROMPT = "<user>13+24=<assistant>"
@@ -49,7 +49,7 @@ def folders(tmp_path_factory):
 def make(folders, **changes):
     model = dataclasses.replace(model_config(), path=str(folders / "base"))
     config = serve_config(api_key=KEY, weights_root=str(folders), **changes)
-    return stage.make_service(config, model, one_device())
+    return stage.make_server_state(config, model, one_device())
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +88,12 @@ def test_new_weights_give_the_replies_of_an_engine_made_with_them(server, folder
     model = dataclasses.replace(model_config(), path=str(folders / "other"))
     with jax.set_mesh(one_device()):
         engine = Engine(
-            *(*open_model(model, one_device()), serve_config().sampler, one_device()),
-            *(tokenizer.stop_ids, tokenizer.pad_id, tokenizer.decode),
+            *open_model(model, one_device()),
+            serve_config().sampler,
+            one_device(),
+            tokenizer.stop_ids,
+            tokenizer.pad_id,
+            tokenizer.decode,
         )
         decoding = SamplingParams(LONG["temperature"], 0, 1.0, 20, ())
         request = Request("direct", tuple(tokenizer.encode(PROMPT)), LONG["seed"], 1)
@@ -141,11 +145,11 @@ def test_what_came_before_a_change_gets_the_old_weights_and_what_comes_after_the
     with ThreadPoolExecutor(8) as pool:
         with gate.shut():
             before = [pool.submit(server.post, TEXT, ASKED) for _ in range(6)]
-            wait_until(lambda: sum(server.service.worker.load()) == 6)
+            wait_until(lambda: sum(server.state.engine_thread.load()) == 6)
             changed = pool.submit(change, server, "other")
-            wait_until(lambda: isinstance(server.service.worker._waiting[-1], Change))
+            wait_until(lambda: isinstance(server.state.engine_thread._waiting[-1], QueuedWeights))
             after = pool.submit(server.post, TEXT, ASKED)
-            wait_until(lambda: sum(server.service.worker.load()) == 7)
+            wait_until(lambda: sum(server.state.engine_thread.load()) == 7)
             refused = server.post("/v1/weights", {"path": "base"})
             assert refused.status_code == 409 and not changed.done()
         assert changed.result()["fingerprint"] == new[1]
@@ -214,8 +218,8 @@ def test_without_the_key_no_weights_are_taken(server):
 
 @pytest.mark.parametrize(("key", "root"), [("", "there"), (KEY, "")])
 def test_the_endpoint_is_off_without_a_key_or_a_root(server, folders, monkeypatch, key, root):
-    monkeypatch.setattr(server.service, "api_key", key)
-    monkeypatch.setattr(server.service.changes, "root", root)
+    monkeypatch.setattr(server.state, "api_key", key)
+    monkeypatch.setattr(server.state.updater, "root", root)
     response = server.post("/v1/weights", {"path": "other"})
     assert response.status_code == 403
     assert "serve.api_key (or JAXREASON_API_KEY)" in response.json()["error"]["message"]
@@ -237,7 +241,7 @@ class Disk:
 
 def failing_after_the_check(server, monkeypatch, times):
     """The disk fails in the middle of loading, which follows the check of all bytes."""
-    check = server.service.weights.check
+    check = server.state.weights.check
     disk = Disk(10, times)
 
     def checked(folder):
@@ -246,7 +250,7 @@ def failing_after_the_check(server, monkeypatch, times):
             safetensors_reader.LocalFile, "read", lambda file, *args: disk.read(file, *args)
         )
 
-    monkeypatch.setattr(server.service.weights, "check", checked)
+    monkeypatch.setattr(server.state.weights, "check", checked)
     return disk
 
 
@@ -287,30 +291,30 @@ def test_a_folder_that_cannot_be_looked_into_does_not_tell_where_it_is(
 
 
 def test_a_client_that_goes_away_does_not_end_a_change(server):
-    changing = server.service.changes.to_folder("other")
+    changing = server.state.updater.update("other")
     assert not changing.cancel()
     changing.result(60)
-    assert server.service.weights._folder.name == "other"
+    assert server.state.weights._folder.name == "other"
 
 
 def test_a_change_that_breaks_after_sighup_is_in_the_log(server, monkeypatch, caplog):
     def broken(folder):
         raise KeyError("lost")
 
-    monkeypatch.setattr(server.service.weights, "check", broken)
-    server.service.changes.again().result()
+    monkeypatch.setattr(server.state.weights, "check", broken)
+    server.state.updater.reload().result()
     assert "SIGHUP: the change of weights failed" in caplog.text and "'lost'" in caplog.text
 
 
 def test_when_the_old_weights_cannot_be_read_either_the_server_ends(folders, monkeypatch, capfd):
     ended = threading.Event()
     with served(make(folders)) as server:
-        server.service.worker.on_error = ended.set
+        server.state.engine_thread.on_error = ended.set
         failing_after_the_check(server, monkeypatch, 10**6)
         response = server.post("/v1/weights", {"path": "other"})
         assert response.status_code == 500
         assert "and so did reading the weights from before" in response.json()["error"]["message"]
-        assert ended.wait(60) and "could not be read" in str(server.service.worker.error)
+        assert ended.wait(60) and "could not be read" in str(server.state.engine_thread.error)
         assert server.post(TEXT, ASKED).status_code == 503
         assert httpx.get(f"{server.url}/health").status_code == 503
     capfd.readouterr()
@@ -319,13 +323,13 @@ def test_when_the_old_weights_cannot_be_read_either_the_server_ends(folders, mon
 def test_a_server_that_stops_drops_a_change_that_has_not_begun(folders, gate, monkeypatch):
     monkeypatch.setattr(Engine, "generate", lambda *args, **kw: gate.generate(*args, **kw))
     with served(make(folders)) as server, ThreadPoolExecutor(2) as pool:
-        worker = server.service.worker
+        engine_thread = server.state.engine_thread
         with gate.shut():
             asked = pool.submit(server.post, TEXT, ASKED)
-            wait_until(lambda: worker.load()[0] == 1)
+            wait_until(lambda: engine_thread.load()[0] == 1)
             changed = pool.submit(server.post, "/v1/weights", {"path": "other"})
-            wait_until(lambda: len(worker._waiting) == 1)
-            stopping = threading.Thread(target=worker.stop, kwargs={"cancel": False})
+            wait_until(lambda: len(engine_thread._waiting) == 1)
+            stopping = threading.Thread(target=engine_thread.stop, kwargs={"cancel": False})
             stopping.start()
             assert changed.result().status_code == 503
         stopping.join()
@@ -336,12 +340,12 @@ def test_sighup_reads_the_first_folder_again_and_says_so(folders, tmp_path, capl
     """In this process: the handlers are those of the verb."""
     (tmp_path / "root").mkdir()
     first = write(tmp_path / "root" / "base")
-    service, found = make(tmp_path / "root"), {}
+    state, found = make(tmp_path / "root"), {}
     config = serve_config(api_key=KEY)
 
     def user():
         try:
-            found["before"] = service.weights.fingerprint
+            found["before"] = state.weights.fingerprint
             wait_until(lambda: signal.getsignal(signal.SIGHUP) not in (signal.SIG_DFL, None))
             os.kill(os.getpid(), signal.SIGHUP)
             wait_until(lambda: "read again" in caplog.text)
@@ -350,17 +354,17 @@ def test_sighup_reads_the_first_folder_again_and_says_so(folders, tmp_path, capl
             wait_until(lambda: "the weights stay as they are" in caplog.text)
             os.kill(os.getpid(), signal.SIGTERM)
         finally:
-            service.worker.on_error()  # ends the server, or a wait in vain would leave the test hanging
+            state.engine_thread.on_error()  # ends the server, or a wait in vain would leave the test hanging
 
     first.rename(tmp_path / "old")
     write(first, noisy)
     with caplog.at_level("INFO", "jaxreason"), socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=user)
         thread.start()
-        stage._serve(service, listener, config)
+        stage._serve(state, listener, config)
         thread.join()
     assert f"was {found['before']}" in caplog.text
-    assert service.weights.fingerprint != found["before"]
+    assert state.weights.fingerprint != found["before"]
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
 
 
@@ -376,6 +380,8 @@ def write_cut_in_place(folder):
 )
 def test_in_a_bucket_too_nothing_outside_of_the_root_is_read(path):
     with pytest.raises(ApiError, match=r"is not inside serve\.weights_root"):
-        inside("gs://bucket/models", path)
-    assert str(inside("gs://bucket/models", "a/b")) == "gs://bucket/models/a/b"
-    assert str(inside("gs://bucket/models/", "gs://bucket/models/a")) == "gs://bucket/models/a"
+        resolve_inside("gs://bucket/models", path)
+    assert str(resolve_inside("gs://bucket/models", "a/b")) == "gs://bucket/models/a/b"
+    assert (
+        str(resolve_inside("gs://bucket/models/", "gs://bucket/models/a")) == "gs://bucket/models/a"
+    )

@@ -15,12 +15,14 @@ from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import forward, head
 from jaxreason.sharding import num_parts, replicated, to_host
 
-CHUNK = 64  # positions whose logits exist at a time
-SHORTEST = 64  # prompts are padded to this, or to a power of two
+# Positions whose logits exist at a time: those of a whole prompt, in float32, can be larger than the model.
+CHUNK = 64
+# Prompts are padded to this or to a power of two, so that few lengths are compiled.
+SHORTEST = 64
 
 
-class PromptScores(NamedTuple):
-    """Of each token but the first; the first has no probability.
+class PromptLogprobs(NamedTuple):
+    """Log-probabilities of each token but the first, which has none.
 
     `top`: the likeliest tokens there, as (token, log-probability), likeliest first.
     """
@@ -58,10 +60,12 @@ class PromptScorer:
         program = functools.partial(_score, model, max(num_top, 1))
         self._program = jax.jit(program, out_shardings=replicated(mesh))
 
-    def score(self, tokens: tuple[int, ...]) -> PromptScores:
+    def score(self, tokens: tuple[int, ...]) -> PromptLogprobs:
         """The scores of a prompt that is not longer than `max_length`."""
         length = min(max(SHORTEST, 1 << (len(tokens) - 1).bit_length()), self._max_length)
-        padded = np.zeros((self._rows, length), np.int32)  # every device that shares rows has one
+        padded = np.zeros(
+            (self._rows, length), np.int32
+        )  # a row for every device that shares them; all are equal
         padded[:, : len(tokens)] = tokens
         logprobs, ids, values = to_host(self._program(self._params(), padded))
         count = len(tokens) - 1
@@ -69,22 +73,21 @@ class PromptScorer:
             tuple(zip(some.tolist(), theirs.tolist(), strict=True))
             for some, theirs in zip(ids[:count], values[:count], strict=True)
         ]
-        return PromptScores(tuple(logprobs[:count].tolist()), tuple(top))
+        return PromptLogprobs(tuple(logprobs[:count].tolist()), tuple(top))
 
 
 def _score(
     model: Model, num_top: int, params: Any, tokens: Int[Array, "B T"]
 ) -> tuple[Float[Array, " T"], Int[Array, "T K"], Float[Array, "T K"]]:
-    """Entry t belongs to the token at t + 1; the last means nothing. Of the first row alone."""
+    """Scores the first row: entry t belongs to the token at t + 1, and the last entry means nothing."""
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     states = forward(model, params, tokens, positions).final[0]
     embedding, targets = head(model, params), jnp.roll(tokens[0], -1)
 
     def reduce(part: tuple[Array, Array]) -> tuple[Array, Array, Array]:
         state, target = part
-        logits = jnp.einsum(
-            *("D,DV->V", state, embedding.astype(state.dtype)), preferred_element_type=jnp.float32
-        )
+        weights = embedding.astype(state.dtype)
+        logits = jnp.einsum("D,DV->V", state, weights, preferred_element_type=jnp.float32)
         scores = jax.nn.log_softmax(logits)
         values, ids = jax.lax.top_k(scores, num_top)
         return scores[target], ids, values

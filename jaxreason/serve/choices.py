@@ -1,0 +1,182 @@
+"""What clients read: choices of responses and of chunks in OpenAI's form, and the text of a reply as it grows."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from jaxreason.sampling.stopping import special_stop
+
+LEAST_LOGPROB = -9999.0  # in place of minus infinity, which JSON does not have
+# What a decoder makes of a character whose bytes are not all there.
+CUT = "\N{REPLACEMENT CHARACTER}"
+
+
+class TokenLogprob(NamedTuple):
+    """A token with its log-probability and the likeliest tokens at its place, likeliest first.
+
+    The first token of a prompt has no log-probability.
+    """
+
+    token: int
+    logprob: float | None
+    top: tuple[tuple[int, float], ...]
+
+
+class ChoiceDelta(NamedTuple):
+    """What a choice's text and tokens grow by, and why it has ended, if it has."""
+
+    text: str
+    tokens: tuple[TokenLogprob, ...]
+    finish_reason: str | None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of a request; a prompt with several replies counts once."""
+
+    prompt: int
+    replies: int
+
+    def to_json(self) -> dict[str, int]:
+        """With OpenAI's names."""
+        total = self.prompt + self.replies
+        counts = {"prompt_tokens": self.prompt, "completion_tokens": self.replies}
+        return {**counts, "total_tokens": total}
+
+
+class ChoiceWriter:
+    """Writes the choices of one request.
+
+    Args:
+      chat: whether they are messages or texts.
+      logprobs: how many likeliest tokens are shown at each; None shows no log-probabilities.
+      show: token ids to text, special tokens included.
+      spell: a token to its bytes, which may be a part of a character.
+    """
+
+    def __init__(
+        self,
+        chat: bool,
+        logprobs: int | None,
+        show: Callable[[list[int]], str],
+        spell: Callable[[int], bytes],
+    ):
+        self._chat, self._logprobs, self._show, self._spell = chat, logprobs, show, spell
+        self._offsets: dict[int, int] = {}  # of each choice's next token in its text
+
+    def object_name(self, chunk: bool) -> str:
+        """The value of `object`."""
+        if self._chat:
+            return "chat.completion.chunk" if chunk else "chat.completion"
+        return "text_completion"
+
+    def opening(self, index: int) -> dict[str, Any] | None:
+        """The choice of the chunk that opens a message; texts have none."""
+        if not self._chat:
+            return None
+        delta = {"role": "assistant", "content": "", "refusal": None}
+        return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+
+    def choice(self, index: int, delta: ChoiceDelta, chunk: bool) -> dict[str, Any]:
+        """A whole choice, or a chunk's."""
+        if not self._chat:
+            content = {"text": delta.text}
+        elif chunk:
+            content = {"delta": {"content": delta.text} if delta.text else {}}
+        else:
+            message = {"role": "assistant", "content": delta.text, "refusal": None}
+            content = {"message": message}
+        logprobs = None if self._logprobs is None else self._table(index, delta.tokens)
+        return {
+            "index": index,
+            **content,
+            "logprobs": logprobs,
+            "finish_reason": delta.finish_reason,
+        }
+
+    def _table(self, index: int, tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
+        if self._chat:
+            return {"content": [self._entry(one) for one in tokens], "refusal": None}
+        texts = [self._show([one.token]) for one in tokens]
+        offsets = [self._offsets.get(index, 0)]
+        for text in texts:
+            offsets.append(offsets[-1] + len(text))
+        self._offsets[index] = offsets.pop()
+        return {
+            "tokens": texts,
+            "token_logprobs": [_finite(one.logprob) for one in tokens],
+            "top_logprobs": [self._top_texts(one) for one in tokens] if self._logprobs else None,
+            "text_offset": offsets,
+        }
+
+    def _top_texts(self, shown: TokenLogprob) -> dict[str, float] | None:
+        if shown.logprob is None:
+            return None
+        found: dict[str, float] = {}
+        for token, logprob in shown.top[: self._logprobs]:
+            # Two tokens may have the same text; the likelier one, which comes first, is shown.
+            found.setdefault(self._show([token]), _finite(logprob))
+        return found
+
+    def _entry(self, shown: TokenLogprob) -> dict[str, Any]:
+        top = [self._named(*one) for one in shown.top[: self._logprobs]]
+        return {**self._named(shown.token, shown.logprob), "top_logprobs": top}
+
+    def _named(self, token: int, logprob: float | None) -> dict[str, Any]:
+        spelled = list(self._spell(token))
+        return {"token": self._show([token]), "logprob": _finite(logprob), "bytes": spelled}
+
+
+def _finite(logprob: float | None) -> float | None:
+    return logprob if logprob is None or math.isfinite(logprob) else LEAST_LOGPROB
+
+
+class TextStream:
+    """Gives out a reply's text as far as it is certain: whole characters, nothing that may belong to a stop string.
+
+    Text that was given out is never taken back.
+
+    Args:
+      decode: token ids to text.
+      stop: strings of which the first ends the text, itself left out.
+    """
+
+    def __init__(self, decode: Callable[[list[int]], str], stop: tuple[str, ...]):
+        self._decode, self._stop = decode, stop
+        # Decoding all tokens for each new one would cost the square of the reply's length. Tokens before `_context` are
+        # not decoded again. Those from there to `_read` are, since a token's text may depend on the one before it (a
+        # leading space); their text is cut off the front of the new one.
+        self._context = self._read = 0
+        self._held, self._ended = "", False
+
+    def push(self, tokens: Sequence[int], final: bool) -> str:
+        """The new text, given all tokens so far. With `final` the text that was held back comes too."""
+        if self._ended:
+            return ""
+        self._held += self._new_text(tokens, final)
+        places = [self._held.find(one) for one in self._stop if one in self._held]
+        self._ended = bool(places) or final
+        sure = min(places) if places else len(self._held) - self._unsure(tokens, final)
+        text, self._held = self._held[:sure], self._held[sure:]
+        return text
+
+    def _new_text(self, tokens: Sequence[int], final: bool) -> str:
+        before = self._decode(list(tokens[self._context : self._read]))
+        text = self._decode(list(tokens[self._context :]))
+        if len(text) <= len(before) or (text.endswith(CUT) and not final):
+            return ""
+        self._context, self._read = self._read, len(tokens)
+        return text[len(before) :]
+
+    def _unsure(self, tokens: Sequence[int], final: bool) -> int:
+        """Characters at the end that are, or may be, the beginning of a stop string that special tokens are part of."""
+        return special_stop(tokens, self._stop, self._decode) if final else self._open()
+
+    def _open(self) -> int:
+        """Characters at the end that may be the beginning of a stop string."""
+        longest = max(map(len, self._stop), default=1) - 1
+        for length in range(min(longest, len(self._held)), 0, -1):
+            if self._held.endswith(tuple(one[:length] for one in self._stop if len(one) > length)):
+                return length
+        return 0

@@ -1,0 +1,271 @@
+"""Answering a job: as one response, or as server-sent events while it is being generated.
+
+Everything here runs in the event loop. The engine's thread only puts results into a `Mailbox`.
+"""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import Request as HttpRequest
+from fastapi import Response
+from fastapi.responses import StreamingResponse
+
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.sampling.sampling_params import Completion, Request
+from jaxreason.serve.api_errors import ApiError
+from jaxreason.serve.choices import ChoiceDelta, ChoiceWriter, TextStream, TokenLogprob, Usage
+from jaxreason.serve.engine_thread import EngineThread, QueuedPrompt
+from jaxreason.serve.preprocess import GenerationJob
+from jaxreason.serve.prompt_logprobs import PromptLogprobs
+
+
+def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON response in ASCII: an error may quote half of a surrogate pair, which UTF-8 cannot hold."""
+    return Response(json.dumps(value), status, headers, "application/json")
+
+
+async def respond(
+    http_request: HttpRequest,
+    job: GenerationJob,
+    engine_thread: EngineThread,
+    tokenizer: Tokenizer,
+    model_name: str,
+) -> Response:
+    """Has the job done; when the client hangs up, the engine is told to drop it.
+
+    Raises:
+      ApiError: the job was not taken, or failed before its first token.
+    """
+    running = RunningJob(job, engine_thread, tokenizer)
+    watch = asyncio.create_task(_cancel_when_gone(http_request, running))
+    try:
+        return await _respond(job, running, tokenizer, model_name, watch)
+    except BaseException:
+        watch.cancel()
+        raise
+
+
+async def _respond(
+    job: GenerationJob,
+    running: "RunningJob",
+    tokenizer: Tokenizer,
+    model_name: str,
+    watch: asyncio.Task,
+) -> Response:
+    writer = ChoiceWriter(job.chat, job.logprobs, tokenizer.show, tokenizer.token_bytes)
+    head = {
+        "id": running.id,
+        "object": writer.object_name(job.stream),
+        "created": int(time.time()),
+        "model": model_name,
+    }
+    if not job.stream:
+        body = await _collect(running, writer, job)
+        watch.cancel()
+        return json_response({**head, "system_fingerprint": running.fingerprint, **body})
+    chunks = _chunks(running, writer, job, head)
+    # A job that fails before its first chunk gets an error status; later the status has been sent already.
+    first = await anext(chunks)
+    return StreamingResponse(_events(first, chunks, watch), media_type="text/event-stream")
+
+
+async def _cancel_when_gone(http_request: HttpRequest, running: "RunningJob") -> None:
+    while (await http_request.receive())["type"] != "http.disconnect":
+        pass
+    running.cancel()
+
+
+async def _collect(running: "RunningJob", writer: ChoiceWriter, job: GenerationJob) -> dict:
+    """The choices and the usage of a response that is not streamed."""
+    grown = {index: ChoiceDelta("", (), None) for index in range(job.sequences)}
+    async for index, delta in running.deltas():
+        before = grown[index]
+        grown[index] = ChoiceDelta(
+            before.text + delta.text, before.tokens + delta.tokens, delta.finish_reason
+        )
+    choices = [writer.choice(index, whole, chunk=False) for index, whole in grown.items()]
+    return {"choices": choices, "usage": running.usage.to_json()}
+
+
+async def _chunks(
+    running: "RunningJob", writer: ChoiceWriter, job: GenerationJob, head: dict[str, Any]
+) -> AsyncIterator[dict[str, Any]]:
+    """The chunks of a stream; the last counts tokens, if that was asked for."""
+    usage = {"usage": None} if job.include_usage else {}
+    opened = set()
+    async for index, delta in running.deltas():
+        head = {**head, "system_fingerprint": running.fingerprint}
+        if index not in opened and (opening := writer.opening(index)) is not None:
+            yield {**head, "choices": [opening], **usage}
+        opened.add(index)
+        if delta.text or delta.tokens or delta.finish_reason:
+            yield {**head, "choices": [writer.choice(index, delta, chunk=True)], **usage}
+    if job.include_usage:
+        yield {**head, "choices": [], "usage": running.usage.to_json()}
+
+
+async def _events(
+    first: dict[str, Any], rest: AsyncIterator[dict[str, Any]], watch: asyncio.Task
+) -> AsyncIterator[str]:
+    """The chunks as server-sent events. A failure under way is the last event."""
+    try:
+        yield _event(first)
+        async for chunk in rest:
+            yield _event(chunk)
+        yield "data: [DONE]\n\n"
+    except ApiError as error:
+        yield _event(error.to_json())
+    finally:
+        watch.cancel()
+        await rest.aclose()
+
+
+def _event(value: dict[str, Any]) -> str:
+    return f"data: {json.dumps(value)}\n\n"
+
+
+class Mailbox:
+    """What the engine's thread has for a coroutine. Made in the event loop that takes from it.
+
+    It holds the newest state of each sequence only: a client that reads slowly makes the pieces of its stream larger,
+    and never a queue longer.
+    """
+
+    def __init__(self):
+        self._loop, self._news = asyncio.get_running_loop(), asyncio.Event()
+        self._latest: dict[Any, Any] = {}
+
+    def put(self, key: Any, value: Any) -> None:
+        """Replaces the value that has not been taken; may be called from any thread."""
+        try:
+            # An asyncio.Event may be set by its own loop alone.
+            self._loop.call_soon_threadsafe(self._put, key, value)
+        except RuntimeError:
+            return  # the loop has ended, and nobody reads any more
+
+    def _put(self, key: Any, value: Any) -> None:
+        self._latest[key] = value
+        self._news.set()
+
+    async def take(self) -> dict[Any, Any]:
+        """What was put since the last time, at least one value."""
+        await self._news.wait()
+        self._news.clear()
+        taken, self._latest = self._latest, {}
+        return taken
+
+
+class RunningJob:
+    """A job that the engine's thread has. Made in the event loop.
+
+    Raises:
+      ApiError: as `EngineThread.submit`.
+    """
+
+    def __init__(self, job: GenerationJob, engine_thread: EngineThread, tokenizer: Tokenizer):
+        self._job, self._engine_thread, self._tokenizer = job, engine_thread, tokenizer
+        self.id = f"{'chatcmpl' if job.chat else 'cmpl'}-{uuid.uuid4().hex}"
+        self._mailbox = Mailbox()
+        stop = job.decoding.stop if job.decoding is not None else ()
+        self._texts = [TextStream(tokenizer.decode, stop) for _ in range(job.sequences)]
+        self._given = [0] * job.sequences  # tokens of each choice that have been given out
+        self._reply_tokens = 0
+        self._prompts = [self._queued_prompt(index) for index in range(len(job.prompts))]
+        engine_thread.submit(self._prompts)
+
+    def _queued_prompt(self, index: int) -> QueuedPrompt:
+        job = self._job
+        request = Request(
+            f"{self.id}/{index}",
+            job.prompts[index],
+            job.seeds[index],
+            job.samples,
+            job.decoding,
+        )
+        return QueuedPrompt(
+            request,
+            post=lambda key, value: self._mailbox.put((index, key), value),
+            streams=job.stream,
+            wants_logprobs=job.echo and job.logprobs is not None,
+            wants_replies=job.decoding is not None,
+        )
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens so far."""
+        return Usage(sum(map(len, self._job.prompts)), self._reply_tokens)
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the weights that answer the job, once it has begun."""
+        return self._prompts[0].fingerprint
+
+    def cancel(self) -> None:
+        """Nobody wants the job any more."""
+        self._engine_thread.cancel(self._prompts)
+
+    async def deltas(self) -> AsyncIterator[tuple[int, ChoiceDelta]]:
+        """(choice, what it grows by) until all choices have ended.
+
+        Raises:
+          ApiError: a reply has failed; the others of the job are cancelled.
+        """
+        unfinished = self._job.sequences
+        try:
+            if self._job.echo and self._job.logprobs is None:
+                for index, tokens in enumerate(self._job.prompts):
+                    for choice in self._choices_of(index):
+                        yield choice, ChoiceDelta(self._tokenizer.show(tokens), (), None)
+            while unfinished:
+                for (index, key), value in (await self._mailbox.take()).items():
+                    for choice, delta in self._grow(index, key, value):
+                        unfinished -= delta.finish_reason is not None
+                        yield choice, delta
+        finally:
+            # Also when the client stops reading: the generator is closed then.
+            self.cancel()
+
+    def _choices_of(self, index: int) -> range:
+        """The choices of a prompt: all of the first prompt come first."""
+        return range(index * self._job.samples, (index + 1) * self._job.samples)
+
+    def _grow(self, index: int, key: Any, value: Any) -> list[tuple[int, ChoiceDelta]]:
+        choices = self._choices_of(index)
+        if key == "prompt":
+            delta = self._prompt_delta(self._job.prompts[index], value)
+            return [(choice, delta) for choice in choices]
+        return [(choices[key], self._reply_delta(choices[key], value))]
+
+    def _prompt_delta(self, tokens: tuple[int, ...], found: PromptLogprobs) -> ChoiceDelta:
+        first = TokenLogprob(tokens[0], None, ())
+        rest = map(TokenLogprob, tokens[1:], found.logprobs, found.top)
+        return ChoiceDelta(self._tokenizer.show(tokens), (first, *rest), None)
+
+    def _reply_delta(self, choice: int, completion: Completion) -> ChoiceDelta:
+        reason = completion.finish_reason
+        if reason == "cancelled":
+            raise ApiError(503, "the request was cancelled")
+        if reason.startswith("error"):
+            raise _engine_error(reason)
+        text = self._texts[choice].push(completion.tokens, final=reason != "")
+        return ChoiceDelta(text, self._new_tokens(choice, completion), reason or None)
+
+    def _new_tokens(self, choice: int, completion: Completion) -> tuple[TokenLogprob, ...]:
+        start, self._given[choice] = self._given[choice], len(completion.tokens)
+        self._reply_tokens += len(completion.tokens) - start
+        if self._job.logprobs is None:
+            return ()
+        tokens, logprobs = completion.tokens[start:], completion.logprobs[start:]
+        top = completion.top_logprobs[start:] or [()] * len(tokens)
+        return tuple(map(TokenLogprob, tokens, logprobs, top))
+
+
+def _engine_error(finish_reason: str) -> ApiError:
+    """The error of a reply that ended with "error: ...": 400 where the engine refused what was asked."""
+    reason = finish_reason.removeprefix("error: ")
+    ours = reason.startswith(("non-finite", "the engine failed"))
+    return ApiError(500 if ours else 400, reason)

@@ -1,0 +1,374 @@
+"""The one thread that uses the engine, and the bounded queue in front of it.
+
+The engine is not thread-safe, and a dispatch blocks for milliseconds to seconds, so it has a thread of its own. Who
+owns what:
+
+- The event loop calls `submit`, `cancel`, `check_room`, `load`; threads of `weight_updates` call `update_weights`.
+  They touch the queue and the flags alone, under the lock `_news`.
+- The engine's thread calls everything below `_work`. Only it calls the engine, the scorer and the weights.
+- Results go out through `QueuedPrompt.post`, which may be called from any thread.
+
+One call of `Engine.generate` goes on for as long as prompts come: they are handed to it by a generator that waits on
+the queue. The call ends when new weights are at the head of the queue. So prompts that came before new weights are
+answered with the old ones.
+"""
+
+import dataclasses
+import threading
+import traceback
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+from etils import epath
+
+from jaxreason.errors import UserError
+from jaxreason.sampling.engine import Engine
+from jaxreason.sampling.sampling_params import Completion, Request, SamplingParams
+from jaxreason.serve.api_errors import ApiError
+from jaxreason.serve.multihost import END, GENERATE, STOP, ControlChannel
+from jaxreason.serve.prompt_logprobs import PromptScorer
+from jaxreason.serve.weight_updates import LoadedWeights
+
+STOPPING = "the server is about to stop"
+# How long an idle engine waits for a prompt. Then it tells the other processes that there is none, and hears of a
+# signal that one of them got.
+IDLE_S = 0.05
+
+
+@dataclass(eq=False)
+class QueuedPrompt:
+    """A prompt of a job.
+
+    Attributes:
+      request: for the engine.
+      post: takes (sample, Completion), and ("prompt", PromptLogprobs) if wanted; the engine's thread calls it.
+      streams: whether it is to have unfinished replies too.
+      wants_logprobs: whether the prompt's log-probabilities are wanted.
+      wants_replies: whether replies are.
+      cancelled: whether nobody wants it any more.
+      fingerprint: of the weights that answer it, once it has begun.
+      unfinished: its replies that have not ended.
+    """
+
+    request: Request
+    post: Callable[[Any, Any], None]
+    streams: bool
+    wants_logprobs: bool
+    wants_replies: bool
+    cancelled: bool = False
+    fingerprint: str | None = None
+    unfinished: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.unfinished = self.request.num_samples
+
+    def to_json(self) -> dict[str, Any]:
+        """What the other processes need, which JSON can hold."""
+        return {
+            "request": dataclasses.asdict(self.request),
+            "wants_logprobs": self.wants_logprobs,
+            "wants_replies": self.wants_replies,
+        }
+
+
+@dataclass(eq=False)
+class QueuedWeights:
+    """New weights: where they are, and the future that is set when they are loaded."""
+
+    folder: epath.Path
+    done: Future
+    unfinished: int = 0  # it stands in a queue of replies, and counts as none
+
+
+class EngineThread:
+    """Takes prompts from any thread.
+
+    Args:
+      engine: nobody else may use it.
+      scorer: of prompts.
+      decoding: of requests without one.
+      max_sequences: replies that run or wait at a time.
+      weights: the engine's; None where they are never changed.
+      channel: to the other processes; None where there are none.
+
+    Attributes:
+      error: what ended the thread before it was stopped.
+      on_error: called when that happens.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        scorer: PromptScorer,
+        decoding: SamplingParams,
+        max_sequences: int,
+        weights: LoadedWeights | None = None,
+        channel: ControlChannel | None = None,
+    ):
+        self._engine, self._scorer, self._decoding = engine, scorer, decoding
+        self._max_sequences = max_sequences
+        self._weights, self._channel = weights, channel or ControlChannel()
+        # Guards the queue, the prompts that run and the counts; notified when the queue gets something.
+        self._news = threading.Condition()
+        self._waiting: deque[QueuedPrompt | QueuedWeights] = deque()
+        self._running: dict[str, QueuedPrompt] = {}
+        self._closing, self._thread = False, None
+        self._counts: Counter[str] = Counter()
+        self.error: Exception | None = None
+        self.on_error: Callable[[], None] = lambda: None
+
+    def start(self, mesh: jax.sharding.Mesh) -> None:
+        """Starts the thread."""
+        self._thread = threading.Thread(target=self._work, args=(mesh,), name="engine", daemon=True)
+        self._thread.start()
+
+    def stop(self, cancel: bool) -> None:
+        """Takes nothing more; returns when all prompts have been served or, with `cancel`, dropped.
+
+        New weights that are still in the queue are dropped.
+        """
+        with self._news:
+            self._closing = True
+            updates = [one for one in self._waiting if isinstance(one, QueuedWeights)]
+            for update in updates:
+                self._waiting.remove(update)
+            dropped = [*self._waiting, *self._running.values()] if cancel else []
+            self._news.notify()
+        for update in updates:
+            update.done.set_exception(ApiError(503, STOPPING))
+        self.cancel(dropped)
+        self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        """Whether prompts are taken."""
+        return not self._closing and self._thread is not None and self._thread.is_alive()
+
+    def load(self) -> tuple[int, int]:
+        """Replies that the engine is working on, and replies that wait for it."""
+        with self._news:
+            return _unfinished(self._running.values()), _unfinished(self._waiting)
+
+    def counts(self) -> dict[str, int]:
+        """Tokens of prompts and of ended replies, and `ended:REASON` for each way in which replies end."""
+        with self._news:
+            return dict(self._counts)
+
+    def check_room(self, sequences: int) -> None:
+        """Whether so many more replies could be taken now.
+
+        Raises:
+          ApiError: 429 if not; 503 when the server takes nothing any more.
+        """
+        if not self.alive:
+            raise ApiError(503, STOPPING)
+        if sum(self.load()) + sequences > self._max_sequences:
+            message = f"{self._max_sequences} replies run or wait already; try again later"
+            raise ApiError(429, message, code="rate_limit_exceeded", headers={"Retry-After": "1"})
+
+    def submit(self, prompts: Sequence[QueuedPrompt]) -> None:
+        """Takes all of them or none. One thread alone may call it, or two could take the same last places.
+
+        Raises:
+          ApiError: as `check_room`.
+        """
+        self.check_room(_unfinished(prompts))
+        with self._news:
+            if self._closing:  # another thread has stopped it since the check
+                raise ApiError(503, STOPPING)
+            self._waiting.extend(prompts)
+            self._news.notify()
+
+    def update_weights(self, folder: epath.Path) -> Future:
+        """Has new weights loaded when all that runs or waits now is answered; the future has what that raises.
+
+        Raises:
+          ApiError: 503 when the server takes nothing any more.
+        """
+        update = QueuedWeights(folder, Future())
+        with self._news:
+            if not self.alive:
+                raise ApiError(503, STOPPING)
+            self._waiting.append(update)
+            self._news.notify()
+        return update.done
+
+    def cancel(self, prompts: Sequence[QueuedPrompt]) -> None:
+        """Nobody wants these any more: those that wait end now, the others after the next dispatch."""
+        with self._news:
+            waiting = [prompt for prompt in prompts if prompt in self._waiting]
+            for prompt in prompts:
+                prompt.cancelled = True
+            for prompt in waiting:
+                # `_finish` ends what runs; the engine never hears of these.
+                self._waiting.remove(prompt)
+                self._running[prompt.request.id] = prompt
+        for prompt in waiting:
+            self._end_all(prompt, "cancelled")
+
+    def _work(self, mesh: jax.sharding.Mesh) -> None:
+        with jax.set_mesh(mesh):
+            try:
+                while (step := self._next_step()) != STOP:
+                    if isinstance(step, QueuedWeights):
+                        self._load_weights(step)
+                    else:
+                        self._generate()
+            except Exception as error:
+                self._break(error)
+
+    def _next_step(self) -> str | QueuedWeights:
+        """What all processes do next; every one of them is told."""
+        with self._news:
+            step = GENERATE
+            if isinstance(self._next(), QueuedWeights):
+                step = self._waiting.popleft()
+            elif self._closing and not self._waiting and not self._running:
+                step = STOP
+        is_update = isinstance(step, QueuedWeights)
+        self._channel.broadcast({"weights": str(step.folder)} if is_update else step)
+        return step
+
+    def _next(self) -> QueuedPrompt | QueuedWeights | None:
+        return self._waiting[0] if self._waiting else None
+
+    def _load_weights(self, update: QueuedWeights) -> None:
+        try:
+            update.done.set_result(self._weights.load(update.folder))
+        except Exception as error:
+            update.done.set_exception(error)
+            # A UserError left the engine with weights; after anything else it has none.
+            if not isinstance(error, UserError):
+                raise
+
+    def _break(self, error: Exception) -> None:
+        """Ends all prompts with an error and takes nothing more."""
+        traceback.print_exc()
+        with self._news:
+            self.error, self._closing = error, True
+            waiting, self._waiting = list(self._waiting), deque()
+            for one in waiting:
+                if isinstance(one, QueuedPrompt):
+                    self._running[one.request.id] = one
+        for one in waiting:
+            if isinstance(one, QueuedWeights):
+                one.done.set_exception(ApiError(503, STOPPING))
+        self._fail(f"error: the engine failed: {error}")
+        self.on_error()
+
+    def _generate(self) -> None:
+        try:
+            for completion in self._completions():
+                self._finish(completion)
+        except Exception as error:
+            # Other processes are still inside their dispatch: no common state is left to go on from.
+            if self._channel.has_followers:
+                raise
+            # Memory may have been short for these prompts alone, so the next ones are tried with an empty engine.
+            traceback.print_exc()
+            self._fail(f"error: the engine failed: {error}")
+            self._engine.release()
+
+    def _completions(self) -> Iterator[Completion]:
+        how = {"on_tokens": self._show, "cancelled": lambda id: self._running[id].cancelled}
+        if self._channel.has_followers:
+            how |= self._channel.cancellation(self._cancelled)
+        return self._engine.generate(self._requests(), self._decoding, **how)
+
+    def _cancelled(self) -> list[str]:
+        with self._news:
+            return [id for id, prompt in self._running.items() if prompt.cancelled]
+
+    def _requests(self) -> Iterator[Request | None]:
+        """What `generate` takes; None means that there is nothing right now, and lets it decode on."""
+        while not self._is_done():
+            prompt = self._next_prompt()
+            self._channel.broadcast(None if prompt is None else prompt.to_json())
+            wanted = prompt is not None and self._begin(prompt)
+            yield prompt.request if wanted else None
+        self._channel.broadcast(END)
+
+    def _is_done(self) -> bool:
+        """Whether this call of `generate` has nothing more to do.
+
+        While a reply runs it has: each turn of the generator is also when other processes hear of cancelled prompts.
+        """
+        with self._news:
+            ends = self._closing and not self._waiting
+            return not self._running and (ends or isinstance(self._next(), QueuedWeights))
+
+    def _next_prompt(self) -> QueuedPrompt | None:
+        with self._news:
+            if not self._waiting and not self._running:
+                self._news.wait(IDLE_S)
+            if not isinstance(self._next(), QueuedPrompt):
+                return None
+            prompt = self._waiting.popleft()
+            self._running[prompt.request.id] = prompt
+            return prompt
+
+    def _begin(self, prompt: QueuedPrompt) -> bool:
+        """Scores the prompt if that is wanted; returns whether the engine is to sample replies."""
+        prompt.fingerprint = None if self._weights is None else self._weights.fingerprint
+        self._count("prompt_tokens", len(prompt.request.tokens))
+        error = self._score(prompt) if prompt.wants_logprobs else None
+        if error is None and prompt.wants_replies:
+            return True
+        self._end_all(prompt, error or "length")
+        return False
+
+    def _score(self, prompt: QueuedPrompt) -> str | None:
+        """Posts the prompt's log-probabilities; returns why that cannot be done."""
+        try:
+            found = self._scorer.score(prompt.request.tokens)
+        except Exception as error:  # the replies that run go on
+            if self._channel.has_followers:
+                raise
+            traceback.print_exc()
+            return f"error: the engine failed: {error}"
+        if not found.are_numbers:
+            return "error: non-finite logits"
+        prompt.post("prompt", found)
+        return None
+
+    def _show(self, partial: Completion) -> None:
+        prompt = self._running[partial.id]
+        if prompt.streams:
+            prompt.post(partial.sample, partial)
+
+    def _finish(self, completion: Completion) -> None:
+        prompt = self._running[completion.id]
+        self._count("generated_tokens", len(completion.tokens))
+        self._count(f"ended:{completion.finish_reason.partition(':')[0]}", 1)
+        with self._news:
+            prompt.unfinished -= 1
+            if prompt.unfinished == 0:
+                del self._running[completion.id]
+        prompt.post(completion.sample, completion)
+
+    def _end_all(self, prompt: QueuedPrompt, reason: str) -> None:
+        for sample in range(prompt.request.num_samples):
+            self._finish(Completion(prompt.request.id, sample, (), (), reason))
+
+    def _fail(self, reason: str) -> None:
+        """Ends what runs; the engine has lost it."""
+        with self._news:
+            failed = list(self._running.values())
+            self._running.clear()
+        for prompt in failed:
+            self._count("ended:error", prompt.unfinished)
+            for sample in range(prompt.request.num_samples):  # one error fails a whole job
+                prompt.post(sample, Completion(prompt.request.id, sample, (), (), reason))
+
+    def _count(self, name: str, number: int) -> None:
+        with self._news:
+            self._counts[name] += number
+
+
+def _unfinished(queue: Iterable[QueuedPrompt | QueuedWeights]) -> int:
+    """Replies that have not ended."""
+    return sum(one.unfinished for one in queue)

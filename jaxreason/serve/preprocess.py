@@ -1,0 +1,233 @@
+"""From a request body to what the engine is to do: prompts as tokens, sampling parameters, and this server's limits."""
+
+import dataclasses
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jaxreason.data.tokenizer import Tokenizer
+from jaxreason.sampling.sampling_params import SamplingParams
+from jaxreason.serve.api_errors import ApiError, shorten
+from jaxreason.serve.protocol import (
+    TOO_LONG,
+    ChatCompletionRequest,
+    CompletionRequest,
+    GenerationRequest,
+    validate,
+)
+from jaxreason.serve.serve_config import ServeConfig
+
+# Of a long text, only this many characters for each token that there is room for are tokenized at first. A text that
+# is far too long is refused then, so that nobody waits for the rest. The cut may split a word and so change a few
+# tokens: CUT_TOKENS is the margin for that.
+CHARACTERS_PER_TOKEN, CUT_TOKENS = 8, 64
+SAMPLING_FIELDS = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "think_budget",
+    "stop",
+)
+
+
+@dataclass(frozen=True)
+class GenerationJob:
+    """What one HTTP request asks of the engine.
+
+    Attributes:
+      chat: whether it was /v1/chat/completions.
+      prompts: token ids of each.
+      seeds: of each prompt.
+      samples: replies to each prompt.
+      decoding: of all prompts; None where only the prompts' log-probabilities are wanted.
+      stream: whether chunks are wanted.
+      include_usage: whether the last chunk is to count tokens.
+      logprobs: how many likeliest tokens to show at each place; None for no log-probabilities at all.
+      echo: whether the prompt is part of the text.
+    """
+
+    chat: bool
+    prompts: tuple[tuple[int, ...], ...]
+    seeds: tuple[int, ...]
+    samples: int
+    decoding: SamplingParams | None
+    stream: bool
+    include_usage: bool
+    logprobs: int | None
+    echo: bool
+
+    @property
+    def sequences(self) -> int:
+        """Replies to all prompts; a prompt that is only scored counts as one."""
+        return len(self.prompts) * self.samples
+
+
+class Preprocessor:
+    """Makes jobs of request bodies. Cheap checks come before tokenization, which takes long for long texts.
+
+    Args:
+      config: limits and defaults of the server.
+      tokenizer: the model's.
+      vocab_size: of the model.
+      names: of the model; the first is the one that is shown.
+    """
+
+    def __init__(
+        self, config: ServeConfig, tokenizer: Tokenizer, vocab_size: int, names: Sequence[str]
+    ):
+        self._config, self._tokenizer = config, tokenizer
+        self._vocab_size, self._names = vocab_size, tuple(names)
+
+    def completion(self, body: Any) -> GenerationJob:
+        """The job of a body of /v1/completions.
+
+        Raises:
+          ApiError: (400, 404) for what cannot be served; names the field.
+        """
+        request = validate(CompletionRequest, body)
+        self._check_request(request, len(request.prompts))
+        prompts = tuple(self._tokenize_prompt(prompt) for prompt in request.prompts)
+        return self._make_job(
+            request,
+            prompts,
+            request.max_tokens,
+            least=0 if request.echo else 1,
+            echo=request.echo,
+            logprobs=request.logprobs,
+        )
+
+    def chat(self, body: Any) -> GenerationJob:
+        """The job of a body of /v1/chat/completions.
+
+        Raises:
+          ApiError: (400, 404) for what cannot be served; names the field.
+        """
+        longest = self._config.sampler.max_length
+        request = validate(ChatCompletionRequest, body, max_length=longest)
+        self._check_request(request, 1)
+        messages = [message.for_template() for message in request.messages]
+        self._check_length("messages", [text for one in messages for text in one.values()])
+        thinking = self._thinking(request)
+        prompt = self._tokenize("messages", self._tokenizer.encode_prompt, messages, thinking)
+        max_tokens = request.max_completion_tokens
+        return self._make_job(
+            request,
+            (prompt,),
+            request.max_tokens if max_tokens is None else max_tokens,
+            logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+            chat=True,
+        )
+
+    def _make_job(
+        self,
+        request: GenerationRequest,
+        prompts: tuple[tuple[int, ...], ...],
+        max_tokens: int | None,
+        *,
+        logprobs: int | None,
+        least: int = 1,
+        echo: bool = False,
+        chat: bool = False,
+    ) -> GenerationJob:
+        seed = request.seed
+        seeds = tuple(secrets.randbits(63) if seed is None else seed % 2**64 for _ in prompts)
+        max_tokens = self._max_tokens(prompts, max_tokens, least)
+        self._check_logprobs(logprobs)
+        return GenerationJob(
+            chat=chat,
+            prompts=prompts,
+            seeds=seeds,
+            samples=request.n,
+            decoding=_sampling_params(request, self._config.decoding, max_tokens),
+            stream=request.stream,
+            include_usage=request.stream_options.include_usage,
+            logprobs=logprobs,
+            echo=echo,
+        )
+
+    def _check_request(self, request: GenerationRequest, prompts: int) -> None:
+        """Refuses another model, and more replies than the server may have at a time."""
+        name, most = request.model, self._config.max_sequences
+        if name is not None and name not in self._names:
+            message = f"model: {shorten(name, 80)!r} is not served here; this is {self._names[0]!r}"
+            raise ApiError(404, message, "model", "model_not_found")
+        if prompts * request.n > most:
+            message = f"{prompts} prompts with n={request.n} exceed the limit of {most} replies"
+            raise ApiError(400, message, "n")
+
+    def _thinking(self, request: ChatCompletionRequest) -> bool | None:
+        """The template's own switch. The effort "none" turns it off; templates know no other efforts."""
+        switch = request.chat_template_kwargs.enable_thinking
+        if switch is not None:
+            return switch
+        return False if request.reasoning_effort == "none" else self._config.thinking
+
+    def _tokenize_prompt(self, prompt: str | list[int]) -> tuple[int, ...]:
+        if isinstance(prompt, str):
+            self._check_length("prompt", [prompt])
+            ids = self._tokenize("prompt", self._tokenizer.encode, prompt)
+        else:
+            ids = tuple(prompt)
+        if not ids:
+            raise ApiError(400, "the prompt is empty", "prompt")
+        if not all(0 <= token < self._vocab_size for token in ids):
+            message = f"prompt: a token id is outside the vocabulary of {self._vocab_size}"
+            raise ApiError(400, message, "prompt")
+        return ids
+
+    def _tokenize(self, name: str, encode: Callable, *arguments: Any) -> tuple[int, ...]:
+        try:
+            return tuple(encode(*arguments))
+        except ValueError as error:  # clients need not know where the model lies
+            message = str(error).replace(self._tokenizer.name, self._names[0])
+            raise ApiError(400, f"{name}: {message}", name) from None
+
+    def _check_length(self, name: str, texts: Sequence[str]) -> None:
+        size = self._config.sampler.max_length
+        most = CHARACTERS_PER_TOKEN * size
+        if sum(map(len, texts)) <= most:
+            return
+        start = "".join(text[:most] for text in texts)[:most]
+        if len(self._tokenize(name, self._tokenizer.encode_part, start)) > size + CUT_TOKENS:
+            message = f"{name}: the first {most} characters alone exceed the limit of {size} tokens"
+            raise ApiError(400, message, name, TOO_LONG)
+
+    def _max_tokens(self, prompts: Sequence, wanted: int | None, least: int) -> int:
+        """How long replies may be: what was asked for, which must fit, or the default as far as it fits."""
+        size, longest = self._config.sampler.max_length, max(map(len, prompts))
+        if wanted is None:
+            wanted = max(min(self._config.decoding.max_tokens, size - longest), 1)
+        if not least <= wanted <= self._config.max_tokens:
+            message = f"max_tokens: expected {least} to {self._config.max_tokens}, got {wanted}"
+            raise ApiError(400, message, "max_tokens")
+        if longest + wanted > size:
+            message = f"a prompt of {longest} tokens and max_tokens={wanted} exceed the limit of {size} tokens"
+            raise ApiError(400, message, "max_tokens", TOO_LONG)
+        return wanted
+
+    def _check_logprobs(self, wanted: int | None) -> None:
+        most = self._config.sampler.top_logprobs
+        if wanted is not None and not 0 <= wanted <= most:
+            raise ApiError(400, f"logprobs: expected 0 to {most}, got {wanted}", "logprobs")
+
+
+def _sampling_params(
+    request: GenerationRequest, defaults: SamplingParams, max_tokens: int
+) -> SamplingParams | None:
+    """The request's fields laid over the defaults; None where `max_tokens` is 0, so that nothing is sampled.
+
+    Raises:
+      ApiError: (400) a field is out of range; names it.
+    """
+    fields = {name: getattr(request, name) for name in SAMPLING_FIELDS}
+    given = {name: value for name, value in fields.items() if value is not None}
+    if max_tokens == 0:
+        return None
+    try:
+        return dataclasses.replace(defaults, max_tokens=max_tokens, **given)
+    except ValueError as error:
+        message = str(error).removeprefix("decoding.")
+        raise ApiError(400, message, message.partition(":")[0]) from None
