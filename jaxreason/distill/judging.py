@@ -121,7 +121,7 @@ def _outcome(reply: dict[str, Any], parts: ReplyParts, verdict: dict[str, Any] |
 
 
 AT_ONCE = 64
-Place = tuple[int, int]  # of a question, and the sample
+ReplyKey = tuple[int, int]  # of a question, and the sample
 
 
 class Judging:
@@ -156,7 +156,7 @@ class Judging:
         self._waiting = sorted(waiting, key=lambda at: (questions[at[0]].example.task, at))
         self._writer = JsonlWriter(self._path) if self._waiting else None
 
-    def _kept(self, folder: epath.Path, one: Pass) -> dict[Place, dict[str, Any]]:
+    def _kept(self, folder: epath.Path, one: Pass) -> dict[ReplyKey, dict[str, Any]]:
         """The verdicts that are there and hold; what could not be graded is tried again."""
         try:
             lines = read_verdicts(folder, one.name)
@@ -172,7 +172,7 @@ class Judging:
                 found[at] = line
         return found
 
-    def _of(self, at: Place, reply: dict[str, Any]) -> str:
+    def _of(self, at: ReplyKey, reply: dict[str, Any]) -> str:
         """A hash of all that a verdict rests on."""
         text = split_reply(reply["content"], reply["reasoning_content"]).text
         task = self._questions[at[0]].example.task
@@ -200,7 +200,7 @@ class Judging:
         self._writer.flush_if_due()
         return False
 
-    def _line(self, at: Place, verdict: Verdict) -> dict[str, Any]:
+    def _line(self, at: ReplyKey, verdict: Verdict) -> dict[str, Any]:
         question = self._questions[at[0]]
         return {
             "id": question.key,

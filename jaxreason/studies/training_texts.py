@@ -28,7 +28,7 @@ from jaxreason.results.training_prompts_file import (
 from jaxreason.rl.prompts import load_prompts
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.runtime.distributed import on_process_zero
-from jaxreason.training.base_kl import BaseKLConfig, sample_base
+from jaxreason.training.base_kl import BaseKLConfig, TokenIds, sample_base
 from jaxreason.training.run_reader import TrainedRun, read_run
 from jaxreason.training.sft_config import SFTConfig
 from jaxreason.training.sft_data import load_data, prompts_of
@@ -36,7 +36,6 @@ from jaxreason.training.sft_data import load_data, prompts_of
 _LOG = logging.getLogger(__name__)
 NO_RUN = "the model was given, not trained here: its training prompts are not known"
 NONE_FITS = "no training prompt leaves room for a reply of so many tokens"
-TokenIds = tuple[int, ...]
 
 
 def training_units(
