@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 from configs import paper_benchmarks, qwen3, sections
 from jaxreason.plan.slices import find_slice
 from jaxreason.results import published
+from jaxreason.results.published import published_models
 
 PAGE = 128
 SLOTS = 128  # sequences that a part decodes at a time
@@ -55,7 +56,7 @@ def arm_name(model: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in model.lower()).strip("_").replace("__", "_")
 
 
-ARMS = {arm_name(name): model for name, model in published.models().items() if model.scores}
+ARMS = {arm_name(name): model for name, model in published_models().items() if model.scores}
 
 
 def get_config(argument="v5p-64"):

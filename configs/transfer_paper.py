@@ -11,10 +11,11 @@ from ml_collections import ConfigDict
 
 from configs import sections
 from jaxreason.results import published
+from jaxreason.results.published import published_benchmarks
 
 
 def get_config():
-    known = published.benchmarks().values()
+    known = published_benchmarks().values()
     groups = {
         group: tuple(one.name for one in known if one.group == group)
         for group in ("math", "other", "non_reasoning")

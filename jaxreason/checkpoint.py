@@ -23,15 +23,15 @@ from etils import epath
 
 from jaxreason import amazon_checkpoints
 from jaxreason.errors import UserError
+from jaxreason.results.atomic_files import absolute, is_remote
 from jaxreason.results.checksums import (
     CHECKSUMS_FILE,
     files_in,
-    find_damage,
+    find_changed_files,
     hash_files,
     read_checksums,
     write_checksums,
 )
-from jaxreason.results.files import absolute, is_remote
 from jaxreason.results.lease import check_held
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sharding import gather_texts
@@ -322,7 +322,7 @@ def _share_of_damage(path: epath.Path) -> str:
     try:
         files = read_checksums(path / CHECKSUMS_FILE)
         names = sorted(files)[jax.process_index() :: jax.process_count()]
-        found = find_damage(path, files, names)
+        found = find_changed_files(path, files, names)
     except (UserError, OSError) as error:
         return str(error)
     more = [f"{len(found) - 3} more files"] if len(found) > 3 else []

@@ -16,7 +16,7 @@ from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.architecture import Model
 from jaxreason.models.fingerprint import fingerprint
-from jaxreason.results.validation_files import (
+from jaxreason.results.training_files import (
     begin_validation,
     end_validation,
     validation_folder,

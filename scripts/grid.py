@@ -20,7 +20,7 @@ import numpy as np
 import scipy.stats
 
 from configs.grid_ablation import ARMS
-from jaxreason.results.trajectory_file import read_trajectory
+from jaxreason.results.study_files import read_trajectory
 
 SHORT = ("other", "non-reasoning")
 GROUPS = {"math": "math", "other": "other reasoning", "non_reasoning": "non-reasoning"}

@@ -42,7 +42,7 @@ from jaxreason.plan.program_costs import measure_program, peak_bytes  # noqa: E4
 from jaxreason.plan.programs import micro_batches, rl_programs, sft_programs  # noqa: E402
 from jaxreason.plan.roofline import estimate  # noqa: E402
 from jaxreason.recipes import load_recipe  # noqa: E402
-from jaxreason.results.metrics_lines import metrics_path, read_metrics  # noqa: E402
+from jaxreason.results.training_files import metrics_path, read_metrics  # noqa: E402
 from jaxreason.rl import loop  # noqa: E402
 from jaxreason.rl.rl_config import RLConfig  # noqa: E402
 from jaxreason.sampling import engine  # noqa: E402

@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.grade_files import grade_head_path, grades_path
-from jaxreason.results.sample_files import sample_digest, sample_head_path, samples_path
+from jaxreason.results.sample_files import SampleKey, sample_digest, sample_head_path, samples_path
 
 PROMPT, GRADER = "own", "hash_answer"
 SAMPLE = {

@@ -34,14 +34,12 @@ from jaxreason.evaluation.benchmarks import EvalItem
 from jaxreason.evaluation.evaluator import run_eval
 from jaxreason.evaluation.grading import EvalReply, Grader, sample_line
 from jaxreason.results import claims, jsonl
+from jaxreason.results.atomic_files import read_json, write_json
 from jaxreason.results.drift_files import drift_part_path, remove_drift_parts
-from jaxreason.results.evaluation_lines import SampleKey
-from jaxreason.results.files import read_json, write_json
 from jaxreason.results.grade_files import graded_samples, read_grades
-from jaxreason.results.growing_files import grown_exists
-from jaxreason.results.jsonl import JsonlWriter, read_jsonl
-from jaxreason.results.metrics_lines import read_metrics
-from jaxreason.results.sample_files import read_samples
+from jaxreason.results.jsonl import JsonlWriter, grown_exists, read_jsonl
+from jaxreason.results.sample_files import SampleKey, read_samples
+from jaxreason.results.training_files import read_metrics
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.tasks.verify import VerifierPool
 from jaxreason.tracking import metrics

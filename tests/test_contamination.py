@@ -13,7 +13,7 @@ from jaxreason.config import ConfigError, parse
 from jaxreason.data.examples import load_examples
 from jaxreason.data.rows import DropLog
 from jaxreason.errors import UserError
-from jaxreason.results.decontamination_file import read_decontamination
+from jaxreason.results.training_files import read_decontamination
 from jaxreason.studies.contamination import decontaminated
 from jaxreason.training.sft_config import SFTConfig
 

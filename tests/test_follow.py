@@ -38,8 +38,7 @@ from jaxreason.evaluation.trajectory import Named, best_step, find_named
 from jaxreason.evaluation.transfer import run_transfer
 from jaxreason.models.huggingface import ModelSource
 from jaxreason.results.drift_files import read_drift, undefined_in
-from jaxreason.results.evaluation_folders import evaluation_folders
-from jaxreason.results.trajectory_file import read_trajectory
+from jaxreason.results.study_files import evaluation_folders, read_trajectory
 from jaxreason.sampling.engine import Engine
 from jaxreason.studies import follow as stage
 from jaxreason.training import run_reader

@@ -12,7 +12,7 @@ from jaxreason.checkpoint import Checkpointer
 from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.hf_export import save_model
-from jaxreason.results.files import write_json
+from jaxreason.results.atomic_files import write_json
 from jaxreason.results.jsonl import JsonlWriter, read_jsonl
 from jaxreason.verbs.endings import ADVICE, explain
 

@@ -12,8 +12,8 @@ from jaxreason.config import to_dict
 from jaxreason.errors import UserError
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, read_summary
-from jaxreason.report.tables import find
-from jaxreason.results.transfer_file import read_transfer
+from jaxreason.report.report_tables import find
+from jaxreason.results.study_files import read_transfer
 from jaxreason.studies.joined_studies import join_studies
 
 REPORT = ReportConfig("Joined", "q", (), 0.95, 20, 0, "paper")

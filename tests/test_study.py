@@ -14,7 +14,7 @@ from etils import epath
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
 from jaxreason.recipes import load_recipe
-from jaxreason.results.trajectory_file import read_trajectory
+from jaxreason.results.study_files import read_trajectory
 from jaxreason.runtime.preemption import Interrupt
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.studies import dry_run, study

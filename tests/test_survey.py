@@ -18,7 +18,7 @@ from verbs.program import call
 
 from jaxreason.recipes import load_recipe
 from jaxreason.report.build import read_summary
-from jaxreason.results import published
+from jaxreason.results.published import published_indices, published_models
 
 ROOT = Path(__file__).parent.parent
 RECIPE = Path(__file__).parent / "survey_standins.py"
@@ -35,9 +35,9 @@ def arms_of(argument):
 def test_it_names_the_eighteen_models_with_the_bases_that_the_paper_compares_them_with():
     arms = arms_of("v5p-64,general_reasoner_sft=/m/gr")
     named = {arm.published: (arm.path, arm.base) for arm in arms.values()}
-    assert set(named) == set(published.indices())
+    assert set(named) == set(published_indices())
     for name, (path, base) in named.items():
-        model = published.models()[name]
+        model = published_models()[name]
         assert (path, base) == (model.path or "/m/gr", model.base_path)
     assert "general_reasoner_sft" not in arms_of("v5p-64")  # it was not released
 
@@ -75,7 +75,7 @@ def test_what_it_cannot_choose_is_named(argument, message):
 def test_the_dry_run_of_all_tells_every_model_before_it_is_here(capsys):
     assert call("study", "--config", "configs/survey.py:v6e-64", "--dry-run") == 0
     out = capsys.readouterr().out
-    for model in published.models().values():
+    for model in published_models().values():
         if model.path and model.method != "vendor":
             assert f"- {model.path} (a model: " in out
     assert "evaluate bases/Qwen--Qwen2.5-Math-7B" in out and "not known" not in out

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxreason.errors import UserError
-from jaxreason.results.validation_files import validation_folder, validation_scores
+from jaxreason.results.training_files import validation_folder, validation_scores
 from jaxreason.validation import Validation, ValidationConfig, check_validation
 
 EVERY_TWO = ValidationConfig(every=2, benchmark="sums", choose=True)

@@ -16,7 +16,7 @@ from jaxreason.models.decoder import init_params
 from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.hf_export import save_model
 from jaxreason.models.huggingface import ModelConfig, make_model
-from jaxreason.results.trajectory_file import read_trajectory
+from jaxreason.results.study_files import read_trajectory
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.studies.follow import FollowConfig, run_follow
 

@@ -13,10 +13,9 @@ from jaxreason.analysis.texts import Unit
 from jaxreason.config import claimed
 from jaxreason.errors import UserError
 from jaxreason.models.huggingface import ModelConfig, ModelSource
-from jaxreason.results.claims import differences, plain, refuse
+from jaxreason.results.atomic_files import check_object
+from jaxreason.results.claims import brought_up, differences, plain_json, refuse
 from jaxreason.results.drift_files import MADE_WITH, drift_path, read_drift, read_drift_part
-from jaxreason.results.files import check_object
-from jaxreason.results.old_claims import brought_up
 
 _LOG = logging.getLogger(__name__)
 OF_INTERVALS = ("resamples", "confidence", "seed")
@@ -48,7 +47,13 @@ class Origin:
         runs = {"run": {name: claimed(model.config) for name, model in models.items()}}
         texts = {unit_name(unit): _hash(unit) for unit in units}
         of_folders = all(model.folder is not None for model in models.values())
-        return cls(type(section), plain(claimed(section)), plain(hashes | runs), texts, of_folders)
+        return cls(
+            type(section),
+            plain_json(claimed(section)),
+            plain_json(hashes | runs),
+            texts,
+            of_folders,
+        )
 
     def of_metric(self, metric: str) -> dict[str, dict]:
         """What a metric's file says of itself.

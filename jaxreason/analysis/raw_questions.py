@@ -22,7 +22,7 @@ from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import forward
-from jaxreason.results.question_files import questions_folder, read_questions
+from jaxreason.results.sample_files import questions_folder, read_questions
 from jaxreason.sharding import place_rows, to_host
 
 LENGTH = 128  # tokens of the study's script

@@ -14,9 +14,8 @@ from etils import epath
 from jaxtyping import Float, Int
 
 from jaxreason.errors import UserError
-from jaxreason.results.evaluation_lines import SampleKey
-from jaxreason.results.sample_files import Marks, read_marks, read_samples
-from jaxreason.results.score_files import key_of, read_score_rows
+from jaxreason.results.sample_files import Marks, SampleKey, read_marks, read_samples
+from jaxreason.results.score_files import read_score_rows, sample_key_of
 
 SMALLEST_LENGTH = 32  # rows of a batch are this long, or twice, four times ... as long
 
@@ -142,7 +141,9 @@ def _choose(
 def _asked(folder: epath.Path, decoding: str, variant: str) -> dict[str, tuple[SampleKey, str]]:
     """Benchmark -> its sample file under the decoding, and its group."""
     rows = read_score_rows(folder, variant)
-    return {r["benchmark"]: (key_of(r), r["group"]) for r in rows if r["decoding"] == decoding}
+    return {
+        r["benchmark"]: (sample_key_of(r), r["group"]) for r in rows if r["decoding"] == decoding
+    }
 
 
 def _first_samples(folder: epath.Path, key: SampleKey) -> dict[str, dict]:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from jaxreason.analysis.metric_types import TextMeasurements
 from jaxreason.analysis.reading import TokenBytes, token_text
 from jaxreason.analysis.word_classes import CONTENT, LOGICAL, SYMBOL, word_class
-from jaxreason.results.ratios import ratio_error
+from jaxreason.results.clusters import ratio_error
 
 TOKENS_KEPT = 50  # of a benchmark's promoted tokens, the most frequent ones
 

@@ -14,16 +14,18 @@ from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
 from jaxreason.models.huggingface import resolve
 from jaxreason.models.weight_files import verified_identity
-from jaxreason.results.claims import differences, plain, refuse
+from jaxreason.results.atomic_files import check_object, read_object
+from jaxreason.results.claims import differences, plain_json, refuse
 from jaxreason.results.drift_files import (
     MADE_WITH,
     drift_path,
+    overlap_path,
     read_drift,
+    read_overlap,
     remove_drift_parts,
     write_drift,
+    write_overlap,
 )
-from jaxreason.results.files import check_object, read_object
-from jaxreason.results.overlap_file import overlap_path, read_overlap, write_overlap
 from jaxreason.results.study_files import base_of, bases_of, read_manifest, run_folder
 
 _LOG = logging.getLogger(__name__)
@@ -122,7 +124,7 @@ def _identity(path: str) -> dict[str, Any]:
 
 
 def _compare(folder: epath.Path, base: str, tuned: str, check: Check) -> None:
-    made_with = plain({"models": {"base": _identity(base), "tuned": _identity(tuned)}})
+    made_with = plain_json({"models": {"base": _identity(base), "tuned": _identity(tuned)}})
     path, old = drift_path(folder, "weights"), read_drift(folder, "weights")
     if old is not None:
         before = check_object(old, {MADE_WITH: dict}, str(path))[MADE_WITH].get("models", {})
@@ -143,12 +145,14 @@ def _overlaps(workdir: epath.Path, members: dict[str, list[Member]], check: Chec
         {"base": _identity(base), "tuned": [_identity(member.path) for member in of]}
         for base, of in members.items()
     ]
-    old, wanted = read_overlap(workdir), plain({"models": made_with})
+    old, wanted = read_overlap(workdir), plain_json({"models": made_with})
     if not members or (old is not None and old[MADE_WITH] == wanted):
         return
     if old is not None:
         _LOG.info("%s: measured again, of other models.", overlap_path(workdir))
     pairs = zip(members.items(), made_with, strict=True)
-    found = [measure_overlaps(workdir, base, of, plain(made), check) for (base, of), made in pairs]
+    found = [
+        measure_overlaps(workdir, base, of, plain_json(made), check) for (base, of), made in pairs
+    ]
     write_overlap(workdir, {MADE_WITH: wanted, "bases": found})
     remove_drift_parts(workdir, "overlap.")

@@ -8,7 +8,7 @@ import transformers
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.files import atomic_write_bytes
+from jaxreason.results.atomic_files import atomic_write_bytes
 
 PAD, USER, ASSISTANT, END = MARKERS = ("<pad>", "<user>", "<assistant>", "<end>")
 

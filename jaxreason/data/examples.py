@@ -16,7 +16,7 @@ from jaxreason.data.conversions import check_conversion, read_rows
 from jaxreason.data.rows import DatasetConfig, DropLog, RowError
 from jaxreason.data.sources import SOURCES
 from jaxreason.errors import UserError
-from jaxreason.results.decontamination_file import removed_questions
+from jaxreason.results.training_files import removed_questions
 
 
 @dataclass(frozen=True)

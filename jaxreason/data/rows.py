@@ -12,7 +12,7 @@ from etils import epath
 
 from jaxreason.config import LEARNED, at_least, nearest, needed
 from jaxreason.errors import UserError
-from jaxreason.results.files import write_json
+from jaxreason.results.atomic_files import write_json
 
 _LOG = logging.getLogger(__name__)
 _SHOWN = 20

@@ -20,8 +20,8 @@ from jaxreason.distill.judging import MALFORMED, NOT_GRADABLE, RIGHT, Judged
 from jaxreason.distill.passes import MAIN, DistillPlan, TeacherQuestion, reply_seed
 from jaxreason.distill.yields import Entry, tell
 from jaxreason.errors import UserError
+from jaxreason.results.atomic_files import remove
 from jaxreason.results.distill_files import YIELD, data_folder, shard_path, write_yield
-from jaxreason.results.files import remove
 from jaxreason.results.jsonl import write_jsonl
 
 # Tokens of a question with a reply; None where the tokenizer cannot write it.

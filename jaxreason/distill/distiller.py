@@ -34,8 +34,8 @@ from jaxreason.distill.yields import ungraded_share
 from jaxreason.errors import UserError
 from jaxreason.models.huggingface import ModelConfig, ModelSource
 from jaxreason.results import claims
-from jaxreason.results.distill_files import YIELD, distill_folder, replies_path
-from jaxreason.results.files import remove
+from jaxreason.results.atomic_files import remove
+from jaxreason.results.distill_files import YIELD, distill_folder, distill_replies_path
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.runtime.preemption import Interrupt
 from jaxreason.tasks.verify import VerifierPool
@@ -133,7 +133,10 @@ class _Teacher:
         pairs = [(place, sample) for place, sample in missing]
         whole = len(questions) * one.samples
         _LOG.info("data: %d of %d replies are to be sampled (%s)", len(pairs), whole, one.name)
-        path, check = replies_path(folder, one.name), functools.partial(interrupt.check, SAVED)
+        path, check = (
+            distill_replies_path(folder, one.name),
+            functools.partial(interrupt.check, SAVED),
+        )
         if not self._config.on_engine:
             call = self._config.teacher, one, questions, pairs, self._seed, path
             return _ask_endpoint(*call, any_there=len(pairs) < whole, check=check)
@@ -257,7 +260,7 @@ def _check_yield(
             raise UserError(
                 f"{path}: the teacher answered nothing right ({name}): {counts['asked']} replies to "
                 f"{counts['questions']} questions, {counts['unfinished']} of them unfinished{why}. Look at "
-                f"{replies_path(folder, name)}."
+                f"{distill_replies_path(folder, name)}."
             )
         if not counts["kept"]:
             raise UserError(

@@ -16,8 +16,7 @@ from jaxreason.data.thoughts import CLOSE, OPEN
 from jaxreason.distill.passes import Pass, TeacherQuestion, replies_of
 from jaxreason.errors import UserError
 from jaxreason.results.distill_files import read_verdicts, verdicts_path
-from jaxreason.results.growing_files import join_parts
-from jaxreason.results.jsonl import JsonlWriter, write_jsonl
+from jaxreason.results.jsonl import JsonlWriter, join_parts, write_jsonl
 from jaxreason.tasks.registry import TASKS, grader_version
 from jaxreason.tasks.verify import Verdict, VerifierPool
 

@@ -16,9 +16,8 @@ from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.distill.distill_config import DistillConfig
 from jaxreason.errors import UserError
 from jaxreason.results import claims
-from jaxreason.results.distill_files import read_replies, replies_head, replies_path
-from jaxreason.results.growing_files import grown_exists, join_parts, read_grown
-from jaxreason.results.jsonl import write_jsonl
+from jaxreason.results.distill_files import distill_replies_path, read_replies, replies_head
+from jaxreason.results.jsonl import grown_exists, join_parts, read_grown, write_jsonl
 from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.tasks.registry import TASKS, grader_version
 
@@ -188,7 +187,7 @@ def claim_pass(folder: epath.Path, one: Pass) -> None:
     Raises:
       ConfigError: with the differences.
     """
-    path = replies_path(folder, one.name)
+    path = distill_replies_path(folder, one.name)
     begun = grown_exists(path) and bool(read_grown(path))
     older = {"sections": {"decoding": SamplingParams}, "later": (HELD,)}
     claims.claim(path.parent, one.head, begun, name=replies_head(one.name), **older)
@@ -212,8 +211,9 @@ def replies_of(
             continue
         if line["of"] != one.asked[place]:
             raise ConfigError(
-                f"{replies_path(folder, one.name)}: {line['id']!r} was asked in other words than this run does (its "
-                "text, template or system message has changed). Use another --workdir, or remove the replies to it."
+                f"{distill_replies_path(folder, one.name)}: {line['id']!r} was asked in other words than this run does "
+                "(its text, template or system message has changed). Use another --workdir, or remove the replies to "
+                "it."
             )
         found.setdefault((place, line["sample"]), line)
     return found
@@ -232,7 +232,7 @@ def sort_replies(folder: epath.Path, one: Pass, questions: Sequence[TeacherQuest
     """Puts the lines of a file into the order of the questions, what is not asked any more last; on a bucket in one
     object. So the file does not depend on which replies came first.
     """
-    path = replies_path(folder, one.name)
+    path = distill_replies_path(folder, one.name)
     lines = read_replies(folder, one.name)
     places = {question.key: place for place, question in enumerate(questions)}
     last = len(questions)

@@ -16,10 +16,10 @@ from jaxreason.evaluation.benchmark_spec import VARIANTS, Benchmark
 from jaxreason.evaluation.benchmarks import EvalItem
 from jaxreason.evaluation.eval_jobs import EvalJob
 from jaxreason.results.clusters import Clustered, SampleScores, cluster, merge
-from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.grade_files import sample_scores
-from jaxreason.results.groups import in_order
+from jaxreason.results.groups import groups_in_order
 from jaxreason.results.of_k import of_k_scores
+from jaxreason.results.sample_files import SampleKey
 from jaxreason.results.statistics import Interval, mean_interval
 from jaxreason.tasks.registry import TASKS, Task, summarize
 
@@ -159,7 +159,7 @@ def group_rows(
 ) -> list[dict]:
     """Means over each group's benchmarks, from (variant, group, key, primary scores)."""
     rows = []
-    groups = in_order(job[1] for job in jobs)
+    groups = groups_in_order(job[1] for job in jobs)
     ordered = sorted(
         jobs, key=lambda job: (VARIANTS.index(job[0]), groups.index(job[1]), job[2].decoding)
     )

@@ -23,13 +23,12 @@ from jaxreason.evaluation.benchmark_spec import Benchmark
 from jaxreason.evaluation.benchmarks import EvalItem, load_items
 from jaxreason.evaluation.eval_settings import EvalConfig, decoding_of, find_benchmarks
 from jaxreason.models.huggingface import ModelSource
-from jaxreason.results.claims import changes, plain, refuse
-from jaxreason.results.evaluation_lines import SampleKey
-from jaxreason.results.files import read_json, write_json
-from jaxreason.results.growing_files import grown_exists, join_parts, read_grown
-from jaxreason.results.jsonl import read_jsonl, write_jsonl
+from jaxreason.results.atomic_files import read_json, write_json
+from jaxreason.results.claims import changes, plain_json, refuse
+from jaxreason.results.jsonl import grown_exists, join_parts, read_grown, read_jsonl, write_jsonl
 from jaxreason.results.sample_files import (
     TOLD,
+    SampleKey,
     check_samples,
     finished_samples,
     sample_head_path,
@@ -217,7 +216,7 @@ def _holds_samples(folder: epath.Path, job: EvalJob) -> bool:
 
 
 def _agreed_head(folder: epath.Path, job: EvalJob) -> dict[str, Any]:
-    asked = plain(to_dict(job.head))
+    asked = plain_json(to_dict(job.head))
     path, samples = (f(folder, job.key) for f in (sample_head_path, samples_path))
     if grown_exists(samples) and not path.exists():
         raise ConfigError(f"{samples}: what it was made with is not known; remove it.")

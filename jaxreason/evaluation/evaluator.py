@@ -40,11 +40,10 @@ from jaxreason.evaluation.grading import EvalReply, Grader, sample_line
 from jaxreason.evaluation.harness_import import imported_rows, primaries_of
 from jaxreason.evaluation.paper_questions import keep_questions
 from jaxreason.models.huggingface import ModelConfig, ModelSource, read_architecture, resolve
+from jaxreason.results.atomic_files import absolute
 from jaxreason.results.card_scores import MODEL, update_scores
-from jaxreason.results.files import absolute
 from jaxreason.results.grade_files import grades_path
-from jaxreason.results.growing_files import grown_exists
-from jaxreason.results.jsonl import JsonlWriter, read_jsonl, write_jsonl
+from jaxreason.results.jsonl import JsonlWriter, grown_exists, read_jsonl, write_jsonl
 from jaxreason.results.sample_files import samples_path
 from jaxreason.results.score_files import EVALUATION, write_scores
 from jaxreason.runtime.distributed import on_process_zero

@@ -10,19 +10,24 @@ from jaxreason.config import to_dict
 from jaxreason.errors import UserError
 from jaxreason.evaluation.eval_jobs import FORMAT, TOLD, EvalJob, identity_of
 from jaxreason.evaluation.grading import MOST_AT_ONCE, make_grades
+from jaxreason.results.atomic_files import read_json, write_json
 from jaxreason.results.claims import digest
-from jaxreason.results.evaluation_lines import SampleKey, check_lines
-from jaxreason.results.files import read_json, write_json
 from jaxreason.results.grade_files import (
-    FIELDS,
+    GRADE_FIELDS,
     finished_grades,
     grade_head_path,
     graded_samples,
     grades_path,
 )
-from jaxreason.results.growing_files import grown_exists, join_parts, read_grown
-from jaxreason.results.jsonl import JsonlWriter, read_jsonl, write_jsonl
-from jaxreason.results.sample_files import sample_digest
+from jaxreason.results.jsonl import (
+    JsonlWriter,
+    grown_exists,
+    join_parts,
+    read_grown,
+    read_jsonl,
+    write_jsonl,
+)
+from jaxreason.results.sample_files import SampleKey, check_lines, sample_digest
 from jaxreason.tasks.isolation import find_isolation
 from jaxreason.tasks.registry import TASKS, grader_version
 from jaxreason.tasks.verify import VerifierPool
@@ -85,7 +90,7 @@ def kept_grades(
     try:
         lines = read_jsonl(path)
         told = {item.id: (item.subset, item.cluster, item.example.answer) for item in job.items}
-        check_lines(lines, str(path), FIELDS, job.key.benchmark, job.num_samples, list(told))
+        check_lines(lines, str(path), GRADE_FIELDS, job.key.benchmark, job.num_samples, list(told))
     except UserError as error:
         _LOG.warning("%s The file is graded again.", error)
         return {}

@@ -14,13 +14,13 @@ from jaxreason.evaluation.harness_results import (
     read_harness_results,
     write_harness_task,
 )
+from jaxreason.results.atomic_files import read_json
 from jaxreason.results.clusters import Clustered, cluster
-from jaxreason.results.evaluation_lines import SampleKey
-from jaxreason.results.files import read_json
 from jaxreason.results.grade_files import grades_path, read_sample_scores
 from jaxreason.results.groups import GroupName
-from jaxreason.results.growing_files import grown_exists
-from jaxreason.results.score_files import SCORES, key_of, score_rows, write_scores
+from jaxreason.results.jsonl import grown_exists
+from jaxreason.results.sample_files import SampleKey
+from jaxreason.results.score_files import SCORES, parse_score_rows, sample_key_of, write_scores
 from jaxreason.results.statistics import mean_interval
 
 
@@ -51,13 +51,13 @@ def run_import(
         raise UserError(f"--decoding={decoding}: expected one of {', '.join(config.decodings)}")
     path = folder / SCORES
     value = read_json(path) if path.exists() else {"model": str(results), "replies": [], "rows": []}
-    rows, left_out = score_rows(value, str(path)), []
+    rows, left_out = parse_score_rows(value, str(path)), []
     for task in read_harness_results(results):
         if not task.documents[0].scores:
             left_out.append(task.name)
             continue
         key = write_harness_task(folder, task, decoding)
-        rows = [row for row in rows if key_of(row) != key]
+        rows = [row for row in rows if sample_key_of(row) != key]
         rows += _rows(config, folder, key, task, group)
     groups = group_rows(primaries_of(folder, rows), config.confidence, config.resamples)
     shared = {"confidence": config.confidence, "rows": rows, "groups": groups}
@@ -86,11 +86,11 @@ def imported_rows(folder: epath.Path) -> list[dict]:
     """The rows of scores.json that came from lm-eval and whose files are there; none without a readable scores.json."""
     path = folder / SCORES
     try:
-        rows = score_rows(read_json(path), str(path)) if path.exists() else []
+        rows = parse_score_rows(read_json(path), str(path)) if path.exists() else []
     except UserError:  # it is about to be made again
         return []
     found = [row for row in rows if row["grader"] == GRADER]
-    return [row for row in found if grown_exists(grades_path(folder, key_of(row), GRADER))]
+    return [row for row in found if grown_exists(grades_path(folder, sample_key_of(row), GRADER))]
 
 
 def primaries_of(
@@ -100,6 +100,6 @@ def primaries_of(
     found = []
     for row in (row for row in rows if row["primary"]):
         how = row["grader"], row["metric"], row["weight"]
-        scores = cluster([read_sample_scores(folder, key_of(row), *how)])
-        found.append((row["variant"], row["group"], key_of(row), scores))
+        scores = cluster([read_sample_scores(folder, sample_key_of(row), *how)])
+        found.append((row["variant"], row["group"], sample_key_of(row), scores))
     return found

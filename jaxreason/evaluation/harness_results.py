@@ -12,11 +12,10 @@ from typing import Any
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.evaluation_lines import SampleKey
-from jaxreason.results.files import read_object, write_json
+from jaxreason.results.atomic_files import read_object, write_json
 from jaxreason.results.grade_files import grade_head_path, grades_path
 from jaxreason.results.jsonl import read_jsonl, write_jsonl
-from jaxreason.results.sample_files import sample_digest, sample_head_path, samples_path
+from jaxreason.results.sample_files import SampleKey, sample_digest, sample_head_path, samples_path
 
 PROMPT, GRADER = (
     "lm_eval",

@@ -16,7 +16,7 @@ from jaxreason.evaluation.transfer_index import (
     why_undefined,
 )
 from jaxreason.evaluation.transfer_inputs import ALL_SEEDS, Comparison, GroupScores, resamples_of
-from jaxreason.results.groups import MATH, in_order
+from jaxreason.results.groups import MATH, groups_in_order
 from jaxreason.results.statistics import interval_of_ratio
 
 ENDS = ("low", "high", "di_low", "di_high", "di_math_low", "di_math_high")
@@ -53,7 +53,7 @@ def index_rows(
 
 
 def _others(comparison: Comparison) -> list[str]:
-    return [name for name in in_order(comparison.groups) if name != MATH]
+    return [name for name in groups_in_order(comparison.groups) if name != MATH]
 
 
 def _index(

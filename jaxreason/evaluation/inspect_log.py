@@ -36,11 +36,10 @@ from inspect_ai.model import (
 from inspect_ai.scorer import Score
 
 from jaxreason import __version__
-from jaxreason.results.evaluation_lines import SampleKey
-from jaxreason.results.files import atomic_write_bytes, read_object
+from jaxreason.results.atomic_files import atomic_write_bytes, read_object
 from jaxreason.results.grade_files import graded_samples, grades_path, read_grades
-from jaxreason.results.sample_files import read_samples, sample_head_path
-from jaxreason.results.score_files import SCORES, key_of, read_score_rows
+from jaxreason.results.sample_files import SampleKey, read_samples, sample_head_path
+from jaxreason.results.score_files import SCORES, read_score_rows, sample_key_of
 
 # Our finish reasons as Inspect knows them; all others are "unknown" there, and as they are in the sample's metadata.
 STOPS = {"stop": "stop", "length": "max_tokens"}
@@ -62,7 +61,7 @@ def write_logs(folder: epath.Path, target: epath.Path) -> list[epath.Path]:
     """
     members: dict[SampleKey, list[dict]] = {}
     for row in read_score_rows(folder):
-        members.setdefault(key_of(row), []).append(row)
+        members.setdefault(sample_key_of(row), []).append(row)
     about = read_object(folder / SCORES, {"model": str})
     ended = datetime.fromtimestamp((folder / SCORES).stat().mtime, UTC).replace(microsecond=0)
     paths = []

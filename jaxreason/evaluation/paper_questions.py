@@ -22,7 +22,7 @@ from jaxreason.data.rows import CONVERSION_OPTIONS, DatasetConfig
 from jaxreason.evaluation.benchmark_spec import Benchmark
 from jaxreason.evaluation.benchmarks import load_items
 from jaxreason.evaluation.eval_settings import EvalConfig, find_benchmarks
-from jaxreason.results.question_files import question_path, write_questions
+from jaxreason.results.sample_files import question_path, write_questions
 
 NUMBER = 100  # k of the study
 SEED = 42

@@ -12,10 +12,9 @@ from jaxreason.errors import UserError
 from jaxreason.evaluation.eval_jobs import EvalJob, asked_jobs
 from jaxreason.evaluation.eval_settings import EvalConfig
 from jaxreason.evaluation.evaluator import SAVED, check_isolation, grade_parts, make_pool
+from jaxreason.results.atomic_files import read_object
 from jaxreason.results.card_scores import update_scores
-from jaxreason.results.files import read_object
-from jaxreason.results.growing_files import grown_exists
-from jaxreason.results.jsonl import read_jsonl
+from jaxreason.results.jsonl import grown_exists, read_jsonl
 from jaxreason.results.sample_files import sample_head_path, sample_keys, samples_path
 from jaxreason.runtime.preemption import Interrupt
 from jaxreason.tasks.verify import VerifierPool

@@ -21,7 +21,7 @@ from jaxreason.evaluation.eval_settings import BenchmarkRun, EvalConfig, known_b
 from jaxreason.evaluation.evaluator import check_isolation, grade_parts
 from jaxreason.evaluation.regrade import graders
 from jaxreason.evaluation.response_matching import match
-from jaxreason.results.files import write_json
+from jaxreason.results.atomic_files import write_json
 from jaxreason.results.jsonl import write_jsonl
 from jaxreason.results.sample_files import sample_head_path, samples_path
 from jaxreason.sampling.sampling_params import SamplingParams

@@ -9,11 +9,11 @@ from jaxreason.config import ConfigError, nearest
 from jaxreason.evaluation.eval_settings import EvalConfig, benchmark_groups
 from jaxreason.evaluation.transfer import TransferConfig, index_of
 from jaxreason.evaluation.transfer_inputs import Comparison, compared_groups
-from jaxreason.results.files import read_object
+from jaxreason.results.atomic_files import read_object
 from jaxreason.results.grade_files import grade_head_path
 from jaxreason.results.groups import MATH
 from jaxreason.results.sample_files import sample_head_path
-from jaxreason.results.score_files import SCORES, key_of, read_score_rows
+from jaxreason.results.score_files import SCORES, read_score_rows, sample_key_of
 
 VALUE = ("mean", "low", "high", "n")
 SCORE = ("benchmark", "label", "group", "variant", "decoding", "metric", "errors", *VALUE)
@@ -102,7 +102,7 @@ def asked_alike(base: epath.Path, other: epath.Path) -> bool:
 def _scored(folder: epath.Path) -> list[tuple]:
     """(sample file, grader, variant) of each primary row."""
     rows = [row for row in read_score_rows(folder) if row["primary"]]
-    return sorted((key_of(row), row["grader"], row["variant"]) for row in rows)
+    return sorted((sample_key_of(row), row["grader"], row["variant"]) for row in rows)
 
 
 def _heads(folder: epath.Path, rows: list[tuple]) -> list[dict[str, Any]]:

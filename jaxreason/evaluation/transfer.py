@@ -25,8 +25,8 @@ from jaxreason.evaluation.transfer_inputs import (
     study_comparisons,
     table_comparisons,
 )
-from jaxreason.results.groups import MATH, in_order
-from jaxreason.results.transfer_file import write_transfer
+from jaxreason.results.groups import MATH, groups_in_order
+from jaxreason.results.study_files import write_transfer
 
 _LOG = logging.getLogger(__name__)
 NO_INDEX = f"transfer: the index is undefined, since it compares {MATH} with other groups and none was measured."
@@ -174,7 +174,7 @@ def format_table(rows: list[dict]) -> str:
     """The rows as text, a line for a model, seed, decoding and mode; `!`: not as published."""
     if not rows:
         return NO_INDEX
-    groups = in_order(row["group"] for row in rows)
+    groups = groups_in_order(row["group"] for row in rows)
     lines = {}
     for row in rows:
         key = tuple(

@@ -14,7 +14,7 @@ from jaxreason.config import ConfigError, at_least, nearest, unclaimed
 from jaxreason.errors import UserError
 from jaxreason.results.clusters import Clustered, cluster, means
 from jaxreason.results.grade_files import read_sample_scores
-from jaxreason.results.score_files import EVALUATION, key_of, read_score_rows
+from jaxreason.results.score_files import EVALUATION, read_score_rows, sample_key_of
 from jaxreason.results.statistics import resampled_means, resampled_seeds, wilson_end
 from jaxreason.results.study_files import base_of, bases_of, read_manifest, run_folder
 
@@ -259,7 +259,7 @@ def compared_groups(
             )
     items: dict[str, dict[str, Clustered]] = {}
     for benchmark, row in expected.items():
-        scored = key_of(row), row["grader"], row["metric"], row["weight"]
+        scored = sample_key_of(row), row["grader"], row["metric"], row["weight"]
         scores = cluster([read_sample_scores(folder, *scored) for folder in (base, *tuned)])
         items.setdefault(row["group"], {})[benchmark] = scores
     return {group: _item_group(members) for group, members in items.items()}

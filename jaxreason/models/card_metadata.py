@@ -11,8 +11,8 @@ from etils import epath
 
 from jaxreason.errors import UserError
 from jaxreason.models.huggingface import resolve
+from jaxreason.results.atomic_files import absolute, is_remote
 from jaxreason.results.card_scores import CARD_FILE
-from jaxreason.results.files import absolute, is_remote
 from jaxreason.results.study_files import is_study
 
 TAG = "jaxreason"

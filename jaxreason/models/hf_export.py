@@ -26,10 +26,9 @@ from jaxreason.models.families import WEIGHTS, dotted, weight_shapes
 from jaxreason.models.hf_config import architecture_to_hf
 from jaxreason.models.stop_tokens import CONFIG_FILE, json_bytes, with_stop_tokens
 from jaxreason.models.weight_files import INDEX_FILE, SINGLE_FILE
+from jaxreason.results.atomic_files import atomic_write_bytes, is_remote
 from jaxreason.results.card_scores import CARD_FILE
-from jaxreason.results.checksums import CHECKSUMS_FILE, write_checksums
-from jaxreason.results.files import atomic_write_bytes, is_remote
-from jaxreason.results.hash_cache import hash_once
+from jaxreason.results.checksums import CHECKSUMS_FILE, hash_once, write_checksums
 from jaxreason.results.lease import check_held
 from jaxreason.sharding import to_host
 

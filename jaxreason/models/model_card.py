@@ -20,6 +20,7 @@ from jaxreason.models.card_metadata import (
     without_places,
 )
 from jaxreason.models.huggingface import resolve
+from jaxreason.results.atomic_files import read_object
 from jaxreason.results.card_scores import (
     MODEL,
     NO_SCORES,
@@ -28,9 +29,8 @@ from jaxreason.results.card_scores import (
     has_marks,
     without_scores,
 )
-from jaxreason.results.files import read_object
-from jaxreason.results.growing_files import grown_exists
-from jaxreason.results.metrics_lines import metrics_path, read_metrics
+from jaxreason.results.jsonl import grown_exists
+from jaxreason.results.training_files import metrics_path, read_metrics
 
 _METHODS = {"sft": "supervised fine-tuning", "rl": "reinforcement learning from verified answers"}
 _ASK = """\

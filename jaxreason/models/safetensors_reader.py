@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from jaxreason.errors import UserError
 from jaxreason.models.families import WEIGHTS
 from jaxreason.models.weight_files import read_index, weight_names
-from jaxreason.results.files import is_remote
+from jaxreason.results.atomic_files import is_remote
 
 _DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "F64": np.float64}
 ROWS = 4096  # of a tensor, looked at together

@@ -8,8 +8,7 @@ from typing import Any
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.checksums import CHECKSUMS_FILE, check_regular, read_checksums
-from jaxreason.results.hash_cache import hash_all_once
+from jaxreason.results.checksums import CHECKSUMS_FILE, check_regular, hash_all_once, read_checksums
 from jaxreason.runtime.distributed import on_process_zero
 
 INDEX_FILE = "model.safetensors.index.json"

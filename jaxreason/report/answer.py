@@ -1,11 +1,11 @@
-"""The answer of a report in two or three sentences and a small table: who gained, who lost, how sure."""
+"""The short answer at the top of the report: two or three sentences and a small table of who gained and who lost."""
 
 from typing import Any
 
-from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
+from jaxreason.report.group_drift import HEADLINE_KL, rows_of
+from jaxreason.report.report_tables import NONE, Cell, Table, TableRow, find
 from jaxreason.report.score_tables import STAR, change_cell, survives
-from jaxreason.report.tables import NONE, Cell, Row, Table, find
-from jaxreason.report.transfer_tables import of_variant, one_mode, pooled_rows
+from jaxreason.report.transfer_tables import one_mode, pooled_rows, variant_note
 from jaxreason.report.wording import (
     PAPER,
     WAYS,
@@ -17,9 +17,9 @@ from jaxreason.report.wording import (
     crowded,
     decoding_label,
     group_label,
-    listed,
+    join_words,
     none_of_the,
-    plain,
+    plain_number,
     signed,
     significant,
 )
@@ -29,7 +29,7 @@ NAMED = 3  # arms; more are counted
 NOTHING = "Nothing can be said yet: no arm has been evaluated together with its base."
 
 
-def answer(summary: dict[str, Any]) -> list[str]:
+def answer_sentences(summary: dict[str, Any]) -> list[str]:
     """The answer, up to three sentences; what is called a gain or a loss is one by its interval."""
     decoding = main_decoding(summary)
     rows = _group_rows(summary, decoding)
@@ -103,7 +103,7 @@ def _counted(summary: dict, found: dict[str, list[dict]], total: int) -> str:
         parts.append(f"{count_word(down)}{of} got worse{'' if up else ' at math'}")
     if unclear:
         parts.append(f"{count_word(unclear)} show{'s' if unclear == 1 else ''} no clear change")
-    return _sentence(listed(parts))
+    return _sentence(join_words(parts))
 
 
 def _no_change(summary: dict, rows: list[dict]) -> str:
@@ -120,7 +120,7 @@ def _who(summary: dict, rows: list[dict], total: int, verdict: str) -> str:
     names = (
         arm_name(summary, r["arm"]) if verdict == "unclear" else _named(summary, r) for r in rows
     )
-    return listed(list(names))
+    return join_words(list(names))
 
 
 def _named(summary: dict, row: dict) -> str:
@@ -150,7 +150,7 @@ def _sentence(text: str) -> str:
 def _of_arm(summary: dict, arm: str, rest: list[dict]) -> str:
     found = _by_verdict([row for row in rest if row["arm"] == arm])
     sizes = {
-        v: listed([f"{group_label(r['group']).lower()} ({signed(r['mean'])})" for r in rows])
+        v: join_words([f"{group_label(r['group']).lower()} ({signed(r['mean'])})" for r in rows])
         for v, rows in found.items()
         if rows
     }
@@ -161,7 +161,7 @@ def _of_arm(summary: dict, arm: str, rest: list[dict]) -> str:
         return f"{label} gained on {sizes['up']}"
     if "down" in sizes:
         return f"{label} lost on {sizes['down']}"
-    groups = listed([group_label(r["group"]).lower() for r in found["unclear"]])
+    groups = join_words([group_label(r["group"]).lower() for r in found["unclear"]])
     return f"{label} shows no clear change on {groups}"
 
 
@@ -183,7 +183,7 @@ def _without_loss(summary: dict, gained: list[str], kept: list[str]) -> str:
     if len(kept) in (0, len(gained)):
         who = all_of_the(len(gained)) if kept else none_of_the(len(gained))
         return f"{who} that gained math did so without a clear loss elsewhere"
-    few = listed([arm_name(summary, arm) for arm in kept])
+    few = join_words([arm_name(summary, arm) for arm in kept])
     who = few if len(kept) <= NAMED else count_word(len(kept))
     show = "shows" if len(kept) == 1 else "show"
     return f"of the {total} that gained math, {who} {show} no clear loss elsewhere"
@@ -202,7 +202,10 @@ def _how_sure(summary: dict, rows: list[dict]) -> str:
         text += f", and {those} so still when corrected for their number"
     unseen = [r["detectable"] for r in rows if r["verdict"] == "unclear" and r.get("detectable")]
     if unseen:
-        text += f"; where none is clear, a true one of up to about {plain(max(unseen), 0)} points may have been missed"
+        most = plain_number(max(unseen), 0)
+        text += (
+            f"; where none is clear, a true one of up to about {most} points may have been missed"
+        )
     return _sentence(text)
 
 
@@ -243,7 +246,7 @@ def _absent(summary: dict) -> list[str]:
     said = []
     if arms:
         few = len(arms) <= NAMED
-        who = listed([a["label"] for a in arms]) if few else f"{count_word(len(arms))} arms"
+        who = join_words([a["label"] for a in arms]) if few else f"{count_word(len(arms))} arms"
         said.append(_sentence(f"{who} cannot be compared yet"))
     if summary["variant"] == PAPER:
         said.append(f"All of this is measured {WAYS[PAPER]}.")
@@ -268,12 +271,12 @@ def answer_tables(summary: dict[str, Any]) -> list[Table]:
     columns |= _divergence(summary, [a for _, a in arms])
     several = len(summary["bases"]) > 1
     lines = [
-        Row(labels[arm], tuple(cells), base["label"] if several else "")
+        TableRow(labels[arm], tuple(cells), base["label"] if several else "")
         for (base, arm), *cells in zip(arms, *columns.values(), strict=True)
     ]
     said = f"{decoding_label(decoding)}. Change from the base, in points."
     other_way = summary["transfer_variant"] not in (None, summary["variant"])
-    return [Table(said, tuple(columns), tuple(lines), notes=of_variant(summary) * other_way)]
+    return [Table(said, tuple(columns), tuple(lines), notes=variant_note(summary) * other_way)]
 
 
 def _change(summary: dict, rows: list[dict], arm: str, group: str) -> Cell:
@@ -296,7 +299,9 @@ def _index_cell(rows: list[dict], arm: str, groups: list[str]) -> Cell:
     known = [row is not None and row["ti"] is not None for row in found]
     if not any(known):
         return NONE
-    texts = (plain(r["ti"], 0) if k else NONE.text for r, k in zip(found, known, strict=True))
+    texts = (
+        plain_number(r["ti"], 0) if k else NONE.text for r, k in zip(found, known, strict=True)
+    )
     return Cell("; ".join(texts))
 
 

@@ -1,40 +1,24 @@
-"""The report stage: from a study's files to report/ (html, markdown, figures, summary.json)."""
+"""The report stage: reads a study's files and writes report/ (html, markdown, figures, tables, summary.json)."""
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from etils import epath
 
 from jaxreason.config import at_least, between, check_ranges, unclaimed
-from jaxreason.report import (
-    cross_tables,
-    drift_tables,
-    fidelity_tables,
-    paper_tables,
-    run_tables,
-    score_tables,
-    shifted_tables,
-    shifted_view,
-    state_tables,
-    trait_rows,
-    trajectory_tables,
-    transfer_tables,
-    weight_tables,
-)
-from jaxreason.report.figures import FIGURES, Drawn, draw
-from jaxreason.report.files import Reader, read_study
-from jaxreason.report.pages import content, render
+from jaxreason.report.contents import DETAILS, FIGURES, TABLES, VIEWS
+from jaxreason.report.figure_files import Drawn, render_figure
+from jaxreason.report.pages import page_content, render_pages
+from jaxreason.report.report_tables import Table, table_csv, table_latex
 from jaxreason.report.sample_browser import FOLDER as SAMPLES
 from jaxreason.report.sample_browser import Archive, write_samples
-from jaxreason.report.scores import Resampling
+from jaxreason.report.score_rows import Resampling
+from jaxreason.report.study_reader import Reader, read_study
 from jaxreason.report.summary import summarise
-from jaxreason.report.table_files import table_csv, table_latex
-from jaxreason.report.tables import Table
 from jaxreason.report.terminal import format_summary
-from jaxreason.results.files import (
+from jaxreason.results.atomic_files import (
     atomic_write_bytes,
     atomic_write_text,
     read_json,
@@ -44,66 +28,6 @@ from jaxreason.results.files import (
 __all__ = ["ReportConfig", "format_summary", "read_summary", "run_report"]
 
 FOLDER = "report"
-TABLES = {
-    "groups": score_tables.group_tables,
-    "pairs": score_tables.pair_tables,
-    "benchmarks": score_tables.benchmark_tables,
-    "significance": score_tables.significance_tables,
-    "seeds": score_tables.seed_tables,
-    "transfer": transfer_tables.transfer_tables,
-    "transfer_seeds": transfer_tables.transfer_seed_tables,
-    "degrees": transfer_tables.degree_tables,
-    "gains": transfer_tables.gain_tables,
-    "sensitivity": transfer_tables.sensitivity_tables,
-    "drift": drift_tables.drift_tables,
-    "other_drift": drift_tables.other_drift_tables,
-    "states": state_tables.state_tables,
-    "weights": weight_tables.weight_tables,
-    "weight_kinds": weight_tables.weight_kind_tables,
-    "weight_overlap": weight_tables.overlap_tables,
-    "shifted": shifted_tables.shifted_tables,
-    "shifted_examples": shifted_tables.example_tables,
-    "shifted_words": shifted_tables.token_tables,
-    "paper_drift": paper_tables.paper_tables,
-    "cross_sampling": cross_tables.cross_tables,
-    "matched": trajectory_tables.matched_tables,
-    "forgetting": trajectory_tables.forgetting_tables,
-    "replies": run_tables.reply_tables,
-    "other_scores": run_tables.other_score_tables,
-    "variants": score_tables.variant_tables,
-    "asked": run_tables.asked_tables,
-    "arms": run_tables.arm_tables,
-    "traits": trait_rows.trait_tables,
-    "fidelity": fidelity_tables.fidelity_tables,
-    "fidelity_all": fidelity_tables.fidelity_detail_tables,
-}
-DETAILS = {
-    "pairs": "Arms against each other",
-    "significance": "How sure each difference is, and what could be seen",
-    "seeds": "Seed by seed",
-    "transfer_seeds": "Transferability index, seed by seed",
-    "degrees": "Degrees of improvement, which the index is a ratio of",
-    "gains": "Gain and drop: points won and lost, apart",
-    "sensitivity": "Transferability index without each task",
-    "other_drift": "Other measures of drift",
-    "states": "Hidden states: shape, main axes and sink tokens",
-    "weight_kinds": "Weights by kind of parameter",
-    "weight_overlap": "Weights that runs changed alike, pair by pair",
-    "shifted_words": "Shifted tokens, arm by arm",
-    "paper_drift": "Drift as the study's scripts compute it, and corrected",
-    "replies": "Replies: length, cut, without an answer, failed",
-    "other_scores": "Other scorings",
-    "asked": "How each model and task was asked",
-    "fidelity_all": "Every published number beside ours",
-}
-
-
-# What the partial template `templates/NAME.html.jinja` (and NAME.md.jinja, where there is one) shows, as `data`: a
-# function of the summary. Nothing is shown of what is empty.
-VIEWS: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "findings": lambda summary: summary["found"],
-    "shifted_view": shifted_view.shifted_view,
-}
 
 
 @unclaimed("a report is made anew at each start")
@@ -147,7 +71,7 @@ def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
     }
     study = read_study(reader)
     summary = summarise(reader, study, how, about, config.variant)
-    drawn = {name: draw(function, summary) for name, function in FIGURES.items()}
+    drawn = {name: render_figure(function, summary) for name, function in FIGURES.items()}
     drawn = {name: figure for name, figure in drawn.items() if figure is not None}
     tables = {name: make(summary) for name, make in TABLES.items()}
     folder = epath.Path(study_folder) / FOLDER
@@ -156,7 +80,7 @@ def run_report(study_folder: epath.PathLike, config: ReportConfig) -> None:
     archive = Archive(reader, study, summary)
     write_samples(folder / SAMPLES, archive)
     views = {name: make(summary) for name, make in VIEWS.items()}
-    pages = render(content(summary, drawn, tables, DETAILS, views), drawn, archive)
+    pages = render_pages(page_content(summary, drawn, tables, DETAILS, views), drawn, archive)
     for name, text in pages.items():
         atomic_write_text(folder / name, text)
     atomic_write_text(folder / "summary.json", _json(summary) + "\n")

@@ -1,10 +1,10 @@
-"""What was found and what limits it, in words: made from the numbers of the summary alone."""
+"""The findings and the limits of a study in words, made from the numbers of the summary alone."""
 
 from typing import Any
 
-from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
-from jaxreason.report.training_questions import questions_limits
-from jaxreason.report.two_ways import two_ways
+from jaxreason.report.group_drift import HEADLINE_KL, rows_of
+from jaxreason.report.scoring_variants import two_ways
+from jaxreason.report.training_runs import questions_limits
 from jaxreason.report.wording import (
     PAPER,
     THINKING,
@@ -15,8 +15,8 @@ from jaxreason.report.wording import (
     crowded,
     decoding_label,
     group_label,
-    listed,
-    plain,
+    join_words,
+    plain_number,
     signed,
     significant,
 )
@@ -61,7 +61,7 @@ def _design(summary: dict) -> str:
     arms = len({row["arm"] for row in summary["differences"]})
     what = "One arm was" if arms == 1 else f"{count_word(arms).capitalize()} arms were"
     base = "the base" if len(summary["bases"]) == 1 else "the base of each"
-    text = f"{what} compared with {base} on the same questions: {listed(asked)}."
+    text = f"{what} compared with {base} on the same questions: {join_words(asked)}."
     if summary["variant"] == PAPER:
         text += f" {OF_PAPER}"
     return text
@@ -81,7 +81,7 @@ def _group_sentence(summary: dict, decoding: str, group: str) -> str:
         if crowded(summary) and len(named) > 1:
             ends = (signed(end(r["mean"] for r in members)) for end in (min, max))
             named = [f"{len(named)} arms ({' to '.join(ends)})"]
-        parts += [f"{words} {listed(named)}"] if named else []
+        parts += [f"{words} {join_words(named)}"] if named else []
     return f"{group_label(group)} {'; it '.join(parts)}."
 
 
@@ -100,7 +100,7 @@ def _trade(summary: dict, decoding: str) -> list[str]:
         text = f"{len(clear)} of the {len(rows)} pairs of arms that gained math clearly differ."
         return [f"On the rest, {text}"]
     if clear:
-        pairs = listed([_pair(summary, row) for row in clear])
+        pairs = join_words([_pair(summary, row) for row in clear])
         return [f"On the rest, among the arms that gained math, {pairs}."]
     if rows:
         return ["Among the arms that gained math, no two clearly differ on the rest."]
@@ -112,7 +112,7 @@ def _pair(summary: dict, row: dict) -> str:
     if row["mean"] < 0:
         first, second = second, first
     above, below = arm_name(summary, first), arm_name(summary, second)
-    return f"{above} ended {plain(abs(row['mean']))} points above {below}"
+    return f"{above} ended {plain_number(abs(row['mean']))} points above {below}"
 
 
 def _drift(summary: dict) -> list[dict[str, str]]:
@@ -123,7 +123,7 @@ def _drift(summary: dict) -> list[dict[str, str]]:
     parts = [f"{arm_name(summary, r['arm'])} {significant(r['mean'])}" for r in rows]
     if crowded(summary) and len(parts) > 2:
         parts = [f"lowest {parts[0]}", f"highest {parts[-1]}"]
-    text = f"In nats per token of the base's own replies to math: {listed(parts)}."
+    text = f"In nats per token of the base's own replies to math: {join_words(parts)}."
     return [{"topic": "KL from the base", "text": text}]
 
 
@@ -135,7 +135,7 @@ def _asked(summary: dict) -> list[str]:
         members.setdefault(way, []).append(labels[row["model"]])
     if crowded(summary):
         members = {w: [f"{len(n)} models"] if len(n) > 1 else n for w, n in members.items()}
-    return [f"{listed(names)}: {way}" for way, names in members.items()]
+    return [f"{join_words(names)}: {way}" for way, names in members.items()]
 
 
 def _lengths(summary: dict) -> list[str]:
@@ -148,9 +148,9 @@ def _lengths(summary: dict) -> list[str]:
     for model, length in lengths.items():
         if length < most:
             short.setdefault(length, []).append(labels[model])
-    said = [f"{listed(names)} within {length:,} tokens" for length, names in short.items()]
+    said = [f"{join_words(names)} within {length:,} tokens" for length, names in short.items()]
     return [
-        f"Not all models have positions for {most:,} tokens: {listed(said)} were asked, prompt and reply together."
+        f"Not all models have positions for {most:,} tokens: {join_words(said)} were asked, prompt and reply together."
     ]
 
 

@@ -1,9 +1,9 @@
-"""How to read the report and how its numbers are made: text shared by the page and the markdown."""
+"""How to read the report and how its numbers are made: texts that the page and the markdown share."""
 
 from typing import Any, NamedTuple
 
-from jaxreason.report.training_questions import questions_said
-from jaxreason.report.wording import PAPER, ROBUST, WAYS, group_label, listed
+from jaxreason.report.training_runs import questions_said
+from jaxreason.report.wording import PAPER, ROBUST, WAYS, group_label, join_words
 from jaxreason.results.groups import MATH, TRAINING
 from jaxreason.results.significance import FLIPS, POWER
 
@@ -14,18 +14,18 @@ class Formula(NamedTuple):
     text: str
 
 
-class Section(NamedTuple):
+class TextSection(NamedTuple):
     """A heading and paragraphs, some of them formulas."""
 
     title: str
     parts: tuple[str | Formula, ...]
 
 
-def reading(summary: dict[str, Any]) -> list[Section]:
+def reading(summary: dict[str, Any]) -> list[TextSection]:
     """How to read the report, for someone who has not read the methods."""
     percent = f"{100 * summary['confidence']:g}\u2009%"
     return [
-        Section(
+        TextSection(
             "How to read this",
             (
                 "Scores are in points: 100 is every question right. A group's score is the mean "
@@ -41,7 +41,7 @@ def reading(summary: dict[str, Any]) -> list[Section]:
     ]
 
 
-def methods(summary: dict[str, Any]) -> list[Section]:
+def methods(summary: dict[str, Any]) -> list[TextSection]:
     """Formulas and choices behind the numbers."""
     return [
         _ways(summary),
@@ -59,7 +59,7 @@ def methods(summary: dict[str, Any]) -> list[Section]:
     ]
 
 
-def _weights(summary: dict) -> list[Section]:
+def _weights(summary: dict) -> list[TextSection]:
     parts = (
         "Weights are compared as they are stored. The effective rank of an update is exp of the entropy of its "
         "singular values' shares of the energy (their squares), in per cent of the directions that the matrix has. "
@@ -72,10 +72,10 @@ def _weights(summary: dict) -> list[Section]:
         "the leading directions before and after. Means are over the matrices within layers. Large matrices are "
         "factorised by random projection.",
     )
-    return [Section("Weights", parts)] if summary["weight_space"] else []
+    return [TextSection("Weights", parts)] if summary["weight_space"] else []
 
 
-def _shifted(summary: dict) -> list[Section]:
+def _shifted(summary: dict) -> list[TextSection]:
     if summary["shifted"] is None:
         return []
     words = ", ".join(
@@ -85,7 +85,7 @@ def _shifted(summary: dict) -> list[Section]:
         for w in ws
     )
     return [
-        Section(
+        TextSection(
             "Shifted tokens",
             (
                 "At every token of the tuned models' replies both models' next-token distributions are compared. A "
@@ -100,7 +100,7 @@ def _shifted(summary: dict) -> list[Section]:
     ]
 
 
-def _over_training(summary: dict) -> list[Section]:
+def _over_training(summary: dict) -> list[TextSection]:
     found = summary["over_training"]
     parts: tuple[str | Formula, ...] = ()
     if found["curves"]:
@@ -126,20 +126,20 @@ def _over_training(summary: dict) -> list[Section]:
             "predicts better. Intervals resample whole runs. “First in” is the share of the resamples in which a "
             "measure has the highest R², of those known at every point.",
         )
-    return [Section("Over training", parts)] if parts else []
+    return [TextSection("Over training", parts)] if parts else []
 
 
-def _questions(summary: dict) -> list[Section]:
+def _questions(summary: dict) -> list[TextSection]:
     said = questions_said(summary)
     about = (
         "Before an arm is trained, its questions are compared with all questions of the benchmarks, and those that a "
         "benchmark asks, too, are left out: equal but for their typesetting, with a run of 13 words and most numbers "
         "in common, or reworded with the same numbers and answer."
     )
-    return [Section("Training questions", (about, *said))] if said else []
+    return [TextSection("Training questions", (about, *said))] if said else []
 
 
-def _ways(summary: dict) -> Section:
+def _ways(summary: dict) -> TextSection:
     other = PAPER if summary["variant"] == ROBUST else ROBUST
     parts = (
         "The robust way of measuring a task does not depend on accidents of format: thinking is left out, answers are "
@@ -155,13 +155,13 @@ def _ways(summary: dict) -> Section:
             "measured. Where the two ways share their samples, chance has no other part in it than the choice of "
             "questions.",
         )
-    return Section("Ways of measuring", parts)
+    return TextSection("Ways of measuring", parts)
 
 
-def _intervals(summary: dict) -> Section:
+def _intervals(summary: dict) -> TextSection:
     rest = [group_label(g["name"]).lower() for g in summary["groups"] if g["name"] != MATH]
-    names = listed(rest) if rest else "all groups but math"
-    return Section(
+    names = join_words(rest) if rest else "all groups but math"
+    return TextSection(
         "Scores and intervals",
         (
             "A task's score is the mean over its subsets of (sum of scores) / (number of graded "
@@ -183,8 +183,8 @@ def _intervals(summary: dict) -> Section:
     )
 
 
-def _significance(summary: dict) -> Section:
-    return Section(
+def _significance(summary: dict) -> TextSection:
+    return TextSection(
         "p-values, false discovery rate, smallest difference",
         (
             "The p-value of a difference is the chance of one at least as large, either way, if on "
@@ -205,8 +205,8 @@ def _significance(summary: dict) -> Section:
     )
 
 
-def _transfer() -> Section:
-    return Section(
+def _transfer() -> TextSection:
+    return TextSection(
         "Transferability index",
         (
             "For the tasks b of a group g, with D_b the change in points and base scores in "
@@ -228,7 +228,7 @@ def _transfer() -> Section:
     )
 
 
-def _divergence(summary: dict) -> Section:
+def _divergence(summary: dict) -> TextSection:
     texts = summary["drift_texts"]
     where = "Replies of the evaluation"
     if texts is not None:
@@ -237,7 +237,7 @@ def _divergence(summary: dict) -> Section:
             f"task; {texts['num_cut']} cut at the length limit, {texts['num_dropped']} without a "
             "reply)"
         )
-    return Section(
+    return TextSection(
         "KL divergence",
         (
             f"{where}, as the token ids that were sampled{_asked_so(texts)}. At every reply token, the first and "
@@ -269,8 +269,8 @@ def _asked_so(texts: dict | None) -> str:
     return "" if variant is None else f" when tasks were put {WAYS[variant]}"
 
 
-def _shift() -> Section:
-    return Section(
+def _shift() -> TextSection:
+    return TextSection(
         "PCA shift",
         (
             "h is a text's mean hidden state over reply tokens in one layer (Hugging Face's "
@@ -286,7 +286,7 @@ def _shift() -> Section:
     )
 
 
-def _states(summary: dict) -> list[Section]:
+def _states(summary: dict) -> list[TextSection]:
     if not summary["states"]["rows"]:
         return []
     parts = (
@@ -302,7 +302,7 @@ def _states(summary: dict) -> list[Section]:
         "goes when it is scaled after that, and the last part is what stays.",
         *_sinks_said(summary),
     )
-    return [Section("Hidden states", parts)]
+    return [TextSection("Hidden states", parts)]
 
 
 def _sinks_said(summary: dict) -> list[str]:
@@ -316,8 +316,8 @@ def _sinks_said(summary: dict) -> list[str]:
     ]
 
 
-def _other_drift() -> Section:
-    return Section(
+def _other_drift() -> TextSection:
+    return TextSection(
         "Other measures of drift",
         (
             "|Mean log-ratio|: mean over a reply's tokens of log p_tuned − log p_base, then "

@@ -1,4 +1,4 @@
-"""report.html and report.md: what the templates are given, and how large the page may become."""
+"""report.html and report.md: what the templates are given, figures as inline SVG, and how large the page may become."""
 
 import base64
 import io
@@ -9,33 +9,33 @@ from typing import Any, NamedTuple
 import jinja2
 from etils import epath
 from markupsafe import Markup, escape
+from matplotlib.markers import MarkerStyle
 from PIL import Image
 
 from jaxreason.report.answer import answer_tables
-from jaxreason.report.captions import Caption, captions
-from jaxreason.report.figures import Drawn
-from jaxreason.report.inline_svg import colour_variables, inline_svg, marker_path, variable
+from jaxreason.report.contents import Caption, captions, sections_shown
+from jaxreason.report.figure_files import Drawn
 from jaxreason.report.methods import Formula, methods, reading
+from jaxreason.report.report_tables import Table
 from jaxreason.report.sample_browser import Archive, browser
-from jaxreason.report.sections import there
-from jaxreason.report.style import looks
-from jaxreason.report.tables import Table
+from jaxreason.report.style import DARK, looks
 from jaxreason.report.wording import WAYS, arm_labels, decoding_label, group_label
 
 LARGEST = 5_000_000  # bytes of report.html
 FIGURES_LARGEST = 2_600_000  # of them, of its figures
 SAMPLES_LARGEST, SLACK = 1_200_000, 100_000  # of its samples, and of what stands around them
 _PNG_WIDTH = 1100  # pixels of a figure that is too large as SVG
+_FIXED_IN_TEXT = ("#000000", "#ffffff")  # a text of these stands on a colour of its own
 
 
-class Shown(NamedTuple):
+class PageFigure(NamedTuple):
     """A figure as a part of the page; without a narrow layout the wide one is shown on a phone too."""
 
     wide: Markup
     narrow: Markup | None
 
 
-def environment() -> jinja2.Environment:
+def template_environment() -> jinja2.Environment:
     """Of the templates; only those of HTML escape by themselves."""
     found = jinja2.Environment(
         loader=jinja2.PackageLoader("jaxreason.report", "templates"),
@@ -53,7 +53,7 @@ def environment() -> jinja2.Environment:
     return found
 
 
-def content(
+def page_content(
     summary: dict[str, Any],
     drawn: dict[str, Drawn],
     tables: dict[str, list[Table]],
@@ -86,26 +86,28 @@ def content(
         "reading": reading(summary),
         "methods": methods(summary),
     }
-    return found | {"sections": there(found)}
+    return found | {"sections": sections_shown(found)}
 
 
-def render(shown: dict[str, Any], drawn: dict[str, Drawn], archive: Archive) -> dict[str, str]:
+def render_pages(
+    shown: dict[str, Any], drawn: dict[str, Drawn], archive: Archive
+) -> dict[str, str]:
     """The pages, by name; that of HTML holds as many samples as its size allows, and plainer figures where all else is
     so large that even these have no place.
 
     Args:
-      shown: `content` without samples.
+      shown: `page_content` without samples.
       drawn: the figures.
       archive: of all samples, written.
     """
-    templates = environment()
+    templates = template_environment()
     left = LARGEST - SLACK - len(_page(templates, "report.html", shown).encode())
     if left < 0:
         most = sum(map(_size, shown["figures"].values())) + left
         shown = shown | {"figures": shown_figures(drawn, shown["captions"], most)}
     views = shown["views"] | {"samples": browser(archive, max(0, min(left, SAMPLES_LARGEST)))}
     shown = shown | {"views": views}
-    shown |= {"sections": there(shown)}
+    shown |= {"sections": sections_shown(shown)}
     return {name: _page(templates, name, shown) for name in ("report.md", "report.html")}
 
 
@@ -117,12 +119,12 @@ def _page(templates: jinja2.Environment, name: str, shown: dict[str, Any]) -> st
 
 def shown_figures(
     drawn: dict[str, Drawn], said: dict[str, Caption], most: int | None = None
-) -> dict[str, Shown]:
+) -> dict[str, PageFigure]:
     """Both layouts of every figure; of the largest the narrow one goes, then a PNG stands for it, until all together
     have at most `most` bytes (without it FIGURES_LARGEST).
     """
     most = FIGURES_LARGEST if most is None else most
-    ways: tuple[Callable[[str, Drawn, str], Shown], ...] = (_both, _wide_only, _raster)
+    ways: tuple[Callable[[str, Drawn, str], PageFigure], ...] = (_both, _wide_only, _raster)
     labels = {name: str(escape(f"{said[name].title}. {said[name].text}")) for name in drawn}
     found = {name: _both(name, figure, labels[name]) for name, figure in drawn.items()}
     tried = dict.fromkeys(drawn, 0)
@@ -136,27 +138,27 @@ def shown_figures(
     return found
 
 
-def _size(shown: Shown) -> int:
+def _size(shown: PageFigure) -> int:
     return len(shown.wide.encode()) + len((shown.narrow or "").encode())
 
 
-def _both(name: str, figure: Drawn, label: str) -> Shown:
+def _both(name: str, figure: Drawn, label: str) -> PageFigure:
     narrow = Markup(inline_svg(figure.narrow_svg, f"{name}-narrow", label))
-    return Shown(Markup(inline_svg(figure.svg, name, label)), narrow)
+    return PageFigure(Markup(inline_svg(figure.svg, name, label)), narrow)
 
 
-def _wide_only(name: str, figure: Drawn, label: str) -> Shown:
+def _wide_only(name: str, figure: Drawn, label: str) -> PageFigure:
     return _both(name, figure, label)._replace(narrow=None)
 
 
-def _raster(name: str, figure: Drawn, label: str) -> Shown:
+def _raster(name: str, figure: Drawn, label: str) -> PageFigure:
     image = Image.open(io.BytesIO(figure.png)).convert("RGB")
     height = round(image.height * _PNG_WIDTH / image.width)
     small = image.resize((_PNG_WIDTH, height), Image.Resampling.LANCZOS).quantize(64)
     out = io.BytesIO()
     small.save(out, "png", optimize=True)
     data = base64.b64encode(out.getvalue()).decode()
-    return Shown(Markup(f'<img src="data:image/png;base64,{data}" alt="{label}">'), None)
+    return PageFigure(Markup(f'<img src="data:image/png;base64,{data}" alt="{label}">'), None)
 
 
 def _shortened(path: str) -> str:
@@ -174,3 +176,61 @@ def _markdown(text: str) -> str:
     """A text in markdown in which nothing is HTML, and no bar ends a table's cell."""
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return " ".join(escaped.replace("|", "\\|").split("\n"))
+
+
+def inline_svg(svg: str, name: str, label: str) -> str:
+    """An SVG element for the page.
+
+    Args:
+      svg: of matplotlib.
+      name: put before its ids, which are the page's too.
+      label: what a screen reader says in its place; escaped already.
+    """
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.S)
+    svg = re.sub(r'\b(id="|xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = _short_numbers(re.sub(r"<(\w+)[^>]*>", _themed, svg))
+    box = re.search(r'viewBox="([^"]*)"', svg).group(1)
+    _, end = svg.split(">", 1)
+    return f'<svg viewBox="{box}" role="img" aria-label="{label}">{end.strip()}'
+
+
+def _themed(tag: re.Match) -> str:
+    fixed = _FIXED_IN_TEXT if tag[1] in ("text", "tspan") else ()
+    return re.sub(
+        r"(fill|stroke): (#[0-9a-fA-F]{6})",
+        lambda found: (
+            found[0] if found[2].lower() in fixed else f"{found[1]}: {variable(found[2])}"
+        ),
+        tag[0],
+    )
+
+
+def variable(colour: str) -> str:
+    """A colour as the page's style names it; one that is alike in light and dark stays as it is."""
+    name = colour.lower().lstrip("#")
+    return f"var(--c-{name})" if name in _names() else colour
+
+
+def colour_variables(dark: bool) -> str:
+    """The page's colours of figures, as CSS declarations."""
+    pairs = ((name, DARK[colour] if dark else colour) for name, colour in _names().items())
+    return " ".join(f"--c-{name}: {colour};" for name, colour in pairs)
+
+
+def _names() -> dict[str, str]:
+    return {colour.lower().lstrip("#"): colour for colour in DARK}
+
+
+def _short_numbers(svg: str) -> str:
+    """Coordinates to a hundredth of a point; numbers below 1 may be scales, and stay."""
+    return re.sub(r"(?<![\d.\w])(-?[1-9]\d*\.\d{2})\d+", r"\1", svg)
+
+
+def marker_path(marker: str) -> str:
+    """The outline of a marker in a box of -1 to 1, as the `d` of an SVG path."""
+    style = MarkerStyle(marker)
+    path = style.get_path().transformed(style.get_transform())
+    largest = abs(path.vertices).max()
+    shapes = ([f"{x / largest:.2f} {-y / largest:.2f}" for x, y in s] for s in path.to_polygons())
+    return " ".join(f"M{' L'.join(points)} Z" for points in shapes)

@@ -10,22 +10,31 @@ from typing import Any
 
 from etils import epath
 
-from jaxreason.report.files import Reader, Study
-from jaxreason.report.sample_choice import EACH, PAGE_TEXT, Gathered, choose, embedded, first_pairs
+from jaxreason.report.report_tables import benchmark_label
+from jaxreason.report.sample_choice import (
+    EACH,
+    PAGE_TEXT,
+    Gathered,
+    choose_samples,
+    embedded,
+    first_pairs,
+)
 from jaxreason.report.sample_sets import (
-    Model,
+    EvaluatedModel,
     SampleSet,
+    as_script,
+    cut_texts,
     evaluated_models,
     grading_label,
-    positions,
-    replies,
+    sample_places,
+    sample_replies,
     sample_sets,
-    verdicts,
+    sample_verdicts,
+    text_hash,
 )
-from jaxreason.report.sample_texts import as_script, cut_all, text_hash
-from jaxreason.report.tables import benchmark_label
+from jaxreason.report.study_reader import Reader, Study
 from jaxreason.report.wording import decoding_label
-from jaxreason.results.files import atomic_write_bytes, remove_others
+from jaxreason.results.atomic_files import atomic_write_bytes, remove_others
 
 FOLDER = "samples"
 FILE_TEXT = 20_000  # characters of a text; of a longer one the middle is left out
@@ -34,7 +43,6 @@ PART_SAMPLES, PART_TEXT = (
     100,
     300_000,
 )  # samples, or characters of the reference, after which a part of a set ends
-
 Entries = Iterator[tuple[str, Any]]
 
 
@@ -50,9 +58,9 @@ class Archive:
     def entries(self) -> Entries:
         """Keys and entries of everything, one part of one model at a time."""
         for number, (found, models) in enumerate(self._sets.items()):
-            places = positions(self._reader, models[0], found)
+            places = sample_places(self._reader, models[0], found)
             members = {self.gathered.models.index(m): m for m in models}
-            marks = {i: verdicts(self._reader, m, found, places) for i, m in members.items()}
+            marks = {i: sample_verdicts(self._reader, m, found, places) for i, m in members.items()}
             yield f"s{number}-v", {str(i): text for i, text in marks.items()}
             self.gathered.marks |= {(number, i): text for i, text in marks.items()}
             wanted = self._choose(number, marks, list(places))
@@ -86,29 +94,34 @@ class Archive:
         }
         pairs = {i: base for i, base in pairs.items() if base in marks}
         hashes = [text_hash(f"{name}/{sample}") for name, sample in names]
-        found = choose(number, pairs, marks, hashes)
+        found = choose_samples(number, pairs, marks, hashes)
         self.gathered.chosen += found
         return {(i, one.place) for one in found for i in (one.model, one.base)}
 
     def _texts(
-        self, number: int, found: SampleSet, members: dict[int, Model], places: dict, wanted: set
+        self,
+        number: int,
+        found: SampleSet,
+        members: dict[int, EvaluatedModel],
+        places: dict,
+        wanted: set,
     ) -> Entries:
         prompts: list[int] = []
         needed = {place for _, place in wanted}
         for i, model in members.items():
             parts = _Parts(self.gathered.sets[number]["ends"], growing=not prompts)
-            for place, question, reply in replies(self._reader, model, found, places):
+            for place, question, reply in sample_replies(self._reader, model, found, places):
                 self.gathered.num_replies += 1
                 if parts.growing:
                     prompts.append(text_hash(question["prompt"]))
                     if place in needed:
-                        self.gathered.questions[number, place] = cut_all(question, FILE_TEXT)
+                        self.gathered.questions[number, place] = cut_texts(question, FILE_TEXT)
                 elif text_hash(question["prompt"]) != prompts[place]:
                     reply["prompt"] = question["prompt"]
-                reply = cut_all(reply, FILE_TEXT)
+                reply = cut_texts(reply, FILE_TEXT)
                 if (i, place) in wanted:
                     self.gathered.replies[number, i, place] = reply
-                for done in parts.add(place, cut_all(question, FILE_TEXT), reply):
+                for done in parts.add(place, cut_texts(question, FILE_TEXT), reply):
                     yield from _keyed(number, i, done)
             for done in parts.close():
                 yield from _keyed(number, i, done)

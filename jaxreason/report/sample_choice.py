@@ -1,22 +1,29 @@
-"""Which samples the page itself shows: some of every benchmark, arm and kind, drawn by a hash of their questions."""
+"""Which samples the page itself shows: a few of every benchmark, arm and kind, drawn by a hash of their questions."""
 
 import heapq
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from jaxreason.report.sample_sets import ABSENT, Model
-from jaxreason.report.sample_texts import as_script, cut_all, printable_all
+from jaxreason.report.sample_sets import (
+    ABSENT,
+    EvaluatedModel,
+    as_script,
+    cut_texts,
+    printable_texts,
+)
 
 EACH = 3  # of each kind, of a set and an arm
 PAGE_TEXT = 3_000  # characters of a text in the page
 KINDS = {"10": "right to wrong", "01": "wrong to right", "00": "both wrong", "11": "both right"}
-SHOWN, SHOWN_TEXT = (
+
+
+FIRST_PAIRS, FIRST_TEXT = (
     6,
     600,
 )  # pairs that the page shows without its script, and characters of their texts
 
 
-class Chosen(NamedTuple):
+class ChosenSample(NamedTuple):
     """A sample of a run and of its base; of two the smaller one is shown sooner."""
 
     rank: int
@@ -31,9 +38,9 @@ class Chosen(NamedTuple):
 class Gathered:
     """What is known of all samples once they were written, with the texts of those chosen."""
 
-    models: list[Model]
+    models: list[EvaluatedModel]
     sets: list[dict[str, Any]] = field(default_factory=list)
-    chosen: list[Chosen] = field(default_factory=list)
+    chosen: list[ChosenSample] = field(default_factory=list)
     questions: dict[tuple[int, int], dict] = field(default_factory=dict)  # by set and place
     replies: dict[tuple[int, int, int], dict] = field(default_factory=dict)  # set, model and place
     marks: dict[tuple[int, int], str] = field(default_factory=dict)  # verdicts, by set and model
@@ -53,9 +60,9 @@ class Gathered:
         return {"models": models, "sets": self.sets}
 
 
-def choose(
+def choose_samples(
     number: int, pairs: dict[int, int], marks: dict[int, str], hashes: list[int]
-) -> list[Chosen]:
+) -> list[ChosenSample]:
     """Up to EACH samples of every kind, those of the smallest hashes.
 
     Args:
@@ -70,7 +77,9 @@ def choose(
             both = zip(marks[base], marks[model], strict=True)
             places = [place for place, pair in enumerate(both) if "".join(pair) == verdicts]
             best = heapq.nsmallest(EACH, places, key=lambda place: (hashes[place], place))
-            found += [Chosen(r, kind, number, model, base, place) for r, place in enumerate(best)]
+            found += [
+                ChosenSample(r, kind, number, model, base, place) for r, place in enumerate(best)
+            ]
     return found
 
 
@@ -87,7 +96,7 @@ def embedded(archive: Gathered, budget: int) -> dict[str, Any]:
     return _index(archive, kept) | {"data": _data(archive, kept), "num_pairs": len(kept)}
 
 
-def _records(one: Chosen) -> set[tuple[int, ...]]:
+def _records(one: ChosenSample) -> set[tuple[int, ...]]:
     replies = {(one.found, model, one.place) for model in (one.base, one.model)}
     return {(one.found, one.place), *replies}
 
@@ -98,17 +107,17 @@ def _size(archive: Gathered, record: tuple[int, ...]) -> int:
 
 def _record(archive: Gathered, record: tuple[int, ...]) -> dict:
     where = archive.questions if len(record) == 2 else archive.replies
-    return cut_all(where[record], PAGE_TEXT)
+    return cut_texts(where[record], PAGE_TEXT)
 
 
-def _places(kept: list[Chosen]) -> dict[int, list[int]]:
+def _places(kept: list[ChosenSample]) -> dict[int, list[int]]:
     found: dict[int, set[int]] = {}
     for one in kept:
         found.setdefault(one.found, set()).add(one.place)
     return {number: sorted(places) for number, places in found.items()}
 
 
-def _index(archive: Gathered, kept: list[Chosen]) -> dict[str, Any]:
+def _index(archive: Gathered, kept: list[ChosenSample]) -> dict[str, Any]:
     places = _places(kept)
     counts = [len(places.get(number, ())) for number in range(len(archive.sets))]
     sets = [
@@ -118,7 +127,7 @@ def _index(archive: Gathered, kept: list[Chosen]) -> dict[str, Any]:
     return archive.index() | {"sets": sets}
 
 
-def _data(archive: Gathered, kept: list[Chosen]) -> dict[str, Any]:
+def _data(archive: Gathered, kept: list[ChosenSample]) -> dict[str, Any]:
     data: dict[str, Any] = {}
     pairs = {(one.found, i, one.place) for one in kept for i in (one.model, one.base)}
     for number, places in _places(kept).items():
@@ -141,13 +150,13 @@ def first_pairs(archive: Gathered) -> list[dict[str, Any]]:
     """A few chosen samples, the changed ones first, of different sets and arms: shown where no script runs."""
     kept, seen = [], set()
     for one in sorted(archive.chosen):
-        if len(kept) < SHOWN and not {("set", one.found), ("model", one.model)} <= seen:
+        if len(kept) < FIRST_PAIRS and not {("set", one.found), ("model", one.model)} <= seen:
             kept.append(one)
             seen |= {("set", one.found), ("model", one.model)}
     return [_shown(archive, one) for one in kept]
 
 
-def _shown(archive: Gathered, one: Chosen) -> dict[str, Any]:
+def _shown(archive: Gathered, one: ChosenSample) -> dict[str, Any]:
     question = archive.questions[one.found, one.place]
     models = (archive.models[one.base], archive.models[one.model])
     replies = (archive.replies[one.found, i, one.place] for i in (one.base, one.model))
@@ -162,4 +171,4 @@ def _shown(archive: Gathered, one: Chosen) -> dict[str, Any]:
     about = {"set": archive.sets[one.found]["label"], "kind": list(KINDS.values())[one.kind]}
     names = ("id", "prompt", "answer")
     said = about | {name: question[name] for name in names} | {"models": pairs}
-    return printable_all(cut_all(said, SHOWN_TEXT))
+    return printable_texts(cut_texts(said, FIRST_TEXT))

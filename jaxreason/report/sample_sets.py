@@ -1,21 +1,69 @@
-"""Which replies a study has, and what is known of each of them: what the browser of samples is made from."""
+"""The replies of a study for the sample browser: which there are, their verdicts, and texts that a page can hold."""
 
+import hashlib
+import json
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from jaxreason.report.files import Reader, Study
+from jaxreason.report.study_reader import Reader, Study
 from jaxreason.report.wording import VARIANT_LABELS
-from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.grade_files import grades_path
 from jaxreason.results.jsonl import iter_jsonl
-from jaxreason.results.sample_files import samples_path
-from jaxreason.results.score_files import EVALUATION, SCORES, key_of, score_rows
+from jaxreason.results.sample_files import SampleKey, samples_path
+from jaxreason.results.score_files import EVALUATION, SCORES, parse_score_rows, sample_key_of
 
 RIGHT = 0.5  # a score from here on is called right
 UNKNOWN, ABSENT = "-", " "  # verdicts of a reply without a score, and of no reply
 
 
-class Grading(NamedTuple):
+def as_script(value: Any) -> str:
+    """JSON in ASCII that is a value in a script, and cannot end the element that holds it."""
+    text = json.dumps(value, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def text_hash(text: str) -> int:
+    """The same for a text on every machine; lone surrogates have one too."""
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8])
+
+
+def cut_text(text: str, most: int) -> str:
+    """A text of about `most` characters at most: the middle of a longer one is left out, which is said there."""
+    if len(text) <= most:
+        return text
+    start, end = most * 2 // 3, most // 3
+    left = len(text) - start - end
+    return f"{text[:start]}\n[… {left:,} characters left out …]\n{text[-end:]}"
+
+
+def cut_texts(value: Any, most: int) -> Any:
+    """`cut_text` of every text in a question or a reply."""
+    if isinstance(value, str):
+        return cut_text(value, most)
+    if isinstance(value, dict):
+        return {name: cut_texts(part, most) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [cut_texts(part, most) for part in value]
+    return value
+
+
+def printable(text: str) -> str:
+    """A text as a page can hold it: control characters as their pictures, lone surrogates as replaced."""
+    text = re.sub(r"[\x00-\x08\x0b-\x1f]", lambda found: chr(0x2400 + ord(found[0])), text)
+    return re.sub("[\x7f\ud800-\udfff]", "\ufffd", text)
+
+
+def printable_texts(value: Any) -> Any:
+    """`printable` of every text in a value."""
+    if isinstance(value, dict):
+        return {name: printable_texts(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [printable_texts(part) for part in value]
+    return printable(value) if isinstance(value, str) else value
+
+
+class GraderScore(NamedTuple):
     """A grader of a sample file, and the score that stands for the benchmark."""
 
     grader: str
@@ -27,10 +75,10 @@ class SampleSet(NamedTuple):
     """The samples of a benchmark, asked and decoded in one way, with who graded them; the report's variant first."""
 
     key: SampleKey
-    gradings: tuple[Grading, ...]
+    gradings: tuple[GraderScore, ...]
 
 
-class Model(NamedTuple):
+class EvaluatedModel(NamedTuple):
     """A base, or one run of an arm, that has been evaluated."""
 
     folder: str
@@ -40,13 +88,13 @@ class Model(NamedTuple):
     label: str
 
 
-def evaluated_models(reader: Reader, study: Study) -> list[Model]:
+def evaluated_models(reader: Reader, study: Study) -> list[EvaluatedModel]:
     """The bases, and the runs whose base has been evaluated too."""
-    bases = [Model(b.name, b.name, b.name, None, b.label) for b in study.bases]
+    bases = [EvaluatedModel(b.name, b.name, b.name, None, b.label) for b in study.bases]
     bases = [base for base in bases if _scores(reader, base.folder) is not None]
     there = {base.name for base in bases}
     runs = [
-        Model(arm.folder(seed), arm.name, arm.base, seed, arm.label)
+        EvaluatedModel(arm.folder(seed), arm.name, arm.base, seed, arm.label)
         for arm, seed in study.runs()
         if arm.base in there
     ]
@@ -56,42 +104,44 @@ def evaluated_models(reader: Reader, study: Study) -> list[Model]:
 def _scores(reader: Reader, folder: str) -> list[dict] | None:
     name = f"{folder}/{EVALUATION}/{SCORES}"
     value = reader.json(name)
-    return None if value is None else score_rows(value, str(reader.folder / name))
+    return None if value is None else parse_score_rows(value, str(reader.folder / name))
 
 
 def sample_sets(
-    reader: Reader, study: Study, models: list[Model], variant: str
-) -> dict[SampleSet, list[Model]]:
+    reader: Reader, study: Study, models: list[EvaluatedModel], variant: str
+) -> dict[SampleSet, list[EvaluatedModel]]:
     """Every sample file's key and graders, with the models that have it, the reference base first."""
     found: dict[SampleKey, dict[tuple[str, str], dict[str, None]]] = {}
-    having: dict[SampleKey, dict[Model, None]] = {}
+    having: dict[SampleKey, dict[EvaluatedModel, None]] = {}
     for model in models:
         for row in _scores(reader, model.folder) or ():
             if row["primary"] and row["benchmark"] in study.groups:
-                gradings = found.setdefault(key_of(row), {})
+                gradings = found.setdefault(sample_key_of(row), {})
                 gradings.setdefault((row["grader"], row["metric"]), {})[row["variant"]] = None
-                having.setdefault(key_of(row), {})[model] = None
+                having.setdefault(sample_key_of(row), {})[model] = None
     order, sets = list(study.groups), {}
     for key in sorted(found, key=lambda k: (order.index(k.benchmark), k.decoding, k.prompt)):
-        gradings = [Grading(*pair, tuple(names)) for pair, names in found[key].items()]
+        gradings = [GraderScore(*pair, tuple(names)) for pair, names in found[key].items()]
         gradings.sort(key=lambda grading: variant not in grading.variants)
         if any(model.seed is None for model in having[key]):
             sets[SampleSet(key, tuple(gradings))] = list(having[key])
     return sets
 
 
-def grading_label(grading: Grading) -> str:
+def grading_label(grading: GraderScore) -> str:
     """Which way of measuring it is."""
     return ", ".join(VARIANT_LABELS.get(name, name) for name in grading.variants)
 
 
-def positions(reader: Reader, model: Model, found: SampleSet) -> dict[tuple[str, int], int]:
+def sample_places(
+    reader: Reader, model: EvaluatedModel, found: SampleSet
+) -> dict[tuple[str, int], int]:
     """The place of every sample, by question and number, in the reference's files."""
     lines = _grades(reader, model, found, found.gradings[0].grader)
     return {(line["id"], line["sample"]): place for place, line in enumerate(lines)}
 
 
-def verdicts(reader: Reader, model: Model, found: SampleSet, places: dict) -> str:
+def sample_verdicts(reader: Reader, model: EvaluatedModel, found: SampleSet, places: dict) -> str:
     """A character a sample: 1 right, 0 wrong, UNKNOWN without a score, ABSENT."""
     marks = [ABSENT] * len(places)
     grading = found.gradings[0]
@@ -103,13 +153,13 @@ def verdicts(reader: Reader, model: Model, found: SampleSet, places: dict) -> st
     return "".join(marks)
 
 
-def _grades(reader: Reader, model: Model, found: SampleSet, grader: str) -> Iterator[dict]:
+def _grades(reader: Reader, model: EvaluatedModel, found: SampleSet, grader: str) -> Iterator[dict]:
     folder = reader.folder / model.folder / EVALUATION
     return iter_jsonl(grades_path(folder, found.key, grader))
 
 
-def replies(
-    reader: Reader, model: Model, found: SampleSet, places: dict
+def sample_replies(
+    reader: Reader, model: EvaluatedModel, found: SampleSet, places: dict
 ) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
     """Place, question and reply of every sample of a model, in the order of its files; one at a time."""
     folder = reader.folder / model.folder / EVALUATION
@@ -131,7 +181,7 @@ def _question(sample: dict, grade: dict) -> dict[str, Any]:
     return {name: sample[name] for name in names} | {"answer": grade["answer"]}
 
 
-def _reply(sample: dict, grades: dict[Grading, dict], found: SampleSet) -> dict[str, Any]:
+def _reply(sample: dict, grades: dict[GraderScore, dict], found: SampleSet) -> dict[str, Any]:
     said = {
         "reply": sample["completion"],
         "finish": sample["finish_reason"],

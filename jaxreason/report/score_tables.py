@@ -3,31 +3,37 @@
 import itertools
 from typing import Any
 
-from jaxreason.report.tables import NONE, Cell, Row, Table, benchmark_label, caption, find
+from jaxreason.report.report_tables import (
+    NONE,
+    Cell,
+    Table,
+    TableRow,
+    benchmark_label,
+    decoding_caption,
+    find,
+)
 from jaxreason.report.wording import (
-    VARIANT_LABELS,
     arm_labels,
     arms_on,
     base_names,
     group_label,
-    plain,
+    plain_number,
     signed,
 )
 from jaxreason.results.groups import REST
 
 STAR = "†"
-BOTH_WAYS = (
-    "The robust score beside the one that the paper's released evaluation would give, and the latter minus the former, "
-    "in points."
-)
 LEAST = 0.0001  # smaller chances are not written out
 RATE = 0.05  # false discovery rate up to which a change is marked
 
 
-def _score(row: dict | None) -> Cell:
+def score_cell(row: dict | None) -> Cell:
+    """A score with its interval."""
     if row is None or row["mean"] is None:
         return NONE
-    return Cell(plain(row["mean"]), f"{plain(row['low'])} to {plain(row['high'])}")
+    return Cell(
+        plain_number(row["mean"]), f"{plain_number(row['low'])} to {plain_number(row['high'])}"
+    )
 
 
 def change_cell(row: dict | None) -> Cell:
@@ -71,16 +77,18 @@ def _group_table(summary: dict, decoding: str) -> Table:
         cells = []
         for group in groups:
             where = {"decoding": decoding, "group": group, "benchmark": None}
-            cells.append(_score(find(summary["scores"], model=model, **where)))
+            cells.append(score_cell(find(summary["scores"], model=model, **where)))
             cells.append(
                 change_cell(find(summary["differences"], arm=model, **where))
                 if model not in base_names(summary)
                 else Cell("")
             )
         if any(cell.text not in ("", NONE.text) for cell in cells):
-            rows.append(Row(label, tuple(cells)))
+            rows.append(TableRow(label, tuple(cells)))
     return Table(
-        caption=caption(decoding, "Scores by group, in points, and differences from the base."),
+        caption=decoding_caption(
+            decoding, "Scores by group, in points, and differences from the base."
+        ),
         columns=("score", "vs base") * len(groups),
         spans=tuple((group_label(group), 2) for group in groups),
         rows=tuple(rows),
@@ -114,34 +122,15 @@ def _benchmark_table(summary: dict, decoding: str, base: str) -> Table:
                 changes = [
                     change_cell(find(summary["differences"], arm=a["name"], **where)) for a in arms
                 ]
-                cells = (Cell(str(score["num_items"])), _score(score), *changes)
+                cells = (Cell(str(score["num_items"])), score_cell(score), *changes)
                 label = benchmark_label(summary, name)
-                rows.append(Row(label, cells, group_label(group["name"])))
-    said = caption(decoding, "The base's score of every task, and every arm's difference from it.")
+                rows.append(TableRow(label, cells, group_label(group["name"])))
+    said = decoding_caption(
+        decoding, "The base's score of every task, and every arm's difference from it."
+    )
     columns = ("questions", labels[base], *(labels[arm["name"]] for arm in arms))
     notes = _star_note(_differences(summary, decoding, groups=False))
     return Table(said, columns, tuple(rows), notes=notes)
-
-
-def variant_tables(summary: dict[str, Any]) -> list[Table]:
-    """A table a decoding: of tasks that were measured in both ways every model's two scores, and their difference."""
-    labels, tables = arm_labels(summary), []
-    names = [name for group in summary["groups"] for name in group["benchmarks"]]
-    for decoding in summary["decodings"]:
-        rows = []
-        for benchmark, model in itertools.product(names, labels):
-            where = {"benchmark": benchmark, "decoding": decoding, "model": model}
-            gap = find(summary["variant_gaps"], **where)
-            if gap is not None:
-                found = (
-                    find(summary["variants"], variant=name, **where) for name in VARIANT_LABELS
-                )
-                cells = (*map(_score, found), change_cell(gap))
-                rows.append(Row(labels[model], cells, benchmark_label(summary, benchmark)))
-        if rows:
-            columns = (*VARIANT_LABELS.values(), "difference")
-            tables.append(Table(caption(decoding, BOTH_WAYS), columns, tuple(rows)))
-    return tables
 
 
 def _present(summary: dict, decoding: str) -> list[dict]:
@@ -169,9 +158,9 @@ def seed_tables(summary: dict[str, Any]) -> list[Table]:
                 cells = tuple(
                     change_cell(row["seeds"][number] | {"verdict": "unclear"}) for row in found
                 )
-                rows.append(Row(f"seed {entry['seed']}", cells, labels[arm["name"]]))
+                rows.append(TableRow(f"seed {entry['seed']}", cells, labels[arm["name"]]))
         if rows:
-            said = caption(
+            said = decoding_caption(
                 decoding, "Each seed's difference from the base (intervals: questions only)."
             )
             tables.append(Table(said, tuple(group_label(g) for g in groups), tuple(rows)))
@@ -189,9 +178,11 @@ def pair_tables(summary: dict[str, Any]) -> list[Table]:
         for first, second in pairs:
             found = [find(members, arm=first, against=second, group=g) for g in groups]
             cells = tuple(change_cell(row) for row in found)
-            rows.append(Row(f"{labels[first]} − {labels[second]}", cells))
+            rows.append(TableRow(f"{labels[first]} − {labels[second]}", cells))
         if rows:
-            said = caption(decoding, "Arms against each other, in points, paired over questions.")
+            said = decoding_caption(
+                decoding, "Arms against each other, in points, paired over questions."
+            )
             columns = tuple(group_label(g) for g in groups)
             tables.append(Table(said, columns, tuple(rows), notes=_star_note(members)))
     return tables
@@ -205,12 +196,12 @@ def significance_tables(summary: dict[str, Any]) -> list[Table]:
         for arm in _present(summary, decoding):
             for groups in (True, False):
                 rows += [
-                    Row(_level_label(summary, row), _significance(row), labels[arm["name"]])
+                    TableRow(_level_label(summary, row), _significance(row), labels[arm["name"]])
                     for row in _differences(summary, decoding, groups)
                     if row["arm"] == arm["name"] and row["mean"] is not None
                 ]
         if rows:
-            said = caption(
+            said = decoding_caption(
                 decoding,
                 "Differences from the base: p-value, false discovery rate (q), and the smallest true "
                 "difference that would be found four times in five, in points.",
@@ -226,8 +217,13 @@ def _level_label(summary: dict, row: dict) -> str:
 
 
 def _significance(row: dict) -> tuple[Cell, ...]:
-    return change_cell(row), _chance(row["p"]), _chance(row["q"]), Cell(plain(row["detectable"]))
+    return (
+        change_cell(row),
+        _chance(row["p"]),
+        _chance(row["q"]),
+        Cell(plain_number(row["detectable"])),
+    )
 
 
 def _chance(value: float) -> Cell:
-    return Cell(f"<{LEAST:g}" if value < LEAST else plain(value, 4))
+    return Cell(f"<{LEAST:g}" if value < LEAST else plain_number(value, 4))

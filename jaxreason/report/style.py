@@ -1,4 +1,4 @@
-"""How figures look: a colour and marker for each arm, fonts, grids, labels that keep apart."""
+"""How figures look: a colour and a marker for each arm, fonts, grids, legends, and labels that do not overlap."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -58,7 +58,7 @@ def looks(summary: dict[str, Any]) -> dict[str, Look]:
     return found
 
 
-def settings() -> dict[str, Any]:
+def figure_settings() -> dict[str, Any]:
     """Matplotlib's settings for all figures."""
     known = set(font_manager.get_font_names())
     return {
@@ -96,7 +96,7 @@ def grid(
     """A figure of `count` panels of `height` inches: `columns` abreast, or one if narrow."""
     columns = 1 if narrow else min(columns, count)
     rows = -(-count // columns)
-    with matplotlib.rc_context(settings()):
+    with matplotlib.rc_context(figure_settings()):
         figure = Figure(figsize=(NARROW if narrow else WIDE, rows * height))
         FigureCanvasAgg(figure)  # knows the size of texts, which placing labels needs
         axes = figure.subplots(rows, columns, squeeze=False, **options).flatten().tolist()
@@ -307,3 +307,15 @@ def smooth(values: Sequence[float], share: float) -> np.ndarray:
     width = max(1, round(len(values) * share))
     ones = np.ones(width)
     return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
+
+
+def legend_below(figure: Figure, summary: dict, arms: list[str], narrow: bool) -> None:
+    """Names the lines of arms below all panels."""
+    labels, look = arm_labels(summary), looks(summary)
+    handles = [
+        Line2D([], [], color=look[a].colour, marker=look[a].marker, markersize=4, label=labels[a])
+        for a in arms
+    ]
+    columns = 1 if narrow else min(len(arms), 4)
+    style = {"frameon": False, "fontsize": 8, "labelcolor": "linecolor", "handlelength": 1.6}
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, **style)

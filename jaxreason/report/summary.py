@@ -1,35 +1,46 @@
-"""summary.json: every number that the report shows, and what it was made from."""
+"""summary.json: every number that the report shows, and the hashes of the files that it was made from."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from jaxreason.report.answer import answer, answer_notes
-from jaxreason.report.drift_rows import QUANTITIES, quantity_rows, read_metrics, weight_rows
-from jaxreason.report.fidelity_rows import fidelity_rows
-from jaxreason.report.files import (
-    Evaluation,
-    Reader,
-    Study,
-    read_evaluation,
-)
+from jaxreason.report.answer import answer_notes, answer_sentences
+from jaxreason.report.cross_sampling import cross_rows
+from jaxreason.report.evaluated_steps import read_runs, read_step_scores
+from jaxreason.report.fidelity import fidelity_rows
 from jaxreason.report.findings import findings, limits
-from jaxreason.report.over_training import missed_steps
-from jaxreason.report.parts import PARTS
-from jaxreason.report.scores import (
+from jaxreason.report.forgetting import forgetting_rows
+from jaxreason.report.group_drift import QUANTITIES, quantity_rows, read_drift_metrics, weight_rows
+from jaxreason.report.hidden_state_drift import hidden_state_rows
+from jaxreason.report.matched_math import matched_rows
+from jaxreason.report.paper_drift import paper_drift_rows
+from jaxreason.report.reply_positions import position_rows
+from jaxreason.report.reply_tables import (
+    asked_rows,
+    first_base,
+    other_score_rows,
+    reply_rows,
+    way_rows,
+)
+from jaxreason.report.score_rows import (
     Resampling,
     arm_difference_rows,
     difference_rows,
     levels,
     score_rows,
 )
-from jaxreason.report.trait_rows import trait_rows
-from jaxreason.report.transfer_rows import transfer_rows
-from jaxreason.report.variants import compare_variants
+from jaxreason.report.scoring_variants import compare_variants
+from jaxreason.report.study_reader import Reader, Study, read_evaluation
+from jaxreason.report.token_shifts import shifted_rows
+from jaxreason.report.training_runs import question_rows, training_rows
+from jaxreason.report.trait_tables import trait_rows
+from jaxreason.report.trajectories import curve_rows
+from jaxreason.report.transfer_tables import transfer_rows
+from jaxreason.report.weight_drift import overlap_rows, weight_space_rows
 from jaxreason.report.wording import WAYS
 from jaxreason.results.code_version import package_versions
-from jaxreason.results.training_prompts_file import TRAINING_PROMPTS
+from jaxreason.results.groups import REST
+from jaxreason.results.training_files import TRAINING_PROMPTS
 
 _VERSIONS = ("jax", "numpy", "matplotlib")
 
@@ -52,7 +63,7 @@ def summarise(
     for decoding in study.decodings:
         more, absent = levels(study, evaluations, decoding, how)
         found, missing = found + more, missing + absent
-    metrics, absent = read_metrics(reader, study)
+    metrics, absent = read_drift_metrics(reader, study)
     transfer, without_index = transfer_rows(
         reader, study, {a.name for a, seed in study.runs() if (a.name, seed) in evaluations}
     )
@@ -74,19 +85,19 @@ def summarise(
         "weights": weight_rows(study, metrics),
         "drift_texts": _drift_texts(metrics),
         **parts,
-        "replies": _replies(study, evaluations),
+        "replies": reply_rows(study, evaluations),
         "variant": variant,
         **compare_variants(study, evaluations, scores, differences, variant, how),
-        "ways": _ways(study, evaluations),
-        "asked": _asked(study, evaluations),
-        "other_scores": _other_scores(study, evaluations),
+        "ways": way_rows(study, evaluations),
+        "asked": asked_rows(study, evaluations),
+        "other_scores": other_score_rows(study, evaluations),
         "missing": missing,
         "versions": package_versions(_VERSIONS),
     }
     summary["fidelity"] = fidelity_rows(reader, study, summary)
     summary["inputs"] = dict(sorted(reader.hashes.items()))
     summary["traits"] = trait_rows(summary)
-    said = {"answer": answer(summary), "answer_notes": answer_notes(summary)}
+    said = {"answer": answer_sentences(summary), "answer_notes": answer_notes(summary)}
     return summary | said | {"found": findings(summary), "limits": limits(summary)}
 
 
@@ -110,12 +121,6 @@ def _evaluations(reader: Reader, study: Study, variant: str) -> tuple[dict, list
 
 def _the_base(study: Study, label: str) -> str:
     return "The base" if len(study.bases) == 1 else label
-
-
-def _first_base(study: Study, evaluations: dict) -> Evaluation | None:
-    """The first base that was evaluated: all models are asked the same."""
-    names = [base.name for base in study.bases if base.name in evaluations]
-    return evaluations[names[0]] if names else None
 
 
 def _describe(study: Study, evaluations: dict, how: Resampling) -> dict[str, Any]:
@@ -151,7 +156,7 @@ def _describe(study: Study, evaluations: dict, how: Resampling) -> dict[str, Any
 
 def _labels(study: Study, evaluations: dict) -> dict[str, str]:
     """Names of the benchmarks: those of study.json, else of a base's scores.json."""
-    base = _first_base(study, evaluations)
+    base = first_base(study, evaluations)
     rows = base.rows if base else []
     return {r["benchmark"]: r["label"] for r in rows if "label" in r} | study.labels
 
@@ -172,66 +177,9 @@ def _drift_texts(metrics: dict) -> dict[str, Any] | None:
     return None
 
 
-def _replies(study: Study, evaluations: dict) -> list[dict]:
-    """Length of replies, and shares that were cut, had no answer to extract, or failed; means over
-    benchmarks.
-    """
-    rows = []
-    for decoding in study.decodings:
-        for group in study.group_names():
-            for model, found in _by_model(study, evaluations).items():
-                parts = [
-                    _describe_replies(evaluation.samples[b, decoding])
-                    for evaluation in found
-                    for b in study.benchmarks(group)
-                    if evaluation.samples.get((b, decoding))
-                ]
-                if parts:
-                    means = {name: _mean([part[name] for part in parts]) for name in parts[0]}
-                    rows.append({"decoding": decoding, "group": group, "model": model, **means})
-    return rows
-
-
-def _mean(values: list[float | None]) -> float | None:
-    return None if None in values else float(np.mean(values))
-
-
-def _describe_replies(samples: list[dict]) -> dict[str, float | None]:
-    return {
-        "num_tokens": _mean_length(samples),
-        "cut": float(np.mean([s["finish_reason"] == "length" for s in samples])),
-        "no_answer": float(np.mean([s["extracted"] is None for s in samples])),
-        "failed": float(np.mean([s["error"] is not None for s in samples])),
-    }
-
-
-def _mean_length(samples: list[dict]) -> float | None:
-    """In tokens; None where a reply came as text alone."""
-    lengths = [sample["num_tokens"] for sample in samples]
-    return None if None in lengths else float(np.mean(lengths))
-
-
-def _asked(study: Study, evaluations: dict) -> list[dict]:
-    """How each model was asked."""
-    return [
-        {"model": model, **members[0].asked}
-        for model, members in _by_model(study, evaluations).items()
-        if members[0].asked
-    ]
-
-
-def _ways(study: Study, evaluations: dict) -> list[dict]:
-    """The prompt and the grader of every variant of every benchmark, as the base was measured."""
-    base = _first_base(study, evaluations)
-    rows = base.all_rows if base else []
-    names = ("benchmark", "variant", "prompt", "grader")
-    found = {tuple(row[name] for name in names): None for row in rows}
-    return [dict(zip(names, way, strict=True)) for way in found if way[0] in study.groups]
-
-
 def _unmeasured(study: Study, evaluations: dict, variant: str) -> list[str]:
     """Which benchmarks the base was measured on in another way alone, in words."""
-    base = _first_base(study, evaluations)
+    base = first_base(study, evaluations)
     if base is None:
         return []
     shown = {row["benchmark"] for row in base.rows}
@@ -260,26 +208,64 @@ def _failures(study: Study, evaluations: dict) -> list[str]:
     return found
 
 
-def _by_model(study: Study, evaluations: dict) -> dict[str, list[Evaluation]]:
-    """The evaluations of every base and of every arm's seeds."""
-    found = {b.name: [evaluations[b.name]] for b in study.bases if b.name in evaluations}
-    for arm, seed in study.runs():
-        if (arm.name, seed) in evaluations:
-            found.setdefault(arm.name, []).append(evaluations[arm.name, seed])
+def over_training(reader: Reader, study: Study, how: Resampling) -> dict[str, Any]:
+    """`curves` and `matched` of followed runs, `forgetting` of all; empty where there is nothing to say.
+
+    Raises:
+      UserError: a file is broken.
+    """
+    runs = read_runs(reader, study)
+    followed = [run for run in runs if run.trajectory is not None and run.steps()]
+    found = {
+        "decoding": None,
+        "curves": [],
+        "matched": [],
+        "forgetting": None,
+        "missed": _missed(followed),
+    }
+    if followed and (progress := read_step_scores(reader, study, followed, how)) is not None:
+        found["decoding"] = progress.decoding
+        found["curves"] = curve_rows(reader, study, progress, how)
+        found["matched"] = matched_rows(reader, study, progress, how)
+    once = dataclasses.replace(how, resamples=1)  # of the scores of points there is no interval
+    progress = read_step_scores(reader, study, runs, once)
+    if progress is not None and REST in progress.levels:
+        fitted = forgetting_rows(reader, study, progress, how)
+        found["forgetting"] = fitted if fitted["fits"] else None
     return found
 
 
-def _other_scores(study: Study, evaluations: dict) -> list[dict]:
-    """Scorings that are not a benchmark's primary one, as scores.json has them; in points, mean
-    over seeds.
-    """
-    found: dict[tuple, list[float]] = {}
-    for model, members in _by_model(study, evaluations).items():
-        for row in (row for evaluation in members for row in evaluation.rows):
-            if not row["primary"] and row["mean"] is not None:
-                key = (row["benchmark"], row["decoding"], row["metric"], model)
-                found.setdefault(key, []).append(100 * row["mean"])
-    names = ("benchmark", "decoding", "metric", "model")
-    return [
-        dict(zip(names, key, strict=True)) | {"mean": float(np.mean(v))} for key, v in found.items()
-    ]
+def missed_steps(study: Study, found: dict[str, Any]) -> list[str]:
+    """Which steps of followed runs are not there, and why, in words."""
+    labels = {arm.name: arm.label for arm in study.arms}
+    return [f"{labels[row['arm']]}, seed {row['seed']}: {row['said']}." for row in found["missed"]]
+
+
+def _missed(runs) -> list[dict[str, Any]]:
+    """Of each run what its trajectory has not, and whether more will come."""
+    found = []
+    for run in runs:
+        steps = [
+            f"step {row['step']} was not evaluated, since {row['why']}"
+            for row in run.trajectory["missed"]
+        ]
+        going_on = (
+            [] if run.trajectory.get("complete") else ["the run was not followed to its end yet"]
+        )
+        about = {"arm": run.arm.name, "seed": run.seed}
+        found += [about | {"said": said} for said in (*steps, *going_on)]
+    return found
+
+
+PARTS: dict[str, Callable[[Reader, Study, Resampling], Any]] = {
+    "over_training": over_training,
+    "training": lambda reader, study, _: training_rows(reader, study),
+    "states": hidden_state_rows,
+    "shifted": shifted_rows,
+    "cross_sampling": lambda reader, study, _: cross_rows(reader, study),
+    "paper_drift": lambda reader, study, _: paper_drift_rows(reader, study),
+    "positions": lambda reader, study, _: position_rows(reader, study),
+    "training_questions": lambda reader, study, _: question_rows(reader, study),
+    "weight_space": lambda reader, study, _: weight_space_rows(reader, study),
+    "weight_overlap": lambda reader, study, _: overlap_rows(reader, study),
+}

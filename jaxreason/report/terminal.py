@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from jaxreason.report.drift_rows import HEADLINE_KL, rows_of
+from jaxreason.report.group_drift import HEADLINE_KL, rows_of
 from jaxreason.report.transfer_tables import one_mode, pooled_rows
 from jaxreason.report.wording import (
     ROBUST,
     WAYS,
     arm_labels,
     group_label,
-    plain,
+    plain_number,
     signed,
     significant,
 )
@@ -76,10 +76,10 @@ def _score(
         if (r["decoding"], r["group"], r["benchmark"], r["arm"]) == wanted
     ]
     if not match or match[0]["mean"] is None:
-        return plain(row["mean"]), ""
+        return plain_number(row["mean"]), ""
     change = match[0]
     ends = f"[{signed(change['low'])}, {signed(change['high'])}]"
-    return f"{plain(row['mean'])} {signed(change['mean']):>6}", ends
+    return f"{plain_number(row['mean'])} {signed(change['mean']):>6}", ends
 
 
 def _index(summary: dict, decoding: str, group: str, model: str) -> str:
@@ -91,7 +91,7 @@ def _index(summary: dict, decoding: str, group: str, model: str) -> str:
     ]
     if not rows:
         return ""
-    return "undefined" if rows[0]["ti"] is None else plain(rows[0]["ti"])
+    return "undefined" if rows[0]["ti"] is None else plain_number(rows[0]["ti"])
 
 
 def _kl(summary: dict, model: str) -> str:

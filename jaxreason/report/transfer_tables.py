@@ -1,12 +1,23 @@
-"""Tables of the transferability index, and of the degrees it is a ratio of."""
+"""Tables of the transferability index and of the degrees that it is a ratio of, from transfer.json."""
 
 from collections.abc import Iterable
 from typing import Any
 
-from jaxreason.report.tables import NONE, Cell, Row, Table, benchmark_label, caption, find
-from jaxreason.report.wording import WAYS, arm_labels, group_label, plain, signed
+from jaxreason.report.report_tables import (
+    NONE,
+    Cell,
+    Table,
+    TableRow,
+    benchmark_label,
+    decoding_caption,
+    find,
+)
+from jaxreason.report.study_reader import Reader, Study
+from jaxreason.report.wording import WAYS, arm_labels, group_label, plain_number, signed
 from jaxreason.results.groups import MATH
+from jaxreason.results.study_files import read_transfer
 
+ABSENT = "The transferability index has not been computed."
 MODES = {
     "v1_relative": "v1, relative",
     "v2_literal": "v2, literal",
@@ -16,13 +27,44 @@ MODES = {
 ONE_MODE = ("v2_pooled", "paper_scales")  # tables of one mode show the first of these that is there
 
 
+def transfer_rows(
+    reader: Reader, study: Study, evaluated: Iterable[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """The keys `transfer`, `sensitivity` and `transfer_variant` of summary.json, and what is missing, in words.
+
+    A study may have got other arms since: rows of arms that it has not are left out, and arms without rows are said.
+
+    Args:
+      reader: of the study's folder.
+      study: its study.json.
+      evaluated: the arms that have scores.
+
+    Raises:
+      UserError: the file is broken.
+    """
+    found = read_transfer(reader.folder, reader.read)
+    held = found or {"rows": [], "sensitivity": [], "config": {}}
+    names = {arm.name for arm in study.arms}
+    kept = {key: [r for r in held[key] if r["arm"] in names] for key in ("rows", "sensitivity")}
+    rows = {
+        "transfer": kept["rows"],
+        "sensitivity": kept["sensitivity"],
+        "transfer_variant": held["config"].get("variant"),
+    }
+    if not kept["rows"]:
+        return rows, [ABSENT]
+    without = names & set(evaluated) - {row["arm"] for row in kept["rows"]}
+    labels = [arm.label for arm in study.arms if arm.name in without]
+    return rows, [f"{label}: the transferability index has not been computed." for label in labels]
+
+
 def pooled_rows(rows: list[dict]) -> list[dict]:
     """Of each arm the rows over all its seeds, or those of its only one."""
     pooled = {row["arm"] for row in rows if row["seed"] == "all"}
     return [row for row in rows if row["seed"] == "all" or row["arm"] not in pooled]
 
 
-def of_variant(summary: dict[str, Any]) -> tuple[str, ...]:
+def variant_note(summary: dict[str, Any]) -> tuple[str, ...]:
     """A note on which scores the index was computed from; none where transfer.json does not say."""
     variant = summary["transfer_variant"]
     if variant is None:
@@ -63,8 +105,8 @@ def _tables(summary: dict, rows: list[dict], text: str, name) -> list[Table]:
     for decoding in summary["decodings"]:
         members = [row for row in rows if row["decoding"] == decoding]
         if members:
-            about = of_variant(summary)
-            tables.append(_table(caption(decoding, text), members, name, about))
+            about = variant_note(summary)
+            tables.append(_table(decoding_caption(decoding, text), members, name, about))
     return tables
 
 
@@ -75,7 +117,7 @@ def _table(said: str, members: list[dict], name, about: tuple[str, ...]) -> Tabl
     for arm, seed in dict.fromkeys((r["arm"], r["seed"]) for r in members):
         found = [find(members, arm=arm, seed=seed, mode=m, group=g) for m in modes for g in groups]
         label, section = name(arm, seed)
-        rows.append(Row(label, tuple(_index(row, notes) for row in found), section))
+        rows.append(TableRow(label, tuple(_index(row, notes) for row in found), section))
     return Table(
         caption=said,
         columns=tuple(group_label(g) for _ in modes for g in groups),
@@ -96,11 +138,11 @@ def _index(row: dict | None, notes: dict[str, int]) -> Cell:
         number = notes.setdefault(row["undefined"], len(notes) + 1)
         return Cell(f"undefined ({number})")
     low, high = (_end(row[name]) for name in ("low", "high"))
-    return Cell(plain(row["ti"]), "" if low == high == "?" else f"{low} to {high}")
+    return Cell(plain_number(row["ti"]), "" if low == high == "?" else f"{low} to {high}")
 
 
 def _end(value: float | None) -> str:
-    return "?" if value is None else plain(value)
+    return "?" if value is None else plain_number(value)
 
 
 def degree_tables(summary: dict[str, Any]) -> list[Table]:
@@ -116,12 +158,14 @@ def degree_tables(summary: dict[str, Any]) -> list[Table]:
             for mode in modes:
                 found = [find(members, arm=arm, mode=mode, group=group) for group in groups]
                 cells += [_degree(found[0], "di_math"), *(_degree(row, "di") for row in found)]
-            lines.append(Row(labels.get(arm, arm), tuple(cells)))
+            lines.append(TableRow(labels.get(arm, arm), tuple(cells)))
         if lines:
-            said = caption(decoding, "Degrees of improvement (DI), all seeds of an arm together.")
+            said = decoding_caption(
+                decoding, "Degrees of improvement (DI), all seeds of an arm together."
+            )
             names = tuple(group_label(g) for _ in modes for g in (MATH, *groups))
             spans = tuple((MODES.get(mode, mode), len(groups) + 1) for mode in modes)
-            tables.append(Table(said, names, tuple(lines), spans, of_variant(summary)))
+            tables.append(Table(said, names, tuple(lines), spans, variant_note(summary)))
     return tables
 
 
@@ -164,17 +208,19 @@ def _sensitivity_table(
     for arm in _distinct(members, "arm"):
         section = labels.get(arm, arm)
         cells = (_point(find(whole, arm=arm, group=g), notes) for g in groups)
-        rows.append(Row("all tasks", tuple(cells), section))
+        rows.append(TableRow("all tasks", tuple(cells), section))
         own = [row for row in members if row["arm"] == arm]
         for name in _distinct(own, "without"):
             cells = (_point(find(own, without=name, group=g), notes) for g in groups)
-            rows.append(Row(f"without {benchmark_label(summary, name)}", tuple(cells), section))
+            rows.append(
+                TableRow(f"without {benchmark_label(summary, name)}", tuple(cells), section)
+            )
     text = f"The index ({MODES.get(mode, mode)}) when one task is left out."
     return Table(
-        caption=caption(decoding, text),
+        caption=decoding_caption(decoding, text),
         columns=tuple(group_label(g) for g in groups),
         rows=tuple(rows),
-        notes=(*of_variant(summary), *_undefined(notes)),
+        notes=(*variant_note(summary), *_undefined(notes)),
     )
 
 
@@ -198,15 +244,15 @@ def gain_tables(summary: dict[str, Any]) -> list[Table]:
             found = [find(members, arm=arm, group=group) for group in groups]
             pairs = [(found[0], "_math"), *((row, "") for row in found)]
             cells = (_part(row, f"{n}{suffix}") for row, suffix in pairs for n in ("gain", "drop"))
-            lines.append(Row(labels.get(arm, arm), tuple(cells)))
+            lines.append(TableRow(labels.get(arm, arm), tuple(cells)))
         if lines:
             text = "Mean over a group's tasks of the points gained, and of those lost (gain − drop is the mean change)."
             spans = tuple((group_label(group), 2) for group in (MATH, *groups))
             columns = ("gain", "drop") * len(spans)
-            said = caption(decoding, text)
-            tables.append(Table(said, columns, tuple(lines), spans, of_variant(summary)))
+            said = decoding_caption(decoding, text)
+            tables.append(Table(said, columns, tuple(lines), spans, variant_note(summary)))
     return tables
 
 
 def _part(row: dict | None, name: str) -> Cell:
-    return NONE if row is None or row[name] is None else Cell(plain(row[name]))
+    return NONE if row is None or row[name] is None else Cell(plain_number(row[name]))

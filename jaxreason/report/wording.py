@@ -33,7 +33,7 @@ def signed(value: float, digits: int = 1) -> str:
     return ("+" if value > 0 else MINUS) + text
 
 
-def plain(value: float, digits: int = 1) -> str:
+def plain_number(value: float, digits: int = 1) -> str:
     """A number with a true minus sign; what rounds to zero has none."""
     text = f"{value:.{digits}f}"
     return text.lstrip("-") if float(text) == 0 else text.replace("-", MINUS)
@@ -45,7 +45,7 @@ def significant(value: float) -> str:
     digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 else 3
     if 0 < size < 0.01:
         digits = 5 if size < 0.001 else 4
-    return plain(value, digits)
+    return plain_number(value, digits)
 
 
 def count_word(number: int) -> str:
@@ -100,7 +100,7 @@ def arms_on(summary: dict[str, Any], base: str) -> list[dict[str, Any]]:
     return [arm for arm in summary["arms"] if arm["base"] == base]
 
 
-def listed(parts: list[str]) -> str:
+def join_words(parts: list[str]) -> str:
     """`a, b and c`."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 

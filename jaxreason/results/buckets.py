@@ -13,8 +13,6 @@ from jaxreason.errors import UserError
 
 # Scheme -> the library that `etils.epath` opens it with, and the extra of this package that brings it.
 BUCKETS = {"gs": ("gcsfs", "gs"), "s3": ("s3fs", "s3")}
-
-
 SETTLE_SECONDS = 1.0  # within which another writer's object replaces one of the same name
 
 

@@ -7,7 +7,7 @@ import re
 
 from etils import epath
 
-from jaxreason.results.files import atomic_write_text
+from jaxreason.results.atomic_files import atomic_write_text
 from jaxreason.results.score_files import is_finished, read_scores
 
 CARD_FILE = "README.md"

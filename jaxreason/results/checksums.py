@@ -1,25 +1,35 @@
-"""SHA-256 of whole files, streamed: written beside the files once, compared when they are read.
+"""SHA-256 of whole files: a table written beside a checkpoint, and a cache of hashes in the user's cache folder.
 
-Only names inside of the folder count: a table with a name that leads out of it is refused.
+The table is written once and compared when the files are read. It may name only files inside of its folder.
+
+The cache saves hashing large files again. A hash counts as long as the file's device, inode, size and both times (of
+its bytes and of its entry) are the same; an object in a bucket counts by name, size and ETag. The cache is not beside
+the file, since the folder of a model may be read-only or shared. It is `$JAXREASON_CACHE`, else
+`$XDG_CACHE_HOME/jaxreason`, else `~/.cache/jaxreason`. It has one small file for each file hashed, replaced whole, so
+that several processes may use it at once. Where none can be written, the hash is made again at each start.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.files import about
+from jaxreason.results.atomic_files import about, is_remote, write_json
+from jaxreason.results.buckets import version_in_store
 from jaxreason.results.lease import check_held
 
 CHECKSUMS_FILE = "checksums.json"
 _CHUNK = 1 << 22  # bytes in memory at a time, for each thread
 _THREADS = 4
+_TICK_NS = 20_000_000  # files get their times from a clock that moves in steps of up to 10 ms
 
 
 def hash_file(path: epath.PathLike) -> dict[str, Any]:
@@ -108,7 +118,7 @@ def _is_entry(name: str, entry: Any) -> bool:
     return inside and {"bytes", "sha256"} <= set(entry)
 
 
-def find_damage(
+def find_changed_files(
     folder: epath.Path, files: Mapping[str, Mapping[str, Any]], names: Iterable[str]
 ) -> list[str]:
     """A sentence for each of `names` that is not the file which `files` describes."""
@@ -129,3 +139,65 @@ def _damage(path: epath.Path, name: str, wanted: Mapping[str, Any]) -> str | Non
     if found["sha256"] != wanted["sha256"]:
         return f"{name} holds other bytes than were written"
     return None
+
+
+def hash_cache_folder() -> epath.Path:
+    """Where the hashes are kept."""
+    own = os.environ.get("JAXREASON_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return epath.Path(os.path.expanduser(own or f"{base}/jaxreason")) / "hashes"
+
+
+def hash_all_once(folder: epath.Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """`hash_once` of every name, a few at a time.
+
+    Raises:
+      OSError: as `hash_once`.
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return dict(zip(names, pool.map(lambda name: hash_once(folder / name), names), strict=True))
+
+
+def hash_once(path: epath.PathLike) -> dict[str, Any]:
+    """`hash_file`, or what it gave when the file was last hashed if the file is still that one.
+
+    Raises:
+      OSError: the file cannot be read, or is no regular file.
+    """
+    path = epath.Path(path)
+    check_regular(path)
+    stamp = _stamp(path)
+    name = hashlib.sha256(json.dumps(stamp[:2]).encode()).hexdigest()
+    entry = hash_cache_folder() / f"{name[:32]}.json"
+    known = _read_entry(entry)
+    if known.get("stamp") == stamp and {"bytes", "sha256"} <= set(known):
+        return {"bytes": known["bytes"], "sha256": known["sha256"]}
+    return _hash_and_keep(path, entry)
+
+
+def _hash_and_keep(path: epath.Path, entry: epath.Path) -> dict[str, Any]:
+    """A write after the hash must give the file another time, so one just written is waited for."""
+    stamp = _stamp(path)
+    if not is_remote(path) and time.time_ns() - max(stamp[-2:]) < _TICK_NS:
+        time.sleep(_TICK_NS / 1e9)
+    found = hash_file(path)
+    if _stamp(path) == stamp:
+        with contextlib.suppress(OSError):  # no cache here: the next start hashes again
+            write_json(entry, {"path": os.fspath(path), "stamp": stamp, **found})
+    return found
+
+
+def _stamp(path: epath.Path) -> list[int | str]:
+    """What is another for another file (the first two) and for other bytes in it (the rest)."""
+    if is_remote(path):  # an object is written whole, and has no inode
+        return [os.fspath(path), "", path.stat().length, version_in_store(path)]
+    found = os.stat(path)
+    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+
+def _read_entry(entry: epath.Path) -> dict[str, Any]:
+    try:
+        value = json.loads(entry.read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

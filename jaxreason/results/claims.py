@@ -1,24 +1,31 @@
-"""What a stage was made with: the record in its folder, how that differs from what a run asks for, and its end.
+"""The record of what a stage was made with: written in its folder, compared when a run goes on there.
 
 A stage is claimed by what it reads and by nothing else: its section without the fields that only place, show or
 lengthen it, and hashes of the models and data that it reads.
+
+Records of older versions are read as this version would have written them: a field that came later gets its default
+(what runs did before the field existed), and a field that is no longer claimed is left out. Names that this version
+does not know stay, and count as a difference.
 """
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+import types
+import typing
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from etils import epath
 
-from jaxreason.config import ConfigError
+from jaxreason.config import ConfigError, claimed_fields, claimed_value, default_of, has_default
 from jaxreason.errors import UserError
-from jaxreason.results.files import read_json, read_object, write_json
-from jaxreason.results.old_claims import brought_up
+from jaxreason.results.atomic_files import read_json, read_object, write_json
 
 DONE = "done.json"
 RECORD = "config.json"
 _SHOWN = 20
+OfSection = Callable[[type, dict[str, Any]], dict[str, Any]]
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
@@ -32,7 +39,7 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
     return [] if old == new else [f"{path}: {old!r} -> {new!r}"]
 
 
-def plain(value: Any) -> Any:
+def plain_json(value: Any) -> Any:
     """The value as it comes back from a JSON file: tuples as lists, keys as text."""
     return json.loads(json.dumps(value))
 
@@ -107,7 +114,7 @@ def agreed(
     Raises:
       ConfigError: as `claim`.
     """
-    path, claimed = folder / name, plain(claimed)
+    path, claimed = folder / name, plain_json(claimed)
     if not begun:
         return claimed
     remedy = f"Use another --workdir, or remove {path.parent}."
@@ -128,14 +135,14 @@ def changes(
     """`differences` of an old claim, perhaps an older version's, and a new one; arguments as of `agreed`."""
     if isinstance(old, dict):
         new = {name: value for name, value in new.items() if name in old or name not in later}
-    return differences(brought_up(old, sections or {}), plain(new))
+    return differences(brought_up(old, sections or {}), plain_json(new))
 
 
 def write_claim(
     folder: epath.Path, claimed: dict, about: dict | None = None, name: str = RECORD
 ) -> None:
     """Writes the record of a stage, unless it says just this already."""
-    record = {"claimed": plain(claimed), **plain(about or {})}
+    record = {"claimed": plain_json(claimed), **plain_json(about or {})}
     if not _holds(folder / name, record):
         write_json(folder / name, record)
 
@@ -150,7 +157,7 @@ def _holds(path: epath.Path, record: dict) -> bool:
 def mark_done(folder: epath.Path, summary: dict, claimed: dict, files: list[epath.Path]) -> None:
     """Writes `done.json`: the summary, the hash of what the stage was claimed by, and its files with their sizes."""
     sizes = {str(file.relative_to(folder)): file.stat().length for file in files}
-    done = summary | {"claim": digest(plain(claimed)), "files": sizes}
+    done = summary | {"claim": digest(plain_json(claimed)), "files": sizes}
     write_json(folder / DONE, done)
 
 
@@ -163,8 +170,8 @@ def why_not_done(folder: epath.Path, summary: dict, claimed: dict) -> str | None
         done = read_object(path, {"files": dict})
     except UserError as error:
         return str(error)
-    changed = differences({k: done.get(k) for k in summary}, plain(summary))
-    if changed or done.get("claim") != digest(plain(claimed)):
+    changed = differences({k: done.get(k) for k in summary}, plain_json(summary))
+    if changed or done.get("claim") != digest(plain_json(claimed)):
         return f"{path}: of another run ({'; '.join(changed) or 'made with something else'})"
     wrong = [name for name, size in done["files"].items() if _length(folder / name) != size]
     return f"{folder / wrong[0]}: missing, or of another size than {path} says" if wrong else None
@@ -172,3 +179,60 @@ def why_not_done(folder: epath.Path, summary: dict, claimed: dict) -> str | None
 
 def _length(path: epath.Path) -> int | None:
     return path.stat().length if path.exists() else None
+
+
+def brought_up(old: Any, sections: Mapping[str, type]) -> Any:
+    """An old record in which the sections at these paths are as this version claims them.
+
+    Args:
+      old: plain JSON values.
+      sections: path ("rl", "models.run", "" for all of it) -> the dataclass that is claimed there; what is not there
+        is left alone.
+    """
+    for path, cls in sections.items():
+        old = _changed(old, path.split(".") if path else [], cls)
+    return old
+
+
+def recorded(cls: type, section: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's section from a record, without fields that `cls` does not have any more, at any depth."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {n: _walk(hints[n], x, recorded) for n, x in section.items() if n in hints}
+
+
+def _changed(node: Any, path: list[str], hint: Any) -> Any:
+    if not path:
+        return _walk(hint, node, _as_claimed)
+    if not isinstance(node, dict) or path[0] not in node:
+        return node
+    return node | {path[0]: _changed(node[path[0]], path[1:], hint)}
+
+
+def _as_claimed(cls: type, old: dict[str, Any]) -> dict[str, Any]:
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    unknown = {name: value for name, value in old.items() if name not in fields}
+    found = {
+        name: _walk(hint, old[name], _as_claimed)
+        if name in old
+        else claimed_value(default_of(fields[name]))
+        for name, hint in claimed_fields(cls).items()
+        if name in old or has_default(fields[name])
+    }
+    return unknown | found
+
+
+def _walk(hint: Any, value: Any, of_section: OfSection) -> Any:
+    """A value of a type with `of_section` of every section in it."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _walk(args[0], value, of_section)
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return of_section(hint, value)
+    if origin in (typing.Union, types.UnionType):
+        inside = next((arg for arg in args if dataclasses.is_dataclass(arg)), Any)
+        return _walk(inside, value, of_section)
+    if origin is dict and isinstance(value, dict):
+        return {key: _walk(args[1], item, of_section) for key, item in value.items()}
+    if origin is tuple and isinstance(value, list):
+        return [_walk(args[0], item, of_section) for item in value]
+    return value

@@ -10,9 +10,8 @@ from typing import Any
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.files import read_object, write_json
-from jaxreason.results.growing_files import grown_exists
-from jaxreason.results.jsonl import read_jsonl
+from jaxreason.results.atomic_files import read_object, write_json
+from jaxreason.results.jsonl import grown_exists, read_jsonl
 
 DISTILL = "distill"
 YIELD = "yield.json"
@@ -42,7 +41,7 @@ def distill_folder(workdir: epath.PathLike) -> epath.Path:
     return epath.Path(workdir) / DISTILL
 
 
-def replies_path(folder: epath.Path, name: str) -> epath.Path:
+def distill_replies_path(folder: epath.Path, name: str) -> epath.Path:
     """A line for each reply of a pass over the questions, in the distillation `folder`."""
     return folder / "replies" / f"{name}.jsonl"
 
@@ -74,7 +73,7 @@ def read_replies(folder: epath.Path, name: str) -> list[dict[str, Any]]:
       UserError: a line is no reply; names file and line.
     """
     remedy = "Remove the line: the reply is asked for again."
-    return _read(replies_path(folder, name), REPLY, remedy)
+    return _read(distill_replies_path(folder, name), REPLY, remedy)
 
 
 def read_verdicts(folder: epath.Path, name: str) -> list[dict[str, Any]]:

@@ -1,18 +1,32 @@
-"""analysis/<metric>.json of a run: how far its model is from the base; one writer, one reader."""
+"""Files that say how far a model is from its base; each format has one writer and one reader.
 
-from collections.abc import Callable, Iterator, Mapping
+analysis/<metric>.json of a run, cross_sampling/ of a run (replies that one model writes with some tokens chosen by
+another), and weights_overlap.json of a study (which weights several runs changed alike).
+"""
+
+from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
 
-from jaxreason.results.files import is_remote, read_object, remove, remove_folder, write_json
+from jaxreason.results.atomic_files import (
+    ReadObject,
+    is_remote,
+    read_object,
+    remove,
+    remove_folder,
+    write_json,
+)
+from jaxreason.results.jsonl import read_jsonl, write_jsonl
 
 ANALYSIS = "analysis"
 MADE_WITH = "made_with"
-SHAPE = {"metric": str, "rows": list, "groups": list, "details": dict}
-PART = {MADE_WITH: dict, "metrics": dict}
-
-Read = Callable[[epath.Path, Mapping[str, type]], dict[str, Any]]
+DRIFT_SHAPE = {"metric": str, "rows": list, "groups": list, "details": dict}
+DRIFT_PART = {MADE_WITH: dict, "metrics": dict}
+ALL_CHOICES = "all"  # the budget that has no end, in names and rows
+CROSS_SHAPE = {"benchmark": str, "label": str, "rule": str, "rows": list}
+OVERLAP = "weights_overlap.json"
+OVERLAP_SHAPE = {"made_with": dict, "bases": list}
 
 
 def drift_folder(workdir: epath.PathLike) -> epath.Path:
@@ -41,7 +55,7 @@ def write_drift_part(workdir: epath.PathLike, unit: str, value: dict[str, Any]) 
 
 
 def read_drift(
-    workdir: epath.PathLike, metric: str, read: Read = read_object
+    workdir: epath.PathLike, metric: str, read: ReadObject = read_object
 ) -> dict[str, Any] | None:
     """What is known of a metric; None if it was not measured.
 
@@ -54,7 +68,7 @@ def read_drift(
       UserError: the file is broken, or holds something else.
     """
     path = drift_path(workdir, metric)
-    return read(path, SHAPE) if path.exists() else None
+    return read(path, DRIFT_SHAPE) if path.exists() else None
 
 
 def read_drift_part(workdir: epath.PathLike, unit: str) -> dict[str, Any] | None:
@@ -64,7 +78,7 @@ def read_drift_part(workdir: epath.PathLike, unit: str) -> dict[str, Any] | None
       UserError: the file is broken, or holds something else.
     """
     path = drift_part_path(workdir, unit)
-    return read_object(path, PART) if path.exists() else None
+    return read_object(path, DRIFT_PART) if path.exists() else None
 
 
 def remove_drift_parts(workdir: epath.PathLike, prefix: str = "") -> None:
@@ -89,11 +103,86 @@ def undefined_in(value: dict[str, Any]) -> dict[str, str]:
     return {f"{unit['benchmark']}.{unit.get('source', '')}": unit["undefined"] for unit in units}
 
 
-def measured(workdir: epath.PathLike) -> Iterator[dict[str, Any]]:
+def measured_drift(workdir: epath.PathLike) -> Iterator[dict[str, Any]]:
     """Every metric of a run that is there, by name.
 
     Raises:
       UserError: as `read_drift`.
     """
     for path in sorted(drift_folder(workdir).glob("*.json")):
-        yield read_object(path, SHAPE)
+        yield read_object(path, DRIFT_SHAPE)
+
+
+def cross_folder(workdir: epath.PathLike, benchmark: str) -> epath.Path:
+    """Where the replies to a benchmark lie."""
+    return epath.Path(workdir) / "cross_sampling" / benchmark
+
+
+def cross_replies_path(
+    workdir: epath.PathLike, benchmark: str, leads: str, budget: str
+) -> epath.Path:
+    """Replies that `leads` ("base" or "tuned") wrote with `budget` choices of the other."""
+    return cross_folder(workdir, benchmark) / f"{leads}.{budget}.jsonl"
+
+
+def cross_result_path(workdir: epath.PathLike, benchmark: str) -> epath.Path:
+    """The scores of all replies to a benchmark."""
+    return epath.Path(workdir) / "cross_sampling" / f"{benchmark}.json"
+
+
+def write_cross_replies(path: epath.Path, lines: list[dict[str, Any]]) -> None:
+    """Writes all replies of one leader and budget."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_jsonl(path, lines)
+
+
+def read_cross_replies(path: epath.Path) -> list[dict[str, Any]]:
+    """The replies of one leader and budget.
+
+    Raises:
+      UserError: a line is no JSON object.
+    """
+    return read_jsonl(path)
+
+
+def write_cross_result(workdir: epath.PathLike, value: dict[str, Any]) -> None:
+    """Writes the scores of a benchmark; docs/drift.md says what is in the file."""
+    write_json(cross_result_path(workdir, value["benchmark"]), value)
+
+
+def read_cross_results(workdir: epath.PathLike, read: Any = read_object) -> list[dict[str, Any]]:
+    """The scores of every benchmark that was cross-sampled, by name.
+
+    Args:
+      workdir: of the run.
+      read: how an object is read.
+
+    Raises:
+      UserError: a file is broken.
+    """
+    folder = epath.Path(workdir) / "cross_sampling"
+    return [read(path, CROSS_SHAPE) for path in sorted(folder.glob("*.json"))]
+
+
+def overlap_path(workdir: epath.PathLike) -> epath.Path:
+    """Where the overlaps of a study lie."""
+    return epath.Path(workdir) / OVERLAP
+
+
+def write_overlap(workdir: epath.PathLike, value: dict[str, Any]) -> None:
+    """Writes the overlaps, whole or not at all; docs/weights.md says what is in them."""
+    write_json(overlap_path(workdir), value)
+
+
+def read_overlap(workdir: epath.PathLike, read: ReadObject = read_object) -> dict[str, Any] | None:
+    """The overlaps that were measured; None if there are none.
+
+    Args:
+      workdir: of the study.
+      read: how its object is read.
+
+    Raises:
+      UserError: the file is broken, or holds something else.
+    """
+    path = overlap_path(workdir)
+    return read(path, OVERLAP_SHAPE) if path.exists() else None

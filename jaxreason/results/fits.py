@@ -44,7 +44,7 @@ class Fit:
     coefficient_draws: Float[np.ndarray, "R c"]
 
 
-def why_undefined(points: Points, degree: int) -> str:
+def why_no_fit(points: Points, degree: int) -> str:
     """Why a polynomial of this degree has no fit with an R²; "" if it has one."""
     if len(points.x) < degree + 2:
         return f"{len(points.x)} points, of {degree + 2} that a fit of degree {degree} needs"
@@ -64,7 +64,7 @@ def resampled_runs(num_runs: int, resamples: int, seed: Seed) -> Int[np.ndarray,
 
 
 def fit(points: Points, degree: int, counts: Int[np.ndarray, "R runs"]) -> Fit:
-    """A fit of points for which `why_undefined` is "".
+    """A fit of points for which `why_no_fit` is "".
 
     Args:
       points: of the runs.

@@ -12,8 +12,10 @@ import numpy as np
 from etils import epath
 
 from jaxreason.errors import UserError
+from jaxreason.results.atomic_files import read_object
 from jaxreason.results.clusters import SampleScores
-from jaxreason.results.evaluation_lines import (
+from jaxreason.results.jsonl import grown_exists, read_jsonl
+from jaxreason.results.sample_files import (
     MAYBE_TEXT,
     NUMBER,
     REMOVE,
@@ -21,17 +23,13 @@ from jaxreason.results.evaluation_lines import (
     TEXT,
     SampleKey,
     check_finished,
+    sample_digest,
 )
-from jaxreason.results.files import read_object
-from jaxreason.results.growing_files import grown_exists
-from jaxreason.results.jsonl import read_jsonl
-from jaxreason.results.sample_files import sample_digest
 
 # Weighs samples so that every gold answer of a subset counts as much as every other: of an accuracy, the balanced one.
 BALANCED = "balanced"
-
 # What each field of a line is.
-FIELDS = {
+GRADE_FIELDS = {
     **dict.fromkeys(("id", "benchmark", "subset", "cluster", "answer", "of"), TEXT),
     **dict.fromkeys(("extracted", "error"), MAYBE_TEXT),
     "sample": NUMBER,
@@ -78,7 +76,7 @@ def read_grades(folder: epath.Path, key: SampleKey, grader: str) -> list[dict]:
 
 def finished_grades(lines: list[dict], head: dict[str, Any], source: str) -> list[dict]:
     """`read_grades` of lines and head already read; `source` names the file in messages."""
-    check_finished(lines, head, FIELDS, source)
+    check_finished(lines, head, GRADE_FIELDS, source)
     for number, line in enumerate(lines, start=1):
         if (line["error"] is None) != bool(line["scores"]):
             raise UserError(

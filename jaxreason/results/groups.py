@@ -11,7 +11,7 @@ TRAINING = "training"  # of drift alone: replies to training prompts
 GROUP_ORDER: tuple[GroupName, ...] = get_args(GroupName)
 
 
-def in_order(groups: Iterable[str]) -> list[str]:
+def groups_in_order(groups: Iterable[str]) -> list[str]:
     """Names of groups, each once: those of GROUP_ORDER in its order, then others as they come."""
     names = list(dict.fromkeys(groups))
     known = [name for name in GROUP_ORDER if name in names]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from etils import epath
 
 from jaxreason.config import ConfigError
-from jaxreason.results.files import absolute, is_remote
+from jaxreason.results.atomic_files import absolute, is_remote
 from jaxreason.results.lease import Lease, read_newest, wait_until_stale
 from jaxreason.results.study_files import BASE, BASES, is_study
 

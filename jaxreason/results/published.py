@@ -12,7 +12,7 @@ PCA_SHIFT, KL, RANK_SHIFT = "pca_shift", "kl", "rank_shift"  # metrics of drift.
 
 
 class PublishedModel(NamedTuple):
-    """A tuned model of the paper; `scores` and `base` name rows of scores.csv, "" where it has no scores."""
+    """A tuned model of the paper; `published_scores` and `base` name rows of scores.csv, "" where it has no scores."""
 
     name: str
     scores: str
@@ -59,13 +59,13 @@ class PublishedDrift(NamedTuple):
 
 
 @functools.cache
-def models() -> dict[str, PublishedModel]:
+def published_models() -> dict[str, PublishedModel]:
     """The tuned models by name."""
     return {row["model"]: PublishedModel(*row.values()) for row in _rows("models.csv")}
 
 
 @functools.cache
-def benchmarks() -> dict[str, PublishedBenchmark]:
+def published_benchmarks() -> dict[str, PublishedBenchmark]:
     """The twelve benchmarks by name, in the paper's order."""
     return {
         row["benchmark"]: PublishedBenchmark(
@@ -77,16 +77,16 @@ def benchmarks() -> dict[str, PublishedBenchmark]:
 
 
 @functools.cache
-def scores() -> dict[str, dict[str, float]]:
+def published_scores() -> dict[str, dict[str, float]]:
     """Points by benchmark, of each model and base by its name in the paper's tables 9 to 11."""
     return {
-        row["model"]: {name: float(row[name]) for name in benchmarks()}
+        row["model"]: {name: float(row[name]) for name in published_benchmarks()}
         for row in _rows("scores.csv")
     }
 
 
 @functools.cache
-def indices() -> dict[str, PublishedIndex]:
+def published_indices() -> dict[str, PublishedIndex]:
     """The index (tables 1 and 5) of each tuned model that has one."""
     groups = {"other": "other", "non_reasoning": "non"}
     return {
@@ -100,7 +100,7 @@ def indices() -> dict[str, PublishedIndex]:
 
 
 @functools.cache
-def drifts() -> tuple[PublishedDrift, ...]:
+def published_drifts() -> tuple[PublishedDrift, ...]:
     """Every published PCA shift, KL and rank shift."""
     return tuple(
         PublishedDrift(

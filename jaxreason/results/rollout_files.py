@@ -1,13 +1,18 @@
-"""rollouts/<step>.jsonl of an RL run: every reply of a step; one writer, one reader."""
+"""Replies of an RL run: rollouts/<step>.jsonl, and in_flight/<step>.jsonl of a run that samples a step ahead.
+
+in_flight/<step>.jsonl belongs to checkpoints/<step> and is written before it. It has no line when no reply waits.
+"""
 
 from collections.abc import Sequence
 
 from etils import epath
 
-from jaxreason.results.files import atomic_write_bytes
+from jaxreason.errors import UserError
+from jaxreason.results.atomic_files import atomic_write_bytes, remove_others
 from jaxreason.results.jsonl import jsonl_bytes, read_jsonl
 
 ROLLOUTS = "rollouts"
+IN_FLIGHT = "in_flight"
 
 
 def rollouts_path(workdir: epath.PathLike, step: int) -> epath.Path:
@@ -33,3 +38,33 @@ def read_rollouts(workdir: epath.PathLike, step: int) -> list[dict]:
       UserError: a line is no JSON object; names file and line.
     """
     return read_jsonl(rollouts_path(workdir, step))
+
+
+def in_flight_path(workdir: epath.PathLike, step: int) -> epath.Path:
+    """Where the replies lie that wait after `step` steps."""
+    return epath.Path(workdir) / IN_FLIGHT / f"{step}.jsonl"
+
+
+def write_in_flight(
+    workdir: epath.PathLike, step: int, lines: Sequence[dict], steps: Sequence[int]
+) -> None:
+    """Writes the replies that wait after `step` steps, all or none, and removes those of other steps than `steps`."""
+    path = in_flight_path(workdir, step)
+    atomic_write_bytes(path, jsonl_bytes(lines))
+    remove_others(path.parent, [in_flight_path(workdir, n).name for n in (step, *steps)])
+
+
+def read_in_flight(workdir: epath.PathLike, step: int) -> list[dict]:
+    """The lines of what waits after `step` steps.
+
+    Raises:
+      UserError: the file is not there, or a line is no JSON object.
+    """
+    path = in_flight_path(workdir, step)
+    if not path.exists():
+        raise UserError(
+            f"{path}: not found: the replies of step {step + 1} were sampled by an older policy and cannot be "
+            f"made again. Put back a copy, or remove {path.parent.parent / 'checkpoints' / str(step)} to go on from "
+            "the checkpoint before."
+        )
+    return read_jsonl(path)

@@ -14,7 +14,7 @@ from typing import Any
 
 from etils import epath
 
-from jaxreason.results.files import is_remote, read_object, write_json
+from jaxreason.results.atomic_files import is_remote, read_object, write_json
 from jaxreason.results.redaction import hide
 
 NAME = "status.json"
@@ -38,7 +38,6 @@ SHAPE = {
     "device": dict,
 }
 RUN = "JAXREASON_RUN"  # a name that whoever starts the run gives it, to know its end from another's
-
 _current: "_Status | None" = None
 _last: "_Status | None" = None  # of the run that ended, or is the current one
 
@@ -152,7 +151,7 @@ class _Status:
 
 
 @contextlib.contextmanager
-def kept(
+def keep_status(
     workdir: epath.Path, verb: str, device: Callable[[], dict[str, Any]] = dict
 ) -> Iterator[None]:
     """Keeps the status of the run that holds a working directory, while it is entered; on process 0 alone.
@@ -204,7 +203,7 @@ def at_hosts(seconds: list[float]) -> None:
         )
 
 
-def failed(reason: str) -> None:
+def say_failed(reason: str) -> None:
     """Why the job ends, from the process that knows it, in bounded time; it counts for more than what this one saw.
 
     Does nothing where no status was kept.

@@ -1,41 +1,146 @@
 """Sample files: what a model said. One for each benchmark, prompt and decoding; docs/evaluation_files.md.
 
-A sample file depends on the model, its prompts, the decoding and the seed, as the head beside it records. What a
-grader thinks of it is elsewhere (`grade_files`), so that a better grader never costs a sample.
+A sample file depends on the model, its prompts, the decoding and the seed, as the head beside it records. Its grades
+are in another file (`grade_files`), so that a better grader never costs a sample. Sample and grade files alike have one
+line for each sample of each question; the lines of a question stand together and in order. questions/<benchmark>.json
+holds raw questions joined with gold answers, as the paper's script joins them.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.evaluation_lines import (
-    MAYBE_NUMBER,
-    NUMBER,
-    REMOVE,
-    TEXT,
-    TOKENS,
-    SampleKey,
-    check_fields,
-    check_finished,
-    check_lines,
-)
-from jaxreason.results.files import read_object
-from jaxreason.results.growing_files import grown_exists
-from jaxreason.results.jsonl import read_jsonl
+from jaxreason.results.atomic_files import read_object, write_json
+from jaxreason.results.jsonl import grown_exists, read_jsonl
 
+TEXT, MAYBE_TEXT, TOKENS = "a text", "a text or null", "a list of token ids"
+NUMBER, MAYBE_NUMBER = "a whole number from 0", "a whole number from 0, or null"
+SCORES = "an object of numbers"
+HEAD = ("benchmark", "num_samples", "num_questions")  # what reading needs of head.json
+REMOVE = "Remove the line and evaluate again: what is missing is made again."
 TOLD = "told"  # of a head: what no sample depends on
 # What each field of a line is.
-FIELDS = {
+SAMPLE_FIELDS = {
     **dict.fromkeys(("id", "benchmark", "subset", "cluster", "prompt", "completion"), TEXT),
     **dict.fromkeys(("prompt_tokens", "tokens"), TOKENS),
     "finish_reason": TEXT,
     "sample": NUMBER,
     "num_tokens": MAYBE_NUMBER,  # null: the completion came from elsewhere, as text
 }
+QUESTIONS_SHAPE = {"benchmark": str, "group": str, "columns": list, "num_rows": int, "texts": list}
+
+
+class SampleKey(NamedTuple):
+    """What a sample file is of: a benchmark, how it was asked, and how replies were chosen."""
+
+    benchmark: str
+    prompt: str
+    decoding: str
+
+    @property
+    def name(self) -> str:
+        """The file's name without its end."""
+        return ".".join(self)
+
+
+def check_lines(
+    lines: list[dict],
+    source: str,
+    fields: Mapping[str, str],
+    benchmark: str,
+    num_samples: int,
+    questions: Sequence[str] | None,
+) -> None:
+    """Refuses a line that is none of this benchmark's, or is one that is there already.
+
+    Args:
+      lines: of the file, the first one first.
+      source: the file, for messages.
+      fields: of every line, with what each is.
+      benchmark: its name in the lines.
+      num_samples: of each question.
+      questions: ids of all questions; None where they are not known.
+
+    Raises:
+      UserError: names file, line, field, and what to do.
+    """
+    known = None if questions is None else set(questions)
+    seen: dict[tuple[str, int], int] = {}
+    for number, line in enumerate(lines, start=1):
+        where = f"{source}, line {number}"
+        check_fields(line, fields, where)
+        if line["benchmark"] != benchmark:
+            raise UserError(
+                f"{where}: expected a sample of {benchmark!r}, got {line['benchmark']!r}. {REMOVE}"
+            )
+        if known is not None and line["id"] not in known:
+            raise UserError(f"{where}: {benchmark} has no question {line['id']!r:.200}. {REMOVE}")
+        if line["sample"] >= num_samples:
+            raise UserError(
+                f"{where}: expected a sample of 0 to {num_samples - 1}, got {line['sample']}. {REMOVE}"
+            )
+        earlier = seen.setdefault((line["id"], line["sample"]), number)
+        if earlier != number:
+            raise UserError(
+                f"{where}: sample {line['sample']} of {line['id']!r:.200} is in line {earlier} "
+                "already. Remove one of the two lines."
+            )
+
+
+def check_fields(line: Any, fields: Mapping[str, str], where: str) -> None:
+    """Refuses a line without one of the fields, or with another value than it takes; `where` names it in messages."""
+    if not isinstance(line, dict):
+        raise UserError(f"{where}: expected an object, got {line!r:.80}. {REMOVE}")
+    for name, what in fields.items():
+        if name not in line:
+            raise UserError(f"{where}: no field {name!r}. {REMOVE}")
+        if not _is(line[name], what):
+            raise UserError(f"{where}, {name}: expected {what}, got {line[name]!r:.80}. {REMOVE}")
+
+
+def _is(value: Any, what: str) -> bool:
+    if what in (TEXT, MAYBE_TEXT):
+        return isinstance(value, str) or (value is None and what == MAYBE_TEXT)
+    if what == TOKENS:
+        return isinstance(value, list) and set(map(type, value)) <= {int}
+    if what in (NUMBER, MAYBE_NUMBER):
+        return (type(value) is int and value >= 0) or (value is None and what == MAYBE_NUMBER)
+    if not isinstance(value, dict) or not {type(score) for score in value.values()} <= {int, float}:
+        return False
+    return bool(np.isfinite(list(value.values())).all())
+
+
+def check_finished(
+    lines: list[dict], head: Mapping[str, Any], fields: Mapping[str, str], source: str
+) -> list[dict]:
+    """The lines of a file that must be whole and in order; `source` names it in messages.
+
+    Raises:
+      UserError: as `check_lines`, or a line is missing or out of order.
+    """
+    missing = [name for name in HEAD if name not in head]
+    if missing:
+        raise UserError(f"{source}: its head.json has no {', '.join(missing)}. Evaluate again.")
+    each, number = head["num_samples"], head["num_questions"]
+    check_lines(lines, source, fields, head["benchmark"], each, None)
+    if len(lines) != each * number:
+        raise UserError(
+            f"{source}: has {len(lines)} samples, expected {each * number} ({each} for each of "
+            f"{number} questions). Evaluate again: what is missing is made again."
+        )
+    for place, line in enumerate(lines):
+        first = lines[place - place % each]
+        if line["sample"] != place % each or line["id"] != first["id"]:
+            raise UserError(
+                f"{source}, line {place + 1}: expected sample {place % each} of {first['id']!r}, "
+                f"got sample {line['sample']} of {line['id']!r}. Evaluate again: it sorts the lines."
+            )
+    return lines
 
 
 def samples_path(folder: epath.Path, key: SampleKey) -> epath.Path:
@@ -95,7 +200,7 @@ def read_samples(folder: epath.Path, key: SampleKey) -> list[dict]:
 
 def finished_samples(lines: list[dict], head: dict[str, Any], source: str) -> list[dict]:
     """`read_samples` of lines and head already read; `source` names the file in messages."""
-    check_finished(lines, head, FIELDS, source)
+    check_finished(lines, head, SAMPLE_FIELDS, source)
     _check_likelihoods(lines, source)
     return lines
 
@@ -108,7 +213,7 @@ def check_samples(
     questions: Sequence[str] | None,
 ) -> None:
     """`evaluation_lines.check_lines` of samples."""
-    check_lines(lines, source, FIELDS, benchmark, num_samples, questions)
+    check_lines(lines, source, SAMPLE_FIELDS, benchmark, num_samples, questions)
     _check_likelihoods(lines, source)
 
 
@@ -131,10 +236,10 @@ def without_texts(line: dict, where: str) -> dict:
     Raises:
       UserError: the line is no sample; `where` names it.
     """
-    check_fields(line, FIELDS, where)
+    check_fields(line, SAMPLE_FIELDS, where)
     _check_likelihood(line, where)
     empty = {"prompt": "", "completion": "", "prompt_tokens": [], "tokens": []}
-    kept = {name: value for name, value in line.items() if name in FIELDS}
+    kept = {name: value for name, value in line.items() if name in SAMPLE_FIELDS}
     return kept | empty | {"digest": sample_digest(line)}
 
 
@@ -142,3 +247,30 @@ def sample_digest(line: dict) -> str:
     """A hash of what a grader sees of a sample: a grade of another text is told apart by it."""
     seen = [line["completion"], line["finish_reason"], line.get("choice_logprobs")]
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
+
+
+def questions_folder(evaluation: epath.PathLike) -> epath.Path:
+    """Where the questions of an `evaluation` folder lie."""
+    return epath.Path(evaluation) / "questions"
+
+
+def question_path(evaluation: epath.PathLike, benchmark: str) -> epath.Path:
+    """The file of one benchmark."""
+    return questions_folder(evaluation) / f"{benchmark}.json"
+
+
+def write_questions(evaluation: epath.PathLike, value: dict[str, Any]) -> None:
+    """Writes the questions of one benchmark, whole or not at all; docs/evaluation_files.md says what is in it."""
+    write_json(question_path(evaluation, value["benchmark"]), value)
+
+
+def read_questions(evaluation: epath.PathLike) -> list[dict[str, Any]]:
+    """The questions of every benchmark that has them, by name.
+
+    Raises:
+      UserError: a file is broken.
+    """
+    return [
+        read_object(path, QUESTIONS_SHAPE)
+        for path in sorted(questions_folder(evaluation).glob("*.json"))
+    ]

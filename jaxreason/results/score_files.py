@@ -1,12 +1,12 @@
-"""scores.json: the means of an evaluation, made from its sample and grade files in one piece."""
+"""scores.json: the mean scores of an evaluation, made from its sample and grade files and written whole."""
 
 from typing import Any
 
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.evaluation_lines import SampleKey
-from jaxreason.results.files import read_json, write_json
+from jaxreason.results.atomic_files import read_json, write_json
+from jaxreason.results.sample_files import SampleKey
 
 SCORES = "scores.json"
 EVALUATION = "evaluation"  # an evaluation's folder in that of its model
@@ -41,7 +41,7 @@ def read_score_rows(folder: epath.Path, variant: str | None = None) -> list[dict
     path = folder / SCORES
     if not is_finished(folder):
         raise UserError(f"{path}: not found; this evaluation has not finished.")
-    return of_variant(score_rows(read_json(path), str(path)), variant)
+    return rows_of_variant(parse_score_rows(read_json(path), str(path)), variant)
 
 
 def read_scores(folder: epath.Path) -> tuple[list[dict], list[dict], float]:
@@ -59,7 +59,7 @@ def read_scores(folder: epath.Path) -> tuple[list[dict], list[dict], float]:
     return rows, groups, value["confidence"]
 
 
-def score_rows(value: Any, source: str) -> list[dict]:
+def parse_score_rows(value: Any, source: str) -> list[dict]:
     """The rows in the value of a scores.json; `source` names it in messages."""
     return _objects(value, "rows", _NEEDED, source)
 
@@ -75,11 +75,11 @@ def _objects(value: Any, name: str, needed: set[str], source: str) -> list[dict]
     return found
 
 
-def of_variant(rows: list[dict], variant: str | None) -> list[dict]:
+def rows_of_variant(rows: list[dict], variant: str | None) -> list[dict]:
     """The rows of a variant, or all."""
     return [row for row in rows if variant in (None, row["variant"])]
 
 
-def key_of(row: dict) -> SampleKey:
+def sample_key_of(row: dict) -> SampleKey:
     """The sample file that a row was made from."""
     return SampleKey(row["benchmark"], row["prompt"], row["decoding"])

@@ -32,7 +32,7 @@ class Significance:
     detectable: float
 
 
-def compare(
+def paired_significance(
     scores: Clustered, plus: Sequence[int], minus: Sequence[int], confidence: float, seed: Seed
 ) -> Significance:
     """`p_value` and `smallest_detectable` of the same two models."""

@@ -14,9 +14,14 @@ from etils import epath
 from jaxtyping import Float
 
 from jaxreason.errors import UserError
-from jaxreason.results.claims import plain
+from jaxreason.results.atomic_files import (
+    atomic_write_bytes,
+    read_object,
+    remove_folder,
+    write_json,
+)
+from jaxreason.results.claims import plain_json
 from jaxreason.results.drift_files import drift_folder
-from jaxreason.results.files import atomic_write_bytes, read_object, remove_folder, write_json
 
 MODELS = ("base", "tuned")
 INDEX = "index.json"
@@ -63,7 +68,7 @@ def holds_states(workdir: epath.PathLike, unit: str, made_with: dict[str, Any]) 
     if not path.exists():
         return False
     try:
-        return read_object(path, _SHAPE)["made_with"] == plain(made_with)
+        return read_object(path, _SHAPE)["made_with"] == plain_json(made_with)
     except UserError:  # broken: made anew
         return False
 

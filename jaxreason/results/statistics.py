@@ -46,7 +46,7 @@ class Interval:
 
 
 @dataclasses.dataclass(frozen=True)
-class Resampled:
+class ResampledScores:
     """K models on the same questions, and their means in each of R resamples of the questions."""
 
     scores: Clustered
@@ -148,7 +148,7 @@ def _effective_size(scores: Clustered, mean: float) -> float:
 
 
 def seeds_interval(
-    found: Resampled, columns: Sequence[int], confidence: float, resamples: int, seed: Seed
+    found: ResampledScores, columns: Sequence[int], confidence: float, resamples: int, seed: Seed
 ) -> Interval:
     """The mean over the seeds of a model: its score's interval for one seed, else one that
     resamples questions and seeds.
@@ -166,16 +166,18 @@ def seeds_interval(
     return Interval(mean, low, high, n, formula)
 
 
-def resample(scores: Clustered, models: Sequence[int], resamples: int, seed: Seed) -> Resampled:
+def resample_questions(
+    scores: Clustered, models: Sequence[int], resamples: int, seed: Seed
+) -> ResampledScores:
     """`resampled_means` beside the scores."""
     rng = np.random.default_rng(seed)
-    return Resampled(scores, resampled_means(scores, resamples, rng, models))
+    return ResampledScores(scores, resampled_means(scores, resamples, rng, models))
 
 
-def average(parts: Sequence[Resampled]) -> Resampled:
+def average(parts: Sequence[ResampledScores]) -> ResampledScores:
     """The mean of benchmarks (or groups), whose questions are resampled independently."""
     draws = np.mean([part.draws for part in parts], axis=0)
-    return Resampled(merge([part.scores for part in parts]), draws)
+    return ResampledScores(merge([part.scores for part in parts]), draws)
 
 
 def resampled_means(
@@ -241,7 +243,7 @@ def resampled_seeds(
 
 
 def difference_interval(
-    found: Resampled, plus: Sequence[int], minus: Sequence[int], confidence: float, seed: Seed
+    found: ResampledScores, plus: Sequence[int], minus: Sequence[int], confidence: float, seed: Seed
 ) -> Interval:
     """The mean of some models minus that of others (each list the seeds of one model), on the same
     questions.

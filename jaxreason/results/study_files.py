@@ -1,21 +1,51 @@
-"""The folders of a study and study.json, which says what it holds: one writer, one reader."""
+"""The folders of a study and its files; each format has one writer and one reader.
 
-from collections.abc import Callable, Mapping
+study.json (what the study holds), transfer.json (the transferability index), and trajectory.json with steps/<step>/
+(the steps of a run, evaluated against its base).
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.files import check_object, read_object, write_json
+from jaxreason.results.atomic_files import ReadObject, check_object, read_object, write_json
+from jaxreason.results.sample_files import sample_keys
+from jaxreason.results.score_files import EVALUATION
 
 MANIFEST = "study.json"  # a folder with this file is a study's
 BASE = "base"  # the base's folder, and its name where models are named
 BASES = "bases"  # in it the folders of the bases that arms have of their own
 # What study.json and each of its arms hold at least.
-SHAPE = {"name": str, "base": str, "groups": dict, "arms": list, "decodings": list}
-ARM = {"name": str, "method": str, "label": str, "seeds": list}
-
-Read = Callable[[epath.Path, Mapping[str, type]], dict[str, Any]]
+STUDY_SHAPE = {"name": str, "base": str, "groups": dict, "arms": list, "decodings": list}
+ARM_SHAPE = {"name": str, "method": str, "label": str, "seeds": list}
+TRANSFER = "transfer.json"
+TRANSFER_SHAPE = {"config": dict, "scales": dict, "rows": list, "sensitivity": list}
+TRAJECTORY = "trajectory.json"
+STEPS = "steps"
+TRAJECTORY_SHAPE = {
+    "run": str,
+    "variant": str,
+    "decoding": str,
+    "steps": list,
+    "missed": list,
+    "best": dict,
+}
+STEP_SHAPE = {"step": int, "scores": list, "groups": list, "index": list, "drift": list}
+OLD_KL_FIELDS = {
+    "metric": "token_kl",
+    "source": "tuned",
+}  # of every row of `kl`, which older files have instead of `drift`
+TRAJECTORY_DEFAULTS = {
+    "elsewhere": {},
+    "base": "",
+    "method": "",
+    "seed": 0,
+}  # what older files do not have
+TRAJECTORY_FOLDER = (
+    "trajectory"  # the folder of a trajectory that a study makes, in that of the run
+)
 
 
 def manifest_path(folder: epath.PathLike) -> epath.Path:
@@ -66,7 +96,7 @@ def write_manifest(folder: epath.PathLike, manifest: dict[str, Any]) -> None:
     write_json(manifest_path(folder), manifest)
 
 
-def read_manifest(folder: epath.PathLike, read: Read = read_object) -> dict[str, Any]:
+def read_manifest(folder: epath.PathLike, read: ReadObject = read_object) -> dict[str, Any]:
     """What study.json holds.
 
     Args:
@@ -79,12 +109,139 @@ def read_manifest(folder: epath.PathLike, read: Read = read_object) -> dict[str,
     path = manifest_path(folder)
     if not path.exists():
         raise UserError(f"{path}: not found; this is no study's folder.")
-    found = read(path, SHAPE)
+    found = read(path, STUDY_SHAPE)
     bases = [base["name"] for base in bases_of(found)]
     for arm in found["arms"]:
-        check_object(arm, ARM, f"{path}, arms")
+        check_object(arm, ARM_SHAPE, f"{path}, arms")
         if base_of(arm) not in bases:
             raise UserError(
                 f"{path}: arm {arm['name']} is compared with {base_of(arm)}, which is not in bases."
             )
     return found
+
+
+def transfer_path(folder: epath.PathLike) -> epath.Path:
+    """Where the index of a study lies."""
+    return epath.Path(folder) / TRANSFER
+
+
+def write_transfer(
+    folder: epath.PathLike,
+    config: dict[str, Any],
+    scales: dict[str, dict[str, float]],
+    rows: list[dict],
+    sensitivity: list[dict],
+) -> None:
+    """Writes it, whole or not at all; docs/evaluation_files.md says what the rows are.
+
+    Args:
+      folder: of the study.
+      config: what the index was computed with.
+      scales: decoding -> group -> the deviation that was used.
+      rows: the index.
+      sensitivity: the index without each benchmark.
+    """
+    value = {"config": config, "scales": scales, "rows": rows, "sensitivity": sensitivity}
+    write_json(transfer_path(folder), value)
+
+
+def read_transfer(
+    folder: epath.PathLike, read: Callable[[epath.Path, dict[str, type]], dict] = read_object
+) -> dict[str, Any] | None:
+    """What it holds; None if there is none.
+
+    Args:
+      folder: of the study.
+      read: how its object is read.
+
+    Raises:
+      UserError: the file is broken, or holds something else.
+    """
+    path = transfer_path(folder)
+    return read(path, TRANSFER_SHAPE) if path.exists() else None
+
+
+def trajectory_path(folder: epath.PathLike) -> epath.Path:
+    """Where the trajectory in a working directory lies."""
+    return epath.Path(folder) / TRAJECTORY
+
+
+def step_folder(folder: epath.PathLike, step: int) -> epath.Path:
+    """Where what was found of a step lies."""
+    return epath.Path(folder) / STEPS / str(step)
+
+
+def begun_steps(folder: epath.PathLike) -> list[int]:
+    """Steps of which something is there, in order."""
+    steps = epath.Path(folder) / STEPS
+    names = [path.name for path in steps.iterdir()] if steps.exists() else []
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def write_trajectory(folder: epath.PathLike, value: dict[str, Any]) -> None:
+    """Writes it, whole or not at all; docs/working_directory.md says what is in it."""
+    write_json(trajectory_path(folder), value)
+
+
+def read_trajectory(folder: epath.PathLike, read: ReadObject = read_object) -> dict[str, Any]:
+    """What it holds.
+
+    Args:
+      folder: of the trajectory.
+      read: how its object is read.
+
+    Raises:
+      UserError: the file is broken, or holds something else; names it.
+    """
+    path = trajectory_path(folder)
+    value = read(path, TRAJECTORY_SHAPE)
+    steps = [_step(row, number, path) for number, row in enumerate(value["steps"], start=1)]
+    return {**TRAJECTORY_DEFAULTS, **value, "steps": steps}
+
+
+def is_complete(folder: epath.PathLike) -> bool:
+    """Whether a trajectory is there to which nothing will be added.
+
+    Raises:
+      UserError: as `read_trajectory`.
+    """
+    return trajectory_path(folder).exists() and bool(read_trajectory(folder).get("complete"))
+
+
+def _step(row: Any, number: int, path: epath.Path) -> dict[str, Any]:
+    if isinstance(row, dict) and isinstance(row.get("kl"), list) and "drift" not in row:
+        rest = {name: value for name, value in row.items() if name != "kl"}
+        row = rest | {"drift": [OLD_KL_FIELDS | old for old in row["kl"]]}
+    if not isinstance(row, dict) or not all(
+        isinstance(row.get(n), kind) for n, kind in STEP_SHAPE.items()
+    ):
+        raise UserError(
+            f"{path}, step {number} of the list: expected {', '.join(STEP_SHAPE)}, got {row!r:.80}. "
+            "Remove the file: the same command makes it again."
+        )
+    return row
+
+
+def evaluation_folders(workdir: epath.Path) -> list[epath.Path]:
+    """The evaluations in a working directory: of all models of a study with their steps, of a trajectory, or its own.
+
+    Raises:
+      UserError: there is none.
+    """
+    inside = [workdir, *_step_folders(workdir)]
+    if is_study(workdir):
+        manifest = read_manifest(workdir)
+        models = [workdir / folder for folder in model_folders(manifest)]
+        inside = [
+            *models,
+            *(step for model in models for step in _step_folders(model / TRAJECTORY_FOLDER)),
+        ]
+    found = [folder / EVALUATION for folder in inside]
+    found = [folder for folder in found if sample_keys(folder)]
+    if not found:
+        raise UserError(f"{workdir}: no samples are here; `jaxreason eval` makes them.")
+    return found
+
+
+def _step_folders(trajectory: epath.Path) -> list[epath.Path]:
+    return [step_folder(trajectory, step) for step in begun_steps(trajectory)]

@@ -19,7 +19,7 @@ from jaxreason.errors import UserError
 from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import param_axes
 from jaxreason.models.huggingface import ModelConfig, open_model, static_model
-from jaxreason.results.metrics_lines import metrics_path, read_metrics
+from jaxreason.results.training_files import metrics_path, read_metrics
 from jaxreason.rl.checks import check_rl
 from jaxreason.rl.generation import Collector
 from jaxreason.rl.mini_batches import add_scores, failed_update, pack_batches

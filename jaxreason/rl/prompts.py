@@ -22,7 +22,7 @@ from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.data.thoughts import CLOSE, has_thoughts, without_thoughts
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
-from jaxreason.results.files import write_json
+from jaxreason.results.atomic_files import write_json
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sampling.sampling_params import Request

@@ -16,8 +16,12 @@ from jaxtyping import Float
 from jaxreason.checkpoint import Checkpointer
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
-from jaxreason.results.in_flight_files import in_flight_path, read_in_flight, write_in_flight
-from jaxreason.results.rollout_files import write_rollouts
+from jaxreason.results.rollout_files import (
+    in_flight_path,
+    read_in_flight,
+    write_in_flight,
+    write_rollouts,
+)
 from jaxreason.rl.generation import Collected, Collector, PromptReplies, UngradedReplies
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.rl.rollouts import GIVEN, rollout_lines

@@ -139,7 +139,7 @@ def _wait_for_others(client: Any, deadline: float) -> None:
 def _say(note: dict) -> None:
     text = f"process {note['process']} ended this job: {note['reason']}"
     print(f"jaxreason: {text}", file=sys.stderr, flush=True)
-    run_status.failed(text)
+    run_status.say_failed(text)
 
 
 def watch() -> None:

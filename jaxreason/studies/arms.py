@@ -10,10 +10,9 @@ import ml_collections
 from jaxreason.config import ConfigError, nearest, parse, unclaimed, within
 from jaxreason.evaluation import eval_settings
 from jaxreason.recipes import merged
-from jaxreason.results import published
-from jaxreason.results.study_files import BASE, BASES, MANIFEST
-from jaxreason.results.training_prompts_file import TRAINING_PROMPTS
-from jaxreason.results.transfer_file import TRANSFER
+from jaxreason.results.published import published_models
+from jaxreason.results.study_files import BASE, BASES, MANIFEST, TRANSFER
+from jaxreason.results.training_files import TRAINING_PROMPTS
 from jaxreason.rl import loop as rl
 from jaxreason.training.sft_config import SFTConfig
 
@@ -66,7 +65,7 @@ class ArmConfig:
     asked with `prompt_format="plain"`.
     """
     published: str = ""
-    """The paper's name of this model (`results.published.models`), whose numbers then stand beside ours."""
+    """The paper's name of this model (`results.published.published_models`), whose numbers then stand beside ours."""
     traits: dict[str, str] = dataclasses.field(default_factory=dict)
     """What the report groups it by, as {"size": "7B"}; a published model has its method, size and family, and a
     trained one its method.
@@ -115,10 +114,10 @@ def check_names(study: StudyConfig) -> None:
                 f"config.study.arms: {name!r} cannot name a folder of its own. Expected letters, digits and _.+- and "
                 f"none of {', '.join(TAKEN)}."
             )
-        if arm.published and arm.published not in published.models():
+        if arm.published and arm.published not in published_models():
             raise ConfigError(
                 f"config.study.arms.{name}.published: the paper has no {arm.published!r}"
-                f"{nearest(arm.published, published.models())}; it has {', '.join(published.models())}."
+                f"{nearest(arm.published, published_models())}; it has {', '.join(published_models())}."
             )
 
 
@@ -162,7 +161,7 @@ def evaluation_asked(
 def traits_of(arm: ArmConfig) -> dict[str, str]:
     """What the report groups an arm by: its own traits over those of its published model, or its method."""
     if arm.published:
-        return published.models()[arm.published].traits | arm.traits
+        return published_models()[arm.published].traits | arm.traits
     return ({} if arm.method == "given" else {"method": arm.method.upper()}) | arm.traits
 
 

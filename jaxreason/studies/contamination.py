@@ -21,12 +21,12 @@ from jaxreason.errors import UserError
 from jaxreason.evaluation.benchmark_spec import Benchmark
 from jaxreason.evaluation.benchmarks import load_items
 from jaxreason.evaluation.eval_settings import EvalConfig, known_benchmarks
-from jaxreason.results.decontamination_file import (
+from jaxreason.results.atomic_files import absolute
+from jaxreason.results.training_files import (
     decontamination_path,
     read_decontamination,
     write_decontamination,
 )
-from jaxreason.results.files import absolute
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.training.run_folder import begun
 

@@ -49,13 +49,13 @@ from jaxreason.evaluation.evaluator import check_isolation, fitting, make_pool
 from jaxreason.evaluation.grading import EvalReply, make_grades, sample_line
 from jaxreason.models.huggingface import ModelConfig, ModelSource, resolve
 from jaxreason.results.claims import claim
-from jaxreason.results.cross_files import (
-    ALL,
+from jaxreason.results.drift_files import (
+    ALL_CHOICES,
     cross_folder,
-    read_replies_file,
-    replies_path,
-    write_replies_file,
-    write_result,
+    cross_replies_path,
+    read_cross_replies,
+    write_cross_replies,
+    write_cross_result,
 )
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.runtime.preemption import Interrupt
@@ -312,7 +312,7 @@ def _claim(
 
 def budget_name(budget: int) -> str:
     """What a budget is called in names of files."""
-    return ALL if budget < 0 else str(budget)
+    return ALL_CHOICES if budget < 0 else str(budget)
 
 
 def _passes(config: CrossSampleConfig) -> list[tuple[str, int]]:
@@ -343,18 +343,18 @@ def _make_replies(
     for leads, budget in todo:
         shifts: dict[str, list] = {}
         if budget > 0 and config.rule == "largest":
-            own = on_process_zero(lambda path=paths[leads, 0]: read_replies_file(path))
+            own = on_process_zero(lambda path=paths[leads, 0]: read_cross_replies(path))
             shifts = {line["id"]: line["shifts"] for line in own}
         threshold = config.threshold if config.rule == "first" else None
         rule = ChoiceRows(config.batch_size, budget, threshold, shifts)
         lines = reply_lines(asked, rule, functools.partial(write, tuned_leads=leads == "tuned"))
         if jax.process_index() == 0:
-            write_replies_file(paths[leads, budget], lines)
+            write_cross_replies(paths[leads, budget], lines)
         _LOG.info("%s leads, %s taken: done", leads, budget_name(budget))
 
 
 def _path(workdir: epath.PathLike, config: CrossSampleConfig, leads: str, budget: int):
-    return replies_path(workdir, config.benchmark, leads, budget_name(budget))
+    return cross_replies_path(workdir, config.benchmark, leads, budget_name(budget))
 
 
 def _grade(
@@ -366,7 +366,7 @@ def _grade(
     rows = []
     with make_pool(evaluation) as pool:
         for leads, budget in _passes(config):
-            lines = read_replies_file(_path(workdir, config, leads, budget))
+            lines = read_cross_replies(_path(workdir, config, leads, budget))
             grades = make_grades(pool, task, list(zip(items, lines, strict=True)))
             how = evaluation.confidence, evaluation.resamples, (), ()
             found, _ = summarize_grades(
@@ -381,7 +381,7 @@ def _grade(
     about |= {"variant": config.variant, "rule": config.rule, "threshold": config.threshold}
     left_out = len(part.items) - len(asked.places)
     about |= {"questions": len(items), "left_out": left_out, "confidence": evaluation.confidence}
-    write_result(workdir, about | {"rows": rows})
+    write_cross_result(workdir, about | {"rows": rows})
 
 
 def _counts(lines: list[dict]) -> dict[str, float]:

@@ -28,7 +28,7 @@ from jaxreason.plan.slices import find_slice
 from jaxreason.results.claims import DONE
 from jaxreason.results.drift_files import drift_path
 from jaxreason.results.score_files import is_finished
-from jaxreason.results.trajectory_file import is_complete
+from jaxreason.results.study_files import is_complete
 from jaxreason.sharding import MeshConfig
 from jaxreason.studies import study as stages_of
 from jaxreason.studies.arms import StudyConfig, arm_evaluation, arm_section

@@ -24,10 +24,10 @@ from jaxreason.evaluation.evaluator import evaluate, fitting
 from jaxreason.evaluation.paper_questions import keep_questions
 from jaxreason.evaluation.trajectory import Named, Steps, asked_alike, best_step, find_named
 from jaxreason.models.huggingface import ModelConfig, ModelSource, open_model, resolve
-from jaxreason.results.claims import claim, digest, plain
+from jaxreason.results.claims import claim, digest, plain_json
 from jaxreason.results.drift_files import read_drift
 from jaxreason.results.score_files import EVALUATION, SCORES
-from jaxreason.results.trajectory_file import begun_steps, step_folder, write_trajectory
+from jaxreason.results.study_files import begun_steps, step_folder, write_trajectory
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.runtime.preemption import Interrupt
 from jaxreason.studies.training_texts import training_units
@@ -197,14 +197,14 @@ def _base(model: ModelConfig, run: TrainedRun, mesh: Mesh) -> ModelSource:
     """The model that the run began from, which must be that of the recipe."""
     began = f"--follow {run.folder}: the run began from"
     if model.init == "random":
-        kind = {"init": model.init, "architecture": plain(model.architecture)}
+        kind = {"init": model.init, "architecture": plain_json(model.architecture)}
         if {name: run.model.get(name) for name in kind} != kind:
             raise UserError(f"{began} another model than the random one of the recipe.")
         key = jax.random.key(run.seed)
         identity = kind | {"seed": run.seed}
         return ModelSource("random", model, identity, lambda how: open_model(how, mesh, key))
     source = ModelSource.of_folder(model, mesh)
-    if plain(source.identity) != run.claimed.get("base"):
+    if plain_json(source.identity) != run.claimed.get("base"):
         raise UserError(
             f"{began} other weights (of {run.model.get('path') or 'a random model'}) than those of the recipe's model, "
             f"{model.path}. Set --config.model.path to its base."

@@ -14,10 +14,9 @@ from jaxreason.config import ConfigError, parse
 from jaxreason.evaluation.trajectory import find_named
 from jaxreason.evaluation.transfer import TransferConfig
 from jaxreason.models.huggingface import ModelConfig, ModelSource
+from jaxreason.results.atomic_files import read_object
 from jaxreason.results.claims import DONE
-from jaxreason.results.files import read_object
-from jaxreason.results.study_files import run_folder
-from jaxreason.results.trajectory_file import INSIDE
+from jaxreason.results.study_files import TRAJECTORY_FOLDER, run_folder
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.studies.arms import StudyConfig, arm_evaluation
 from jaxreason.studies.follow import FollowConfig, Places, follow_finished
@@ -68,7 +67,7 @@ def follow_arm(
     run, base = run_folder(name, seed), base_of_arm(study, name, model.path)
     how = _settings(config, study, model, name)
     steps = read_object(workdir / run / DONE, {"num_steps": int})["num_steps"]
-    places = Places(workdir / run / INSIDE, workdir, {0: base.name, steps: run})
+    places = Places(workdir / run / TRAJECTORY_FOLDER, workdir, {0: base.name, steps: run})
     source = ModelSource.of_folder(dataclasses.replace(model, path=base.path), mesh)
     follow_finished(how, workdir / run, source, mesh, places)
 

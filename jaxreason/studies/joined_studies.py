@@ -12,10 +12,9 @@ from etils import epath
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
 from jaxreason.results import lease
+from jaxreason.results.atomic_files import absolute, atomic_write_bytes, is_remote, read_object
 from jaxreason.results.claims import differences
-from jaxreason.results.evaluation_lines import SampleKey
-from jaxreason.results.files import absolute, atomic_write_bytes, is_remote, read_object
-from jaxreason.results.sample_files import read_samples, sample_head_path, sample_keys
+from jaxreason.results.sample_files import SampleKey, read_samples, sample_head_path, sample_keys
 from jaxreason.results.score_files import EVALUATION, is_finished, read_score_rows
 from jaxreason.results.study_files import (
     base_of,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from etils import epath
 
 from jaxreason.config import ConfigError, nearest
-from jaxreason.results import published
+from jaxreason.results.published import published_models
 from jaxreason.results.study_files import BASE, base_folder, run_folder
 from jaxreason.studies.arms import ArmConfig, StudyConfig, seeds_of
 
@@ -197,7 +197,7 @@ def published_bases(study: StudyConfig, model_path: str) -> dict[str, str]:
     found: dict[str, tuple[str, str]] = {}
     for name, arm in study.arms.items():
         if arm.published:
-            base = published.models()[arm.published].base
+            base = published_models()[arm.published].base
             folder = base_of_arm(study, name, model_path).name
             other, said = found.setdefault(folder, (name, base))
             if said != base:

@@ -6,7 +6,7 @@ from etils import epath
 from jaxreason.config import ConfigError, parse, to_dict
 from jaxreason.evaluation import eval_settings
 from jaxreason.results import study_files
-from jaxreason.results.files import write_json
+from jaxreason.results.atomic_files import write_json
 from jaxreason.results.redaction import hidden
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.studies.arms import StudyConfig, arm_evaluation, arm_section, seeds_of, traits_of

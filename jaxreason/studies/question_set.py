@@ -25,8 +25,8 @@ from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.errors import UserError
 from jaxreason.procedural import sums, tiny_questions
 from jaxreason.procedural.question_kinds import CHARACTERS
+from jaxreason.results.atomic_files import absolute, atomic_write_text, read_object, write_json
 from jaxreason.results.claims import changes, refuse
-from jaxreason.results.files import absolute, atomic_write_text, read_object, write_json
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.tasks.verify import Verdict, VerifierPool
 

@@ -29,10 +29,9 @@ from jaxreason.models.safetensors_reader import first_not_finite
 from jaxreason.plan.plan_settings import PlanConfig
 from jaxreason.report import build as report
 from jaxreason.results import locks, run_status
-from jaxreason.results.files import absolute
+from jaxreason.results.atomic_files import absolute
 from jaxreason.results.score_files import EVALUATION
-from jaxreason.results.study_files import run_folder
-from jaxreason.results.trajectory_file import INSIDE
+from jaxreason.results.study_files import TRAJECTORY_FOLDER, run_folder
 from jaxreason.rl import loop as rl
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.runtime.ending import USERS_FAULT, end_job
@@ -166,7 +165,7 @@ def locked_by_all(workdir: epath.Path, verb: str) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         on_process_zero(lambda: held.enter_context(locks.locked(workdir, lost)))
         if jax.process_index() == 0:
-            held.enter_context(run_status.kept(workdir, verb, device_state))
+            held.enter_context(run_status.keep_status(workdir, verb, device_state))
         yield
 
 
@@ -308,7 +307,9 @@ def _arm_stages(
         which = config, _measured(model, study), mesh, workdir, name, seed
         follow = functools.partial(follow_arm, *which)
         made.append(
-            StudyStage("follow", name, f"follow {name} seed {seed}", folder / INSIDE, follow)
+            StudyStage(
+                "follow", name, f"follow {name} seed {seed}", folder / TRAJECTORY_FOLDER, follow
+            )
         )
     return made
 

@@ -17,10 +17,10 @@ from jaxreason.analysis.texts import Unit, make_text
 from jaxreason.config import claimed, parse
 from jaxreason.data.tokenizer import Tokenizer, load_tokenizer
 from jaxreason.models.huggingface import ModelSource
+from jaxreason.results.claims import recorded
 from jaxreason.results.groups import TRAINING
-from jaxreason.results.old_claims import recorded
 from jaxreason.results.sample_files import Marks
-from jaxreason.results.training_prompts_file import (
+from jaxreason.results.training_files import (
     TRAINING_PROMPTS,
     read_training_file,
     write_training_file,

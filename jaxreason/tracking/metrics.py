@@ -13,9 +13,9 @@ import rich.console
 import rich.progress
 from etils import epath
 
-from jaxreason.results.files import copy_files, is_remote
-from jaxreason.results.metrics_lines import metrics_writer
+from jaxreason.results.atomic_files import copy_files, is_remote
 from jaxreason.results.run_status import at_progress
+from jaxreason.results.training_files import metrics_writer
 from jaxreason.tracking.profiling import hear_progress
 from jaxreason.tracking.trackers import Tracker, TrackerName
 

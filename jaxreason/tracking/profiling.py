@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import jax
 from etils import epath
 
-from jaxreason.results.files import copy_files, is_remote
+from jaxreason.results.atomic_files import copy_files, is_remote
 
 _LOG = logging.getLogger(__name__)
 FOLDER = "profile"

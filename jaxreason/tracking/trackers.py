@@ -13,7 +13,7 @@ from typing import Any, Literal
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.files import is_remote, read_object, write_json
+from jaxreason.results.atomic_files import is_remote, read_object, write_json
 
 _LOG = logging.getLogger(__name__)
 TrackerName = Literal["", "wandb", "trackio"]

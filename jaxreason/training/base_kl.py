@@ -28,7 +28,7 @@ from jaxreason.models.decoder import forward, head
 from jaxreason.models.fingerprint import fingerprint
 from jaxreason.models.huggingface import ModelConfig, open_model
 from jaxreason.models.logprobs import full_kl
-from jaxreason.results.base_replies_file import read_base_replies, write_base_replies
+from jaxreason.results.training_files import read_base_replies, write_base_replies
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_config import SamplerConfig

@@ -17,7 +17,7 @@ from jaxreason.models import hf_export, huggingface
 from jaxreason.models.architecture import Model
 from jaxreason.models.model_card import longest_reply, run_card
 from jaxreason.results.code_version import code_version
-from jaxreason.results.metrics_lines import amend_metrics
+from jaxreason.results.training_files import amend_metrics
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.runtime.preemption import Interrupt
 from jaxreason.sampling.engine import Engine

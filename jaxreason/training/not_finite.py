@@ -16,7 +16,7 @@ from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.models.safetensors_reader import first_not_finite
-from jaxreason.results.files import atomic_write_bytes, write_json
+from jaxreason.results.atomic_files import atomic_write_bytes, write_json
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sharding import to_host
 from jaxreason.training.train_step import NOT_FINITE

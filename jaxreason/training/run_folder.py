@@ -14,10 +14,10 @@ from jaxreason.errors import UserError
 from jaxreason.models.huggingface import ModelConfig, resolve
 from jaxreason.models.weight_files import verified_identity
 from jaxreason.results import claims
+from jaxreason.results.atomic_files import read_object, remove
 from jaxreason.results.code_version import code_version
-from jaxreason.results.files import read_object, remove
-from jaxreason.results.growing_files import grown_exists, read_grown
-from jaxreason.results.metrics_lines import metrics_path, read_metrics
+from jaxreason.results.jsonl import grown_exists, read_grown
+from jaxreason.results.training_files import metrics_path, read_metrics
 from jaxreason.runtime.distributed import on_process_zero
 
 _LOG = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import abstract_params, param_shardings
 from jaxreason.models.huggingface import ModelConfig, ModelSource, static_model
 from jaxreason.models.model_card import longest_reply
+from jaxreason.results.atomic_files import read_object
 from jaxreason.results.claims import DONE
-from jaxreason.results.files import read_object
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sharding import abstract_arrays, gather_texts
 

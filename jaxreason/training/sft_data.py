@@ -14,7 +14,7 @@ from jaxreason.data.examples import each_reply, load_examples
 from jaxreason.data.rows import DropLog
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.errors import UserError
-from jaxreason.results.files import write_json
+from jaxreason.results.atomic_files import write_json
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.training.sft_config import SFTConfig
 

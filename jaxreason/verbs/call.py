@@ -22,7 +22,7 @@ from jaxreason.host_memory import keep_freed_memory
 from jaxreason.models.decoder import abstract_params
 from jaxreason.models.huggingface import ModelConfig, static_model
 from jaxreason.plan.slices import GPU_SHARE
-from jaxreason.results.files import is_remote
+from jaxreason.results.atomic_files import is_remote
 from jaxreason.results.redaction import hide
 from jaxreason.runtime import distributed
 from jaxreason.tracking.profiling import traced

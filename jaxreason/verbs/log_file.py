@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from etils import epath
 
-from jaxreason.results.files import atomic_write_bytes, is_remote
+from jaxreason.results.atomic_files import atomic_write_bytes, is_remote
 from jaxreason.results.redaction import hide
 
 NAME = "log.txt"

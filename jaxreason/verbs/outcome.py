@@ -5,14 +5,21 @@ from typing import Any
 
 from etils import epath
 
-from jaxreason.results.cross_files import ALL, read_results
 from jaxreason.results.distill_files import data_folder, distill_folder, read_yield
-from jaxreason.results.drift_files import drift_folder, drift_path, measured, read_drift
-from jaxreason.results.growing_files import grown_exists
-from jaxreason.results.metrics_lines import metrics_path, read_metrics
-from jaxreason.results.overlap_file import overlap_path, read_overlap
+from jaxreason.results.drift_files import (
+    ALL_CHOICES,
+    drift_folder,
+    drift_path,
+    measured_drift,
+    overlap_path,
+    read_cross_results,
+    read_drift,
+    read_overlap,
+)
+from jaxreason.results.jsonl import grown_exists
 from jaxreason.results.score_files import SCORES, read_scores
-from jaxreason.results.trajectory_file import read_trajectory, trajectory_path
+from jaxreason.results.study_files import read_trajectory, trajectory_path
+from jaxreason.results.training_files import metrics_path, read_metrics
 
 # Of a line of metrics, what is told of it: the first of these that it has, then the others.
 TOLD = ("reward", "loss", "entropy", "kl", "grad_norm", "mean_tokens")
@@ -155,7 +162,7 @@ def _interval(row: dict[str, Any], scale: float) -> tuple[str, str]:
 def drift(workdir: epath.Path) -> str:
     """A row a metric, group and text source; weights have no groups."""
     rows = []
-    for value in measured(workdir):
+    for value in measured_drift(workdir):
         for row in value["groups"] or value["rows"]:
             where = [str(row.get(name) or "") for name in ("group", "source")]
             ends = f"{row['low']:.4g} to {row['high']:.4g}" if row.get("low") is not None else ""
@@ -219,9 +226,9 @@ def member_name(member: dict[str, Any]) -> str:
 def cross_sampling(workdir: epath.Path) -> str:
     """A row a leading model and budget."""
     rows = []
-    for value in read_results(workdir):
+    for value in read_cross_results(workdir):
         for row in value["rows"]:
-            budget = ALL if row["budget"] is None else str(row["budget"])
+            budget = ALL_CHOICES if row["budget"] is None else str(row["budget"])
             ends = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
             score = "-" if row["mean"] is None else f"{row['mean']:.3f}"
             taken = f"{row['taken']:.1f}"

@@ -12,17 +12,21 @@ from jaxreason.report import build as report
 from jaxreason.results.claims import DONE
 from jaxreason.results.distill_files import YIELD, distill_folder
 from jaxreason.results.drift_files import drift_folder
-from jaxreason.results.evaluation_lines import SampleKey
 from jaxreason.results.grade_files import graders_of, grades_path
-from jaxreason.results.growing_files import grown_exists
-from jaxreason.results.jsonl import read_jsonl
-from jaxreason.results.metrics_lines import metrics_path
+from jaxreason.results.jsonl import grown_exists, read_jsonl
 from jaxreason.results.rollout_files import read_rollouts, rollout_steps, rollouts_path
-from jaxreason.results.sample_files import sample_keys, samples_path
+from jaxreason.results.sample_files import SampleKey, sample_keys, samples_path
 from jaxreason.results.score_files import EVALUATION, SCORES
-from jaxreason.results.study_files import bases_of, is_study, read_manifest, run_folders
-from jaxreason.results.trajectory_file import trajectory_path
-from jaxreason.results.transfer_file import read_transfer, transfer_path
+from jaxreason.results.study_files import (
+    bases_of,
+    is_study,
+    read_manifest,
+    read_transfer,
+    run_folders,
+    trajectory_path,
+    transfer_path,
+)
+from jaxreason.results.training_files import metrics_path
 from jaxreason.verbs import outcome
 from jaxreason.verbs.call import Call
 

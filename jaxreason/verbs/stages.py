@@ -31,10 +31,9 @@ from jaxreason.plan.search_table import to_json as search_to_json
 from jaxreason.plan.slices import Slice, find_slice
 from jaxreason.plan.table import format_plan
 from jaxreason.report import build as report
-from jaxreason.results.evaluation_folders import evaluation_folders
-from jaxreason.results.files import read_object, write_json
+from jaxreason.results.atomic_files import read_object, write_json
 from jaxreason.results.score_files import EVALUATION, is_finished
-from jaxreason.results.transfer_file import transfer_path
+from jaxreason.results.study_files import evaluation_folders, transfer_path
 from jaxreason.rl import loop as rl
 from jaxreason.runtime.preemption import Interrupt
 from jaxreason.serve.serve_config import ServeConfig

@@ -13,7 +13,7 @@ from jaxreason.data.examples import Example, is_test_question, load_examples, qu
 from jaxreason.data.rows import DropLog
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.models.huggingface import read_architecture
-from jaxreason.results.files import atomic_write_text
+from jaxreason.results.atomic_files import atomic_write_text
 from jaxreason.tasks.registry import strict_task
 from jaxreason.verbs.call import Call, without_devices
 from jaxreason.verbs.column_names import Columns, guess_columns

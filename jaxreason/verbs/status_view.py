@@ -9,11 +9,10 @@ from etils import epath
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
 from jaxreason.results.claims import DONE
-from jaxreason.results.growing_files import grown_exists
-from jaxreason.results.jsonl import read_jsonl
-from jaxreason.results.metrics_lines import metrics_path
+from jaxreason.results.jsonl import grown_exists, read_jsonl
 from jaxreason.results.run_status import read_status
 from jaxreason.results.study_files import is_study, read_manifest, run_folders
+from jaxreason.results.training_files import metrics_path
 from jaxreason.verbs import outcome
 from jaxreason.verbs.call import Call
 

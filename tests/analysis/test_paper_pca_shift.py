@@ -19,7 +19,7 @@ from jaxreason.data.character_tokenizer import save_character_tokenizer
 from jaxreason.data.tokenizer import load_tokenizer
 from jaxreason.errors import UserError
 from jaxreason.models.hf_export import save_model
-from jaxreason.results.question_files import write_questions
+from jaxreason.results.sample_files import write_questions
 
 RECORDED = json.loads((pathlib.Path(__file__).parent / "scikit_learn_shift.json").read_text())
 

@@ -15,8 +15,7 @@ from jaxreason.analysis.weight_folders import compare_folders, compare_study
 from jaxreason.analysis.weight_overlap import Member, pair_rows
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
-from jaxreason.results.drift_files import read_drift
-from jaxreason.results.overlap_file import read_overlap
+from jaxreason.results.drift_files import read_drift, read_overlap
 
 BASE = weights_of(0)
 CONFIG = DriftConfig(

@@ -16,7 +16,7 @@ from jaxreason.config import parse
 from jaxreason.models.decoder import init_params
 from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import ModelConfig, make_model
-from jaxreason.results.question_files import write_questions
+from jaxreason.results.sample_files import write_questions
 from jaxreason.sharding import MeshConfig, make_mesh
 
 HF_CONFIG = {

@@ -27,8 +27,8 @@ from jaxreason.models.decoder import init_params
 from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.hf_export import save_model
 from jaxreason.models.huggingface import make_model
-from jaxreason.results.cross_files import read_replies_file, read_results, replies_path
-from jaxreason.results.cross_files import write_replies_file as write
+from jaxreason.results.drift_files import cross_replies_path, read_cross_replies, read_cross_results
+from jaxreason.results.drift_files import write_cross_replies as write
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.studies import cross_sample
 from jaxreason.studies.cross_sample import ChoiceRows, CrossSampleConfig, run_cross_sample
@@ -81,7 +81,7 @@ def run(models, questions, workdir, config=CONFIG, **changes):
     pair = model_config(models / "base"), model_config(models / "tuned")
     with jax.set_mesh(mesh):
         run_cross_sample(config, evaluation, *pair, mesh, workdir, 0)
-    return read_results(workdir)[0]
+    return read_cross_results(workdir)[0]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def finished(models, questions, tmp_path_factory):
 
 
 def lines_of(workdir, leads, budget):
-    lines = read_replies_file(replies_path(workdir, "sums", leads, budget))
+    lines = read_cross_replies(cross_replies_path(workdir, "sums", leads, budget))
     return {line["id"]: line for line in lines}
 
 
@@ -170,7 +170,7 @@ def test_budgets_that_are_there_are_not_made_again_and_more_may_be_asked_for(
         lambda path, lines: made.append(path.name) or write(path, lines),
     )
     assert run(models, questions, workdir)["rows"] == finished[1]["rows"] and made == []
-    replies_path(workdir, "sums", "tuned", "1").unlink()
+    cross_replies_path(workdir, "sums", "tuned", "1").unlink()
     more = run(models, questions, workdir, dataclasses.replace(CONFIG, budgets=(0, 1, 3)))
     assert made == ["base.3.jsonl", "tuned.1.jsonl", "tuned.3.jsonl"]
     assert [row["mean"] for row in more["rows"]] == [0, 1, 1, 1, 0, 0]
@@ -183,7 +183,9 @@ def cross_scores(models: str, questions: str, workdir: str) -> list:
     pair = [model_config(f"{models}/{name}") for name in ("base", "tuned")]
     with jax.set_mesh(mesh):
         run_cross_sample(CONFIG, evaluation, *pair, mesh, workdir, 0)
-    return [(row["leads"], row["budget"], row["mean"]) for row in read_results(workdir)[0]["rows"]]
+    return [
+        (row["leads"], row["budget"], row["mean"]) for row in read_cross_results(workdir)[0]["rows"]
+    ]
 
 
 @pytest.mark.slow  # two programs start and compile

@@ -31,7 +31,7 @@ from jaxreason.evaluation.evaluator import EvalConfig, benchmark_groups
 from jaxreason.evaluation.grading import Grader
 from jaxreason.results.card_scores import NO_SCORES
 from jaxreason.results.claims import digest
-from jaxreason.results.question_files import read_questions
+from jaxreason.results.sample_files import read_questions
 from jaxreason.sampling.engine import Engine
 from jaxreason.tasks.verify import VerifierPool
 

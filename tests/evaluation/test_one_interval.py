@@ -16,7 +16,7 @@ from jaxreason.evaluation.evaluator import grade_parts
 from jaxreason.evaluation.grades import grade_head
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, read_summary, run_report
-from jaxreason.report.figures import scores as scores_figure
+from jaxreason.report.score_figures import score_figure as scores_figure
 from jaxreason.report.score_tables import benchmark_tables, group_tables, significance_tables
 from jaxreason.report.terminal import format_summary
 from jaxreason.report.wording import group_label, signed

@@ -14,7 +14,7 @@ from tiny_evaluation import (
 from jaxreason.evaluation.benchmarks import BENCHMARKS
 from jaxreason.evaluation.eval_settings import BenchmarkRun, OwnBenchmark
 from jaxreason.evaluation.paper_questions import SCRIPTS, drawn, joined, keep_questions
-from jaxreason.results.question_files import read_questions
+from jaxreason.results.sample_files import read_questions
 
 # Rows in the files' own formats -> the text that the script's column list makes of them.
 ROWS = {

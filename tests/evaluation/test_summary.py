@@ -9,7 +9,7 @@ from jaxreason.evaluation.benchmark_spec import Benchmark, BenchmarkPrompt, Vari
 from jaxreason.evaluation.benchmarks import BENCHMARKS, EvalItem
 from jaxreason.evaluation.eval_jobs import EvalJob
 from jaxreason.evaluation.grading import EvalReply, grade_line, sample_line
-from jaxreason.results.evaluation_lines import SampleKey
+from jaxreason.results.sample_files import SampleKey
 from jaxreason.sampling.sampling_params import SamplingParams
 from jaxreason.tasks.registry import TASKS, summarize
 from jaxreason.tasks.workers import Verdict, grade_reply

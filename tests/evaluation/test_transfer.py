@@ -24,8 +24,8 @@ from jaxreason.evaluation.transfer_inputs import (
     TableConfig,
     table_comparisons,
 )
-from jaxreason.results.files import read_json
-from jaxreason.results.transfer_file import read_transfer
+from jaxreason.results.atomic_files import read_json
+from jaxreason.results.study_files import read_transfer
 
 PAPER = pathlib.Path(__file__).parents[2] / "jaxreason" / "results" / "paper"
 GROUPS = {

@@ -21,7 +21,7 @@ from jaxreason.models import decoder, huggingface, safetensors_reader
 from jaxreason.models.hf_export import save_model
 from jaxreason.models.huggingface import ModelConfig, load_params, open_model
 from jaxreason.models.weight_files import verified_identity, weights_identity
-from jaxreason.results import hash_cache
+from jaxreason.results import checksums
 from jaxreason.runtime.distributed import on_process_zero
 
 SETTINGS = dict(dtype="float32", param_dtype="float32", remat="none", attention="plain", unroll=1)
@@ -83,7 +83,7 @@ def test_an_exported_folder_with_a_flipped_bit_is_refused_with_the_file(folder):
 
 
 def hash_twice(path):
-    found = [hash_cache.hash_once(path) for _ in range(2)]
+    found = [checksums.hash_once(path) for _ in range(2)]
     assert found[0] == found[1]
     return found[0]
 
@@ -91,10 +91,8 @@ def hash_twice(path):
 def test_a_file_is_hashed_once_until_it_changes_and_the_folder_is_left_alone(folder, monkeypatch):
     before = sorted((p.name, p.stat().st_mtime_ns) for p in folder.iterdir())
     hashed = []
-    hash_file = hash_cache.hash_file
-    monkeypatch.setattr(
-        hash_cache, "hash_file", lambda path: hashed.append(path) or hash_file(path)
-    )
+    hash_file = checksums.hash_file
+    monkeypatch.setattr(checksums, "hash_file", lambda path: hashed.append(path) or hash_file(path))
     weights_identity(folder)
     weights_identity(folder)
     load_params(folder, MODEL, None)
@@ -113,10 +111,10 @@ def test_a_file_is_hashed_once_until_it_changes_and_the_folder_is_left_alone(fol
 def test_where_no_cache_can_be_written_the_hash_is_made_again(folder, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     (folder / "checksums.json").unlink()
-    expected, hashed, hash_file = weights_identity(folder), [], hash_cache.hash_file
+    expected, hashed, hash_file = weights_identity(folder), [], checksums.hash_file
     monkeypatch.setenv("JAXREASON_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr(
-        hash_cache, "hash_file", lambda path: hashed.append(path.name) or hash_file(path)
+        checksums, "hash_file", lambda path: hashed.append(path.name) or hash_file(path)
     )
     assert weights_identity(folder) == expected
     once = list(hashed)
@@ -126,7 +124,7 @@ def test_where_no_cache_can_be_written_the_hash_is_made_again(folder, monkeypatc
 
 def test_a_broken_cache_is_no_hash(folder):
     found = weights_identity(folder)
-    for entry in hash_cache.cache_folder().iterdir():
+    for entry in checksums.hash_cache_folder().iterdir():
         entry.write_text("[1" if entry.name.endswith("0.json") else "[]")
     assert weights_identity(folder) == found
 
@@ -324,5 +322,5 @@ def test_an_export_holds_the_hashes_of_its_weight_files(folder):
     table = json.loads((folder / "checksums.json").read_text())["files"]
     assert set(table) == {path.name for path in folder.glob("*.safetensors")}
     for name, entry in table.items():
-        assert entry == hash_cache.hash_file(folder / name)
+        assert entry == checksums.hash_file(folder / name)
         assert len(safetensors.numpy.load_file(folder / name)) > 0

@@ -6,8 +6,8 @@ import pathlib
 from sample_lines import GRADER, PROMPT, write_samples
 
 from jaxreason.evaluation.transfer import TransferConfig, run_study_transfer
-from jaxreason.results import published
 from jaxreason.results.drift_files import write_drift
+from jaxreason.results.published import published_benchmarks, published_models, published_scores
 from jaxreason.results.statistics import wilson
 from jaxreason.results.study_files import base_folder, write_manifest
 
@@ -29,20 +29,20 @@ def write_published(
 
     `ours` has scores that are not the paper's, by arm and benchmark.
     """
-    names = tuple(benchmarks or published.benchmarks())
-    models = {arm: published.models()[name] for arm, name in arms.items()}
+    names = tuple(benchmarks or published_benchmarks())
+    models = {arm: published_models()[name] for arm, name in arms.items()}
     bases = {base_folder(m.base_path): (m.base_path, m.base) for m in models.values()}
     for base, (_, scores) in bases.items():
-        _evaluation(folder / base, published.scores()[scores], names, variant, questions)
+        _evaluation(folder / base, published_scores()[scores], names, variant, questions)
     for arm, model in models.items():
-        scores = published.scores()[model.scores] | (ours or {}).get(arm, {})
+        scores = published_scores()[model.scores] | (ours or {}).get(arm, {})
         _evaluation(folder / arm / "seed_0", scores, names, variant, questions)
     manifest = {
         "name": "published",
         "base": "",
         "bases": [{"name": b, "model": p, "published": s} for b, (p, s) in bases.items()],
         "shared_base": False,
-        "groups": {name: published.benchmarks()[name].group for name in names},
+        "groups": {name: published_benchmarks()[name].group for name in names},
         "decodings": ["paper"],
         "arms": [
             {"name": arm, "method": method, "label": model.name, "seeds": [0]}
@@ -68,7 +68,7 @@ def _evaluation(
             for number, mark in enumerate(marks)
         ]
         write_samples(run / "evaluation", name, "paper", lines)
-        about = published.benchmarks()[name]
+        about = published_benchmarks()[name]
         low, high = wilson(right / questions, questions, 0.95)
         row = {"benchmark": name, "label": about.label, "group": about.group, "decoding": "paper"}
         row |= {"variant": variant, "prompt": PROMPT, "grader": GRADER, "metric": "correct"}

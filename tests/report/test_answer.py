@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from jaxreason.report.answer import answer, answer_notes, answer_tables, main_decoding
+from jaxreason.report.answer import answer_notes, answer_sentences, answer_tables, main_decoding
 from jaxreason.report.build import read_summary
 from jaxreason.report.wording import all_of_the, none_of_the
 
@@ -55,7 +55,7 @@ def numbers(sentences: list[str]) -> list[str]:
 
 
 def test_one_arm_is_named_with_what_it_gained_and_lost():
-    said = answer(summary_of({"rl": (UP, UNCLEAR, DOWN)}))
+    said = answer_sentences(summary_of({"rl": (UP, UNCLEAR, DOWN)}))
     assert said[0] == "RL (+8.0) got better at math."
     assert said[1] == "RL lost on non-reasoning (−6.5)."
     assert said[2].startswith("Two of these three changes are clear (95\u2009% intervals over ques")
@@ -64,10 +64,10 @@ def test_one_arm_is_named_with_what_it_gained_and_lost():
 
 def test_nothing_clear_is_not_called_a_gain_or_a_loss():
     for arms in ({"rl": (UNCLEAR,) * 3}, {n: (UNCLEAR,) * 3 for n in "abcd"}):
-        text = " ".join(answer(summary_of(arms)))
+        text = " ".join(answer_sentences(summary_of(arms)))
         assert not re.search(r"better|worse|gained|lost|loss", text), text
         assert "None of these" in text and "one run an arm" not in text
-    assert "one run an arm" in " ".join(answer(summary_of({"rl": (UP,) * 3}, seeds=(0,))))
+    assert "one run an arm" in " ".join(answer_sentences(summary_of({"rl": (UP,) * 3}, seeds=(0,))))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 10, 18])
@@ -75,7 +75,7 @@ def test_nothing_clear_is_not_called_a_gain_or_a_loss():
 def test_the_opening_is_three_sentences_with_few_numbers(count, bases):
     kinds = [(UP, DOWN, UNCLEAR), (UP, UP, DOWN), (DOWN, DOWN, DOWN), (UNCLEAR, UP, UNCLEAR)]
     arms = {f"m{chr(97 + i)}": kinds[i % 4] for i in range(count)}
-    said = answer(summary_of(arms, bases=bases))
+    said = answer_sentences(summary_of(arms, bases=bases))
     assert 2 <= len(said) <= 3
     assert len(numbers(said)) <= 12, said
     assert all(sentence[0].isupper() or sentence[0].isdigit() for sentence in said)
@@ -85,7 +85,7 @@ def test_the_opening_is_three_sentences_with_few_numbers(count, bases):
 def test_ten_arms_are_counted_by_verdict():
     arms = {f"m{i}": (UP, UNCLEAR, DOWN) for i in range(6)} | {f"x{i}": (DOWN, UP, DOWN) for i in range(4)}  # fmt: skip
     arms["m3"] = ((21.5, "up"), UNCLEAR, UP)
-    said = answer(summary_of(arms))
+    said = answer_sentences(summary_of(arms))
     assert said[0] == (
         "Six of the ten arms got better at math (most of all M3, +21.5) and four got worse."
     )
@@ -100,7 +100,7 @@ def test_arms_without_a_result_are_said_and_no_result_at_all_too():
     assert answer_notes(summary) == ["SFT cannot be compared yet."]
     assert [row.label for row in answer_tables(summary)[0].rows] == ["RL"]
     nothing = summary_of({"rl": ()})
-    assert answer(nothing) == [
+    assert answer_sentences(nothing) == [
         "Nothing can be said yet: no arm has been evaluated together with its base."
     ]
     assert answer_tables(nothing) == [] and answer_notes(nothing) == []
@@ -144,12 +144,12 @@ def test_the_page_opens_with_the_answer(study):
 
 def test_where_every_arm_gained_math_it_says_all():
     gained = {f"m{i}": ((float(i), "up"), UNCLEAR, UNCLEAR) for i in range(5, 9)}
-    said = answer(summary_of(gained))
+    said = answer_sentences(summary_of(gained))
     assert said[0] == "All four arms got better at math (most of all M8, +8.0)."
 
 
 def test_two_are_spoken_of_as_two():
-    text = " ".join(answer(summary_of({"a": (UNCLEAR,) * 3, "b": (UNCLEAR,) * 3})))
+    text = " ".join(answer_sentences(summary_of({"a": (UNCLEAR,) * 3, "b": (UNCLEAR,) * 3})))
     assert "Neither of the two arms clearly changed on math." in text
     assert "None of these six changes is clear" in text
     assert none_of_the(3) == "none of the three"

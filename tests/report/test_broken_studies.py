@@ -10,7 +10,7 @@ from jaxreason.config import ConfigError, parse
 from jaxreason.errors import UserError
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, read_summary, run_report
-from jaxreason.report.figures import FIGURES
+from jaxreason.report.contents import FIGURES
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from synthetic_study import CONFIG, write_study
 
 from jaxreason.report import build, pages
 from jaxreason.report.build import format_summary, read_summary, run_report
-from jaxreason.report.drift_figures import training
-from jaxreason.report.drift_tables import drift_tables
-from jaxreason.report.figures import FIGURES
+from jaxreason.report.contents import FIGURES
+from jaxreason.report.group_drift import drift_tables
 from jaxreason.report.methods import methods
+from jaxreason.report.report_tables import find
 from jaxreason.report.score_tables import LEAST
-from jaxreason.report.tables import find
+from jaxreason.report.training_runs import training_figure
 from jaxreason.report.transfer_tables import gain_tables, sensitivity_tables
-from jaxreason.report.wording import plain
+from jaxreason.report.wording import plain_number
 
 # What the made-up study holds nothing for: models of the paper, and four arms whose index is defined.
 FOLLOWED = {"trajectories", "matched"}  # the figures of runs that were followed, as these were not
@@ -227,13 +227,13 @@ def test_the_index_is_shown_without_each_task_and_gain_and_drop_apart(study):
     # A task of one group has no part in the index of the other.
     assert rows["RL (GRPO)", f"without {labels['synthetic_order']}"][1].text == ""
     whole = find(summary["transfer"], arm="rl", seed="all", mode="v2_pooled", group="other")
-    assert rows["RL (GRPO)", "all tasks"][0].text == plain(whole["ti"])
+    assert rows["RL (GRPO)", "all tasks"][0].text == plain_number(whole["ti"])
     shown = [
         r for r in summary["sensitivity"] if (r["decoding"], r["mode"]) == ("greedy", "v2_pooled")
     ]
     for row in (row for row in shown if row["arm"] == "rl"):
         cells = rows["RL (GRPO)", f"without {labels[row['without']]}"]
-        assert cells[order.index(row["group"])].text == plain(row["ti"])
+        assert cells[order.index(row["group"])].text == plain_number(row["ti"])
     lost = [row.cells[0].text for row in table.rows if row.section == "SFT 2e-4"]
     assert all(text in ("", "undefined (1)") for text in lost) and "undefined (1)" in lost
     assert any("math did not gain" in note for note in table.notes)
@@ -262,7 +262,7 @@ def test_existing_checkpoints_without_logs_have_a_report(tmp_path, one_figure):
     write_study(tmp_path, num_items=20, seeds=(0,), arms=arms, trained=False)
     run_report(tmp_path, CONFIG)
     summary = read_summary(tmp_path)
-    assert summary["training"] == [] and training(summary, narrow=False) is None
+    assert summary["training"] == [] and training_figure(summary, narrow=False) is None
     assert "10. model-9" in page(tmp_path)
     limits = " ".join(summary["limits"])
     assert "existing checkpoints" in limits and "One run an arm" in limits

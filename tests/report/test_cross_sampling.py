@@ -6,12 +6,10 @@ import matplotlib
 import pytest
 from synthetic_study import ARMS, write_study
 
-from jaxreason.report.cross_figures import cross_sampling
-from jaxreason.report.cross_rows import cross_rows
-from jaxreason.report.cross_tables import cross_tables
-from jaxreason.report.files import Reader, read_study
-from jaxreason.report.style import settings
-from jaxreason.report.tables import find
+from jaxreason.report.cross_sampling import cross_rows, cross_sampling_figure, cross_tables
+from jaxreason.report.report_tables import find
+from jaxreason.report.study_reader import Reader, read_study
+from jaxreason.report.style import figure_settings
 
 TWO = {name: ARMS[name] for name in ("rl", "sft_hi")}
 ABOUT = {"benchmark": "synthetic_add", "label": "Add", "group": "math", "decoding": "greedy"}
@@ -60,14 +58,14 @@ def test_rows_are_means_over_seeds_in_points_with_each_seeds_interval(summary):
 
 
 def test_a_panel_an_arm_draws_both_ways_against_the_budget(summary):
-    with matplotlib.rc_context(settings()):
-        figure = cross_sampling(summary, narrow=False)
+    with matplotlib.rc_context(figure_settings()):
+        figure = cross_sampling_figure(summary, narrow=False)
     axes = [axes for axes in figure.axes if axes.get_visible()]
     assert [panel.get_title(loc="left") for panel in axes] == ["RL (GRPO), Add", "SFT 1e-3, Add"]
     assert [tick.get_text() for tick in axes[0].get_xticklabels()] == ["0", "1", "4", "all"]
     lines = [line.get_ydata().tolist() for line in axes[1].lines if len(line.get_xdata()) == 4]
     assert lines == [pytest.approx([40, 55, 60, 62.5]), pytest.approx([62.5, 50, 45, 40])]
-    assert cross_sampling(summary | {"cross_sampling": []}, narrow=False) is None
+    assert cross_sampling_figure(summary | {"cross_sampling": []}, narrow=False) is None
 
 
 def test_a_table_has_a_line_a_budget(summary):

@@ -7,10 +7,10 @@ import pytest
 from published_study import write_metric, write_published
 
 from jaxreason.report import build
-from jaxreason.report import fidelity_causes as causes
+from jaxreason.report import fidelity as causes
 from jaxreason.report.build import ReportConfig, read_summary, run_report
-from jaxreason.report.fidelity_tables import fidelity_detail_tables, fidelity_tables
-from jaxreason.report.tables import find
+from jaxreason.report.fidelity import fidelity_detail_tables, fidelity_tables
+from jaxreason.report.report_tables import find
 
 CONFIG = ReportConfig("t", "q", (), 0.95, 50, 0, "paper")
 ARMS = {"r1": "R1-Distill-Qwen-7B", "llama": "Llama-3.1-8B-SimpleRL", "rl": "UniReason RL"}
@@ -77,7 +77,7 @@ def test_drift_is_compared_by_benchmark_and_group_in_the_papers_variant(rows):
     assert row["agrees"] is False and causes.GROUP_NOT_STATED in row["why"]
     assert find(rows, kind="kl", where="coqa")["difference"] == pytest.approx(0)
     row = find(rows, kind="rank_shift", where="coqa")
-    assert row["published"] == 0.2 and row["why"] == [causes.DRIFT["rank_shift"]]
+    assert row["published"] == 0.2 and row["why"] == [causes.DRIFT_CAUSES["rank_shift"]]
     drift = [r for r in rows if r["kind"] in ("pca_shift", "kl", "rank_shift")]
     assert len(drift) == 4  # what was not measured has no row
 
@@ -110,7 +110,7 @@ def test_robust_ways_fewer_questions_and_twins_trained_here_are_named_where_we_d
         causes.TRAINED_HERE,
         causes.fewer(50, 500),
         causes.robust_way("math500"),
-        causes.BENCHMARK["math500"],
+        causes.BENCHMARK_CAUSES["math500"],
     ]
     assert not any(row["kind"] == "mean" for row in summary["fidelity"])  # it is about another way
 

@@ -10,15 +10,15 @@ from matplotlib.text import Text
 from synthetic_study import write_study
 
 from jaxreason.report import wording
-from jaxreason.report.figures import FIGURES, draw, frontier, scores, transfer
-from jaxreason.report.files import Reader, read_study
-from jaxreason.report.panel_titles import wrap_titles
-from jaxreason.report.position_figures import SHOWN, _members, kl_positions
-from jaxreason.report.position_rows import _rows
-from jaxreason.report.scores import Resampling
-from jaxreason.report.sections import SECTIONS
-from jaxreason.report.style import COLOURS, arm_legend, grid, looks, settings, smooth
+from jaxreason.report.contents import FIGURES, SECTIONS
+from jaxreason.report.figure_files import render_figure, wrap_titles
+from jaxreason.report.reply_positions import SHOWN, _members, _rows, kl_positions_figure
+from jaxreason.report.score_figures import frontier_figure, score_figure
+from jaxreason.report.score_rows import Resampling
+from jaxreason.report.study_reader import Reader, read_study
+from jaxreason.report.style import COLOURS, arm_legend, figure_settings, grid, looks, smooth
 from jaxreason.report.summary import summarise
+from jaxreason.report.transfer_figures import transfer_figure
 
 ABOUT = {"title": "t", "question": "q", "recipe_limits": []}
 
@@ -31,7 +31,7 @@ def summary(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def same_settings_as_the_report():
-    with matplotlib.rc_context(settings()):
+    with matplotlib.rc_context(figure_settings()):
         yield
 
 
@@ -54,7 +54,7 @@ def test_arms_differ_in_colour_and_marker_in_all_figures_alike(summary):
 
 
 def test_scores_stand_where_the_summary_says(summary):
-    figure = scores(summary, narrow=False)
+    figure = score_figure(summary, narrow=False)
     axes = figure.axes[0]
     assert axes.get_title(loc="left") == "Math, greedy decoding"
     row = next(
@@ -69,7 +69,7 @@ def test_scores_stand_where_the_summary_says(summary):
 
 @pytest.mark.parametrize("narrow", [False, True])
 def test_the_frontier_has_math_across_and_the_other_group_along(summary, narrow):
-    figure = frontier(summary, narrow)
+    figure = frontier_figure(summary, narrow)
     axes = figure.axes[1]
     assert axes.get_title(loc="left") == "Non-reasoning, greedy decoding"
     for arm in ("rl", "sft_lo", "sft_mid", "sft_hi"):
@@ -87,7 +87,7 @@ def test_the_frontier_has_math_across_and_the_other_group_along(summary, narrow)
 
 
 def test_labels_of_points_do_not_cover_each_other(summary):
-    figure = frontier(summary, narrow=False)
+    figure = frontier_figure(summary, narrow=False)
     figure.draw_without_rendering()
     for axes in figure.axes:
         boxes = [text.get_window_extent() for text in axes.texts]
@@ -96,7 +96,7 @@ def test_labels_of_points_do_not_cover_each_other(summary):
 
 
 def test_an_undefined_index_is_written_and_not_drawn(summary):
-    figure = transfer(summary, narrow=False)
+    figure = transfer_figure(summary, narrow=False)
     for axes in figure.axes:
         assert [text.get_text() for text in axes.texts] == ["undefined"]
         assert filled_points(axes, looks(summary)["sft_lo"]) == []
@@ -139,7 +139,7 @@ def test_drift_along_the_reply_is_that_of_all_tasks_of_a_group(summary):
         (2, 2, 192),
         (3, 4, 384),
     ]
-    figure = kl_positions(summary, narrow=False)
+    figure = kl_positions_figure(summary, narrow=False)
     assert len(figure.axes) == 6
     line = next(x for x in figure.axes[0].lines if x.get_color() == looks(summary)["rl"].colour)
     np.testing.assert_allclose(line.get_xdata(), [1, 2, 12**0.5])
@@ -207,7 +207,7 @@ def test_the_report_draws_titles_that_are_too_long_in_two_lines(summary):
             panel.set_title("a title that is much longer than its panel is wide")
         return figure
 
-    lines = re.findall(r">([^<>]+)</text>", draw(long, summary).svg)
+    lines = re.findall(r">([^<>]+)</text>", render_figure(long, summary).svg)
     assert "a title that is much longer than its panel is wide" not in lines
     assert sum(line.startswith("a title that is") for line in lines) == 3
 
@@ -218,7 +218,7 @@ def test_axes_of_distances_along_the_reply_begin_at_zero(summary):
         for row in summary["positions"]
     ]
     for positions in (still, summary["positions"]):
-        for axes in kl_positions(summary | {"positions": positions}, False).axes:
+        for axes in kl_positions_figure(summary | {"positions": positions}, False).axes:
             assert axes.get_ylim()[0] == 0
 
 

@@ -8,8 +8,8 @@ from synthetic_study import CONFIG
 
 from jaxreason.report import build
 from jaxreason.report.build import format_summary, read_summary, run_report
-from jaxreason.report.figures import FIGURES
-from jaxreason.report.transfer_rows import ABSENT
+from jaxreason.report.contents import FIGURES
+from jaxreason.report.transfer_tables import ABSENT
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ from followed_study import BASE, RUNS, STEPS, loss, training_kl, write_followed
 
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, read_summary, run_report
-from jaxreason.report.figures import FIGURES
-from jaxreason.report.files import Reader, read_study
-from jaxreason.report.over_training import over_training
-from jaxreason.report.scores import Resampling
-from jaxreason.report.style import settings
-from jaxreason.report.tables import find
-from jaxreason.report.trajectory_tables import forgetting_tables, matched_tables
+from jaxreason.report.contents import FIGURES
+from jaxreason.report.forgetting import forgetting_tables
+from jaxreason.report.matched_math import matched_tables
+from jaxreason.report.report_tables import find
+from jaxreason.report.score_rows import Resampling
+from jaxreason.report.study_reader import Reader, read_study
+from jaxreason.report.style import figure_settings
+from jaxreason.report.summary import over_training
 
 HOW = Resampling(0.95, 200, 0)
 NAMES = ("trajectories", "matched", "forgetting")
@@ -203,7 +204,7 @@ def test_a_curve_that_is_nowhere_defined_has_no_panel(found):
         "arms": [{"name": n, "label": n, "base": "base"} for n in ("rl", "sft", "flat")],
         "bases": [{"name": "base", "label": "Base"}],
     }
-    with matplotlib.rc_context(settings()):
+    with matplotlib.rc_context(figure_settings()):
         figure = FIGURES["trajectories"](summary, False)
     titles = [axes.get_title("left") for axes in figure.axes]
     assert "Math" in titles and not any("Index" in title for title in titles)

@@ -9,7 +9,7 @@ from synthetic_study import write_study
 from jaxreason.evaluation.transfer_inputs import study_comparisons
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, read_summary, run_report
-from jaxreason.report.figures import FIGURES
+from jaxreason.report.contents import FIGURES
 from jaxreason.report.terminal import format_summary
 
 OWN = "bases/owner--other"

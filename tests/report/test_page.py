@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from jaxreason.report import pages
-from jaxreason.report.captions import Caption
-from jaxreason.report.figures import Drawn
-from jaxreason.report.inline_svg import colour_variables, inline_svg, marker_path
+from jaxreason.report.contents import Caption
+from jaxreason.report.figure_files import Drawn
+from jaxreason.report.pages import colour_variables, inline_svg, marker_path
 from jaxreason.report.style import COLOURS, DARK, MARKERS
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")  # fmt: skip

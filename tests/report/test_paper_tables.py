@@ -5,10 +5,9 @@ import json
 import pytest
 from synthetic_study import ARMS, write_study
 
-from jaxreason.report.files import Reader, read_study
-from jaxreason.report.paper_rows import paper_rows
-from jaxreason.report.paper_tables import paper_tables
-from jaxreason.report.tables import find
+from jaxreason.report.paper_drift import paper_drift_rows, paper_drift_tables
+from jaxreason.report.report_tables import find
+from jaxreason.report.study_reader import Reader, read_study
 
 TWO = {name: ARMS[name] for name in ("rl", "sft_hi")}
 VALUES = {  # file -> (source, name) -> value
@@ -52,7 +51,7 @@ def _write(path, values, seed) -> None:
 @pytest.fixture(scope="module")
 def rows(study):
     reader = Reader(study)
-    return paper_rows(reader, read_study(reader))
+    return paper_drift_rows(reader, read_study(reader))
 
 
 def test_rows_hold_both_ways_and_their_difference_as_means_over_seeds(rows):
@@ -76,7 +75,7 @@ def test_a_table_has_three_columns_an_arm_and_a_line_a_task(study, rows):
     arms = [{"name": arm.name, "label": arm.label, "base": arm.base} for arm in read.arms]
     bases = [{"name": "base", "label": "Base"}]
     summary = {"paper_drift": rows, "arms": arms, "bases": bases, "groups": [{"name": "math"}]}
-    shift, kl = paper_tables(summary | {"labels": {}})
+    shift, kl = paper_drift_tables(summary | {"labels": {}})
     assert shift.spans == (("RL (GRPO)", 3),)
     assert kl.spans == (("RL (GRPO)", 3), ("SFT 1e-3", 3))
     assert [row.label for row in kl.rows] == [
@@ -85,4 +84,4 @@ def test_a_table_has_three_columns_an_arm_and_a_line_a_task(study, rows):
         "synthetic chain",
     ]
     assert [cell.text for cell in kl.rows[1].cells[:3]] == ["1.0", "1.2", "−0.2"]
-    assert paper_tables(summary | {"paper_drift": [], "labels": {}}) == []
+    assert paper_drift_tables(summary | {"paper_drift": [], "labels": {}}) == []

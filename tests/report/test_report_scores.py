@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxreason.report.files import Arm, BaseModel, Evaluation, Study
-from jaxreason.report.scores import (
+from jaxreason.report.score_rows import (
     Resampling,
     arm_difference_rows,
     difference_rows,
@@ -13,6 +12,7 @@ from jaxreason.report.scores import (
     score_rows,
     verdict,
 )
+from jaxreason.report.study_reader import Arm, BaseModel, Evaluation, Study
 from jaxreason.results.groups import REST
 from jaxreason.results.statistics import Interval
 

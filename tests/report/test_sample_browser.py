@@ -12,13 +12,12 @@ from sample_lines import GRADER, PROMPT, SCORED, write_samples
 
 from jaxreason.errors import UserError
 from jaxreason.report import sample_browser
-from jaxreason.report.files import Reader, read_evaluation, read_study
-from jaxreason.report.pages import environment
+from jaxreason.report.pages import template_environment
 from jaxreason.report.sample_browser import Archive, browser
 from jaxreason.report.sample_browser import write_samples as write_browser
 from jaxreason.report.sample_choice import KINDS
-from jaxreason.report.sample_sets import evaluated_models, sample_sets
-from jaxreason.report.sample_texts import cut, printable
+from jaxreason.report.sample_sets import cut_text, evaluated_models, printable, sample_sets
+from jaxreason.report.study_reader import Reader, read_evaluation, read_study
 
 SUMMARY = {"variant": "robust", "labels": {}}
 HOSTILE = [
@@ -93,7 +92,7 @@ def test_hostile_texts_come_back_as_they_were(tmp_path):
     archive = archive_of(write_study(tmp_path, lines))
     index, entries = entries_in(tmp_path / "samples")
     for place, text in enumerate(HOSTILE):
-        shown = cut(text, sample_browser.FILE_TEXT)
+        shown = cut_text(text, sample_browser.FILE_TEXT)
         question = at(index, entries, 0, "q", place)
         assert (question["id"], question["prompt"]) == (f"q{place}", shown)
         for model in ("m0", "m1"):
@@ -101,15 +100,15 @@ def test_hostile_texts_come_back_as_they_were(tmp_path):
             assert reply["reply"] == reply["grades"][0]["extracted"] == shown
     shown = browser(archive, 100_000)
     assert not re.search(r"[<>&]", shown["script"]) and shown["script"].isascii()
-    page = environment().get_template("samples.html.jinja").render(data=shown)
+    page = template_environment().get_template("samples.html.jinja").render(data=shown)
     assert page.count("</script>") == 2 and "<img" not in page and "\x00" not in page
     page.encode()  # a lone surrogate would not be written
 
 
 def test_texts_beyond_the_limit_lose_their_middle_and_say_so():
-    text = cut("a" * 700 + "b" * 600 + "c" * 500, 900)
+    text = cut_text("a" * 700 + "b" * 600 + "c" * 500, 900)
     assert text.startswith("a" * 600 + "\n[… 900 characters left out …]\n") and text.endswith("c" * 300)  # fmt: skip
-    assert cut("short", 900) == "short"
+    assert cut_text("short", 900) == "short"
     assert printable("a\x00\x1b\ud800\tz\n") == "a␀␛\ufffd\tz\n"
 
 

@@ -10,18 +10,23 @@ import pytest
 from synthetic_shifts import WORDS
 from synthetic_study import write_study
 
-from jaxreason.report.files import Reader, read_study
-from jaxreason.report.pages import environment
-from jaxreason.report.scores import Resampling
-from jaxreason.report.shifted_figures import RANKS, places, promoted, ranks
-from jaxreason.report.shifted_rows import shifted_rows
-from jaxreason.report.shifted_tables import (
+from jaxreason.report.pages import template_environment
+from jaxreason.report.score_rows import Resampling
+from jaxreason.report.study_reader import Reader, read_study
+from jaxreason.report.token_shift_figures import (
+    RANKS,
+    promoted_figure,
+    rank_shift_figure,
+    shift_places_figure,
+    shifted_view,
+)
+from jaxreason.report.token_shifts import (
     example_tables,
+    shifted_rows,
     shifted_tables,
     token_label,
     token_tables,
 )
-from jaxreason.report.shifted_view import shifted_view
 
 HOW = Resampling(0.95, 100, 0)
 GROUPS = [{"name": name} for name in ("math", "other", "non_reasoning")]
@@ -132,24 +137,24 @@ def test_the_tokens_tables_say_how_many_positions_they_are_of(summary):
 @pytest.mark.parametrize("narrow", [False, True])
 def test_the_figures_show_the_rows(summary, narrow):
     arm = summary["shifted"]["arms"][0]
-    axes = promoted(summary, narrow).axes[0]
+    axes = promoted_figure(summary, narrow).axes[0]
     assert axes.get_yticklabels()[0].get_text() == token_label(arm["tokens"][0])
     marks = [line for line in axes.lines if line.get_marker() not in ("None", None)]
     expected = [1e4 * token["shifted"] / arm["num_tokens"] for token in arm["tokens"][:12]]
     assert [line.get_xdata()[0] for line in marks] == pytest.approx(expected)
-    line = places(summary, narrow).axes[0].lines[0]
+    line = shift_places_figure(summary, narrow).axes[0].lines[0]
     tenth = next(
         r
         for r in summary["shifted"]["rows"]
         if (r["name"], r["arm"], r["group"]) == ("shifted.tenth_1", arm["arm"], "math")
     )
     assert (line.get_xdata()[0], line.get_ydata()[0]) == pytest.approx((5, 100 * tenth["mean"]))
-    drawn = ranks(summary, narrow).axes[0].lines
+    drawn = rank_shift_figure(summary, narrow).axes[0].lines
     heights = np.concatenate([line.get_ydata() for line in drawn])
     shifts = [abs(base - tuned) for _, base, tuned in arm["points"]]
     assert sorted(heights) == sorted(min(shift, RANKS) for shift in shifts)
     few = [arm | {"points": [[1, 1, 3], [2, 9, 2]]} for arm in summary["shifted"]["arms"]]
-    near = ranks(summary | {"shifted": summary["shifted"] | {"arms": few}}, narrow)
+    near = rank_shift_figure(summary | {"shifted": summary["shifted"] | {"arms": few}}, narrow)
     assert near.axes[0].get_ylim() == (0, 7)  # an axis to 50 would show two dots on its edge
 
 
@@ -173,7 +178,7 @@ def test_the_view_has_the_whole_text_and_both_choices_of_every_mark(summary):
 def test_the_view_as_a_page_says_by_more_than_colour_what_is_shifted_and_escapes_replies(summary):
     views = shifted_view(summary)
     views[0]["parts"][0]["text"] = "<script>x</script> The"
-    page = environment().get_template("shifted_view.html.jinja").render(data=views)
+    page = template_environment().get_template("shifted_view.html.jinja").render(data=views)
     assert "<script>" not in page and html.escape("<script>x") in page
     buttons = re.findall(
         r'<button type="button" class="shift (\w+)" aria-describedby="([\w-]+)">', page
@@ -197,7 +202,12 @@ def test_a_study_without_the_metric_shows_nothing_of_it(folder, tmp_path):
     assert found["shifted"] is None
     assert shifted_tables(found) == token_tables(found) == example_tables(found) == []
     assert shifted_view(found) == []
-    assert promoted(found, False) is places(found, False) is ranks(found, False) is None
+    assert (
+        promoted_figure(found, False)
+        is shift_places_figure(found, False)
+        is rank_shift_figure(found, False)
+        is None
+    )
 
 
 def test_tokens_without_texts_are_shown_by_their_ids(folder, tmp_path):
@@ -217,4 +227,4 @@ def test_tokens_without_texts_are_shown_by_their_ids(folder, tmp_path):
     assert token_tables(found)[0].rows[0].label == "#0"
     assert token_tables(found)[0].rows[0].cells[6].text == "#99"
     assert shifted_view(found) == []
-    assert promoted(found, False).axes[0].get_yticklabels()[0].get_text() == "#0"
+    assert promoted_figure(found, False).axes[0].get_yticklabels()[0].get_text() == "#0"

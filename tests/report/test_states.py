@@ -13,12 +13,16 @@ from synthetic_study import GROUPS, write_study
 from jaxreason.analysis.cka import cka_distance
 from jaxreason.analysis.subspaces import subspaces
 from jaxreason.report import build
-from jaxreason.report.figures import FIGURES
-from jaxreason.report.files import Reader, read_study
-from jaxreason.report.scores import Resampling
-from jaxreason.report.state_figures import cka_maps, pca_maps, state_layers
-from jaxreason.report.state_tables import state_tables
-from jaxreason.report.style import looks, settings
+from jaxreason.report.contents import FIGURES
+from jaxreason.report.hidden_state_drift import (
+    cka_maps_figure,
+    pca_maps_figure,
+    state_layers_figure,
+    state_tables,
+)
+from jaxreason.report.score_rows import Resampling
+from jaxreason.report.study_reader import Reader, read_study
+from jaxreason.report.style import figure_settings, looks
 from jaxreason.report.summary import summarise
 
 STATE_FIGURES = ("state_layers", "cka_maps", "pca_maps")
@@ -42,7 +46,7 @@ def summary(folder):
 
 @pytest.fixture(autouse=True)
 def same_settings_as_the_report():
-    with matplotlib.rc_context(settings()):
+    with matplotlib.rc_context(figure_settings()):
         yield
 
 
@@ -88,7 +92,7 @@ def test_sinks_are_counted_in_the_layer_of_the_rule(summary):
 
 
 def test_the_panel_of_an_arm_and_a_task_joins_the_two_states_of_each_layer(summary):
-    figure = pca_maps(summary, narrow=False)
+    figure = pca_maps_figure(summary, narrow=False)
     assert [axes.get_title(loc="left") for axes in figure.axes[:3]] == ["Add", "Order", "Copy"]
     row = row_of(summary["states"]["maps"], arm="rl", benchmark="synthetic_order")
     base, tuned = np.array(row["base"]), np.array(row["tuned"])
@@ -101,18 +105,18 @@ def test_the_panel_of_an_arm_and_a_task_joins_the_two_states_of_each_layer(summa
 
 
 def test_columns_of_maps_share_their_axes_so_that_arms_compare(summary):
-    axes = np.reshape(pca_maps(summary, narrow=False).axes, (len(MOVED), -1))
+    axes = np.reshape(pca_maps_figure(summary, narrow=False).axes, (len(MOVED), -1))
     assert len({panel.get_xlim() for panel in axes[:, 0]}) == 1
 
 
 def test_a_phone_shows_two_tasks_of_different_groups(summary):
-    axes = pca_maps(summary, narrow=True).axes
+    axes = pca_maps_figure(summary, narrow=True).axes
     assert len(axes) == 2 * len(MOVED)
     assert [panel.get_title(loc="left") for panel in axes[:2]] == ["Add", "Order"]
 
 
 def test_the_heat_map_shows_what_the_tuned_layers_lost(summary):
-    panel = cka_maps(summary, narrow=False).axes[0]
+    panel = cka_maps_figure(summary, narrow=False).axes[0]
     row = row_of(summary["states"]["cka"], arm="rl")
     expected = np.array(row["base_to_tuned"]) - row["base_to_base"]
     np.testing.assert_allclose(panel.images[0].get_array(), expected)
@@ -122,7 +126,7 @@ def test_the_heat_map_shows_what_the_tuned_layers_lost(summary):
 
 
 def test_lines_by_layer_are_the_summarys_in_the_arms_colour(summary):
-    panel = state_layers(summary, narrow=False).axes[1]
+    panel = state_layers_figure(summary, narrow=False).axes[1]
     assert panel.get_title(loc="left") == "Angle between main axes"
     colour = looks(summary)["sft_hi"].colour
     (line,) = [line for line in panel.lines if line.get_color() == colour]
@@ -152,7 +156,10 @@ def test_the_report_shows_them_under_a_heading_of_their_own(folder, monkeypatch)
 def test_a_study_without_these_files_shows_nothing_of_them(tmp_path):
     found = read(write_study(tmp_path, num_items=10, seeds=(0,)))
     assert not any(found["states"].values())
-    assert all(draw(found, False) is None for draw in (pca_maps, cka_maps, state_layers))
+    assert all(
+        draw(found, False) is None
+        for draw in (pca_maps_figure, cka_maps_figure, state_layers_figure)
+    )
     assert state_tables(found) == []
 
 
@@ -166,7 +173,7 @@ def test_a_layer_in_which_the_base_does_not_vary_is_a_gap(folder, tmp_path):
     found = read(copy)
     values = row_of(found["states"]["layers"], arm="rl", name="mean")["values"]
     assert values[0] is None and all(value > 0 for value in values[1:])
-    panel = state_layers(found, narrow=False).axes[2]
+    panel = state_layers_figure(found, narrow=False).axes[2]
     colour = looks(found)["rl"].colour
     (line,) = [line for line in panel.lines if line.get_color() == colour]
     assert np.isnan(line.get_ydata()[0])

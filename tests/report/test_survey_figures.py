@@ -6,10 +6,11 @@ from published_study import write_published
 
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, read_summary, run_report
-from jaxreason.report.captions import captions
-from jaxreason.report.survey_figures import fidelity, transfer_map
-from jaxreason.report.tables import find
-from jaxreason.report.trait_rows import size_of, trait_tables
+from jaxreason.report.contents import captions
+from jaxreason.report.fidelity import fidelity_figure
+from jaxreason.report.report_tables import find
+from jaxreason.report.trait_tables import size_of, trait_tables
+from jaxreason.report.transfer_figures import transfer_map_figure
 
 ARMS = {"r1": "R1-Distill-Qwen-7B", "ot": "OpenThinker2-7B", "srl": "SimpleRL-7B"}
 ARMS |= {"dapo": "DAPO-Qwen-32B", "limo": "LIMO-32B"}
@@ -25,7 +26,7 @@ def summary(tmp_path_factory):
 
 
 def test_the_map_has_a_point_an_arm_in_its_methods_colour_larger_for_larger_models(summary):
-    (axes,) = transfer_map(summary, False).axes
+    (axes,) = transfer_map_figure(summary, False).axes
     points = {line.get_xydata()[0][0]: line for line in axes.lines if len(line.get_xydata()) == 1}
     index = {
         arm: find(summary["transfer"], arm=arm, group="other", mode="v2_pooled")["ti"]
@@ -48,9 +49,9 @@ def test_the_maps_caption_speaks_of_colour_and_size_only_where_arms_have_such_tr
 
 def test_few_arms_have_no_map_and_a_study_without_the_paper_no_fidelity_figure(summary):
     fewer = summary | {"transfer": [r for r in summary["transfer"] if r["arm"] in ("r1", "ot")]}
-    assert transfer_map(fewer, False) is None
-    assert fidelity(summary | {"fidelity": []}, False) is None
-    assert [axes.get_title() for axes in fidelity(summary, False).axes[:2]] == [
+    assert transfer_map_figure(fewer, False) is None
+    assert fidelity_figure(summary | {"fidelity": []}, False) is None
+    assert [axes.get_title() for axes in fidelity_figure(summary, False).axes[:2]] == [
         "Scores (points)",
         "Transferability index",
     ]

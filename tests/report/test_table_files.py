@@ -6,8 +6,15 @@ import re
 
 import pytest
 
-from jaxreason.report.table_files import latex, table_csv, table_latex
-from jaxreason.report.tables import NONE, Cell, Row, Table
+from jaxreason.report.report_tables import (
+    NONE,
+    Cell,
+    Table,
+    TableRow,
+    latex,
+    table_csv,
+    table_latex,
+)
 
 HOSTILE = '50% of a_b & {x} #1 $2 ~^\\end{table} <b> [y], "q"\n\x00\udfff'
 TABLE = Table(
@@ -15,8 +22,10 @@ TABLE = Table(
     columns=("score", "vs base", "said"),
     spans=(("Math", 2), ("Other", 1)),
     rows=(
-        Row("RL", (Cell("61.5", "58.0 to 65.1"), Cell("+4.5†", "−1.0 to +9.9", "up"), NONE), "A"),
-        Row(HOSTILE, (Cell("1,200"), Cell("−3.0"), Cell(HOSTILE)), "B"),
+        TableRow(
+            "RL", (Cell("61.5", "58.0 to 65.1"), Cell("+4.5†", "−1.0 to +9.9", "up"), NONE), "A"
+        ),
+        TableRow(HOSTILE, (Cell("1,200"), Cell("−3.0"), Cell(HOSTILE)), "B"),
     ),
 )
 

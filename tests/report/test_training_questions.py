@@ -6,8 +6,8 @@ from test_build import CONFIG
 
 from jaxreason.report import build
 from jaxreason.report.build import read_summary, run_report
-from jaxreason.report.figures import FIGURES
-from jaxreason.results.decontamination_file import write_decontamination
+from jaxreason.report.contents import FIGURES
+from jaxreason.results.training_files import write_decontamination
 
 FOUND = {
     "enabled": True,

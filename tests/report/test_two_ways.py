@@ -10,23 +10,21 @@ from synthetic_study import ARMS, BASE, PAPER, write_study
 
 from jaxreason.report import build
 from jaxreason.report.build import ReportConfig, format_summary, read_summary, run_report
-from jaxreason.report.captions import CAPTIONS, captions
-from jaxreason.report.figures import FIGURES
-from jaxreason.report.files import Reader, read_study
+from jaxreason.report.contents import CAPTIONS, FIGURES, captions
 from jaxreason.report.methods import methods
-from jaxreason.report.run_tables import asked_tables
-from jaxreason.report.score_tables import variant_tables
-from jaxreason.report.scores import Resampling
+from jaxreason.report.reply_tables import asked_tables
+from jaxreason.report.report_tables import find
+from jaxreason.report.score_rows import Resampling
+from jaxreason.report.scoring_variants import unpaired, variant_tables
+from jaxreason.report.study_reader import Reader, read_study
 from jaxreason.report.summary import summarise
-from jaxreason.report.tables import find
 from jaxreason.report.transfer_tables import (
     degree_tables,
     gain_tables,
     sensitivity_tables,
     transfer_tables,
 )
-from jaxreason.report.variants import unpaired
-from jaxreason.report.wording import plain, signed
+from jaxreason.report.wording import plain_number, signed
 
 HOW = Resampling(0.95, 100, 0)
 TWO = {name: ARMS[name] for name in ("rl", "sft_hi")}
@@ -200,7 +198,7 @@ def test_the_table_has_the_robust_score_the_papers_and_their_difference(robust):
     gap = find(robust["variant_gaps"], **where)
     cells = table.rows[6].cells
     assert [cell.text for cell in cells] == [
-        *(plain(s["mean"]) for s in scores),
+        *(plain_number(s["mean"]) for s in scores),
         signed(gap["mean"]),
     ]
     assert cells[2].interval == f"{signed(gap['low'])} to {signed(gap['high'])}"

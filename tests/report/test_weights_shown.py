@@ -5,14 +5,19 @@ import pytest
 from synthetic_study import ARMS, write_study
 from synthetic_weights import DEPTH, weights_file
 
-from jaxreason.report import weight_figures
-from jaxreason.report.files import Reader, read_study
-from jaxreason.report.scores import Resampling
-from jaxreason.report.style import looks, settings
+from jaxreason.report import weight_drift
+from jaxreason.report.report_tables import NONE
+from jaxreason.report.score_rows import Resampling
+from jaxreason.report.study_reader import Reader, read_study
+from jaxreason.report.style import figure_settings, looks
 from jaxreason.report.summary import summarise
-from jaxreason.report.tables import NONE
-from jaxreason.report.weight_figures import beyond_chance
-from jaxreason.report.weight_tables import SHOWN, overlap_tables, weight_kind_tables, weight_tables
+from jaxreason.report.weight_drift import (
+    SHOWN,
+    beyond_chance,
+    overlap_tables,
+    weight_kind_tables,
+    weight_tables,
+)
 
 ABOUT = {"title": "t", "question": "q", "recipe_limits": []}
 
@@ -34,7 +39,7 @@ def summary(folder):
 
 @pytest.fixture(autouse=True)
 def same_settings_as_the_report():
-    with matplotlib.rc_context(settings()):
+    with matplotlib.rc_context(figure_settings()):
         yield
 
 
@@ -75,21 +80,21 @@ def test_the_overlap_table_has_a_row_a_pair_with_what_chance_gives(summary):
 
 
 def test_figures_show_every_arm(summary):
-    figure = weight_figures.layers(summary, False)
+    figure = weight_drift.weight_layers_figure(summary, False)
     look = looks(summary)
     for axes, name in zip(figure.axes, ("changed_share", "relative_l2"), strict=True):
         drawn = {line.get_color(): list(line.get_ydata()) for line in axes.lines}
         for row in summary["weight_space"]:
             expected = [100 * layer[name] for layer in row["by_layer"]]
             assert drawn[look[row["arm"]].colour] == pytest.approx(expected)
-    panels = weight_figures.directions(summary, False).axes
+    panels = weight_drift.weight_directions_figure(summary, False).axes
     assert [label.get_text() for label in panels[0].get_yticklabels()] == ["q_proj", "up_proj"]
     points = [line.get_xdata()[0] for line in panels[1].lines if line.get_marker() != "None"]
     assert points == pytest.approx([0.5] * 2 * len(ARMS))
 
 
 def test_the_matrix_has_chance_at_0_and_the_cosine_above_the_diagonal(summary):
-    (axes,) = weight_figures.overlap(summary, False).axes
+    (axes,) = weight_drift.weight_overlap_figure(summary, False).axes
     shown = {text.get_position(): text.get_text() for text in axes.texts}
     assert shown[0, 1] == "0.37" and shown[1, 0] == "0.80"  # two seeds of an arm
     assert shown[0, 2] == "0.00" and shown[2, 0] == "0.40"
@@ -105,4 +110,4 @@ def test_nothing_is_shown_of_weights_that_were_not_compared(folder, summary):
     for tables in (weight_tables, weight_kind_tables, overlap_tables):
         assert tables(none) == []
     for name in ("layers", "directions", "overlap"):
-        assert getattr(weight_figures, name)(none, False) is None
+        assert getattr(weight_drift, name)(none, False) is None

@@ -11,21 +11,19 @@ from jaxreason.errors import UserError
 from jaxreason.results import (
     claims,
     drift_files,
-    metrics_lines,
     rollout_files,
     run_status,
     score_files,
     study_files,
-    trajectory_file,
-    transfer_file,
+    training_files,
 )
 
-PACKAGE = pathlib.Path(metrics_lines.__file__).parents[1]
+PACKAGE = pathlib.Path(training_files.__file__).parents[1]
 NAMES = {
     study_files.MANIFEST,
-    transfer_file.TRANSFER,
-    trajectory_file.TRAJECTORY,
-    metrics_lines.METRICS,
+    study_files.TRANSFER,
+    study_files.TRAJECTORY,
+    training_files.METRICS,
     claims.DONE,
     drift_files.ANALYSIS,
     rollout_files.ROLLOUTS,
@@ -102,19 +100,19 @@ def test_what_is_written_is_read_again(tmp_path):
     study_files.write_manifest(tmp_path, manifest)
     assert study_files.is_study(tmp_path) and study_files.read_manifest(tmp_path) == manifest
 
-    assert transfer_file.read_transfer(tmp_path) is None
-    transfer_file.write_transfer(tmp_path, {}, {"greedy": {"math": 1.0}}, [{"ti": 1.0}], [])
-    assert transfer_file.read_transfer(tmp_path)["rows"] == [{"ti": 1.0}]
+    assert study_files.read_transfer(tmp_path) is None
+    study_files.write_transfer(tmp_path, {}, {"greedy": {"math": 1.0}}, [{"ti": 1.0}], [])
+    assert study_files.read_transfer(tmp_path)["rows"] == [{"ti": 1.0}]
 
     run = tmp_path / study_files.run_folder("rl", 1)
-    assert drift_files.read_drift(run, "cka") is None and not list(drift_files.measured(run))
+    assert drift_files.read_drift(run, "cka") is None and not list(drift_files.measured_drift(run))
     made = {"metric": "cka", "rows": [], "groups": [], "details": {}}
     drift_files.write_drift_part(run, "add.base", {"made_with": {}, "metrics": {"cka": {}}})
     drift_files.write_drift(run, "cka", made)
     assert drift_files.read_drift_part(run, "add.base")["metrics"] == {"cka": {}}
     drift_files.remove_drift_parts(run)
     assert drift_files.read_drift_part(run, "add.base") is None
-    assert list(drift_files.measured(run)) == [made]
+    assert list(drift_files.measured_drift(run)) == [made]
 
     assert rollout_files.rollout_steps(run) == []
     for step in (10, 9):
@@ -122,12 +120,12 @@ def test_what_is_written_is_read_again(tmp_path):
     assert rollout_files.rollout_steps(run) == [9, 10]
     assert rollout_files.read_rollouts(run, 10)[0] == {"id": "ä", "reward": 1.0}
 
-    writer = metrics_lines.metrics_writer(run, 0)
+    writer = training_files.metrics_writer(run, 0)
     for step in (1, 2, 3):
         writer.write({"step": step, "stage": "rl", "loss": 0.5})
     writer.close()
-    metrics_lines.metrics_writer(run, 2).close()
-    lines = metrics_lines.read_metrics(metrics_lines.metrics_path(run))
+    training_files.metrics_writer(run, 2).close()
+    lines = training_files.read_metrics(training_files.metrics_path(run))
     assert [line["step"] for line in lines] == [1, 2]
     assert study_files.run_folders(tmp_path, "rl") == [run]
     assert study_files.run_folders(tmp_path, "base") == [tmp_path / "base"]

@@ -9,7 +9,7 @@ import pytest
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results.files import read_json, read_object, write_json
+from jaxreason.results.atomic_files import read_json, read_object, write_json
 from jaxreason.results.jsonl import JsonlWriter, iter_jsonl, read_jsonl
 
 
@@ -104,7 +104,7 @@ def test_what_a_process_that_is_gone_left_half_written_is_removed_by_the_next_wr
 
 FULL = """
 import resource, signal, sys
-from jaxreason.results.files import write_json
+from jaxreason.results.atomic_files import write_json
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 try:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxreason.results.fits import Points, fit, resampled_runs, why_undefined
+from jaxreason.results.fits import Points, fit, resampled_runs, why_no_fit
 
 
 def made(noise=0.3, runs=6, steps=4, seed=0):
@@ -75,7 +75,7 @@ def test_what_is_a_parabola_has_an_r2_of_1_and_noise_predicts_no_run_that_it_has
 )
 def test_what_cannot_be_fitted_is_said(x, y, degree, why):
     points = Points(np.array(x), np.array(y), np.arange(len(x)))
-    found = why_undefined(points, degree)
+    found = why_no_fit(points, degree)
     assert why in found and bool(why) == bool(found)
 
 

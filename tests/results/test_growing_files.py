@@ -7,9 +7,8 @@ import pytest
 from etils import epath
 
 from jaxreason.errors import UserError
-from jaxreason.results import growing_files, jsonl
-from jaxreason.results.growing_files import grown_exists, join_parts, read_grown
-from jaxreason.results.jsonl import JsonlWriter, read_jsonl
+from jaxreason.results import jsonl
+from jaxreason.results.jsonl import JsonlWriter, grown_exists, join_parts, read_grown, read_jsonl
 
 PATH = epath.Path("gs://bucket/run/rows.jsonl")
 
@@ -17,7 +16,7 @@ PATH = epath.Path("gs://bucket/run/rows.jsonl")
 @pytest.fixture
 def store(monkeypatch):
     monkeypatch.setattr(bucket, "QUIET_SECONDS", 0.0)  # no threads here
-    monkeypatch.setattr(growing_files, "PART_BYTES", 40)  # of rows with about 10 bytes
+    monkeypatch.setattr(jsonl, "PART_BYTES", 40)  # of rows with about 10 bytes
     return bucket.use(monkeypatch)
 
 
@@ -114,15 +113,15 @@ def test_joining_removes_parts_that_a_kill_left_beside_the_whole_file(store):
 
 def test_a_reader_that_meets_the_joining_of_parts_reads_the_whole_file(store, monkeypatch):
     append(0, 20)
-    listed = growing_files._parts
+    listed = jsonl._parts
 
     def parts_just_before_they_are_joined(path):
         found = listed(path)
-        monkeypatch.setattr(growing_files, "_parts", listed)
+        monkeypatch.setattr(jsonl, "_parts", listed)
         join_parts(PATH)
         return found
 
-    monkeypatch.setattr(growing_files, "_parts", parts_just_before_they_are_joined)
+    monkeypatch.setattr(jsonl, "_parts", parts_just_before_they_are_joined)
     assert read_grown(PATH).count(b"\n") == 20
 
 
@@ -166,13 +165,13 @@ def test_the_same_rows_give_the_same_bytes_on_a_disk_and_on_a_bucket(store, tmp_
 
 def test_a_reader_that_meets_a_writer_as_it_puts_parts_together_reads_every_row(store, monkeypatch):
     append(0, 20)
-    listed = growing_files._listed
+    listed = jsonl._listed
 
     def late(path):  # the writer makes one object, and has removed the last part already
-        monkeypatch.setattr(growing_files, "_listed", listed)
+        monkeypatch.setattr(jsonl, "_listed", listed)
         store.put("bucket/run/rows.jsonl", read_grown(path))
         store.delete("bucket/run/" + sorted(store.names("bucket/run/rows.parts/*"))[-1][11:])
         return listed(path)
 
-    monkeypatch.setattr(growing_files, "_listed", late)
+    monkeypatch.setattr(jsonl, "_listed", late)
     assert numbers() == list(range(20))

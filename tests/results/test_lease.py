@@ -11,8 +11,8 @@ from etils import epath
 
 from jaxreason.errors import UserError
 from jaxreason.results import buckets, lease
-from jaxreason.results.files import read_json, write_json
-from jaxreason.results.hash_cache import hash_once
+from jaxreason.results.atomic_files import read_json, write_json
+from jaxreason.results.checksums import hash_once
 from jaxreason.results.lease import Lease, LeaseError, read_newest
 from jaxreason.results.locks import locked
 

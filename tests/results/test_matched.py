@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxreason.results.matched import at_place, first_place, reach
+from jaxreason.report.matched_math import at_place, first_place, reach
 
 MATH = np.array([[20.0, 40.0, 30.0, 60.0]])
 REST = np.array([[50.0, 48.0, 44.0, 40.0]])

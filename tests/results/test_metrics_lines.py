@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jaxreason.errors import UserError
-from jaxreason.results.metrics_lines import read_metrics
+from jaxreason.results.training_files import read_metrics
 
 
 def write(path, steps, **more):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxreason.results.ratios import pooled_mean, ratio_error
+from jaxreason.results.clusters import pooled_mean, ratio_error
 
 
 def clusters(rng, num):

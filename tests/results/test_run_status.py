@@ -11,13 +11,13 @@ from program import call
 
 from jaxreason.errors import UserError
 from jaxreason.results import run_status
-from jaxreason.results.run_status import at_progress, at_stage, failed, kept, read_status
+from jaxreason.results.run_status import at_progress, at_stage, keep_status, read_status, say_failed
 
 
 def test_a_living_run_says_what_it_does_and_a_finished_one_that_it_is_done(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXREASON_RUN", "the name of this run")
     monkeypatch.setattr(run_status, "SECONDS", 0.02)
-    with kept(epath.Path(tmp_path), "study"):
+    with keep_status(epath.Path(tmp_path), "study"):
         first = read_status(tmp_path)
         at_stage("train rl", 2, 7)
         at_progress("rl", 3, 10)
@@ -34,7 +34,7 @@ def test_a_living_run_says_what_it_does_and_a_finished_one_that_it_is_done(tmp_p
 def test_a_stage_that_counts_no_steps_is_work_from_its_beginning_to_its_end(tmp_path, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(run_status.time, "monotonic", lambda: clock[0])
-    with kept(epath.Path(tmp_path), "study"):
+    with keep_status(epath.Path(tmp_path), "study"):
         for moment, name in ((3.0, "train"), (60.0, "drift"), (90.0, "report")):
             clock[0] = moment
             at_stage(name, 1, 3)
@@ -66,24 +66,24 @@ def wait_for(folder, found):
     ],
 )
 def test_an_end_is_said_with_its_error(tmp_path, error, state, said):
-    with pytest.raises(type(error)), kept(epath.Path(tmp_path), "rl"):
+    with pytest.raises(type(error)), keep_status(epath.Path(tmp_path), "rl"):
         raise error
     value = read_status(tmp_path)
     assert (value["state"], value["error"]) == (state, said)
 
 
 def test_a_stage_within_a_run_leaves_the_status_to_the_run(tmp_path):
-    with kept(epath.Path(tmp_path), "study"):
-        with kept(epath.Path(tmp_path) / "rl", "rl"):
+    with keep_status(epath.Path(tmp_path), "study"):
+        with keep_status(epath.Path(tmp_path) / "rl", "rl"):
             pass
         assert read_status(tmp_path)["state"] == "running"
     assert read_status(tmp_path / "rl") is None
 
 
 def test_the_reason_of_the_process_that_had_it_counts_for_more_than_what_this_one_saw(tmp_path):
-    with pytest.raises(ValueError), kept(epath.Path(tmp_path), "rl"):
+    with pytest.raises(ValueError), keep_status(epath.Path(tmp_path), "rl"):
         raise ValueError("connection closed by peer")
-    failed("process 1 ended this job: OSError: disk full")
+    say_failed("process 1 ended this job: OSError: disk full")
     value = read_status(tmp_path)
     assert (value["state"], value["error"]) == (
         "failed",
@@ -102,7 +102,7 @@ def test_the_program_says_how_a_verb_ended_and_hides_secrets_in_it(tmp_path, mon
 
 def test_a_status_that_cannot_be_written_never_stops_a_run(tmp_path):
     (tmp_path / "file").write_text("")
-    with kept(epath.Path(tmp_path) / "file" / "run", "rl"):
+    with keep_status(epath.Path(tmp_path) / "file" / "run", "rl"):
         at_progress("rl", 1, 2)
     assert not list(tmp_path.glob("status*"))
 
@@ -111,7 +111,7 @@ def test_a_device_that_does_not_answer_stops_neither_the_run_nor_its_status(tmp_
     monkeypatch.setattr(run_status, "SECONDS_FOR_THE_DEVICE", 0.05)
     hangs = threading.Event()
     begun = time.monotonic()
-    with kept(epath.Path(tmp_path), "rl", lambda: hangs.wait(60) and {}):
+    with keep_status(epath.Path(tmp_path), "rl", lambda: hangs.wait(60) and {}):
         assert read_status(tmp_path)["state"] == "running"
         for step in range(3):
             at_progress("rl", step, 3)
@@ -125,7 +125,7 @@ def test_a_device_that_cannot_tell_and_a_bucket_that_is_slow_cost_the_run_nothin
     def cannot():
         raise RuntimeError("memory_stats is not implemented")
 
-    with kept(epath.Path(tmp_path), "rl", cannot), run_status._current._writing:
+    with keep_status(epath.Path(tmp_path), "rl", cannot), run_status._current._writing:
         # As while an object is on its way to the bucket.
         at_progress("rl", 1, 3)
         at_stage("train rl", 1, 2)
@@ -134,7 +134,7 @@ def test_a_device_that_cannot_tell_and_a_bucket_that_is_slow_cost_the_run_nothin
 
 
 def test_an_error_of_any_characters_is_told(tmp_path):
-    with pytest.raises(ValueError), kept(epath.Path(tmp_path), "rl"):
+    with pytest.raises(ValueError), keep_status(epath.Path(tmp_path), "rl"):
         raise ValueError("\udcff.jsonl, line 3:\nnaïve \0")
     value = read_status(tmp_path)
     assert value["state"] == "failed"
@@ -143,7 +143,7 @@ def test_an_error_of_any_characters_is_told(tmp_path):
 
 @pytest.mark.parametrize("gone", ["updated", "every", "spent", "process", "verb"])
 def test_a_status_that_lacks_what_every_status_has_is_refused_by_its_name(tmp_path, gone):
-    with kept(epath.Path(tmp_path), "rl"):
+    with keep_status(epath.Path(tmp_path), "rl"):
         pass
     path = tmp_path / "status.json"
     value = json.loads(path.read_text())
@@ -155,7 +155,7 @@ def test_a_status_that_lacks_what_every_status_has_is_refused_by_its_name(tmp_pa
 
 def test_on_a_bucket_it_is_one_object_written_rarely(monkeypatch):
     store = bucket.use(monkeypatch)
-    with kept(epath.Path("gs://bucket/run"), "rl"):
+    with keep_status(epath.Path("gs://bucket/run"), "rl"):
         for step in range(100):
             at_progress("rl", step, 100)
     assert store.changes == ["bucket/run/status.json"] * 2
@@ -166,5 +166,5 @@ def test_without_a_run_nothing_is_written_or_read(tmp_path, monkeypatch):
     monkeypatch.setattr(run_status, "_last", None)
     at_stage("train", 1, 2)
     at_progress("sft", 1, 2)
-    failed("nobody")
+    say_failed("nobody")
     assert read_status(tmp_path) is None and not list(tmp_path.iterdir())

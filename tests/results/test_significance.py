@@ -10,14 +10,14 @@ import scipy.stats
 from jaxreason.results.clusters import SampleScores, cluster, means, merge
 from jaxreason.results.significance import (
     FLIPS,
-    compare,
     contributions,
     difference_error,
     false_discovery_rates,
     p_value,
+    paired_significance,
     smallest_detectable,
 )
-from jaxreason.results.statistics import difference_interval, resample
+from jaxreason.results.statistics import difference_interval, resample_questions
 
 
 def scored(values, clusters=None, subsets=None, weights=None):
@@ -133,7 +133,7 @@ def test_seeds_that_disagree_make_a_difference_less_sure():
 
 def test_a_benchmark_without_a_mean_has_no_p_value_and_no_smallest_difference():
     scores = pair([math.nan, math.nan], [1, 0])
-    found = compare(scores, [1], [0], 0.95, 0)
+    found = paired_significance(scores, [1], [0], 0.95, 0)
     assert math.isnan(found.p) and math.isnan(found.detectable)
 
 
@@ -147,7 +147,7 @@ def test_p_values_agree_with_the_intervals_that_are_shown():
         base = base | (rng.random((150, 2)) < -gain)
         names = [f"q{i // 2}" for i in range(300)]
         scores = pair(base.ravel(), tuned.ravel(), clusters=names)
-        found = difference_interval(resample(scores, (0, 1), 2000, 0), [1], [0], 0.95, 1)
+        found = difference_interval(resample_questions(scores, (0, 1), 2000, 0), [1], [0], 0.95, 1)
         p = p_value(scores, [1], [0], 0)
         if p < 0.03 or p > 0.08:
             left_out = found.low > 0 or found.high < 0

@@ -13,7 +13,7 @@ from jaxreason.results.statistics import (
     interval_of_ratio,
     mean_interval,
     percentiles,
-    resample,
+    resample_questions,
     resampled_means,
     resampled_seeds,
     seeds_interval,
@@ -128,7 +128,7 @@ def test_resampled_seeds_vary_as_much_as_fresh_ones_would(seeds):
 def paired_difference(scores, resamples, models=(0, 1, 1)):
     """The second and later models, seeds of one arm, minus the first."""
     columns = list(range(1, scores.sums.shape[1]))
-    found = resample(scores, models[: len(columns) + 1], resamples, 0)
+    found = resample_questions(scores, models[: len(columns) + 1], resamples, 0)
     return difference_interval(found, columns, [0], 0.95, 1)
 
 
@@ -160,8 +160,11 @@ def test_a_part_at_the_floor_widens_the_difference_of_a_group():
     rng = np.random.default_rng(5)
     base, tuned = rng.integers(2, size=(2, 200))
     varied, floor = cluster([scored(base), scored(tuned)]), cluster([scored([0] * 4)] * 2)
-    alone = difference_interval(resample(varied, (0, 1), 4000, 0), [1], [0], 0.95, 1)
-    parts = [resample(varied, (0, 1), 4000, 0), resample(floor, (0, 1), 4000, 1)]
+    alone = difference_interval(resample_questions(varied, (0, 1), 4000, 0), [1], [0], 0.95, 1)
+    parts = [
+        resample_questions(varied, (0, 1), 4000, 0),
+        resample_questions(floor, (0, 1), 4000, 1),
+    ]
     group = difference_interval(average(parts), [1], [0], 0.95, 1)
     assert group.mean == pytest.approx(alone.mean / 2)
     assert group.high - group.low > 2 * (alone.high - alone.low) / 2
@@ -204,7 +207,7 @@ def test_the_ends_of_a_share_that_never_varies_are_the_quantiles_of_its_draws():
 
 def test_seeds_of_a_model_at_the_floor_share_its_questions_and_so_its_interval():
     scores = cluster([scored([0] * 3)] * 3)
-    found = resample(scores, (0, 1, 1), 500, 0)
+    found = resample_questions(scores, (0, 1, 1), 500, 0)
     np.testing.assert_array_equal(found.draws[:, 1], found.draws[:, 2])
     assert (found.draws[:, 0] != found.draws[:, 1]).any()
     pooled = seeds_interval(found, [1, 2], 0.95, 500, 0)
@@ -228,7 +231,7 @@ def test_a_mean_over_subsets_at_the_ceiling_is_at_the_ceiling():
 
 def test_an_interval_of_seeds_stays_between_0_and_1():
     scores = cluster([scored([0] * 4 + [0] * 6), scored([0] * 10), scored([1] + [0] * 9)])
-    found = seeds_interval(resample(scores, (0, 1, 1), 2000, 0), [1, 2], 0.95, 2000, 0)
+    found = seeds_interval(resample_questions(scores, (0, 1, 1), 2000, 0), [1, 2], 0.95, 2000, 0)
     assert found.low == 0 and 0 < found.high < 1
     assert found.formula == "bootstrap over questions and 2 seeds"
 
@@ -240,7 +243,10 @@ def test_resamples_without_a_graded_sample_are_left_out():
 
 
 def test_group_draws_are_the_mean_of_the_benchmarks_draws():
-    parts = [resample(cluster([scored(v)]), (0,), 50, i) for i, v in enumerate(([1, 0], [1, 1, 0]))]
+    parts = [
+        resample_questions(cluster([scored(v)]), (0,), 50, i)
+        for i, v in enumerate(([1, 0], [1, 1, 0]))
+    ]
     whole = average(parts)
     np.testing.assert_allclose(whole.draws, (parts[0].draws + parts[1].draws) / 2)
     assert means(whole.scores)[0] == pytest.approx((1 / 2 + 2 / 3) / 2)

@@ -23,8 +23,8 @@ from tiny_rl import (
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
-from jaxreason.results.in_flight_files import write_in_flight
 from jaxreason.results.jsonl import read_jsonl
+from jaxreason.results.rollout_files import write_in_flight
 from jaxreason.rl.resume import fetch, resume_ahead
 from jaxreason.rl.rewards import PendingRewards, RewardConfig
 from jaxreason.rl.rl_config import SamplesConfig

@@ -24,7 +24,7 @@ from tiny_rl import (
 from jaxreason.errors import UserError
 from jaxreason.evaluation.eval_settings import OwnBenchmark
 from jaxreason.evaluation.validator import make_validator
-from jaxreason.results.files import read_json
+from jaxreason.results.atomic_files import read_json
 from jaxreason.training.base_kl import BaseKLConfig
 from jaxreason.validation import ValidationConfig
 

@@ -19,7 +19,7 @@ from jaxreason.models.decoder import init_params
 from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.hf_export import save_model
 from jaxreason.models.huggingface import ModelConfig, make_model
-from jaxreason.results.files import read_json
+from jaxreason.results.atomic_files import read_json
 from jaxreason.results.jsonl import read_jsonl
 from jaxreason.rl.loop import run_rl
 from jaxreason.rl.policy_losses import PolicyLossConfig

@@ -13,8 +13,7 @@ from etils import epath
 from configs import sections
 from jaxreason.config import FREE, LEARNED, ConfigError, parse
 from jaxreason.models.huggingface import ModelConfig
-from jaxreason.results.claims import digest
-from jaxreason.results.old_claims import brought_up, recorded
+from jaxreason.results.claims import brought_up, digest, recorded
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.training.run_folder import RunFolder
 from jaxreason.training.sft_config import SFTConfig

@@ -14,7 +14,7 @@ from jaxreason.models.decoder import abstract_params
 from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import make_model
 from jaxreason.models.model_flops import training_flops, weight_products
-from jaxreason.results.files import read_json
+from jaxreason.results.atomic_files import read_json
 from jaxreason.tracking.metrics import MetricsWriter
 from jaxreason.training.base_kl import BaseKLConfig
 from jaxreason.training.sft_data import prompts_of

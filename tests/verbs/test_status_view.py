@@ -12,7 +12,7 @@ from program import call, refused
 from jaxreason.device_state import count_compilations, device_state
 from jaxreason.errors import UserError
 from jaxreason.results import run_status
-from jaxreason.results.run_status import at_hosts, at_progress, at_stage, kept, read_status
+from jaxreason.results.run_status import at_hosts, at_progress, at_stage, keep_status, read_status
 from jaxreason.tracking import profiling
 from jaxreason.tracking.profiling import hear_progress, traced
 
@@ -34,7 +34,7 @@ def test_of_a_living_run_stage_progress_and_what_is_left_are_said(tmp_path, caps
         "compile_seconds": 61.0,
     }
     device |= {"memory_bytes": 2**30, "memory_peak_bytes": 2**31, "memory_limit_bytes": 2**35}
-    with kept(epath.Path(tmp_path), "study", lambda: device):
+    with keep_status(epath.Path(tmp_path), "study", lambda: device):
         at_stage("train rl", 2, 7)
         at_progress("rl", 1, 5)
         time.sleep(0.05)
@@ -54,7 +54,7 @@ def test_of_a_living_run_stage_progress_and_what_is_left_are_said(tmp_path, caps
 def test_what_is_left_follows_from_the_speed_since_the_first_word(tmp_path, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(run_status.time, "monotonic", lambda: clock[0])
-    with kept(epath.Path(tmp_path), "rl"):
+    with keep_status(epath.Path(tmp_path), "rl"):
         clock[0] = 100.0
         at_progress("rl", 4, 20)  # a run that goes on from step 4
         clock[0] = 140.0
@@ -77,7 +77,7 @@ def test_what_is_left_follows_from_the_speed_since_the_first_word(tmp_path, monk
 def test_the_end_of_a_run_is_told_and_a_dead_or_failed_one_ends_with_1(
     changes, said, code, tmp_path, capsys
 ):
-    with kept(epath.Path(tmp_path), "sft"):
+    with keep_status(epath.Path(tmp_path), "sft"):
         pass
     path = tmp_path / "status.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
@@ -112,7 +112,7 @@ def test_of_a_run_of_a_version_without_a_status_its_files_are_told(tmp_path, cap
 
 
 def test_what_else_is_damaged_is_named_and_hides_nothing_of_the_status(tmp_path, capsys):
-    with pytest.raises(UserError), kept(epath.Path(tmp_path), "study"):
+    with pytest.raises(UserError), keep_status(epath.Path(tmp_path), "study"):
         raise UserError("the data are gone")
     (tmp_path / "study.json").write_text('{"name": "s", "ba')
     text = shown(capsys, tmp_path, 1)

@@ -1,0 +1,406 @@
+"""What the report shows: every figure with its caption, every table, and the sections that they stand in.
+
+A new figure is a function, an entry in FIGURES and CAPTIONS, and a place in SECTIONS; a new table is a function, an
+entry in TABLES, and a place in SECTIONS or in DETAILS (tables that are folded away).
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+from matplotlib.figure import Figure
+
+from jaxreason.report.cross_sampling import cross_sampling_figure, cross_tables
+from jaxreason.report.fidelity import fidelity_detail_tables, fidelity_figure, fidelity_tables
+from jaxreason.report.forgetting import forgetting_figure, forgetting_tables
+from jaxreason.report.group_drift import (
+    drift_tables,
+    kl_figure,
+    other_drift_tables,
+    pca_shift_figure,
+)
+from jaxreason.report.hidden_state_drift import (
+    cka_maps_figure,
+    pca_maps_figure,
+    state_layers_figure,
+    state_tables,
+)
+from jaxreason.report.matched_math import matched_figure, matched_tables
+from jaxreason.report.paper_drift import paper_drift_tables
+from jaxreason.report.reply_positions import kl_positions_figure
+from jaxreason.report.reply_tables import asked_tables, other_score_tables, reply_tables
+from jaxreason.report.score_figures import (
+    benchmark_figure,
+    frontier_figure,
+    kl_frontier_figure,
+    score_figure,
+)
+from jaxreason.report.score_tables import (
+    benchmark_tables,
+    group_tables,
+    pair_tables,
+    seed_tables,
+    significance_tables,
+)
+from jaxreason.report.scoring_variants import variant_tables
+from jaxreason.report.token_shift_figures import (
+    promoted_figure,
+    rank_shift_figure,
+    shift_places_figure,
+    shifted_view,
+)
+from jaxreason.report.token_shifts import example_tables, shifted_tables, token_tables
+from jaxreason.report.training_runs import arm_tables, training_figure
+from jaxreason.report.trait_tables import trait_tables
+from jaxreason.report.trajectories import trajectories_figure
+from jaxreason.report.transfer_figures import transfer_figure, transfer_map_figure
+from jaxreason.report.transfer_tables import (
+    degree_tables,
+    gain_tables,
+    sensitivity_tables,
+    transfer_seed_tables,
+    transfer_tables,
+)
+from jaxreason.report.weight_drift import (
+    overlap_tables,
+    weight_directions_figure,
+    weight_kind_tables,
+    weight_layers_figure,
+    weight_overlap_figure,
+    weight_tables,
+)
+from jaxreason.report.wording import PAPER, WAYS
+
+TABLES = {
+    "groups": group_tables,
+    "pairs": pair_tables,
+    "benchmarks": benchmark_tables,
+    "significance": significance_tables,
+    "seeds": seed_tables,
+    "transfer": transfer_tables,
+    "transfer_seeds": transfer_seed_tables,
+    "degrees": degree_tables,
+    "gains": gain_tables,
+    "sensitivity": sensitivity_tables,
+    "drift": drift_tables,
+    "other_drift": other_drift_tables,
+    "states": state_tables,
+    "weights": weight_tables,
+    "weight_kinds": weight_kind_tables,
+    "weight_overlap": overlap_tables,
+    "shifted": shifted_tables,
+    "shifted_examples": example_tables,
+    "shifted_words": token_tables,
+    "paper_drift": paper_drift_tables,
+    "cross_sampling": cross_tables,
+    "matched": matched_tables,
+    "forgetting": forgetting_tables,
+    "replies": reply_tables,
+    "other_scores": other_score_tables,
+    "variants": variant_tables,
+    "asked": asked_tables,
+    "arms": arm_tables,
+    "traits": trait_tables,
+    "fidelity": fidelity_tables,
+    "fidelity_all": fidelity_detail_tables,
+}
+DETAILS = {
+    "pairs": "Arms against each other",
+    "significance": "How sure each difference is, and what could be seen",
+    "seeds": "Seed by seed",
+    "transfer_seeds": "Transferability index, seed by seed",
+    "degrees": "Degrees of improvement, which the index is a ratio of",
+    "gains": "Gain and drop: points won and lost, apart",
+    "sensitivity": "Transferability index without each task",
+    "other_drift": "Other measures of drift",
+    "states": "Hidden states: shape, main axes and sink tokens",
+    "weight_kinds": "Weights by kind of parameter",
+    "weight_overlap": "Weights that runs changed alike, pair by pair",
+    "shifted_words": "Shifted tokens, arm by arm",
+    "paper_drift": "Drift as the study's scripts compute it, and corrected",
+    "replies": "Replies: length, cut, without an answer, failed",
+    "other_scores": "Other scorings",
+    "asked": "How each model and task was asked",
+    "fidelity_all": "Every published number beside ours",
+}
+# What the partial template `templates/NAME.html.jinja` (and NAME.md.jinja, where there is one) shows, as `data`: a
+# function of the summary. Nothing is shown of what is empty.
+VIEWS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "findings": lambda summary: summary["found"],
+    "shifted_view": shifted_view,
+}
+OF_INDEX = ("transfer", "transfer_map")  # figures
+OF_DRIFT = (
+    *("kl_frontier", "kl", "kl_positions", "pca_shift"),
+    *("state_layers", "cka_maps", "pca_maps"),
+    *("promoted", "shift_places", "rank_shift"),
+)
+FIGURES: dict[str, Callable[[dict, bool], Figure | None]] = {
+    "scores": score_figure,
+    "frontier": frontier_figure,
+    "kl_frontier": kl_frontier_figure,
+    "benchmarks": benchmark_figure,
+    "transfer": transfer_figure,
+    "kl": kl_figure,
+    "kl_positions": kl_positions_figure,
+    "pca_shift": pca_shift_figure,
+    "state_layers": state_layers_figure,
+    "cka_maps": cka_maps_figure,
+    "pca_maps": pca_maps_figure,
+    "weight_layers": weight_layers_figure,
+    "weight_directions": weight_directions_figure,
+    "weight_overlap": weight_overlap_figure,
+    "promoted": promoted_figure,
+    "shift_places": shift_places_figure,
+    "rank_shift": rank_shift_figure,
+    "cross_sampling": cross_sampling_figure,
+    "trajectories": trajectories_figure,
+    "matched": matched_figure,
+    "forgetting": forgetting_figure,
+    "training": training_figure,
+    "transfer_map": transfer_map_figure,
+    "fidelity": fidelity_figure,
+}
+
+
+class Caption(NamedTuple):
+    """The title of a figure, and what it shows."""
+
+    title: str
+    text: str
+
+
+CAPTIONS = {
+    "scores": Caption(
+        "Scores by group",
+        "Filled: mean over seeds, with its interval. Open: each seed. Dashed: the base.",
+    ),
+    "frontier": Caption(
+        "Math gained against the other groups",
+        "Up and to the right is better. Filled: mean over seeds with intervals both ways; open: "
+        "each seed. The lines mark no change from the base.",
+    ),
+    "kl_frontier": Caption(
+        "Gain and loss against distance from the base",
+        "Change of math (left) and of the rest, the mean of all other groups (right), against "
+        "KL(base ‖ tuned) on math.",
+    ),
+    "benchmarks": Caption(
+        "Change from the base, task by task",
+        "Paired over questions, mean over seeds, with intervals. Lines divide the groups.",
+    ),
+    "transfer": Caption(
+        "Transferability index",
+        "100 (dashed): the group moved as far as math gained; below 0: it lost. Logarithmic beyond "
+        "±50. An arrow marks an interval that leaves the axis or has no end.",
+    ),
+    "kl": Caption(
+        "KL divergence from the base by group",
+        "Per token, over the full vocabulary. Filled: mean over seeds with its interval; open: "
+        "seeds.",
+    ),
+    "kl_positions": Caption(
+        "Drift along the reply",
+        "Means over the tokens at that place of a reply, in stretches that double, of all seeds and tasks "
+        "of a group; stretches with fewer than 20 tokens are left out.",
+    ),
+    "pca_shift": Caption(
+        "Shift of hidden states by group",
+        "Along the base's first two principal axes, on the base's own replies, states averaged "
+        "over reply tokens.",
+    ),
+    "state_layers": Caption(
+        "What changed in which layer",
+        "Mean states of the base's replies, means over tasks and seeds. Rotation and what neither rotation nor scaling "
+        "explains are parts of the mean squared distance, as the shift of the mean is; scaling is in a table below.",
+    ),
+    "cka_maps": Caption(
+        "Layers against layers",
+        "Debiased CKA of the base's layers with the tuned model's, less that with the base's own: red where the tuned "
+        "layer no longer says what the base's did.",
+    ),
+    "pca_maps": Caption(
+        "Maps of the layers",
+        "Mean states on the base's first two axes in each layer, as the paper draws them: circles the base, at 0 "
+        "across; triangles the tuned model, of the first seed; a segment joins a layer's two states, and later layers "
+        "are darker. An axis' sign is arbitrary. Tasks of all groups in turn.",
+    ),
+    "weight_layers": Caption(
+        "Which layers changed",
+        "Means over seeds: the share of a layer's weights that differ once both are rounded to "
+        "bfloat16, and the norm of its update over that of the base's weights.",
+    ),
+    "weight_directions": Caption(
+        "Directions of the update",
+        "How much of the update's leading directions lies in the base's leading ones: 1 (dashed) is a "
+        "random update, beyond it the update follows the base's principal directions, below it avoids "
+        "them. Right: singular values of the update over the first, mean of all matrices.",
+    ),
+    "weight_overlap": Caption(
+        "Weights that two runs changed alike",
+        "Below the diagonal: of the weights that either changed the share that both did (Jaccard "
+        "index J), beyond chance: (J − J_c) / (1 − J_c), J_c if each had changed as many of each tensor "
+        "anywhere in it. Above: the cosine of the two updates. A row a run; the seeds of an arm stand together.",
+    ),
+    "promoted": Caption(
+        "Tokens that the tuned models promote",
+        "The tuned model's first choice at shifted tokens, the most frequent ones in its own replies; axes differ. "
+        "Above: the share of all tokens of all tasks. "
+        "Colour and mark: words of logical structure, by a list, and content.",
+    ),
+    "shift_places": Caption(
+        "Where in a reply tokens are shifted",
+        "Share of shifted tokens in every tenth of the tuned models' replies, mean over tasks and seeds; bands: "
+        "intervals.",
+    ),
+    "rank_shift": Caption(
+        "Rank shift against position",
+        "|Rank under base − rank under tuned| of written tokens whose two ranks differ, an even choice of them, in the "
+        "tuned models' replies. Triangles lie beyond the axis.",
+    ),
+    "cross_sampling": Caption(
+        "Few choices carry the difference",
+        "Greedy replies of one model in which at most so many of its choices are replaced by the other's; it goes on "
+        "from each by itself. At 0 both are their own, at “all” each is the other.",
+    ),
+    "trajectories": Caption(
+        "Scores and distance from the base over training",
+        "At every evaluated checkpoint; step 0 is the base (dashed, where it has a score). Lines: "
+        "means over seeds; bands: their intervals. The index has no band where there are seeds.",
+    ),
+    "matched": Caption(
+        "Arms at equal math",
+        "Each arm where its math first reaches the same score, between its checkpoints. Filled: "
+        "mean over seeds with its interval; open: seeds.",
+    ),
+    "forgetting": Caption(
+        "Points lost outside math against drift",
+        "Filled: final models; open: earlier checkpoints. Line: least squares, with its interval "
+        "over runs. Below 0 the other groups gained.",
+    ),
+    "transfer_map": Caption(
+        "What reached the other groups",
+        "The index on non-reasoning against that on other reasoning, of arms that have both. 100: as far as math "
+        "gained; below 0: lost. Linear within ±50, logarithmic beyond.",
+    ),
+    "fidelity": Caption(
+        "The paper's numbers and ours",
+        "A point is a published number of a model that this study measured (grey: a base). On the line both are the "
+        "same; bars are our intervals.",
+    ),
+    "training": Caption(
+        "Training",
+        "A line a seed; bold: running mean. Losses of different methods are not comparable.",
+    ),
+}
+
+
+def captions(summary: dict[str, Any]) -> dict[str, Caption]:
+    """CAPTIONS; where the paper's way has a part in the report, with the way that the index and the drift are of."""
+    known = CAPTIONS | {"transfer_map": _map_caption(summary)}
+    texts = summary["drift_texts"]
+    of = dict.fromkeys(OF_INDEX, summary["transfer_variant"])
+    of |= dict.fromkeys(OF_DRIFT, None if texts is None else texts["variant"])
+    if PAPER not in (summary["variant"], *of.values()):
+        return known
+    said = {
+        name: Caption(about.title, f"{about.text} Of tasks measured {WAYS[of[name]]}.")
+        for name, about in known.items()
+        if of.get(name) is not None
+    }
+    return known | said
+
+
+def _map_caption(summary: dict) -> Caption:
+    """With what colours and sizes of its points mean, where the arms have such traits."""
+    about = CAPTIONS["transfer_map"]
+    meant = {"method": "Colour: method.", "size": "Size: parameters."}
+    traits = {name for arm in summary["arms"] for name in arm.get("traits", {})}
+    return about._replace(text=" ".join([about.text, *(meant[n] for n in meant if n in traits)]))
+
+
+class PageItem(NamedTuple):
+    """The figure, the tables or the view of a name."""
+
+    kind: Literal["figure", "tables", "view"]
+    name: str
+
+
+class PageSection(NamedTuple):
+    """A heading with what stands under it; it is left out where nothing of it is there."""
+
+    title: str
+    items: tuple[PageItem, ...]
+
+
+def _figure(name: str) -> PageItem:
+    return PageItem("figure", name)
+
+
+def _tables(name: str) -> PageItem:
+    return PageItem("tables", name)
+
+
+def _view(name: str) -> PageItem:
+    return PageItem("view", name)
+
+
+SECTIONS = (
+    PageSection(
+        "What was gained, and what it cost",
+        (_figure("frontier"), _figure("kl_frontier")),
+    ),
+    PageSection("Scores", (_figure("scores"), _tables("groups"))),
+    PageSection(
+        "Task by task", (_figure("benchmarks"), _tables("benchmarks"), _tables("variants"))
+    ),
+    PageSection("Samples", (_view("samples"),)),
+    PageSection(
+        "Transferability index",
+        (_figure("transfer"), _figure("transfer_map"), _tables("traits"), _tables("transfer")),
+    ),
+    PageSection(
+        "Drift from the base",
+        (_figure("kl"), _figure("kl_positions"), _figure("pca_shift"), _tables("drift")),
+    ),
+    PageSection(
+        "Hidden states",
+        (_figure("state_layers"), _figure("cka_maps"), _figure("pca_maps")),
+    ),
+    PageSection(
+        "Weights",
+        (
+            _figure("weight_layers"),
+            _figure("weight_directions"),
+            _figure("weight_overlap"),
+            _tables("weights"),
+        ),
+    ),
+    PageSection(
+        "Which tokens changed",
+        (
+            *(_figure("promoted"), _tables("shifted"), _view("shifted_view")),
+            *(_tables("shifted_examples"), _figure("shift_places"), _figure("rank_shift")),
+        ),
+    ),
+    PageSection(
+        "What single choices carry", (_figure("cross_sampling"), _tables("cross_sampling"))
+    ),
+    PageSection("Over training", (_figure("trajectories"), _figure("matched"), _tables("matched"))),
+    PageSection("Forgetting against drift", (_figure("forgetting"), _tables("forgetting"))),
+    PageSection("Beside the paper's numbers", (_figure("fidelity"), _tables("fidelity"))),
+    PageSection("Findings in full", (_view("findings"),)),
+    PageSection("Training", (_tables("arms"), _figure("training"))),
+)
+
+
+def sections_shown(content: dict) -> list[PageSection]:
+    """The sections with the items that `content` (figures, tables, views) holds."""
+    holds = {
+        "figure": content["figures"],
+        "tables": content["tables"],
+        "view": content["views"],
+    }
+    kept = (
+        s._replace(items=tuple(i for i in s.items if holds[i.kind].get(i.name))) for s in SECTIONS
+    )
+    return [section for section in kept if section.items]

@@ -1,0 +1,410 @@
+"""The paper's numbers beside ours: rows, tables and the figure, with the known reasons why two numbers may differ.
+
+Every reason is about the released code or the paper's own tables (arXiv 2507.00432 v2); none is about our result.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxreason.report.report_tables import NONE, Cell, Table, TableRow, benchmark_label, find
+from jaxreason.report.study_reader import Arm, Reader, Study
+from jaxreason.report.style import FAINT, GREY, Look, bar, grid, looks, point, true_minus
+from jaxreason.report.transfer_figures import INDEX_LINEAR
+from jaxreason.report.transfer_tables import one_mode, pooled_rows
+from jaxreason.report.wording import (
+    MINUS,
+    PAPER,
+    arm_labels,
+    decimals,
+    decoding_label,
+    group_label,
+    plain_number,
+    signed,
+)
+from jaxreason.results.drift_files import read_drift
+from jaxreason.results.groups import MATH
+from jaxreason.results.published import (
+    KL,
+    PCA_SHIFT,
+    RANK_SHIFT,
+    PublishedDrift,
+    published_benchmarks,
+    published_drifts,
+    published_indices,
+    published_models,
+    published_scores,
+)
+
+NONE_KNOWN = "it is further off than the choice of questions explains, and no cause is known"
+TRAINED_HERE = "the model was trained here, so it is not the paper's"
+OTHER_SCALES = "its deviations of gains are those of this study's arms, not the paper's"
+GROUP_NOT_STATED = "which benchmarks the paper's mean of this group holds is not stated"
+_SAMPLED = "the paper says temperature 0.6 and its scripts sample at 0.7"
+# In whichever way we measure.
+BENCHMARK_CAUSES = {
+    **dict.fromkeys(("aime24", "aime25", "math500", "gpqa_diamond", "livecodebench"), _SAMPLED),
+    "ifeval": "the released code has two IFEval paths, one of which cuts replies at 512 tokens, thoughts included; "
+    "which made the number is not known",
+    "headqa": "which of two HeadQA accuracies the paper gives (by likelihood, or by likelihood a character) is not "
+    "known",
+    "coqa": "the CoQA prompt changed between the releases of the code; which made the number is not known",
+}
+# Where we measure in the robust way alone, which has not these defects.
+BENCHMARK_DEFECTS = {
+    "aime24": "the released grader compares strings",
+    "aime25": "the released grader compares strings",
+    "math500": "the released grader compares strings",
+    "olympiadbench": "released generation stops at “Problem:”, and the grader compares strings with the first answer",
+    "gpqa_diamond": "in the released questions the right option is always D, and the article “a” is read as an answer",
+    "livecodebench": "the released code runs the last fenced block, whatever it is",
+    "acpbench": "released generation stops at “Q:”, which cuts thoughts that restate the question",
+    "headqa": "the released prompt asks without the chat's turn structure",
+    "coqa": "the released grader reads the first line after the thoughts alone",
+    "ifeval": "the released code may not strip thoughts",
+    "halueval": "the released grader reads the first line alone, and generation stops at a blank line",
+    "mc_taco": "the released score is the likelihood of yes and no, and always “no” has 66.1",
+}
+MODEL_CAUSES = {
+    "UniReason think-SFT": "its weights were uploaded again after the paper; two users then got 22 to 24 on AIME24 and "
+    "about 20 on AIME25 with the authors' settings",
+}
+_REPLIES = "the paper's replies are to other prompts than the evaluated ones, cut near 4,000 tokens, 100 a benchmark"
+DRIFT_CAUSES = {
+    PCA_SHIFT: "the paper's shift depends on the arbitrary signs of principal axes, on 100 drawn texts, and for some "
+    "benchmarks on another version of the data",
+    KL: _REPLIES,
+    RANK_SHIFT: _REPLIES,
+}
+TWO_MODES = (
+    "the paper's script reads raw text, so how one checkpoint can differ by mode is not known"
+)
+SCORE, MEAN, INDEX = "score", "mean", "index"
+KINDS = (SCORE, MEAN, INDEX, PCA_SHIFT, KL, RANK_SHIFT)
+# Where ours is: file, name and source of docs/drift.md.
+OURS = {
+    PCA_SHIFT: ("paper_pca_shift", "shift", "questions"),
+    KL: ("token_kl", "paper_kl", "tuned"),
+    RANK_SHIFT: ("token_kl", "paper_rank_shift", "tuned"),
+}
+LABELS = {
+    SCORE: "Scores (points)",
+    MEAN: "Group means (points)",
+    INDEX: "Transferability index",
+    PCA_SHIFT: "PCA shift (state units)",
+    KL: "KL, the paper's way (nats per token)",
+    RANK_SHIFT: "Rank shift (ranks)",
+}
+
+
+def not_reproducible(recomputed: float) -> str:
+    """Of an index that the paper's own scores do not give."""
+    return f"it does not follow from the paper's own scores, which give {recomputed:.1f}"
+
+
+def fewer(asked: int, published: int) -> str:
+    """Of a benchmark that was not asked whole."""
+    return f"{asked:,} of its {published:,} questions were asked"
+
+
+def robust_way(benchmark: str) -> str:
+    """Of a benchmark that was not measured in the paper's way."""
+    defect = BENCHMARK_DEFECTS.get(benchmark, "")
+    return f"it was measured in the robust way{f'; {defect}' if defect else ''}"
+
+
+def fidelity_rows(reader: Reader, study: Study, summary: dict[str, Any]) -> list[dict]:
+    """Published, ours, interval, difference and why they may differ; docs/fidelity.md says what each field is.
+
+    Args:
+      reader: of the study's folder.
+      study: its study.json, whose arms say which models of the paper they are.
+      summary: its scores, variants, index and ways.
+    """
+    rows: list[dict] = []
+    known = {base.name: (base.published, True, "") for base in study.bases if base.published}
+    for arm in study.arms:
+        if arm.published:
+            model = published_models()[arm.published]
+            known[arm.name] = (model.scores, arm.method == "given", arm.published)
+    for decoding in study.decodings:
+        for name, (scores, given, model) in known.items():
+            if scores:
+                rows += _score_rows(study, summary, decoding, name, scores, given, model)
+        for arm in (arm for arm in study.arms if arm.published in published_indices()):
+            rows += _index_rows(study, summary, decoding, arm)
+    for arm in (arm for arm in study.arms if arm.published):
+        rows += _drift_rows(reader, arm)
+    return rows
+
+
+def _row(kind: str, model: str, where: str, value: float, ours: dict, why: list[str]) -> dict:
+    """A row; `ours` has mean, low and high, each perhaps None."""
+    mean, low, high = (ours[name] for name in ("mean", "low", "high"))
+    agrees = None if low is None or high is None else bool(low <= value <= high)
+    return {
+        "kind": kind,
+        "model": model,
+        "where": where,
+        "published": value,
+        "mean": mean,
+        "low": low,
+        "high": high,
+        "difference": None if mean is None else mean - value,
+        "agrees": agrees,
+        "why": [] if agrees else why or [NONE_KNOWN],
+    }
+
+
+def _score_rows(
+    study: Study, summary: dict, decoding: str, name: str, scores: str, given: bool, model: str
+) -> Iterator[dict]:
+    """Of every benchmark; and of every group, where the report is about the paper's way and all of it was asked."""
+    values, here = published_scores()[scores], {"decoding": decoding, "model": name}
+    about = [] if given else [TRAINED_HERE]
+    more = [MODEL_CAUSES[model]] if model in MODEL_CAUSES else []
+    found = {b: ours for b in study.groups if b in values and (ours := _ours(summary, here, b))}
+    for benchmark, ours in found.items():
+        why = about + more + _of_benchmark(summary, benchmark, ours)
+        table = published_benchmarks()[benchmark].source
+        row = _row(SCORE, name, benchmark, values[benchmark], ours, why)
+        yield row | {"decoding": decoding, "source": table, "num_items": ours["num_items"]}
+    for group in study.group_names() if summary["variant"] == PAPER else ():
+        members = [one.name for one in published_benchmarks().values() if one.group == group]
+        whole = set(members) == set(study.benchmarks(group)) and set(members) <= found.keys()
+        ours = find(summary["scores"], **here, group=group, benchmark=None)
+        if whole and ours and ours["mean"] is not None:
+            mean = float(np.mean([values[member] for member in members]))
+            why = about + more + ["its benchmarks differ as their own rows say"]
+            row = _row(MEAN, name, group, mean, ours, why)
+            yield row | {"decoding": decoding, "source": "tables 9 to 11"}
+
+
+def _ours(summary: dict, here: dict, benchmark: str) -> dict | None:
+    """A score in the paper's way where there is one, else in the report's; with `way` and `num_items`."""
+    score = find(summary["scores"], **here, benchmark=benchmark)
+    if score is None or score["mean"] is None:
+        return None
+    there = {(way["benchmark"], way["variant"]) for way in summary["ways"]}
+    faithful = (benchmark, PAPER) in there
+    other = find(summary["variants"], **here, benchmark=benchmark, variant=PAPER)
+    ours = other if other is not None and other["mean"] is not None else score
+    return {**ours, "num_items": score["num_items"], "num_samples": score["num_samples"]} | {
+        "faithful": faithful
+    }
+
+
+def _of_benchmark(summary: dict, benchmark: str, ours: dict) -> list[str]:
+    known = published_benchmarks()[benchmark]
+    asked = ours["num_items"] * (ours["num_samples"] if known.in_pairs else 1)
+    why = [fewer(round(asked), known.questions)] if asked < known.questions else []
+    why += [] if ours["faithful"] else [robust_way(benchmark)]
+    return why + ([BENCHMARK_CAUSES[benchmark]] if benchmark in BENCHMARK_CAUSES else [])
+
+
+def _index_rows(study: Study, summary: dict, decoding: str, arm: Arm) -> Iterator[dict]:
+    """Of each group, in the mode that is nearest to the published one."""
+    found = [r for r in pooled_rows(summary["transfer"]) if r["arm"] == arm.name]
+    found = [row for row in found if row["decoding"] == decoding]
+    modes = {row["mode"] for row in found}
+    mode = "paper_scales" if "paper_scales" in modes else one_mode(found)
+    index = published_indices()[arm.published]
+    for group, value in index.values.items():
+        row = find(found, mode=mode, group=group)
+        if row is None:
+            continue
+        why = [not_reproducible(index.recomputed[group])] * (not index.reproducible)
+        why += [TRAINED_HERE] * (arm.method != "given")
+        why += [OTHER_SCALES] * (mode != "paper_scales")
+        why += _incomplete(study, group)
+        why += [f"ours is undefined: {row['undefined']}"] * (row["ti"] is None)
+        why += ["the scores that it is made of differ as their own rows say"]
+        ours = {"mean": row["ti"], "low": row["low"], "high": row["high"]}
+        row = _row(INDEX, arm.name, group, value, ours, why)
+        yield row | {"decoding": decoding, "source": "tables 1 and 5", "mode": mode}
+
+
+def _incomplete(study: Study, group: str) -> list[str]:
+    """A sentence where math or the group has not the paper's benchmarks, all and no others."""
+    for name in (MATH, group):
+        members = {one.name for one in published_benchmarks().values() if one.group == name}
+        if members != set(study.benchmarks(name)):
+            return ["its groups are not made of the paper's benchmarks, all of them and no others"]
+    return []
+
+
+def _drift_rows(reader: Reader, arm: Arm) -> Iterator[dict]:
+    """Of each published distance that was measured: mean over seeds, with the widest ends of their intervals."""
+    files: dict[tuple[int, str], dict | None] = {}
+    for one in (one for one in published_drifts() if one.model == arm.published):
+        metric, name, source = OURS[one.metric]
+        of_group = one.where not in published_benchmarks()
+        found = []
+        for seed in arm.seeds:
+            if (seed, metric) not in files:
+                folder = reader.folder / arm.folder(seed)
+                files[seed, metric] = read_drift(folder, metric, reader.read)
+            held = files[seed, metric] or {"rows": [], "groups": []}
+            rows, key = (held["groups"], "group") if of_group else (held["rows"], "benchmark")
+            wanted = (one.where, name, source)
+            found += [r for r in rows if (r[key], r["name"], r["source"]) == wanted]
+        if found:
+            ours = {
+                "mean": float(np.mean([row["value"] for row in found])),
+                "low": min(row["low"] for row in found),
+                "high": max(row["high"] for row in found),
+            }
+            why = _of_drift(arm, one, of_group)
+            row = _row(one.metric, arm.name, one.where, one.value, ours, why)
+            yield row | {"decoding": None, "source": one.source}
+
+
+def _of_drift(arm: Arm, one: PublishedDrift, of_group: bool) -> list[str]:
+    why = [TRAINED_HERE] * (arm.method != "given")
+    why += [GROUP_NOT_STATED] * of_group
+    why += [TWO_MODES] * (published_models()[one.model].method == "vendor")
+    return [*why, DRIFT_CAUSES[one.metric]]
+
+
+def fidelity_tables(summary: dict[str, Any]) -> list[Table]:
+    """For each kind of published number: how many were measured here, how many agree, and how far off the rest is."""
+    rows = []
+    for kind in KINDS:
+        members = [row for row in summary["fidelity"] if row["kind"] == kind]
+        known = [row for row in members if row["difference"] is not None]
+        if known:
+            judged = [row for row in known if row["agrees"] is not None]
+            agree = sum(row["agrees"] for row in judged)
+            sizes = [abs(row["difference"]) for row in known]
+            digits = decimals([np.median(sizes)])
+            furthest = known[int(np.argmax(sizes))]
+            said = f"{_model(summary, furthest)}, {_where(summary, furthest)}"
+            cells = (
+                Cell(f"{len(known)}"),
+                Cell(f"{agree} of {len(judged)}"),
+                Cell(plain_number(float(np.median(sizes)), digits)),
+                Cell(signed(furthest["difference"], digits), said),
+            )
+            rows.append(TableRow(LABELS[kind], cells))
+    columns = ("measured here", "published value in our interval", "median distance", "furthest")
+    text = "The paper's numbers (arXiv 2507.00432 v2) beside ours."
+    return [Table(text, columns, tuple(rows))] if rows else []
+
+
+def fidelity_detail_tables(summary: dict[str, Any]) -> list[Table]:
+    """A table a kind and decoding: published, ours with its interval, the difference, and why they may differ."""
+    found: dict[tuple[str, str | None], list[dict]] = {}
+    for row in summary["fidelity"]:
+        found.setdefault((row["kind"], row["decoding"]), []).append(row)
+    return [
+        _table(summary, kind, decoding, found[kind, decoding])
+        for kind in KINDS
+        for decoding in dict.fromkeys(key[1] for key in found if key[0] == kind)
+    ]
+
+
+def _table(summary: dict, kind: str, decoding: str | None, members: list[dict]) -> Table:
+    numbers: dict[str, int] = {}
+    digits = 1 if kind in (SCORE, MEAN, INDEX) else decimals([r["published"] for r in members])
+    rows = [
+        TableRow(_where(summary, row), _cells(row, digits, numbers), _model(summary, row))
+        for row in members
+    ]
+    said = LABELS[kind] if decoding is None else f"{LABELS[kind]}. {decoding_label(decoding)}."
+    notes = [f"({number}) {text[0].upper()}{text[1:]}." for text, number in numbers.items()]
+    columns = ("published", "ours", "difference", "may differ since")
+    return Table(
+        f"{said} In the paper: {_sources(members)}.", columns, tuple(rows), notes=tuple(notes)
+    )
+
+
+def _sources(members: list[dict]) -> str:
+    return ", ".join(dict.fromkeys(row["source"] for row in members))
+
+
+def _cells(row: dict, digits: int, numbers: dict[str, int]) -> tuple[Cell, ...]:
+    ours = NONE
+    if row["mean"] is not None:
+        ends = (
+            "?" if row[name] is None else plain_number(row[name], digits)
+            for name in ("low", "high")
+        )
+        ours = Cell(
+            plain_number(row["mean"], digits), "" if row["low"] is None else " to ".join(ends)
+        )
+    difference = NONE if row["difference"] is None else Cell(signed(row["difference"], digits))
+    marks = [f"({numbers.setdefault(text, len(numbers) + 1)})" for text in row["why"]]
+    why = "in our interval" if row["agrees"] else " ".join(marks)
+    return Cell(plain_number(row["published"], digits)), ours, difference, Cell(why)
+
+
+def _model(summary: dict, row: dict) -> str:
+    return arm_labels(summary)[row["model"]]
+
+
+def _where(summary: dict, row: dict) -> str:
+    where = row["where"]
+    if where in summary["labels"] or where not in published_benchmarks():
+        is_group = any(group["name"] == where for group in summary["groups"])
+        return group_label(where) if is_group else benchmark_label(summary, where)
+    return published_benchmarks()[where].label
+
+
+def fidelity_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
+    """Ours against the published number, a panel a kind: on the line both are the same."""
+    rows = [row for row in summary["fidelity"] if row["mean"] is not None]
+    kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in rows)]
+    kinds = [kind for kind in kinds if kind != "mean"]  # their benchmarks are there
+    if not kinds:
+        return None
+    look, arms = looks(summary), [arm["name"] for arm in summary["arms"]]
+    figure, axes = grid(len(kinds), 3, 3.0, narrow)
+    for panel, kind in zip(axes, kinds, strict=True):
+        members = [row for row in rows if row["kind"] == kind]
+        for row in members:
+            colour = look[row["model"]].colour if row["model"] in arms else GREY
+            one = Look(colour, look[row["model"]].marker)
+            if row["low"] is not None and row["high"] is not None:
+                ends = row["low"], row["high"]
+                bar(panel, row["published"], row["mean"], ends, one, vertical=True, thin=True)
+            point(panel, row["published"], row["mean"], one, small=len(members) > 40)
+        _same_scale(panel, kind, members)
+        panel.set_title(LABELS[kind])
+        panel.set_xlabel("published")
+        panel.set_ylabel("ours")
+    return figure
+
+
+def _same_scale(axes: Axes, kind: str, rows: list[dict]) -> None:
+    """Equal axes with the diagonal; logarithmic outside of a line around 0 where numbers span decades."""
+    values = [value for row in rows for value in (row["published"], row["mean"])]
+    low, high = min(0.0, *values), max(values)
+    room = 0.06 * (high - low) or 1.0
+    axes.set_xlim(low - room * (low < 0), high + room)
+    axes.set_ylim(low - room * (low < 0), high + room)
+    true_minus(axes, "x", "y")
+    if kind != SCORE:
+        linear = (
+            INDEX_LINEAR
+            if kind == INDEX
+            else max(min(filter(None, map(abs, values)), default=1.0), high / 1e4)
+        )
+        ticks = _decades(low, high, linear)
+        for name in "xy":
+            getattr(axes, f"set_{name}scale")("symlog", linthresh=linear)
+            getattr(axes, f"set_{name}ticks")(ticks, [_number(tick) for tick in ticks])
+        axes.minorticks_off()
+    axes.axline((0, 0), (1, 1), color=FAINT, linewidth=1.0, zorder=1)
+
+
+def _decades(low: float, high: float, linear: float) -> list[float]:
+    """0 and the powers of ten beyond the linear part, those that the axis shows."""
+    powers = [10.0**k for k in range(-6, 7) if 10.0**k > linear]
+    return [-x for x in reversed(powers) if -x >= low] + [0.0] + [x for x in powers if x <= high]
+
+
+def _number(value: float) -> str:
+    return f"{value:g}".replace("-", MINUS)

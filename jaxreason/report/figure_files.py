@@ -1,0 +1,90 @@
+"""How a figure becomes files: wide and narrow SVG and a PNG, with panel titles that fit."""
+
+import io
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from jaxreason.report.style import figure_settings
+
+BROWSER_FONTS = "font-family: 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
+SAFE_TITLE = 0.6  # of a column's share of the figure: titles up to here have room in any layout
+TITLE_GAP = 8  # pixels between two titles
+
+
+class Drawn(NamedTuple):
+    """A figure as files: wide and narrow SVG, and a PNG of the wide one."""
+
+    svg: str
+    narrow_svg: str
+    png: bytes
+
+
+def render_figure(
+    function: Callable[[dict, bool], Figure | None], summary: dict[str, Any]
+) -> Drawn | None:
+    """Both layouts of a figure; None if the summary holds nothing to draw."""
+    with matplotlib.rc_context(figure_settings()):
+        wide = function(summary, False)
+        if wide is None:
+            return None
+        wrap_titles(wide)
+        svg = _svg(wide)
+        wide.set_layout_engine("none")  # the layout is found, and need not be found again
+        narrow = function(summary, True)
+        wrap_titles(narrow)
+        return Drawn(svg, _svg(narrow), _png(wide))
+
+
+def _svg(figure: Figure) -> str:
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    return re.sub(r"font-family: [^;\"]*", BROWSER_FONTS, text[text.index("<svg") :])
+
+
+def _png(figure: Figure) -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=200, metadata={"Software": None})
+    return out.getvalue()
+
+
+def wrap_titles(figure: Figure) -> None:
+    """Breaks, between words, titles that would reach the next one or leave the figure. Call it when all is drawn."""
+    titles = {axes: _title_of(axes) for axes in figure.axes if axes.get_visible()}
+    titles = {axes: title for axes, title in titles.items() if title is not None}
+    columns = max((a.get_subplotspec().get_gridspec().ncols for a in titles), default=1)
+    widths = (title.get_window_extent().width for title in titles.values())
+    if max(widths, default=0) < SAFE_TITLE * figure.bbox.width / columns:
+        return  # finding the layout takes time
+    figure.draw_without_rendering()
+    boxes = {axes: axes.get_window_extent() for axes in titles}
+    for axes, title in titles.items():
+        row = (b for b in boxes.values() if abs(b.y1 - boxes[axes].y1) < 1)
+        right = min((b.x0 for b in row if b.x0 > boxes[axes].x0), default=figure.bbox.x1)
+        _wrap_title(title, right - boxes[axes].x0 - TITLE_GAP)
+
+
+def _title_of(axes: Axes) -> Text | None:
+    said = axes.get_title("left")
+    return next((t for t in axes.findobj(Text) if t.get_text() == said), None) if said else None
+
+
+def _wrap_title(title: Text, room: float) -> None:
+    """Greedily; a word that is wider than `room` pixels stays whole."""
+    done: list[str] = []
+    for line in title.get_text().split("\n"):
+        words = line.split(" ")
+        done.append(words[0])
+        for word in words[1:]:
+            title.set_text(f"{done[-1]} {word}")
+            if title.get_window_extent().width > room:
+                done.append(word)
+            else:
+                done[-1] = f"{done[-1]} {word}"
+    title.set_text("\n".join(done))

@@ -1,0 +1,182 @@
+"""Tables as plain records, and their files: CSV (interval ends in columns of their own) and LaTeX with booktabs."""
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from jaxreason.report.wording import MINUS, decoding_label
+
+_NUMBER = re.compile(rf"[+{MINUS}-]?\d[\d,]*(\.\d+)?")
+_LONG = 45  # rows; more take several pages
+_LATEX = {
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"},
+    **{MINUS: "$-$", "–": "--", "—": "---", "\u2009": r"\,", "\u00a0": "~", "‖": r"$\Vert$"},
+    **{"†": r"\textdagger{}", "“": "``", "”": "''", "’": "'", "…": r"\ldots{}", "×": r"$\times$"},
+    **{"Δ": r"$\Delta$", "Σ": r"$\Sigma$", "≥": r"$\geq$", "≤": r"$\leq$", "±": r"$\pm$"},
+    **{"√": r"$\surd$", "·": r"$\cdot$", "→": r"$\rightarrow$", "²": r"$^2$", "⊥": r"$\perp$"},
+    **{"∞": r"$\infty$", "°": r"$^\circ$", "≈": r"$\approx$", "μ": r"$\mu$", "σ": r"$\sigma$"},
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number as text, its interval, and whether it is a clear change (`up`, `down`) or not."""
+
+    text: str
+    interval: str = ""
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A line: its label, its cells, and whether it starts a section named `section`."""
+
+    label: str
+    cells: tuple[Cell, ...]
+    section: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A caption, column labels in two levels (`spans`: label and number of columns), rows and
+    notes.
+    """
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+    spans: tuple[tuple[str, int], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+NONE = Cell("–")
+
+
+def benchmark_label(summary: dict[str, Any], name: str) -> str:
+    """What a benchmark is called."""
+    return summary["labels"].get(name, name.replace("_", " "))
+
+
+def find(rows: list[dict], **wanted: Any) -> dict | None:
+    """The first row with these values."""
+    return next(
+        (row for row in rows if all(row[key] == value for key, value in wanted.items())), None
+    )
+
+
+def decoding_caption(decoding: str, text: str) -> str:
+    """The caption of one decoding's table."""
+    return f"{decoding_label(decoding)}. {text}"
+
+
+def head_labels(table: Table) -> list[str]:
+    """The columns' labels in one level."""
+    spans = [label for label, width in table.spans for _ in range(width)]
+    spans += [""] * (len(table.columns) - len(spans))
+    pairs = zip(spans, table.columns, strict=True)
+    return [f"{span}: {column}" if span else column for span, column in pairs]
+
+
+def table_csv(table: Table) -> str:
+    """Comma-separated values: section, label, and for each column its value, `low` and `high` of an interval, and
+    whether it is a clear change (`up`, `down`) where any cell has them. Numbers are plain, with a hyphen as minus.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    columns = list(zip(*(row.cells for row in table.rows), strict=True))
+    shapes = [(any(c.interval for c in cells), any(c.tone for c in cells)) for cells in columns]
+    head = ["section", "row"]
+    for label, (interval, tone) in zip(head_labels(table), shapes, strict=True):
+        head += [label, *((f"{label} low", f"{label} high") if interval else ())]
+        head += [f"{label} clear"] if tone else []
+    writer.writerow(map(_no_control, head))
+    for row in table.rows:
+        values = [row.section, row.label]
+        for cell, (interval, tone) in zip(row.cells, shapes, strict=True):
+            values += [_plain_csv(cell.text), *(_ends(cell) if interval else ())]
+            values += [cell.tone] if tone else []
+        writer.writerow(map(_no_control, values))
+    return out.getvalue()
+
+
+def _ends(cell: Cell) -> tuple[str, str]:
+    low, _, high = cell.interval.partition(" to ")
+    return _plain_csv(low), _plain_csv(high)
+
+
+def _plain_csv(text: str) -> str:
+    """A number that other programs read; any other text as it is."""
+    number = text.rstrip("†")
+    if not _NUMBER.fullmatch(number):
+        return text
+    return number.replace(MINUS, "-").replace(",", "").lstrip("+")
+
+
+def _no_control(text: str) -> str:
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", "\ufffd", text)
+
+
+def table_latex(table: Table, label: str) -> str:
+    """A table environment (a longtable where it is long) for the packages booktabs and longtable.
+
+    Args:
+      table: of the report.
+      label: that a paper refers to it by.
+    """
+    width, long = len(table.columns) + 1, len(table.rows) > _LONG
+    caption = f"\\caption{{{latex(' '.join((table.caption, *table.notes)))}}}\\label{{tab:{label}}}"
+    body = ["\\toprule", *_head(table), "\\midrule", *(["\\endhead"] if long else [])]
+    body += [*_body(table, width), "\\bottomrule"]
+    columns = "{l" + "r" * (width - 1) + "}"
+    if long:
+        begin, end = [f"\\begin{{longtable}}{columns}", f"{caption} \\\\"], ["\\end{longtable}"]
+    else:
+        begin = ["\\begin{table}", "\\centering", caption, f"\\begin{{tabular}}{columns}"]
+        end = ["\\end{tabular}", "\\end{table}"]
+    needs = "% \\usepackage{booktabs,longtable,textcomp} and \\usepackage[T1]{fontenc}"
+    return "\n".join([needs, *begin, *body, *end]) + "\n"
+
+
+def _head(table: Table) -> list[str]:
+    lines, rules, start = [], [], 2
+    for _, width in table.spans:
+        rules.append(f"\\cmidrule(lr){{{start}-{start + width - 1}}}")
+        start += width
+    if table.spans:
+        spans = (f"\\multicolumn{{{w}}}{{c}}{{{latex(label)}}}" for label, w in table.spans)
+        lines += [f" & {' & '.join(spans)} \\\\", " ".join(rules)]
+    return [*lines, " & ".join(["", *map(latex, table.columns)]) + r" \\"]
+
+
+def _body(table: Table, width: int) -> list[str]:
+    lines, section = [], ""
+    for row in table.rows:
+        if row.section and row.section != section:
+            lines += ["\\addlinespace"] if lines else []
+            lines.append(f"\\multicolumn{{{width}}}{{l}}{{\\textit{{{latex(row.section)}}}}} \\\\")
+            section = row.section
+        lines.append(" & ".join([latex(row.label), *map(_latex_cell, row.cells)]) + r" \\")
+    return lines
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = latex(cell.text)
+    text = f"\\textbf{{{text}}}" if cell.tone else text
+    return f"{text} {{\\scriptsize [{latex(cell.interval)}]}}" if cell.interval else text
+
+
+def latex(text: str) -> str:
+    """A text in which nothing is a command; what LaTeX has no letter for stays as it is."""
+    # A bracket after a row's end would be its argument, so none stands bare.
+    escaped = (_LATEX.get(character, character) for character in _no_control(text))
+    return "".join(escaped).replace("[", "{[}").replace("]", "{]}").replace("\n", " ")
+
+
+def arms_in(summary: dict[str, Any], rows: list[dict]) -> list[str]:
+    """The arms that any of the rows is of, in the order of the summary."""
+    there = {row["arm"] for row in rows}
+    return [arm["name"] for arm in summary["arms"] if arm["name"] in there]

@@ -1,0 +1,375 @@
+"""Reads the files of a study for the report. Every file is hashed; a missing one is None."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from etils import epath
+
+from jaxreason.errors import UserError
+from jaxreason.results.atomic_files import check_object, parse_json
+from jaxreason.results.claims import DONE
+from jaxreason.results.grade_files import (
+    finished_grades,
+    grade_head_path,
+    graded_samples,
+    grades_path,
+)
+from jaxreason.results.groups import groups_in_order
+from jaxreason.results.jsonl import grown_exists, iter_jsonl, read_grown
+from jaxreason.results.sample_files import (
+    SampleKey,
+    finished_samples,
+    sample_head_path,
+    samples_path,
+    without_texts,
+)
+from jaxreason.results.score_files import (
+    EVALUATION,
+    SCORES,
+    parse_score_rows,
+    rows_of_variant,
+    sample_key_of,
+)
+from jaxreason.results.study_files import (
+    BASE,
+    STEPS,
+    TRAJECTORY_FOLDER,
+    base_of,
+    bases_of,
+    is_study,
+    read_manifest,
+    read_trajectory,
+    run_folder,
+    trajectory_path,
+)
+from jaxreason.results.training_files import METRICS, check_metrics
+
+# What the report keeps of a sample and its grade.
+KEPT = (
+    *("id", "subset", "cluster", "num_tokens", "finish_reason"),
+    *("answer", "extracted", "scores", "error"),
+)
+Samples = dict[tuple[str, str], list[dict]]  # KEPT of each line, by benchmark and decoding
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training (or one given checkpoint) and its seeds."""
+
+    name: str
+    method: str
+    label: str
+    seeds: tuple[int, ...]
+    base: str = BASE  # the folder of the base that it is compared with
+    after: str = ""  # the arm whose model it started from
+    drift: bool = True  # whether it is compared with its base beyond its scores
+    published: str = ""  # its name in the paper's tables
+    traits: Mapping[str, str] = field(default_factory=dict)  # what it is grouped by
+    at: str = ""  # where its one model lies, if not in a folder of its own
+    trajectory: str = ""  # and its trajectory
+
+    def folder(self, seed: int) -> str:
+        """Where the run of a seed is, relative to the study."""
+        return self.at or run_folder(self.name, seed)
+
+    def trajectory_folder(self, seed: int) -> str:
+        """Where the trajectory of a run is, relative to the study."""
+        return self.trajectory or f"{self.folder(seed)}/{TRAJECTORY_FOLDER}"
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A model that arms are compared with; its folder is its name."""
+
+    name: str
+    model: str
+    label: str
+    published: str = ""  # its name in the paper's tables
+
+
+@dataclass(frozen=True)
+class Study:
+    """What study.json says."""
+
+    name: str
+    base: str
+    shared_base: bool | None  # whether all seeds start from one base; None: it does not say
+    groups: dict[str, str]  # benchmark -> group
+    labels: dict[str, str]  # benchmark -> what to call it
+    bases: tuple[BaseModel, ...]
+    arms: tuple[Arm, ...]  # those of one base together, in the order of the bases
+    decodings: tuple[str, ...]
+    variant: str = "robust"  # whose scores the report is about
+    notes: tuple[str, ...] = ()  # what its maker left out, a sentence each
+
+    def group_names(self) -> tuple[str, ...]:
+        """The groups of its benchmarks, in the order of `results.groups`."""
+        return tuple(groups_in_order(self.groups.values()))
+
+    def benchmarks(self, group: str) -> tuple[str, ...]:
+        """The benchmarks of a group, in the order of study.json."""
+        return tuple(name for name, other in self.groups.items() if other == group)
+
+    def runs(self) -> list[tuple[Arm, int]]:
+        """Every arm with every seed."""
+        return [(arm, seed) for arm in self.arms for seed in arm.seeds]
+
+
+class Evaluation(NamedTuple):
+    """A finished evaluation of one model."""
+
+    rows: list[dict]  # of scores.json, for the variant that the report is about
+    samples: Samples
+    all_rows: list[dict]  # of scores.json
+    asked: dict[str, Any]  # how the model was asked
+    others: dict[str, Samples]  # by variant: the same benchmarks, measured in another way
+
+    def measured(self, variant: str) -> "Evaluation":
+        """What is known of it in another variant, of benchmarks that were measured in both."""
+        samples = self.others.get(variant, {})
+        rows = rows_of_variant(self.all_rows, variant)
+        rows = [row for row in rows if (row["benchmark"], row["decoding"]) in samples]
+        return self._replace(rows=rows, samples=samples)
+
+
+class Reader:
+    """Reads files below a study's folder and remembers their hashes."""
+
+    def __init__(self, folder: epath.PathLike):
+        self.folder = epath.Path(folder)
+        self.hashes: dict[str, str] = {}
+        self.evaluations: dict[tuple[str, str], Evaluation | None] = {}
+
+    def _bytes(self, name: str) -> bytes | None:
+        path = self.folder / name
+        if not grown_exists(path):
+            return None
+        data = read_grown(path)
+        self.hashes[name] = hashlib.sha256(data).hexdigest()
+        return data
+
+    def json(self, name: str) -> Any:
+        """The value of a JSON file; None if there is none.
+
+        Raises:
+          ValueError: the file is broken.
+        """
+        data = self._bytes(name)
+        return None if data is None else parse_json(data, str(self.folder / name))
+
+    def object(self, name: str, types: dict[str, type]) -> dict[str, Any] | None:
+        """The object in a JSON file, with values of these types under these keys; None if there is none.
+
+        Raises:
+          UserError: the file is broken, or holds something else.
+        """
+        path = self.folder / name
+        value = self.json(name)
+        return check_object(value, types, str(path)) if name in self.hashes else None
+
+    def read(self, path: epath.Path, types: Mapping[str, type]) -> dict[str, Any]:
+        """`object` of the path of a file that is there, as the readers in `results` take it."""
+        return self.object(str(path.relative_to(self.folder)), dict(types))
+
+    def jsonl(
+        self, name: str, kept: Callable[[dict, str], dict] = lambda row, where: row
+    ) -> list[dict] | None:
+        """The complete lines of a jsonl file; None if there is none.
+
+        Args:
+          name: of the file.
+          kept: what is held of a line, of which the second argument says where it is; the file is read line by line.
+        """
+        path, digest = self.folder / name, hashlib.sha256()
+        if not grown_exists(path):
+            return None
+        rows = enumerate(iter_jsonl(path, digest.update), start=1)
+        found = [kept(row, f"{path}, line {number}") for number, row in rows]
+        self.hashes[name] = digest.hexdigest()
+        return found
+
+
+def read_study(reader: Reader) -> Study:
+    """study.json; in the folder of a trajectory alone the run as a study's one arm.
+
+    Raises:
+      ValueError: no study.json, or a key is missing.
+    """
+    if not is_study(reader.folder) and trajectory_path(reader.folder).exists():
+        return _study_of_trajectory(read_trajectory(reader.folder, reader.read))
+    found = read_manifest(reader.folder, reader.read)
+    bases = bases_of(found)
+    names = [base["name"] for base in bases]
+    arms = sorted(map(_arm, found["arms"]), key=lambda arm: names.index(arm.base))
+    return Study(
+        name=found["name"],
+        base=found["base"],
+        shared_base=found.get("shared_base", None),
+        groups=found["groups"],
+        labels=found.get("labels", {}),
+        bases=tuple(_base(base, bases) for base in bases),
+        arms=tuple(arms),
+        decodings=tuple(found["decodings"]),
+        notes=tuple(found.get("notes", ())),
+    )
+
+
+def _study_of_trajectory(found: dict) -> Study:
+    """The base and the last step of a run as a study."""
+    steps = [row["step"] for row in found["steps"]]
+    scores = [row for step in found["steps"] for row in step["scores"]]
+    run = found["run"].rstrip("/")
+    name = run.rsplit("/", 1)[-1]
+    arm = Arm(
+        name,
+        found["method"],
+        name,
+        (found["seed"],),
+        f"{STEPS}/0",
+        at=f"{STEPS}/{steps[-1]}",
+        trajectory=".",
+    )
+    return Study(
+        name=run,
+        base=found["base"],
+        shared_base=True,
+        groups={row["benchmark"]: row["group"] for row in scores},
+        labels={row["benchmark"]: row["label"] for row in scores},
+        bases=(BaseModel(f"{STEPS}/0", found["base"], "Base"),),
+        arms=(arm,),
+        decodings=tuple(dict.fromkeys(row["decoding"] for row in scores)),
+    )
+
+
+def _arm(entry: dict) -> Arm:
+    about = entry["name"], entry["method"], entry["label"], tuple(entry["seeds"])
+    more = entry.get("after", ""), entry.get("drift", True), entry.get("published", "")
+    return Arm(*about, base_of(entry), *more, entry.get("traits", {}))
+
+
+def _base(base: dict[str, str], bases: list[dict[str, str]]) -> BaseModel:
+    label = base.get("label") or _base_label(base, bases)
+    return BaseModel(base["name"], base["model"], label, base.get("published", ""))
+
+
+def _base_label(base: dict[str, str], bases: list[dict[str, str]]) -> str:
+    """Of several bases the last part of its path says which it is."""
+    return "Base" if len(bases) == 1 else f"Base {epath.Path(base['model']).name}"
+
+
+def read_evaluation(reader: Reader, folder: str, variant: str) -> Evaluation | None:
+    """The evaluation of the model in `folder`; None unless it has finished.
+
+    Args:
+      reader: of the study's folder.
+      folder: of the model, in it.
+      variant: of the scores that the report is about.
+
+    Raises:
+      UserError: a file of it is broken or missing, or a sample is missing or doubled.
+    """
+    key = folder, variant
+    if key not in reader.evaluations:  # several parts of the report read it
+        reader.evaluations[key] = _read_evaluation(reader, folder, variant)
+    return reader.evaluations[key]
+
+
+def _read_evaluation(reader: Reader, folder: str, variant: str) -> Evaluation | None:
+    name = f"{folder}/{EVALUATION}/{SCORES}"
+    scores = reader.json(name)
+    if scores is None:
+        return None
+    all_rows = parse_score_rows(scores, str(reader.folder / name))
+    rows = rows_of_variant(all_rows, variant)
+    found = _samples_by_variant(reader, folder, rows + _otherwise(all_rows, rows))
+    samples = found.pop(variant, {})
+    asked = scores.get("asked", {}) | {k: scores[k] for k in ("max_length",) if k in scores}
+    return Evaluation(rows, samples, all_rows, asked, found)
+
+
+def _otherwise(all_rows: list[dict], rows: list[dict]) -> list[dict]:
+    """The rows of benchmarks of `rows` that were made from other samples or by another grader: a variant that asks and
+    grades alike is no second way of measuring.
+    """
+    made_from = {(r["benchmark"], r["decoding"]): (r["prompt"], r["grader"]) for r in rows}
+    return [
+        row
+        for row in all_rows
+        if made_from.get((row["benchmark"], row["decoding"]), (row["prompt"], row["grader"]))
+        != (row["prompt"], row["grader"])
+    ]
+
+
+def _samples_by_variant(reader: Reader, folder: str, rows: list[dict]) -> dict[str, Samples]:
+    """Each sample file is read once, whatever the number of its graders."""
+    graders: dict[SampleKey, dict[str, set[str]]] = {}
+    for row in rows:
+        names = graders.setdefault(sample_key_of(row), {}).setdefault(row["grader"], set())
+        names.add(row["variant"])
+    found: dict[str, Samples] = {}
+    for key, variants in graders.items():
+        samples = _samples(reader, folder, key)
+        for grader, names in variants.items():
+            lines = _graded(reader, folder, key, grader, samples)
+            for name in names:
+                found.setdefault(name, {})[key.benchmark, key.decoding] = lines
+    return found
+
+
+def _samples(reader: Reader, folder: str, key: SampleKey) -> list[dict]:
+    inside = epath.Path(folder) / EVALUATION
+    path, head = samples_path(inside, key), sample_head_path(inside, key)
+    lines, made_with = _both(reader, path, head, without_texts)
+    return finished_samples(lines, made_with, str(reader.folder / path))
+
+
+def _graded(
+    reader: Reader, folder: str, key: SampleKey, grader: str, samples: list[dict]
+) -> list[dict]:
+    inside = epath.Path(folder) / EVALUATION
+    path, head = grades_path(inside, key, grader), grade_head_path(inside, key, grader)
+    lines, made_with = _both(reader, path, head)
+    where = str(reader.folder / path)
+    grades = finished_grades(lines, made_with, where)
+    graded = graded_samples(samples, grades, where, itemgetter("digest"))
+    return [{name: line[name] for name in KEPT} for line in graded]
+
+
+def _both(
+    reader: Reader,
+    path: epath.Path,
+    head: epath.Path,
+    kept: Callable[[dict, str], dict] = lambda row, where: row,
+) -> tuple[list[dict], dict]:
+    """The lines of a file and what its head says.
+
+    Raises:
+      UserError: one of the two is not there.
+    """
+    lines, made_with = reader.jsonl(str(path), kept), reader.object(str(head), {})
+    for name, value in ((path, lines), (head, made_with)):
+        if value is None:
+            raise UserError(
+                f"{reader.folder / name}: not found, though {SCORES} lists its scores. `jaxreason grade` makes grades "
+                "again; samples, `jaxreason eval`."
+            )
+    return lines, made_with
+
+
+def read_run_metrics(reader: Reader, arm: Arm, seed: int) -> list[dict]:
+    """The lines of a training run's metrics.jsonl; none of one that has not begun, or of an arm
+    that was not trained.
+
+    Raises:
+      UserError: a step is missing, doubled or out of order, or the file of a finished run is gone.
+    """
+    folder = arm.folder(seed)
+    name, done = f"{folder}/{METRICS}", reader.object(f"{folder}/{DONE}", {"num_steps": int})
+    lines = reader.jsonl(name)
+    num_steps = None if done is None else done["num_steps"]
+    if lines is None and num_steps is None:
+        return []
+    return check_metrics(lines or [], str(reader.folder / name), num_steps)

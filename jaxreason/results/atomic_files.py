@@ -1,0 +1,212 @@
+"""Files that are written whole or not at all: text, bytes and JSON, as every stage writes and reads them."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from etils import epath
+
+from jaxreason.errors import UserError
+from jaxreason.results.lease import check_held
+
+ReadObject = Callable[[epath.Path, Mapping[str, type]], dict[str, Any]]
+WHAT_TO_DO = "Put back a copy of it, or remove it to have it made again."
+_NAMES = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+}
+_LEFTOVER = re.compile(r".+\.tmp-(\d+)")
+
+
+def absolute(path: epath.PathLike) -> epath.Path:
+    """The path from the root, as Orbax and sections with a folder of their own need it; `gs://...` is one already."""
+    return epath.Path(path if is_remote(path) else os.path.abspath(path))
+
+
+def is_remote(path: epath.PathLike) -> bool:
+    """Whether it is on a bucket, where an object is written whole, and nothing is appended to or renamed."""
+    return "://" in os.fspath(path)
+
+
+def atomic_write_text(path: epath.PathLike, text: str) -> None:
+    """`atomic_write_bytes` of a text in UTF-8."""
+    atomic_write_bytes(path, text.encode())
+
+
+def atomic_write_bytes(path: epath.PathLike, data: bytes) -> None:
+    """Write a whole file or none: to a temporary name beside it, on the disk, then renamed.
+
+    What processes that are gone left half-written in that folder is removed first. A bucket's objects appear whole by
+    themselves.
+
+    Raises:
+      OSError: the disk is full, or the path cannot be written; the file is then as it was.
+      LeaseError: on a bucket, if another run has taken over the directory that this one held.
+    """
+    path = epath.Path(path)
+    if is_remote(path):
+        check_held()
+        path.write_bytes(data)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path.parent)
+    temporary = path.parent / f"{path.name}.tmp-{os.getpid()}"
+    try:
+        with about(path), open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)  # its errors have a number, epath's have none
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def remove(path: epath.PathLike) -> None:
+    """Removes a file, if it is there.
+
+    Raises:
+      LeaseError: as `atomic_write_bytes`.
+    """
+    if is_remote(path):
+        check_held()
+    epath.Path(path).unlink(missing_ok=True)
+
+
+def remove_folder(path: epath.PathLike) -> None:
+    """Removes a folder with all that is in it, if it is there.
+
+    Raises:
+      LeaseError: as `atomic_write_bytes`.
+    """
+    if is_remote(path):
+        check_held()
+    epath.Path(path).rmtree(missing_ok=True)
+
+
+@contextlib.contextmanager
+def about(path: epath.PathLike) -> Iterator[None]:
+    """Within it an error of the system says which file it is about: those of `write`, `flush` and `fsync` do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
+def copy_files(source: str | os.PathLike, target: epath.Path) -> None:
+    """Writes every file below a local folder to the same place below another one, each whole.
+
+    Raises:
+      LeaseError: as `atomic_write_bytes`.
+    """
+    source = pathlib.Path(source)  # epath walks no tree
+    for path in (path for path in source.rglob("*") if not path.is_dir()):
+        atomic_write_bytes(target / path.relative_to(source), path.read_bytes())
+
+
+def remove_others(folder: epath.Path, names: Collection[str]) -> None:
+    """Removes the files of a folder that have none of these names; a bucket has no folder where nothing is in it."""
+    try:
+        there = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for path in there:
+        if path.name not in names:
+            remove(path)
+
+
+def _remove_leftovers(folder: epath.Path) -> None:
+    for name in os.listdir(folder):
+        found = _LEFTOVER.fullmatch(name)
+        if found and not _lives(int(found[1])):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
+
+
+def _sync_folder(folder: epath.Path) -> None:
+    """Has the disk keep the folder's new names too, so that a power cut cannot undo a rename."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except (
+        OSError
+    ):  # some network file systems cannot; a file's content was synced above all the same
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: epath.PathLike, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    atomic_write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: epath.PathLike, advice: str = WHAT_TO_DO) -> Any:
+    """The value in a JSON file; `advice` is what to do when it is broken.
+
+    Raises:
+      UserError: it is empty, cut off, not UTF-8 or not JSON; names the file.
+    """
+    return parse_json(epath.Path(path).read_bytes(), str(path), advice)
+
+
+def parse_json(data: bytes, source: str, advice: str = WHAT_TO_DO) -> Any:
+    """`read_json` of bytes already read; `source` names their file in messages."""
+    text = _decode(data, source, advice)
+    if not text.strip():
+        raise UserError(f"{source}: the file is empty. {advice}")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{source}: not valid JSON ({error}). {advice}") from error
+
+
+def read_object(
+    path: epath.PathLike, types: Mapping[str, type], advice: str = WHAT_TO_DO
+) -> dict[str, Any]:
+    """The object in a JSON file, with values of these types under these keys.
+
+    Raises:
+      UserError: as `read_json`, or it is another value than was written there; names the file.
+    """
+    return check_object(read_json(path, advice), types, str(path), advice)
+
+
+def check_object(
+    value: Any, types: Mapping[str, type], source: str, advice: str = WHAT_TO_DO
+) -> dict[str, Any]:
+    """`read_object` of a value already read; `source` names its file in messages."""
+    if not isinstance(value, dict):
+        raise UserError(f"{source}: expected an object, got {value!r:.80}. {advice}")
+    for key, kind in types.items():
+        if not isinstance(value.get(key), (int, float) if kind is float else kind):
+            found = f"{value[key]!r:.80}" if key in value else "nothing"
+            raise UserError(f"{source}, {key}: expected {_NAMES[kind]}, got {found}. {advice}")
+    return value
+
+
+def _decode(content: bytes, source: str, advice: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise UserError(f"{source}, line {line}: not UTF-8 ({error}). {advice}") from error
