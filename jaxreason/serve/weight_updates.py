@@ -24,7 +24,7 @@ from jaxreason.models.fingerprint import fingerprint
 from jaxreason.models.huggingface import check_loadable, open_params, read_architecture, resolve
 from jaxreason.models.safetensors_reader import first_not_finite
 from jaxreason.models.weight_files import find_damage
-from jaxreason.results.files import is_remote
+from jaxreason.results.atomic_files import is_remote
 from jaxreason.sampling.engine import Engine
 from jaxreason.serve.api_errors import ApiError
 from jaxreason.sharding import gather_texts

@@ -109,5 +109,5 @@ def test_nothing_is_shown_of_weights_that_were_not_compared(folder, summary):
     assert none["weight_space"] == none["weight_overlap"] == []
     for tables in (weight_tables, weight_kind_tables, overlap_tables):
         assert tables(none) == []
-    for name in ("layers", "directions", "overlap"):
-        assert getattr(weight_drift, name)(none, False) is None
+    for name in ("weight_layers", "weight_directions", "weight_overlap"):
+        assert getattr(weight_drift, f"{name}_figure")(none, False) is None
