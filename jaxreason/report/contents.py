@@ -4,6 +4,7 @@ A new figure is a function, an entry in FIGURES and CAPTIONS, and a place in SEC
 entry in TABLES, and a place in SECTIONS or in DETAILS (tables that are folded away).
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -332,18 +333,9 @@ class PageSection(NamedTuple):
     items: tuple[PageItem, ...]
 
 
-def _figure(name: str) -> PageItem:
-    return PageItem("figure", name)
-
-
-def _tables(name: str) -> PageItem:
-    return PageItem("tables", name)
-
-
-def _view(name: str) -> PageItem:
-    return PageItem("view", name)
-
-
+_figure, _tables, _view = (
+    functools.partial(PageItem, kind) for kind in ("figure", "tables", "view")
+)
 SECTIONS = (
     PageSection(
         "What was gained, and what it cost",

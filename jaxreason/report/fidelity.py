@@ -1,7 +1,4 @@
-"""The paper's numbers beside ours: rows, tables and the figure, with the known reasons why two numbers may differ.
-
-Every reason is about the released code or the paper's own tables (arXiv 2507.00432 v2); none is about our result.
-"""
+"""The paper's numbers beside ours: rows, tables and the figure; `fidelity_causes` says why two numbers may differ."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +7,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxreason.report.fidelity_causes import (
+    BENCHMARK_CAUSES,
+    DRIFT_CAUSES,
+    GROUP_NOT_STATED,
+    MODEL_CAUSES,
+    NONE_KNOWN,
+    OTHER_SCALES,
+    TRAINED_HERE,
+    TWO_MODES,
+    fewer,
+    not_reproducible,
+    robust_way,
+)
 from jaxreason.report.report_tables import NONE, Cell, Table, TableRow, benchmark_label, find
 from jaxreason.report.study_reader import Arm, Reader, Study
 from jaxreason.report.style import FAINT, GREY, Look, bar, grid, looks, point, true_minus
@@ -39,49 +49,6 @@ from jaxreason.results.published import (
     published_scores,
 )
 
-NONE_KNOWN = "it is further off than the choice of questions explains, and no cause is known"
-TRAINED_HERE = "the model was trained here, so it is not the paper's"
-OTHER_SCALES = "its deviations of gains are those of this study's arms, not the paper's"
-GROUP_NOT_STATED = "which benchmarks the paper's mean of this group holds is not stated"
-_SAMPLED = "the paper says temperature 0.6 and its scripts sample at 0.7"
-# In whichever way we measure.
-BENCHMARK_CAUSES = {
-    **dict.fromkeys(("aime24", "aime25", "math500", "gpqa_diamond", "livecodebench"), _SAMPLED),
-    "ifeval": "the released code has two IFEval paths, one of which cuts replies at 512 tokens, thoughts included; "
-    "which made the number is not known",
-    "headqa": "which of two HeadQA accuracies the paper gives (by likelihood, or by likelihood a character) is not "
-    "known",
-    "coqa": "the CoQA prompt changed between the releases of the code; which made the number is not known",
-}
-# Where we measure in the robust way alone, which has not these defects.
-BENCHMARK_DEFECTS = {
-    "aime24": "the released grader compares strings",
-    "aime25": "the released grader compares strings",
-    "math500": "the released grader compares strings",
-    "olympiadbench": "released generation stops at “Problem:”, and the grader compares strings with the first answer",
-    "gpqa_diamond": "in the released questions the right option is always D, and the article “a” is read as an answer",
-    "livecodebench": "the released code runs the last fenced block, whatever it is",
-    "acpbench": "released generation stops at “Q:”, which cuts thoughts that restate the question",
-    "headqa": "the released prompt asks without the chat's turn structure",
-    "coqa": "the released grader reads the first line after the thoughts alone",
-    "ifeval": "the released code may not strip thoughts",
-    "halueval": "the released grader reads the first line alone, and generation stops at a blank line",
-    "mc_taco": "the released score is the likelihood of yes and no, and always “no” has 66.1",
-}
-MODEL_CAUSES = {
-    "UniReason think-SFT": "its weights were uploaded again after the paper; two users then got 22 to 24 on AIME24 and "
-    "about 20 on AIME25 with the authors' settings",
-}
-_REPLIES = "the paper's replies are to other prompts than the evaluated ones, cut near 4,000 tokens, 100 a benchmark"
-DRIFT_CAUSES = {
-    PCA_SHIFT: "the paper's shift depends on the arbitrary signs of principal axes, on 100 drawn texts, and for some "
-    "benchmarks on another version of the data",
-    KL: _REPLIES,
-    RANK_SHIFT: _REPLIES,
-}
-TWO_MODES = (
-    "the paper's script reads raw text, so how one checkpoint can differ by mode is not known"
-)
 SCORE, MEAN, INDEX = "score", "mean", "index"
 KINDS = (SCORE, MEAN, INDEX, PCA_SHIFT, KL, RANK_SHIFT)
 # Where ours is: file, name and source of docs/drift.md.
@@ -98,22 +65,6 @@ LABELS = {
     KL: "KL, the paper's way (nats per token)",
     RANK_SHIFT: "Rank shift (ranks)",
 }
-
-
-def not_reproducible(recomputed: float) -> str:
-    """Of an index that the paper's own scores do not give."""
-    return f"it does not follow from the paper's own scores, which give {recomputed:.1f}"
-
-
-def fewer(asked: int, published: int) -> str:
-    """Of a benchmark that was not asked whole."""
-    return f"{asked:,} of its {published:,} questions were asked"
-
-
-def robust_way(benchmark: str) -> str:
-    """Of a benchmark that was not measured in the paper's way."""
-    defect = BENCHMARK_DEFECTS.get(benchmark, "")
-    return f"it was measured in the robust way{f'; {defect}' if defect else ''}"
 
 
 def fidelity_rows(reader: Reader, study: Study, summary: dict[str, Any]) -> list[dict]:

@@ -7,7 +7,7 @@ import pytest
 from published_study import write_metric, write_published
 
 from jaxreason.report import build
-from jaxreason.report import fidelity as causes
+from jaxreason.report import fidelity_causes as causes
 from jaxreason.report.build import ReportConfig, read_summary, run_report
 from jaxreason.report.fidelity import fidelity_detail_tables, fidelity_tables
 from jaxreason.report.report_tables import find
