@@ -119,8 +119,8 @@ def questions_limits(summary: dict[str, Any]) -> list[str]:
     off = [row["label"] for row in _of_arms(summary) if not row["enabled"]]
     if off:
         said.append(
-            f"{join_words(off)}: the recipe turned off the comparison of training questions with the benchmarks, so "
-            "these models may have been trained on what they are asked."
+            f"{join_words(off)}: the recipe turned the comparison of training questions with the benchmarks "
+            "off, so these models may have been trained on what they are asked."
         )
     for row in _of_arms(summary):
         if row["found_later"]:
