@@ -84,6 +84,8 @@ def _chain(text: str):
         value = read_value(side)
         if abs(number - where) != 1 or not getattr(value, "is_number", False):
             return None
+        if value.is_extended_real is False:  # i < x orders nothing
+            return None
         sign = signs[min(number, where)]
         if sign.startswith(r"\ne"):
             limits.append(Union(Interval.open(-oo, value), Interval.open(value, oo)))

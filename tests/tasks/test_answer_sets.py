@@ -14,6 +14,7 @@ SETS = [
     (r"[0,1] \cup (2, 3]", Union(Interval(0, 1), Interval.Lopen(2, 3))),
 ]
 NONE = ["x", "x < y", "1 < 2", "0 < x, y > 2", "1 < x < 2 < 3", "x < y < 3", "x <", "< 5", "5"]
+NONE += ["1I<think>", "x < i", r"2i \le x < 5", r"x \ne 3i"]  # imaginary bounds
 
 
 @pytest.mark.parametrize(("text", "numbers"), SETS)
