@@ -340,14 +340,17 @@ def test_sighup_reads_the_first_folder_again_and_says_so(folders, tmp_path, capl
     config = serve_config(api_key=KEY)
 
     def user():
-        found["before"] = service.weights.fingerprint
-        wait_until(lambda: signal.getsignal(signal.SIGHUP) not in (signal.SIG_DFL, None))
-        os.kill(os.getpid(), signal.SIGHUP)
-        wait_until(lambda: "read again" in caplog.text)
-        write_cut_in_place(first)
-        os.kill(os.getpid(), signal.SIGHUP)
-        wait_until(lambda: "the weights stay as they are" in caplog.text)
-        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            found["before"] = service.weights.fingerprint
+            wait_until(lambda: signal.getsignal(signal.SIGHUP) not in (signal.SIG_DFL, None))
+            os.kill(os.getpid(), signal.SIGHUP)
+            wait_until(lambda: "read again" in caplog.text)
+            write_cut_in_place(first)
+            os.kill(os.getpid(), signal.SIGHUP)
+            wait_until(lambda: "the weights stay as they are" in caplog.text)
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            service.worker.on_error()  # ends the server, or a wait in vain would leave the test hanging
 
     first.rename(tmp_path / "old")
     write(first, noisy)
