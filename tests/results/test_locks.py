@@ -49,9 +49,14 @@ def test_runs_side_by_side_are_not_in_each_others_way(study, tmp_path):
         locked(epath.Path(tmp_path) / "other"),
         locked(epath.Path(tmp_path) / "x/y"),
     ):
-        pass
+        for folder in (study, tmp_path / "other", tmp_path / "x/y"):
+            with pytest.raises(ConfigError, match="another run is using"):
+                take(folder)
 
 
 def test_two_arms_of_a_study_may_run_at_once(study):
-    with locked(study / "rl" / "seed_3"), locked(study / "rl" / "seed_4"):
-        pass
+    arms = [study / "rl" / "seed_3", study / "rl" / "seed_4"]
+    with locked(arms[0]), locked(arms[1]):
+        for arm in arms:
+            with pytest.raises(ConfigError, match="another run is using"):
+                take(arm)
