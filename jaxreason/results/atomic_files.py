@@ -103,15 +103,15 @@ def about(path: epath.PathLike) -> Iterator[None]:
         raise
 
 
-def copy_files(source: str | os.PathLike, target: epath.Path) -> None:
+def copy_files(source: epath.PathLike, target: epath.Path) -> None:
     """Writes every file below a local folder to the same place below another one, each whole.
 
     Raises:
       LeaseError: as `atomic_write_bytes`.
     """
-    source = pathlib.Path(source)  # epath walks no tree
-    for path in (path for path in source.rglob("*") if not path.is_dir()):
-        atomic_write_bytes(target / path.relative_to(source), path.read_bytes())
+    for path in pathlib.Path(source).rglob("*"):  # epath walks no tree
+        if not path.is_dir():
+            atomic_write_bytes(target / path.relative_to(source), path.read_bytes())
 
 
 def remove_others(folder: epath.Path, names: Collection[str]) -> None:

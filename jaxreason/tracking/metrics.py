@@ -53,7 +53,7 @@ class EventFiles:
             self._copy()
 
     def _copy(self) -> None:
-        copy_files(epath.Path(self._scratch.name), self._folder)
+        copy_files(self._scratch.name, self._folder)
         self._copied = time.monotonic()
 
     def close(self) -> None:

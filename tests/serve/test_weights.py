@@ -336,7 +336,15 @@ def test_a_server_that_stops_drops_a_change_that_has_not_begun(folders, gate, mo
         assert asked.result().status_code == 200
 
 
-def test_sighup_reads_the_first_folder_again_and_says_so(folders, tmp_path, caplog):
+@pytest.fixture
+def usual_hangup():
+    """SIGHUP as a shell leaves it. Under nohup it is ignored, and a test could not see when the verb handles it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_sighup_reads_the_first_folder_again_and_says_so(folders, usual_hangup, tmp_path, caplog):
     """In this process: the handlers are those of the verb."""
     (tmp_path / "root").mkdir()
     first = write(tmp_path / "root" / "base")
