@@ -6,7 +6,7 @@ from etils import epath
 from jaxreason.config import ConfigError
 from jaxreason.recipes import load_recipe
 from jaxreason.studies import lineage, study
-from jaxreason.studies.arms import ArmConfig, StudyConfig, check_names, traits_of
+from jaxreason.studies.arms import ArmConfig, StudyConfig, check_folder_names, traits_of
 from jaxreason.studies.lineage import Base
 from jaxreason.studies.question_set import with_workdir
 
@@ -115,7 +115,7 @@ def test_the_papers_names_of_bases_follow_from_its_models():
 def test_a_model_that_the_paper_has_not_is_refused_with_the_nearest():
     said = r"a\.published: the paper has no 'SimpleRL-8B'; did you mean 'SimpleRL-7B'"
     with pytest.raises(ConfigError, match=said):
-        check_names(made_of(a=own("a", "SimpleRL-8B")))
+        check_folder_names(made_of(a=own("a", "SimpleRL-8B")))
 
 
 def test_traits_are_those_of_the_paper_or_the_method_under_what_the_recipe_says():

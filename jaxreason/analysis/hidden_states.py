@@ -1,7 +1,7 @@
 """Pooling and comparing hidden states on the device, so that [L+1, B, T, D] never leaves it.
 
 Hidden states are Hugging Face's `hidden_states`: the embeddings, then every block's output, the
-last one after the final norm. `extract` gives them to programs that want them pooled or token by token.
+last one after the final norm. `extract_states` gives them to programs that want them pooled or token by token.
 """
 
 from collections.abc import Sequence
@@ -106,13 +106,13 @@ def cosine_distance(measured: TextMeasurements) -> Prepared:
     return Prepared(statistic, {"by_layer": distances.mean(0).astype(np.float64).tolist()})
 
 
-# `extract` has a parameter `pool`, as the recipe calls it.
+# `extract_states` has a parameter `pool`, as the recipe calls it.
 _pool_states = pool
 Pool = Literal["reply", "all", "last", "none"]
 POOLS = ("reply", "all", "last", "none")
 
 
-def extract(
+def extract_states(
     params: dict[str, Any],
     batch: TextBatch,
     pool: Pool = "reply",

@@ -24,7 +24,7 @@ from jaxreason.data.rows import (
     RowError,
     SourceRow,
     no_split,
-    plain_value,
+    python_value,
     source_options,
 )
 from jaxreason.errors import UserError
@@ -191,7 +191,7 @@ def _parquet(path: epath.Path, options: dict[str, Any]) -> Iterator[SourceRow]:
         for batch in batches:
             for columns in _text_as_bytes(batch).to_pylist():
                 number += 1
-                yield SourceRow(str(path), number, plain_value(columns))
+                yield SourceRow(str(path), number, python_value(columns))
 
 
 def _text_as_bytes(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:

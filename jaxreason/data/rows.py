@@ -102,16 +102,16 @@ class SourceRow:
         return f"{self.file}:{self.number}"
 
 
-def plain_value(value: Any) -> Any:
+def python_value(value: Any) -> Any:
     """A value of tfds or Arrow as plain Python; bytes become text, bad ones lone surrogates."""
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="surrogateescape")
     if isinstance(value, dict):
-        return {key: plain_value(item) for key, item in value.items()}
+        return {key: python_value(item) for key, item in value.items()}
     if isinstance(value, (np.ndarray, np.generic)):
-        return plain_value(value.tolist())
+        return python_value(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [plain_value(item) for item in value]
+        return [python_value(item) for item in value]
     return value
 
 

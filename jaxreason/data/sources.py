@@ -11,7 +11,7 @@ from etils import epath
 
 from jaxreason.config import nearest
 from jaxreason.data.file_rows import read_files
-from jaxreason.data.rows import DatasetConfig, SourceRow, no_split, plain_value, source_options
+from jaxreason.data.rows import DatasetConfig, SourceRow, no_split, python_value, source_options
 from jaxreason.errors import UserError
 
 # File suffix to the builder of `datasets` that reads it.
@@ -36,7 +36,7 @@ def _library(name: str, config: DatasetConfig) -> ModuleType:
 
 def _rows(name: str, items: Iterable[dict[str, Any]]) -> Iterator[SourceRow]:
     return (
-        SourceRow(name, number, plain_value(item)) for number, item in enumerate(items, start=1)
+        SourceRow(name, number, python_value(item)) for number, item in enumerate(items, start=1)
     )
 
 

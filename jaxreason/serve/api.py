@@ -24,7 +24,7 @@ from starlette.requests import ClientDisconnect
 
 from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.sampling.engine_config import EngineStats
-from jaxreason.serve.api_errors import ApiError, parse_json
+from jaxreason.serve.api_errors import ApiError, parse_body
 from jaxreason.serve.completions import json_response, respond
 from jaxreason.serve.engine_thread import EngineThread
 from jaxreason.serve.preprocess import GenerationJob, Preprocessor
@@ -167,7 +167,7 @@ def _add_model_routes(app: FastAPI, state: ServerState) -> None:
         if state.updater is None or not (state.api_key and state.updater.root):
             raise ApiError(403, WEIGHTS_OFF, None, "weights_endpoint_off")
         body = await _read_body(request, state)
-        wanted = validate(WeightsRequest, parse_json(body))
+        wanted = validate(WeightsRequest, parse_body(body))
         await asyncio.wrap_future(state.updater.update(wanted.path))
         return json_response(state.describe())
 
@@ -182,7 +182,7 @@ async def _answer(
     except ClientDisconnect:
         return Response(status_code=CLIENT_GONE)
     loop = asyncio.get_running_loop()
-    job = await loop.run_in_executor(state.parsing, lambda: make_job(parse_json(body)))
+    job = await loop.run_in_executor(state.parsing, lambda: make_job(parse_body(body)))
     return await respond(request, job, state.engine_thread, state.tokenizer, state.name)
 
 

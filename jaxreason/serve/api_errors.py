@@ -53,7 +53,7 @@ class ApiError(Exception):
         return {"error": error}
 
 
-def parse_json(body: bytes) -> Any:
+def parse_body(body: bytes) -> Any:
     """The JSON value of a body.
 
     Raises:

@@ -94,7 +94,7 @@ def arms_of(config: ml_collections.ConfigDict) -> dict[str, ArmConfig]:
     return parse(StudyConfig, config.study, "config.study").arms if "study" in config else {}
 
 
-def check_names(study: StudyConfig) -> None:
+def check_folder_names(study: StudyConfig) -> None:
     """Each seed and arm is a folder of its own."""
     if not study.seeds or len(set(study.seeds)) < len(study.seeds):
         raise ConfigError(

@@ -46,7 +46,7 @@ from jaxreason.studies.arms import (
     arm_evaluation,
     arm_section,
     arms_of,
-    check_names,
+    check_folder_names,
     evaluation_asked,
     seeds_of,
 )
@@ -145,7 +145,7 @@ def check_recipe(config: ml_collections.ConfigDict) -> None:
             evaluation_asked(config, arm.base_asked, f"config.study.arms.{name}.base_asked")
     if "study" in config:
         study = parse(StudyConfig, config.study, "config.study")
-        check_names(study)
+        check_folder_names(study)
         check_lineage(study, config.model.path if "model" in config else "")
 
 

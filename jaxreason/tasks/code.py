@@ -62,10 +62,10 @@ def score(example: Example, text: str) -> dict[str, float]:
     tests, code = tests_of(example), extract(example, text)
     if code is None:
         return scores_of([False] * len(tests), answered=False, compiles=False)
-    return measure(code, tests, example.metadata.get("function") or "")
+    return program_metrics(code, tests, example.metadata.get("function") or "")
 
 
-def measure(
+def program_metrics(
     code: str, tests: Sequence[CodeTest], function: str, limits: Limits = LIMITS
 ) -> dict[str, float]:
     """The metrics of a program. Raises JailError where no jail starts.

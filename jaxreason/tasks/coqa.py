@@ -45,7 +45,7 @@ def exact(reference: str, answer: str) -> float:
     return float(normalize(reference) == normalize(answer))
 
 
-def f1(reference: str, answer: str) -> float:
+def word_f1(reference: str, answer: str) -> float:
     """F1 of the words of the normal forms; where one has none, whether both have none."""
     gold, said = normalize(reference).split(), normalize(answer).split()
     common = sum((Counter(gold) & Counter(said)).values())
@@ -81,7 +81,7 @@ def score(example: Example, text: str) -> dict[str, float]:
     """
     references, answer = references_of(example), extract(example, text)
     return {
-        "f1": 0.0 if answer is None else leave_one_out(f1, references, answer),
+        "f1": 0.0 if answer is None else leave_one_out(word_f1, references, answer),
         "em": 0.0 if answer is None else leave_one_out(exact, references, answer),
         "answered": float(answer is not None),
     }
@@ -108,4 +108,6 @@ def score_paper(example: Example, text: str) -> dict[str, float]:
     """
     distinct = [*{text.lower(): text for text in reversed(references_of(example))}.values()]
     answer = extract_paper(example, text)
-    return {name: leave_one_out(m, distinct, answer) for name, m in (("em", exact), ("f1", f1))}
+    return {
+        name: leave_one_out(m, distinct, answer) for name, m in (("em", exact), ("f1", word_f1))
+    }

@@ -166,7 +166,7 @@ def same_side(gold: str, answer: str, rules: Rules) -> bool:
         return not rules.strict and units[0][0] == units[1][0] and converted(gold, answer, *units)
     if equal(gold, answer, rules):
         return True
-    plainer = plain_value(answer)
+    plainer = bare_value(answer)
     return plainer != answer and not re.search("[A-Za-z]", gold) and equal(gold, plainer, rules)
 
 
@@ -213,11 +213,11 @@ def converted(gold: str, answer: str, gold_unit: Unit, unit: Unit) -> bool:
 
 def without_known_unit(answer: str) -> str:
     """Without a unit that `unit_of` has read."""
-    number = plain_value(without_unit(answer))
+    number = bare_value(without_unit(answer))
     return re.sub(r"\s*\^\s*\{?\\circ\}?$", "", number)
 
 
-def plain_value(answer: str) -> str:
+def bare_value(answer: str) -> str:
     r"""`5 dollars` and `x \equiv 5 \pmod 7` as 5; other texts unchanged."""
     answer = re.sub(r"^[a-z]\s*\\equiv\s*(.+?)\s*\\pmod\s*\{?\w+\}?$", r"\1", answer)
     number = r"(-?(?:\\\$)?[\d.,/]*\d(?:\\frac\{\d+\}\{\d+\})?)"

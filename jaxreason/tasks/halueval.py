@@ -58,11 +58,11 @@ def find_judgement(text: str) -> bool | None:
     text = (following and text[: following.start()].strip()) or text
     lines = text.strip().splitlines() or [""]
     finds = (
-        first(LEADING, last_boxed(text) or ""),
+        match_at_start(LEADING, last_boxed(text) or ""),
         JUDGED.finditer(text),
         ALONE.finditer(lines[-1][-LAST:]),
-        first(LEADING, lines[0]),
-        first(LEADING, re.split(r"[.!?]\s+", lines[-1].strip())[-1]),
+        match_at_start(LEADING, lines[0]),
+        match_at_start(LEADING, re.split(r"[.!?]\s+", lines[-1].strip())[-1]),
         ANSWERED.finditer(text),
         CLOSING.finditer(text),
     )
@@ -73,7 +73,7 @@ def find_judgement(text: str) -> bool | None:
     return None
 
 
-def first(pattern: re.Pattern, line: str) -> Iterable[re.Match]:
+def match_at_start(pattern: re.Pattern, line: str) -> Iterable[re.Match]:
     """The match at the beginning of a line, if there is one."""
     match = pattern.match(line)
     return [match] if match else []

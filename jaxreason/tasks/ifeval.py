@@ -105,7 +105,7 @@ def follows(instruction: Instruction, texts: Sequence[str], checks: Checks) -> b
         raise UserError(f"kwargs of {name!r}, {arguments!r:.80}: {error}.") from error
 
 
-def measure(
+def instruction_metrics(
     instructions: Sequence[Instruction], text: str, checks: Checks = INSTRUCTIONS
 ) -> dict[str, float]:
     """Share of instructions followed and whether all were, strict and loose."""
@@ -134,8 +134,8 @@ def score(example: Example, text: str) -> dict[str, float]:
     """
     instructions = instructions_of(example)
     stripped = strip_thinking(text).strip()
-    scores = measure(instructions, stripped)
-    whole = scores if stripped == text else measure(instructions, text)
+    scores = instruction_metrics(instructions, stripped)
+    whole = scores if stripped == text else instruction_metrics(instructions, text)
     unstripped = {f"{name}_unstripped": value for name, value in whole.items()}
     return scores | unstripped | {"instructions": float(len(instructions))}
 
@@ -160,7 +160,7 @@ def score_paper(example: Example, text: str) -> dict[str, float]:
       UserError: for metadata as in `instructions_of`, and a keyword that is no regular expression.
     """
     instructions = instructions_of(example)
-    scores = measure(instructions, after_thoughts(text), RELEASED)
+    scores = instruction_metrics(instructions, after_thoughts(text), RELEASED)
     return scores | {"instructions": float(len(instructions))}
 
 

@@ -101,10 +101,12 @@ def nth_paragraph_first_word(
 
 def number_placeholders(text: str, num_placeholders: int) -> bool:
     """At least so many `[placeholders]` with a letter, also over a line break; links are none."""
-    return sum(map(is_placeholder, re.findall(r"\[([^\[\]]*+)\](?!\()", text))) >= num_placeholders
+    return (
+        sum(map(holds_placeholder, re.findall(r"\[([^\[\]]*+)\](?!\()", text))) >= num_placeholders
+    )
 
 
-def is_placeholder(inside: str) -> bool:
+def holds_placeholder(inside: str) -> bool:
     """Whether brackets hold a placeholder; `[ ]` and `[x]` are boxes, `[1]` cites."""
     return any(map(str.isalpha, inside)) and inside.strip().lower() != "x"
 

@@ -141,7 +141,7 @@ _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _MODE_FILTER = 38, 22, 2
 Instruction = tuple[int, int, int, int]  # code, steps over if true, if false, operand
 
 
-def prepare() -> None:
+def prepare_filter() -> None:
     """Makes the filter, so that each process that applies it need not."""
     _packed()
 

@@ -27,7 +27,7 @@ def serve(descriptor: int, parent: int) -> None:
         jail_kernel.die_with_parent(parent)
         jail_kernel.adopt_orphans()  # else what jails leave waits for a first process that may not look
         if jail_filter.is_known_machine():
-            jail_filter.prepare()
+            jail_filter.prepare_filter()
     jail_programs.prelude_names()
     gc.freeze()  # what is there by now is shared with every fork
     jails: set[int] = set()  # that were not found to have ended

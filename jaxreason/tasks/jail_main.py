@@ -31,7 +31,7 @@ def main() -> None:
         return send(1, dump({"error": f"{type(error).__name__}: {error}"[:300]}))
     settings["names"] = jail_programs.prelude_names()
     if settings["seccomp"]:
-        jail_filter.prepare()
+        jail_filter.prepare_filter()
     gc.freeze()  # what is there by now is shared with every fork
     send(1, dump({"alone": settings["alone"]}))
     with contextlib.suppress(EOFError):

@@ -58,7 +58,7 @@ def script_of(text: str) -> str | None:
     return scripts.most_common(1)[0][0]
 
 
-def candidates(text: str) -> list[str]:
+def candidate_languages(text: str) -> list[str]:
     """ISO 639-1 codes that langdetect holds for possible, the likeliest first; seeded."""
     import langdetect
 
@@ -94,7 +94,7 @@ def is_in_language(text: str, language: str) -> bool:
     by_words = language_by_words([word.replace("’", "'") for word in words])
     if by_words == language:
         return True
-    found = candidates(text[:20_000].lower())
+    found = candidate_languages(text[:20_000].lower())
     if len(words) >= SHORT and not is_list(text, words):
         return language in found[:1]
     return by_words is None or by_words not in found[:1]

@@ -11,8 +11,8 @@ from functools import partial
 
 from jaxreason.data.examples import Example
 from jaxreason.errors import UserError
-from jaxreason.tasks.equivalence import numeral, plain_value
-from jaxreason.tasks.latex_answers import tidy, without_unit
+from jaxreason.tasks.equivalence import bare_value, numeral
+from jaxreason.tasks.latex_answers import tidy_latex, without_unit
 from jaxreason.tasks.reply_text import last_boxed, score_both_ways, strip_thinking
 
 MOST_CHARACTERS = 200  # of a fraction
@@ -76,14 +76,14 @@ def clean(text: str) -> str:
     return text.replace("{,}", ",").replace(r"\!", "").replace(r"\$", "$").replace(r"\,", "")
 
 
-def plain(number: str) -> str:
+def plain_notation(number: str) -> str:
     """In plain notation: `-$1,234.50` is "-1234.50"."""
     return re.sub(r"[\u2012-\u2014\u2212]", "-", re.sub(r"[$,]", "", number))
 
 
-def numbers(text: str) -> list[str]:
+def plain_numbers(text: str) -> list[str]:
     """All numbers of a text, in plain notation."""
-    return [plain(match[0]) for match in NUMBER.finditer(clean(text))]
+    return [plain_notation(match[0]) for match in NUMBER.finditer(clean(text))]
 
 
 def last_number(text: str) -> str | None:
@@ -96,7 +96,7 @@ def last_number(text: str) -> str | None:
         return None
     if previous and JOINED.search(text, max(0, last.start() - 4), last.start()):
         return text[previous.start() : last.end()]
-    return plain(last[0])
+    return plain_notation(last[0])
 
 
 def stated_number(part: str) -> str | None:
@@ -117,7 +117,7 @@ def stated_number(part: str) -> str | None:
     alone = alone and (UNIT.fullmatch(after) or REMARK.match(after))
     alone = alone and not SECOND.match(after) and not DENIAL.search(after)
     alone = alone and not COMPOUND.match(after)
-    return sign + plain(match[0]) if alone else part.strip()
+    return sign + plain_notation(match[0]) if alone else part.strip()
 
 
 def gsm8k_number(text: str) -> str | None:
@@ -141,13 +141,13 @@ def grade(example: Example, answer: str, strict: bool = False) -> float:
         raise UserError(
             f"example {example.id!r}: the gold answer {example.answer!r} has no number."
         )
-    if is_number(answer):
+    if is_plain_number(answer):
         return float(Decimal(gold) == Decimal(answer))
     value = None if strict else fraction_of(answer)
     return float(value is not None and numeral(gold) == value)
 
 
-def is_number(answer: str) -> bool:
+def is_plain_number(answer: str) -> bool:
     """Whether an extracted answer is one plain number."""
     return re.fullmatch(r"-?\d*\.?\d+", answer) is not None
 
@@ -156,7 +156,7 @@ def fraction_of(answer: str) -> Fraction | None:
     r"""The value of `36/2`, `\frac{36}{2}`, `4 1/2` or `7 million`, perhaps with a unit; or None."""
     if len(answer) > MOST_CHARACTERS or not re.search(VALUE, answer):
         return None
-    text = plain_value(without_unit(tidy(answer.rpartition("=")[2])))
+    text = bare_value(without_unit(tidy_latex(answer.rpartition("=")[2])))
     scaled = re.fullmatch(SCALED, text)
     value = numeral(scaled[1] if scaled else text)
     return value * 10 ** int(scaled[2]) if scaled and value is not None else value

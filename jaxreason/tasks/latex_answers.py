@@ -171,7 +171,7 @@ REWRITES = [
 ]
 
 
-def tidy(answer: str) -> str:
+def tidy_latex(answer: str) -> str:
     r"""Without `$`, `\(`, sizes, colours, thin spaces and final punctuation; the value is unchanged.
 
     Ways of writing that the parser does not know are rewritten: `1 1/4`, `\sqrt(2)`, `\frac\pi 2`,

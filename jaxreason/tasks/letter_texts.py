@@ -13,20 +13,22 @@ MAX_LINE = 4000  # characters of a line that are looked at
 @lru_cache(maxsize=256)
 def pattern_of(texts: tuple[str, ...]) -> re.Pattern[str] | None:
     """Any of the texts, the longest first, as whole words in any case; None without any."""
-    parts = sorted((re.escape(plain(text)) for text in texts if plain(text)), key=len, reverse=True)
+    parts = sorted(
+        (re.escape(plain_text(text)) for text in texts if plain_text(text)), key=len, reverse=True
+    )
     parts = [part.replace("\\ ", r"\s+") for part in parts]
     return re.compile(rf"(?<![\w.])(?:{'|'.join(parts)})(?!\w|[.,]\d)", re.I) if parts else None
 
 
-def plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """A text without marks around it and with single spaces."""
     return re.sub(r"\s+", " ", re.sub(r"[*_`$\"“”]", "", text)).strip(" .'‘’:;")
 
 
 def label_of(found: str, letters: Sequence[str], texts: Sequence[str]) -> str | None:
     """The only label that has this text."""
-    found = plain(found).lower()
-    labels = [x for x, text in zip(letters, texts) if plain(text).lower() == found]
+    found = plain_text(found).lower()
+    labels = [x for x, text in zip(letters, texts) if plain_text(text).lower() == found]
     return labels[0].upper() if len(labels) == 1 else None
 
 
@@ -45,8 +47,10 @@ def line_of_text(text: str, letters: Sequence[str], texts: Sequence[str]) -> str
     if pattern_of(tuple(texts)) is None:
         return None
     longest = 2 * max(map(len, texts)) + 20
-    lines = {plain(line).lower() for line in text.splitlines() if len(line) < longest}
-    found = [x for x, one in zip(letters, texts) if plain(one) and plain(one).lower() in lines]
+    lines = {plain_text(line).lower() for line in text.splitlines() if len(line) < longest}
+    found = [
+        x for x, one in zip(letters, texts) if plain_text(one) and plain_text(one).lower() in lines
+    ]
     return found[0].upper() if len(found) == 1 else None
 
 
@@ -55,7 +59,7 @@ def text_in_line(line: str, letters: Sequence[str], texts: Sequence[str]) -> str
 
     A word of fewer than MIN_INSIDE letters does not count.
     """
-    pattern = pattern_of(tuple(text for text in texts if is_telling(plain(text))))
+    pattern = pattern_of(tuple(text for text in texts if is_telling(plain_text(text))))
     line = line[-MAX_LINE:]
     found = set()
     for match in pattern.finditer(line) if pattern else ():

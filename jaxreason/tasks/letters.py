@@ -82,14 +82,14 @@ def last_announcement(text: str, labels: Labels, texts: Sequence[str]) -> Statem
     """The announcement that ends last, of any of its forms."""
     found = [
         boxed(text, labels, texts),
-        first(led(text, labels, texts)),
-        first(revised(text, labels)),
-        first(bare_lines(text, labels)),
+        first_statement(led(text, labels, texts)),
+        first_statement(revised(text, labels)),
+        first_statement(bare_lines(text, labels)),
     ]
     return max((one for one in found if one is not None), key=lambda one: one.end, default=None)
 
 
-def first(statements: Iterator[Statement]) -> Statement | None:
+def first_statement(statements: Iterator[Statement]) -> Statement | None:
     """The first, or None."""
     return next(statements, None)
 

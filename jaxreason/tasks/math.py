@@ -18,7 +18,7 @@ from jaxreason.errors import UserError
 from jaxreason.tasks.announced_answers import announced_answer
 from jaxreason.tasks.answer_lists import same_list, unlabel
 from jaxreason.tasks.equivalence import Rules, is_written, same
-from jaxreason.tasks.latex_answers import is_gigantic, read_value, tidy
+from jaxreason.tasks.latex_answers import is_gigantic, read_value, tidy_latex
 from jaxreason.tasks.reply_text import last_boxed, quoted_boxes, score_both_ways, strip_thinking
 
 MOST_CHARACTERS = 400  # that an answer may have beyond three times those of the gold one
@@ -124,11 +124,11 @@ def grade(example: Example, answer: str, strict: bool = False) -> float:
     gold = gold_answer(example)
     if len(answer) > MOST_CHARACTERS + 3 * len(gold):
         return 0.0
-    gold, answer = tidy(gold), tidy(re.sub(r"\s+", " ", answer))
+    gold, answer = tidy_latex(gold), tidy_latex(re.sub(r"\s+", " ", answer))
     metadata = example.metadata
     rules = Rules(strict, asked(example), str(metadata.get("unit") or ""))
     tolerance = metadata.get("error")
-    if tolerance and within(gold, answer, float(str(tolerance).split(",")[0]), rules):
+    if tolerance and within_tolerance(gold, answer, float(str(tolerance).split(",")[0]), rules):
         return 1.0
     if metadata.get("is_multiple_answer") in (True, "True", "true"):
         return float(same_list(gold, answer, lambda a, b: same(a, b, rules)))
@@ -141,7 +141,7 @@ def asked(example: Example) -> str:
     return str(example.metadata.get("question") or "\n".join(turns))
 
 
-def within(gold: str, answer: str, tolerance: float, rules: Rules) -> bool:
+def within_tolerance(gold: str, answer: str, tolerance: float, rules: Rules) -> bool:
     """Whether both are numbers (a unit or per cent sign may follow), at most `tolerance` apart."""
     found = [number_of(unlabel(text)) for text in (gold, answer)]
     if None in found or abs(found[0] - found[1]) > tolerance * (1 + 1e-9):

@@ -74,7 +74,7 @@ def by_question(groups: Sequence[Sequence[yes_no.Pair]]) -> dict[str, float]:
     exact = [float(all(gold is said for gold, said in group)) for group in groups]
     return {
         "question_em": yes_no.mean(exact),
-        "question_f1": yes_no.mean([yes_no.f1(group) for group in groups]),
+        "question_f1": yes_no.mean([yes_no.yes_f1(group) for group in groups]),
     }
 
 

@@ -92,7 +92,7 @@ _SPACES = " \t\n\r\x0b\x0c"
 def split_sentences(text: str) -> list[str]:
     """The sentences of a text; closing quotes and brackets belong to the sentence before."""
     spans, start = [], 0
-    for match, context in candidates(text):
+    for match, context in candidate_ends(text):
         if breaks(context):
             spans.append((start, match.end()))
             start = match.start("next") if match["next"] else match.end()
@@ -100,7 +100,7 @@ def split_sentences(text: str) -> list[str]:
     return realigned(text, spans)
 
 
-def candidates(text: str) -> Iterator[tuple[re.Match[str], str]]:
+def candidate_ends(text: str) -> Iterator[tuple[re.Match[str], str]]:
     """The last mark of each word that has some, and the word with its marks and what follows."""
     start, last = 0, None
     for match in _END.finditer(text):
@@ -132,29 +132,31 @@ def ends(token: str, following: str) -> bool:
     sentence = token == "." or not (dots or short or token.endswith(".."))
     initial = re.match(r"[^\W\d]\.$", token) is not None
     number = _NUMBER.fullmatch(token) is not None
-    if (number and plain(following) in AFTER_NUMBER) or (
-        f"{token.lower()} {plain(following)}" in AFTER_INITIAL
+    if (number and plain_token(following) in AFTER_NUMBER) or (
+        f"{token.lower()} {plain_token(following)}" in AFTER_INITIAL
     ):
         return False
     if (
         (short or dots)
         and not initial
-        and (starts(following) or (following[0].isupper() and plain(following) in STARTERS))
+        and (starts(following) or (following[0].isupper() and plain_token(following) in STARTERS))
     ):
         return True
     if not initial and not number:
         return sentence
     if following in ";:,.!?" or following[0].islower():
         return False
-    return sentence and not (initial and following[0].isupper() and plain(following) not in KNOWN)
+    return sentence and not (
+        initial and following[0].isupper() and plain_token(following) not in KNOWN
+    )
 
 
 def starts(token: str) -> bool:
     """Whether a word with a capital is one that has none inside a sentence."""
-    return token[0].isupper() and plain(token) in ALWAYS_SMALL
+    return token[0].isupper() and plain_token(token) in ALWAYS_SMALL
 
 
-def plain(token: str) -> str:
+def plain_token(token: str) -> str:
     """A token in small letters, without the full stop of a sentence's end."""
     return token.lower().removesuffix(".")
 

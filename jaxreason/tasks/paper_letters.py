@@ -45,7 +45,7 @@ def extract_gpqa(example: Example, text: str) -> str | None:
 def score_gpqa(example: Example, text: str) -> dict[str, float]:
     """`accuracy` and `answered`, as Evalchemy's GPQA-Diamond gives them."""
     answer = extract_gpqa(example, text)
-    return scores(answer, answer == example.answer.strip())
+    return letter_metrics(answer, answer == example.answer.strip())
 
 
 def extract_acpbench(example: Example, text: str) -> str | None:
@@ -74,7 +74,7 @@ def score_acpbench(example: Example, text: str) -> dict[str, float]:
     """`accuracy` and `answered`: the match equals the gold letter but for case and punctuation."""
     answer = extract_acpbench(example, text)
     right = answer is not None and comparable(answer) == comparable(example.answer)
-    return scores(answer, right)
+    return letter_metrics(answer, right)
 
 
 def comparable(text: str) -> str:
@@ -82,6 +82,6 @@ def comparable(text: str) -> str:
     return text.replace("\n", "").lower().translate(NO_PUNCTUATION)
 
 
-def scores(answer: str | None, right: bool) -> dict[str, float]:
+def letter_metrics(answer: str | None, right: bool) -> dict[str, float]:
     """The metrics of a reply."""
     return {"accuracy": float(right), "answered": float(answer is not None)}

@@ -70,9 +70,9 @@ def find_answer(text: str, asked: str = "") -> str | None:
     text = text.rpartition("<answer>")[2].partition("</answer>")[0]  # all of it without these marks
     box = last_boxed(text)
     if box is not None:
-        return tidy(re.sub(r"\\(?:text\w*|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", box))
+        return tidy_line(re.sub(r"\\(?:text\w*|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", box))
     lines = [line for line in text.splitlines() if not PARTING.match(line)]
-    return tidy(answer_line(answering(lines, asked)))
+    return tidy_line(answer_line(answering(lines, asked)))
 
 
 def answering(lines: list[str], asked: str) -> list[str]:
@@ -133,7 +133,7 @@ def listed(lines: list[str]) -> str:
     return ", ".join(BULLET.sub("", line) for line in lines[: max(end, 1)])
 
 
-def tidy(line: str) -> str | None:
+def tidy_line(line: str) -> str | None:
     """The answer in its line: without marks, yes or no alone, the one bold part, one sentence."""
     bold = BOLD.findall(line)
     bare = re.sub(r"[*`]", "", ANSWER.sub("", line, count=1)).strip(MARKS)

@@ -66,12 +66,12 @@ def summarize(examples: Sequence[Example], scores: Sequence[dict[str, float]]) -
     return {
         "accuracy": accuracy(pairs),
         "balanced_accuracy": balanced_accuracy(pairs),
-        "f1_yes": f1(pairs),
+        "f1_yes": yes_f1(pairs),
         "yes": mean([float(said is True) for _, said in pairs]),
         "answered": mean([float(said is not None) for _, said in pairs]),
         "accuracy_always_yes": accuracy(always_yes),
         "accuracy_always_no": accuracy(always_no),
-        "f1_yes_always_yes": f1(always_yes),
+        "f1_yes_always_yes": yes_f1(always_yes),
     }
 
 
@@ -86,7 +86,7 @@ def balanced_accuracy(pairs: Sequence[Pair]) -> float:
     return mean([accuracy(group) for group in groups if group])
 
 
-def f1(pairs: Sequence[Pair]) -> float:
+def yes_f1(pairs: Sequence[Pair]) -> float:
     """F1 of "yes": precision 1 where no "yes" was said, recall 1 where none was due."""
     hits = sum(gold and said is True for gold, said in pairs)
     said, due = sum(said is True for _, said in pairs), sum(gold for gold, _ in pairs)

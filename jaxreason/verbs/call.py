@@ -103,7 +103,7 @@ def on_mesh(call: Call, *sections: str) -> Iterator[Mesh]:
     keep_freed_memory()
     # JAX by itself takes three quarters of a GPU's memory
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))
-    show_messages(call)
+    log_messages(call)
     enable_compilation_cache(call.workdir)
     count_compilations()
     mesh = sharding.make_mesh(config)
@@ -116,10 +116,10 @@ def on_mesh(call: Call, *sections: str) -> Iterator[Mesh]:
 def without_devices(call: Call) -> None:
     """For verbs that only read and write files: no accelerator is taken, which another run may have."""
     jax.config.update("jax_platforms", "cpu")
-    show_messages(call)
+    log_messages(call)
 
 
-def show_messages(call: Call) -> None:
+def log_messages(call: Call) -> None:
     """The package's messages go to standard error and, from process 0, into the log."""
     distributed.show_messages()
     if jax.process_index() == 0:

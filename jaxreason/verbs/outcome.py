@@ -60,7 +60,7 @@ def distillation(workdir: epath.Path) -> str:
             for part, counts in found.get(f"by_{by}", {}).items():
                 rows.append([by.replace("_", " "), part, *_yield_cells(counts)])
         heads = [column.replace("_", " ") for column in YIELD_COLUMNS]
-        lines += [f"{name}:", aligned([["by", "", *heads], *rows])]
+        lines += [f"{name}:", in_columns([["by", "", *heads], *rows])]
         for column, lengths in found["all"]["kept_tokens"].items():
             told = ", ".join(f"{key} {tokens:,.0f}" for key, tokens in lengths.items())
             lines.append(f"tokens of {column} with its question: {told}")
@@ -71,7 +71,7 @@ def _yield_cells(counts: dict[str, Any]) -> list[str]:
     return [str(counts[name]) for name in YIELD_COLUMNS]
 
 
-def scores(folder: epath.Path) -> str:
+def score_table(folder: epath.Path) -> str:
     """A row a benchmark and decoding: the primary score with its interval, in percent; then the groups' means."""
     measured_rows, means, confidence = read_scores(folder)
     head = [
@@ -107,7 +107,7 @@ def scores(folder: epath.Path) -> str:
         ]
         for row in means
     ]
-    text = aligned([[*head, "questions", ""], *rows, *groups])
+    text = in_columns([[*head, "questions", ""], *rows, *groups])
     return f"{text}\nscores: {folder / SCORES}"  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def trajectory(folder: epath.Path) -> str:
     rows = [_cells(row, value["variant"], value["decoding"]) for row in value["steps"]]
     longest_first = sorted(rows, key=len, reverse=True)  # the base has no index
     names = list(dict.fromkeys(name for row in longest_first for name in row))
-    text = [aligned([names, *([row.get(name, "") for name in names] for row in rows)])]
+    text = [in_columns([names, *([row.get(name, "") for name in names] for row in rows)])]
     reasons = (r["undefined"] for step in value["steps"] for r in step["index"])
     text += [f"undefined: {reason}" for reason in dict.fromkeys(reasons) if reason]
     if best := value["best"]:
@@ -169,7 +169,7 @@ def drift(workdir: epath.Path) -> str:
             rows.append([value["metric"], row["name"], *where, f"{row['value']:.4g}", ends])
     if not rows:
         return f"{drift_folder(workdir)}: nothing has been measured yet."
-    table = aligned([["metric", "", "group", "replies of", "value", "interval"], *rows])
+    table = in_columns([["metric", "", "group", "replies of", "value", "interval"], *rows])
     return f"{table}\nfiles: {drift_folder(workdir)}"
 
 
@@ -197,7 +197,7 @@ def weights(workdir: epath.Path) -> str:
         [kind, *(f"{row[name]:.4g}" if name in row else "-" for name in _KIND_COLUMNS)]
         for kind, row in rows
     ]
-    table = aligned([["", *_KIND_COLUMNS.values()], *cells])
+    table = in_columns([["", *_KIND_COLUMNS.values()], *cells])
     return f"{value['tuned']}\n{table}\nweights: {drift_path(workdir, 'weights')}"
 
 
@@ -213,7 +213,7 @@ def overlaps(workdir: epath.Path) -> str:
             numbers = (pair[n] for n in ("jaccard", "jaccard_chance_by_tensor", "cosine"))
             shown = ["-" if x is None else f"{x:.4g}" for x in numbers]
             rows.append([names[pair["first"]], names[pair["second"]], *shown])
-    table = aligned([["changed by", "and by", "Jaccard", "by chance", "cosine"], *rows])
+    table = in_columns([["changed by", "and by", "Jaccard", "by chance", "cosine"], *rows])
     return f"{table}\noverlap: {overlap_path(workdir)}"
 
 
@@ -234,10 +234,10 @@ def cross_sampling(workdir: epath.Path) -> str:
             taken = f"{row['taken']:.1f}"
             rows.append([value["benchmark"], row["leads"], budget, taken, score, ends])
     heads = ["benchmark", "leads", "budget", "taken", "score", "interval"]
-    return aligned([heads, *rows])
+    return in_columns([heads, *rows])
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
+def in_columns(rows: Sequence[Sequence[str]]) -> str:
     """Columns of equal width, two spaces apart."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows)

@@ -67,8 +67,8 @@ def _found(folder: epath.Path) -> list[tuple[str, epath.Path, Callable[[], str]]
         ("study", folder / "report" / "summary.json", lambda: _summary(folder)),
         ("training", metrics_path(folder), lambda: _training(folder)),
         ("distillation", distill_folder(folder) / YIELD, lambda: outcome.distillation(folder)),
-        ("scores", folder / SCORES, lambda: outcome.scores(folder)),
-        ("scores", folder / EVALUATION / SCORES, lambda: outcome.scores(folder / EVALUATION)),
+        ("scores", folder / SCORES, lambda: outcome.score_table(folder)),
+        ("scores", folder / EVALUATION / SCORES, lambda: outcome.score_table(folder / EVALUATION)),
         ("trajectory", trajectory_path(folder), lambda: outcome.trajectory(folder)),
         ("drift", drift_folder(folder), lambda: outcome.drift(folder)),
         ("transfer", transfer_path(folder), lambda: _transfer(folder)),
@@ -124,7 +124,7 @@ def _arms(folder: epath.Path) -> Iterator[str]:
     for run in (run for name in names for run in run_folders(folder, name)):
         files = run / DONE, run / EVALUATION / SCORES, drift_folder(run)
         rows.append([str(run.relative_to(folder)), *("yes" if f.exists() else "-" for f in files)])
-    yield f"models ({folder})\n{outcome.aligned(rows)}"
+    yield f"models ({folder})\n{outcome.in_columns(rows)}"
 
 
 def _score(row: dict[str, Any]) -> str:

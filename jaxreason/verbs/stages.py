@@ -52,7 +52,7 @@ from jaxreason.training import convert, sft
 from jaxreason.training.sft_config import SFTConfig
 from jaxreason.validation import ValidationConfig, Validator
 from jaxreason.verbs import outcome
-from jaxreason.verbs.call import Call, on_mesh, show_messages, without_devices
+from jaxreason.verbs.call import Call, log_messages, on_mesh, without_devices
 
 DTYPES = ("float32", "bfloat16", "float16")  # of weights that `surgery` writes
 
@@ -129,7 +129,7 @@ def eval_verb(call: Call) -> None:
     with _in_workdir(call, "eval") as (mesh, call):
         section = call.section("eval", eval_settings.EvalConfig)
         evaluator.run_eval(section, call.model, mesh, call.workdir, call.config.seed)
-        call.tell(outcome.scores(call.workdir / EVALUATION))
+        call.tell(outcome.score_table(call.workdir / EVALUATION))
 
 
 def grade_verb(call: Call) -> None:
@@ -146,7 +146,7 @@ def grade_verb(call: Call) -> None:
             folders = evaluation_folders(call.workdir)
             regrade.run_grade(section, folders)
         for folder in folders:
-            call.tell(outcome.scores(folder))
+            call.tell(outcome.score_table(folder))
 
 
 def _grade_responses(call: Call, section: eval_settings.EvalConfig) -> epath.Path:
@@ -314,7 +314,7 @@ def _extra(extra: str, *libraries: str) -> Iterator[None]:
 def plan_verb(call: Call) -> None:
     """What a recipe needs."""
     slice_ = find_slice(call.flags["slice"])
-    show_messages(call)
+    log_messages(call)
     if call.flags["search"]:
         return _search(call, slice_)
     plan = plan_recipe(call.config, slice_, call.flags["fit"], call.flags["remat"])
@@ -337,7 +337,7 @@ def weights_verb(call: Call) -> None:
     base, tuned = (call.flags[name] for name in ("base", "tuned"))
     if bool(base) != bool(tuned):
         raise ConfigError("--base and --tuned go together; without both, --workdir is a study's.")
-    show_messages(call)
+    log_messages(call)
     with study.locked_by_all(call.workdir, call.verb), Interrupt() as interrupt:
         if base:
             names = [name.strip() for name in tuned.split(",") if name.strip()]
@@ -357,7 +357,7 @@ def surgery_verb(call: Call) -> None:
         raise ConfigError(f"--dtype={dtype}: expected one of {', '.join(DTYPES)}.")
     words = (flags[name] for name in ("change", "amount", "layers", "kinds", "rest"))
     how = surgery.parse_surgery(*words)
-    show_messages(call)
+    log_messages(call)
     with Interrupt() as interrupt:
         between = lambda: interrupt.check("No folder was written.")  # noqa: E731
         names = flags["base"], flags["tuned"], flags["target"]

@@ -52,7 +52,7 @@ def init_verb(call: Call) -> None:
     model, data = _absolute(call.flags["model"]), _absolute(call.flags["data"])
     columns = guess_columns(data)
     examples = load_examples(columns.dataset(data), DropLog())
-    sizes = measure(model, examples, columns)
+    sizes = measure_examples(model, examples, columns)
     atomic_write_text(target, recipe_text(model, data, columns, sizes, on_cpu))
     print(f"columns: {', '.join(f'{ours} = {theirs}' for ours, theirs in columns.fields.items())}")
     if columns.unread:
@@ -76,7 +76,7 @@ def _absolute(path: str) -> str:
     return str(local.resolve()) if local.exists() else path
 
 
-def measure(model: str, examples: list[Example], columns: Columns) -> Sizes:
+def measure_examples(model: str, examples: list[Example], columns: Columns) -> Sizes:
     """Lengths that hold the data and that the model can read, and how questions are held out."""
     limit = _max_positions(model)
     tokenizer, some = load_tokenizer(model), examples[:MOST_MEASURED]

@@ -189,7 +189,7 @@ def _models(folder: epath.Path) -> Iterator[str]:
     except UserError:  # named above
         return
     rows = [[str(run.relative_to(folder)), "yes" if (run / DONE).exists() else "-"] for run in runs]
-    yield outcome.aligned([["model", "trained"], *rows])
+    yield outcome.in_columns([["model", "trained"], *rows])
 
 
 def _clock(seconds: float) -> str:

@@ -8,7 +8,7 @@ import pytest
 import transformers
 from tiny_pair import make_unit, mesh_of, params_of, tiny_model
 
-from jaxreason.analysis.hidden_states import extract
+from jaxreason.analysis.hidden_states import extract_states
 from jaxreason.analysis.texts import Batching, batches
 from jaxreason.errors import UserError
 from jaxreason.models.decoder import param_shardings
@@ -41,7 +41,7 @@ def batch_of():
 
 
 def extracted(pool, num_devices=1, **how):
-    run = jax.jit(functools.partial(extract, pool=pool, model=tiny_model(), **how))
+    run = jax.jit(functools.partial(extract_states, pool=pool, model=tiny_model(), **how))
     mesh = mesh_of(num_devices)
     with jax.set_mesh(mesh):
         params = jax.device_put(params_of(0), param_shardings(tiny_model(), mesh))
@@ -77,6 +77,6 @@ def test_layers_that_are_asked_for_are_those_of_all():
 
 def test_pools_and_layers_that_there_are_not_are_refused():
     with pytest.raises(UserError, match="pool='mean': expected one of reply, all, last, none"):
-        extract(params_of(0), batch_of(), "mean", model=tiny_model())
+        extract_states(params_of(0), batch_of(), "mean", model=tiny_model())
     with pytest.raises(UserError, match=r"layers=\(3,\): expected numbers from 0 to 2"):
-        extract(params_of(0), batch_of(), "last", model=tiny_model(), layers=(3,))
+        extract_states(params_of(0), batch_of(), "last", model=tiny_model(), layers=(3,))

@@ -11,7 +11,7 @@ from tiny_pair import make_unit, mesh_of, model_config, params_of, tiny_model, w
 
 from jaxreason.analysis import drift
 from jaxreason.analysis.drift import DriftConfig, run_drift
-from jaxreason.analysis.hidden_states import extract
+from jaxreason.analysis.hidden_states import extract_states
 from jaxreason.analysis.texts import Batching, Unit, batches
 from jaxreason.config import ConfigError
 from jaxreason.errors import UserError
@@ -73,7 +73,7 @@ def test_pooled_states_are_those_that_extract_gives(workdir):
     batch = next(batches(unit, Batching(3, 1000, 32)))
     for states, seed in ((found.base, 0), (found.tuned, 1)):
         for pool in ("reply", "last"):
-            expected = extract(params_of(seed), batch, pool, model=tiny_model())
+            expected = extract_states(params_of(seed), batch, pool, model=tiny_model())
             assert states[pool].dtype == np.float32
             np.testing.assert_allclose(states[pool], expected, atol=1e-5)
 
@@ -90,7 +90,9 @@ def test_states_of_tokens_are_those_that_extract_gives_at_the_layers_in_their_or
         batch = next(batches(unit, Batching(1, 1000, 32)))
         how = {"model": tiny_model(), "layers": (2, 0)}
         for own, seed in ((states.base, 0), (states.tuned, 1)):
-            expected = extract(params_of(seed), batch, "none", **how)[0, :, : len(text.tokens)]
+            expected = extract_states(params_of(seed), batch, "none", **how)[
+                0, :, : len(text.tokens)
+            ]
             np.testing.assert_allclose(own, expected, atol=1e-5)
 
 

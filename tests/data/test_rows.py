@@ -2,13 +2,13 @@ import json
 
 import numpy as np
 
-from jaxreason.data.rows import DropLog, plain_value
+from jaxreason.data.rows import DropLog, python_value
 
 
 def test_values_of_arrow_and_tfds_become_plain_python():
     value = {"a": b"\xc3\xa9", "b": np.int64(3), "c": np.array([b"x", b"y"], object), "d": (1.5,)}
-    assert plain_value(value) == {"a": "é", "b": 3, "c": ["x", "y"], "d": [1.5]}
-    assert type(plain_value(value)["b"]) is int
+    assert python_value(value) == {"a": "é", "b": 3, "c": ["x", "y"], "d": [1.5]}
+    assert type(python_value(value)["b"]) is int
 
 
 def test_kept_rows_are_those_neither_dropped_nor_left_out(tmp_path):

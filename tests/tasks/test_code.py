@@ -92,7 +92,7 @@ def test_a_right_answer_of_a_program_that_fails_afterwards_is_wrong():
 def test_after_some_timeouts_the_rest_of_the_tests_counts_as_failed():
     tests = [{"input": str(n), "output": str(n), "testtype": "stdin"} for n in range(8)]
     program = "n = input()\nwhile n != '0': pass\nprint(n)"
-    scores = code.measure(program, tests, "", code.Limits(seconds=0.3))
+    scores = code.program_metrics(program, tests, "", code.Limits(seconds=0.3))
     assert (scores["tests_passed"], scores["timed_out"]) == (1 / 8, 1.0)
 
 

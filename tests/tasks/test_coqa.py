@@ -74,7 +74,7 @@ def test_several_references_are_left_out_in_turn():
     assert coqa.score(mixed, "orange")["em"] == 3 / 4
     assert coqa.score_paper(mixed, "white")["em"] == 1 / 2  # equal references count once there
     assert coqa.score_paper(example("White", "white"), "white")["em"] == 1.0
-    f1 = [coqa.f1(r, "a white kitten") for r in ("white", "kitten of snow")]
+    f1 = [coqa.word_f1(r, "a white kitten") for r in ("white", "kitten of snow")]
     assert f1 == pytest.approx([2 / 3, 2 / 5])
     two = example("white", "kitten of snow")
     assert coqa.score(two, "a white kitten")["f1"] == pytest.approx((2 / 5 + 2 / 3) / 2)
@@ -85,8 +85,8 @@ def test_normal_forms():
     assert coqa.normalize("an A the") == ""
     assert coqa.normalize("É 3½ 二つ") == "é 3½ 二つ"
     assert coqa.exact("two", "2") == 0.0  # as in the official evaluation
-    assert coqa.f1("the", "a") == 1.0
-    assert coqa.f1("the", "cat") == 0.0
+    assert coqa.word_f1("the", "a") == 1.0
+    assert coqa.word_f1("the", "cat") == 0.0
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_scores_equal_those_of_the_harness():
         document["additional_answers"] = dict(zip("012", turns[1:]))
         paper = coqa.score_paper(example(*golds), f"{reply}\nand more")
         assert paper == pytest.approx(harness.process_results(document, [f"{reply}\nand more"]))
-        measures = {"em": coqa.exact, "f1": coqa.f1}
+        measures = {"em": coqa.exact, "f1": coqa.word_f1}
         ours = {name: coqa.leave_one_out(m, golds, reply) for name, m in measures.items()}
         assert ours == pytest.approx(harness.compute_scores(golds, reply))
 

@@ -113,7 +113,7 @@ def test_a_hostile_script_harms_nothing_and_is_wrong(name, world, nobody_is_left
     monkeypatch.setenv("API_KEY", SECRET)
     program = SCRIPTS[name].format(**world.names()) if "{" in SCRIPTS[name] else SCRIPTS[name]
     began = time.monotonic()
-    scores = code.measure(program, script_tests(), "", LIMITS)
+    scores = code.program_metrics(program, script_tests(), "", LIMITS)
     assert scores["accuracy"] == scores["tests_passed"] == 0.0
     assert time.monotonic() - began < 60
     world.check_untouched()
@@ -131,7 +131,7 @@ def test_what_a_script_can_read_holds_no_secret(name, world, monkeypatch):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_hostile_function_is_wrong(name, nobody_is_left):
-    scores = code.measure(FUNCTIONS[name], call_tests(), "add", LIMITS)
+    scores = code.program_metrics(FUNCTIONS[name], call_tests(), "add", LIMITS)
     assert scores["accuracy"] == 0.0
     assert scores["tests_passed"] <= (1 / 3 if name == "counts its calls" else 0.0)
 
@@ -147,8 +147,10 @@ def test_a_hostile_function_fails_assertions(name, monkeypatch):
 def test_the_problem_of_the_hostile_programs_can_be_solved():
     """The negative control of this file: a right program passes where they all fail."""
     script = "print(int(input()) + int(input()))"
-    assert code.measure(script, script_tests(), "")["accuracy"] == 1.0
-    assert code.measure("def add(a, b): return a + b", call_tests(), "add")["accuracy"] == 1.0
+    assert code.program_metrics(script, script_tests(), "")["accuracy"] == 1.0
+    assert (
+        code.program_metrics("def add(a, b): return a + b", call_tests(), "add")["accuracy"] == 1.0
+    )
     assert assertions("def add(a, b): return a + b")["accuracy"] == 1.0
 
 
