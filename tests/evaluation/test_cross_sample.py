@@ -166,7 +166,7 @@ def test_budgets_that_are_there_are_not_made_again_and_more_may_be_asked_for(
     made = []
     monkeypatch.setattr(
         cross_sample,
-        "write_replies_file",
+        "write_cross_replies",
         lambda path, lines: made.append(path.name) or write(path, lines),
     )
     assert run(models, questions, workdir)["rows"] == finished[1]["rows"] and made == []
