@@ -1,4 +1,4 @@
-"""What a model is, apart from its numbers: the architecture, and how it is run."""
+"""The static description of a model: its architecture, and how it is run. Parameters are apart."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from jaxreason.models.rope import RopeScaling
 
 @dataclass(frozen=True)
 class Architecture:
-    """What the network computes; fields carry Hugging Face's names."""
+    """Sizes and switches of the network. Fields have the names that Hugging Face's config.json gives them."""
 
     model_type: str
     vocab_size: int

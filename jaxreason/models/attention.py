@@ -42,7 +42,7 @@ def plain(
     v: Float[Array, "B S K H"],
     mask: AttentionMask,
 ) -> Float[Array, "B T N H"]:
-    """The reference: all scores at once, softmax in float32. A query that sees nothing gets finite numbers."""
+    """The reference backend: all scores at once, softmax in float32. A query that sees no key gets finite numbers."""
     return _attend(q, k, v, mask.mask)
 
 
@@ -52,7 +52,7 @@ def blockwise(
     v: Float[Array, "B S K H"],
     mask: AttentionMask,
 ) -> Float[Array, "B T N H"]:
-    """A block of queries against a block of keys at a time: memory linear in T; see `attention_blocks`."""
+    """Attention in plain XLA whose memory is linear in T: one block of queries meets one block of keys at a time."""
     return attend_by_blocks(
         q, k, v, mask.query_positions, mask.key_positions, mask.segments, mask.window
     )
@@ -133,7 +133,7 @@ def fused_on_gpu(
     v: Float[Array, "B T K H"],
     mask: AttentionMask,
 ) -> Float[Array, "B T N H"]:
-    """JAX's Triton kernel, see `attention_gpu`; it has no window, which `blockwise` then is for."""
+    """JAX's Triton kernel (`attention_gpu`). It knows no sliding window: models with one use `blockwise`."""
     if mask.window is not None and mask.window < q.shape[1]:
         return blockwise(q, k, v, mask)
     return triton(q, k, v, mask.segments)
@@ -145,7 +145,7 @@ def fastest_on_gpu(
     v: Float[Array, "B T K H"],
     mask: AttentionMask,
 ) -> Float[Array, "B T N H"]:
-    """cuDNN's where each row holds one sequence (no segments), else `triton`; `blockwise` where there is no cuDNN."""
+    """cuDNN's kernel where each row holds one sequence (no segments), else `triton`; `blockwise` without cuDNN."""
     if not cudnn_serves(q):
         return blockwise(q, k, v, mask)
     if mask.segments is not None:

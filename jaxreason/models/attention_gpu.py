@@ -1,8 +1,8 @@
-"""Fused attention for GPUs: cuDNN's where a row holds one sequence, else JAX's kernel (Pallas, Triton).
+"""Fused attention for GPUs: cuDNN's kernel where a row holds one sequence, else JAX's (Pallas, Triton).
 
-The kernel takes segments, which cuDNN's does not, so rows may be packed. Scores exist outside neither, and blocks above
-the diagonal are skipped. As with `attention_tpu`, causality goes by a token's place in its row. Off GPUs the kernel is
-interpreted (slow). `docs/performance.md` has both of them on an H200.
+JAX's kernel takes segments, so rows may be packed; cuDNN's does not. With both, scores never leave the kernel and
+blocks above the diagonal are skipped. As with `attention_tpu`, causality goes by a token's place in its row. Off GPUs
+the kernel is interpreted (slow). `docs/performance.md` has times of both on an H200.
 """
 
 import functools
@@ -24,7 +24,7 @@ PADDING = -1  # segment of what they are padded with
 
 
 def cudnn_serves(q: Float[Array, "B T N H"]) -> bool:
-    """Whether there is cuDNN, and it takes queries like these."""
+    """Whether this machine has cuDNN, and cuDNN takes queries of this shape and dtype."""
     return platform() == "gpu" and q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[3] <= 128
 
 
@@ -36,7 +36,7 @@ def cudnn(
 ) -> Float[Array, "B T N H"]:
     """Causal attention of rows that hold one sequence each, from their start, over at most `window` tokens.
 
-    What follows a sequence in its row sees it, and gives finite numbers.
+    Padding after the sequence attends to it and gets finite numbers.
     """
 
     def run(q: Array, k: Array, v: Array) -> Array:
@@ -80,7 +80,7 @@ def _on_devices(run: Callable, q: Array, k: Array, v: Array, *ids: Array) -> Arr
 
 
 def _heads(q: Array, k: Array, v: Array, segments: Array) -> Array:
-    """The kernel once for each query of a group, which the compiler makes one call."""
+    """Runs the kernel once for each query head of a group; the compiler turns these into one call."""
     groups = q.reshape(*q.shape[:2], k.shape[2], -1, q.shape[3])
     run = functools.partial(
         library.mha,

@@ -19,7 +19,7 @@ LOWEST = float(jnp.finfo(jnp.float32).min)  # score of a key that is not seen
 def cut_blocks(
     size: int, x: Shaped[Array, "B T ..."], value: int | Shaped[Array, "B 1 ..."] = 0
 ) -> Shaped[Array, "n B L ..."]:
-    """[B, T, ...] as [n, B, L, ...] with L = size; `value` fills the places of the last block that lie past T."""
+    """Cuts [B, T, ...] into [n, B, L, ...] with L = size; `value` fills the places of the last block past T."""
     x = lengthen(x, -x.shape[1] % size, value)
     return jnp.moveaxis(x.reshape(x.shape[0], -1, size, *x.shape[2:]), 1, 0)
 
@@ -38,12 +38,12 @@ def lengthen(
 
 
 def join_blocks(x: Shaped[Array, "n B L ..."], length: int) -> Shaped[Array, "B T ..."]:
-    """What `cut_blocks` has cut, with T = length."""
+    """Undoes `cut_blocks`: [n, B, L, ...] to [B, T, ...] with T = length."""
     return jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:])[:, :length]
 
 
 class OnlineSoftmax(NamedTuple):
-    """Of the blocks so far: largest score, sum of exp(score - largest), and values weighted by the same."""
+    """Running state over the blocks so far: largest score, sum of exp(score - largest), values weighted by it."""
 
     maximum: Float[Array, "B K M"]
     total: Float[Array, "B K M"]
@@ -51,7 +51,7 @@ class OnlineSoftmax(NamedTuple):
 
 
 def no_blocks(shape: tuple[int, ...]) -> OnlineSoftmax:
-    """Before the first block, for queries of `shape` [B, K, M, H]."""
+    """The state before the first block, for queries of `shape` [B, K, M, H]."""
     rows = shape[:-1]
     return OnlineSoftmax(jnp.full(rows, LOWEST), jnp.zeros(rows), jnp.zeros(shape))
 
@@ -59,7 +59,10 @@ def no_blocks(shape: tuple[int, ...]) -> OnlineSoftmax:
 def add_block(
     carry: OnlineSoftmax, scores: Float[Array, "B K M S"], v: Float[Array, "B K S H"]
 ) -> OnlineSoftmax:
-    """With one more block. A row all of whose scores are LOWEST so far has finite values, wiped by the first other."""
+    """The state after one more block.
+
+    A row whose scores are all LOWEST so far has finite values; its first real score wipes them.
+    """
     # What was summed so far is relative to the old maximum: rescale it to the new one. The exponents are never
     # positive, so nothing overflows, whatever the scores are.
     maximum = jnp.maximum(carry.maximum, scores.max(-1))
@@ -73,7 +76,7 @@ def add_block(
 
 
 def head_rows(q: Float[Array, "B T N H"], heads: int) -> Float[Array, "B K M H"]:
-    """The queries of each of K key/value heads as rows, M = G·T."""
+    """The queries of each of the K key/value heads as rows, M = G·T."""
     groups = q.reshape(*q.shape[:2], heads, -1, q.shape[3])
     return jnp.einsum("BTKGH->BKGTH", groups).reshape(len(q), heads, -1, q.shape[3])
 
@@ -85,7 +88,7 @@ def add_keys(
     v: Float[Array, "B K S H"],
     seen: Bool[Array, "B T S"],
 ) -> OnlineSoftmax:
-    """With one more block of keys, of which each query sees some; `rows` are `head_rows` of the queries."""
+    """The state after one more block of keys, masked for each query; `rows` are `head_rows` of the queries."""
     scores = jnp.einsum("BKMH,BKSH->BKMS", rows, k, preferred_element_type=jnp.float32)
     shape = (*rows.shape[:2], -1, *seen.shape[1:])
     scores = scores.reshape(shape) * rows.shape[3] ** -0.5
@@ -94,7 +97,7 @@ def add_keys(
 
 
 def attended(found: OnlineSoftmax, q: Float[Array, "B T N H"]) -> Float[Array, "B T N H"]:
-    """What the queries, whose `head_rows` the blocks were for, get; 0 where there was no block."""
+    """The result of attention for the queries whose `head_rows` met the blocks; 0 where there was no block."""
     total = jnp.where(found.total == 0, 1.0, found.total)
     out = (found.values / total[..., None]).astype(q.dtype)
     out = out.reshape(*out.shape[:2], -1, q.shape[1], q.shape[3])

@@ -1,4 +1,4 @@
-"""Of a model card: the front matter that the Hub reads, and places on the machine as others may see them."""
+"""Metadata of a model card: the front matter that the Hub reads, and paths with the machine's own folders replaced."""
 
 import os
 import re
@@ -24,7 +24,7 @@ _MOST_LICENSE = 300  # characters
 
 
 def front_matter(base: str, section: Mapping[str, Any], stage: str) -> str:
-    """The YAML that the Hub reads; a base or a data set is named there only if it is one of the Hub's."""
+    """The YAML that the Hub reads. A base or a dataset is named there only if the Hub has it."""
     value: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
     if _on_hub(base, _HUB_NAME):
         value["base_model"] = base
@@ -41,12 +41,12 @@ def front_matter(base: str, section: Mapping[str, Any], stage: str) -> str:
 
 
 def _on_hub(name: str, pattern: re.Pattern) -> bool:
-    """Whether it can only be the Hub's: a folder of that name would have been taken instead."""
+    """Whether the name is one of the Hub: it has the form of one, and no local folder has this name."""
     return bool(pattern.fullmatch(name)) and not epath.Path(name).exists()
 
 
 def _license(base: str) -> dict[str, str]:
-    """What the base's own card says of its license."""
+    """The license fields of the base's own card; {} if it has none or the base is gone."""
     try:
         text = read_card(resolve(base)) if base else ""
     except UserError:  # the base is gone
@@ -65,7 +65,7 @@ def read_card(folder: epath.Path) -> str:
 
 
 def settings_of(card: str) -> dict[str, Any]:
-    """The front matter of a card; {} where it has none or that is no YAML object."""
+    """The front matter of a card as a dict; {} if it has none, or it is no YAML object."""
     found = _FRONT_MATTER.match(card)
     try:
         value = yaml.safe_load(found[1]) if found else {}
@@ -75,7 +75,7 @@ def settings_of(card: str) -> dict[str, Any]:
 
 
 def roots_of(run: epath.Path | None) -> list[tuple[str, str]]:
-    """Folders of the machine, and what is shown in their place."""
+    """Folders of this machine, and the text that is shown in place of each."""
     own = [] if run is None else [absolute(run)]
     if own and is_study(own[0].parent.parent):
         own.append(own[0].parent.parent)
@@ -84,7 +84,7 @@ def roots_of(run: epath.Path | None) -> list[tuple[str, str]]:
 
 
 def without_places(value: Any, roots: list[tuple[str, str]]) -> Any:
-    """A plain value whose texts show what they say of `roots_of` from there on, wherever in them that is."""
+    """Replaces the folders of `roots_of` in all texts of a plain value (nested dicts, lists and strings)."""
     if isinstance(value, dict):
         return {key: without_places(item, roots) for key, item in value.items()}
     if isinstance(value, list):

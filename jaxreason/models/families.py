@@ -1,4 +1,4 @@
-"""The model families: what is fixed in each, and how weights are named in Hugging Face's files."""
+"""The model families: the traits that each family fixes, and the names of weights in Hugging Face's files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import jax
 
 @dataclass(frozen=True)
 class Family:
-    """What is fixed in a family, and what Hugging Face assumes when a key is absent."""
+    """Traits that all models of a family share, and the values that Hugging Face assumes for absent keys."""
 
     class_name: str  # Hugging Face's model class
     qk_norm: bool

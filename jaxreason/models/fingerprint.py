@@ -12,8 +12,8 @@ _WORDS = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}
 def fingerprint(params: Any) -> str:
     """Eight hexadecimal digits that follow from every bit of every array: equal parameters have equal ones.
 
-    Sums of whole numbers that wrap around, so neither the order nor the devices play a role. No shield against
-    intent: it tells weights that are made again bit for bit from others.
+    The sums are of integers that wrap around, so their order and the number of devices make no difference. It tells
+    whether weights are the same bit for bit; it gives no protection against weights that are made to collide.
     """
     return f"{int(_hash(params)):08x}"
 
@@ -27,7 +27,7 @@ def _hash(params: Any) -> UInt32[Array, ""]:
 
 
 def _of_array(x: Array, number: int) -> UInt32[Array, ""]:
-    """The sum over its values of their bits mixed with where they are."""
+    """Hashes one array: the sum over its values of each one's bits mixed with its place."""
     bits = jax.lax.bitcast_convert_type(x, _WORDS[x.dtype.itemsize]).astype(jnp.uint32)
     place = jnp.full(x.shape, number * 0x85EBCA6B & 0xFFFFFFFF, jnp.uint32)
     for dim in range(x.ndim):

@@ -1,8 +1,8 @@
 """Attention in plain XLA, a block of queries against a block of keys at a time, with its own backward pass.
 
 As FlashAttention-2 does it (Dao, arXiv 2307.08691): an online softmax forward, scores made again from the kept
-log-sum-exp backward, so that memory is linear in the length. Blocks that see nothing of each other are skipped, which
-causality makes of nearly half of them, and of more where several sequences are packed into a row.
+log-sum-exp backward, so that memory is linear in the length. Pairs of blocks in which
+no query sees a key are skipped: nearly half of them by causality, and more where a row packs several sequences.
 """
 
 import functools
@@ -21,14 +21,14 @@ NEVER = 2**30  # position of the keys that fill up the last block: nobody sees i
 
 
 class _Places(NamedTuple):
-    """Where the tokens of blocks are: positions and segments, [n, B, L] each."""
+    """Positions and segments of the tokens of each block, [n, B, L] each."""
 
     positions: Int[Array, "n B L"]
     segments: Int[Array, "n B L"]
 
 
 class _Blocks(NamedTuple):
-    """The operands by blocks; M = G·L rows of queries share a key/value head."""
+    """The operands cut into blocks; M = G·L rows of queries share a key/value head."""
 
     q: Float[Array, "n B K M H"]
     k: Float[Array, "n B K L H"]
@@ -44,9 +44,9 @@ def attend_by_blocks(
     segments: Int[Array, "B T"] | None,
     window: int | None,
 ) -> Float[Array, "B T N H"]:
-    """Softmax attention; who sees whom is the rule of `attention_mask`.
+    """Softmax attention under the rule of `attention_mask`.
 
-    A query that sees nothing gets finite numbers.
+    A query that sees no key gets finite numbers.
     """
     if segments is None:
         segments = jnp.zeros(query_positions.shape, jnp.int32)
@@ -65,7 +65,10 @@ def attend_by_blocks(
 
 
 def _attend_parts(window: int | None, *operands: _Blocks | _Places) -> Float[Array, "n B K M H"]:
-    """Of all rows; where one CPU has them all, in two loops, which XLA runs at the same time on its threads."""
+    """Attention of all rows.
+
+    Where one CPU has them all, two loops share them, which XLA runs at the same time on its threads.
+    """
     num_rows = operands[0].q.shape[1]
     if platform() != "cpu" or axis_size("act_batch") > 1 or num_rows == 1:
         return _attend(window, *operands)
@@ -174,7 +177,7 @@ def _meetings(window: int | None, queries: _Places, keys: _Places) -> Bool[Array
 
 
 def _range(x: Int[Array, "n B L"], axis: int) -> tuple[Int[Array, "..."], Int[Array, "..."]]:
-    """Least and greatest of each block and row, [n, 1, B] (axis 1) or [1, n, B] (axis 0)."""
+    """Smallest and largest value of each block and row, [n, 1, B] (axis 1) or [1, n, B] (axis 0)."""
     return jnp.expand_dims(x.min(2), axis), jnp.expand_dims(x.max(2), axis)
 
 

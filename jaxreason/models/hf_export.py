@@ -1,6 +1,6 @@
-"""Parameters to a Hugging Face model folder: which weight is in which file, the files beside them, and writing all.
+"""Writes parameters as a Hugging Face model folder: the plan of weight files, the files beside them, and the writing.
 
-A folder that `save_model` has written is complete, or not there.
+After `save_model` the folder is complete, or it is not there.
 """
 
 import hashlib
@@ -265,7 +265,7 @@ def _write_rest(folder: epath.Path, files: Mapping[str, bytes]) -> None:
 
 
 def _replace(new: epath.Path, folder: epath.Path) -> None:
-    """Puts `new` in the place of `folder`; whoever looks finds the old one, none, or the new one."""
+    """Puts `new` in the place of `folder`. A reader finds the old folder, none, or the new one, never a mixture."""
     old = folder.parent / f"{folder.name}.replaced"
     if old.exists():
         old.rmtree()

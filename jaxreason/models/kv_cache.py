@@ -18,8 +18,8 @@ class KVCache(NamedTuple):
 
     On CPU bfloat16 is kept as bits (`quantization`).
 
-    Features come last in both: a position written among features that lie apart makes the TPU's compiler keep a second
-    cache, laid out for the writing, and copy the one to the other in every layer.
+    Features are the last dim of both. With positions last, a write touches features that lie apart: the TPU's compiler
+    then keeps a second cache in a layout for writing and copies between the two in every layer.
     """
 
     k: Num[Array, "L B K S H"]
@@ -27,7 +27,7 @@ class KVCache(NamedTuple):
 
     @property
     def length(self) -> int:
-        """S: positions that a row has room for."""
+        """S, the number of positions in a row."""
         return self.v.shape[3]
 
     def write(
@@ -37,7 +37,7 @@ class KVCache(NamedTuple):
         k: Float[Array, "B T K H"],
         v: Float[Array, "B T K H"],
     ) -> "KVCache":
-        """With row b's token at position p in `layer`, row b, position p; positions outside are dropped."""
+        """The cache with each token's keys and values written at its position; outside positions are dropped."""
         # a negative index would count from the end
         slots = jnp.where(positions < 0, self.length, positions)[:, :, None]
         rows, heads = jnp.arange(positions.shape[0])[:, None, None], jnp.arange(k.shape[2])

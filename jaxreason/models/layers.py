@@ -31,7 +31,7 @@ def make_param(
 ) -> nnx.Param:
     """A parameter that knows the logical names of its dims.
 
-    They are kept under a metadata name of our own: Flax's `sharding` metadata would want a mesh at creation.
+    They are kept under a metadata name of our own, since Flax's `sharding` metadata needs a mesh at creation.
     """
     return nnx.Param(INITIALIZERS[init](rngs.params(), shape, scale).astype(dtype), axes=axes)
 
@@ -55,7 +55,10 @@ def multiply_rows(x: Float[Array, "... I"], kernel: Float[Array, "I O"]) -> Floa
 
 
 def _product_dtype(x: Array) -> DTypeLike | None:
-    """XLA's CPU compiler casts both operands of a product in bfloat16, weights and all, unless it gives float32."""
+    """The dtype to ask of a product.
+
+    XLA's CPU compiler casts both operands of a bfloat16 product unless the result is float32.
+    """
     return jnp.float32 if platform() == "cpu" and x.dtype == jnp.bfloat16 else None
 
 
@@ -112,7 +115,7 @@ def swiglu_by_blocks(
 
 @jax.custom_vjp
 def _wide_product(inner: Float[Array, "B T S W"], down: Float[Array, "S W D"]):
-    """In float32, but its gradients are products in the operands' dtype: the plain ones would run in float32."""
+    """A product in float32. Its gradients are products in the operands' dtype; plain ones would run in float32."""
     return jnp.einsum("BTSW,SWD->BTD", inner, down, preferred_element_type=jnp.float32)
 
 

@@ -1,6 +1,6 @@
-"""Models of one depth, layer by layer side by side, each layer's states reduced before the next are made.
+"""Runs models of the same depth side by side, one layer at a time, and reduces each layer's states before the next.
 
-So what compares hidden states of long texts never has those of all layers at once: [L+1, B, T, D] is 7 GB of a text of
+A comparison of hidden states therefore never holds those of all layers at once: [L+1, B, T, D] takes 7 GB for a text of
 16k tokens at 14B, for each model.
 """
 
@@ -16,12 +16,13 @@ from jaxreason.models.decoder import network
 
 
 class Walked(NamedTuple):
-    """What a walk through the layers leaves.
+    """The result of a walk through the layers.
 
     Attributes:
-      finals: of each model the states after the final norm, [B, T, D].
-      reduced: what `reduce` gave, stacked: embeddings, then each block's output, the last one after the final norm.
-      kept: of each model the states of the layers that were asked for, [K, B, T, D].
+      finals: the states of each model after the final norm, [B, T, D].
+      reduced: the results of `reduce`, stacked: embeddings, then each block's output, the last one after the final
+          norm.
+      kept: the states of each model at the layers that were asked for, [K, B, T, D].
     """
 
     finals: tuple[Float[Array, "B T D"], ...]
@@ -37,7 +38,7 @@ def walk(
     reduce: Callable[..., Any],
     keep: Sequence[int] = (),
 ) -> Walked:
-    """Runs models of as many layers over the same rows; meant to be called under jit.
+    """Runs models of the same depth over the same rows; meant to be called under jit.
 
     Args:
       models: static descriptions.

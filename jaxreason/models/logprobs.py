@@ -20,7 +20,7 @@ from jaxreason.sharding import axis_size, constrain
 
 
 class TokenLogprobs(NamedTuple):
-    """Of each token given those before it."""
+    """Log-probability and entropy of each token given those before it."""
 
     logprobs: Float[Array, "B T"]
     entropy: Float[Array, "B T"]
@@ -50,7 +50,7 @@ def logprobs(
     if chunk < 1:
         raise UserError(f"chunk={chunk}: expected at least one position.")
     num_blocks = count_blocks(head.shape[1], -(-tokens.shape[1] // chunk))
-    # All positions are computed, the last one in vain: T is a rounder number than T - 1.
+    # The last position is computed too and not used: T divides into chunks better than T - 1.
     targets = jnp.roll(tokens, -1, axis=1)
     scale = _scale(temperature, tokens.shape)
     found = TokenLogprobs(*logprob_and_entropy(num_blocks, final, head, targets, scale))
@@ -139,10 +139,10 @@ def full_kl(
 ) -> Float[Array, "B T"]:
     """KL(p || q) of the next-token distributions, over the whole vocabulary, float32, in nats, aligned like `logprobs`.
 
-    Differentiable in what makes p. What makes q is frozen: no gradient goes there. Both models may have widths of their
-    own. Heads of two sizes, as embeddings that are padded to different multiples have, are cut to the smaller one: p
-    and q are then the distributions over the tokens that both have. That both mean the same tokens is the caller's to
-    know.
+    Gradients flow to p's states and head; q is frozen. The two models may differ in width. If the heads have
+    different numbers of tokens, as embeddings that are padded to different multiples do, both are cut to the smaller
+    number: p and q are then distributions over the tokens that both have. The caller makes sure that a token means
+    the same in both.
 
     Args:
       final_p: hidden states of p after the final norm.
@@ -174,7 +174,7 @@ def top_entropy(
     chunk: int,
     segment_ids: Int[Array, "B T"] | None = None,
 ) -> Float[Array, "B T"]:
-    """Entropy of the k likeliest tokens, their probabilities made to sum to 1, over ln k: 0 = sure, 1 = at a loss.
+    """Entropy of the k likeliest tokens, their probabilities made to sum to 1, over ln k: 0 = sure, 1 = undecided.
 
     float32, aligned like `logprobs`; no gradient goes through it. A vocabulary of fewer tokens is taken whole.
 
@@ -238,7 +238,7 @@ def _kl(log_p: Float[Array, "B C V"], log_q: Float[Array, "B C V"]) -> Float[Arr
 
 
 def _highest(scores: Float[Array, "B C V"], count: int) -> Float[Array, "B C K"]:
-    """The highest of all, out of the highest of each device's part of the vocabulary, so that no part is gathered."""
+    """The highest score, from the highest of each device's part of the vocabulary, so that no part is gathered."""
     parts = axis_size("vocab")
     if parts > 1 and scores.shape[-1] % parts == 0:
         apart = scores.reshape(*scores.shape[:-1], parts, -1)
@@ -249,7 +249,7 @@ def _highest(scores: Float[Array, "B C V"], count: int) -> Float[Array, "B C K"]
 
 
 def _at(scores: Float[Array, "B C V"], targets: Int[Array, "B C"]) -> Float[Array, "B C"]:
-    """Each target's score; a masked sum, since a gather would collect a vocabulary that is split over devices."""
+    """Each target's score, by a masked sum: a gather would collect a vocabulary that is split over devices."""
     columns = jax.lax.broadcasted_iota(jnp.int32, scores.shape, 2)
     return jnp.sum(jnp.where(columns == targets[..., None], scores, 0.0), axis=-1)
 
@@ -259,7 +259,7 @@ def _rank(scores: Float[Array, "B C V"], targets: Int[Array, "B C"]) -> Int[Arra
 
 
 def _over_chunks(reduce: Callable, chunk: int, *arrays: Array):
-    """`reduce` on `chunk` positions of [B, T, ...] arrays at a time; its results [B, C] put together to [B, T]."""
+    """Applies `reduce` to `chunk` positions of [B, T, ...] arrays at a time and joins its results [B, C] to [B, T]."""
     if chunk < 1:
         raise UserError(f"chunk={chunk}: expected at least one position.")
     length = arrays[0].shape[1]

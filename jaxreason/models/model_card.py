@@ -1,7 +1,7 @@
-"""README.md of an exported folder: what the model was made of, how, with which code, and how it is asked.
+"""README.md of an exported folder: the base, the data, the recipe, the code, and how to prompt the model.
 
-All that it says is read from files: the record of the run (config.json, metrics.jsonl), the base's own card and
-config files. What is not known is left out.
+Everything in it is read from files: the record of the run (config.json, metrics.jsonl), the base's own card and
+config files. Facts that are not known are left out.
 """
 
 import json
@@ -51,10 +51,10 @@ print(tokenizer.decode(reply, skip_special_tokens=True))
 def run_card(
     run: epath.PathLike, stop_tokens: Mapping[int, str], steps: int | None, code: Mapping[str, Any]
 ) -> str:
-    """The card of a model that a training run has made.
+    """The card of a model that a training run made.
 
     Args:
-      run: folder of the run; without config.json there nothing is said of base, data and recipe.
+      run: folder of the run; without its config.json the card leaves out base, data and recipe.
       stop_tokens: id and text of each, the one that ends a turn first.
       steps: training steps after which the model is as it is exported; None for all that the run's metrics hold.
       code: what the export is made with, as `results.code_version` gives it.
@@ -131,7 +131,7 @@ def mixed_card(
 
 
 def longest_reply(section: Mapping[str, Any]) -> int | None:
-    """The most tokens that a reply had room for in training, from the recipe's section; None if it does not say."""
+    """The largest number of tokens of a reply in training, from the recipe's section; None if it does not say."""
     decoding = section.get("decoding")
     return decoding["max_tokens"] if decoding else section.get("length")
 
@@ -245,7 +245,7 @@ def _switch(thinking: bool | None) -> str:
 
 
 def _made_with(code: list[Mapping[str, Any]]) -> str:
-    """A line for each code that had a part in it, the oldest first."""
+    """One line for each version of the code that took part, the oldest first."""
     return "\n".join(dict.fromkeys(f"- {_told(one)}" for one in code))
 
 

@@ -1,7 +1,7 @@
 """The paged key/value cache (vLLM, arXiv 2309.06180): sequences hold pages of one pool and may share them.
 
-The XLA path here is the reference and runs anywhere. Rows are taken together that hold about as many pages, so that a
-step reads what is in use and not as far as the longest row for each.
+The XLA path here is the reference and runs anywhere. It handles rows with a similar number of pages together, so that a
+step does not read every row as far as the longest one.
 """
 
 import functools
@@ -49,17 +49,17 @@ class PagedCache(NamedTuple):
 
     @property
     def length(self) -> int:
-        """M·S: positions that a row can have."""
+        """M·S, the largest number of positions of a row."""
         return self.tables.shape[1] * self.page_size
 
     @property
     def page_size(self) -> int:
-        """S: positions of a page."""
+        """S, the number of positions of a page."""
         return self.pages.shape[self.PLACES]
 
     @staticmethod
     def shape(layers: int, number: int, channels: int, size: int, head_dim: int) -> tuple[int, ...]:
-        """Of a pool."""
+        """The shape of a pool."""
         return layers, number, channels, size, head_dim
 
     @staticmethod
@@ -74,7 +74,7 @@ class PagedCache(NamedTuple):
         k: Float[Array, "B T K H"],
         v: Float[Array, "B T K H"],
     ) -> "PagedCache":
-        """With the tokens at `positions` in `layer`; what has no page is dropped."""
+        """The cache with the tokens written at `positions` of `layer`; positions without a page are dropped."""
         new = stored(combined(k, v), self.pages.dtype, self.scales, layer)
         return self._replace(pages=self.put(layer, positions, new))
 
@@ -91,13 +91,13 @@ class PagedCache(NamedTuple):
     def put(
         self, layer: Int[Array, ""], positions: Int[Array, "B T"], new: Num[Array, "B T C H"]
     ) -> Num[Array, "L N C S H"]:
-        """The pool with keys and values, as it keeps them, at `positions`."""
+        """The pool with keys and values (already in the pool's dtype) put at `positions`."""
         write = by_parts(_write, (1, 0, 0, 0, None), 1)
         return write(self.pages, self.tables, positions, new, layer)
 
     @staticmethod
     def take_page(pages: Num[Array, "L N C S H"], layer: Any, page: Int[Array, " B"]):
-        """Keys and values `[B, K, S, H]` of a page of each row."""
+        """Keys and values `[B, K, S, H]` of one page of each row."""
         number, channels, size, head_dim = pages.shape[1:]
         pool = pages.reshape(-1, channels, size, head_dim)
         block = _constrained(pool[layer * number + page])
@@ -107,14 +107,14 @@ class PagedCache(NamedTuple):
     def attend_unscaled(
         self, layer: Int[Array, ""], mask: AttentionMask, q: Float[Array, "B T N H"]
     ) -> Float[Array, "B T N H"]:
-        """`attend` without the scales of int8: in XLA, which is the reference for every layout."""
+        """`attend` without the scales of int8, in XLA: the reference for every layout."""
         function = functools.partial(_attend, mask.window, self.page_size, self.take_page)
         run = by_parts(function, (1, 0, 0, 0, None), 0)
         return run(self.pages, self.tables, mask.query_positions, q, layer)
 
 
 def by_parts(function: Callable, split: tuple[int | None, ...], out: int) -> Callable:
-    """`function` run on each part of the mesh that has rows of its own.
+    """Runs `function` on each part of the mesh that has rows of its own.
 
     Args:
       function: of arrays; other mesh axes than those of rows stay the compiler's business.
@@ -137,7 +137,7 @@ def by_parts(function: Callable, split: tuple[int | None, ...], out: int) -> Cal
 
 
 def on_devices(function: Callable, cache: Any, out: int) -> Callable:
-    """`function` run on each device's rows and heads: the compiler cannot divide a kernel.
+    """Runs `function` on each device's rows and heads, since the compiler cannot divide a kernel.
 
     Args:
       function: of pages, tables, positions `[B, T]`, what is written or asked there `[B, T, heads, H]`, and the layer.
@@ -167,14 +167,14 @@ def combined(k: Float[Array, "B T K H"], v: Float[Array, "B T K H"]) -> Float[Ar
 def has_place(
     tables: Int[Array, "B M"], positions: Int[Array, "B ..."], size: int
 ) -> Bool[Array, "B ..."]:
-    """Which positions rows have room for; the others are padding."""
+    """Whether a row has room for each position; the others are padding."""
     return (positions >= 0) & (positions < tables.shape[1] * size)
 
 
 def place(
     tables: Int[Array, "B M"], positions: Int[Array, "B T"], size: int, number: int
 ) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
-    """Page and place in it of positions; page `number`, which does not exist, for those that have none."""
+    """The page and the place in it of each position; without a page, page `number`, which does not exist."""
     there = has_place(tables, positions, size)
     page = jnp.take_along_axis(tables, jnp.where(there, positions // size, 0), axis=1)
     return jnp.where(there & (page > 0), page, number), positions % size
@@ -213,9 +213,9 @@ def _take_as(dtype: Any, take: Callable, *args: Any) -> tuple[Array, Array]:
 def _by_length(
     window: int | None, size: int, take: Callable, tables: Array, positions: Array, q: Array
 ) -> Array:
-    """Rows that hold most pages first, a group at a time, each as far as its first row."""
+    """Attention by groups of rows, those with the most pages first; each group is read as far as its longest row."""
     # All rows of a group are read as far as the longest of them. Sorted by length, a group has rows of about the same
-    # length, so little is read in vain; the order is undone at the end.
+    # length, so few pages are read without use; the order is undone at the end.
     seen = jnp.where(has_place(tables, positions, size), positions, -1)
     counts = jnp.max(seen, axis=1) // size + 1
     order = jnp.argsort(-counts)
@@ -227,8 +227,8 @@ def _by_length(
 
 
 def _rows_together(take: Callable, batch: int) -> int:
-    """How many rows a group has: on an accelerator all, on CPU those whose pages fit into its caches."""
-    # Fewer rows at a time mean more turns of a loop, which cost an accelerator more than reading in vain does.
+    """Rows of a group: all of them on an accelerator; on CPU as many as have pages that fit into its caches."""
+    # Fewer rows at a time mean more turns of a loop, which cost an accelerator more than reading unused pages.
     if platform() != "cpu":
         return batch
     page = jax.eval_shape(take, jax.ShapeDtypeStruct((1,), jnp.int32))

@@ -25,12 +25,12 @@ MOST_SPLITS = 32  # of a row's pages
 
 
 class PagedCacheGPU(PagedCache):
-    """As `PagedCache`, read by the kernel where it takes the pages."""
+    """A `PagedCache` that the kernel reads, if it takes pages of this size; else XLA does."""
 
     def attend_unscaled(
         self, layer: Int[Array, ""], mask: AttentionMask, q: Float[Array, "B T N H"]
     ) -> Float[Array, "B T N H"]:
-        """By the kernel; padding gets 0."""
+        """`attend` by the kernel; padding gets 0."""
         if not gpu_kernel_serves(self.page_size, q.shape[3]):
             return super().attend_unscaled(layer, mask, q)
         args = (self.pages, self.tables, mask.query_positions, q, layer)
@@ -68,7 +68,7 @@ def _rows(q: Float[Array, "B T N H"], heads: int) -> Float[Array, "B K M H"]:
 def _run(
     window: int | None, rows: Array, at: Array, tables: Array, pool: Array, block: int
 ) -> tuple[Array, Array, Array]:
-    """Of each split of a row's pages: weighted values, the largest score and the sum of weights."""
+    """Results of each split of a row's pages: weighted values, the largest score and the sum of weights."""
     batch, heads, queries, head_dim = rows.shape
     blocks = queries // block
     # With few rows there are too few programs to fill a GPU: the pages of a row are then shared by several.
@@ -134,7 +134,7 @@ def _kernel(
 
 
 def _pages(at: Array, size: int, window: int | None) -> tuple[Array, Array]:
-    """The columns of the table from and to which (exclusive) queries at `at` see anything."""
+    """The first and last (exclusive) columns of the table that queries at `at` see."""
     last = (jnp.max(at) + size) // size  # 0 where all are padding
     if window is None:
         return jnp.zeros_like(last), last
@@ -148,7 +148,7 @@ def _seen(at: Array, keys: Array, window: int | None) -> Array:
 
 
 def _add_page(carry: tuple, q: Array, k: Array, v: Array, seen: Array) -> tuple:
-    """Online softmax as in `blockwise`, of two dims as Triton wants it."""
+    """One step of the online softmax of `blockwise`, with two dims as Triton needs it."""
     values, maximum, total = carry
     scores = _product(q, k.astype(q.dtype), 1) * q.shape[1] ** -0.5
     scores = jnp.where(seen, scores, LOWEST)
@@ -161,7 +161,7 @@ def _add_page(carry: tuple, q: Array, k: Array, v: Array, seen: Array) -> tuple:
 
 
 def _product(a: Array, b: Array, dim: int) -> Array:
-    """a's last dim with b's `dim`, summed in float32."""
+    """Product over the last dim of `a` and `dim` of `b`, summed in float32."""
     dims = ((1,), (dim,)), ((), ())
     return jax.lax.dot_general(a, b, dims, preferred_element_type=jnp.float32)
 

@@ -1,7 +1,8 @@
-"""The paged cache on TPUs: pages as JAX's ragged paged attention kernel wants them, and that kernel.
+"""The paged cache on TPUs: pages in the layout of JAX's ragged paged attention kernel, and the call of that kernel.
 
-Scores and gathered pages never exist outside the kernel, and a row is read as far as it is long. It has been compiled
-for TPUs ahead of time and has not run on one; what it is asked is tested by the library's reference of it.
+Scores and gathered pages never leave the kernel, and each row is read only as far as it is long. The program has been
+compiled for TPUs ahead of time and has not run on one; tests give its arguments to the library's reference of the
+kernel.
 """
 
 import functools
@@ -21,18 +22,18 @@ QUERIES = {True: 32, False: 64}  # that it handles at a time, when decoding and 
 
 
 class PagedCacheTPU(PagedCache):
-    """As `PagedCache`, with a page's positions before its heads: `pages [L, N, S, C, H]`, as the kernel reads them.
+    """A `PagedCache` with a page's positions before its heads: `pages [L, N, S, C, H]`, as the kernel reads them.
 
-    The kernel asks more of the rows than the reference does. A row's positions are consecutive from its first query on,
-    up to those outside the cache (padding). A row that goes on where the one before it ends, on the same pages, is one
-    sequence with it.
+    The kernel expects more of the rows than the reference does. A row's positions are consecutive from its first
+    query on, up to those outside the cache (padding). A row that goes on where the one before it ends, on the same
+    pages, is one sequence with it.
     """
 
     CHANNELS, PLACES = 3, 2
 
     @staticmethod
     def shape(layers: int, number: int, channels: int, size: int, head_dim: int) -> tuple[int, ...]:
-        """Of a pool."""
+        """The shape of a pool."""
         return layers, number, size, channels, head_dim
 
     @staticmethod
@@ -43,12 +44,12 @@ class PagedCacheTPU(PagedCache):
     def put(
         self, layer: Int[Array, ""], positions: Int[Array, "B T"], new: Num[Array, "B T C H"]
     ) -> Num[Array, "L N S C H"]:
-        """The pool with keys and values, as it keeps them, at `positions`."""
+        """The pool with keys and values (already in the pool's dtype) put at `positions`."""
         return on_devices(_write, self, 0)(self.pages, self.tables, positions, new, layer)
 
     @staticmethod
     def take_page(pages: Num[Array, "L N S C H"], layer: Any, page: Int[Array, " B"]):
-        """Keys and values `[B, K, S, H]` of a page of each row."""
+        """Keys and values `[B, K, S, H]` of one page of each row."""
         number, size, channels, head_dim = pages.shape[1:]
         block = pages.reshape(-1, size, channels, head_dim)[layer * number + page]
         block = jnp.swapaxes(block.reshape(len(page), size, -1, 2, head_dim), 1, 2)
@@ -57,7 +58,7 @@ class PagedCacheTPU(PagedCache):
     def attend_unscaled(
         self, layer: Int[Array, ""], mask: AttentionMask, q: Float[Array, "B T N H"]
     ) -> Float[Array, "B T N H"]:
-        """By the kernel, where it takes a model with these heads."""
+        """`attend` by the kernel, if it takes a model with these heads; else by XLA."""
         kv_heads = self.pages.shape[self.CHANNELS] // 2
         if not tpu_kernel_serves(q.shape[2], kv_heads, q.shape[3], q.dtype, self.pages.dtype):
             return super().attend_unscaled(layer, mask, q)
@@ -97,7 +98,7 @@ class _FlatRun(NamedTuple):
 
 
 def _flat_run(tables: Int[Array, "B M"], positions: Int[Array, "B T"], size: int) -> _FlatRun:
-    """Blocks that go on where the one before them ends, on the same pages, are one sequence, read once."""
+    """Joins blocks that go on where the one before them ends, on the same pages, to one sequence that is read once."""
     # The kernel takes sequences one after the other as one flat run of queries. A prompt longer than a block comes as
     # several rows here; handed over as one sequence its pages are read once and not once a row.
     batch, queries = positions.shape

@@ -1,4 +1,4 @@
-"""Rows that hold trees of sequences: what several of them begin with is there, and computed, once.
+"""Rows that hold trees of sequences: a beginning that several sequences share is stored and computed once.
 
 A row lists a tree's tokens in depth-first order, so that the tokens from token k to the end of k's subtree are those
 that have k before them in their own sequence: a token sees the earlier ones of its row whose subtree it is in.
@@ -21,13 +21,13 @@ UNROLLED = 16  # up to so many blocks each reads the keys before its end alone
 
 
 class PrefixTree(NamedTuple):
-    """What `forward` takes in place of a cache for rows of trees.
+    """Takes the place of a cache in `forward`, for rows that hold trees.
 
     Attributes:
       prefix: keys and values of the prefix, or None without one.
       prefix_length: tokens of the prefix; what the cache has beyond them is not read.
       ends: of each token the index in its row at which its subtree ends; 0 for padding.
-      k, v: of the layer at hand.
+      k, v: keys and values of the current layer.
     """
 
     prefix: KVCache | None
@@ -48,7 +48,7 @@ class PrefixTree(NamedTuple):
         k: Float[Array, "B T K H"],
         v: Float[Array, "B T K H"],
     ) -> "PrefixTree":
-        """With the keys and values of this layer; those of others are not kept."""
+        """The tree with the keys and values of this layer; those of other layers are not kept."""
         del layer, positions
         return self._replace(k=k, v=v)
 
@@ -97,7 +97,7 @@ class PrefixTree(NamedTuple):
         window: int | None,
         stop: int,
     ) -> Float[Array, "B Q N H"]:
-        """Of the queries at `places` of their rows, over the prefix and the first `stop` tokens of the row."""
+        """Attention of the queries at `places`, over the prefix and the first `stop` tokens of the row."""
         k, v = self.k[:, :stop], self.v[:, :stop]
         groups = q.reshape(*q.shape[:2], k.shape[2], -1, q.shape[3])
         seen = self._seen(places, query_positions, positions[:, :stop], window)
@@ -145,6 +145,6 @@ def empty_tree(
     heads: tuple[int, int],
     dtype: str,
 ) -> PrefixTree:
-    """For `forward`; `heads` are the number of key/value heads and their size."""
+    """A tree without keys for `forward`; `heads` are the number of key/value heads and their size."""
     empty = jnp.zeros((*ends.shape, *heads), dtype)
     return PrefixTree(prefix, prefix_length, ends, empty, empty)

@@ -25,19 +25,19 @@ BITS = jnp.dtype(jnp.uint16)
 
 
 def kept_dtype(dtype: DTypeLike) -> Any:
-    """In which an array of `dtype` that is written in parts is kept."""
+    """The dtype in which an array of `dtype` is kept if parts of it are written."""
     return BITS if platform() == "cpu" and jnp.dtype(dtype) == jnp.bfloat16 else dtype
 
 
 def to_kept(x: Num[Array, "..."], dtype: DTypeLike) -> Num[Array, "..."]:
-    """Numbers as an array whose `kept_dtype` is `dtype` keeps them."""
+    """Converts numbers to the form in which an array of `kept_dtype` `dtype` keeps them."""
     if dtype != BITS:
         return x.astype(dtype)
     return jax.lax.bitcast_convert_type(x.astype(jnp.bfloat16), BITS)
 
 
 def from_kept(x: Num[Array, "..."], dtype: DTypeLike) -> Num[Array, "..."]:
-    """What is kept, as numbers of `dtype`."""
+    """Converts kept values back to numbers of `dtype`."""
     if x.dtype == BITS:
         x = jax.lax.bitcast_convert_type(x, jnp.bfloat16)
     return x.astype(dtype)
@@ -66,7 +66,7 @@ def quantize_outputs(
 def stored(
     new: Float[Array, "B T C H"], dtype: DTypeLike, scales: Float[Array, "L C H"] | None, layer: Any
 ) -> Array:
-    """Keys and values as a cache of `dtype` keeps them."""
+    """Converts keys and values to the form in which a cache of `dtype` keeps them."""
     return to_kept(new, dtype) if scales is None else to_int8(new, scales[layer])
 
 
@@ -76,13 +76,13 @@ def attend_scaled(
     scales: Float[Array, "L C H"] | None,
     layer: Any,
 ) -> Float[Array, "B T N H"]:
-    """`attend`, over keys and values without their scales, as if they had them.
+    """The result of `attend` over scaled keys and values, though `attend` itself reads them without their scales.
 
     Args:
-      attend: of queries.
+      attend: attention of queries over keys and values without scales.
       q: queries.
-      scales: of keys and values, those of a head next to each other (C = 2K); None: all are 1.
-      layer: whose.
+      scales: those of keys and values, interleaved by head (C = 2K); None: all are 1.
+      layer: the layer whose scales are used.
     """
     if scales is None:
         return attend(q)

@@ -1,4 +1,4 @@
-"""What a layer keeps of its forward pass; the backward pass makes the rest again."""
+"""Rematerialization: which results of its forward pass a layer keeps; the backward pass computes the rest again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _attended = _policies.save_only_these_names(ATTENDED)
 
 @dataclass(frozen=True)
 class Remat:
-    """A policy, and what it keeps of a layer on the device."""
+    """A policy of jax.checkpoint, and the results of a layer that it keeps on the device."""
 
     policy: Callable | None  # of jax.checkpoint; None: no checkpoint
     keeps_inside: bool  # what products with weights give

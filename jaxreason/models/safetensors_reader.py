@@ -1,7 +1,7 @@
-"""Which tensor of a model folder's safetensors files is which parameter, and reading parts of tensors.
+"""Finds the tensor of a model folder's safetensors files for each parameter, and reads parts of tensors.
 
-Five distinct refusals tell how a checkpoint does not fit. Local files go through the safetensors library; from a
-bucket, where it cannot read, byte ranges are fetched. A header is checked before anything that it says is used.
+Five kinds of error tell why a checkpoint does not fit. Local files go through the safetensors library; from a
+bucket, where it cannot read, byte ranges are fetched. A header is checked before anything in it is used.
 """
 
 import functools
@@ -163,7 +163,7 @@ def open_files(
 
 
 class Source(NamedTuple):
-    """Where a weight is; `transposed` if it is stored the other way round than our parameter."""
+    """The place of a weight; `transposed` if the file stores it transposed to our parameter."""
 
     file: Any
     key: str
@@ -186,7 +186,7 @@ def find_sources(
     Args:
       folder: a Hugging Face model folder.
       wanted: shape of each weight by (our dotted name, layer); layer 0 for those outside layers.
-      kind: how a file is opened; None for what is fastest where it lies.
+      kind: the reader that opens a file; None picks the fastest one for its place.
 
     Raises:
       UnmappedKeyError, UnexpectedTargetError, SetTwiceError, NeverSetError, WrongShapeError: with the key.
@@ -258,7 +258,7 @@ def _is_copy_of_embedding(key: str, file: Any, targets: Mapping, files: Mapping[
 
 
 def first_not_finite(folder: epath.PathLike) -> str:
-    """The first tensor that holds NaN or infinity, with its file and how many; "" where all are numbers.
+    """Describes the first tensor with NaN or infinity: its file and how many; "" if all values are finite.
 
     Raises:
       UserError: a file is damaged.

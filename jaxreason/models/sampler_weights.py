@@ -1,4 +1,4 @@
-"""Parameters as the sampler wants them: the trainer's own, or copies in another dtype or layout.
+"""The sampler's parameters: the trainer's own arrays, or copies in another dtype or layout.
 
 A decode step reads all weights, so they are kept in the dtype in which products are made. Where layers are unrolled
 (on CPU if the model says so, on GPUs always) each has arrays of its own: XLA copies a layer's slice of stacked weights
@@ -24,11 +24,11 @@ WeightDtype = Literal["auto", "int8"]  # auto: that of the activations
 
 
 class WeightLayout(NamedTuple):
-    """How a sampler keeps its weights.
+    """The dtype and sharding in which a sampler keeps its weights.
 
     Attributes:
       dtype: of the layers' kernels.
-      gathered: split by heads alone; else as the trainer's, and collected again for each token.
+      gathered: split by heads alone; else split as the trainer's, and gathered again for each token.
     """
 
     dtype: WeightDtype = "auto"
@@ -39,7 +39,7 @@ DEFAULT = WeightLayout()
 
 
 def sampling_model(model: Model, mesh: Mesh, dtype: WeightDtype = "auto") -> Model:
-    """The model that samples on `mesh` with what `lay_out` gives."""
+    """The model that samples on `mesh` with the parameters of `lay_out`."""
     return dataclasses.replace(
         model,
         param_dtype=model.dtype,
@@ -65,7 +65,7 @@ def lay_out(
     weights: WeightLayout = DEFAULT,
     old: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The parameters of `model` for `sampling_model(model, mesh, weights.dtype)`; what needs no change is not copied.
+    """The parameters of `model` for `sampling_model(model, mesh, weights.dtype)`; only arrays that change are copied.
 
     Unrolled, `layers` is a tuple of L layers in place of the stacked ones. `old` is what an earlier call gave: the
     copies in it are donated, and the new ones take their place.
@@ -88,10 +88,10 @@ def replace_params(
     read: Callable[[tuple], jax.Array],
     weights: WeightLayout = DEFAULT,
 ) -> None:
-    """New values in what `lay_out` gave, a parameter at a time, each in the memory of the old one.
+    """Puts new values into the parameters of `lay_out`, one parameter at a time, each in the memory of the old one.
 
-    There is never a second copy of more than one parameter (of all its layers). If `read` raises, those before are new
-    and the others old: nothing of use until all have been replaced.
+    There is never a second copy of more than one parameter (of all its layers). If `read` raises, the parameters before
+    are new and the others old: the set must not be used until all have been replaced.
 
     Args:
       model: the trainer's, as for `lay_out`.
@@ -125,7 +125,7 @@ def changed_parts(model: Model, mesh: Mesh, weights: WeightLayout) -> tuple[str,
 
 
 def abstract_layout(model: Model, mesh: Mesh, weights: WeightLayout) -> dict[str, Any]:
-    """Shapes, dtypes and shardings of what `lay_out` gives."""
+    """Shapes, dtypes and shardings of the result of `lay_out`."""
     params = abstract_arrays(abstract_params(model), param_shardings(model, mesh))
     given = {name: params[name] for name in changed_parts(model, mesh, weights)}
     if not given:
@@ -150,7 +150,7 @@ def _placed(x: Any, sharding: NamedSharding) -> jax.Array:
 
 
 def _pick(tree: Any, names: tuple[str, ...]) -> Any:
-    """One parameter with its scales, if it has them, and all that it is in; of every layer where they are apart."""
+    """The subtree with one parameter alone, its scales included; that of every layer where layers are unrolled."""
     if isinstance(tree, tuple):
         return tuple(_pick(layer, names) for layer in tree)
     if len(names) == 1:
@@ -159,7 +159,7 @@ def _pick(tree: Any, names: tuple[str, ...]) -> Any:
 
 
 def _put(tree: Any, part: Any) -> None:
-    """Puts what `_pick` would take."""
+    """Puts such a subtree back in its place."""
     if isinstance(tree, tuple):
         for layer, theirs in zip(tree, part, strict=True):
             _put(layer, theirs)
@@ -173,7 +173,7 @@ def _put(tree: Any, part: Any) -> None:
 
 @functools.lru_cache(maxsize=32)
 def _program(model: Model, mesh: Mesh, weights: WeightLayout, names: tuple[str, ...] = ()):
-    """The copy of all parts that change, or of the one parameter of these names."""
+    """The program that copies all parts that change, or only the parameter of these names."""
 
     def change(params: dict[str, Any], old: dict[str, Any] | None) -> dict[str, Any]:
         del old  # only its memory is wanted
@@ -185,7 +185,7 @@ def _program(model: Model, mesh: Mesh, weights: WeightLayout, names: tuple[str, 
 
 
 def _shardings(model: Model, mesh: Mesh, weights: WeightLayout) -> Any:
-    """Of the parts that change."""
+    """Shardings of the parts that change."""
     wanted = sampling_model(model, mesh, weights.dtype)
     found = param_shardings(wanted, mesh)
     if weights.gathered:
@@ -217,7 +217,7 @@ def _change(model: Model, mesh: Mesh, dtype: WeightDtype, params: dict[str, Any]
 
 
 def _quantized(tree: Any) -> Any:
-    """The same tree with every kernel as int8, its outputs' scales beside it."""
+    """The same tree with every kernel as int8 and the scales of its outputs beside it."""
     if not isinstance(tree, dict):
         return tree
     if "kernel" not in tree:

@@ -25,13 +25,13 @@ def with_stop_tokens(
     pad_token: tuple[int, str] | None = None,
     longest_reply: int | None = None,
 ) -> dict[str, bytes]:
-    """The files of a folder, of which those that name a stop token name these.
+    """The files of a folder, changed so that all files that name stop tokens name these ones.
 
     Args:
       files: name and content; config.json is among them.
       stop_tokens: id and text of each, that of the chat template first.
-      pad_token: id and text of what pads; written where nothing is named yet, since others would pad
-        with the first stop token. config.json stays as it is: there it would keep an embedding from
+      pad_token: id and text of the padding token; written only where none is named yet, since other programs
+        would pad with the first stop token. config.json stays as it is: there it would keep an embedding from
         being trained.
       longest_reply: tokens; a smaller `max_new_tokens`, which vLLM takes for a limit, is raised to it.
 

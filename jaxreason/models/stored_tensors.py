@@ -1,7 +1,7 @@
-"""The tensors of a model folder as they lie in its files, read a few rows at a time: no model is built, no file mapped.
+"""Reads the tensors of a model folder from its files a few rows at a time, without building the model or mapping files.
 
-A file that is mapped counts as memory of the process for as long as it is open, however little of it is in use; here
-nothing is kept beside the rows that were asked for.
+A mapped file counts as memory of the process while it is open, however little of it is used. Here only the rows that
+were asked for are in memory.
 """
 
 import math
@@ -30,7 +30,7 @@ class NotFiniteTensorError(UserError):
 
 
 class RowFile(RemoteFile):
-    """A safetensors file of which rows are read and nothing is kept.
+    """A safetensors file that is read by rows; nothing is kept in memory.
 
     Raises:
       UserError: it is damaged, cut off, or no safetensors file.
@@ -45,7 +45,7 @@ class RowFile(RemoteFile):
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor as its file has it (a matrix is [out, in]).
+    """A tensor in the layout of its file (a matrix is [out, in]).
 
     Attributes:
       place: which parameter it is.
@@ -67,7 +67,7 @@ class StoredTensor:
         return len(self.shape) == 2 and self.place[0].startswith("layers.")
 
     def blocks(self, rows: int | None = None) -> Iterator[Shaped[np.ndarray, "..."]]:
-        """The first `rows` rows (all), a block after the other.
+        """Yields the first `rows` rows (default: all), one block after the other.
 
         Raises:
           NotFiniteTensorError: with the file and the tensor.
@@ -82,7 +82,7 @@ class StoredTensor:
             yield block
 
     def read(self) -> Shaped[np.ndarray, "..."]:
-        """All of it, in float32; as `blocks`."""
+        """The whole tensor in float32; errors as those of `blocks`."""
         out, start = np.empty(self.shape, np.float32), 0
         for block in self.blocks():
             out[start : start + len(block)] = block
@@ -107,7 +107,7 @@ class StoredModel:
     tensors: dict[Place, StoredTensor]
 
     def tensor(self, place: Place) -> StoredTensor:
-        """The tensor of a place; of a tied head that of the embedding, which is [vocab, hidden] as well."""
+        """The tensor of a place. A tied head gives that of the embedding, which is [vocab, hidden] as well."""
         tied = place == (HEAD, 0) and self.architecture.tie_word_embeddings
         return self.tensors[EMBEDDING, 0] if tied else self.tensors[place]
 
@@ -134,24 +134,24 @@ def _static(architecture: Architecture) -> Model:
 
 
 def kind_of(place: Place) -> str:
-    """`layers.mlp.up_proj.kernel` is an `up_proj`; biases are a kind of their own."""
+    """The kind of a parameter: `layers.mlp.up_proj.kernel` is an `up_proj`; biases are a kind of their own."""
     parts = place[0].split(".")
     name = parts[-2] if len(parts) > 1 else parts[-1]
     return f"{name}.bias" if parts[-1] == "bias" else name
 
 
 def layer_of(place: Place) -> int | None:
-    """The layer that a parameter is in; None outside of layers."""
+    """The number of a parameter's layer; None outside of layers."""
     return place[1] if place[0].startswith("layers.") else None
 
 
 def shared_places(models: Sequence[StoredModel]) -> list[Place]:
-    """The places of models of one architecture, the head where one of them has its own.
+    """The places that models of one architecture share; the head is among them if one of the models has its own.
 
-    A head or embedding may have other numbers of rows, as vocabularies are padded to different sizes.
+    Heads and embeddings may differ in their number of rows, as vocabularies are padded to different sizes.
 
     Raises:
-      UserError: a model has a tensor more or less than the first, or one of another shape; names it.
+      UserError: a model lacks a tensor of the first, has one more, or one of another shape; the message names it.
     """
     first = models[0]
     for model in models[1:]:

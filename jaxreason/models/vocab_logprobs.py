@@ -1,4 +1,4 @@
-"""Log-probability and entropy over a vocabulary that is gone through in blocks, with their gradient.
+"""Log-probability and entropy over a vocabulary, computed block by block, with their gradient.
 
 The softmax's sums run over the blocks and are rescaled whenever a larger score comes up (Milakov and Gimelshein,
 arXiv 1805.02867). The backward pass makes each block's scores again, finishes that block's gradient of the head, and
@@ -21,7 +21,7 @@ LOWEST = np.finfo(np.float32).min
 
 
 class _Sums(NamedTuple):
-    """Over the blocks seen, with scores relative to the highest: Σ exp(s), Σ exp(s)·s; and the target's own score."""
+    """Sums over the blocks so far, s relative to the highest: Σ exp(s), Σ exp(s)·s; and the target's own score."""
 
     highest: Float[Array, "B T"]
     total: Float[Array, "B T"]
@@ -135,8 +135,9 @@ def _backward(num_blocks, kept, cotangents):
 
 
 def _apart(d_block: Array, states: Array) -> Array:
-    """Not to be transposed within the product, as a tied embedding would have it: XLA's CPU compiler makes a program of
-    that whose run it refuses in bfloat16.
+    """Keeps a tied embedding's transposition out of the product.
+
+    XLA's CPU compiler would turn that into a program that fails at run time in bfloat16.
     """
     refused = platform() == "cpu" and states.dtype == jnp.bfloat16
     return jax.lax.optimization_barrier(d_block) if refused else d_block
@@ -158,12 +159,12 @@ def _blocks(head: Float[Array, "D V"], count: int):
 
 
 def _whole(block: Float[Array, "D S W"], states: Array) -> Float[Array, "D S W"]:
-    """Gathered from the devices that each have a part of dim D, in the dtype of the products."""
+    """The head gathered from the devices that each have a part of dim D, in the dtype of the products."""
     return constrain(block.astype(states.dtype), (None, "act_vocab", None))
 
 
 def _columns(block, vocab_size: int) -> Int[Array, "S W"]:
-    """The tokens that a block's scores belong to, from `vocab_size` on none."""
+    """The token of each column of a block; ids from `vocab_size` on are no tokens."""
     values, index = block
     parts, width = values.shape[1:]
     part, place = (jax.lax.broadcasted_iota(jnp.int32, (parts, width), d) for d in (0, 1))
@@ -172,7 +173,7 @@ def _columns(block, vocab_size: int) -> Int[Array, "S W"]:
 
 
 def _scores(states, block, columns, vocab_size: int, scale) -> Float[Array, "B T S W"]:
-    """Scores of a block; the lowest number where its column is no token."""
+    """Scores of a block; columns that are no token get the lowest number."""
     values, _ = block
     logits = jnp.einsum(
         "BTD,DSW->BTSW", states, _whole(values, states), preferred_element_type=jnp.float32

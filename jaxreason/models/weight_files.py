@@ -1,4 +1,4 @@
-"""The files of a model folder before anything in them is believed: which they are, their hashes, their settings."""
+"""The files of a model folder, checked before their content is used: names, hashes and settings."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ def read_settings(path: epath.Path) -> dict[str, Any]:
 
 
 def read_index(folder: epath.Path) -> dict[str, str] | None:
-    """The file of each tensor as the index says, or None without an index.
+    """The file of each tensor according to the index; None without an index.
 
     Beside a whole model in a single file an index is not read, as in transformers: it is left over
     from another way to store the model.
@@ -124,7 +124,7 @@ def check_weights(folder: epath.Path) -> None:
 
 
 def find_damage(folder: epath.Path) -> str:
-    """The file that is not as an export has written it, in words; "" where none is, or there are no checksums.
+    """Describes the first file that differs from what the export wrote; "" if none does, or there are no checksums.
 
     Any process may call it, alone.
     """
