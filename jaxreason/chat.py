@@ -108,7 +108,7 @@ def _ask() -> str | None:
 
 
 class Session:
-    """What was said so far, and who answers.
+    """The messages so far, and the model that answers.
 
     Args:
       config: how.

@@ -107,7 +107,7 @@ class Checkpointer:
             self.wait()
 
     def pin(self, step: int | None) -> None:
-        """From now on keeps the checkpoint of this step, however old it gets, and no other that was pinned."""
+        """Keeps the checkpoint of this step from now on, however old it gets, in place of the one pinned before."""
         self._pinned = step
 
     def steps(self) -> list[int]:
@@ -177,7 +177,7 @@ class Checkpointer:
         return next((step for step in self._list() if step not in tried), None)
 
     def _fault(self, step: int) -> str | None:
-        """What is wrong with a checkpoint, the same on all processes; "" if it was never finished."""
+        """Describes what is wrong with a checkpoint, the same on all processes; "" if it was never finished."""
         if step in self._verified:
             return None
         path = self._folder / str(step)
@@ -318,7 +318,7 @@ def _unreadable(path: epath.Path) -> str | None:
 
 
 def _share_of_damage(path: epath.Path) -> str:
-    """What is wrong with those files that this process looks at; it raises nothing on its own."""
+    """Describes the damage among the files that this process checks; it raises no error itself."""
     try:
         files = read_checksums(path / CHECKSUMS_FILE)
         names = sorted(files)[jax.process_index() :: jax.process_count()]
@@ -330,7 +330,7 @@ def _share_of_damage(path: epath.Path) -> str:
 
 
 def _entries(folder: epath.Path) -> list[epath.Path]:
-    """What is in a folder; a bucket has none before something is in it."""
+    """The entries of a folder; none on a bucket before something is in it."""
     try:
         return list(folder.iterdir())
     except FileNotFoundError:
@@ -338,7 +338,7 @@ def _entries(folder: epath.Path) -> list[epath.Path]:
 
 
 def _remove(path: epath.Path) -> None:
-    """At once where that can be: who reads finds all of a checkpoint or none."""
+    """Removes a checkpoint in one step where the file system can: readers find all of it or nothing."""
     check_held()
     if not is_remote(path):
         path = path.rename(path.parent / f"{path.name}{_HALF_WRITTEN}-removed")

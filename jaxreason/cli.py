@@ -128,7 +128,7 @@ def _parsed(verb: str, arguments: list[str]):
 
 
 def _last_value(words: list[str], flag: str) -> str | None:
-    """What stands after `flag`, or after `flag=`, the last time that it occurs."""
+    """The value of the last `flag VALUE` or `flag=VALUE` on the command line."""
     pairs = zip(words, [*words[1:], None], strict=False)
     found = [
         after if word == flag else word.removeprefix(f"{flag}=")

@@ -57,7 +57,7 @@ class Compiling:
 
 
 def make_products_exact(dtype: str) -> None:
-    """For a model in float32, makes products of float32 in float32, in all of this process's programs from now on.
+    """Makes this process compute float32 products in full float32 from now on, if the model is in float32.
 
     Left alone, GPUs make them in TensorFloat-32 and TPUs in bfloat16: log-probs then agree to three places, not five.
     """

@@ -82,7 +82,7 @@ def _or(also: tuple[float, ...]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Defaults:
-    """What a section changes of the defaults of a section inside it; made by `defaults`."""
+    """Changes that a section makes to the defaults of a section inside it; made by `defaults`."""
 
     values: tuple[tuple[str, Any], ...]
 
@@ -142,7 +142,7 @@ def nearest(name: str, valid: typing.Iterable[str]) -> str:
 
 
 def instead_of(cls: type, name: str) -> str:
-    """What a field that a section had once was replaced by, from the dataclass's `FORMER_FIELDS`; else nothing."""
+    """The replacement of a former field, from the dataclass's `FORMER_FIELDS`; "" if there is none."""
     former = getattr(cls, "FORMER_FIELDS", {})
     return f" any more: {former[name]}" if name in former else ""
 
@@ -354,7 +354,7 @@ def claimed_fields(cls: type) -> dict[str, Any]:
 
 
 def marks(hint: Any) -> tuple:
-    """What stands beside a field's type."""
+    """The annotations beside a field's type."""
     return getattr(hint, "__metadata__", ())
 
 

@@ -1,4 +1,4 @@
-"""What the devices of this process hold, and how many programs were compiled: for whoever watches a run."""
+"""Reads the memory that this process's devices hold and counts compiled programs, for the run's status."""
 
 from typing import Any
 

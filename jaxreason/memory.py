@@ -1,4 +1,4 @@
-"""What to change in a recipe when its programs do not fit into memory."""
+"""Advice on a recipe whose programs do not fit into memory."""
 
 import re
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ def out_of_memory_message(
 
 
 def room(stats: Mapping[str, int] | None) -> str:
-    """What a device has for programs and what of it was taken, as a line; "" where it does not say, as a CPU."""
+    """A line with a device's memory for programs and how much is taken; "" if the device does not tell, as a CPU."""
     limit = (stats or {}).get("bytes_limit", 0)
     if not limit:
         return ""

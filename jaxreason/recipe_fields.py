@@ -126,7 +126,7 @@ def _plain(value: Any) -> Any:
 
 
 class FieldInfo(NamedTuple):
-    """What is known of a field, for readers.
+    """The description of a field for readers.
 
     Attributes:
       path: in its section, `optimizer.learning_rate`.

@@ -144,7 +144,7 @@ def find_recipe(name: str) -> pathlib.Path:
 
 
 def _candidates(name: str) -> list[pathlib.Path]:
-    """Where `name` may be: a path here, a path among the shipped `configs`, or the name of a shipped recipe."""
+    """The places where `name` may be: a path here, one among the shipped `configs`, or a shipped recipe's name."""
     shipped = shipped_folder()
     by_path = [pathlib.Path.cwd() / name, shipped.parent / name]
     return [*by_path, shipped / name, *(shipped / f"{name}.py",) * (not name.endswith(".py"))]
@@ -224,7 +224,7 @@ def _module(path: pathlib.Path) -> types.ModuleType:
 
 
 def _said(path: pathlib.Path, error: BaseException) -> str:
-    """What a recipe's own code raised, with the line of the recipe in which it was."""
+    """Describes an error that a recipe's own code raised, with the line of the recipe."""
     line, trace = 1, error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == str(path):

@@ -130,7 +130,7 @@ def _mesh_axes(name: str | None) -> tuple[str, ...]:
 def fitting_spec(
     mesh: Mesh | jax.sharding.AbstractMesh, names: Sequence[str | None], shape: Sequence[int]
 ) -> PartitionSpec:
-    """As `spec`, but a dim that its mesh axes do not divide is left whole (3 kv heads on 2 tensor devices)."""
+    """`spec`, but with dims whole that their mesh axes do not divide (3 kv heads on 2 tensor devices)."""
     assert len(names) == len(shape), f"names {names} for shape {tuple(shape)}"
 
     # JAX refuses arrays that are cut unevenly.
@@ -173,7 +173,7 @@ def axis_size(name: str) -> int:
 
 
 def platform() -> str:
-    """What the program being traced is for ("tpu", "gpu", "cpu"): the mesh's devices, else the default ones."""
+    """The platform of the program being traced ("tpu", "gpu", "cpu"): that of the mesh, else of the default devices."""
     device = jax.sharding.get_abstract_mesh().abstract_device
     return jax.default_backend() if device is None else device.platform
 
@@ -227,7 +227,7 @@ def _is_names(node: Any) -> bool:
 
 
 def row_block(mesh: Mesh) -> tuple[int, int]:
-    """Which block of rows this process holds: `(index, count)`, as `PackedBatches` and `place_rows` take them.
+    """The block of rows that this process holds: `(index, count)`, as `PackedBatches` and `place_rows` take them.
 
     Processes that share rows, because `tensor` or `context` runs across them, have the same block.
 
@@ -314,7 +314,7 @@ def _array_to_host(x: Any) -> np.ndarray:
 
 
 def gather_texts(text: str) -> list[str]:
-    """What each process says, in their order, on every process (all processes must call it)."""
+    """The texts of all processes, in their order, on every process (all processes must call it)."""
     if jax.process_count() == 1:
         return [text]
     data = np.frombuffer(text.encode(), np.uint8)

@@ -131,7 +131,7 @@ class Validation:
     def measure(
         self, step: int, model: Model, params: Any, tokenizer: Tokenizer, engine: Engine | None
     ) -> dict[str, float] | None:
-        """What metrics say of the step's validation, asked now unless it was asked with these very weights before.
+        """The metrics of the step's validation; it is asked now unless these very weights were asked before.
 
         Returns:
           The score, and the best step so far with its own; nothing where none is due; None when a signal came.

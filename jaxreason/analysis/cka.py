@@ -115,7 +115,7 @@ def layer_map(
 
 
 def _unbiased_centre(kernel: Float[np.ndarray, "Z N N"]) -> Float[np.ndarray, "Z N N"]:
-    """With 0 on the diagonal, and rows that sum to 0 beside it (Szekely and Rizzo 2014)."""
+    """Sets the diagonal to 0 and centres so that rows sum to 0 (Szekely and Rizzo 2014)."""
     number = kernel.shape[-1]
     beside = 1 - np.eye(number)
     kernel = kernel * beside

@@ -1,4 +1,4 @@
-"""What of two models can be compared, and why the rest cannot: known before their weights are loaded."""
+"""Decides which parts of two models can be compared, and why the rest cannot, before their weights are loaded."""
 
 import functools
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ SHAPE = ("num_hidden_layers", "hidden_size")
 
 
 def why_not(base: ModelSource, tuned: ModelSource) -> dict[str, str]:
-    """What of two models is not comparable, with the reason; empty for two of one architecture and vocabulary.
+    """The parts of two models that cannot be compared, with the reason; empty if architecture and vocabulary are equal.
 
     Returns:
       by what is missing: `texts` (a model cannot read what the other one wrote), `layers` (no state of one has its
@@ -69,7 +69,7 @@ def _why_other_weights(base: Model, tuned: Model) -> str:
 
 
 def _why_other_tensors(base: str, tuned: str) -> str:
-    """Of two folders, compared as they are stored: vocabularies may be padded, and heads tied in one of them."""
+    """Reasons against comparing two folders as stored: vocabularies may be padded, and heads tied in one of them."""
     models = [open_stored(name) for name in (base, tuned)]
     try:
         shared_places(models)
@@ -135,7 +135,7 @@ def _tokens(tokenizer: dict[str, Any]) -> dict[str, int]:
 
 
 def why_not_finite(params: dict[str, Any]) -> str:
-    """Which weights hold NaN or infinity; "" if none does. Every process must call it.
+    """Names the weights that hold NaN or infinity; "" if none does. Every process must call it.
 
     Args:
       params: of a model, layers stacked.

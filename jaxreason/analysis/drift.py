@@ -202,13 +202,13 @@ class _Run:
 
     @property
     def about(self) -> dict[str, str]:
-        """What stands in every file."""
+        """The head that every file of the drift stage has."""
         names = {"base": self.base.name, "tuned": self.tuned.name}
         return names | {"decoding": self.config.decoding, "variant": self.config.variant}
 
     @functools.cached_property
     def reading(self) -> Reading:
-        """What metrics that show tokens know; the base's tokenizer is read where one of them is asked for."""
+        """The text data for metrics that show tokens; the base's tokenizer is read only if one of them is asked for."""
         shows = any(METRICS[name].shows_tokens for name in self.config.metrics)
         if not shows:
             return Reading()

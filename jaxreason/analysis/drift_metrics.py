@@ -30,7 +30,7 @@ class Metric(NamedTuple):
     about: Mapping[str, Any] = MappingProxyType({})  # stands in the details of its file
 
     def needs(self) -> tuple[str, ...]:
-        """What must be comparable of two models (keys of `comparable.why_not`)."""
+        """The parts of two models that must be comparable for the metrics (keys of `comparable.why_not`)."""
         if self.reads == "weights":
             return ("weights",)
         return ("texts",) if self.any_shape else ("texts", "layers")
@@ -59,5 +59,5 @@ METRICS: dict[str, Metric] = {
 
 
 def reads_of(source: str) -> Literal["texts", "questions"]:
-    """What the metrics read that are measured on a unit of this source."""
+    """The inputs of the metrics that are measured on a unit of this source."""
     return "questions" if source == SOURCE else "texts"

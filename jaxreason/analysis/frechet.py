@@ -28,7 +28,7 @@ class FrechetProducts(NamedTuple):
 def frechet_products(
     base: Float[np.ndarray, "N D"], tuned: Float[np.ndarray, "N D"]
 ) -> FrechetProducts:
-    """What both parts are made of, in one layer."""
+    """The sums from which both parts are computed, for one layer."""
     moved = tuned.astype(np.float64) - base
     base, tuned = centred(base), centred(tuned)
     left, values, right = np.linalg.svd(base @ tuned.T)

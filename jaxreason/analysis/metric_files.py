@@ -1,4 +1,4 @@
-"""What stands in analysis/<metric>.json and in the parts of it: rows with intervals, means of groups, details.
+"""The content of analysis/<metric>.json and of its parts: rows with intervals, means of groups, details.
 
 A metric that is undefined, of two models or on one unit, has no row there; `undefined` in the details says why.
 """

@@ -1,4 +1,4 @@
-"""What a file of analysis/ was made with: it stands in the file, and is compared before the file is believed."""
+"""The origin of a file of analysis/: models, texts and code. The file states it, and readers compare it."""
 
 import dataclasses
 import hashlib
@@ -23,7 +23,7 @@ OF_INTERVALS = ("resamples", "confidence", "seed")
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """What drift is measured with.
+    """The models, texts and code that drift is measured with.
 
     Attributes:
       section: the dataclass of the settings.
@@ -56,7 +56,7 @@ class Origin:
         )
 
     def of_metric(self, metric: str) -> dict[str, dict]:
-        """What a metric's file says of itself.
+        """The origin that a metric's file states.
 
         The distance of weights depends on the models alone; of two folders not even on how they are run.
         """
@@ -71,7 +71,7 @@ class Origin:
         return {MADE_WITH: made | {"settings": own}}
 
     def of_part(self, unit: Unit) -> dict[str, dict]:
-        """What the part of one unit says of itself."""
+        """The origin that the part of one unit states."""
         name = unit_name(unit)
         return {MADE_WITH: self._made(reads_of(unit.source), {name: self.texts[name]})}
 
@@ -132,7 +132,7 @@ def kept_metrics(workdir: epath.PathLike, origin: Origin, unit: Unit) -> dict[st
 
 
 def unit_name(unit: Unit) -> str:
-    """What a unit is called in files."""
+    """The name of a unit in file names."""
     return f"{unit.benchmark}.{unit.source}"
 
 

@@ -101,7 +101,7 @@ def _reduce_layer(
     segment_ids: Int[Array, "B T"],
     *states: Float[Array, "B T D"],
 ) -> dict[str, Any]:
-    """What is kept of one layer of the models with these names: arrays whose first dim is rows."""
+    """Reduces one layer of the named models to arrays whose first dim is rows."""
     if len(states) == 1:
         return {"pooled": _pooled(names, masks, states)}
     lengths = [relative_lengths(x, segment_ids) for x in states]

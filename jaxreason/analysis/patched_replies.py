@@ -200,5 +200,5 @@ def prompt_rows(
 
 
 def nothing_taken(rows: int) -> Takes:
-    """Of a reply that its own model writes alone."""
+    """The state of a reply that its own model writes alone."""
     return Takes(np.zeros(rows, np.float32), np.zeros(rows, np.int32))

@@ -29,7 +29,7 @@ class ProcrustesProducts(NamedTuple):
 def procrustes_products(
     base: Float[np.ndarray, "N D"], tuned: Float[np.ndarray, "N D"]
 ) -> ProcrustesProducts:
-    """What the parts are made of, in one layer."""
+    """The sums from which the parts are computed, for one layer."""
     base, tuned = centred(base), centred(tuned)
     kernels = base @ base.T, tuned @ tuned.T
     moved = tuned - base

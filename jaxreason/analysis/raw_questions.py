@@ -113,7 +113,7 @@ def _features(
 
 
 def _padding_states(model: Model, params: Any, rows: int, pad_id) -> Float[Array, "B Z D"]:
-    """What stands at padding where attention gives 0, as flash attention 2 does there: no other token plays a part."""
+    """The states at padding if attention gives 0 there, as flash attention 2 does: they depend on no other token."""
     layers = params["layers"]
     attention = layers["self_attn"]
     # Values of 0 make it so. A product keeps them sharded as they are.

@@ -1,4 +1,4 @@
-"""What metrics that show tokens know of a unit's texts beside the numbers: ids, the text of a token, a threshold."""
+"""The text data of a unit for metrics that show tokens: ids, the text of a token, a threshold."""
 
 import codecs
 import logging
@@ -19,7 +19,7 @@ TokenBytes = Callable[[int], bytes]
 
 
 class Reading(NamedTuple):
-    """Of the texts of a unit.
+    """The text data of one unit.
 
     Attributes:
       ids: of their questions, in the order of the texts; () where not known.

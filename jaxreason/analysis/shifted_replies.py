@@ -29,7 +29,7 @@ def describe_replies(
 
 
 def _middle(shifted: Bool[np.ndarray, "N R"]) -> int | None:
-    """Of the replies with shifts, in the order of how many they have (then of the texts), the lower middle one."""
+    """The lower median of the replies with shifts, ordered by their number of shifts and then by text."""
     numbers = shifted.sum(1)
     having = [row for row in np.argsort(numbers, kind="stable") if numbers[row]]
     return int(having[(len(having) - 1) // 2]) if having else None

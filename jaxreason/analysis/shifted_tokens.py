@@ -1,4 +1,4 @@
-"""Where two models would write another token, which token, and how surprising it was to the base.
+"""Finds where two models would write different tokens, which ones, and how surprising each was to the base.
 
 A position is *shifted* where the two models' likeliest tokens differ and the JS divergence of their distributions is at
 least a threshold: a mere change of the first of two nearly equal tokens is not counted. The tuned model's likeliest
@@ -23,7 +23,7 @@ ABOUT = {"word_classes": {LOGICAL: WORDS}}  # stands in the file
 
 
 class Shifts(NamedTuple):
-    """Which reply tokens are shifted; all False after a reply's end."""
+    """Marks the reply tokens that are shifted; all False after a reply's end."""
 
     changed: Bool[np.ndarray, "N R"]  # another likeliest token
     above: Bool[np.ndarray, "N R"]  # JS of at least the threshold

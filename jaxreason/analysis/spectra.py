@@ -25,7 +25,7 @@ PROBES, STEPS = 8, 48
 
 
 def _exactly(function: Callable) -> Callable:
-    """On a GPU or TPU products of float32 are made of fewer bits unless one asks."""
+    """Asks for full float32 products: GPUs and TPUs use fewer bits by default."""
 
     @functools.wraps(function)
     def exact(*arguments, **named):
@@ -36,7 +36,7 @@ def _exactly(function: Callable) -> Callable:
 
 
 def _alone() -> contextlib.AbstractContextManager:
-    """On an accelerator one device of this process: within the mesh of a run all of them would be asked for."""
+    """Runs on one device of this process: within a run's mesh, all devices would take part."""
     if _library() is np:
         return contextlib.nullcontext()
     return jax.set_mesh(Mesh(np.array(jax.local_devices()[:1]), ("one",)))
@@ -194,7 +194,7 @@ def _library() -> Any:
 
 
 def _placed(matrix: np.ndarray) -> Any:
-    """Where the work is done: as it is on the CPU, else on one device of this process."""
+    """Moves the work to one device of this process; on the CPU it stays."""
     matrix = np.ascontiguousarray(matrix, np.float32)
     return matrix if _library() is np else jax.device_put(matrix, jax.local_devices()[0])
 

@@ -28,7 +28,7 @@ class SubspaceScores(NamedTuple):
 def subspace_scores(
     base: Float[np.ndarray, "N D"], tuned: Float[np.ndarray, "N D"], components: int
 ) -> SubspaceScores:
-    """What the angles between the first `components` axes are made of, in one layer."""
+    """The sums from which the angles between the first `components` axes are computed, for one layer."""
     base, tuned = centred(base), centred(tuned)
     axes = [principal_axes(features, 2 * components)[0] for features in (base, tuned)]
     return SubspaceScores(

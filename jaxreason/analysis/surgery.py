@@ -52,7 +52,7 @@ _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 @dataclasses.dataclass(frozen=True)
 class Surgery:
-    """What is done with a base and a tuned model.
+    """The change that is made to a base and a tuned model.
 
     Attributes:
       change: `interpolate`: base + amount (tuned - base); `singular_values`: the tuned model's matrices with the base's
@@ -228,7 +228,7 @@ def tensor_of(
 
 
 def _between(first: np.ndarray, second: np.ndarray, amount: float) -> np.ndarray:
-    """At 0 and 1 bit for bit the one and the other."""
+    """Interpolates; at 0 and 1 the result equals the one and the other bit for bit."""
     if amount in (0.0, 1.0):
         return second if amount else first
     return np.float32(1 - amount) * first + np.float32(amount) * second

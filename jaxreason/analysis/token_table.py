@@ -99,7 +99,7 @@ def _class(token: int, token_bytes: TokenBytes | None) -> str | None:
 
 
 def _classes(times: Counter, chosen: Counter, token_bytes: TokenBytes | None) -> dict | None:
-    """Of each class how many positions were shifted to a token of it, and at how many it is the likeliest."""
+    """For each class: positions shifted to one of its tokens, and positions at which one is the likeliest."""
     if token_bytes is None:
         return None
     found = {name: {"shifted": 0, "chosen": 0} for name in (LOGICAL, CONTENT, SYMBOL)}

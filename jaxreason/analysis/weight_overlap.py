@@ -1,4 +1,4 @@
-"""Which weights several models of one base changed alike: between seeds, and between arms (2505.11711, section 4)."""
+"""Measures which weights several models of one base changed alike, by seed and by arm (2505.11711, section 4)."""
 
 import itertools
 import math
@@ -34,7 +34,7 @@ def measure_overlaps(
     made_with: dict[str, Any],
     check: Callable[[str], None] = lambda saved: None,
 ) -> dict[str, Any]:
-    """What one base's models changed alike: over all weights, and by kind of matrix.
+    """Measures the shared changes of one base's models, over all weights and by kind of matrix.
 
     Args:
       workdir: in whose analysis/parts each tensor is kept until all are done.

@@ -40,7 +40,7 @@ def stream_weights(
     made_with: dict[str, Any],
     check: Callable[[str], None] = lambda saved: None,
 ) -> Prepared | None:
-    """What docs/weights.md defines, of two folders; process 0 reads, and alone is given the result.
+    """Computes the quantities of docs/weights.md for two folders; process 0 reads, and only it gets the result.
 
     Args:
       workdir: in whose analysis/parts each tensor is kept until all are done.
@@ -86,7 +86,7 @@ def stream_weights(
 def kept_part(
     workdir: epath.PathLike, name: str, made_with: dict[str, Any], make: Callable[[], dict]
 ) -> dict[str, Any]:
-    """What was made of a tensor, made now unless it was kept; what is broken or of other models is made anew."""
+    """The result for one tensor: the stored one if it is valid and of these models, else a new one."""
     try:
         part = read_drift_part(workdir, name)
     except UserError as error:
@@ -166,6 +166,6 @@ def _of(records: list[dict]) -> dict[str, float]:
 
 
 def _with_share(moved: dict[str, Any]) -> dict[str, Any]:
-    """With the effective rank as a share of the directions that the matrix has."""
+    """Adds the effective rank as a share of the directions that the matrix has."""
     rank = moved.get("effective_rank")
     return moved if rank is None else moved | {"rank_share": rank / moved["side"]}

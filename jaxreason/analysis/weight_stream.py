@@ -31,7 +31,7 @@ Blocks = Iterator[tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]]
 def compare_tensor(
     base: StoredModel, tuned: StoredModel, place: Place, side: int = EXACT_SIDE
 ) -> dict[str, Any]:
-    """What is known of one tensor of two models; docs/weights.md says what the keys mean.
+    """Compares one tensor of two models; docs/weights.md explains the keys.
 
     Args:
       base, tuned: models of `shared_places`.

@@ -1,4 +1,4 @@
-"""What a question says about the form of its answer alone: patterns over the flat text of `question_words.flat`.
+"""Finds sentences of a question that only prescribe the answer's form, by patterns over `question_words.flat`.
 
 Many questions have these words in common: "can be written as m/n, where m and n are relatively prime positive integers.
 Find m + n." Each pattern ends with its sentence or clause; what is given and what is asked stays.

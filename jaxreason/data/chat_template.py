@@ -67,7 +67,7 @@ class ChatTemplate:
         return self.render_broken([(messages, thinking, prompt)])[0].replace(BREAK, "")
 
     def render_broken(self, calls: Sequence[tuple[Messages, bool | None, bool]]) -> list[str]:
-        """As `render`, several at a time, with `BREAK` inside of marks that the messages' own text holds."""
+        """Renders several conversations, with `BREAK` put inside of marks that the messages' own text holds."""
         new = [call for call in calls if _shape(*call) not in self._whole]
         broken = [(self._break(messages), *how) for messages, *how in calls]
         texts = self._render([*broken, *((_probes(call[0]), *call[1:]) for call in new)])
@@ -123,7 +123,7 @@ class ChatTemplate:
 
 
 def _shape(messages: Messages, thinking: bool | None, prompt: bool) -> tuple:
-    """What decides whether a template shows a message: the roles, and which fields there are."""
+    """The traits that decide whether a template shows a message: the roles and the fields."""
     parts = ((message["role"], *sorted(k for k, v in message.items() if v)) for message in messages)
     return (thinking, prompt, *parts)
 

@@ -1,4 +1,4 @@
-"""From a row to the parts of an Example: field map, prompt template, and what makes a row bad."""
+"""Turns a row into the parts of an Example: field map, prompt template, and reasons to drop the row."""
 
 import json
 import math
@@ -90,7 +90,7 @@ def group_columns(config: DatasetConfig) -> list[str]:
 
 
 class ColumnCheck:
-    """Which of the columns that a config names were seen, file by file."""
+    """Records which of a config's columns were seen in each file."""
 
     def __init__(self, config: DatasetConfig):
         self._config = config

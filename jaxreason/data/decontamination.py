@@ -204,7 +204,7 @@ def content_key(example: Example, words: list[str]) -> tuple[str, ...] | None:
 
 
 def run_share(words: list[str], others: list[str]) -> float:
-    """Of all runs of 3 words of two questions, the share that both have; 0 where they are too short to have any."""
+    """The share of all runs of 3 words that both questions have; 0 if they are too short to have any."""
     mine, theirs = _run_set(words), _run_set(others)
     return len(mine & theirs) / max(1, len(mine | theirs))
 

@@ -42,7 +42,7 @@ class Example:
 
 
 def question(example: Example) -> str:
-    """What is asked, without the prompt template: the text that splits and comparisons go by."""
+    """The question without the prompt template: the text that splits and comparisons use."""
     return example.metadata.get("question") or first_user(example.messages)
 
 

@@ -26,7 +26,7 @@ def each(rows: Iterable[SourceRow], flatten: Callable[[Columns], Columns]) -> It
 def unfold(
     rows: Iterable[SourceRow], inner: Callable[[Columns], Iterable[Any] | None]
 ) -> Iterator[SourceRow]:
-    """What a row holds as rows of their own, numbered as they come; None says that it is flat already."""
+    """The rows inside one row, numbered in their order; None if the row is flat already."""
     for row in rows:
         parts = None if row.problem else inner(row.columns)
         if parts is None:

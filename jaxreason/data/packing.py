@@ -7,7 +7,7 @@ from jaxreason.errors import UserError
 
 
 def first_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Which sequences share a row: each, in the order given, goes into the first row with room.
+    """Assigns sequences to rows: each, in the order given, goes into the first row with room.
 
     A tree holds at each node the most room that a row below it has, so that finding the first row
     takes a step a level and not one a row.
@@ -56,12 +56,12 @@ class Layout:
         return self.num_micro_batches * self.micro_batch_rows
 
     def place_of(self, row: int) -> int:
-        """Where the row-th row goes: the step deals rows out in turn, and we fill one at a time."""
+        """The place of the row-th row: the step deals rows out in turn, and we fill one at a time."""
         micro_batch, index = divmod(row, self.micro_batch_rows)
         return index * self.num_micro_batches + micro_batch
 
     def row_at(self, place: int) -> int:
-        """Which row goes to a place: the inverse of `place_of`.
+        """The row at a place: the inverse of `place_of`.
 
         Consecutive places, which one host has, hold an equal share of the rows of every micro-batch.
         """

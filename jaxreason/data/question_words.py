@@ -123,5 +123,5 @@ def numbers(words: list[str]) -> list[str]:
 
 
 def answer_key(text: str) -> str:
-    """What two answers have in common that are the same but for their typesetting."""
+    """A key that is equal for answers that differ only in their typesetting."""
     return " ".join(tokens_of(flat(text))) or text.strip()

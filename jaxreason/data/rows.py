@@ -1,4 +1,4 @@
-"""What a recipe says about a dataset, what a source yields, and the record of rows left out."""
+"""The settings of a dataset in a recipe, the rows that a source yields, and the record of rows left out."""
 
 import dataclasses
 import logging

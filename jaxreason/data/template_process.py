@@ -37,7 +37,7 @@ class _Process:
             return json.loads(answer) if answer.endswith("\n") else {"error": self._ended()}
 
     def _start(self) -> None:
-        """Of its own session: Ctrl-C in the terminal is not meant for it. It ends when its input does."""
+        """Starts the process in its own session, so that Ctrl-C does not reach it. It ends when its input ends."""
         if self._owner != os.getpid():
             atexit.register(self._stop)
         path = Path(__file__).with_name("template_worker.py")
@@ -65,7 +65,7 @@ _PROCESS = _Process()
 
 
 def render_all(template: str, calls: list[dict[str, Any]]) -> list[str]:
-    """What a Jinja template makes of each set of variables, in one go.
+    """Renders a Jinja template with each set of variables, in one request to the process.
 
     Args:
       template: its source; transformers' environment is assumed.

@@ -114,11 +114,11 @@ class Tokenizer:
         return ids if tuple(ids[:1]) == self.begin else [*self.begin, *ids]
 
     def encode_part(self, text: str) -> list[int]:
-        """As `encode`, of a text that goes on from another one: nothing is added."""
+        """Encodes a text that continues another one: no special tokens are added."""
         return self._ids(self._hf, text)
 
     def encode_framed(self, text: str) -> list[int]:
-        """As `encode`, with all that the tokenizer's own settings put before and after any text, BOS twice included.
+        """Encodes with everything that the tokenizer's settings add before and after a text, even a second BOS.
 
         Raises:
           UserError: for a character outside the vocabulary, where there is no unknown token.
@@ -142,7 +142,7 @@ class Tokenizer:
         return self.decode.with_special(ids)
 
     def other_token(self, other: "Tokenizer") -> str | None:
-        """Where the tokens of another tokenizer differ, in words; None where both have the same under the same ids."""
+        """Describes the first difference to another tokenizer's tokens; None if all ids mean the same."""
         own, others = self._hf.get_vocab(), other._hf.get_vocab()
         for token, number in sorted(own.items(), key=lambda item: item[1]):
             if others.get(token) != number:

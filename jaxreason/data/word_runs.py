@@ -52,7 +52,7 @@ class Texts:
 def covered(
     count: int, places: Int[np.ndarray, " runs"], length: int
 ) -> Bool[np.ndarray, " words"]:
-    """Which of `count` words lie in a run of that length which begins at one of the places."""
+    """Marks which of `count` words lie in a run of that length that begins at one of the places."""
     change = np.zeros(count + 1, np.int64)
     np.add.at(change, places, 1)
     np.add.at(change, places + length, -1)

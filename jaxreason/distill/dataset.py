@@ -1,4 +1,4 @@
-"""Which right replies are kept; the dataset that is made of them, in shards; and its yield."""
+"""Chooses which right replies are kept, and writes the dataset in shards and its yield."""
 
 import functools
 import itertools
@@ -250,7 +250,7 @@ def _choose(
 def _kept_lengths(
     pairs: Sequence[tuple[str, str]], no_think: NoThink, count: Count
 ) -> list[dict[str, list[int]]]:
-    """Of each pass, tokens of what of it is kept, by column."""
+    """Tokens of the kept replies of each pass, by column."""
     thinking = {"think_response": [count(text) for text, _ in pairs if text]}
     without = {"no_think_response": [count(text) for _, text in pairs if text]}
     return [thinking, without] if no_think == "generate" else [thinking | without]

@@ -31,7 +31,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """Who is asked: a model that runs here, or an OpenAI-compatible endpoint."""
+    """The teacher: a model that runs here, or an OpenAI-compatible endpoint."""
 
     path: Annotated[str, FREE] = ""
     """A Hugging Face folder or hub name, run as the recipe's `model` section says; "" is that section's own."""

@@ -95,7 +95,7 @@ def run_distill(
 
 
 class _Teacher:
-    """Who is asked: the engine, which every process runs, or an endpoint, which process 0 calls."""
+    """The teacher that is asked: the engine, which every process runs, or an endpoint, which process 0 calls."""
 
     def __init__(
         self,
@@ -184,7 +184,7 @@ def _judge(
 
 
 def _claimed(config: DistillConfig, asked: DistillPlan, counter: Tokenizer) -> dict[str, Any]:
-    """What the dataset depends on."""
+    """Everything that the dataset depends on."""
     heads = {one.name: one.head for one in asked.passes}
     return {
         "distill": claimed(config),

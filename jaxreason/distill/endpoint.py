@@ -23,7 +23,7 @@ SHOWN = 300  # characters of a server's message
 
 @dataclass(frozen=True)
 class Answer:
-    """What an endpoint said, as it came; `num_tokens` is None where it did not count."""
+    """The answer of an endpoint, unchanged; `num_tokens` is None if it did not count."""
 
     content: str
     reasoning: str | None
@@ -44,7 +44,7 @@ class AskingStoppedError(Exception):
 
 
 class _PassingError(Exception):
-    """What may be otherwise the next time; `wait_s` is what the server asks for."""
+    """An error that may not come again; `wait_s` is the time that the server asks to wait."""
 
     def __init__(self, message: str, wait_s: float | None = None):
         super().__init__(message)

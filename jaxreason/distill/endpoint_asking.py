@@ -31,7 +31,7 @@ SEED_BITS = 31  # what every server takes
 
 
 def endpoint_identity(config: TeacherConfig) -> dict[str, Any]:
-    """What replies depend on beside question, decoding and seed; a model may move to another address."""
+    """Everything that replies depend on beside question, decoding and seed; the address is not part of it."""
     return {"teacher": {"name": config.name, "extra": to_dict(config.extra)}}
 
 
@@ -169,7 +169,7 @@ class Asking:
         self._writer.write(reply_line(self._pass, question, place, sample, *told))
 
     def _end(self) -> None:
-        """What was refused is an error of that question if the endpoint answers others, else one of the recipe."""
+        """Decides whose error a refusal is: the question's if the endpoint answers others, else the recipe's."""
         if self._refused and not self._answered:
             raise UserError(
                 f"{self._config.url}: every call was refused, the first with: {self._refused[0][2]}"

@@ -1,4 +1,4 @@
-"""What a reply is: its thoughts and its text; and whether it is right, wrong or neither, by graders on process 0.
+"""Splits a reply into thoughts and text, and judges it right, wrong or neither, by graders on process 0.
 
 Replies are graded in rounds: a line for each, made again where anything that it rests on has changed.
 """
@@ -55,7 +55,7 @@ class Judged:
     num_tokens: int | None
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the column `replies`."""
+        """The form of the column `replies`."""
         return {
             "content": self.parts.text,
             "reasoning_content": self.parts.thoughts or None,

@@ -1,4 +1,4 @@
-"""What a teacher is asked: the questions, and the one or two passes over them with what each lacks."""
+"""The requests to a teacher: the questions, and the one or two passes over them with what each still lacks."""
 
 import hashlib
 import json
@@ -71,7 +71,7 @@ class DistillPlan:
 def plan_passes(
     config: DistillConfig, tokenizer: Tokenizer, identity: dict[str, Any], seed: int
 ) -> DistillPlan:
-    """What is asked.
+    """Plans the passes of a distillation.
 
     Args:
       config: the recipe's section.
@@ -163,7 +163,7 @@ def _hash(value: Any) -> str:
 
 
 def contents(asked: DistillPlan) -> dict[str, Any]:
-    """What a dataset is made of beside replies: all that its rows and graders know of the questions."""
+    """Everything that a dataset is made of beside replies: all that rows and graders know of the questions."""
     digest = hashlib.sha256()
     for question in asked.questions:
         e = question.example

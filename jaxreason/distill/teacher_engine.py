@@ -25,7 +25,7 @@ SEED_BITS = 64
 def engine_identity(
     source: ModelSource, tokenizer: Tokenizer, sampler: SamplerConfig
 ) -> dict[str, Any]:
-    """What replies depend on beside question, decoding and seed."""
+    """Everything that replies depend on beside question, decoding and seed."""
     return {
         "teacher": source.identity | {"dtype": source.config.dtype},
         "stop_ids": list(tokenizer.stop_ids),

@@ -17,7 +17,7 @@ QUANTILES = (0.5, 0.9, 0.99, 1.0)
 
 @dataclass(frozen=True)
 class Entry:
-    """What a pass gave for a question.
+    """The outcome of one pass for one question.
 
     Attributes:
       question: it.
@@ -41,7 +41,7 @@ class Entry:
 
 
 def bucket(rate: float | None) -> str:
-    """Of BUCKETS; "unknown" where no reply could be graded."""
+    """The entry of BUCKETS for a pass rate; "unknown" if no reply could be graded."""
     if rate is None:
         return "unknown"
     if rate in (0.0, 1.0):

@@ -36,7 +36,7 @@ def summarize_grades(
     pass_at: tuple[int, ...],
     maj_at: tuple[int, ...],
 ) -> tuple[list[dict], Clustered]:
-    """Of one grade file, for one variant: rows of scores, and the scores of the primary metric.
+    """Summarizes one grade file for one variant: rows of scores, and the scores of the primary metric.
 
     Args:
       key: of the sample file.
@@ -214,5 +214,5 @@ def _counted(errors: list[str]) -> str:
 
 
 def error_kind(error: str) -> str:
-    """What stands before the details: `timeout`, `crash`, a grader's exception, `sampling error`."""
+    """The kind of an error, before the details: `timeout`, `crash`, a grader's exception, `sampling error`."""
     return error.split(":")[0]

@@ -1,4 +1,4 @@
-"""What a benchmark is: its questions, the ways of putting them, and the ways of measuring the replies."""
+"""The specification of a benchmark: its questions, its prompts, and its ways of measuring the replies."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -66,7 +66,7 @@ class Hub:
 
 @dataclass(frozen=True)
 class QuestionSource:
-    """Where a benchmark's questions lie, and which columns matter.
+    """The source of a benchmark's questions, and the columns that matter.
 
     Attributes:
       fields: our names to columns (`DatasetConfig.fields`).

@@ -229,13 +229,13 @@ def _agreed_head(folder: epath.Path, job: EvalJob) -> dict[str, Any]:
 
 
 def identity_of(head: Any, *others: str) -> Any:
-    """What of a head is compared: all but what it tells, and `others`."""
+    """The fields of a head that are compared: all but those that only inform, and `others`."""
     left_out = (TOLD, *others)
     return {k: v for k, v in head.items() if k not in left_out} if isinstance(head, dict) else head
 
 
 def missing_samples(folder: epath.Path, job: EvalJob) -> Bool[np.ndarray, "I G"]:
-    """Which samples are not in the file; the same on every process.
+    """The samples that the file lacks; the same on every process.
 
     Raises:
       UserError: a line is no sample of the job, or one that is there already.

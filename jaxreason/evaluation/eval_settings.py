@@ -1,4 +1,4 @@
-"""What a recipe says about an evaluation."""
+"""The settings of an evaluation in a recipe."""
 
 import re
 from dataclasses import dataclass, field, fields
@@ -64,7 +64,7 @@ class BenchmarkRun:
 @unclaimed("sample files are claimed one by one (evaluation.eval_jobs)")
 @dataclass(frozen=True)
 class EvalConfig:
-    """What is evaluated, and how."""
+    """The benchmarks of an evaluation, and how they are asked and scored."""
 
     benchmarks: dict[str, BenchmarkRun]
     """Names in BENCHMARKS or `own` -> how much of them."""

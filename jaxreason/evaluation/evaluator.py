@@ -245,7 +245,7 @@ def _grader(
 
 
 class _Shown:
-    """What the progress bar shows: how far grading is, and how well the job at hand goes."""
+    """The state of the progress bar: how far grading is, and the scores of the current job."""
 
     def __init__(self, folder: epath.Path, missing: list[np.ndarray]):
         total = sum(mask.size for mask in missing)

@@ -36,7 +36,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def grade_head(job: EvalJob, task: str, code_isolation: str = "auto") -> dict[str, Any]:
-    """What a grade file depends on: its samples, the gold answers, the grader and its version.
+    """The identity of a grade file: its samples, the gold answers, the grader and its version.
 
     It also tells how programs that a model wrote were locked in, where the grader runs some.
     """

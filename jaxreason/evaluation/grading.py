@@ -76,7 +76,7 @@ def make_grades(
 
 
 def _seen(line: dict[str, Any]) -> str | tuple[float, ...]:
-    """What a grader sees: the reply, or the likelihoods of the choices."""
+    """The input of a grader: the reply, or the likelihoods of the choices."""
     if "choice_logprobs" in line:
         return tuple(line["choice_logprobs"])
     return line["completion"]
@@ -139,7 +139,7 @@ class Grader:
             self._failure = error
 
     def _take(self) -> list[tuple[EvalItem, dict[str, Any]]]:
-        """What is there, at most MOST_AT_ONCE; waits for the first; empty at the end."""
+        """Takes the waiting items, at most MOST_AT_ONCE; waits for the first; empty at the end."""
         samples = [self._first()]
         while samples[-1] is not _END and len(samples) < MOST_AT_ONCE and not self._queue.empty():
             samples.append(self._queue.get())

@@ -91,7 +91,7 @@ class HarnessModel(TemplateLM):
 
     @property
     def tokenizer_name(self) -> str:
-        """For lm-eval's cache of requests."""
+        """The tokenizer's name for lm-eval's cache of requests."""
         return self._name.replace("/", "__")
 
     def tok_encode(

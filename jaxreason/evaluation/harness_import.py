@@ -96,7 +96,7 @@ def imported_rows(folder: epath.Path) -> list[dict]:
 def primaries_of(
     folder: epath.Path, rows: list[dict]
 ) -> list[tuple[str, str, SampleKey, Clustered]]:
-    """What groups are means of: the primary scores of every benchmark, the evaluation's own among them."""
+    """The scores that group means are made of: the primary score of every benchmark, the evaluation's own included."""
     found = []
     for row in (row for row in rows if row["primary"]):
         how = row["grader"], row["metric"], row["weight"]

@@ -154,7 +154,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _document(line: dict, metrics: list[str]) -> Document:
-    """What was asked first stands for what was asked: choices differ in their continuation alone."""
+    """The key of a question: its first prompt, since choices differ only in their continuation."""
     first = line.get("arguments", {}).get("gen_args_0", {})
     replies = line.get("filtered_resps", line["resps"])
     return Document(

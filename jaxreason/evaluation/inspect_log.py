@@ -165,7 +165,7 @@ def _sample(line: dict, grades: dict[str, dict], model: str, rows: list[dict]) -
 
 
 def _messages(line: dict, model: str) -> tuple[ChatMessageUser, ChatMessageAssistant]:
-    """With ids of ours: Inspect's are random, and no two exports would be alike."""
+    """Messages with ids of our own: Inspect's are random, so two exports would differ."""
     name = f"{line['id']}.{line['sample']}"
     prompt = {"id": f"{name}.prompt", "content": line["prompt"], "source": "input"}
     reply = {"id": f"{name}.reply", "content": line["completion"], "source": "generate"}

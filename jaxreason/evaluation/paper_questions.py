@@ -31,7 +31,7 @@ Columns = dict[str, Any]
 
 @dataclass(frozen=True)
 class Script:
-    """What the script reads of a benchmark.
+    """The columns of a benchmark that the paper's script reads.
 
     Attributes:
       columns: in their order; one that a row lacks, or that is null there, is passed over.

@@ -1,4 +1,4 @@
-"""Which question a completion from elsewhere answers: by id, by what its prompt holds, or by its place."""
+"""Matches completions from elsewhere to questions: by id, by the content of the prompt, or by place."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

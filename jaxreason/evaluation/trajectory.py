@@ -1,4 +1,4 @@
-"""What trajectory.json says of a run's steps: scores, the index against the base, and which step is best."""
+"""Makes trajectory.json of a run's steps: scores, the index against the base, and the best step."""
 
 import dataclasses
 from typing import Any

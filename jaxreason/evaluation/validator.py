@@ -51,7 +51,7 @@ def make_validator(
     mesh: Mesh,
     seed: int,
 ) -> Validator | None:
-    """What asks the benchmark of a run's `validation` section; None where it asks nothing.
+    """The function that asks the benchmark of a run's `validation` section; None if it asks nothing.
 
     Args:
       config: the recipe's `eval` section; None where it has none.

@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Int
 
 
 class AttentionMask(NamedTuple):
-    """Who sees whom: `mask` is the rule, written out; the rest is what it is made of (unused parts cost nothing)."""
+    """The rule of attention: `mask` written out, and the parts it is made of (unused parts cost nothing)."""
 
     mask: Bool[Array, "B T S"]
     query_positions: Int[Array, "B T"]

@@ -37,7 +37,7 @@ AnyCache = KVCache | PagedCache | PrefixTree
 
 
 class Output(NamedTuple):
-    """What a forward pass gives; under jit, parts that nobody uses are not computed or kept."""
+    """The results of a forward pass; under jit, parts that nobody uses are not computed or kept."""
 
     logits: Float[Array, "B T V"]  # float32
     final: Float[Array, "B T D"]  # after the final norm: what the head is applied to
@@ -178,7 +178,7 @@ class Decoder(nnx.Module):
         return embedded, self.norm(x), hidden, cache
 
     def begin(self, tokens, positions, segment_ids, cache):
-        """What enters the first layer, and the step `((x, cache), (weights, index)) -> (x, cache)` through one."""
+        """The first layer's input, and the step `((x, cache), (weights, index)) -> (x, cache)` through one layer."""
         arch = self.model.architecture
         x = self.embed_tokens.embedding[...][tokens].astype(self.model.dtype)
         # tokens leave the devices that have their features in one exchange, not by way of all of them
@@ -260,7 +260,7 @@ def param_axes(model: Model) -> dict[str, Any]:
 
 
 def param_shardings(model: Model, mesh: Mesh) -> dict[str, Any]:
-    """Where every parameter lives on `mesh`: a nested dict of NamedSharding."""
+    """The sharding of every parameter on `mesh`: a nested dict of NamedSharding."""
     return tree_shardings(mesh, param_axes(model), abstract_params(model))
 
 

@@ -110,7 +110,7 @@ def _forward(window, blocks, queries, keys):
 
 
 def _backward(window, kept, d_out):
-    """With p = softmax(s): dv = pᵀ·do, ds = p·(do·vᵀ - Σ do·o), dq = ds·k, dk = dsᵀ·q (eq. 4 to 10 there)."""
+    """The gradients, with p = softmax(s): dv = pᵀ·do, ds = p·(do·vᵀ - Σ do·o), dq = ds·k, dk = dsᵀ·q (eq. 4 to 10)."""
     blocks, queries, keys, meets, out, normalizer = kept
     # Σ_j p_j · (do·v_j) = do · Σ_j p_j v_j = do·o: the softmax's gradient needs this mean of each row, and the output
     # that was kept gives it without another pass over the keys.

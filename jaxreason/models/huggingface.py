@@ -35,7 +35,7 @@ _DOWNLOADED = (*_SETTINGS, "*.safetensors")
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which model, and how it is run."""
+    """The model of a recipe, and how it is run."""
 
     path: Annotated[str, FREE]
     """Hugging Face folder or hub name; "" when init is "random". Its weights are what a run is claimed by."""
@@ -227,7 +227,7 @@ def _load_param(
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model comes from.
+    """A model that can be loaded: its name, its settings, and the function that loads it.
 
     Attributes:
       name: for readers.
@@ -255,7 +255,7 @@ class ModelSource:
         return cls(config.path, config, identity, load, config.path)
 
     def architecture(self) -> Architecture:
-        """What the network computes, without its weights.
+        """The architecture of the model; no weight is read.
 
         Raises:
           UserError: the settings are missing, or cannot be honoured.

@@ -1,4 +1,4 @@
-"""What training costs by the model's own products, and what share of a device's peak that is.
+"""The FLOPs of training by the model's own products, and their share of a device's peak (MFU).
 
 Counted as is usual for MFU: products with weights and causal attention over each sequence, twice as much backward as
 forward; what is computed again to save memory, and padding, do not count.

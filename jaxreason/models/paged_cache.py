@@ -260,6 +260,6 @@ def _group(
 
 
 def _constrained(pages: Array) -> Array:
-    """Of a part, whose rows are not split any further."""
+    """Constrains a part of an array whose rows are not split any further."""
     names = PagedCache.axes(pages.shape[-3], axis_size("act_kv_heads"))
     return constrain(pages, (*[None] * (pages.ndim - 3), *names[-3:]))

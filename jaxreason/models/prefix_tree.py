@@ -38,7 +38,7 @@ class PrefixTree(NamedTuple):
 
     @property
     def length(self) -> int:
-        """Of a cache that is indexed by positions, which this one is not."""
+        """Part of the interface of a cache; here nothing is indexed by positions."""
         return 1
 
     def write(

@@ -237,7 +237,7 @@ def _refusal(key: str, where: str) -> LoadError:
 def _name_tied_head(
     targets: dict[str, tuple[str, int]], tensors: Mapping[str, Mapping]
 ) -> dict[str, tuple[str, int]]:
-    """With tied embeddings a file may hold the one array under the head's name alone."""
+    """Renames a tied head: with tied embeddings a file may hold the one array under the head's name alone."""
     stored = {key for table in tensors.values() for key in table}
     if _HEAD in targets or _EMBEDDING in stored or _HEAD not in stored:
         return targets

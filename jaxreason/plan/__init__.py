@@ -1,1 +1,1 @@
-"""What a recipe needs on a named slice, found out without one."""
+"""Computes what a recipe needs on a named slice, without having one."""

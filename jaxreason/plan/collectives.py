@@ -38,7 +38,7 @@ KINDS = (
 
 
 class CollectiveBytes(NamedTuple):
-    """What one device receives in one run of a program.
+    """The bytes that one device receives in one run of a program.
 
     Attributes:
       by_axis: bytes by the mesh axes (joined by `+`) that a collective goes along.
@@ -161,7 +161,7 @@ def _received(
 
 
 def _bytes(item: _Instruction, kind: str) -> float:
-    """Of the result; a `-start` returns its operands as well, before the result."""
+    """The bytes of the result; a `-start` returns its operands as well, before the result."""
     shapes = _SHAPE.findall(item.shape)
     if item.op == "recv":  # (what came, context, token)
         shapes = [s for s in shapes if not (s[0] == "u32" and s[1] == "")]

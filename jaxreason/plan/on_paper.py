@@ -22,7 +22,7 @@ from jaxreason.training.state import wide
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a study runs; speeds are of all its devices together.
+    """The machine of a study; speeds are those of all its devices together.
 
     Attributes:
       name: for readers.
@@ -43,7 +43,7 @@ class Machine:
 
     @classmethod
     def of_slice(cls, slice_: Slice) -> "Machine":
-        """By the maker's numbers."""
+        """The machine by its maker's numbers."""
         flops, speed = slice_.devices * slice_.kind.flops, slice_.devices * slice_.kind.hbm_speed
         return cls(
             slice_.described, slice_.chips, slice_.devices, flops, flops, speed, slice_.kind.hbm
@@ -72,7 +72,7 @@ class Spent:
 
 
 def num_parameters(model: Model) -> int:
-    """Of the model."""
+    """The number of parameters of the model."""
     return sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(model)))
 
 
@@ -131,7 +131,7 @@ def write(
 
 
 def cache_bytes(model: Model) -> int:
-    """Of keys and values of one position."""
+    """The bytes of the keys and values of one position."""
     arch = model.architecture
     heads = arch.num_key_value_heads * arch.head_dim
     return 2 * arch.num_hidden_layers * heads * np.dtype(model.dtype).itemsize
@@ -154,12 +154,12 @@ LINE_BYTES = 1000  # of the line's other fields, and of its grades
 
 
 def lines_bytes(replies: float, prompt: float, reply: float) -> float:
-    """Of so many replies in files of samples or rollouts, of mean lengths in tokens."""
+    """The bytes of so many replies in files of samples or rollouts, of mean lengths in tokens."""
     return replies * (LINE_BYTES + TOKEN_BYTES * (prompt + reply))
 
 
 def checkpoint_bytes(model: Model, optimizer: OptimizerConfig) -> int:
-    """Of one training state: parameters and the optimizer's, as they are kept."""
+    """The bytes of one training state: parameters and optimizer state, in their stored dtypes."""
     made = make_optimizer(optimizer, 10**6, param_axes(model))
     params = abstract_params(model)
     return _bytes(params) + _bytes(jax.eval_shape(lambda p: made.init(wide(p)), params))
@@ -168,7 +168,7 @@ def checkpoint_bytes(model: Model, optimizer: OptimizerConfig) -> int:
 def checkpoints_bytes(
     model: Model, optimizer: OptimizerConfig, steps: int, every: int, keep: int
 ) -> int:
-    """Of those that a run of so many steps has at its end; while the newest is written there is one more.
+    """The bytes of the checkpoints at a run's end; while the newest is written there is one more.
 
     `every` 0 writes one at the end alone.
     """
@@ -177,7 +177,7 @@ def checkpoints_bytes(
 
 
 def exported_bytes(model: Model, dtype: str) -> int:
-    """Of the weights of an exported folder."""
+    """The bytes of the weights of an exported folder."""
     return num_parameters(model) * np.dtype(dtype).itemsize
 
 

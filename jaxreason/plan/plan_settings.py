@@ -16,7 +16,7 @@ from jaxreason.training.sft_data import load_data
 @unclaimed("nothing is kept")
 @dataclass(frozen=True)
 class PlanConfig:
-    """What a plan cannot find out itself."""
+    """Facts that a plan cannot find out itself."""
 
     architecture: dict[str, Any]
     """Settings of the model's Hugging Face config.json, used where `model.path` is not a folder here."""

@@ -1,4 +1,4 @@
-"""What one program needs: compiled for its devices where that is possible, estimated where it is not."""
+"""The costs of one program: compiled for its devices where that is possible, estimated where it is not."""
 
 import logging
 import math
@@ -25,7 +25,7 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 @dataclass(frozen=True)
 class ProgramCost:
-    """What a program needs; bytes are of one device.
+    """The costs of a program; bytes are those of one device.
 
     Attributes:
       name: of the program.

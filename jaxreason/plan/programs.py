@@ -174,7 +174,7 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
 
 
 def _move(config: RLConfig, model: Model, mesh: Mesh, state: TrainState) -> list[Program]:
-    """From the trainer's parameters that are copied to the copies; nothing where none is."""
+    """The program that copies the trainer's parameters to the sampler's; none if nothing is copied."""
     found = move_program(model, mesh, config.sampler.weights)
     if found is None:
         return []

@@ -69,7 +69,7 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a recipe needs on a slice."""
+    """The needs of a recipe on a slice."""
 
     slice: Slice
     mesh: dict[str, int]
@@ -153,7 +153,7 @@ class Target(NamedTuple):
 
 
 def open_target(config: ml_collections.ConfigDict, slice_: Slice) -> Target:
-    """What a plan and a search begin with.
+    """The inputs that a plan and a search share: slice, mesh and model.
 
     Raises:
       ConfigError, ValueError: the recipe has no stage, or a section that does not fit; with the field to change.

@@ -19,7 +19,7 @@ from jaxreason.sharding import bytes_on_device
 
 
 class Share(NamedTuple):
-    """Of the makers' speeds: what is reached at worst."""
+    """The share of the makers' speeds that is reached at worst."""
 
     products: float
     memory: float
@@ -136,7 +136,7 @@ def _memory_traffic(program: Program, measured: ProgramCost, model: Model, mesh:
 
 
 def _read_bytes(params: Any, model: Model) -> float:
-    """Of all parameters in one pass: in the compute dtype, but for whole numbers."""
+    """The bytes of all parameters read in one pass: in the compute dtype, int8 ones as they are."""
     width = np.dtype(model.dtype).itemsize
     return sum(
         math.prod(x.shape) * min(np.dtype(x.dtype).itemsize, width) for x in jax.tree.leaves(params)

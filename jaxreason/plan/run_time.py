@@ -49,7 +49,7 @@ def sft_time(config: SFTConfig, plan: PlanConfig, timed: Timed, slice_: Slice) -
 def rl_time(
     config: RLConfig, plan: PlanConfig, timed: dict[str, Timed], slice_: Slice
 ) -> list[RunTime]:
-    """By program; with one generation batch a step, replies of the mean length and of an eighth of it."""
+    """The time of each program, with one generation batch a step and replies of the mean length or an eighth of it."""
     if not plan.reply_tokens:
         return []
     return [_rl_time(config, int(plan.reply_tokens * share), timed, slice_) for share in SHARES]

@@ -208,7 +208,7 @@ def _on_target(work: ProductFlops, mesh: Mesh, slice_: Slice) -> ProductFlops:
 def _by_rule(
     program: Program, model: Model, mesh: Mesh, work: ProductFlops, chunk: int
 ) -> ProgramCost:
-    """As `measure_program` would say without a compiler, of work that is known.
+    """The result of `measure_program` without a compiler, for known work.
 
     Where nothing is recomputed, what lies between products is kept too (norms and activations, partly in float32): half
     as much again as the rule has, which counts products.
@@ -256,7 +256,7 @@ def copied_bytes(program: Program, model: Model, mesh: Mesh) -> float:
 
 
 def kept_bytes(program: Program, model: Model, mesh: Mesh, remat: Remat) -> float:
-    """What a remat policy keeps of all layers for the backward pass of a micro-batch, on a device."""
+    """The bytes that a remat policy keeps of all layers for the backward pass of a micro-batch, on a device."""
     arch, shards = model.architecture, dict(mesh.shape)
     rows = program.rows / (shards["data"] * shards["fsdp"])
     positions = rows * program.new_tokens / shards["context"]

@@ -67,7 +67,7 @@ def _ways(found: Found) -> list[str]:
 
 
 def _is_shown(candidate: Candidate, found: Found) -> bool:
-    """What was compiled, the recipe's and the best; of every other policy the fewest rows, which fit first."""
+    """Whether a row is shown: compiled ones, the recipe's, the best; of every other policy the fewest rows that fit."""
     if candidate.compiled or candidate == found.best or candidate.way == found.now:
         return True
     kind = candidate.way.remat, candidate.way.unroll

@@ -94,7 +94,7 @@ GENERATIONS: dict[str, Generation] = {
 
 
 def generation_of(device_kind: str) -> Generation | None:
-    """Of a device by the name that JAX gives it ("NVIDIA H200"); None for one that is not here."""
+    """The generation of a device by its name in JAX ("NVIDIA H200"); None if it is not in the table."""
     return GENERATIONS.get(DEVICE_KINDS.get(device_kind, ""))
 
 
@@ -143,17 +143,17 @@ class Slice:
 
     @property
     def kind(self) -> Generation:
-        """What its devices are."""
+        """The kind of its devices."""
         return GENERATIONS[self.generation]
 
     @property
     def devices(self) -> int:
-        """What a program sees, over all slices."""
+        """The number of devices that a program sees, over all slices."""
         return self.chips * self.kind.devices_per_chip
 
     @property
     def described(self) -> str:
-        """For headings: name, chips, devices."""
+        """The slice in a heading: name, chips, devices."""
         shape = f", {self.num_slices} x {self.topology}" if self.num_slices > 1 else ""
         shape = shape or (f", {self.topology}" if self.topology else "")
         return f"{self.name} ({self.kind.label}{shape}: {self.chips} chips, {self.devices} devices)"

@@ -98,7 +98,7 @@ def _collectives(stage: StagePlan) -> list[str]:
 
 
 def _remats(stage: StagePlan, plan: Plan) -> list[str]:
-    """What each policy recomputes, and what it keeps instead."""
+    """The parts that each policy recomputes, and those that it keeps instead."""
     devices = plan.slice.devices
     most = max(found.work.weights for found in stage.remats.values())
     rows = []

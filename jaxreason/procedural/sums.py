@@ -17,7 +17,7 @@ from jaxreason.errors import UserError
 @unclaimed("its question files are compared row by row")
 @dataclass(frozen=True)
 class SumsConfig:
-    """Which sums, and how they are split."""
+    """The sums that are asked, and how they are split."""
 
     seed: Annotated[int, at_least(0)]
     """Of the draws."""

@@ -47,7 +47,7 @@ class TaskMixture:
 @unclaimed("its question files are compared row by row")
 @dataclass(frozen=True)
 class ProceduralConfig:
-    """Which questions the tiny study has, and how many."""
+    """The questions of the tiny study: kinds, styles and numbers."""
 
     seed: Annotated[int, at_least(0)]
     """Of every file made."""

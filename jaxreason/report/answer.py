@@ -43,7 +43,7 @@ def answer_sentences(summary: dict[str, Any]) -> list[str]:
 
 
 def answer_notes(summary: dict[str, Any]) -> list[str]:
-    """What else a reader of the answer has to know: of other decodings, and of arms that it leaves out."""
+    """Notes that a reader of the answer needs: other decodings, and arms that the answer leaves out."""
     if not summary["differences"]:
         return []
     return [*_otherwise(summary, main_decoding(summary)), *_absent(summary)]
@@ -73,7 +73,7 @@ def _by_verdict(rows: list[dict]) -> dict[str, list[dict]]:
 
 
 def _math(summary: dict, rows: list[dict]) -> list[str]:
-    """Who gained math."""
+    """Says which arms gained math."""
     found = _by_verdict(rows)
     if len(rows) == len(found["unclear"]):
         return [_sentence(_no_change(summary, rows))]
@@ -89,7 +89,7 @@ def _math(summary: dict, rows: list[dict]) -> list[str]:
 
 
 def _counted(summary: dict, found: dict[str, list[dict]], total: int) -> str:
-    """Who gained math, of many arms."""
+    """Says how many arms gained math, where there are many."""
     up, down, unclear = (len(found[v]) for v in ("up", "down", "unclear"))
     parts = []
     if up:
@@ -128,7 +128,7 @@ def _named(summary: dict, row: dict) -> str:
 
 
 def _elsewhere(summary: dict, math: list[dict], rest: list[dict]) -> list[str]:
-    """What became of the other groups: arm by arm where few gained math, else counted."""
+    """Says what happened to the other groups: arm by arm if few gained math, else by numbers."""
     arms = list(dict.fromkeys(row["arm"] for row in rest))
     gained = [row["arm"] for row in math if row["verdict"] == "up" and row["arm"] in arms]
     if len(arms) <= NAMED:

@@ -33,7 +33,7 @@ FOLDER = "report"
 @unclaimed("a report is made anew at each start")
 @dataclass(frozen=True)
 class ReportConfig:
-    """What a recipe says about its report."""
+    """The settings of a report in a recipe."""
 
     title: str
     """Heading of the report."""

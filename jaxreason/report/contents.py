@@ -1,4 +1,4 @@
-"""What the report shows: every figure with its caption, every table, and the sections that they stand in.
+"""The contents of the report: every figure with its caption, every table, and the sections that hold them.
 
 A new figure is a function, an entry in FIGURES and CAPTIONS, and a place in SECTIONS; a new table is a function, an
 entry in TABLES, and a place in SECTIONS or in DETAILS (tables that are folded away).
@@ -312,7 +312,7 @@ def captions(summary: dict[str, Any]) -> dict[str, Caption]:
 
 
 def _map_caption(summary: dict) -> Caption:
-    """With what colours and sizes of its points mean, where the arms have such traits."""
+    """The caption of a map, which explains colours and sizes of points if the arms have such traits."""
     about = CAPTIONS["transfer_map"]
     meant = {"method": "Colour: method.", "size": "Size: parameters."}
     traits = {name for arm in summary["arms"] for name in arm.get("traits", {})}

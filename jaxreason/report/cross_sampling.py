@@ -24,7 +24,7 @@ APART = 0.05  # of two intervals at one budget
 
 
 def cross_rows(reader: Reader, study: Study) -> list[dict[str, Any]]:
-    """By arm, benchmark, leading model and budget (null: no end): the mean over seeds in points, and each seed's own.
+    """Rows by arm, benchmark, leading model and budget (null: no limit): mean over seeds in points, and each seed.
 
     Raises:
       UserError: a file is broken.
@@ -56,7 +56,7 @@ def _mean(values: list[float]) -> float | None:
 
 
 def cross_tables(summary: dict[str, Any]) -> list[Table]:
-    """What a model scores with at most so many choices of the other, how many were taken, and of how many tokens."""
+    """Tables of a model's score with a budget of the other's choices: how many were taken, and of how many tokens."""
     panels = dict.fromkeys((row["benchmark"], row["arm"]) for row in summary["cross_sampling"])
     return [_table(summary, *panel) for panel in panels]
 

@@ -83,7 +83,7 @@ class StepScores:
         return [columns[run.arm.base], *(columns[_name(run, s), run.seed] for s in run.steps())]
 
     def scores(self, run: EvaluatedRun, group: str) -> Float[np.ndarray, " S"]:
-        """Of the base and each step, in points."""
+        """The scores of the base and each step, in points."""
         return 100 * means(self.levels[group].found.scores)[self.columns(run)]
 
     def draws(self, run: EvaluatedRun, group: str) -> Float[np.ndarray, "R S"]:
@@ -161,14 +161,14 @@ class DriftMeasure:
 
     @property
     def label(self) -> str:
-        """What it is called."""
+        """The name that readers see."""
         if self.where == TRAINING:
             return "KL(base ‖ tuned), training prompts"
         return self.quantity.label + (", math" if self.where not in (ALL, None) else "")
 
     @property
     def key(self) -> str:
-        """What tells it from the others."""
+        """The key that tells it from the others."""
         quantity = self.quantity
         return f"{quantity.metric}.{quantity.name}.{quantity.source}.{self.where}"
 

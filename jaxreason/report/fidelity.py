@@ -113,7 +113,7 @@ def _row(kind: str, model: str, where: str, value: float, ours: dict, why: list[
 def _score_rows(
     study: Study, summary: dict, decoding: str, name: str, scores: str, given: bool, model: str
 ) -> Iterator[dict]:
-    """Of every benchmark; and of every group, where the report is about the paper's way and all of it was asked."""
+    """A row for every benchmark; groups too, if the report is about the paper's way and all of a group was asked."""
     values, here = published_scores()[scores], {"decoding": decoding, "model": name}
     about = [] if given else [TRAINED_HERE]
     more = [MODEL_CAUSES[model]] if model in MODEL_CAUSES else []
@@ -157,7 +157,7 @@ def _of_benchmark(summary: dict, benchmark: str, ours: dict) -> list[str]:
 
 
 def _index_rows(study: Study, summary: dict, decoding: str, arm: Arm) -> Iterator[dict]:
-    """Of each group, in the mode that is nearest to the published one."""
+    """A row for each group, in the mode that is nearest to the published one."""
     found = [r for r in pooled_rows(summary["transfer"]) if r["arm"] == arm.name]
     found = [row for row in found if row["decoding"] == decoding]
     modes = {row["mode"] for row in found}
@@ -188,7 +188,7 @@ def _incomplete(study: Study, group: str) -> list[str]:
 
 
 def _drift_rows(reader: Reader, arm: Arm) -> Iterator[dict]:
-    """Of each published distance that was measured: mean over seeds, with the widest ends of their intervals."""
+    """A row for each published distance that was measured: mean over seeds, with the widest ends of their intervals."""
     files: dict[tuple[int, str], dict | None] = {}
     for one in (one for one in published_drifts() if one.model == arm.published):
         metric, name, source = OURS[one.metric]
@@ -221,7 +221,7 @@ def _of_drift(arm: Arm, one: PublishedDrift, of_group: bool) -> list[str]:
 
 
 def fidelity_tables(summary: dict[str, Any]) -> list[Table]:
-    """For each kind of published number: how many were measured here, how many agree, and how far off the rest is."""
+    """For each kind of published number: how many were measured, how many agree, and how far off the others are."""
     rows = []
     for kind in KINDS:
         members = [row for row in summary["fidelity"] if row["kind"] == kind]

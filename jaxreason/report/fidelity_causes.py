@@ -51,16 +51,16 @@ TWO_MODES = (
 
 
 def not_reproducible(recomputed: float) -> str:
-    """Of an index that the paper's own scores do not give."""
+    """The cause where the paper's own scores do not give its index."""
     return f"it does not follow from the paper's own scores, which give {recomputed:.1f}"
 
 
 def fewer(asked: int, published: int) -> str:
-    """Of a benchmark that was not asked whole."""
+    """The cause where a benchmark was not asked whole."""
     return f"{asked:,} of its {published:,} questions were asked"
 
 
 def robust_way(benchmark: str) -> str:
-    """Of a benchmark that was not measured in the paper's way."""
+    """The cause where a benchmark was not measured in the paper's way."""
     defect = BENCHMARK_DEFECTS.get(benchmark, "")
     return f"it was measured in the robust way{f'; {defect}' if defect else ''}"

@@ -139,7 +139,7 @@ def _asked(summary: dict) -> list[str]:
 
 
 def _lengths(summary: dict) -> list[str]:
-    """Which models were asked within fewer tokens than others."""
+    """Names the models that had a lower limit of tokens than others."""
     lengths = {row["model"]: row["max_length"] for row in summary["asked"] if "max_length" in row}
     if len(set(lengths.values())) < 2:
         return []

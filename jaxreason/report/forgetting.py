@@ -132,7 +132,7 @@ def _curve(points: Points, found: Fit, num_runs: int, how: Resampling) -> list[l
 
 
 def _say_first(rows: list[dict], num_points: int) -> None:
-    """In which share of the resamples a measure has the highest R², of those measured at every point."""
+    """The share of resamples in which a measure has the highest R², of those measured at every point."""
     members = [row for row in rows if row["draws"] is not None and row["num_points"] == num_points]
     if len(members) < 2 or members[0]["num_runs"] < LEAST_RUNS:
         return

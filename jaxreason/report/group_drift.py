@@ -68,7 +68,7 @@ def rows_of(rows: list[dict], quantity: Quantity) -> list[dict]:
 
 
 def read_metric_files(reader: Reader, study: Study, names: Iterable[str]) -> MetricFiles:
-    """Of every run the files of these metrics that are there.
+    """The files of these metrics that each run has.
 
     Raises:
       UserError: a file is broken.
@@ -96,7 +96,7 @@ def read_drift_metrics(reader: Reader, study: Study) -> tuple[dict, list[str]]:
 
 
 def _not_measured(study: Study, found: dict, names: tuple[str, ...]) -> list[str]:
-    """What was not measured: once where no arm has it, else by run."""
+    """Names the metrics that were not measured: once if no arm has one, else by run."""
     runs = [(arm, seed) for arm, seed in study.runs() if arm.drift]
     there = {name for _, _, name in found}
     nowhere = [name for name in names if name not in there]

@@ -338,7 +338,7 @@ def cka_maps_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
 
 
 def state_layers_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """What changed in which layer: a panel a measure, a line an arm."""
+    """The change by layer: a panel for each measure, a line for each arm."""
     rows = summary["states"]["layers"]
     names = [name for name in LAYER_PANELS if any(row["name"] == name for row in rows)]
     if not names:

@@ -216,7 +216,7 @@ def matched_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
 
 
 def _parts(row: dict) -> list[tuple[str, str]]:
-    """What is drawn of a score: each group outside math, and the KL that is nearest to the training."""
+    """The parts of a score that are drawn: each group outside math, and the KL nearest to the training."""
     groups = [name for name in row["arms"][0]["groups"] if name != REST]
     there = [name for name in DRIFT_PANELS if all(name in arm["drift"] for arm in row["arms"])]
     return [*(("groups", name) for name in groups), *(("drift", name) for name in there[:1])]

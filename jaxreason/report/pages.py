@@ -36,7 +36,7 @@ class PageFigure(NamedTuple):
 
 
 def template_environment() -> jinja2.Environment:
-    """Of the templates; only those of HTML escape by themselves."""
+    """The environment of the templates; only HTML ones escape by themselves."""
     found = jinja2.Environment(
         loader=jinja2.PackageLoader("jaxreason.report", "templates"),
         autoescape=lambda name: name is not None and name.endswith(".html.jinja"),
@@ -60,7 +60,7 @@ def page_content(
     details: dict[str, str],
     views: dict[str, Any],
 ) -> dict[str, Any]:
-    """What the templates show.
+    """The values that the templates show.
 
     Args:
       summary: of summary.json.

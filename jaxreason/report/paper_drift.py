@@ -57,7 +57,7 @@ PAIRS = (
 
 
 def paper_drift_rows(reader: Reader, study: Study) -> list[dict]:
-    """Of every arm, number, group and benchmark (null: of the group) that both ways have: means over the same seeds.
+    """Rows by arm, number, group and benchmark (null: the group) that both ways have: means over the same seeds.
 
     Raises:
       UserError: a file is broken.

@@ -64,7 +64,7 @@ def _describe_replies(samples: list[dict]) -> dict[str, float | None]:
 
 
 def _mean_length(samples: list[dict]) -> float | None:
-    """In tokens; None where a reply came as text alone."""
+    """The mean length in tokens; None if a reply came as text alone."""
     lengths = [sample["num_tokens"] for sample in samples]
     return None if None in lengths else float(np.mean(lengths))
 

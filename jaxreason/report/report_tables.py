@@ -57,7 +57,7 @@ NONE = Cell("–")
 
 
 def benchmark_label(summary: dict[str, Any], name: str) -> str:
-    """What a benchmark is called."""
+    """The name of a benchmark for readers."""
     return summary["labels"].get(name, name.replace("_", " "))
 
 

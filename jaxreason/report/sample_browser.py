@@ -195,7 +195,7 @@ def _packed(entries: Iterable[tuple[str, Any]]) -> Iterator[dict[str, str]]:
 
 
 def browser(archive: Archive, budget: int) -> dict[str, Any] | None:
-    """What the page shows of an archive that has been written; None where there is no pair to show.
+    """The data of the page for a written archive; None if there is no pair to show.
 
     Args:
       archive: with all its entries taken.

@@ -1,4 +1,4 @@
-"""Which samples the page itself shows: a few of every benchmark, arm and kind, drawn by a hash of their questions."""
+"""Chooses the samples that the page itself shows: a few for each benchmark, arm and kind, by a hash of the question."""
 
 import heapq
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ class ChosenSample(NamedTuple):
 
 @dataclass
 class Gathered:
-    """What is known of all samples once they were written, with the texts of those chosen."""
+    """Facts about all samples once they are written, with the texts of the chosen ones."""
 
     models: list[EvaluatedModel]
     sets: list[dict[str, Any]] = field(default_factory=list)
@@ -47,11 +47,11 @@ class Gathered:
     num_replies: int = 0
 
     def bases(self) -> dict[str, int]:
-        """Which of the models the bases are, by name."""
+        """The models that are bases, by name."""
         return {model.name: i for i, model in enumerate(self.models) if model.seed is None}
 
     def index(self) -> dict[str, Any]:
-        """What the browser has to know before it asks for entries."""
+        """The data that the browser needs before it asks for entries."""
         bases = self.bases()
         models = [
             {"label": m.label, "name": m.name, "seed": m.seed, "base": bases[m.base]}

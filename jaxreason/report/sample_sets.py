@@ -129,7 +129,7 @@ def sample_sets(
 
 
 def grading_label(grading: GraderScore) -> str:
-    """Which way of measuring it is."""
+    """The name of a way of measuring."""
     return ", ".join(VARIANT_LABELS.get(name, name) for name in grading.variants)
 
 

@@ -135,7 +135,7 @@ def kl_frontier_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
 
 
 def _numbers_said(figure: Figure, summary: dict, drawn: Iterable[str], narrow: bool) -> None:
-    """Which arm has which number, where points have no names."""
+    """The number of each arm, if points have no names."""
     if crowded(summary):
         arms = [arm["name"] for arm in summary["arms"] if arm["name"] in drawn]
         arm_legend(figure, summary, arms, narrow)

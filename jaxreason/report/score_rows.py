@@ -50,7 +50,7 @@ class Level:
     num_samples: float  # a question, of that base
 
     def where(self) -> dict:
-        """What identifies the level in a row."""
+        """The columns that identify the level in a row."""
         return {"decoding": self.decoding, "group": self.group, "benchmark": self.benchmark}
 
 

@@ -75,7 +75,7 @@ def compare_variants(
     variant: str,
     how: Resampling,
 ) -> dict[str, list[dict]]:
-    """Of benchmarks that were measured in several variants, in points.
+    """Compares the variants of benchmarks that were measured in several, in points.
 
     Args:
       study: its study.json.
@@ -110,7 +110,7 @@ def compare_variants(
 def _levels(
     study: Study, evaluations: Evaluations, variant: str, how: Resampling
 ) -> Iterator[list[Level]]:
-    """Of each decoding, what was measured in another variant than the report's."""
+    """The levels of each decoding that were measured in another variant than the report's."""
     others = {run: found.measured(variant) for run, found in evaluations.items()}
     for decoding in study.decodings:
         yield levels(study, others, decoding, how)[0]
@@ -160,7 +160,7 @@ def _gap(
 def _scores(
     found: Sequence[Evaluation], benchmark: str, decoding: str, source: str
 ) -> SampleScores:
-    """Of the primary metric, the samples of all seeds."""
+    """The primary metric over the samples of all seeds."""
     parts = []
     for one in found:
         for row in one.rows:

@@ -72,11 +72,11 @@ class Arm:
     trajectory: str = ""  # and its trajectory
 
     def folder(self, seed: int) -> str:
-        """Where the run of a seed is, relative to the study."""
+        """The folder of a seed's run, relative to the study."""
         return self.at or run_folder(self.name, seed)
 
     def trajectory_folder(self, seed: int) -> str:
-        """Where the trajectory of a run is, relative to the study."""
+        """The folder of a run's trajectory, relative to the study."""
         return self.trajectory or f"{self.folder(seed)}/{TRAJECTORY_FOLDER}"
 
 
@@ -92,7 +92,7 @@ class BaseModel:
 
 @dataclass(frozen=True)
 class Study:
-    """What study.json says."""
+    """The content of study.json."""
 
     name: str
     base: str
@@ -128,7 +128,7 @@ class Evaluation(NamedTuple):
     others: dict[str, Samples]  # by variant: the same benchmarks, measured in another way
 
     def measured(self, variant: str) -> "Evaluation":
-        """What is known of it in another variant, of benchmarks that were measured in both."""
+        """Its measurements in another variant, for benchmarks that were measured in both."""
         samples = self.others.get(variant, {})
         rows = rows_of_variant(self.all_rows, variant)
         rows = [row for row in rows if (row["benchmark"], row["decoding"]) in samples]
@@ -256,7 +256,7 @@ def _base(base: dict[str, str], bases: list[dict[str, str]]) -> BaseModel:
 
 
 def _base_label(base: dict[str, str], bases: list[dict[str, str]]) -> str:
-    """Of several bases the last part of its path says which it is."""
+    """The label of a base: with several bases, the last part of its path."""
     return "Base" if len(bases) == 1 else f"Base {epath.Path(base['model']).name}"
 
 

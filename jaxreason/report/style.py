@@ -272,7 +272,7 @@ def from_zero(axes: Axes, least: float) -> None:
 
 
 def zero_line(axes: Axes, vertical: bool) -> None:
-    """Where nothing changed."""
+    """Draws the line of no change."""
     line = axes.axvline if vertical else axes.axhline
     line(0, color=GREY, linewidth=0.8, zorder=1.5)
 

@@ -162,7 +162,7 @@ def _labels(study: Study, evaluations: dict) -> dict[str, str]:
 
 
 def _drift_texts(metrics: dict) -> dict[str, Any] | None:
-    """Which texts drift was measured on, as the first token_kl file that has some says."""
+    """The texts that drift was measured on, from the first token_kl file that names some."""
     for (_, _, name), found in metrics.items():
         units = found["details"].get("units", ()) if name == "token_kl" else ()
         units = [unit for unit in units if unit.get("benchmark") != TRAINING_PROMPTS]
@@ -178,7 +178,7 @@ def _drift_texts(metrics: dict) -> dict[str, Any] | None:
 
 
 def _unmeasured(study: Study, evaluations: dict, variant: str) -> list[str]:
-    """Which benchmarks the base was measured on in another way alone, in words."""
+    """Names the benchmarks on which the base was measured in another way only."""
     base = first_base(study, evaluations)
     if base is None:
         return []
@@ -192,7 +192,7 @@ def _unmeasured(study: Study, evaluations: dict, variant: str) -> list[str]:
 
 
 def _failures(study: Study, evaluations: dict) -> list[str]:
-    """Which sample files have samples without a score, in words."""
+    """Names the sample files that have samples without a score."""
     labels = {base.name: _the_base(study, base.label) for base in study.bases} | {
         (arm.name, seed): f"{arm.label}, seed {seed}" for arm, seed in study.runs()
     }
@@ -236,13 +236,13 @@ def over_training(reader: Reader, study: Study, how: Resampling) -> dict[str, An
 
 
 def missed_steps(study: Study, found: dict[str, Any]) -> list[str]:
-    """Which steps of followed runs are not there, and why, in words."""
+    """Names the steps of followed runs that are missing, and why."""
     labels = {arm.name: arm.label for arm in study.arms}
     return [f"{labels[row['arm']]}, seed {row['seed']}: {row['said']}." for row in found["missed"]]
 
 
 def _missed(runs) -> list[dict[str, Any]]:
-    """Of each run what its trajectory has not, and whether more will come."""
+    """The steps that each run's trajectory lacks, and whether more will come."""
     found = []
     for run in runs:
         steps = [

@@ -25,7 +25,7 @@ STRONG = (0.3, 0.5)  # nats from which a shift is drawn stronger, and strongest;
 
 
 def promoted_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """Of every arm the tokens promoted most often, in how many of 10,000 reply tokens."""
+    """The tokens promoted most often in each arm, per 10,000 reply tokens."""
     arms = [arm for arm in (summary["shifted"] or {"arms": []})["arms"] if arm["tokens"]]
     if not arms:
         return None
@@ -133,7 +133,7 @@ def rank_shift_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
 
 
 def shifted_view(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """Of each view its title, the parts of its text, and all of it as markdown.
+    """For each view: its title, the parts of its text, and the whole as markdown.
 
     A part is plain text, or a token with a `level`: 0 another first choice that is a near tie, 1 to 3 shifted, or the
     divergence alone is large.

@@ -36,7 +36,7 @@ SHOWN = ("shifted", "promoted_in_top5", *ENTROPIES, "logical.shifted", "logical.
 
 
 def shifted_rows(reader: Reader, study: Study, how: Resampling) -> dict[str, Any] | None:
-    """What the report shows of shifted tokens; None where no arm has the file."""
+    """The report's rows on shifted tokens; None if no arm has the file."""
     files = read_metric_files(reader, study, [METRIC])
     units = {(arm, seed): _units(study, found) for (arm, seed, _), found in files.items()}
     if not any(units.values()):
@@ -55,7 +55,7 @@ def shifted_rows(reader: Reader, study: Study, how: Resampling) -> dict[str, Any
 
 
 def _units(study: Study, found: dict) -> list[dict]:
-    """Of the tuned model's replies on the study's benchmarks, as far as they were measured."""
+    """The units with the tuned model's replies on the study's benchmarks, as far as they were measured."""
     units = [unit for unit in found["details"]["units"] if unit["source"] == SOURCE]
     return [unit for unit in units if unit["benchmark"] in study.groups and "num_tokens" in unit]
 
@@ -86,7 +86,7 @@ def _describe(arm: Arm, seeds: dict[int, list[dict]], how: Resampling) -> dict[s
 
 
 def _spread(points: list, most: int) -> list:
-    """At most so many of them, evenly over all benchmarks."""
+    """At most so many of them, spread evenly over all benchmarks."""
     return points[:: max(1, -(-len(points) // most))]
 
 
@@ -140,7 +140,7 @@ def _interval(parts: list[dict], numbers: list[int], how: Resampling) -> dict[st
 
 
 def _examples(study: Study, arms: list) -> list[dict]:
-    """Of each arm one reply to one question, the same for all that were asked it, as its first seed has it."""
+    """One reply of each arm to one question that all were asked, from the arm's first seed."""
     named = [_by_benchmark(seeds, "example") for _, seeds in arms]
     shared = Counter((name, e["id"]) for found in named for name, e in found.items())
     if not shared:
@@ -156,7 +156,7 @@ def _examples(study: Study, arms: list) -> list[dict]:
 
 
 def _by_benchmark(seeds: dict[int, list[dict]], name: str) -> dict[str, dict]:
-    """What the units of an arm's first seed hold under a name."""
+    """The values under a name in the units of an arm's first seed."""
     units = next(iter(seeds.values()))
     return {unit["benchmark"]: unit[name] for unit in units if unit[name] is not None}
 
@@ -231,7 +231,7 @@ def _cell(row: dict | None, scale: float, digits: int) -> Cell:
 
 
 def token_tables(summary: dict[str, Any]) -> list[Table]:
-    """Of every arm the tokens that were promoted most often."""
+    """The tokens that each arm promoted most often."""
     labels = arm_labels(summary)
     found = summary["shifted"]["arms"] if summary["shifted"] else []
     columns = (
@@ -275,7 +275,7 @@ def _note(arm: dict) -> str:
 
 
 def example_tables(summary: dict[str, Any]) -> list[Table]:
-    """Of every arm one reply to the same question: its length, its shifted tokens."""
+    """One reply of each arm to the same question: its length and its shifted tokens."""
     found = summary["shifted"]["examples"] if summary["shifted"] else []
     if not found:
         return []

@@ -79,7 +79,7 @@ def _curve(lines: list[dict], name: str) -> list[list[float]]:
 
 
 def question_rows(reader: Reader, study: Study) -> list[dict[str, Any]]:
-    """Of every trained run that has the file: what was compared, and what was left out.
+    """For every trained run with the file: the number of questions compared and left out.
 
     Raises:
       UserError: a file is broken.
@@ -114,7 +114,7 @@ def questions_said(summary: dict[str, Any]) -> list[str]:
 
 
 def questions_limits(summary: dict[str, Any]) -> list[str]:
-    """What limits the study where questions were not compared with all benchmarks."""
+    """The limits of a study whose questions were not compared with all benchmarks."""
     said = []
     off = [row["label"] for row in _of_arms(summary) if not row["enabled"]]
     if off:

@@ -164,7 +164,7 @@ def _methods(summary: dict) -> dict[str, Look]:
 
 
 def _diameter(summary: dict, arm: dict) -> float:
-    """By the size that the arm's trait says, areas in proportion to the root of it; a plain one without."""
+    """The diameter of a point: its area follows the size that the arm's trait states; a fixed one without a trait."""
     sizes = [s for a in summary["arms"] if (s := size_of(a["traits"].get("size", ""))) is not None]
     own = size_of(arm["traits"].get("size", ""))
     if own is None:

@@ -59,7 +59,7 @@ def transfer_rows(
 
 
 def pooled_rows(rows: list[dict]) -> list[dict]:
-    """Of each arm the rows over all its seeds, or those of its only one."""
+    """The rows of each arm over all its seeds, or those of its only seed."""
     pooled = {row["arm"] for row in rows if row["seed"] == "all"}
     return [row for row in rows if row["seed"] == "all" or row["arm"] not in pooled]
 

@@ -65,7 +65,7 @@ def _row(reader: Reader, arm: Arm) -> dict[str, Any] | None:
 
 
 def _mean(parts: list[dict[str, float]]) -> dict[str, float]:
-    """Of every quantity that all of them have, and what a reader compares: what is left, and chance."""
+    """The mean of every quantity that all have, the unchanged share, and overlaps over those by chance."""
     names = [name for name in parts[0] if all(name in part for part in parts)]
     found = {name: float(np.mean([part[name] for part in parts])) for name in names}
     found["unchanged_share"] = 1 - found["changed_share"]
@@ -86,7 +86,7 @@ def _spectrum(found: dict[int, dict], name: str) -> list[float]:
 
 
 def overlap_rows(reader: Reader, study: Study) -> list[dict[str, Any]]:
-    """Of each base the runs that were compared, and a row a pair of them.
+    """For each base: the runs that were compared, and a row for each pair of them.
 
     Raises:
       UserError: the file is broken.
@@ -253,7 +253,7 @@ def _weight_legend(figure: Figure, summary: dict, rows: list[dict], *more: Line2
 
 
 def _legend_height(rows: list[dict], panels: int, narrow: bool) -> float:
-    """What a legend adds to the height of each row of panels, in inches."""
+    """The height that a legend adds to each row of panels, in inches."""
     lines = 1 + len(rows) // (NARROW_COLUMNS if narrow else WIDE_COLUMNS)
     return (0.25 + 0.17 * lines) / (panels if narrow else 1)
 
@@ -313,7 +313,7 @@ def _spectrum_panel(axes: Axes, summary: dict, rows: list[dict]) -> Line2D:
 
 
 def weight_overlap_figure(summary: dict[str, Any], narrow: bool) -> Figure | None:
-    """What two runs changed alike beyond chance (below the diagonal), and the cosine of their updates (above it)."""
+    """The shared changes of two runs beyond chance (below the diagonal), and the cosine of their updates (above)."""
     bases = [base for base in summary["weight_overlap"] if base["pairs"]]
     if not bases:
         return None

@@ -64,7 +64,7 @@ def all_of_the(number: int, the: str = "the") -> str:
 
 
 def group_label(name: str) -> str:
-    """What a group is called."""
+    """The name of a group for readers."""
     return "The rest" if name == REST else GROUP_LABELS.get(name, name)
 
 
@@ -106,7 +106,7 @@ def join_words(parts: list[str]) -> str:
 
 
 def decoding_label(name: str) -> str:
-    """What a decoding is called at the start of a sentence."""
+    """The name of a decoding at the start of a sentence."""
     known = {
         "greedy": "Greedy decoding",
         "t1": "Temperature 1",

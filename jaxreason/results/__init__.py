@@ -1,1 +1,1 @@
-"""What stages leave on disk for each other: one writer and one reader of every file."""
+"""The files that stages leave for each other on disk: one writer and one reader for each."""

@@ -40,7 +40,7 @@ def check_path(path: epath.PathLike | None) -> None:
 
 
 def _keep_no_listings() -> None:
-    """What a bucket holds is asked each time: by itself fsspec remembers it, and misses what other machines write."""
+    """Turns off fsspec's cache of listings, which misses the writes of other machines."""
     for name in ("gcs", "s3"):
         fsspec.config.conf.setdefault(name, {}).setdefault("use_listings_cache", False)
 
@@ -90,7 +90,7 @@ def time_in_store(path: epath.Path) -> float | None:
 
 
 def version_in_store(path: epath.Path) -> str:
-    """What is another as soon as an object is written again: its ETag, or else its time.
+    """The version of an object, which changes at each write: its ETag, or else its time.
 
     Raises:
       FileNotFoundError: there is none.

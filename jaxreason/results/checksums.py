@@ -142,7 +142,7 @@ def _damage(path: epath.Path, name: str, wanted: Mapping[str, Any]) -> str | Non
 
 
 def hash_cache_folder() -> epath.Path:
-    """Where the hashes are kept."""
+    """The folder of the cache of hashes."""
     own = os.environ.get("JAXREASON_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return epath.Path(os.path.expanduser(own or f"{base}/jaxreason")) / "hashes"
@@ -188,7 +188,7 @@ def _hash_and_keep(path: epath.Path, entry: epath.Path) -> dict[str, Any]:
 
 
 def _stamp(path: epath.Path) -> list[int | str]:
-    """What is another for another file (the first two) and for other bytes in it (the rest)."""
+    """A stamp that differs for another file (the first two numbers) and for other bytes in it (the rest)."""
     if is_remote(path):  # an object is written whole, and has no inode
         return [os.fspath(path), "", path.stat().length, version_in_store(path)]
     found = os.stat(path)

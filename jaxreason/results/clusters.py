@@ -129,7 +129,7 @@ def counts(scores: Clustered) -> Int[np.ndarray, "S K"]:
 def unvarying(
     scores: Clustered, shares: Float[np.ndarray, "C K"] | None = None
 ) -> Bool[np.ndarray, "S K"]:
-    """In which strata every question has the same share, so that no resample of them can vary.
+    """The strata in which every question has the same share, so that no resample of them varies.
 
     Args:
       scores: of the models.
@@ -176,7 +176,7 @@ def standard_errors(scores: Clustered) -> Float[np.ndarray, " K"]:
 
 
 def ratio_error(sums: Float[np.ndarray, " N"], numbers: Float[np.ndarray, " N"]) -> float | None:
-    """Of r = sum(sums) / sum(numbers): sqrt(k / (k - 1) * sum_i (s_i - r n_i)^2) / sum(n).
+    """The standard error of r = sum(sums) / sum(numbers): sqrt(k / (k - 1) * sum_i (s_i - r n_i)^2) / sum(n).
 
     Args:
       sums: of the values of each cluster.

@@ -1,4 +1,4 @@
-"""Which code makes a result: the commit of its checkout, where it runs from one, and the versions of packages."""
+"""The code that makes a result: the commit of its checkout, if there is one, and the versions of packages."""
 
 import functools
 import importlib.metadata
@@ -48,7 +48,7 @@ def checkout_version(folder: Path) -> dict[str, Any]:
 
 
 def _git(folder: Path, *words: str) -> str | None:
-    """What git says, or None where it is not there or refuses."""
+    """The output of git; None if there is no git, or it refuses."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "-C", str(folder), *words]
     try:

@@ -37,7 +37,7 @@ VERDICT = {
 
 
 def distill_folder(workdir: epath.PathLike) -> epath.Path:
-    """Where a distillation writes in its working directory."""
+    """The folder of a distillation in its working directory."""
     return epath.Path(workdir) / DISTILL
 
 
@@ -57,7 +57,7 @@ def verdicts_path(folder: epath.Path, name: str) -> epath.Path:
 
 
 def data_folder(folder: epath.Path) -> epath.Path:
-    """Where the shards of the dataset are."""
+    """The folder of the dataset's shards."""
     return folder / "data"
 
 
@@ -77,7 +77,7 @@ def read_replies(folder: epath.Path, name: str) -> list[dict[str, Any]]:
 
 
 def read_verdicts(folder: epath.Path, name: str) -> list[dict[str, Any]]:
-    """What graders thought of the replies of a pass so far.
+    """The verdicts of graders on the replies of a pass so far.
 
     Raises:
       UserError: a line is no verdict; names file and line.
@@ -91,7 +91,7 @@ def write_yield(folder: epath.Path, told: dict[str, Any]) -> None:
 
 
 def read_yield(folder: epath.Path) -> dict[str, Any]:
-    """What `write_yield` wrote.
+    """Reads the file of `write_yield`.
 
     Raises:
       UserError: it is broken, or is none.

@@ -35,12 +35,12 @@ def drift_folder(workdir: epath.PathLike) -> epath.Path:
 
 
 def drift_path(workdir: epath.PathLike, metric: str) -> epath.Path:
-    """Where a metric of a run lies."""
+    """The file of a metric of a run."""
     return drift_folder(workdir) / f"{metric}.json"
 
 
 def drift_part_path(workdir: epath.PathLike, unit: str) -> epath.Path:
-    """Where the measurements of a unit (`<benchmark>.<source>`) are kept until all are done."""
+    """The file with the measurements of a unit (`<benchmark>.<source>`) until all are done."""
     return drift_folder(workdir) / "parts" / f"{unit}.json"
 
 
@@ -57,7 +57,7 @@ def write_drift_part(workdir: epath.PathLike, unit: str, value: dict[str, Any]) 
 def read_drift(
     workdir: epath.PathLike, metric: str, read: ReadObject = read_object
 ) -> dict[str, Any] | None:
-    """What is known of a metric; None if it was not measured.
+    """The measurements of a metric; None if it was not measured.
 
     Args:
       workdir: of the run.
@@ -114,7 +114,7 @@ def measured_drift(workdir: epath.PathLike) -> Iterator[dict[str, Any]]:
 
 
 def cross_folder(workdir: epath.PathLike, benchmark: str) -> epath.Path:
-    """Where the replies to a benchmark lie."""
+    """The folder of the replies to a benchmark."""
     return epath.Path(workdir) / "cross_sampling" / benchmark
 
 
@@ -165,7 +165,7 @@ def read_cross_results(workdir: epath.PathLike, read: Any = read_object) -> list
 
 
 def overlap_path(workdir: epath.PathLike) -> epath.Path:
-    """Where the overlaps of a study lie."""
+    """The file of the overlaps of a study."""
     return epath.Path(workdir) / OVERLAP
 
 

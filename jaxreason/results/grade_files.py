@@ -43,7 +43,7 @@ def grades_path(folder: epath.Path, key: SampleKey, grader: str) -> epath.Path:
 
 
 def grade_head_path(folder: epath.Path, key: SampleKey, grader: str) -> epath.Path:
-    """What the grade file beside it was made with."""
+    """The file that says how the grade file beside it was made."""
     return folder / "grades" / f"{key.name}.{grader}.head.json"
 
 

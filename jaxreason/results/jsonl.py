@@ -27,7 +27,7 @@ FLUSH_LINES, FLUSH_SECONDS = 64, 20.0
 
 
 def parts_folder(path: epath.Path) -> epath.Path:
-    """Where the parts of a growing file are, on a bucket."""
+    """The folder of the parts of a growing file, on a bucket."""
     return path.parent / f"{path.name.removesuffix('.jsonl')}.parts"
 
 

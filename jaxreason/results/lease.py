@@ -39,7 +39,7 @@ class LeaseError(UserError):
 
 
 class Holder(NamedTuple):
-    """What a lease object says: its number, and the record in it."""
+    """The content of a lease object: its number and its record."""
 
     number: int
     record: dict[str, Any]

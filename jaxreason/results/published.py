@@ -25,7 +25,7 @@ class PublishedModel(NamedTuple):
 
     @property
     def traits(self) -> dict[str, str]:
-        """What a report may group it by."""
+        """The traits that a report may group it by."""
         return {"method": self.method, "size": self.size, "family": self.family}
 
 

@@ -56,7 +56,7 @@ _current: Redaction | None = None
 
 
 def begin(words: Sequence[str]) -> Redaction:
-    """What hides the secrets of this call of the program from now on, with the words of its command line."""
+    """Starts to hide the secrets of this call of the program, those of its command line included."""
     global _current
     _current = Redaction(words)
     return _current

@@ -16,7 +16,7 @@ IN_FLIGHT = "in_flight"
 
 
 def rollouts_path(workdir: epath.PathLike, step: int) -> epath.Path:
-    """Where the replies of a step lie."""
+    """The file of the replies of a step."""
     return epath.Path(workdir) / ROLLOUTS / f"{step}.jsonl"
 
 
@@ -41,7 +41,7 @@ def read_rollouts(workdir: epath.PathLike, step: int) -> list[dict]:
 
 
 def in_flight_path(workdir: epath.PathLike, step: int) -> epath.Path:
-    """Where the replies lie that wait after `step` steps."""
+    """The file of the replies that wait after `step` steps."""
     return epath.Path(workdir) / IN_FLIGHT / f"{step}.jsonl"
 
 

@@ -43,7 +43,7 @@ _last: "_Status | None" = None  # of the run that ended, or is the current one
 
 
 class _Answers:
-    """What a question that may hang or fail was answered last."""
+    """The latest answer of a question that may hang or fail."""
 
     def __init__(self, ask: Callable[[], dict[str, Any]]):
         self._ask, self._said, self._thread = ask, {}, None
@@ -118,7 +118,7 @@ class _Status:
         self.note("stage", value)
 
     def _ending(self) -> str:
-        """What the time up to the end of a stage was; one that counts nothing was at work throughout."""
+        """How the time up to the end of a stage was spent; a stage that counts nothing worked throughout."""
         return "finishing" if self._first else "working"
 
     def _spend(self, name: str) -> None:

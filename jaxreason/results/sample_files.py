@@ -36,7 +36,7 @@ QUESTIONS_SHAPE = {"benchmark": str, "group": str, "columns": list, "num_rows": 
 
 
 class SampleKey(NamedTuple):
-    """What a sample file is of: a benchmark, how it was asked, and how replies were chosen."""
+    """The identity of a sample file: the benchmark, the prompt, and the decoding."""
 
     benchmark: str
     prompt: str
@@ -149,12 +149,12 @@ def samples_path(folder: epath.Path, key: SampleKey) -> epath.Path:
 
 
 def sample_head_path(folder: epath.Path, key: SampleKey) -> epath.Path:
-    """What the sample file beside it was made with."""
+    """The file that says how the sample file beside it was made."""
     return folder / "samples" / f"{key.name}.head.json"
 
 
 class Marks(NamedTuple):
-    """What the model's tokenizer puts before any text, mostly nothing, and the ids that end a reply."""
+    """The ids that the model's tokenizer puts before any text (often none), and those that end a reply."""
 
     begin: tuple[int, ...]
     stop: tuple[int, ...]
@@ -173,7 +173,7 @@ def read_marks(folder: epath.Path, key: SampleKey) -> Marks:
 
 
 def sample_keys(folder: epath.Path) -> list[SampleKey]:
-    """Of every sample file that was begun in the evaluation `folder`, in the order of their names.
+    """The keys of all sample files that were begun in the evaluation `folder`, in the order of their names.
 
     Raises:
       UserError: a head is broken.
@@ -250,7 +250,7 @@ def sample_digest(line: dict) -> str:
 
 
 def questions_folder(evaluation: epath.PathLike) -> epath.Path:
-    """Where the questions of an `evaluation` folder lie."""
+    """The folder of the questions of an `evaluation` folder."""
     return epath.Path(evaluation) / "questions"
 
 

@@ -26,7 +26,7 @@ _SAME = 1e-9  # shares of the largest contribution that differ by less are equal
 
 @dataclasses.dataclass(frozen=True)
 class Significance:
-    """Of one difference: its p-value, and the smallest true difference that would mostly be found."""
+    """The p-value of one difference, and the smallest true difference that would mostly be found."""
 
     p: float
     detectable: float
@@ -44,7 +44,7 @@ def paired_significance(
 def contributions(
     scores: Clustered, plus: Sequence[int], minus: Sequence[int]
 ) -> Float[np.ndarray, " C"]:
-    """What each question adds to the difference of the means of two models; the sum of it is the difference.
+    """The part that each question adds to the difference of two models' means; their sum is the difference.
 
     A question adds its distance from what both models score in its stratum, so that one that only one of them has
     a grade for is not taken for a difference.

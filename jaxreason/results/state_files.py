@@ -58,7 +58,7 @@ class PooledStates(NamedTuple):
 
 
 def states_folder(workdir: epath.PathLike, unit: str) -> epath.Path:
-    """Where the states of a unit (`<benchmark>.<source>`) of a run lie."""
+    """The folder of the states of a unit (`<benchmark>.<source>`) of a run."""
     return drift_folder(workdir) / "states" / unit
 
 

@@ -270,7 +270,7 @@ def difference_interval(
 
 
 def _unseen_difference(scores: Clustered, columns: list[int], confidence: float) -> float:
-    """What strata add whose questions vary, and yet alike for all of these models."""
+    """The half-width that strata add whose questions vary, but in the same way for all of these models."""
     scores = select(scores, columns)
     shares = question_shares(scores)
     equal = unvarying(scores, shares - shares[:, :1]).all(1) & ~unvarying(scores).any(1)

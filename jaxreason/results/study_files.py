@@ -49,7 +49,7 @@ TRAJECTORY_FOLDER = (
 
 
 def manifest_path(folder: epath.PathLike) -> epath.Path:
-    """Where study.json of a study lies."""
+    """The path of a study's study.json."""
     return epath.Path(folder) / MANIFEST
 
 
@@ -97,7 +97,7 @@ def write_manifest(folder: epath.PathLike, manifest: dict[str, Any]) -> None:
 
 
 def read_manifest(folder: epath.PathLike, read: ReadObject = read_object) -> dict[str, Any]:
-    """What study.json holds.
+    """The content of study.json.
 
     Args:
       folder: of the study.
@@ -121,7 +121,7 @@ def read_manifest(folder: epath.PathLike, read: ReadObject = read_object) -> dic
 
 
 def transfer_path(folder: epath.PathLike) -> epath.Path:
-    """Where the index of a study lies."""
+    """The file of a study's index."""
     return epath.Path(folder) / TRANSFER
 
 
@@ -148,7 +148,7 @@ def write_transfer(
 def read_transfer(
     folder: epath.PathLike, read: Callable[[epath.Path, dict[str, type]], dict] = read_object
 ) -> dict[str, Any] | None:
-    """What it holds; None if there is none.
+    """The content of transfer.json; None if there is none.
 
     Args:
       folder: of the study.
@@ -162,12 +162,12 @@ def read_transfer(
 
 
 def trajectory_path(folder: epath.PathLike) -> epath.Path:
-    """Where the trajectory in a working directory lies."""
+    """The file of the trajectory in a working directory."""
     return epath.Path(folder) / TRAJECTORY
 
 
 def step_folder(folder: epath.PathLike, step: int) -> epath.Path:
-    """Where what was found of a step lies."""
+    """The folder with the results of a step."""
     return epath.Path(folder) / STEPS / str(step)
 
 
@@ -184,7 +184,7 @@ def write_trajectory(folder: epath.PathLike, value: dict[str, Any]) -> None:
 
 
 def read_trajectory(folder: epath.PathLike, read: ReadObject = read_object) -> dict[str, Any]:
-    """What it holds.
+    """The content of trajectory.json.
 
     Args:
       folder: of the trajectory.

@@ -36,7 +36,7 @@ Tokens = list[int]
 
 
 def metrics_path(workdir: epath.PathLike) -> epath.Path:
-    """Where the metrics of a training run lie."""
+    """The file of a training run's metrics."""
     return epath.Path(workdir) / METRICS
 
 
@@ -104,7 +104,7 @@ def _check_line(line: Any, step: int, where: str) -> None:
 
 
 def validation_folder(workdir: epath.PathLike, step: int) -> epath.Path:
-    """Where the samples, grades and scores of a step's validation are."""
+    """The folder with the samples, grades and scores of a step's validation."""
     return epath.Path(workdir) / VALIDATION / str(step)
 
 
@@ -149,7 +149,7 @@ def validation_scores(workdir: epath.PathLike) -> dict[int, float]:
 
 
 def decontamination_path(folder: epath.PathLike) -> epath.Path:
-    """Where the file of a run lies."""
+    """The file of a run's decontamination report."""
     return epath.Path(folder) / DECONTAMINATION
 
 
@@ -162,7 +162,7 @@ def write_decontamination(folder: epath.PathLike, report: dict[str, Any]) -> epa
 
 
 def read_decontamination(path: epath.Path) -> dict[str, Any]:
-    """What the file holds.
+    """The content of a decontamination report.
 
     Raises:
       UserError: there is none, or it is broken; names it.
@@ -223,7 +223,7 @@ def write_training_file(
 def read_training_file(
     workdir: epath.PathLike, kind: str, made_with: dict[str, Any]
 ) -> list[Tokens] | None:
-    """What `write_training_file` wrote; None where there is nothing that was made with just this.
+    """Reads a file of `write_training_file`; None if there is none that was made with exactly these inputs.
 
     Raises:
       UserError: the file is broken; names it.

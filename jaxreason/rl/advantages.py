@@ -1,4 +1,4 @@
-"""What each reply of a group weighs in the objective, from its group's rewards, on the host.
+"""The weight of each reply of a group in the objective, from the group's rewards, on the host.
 
 ADVANTAGES compare a reply with the others of its group: `(rewards [P, G]) -> [P, G]`. WEIGHTS has these and the weights
 that compare nothing: `(rewards [P, G], correct [P, G]) -> [P, G]`.

@@ -1,4 +1,4 @@
-"""What stops an RL run before anything is compiled: fields that contradict each other, the model or the mesh."""
+"""Refuses an RL run before anything is compiled: contradicting fields, an unfit model or mesh."""
 
 import math
 from typing import Any

@@ -94,7 +94,7 @@ class Collector:
         self._waiting: dict[int, UngradedReplies] = {}
 
     def waiting(self, step: int) -> UngradedReplies | None:
-        """What was sampled ahead for a step (counted from 0) and not yet trained on."""
+        """The replies that were sampled ahead for a step (counted from 0) and not yet trained on."""
         return self._waiting.get(step)
 
     def take_up(self, step: int, waiting: UngradedReplies) -> None:
@@ -255,7 +255,7 @@ def weigh(
 
 
 def _why_nothing(groups: Sequence[RolloutGroup]) -> str:
-    """What all replies have in common, in words."""
+    """Describes what all replies have in common."""
     rewards, scores = group_rewards(groups), group_scores(groups)
     right = np.nanmin(scores, axis=1) >= 1.0
     wrong = np.nanmax(scores, axis=1) <= 0.0

@@ -1,4 +1,4 @@
-"""From the replies of a step to the batches of its updates: packed, placed on the devices, with their log-probs.
+"""Turns the replies of a step into the batches of its updates: packed, placed on devices, with log-probs.
 
 Also which of these batches gave a number that is not finite.
 """

@@ -68,7 +68,7 @@ class PolicyLossConfig:
 
 
 class Surrogate(NamedTuple):
-    """What an algorithm makes of the ratio: something to maximise, and where a clip acted."""
+    """The surrogate objective of an algorithm, to be maximised, and where a clip acted."""
 
     objective: Float[Array, "B T"]
     clipped: Float[Array, "B T"]

@@ -91,7 +91,7 @@ class PromptFeed:
         return [self.prompts[index] for index in self.indices(step, number)]
 
     def indices(self, step: int, number: int) -> Int[np.ndarray, "P"]:
-        """As `batch`, as indices of `prompts`."""
+        """The prompts of `batch`, as indices into `prompts`."""
         asked = np.zeros(len(self.prompts), bool)
         batch = self._first_batch(step)
         for further in range(1, number + 1):
@@ -130,7 +130,7 @@ class PromptFeed:
 def requests(
     prompts: Sequence[TrainingPrompt], seed: int, step: int, number: int, num_samples: int
 ) -> list[Request]:
-    """What the engine is asked for: `num_samples` replies to each prompt.
+    """The requests to the engine: `num_samples` replies to each prompt.
 
     The random numbers of a reply depend on (seed, step, batch, place in the batch, sample) only.
     """
@@ -305,7 +305,7 @@ def _encode(
 
 
 def _contents(prompts: list[TrainingPrompt]) -> dict:
-    """What a run is claimed by: all that a reply is asked by and graded by, but for where it was read from."""
+    """The identity of a run's prompts: all that a reply is asked and graded by, but not their place on disk."""
     digest = hashlib.sha256()
     for prompt in prompts:
         example = prompt.example

@@ -24,7 +24,7 @@ Copies = dict[str, Any]  # parameters by what they are for
 
 
 class KeptState(NamedTuple):
-    """What a checkpoint holds of a run with copies: its training state, whose names come first, and they."""
+    """The content of a checkpoint of a run with copies: its training state, whose names come first, and the copies."""
 
     step: Int[Array, ""]
     params: Any
@@ -33,7 +33,7 @@ class KeptState(NamedTuple):
 
 
 def reference_config(config: RLConfig, base: ModelConfig) -> ModelConfig:
-    """Which model the reference is, or begins as."""
+    """The model that the reference is, or starts as."""
     teacher = config.reference.teacher
     return dataclasses.replace(base, path=teacher) if teacher else base
 
@@ -83,7 +83,7 @@ def open_frozen(config: RLConfig, base: ModelConfig, mesh: Mesh) -> Any:
 
 
 def copied(config: RLConfig) -> list[str]:
-    """Which copies of the parameters a run keeps."""
+    """The copies of the parameters that a run keeps."""
     averages = config.has_kl and config.reference.model == AVERAGE
     return [AVERAGE] * averages + [SAMPLER] * (config.samples.refresh_every > 1)
 
@@ -104,7 +104,7 @@ def next_copies(config: RLConfig, copies: Copies, params: Any, step: int) -> Cop
 
 
 def checkpoint_state(state: TrainState, copies: Copies) -> TrainState | KeptState:
-    """What a checkpoint is to hold; also of shapes."""
+    """The content of a checkpoint; also of shapes."""
     return KeptState(*state, copies) if copies else state
 
 

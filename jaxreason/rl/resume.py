@@ -1,4 +1,4 @@
-"""What a run of RL leaves on the disk while it goes on, so that it can go on after a kill; and how it is read again.
+"""The files that an RL run keeps so that it can resume after a kill, and how they are read again.
 
 With `staleness` replies are sampled for a step that is still to come. They are from weights that are gone by then, so
 a checkpoint needs them themselves, exactly as they were sampled, beside the weights.
@@ -65,7 +65,7 @@ def _lines(waiting: UngradedReplies | None) -> list[dict]:
 def fetch(
     workdir: epath.Path, step: int, num_prompts: int, num_samples: int, tokenizer: Tokenizer
 ) -> UngradedReplies | None:
-    """What `keep` wrote, without replies that rows give; None where nothing waited. Every process calls it.
+    """Reads the replies of `keep`, without those that rows give; None if nothing waited. Every process calls it.
 
     Raises:
       UserError: the file is missing, or does not hold `num_samples` whole replies to each of `num_prompts` prompts.
@@ -102,7 +102,7 @@ def _is_whole(line: dict) -> bool:
 
 
 def _read_by_pieces(workdir: epath.Path, step: int) -> list[dict]:
-    """On all processes; the hosts of a slice share no disk, and not all of it fits one message."""
+    """Reads on process 0 and sends in pieces: the hosts of a slice share no disk, and one message cannot hold all."""
     here: list[dict] = []
     number = on_process_zero(lambda: here.extend(read_in_flight(workdir, step)) or len(here))
     starts = range(0, number, _PIECE)

@@ -54,7 +54,7 @@ class RewardConfig:
 
 @dataclass(frozen=True)
 class Reward:
-    """What a reply earned.
+    """The reward of a reply and its parts.
 
     Attributes:
       total: sum of `terms`; NaN when the reply was not graded.

@@ -36,7 +36,7 @@ class DynamicSamplingConfig:
 
 @dataclass(frozen=True)
 class SamplesConfig:
-    """Where the replies of a group come from."""
+    """The sources of the replies of a group."""
 
     given: Annotated[int, at_least(0), LEARNED] = 0
     """Replies of a group that are taken from its question's row: of the column `replies` (named in the
@@ -49,7 +49,7 @@ class SamplesConfig:
 
 @dataclass(frozen=True)
 class ReferenceConfig:
-    """What the KL term compares the policy with; nothing is loaded while its coefficient is 0."""
+    """The model that the KL term compares the policy with; nothing is loaded while its coefficient is 0."""
 
     model: Annotated[Literal["base", "average", "teacher"], LEARNED] = "base"
     """`base`: what training begins from; `average`: the moving average of the policy over steps, which begins

@@ -96,7 +96,7 @@ def _of_samples(groups: Sequence[RolloutGroup], read: Callable[[Sample], float])
 
 
 class ReplySpan(NamedTuple):
-    """Where a reply lies: the reply's group and number in it, the row, its first token and the one after its last."""
+    """The place of a reply: its group and number there, its row, its first token and the one after its last."""
 
     group: int
     sample: int
@@ -120,7 +120,7 @@ class Packed(NamedTuple):
         return self.rollouts._replace(advantages=advantages)
 
     def sums(self, values: Float[np.ndarray, "R T"]) -> dict[tuple[int, int], float]:
-        """Of each reply, by group and number, the sum of what stands at its tokens."""
+        """The sum of the values at each reply's tokens, by group and number."""
         return {
             (p.group, p.sample): float(values[p.row, p.start : p.stop].sum(dtype=np.float64))
             for p in self.places

@@ -21,7 +21,7 @@ from jaxreason.training.train_step import NOT_FINITE
 
 
 def describe_step(collected: Collected) -> dict[str, float]:
-    """What a step's replies were like: the metrics that need no model.
+    """Describes a step's replies: the metrics that need no model.
 
     Means over graded replies where they are about rewards; over all replies otherwise.
     """
@@ -236,7 +236,7 @@ class Speed:
         return found | self._update(collected, phases["update"]) | moved._asdict()
 
     def _update(self, collected: Collected, seconds: float) -> dict[str, float]:
-        """Of the tokens that went through the update, prompts included and padding not."""
+        """Metrics over the tokens of the update, prompts included and padding not."""
         lengths = trained_lengths(collected)
         if not lengths:
             return {}

@@ -48,7 +48,7 @@ GAP_EDGES = np.append(np.geomspace(1e-8, 1e2, 286), np.inf).astype(np.float32)
 
 
 class _States(NamedTuple):
-    """What a model makes of a batch, and its output embedding."""
+    """The final hidden states of a batch, and the model's output embedding."""
 
     final: Float[Array, "R T D"]
     head: Float[Array, "D V"]
@@ -195,7 +195,7 @@ def needs_reference(config: RLConfig) -> bool:
 
 
 class UpdatePrograms(NamedTuple):
-    """What is compiled once for a run, and the shape it is compiled for."""
+    """The programs that are compiled once for a run, and their shape."""
 
     layout: Layout
     train_step: Callable[..., tuple[TrainState, dict[str, jax.Array]]]  # (state, batch, *frozen)

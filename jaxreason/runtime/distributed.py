@@ -75,7 +75,7 @@ def _devices(environment: dict[str, str]) -> dict[str, Any]:
 
 
 def _by_address(environment: dict[str, str]) -> dict[str, Any] | None:
-    """With an address, number and index come from JAX's variables, or else from those of a launcher."""
+    """Joins with a given address; number and index come from JAX's variables, or else from a launcher's."""
     pairs = [JAX_VARIABLES[1:], *(names for names, _ in LAUNCHERS.values())]
     number, index = next((p for p in pairs if set(p) <= set(environment)), JAX_VARIABLES[1:])
     if number == JAX_VARIABLES[1] and _known_to_jax(environment):
@@ -152,7 +152,7 @@ def initialize_processes(heartbeat_s: int = HEARTBEAT_S) -> None:
 
 
 def on_process_zero(work: Callable[[], Any]) -> Any:
-    """What `work` returns on process 0, on every process, when it is done; it runs there alone.
+    """Runs `work` on process 0 alone and returns its result on every process.
 
     For files that one process writes and all read, and for decisions that all must take alike. Every process must
     call it. The value must be one that JSON can hold.
@@ -178,7 +178,7 @@ def on_process_zero(work: Callable[[], Any]) -> Any:
 
 
 def _told(error: Exception) -> dict[str, Any]:
-    """What the other processes are told of an error, so that a user can mend it on them too where that is so."""
+    """The text of an error for the other processes, so that a user can mend it there too if that is possible."""
     if isinstance(error, UserError):
         return {"user": str(error)}
     if isinstance(error, OSError) and error.errno is not None:

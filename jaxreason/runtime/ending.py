@@ -88,7 +88,7 @@ def _code(error: BaseException) -> int:
 
 
 def _reason(error: BaseException) -> str:
-    """What a person reads; of an exit with a code, the error that it was made of."""
+    """The reason of an end for a reader; for an exit with a code, the error behind it."""
     cause = error.__context__ if isinstance(error, SystemExit) else error
     if cause is None:
         return "it was stopped" if _code(error) == STOPPED else f"it ended with code {_code(error)}"

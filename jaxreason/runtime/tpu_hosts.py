@@ -39,7 +39,7 @@ def tpu_hosts(environment: Mapping[str, str], devices: Path = Path("/dev")) -> i
 
 
 def _attribute(server: str, name: str) -> str:
-    """What the metadata server says, "" where it knows nothing of it."""
+    """An attribute of the metadata server; "" if it has none."""
     url = f"http://{server}/computeMetadata/v1/instance/attributes/{name}"
     request = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))

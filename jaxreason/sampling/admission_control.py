@@ -1,4 +1,4 @@
-"""Which sequences may begin and go on with the pages there are: the scheduler asks here before it gives any away.
+"""Decides which sequences may begin and continue with the free pages; the scheduler asks before it gives pages out.
 
 A sequence takes pages as it grows, and together those that have begun may need more pages than there are. Two rules
 keep this from going wrong:
@@ -27,7 +27,7 @@ CAUTION = 6  # how many times over a place is lost by a page too few
 
 
 class Claim(NamedTuple):
-    """Of a sequence that has begun: pages that it may still need, and those that it gives back when it ends."""
+    """The claim of a running sequence: pages that it may still need, and those that it returns at its end."""
 
     need: int
     own: int
@@ -90,7 +90,7 @@ class Lengths:
 
 
 class Growth(NamedTuple):
-    """Of a reply that runs or will."""
+    """The expected growth of a reply that runs or will run."""
 
     so_far: int  # tokens
     limit: int  # most tokens
@@ -156,6 +156,6 @@ def _value(
     variance: Float[np.ndarray, "times k"],
     free: int,
 ) -> Float[np.ndarray, " k"]:
-    """Of so many going on, as a logarithm: each is worth one, and all is lost `CAUTION` times over if pages run out."""
+    """The value of so many running, as a logarithm: each counts one; running out of pages costs `CAUTION` times all."""
     enough = log_ndtr((free + 0.5 - mean) / np.sqrt(np.maximum(variance, 0) + 0.25))
     return np.log(count) + CAUTION * enough.min(0)

@@ -63,7 +63,7 @@ def find_scales(model: Model, params: Any) -> Float[Array, "L C H"]:
 
 
 def cache_sharding(mesh: Mesh, cache: PagedCache) -> PagedCache:
-    """Where each part of a cache lives: pages and tables over the batch axes, heads over the tensor axis."""
+    """The sharding of a cache: pages and tables over the batch axes, heads over the tensor axis."""
     channels = cache.pages.shape[type(cache).CHANNELS]
     tensor = num_parts(mesh, "act_kv_heads")
     names = type(cache).axes(channels, tensor)

@@ -38,7 +38,7 @@ class SlotState(NamedTuple):
 
 
 class DecodedBlock(NamedTuple):
-    """What one dispatch of `decode` gave: the first `count` entries of each row."""
+    """The tokens of one dispatch of `decode`: the first `count` entries of each row."""
 
     tokens: Int[Array, "B steps"]
     logprobs: Float[Array, "B steps"]
@@ -187,7 +187,7 @@ def decode(
     until: Int[Array, " B"],
     enough: Int[Array, ""],
 ) -> tuple[SlotState, DecodedBlock]:
-    """At most `sizes.steps` steps for each slot; ends early when at most `enough` of them still run.
+    """Decodes at most `sizes.steps` steps for each slot; ends early when at most `enough` of them still run.
 
     Args:
       tables: pages of each slot.

@@ -116,7 +116,7 @@ class Engine:
 
     @property
     def mesh(self) -> Mesh:
-        """Where the model lies."""
+        """The mesh on which the model is placed."""
         return self._mesh
 
     @property

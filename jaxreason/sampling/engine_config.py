@@ -13,7 +13,7 @@ _SHARE = f"the devices that share the rows (mesh axes {' × '.join(RULES['act_ba
 
 
 class EngineSizes(NamedTuple):
-    """What fixes the programs' shapes: slots, positions of a sequence, decode steps of a dispatch, and the pool."""
+    """The sizes that fix the programs' shapes: slots, positions of a sequence, steps of a dispatch, and the pool."""
 
     slots: int
     length: int
@@ -122,7 +122,7 @@ class SamplerConfig:
 
 @dataclass
 class EngineStats:
-    """What an engine has dispatched since it was made."""
+    """Counts of an engine's dispatches and tokens since it was made."""
 
     prefill_dispatches: int = 0
     prefilled_tokens: int = 0
@@ -137,7 +137,7 @@ class EngineStats:
 
 
 class WeightSync(NamedTuple):
-    """What it took to copy the newest weights for the sampler; nothing where it uses the trainer's own."""
+    """The cost of copying the newest weights for the sampler; nothing if it uses the trainer's own."""
 
     weights_bytes: int  # on a device
     weights_seconds: float

@@ -126,7 +126,7 @@ class PrefillQueue:
                 self._taken[part] += 1
 
     def _share_more(self, row: OpenPrompt, part: int) -> None:
-        """What others have filled of a prompt's beginning since it was opened; its own pages for that go back."""
+        """Takes over pages of the prompt's beginning that others filled meanwhile; its own pages for them go back."""
         pool, first = self._pools[part], row.prefilled // self._size
         if row.prefilled > row.found * self._size:
             return  # it has begun

@@ -71,11 +71,11 @@ class Scheduler:
         return [i for i, sequence in enumerate(self.slots) if sequence is None]
 
     def running(self) -> Bool[np.ndarray, " B"]:
-        """Which slots have one."""
+        """Whether each slot has a running reply."""
         return np.array([sequence is not None for sequence in self.slots])
 
     def positions(self) -> Int[np.ndarray, " B"]:
-        """Of the newest token of each slot."""
+        """The position of each slot's newest token."""
         return np.array([0 if reply is None else reply.position for reply in self.slots])
 
     def wants_prefill(self) -> bool:
@@ -324,7 +324,7 @@ class Scheduler:
         return self._forecast([reply for _, reply in replies], []).useful(free - min(needs))
 
     def _forecast(self, replies: Iterable[RunningSequence], rows: Iterable[OpenPrompt]) -> Forecast:
-        """Of replies, and of the next sample of each row."""
+        """The forecast for running replies, and for the next sample of each row."""
         growths = [self._reply_growth(reply) for reply in replies]
         growths += [self._row_growth(row) for row in rows]
         return Forecast(self._lengths, growths, self._size)

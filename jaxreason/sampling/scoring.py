@@ -33,7 +33,7 @@ Pair = tuple[Sequence[int], Sequence[int]]
 
 
 class _Programs(NamedTuple):
-    """Of one model: the keys and values of a prefix, and the scores of rows that follow it."""
+    """The programs of one model: the keys and values of a prefix, and the scores of rows that follow it."""
 
     prefix: Callable
     rows: Callable
@@ -70,7 +70,7 @@ class _Batch(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """What is known of the scores so far: sums of log-probabilities, and which pairs are greedy."""
+    """The scores so far: sums of log-probabilities, and which pairs are greedy."""
 
     logprob: Float[np.ndarray, " N"]
     greedy: np.ndarray

@@ -34,11 +34,11 @@ class RunningSequence:
 
     @property
     def position(self) -> int:
-        """Of the newest token, which the next step takes."""
+        """The position of the newest token, which the next step takes."""
         return len(self.request.tokens) - 1 + len(self.tokens)
 
     def complete(self, reason: str) -> Completion:
-        """What is there, as a completion."""
+        """The completion of the tokens so far."""
         return Completion(
             self.request.id,
             self.sample,
@@ -85,7 +85,7 @@ def make_admission(
     dirty: Sequence[Sequence[int]],
     thought: Callable[[Sequence[int]], bool],
 ) -> Admission:
-    """What `DevicePrograms.admit` is given; numbers that the device's 32 bits do not hold are brought within them.
+    """The argument of `DevicePrograms.admit`; numbers beyond the device's 32 bits are brought within them.
 
     Args:
       starting: (slot, reply) pairs.

@@ -1,4 +1,4 @@
-"""Where a reply ends or has ended: stop strings, and think blocks that the prompt has closed."""
+"""Finds the end of a reply: stop strings, and think blocks that the prompt has closed."""
 
 from collections.abc import Callable, Iterable, Sequence
 

@@ -238,7 +238,7 @@ class _CountResponses:
 
 
 class ServerMetrics(Collector):
-    """What GET /metrics shows.
+    """The metrics that GET /metrics shows.
 
     The engine counts its work itself, so the numbers are read when somebody asks for them, and not kept twice.
 

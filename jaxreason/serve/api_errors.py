@@ -1,4 +1,4 @@
-"""What a client is told when a request cannot be served, in OpenAI's form; and bodies that are not JSON."""
+"""Errors that clients get, in OpenAI's form, and the parsing of bodies as JSON."""
 
 import json
 from typing import Any

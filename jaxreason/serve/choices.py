@@ -1,4 +1,4 @@
-"""What clients read: choices of responses and of chunks in OpenAI's form, and the text of a reply as it grows."""
+"""The choices of responses and chunks in OpenAI's form, and the text of a reply as it grows."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ class TokenLogprob(NamedTuple):
 
 
 class ChoiceDelta(NamedTuple):
-    """What a choice's text and tokens grow by, and why it has ended, if it has."""
+    """The text and tokens that a choice grows by, and why it ended, if it did."""
 
     text: str
     tokens: tuple[TokenLogprob, ...]
@@ -39,7 +39,7 @@ class Usage:
     replies: int
 
     def to_json(self) -> dict[str, int]:
-        """With OpenAI's names."""
+        """The choice under OpenAI's names."""
         total = self.prompt + self.replies
         counts = {"prompt_tokens": self.prompt, "completion_tokens": self.replies}
         return {**counts, "total_tokens": total}

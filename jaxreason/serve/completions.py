@@ -129,7 +129,7 @@ def _event(value: dict[str, Any]) -> str:
 
 
 class Mailbox:
-    """What the engine's thread has for a coroutine. Made in the event loop that takes from it.
+    """Carries values from the engine's thread to a coroutine. Make it in the event loop that takes from it.
 
     It holds the newest state of each sequence only: a client that reads slowly makes the pieces of its stream larger,
     and never a queue longer.
@@ -152,7 +152,7 @@ class Mailbox:
         self._news.set()
 
     async def take(self) -> dict[Any, Any]:
-        """What was put since the last time, at least one value."""
+        """The values put since the last call; waits for at least one."""
         await self._news.wait()
         self._news.clear()
         taken, self._latest = self._latest, {}
@@ -201,7 +201,7 @@ class RunningJob:
 
     @property
     def fingerprint(self) -> str | None:
-        """Of the weights that answer the job, once it has begun."""
+        """The fingerprint of the weights that answer the job, once it has begun."""
         return self._prompts[0].fingerprint
 
     def cancel(self) -> None:

@@ -67,7 +67,7 @@ class QueuedPrompt:
         self.unfinished = self.request.num_samples
 
     def to_json(self) -> dict[str, Any]:
-        """What the other processes need, which JSON can hold."""
+        """The fields that the other processes need, as JSON."""
         return {
             "request": dataclasses.asdict(self.request),
             "wants_logprobs": self.wants_logprobs,
@@ -222,7 +222,7 @@ class EngineThread:
                 self._break(error)
 
     def _next_step(self) -> str | QueuedWeights:
-        """What all processes do next; every one of them is told."""
+        """The next action of all processes; process 0 tells it to the others."""
         with self._news:
             step = GENERATE
             if isinstance(self._next(), QueuedWeights):
@@ -284,7 +284,7 @@ class EngineThread:
             return [id for id, prompt in self._running.items() if prompt.cancelled]
 
     def _requests(self) -> Iterator[Request | None]:
-        """What `generate` takes; None means that there is nothing right now, and lets it decode on."""
+        """The requests for `generate`; None if there are none right now, so that it goes on decoding."""
         while not self._is_done():
             prompt = self._next_prompt()
             self._channel.broadcast(None if prompt is None else prompt.to_json())

@@ -82,7 +82,7 @@ class ControlChannel:
 
 
 def _rest(data: bytes, length: int) -> bytes:
-    """What of a long message did not come with its head."""
+    """The part of a long message that did not come with its head."""
     size = length - SHORT
     buffer = np.zeros(1 << size.bit_length(), np.uint8)  # few sizes, so few compilations
     if data:

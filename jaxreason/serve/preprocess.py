@@ -1,4 +1,4 @@
-"""From a request body to what the engine is to do: prompts as tokens, sampling parameters, and this server's limits."""
+"""Turns a request body into a job for the engine: prompts as tokens, sampling parameters, and this server's limits."""
 
 import dataclasses
 import secrets
@@ -35,7 +35,7 @@ SAMPLING_FIELDS = (
 
 @dataclass(frozen=True)
 class GenerationJob:
-    """What one HTTP request asks of the engine.
+    """The job of one HTTP request for the engine.
 
     Attributes:
       chat: whether it was /v1/chat/completions.

@@ -164,7 +164,7 @@ class ChatTemplateKwargs(ClientObject):
 
 
 class StreamOptions(ClientObject):
-    """What a stream has beside the text."""
+    """Options of a stream."""
 
     include_usage: bool = False
     include_obfuscation: bool = False
@@ -185,7 +185,7 @@ def _stop_strings(value: str | list[str]) -> tuple[str, ...]:
 
 
 class GenerationRequest(ClientObject):
-    """What both kinds of completions have; None leaves a field to the server's defaults.
+    """The fields of both kinds of completions; None leaves a field to the server's defaults.
 
     Only types are checked here. The ranges of sampling parameters stand beside their fields in `Decoding`, and the
     limits of one server are checked in `preprocess`.

@@ -1,4 +1,4 @@
-"""What `config.serve` says."""
+"""The section `serve` of a recipe."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,7 +12,7 @@ from jaxreason.sampling.sampling_params import SamplingParams
 @unclaimed("nothing is kept")
 @dataclass(frozen=True)
 class ServeConfig:
-    """Where and how a model is served.
+    """The address of a server, and how it serves its model.
 
     Raises:
       ValueError: a field is out of range; names the field.

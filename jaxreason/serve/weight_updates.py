@@ -42,7 +42,7 @@ class LostWeightsError(RuntimeError):
 
 
 class LoadedWeights:
-    """What an engine has loaded. Nobody else may hold its parameters: a second copy may not fit into memory.
+    """The weights of an engine. Nobody else may hold its parameters: a second copy may not fit into memory.
 
     Args:
       engine: made with the weights of `folder`.
@@ -138,7 +138,7 @@ class LoadedWeights:
 
 
 def _agreed(work: Callable[[], T]) -> T:
-    """What `work` returns. Every process calls it, and if it fails on one process, it fails on all.
+    """The result of `work`. Every process calls it; a failure on one process is a failure on all.
 
     Otherwise the others would wait for ever in the next collective for the process that failed.
 

@@ -75,7 +75,7 @@ class ArmConfig:
 @unclaimed("each stage has a claim of its own")
 @dataclass(frozen=True)
 class StudyConfig:
-    """Which twins are made, and how often."""
+    """The arms of a study, and their seeds."""
 
     name: str
     """Title of the report."""
@@ -159,7 +159,7 @@ def evaluation_asked(
 
 
 def traits_of(arm: ArmConfig) -> dict[str, str]:
-    """What the report groups an arm by: its own traits over those of its published model, or its method."""
+    """The traits by which the report groups an arm: its own over those of its published model, or its method."""
     if arm.published:
         return published_models()[arm.published].traits | arm.traits
     return ({} if arm.method == "given" else {"method": arm.method.upper()}) | arm.traits

@@ -1,4 +1,4 @@
-"""Which training questions of a recipe are questions of the benchmarks that it evaluates: left out, and told.
+"""Finds training questions that the recipe's benchmarks ask; they are left out, and the report says so.
 
 Training does not know the benchmarks: what is left out is written into the run's folder, and its datasets name that
 file.

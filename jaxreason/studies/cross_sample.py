@@ -96,7 +96,7 @@ class ChoiceRows:
     shifts: dict[str, list]
 
     def takes(self, ids: Sequence[str]) -> Takes:
-        """Of the questions of a batch."""
+        """The choices that are taken for the questions of a batch."""
         thresholds = np.zeros(self.number, np.float32)
         for row, name in enumerate(ids):
             thresholds[row] = self._threshold(self.shifts.get(name, []))
@@ -160,7 +160,7 @@ SAVED = "The replies of the finished budgets are saved."
 
 @dataclass(frozen=True)
 class CrossSampleConfig:
-    """What is cross-sampled."""
+    """The settings of cross-sampling."""
 
     benchmark: Annotated[str, LEARNED]
     """Of `eval.benchmarks`."""
@@ -311,7 +311,7 @@ def _claim(
 
 
 def budget_name(budget: int) -> str:
-    """What a budget is called in names of files."""
+    """The name of a budget in file names."""
     return ALL_CHOICES if budget < 0 else str(budget)
 
 

@@ -1,4 +1,4 @@
-"""What a study would do, stage by stage, about how long it would take and how much disk it would need; nothing is run.
+"""Estimates a study without running it: its stages, their time, and the disk that they need.
 
 Nothing is downloaded and no weights are read: the architecture is that of the model's folder or of `plan.architecture`,
 the numbers of questions those of the recipe, of local files or of `benchmarks.SIZES`. HOW says how each number is made.
@@ -90,7 +90,7 @@ class StageRow:
 
 @dataclass(frozen=True)
 class _Study:
-    """What all estimates of a study read."""
+    """The inputs that all estimates of a study share."""
 
     config: ml_collections.ConfigDict
     arms: StudyConfig
@@ -103,7 +103,7 @@ class _Study:
         return _plan(self.config, name)
 
     def replies(self, name: str) -> ExpectedReplies | None:
-        """Of the evaluation of an arm, or a base."""
+        """The replies of the evaluation of an arm, or a base."""
         section, arm = self.evaluation, self.arms.arms.get(name)
         section = section if arm is None else arm_evaluation(self.config, name, arm)
         return expected_replies(section, self.plan(name).eval_tokens)
@@ -115,7 +115,7 @@ class _Study:
 
     @property
     def path(self) -> str:
-        """Of the recipe's model."""
+        """The path of the recipe's model."""
         return self.config.model.path
 
 
@@ -360,7 +360,7 @@ def _too_large(study: _Study) -> list[str]:
 
 
 def _downloads(study: _Study) -> list[str]:
-    """What is not here, by name."""
+    """Names the models and datasets that are not on this machine."""
     arms = study.arms.arms
     paths = {base.path: base.name for base in study_bases(study.arms, study.path)}
     paths |= {arm.path: name for name, arm in arms.items() if arm.method == "given"}

@@ -56,7 +56,7 @@ OUTDATED = "it was evaluated with other settings or graders, and its checkpoint 
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-    """Where the files of steps lie.
+    """The paths of a step's files.
 
     Attributes:
       workdir: of the trajectory; a step has a folder of its own there.
@@ -69,13 +69,13 @@ class Places:
     elsewhere: dict[int, str] = dataclasses.field(default_factory=dict)
 
     def folder(self, step: int) -> epath.Path:
-        """Where what was found of a step lies."""
+        """The folder with the results of a step."""
         if step in self.elsewhere:
             return self.root / self.elsewhere[step]
         return step_folder(self.workdir, step)
 
     def evaluation(self, step: int) -> epath.Path:
-        """Where the evaluation of a step lies."""
+        """The folder with the evaluation of a step."""
         return self.folder(step) / EVALUATION
 
     def begun(self) -> list[int]:
@@ -89,7 +89,7 @@ class Places:
 
 @dataclasses.dataclass(frozen=True)
 class FollowConfig:
-    """What is done with every checkpoint.
+    """The measurements that are made of every checkpoint.
 
     Attributes:
       model: the base of the run, and how models are run.
@@ -224,7 +224,7 @@ def _claim(workdir: epath.Path, config: FollowConfig, run: TrainedRun, base: Mod
 
 
 class Follower:
-    """What is done and what is left of a run.
+    """The steps of a run that are done and that are left.
 
     Args:
       config: the recipe's.
@@ -280,7 +280,7 @@ class Follower:
         self.write()
 
     def _keep_questions(self) -> None:
-        """What drift reads of the benchmarks beside the replies lies with the evaluation of the base."""
+        """Stores the questions that drift reads, beside the replies, with the evaluation of the base."""
         keep_questions(self._config.evaluation, self._places.evaluation(0))
 
     def measure(self, step: int, source: ModelSource) -> None:
@@ -370,6 +370,6 @@ class Follower:
 
 
 def drift_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a trajectory keeps of a metric's file: all of groups and of the model as a whole, of benchmarks the KL."""
+    """The rows of a metric's file that a trajectory keeps: all of groups and the whole model; the KL of benchmarks."""
     kept = [r for r in found["rows"] if r.get("benchmark") is None or r["name"] in KL_NAMES]
     return [{name: row.get(name) for name in DRIFT_ROW} for row in kept + found["groups"]]

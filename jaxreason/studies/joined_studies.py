@@ -44,7 +44,7 @@ class Joined(NamedTuple):
     manifest: dict[str, Any]
 
     def renamed(self, name: str) -> str:
-        """What a base or an arm of it is called among those of all."""
+        """The name of a base or an arm of it among those of all studies."""
         return f"{self.name}--{name.replace('/', '--')}"
 
 
@@ -103,7 +103,7 @@ def _check_finished(study: Joined) -> None:
 
 
 def _check_alike(studies: list[Joined]) -> list[str]:
-    """What the studies do not have in common, in words.
+    """Describes the differences between studies that must agree.
 
     Raises:
       UserError: a benchmark that two of them have was asked with other settings or questions, or is of another group.

@@ -1,4 +1,4 @@
-"""Where each arm of a study starts, and the base that it is compared with.
+"""Finds the start of each arm of a study, and the base that it is compared with.
 
 A chained arm starts from another arm's model and is compared with the base that the chain began from: what a reader of
 "SFT, then RL" asks is how far the two together moved, on the scale of the other arms. What its last stage alone did is
@@ -167,7 +167,7 @@ def check_lineage(study: StudyConfig, model_path: str) -> None:
 
 
 def asked_of_bases(study: StudyConfig, model_path: str) -> dict[str, tuple[str, dict]]:
-    """Of each base (its folder) an arm that is compared with it, and what its evaluation changes of `eval`.
+    """For each base (its folder): an arm compared with it, and the changes that its evaluation makes to `eval`.
 
     Raises:
       ConfigError: two arms say different things of one base, or one of a base that it does not have of its own.
@@ -189,7 +189,7 @@ def asked_of_bases(study: StudyConfig, model_path: str) -> dict[str, tuple[str, 
 
 
 def published_bases(study: StudyConfig, model_path: str) -> dict[str, str]:
-    """Of each base (its folder) the paper's name, where arms of it are models of the paper.
+    """For each base (its folder): the paper's name, if arms of it are models of the paper.
 
     Raises:
       ConfigError: two such arms have one base here, and two in the paper.

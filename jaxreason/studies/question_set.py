@@ -49,7 +49,7 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class QuestionsConfig:
-    """Which questions."""
+    """The questions that `jaxreason questions` writes: their sources, and which are left out."""
 
     sources: dict[str, SourceConfig]
     """Name -> source; of a question that occurs twice the first one stays, in the order of the names."""
@@ -105,7 +105,7 @@ def _is_there(config: QuestionsConfig, folder: epath.Path) -> bool:
 
 
 def read_report(folder: epath.Path) -> dict[str, Any]:
-    """What questions_report.json says.
+    """The content of questions_report.json.
 
     Raises:
       UserError: it is broken, or not there.

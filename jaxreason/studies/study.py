@@ -260,7 +260,7 @@ def stages(
 
 
 def _reads(config, study: StudyConfig, workdir: epath.Path) -> dict[str, list[str]]:
-    """Of each trained arm the others whose files its settings name, as a teacher or as data."""
+    """For each trained arm: the others whose files its settings name, as a teacher or as data."""
     found = {}
     for name, arm in study.arms.items():
         if arm.method != "given":

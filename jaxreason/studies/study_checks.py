@@ -1,4 +1,4 @@
-"""What a later stage of a study would refuse is refused before the first: settings, data and models."""
+"""Refuses before the first stage what a later one would refuse: settings, data and models."""
 
 import dataclasses
 import functools

@@ -102,7 +102,7 @@ def _unit(
 def _prompts(
     config: DriftConfig, run: TrainedRun, tokenizer: str, longest: int, workdir: epath.Path
 ) -> list[list[int]]:
-    """Of the run's prompts with room for a reply those whose hashes come first, so that equal data gives equal ones."""
+    """Chooses prompts with room for a reply by the order of their hashes, so that equal data gives equal prompts."""
     made_with = {
         "data": run.claimed["data"],
         "number": config.training_prompts,

@@ -30,7 +30,7 @@ ALIKE = 0.5  # of RL's groups, whose replies all earn the same
 
 @dataclass(frozen=True)
 class StageWork:
-    """What a stage takes.
+    """The work of a stage.
 
     Attributes:
       spent: seconds; None where it is not known.
@@ -43,7 +43,7 @@ class StageWork:
 
 @dataclass(frozen=True)
 class ExpectedReplies:
-    """Of an evaluation.
+    """The replies that an evaluation is expected to write.
 
     Attributes:
       prompt: mean length of a prompt.
@@ -82,7 +82,7 @@ def _examples(section: SFTConfig, plan: PlanConfig) -> int | None:
 
 
 def training_steps(section: SFTConfig | RLConfig, plan: PlanConfig) -> int | None:
-    """Of a run; None where the number of examples is not known."""
+    """The steps of a run; None if the number of examples is not known."""
     if isinstance(section, RLConfig):
         return section.num_steps
     examples = _examples(section, plan)
@@ -141,7 +141,7 @@ def watched_work(
     machine: Machine,
     tensor: int,
 ) -> Spent | None:
-    """What a training run measures on its way: validations and the KL from its base.
+    """The work of measurements during a training run: validations and the KL from its base.
 
     Args:
       section: of the training.
@@ -181,7 +181,7 @@ def prompt_tokens(max_length: int) -> float:
 
 
 def expected_replies(config: EvalConfig, tokens: int) -> ExpectedReplies | None:
-    """What an evaluation writes and reads; None where the number of a benchmark's questions is not known.
+    """The replies that an evaluation writes; None if a benchmark's number of questions is not known.
 
     Args:
       config: the recipe's section.

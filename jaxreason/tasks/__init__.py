@@ -1,1 +1,1 @@
-"""What a question asks and when an answer is right; no jax here."""
+"""The graders: how questions are asked, and when an answer is right; no jax here."""

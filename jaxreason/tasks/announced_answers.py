@@ -49,7 +49,7 @@ def announced_answer(text: str) -> str | None:
 
 
 def _value(text: str, start: int, end: int) -> str | None:
-    """What the words after `end` announce, if those before `start` do not make a doubt of it."""
+    """The value that the words after `end` announce, unless those before `start` put it in doubt."""
     line = text[max(text.rfind("\n", 0, start) + 1, start - LONGEST) : start]
     before = re.split(r"[.!?:;,]\s", line)[-1]
     rest = text[end : end + LONGEST].partition("\n")[0]

@@ -100,7 +100,7 @@ def scores_of(
 
 
 def request_for(code: str, test: CodeTest, function: str) -> dict[str, Any]:
-    """What a jail is asked to do for a test: it is given the input, never the output."""
+    """The request to a jail for a test: it holds the input, never the expected output."""
     if function:
         what = {"kind": "call", "function": function, "arguments": test["input"]}
     else:
@@ -210,7 +210,7 @@ def find_code(text: str, defines: str = "") -> str | None:
 
 
 def fenced_blocks(text: str) -> list[str]:
-    """What stands in fences marked as Python or not at all, in their order; indented ones dedented."""
+    """The blocks in fences marked as Python or unmarked, in their order; indented ones dedented."""
     blocks, fence, start, is_python, indent = [], "", 0, False, ""
     for match in _FENCE.finditer(text):
         mark, language = match[1], match[2].lower()

@@ -40,7 +40,7 @@ def extract_humaneval(example: Example, text: str) -> str | None:
 
 
 def _imports(prompt: str) -> str:
-    """What the prompt imports and defines before its function: replies often leave it out."""
+    """The imports and definitions of the prompt before its function: replies often leave them out."""
     try:
         body = ast.parse(prompt).body[:-1]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -144,7 +144,7 @@ def _score(code: str | None, check: dict[str, Any], setup: str) -> dict[str, flo
 
 
 def _converse(runs: Runs, code: str, check: dict[str, Any], setup: str) -> list[bool] | None:
-    """Which parts held; None where that took too long or the jail of the assertions was lost."""
+    """The parts that held; None if that took too long or the jail of the assertions was lost."""
     deadline = time.monotonic() + CHECK_S
     message: dict[str, Any] = check | {"kind": "check", "seconds": CHECK_S}
     with Jail(isolation_in_use(), Limits(seconds=CHECK_S)) as checker:

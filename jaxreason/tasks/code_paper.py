@@ -30,7 +30,7 @@ from jaxreason.tasks.sandbox import Outcome
 
 
 def extract(example: Example, text: str) -> str | None:
-    """What stands in the last closed fence of the text, or None."""
+    """The content of the last closed fence of the text, or None."""
     blocks = re.findall(r"```(?:[a-zA-Z]*)\n(.*?)```", text, re.DOTALL)
     return blocks[-1].split("</code>")[0].replace("<code>", "") if blocks else None
 

@@ -106,7 +106,7 @@ def members_of(text: str) -> list[str]:
 
 
 def _same_chain(gold: str, answer: str, rules: Rules) -> bool:
-    """Of equations: the whole ones, then what they say of a name, `x = 2 + 3 = 5`."""
+    """Compares equations: the whole ones, then the values of a name, `x = 2 + 3 = 5`."""
     golds, answers = sides_of(gold), sides_of(answer)
     if len(golds) > 1 and len(answers) > 1 and equal(gold, answer, rules):
         return True
@@ -269,7 +269,7 @@ def same_ratio(gold: str, answer: str) -> bool:
 
 
 def squeeze(text: str) -> str:
-    r"""For comparison as text: `\text{}` unwrapped, no spaces, no bracket around one letter."""
+    r"""A text for comparison: `\text{}` unwrapped, no spaces, no bracket around one letter."""
     text = re.sub(r"\\(?:text|mbox|mathrm|textbf|mathbf)\s*\{([^{}]*)\}", r"\1", text)
     text = re.sub(r"\s", "", text).lower().rstrip(".")
     return re.sub(r"^\(?([a-z])\)$", r"\1", text)

@@ -124,5 +124,5 @@ def extract_paper(example: Example, text: str) -> str | None:
 
 
 def score_paper(example: Example, text: str) -> dict[str, float]:
-    """As `score`, from the first line."""
+    """Scores as `score`, but reads the first line."""
     return yes_no.score(example, first_line_judgement(text))

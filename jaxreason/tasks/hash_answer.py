@@ -4,7 +4,7 @@ from jaxreason.data.examples import Example
 
 
 def extract(example: Example, text: str) -> str | None:
-    """What follows the last `#`, or None without one or when nothing follows."""
+    """The text after the last `#`; None without one, or if nothing follows it."""
     _, mark, answer = text.rpartition("#")
     return (answer.strip() or None) if mark else None
 

@@ -28,7 +28,7 @@ class _RefusedError(Exception):
 
 
 def extract(example: Example, text: str) -> str | None:
-    r"""What `math_paper` takes for the answer, or None.
+    r"""The answer by the rules of `math_paper`, or None.
 
     Mistake: a `\fbox` is found and then refused, so its answer is lost.
     """
@@ -37,7 +37,7 @@ def extract(example: Example, text: str) -> str | None:
 
 
 def extract_olympiad(example: Example, text: str) -> str | None:
-    r"""What `olympiad_paper` takes for the answer, or None.
+    r"""The answer by the rules of `olympiad_paper`, or None.
 
     Mistake: the character after `\boxed` need not be a brace, so `\boxed5 or {6}` gives ` or {6`.
     Mistake: an \fbox within a box stops the original's whole run; here the reply counts as wrong.

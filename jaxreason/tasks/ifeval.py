@@ -141,7 +141,7 @@ def score(example: Example, text: str) -> dict[str, float]:
 
 
 def extract(example: Example, text: str) -> str | None:
-    """What is checked: the reply without its thoughts; None when nothing is left."""
+    """The text that is checked: the reply without its thoughts; None if nothing is left."""
     return strip_thinking(text).strip() or None
 
 
@@ -165,7 +165,7 @@ def score_paper(example: Example, text: str) -> dict[str, float]:
 
 
 def extract_paper(example: Example, text: str) -> str | None:
-    """What the released code checks; None when nothing is left."""
+    """The text that the released code checks; None if nothing is left."""
     return after_thoughts(text).strip() or None
 
 

@@ -201,7 +201,7 @@ def has_title(text: str) -> bool:
 
 
 def title_of(line: str) -> str:
-    """What stands between the first `<<` and the last `>>` of a line, or ""."""
+    """The text between the first `<<` and the last `>>` of a line, or ""."""
     start, end = line.find("<<"), line.rfind(">>")
     return line[start : end + 2].lstrip("<").rstrip(">").strip() if 0 <= start < end - 2 else ""
 

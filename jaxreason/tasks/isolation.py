@@ -1,4 +1,4 @@
-"""Which way this machine can lock a program in, found by trying to get out of it."""
+"""Chooses the way to lock a program in on this machine, by trying to break out of each."""
 
 import contextlib
 import functools
@@ -93,7 +93,7 @@ def strongest() -> tuple[Isolation | None, tuple[str, ...]]:
 
 
 def reached_from(way: Isolation) -> list[str]:
-    """What a program in such a jail can reach outside of it.
+    """Describes what a program in such a jail can reach outside of it.
 
     Raises:
       JailError: where there can be no such jail, or programs do not run in it.

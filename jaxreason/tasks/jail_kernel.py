@@ -1,4 +1,4 @@
-"""What Linux offers to lock a process in: namespaces, Landlock, no capabilities, an empty user.
+"""The means of Linux to lock a process in: namespaces, Landlock, no capabilities, an empty user.
 
 The standard library alone, so that it can be imported where nothing else is. Each function raises
 OSError where the kernel refuses.

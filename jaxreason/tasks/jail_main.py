@@ -106,7 +106,7 @@ def run(request: dict[str, Any], settings: dict[str, Any]) -> tuple[str, float, 
 
 
 def _collect(source: int, deadline: float, most: int) -> tuple[bytes, str]:
-    """What is written until the end, the deadline ("timeout") or the most bytes ("output")."""
+    """Collects output until its end, the deadline ("timeout") or the largest size ("output")."""
     parts, size = [], 0
     while True:
         left = deadline - time.monotonic()

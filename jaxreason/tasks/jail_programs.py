@@ -1,4 +1,4 @@
-"""What happens in the process that runs a program: it gets its input, its limits, and is let go.
+"""The process that runs a program: it gets its input and its limits, and starts.
 
 Kinds of request: `stdin` runs the program as a script; `call` defines what it defines and calls a
 function or a method of `Solution`; `eval` does the same and evaluates an expression; `compile` only
@@ -54,7 +54,7 @@ _PROCESSES = 128  # threads count
 
 
 def run_child(request: dict[str, Any], settings: dict[str, Any], out: int) -> None:
-    """In a forked process: runs the request with its answer to `out`. Does not return."""
+    """Runs the request in a forked process, with its answer to `out`. Does not return."""
     status, leave = 1, os._exit  # kept, whatever the program makes of `os`
     try:
         _arrange_files(request, out)

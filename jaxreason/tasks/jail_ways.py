@@ -39,7 +39,7 @@ NONE = Isolation("none")
 
 
 def ways() -> list[Isolation]:
-    """What may work on this machine, strongest first; whether it does is for `isolation` to try.
+    """The ways that may work on this machine, strongest first; `isolation` tries whether they do.
 
     Files are hidden by bubblewrap, by a tree of the jail's own, or by Landlock. Without the filter
     of system calls Landlock alone would leave modes, sockets and processes open, so it is not there.
@@ -80,7 +80,7 @@ def _with_landlock() -> list[Isolation]:
 
 
 def command(isolation: Isolation, module: str, call: str) -> list[str]:
-    """What calls a function of a module in a Python without its site and without anything of ours."""
+    """The command that calls a function of a module in a Python without its site or our packages."""
     python = getattr(sys, "_base_executable", None) or sys.executable
     program = f"import sys; sys.path.append(sys.argv[1]); import {module} as m; m.{call}"
     start = [python, "-s", "-S", "-P", "-c", program, str(_package_parent())]

@@ -1,4 +1,4 @@
-"""Which language a reply is in, for the robust checks of IFEval: by script, words, then statistics.
+"""Detects the language of a reply for the robust checks of IFEval: by script, words, then statistics.
 
 langdetect's statistics need a sentence or two. So a short text (under SHORT words), or a list, is in a language
 if its writing is right and its common words do not point elsewhere; two words that could be several

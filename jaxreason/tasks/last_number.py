@@ -77,7 +77,7 @@ def clean(text: str) -> str:
 
 
 def plain_notation(number: str) -> str:
-    """In plain notation: `-$1,234.50` is "-1234.50"."""
+    """A number in plain notation: `-$1,234.50` is "-1234.50"."""
     return re.sub(r"[\u2012-\u2014\u2212]", "-", re.sub(r"[$,]", "", number))
 
 

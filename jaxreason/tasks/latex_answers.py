@@ -190,7 +190,7 @@ def tidy_latex(answer: str) -> str:
 
 
 def without_unicode(answer: str) -> str:
-    r"""With LaTeX in place of signs such as \u2264 and \u00bd."""
+    r"""Replaces signs such as \u2264 and \u00bd by LaTeX."""
     for sign, command in SIGNS.items():
         answer = answer.replace(sign, command)
     return re.sub("[\u00bc-\u00be\u2150-\u215e]", fraction_sign, answer)
@@ -234,7 +234,7 @@ def without_unit(answer: str) -> str:
 
 
 def without_words(answer: str) -> str:
-    """What is left of an answer without its words."""
+    """The answer without its words."""
     return re.sub(WORDS, "", answer)
 
 

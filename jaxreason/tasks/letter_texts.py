@@ -1,4 +1,4 @@
-"""Which choice a reply names by its text; a text that is part of another's does not stand for it."""
+"""Finds the choice that a reply names by its text; a text that is part of another's does not stand for it."""
 
 import re
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def label_of(found: str, letters: Sequence[str], texts: Sequence[str]) -> str | 
 def announced_text(
     text: str, place: int, letters: Sequence[str], texts: Sequence[str]
 ) -> tuple[int, str] | None:
-    """Where the text of a choice that begins at a place ends, and its label; or None."""
+    """The end and the label of a choice's text that begins at a place; or None."""
     pattern = pattern_of(tuple(texts))
     match = pattern.match(text, place) if pattern else None
     label = label_of(match[0], letters, texts) if match else None

@@ -1,4 +1,4 @@
-r"""Which letter a reply in free text settles on; the article "a" is not a choice.
+r"""Finds the letter that a reply in free text settles on; the article "a" is not a choice.
 
 The strongest kind of statement counts, and of one kind the last: a reply may revise its answer,
 but the options that it explains afterwards do not override what it announced.
@@ -137,7 +137,7 @@ def led(text: str, labels: Labels, texts: Sequence[str]) -> Iterator[Statement]:
 def settled(
     text: str, lead: re.Match[str], letter: re.Match[str], labels: Labels
 ) -> Statement | None:
-    """What an announcement says with its letter, or None where the letter is a word or not meant."""
+    """The statement of an announcement with its letter; None if the letter is a word or not meant."""
     wrapped = bool(re.search(r"[*({\[$]", lead["wrap"]))
     closed = wrapped or CLOSED.match(text, letter.end()) is not None
     if is_word(text, letter, wrapped) or (lead["newline"] and not closed):
@@ -204,7 +204,7 @@ def bare_lines(text: str, labels: Labels) -> Iterator[Statement]:
 
 
 def list_heads(text: str, labels: Labels) -> tuple[list[tuple[int, int]], str | None]:
-    """Where the lines of listed options are, and the letter of the last line that heads none.
+    """The lines that list options, and the letter of the last line that heads none.
 
     Lines whose letters rise, two or more, list the options; a line by itself gives an answer.
     """
@@ -224,7 +224,7 @@ def list_heads(text: str, labels: Labels) -> tuple[list[tuple[int, int]], str | 
 
 
 def meant_of(text: str, run: Sequence[re.Match[str]]) -> list[re.Match[str]]:
-    """Of the options in a list the one that alone is called right, else those not called wrong."""
+    """The option in a list that alone is called right, else those not called wrong."""
     left = [
         match
         for match in run

@@ -136,7 +136,7 @@ def grade(example: Example, answer: str, strict: bool = False) -> float:
 
 
 def asked(example: Example) -> str:
-    """What the problem says; "" for an example without any."""
+    """The text of the problem; "" for an example without one."""
     turns = [turn["content"] for turn in example.messages if turn["role"] == "user"]
     return str(example.metadata.get("question") or "\n".join(turns))
 

@@ -79,7 +79,7 @@ def by_question(groups: Sequence[Sequence[yes_no.Pair]]) -> dict[str, float]:
 
 
 def question_of(example: Example) -> tuple[str, str]:
-    """What the pairs of one question share."""
+    """The part that the pairs of one question share."""
     metadata = example.metadata
     if "sentence" not in metadata or "question" not in metadata:
         raise UserError(

@@ -78,7 +78,7 @@ def score_acpbench(example: Example, text: str) -> dict[str, float]:
 
 
 def comparable(text: str) -> str:
-    """What the harness's exact match compares: small letters, no ASCII punctuation, one line."""
+    """The text that the harness's exact match compares: small letters, no ASCII punctuation, one line."""
     return text.replace("\n", "").lower().translate(NO_PUNCTUATION)
 
 

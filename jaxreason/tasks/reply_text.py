@@ -1,4 +1,4 @@
-"""What of a reply counts: without its thoughts (primary), or as it stands, as the paper did it."""
+"""Selects the part of a reply that counts: without its thoughts (primary), or whole, as in the paper."""
 
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -70,7 +70,7 @@ def score_both_ways(
 
 
 def last_boxed(text: str, quoted: Collection[str] = ()) -> str | None:
-    r"""What the last complete `\boxed{...}` or `\fbox{...}` with an answer in it holds; or None.
+    r"""The content of the last complete `\boxed{...}` or `\fbox{...}` that is not empty; or None.
 
     A box that quotes the prompt's placeholder (`\boxed{your answer}`, `\boxed{...}`, or a text of
     `quoted`) holds none. Braces are balanced; `\{` and `\}` do not count. Time is linear in the
@@ -109,7 +109,7 @@ def is_placeholder(text: str) -> bool:
 
 
 def quoted_boxes(example: Example) -> frozenset[str]:
-    r"""What the boxes of a prompt hold, if it is no number: a reply that has the same quotes it."""
+    r"""The boxes of a prompt that hold no number: a reply with the same box quotes it."""
     asked = " ".join(m["content"] for m in example.messages if m["role"] != "assistant")
     found = re.findall(r"\\boxed\s*\{([^{}]{1,80})\}", asked)
     return frozenset(box.strip() for box in found if not re.search(r"\d", box))

@@ -22,7 +22,7 @@ SLACK_S = 5.0  # what a jail may take longer than the program in it
 
 @dataclass(frozen=True)
 class Limits:
-    """What a program may use.
+    """The resources that a program may use.
 
     Attributes:
       seconds: wall-clock time of one test.
@@ -37,7 +37,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one run.
+    """The outcome of one run.
 
     Attributes:
       ended: "finished", "failed" (an exception, a status that is not 0, a signal), "timeout",

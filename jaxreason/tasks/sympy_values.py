@@ -88,7 +88,7 @@ def _is_word(value) -> bool:
 
 
 def _with_imaginary_unit(gold, answer):
-    """With the imaginary unit for i, where the gold value has no other symbol."""
+    """Reads i as the imaginary unit, if the gold value has no other symbol."""
     from sympy import I
 
     if {str(symbol) for symbol in gold.free_symbols} != {"i"}:
@@ -178,7 +178,7 @@ def _has_bound(value) -> bool:
 
 
 def _exact(value):
-    """With fractions in place of decimals: 0.1 is a tenth."""
+    """Replaces decimals by fractions: 0.1 is a tenth."""
     from sympy import Float, Rational
 
     floats = value.atoms(Float) if hasattr(value, "atoms") else ()

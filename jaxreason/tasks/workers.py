@@ -173,13 +173,13 @@ def _limit_memory(num_bytes: int | None) -> None:
 
 
 def _go_first() -> None:
-    """Where the machine's memory ends, Linux ends a worker and not the run."""
+    """Makes this worker, not the run, the process that Linux ends when memory runs out."""
     with contextlib.suppress(OSError):  # other systems have no such file
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _silence() -> None:
-    """What a grader prints goes nowhere; errors on the way here did reach the terminal."""
+    """Discards a grader's output; errors before this point did reach the terminal."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(null)

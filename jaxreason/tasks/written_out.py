@@ -93,14 +93,14 @@ def _flattened(value, kind) -> list:
 
 
 def _of_terms(terms: list) -> set[str]:
-    """Of a sum: like terms that were not collected, and a sum of constants (1 + \\sqrt{2})."""
+    """The parts left to work out in a sum: like terms, or a sum of constants (1 + \\sqrt{2})."""
     alike = [term.as_coeff_Mul()[1] for term in terms]
     found = {"like terms"} if len(set(alike)) < len(alike) else set()
     return found | ({"sum of constants"} if not any(t.free_symbols for t in terms) else set())
 
 
 def _of_factors(factors: list) -> set[str]:
-    """Of a product: two numbers above or below the line, one that divides another, two roots."""
+    """The parts left to work out in a product: two numbers above or below the line, a common divisor, two roots."""
     from sympy import Pow
 
     above = [f for f in factors if (f.is_Rational and abs(f) != 1) or f.is_Float]
@@ -121,7 +121,7 @@ def _of_factors(factors: list) -> set[str]:
 
 
 def _of_power(base, exponent) -> set[str]:
-    """Of a power: one of numbers, a root of a constant, and one that comes out even."""
+    """The parts left to work out in a power: one of numbers, a root of a constant, and one that comes out even."""
     unknown = {str(symbol) for symbol in base.free_symbols | exponent.free_symbols} - {"i"}
     if unknown or exponent == -1:
         return set()

@@ -1,1 +1,1 @@
-"""What a run reports while it runs: the metric logger, experiment trackers, and a profiler trace."""
+"""Reports of a run while it goes on: the metric logger, experiment trackers, and a profiler trace."""

@@ -1,4 +1,4 @@
-"""What a run reports while it runs: metrics.jsonl, a progress bar, TensorBoard and a tracker if asked.
+"""The metric logger: metrics.jsonl, a progress bar, TensorBoard, and a tracker if asked for.
 
 Only process 0 writes and shows anything; the other processes may call everything here freely.
 """
@@ -47,7 +47,7 @@ class EventFiles:
         self._writer.add_scalar(name, value, step)
 
     def flush_if_due(self) -> None:
-        """On a bucket copies what there is, if the last copy is old."""
+        """Copies the files to a bucket if the last copy is old."""
         if self._scratch is not None and time.monotonic() - self._copied >= SECONDS_BETWEEN_COPIES:
             self._writer.flush()
             self._copy()
@@ -109,7 +109,7 @@ class ProgressBar:
             self._print(f"{self._stage}  {done}/{self._total}  {shown}  {left} left")
 
     def _seconds_left(self, done: int, now: float) -> float:
-        """By the speed of this run alone: what an earlier one did took none of its time."""
+        """The time left at the speed of this start alone: steps of an earlier start took none of its time."""
         return (now - self._start) / max(done - self._first, 1) * (self._total - done)
 
     def _print(self, text: str) -> None:

@@ -252,7 +252,7 @@ def make_reply_rows(
 def row_sums(
     model: Model, params: Any, base: Any, rows: ReplyRows, *, chunk: int
 ) -> dict[str, Float[Array, " B"]]:
-    """Of each row the sums of KL(base || policy) over the reply's and over the prompt's tokens, and their numbers.
+    """For each row, the sums of KL(base || policy) over the reply's and over the prompt's tokens, and their numbers.
 
     A token counts with the distribution that predicts it; a prompt's first has none.
     """

@@ -43,7 +43,7 @@ class NotFiniteStepError(UserError, FloatingPointError):
 
 @dataclass(frozen=True)
 class Failed:
-    """What a step computed with when it failed.
+    """The inputs of a step that failed.
 
     Attributes:
       ids: of its examples or questions.
@@ -110,7 +110,7 @@ class FiniteCheck:
         raise NotFiniteStepError(". ".join(text for text in sentences if text) + f". {REMEDIES}")
 
     def _tensors(self, found: Failed) -> dict[str, list[str]]:
-        """By "gradient" and "update", the names of those that are not finite, in the order of the network."""
+        """The names of tensors that are not finite, under "gradient" and "update", in the order of the network."""
         if found.flags is None:
             return {"gradient": [], "update": []}
         order = sorted(range(len(self._names)), key=lambda i: _place(self._names[i]))
@@ -164,7 +164,7 @@ def ids_in_words(ids: Sequence[str]) -> str:
 
 
 def what_is_saved(step: int | None) -> str:
-    """What the run has, and what the same command would do."""
+    """Says which steps are saved, and what the same command would do."""
     have = f"The newest checkpoint is that of step {step}" if step else "No checkpoint was written"
     return f"{have}, nothing of this step was saved, and the same command would come to it again"
 

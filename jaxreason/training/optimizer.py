@@ -22,7 +22,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class MuonConfig:
-    """What only Muon reads."""
+    """Settings of Muon alone."""
 
     momentum: Annotated[float, below(0, 1), LEARNED]
     """Decay of the momentum that is orthogonalised."""

@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class RunFolder:
-    """What a run asks of its folder, when all else is checked; every process makes one.
+    """The checks of a run on its folder, after all other checks; every process makes one.
 
     Args:
       workdir: of the run.
@@ -132,7 +132,7 @@ def _identity(model_config: ModelConfig) -> dict[str, Any] | None:
 
 
 def _codes(workdir: epath.Path, there: bool, goes_on: bool) -> list[dict[str, Any]]:
-    """What the run was made with: an entry for each code that it was started with, the oldest first."""
+    """The code versions of a run: one entry for each that it was started with, the oldest first."""
     path = workdir / "config.json"
     try:
         old = read_object(path, {}).get("code", []) if there and path.exists() else []
@@ -161,7 +161,7 @@ def _ended(workdir: epath.Path) -> bool:
 
 
 def saved_steps(step: int) -> str:
-    """What to say of a run that ends after `step` saved steps."""
+    """Says which step is saved when a run ends."""
     return f"The state after step {step} is saved." if step else "No step was made yet."
 
 

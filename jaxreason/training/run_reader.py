@@ -56,7 +56,7 @@ class TrainedRun:
 
     @property
     def checkpoints(self) -> epath.Path:
-        """Where its checkpoints are."""
+        """The folder of its checkpoints."""
         return self.folder / CHECKPOINTS
 
     def ended(self) -> bool:
@@ -125,7 +125,7 @@ def checkpoint_source(run: TrainedRun, step: int, config: ModelConfig, mesh: Mes
 
 
 def run_tokenizer(folder: epath.Path, model_path: str) -> str:
-    """Where the tokenizer of the run in a folder is; `model_path` where the folder or its record names none."""
+    """The place of a run's tokenizer; `model_path` if the folder or its record names none."""
     known = (folder / "config.json").exists()
     return (read_run(folder).tokenizer if known else "") or model_path
 

@@ -208,7 +208,7 @@ def make_step(
 def sft_arguments(
     config: SFTConfig, state: TrainState, mesh: Mesh, num_micro_batches: int
 ) -> tuple[Any, ...]:
-    """Of `sft.make_step`: the state, a batch as `place_rows` lays it out, and the parameters of a KL term."""
+    """The arguments of `sft.make_step`: the state, a batch as `place_rows` lays it out, and a KL term's parameters."""
     batch = batch_of_rows(mesh, num_micro_batches * config.micro_batch_rows, config.length)
     return (state, batch, *[state.params] * (config.kl_coefficient > 0))
 
@@ -230,7 +230,7 @@ def failed_step(
     step: int,
     measured: dict[str, Any],
 ) -> Failed:
-    """What step `step` (from 1) computed with: its batch follows from its number, also when it is long past."""
+    """The inputs of step `step` (from 1): its batch follows from its number, also when it is long past."""
     rows = place_rows(mesh, batches.batch(step - 1), block)
     ids = [data.ids[index] for index in batches.members(step - 1)]
     return Failed(ids, rows, measured.get(NOT_FINITE))

@@ -64,7 +64,7 @@ def load_data(config: SFTConfig, tokenizer: Tokenizer) -> TrainingData:
 
 
 def _contents(sequences: list[tuple[list[int], list[int]]]) -> dict:
-    """What a run is claimed by: the order counts, since the plan of a run goes by it."""
+    """The identity of a run's data: the order counts, since the plan of a run depends on it."""
     digest = hashlib.sha256()
     for tokens, mask in sequences:
         digest.update(np.asarray([len(tokens), *tokens, *mask], np.int64).tobytes())
@@ -102,5 +102,5 @@ def write_training_data(workdir: epath.Path, data: TrainingData, num_steps: int)
 
 
 def prompts_of(sequences: Sequence[tuple[list[int], list[int]]]) -> list[tuple[int, ...]]:
-    """What stands before the first target token of each sequence that has one."""
+    """The tokens before the first target token of each sequence that has one."""
     return [tuple(tokens[: mask.index(1)]) for tokens, mask in sequences if 1 in mask]

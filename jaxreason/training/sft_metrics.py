@@ -1,4 +1,4 @@
-"""What SFT measures: its steps, and what is evaluated between two of them.
+"""Measurements of SFT: its steps, and the evaluations between two of them.
 
 The numbers stay on the devices until they are written, so that no step waits for them.
 """

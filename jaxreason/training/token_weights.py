@@ -85,7 +85,7 @@ def weights_of(
 
 
 class Sequences(NamedTuple):
-    """Which tokens count, and to which sequence of their row they belong."""
+    """Marks which tokens count, and the sequence of their row that each belongs to."""
 
     mask: Float[Array, "B T"]
     segment_ids: Int[Array, "B T"]

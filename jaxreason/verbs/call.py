@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Call:
-    """What was asked for.
+    """The parts of a call.
 
     Attributes:
       verb: its name.
@@ -52,7 +52,7 @@ class Call:
 
     @property
     def workdir(self) -> epath.Path | None:
-        """Where the run writes, if it does."""
+        """The folder that the run writes into, if it has one."""
         given = self.flags.get("workdir")
         return epath.Path(given) if given else None
 
@@ -114,7 +114,7 @@ def on_mesh(call: Call, *sections: str) -> Iterator[Mesh]:
 
 
 def without_devices(call: Call) -> None:
-    """For verbs that only read and write files: no accelerator is taken, which another run may have."""
+    """For verbs that only read and write files: takes no accelerator, which another run may be using."""
     jax.config.update("jax_platforms", "cpu")
     log_messages(call)
 

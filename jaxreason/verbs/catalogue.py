@@ -242,7 +242,7 @@ def _shown(flag: Flag) -> str:
 
 
 def verb_help(name: str) -> str:
-    """What a verb does, its flags, the sections that it reads, and an example."""
+    """The help of a verb: what it does, its flags, the sections that it reads, and an example."""
     verb = VERBS[name]
     flags = flags_of(name)
     needed = [f"--{f.name} {f.value}" for f in flags if name in f.needed]

@@ -1,4 +1,4 @@
-"""Which columns of a file are the question, the answer and the reply, by their names and first row."""
+"""Guesses which columns of a file are the question, the answer and the reply, by names and first row."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What came out of a stage, as text from its files: the end of a verb, and what `jaxreason show` prints."""
+"""The outcome of a stage as text from its files, for the end of a verb and for `jaxreason show`."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -62,7 +62,7 @@ def _parts(folder: epath.Path, replies: int) -> Iterator[str]:
 
 
 def _found(folder: epath.Path) -> list[tuple[str, epath.Path, Callable[[], str]]]:
-    """What may be there: a title, the file that says so, and its text."""
+    """The parts that a folder may have: a title, the file that shows that the part is there, and its text."""
     return [
         ("study", folder / "report" / "summary.json", lambda: _summary(folder)),
         ("training", metrics_path(folder), lambda: _training(folder)),

@@ -312,7 +312,7 @@ def _extra(extra: str, *libraries: str) -> Iterator[None]:
 
 
 def plan_verb(call: Call) -> None:
-    """What a recipe needs."""
+    """The needs of a recipe on a slice."""
     slice_ = find_slice(call.flags["slice"])
     log_messages(call)
     if call.flags["search"]:

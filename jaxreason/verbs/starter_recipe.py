@@ -27,7 +27,7 @@ STEP = 64  # lengths are multiples of it
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What was measured on model and data, in tokens and rows."""
+    """Sizes measured on model and data, in tokens and rows."""
 
     length: int
     max_tokens: int

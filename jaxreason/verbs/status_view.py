@@ -45,7 +45,7 @@ def status_verb(call: Call) -> None:
 
 
 def _without_status(folder: epath.Path, steps: int) -> list[str]:
-    """What there is to say of a folder without a status, which versions before 2026-11-27 did not write."""
+    """Describes a folder without a status, which versions before 2026-11-27 did not write."""
     if not (is_study(folder) or grown_exists(metrics_path(folder)) or (folder / DONE).exists()):
         raise ConfigError(f"{folder}: no run has begun here (there is no status.json).")
     first = f"{folder}: there is no status.json, as of a run of an older version; its files say:"
@@ -96,7 +96,7 @@ _SAID = {
 
 
 def running_folder(folder: epath.Path) -> epath.Path | None:
-    """Where training metrics are: the folder, or of a study's runs the last unfinished one, else the last."""
+    """The folder of the current training metrics: in a study the last unfinished run, else the last."""
     runs = [folder, *(_runs(folder) if is_study(folder) else ())]
     found = [run for run in runs if grown_exists(metrics_path(run))]
     unfinished = [run for run in found if not (run / DONE).exists()]
@@ -110,7 +110,7 @@ def _runs(study: epath.Path) -> list[epath.Path]:
 
 
 def _speed(run: epath.Path, steps: int) -> Iterator[str]:
-    """Of the last steps: seconds and tokens a second, what share of the time went where, and what is left."""
+    """The last steps: seconds, tokens a second, how the time was spent, and how much is left."""
     rows = read_jsonl(metrics_path(run))[-steps:]
     if len(rows) > 1:  # the first of a run has compiling in it
         rows = rows[1:]
@@ -137,7 +137,7 @@ def _mean(rows: list[dict[str, Any]], name: str) -> float:
 
 
 def _goodput(status: dict[str, Any]) -> Iterator[str]:
-    """What share of this start's time was steps."""
+    """The share of this start's time that steps took."""
     spent = status.get("spent") or {}
     total = sum(spent.values())
     if total > 0:
@@ -181,7 +181,7 @@ def _devices(status: dict[str, Any]) -> Iterator[str]:
 
 
 def _models(folder: epath.Path) -> Iterator[str]:
-    """Of a study, which models are trained."""
+    """The models of a study that are trained."""
     if not is_study(folder):
         return
     try:
