@@ -30,14 +30,22 @@ def test_the_cells_run_in_order_and_print_the_index_of_the_report(tmp_path):
     program.write_text("\n\n".join(code_cells()))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
     done = subprocess.run(
-        [sys.executable, program.name], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [sys.executable, program.name],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     summary = json.loads((tmp_path / "runs/small/report/summary.json").read_text())
     rows = [r for r in summary["transfer"] if r["decoding"] == "greedy"]
-    rows = [r for r in rows if r["mode"] == "v1_relative" and r["ti"] is not None]
-    assert {row["arm"] for row in rows} == {"rl", "sft_top"}
+    rows = [r for r in rows if r["mode"] == "v1_relative"]
+    assert {(r["arm"], r["group"]) for r in rows} == {
+        (arm, group) for arm in ("rl", "sft_top") for group in ("other", "non_reasoning")
+    }
+    assert all(row["ti"] is not None for row in rows if row["arm"] == "rl")
     for row in rows:
-        assert f"{row['arm']:8} {row['group']:14} {row['ti']:+.2f} [" in done.stdout
+        value = "undefined: " if row["ti"] is None else f"{row['ti']:+.2f} ["
+        assert f"{row['arm']:8} {row['group']:14} {value}" in done.stdout
     assert (tmp_path / "scores.png").read_bytes()[:4] == b"\x89PNG"
     assert (tmp_path / "my_recipe.py").exists()
