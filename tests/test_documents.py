@@ -17,6 +17,7 @@ from jaxreason.data.examples import load_examples
 from jaxreason.data.rows import DatasetConfig, DropLog
 from jaxreason.evaluation.benchmarks import load_items
 from jaxreason.evaluation.eval_settings import EvalConfig, find_benchmarks
+from jaxreason.models.families import FAMILIES
 from jaxreason.recipes import load_recipe
 from jaxreason.rl.advantages import ADVANTAGES
 from jaxreason.studies.study import check_recipe, section_classes
@@ -103,7 +104,7 @@ def test_the_documents_have_examples_of_every_kind():
 @pytest.fixture
 def dicts_as_they_were():
     """What an example adds to the package's dicts is taken out again."""
-    dicts = [METRICS, ADVANTAGES]
+    dicts = [METRICS, ADVANTAGES, FAMILIES]
     before = [dict(one) for one in dicts]
     yield
     for one, old in zip(dicts, before, strict=True):
