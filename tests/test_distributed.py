@@ -11,7 +11,7 @@ import pytest
 from processes import free_port, run_processes
 
 from jaxreason.errors import UserError
-from jaxreason.runtime.distributed import job, on_process_zero
+from jaxreason.runtime.distributed import LAUNCHERS, job, on_process_zero
 from jaxreason.verbs.endings import explain
 
 ADDRESS = {"JAX_COORDINATOR_ADDRESS": "10.0.0.1:1234"}
@@ -94,6 +94,18 @@ def test_a_job_is_found_in_the_environment(environment, expected):
 def test_what_the_environment_lacks_is_said_by_name(environment, message):
     with pytest.raises(UserError, match=message):
         job(environment)
+
+
+@pytest.mark.parametrize("launcher", sorted(LAUNCHERS))
+def test_each_launcher_is_asked_for_every_variable_that_jax_reads_of_it(launcher):
+    (number, index), more = LAUNCHERS[launcher]
+    whole = {number: "4", index: "1", **dict.fromkeys(more, "1")}
+    assert job(whole) == {}
+    assert job(whole | {number: "1"}) is None
+    for name in (index, *more):
+        lacking = {other: value for other, value in whole.items() if other != name}
+        with pytest.raises(UserError, match=rf"{name} is not set: start it with {launcher}"):
+            job(lacking)
 
 
 JOINED = """

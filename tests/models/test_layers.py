@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreason.models.layers import swiglu, swiglu_by_blocks
+from jaxreason.models.layers import INITIALIZERS, swiglu, swiglu_by_blocks
 from jaxreason.sharding import MeshConfig, make_mesh
 
 WEIGHTS = {"gate": (16, 48), "up": (16, 48), "down": (48, 16)}
@@ -64,3 +64,14 @@ def test_eight_devices_give_the_numbers_of_one(arrays, mesh):
     expected = value_and_gradients(plain, *arrays)
     with jax.set_mesh(make_mesh(mesh)):
         assert_close(value_and_gradients(swiglu_by_blocks, *arrays), expected)
+
+
+def test_every_initializer_draws_what_its_name_says():
+    key = jax.random.key(0)
+    drawn = {name: np.asarray(make(key, (50, 40), 0.3)) for name, make in INITIALIZERS.items()}
+    assert set(drawn) == {"normal", "ones", "zeros"}
+    assert (drawn["ones"] == 1).all() and (drawn["zeros"] == 0).all()
+    normal = drawn["normal"] / 0.3
+    # means of 2,000 draws: four standard errors of the mean and of the standard deviation
+    assert abs(normal.mean()) < 4 / np.sqrt(2000) and abs(normal.std() - 1) < 4 / np.sqrt(4000)
+    assert {x.dtype for x in drawn.values()} == {np.dtype("float32")}

@@ -6,7 +6,7 @@ import pytest
 from tiny_models import make_architecture, make_model
 
 from jaxreason.models.decoder import abstract_params, forward
-from jaxreason.models.device_peaks import PEAK_FLOPS
+from jaxreason.models.device_peaks import DEVICE_KINDS, PEAK_FLOPS
 from jaxreason.models.model_flops import (
     causal_attention,
     peak_flops,
@@ -15,6 +15,7 @@ from jaxreason.models.model_flops import (
     weight_products,
 )
 from jaxreason.plan.flops import count_work
+from jaxreason.plan.slices import GENERATIONS
 
 
 def test_an_update_costs_three_times_what_the_products_of_a_forward_pass_do():
@@ -56,3 +57,8 @@ def test_the_peak_of_a_mesh_is_the_sum_over_its_devices(kind, name):
 
 def test_a_cpu_has_no_peak():
     assert peak_flops(jax.make_mesh((2,), ("data",))) is None
+
+
+def test_every_device_has_the_peak_that_the_plan_computes_with():
+    assert set(DEVICE_KINDS.values()) == set(PEAK_FLOPS) == set(GENERATIONS)
+    assert {name: kind.flops for name, kind in GENERATIONS.items()} == PEAK_FLOPS

@@ -7,6 +7,7 @@ import pytest
 import tiny_models
 
 from jaxreason.models.huggingface import ModelConfig, open_model
+from jaxreason.models.rope import ROPE_SCALING
 
 torch = pytest.importorskip("torch", reason="Hugging Face's models need torch")
 import transformers  # noqa: E402
@@ -65,6 +66,11 @@ GREEDY = (
     "llama 3.1 rope, tied",
     "mistral sliding",
 )
+
+
+def test_every_way_of_scaling_positions_is_compared_with_hugging_faces():
+    compared = {sizes.get("rope_parameters", {}).get("rope_type") for _, sizes in CASES.values()}
+    assert compared == {None, *ROPE_SCALING}
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,16 @@ import math
 import pytest
 
 from jaxreason.config import ConfigError
-from jaxreason.plan.slices import GENERATIONS, GIB, SLICES, find_slice, generation_of, larger
+from jaxreason.plan.slices import (
+    ALIASES,
+    GENERATIONS,
+    GIB,
+    SLICES,
+    TOPOLOGIES,
+    find_slice,
+    generation_of,
+    larger,
+)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +54,20 @@ def test_several_slices_multiply_chips_and_keep_the_topology_of_one():
 )
 def test_other_spellings_are_understood(alias, name):
     assert find_slice(alias).name == name
+
+
+def test_every_alias_names_the_slices_of_its_generation():
+    expected = {"v5litepod": "v5e-8", "v5lite": "v5e-8", "v7x": "tpu7x-8", "ironwood": "tpu7x-8"}
+    assert {alias: find_slice(f"{alias}-8").name for alias in ALIASES} == expected
+
+
+def test_every_topology_is_the_slice_of_its_number_of_chips():
+    for generation, topologies in TOPOLOGIES.items():
+        found = [one for one in SLICES.values() if one.generation == generation]
+        assert {one.topology: one.chips for one in found} == {
+            topology: math.prod(map(int, topology.split("x"))) for topology in topologies
+        }
+    assert set(GENERATIONS) == {*TOPOLOGIES, "h100", "h200"}
 
 
 def test_an_unknown_size_lists_those_of_its_generation_nearest_first():

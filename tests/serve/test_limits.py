@@ -17,6 +17,7 @@ from jaxreason.sampling.engine_config import EngineStats
 from jaxreason.sampling.sampling_params import Completion
 from jaxreason.serve import server as stage
 from jaxreason.serve.api import ServerState
+from jaxreason.serve.api_errors import ERROR_TYPES, ApiError
 from jaxreason.serve.engine_thread import EngineThread
 from jaxreason.serve.preprocess import Preprocessor
 from jaxreason.serve.prompt_logprobs import PromptLogprobs
@@ -379,3 +380,19 @@ def test_logits_that_are_no_numbers_fail_the_request_and_no_other(broken, server
     for response in found[::2]:
         assert response.status_code == 200
         assert response.json()["choices"][0]["text"] == expected
+
+
+def test_every_status_of_an_error_has_openais_type():
+    # https://platform.openai.com/docs/guides/error-codes names the causes by status
+    expected = {
+        400: "invalid_request_error",
+        401: "authentication_error",
+        404: "not_found_error",
+        413: "invalid_request_error",
+        429: "rate_limit_error",
+        500: "server_error",
+        503: "server_error",
+    }
+    found = {status: ApiError(status, "x").to_json()["error"]["type"] for status in expected}
+    assert found == expected
+    assert set(ERROR_TYPES) <= set(expected)
