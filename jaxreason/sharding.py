@@ -54,7 +54,7 @@ class MeshConfig:
     """How many devices each mesh axis has; one of them may be -1, which means the rest."""
 
     data: Annotated[int, at_least(1, -1)] = 1
-    """Copies of the model, each with rows of its own; they exchange gradients alone."""
+    """Copies of the model, each with its own rows; they exchange only gradients."""
     fsdp: Annotated[int, at_least(1, -1)] = -1
     """Devices over which parameters, gradients, optimizer state and rows are split."""
     tensor: Annotated[int, at_least(1, -1)] = 1

@@ -42,9 +42,9 @@ class ValidationConfig:
     benchmark: Annotated[str, LEARNED] = ""
     """A name that the evaluation knows, or one of `eval.own`."""
     variant: Annotated[str, LEARNED] = "robust"
-    """Of the benchmark: "robust" or "paper"."""
+    """How the benchmark is asked and graded: "robust" or "paper"."""
     decoding: SamplingParams = GREEDY
-    """How replies are sampled, whatever training samples with."""
+    """How replies are sampled; independent of the decoding in training."""
     samples: Annotated[int, at_least(1), LEARNED] = 1
     """Replies to each question."""
     limit: Annotated[int, at_least(0), LEARNED] = 0

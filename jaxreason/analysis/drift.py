@@ -64,35 +64,35 @@ class DriftConfig:
     """How drift is measured."""
 
     metrics: Annotated[tuple[str, ...], FREE] = tuple(METRICS)
-    """Keys of METRICS."""
+    """The metrics to compute: keys of METRICS."""
     decoding: Annotated[str, LEARNED] = needed()
-    """Whose replies are read: a key of `eval.decodings`."""
+    """The decoding whose replies are read: a key of `eval.decodings`."""
     texts_per_benchmark: Annotated[int, at_least(1), LEARNED] = 100
-    """Texts of each benchmark, at most."""
+    """The largest number of texts of each benchmark."""
     max_length: Annotated[int, at_least(0), LEARNED] = 0
     """Most tokens of prompt and reply; longer texts are cut, and counted. 0 = as long as both models' positions."""
     batch_size: Annotated[int, at_least(1), FREE] = 8
     """The most rows, over all devices."""
     logprob_chunk: Annotated[int, at_least(1), FREE] = 512
-    """Positions of a row whose logits exist at a time."""
+    """Positions of a row whose logits are in memory at a time."""
     resamples: Annotated[int, at_least(1), LEARNED] = 500
-    """Of the texts, for intervals."""
+    """Resamples of the texts, for intervals."""
     confidence: Annotated[float, between(0, 1), LEARNED] = 0.95
-    """Of the intervals."""
+    """The confidence level of the intervals."""
     seed: Annotated[int, at_least(0), LEARNED] = 0
-    """Of the choice of texts, and of the bootstrap."""
+    """The seed of the choice of texts, and of the bootstrap."""
     variant: Annotated[Literal["robust", "paper"], LEARNED] = "robust"
-    """Of the benchmarks: how they were asked."""
+    """Which variant of the benchmarks is read: how they were asked."""
     tokens_per_batch: Annotated[int, at_least(1), FREE] = 32768
     """The most tokens in all rows of a batch, so that longer texts go in fewer rows."""
     training_prompts: Annotated[int, at_least(0), FREE] = 0
-    """Prompts that the model was trained on, whose replies are texts as well; 0 = none. What they are is
-    claimed text by text, so that a finished study may gain them.
+    """Prompts that the model was trained on, whose replies are texts as well; 0 = none. Each text is claimed by
+    itself, so prompts can be added to a finished study.
     """
     training_tokens: Annotated[int, at_least(1), FREE] = 512
     """The longest of these replies."""
     training_replies: Annotated[tuple[Literal["base", "tuned"], ...], FREE] = ("base",)
-    """Whose replies to them are read."""
+    """Which model's replies to these prompts are read."""
     keep_states: Annotated[tuple[Literal["reply", "all", "last"], ...], FREE] = ()
     """Hidden states that are kept in analysis/states, pooled in these ways."""
     keep_token_states: Annotated[tuple[int, ...], FREE] = ()

@@ -31,7 +31,7 @@ class DatasetConfig:
     split: Annotated[str, LEARNED] = ""
     """The split to read; "" for `file` and `reasoning_gym`, which have none."""
     fields: Annotated[dict[str, str], LEARNED] = needed()
-    """Our names (`FIELDS`) to the columns of the source."""
+    """Maps our names (`FIELDS`) to the columns of the source."""
     prompt_template: Annotated[str, LEARNED] = "{prompt}"
     """`str.format` over the columns of the row and `{prompt}`; "{prompt}" changes nothing. Literal braces are
     doubled.
@@ -43,9 +43,9 @@ class DatasetConfig:
     limit: Annotated[int, at_least(0), LEARNED] = 0
     """How many examples to keep, chosen by `seed`, in the order of the file; 0 keeps all."""
     seed: Annotated[int, at_least(0), LEARNED] = 0
-    """Of the choice made by `limit`, and of the generator in `reasoning_gym`."""
+    """The seed of the choice made by `limit`, and of the generator in `reasoning_gym`."""
     options: Annotated[dict[str, str | int | float], LEARNED] = field(default_factory=dict)
-    """Of the source (see `sources`), and `SHARED_OPTIONS` for every source."""
+    """Options of the source (see `sources`), and `SHARED_OPTIONS` for every source."""
 
     @property
     def label(self) -> str:

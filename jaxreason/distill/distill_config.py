@@ -36,9 +36,9 @@ class TeacherConfig:
     path: Annotated[str, FREE] = ""
     """A Hugging Face folder or hub name, run as the recipe's `model` section says; "" is that section's own."""
     url: Annotated[str, FREE] = ""
-    """Of an endpoint, up to and with `/v1`; "" runs a model here."""
+    """The URL of an endpoint, up to and with `/v1`; "" runs a model here."""
     name: Annotated[str, LEARNED] = ""
-    """Of the model at the endpoint."""
+    """The name of the model at the endpoint."""
     key_variable: Annotated[str, FREE] = ""
     """Environment variable that holds the endpoint's key; "" sends none."""
     concurrency: Annotated[int, at_least(1), FREE] = 16
@@ -60,7 +60,7 @@ class DistillConfig:
     """Fields of a recipe's `distill` section."""
 
     datasets: Annotated[dict[str, DatasetConfig], FREE]
-    """The questions, by a name of one's own. `task` grades the replies: a strict one takes only answers that
+    """Datasets of questions under names of your choice. `task` grades the replies: a strict one takes only answers that
     are written out, as rewards do. Columns of `metadata` come along into the rows; one that is called
     `data_source` is what the yield goes by.
     """
@@ -71,7 +71,7 @@ class DistillConfig:
     `sampler.max_length` is left out and counted. An endpoint does not read it.
     """
     teacher: TeacherConfig = TeacherConfig()
-    """Who is asked."""
+    """The teacher that is asked."""
     samples: Annotated[int, at_least(1), LEARNED] = 4
     """Replies to each question; with more than before, only the new ones are asked for."""
     thinking: Annotated[bool | None, LEARNED] = None
@@ -83,17 +83,17 @@ class DistillConfig:
     no_think_samples: Annotated[int, at_least(0), LEARNED] = 0
     """Replies of the second time; 0 is as many as `samples`."""
     no_think_decoding: SamplingParams | None = None
-    """Of the second time; None is `decoding`."""
+    """The decoding of the second time; None is `decoding`."""
     keep: Annotated[Keep, LEARNED] = "first"
-    """Which of the right replies: the "first", the "shortest" (in tokens of `tokenizer`), one at "random", or
+    """Which of the right replies are kept: the "first", the "shortest" (in tokens of `tokenizer`), one at "random", or
     "all", which makes a row of each.
     """
     cutoff: Annotated[int, at_least(0), LEARNED] = 0
     """Most tokens of prompt and response together, thoughts included, that is kept; 0 keeps any length."""
     tokenizer: Annotated[str, FREE] = ""
-    """Folder or hub name of what counts tokens; "" is the recipe's model."""
+    """Folder or hub name of the tokenizer that counts tokens; "" is the recipe's model."""
     difficulty: Annotated[str, LEARNED] = ""
-    """A column among `metadata` by whose values the yield is told too; "" for none."""
+    """A column among `metadata`: the yield is also given for each of its values; "" for none."""
     shard_rows: Annotated[int, at_least(1), LEARNED] = 10_000
     """Rows of a file of the dataset."""
     max_ungraded_share: Annotated[float, within(0, 1), LEARNED] = 0.5

@@ -54,9 +54,9 @@ class BenchmarkRun:
     samples: dict[str, Annotated[int, at_least(1)]]
     """SamplingParams (a key of EvalConfig.decodings) -> samples of each question."""
     variants: tuple[VariantName, ...] = ("robust",)
-    """How it is measured; those that ask alike share their samples."""
+    """The variants that are measured; variants with the same prompts share their samples."""
     overrides: dict[str, Any] = field(default_factory=dict)
-    """What it changes of the decodings (fields of `SamplingParams`): one name may then stand for the decoding that a
+    """Changes of the decodings (fields of `SamplingParams`): one name may then stand for the decoding that a
     study gave each of its benchmarks.
     """
 
@@ -67,17 +67,17 @@ class EvalConfig:
     """The benchmarks of an evaluation, and how they are asked and scored."""
 
     benchmarks: dict[str, BenchmarkRun]
-    """Names in BENCHMARKS or `own` -> how much of them."""
+    """Maps names in BENCHMARKS or `own` to how they are asked."""
     own: dict[str, OwnBenchmark] = field(default_factory=dict)
-    """Further benchmarks, by name."""
+    """Further benchmarks by name, with questions of your own."""
     source: Literal["files", "hub"] = "files"
     """Whether questions of BENCHMARKS come from files or from the Hugging Face Hub."""
     data_folder: str = ""
-    """What paths of files are relative to."""
+    """The folder that paths of files are relative to."""
     items_seed: Annotated[int, at_least(0)] = 0
-    """Of the choice of questions where there is a limit; the same for models that are compared."""
+    """The seed of the choice of questions where there is a limit; the same for models that are compared."""
     decodings: dict[str, SamplingParams] = needed()
-    """By name; the name is part of the file's name."""
+    """Decodings by name; the name becomes part of file names."""
     thinking: bool | None = None
     """`enable_thinking` of the chat template; None leaves it to the template."""
     sampler: SamplerConfig = SamplerConfig(64, 2048)
@@ -87,9 +87,9 @@ class EvalConfig:
     maj_at: tuple[Annotated[int, at_least(1)], ...] = ()
     """The k of maj@k (the most frequent of k answers), likewise."""
     confidence: Annotated[float, between(0, 1)] = 0.95
-    """Of the intervals."""
+    """The confidence level of the intervals."""
     resamples: Annotated[int, at_least(1)] = 2000
-    """Of intervals that are bootstrapped."""
+    """Resamples of intervals that are bootstrapped."""
     grader_workers: Annotated[int, at_least(1)] = 2
     """Processes for slow graders."""
     grader_timeout_s: Annotated[float, above(0)] = 20.0

@@ -40,21 +40,21 @@ class TransferConfig:
     modes: tuple[str, ...] = ("v1_relative", "v2_literal", "v2_pooled", "paper_scales")
     """Keys of `transfer_index.DEGREES`, one set of rows each."""
     scales: dict[str, Annotated[float, above(0)]] = dataclasses.field(default_factory=dict)
-    """Deviation of the gains of each group for `v2_pooled` (only their ratios matter to TI); empty: pooled over
-    the compared models, for each decoding.
+    """The standard deviation of the gains of each group, for `v2_pooled` (only their ratios matter to TI); empty:
+    pooled over the compared models, for each decoding.
     """
     confidence: Annotated[float, between(0, 1)] = 0.95
-    """Of the bootstrap intervals."""
+    """The confidence level of the bootstrap intervals."""
     resamples: Annotated[int, at_least(1)] = 2000
-    """Of the bootstrap."""
+    """Resamples of the bootstrap."""
     seed: Annotated[int, at_least(0)] = 0
-    """Of the bootstrap."""
+    """The seed of the bootstrap."""
     match_tolerance: Annotated[float, at_least(0)] = 0.15
     """Points within which a published value counts as met."""
     table: TableConfig | None = None
     """Published scores to read; None: a study's folder."""
     variant: Literal["robust", "paper"] = "robust"
-    """Which scores of a study: "robust" or "paper"."""
+    """Which scores of a study are read: "robust" or "paper"."""
 
 
 def run_transfer(config: TransferConfig, folder: epath.PathLike) -> list[dict]:

@@ -47,7 +47,7 @@ class TableConfig:
     published_columns: dict[str, str]
     """Group -> its column with published values to check against; may be empty."""
     published_mode: str
-    """The mode that the published values are of."""
+    """The mode of the published values."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,15 +38,15 @@ class ModelConfig:
     """The model of a recipe, and how it is run."""
 
     path: Annotated[str, FREE]
-    """Hugging Face folder or hub name; "" when init is "random". Its weights are what a run is claimed by."""
+    """Hugging Face folder or hub name; "" if init is "random". The weights identify a run, not this path."""
     init: Annotated[Literal["pretrained", "random"], LEARNED] = "pretrained"
     """Whether weights are read ("pretrained") or drawn ("random")."""
     architecture: Annotated[dict[str, Any], LEARNED] = field(default_factory=dict)
     """Settings of a Hugging Face config.json; only when init is "random"."""
     dtype: Annotated[str, LEARNED] = "bfloat16"
-    """In which the network computes."""
+    """The dtype that the network computes in."""
     param_dtype: Annotated[str, LEARNED] = "float32"
-    """In which parameters are kept."""
+    """The dtype that parameters are kept in."""
     remat: Annotated[str, FREE] = "full"
     """Which activations are computed again in the backward pass: a key of `models.remat.REMAT`."""
     attention: Annotated[str, FREE] = "blockwise"

@@ -21,7 +21,7 @@ class PlanConfig:
     architecture: dict[str, Any]
     """Settings of the model's Hugging Face config.json, used where `model.path` is not a folder here."""
     examples: Annotated[int, at_least(0)] = 0
-    """That an epoch of `sft` has; 0 = not known."""
+    """Examples of an epoch of `sft`; 0 = not known."""
     reply_tokens: Annotated[int, at_least(0)] = 0
     """Mean length of the replies of `rl`; 0 = not known."""
     slice: str = ""
@@ -31,7 +31,7 @@ class PlanConfig:
     eval_tokens: Annotated[int, at_least(0)] = 0
     """Mean length of the replies of an evaluation; 0 = half of what they may have."""
     arms: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Arm of a study -> what it changes of the fields above."""
+    """Maps an arm of a study to its changes of the fields above."""
 
 
 def with_local_examples(

@@ -20,21 +20,21 @@ class SumsConfig:
     """The sums that are asked, and how they are split."""
 
     seed: Annotated[int, at_least(0)]
-    """Of the draws."""
+    """The seed of the draws."""
     draws: Annotated[int, at_least(1)]
     """Questions drawn; repeated ones are dropped."""
     min_terms: Annotated[int, at_least(1)]
-    """As in reasoning-gym."""
+    """The setting of this name in reasoning-gym."""
     max_terms: Annotated[int, at_least(1)]
-    """As in reasoning-gym."""
+    """The setting of this name in reasoning-gym."""
     min_digits: Annotated[int, at_least(1)]
-    """As in reasoning-gym."""
+    """The setting of this name in reasoning-gym."""
     max_digits: Annotated[int, at_least(1)]
-    """As in reasoning-gym."""
+    """The setting of this name in reasoning-gym."""
     held_out: Annotated[int, at_least(0)]
-    """Of `parts` parts by checksum of the question, how many are for evaluation."""
+    """The number of parts, of `parts`, that are held out for evaluation; a checksum assigns each question to a part."""
     parts: Annotated[int, at_least(1)]
-    """See `held_out`."""
+    """The number of parts that questions are split into."""
 
 
 def make_trace(expression: str, answer: str) -> str:

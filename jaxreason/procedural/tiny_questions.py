@@ -41,7 +41,7 @@ class TaskMixture:
     weight: Annotated[float, at_least(0)]
     """Share within its group (any scale)."""
     styles: dict[str, Annotated[float, at_least(0)]]
-    """Style of reply -> share (any scale)."""
+    """The share of each style of reply (any scale)."""
 
 
 @unclaimed("its question files are compared row by row")
@@ -50,11 +50,11 @@ class ProceduralConfig:
     """The questions of the tiny study: kinds, styles and numbers."""
 
     seed: Annotated[int, at_least(0)]
-    """Of every file made."""
+    """The seed of every file that is made."""
     groups: dict[str, Annotated[float, at_least(0)]]
-    """Group -> share of the base mixture (any scale)."""
+    """The share of each group in the base mixture (any scale)."""
     tasks: dict[str, TaskMixture]
-    """Task -> its place in the mixture."""
+    """The tasks, with their share of the mixture."""
     base_count: Annotated[int, at_least(0)]
     """Rows of the base mixture, drawn with replacement."""
     twin_tasks: tuple[str, ...]
@@ -68,7 +68,7 @@ class ProceduralConfig:
     test_count: Annotated[int, at_least(1)]
     """Test questions of each task."""
     fewer: dict[str, Annotated[int, at_least(1)]]
-    """Task -> its own number of development and test questions, where it has fewer."""
+    """The number of development and test questions of tasks that have fewer."""
 
 
 def split_of(task: str, question: str) -> str:

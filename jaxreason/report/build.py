@@ -40,13 +40,13 @@ class ReportConfig:
     question: str
     """The question that the study asks, in a sentence."""
     limits: tuple[str, ...] = ()
-    """What the recipe's author knows to limit the study, a sentence each."""
+    """Limits of the study that the recipe's author knows, one sentence each."""
     confidence: Annotated[float, between(0, 1)] = 0.95
-    """Of the bootstrap intervals."""
+    """The confidence level of the bootstrap intervals."""
     resamples: Annotated[int, at_least(1)] = 2000
-    """Of the bootstrap."""
+    """Resamples of the bootstrap."""
     seed: Annotated[int, at_least(0)] = 0
-    """Of the bootstrap."""
+    """The seed of the bootstrap."""
     variant: Literal["robust", "paper"] = "robust"
     """Of the benchmarks, whose scores the report is about; the other one stands beside it where a benchmark was
     measured in both ways.

@@ -31,11 +31,11 @@ class PolicyLossConfig:
     """Fields of a recipe's `policy_loss` section."""
 
     name: Annotated[str, LEARNED] = "clipped"
-    """Key of POLICY_LOSSES."""
+    """A key of POLICY_LOSSES."""
     clip_low: Annotated[float, within(0, 1), LEARNED] = 0.2
     """The ratio is clipped below at `1 - clip_low`."""
     clip_high: Annotated[float, at_least(0), LEARNED] = 0.28
-    """And above at `1 + clip_high` (DAPO's clip-higher when larger than `clip_low`)."""
+    """The ratio is clipped above at `1 + clip_high` (DAPO's clip-higher when larger than `clip_low`)."""
     dual_clip: Annotated[float, above(1, 0), LEARNED] = 10.0
     """For negative advantages the surrogate is at least `dual_clip * advantage` (Ye et al. 2020); 0 = off."""
     aggregation: Annotated[Literal["token_mean", "sequence_mean", "fixed_length"], LEARNED] = (

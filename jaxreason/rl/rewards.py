@@ -43,9 +43,9 @@ class RewardConfig:
     overlong_penalty: Annotated[float, at_least(0), LEARNED] = 0.0
     """The punishment of a reply that fills the limit."""
     right: Annotated[float, LEARNED] = 1.0
-    """What a right reply earns; one that is partly right earns its share of the way from `wrong`."""
+    """The reward of a right reply; one that is partly right earns its share of the way from `wrong`."""
     wrong: Annotated[float, LEARNED] = 0.0
-    """What a wrong reply earns. DAPO's scripts give +1 and -1, beside which a penalty of 1 weighs half as much
+    """The reward of a wrong reply. DAPO's scripts give +1 and -1, beside which a penalty of 1 weighs half as much
     as beside 1 and 0.
     """
     max_ungraded: Annotated[float, within(0, 1), LEARNED] = 0.5

@@ -58,7 +58,7 @@ class ReferenceConfig:
     teacher: Annotated[str, FREE] = ""  # claimed by its weights
     """Its Hugging Face folder or hub name; "" otherwise."""
     decay: Annotated[float, within(0, 1), LEARNED] = 0.99
-    """Of the moving average: after a step it is `decay * average + (1 - decay) * policy`."""
+    """The decay of the moving average: after a step the average is `decay * average + (1 - decay) * policy`."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ class RLConfig:
     """Fields of a recipe's `rl` section."""
 
     datasets: Annotated[dict[str, DatasetConfig], FREE]  # claimed by the questions that they give
-    """The questions, by a name of one's own; all their examples are used."""
+    """Datasets of questions under names of your choice; all their examples are used."""
     thinking: Annotated[bool | None, LEARNED] = None
     """`enable_thinking` of the chat template; None leaves it to the template."""
     num_steps: Annotated[int, at_least(1), FREE] = 100
-    """Batches of rollouts."""
+    """Steps of RL: each samples and trains on one batch of rollouts."""
     prompts_per_step: Annotated[int, at_least(1), LEARNED] = 32
-    """Groups that a step trains on, at most."""
+    """The largest number of groups (prompts) that a step trains on."""
     group_size: Annotated[int, at_least(1), LEARNED] = 8
     """Replies to each prompt (G)."""
     decoding: SamplingParams = SamplingParams(1.0, 0, 1.0, 256)
@@ -84,23 +84,23 @@ class RLConfig:
     rewards: RewardConfig = RewardConfig()
     """How replies are graded and rewarded."""
     dynamic_sampling: DynamicSamplingConfig = DynamicSamplingConfig()
-    """What happens to groups of equal rewards."""
+    """How groups of equal rewards are handled."""
     advantage: Annotated[str, LEARNED] = "grpo"
-    """Key of WEIGHTS: what each reply's log-probability is multiplied by."""
+    """A key of ADVANTAGES: what each reply's log-probability is multiplied by."""
     policy_loss: PolicyLossConfig = PolicyLossConfig()
-    """The algorithm's numbers."""
+    """The policy loss and its parameters."""
     old_logprobs: Annotated[Literal["when_needed", "always"], LEARNED] = "when_needed"
     """`when_needed` has the trainer compute the log-probs of a batch of rollouts beforehand only if more than
     one update is made on it; `always` does it anyway.
     """
     mini_batch_prompts: Annotated[int, at_least(1), LEARNED] = 32
-    """Groups of an optimizer update, at most."""
+    """The largest number of groups of an optimizer update."""
     micro_batch_rows: Annotated[int, at_least(1), FREE] = 32
     """Packed rows whose gradient is computed at a time, over all devices."""
     row_length: Annotated[int, at_least(1), FREE] = 512
     """Tokens of a packed row."""
     logprob_chunk: Annotated[int, at_least(1), FREE] = 512
-    """Positions of a row whose logits exist at a time."""
+    """Positions of a row whose logits are in memory at a time."""
     optimizer: Annotated[OptimizerConfig, defaults(schedule="constant", warmup_steps=5)] = needed()
     """The optimizer's section; its steps are updates, of which a step of RL makes up to epochs_per_batch *
     prompts_per_step / mini_batch_prompts.
@@ -112,7 +112,7 @@ class RLConfig:
     tensorboard: Annotated[bool, FREE] = False
     """Whether TensorBoard files are written too."""
     export_dtype: Annotated[ExportDtype, LEARNED] = "float32"
-    """Of the weights in model/."""
+    """The dtype of the weights in model/."""
     max_shard_bytes: Annotated[int, at_least(1), FREE] = 5 * 2**30
     """Size of one safetensors file in model/."""
     samples: SamplesConfig = SamplesConfig()

@@ -46,24 +46,24 @@ class SamplerConfig:
     prefill_tokens: Annotated[int, at_least(1), FREE] = 2048
     """Prompt tokens of one dispatch, of any number of prompts one after the other."""
     prefill_block: Annotated[int, at_least(1), FREE] = 16
-    """Tokens that belong to one prompt; what its last block has no token for is padding."""
+    """Tokens of a block; a block belongs to one prompt, and its last block may end in padding."""
     score_tokens: Annotated[int, at_least(1), FREE] = 4096
     """Prompt tokens of one dispatch when scoring."""
     page_size: Annotated[int, at_least(1), FREE] = 64
     """Positions of a page of the cache."""
     pages: Annotated[int, at_least(0), FREE] = 0
-    """Of the cache, over all devices; 0: enough for all slots at max_length and a dispatch of prompts. With
+    """Pages of the cache, over all devices; 0: enough for all slots at max_length and a dispatch of prompts. With
     fewer, as many sequences are let in as fit by how long replies have been, and some may wait for others to
     end.
     """
     top_logprobs: Annotated[int, at_least(0), FREE] = 0
-    """Likeliest tokens told with each token of a reply."""
+    """How many likeliest tokens are returned with each token of a reply."""
     cache_dtype: Annotated[CacheDtype, LEARNED] = "auto"
-    """Of keys and values: "auto" (that of the activations), "bfloat16" or "int8"."""
+    """The dtype of keys and values: "auto" (that of the activations), "bfloat16" or "int8"."""
     weight_dtype: Annotated[WeightDtype, LEARNED] = "auto"
-    """Of the layers' kernels: "auto" (that of the activations) or "int8"; scoring uses them too."""
+    """The dtype of the layers' kernels: "auto" (that of the activations) or "int8"; scoring uses them too."""
     gather_weights: Annotated[bool, FREE] = True
-    """Keep them whole on every device that has rows of its own (in parts by `tensor` only), rather than split
+    """Keeps weights whole on every device that has rows of its own (in parts by `tensor` only), rather than split
     as the trainer's and collected again for every token.
     """
 

@@ -21,19 +21,19 @@ class ServeConfig:
     host: str = "127.0.0.1"
     """Address to listen on; 127.0.0.1 is reached from this machine only."""
     port: Annotated[int, within(0, 65535)] = 8000
-    """0 takes a free one."""
+    """The port to listen on; 0 takes a free one."""
     name: str = ""
-    """Of the model, as clients write it; "" takes that of its folder. Its path is understood as well."""
+    """The name of the model for clients; "" takes that of its folder. Its path is understood as well."""
     api_key: str = ""
     """What clients must send as a bearer token; "" takes JAXREASON_API_KEY, and asks for none if that is unset."""
     max_body_bytes: Annotated[int, at_least(1)] = 2**20
-    """Of a request."""
+    """The largest body of a request, in bytes."""
     max_sequences: Annotated[int, at_least(1)] = 256
     """Replies that run or wait at a time; requests beyond that are answered with 429."""
     max_tokens: Annotated[int, at_least(1)] = needed()
     """Most tokens of a reply that a client may ask for."""
     decoding: Annotated[SamplingParams, defaults(temperature=1.0)] = needed()
-    """Of fields that a request leaves out, `max_tokens` among them."""
+    """The values of fields that a request leaves out, `max_tokens` among them."""
     sampler: Annotated[
         SamplerConfig, defaults(slots=8, decode_block=4, prefill_tokens=1024, top_logprobs=5)
     ] = needed()
@@ -41,9 +41,9 @@ class ServeConfig:
     thinking: bool | None = None
     """The chat template's thinking switch; None leaves it to the template."""
     body_timeout_s: Annotated[float, above(0)] = 30.0
-    """Within which a request's body must be there."""
+    """Seconds within which the whole body of a request must arrive."""
     drain_s: Annotated[float, at_least(0)] = 60.0
-    """What SIGTERM leaves to requests that have begun."""
+    """Seconds after SIGTERM in which requests that have begun may end."""
     weights_root: str = ""
     """Folder that POST /v1/weights may take new weights from, itself and all below it; "" turns it off."""
 

@@ -39,27 +39,27 @@ class ArmConfig:
     """One twin."""
 
     method: Literal["sft", "rl", "given"]
-    """How it comes about: "sft", "rl", or "given" (an existing checkpoint)."""
+    """How the arm is made: "sft", "rl", or "given" (an existing checkpoint)."""
     label: str
     """Its name in the report."""
     section: str
     """The recipe section it is trained with ("" for a given one)."""
     overrides: dict = dataclasses.field(default_factory=dict)
-    """What it changes of that section, same nesting and names."""
+    """Changes of that section, with the same nesting and names."""
     path: str = ""
-    """Of a given arm, a Hugging Face folder or hub name ("" otherwise)."""
+    """The Hugging Face folder or hub name of a given arm ("" otherwise)."""
     asked: dict = dataclasses.field(default_factory=dict)
-    """What its evaluation changes of `eval`, so that each twin is asked as it was trained: `thinking`,
+    """Changes that its evaluation makes to `eval`, so that each twin is asked as it was trained: `thinking`,
     `prompt_format`.
     """
     base: str = ""
-    """Where it starts, and what it is compared with (`lineage`): "" for the recipe's `model`; the name of an
+    """The model that it starts from and is compared with (`lineage`): "" for the recipe's `model`; the name of an
     arm for that arm's model of the same seed; or a Hugging Face folder or hub name, a base of its own.
     """
     drift: bool = True
     """Whether it is compared with its base beyond its scores; a model with another vocabulary cannot be."""
     seeds: tuple[Seed, ...] = ()
-    """Of its runs, where they are not the study's; of a given one at most one."""
+    """Seeds of its runs, if not the study's; a given arm has at most one."""
     base_asked: dict = dataclasses.field(default_factory=dict)
     """What the evaluation of a base of its own changes of `eval`, as `asked`: a base without a chat template is
     asked with `prompt_format="plain"`.
@@ -67,7 +67,7 @@ class ArmConfig:
     published: str = ""
     """The paper's name of this model (`results.published.published_models`), whose numbers then stand beside ours."""
     traits: dict[str, str] = dataclasses.field(default_factory=dict)
-    """What the report groups it by, as {"size": "7B"}; a published model has its method, size and family, and a
+    """Traits by which the report groups it, as {"size": "7B"}; a published model has its method, size and family, and a
     trained one its method.
     """
 
@@ -80,11 +80,11 @@ class StudyConfig:
     name: str
     """Title of the report."""
     seeds: tuple[Seed, ...]
-    """One training run of every trained arm for each, where the arm has none of its own."""
+    """Seeds of the training runs: each arm without seeds of its own is trained once for each."""
     arms: dict[str, ArmConfig]
     """Folder name -> arm."""
     measured_dtype: str = ""
-    """In which evaluation and drift hold parameters; "" for `model.param_dtype`, which trains."""
+    """The dtype in which evaluation and drift hold parameters; "" for `model.param_dtype`, which trains."""
     follow: bool = False
     """Whether runs keep all of their checkpoints, and each is evaluated and compared with the base."""
 

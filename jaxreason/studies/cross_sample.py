@@ -163,24 +163,24 @@ class CrossSampleConfig:
     """The settings of cross-sampling."""
 
     benchmark: Annotated[str, LEARNED]
-    """Of `eval.benchmarks`."""
+    """A name in `eval.benchmarks`."""
     decoding: Annotated[str, LEARNED] = "greedy"
-    """Of `eval.decodings`; greedy, without a penalty or a think budget."""
+    """A name in `eval.decodings`; greedy, without a penalty or a think budget."""
     variant: Annotated[VariantName, LEARNED] = "robust"
-    """Of the benchmark: how it is asked and graded."""
+    """Which variant of the benchmark is used: how it is asked and graded."""
     questions: Annotated[int, at_least(0), LEARNED] = 100
-    """How many, in the order of a hash of their ids; 0 for all."""
+    """The number of questions, in the order of a hash of their ids; 0 for all."""
     budgets: Annotated[tuple[Annotated[int, at_least(-1)], ...], FREE] = (
         *(0, 1, 2, 4, 8, 16, 32, 64),
         -1,
     )
-    """How many choices of the other model are taken at most; -1: no end."""
+    """The largest numbers of choices that are taken from the other model; -1: no limit."""
     rule: Annotated[Literal["largest", "first"], LEARNED] = "largest"
     """"largest" takes where the models differ most: from the n-th largest divergence on of the leading model's
     own reply; "first" takes at the first positions whose divergence is `threshold` or more, as the paper does.
     """
     threshold: Annotated[float, at_least(0), LEARNED] = 0.1
-    """Jensen-Shannon divergence in nats, of "first"."""
+    """The Jensen-Shannon divergence, in nats, of the rule "first"."""
     batch_size: Annotated[int, at_least(1), FREE] = 16
     """Rows, over all devices."""
 

@@ -42,7 +42,7 @@ class SourceConfig:
     """One source of questions."""
 
     data: DatasetConfig
-    """Where they lie; its task decides which gold answers can be used."""
+    """The dataset of the questions; its task decides which gold answers can be used."""
     level: Annotated[str, LEARNED] = ""
     """The column of its level or difficulty, one of `data.metadata`; "" where there is none."""
 
@@ -52,7 +52,7 @@ class QuestionsConfig:
     """The questions that `jaxreason questions` writes: their sources, and which are left out."""
 
     sources: dict[str, SourceConfig]
-    """Name -> source; of a question that occurs twice the first one stays, in the order of the names."""
+    """Sources by name. Of a question that occurs twice, the first one in the order of the names is kept."""
     near_duplicates: Annotated[bool, LEARNED] = True
     """Whether reworded ones are left out, too (`data.duplicates`)."""
     num_workers: Annotated[int, at_least(1), FREE] = 2

@@ -31,7 +31,7 @@ class MuonConfig:
     2502.16982).
     """
     num_iterations: Annotated[int, at_least(1), LEARNED]
-    """Of Newton and Schulz."""
+    """Iterations of Newton and Schulz."""
     embeddings: Annotated[bool, LEARNED]
     """Whether the token embedding and the output head get Muon too; otherwise AdamW, as all vectors do."""
 
@@ -41,15 +41,15 @@ class OptimizerConfig:
     """Fields of a recipe's `optimizer` section."""
 
     name: Annotated[str, LEARNED] = "adamw"
-    """Key of OPTIMIZERS."""
+    """A key of OPTIMIZERS."""
     learning_rate: Annotated[float, above(0), LEARNED] = needed()
-    """The peak."""
+    """The peak of the learning rate."""
     schedule: Annotated[str, LEARNED] = "cosine"
-    """Key of SCHEDULES; what follows the warm-up."""
+    """A key of SCHEDULES: the shape after the warm-up."""
     warmup_steps: Annotated[int, at_least(0), LEARNED] = 10
     """The rate rises linearly and reaches the peak at this step (counted from 1)."""
     final_fraction: Annotated[float, within(0, 1), LEARNED] = 0.0
-    """Of the peak, to which the rate falls by the end; `constant` does not read it."""
+    """The share of the peak that the rate falls to by the end; `constant` does not read it."""
     b1: Annotated[float, below(0, 1), LEARNED] = 0.9
     """Adam's decay of the first moment."""
     b2: Annotated[float, below(0, 1), LEARNED] = 0.95
@@ -57,11 +57,11 @@ class OptimizerConfig:
     eps: Annotated[float, above(0), LEARNED] = 1e-8
     """Added to the denominators."""
     weight_decay: Annotated[float, at_least(0), LEARNED] = 0.0
-    """Decoupled, times the learning rate; matrices only."""
+    """Decoupled weight decay, times the learning rate; on matrices only."""
     clip_norm: Annotated[float, at_least(0), LEARNED] = 1.0
     """Gradients of a larger global norm are scaled down to it; 0 = off."""
     state_dtype: Annotated[Literal["float32", "bfloat16", "float16"], LEARNED] = "float32"
-    """In which the first moment (momentum) is kept. The second is always float32: bfloat16 cannot hold a decay
+    """The dtype of the first moment (momentum). The second is always float32: bfloat16 cannot hold a decay
     of 0.999.
     """
     muon: MuonConfig | None = None

@@ -37,7 +37,7 @@ class SFTConfig:
     }
 
     datasets: Annotated[dict[str, DatasetConfig], FREE]  # claimed by the tokens that they give
-    """By a name of one's own; all their examples are used, each dataset's `limit` sets their proportions."""
+    """Datasets by name. All their examples are used; each dataset's `limit` sets their proportions."""
     every_reply: Annotated[bool, LEARNED] = False
     """Whether all replies of a conversation are learned (an example each) or the last."""
     tokenizer: Annotated[str, FREE] = ""  # claimed by the tokens that it makes of the data
@@ -45,7 +45,7 @@ class SFTConfig:
     thinking: Annotated[bool | None, LEARNED] = None
     """`enable_thinking` of the chat template; None leaves it to the template."""
     length: Annotated[int, at_least(1), LEARNED] = 2048
-    """Tokens of a row, and the most that an example may have."""
+    """Tokens of a row, and the largest number of tokens of an example."""
     pack: Annotated[bool, FREE] = True
     """Whether examples of a step share rows; otherwise each has one of its own."""
     batch_size: Annotated[int, at_least(1), LEARNED] = 64
@@ -59,7 +59,7 @@ class SFTConfig:
     optimizer: OptimizerConfig = needed()
     """The optimizer's section."""
     logprob_chunk: Annotated[int, at_least(1), FREE] = 512
-    """Positions of a row whose logits exist at a time."""
+    """Positions of a row whose logits are in memory at a time."""
     log_every: Annotated[int, at_least(1), FREE] = 10
     """Steps between two times that metrics are fetched from the devices and written."""
     checkpoint_every: Annotated[int, at_least(0), FREE] = 200
@@ -69,11 +69,11 @@ class SFTConfig:
     tensorboard: Annotated[bool, FREE] = False
     """Whether TensorBoard files are written too."""
     export_dtype: Annotated[ExportDtype, LEARNED] = "float32"
-    """Of the weights in model/."""
+    """The dtype of the weights in model/."""
     max_shard_bytes: Annotated[int, at_least(1), FREE] = 5 * 2**30
     """Size of one safetensors file in model/."""
     overlong: Annotated[Literal["drop", "cut"], LEARNED] = "drop"
-    """What becomes of examples longer than `length`: left out ("drop"), or cut by
+    """What is done with examples longer than `length`: left out ("drop"), or cut by
     `data.encoding.shared_lengths` ("cut"); both are counted in data.json.
     """
     schedule_epochs: Annotated[float, at_least(0), FREE] = 0.0
