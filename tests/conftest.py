@@ -2,6 +2,8 @@
 
 import atexit
 import collections
+import contextlib
+import ctypes
 import fcntl
 import gc
 import logging
@@ -46,18 +48,27 @@ def messages_go_where_pytest_looks():
 
 
 # A process may hold 65,530 maps of memory where Linux has its default. Each compiled program takes some, and LLVM ends
-# the process where there are no more.
+# the process where there are no more. Two workers should stay below 4 GB, torch and tensorflow included.
 MANY_MAPS = 8_000
+MUCH_MEMORY = 1_500_000_000  # bytes of a worker
 
 
 @pytest.fixture(scope="module", autouse=True)
 def programs_of_other_files_are_let_go():
-    """Frees compiled programs after a file's tests when there are many; what is needed again comes from the cache."""
+    """Frees compiled programs after a file's tests when they are many or large; the cache has what is needed again."""
     yield
-    maps = pathlib.Path("/proc/self/maps")
-    if "jax" in sys.modules and maps.exists() and maps.read_bytes().count(b"\n") > MANY_MAPS:
+    process = pathlib.Path("/proc/self")
+    if "jax" not in sys.modules or not process.exists():
+        return
+    pages = int((process / "statm").read_text().split()[1])
+    many = (process / "maps").read_bytes().count(b"\n") > MANY_MAPS
+    if many or pages * os.sysconf("SC_PAGE_SIZE") > MUCH_MEMORY:
         sys.modules["jax"].clear_caches()
         gc.collect()
+        with contextlib.suppress(
+            OSError, AttributeError
+        ):  # glibc alone has it: gives freed memory back
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def pytest_collection_modifyitems(items):
