@@ -82,6 +82,7 @@ class Checkpointer:
             raise UserError(f"{self._folder}: no such folder of checkpoints.")
         if self._keep is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
+            # Orbax writes under another name and renames at the end; what has that name was never finished.
             for path in _entries(self._folder):
                 if _HALF_WRITTEN in path.name and path.is_dir():
                     path.rmtree()
@@ -99,6 +100,7 @@ class Checkpointer:
             return
         self.wait()
         path = self._folder / str(step)
+        # Whoever lost the lease of the folder must not write: another run may have gone on from an older step.
         check_held()
         self._orbax.save(path, args=_SaveHashed(leaves_by_path(tree)), force=True)
         self._steps.append(step)
@@ -262,6 +264,7 @@ class _HashedTree(ocp.PyTreeCheckpointHandler):
 
     def finalize(self, directory: epath.Path) -> None:
         super().finalize(directory)
+        # On process 0, when all arrays are written: joins the checksums that each process has made of its own files.
         files: dict[str, Any] = {}
         for process in range(jax.process_count()):
             part = directory / _PART.format(process)
@@ -321,6 +324,7 @@ def _share_of_damage(path: epath.Path) -> str:
     """Describes the damage among the files that this process checks; it raises no error itself."""
     try:
         files = read_checksums(path / CHECKSUMS_FILE)
+        # Each process reads every n-th file, so that the hosts of a slice share the work of hashing.
         names = sorted(files)[jax.process_index() :: jax.process_count()]
         found = find_changed_files(path, files, names)
     except (UserError, OSError) as error:
@@ -341,6 +345,7 @@ def _remove(path: epath.Path) -> None:
     """Removes a checkpoint in one step where the file system can: readers find all of it or nothing."""
     check_held()
     if not is_remote(path):
+        # Removing file by file takes a while; under another name nobody takes it for a checkpoint meanwhile.
         path = path.rename(path.parent / f"{path.name}{_HALF_WRITTEN}-removed")
     path.rmtree()
 

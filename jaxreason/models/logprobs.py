@@ -241,6 +241,7 @@ def _highest(scores: Float[Array, "B C V"], count: int) -> Float[Array, "B C K"]
     """The highest score, from the highest of each device's part of the vocabulary, so that no part is gathered."""
     parts = axis_size("vocab")
     if parts > 1 and scores.shape[-1] % parts == 0:
+        # The highest k of all are among the highest k of each part. So each device finds its own, and k of each travel.
         apart = scores.reshape(*scores.shape[:-1], parts, -1)
         apart = constrain(apart, ("act_batch", None, "act_vocab", None))
         scores = jax.lax.top_k(apart, min(count, apart.shape[-1]))[0]
@@ -264,6 +265,7 @@ def _over_chunks(reduce: Callable, chunk: int, *arrays: Array):
         raise UserError(f"chunk={chunk}: expected at least one position.")
     length = arrays[0].shape[1]
     chunk = min(chunk, max(length, 1))
+    # Without the checkpoint the loop would keep the logits of every chunk for the backward pass, which is all of them.
     step = jax.checkpoint(lambda parts: reduce(*parts), prevent_cse=False)
     out = jax.lax.map(step, tuple(cut_blocks(chunk, x) for x in arrays))
     return jax.tree.map(lambda x: join_blocks(x, length), out)
@@ -276,6 +278,7 @@ def _first_zero(tree, segment_ids: Array | None):
         x = jnp.pad(x, ((0, 0), (1, 0)))
         if segment_ids is None:
             return x
+        # The first token of a segment was predicted from the last state of the segment before it, which is not its own.
         continues = segment_ids == jnp.pad(segment_ids, ((0, 0), (1, 0)))[:, :-1]
         return jnp.where(continues, x, 0)
 

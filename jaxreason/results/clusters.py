@@ -56,6 +56,7 @@ def cluster(models: Sequence[SampleScores]) -> Clustered:
         sums=np.stack([sums for sums, _ in columns], axis=1),
         sizes=np.stack([sizes for _, sizes in columns], axis=1),
         strata=np.array([names.index(subset) for subset, _ in labels]),
+        # Subsets count alike, whatever their numbers of questions.
         weights=np.full(len(names), 1 / len(names)),
         binary=all(_is_binary(scores) for scores in models),
     )
@@ -77,6 +78,7 @@ def _check_same(expected: list, got: list, number: int) -> None:
 
 
 def _sums(index: list[int], scores: SampleScores, num: int) -> tuple[np.ndarray, np.ndarray]:
+    # A sample that was not graded is left out of numerator and denominator; it counts neither right nor wrong.
     graded = ~np.isnan(scores.values)
     weights = np.where(graded, scores.weights, 0.0)
     values = np.where(graded, scores.values, 0.0)
@@ -168,6 +170,7 @@ def standard_errors(scores: Clustered) -> Float[np.ndarray, " K"]:
         if count == 1:
             variances.append(overall * (1 - overall))
             continue
+        # The sandwich estimator of a ratio of sums: samples of one question may agree as much as they like.
         residuals = sums - mean * sizes
         found = count / (count - 1) * (residuals**2).sum(0) / sizes.sum(0) ** 2
         added = (mean * count + 2) / (count + 4)

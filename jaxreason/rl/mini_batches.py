@@ -28,6 +28,7 @@ def pack_batches(
     num_batches = -(-len(groups) // config.mini_batch_prompts)
     if num_batches == 0:
         return [], []
+    # All batches of a run have one shape, so that the update is compiled once.
     packed = pack(groups, collected.weights[collected.trained], num_batches, programs.layout)
     return packed, [place_rows(mesh, one.rollouts) for one in packed]
 
@@ -49,6 +50,8 @@ def add_scores(
     batches = add_logprobs(config, programs, params, reference, batches)
     if not config.kl_as_reward or not batches:
         return collected.weights, batches
+    # The KL is part of the reward here, and advantages compare the rewards of a group: they are made anew on the host,
+    # after the passes have given the log-probs that the KL is made of.
     chosen, groups = np.flatnonzero(collected.trained), collected.trained_groups
     rewards = rewards_less_kl(config, group_rewards(groups), packed, batches)
     weights = collected.weights.copy()
@@ -75,6 +78,7 @@ def add_logprobs(
     """
     bare = list(batches)
     if needs_old(config):
+        # Of the parameters before any update: they are what the ratio of every later update is relative to.
         old = [programs.logprob_pass(params, b) for b in bare]
         batches = [b._replace(old_logprobs=x) for b, x in zip(batches, old, strict=True)]
     if needs_reference(config):
@@ -113,6 +117,7 @@ def failed_update(
     trained = [group.example.id for group in collected.trained_groups]
     for number, found in enumerate(measured):
         if _wrong(found):
+            # The updates go over the batches in turn, once for each epoch on them.
             index = number % len(batches)
             share = np.array_split(np.arange(len(trained)), len(batches))[index]
             return Failed([trained[i] for i in share], batches[index], found[NOT_FINITE])

@@ -180,10 +180,12 @@ def _fill(batch: list[_Sequence], layout: Layout) -> Packed:
     whole = {name: np.zeros(shape, np.int32) for name in ("tokens", "positions", "segment_ids")}
     real = ("loss_mask", "advantages", "sampler_logprobs", "sampled")
     arrays = whole | {name: np.zeros(shape, np.float32) for name in real}
+    # First fit with the longest first takes at most 11/9 of the rows of the best packing, and one more.
     longest_first = sorted(batch, key=lambda sequence: -len(sequence.tokens))
     lengths = [len(sequence.tokens) for sequence in longest_first]
     places = []
     for number, members in enumerate(first_fit(lengths, layout.row_length)):
+        # One micro-batch is filled after the other: those that stay empty are skipped on the devices.
         row, start = layout.place_of(number), 0
         for segment, index in enumerate(members, start=1):
             sequence, stop = longest_first[index], start + lengths[index]
@@ -191,8 +193,10 @@ def _fill(batch: list[_Sequence], layout: Layout) -> Packed:
             arrays["positions"][row, start:stop] = np.arange(lengths[index])
             arrays["segment_ids"][row, start:stop] = segment
             reply = slice(start + sequence.num_prompt, stop)
+            # Prompt tokens are in the row as context alone: no loss, no advantage.
             arrays["loss_mask"][row, reply] = 1.0
             arrays["advantages"][row, reply] = sequence.weight
+            # A given reply was not sampled, so there is no probability of the sampler to correct for.
             if sequence.logprobs:
                 arrays["sampler_logprobs"][row, reply] = sequence.logprobs
                 arrays["sampled"][row, reply] = 1.0

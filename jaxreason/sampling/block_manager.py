@@ -58,6 +58,7 @@ class BlockManager:
         if count > self.available:
             return None
         while len(self._free) < count:
+            # An OrderedDict in the order of release: the first has been unused for longest.
             page, _ = self._kept.popitem(last=False)
             self._forget(page)
             self._free.append(page)
@@ -108,6 +109,7 @@ class BlockManager:
         return dirty
 
     def _put_back(self, page: int) -> None:
+        # NaN times a masked weight of 0 is NaN: such a page is zeroed by the device before anybody gets it.
         if page in self._suspect:
             self._suspect.discard(page)
             self._dirty.append(page)

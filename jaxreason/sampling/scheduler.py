@@ -103,6 +103,7 @@ class Scheduler:
 
         Samples that wait are at most a sixteenth of the slots beyond the free ones: a prompt that waits keeps pages.
         """
+        # A sequence stays in the part of the mesh where it begins, whose pages it holds: the least loaded part.
         load, share = self._load(), len(self.slots) // len(self._pools)
         while (request := self._peek()) is not None:
             most = share + max(share // 16, 1)
@@ -257,6 +258,7 @@ class Scheduler:
         pages = shared + [0] * count
         decoding = self._decoding_of(request)
         reply = RunningSequence(request, row.started, decoding, limit, pages, len(shared), most)
+        # Samples share the full pages of their prompt. All but the last sample write on in a copy of its open page.
         is_last = shared is row.pages
         idle = not any(self._replies(part))
         if not self._has_room(part, count, idle, reply=reply, leaves=row if is_last else None):

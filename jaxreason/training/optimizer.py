@@ -113,6 +113,7 @@ def make_schedule(config: OptimizerConfig, num_steps: int) -> Schedule:
     )
     if warmup == 0:
         return decay
+    # The rate of the first step is above 0: a step at rate 0 would move Adam's moments and no weight.
     first = config.learning_rate / warmup
     rise = optax.linear_schedule(first, config.learning_rate, warmup - 1)
     return optax.join_schedules([rise, decay], [warmup])
@@ -185,6 +186,8 @@ def _muon(config: OptimizerConfig, schedule: Schedule, param_axes: Any):
             return optax.MaskedNode()
         return optax.contrib.MuonDimensionNumbers(*_matrix_dims(names))
 
+    # Layers are stacked in one array [L, I, O]: the dims say which two make the matrix, so that each layer is
+    # orthogonalised by itself.
     orthogonalised = _map_axes(dimensions, param_axes)
     muon = optax.chain(
         optax.contrib.scale_by_muon(
@@ -202,6 +205,7 @@ def _muon(config: OptimizerConfig, schedule: Schedule, param_axes: Any):
     )
     return optax.chain(
         optax.partition({"muon": muon, "adam": adam}, labels),
+        # After both, so that the decay is the same on matrices of Muon and of Adam.
         optax.add_decayed_weights(config.weight_decay, _map_axes(is_matrix, param_axes)),
         optax.scale_by_learning_rate(schedule),
     )
