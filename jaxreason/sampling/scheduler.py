@@ -297,10 +297,9 @@ class Scheduler:
             return True
         if not is_safe(free, claims, needs):
             return False
-        # An idle part takes whatever is safe, or it would wait for ever on a forecast that says no.
-        if (
-            idle or leaves is not None
-        ):  # what a row leaves to its last sample has counted since the row came
+        # An idle part takes whatever is safe, or it would wait for ever on a forecast that says no. The pages that a row
+        # leaves to its last sample have counted since the row came.
+        if idle or leaves is not None:
             return True
         return not self._waits[part] and self._welcome(part, count, row, reply)
 
