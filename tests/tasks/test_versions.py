@@ -11,7 +11,7 @@ def test_modules_are_found_however_they_are_imported():
         "from jaxreason.tasks import math, reply_text\nfrom jaxreason.tasks.letters import X as Y\n"
     )
     source += "import jaxreason.tasks.coqa\nfrom jaxreason.data.examples import Example\n"
-    assert used_modules(source) == [
+    assert list(used_modules(source)) == [
         "jaxreason.tasks.math",
         "jaxreason.tasks.reply_text",
         "jaxreason.tasks.letters",
