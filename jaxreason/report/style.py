@@ -1,19 +1,16 @@
 """How figures look: a colour and a marker for each arm, fonts, grids, legends, and labels that do not overlap."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
-from adjustText import adjust_text
-from jaxtyping import Float
-from matplotlib import font_manager
+from matplotlib import font_manager, transforms
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
+from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter
 
 from jaxreason.report.wording import MINUS, arm_labels, base_names
@@ -41,10 +38,6 @@ LEGEND_LINES, LEGEND_LINE = (
     0.17,
 )  # what the panels leave room for, and inches of each further one
 LEGEND_MARK, LEGEND_LETTER = 0.5, 0.062  # inches that a line and a letter of a legend take
-LABEL_STEPS = 100  # at most, in which labels are moved apart
-LABEL_OFFSET = (7, 5)  # pixels from a point to its label's first place
-LABEL_FAR = 18  # pixels; a label that is further away is joined to its point
-SAMPLED_EVERY = 5.0  # pixels of a line that labels keep off
 WIDE, NARROW = 9.2, 3.9  # inches: a page's column, and a phone's
 
 
@@ -158,76 +151,83 @@ class Label(NamedTuple):
 
 
 def place_labels(figure: Figure, panels: Sequence[tuple[Axes, Sequence[Label]]]) -> None:
-    """Writes each label beside its point, moved to where it covers no point, interval, zero line or other label.
-
-    A label that had to move far is joined to its point by a line. Call it when all is drawn.
-    """
-    figure.draw_without_rendering()  # the layout must be final: labels are placed in pixels
+    """Writes each label beside its point, on the first of several sides where it covers nothing."""
+    figure.draw_without_rendering()  # only then is it known where the panels lie
     figure.set_layout_engine("none")
     for axes, labels in panels:
-        if labels:
-            _place(axes, labels)
+        taken = [box for label in labels for box in _around(axes, label)]
+        frame = axes.get_window_extent()
+        taken += _axis_lines(axes, frame)
+        for label in labels:
+            tried = ((_cost(text, taken, frame), text) for text in _texts(axes, label))
+            best = next(tried)
+            for cost, text in tried:
+                if best[0] == 0:
+                    text.remove()
+                    break
+                worse = text if cost >= best[0] else best[1]
+                best = best if cost >= best[0] else (cost, text)
+                worse.remove()
+            taken.append(best[1].get_window_extent())
 
 
-def _place(axes: Axes, labels: Sequence[Label]) -> None:
-    texts = _first_places(axes, labels)
-    covered = np.concatenate([_covered(axes, label) for label in labels] + [_zero_lines(axes)])
-    adjust_text(
-        texts,
-        *axes.transData.inverted().transform(covered).T,
-        target_x=[label.x for label in labels],
-        target_y=[label.y for label in labels],
-        avoid_self=False,  # `covered` has the points
-        expand=(1.06, 1.12),
-        force_explode=(0.01, 0.02),
-        force_static=(0.1, 0.4),
-        iter_lim=LABEL_STEPS,  # and no time limit, so that the result is the same on every machine
-        min_arrow_len=LABEL_FAR,
-        ax=axes,
-        arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkB": 4},
-    )
+def _texts(axes: Axes, label: Label) -> Iterator[Annotation]:
+    for dx, dy, ha, va in _sides():
+        yield axes.annotate(
+            label.text,
+            (label.x, label.y),
+            (dx, dy),
+            textcoords="offset points",
+            ha=ha,
+            va=va,
+            color=label.look.colour,
+            fontweight="bold",
+            fontsize=8,
+            zorder=6,
+        )
 
 
-def _first_places(axes: Axes, labels: Sequence[Label]) -> list[Text]:
-    """Labels to the right of their points, or to the left where the panel ends before the label does.
-
-    `adjust_text` moves labels by small steps, and does not find the way to the other side of a point. Labels of equal
-    points begin one above another, since equal boxes would be pushed alike.
-    """
-    texts, placed = [], Counter()
-    style = {"fontweight": "bold", "fontsize": 8, "zorder": 6, "va": "bottom"}
-    for label in labels:
-        x, y = axes.transData.transform((label.x, label.y))
-        text = axes.text(0, 0, label.text, color=label.look.colour, **style)
-        width, height = text.get_window_extent().size
-        left = x + LABEL_OFFSET[0] + width > axes.get_window_extent().x1
-        text.set_horizontalalignment("right" if left else "left")
-        above = LABEL_OFFSET[1] + height * placed[round(x), round(y)]
-        aside = -LABEL_OFFSET[0] if left else LABEL_OFFSET[0]
-        text.set_position(axes.transData.inverted().transform((x + aside, y + above)))
-        placed[round(x), round(y)] += 1
-        texts.append(text)
-    return texts
+def _cost(text: Annotation, taken: Sequence[transforms.Bbox], frame: transforms.Bbox) -> float:
+    """How many things a label covers; leaving the panel is worse."""
+    box = text.get_window_extent()
+    across = frame.x0 <= box.x0 and box.x1 <= frame.x1
+    along = frame.y0 <= box.y0 and box.y1 <= frame.y1
+    return sum(box.overlaps(other) for other in taken) + 3 * (not across) + 2 * (not along)
 
 
-def _covered(axes: Axes, label: Label) -> Float[np.ndarray, "N 2"]:
-    """Places, in pixels, that no label may cover: around a point and its seeds, and along its intervals."""
-    marks = axes.transData.transform([(label.x, label.y), *label.seeds])
-    around = np.array([(dx, dy) for dx in (-5, 0, 5) for dy in (-5, 0, 5)])
-    ends = axes.transData.transform(list(zip(label.across, label.along, strict=True)))
-    x, y = (np.arange(low, high + 1, SAMPLED_EVERY) for low, high in ends.T)
-    across = np.stack([x, np.full_like(x, marks[0, 1])], 1)
-    along = np.stack([np.full_like(y, marks[0, 0]), y], 1)
-    return np.concatenate([(marks[:, None] + around).reshape(-1, 2), across, along])
+def _sides() -> Iterator[tuple[float, float, str, str]]:
+    for far in (5, 12, 20, 30):
+        yield far, far, "left", "bottom"
+        yield far, -far, "left", "top"
+        yield -far, far, "right", "bottom"
+        yield -far, -far, "right", "top"
+    for far in (8, 24):
+        yield far, 0, "left", "center"
+        yield -far, 0, "right", "center"
+        yield 0, far, "center", "bottom"
+        yield 0, -far, "center", "top"
 
 
-def _zero_lines(axes: Axes) -> Float[np.ndarray, "N 2"]:
-    """Places, in pixels, along the lines through zero."""
-    frame, (x, y) = axes.get_window_extent(), axes.transData.transform((0, 0))
-    across = np.arange(frame.x0, frame.x1, SAMPLED_EVERY)
-    along = np.arange(frame.y0, frame.y1, SAMPLED_EVERY)
-    horizontal = np.stack([across, np.full_like(across, y)], 1)
-    return np.concatenate([horizontal, np.stack([np.full_like(along, x), along], 1)])
+def _around(axes: Axes, label: Label) -> list[transforms.Bbox]:
+    """The boxes of a point, of its intervals and of its seeds, on the page."""
+    x, y = axes.transData.transform((label.x, label.y))
+    ends = zip(label.across, label.along, strict=True)
+    low, high = (axes.transData.transform(end) for end in ends)
+    seeds = [axes.transData.transform(seed) for seed in label.seeds]
+    boxes = [
+        (x - 5, y - 5, x + 5, y + 5),
+        (low[0], y - 1, high[0], y + 1),
+        (x - 1, low[1], x + 1, high[1]),
+        *((a - 3, b - 3, a + 3, b + 3) for a, b in seeds),
+    ]
+    return [transforms.Bbox.from_extents(*box) for box in boxes]
+
+
+def _axis_lines(axes: Axes, frame: transforms.Bbox) -> list[transforms.Bbox]:
+    """The boxes of the lines through zero."""
+    x, y = axes.transData.transform((0, 0))
+    boxes = ((x - 1, frame.y0, x + 1, frame.y1), (frame.x0, y - 1, frame.x1, y + 1))
+    return [transforms.Bbox.from_extents(*box) for box in boxes]
 
 
 def name_rows(
