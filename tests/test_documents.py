@@ -119,6 +119,12 @@ def test_a_python_example_runs_as_it_stands(text, checkout, dicts_as_they_were):
         exec(program, {})
 
 
+def test_the_page_of_commands_has_an_example_of_every_verb():
+    text = "".join(blocks(ROOT / "docs" / "commands.md", "bash"))
+    shown = {line.split()[1] for line in text.splitlines() if line.startswith("jaxreason ")}
+    assert shown == set(cli.VERBS)
+
+
 @pytest.mark.parametrize("arguments", commands())
 def test_a_command_line_names_a_verb_flags_a_recipe_and_fields_that_exist(arguments, checkout):
     verb, *rest = arguments
