@@ -152,7 +152,7 @@ class Label(NamedTuple):
 
 def place_labels(figure: Figure, panels: Sequence[tuple[Axes, Sequence[Label]]]) -> None:
     """Writes each label beside its point, on the first of several sides where it covers nothing."""
-    # adjustText does the same in as much code. It moved labels onto zero lines, and crowded ones away from their points.
+    # adjustText takes as much code. It moved labels onto zero lines, and crowded ones away from their points.
     figure.draw_without_rendering()  # only then is it known where the panels lie
     figure.set_layout_engine("none")
     for axes, labels in panels:

@@ -297,7 +297,7 @@ class Scheduler:
             return True
         if not is_safe(free, claims, needs):
             return False
-        # An idle part takes whatever is safe, or it would wait for ever on a forecast that says no. The pages that a row
+        # An idle part takes whatever is safe, or it would wait for ever on a forecast that says no. Pages that a row
         # leaves to its last sample have counted since the row came.
         if idle or leaves is not None:
             return True
