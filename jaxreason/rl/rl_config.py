@@ -86,7 +86,7 @@ class RLConfig:
     dynamic_sampling: DynamicSamplingConfig = DynamicSamplingConfig()
     """How groups of equal rewards are handled."""
     advantage: Annotated[str, LEARNED] = "grpo"
-    """A key of ADVANTAGES: what each reply's log-probability is multiplied by."""
+    """A key of WEIGHTS (`rl.advantages`): what each reply's log-probability is multiplied by."""
     policy_loss: PolicyLossConfig = PolicyLossConfig()
     """The policy loss and its parameters."""
     old_logprobs: Annotated[Literal["when_needed", "always"], LEARNED] = "when_needed"
