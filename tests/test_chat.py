@@ -75,7 +75,10 @@ class Terminal:
 
 @pytest.fixture
 def terminal():
+    # As a shell starts programs in the foreground. In the background it has them ignore Ctrl-C, and tests with them.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     opened = Terminal()
+    signal.signal(signal.SIGINT, before)
     yield opened
     opened.process.kill()
     opened.process.wait()

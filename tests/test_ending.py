@@ -217,6 +217,7 @@ for part in path:
     owner = getattr(owner, part)
 def broken(*arguments, **named):
     raise {error}
+getattr(owner, name)  # or nothing would be broken
 setattr(owner, name, broken)
 """
 FULL = 'OSError(28, "No space left on device", "some/file")'
@@ -225,7 +226,7 @@ FAULT = 'RuntimeError("a fault of ours")'
 FAULTS = [
     (1, "jaxreason.sampling.engine", "Engine.generate", FAULT, 1),
     (0, "jaxreason.evaluation.evaluator", "grade_parts", FULL, 1),
-    (0, "jaxreason.models.huggingface", "_write_file", FULL, 2),
+    (0, "jaxreason.models.hf_export", "_write_file", FULL, 2),
     (1, "jaxreason.analysis.drift", "_Run._measure_unit", FAULT, 4),
     (0, "jaxreason.report.build", "_write_tables", FULL, 6),
 ]

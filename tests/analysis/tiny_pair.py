@@ -5,6 +5,7 @@ import json
 import pathlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from sample_lines import SCORED, write_samples
 
@@ -56,9 +57,14 @@ def tiny_model():
     return make_model(model_config(""), architecture_from_hf(HF_CONFIG))
 
 
-@functools.cache
 def params_of(seed: int):
-    return init_params(tiny_model(), jax.random.key(seed))
+    return jax.tree.map(jnp.asarray, _params_on_host(seed))
+
+
+@functools.cache
+def _params_on_host(seed: int):
+    """As numpy arrays: those of jax stay on the devices of the mesh that is set when they are made first."""
+    return jax.tree.map(np.asarray, init_params(tiny_model(), jax.random.key(seed)))
 
 
 def mesh_of(num_devices: int):
