@@ -29,7 +29,7 @@ HELP = (
 @unclaimed("nothing is kept")
 @dataclass(frozen=True)
 class ChatConfig:
-    """How the model answers."""
+    """The settings of a conversation."""
 
     decoding: Annotated[SamplingParams, defaults(temperature=0.7, top_p=0.95)]
     """How tokens are chosen."""

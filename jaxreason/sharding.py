@@ -51,7 +51,7 @@ ROWS = ("act_batch",)  # names of rows on their way to devices: their positions 
 @unclaimed("it says where")
 @dataclass(frozen=True)
 class MeshConfig:
-    """How many devices each mesh axis has; one of them may be -1, which means the rest."""
+    """The number of devices of each mesh axis; one of them may be -1, which means the rest."""
 
     data: Annotated[int, at_least(1, -1)] = 1
     """Copies of the model, each with its own rows; they exchange only gradients."""

@@ -1,1 +1,1 @@
-"""How far a tuned model drifted from its base."""
+"""Drift analysis: the distance of a tuned model from its base."""

@@ -61,7 +61,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class DriftConfig:
-    """How drift is measured."""
+    """The settings of drift analysis."""
 
     metrics: Annotated[tuple[str, ...], FREE] = tuple(METRICS)
     """The metrics to compute: keys of METRICS."""

@@ -49,7 +49,7 @@ class Unit:
 
 
 class Batching(NamedTuple):
-    """How many rows a batch has: fewer of longer texts, always a multiple of the mesh's parts.
+    """The sizes of batches: fewer rows for longer texts, always a multiple of the mesh's parts.
 
     Attributes:
       rows: the most, over all devices.

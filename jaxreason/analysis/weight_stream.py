@@ -131,7 +131,7 @@ def _against(base: Factors, update: Factors, change: np.ndarray, count: int) -> 
 
 
 def _moved(base: Factors, tuned: Factors, count: int) -> dict[str, float]:
-    """How far the matrix' own singular values and leading directions moved."""
+    """The movement of a matrix' own singular values and leading directions."""
     shared = min(len(base.values), len(tuned.values))
     first, second = (f.values[:shared].astype(np.float64) for f in (base, tuned))
     size = float(np.linalg.norm(first))

@@ -43,7 +43,7 @@ class TokenBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """How sequences become batches.
+    """The settings that turn sequences into batches.
 
     Attributes:
       batch_size: sequences of a step, over all hosts; the last step of a run may have fewer.

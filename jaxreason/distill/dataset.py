@@ -50,7 +50,7 @@ def think_response(reply: Judged) -> str:
 
 
 def whole_text(reply: Judged) -> str:
-    """All that a reply says, thoughts included."""
+    """The whole text of a reply, thoughts included."""
     return think_response(reply) or reply.parts.text
 
 

@@ -127,7 +127,7 @@ class Asking:
         return not self._left
 
     def told_failed(self) -> int:
-        """How many replies could not be had; says why."""
+        """The number of replies that could not be had; the log says why."""
         for why, number in self._failed.most_common(3):
             _LOG.warning("%s: %d calls were not answered: %s", self._config.url, number, why)
         return self._failed.total()

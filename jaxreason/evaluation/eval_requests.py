@@ -86,7 +86,7 @@ def _generate(
     seed: int,
     check: Callable[[], None],
 ) -> Iterator[tuple[EvalJob, EvalReply]]:
-    """All samples of a question are made again where one is missing: they share its prefill.
+    """Samples all replies of a question again if one is missing, since they share its prefill.
 
     Long prompts come first: a step reads the cache as far as the longest of its sequences, and the replies that end
     last are then not those that take longest to begin.

@@ -47,7 +47,7 @@ class OwnBenchmark:
 @unclaimed("by its prompts and decodings")
 @dataclass(frozen=True)
 class BenchmarkRun:
-    """How much of a benchmark is run."""
+    """The part of a benchmark that is run, and how."""
 
     limit: Annotated[int, at_least(0)]
     """Questions, drawn by `items_seed`; 0 for all."""
@@ -109,7 +109,7 @@ class EvalConfig:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """How a model is asked, as far as twins may differ in it."""
+        """The settings of an evaluation in which twins may differ."""
         return {name: getattr(self, name) for name in ASKED}
 
 

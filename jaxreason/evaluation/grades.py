@@ -52,7 +52,7 @@ def grade_head(job: EvalJob, task: str, code_isolation: str = "auto") -> dict[st
 
 
 def isolation_of(folder: epath.Path, key: SampleKey, task: str) -> str | None:
-    """How programs were locked in when a grade file was made; None where none were run."""
+    """The isolation of programs when a grade file was made; None if none were run."""
     head = _head(grade_head_path(folder, key, task))
     told = head.get(TOLD) if isinstance(head, dict) else None
     return told.get("isolation") if isinstance(told, dict) else None

@@ -35,7 +35,7 @@ NO_INDEX = f"transfer: the index is undefined, since it compares {MATH} with oth
 @unclaimed("the index is made anew at each start")
 @dataclasses.dataclass(frozen=True)
 class TransferConfig:
-    """How the index is computed."""
+    """The settings of the transferability index."""
 
     modes: tuple[str, ...] = ("v1_relative", "v2_literal", "v2_pooled", "paper_scales")
     """Keys of `transfer_index.DEGREES`, one set of rows each."""

@@ -1,4 +1,4 @@
-"""How fast devices multiply at best. No jax."""
+"""Peak speeds of devices. No jax."""
 
 # Peak bfloat16 FLOP/s of the matrix products of one device, by the makers; where from is in `plan.slices`.
 PEAK_FLOPS = {

@@ -245,7 +245,7 @@ def _name_tied_head(
 
 
 def _is_copy_of_embedding(key: str, file: Any, targets: Mapping, files: Mapping[str, Any]) -> bool:
-    """Whether this is the head of a model with tied embeddings, stored though it is the embedding again."""
+    """Whether this is the stored head of a model with tied embeddings, equal to the embedding."""
     if key != _HEAD or key in targets:
         return False
     owner = next((f for f in files.values() if _EMBEDDING in f.tensors()), None)

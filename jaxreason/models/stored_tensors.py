@@ -63,7 +63,7 @@ class StoredTensor:
 
     @property
     def is_matrix(self) -> bool:
-        """Whether it is a linear map within a layer, with singular values that mean something."""
+        """Whether the tensor is a linear map within a layer, so that its singular values have a meaning."""
         return len(self.shape) == 2 and self.place[0].startswith("layers.")
 
     def blocks(self, rows: int | None = None) -> Iterator[Shaped[np.ndarray, "..."]]:

@@ -68,7 +68,7 @@ class Timed:
 
     @property
     def best(self) -> float:
-        """All overlapped."""
+        """The time if everything overlaps."""
         return max(self.compute, self.memory, self.links)
 
     @property

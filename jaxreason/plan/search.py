@@ -38,7 +38,7 @@ Make = Callable[[Any, Model, Mesh], list[Program]]
 
 @dataclass(frozen=True)
 class Way:
-    """How a step is run: `model.remat`, `model.unroll` and `micro_batch_rows`, in rows of all devices."""
+    """A way to run a step: `model.remat`, `model.unroll` and `micro_batch_rows`, in rows of all devices."""
 
     remat: str
     unroll: int

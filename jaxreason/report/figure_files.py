@@ -1,4 +1,4 @@
-"""How a figure becomes files: wide and narrow SVG and a PNG, with panel titles that fit."""
+"""Writes a figure to files: wide and narrow SVG and a PNG, with panel titles that fit."""
 
 import io
 import re

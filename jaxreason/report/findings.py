@@ -155,7 +155,7 @@ def _lengths(summary: dict) -> list[str]:
 
 
 def limits(summary: dict[str, Any]) -> list[str]:
-    """How far the design limits what may be concluded."""
+    """The limits of the study's design on its conclusions."""
     percent = f"{100 * summary['confidence']:g}\u2009%"
     seeds = sorted(
         {len(arm["seeds_evaluated"]) for arm in summary["arms"] if arm["seeds_evaluated"]}

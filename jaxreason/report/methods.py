@@ -1,4 +1,4 @@
-"""How to read the report and how its numbers are made: texts that the page and the markdown share."""
+"""Texts on how to read the report and how its numbers are made, for the page and the markdown."""
 
 from typing import Any, NamedTuple
 

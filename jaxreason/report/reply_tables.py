@@ -1,4 +1,4 @@
-"""How models were asked and what their replies were like: rows of summary.json and their tables."""
+"""Rows and tables on how models were asked and on the form of their replies."""
 
 from typing import Any
 

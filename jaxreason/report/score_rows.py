@@ -28,7 +28,7 @@ RunKey = tuple[str, int]  # arm and seed
 
 @dataclass(frozen=True)
 class Resampling:
-    """How intervals are made."""
+    """The settings of bootstrap intervals."""
 
     confidence: float
     resamples: int

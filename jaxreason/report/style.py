@@ -1,4 +1,4 @@
-"""How figures look: a colour and a marker for each arm, fonts, grids, legends, and labels that do not overlap."""
+"""The look of figures: a colour and a marker for each arm, fonts, grids, legends, and labels that do not overlap."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -42,7 +42,7 @@ WIDE, NARROW = 9.2, 3.9  # inches: a page's column, and a phone's
 
 
 class Look(NamedTuple):
-    """How a model is drawn."""
+    """The colour and marker of a model."""
 
     colour: str
     marker: str

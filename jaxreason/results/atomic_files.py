@@ -31,7 +31,7 @@ def absolute(path: epath.PathLike) -> epath.Path:
 
 
 def is_remote(path: epath.PathLike) -> bool:
-    """Whether it is on a bucket, where an object is written whole, and nothing is appended to or renamed."""
+    """Whether a path is on a bucket, where objects are written whole and cannot be appended to or renamed."""
     return "://" in os.fspath(path)
 
 

@@ -58,7 +58,7 @@ class Sample:
 
     @property
     def given(self) -> bool:
-        """Whether it was taken from the question's row, not sampled."""
+        """Whether the reply was taken from the question's row, not sampled."""
         return self.completion.finish_reason == GIVEN
 
 

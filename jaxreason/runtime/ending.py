@@ -1,4 +1,4 @@
-"""How the processes of a job end: all together, with the reason of the first.
+"""The end of a job's processes: they end together, with the reason of the first.
 
 A process that stops alone leaves the others in a collective, where they would wait for it without end. So the one that
 an exception leaves writes why into the key-value store of JAX's coordination service, and a thread of every

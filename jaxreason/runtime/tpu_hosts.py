@@ -1,4 +1,4 @@
-"""How many hosts the TPU slices of this machine have: on a Cloud TPU VM its metadata server says it, no variable."""
+"""The number of hosts of this machine's TPU slice, from the metadata server of the Cloud TPU VM."""
 
 import re
 import time

@@ -51,7 +51,7 @@ def is_safe(free: int, running: Iterable[Claim], waiting: Iterable[int]) -> bool
 
 
 class Lengths:
-    """How long replies were."""
+    """The lengths of the replies so far."""
 
     def __init__(self):
         self._seen: deque[tuple[int, bool]] = deque(maxlen=KEPT)
@@ -121,14 +121,14 @@ class Forecast:
         self._count, self._mean, self._variance = len(found), mean.cumsum(1), variance.cumsum(1)
 
     def useful(self, free: int) -> int:
-        """How many, the first so many, had best go on with `free` pages; at least 1 where there are any."""
+        """The best number of replies, from the first on, to go on with `free` pages; at least 1 if there are any."""
         if self._count == 0:
             return 0
         counts = np.arange(1, self._count + 1)
         return int(np.argmax(_value(counts, self._mean, self._variance, free))) + 1
 
     def welcomes(self, reply: Growth, free: int, taken: int) -> bool:
-        """Whether it is of use that one more begins, with `taken` of `free` pages; if so it counts from now on."""
+        """Whether one more reply is worth the `taken` pages of `free`; if so it counts from now on."""
         now = self._mean[:, -1:], self._variance[:, -1:]
         new = self._growth(np.array([reply], np.int64))
         if self._count:

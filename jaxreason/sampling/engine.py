@@ -217,7 +217,7 @@ class Engine:
         return self._run
 
     def _compile(self) -> None:
-        """All programs, side by side, before the first is called: each would be compiled when its turn comes."""
+        """Compiles all programs side by side before the first call; else each would be compiled when its turn comes."""
         if self._compiling is None:
             ends = self._stop_ids, self._close_think
             calls = engine_calls(self._model, self._mesh, self._config, *ends)

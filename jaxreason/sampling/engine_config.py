@@ -76,7 +76,7 @@ class SamplerConfig:
 
     @property
     def weights(self) -> WeightLayout:
-        """How weights are kept."""
+        """The layout of the sampler's weights."""
         return WeightLayout(self.weight_dtype, self.gather_weights)
 
     @property

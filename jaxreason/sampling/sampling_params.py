@@ -9,7 +9,7 @@ from jaxreason.errors import UserError
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How replies are chosen, and where they end.
+    """The choice of tokens of a reply, and its end.
 
     Raises:
         ValueError: A field is out of range; names the field.

@@ -318,7 +318,7 @@ class Scheduler:
         return self._forecasts[part].welcomes(new, free, count)
 
     def _number_going(self, part: int, replies: list[tuple[int, RunningSequence]]) -> int:
-        """How many of a part's replies, the first so many, had best take pages."""
+        """The best number of a part's replies, counted from the first, to take pages."""
         free, needs = self._pools[part].available, [self._claim(reply).need for _, reply in replies]
         if sum(needs) <= free:
             return len(replies)

@@ -254,7 +254,7 @@ class ServerMetrics(Collector):
         self._engine_thread, self._stats, self._responses = engine_thread, stats, responses
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics; prometheus_client adds `_total` to the names of counters."""
+        """Yields all metrics; prometheus_client adds `_total` to the names of counters."""
         yield self._count_responses()
         running, waiting = self._engine_thread.load()
         text = "Replies that the engine is working on."

@@ -196,7 +196,7 @@ class Preprocessor:
             raise ApiError(400, message, name, TOO_LONG)
 
     def _max_tokens(self, prompts: Sequence, wanted: int | None, least: int) -> int:
-        """How long replies may be: what was asked for, which must fit, or the default as far as it fits."""
+        """The limit of a reply: the requested one, which must fit, or the default cut to what fits."""
         size, longest = self._config.sampler.max_length, max(map(len, prompts))
         if wanted is None:
             wanted = max(min(self._config.decoding.max_tokens, size - longest), 1)

@@ -219,7 +219,7 @@ def _handling(actions: dict[signal.Signals, Callable[[], Any]]) -> Iterator[None
 
 
 def uvicorn_config(app: Callable, timeout_s: float, most: int, drain_s: int) -> uvicorn.Config:
-    """How uvicorn serves the application: slow clients and many of them cost little.
+    """Settings of uvicorn under which many or slow clients cost little.
 
     Args:
       app: the ASGI application.

@@ -81,7 +81,7 @@ class CrossQuestions:
 
 @dataclass(frozen=True)
 class ChoiceRows:
-    """How a pass over the questions takes choices.
+    """The rules by which a pass over the questions takes choices.
 
     Attributes:
       number: of rows of a batch.

@@ -313,7 +313,7 @@ class Follower:
         on_process_zero(lambda: self._write(complete))
 
     def _is_scored(self, step: int) -> bool:
-        """Whether its evaluation is finished, and made as that of the base (or of the study's arm) is now."""
+        """Whether the step's evaluation is finished, with the present settings of the base (or of the arm)."""
         own, model = self._places.evaluation(step), self._places.model()
         if not (own / SCORES).exists():
             return False

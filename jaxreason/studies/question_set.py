@@ -224,7 +224,7 @@ def prepare_questions(
 
 
 def _write_all(config: ml_collections.ConfigDict, folder: epath.Path) -> None:
-    """All are compared before the first is written; those that are read from sources come last."""
+    """Compares all questions before the first is written; those that are read from sources come last."""
     texts = {}
     for name, (cls, make_files) in WRITERS.items():
         if name in config:

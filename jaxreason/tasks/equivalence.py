@@ -57,7 +57,7 @@ PRIME = re.compile(r"\d\s*(?:'|\^\s*\{?\\prime)")  # minutes of an angle, or fee
 
 @dataclass(frozen=True)
 class Rules:
-    """How two answers are compared.
+    """The rules by which two answers are compared.
 
     Attributes:
       strict: whether the answer must be written out, exact and in the unit of the gold one.

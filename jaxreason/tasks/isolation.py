@@ -69,7 +69,7 @@ def use_isolation(setting: str) -> None:
 
 
 def isolation_in_use() -> Isolation:
-    """How this process locks programs in. Raises what `find_isolation` raises."""
+    """The isolation of programs in this process. Raises what `find_isolation` raises."""
     return find_isolation(_in_use[0])
 
 

@@ -84,7 +84,7 @@ def _fork_first_process() -> None:
 
 
 def run(request: dict[str, Any], settings: dict[str, Any]) -> tuple[str, float, bytes]:
-    """How the program ended ("finished", "failed", "timeout", "output"), seconds, and its output."""
+    """Runs a program. Returns its end ("finished", "failed", "timeout", "output"), seconds, and its output."""
     began = time.monotonic()
     reading, writing = os.pipe()
     child = os.fork()

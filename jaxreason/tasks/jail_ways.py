@@ -98,7 +98,7 @@ def command(isolation: Isolation, module: str, call: str) -> list[str]:
 
 
 def jail_environment() -> dict[str, str]:
-    """All that a program can read of its environment; the same order of sets in every run."""
+    """The environment of a jailed program; it makes sets iterate in the same order in every run."""
     names = {
         "PATH": "/usr/bin:/bin",
         "LANG": "C.UTF-8",

@@ -70,7 +70,7 @@ SHOWN_FIRST = ("loss", "reward")
 
 
 class ProgressBar:
-    """How far a stage is: a bar on a terminal, plain lines elsewhere, nothing on other processes.
+    """The progress of a stage: a bar on a terminal, plain lines elsewhere, nothing on other processes.
 
     Args:
       stage: its name.

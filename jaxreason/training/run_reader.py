@@ -51,7 +51,7 @@ class TrainedRun:
 
     @property
     def stage(self) -> str:
-        """How it trains: "sft" or "rl"."""
+        """The stage of the run: "sft" or "rl"."""
         return self.claimed["stage"]
 
     @property
@@ -60,7 +60,7 @@ class TrainedRun:
         return self.folder / CHECKPOINTS
 
     def ended(self) -> bool:
-        """Whether it has written everything."""
+        """Whether the run has written everything."""
         return (self.folder / DONE).exists()
 
 

@@ -42,7 +42,7 @@ class Verb:
 
     @property
     def on_devices(self) -> bool:
-        """Whether it runs on a mesh of all devices of all processes."""
+        """Whether the verb runs on a mesh of all devices of all processes."""
         return "mesh" in self.sections and self.run not in (
             stages.plan_verb,
             recipe_check.check_verb,

@@ -25,7 +25,7 @@ BOXED = "{prompt}\n\nEnd with the answer in \\boxed{{}}."
 
 @dataclass(frozen=True)
 class Columns:
-    """How a file is read.
+    """The columns of a file and what they mean.
 
     Attributes:
       fields: our names to its columns.

@@ -1,4 +1,4 @@
-"""How a call ends: what a user can mend is one message without a traceback; anything else shows where it came from."""
+"""The end of a call: one message for errors that a user can mend, a traceback for all others."""
 
 import errno
 import os

@@ -117,7 +117,7 @@ def _rollouts(folder: epath.Path, replies: int) -> Iterator[str]:
 
 
 def _arms(folder: epath.Path) -> Iterator[str]:
-    """How far each model of a study is."""
+    """The progress of each model of a study."""
     rows = [["model", "trained", "evaluated", "drift measured"]]
     manifest = read_manifest(folder)
     names = [one["name"] for one in (*bases_of(manifest), *manifest["arms"])]
