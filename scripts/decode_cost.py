@@ -37,7 +37,7 @@ from jaxreason.plan.slices import generation_of  # noqa: E402
 from jaxreason.sampling.cache_engine import CacheDtype  # noqa: E402
 from jaxreason.sampling.device_programs import make_device_programs  # noqa: E402
 from jaxreason.sampling.engine_config import EngineSizes  # noqa: E402
-from jaxreason.sampling.slot_admission import NEVER  # noqa: E402
+from jaxreason.sampling.sequences import NEVER  # noqa: E402
 from jaxreason.sharding import MeshConfig, make_mesh  # noqa: E402
 
 

@@ -42,8 +42,8 @@ from jaxreason.results.sample_files import SampleKey, read_samples
 from jaxreason.results.training_files import read_metrics
 from jaxreason.sharding import MeshConfig, make_mesh
 from jaxreason.tasks.verify import VerifierPool
-from jaxreason.tracking import metrics
-from jaxreason.tracking.metrics import MetricsWriter
+from jaxreason.tracking import metric_logger
+from jaxreason.tracking.metric_logger import MetricsWriter
 from jaxreason.verbs.call import Call
 from jaxreason.verbs.log_file import LogFile
 from jaxreason.verbs.run_view import show_verb
@@ -207,7 +207,7 @@ def test_metrics_are_in_the_bucket_after_each_flush_and_one_object_at_the_end(st
 
 
 def test_event_files_are_copied_whole_to_a_bucket(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(metrics, "SECONDS_BETWEEN_COPIES", 0.0)
+    monkeypatch.setattr(metric_logger, "SECONDS_BETWEEN_COPIES", 0.0)
     with MetricsWriter(RUN, "sft", 10, True, 0) as out:
         out.write(1, {"loss": 1.0})
         out.flush()

@@ -8,8 +8,8 @@ import numpy as np
 import rich.console
 from tensorboardX.proto import event_pb2
 
-from jaxreason.tracking import metrics
-from jaxreason.tracking.metrics import MetricsWriter, ProgressBar
+from jaxreason.tracking import metric_logger
+from jaxreason.tracking.metric_logger import MetricsWriter, ProgressBar
 
 
 def console(terminal):
@@ -48,7 +48,7 @@ def test_a_resumed_run_drops_later_lines_and_a_half_written_one(tmp_path):
 
 def test_without_a_terminal_there_are_few_plain_lines(tmp_path, monkeypatch):
     clock = iter(np.arange(0.0, 1000.0, 2.5))
-    monkeypatch.setattr(metrics.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(metric_logger.time, "monotonic", lambda: float(next(clock)))
     out = console(False)
     progress = ProgressBar("rl", 10, 0, out)
     for step in range(1, 11):
@@ -61,7 +61,7 @@ def test_without_a_terminal_there_are_few_plain_lines(tmp_path, monkeypatch):
 
 def test_time_left_goes_by_the_speed_of_this_run_alone(tmp_path, monkeypatch):
     clock = iter([0.0, 10.0])
-    monkeypatch.setattr(metrics.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(metric_logger.time, "monotonic", lambda: next(clock))
     out = console(False)
     ProgressBar("sft", 100, 80, out).update(81, "loss 1")
     assert out.file.getvalue() == "sft  81/100  loss 1  3:10 left\n"

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from jaxreason.errors import UserError
-from jaxreason.tracking.metrics import MetricsWriter
+from jaxreason.tracking.metric_logger import MetricsWriter
 from jaxreason.tracking.trackers import Tracker, check_tracker
 
 # What stands in for the libraries, which the tests do not install: it writes down how it was called.

@@ -23,7 +23,7 @@ from jaxreason.distill.passes import Pass, TeacherQuestion, reply_line, reply_se
 from jaxreason.errors import UserError
 from jaxreason.results.jsonl import JsonlWriter
 from jaxreason.tasks.reply_text import cut_at
-from jaxreason.tracking.metrics import ProgressBar
+from jaxreason.tracking.metric_logger import ProgressBar
 
 _LOG = logging.getLogger(__name__)
 ROUND_S = 2.0

@@ -17,7 +17,7 @@ from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_config import SamplerConfig
 from jaxreason.sampling.sampling_params import Completion, Request
 from jaxreason.tasks.reply_text import cut_at
-from jaxreason.tracking.metrics import ProgressBar
+from jaxreason.tracking.metric_logger import ProgressBar
 
 SEED_BITS = 64
 

@@ -52,7 +52,7 @@ from jaxreason.sampling.engine import Engine
 from jaxreason.tasks.isolation import find_isolation
 from jaxreason.tasks.registry import TASKS
 from jaxreason.tasks.verify import VerifierPool
-from jaxreason.tracking.metrics import ProgressBar
+from jaxreason.tracking.metric_logger import ProgressBar
 
 _LOG = logging.getLogger(__name__)
 SAVED = "The samples and grades that were made are saved."

@@ -1,5 +1,7 @@
 """The sampler's parameters: the trainer's own arrays, or copies in another dtype or layout.
 
+After an update `rl.loop.sync_weights` hands new parameters to `Engine.set_params`, which calls `lay_out`.
+
 A decode step reads all weights, so they are kept in the dtype in which products are made. Where layers are unrolled
 (on CPU if the model says so, on GPUs always) each has arrays of its own: XLA copies a layer's slice of stacked weights
 before each product, which takes longer than the product itself. And XLA's CPU compiler makes the product of few rows

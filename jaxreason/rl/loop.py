@@ -48,7 +48,7 @@ from jaxreason.runtime.preemption import Interrupt
 from jaxreason.sampling.engine import Engine
 from jaxreason.sampling.engine_config import WeightSync
 from jaxreason.tasks.verify import VerifierPool
-from jaxreason.tracking.metrics import MetricsWriter
+from jaxreason.tracking.metric_logger import MetricsWriter
 from jaxreason.training.base_kl import BaseKL
 from jaxreason.training.export import catch_up, export, exported_state
 from jaxreason.training.not_finite import FiniteCheck

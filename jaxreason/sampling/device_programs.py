@@ -19,7 +19,7 @@ from jaxreason.models.decoder import abstract_params, forward
 from jaxreason.models.paged_cache import PagedCache
 from jaxreason.sampling import cache_engine, sampler
 from jaxreason.sampling.engine_config import EngineSizes
-from jaxreason.sampling.slot_admission import NEVER, Admission
+from jaxreason.sampling.sequences import NEVER, Admission
 from jaxreason.sharding import abstract_arrays, constrain, fitting_spec, replicated
 
 ROWS = ("act_batch", None)  # names of a table's dims

@@ -26,7 +26,7 @@ from jaxreason.sampling.engine_config import EngineSizes, EngineStats, SamplerCo
 from jaxreason.sampling.sampling_params import Completion, Request, SamplingParams
 from jaxreason.sampling.scheduler import Scheduler
 from jaxreason.sampling.scoring import Pair, Score, Scorer
-from jaxreason.sampling.slot_admission import RunningSequence, make_admission
+from jaxreason.sampling.sequences import RunningSequence, make_admission
 from jaxreason.sampling.stopping import closed_by_prompt, completing_token
 from jaxreason.sharding import bytes_on_device, num_parts, to_host
 

@@ -11,7 +11,7 @@ from jaxreason.models.architecture import Model
 from jaxreason.models.sampler_weights import abstract_layout, move_program, sampling_model
 from jaxreason.sampling.device_programs import abstract_slots, make_device_programs
 from jaxreason.sampling.engine_config import SamplerConfig
-from jaxreason.sampling.slot_admission import make_admission
+from jaxreason.sampling.sequences import make_admission
 from jaxreason.sharding import num_parts
 
 FIRST_COPY, NEXT_COPY = "weights to the sampler", "new weights to the sampler"

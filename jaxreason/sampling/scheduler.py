@@ -14,7 +14,7 @@ from jaxreason.sampling.admission_control import Claim, Forecast, Growth, Length
 from jaxreason.sampling.block_manager import BlockManager, prefix_keys
 from jaxreason.sampling.prefill_queue import OpenPrompt, PrefillBlock, PrefillQueue
 from jaxreason.sampling.sampling_params import Completion, Request, SamplingParams
-from jaxreason.sampling.slot_admission import RunningSequence
+from jaxreason.sampling.sequences import RunningSequence
 
 _END = object()
 

@@ -25,7 +25,7 @@ from jaxreason.models.huggingface import ModelConfig, static_model
 from jaxreason.models.model_flops import peak_flops
 from jaxreason.runtime.preemption import Interrupt
 from jaxreason.sharding import place_rows, row_block
-from jaxreason.tracking.metrics import MetricsWriter
+from jaxreason.tracking.metric_logger import MetricsWriter
 from jaxreason.training.base_kl import BaseKL
 from jaxreason.training.export import catch_up, export, exported_state
 from jaxreason.training.not_finite import Failed, FiniteCheck

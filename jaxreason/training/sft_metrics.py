@@ -16,7 +16,7 @@ from jaxreason.data.tokenizer import Tokenizer
 from jaxreason.models.architecture import Model
 from jaxreason.models.model_flops import training_flops, utilization, weight_products
 from jaxreason.results.run_status import at_hosts
-from jaxreason.tracking.metrics import MetricsWriter
+from jaxreason.tracking.metric_logger import MetricsWriter
 from jaxreason.training.base_kl import BaseKL
 from jaxreason.training.optimizer import Schedule
 from jaxreason.training.train_step import NOT_FINITE

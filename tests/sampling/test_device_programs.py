@@ -7,7 +7,7 @@ import pytest
 from jaxreason.models.decoder import init_params
 from jaxreason.sampling.device_programs import make_device_programs
 from jaxreason.sampling.engine_config import EngineSizes
-from jaxreason.sampling.slot_admission import Admission
+from jaxreason.sampling.sequences import Admission
 from jaxreason.sharding import MeshConfig, make_mesh
 
 SLOTS, ROWS, LENGTH, STEPS, PAGE = 64, 8, 128, 4, 16

@@ -15,7 +15,7 @@ from jaxreason.models.hf_config import architecture_from_hf
 from jaxreason.models.huggingface import make_model
 from jaxreason.models.model_flops import training_flops, weight_products
 from jaxreason.results.atomic_files import read_json
-from jaxreason.tracking.metrics import MetricsWriter
+from jaxreason.tracking.metric_logger import MetricsWriter
 from jaxreason.training.base_kl import BaseKLConfig
 from jaxreason.training.sft_data import prompts_of
 from jaxreason.training.sft_metrics import Recorder, make_flops_of
