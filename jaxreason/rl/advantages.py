@@ -1,7 +1,8 @@
 """The weight of each reply of a group in the objective, from the group's rewards, on the host.
 
-ADVANTAGES compare a reply with the others of its group: `(rewards [P, G]) -> [P, G]` (GRPO, also as in DAPO). WEIGHTS has these and the weights
-that compare nothing: `(rewards [P, G], correct [P, G]) -> [P, G]`.
+ADVANTAGES compare a reply with the others of its group: `(rewards [P, G]) -> [P, G]`. DAPO
+uses that of GRPO. WEIGHTS has these and the weights that compare nothing:
+`(rewards [P, G], correct [P, G]) -> [P, G]`.
 
 A reward of NaN means "not graded" (the grader or the sampler failed). In ADVANTAGES such a reply gets 0 and takes no
 part in its group's mean or spread. A group whose graded rewards are all equal gets exactly 0, whatever rounding would

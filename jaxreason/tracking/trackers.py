@@ -1,4 +1,4 @@
-"""Experiment trackers: the numbers that `metric_logger` writes to metrics.jsonl, sent to Weights & Biases or to trackio if asked.
+"""Experiment trackers: the numbers of metrics.jsonl (`metric_logger`), sent to Weights & Biases or to trackio.
 
 A tracker that fails never stops a run: the first failure is a warning, and metrics.jsonl has everything.
 """
