@@ -50,7 +50,7 @@ def messages_go_where_pytest_looks():
 # A process may hold 65,530 maps of memory where Linux has its default. Each compiled program takes some, and LLVM ends
 # the process where there are no more. Two workers should stay below 4 GB, torch and tensorflow included.
 MANY_MAPS = 8_000
-MUCH_MEMORY = 1_500_000_000  # bytes of a worker
+MUCH_MEMORY = 1_200_000_000  # bytes of a worker
 
 
 @pytest.fixture(scope="module", autouse=True)
