@@ -49,6 +49,7 @@ def replies_of(workdir):
     return json.loads((workdir / "base_replies.json").read_text())["replies"]
 
 
+@pytest.mark.slow
 def test_it_is_the_sum_over_the_vocabulary_at_each_token_of_the_bases_replies(base, tmp_path):
     measured, model, params, off = open_kl(base, tmp_path)
     prompts = choose_prompts(PROMPTS, CONFIG, 0, 512)

@@ -101,6 +101,7 @@ def assert_same_run(store, folder):
         assert read_json(RUN / name) == read_json(folder / name)
 
 
+@pytest.mark.slow
 def test_sft_on_a_bucket_killed_and_resumed_equals_a_run_on_a_disk(store, tmp_path):
     """Killed as the line of step 4 is written: checkpoint 2 and the line of step 3 are there."""
     kill = functools.partial(store.die_at, "bucket/run/metrics.parts/*", 4)
@@ -142,6 +143,7 @@ def test_rl_on_a_bucket_killed_and_resumed_equals_a_run_on_a_disk(store, tmp_pat
         assert tiny_rl.rollouts_of(RUN, step) == tiny_rl.rollouts_of(tmp_path / "run", step)
 
 
+@pytest.mark.slow
 def test_an_evaluation_on_a_bucket_killed_and_resumed_equals_one_on_a_disk(
     store, tmp_path, monkeypatch
 ):

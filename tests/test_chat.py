@@ -84,6 +84,7 @@ def terminal():
     opened.process.wait()
 
 
+@pytest.mark.slow
 def test_a_session_survives_what_is_typed_and_ends_quietly(terminal):
     loading = terminal.wait_for("\n> ")
     assert "loading and compiling" in loading and "/clear forgets" in loading

@@ -143,6 +143,7 @@ print("told by the program", file=sys.stderr)
 """
 
 
+@pytest.mark.slow
 def test_warnings_of_the_compiler_are_shown_to_who_asks_for_them_alone():
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": str(ROOT)}
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"} | flags

@@ -56,6 +56,7 @@ def all_ended(ends, code, *texts):
     assert max(times) - min(times) < BOUND_S
 
 
+@pytest.mark.slow
 def test_a_refused_claim_ends_all_processes_with_the_differences(tmp_path):
     workdir = tmp_path / "run"
     workdir.mkdir()
@@ -97,6 +98,7 @@ def test_a_lease_that_another_run_has_taken_ends_all_processes(tmp_path, monkeyp
     assert store.objects["bucket/run/.lease/000002.json"] == other
 
 
+@pytest.mark.slow
 def test_a_recipe_that_one_machine_lacks_ends_all_processes(tmp_path):
     lacks = ["sft", "--config", str(tmp_path / "lost.py"), "--workdir", str(tmp_path / "run")]
     ends = run_programs([sft(tmp_path / "run"), lacks], tmp_path)
@@ -104,6 +106,7 @@ def test_a_recipe_that_one_machine_lacks_ends_all_processes(tmp_path):
     assert "process 1 ended this job" in ends[0].output
 
 
+@pytest.mark.slow
 def test_data_that_one_process_cannot_read_end_all_with_its_file(tmp_path):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"id": 1\n')

@@ -369,7 +369,8 @@ def test_a_signal_stops_the_measurement_at_the_next_batch(
 
 
 @pytest.mark.parametrize(
-    "axis", ["fsdp", "tensor", pytest.param("context", marks=pytest.mark.slow)]
+    "axis",
+    ["tensor", *(pytest.param(a, marks=pytest.mark.slow) for a in ("fsdp", "context"))],
 )
 def test_two_processes_measure_the_same_whichever_axis_joins_them(
     finished, folders, tmp_path, axis

@@ -163,6 +163,7 @@ def test_what_was_sampled_is_not_sampled_again(finished, questions, tmp_path, mo
     assert files_of(undisturbed) == files_of(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["slots", "devices"])
 def test_replies_depend_neither_on_slots_nor_on_devices(finished, questions, tmp_path, how):
     config, number = config_of(questions), 1
@@ -217,6 +218,7 @@ def test_a_teacher_that_answers_nothing_right_is_told_of_and_files_stay(question
     assert not (tmp_path / "distill" / "done.json").exists()
 
 
+@pytest.mark.slow
 def test_replies_whose_grader_hangs_cost_bounded_time_and_are_counted(
     copied, questions, monkeypatch
 ):

@@ -217,6 +217,7 @@ def test_hidden_states_that_nobody_uses_take_no_memory():
     assert used - unused > 0.8 * hidden_bytes
 
 
+@pytest.mark.slow
 def test_remat_unroll_and_blockwise_attention_leave_the_gradient_alone(monkeypatch):
     monkeypatch.setitem(BLOCK, "cpu", 4)
     arch, tokens = make_architecture(num_hidden_layers=8), random_tokens((2, 10))

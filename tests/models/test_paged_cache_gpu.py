@@ -42,6 +42,7 @@ def test_more_queries_than_a_program_takes_are_cut_into_blocks(monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_blocks_of_one_sequence_see_each_other_within_a_dispatch():
     """By the kernel as by the reference, and there as if each sequence had come alone, a block at a time."""
     runs = flat_runs()

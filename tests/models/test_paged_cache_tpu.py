@@ -22,6 +22,7 @@ def test_the_kernels_reference_gives_what_ours_gives(window, monkeypatch):
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [None, 7])
 def test_blocks_that_follow_each_other_are_one_sequence_to_the_kernel(window, monkeypatch):
     expected, asked = attend_runs(PagedCache, flat_runs(), window), []

@@ -87,6 +87,7 @@ def test_a_smaller_memory_is_met_by_fewer_rows_or_by_computing_again(step, monke
     assert "no way fits 0.00 GiB" in format_search([found], CARD)
 
 
+@pytest.mark.slow
 def test_what_is_said_to_fit_was_compiled_where_that_can_be(step, monkeypatch):
     section, model, mesh, make = step
     monkeypatch.setattr(search, "MOST_ROWS", 1)

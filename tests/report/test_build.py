@@ -103,6 +103,7 @@ def test_what_an_earlier_report_left_is_not_kept(study, tmp_path, one_figure):
     assert (copy / "report/samples/index.js").exists()
 
 
+@pytest.mark.slow
 def test_a_page_that_would_be_too_large_has_plainer_figures_and_fewer_samples(
     study, tmp_path, one_figure, monkeypatch
 ):

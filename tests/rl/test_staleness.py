@@ -84,6 +84,7 @@ def as_killed_after(step, finished, folder):
     return folder
 
 
+@pytest.mark.slow
 def test_the_first_batch_of_a_step_is_from_the_policy_of_the_step_before(
     finished, inputs, tmp_path
 ):

@@ -129,6 +129,7 @@ def assert_same_update(one, other):
         np.testing.assert_allclose(value, other[1][name], rtol=2e-4, atol=1e-7, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_update_does_not_depend_on_the_size_of_the_micro_batch(params, update):
     batch, layout = make_batch(9)
     assert layout.num_micro_batches == 1

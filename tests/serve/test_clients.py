@@ -149,6 +149,7 @@ def test_a_client_that_waits_to_be_asked_for_its_body_is_refused_at_once(server)
     assert raw(server, head).split()[1] == "413"
 
 
+@pytest.mark.slow
 def test_half_sent_headers_neither_keep_others_out_nor_stay(server):
     head = f"POST {TEXT} HTTP/1.1\r\nHost: x\r\n".encode()
     slow = [socket.create_connection(address(server)) for _ in range(150)]  # at most 100

@@ -16,6 +16,7 @@ from engine_sizes import engine_sizes
 TINY = ["--size", "tiny", "--scale", "0.05", "--slots", "4", "--decode-block", "4"]
 
 
+@pytest.mark.slow
 def test_short_requests_leave_nothing_in_the_engine(engine):
     leaks.ask_engine(engine, 0, 60)
     first = leaks.engine_row(engine)

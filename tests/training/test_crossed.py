@@ -201,6 +201,7 @@ def assert_as_on_one_device(cells):
     assert not wrong, wrong
 
 
+@pytest.mark.slow
 def test_blockwise_attention_with_a_split_length_trains_as_on_one_device():
     """The quick core of what the slow tests cross in full."""
     cells = [

@@ -146,6 +146,7 @@ def test_the_trained_twin_ends_its_turns_and_not_a_document(twin, ours):
     assert {turn[tokens[-1]] for _, tokens, _ in ours} == {TURN} and DOCUMENT in turn.values()
 
 
+@pytest.mark.slow
 def test_transformers_generate_stops_after_the_answer(twin, ours):
     torch = pytest.importorskip("torch", reason="Hugging Face's generate needs torch")
     theirs = transformers.AutoModelForCausalLM.from_pretrained(twin / "model").eval()

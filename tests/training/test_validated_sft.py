@@ -37,6 +37,7 @@ def weights_of(folder):
     return load_file(epath.Path(folder) / "model" / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_a_run_notes_scores_and_distance_and_exports_the_best_step(tmp_path):
     write_inputs(tmp_path)
     base_kl = BaseKLConfig(every=3, prompts=5, max_tokens=4)

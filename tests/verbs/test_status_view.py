@@ -120,6 +120,7 @@ def test_what_else_is_damaged_is_named_and_hides_nothing_of_the_status(tmp_path,
     assert "study.json: not valid JSON" in text
 
 
+@pytest.mark.slow
 def test_a_run_tells_its_speed_and_a_profile_of_it_can_be_read(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rows = [
