@@ -14,7 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 GCLOUD = r"""#!/usr/bin/env bash
-printf '%s\n' gcloud "$@" ---- >> "$CLOUD/calls" # in one write, since calls run side by side
+# In one write, since calls run side by side: bash by itself makes one for each line.
+printf '%s\n' gcloud "$@" ---- > "$CLOUD/call.$$" && cat "$CLOUD/call.$$" >> "$CLOUD/calls" && rm "$CLOUD/call.$$"
 fails() { # a line of the file is what happens to a call
   [ -s "$CLOUD/fail.$1" ] || return 0
   line=$(head -n 1 "$CLOUD/fail.$1")
@@ -64,7 +65,7 @@ esac
 
 # Cloning brings what a host needs of the scripts; installing makes the folder of the programs.
 GIT = """#!/usr/bin/env bash
-printf '%s\\n' git "$@" ---- >> "$CLOUD/calls"
+printf '%s\\n' git "$@" ---- > "$CLOUD/call.$$" && cat "$CLOUD/call.$$" >> "$CLOUD/calls" && rm "$CLOUD/call.$$"
 case "$1" in clone) mkdir -p jaxreason && cp -r "$REPOSITORY/tpu" jaxreason/ ;; esac
 """
 PYTHON3 = """#!/usr/bin/env bash
@@ -76,7 +77,7 @@ case "$*" in
 esac
 """
 RECORD = """#!/usr/bin/env bash
-printf '%s\\n' {name} "$@" ---- >> "$CLOUD/calls"
+printf '%s\\n' {name} "$@" ---- > "$CLOUD/call.$$" && cat "$CLOUD/call.$$" >> "$CLOUD/calls" && rm "$CLOUD/call.$$"
 [ "{reads}" = no ] || cat > "$CLOUD/{name}.stdin"
 if [ -s "$CLOUD/fail.{name}" ]; then
   line=$(head -n 1 "$CLOUD/fail.{name}"); sed -i 1d "$CLOUD/fail.{name}"; echo "${{line#* }}" >&2; exit "${{line%% *}}"
