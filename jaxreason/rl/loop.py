@@ -83,7 +83,7 @@ def run_rl(
     Raises:
       UserError: the recipe cannot be followed, or the folder holds another run, before anything is compiled; or
         nothing was learned in the whole run.
-      NotFiniteError: a step gave a number that is not finite.
+      NotFiniteStepError: a step gave a number that is not finite.
       RuntimeError: none of a step's replies could be graded.
       SystemExit: with code 143, after a signal, when the state is saved.
     """

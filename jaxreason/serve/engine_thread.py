@@ -303,7 +303,7 @@ class EngineThread:
     def _is_done(self) -> bool:
         """Whether this call of `generate` has nothing more to do.
 
-        While a reply runs there is more to do. In each turn of the generator, other processes learn of cancelled prompts.
+        While a reply runs there is more to do: each turn of the generator tells other processes of cancelled prompts.
         """
         with self._news:
             ends = self._closing and not self._waiting
