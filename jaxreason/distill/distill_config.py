@@ -62,18 +62,15 @@ class DistillConfig:
     """The `distill` section of a recipe."""
 
     datasets: Annotated[dict[str, DatasetConfig], FREE]
-    """Datasets of questions under names of your choice. `task` grades the replies: a strict task
-    only accepts answers that are
-    written out, as rewards do. The columns of `metadata` are copied into the rows; the yield is
-    reported by the one named
-    `data_source`.
+    """Datasets of questions under names of your choice. `task` grades the replies: a strict task only accepts answers
+    that are written out, as rewards do. The columns of `metadata` are copied into the rows; the yield is reported by
+    the one named `data_source`.
     """
     decoding: Annotated[SamplingParams, defaults(temperature=1.0)]
     """How replies are sampled."""
     sampler: Annotated[SamplerConfig, defaults(slots=256)]
-    """Sizes of the sampling engine. A prompt that leaves no room for `decoding.max_tokens` in
-    `sampler.max_length` is left out
-    and counted. An endpoint ignores this section.
+    """Sizes of the sampling engine. A prompt that leaves no room for `decoding.max_tokens` in `sampler.max_length` is
+    left out and counted. An endpoint ignores this section.
     """
     teacher: TeacherConfig = TeacherConfig()
     """The teacher that is asked."""
@@ -82,18 +79,16 @@ class DistillConfig:
     thinking: Annotated[bool | None, LEARNED] = None
     """`enable_thinking` of the teacher's chat template; None leaves it to the template."""
     no_think: Annotated[NoThink, LEARNED] = "drop"
-    """What the column `no_think_response` holds: with "drop", the chosen reply without its thoughts;
-    with "generate", a reply of
-    a second pass with thinking=False; with "none", nothing.
+    """What the column `no_think_response` holds: with "drop", the chosen reply without its thoughts; with "generate", a
+    reply of a second pass with thinking=False; with "none", nothing.
     """
     no_think_samples: Annotated[int, at_least(0), LEARNED] = 0
     """Replies to each question in the second pass; 0 for as many as `samples`."""
     no_think_decoding: SamplingParams | None = None
     """The decoding of the second pass; None for `decoding`."""
     keep: Annotated[Keep, LEARNED] = "first"
-    """Which right replies are kept: the "first", the "shortest" (in tokens of `tokenizer`), a
-    "random" one, or "all", which
-    makes a row of each.
+    """Which right replies are kept: the "first", the "shortest" (in tokens of `tokenizer`), a "random" one, or "all",
+    which makes a row of each.
     """
     cutoff: Annotated[int, at_least(0), LEARNED] = 0
     """The most tokens of prompt and response together, thoughts included; longer ones are not
@@ -106,9 +101,8 @@ class DistillConfig:
     shard_rows: Annotated[int, at_least(1), LEARNED] = 10_000
     """The number of rows in a file of the dataset."""
     max_ungraded_share: Annotated[float, within(0, 1), LEARNED] = 0.5
-    """The largest allowed share of finished replies that have no answer or could not be graded.
-    Above it, the run writes all
-    files and then fails with a message.
+    """The largest allowed share of finished replies that have no answer or could not be graded. Above it, the run
+    writes all files and then fails with a message.
     """
     grader_workers: Annotated[int, at_least(1), FREE] = 2
     """Verifier processes."""

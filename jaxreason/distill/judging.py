@@ -1,7 +1,7 @@
 """Splits a reply into thoughts and text, and judges it right, wrong or neither.
 
-Graders on process 0 grade in rounds and write a line for each reply. A line is made again if anything that the verdict
-depends on has changed.
+Graders on process 0 grade in rounds and write a line for each reply. A line is made again if anything that the
+verdict depends on has changed.
 """
 
 import hashlib

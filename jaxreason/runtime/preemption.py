@@ -52,9 +52,8 @@ class Interrupt:
     def requested(self, agree: bool = True) -> bool:
         """Whether to stop now.
 
-        Several processes must all stop at the same place. With several, a signal to any of them
-        counts, but only in a call
-        with `agree` true, and every process must make that call.
+        Several processes must all stop at the same place. With several, a signal to any of them counts, but only in a
+        call with `agree` true, and every process must make that call.
         """
         mine = bool(self._received)
         if jax.process_count() == 1:

@@ -7,10 +7,9 @@ The engine is not thread-safe, and a dispatch blocks for milliseconds to seconds
 - The engine's thread calls everything below `_work`. Only this thread uses the engine, the scorer and the weights.
 - Results leave through `QueuedPrompt.post`, which any thread may call.
 
-One call of `Engine.generate` lasts as long as prompts arrive: a generator that waits on the queue hands them over. The
-call ends when new weights are at the head of the queue. So prompts that arrived before new
-weights are answered with the
-old ones.
+One call of `Engine.generate` lasts as long as prompts arrive: a generator that waits on the queue hands them over.
+The call ends when new weights are at the head of the queue. So prompts that arrived before new weights are
+answered with the old ones.
 """
 
 import dataclasses

@@ -98,8 +98,8 @@ class TextPart(ClientObject):
 class ChatMessage(ClientObject):
     """A message of a conversation.
 
-    Clients send back what a server gave them: a reply may have no content, and its thinking may have any of the names
-    that servers use.
+    Clients send back what a server gave them: a reply may have no content, and its thinking may have any of
+    the names that servers use.
     """
 
     role: str = Field(description="a string")

@@ -245,8 +245,8 @@ class Connection(H11Protocol):
     If there are too many connections, the one that has waited longest for headers is closed.
 
     Args:
-      header_s: seconds from the start of the connection, or from the first byte of its next request, to the end of the
-        headers.
+      header_s: seconds from the start of the connection, or from the first byte of its next request,
+        to the end of the headers.
       most: the most connections of the server.
     """
 

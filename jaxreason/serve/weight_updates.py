@@ -101,8 +101,8 @@ class LoadedWeights:
         model. If a read fails midway, the old weights are gone, and their folder is read again.
 
         Raises:
-          UserError: on every process. The engine has the old weights again, or others that their folder holds by now;
-            the message says which.
+          UserError: on every process. The engine has the old weights again, or others that their folder holds by
+            now; the message says which.
           LostWeightsError: on every process. The old folder could not be read either.
         """
         # Headers are read before any parameter is replaced.

@@ -54,28 +54,24 @@ class ArmConfig:
     `thinking` and `prompt_format`.
     """
     base: str = ""
-    """The model that the arm starts from and is compared with (`lineage`). "" is the recipe's
-    `model`; the name of an arm is
-    that arm's model of the same seed; a Hugging Face folder or hub name is a base of the arm's own.
+    """The model that the arm starts from and is compared with (`lineage`). "" is the recipe's `model`; the name of an
+    arm is that arm's model of the same seed; a Hugging Face folder or hub name is a base of the arm's own.
     """
     drift: bool = True
     """Whether the arm is compared with its base by drift metrics too. A model with another vocabulary cannot be."""
     seeds: tuple[Seed, ...] = ()
     """Seeds of the arm's runs, if they differ from the study's; a given arm has at most one."""
     base_asked: dict = dataclasses.field(default_factory=dict)
-    """Changes to `eval`, as in `asked`, for the evaluation of the arm's own base. For example, a
-    base without a chat template
-    is asked with `prompt_format="plain"`.
+    """Changes to `eval`, as in `asked`, for the evaluation of the arm's own base. For example, a base without a chat
+    template is asked with `prompt_format="plain"`.
     """
     published: str = ""
-    """The name of this model in the paper (`results.published.published_models`); the report then
-    shows the paper's numbers
-    beside ours.
+    """The name of this model in the paper (`results.published.published_models`); the report then shows the
+    paper's numbers beside ours.
     """
     traits: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Traits by which the report groups the arm, such as {"size": "7B"}. A published model has its
-    method, size and family by
-    itself, a trained one its method.
+    """Traits by which the report groups the arm, such as {"size": "7B"}. A published model has its method, size and
+    family by itself, a trained one its method.
     """
 
 

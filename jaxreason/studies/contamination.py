@@ -52,8 +52,8 @@ def decontaminated(
 
     Writes `<folder>/decontamination.json` and logs one line with the result. Every process must call it: process 0
     compares and writes, and the others wait until it has. A recipe without an `eval` section names no benchmark, so
-    nothing is compared or written. A run that has begun keeps the questions it began with. Matches with benchmarks
-    that were added later are only counted and reported.
+    nothing is compared or written. A run that has begun keeps the questions it began with. Matches with benchmarks that
+    were added later are only counted and reported.
 
     Args:
       config: the recipe, with its question files written.

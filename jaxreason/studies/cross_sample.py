@@ -3,8 +3,8 @@
 One model replies greedily while the other one reads the same tokens. At a few positions the other model's choice is
 taken, and the first model continues from there. This is done in both directions and with growing budgets; every reply
 is graded by the benchmark's own grader. Two things differ from the paper: choices are greedy where it samples, so a
-budget of 0 and an unlimited one give the replies of the two models; and by default the positions are those at which
-the models differ most in the first model's own reply.
+budget of 0 and an unlimited one give the replies of the two models; and by default the positions are those at which the
+models differ most in the first model's own reply.
 """
 
 import dataclasses

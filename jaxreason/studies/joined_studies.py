@@ -57,8 +57,8 @@ def join_studies(folders: Sequence[epath.PathLike], workdir: epath.PathLike) -> 
       workdir: a folder for the joined study. The same call again finds what is there.
 
     Raises:
-      UserError: a folder is not a study or has not finished, the studies were not asked alike, or `workdir` is the
-        folder of one of them.
+      UserError: a folder is not a study or has not finished, the studies were not asked alike, or `workdir` is
+        the folder of one of them.
     """
     workdir = epath.Path(workdir)
     studies = _read(folders, workdir)

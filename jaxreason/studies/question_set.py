@@ -1,8 +1,7 @@
 """Makes the set of questions that a study trains on, from several sources.
 
-Only questions with a usable gold answer are kept, and each question once. If a recipe has a
-section `questions`, the set
-is made once, in `<workdir>/questions`: questions.jsonl and questions_report.json. The report is written last, so it
+Only questions with a usable gold answer are kept, and each question once. If a recipe has a section `questions`, the
+set is made once, in `<workdir>/questions`: questions.jsonl and questions_report.json. The report is written last, so it
 shows that the other file is complete.
 """
 
@@ -68,8 +67,8 @@ def write_question_set(config: QuestionsConfig, folder: epath.Path) -> None:
     """Writes both files if they do not exist yet. Called on one process only.
 
     Raises:
-      UserError: the files exist and hold other questions or were changed, a source cannot be read, or no gold answer of
-        any source can be used.
+      UserError: the files exist and hold other questions or were changed, a source cannot be read, or no gold answer
+        of any source can be used.
     """
     if _is_there(config, folder):
         return

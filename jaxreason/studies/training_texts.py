@@ -1,9 +1,8 @@
 """Replies to the prompts that a model was trained on, as texts for drift.
 
 RL's Razor (arXiv 2509.04259) predicts forgetting from KL(base || tuned) on the new task's prompts. By the chain rule
-that is measured on replies of the *base* to these prompts (`base_kl`). So the base replies to
-a sample of them once, and
-runs that learn from the same questions, asked alike, share its replies.
+that is measured on replies of the *base* to these prompts (`base_kl`). So the base replies to a sample of them once,
+and runs that learn from the same questions, asked alike, share its replies.
 """
 
 import hashlib

@@ -142,8 +142,8 @@ class MetricsWriter:
       stage: name of the stage, shown in the bar and written into every line.
       total_steps: steps of the whole run.
       tensorboard: whether event files are written to `<workdir>/tensorboard` as well.
-      resume_step: steps done when this run starts. Lines of later steps are dropped: a killed run wrote them after its
-        last checkpoint.
+      resume_step: steps done when this run starts. Lines of later steps are dropped: a killed run wrote them
+        after its last checkpoint.
       console: see ProgressBar.
       tracker: the experiment tracker that gets the numbers too; "" for none.
     """

@@ -1,14 +1,10 @@
 """Measures how far a model in training is from its base: KL(base || policy) on training prompts, full vocabulary.
 
-RL's Razor (arXiv 2509.04259) predicts forgetting from E_x KL(base(y | x) || policy(y | x)),
-where x is a prompt of the new
-task. By the chain rule this is a mean over replies y of the *base*; each reply contributes the
-sum over its tokens of the
-KL between the two next-token distributions. So the base replies to some training prompts once,
-and both models read these
-tokens at each measurement. The KL at each position is exact, and since the replies never
-change, no sampling noise enters
-the curve.
+RL's Razor (arXiv 2509.04259) predicts forgetting from E_x KL(base(y | x) || policy(y | x)), where x is a prompt of the
+new task. By the chain rule this is a mean over replies y of the *base*; each reply contributes the sum over its tokens
+of the KL between the two next-token distributions. So the base replies to some training prompts once, and both models
+read these tokens at each measurement. The KL at each position is exact, and since the replies never change, no
+sampling noise enters the curve.
 """
 
 import dataclasses
@@ -144,9 +140,9 @@ class BaseKL:
         measured after this step.
 
         Returns:
-          `base_kl`: mean over the tokens of replies. `base_kl_sequence`: mean over prompts of the
-            sum over a reply, which is
-          the KL of whole replies (of their first `max_tokens` tokens). `base_kl_prompt`: mean over the prompts' tokens.
+          `base_kl`: mean over the tokens of replies. `base_kl_sequence`: mean over prompts of the sum over a
+            reply, which is the KL of whole replies (of their first `max_tokens` tokens). `base_kl_prompt`: mean
+            over the prompts' tokens.
         """
         if not self.due(step):
             return {}

@@ -59,8 +59,8 @@ def exported_state(
 ) -> tuple[int, TrainState]:
     """Returns the step to export, and a state with its parameters.
 
-    If it is not the last step, the parameters are read from its checkpoint. The memory of the last state's optimizer is
-    freed first.
+    If it is not the last step, the parameters are read from its checkpoint. The memory of the last state's
+    optimizer is freed first.
 
     Raises:
       UserError: the checkpoint of the chosen step cannot be read.

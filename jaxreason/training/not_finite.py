@@ -93,9 +93,8 @@ class FiniteCheck:
         """Checks the measurements of step `step` (from 1); `failed` is called only if one is not finite.
 
         Raises:
-          NotFiniteStepError: with the step, its numbers, the first tensor, the examples, where
-            the batch is, and what is
-            saved.
+          NotFiniteStepError: with the step, its numbers, the first tensor, the examples, where the
+            batch is, and what is saved.
         """
         wrong = wrong_numbers(measurements)
         if not wrong:

@@ -1,10 +1,8 @@
 """Makes optimizers and learning-rate schedules from a recipe: OPTIMIZERS, SCHEDULES.
 
-The logical axis names of a parameter tell whether it is a matrix: a weight with two axes
-besides `layers` (stacked layers
-are separate matrices). All other parameters (norm scales, biases) are vectors. They get no
-weight decay, and Adam instead
-of Muon.
+The logical axis names of a parameter tell whether it is a matrix: a weight with two axes besides `layers` (stacked
+layers are separate matrices). All other parameters (norm scales, biases) are vectors. They get no weight decay,
+and Adam instead of Muon.
 """
 
 import dataclasses

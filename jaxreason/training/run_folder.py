@@ -68,9 +68,8 @@ class RunFolder:
         """Claims the folder for this run; returns whether the run is complete already.
 
         Raises:
-          UserError: another run was begun there (the message shows the differences), or the run is
-            complete but lines of its
-            metrics are lost.
+          UserError: another run was begun there (the message shows the differences), or the run is complete but
+            lines of its metrics are lost.
         """
         return on_process_zero(self._claim)
 
@@ -95,9 +94,8 @@ class RunFolder:
         If a shorter run was complete, its done.json is removed.
 
         Raises:
-          UserError: the recipe asks for fewer steps than were made, steps are missing in the
-            metrics, or the checkpoints of a
-            finished run are gone.
+          UserError: the recipe asks for fewer steps than were made, steps are missing in the metrics, or the
+            checkpoints of a finished run are gone.
         """
         return on_process_zero(lambda: self._start_step(latest))
 

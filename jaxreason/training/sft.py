@@ -1,8 +1,7 @@
 """Supervised fine-tuning: reads worked answers and writes a Hugging Face folder.
 
-The working directory holds config.json, data.json, metrics.jsonl, checkpoints/<step>/, model/
-and, when all of these are
-complete, done.json.
+The working directory holds config.json, data.json, metrics.jsonl, checkpoints/<step>/, model/ and, when all of
+these are complete, done.json.
 """
 
 import logging

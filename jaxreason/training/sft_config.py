@@ -52,8 +52,7 @@ class SFTConfig:
     """Examples of a step, over all devices; the last step of a run may have fewer."""
     micro_batch_rows: Annotated[int, at_least(1), FREE] = 8
     """Rows, over all devices, whose gradients are computed at the same time. A step makes as many
-    micro-batches as its rows
-    need.
+    micro-batches as its rows need.
     """
     epochs: Annotated[float, above(0), FREE] = 2.0
     """Passes over the examples; the last may be a partial one (2.5)."""
@@ -82,16 +81,14 @@ class SFTConfig:
     0 = at the end of the run.
     """
     aggregation: Annotated[Literal["token_mean", "sequence_mean"], LEARNED] = "token_mean"
-    """`token_mean` gives every target token of a batch the same weight; `sequence_mean`
-    averages within each example and
-    then over examples.
+    """`token_mean` gives every target token of a batch the same weight; `sequence_mean` averages within each
+    example and then over examples.
     """
     token_weight: Annotated[str, LEARNED] = "one"
     """A key of `training.token_weights.TOKEN_WEIGHTS`: the factor of each token's cross-entropy."""
     kl_coefficient: Annotated[float, at_least(0), LEARNED] = 0.0
-    """Weight of KL(policy || base) over the whole vocabulary, at the target tokens. The base is the
-    model that the run starts
-    from; with 0 it is not in memory.
+    """Weight of KL(policy || base) over the whole vocabulary, at the target tokens. The base is the model that the run
+    starts from; with 0 it is not in memory.
     """
     validation: ValidationConfig = NO_VALIDATION
     """A benchmark that is run every few steps, and whether it chooses the step that is exported."""

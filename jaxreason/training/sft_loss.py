@@ -28,16 +28,15 @@ def make_sft_loss(
       chunk: number of positions whose logits are in memory at the same time.
       packed: whether rows may hold several sequences. If not, attention need not separate them: causality alone keeps
         the padding behind a sequence from affecting it.
-      aggregation: `token_mean` gives every token the same weight; `sequence_mean` every sequence, as the mean over its
-        tokens.
+      aggregation: `token_mean` gives every token the same weight; `sequence_mean` every sequence, as
+        the mean over its tokens.
       token_weight: w, a key of TOKEN_WEIGHTS; with "one" this is the cross-entropy.
       kl_coefficient: beta; with 0 there is no reference.
 
     Returns:
       A loss `(params, TokenBatch)`, or with a reference `(params, TokenBatch, its parameters)`. It returns the sum, the
-      number of target tokens (or of sequences that have any), and sums of measurements over
-        the target tokens: `entropy`
-      of the predicted distribution; `cross_entropy` if the loss is not its mean; `token_weight`; `kl_ref`.
+      number of target tokens (or of sequences that have any), and sums of measurements over the target tokens:
+      `entropy` of the predicted distribution; `cross_entropy` if the loss is not its mean; `token_weight`; `kl_ref`.
     """
 
     def loss(params, batch, *reference):

@@ -1,9 +1,8 @@
 """One optimizer step for any loss: accumulates gradients over micro-batches, divides once, applies the update.
 
 A loss is `(params, batch, *frozen) -> (loss_sum, weight, measurements)`: sums over the given rows. `measurements` are
-sums over tokens by name; one of them, `tokens`, is the number of these tokens. `frozen` are
-parameters that are read but
-not trained: those of a reference or a teacher.
+sums over tokens by name; one of them, `tokens`, is the number of these tokens. `frozen` are parameters that are read
+but not trained: those of a reference or a teacher.
 
 A batch has room for the largest possible step. It is split into micro-batches, and those without a token are skipped on
 the devices. So a step costs only what it holds, and nothing is compiled twice.
@@ -48,10 +47,10 @@ def make_train_step(
         step is not compiled again.
 
     Returns:
-      The step. Its measurements are scalars: `loss`, `grad_norm` (before clipping), `update_norm` (of what was added
-      to the parameters), `tokens`, and the loss's own measurements as means over tokens. Besides, NOT_FINITE is a bool
-      [2, N]: for each of the N leaves of the parameters, in the order of `jax.tree.leaves`, whether the squared norm of
-      its gradient, and of its update, is not finite.
+      The step. Its measurements are scalars: `loss`, `grad_norm` (before clipping), `update_norm` (of what was added to
+      the parameters), `tokens`, and the loss's own measurements as means over tokens. Besides, NOT_FINITE is a bool [2,
+      N]: for each of the N leaves of the parameters, in the order of `jax.tree.leaves`, whether the squared norm of its
+      gradient, and of its update, is not finite.
     """
 
     def step(state: TrainState, batch: Any, *frozen: Any):

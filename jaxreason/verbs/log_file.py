@@ -20,9 +20,9 @@ SECONDS_BETWEEN_WRITES = 30.0
 class LogFile(logging.Handler):
     """A log handler that appends to the log of a working directory; without a working directory it writes nothing.
 
-    A bucket cannot append to a file. There each start has a log file of its own,
-    `logs/<time>-<host>-<process>.txt`. The whole file is written again at every warning and error and at the end,
-    and otherwise at most every SECONDS_BETWEEN_WRITES seconds.
+    A bucket cannot append to a file. There each start has a log file of its own, `logs/<time>-<host>-<process>.txt`.
+    The whole file is written again at every warning and error and at the end, and otherwise at most every
+    SECONDS_BETWEEN_WRITES seconds.
 
     The handler makes no folder, so that a mistyped command leaves nothing behind. It keeps early messages in memory
     until the run has made its working directory. A log that cannot be written never stops a run.

@@ -122,9 +122,9 @@ def score_table(folder: epath.Path) -> str:
 def trajectory(folder: epath.Path) -> str:
     """A table with a row for each step of a followed run.
 
-    A row has the group means with their intervals, the index of each mode, and KL(step || base) on the step's own
-    replies. The scores are those of the variant and decoding by which the best step is chosen; the file has the
-    others too.
+    A row has the group means with their intervals, the index of each mode, and KL(step || base) on the
+    step's own replies. The scores are those of the variant and decoding by which the best step is chosen;
+    the file has the others too.
     """
     value = read_trajectory(folder)
     rows = [_cells(row, value["variant"], value["decoding"]) for row in value["steps"]]

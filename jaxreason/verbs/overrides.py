@@ -1,7 +1,7 @@
 """`--config.SECTION.FIELD=VALUE`: sets any field of a recipe on the command line.
 
-It can also add new entries to a table (a dict field). The type of a field is the one that its dataclass declares,
-so a field whose value is None can be set too. Whether the value is allowed is checked when the section is parsed.
+It can also add new entries to a table (a dict field). The type of a field is the one that its dataclass declares, so a
+field whose value is None can be set too. Whether the value is allowed is checked when the section is parsed.
 """
 
 import ast
@@ -23,8 +23,8 @@ def apply_overrides(
     Args:
       config: the recipe.
       classes: section -> its dataclass.
-      arguments: the command line: `--config.a.b=value`, `--config.a.b value`, and for switches `--config.a.b`
-        and `--noconfig.a.b`.
+      arguments: the command line: `--config.a.b=value`, `--config.a.b value`, and for switches
+        `--config.a.b` and `--noconfig.a.b`.
 
     Raises:
       ConfigError: the recipe has no such field, or a field has no value.

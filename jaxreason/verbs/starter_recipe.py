@@ -42,8 +42,8 @@ def init_verb(call: Call) -> None:
     """Writes the recipe and prints what to do next.
 
     Raises:
-      ConfigError: `--target` exists already, or no column of the file looks like a question, or none looks like an
-        answer or a reply.
+      ConfigError: `--target` exists already, or no column of the file looks like a question, or none looks
+        like an answer or a reply.
       UserError: the model's tokenizer or the file cannot be read.
     """
     on_cpu = _has_no_accelerator()
