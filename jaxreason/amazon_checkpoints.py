@@ -1,8 +1,9 @@
-"""Orbax on `s3://`: tensorstore, which it writes with, has a driver for it, but Orbax itself knows only Google's.
+"""Makes Orbax read and write `s3://`.
 
-It takes any other path for one on a disk: it would rename, and refuses `s3://` as not absolute. So the four places
-where it asks whether a path is Google's are given an answer for Amazon's too. An Orbax that can do this by itself is
-left as it is, and one that asks elsewhere is named.
+Orbax writes through tensorstore, which has a driver for S3, but Orbax itself only knows Google's buckets. It takes any
+other path for one on a disk: it would rename files, and it refuses `s3://` as not absolute. So the four places where it
+asks whether a path is Google's get an answer for Amazon's too. An Orbax version that supports S3 itself is left
+unchanged; for a version with other places, the error names what is missing.
 """
 
 import os
@@ -23,7 +24,7 @@ _WANTED = (
 
 
 def teach_orbax() -> None:
-    """Has Orbax write to and read from `s3://`; done once, and again without effect.
+    """Makes Orbax write to and read from `s3://`. A second call has no effect.
 
     Raises:
       UserError: this version of Orbax has other parts.
@@ -50,7 +51,9 @@ def _knows_amazon() -> bool:
 
 
 def _driver(path: str) -> dict[str, Any]:
-    """tensorstore's; it finds credentials as Amazon's own clients do, and a server of another company's as they do."""
+    """Returns tensorstore's driver. It finds credentials, and the address of another company's
+    server, as Amazon's clients do.
+    """
     bucket, _, name = path.removeprefix(SCHEME).partition("/")
     spec = {"driver": "s3", "bucket": bucket, "path": name}
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
@@ -60,7 +63,7 @@ def _driver(path: str) -> dict[str, Any]:
     return spec
 
 
-# How each is made of what it was.
+# For each place, how its replacement is made from the original.
 _MADE = {
     "is_gcs_path": lambda was: lambda path: os.fspath(path).startswith(SCHEME) or was(path),
     "get_kvstore_for_gcs": lambda was: (

@@ -1,4 +1,4 @@
-"""A conversation with a model in the terminal, tokens shown as they come."""
+"""A conversation with a model in the terminal; tokens are shown as they arrive."""
 
 import contextlib
 import signal
@@ -34,11 +34,11 @@ class ChatConfig:
     decoding: Annotated[SamplingParams, defaults(temperature=0.7, top_p=0.95)]
     """How tokens are chosen."""
     sampler: Annotated[SamplerConfig, defaults(slots=1, decode_block=4, prefill_tokens=256)]
-    """Sizes of the engine; `decode_block` is how many tokens are shown at a time."""
+    """Sizes of the engine; `decode_block` tokens are shown at a time."""
     thinking: bool | None = None
     """The chat template's thinking switch; None for templates without one."""
     system: str = ""
-    """System message; "" for none."""
+    """The system message; "" for none."""
     remember: bool = True
     """Whether earlier turns stay in the prompt."""
 
@@ -48,10 +48,10 @@ def run_chat(
 ) -> None:
     """Reads questions from the terminal until its end (Ctrl-D), `/quit`, or Ctrl-C at the prompt.
 
-    What cannot be asked (a character that the tokenizer does not know, too long a text) is said, and the session goes
-    on; Ctrl-C in a reply ends that reply alone.
+    If a question cannot be asked (a character that the tokenizer does not know, a text that is too long), a message
+    says so and the session continues. Ctrl-C during a reply ends only that reply.
     """
-    for stream in (sys.stdin, sys.stdout):  # a terminal may know fewer characters than the model
+    for stream in (sys.stdin, sys.stdout):  # A terminal may have fewer characters than the model.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     path = resolve(model_config.path)
@@ -71,14 +71,14 @@ def run_chat(
         tokenizer.close_think,
         compiling=compiling,
     )
-    del params  # the engine may have copies
+    del params  # The engine may have made copies.
     _warm_up(engine, tokenizer.pad_id)
     print(f"{epath.Path(path).name}: {HELP}", flush=True)
     _converse(Session(config, tokenizer, engine, seed))
 
 
 def _warm_up(engine: Engine, token: int) -> None:
-    """Compiles what a question needs, before one is asked for."""
+    """Compiles what a question needs before the first one is asked."""
     list(
         engine.generate(
             [Request("warm-up", (token, token), 0, 1)], SamplingParams(0.0, 0, 1.0, 1, ())
@@ -111,10 +111,10 @@ class Session:
     """The messages so far, and the model that answers.
 
     Args:
-      config: how.
-      tokenizer: the model's.
-      engine: with its programs.
-      seed: of the first reply.
+      config: settings of the conversation.
+      tokenizer: the model's tokenizer.
+      engine: the engine, with its programs compiled.
+      seed: seed of the first reply.
     """
 
     def __init__(self, config: ChatConfig, tokenizer: Tokenizer, engine: Engine, seed: int):
@@ -123,11 +123,11 @@ class Session:
         self._messages, self._seed = self._start, seed
 
     def clear(self) -> None:
-        """Forgets what was said."""
+        """Forgets all messages."""
         self._messages = self._start
 
     def answer(self, question: str) -> None:
-        """Prints the reply; what cannot be answered is said and forgotten."""
+        """Prints the reply. If there is none, a message says why, and the question is forgotten."""
         messages = (*self._messages, {"role": "user", "content": question})
         try:
             prompt = self._tokenizer.encode_prompt(messages, self._config.thinking)
@@ -140,7 +140,7 @@ class Session:
             self._messages = (*messages, _message(self._tokenizer.decode(tokens)))
 
     def _reply(self, prompt: tuple[int, ...]) -> list[int]:
-        """Its tokens, as far as it went; none if it failed."""
+        """Returns the tokens of the reply as far as it went; none if it failed."""
         show = _printer(self._tokenizer.decode)
         with _interrupted() as interrupted:
             (completion,) = self._engine.generate(
@@ -156,7 +156,9 @@ class Session:
 
 
 def _message(reply: str) -> dict[str, str]:
-    """The reply as a message: a thought at its beginning is told apart, so that templates need not look for it."""
+    """Returns the reply as a message. A thought at its beginning is a separate field, so
+    templates need not search for it.
+    """
     thought, closed, said = reply.partition(CLOSE)
     if not closed and not reply.lstrip().startswith(OPEN):
         return {"role": "assistant", "content": reply}
@@ -167,7 +169,7 @@ def _message(reply: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _interrupted() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets; the second time it stops whatever is going on."""
+    """Yields an event that Ctrl-C sets; a second Ctrl-C interrupts at once."""
     event = threading.Event()
 
     def note(number: int, frame: Any) -> None:
@@ -183,7 +185,7 @@ def _interrupted() -> Iterator[threading.Event]:
 
 
 def _printer(decode: Callable[[list[int]], str]) -> Callable:
-    """A function of the tokens so far that prints what is new; a character still in pieces waits."""
+    """Returns a function of the tokens so far that prints the new text; an incomplete character waits."""
     shown = ""
 
     def show(tokens) -> None:

@@ -1,12 +1,11 @@
-"""Checkpoints of any tree of arrays through Orbax: asynchronous, sharded, verified, by many processes.
+"""Checkpoints of any tree of arrays through Orbax: asynchronous, sharded, verified, written by many processes.
 
-A checkpoint stores a flat table from an array's path in the tree to the array, so it can be
-restored onto another mesh, in part, and whatever containers (Optax's states) it was in.
+A checkpoint stores a flat table from an array's path in the tree to the array. So it can be restored onto another mesh,
+in part, and from any containers (such as Optax's states).
 
-Each process hashes the files that it has written, in the background, as the last part of writing
-them; process 0 adds the rest and writes `checksums.json` before Orbax gives the checkpoint its name.
-So there is no moment at which a checkpoint has a name but no checksums, and an older one is only
-removed when the new one has both.
+Each process hashes the files that it has written, in the background, as the last part of writing them. Process 0 adds
+the rest and writes `checksums.json` before Orbax gives the checkpoint its name. So a checkpoint with a name always has
+checksums, and an older one is removed only when the new one has both.
 """
 
 import dataclasses
@@ -37,24 +36,24 @@ from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sharding import gather_texts
 
 _LOG = logging.getLogger(__name__)
-_HALF_WRITTEN = ".orbax-checkpoint-tmp"  # in the name of what Orbax has not finished
-_COMMITTED = "commit_success.txt"  # where a store cannot rename, Orbax writes this last
-_PART = CHECKSUMS_FILE + ".{}"  # what one process has written
+_HALF_WRITTEN = ".orbax-checkpoint-tmp"  # In the name of a checkpoint that Orbax has not finished.
+_COMMITTED = "commit_success.txt"  # On a store that cannot rename, Orbax writes this file last.
+_PART = CHECKSUMS_FILE + ".{}"  # The checksums of the files of one process.
 _STEP = re.compile("0|[1-9][0-9]{0,17}")
-_UNREAD = (_COMMITTED, "_CHECKPOINT_METADATA")  # Orbax writes them last; restoring reads neither
-_TIMEOUT_S = 3600  # of writing and hashing one checkpoint
+_UNREAD = (_COMMITTED, "_CHECKPOINT_METADATA")  # Orbax writes these last; restoring reads neither.
+_TIMEOUT_S = 3600  # For writing and hashing one checkpoint.
 
 
 class Checkpointer:
     """The checkpoints `<folder>/<step>/` of one run. Every process calls every method.
 
-    A checkpoint gets its name when it is complete; what a kill left behind has another name, is
-    never read, and is removed when the folder is next opened for writing.
+    A checkpoint gets its name when it is complete. What a kill left behind has another name; it is never read, and it
+    is removed when the folder is next opened for writing.
 
     Args:
-      folder: made when it is not there.
-      keep: how many of the newest stay, 0 = all; None = for reading alone: nothing in the folder is
-        changed, so a run may be writing to it.
+      folder: made if it does not exist.
+      keep: how many of the newest are kept, 0 = all. None opens for reading only: nothing in the folder is changed, so
+        a run may be writing to it.
 
     Raises:
       UserError: `keep` is negative, or there is no folder to read.
@@ -82,7 +81,7 @@ class Checkpointer:
             raise UserError(f"{self._folder}: no such folder of checkpoints.")
         if self._keep is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            # Orbax writes under another name and renames at the end; what has that name was never finished.
+            # Orbax writes under another name and renames at the end, so a folder with such a name was never finished.
             for path in _entries(self._folder):
                 if _HALF_WRITTEN in path.name and path.is_dir():
                     path.rmtree()
@@ -95,12 +94,13 @@ class Checkpointer:
         self.close()
 
     def save(self, step: int, tree: Any, wait: bool = False) -> None:
-        """Starts writing `tree`, which may be donated at once; a step that is there stays."""
+        """Starts writing `tree`, which may be donated at once; an existing step is not written again."""
         if step in self._steps:
             return
         self.wait()
         path = self._folder / str(step)
-        # Whoever lost the lease of the folder must not write: another run may have gone on from an older step.
+        # A process that has lost the lease of the folder must not write: another run may have
+        # continued from an older step.
         check_held()
         self._orbax.save(path, args=_SaveHashed(leaves_by_path(tree)), force=True)
         self._steps.append(step)
@@ -109,27 +109,27 @@ class Checkpointer:
             self.wait()
 
     def pin(self, step: int | None) -> None:
-        """Keeps the checkpoint of this step from now on, however old it gets, in place of the one pinned before."""
+        """Keeps the checkpoint of this step from now on, however old it gets; the one pinned before is released."""
         self._pinned = step
 
     def steps(self) -> list[int]:
-        """The finished checkpoints that are there now, oldest first; whether their files are whole is not looked at."""
+        """Returns the finished checkpoints, oldest first. Their files are not verified."""
         self.wait()
         return _on_first(
             lambda: sorted(s for s in self._list() if _finished(self._folder / str(s)))
         )
 
     def fault(self, step: int) -> str | None:
-        """Why a checkpoint cannot be read, all of its files having been looked at; None if it can."""
+        """Returns why a checkpoint cannot be read, after checking all its files; None if it can."""
         self.wait()
         fault = self._fault(step)
         return fault if fault != "" else "not there"
 
     def identity(self, step: int) -> str:
-        """A hash of what a checkpoint holds, from its checksums alone.
+        """Returns a hash of a checkpoint's content, from its checksums alone.
 
         Raises:
-          UserError: it is not there, or its checksums cannot be read.
+          UserError: it does not exist, or its checksums cannot be read.
         """
         path = self._folder / str(step) / CHECKSUMS_FILE
         return _on_first(
@@ -139,14 +139,14 @@ class Checkpointer:
         )
 
     def latest_step(self) -> int | None:
-        """The newest checkpoint whose files are those that were written, or None without any.
+        """Returns the newest checkpoint whose files are intact, or None if there are no checkpoints.
 
-        All files are read, by all processes together. A checkpoint that is damaged is named in a
-        warning, and the one before it is taken; who may write also moves it out of the way, to
-        `<step>.damaged` (a bucket cannot rename: there it is removed).
+        All processes together read all files. A damaged checkpoint is named in a warning and the one before it is
+        taken. If the folder is open for writing, the damaged one is also moved to `<step>.damaged` (on a bucket, which
+        cannot rename, it is removed).
 
         Raises:
-          UserError: there are checkpoints, and all are damaged; with the files.
+          UserError: there are checkpoints but all are damaged; names the files.
         """
         self.wait()
         damaged: dict[int, str] = {}
@@ -167,12 +167,12 @@ class Checkpointer:
         return None
 
     def _list(self) -> list[int]:
-        """The folders that are named as a step is, newest first; what they hold is not looked at."""
+        """Returns the steps whose folders have a step's name, newest first; their content is not checked."""
         names = [path.name for path in _entries(self._folder) if path.is_dir()]
         return sorted((int(name) for name in names if _STEP.fullmatch(name)), reverse=True)
 
     def _still_there(self, damaged: dict[int, str]) -> dict[int, str]:
-        """Without what a writer has removed meanwhile, which was no damage."""
+        """Returns the damaged checkpoints without those that a writer has removed meanwhile; these were not damaged."""
         return {step: damaged[step] for step in _on_first(self._list) if step in damaged}
 
     def _newest_beside(self, tried: dict[int, str]) -> int | None:
@@ -202,16 +202,15 @@ class Checkpointer:
             self._steps = [step for step in self._steps if step not in damaged]
 
     def restore(self, step: int, abstract: Any) -> Any:
-        """The arrays of a checkpoint, each read to where `abstract` wants it.
+        """Reads the arrays of a checkpoint; each goes where `abstract` says.
 
         Args:
-          step: of a complete checkpoint; it is verified unless `latest_step` has done so.
-          abstract: a tree of ShapeDtypeStruct with shardings, on any mesh. It may be a part of what
-            was saved (`{"params": ...}`); dtypes are converted.
+          step: step of a complete checkpoint; it is verified unless `latest_step` has done so.
+          abstract: a tree of ShapeDtypeStruct with shardings, on any mesh. It may be a part of what was saved
+            (`{"params": ...}`); dtypes are converted.
 
         Raises:
-          UserError: a file that is not as it was written; an array that was not saved, or saved
-            with another shape.
+          UserError: a file has changed since it was written; or an array was not saved, or saved with another shape.
         """
         self.wait()
         path = self._folder / str(step)
@@ -232,16 +231,16 @@ class Checkpointer:
         return jax.tree.unflatten(jax.tree.structure(abstract), leaves)
 
     def restore_params(self, step: int, abstract: Any) -> Any:
-        """The model's parameters of a training state, without its optimizer; see `restore`."""
+        """Reads the model's parameters of a training state, without its optimizer; see `restore`."""
         return self.restore(step, {"params": abstract})["params"]
 
     def wait(self) -> None:
-        """Returns when everything saved is complete on disk; raises what went wrong there."""
+        """Returns when everything saved is complete on disk; raises errors of writing."""
         if not self._writing:
             return
         self._orbax.wait_until_finished()
         self._writing = False
-        if self._keep:  # only now that there is a new one: until then an older one may be needed
+        if self._keep:  # Only now there is a new one; until then an older one may be needed.
             old = [step for step in sorted(self._steps)[: -self._keep] if step != self._pinned]
             self._steps = [step for step in self._steps if step not in old]
             if jax.process_index() == 0:
@@ -249,14 +248,14 @@ class Checkpointer:
                     _remove(self._folder / str(step))
 
     def close(self) -> None:
-        """Waits, and frees Orbax's threads."""
+        """Waits for writing and ends Orbax's threads."""
         self.wait()
         if self._orbax is not None:
             self._orbax.close()
 
 
 class _HashedTree(ocp.PyTreeCheckpointHandler):
-    """Orbax's handler, which also writes what `_fault` reads."""
+    """Orbax's handler for trees; it also writes the checksums that `_fault` reads."""
 
     async def async_save(self, directory: Any, *args: Any, **settings: Any) -> list[Any]:
         futures = await super().async_save(directory, *args, **settings) or []
@@ -281,7 +280,7 @@ class _SaveHashed(ocp.args.PyTreeSave):
 
 
 class _HashOwnFiles:
-    """A part of saving, after this process's arrays are written and before all processes meet."""
+    """A part of saving that runs after this process's arrays are written and before all processes meet."""
 
     def __init__(self, directory: Any):
         self._directory = directory
@@ -295,11 +294,13 @@ class _HashOwnFiles:
         write_checksums(part, hash_files(directory, names))
 
     def cancel(self) -> None:
-        """Orbax's futures can be cancelled; this one has nothing that would have to be stopped."""
+        """Orbax's futures can be cancelled; this one has nothing to stop."""
 
 
 def _raised_again(record: logging.LogRecord) -> bool:
-    """Whether to show a message: not the traceback of a thread of Orbax, whose error `wait` raises in the main one."""
+    """Whether to show a message. The traceback of Orbax's thread is hidden, since `wait` raises
+    its error in the main one.
+    """
     return not (record.exc_info and "orbax" in record.pathname)
 
 
@@ -308,7 +309,7 @@ def _finished(path: epath.Path) -> bool:
 
 
 def _unreadable(path: epath.Path) -> str | None:
-    """Why a checkpoint's checksums cannot be compared; "" if it was never finished, None if they can."""
+    """Returns why a checkpoint's checksums cannot be compared; "" if it was never finished, None if they can."""
     try:
         read_checksums(path / CHECKSUMS_FILE)
     except UserError as error:
@@ -321,7 +322,7 @@ def _unreadable(path: epath.Path) -> str | None:
 
 
 def _share_of_damage(path: epath.Path) -> str:
-    """Describes the damage among the files that this process checks; it raises no error itself."""
+    """Describes the damage among the files that this process checks; it raises no errors itself."""
     try:
         files = read_checksums(path / CHECKSUMS_FILE)
         # Each process reads every n-th file, so that the hosts of a slice share the work of hashing.
@@ -334,7 +335,7 @@ def _share_of_damage(path: epath.Path) -> str:
 
 
 def _entries(folder: epath.Path) -> list[epath.Path]:
-    """The entries of a folder; none on a bucket before something is in it."""
+    """Returns the entries of a folder; on a bucket there are none before something is written."""
     try:
         return list(folder.iterdir())
     except FileNotFoundError:
@@ -342,10 +343,10 @@ def _entries(folder: epath.Path) -> list[epath.Path]:
 
 
 def _remove(path: epath.Path) -> None:
-    """Removes a checkpoint in one step where the file system can: readers find all of it or nothing."""
+    """Removes a checkpoint in one step if the file system can: readers find all of it or nothing."""
     check_held()
     if not is_remote(path):
-        # Removing file by file takes a while; under another name nobody takes it for a checkpoint meanwhile.
+        # Removing file by file takes a while. Under another name, nobody takes it for a checkpoint meanwhile.
         path = path.rename(path.parent / f"{path.name}{_HALF_WRITTEN}-removed")
     path.rmtree()
 
@@ -378,7 +379,7 @@ def _compare(path: epath.Path, wanted: dict[str, jax.ShapeDtypeStruct]) -> None:
 
 
 def _on_first(work: Callable[[], Any]) -> Any:
-    """`on_process_zero`, where a folder that cannot be read or written is the user's to mend."""
+    """Like `on_process_zero`, but a folder that cannot be read or written raises UserError."""
 
     def reported() -> Any:
         try:
@@ -390,9 +391,9 @@ def _on_first(work: Callable[[], Any]) -> Any:
 
 
 def leaves_by_path(tree: Any) -> dict[str, Any]:
-    """Leaves by path (`layers.mlp.up_proj.kernel`), in the order of the tree.
+    """Returns leaves by path (`layers.mlp.up_proj.kernel`), in the order of the tree.
 
-    Keys and attributes alike: a NamedTuple is as a dict of its fields.
+    Keys and attributes are treated alike: a NamedTuple is like a dict of its fields.
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

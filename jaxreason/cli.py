@@ -1,14 +1,14 @@
-"""The `jaxreason` program: finds the verb, its recipe and its flags, runs it, and says how it ended."""
+"""The `jaxreason` program: finds the verb, its recipe and its flags, runs it, and reports how it ended."""
 
 import os
 import select
 import sys
 import traceback
 
-# transformers is used for its tokenizers; that it finds no PyTorch is no news to anyone here.
+# transformers is used for its tokenizers only, so its warning that PyTorch is missing helps nobody.
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-# XLA's errors are told, its warnings ("Can't reduce memory use below ... by rematerialization", of programs that fit)
-# only to who asks: 1 shows them, 0 everything. It is read when JAX is first imported.
+# Shows XLA's errors but not its warnings, such as "Can't reduce memory use below ... by rematerialization" for programs
+# that fit. 1 shows warnings too, 0 everything. XLA reads this when JAX is first imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from etils import epath
@@ -30,10 +30,10 @@ from jaxreason.verbs.overrides import apply_overrides
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry of the console program.
+    """The entry point of the console program.
 
-    Ends with code 2 after one message for what a user can cause, 130 at Ctrl-C, and with a traceback for anything
-    else; the log of the working directory has the traceback either way.
+    It ends with code 2 and one message for an error that a user can cause, with 130 at Ctrl-C, and with a traceback for
+    any other error. The log of the working directory has the traceback in any case.
     """
     words = list(sys.argv if argv is None else argv)[1:]
     try:
@@ -49,14 +49,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _reader_gone() -> bool:
-    """Whether what we print is read no more, as after `jaxreason show runs/tiny | head`."""
+    """Whether nobody reads our output any more, as after `jaxreason show runs/tiny | head`."""
     poll = select.poll()
     poll.register(sys.__stdout__.fileno(), select.POLLOUT)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _informed(words: list[str]) -> bool:
-    """Whether help or the version was asked for, and printed."""
+    """Prints help or the version if it was asked for; returns whether it was."""
     if words[:1] == ["--version"]:
         print(f"jaxreason {jaxreason.__version__}")
         return True
@@ -74,7 +74,7 @@ def _informed(words: list[str]) -> bool:
 
 
 def _help(words: list[str]) -> str:
-    """`help sft`: the verb and the fields of the section; `sft --help`: the verb alone; else the list of all verbs."""
+    """Returns the help: for `help sft` the verb and the section's fields, for `sft --help` the verb, else all verbs."""
     verb = next((word for word in words if word in VERBS), None)
     fields = section_help(words[1:]) if words[:1] == ["help"] else None
     parts = [verb_help(verb) if verb else "", fields]
@@ -92,7 +92,7 @@ def _run(verb: str, arguments: list[str]) -> None:
                 f"no such verb{nearest(verb, VERBS) or '.'} Verbs: {', '.join(VERBS)}."
             )
         if VERBS[verb].on_devices and "--dry-run" not in arguments:
-            # First of all: what is wrong on one machine alone must reach the others.
+            # This comes first, so that an error on one machine reaches the other processes.
             distributed.initialize_processes()
         flags, config, paths = _parsed(verb, arguments)
         check_paths(verb, flags, paths)
@@ -107,12 +107,12 @@ def _run(verb: str, arguments: list[str]) -> None:
 
 
 def _print_hidden(*error) -> None:
-    """The traceback of what ends the program, as Python prints it, without secrets."""
+    """Prints the traceback that ends the program as Python does, but without secrets."""
     print(redaction.hide("".join(traceback.format_exception(*error))), end="", file=sys.stderr)
 
 
 def _parsed(verb: str, arguments: list[str]):
-    """The verb's flags, the recipe with its overrides, and the arguments that belong to no flag."""
+    """Returns the verb's flags, the recipe with its overrides, and the arguments that belong to no flag."""
     own = [word for word in arguments if not word.startswith(("--config.", "--noconfig."))]
     name = _last_value(own, "--config")
     if name is None or not VERBS[verb].sections:
@@ -128,7 +128,7 @@ def _parsed(verb: str, arguments: list[str]):
 
 
 def _last_value(words: list[str], flag: str) -> str | None:
-    """The value of the last `flag VALUE` or `flag=VALUE` on the command line."""
+    """Returns the value of the last `flag VALUE` or `flag=VALUE` on the command line."""
     pairs = zip(words, [*words[1:], None], strict=False)
     found = [
         after if word == flag else word.removeprefix(f"{flag}=")
@@ -150,7 +150,7 @@ def _checked_paths(verb: str, paths: list[str]) -> list[str]:
 
 
 def _end(verb: str, config, error: BaseException) -> None:
-    """Ends the program: with one message where a user can mend what happened, with the traceback where not."""
+    """Ends the program: with one message if a user can fix the cause, otherwise with the traceback."""
     if isinstance(error, KeyboardInterrupt):
         print(f"jaxreason {verb}: interrupted.", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None

@@ -1,7 +1,7 @@
-"""Programs compiled before they are called, side by side: XLA does so on threads, without Python's lock.
+"""Compiles programs before they are called, several at the same time: XLA compiles in threads without Python's lock.
 
-What `f.lower(*abstract).compile()` makes stays in JAX's own caches. A call of `f` takes it from there, without tracing
-or compiling anything, if shapes, dtypes, shardings and the mesh that is set are the same; else it compiles as ever.
+The result of `f.lower(*abstract).compile()` stays in JAX's own caches. A later call of `f` takes it from there without
+tracing or compiling, if shapes, dtypes, shardings and the current mesh are the same. Otherwise it compiles as usual.
 """
 
 import threading
@@ -12,18 +12,18 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-# A jitted function and abstract arguments; those that a call gives as host arrays have no sharding.
+# A jitted function and abstract arguments. Arguments that a call passes as host arrays have no sharding.
 ProgramCall = tuple[Any, tuple[Any, ...]]
 
 
 class Compiling:
-    """Compiles programs in the background, from when it is made.
+    """Compiles programs in the background; it starts when the object is made.
 
-    Python traces one at a time, in the order given, so that the first, which should be the largest, is with the
-    compiler as early as can be. Several processes lower in the same order, and none waits for another one.
+    Python traces one at a time, in the given order. The first one should be the largest, so that the compiler gets it
+    as early as possible. Several processes lower in the same order, and none waits for another.
 
     Args:
-      mesh: the one that is set where the programs are called.
+      mesh: the mesh that is set when the programs are called.
       calls: the programs by name.
     """
 
@@ -35,17 +35,17 @@ class Compiling:
         tracer.shutdown(wait=False)
 
     def wait(self, *names: str) -> None:
-        """Until these programs are compiled; all of them if none is named.
+        """Waits until these programs are compiled; all of them if none is named.
 
         Raises:
-          what compiling one of them did, such as that it does not fit into memory.
+          Exception: the error of compiling one of them, for example that it does not fit into memory.
         """
         for name in names or self._begun:
             if name in self._begun:
                 self._begun[name].result().result()
 
     def _lower(self, function: Any, args: tuple[Any, ...]) -> Future:
-        if not threading.main_thread().is_alive():  # the program ends
+        if not threading.main_thread().is_alive():  # The program ends.
             raise RuntimeError("the program ended before its programs were compiled")
         with jax.set_mesh(self._mesh):
             lowered = function.lower(*args)
@@ -57,9 +57,9 @@ class Compiling:
 
 
 def make_products_exact(dtype: str) -> None:
-    """Makes this process compute float32 products in full float32 from now on, if the model is in float32.
+    """If the model is in float32, makes this process compute float32 products in full float32 from now on.
 
-    Left alone, GPUs make them in TensorFloat-32 and TPUs in bfloat16: log-probs then agree to three places, not five.
+    By default GPUs compute them in TensorFloat-32 and TPUs in bfloat16. Log-probs then agree to three digits, not five.
     """
     if dtype == "float32":
         jax.config.update("jax_default_matmul_precision", "float32")

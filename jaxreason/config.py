@@ -1,9 +1,9 @@
-"""Checks of recipes: the sections of a ConfigDict become frozen dataclasses, or the recipe is refused.
+"""Checks recipes: sections of a ConfigDict become frozen dataclasses, or the recipe is refused.
 
-Everything about a field is declared in one place, its dataclass: name, type, default, what it means (the string below
-it) and, beside its type, its range and whether results depend on it: `Annotated[int, at_least(1), FREE]`. A field
-that is unknown, missing, of the wrong type or out of range is an error that gives its full path, what was expected and
-the nearest valid name. `recipe_fields` makes the ConfigDicts of recipes from the same declarations.
+Everything about a field is declared in one place, its dataclass: name, type, default and meaning (the string below it).
+Beside the type stand its range and whether results depend on it: `Annotated[int, at_least(1), FREE]`. If a field is
+unknown, missing, of the wrong type or out of range, an error gives its full path, what was expected and the nearest
+valid name. `recipe_fields` makes the ConfigDicts of recipes from the same declarations.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ T = TypeVar("T", bound="DataclassInstance")
 
 
 class ConfigError(UserError):
-    """A recipe or an override that cannot be used as it stands."""
+    """A recipe or an override cannot be used as it is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Range:
 
     Attributes:
       description: the range in words.
-      low, high: its ends, and `low_itself`, `high_itself` whether they belong to it.
-      also: single numbers beside it, such as 0 for off.
+      low, high: its ends; `low_itself` and `high_itself` say whether they belong to it.
+      also: single numbers that are allowed too, such as 0 for off.
     """
 
     description: str
@@ -52,27 +52,27 @@ class Range:
 
 
 def at_least(low: float, *also: float) -> Range:
-    """`low` or more, or one of `also`."""
+    """Allows `low` or more, or one of `also`."""
     return Range(f"at least {low:g}{_or(also)}", low, math.inf, True, True, also)
 
 
 def above(low: float, *also: float) -> Range:
-    """More than `low`, or one of `also`."""
+    """Allows more than `low`, or one of `also`."""
     return Range(f"more than {low:g}{_or(also)}", low, math.inf, False, True, also)
 
 
 def within(low: float, high: float) -> Range:
-    """From `low` to `high`, both allowed."""
+    """Allows `low` to `high`, including both."""
     return Range(f"from {low:g} to {high:g}", low, high, True, True)
 
 
 def between(low: float, high: float) -> Range:
-    """Between `low` and `high`, neither allowed."""
+    """Allows numbers between `low` and `high`, excluding both."""
     return Range(f"between {low:g} and {high:g}, both excluded", low, high, False, False)
 
 
 def below(low: float, high: float) -> Range:
-    """At least `low`, less than `high`."""
+    """Allows at least `low` and less than `high`."""
     return Range(f"at least {low:g} and less than {high:g}", low, high, True, False)
 
 
@@ -82,20 +82,20 @@ def _or(also: tuple[float, ...]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Defaults:
-    """Changes that a section makes to the defaults of a section inside it; made by `defaults`."""
+    """The changes that a section makes to the defaults of a section inside it; made by `defaults`."""
 
     values: tuple[tuple[str, Any], ...]
 
 
 def defaults(**values: Any) -> Defaults:
-    """Beside the type of an inner section: `Annotated[SamplerConfig, defaults(slots=1)]`."""
+    """Stands beside the type of an inner section: `Annotated[SamplerConfig, defaults(slots=1)]`."""
     return Defaults(tuple(values.items()))
 
 
 def needed() -> Any:
-    """The default of a field that has none, for one that stands after fields which have some.
+    """Marks a field as having no default although it follows fields that have one.
 
-    A dataclass allows no such order, so this default raises when it is used.
+    A dataclass does not allow this order, so the mark is a default that raises when it is used.
     """
     return dataclasses.field(default_factory=_no_default)
 
@@ -117,16 +117,17 @@ def default_of(field: dataclasses.Field) -> Any:
     return field.default if given else cast(Callable[[], Any], field.default_factory)()
 
 
-# Every field of a section that a stage is claimed by has one of these, or holds sections whose fields have.
-# What is made depends on its value: another value needs another directory.
+# Every field of a section that a stage is claimed by has one of these two marks, or holds sections whose fields have.
+# The results depend on a LEARNED field: another value needs another working directory.
 LEARNED = "learned"
-# It only places, shows or lengthens a run, or what it names is claimed by its content: another value continues.
+# A FREE field only places, shows or lengthens a run, or names something that is claimed by its content: a run may
+# continue with another value.
 FREE = "free"
 _Class = TypeVar("_Class", bound=type)
 
 
 def unclaimed(_why: str) -> Callable[[_Class], _Class]:
-    """Marks a section that no stage is claimed by, with the reason: all of its fields are FREE."""
+    """Marks a section that no stage is claimed by, and gives the reason: all its fields are FREE."""
 
     def mark(cls: _Class) -> _Class:
         cls.UNCLAIMED = True  # type: ignore[attr-defined]
@@ -136,29 +137,28 @@ def unclaimed(_why: str) -> Callable[[_Class], _Class]:
 
 
 def nearest(name: str, valid: typing.Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the closest valid name, or an empty string."""
+    """Returns `; did you mean 'x'?` for the closest valid name, or an empty string."""
     close = difflib.get_close_matches(name, list(valid), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def instead_of(cls: type, name: str) -> str:
-    """The replacement of a former field, from the dataclass's `FORMER_FIELDS`; "" if there is none."""
+    """Returns what replaces a former field, from the dataclass's `FORMER_FIELDS`; "" if nothing does."""
     former = getattr(cls, "FORMER_FIELDS", {})
     return f" any more: {former[name]}" if name in former else ""
 
 
 def parse(cls: type[T], section: Any, path: str) -> T:
-    """A recipe section as an instance of the frozen dataclass `cls`.
+    """Converts a recipe section to an instance of the frozen dataclass `cls`.
 
     Args:
       cls: a dataclass; nested dataclasses, `tuple[X, ...]`, `dict[str, X]`, `X | None` and `Literal` are understood.
-      section: a ConfigDict or mapping with the fields of `cls`; those with a default may be left out.
-        Fields of an inner section that are left out have the defaults that the outer section declares for it.
+      section: a ConfigDict or mapping with the fields of `cls`; those with a default may be left out. Fields of an
+        inner section that are left out have the defaults that the outer section declares for it.
       path: where the section is in the recipe, for messages (`sft.optimizer`).
 
     Raises:
-      ConfigError: for an unknown or missing field, a value of another type or out of its range; a number that is
-        not finite.
+      ConfigError: a field is unknown or missing, or its value has the wrong type, is out of range or is not finite.
     """
     if not isinstance(section, Mapping):
         section = _items(section, cls, path)
@@ -180,10 +180,10 @@ def parse(cls: type[T], section: Any, path: str) -> T:
 
 
 def check_names(cls: type, section: Mapping, path: str) -> None:
-    """Refuses a field that `cls` does not have.
+    """Refuses fields that `cls` does not have.
 
     Raises:
-      ConfigError: with the nearest name, and what replaced a former field.
+      ConfigError: names the field, the nearest valid name, and what replaced a former field.
     """
     names = [field.name for field in dataclasses.fields(cls)]
     for key in section:
@@ -195,7 +195,7 @@ def check_names(cls: type, section: Mapping, path: str) -> None:
 
 
 def completed(field: dataclasses.Field, hint: Any, value: Any) -> Any:
-    """A value of a field; of an inner section with the fields that this one has defaults for, else as it came."""
+    """Returns the value of a field; a value for an inner section gets the defaults that the outer section declares."""
     for note in marks(hint):
         if isinstance(note, Defaults):
             return laid_over(dict(note.values), value)
@@ -204,7 +204,7 @@ def completed(field: dataclasses.Field, hint: Any, value: Any) -> Any:
 
 
 def laid_over(base: Any, value: Any) -> Any:
-    """The fields of `value` over those of `base`, at any depth, where `value` is a section; else `value`.
+    """Returns the fields of `base` replaced by those of `value`, at any depth, if `value` is a section; else `value`.
 
     Args:
       base: a dataclass, or some of the fields of one by name.
@@ -252,10 +252,10 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
 
 
 def check_ranges(section: Any, path: str) -> None:
-    """Refuses a section that was made without `parse` and has a number out of its range, at any depth.
+    """Checks the ranges of a section that was made without `parse`, at any depth.
 
     Raises:
-      ConfigError: with the field's full path, its range and what came.
+      ConfigError: names the field's full path, its range and the value.
     """
     hints = typing.get_type_hints(type(section), include_extras=True)
     for field in dataclasses.fields(section):
@@ -329,7 +329,7 @@ def _as_float(value: int) -> float:
 
 
 def to_dict(value: Any) -> Any:
-    """A dataclass, ConfigDict or container of them as plain JSON values."""
+    """Converts a dataclass, a ConfigDict or a container of them to plain JSON values."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if hasattr(value, "items"):
@@ -340,12 +340,12 @@ def to_dict(value: Any) -> Any:
 
 
 def claimed(section: Any) -> dict[str, Any]:
-    """A parsed section as plain JSON values without its FREE fields: what its results depend on."""
+    """Returns a parsed section as plain JSON values without its FREE fields: what its results depend on."""
     return {name: claimed_value(getattr(section, name)) for name in claimed_fields(type(section))}
 
 
 def claimed_fields(cls: type) -> dict[str, Any]:
-    """The fields of a section that a stage is claimed by, with their types."""
+    """Returns the fields of a section that a stage is claimed by, with their types."""
     if getattr(cls, "UNCLAIMED", False):
         return {}
     hints = typing.get_type_hints(cls, include_extras=True)
@@ -354,12 +354,12 @@ def claimed_fields(cls: type) -> dict[str, Any]:
 
 
 def marks(hint: Any) -> tuple:
-    """The annotations beside a field's type."""
+    """Returns the annotations beside a field's type."""
     return getattr(hint, "__metadata__", ())
 
 
 def claimed_value(value: Any) -> Any:
-    """`claimed` of a section, or of the sections in a container; any other value as JSON has it."""
+    """Applies `claimed` to a section, or to the sections in a container; other values become JSON values."""
     if dataclasses.is_dataclass(value):
         return claimed(value)
     if isinstance(value, Mapping):

@@ -4,11 +4,11 @@ from typing import Any
 
 import jax
 
-_COMPILED = "/jax/core/compile/backend_compile_duration"  # jax's own event, once for each program
+_COMPILED = "/jax/core/compile/backend_compile_duration"  # JAX's own event, once per program.
 
 
 class _Compilations:
-    """Counts the programs that this process compiles or takes from the cache, from `count` on."""
+    """Counts the programs that this process compiles or takes from the cache, after `count` was called."""
 
     def __init__(self) -> None:
         self.number, self.seconds, self._counting = 0, 0.0, False
@@ -28,14 +28,15 @@ _COMPILATIONS = _Compilations()
 
 
 def count_compilations() -> None:
-    """Begins to count, once."""
+    """Starts counting; further calls do nothing."""
     _COMPILATIONS.count()
 
 
 def device_state() -> dict[str, Any]:
-    """Programs compiled and seconds for it; of the fullest device bytes in use, their peak and limit, where it tells.
+    """Returns the number of compiled programs, the seconds for them, and the memory of the fullest device.
 
-    A CPU tells no memory. May be called by any thread.
+    The memory is bytes in use, their peak and the limit, if the device reports them; a CPU does
+    not. Any thread may call it.
     """
     found: dict[str, Any] = {
         "kind": jax.local_devices()[0].device_kind,

@@ -1,24 +1,24 @@
-"""Memory of a host that computes itself: kept by the process between two runs of a program, not given back.
+"""Keeps the memory that a run of a program frees in this process, on hosts that compute with their CPU.
 
-XLA takes a program's temporary memory anew for every run, gigabytes for a training step. By default glibc returns so
-large a piece to the system at once, and the next run pays for each of its pages again: a fifth of a step of SmolLM2.
+XLA allocates a program's temporary memory again for every run: gigabytes for a training step. By default
+glibc returns such a large piece to the system at once, and the next run pays for each of its pages again: a
+fifth of a step of SmolLM2.
 """
 
 import ctypes
 import importlib.util
 import os
 
-# Parameters of mallopt (glibc's malloc.h): never trim the heap, take nothing by mmap, one heap for all threads, since
-# what is too large for a thread's own heap is always taken by mmap.
+# Parameters of mallopt (glibc's malloc.h): never trim the heap, take nothing by mmap, and use one heap for all threads,
+# because what is too large for a thread's own heap is always taken by mmap.
 SETTINGS = {-1: -1, -4: 0, -8: 1}
 ACCELERATORS = ("libtpu", "jax_plugins")
 
 
 def keep_freed_memory() -> bool:
-    """Has glibc keep what is freed, where JAX will compute on the CPU; call it before JAX starts.
+    """Makes glibc keep what is freed if JAX will compute on the CPU; call it before JAX starts.
 
-    Returns whether it was done: not where there is another C library, nor where GLIBC_TUNABLES says what its user
-    wants.
+    Returns whether it was done. It is not with another C library, nor if the user has set GLIBC_TUNABLES.
     """
     if not computes_on_cpu(os.environ.get("JAX_PLATFORMS", "")) or "GLIBC_TUNABLES" in os.environ:
         return False
@@ -27,7 +27,7 @@ def keep_freed_memory() -> bool:
 
 
 def computes_on_cpu(platforms: str) -> bool:
-    """Whether `platforms`, as JAX_PLATFORMS, says so, or says nothing and JAX has nothing else installed."""
+    """Whether `platforms` (as in JAX_PLATFORMS) means the CPU, or is empty and JAX has no other platform installed."""
     if platforms:
         return platforms == "cpu"
     return not any(importlib.util.find_spec(name) for name in ACCELERATORS)

@@ -1,4 +1,4 @@
-"""Advice on a recipe whose programs do not fit into memory."""
+"""Advice for a recipe whose programs do not fit into memory."""
 
 import re
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ GIB = 2**30
 def out_of_memory_message(
     config: ml_collections.ConfigDict, names: tuple[str, ...], error: str
 ) -> str:
-    """Says that memory ran out, what of it, and which fields of the recipe to set to what.
+    """Says that memory ran out, which memory, and which fields of the recipe to change to which values.
 
     Args:
       config: the recipe.
-      names: its sections that the verb reads.
-      error: of the compiler or the allocator.
+      names: the sections that the verb reads.
+      error: the message of the compiler or the allocator.
     """
     first = next((line for line in error.splitlines() if OUT_OF_MEMORY.search(line)), error)
     changes = [change for name in names if name in config for change in _section(config, name)]
@@ -35,7 +35,9 @@ def out_of_memory_message(
 
 
 def room(stats: Mapping[str, int] | None) -> str:
-    """A line with a device's memory for programs and how much is taken; "" if the device does not tell, as a CPU."""
+    """Describes a device's memory for programs and how much is in use; "" if the device does
+    not report it, like a CPU.
+    """
     limit = (stats or {}).get("bytes_limit", 0)
     if not limit:
         return ""
@@ -44,11 +46,11 @@ def room(stats: Mapping[str, int] | None) -> str:
 
 
 def _section(config: ml_collections.ConfigDict, name: str) -> list[tuple[str, object, object]]:
-    """(field, what to set it to, what it is), by what the section has."""
+    """Returns (field, proposed value, present value) for the fields that the section has."""
     section, found = config[name], []
     for field in ("micro_batch_rows", "sampler.slots"):
         found += _halved(section, name, field, 1)
-    if name == "eval":  # likelihoods of given answers, all of a dispatch at a time
+    if name == "eval":  # Likelihoods of given answers are computed for a whole dispatch at a time.
         found += _halved(section, name, "sampler.score_tokens", SMALLEST_CHUNK)
     if section.get("sampler", {}).get("gather_weights", False):
         found.append((f"{name}.sampler.gather_weights", False, True))

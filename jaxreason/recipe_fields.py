@@ -1,7 +1,7 @@
-"""The ConfigDicts of recipes, and what is known of each field, from the dataclasses of `jaxreason.config`.
+"""Makes the ConfigDicts of recipes, and describes their fields, from the dataclasses of `jaxreason.config`.
 
-A recipe says only what it changes: `config_dict(SFTConfig, {"mine": data}, 1e-5, epochs=1.0)` has every other field
-from where it is declared.
+A recipe only says what it changes: in `config_dict(SFTConfig, {"mine": data}, 1e-5, epochs=1.0)`, every other field
+has its declared default.
 """
 
 import ast
@@ -31,7 +31,7 @@ from jaxreason.config import (
 
 
 def config_dict(cls: type, *values: Any, **changes: Any) -> ConfigDict:
-    """A section of a recipe with all fields of the dataclass `cls`.
+    """Makes a section of a recipe with all fields of the dataclass `cls`.
 
     Args:
       cls: the dataclass.
@@ -40,7 +40,7 @@ def config_dict(cls: type, *values: Any, **changes: Any) -> ConfigDict:
       **changes: fields by name. A mapping for an inner section changes some fields of it.
 
     Raises:
-      ConfigError: a field that is unknown, or that has no default and was not given.
+      ConfigError: a field is unknown, or has no default and was not given.
     """
     given: dict[str, Any] = {}
     paths = positions(cls)
@@ -58,14 +58,14 @@ def config_dict(cls: type, *values: Any, **changes: Any) -> ConfigDict:
 
 
 def positions(cls: type) -> list[tuple[str, ...]]:
-    """The paths of the fields that `config_dict` takes by position."""
+    """Returns the paths of the fields that `config_dict` takes by position."""
     first = list(_without_default(cls, frozenset()))
     begun = {path[0] for path in first}
     return [*first, *((f.name,) for f in dataclasses.fields(cls) if f.name not in begun)]
 
 
 def _without_default(cls: type, known: frozenset[str]) -> Iterator[tuple[str, ...]]:
-    """The fields of a section and of those inside it which have no default and are not in `known`."""
+    """Yields the fields of a section, and of sections inside it, that have no default and are not in `known`."""
     hints = typing.get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
         if has_default(field) or field.name in known:
@@ -87,7 +87,7 @@ def _bare(hint: Any) -> Any:
 
 
 def _filled(cls: type, given: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """All fields of a section, those left out with their defaults."""
+    """Returns all fields of a section; those left out have their defaults."""
     check_names(cls, given, path)
     hints = typing.get_type_hints(cls, include_extras=True)
     found = {}
@@ -104,7 +104,7 @@ def _filled(cls: type, given: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def _filled_value(hint: Any, value: Any, path: str) -> Any:
-    """A value with the fields that sections in it leave out."""
+    """Fills in the fields that sections in a value leave out."""
     hint = _bare(hint)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         hint = next((arg for arg in typing.get_args(hint) if dataclasses.is_dataclass(arg)), Any)
@@ -119,7 +119,7 @@ def _filled_value(hint: Any, value: Any, path: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A dataclass as a dict, at any depth; tuples stay tuples."""
+    """Converts a dataclass to a dict, at any depth; tuples stay tuples."""
     if dataclasses.is_dataclass(value):
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     return value
@@ -129,11 +129,11 @@ class FieldInfo(NamedTuple):
     """The description of a field for readers.
 
     Attributes:
-      path: in its section, `optimizer.learning_rate`.
-      type: as it is written.
-      default: as it is written; "" where it has none.
-      range: the numbers that it may have, in words; "" for any.
-      doc: what it means.
+      path: its path in the section, such as `optimizer.learning_rate`.
+      type: the type as it is written.
+      default: the default as it is written; "" if there is none.
+      range: the allowed numbers in words; "" if there is no limit.
+      doc: its meaning.
     """
 
     path: str
@@ -144,7 +144,7 @@ class FieldInfo(NamedTuple):
 
 
 def describe_fields(cls: type) -> list[FieldInfo]:
-    """The fields of a section, in the order in which they are declared; each before those of the section that it is."""
+    """Describes the fields of a section in the order of their declaration; fields of an inner section follow it."""
     return list(_described(cls, "", {}))
 
 
@@ -167,7 +167,7 @@ def _described(cls: type, prefix: str, outer: Mapping[str, Any]) -> Iterator[Fie
 
 
 def _section_in(hint: Any) -> type | None:
-    """The section that a field is, or that each entry of its table is."""
+    """Returns the dataclass of an inner section, or of the entries of a table; None for other fields."""
     hint = _bare(hint)
     if dataclasses.is_dataclass(hint):
         return hint
@@ -194,7 +194,7 @@ def _type_name(hint: Any) -> str:
 
 @functools.cache
 def field_docs(cls: type) -> dict[str, str]:
-    """The string below each field of a dataclass, in one line."""
+    """Returns the string below each field of a dataclass, in one line."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
     found = {}
     for field, below in itertools.pairwise(body):

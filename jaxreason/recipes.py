@@ -1,7 +1,7 @@
-"""Finding, loading and overriding a recipe: a Python file whose `get_config()` returns a ConfigDict.
+"""Finds, loads and overrides a recipe: a Python file whose `get_config()` returns a ConfigDict.
 
-A recipe is looked for where it is named and then among those that came with the package, by file or by name, so
-that `--config configs/study_tiny.py` and `--config study_tiny` work from a checkout and from a wheel alike.
+A recipe is first looked for as a path, then by file or name among those shipped with the package. So
+`--config configs/study_tiny.py` and `--config study_tiny` work both in a checkout and with a wheel.
 """
 
 import contextlib
@@ -24,14 +24,19 @@ _OURS = "jaxreason.configs"
 
 
 def shipped_folder() -> pathlib.Path:
-    """The shipped `configs`: the checkout's, or the wheel's copy."""
+    """Returns the folder of the shipped `configs`: the checkout's, or the wheel's copy."""
     folders = (_PACKAGE.parent / "configs", _PACKAGE / "recipes_data" / "configs")
     return next(f for f in folders if (f / "sections.py").exists() and (f / "qwen3.py").exists())
 
 
 @contextlib.contextmanager
 def importable(recipe: pathlib.Path) -> Iterator[None]:
-    """While the code of `recipe` runs, its imports find what the module's docstring says."""
+    """Inside this context, the code of `recipe` can import shipped modules and its own.
+
+    A shipped recipe finds in `configs` the shipped modules only. Another recipe can also import files beside it by
+    name, and modules of a folder `configs` that it is in, that is beside it, or that is in the current folder. A
+    shipped module is replaced only by one of the same name in the folder `configs` that the recipe is in.
+    """
     recipe = recipe.resolve()
     ours = _shipped_modules()
     if recipe.parent == shipped_folder():
@@ -50,16 +55,16 @@ def importable(recipe: pathlib.Path) -> Iterator[None]:
 
 
 def run_file(path: pathlib.Path) -> types.ModuleType:
-    """The module that the file is, run anew. Raises whatever its code raises."""
+    """Runs the file as a new module and returns it. Raises what its code raises."""
     spec = importlib.util.spec_from_file_location("recipe", path)
-    assert spec and spec.loader  # None is for a suffix that Python cannot load
+    assert spec and spec.loader  # It is None for a suffix that Python cannot load.
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def _shipped_modules() -> dict[str, types.ModuleType]:
-    """`configs.<name>` -> the shipped module of that name; all are run at the first call."""
+    """Returns `configs.<name>` -> the shipped module of that name; the first call runs all of them."""
     names = sorted(path.stem for path in shipped_folder().glob("*.py"))
     if _OURS not in sys.modules:
         package = _package("configs", [shipped_folder()])
@@ -78,7 +83,7 @@ def _package(name: str, folders: list[pathlib.Path]) -> types.ModuleType:
 
 @contextlib.contextmanager
 def _only(modules: dict[str, types.ModuleType]) -> Iterator[None]:
-    """Meanwhile `configs` and what is in it are these modules and no others."""
+    """Inside this context, `configs` and everything in it are these modules and no others."""
     before = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_config(name)}
     sys.modules.update(modules)
     package = modules["configs"]
@@ -99,7 +104,7 @@ def _is_config(name: str) -> bool:
 
 @contextlib.contextmanager
 def _neighbours(folder: pathlib.Path) -> Iterator[None]:
-    """Meanwhile files in `folder` can be imported by their names; what was imported of them is forgotten."""
+    """Inside this context, files in `folder` can be imported by their names; afterwards these imports are forgotten."""
     before = set(sys.modules)
     sys.path.insert(0, str(folder))
     try:
@@ -118,14 +123,14 @@ SHARED = (
     "qwen3.py",
     "qwen3_study.py",
     "paper_benchmarks.py",
-)  # what recipes are made of
+)  # Recipes are made of this.
 
 
 def find_recipe(name: str) -> pathlib.Path:
-    """The path of the recipe `name`, without what `split_argument` finds in it.
+    """Returns the path of the recipe `name`, which must not have an argument (`split_argument`).
 
     Raises:
-      ConfigError: when there is no such file; names the shipped ones.
+      ConfigError: there is no such file; lists the shipped recipes.
     """
     name = split_argument(name)[0]
     for path in _candidates(name):
@@ -144,14 +149,14 @@ def find_recipe(name: str) -> pathlib.Path:
 
 
 def _candidates(name: str) -> list[pathlib.Path]:
-    """The places where `name` may be: a path here, one among the shipped `configs`, or a shipped recipe's name."""
+    """Returns where `name` may be: a path here, one among the shipped `configs`, or a shipped recipe's name."""
     shipped = shipped_folder()
     by_path = [pathlib.Path.cwd() / name, shipped.parent / name]
     return [*by_path, shipped / name, *(shipped / f"{name}.py",) * (not name.endswith(".py"))]
 
 
 def split_argument(name: str) -> tuple[str, str | None]:
-    """`file.py:argument`, or `name:argument`, in its two parts; the argument goes to `get_config`."""
+    """Splits `file.py:argument` or `name:argument` into its two parts; the argument is passed to `get_config`."""
     file, colon, argument = name.partition(".py:")
     if colon:
         return f"{file}.py", argument
@@ -160,7 +165,7 @@ def split_argument(name: str) -> tuple[str, str | None]:
 
 
 def on_slice(name: str, slice_name: str) -> str:
-    """The recipe `name` as it is for a slice, if its `get_config` takes a `target`; else as it is."""
+    """Returns the name of the recipe for a slice if its `get_config` takes a `target`; else `name` itself."""
     path = find_recipe(name)
     with importable(path):
         if "target" not in inspect.signature(_module(path).get_config).parameters:
@@ -170,7 +175,7 @@ def on_slice(name: str, slice_name: str) -> str:
 
 
 def load_recipe(name: str) -> ml_collections.ConfigDict:
-    """The ConfigDict that the recipe's `get_config()` returns, or `get_config(argument)` of `file.py:argument`.
+    """Returns the ConfigDict of the recipe's `get_config()`, or of `get_config(argument)` for `file.py:argument`.
 
     Raises:
       ConfigError: there is no such file, it is not a recipe, it takes no such argument, or its code raises.
@@ -198,7 +203,7 @@ def load_recipe(name: str) -> ml_collections.ConfigDict:
 
 
 def _unshare(node: ml_collections.ConfigDict, seen: set[int]) -> None:
-    """Makes a section that stands in several places one for each, so that an override changes the one that it names."""
+    """Copies a section that stands in several places, so that an override changes only the place that it names."""
     seen.add(id(node))
     for name, value in node.items():
         if isinstance(value, ml_collections.ConfigDict):
@@ -213,7 +218,7 @@ def _module(path: pathlib.Path) -> types.ModuleType:
         module = run_file(path)
     except UserError:
         raise
-    except SyntaxError as error:  # broken Python, or bytes that are not UTF-8
+    except SyntaxError as error:  # Wrong Python, or bytes that are not UTF-8.
         where = f"{error.filename or path}, line {error.lineno or 1}"
         raise ConfigError(f"{where}: the recipe is not valid Python: {error.msg}.") from error
     except (Exception, SystemExit) as error:
@@ -236,10 +241,10 @@ def _said(path: pathlib.Path, error: BaseException) -> str:
 def merged(
     section: ml_collections.ConfigDict, overrides: Any, path: str
 ) -> ml_collections.ConfigDict:
-    """A copy of `section` with `overrides` (nested, same names) laid over it.
+    """Returns a copy of `section` in which `overrides` (nested, with the same names) replace fields.
 
     Raises:
-      ConfigError: for a name that the section does not have.
+      ConfigError: the section has no field of a name.
     """
     result = copy.deepcopy(section)
     for key, value in overrides.items():

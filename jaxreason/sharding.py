@@ -1,7 +1,7 @@
-"""The device mesh, the one table from logical axis names to mesh axes, and moving arrays in and out of the mesh.
+"""The device mesh, the table from logical axis names to mesh axes, and moving arrays between host and mesh.
 
-Code names the axes of its arrays (`("act_batch", "act_len", "act_embed")`) and never a mesh axis: how a model
-is laid out over devices is decided by `RULES` and the mesh's shape alone.
+Code names the axes of its arrays (`("act_batch", "act_len", "act_embed")`) and never a mesh axis. Only `RULES` and the
+mesh's shape decide how a model is laid out over devices.
 """
 
 import math
@@ -19,11 +19,11 @@ from jaxreason.errors import UserError
 
 AXES = ("data", "fsdp", "tensor", "context")
 
-# Weights and activations have names of their own. `embed` of a weight is cut over `fsdp`, so that parameters and the
-# optimizer's state are spread; `act_embed` is whole, since a token's features are needed together by every product.
-# `tensor` cuts heads, feed-forward and vocabulary as Megatron does: one sum over devices for each pair of products.
+# Weights and activations have names of their own. `embed` of a weight is split over `fsdp`, so that parameters and
+# optimizer state are spread over devices. `act_embed` is not split, since every product needs all features of a token.
+# `tensor` splits heads, feed-forward and vocabulary as Megatron does: one sum over devices for each pair of products.
 RULES: dict[str, tuple[str, ...]] = {
-    # weights
+    # Weights.
     "vocab": ("tensor",),
     "embed": ("fsdp",),
     "q_heads": ("tensor",),
@@ -31,9 +31,9 @@ RULES: dict[str, tuple[str, ...]] = {
     "head_dim": (),
     "mlp": ("tensor",),
     "layers": (),
-    # activations
+    # Activations.
     "act_batch": ("data", "fsdp"),
-    # Rows while their features are split as `embed` (over `fsdp`): no mesh axis may cut two dims of one array.
+    # Rows whose features are split like `embed` (over `fsdp`): a mesh axis must not split two dimensions of one array.
     "act_rows_of_features": ("data",),
     "act_len": ("context",),
     "act_embed": (),
@@ -45,7 +45,7 @@ RULES: dict[str, tuple[str, ...]] = {
 }
 
 
-ROWS = ("act_batch",)  # names of rows on their way to devices: their positions are not cut
+ROWS = ("act_batch",)  # Axis names of rows on their way to devices; their positions are not split.
 
 
 @unclaimed("it says where")
@@ -64,10 +64,10 @@ class MeshConfig:
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The mesh of `config` over `devices` (all devices of all processes if None).
+    """Makes the mesh of `config` over `devices` (if None, all devices of all processes).
 
     Raises:
-      ValueError: two axes are -1, an axis is neither positive nor -1, or the sizes do not make up the devices.
+      ValueError: two axes are -1, an axis is neither positive nor -1, or the sizes do not match the devices.
     """
     devices = jax.devices() if devices is None else list(devices)
     sizes = asdict(config)
@@ -95,13 +95,13 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
         return Mesh(_hybrid_devices(sizes, devices, num_slices), AXES, axis_types=types)
     try:
         return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
-    except NotImplementedError:  # an axis that is part of one of the torus, such as 8 of 4 x 4
+    except NotImplementedError:  # An axis is part of one axis of the torus, such as 8 of 4 x 4.
         placed = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
         return Mesh(placed, AXES, axis_types=types)
 
 
 def _hybrid_devices(sizes: dict[str, int], devices: Sequence[jax.Device], num_slices: int):
-    """The devices of several slices as an array whose axis `data` alone crosses from slice to slice."""
+    """Arranges the devices of several slices in an array in which only the axis `data` crosses slices."""
     if sizes["data"] % num_slices:
         shown = ", ".join(f"{name}={size}" for name, size in sizes.items())
         raise UserError(
@@ -119,7 +119,7 @@ def _hybrid_devices(sizes: dict[str, int], devices: Sequence[jax.Device], num_sl
 
 
 def spec(names: Sequence[str | None]) -> PartitionSpec:
-    """The partition of an array whose dims have these logical names (None: not split)."""
+    """Returns the partition of an array whose dimensions have these logical names (None: not split)."""
     return PartitionSpec(*(_mesh_axes(name) or None for name in names))
 
 
@@ -130,10 +130,10 @@ def _mesh_axes(name: str | None) -> tuple[str, ...]:
 def fitting_spec(
     mesh: Mesh | jax.sharding.AbstractMesh, names: Sequence[str | None], shape: Sequence[int]
 ) -> PartitionSpec:
-    """`spec`, but with dims whole that their mesh axes do not divide (3 kv heads on 2 tensor devices)."""
+    """Like `spec`, but dimensions that their mesh axes do not divide are not split (3 kv heads on 2 tensor devices)."""
     assert len(names) == len(shape), f"names {names} for shape {tuple(shape)}"
 
-    # JAX refuses arrays that are cut unevenly.
+    # JAX refuses arrays that are split unevenly.
     def fit(name, size):
         axes = _mesh_axes(name)
         return axes if axes and size % math.prod(mesh.shape[axis] for axis in axes) == 0 else None
@@ -144,8 +144,9 @@ def fitting_spec(
 def heads_spec(
     mesh: Mesh | jax.sharding.AbstractMesh, heads: int, kv_heads: int
 ) -> tuple[str, ...] | str | None:
-    """The mesh axes over which attention may split heads: those that leave each with its own keys, else None."""
-    # Where only one of the two can be cut, a device would have queries whose keys are elsewhere: then neither is cut.
+    """Returns the mesh axes over which attention may split heads so that each has its own keys; None if none may."""
+    # If only one of the two could be split, a device would have queries whose keys are
+    # elsewhere. Then neither is split.
     queries, keys = (
         fitting_spec(mesh, (name,), (number,))[0]
         for name, number in (("act_heads", heads), ("act_kv_heads", kv_heads))
@@ -154,7 +155,7 @@ def heads_spec(
 
 
 def constrain(x: jax.Array, names: Sequence[str | None]) -> jax.Array:
-    """Pins the layout of `x` inside jit; the identity when no mesh is set or it has one device."""
+    """Fixes the layout of `x` inside jit; does nothing if no mesh is set or it has one device."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return x
@@ -162,29 +163,29 @@ def constrain(x: jax.Array, names: Sequence[str | None]) -> jax.Array:
 
 
 def num_parts(mesh: Mesh | jax.sharding.AbstractMesh, name: str) -> int:
-    """Into how many parts `mesh` cuts dims of this name."""
+    """Returns the number of parts into which `mesh` splits dimensions of this name."""
     return math.prod(mesh.shape[axis] for axis in RULES[name])
 
 
 def axis_size(name: str) -> int:
-    """Into how many parts the mesh that is set (1 if none is) cuts dims of this name."""
+    """Returns the number of parts into which the current mesh splits dimensions of this name; 1 without a mesh."""
     mesh = jax.sharding.get_abstract_mesh()
     return 1 if mesh.empty else num_parts(mesh, name)
 
 
 def platform() -> str:
-    """The platform of the program being traced ("tpu", "gpu", "cpu"): that of the mesh, else of the default devices."""
+    """Returns the platform of the program being traced ("tpu", "gpu", "cpu"): the mesh's, else the default devices'."""
     device = jax.sharding.get_abstract_mesh().abstract_device
     return jax.default_backend() if device is None else device.platform
 
 
 def tree_shardings(mesh: Mesh, axes_tree: Any, abstract_tree: Any = None) -> Any:
-    """The sharding of every leaf of a tree of logical axis tuples.
+    """Returns the sharding of every leaf of a tree of logical axis tuples.
 
     Args:
       mesh: the device mesh.
       axes_tree: a tree whose leaves are tuples of logical names.
-      abstract_tree: the same tree with shapes; with it, dims that the mesh does not divide are left whole.
+      abstract_tree: the same tree with shapes. With it, dimensions that the mesh does not divide are not split.
     """
     if abstract_tree is None:
         return jax.tree.map(
@@ -199,7 +200,7 @@ def tree_shardings(mesh: Mesh, axes_tree: Any, abstract_tree: Any = None) -> Any
 
 
 def abstract_arrays(shapes: Any, shardings: Any) -> Any:
-    """The tree `shapes` as ShapeDtypeStructs that know where their arrays lie."""
+    """Returns the tree `shapes` as ShapeDtypeStructs with shardings."""
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         shapes,
@@ -210,12 +211,12 @@ def abstract_arrays(shapes: Any, shardings: Any) -> Any:
 def abstract_rows(
     mesh: Mesh, shape: tuple[int, ...], dtype: Any, names: Sequence[str | None] = ROWS
 ) -> jax.ShapeDtypeStruct:
-    """An array [rows, ...] as `place_rows` lays it out, or cut along more of its dims."""
+    """Returns an abstract array [rows, ...] as `place_rows` lays it out, or split along further dimensions."""
     return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, spec(names)))
 
 
 def bytes_on_device(tree: Any) -> int:
-    """Bytes of a tree of arrays (or abstract ones with shardings) on one device."""
+    """Returns the bytes of a tree of arrays (or abstract ones with shardings) on one device."""
     return sum(
         math.prod(x.sharding.shard_shape(x.shape)) * np.dtype(x.dtype).itemsize
         for x in jax.tree.leaves(tree)
@@ -227,9 +228,9 @@ def _is_names(node: Any) -> bool:
 
 
 def row_block(mesh: Mesh) -> tuple[int, int]:
-    """The block of rows that this process holds: `(index, count)`, as `PackedBatches` and `place_rows` take them.
+    """Returns the block of rows that this process holds: `(index, count)`, as `PackedBatches` and `place_rows` take it.
 
-    Processes that share rows, because `tensor` or `context` runs across them, have the same block.
+    Processes share rows if `tensor` or `context` runs across them; they then have the same block.
 
     Raises:
       ValueError: the devices of a process do not hold one contiguous block.
@@ -247,19 +248,19 @@ def row_block(mesh: Mesh) -> tuple[int, int]:
 
 
 def _row_parts(mesh: Mesh) -> dict[jax.Device, int]:
-    """The part of the rows that each device holds, numbered in order."""
+    """Returns the part of the rows that each device holds, numbered in order."""
     places = NamedSharding(mesh, spec(ROWS)).devices_indices_map((num_parts(mesh, *ROWS),))
     return {device: index[0].start or 0 for device, index in places.items()}
 
 
 def place_rows(mesh: Mesh, rows: Any, block: tuple[int, int] = (0, 1)) -> Any:
-    """A tree of host arrays [rows, ...] as global arrays, cut by rows; the one way from host rows to devices.
+    """Turns a tree of host arrays [rows, ...] into global arrays, split by rows. Host rows reach devices only this way.
 
     Args:
-      mesh: where to.
-      rows: of this process, numpy.
-      block: which of all rows those are, `(index, count)`: all of them, the same on every process, or those of
-        `row_block(mesh)`.
+      mesh: the target.
+      rows: numpy arrays of this process.
+      block: which of all rows these are, `(index, count)`: all rows, the same on every process, or
+        those of `row_block(mesh)`.
 
     Raises:
       ValueError: the rows of all processes do not divide over the mesh.
@@ -282,10 +283,10 @@ def place_rows(mesh: Mesh, rows: Any, block: tuple[int, int] = (0, 1)) -> Any:
 
 
 def check_rows(mesh: Mesh, rows: int, field: str) -> None:
-    """Refuses, before anything is compiled, rows that the mesh cannot cut.
+    """Refuses, before anything is compiled, a number of rows that the mesh cannot split.
 
     Raises:
-      ValueError: with the field of the recipe and the nearest number that fits.
+      ValueError: names the field of the recipe and the nearest number that fits.
     """
     parts = num_parts(mesh, *ROWS)
     if rows < 1 or rows % parts:
@@ -296,12 +297,12 @@ def check_rows(mesh: Mesh, rows: int, field: str) -> None:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of what the host reads: whole on every device."""
+    """The sharding of arrays that the host reads: whole on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def to_host(x: Any) -> Any:
-    """The whole value of every array of the tree as numpy, on every process (all processes must call it)."""
+    """Returns every array of the tree whole, as numpy, on every process. All processes must call it."""
     if jax.process_count() == 1:
         return jax.device_get(x)
     return jax.tree.map(_array_to_host, x)
@@ -314,7 +315,7 @@ def _array_to_host(x: Any) -> np.ndarray:
 
 
 def gather_texts(text: str) -> list[str]:
-    """The texts of all processes, in their order, on every process (all processes must call it)."""
+    """Returns the texts of all processes, in their order, on every process. All processes must call it."""
     if jax.process_count() == 1:
         return [text]
     data = np.frombuffer(text.encode(), np.uint8)

@@ -1,7 +1,7 @@
-"""Validation while training: a benchmark asked every few steps, and the step that did best.
+"""Validation during training: runs a benchmark every few steps and finds the best step.
 
-The evaluation asks and grades (`evaluation.validator`); here is when, what of it the run is told, and which step's
-weights are exported. Everything is known from files, so a run that was killed asks nothing twice.
+The evaluation asks and grades (`evaluation.validator`). This module decides when, which numbers the run gets, and which
+step's weights are exported. All of this can be read from files, so a run that was killed asks nothing twice.
 """
 
 import logging
@@ -33,35 +33,35 @@ GREEDY = SamplingParams(temperature=0.0, top_k=0, top_p=1.0, max_tokens=1024, st
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """Fields of a `validation` section of a recipe's `sft` or `rl` section; how questions are put, the sampler and the
-    graders are those of the recipe's `eval` section.
+    """The `validation` section inside a recipe's `sft` or `rl` section. How questions are asked, the sampler and the
+    graders come from the recipe's `eval` section.
     """
 
     every: Annotated[int, at_least(0), FREE] = 0
-    """Steps between two validations, the first before step 1 and the last after the last step; 0 = none."""
+    """Steps between two validations: the first comes before step 1, the last after the last step. 0 = none."""
     benchmark: Annotated[str, LEARNED] = ""
-    """A name that the evaluation knows, or one of `eval.own`."""
+    """A benchmark that the evaluation knows, or one of `eval.own`."""
     variant: Annotated[str, LEARNED] = "robust"
     """How the benchmark is asked and graded: "robust" or "paper"."""
     decoding: SamplingParams = GREEDY
-    """How replies are sampled; independent of the decoding in training."""
+    """How replies are sampled; this is independent of the decoding in training."""
     samples: Annotated[int, at_least(1), LEARNED] = 1
     """Replies to each question."""
     limit: Annotated[int, at_least(0), LEARNED] = 0
-    """Questions, drawn by `eval.items_seed`; 0 for all."""
+    """The number of questions, drawn by `eval.items_seed`; 0 for all."""
     choose: Annotated[bool, LEARNED] = False
-    """Whether model/ becomes the step with the highest score, the earliest of equal ones, and not the last."""
+    """Whether model/ is the step with the highest score (the earliest of equal ones) instead of the last step."""
 
 
 NO_VALIDATION = ValidationConfig()
 
 
 class StoppedError(Exception):
-    """Raised through the engine when a signal came, by those who can leave what it does to the next run."""
+    """Raised through the engine after a signal, if the next run can do the work instead."""
 
 
 class Validator(Protocol):
-    """Asks the benchmark of a section and grades the replies; made by whoever knows the evaluation."""
+    """Runs the benchmark of a section and grades the replies; made by code that knows the evaluation."""
 
     def __call__(
         self,
@@ -73,16 +73,16 @@ class Validator(Protocol):
         engine: Engine | None,
         check: Callable[[], None],
     ) -> float:
-        """The score of a model; what `check` raises ends it.
+        """Returns the score of a model; an exception that `check` raises ends it.
 
         Args:
-          folder: where its files go, or are already.
-          identity: of the weights.
+          folder: the folder of its files, which may exist already.
+          identity: identity of the weights.
           model: the network.
           params: its parameters.
-          tokenizer: the run's.
-          engine: one that holds them; None where there is none.
-          check: called where it may end.
+          tokenizer: the run's tokenizer.
+          engine: an engine that holds the parameters, or None.
+          check: called where the work may end.
         """
 
 
@@ -94,15 +94,15 @@ class Best(NamedTuple):
 
 
 class Validation:
-    """The validations of a run; every process makes one and calls it alike.
+    """The validations of a run. Every process makes one and makes the same calls.
 
     Args:
-      config: of the run.
-      stage: the recipe's section, for messages.
-      validator: asks and grades; None where nobody can.
-      workdir: of the run.
-      num_steps: of the run.
-      stops: whether a signal came.
+      config: the recipe's section.
+      stage: the section of the recipe that it is in, for messages.
+      validator: asks and grades; None if that is not possible.
+      workdir: working directory of the run.
+      num_steps: steps of the run.
+      stops: tells whether a signal has arrived.
 
     Raises:
       UserError: the section asks for something that cannot be done.
@@ -124,17 +124,18 @@ class Validation:
         self._workdir, self._num_steps, self._stops = workdir, num_steps, stops
 
     def due(self, step: int) -> bool:
-        """Whether the model after so many steps is asked."""
+        """Whether the model after so many steps is validated."""
         every = self._config.every
         return every > 0 and (step % every == 0 or step == self._num_steps)
 
     def measure(
         self, step: int, model: Model, params: Any, tokenizer: Tokenizer, engine: Engine | None
     ) -> dict[str, float] | None:
-        """The metrics of the step's validation; it is asked now unless these very weights were asked before.
+        """Returns the metrics of the step's validation. It is not repeated for weights that were validated before.
 
         Returns:
-          The score, and the best step so far with its own; nothing where none is due; None when a signal came.
+          The score, and the best step so far with its score; an empty dict if no validation is
+          due; None after a signal.
         """
         if not self.due(step):
             return {}
@@ -165,19 +166,21 @@ class Validation:
             raise StoppedError
 
     def best(self, step: int) -> Best | None:
-        """The best of steps 1 to `step`; None before one was asked. The base (step 0) is no step of the run."""
+        """Returns the best of steps 1 to `step`; None if none was validated. The base (step 0)
+        is not a step of the run.
+        """
         if not self._config.every:
             return None
         found = on_process_zero(lambda: _best(self._workdir, step))
         return Best(*found) if found else None
 
     def kept(self, step: int) -> int | None:
-        """The step whose checkpoint must stay, having made `step` steps."""
+        """Returns the step whose checkpoint must be kept after `step` steps."""
         best = self.best(step) if self._config.choose else None
         return best.step if best else None
 
     def tell_choice(self, exported: int) -> None:
-        """Says which step is exported, and where the base did as well."""
+        """Says which step is exported, and whether the base was as good."""
         base = on_process_zero(lambda: validation_scores(self._workdir).get(0))
         best = self.best(self._num_steps)
         _LOG.info("exported: step %d, %s %.4g", exported, self._config.benchmark, best.score)
@@ -198,7 +201,7 @@ def check_validation(config: ValidationConfig, stage: str) -> None:
     """Refuses a section that asks nothing or cannot choose.
 
     Raises:
-      UserError: with the field.
+      UserError: names the field.
     """
     if config.every and not config.benchmark:
         raise UserError(f"{stage}.validation.benchmark: expected the name of a benchmark.")

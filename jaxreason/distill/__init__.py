@@ -1,1 +1,3 @@
-"""A teacher's answers to questions: asked for, verified, chosen and written as a dataset (docs/distillation.md)."""
+"""Makes a dataset of a teacher's answers: asks for them, verifies them, chooses and writes
+them (docs/distillation.md).
+"""

@@ -1,4 +1,4 @@
-"""Chooses which right replies are kept, and writes the dataset in shards and its yield."""
+"""Chooses which right replies are kept, and writes the dataset in shards and a report of its yield."""
 
 import functools
 import itertools
@@ -24,18 +24,18 @@ from jaxreason.results.atomic_files import remove
 from jaxreason.results.distill_files import YIELD, data_folder, shard_path, write_yield
 from jaxreason.results.jsonl import write_jsonl
 
-# Tokens of a question with a reply; None where the tokenizer cannot write it.
+# Returns the number of tokens of a question with a reply; None if the tokenizer cannot encode it.
 Count = Callable[[str], int | None]
-NOT_REPLIES = (MALFORMED, NOT_GRADABLE)  # neither right nor wrong
+NOT_REPLIES = (MALFORMED, NOT_GRADABLE)  # These are neither right nor wrong.
 
 
 @dataclass(frozen=True)
 class KeptReplies:
-    """The kept replies to a question in one pass.
+    """The replies to a question that are kept from one pass.
 
     Attributes:
-      replies: the kept ones, in the order of the samples.
-      left_out: right replies that cannot be kept, by reason.
+      replies: the kept replies, in the order of the samples.
+      left_out: reason -> number of right replies that cannot be kept.
     """
 
     replies: list[Judged]
@@ -43,14 +43,14 @@ class KeptReplies:
 
 
 def think_response(reply: Judged) -> str:
-    """Thoughts and text as one text, with Qwen3's marks; "" where there are no thoughts."""
+    """Returns thoughts and text as one text, with Qwen3's marks; "" if there are no thoughts."""
     if not reply.parts.thoughts:
         return ""
     return f"{OPEN}\n{reply.parts.thoughts}\n{CLOSE}\n\n{reply.parts.text}"
 
 
 def whole_text(reply: Judged) -> str:
-    """The whole text of a reply, thoughts included."""
+    """Returns the whole text of a reply, with its thoughts if there are any."""
     return think_response(reply) or reply.parts.text
 
 
@@ -62,15 +62,15 @@ def keep_replies(
     random_seed: int,
     needs_thoughts: bool = False,
 ) -> KeptReplies:
-    """The right replies that are kept.
+    """Chooses which right replies to a question are kept.
 
     Args:
-      replies: all to the question, in the order of the samples.
-      keep: which of the right ones that fit.
-      cutoff: most tokens of question and reply, thoughts included; 0: any number.
-      count: their tokens.
-      random_seed: of the choice at random, for this question alone.
-      needs_thoughts: whether only those with thoughts have a column to go into.
+      replies: all replies to the question, in the order of the samples.
+      keep: which of the right replies that fit are kept.
+      cutoff: the most tokens of question and reply, thoughts included; 0 for no limit.
+      count: counts these tokens.
+      random_seed: seed of a random choice, for this question only.
+      needs_thoughts: whether a reply without thoughts is left out, because no column could hold it.
     """
     fitting, left_out = [], Counter()
     for reply in replies:
@@ -105,9 +105,10 @@ def _pick(
 def responses(
     main: KeptReplies, second: KeptReplies | None, no_think: NoThink
 ) -> list[tuple[str, str]]:
-    """(with thoughts, without) of each row of a question; one row of two empty ones where nothing is kept.
+    """Returns (text with thoughts, text without) for each row of a question; one row of two "" if nothing is kept.
 
-    Thoughts are dropped from the very reply that is kept, so that both columns answer the same questions.
+    For "drop", the thoughts are dropped from the same reply that is kept, so that both columns
+    answer the same questions.
     """
     thinking = [think_response(reply) for reply in main.replies]
     without = {
@@ -124,7 +125,9 @@ def dataset_rows(
     replies: Sequence[Judged],
     second: Sequence[Judged] | None,
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a question; further ones have `<id>#<n>` for an id, and the replies stand in the first alone."""
+    """Yields the rows of a question. From the second row on the id is `<id>#<n>`; only the
+    first row has all replies.
+    """
     example = question.example
     system = [m["content"] for m in example.messages if m["role"] == "system"]
     kept = {name: v for name, v in example.metadata.items() if name not in ("where", "question")}
@@ -148,7 +151,10 @@ def _listed(replies: Sequence[Judged]) -> list[dict[str, Any]]:
 
 
 def same_columns(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with all columns of all, in one order, and values of one type in each: sources differ, tables do not."""
+    """Gives all rows the same columns in the same order, with one type for each column.
+
+    The sources have different columns, but a table must not.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row))
     kinds = {name: {type(row[name]) for row in rows if row.get(name) is not None} for name in names}
     mixed = {name for name, found in kinds.items() if len(found) > 1}
@@ -176,18 +182,18 @@ def write_dataset(
     judged: Sequence[list[list[Judged]]],
     seed: int,
 ) -> tuple[list[epath.Path], dict[str, Any]]:
-    """Writes the shards and the yield, in the place of what was there.
+    """Writes the shards and the yield, replacing older ones.
 
     Args:
       config: the recipe's section.
-      folder: of the distillation.
-      asked: questions and passes.
-      counter: counts tokens.
-      judged: of each pass, the replies to each question.
-      seed: of the choice at random.
+      folder: folder of the distillation.
+      asked: the questions and passes.
+      counter: the tokenizer that counts tokens.
+      judged: for each pass, the replies to each question.
+      seed: seed of a random choice.
 
     Returns:
-      The files, and what stands in `yield.json`.
+      The files that were written, and the content of `yield.json`.
     """
     rows, entries = [], [[] for _ in asked.passes]
     for place, question in enumerate(asked.questions):
@@ -217,7 +223,9 @@ def write_dataset(
 
 
 def _counter(config: DistillConfig, counter: Tokenizer, question: TeacherQuestion) -> Count:
-    """Tokens of the question, as it is asked first, with a reply and the end of its turn."""
+    """Makes a function that counts the tokens of a question with a reply: as in the first
+    pass, with the end of turn.
+    """
 
     @functools.cache
     def prompt() -> int:
@@ -228,7 +236,7 @@ def _counter(config: DistillConfig, counter: Tokenizer, question: TeacherQuestio
             return prompt() + len(counter.encode_part(text)) + 1
         except (
             UserError
-        ):  # a character outside of the vocabulary, or a template that takes no such question
+        ):  # The tokenizer lacks a character, or the chat template refuses the question.
             return None
 
     return count
@@ -250,7 +258,7 @@ def _choose(
 def _kept_lengths(
     pairs: Sequence[tuple[str, str]], no_think: NoThink, count: Count
 ) -> list[dict[str, list[int]]]:
-    """Tokens of the kept replies of each pass, by column."""
+    """Returns the tokens of the kept replies of each pass, column -> counts."""
     thinking = {"think_response": [count(text) for text, _ in pairs if text]}
     without = {"no_think_response": [count(text) for _, text in pairs if text]}
     return [thinking, without] if no_think == "generate" else [thinking | without]
@@ -259,7 +267,7 @@ def _kept_lengths(
 def _write_shards(
     folder: epath.Path, rows: Sequence[dict[str, Any]], size: int
 ) -> list[epath.Path]:
-    """The files; those of an earlier, longer dataset go."""
+    """Writes the shards, removes further ones that an earlier, longer dataset left, and returns their paths."""
     starts = range(0, len(rows), size)
     files = [shard_path(folder, number) for number in range(1, len(starts) + 1)]
     for file, start in zip(files, starts, strict=True):

@@ -22,7 +22,7 @@ from jaxreason.tasks.registry import find_task
 
 Keep = Literal["first", "shortest", "random", "all"]
 NoThink = Literal["drop", "generate", "none"]
-# Columns that a row has of its own.
+# Column names that every row of the dataset has by itself.
 COLUMNS = (
     *("id", "question", "answer", "data_source", "system", "think_response", "no_think_response"),
     *("replies", "no_think_replies"),
@@ -34,94 +34,98 @@ class TeacherConfig:
     """The teacher: a model that runs here, or an OpenAI-compatible endpoint."""
 
     path: Annotated[str, FREE] = ""
-    """A Hugging Face folder or hub name, run as the recipe's `model` section says; "" is that section's own."""
+    """A Hugging Face folder or hub name, run as the recipe's `model` section says; "" for the model of that section."""
     url: Annotated[str, FREE] = ""
-    """The URL of an endpoint, up to and with `/v1`; "" runs a model here."""
+    """The URL of an endpoint, up to and including `/v1`; "" to run a model here."""
     name: Annotated[str, LEARNED] = ""
     """The name of the model at the endpoint."""
     key_variable: Annotated[str, FREE] = ""
-    """Environment variable that holds the endpoint's key; "" sends none."""
+    """The environment variable that holds the endpoint's key; "" to send no key."""
     concurrency: Annotated[int, at_least(1), FREE] = 16
-    """Calls at a time."""
+    """The number of calls at the same time."""
     timeout_s: Annotated[float, above(0), FREE] = 600.0
-    """Seconds in which an answer must begin to come, or go on."""
+    """The seconds to wait for an answer to begin, or to continue."""
     retries: Annotated[int, at_least(0), FREE] = 6
-    """How often a call is tried again that failed for a reason that may pass."""
+    """How often a call is repeated if it failed for a temporary reason."""
     backoff_s: Annotated[float, above(0), FREE] = 1.0
-    """Seconds before the first new try; doubles with each, up to 60. A server's `Retry-After` is obeyed."""
+    """Seconds before the first repetition; the time doubles with each one, up to 60. A
+    server's `Retry-After` is obeyed.
+    """
     extra: Annotated[dict, LEARNED] = field(default_factory=dict)
-    """Fields that are laid over the body of each call; null removes one (`{"max_tokens": None,
+    """Fields that are added to the body of each call or replace its own; null removes one (`{"max_tokens": None,
     "max_completion_tokens": 4096}`).
     """
 
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """Fields of a recipe's `distill` section."""
+    """The `distill` section of a recipe."""
 
     datasets: Annotated[dict[str, DatasetConfig], FREE]
-    """Datasets of questions under names of your choice. `task` grades the replies: a strict one takes only answers that
-    are written out, as rewards do. Columns of `metadata` come along into the rows; one that is called
-    `data_source` is what the yield goes by.
+    """Datasets of questions under names of your choice. `task` grades the replies: a strict task only accepts answers
+    that are written out, as rewards do. The columns of `metadata` are copied into the rows; the yield is reported by
+    the one named `data_source`.
     """
     decoding: Annotated[SamplingParams, defaults(temperature=1.0)]
     """How replies are sampled."""
     sampler: Annotated[SamplerConfig, defaults(slots=256)]
-    """Sizes of the sampling engine; a prompt that leaves no room for `decoding.max_tokens` in
-    `sampler.max_length` is left out and counted. An endpoint does not read it.
+    """Sizes of the sampling engine. A prompt that leaves no room for `decoding.max_tokens` in `sampler.max_length` is
+    left out and counted. An endpoint ignores this section.
     """
     teacher: TeacherConfig = TeacherConfig()
     """The teacher that is asked."""
     samples: Annotated[int, at_least(1), LEARNED] = 4
-    """Replies to each question; with more than before, only the new ones are asked for."""
+    """Replies to each question. If the number is raised, only the new replies are asked for."""
     thinking: Annotated[bool | None, LEARNED] = None
     """`enable_thinking` of the teacher's chat template; None leaves it to the template."""
     no_think: Annotated[NoThink, LEARNED] = "drop"
-    """The column `no_think_response`: "drop" is the chosen reply without its thoughts, "generate" asks a second
-    time with thinking=False, "none" leaves it empty.
+    """What the column `no_think_response` holds: with "drop", the chosen reply without its thoughts; with "generate", a
+    reply of a second pass with thinking=False; with "none", nothing.
     """
     no_think_samples: Annotated[int, at_least(0), LEARNED] = 0
-    """Replies of the second time; 0 is as many as `samples`."""
+    """Replies to each question in the second pass; 0 for as many as `samples`."""
     no_think_decoding: SamplingParams | None = None
-    """The decoding of the second time; None is `decoding`."""
+    """The decoding of the second pass; None for `decoding`."""
     keep: Annotated[Keep, LEARNED] = "first"
-    """Which of the right replies are kept: the "first", the "shortest" (in tokens of `tokenizer`), one at "random", or
-    "all", which makes a row of each.
+    """Which right replies are kept: the "first", the "shortest" (in tokens of `tokenizer`), a "random" one, or "all",
+    which makes a row of each.
     """
     cutoff: Annotated[int, at_least(0), LEARNED] = 0
-    """Most tokens of prompt and response together, thoughts included, that is kept; 0 keeps any length."""
+    """The most tokens of prompt and response together, thoughts included; longer ones are not
+    kept. 0 keeps any length.
+    """
     tokenizer: Annotated[str, FREE] = ""
-    """Folder or hub name of the tokenizer that counts tokens; "" is the recipe's model."""
+    """Folder or hub name of the tokenizer that counts tokens; "" for that of the recipe's model."""
     difficulty: Annotated[str, LEARNED] = ""
-    """A column among `metadata`: the yield is also given for each of its values; "" for none."""
+    """A column of `metadata`; the yield is also reported for each of its values. "" for none."""
     shard_rows: Annotated[int, at_least(1), LEARNED] = 10_000
-    """Rows of a file of the dataset."""
+    """The number of rows in a file of the dataset."""
     max_ungraded_share: Annotated[float, within(0, 1), LEARNED] = 0.5
-    """The largest share of finished replies in which no answer was found or that could not be graded; above it
-    the run says so and fails, when all files are written.
+    """The largest allowed share of finished replies that have no answer or could not be graded. Above it, the run
+    writes all files and then fails with a message.
     """
     grader_workers: Annotated[int, at_least(1), FREE] = 2
     """Verifier processes."""
     grader_timeout_s: Annotated[float, above(0), FREE] = 20.0
-    """Seconds that grading one reply may take."""
+    """The seconds that grading one reply may take."""
 
     @property
     def on_engine(self) -> bool:
-        """Whether a model that runs here is asked."""
+        """Whether the teacher is a model that runs here."""
         return not self.teacher.url
 
 
 def teacher_model(config: DistillConfig, model: ModelConfig) -> ModelConfig:
-    """The model that is asked, where it runs here."""
+    """Returns the settings of the teacher, if it runs here."""
     return replace(model, path=config.teacher.path) if config.teacher.path else model
 
 
 def check_distill(config: DistillConfig) -> None:
-    """Refuses settings that do not fit together.
+    """Checks that the settings fit together.
 
     Raises:
-      ConfigError: with the field, what was expected and what came.
-      UserError: graders run programs, and nothing isolates them.
+      ConfigError: names the field, what was expected and what was given.
+      UserError: graders run programs, but nothing on this machine isolates them.
     """
     check_ranges(config, "distill")
     _check_teacher(config)

@@ -1,6 +1,6 @@
-"""A teacher's answers to questions, from top to bottom: ask, verify, choose, write, and say what it yielded.
+"""Runs a distillation from top to bottom: asks the teacher, verifies, chooses and writes answers, reports the yield.
 
-A run's working directory holds distill/ with replies/, verdicts/, data/, yield.json and, when all of that is complete,
+The working directory holds distill/ with replies/, verdicts/, data/, yield.json and, when all of these are complete,
 done.json (docs/distillation.md). The teacher is loaded only if replies are missing.
 """
 
@@ -47,21 +47,22 @@ SAVED = "The replies and verdicts that were made are saved."
 def run_distill(
     config: DistillConfig, model_config: ModelConfig, mesh: Mesh, workdir: epath.PathLike, seed: int
 ) -> None:
-    """Asks a teacher and writes `<workdir>/distill`, or continues to; docs/distillation.md.
+    """Asks a teacher and writes `<workdir>/distill`; continues an earlier run (docs/distillation.md).
 
-    Called under `jax.set_mesh(mesh)`, by every process.
+    Called by every process, under `jax.set_mesh(mesh)`.
 
     Args:
       config: the recipe's section.
-      model_config: the recipe's model: the teacher, unless `config.teacher` names another; else its tokenizer counts.
-      mesh: where a teacher that runs here is.
-      workdir: of the run.
-      seed: of the sampling and of the choice at random; a reply's draw depends on its question and number alone.
+      model_config: the recipe's model. It is the teacher unless `config.teacher` names another;
+        then its tokenizer counts.
+      mesh: where a teacher that runs here is placed.
+      workdir: working directory of the run.
+      seed: seed of the sampling and of a random choice; each reply depends only on its question and sample number.
 
     Raises:
-      ConfigError: the recipe cannot be followed, or the folder holds replies that were made with something else.
-      UserError: nothing right came, too few replies could be graded, or an endpoint did not answer; files stay.
-      SystemExit: with code 143, after a signal; what came is written.
+      ConfigError: the recipe cannot be followed, or the folder holds replies that were made with other settings.
+      UserError: no reply was right, too few could be graded, or an endpoint did not answer; the files stay.
+      SystemExit: with code 143, after a signal; replies that have arrived are written.
     """
     folder = distill_folder(workdir)
     check_distill(config)
@@ -69,7 +70,7 @@ def run_distill(
         Interrupt() as interrupt,
         VerifierPool(config.grader_workers, config.grader_timeout_s) as pool,
     ):
-        # Who is asked, and what; then whether this folder is for it.
+        # Find out who is asked and what, and whether this folder belongs to the same distillation.
         counter = load_tokenizer(config.tokenizer or model_config.path)
         teacher = _Teacher(config, model_config, counter, mesh, seed)
         asked = plan_passes(config, teacher.tokenizer, teacher.identity, seed)
@@ -78,7 +79,7 @@ def run_distill(
             return
         interrupt.check("Nothing was begun.")
 
-        # Ask for what is missing: of a second pass too before anything is graded, while the teacher is there.
+        # Ask for the missing replies. A second pass is asked before anything is graded, while the teacher is loaded.
         failed = 0
         for one in asked.passes:
             missing = on_process_zero(
@@ -88,14 +89,14 @@ def run_distill(
                 failed += teacher.ask(folder, one, asked.questions, missing, interrupt)
             on_process_zero(functools.partial(sort_replies, folder, one, asked.questions))
 
-        # Grade, choose and write on process 0, in rounds after each of which a signal is heeded.
+        # Grade, choose and write on process 0. A signal can end this after each round.
         judged = _judge(folder, asked, pool, interrupt)
         finish = functools.partial(_finish, config, folder, asked, counter, judged, seed, failed)
         on_process_zero(finish)
 
 
 class _Teacher:
-    """The teacher that is asked: the engine, which every process runs, or an endpoint, which process 0 calls."""
+    """The teacher: an engine, which every process runs, or an endpoint, which only process 0 calls."""
 
     def __init__(
         self,
@@ -129,7 +130,7 @@ class _Teacher:
         missing: Sequence[Sequence[int]],
         interrupt: Interrupt,
     ) -> int:
-        """Asks for the missing replies of a pass; how many could not be had."""
+        """Asks for the missing replies of a pass; returns how many could not be obtained."""
         pairs = [(place, sample) for place, sample in missing]
         whole = len(questions) * one.samples
         _LOG.info("data: %d of %d replies are to be sampled (%s)", len(pairs), whole, one.name)
@@ -152,7 +153,7 @@ class _Teacher:
 
 
 def _ask_endpoint(*call: Any, any_there: bool, check: Callable[[], None]) -> int:
-    """Process 0 calls; the others wait for each of its rounds, so that all end at the same one."""
+    """Calls the endpoint on process 0. The others wait after each round, so that all end in the same round."""
     asking = endpoint_asking.Asking(*call, any_there) if jax.process_index() == 0 else None
     try:
         if asking is not None:
@@ -168,7 +169,7 @@ def _ask_endpoint(*call: Any, any_there: bool, check: Callable[[], None]) -> int
 def _judge(
     folder: epath.Path, asked: DistillPlan, pool: VerifierPool, interrupt: Interrupt
 ) -> list[Judging | None]:
-    """The verdicts of each pass, on process 0."""
+    """Returns the verdicts of each pass, on process 0; None elsewhere."""
     found = []
     for one in asked.passes:
         made: list[Judging] = []
@@ -184,7 +185,7 @@ def _judge(
 
 
 def _claimed(config: DistillConfig, asked: DistillPlan, counter: Tokenizer) -> dict[str, Any]:
-    """Everything that the dataset depends on."""
+    """Returns everything that the dataset depends on."""
     heads = {one.name: one.head for one in asked.passes}
     return {
         "distill": claimed(config),
@@ -201,7 +202,7 @@ def _summary(asked: DistillPlan) -> dict[str, Any]:
 def _claim(
     config: DistillConfig, folder: epath.Path, asked: DistillPlan, counter: Tokenizer
 ) -> bool:
-    """Takes the folder; true when all that would be done is done."""
+    """Claims the folder; returns whether everything is done already."""
     for one in asked.passes:
         claim_pass(folder, one)
         replies_of(folder, one, asked.questions)
@@ -222,10 +223,10 @@ def _finish(
     seed: int,
     failed: int,
 ) -> None:
-    """Writes the dataset and the yield, and done.json if they are what was asked for.
+    """Writes the dataset and the yield, and then done.json if they are what was asked for.
 
     Raises:
-      UserError: they are not, and why.
+      UserError: they are not; the message says why.
     """
     judged = [one.judged() for one in judging]
     files, told = write_dataset(config, folder, asked, counter, judged, seed)

@@ -1,4 +1,4 @@
-"""One call of an OpenAI-compatible endpoint: what is sent, what comes back, what is tried again and what is not."""
+"""One call of an OpenAI-compatible endpoint: the request, the reply, and which errors are tried again."""
 
 import os
 import random
@@ -14,16 +14,16 @@ from jaxreason.errors import UserError
 from jaxreason.results.redaction import hide_also
 from jaxreason.sampling.sampling_params import SamplingParams
 
-MAY_PASS = (408, 409, 425, 429)  # and all from 500 on
-NO_WAY_IN = (401, 403, 404, 405)  # of these every call has the same
+MAY_PASS = (408, 409, 425, 429)  # And all from 500 on.
+NO_WAY_IN = (401, 403, 404, 405)  # Every call would get one of these.
 LONGEST_WAIT_S = 60.0
 REASONING = ("reasoning_content", "reasoning")
-SHOWN = 300  # characters of a server's message
+SHOWN = 300  # Characters of a server's message that are shown.
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer of an endpoint, unchanged; `num_tokens` is None if it did not count."""
+    """An endpoint's answer, unchanged; `num_tokens` is None if the endpoint did not count them."""
 
     content: str
     reasoning: str | None
@@ -32,19 +32,19 @@ class Answer:
 
 
 class RefusedError(Exception):
-    """The endpoint will not answer this call, however often it is asked."""
+    """The endpoint refuses this call and would refuse it again."""
 
 
 class FailedError(Exception):
-    """The endpoint did not answer, all new tries included."""
+    """The endpoint did not answer, even after all repetitions."""
 
 
 class AskingStoppedError(Exception):
-    """The run ends."""
+    """The run ends, so no more calls are made."""
 
 
 class _PassingError(Exception):
-    """An error that may not come again; `wait_s` is the time that the server asks to wait."""
+    """An error that may be temporary; `wait_s` is the time that the server asks to wait."""
 
     def __init__(self, message: str, wait_s: float | None = None):
         super().__init__(message)
@@ -52,10 +52,10 @@ class _PassingError(Exception):
 
 
 def endpoint_key(config: TeacherConfig) -> str:
-    """The endpoint's key, which messages hide from now on, whatever its variable is named.
+    """Returns the endpoint's key. From then on messages hide it, whatever the name of its variable.
 
     Raises:
-      ConfigError: the environment has none.
+      ConfigError: the environment variable is not set.
     """
     if config.key_variable and not os.environ.get(config.key_variable):
         raise ConfigError(
@@ -74,7 +74,9 @@ def body_of(
     thinking: bool | None,
     seed: int,
 ) -> dict[str, Any]:
-    """The body of a call for one reply. Fields that OpenAI does not know are there only where they change something."""
+    """Returns the body of a call for one reply. Fields that OpenAI's API lacks are sent only
+    if they change something.
+    """
     body = {
         "model": config.name,
         "messages": [dict(message) for message in messages],
@@ -99,10 +101,10 @@ def body_of(
 
 
 class Endpoint:
-    """Calls one endpoint; may be used by several threads.
+    """Calls one endpoint. Several threads may use it.
 
     Args:
-      config: where it is and how patient to be.
+      config: the endpoint's address, and how long and how often to try.
     """
 
     def __init__(self, config: TeacherConfig):
@@ -115,26 +117,26 @@ class Endpoint:
 
     @property
     def stopping(self) -> bool:
-        """Whether no call is to be begun any more."""
+        """Whether no more calls should begin."""
         return self._stopping.is_set()
 
     def stop(self) -> None:
-        """Ends the calls that wait to be tried again; those that are under way may come to their end."""
+        """Ends calls that wait to be repeated; calls that are running may finish."""
         self._stopping.set()
 
     def close(self) -> None:
-        """Ends the calls that are under way and those that wait."""
+        """Ends the running calls and those that wait."""
         self.stop()
         self._client.close()
 
     def ask(self, body: dict[str, Any]) -> Answer:
-        """The reply to a call, tried again as often as the recipe says.
+        """Makes a call, repeated as often as the recipe says, and returns the reply.
 
         Raises:
-          RefusedError: the call itself cannot be served.
-          FailedError: it was not served, the last time for this reason.
-          UserError: no call will be: the key, the address or the name is wrong.
-          StoppedError: `close` was called.
+          RefusedError: the endpoint refuses this call.
+          FailedError: the call failed each time; the message has the last reason.
+          UserError: no call can succeed: the key, the address or the name is wrong.
+          AskingStoppedError: `stop` or `close` was called.
         """
         for tries in range(self._config.retries + 1):
             try:
@@ -147,7 +149,9 @@ class Endpoint:
         raise AssertionError("unreachable: the last try returns or raises")
 
     def _wait_s(self, tries: int, wanted: float | None) -> float:
-        """Doubles with each try; spread, so that calls that failed together do not come back together."""
+        """The time doubles with each try. It is randomised, so that calls that failed together
+        are not repeated together.
+        """
         longest = min(LONGEST_WAIT_S, self._config.backoff_s * 2**tries)
         spread = random.uniform(0.5, 1.0) * longest
         return spread if wanted is None else max(min(wanted, 2 * LONGEST_WAIT_S), spread)
@@ -158,7 +162,7 @@ class Endpoint:
                 f"{self._config.url.rstrip('/')}/chat/completions", json=body
             )
         except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
-            if self._stopping.is_set():  # the client is closed
+            if self._stopping.is_set():  # The client is closed.
                 raise AskingStoppedError from None
             if isinstance(error, httpx.HTTPError) and not isinstance(
                 error, httpx.UnsupportedProtocol
@@ -182,15 +186,15 @@ class Endpoint:
         raise RefusedError(said)
 
     def _hide(self, text: str) -> str:
-        """Without the key, which some servers repeat."""
+        """Removes the key from a text, since some servers repeat it."""
         return text.replace(self._key, "***") if self._key else text
 
 
 def read_answer(response: httpx.Response) -> Answer:
-    """The reply in a response with status 200.
+    """Reads the reply from a response with status 200.
 
     Raises:
-      _PassingError: it is none: no JSON, or a field is missing or of another type.
+      _PassingError: the body is not JSON, or a field is missing or has the wrong type.
     """
     try:
         value = response.json()
@@ -224,7 +228,7 @@ def _first(choices: list) -> Any:
 
 
 def _whole(text: str) -> str:
-    """Halves of surrogate pairs, which JSON can hold and UTF-8 cannot, become question marks."""
+    """Replaces halves of surrogate pairs by question marks: JSON can hold them but UTF-8 cannot."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -233,6 +237,6 @@ def _said(response: httpx.Response) -> str:
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds; a date, which it may be too, is left to the backoff."""
+    """Returns the seconds of the header; None if it is a date, in which case the usual waiting time is used."""
     text = response.headers.get("Retry-After", "")
     return float(text) if text.isdecimal() else None

@@ -1,4 +1,7 @@
-"""Many calls of an endpoint at a time, on process 0, in rounds between which a signal can end the run."""
+"""Makes many calls of an endpoint at the same time, on process 0.
+
+The work is done in rounds. Between two rounds a signal can end the run.
+"""
 
 import logging
 import queue
@@ -27,24 +30,27 @@ from jaxreason.tracking.metric_logger import ProgressBar
 
 _LOG = logging.getLogger(__name__)
 ROUND_S = 2.0
-SEED_BITS = 31  # what every server takes
+SEED_BITS = 31  # Every server accepts a seed of this size.
 
 
 def endpoint_identity(config: TeacherConfig) -> dict[str, Any]:
-    """Everything that replies depend on beside question, decoding and seed; the address is not part of it."""
+    """Returns what replies depend on beside question, decoding and seed. The address is not part of it."""
     return {"teacher": {"name": config.name, "extra": to_dict(config.extra)}}
 
 
 class Asking:
-    """The missing replies of a pass, asked for by `concurrency` threads.
+    """Asks for the missing replies of a pass with `concurrency` threads.
+
+    The threads only make calls. They take pairs from the queue `_todo` and put what they get into `_came`. All other
+    state, and the file, belong to the thread that calls `work`.
 
     Args:
       config: the endpoint.
       one: the pass.
-      questions: all of them.
-      missing: (place of the question, sample).
-      seed: of the run.
-      path: of the file of replies.
+      questions: all questions.
+      missing: (place of the question, sample) of each missing reply.
+      seed: seed of the run.
+      path: the file of replies.
       any_there: whether the endpoint has answered in this pass before.
     """
 
@@ -73,20 +79,20 @@ class Asking:
         self._progress = ProgressBar(f"distill {one.name}", self._total, self._total - self._left)
 
     def start(self) -> None:
-        """Begins to ask; `close` must follow."""
+        """Starts the threads. `close` must be called later."""
         for _ in range(min(self._config.concurrency, self._left)):
-            # A run that is told to end does not wait for calls that may take minutes.
+            # A daemon thread: a run that ends does not wait for calls that may take minutes.
             self._threads.append(threading.Thread(target=self._work, daemon=True))
             self._threads[-1].start()
 
     def close(self) -> None:
-        """Ends the calls that are under way; what came is written."""
+        """Ends the running calls and writes what has arrived."""
         self._endpoint.close()
         self._writer.close()
         self._progress.close()
 
     def _work(self) -> None:
-        """A thread: asks until nothing is left, or nobody is to be asked any more."""
+        """Runs in each thread: makes calls until none is left or the endpoint is stopped."""
         while not self._endpoint.stopping:
             try:
                 place, sample = self._todo.get_nowait()
@@ -106,10 +112,10 @@ class Asking:
         return body_of(self._config, messages, one.decoding, one.thinking, seed)
 
     def work(self) -> bool:
-        """Takes what comes for ROUND_S; true when all calls have ended.
+        """Handles arriving replies for ROUND_S seconds; returns whether all calls have ended.
 
         Raises:
-          UserError: the endpoint answers nobody.
+          UserError: too many calls in a row were not answered, or every call was refused.
         """
         end = time.monotonic() + ROUND_S
         while self._left and (rest := end - time.monotonic()) > 0:
@@ -127,7 +133,7 @@ class Asking:
         return not self._left
 
     def told_failed(self) -> int:
-        """The number of replies that could not be had; the log says why."""
+        """Returns the number of replies that could not be obtained, and logs the most frequent reasons."""
         for why, number in self._failed.most_common(3):
             _LOG.warning("%s: %d calls were not answered: %s", self._config.url, number, why)
         return self._failed.total()
@@ -144,6 +150,8 @@ class Asking:
         else:
             raise found
         in_a_row = self._failed_in_a_row + (0 if self._answered else len(self._refused))
+        # Until the endpoint has answered once, refusals count as well: the cause may be the
+        # recipe and not one question.
         if in_a_row >= 2 * self._config.concurrency:
             self._settle()
             raise UserError(
@@ -152,7 +160,9 @@ class Asking:
             )
 
     def _settle(self) -> None:
-        """Keeps the replies that are on their way when the endpoint is given up, and waits for them a round at most."""
+        """Gives up the endpoint: stops new calls, waits up to one round for the running
+        ones and keeps their replies.
+        """
         self._endpoint.stop()
         end = time.monotonic() + ROUND_S
         for thread in self._threads:
@@ -169,7 +179,9 @@ class Asking:
         self._writer.write(reply_line(self._pass, question, place, sample, *told))
 
     def _end(self) -> None:
-        """Decides whose error a refusal is: the question's if the endpoint answers others, else the recipe's."""
+        """Decides whether refusals are due to the question (if other calls were answered) or to
+        the recipe (if none was).
+        """
         if self._refused and not self._answered:
             raise UserError(
                 f"{self._config.url}: every call was refused, the first with: {self._refused[0][2]}"

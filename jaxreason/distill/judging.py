@@ -1,6 +1,7 @@
-"""Splits a reply into thoughts and text, and judges it right, wrong or neither, by graders on process 0.
+"""Splits a reply into thoughts and text, and judges it right, wrong or neither.
 
-Replies are graded in rounds: a line for each, made again where anything that it rests on has changed.
+Graders on process 0 grade in rounds and write a line for each reply. A line is made again if anything that the
+verdict depends on has changed.
 """
 
 import hashlib
@@ -23,13 +24,17 @@ from jaxreason.tasks.verify import Verdict, VerifierPool
 RIGHT, WRONG, NO_ANSWER = "right", "wrong", "no_answer"
 UNFINISHED, MALFORMED, NOT_GRADABLE = "unfinished", "malformed", "not_gradable"
 OUTCOMES = (RIGHT, WRONG, NO_ANSWER, UNFINISHED, MALFORMED, NOT_GRADABLE)
-KNOWN = (RIGHT, WRONG, NO_ANSWER, UNFINISHED)  # outcomes that say whether the teacher can do it
+# Outcomes that show whether the teacher can answer the question.
+KNOWN = (RIGHT, WRONG, NO_ANSWER, UNFINISHED)
 FINISHED = "stop"
 
 
 @dataclass(frozen=True)
 class ReplyParts:
-    """A reply without the marks of its think block; `whole` is false where it is none that can be learned as it was."""
+    """A reply without the marks of its think block.
+
+    `whole` is false if the reply is malformed, so that it cannot be learned as it was written.
+    """
 
     thoughts: str
     text: str
@@ -38,14 +43,14 @@ class ReplyParts:
 
 @dataclass(frozen=True)
 class Judged:
-    """A reply with what came of it.
+    """A reply and its outcome.
 
     Attributes:
-      sample: its number.
+      sample: number of the sample.
       parts: thoughts and text.
-      outcome: of OUTCOMES.
-      finish_reason: as the teacher gave it.
-      num_tokens: as the teacher counted them, or None.
+      outcome: one of OUTCOMES.
+      finish_reason: the finish reason that the teacher reported.
+      num_tokens: the tokens that the teacher counted, or None.
     """
 
     sample: int
@@ -55,7 +60,7 @@ class Judged:
     num_tokens: int | None
 
     def to_json(self) -> dict[str, Any]:
-        """The form of the column `replies`."""
+        """Returns the value for the column `replies`."""
         return {
             "content": self.parts.text,
             "reasoning_content": self.parts.thoughts or None,
@@ -66,10 +71,10 @@ class Judged:
 
 
 def split_reply(content: str, reasoning: str | None) -> ReplyParts:
-    """Thoughts come as a field of their own, or before the first `</think>` of the content.
+    """Splits thoughts from text. Thoughts come in a field of their own or before the first `</think>` of the content.
 
-    The opening mark may be missing, since some chat templates put it into the prompt. A thought that was not closed is
-    all thought. A mark that is left over makes the reply one that no template can write as it was.
+    The opening mark may be missing, since some chat templates put it into the prompt. If a thought is not closed,
+    everything is thought. If a mark is left over, no chat template can write the reply as it was.
     """
     if reasoning and reasoning.strip():
         thoughts, text = reasoning, content
@@ -84,7 +89,7 @@ def split_reply(content: str, reasoning: str | None) -> ReplyParts:
 
 
 def needs_verdict(reply: dict[str, Any]) -> bool:
-    """Whether a grader is asked about a reply: one that was cut off, failed or is no reply is not right anyway."""
+    """Whether a grader must see a reply. One that was cut off, failed or is malformed is not right in any case."""
     parts = split_reply(reply["content"], reply["reasoning_content"])
     return reply["finish_reason"] == FINISHED and parts.whole and bool(parts.text)
 
@@ -92,9 +97,9 @@ def needs_verdict(reply: dict[str, Any]) -> bool:
 def judge(
     reply: dict[str, Any], verdict: dict[str, Any] | None, thinking: bool | None = None
 ) -> Judged:
-    """A reply's line with its verdict's, if `needs_verdict`.
+    """Judges a reply by its line and, if `needs_verdict`, by its verdict's line.
 
-    With `thinking` false, one that has thoughts all the same is not what was asked for.
+    If `thinking` is false, a reply that has thoughts anyway is malformed.
     """
     parts = split_reply(reply["content"], reply["reasoning_content"])
     if thinking is False and parts.thoughts:
@@ -120,16 +125,16 @@ def _outcome(reply: dict[str, Any], parts: ReplyParts, verdict: dict[str, Any] |
 
 
 AT_ONCE = 64
-ReplyKey = tuple[int, int]  # of a question, and the sample
+ReplyKey = tuple[int, int]  # Place of the question, and number of the sample.
 
 
 class Judging:
-    """The verdicts on the replies of a pass.
+    """Judges the replies of a pass.
 
     Args:
-      folder: of the distillation.
+      folder: folder of the distillation.
       one: the pass.
-      questions: all of them.
+      questions: all questions.
       pool: the graders.
     """
 
@@ -151,15 +156,15 @@ class Judging:
             for place, reply in self._replies.items()
             if place not in self._verdicts and needs_verdict(reply)
         ]
-        # Those of one task together: the pool grades one task at a time.
+        # The pool grades one task at a time, so replies of the same task stand together.
         self._waiting = sorted(waiting, key=lambda at: (questions[at[0]].example.task, at))
         self._writer = JsonlWriter(self._path) if self._waiting else None
 
     def _kept(self, folder: epath.Path, one: Pass) -> dict[ReplyKey, dict[str, Any]]:
-        """The verdicts that are there and hold; what could not be graded is tried again."""
+        """Returns the existing verdicts that are still valid. A reply whose grading failed is graded again."""
         try:
             lines = read_verdicts(folder, one.name)
-        except UserError:  # damaged: all are made again
+        except UserError:  # The file is damaged, so all verdicts are made again.
             write_jsonl(self._path, [])
             return {}
         places = {question.key: place for place, question in enumerate(self._questions)}
@@ -172,14 +177,14 @@ class Judging:
         return found
 
     def _of(self, at: ReplyKey, reply: dict[str, Any]) -> str:
-        """A hash of all that a verdict rests on."""
+        """Returns a hash of everything that a verdict depends on."""
         text = split_reply(reply["content"], reply["reasoning_content"]).text
         task = self._questions[at[0]].example.task
         seen = [text, self._gold[at[0]], task, self._versions[task]]
         return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
     def work(self) -> bool:
-        """Grades AT_ONCE replies; true when none is left, and the file then has the order of the questions."""
+        """Grades AT_ONCE replies. Returns whether none is left; then the file is in the order of the questions."""
         if not self._waiting:
             self._close()
             return True
@@ -219,7 +224,7 @@ class Judging:
         join_parts(self._path)
 
     def judged(self) -> list[list[Judged]]:
-        """The replies to each question, in the order of the samples."""
+        """Returns the replies to each question, in the order of the samples."""
         found: list[list[Judged]] = [[] for _ in self._questions]
         for at in sorted(self._replies):
             verdict = self._verdicts.get(at)
@@ -227,13 +232,13 @@ class Judging:
         return found
 
     def errors(self) -> list[str]:
-        """Why replies could not be graded, as far as a grader said so."""
+        """Returns the graders' reasons why replies could not be graded."""
         lines = (self._verdicts[at] for at in sorted(self._verdicts))
         return [line["error"] for line in lines if line["error"] is not None]
 
 
 def _gold(example: Example) -> str:
-    """A hash of what a grader knows of a question, but for the place of its row."""
+    """Returns a hash of everything that a grader knows of a question, except for the place of its row."""
     known = {name: value for name, value in example.metadata.items() if name != "where"}
     text = json.dumps([example.answer, known], sort_keys=True, default=str)
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -1,4 +1,4 @@
-"""The requests to a teacher: the questions, and the one or two passes over them with what each still lacks."""
+"""Plans the requests to a teacher: the questions, one or two passes over them, and which replies are missing."""
 
 import hashlib
 import json
@@ -24,12 +24,13 @@ from jaxreason.tasks.registry import TASKS, grader_version
 MAIN, NO_THINK = "main", "no_think"
 FORMAT = 1
 NO_LIMIT = 2**31
-HELD = "held"  # of a record: how a teacher that runs here is held; older ones lack it
+# Field of a record: how a teacher that runs here is held in memory; records of older versions lack it.
+HELD = "held"
 
 
 @dataclass(frozen=True)
 class TeacherQuestion:
-    """A question; `key` is `<dataset>/<id>`, `source` what the yield goes by."""
+    """A question. `key` is `<dataset>/<id>`; `source` is the name under which its yield is reported."""
 
     key: str
     source: str
@@ -38,15 +39,15 @@ class TeacherQuestion:
 
 @dataclass(frozen=True)
 class Pass:
-    """All questions asked in one way; each has its own file of replies.
+    """One pass: all questions, asked in one way. Each pass has its own file of replies.
 
     Attributes:
       name: MAIN or NO_THINK.
-      thinking: the template's switch.
+      thinking: the chat template's switch.
       decoding: how replies are sampled.
       samples: replies to each question.
-      prompts: of each question, as tokens of the local tokenizer.
-      asked: of each question a hash of what the teacher is asked.
+      prompts: the prompt of each question, as tokens of the local tokenizer.
+      asked: for each question, a hash of what the teacher is asked.
       head: what replies depend on beside their question.
     """
 
@@ -61,7 +62,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class DistillPlan:
-    """The questions that are asked, the passes over them, and rows that were left out, by dataset and reason."""
+    """The questions, the passes over them, and the rows that were left out, by dataset and reason."""
 
     questions: list[TeacherQuestion]
     passes: list[Pass]
@@ -75,12 +76,12 @@ def plan_passes(
 
     Args:
       config: the recipe's section.
-      tokenizer: of the teacher where it runs here, else what counts tokens.
-      identity: of the teacher.
-      seed: of the run.
+      tokenizer: the teacher's tokenizer if it runs here, else the one that counts tokens.
+      identity: identity of the teacher.
+      seed: seed of the run.
 
     Raises:
-      UserError: no question is left, or one has more than one turn.
+      UserError: no question is left, or a question has more than one turn.
     """
     drops = DropLog()
     questions = _load(config, drops)
@@ -120,7 +121,7 @@ def _load(config: DistillConfig, drops: DropLog) -> list[TeacherQuestion]:
 
 
 def _check_one_turn(example: Example) -> None:
-    """A row has one question; what was said before it would be lost.
+    """Checks that a row has one question only, because the turns before it would be lost.
 
     Raises:
       UserError: names the question.
@@ -163,7 +164,7 @@ def _hash(value: Any) -> str:
 
 
 def contents(asked: DistillPlan) -> dict[str, Any]:
-    """Everything that a dataset is made of beside replies: all that rows and graders know of the questions."""
+    """Returns everything that a dataset is made of beside replies: what rows and graders know of the questions."""
     digest = hashlib.sha256()
     for question in asked.questions:
         e = question.example
@@ -176,16 +177,16 @@ def contents(asked: DistillPlan) -> dict[str, Any]:
 
 
 def reply_seed(seed: int, name: str, question: str, sample: int, bits: int) -> int:
-    """The seed of one reply: it depends on nothing else than these, so not on the order in which they come."""
+    """Returns the seed of one reply. It depends on these arguments only, not on the order in which replies arrive."""
     text = f"{seed}/distill/{name}/{question}/{sample}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> (64 - bits)
 
 
 def claim_pass(folder: epath.Path, one: Pass) -> None:
-    """Writes the record of a pass, or refuses a file of replies that were made with something else.
+    """Writes the record of a pass, or refuses a file of replies that were made with other settings.
 
     Raises:
-      ConfigError: with the differences.
+      ConfigError: shows the differences.
     """
     path = distill_replies_path(folder, one.name)
     begun = grown_exists(path) and bool(read_grown(path))
@@ -196,12 +197,12 @@ def claim_pass(folder: epath.Path, one: Pass) -> None:
 def replies_of(
     folder: epath.Path, one: Pass, questions: Sequence[TeacherQuestion]
 ) -> dict[tuple[int, int], dict[str, Any]]:
-    """The replies that are there, by (place of the question, sample).
+    """Returns the existing replies by (place of the question, sample).
 
-    Those of questions or samples that are not asked for any more stay in the file and are not among them.
+    Replies to questions or samples that are no longer asked for stay in the file but are not returned.
 
     Raises:
-      ConfigError: a question was asked in other words then.
+      ConfigError: a question was worded differently then.
     """
     places = {question.key: place for place, question in enumerate(questions)}
     found: dict[tuple[int, int], dict[str, Any]] = {}
@@ -222,15 +223,16 @@ def replies_of(
 def missing_replies(
     folder: epath.Path, one: Pass, questions: Sequence[TeacherQuestion]
 ) -> list[tuple[int, int]]:
-    """(place of the question, sample) of what is not there yet, in order."""
+    """Returns (place of the question, sample) of each missing reply, in order."""
     there = replies_of(folder, one, questions)
     pairs = ((p, s) for p in range(len(questions)) for s in range(one.samples))
     return [pair for pair in pairs if pair not in there]
 
 
 def sort_replies(folder: epath.Path, one: Pass, questions: Sequence[TeacherQuestion]) -> None:
-    """Puts the lines of a file into the order of the questions, what is not asked any more last; on a bucket in one
-    object. So the file does not depend on which replies came first.
+    """Sorts the lines of a file by question; those that are no longer asked for come last.
+
+    So the file does not depend on the order in which replies arrived. On a bucket it becomes one object.
     """
     path = distill_replies_path(folder, one.name)
     lines = read_replies(folder, one.name)
@@ -252,7 +254,7 @@ def reply_line(
     finish_reason: str,
     num_tokens: int | None,
 ) -> dict[str, Any]:
-    """The line of a reply, as it came."""
+    """Returns the line of a reply, unchanged."""
     return {
         "id": question.key,
         "sample": sample,

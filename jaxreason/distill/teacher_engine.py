@@ -1,4 +1,4 @@
-"""Replies of a teacher that runs here, on all processes together; process 0 writes them."""
+"""Samples the replies of a teacher that runs here, on all processes together; process 0 writes them."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ SEED_BITS = 64
 def engine_identity(
     source: ModelSource, tokenizer: Tokenizer, sampler: SamplerConfig
 ) -> dict[str, Any]:
-    """Everything that replies depend on beside question, decoding and seed."""
+    """Returns what replies depend on beside question, decoding and seed."""
     return {
         "teacher": source.identity | {"dtype": source.config.dtype},
         "stop_ids": list(tokenizer.stop_ids),
@@ -38,7 +38,7 @@ def engine_identity(
 def make_teacher_engine(
     source: ModelSource, tokenizer: Tokenizer, sampler: SamplerConfig, mesh: Mesh
 ) -> Engine:
-    """The engine with the teacher's weights."""
+    """Makes the engine with the teacher's weights."""
     model, params = source.open()
     stop, pad = tokenizer.stop_ids, tokenizer.pad_id
     return Engine(model, params, sampler, mesh, stop, pad, tokenizer.decode, tokenizer.close_think)
@@ -54,17 +54,17 @@ def ask_engine(
     path: Any,
     check: Callable[[], None],
 ) -> None:
-    """Makes the missing replies of a pass and writes each as soon as it has ended.
+    """Samples the missing replies of a pass and writes each one as soon as it has ended.
 
     Args:
-      engine: with the teacher.
-      tokenizer: the teacher's.
+      engine: the engine with the teacher.
+      tokenizer: the teacher's tokenizer.
       one: the pass.
-      questions: all of them.
-      missing: (place of the question, sample), the same on every process.
-      seed: of the run.
-      path: of the file of replies.
-      check: called at each block of decoding; what it raises ends the call.
+      questions: all questions.
+      missing: (place of the question, sample) of each missing reply; the same on every process.
+      seed: seed of the run.
+      path: the file of replies.
+      check: called at each block of decoding; an exception that it raises ends the sampling.
     """
     requests = _requests(one, questions, missing, seed)
     total = len(questions) * one.samples
@@ -87,7 +87,10 @@ def ask_engine(
 def _requests(
     one: Pass, questions: Sequence[TeacherQuestion], missing: Sequence[tuple[int, int]], seed: int
 ) -> list[Request]:
-    """A request for each reply, long prompts first; those of a question together, to share its prompt's pages."""
+    """Returns a request for each reply, long prompts first.
+
+    The replies to a question stand together, so that they share the pages of its prompt.
+    """
     found = [
         Request(
             f"{place} {sample}",
@@ -106,7 +109,7 @@ def _line(
     place, sample = map(int, completion.id.split())
     tokens = list(completion.tokens)
     text = cut_at(tokenizer.decode(tokens), one.decoding.stop)
-    # A thought that the prompt has opened is one all the same.
+    # If the prompt ends with the opening mark, the reply starts inside a thought; put the mark back.
     if tokenizer.show(one.prompts[place][-8:]).rstrip().endswith(OPEN):
         text = f"{OPEN}\n{text}"
     reason = completion.finish_reason

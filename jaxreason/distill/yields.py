@@ -1,4 +1,4 @@
-"""The yield: of the questions and replies of each source and difficulty, how many were right, kept or lost, and why."""
+"""The yield: for each source and difficulty, how many questions and replies were right, kept or lost, and why."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from jaxreason.distill.judging import KNOWN, NOT_GRADABLE, OUTCOMES, RIGHT, Judged
 from jaxreason.distill.passes import TeacherQuestion
 
-# Pass rates: none, up to a quarter, a half, three quarters, less than all, all, and none that is known.
+# Pass rates: 0, up to 1/4, up to 1/2, up to 3/4, less than 1, 1, and unknown.
 BUCKETS = ("0", "0-1/4", "1/4-1/2", "1/2-3/4", "3/4-1", "1", "unknown")
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
 
@@ -20,11 +20,11 @@ class Entry:
     """The outcome of one pass for one question.
 
     Attributes:
-      question: it.
-      replies: all that came.
-      kept: whether one is kept.
-      left_out: right replies that cannot be kept, by reason.
-      lengths: tokens of the kept ones with their question, by column of the dataset.
+      question: the question.
+      replies: all its replies.
+      kept: whether one of them is kept.
+      left_out: reason -> number of right replies that cannot be kept.
+      lengths: column of the dataset -> tokens of the kept replies with their question.
     """
 
     question: TeacherQuestion
@@ -35,13 +35,13 @@ class Entry:
 
     @property
     def pass_rate(self) -> float | None:
-        """The share of right ones among the replies of which that is known; None without any."""
+        """The share of right replies among those that could be judged; None if there are none."""
         known = [reply.outcome == RIGHT for reply in self.replies if reply.outcome in KNOWN]
         return sum(known) / len(known) if known else None
 
 
 def bucket(rate: float | None) -> str:
-    """The entry of BUCKETS for a pass rate; "unknown" if no reply could be graded."""
+    """Returns the entry of BUCKETS for a pass rate; "unknown" if no reply could be judged."""
     if rate is None:
         return "unknown"
     if rate in (0.0, 1.0):
@@ -50,7 +50,7 @@ def bucket(rate: float | None) -> str:
 
 
 def count(entries: Sequence[Entry]) -> dict[str, Any]:
-    """The numbers of some questions: `kept` and `questions_right` are questions, the others replies."""
+    """Counts the outcomes of some questions. `kept` and `questions_right` count questions, the others replies."""
     replies = [reply.outcome for entry in entries for reply in entry.replies]
     found, left_out = Counter(replies), sum((entry.left_out for entry in entries), Counter())
     known = sum(found[name] for name in KNOWN)
@@ -71,7 +71,7 @@ def count(entries: Sequence[Entry]) -> dict[str, Any]:
 
 
 def _lengths(entries: Sequence[Entry]) -> dict[str, Any]:
-    """Mean and quantiles of the tokens of each column."""
+    """Returns mean and quantiles of the tokens of each column."""
     columns = dict.fromkeys(name for entry in entries for name in entry.lengths)
     found = {name: [x for e in entries for x in e.lengths.get(name, ())] for name in columns}
     return {name: _quantiles(lengths) for name, lengths in found.items() if lengths}
@@ -85,7 +85,7 @@ def _quantiles(lengths: list[int]) -> dict[str, float]:
 
 
 def tell(entries: Sequence[Entry], difficulty: str) -> dict[str, Any]:
-    """The yield of a pass: in all, by source, by pass rate, and by the column `difficulty` if there is one."""
+    """Returns the yield of a pass: in all, by source, by pass rate, and by the column `difficulty` if there is one."""
     told = {
         "all": count(entries),
         "by_source": _by(entries, lambda entry: entry.question.source),
@@ -120,7 +120,7 @@ def _numbers_first(name: str) -> tuple[bool, float, str]:
 
 
 def ungraded_share(told: dict[str, Any]) -> float:
-    """The share of finished replies without an answer or a grade."""
+    """Returns the share of finished replies that have no answer or no grade."""
     lost = told["no_answer"] + told["malformed"] + told[NOT_GRADABLE]
     finished = told["asked"] - told["unfinished"]
     return lost / finished if finished else 0.0

@@ -1,1 +1,1 @@
-"""Computes what a recipe needs on a named slice, without having one."""
+"""Computes what a recipe needs on a named slice, without having that slice."""

@@ -1,7 +1,7 @@
-"""Bytes that collectives move, by mesh axis, read from a compiled program's text.
+"""Counts the bytes that collectives move, by mesh axis, from the text of a compiled program.
 
-Loops are followed as often as their condition's constant says, one branch of a conditional (the costliest) is taken,
-and loops whose length depends on data are followed once.
+A loop counts as often as the constant in its condition says, and a loop whose length depends on data counts once. Of a
+conditional, the branch with the most bytes counts.
 """
 
 import math
@@ -24,7 +24,7 @@ _TRIPS = re.compile(r'known_trip_count"?:\{"?n"?:"?(\d+)')
 _MESH_GROUPS = re.compile(
     r"replica_groups=mesh\[(.*?\d)\](?:, device_ids=\((\[[\d,]+\](?:T\([\d,]+\))?)\))? ?\{(.*?)\}"
 )
-# What comes from other slices, over the hosts: only the axis `data` joins slices (`sharding.make_mesh`).
+# Marks what comes from other slices through the hosts: only the axis `data` joins slices (`sharding.make_mesh`).
 _MEGASCALE = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
 KINDS = (
     "all-gather",
@@ -41,9 +41,9 @@ class CollectiveBytes(NamedTuple):
     """The bytes that one device receives in one run of a program.
 
     Attributes:
-      by_axis: bytes by the mesh axes (joined by `+`) that a collective goes along.
+      by_axis: bytes by the mesh axes (joined by `+`) along which a collective runs.
       by_kind: bytes by kind of collective.
-      open_loops: loops of unknown length that hold collectives; they are counted once.
+      open_loops: number of loops of unknown length with collectives; each counts once.
     """
 
     by_axis: dict[str, float]
@@ -60,7 +60,7 @@ class _Instruction(NamedTuple):
 
 
 def read_collectives(text: str, mesh_shape: dict[str, int]) -> CollectiveBytes:
-    """The collectives of a compiled module.
+    """Reads the collectives of a compiled module.
 
     Args:
       text: `compiled.as_text()`.
@@ -112,7 +112,9 @@ def _parse(text: str) -> tuple[dict[str, list[_Instruction]], str]:
 
 
 def _calls(item: _Instruction, computations) -> Iterator[tuple[list[str], int | None, bool]]:
-    """(computations of which one is taken, times or None if unknown, whether it is a fused reduce-scatter)."""
+    """Yields (computations of which one is taken, repetitions or None if unknown, whether it
+    is a fused reduce-scatter).
+    """
     if item.op in ("async-done", "async-update") or "=" not in item.rest:
         return
     if branches := _BRANCHES.search(item.rest):
@@ -130,7 +132,7 @@ def _calls(item: _Instruction, computations) -> Iterator[tuple[list[str], int | 
 
 
 def _trips(item: _Instruction, condition: Sequence[_Instruction]) -> int | None:
-    """How often a loop runs: as the compiler says, or from `counter < constant` as its condition."""
+    """Returns how often a loop runs: as the compiler says, or from `counter < constant` in its condition."""
     if known := _TRIPS.search(item.rest):
         return int(known[1])
     root = next((i for i in condition if i.root), None)
@@ -147,7 +149,7 @@ def _trips(item: _Instruction, condition: Sequence[_Instruction]) -> int | None:
 def _received(
     item: _Instruction, kind: str, mesh_shape: dict[str, int], scatter: bool
 ) -> tuple[str, float]:
-    """The axes that a collective goes along, and the bytes that a device receives in it."""
+    """Returns the axes along which a collective runs, and the bytes that a device receives in it."""
     groups = _groups(item.rest, mesh_shape)
     axes, size = _axes(groups, mesh_shape), groups.shape[1]
     if size <= 1:
@@ -161,9 +163,9 @@ def _received(
 
 
 def _bytes(item: _Instruction, kind: str) -> float:
-    """The bytes of the result; a `-start` returns its operands as well, before the result."""
+    """Returns the bytes of the result. A `-start` returns its operands too, before the result."""
     shapes = _SHAPE.findall(item.shape)
-    if item.op == "recv":  # (what came, context, token)
+    if item.op == "recv":  # Its result is (data, context, token).
         shapes = [s for s in shapes if not (s[0] == "u32" and s[1] == "")]
     elif item.op.endswith("-start") and kind != "all-reduce":
         real = [s for s in shapes if not (s[0] == "u32" and s[1] == "")]
@@ -178,7 +180,7 @@ def _size(dtype: str) -> float:
 
 
 def _groups(rest: str, mesh_shape: dict[str, int]) -> np.ndarray:
-    """[groups, members] partitions that talk to each other."""
+    """Returns [groups, members]: the partitions that communicate with each other."""
     everyone = np.arange(math.prod(mesh_shape.values()))
     if found := re.search(r"source_target_pairs=\{(\{[^=]*?\})\}", rest):
         return _lists(found[1])
@@ -192,7 +194,9 @@ def _groups(rest: str, mesh_shape: dict[str, int]) -> np.ndarray:
 
 
 def _order(total: int, written: str | None) -> np.ndarray:
-    """Devices in the order `[4,2]T(1,0)`: counted up, shaped, transposed and flattened; or a plain list of them."""
+    """Returns the devices in an order such as `[4,2]T(1,0)` (counted, reshaped, transposed,
+    flattened) or in a plain list.
+    """
     if not written:
         return np.arange(total)
     shape, turned = re.fullmatch(r"\[([\d,]+)\](?:T\(([\d,]+)\))?", written).groups()
@@ -212,7 +216,7 @@ def _lists(text: str) -> np.ndarray:
 
 
 def _mesh_groups(sizes_text: str, order: str | None, axes_text: str) -> np.ndarray:
-    """Groups written as a mesh, its devices' order, and the axes, or parts `:(before)size` of axes, they lie along."""
+    """Returns groups that are written as a mesh, its order of devices, and axes or parts of axes (`:(before)size`)."""
     sizes = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", sizes_text)}
     dims: list[tuple[int, bool]] = []
     chosen = {
@@ -235,7 +239,7 @@ def _mesh_groups(sizes_text: str, order: str | None, axes_text: str) -> np.ndarr
 
 
 def _axes(groups: np.ndarray, mesh_shape: dict[str, int]) -> str:
-    """The mesh axes along which the members of a group differ."""
+    """Returns the mesh axes along which the members of a group differ."""
     coordinates = np.unravel_index(groups, tuple(mesh_shape.values()))
     moves = [bool(np.any(c != c[:, :1])) for c in coordinates]
     return (

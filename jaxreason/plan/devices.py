@@ -1,4 +1,6 @@
-"""The devices of a slice that is not here: TPUs as their compiler describes them, GPUs as they are or as stand-ins."""
+"""The devices of a slice that is not here: TPUs as their compiler describes them; GPUs of
+this machine, or stand-ins.
+"""
 
 import contextlib
 import importlib.util
@@ -11,7 +13,7 @@ from jax.experimental import topologies
 from jaxreason.config import ConfigError
 from jaxreason.plan.slices import Slice
 
-# libtpu asks for a TPU VM's metadata and takes a lock on the TPU; here there is neither.
+# libtpu would ask for the metadata of a TPU VM and lock the TPU; on this machine there is neither.
 _ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-16",
@@ -21,7 +23,7 @@ _ENVIRONMENT = {
 
 
 def slice_devices(slice_: Slice) -> tuple[Sequence[jax.Device], bool]:
-    """The devices of a slice, and whether programs can be compiled for them here.
+    """Returns the devices of a slice, and whether programs can be compiled for them here.
 
     Raises:
       ConfigError: the TPU compiler is not installed, or does not know the slice.
@@ -38,7 +40,7 @@ def slice_devices(slice_: Slice) -> tuple[Sequence[jax.Device], bool]:
     jax.config.update("jax_platforms", "cpu")
     try:
         return _topology(slice_).devices, True
-    except Exception as error:  # of several types, by the version of jax and libtpu
+    except Exception as error:  # Its type depends on the version of jax and libtpu.
         raise ConfigError(
             f"--slice {slice_.name}: the installed libtpu cannot compile for "
             f"{slice_.generation}:{slice_.topology}: {str(error).splitlines()[0]}"
@@ -48,7 +50,7 @@ def slice_devices(slice_: Slice) -> tuple[Sequence[jax.Device], bool]:
 def _topology(slice_: Slice):
     options = {}
     if slice_.generation == "v4":
-        options["chip_config_name"] = "megacore"  # one device a chip, as on a TPU VM
+        options["chip_config_name"] = "megacore"  # One device per chip, as on a TPU VM.
     if slice_.topology == "1x1":
         options["chips_per_host_bounds"] = [1, 1, 1]
     if slice_.num_slices > 1:
@@ -66,7 +68,8 @@ def _gpus(slice_: Slice) -> tuple[Sequence[jax.Device], bool]:
         return here[: slice_.devices], True
     jax.config.update("jax_platforms", "cpu")
     if jax.config.jax_num_cpu_devices < slice_.devices:
-        with contextlib.suppress(RuntimeError):  # jax has started; what it has may be enough
+        # If jax has started already, its devices may be enough.
+        with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", slice_.devices)
     stand_ins = jax.devices("cpu")
     if len(stand_ins) < slice_.devices:

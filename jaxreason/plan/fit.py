@@ -1,4 +1,4 @@
-"""The largest sizes that fit: a line through two compiles, and where nothing fits, what would."""
+"""Finds the largest sizes that fit: draws a line through two compiled sizes, and proposes changes if nothing fits."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from jaxreason.plan.slices import Slice, larger
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.training.sft_config import SFTConfig
 
-STEP = 128  # lengths are multiples of it
+STEP = 128  # Lengths are multiples of this.
 
 
 @dataclass(frozen=True)
 class Line:
-    """Bytes in use as a line over a size.
+    """Bytes in use as a linear function of a size.
 
     Attributes:
       field: the recipe's field that is varied.
-      sizes: the two that were compiled.
-      totals: bytes at them.
+      sizes: the two sizes that were compiled.
+      totals: the bytes in use at these sizes.
     """
 
     field: str
@@ -28,11 +28,11 @@ class Line:
 
     @property
     def slope(self) -> float:
-        """Bytes for one more."""
+        """The additional bytes if the size grows by one."""
         return (self.totals[1] - self.totals[0]) / (self.sizes[1] - self.sizes[0])
 
     def largest(self, limit: float, step: int, most: float) -> int:
-        """The largest multiple of `step` up to `most` whose bytes are within `limit`; 0 if none is."""
+        """Returns the largest multiple of `step` up to `most` whose bytes are within `limit`; 0 if there is none."""
         if self.slope <= 0:
             return int(most // step * step)
         room = (limit - self.totals[0]) / self.slope + self.sizes[0]
@@ -40,7 +40,7 @@ class Line:
 
 
 def shorter(config: Any, factor: int) -> Any:
-    """The recipe's section with rows of a `factor`-th of the length."""
+    """Returns the recipe's section with rows whose length is divided by `factor`."""
     if isinstance(config, SFTConfig):
         return dataclasses.replace(config, length=config.length // factor)
     assert isinstance(config, RLConfig), config
@@ -57,19 +57,19 @@ def shorter(config: Any, factor: int) -> Any:
 
 
 def other_slots(config: RLConfig, parts: int) -> RLConfig:
-    """Half the decode slots, or twice as many where they cannot be halved."""
+    """Returns the section with half the decode slots, or with twice as many if they cannot be halved."""
     per_part = config.sampler.slots // parts
     slots = max(per_part // 2, 1) * parts if per_part > 1 else 2 * parts
     return dataclasses.replace(config, sampler=dataclasses.replace(config.sampler, slots=slots))
 
 
 def length_of(config: Any) -> int:
-    """Tokens of a training row."""
+    """Returns the tokens of a training row."""
     return config.length if isinstance(config, SFTConfig) else config.row_length
 
 
 def next_slice(measured: list[ProgramCost], slice_: Slice) -> str | None:
-    """The smallest larger slice of the generation with room, its state split further and the rest alike."""
+    """Returns the smallest larger slice of the generation that has room if only the state is split further."""
     for candidate in larger(slice_):
         share = slice_.devices / candidate.devices
 

@@ -1,7 +1,7 @@
-"""Floating-point operations of matrix products, counted from a traced program.
+"""Counts the floating-point operations of matrix products in a traced program.
 
-Counted where they are written: a loop's body as often as it runs, recomputation where it happens, the costlier
-branch of a conditional. XLA's own count takes a scanned body once and leaves kernels out.
+They are counted where they stand: a loop's body as often as it runs, recomputation where it happens, and of a
+conditional the more expensive branch. XLA's own count takes the body of a scan once and leaves kernels out.
 """
 
 import math
@@ -11,12 +11,12 @@ from jax.extend import core
 
 
 class ProductFlops(NamedTuple):
-    """FLOPs of one run over all devices; a multiplication and an addition are two.
+    """FLOPs of one run over all devices; a multiplication and an addition count as two.
 
     Attributes:
-      weights: products with weights, the output head included.
-      attention: products of activations with each other: attention's scores and sums, of skipped pairs too.
-      kernels: Pallas kernels met (not counted), by how often they run.
+      weights: products with weights, including the output head.
+      attention: products of activations with each other: attention's scores and sums, including skipped pairs.
+      kernels: Pallas kernels (whose FLOPs are not counted), with how often each runs.
     """
 
     weights: float
@@ -27,7 +27,7 @@ class ProductFlops(NamedTuple):
         return ProductFlops(*(a + b for a, b in zip(self, other, strict=True)))
 
     def times(self, factor: float) -> "ProductFlops":
-        """`factor` runs."""
+        """Returns the FLOPs of `factor` runs."""
         return ProductFlops(*(factor * x for x in self))
 
 
@@ -35,9 +35,9 @@ NONE = ProductFlops(0.0, 0.0, 0.0)
 
 
 def count_work(jaxpr: Any) -> ProductFlops:
-    """The products of a (closed) jaxpr, as `jitted.trace(...).jaxpr` gives it; a `while` counts once.
+    """Counts the products of a (closed) jaxpr, as `jitted.trace(...).jaxpr` returns it; a `while` counts once.
 
-    What nobody reads does not count: the compiler leaves it out.
+    Results that nothing reads do not count, since the compiler removes them.
     """
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
     total, read = NONE, _variables(jaxpr.outvars)
@@ -66,13 +66,13 @@ def _of_equation(equation: Any) -> ProductFlops:
     total = sum(inner, NONE)
     if name == "scan":
         return total.times(params["length"])
-    if name == "shard_map":  # written for one device
+    if name == "shard_map":  # Its body is written for one device.
         return total.times(_manual_devices(params))
     return total
 
 
 def _inner(params: dict[str, Any]) -> list[Any]:
-    """Programs within an equation; of a custom derivative only the function itself is in a traced step."""
+    """Returns the programs inside an equation. Of a custom derivative, a traced step has only the function itself."""
     found = []
     for key, value in params.items():
         if key in ("jvp_jaxpr_fun", "fwd_jaxpr_thunk", "bwd"):
@@ -83,7 +83,7 @@ def _inner(params: dict[str, Any]) -> list[Any]:
 
 
 def _of_product(equation: Any) -> ProductFlops:
-    """Products with batch dims are between activations; weights have none."""
+    """Products with batch dimensions are between activations; weights have none."""
     (contracted, _), (batch, _) = equation.params["dimension_numbers"]
     left = equation.invars[0].aval.shape
     out = math.prod(equation.outvars[0].aval.shape)

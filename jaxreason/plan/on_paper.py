@@ -1,7 +1,8 @@
-"""Times and bytes on the disk in closed form, without a program, a compiler or a device: what a dry run adds up.
+"""Computes times and bytes on disk from formulas, for dry runs: without a program, a compiler or a device.
 
-The same counts as `plan.roofline` makes of traced programs: products with weights and causal attention at the peak, HBM
-read and written at the maker's speed. What devices send each other is left out, since only a compiled program has it.
+The counts are those that `plan.roofline` makes of traced programs: products with weights and causal attention at
+the peak rate, and HBM traffic at the maker's speed. Communication between devices is left out, since only a
+compiled program shows it.
 """
 
 import math
@@ -22,15 +23,15 @@ from jaxreason.training.state import wide
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine of a study; speeds are those of all its devices together.
+    """The machine of a study. Speeds are those of all its devices together.
 
     Attributes:
-      name: for readers.
-      chips: that are paid for.
-      devices: that hold parameters.
-      training, reading: FLOP/s of a training step, and of what only reads or writes tokens.
-      memory: bytes/s; infinite where it is not known.
-      room: bytes of a device that a program may use; infinite where they are not known.
+      name: its name for readers.
+      chips: number of chips that are paid for.
+      devices: number of devices that hold parameters.
+      training, reading: FLOP/s of a training step, and of a program that only reads or writes tokens.
+      memory: bytes/s; infinite if not known.
+      room: bytes of a device that a program may use; infinite if not known.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Machine:
 
     @classmethod
     def of_slice(cls, slice_: Slice) -> "Machine":
-        """The machine by its maker's numbers."""
+        """Describes a slice by its maker's numbers."""
         flops, speed = slice_.devices * slice_.kind.flops, slice_.devices * slice_.kind.hbm_speed
         return cls(
             slice_.described, slice_.chips, slice_.devices, flops, flops, speed, slice_.kind.hbm
@@ -52,7 +53,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds of computing and of memory traffic, each by itself."""
+    """Seconds of computation and seconds of memory traffic, separately."""
 
     compute: float = 0.0
     memory: float = 0.0
@@ -62,17 +63,17 @@ class Spent:
 
     @property
     def best(self) -> float:
-        """Both at once."""
+        """The time if both overlap."""
         return max(self.compute, self.memory)
 
     @property
     def worst(self) -> float:
-        """One after the other."""
+        """The time if they follow one another."""
         return self.compute + self.memory
 
 
 def num_parameters(model: Model) -> int:
-    """The number of parameters of the model."""
+    """Returns the number of parameters of the model."""
     return sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(model)))
 
 
@@ -86,11 +87,11 @@ def train(
     length: float,
     pieces: int,
 ) -> Spent:
-    """Updates on so many sequences in all, of a mean length.
+    """Estimates updates on `sequences` sequences in all, with a mean length.
 
-    A token passes through the weights forward and backward, which is three forward passes, and a fourth where the remat
-    policy makes the inside of a layer again. Parameters, gradients and two moments are read and written once an update;
-    weights, in the compute dtype, three times a piece of a batch, by each device those of its share of the heads.
+    The forward and backward pass of a token cost three forward passes, and a fourth if the remat policy recomputes the
+    inside of a layer. Each update reads and writes parameters, gradients and two moments once. Each piece of a batch
+    reads the weights three times in the compute dtype; a device reads those of its share of the heads.
     """
     passes = 3 + (not REMAT[model.remat].keeps_inside)
     work = passes * sequences * _forward(model, length)
@@ -100,7 +101,7 @@ def train(
 
 
 def read(model: Model, machine: Machine, sequences: float, length: float) -> Spent:
-    """One forward pass over so many sequences; what is moved is little beside it."""
+    """Estimates one forward pass over so many sequences; the memory traffic is small in comparison."""
     return Spent(sequences * _forward(model, length) / machine.reading)
 
 
@@ -113,10 +114,11 @@ def write(
     prompt: float,
     reply: float,
 ) -> Spent:
-    """Decoding of so many replies of a mean length, with all slots filled, prompts read before.
+    """Estimates the decoding of so many replies of a mean length, with all slots filled, and the
+    reading of their prompts.
 
-    Every token of all slots reads the weights once, each device those that its share of heads needs, and of the cache
-    what is filled: a prompt and, on the mean, half a reply.
+    For each token of all slots, the weights are read once, by each device those of its share of the heads. Of the
+    cache, the filled part is read: a prompt and on average half a reply.
     """
     slots = max(min(slots, replies), 1)
     tokens = replies * reply
@@ -131,14 +133,14 @@ def write(
 
 
 def cache_bytes(model: Model) -> int:
-    """The bytes of the keys and values of one position."""
+    """Returns the bytes of the keys and values of one position."""
     arch = model.architecture
     heads = arch.num_key_value_heads * arch.head_dim
     return 2 * arch.num_hidden_layers * heads * np.dtype(model.dtype).itemsize
 
 
 def _forward(model: Model, length: float) -> float:
-    """FLOPs of a forward pass over one sequence."""
+    """Returns the FLOPs of a forward pass over one sequence."""
     length = max(round(length), 1)
     return 2.0 * _products(model) * length + causal_attention(model.architecture, length)
 
@@ -148,18 +150,18 @@ def _products(model: Model) -> int:
 
 
 TOKEN_BYTES = (
-    11  # of a token in a line of samples or rollouts: its id in digits with a comma, and its text
+    11  # Of a token in a line of samples or rollouts: its id in digits with a comma, and its text.
 )
-LINE_BYTES = 1000  # of the line's other fields, and of its grades
+LINE_BYTES = 1000  # Of the other fields of such a line, and of its grades.
 
 
 def lines_bytes(replies: float, prompt: float, reply: float) -> float:
-    """The bytes of so many replies in files of samples or rollouts, of mean lengths in tokens."""
+    """Returns the bytes of so many replies in files of samples or rollouts; lengths are means in tokens."""
     return replies * (LINE_BYTES + TOKEN_BYTES * (prompt + reply))
 
 
 def checkpoint_bytes(model: Model, optimizer: OptimizerConfig) -> int:
-    """The bytes of one training state: parameters and optimizer state, in their stored dtypes."""
+    """Returns the bytes of one training state: parameters and optimizer state in their stored dtypes."""
     made = make_optimizer(optimizer, 10**6, param_axes(model))
     params = abstract_params(model)
     return _bytes(params) + _bytes(jax.eval_shape(lambda p: made.init(wide(p)), params))
@@ -168,16 +170,16 @@ def checkpoint_bytes(model: Model, optimizer: OptimizerConfig) -> int:
 def checkpoints_bytes(
     model: Model, optimizer: OptimizerConfig, steps: int, every: int, keep: int
 ) -> int:
-    """The bytes of the checkpoints at a run's end; while the newest is written there is one more.
+    """Returns the bytes of the checkpoints at the end of a run. While the newest is written there is one more.
 
-    `every` 0 writes one at the end alone.
+    With `every` 0 there is only one, at the end.
     """
     made = math.ceil(steps / every) if every else 1
     return checkpoint_bytes(model, optimizer) * (min(keep, made) if keep else made)
 
 
 def exported_bytes(model: Model, dtype: str) -> int:
-    """The bytes of the weights of an exported folder."""
+    """Returns the bytes of the weights of an exported folder."""
     return num_parameters(model) * np.dtype(dtype).itemsize
 
 

@@ -1,4 +1,4 @@
-"""The `plan` section of a recipe, and what of it can be counted where the data lie on this machine."""
+"""The `plan` section of a recipe, and how it is completed from data on this machine."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -16,33 +16,33 @@ from jaxreason.training.sft_data import load_data
 @unclaimed("nothing is kept")
 @dataclass(frozen=True)
 class PlanConfig:
-    """Facts that a plan cannot find out itself."""
+    """Facts that a plan cannot find out by itself."""
 
     architecture: dict[str, Any]
-    """Settings of the model's Hugging Face config.json, used where `model.path` is not a folder here."""
+    """Settings of the model's Hugging Face config.json, used if `model.path` is not a folder on this machine."""
     examples: Annotated[int, at_least(0)] = 0
-    """Examples of an epoch of `sft`; 0 = not known."""
+    """Examples of an epoch of `sft`; 0 = unknown."""
     reply_tokens: Annotated[int, at_least(0)] = 0
-    """Mean length of the replies of `rl`; 0 = not known."""
+    """Mean tokens of a reply of `rl`; 0 = unknown."""
     slice: str = ""
-    """Where a study would run, for its `--dry-run`; "" = this machine."""
+    """The slice on which a study would run, for `--dry-run`; "" = this machine."""
     example_tokens: Annotated[int, at_least(0)] = 0
-    """Mean length of an example of `sft`, prompt and reply; 0 = not known, then as long as a row."""
+    """Mean tokens of an example of `sft`, prompt and reply; 0 = unknown, and then the length of a row is assumed."""
     eval_tokens: Annotated[int, at_least(0)] = 0
-    """Mean length of the replies of an evaluation; 0 = half of what they may have."""
+    """Mean tokens of a reply of an evaluation; 0 = half of the allowed length."""
     arms: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Maps an arm of a study to its changes of the fields above."""
+    """Arm of a study -> changes to the fields above."""
 
 
 def with_local_examples(
     plan: PlanConfig | None, config: SFTConfig, model_config: ModelConfig
 ) -> PlanConfig:
-    """The plan's section, with the number of examples and their mean length where it does not say them.
+    """Returns the `plan` section with the number of examples and their mean length, if it does not have them.
 
-    They are counted where all datasets are files here and the tokenizer is a folder here; elsewhere nothing changes.
+    They are counted if all datasets are files and the tokenizer is a folder on this machine; otherwise nothing changes.
 
     Raises:
-      UserError: the files are here and cannot be used.
+      UserError: the files exist but cannot be used.
     """
     plan = plan or PlanConfig(architecture={}, examples=0, reply_tokens=0)
     tokenizer = config.tokenizer or model_config.path

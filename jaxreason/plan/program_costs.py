@@ -1,4 +1,4 @@
-"""The costs of one program: compiled for its devices where that is possible, estimated where it is not."""
+"""The costs of one program: from its compiled form if it can be compiled for its devices, else estimated."""
 
 import logging
 import math
@@ -28,16 +28,16 @@ class ProgramCost:
     """The costs of a program; bytes are those of one device.
 
     Attributes:
-      name: of the program.
-      held: bytes by kind of what lies in memory: `params`, `optimizer`, `cache`, `batch`.
-      beside: bytes of that which the program is not given.
-      peak: of the program, its arguments included; at least so much if it was refused.
+      name: name of the program.
+      held: bytes in memory by kind: `params`, `optimizer`, `cache`, `batch`.
+      beside: bytes of the parts that are not arguments of the program.
+      peak: the program's peak, including its arguments; a lower limit if the compiler refused it.
       arguments: bytes of its arguments.
       work: FLOPs of all devices.
-      moved: by collectives.
-      compiled: whether the numbers are the compiler's.
-      refused: whether the compiler said that it does not fit.
-      seconds: that compiling took.
+      moved: bytes moved by collectives.
+      compiled: whether the numbers come from the compiler.
+      refused: whether the compiler said that the program does not fit.
+      seconds: seconds that compiling took.
     """
 
     name: str
@@ -58,7 +58,7 @@ class ProgramCost:
 
     @property
     def temporary(self) -> float:
-        """Bytes beyond the arguments: activations, gradients, gathered weights."""
+        """Bytes in addition to the arguments: activations, gradients, gathered weights."""
         return max(self.peak - self.arguments, 0)
 
 
@@ -68,11 +68,11 @@ def measure_program(
     """Compiles the program for the devices of `mesh`, or estimates its memory.
 
     Args:
-      program: what to measure.
+      program: the program to measure.
       model: its model.
-      mesh: of the target.
-      can_compile: whether there is a compiler for it here.
-      chunk: positions whose logits exist at a time; for the estimate.
+      mesh: mesh of the target.
+      can_compile: whether there is a compiler for the target here.
+      chunk: number of positions whose logits are in memory at the same time; for the estimate.
     """
     _LOG.info("compiling %s", program.name)
     began = time.perf_counter()
@@ -102,7 +102,7 @@ def measure_program(
 
 
 def _work(program: Program, model: Model, jaxpr) -> ProductFlops:
-    """The products; those of a cache's blocks, whose number the running program decides, as if all were read."""
+    """Counts the products. The running program decides how many blocks of a cache it reads; all are counted."""
     work = count_work(jaxpr)
     if "cache" not in program.held:
         return work
@@ -122,10 +122,10 @@ def _compile(lowered, mesh: Mesh) -> tuple[float, CollectiveBytes, bool]:
 
 
 def peak_bytes(compiled, platform: str) -> float:
-    """The most memory that a compiled program uses, its arguments included.
+    """Returns the most memory that a compiled program uses, including its arguments.
 
-    On a TPU that is the compiler's own number. On GPUs and CPUs XLA takes all temporary memory and all results at the
-    start of a run, and its number of the peak may leave temporary memory out.
+    On a TPU this is the compiler's own number. On GPUs and CPUs, XLA allocates all temporary memory and all results at
+    the start of a run, and its number for the peak may leave temporary memory out.
     """
     stats = compiled.memory_analysis()
     peak = getattr(stats, "peak_memory_in_bytes", 0)
@@ -136,18 +136,18 @@ def peak_bytes(compiled, platform: str) -> float:
 
 
 def needed_bytes(message: str) -> float:
-    """The largest amount that the compiler's refusal names; 0 if it names none."""
+    """Returns the largest amount in the compiler's message of refusal; 0 if it has none."""
     sizes = re.findall(r"(\d+(?:\.\d+)?)([KMGT])i?B?\b", message)
     return max((float(number) * _UNITS[unit] for number, unit in sizes), default=0.0)
 
 
 def estimated_peak(program: Program, model: Model, mesh: Mesh, chunk: int) -> float:
-    """Arguments and, for what a program makes on the way, a rule.
+    """Estimates a peak: the arguments, and by a rule what the program allocates itself.
 
-    Training: one gradient (two with several micro-batches) in float32, what the remat policy keeps of each layer (what
-    enters it, what attention gives, or its whole inside) and one layer's inside, forward and backward, for the rows of
-    a device, two chunks of logits, and two layers' gathered weights. A forward pass: the same without gradients and
-    with one layer's input. Decode: logits, and all weights in the compute dtype, if they are not there whole.
+    Training: one gradient in float32 (two with several micro-batches); what the remat policy keeps of each layer (its
+    input, the output of attention, or its whole inside); one layer's inside, forward and backward, for the rows of a
+    device; two chunks of logits; and two layers' gathered weights. A forward pass: the same without gradients and with
+    one layer's input. Decode: logits, and all weights in the compute dtype if they are not stored whole.
     """
     arch, shards = model.architecture, dict(mesh.shape)
     tensor, devices = shards["tensor"], mesh.size

@@ -1,4 +1,4 @@
-"""The jitted steps of a recipe with abstract arguments: the very functions that a run compiles, without a device."""
+"""The jitted steps of a recipe with abstract arguments: the same functions that a run compiles, without a device."""
 
 import math
 from dataclasses import dataclass, field
@@ -24,24 +24,24 @@ from jaxreason.training.sft import make_step, sft_arguments
 from jaxreason.training.sft_config import SFTConfig
 from jaxreason.training.state import TrainState, abstract_train_state, state_shardings
 
-STEPS = 1000  # of the schedule: a number in the program, of no matter to its size
-STOP_IDS = (151643, 151645)  # as many as Qwen3's; which does not matter either
+STEPS = 1000  # Of the schedule: a number in the program that does not change its size.
+STOP_IDS = (151643, 151645)  # As many as Qwen3 has; the number does not matter either.
 
 
 @dataclass(frozen=True)
 class Program:
-    """A jitted function and what it is given.
+    """A jitted function and its arguments.
 
     Attributes:
-      name: for tables.
+      name: name for tables.
       kind: "train", "read" (a forward pass over rows), "decode" or "move" (no products and no tokens).
-      function: jitted.
+      function: the jitted function.
       args: abstract arguments, with shardings.
-      held: what lies in memory while it runs, arguments or not, by kind: `params`, `optimizer`, `cache`, `batch`.
-      beside: those parts of it that are no arguments: the compiler does not see them.
-      rows: rows that are worked on at a time, over all devices (decode: slots).
+      held: what is in memory while it runs, by kind: `params`, `optimizer`, `cache`, `batch`.
+      beside: the parts of `held` that are not arguments, so the compiler does not see them.
+      rows: rows that are processed at the same time, over all devices (decode: slots).
       length: tokens of a row (decode: of the cache).
-      pieces: how many such pieces one run takes, one after the other.
+      pieces: how many such pieces one run processes, one after the other.
       new_tokens: tokens of each row that a piece reads or writes.
     """
 
@@ -58,23 +58,23 @@ class Program:
 
     @property
     def tokens(self) -> int:
-        """Positions of a run, padding included."""
+        """The positions of a run, including padding."""
         return self.rows * self.new_tokens * self.pieces
 
 
 def sft_programs(
     config: SFTConfig, model: Model, mesh: Mesh, num_micro_batches: int = 0
 ) -> list[Program]:
-    """The training step, of as many micro-batches as a step of examples fills.
+    """Returns the training step, with as many micro-batches as a step's examples fill.
 
     Args:
       config: the recipe's section.
-      model: static description.
-      mesh: of the target.
-      num_micro_batches: as `micro_batches` counts them; 0 = those of examples as long as a row.
+      model: static description of the model.
+      mesh: mesh of the target.
+      num_micro_batches: as `micro_batches` counts them; 0 = for examples as long as a row.
 
     Raises:
-      ValueError: the recipe does not fit the mesh or the model; with the field and what would.
+      ValueError: the recipe does not fit the mesh or the model; names the field and a value that would fit.
     """
     check_rows(mesh, config.micro_batch_rows, "sft.micro_batch_rows")
     _check_length("sft.length", config.length, model)
@@ -101,9 +101,9 @@ def sft_programs(
 
 
 def micro_batches(config: SFTConfig, example_tokens: int) -> int:
-    """How many micro-batches a full step fills with examples of this mean length, packed without a gap.
+    """Returns how many micro-batches a full step fills, for examples of this mean length, packed without gaps.
 
-    0 tokens: they are as long as a row.
+    With 0 tokens, examples are as long as a row.
     """
     tokens = min(example_tokens or config.length, config.length)
     rows = config.batch_size * tokens / config.length if config.pack else config.batch_size
@@ -111,9 +111,9 @@ def micro_batches(config: SFTConfig, example_tokens: int) -> int:
 
 
 def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
-    """The update, the log-prob pass, the weights' way to the sampler, prefill and decode.
+    """Returns the update, the log-prob pass, the transfer of weights to the sampler, prefill and decode.
 
-    Each is beside what else is in memory then: the sampler's weights, where they are not the trainer's own, always.
+    Each one counts what else is in memory then. The sampler's weights always are, unless they are the trainer's own.
 
     Raises:
       ValueError: as a run of the recipe would.
@@ -174,7 +174,7 @@ def rl_programs(config: RLConfig, model: Model, mesh: Mesh) -> list[Program]:
 
 
 def _move(config: RLConfig, model: Model, mesh: Mesh, state: TrainState) -> list[Program]:
-    """The program that copies the trainer's parameters to the sampler's; none if nothing is copied."""
+    """Returns the program that copies the trainer's parameters to the sampler; none if nothing is copied."""
     found = move_program(model, mesh, config.sampler.weights)
     if found is None:
         return []
@@ -187,7 +187,10 @@ def _move(config: RLConfig, model: Model, mesh: Mesh, state: TrainState) -> list
 def _sampling_programs(
     config: RLConfig, model: Model, mesh: Mesh, state: TrainState, copied: list[Any]
 ) -> list[Program]:
-    """Prefill and decode, beside `copied`: the trainer's parameters that were copied for them, and other models."""
+    """Returns prefill and decode.
+
+    `copied` is in memory too: the trainer's parameters if they were copied for the sampler, and other models.
+    """
     sizes = config.sampler
     calls = engine_calls(model, mesh, sizes, STOP_IDS)
     decode, prefill = (_placed(mesh, calls[name]) for name in ("decode", "prefill"))
@@ -201,7 +204,7 @@ def _sampling_programs(
             "read",
             *prefill,
             held,
-            # as if each part had one prompt
+            # As if each part had one prompt.
             parts,
             sizes.max_length,
             1,
@@ -223,7 +226,7 @@ def _sampling_programs(
 
 
 def _placed(mesh: Mesh, call: ProgramCall) -> ProgramCall:
-    """The same call with host arrays whole on every device, where they come to lie."""
+    """Returns the same call with host arrays replaced by replicated ones, as a run places them."""
     whole = NamedSharding(mesh, PartitionSpec())
 
     def place(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

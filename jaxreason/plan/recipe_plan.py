@@ -1,4 +1,6 @@
-"""The plan of a recipe on a slice: its programs compiled, timed on paper, and how far their sizes can go."""
+"""The plan of a recipe on a slice: compiles its programs, estimates their times, and finds
+the largest sizes that fit.
+"""
 
 import dataclasses
 import functools
@@ -34,13 +36,13 @@ STAGES = {"sft": (SFTConfig, sft_programs), "rl": (RLConfig, rl_programs)}
 
 @dataclass(frozen=True)
 class Limit:
-    """The most of something that fits.
+    """The largest value of a field that fits.
 
     Attributes:
-      what: in words, with the field.
-      largest: 0 if nothing does.
-      now: what the recipe has.
-      how: where the number is from.
+      what: the field in words.
+      largest: the largest value; 0 if none fits.
+      now: the recipe's value.
+      how: where the number comes from.
     """
 
     what: str
@@ -51,7 +53,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """A section of the recipe: its programs, in the order in which they run; the training step by remat policy."""
+    """A section of the recipe: its programs in the order in which they run, and the training step by remat policy."""
 
     name: str
     programs: tuple[Program, ...]
@@ -63,13 +65,13 @@ class StagePlan:
     advice: tuple[str, ...]
 
     def fits(self, slice_: Slice) -> bool:
-        """Whether every program does."""
+        """Whether all programs fit."""
         return all(m.total <= slice_.kind.hbm and not m.refused for m in self.measured)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The needs of a recipe on a slice."""
+    """What a recipe needs on a slice."""
 
     slice: Slice
     mesh: dict[str, int]
@@ -78,7 +80,7 @@ class Plan:
     stages: tuple[StagePlan, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything measured and estimated, as plain values."""
+        """Returns everything measured and estimated, as plain values."""
         return {
             "slice": dataclasses.asdict(self.slice) | {"devices": self.slice.devices},
             "hbm": self.slice.kind.hbm,
@@ -111,7 +113,7 @@ class Plan:
 
 
 def _plain(value: Any) -> dict[str, Any]:
-    """A dataclass as plain values; named tuples within it keep their names."""
+    """Converts a dataclass to plain values; named tuples in it keep their names."""
     fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     return {k: v._asdict() if hasattr(v, "_asdict") else v for k, v in fields.items()}
 
@@ -124,11 +126,11 @@ def plan_recipe(
     Args:
       config: the recipe.
       slice_: where it would run.
-      fit: whether to compile more, for the largest sizes that fit.
+      fit: whether to compile more, to find the largest sizes that fit.
       remat: whether to compile the training step under every remat policy.
 
     Raises:
-      ConfigError, ValueError: the recipe cannot be run so; with the field to change.
+      ConfigError, ValueError: the recipe cannot run like this; names the field to change.
     """
     target = open_target(config, slice_)
     model, mesh, where = target.model, target.mesh, (slice_, target.can_compile)
@@ -140,10 +142,10 @@ class Target(NamedTuple):
     """A recipe on the devices that it is planned for.
 
     Attributes:
-      model: of the recipe.
-      mesh: of those devices, or of stand-ins.
+      model: the recipe's model.
+      mesh: mesh of these devices, or of stand-ins.
       can_compile: whether there is a compiler for them here.
-      stages: name, section, and what is known of the data, of each of `STAGES` that the recipe has.
+      stages: for each of `STAGES` that the recipe has: its name, its section, and what is known of the data.
     """
 
     model: Model
@@ -153,10 +155,10 @@ class Target(NamedTuple):
 
 
 def open_target(config: ml_collections.ConfigDict, slice_: Slice) -> Target:
-    """The inputs that a plan and a search share: slice, mesh and model.
+    """Returns what a plan and a search both need: slice, mesh and model.
 
     Raises:
-      ConfigError, ValueError: the recipe has no stage, or a section that does not fit; with the field to change.
+      ConfigError, ValueError: the recipe has no stage, or a section does not fit; names the field to change.
     """
     names = [name for name in STAGES if name in config]
     if not names:
@@ -178,7 +180,7 @@ def open_target(config: ml_collections.ConfigDict, slice_: Slice) -> Target:
 
 
 def planned_model(config: ModelConfig, plan: PlanConfig | None) -> Model:
-    """The model of a recipe: that of its folder if it is here, else that of the recipe's `plan` section.
+    """Returns the model of a recipe: from its folder if it is here, else from the recipe's `plan` section.
 
     Raises:
       ValueError: there is neither, or the settings contradict each other.
@@ -231,7 +233,7 @@ def _stage(name, section, plan, model, mesh, slice_, can_compile, fit, remat) ->
 
 
 def _train_limits(name, section, model, mesh: Mesh, slice_, full: ProgramCost, make, run):
-    """Longest rows, and most rows at a time, from the step at two lengths."""
+    """Finds the longest rows, and the most rows at the same time, from the step at two lengths."""
     length, hbm = length_of(section), slice_.kind.hbm
     most = model.architecture.max_position_embeddings
     halves = [2, 4] if full.refused else [2]

@@ -1,4 +1,4 @@
-"""How long a program takes at best and at worst, from its FLOPs, its bytes and the makers' speeds."""
+"""Estimates how long a program takes at best and at worst, from its FLOPs, its bytes and the makers' speeds."""
 
 import math
 from dataclasses import dataclass
@@ -19,14 +19,15 @@ from jaxreason.sharding import bytes_on_device
 
 
 class Share(NamedTuple):
-    """The share of the makers' speeds that is reached at worst."""
+    """The share of the makers' speeds that is reached in the worst case."""
 
     products: float
     memory: float
 
 
-# By platform: training steps of 0.6B to 4B and decoding at 14B on an H200 (docs/performance.md) were this good or
-# better, what is neither a product nor a read of weights or cache included. On a TPU nothing has been timed.
+# By platform. Training steps of 0.6B to 4B models and decoding at 14B on an H200 (docs/performance.md)
+# reached these shares or more, including work that is neither a product nor a read of weights or cache. On a
+# TPU nothing has been timed.
 REACHED = {"gpu": Share(0.45, 0.6), "tpu": Share(1.0, 1.0)}
 
 ASSUMPTIONS = (
@@ -49,12 +50,12 @@ class Timed:
     """Seconds of one run of a program.
 
     Attributes:
-      compute: products.
-      memory: HBM.
-      links: collectives within and between slices.
-      reached: what is reached of the first two at worst.
-      model_flops: of all devices, without recomputation.
-      executed_flops: of all devices.
+      compute: seconds of products.
+      memory: seconds of HBM traffic.
+      links: seconds of collectives within and between slices.
+      reached: the share of the first two speeds that is reached in the worst case.
+      model_flops: FLOPs of all devices, without recomputation.
+      executed_flops: FLOPs of all devices.
       peak_flops: FLOP/s of all devices.
     """
 
@@ -73,19 +74,19 @@ class Timed:
 
     @property
     def worst(self) -> float:
-        """Nothing overlapped, nothing faster than what was seen."""
+        """The time if nothing overlaps and everything runs at the lowest share of its speed that was seen."""
         computing = self.compute / self.reached.products
         return computing + self.memory / self.reached.memory + self.links
 
     def mfu(self, seconds: float) -> float:
-        """Share of the peak that the model's FLOPs are in so many seconds."""
+        """Returns the model's FLOPs in this time as a share of the peak."""
         return self.model_flops / (self.peak_flops * seconds)
 
 
 def estimate(
     program: Program, measured: ProgramCost, model: Model, mesh: Mesh, slice_: Slice
 ) -> Timed:
-    """The time of one run, under ASSUMPTIONS."""
+    """Estimates the time of one run, under ASSUMPTIONS."""
     kind, devices = slice_.kind, mesh.size
     executed = measured.work.weights + measured.work.attention
     if measured.work.kernels:
@@ -108,7 +109,7 @@ def estimate(
 
 
 def _attention(program: Program, model: Model) -> float:
-    """FLOPs of one forward pass of attention over all rows of a run."""
+    """Returns the FLOPs of one forward pass of attention over all rows of a run."""
     arch = model.architecture
     if program.kind == "decode":
         return cache_attention(arch, program.tokens, program.length)
@@ -125,7 +126,7 @@ def _memory_traffic(program: Program, measured: ProgramCost, model: Model, mesh:
     params = program.args[0].params if program.kind == "train" else program.args[0]
     weights = _read_bytes(params, model) / mesh.shape["tensor"]
     if program.kind == "move":
-        return bytes_on_device(program.args)  # read, and written
+        return bytes_on_device(program.args)  # They are read and written.
     if program.kind == "train":
         state = bytes_on_device(params) * 3 + measured.held["optimizer"] * 2
         return 3 * weights * program.pieces + state
@@ -136,7 +137,7 @@ def _memory_traffic(program: Program, measured: ProgramCost, model: Model, mesh:
 
 
 def _read_bytes(params: Any, model: Model) -> float:
-    """The bytes of all parameters read in one pass: in the compute dtype, int8 ones as they are."""
+    """Returns the bytes of all parameters read in one pass: in the compute dtype, but int8 ones as they are."""
     width = np.dtype(model.dtype).itemsize
     return sum(
         math.prod(x.shape) * min(np.dtype(x.dtype).itemsize, width) for x in jax.tree.leaves(params)

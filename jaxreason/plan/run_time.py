@@ -1,4 +1,4 @@
-"""Tokens and chip-hours of a whole run, from the times of its programs."""
+"""Estimates tokens and chip-hours of a whole run from the times of its programs."""
 
 import math
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from jaxreason.plan.slices import Slice
 from jaxreason.rl.rl_config import RLConfig
 from jaxreason.training.sft_config import SFTConfig
 
-SHARES = (1.0, 0.125)  # of the longest reply: what RL's time is given for
+SHARES = (1.0, 0.125)  # Shares of the longest reply for which RL's time is given.
 
 
 @dataclass(frozen=True)
 class RunTime:
-    """A run of so many steps.
+    """The estimate of a run.
 
     Attributes:
-      what: under which assumption.
-      steps: of the run.
-      tokens: that it trains on, without padding; RL: that it generates.
+      what: the assumption behind it.
+      steps: steps of the run.
+      tokens: tokens that it trains on, without padding; for RL, tokens that it generates.
       chip_hours: at best and at worst.
       parts: hours on the slice at best, by program.
     """
@@ -32,7 +32,7 @@ class RunTime:
 
 
 def sft_time(config: SFTConfig, plan: PlanConfig, timed: Timed, slice_: Slice) -> list[RunTime]:
-    """Nothing where the number of examples is not known."""
+    """Estimates a run of SFT; empty if the number of examples is unknown."""
     if not plan.examples:
         return []
     examples = plan.examples * config.epochs
@@ -49,7 +49,7 @@ def sft_time(config: SFTConfig, plan: PlanConfig, timed: Timed, slice_: Slice) -
 def rl_time(
     config: RLConfig, plan: PlanConfig, timed: dict[str, Timed], slice_: Slice
 ) -> list[RunTime]:
-    """The time of each program, with one generation batch a step and replies of the mean length or an eighth of it."""
+    """Estimates a run of RL with one generation batch per step, for replies of the mean length or as SHARES says."""
     if not plan.reply_tokens:
         return []
     return [_rl_time(config, int(plan.reply_tokens * share), timed, slice_) for share in SHARES]
@@ -60,7 +60,7 @@ def _rl_time(config: RLConfig, reply: int, timed: dict[str, Timed], slice_: Slic
     replies = prompts * config.group_size
     updates = math.ceil(config.prompts_per_step / config.mini_batch_prompts)
     prompt = sizes.max_length - config.decoding.max_tokens
-    # Rows hold as many replies as fit; steps skip rows that are not needed.
+    # Rows hold as many replies as fit, and steps skip rows that are not needed.
     filled = min((prompt + reply) / config.row_length, 1.0)
     scored = updates if config.old_logprobs == "always" or updates > 1 else 0
     times = {

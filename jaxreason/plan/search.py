@@ -1,7 +1,7 @@
-"""The fastest way to train that fits: remat policy, unrolled layers and rows at a time, ranked by time on paper.
+"""Searches the fastest training step that fits: remat policy, unrolled layers and rows, ranked by estimated time.
 
-Time is the roofline's with nothing overlapped, and what it leaves out since no choice of a recipe's changed it: copies
-of stacked arrays where layers are scanned, and gradients that are added up.
+The time is that of the roofline with nothing overlapped. Two parts are added which the roofline leaves out because no
+other choice in a recipe changes them: copies of stacked arrays if layers are scanned, and the addition of gradients.
 """
 
 import dataclasses
@@ -28,17 +28,17 @@ from jaxreason.plan.slices import Slice
 from jaxreason.sharding import bytes_on_device, num_parts
 
 _LOG = logging.getLogger(__name__)
-RULE_MARGIN = 0.9  # share of the memory that may be taken where its use is only estimated
-HOPELESS = 2.0  # times the memory: by the rule, so much that compiling is not tried
-MOST_ROWS = 16  # of a device at a time
-NOT_TIMED = ("offload",)  # the host's link is not in the model of time
+RULE_MARGIN = 0.9  # The share of the memory that may be used if its use is only estimated.
+HOPELESS = 2.0  # If the rule estimates this multiple of the memory, compiling is not tried.
+MOST_ROWS = 16  # The most rows of a device at the same time.
+NOT_TIMED = ("offload",)  # The link to the host is not in the estimate of time.
 
 Make = Callable[[Any, Model, Mesh], list[Program]]
 
 
 @dataclass(frozen=True)
 class Way:
-    """A way to run a step: `model.remat`, `model.unroll` and `micro_batch_rows`, in rows of all devices."""
+    """A way to run a step: `model.remat`, `model.unroll` and `micro_batch_rows` (rows over all devices)."""
 
     remat: str
     unroll: int
@@ -47,14 +47,14 @@ class Way:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way, what it takes and how long.
+    """A way to run a step, with its memory and speed.
 
     Attributes:
       way: see Way.
-      tokens_per_second: of all devices, padding included.
-      total: bytes of a device at the step's peak, with what lies beside it.
-      compiled: whether they are the compiler's; else a rule's.
-      fits: whether that is within the memory; None where it was not looked at, since a faster one fits.
+      tokens_per_second: of all devices, including padding.
+      total: bytes in use on a device at the step's peak, including what lies beside the program.
+      compiled: whether the bytes come from the compiler; otherwise they come from a rule.
+      fits: whether they are within the memory; None if that was not checked because a faster way fits.
     """
 
     way: Way
@@ -70,8 +70,8 @@ class Found:
 
     Attributes:
       stage: "sft" or "rl".
-      now: as the recipe has it.
-      candidates: all that were considered.
+      now: the way of the recipe.
+      candidates: all ways that were considered.
     """
 
     stage: str
@@ -80,7 +80,7 @@ class Found:
 
     @property
     def best(self) -> Candidate | None:
-        """The fastest that fits."""
+        """The fastest way that fits."""
         return next((found for found in self.candidates if found.fits), None)
 
 
@@ -88,7 +88,7 @@ def search_recipe(config: ml_collections.ConfigDict, slice_: Slice) -> list[Foun
     """Searches every stage (`sft`, `rl`) that the recipe has.
 
     Raises:
-      ConfigError, ValueError: the recipe cannot be run on the slice; with the field to change.
+      ConfigError, ValueError: the recipe cannot run on the slice; names the field to change.
     """
     target = open_target(config, slice_)
     found = []
@@ -119,16 +119,16 @@ def search_stage(
     make: Make,
     can_compile: bool,
 ) -> Found:
-    """Ranks all ways by time on paper, then has them compiled from the fastest on until one fits.
+    """Ranks all ways by estimated time, then compiles them from the fastest on until one fits.
 
     Args:
-      name: of the stage.
-      section: of the recipe.
-      model: the recipe's.
-      mesh: of the target.
-      slice_: its memory and speeds.
-      make: the stage's programs, the training step first.
-      can_compile: whether there is a compiler for it here; else a rule says what fits.
+      name: name of the stage.
+      section: its section of the recipe.
+      model: the recipe's model.
+      mesh: mesh of the target.
+      slice_: gives memory and speeds.
+      make: makes the stage's programs, the training step first.
+      can_compile: whether there is a compiler for the target here; otherwise a rule decides what fits.
     """
     now = Way(model.remat, model.unroll, section.micro_batch_rows)
     step = functools.partial(_step, section, model, mesh, make)
@@ -136,7 +136,7 @@ def search_stage(
     ranked, works = [], {}
     for way in _ways(model, mesh, section, slice_):
         program, changed = step(way)
-        if way.remat not in works:  # which goes by tokens, whatever the rows and the loops are
+        if way.remat not in works:  # The work depends on tokens only, not on rows or loops.
             traced = measure_program(program, changed, mesh, False, chunk)
             works[way.remat] = _on_target(traced.work, mesh, slice_).times(1 / program.tokens)
         by_rule = _by_rule(program, changed, mesh, works[way.remat].times(program.tokens), chunk)
@@ -160,7 +160,7 @@ def search_stage(
 
 
 def _beaten(way: Way, candidates: Sequence[Candidate]) -> bool:
-    """Whether the compiler has refused the same with as many rows or fewer."""
+    """Whether the compiler has refused the same way with as many rows or fewer."""
     return any(
         c.compiled
         and not c.fits
@@ -171,9 +171,9 @@ def _beaten(way: Way, candidates: Sequence[Candidate]) -> bool:
 
 
 def _ways(model: Model, mesh: Mesh, section: Any, slice_: Slice) -> list[Way]:
-    """The recipe's rows and unrolling are among them.
+    """Lists the ways; the recipe's rows and unrolling are among them.
 
-    TPUs' compiler takes slices of stacked arrays within products, so layers are unrolled for others alone.
+    The compiler for TPUs slices stacked arrays inside products, so layers are only unrolled for other platforms.
     """
     layers, parts = model.architecture.num_hidden_layers, num_parts(mesh, "act_batch")
     unrolls = [1] if slice_.kind.platform == "tpu" else sorted({1, model.unroll, layers})
@@ -186,7 +186,7 @@ def _ways(model: Model, mesh: Mesh, section: Any, slice_: Slice) -> list[Way]:
 
 
 def _most_rows(section: Any) -> int:
-    """Rows that a batch has."""
+    """Returns the rows of a batch."""
     if hasattr(section, "batch_size"):
         return section.batch_size
     return section.mini_batch_prompts * section.group_size
@@ -199,7 +199,7 @@ def _step(section: Any, model: Model, mesh: Mesh, make: Make, way: Way) -> tuple
 
 
 def _on_target(work: ProductFlops, mesh: Mesh, slice_: Slice) -> ProductFlops:
-    """Attention as a kernel's, which `estimate` counts by the remat policy, where stand-ins traced something else."""
+    """Replaces attention by that of a kernel, which `estimate` counts by remat policy, if stand-ins were traced."""
     if mesh.devices.flat[0].platform == slice_.kind.platform:
         return work
     return work._replace(attention=0.0, kernels=1.0)
@@ -208,10 +208,10 @@ def _on_target(work: ProductFlops, mesh: Mesh, slice_: Slice) -> ProductFlops:
 def _by_rule(
     program: Program, model: Model, mesh: Mesh, work: ProductFlops, chunk: int
 ) -> ProgramCost:
-    """The result of `measure_program` without a compiler, for known work.
+    """Returns what `measure_program` would return without a compiler, for known work.
 
-    Where nothing is recomputed, what lies between products is kept too (norms and activations, partly in float32): half
-    as much again as the rule has, which counts products.
+    If nothing is recomputed, the values between products are kept too (norms and activations, partly in float32). They
+    add half of the rule's number, which counts products only.
     """
     more = kept_bytes(program, model, mesh, REMAT["none"]) / 2 if model.remat == "none" else 0.0
     return ProgramCost(
@@ -236,12 +236,12 @@ def _seconds(
 
 
 def copied_bytes(program: Program, model: Model, mesh: Mesh) -> float:
-    """Bytes that a device moves beside what the roofline counts, in a step of `program`.
+    """Returns the bytes that a device moves in a step of `program` in addition to those of the roofline.
 
-    Scanned, all that a layer keeps for its backward pass is copied into a stacked array and out of it again, and so
-    are its weights (out, twice) and its gradient (in); each copy reads and writes. With several micro-batches every
-    gradient is read and added to a sum, in float32. Under any policy what lies between products is made again: what
-    products give is read, and as much is written.
+    If layers are scanned, everything that a layer keeps for its backward pass is copied into a stacked array and out
+    again. Its weights are copied too (out, twice), and its gradient (in). Each copy reads and writes. With several
+    micro-batches, every gradient is read and added to a sum in float32. Under any policy the values between products
+    are recomputed: the results of products are read, and as much is written.
     """
     params = program.args[0].params
     gradient = sum(x.size for x in jax.tree.leaves(params)) / mesh.size * 4
@@ -256,7 +256,7 @@ def copied_bytes(program: Program, model: Model, mesh: Mesh) -> float:
 
 
 def kept_bytes(program: Program, model: Model, mesh: Mesh, remat: Remat) -> float:
-    """The bytes that a remat policy keeps of all layers for the backward pass of a micro-batch, on a device."""
+    """Returns the bytes on a device that a remat policy keeps of all layers for the backward pass of a micro-batch."""
     arch, shards = model.architecture, dict(mesh.shape)
     rows = program.rows / (shards["data"] * shards["fsdp"])
     positions = rows * program.new_tokens / shards["context"]

@@ -1,4 +1,4 @@
-"""A search as text and as plain values."""
+"""Shows a search as text and as plain values."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ ASSUMPTIONS = (
 
 
 def format_search(found: Sequence[Found], slice_: Slice) -> str:
-    """The ways of every stage, what to set, and what is assumed."""
+    """Returns the ways of every stage, the settings of the best one, and the assumptions."""
     lines = [slice_.described]
     for stage in found:
         lines += ["", f"{stage.stage}: {_verdict(stage, slice_)}", *_ways(stage)]
@@ -26,7 +26,7 @@ def format_search(found: Sequence[Found], slice_: Slice) -> str:
 
 
 def candidate_settings(found: Found) -> str:
-    """The flags that set the best way; "" where none fits."""
+    """Returns the flags that set the best way; "" if none fits."""
     if found.best is None:
         return ""
     way = found.best.way
@@ -37,7 +37,7 @@ def candidate_settings(found: Found) -> str:
 
 
 def to_json(found: Sequence[Found], slice_: Slice) -> dict[str, Any]:
-    """Everything that was considered."""
+    """Returns everything that was considered."""
     stages = [
         dataclasses.asdict(stage)
         | {
@@ -67,7 +67,9 @@ def _ways(found: Found) -> list[str]:
 
 
 def _is_shown(candidate: Candidate, found: Found) -> bool:
-    """Whether a row is shown: compiled ones, the recipe's, the best; of every other policy the fewest rows that fit."""
+    """Whether a row is shown: compiled ones, the recipe's, the best, and for other policies
+    the fewest rows that fit.
+    """
     if candidate.compiled or candidate == found.best or candidate.way == found.now:
         return True
     kind = candidate.way.remat, candidate.way.unroll

@@ -1,8 +1,8 @@
-"""Accelerators that can be asked for by name: topology, chips, devices, memory and speeds. No jax.
+"""Accelerators that can be named: topology, chips, devices, memory and speeds. This module does not use jax.
 
-Numbers are the makers' (links beside them), all in bytes, FLOP and seconds. HBM is what is left to a program: for TPUs
-what the compiler of libtpu 0.0.48 names as available, for GPUs the share of the card that our runs take. ICI
-and NVLink speeds are those of one direction, summed over a chip's links: half of what the makers call bidirectional.
+The numbers are the makers', from the given links, all in bytes, FLOP and seconds. HBM is what a program can use: for
+TPUs what the compiler of libtpu 0.0.48 reports as available, for GPUs the share of the card that our runs take. The
+speeds of ICI and NVLink are those of one direction, summed over a chip's links: half of what makers call bidirectional.
 """
 
 import math
@@ -19,19 +19,19 @@ GPU_SHARE = 0.92
 
 @dataclass(frozen=True)
 class Generation:
-    """A kind of accelerator; numbers are of one device, of which a chip may have two.
+    """A kind of accelerator. Numbers are those of one device; a chip may have two.
 
     Attributes:
       label: the maker's name.
       platform: "tpu" or "gpu".
-      devices_per_chip: how many devices a program sees of each chip.
-      cores_per_chip: what the number in a slice's name counts.
+      devices_per_chip: the number of devices that a program sees for each chip.
+      cores_per_chip: what the number in a slice's name counts, per chip.
       hbm: bytes that a program may use.
       flops: peak bfloat16 FLOP/s of matrix products.
       hbm_speed: bytes/s.
       link_speed: bytes/s to other devices of the slice, one direction, all links.
       network_speed: bytes/s to other slices or nodes, one direction.
-      source: where the numbers are from.
+      source: where the numbers come from.
     """
 
     label: str
@@ -48,8 +48,8 @@ class Generation:
 
 _DOCS = "https://cloud.google.com/tpu/docs"
 GENERATIONS: dict[str, Generation] = {
-    # A v4 chip's two cores are one device on a TPU VM ("megacore"), and so they are here. Its page gives no ICI speed:
-    # 6 links of 50 GB/s (Jouppi et al., arXiv 2304.01433). The network's speed is taken to be v5p's.
+    # On a TPU VM, a v4 chip's two cores are one device ("megacore"); so they are here. Its page gives no ICI speed: it
+    # has 6 links of 50 GB/s (Jouppi et al., arXiv 2304.01433). The network's speed is assumed to be v5p's.
     "v4": Generation(
         "TPU v4", "tpu", 1, 2, 30.75 * GIB, PEAK["v4"], 1200e9, 300e9, 6.25e9, f"{_DOCS}/v4"
     ),
@@ -62,7 +62,7 @@ GENERATIONS: dict[str, Generation] = {
     "v6e": Generation(
         "TPU v6e", "tpu", 1, 1, 31.24 * GIB, PEAK["v6e"], 1638e9, 400e9, 12.5e9, f"{_DOCS}/tpu7x"
     ),
-    # Two devices a chip share its memory, links and network.
+    # The two devices of a chip share its memory, links and network.
     "tpu7x": Generation(
         "TPU7x", "tpu", 2, 2, 94.74 * GIB, PEAK["tpu7x"], 3690e9, 300e9, 6.25e9, f"{_DOCS}/tpu7x"
     ),
@@ -94,7 +94,7 @@ GENERATIONS: dict[str, Generation] = {
 
 
 def generation_of(device_kind: str) -> Generation | None:
-    """The generation of a device by its name in JAX ("NVIDIA H200"); None if it is not in the table."""
+    """Returns the generation of a device by its name in JAX ("NVIDIA H200"); None if it is not in the table."""
     return GENERATIONS.get(DEVICE_KINDS.get(device_kind, ""))
 
 
@@ -128,11 +128,11 @@ class Slice:
     """One or more equal slices (or GPU nodes).
 
     Attributes:
-      name: as it is asked for, `v5p-64` or `2xv5p-64`.
+      name: the name that was asked for: `v5p-64` or `2xv5p-64`.
       generation: key of GENERATIONS.
-      topology: of one slice, as the compiler takes it; "" for GPUs.
-      chips: of all slices.
-      num_slices: how many; they are joined by the data-centre network.
+      topology: topology of one slice, as the compiler takes it; "" for GPUs.
+      chips: chips of all slices.
+      num_slices: number of slices; the data-centre network joins them.
     """
 
     name: str
@@ -148,12 +148,12 @@ class Slice:
 
     @property
     def devices(self) -> int:
-        """The number of devices that a program sees, over all slices."""
+        """The number of devices that a program sees over all slices."""
         return self.chips * self.kind.devices_per_chip
 
     @property
     def described(self) -> str:
-        """The slice in a heading: name, chips, devices."""
+        """The slice as text for a heading: name, chips, devices."""
         shape = f", {self.num_slices} x {self.topology}" if self.num_slices > 1 else ""
         shape = shape or (f", {self.topology}" if self.topology else "")
         return f"{self.name} ({self.kind.label}{shape}: {self.chips} chips, {self.devices} devices)"
@@ -176,10 +176,10 @@ SLICES: dict[str, Slice] = _slices()
 
 
 def find_slice(name: str) -> Slice:
-    """The slice of that name; `2xv5p-64` is two slices, `h100` one card, `v5litepod-16` is `v5e-16`.
+    """Returns the slice of this name; `2xv5p-64` is two slices, `h100` one card, `v5litepod-16` is `v5e-16`.
 
     Raises:
-      ConfigError: there is none; names the nearest and all there are.
+      ConfigError: there is no such slice; lists the nearest one and all others.
     """
     match = re.fullmatch(r"(?:(\d+)x)?([a-z][a-z0-9]*)(?:-(\d+))?", name.strip().lower())
     several, generation, size = match.groups() if match else (None, name, None)
@@ -199,7 +199,7 @@ def find_slice(name: str) -> Slice:
 
 
 def _nearest_first(generation: str, size: str) -> list[str]:
-    """All names: those of the generation by distance in size, then the others as in the table."""
+    """Returns all names: those of the generation by distance in size, then the others in the table's order."""
     wanted = int(size) if size.isdigit() else 1
 
     def distance(name: str) -> tuple[bool, float]:
@@ -211,6 +211,6 @@ def _nearest_first(generation: str, size: str) -> list[str]:
 
 
 def larger(slice_: Slice) -> list[Slice]:
-    """The slices of the same generation that are larger, smallest first."""
+    """Returns the larger slices of the same generation, smallest first."""
     same = [s for s in SLICES.values() if s.generation == slice_.generation]
     return [s for s in same if s.chips > slice_.chips]

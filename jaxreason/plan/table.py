@@ -1,4 +1,4 @@
-"""A plan as text."""
+"""Shows a plan as text."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ _HELD = ("params", "optimizer", "batch", "cache")
 
 
 def format_plan(plan: Plan) -> str:
-    """The tables of all stages, and what they assume."""
+    """Returns the tables of all stages and the assumptions behind them."""
     kind = plan.slice.kind
     mesh = ", ".join(f"{axis}={size}" for axis, size in plan.mesh.items())
     arch = plan.model.architecture
@@ -98,7 +98,7 @@ def _collectives(stage: StagePlan) -> list[str]:
 
 
 def _remats(stage: StagePlan, plan: Plan) -> list[str]:
-    """The parts that each policy recomputes, and those that it keeps instead."""
+    """Lists what each policy recomputes and what it keeps instead."""
     devices = plan.slice.devices
     most = max(found.work.weights for found in stage.remats.values())
     rows = []
@@ -146,13 +146,13 @@ def _run_times(stage: StagePlan) -> list[str]:
 
 
 def _speed_of(run: RunTime) -> str:
-    """Tokens that are not padding in a second of the whole slice, at best."""
+    """Returns tokens per second of the whole slice at best, without padding."""
     seconds = 3600 * sum(run.parts.values())
     return f"{run.tokens / seconds:,.0f}" if seconds else ""
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table, its columns as wide as they need to be."""
+    """Returns the lines of a table; columns are as wide as needed."""
     columns = list(zip(header, *rows, strict=True))
     widths = [max(len(cell) for cell in column) for column in columns]
 

@@ -1,14 +1,14 @@
-"""The weight of each reply of a group in the objective, from the group's rewards, on the host.
+"""Computes, on the host, the weight of each reply in the objective from the rewards of its group.
 
-ADVANTAGES compare a reply with the others of its group: `(rewards [P, G]) -> [P, G]`. DAPO
-uses that of GRPO. WEIGHTS has these and the weights that compare nothing:
-`(rewards [P, G], correct [P, G]) -> [P, G]`.
+ADVANTAGES compare a reply with the others of its group: `(rewards [P, G]) -> [P, G]`. DAPO uses that of GRPO. WEIGHTS
+has these, and also weights that compare nothing: `(rewards [P, G], correct [P, G]) -> [P, G]`.
 
-A reward of NaN means "not graded" (the grader or the sampler failed). In ADVANTAGES such a reply gets 0 and takes no
-part in its group's mean or spread. A group whose graded rewards are all equal gets exactly 0, whatever rounding would
-make of `r - mean`. A weight of NaN means that the reply is left out of what is trained on. A weight of 0 means that it
-stays: its log-prob is not pushed, but its tokens count where the loss is divided, and the KL of its tokens is in the
-loss.
+A reward of NaN means "not graded" (the grader or the sampler failed). In ADVANTAGES such a reply gets 0 and
+takes no part in its group's mean or spread. A group whose graded rewards are all equal gets exactly 0, without
+rounding errors of `r - mean`.
+
+A weight of NaN leaves the reply out of training. With a weight of 0 the reply stays: its log-prob is not pushed, but
+its tokens count in the divisor of the loss, and the KL of its tokens is in the loss.
 """
 
 from collections.abc import Callable
@@ -19,11 +19,11 @@ from jaxtyping import Bool, Float
 # P prompts, G samples per prompt.
 Advantage = Callable[[Float[np.ndarray, "P G"]], Float[np.ndarray, "P G"]]
 
-EPSILON = 1e-6  # verl's; keeps grpo finite for groups whose rewards differ by rounding only
+EPSILON = 1e-6  # As in verl; keeps grpo finite for groups whose rewards differ only by rounding.
 
 
 def mixed_groups(rewards: Float[np.ndarray, "P G"]) -> Bool[np.ndarray, "P"]:
-    """True for groups whose graded rewards are not all equal, the only ones that teach anything."""
+    """True for groups whose graded rewards are not all equal; only these teach anything."""
     graded = ~np.isnan(rewards)
     low = np.where(graded, rewards, np.inf).min(axis=1)
     high = np.where(graded, rewards, -np.inf).max(axis=1)
@@ -31,7 +31,7 @@ def mixed_groups(rewards: Float[np.ndarray, "P G"]) -> Bool[np.ndarray, "P"]:
 
 
 def grpo(rewards: Float[np.ndarray, "P G"]) -> Float[np.ndarray, "P G"]:
-    """`(r - mean) / (std + 1e-6)` with the sample standard deviation (G - 1), as verl has it.
+    """`(r - mean) / (std + 1e-6)` with the sample standard deviation (G - 1), as in verl.
 
     Source: Shao et al. 2024 (arXiv 2402.03300), equation 3's outcome form.
     """
@@ -83,16 +83,16 @@ Weight = Callable[
 def weigh_alike(
     rewards: Float[np.ndarray, "P G"], correct: Float[np.ndarray, "P G"]
 ) -> Float[np.ndarray, "P G"]:
-    """1 for every graded reply, right or wrong: imitation of whoever sampled it."""
+    """1 for every graded reply, right or wrong: the model imitates all of them."""
     return np.where(np.isnan(rewards), np.nan, 1.0)
 
 
 def right(
     rewards: Float[np.ndarray, "P G"], correct: Float[np.ndarray, "P G"]
 ) -> Float[np.ndarray, "P G"]:
-    """1 for right replies, the others left out: SFT on what rejection sampling keeps.
+    """1 for right replies; the others are left out: SFT on what rejection sampling keeps.
 
-    A reply is right where `correct` is 1 or more. With replies of the present policy this is on-policy SFT.
+    A reply is right if `correct` is at least 1. With replies of the current policy this is on-policy SFT.
     """
     return np.where(~np.isnan(rewards) & (correct >= 1.0), 1.0, np.nan)
 
@@ -100,10 +100,10 @@ def right(
 def best(
     rewards: Float[np.ndarray, "P G"], correct: Float[np.ndarray, "P G"]
 ) -> Float[np.ndarray, "P G"]:
-    """grpo's advantage for the first reply with the highest reward of its group, the others left out.
+    """grpo's advantage for the first reply with the highest reward of its group; the others are left out.
 
-    Off-policy RL as the study of transfer has it: the advantage sees the whole group, the gradient one reply. A group
-    of equal rewards gives 0, one that has no graded reply NaN throughout.
+    This is off-policy RL as in the study of transfer: the advantage uses the whole group, the gradient one reply. A
+    group of equal rewards gives 0, a group without a graded reply NaN everywhere.
     """
     ranked = np.where(np.isnan(rewards), -np.inf, rewards)
     first = np.arange(rewards.shape[1]) == ranked.argmax(axis=1)[:, None]
@@ -113,23 +113,24 @@ def best(
 def zero(
     rewards: Float[np.ndarray, "P G"], correct: Float[np.ndarray, "P G"]
 ) -> Float[np.ndarray, "P G"]:
-    """0 for every graded reply: what a teacher or reference says of its tokens is all that is learned from."""
+    """0 for every graded reply: the model learns only from what a teacher or reference says of its tokens."""
     return np.where(np.isnan(rewards), np.nan, 0.0)
 
 
 def scaled(weights: Float[np.ndarray, "P G"], negatives: float) -> Float[np.ndarray, "P G"]:
-    """Negative weights times `negatives`: 1 leaves them, 0 is the positive part alone.
+    """Multiplies negative weights by `negatives`: 1 keeps them, 0 keeps only the positive part.
 
-    A reply whose weight becomes 0 stays, so that a gradient of the positive part is as large as within the whole.
+    A reply whose weight becomes 0 stays, so that the gradient of the positive part has the same
+    size as within the whole.
     """
-    return np.where(weights < 0.0, negatives * weights, weights) + 0.0  # no -0
+    return np.where(weights < 0.0, negatives * weights, weights) + 0.0  # Turns -0 into 0.
 
 
 def _of_rewards(advantage: Advantage) -> Weight:
     return lambda rewards, correct: advantage(rewards)
 
 
-# A group's advantages, 0 where not graded, and the weights that are none.
+# A group's advantages, which are 0 for replies that are not graded, and the weights that compare nothing.
 WEIGHTS: dict[str, Weight] = {name: _of_rewards(of) for name, of in ADVANTAGES.items()} | {
     "one": weigh_alike,
     "right": right,

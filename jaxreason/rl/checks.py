@@ -1,4 +1,4 @@
-"""Refuses an RL run before anything is compiled: contradicting fields, an unfit model or mesh."""
+"""Checks an RL run before anything is compiled: contradicting fields, and a model or mesh that does not fit."""
 
 import math
 from typing import Any
@@ -19,15 +19,16 @@ from jaxreason.training.optimizer import check_optimizer
 from jaxreason.training.token_weights import TOKEN_WEIGHTS
 from jaxreason.validation import check_validation
 
-ALONE = ("one", "right", "zero")  # weights that do not compare a reply with the others of its group
+# Weights that do not compare a reply with the others of its group.
+ALONE = ("one", "right", "zero")
 NEVER_NEGATIVE = (*ALONE, "best")
 
 
 def check_rl(config: RLConfig, model: Model, mesh: Mesh | None) -> None:
-    """Refuses what would fail, or be wrong, after minutes of compilation; `mesh` is None where it is not known.
+    """Checks what would otherwise fail, or be wrong, after minutes of compilation; `mesh` is None if it is not known.
 
     Raises:
-      UserError: with the field, what was expected and what came.
+      UserError: names the field, what was expected and what was given.
     """
     check_ranges(config, "rl")
     sampling, loss, rewards = config.dynamic_sampling, config.policy_loss, config.rewards

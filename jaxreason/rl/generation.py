@@ -1,4 +1,7 @@
-"""The replies of a step: sampled or taken from the question's row, graded, and more where a group taught nothing."""
+"""Collects the replies of a step: samples them or takes them from the question's row, and grades them.
+
+If groups teach nothing, further batches are generated.
+"""
 
 import logging
 import time
@@ -22,18 +25,18 @@ from jaxreason.tasks.verify import VerifierPool
 from jaxreason.validation import StoppedError
 
 _LOG = logging.getLogger(__name__)
-UNPARSED = 0.9  # share of a step's replies without an answer from which on it is told
+UNPARSED = 0.9  # If this share of a step's replies or more has no answer, a message says so.
 
 
-PromptReplies = list[list[tuple[Completion, str]]]  # of each prompt, with their text
+PromptReplies = list[list[tuple[Completion, str]]]  # For each prompt, the replies with their text.
 
 
 class UngradedReplies(NamedTuple):
-    """The replies to the first generation batch of a step, not yet graded.
+    """The replies to the first generation batch of a step, before grading.
 
     Attributes:
-      replies: of each prompt, those that were sampled first.
-      staleness: see `rollouts.Group`.
+      replies: the replies to each prompt, sampled ones first.
+      staleness: see `rollouts.RolloutGroup`.
     """
 
     replies: PromptReplies
@@ -47,11 +50,11 @@ class Collected:
     Attributes:
       groups: in the order in which they were asked for.
       trained: which of them the step trains on.
-      weights: of their replies, before any KL term; NaN: left out.
-      num_batches: generation batches.
-      seconds: spent on generating and on waiting for grades, by phase.
-      graded_seconds: that grading took, on process 0, also while something else went on.
-      host_seconds: of generating, those in which the devices waited for the host.
+      weights: of their replies, before any KL term; NaN for a reply that is left out.
+      num_batches: number of generation batches.
+      seconds: seconds spent on generating and on waiting for grades, by phase.
+      graded_seconds: seconds that grading took on process 0, including those beside other work.
+      host_seconds: the seconds of generating in which the devices waited for the host.
     """
 
     groups: list[RolloutGroup]
@@ -64,20 +67,20 @@ class Collected:
 
     @property
     def trained_groups(self) -> list[RolloutGroup]:
-        """The groups that are trained on."""
+        """The groups that the step trains on."""
         return [g for g, used in zip(self.groups, self.trained, strict=True) if used]
 
 
 class Collector:
-    """Asks the questions of a step.
+    """Generates and grades the replies to the questions of a step.
 
     Args:
-      config: of the run.
-      engine: holds the parameters to sample from; None where all replies are given.
+      config: the recipe's section.
+      engine: holds the parameters to sample from; None if all replies are given.
       pool: grades the replies.
-      questions: which belong to which step.
-      tokenizer: for the text that graders read.
-      stops: `Interrupt.requested`; asked at each block of decoding, by all processes.
+      questions: tells which questions belong to which step.
+      tokenizer: decodes the text that graders read.
+      stops: `Interrupt.requested`; called at each block of decoding, by all processes.
     """
 
     def __init__(
@@ -94,21 +97,20 @@ class Collector:
         self._waiting: dict[int, UngradedReplies] = {}
 
     def waiting(self, step: int) -> UngradedReplies | None:
-        """The replies that were sampled ahead for a step (counted from 0) and not yet trained on."""
+        """Returns the replies that were sampled ahead for a step (counted from 0) and are not yet trained on."""
         return self._waiting.get(step)
 
     def take_up(self, step: int, waiting: UngradedReplies) -> None:
-        """Has a step begin with the replies that an earlier run sampled for it."""
+        """Makes a step begin with the replies that an earlier run sampled for it."""
         self._add_given(step, 0, self._questions.batch(step, 0), waiting.replies)
         self._waiting[step] = waiting
 
     def collect(self, step: int) -> Collected | None:
-        """The groups of a step (counted from 0); at most `prompts_per_step` are trained on.
-
-        None when a signal came meanwhile.
+        """Returns the groups of a step (counted from 0); at most `prompts_per_step` are
+        trained on. None after a signal.
 
         Raises:
-          UserError: more replies than `rewards.max_ungraded` have no reward.
+          UserError: the share of replies without a reward is above `rewards.max_ungraded`.
           RuntimeError: grading failed for every reply.
         """
         groups: list[RolloutGroup] = []
@@ -119,9 +121,9 @@ class Collector:
             found = self._replies(step, number)
             if found is None:
                 return None
-            # With staleness the replies of the next step are sampled while these are graded, from the weights that this
-            # step begins with: one step older than those that will learn from them. Only the first batch of a step is
-            # sampled ahead: whether it needs more is known when its own groups are graded.
+            # With staleness, the next step's replies are sampled while these are graded. They come from the weights
+            # that this step begins with: one step older than those that will learn from them. Only the first batch of a
+            # step is sampled ahead, since only the grades of its groups tell whether more batches are needed.
             ahead = number == 0 and self._config.staleness > 0
             grading = self._begin_grading(step, number, found.replies, beside=ahead)
             if ahead and not self._sample_ahead(step, found):
@@ -135,7 +137,7 @@ class Collector:
             useful = self._useful(groups) & ~np.isnan(weights).all(axis=1)
             if useful.sum() >= self._config.prompts_per_step:
                 break
-        # The first useful groups in the order of asking, so that which ones are trained on depends on nothing else.
+        # Train on the first useful groups in the order of asking, so that the choice depends on nothing else.
         trained = useful & (np.cumsum(useful) <= self._config.prompts_per_step)
         _report_errors(step, groups, self._config.rewards.max_ungraded)
         if not trained.any():
@@ -147,7 +149,7 @@ class Collector:
         return 0.0 if self._engine is None else self._engine.stats.host_seconds
 
     def _replies(self, step: int, number: int) -> UngradedReplies | None:
-        """Those of a generation batch, sampled now unless they were before; None when a signal came."""
+        """Returns the replies of a generation batch, sampling them if they are not there yet; None after a signal."""
         if number == 0 and step in self._waiting:
             return self._waiting[step]
         replies = self._generate(step, number)
@@ -158,7 +160,7 @@ class Collector:
         )
 
     def _sample_ahead(self, step: int, found: UngradedReplies) -> bool:
-        """Samples for the next step from the weights that this one begins with; False when a signal came."""
+        """Samples for the next step, from the weights that this step begins with; False after a signal."""
         self._waiting = {step: found}
         if step + 1 < self._config.num_steps:
             replies = self._generate(step + 1, 0)
@@ -168,7 +170,7 @@ class Collector:
         return True
 
     def _generate(self, step: int, number: int) -> PromptReplies | None:
-        """The replies to each prompt, those that were sampled first; None when a signal came."""
+        """Returns the replies to each prompt, sampled ones first; None after a signal."""
         prompts = self._questions.batch(step, number)
         replies: PromptReplies = [[] for _ in prompts]
         if self._config.sampled and not self._sample(step, number, prompts, replies):
@@ -191,7 +193,7 @@ class Collector:
     def _sample(
         self, step: int, number: int, prompts: Sequence[TrainingPrompt], replies: PromptReplies
     ) -> bool:
-        """Adds what the engine says, in the order of the samples; False when a signal came."""
+        """Adds the engine's replies, in the order of the samples; False after a signal."""
         seed, size = self._questions.seed, self._config.sampled
         wanted = requests(prompts, seed, step, number, size)
         decoding = self._config.decoding
@@ -243,14 +245,14 @@ class Collector:
         return mixed_groups(METRICS[sampling.metric](groups))
 
 
-# By which a group teaches something: what its replies differ in.
+# Metric -> the values that must differ between a group's replies, so that the group teaches something.
 METRICS = {"correct": group_scores, "reward": group_rewards}
 
 
 def weigh(
     config: RLConfig, groups: Sequence[RolloutGroup], rewards: Float[np.ndarray, "P G"]
 ) -> Float[np.ndarray, "P G"]:
-    """The weights of the groups' replies, by these rewards; NaN where a reply is left out."""
+    """Returns the weights of the groups' replies for these rewards; NaN for a reply that is left out."""
     return scaled(WEIGHTS[config.advantage](rewards, group_scores(groups)), config.negatives)
 
 

@@ -1,7 +1,7 @@
-"""Reinforcement learning from verified answers: GRPO and its relatives, from top to bottom.
+"""Reinforcement learning from verified answers, from top to bottom: GRPO and related algorithms.
 
-A run's working directory holds config.json, data.json, metrics.jsonl, rollouts/<step>.jsonl, checkpoints/<step>,
-model/ and, when all of that is complete, done.json. Departures from the papers are in docs/rl.md.
+The working directory holds config.json, data.json, metrics.jsonl, rollouts/<step>.jsonl, checkpoints/<step>, model/
+and, when all of these are complete, done.json. docs/rl.md lists departures from the papers.
 """
 
 import logging
@@ -70,20 +70,20 @@ def run_rl(
 ) -> None:
     """Trains a model on its own graded replies and writes it to `<workdir>/model`.
 
-    Continues what an earlier run began. Called under `jax.set_mesh(mesh)`, by every process.
+    Continues an earlier run. Called under `jax.set_mesh(mesh)`, by every process.
 
     Args:
       config: the recipe's section.
-      model_config: the model to start from, which is the reference of the KL term too.
+      model_config: the model to start from, which is also the base reference of the KL term.
       mesh: where to sample and to train.
-      workdir: of the run.
-      seed: of the order of the questions and of the sampling.
-      validator: asks the benchmark of `validation`.
+      workdir: working directory of the run.
+      seed: seed of the order of the questions and of the sampling.
+      validator: runs the benchmark of `validation`.
 
     Raises:
-      UserError: the recipe cannot be followed, or the folder holds another run, before anything is compiled; or
-        nothing was learned in the whole run.
-      NotFiniteError: a step gave a number that is not finite.
+      UserError: before anything is compiled, if the recipe cannot be followed or the folder holds another run; at the
+        end, if nothing was learned in the whole run.
+      NotFiniteStepError: a step gave a number that is not finite.
       RuntimeError: none of a step's replies could be graded.
       SystemExit: with code 143, after a signal, when the state is saved.
     """
@@ -92,7 +92,7 @@ def run_rl(
         Interrupt() as interrupt,
         VerifierPool(config.rewards.num_workers, config.rewards.timeout_s) as pool,
     ):
-        # What to train, on which questions, and for how long; then whether this folder is for it.
+        # Find out what to train, on which questions and for how long, and whether this folder belongs to the same run.
         model = static_model(model_config)
         check_rl(config, model, mesh)
         tokenizer = load_tokenizer(model_config.path)
@@ -123,10 +123,10 @@ def run_rl(
             return
 
         with Checkpointer(workdir / "checkpoints", config.keep) as checkpoints:
-            # Where to start. 1. From the newest complete checkpoint. 2. Without one, from the model.
-            # Questions, random numbers and schedule follow from the step, so what a kill interrupted
-            # is generated again as it was; metrics of later steps are dropped, rollouts overwritten.
-            # 3. With staleness the replies that were sampled ahead are read too (`resume_ahead`).
+            # Find the start: the newest complete checkpoint or, without one, the model. Questions, random numbers and
+            # schedule follow from the step number, so a step that a kill interrupted is generated again in the same
+            # way. Metrics of later steps are dropped, rollouts overwritten. With staleness, the replies that were
+            # sampled ahead are read too (`resume_ahead`).
             start = folder.start_step(checkpoints.latest_step())
             write_prompt_data(workdir, data)
             shapes = abstract_train_state(model, optimizer, mesh)
@@ -163,7 +163,7 @@ def run_rl(
                 resume_ahead(config, collector, workdir, start, tokenizer)
             keeper = Keeper(config, workdir, checkpoints, collector, interrupt)
 
-            asked = None if SAMPLER in copies else engine  # which then holds an older policy
+            asked = None if SAMPLER in copies else engine  # It holds an older policy then.
             checkpoints.pin(validation.kept(start))
             if not catch_up(validation, workdir, start, model, state.params, tokenizer, asked):
                 keeper.stop(start, checkpoint_state(state, copies))
@@ -176,18 +176,18 @@ def run_rl(
                 start,
                 tracker=config.tracker,
             )
-            # Updates made so far; counted here, so that no step waits for the number.
+            # Number of updates made so far. It is counted here, so that no step waits for the devices to return it.
             updates = int(state.step)
             with writer as metrics:
                 phases = Phases(*PHASES)
                 for step in range(start, config.num_steps):
-                    # Ask, grade, and ask again where all replies to a prompt earned the same.
+                    # Generate and grade, and generate again if all replies to a prompt have the same reward.
                     collected = collector.collect(step)
-                    if collected is None:  # a signal came
+                    if collected is None:  # After a signal.
                         keeper.stop(step, checkpoint_state(state, copies))
 
-                    # Learn; the cache's memory is free meanwhile. All is dispatched before anything is waited for,
-                    # and files are written while devices work.
+                    # Learn; the cache's memory is free meanwhile. All programs are dispatched before anything is waited
+                    # for, and files are written while the devices work.
                     if engine is not None:
                         engine.release()
                     reference = copies.get(AVERAGE, frozen)
@@ -205,8 +205,8 @@ def run_rl(
                             reference,
                         )
                         if jax.default_backend() == "cpu":
-                            # Its virtual devices share a few threads: two programs with collectives at a time may
-                            # each hold some of them and wait for the other's.
+                            # The virtual devices of a CPU share a few threads. Two programs with collectives at the
+                            # same time could each hold some of them and wait for the others'.
                             jax.block_until_ready(batches)
                     measured = []
                     with phases.during("update"):
@@ -226,7 +226,7 @@ def run_rl(
                         config, engine, copies.get(SAMPLER, state.params), step + 1
                     )
 
-                    # Ask the benchmark, report, and save; a signal leaves the benchmark to the next run.
+                    # Validate, report and save. After a signal the next run validates.
                     numbers = describe_step(collected) | combine(measured)
                     with phases.during("validate"):
                         numbers |= base_kl.measure(step + 1, state.params)
@@ -237,7 +237,8 @@ def run_rl(
                     numbers |= found or {}
                     numbers["learning_rate"] = float(rate)
                     metrics.write(step + 1, numbers | speed.measures(collected, phases, moved))
-                    phases = Phases(*PHASES)  # what is saved after this line counts for the next
+                    # The time of what is saved after this line counts for the next step.
+                    phases = Phases(*PHASES)
                     metrics.flush()
                     best = validation.kept(step + 1)
                     checkpoints.pin(best)
@@ -253,7 +254,7 @@ def run_rl(
                 validation, checkpoints, state, config.num_steps, model, mesh
             )
 
-        # Write what was learned, and then that it is complete.
+        # Write the trained model, and then that the run is complete.
         export(
             config,
             model,
@@ -270,7 +271,7 @@ def run_rl(
 def make_rollout_engine(
     config: RLConfig, model: Model, params: Any, mesh: Mesh, tokenizer: Tokenizer
 ) -> Engine | None:
-    """The sampling engine, on the trainer's own parameters; None where no reply is sampled."""
+    """Makes the sampling engine with the trainer's own parameters; None if no reply is sampled."""
     if config.sampled == 0:
         return None
     return Engine(
@@ -285,7 +286,7 @@ def make_rollout_engine(
 
 
 def sync_weights(config: RLConfig, engine: Engine | None, params: Any, step: int) -> WeightSync:
-    """Gives the sampler the weights that it is to use after `step` steps, if they are new; what that took."""
+    """Gives the sampler the weights for the step after `step` if they are new; returns what the transfer took."""
     if engine is None or step % config.samples.refresh_every:
         return WeightSync(0, 0.0)
     engine.set_params(params)
@@ -293,10 +294,10 @@ def sync_weights(config: RLConfig, engine: Engine | None, params: Any, step: int
 
 
 def check_learned(config: RLConfig, workdir: epath.Path, num_updates: int) -> None:
-    """Refuses to call a run complete in which no group was ever trained on: its model is the one it began with.
+    """Checks that at least one group was trained on in the run; otherwise its model is still the one it began with.
 
     Raises:
-      UserError: with the mean rewards.
+      UserError: shows the mean rewards.
     """
     if num_updates:
         return

@@ -1,6 +1,6 @@
 """Turns the replies of a step into the batches of its updates: packed, placed on devices, with log-probs.
 
-Also which of these batches gave a number that is not finite.
+It also finds the batch that gave a number which is not finite.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from jaxreason.training.train_step import NOT_FINITE
 def pack_batches(
     config: RLConfig, programs: UpdatePrograms, mesh: Mesh, collected: Collected
 ) -> tuple[list[Packed], list[Rollouts]]:
-    """The mini-batches, here and on the devices; none if no group is trained on."""
+    """Returns the mini-batches on the host and on the devices; none if no group is trained on."""
     groups = collected.trained_groups
     num_batches = -(-len(groups) // config.mini_batch_prompts)
     if num_batches == 0:
@@ -43,15 +43,15 @@ def add_scores(
     params: Any,
     reference: Any,
 ) -> tuple[Float[np.ndarray, "P G"], list[Rollouts]]:
-    """The weights of all replies, and the batches with their log-probs, dispatched and not waited for.
+    """Returns the weights of all replies, and the batches with their log-probs, dispatched but not waited for.
 
-    Only a KL term as reward is: advantages are made on the host of what the passes say.
+    Only with a KL term in the reward does it wait: the advantages are then computed on the host from the log-probs.
     """
     batches = add_logprobs(config, programs, params, reference, batches)
     if not config.kl_as_reward or not batches:
         return collected.weights, batches
-    # The KL is part of the reward here, and advantages compare the rewards of a group: they are made anew on the host,
-    # after the passes have given the log-probs that the KL is made of.
+    # The KL is part of the reward here, and advantages compare the rewards of a group. So they are computed again on
+    # the host, after the passes have given the log-probs that the KL needs.
     chosen, groups = np.flatnonzero(collected.trained), collected.trained_groups
     rewards = rewards_less_kl(config, group_rewards(groups), packed, batches)
     weights = collected.weights.copy()
@@ -67,18 +67,18 @@ def add_logprobs(
     reference: Any,
     batches: Sequence[Rollouts],
 ) -> list[Rollouts]:
-    """The batches with the trainer's log-probs before any update, and those of the reference, where they are needed.
+    """Adds the trainer's log-probs before any update, and those of the reference, if they are needed.
 
     Args:
-      config: of the run.
-      programs: `logprob_pass` and `reference_pass`.
-      params: of the policy.
+      config: the recipe's section.
+      programs: has `logprob_pass` and `reference_pass`.
+      params: parameters of the policy.
       reference: parameters of the reference, or None.
-      batches: on the devices.
+      batches: the batches on the devices.
     """
     bare = list(batches)
     if needs_old(config):
-        # Of the parameters before any update: they are what the ratio of every later update is relative to.
+        # From the parameters before any update: the ratio of every later update is relative to these log-probs.
         old = [programs.logprob_pass(params, b) for b in bare]
         batches = [b._replace(old_logprobs=x) for b, x in zip(batches, old, strict=True)]
     if needs_reference(config):
@@ -93,7 +93,7 @@ def rewards_less_kl(
     packed: Sequence[Packed],
     batches: Sequence[Rollouts],
 ) -> Float[np.ndarray, "P G"]:
-    """The rewards of the groups that were packed, less the KL term summed over each reply, as verl has it."""
+    """Returns the rewards of the packed groups minus the KL term, summed over each reply, as in verl."""
     less = rewards.copy()
     for one, batch in zip(packed, batches, strict=True):
         penalty = kl_to_reference(
@@ -107,12 +107,12 @@ def rewards_less_kl(
 def failed_update(
     collected: Collected, batches: Sequence[Rollouts], measured: Sequence[dict[str, Any]]
 ) -> Failed:
-    """The first update of a step that measured NaN or infinity, and its mini-batch.
+    """Finds the first update of a step that measured NaN or infinity, and its mini-batch.
 
     Args:
       collected: the step's groups.
       batches: its mini-batches.
-      measured: by each of its updates, which go over the mini-batches in turn.
+      measured: the measurements of each update; the updates go over the mini-batches in turn.
     """
     trained = [group.example.id for group in collected.trained_groups]
     for number, found in enumerate(measured):

@@ -1,11 +1,11 @@
 """The objective -E_q[w log p] + beta KL(p || reference) on arrays: no model, no text.
 
-A new algorithm is a surrogate in POLICY_LOSSES, a new estimator of the KL an entry of KL_ESTIMATORS. What the four
-fields mean, and which published arm is which setting, says docs/objective.md.
+A new algorithm is a new surrogate in POLICY_LOSSES; a new KL estimator is a new entry of KL_ESTIMATORS.
+docs/objective.md explains the four fields and lists the settings that give each published algorithm.
 
-Arrays are `[B, T]`, aligned with the tokens; a row may hold several sequences when `segment_ids`
-tells them apart, so nothing changes when replies are packed. Every loss returns sums over the rows
-given, `(loss_sum, weight, measurements)`: the step adds over micro-batches and divides once.
+Arrays are `[B, T]`, aligned with the tokens. A row may hold several sequences, which `segment_ids` tells apart, so
+packing replies changes nothing. Every loss returns sums over the given rows, `(loss_sum, weight, measurements)`: the
+step adds them over micro-batches and divides once.
 """
 
 import dataclasses
@@ -21,14 +21,15 @@ from jaxreason.config import LEARNED, above, at_least, within
 from jaxreason.errors import UserError
 from jaxreason.training.token_weights import Sequences
 
-MAX_LOG_RATIO = 20.0  # in nats: where a ratio goes on as its tangent, see `exp`, and where k1 and k2 stop growing
-# Where k3 is 10, the most that verl lets it be: the two solutions of exp(x) - 1 - x = 10.
+# In nats: beyond this a ratio continues as its tangent (see `exp`), and k1 and k2 stop growing.
+MAX_LOG_RATIO = 20.0
+# Where k3 is 10, the largest value that verl allows: the two solutions of exp(x) - 1 - x = 10.
 K3_LOWEST, K3_HIGHEST = -10.999983298020256, 2.610868638149876
 
 
 @dataclasses.dataclass(frozen=True)
 class PolicyLossConfig:
-    """Fields of a recipe's `policy_loss` section."""
+    """The `policy_loss` section of a recipe."""
 
     name: Annotated[str, LEARNED] = "clipped"
     """A key of POLICY_LOSSES."""
@@ -41,34 +42,33 @@ class PolicyLossConfig:
     aggregation: Annotated[Literal["token_mean", "sequence_mean", "fixed_length"], LEARNED] = (
         "token_mean"
     )
-    """`token_mean` weighs every token of the batch alike (DAPO); `sequence_mean` averages within each sequence,
-    then over sequences (GRPO); `fixed_length` divides each sequence's sum by `fixed_length` (Dr. GRPO).
+    """`token_mean` gives every token of the batch the same weight (DAPO); `sequence_mean` averages within each sequence
+    and then over sequences (GRPO); `fixed_length` divides each sequence's sum by the field `fixed_length` (Dr. GRPO).
     """
     fixed_length: Annotated[int, at_least(0), LEARNED] = 0
-    """The divisor of `fixed_length`, in tokens; unread otherwise."""
+    """The divisor for `fixed_length`, in tokens; ignored otherwise."""
     kl_coefficient: Annotated[float, at_least(0), LEARNED] = 0.0
     """Weight of KL(policy || reference), the beta of the objective; 0 = no reference model exists."""
     entropy_coefficient: Annotated[float, LEARNED] = 0.0
     """Weight of the entropy bonus; 0 = entropy is only measured."""
     importance_cap: Annotated[float, at_least(0), LEARNED] = 0.0
-    """Tokens are weighed by `min(p_trainer / p_sampler, cap)` (truncated importance sampling, corrects for a
-    sampler that computes otherwise); 0 = off.
+    """Tokens are weighted by `min(p_trainer / p_sampler, cap)` (truncated importance sampling, which corrects for a
+    sampler that computes differently); 0 = off.
     """
     kl_estimator: Annotated[Literal["k1", "k2", "k3", "full"], LEARNED] = "k3"
-    """Key of KL_ESTIMATORS, of the sampled token alone; or `full`: the exact sum over the vocabulary, which
-    costs the reference's logits in every update.
+    """A key of KL_ESTIMATORS, which use the sampled token only; or `full`: the exact sum over the vocabulary, which
+    needs the reference's logits in every update.
     """
     kl_place: Annotated[Literal["loss", "reward", "advantage"], LEARNED] = "loss"
-    """`loss` adds the KL to the loss, its gradient taken through the estimator. `reward` takes it off the
-    reward of its reply, `advantage` off the advantage of its token; there it is a number without gradient (see
-    `kl_to_reference`).
+    """`loss` adds the KL to the loss, with a gradient through the estimator. `reward` subtracts it from the reward of
+    its reply, `advantage` from the advantage of its token; there it has no gradient (see `kl_to_reference`).
     """
     token_weight: Annotated[str, LEARNED] = "one"
     """Key of TOKEN_WEIGHTS (`training.token_weights`): a factor of each token's part of the surrogate."""
 
 
 class Surrogate(NamedTuple):
-    """The surrogate objective of an algorithm, to be maximised, and where a clip acted."""
+    """The surrogate objective of an algorithm, which is maximised, and where clipping took effect."""
 
     objective: Float[Array, "B T"]
     clipped: Float[Array, "B T"]
@@ -100,12 +100,12 @@ def reinforce(
 def gspo(
     log_ratio, logprobs, advantages, sequences: Sequences, config: PolicyLossConfig
 ) -> Surrogate:
-    """The clip on the sequence's length-normalised ratio, its gradient spread over the tokens.
+    """Clips the sequence's length-normalised ratio; the gradient is spread over the tokens.
 
     Source: Zheng et al. 2025 (2507.18071), GSPO-token; the paper's objective with `sequence_mean`.
     """
     sequence = jax.lax.stop_gradient(sequences.mean(log_ratio))
-    # The value is the sequence's ratio. `logprobs - stop_gradient(logprobs)` is 0 and carries the gradient.
+    # The value is the sequence's ratio. `logprobs - stop_gradient(logprobs)` is 0 but carries the gradient.
     return clipped(
         sequence + logprobs - jax.lax.stop_gradient(logprobs),
         logprobs,
@@ -118,7 +118,7 @@ def gspo(
 def cispo(
     log_ratio, logprobs, advantages, sequences: Sequences, config: PolicyLossConfig
 ) -> Surrogate:
-    """`stop(clip(r)) A log p`: the clip bounds the weight and never removes a token's gradient.
+    """`stop_gradient(clip(r)) A log p`: the clip limits the weight but never removes a token's gradient.
 
     Source: MiniMax 2025 (2506.13585).
     """
@@ -145,24 +145,24 @@ def policy_loss(
     """The loss of one surrogate with its KL and entropy terms, as sums over the rows given.
 
     Args:
-      surrogate: one of the functions above; POLICY_LOSSES holds them already bound.
+      surrogate: one of the functions above; the entries of POLICY_LOSSES have it bound already.
       logprobs: of the policy being trained; the gradient flows through these (and `entropy`).
       old_logprobs: of the policy at the start of the batch of rollouts, by the trainer.
-      advantages: per token (constant over a sequence), or per row when a row is one sequence.
+      advantages: per token (constant over a sequence), or per row if a row is one sequence.
       mask: 1 at the reply's tokens, 0 elsewhere; values there may be anything finite.
       config: the algorithm's numbers.
-      sampler_logprobs: as reported by the sampler; needed by `importance_cap`.
+      sampler_logprobs: as reported by the sampler; needed for `importance_cap`.
       ref_logprobs: of the reference; needed by a KL in the loss, unless it is `full`.
       entropy: of the policy at each position; needed by `entropy_coefficient`.
-      segment_ids: the sequences of a row, 0 = padding; None = one sequence a row.
-      full_kl: exact KL(policy || reference) at each position (`models.logprobs.full_kl`); needed by
-        `kl_estimator="full"`.
+      segment_ids: the sequences of a row, 0 = padding; None = one sequence per row.
+      full_kl: exact KL(policy || reference) at each position (`models.logprobs.full_kl`); needed
+        by `kl_estimator="full"`.
       token_weights: by `config.token_weight`, which needs them unless it is `one`. A factor of the surrogate's part
         alone: neither of the KL nor of the entropy, nor of what the loss is divided by. No gradient goes through it.
 
     Returns:
-      The summed loss, its weight (tokens or sequences, by `aggregation`), and sums over tokens by
-      name, of which `tokens` is the count that the others are to be divided by.
+      The summed loss, its weight (tokens or sequences, by `aggregation`), and sums over tokens by name; the others are
+      to be divided by the count `tokens`.
     """
     if advantages.ndim == 1:
         advantages = jnp.broadcast_to(advantages[:, None], mask.shape)
@@ -176,7 +176,7 @@ def policy_loss(
     assert (token_weights is not None) or config.token_weight == "one", "token_weights are needed"
     if token_weights is not None:
         losses *= jax.lax.stop_gradient(token_weights)
-    # After the surrogate and its token weights: the KL and the entropy act on every token alike.
+    # KL and entropy are added after the surrogate and its token weights, so they act on every token alike.
     if config.kl_coefficient > 0.0 and config.kl_place == "loss":
         losses += config.kl_coefficient * _kl(config, logprobs, ref_logprobs, full_kl, mask)
     if config.entropy_coefficient != 0.0:
@@ -187,10 +187,10 @@ def policy_loss(
 
 
 def k1(log_ratio: Float[Array, "B T"]) -> Float[Array, "B T"]:
-    """`log p - log q`: of no bias, but negative for many tokens and noisy. Within +-20 nats.
+    """`log p - log q`: unbiased, but noisy and negative for many tokens. Limited to +-20 nats.
 
-    In the loss its gradient is that of log p, whose mean over samples of p is 0: noise that pulls nowhere. Its place is
-    the reward or the advantage, where it gives the gradient of the KL (arXiv 2512.21852).
+    In the loss its gradient is that of log p, whose mean over samples of p is 0, so it is only noise. In the reward or
+    the advantage it gives the gradient of the KL (arXiv 2512.21852).
 
     Args:
       log_ratio: `log q(x) - log p(x)`, x a sample of p.
@@ -199,15 +199,15 @@ def k1(log_ratio: Float[Array, "B T"]) -> Float[Array, "B T"]:
 
 
 def k2(log_ratio: Float[Array, "B T"]) -> Float[Array, "B T"]:
-    """`(log p - log q)^2 / 2`: biased as a value, never negative; at most 200, as the log-ratio is held within +-20.
+    """`(log p - log q)^2 / 2`: biased as a value, never negative; at most 200, since the log-ratio is limited to +-20.
 
-    In the loss the mean of its gradient over samples of p is that of the KL, as long as no log-ratio was held.
+    In the loss the mean of its gradient over samples of p is that of the KL, as long as no log-ratio was limited.
     """
     return jnp.square(_within(log_ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO)) / 2
 
 
 def k3(log_ratio: Float[Array, "B T"]) -> Float[Array, "B T"]:
-    """`q/p - 1 - log(q/p)`: of no bias, never negative, less noisy than k1; at most 10, as in verl.
+    """`q/p - 1 - log(q/p)`: unbiased, never negative, less noisy than k1; at most 10, as in verl.
 
     In the loss the mean of its gradient over samples of p is that of KL(q || p), the other direction, which agrees with
     KL(p || q) only near q (arXiv 2512.21852).
@@ -225,9 +225,9 @@ def kl_to_reference(
     ref_logprobs: Float[Array, "B T"],
     mask: Float[Array, "B T"],
 ) -> Float[Array, "B T"]:
-    """The estimate of KL(policy || reference) at each counted token, 0 elsewhere, without gradient.
+    """Returns the estimate of KL(policy || reference) at each counted token, 0 elsewhere, without gradient.
 
-    For `kl_place` reward and advantage: `kl_coefficient` times this is what is taken off.
+    With `kl_place` reward or advantage, `kl_coefficient` times this is subtracted.
 
     Args:
       config: the algorithm's numbers.
@@ -236,8 +236,8 @@ def kl_to_reference(
       mask: 1 at the reply's tokens.
 
     Raises:
-      UserError: the estimator is `full`. Exact over the vocabulary, the KL of a token is a constant to the log-prob of
-        that token, and its own gradient would be left out.
+      UserError: the estimator is `full`. The exact KL of a position does not depend on the sampled token, so in the
+        reward or the advantage the KL's own gradient would be missing.
     """
     if config.kl_estimator == "full":
         raise UserError(
@@ -255,23 +255,25 @@ def _kl(config: PolicyLossConfig, logprobs, ref_logprobs, full_kl, mask) -> jax.
 
 
 def _within(x: jax.Array, low: float, high: float) -> jax.Array:
-    """x held within bounds; the gradient goes on as if it were not.
+    """Limits x to bounds; the gradient passes as if x were not limited.
 
-    What is made of it is bounded and so is its gradient, which is that at the bound: a policy that has gone too far is
-    pulled back, where a plain clip has gradient 0.
+    What is computed from x is bounded, and so is its gradient, which is the one at the bound. So a policy that has gone
+    too far is pulled back; a plain clip would have gradient 0 there.
     """
-    # Straight-through: the second term is 0 in value and has the gradient of x.
+    # Straight-through: the second term is 0 but has the gradient of x.
     return jnp.clip(jax.lax.stop_gradient(x), low, high) + (x - jax.lax.stop_gradient(x))
 
 
 def exp(log_ratio: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The ratio; beyond MAX_LOG_RATIO its tangent there, which is finite and, unlike a clipped one, has a slope."""
+    """Returns the ratio. Beyond MAX_LOG_RATIO it continues as its tangent, which is finite and,
+    unlike a clip, has a slope.
+    """
     low = jnp.minimum(log_ratio, MAX_LOG_RATIO)
     return jnp.exp(low) * (1.0 + (log_ratio - low))
 
 
 def _log_ratio(new: jax.Array, old: jax.Array, mask: jax.Array) -> jax.Array:
-    """`new - old` where the mask is on, else 0: padding can never produce an infinity."""
+    """Returns `new - old` where the mask is on, else 0: padding can never produce an infinity."""
     return jnp.where(mask > 0, new - old, 0.0)
 
 
@@ -297,7 +299,10 @@ def _aggregate(
 def _measure(
     log_ratio, was_clipped, logprobs, ref_logprobs, full_kl, entropy, mask
 ) -> dict[str, jax.Array]:
-    """`kl_old` and `kl_ref` are k3 whatever the loss uses, so runs compare; `kl_ref` is exact if `full_kl` is there."""
+    """Measures the loss's terms. `kl_old` and `kl_ref` always use k3, so that runs can be compared.
+
+    With `full_kl`, `kl_ref` is exact.
+    """
     terms = {
         "tokens": jnp.ones_like(mask),
         "clip_fraction": was_clipped,

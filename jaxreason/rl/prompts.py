@@ -1,7 +1,7 @@
-"""The prompts of a run: loaded and encoded, with what was left out and why; and which of them a step asks.
+"""The prompts of a run: loads and encodes them, counts what was left out, and chooses those of each step.
 
-Which ones is a function of (seed, step) alone, and none is twice in a batch. So resuming needs only the step, and
-replies that were in flight at a kill come out the same again.
+The choice depends only on (seed, step), and no prompt occurs twice in a batch. So resuming needs only the step, and
+replies that a kill interrupted are sampled again in the same way.
 """
 
 import hashlib
@@ -29,11 +29,11 @@ from jaxreason.sampling.sampling_params import Request
 
 _LOG = logging.getLogger(__name__)
 
-_ORDER, _EXTRA, _SAMPLING, _GIVEN = 0, 1, 2, 3  # streams of random numbers that must not meet
+_ORDER, _EXTRA, _SAMPLING, _GIVEN = 0, 1, 2, 3  # Streams of random numbers that must not overlap.
 
 
 class GivenReply(NamedTuple):
-    """A reply that a question comes with: its tokens, the end of the turn included, and their text."""
+    """A reply that comes with a question: its tokens, including the end of the turn, and their text."""
 
     tokens: Int[np.ndarray, " T"]
     text: str
@@ -41,12 +41,12 @@ class GivenReply(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingPrompt:
-    """A question and its tokens, chat template and generation prompt included.
+    """A question and its tokens, including chat template and generation prompt.
 
     Attributes:
       example: the question.
-      tokens: of the prompt.
-      replies: those that its row gives, where the recipe asks for them.
+      tokens: tokens of the prompt.
+      replies: the replies that its row has, if the recipe asks for them.
     """
 
     example: Example
@@ -56,15 +56,15 @@ class TrainingPrompt:
 
 @dataclass(frozen=True)
 class PromptFeed:
-    """The training questions, in the order in which `seed` asks them.
+    """The training questions, in the order that `seed` gives.
 
     Attributes:
-      prompts: all of them.
+      prompts: all prompts.
       per_batch: prompts in a generation batch.
-      seed: of the run.
+      seed: seed of the run.
 
     Raises:
-      UserError: there are fewer questions than a batch asks.
+      UserError: there are fewer questions than a batch needs.
     """
 
     prompts: Sequence[TrainingPrompt]
@@ -80,13 +80,12 @@ class PromptFeed:
             )
 
     def batch(self, step: int, number: int) -> list[TrainingPrompt]:
-        """The prompts of generation batch `number` (0, 1, ...) of a step (counted from 0).
+        """Returns the prompts of generation batch `number` (0, 1, ...) of a step (counted from 0).
 
-        The first batches of all steps go through the questions in epochs, each shuffled anew; a
-        batch that ends one epoch and begins the next takes from the next what it has not asked.
-        Where the questions fill fewer than two batches, each step draws its batch anew. A further
-        batch of a step is drawn from the questions that the step has not asked yet, as long as
-        there are any.
+        The first batches of all steps go through the questions in epochs, and each epoch is shuffled anew. A batch that
+        ends one epoch and begins the next takes questions from the next that it does not have yet. If the questions
+        fill fewer than two batches, each step draws its batch anew. Further batches of a step are drawn from questions
+        that the step has not asked yet, as long as there are any.
         """
         return [self.prompts[index] for index in self.indices(step, number)]
 
@@ -110,9 +109,11 @@ class PromptFeed:
         return np.concatenate([rest, self._epoch(epoch + 1)[: size - len(rest)]])
 
     def _epoch(self, epoch: int) -> np.ndarray:
-        """The order of an epoch. Its first batch may have begun in the epoch before: what that asked at its end is
-        moved behind the questions that complete the batch. This changes no later place than the size of a batch, so
-        the end of an epoch of two batches or more does not depend on the epochs before it.
+        """Returns the order of an epoch.
+
+        Its first batch may have begun in the epoch before. What that batch asked at its end is moved behind the
+        questions that complete it. This changes only places within the size of a batch. So the end of an epoch of two
+        batches or more does not depend on earlier epochs.
         """
         num, size = len(self.prompts), self.per_batch
         order, missing = self._shuffled(epoch), -epoch * num % size
@@ -130,9 +131,9 @@ class PromptFeed:
 def requests(
     prompts: Sequence[TrainingPrompt], seed: int, step: int, number: int, num_samples: int
 ) -> list[Request]:
-    """The requests to the engine: `num_samples` replies to each prompt.
+    """Makes the requests to the engine: `num_samples` replies to each prompt.
 
-    The random numbers of a reply depend on (seed, step, batch, place in the batch, sample) only.
+    The random numbers of a reply depend only on (seed, step, batch, place in the batch, sample).
     """
     return [
         Request(
@@ -148,18 +149,18 @@ def requests(
 def draw_given(
     prompt: TrainingPrompt, num: int, seed: int, step: int, number: int, index: int
 ) -> list[GivenReply]:
-    """`num` of a prompt's replies, none twice, or all that it has; which ones depends on (seed, step, batch, place)."""
+    """Draws `num` of a prompt's replies without repetition, or all; the draw depends on (seed, step, batch, place)."""
     random = np.random.default_rng((seed, _GIVEN, step, number, index))
     return [prompt.replies[i] for i in random.permutation(len(prompt.replies))[:num]]
 
 
 def _sampling_seed(*coordinates: int) -> int:
     sequence = np.random.SeedSequence((_SAMPLING, *coordinates))
-    return int(sequence.generate_state(1, np.uint32)[0] >> 1)  # fits a signed 32-bit integer
+    return int(sequence.generate_state(1, np.uint32)[0] >> 1)  # Fits into a signed 32-bit integer.
 
 
-REPLIES = "replies"  # the column, and the metadata it is in
-TEXTS = ("content", "reasoning_content")  # of a reply
+REPLIES = "replies"  # The column, and its name in the metadata.
+TEXTS = ("content", "reasoning_content")  # The texts of a reply.
 
 
 @dataclass(frozen=True)
@@ -167,11 +168,12 @@ class PromptDataset:
     """The questions whose prompts leave room for a reply.
 
     Attributes:
-      prompts: all of them.
-      contents: of each dataset, by the recipe's name, their number and a hash.
+      prompts: all prompts.
+      contents: dataset, by its name in the recipe -> number of questions and a hash.
       rows: what was kept and what was dropped, and why, by dataset.
-      replies: of each dataset how many given replies are used (and of these, lost their thoughts by thinking=False),
-        and how many are not, by why: docs/rl.md names the reasons; empty where replies are sampled alone.
+      replies: for each dataset, how many given replies are used (and how many of these lost their
+        thoughts by thinking=False), and how many are not, by reason (docs/rl.md lists the reasons); empty
+        if all replies are sampled.
     """
 
     prompts: list[TrainingPrompt]
@@ -181,7 +183,7 @@ class PromptDataset:
 
 
 def load_prompts(config: RLConfig, tokenizer: Tokenizer) -> PromptDataset:
-    """The questions of the recipe's datasets, encoded.
+    """Loads and encodes the questions of the recipe's datasets.
 
     Raises:
       UserError: none is left.
@@ -239,7 +241,7 @@ def _with_replies(
     longest: int,
     counts: Counter,
 ) -> TrainingPrompt:
-    """The prompt with the replies of its row that can be used; all are counted."""
+    """Returns the prompt with the replies of its row that can be used; counts all of them."""
     found = []
     for reply in _given(prompt.example):
         why = _why_unused(reply)
@@ -268,7 +270,7 @@ def _cuts_thoughts(message: dict[str, str], thinking: bool | None) -> bool:
 
 
 def _given(example: Example) -> Iterator[dict[str, Any]]:
-    """The replies that the row gives, each with the fields that it has."""
+    """Yields the replies of the row, each with the fields that it has."""
     replies = example.metadata.get(REPLIES)
     if replies is None:
         last = example.messages[-1]
@@ -279,17 +281,17 @@ def _given(example: Example) -> Iterator[dict[str, Any]]:
 
 
 def _why_unused(reply: dict[str, Any]) -> str | None:
-    """Why a reply must not be learned, whatever the model; None where it may be.
+    """Returns why a reply must not be learned by any model; None if it may be.
 
-    Of a field that other replies have and this one lacks, some formats make a null: it says nothing.
+    Some formats write null for a field that only other replies have; such a field is ignored.
     """
     if reply.get("finish_reason") not in (None, "stop"):
-        return "cut off"  # it would be learned to stop there
+        return "cut off"  # The model would learn to stop there.
     content, thoughts = (reply.get(name) for name in TEXTS)
     if not isinstance(content, str) or not isinstance(thoughts, str | None):
         return "not a text"
     if not content.rpartition(CLOSE)[2].strip():
-        return "empty"  # it would be learned to say nothing
+        return "empty"  # The model would learn to say nothing.
     return None
 
 
@@ -305,7 +307,7 @@ def _encode(
 
 
 def _contents(prompts: list[TrainingPrompt]) -> dict:
-    """The identity of a run's prompts: all that a reply is asked and graded by, but not their place on disk."""
+    """Returns the identity of a run's prompts: all that asking and grading depend on, but not their place on disk."""
     digest = hashlib.sha256()
     for prompt in prompts:
         example = prompt.example
@@ -320,7 +322,7 @@ def _contents(prompts: list[TrainingPrompt]) -> dict:
 
 
 def write_prompt_data(workdir: epath.Path, data: PromptDataset) -> None:
-    """Writes `<workdir>/data.json`: what was kept of the datasets and what was dropped, and why."""
+    """Writes `<workdir>/data.json`: what was kept of the datasets, what was dropped, and why."""
     longest = max(len(prompt.tokens) for prompt in data.prompts)
     counts = {"prompts": len(data.prompts), "longest_prompt": longest}
     _LOG.info("data: %d questions, the longest prompt has %d tokens", len(data.prompts), longest)

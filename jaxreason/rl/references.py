@@ -1,6 +1,6 @@
-"""The models beside the policy: what the KL term compares it with, and the older policy that replies come from.
+"""The models beside the policy: the reference of the KL term, and the older policy that the sampler uses.
 
-The moving average and the sampler's older policy follow from the steps of a run, so its checkpoints hold them.
+The moving average and the sampler's older policy depend on the steps of a run, so checkpoints hold them.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from jaxreason.rl.rl_config import RLConfig
 from jaxreason.training.state import TrainState
 
 AVERAGE, SAMPLER = "average", "sampler"
-Copies = dict[str, Any]  # parameters by what they are for
+Copies = dict[str, Any]  # Parameters by purpose.
 
 
 class KeptState(NamedTuple):
@@ -33,16 +33,16 @@ class KeptState(NamedTuple):
 
 
 def reference_config(config: RLConfig, base: ModelConfig) -> ModelConfig:
-    """The model that the reference is, or starts as."""
+    """Returns the settings of the reference, or of the model that it starts as."""
     teacher = config.reference.teacher
     return dataclasses.replace(base, path=teacher) if teacher else base
 
 
 def reference_model(config: RLConfig, base: ModelConfig) -> Model | None:
-    """The static description of the reference; None without a KL term.
+    """Returns the static description of the reference; None without a KL term.
 
     Raises:
-      UserError: a teacher that cannot be read, or was made for shorter texts than the sampler's.
+      UserError: a teacher cannot be read, or was made for shorter texts than the sampler's.
     """
     if not config.has_kl:
         return None
@@ -61,10 +61,10 @@ def reference_model(config: RLConfig, base: ModelConfig) -> Model | None:
 
 
 def check_teacher(config: RLConfig, tokenizer: Tokenizer) -> None:
-    """Refuses a teacher whose tokens are not the policy's: distributions over other tokens cannot be compared.
+    """Checks that a teacher has the policy's tokens: distributions over different tokens cannot be compared.
 
     Raises:
-      UserError: with the first token that differs, and what can be done instead.
+      UserError: names the first token that differs, and says what can be done instead.
     """
     teacher = config.reference.teacher
     difference = tokenizer.other_token(load_tokenizer(teacher)) if teacher else None
@@ -76,25 +76,27 @@ def check_teacher(config: RLConfig, tokenizer: Tokenizer) -> None:
 
 
 def open_frozen(config: RLConfig, base: ModelConfig, mesh: Mesh) -> Any:
-    """The parameters of a reference that stays as it is; None where there is none, or it moves."""
+    """Opens the parameters of a reference that does not change; None if there is none or if it changes."""
     if not config.has_kl or config.reference.model == AVERAGE:
         return None
     return open_model(reference_config(config, base), mesh)[1]
 
 
 def copied(config: RLConfig) -> list[str]:
-    """The copies of the parameters that a run keeps."""
+    """Returns the names of the copies of the parameters that a run keeps."""
     averages = config.has_kl and config.reference.model == AVERAGE
     return [AVERAGE] * averages + [SAMPLER] * (config.samples.refresh_every > 1)
 
 
 def first_copies(config: RLConfig, params: Any) -> Copies:
-    """The copies before the first step: all are the base."""
+    """Returns the copies before the first step: all equal the base."""
     return {name: _copy(params) for name in copied(config)}
 
 
 def next_copies(config: RLConfig, copies: Copies, params: Any, step: int) -> Copies:
-    """The copies after `step` steps (counted from 1), whose policy is `params`; it takes the old ones over."""
+    """Returns the copies after `step` steps (counted from 1), when the policy is `params`;
+    it takes over the old ones.
+    """
     new = dict(copies)
     if AVERAGE in copies:
         new[AVERAGE] = _average(copies[AVERAGE], params, config.reference.decay)
@@ -104,14 +106,14 @@ def next_copies(config: RLConfig, copies: Copies, params: Any, step: int) -> Cop
 
 
 def checkpoint_state(state: TrainState, copies: Copies) -> TrainState | KeptState:
-    """The content of a checkpoint; also of shapes."""
+    """Returns the content of a checkpoint; it works on shapes too."""
     return KeptState(*state, copies) if copies else state
 
 
 def restore(
     checkpoints: Checkpointer, step: int, config: RLConfig, shapes: TrainState
 ) -> tuple[TrainState, Copies]:
-    """State and copies of a checkpoint; `shapes` describes the state."""
+    """Reads state and copies of a checkpoint; `shapes` describes the state."""
     wanted = checkpoint_state(shapes, {name: shapes.params for name in copied(config)})
     found = checkpoints.restore(step, wanted)
     return TrainState(*found[:3]), found.copies if isinstance(found, KeptState) else {}

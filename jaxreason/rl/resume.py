@@ -1,7 +1,7 @@
-"""The files that an RL run keeps so that it can resume after a kill, and how they are read again.
+"""Writes and reads the files that an RL run needs, beside its checkpoints, to resume after a kill.
 
-With `staleness` replies are sampled for a step that is still to come. They are from weights that are gone by then, so
-a checkpoint needs them themselves, exactly as they were sampled, beside the weights.
+With `staleness`, replies are sampled for a step that is still to come. They come from weights that no longer exist
+after a kill. So a checkpoint needs these replies beside the weights, exactly as they were sampled.
 """
 
 import logging
@@ -32,19 +32,19 @@ from jaxreason.training.run_folder import saved_steps
 
 _LOG = logging.getLogger(__name__)
 
-_PIECE = 256  # replies that process 0 tells the others at a time
+_PIECE = 256  # The number of replies that process 0 sends to the others in one message.
 
 
 def keep(
     workdir: epath.Path, step: int, waiting: UngradedReplies | None, steps: Sequence[int]
 ) -> None:
-    """Writes what waits after `step` steps; every process calls it.
+    """Writes the replies that wait after `step` steps; every process calls it.
 
     Args:
-      workdir: of the run.
-      step: steps that were made.
+      workdir: working directory of the run.
+      step: number of steps made.
       waiting: what the next step will learn from; None if nothing was sampled for it.
-      steps: whose files must stay: those with a checkpoint.
+      steps: the steps whose files must stay: those with a checkpoint.
     """
     on_process_zero(lambda: write_in_flight(workdir, step, _lines(waiting), steps))
 
@@ -65,10 +65,11 @@ def _lines(waiting: UngradedReplies | None) -> list[dict]:
 def fetch(
     workdir: epath.Path, step: int, num_prompts: int, num_samples: int, tokenizer: Tokenizer
 ) -> UngradedReplies | None:
-    """Reads the replies of `keep`, without those that rows give; None if nothing waited. Every process calls it.
+    """Reads the replies that `keep` wrote, without those given by rows; None if no reply
+    waited. Every process calls it.
 
     Raises:
-      UserError: the file is missing, or does not hold `num_samples` whole replies to each of `num_prompts` prompts.
+      UserError: the file is missing, or does not hold `num_samples` complete replies to each of `num_prompts` prompts.
     """
     lines = _read_by_pieces(workdir, step)
     if not lines:
@@ -102,7 +103,9 @@ def _is_whole(line: dict) -> bool:
 
 
 def _read_by_pieces(workdir: epath.Path, step: int) -> list[dict]:
-    """Reads on process 0 and sends in pieces: the hosts of a slice share no disk, and one message cannot hold all."""
+    """Reads on process 0 and sends pieces to all: hosts of a slice share no disk, and one
+    message cannot hold everything.
+    """
     here: list[dict] = []
     number = on_process_zero(lambda: here.extend(read_in_flight(workdir, step)) or len(here))
     starts = range(0, number, _PIECE)
@@ -116,14 +119,14 @@ def _read_by_pieces(workdir: epath.Path, step: int) -> list[dict]:
 def keep_rollouts(
     workdir: epath.Path, step: int, collected: Collected, weights: Float[np.ndarray, "P G"]
 ) -> None:
-    """Writes `<workdir>/rollouts/<step>.jsonl`: every reply of the step, also those not used."""
+    """Writes `<workdir>/rollouts/<step>.jsonl`: every reply of the step, including those that are not used."""
     if jax.process_index() == 0:
         lines = rollout_lines(collected.groups, weights, collected.trained)
         write_rollouts(workdir, step, lines)
 
 
 class Keeper:
-    """Saves a run's state and, where it samples ahead, the replies that wait; they are there before the state is."""
+    """Saves a run's state and, if the run samples ahead, the waiting replies; these are written before the state."""
 
     def __init__(
         self,
@@ -137,16 +140,16 @@ class Keeper:
         self._collector, self._interrupt = collector, interrupt
 
     def save(self, step: int, state: Any) -> None:
-        """Starts saving what is kept after `step` steps."""
-        # The replies first: a checkpoint without them could not be continued, while replies without a checkpoint are
-        # written over by the next start.
+        """Starts saving the state after `step` steps."""
+        # The replies are written first. A checkpoint without them could not be continued, whereas replies without a
+        # checkpoint are overwritten by the next start.
         if self._ahead:
             waiting = self._collector.waiting(step)
             keep(self._workdir, step, waiting, self._checkpoints.steps())
         self._checkpoints.save(step, state)
 
     def stop(self, step: int, state: Any) -> NoReturn:
-        """Saves what is kept after `step` steps, if there were any, and ends the program."""
+        """Saves the state after `step` steps, if there were any, and ends the program."""
         if step > 0:
             self.save(step, state)
             self._checkpoints.wait()
@@ -156,9 +159,11 @@ class Keeper:
 def resume_ahead(
     config: RLConfig, collector: Collector, workdir: epath.Path, step: int, tokenizer: Tokenizer
 ) -> None:
-    """Has the step after `step` begin with what an earlier run had sampled for it; says so where it had nothing."""
-    # 1. Replies are there: the step begins with them, as it would have without the stop. 2. The file says that none
-    # waited, as after the last step of a shorter run: the step samples by itself. 3. No file: `fetch` refuses.
+    """Makes the step after `step` begin with the replies that an earlier run sampled for it;
+    logs it if there are none.
+    """
+    # 1. Replies exist: the step begins with them, as it would have without the stop. 2. The file says that none waited,
+    #   as after the last step of a shorter run: the step samples by itself. 3. There is no file: `fetch` refuses.
     found = fetch(workdir, step, config.prompts_per_batch, config.sampled, tokenizer)
     if found is not None:
         collector.take_up(step, found)

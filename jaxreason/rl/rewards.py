@@ -1,9 +1,9 @@
-"""Rewards of replies: was it right, was it too long; a total and what it is made of.
+"""The rewards of replies: a total, and its terms for a right answer and for a reply that is too long.
 
-A reply whose grading ran out of time, crashed or raised counts as wrong: what a model can write to stop its grader must
-not be better than a wrong answer. Where the fault is not the reply's (the sampler could not finish it, the question has
-no usable gold answer, the score is no number) there is no reward (NaN), and the reply is left out of the loss and of
-its group's mean. Either way the error is named and counted.
+If grading a reply takes too long, crashes or raises, the reply counts as wrong: nothing that a model can write to stop
+its grader may be better than a wrong answer. If the reply is not at fault, there is no reward (NaN): the sampler could
+not finish it, the question has no usable gold answer, or the score is not a number. Such a reply is left out of the
+loss and of its group's mean. In both cases the error is named and counted.
 """
 
 import math
@@ -24,46 +24,46 @@ from jaxreason.tasks.verify import Verdict, VerifierPool
 
 NOT_GRADED = float("nan")
 NOT_FINITE = "not finite:"
-NOT_ITS_FAULT = ("sampler", "UserError", NOT_FINITE)  # how such errors begin
-SLOW_LIMITS = 4  # time limits' worth of slow replies that a worker takes in a round
+# Beginnings of errors that are not the reply's fault.
+NOT_ITS_FAULT = ("sampler", "UserError", NOT_FINITE)
+SLOW_LIMITS = 4  # Slow replies that a worker grades in a round, as a multiple of the time limit.
 
 
 @dataclass(frozen=True)
 class RewardConfig:
-    """Fields of a recipe's `rewards` section."""
+    """The `rewards` section of a recipe."""
 
     num_workers: Annotated[int, at_least(1), FREE] = 2
     """Verifier processes."""
     timeout_s: Annotated[float, above(0), FREE] = (
-        20.0  # of the machine: a verdict is the same whenever it comes
+        20.0  # It depends on the machine; a verdict is the same whenever it arrives.
     )
     """Seconds that grading one reply may take."""
     overlong_buffer: Annotated[int, at_least(0), LEARNED] = 0
-    """Tokens before the limit in which the punishment grows; 0 = off."""
+    """The number of tokens before the limit over which the penalty grows; 0 = off."""
     overlong_penalty: Annotated[float, at_least(0), LEARNED] = 0.0
-    """The punishment of a reply that fills the limit."""
+    """The penalty of a reply that reaches the limit."""
     right: Annotated[float, LEARNED] = 1.0
-    """The reward of a right reply; one that is partly right earns its share of the way from `wrong`."""
+    """The reward of a right reply. A partly right one gets the same part of the way from `wrong` to `right`."""
     wrong: Annotated[float, LEARNED] = 0.0
-    """The reward of a wrong reply. DAPO's scripts give +1 and -1, beside which a penalty of 1 weighs half as much
-    as beside 1 and 0.
+    """The reward of a wrong reply. DAPO's scripts use +1 and -1; a penalty of 1 weighs half as
+    much there as with 1 and 0.
     """
     max_ungraded: Annotated[float, within(0, 1), LEARNED] = 0.5
-    """Share of a step's replies that may be without a reward, before the run is stopped."""
+    """The largest share of a step's replies that may have no reward; above it the run stops."""
 
 
 @dataclass(frozen=True)
 class Reward:
-    """The reward of a reply and its parts.
+    """The reward of a reply and its terms.
 
     Attributes:
-      total: sum of `terms`; NaN when the reply was not graded.
-      terms: what the total is made of, by name (`answer`, and `overlong` if it is on); empty when
-        the reply was not graded.
-      scores: everything the task measured.
+      total: sum of `terms`; NaN if the reply was not graded.
+      terms: terms of the total by name (`answer`, and `overlong` if it is on); empty if the reply was not graded.
+      scores: everything that the task measured.
       extracted: the answer that was found in the reply.
       error: why grading failed, or None.
-      correct: the task's own score, 0 (wrong) to 1 (right), of which `answer` is made; NaN when not graded.
+      correct: the task's own score, 0 (wrong) to 1 (right), from which `answer` is made; NaN if not graded.
     """
 
     total: float
@@ -75,7 +75,7 @@ class Reward:
 
     @property
     def graded(self) -> bool:
-        """Whether there is a reward; a reply that counts as wrong for its error has one."""
+        """Whether there is a reward. A reply that counts as wrong because of its error has one."""
         return bool(self.terms)
 
 
@@ -91,14 +91,15 @@ def overlong_punishment(num_tokens: int, max_tokens: int, buffer: int, penalty: 
 
 
 class PendingRewards:
-    """Replies that are being graded. Every process makes one, and asks for the rewards at the same place.
+    """Replies that are being graded. Every process makes one, and all call `rewards` at the same place.
 
-    Process 0 grades and tells the others, so that a grader that is slow on one machine cannot make them disagree.
+    Process 0 grades and tells the others, so a grader that is slow on one machine cannot make them disagree.
 
     Args:
-      pool: of graders; process 0 alone uses it.
+      pool: the graders; only process 0 uses them.
       items: (question, text, reply), the same on all processes.
-      beside: grading begins at once, in a thread, while the caller does something else; else when it is asked for.
+      beside: whether grading begins at once, in a thread, while the caller does other work. Otherwise it begins when
+        the rewards are asked for.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class PendingRewards:
         items: Sequence[tuple[Example, str, Completion]],
         beside: bool = False,
     ):
-        self._items, self.seconds = items, 0.0  # seconds that the graders took
+        self._items, self.seconds = items, 0.0  # Seconds that the graders took.
         self._verdicts: Callable[[], list[Verdict]] = lambda: self._grade(pool)
         if beside and jax.process_index() == 0:
             with_thread = ThreadPoolExecutor(1, "grading")
@@ -122,7 +123,7 @@ class PendingRewards:
             self.seconds = time.perf_counter() - began
 
     def rewards(self, config: RewardConfig, max_tokens: int) -> list[Reward]:
-        """Waits for all of them; in the order of the items, the same on all processes."""
+        """Waits for all rewards; they are in the order of the items and the same on all processes."""
         rows = on_process_zero(lambda: [asdict(verdict) for verdict in self._verdicts()])
         return [
             _reward(example, completion, Verdict(**row), config, max_tokens)
@@ -153,7 +154,7 @@ def _reward(
 
 
 def _grade(pool: VerifierPool, items: Sequence[tuple[Example, str, Completion]]) -> list[Verdict]:
-    """Verdicts in the order of the items; a reply that the sampler could not finish is an error."""
+    """Returns verdicts in the order of the items; a reply that the sampler could not finish is an error."""
     budget_s = SLOW_LIMITS * pool.timeout_s
     verdicts: dict[int, Verdict] = {}
     by_task: dict[str, list[int]] = {}

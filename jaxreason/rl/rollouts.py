@@ -1,7 +1,7 @@
-"""Replies as arrays and as files: tokens exactly as sampled, packed into rows of one length.
+"""Replies as arrays and as files: the tokens exactly as sampled, packed into rows of one length.
 
-Several sequences (a prompt and one reply) share a row, told apart by `segment_ids`, so little is
-computed on padding. All updates of a run have one shape, whose empty micro-batches cost nothing.
+Several sequences (each a prompt and one reply) share a row and are told apart by `segment_ids`, so little is computed
+on padding. All updates of a run have one shape; micro-batches that stay empty cost nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,23 +17,23 @@ from jaxreason.rl.rewards import Reward
 from jaxreason.sampling.sampling_params import Completion
 
 # P prompts (groups), G samples per prompt, R rows, T tokens per row.
-GIVEN = "given"  # a reply's finish_reason that no sampler gives
+GIVEN = "given"  # The finish_reason of a reply that was given; no sampler returns it.
 
 
 class Rollouts(NamedTuple):
     """A batch for the update: a TokenBatch and what the policy loss needs.
 
     Attributes:
-      tokens: prompts and replies, as they went through the sampler.
-      positions: restart at 0 with each sequence.
+      tokens: prompts and replies, exactly as the sampler processed them.
+      positions: start at 0 in each sequence.
       segment_ids: 1, 2, ... within a row; 0 = padding.
       loss_mask: 1 at the tokens of replies.
-      advantages: the weight of its reply at each of the reply's tokens; 0 elsewhere.
+      advantages: at each token of a reply, the reply's weight; 0 elsewhere.
       sampler_logprobs: as the sampler reported them; 0 elsewhere.
       sampled: 1 at the tokens of replies that were sampled, not given.
-      old_logprobs: by the trainer with the parameters that sampled; None = as the update finds.
-      ref_logprobs: by the reference model; None when there is none.
-      micro_batch: into which one the training step deals each row.
+      old_logprobs: the trainer's, from the parameters before any update; None if the update computes them itself.
+      ref_logprobs: by the reference model; None if there is none.
+      micro_batch: the micro-batch of the training step that each row belongs to.
     """
 
     tokens: Int[Array, "R T"]
@@ -50,7 +50,7 @@ class Rollouts(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """One reply, its text, and what it earned."""
+    """One reply, its text, and its reward."""
 
     completion: Completion
     text: str
@@ -58,16 +58,16 @@ class Sample:
 
     @property
     def given(self) -> bool:
-        """Whether the reply was taken from the question's row, not sampled."""
+        """Whether the reply was taken from the question's row and not sampled."""
         return self.completion.finish_reason == GIVEN
 
 
 @dataclass(frozen=True)
 class RolloutGroup:
-    """The replies to one prompt, G at most; `batch` counts the step's generation batches.
+    """The replies to one prompt, at most G; `batch` counts the step's generation batches.
 
-    `staleness`: steps that were made between the policy that sampled them and the one that the step begins with; None
-    where the recipe allows none.
+    `staleness`: the number of steps between the policy that sampled them and the one that the step begins with; None if
+    the recipe does not allow any.
     """
 
     batch: int
@@ -78,12 +78,12 @@ class RolloutGroup:
 
 
 def group_rewards(groups: Sequence[RolloutGroup]) -> Float[np.ndarray, "P G"]:
-    """Total rewards, NaN where a reply was not graded or a group has fewer replies than others."""
+    """Returns total rewards; NaN if a reply was not graded or a group has fewer replies than others."""
     return _of_samples(groups, lambda sample: sample.reward.total)
 
 
 def group_scores(groups: Sequence[RolloutGroup]) -> Float[np.ndarray, "P G"]:
-    """How right the replies are, 0 to 1; NaN as in `group_rewards`."""
+    """Returns how right the replies are, 0 to 1; NaN as in `group_rewards`."""
     return _of_samples(groups, lambda sample: sample.reward.correct)
 
 
@@ -96,7 +96,7 @@ def _of_samples(groups: Sequence[RolloutGroup], read: Callable[[Sample], float])
 
 
 class ReplySpan(NamedTuple):
-    """The place of a reply: its group and number there, its row, its first token and the one after its last."""
+    """The place of a reply: its group, its number there, its row, its first token and the one after its last."""
 
     group: int
     sample: int
@@ -106,13 +106,13 @@ class ReplySpan(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """A mini-batch as numpy arrays, and where each of its replies lies."""
+    """A mini-batch as numpy arrays, and the place of each of its replies."""
 
     rollouts: Rollouts
     places: tuple[ReplySpan, ...]
 
     def weighed(self, weights: Float[np.ndarray, "P G"]) -> Rollouts:
-        """The same with other weights, of all groups that were packed."""
+        """Returns the batch with other weights; they are those of all groups that were packed."""
         advantages = np.zeros_like(self.rollouts.advantages)
         for place in self.places:
             where = slice(place.start, place.stop)
@@ -120,7 +120,7 @@ class Packed(NamedTuple):
         return self.rollouts._replace(advantages=advantages)
 
     def sums(self, values: Float[np.ndarray, "R T"]) -> dict[tuple[int, int], float]:
-        """The sum of the values at each reply's tokens, by group and number."""
+        """Returns the sum of the values over each reply's tokens, by group and number."""
         return {
             (p.group, p.sample): float(values[p.row, p.start : p.stop].sum(dtype=np.float64))
             for p in self.places
@@ -133,12 +133,12 @@ def pack(
     num_batches: int,
     layout: Layout,
 ) -> list[Packed]:
-    """Mini-batches of one shape; groups stay whole and in order.
+    """Packs groups into mini-batches of one shape; groups stay whole and in order.
 
     Args:
-      groups: what is trained on, shared out evenly.
+      groups: the groups that are trained on; they are divided evenly.
       weights: of their replies. Replies that were not graded, or whose weight is NaN, are left out of the arrays.
-      num_batches: how many mini-batches.
+      num_batches: number of mini-batches.
       layout: their shape.
     """
     shares = np.array_split(np.arange(len(groups)), num_batches)
@@ -146,7 +146,7 @@ def pack(
 
 
 def is_trained(sample: Sample, weight: float) -> bool:
-    """Whether a reply of a group that is trained on is in the arrays: it is graded, and not left out."""
+    """Whether a reply of a group that is trained on is in the arrays: it is graded and not left out."""
     return sample.reward.graded and not bool(np.isnan(weight))
 
 
@@ -155,7 +155,7 @@ class _Sequence(NamedTuple):
     sample: int
     num_prompt: int
     tokens: tuple[int, ...]
-    logprobs: tuple[float, ...]  # () of a reply that is given
+    logprobs: tuple[float, ...]  # () for a given reply.
     weight: float
 
 
@@ -180,12 +180,12 @@ def _fill(batch: list[_Sequence], layout: Layout) -> Packed:
     whole = {name: np.zeros(shape, np.int32) for name in ("tokens", "positions", "segment_ids")}
     real = ("loss_mask", "advantages", "sampler_logprobs", "sampled")
     arrays = whole | {name: np.zeros(shape, np.float32) for name in real}
-    # First fit with the longest first takes at most 11/9 of the rows of the best packing, and one more.
+    # First fit with the longest sequence first uses at most 11/9 of the rows of the best packing, plus one.
     longest_first = sorted(batch, key=lambda sequence: -len(sequence.tokens))
     lengths = [len(sequence.tokens) for sequence in longest_first]
     places = []
     for number, members in enumerate(first_fit(lengths, layout.row_length)):
-        # One micro-batch is filled after the other: those that stay empty are skipped on the devices.
+        # The micro-batches are filled one after another; those that stay empty are skipped on the devices.
         row, start = layout.place_of(number), 0
         for segment, index in enumerate(members, start=1):
             sequence, stop = longest_first[index], start + lengths[index]
@@ -193,10 +193,10 @@ def _fill(batch: list[_Sequence], layout: Layout) -> Packed:
             arrays["positions"][row, start:stop] = np.arange(lengths[index])
             arrays["segment_ids"][row, start:stop] = segment
             reply = slice(start + sequence.num_prompt, stop)
-            # Prompt tokens are in the row as context alone: no loss, no advantage.
+            # Prompt tokens in a row are only context: they have no loss and no advantage.
             arrays["loss_mask"][row, reply] = 1.0
             arrays["advantages"][row, reply] = sequence.weight
-            # A given reply was not sampled, so there is no probability of the sampler to correct for.
+            # A given reply was not sampled, so there is no sampler probability to correct for.
             if sequence.logprobs:
                 arrays["sampler_logprobs"][row, reply] = sequence.logprobs
                 arrays["sampled"][row, reply] = 1.0
@@ -210,7 +210,7 @@ def _fill(batch: list[_Sequence], layout: Layout) -> Packed:
 def rollout_lines(
     groups: Sequence[RolloutGroup], weights: Float[np.ndarray, "P G"], trained: Sequence[bool]
 ) -> list[dict[str, Any]]:
-    """The rows of `rollouts/<step>.jsonl`, one for every reply of the step (see docs/rl.md)."""
+    """Returns the rows of `rollouts/<step>.jsonl`, one for every reply of the step (see docs/rl.md)."""
     return [
         {
             "id": group.example.id,
@@ -232,5 +232,6 @@ def rollout_lines(
         }
         | ({} if group.staleness is None or sample.given else {"staleness": group.staleness})
         for group, row, used in zip(groups, weights, trained, strict=True)
-        for sample, weight in zip(group.samples, row, strict=False)  # a group may lack replies
+        # A group may have fewer replies.
+        for sample, weight in zip(group.samples, row, strict=False)
     ]

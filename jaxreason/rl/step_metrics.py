@@ -1,4 +1,4 @@
-"""The metrics of a step of RL: of its replies and groups, of its updates, and of where its time went."""
+"""The metrics of an RL step: those of its replies and groups, of its updates, and of how its time was spent."""
 
 import contextlib
 import time
@@ -23,7 +23,7 @@ from jaxreason.training.train_step import NOT_FINITE
 def describe_step(collected: Collected) -> dict[str, float]:
     """Describes a step's replies: the metrics that need no model.
 
-    Means over graded replies where they are about rewards; over all replies otherwise.
+    Metrics of rewards are means over graded replies; the others are means over all replies.
     """
     samples = [sample for group in collected.groups for sample in group.samples]
     graded = [sample.reward for sample in samples if sample.reward.graded]
@@ -51,7 +51,7 @@ def describe_step(collected: Collected) -> dict[str, float]:
 
 
 def _staleness(collected: Collected) -> dict[str, float]:
-    """Mean over the sampled tokens of the groups that are trained on; nothing where the recipe allows none."""
+    """Returns the mean over the sampled tokens of the trained groups; empty if the recipe allows no staleness."""
     groups = collected.trained_groups
     tokens = [sum(len(s.completion.tokens) for s in g.samples if not s.given) for g in groups]
     if not sum(tokens) or groups[0].staleness is None:
@@ -63,7 +63,7 @@ def _staleness(collected: Collected) -> dict[str, float]:
 
 
 def measure_groups(groups: Sequence[RolloutGroup]) -> dict[str, float]:
-    """`group_measures` of the replies that were sampled; what rows gave says nothing of the policy."""
+    """Returns `group_measures` of the sampled replies only: given replies say nothing about the policy."""
     sampled = [[sample for sample in group.samples if not sample.given] for group in groups]
     shape = len(groups), max(map(len, sampled))
     right, lengths = np.full(shape, np.nan), np.zeros(shape, int)
@@ -82,12 +82,12 @@ def group_measures(
     lengths: Int[np.ndarray, "P G"],
     truncated: Bool[np.ndarray, "P G"],
 ) -> dict[str, float]:
-    """Metrics of the groups of a step; those that have nothing to be a mean of are left out.
+    """Returns metrics of the groups of a step; a mean over nothing is left out.
 
     Args:
-      right: 1 where a reply is right, 0 where it is wrong, NaN where it was not graded.
+      right: 1 for a right reply, 0 for a wrong one, NaN for one that was not graded.
       lengths: tokens of each reply.
-      truncated: whether it ran into the limit.
+      truncated: whether it reached the limit.
     """
     return {
         "response_tokens_max": float(lengths.max()),
@@ -98,7 +98,7 @@ def group_measures(
 
 
 def _groups(right: np.ndarray) -> dict[str, float]:
-    """pass@k for k = 1, 2, 4, ... and G, over the groups with k graded replies; and shares of groups."""
+    """Returns pass@k for k = 1, 2, 4, ... and G, over groups with at least k graded replies, and shares of groups."""
     graded = np.isfinite(right).sum(axis=1)
     correct = np.nansum(right, axis=1).astype(int)
     size, found = right.shape[1], {}
@@ -128,7 +128,7 @@ GAP_MEANS = ("sampled", "sampler_gap", "sampler_weight", "sampler_weight_squared
 
 
 def combine(measured: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
-    """The measurements of a step from those of its updates, as means over all their tokens."""
+    """Combines the measurements of a step's updates: means over all their tokens."""
     if not measured:
         return {"updates": 0.0, "tokens": 0.0}
     tokens = np.array([found["tokens"] for found in measured], float)
@@ -147,12 +147,12 @@ def combine(measured: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
 def sampler_mismatch(
     measured: Sequence[dict[str, np.ndarray]], gap: dict[str, float]
 ) -> dict[str, float]:
-    """How far the sampler's log-probs are from the trainer's, over the tokens that were sampled."""
+    """Measures how much the sampler's log-probs differ from the trainer's, over the sampled tokens."""
     counts = sum(found["sampler_gap_counts"] * found["tokens"] for found in measured)
     weight, squared, share = (
         gap[name] for name in ("sampler_weight", "sampler_weight_squared", "sampled")
     )
-    # The training step has divided the largest and the counts by the tokens, as if they were sums over them.
+    # The training step divided maximum and counts by the tokens, as if they were sums over tokens. Undo that.
     return {
         "sampler_gap": float(gap["sampler_gap"] / share),
         "max_sampler_gap": float(max(x["max_sampler_gap"].max() * x["tokens"] for x in measured)),
@@ -162,12 +162,13 @@ def sampler_mismatch(
 
 
 class Phases:
-    """Adds up the seconds of the named phases of a step; made when the step begins.
+    """Adds up the seconds of the named phases of a step; it is made when the step begins.
 
-    What a phase has the devices do must be waited for within it, or it counts for the phase that waits.
+    Work that a phase starts on the devices must be waited for within the phase. Otherwise it counts
+    for a later one that waits.
 
     Args:
-      names: all phases, so that a step in which one did not happen says 0.
+      names: all phases, so that a phase that did not occur in a step is reported as 0.
     """
 
     def __init__(self, *names: str):
@@ -175,7 +176,7 @@ class Phases:
 
     @contextlib.contextmanager
     def during(self, name: str) -> Iterator[None]:
-        """Counts the time until it is left for a phase."""
+        """Counts the time inside the `with` block for a phase."""
         began = time.perf_counter()
         try:
             yield
@@ -183,14 +184,16 @@ class Phases:
             self.add(name, time.perf_counter() - began)
 
     def add(self, name: str, seconds: float) -> None:
-        """Counts seconds that were measured elsewhere."""
+        """Adds seconds that were measured elsewhere."""
         self._seconds[name] += seconds
 
     def __getitem__(self, name: str) -> float:
         return self._seconds[name]
 
     def measures(self) -> dict[str, float]:
-        """`step_seconds`, and of each phase and of `other`, the rest of it, its `_seconds` and `_share_of_seconds`."""
+        """Returns `step_seconds`, and for each phase, and for the rest `other`, its
+        `_seconds` and `_share_of_seconds`.
+        """
         whole = time.perf_counter() - self._began
         named = self._seconds | {"other": max(whole - sum(self._seconds.values()), 0.0)}
         total = sum(named.values())
@@ -205,12 +208,12 @@ PHASES = (
 
 
 class Speed:
-    """Measures the steps of a run.
+    """Measures the speed of a run's steps.
 
     Args:
       model: the policy.
       params: its parameters, or their shapes.
-      mesh: where it trains.
+      mesh: the devices that train.
       epochs: passes over a step's replies.
     """
 
@@ -220,7 +223,9 @@ class Speed:
         self._peak = peak_flops(mesh)
 
     def measures(self, collected: Collected, phases: Phases, moved: WeightSync) -> dict[str, float]:
-        """Seconds and shares of the phases, tokens a second, MFU where the peak is known, and weights moved."""
+        """Returns seconds and shares of the phases, tokens per second, MFU if the peak is
+        known, and the weights moved.
+        """
         for name, seconds in collected.seconds.items():
             phases.add(name, seconds)
         phases.add("weights", moved.weights_seconds)
@@ -236,7 +241,7 @@ class Speed:
         return found | self._update(collected, phases["update"]) | moved._asdict()
 
     def _update(self, collected: Collected, seconds: float) -> dict[str, float]:
-        """Metrics over the tokens of the update, prompts included and padding not."""
+        """Returns metrics over the tokens of the update, including prompts but not padding."""
         lengths = trained_lengths(collected)
         if not lengths:
             return {}
@@ -247,7 +252,7 @@ class Speed:
 
 
 def trained_lengths(collected: Collected) -> list[int]:
-    """Tokens of each sequence that the step trains on, its prompt included."""
+    """Returns the tokens of each sequence that the step trains on, including its prompt."""
     return [
         len(group.prompt) + len(sample.completion.tokens)
         for group, row, used in zip(

@@ -1,7 +1,7 @@
-"""The programs of an RL update: the loss for the training step, the trainer's log-probs, and what they are called with.
+"""The programs of an RL update: the loss for the training step, the trainer's log-probs, and their arguments.
 
-A batch has one shape, large enough for the longest replies. All programs pass over the micro-batches that hold nothing,
-so a batch costs what it holds, and nothing is compiled twice.
+A batch has one shape, large enough for the longest replies. All programs skip micro-batches that hold nothing, so a
+batch costs only what it holds, and nothing is compiled twice.
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ from jaxreason.training.train_step import (
     zeros_like,
 )
 
-# Upper ends of the intervals in which differences of log-probs are counted, in nats.
+# Upper ends, in nats, of the intervals in which differences of log-probs are counted.
 GAP_EDGES = np.append(np.geomspace(1e-8, 1e2, 286), np.inf).astype(np.float32)
 
 
@@ -68,16 +68,16 @@ def make_policy_loss(
     temperature: float,
     reference: Model | None = None,
 ) -> LossFn:
-    """The loss on Rollouts: sums over the reply tokens of the rows given.
+    """Makes the loss on Rollouts: sums over the reply tokens of the given rows.
 
     Args:
       model: static description.
       config: the algorithm.
-      num_micro_batches: of a batch; the rows given are one of them.
-      chunk: positions whose logits exist at a time.
-      temperature: of the sampling; log-probs are those of the distribution that was sampled from.
-      reference: static description of the reference, whose parameters follow the batch; None where the loss does not
-        run it, because there is none or its log-probs are in the batch.
+      num_micro_batches: number in a batch; the given rows are one of them.
+      chunk: number of positions whose logits are in memory at the same time.
+      temperature: temperature of the sampling; log-probs are those of the distribution that was sampled from.
+      reference: static description of the reference, whose parameters follow the batch; None if the loss does not run
+        it, because there is none or its log-probs are in the batch.
     """
     policy_loss = POLICY_LOSSES[config.name]
 
@@ -86,8 +86,8 @@ def make_policy_loss(
         own = _states(model, params, batch)
         found = logprobs(*own, batch.tokens, **how)
         old = batch.old_logprobs
-        # On-policy with one update a batch, the policy of this very pass is the old one: the ratio is 1, its gradient
-        # is not 0, and a pass over the batch is saved.
+        # On-policy with one update per batch, the policy in this pass is the old one. The ratio is 1 but its gradient
+        # is not 0, and a separate pass over the batch is saved.
         old = jax.lax.stop_gradient(found.logprobs) if old is None else old
         exact = None
         if reference is not None:
@@ -103,7 +103,7 @@ def make_policy_loss(
             advantages,
             batch.loss_mask,
             config,
-            # A given reply has no sampler: with the old log-probs in that place its importance weight is 1.
+            # A given reply has no sampler. With the old log-probs in its place, its importance weight is 1.
             sampler_logprobs=jnp.where(batch.sampled > 0, batch.sampler_logprobs, old),
             ref_logprobs=batch.ref_logprobs,
             entropy=found.entropy,
@@ -126,13 +126,12 @@ def make_policy_loss(
 def sampler_gap(
     trainer_logprobs: Float[Array, "R T"], batch: Rollouts, num_micro_batches: int
 ) -> dict[str, Array]:
-    """How the trainer's log-probs of the sampled tokens differ from the sampler's.
+    """Measures how the trainer's log-probs of the sampled tokens differ from the sampler's.
 
     Returns:
       Sums over the tokens that were sampled: their number, |Δ|, the weights w = p_trainer / p_sampler and w²: that
-      (Σw)² / (n Σw²) is the effective share of the n tokens. How many |Δ| lie between GAP_EDGES. And
-      the largest, which has a place of its own for each micro-batch, since the training step adds up
-      what it is given.
+      (Σw)² / (n Σw²) is the effective share of the n tokens. How many |Δ| lie between GAP_EDGES. And the largest, which
+      has a place of its own for each micro-batch, since the training step adds up what it is given.
     """
     delta = (trainer_logprobs - batch.sampler_logprobs) * batch.sampled
     weights = jnp.exp(jnp.clip(delta, -MAX_LOG_RATIO, MAX_LOG_RATIO)) * batch.sampled
@@ -148,7 +147,9 @@ def sampler_gap(
 
 
 def gap_quantile(counts: Float[np.ndarray, " G"], share: float) -> float:
-    """The |Δ| that `share` of the tokens do not exceed, up to the next of GAP_EDGES (9 % more at most)."""
+    """Returns the |Δ| that `share` of the tokens do not exceed, rounded up to the next of
+    GAP_EDGES (at most 9 % more).
+    """
     reached = np.cumsum(counts) >= share * counts.sum() * (1 - 1e-6)
     return float(GAP_EDGES[np.argmax(reached)])
 
@@ -161,7 +162,7 @@ def _counts(values: Float[Array, "R T"], mask: Float[Array, "R T"]) -> Float[Arr
 def make_logprob_pass(
     model: Model, num_micro_batches: int, *, chunk: int, temperature: float
 ) -> Callable[[Any, Rollouts], Float[Array, "R T"]]:
-    """The jitted `(params, batch) -> log-probs`, in the training step's micro-batches."""
+    """Makes the jitted `(params, batch) -> log-probs`, in the training step's micro-batches."""
 
     def micro(params, rows: Rollouts):
         states = _states(model, params, rows)
@@ -181,21 +182,22 @@ def make_logprob_pass(
 
 
 def needs_old(config: RLConfig) -> bool:
-    """Whether the log-probs before the first update are computed: later ones must not find their own instead.
+    """Whether log-probs are computed before the first update, so that later updates do not use
+    their own as the old ones.
 
-    The recipe says it, not the groups that a step has: batches without them would be another program to compile.
+    This depends on the recipe only and not on a step's groups: batches without them would need another program.
     """
     several = config.updates_per_step > 1
     return several or config.kl_as_reward or config.old_logprobs == "always"
 
 
 def needs_reference(config: RLConfig) -> bool:
-    """Whether the reference's log-probs of the replies are: its whole distributions are made in the update itself."""
+    """Whether the reference's log-probs of the replies are computed beforehand; `full` computes all in the update."""
     return config.has_kl and not config.exact_kl
 
 
 class UpdatePrograms(NamedTuple):
-    """The programs that are compiled once for a run, and their shape."""
+    """The programs that are compiled once for a run, and the shape of their batches."""
 
     layout: Layout
     train_step: Callable[..., tuple[TrainState, dict[str, jax.Array]]]  # (state, batch, *frozen)
@@ -211,7 +213,7 @@ def make_update_programs(
     longest_prompt: int,
     reference: Model | None = None,
 ) -> UpdatePrograms:
-    """The functions of an update, for batches that hold the longest replies there can be.
+    """Makes the functions of an update, for batches that hold the longest possible replies.
 
     `state` may be abstract: only its shardings are read. `reference` describes the model of the KL term.
     """
@@ -232,7 +234,7 @@ def make_update_programs(
     return UpdatePrograms(layout, train_step, own, other if needs_reference(config) else None)
 
 
-LOGPROBS = ("old_logprobs", "ref_logprobs")  # made on the devices
+LOGPROBS = ("old_logprobs", "ref_logprobs")  # Computed on the devices.
 
 
 def compile_rl(
@@ -244,15 +246,15 @@ def compile_rl(
     tokenizer: Tokenizer,
     reference: Model | None,
 ) -> Compiling:
-    """Compiles what the first step needs, while the weights are read, say.
+    """Compiles what the first step needs, for example while the weights are read.
 
     Args:
-      config: of the run.
-      programs: of `make_update_programs`.
+      config: the recipe's section.
+      programs: from `make_update_programs`.
       model: the policy.
-      state: abstract.
-      mesh: of the run.
-      tokenizer: whose stop tokens end a reply.
+      state: the abstract training state.
+      mesh: mesh of the run.
+      tokenizer: its stop tokens end a reply.
       reference: the model of the KL term.
     """
     calls = update_calls(config, programs, state, mesh, reference)
@@ -263,7 +265,7 @@ def compile_rl(
 
 
 def abstract_rollouts(config: RLConfig, mesh: Mesh, layout: Layout) -> Rollouts:
-    """A batch as the training step has it."""
+    """Returns an abstract batch as the training step takes it."""
     shape = (layout.num_rows, layout.row_length)
     arrays: dict[str, Any] = row_arrays(mesh, shape, Rollouts._fields)
     arrays["micro_batch"] = abstract_rows(mesh, shape[:1], jnp.int32)
@@ -279,7 +281,7 @@ def update_calls(
     mesh: Mesh,
     reference: Model | None,
 ) -> dict[str, ProgramCall]:
-    """The programs of an update by name, the largest first; arguments as of `compile_rl`."""
+    """Returns the programs of an update by name, the largest first; the arguments are those of `compile_rl`."""
     batch = abstract_rollouts(config, mesh, programs.layout)
     bare = batch._replace(old_logprobs=None, ref_logprobs=None)
     other = None if reference is None else _params(reference, mesh)

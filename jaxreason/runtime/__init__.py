@@ -1,1 +1,1 @@
-"""The processes of a job: how they join, how they end together, and how a signal stops them."""
+"""The processes of a job: how they find each other, how they end together, and how a signal stops them."""

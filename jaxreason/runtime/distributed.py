@@ -1,4 +1,7 @@
-"""Joining the processes of a job, as far as the environment says that there are several, and what one does for all."""
+"""Joins the processes of a job and runs work on process 0 for all of them.
+
+How many processes there are is read from the environment.
+"""
 
 import json
 import logging
@@ -16,10 +19,11 @@ from jaxreason.results.redaction import hide
 from jaxreason.runtime.ending import watch
 from jaxreason.runtime.tpu_hosts import tpu_hosts
 
-# Seconds after which a process that sends no more signs of life (SIGKILL, a machine that is gone) is given up.
+# A process that sends no heartbeat for so many seconds is given up: it was killed, or its machine is gone.
 HEARTBEAT_S = 60
 JAX_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-# Launcher -> the variables with its number of processes and this one's index, and all that JAX needs to find process 0.
+# Launcher -> (the variables for the number of processes and this one's index, the others that JAX
+# needs to find process 0).
 LAUNCHERS = {
     "srun": (
         ("SLURM_NTASKS", "SLURM_PROCID"),
@@ -34,13 +38,13 @@ SLICES = ("MEGASCALE_COORDINATOR_ADDRESS", "MEGASCALE_NUM_SLICES", "MEGASCALE_SL
 
 
 def job(environment: dict[str, str]) -> dict[str, Any] | None:
-    """The arguments of `jax.distributed.initialize` for the job that the environment describes; None: one process.
+    """Returns the arguments of `jax.distributed.initialize` for the job that the environment describes.
 
-    Known: JAX_COORDINATOR_ADDRESS with JAX_NUM_PROCESSES and JAX_PROCESS_ID, SLURM, Open MPI, TPU slices on GKE. What
-    a launcher says of itself is left to JAX to read.
+    Returns None for a single process. Known are JAX_COORDINATOR_ADDRESS with JAX_NUM_PROCESSES and JAX_PROCESS_ID,
+    SLURM, Open MPI, and TPU slices on GKE. JAX itself reads the variables of a launcher.
 
     Raises:
-      UserError: a variable is missing or no number; says which.
+      UserError: a variable is missing or is not a number; the message names it.
     """
     environment = {name: value for name, value in environment.items() if value}
     if "JAX_COORDINATOR_ADDRESS" in environment or _count(environment, "JAX_NUM_PROCESSES") > 1:
@@ -62,9 +66,9 @@ def job(environment: dict[str, str]) -> dict[str, Any] | None:
 
 
 def _devices(environment: dict[str, str]) -> dict[str, Any]:
-    """All visible GPUs, for a task of srun that is alone on its node or has GPUs of its own.
+    """Gives a task of srun all visible GPUs if it is alone on its node or has GPUs of its own.
 
-    JAX would give it one: the GPU with the task's number among those of the node.
+    Without this, JAX would give it one GPU only: the one whose number among the node's GPUs is the task's number.
     """
     visible = [name for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     nodes = environment.get("SLURM_STEP_NUM_NODES")
@@ -75,7 +79,7 @@ def _devices(environment: dict[str, str]) -> dict[str, Any]:
 
 
 def _by_address(environment: dict[str, str]) -> dict[str, Any] | None:
-    """Joins with a given address; number and index come from JAX's variables, or else from a launcher's."""
+    """Returns the arguments for a given address; number and index are JAX's variables, or else a launcher's."""
     pairs = [JAX_VARIABLES[1:], *(names for names, _ in LAUNCHERS.values())]
     number, index = next((p for p in pairs if set(p) <= set(environment)), JAX_VARIABLES[1:])
     if number == JAX_VARIABLES[1] and _known_to_jax(environment):
@@ -95,7 +99,7 @@ def _by_address(environment: dict[str, str]) -> dict[str, Any] | None:
 
 
 def _known_to_jax(environment: dict[str, str]) -> bool:
-    """Whether JAX finds number and index by itself, if they are not given: on a TPU slice, in a job of Kubernetes."""
+    """Whether JAX finds number and index by itself if they are not given: on a TPU slice, or in a Kubernetes job."""
     given = "JAX_NUM_PROCESSES" in environment or "JAX_PROCESS_ID" in environment
     return not given and bool(
         {"TPU_WORKER_HOSTNAMES", "KUBERNETES_SERVICE_HOST"} & set(environment)
@@ -129,19 +133,20 @@ def _range(environment: dict[str, str], number: str, index: str) -> None:
 
 
 def initialize_processes(heartbeat_s: int = HEARTBEAT_S) -> None:
-    """Joins the processes of the job, if the environment or a Cloud TPU's metadata say that there are several.
+    """Joins the processes of the job if the environment or a Cloud TPU's metadata says that there are several.
 
     From then on the processes end together; see `ending`.
 
     Raises:
-      UserError: the environment does not say all that is needed.
+      UserError: the environment lacks something that is needed.
     """
     arguments = job(dict(os.environ))
     if arguments is None and tpu_hosts(os.environ) > 1:
         arguments = {}
     if arguments is None or jax.distributed.is_initialized():
         return
-    # It would take SIGTERM for itself; a loop that can save catches it, and it ends the program everywhere else.
+    # JAX's preemption service would handle SIGTERM itself. Here a loop that can save its state handles SIGTERM, and
+    # anywhere else SIGTERM ends the program.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=heartbeat_s)
@@ -152,14 +157,14 @@ def initialize_processes(heartbeat_s: int = HEARTBEAT_S) -> None:
 
 
 def on_process_zero(work: Callable[[], Any]) -> Any:
-    """Runs `work` on process 0 alone and returns its result on every process.
+    """Runs `work` on process 0 only and returns its result on every process.
 
-    For files that one process writes and all read, and for decisions that all must take alike. Every process must
-    call it. The value must be one that JSON can hold.
+    Use it for files that one process writes and all read, and for decisions that must be the same on all processes.
+    Every process must call it. The result must be a JSON value.
 
     Raises:
-      what `work` raises; on the other processes UserError for one, OSError with the same number and paths for an
-        error of the system, RuntimeError for any other.
+      Exception: whatever `work` raises, on process 0. The other processes raise UserError for a UserError, OSError with
+        the same number and paths for an operating-system error, and RuntimeError for anything else.
     """
     if jax.process_count() == 1:
         return work()
@@ -178,7 +183,7 @@ def on_process_zero(work: Callable[[], Any]) -> Any:
 
 
 def _told(error: Exception) -> dict[str, Any]:
-    """The text of an error for the other processes, so that a user can mend it there too if that is possible."""
+    """Describes an error for the other processes, so that they can raise one that a user can fix as well."""
     if isinstance(error, UserError):
         return {"user": str(error)}
     if isinstance(error, OSError) and error.errno is not None:
@@ -196,10 +201,11 @@ def _as_raised(told: dict[str, Any]) -> Exception:
 
 
 def _broadcast(value: Any) -> Any:
-    """Process 0's JSON value on every process."""
+    """Returns process 0's JSON value on every process."""
     data = np.frombuffer(json.dumps(value).encode(), np.uint8)
     length = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
-    buffer = np.zeros(1 << length.bit_length(), np.uint8)  # few sizes, so few compilations
+    # Sizes are powers of two, so that few programs are compiled.
+    buffer = np.zeros(1 << length.bit_length(), np.uint8)
     if jax.process_index() == 0:
         buffer[:length] = data
     received = np.asarray(multihost_utils.broadcast_one_to_all(buffer))
@@ -207,15 +213,16 @@ def _broadcast(value: Any) -> Any:
 
 
 def show_messages() -> None:
-    """Sends the package's messages to standard error: all of process 0, of the others only errors."""
+    """Sends the package's messages to standard error: all messages of process 0, only errors of the others."""
     log = logging.getLogger("jaxreason")
     log.setLevel(logging.INFO if jax.process_index() == 0 else logging.ERROR)
     log.handlers = [_StandardError()]
-    log.propagate = False  # libraries give the root handlers of their own
+    # Libraries add handlers to the root logger, which would show each message twice.
+    log.propagate = False
 
 
 class _StandardError(logging.Handler):
-    """Writes to `sys.stderr` as it is at the time, which a progress bar may have put something before."""
+    """Writes to the current `sys.stderr`: a progress bar may have replaced it since the start."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(hide(record.getMessage()), file=sys.stderr, flush=True)

@@ -1,10 +1,10 @@
-"""The end of a job's processes: they end together, with the reason of the first.
+"""Ends all processes of a job together, with the reason of the process that failed first.
 
-A process that stops alone leaves the others in a collective, where they would wait for it without end. So the one that
-an exception leaves writes why into the key-value store of JAX's coordination service, and a thread of every
-other process waits for such a note. It gives its own main thread a little time to end by itself (the same error is
-often raised everywhere), says the reason and ends the process with the same code. Process 0 hosts the service and
-leaves last. A process that vanishes without a note is noticed by JAX, by its heartbeats.
+If one process stopped alone, the others would wait for it in a collective without end. So a process that ends with an
+exception writes a note into the key-value store of JAX's coordination service. In every process a thread waits for such
+a note. It first gives its own main thread a short time to end by itself, since the same error is often raised
+everywhere. Then it prints the reason and ends the process with the same exit code. Process 0 hosts the service and
+leaves last. If a process disappears without a note, JAX notices that its heartbeats are missing.
 """
 
 import atexit
@@ -21,31 +21,31 @@ from typing import Any
 import jax
 from jax._src import (
     distributed as jax_distributed,
-)  # the store has no public name (jax 0.10 to 0.12)
+)  # The store has no public name in jax 0.10 to 0.12.
 
 from jaxreason.results import run_status
 from jaxreason.results.redaction import hide
 
 NOTE = "jaxreason/ending"
 LEFT = "jaxreason/left/"
-GRACE_S = 5.0  # for a main thread to end by itself
-STOP_GRACE_S = 60.0  # the same after a signal, when checkpoints are still being written
-LAST_S = 10.0  # how long process 0 then waits for the others
+GRACE_S = 5.0  # Seconds that a main thread has to end by itself.
+STOP_GRACE_S = 60.0  # The same after a signal, when checkpoints are still being written.
+LAST_S = 10.0  # Seconds that process 0 waits for the others after that.
 WAIT_MS = 60_000
-STOPPED = 143  # the exit code after a signal
-USERS_FAULT = 2  # that of what a person must mend
+STOPPED = 143  # The exit code after a signal.
+USERS_FAULT = 2  # The exit code after an error that a user must fix.
 MAX_REASON = 4000
 
 _watchers: list[threading.Thread] = []
-_ends_by_itself = threading.Event()  # an error has left the main thread
-_leaves = threading.Event()  # the main thread has come to the orderly end
+_ends_by_itself = threading.Event()  # Set when an error has left the main thread.
+_leaves = threading.Event()  # Set when the main thread has reached the orderly end.
 
 
 @contextlib.contextmanager
 def all_end_together() -> Iterator[None]:
-    """Around all that a program does: an exception that leaves one process of a job ends all of them.
+    """Wraps a whole program: an exception that leaves it in one process of a job ends all processes.
 
-    With one process, or before the processes are joined, it does nothing.
+    With one process, or before the processes have joined, it does nothing.
     """
     try:
         yield
@@ -63,7 +63,10 @@ def all_end_together() -> Iterator[None]:
 
 
 def end_job(code: int, reason: str) -> None:
-    """Ends all processes of the job from any thread, whatever the main thread is doing; says why in one line."""
+    """Ends all processes of the job at once and prints the reason in one line.
+
+    Any thread may call it, whatever the main thread is doing.
+    """
     reason = hide(reason)
     print(f"jaxreason: {reason}", file=sys.stderr, flush=True)
     if jax.distributed.is_initialized():
@@ -73,12 +76,12 @@ def end_job(code: int, reason: str) -> None:
 
 
 def _leave() -> None:
-    """The orderly end of all; a process that fails meanwhile still ends this one."""
+    """Ends in order: waits until all processes are done. If one fails meanwhile, this process still ends with it."""
     if jax.distributed.is_initialized():
         _leaves.set()
-        jax.distributed.shutdown()  # waits for all
+        jax.distributed.shutdown()  # This waits for all processes.
         for thread in _watchers:
-            thread.join()  # Python cannot end while one waits in the service's client
+            thread.join()  # Python cannot exit while a thread waits inside the service's client.
 
 
 def _code(error: BaseException) -> int:
@@ -88,7 +91,7 @@ def _code(error: BaseException) -> int:
 
 
 def _reason(error: BaseException) -> str:
-    """The reason of an end for a reader; for an exit with a code, the error behind it."""
+    """Returns the reason for an end as text; if an error led to an exit code, its text."""
     cause = error.__context__ if isinstance(error, SystemExit) else error
     if cause is None:
         return "it was stopped" if _code(error) == STOPPED else f"it ended with code {_code(error)}"
@@ -96,13 +99,13 @@ def _reason(error: BaseException) -> str:
 
 
 def _end(code: int, reason: str) -> None:
-    """Tells all processes why, and ends this one at once. Process 0 waits for the others first.
+    """Tells all processes the reason and ends this one at once. Process 0 waits for the others first.
 
-    Python's usual end is not used: there JAX waits for every process, and some of them hang in a collective.
+    It does not use Python's normal exit: there JAX waits for every process, and some of them hang in a collective.
     """
     client = _client()
     note = _publish(client, {"process": jax.process_index(), "code": code, "reason": reason})
-    # From here on the watching thread of this process keeps quiet: the reason is said below, once.
+    # From here on this process's watching thread does nothing: the reason is printed below, once.
     _ends_by_itself.set()
     if note["process"] != jax.process_index() and note["reason"] != reason:
         _say(note)
@@ -110,8 +113,9 @@ def _end(code: int, reason: str) -> None:
 
 
 def _publish(client: Any, note: dict) -> dict:
-    """The note of the job: this one, or that of a process that was faster."""
-    with contextlib.suppress(jax.errors.JaxRuntimeError):  # there is one, or the service is gone
+    """Writes the note of the job and returns it; if another process was faster, returns that process's note."""
+    # The store keeps the first value of a key and refuses a second one; or the service is gone.
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
         client.key_value_set(NOTE, json.dumps(note))
     try:
         return json.loads(client.blocking_key_value_get(NOTE, 1000))
@@ -121,6 +125,7 @@ def _publish(client: Any, note: dict) -> dict:
 
 def _exit(client: Any, code: int, grace: float) -> None:
     with contextlib.suppress(jax.errors.JaxRuntimeError):
+        # Process 0 hosts the store. Each process marks here that it leaves, so that process 0 can wait for all marks.
         client.key_value_set(f"{LEFT}{jax.process_index()}", "")
         if jax.process_index() == 0:
             _wait_for_others(client, time.monotonic() + grace + LAST_S)
@@ -143,7 +148,7 @@ def _say(note: dict) -> None:
 
 
 def watch() -> None:
-    """Starts waiting for the note of another process; once, when the processes have been joined."""
+    """Starts the thread that waits for another process's note. Called once, when the processes have joined."""
     thread = threading.Thread(target=_watch, args=(_client(),), name="ending", daemon=True)
     _watchers.append(thread)
     thread.start()
@@ -153,13 +158,16 @@ def watch() -> None:
 def _watch(client: Any) -> None:
     while True:
         try:
+            # The call needs a time limit, so the thread waits in rounds of WAIT_MS.
             note = json.loads(client.blocking_key_value_get(NOTE, WAIT_MS))
         except jax.errors.JaxRuntimeError as error:
             if "DEADLINE_EXCEEDED" in str(error):
                 continue
+            # The service was shut down by `_leave`, so there will be no note.
             if _leaves.is_set():
                 return
             note = {"process": 0, "code": 1, "reason": f"it cannot be reached any more ({error})"}
+        # True if the main thread ends by itself within the grace time; then it prints the reason and exits.
         if not _ends_by_itself.wait(_grace(note)):
             _say(note)
             _exit(client, note["code"], 0.0)

@@ -1,6 +1,7 @@
-"""SIGTERM and SIGINT as a flag that stages read where it is safe to end: save, say so, exit with 143.
+"""Turns SIGTERM and SIGINT into a flag. A stage reads it where it can end safely: it saves, says so and exits with 143.
 
-An exception raised by a signal wherever it comes may be swallowed (by a callback of JAX, say); a flag is not.
+A signal handler that raised an exception would do so at any place, where for example a callback of JAX may swallow it.
+A flag cannot be lost like that.
 """
 
 import os
@@ -12,17 +13,17 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-EXIT_CODE = 143  # 128 + SIGTERM, for either signal
+EXIT_CODE = 143  # 128 + SIGTERM; used for both signals.
 
 
 class Interrupt:
-    """While it is entered, the first signal sets a flag and a second acts as it always did.
+    """A context manager: inside it the first signal sets a flag, and a second signal acts as it did before.
 
-    One that is entered within another shares its flag, so that a study ends when one of its stages was told to.
+    An inner one shares the flag of the outer one, so that a study ends when one of its stages was told to end.
     """
 
     def __init__(self):
-        self._received: list[str] = []  # shared with those entered within this one
+        self._received: list[str] = []  # Shared with those entered within this one.
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "Interrupt":
@@ -51,8 +52,8 @@ class Interrupt:
     def requested(self, agree: bool = True) -> bool:
         """Whether to stop now.
 
-        With several processes they must stop at the same place: a signal to any of them then counts where `agree`
-        is true, and all processes must ask there.
+        Several processes must all stop at the same place. With several, a signal to any of them counts, but only in a
+        call with `agree` true, and every process must make that call.
         """
         mine = bool(self._received)
         if jax.process_count() == 1:
@@ -60,10 +61,10 @@ class Interrupt:
         return agree and bool(np.any(multihost_utils.process_allgather(np.asarray(mine))))
 
     def check(self, saved: str) -> None:
-        """Ends the program if a signal came; every process asks.
+        """Ends the program if a signal has arrived. Every process must call it.
 
         Args:
-          saved: what is on the disk, as a sentence.
+          saved: a sentence that says what has been saved.
 
         Raises:
           SystemExit: with EXIT_CODE.
@@ -72,7 +73,7 @@ class Interrupt:
             self.stop(saved)
 
     def stop(self, saved: str) -> NoReturn:
-        """Ends the program, and says what is on the disk.
+        """Prints what has been saved and ends the program.
 
         Raises:
           SystemExit: always, with EXIT_CODE.

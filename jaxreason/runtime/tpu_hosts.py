@@ -1,4 +1,4 @@
-"""The number of hosts of this machine's TPU slice, from the metadata server of the Cloud TPU VM."""
+"""Asks the metadata server of a Cloud TPU VM for the number of hosts of this machine's TPU slice."""
 
 import re
 import time
@@ -11,20 +11,21 @@ from jaxreason.errors import UserError
 
 TRIES = 4
 SECONDS_BETWEEN_TRIES = 2.0
-# With one of these the environment has said what there is: GKE, or no TPU (JAX sets the last one then).
+# If one of these is set, the environment itself describes the hosts (GKE), or there is no TPU:
+# then JAX sets the last one.
 TOLD = ("TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES", "TPU_SKIP_MDS_QUERY")
 
 
 def tpu_hosts(environment: Mapping[str, str], devices: Path = Path("/dev")) -> int:
-    """The hosts of all slices that this machine is one of; 1 where it is no Cloud TPU VM.
+    """Returns the number of hosts of all slices that this machine belongs to; 1 if it is not a Cloud TPU VM.
 
     Args:
-      environment: of this process.
-      devices: where a TPU's chips are files.
+      environment: the environment variables of this process.
+      devices: the folder in which a TPU's chips appear as files.
 
     Raises:
-      UserError: there are chips, but the metadata server cannot be reached: a process that went on alone would wait
-        for the others' chips.
+      UserError: the machine has chips but the metadata server cannot be reached. A process that went on alone would
+        wait for the chips of the other hosts.
     """
     if any(name in environment for name in TOLD) or environment.get("JAX_PLATFORMS") == "cpu":
         return 1
@@ -39,7 +40,7 @@ def tpu_hosts(environment: Mapping[str, str], devices: Path = Path("/dev")) -> i
 
 
 def _attribute(server: str, name: str) -> str:
-    """An attribute of the metadata server; "" if it has none."""
+    """Returns an attribute of the metadata server; "" if there is no such attribute."""
     url = f"http://{server}/computeMetadata/v1/instance/attributes/{name}"
     request = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -1,4 +1,4 @@
-"""The HTTP routes, what they share, and the metrics.
+"""The HTTP routes, the state that they share, and the metrics.
 
 All of this runs in the event loop, which must never block: tokenization has a thread of its own (`parsing`), and so do
 the engine (`engine_thread`) and updates of weights (`weight_updates`).
@@ -43,28 +43,28 @@ ROUTES = (
     "/health",
     "/metrics",
 )
-CLIENT_GONE = 499  # nobody reads this status, but the counts of responses show it
+CLIENT_GONE = 499  # No client reads this status; it shows up in the counts of responses.
 
 
 @dataclass
 class ServerState:
-    """A model that is served: what the routes share.
+    """A served model: the state that all routes share.
 
     Attributes:
-      name: of the model.
-      api_key: "" for none.
-      max_body_bytes: of a request.
-      body_timeout_s: within which a body must be there.
-      preprocessor: of bodies.
-      engine_thread: started.
-      tokenizer: the model's.
-      stats: the engine's.
-      weights: what the engine has loaded; None where that is not known.
-      updater: of the weights; None where they cannot be updated.
-      responses: how many there were of each (route, status).
+      name: name of the model.
+      api_key: the key that clients must send; "" for none.
+      max_body_bytes: the largest body of a request.
+      body_timeout_s: seconds within which a whole body must arrive.
+      preprocessor: turns bodies into jobs.
+      engine_thread: the thread of the engine, already started.
+      tokenizer: the model's tokenizer.
+      stats: the engine's statistics.
+      weights: the weights that the engine has loaded; None if that is not known.
+      updater: updates the weights; None if they cannot be updated.
+      responses: number of responses by (route, status).
       created: Unix time of the start.
-      parsing: makes jobs of bodies, one at a time.
-      registry: of the metrics; one for each server, so that two in one process do not mix.
+      parsing: turns bodies into jobs, one at a time, in a thread of its own.
+      registry: registry of the metrics. Each server has its own, so that two servers in one process do not mix.
     """
 
     name: str
@@ -86,28 +86,28 @@ class ServerState:
         self.registry.register(ServerMetrics(self.engine_thread, self.stats, self.responses))
 
     def authorize(self, request: Request) -> None:
-        """Checks the key.
+        """Checks the key of a request.
 
         Raises:
-          ApiError: (401) the server has a key, and the request has another or none.
+          ApiError: (401) the server has a key, and the request has a different one or none.
         """
         if not self.api_key:
             return
         sent = request.headers.get("authorization", "").encode()
-        # Takes as long for a wrong first letter as for a wrong last one, so that a key cannot be guessed by letters.
+        # Comparing takes equally long for every wrong key, so that nobody can find the key letter by letter.
         if not secrets.compare_digest(sent, f"Bearer {self.api_key}".encode()):
             headers = {"WWW-Authenticate": "Bearer"}
             raise ApiError(401, "a valid API key is needed", None, "invalid_api_key", headers)
 
     def describe(self) -> dict[str, Any]:
-        """The model as /v1/models lists it; `created` and `fingerprint` are those of its weights."""
+        """Describes the model as /v1/models lists it; `created` and `fingerprint` are those of its weights."""
         created = self.created if self.weights is None else self.weights.loaded_at
         model = {"id": self.name, "object": "model", "created": created, "owned_by": "jaxreason"}
         return model if self.weights is None else model | {"fingerprint": self.weights.fingerprint}
 
 
 def make_app(state: ServerState) -> FastAPI:
-    """The application; its shutdown stops the engine's thread."""
+    """Makes the application; its shutdown stops the engine's thread."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -176,7 +176,8 @@ async def _answer(
     state: ServerState, request: Request, make_job: Callable[[Any], GenerationJob]
 ) -> Response:
     state.authorize(request)
-    state.engine_thread.check_room(1)  # an overloaded server does not read what it will refuse
+    # An overloaded server does not read a body that it will refuse.
+    state.engine_thread.check_room(1)
     try:
         body = await _read_body(request, state)
     except ClientDisconnect:
@@ -187,15 +188,15 @@ async def _answer(
 
 
 async def _read_body(request: Request, state: ServerState) -> bytes:
-    """The whole body.
+    """Reads the whole body.
 
     Raises:
-      ApiError: 413 when it is longer than `max_body_bytes`, 408 when it is not there in time.
+      ApiError: 413 if it is longer than `max_body_bytes`, 408 if it does not arrive in time.
     """
     most = state.max_body_bytes
     too_long = ApiError(413, f"the body is longer than {most} bytes", None, "body_too_large")
     length = request.headers.get("content-length", "")
-    # Python converts no more than 4,300 digits, and 20 are enough to be too long.
+    # Python converts at most 4,300 digits, and 20 digits are enough to be too long.
     if length.isdecimal() and int(length[:20]) > most:
         raise too_long
     parts, size = [], 0
@@ -222,7 +223,7 @@ def _unknown_route(request: Request, error: Exception) -> Response:
 
 
 class _CountResponses:
-    """Counts responses by route and status. Unknown routes are one, so that clients cannot add metrics."""
+    """Counts responses by route and status. All unknown routes count as one, so that clients cannot add metrics."""
 
     def __init__(self, app: Callable, responses: Counter[tuple[str, int]]):
         self._app, self._responses = app, responses
@@ -240,12 +241,12 @@ class _CountResponses:
 class ServerMetrics(Collector):
     """The metrics that GET /metrics shows.
 
-    The engine counts its work itself, so the numbers are read when somebody asks for them, and not kept twice.
+    The engine counts its work itself, so the numbers are read when they are asked for and not stored a second time.
 
     Args:
-      engine_thread: has the counts of replies and tokens.
-      stats: the engine's.
-      responses: how many there were of each (route, status); counted in the event loop, where `collect` runs too.
+      engine_thread: the source of the counts of replies and tokens.
+      stats: the engine's statistics.
+      responses: number of responses by (route, status); counted in the event loop, where `collect` runs too.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Errors that clients get, in OpenAI's form, and the parsing of bodies as JSON."""
+"""The errors that clients get, in OpenAI's form, and the parsing of bodies as JSON."""
 
 import json
 from typing import Any
@@ -10,11 +10,11 @@ ERROR_TYPES = {
     500: "server_error",
     503: "server_error",
 }
-MAX_MESSAGE_CHARACTERS = 600  # of an error
+MAX_MESSAGE_CHARACTERS = 600  # Of one error.
 
 
 def shorten(text: str, most: int) -> str:
-    """The text, or its beginning and its end."""
+    """Returns the text, or only its beginning and its end if it is long."""
     half = (most - 5) // 2
     return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
 
@@ -43,7 +43,7 @@ class ApiError(Exception):
         self._param, self._code = param, code
 
     def to_json(self) -> dict[str, Any]:
-        """The body of the response. Long quotes of the request are cut."""
+        """Returns the body of the response. Long quotes of the request are cut."""
         error = {
             "message": shorten(str(self), MAX_MESSAGE_CHARACTERS),
             "type": ERROR_TYPES.get(self.status, "invalid_request_error"),
@@ -54,7 +54,7 @@ class ApiError(Exception):
 
 
 def parse_body(body: bytes) -> Any:
-    """The JSON value of a body.
+    """Returns the JSON value of a body.
 
     Raises:
       ApiError: (400) the body is not JSON, or an object in it has a field twice.
@@ -67,7 +67,7 @@ def parse_body(body: bytes) -> Any:
 
 
 def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Python would take the last of two, and a proxy in front of this server perhaps the first.
+    # Python would take the last of two equal fields; a proxy in front of this server might take the first.
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from jaxreason.sampling.stopping import special_stop
 
-LEAST_LOGPROB = -9999.0  # in place of minus infinity, which JSON does not have
-# What a decoder makes of a character whose bytes are not all there.
+LEAST_LOGPROB = -9999.0  # Stands for minus infinity, which JSON does not have.
+# A decoder returns this for a character whose bytes have not all arrived.
 CUT = "\N{REPLACEMENT CHARACTER}"
 
 
 class TokenLogprob(NamedTuple):
-    """A token with its log-probability and the likeliest tokens at its place, likeliest first.
+    """A token with its log-probability, and the most likely tokens at its place in order.
 
     The first token of a prompt has no log-probability.
     """
@@ -24,7 +24,7 @@ class TokenLogprob(NamedTuple):
 
 
 class ChoiceDelta(NamedTuple):
-    """The text and tokens that a choice grows by, and why it ended, if it did."""
+    """The text and tokens that are added to a choice, and the reason of its end if it has ended."""
 
     text: str
     tokens: tuple[TokenLogprob, ...]
@@ -33,13 +33,13 @@ class ChoiceDelta(NamedTuple):
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of a request; a prompt with several replies counts once."""
+    """The token counts of a request. A prompt with several replies is counted once."""
 
     prompt: int
     replies: int
 
     def to_json(self) -> dict[str, int]:
-        """The choice under OpenAI's names."""
+        """Returns the counts under OpenAI's names."""
         total = self.prompt + self.replies
         counts = {"prompt_tokens": self.prompt, "completion_tokens": self.replies}
         return {**counts, "total_tokens": total}
@@ -49,10 +49,10 @@ class ChoiceWriter:
     """Writes the choices of one request.
 
     Args:
-      chat: whether they are messages or texts.
-      logprobs: how many likeliest tokens are shown at each; None shows no log-probabilities.
-      show: token ids to text, special tokens included.
-      spell: a token to its bytes, which may be a part of a character.
+      chat: whether the choices are messages (chat) or texts.
+      logprobs: how many of the most likely tokens are shown at each place; None shows no log-probabilities.
+      show: converts token ids to text, special tokens included.
+      spell: converts a token to its bytes, which may be a part of a character.
     """
 
     def __init__(
@@ -63,23 +63,24 @@ class ChoiceWriter:
         spell: Callable[[int], bytes],
     ):
         self._chat, self._logprobs, self._show, self._spell = chat, logprobs, show, spell
-        self._offsets: dict[int, int] = {}  # of each choice's next token in its text
+        # For each choice, the place of its next token in the text.
+        self._offsets: dict[int, int] = {}
 
     def object_name(self, chunk: bool) -> str:
-        """The value of `object`."""
+        """Returns the value of `object`."""
         if self._chat:
             return "chat.completion.chunk" if chunk else "chat.completion"
         return "text_completion"
 
     def opening(self, index: int) -> dict[str, Any] | None:
-        """The choice of the chunk that opens a message; texts have none."""
+        """Returns the choice of the chunk that opens a message; None for texts, which have no such chunk."""
         if not self._chat:
             return None
         delta = {"role": "assistant", "content": "", "refusal": None}
         return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
 
     def choice(self, index: int, delta: ChoiceDelta, chunk: bool) -> dict[str, Any]:
-        """A whole choice, or a chunk's."""
+        """Returns a whole choice, or that of a chunk."""
         if not self._chat:
             content = {"text": delta.text}
         elif chunk:
@@ -115,7 +116,7 @@ class ChoiceWriter:
             return None
         found: dict[str, float] = {}
         for token, logprob in shown.top[: self._logprobs]:
-            # Two tokens may have the same text; the likelier one, which comes first, is shown.
+            # Two tokens may have the same text; the more likely one comes first and is shown.
             found.setdefault(self._show([token]), _finite(logprob))
         return found
 
@@ -133,13 +134,13 @@ def _finite(logprob: float | None) -> float | None:
 
 
 class TextStream:
-    """Gives out a reply's text as far as it is certain: whole characters, nothing that may belong to a stop string.
+    """Returns the text of a reply as it grows, as far as it is certain.
 
-    Text that was given out is never taken back.
+    Only whole characters are returned, and nothing that may belong to a stop string. Text is never taken back.
 
     Args:
-      decode: token ids to text.
-      stop: strings of which the first ends the text, itself left out.
+      decode: converts token ids to text.
+      stop: stop strings. The first one that occurs ends the text and is not part of it.
     """
 
     def __init__(self, decode: Callable[[list[int]], str], stop: tuple[str, ...]):
@@ -151,7 +152,7 @@ class TextStream:
         self._held, self._ended = "", False
 
     def push(self, tokens: Sequence[int], final: bool) -> str:
-        """The new text, given all tokens so far. With `final` the text that was held back comes too."""
+        """Returns the new text, given all tokens so far. With `final`, the text that was held back is returned too."""
         if self._ended:
             return ""
         self._held += self._new_text(tokens, final)
@@ -170,11 +171,11 @@ class TextStream:
         return text[len(before) :]
 
     def _unsure(self, tokens: Sequence[int], final: bool) -> int:
-        """Characters at the end that are, or may be, the beginning of a stop string that special tokens are part of."""
+        """Returns the number of characters at the end that may begin a stop string which special tokens are part of."""
         return special_stop(tokens, self._stop, self._decode) if final else self._open()
 
     def _open(self) -> int:
-        """Characters at the end that may be the beginning of a stop string."""
+        """Returns the number of characters at the end that may begin a stop string."""
         longest = max(map(len, self._stop), default=1) - 1
         for length in range(min(longest, len(self._held)), 0, -1):
             if self._held.endswith(tuple(one[:length] for one in self._stop if len(one) > length)):

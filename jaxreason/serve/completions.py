@@ -1,4 +1,4 @@
-"""Answering a job: as one response, or as server-sent events while it is being generated.
+"""Answers a job, as one response or as server-sent events while it is being generated.
 
 Everything here runs in the event loop. The engine's thread only puts results into a `Mailbox`.
 """
@@ -24,7 +24,7 @@ from jaxreason.serve.prompt_logprobs import PromptLogprobs
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A JSON response in ASCII: an error may quote half of a surrogate pair, which UTF-8 cannot hold."""
+    """Makes a JSON response in ASCII: an error may quote half of a surrogate pair, which UTF-8 cannot hold."""
     return Response(json.dumps(value), status, headers, "application/json")
 
 
@@ -35,10 +35,10 @@ async def respond(
     tokenizer: Tokenizer,
     model_name: str,
 ) -> Response:
-    """Has the job done; when the client hangs up, the engine is told to drop it.
+    """Runs a job and answers the request. If the client disconnects, the engine drops the job.
 
     Raises:
-      ApiError: the job was not taken, or failed before its first token.
+      ApiError: the job was refused, or failed before its first token.
     """
     running = RunningJob(job, engine_thread, tokenizer)
     watch = asyncio.create_task(_cancel_when_gone(http_request, running))
@@ -68,7 +68,7 @@ async def _respond(
         watch.cancel()
         return json_response({**head, "system_fingerprint": running.fingerprint, **body})
     chunks = _chunks(running, writer, job, head)
-    # A job that fails before its first chunk gets an error status; later the status has been sent already.
+    # A job that fails before its first chunk gets an error status. After that the status has been sent already.
     first = await anext(chunks)
     return StreamingResponse(_events(first, chunks, watch), media_type="text/event-stream")
 
@@ -80,7 +80,7 @@ async def _cancel_when_gone(http_request: HttpRequest, running: "RunningJob") ->
 
 
 async def _collect(running: "RunningJob", writer: ChoiceWriter, job: GenerationJob) -> dict:
-    """The choices and the usage of a response that is not streamed."""
+    """Returns choices and usage of a response that is not streamed."""
     grown = {index: ChoiceDelta("", (), None) for index in range(job.sequences)}
     async for index, delta in running.deltas():
         before = grown[index]
@@ -94,7 +94,7 @@ async def _collect(running: "RunningJob", writer: ChoiceWriter, job: GenerationJ
 async def _chunks(
     running: "RunningJob", writer: ChoiceWriter, job: GenerationJob, head: dict[str, Any]
 ) -> AsyncIterator[dict[str, Any]]:
-    """The chunks of a stream; the last counts tokens, if that was asked for."""
+    """Yields the chunks of a stream. If it was asked for, the last chunk counts tokens."""
     usage = {"usage": None} if job.include_usage else {}
     opened = set()
     async for index, delta in running.deltas():
@@ -111,7 +111,7 @@ async def _chunks(
 async def _events(
     first: dict[str, Any], rest: AsyncIterator[dict[str, Any]], watch: asyncio.Task
 ) -> AsyncIterator[str]:
-    """The chunks as server-sent events. A failure under way is the last event."""
+    """Yields the chunks as server-sent events. If the job fails, the error is the last event."""
     try:
         yield _event(first)
         async for chunk in rest:
@@ -129,10 +129,10 @@ def _event(value: dict[str, Any]) -> str:
 
 
 class Mailbox:
-    """Carries values from the engine's thread to a coroutine. Make it in the event loop that takes from it.
+    """Carries values from the engine's thread to a coroutine. It must be made in the event loop that takes them.
 
-    It holds the newest state of each sequence only: a client that reads slowly makes the pieces of its stream larger,
-    and never a queue longer.
+    It holds only the newest state of each sequence. So a client that reads slowly gets larger pieces of its stream,
+    but the queue does not grow.
     """
 
     def __init__(self):
@@ -140,19 +140,19 @@ class Mailbox:
         self._latest: dict[Any, Any] = {}
 
     def put(self, key: Any, value: Any) -> None:
-        """Replaces the value that has not been taken; may be called from any thread."""
+        """Replaces the value that has not been taken yet. Any thread may call it."""
         try:
-            # An asyncio.Event may be set by its own loop alone.
+            # Only its own event loop may set an asyncio.Event.
             self._loop.call_soon_threadsafe(self._put, key, value)
         except RuntimeError:
-            return  # the loop has ended, and nobody reads any more
+            return  # The loop has ended, so nobody reads any more.
 
     def _put(self, key: Any, value: Any) -> None:
         self._latest[key] = value
         self._news.set()
 
     async def take(self) -> dict[Any, Any]:
-        """The values put since the last call; waits for at least one."""
+        """Returns the values put since the last call; waits until there is one."""
         await self._news.wait()
         self._news.clear()
         taken, self._latest = self._latest, {}
@@ -160,7 +160,7 @@ class Mailbox:
 
 
 class RunningJob:
-    """A job that the engine's thread has. Made in the event loop.
+    """A job that the engine's thread works on. It must be made in the event loop.
 
     Raises:
       ApiError: as `EngineThread.submit`.
@@ -172,7 +172,7 @@ class RunningJob:
         self._mailbox = Mailbox()
         stop = job.decoding.stop if job.decoding is not None else ()
         self._texts = [TextStream(tokenizer.decode, stop) for _ in range(job.sequences)]
-        self._given = [0] * job.sequences  # tokens of each choice that have been given out
+        self._given = [0] * job.sequences  # For each choice, the number of tokens already returned.
         self._reply_tokens = 0
         self._prompts = [self._queued_prompt(index) for index in range(len(job.prompts))]
         engine_thread.submit(self._prompts)
@@ -196,23 +196,23 @@ class RunningJob:
 
     @property
     def usage(self) -> Usage:
-        """Tokens so far."""
+        """Returns the token counts so far."""
         return Usage(sum(map(len, self._job.prompts)), self._reply_tokens)
 
     @property
     def fingerprint(self) -> str | None:
-        """The fingerprint of the weights that answer the job, once it has begun."""
+        """Returns the fingerprint of the weights that answer the job; None before it has begun."""
         return self._prompts[0].fingerprint
 
     def cancel(self) -> None:
-        """Nobody wants the job any more."""
+        """Says that the job's results are no longer wanted."""
         self._engine_thread.cancel(self._prompts)
 
     async def deltas(self) -> AsyncIterator[tuple[int, ChoiceDelta]]:
-        """(choice, what it grows by) until all choices have ended.
+        """Yields (choice, what is added to it) until all choices have ended.
 
         Raises:
-          ApiError: a reply has failed; the others of the job are cancelled.
+          ApiError: a reply has failed; the other replies of the job are cancelled.
         """
         unfinished = self._job.sequences
         try:
@@ -226,11 +226,11 @@ class RunningJob:
                         unfinished -= delta.finish_reason is not None
                         yield choice, delta
         finally:
-            # Also when the client stops reading: the generator is closed then.
+            # This also runs when the client stops reading, since the generator is closed then.
             self.cancel()
 
     def _choices_of(self, index: int) -> range:
-        """The choices of a prompt: all of the first prompt come first."""
+        """Returns the choices of a prompt. The choices of the first prompt come first."""
         return range(index * self._job.samples, (index + 1) * self._job.samples)
 
     def _grow(self, index: int, key: Any, value: Any) -> list[tuple[int, ChoiceDelta]]:
@@ -265,7 +265,7 @@ class RunningJob:
 
 
 def _engine_error(finish_reason: str) -> ApiError:
-    """The error of a reply that ended with "error: ...": 400 where the engine refused what was asked."""
+    """Returns the error for a reply that ended with "error: ...": 400 if the engine refused the request itself."""
     reason = finish_reason.removeprefix("error: ")
     ours = reason.startswith(("non-finite", "the engine failed"))
     return ApiError(500 if ours else 400, reason)

@@ -1,15 +1,14 @@
-"""The one thread that uses the engine, and the bounded queue in front of it.
+"""The only thread that uses the engine, and the bounded queue in front of it.
 
-The engine is not thread-safe, and a dispatch blocks for milliseconds to seconds, so it has a thread of its own. Who
-owns what:
+The engine is not thread-safe, and a dispatch blocks for milliseconds to seconds. So it has a thread of its own:
 
-- The event loop calls `submit`, `cancel`, `check_room`, `load`; threads of `weight_updates` call `update_weights`.
-  They touch the queue and the flags alone, under the lock `_news`.
-- The engine's thread calls everything below `_work`. Only it calls the engine, the scorer and the weights.
-- Results go out through `QueuedPrompt.post`, which may be called from any thread.
+- The event loop calls `submit`, `cancel`, `check_room` and `load`; the threads of `weight_updates` call
+  `update_weights`. These methods only touch the queue and the flags, under the lock `_news`.
+- The engine's thread calls everything below `_work`. Only this thread uses the engine, the scorer and the weights.
+- Results leave through `QueuedPrompt.post`, which any thread may call.
 
-One call of `Engine.generate` goes on for as long as prompts come: they are handed to it by a generator that waits on
-the queue. The call ends when new weights are at the head of the queue. So prompts that came before new weights are
+One call of `Engine.generate` lasts as long as prompts arrive: a generator that waits on the queue hands them over.
+The call ends when new weights are at the head of the queue. So prompts that arrived before new weights are
 answered with the old ones.
 """
 
@@ -34,8 +33,8 @@ from jaxreason.serve.prompt_logprobs import PromptScorer
 from jaxreason.serve.weight_updates import LoadedWeights
 
 STOPPING = "the server is about to stop"
-# How long an idle engine waits for a prompt. Then it tells the other processes that there is none, and hears of a
-# signal that one of them got.
+# How long an idle engine waits for a prompt. Then it tells the other processes that there is none, and learns of a
+# signal that one of them has received.
 IDLE_S = 0.05
 
 
@@ -44,14 +43,14 @@ class QueuedPrompt:
     """A prompt of a job.
 
     Attributes:
-      request: for the engine.
-      post: takes (sample, Completion), and ("prompt", PromptLogprobs) if wanted; the engine's thread calls it.
-      streams: whether it is to have unfinished replies too.
+      request: the request for the engine.
+      post: receives (sample, Completion), and ("prompt", PromptLogprobs) if wanted; the engine's thread calls it.
+      streams: whether unfinished replies are posted too.
       wants_logprobs: whether the prompt's log-probabilities are wanted.
-      wants_replies: whether replies are.
-      cancelled: whether nobody wants it any more.
-      fingerprint: of the weights that answer it, once it has begun.
-      unfinished: its replies that have not ended.
+      wants_replies: whether replies are wanted.
+      cancelled: whether the results are no longer wanted.
+      fingerprint: fingerprint of the weights that answer it; None before it has begun.
+      unfinished: number of its replies that have not ended.
     """
 
     request: Request
@@ -67,7 +66,7 @@ class QueuedPrompt:
         self.unfinished = self.request.num_samples
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that the other processes need, as JSON."""
+        """Returns the fields that the other processes need, as JSON."""
         return {
             "request": dataclasses.asdict(self.request),
             "wants_logprobs": self.wants_logprobs,
@@ -77,26 +76,26 @@ class QueuedPrompt:
 
 @dataclass(eq=False)
 class QueuedWeights:
-    """New weights: where they are, and the future that is set when they are loaded."""
+    """New weights in the queue: their folder, and the future that is set when they are loaded."""
 
     folder: epath.Path
     done: Future
-    unfinished: int = 0  # it stands in a queue of replies, and counts as none
+    unfinished: int = 0  # The queue counts unfinished replies; weights count as none.
 
 
 class EngineThread:
-    """Takes prompts from any thread.
+    """Runs the engine in a thread of its own and takes prompts from other threads.
 
     Args:
-      engine: nobody else may use it.
-      scorer: of prompts.
-      decoding: of requests without one.
-      max_sequences: replies that run or wait at a time.
-      weights: the engine's; None where they are never changed.
-      channel: to the other processes; None where there are none.
+      engine: the engine; nobody else may use it.
+      scorer: scores prompts.
+      decoding: the decoding of requests that have none.
+      max_sequences: the most replies that may run or wait at the same time.
+      weights: the engine's weights; None if they are never changed.
+      channel: the channel to the other processes; None if there are none.
 
     Attributes:
-      error: what ended the thread before it was stopped.
+      error: the error that ended the thread before it was stopped.
       on_error: called when that happens.
     """
 
@@ -112,7 +111,7 @@ class EngineThread:
         self._engine, self._scorer, self._decoding = engine, scorer, decoding
         self._max_sequences = max_sequences
         self._weights, self._channel = weights, channel or ControlChannel()
-        # Guards the queue, the prompts that run and the counts; notified when the queue gets something.
+        # Guards the queue, the running prompts and the counts. It is notified when something is added to the queue.
         self._news = threading.Condition()
         self._waiting: deque[QueuedPrompt | QueuedWeights] = deque()
         self._running: dict[str, QueuedPrompt] = {}
@@ -127,7 +126,7 @@ class EngineThread:
         self._thread.start()
 
     def stop(self, cancel: bool) -> None:
-        """Takes nothing more; returns when all prompts have been served or, with `cancel`, dropped.
+        """Accepts nothing more, and returns when all prompts are served or, with `cancel`, dropped.
 
         New weights that are still in the queue are dropped.
         """
@@ -140,29 +139,30 @@ class EngineThread:
             self._news.notify()
         for update in updates:
             update.done.set_exception(ApiError(503, STOPPING))
+        # The lock is released first: setting a future runs its callbacks in this thread.
         self.cancel(dropped)
         self._thread.join()
 
     @property
     def alive(self) -> bool:
-        """Whether prompts are taken."""
+        """Whether prompts are accepted."""
         return not self._closing and self._thread is not None and self._thread.is_alive()
 
     def load(self) -> tuple[int, int]:
-        """Replies that the engine is working on, and replies that wait for it."""
+        """Returns the number of replies that the engine is working on, and of those that wait."""
         with self._news:
             return _unfinished(self._running.values()), _unfinished(self._waiting)
 
     def counts(self) -> dict[str, int]:
-        """Tokens of prompts and of ended replies, and `ended:REASON` for each way in which replies end."""
+        """Returns the tokens of prompts and of ended replies, and `ended:REASON` for each reason of an end."""
         with self._news:
             return dict(self._counts)
 
     def check_room(self, sequences: int) -> None:
-        """Whether so many more replies could be taken now.
+        """Checks that so many more replies could be accepted now.
 
         Raises:
-          ApiError: 429 if not; 503 when the server takes nothing any more.
+          ApiError: 429 if not; 503 if the server is stopping.
         """
         if not self.alive:
             raise ApiError(503, STOPPING)
@@ -171,23 +171,25 @@ class EngineThread:
             raise ApiError(429, message, code="rate_limit_exceeded", headers={"Retry-After": "1"})
 
     def submit(self, prompts: Sequence[QueuedPrompt]) -> None:
-        """Takes all of them or none. One thread alone may call it, or two could take the same last places.
+        """Accepts all prompts or none.
+
+        Only one thread may call it. Otherwise two threads could both find the same last places free.
 
         Raises:
           ApiError: as `check_room`.
         """
         self.check_room(_unfinished(prompts))
         with self._news:
-            if self._closing:  # another thread has stopped it since the check
+            if self._closing:  # Another thread may have stopped the server since the check.
                 raise ApiError(503, STOPPING)
             self._waiting.extend(prompts)
             self._news.notify()
 
     def update_weights(self, folder: epath.Path) -> Future:
-        """Has new weights loaded when all that runs or waits now is answered; the future has what that raises.
+        """Loads new weights after everything that runs or waits now; an error while loading is set on the future.
 
         Raises:
-          ApiError: 503 when the server takes nothing any more.
+          ApiError: 503 if the server is stopping.
         """
         update = QueuedWeights(folder, Future())
         with self._news:
@@ -198,13 +200,14 @@ class EngineThread:
         return update.done
 
     def cancel(self, prompts: Sequence[QueuedPrompt]) -> None:
-        """Nobody wants these any more: those that wait end now, the others after the next dispatch."""
+        """Says that these prompts are no longer wanted. Waiting ones end now, running ones after the next dispatch."""
         with self._news:
             waiting = [prompt for prompt in prompts if prompt in self._waiting]
             for prompt in prompts:
                 prompt.cancelled = True
             for prompt in waiting:
-                # `_finish` ends what runs; the engine never hears of these.
+                # The engine never sees these prompts. They count as running until `_end_all` below, where
+                # `_finish` looks for them.
                 self._waiting.remove(prompt)
                 self._running[prompt.request.id] = prompt
         for prompt in waiting:
@@ -222,7 +225,7 @@ class EngineThread:
                 self._break(error)
 
     def _next_step(self) -> str | QueuedWeights:
-        """The next action of all processes; process 0 tells it to the others."""
+        """Returns the next step of all processes. Process 0 decides it and tells the others."""
         with self._news:
             step = GENERATE
             if isinstance(self._next(), QueuedWeights):
@@ -241,16 +244,17 @@ class EngineThread:
             update.done.set_result(self._weights.load(update.folder))
         except Exception as error:
             update.done.set_exception(error)
-            # A UserError left the engine with weights; after anything else it has none.
+            # After a UserError the engine still has weights; after any other error it has none.
             if not isinstance(error, UserError):
                 raise
 
     def _break(self, error: Exception) -> None:
-        """Ends all prompts with an error and takes nothing more."""
+        """Ends all prompts with an error and accepts nothing more."""
         traceback.print_exc()
         with self._news:
             self.error, self._closing = error, True
             waiting, self._waiting = list(self._waiting), deque()
+            # Waiting prompts count as running, so that `_fail` ends them too.
             for one in waiting:
                 if isinstance(one, QueuedPrompt):
                     self._running[one.request.id] = one
@@ -265,10 +269,10 @@ class EngineThread:
             for completion in self._completions():
                 self._finish(completion)
         except Exception as error:
-            # Other processes are still inside their dispatch: no common state is left to go on from.
+            # Other processes are still inside their dispatch, so there is no common state to continue from.
             if self._channel.has_followers:
                 raise
-            # Memory may have been short for these prompts alone, so the next ones are tried with an empty engine.
+            # Memory may have been too small for these prompts only, so the next ones are tried with an empty engine.
             traceback.print_exc()
             self._fail(f"error: the engine failed: {error}")
             self._engine.release()
@@ -284,9 +288,12 @@ class EngineThread:
             return [id for id, prompt in self._running.items() if prompt.cancelled]
 
     def _requests(self) -> Iterator[Request | None]:
-        """The requests for `generate`; None if there are none right now, so that it goes on decoding."""
+        """Yields the requests for `generate`; None if there is none right now, so that
+        `generate` continues to decode.
+        """
         while not self._is_done():
             prompt = self._next_prompt()
+            # Every turn makes exactly one broadcast; the other processes make one too and repeat this turn.
             self._channel.broadcast(None if prompt is None else prompt.to_json())
             wanted = prompt is not None and self._begin(prompt)
             yield prompt.request if wanted else None
@@ -295,7 +302,7 @@ class EngineThread:
     def _is_done(self) -> bool:
         """Whether this call of `generate` has nothing more to do.
 
-        While a reply runs it has: each turn of the generator is also when other processes hear of cancelled prompts.
+        While a reply runs there is more to do: each turn of the generator tells other processes of cancelled prompts.
         """
         with self._news:
             ends = self._closing and not self._waiting
@@ -312,7 +319,7 @@ class EngineThread:
             return prompt
 
     def _begin(self, prompt: QueuedPrompt) -> bool:
-        """Scores the prompt if that is wanted; returns whether the engine is to sample replies."""
+        """Scores the prompt if that is wanted; returns whether the engine should sample replies."""
         prompt.fingerprint = None if self._weights is None else self._weights.fingerprint
         self._count("prompt_tokens", len(prompt.request.tokens))
         error = self._score(prompt) if prompt.wants_logprobs else None
@@ -322,10 +329,10 @@ class EngineThread:
         return False
 
     def _score(self, prompt: QueuedPrompt) -> str | None:
-        """Posts the prompt's log-probabilities; returns why that cannot be done."""
+        """Posts the prompt's log-probabilities; returns None, or the reason why there are none."""
         try:
             found = self._scorer.score(prompt.request.tokens)
-        except Exception as error:  # the replies that run go on
+        except Exception as error:  # The replies that are running continue.
             if self._channel.has_followers:
                 raise
             traceback.print_exc()
@@ -355,13 +362,13 @@ class EngineThread:
             self._finish(Completion(prompt.request.id, sample, (), (), reason))
 
     def _fail(self, reason: str) -> None:
-        """Ends what runs; the engine has lost it."""
+        """Ends the running prompts with an error, after the engine has lost them."""
         with self._news:
             failed = list(self._running.values())
             self._running.clear()
         for prompt in failed:
             self._count("ended:error", prompt.unfinished)
-            for sample in range(prompt.request.num_samples):  # one error fails a whole job
+            for sample in range(prompt.request.num_samples):  # One error fails the whole job.
                 prompt.post(sample, Completion(prompt.request.id, sample, (), (), reason))
 
     def _count(self, name: str, number: int) -> None:
@@ -370,5 +377,5 @@ class EngineThread:
 
 
 def _unfinished(queue: Iterable[QueuedPrompt | QueuedWeights]) -> int:
-    """Replies that have not ended."""
+    """Counts the replies that have not ended."""
     return sum(one.unfinished for one in queue)

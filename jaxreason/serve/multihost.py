@@ -1,7 +1,7 @@
-"""A model on several processes: process 0 listens to clients, the others make the same calls of their engines.
+"""Serves a model on several processes: process 0 listens to clients, and all make the same calls of their engines.
 
-A dispatch on a mesh of several hosts runs only when every process makes it. So process 0 tells the others, before each
-dispatch, which prompts have come and which were cancelled, and they repeat what its `EngineThread` does.
+A dispatch on a mesh of several hosts runs only if every process makes it. So before each dispatch, process 0 tells the
+others which prompts have arrived and which were cancelled, and they repeat what its `EngineThread` does.
 """
 
 import json
@@ -19,18 +19,19 @@ from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.serve.prompt_logprobs import PromptScorer
 from jaxreason.serve.weight_updates import LoadedWeights
 
-# A broadcast is one gather of 512 bytes: 8 for the message's length, one for a wish to end, and the message itself if
-# it is short. Only a long message costs a second collective.
+# A broadcast is one gather of 512 bytes: 8 for the message's length, 1 for the wish of a process to end, and the
+# message itself if it is short. Only a long message needs a second collective.
 HEAD, SHORT = 9, 503
-STOP, GENERATE = "stop", "generate"  # what all do next; an object instead means new weights
-END = "end"  # of the requests of one `generate`
+# The next step of all processes; an object in place of these means new weights.
+STOP, GENERATE = "stop", "generate"
+END = "end"  # The end of the requests of one `generate`.
 
 
 class ControlChannel:
-    """Messages from process 0 to all. `broadcast` is a collective: every process must call it equally often.
+    """Sends messages from process 0 to all. `broadcast` is a collective: every process must call it equally often.
 
     Args:
-      on_end_requested: called on process 0, once, when another process asks that all end.
+      on_end_requested: called on process 0, once, when another process asks all to end.
 
     Attributes:
       has_followers: whether there are other processes.
@@ -43,11 +44,11 @@ class ControlChannel:
         self.has_followers = jax.process_count() > 1
 
     def request_end(self) -> None:
-        """Asks process 0, with the next broadcast, to end."""
+        """Asks process 0 to end; the next broadcast carries the wish."""
         self._asks_end = True
 
     def broadcast(self, value: Any = None) -> Any:
-        """Process 0's value on every process; JSON must be able to hold it."""
+        """Returns process 0's value on every process. It must be a JSON value."""
         if not self.has_followers:
             return value
         data = json.dumps(value).encode() if jax.process_index() == 0 else b""
@@ -62,10 +63,10 @@ class ControlChannel:
         return json.loads(told if length <= SHORT else told + _rest(data, length))
 
     def cancellation(self, cancelled: Callable[[], list[str]] = list) -> dict[str, Callable]:
-        """Arguments of `Engine.generate` by which all processes end the same requests after the same dispatch.
+        """Returns arguments of `Engine.generate` that make all processes end the same requests after the same dispatch.
 
         Args:
-          cancelled: ids of those that nobody wants any more; process 0's counts.
+          cancelled: returns the ids of requests that are no longer wanted; only process 0's answer counts.
         """
         told: set[str] = set()
 
@@ -82,9 +83,10 @@ class ControlChannel:
 
 
 def _rest(data: bytes, length: int) -> bytes:
-    """The part of a long message that did not come with its head."""
+    """Returns the part of a long message that did not fit beside its head."""
     size = length - SHORT
-    buffer = np.zeros(1 << size.bit_length(), np.uint8)  # few sizes, so few compilations
+    # Sizes are powers of two, so that few programs are compiled.
+    buffer = np.zeros(1 << size.bit_length(), np.uint8)
     if data:
         buffer[:size] = np.frombuffer(data[SHORT:], np.uint8)
     return np.asarray(multihost_utils.broadcast_one_to_all(buffer))[:size].tobytes()
@@ -97,13 +99,13 @@ def follow(
     weights: LoadedWeights,
     channel: ControlChannel,
 ) -> None:
-    """The work of every process but 0, until process 0 says that it is over. What this raises ends the whole job."""
+    """Runs on every process but 0 until process 0 says that it is over. An exception here ends the whole job."""
     while (step := channel.broadcast()) != STOP:
         if isinstance(step, dict):
             _load_weights(weights, step["weights"])
             continue
         how = channel.cancellation()
-        # Replies are the same on all processes; process 0 sends them to clients.
+        # All processes sample the same replies; process 0 sends them to the clients.
         for _ in engine.generate(_requests(channel, scorer), decoding, **how):
             pass
 
@@ -112,7 +114,7 @@ def _load_weights(weights: LoadedWeights, folder: str) -> None:
     try:
         weights.load(epath.Path(folder))
     except UserError:
-        return  # it was raised on process 0 too, which tells the client
+        return  # It was raised on process 0 too, which tells the client.
 
 
 def _requests(channel: ControlChannel, scorer: PromptScorer) -> Iterator[Request | None]:
@@ -126,7 +128,7 @@ def _requests(channel: ControlChannel, scorer: PromptScorer) -> Iterator[Request
 
 
 def _request_of(fields: dict[str, Any]) -> Request:
-    """A request that went through JSON, which has lists for tuples."""
+    """Makes a request from JSON, which has lists in place of tuples."""
     decoding = fields["decoding"]
     if decoding is not None:
         decoding = SamplingParams(**decoding | {"stop": tuple(decoding["stop"])})

@@ -18,9 +18,9 @@ from jaxreason.serve.protocol import (
 )
 from jaxreason.serve.serve_config import ServeConfig
 
-# Of a long text, only this many characters for each token that there is room for are tokenized at first. A text that
-# is far too long is refused then, so that nobody waits for the rest. The cut may split a word and so change a few
-# tokens: CUT_TOKENS is the margin for that.
+# At first, only this many characters per token of free room are tokenized of a long text. So a text that is far
+# too long is refused early and nobody waits for the rest. The cut may split a word and change a few tokens;
+# CUT_TOKENS is the margin for that.
 CHARACTERS_PER_TOKEN, CUT_TOKENS = 8, 64
 SAMPLING_FIELDS = (
     "temperature",
@@ -35,17 +35,17 @@ SAMPLING_FIELDS = (
 
 @dataclass(frozen=True)
 class GenerationJob:
-    """The job of one HTTP request for the engine.
+    """One HTTP request as a job for the engine.
 
     Attributes:
-      chat: whether it was /v1/chat/completions.
-      prompts: token ids of each.
-      seeds: of each prompt.
+      chat: whether the request came to /v1/chat/completions.
+      prompts: token ids of each prompt.
+      seeds: seed of each prompt.
       samples: replies to each prompt.
-      decoding: of all prompts; None where only the prompts' log-probabilities are wanted.
+      decoding: sampling parameters of all prompts; None if only the prompts' log-probabilities are wanted.
       stream: whether chunks are wanted.
-      include_usage: whether the last chunk is to count tokens.
-      logprobs: how many likeliest tokens to show at each place; None for no log-probabilities at all.
+      include_usage: whether the last chunk should count tokens.
+      logprobs: how many of the most likely tokens are shown at each place; None for no log-probabilities.
       echo: whether the prompt is part of the text.
     """
 
@@ -61,18 +61,18 @@ class GenerationJob:
 
     @property
     def sequences(self) -> int:
-        """Replies to all prompts; a prompt that is only scored counts as one."""
+        """The number of replies to all prompts; a prompt that is only scored counts as one."""
         return len(self.prompts) * self.samples
 
 
 class Preprocessor:
-    """Makes jobs of request bodies. Cheap checks come before tokenization, which takes long for long texts.
+    """Turns request bodies into jobs. Cheap checks come before tokenization, which takes long for a long text.
 
     Args:
       config: limits and defaults of the server.
-      tokenizer: the model's.
-      vocab_size: of the model.
-      names: of the model; the first is the one that is shown.
+      tokenizer: the model's tokenizer.
+      vocab_size: the model's vocabulary size.
+      names: the model's names; the first one is shown.
     """
 
     def __init__(
@@ -82,10 +82,10 @@ class Preprocessor:
         self._vocab_size, self._names = vocab_size, tuple(names)
 
     def completion(self, body: Any) -> GenerationJob:
-        """The job of a body of /v1/completions.
+        """Makes the job of a body of /v1/completions.
 
         Raises:
-          ApiError: (400, 404) for what cannot be served; names the field.
+          ApiError: (400, 404) the request cannot be served; names the field.
         """
         request = validate(CompletionRequest, body)
         self._check_request(request, len(request.prompts))
@@ -100,10 +100,10 @@ class Preprocessor:
         )
 
     def chat(self, body: Any) -> GenerationJob:
-        """The job of a body of /v1/chat/completions.
+        """Makes the job of a body of /v1/chat/completions.
 
         Raises:
-          ApiError: (400, 404) for what cannot be served; names the field.
+          ApiError: (400, 404) the request cannot be served; names the field.
         """
         longest = self._config.sampler.max_length
         request = validate(ChatCompletionRequest, body, max_length=longest)
@@ -149,7 +149,7 @@ class Preprocessor:
         )
 
     def _check_request(self, request: GenerationRequest, prompts: int) -> None:
-        """Refuses another model, and more replies than the server may have at a time."""
+        """Refuses a wrong model name, and more replies than the server may run at the same time."""
         name, most = request.model, self._config.max_sequences
         if name is not None and name not in self._names:
             message = f"model: {shorten(name, 80)!r} is not served here; this is {self._names[0]!r}"
@@ -159,7 +159,7 @@ class Preprocessor:
             raise ApiError(400, message, "n")
 
     def _thinking(self, request: ChatCompletionRequest) -> bool | None:
-        """The template's own switch. The effort "none" turns it off; templates know no other efforts."""
+        """Returns the template's thinking switch. The effort "none" turns it off; templates know no other efforts."""
         switch = request.chat_template_kwargs.enable_thinking
         if switch is not None:
             return switch
@@ -181,7 +181,7 @@ class Preprocessor:
     def _tokenize(self, name: str, encode: Callable, *arguments: Any) -> tuple[int, ...]:
         try:
             return tuple(encode(*arguments))
-        except ValueError as error:  # clients need not know where the model lies
+        except ValueError as error:  # The clients need not know the folder of the model.
             message = str(error).replace(self._tokenizer.name, self._names[0])
             raise ApiError(400, f"{name}: {message}", name) from None
 
@@ -196,7 +196,7 @@ class Preprocessor:
             raise ApiError(400, message, name, TOO_LONG)
 
     def _max_tokens(self, prompts: Sequence, wanted: int | None, least: int) -> int:
-        """The limit of a reply: the requested one, which must fit, or the default cut to what fits."""
+        """Returns the limit of a reply: the requested one, which must fit, or the default reduced to what fits."""
         size, longest = self._config.sampler.max_length, max(map(len, prompts))
         if wanted is None:
             wanted = max(min(self._config.decoding.max_tokens, size - longest), 1)
@@ -217,7 +217,7 @@ class Preprocessor:
 def _sampling_params(
     request: GenerationRequest, defaults: SamplingParams, max_tokens: int
 ) -> SamplingParams | None:
-    """The request's fields laid over the defaults; None where `max_tokens` is 0, so that nothing is sampled.
+    """Returns the defaults with the request's fields applied; None if `max_tokens` is 0, since nothing is sampled then.
 
     Raises:
       ApiError: (400) a field is out of range; names it.

@@ -1,4 +1,4 @@
-"""Log-probabilities of a prompt's own tokens, for clients that score texts with `echo`."""
+"""Computes log-probabilities of a prompt's own tokens, for clients that score texts with `echo`."""
 
 import functools
 import math
@@ -15,16 +15,16 @@ from jaxreason.models.architecture import Model
 from jaxreason.models.decoder import forward, head
 from jaxreason.sharding import num_parts, replicated, to_host
 
-# Positions whose logits exist at a time: those of a whole prompt, in float32, can be larger than the model.
+# Logits are computed for so many positions at a time: those of a whole prompt in float32 can be larger than the model.
 CHUNK = 64
-# Prompts are padded to this or to a power of two, so that few lengths are compiled.
+# Prompts are padded to this length or to a power of two, so that few lengths are compiled.
 SHORTEST = 64
 
 
 class PromptLogprobs(NamedTuple):
-    """Log-probabilities of each token but the first, which has none.
+    """Log-probabilities of every token except the first, which has none.
 
-    `top`: the likeliest tokens there, as (token, log-probability), likeliest first.
+    `top`: the most likely tokens at each place as (token, log-probability), the most likely first.
     """
 
     logprobs: tuple[float, ...]
@@ -37,14 +37,14 @@ class PromptLogprobs(NamedTuple):
 
 
 class PromptScorer:
-    """Scores one prompt at a time, at temperature 1; call it under `jax.set_mesh(mesh)`.
+    """Scores one prompt at a time, at temperature 1. Call it under `jax.set_mesh(mesh)`.
 
     Args:
       model: the network.
-      params: gives its parameters as they are now, laid out in any way that `forward` takes.
-      mesh: where they are.
-      max_length: longest prompt.
-      num_top: likeliest tokens to give at each place.
+      params: returns its current parameters, in any layout that `forward` accepts.
+      mesh: the devices of the parameters.
+      max_length: length of the longest prompt.
+      num_top: how many of the most likely tokens are returned at each place.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class PromptScorer:
         self._program = jax.jit(program, out_shardings=replicated(mesh))
 
     def score(self, tokens: tuple[int, ...]) -> PromptLogprobs:
-        """The scores of a prompt that is not longer than `max_length`."""
+        """Returns the scores of a prompt, which must not be longer than `max_length`."""
         length = min(max(SHORTEST, 1 << (len(tokens) - 1).bit_length()), self._max_length)
         padded = np.zeros(
             (self._rows, length), np.int32
-        )  # a row for every device that shares them; all are equal
+        )  # One equal row for each device that shares the rows.
         padded[:, : len(tokens)] = tokens
         logprobs, ids, values = to_host(self._program(self._params(), padded))
         count = len(tokens) - 1
@@ -79,7 +79,7 @@ class PromptScorer:
 def _score(
     model: Model, num_top: int, params: Any, tokens: Int[Array, "B T"]
 ) -> tuple[Float[Array, " T"], Int[Array, "T K"], Float[Array, "T K"]]:
-    """Scores the first row: entry t belongs to the token at t + 1, and the last entry means nothing."""
+    """Scores the first row. Entry t belongs to the token at t + 1; the last entry means nothing."""
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     states = forward(model, params, tokens, positions).final[0]
     embedding, targets = head(model, params), jnp.roll(tokens[0], -1)

@@ -25,16 +25,16 @@ from pydantic_core import PydanticCustomError
 from jaxreason.config import nearest
 from jaxreason.serve.api_errors import ApiError, shorten
 
-MAX_FIELDS = 200  # of one JSON object; more than any client sends
+MAX_FIELDS = 200  # Of one JSON object; clients send fewer.
 # The engine looks for each stop string after every dispatch.
 MAX_STOP_STRINGS, MAX_STOP_BYTES = 16, 256
-TOO_LONG = "context_length_exceeded"  # OpenAI's code
+TOO_LONG = "context_length_exceeded"  # OpenAI's code for this error.
 
 
 def _only(*neutral: Any) -> Any:
-    """The type of an unsupported field: it may be sent, but only with a value that asks for nothing.
+    """Makes the type of an unsupported field: it may be sent, but only with a value that asks for nothing.
 
-    Where 0 is such a value, 0.0 is too; False is not.
+    If 0 is such a value, 0.0 is one too, but False is not.
     """
     accepted = (*neutral, *(float(one) for one in neutral if type(one) is int))
 
@@ -47,7 +47,7 @@ def _only(*neutral: Any) -> Any:
 
 
 def _expect(words: str) -> WrapValidator:
-    """One error in plain words instead of one for every branch of a union."""
+    """Gives one error in plain words instead of one for every branch of a union."""
 
     def check(value: Any, validate: Callable[[Any], Any]) -> Any:
         try:
@@ -98,8 +98,8 @@ class TextPart(ClientObject):
 class ChatMessage(ClientObject):
     """A message of a conversation.
 
-    Clients send back what they were given: a reply may have no content, and its thinking may have any of the names
-    that servers use.
+    Clients send back what a server gave them: a reply may have no content, and its thinking may have any of
+    the names that servers use.
     """
 
     role: str = Field(description="a string")
@@ -111,7 +111,7 @@ class ChatMessage(ClientObject):
     reasoning_content: str | None = None
     reasoning: str | None = None
     thinking: str | None = None
-    # Templates do not show these.
+    # Chat templates do not show these.
     id: str | None = None
     tool_call_id: str | None = None
     type: Literal["text", "message"] = "text"
@@ -148,7 +148,7 @@ class ChatMessage(ClientObject):
         return {name: text for name in names if (text := getattr(self, name))}
 
     def for_template(self) -> dict[str, str]:
-        """The message as chat templates take it."""
+        """Returns the message in the form that chat templates take."""
         found = {"role": self.role, "content": self.content}
         if self.name is not None:
             found["name"] = self.name
@@ -185,10 +185,10 @@ def _stop_strings(value: str | list[str]) -> tuple[str, ...]:
 
 
 class GenerationRequest(ClientObject):
-    """The fields of both kinds of completions; None leaves a field to the server's defaults.
+    """The fields that both kinds of completions share; None means the server's default.
 
-    Only types are checked here. The ranges of sampling parameters stand beside their fields in `Decoding`, and the
-    limits of one server are checked in `preprocess`.
+    Only types are checked here. The ranges of sampling parameters are declared with the fields of `SamplingParams`, and
+    the limits of a server are checked in `preprocess`.
     """
 
     model: str | None = None
@@ -270,13 +270,13 @@ class CompletionRequest(GenerationRequest):
 
     @property
     def prompts(self) -> list[str | list[int]]:
-        """One text or list of token ids for each prompt."""
+        """Returns one text or list of token ids for each prompt."""
         is_one = isinstance(self.prompt, str) or isinstance(self.prompt[0], int)
         return [self.prompt] if is_one else self.prompt
 
 
 def _check_number(messages: Any, info: ValidationInfo) -> Any:
-    """Each message takes a token at least: of more than that, none is read."""
+    """Each message needs at least one token, so a longer list is refused before its messages are read."""
     room = (info.context or {}).get("max_length")
     if room is not None and isinstance(messages, list) and len(messages) > room:
         text = "{number} of them exceed the limit of {room} tokens"
@@ -329,16 +329,16 @@ EXPECTED = {
 
 
 def validate(model: type[Body], value: Any, **context: Any) -> Body:
-    """A JSON value as a request.
+    """Validates a JSON value as a request.
 
     Raises:
-      ApiError: (400) names the first field that is wrong, what was expected and what came.
+      ApiError: (400) names the first wrong field, what was expected and what was given.
     """
     try:
         return model.model_validate(value, context=context)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-    # A misspelled field explains one that is missing.
+    # If a field is misspelled, report that first: it explains why another one is missing.
     unknown = [one for one in errors if one["type"] == "extra_forbidden"]
     raise _to_api_error(model, (unknown or errors)[0])
 

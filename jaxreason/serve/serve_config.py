@@ -1,4 +1,4 @@
-"""The section `serve` of a recipe."""
+"""The `serve` section of a recipe."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,40 +12,42 @@ from jaxreason.sampling.sampling_params import SamplingParams
 @unclaimed("nothing is kept")
 @dataclass(frozen=True)
 class ServeConfig:
-    """The address of a server, and how it serves its model.
+    """The address of a server, and its settings.
 
     Raises:
       ValueError: a field is out of range; names the field.
     """
 
     host: str = "127.0.0.1"
-    """Address to listen on; 127.0.0.1 is reached from this machine only."""
+    """The address to listen on; 127.0.0.1 can be reached from this machine only."""
     port: Annotated[int, within(0, 65535)] = 8000
-    """The port to listen on; 0 takes a free one."""
+    """The port to listen on; 0 for any free one."""
     name: str = ""
-    """The name of the model for clients; "" takes that of its folder. Its path is understood as well."""
+    """The model's name for clients; "" for the name of its folder. Clients may also use its path."""
     api_key: str = ""
-    """What clients must send as a bearer token; "" takes JAXREASON_API_KEY, and asks for none if that is unset."""
+    """The bearer token that clients must send; "" for the value of JAXREASON_API_KEY, or
+    for none if that is not set.
+    """
     max_body_bytes: Annotated[int, at_least(1)] = 2**20
     """The largest body of a request, in bytes."""
     max_sequences: Annotated[int, at_least(1)] = 256
-    """Replies that run or wait at a time; requests beyond that are answered with 429."""
+    """The most replies that may run or wait at the same time; further requests are answered with 429."""
     max_tokens: Annotated[int, at_least(1)] = needed()
-    """Most tokens of a reply that a client may ask for."""
+    """The most tokens of a reply that a client may ask for."""
     decoding: Annotated[SamplingParams, defaults(temperature=1.0)] = needed()
-    """The values of fields that a request leaves out, `max_tokens` among them."""
+    """Defaults for fields that a request leaves out, including `max_tokens`."""
     sampler: Annotated[
         SamplerConfig, defaults(slots=8, decode_block=4, prefill_tokens=1024, top_logprobs=5)
     ] = needed()
-    """Sizes of the engine; its `top_logprobs` is the most that clients may ask for."""
+    """Sizes of the engine; `top_logprobs` is the largest number that clients may ask for."""
     thinking: bool | None = None
     """The chat template's thinking switch; None leaves it to the template."""
     body_timeout_s: Annotated[float, above(0)] = 30.0
     """Seconds within which the whole body of a request must arrive."""
     drain_s: Annotated[float, at_least(0)] = 60.0
-    """Seconds after SIGTERM in which requests that have begun may end."""
+    """Seconds after SIGTERM in which running requests may finish."""
     weights_root: str = ""
-    """Folder that POST /v1/weights may take new weights from, itself and all below it; "" turns it off."""
+    """Folder from which POST /v1/weights may load new weights, including everything below it; "" turns this off."""
 
     def __post_init__(self) -> None:
         check_ranges(self, "serve")

@@ -1,4 +1,4 @@
-"""The server's life: it loads a model, listens, bounds its connections, and ends at a signal."""
+"""Runs a server: loads a model, listens, limits connections, and ends at a signal."""
 
 import asyncio
 import contextlib
@@ -33,17 +33,17 @@ from jaxreason.serve.prompt_logprobs import PromptScorer
 from jaxreason.serve.serve_config import ServeConfig
 from jaxreason.serve.weight_updates import LoadedWeights, WeightUpdater
 
-# Names of folders that do not say which run wrote the model in them.
+# Folder names that do not tell which run wrote the model.
 GENERIC_FOLDERS = ("model", "final", "hf", "export", "checkpoint", "checkpoints", "best", "last")
 STOPS = (signal.SIGTERM, signal.SIGINT)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-# Connections beyond the replies that may run or wait: they ask for /health, or are kept open between two requests.
+# Connections beyond the replies that may run or wait: for /health, and for clients that keep a connection open.
 SPARE_CONNECTIONS = 256
-LINGER_S = 1.0  # a client that sends nothing for so long has stopped sending
+LINGER_S = 1.0  # A client that sends nothing for so long has stopped sending.
 
 
 class LoadedModel(NamedTuple):
-    """A model that is ready to be served, on every process of a job."""
+    """A model that is ready to be served; every process of a job has one."""
 
     tokenizer: Tokenizer
     vocab_size: int
@@ -54,13 +54,13 @@ class LoadedModel(NamedTuple):
 
 
 def run_serve(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh) -> None:
-    """Serves until SIGTERM or SIGINT. Replies that have begun by then are finished, for at most `config.drain_s`.
+    """Serves until SIGTERM or SIGINT. Replies that have begun by then may finish, for at most `config.drain_s` seconds.
 
-    Of several processes, process 0 listens. A signal to any of them ends all of them in this way.
+    If there are several processes, process 0 listens. A signal to any of them ends all of them in this way.
 
     Raises:
-      ConfigError: the address is taken or not this machine's.
-      RuntimeError: the engine failed in a way that it cannot go on from.
+      ConfigError: the address is in use or is not an address of this machine.
+      RuntimeError: the engine failed and cannot continue.
     """
     if jax.process_index() > 0:
         _follow(config, load(config, model_config, mesh))
@@ -75,14 +75,14 @@ def run_serve(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding
             )
         shown = f"[{host}]" if ":" in host else host
         print(f"{state.name} is served at http://{shown}:{port}/v1", flush=True)
-        # The objects that exist now stay. If the garbage collector looked through them again and again, a body of
-        # many small lists would take 15 times as long to parse.
+        # The objects that exist now stay. If the garbage collector examined them again and again, parsing a body of
+        # many small lists would take 15 times as long.
         gc.freeze()
         _serve(state, listener, config)
 
 
 def load(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh) -> LoadedModel:
-    """Loads the model and compiles what every request needs; every process must call it."""
+    """Loads the model and compiles what every request needs. Every process must call it."""
     path = str(resolve(model_config.path))
     tokenizer = load_tokenizer(path)
     compiling = begin_engine_compiling(
@@ -100,12 +100,12 @@ def load(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh
         tokenizer.close_think,
         compiling=compiling,
     )
-    del params  # the engine may have made copies in another layout; then these are freed
+    del params  # The engine may have copied them into another layout; then these are freed.
     _warm_up(engine, tokenizer.pad_id)
     sampling_model = engine.sampled_from[0]
     scorer = PromptScorer(
         sampling_model,
-        lambda: engine.sampled_from[1],  # asked each time, since weights may be updated
+        lambda: engine.sampled_from[1],  # Called each time, because weights may be updated.
         mesh,
         config.sampler.max_length,
         config.sampler.top_logprobs,
@@ -118,7 +118,7 @@ def load(config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh
 def make_server_state(
     config: ServeConfig, model_config: ModelConfig, mesh: jax.sharding.Mesh
 ) -> ServerState:
-    """Loads the model and starts the engine's thread. For process 0; the others `load` and follow."""
+    """Loads the model and starts the engine's thread. Only process 0 calls it; the others call `load` and follow."""
     loaded = load(config, model_config, mesh)
     engine, weights = loaded.engine, loaded.weights
     engine_thread = EngineThread(
@@ -148,7 +148,7 @@ def make_server_state(
 
 
 def model_name(path: str) -> str:
-    """The name of a model's folder, or of the run that wrote it if the folder's name is a generic one.
+    """Returns the name of a model's folder; if that is a generic name, the name of the run that wrote it.
 
     `runs/rl/model` is `rl`, `study/rl/seed_1/model` is `rl-seed_1`.
     """
@@ -162,7 +162,7 @@ def model_name(path: str) -> str:
 
 
 def _warm_up(engine: Engine, token: int) -> None:
-    """Compiles, so that the first client does not wait, and a lack of memory shows at the start."""
+    """Compiles the programs, so that the first client does not wait and a lack of memory shows at the start."""
     short = SamplingParams(temperature=0.0, top_k=0, top_p=1.0, max_tokens=1, stop=())
     list(engine.generate([Request("warm-up", (token, token), 0, 1)], short))
 
@@ -186,8 +186,8 @@ def _serve(state: ServerState, listener: socket.socket, config: ServeConfig) -> 
         server.should_exit = True
 
     state.engine_thread.on_error = end
-    # While it runs, uvicorn handles STOPS itself. When it is done it raises the signal that stopped it once more, for
-    # the handlers from before. Those must do nothing, or the process would not exit with 0.
+    # While uvicorn runs, it handles STOPS itself. When it is done, it raises the signal that stopped it again, for the
+    # earlier handlers. Those must do nothing, or the process would not exit with 0.
     with _handling(dict.fromkeys(STOPS, lambda: None) | {signal.SIGHUP: state.updater.reload}):
         try:
             server.run(sockets=[listener])
@@ -199,7 +199,7 @@ def _serve(state: ServerState, listener: socket.socket, config: ServeConfig) -> 
 
 
 def _follow(config: ServeConfig, loaded: LoadedModel) -> None:
-    """A signal to this process only asks process 0 to end, which first finishes what has begun."""
+    """Follows process 0. A signal to this process only asks process 0 to end, which first finishes what has begun."""
     channel = loaded.channel
     ends = dict.fromkeys(STOPS, channel.request_end)
     with _handling(ends | {signal.SIGHUP: lambda: None}):
@@ -219,13 +219,13 @@ def _handling(actions: dict[signal.Signals, Callable[[], Any]]) -> Iterator[None
 
 
 def uvicorn_config(app: Callable, timeout_s: float, most: int, drain_s: int) -> uvicorn.Config:
-    """Settings of uvicorn under which many or slow clients cost little.
+    """Returns settings of uvicorn with which many clients, or slow ones, cost little.
 
     Args:
       app: the ASGI application.
-      timeout_s: within which headers must be there, and again the rest of a body that nobody wants.
-      most: connections at a time; they get at most half of the files that this process may have open.
-      drain_s: time that running requests have left when the server is stopped.
+      timeout_s: seconds within which headers must arrive, and again the rest of an unwanted body.
+      most: the most connections at a time; they may use at most half of the files that this process may open.
+      drain_s: seconds that running requests have left when the server is stopped.
     """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = min(most, max(files // 2, 1))
@@ -240,13 +240,14 @@ def uvicorn_config(app: Callable, timeout_s: float, most: int, drain_s: int) -> 
 
 
 class Connection(H11Protocol):
-    """A connection that is closed when a request's headers are not there in time.
+    """A connection that is closed if the headers of a request do not arrive in time.
 
-    When there are too many connections, the one that has waited longest for headers is closed.
+    If there are too many connections, the one that has waited longest for headers is closed.
 
     Args:
-      header_s: from the connection's first moment, or its next request's first byte, to the end of the headers.
-      most: connections of the server.
+      header_s: seconds from the start of the connection, or from the first byte of its next request,
+        to the end of the headers.
+      most: the most connections of the server.
     """
 
     def __init__(self, *args: Any, header_s: float, most: int, **settings: Any):
@@ -291,9 +292,9 @@ class Connection(H11Protocol):
 
 
 class ReadWholeBody:
-    """Reads the rest of a request's body, and throws it away, before the answer is sent.
+    """Reads and discards the rest of a request's body before the answer is sent.
 
-    A client that is still sending would otherwise find its connection reset, and never read why it was refused. This
+    Otherwise a client that is still sending would find its connection reset and never read why it was refused. This
     takes `timeout_s` at most. A client that waits to be asked for its body (`Expect: 100-continue`) is not asked.
     """
 
@@ -305,7 +306,7 @@ class ReadWholeBody:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        left = True  # of the body
+        left = True  # Whether a part of the body is left.
         waits = (b"expect", b"100-continue") in scope["headers"]
 
         async def read() -> dict:

@@ -1,7 +1,7 @@
-"""New weights while a model is served: what may be loaded, who asks for it, and how the engine gets it.
+"""Replaces the weights of a served model: what may be loaded, who asks for it, and how the engine gets it.
 
-`WeightUpdater` takes the wishes of clients and signals on process 0, `LoadedWeights` exchanges the engine's parameters
-on every process of a job.
+`WeightUpdater` handles the requests of clients and signals on process 0. `LoadedWeights` exchanges the engine's
+parameters on every process of a job.
 """
 
 import dataclasses
@@ -38,17 +38,17 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
 class LostWeightsError(RuntimeError):
-    """The old weights are gone, and there are no new ones."""
+    """The old weights are gone and new ones could not be loaded."""
 
 
 class LoadedWeights:
-    """The weights of an engine. Nobody else may hold its parameters: a second copy may not fit into memory.
+    """The weights of an engine. Nobody else may hold its parameters, because a second copy may not fit into memory.
 
     Args:
-      engine: made with the weights of `folder`.
-      model: the network, as the weights were loaded for it.
-      tokenizer: the prompts' and replies'.
-      folder: a model's.
+      engine: the engine, made with the weights of `folder`.
+      model: the network that the weights were loaded for.
+      tokenizer: the tokenizer of prompts and replies.
+      folder: folder of the model.
     """
 
     def __init__(self, engine: Engine, model: Model, tokenizer: Tokenizer, folder: str):
@@ -61,10 +61,10 @@ class LoadedWeights:
         self.loaded_at = int(time.time())
 
     def check(self, folder: epath.Path) -> None:
-        """Whether these weights can replace the loaded ones. Reads all bytes; one process may call it alone.
+        """Checks that these weights can replace the loaded ones. It reads all bytes; one process alone may call it.
 
         Raises:
-          UserError: one line: what was expected, what came, and what to do.
+          UserError: one line: what was expected, what was found, and what to do.
         """
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; expected a Hugging Face model folder.")
@@ -97,15 +97,15 @@ class LoadedWeights:
     def load(self, folder: epath.Path) -> None:
         """Gives the engine the weights of `folder`. Every process must call it, after `check` has passed.
 
-        A parameter is read and replaces the old one, then the next, so that there are never two copies of the model.
-        So when a read fails midway, the old weights are gone: their folder is read again.
+        Each parameter is read and replaces the old one before the next is read, so there are never two copies of the
+        model. If a read fails midway, the old weights are gone, and their folder is read again.
 
         Raises:
-          UserError: on every process. The engine has the old weights, or what their folder holds by now; the message
-            says which.
+          UserError: on every process. The engine has the old weights again, or others that their folder holds by
+            now; the message says which.
           LostWeightsError: on every process. The old folder could not be read either.
         """
-        # Headers are read before anything is replaced.
+        # Headers are read before any parameter is replaced.
         read = _agreed(lambda: open_params(folder, self._model, self._engine.mesh))
         try:
             self._replace(read)
@@ -138,9 +138,9 @@ class LoadedWeights:
 
 
 def _agreed(work: Callable[[], T]) -> T:
-    """The result of `work`. Every process calls it; a failure on one process is a failure on all.
+    """Returns the result of `work`. Every process must call it; if it fails on one process, it fails on all.
 
-    Otherwise the others would wait for ever in the next collective for the process that failed.
+    Otherwise the other processes would wait without end in the next collective.
 
     Raises:
       UserError: with the reason of the first process that failed.
@@ -148,7 +148,8 @@ def _agreed(work: Callable[[], T]) -> T:
     value, reason = None, ""
     try:
         value = work()
-    except Exception as error:  # whatever it was, the others must not wait for this process
+    # The other processes must not wait for this one, whatever went wrong.
+    except Exception as error:
         reason = str(error) or repr(error)
     for index, text in enumerate(gather_texts(reason)):
         if text:
@@ -157,7 +158,7 @@ def _agreed(work: Callable[[], T]) -> T:
 
 
 def _first_difference(served: Architecture, other: Architecture) -> str:
-    """The first setting that differs and that the compiled programs depend on, in words."""
+    """Describes the first setting that differs and that the compiled programs depend on."""
     for field in dataclasses.fields(Architecture):
         expected, got = getattr(served, field.name), getattr(other, field.name)
         if field.name not in NOT_COMPILED and expected != got:
@@ -166,22 +167,22 @@ def _first_difference(served: Architecture, other: Architecture) -> str:
 
 
 def _fingerprint(params: dict[str, Any]) -> str:
-    """Sixteen hexadecimal digits that name the parameters as the sampler has them."""
+    """Returns sixteen hexadecimal digits that identify the parameters as the sampler has them."""
     parts = [params[name] for name in sorted(params)]
     parts = [one for part in parts for one in (part if isinstance(part, tuple) else (part,))]
     return hashlib.sha256(" ".join(map(fingerprint, parts)).encode()).hexdigest()[:16]
 
 
 class WeightUpdater:
-    """Updates one server's weights, one update at a time.
+    """Updates the weights of one server, one update at a time.
 
-    An update has a thread of its own. It reads and checks all files there while the engine goes on with the old
-    weights. Then it queues the folder for the engine's thread, which alone may touch the engine, and waits.
+    An update runs in a thread of its own. It reads and checks all files there while the engine continues with the old
+    weights. Then it queues the folder for the engine's thread, the only one that may touch the engine, and waits.
 
     Args:
-      weights: the engine's.
-      enqueue: has the engine's thread load a folder, and returns the future of that.
-      root: folder that paths are in; "" for none.
+      weights: the engine's weights.
+      enqueue: makes the engine's thread load a folder, and returns a future for it.
+      root: the folder that all paths must be in; "" for none.
     """
 
     def __init__(self, weights: LoadedWeights, enqueue: Callable[[epath.Path], Future], root: str):
@@ -189,10 +190,10 @@ class WeightUpdater:
         self._busy = threading.Lock()
 
     def update(self, path: str) -> Future:
-        """Loads the weights of a folder in the root; the future fails with an ApiError.
+        """Loads the weights of a folder in the root. If that fails, the future has an ApiError.
 
-        Requests from before are answered with the old weights, those from after the answer with the new ones. The
-        update goes on when the client does not wait for it.
+        Requests from before are answered with the old weights, and requests after the future is set with the new ones.
+        The update continues even if the client does not wait for it.
         """
         return self._start(lambda: self._update(lambda: resolve_inside(self.root, path), path))
 
@@ -207,14 +208,14 @@ class WeightUpdater:
         except ApiError as error:
             _LOG.error("SIGHUP: the weights stay as they are: %s", error)
             return
-        except Exception:  # nobody looks at the future of a signal
+        except Exception:  # Nobody reads the future of an update that a signal asked for.
             _LOG.exception("SIGHUP: the change of weights failed")
             return
         _LOG.info("SIGHUP: %s read again: %s, was %s", folder, self._weights.fingerprint, before)
 
     def _start(self, work: Callable[[], None]) -> Future:
         done: Future = Future()
-        done.set_running_or_notify_cancel()  # a client that goes away cannot cancel it
+        done.set_running_or_notify_cancel()  # A client that disconnects cannot cancel the update.
 
         def run() -> None:
             try:
@@ -224,12 +225,12 @@ class WeightUpdater:
             else:
                 done.set_result(None)
 
-        # A daemon: a server that ends does not wait until a large folder has been read.
+        # A daemon thread: a server that ends does not wait until a large folder has been read.
         threading.Thread(target=run, name="weights", daemon=True).start()
         return done
 
     def _update(self, find: Callable[[], epath.Path], shown: str) -> None:
-        """One update. Messages have `shown` in place of the folder's whole path, which clients need not know."""
+        """Runs one update. Messages show `shown` in place of the full path, which clients need not know."""
         if not self._busy.acquire(blocking=False):
             raise ApiError(
                 409, "another change of weights is under way; ask again when it has ended"
@@ -249,15 +250,15 @@ class WeightUpdater:
 
 
 def resolve_inside(root: str, path: str) -> epath.Path:
-    """The folder that `path` names, after all links are followed; it must lie in `root`.
+    """Returns the folder that `path` names, after all links are followed; it must be inside `root`.
 
     Args:
       root: a local folder, or one in a bucket.
-      path: relative to it, or whole.
+      path: relative to `root`, or absolute.
 
     Raises:
-      ApiError: (403) it is outside, or a link in it leads outside; (400) it is empty, has unprintable characters, or
-        cannot be read.
+      ApiError: (403) it is outside, or a link in it leads outside; (400) it is empty, has unprintable
+        characters, or cannot be read.
     """
     if not path or not path.isprintable():
         raise ApiError(400, "path: expected a folder's, inside serve.weights_root", "path")

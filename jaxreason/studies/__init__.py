@@ -1,1 +1,1 @@
-"""A study: its arms and bases, its stages in order, and what needs several of the stages at once."""
+"""A study: its arms and bases, its stages in order, and the work that needs several stages at once."""

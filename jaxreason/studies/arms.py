@@ -1,4 +1,4 @@
-"""The arms of a study: which twins there are, how each is trained, and how each is asked."""
+"""The arms of a study: which tuned twins there are, how each is trained, and how each is evaluated."""
 
 import dataclasses
 import re
@@ -16,7 +16,8 @@ from jaxreason.results.training_files import TRAINING_PROMPTS
 from jaxreason.rl import loop as rl
 from jaxreason.training.sft_config import SFTConfig
 
-MOST_SEED = 2**32 - 1  # of a larger one JAX's keys drop the rest: 2**32 would draw what 0 draws
+# JAX's keys keep only 32 bits of a seed: 2**32 would draw the same numbers as 0.
+MOST_SEED = 2**32 - 1
 Seed = Annotated[int, within(0, MOST_SEED)]
 
 TAKEN = (
@@ -36,66 +37,68 @@ METHODS = {"sft": SFTConfig, "rl": rl.RLConfig}
 @unclaimed("each stage has a claim of its own")
 @dataclass(frozen=True)
 class ArmConfig:
-    """One twin."""
+    """One arm of a study: a tuned twin of a base."""
 
     method: Literal["sft", "rl", "given"]
     """How the arm is made: "sft", "rl", or "given" (an existing checkpoint)."""
     label: str
-    """Its name in the report."""
+    """The arm's name in the report."""
     section: str
-    """The recipe section it is trained with ("" for a given one)."""
+    """The recipe section that the arm is trained with ("" for a given one)."""
     overrides: dict = dataclasses.field(default_factory=dict)
-    """Changes of that section, with the same nesting and names."""
+    """Changes to that section, with the same nesting and names."""
     path: str = ""
     """The Hugging Face folder or hub name of a given arm ("" otherwise)."""
     asked: dict = dataclasses.field(default_factory=dict)
-    """Changes that its evaluation makes to `eval`, so that each twin is asked as it was trained: `thinking`,
-    `prompt_format`.
+    """Changes that the arm's evaluation makes to `eval`, so that each twin is asked as it was trained. Allowed are
+    `thinking` and `prompt_format`.
     """
     base: str = ""
-    """The model that it starts from and is compared with (`lineage`): "" for the recipe's `model`; the name of an
-    arm for that arm's model of the same seed; or a Hugging Face folder or hub name, a base of its own.
+    """The model that the arm starts from and is compared with (`lineage`). "" is the recipe's `model`; the name of an
+    arm is that arm's model of the same seed; a Hugging Face folder or hub name is a base of the arm's own.
     """
     drift: bool = True
-    """Whether it is compared with its base beyond its scores; a model with another vocabulary cannot be."""
+    """Whether the arm is compared with its base by drift metrics too. A model with another vocabulary cannot be."""
     seeds: tuple[Seed, ...] = ()
-    """Seeds of its runs, if not the study's; a given arm has at most one."""
+    """Seeds of the arm's runs, if they differ from the study's; a given arm has at most one."""
     base_asked: dict = dataclasses.field(default_factory=dict)
-    """What the evaluation of a base of its own changes of `eval`, as `asked`: a base without a chat template is
-    asked with `prompt_format="plain"`.
+    """Changes to `eval`, as in `asked`, for the evaluation of the arm's own base. For example, a base without a chat
+    template is asked with `prompt_format="plain"`.
     """
     published: str = ""
-    """The paper's name of this model (`results.published.published_models`), whose numbers then stand beside ours."""
+    """The name of this model in the paper (`results.published.published_models`); the report then shows the
+    paper's numbers beside ours.
+    """
     traits: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Traits by which the report groups it, as {"size": "7B"}; a published model has its method, size and family, and a
-    trained one its method.
+    """Traits by which the report groups the arm, such as {"size": "7B"}. A published model has its method, size and
+    family by itself, a trained one its method.
     """
 
 
 @unclaimed("each stage has a claim of its own")
 @dataclass(frozen=True)
 class StudyConfig:
-    """The arms of a study, and their seeds."""
+    """The arms of a study and their seeds."""
 
     name: str
-    """Title of the report."""
+    """The title of the report."""
     seeds: tuple[Seed, ...]
-    """Seeds of the training runs: each arm without seeds of its own is trained once for each."""
+    """Seeds of the training runs: an arm without seeds of its own is trained once for each."""
     arms: dict[str, ArmConfig]
     """Folder name -> arm."""
     measured_dtype: str = ""
-    """The dtype in which evaluation and drift hold parameters; "" for `model.param_dtype`, which trains."""
+    """The dtype of the parameters in evaluation and drift; "" for `model.param_dtype`, which training uses."""
     follow: bool = False
-    """Whether runs keep all of their checkpoints, and each is evaluated and compared with the base."""
+    """Whether runs keep all their checkpoints and each one is evaluated and compared with the base."""
 
 
 def arms_of(config: ml_collections.ConfigDict) -> dict[str, ArmConfig]:
-    """The arms of a recipe by name; none without a `study` section."""
+    """Returns the arms of a recipe by name; empty if it has no `study` section."""
     return parse(StudyConfig, config.study, "config.study").arms if "study" in config else {}
 
 
 def check_folder_names(study: StudyConfig) -> None:
-    """Each seed and arm is a folder of its own."""
+    """Checks that each seed and arm gets a folder of its own."""
     if not study.seeds or len(set(study.seeds)) < len(study.seeds):
         raise ConfigError(
             f"config.study.seeds: expected one or more, each once, got {study.seeds}."
@@ -122,7 +125,10 @@ def check_folder_names(study: StudyConfig) -> None:
 
 
 def arm_section(config: ml_collections.ConfigDict, name: str, arm: ArmConfig):
-    """The training configuration of an arm: its section with its overrides; all checkpoints kept, if it is followed."""
+    """Returns the arm's training configuration: its section with its overrides.
+
+    If the study follows its runs, all checkpoints are kept.
+    """
     path = f"config.study.arms.{name}"
     if arm.section not in config:
         raise ConfigError(
@@ -136,17 +142,17 @@ def arm_section(config: ml_collections.ConfigDict, name: str, arm: ArmConfig):
 def arm_evaluation(
     config: ml_collections.ConfigDict, name: str, arm: ArmConfig
 ) -> eval_settings.EvalConfig:
-    """The evaluation of an arm: the recipe's, asked as the arm says."""
+    """Returns the arm's evaluation: the recipe's, with the changes that the arm asks for."""
     return evaluation_asked(config, arm.asked, f"config.study.arms.{name}.asked")
 
 
 def evaluation_asked(
     config: ml_collections.ConfigDict, asked: dict, path: str
 ) -> eval_settings.EvalConfig:
-    """The recipe's evaluation with the changes `asked`, which the recipe has at `path`.
+    """Returns the recipe's evaluation with the changes `asked`; the recipe has them at `path`.
 
     Raises:
-      ConfigError: a field that models of a study may not differ in.
+      ConfigError: a changed field must be the same for all models of a study.
     """
     for field in asked:
         if field not in eval_settings.ASKED:
@@ -159,19 +165,21 @@ def evaluation_asked(
 
 
 def traits_of(arm: ArmConfig) -> dict[str, str]:
-    """The traits by which the report groups an arm: its own over those of its published model, or its method."""
+    """Returns the traits by which the report groups an arm: its own, then those of its
+    published model, or its method.
+    """
     if arm.published:
         return published_models()[arm.published].traits | arm.traits
     return ({} if arm.method == "given" else {"method": arm.method.upper()}) | arm.traits
 
 
 def seeds_of(study: StudyConfig, arm: ArmConfig) -> tuple[int, ...]:
-    """The seeds that an arm has a run of: its own, else the study's; the first alone where nothing is trained."""
+    """Returns the seeds of an arm's runs: its own or the study's; only the first one if nothing is trained."""
     seeds = arm.seeds or study.seeds
     return seeds[:1] if arm.method == "given" else seeds
 
 
 def all_seeds(study: StudyConfig) -> tuple[int, ...]:
-    """The study's seeds, and then those that arms have of their own."""
+    """Returns the study's seeds, followed by the seeds that only some arms have."""
     own = (seed for arm in study.arms.values() for seed in arm.seeds)
     return tuple(dict.fromkeys((*study.seeds, *own)))

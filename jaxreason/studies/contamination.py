@@ -1,7 +1,7 @@
-"""Finds training questions that the recipe's benchmarks ask; they are left out, and the report says so.
+"""Finds training questions that also occur in the recipe's benchmarks. They are left out, and the report says so.
 
-Training does not know the benchmarks: what is left out is written into the run's folder, and its datasets name that
-file.
+Training code knows nothing of benchmarks. The questions to leave out are written into the run's folder, and the
+settings of its datasets name that file.
 """
 
 import dataclasses
@@ -37,32 +37,32 @@ TrainingSection = TypeVar("Section")
 @unclaimed("a run is claimed by the data that is left; decontamination.json says how it began")
 @dataclass(frozen=True)
 class DecontaminationConfig:
-    """Whether training questions are compared with those of the benchmarks (docs/questions.md)."""
+    """Whether training questions are compared with the questions of benchmarks (docs/questions.md)."""
 
     enabled: bool = True
-    """False trains on all questions; the run's decontamination.json, and the report of a study, say so."""
+    """False trains on all questions. The run's decontamination.json and the study's report say so."""
     also: tuple[str, ...] = ()
-    """Benchmarks beside those of the recipe's `eval` section that questions are compared with."""
+    """Further benchmarks to compare with, beside those of the recipe's `eval` section."""
 
 
 def decontaminated(
     config: ml_collections.ConfigDict, section: TrainingSection, folder: epath.Path
 ) -> TrainingSection:
-    """A training section whose datasets leave the benchmarks' questions out.
+    """Returns a training section whose datasets leave out the benchmarks' questions.
 
-    Writes `<folder>/decontamination.json` and logs one line that says what was found. Every process must call it:
-    process 0 compares and writes, and no other reads before it has. A recipe without `eval` section names no
-    benchmark, so nothing is compared or written. A run that has begun goes on with the questions that it began with:
-    what benchmarks that came later ask is counted and told alone.
+    Writes `<folder>/decontamination.json` and logs one line with the result. Every process must call it: process 0
+    compares and writes, and the others wait until it has. A recipe without an `eval` section names no benchmark, so
+    nothing is compared or written. A run that has begun keeps the questions it began with. Matches with benchmarks that
+    were added later are only counted and reported.
 
     Args:
-      config: the recipe, its question files written.
-      section: one with `datasets`: of SFT, of RL, of a teacher.
-      folder: of the run.
+      config: the recipe, with its question files written.
+      section: a section with `datasets`: of SFT, of RL or of a teacher.
+      folder: folder of the run.
 
     Raises:
-      UserError: the section's data cannot be read, `decontamination.also` names no benchmark, or a run that has begun
-        there was compared and is not to be now, or the other way round.
+      UserError: the section's data cannot be read, or a name in `decontamination.also` is not a benchmark, or the run
+        there began with another value of `decontamination.enabled`.
     """
     if "eval" not in config:
         return section
@@ -83,7 +83,7 @@ def decontaminated(
 
 
 def decontamination_settings(config: ml_collections.ConfigDict) -> DecontaminationConfig:
-    """The recipe's section, or its defaults where it has none."""
+    """Returns the recipe's section, or the defaults if it has none."""
     section = config.get("decontamination")
     if section is None:
         return DecontaminationConfig()
@@ -93,10 +93,10 @@ def decontamination_settings(config: ml_collections.ConfigDict) -> Decontaminati
 def compared_benchmarks(
     evaluation: EvalConfig, settings: DecontaminationConfig
 ) -> dict[str, Benchmark]:
-    """The benchmarks that questions are compared with, by name.
+    """Returns the benchmarks that questions are compared with, by name.
 
     Raises:
-      ConfigError: there is none of a name in `also`.
+      ConfigError: a name in `also` is not a benchmark.
     """
     known = known_benchmarks(evaluation)
     for name in (*evaluation.benchmarks, *settings.also):
@@ -138,7 +138,10 @@ def _write(
 
 
 def _as_it_began(folder: epath.Path, report: dict[str, Any]) -> dict[str, Any]:
-    """The report of a run that has begun, with what is found now and was not then; another run's as it is."""
+    """Returns the report of a run that has begun, with a count of the matches found only now.
+
+    If no run has begun there, returns `report` unchanged.
+    """
     if not begun(folder) or not decontamination_path(folder).exists():
         return report
     first = read_decontamination(decontamination_path(folder))
@@ -154,12 +157,12 @@ def _as_it_began(folder: epath.Path, report: dict[str, Any]) -> dict[str, Any]:
 
 
 def benchmark_questions(name: str, benchmark: Benchmark, evaluation: EvalConfig) -> list[Example]:
-    """All questions of a benchmark, whatever part of them is asked; their source is its name.
+    """Returns all questions of a benchmark, even if only a part of them is asked; their source is its name.
 
     Raises:
-      UserError: its data is not there, or cannot be read.
+      UserError: its data does not exist or cannot be read.
     """
-    prompt = next(iter(benchmark.prompts.values()))  # prompts differ in the template alone
+    prompt = next(iter(benchmark.prompts.values()))  # Its prompts differ only in the template.
     items = load_items(
         benchmark.label, prompt, evaluation.source, evaluation.data_folder, limit=0, seed=0
     )
@@ -185,7 +188,7 @@ def _report(
 
 
 def _counted(items: list[dict[str, str]]) -> dict[str, dict[str, int]]:
-    """Dataset -> benchmark -> number of questions."""
+    """Counts the questions: dataset -> benchmark -> number."""
     counts: dict[str, dict[str, int]] = {}
     pairs = Counter((item["source"], item["evaluation_source"]) for item in items)
     for (dataset, benchmark), count in sorted(pairs.items()):
@@ -194,7 +197,7 @@ def _counted(items: list[dict[str, str]]) -> dict[str, dict[str, int]]:
 
 
 def describe_contamination(report: dict[str, Any], labels: dict[str, str]) -> str:
-    """One line: how many questions are left out, of which dataset, against which benchmark, and what was not read."""
+    """Says in one line how many questions of which dataset match which benchmark, and which ones were not read."""
     removed = report["questions"] - report["kept"]
     text = (
         f"decontamination: {removed} of {report['questions']} training questions are left out"

@@ -1,9 +1,10 @@
-"""Cross-sampling (Meng et al. 2026, arXiv 2603.22446): how much of a model's behaviour a few of its choices carry.
+"""Cross-sampling (Meng et al. 2026, arXiv 2603.22446): how much of a model's behaviour depends on a few token choices.
 
-One model replies greedily while the other reads along; at a few positions the other's choice is taken, and the first
-goes on from there. Both ways round, with growing budgets, every reply graded by the benchmark's own grader. Departure
-from the paper: choices are greedy there where it samples, so that a budget of 0 and one without end are the replies of
-the two models; and by default positions are those at which the models differ most in the first one's own reply.
+One model replies greedily while the other one reads the same tokens. At a few positions the other model's choice is
+taken, and the first model continues from there. This is done in both directions and with growing budgets; every reply
+is graded by the benchmark's own grader. Two things differ from the paper: choices are greedy where it samples, so a
+budget of 0 and an unlimited one give the replies of the two models; and by default the positions are those at which the
+models differ most in the first model's own reply.
 """
 
 import dataclasses
@@ -65,29 +66,29 @@ from jaxreason.tasks.reply_text import cut_at
 
 _LOG = logging.getLogger(__name__)
 
-SLACK = 1e-6  # of a threshold that is a measured divergence, relative
+SLACK = 1e-6  # Relative to a threshold that was measured itself: equal values must pass.
 
 
 @dataclass(frozen=True)
 class CrossQuestions:
-    """The questions that are put, and what a pass over them needs."""
+    """The questions that are asked, and what a pass over them needs."""
 
     part: EvalJob
-    places: list[int]  # of the part's questions
+    places: list[int]  # Places of the questions in `part`.
     tokenizer: Tokenizer
     stop_ids: tuple[int, ...]
-    length: int  # of a prompt with its longest reply
+    length: int  # Tokens of a prompt with its longest reply.
 
 
 @dataclass(frozen=True)
 class ChoiceRows:
-    """The rules by which a pass over the questions takes choices.
+    """The rules by which a pass over the questions takes choices of the other model.
 
     Attributes:
-      number: of rows of a batch.
-      budget: choices of the other model at most; -1: no end.
-      threshold: of the divergence, in nats; None: that of the `budget` largest shifts of the leading model's own reply.
-      shifts: question -> the shifts of that reply, as `reply_lines` gives them.
+      number: rows of a batch.
+      budget: the most choices that are taken; -1 for no limit.
+      threshold: the least divergence, in nats; None for the `budget`-th largest shift of the leading model's own reply.
+      shifts: question -> the shifts of that reply, in the form that `reply_lines` returns.
     """
 
     number: int
@@ -96,7 +97,7 @@ class ChoiceRows:
     shifts: dict[str, list]
 
     def takes(self, ids: Sequence[str]) -> Takes:
-        """The choices that are taken for the questions of a batch."""
+        """Returns the rule for each row of a batch that asks the questions `ids`."""
         thresholds = np.zeros(self.number, np.float32)
         for row, name in enumerate(ids):
             thresholds[row] = self._threshold(self.shifts.get(name, []))
@@ -107,17 +108,17 @@ class ChoiceRows:
         if self.threshold is not None:
             return self.threshold
         sizes = sorted((shift[1] for shift in shifts), reverse=True)
-        # With fewer shifts than the budget every one is taken, and what then comes.
+        # If there are fewer shifts than the budget, all of them are taken, and also those that arise afterwards.
         return sizes[self.budget - 1] * (1 - SLACK) if 0 < self.budget <= len(sizes) else 0.0
 
 
 def reply_lines(
     asked: CrossQuestions, rows: ChoiceRows, write: Callable[[PatchingPrompts, Takes], Patched]
 ) -> list[dict[str, Any]]:
-    """The lines of all questions, in their order; each as of a sample, with `shifts`.
+    """Returns the lines of all questions, in order. Each has the form of a sample, with `shifts`.
 
-    A shift is a position at which the models' choices differ: its place in the reply, the divergence in nats, both
-    choices, and 1 where the other's was taken.
+    A shift is a position at which the choices of the two models differ: its place in the reply, the divergence in nats,
+    the choice of each model, and 1 if the other model's choice was taken.
     """
     width = max(len(asked.part.prompts[place]) for place in asked.places)
     lines = []
@@ -163,26 +164,26 @@ class CrossSampleConfig:
     """The settings of cross-sampling."""
 
     benchmark: Annotated[str, LEARNED]
-    """A name in `eval.benchmarks`."""
+    """Name of a benchmark in `eval.benchmarks`."""
     decoding: Annotated[str, LEARNED] = "greedy"
-    """A name in `eval.decodings`; greedy, without a penalty or a think budget."""
+    """Name of a decoding in `eval.decodings`. It must be greedy, without a penalty or a think budget."""
     variant: Annotated[VariantName, LEARNED] = "robust"
-    """Which variant of the benchmark is used: how it is asked and graded."""
+    """The variant of the benchmark: how it is asked and graded."""
     questions: Annotated[int, at_least(0), LEARNED] = 100
-    """The number of questions, in the order of a hash of their ids; 0 for all."""
+    """Number of questions, in the order of a hash of their ids; 0 for all."""
     budgets: Annotated[tuple[Annotated[int, at_least(-1)], ...], FREE] = (
         *(0, 1, 2, 4, 8, 16, 32, 64),
         -1,
     )
-    """The largest numbers of choices that are taken from the other model; -1: no limit."""
+    """The largest numbers of choices that are taken from the other model; -1 for no limit."""
     rule: Annotated[Literal["largest", "first"], LEARNED] = "largest"
-    """"largest" takes where the models differ most: from the n-th largest divergence on of the leading model's
-    own reply; "first" takes at the first positions whose divergence is `threshold` or more, as the paper does.
+    """Which positions are taken. "largest": those whose divergence is at least the n-th largest of the leading model's
+    own reply, for a budget of n. "first", as in the paper: the first ones whose divergence is at least `threshold`.
     """
     threshold: Annotated[float, at_least(0), LEARNED] = 0.1
-    """The Jensen-Shannon divergence, in nats, of the rule "first"."""
+    """The Jensen-Shannon divergence, in nats, for the rule "first"."""
     batch_size: Annotated[int, at_least(1), FREE] = 16
-    """Rows, over all devices."""
+    """Rows of a batch, over all devices."""
 
 
 def run_cross_sample(
@@ -194,20 +195,20 @@ def run_cross_sample(
     workdir: epath.PathLike,
     seed: int,
 ) -> None:
-    """Writes `workdir`/cross_sampling/<benchmark>.json, or continues to: a budget whose replies are there is done.
+    """Writes `workdir`/cross_sampling/<benchmark>.json. A budget whose replies exist already is not run again.
 
-    Called under `jax.set_mesh(mesh)`, by every process.
+    Called by every process, under `jax.set_mesh(mesh)`.
 
     Args:
       config: the recipe's section.
       evaluation: how the benchmark is asked and graded.
-      base, tuned: the two models, folders or hub names. The base's tokenizer encodes the prompts.
-      mesh: where.
-      workdir: of the tuned model.
-      seed: of the evaluation; greedy replies do not depend on it.
+      base, tuned: the two models: folders or hub names. The base's tokenizer encodes the prompts.
+      mesh: where to run.
+      workdir: working directory of the tuned model.
+      seed: seed of the evaluation; greedy replies do not depend on it.
 
     Raises:
-      UserError: settings, questions or models that do not fit, or files made with others.
+      UserError: the settings, questions or models do not fit, or existing files were made with others.
       SystemExit: with code 143, after a signal.
     """
     restricted = check_cross_sample(config, evaluation, mesh)
@@ -229,10 +230,10 @@ def run_cross_sample(
 
 
 def check_cross_sample(config: CrossSampleConfig, evaluation: EvalConfig, mesh: Mesh) -> EvalConfig:
-    """Refuses what cannot be cross-sampled, before a model is loaded; gives the evaluation of that benchmark alone.
+    """Checks the settings before a model is loaded, and returns the evaluation of that benchmark alone.
 
     Raises:
-      ConfigError: with the field, what was expected and what came.
+      ConfigError: names the field, what was expected and what was given.
     """
     check_ranges(config, "cross_sample")
     known = find_benchmarks(evaluation)
@@ -250,7 +251,7 @@ def check_cross_sample(config: CrossSampleConfig, evaluation: EvalConfig, mesh: 
 
 
 def _within_positions(evaluation: EvalConfig, sources: list[ModelSource]) -> EvalConfig:
-    """The evaluation of the model that has fewer positions: both read every token."""
+    """Returns the evaluation limited to the model that has fewer positions, since both models read every token."""
     positions = min(source.architecture().max_position_embeddings for source in sources)
     fitted = fitting(evaluation, positions)
     if fitted.sampler.max_length > positions:
@@ -311,12 +312,14 @@ def _claim(
 
 
 def budget_name(budget: int) -> str:
-    """The name of a budget in file names."""
+    """Returns the name of a budget in file names."""
     return ALL_CHOICES if budget < 0 else str(budget)
 
 
 def _passes(config: CrossSampleConfig) -> list[tuple[str, int]]:
-    """(who leads, budget) in the order in which they are made: that of 0 says where the models differ most."""
+    """Returns (leader, budget) in the order of the passes. Budget 0 shows where the models
+    differ most, so it is first.
+    """
     asked = {budget for budget in config.budgets if budget >= 0} | {0}
     budgets = sorted(asked) + [-1] * (-1 in config.budgets)
     return [(leads, budget) for leads in LEADERS for budget in budgets]
@@ -385,7 +388,7 @@ def _grade(
 
 
 def _counts(lines: list[dict]) -> dict[str, float]:
-    """Means over replies: choices taken, positions where the models differ, tokens; and the share of tokens taken."""
+    """Returns means over replies (choices taken, positions with a difference, tokens) and the share of tokens taken."""
     taken = [sum(shift[4] for shift in line["shifts"]) for line in lines]
     tokens = [len(line["tokens"]) for line in lines]
     return {

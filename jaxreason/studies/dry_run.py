@@ -1,7 +1,8 @@
-"""Estimates a study without running it: its stages, their time, and the disk that they need.
+"""Estimates a study without running it: its stages, their time, and their disk space.
 
-Nothing is downloaded and no weights are read: the architecture is that of the model's folder or of `plan.architecture`,
-the numbers of questions those of the recipe, of local files or of `benchmarks.SIZES`. HOW says how each number is made.
+Nothing is downloaded and no weights are read. The architecture comes from the model's folder or from
+`plan.architecture`. The numbers of questions come from the recipe, from local files or from `benchmarks.SIZES`. HOW
+says how each number is made.
 """
 
 import dataclasses
@@ -52,7 +53,7 @@ from jaxreason.studies.workload import (
 )
 from jaxreason.training.sft_config import SFTConfig
 
-# Of the rate of a large matrix product, on CPU: between what a model of 0.5M parameters reaches and one of 135M.
+# Shares of a large matrix product's rate that a CPU reaches; between those of models with 0.5M and 135M parameters.
 SHARE_TRAINING, SHARE_SAMPLING = 0.35, 0.1
 GIB = 2**30
 
@@ -81,7 +82,7 @@ OF_MACHINE = (
 
 @dataclass(frozen=True)
 class StageRow:
-    """A stage, what it takes, and whether it is complete in the working directory."""
+    """A stage, its estimated work, and whether it is complete in the working directory."""
 
     name: str
     work: StageWork
@@ -90,27 +91,27 @@ class StageRow:
 
 @dataclass(frozen=True)
 class _Study:
-    """The inputs that all estimates of a study share."""
+    """What all estimates of a study share."""
 
     config: ml_collections.ConfigDict
     arms: StudyConfig
-    models: dict[str, Model]  # of every arm and base
+    models: dict[str, Model]  # The models of all arms and bases.
     machine: Machine
     tensor: int
 
     def plan(self, name: str) -> PlanConfig:
-        """The recipe's `plan` section as it is for an arm, or a base."""
+        """Returns the recipe's `plan` section for an arm or a base."""
         return _plan(self.config, name)
 
     def replies(self, name: str) -> ExpectedReplies | None:
-        """The replies of the evaluation of an arm, or a base."""
+        """Returns the expected replies of the evaluation of an arm or a base."""
         section, arm = self.evaluation, self.arms.arms.get(name)
         section = section if arm is None else arm_evaluation(self.config, name, arm)
         return expected_replies(section, self.plan(name).eval_tokens)
 
     @property
     def evaluation(self) -> EvalConfig:
-        """The recipe's section."""
+        """The recipe's `eval` section."""
         return parse(EvalConfig, self.config.eval, "config.eval")
 
     @property
@@ -120,14 +121,14 @@ class _Study:
 
 
 def describe_study(config: ml_collections.ConfigDict, workdir: epath.Path | None = None) -> str:
-    """The stages of a study with estimated time and disk, as a text.
+    """Returns the stages of a study with estimated time and disk space, as text.
 
     Args:
       config: the recipe.
-      workdir: where it runs or would run; what is complete there is said to be done.
+      workdir: where the study runs or would run; stages that are complete there are marked as done.
 
     Raises:
-      ValueError: for a recipe that does not fit, a local file that cannot be read, or a model that is neither here nor
+      ValueError: the recipe does not fit, a local file cannot be read, or a model is neither on this machine nor
         described in the recipe's `plan` section.
     """
     stages_of.check_recipe(config)
@@ -145,7 +146,7 @@ def describe_study(config: ml_collections.ConfigDict, workdir: epath.Path | None
 
 
 def _without_downloads(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """The recipe without a set of questions that would be made of what is not here; its rows are then not known."""
+    """Returns the recipe without a question set whose data would have to be downloaded; its size is then unknown."""
     if "questions" not in config:
         return config
     sources = parse(QuestionsConfig, config.questions, "config.questions").sources.values()
@@ -167,7 +168,8 @@ def _study_of(config: ml_collections.ConfigDict) -> _Study:
     }
     for name, path in paths.items():
         plan = _plan(config, name)
-        if not plan.architecture and name in planned:  # that of an arm made from it
+        # For a base, take the architecture that the plan gives for an arm made from it.
+        if not plan.architecture and name in planned:
             plan = _plan(config, planned[name])
         key = path, repr(plan.architecture)
         if key not in found:
@@ -191,14 +193,17 @@ def _plan(config: ml_collections.ConfigDict, name: str) -> PlanConfig:
 
 
 def this_machine() -> Machine:
-    """The devices that are here, by a product that is measured now; memory traffic is part of the shares."""
+    """Describes the devices of this machine by a product that is measured now.
+
+    Memory traffic is part of SHARE_TRAINING and SHARE_SAMPLING.
+    """
     rate = matmul_rate()
     speeds = rate * SHARE_TRAINING, rate * SHARE_SAMPLING, math.inf
     return Machine("this machine", 1, jax.device_count(), *speeds)
 
 
 def matmul_rate() -> float:
-    """Floating-point operations a second of a 2,048 x 2,048 float32 product, over all devices; the best of three."""
+    """Measures floating-point operations per second: 2,048 x 2,048 float32 products, all devices, best of three."""
     x = jnp.ones((2048, 2048))
     product = jax.jit(lambda x: x @ x)
     product(x).block_until_ready()
@@ -211,7 +216,7 @@ def matmul_rate() -> float:
 
 
 def _there(stage: StudyStage, scratch: str, workdir: epath.Path | None) -> epath.Path:
-    """A stage's folder in the working directory, if there is one."""
+    """Returns the folder of a stage in the working directory, or in the scratch folder if there is none."""
     return stage.folder if workdir is None else workdir / stage.folder.relative_to(scratch)
 
 
@@ -236,7 +241,7 @@ def _evaluation(study: _Study, name: str) -> StageWork:
 
 
 def _followed(study: _Study, name: str) -> StageWork:
-    """Evaluation and drift of every checkpoint but the last, which the arm's own stages measure."""
+    """Estimates evaluation and drift of all checkpoints but the last, which the arm's own stages measure."""
     arm = study.arms.arms[name]
     section = arm_section(study.config, name, arm)
     steps = training_steps(section, study.plan(name))
@@ -264,7 +269,7 @@ def _training(study: _Study, name: str) -> StageWork:
 
 
 def _drift(study: _Study, name: str) -> StageWork:
-    """Both models read what each wrote."""
+    """Estimates drift: both models read what each of them wrote."""
     section = parse(DriftConfig, study.config.drift, "config.drift")
     texts = section.texts_per_benchmark * len(find_benchmarks(study.evaluation))
     spent = Spent()
@@ -287,7 +292,10 @@ def _drift(study: _Study, name: str) -> StageWork:
 def _training_prompts(
     study: _Study, section: DriftConfig, who: str, readers: tuple[str, str]
 ) -> Spent:
-    """A model replies to prompts that an arm learns from, and both read them; as if no other arm shared them."""
+    """Estimates the replies of one model to an arm's training prompts, and both models reading them.
+
+    Other arms may share these replies; that is not counted.
+    """
     number, reply = section.training_prompts, section.training_tokens / 2
     prompt = prompt_tokens(study.evaluation.sampler.max_length)
     if not number:
@@ -344,7 +352,7 @@ def _is_slice(machine: Machine) -> bool:
 
 
 def _too_large(study: _Study) -> list[str]:
-    """Arms whose training state alone, spread over all devices, is more than these have room for."""
+    """Lists the arms whose training state alone needs more memory than all devices have."""
     found = []
     for name, arm in study.arms.arms.items():
         if arm.method == "given":
@@ -360,7 +368,7 @@ def _too_large(study: _Study) -> list[str]:
 
 
 def _downloads(study: _Study) -> list[str]:
-    """Names the models and datasets that are not on this machine."""
+    """Lists the models and datasets that are not on this machine."""
     arms = study.arms.arms
     paths = {base.path: base.name for base in study_bases(study.arms, study.path)}
     paths |= {arm.path: name for name, arm in arms.items() if arm.method == "given"}

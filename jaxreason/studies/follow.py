@@ -1,7 +1,7 @@
-"""The trajectory of a training run: the base and every checkpoint, evaluated as it appears, each once.
+"""The trajectory of a training run: evaluates the base and each checkpoint once, as checkpoints appear.
 
-What is found of a step lies in `<workdir>/steps/<step>`; trajectory.json is made of it anew after each step. A study
-has measured the base and the last step already: they are read where they lie.
+The results of a step are in `<workdir>/steps/<step>`. After each step trajectory.json is written again from all of
+them. A study has already measured the base and the last step, so their results are read from the study's folders.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ KL_NAMES = (
     "kl_forward",
     "kl_reverse",
     "paper_kl",
-)  # kept of every benchmark, and not of groups alone
+)  # Kept for every benchmark; the other drift numbers are kept for groups only.
 DRIFT_ROW = ("benchmark", "group", "source", "name", "value", "low", "high")
 NONE_LEFT = "no checkpoint of it is left"
 REMOVED = "its checkpoint was removed before it could be evaluated"
@@ -56,12 +56,12 @@ OUTDATED = "it was evaluated with other settings or graders, and its checkpoint 
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-    """The paths of a step's files.
+    """The paths of the files of each step.
 
     Attributes:
-      workdir: of the trajectory; a step has a folder of its own there.
-      root: of the study that has measured some steps.
-      elsewhere: these steps -> their folders, relative to `root`; empty without a study.
+      workdir: folder of the trajectory; each step has a folder in it.
+      root: folder of the study that has measured some steps already; None without a study.
+      elsewhere: each such step -> its folder, relative to `root`; empty without a study.
     """
 
     workdir: epath.Path
@@ -69,35 +69,38 @@ class Places:
     elsewhere: dict[int, str] = dataclasses.field(default_factory=dict)
 
     def folder(self, step: int) -> epath.Path:
-        """The folder with the results of a step."""
+        """Returns the folder with a step's results."""
         if step in self.elsewhere:
             return self.root / self.elsewhere[step]
         return step_folder(self.workdir, step)
 
     def evaluation(self, step: int) -> epath.Path:
-        """The folder with the evaluation of a step."""
+        """Returns the folder with a step's evaluation."""
         return self.folder(step) / EVALUATION
 
     def begun(self) -> list[int]:
-        """Steps of which something is there, in order."""
+        """Returns the steps that have results, in order."""
         return sorted({*begun_steps(self.workdir), *self.elsewhere})
 
     def model(self) -> int:
-        """The step that all others are asked as: the base, or the last, asked as its arm is."""
+        """Returns the step whose evaluation settings all others must share.
+
+        It is the base; in a study it is the last step, which was evaluated with the settings of its arm.
+        """
         return max(self.elsewhere, default=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class FollowConfig:
-    """The measurements that are made of every checkpoint.
+    """What is measured of every checkpoint.
 
     Attributes:
       model: the base of the run, and how models are run.
-      evaluation: of the base and of each step.
+      evaluation: evaluation of the base and of each step.
       transfer: the index of each step against the base.
       drift: how far each step is from the base, on the replies of both.
-      seed: of the sampling.
-      best: group or benchmark whose score says which step is best; None for math.
+      seed: seed of the sampling.
+      best: the group or benchmark whose score decides which step is best; None for math.
     """
 
     model: ModelConfig
@@ -115,19 +118,19 @@ def run_follow(
     workdir: epath.PathLike,
     wait: Callable[[], None] = lambda: time.sleep(POLL_S),
 ) -> None:
-    """Evaluates the base and every checkpoint of a run until the run is complete and all are done.
+    """Evaluates the base and every checkpoint of a run. Returns when the run is complete and all are evaluated.
 
-    Called under `jax.set_mesh(mesh)`, by every process. Checkpoints are read and never changed.
+    Called by every process, under `jax.set_mesh(mesh)`. Checkpoints are only read.
 
     Args:
-      config: the recipe's.
-      run_folder: working directory of the run, which may be going on.
-      mesh: where.
-      workdir: of the trajectory.
-      wait: called where there is nothing to do yet.
+      config: what is measured.
+      run_folder: working directory of the run, which may still be training.
+      mesh: where to run.
+      workdir: folder of the trajectory.
+      wait: called when there is nothing to do yet.
 
     Raises:
-      UserError: settings or a run that cannot be used, or a working directory of something else.
+      UserError: the settings or the run cannot be used, or `workdir` belongs to something else.
       SystemExit: with code 143, after a signal.
     """
     check_follow(config, mesh)
@@ -142,17 +145,18 @@ def follow_finished(
     mesh: Mesh,
     places: Places,
 ) -> None:
-    """`run_follow` of a finished run of a study, against a base and a last step that the study has measured.
+    """Like `run_follow`, for a finished run of a study, which has measured the base and the last step already.
 
     Args:
-      config: the recipe's, asked as the arm is; its `best` is None.
-      run_folder: of the run.
-      base: the model that the run is compared with, which need not be the one that it began from.
-      mesh: where.
-      places: of the trajectory, and of what the study has measured.
+      config: what is measured, with the arm's evaluation; its `best` is None.
+      run_folder: folder of the run.
+      base: the model that the run is compared with. The run need not have started from it.
+      mesh: where to run.
+      places: where the trajectory is, and where the study's own results are.
 
     Raises:
-      UserError: a working directory of something else; SystemExit: with code 143, after a signal.
+      UserError: the folder belongs to something else.
+      SystemExit: with code 143, after a signal.
     """
     _follow(config, read_run(run_folder), base, mesh, places, wait=lambda: None)
 
@@ -167,7 +171,7 @@ def _follow(config, run: TrainedRun, base: ModelSource, mesh, places: Places, wa
         follower = Follower(config, named, run, base, tokenizer, mesh, places)
         follower.begin()
         while True:
-            # The end is looked at before the checkpoints, so that none comes after it.
+            # First ask whether the run has ended, then look for checkpoints: none can appear after the end.
             ended = on_process_zero(run.ended)
             interrupt.check(SAVED)
             step = follower.next_step()
@@ -181,10 +185,10 @@ def _follow(config, run: TrainedRun, base: ModelSource, mesh, places: Places, wa
 
 
 def check_follow(config: FollowConfig, mesh: Mesh | None) -> Named:
-    """Refuses settings that a step would be refused with; gives the score that the best step is chosen by.
+    """Checks the settings for all steps at the start; returns the score by which the best step is chosen.
 
     Raises:
-      UserError: with the field, what was expected and what came.
+      UserError: names the field, what was expected and what was given.
     """
     drift.check_drift(config.drift, mesh)
     transfer.check_transfer(config.transfer)
@@ -194,7 +198,7 @@ def check_follow(config: FollowConfig, mesh: Mesh | None) -> Named:
 
 
 def _base(model: ModelConfig, run: TrainedRun, mesh: Mesh) -> ModelSource:
-    """The model that the run began from, which must be that of the recipe."""
+    """Returns the model that the run started from. It must be the recipe's model."""
     began = f"--follow {run.folder}: the run began from"
     if model.init == "random":
         kind = {"init": model.init, "architecture": plain_json(model.architecture)}
@@ -224,16 +228,16 @@ def _claim(workdir: epath.Path, config: FollowConfig, run: TrainedRun, base: Mod
 
 
 class Follower:
-    """The steps of a run that are done and that are left.
+    """Keeps account of the steps of a run: which are done and which are left.
 
     Args:
-      config: the recipe's.
-      named: the score that the best step is chosen by.
-      run: that is followed.
-      base: the model that it began from.
-      tokenizer: of the run.
-      mesh: where.
-      places: of the files.
+      config: what is measured.
+      named: the score by which the best step is chosen.
+      run: the run that is followed.
+      base: the model that the run is compared with.
+      tokenizer: the run's tokenizer.
+      mesh: where to run.
+      places: where the files are.
     """
 
     def __init__(
@@ -256,13 +260,15 @@ class Follower:
         self._failed: dict[int, str] = {}
 
     def next_step(self) -> int | None:
-        """The oldest checkpoint that is left, since it is the first to be removed."""
+        """Returns the oldest checkpoint that is not done, because the run removes the oldest
+        first; None if all are done.
+        """
         self._there = set(finished_steps(self._run))
         self._seen |= self._there
         return min(self._to_do(), default=None)
 
     def follow(self, step: int) -> None:
-        """Evaluates a checkpoint; one that cannot be had any more is told of."""
+        """Evaluates a checkpoint. If it was removed or is damaged, the trajectory says so."""
         try:
             source = checkpoint_source(self._run, step, self._config.model, self._mesh)
             self.measure(step, source)
@@ -272,7 +278,9 @@ class Follower:
             self.write()
 
     def begin(self) -> None:
-        """Evaluates the base: always, so that settings that were changed are refused before any step is asked."""
+        """Evaluates the base. This happens at every start, so that changed settings are
+        refused before any other step.
+        """
         if 0 not in self._places.elsewhere:
             on_process_zero(self._keep_questions)
             self._evaluate(0, self._base)
@@ -280,7 +288,7 @@ class Follower:
         self.write()
 
     def _keep_questions(self) -> None:
-        """Stores the questions that drift reads, beside the replies, with the evaluation of the base."""
+        """Stores the questions that drift reads beside the replies, with the evaluation of the base."""
         keep_questions(self._config.evaluation, self._places.evaluation(0))
 
     def measure(self, step: int, source: ModelSource) -> None:
@@ -298,7 +306,9 @@ class Follower:
         self.write()
 
     def _training_units(self, source: ModelSource) -> list[Unit]:
-        """Replies to training prompts; without a study they are kept here, since the run's folder is only read."""
+        """Returns replies to training prompts. The run's folder is read-only here, so they are
+        kept in the study or here.
+        """
         root = self._places.workdir if self._places.root is None else self._places.root
         models = self._base, source, self._mesh
         return training_units(self._config.drift, self._run.folder, root, *models)
@@ -309,11 +319,11 @@ class Follower:
         evaluate(how, source, self._tokenizer, self._mesh, folder, self._config.seed)
 
     def write(self, complete: bool = False) -> None:
-        """Writes trajectory.json of all that is there; `complete` says that nothing will follow."""
+        """Writes trajectory.json from all results; `complete` says that no more will follow."""
         on_process_zero(lambda: self._write(complete))
 
     def _is_scored(self, step: int) -> bool:
-        """Whether the step's evaluation is finished, with the present settings of the base (or of the arm)."""
+        """Whether the step's evaluation is finished and was made with the present settings of the base (or the arm)."""
         own, model = self._places.evaluation(step), self._places.model()
         if not (own / SCORES).exists():
             return False
@@ -346,7 +356,7 @@ class Follower:
         return self._there - self._done - set(self._failed)
 
     def _drift_of(self, step: int) -> list[dict[str, Any]]:
-        """Rows of each metric; none where the checkpoint was gone before it was compared, and of the base itself."""
+        """Returns the rows of each metric. There are none for the base, or if the checkpoint vanished before drift."""
         rows = []
         for metric in self._config.drift.metrics if step else ():
             found = read_drift(self._places.folder(step), metric)
@@ -354,7 +364,7 @@ class Follower:
         return rows
 
     def _missed(self, begun: set[int]) -> list[dict[str, Any]]:
-        """Steps that had a checkpoint, as far as that is known, and are not evaluated."""
+        """Lists the steps that had a checkpoint, as far as is known, but were not evaluated."""
         known, every = begun | self._seen | set(self._failed), self._run.checkpoint_every
         expected = set(range(every, max(known), every)) if every else set()
         found = []
@@ -370,6 +380,9 @@ class Follower:
 
 
 def drift_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a metric's file that a trajectory keeps: all of groups and the whole model; the KL of benchmarks."""
+    """Returns the rows of a metric's file that a trajectory keeps.
+
+    These are all rows of groups and of the whole model, and for benchmarks the KL rows.
+    """
     kept = [r for r in found["rows"] if r.get("benchmark") is None or r["name"] in KL_NAMES]
     return [{name: row.get(name) for name in DRIFT_ROW} for row in kept + found["groups"]]

@@ -1,6 +1,7 @@
-"""The stage of a study that follows a finished run: each kept checkpoint against the base, as `eval --follow` does it.
+"""The stage of a study that follows a finished run: it compares each kept checkpoint with the
+base, like `eval --follow`.
 
-The base and the last step are those that the study has evaluated and compared, so only what lies between is asked.
+The study has evaluated and compared the base and the last step already, so only the steps between them are run.
 """
 
 import dataclasses
@@ -27,10 +28,10 @@ from jaxreason.training.sft_config import SFTConfig
 def check_followed(
     config: ml_collections.ConfigDict, name: str, section: SFTConfig | RLConfig
 ) -> None:
-    """Refuses an arm that would have nothing to follow.
+    """Checks that an arm has checkpoints to follow.
 
     Raises:
-      ConfigError: it keeps its last checkpoint alone, or the index has no benchmark.
+      ConfigError: the arm keeps only its last checkpoint, or the index has no benchmark.
     """
     if not section.checkpoint_every:
         raise ConfigError(
@@ -50,15 +51,15 @@ def follow_arm(
     name: str,
     seed: int,
 ) -> None:
-    """Follows a run that is evaluated and compared; its trajectory lies in `<arm>/seed_<k>/trajectory`.
+    """Follows a run that is evaluated and compared; the trajectory is in `<arm>/seed_<k>/trajectory`.
 
     Args:
       config: the recipe.
-      model: how what is measured is held.
-      mesh: where.
-      workdir: of the study.
-      name: of the arm.
-      seed: of the run.
+      model: how the measured models are run.
+      mesh: where to run.
+      workdir: folder of the study.
+      name: name of the arm.
+      seed: seed of the run.
 
     Raises:
       UserError, SystemExit: as `follow_finished`.

@@ -1,6 +1,7 @@
-"""Several finished studies as one: a folder with links to their runs, whose index and report are made as any study's.
+"""Joins several finished studies: makes a folder with links to their runs, from which index and report are made.
 
-Arms keep the bases of their own study, and are named by it; studies that asked a benchmark differently are refused.
+Arms keep the bases of their own study, and the study's name is put before theirs. Studies that asked a benchmark in
+different ways are refused.
 """
 
 import os
@@ -25,38 +26,39 @@ from jaxreason.results.study_files import (
     write_manifest,
 )
 
-STUDIES = "studies"  # of study.json: which folders it was made of; no other study has it
+STUDIES = "studies"  # Key of study.json: the folders that were joined. No other study has it.
 LEFT = (
     "model",
     "checkpoints",
     "parts",
     lease.FOLDER,
-)  # folders of a run that a report does not read
-# Of the head of a sample file, what must be the same for scores of two studies to stand beside each other.
+)  # Folders of a run that a report does not read.
+# The settings in the head of a sample file that must be equal, so that scores of two studies can be compared.
 SETTINGS = ("num_questions", "num_samples", "decoding_settings")
 
 
 class Joined(NamedTuple):
-    """A study that is joined with others: its name among them, its folder and its study.json."""
+    """One of the studies that are joined: its name in the joined study, its folder and its study.json."""
 
     name: str
     folder: epath.Path
     manifest: dict[str, Any]
 
     def renamed(self, name: str) -> str:
-        """The name of a base or an arm of it among those of all studies."""
+        """Returns the name that a base or an arm of this study has in the joined study."""
         return f"{self.name}--{name.replace('/', '--')}"
 
 
 def join_studies(folders: Sequence[epath.PathLike], workdir: epath.PathLike) -> dict[str, Any]:
-    """Makes `workdir` a study of all arms and bases of some studies, and returns its study.json.
+    """Makes `workdir` a study of all arms and bases of several studies, and returns its study.json.
 
     Args:
-      folders: of finished studies.
-      workdir: where; a folder of its own. The same call again finds what is there.
+      folders: folders of finished studies.
+      workdir: a folder for the joined study. The same call again finds what is there.
 
     Raises:
-      UserError: one is no study or has not finished, they are not asked alike, or `workdir` is a study's own folder.
+      UserError: a folder is not a study or has not finished, the studies were not asked alike, or `workdir` is
+        the folder of one of them.
     """
     workdir = epath.Path(workdir)
     studies = _read(folders, workdir)
@@ -103,10 +105,10 @@ def _check_finished(study: Joined) -> None:
 
 
 def _check_alike(studies: list[Joined]) -> list[str]:
-    """Describes the differences between studies that must agree.
+    """Checks that the studies asked alike; returns notes on benchmarks and decodings that not all of them have.
 
     Raises:
-      UserError: a benchmark that two of them have was asked with other settings or questions, or is of another group.
+      UserError: two studies asked the same benchmark with other settings or questions, or put it into another group.
     """
     first = studies[0]
     for other in studies[1:]:
@@ -158,7 +160,7 @@ def _differently(
 
 
 def _ways(folder: epath.Path) -> dict[tuple[str, str, str], dict[str, str]]:
-    """Prompt, grader and metric of every benchmark, decoding and variant."""
+    """Returns prompt, grader and metric of every benchmark, decoding and variant."""
     rows = [row for row in read_score_rows(folder) if row["primary"]]
     return {
         (row["benchmark"], row["decoding"], row["variant"]): {
@@ -169,7 +171,10 @@ def _ways(folder: epath.Path) -> dict[tuple[str, str, str], dict[str, str]]:
 
 
 def _settings(study: Joined, key: SampleKey) -> dict[str, Any]:
-    """Those of its first base, and the longest of its bases: a model with few positions is asked within them."""
+    """Returns the settings of the study's first base, with the longest length of all its bases.
+
+    A model with few positions is asked with a shorter length.
+    """
     folders = [study.folder / base["name"] / EVALUATION for base in bases_of(study.manifest)]
     paths = [path for folder in folders if (path := sample_head_path(folder, key)).exists()]
     heads = [read_object(path, {}) for path in paths]
@@ -219,7 +224,7 @@ def _arms(study: Joined) -> list[dict[str, Any]]:
 
 
 def _bring(source: epath.Path, target: epath.Path) -> None:
-    """A link to a folder here; of one on a bucket, or for one there, a copy without models and checkpoints."""
+    """Makes `target` a link to `source`. If one is on a bucket, copies it instead, without models and checkpoints."""
     if is_remote(source) or is_remote(target):
         _copy(source, target)
         return

@@ -1,8 +1,8 @@
-"""Finds the start of each arm of a study, and the base that it is compared with.
+"""Finds the model that each arm of a study starts from, and the base that it is compared with.
 
-A chained arm starts from another arm's model and is compared with the base that the chain began from: what a reader of
-"SFT, then RL" asks is how far the two together moved, on the scale of the other arms. What its last stage alone did is
-the difference of the two arms, which the report has too.
+A chained arm starts from another arm's model, but is compared with the base at the start of the chain. A reader of
+"SFT, then RL" asks how far both stages together moved the model, on the same scale as the other arms. What the last
+stage alone did is the difference between the two arms, which the report shows too.
 """
 
 from collections.abc import Collection, Mapping
@@ -30,21 +30,23 @@ class Base:
 
 
 def parent_of(study: StudyConfig, arm: ArmConfig) -> str | None:
-    """The arm that an arm starts from; None if it starts from a base."""
+    """Returns the arm that an arm starts from; None if it starts from a base."""
     return arm.base if arm.base in study.arms else None
 
 
 def arms_in_order(
     study: StudyConfig, reads: Mapping[str, Collection[str]] | None = None
 ) -> list[str]:
-    """The arms, each after the one that it starts from and those whose files it reads, and else as they stand.
+    """Returns the arms in an order in which each comes after the arm it starts from and the arms whose files it reads.
+
+    Otherwise the recipe's order is kept.
 
     Args:
       study: the recipe's section.
       reads: arm -> the arms whose files its settings name.
 
     Raises:
-      ConfigError: arms need each other.
+      ConfigError: some arms need each other.
     """
     found: dict[str, None] = {}
 
@@ -66,10 +68,10 @@ def arms_in_order(
 
 
 def ancestry(study: StudyConfig, name: str) -> list[str]:
-    """An arm, the arm that it starts from, and so on to the first.
+    """Returns an arm, the arm that it starts from, and so on to the first one.
 
     Raises:
-      ConfigError: it starts from itself, with the way round.
+      ConfigError: the arm starts from itself; the message shows the cycle.
     """
     found = [name]
     while (parent := parent_of(study, study.arms[found[-1]])) is not None:
@@ -82,12 +84,12 @@ def ancestry(study: StudyConfig, name: str) -> list[str]:
 
 
 def base_of_arm(study: StudyConfig, name: str, model_path: str) -> Base:
-    """The base that an arm is compared with: the one that its first ancestor starts from.
+    """Returns the base that an arm is compared with: the one that its first ancestor starts from.
 
     Args:
       study: the recipe's section.
-      name: of the arm.
-      model_path: of the recipe's `model`.
+      name: name of the arm.
+      model_path: path of the recipe's `model`.
     """
     path = study.arms[ancestry(study, name)[-1]].base
     if not path or _same(path, model_path):
@@ -96,10 +98,10 @@ def base_of_arm(study: StudyConfig, name: str, model_path: str) -> Base:
 
 
 def study_bases(study: StudyConfig, model_path: str) -> list[Base]:
-    """The bases that arms are compared with, the recipe's `model` first; each is evaluated once.
+    """Returns the bases that arms are compared with, the recipe's `model` first. Each base is evaluated once.
 
     Raises:
-      ConfigError: two of them would have one folder.
+      ConfigError: two bases would have the same folder.
     """
     found: dict[str, Base] = {}
     for name in study.arms:
@@ -114,7 +116,7 @@ def study_bases(study: StudyConfig, model_path: str) -> list[Base]:
 
 
 def start_of(study: StudyConfig, name: str, model_path: str, seed: int, workdir: epath.Path) -> str:
-    """The model that an arm's run of a seed starts from: a path or hub name."""
+    """Returns the path or hub name of the model that an arm's run of this seed starts from."""
     parent = parent_of(study, study.arms[name])
     if parent is None:
         return study.arms[name].base or model_path
@@ -122,13 +124,13 @@ def start_of(study: StudyConfig, name: str, model_path: str, seed: int, workdir:
 
 
 def model_of(study: StudyConfig, name: str, seed: int, workdir: epath.Path) -> str:
-    """The model of an arm, of that seed where it is trained: a path or hub name."""
+    """Returns the path or hub name of an arm's model; of a trained arm, the one of this seed."""
     arm = study.arms[name]
     return arm.path if arm.method == "given" else str(workdir / run_folder(name, seed) / "model")
 
 
 def origin_of(study: StudyConfig, name: str, model_path: str) -> str:
-    """A model that is there before anything is trained and has an arm's architecture: a path or hub name."""
+    """Returns the path or hub name of a model that exists before any training and has the arm's architecture."""
     for member in ancestry(study, name):
         if study.arms[member].method == "given":
             return study.arms[member].path
@@ -136,10 +138,10 @@ def origin_of(study: StudyConfig, name: str, model_path: str) -> str:
 
 
 def check_lineage(study: StudyConfig, model_path: str) -> None:
-    """Refuses arms that start nowhere, from each other, or from a run that is not made.
+    """Checks that every arm starts from something that exists or will be made.
 
     Raises:
-      ConfigError: with the arm.
+      ConfigError: names the arm whose start does not exist, is in a cycle, or is a run that is not made.
     """
     for name, arm in study.arms.items():
         path, parent = f"config.study.arms.{name}", parent_of(study, arm)
@@ -167,10 +169,10 @@ def check_lineage(study: StudyConfig, model_path: str) -> None:
 
 
 def asked_of_bases(study: StudyConfig, model_path: str) -> dict[str, tuple[str, dict]]:
-    """For each base (its folder): an arm compared with it, and the changes that its evaluation makes to `eval`.
+    """For each base (its folder): an arm that is compared with it, and the changes to `eval` when the base is asked.
 
     Raises:
-      ConfigError: two arms say different things of one base, or one of a base that it does not have of its own.
+      ConfigError: two arms want different changes for one base, or an arm wants some for a base that is not its own.
     """
     found: dict[str, tuple[str, dict]] = {}
     for name, arm in study.arms.items():
@@ -189,10 +191,10 @@ def asked_of_bases(study: StudyConfig, model_path: str) -> dict[str, tuple[str, 
 
 
 def published_bases(study: StudyConfig, model_path: str) -> dict[str, str]:
-    """For each base (its folder): the paper's name, if arms of it are models of the paper.
+    """For each base (its folder): its name in the paper, if arms of it are models of the paper.
 
     Raises:
-      ConfigError: two such arms have one base here, and two in the paper.
+      ConfigError: two such arms share one base here but have different ones in the paper.
     """
     found: dict[str, tuple[str, str]] = {}
     for name, arm in study.arms.items():

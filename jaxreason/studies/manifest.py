@@ -1,4 +1,4 @@
-"""study.json of a study and its recipe beside it: what the report needs to know to find and name things."""
+"""Writes study.json and the recipe of a study: from them the report knows where things are and what they are called."""
 
 import ml_collections
 from etils import epath
@@ -16,7 +16,7 @@ from jaxreason.studies.lineage import base_of_arm, parent_of, published_bases, s
 def write_study(
     config: ml_collections.ConfigDict, recipe: ml_collections.ConfigDict, workdir: epath.Path
 ) -> None:
-    """study.json: what the report needs to know to find and name things; and config.json, the newest recipe."""
+    """Writes study.json, and config.json with the newest recipe."""
     study = parse(StudyConfig, config.study, "config.study")
     evaluation = parse(eval_settings.EvalConfig, config.eval, "config.eval")
     arms = [
@@ -44,7 +44,7 @@ def write_study(
             {"name": base.name, "model": base.path, "published": known.get(base.name, "")}
             for base in bases
         ],
-        "shared_base": len(bases) == 1,  # seeds vary the twins only
+        "shared_base": len(bases) == 1,  # Seeds change the twins only, not the base.
         "groups": eval_settings.benchmark_groups(evaluation),
         "arms": arms,
         "decodings": list(evaluation.decodings),
@@ -55,7 +55,8 @@ def write_study(
 
 
 def _write_both(workdir: epath.Path, recipe: dict, manifest: dict) -> None:
-    if (workdir / "checkpoints").exists():  # its config.json is the record of a run
+    # A config.json there is the record of a run and must stay.
+    if (workdir / "checkpoints").exists():
         raise ConfigError(f"{workdir}: the folder of a training run; use another --workdir.")
     write_json(workdir / "config.json", recipe)
     study_files.write_manifest(workdir, manifest)

@@ -1,7 +1,8 @@
-"""The questions that a study trains on, made of several sources: usable gold answers, no question twice.
+"""Makes the set of questions that a study trains on, from several sources.
 
-A section `questions` of a recipe has them made once, below `<workdir>/questions`: questions.jsonl, and
-questions_report.json, which is written last and says that the other is whole.
+Only questions with a usable gold answer are kept, and each question once. If a recipe has a section `questions`, the
+set is made once, in `<workdir>/questions`: questions.jsonl and questions_report.json. The report is written last, so it
+shows that the other file is complete.
 """
 
 import copy
@@ -34,7 +35,8 @@ _LOG = logging.getLogger(__name__)
 
 QUESTIONS, REPORT = "questions.jsonl", "questions_report.json"
 SHAPE = {"claimed": dict, "sha256": str, "questions": int, "sources": dict}
-MOST_WORDS = 6  # of prose in a gold answer; more are seldom repeated word by word
+# The most words of prose in a gold answer; replies seldom repeat a longer one word by word.
+MOST_WORDS = 6
 
 
 @dataclass(frozen=True)
@@ -44,29 +46,29 @@ class SourceConfig:
     data: DatasetConfig
     """The dataset of the questions; its task decides which gold answers can be used."""
     level: Annotated[str, LEARNED] = ""
-    """The column of its level or difficulty, one of `data.metadata`; "" where there is none."""
+    """The column with a question's level or difficulty, one of `data.metadata`; "" if there is none."""
 
 
 @dataclass(frozen=True)
 class QuestionsConfig:
-    """The questions that `jaxreason questions` writes: their sources, and which are left out."""
+    """The questions that `jaxreason questions` writes: their sources, and which ones are left out."""
 
     sources: dict[str, SourceConfig]
-    """Sources by name. Of a question that occurs twice, the first one in the order of the names is kept."""
+    """Sources by name. If a question occurs twice, the first one in the order of the names is kept."""
     near_duplicates: Annotated[bool, LEARNED] = True
-    """Whether reworded ones are left out, too (`data.duplicates`)."""
+    """Whether reworded duplicates are left out too (`data.duplicates`)."""
     num_workers: Annotated[int, at_least(1), FREE] = 2
-    """Processes that try the gold answers."""
+    """Processes that check the gold answers."""
     timeout_s: Annotated[float, above(0), FREE] = 20.0
-    """Seconds that trying one may take."""
+    """Seconds that checking one gold answer may take."""
 
 
 def write_question_set(config: QuestionsConfig, folder: epath.Path) -> None:
-    """Writes both files, where they are not there already; on one process alone.
+    """Writes both files if they do not exist yet. Called on one process only.
 
     Raises:
-      UserError: they are there and hold other questions, or were changed; a source cannot be read; or no gold answer
-        of all of them can be used.
+      UserError: the files exist and hold other questions or were changed, a source cannot be read, or no gold answer
+        of any source can be used.
     """
     if _is_there(config, folder):
         return
@@ -105,10 +107,10 @@ def _is_there(config: QuestionsConfig, folder: epath.Path) -> bool:
 
 
 def read_report(folder: epath.Path) -> dict[str, Any]:
-    """The content of questions_report.json.
+    """Reads questions_report.json.
 
     Raises:
-      UserError: it is broken, or not there.
+      UserError: the file is broken or does not exist.
     """
     if not (folder / REPORT).exists():
         raise UserError(f"{folder / REPORT}: not found; no questions were made here.")
@@ -116,7 +118,7 @@ def read_report(folder: epath.Path) -> dict[str, Any]:
 
 
 def _usable(config: QuestionsConfig) -> tuple[list[Example], dict[str, dict[str, Any]]]:
-    """The examples of all sources whose gold answers can be used, and by source what came of its rows."""
+    """Returns the examples of all sources whose gold answers can be used, and for each source a count of its rows."""
     examples, sources = [], {}
     with VerifierPool(config.num_workers, config.timeout_s) as pool:
         for name, source in config.sources.items():
@@ -133,7 +135,7 @@ def _usable(config: QuestionsConfig) -> tuple[list[Example], dict[str, dict[str,
 
 
 def _lost(sources: dict[str, dict[str, Any]]) -> str:
-    """Why nothing of the sources can be used, with the first answer of each."""
+    """Explains why nothing of the sources can be used, with the first answer of each."""
     return " ".join(
         f"{name}: {counts['rows']} rows; the first cannot be used because: {first['reason']} ({first['where']}: "
         f"{first['answer']!r})."
@@ -152,9 +154,9 @@ def _first(examples: Sequence[Example], reasons: Sequence[str]) -> list[dict[str
 
 
 def unusable_answers(examples: Sequence[Example], pool: VerifierPool) -> list[str]:
-    """Why each gold answer cannot reward a reply; "" for those that can.
+    """Returns for each gold answer why it cannot reward a reply; "" if it can.
 
-    A right reply is one whose box holds the gold answer. Raises UserError for an unknown task.
+    It is tried with a reply whose box holds the gold answer. Raises UserError for an unknown task.
     """
     tasks = {example.task for example in examples}
     verdicts: dict[int, Verdict] = {}
@@ -190,7 +192,7 @@ def _row(config: QuestionsConfig, example: Example) -> dict[str, Any]:
 
 
 def describe_questions(report: dict[str, Any]) -> str:
-    """A line for all questions and one for each source: rows, what was left out of them and why, what is kept."""
+    """Describes all questions in one line and each source in another: its rows, how many were left out and why."""
     lines = [f"questions: {report['questions']}"]
     for name, counts in report["sources"].items():
         lost = {**counts["dropped"], **counts["left_out"], **counts["unusable_answers"]}
@@ -212,19 +214,19 @@ WRITERS: dict[str, tuple[type, Callable[[Any], dict[str, list[dict]]]]] = {
 def prepare_questions(
     config: ml_collections.ConfigDict, workdir: epath.Path
 ) -> ml_collections.ConfigDict:
-    """Writes the recipe's question files below `workdir/questions` and returns the recipe with their paths.
+    """Writes the recipe's question files into `workdir/questions` and returns the recipe with their paths.
 
-    Every process must call it: process 0 writes and compares, and no other reads before all is there.
+    Every process must call it: process 0 writes and compares, and the others wait until it has.
 
     Raises:
-      UserError: a file that is there holds other rows than the recipe makes.
+      UserError: an existing file has other rows than the recipe makes.
     """
     on_process_zero(lambda: _write_all(config, workdir / "questions"))
     return with_workdir(config, workdir)
 
 
 def _write_all(config: ml_collections.ConfigDict, folder: epath.Path) -> None:
-    """Compares all questions before the first is written; those that are read from sources come last."""
+    """Compares all existing files before it writes the first one. The files that are read from sources come last."""
     texts = {}
     for name, (cls, make_files) in WRITERS.items():
         if name in config:
@@ -258,9 +260,9 @@ def _holds(path: epath.Path, text: str) -> bool:
 def with_workdir(
     config: ml_collections.ConfigDict, workdir: epath.Path
 ) -> ml_collections.ConfigDict:
-    """A copy of the recipe in which `{workdir}` in every text stands for the working directory.
+    """Returns a copy of the recipe in which `{workdir}` in any text is replaced by the working directory.
 
-    It is made absolute, since a section may take relative paths as relative to a folder of its own.
+    The path is made absolute, because a section may read a relative path as relative to a folder of its own.
     """
     return _replaced(copy.deepcopy(config), str(absolute(workdir)))
 

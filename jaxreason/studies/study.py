@@ -1,7 +1,7 @@
-"""A study: one base, its twins, one evaluation for all, drift, index and report; a list of stages in order.
+"""A study: bases, their tuned twins, one evaluation for all, drift, index and report, as a list of stages in order.
 
-Stages meet in files. Each skips what is complete and continues what is not, so the same command run again
-after a kill goes on where it was. An arm is trained by SFT or RL, or given as a checkpoint and only measured.
+Stages communicate through files. A stage that is complete is skipped and one that is not is continued, so the same
+command continues after a kill. An arm is trained by SFT or RL, or it is an existing checkpoint that is only measured.
 """
 
 import contextlib
@@ -72,14 +72,14 @@ from jaxreason.training.sft_config import SFTConfig
 
 @dataclass(frozen=True)
 class StudyStage:
-    """One thing to do.
+    """One stage of a study.
 
     Attributes:
-      kind: what it is.
+      kind: kind of the stage.
       model: the arm or the base (its folder) that it is about; "" for the study as a whole.
-      name: for readers.
-      folder: where it leaves its files.
-      run: does it, or continues it.
+      name: its name for readers.
+      folder: the folder that it writes into.
+      run: runs it, or continues it.
       path: of an evaluation, the model that is asked.
     """
 
@@ -113,20 +113,20 @@ SECTIONS: dict[str, type] = {
 
 
 def section_classes(config: ml_collections.ConfigDict) -> dict[str, type]:
-    """The dataclass of every section that a recipe may have, those that its arms are trained with included.
+    """Returns the dataclass of every section that a recipe may have, including those that its arms are trained with.
 
     Raises:
-      ConfigError: the recipe's `study` section does not fit.
+      ConfigError: a field of the recipe's `study` section is wrong.
     """
     trained = [arm for arm in arms_of(config).values() if arm.method != "given"]
     return {**SECTIONS, **{arm.section: METHODS[arm.method] for arm in trained}}
 
 
 def check_recipe(config: ml_collections.ConfigDict) -> None:
-    """Parse every section of a recipe before anything is compiled.
+    """Parses every section of a recipe before anything is compiled.
 
     Raises:
-      ConfigError: naming the first field that does not fit.
+      ConfigError: names the first field that is wrong.
     """
     classes = section_classes(config)
     for name in config:
@@ -156,10 +156,10 @@ def _check_seed(seed: object) -> None:
 
 @contextlib.contextmanager
 def locked_by_all(workdir: epath.Path, verb: str) -> Iterator[None]:
-    """`results.locks.locked`, held by process 0 for all; every process must enter it, and all are refused alike.
+    """Holds `results.locks.locked` on process 0 for all processes. Every process must enter it; all are refused alike.
 
-    On a bucket all processes end as soon as process 0 finds that another run has taken over. Whoever holds a working
-    directory says in its `status.json` what it does, and how that ends.
+    On a bucket all processes end as soon as process 0 finds that another run has taken over. While the lock is held,
+    the working directory's `status.json` says what the run does and how it ends.
     """
     lost = functools.partial(end_job, USERS_FAULT)
     with contextlib.ExitStack() as held:
@@ -180,18 +180,18 @@ def run_study(
     workdir: epath.Path,
     tell: Callable[[str], None] = _tell,
 ) -> None:
-    """Runs or continues every stage of the study in `workdir`, and tells the comparison at the end.
+    """Runs or continues every stage of the study in `workdir`, and prints the comparison at the end.
 
-    Each stage is claimed by what it reads itself, so the study may gain seeds, arms and benchmarks.
+    Each stage is claimed only by what it reads itself, so the study may gain seeds, arms and benchmarks.
 
     Args:
       config: the recipe.
       mesh: where to run.
-      workdir: of the study.
-      tell: takes the name of each stage when it begins, and the result; by default it is printed by process 0.
+      workdir: folder of the study.
+      tell: gets the name of each stage when it begins, and the result at the end; by default process 0 prints them.
 
     Raises:
-      UserError: a stage cannot be done as the recipe says; what the others have done stays.
+      UserError: a stage cannot be done as the recipe says; the results of the other stages stay.
       SystemExit: with code 143, after a signal.
     """
     with locked_by_all(workdir, "study"), Interrupt() as interrupt:
@@ -209,10 +209,10 @@ def run_study(
 
 
 def _run(stage: StudyStage, said: str) -> None:
-    """Does a stage; a failure names it, and of weights that are no numbers the tensor.
+    """Runs a stage. If it fails, the error names the stage, and for weights that are not finite the tensor.
 
     Raises:
-      UserError: as the stage, of the same kind.
+      UserError: the stage's error, of the same class.
     """
     try:
         stage.run()
@@ -231,7 +231,7 @@ def _not_finite(stage: StudyStage) -> str:
 def stages(
     config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh, workdir: epath.Path
 ) -> list[StudyStage]:
-    """The study's stages in the order in which they run."""
+    """Returns the study's stages in the order in which they run."""
     study = parse(StudyConfig, config.study, "config.study")
     model = _measured(parse(ModelConfig, config.model, "config.model"), study)
 
@@ -260,7 +260,7 @@ def stages(
 
 
 def _reads(config, study: StudyConfig, workdir: epath.Path) -> dict[str, list[str]]:
-    """For each trained arm: the others whose files its settings name, as a teacher or as data."""
+    """Returns for each trained arm the other arms whose files its settings name, as a teacher or as data."""
     found = {}
     for name, arm in study.arms.items():
         if arm.method != "given":

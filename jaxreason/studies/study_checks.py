@@ -1,4 +1,4 @@
-"""Refuses before the first stage what a later one would refuse: settings, data and models."""
+"""Checks settings, data and models before the first stage, so that no later stage fails because of them."""
 
 import dataclasses
 import functools
@@ -33,7 +33,7 @@ QUESTION = ({"role": "user", "content": "1"},)
 
 
 class _Models:
-    """The models of a study, each looked at once."""
+    """The models of a study; each one is checked once."""
 
     def __init__(self, config: ModelConfig):
         self.config = config
@@ -42,12 +42,12 @@ class _Models:
         self.check = functools.cache(self._check)
 
     def _model(self, path: str) -> Model:
-        """The static model of a path; of a hub name only the settings are downloaded."""
+        """Returns the static model of a path. Of a hub name only the settings are downloaded."""
         how = dataclasses.replace(self.config, path=path)
         return make_model(how, read_architecture(resolve(path, weights=False)))
 
     def _check(self, path: str, asked: eval_settings.PromptFormat, thinking: bool | None) -> None:
-        """Whether the weights that are here are whole, and a chat template is there where one is needed."""
+        """Checks that weights on this machine are complete, and that a chat template exists if one is needed."""
         model = self.model(path)
         if epath.Path(path).expanduser().is_dir():
             check_loadable(resolve(path), model)
@@ -56,14 +56,14 @@ class _Models:
 
 
 def check_stages(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh | None) -> None:
-    """Refuses, before the first stage of a study, what a later one would refuse of its settings.
+    """Checks, before the first stage of a study, the settings of all later ones.
 
     Args:
-      config: the recipe, its question files written.
-      mesh: where the study runs; None where that is not known.
+      config: the recipe, with its question files written.
+      mesh: where the study runs; None if that is not known.
 
     Raises:
-      UserError: with the field, and the arm where it is an arm's.
+      UserError: names the field, and the arm if it is the arm's.
     """
     study = parse(StudyConfig, config.study, "config.study")
     evaluation = parse(eval_settings.EvalConfig, config.eval, "config.eval")
@@ -85,7 +85,7 @@ def check_stages(config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh | No
 
 
 def _check_models(config, study: StudyConfig, name: str, models: _Models) -> None:
-    """An arm's base, and the model that it comes from, can be read and asked."""
+    """Checks that an arm's base, and the model that it starts from, can be read and asked."""
     base = base_of_arm(study, name, models.config.path)
     _, changes = asked_of_bases(study, models.config.path)[base.name]
     of_base = evaluation_asked(config, changes, f"config.study.arms.{name}.base_asked")

@@ -1,8 +1,8 @@
 """Replies to the prompts that a model was trained on, as texts for drift.
 
 RL's Razor (arXiv 2509.04259) predicts forgetting from KL(base || tuned) on the new task's prompts. By the chain rule
-that is measured on replies of the *base* to them (`base_kl`), so the base answers a sample of them once: runs that
-learn from the same questions, asked alike, share its replies.
+that is measured on replies of the *base* to these prompts (`base_kl`). So the base replies to a sample of them once,
+and runs that learn from the same questions, asked alike, share its replies.
 """
 
 import hashlib
@@ -46,16 +46,17 @@ def training_units(
     tuned: ModelSource,
     mesh: Mesh,
 ) -> list[Unit]:
-    """The units of replies to training prompts that drift is to read; none where the settings ask for none.
+    """Returns the units of replies to training prompts that drift reads; none if the settings ask for none.
 
-    Called under `jax.set_mesh(mesh)`, by every process.
+    Called by every process, under `jax.set_mesh(mesh)`.
 
     Args:
-      config: how many prompts, how long replies, and whose.
-      run_folder: of the training run; where there is none, the units have no texts and say why.
-      workdir: of the study, or whatever else its runs share: what is made is kept in `training_prompts/` there.
-      base: who replies to them in the unit `base`.
-      tuned: in the unit `tuned`.
+      config: how many prompts, how long the replies are, and which models reply.
+      run_folder: folder of the training run. If it does not exist, the units have no texts and say why.
+      workdir: folder of the study, or another folder that its runs share; replies are kept in
+        `training_prompts/` there.
+      base: the model that replies in the unit `base`.
+      tuned: the model that replies in the unit `tuned`.
       mesh: where to sample.
 
     Raises:
@@ -69,7 +70,7 @@ def training_units(
     run = read_run(run_folder)
     positions = min(one.architecture().max_position_embeddings for one in (base, tuned))
     longest = positions - config.training_tokens
-    tokenizer = run.tokenizer or base.config.path  # whose folder may have moved since
+    tokenizer = run.tokenizer or base.config.path  # The base's folder may have moved since the run.
     prompts = on_process_zero(lambda: _prompts(config, run, tokenizer, longest, workdir))
     if not prompts:
         return [_empty(source, NONE_FITS) for source in config.training_replies]
@@ -102,7 +103,7 @@ def _unit(
 def _prompts(
     config: DriftConfig, run: TrainedRun, tokenizer: str, longest: int, workdir: epath.Path
 ) -> list[list[int]]:
-    """Chooses prompts with room for a reply by the order of their hashes, so that equal data gives equal prompts."""
+    """Chooses prompts that leave room for a reply, in the order of their hashes: equal data gives equal prompts."""
     made_with = {
         "data": run.claimed["data"],
         "number": config.training_prompts,
@@ -118,10 +119,10 @@ def _prompts(
 
 
 def _all_prompts(run: TrainedRun, tokenizer: Tokenizer) -> list[TokenIds]:
-    """The prompts of a run, encoded as it asks them."""
+    """Returns the prompts of a run, encoded as the run asks them."""
     where = f"{run.folder / 'config.json'}: {run.stage}"
     cls = SFTConfig if run.stage == "sft" else RLConfig
-    # An older version may have written it.
+    # An older version may have written this record.
     config = parse(cls, recorded(cls, run.section), where)
     if run.stage == "sft":
         return prompts_of(load_data(config, tokenizer).sequences)
@@ -136,7 +137,7 @@ def _replies(
     workdir: epath.Path,
     mesh: Mesh,
 ) -> list[TokenIds]:
-    """A model's replies to the prompts, drawn from its own distribution, as it gave them once."""
+    """Returns a model's replies to the prompts, sampled from its own distribution; they are sampled once and kept."""
     prompts = [tuple(prompt) for prompt in prompts]
     made_with = {
         "weights": source.identity,

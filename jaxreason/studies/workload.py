@@ -1,6 +1,7 @@
-"""How much work the stages of a study are: steps, replies, tokens, and from them time and bytes; all on paper.
+"""Estimates the work of a study's stages on paper: steps, replies and tokens, and from them time and bytes.
 
-What only data and models could say is assumed: lengths are those of the recipe's `plan` section, else half of the most.
+Only data and models could tell the real lengths. Here they come from the recipe's `plan` section; without it, half of
+the allowed length is assumed.
 """
 
 import math
@@ -22,10 +23,10 @@ from jaxreason.rl.update import needs_old, needs_reference
 from jaxreason.tasks.registry import TASKS
 from jaxreason.training.sft_config import SFTConfig
 
-PROMPT_TOKENS = 200  # of a prompt, at most: MATH's have about 110, CoQA's 590
-PROMPT_SHARE = 0.125  # of the longest sequence that there may be, where that is less
-CHOICES = 4  # of a question whose given replies are compared
-ALIKE = 0.5  # of RL's groups, whose replies all earn the same
+PROMPT_TOKENS = 200  # The most tokens assumed for a prompt; MATH's have about 110, CoQA's 590.
+PROMPT_SHARE = 0.125  # Or this share of the longest allowed sequence, if that is less.
+CHOICES = 4  # Choices of a question whose given replies are compared.
+ALIKE = 0.5  # The share of RL's groups that are assumed to have equal rewards.
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class StageWork:
     """The work of a stage.
 
     Attributes:
-      spent: seconds; None where it is not known.
-      disk: bytes that it leaves.
+      spent: seconds; None if they are not known.
+      disk: bytes that the stage leaves on disk.
     """
 
     spent: Spent | None
@@ -43,13 +44,13 @@ class StageWork:
 
 @dataclass(frozen=True)
 class ExpectedReplies:
-    """The replies that an evaluation is expected to write.
+    """The replies that an evaluation is expected to write and read.
 
     Attributes:
-      prompt: mean length of a prompt.
-      written: replies that are sampled.
-      tokens: their mean length.
-      read: given replies that are read, to compare their likelihoods.
+      prompt: mean tokens of a prompt.
+      written: number of replies that are sampled.
+      tokens: mean tokens of a reply.
+      read: number of given replies that are read, to compare their likelihoods.
     """
 
     prompt: float
@@ -61,7 +62,7 @@ class ExpectedReplies:
 def sft_work(
     section: SFTConfig, plan: PlanConfig, model: Model, machine: Machine, tensor: int
 ) -> StageWork:
-    """A run of SFT; its time is not known where the number of examples is not."""
+    """Estimates an SFT run; its time is unknown if the number of examples is."""
     examples = _examples(section, plan)
     if examples is None:
         state = on_paper.checkpoint_bytes(model, section.optimizer) * max(section.keep, 1)
@@ -82,7 +83,7 @@ def _examples(section: SFTConfig, plan: PlanConfig) -> int | None:
 
 
 def training_steps(section: SFTConfig | RLConfig, plan: PlanConfig) -> int | None:
-    """The steps of a run; None if the number of examples is not known."""
+    """Returns the steps of a run; None if the number of examples is unknown."""
     if isinstance(section, RLConfig):
         return section.num_steps
     examples = _examples(section, plan)
@@ -92,7 +93,9 @@ def training_steps(section: SFTConfig | RLConfig, plan: PlanConfig) -> int | Non
 def rl_work(
     section: RLConfig, plan: PlanConfig, model: Model, machine: Machine, tensor: int
 ) -> StageWork:
-    """A run of RL: sampling, updates, and passes for log-probs before them and of the reference where they are made."""
+    """Estimates an RL run: sampling, updates, and passes for the log-probs of policy and
+    reference if they are needed.
+    """
     most, steps = section.decoding.max_tokens, section.num_steps
     reply = min(plan.reply_tokens or most / 2, most)
     prompt = prompt_tokens(section.sampler.max_length)
@@ -111,7 +114,7 @@ def rl_work(
 
 
 def generation_batches(section: RLConfig) -> int:
-    """How many batches of prompts a step samples, if ALIKE of the groups are alike and such are replaced."""
+    """Returns how many batches of prompts a step samples, if the share ALIKE of the groups must be replaced."""
     sampling = section.dynamic_sampling
     if not sampling.drop_equal:
         return 1
@@ -122,7 +125,7 @@ def generation_batches(section: RLConfig) -> int:
 def evaluation_work(
     replies: ExpectedReplies | None, slots: int, model: Model, machine: Machine, tensor: int
 ) -> StageWork:
-    """An evaluation; its time is not known where the number of questions is not."""
+    """Estimates an evaluation; its time is unknown if the number of questions is."""
     if replies is None:
         return StageWork(None, 0.0)
     written = slots, replies.written, replies.prompt, replies.tokens
@@ -141,17 +144,17 @@ def watched_work(
     machine: Machine,
     tensor: int,
 ) -> Spent | None:
-    """The work of measurements during a training run: validations and the KL from its base.
+    """Estimates the measurements during a training run: validations and the KL from its base.
 
     Args:
-      section: of the training.
-      steps: of the run.
-      evaluation: whose questions and sampler a validation takes.
-      tokens: mean length of a validation's replies; 0 for half of what each may have.
+      section: the training section.
+      steps: steps of the run.
+      evaluation: the evaluation whose questions and sampler a validation uses.
+      tokens: mean tokens of a validation's replies; 0 for half of what each may have.
       model, machine, tensor: of the run.
 
     Returns:
-      None where the number of the validation's questions is not known.
+      The work, or None if the number of the validation's questions is unknown.
     """
     spent, slots = Spent(), evaluation.sampler.slots
     prompt, held, kl = (
@@ -176,16 +179,16 @@ def watched_work(
 
 
 def prompt_tokens(max_length: int) -> float:
-    """Mean length that prompts are taken to have, where sequences have at most so many tokens."""
+    """Returns the mean tokens assumed for a prompt, if sequences may have `max_length` tokens."""
     return min(PROMPT_TOKENS, PROMPT_SHARE * max_length)
 
 
 def expected_replies(config: EvalConfig, tokens: int) -> ExpectedReplies | None:
-    """The replies that an evaluation writes; None if a benchmark's number of questions is not known.
+    """Returns the replies that an evaluation writes; None if a benchmark's number of questions is unknown.
 
     Args:
       config: the recipe's section.
-      tokens: mean length of replies; 0 for half of what each may have.
+      tokens: mean tokens of a reply; 0 for half of what each may have.
     """
     written = length = read = 0.0
     for name, benchmark in find_benchmarks(config).items():
@@ -215,7 +218,7 @@ def _questions(config: EvalConfig, name: str, limit: int) -> int | None:
 
 
 def count_rows(dataset: DatasetConfig) -> int | None:
-    """The rows of a dataset that lies here, its limit at most; else its limit; None where it has none."""
+    """Returns the rows of a local dataset, up to its limit; of another one its limit, or None if it has none."""
     if not is_here(dataset):
         return dataset.limit or None
     number = sum(1 for _ in read_rows(dataset))
@@ -223,7 +226,7 @@ def count_rows(dataset: DatasetConfig) -> int | None:
 
 
 def is_here(dataset: DatasetConfig) -> bool:
-    """Whether a dataset is read without a network."""
+    """Whether a dataset can be read without a network."""
     if dataset.source == "file":
         return "://" not in dataset.path and any(_found(dataset.path))
     return dataset.source != "tfds" and epath.Path(dataset.path).expanduser().exists()

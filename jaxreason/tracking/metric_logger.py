@@ -1,6 +1,6 @@
-"""The metric logger: metrics.jsonl, a progress bar, TensorBoard, and a tracker if asked for.
+"""The metric logger: metrics.jsonl, a progress bar, TensorBoard, and an experiment tracker if one is asked for.
 
-Only process 0 writes and shows anything; the other processes may call everything here freely.
+Only process 0 writes and shows anything. The other processes may make the same calls, which then do nothing.
 """
 
 import tempfile
@@ -23,18 +23,18 @@ SECONDS_BETWEEN_COPIES = 60.0
 
 
 class EventFiles:
-    """Writes `<workdir>/tensorboard/`; each start of a run writes a file of its own.
+    """Writes event files for TensorBoard into `<workdir>/tensorboard/`; each start of a run writes a file of its own.
 
-    The library appends, which a bucket cannot: there the file grows in a temporary folder of this machine and is
-    copied whole, at most once a minute and at the end.
+    The library appends to its file, which a bucket cannot do. For a bucket the file grows in a temporary folder on this
+    machine, and the whole file is copied at most once a minute and at the end.
 
     Args:
-      workdir: of the run.
-      resume_step: steps done when this run starts; TensorBoard leaves out what an earlier one wrote of later steps.
+      workdir: working directory of the run.
+      resume_step: steps done when this run starts. TensorBoard hides what an earlier start wrote for later steps.
     """
 
     def __init__(self, workdir: epath.PathLike, resume_step: int):
-        import tensorboardX  # only when asked for: it brings in protobuf
+        import tensorboardX  # Imported only when asked for, because it brings in protobuf.
 
         self._folder = epath.Path(workdir) / "tensorboard"
         self._scratch = tempfile.TemporaryDirectory() if is_remote(self._folder) else None
@@ -43,7 +43,7 @@ class EventFiles:
         self._copied = time.monotonic()
 
     def add(self, name: str, value: Any, step: int) -> None:
-        """Adds a number."""
+        """Adds one number."""
         self._writer.add_scalar(name, value, step)
 
     def flush_if_due(self) -> None:
@@ -57,26 +57,26 @@ class EventFiles:
         self._copied = time.monotonic()
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Writes the remaining numbers."""
         self._writer.close()
         if self._scratch is not None:
             self._copy()
             self._scratch.cleanup()
 
 
-# Where nobody watches a bar (a log file, a CI job) a line is printed at most this often.
+# Without a terminal (a log file, a CI job), a line is printed at most this often.
 SECONDS_BETWEEN_LINES = 10.0
 SHOWN_FIRST = ("loss", "reward")
 
 
 class ProgressBar:
-    """The progress of a stage: a bar on a terminal, plain lines elsewhere, nothing on other processes.
+    """Shows the progress of a stage: a bar on a terminal, plain lines elsewhere, nothing on processes other than 0.
 
     Args:
-      stage: its name.
+      stage: name of the stage.
       total: steps (or items) of the whole stage.
-      done: how many of them were done earlier, by a run that this one continues.
-      console: where to; the terminal (standard error) if None.
+      done: steps done by the earlier run that this one continues.
+      console: where to write; standard error if None.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class ProgressBar:
             self._bar.start()
 
     def update(self, done: int, shown: str) -> None:
-        """Shows that `done` steps are done, and `shown` beside it; the run's status has the number too."""
+        """Shows that `done` steps are done, with the text `shown` beside it, and tells the run's status."""
         hear_progress()
         if not self._shows:
             return
@@ -109,14 +109,14 @@ class ProgressBar:
             self._print(f"{self._stage}  {done}/{self._total}  {shown}  {left} left")
 
     def _seconds_left(self, done: int, now: float) -> float:
-        """The time left at the speed of this start alone: steps of an earlier start took none of its time."""
+        """Estimates the time left from the speed since this start; steps of an earlier start are not counted."""
         return (now - self._start) / max(done - self._first, 1) * (self._total - done)
 
     def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Leaves the bar as it stands."""
+        """Stops the bar and leaves it on the screen."""
         if self._bar is not None:
             self._bar.stop()
 
@@ -135,17 +135,17 @@ def _make_bar(console: rich.console.Console) -> rich.progress.Progress:
 
 
 class MetricsWriter:
-    """Appends a line a step to `<workdir>/metrics.jsonl`, and shows the stage's progress.
+    """Appends a line per step to `<workdir>/metrics.jsonl` and shows the stage's progress.
 
     Args:
-      workdir: of the run.
-      stage: its name, in the bar and in every line.
-      total_steps: of the whole run.
+      workdir: working directory of the run.
+      stage: name of the stage, shown in the bar and written into every line.
+      total_steps: steps of the whole run.
       tensorboard: whether event files are written to `<workdir>/tensorboard` as well.
-      resume_step: steps done when this run starts; lines of later steps, which a killed run wrote
-        after its last checkpoint, are dropped.
-      console: see Progress.
-      tracker: which one gets the numbers too.
+      resume_step: steps done when this run starts. Lines of later steps are dropped: a killed run wrote them
+        after its last checkpoint.
+      console: see ProgressBar.
+      tracker: the experiment tracker that gets the numbers too; "" for none.
     """
 
     def __init__(
@@ -175,11 +175,11 @@ class MetricsWriter:
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Writes one line: `step`, `stage` and the values as plain numbers.
 
-        On a disk it is in the file when this returns, on a bucket after the next `flush`.
+        On a disk the line is in the file when this returns; on a bucket it is there after the next `flush`.
 
         Args:
-          step: how many updates were made, this one included.
-          values: scalars by name.
+          step: number of updates made so far, including this one.
+          values: name -> scalar.
         """
         hear_progress()
         if self._lines is None:
@@ -194,14 +194,14 @@ class MetricsWriter:
         self._progress.update(step, shown_values(numbers))
 
     def flush(self) -> None:
-        """Returns when all lines are in the file, as they must be before a checkpoint of their step is."""
+        """Returns when all lines are in the file. This must happen before the checkpoint of their step is written."""
         if self._lines is not None:
             self._lines.flush()
         if self._board is not None:
             self._board.flush_if_due()
 
     def close(self) -> None:
-        """Closes the files and leaves the bar as it stands."""
+        """Closes the files and leaves the bar on the screen."""
         self._progress.close()
         if self._lines is not None:
             self._lines.close_whole()
@@ -212,7 +212,7 @@ class MetricsWriter:
 
 
 def shown_values(numbers: Mapping[str, float]) -> str:
-    """The few numbers that stand beside a bar: loss, reward and speed, as far as they are there."""
+    """Returns the few numbers shown beside a bar: loss, reward and speed, those of them that exist."""
     parts = [f"{name} {numbers[name]:.4g}" for name in SHOWN_FIRST if name in numbers]
     if "tokens_per_second" in numbers:
         parts.append(f"{numbers['tokens_per_second']:,.0f} tokens/s")

@@ -1,4 +1,4 @@
-"""A trace of a run's devices, which xprof and Perfetto open: `--profile` (`<workdir>/profile/`)."""
+"""`--profile`: writes a trace of a run's devices to `<workdir>/profile/`, for xprof and Perfetto."""
 
 import contextlib
 import logging
@@ -14,19 +14,19 @@ from jaxreason.results.atomic_files import copy_files, is_remote
 
 _LOG = logging.getLogger(__name__)
 FOLDER = "profile"
-SECONDS = 5.0  # at least, from the first progress on: several steps of a large model
+SECONDS = 5.0  # The shortest trace: with a large model this is a few steps.
 
 
 class _Trace:
-    """Begins at the first sign of progress, when programs are compiled, and ends at the first one after SECONDS.
+    """Starts tracing at the first progress, when programs are compiled, and ends at the first progress after SECONDS.
 
-    Each process traces into a folder of its own, since the profiler names files by host and second alone. Whatever
-    goes wrong costs the trace and not the run.
+    Each process traces into its own folder, since the profiler names files only by host and second. If anything fails,
+    the trace is lost but the run goes on.
     """
 
     def __init__(self, folder: epath.Path):
         self._folder, self._local = folder, folder
-        if is_remote(folder):  # the profiler writes to a disk alone
+        if is_remote(folder):  # The profiler can only write to a disk.
             self._local = epath.Path(tempfile.mkdtemp(prefix="jaxreason-profile-"))
         self._began: float | None = None
         self.over = False
@@ -51,7 +51,7 @@ class _Trace:
     def _guarded(self, call: Callable[[], None]) -> None:
         try:
             call()
-        except Exception as error:  # of the profiler, a disk, a bucket's library
+        except Exception as error:  # From the profiler, a disk, or a library for buckets.
             self.over = True
             _LOG.warning("--profile: there is no trace (%r); the run goes on", error)
 
@@ -68,7 +68,10 @@ _current: _Trace | None = None
 
 @contextlib.contextmanager
 def traced(workdir: epath.Path | None) -> Iterator[None]:
-    """Traces a part of what runs while it is entered; None: nothing. Every process traces its own devices."""
+    """Traces a part of the code inside the `with` block; does nothing if `workdir` is None.
+
+    Every process traces its own devices.
+    """
     global _current
     if workdir is None:
         yield
@@ -85,6 +88,9 @@ def traced(workdir: epath.Path | None) -> Iterator[None]:
 
 
 def hear_progress() -> None:
-    """Steps or items are done; does nothing where nothing is traced. Called by the main thread of each process."""
+    """Says that steps or items were done. It does nothing if no trace is wanted.
+
+    Called by the main thread of each process.
+    """
     if _current is not None and not _current.over:
         _current.progress()

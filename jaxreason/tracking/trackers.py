@@ -1,6 +1,6 @@
-"""Experiment trackers: the numbers of metrics.jsonl (`metric_logger`), sent to Weights & Biases or to trackio.
+"""Experiment trackers: sends the numbers of metrics.jsonl (`metric_logger`) to Weights & Biases or to trackio.
 
-A tracker that fails never stops a run: the first failure is a warning, and metrics.jsonl has everything.
+A tracker that fails never stops a run: its first failure is logged as a warning, and metrics.jsonl has all numbers.
 """
 
 import importlib.util
@@ -17,15 +17,15 @@ from jaxreason.results.atomic_files import is_remote, read_object, write_json
 
 _LOG = logging.getLogger(__name__)
 TrackerName = Literal["", "wandb", "trackio"]
-RECORD = "tracker.json"  # in a run's folder: tracker -> the id of the run there
+RECORD = "tracker.json"  # In a run's folder: tracker -> the tracker's id of this run.
 PROJECT = "jaxreason"
 
 
 def check_tracker(name: TrackerName, stage: str) -> None:
-    """Refuses a tracker that is not installed; `stage` is the recipe's section.
+    """Checks that a tracker is installed; `stage` is the recipe's section.
 
     Raises:
-      UserError: with the command that installs it.
+      UserError: it is not installed; the message has the command that installs it.
     """
     if name and importlib.util.find_spec(name) is None:
         raise UserError(
@@ -35,14 +35,14 @@ def check_tracker(name: TrackerName, stage: str) -> None:
 
 
 class Tracker:
-    """One run of a tracker, named as its folder is; a resumed run goes on under the same id.
+    """One run in a tracker. It has the name of its folder; a resumed run continues under the same id.
 
-    Steps that a kill took back are sent again, under the same numbers.
+    If a killed run lost steps, they are sent again with the same step numbers.
 
     Args:
-      name: which tracker.
-      workdir: of the run; its config.json is the run's configuration there.
-      stage: of the run, put before the names of its numbers.
+      name: the tracker.
+      workdir: working directory of the run; its config.json becomes the tracker's configuration of the run.
+      stage: name of the stage, put before the names of its numbers.
     """
 
     def __init__(self, name: Literal["wandb", "trackio"], workdir: epath.PathLike, stage: str):
@@ -57,14 +57,14 @@ class Tracker:
             self._guarded(lambda: self._run.log(step, numbers))
 
     def close(self) -> None:
-        """Sends what is left."""
+        """Sends what has not been sent yet."""
         if self._run is not None:
             self._guarded(lambda: self._run.close())
 
     def _guarded(self, call: Callable[[], Any]) -> Any:
         try:
             return call()
-        except Exception as error:  # whatever a service or its library raises
+        except Exception as error:  # A service or its library may raise anything.
             if not self._warned:
                 _LOG.warning("%s failed (%r); training goes on.", self._name, error)
             self._warned = True
@@ -84,10 +84,13 @@ class Tracker:
 
 
 class _Wandb:
-    """A run of Weights & Biases; its axis is our step, since its own may not go back after a kill."""
+    """A run in Weights & Biases.
+
+    Its x-axis is our own step number: after a kill our steps go back, which its built-in step number must not.
+    """
 
     def __init__(self, workdir: epath.Path, run_id: str, config: dict[str, Any]):
-        import wandb  # only when asked for
+        import wandb  # Imported only when asked for.
 
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
@@ -105,15 +108,15 @@ class _Wandb:
         self._run.log({"step": step, **numbers})
 
     def close(self) -> None:
-        """Returns when all is sent, or written where it is offline."""
+        """Returns when everything is sent, or written to disk in offline mode."""
         self._run.finish()
 
 
 class _Trackio:
-    """A run of trackio, which knows runs by their names."""
+    """A run in trackio, which identifies runs by their names."""
 
     def __init__(self, workdir: epath.Path, run_id: str, config: dict[str, Any]):
-        import trackio  # only when asked for
+        import trackio  # Imported only when asked for.
 
         self._library, name = trackio, f"{workdir.name}-{run_id}"
         trackio.init(project=PROJECT, name=name, config=config, resume="allow", embed=False)
@@ -123,7 +126,7 @@ class _Trackio:
         self._library.log(dict(numbers), step=step)
 
     def close(self) -> None:
-        """Returns when all is written."""
+        """Returns when everything is written."""
         self._library.finish()
 
 

@@ -1,9 +1,10 @@
-"""How far a model in training is from its base: KL(base || policy) on training prompts, over the whole vocabulary.
+"""Measures how far a model in training is from its base: KL(base || policy) on training prompts, full vocabulary.
 
-The predictor of forgetting in RL's Razor (arXiv 2509.04259) is E_x KL(base(y | x) || policy(y | x)), x a prompt of the
-new task. By the chain rule that is the mean over replies y of the *base* of the sum over their tokens of the KL between
-the two next-token distributions. So the base answers some training prompts once, and both models read those tokens
-whenever it is measured: each position's KL is exact, and the same replies every time keep new draws out of the curve.
+RL's Razor (arXiv 2509.04259) predicts forgetting from E_x KL(base(y | x) || policy(y | x)), where x is a prompt of the
+new task. By the chain rule this is a mean over replies y of the *base*; each reply contributes the sum over its tokens
+of the KL between the two next-token distributions. So the base replies to some training prompts once, and both models
+read these tokens at each measurement. The KL at each position is exact, and since the replies never change, no
+sampling noise enters the curve.
 """
 
 import dataclasses
@@ -36,33 +37,33 @@ from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.sharding import num_parts, place_rows, to_host
 
 _LOG = logging.getLogger(__name__)
-_LENGTHS = 128  # rows are a multiple of this long, as kernels need them
-_SLOTS = 64  # replies that the base makes at a time
+_LENGTHS = 128  # The rows' length is a multiple of this, as kernels need it.
+_SLOTS = 64  # Replies that the base samples at the same time.
 TokenIds = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class BaseKLConfig:
-    """Fields of a `base_kl` section of a recipe's `sft` or `rl` section."""
+    """The `base_kl` section inside a recipe's `sft` or `rl` section."""
 
     every: Annotated[int, at_least(0), FREE] = 0
-    """Steps between two measurements, the last after the last step; 0 = none, and no base is loaded."""
+    """Steps between two measurements; the last one follows the last step. 0 measures nothing and loads no base."""
     prompts: Annotated[int, at_least(1), LEARNED] = 64
-    """Training prompts that are measured on, drawn by the run's seed; all of them where there are fewer."""
+    """Number of training prompts to measure on, drawn with the run's seed; all of them if there are fewer."""
     max_tokens: Annotated[int, at_least(1), LEARNED] = 512
-    """Most tokens of the base's reply to each."""
+    """The most tokens of the base's reply to a prompt."""
 
 
 NO_BASE_KL = BaseKLConfig()
 
 
 class ReplyRows(NamedTuple):
-    """Prompts with the base's replies, one a row.
+    """Prompts with the base's replies, one in each row.
 
     Attributes:
-      tokens, positions: of the sequences; 0 where there is none.
-      segment_ids: 1; 0 = padding.
-      in_reply: 1 at tokens of the reply.
+      tokens, positions: of the sequences; 0 in padding.
+      segment_ids: 1; 0 in padding.
+      in_reply: 1 at the tokens of the reply.
     """
 
     tokens: Int[Array, "B T"]
@@ -72,18 +73,20 @@ class ReplyRows(NamedTuple):
 
 
 class BaseKL:
-    """Measures a run's policy against its base, whose parameters it holds; every process makes one and calls it alike.
+    """Measures a run's policy against its base, and holds the base's parameters.
+
+    Every process makes one and makes the same calls.
 
     Args:
-      config: of the run; nothing is loaded where it is off.
+      config: the recipe's section; nothing is loaded if it is off.
       model_config: the base.
-      mesh: where it lies, in the dtype of the activations: that is what both models compute with.
-      tokenizer: for the ends of replies.
-      prompts: of training, as token ids; equal ones count once.
-      workdir: of the run; the base's replies are kept there.
-      num_steps: of the run.
-      seed: of the run.
-      chunk: positions of a row whose logits exist at a time.
+      mesh: the devices of the base. It is held in the activations' dtype, in which both models compute.
+      tokenizer: tells which tokens end a reply.
+      prompts: training prompts as token ids; equal ones count once.
+      workdir: working directory of the run; the base's replies are kept there.
+      num_steps: steps of the run.
+      seed: seed of the run.
+      chunk: number of positions of a row whose logits are in memory at the same time.
 
     Raises:
       UserError: no prompt leaves room for a reply.
@@ -128,16 +131,18 @@ class BaseKL:
         return [tuple(reply) for reply in found]
 
     def due(self, step: int) -> bool:
-        """Whether it is measured after this step."""
+        """Whether to measure after this step."""
         every = self._config.every
         return every > 0 and (step % every == 0 or step == self._num_steps)
 
     def measure(self, step: int, params: Any) -> dict[str, float]:
-        """The divergence of a policy after a step, in nats; nothing where none is due.
+        """Returns the divergence of a policy after a step, in nats; an empty dict if it is not
+        measured after this step.
 
         Returns:
-          `base_kl`: mean over the tokens of replies; `base_kl_sequence`: mean over prompts of a reply's sum, which is
-          the KL of whole replies (of their first `max_tokens` tokens); `base_kl_prompt`: mean over the prompts' tokens.
+          `base_kl`: mean over the tokens of replies. `base_kl_sequence`: mean over prompts of the sum over a
+            reply, which is the KL of whole replies (of their first `max_tokens` tokens). `base_kl_prompt`: mean
+            over the prompts' tokens.
         """
         if not self.due(step):
             return {}
@@ -151,9 +156,9 @@ class BaseKL:
 
 
 def open_base(model_config: ModelConfig, mesh: Mesh, seed: int) -> tuple[Model, Any]:
-    """The model that the run starts from, its parameters in the dtype that products are made in.
+    """Opens the model that the run starts from, with parameters in the dtype of the matrix products.
 
-    A model that starts at random is drawn as the run draws it.
+    A model that starts at random is drawn in the same way as by the run.
     """
     if model_config.init == "pretrained":
         model_config = dataclasses.replace(model_config, param_dtype=model_config.dtype)
@@ -163,10 +168,10 @@ def open_base(model_config: ModelConfig, mesh: Mesh, seed: int) -> tuple[Model, 
 def choose_prompts(
     prompts: Sequence[TokenIds], config: BaseKLConfig, seed: int, longest: int
 ) -> list[TokenIds]:
-    """The prompts that are measured on, with room for the base's reply within `longest` positions.
+    """Chooses the prompts to measure on; each leaves room for a reply within `longest` positions.
 
     Raises:
-      UserError: there is none.
+      UserError: no prompt does.
     """
     room = longest - config.max_tokens
     fitting = [prompt for prompt in dict.fromkeys(map(tuple, prompts)) if 0 < len(prompt) <= room]
@@ -188,10 +193,10 @@ def sample_base(
     prompts: Sequence[TokenIds],
     seed: int,
 ) -> list[list[int]]:
-    """The base's reply to each prompt, drawn from its own distribution (temperature 1, nothing cut off).
+    """Samples the base's reply to each prompt from its own distribution (temperature 1, nothing cut off).
 
     Raises:
-      UserError: one could not be made.
+      UserError: a reply could not be sampled.
     """
     parts = num_parts(mesh, "act_batch")
     slots = -(-min(_SLOTS, len(prompts)) // parts) * parts
@@ -232,7 +237,7 @@ def _seed_of(seed: int, prompt: TokenIds) -> int:
 def make_reply_rows(
     prompts: Sequence[TokenIds], replies: Sequence[TokenIds], parts: int
 ) -> list[ReplyRows]:
-    """Prompts and replies as batches of `parts` rows, all of one shape; the last ends with empty rows."""
+    """Puts prompts and replies into batches of `parts` rows with one shape; the last batch may have empty rows."""
     longest = max(len(p) + len(r) for p, r in zip(prompts, replies, strict=True))
     length = -(-longest // _LENGTHS) * _LENGTHS
     count = -(-len(prompts) // parts) * parts
@@ -252,9 +257,10 @@ def make_reply_rows(
 def row_sums(
     model: Model, params: Any, base: Any, rows: ReplyRows, *, chunk: int
 ) -> dict[str, Float[Array, " B"]]:
-    """For each row, the sums of KL(base || policy) over the reply's and over the prompt's tokens, and their numbers.
+    """Returns for each row the sums of KL(base || policy) over the tokens of the reply and of the
+    prompt, and their numbers.
 
-    A token counts with the distribution that predicts it; a prompt's first has none.
+    The KL of a token is that of the distributions that predict it; the first token of a prompt has none.
     """
     place = rows.tokens, rows.positions, rows.segment_ids
     finals = [forward(model, one, *place).final for one in (base, params)]

@@ -1,4 +1,4 @@
-"""A run's checkpoint, or any Hugging Face folder, as a Hugging Face folder in the recipe's parameter dtype."""
+"""Converts a run's checkpoint, or a Hugging Face folder, into a Hugging Face folder in the recipe's parameter dtype."""
 
 import dataclasses
 import functools
@@ -32,18 +32,18 @@ def run_convert(
     """Writes `target`.
 
     Args:
-      config: the recipe's model: of a run's checkpoints, its architecture.
-      mesh: where the parameters are held meanwhile.
+      config: the recipe's model; for checkpoints of a run it gives the architecture.
+      mesh: the devices that hold the parameters meanwhile.
       source: a run's `checkpoints` folder, or a Hugging Face folder or hub name.
-      target: the folder to write; must not exist.
-      step: which of the checkpoints; None for the newest that is whole.
+      target: the folder to write; it must not exist.
+      step: the checkpoint's step; None for the newest complete one.
 
     Raises:
-      ConfigError: `target` exists, `source` holds no such checkpoint, or `step` is given for a Hugging Face folder.
+      ConfigError: `target` exists, `source` has no such checkpoint, or `step` is given for a Hugging Face folder.
       UserError: the checkpoint is damaged.
     """
     folder, checkpoints = epath.Path(target), epath.Path(source)
-    if on_process_zero(folder.exists):  # which makes it later
+    if on_process_zero(folder.exists):  # process 0 makes it later
         raise ConfigError(f"--target {target}: exists already; choose another folder or remove it.")
     own = checkpoints.name == CHECKPOINTS
     if step is not None and not own:
@@ -83,7 +83,7 @@ def run_convert(
 def _restore(
     model: Model, mesh: jax.sharding.Mesh, folder: epath.Path, step: int | None
 ) -> tuple[int, Any]:
-    with Checkpointer(folder, keep=None) as checkpoints:  # a run may be writing there
+    with Checkpointer(folder, keep=None) as checkpoints:  # read only: a run may be writing there
         steps = checkpoints.steps()
         if step is not None and step not in steps:
             there = ", ".join(map(str, steps)) or "none"

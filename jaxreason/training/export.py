@@ -1,6 +1,6 @@
-"""The end of a training run: which step's weights become model/, and how that folder is written.
+"""The end of a training run: chooses the step whose weights become model/, and writes that folder.
 
-Also the validation that an earlier start of the run left out.
+It also makes up for a validation that an earlier start of the run left out.
 """
 
 from typing import Any
@@ -38,10 +38,10 @@ def catch_up(
     tokenizer: Tokenizer,
     engine: Engine | None,
 ) -> bool:
-    """Validates the state that a run begins from, if that is due and not done; False when a signal came.
+    """Validates the state that a start of the run begins from, if that is due and not done; False after a signal.
 
-    Step 0 has no line of metrics; the line of a later one was written without the score, where a signal came in
-    between, and gets it now.
+    Step 0 has no line of metrics. If a signal stopped the run between a later step and its validation, that step's line
+    has no score yet and gets it now.
     """
     found = validation.measure(start, model, params, tokenizer, engine)
     if found and start:
@@ -57,12 +57,13 @@ def exported_state(
     model: Model,
     mesh: Mesh,
 ) -> tuple[int, TrainState]:
-    """The step to export and a state with its parameters.
+    """Returns the step to export, and a state with its parameters.
 
-    They are read from its checkpoint where it is not the last one, whose optimizer's memory is freed before.
+    If it is not the last step, the parameters are read from its checkpoint. The memory of the last state's
+    optimizer is freed first.
 
     Raises:
-      UserError: the chosen step's checkpoint cannot be read.
+      UserError: the checkpoint of the chosen step cannot be read.
     """
     chosen = validation.kept(num_steps)
     step = num_steps if chosen is None else chosen
@@ -70,7 +71,7 @@ def exported_state(
         validation.tell_choice(step)
     if step == num_steps:
         return step, last
-    jax.tree.map(lambda x: x.delete(), last.opt_state)  # saved, and not exported
+    jax.tree.map(lambda x: x.delete(), last.opt_state)  # It is saved already and not exported.
     try:
         params = restore_params(checkpoints, step, model, mesh)
     except UnavailableError as error:
@@ -92,9 +93,9 @@ def export(
 ) -> None:
     """Writes `<workdir>/model`, a Hugging Face folder with the tokenizer's files and a model card.
 
-    `step` is what the parameters are after, for the card; None for the last one of the metrics.
+    `step` is the number of steps behind the parameters, for the card; None for the last step of the metrics.
 
-    A signal ends it before the next file; the checkpoint of the last step is there, and the next run writes the folder.
+    A signal ends this before the next file. The checkpoint of the last step exists, so the next run writes the folder.
     """
     saved = "All steps are saved, model/ is not written yet."
     hf_export.save_model(

@@ -1,4 +1,4 @@
-"""A step whose numbers are no longer numbers: where it began, what was in its batch, and the batch in files."""
+"""Reports a step with NaN or infinity: in which tensor it began, which examples it had, and the batch as files."""
 
 import io
 import math
@@ -23,12 +23,12 @@ from jaxreason.training.train_step import NOT_FINITE
 
 FOLDER = "not_finite"
 WHY, ARRAYS = "why.json", "batch.npz"
-SHOWN = 8  # ids in the message; the file has all
+SHOWN = 8  # Ids shown in the message; the file has all of them.
 REMEDIES = (
     "A lower learning rate, a longer warm-up, a smaller clip_norm or float32 activations are the usual remedies; a "
     "recipe that is changed so needs another working directory."
 )
-# The order in which a forward pass meets the parts of a model.
+# The order in which a forward pass uses the parts of a model.
 ORDER = (
     *("embed_tokens", "layers", "norm", "lm_head"),
     *("input_layernorm", "self_attn", "post_attention_layernorm", "mlp"),
@@ -38,7 +38,9 @@ ORDER = (
 
 
 class NotFiniteStepError(UserError, FloatingPointError):
-    """A step gave NaN or infinity: most often the recipe's learning rate, which is the user's to change."""
+    """A step gave NaN or infinity. The most frequent cause is the learning rate of the recipe,
+    which the user can change.
+    """
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,9 @@ class Failed:
     """The inputs of a step that failed.
 
     Attributes:
-      ids: of its examples or questions.
-      batch: its arrays, as they lie on the devices of all processes; None: the step computed nothing.
-      flags: what the step measured under NOT_FINITE; None likewise.
+      ids: ids of its examples or questions.
+      batch: its arrays, as they lie on the devices of all processes; None if the step computed nothing.
+      flags: the step's measurement NOT_FINITE; None likewise.
     """
 
     ids: Sequence[str]
@@ -57,21 +59,21 @@ class Failed:
 
 
 def wrong_numbers(measurements: dict[str, Any]) -> dict[str, float]:
-    """The measurements that are infinite or NaN."""
+    """Returns the measurements that are infinite or NaN."""
     numbers = {name: float(x) for name, x in measurements.items() if name != NOT_FINITE}
     return {name: value for name, value in numbers.items() if not math.isfinite(value)}
 
 
 class FiniteCheck:
-    """Ends a run at the first step that gives a number which is none, and keeps what is needed to look into it.
+    """Ends a run at the first step with a number that is not finite, and keeps what is needed to investigate it.
 
-    Every process calls it, with the same numbers.
+    Every process calls it with the same numbers.
 
     Args:
-      workdir: of the run; `not_finite/step_<n>/` is written there.
-      model: static description, for the names of the tensors.
+      workdir: working directory of the run; `not_finite/step_<n>/` is written there.
+      model: static description of the model, for the names of the tensors.
       model_config: the model that the run starts from.
-      checkpoints: of the run.
+      checkpoints: checkpoints of the run.
     """
 
     def __init__(
@@ -88,10 +90,11 @@ class FiniteCheck:
     def __call__(
         self, step: int, measurements: dict[str, Any], failed: Callable[[], Failed]
     ) -> None:
-        """Looks at what step `step` (from 1) measured; `failed` is asked only where something is wrong.
+        """Checks the measurements of step `step` (from 1); `failed` is called only if one is not finite.
 
         Raises:
-          NotFiniteError: with the step, its numbers, the first tensor, the examples, where the batch is, what is saved.
+          NotFiniteStepError: with the step, its numbers, the first tensor, the examples, where the
+            batch is, and what is saved.
         """
         wrong = wrong_numbers(measurements)
         if not wrong:
@@ -110,7 +113,9 @@ class FiniteCheck:
         raise NotFiniteStepError(". ".join(text for text in sentences if text) + f". {REMEDIES}")
 
     def _tensors(self, found: Failed) -> dict[str, list[str]]:
-        """The names of tensors that are not finite, under "gradient" and "update", in the order of the network."""
+        """Returns the names of the tensors that are not finite, under "gradient" and "update", in
+        the order of the network.
+        """
         if found.flags is None:
             return {"gradient": [], "update": []}
         order = sorted(range(len(self._names)), key=lambda i: _place(self._names[i]))
@@ -120,14 +125,14 @@ class FiniteCheck:
         }
 
     def _base(self, step: int, tensors: dict[str, list[str]]) -> str:
-        """Whether the run started from weights that are no numbers: looked at only where its first step says so."""
+        """Says if the run started from weights that are not finite; checked only if its first step failed."""
         if step > 1 or len(tensors["gradient"]) < len(self._names) or self._config.init == "random":
             return ""
         found = on_process_zero(lambda: first_not_finite(resolve(self._config.path)))
         return found and f"The model itself is not finite: {found}"
 
     def _keep(self, step: int, wrong: dict, tensors: dict, found: Failed, saved: int | None) -> str:
-        """Writes the batch, and then why; in words, where it is."""
+        """Writes the batch and then the reason, and returns where they are as text."""
         folder = self._workdir / FOLDER / f"step_{step}"
         arrays = None if found.batch is None else on_host(found.batch)
         why = {
@@ -144,7 +149,7 @@ class FiniteCheck:
 
 
 def tensors_in_words(tensors: dict[str, list[str]], num: int) -> str:
-    """The first tensor whose gradient or, where all gradients are numbers, whose update is none."""
+    """Names the first tensor whose gradient is not finite or, if all gradients are, whose update is not."""
     for kind, names in tensors.items():
         if names:
             which = "all" if len(names) == num else f"{len(names)} of"
@@ -156,7 +161,7 @@ def tensors_in_words(tensors: dict[str, list[str]], num: int) -> str:
 
 
 def ids_in_words(ids: Sequence[str]) -> str:
-    """The first few of a step's examples."""
+    """Returns the first few ids of a step's examples as text."""
     if not ids:
         return ""
     more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
@@ -164,13 +169,13 @@ def ids_in_words(ids: Sequence[str]) -> str:
 
 
 def what_is_saved(step: int | None) -> str:
-    """Says which steps are saved, and what the same command would do."""
+    """Says which steps are saved, and what running the same command again would do."""
     have = f"The newest checkpoint is that of step {step}" if step else "No checkpoint was written"
     return f"{have}, nothing of this step was saved, and the same command would come to it again"
 
 
 def on_host(batch: Any) -> dict[str, np.ndarray]:
-    """The arrays of a batch by their names, whole, on every process; all must call it."""
+    """Returns the whole arrays of a batch by name, on every process; all processes must call it."""
     return to_host({name: x for name, x in batch._asdict().items() if x is not None})
 
 
@@ -179,7 +184,7 @@ def _place(name: str) -> tuple[int, ...]:
 
 
 def _write(folder: epath.Path, arrays: dict[str, np.ndarray] | None, why: dict) -> str:
-    """Why it could not be written; "" if it was. What ended the run matters more than a full disk."""
+    """Writes the files; returns "" or the reason of a failure, since the step's error matters more than a full disk."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if arrays is not None:

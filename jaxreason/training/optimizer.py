@@ -1,8 +1,8 @@
-"""Optimizers and learning-rate schedules from a recipe: OPTIMIZERS, SCHEDULES.
+"""Makes optimizers and learning-rate schedules from a recipe: OPTIMIZERS, SCHEDULES.
 
-What is a matrix is read from the logical axis names of the parameters: weights with two axes beside
-`layers` (stacked layers are separate matrices). Everything else (norm scales, biases) is a vector:
-it gets no weight decay, and Adam instead of Muon.
+The logical axis names of a parameter tell whether it is a matrix: a weight with two axes besides `layers` (stacked
+layers are separate matrices). All other parameters (norm scales, biases) are vectors. They get no weight decay,
+and Adam instead of Muon.
 """
 
 import dataclasses
@@ -22,23 +22,23 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class MuonConfig:
-    """Settings of Muon alone."""
+    """The settings that only Muon has."""
 
     momentum: Annotated[float, below(0, 1), LEARNED]
-    """Decay of the momentum that is orthogonalised."""
+    """Decay of the momentum before it is orthogonalised."""
     rms: Annotated[float, above(0), LEARNED]
-    """Root mean square of an update before the learning rate, so that Adam's rates carry over (0.2 in arXiv
-    2502.16982).
+    """The root mean square of an update before the learning rate; with 0.2, rates of Adam can
+    be used (arXiv 2502.16982).
     """
     num_iterations: Annotated[int, at_least(1), LEARNED]
-    """Iterations of Newton and Schulz."""
+    """Number of Newton-Schulz iterations."""
     embeddings: Annotated[bool, LEARNED]
-    """Whether the token embedding and the output head get Muon too; otherwise AdamW, as all vectors do."""
+    """Whether token embedding and output head use Muon too. Otherwise they use AdamW, as all vectors do."""
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Fields of a recipe's `optimizer` section."""
+    """The `optimizer` section of a recipe."""
 
     name: Annotated[str, LEARNED] = "adamw"
     """A key of OPTIMIZERS."""
@@ -47,9 +47,9 @@ class OptimizerConfig:
     schedule: Annotated[str, LEARNED] = "cosine"
     """A key of SCHEDULES: the shape after the warm-up."""
     warmup_steps: Annotated[int, at_least(0), LEARNED] = 10
-    """The rate rises linearly and reaches the peak at this step (counted from 1)."""
+    """The step (counted from 1) at which the linear warm-up reaches the peak."""
     final_fraction: Annotated[float, within(0, 1), LEARNED] = 0.0
-    """The share of the peak that the rate falls to by the end; `constant` does not read it."""
+    """The share of the peak that the rate has fallen to at the end; `constant` ignores it."""
     b1: Annotated[float, below(0, 1), LEARNED] = 0.9
     """Adam's decay of the first moment."""
     b2: Annotated[float, below(0, 1), LEARNED] = 0.95
@@ -59,13 +59,13 @@ class OptimizerConfig:
     weight_decay: Annotated[float, at_least(0), LEARNED] = 0.0
     """Decoupled weight decay, times the learning rate; on matrices only."""
     clip_norm: Annotated[float, at_least(0), LEARNED] = 1.0
-    """Gradients of a larger global norm are scaled down to it; 0 = off."""
+    """Gradients with a larger global norm are scaled down to this norm; 0 turns it off."""
     state_dtype: Annotated[Literal["float32", "bfloat16", "float16"], LEARNED] = "float32"
-    """The dtype of the first moment (momentum). The second is always float32: bfloat16 cannot hold a decay
-    of 0.999.
+    """The dtype of the first moment (momentum). The second moment is always float32: bfloat16
+    cannot hold a decay of 0.999.
     """
     muon: MuonConfig | None = None
-    """None unless `name` is "muon"."""
+    """Settings of Muon; None unless `name` is "muon"."""
 
 
 Schedule = Callable[[Any], Any]
@@ -78,9 +78,9 @@ SCHEDULES: dict[str, Callable[[float, int, float], Schedule]] = {
 
 
 def fit_warmup(config: OptimizerConfig, num_steps: int) -> OptimizerConfig:
-    """The section with a warm-up that a short run has room for: where it would take all steps, it takes half of them.
+    """Shortens a warm-up that would take all steps of a short run to half of them.
 
-    A message says so: a recipe for hundreds of steps can be tried with three.
+    A message says so. In this way a recipe for hundreds of steps can be tried with three.
     """
     if config.warmup_steps < num_steps:
         return config
@@ -95,10 +95,10 @@ def fit_warmup(config: OptimizerConfig, num_steps: int) -> OptimizerConfig:
 
 
 def make_schedule(config: OptimizerConfig, num_steps: int) -> Schedule:
-    """The learning rate by the number of updates made before: a linear warm-up, then SCHEDULES.
+    """Returns the learning rate as a function of the number of updates made before: a linear warm-up, then SCHEDULES.
 
     Raises:
-      ValueError: an unknown schedule, or a warm-up that takes all steps.
+      ValueError: the schedule is unknown, or the warm-up takes all steps.
     """
     _known(config.schedule, SCHEDULES, "schedule")
     warmup = config.warmup_steps
@@ -107,13 +107,13 @@ def make_schedule(config: OptimizerConfig, num_steps: int) -> Schedule:
             f"optimizer.warmup_steps={warmup}: expected at least 0 and fewer than the "
             f"{num_steps} steps of the run."
         )
-    # The decay would end one update after the last, so that a fraction of 0 wastes none.
+    # The decay ends one update after the last one. Otherwise a final fraction of 0 would waste the last update.
     decay = SCHEDULES[config.schedule](
         config.learning_rate, num_steps - warmup, config.final_fraction
     )
     if warmup == 0:
         return decay
-    # The rate of the first step is above 0: a step at rate 0 would move Adam's moments and no weight.
+    # The rate of the first step is above 0. At rate 0 a step would change Adam's moments but no weight.
     first = config.learning_rate / warmup
     rise = optax.linear_schedule(first, config.learning_rate, warmup - 1)
     return optax.join_schedules([rise, decay], [warmup])
@@ -122,15 +122,15 @@ def make_schedule(config: OptimizerConfig, num_steps: int) -> Schedule:
 def make_optimizer(
     config: OptimizerConfig, num_steps: int, param_axes: Any
 ) -> optax.GradientTransformation:
-    """The gradient transformation of a recipe: clipping by global norm, then OPTIMIZERS.
+    """Makes the gradient transformation of a recipe: clipping by global norm, then OPTIMIZERS.
 
     Args:
       config: the recipe's section.
       num_steps: updates of the whole run, for the schedule.
-      param_axes: tree of logical axis names, as `models.decoder.param_axes` gives.
+      param_axes: tree of logical axis names, as `models.decoder.param_axes` returns it.
 
     Raises:
-      ValueError: an unknown name, or a `muon` section missing or out of place.
+      ValueError: the name is unknown, or a `muon` section is missing or not allowed.
     """
     _known(config.name, OPTIMIZERS, "name")
     if (config.name == "muon") != (config.muon is not None):
@@ -145,10 +145,10 @@ def make_optimizer(
 
 
 def check_optimizer(config: OptimizerConfig, param_axes: Any) -> None:
-    """Refuses a section that no optimizer can be made of, before the steps of the run are known.
+    """Checks the section before the number of steps is known.
 
     Raises:
-      UserError: as `make_optimizer`; a warm-up is made to fit later.
+      UserError: as `make_optimizer`; a warm-up that is too long is shortened later.
     """
     make_optimizer(dataclasses.replace(config, warmup_steps=0), 1, param_axes)
 
@@ -186,8 +186,8 @@ def _muon(config: OptimizerConfig, schedule: Schedule, param_axes: Any):
             return optax.MaskedNode()
         return optax.contrib.MuonDimensionNumbers(*_matrix_dims(names))
 
-    # Layers are stacked in one array [L, I, O]: the dims say which two make the matrix, so that each layer is
-    # orthogonalised by itself.
+    # Layers are stacked in one array [L, I, O]. The dimension numbers tell which two axes are the matrix, so that each
+    # layer is orthogonalised by itself.
     orthogonalised = _map_axes(dimensions, param_axes)
     muon = optax.chain(
         optax.contrib.scale_by_muon(
@@ -205,14 +205,14 @@ def _muon(config: OptimizerConfig, schedule: Schedule, param_axes: Any):
     )
     return optax.chain(
         optax.partition({"muon": muon, "adam": adam}, labels),
-        # After both, so that the decay is the same on matrices of Muon and of Adam.
+        # Applied after both, so that matrices have the same decay under Muon and under Adam.
         optax.add_decayed_weights(config.weight_decay, _map_axes(is_matrix, param_axes)),
         optax.scale_by_learning_rate(schedule),
     )
 
 
 def _scale_to_rms(updates: Any, rms: float) -> Any:
-    """An orthogonal [.., I, O] has the root mean square 1 / sqrt(max(I, O)) (arXiv 2502.16982)."""
+    """Scales updates to this root mean square; an orthogonal [.., I, O] has 1 / sqrt(max(I, O)) (arXiv 2502.16982)."""
     return jax.tree.map(lambda u: u * (rms * max(u.shape[-2:]) ** 0.5), updates)
 
 

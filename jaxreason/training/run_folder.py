@@ -1,4 +1,4 @@
-"""The folder of a training run: what it is claimed by, where it goes on, and when it is complete.
+"""The folder of a training run: claims it for the run, finds the step to continue from, and marks it as complete.
 
 docs/working_directory.md says what may change between two starts.
 """
@@ -24,16 +24,16 @@ _LOG = logging.getLogger(__name__)
 
 
 class RunFolder:
-    """The checks of a run on its folder, after all other checks; every process makes one.
+    """Compares a run with its folder. This happens after all other checks; every process makes one object.
 
     Args:
-      workdir: of the run.
+      workdir: working directory of the run.
       stage: "sft" or "rl".
-      section: the recipe's, parsed.
-      model_config: the model to start from.
-      seed: of the run.
-      num_steps: of the whole run.
-      data: of each dataset what it gives: counts and a hash.
+      section: the parsed section of the recipe.
+      model_config: the model that the run starts from.
+      seed: seed of the run.
+      num_steps: steps of the whole run.
+      data: dataset -> counts and a hash of its content.
       beside: other pretrained models that the run reads.
     """
 
@@ -65,10 +65,11 @@ class RunFolder:
         self._about["recipe"]["model"] = to_dict(model_config)
 
     def claim(self) -> bool:
-        """Takes the folder for this run; True when all that it would do is done.
+        """Claims the folder for this run; returns whether the run is complete already.
 
         Raises:
-          UserError: another run was begun there, with the differences; or it is complete and lost lines of its metrics.
+          UserError: another run was begun there (the message shows the differences), or the run is complete but
+            lines of its metrics are lost.
         """
         return on_process_zero(self._claim)
 
@@ -80,7 +81,7 @@ class RunFolder:
         about = self._about | {"code": _codes(self._workdir, there, goes_on=amiss is not None)}
         claims.write_claim(self._workdir, self._claimed, about)
         if amiss is None:
-            # Here and not in the report: hours of other stages may lie between.
+            # Checked here and not in the report, since other stages may run for hours before the report.
             read_metrics(metrics_path(self._workdir), self._num_steps)
             _LOG.info("%s is complete; nothing to do.", self._workdir)
         elif (self._workdir / claims.DONE).exists():
@@ -88,9 +89,9 @@ class RunFolder:
         return amiss is None
 
     def start_step(self, latest: int | None) -> int:
-        """The step that the run goes on from: its newest checkpoint's, or 0.
+        """Returns the step to continue from: that of the newest checkpoint, or 0.
 
-        What said that a shorter run was complete is removed.
+        If a shorter run was complete, its done.json is removed.
 
         Raises:
           UserError: the recipe asks for fewer steps than were made, steps are missing in the metrics, or the
@@ -117,7 +118,9 @@ class RunFolder:
         return start
 
     def finish(self, exported_step: int | None = None) -> None:
-        """Writes done.json: all is complete, and model/ is the model after `exported_step` steps (all, if None)."""
+        """Writes done.json: the run is complete, and model/ is the model after `exported_step`
+        steps (None for all steps).
+        """
         model = self._workdir / "model"
         files = [model / "config.json", *sorted(model.glob("*.safetensors*"))]
         step = self._num_steps if exported_step is None else exported_step
@@ -132,18 +135,18 @@ def _identity(model_config: ModelConfig) -> dict[str, Any] | None:
 
 
 def _codes(workdir: epath.Path, there: bool, goes_on: bool) -> list[dict[str, Any]]:
-    """The code versions of a run: one entry for each that it was started with, the oldest first."""
+    """Returns the code versions that the run was started with, one entry for each, the oldest first."""
     path = workdir / "config.json"
     try:
         old = read_object(path, {}).get("code", []) if there and path.exists() else []
-    except UserError:  # said better by whoever compares it
+    except UserError:  # `claims.agreed` reports a broken config.json with a better message.
         old = []
     now = code_version()
     return [*old, now] if goes_on and old[-1:] != [now] else old
 
 
 def begun(workdir: epath.Path) -> bool:
-    """Whether anything was learned there."""
+    """Whether a run has made any step there."""
     metrics, checkpoints = metrics_path(workdir), workdir / "checkpoints"
     return (
         (workdir / claims.DONE).exists()
@@ -153,7 +156,7 @@ def begun(workdir: epath.Path) -> bool:
 
 
 def _ended(workdir: epath.Path) -> bool:
-    """Whether there is an end that can be read; a broken one says nothing."""
+    """Whether there is a readable done.json; a broken one does not count."""
     try:
         return (workdir / claims.DONE).exists() and bool(read_object(workdir / claims.DONE, {}))
     except UserError:
@@ -161,10 +164,10 @@ def _ended(workdir: epath.Path) -> bool:
 
 
 def saved_steps(step: int) -> str:
-    """Says which step is saved when a run ends."""
+    """Returns a sentence for the end of a run that says which step is saved."""
     return f"The state after step {step} is saved." if step else "No step was made yet."
 
 
 def is_due(step: int, every: int, num_steps: int) -> bool:
-    """Whether a checkpoint is written after this step; after the last one always."""
+    """Whether a checkpoint is written after this step. After the last step there always is one."""
     return step == num_steps or (every > 0 and step % every == 0)

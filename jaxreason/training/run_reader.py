@@ -1,4 +1,4 @@
-"""A training run as other stages read it: what it began from, its tokenizer, and any of its checkpoints."""
+"""Reads a training run for other stages: the model it started from, its tokenizer, and its checkpoints."""
 
 import dataclasses
 import functools
@@ -22,7 +22,7 @@ CHECKPOINTS = "checkpoints"
 
 
 class UnavailableError(UserError):
-    """A checkpoint that cannot be had: it was removed, or its files are damaged."""
+    """A checkpoint is not available: it was removed, or its files are damaged."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +30,14 @@ class TrainedRun:
     """The record of a run, from its config.json.
 
     Attributes:
-      folder: of the run.
-      claimed: what its results depend on.
-      seed: of the run.
-      model: the recipe's model as it was last run.
-      tokenizer: folder or hub name; "" = the model's own.
-      reply_limit: the most tokens that a reply had room for; None if the recipe does not say.
+      folder: folder of the run.
+      claimed: everything that the run's results depend on.
+      seed: seed of the run.
+      model: the recipe's model as of the last start.
+      tokenizer: folder or hub name; "" for the model's own.
+      reply_limit: the most tokens that a reply may have; None if the recipe does not say.
       checkpoint_every: steps between two checkpoints; 0 = only at the end and when stopped.
-      section: the recipe's, as it was last run.
+      section: the recipe's section as of the last start.
     """
 
     folder: epath.Path
@@ -60,12 +60,12 @@ class TrainedRun:
         return self.folder / CHECKPOINTS
 
     def ended(self) -> bool:
-        """Whether the run has written everything."""
+        """Whether the run is complete."""
         return (self.folder / DONE).exists()
 
 
 def read_run(folder: epath.PathLike) -> TrainedRun:
-    """The record of the run in a folder.
+    """Reads the record of the run in a folder.
 
     Raises:
       UserError: there is none, or it is broken; names the file.
@@ -92,7 +92,7 @@ def read_run(folder: epath.PathLike) -> TrainedRun:
 
 
 def finished_steps(run: TrainedRun) -> list[int]:
-    """Steps whose checkpoints are there now, oldest first; the same on every process."""
+    """Returns the steps that have checkpoints now, oldest first; the same on every process."""
     if not on_process_zero(run.checkpoints.is_dir):
         return []
     with Checkpointer(run.checkpoints, keep=None) as checkpoints:
@@ -100,9 +100,9 @@ def finished_steps(run: TrainedRun) -> list[int]:
 
 
 def checkpoint_source(run: TrainedRun, step: int, config: ModelConfig, mesh: Mesh) -> ModelSource:
-    """A checkpoint as a model that is run as `config` says, read once, when it is first opened.
+    """Returns a checkpoint as a model that is run as `config` says. It is read once, when it is first opened.
 
-    Opening raises UnavailableError where the checkpoint is gone or damaged by then.
+    Opening it raises UnavailableError if the checkpoint is gone or damaged by then.
 
     Raises:
       UnavailableError: it is gone, or its checksums are damaged.
@@ -113,7 +113,7 @@ def checkpoint_source(run: TrainedRun, step: int, config: ModelConfig, mesh: Mes
         except UserError as error:
             raise UnavailableError(str(error)) from error
 
-    @functools.cache  # whoever opens it next may come after its removal
+    @functools.cache  # When it is opened again, the checkpoint may have been removed.
     def params() -> Any:
         with Checkpointer(run.checkpoints, keep=None) as checkpoints:
             return restore_params(checkpoints, step, static_model(config), mesh)
@@ -125,21 +125,21 @@ def checkpoint_source(run: TrainedRun, step: int, config: ModelConfig, mesh: Mes
 
 
 def run_tokenizer(folder: epath.Path, model_path: str) -> str:
-    """The place of a run's tokenizer; `model_path` if the folder or its record names none."""
+    """Returns the folder or hub name of a run's tokenizer; `model_path` if the folder or its record names none."""
     known = (folder / "config.json").exists()
     return (read_run(folder).tokenizer if known else "") or model_path
 
 
 def run_reply_limit(folder: epath.Path) -> int | None:
-    """The most tokens that a reply of the run in a folder had room for; None where no record says it."""
+    """Returns the most tokens that a reply of the run in a folder may have; None if no record says it."""
     return read_run(folder).reply_limit if (folder / "config.json").exists() else None
 
 
 def restore_params(checkpoints: Checkpointer, step: int, model: Model, mesh: Mesh) -> Any:
-    """The parameters of a checkpoint, on `mesh`, all of its files verified; every process must call it.
+    """Reads the parameters of a checkpoint onto `mesh` and verifies all its files. Every process must call it.
 
     Raises:
-      UnavailableError: it is damaged, or was removed, be it meanwhile.
+      UnavailableError: it is damaged or was removed, possibly while it was read.
       UserError: it holds another model.
     """
     fault, found, error = checkpoints.fault(step), None, None
@@ -149,7 +149,8 @@ def restore_params(checkpoints: Checkpointer, step: int, model: Model, mesh: Mes
         found = checkpoints.restore_params(
             step, abstract_arrays(abstract_params(model), param_shardings(model, mesh))
         )
-    except Exception as caught:  # of a file that is gone the libraries raise anything
+    # For a file that has vanished, the libraries raise errors of any type.
+    except Exception as caught:
         error = caught
     if any(gather_texts("" if error is None else repr(error))):
         if step not in checkpoints.steps():

@@ -1,7 +1,7 @@
-"""Supervised fine-tuning: worked answers in, a Hugging Face folder out.
+"""Supervised fine-tuning: reads worked answers and writes a Hugging Face folder.
 
-A run's working directory holds config.json, data.json, metrics.jsonl, checkpoints/<step>/, model/ and, when all
-of that is complete, done.json.
+The working directory holds config.json, data.json, metrics.jsonl, checkpoints/<step>/, model/ and, when all of
+these are complete, done.json.
 """
 
 import logging
@@ -63,7 +63,7 @@ def run_sft(
     seed: int,
     validator: Validator | None = None,
 ) -> None:
-    """Trains a model and writes it to `<workdir>/model`; continues what an earlier run began.
+    """Trains a model and writes it to `<workdir>/model`; continues an earlier run.
 
     Called under `jax.set_mesh(mesh)`, by every process.
 
@@ -71,18 +71,18 @@ def run_sft(
       config: the recipe's section.
       model_config: the model to start from.
       mesh: where to train.
-      workdir: of the run.
-      seed: of the order of the data and, for a model that starts at random, of its parameters.
-      validator: asks the benchmark of `validation`.
+      workdir: working directory of the run.
+      seed: seed of the data's order and, for a model that starts at random, of its parameters.
+      validator: runs the benchmark of `validation`.
 
     Raises:
-      UserError: the recipe cannot be followed, or the folder holds another run; before anything is compiled.
-      NotFiniteError: a step gave a number that is not finite.
+      UserError: the recipe cannot be followed, or the folder holds another run. Raised before anything is compiled.
+      NotFiniteStepError: a step gave a number that is not finite.
       SystemExit: with code 143, after a signal, when the state is saved.
     """
     workdir = epath.Path(workdir)
     with Interrupt() as interrupt:
-        # What to train, on what, and for how long; then whether this folder is for it.
+        # Find out what to train, on which data and for how long, and whether this folder belongs to the same run.
         model = static_model(model_config)
         tokenizer_path = config.tokenizer or model_config.path
         tokenizer = load_tokenizer(tokenizer_path)
@@ -104,8 +104,8 @@ def run_sft(
             return
 
         with Checkpointer(workdir / "checkpoints", config.keep) as checkpoints:
-            # Where to start. 1. From the newest complete checkpoint. 2. Without one, from the model.
-            # The batches and the schedule follow from the step; metrics of later steps are dropped.
+            # Find the start: the newest complete checkpoint or, without one, the model. Batches and schedule follow
+            # from the step number. Metrics of later steps are dropped.
             start = folder.start_step(checkpoints.latest_step())
             write_training_data(workdir, data, num_steps)
             _LOG.info("training: %d steps of %d examples", num_steps, config.batch_size)
@@ -117,7 +117,7 @@ def run_sft(
             train_step = make_step(config, model, optimizer, state_shardings(shapes), num_pieces)
             call = train_step, sft_arguments(config, shapes, mesh, num_pieces)
             calls = {"SFT step": call} if start < num_steps else {}
-            compiling = Compiling(mesh, calls)  # while the weights are read
+            compiling = Compiling(mesh, calls)  # This happens while the weights are read.
             if start:
                 state = checkpoints.restore(start, shapes)
             else:
@@ -142,7 +142,7 @@ def run_sft(
                 interrupt.stop(saved_steps(start))
             flops_of = make_flops_of(model, state.params)
 
-            # Train. Measurements stay on the devices until they are due, so that no step waits.
+            # Train. Measurements stay on the devices until they are due, so that no step waits for them.
             writer = MetricsWriter(
                 workdir, "sft", num_steps, config.tensorboard, start, tracker=config.tracker
             )
@@ -159,18 +159,20 @@ def run_sft(
                 between = BetweenSteps(validation, base_kl, recorder, model, tokenizer)
                 for step, rows in enumerate(batches.iterate(start), start=start + 1):
                     state, measurements = train_step(state, place_rows(mesh, rows, block), *frozen)
-                    flops = flops_of(rows) * block[1]  # of the other processes' rows as of its own
+                    # Those of the other processes' rows are assumed to be as many.
+                    flops = flops_of(rows) * block[1]
                     recorder.add(step, measurements, batches.num_tokens(step - 1), flops)
                     looked = between.after(
                         step, state.params
-                    )  # a signal leaves some to the next run
+                    )  # after a signal, the next run makes those that are left
                     checkpoints.pin(validation.kept(step))
                     logs = recorder.due(step) or looked
                     saves = is_due(step, config.checkpoint_every, num_steps)
                     saves = saves or (looked and validation.kept(step) == step)
                     stops = interrupt.requested(agree=logs)
                     if logs or saves or stops:
-                        recorder.flush()  # also refuses numbers that are not finite, before saving
+                        # This also refuses numbers that are not finite, before saving.
+                        recorder.flush()
                     if saves or stops:
                         checkpoints.save(step, state)
                     if stops:
@@ -179,7 +181,7 @@ def run_sft(
                 checkpoints.wait()
             exported, state = exported_state(validation, checkpoints, state, num_steps, model, mesh)
 
-        # Write what was learned, and then that it is complete.
+        # Write the trained model, and then that the run is complete.
         _LOG.info("writing %s", workdir / "model")
         export(config, model, state, tokenizer_path, tokenizer, workdir, interrupt, step=exported)
         folder.finish(exported)
@@ -192,7 +194,7 @@ def make_step(
     shardings: TrainState,
     num_micro_batches: int,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
-    """The jitted step `(state, batch, *frozen)`, which passes over empty micro-batches."""
+    """Makes the jitted step `(state, batch, *frozen)`, which skips empty micro-batches."""
     loss = make_sft_loss(
         model,
         config.logprob_chunk,
@@ -208,7 +210,9 @@ def make_step(
 def sft_arguments(
     config: SFTConfig, state: TrainState, mesh: Mesh, num_micro_batches: int
 ) -> tuple[Any, ...]:
-    """The arguments of `sft.make_step`: the state, a batch as `place_rows` lays it out, and a KL term's parameters."""
+    """Returns the arguments of `sft.make_step`: the state, a batch as `place_rows` lays it
+    out, a KL term's parameters.
+    """
     batch = batch_of_rows(mesh, num_micro_batches * config.micro_batch_rows, config.length)
     return (state, batch, *[state.params] * (config.kl_coefficient > 0))
 
@@ -216,7 +220,9 @@ def sft_arguments(
 def open_reference(
     config: SFTConfig, model_config: ModelConfig, mesh: Mesh, seed: int
 ) -> tuple[Any, ...]:
-    """The parameters of the model that the run starts from, if there is a KL term: what the step takes as frozen."""
+    """Returns the frozen parameters that the step takes: with a KL term, those of the model
+    that the run starts from.
+    """
     if not config.kl_coefficient:
         return ()
     return (huggingface.open_model(model_config, mesh, jax.random.key(seed))[1],)
@@ -230,7 +236,7 @@ def failed_step(
     step: int,
     measured: dict[str, Any],
 ) -> Failed:
-    """The inputs of step `step` (from 1): its batch follows from its number, also when it is long past."""
+    """Returns the inputs of step `step` (from 1). Its batch follows from the number, so it can be made again later."""
     rows = place_rows(mesh, batches.batch(step - 1), block)
     ids = [data.ids[index] for index in batches.members(step - 1)]
     return Failed(ids, rows, measured.get(NOT_FINITE))

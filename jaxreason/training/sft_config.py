@@ -1,4 +1,4 @@
-"""The `sft` section of a recipe, and the checks that stop a run before anything is compiled."""
+"""The `sft` section of a recipe, and its checks before anything is compiled."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -29,43 +29,43 @@ from jaxreason.validation import (
 
 @dataclass(frozen=True)
 class SFTConfig:
-    """Fields of a recipe's `sft` section."""
+    """The `sft` section of a recipe."""
 
     FORMER_FIELDS: ClassVar[dict[str, str]] = {
         "num_micro_batches": "`batch_size` now counts examples, which are packed into as few rows as they need, and "
         "`micro_batch_rows` says how many rows are computed at a time."
     }
 
-    datasets: Annotated[dict[str, DatasetConfig], FREE]  # claimed by the tokens that they give
-    """Datasets by name. All their examples are used; each dataset's `limit` sets their proportions."""
+    datasets: Annotated[dict[str, DatasetConfig], FREE]  # Claimed by the tokens that they give.
+    """Datasets by name. All their examples are used; the `limit` of each dataset sets their proportions."""
     every_reply: Annotated[bool, LEARNED] = False
-    """Whether all replies of a conversation are learned (an example each) or the last."""
-    tokenizer: Annotated[str, FREE] = ""  # claimed by the tokens that it makes of the data
-    """Folder or hub name; "" = the model's own. A model that starts at random needs one."""
+    """Whether all replies of a conversation are learned, each as an example, or only the last one."""
+    tokenizer: Annotated[str, FREE] = ""  # Claimed by the tokens that it makes of the data.
+    """Folder or hub name; "" for the model's own. A model that starts at random needs one."""
     thinking: Annotated[bool | None, LEARNED] = None
     """`enable_thinking` of the chat template; None leaves it to the template."""
     length: Annotated[int, at_least(1), LEARNED] = 2048
-    """Tokens of a row, and the largest number of tokens of an example."""
+    """Tokens of a row; also the most tokens of an example."""
     pack: Annotated[bool, FREE] = True
-    """Whether examples of a step share rows; otherwise each has one of its own."""
+    """Whether several examples of a step may share a row. Otherwise each has its own row."""
     batch_size: Annotated[int, at_least(1), LEARNED] = 64
     """Examples of a step, over all devices; the last step of a run may have fewer."""
     micro_batch_rows: Annotated[int, at_least(1), FREE] = 8
-    """Rows, over all devices, whose gradients are computed at a time. A step takes as many micro-batches as its
-    rows need.
+    """Rows, over all devices, whose gradients are computed at the same time. A step makes as many
+    micro-batches as its rows need.
     """
     epochs: Annotated[float, above(0), FREE] = 2.0
-    """Passes over the examples; the last may be part of one (2.5)."""
+    """Passes over the examples; the last may be a partial one (2.5)."""
     optimizer: OptimizerConfig = needed()
-    """The optimizer's section."""
+    """The `optimizer` section."""
     logprob_chunk: Annotated[int, at_least(1), FREE] = 512
     """Positions of a row whose logits are in memory at a time."""
     log_every: Annotated[int, at_least(1), FREE] = 10
     """Steps between two times that metrics are fetched from the devices and written."""
     checkpoint_every: Annotated[int, at_least(0), FREE] = 200
-    """Steps between two checkpoints; 0 = only at the end and when stopped."""
+    """Steps between two writes of metrics, which are fetched from the devices then."""
     keep: Annotated[int, at_least(0), FREE] = 2
-    """How many of the newest checkpoints stay; 0 = all."""
+    """How many of the newest checkpoints are kept; 0 = all."""
     tensorboard: Annotated[bool, FREE] = False
     """Whether TensorBoard files are written too."""
     export_dtype: Annotated[ExportDtype, LEARNED] = "float32"
@@ -73,34 +73,36 @@ class SFTConfig:
     max_shard_bytes: Annotated[int, at_least(1), FREE] = 5 * 2**30
     """Size of one safetensors file in model/."""
     overlong: Annotated[Literal["drop", "cut"], LEARNED] = "drop"
-    """What is done with examples longer than `length`: left out ("drop"), or cut by
-    `data.encoding.shared_lengths` ("cut"); both are counted in data.json.
+    """What happens to examples longer than `length`: they are left out ("drop"), or shortened by
+    `data.encoding.shared_lengths` ("cut"). data.json counts both.
     """
     schedule_epochs: Annotated[float, at_least(0), FREE] = 0.0
-    """Passes after which the learning rate's schedule would end, at least `epochs`; 0 = as the run."""
+    """The number of passes after which the learning rate's schedule would end, at least `epochs`;
+    0 = at the end of the run.
+    """
     aggregation: Annotated[Literal["token_mean", "sequence_mean"], LEARNED] = "token_mean"
-    """`token_mean` weighs every target token of a batch alike; `sequence_mean` averages within each example,
-    then over examples.
+    """`token_mean` gives every target token of a batch the same weight; `sequence_mean` averages within each
+    example and then over examples.
     """
     token_weight: Annotated[str, LEARNED] = "one"
-    """Key of `training.token_weights.TOKEN_WEIGHTS`, by which each token's cross-entropy is multiplied."""
+    """A key of `training.token_weights.TOKEN_WEIGHTS`: the factor of each token's cross-entropy."""
     kl_coefficient: Annotated[float, at_least(0), LEARNED] = 0.0
-    """Weight of KL(policy || base) over the whole vocabulary, at the target tokens, where base is the model
-    that the run starts from; 0 = it is not in memory.
+    """Weight of KL(policy || base) over the whole vocabulary, at the target tokens. The base is the model that the run
+    starts from; with 0 it is not in memory.
     """
     validation: ValidationConfig = NO_VALIDATION
-    """A benchmark that is asked every few steps, and whether it chooses the step that is exported."""
+    """A benchmark that is run every few steps, and whether it chooses the step that is exported."""
     base_kl: BaseKLConfig = NO_BASE_KL
     """How often the model is compared with the base on training prompts."""
     tracker: Annotated[TrackerName, FREE] = ""
-    """Which experiment tracker gets the metrics too: "wandb", "trackio", or none."""
+    """An experiment tracker that gets the metrics too: "wandb", "trackio", or "" for none."""
 
 
 def check_sft(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh | None) -> None:
-    """Refuses what would fail, or be wrong, after minutes of compilation; `mesh` is None where it is not known.
+    """Checks what would otherwise fail, or be wrong, after minutes of compilation; `mesh` is None if it is not known.
 
     Raises:
-      UserError: with the field, what was expected and what came.
+      UserError: names the field, what was expected and what was given.
     """
     check_ranges(config, "sft")
     arch = model.architecture
@@ -130,7 +132,9 @@ def check_sft(config: SFTConfig, model: Model, tokenizer: Tokenizer, mesh: Mesh 
 
 
 def steps_of_schedule(config: SFTConfig, num_examples: int, num_steps: int) -> int:
-    """Steps after which the learning rate's schedule would end; those of the run unless the recipe says more."""
+    """Returns the steps after which the learning rate's schedule ends: those of the run,
+    unless the recipe says more.
+    """
     if not config.schedule_epochs:
         return num_steps
     examples = round(config.schedule_epochs * num_examples)

@@ -1,4 +1,4 @@
-"""The examples of a run of SFT, encoded; their batches; and what was kept and dropped, and why."""
+"""Loads and encodes the examples of an SFT run, makes their batches, and counts what was kept and dropped."""
 
 import hashlib
 import logging
@@ -26,10 +26,10 @@ class TrainingData:
     """The encoded examples of all datasets.
 
     Attributes:
-      sequences: tokens and loss mask of each.
-      contents: of each dataset, by the recipe's name, counts and a hash of tokens and masks.
+      sequences: tokens and loss mask of each example.
+      contents: dataset, by its name in the recipe -> counts and a hash of tokens and masks.
       rows: what was kept and what was dropped, and why, by dataset.
-      ids: of the example of each sequence: its dataset's name in the recipe, a slash, its own id.
+      ids: for each sequence, its dataset's name in the recipe, a slash, and the example's id.
     """
 
     sequences: list[tuple[list[int], list[int]]]
@@ -39,7 +39,7 @@ class TrainingData:
 
 
 def load_data(config: SFTConfig, tokenizer: Tokenizer) -> TrainingData:
-    """The examples of the recipe's datasets, encoded.
+    """Loads and encodes the examples of the recipe's datasets.
 
     Raises:
       UserError: no example is left, or none has a token to learn.
@@ -64,7 +64,7 @@ def load_data(config: SFTConfig, tokenizer: Tokenizer) -> TrainingData:
 
 
 def _contents(sequences: list[tuple[list[int], list[int]]]) -> dict:
-    """The identity of a run's data: the order counts, since the plan of a run depends on it."""
+    """Returns the identity of a run's data. The order counts, since the batches of a run depend on it."""
     digest = hashlib.sha256()
     for tokens, mask in sequences:
         digest.update(np.asarray([len(tokens), *tokens, *mask], np.int64).tobytes())
@@ -79,7 +79,7 @@ def _contents(sequences: list[tuple[list[int], list[int]]]) -> dict:
 def make_batches(
     config: SFTConfig, data: TrainingData, block: tuple[int, int], seed: int
 ) -> PackedBatches:
-    """The run's batches; `block` says which rows of each are this process's."""
+    """Returns the run's batches; `block` says which rows of each batch belong to this process."""
     plan = BatchConfig(
         batch_size=config.batch_size,
         length=config.length,
@@ -92,7 +92,7 @@ def make_batches(
 
 
 def write_training_data(workdir: epath.Path, data: TrainingData, num_steps: int) -> None:
-    """Writes `<workdir>/data.json`: what was kept of the datasets and what was dropped, and why."""
+    """Writes `<workdir>/data.json`: what was kept of the datasets, what was dropped, and why."""
     names = ("sequences", "tokens", "target_tokens")
     totals = {n: sum(found[n] for found in data.contents.values()) for n in names}
     value = totals | {"num_steps": num_steps, "datasets": data.rows}
@@ -102,5 +102,5 @@ def write_training_data(workdir: epath.Path, data: TrainingData, num_steps: int)
 
 
 def prompts_of(sequences: Sequence[tuple[list[int], list[int]]]) -> list[tuple[int, ...]]:
-    """The tokens before the first target token of each sequence that has one."""
+    """Returns, for each sequence that has a target token, the tokens before the first one."""
     return [tuple(tokens[: mask.index(1)]) for tokens, mask in sequences if 1 in mask]

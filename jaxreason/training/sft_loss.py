@@ -1,4 +1,4 @@
-"""The losses that `step.make_train_step` takes, but for those of `rl`."""
+"""The losses of `train_step.make_train_step`, except for those of `rl`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,21 +21,22 @@ def make_sft_loss(
     token_weight: str = "one",
     kl_coefficient: float = 0.0,
 ) -> Callable[..., tuple]:
-    """`w . -log p + beta KL(p || reference)` of the tokens under the loss mask, in nats.
+    """Makes the loss `w . -log p + beta KL(p || reference)` of the tokens under the loss mask, in nats.
 
     Args:
-      model: static description.
-      chunk: positions whose logits exist at a time.
-      packed: whether rows may hold several sequences. If not, attention need not tell them apart: causality alone
-        keeps the padding behind a sequence out of it.
-      aggregation: `token_mean` counts each token alike; `sequence_mean` each sequence, as the mean over its tokens.
-      token_weight: w, key of TOKEN_WEIGHTS; with "one" this is the cross-entropy.
+      model: static description of the model.
+      chunk: number of positions whose logits are in memory at the same time.
+      packed: whether rows may hold several sequences. If not, attention need not separate them: causality alone keeps
+        the padding behind a sequence from affecting it.
+      aggregation: `token_mean` gives every token the same weight; `sequence_mean` every sequence, as
+        the mean over its tokens.
+      token_weight: w, a key of TOKEN_WEIGHTS; with "one" this is the cross-entropy.
       kl_coefficient: beta; with 0 there is no reference.
 
     Returns:
-      A loss `(params, TokenBatch)`, or with a reference `(params, TokenBatch, its parameters)`: the sum, the number of
-      target tokens (of sequences that have any), and sums of the measurements over the target tokens: `entropy` of the
-      predicted distribution; where the loss is not the mean of it, `cross_entropy`; `token_weight`; `kl_ref`.
+      A loss `(params, TokenBatch)`, or with a reference `(params, TokenBatch, its parameters)`. It returns the sum, the
+      number of target tokens (or of sequences that have any), and sums of measurements over the target tokens:
+      `entropy` of the predicted distribution; `cross_entropy` if the loss is not its mean; `token_weight`; `kl_ref`.
     """
 
     def loss(params, batch, *reference):
@@ -66,7 +67,9 @@ def make_sft_loss(
 
 
 def _places(batch: Any, packed: bool) -> tuple[jax.Array, jax.Array | None]:
-    """Positions and segments; where no rows are packed the padding counts on, and no token sees it."""
+    """Returns positions and segments. In rows that are not packed, positions continue in the
+    padding, which nothing sees.
+    """
     if packed:
         return batch.positions, batch.segment_ids
     return jnp.broadcast_to(jnp.arange(batch.tokens.shape[1]), batch.tokens.shape), None

@@ -1,6 +1,6 @@
-"""Measurements of SFT: its steps, and the evaluations between two of them.
+"""The measurements of SFT: those of its steps, and the evaluations between two steps.
 
-The numbers stay on the devices until they are written, so that no step waits for them.
+Numbers stay on the devices until they are written, so that no step waits for them.
 """
 
 import time
@@ -24,16 +24,16 @@ from jaxreason.validation import Validation
 
 
 class Recorder:
-    """Collects what steps measure; `flush` fetches, checks and writes it, one line a step.
+    """Collects the measurements of steps; `flush` fetches, checks and writes them, one line per step.
 
     Args:
-      metrics: where to.
-      schedule: the learning rate by the number of updates made before.
-      num_steps: of the whole run.
+      metrics: where to write.
+      schedule: the learning rate as a function of the number of updates made before.
+      num_steps: steps of the whole run.
       epochs: passes over the data in the whole run.
       every: steps between two flushes that `due` asks for.
-      check: ends the run at a step, counted from 1, whose measurements are not finite.
-      peak: FLOP/s of all devices; None where it is not known, and there is no MFU then.
+      check: called with each step (from 1) and its measurements; it ends the run if a number is not finite.
+      peak: FLOP/s of all devices; None if that is not known, and then there is no MFU.
     """
 
     def __init__(
@@ -61,25 +61,26 @@ class Recorder:
         num_positions: int,
         flops: float = 0.0,
     ) -> None:
-        """Keeps what step `step` (from 1) measured on `num_positions` tokens, in so many FLOPs, until later."""
+        """Stores the measurements of step `step` (from 1), its number of tokens and its FLOPs for the next flush."""
         self._first = step if self._first is None else self._first
         self._pending.append((step, measurements, num_positions, flops))
 
     def note(self, step: int, values: dict[str, float], seconds: float) -> None:
-        """Numbers that belong to a pending step's line, and the time they took, which is none of the steps'."""
+        """Adds numbers to the line of a pending step; `seconds` of work for them do not count as time of steps."""
         self._more[step] = values
         self._since += seconds
 
     def due(self, step: int) -> bool:
-        """Whether to flush now. Always after the first step, whose time is mostly compilation."""
+        """Whether to flush now. After the first step always: its time is mostly compilation
+        and must not be averaged in.
+        """
         return step == self._first or step % self._every == 0 or step == self._num_steps
 
     def flush(self) -> None:
-        """Writes every line that is pending.
+        """Writes all pending lines.
 
         Raises:
-          NotFiniteError: at the first step with a number that is not finite; the lines before
-            it are written.
+          NotFiniteStepError: at the first step with a number that is not finite. The lines before it are written.
         """
         if not self._pending:
             return
@@ -107,9 +108,9 @@ class Recorder:
 
 
 def _compare_hosts(seconds: float) -> None:
-    """Tells the status which of several processes works longest by itself in a step; all call it at the same step.
+    """Tells the status which of several processes takes longest by itself; all call it at the same step.
 
-    Devices wait for each other, so a slow host is seen only in what each does before it waits for them.
+    Devices wait for each other, so a slow host shows only in the time that each host works before it waits.
     """
     if jax.process_count() > 1:
         every = multihost_utils.process_allgather(np.float32(seconds))
@@ -117,14 +118,14 @@ def _compare_hosts(seconds: float) -> None:
 
 
 class BetweenSteps:
-    """Validation and the KL from the base, between two steps; the numbers go into the line of the step before.
+    """Runs validation and the KL from the base between two steps; their numbers go into the line of the step before.
 
     Args:
-      validation: of the run.
-      base_kl: of the run.
-      recorder: of its metrics.
-      model: that is trained.
-      tokenizer: the run's.
+      validation: validation of the run.
+      base_kl: KL measurement of the run.
+      recorder: recorder of the run's metrics.
+      model: the model that is trained.
+      tokenizer: the run's tokenizer.
     """
 
     def __init__(
@@ -139,7 +140,9 @@ class BetweenSteps:
         self._model, self._tokenizer = model, tokenizer
 
     def after(self, step: int, params: Any) -> bool:
-        """Evaluates, if that is due after this step. The time that it takes is not counted as time of the steps."""
+        """Evaluates, if that is due after this step; the time is not counted as time of the
+        steps. False after a signal.
+        """
         if not (self._validation.due(step) or self._base_kl.due(step)):
             return False
         jax.block_until_ready(params)
@@ -151,7 +154,7 @@ class BetweenSteps:
 
 
 def make_flops_of(model: Model, params: Any) -> Callable[[TokenBatch], float]:
-    """The FLOPs of training on rows, by the lengths of the sequences in them."""
+    """Returns a function that counts the FLOPs of training on rows, from the lengths of their sequences."""
     number = weight_products(params, model.architecture.tie_word_embeddings)
 
     def flops_of(rows: TokenBatch) -> float:

@@ -1,4 +1,4 @@
-"""The training state, and where its arrays live: optimizer moments lie as their parameters do."""
+"""The training state and its sharding: the optimizer's moments are sharded like their parameters."""
 
 from typing import Any, NamedTuple
 
@@ -14,12 +14,12 @@ from jaxreason.sharding import abstract_arrays
 
 
 class TrainState(NamedTuple):
-    """Everything a step changes, and all that a checkpoint holds: the data position is the step.
+    """Everything that a step changes and a checkpoint holds. The position in the data follows from `step`.
 
     Attributes:
-      step: updates made.
+      step: number of updates made.
       params: the model's parameters, in its param_dtype.
-      opt_state: Optax's.
+      opt_state: the state of the Optax optimizer.
     """
 
     step: Int[Array, ""]
@@ -28,7 +28,7 @@ class TrainState(NamedTuple):
 
 
 def init_state(optimizer: optax.GradientTransformation, params: Any, mesh: Mesh) -> TrainState:
-    """The state before the first step. It takes `params` over: the first step donates them."""
+    """Makes the state before the first step. It takes over `params`, which the first step donates."""
 
     def start(params):
         return jnp.zeros((), jnp.int32), optimizer.init(wide(params))
@@ -43,7 +43,7 @@ def init_state(optimizer: optax.GradientTransformation, params: Any, mesh: Mesh)
 def abstract_train_state(
     model: Model, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> TrainState:
-    """Shapes, dtypes and shardings of the state of `model`, to restore a checkpoint with."""
+    """Returns shapes, dtypes and shardings of the state of `model`, to restore a checkpoint with."""
     whole = NamedSharding(mesh, PartitionSpec())
     params = abstract_params(model)
     opt_state = jax.eval_shape(lambda params: optimizer.init(wide(params)), params)
@@ -57,17 +57,19 @@ def abstract_train_state(
 
 
 def state_shardings(state: TrainState) -> TrainState:
-    """The sharding of every array of a state, abstract or real."""
+    """Returns the sharding of every array of a state, abstract or real."""
     return jax.tree.map(lambda x: x.sharding, state)
 
 
 def wide(params: Any) -> Any:
-    """The parameters in float32, in which optimizers compute whatever dtype they are kept in."""
+    """Returns the parameters in float32: optimizers compute in it, whatever dtype the parameters are stored in."""
     return jax.tree.map(lambda x: x.astype(jnp.float32), params)
 
 
 def _like_params(opt_state: Any, param_shards: Any, whole: NamedSharding) -> Any:
-    """A moment's path ends with its parameter's; whatever else is in there (counts) is whole."""
+    """The path of a moment ends with its parameter's path, so it gets that sharding; all
+    else (counts) is replicated.
+    """
     by_path = dict(jax.tree_util.tree_leaves_with_path(param_shards))
 
     def find(path, leaf):

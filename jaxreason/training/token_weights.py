@@ -1,8 +1,8 @@
-"""How much each token of a text counts: `(log-probs [B, T], top-k entropies [B, T] | None) -> weights [B, T]`.
+"""Token weights: `(log-probs [B, T], top-k entropies [B, T] | None) -> weights [B, T]`.
 
-They multiply `-log p(token)`, in SFT as in RL, and are numbers: no gradient goes through them.
+They multiply `-log p(token)`, in SFT and in RL. They are constants: no gradient flows through them.
 
-And `Sequences`: sums, means and shares over the sequences of packed rows.
+Also `Sequences`: sums, means and shares over the sequences of packed rows.
 """
 
 from collections.abc import Callable
@@ -23,14 +23,14 @@ TokenWeight = Callable[
 def uniform(
     logprobs: Float[Array, "B T"], top_entropy: Float[Array, "B T"] | None = None
 ) -> Float[Array, "B T"]:
-    """1: each token alike, the usual loss."""
+    """1 for every token: the usual loss."""
     return jnp.ones_like(logprobs)
 
 
 def dft(
     logprobs: Float[Array, "B T"], top_entropy: Float[Array, "B T"] | None = None
 ) -> Float[Array, "B T"]:
-    """p(token): what the model finds unlikely counts little.
+    """p(token): a token that the model finds unlikely counts little.
 
     Source: Wu et al. 2025 (Dynamic Fine-Tuning, arXiv 2508.05629), equation 9.
     """
@@ -40,14 +40,14 @@ def dft(
 def eaft(
     logprobs: Float[Array, "B T"], top_entropy: Float[Array, "B T"] | None = None
 ) -> Float[Array, "B T"]:
-    """The normalised entropy of the 20 likeliest tokens: where the model is sure of itself, little is learned.
+    """The normalised entropy of the 20 most likely tokens: where the model is certain, little is learned.
 
     Args:
-      logprobs: of the tokens; unread.
-      top_entropy: from 0 to 1, as `models.logprobs.top_entropy` makes it.
+      logprobs: log-probs of the tokens; not used.
+      top_entropy: from 0 to 1, as `models.logprobs.top_entropy` returns it.
 
-    Source: Diao et al. 2026 (Entropy-Adaptive Fine-Tuning, arXiv 2601.02151), equations 2 and 3; the weight is a number
-    there too, in the code that its authors put into LLaMA-Factory.
+    Source: Diao et al. 2026 (Entropy-Adaptive Fine-Tuning, arXiv 2601.02151), equations 2 and 3. In the authors' code
+    in LLaMA-Factory, too, no gradient flows through the weight.
     """
     assert top_entropy is not None, "eaft needs top_entropy"
     return jax.lax.stop_gradient(top_entropy)
@@ -57,7 +57,7 @@ TOKEN_WEIGHTS: dict[str, TokenWeight] = {"one": uniform, "dft": dft, "eaft": eaf
 
 
 def needs_top_entropy(name: str) -> bool:
-    """Whether the weights of this name are made of top-k entropies, which cost a pass over the logits of their own."""
+    """Whether weights of this name need top-k entropies, which cost an extra pass over the logits."""
     return TOKEN_WEIGHTS[name] is eaft
 
 
@@ -69,7 +69,7 @@ def weights_of(
     tokens: Int[Array, "B T"],
     **options: Any,
 ) -> Float[Array, "B T"]:
-    """The weights of a name, with the top-k entropies that they may need.
+    """Returns the weights of a name; computes the top-k entropies if they are needed.
 
     Args:
       name: key of TOKEN_WEIGHTS.
@@ -85,21 +85,24 @@ def weights_of(
 
 
 class Sequences(NamedTuple):
-    """Marks which tokens count, and the sequence of their row that each belongs to."""
+    """Says which tokens count, and to which sequence of its row each token belongs."""
 
     mask: Float[Array, "B T"]
     segment_ids: Int[Array, "B T"]
 
     def total(self, values: Float[Array, "B T"]) -> Float[Array, "B T"]:
-        """The sum over its own sequence's counted tokens, at every token."""
+        """Returns, at every token, the sum over the counted tokens of its own sequence."""
         length = values.shape[1] + 1
         sums = jax.vmap(lambda v, s: jax.ops.segment_sum(v, s, num_segments=length)[s])
         return sums(values * self.mask, self.segment_ids)
 
     def mean(self, values: Float[Array, "B T"]) -> Float[Array, "B T"]:
-        """The mean over its own sequence's counted tokens, at every token."""
+        """Returns, at every token, the mean over the counted tokens of its own sequence."""
         return self.total(values) / jnp.maximum(self.total(self.mask), 1.0)
 
     def shares(self) -> Float[Array, "B T"]:
-        """1 / (its own sequence's counted tokens) at each of them: the sum counts the sequences that have any."""
+        """Returns 1 / (number of counted tokens of its sequence) at each counted token.
+
+        The sum of these is the number of sequences that have counted tokens.
+        """
         return self.mask / jnp.maximum(self.total(self.mask), 1.0)

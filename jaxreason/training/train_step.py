@@ -1,11 +1,11 @@
-"""One optimizer step for any loss: gradients accumulated over micro-batches, divided once, applied.
+"""One optimizer step for any loss: accumulates gradients over micro-batches, divides once, applies the update.
 
-A loss is `(params, batch, *frozen) -> (loss_sum, weight, measurements)`: sums over the rows it is given.
-`measurements` are sums over tokens by name, one of which, `tokens`, is how many those were. `frozen` are parameters
-that are read and not trained: of a reference, of a teacher.
+A loss is `(params, batch, *frozen) -> (loss_sum, weight, measurements)`: sums over the given rows. `measurements` are
+sums over tokens by name; one of them, `tokens`, is the number of these tokens. `frozen` are parameters that are read
+but not trained: those of a reference or a teacher.
 
-A batch has room for the most that a step can hold. It is dealt out in micro-batches, and those without a token are
-passed over on the devices, so a step costs what it holds and nothing is compiled twice.
+A batch has room for the largest possible step. It is split into micro-batches, and those without a token are skipped on
+the devices. So a step costs only what it holds, and nothing is compiled twice.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from jaxreason.errors import UserError
 from jaxreason.sharding import abstract_rows, constrain
 from jaxreason.training.state import TrainState, wide
 
-NOT_FINITE = "not_finite"  # a measurement that is no number: which tensors are none
+NOT_FINITE = "not_finite"  # A measurement: which tensors have a number that is not finite.
 
 LossFn = Callable[..., tuple[jax.Array, jax.Array, dict[str, jax.Array]]]
 
@@ -33,25 +33,24 @@ def make_train_step(
     num_micro_batches: int,
     shardings: TrainState,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
-    """The jitted step `(state, batch, *frozen) -> (state, measurements)`; it donates the state and nothing else.
+    """Makes the jitted step `(state, batch, *frozen) -> (state, measurements)`; it donates only the state.
 
-    Loss and gradient are those of the whole batch, however it is cut: the sums of all micro-batches
-    are divided once by the sum of their weights. Besides the float32 accumulator, the gradient of
-    one micro-batch exists at a time.
+    Loss and gradient are those of the whole batch, however it is split: the sums of all micro-batches are divided once
+    by the sum of their weights. Besides the float32 accumulator, the gradient of one micro-batch exists at a time.
 
     Args:
       loss_fn: see above.
       optimizer: gets float32 gradients and parameters; its updates are added in float32.
-      num_micro_batches: cuts the batch, any tree of [B, ...] arrays; micro-batch i has the rows
-        i, i + num_micro_batches, ..., so that no row leaves its device. It must divide B.
-      shardings: of the state (`state.state_shardings`); a step keeps them, so that the next one is
-        not compiled again.
+      num_micro_batches: number of parts of the batch, any tree of [B, ...] arrays; micro-batch i has the rows i, i +
+        num_micro_batches, ..., so that no row leaves its device. It must divide B.
+      shardings: shardings of the state (`state.state_shardings`). A step keeps them, so that the next
+        step is not compiled again.
 
     Returns:
-      The step. Its measurements are scalars: `loss`, `grad_norm` (before clipping), `update_norm`
-      (of what was added to the parameters), `tokens`, and the loss's own as means over tokens. Besides, under
-      NOT_FINITE, bool [2, N]: of each of the N leaves of the parameters, in the order of `jax.tree.leaves`,
-      whether its gradient, and its update, has a squared norm that is not finite.
+      The step. Its measurements are scalars: `loss`, `grad_norm` (before clipping), `update_norm` (of what was added to
+      the parameters), `tokens`, and the loss's own measurements as means over tokens. Besides, NOT_FINITE is a bool [2,
+      N]: for each of the N leaves of the parameters, in the order of `jax.tree.leaves`, whether the squared norm of its
+      gradient, and of its update, is not finite.
     """
 
     def step(state: TrainState, batch: Any, *frozen: Any):
@@ -82,7 +81,7 @@ def make_train_step(
 
 
 def _not_finite(grads: Any, updates: Any) -> jax.Array:
-    """The sums are those that the two global norms are made of: the compiler has them already."""
+    """The squared norms per tensor are terms of the two global norms, so the compiler computes them anyway."""
     norms = [
         [optax.tree.norm(leaf, squared=True) for leaf in jax.tree.leaves(tree)]
         for tree in (grads, updates)
@@ -96,7 +95,7 @@ def _means(sums: dict[str, jax.Array]) -> dict[str, jax.Array]:
 
 
 def _accumulate(loss_fn: LossFn, params: Any, batch: Any, num: int, shardings: Any):
-    """Sums of `(loss, weight, measurements)` and of float32 gradients over `num` micro-batches."""
+    """Returns sums of `(loss, weight, measurements)` and of float32 gradients over `num` micro-batches."""
 
     def micro(rows):
         def sums(params):
@@ -107,7 +106,7 @@ def _accumulate(loss_fn: LossFn, params: Any, batch: Any, num: int, shardings: A
         grads = jax.tree.map(jax.lax.with_sharding_constraint, grads, shardings)
         return _float32((found, grads))
 
-    if num == 1:  # no accumulator is needed, and nothing is added to it
+    if num == 1:  # No accumulator is needed, and nothing is added to it.
         return micro(batch)
 
     def add(total, rows):
@@ -130,7 +129,7 @@ ROW_AXES = ("act_batch", "act_len")
 
 
 def split(x: Array, num: int) -> Array:
-    """[B, ...] as [num, B / num, ...], dealt out in turn, so that each device cuts its own rows.
+    """Reshapes [B, ...] to [num, B / num, ...] by dealing out rows in turn, so that each device splits its own rows.
 
     Raises:
       UserError: `num` does not divide B.
@@ -142,19 +141,19 @@ def split(x: Array, num: int) -> Array:
 
 
 def skip_empty(loss_fn: Callable[..., tuple], shardings: Any) -> Callable[..., tuple]:
-    """The same loss; rows that are all padding cost neither a forward nor a backward pass.
+    """Returns the same loss, for which rows of padding alone cost neither a forward nor a backward pass.
 
-    The gradient is made together with the value, inside the branch that an empty micro-batch does
-    not take: JAX would otherwise keep, and fill with zeros, what the backward pass needs.
+    The gradient is computed together with the value, inside the branch that an empty micro-batch does not take.
+    Otherwise JAX would keep what the backward pass needs, and fill it with zeros for an empty micro-batch.
 
     Args:
       loss_fn: the loss, `(params, batch, *frozen)`.
-      shardings: of the parameters, which are their gradients' too.
+      shardings: shardings of the parameters, and so of their gradients.
     """
 
-    # `lax.cond` under differentiation saves the residuals of both branches, so an empty micro-batch would still fill
-    # the activations of a whole forward pass with zeros. So the branch that runs makes the gradient at once, and what
-    # is saved for the backward pass is that gradient alone: one tree as large as the parameters.
+    # Under differentiation, `lax.cond` saves the residuals of both branches, so an empty micro-batch would still fill
+    # the activations of a whole forward pass with zeros. Here the branch that runs computes the gradient at once. Only
+    # that gradient is saved for the backward pass: one tree as large as the parameters.
     def value_and_grad(params, batch, frozen):
         def value(params):
             sums = loss_fn(params, batch, *frozen)
@@ -186,7 +185,7 @@ def holds_anything(batch: Any) -> Bool[Array, ""]:
 
 
 def zeros_like(function: Callable) -> Callable:
-    """A function of the same arguments whose results are those of `function`, all zero."""
+    """Returns a function with the same arguments that returns the results of `function`, all zero."""
 
     def zeros(*args):
         shapes = jax.eval_shape(function, *args)
@@ -199,14 +198,14 @@ WHOLE_NUMBERS = ("tokens", "positions", "segment_ids")
 
 
 def batch_of_rows(mesh: Mesh, rows: int, length: int) -> TokenBatch:
-    """So many rows of so many tokens."""
+    """Returns the shapes of a batch of so many rows with so many tokens."""
     return TokenBatch(**row_arrays(mesh, (rows, length), TokenBatch._fields))
 
 
 def row_arrays(
     mesh: Mesh, shape: tuple[int, int], names: tuple[str, ...]
 ) -> dict[str, jax.ShapeDtypeStruct]:
-    """Arrays of a batch by name."""
+    """Returns abstract arrays of a batch, by name."""
     return {
         name: abstract_rows(mesh, shape, jnp.int32 if name in WHOLE_NUMBERS else jnp.float32)
         for name in names

@@ -1,1 +1,1 @@
-"""The program's verbs: what each takes from the command line, does, and says before, while and after it."""
+"""The program's verbs: their flags and help, what each one runs, and what it prints."""

@@ -1,4 +1,4 @@
-"""One call of the program: the verb with its recipe, its flags and its log; and the devices that it runs on."""
+"""One call of the program: the verb with its recipe, its flags and its log, and the devices that it runs on."""
 
 import contextlib
 import logging
@@ -34,13 +34,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Call:
-    """The parts of a call.
+    """What one call of the program was given.
 
     Attributes:
-      verb: its name.
-      config: the recipe with its overrides; None where the verb takes none.
-      flags: values of the verb's flags by name.
-      paths: arguments without a flag.
+      verb: name of the verb.
+      config: the recipe with its overrides applied; None for a verb that takes no recipe.
+      flags: the verb's flags, name -> value.
+      paths: the arguments that belong to no flag.
       log: the log file of the working directory.
     """
 
@@ -58,14 +58,14 @@ class Call:
 
     @property
     def model(self) -> ModelConfig:
-        """The recipe's model."""
+        """The settings of the recipe's model."""
         return self.section("model", ModelConfig)
 
     def require(self, *names: str) -> None:
-        """Refuses a recipe that lacks a section which the verb reads.
+        """Checks that the recipe has the sections that the verb reads.
 
         Raises:
-          ConfigError: naming the first of them.
+          ConfigError: a section is missing; the message names the first such one.
         """
         for name in names:
             if name not in self.config:
@@ -75,16 +75,16 @@ class Call:
                 )
 
     def tell(self, text: str) -> None:
-        """Print a result, and write it into the log; on process 0 alone."""
+        """Prints a result and writes it into the log. Only process 0 does so."""
         if jax.process_index() == 0:
             self.log.write(text)
             print(hide(text), flush=True)
 
     def section(self, name: str, cls: type[T]) -> T:
-        """A section of the recipe as its dataclass.
+        """Parses a section of the recipe into its dataclass.
 
         Raises:
-          ConfigError: when the recipe has no such section, or it does not fit.
+          ConfigError: the recipe has no such section, or a field of it is wrong.
         """
         self.require(name)
         return parse(cls, self.config[name], f"config.{name}")
@@ -92,16 +92,16 @@ class Call:
 
 @contextlib.contextmanager
 def on_mesh(call: Call, *sections: str) -> Iterator[Mesh]:
-    """The recipe's device mesh, set for the run.
+    """Builds the recipe's device mesh and sets it for the time of the run.
 
     Raises:
-      ConfigError: the recipe lacks one of `sections`; before any device is taken.
+      ConfigError: the recipe lacks one of `sections`. This is checked before any device is taken.
     """
     call.require("mesh", "model", *sections)
     config = call.section("mesh", sharding.MeshConfig)
     model = call.model
     keep_freed_memory()
-    # JAX by itself takes three quarters of a GPU's memory
+    # JAX's own default is to take three quarters of a GPU's memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))
     log_messages(call)
     enable_compilation_cache(call.workdir)
@@ -114,20 +114,20 @@ def on_mesh(call: Call, *sections: str) -> Iterator[Mesh]:
 
 
 def without_devices(call: Call) -> None:
-    """For verbs that only read and write files: takes no accelerator, which another run may be using."""
+    """Makes JAX use the CPU, for verbs that only read and write files: another run may be using the accelerator."""
     jax.config.update("jax_platforms", "cpu")
     log_messages(call)
 
 
 def log_messages(call: Call) -> None:
-    """The package's messages go to standard error and, from process 0, into the log."""
+    """Sends the package's messages to standard error and, on process 0, into the log."""
     distributed.show_messages()
     if jax.process_index() == 0:
         call.log.attach()
 
 
 def enable_compilation_cache(workdir: epath.Path | None = None) -> None:
-    """Compiled programs are kept in JAX_COMPILATION_CACHE_DIR, or in `cache_folder`."""
+    """Makes JAX keep compiled programs, in JAX_COMPILATION_CACHE_DIR if that is set, else in `cache_folder`."""
     if not jax.config.jax_compilation_cache_dir:
         folder = cache_folder(workdir, jax.process_count())
         jax.config.update("jax_compilation_cache_dir", folder)
@@ -135,9 +135,11 @@ def enable_compilation_cache(workdir: epath.Path | None = None) -> None:
 
 
 def cache_folder(workdir: epath.Path | None, num_processes: int) -> str:
-    """The user's cache folder; of several processes with a working directory on a bucket, `programs` in there.
+    """Returns the folder for compiled programs.
 
-    JAX has process 0 alone write, so that hosts with disks of their own would compile everything at every start.
+    It is the user's cache folder. If there are several processes and the working directory is on a bucket, it is
+    `programs` in the working directory: only process 0 writes to JAX's cache, so hosts that each have a disk of their
+    own would otherwise compile everything at every start.
     """
     if workdir is not None and num_processes > 1 and is_remote(workdir):
         return f"{workdir}/programs"
@@ -146,7 +148,7 @@ def cache_folder(workdir: epath.Path | None, num_processes: int) -> str:
 
 
 def announce(call: Call, mesh: Mesh) -> None:
-    """Says on which devices the run is, with which model, and where it will write."""
+    """Logs which devices the run uses, which model, and where it will write."""
     axes = " ".join(f"{name}={size}" for name, size in mesh.shape.items() if size > 1) or "1 device"
     device, processes = jax.devices()[0], jax.process_count()
     over = f", {processes} processes" if processes > 1 else ""
@@ -156,7 +158,7 @@ def announce(call: Call, mesh: Mesh) -> None:
     model = call.model
     if (
         model.init == "pretrained" and not model.path
-    ):  # a study whose arms all have bases of their own
+    ):  # In such a study every arm has a base of its own.
         return
     size = sum(math.prod(x.shape) for x in jax.tree.leaves(abstract_params(static_model(model))))
     name = model.path or "made at random"

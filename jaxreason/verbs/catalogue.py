@@ -1,4 +1,4 @@
-"""VERBS: everything that the program can do, one entry a verb, and the help that follows from it."""
+"""VERBS: one entry for each verb of the program; the help texts are made from it."""
 
 import textwrap
 from collections.abc import Callable
@@ -20,16 +20,16 @@ from jaxreason.verbs.flags import Flag, flags_of
 
 @dataclass(frozen=True)
 class Verb:
-    """One word of the program.
+    """One verb of the program.
 
     Attributes:
-      summary: what it does, for the list of all verbs.
-      sections: of the recipe that it reads; () for a verb without a recipe.
-      example: a call of it.
-      run: does it.
-      takes: an argument without a flag, or "".
-      several: whether there may be any number of it, none as well.
-      notes: further sentences of its help.
+      summary: what the verb does, for the list of all verbs.
+      sections: the sections of the recipe that it reads; () for a verb that takes no recipe.
+      example: a command line that calls it.
+      run: the function that does the work.
+      takes: how help shows the argument that belongs to no flag; "" if there is none.
+      several: whether that argument may be given any number of times, including none.
+      notes: further sentences for its help.
     """
 
     summary: str
@@ -215,7 +215,7 @@ VERBS = {
 
 
 def usage() -> str:
-    """The list of all verbs, each with an example."""
+    """Returns the list of all verbs, each with an example."""
     lines = ["jaxreason VERB [--flag value ...]", ""]
     for name, verb in VERBS.items():
         lines += [f"  {name:<12} {verb.summary}", f"               {verb.example}"]
@@ -242,7 +242,7 @@ def _shown(flag: Flag) -> str:
 
 
 def verb_help(name: str) -> str:
-    """The help of a verb: what it does, its flags, the sections that it reads, and an example."""
+    """Returns the help of a verb: what it does, its flags, the sections that it reads, and an example."""
     verb = VERBS[name]
     flags = flags_of(name)
     needed = [f"--{f.name} {f.value}" for f in flags if name in f.needed]
@@ -263,7 +263,9 @@ def verb_help(name: str) -> str:
 
 
 def section_help(words: list[str]) -> str | None:
-    """The fields of the first of `words` that is a section, or a part of one (`rl.optimizer`); None without one.
+    """Lists the fields of a section, or of a part of one such as `rl.optimizer`.
+
+    The first of `words` that names a section is taken; returns None if none does.
 
     Raises:
       ConfigError: the section has no such field.

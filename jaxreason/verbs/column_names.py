@@ -1,4 +1,4 @@
-"""Guesses which columns of a file are the question, the answer and the reply, by names and first row."""
+"""Guesses which columns of a file hold the question, the answer and the reply, from names and the first row."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from jaxreason.config import ConfigError
 from jaxreason.data.file_rows import read_files
 from jaxreason.data.rows import DatasetConfig
 
-# Ours -> names that such a column has, the likeliest first.
+# Our name -> names that such a column often has, the most likely first.
 NAMES = {
     "messages": ("messages", "conversations", "conversation"),
     "prompt": ("prompt", "question", "problem", "instruction", "query", "input"),
@@ -19,19 +19,19 @@ NAMES = {
     "id": ("id",),
 }
 NUMBER = re.compile(r"[-+$]?[\d,]*\.?\d+%?")
-MARK = "####"  # GSM8K: a worked solution, then this, then the number
+MARK = "####"  # In GSM8K's answers this stands between the worked solution and the number.
 BOXED = "{prompt}\n\nEnd with the answer in \\boxed{{}}."
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a file and what they mean.
+    """The columns of a file and their meaning.
 
     Attributes:
-      fields: our names to its columns.
-      task: how replies are graded.
-      options: of the dataset.
-      prompt_template: what is asked around the question.
+      fields: our name -> the file's column.
+      task: the task that grades replies.
+      options: options of the dataset.
+      prompt_template: the text asked, with a place for the question.
       unread: the file's other columns.
     """
 
@@ -43,16 +43,16 @@ class Columns:
 
     @property
     def has_response(self) -> bool:
-        """Whether there are replies to learn."""
+        """Whether the file has replies to learn from."""
         return "response" in self.fields or "messages" in self.fields
 
     @property
     def has_answer(self) -> bool:
-        """Whether replies can be graded."""
+        """Whether the file has answers, so that replies can be graded."""
         return "answer" in self.fields
 
     def dataset(self, path: str) -> DatasetConfig:
-        """All examples of the file."""
+        """The settings of a dataset of all the file's examples."""
         return DatasetConfig(
             path=path,
             fields=self.fields,
@@ -63,10 +63,11 @@ class Columns:
 
 
 def guess_columns(path: str) -> Columns:
-    """The columns of a file.
+    """Guesses the columns of a file.
 
     Raises:
-      ConfigError: no column is known as a question, or none as an answer or a reply; names those that are there.
+      ConfigError: no column looks like a question, or none looks like an answer or a reply; the message lists the
+        columns that the file has.
       UserError: the file cannot be read.
     """
     first = _first_row(path)
@@ -94,14 +95,15 @@ def guess_columns(path: str) -> Columns:
 
 
 def _task(answer: str, options: dict[str, str], fields: dict[str, str]) -> tuple[str, dict, str]:
-    """Task, options and prompt template: numbers are the last of the reply, other answers stand in a box."""
+    """Returns task, options and prompt template: a number is the reply's last one, any other answer is boxed."""
     if "answer" not in fields:
         return "", options, "{prompt}"
     if options:
         return "gsm8k", options, "{prompt}"
     if NUMBER.fullmatch(answer.strip()):
         return "last_number", options, "{prompt}"
-    bare = "messages" in fields or "response" in fields  # what a reply looks like is in the data
+    # The data themselves show what a reply looks like.
+    bare = "messages" in fields or "response" in fields
     return "math", options, "{prompt}" if bare else BOXED
 
 

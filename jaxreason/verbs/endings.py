@@ -1,4 +1,7 @@
-"""The end of a call: one message for errors that a user can mend, a traceback for all others."""
+"""Turns the error that ended a call into a message, if a user can fix its cause.
+
+Any other error keeps its traceback.
+"""
 
 import errno
 import os
@@ -10,10 +13,10 @@ import ml_collections
 from jaxreason.errors import UserError
 from jaxreason.memory import OUT_OF_MEMORY, out_of_memory_message
 
-INTERRUPTED = 130  # as shells have it: 128 + SIGINT
+INTERRUPTED = 130  # The exit code that shells use: 128 + SIGINT.
 READER_GONE = 141  # 128 + SIGPIPE
 
-# What a user can do about an error of the system; all other OSErrors keep their traceback.
+# What a user can do about an operating-system error, by errno. An OSError that is not listed keeps its traceback.
 ADVICE = {
     errno.ENOSPC: "free some space or take another disk; the same command continues",
     errno.EDQUOT: "free some space or take another disk; the same command continues",
@@ -40,12 +43,12 @@ TOLD_BY_TENSORSTORE = re.compile(r'local file "([^"]+)".*\[os_error_code=\'(\d+)
 def explain(
     error: BaseException, config: ml_collections.ConfigDict | None, sections: tuple[str, ...]
 ) -> str | None:
-    """The message for an error that a user can cause and mend; None for all others.
+    """Returns the message for an error whose cause a user can fix, or None for any other error.
 
     Args:
       error: what ended the call.
       config: the recipe, if it was loaded.
-      sections: of the recipe that the verb reads, for advice about memory.
+      sections: the sections of the recipe that the verb reads, for advice about memory.
     """
     if isinstance(error, UserError):
         return str(error)
@@ -53,7 +56,7 @@ def explain(
         paths = [os.fsdecode(p) for p in (error.filename, error.filename2) if _is_path(p)]
         where = f"{' -> '.join(paths)}: " if paths else ""
         return f"{where}{error.strerror or os.strerror(error.errno)}; {ADVICE[error.errno]}."
-    # Checkpoints are written by a library that tells an error of the system in the text of a ValueError.
+    # TensorStore, which writes checkpoints, reports an operating-system error only in the text of a ValueError.
     told = TOLD_BY_TENSORSTORE.search(str(error)) if isinstance(error, ValueError) else None
     if told and int(told[2]) in ADVICE:
         number = int(told[2])

@@ -1,4 +1,7 @@
-"""FLAGS: every flag of the program, declared once; what absl parses, what help shows and what is refused follow."""
+"""FLAGS: every flag of the program, declared once.
+
+Parsing by absl, the help texts and the checks of flags are all made from this list.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,16 +21,16 @@ MODEL_VERBS = ("convert", "chat", "serve", "plan", "check")
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag of the command line.
+    """One flag of the command line.
 
     Attributes:
-      name: as it is written after `--`.
-      value: what stands after it, for help; "" for a switch, which has none.
-      help: a sentence.
-      verbs: that know it.
-      needed: those of them that cannot do without it.
-      spared_by: a switch with which none of them needs it.
-      default: of a switch, or of a flag that may be left out.
+      name: the name, without the leading `--`.
+      value: how help shows the flag's value; "" for a switch, which takes none.
+      help: a sentence for the help text.
+      verbs: the verbs that take it.
+      needed: those of `verbs` that require it.
+      spared_by: a switch that makes it optional for all of them.
+      default: the default of a switch, or of a flag that may be left out.
     """
 
     name: str
@@ -167,15 +170,15 @@ FLAGS = (
 
 
 def flags_of(verb: str) -> tuple[Flag, ...]:
-    """The flags that a verb knows."""
+    """Returns the flags that a verb takes."""
     return tuple(flag for flag in FLAGS if verb in flag.verbs)
 
 
 def parse_flags(verb: str, arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """The values of the verb's flags by name, and the arguments that belong to no flag.
+    """Returns the values of the verb's flags by name, and the arguments that belong to no flag.
 
     Raises:
-      ConfigError: for a flag that the verb does not know, lacks, or that has no value.
+      ConfigError: the verb does not take a flag that was given, a required flag is missing, or a flag has no value.
     """
     values = absl_flags.FlagValues()
     for flag in flags_of(verb):
@@ -198,7 +201,7 @@ def parse_flags(verb: str, arguments: list[str]) -> tuple[dict[str, Any], list[s
 
 
 def check_paths(verb: str, values: dict[str, Any], paths: Sequence[str] = ()) -> None:
-    """Refuses a flag with a path that could not be opened, and such a path without a flag.
+    """Checks that every path given by a flag, or as an argument of its own, could be opened.
 
     Raises:
       UserError: as `results.buckets.check_path`.
@@ -207,7 +210,7 @@ def check_paths(verb: str, values: dict[str, Any], paths: Sequence[str] = ()) ->
         check_path(path)
     for flag in flags_of(verb):
         if flag.value in ("DIR", "PATH", "RUN", "MODEL"):
-            several = flag.value == "MODEL"  # with commas between them
+            several = flag.value == "MODEL"  # Several models are separated by commas.
             for path in (values[flag.name] or "").split(",") if several else [values[flag.name]]:
                 check_path(path.strip() if several else path)
 
@@ -217,7 +220,7 @@ def _absl_name(name: str) -> str:
 
 
 def _normal(argument: str) -> str:
-    """`--dry-run` as absl knows it, `--dry_run`; values stay as they are."""
+    """Writes `--dry-run` as absl expects it, `--dry_run`; the value stays as it is."""
     name, equals, value = argument.partition("=")
     return _absl_name(name[2:]).join(("--", equals + value)) if name[:2] == "--" else argument
 

@@ -1,4 +1,4 @@
-"""`<workdir>/log.txt`: every message of a run, and the traceback of whatever ended it."""
+"""Writes `<workdir>/log.txt`: all messages of a run, and the traceback of the error that ended it."""
 
 import contextlib
 import logging
@@ -18,17 +18,18 @@ SECONDS_BETWEEN_WRITES = 30.0
 
 
 class LogFile(logging.Handler):
-    """Appends to the log of a working directory; without one it writes nothing.
+    """A log handler that appends to the log of a working directory; without a working directory it writes nothing.
 
-    On a bucket, which cannot append, each start has a log of its own, `logs/<time>-<host>-<process>.txt`, which is
-    written anew with all lines at every warning and error, at the end, and else at most every SECONDS_BETWEEN_WRITES.
+    A bucket cannot append to a file. There each start has a log file of its own, `logs/<time>-<host>-<process>.txt`.
+    The whole file is written again at every warning and error and at the end, and otherwise at most every
+    SECONDS_BETWEEN_WRITES seconds.
 
-    It makes no folder: what comes before the run has made its own is kept and written then, so that a mistyped
-    command leaves nothing behind. A log that cannot be written never stops a run.
+    The handler makes no folder, so that a mistyped command leaves nothing behind. It keeps early messages in memory
+    until the run has made its working directory. A log that cannot be written never stops a run.
 
     Args:
-      workdir: of the run, or None.
-      command: the words of the command line, for the first line. Secrets are hidden in all that is written.
+      workdir: working directory of the run, or None.
+      command: the words of the command line, for the first line. Secrets are hidden everywhere in the log.
     """
 
     def __init__(self, workdir: epath.Path | None, command: Sequence[str] = ()):
@@ -40,28 +41,28 @@ class LogFile(logging.Handler):
         self._kept = [hide(_stamped("COMMAND", " ".join(command)))]
 
     def attach(self) -> None:
-        """Takes the package's messages from now on; called on process 0 alone."""
+        """Starts to receive the package's messages. Called on process 0 only."""
         log = logging.getLogger("jaxreason")
         if self not in log.handlers:
             log.addHandler(self)
 
     def close(self) -> None:
-        """Takes no more messages, and writes what was kept."""
+        """Stops receiving messages and writes those that were kept."""
         logging.getLogger("jaxreason").removeHandler(self)
         self._put("", now=True)
         super().close()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one message."""
+        """Writes one message."""
         now = record.levelno >= logging.WARNING
         self._put(_stamped(record.levelname, record.getMessage()), now)
 
     def write(self, text: str) -> None:
-        """Write what the program prints at its end."""
+        """Writes a result that the program prints."""
         self._put(_stamped("RESULT", text), now=True)
 
     def write_error(self, error: BaseException) -> None:
-        """Write an error with its whole traceback."""
+        """Writes an error with its whole traceback."""
         text = "".join(traceback.format_exception(error)).rstrip()
         self._put(_stamped("ERROR", text), now=True)
 
@@ -69,7 +70,8 @@ class LogFile(logging.Handler):
         self._kept.append(hide(line))
         if self._folder is None:
             return
-        # A full disk, or a bucket out of reach: the run itself will say so. Libraries of buckets have other errors too.
+        # Ignored: the disk is full or the bucket cannot be reached. The run itself will report that. The libraries for
+        # buckets raise errors other than OSError too.
         with contextlib.suppress(Exception if is_remote(self._folder) else OSError):
             self._write_object(now) if is_remote(self._folder) else self._append()
 

@@ -1,4 +1,4 @@
-"""The outcome of a stage as text from its files, for the end of a verb and for `jaxreason show`."""
+"""Describes the outcome of a stage as text, from its files: at the end of a verb, and for `jaxreason show`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,10 +21,11 @@ from jaxreason.results.score_files import SCORES, read_scores
 from jaxreason.results.study_files import read_trajectory, trajectory_path
 from jaxreason.results.training_files import metrics_path, read_metrics
 
-# Of a line of metrics, what is told of it: the first of these that it has, then the others.
+# The numbers of a line of metrics that are shown, in this order. A line need not have them all.
 TOLD = ("reward", "loss", "entropy", "kl", "grad_norm", "mean_tokens")
 
-SHOWN_KL = "tuned", "kl_reverse"  # of a step: on whose replies, and which
+# The KL shown for a step: the model whose replies are read, and the metric's name.
+SHOWN_KL = "tuned", "kl_reverse"
 YIELD_COLUMNS = (
     *("questions", "asked", "right", "kept", "too_long", "unfinished", "no_answer"),
     *("malformed", "not_gradable"),
@@ -32,7 +33,7 @@ YIELD_COLUMNS = (
 
 
 def training(workdir: epath.Path) -> str:
-    """Loss or reward of the first and the last step, and where the model is."""
+    """Describes a training run: its metrics at the first and the last step, and where the model is."""
     lines = [f"{first} -> {last}" for first, last in [_ends(workdir)] if first]
     if (workdir / "model").exists():
         lines.append(f"model: {workdir / 'model'}")
@@ -51,7 +52,11 @@ def _step(row: dict[str, Any]) -> str:
 
 
 def distillation(workdir: epath.Path) -> str:
-    """The yield: a row a source, difficulty and pass rate, for each time that the questions were asked."""
+    """Describes what a distillation kept.
+
+    For each pass over the questions there is a table with a row for all of them, and one for each source,
+    difficulty and pass rate.
+    """
     folder = distill_folder(workdir)
     value, lines = read_yield(folder), []
     for name, found in value["passes"].items():
@@ -72,7 +77,10 @@ def _yield_cells(counts: dict[str, Any]) -> list[str]:
 
 
 def score_table(folder: epath.Path) -> str:
-    """A row a benchmark and decoding: the primary score with its interval, in percent; then the groups' means."""
+    """A table with a row for each benchmark and decoding: the primary score and its interval, in percent.
+
+    Below them stand the means of the groups.
+    """
     measured_rows, means, confidence = read_scores(folder)
     head = [
         "benchmark",
@@ -112,13 +120,16 @@ def score_table(folder: epath.Path) -> str:
 
 
 def trajectory(folder: epath.Path) -> str:
-    """A row a step: group means with their intervals, the index of each mode, and KL(step || base) of its replies.
+    """A table with a row for each step of a followed run.
 
-    Scores are under the variant and decoding by which the best step is chosen; the file has the others.
+    A row has the group means with their intervals, the index of each mode, and KL(step || base) on the
+    step's own replies. The scores are those of the variant and decoding by which the best step is chosen;
+    the file has the others too.
     """
     value = read_trajectory(folder)
     rows = [_cells(row, value["variant"], value["decoding"]) for row in value["steps"]]
-    longest_first = sorted(rows, key=len, reverse=True)  # the base has no index
+    # The base's row has no index, so a longer row gives the order of the columns.
+    longest_first = sorted(rows, key=len, reverse=True)
     names = list(dict.fromkeys(name for row in longest_first for name in row))
     text = [in_columns([names, *([row.get(name, "") for name in names] for row in rows)])]
     reasons = (r["undefined"] for step in value["steps"] for r in step["index"])
@@ -132,7 +143,7 @@ def trajectory(folder: epath.Path) -> str:
 
 
 def _cells(step: dict[str, Any], variant: str, decoding: str) -> dict[str, str]:
-    """Column -> text of a step."""
+    """Returns the texts of a step's row, column -> text."""
     cells = {"step": str(step["step"])}
     for row in step["groups"]:
         if (row["variant"], row["decoding"]) == (variant, decoding):
@@ -160,7 +171,7 @@ def _interval(row: dict[str, Any], scale: float) -> tuple[str, str]:
 
 
 def drift(workdir: epath.Path) -> str:
-    """A row a metric, group and text source; weights have no groups."""
+    """A table with a row for each drift metric, group and text source. Weight metrics have no groups."""
     rows = []
     for value in measured_drift(workdir):
         for row in value["groups"] or value["rows"]:
@@ -187,7 +198,10 @@ _KIND_COLUMNS = {
 
 
 def weights(workdir: epath.Path) -> str:
-    """A row a kind of parameter: what changed, and how the update lies to the base's leading directions."""
+    """A table with a row for each kind of parameter.
+
+    It shows how much changed, and how the update overlaps with the base's leading singular directions.
+    """
     value = read_drift(workdir, "weights")
     if value is None or "whole" not in value["details"]:
         return f"{drift_folder(workdir)}: weights have not been compared yet."
@@ -202,7 +216,7 @@ def weights(workdir: epath.Path) -> str:
 
 
 def overlaps(workdir: epath.Path) -> str:
-    """A row a pair of models of one base: how much of what they changed is the same."""
+    """A table with a row for each two models of one base: how far they changed the same parameters."""
     value = read_overlap(workdir)
     if value is None:
         return f"{workdir}: no two models of one base, so no overlap."
@@ -218,13 +232,13 @@ def overlaps(workdir: epath.Path) -> str:
 
 
 def member_name(member: dict[str, Any]) -> str:
-    """An arm, with its seed where it has one."""
+    """Returns an arm's name, followed by its seed if it has one."""
     seed = member["seed"]
     return member["arm"] if seed is None else f"{member['arm']} seed {seed}"
 
 
 def cross_sampling(workdir: epath.Path) -> str:
-    """A row a leading model and budget."""
+    """A table with a row for each leading model and budget."""
     rows = []
     for value in read_cross_results(workdir):
         for row in value["rows"]:
@@ -238,7 +252,7 @@ def cross_sampling(workdir: epath.Path) -> str:
 
 
 def in_columns(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of equal width, two spaces apart."""
+    """Aligns rows of cells in columns, two spaces apart."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

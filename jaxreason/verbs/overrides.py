@@ -1,7 +1,7 @@
-"""`--config.SECTION.FIELD=VALUE`: any field of a recipe set on the command line, new entries of its tables included.
+"""`--config.SECTION.FIELD=VALUE`: sets any field of a recipe on the command line.
 
-The type of a field is that of its dataclass, so that a field which is None can be set too; whether the value fits is
-seen when the section is parsed.
+It can also add new entries to a table (a dict field). The type of a field is the one that its dataclass declares, so a
+field whose value is None can be set too. Whether the value is allowed is checked when the section is parsed.
 """
 
 import ast
@@ -18,16 +18,16 @@ from jaxreason.config import ConfigError, instead_of, nearest
 def apply_overrides(
     config: ml_collections.ConfigDict, classes: dict[str, type], arguments: list[str]
 ) -> list[str]:
-    """Sets fields of the recipe in place, in the order given, and returns the arguments that are none of its.
+    """Sets fields of the recipe in place, in the order given, and returns the arguments that are not overrides.
 
     Args:
       config: the recipe.
-      classes: the dataclass of every section.
-      arguments: of the command line; `--config.a.b=value`, `--config.a.b value`, and for switches `--config.a.b`
-        and `--noconfig.a.b`.
+      classes: section -> its dataclass.
+      arguments: the command line: `--config.a.b=value`, `--config.a.b value`, and for switches
+        `--config.a.b` and `--noconfig.a.b`.
 
     Raises:
-      ConfigError: for a field that the recipe does not have, or one without a value.
+      ConfigError: the recipe has no such field, or a field has no value.
     """
     others, rest = [], iter(arguments)
     for argument in rest:
@@ -48,7 +48,7 @@ def apply_overrides(
 
 
 def _hint(classes: dict[str, type], path: tuple[str, ...]) -> Any:
-    """The type of a field or of an entry of a table, without Annotated; None where there is no such field."""
+    """Returns the type of a field or of an entry of a table, without Annotated; None if there is no such field."""
     hint: Any = {"seed": int, **classes}.get(path[0])
     for part in path[1:]:
         hint = next((h for h in _choices(hint) if h is not type(None)), None)
@@ -66,7 +66,7 @@ def _without_marks(hint: Any) -> Any:
 
 
 def _choices(hint: Any) -> tuple[Any, ...]:
-    """The members of a union, or the one type."""
+    """Returns the members of a union, or the type itself."""
     hint = _without_marks(hint)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return tuple(map(_without_marks, typing.get_args(hint)))
@@ -86,7 +86,7 @@ def _set(
         if not isinstance(node, ml_collections.ConfigDict):
             raise ConfigError(f"{done} is a value, not a section: it has no field {part!r}.")
         above = _choices(_hint(classes, path[:depth])) if depth else ()
-        # a new entry of a table has none of its fields yet
+        # A new entry of a table has none of its fields yet.
         fields = [
             f.name for h in above if dataclasses.is_dataclass(h) for f in dataclasses.fields(h)
         ]
@@ -98,7 +98,7 @@ def _set(
                 f"Valid here: {', '.join(sorted(known))}."
             )
         if depth < len(path) - 1:
-            if node.get(part) is None:  # an entry or a section that is not there yet
+            if node.get(part) is None:  # The entry or section does not exist yet.
                 _put(node, part, ml_collections.ConfigDict())
             node = node[part]
     old = node.get(path[-1])
@@ -115,7 +115,7 @@ def _put(node: ml_collections.ConfigDict, name: str, value: Any) -> None:
 
 
 def _value(hints: tuple[Any, ...], text: str) -> Any:
-    """The text as the first of the types that can read it; as it stands where none can."""
+    """Converts the text to the first of the types that accepts it; if none does, the text is returned."""
     if text == "None" and type(None) in hints:
         return None
     value = _literal(text)
@@ -136,7 +136,7 @@ def _value(hints: tuple[Any, ...], text: str) -> Any:
 
 
 def _literal(text: str) -> Any:
-    """A number, True, None or a tuple as Python writes it; anything else is text."""
+    """Returns a number, True, None or a tuple that is written as in Python; any other text stays text."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -1,4 +1,7 @@
-"""`jaxreason check`: what a recipe would train and ask, in seconds: no weights, nothing compiled or written."""
+"""`jaxreason check`: shows in seconds what a recipe would train on and ask.
+
+It loads no weights, compiles nothing and writes nothing.
+"""
 
 import dataclasses
 import math
@@ -28,16 +31,16 @@ from jaxreason.studies.question_set import prepare_questions
 from jaxreason.training.sft_config import SFTConfig, check_sft
 from jaxreason.verbs.call import Call, without_devices
 
-MOST_ENCODED = 2000  # examples of a section whose tokens are counted
+MOST_ENCODED = 2000  # At most so many examples of a section are tokenized and counted.
 LEARNED = ("«", "»")
 NO_LIMIT = 2**31
 
 
 def check_verb(call: Call) -> None:
-    """Prints what was found, part by part.
+    """Prints what was found, one part after another.
 
     Raises:
-      UserError: for the first thing that would stop a run: a field, a path, a column, a template, a length.
+      UserError: the first error found that would stop a run: a field, a path, a column, a template or a length.
     """
     without_devices(call)
     print(f"fields: all fit ({', '.join(call.config.keys())})")
@@ -65,13 +68,13 @@ def check_verb(call: Call) -> None:
 
 
 def _unmade(config: SFTConfig, scratch: str) -> str:
-    """The first dataset that a distillation in the working directory gives, or ""."""
+    """Returns the first dataset that a distillation would write into the working directory, or ""."""
     made = f"{distill_folder(scratch)}/"
     return next((name for name, d in config.datasets.items() if d.path.startswith(made)), "")
 
 
 def _check_model(config: ModelConfig) -> Model | None:
-    """The static model, where its settings lie on this machine."""
+    """Returns the static model if its settings are on this machine, else None."""
     folder = epath.Path(config.path).expanduser()
     if config.init == "pretrained" and not folder.is_dir():
         print(f"model: {config.path} is no folder here, so its settings and weights were not seen")
@@ -161,7 +164,7 @@ def _say_counts(
     limit: int,
     drops: DropLog,
 ) -> None:
-    """Says how many there are and how long; refuses a section of which nothing fits."""
+    """Prints how many examples there are and how long they are; raises UserError if none of them fits."""
     over = sum(length > limit for length in lengths)
     if over == len(lengths):
         raise UserError(
@@ -176,7 +179,7 @@ def _say_counts(
 
 
 def marked(tokenizer: Tokenizer, tokens: Sequence[int], mask: Sequence[int]) -> str:
-    """The text of the tokens, special ones included, with those under the mask between marks."""
+    """Returns the tokens as text, special tokens included, with marks around those that the mask selects."""
     start = mask.index(1) if 1 in mask else len(mask)
     opened, closed = LEARNED
     return f"{tokenizer.show(tokens[:start])}{opened}{tokenizer.show(tokens[start:])}{closed}"

@@ -1,4 +1,7 @@
-"""`jaxreason show DIR`: whatever of a run, an evaluation or a study lies in a folder, from its files alone."""
+"""`jaxreason show DIR`: shows the parts of a run, an evaluation or a study that a folder has.
+
+It reads the folder's files and nothing else.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -30,14 +33,14 @@ from jaxreason.results.training_files import metrics_path
 from jaxreason.verbs import outcome
 from jaxreason.verbs.call import Call
 
-LONGEST = 400  # characters of a prompt or reply that are shown
+LONGEST = 400  # At most so many characters of a prompt or reply are shown.
 
 
 def show_verb(call: Call) -> None:
-    """Prints every part that is there.
+    """Prints every part that the folder has.
 
     Raises:
-      ConfigError: the folder does not exist, or holds nothing of this program.
+      ConfigError: the folder does not exist, or has no files of this program.
     """
     folder, replies = epath.Path(call.paths[0]), call.flags["replies"]
     if not folder.is_dir():
@@ -62,7 +65,7 @@ def _parts(folder: epath.Path, replies: int) -> Iterator[str]:
 
 
 def _found(folder: epath.Path) -> list[tuple[str, epath.Path, Callable[[], str]]]:
-    """The parts that a folder may have: a title, the file that shows that the part is there, and its text."""
+    """Lists the parts a folder can have: title, the file whose presence shows that the part is there, and text."""
     return [
         ("study", folder / "report" / "summary.json", lambda: _summary(folder)),
         ("training", metrics_path(folder), lambda: _training(folder)),
@@ -89,7 +92,7 @@ def _transfer(folder: epath.Path) -> str:
 
 
 def _samples(folder: epath.Path, replies: int) -> Iterator[str]:
-    """Some replies of an evaluation, from as many of its files as there are."""
+    """Shows some replies of an evaluation, each from another sample file as far as there are enough files."""
     inside = [folder / name for name in ("", EVALUATION)]
     found = [(place, key) for place in inside for key in sample_keys(place)][:replies]
     for number, (place, key) in enumerate(found):
@@ -100,7 +103,7 @@ def _samples(folder: epath.Path, replies: int) -> Iterator[str]:
 
 
 def _graded(folder: epath.Path, key: SampleKey, rows: list[dict]) -> list[dict]:
-    """The samples, with the grades of the first grader that has some."""
+    """Returns the samples with the grades of the first grader that has graded them."""
     for grader in graders_of(folder, key):
         path = grades_path(folder, key, grader)
         lines = read_jsonl(path) if grown_exists(path) else []
@@ -117,7 +120,7 @@ def _rollouts(folder: epath.Path, replies: int) -> Iterator[str]:
 
 
 def _arms(folder: epath.Path) -> Iterator[str]:
-    """The progress of each model of a study."""
+    """Shows the progress of each model of a study."""
     rows = [["model", "trained", "evaluated", "drift measured"]]
     manifest = read_manifest(folder)
     names = [one["name"] for one in (*bases_of(manifest), *manifest["arms"])]

@@ -1,4 +1,4 @@
-"""The verbs that run a stage or work on weights: each reads its sections and flags, and prints its result."""
+"""The verbs that run a stage or work on weights: each one reads its sections and flags and prints its result."""
 
 import contextlib
 import dataclasses
@@ -54,11 +54,11 @@ from jaxreason.validation import ValidationConfig, Validator
 from jaxreason.verbs import outcome
 from jaxreason.verbs.call import Call, log_messages, on_mesh, without_devices
 
-DTYPES = ("float32", "bfloat16", "float16")  # of weights that `surgery` writes
+DTYPES = ("float32", "bfloat16", "float16")  # The dtypes that `surgery` can write.
 
 
 def study_verb(call: Call) -> None:
-    """All stages of a study, or what they would take."""
+    """Runs all stages of a study, or with --dry-run estimates what they would take."""
     call.require("mesh", "model", "study", "eval", "drift", "transfer", "report")
     if call.flags["dry-run"]:
         print(dry_run.describe_study(call.config, call.workdir))
@@ -68,7 +68,7 @@ def study_verb(call: Call) -> None:
 
 
 def sft_verb(call: Call) -> None:
-    """Fine-tuning on worked answers."""
+    """Fine-tunes a model on worked answers."""
     with _in_workdir(call, "sft") as (mesh, call):
         section = decontaminated(call.config, call.section("sft", SFTConfig), call.workdir)
         asks = _validator(call, "sft", section.validation, mesh)
@@ -77,7 +77,7 @@ def sft_verb(call: Call) -> None:
 
 
 def rl_verb(call: Call) -> None:
-    """Training on verified rewards."""
+    """Trains a model on verified rewards."""
     with _in_workdir(call, "rl") as (mesh, call):
         section = decontaminated(call.config, call.section("rl", rl.RLConfig), call.workdir)
         asks = _validator(call, "rl", section.validation, mesh)
@@ -86,7 +86,7 @@ def rl_verb(call: Call) -> None:
 
 
 def distill_verb(call: Call) -> None:
-    """A teacher's answers as a dataset."""
+    """Makes a dataset of a teacher's answers."""
     with _in_workdir(call, "distill") as (mesh, call):
         section = call.section("distill", DistillConfig)
         distiller.run_distill(section, call.model, mesh, call.workdir, call.config.seed)
@@ -100,7 +100,10 @@ def _validator(call: Call, stage: str, how: ValidationConfig, mesh: Mesh) -> Val
 
 @contextlib.contextmanager
 def _in_workdir(call: Call, name: str) -> Iterator[tuple[Mesh, Call]]:
-    """The mesh, and the call with its question files written, in a working directory that no other run uses."""
+    """Sets the mesh and locks the working directory.
+
+    Yields the mesh, and the call with its question files written and their paths in the recipe.
+    """
     with on_mesh(call, name) as mesh, study.locked_by_all(call.workdir, call.verb):
         yield mesh, _prepared(call)
 
@@ -110,7 +113,7 @@ def _prepared(call: Call) -> Call:
 
 
 def questions_verb(call: Call) -> None:
-    """The questions of a recipe, of all their sources, without those that occur twice."""
+    """Writes the training questions of all of the recipe's sources, each question once."""
     call.require("questions")
     without_devices(call)
     with study.locked_by_all(call.workdir, call.verb):
@@ -121,7 +124,7 @@ def questions_verb(call: Call) -> None:
 
 
 def eval_verb(call: Call) -> None:
-    """Sampling and grading the benchmarks: of one model, or of every checkpoint of a run."""
+    """Samples and grades the benchmarks, for one model or for every checkpoint of a run."""
     if call.flags["follow"]:
         return _follow(call)
     if call.flags["best"]:
@@ -133,7 +136,7 @@ def eval_verb(call: Call) -> None:
 
 
 def grade_verb(call: Call) -> None:
-    """Grading samples again, or completions that came from anywhere."""
+    """Grades samples again, or grades completions from elsewhere."""
     without_devices(call)
     with study.locked_by_all(call.workdir, call.verb):
         call = _prepared(call)
@@ -195,7 +198,7 @@ def _follow(call: Call) -> None:
 
 
 def export_verb(call: Call) -> None:
-    """Finished evaluations as logs of Inspect."""
+    """Writes finished evaluations as logs of Inspect."""
     without_devices(call)
     with _extra("inspect", "inspect_ai"):
         from jaxreason.evaluation.inspect_log import write_logs
@@ -213,7 +216,7 @@ def export_verb(call: Call) -> None:
 
 
 def transfer_verb(call: Call) -> None:
-    """The transferability index."""
+    """Computes the transferability index."""
     section = call.section("transfer", transfer.TransferConfig)
     without_devices(call)
     call.tell(transfer.format_table(transfer.run_transfer(section, call.workdir)))
@@ -221,12 +224,12 @@ def transfer_verb(call: Call) -> None:
 
 
 def drift_verb(call: Call) -> None:
-    """A tuned model against its base."""
+    """Compares a tuned model with its base."""
     call.require("mesh", "model", "drift")
     section = call.section("drift", drift.DriftConfig)
     tuned = dataclasses.replace(call.model, path=call.flags["tuned"])
     folders = [epath.Path(call.flags[f"{name}-evaluation"]) for name in ("base", "tuned")]
-    run = epath.Path(tuned.path).parent  # of <run>/model
+    run = epath.Path(tuned.path).parent  # The model's folder is <run>/model.
     with on_mesh(call) as mesh, study.locked_by_all(call.workdir, call.verb):
         also = functools.partial(training_units, section, run, call.workdir, mesh=mesh)
         drift.run_drift(section, call.model, tuned, mesh, call.workdir, *folders, also=also)
@@ -234,7 +237,7 @@ def drift_verb(call: Call) -> None:
 
 
 def cross_sample_verb(call: Call) -> None:
-    """Replies of each of two models with choices of the other."""
+    """Lets each of two models reply with some choices of the other."""
     call.require("eval", "cross_sample")
     with _in_workdir(call, "cross_sample") as (mesh, call):
         section = call.section("cross_sample", CrossSampleConfig)
@@ -247,7 +250,7 @@ def cross_sample_verb(call: Call) -> None:
 
 
 def report_verb(call: Call) -> None:
-    """The report of a study, or of several as one."""
+    """Writes the report of one study, or of several as one."""
     folders = [epath.Path(path) for path in call.paths]
     call = _with_recipe(call, folders[0] if folders else call.workdir)
     section = call.section("report", report.ReportConfig)
@@ -262,7 +265,7 @@ def report_verb(call: Call) -> None:
 
 
 def _with_recipe(call: Call, folder: epath.Path) -> Call:
-    """The call with the recipe of a study's folder, where it has none of its own."""
+    """Returns the call with the recipe of a study's folder, if it has no recipe of its own."""
     if call.config is not None:
         return call
     path = folder / "config.json"
@@ -272,7 +275,7 @@ def _with_recipe(call: Call, folder: epath.Path) -> Call:
 
 
 def convert_verb(call: Call) -> None:
-    """A checkpoint as a Hugging Face folder."""
+    """Writes a checkpoint as a Hugging Face folder."""
     step = call.flags["step"]
     if step is not None and not step.isdecimal():
         raise ConfigError(f"--step={step}: expected the number of a step.")
@@ -282,14 +285,14 @@ def convert_verb(call: Call) -> None:
 
 
 def chat_verb(call: Call) -> None:
-    """A conversation in the terminal."""
+    """Holds a conversation in the terminal."""
     section = call.section("chat", chat.ChatConfig)
     with on_mesh(call) as mesh:
         chat.run_chat(section, call.model, mesh, call.config.seed)
 
 
 def serve_verb(call: Call) -> None:
-    """The HTTP endpoint."""
+    """Runs the HTTP server."""
     section = call.section("serve", ServeConfig)
     with _extra("serve", "fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn"):
         from jaxreason.serve import server
@@ -299,7 +302,7 @@ def serve_verb(call: Call) -> None:
 
 @contextlib.contextmanager
 def _extra(extra: str, *libraries: str) -> Iterator[None]:
-    """An import of one of these libraries that is not there names the extra that brings it."""
+    """If importing one of `libraries` fails inside, the error names the extra that installs it."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -312,7 +315,7 @@ def _extra(extra: str, *libraries: str) -> Iterator[None]:
 
 
 def plan_verb(call: Call) -> None:
-    """The needs of a recipe on a slice."""
+    """Shows what a recipe needs on a slice."""
     slice_ = find_slice(call.flags["slice"])
     log_messages(call)
     if call.flags["search"]:
@@ -333,7 +336,7 @@ def _search(call: Call, slice_: Slice) -> None:
 
 
 def weights_verb(call: Call) -> None:
-    """Model folders against a base, or the runs of a study against theirs."""
+    """Compares model folders with a base, or the runs of a study with their bases."""
     base, tuned = (call.flags[name] for name in ("base", "tuned"))
     if bool(base) != bool(tuned):
         raise ConfigError("--base and --tuned go together; without both, --workdir is a study's.")
@@ -351,7 +354,7 @@ def weights_verb(call: Call) -> None:
 
 
 def surgery_verb(call: Call) -> None:
-    """A model folder made of two."""
+    """Writes a model folder that is made from two others."""
     flags, dtype = call.flags, call.flags["dtype"]
     if dtype is not None and dtype not in DTYPES:
         raise ConfigError(f"--dtype={dtype}: expected one of {', '.join(DTYPES)}.")

@@ -1,4 +1,4 @@
-"""`jaxreason init`: a complete recipe for a model and a file of one's own, with sizes measured on them."""
+"""`jaxreason init`: writes a complete recipe for a user's model and file, with sizes measured on them."""
 
 import dataclasses
 import pathlib
@@ -19,10 +19,11 @@ from jaxreason.verbs.call import Call, without_devices
 from jaxreason.verbs.column_names import Columns, guess_columns
 
 TEMPLATE = pathlib.Path(__file__).with_name("starter_recipe.txt")
-MOST_MEASURED = 2000  # examples whose tokens are counted
+MOST_MEASURED = 2000  # At most so many examples are tokenized and counted.
 BATCH, EPOCHS = 8, 2.0
-MOST_TOKENS = 1024  # of a reply, where no response says how long they are
-STEP = 64  # lengths are multiples of it
+# The limit of a reply's tokens; half of it is assumed for a reply if the file has no replies to measure.
+MOST_TOKENS = 1024
+STEP = 64  # Lengths are rounded up to multiples of this.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +39,11 @@ class Sizes:
 
 
 def init_verb(call: Call) -> None:
-    """Writes the recipe and says what to do with it.
+    """Writes the recipe and prints what to do next.
 
     Raises:
-      ConfigError: `--target` exists, or no column of the file looks like a question, or like an answer or a reply.
+      ConfigError: `--target` exists already, or no column of the file looks like a question, or none looks
+        like an answer or a reply.
       UserError: the model's tokenizer or the file cannot be read.
     """
     on_cpu = _has_no_accelerator()
@@ -66,18 +68,18 @@ def init_verb(call: Call) -> None:
 def _has_no_accelerator() -> bool:
     try:
         return jax.default_backend() == "cpu"
-    except RuntimeError:  # another program holds it
+    except RuntimeError:  # Another program holds the accelerator.
         return False
 
 
 def _absolute(path: str) -> str:
-    """A path from the root, so that the recipe works from everywhere; a hub name as it is."""
+    """Makes the path of a local file absolute, so that the recipe works from any folder; keeps a hub name."""
     local = pathlib.Path(path).expanduser()
     return str(local.resolve()) if local.exists() else path
 
 
 def measure_examples(model: str, examples: list[Example], columns: Columns) -> Sizes:
-    """Lengths that hold the data and that the model can read, and how questions are held out."""
+    """Chooses lengths that fit the data and the model, and how many questions are held out."""
     limit = _max_positions(model)
     tokenizer, some = load_tokenizer(model), examples[:MOST_MEASURED]
     _, prompts = encode_prompts(some, tokenizer, None, limit, DropLog())
@@ -105,7 +107,7 @@ def _rounded(length: int) -> int:
 
 
 def _one_in(questions: list[str]) -> int:
-    """One question in how many is held out: a tenth, or more of a small file; 0 where none can be."""
+    """Returns n if one question in n is held out: a tenth, more of a small file, or 0 if none can be."""
     for one_in in (10, 5, 3, 2):
         held_out = sum(is_test_question(text, one_in) for text in questions)
         if 2 <= held_out < len(questions):
@@ -114,7 +116,7 @@ def _one_in(questions: list[str]) -> int:
 
 
 def recipe_text(model: str, data: str, columns: Columns, sizes: Sizes, on_cpu: bool) -> str:
-    """The recipe as a Python file."""
+    """Returns the recipe as the text of a Python file."""
     parts = {
         "sft": columns.has_response,
         "rl": columns.has_answer,
@@ -141,7 +143,7 @@ def recipe_text(model: str, data: str, columns: Columns, sizes: Sizes, on_cpu: b
 
 
 def _kept(text: str, keep: set[str]) -> str:
-    """The template without the parts `#if NAME` ... `#end` of other names."""
+    """Returns the template without the parts between `#if NAME` and `#end` whose name is not in `keep`."""
     lines, skipped = [], False
     for line in text.splitlines():
         mark = line.strip()

@@ -1,4 +1,4 @@
-"""`jaxreason status DIR`: what a run does, from the files of its working directory alone."""
+"""`jaxreason status DIR`: shows what a run is doing, from the files of its working directory alone."""
 
 import time
 from collections.abc import Iterator
@@ -16,18 +16,19 @@ from jaxreason.results.training_files import metrics_path
 from jaxreason.verbs import outcome
 from jaxreason.verbs.call import Call
 
-MISSED = 3  # signs of life that a run may miss before it counts as dead
+# A run writes its status at regular intervals. It counts as dead after it has missed so many of them.
+MISSED = 3
 BAD = ("dead", "failed")
 SHARE = "_share_of_seconds"
 GIB = 2**30
 
 
 def status_verb(call: Call) -> None:
-    """Prints the status; of a run of a version that kept none, what its files say.
+    """Prints the status of a run. A run of an old version has no status file; what its other files show is printed.
 
     Raises:
       ConfigError: the folder does not exist, or no run has begun there.
-      SystemExit: with code 1, where the run is dead or has failed.
+      SystemExit: with code 1, if the run is dead or has failed.
     """
     folder, steps = epath.Path(call.paths[0]), call.flags["steps"]
     if not steps.isdigit() or int(steps) < 1:
@@ -45,7 +46,7 @@ def status_verb(call: Call) -> None:
 
 
 def _without_status(folder: epath.Path, steps: int) -> list[str]:
-    """Describes a folder without a status, which versions before 2026-11-27 did not write."""
+    """Describes a folder that has no status.json, which versions before 2026-11-27 did not write."""
     if not (is_study(folder) or grown_exists(metrics_path(folder)) or (folder / DONE).exists()):
         raise ConfigError(f"{folder}: no run has begun here (there is no status.json).")
     first = f"{folder}: there is no status.json, as of a run of an older version; its files say:"
@@ -53,13 +54,16 @@ def _without_status(folder: epath.Path, steps: int) -> list[str]:
 
 
 def state_of(status: dict[str, Any], now: float) -> str:
-    """`running`, `done`, `stopped` (by a signal), `failed`, or `dead`: it gives no sign of life."""
+    """Returns the state: `running`, `done`, `stopped` (by a signal), `failed`, or `dead`.
+
+    A run is dead if its status says that it is running but is no longer updated.
+    """
     late = now - status["updated"] > MISSED * status["every"]
     return "dead" if status["state"] == "running" and late else status["state"]
 
 
 def lines_of(folder: epath.Path, status: dict[str, Any], state: str, steps: int) -> Iterator[str]:
-    """The status in words; speed is told of the last `steps` steps."""
+    """Describes the status in lines of text. The speed is that of the last `steps` steps."""
     ended = status["updated"]
     yield f"{status['verb']} in {folder}: {_SAID.get(state, state)}"
     yield f"process {status['process']} on {status['host']}, begun {_at(status['started'])}, last sign {_at(ended)}"
@@ -78,7 +82,7 @@ def lines_of(folder: epath.Path, status: dict[str, Any], state: str, steps: int)
 
 
 def _told_by_files(folder: epath.Path, steps: int) -> list[str]:
-    """The speed; files that cannot be read are named, and hide nothing else that there is to say."""
+    """Describes the speed. If a file cannot be read, its error is shown here and the rest of the status still is."""
     try:
         run = running_folder(folder)
         return [] if run is None else list(_speed(run, steps))
@@ -96,7 +100,7 @@ _SAID = {
 
 
 def running_folder(folder: epath.Path) -> epath.Path | None:
-    """The folder of the current training metrics: in a study the last unfinished run, else the last."""
+    """Finds the folder of the current training run: of a study the last unfinished run, else the last one."""
     runs = [folder, *(_runs(folder) if is_study(folder) else ())]
     found = [run for run in runs if grown_exists(metrics_path(run))]
     unfinished = [run for run in found if not (run / DONE).exists()]
@@ -104,15 +108,15 @@ def running_folder(folder: epath.Path) -> epath.Path | None:
 
 
 def _runs(study: epath.Path) -> list[epath.Path]:
-    """The folders of all runs of a study, arm by arm."""
+    """Returns the folders of all runs of a study, arm by arm."""
     names = [arm["name"] for arm in read_manifest(study)["arms"]]
     return [run for name in names for run in run_folders(study, name)]
 
 
 def _speed(run: epath.Path, steps: int) -> Iterator[str]:
-    """The last steps: seconds, tokens a second, how the time was spent, and how much is left."""
+    """Describes the last steps: seconds, tokens per second, and how the time was spent."""
     rows = read_jsonl(metrics_path(run))[-steps:]
-    if len(rows) > 1:  # the first of a run has compiling in it
+    if len(rows) > 1:  # A run's first step includes compilation.
         rows = rows[1:]
     if not rows:
         return
@@ -137,7 +141,7 @@ def _mean(rows: list[dict[str, Any]], name: str) -> float:
 
 
 def _goodput(status: dict[str, Any]) -> Iterator[str]:
-    """The share of this start's time that steps took."""
+    """Describes how the time since this start was spent; the share of the steps is the goodput."""
     spent = status.get("spent") or {}
     total = sum(spent.values())
     if total > 0:
@@ -181,12 +185,12 @@ def _devices(status: dict[str, Any]) -> Iterator[str]:
 
 
 def _models(folder: epath.Path) -> Iterator[str]:
-    """The models of a study that are trained."""
+    """Lists the models of a study and whether each is trained."""
     if not is_study(folder):
         return
     try:
         runs = _runs(folder)
-    except UserError:  # named above
+    except UserError:  # `_told_by_files` has shown the error already.
         return
     rows = [[str(run.relative_to(folder)), "yes" if (run / DONE).exists() else "-"] for run in runs]
     yield outcome.in_columns([["model", "trained"], *rows])
