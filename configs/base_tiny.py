@@ -2,8 +2,9 @@
 
     jaxreason sft --config configs/base_tiny.py --workdir runs/base_tiny
 
-Hardware: 2 CPU cores, about four minutes. configs/tiny_base holds what the recipe gave when a step was 16 packed rows;
-now it is 60 examples, about as many tokens, and the result is another. configs/eval_tiny.py gives its accuracies.
+Hardware: 2 CPU cores, about four minutes. configs/tiny_base holds the result of an earlier version of the recipe, in
+which a step was 16 packed rows. Now a step is 60 examples, which are about as many tokens, and the result differs.
+configs/eval_tiny.py measures its accuracies.
 """
 
 from ml_collections import ConfigDict

@@ -5,9 +5,9 @@
     jaxreason sft --config configs/distill_smollm2.py --workdir runs/distill_smollm2
 
 Hardware: 2 CPU cores and 6 GB of memory, about ten minutes for 2 replies to each of 64 questions. `data` holds `math/`
-as docs/adding_benchmarks.md says. The graders are those of rewards: an answer counts if it is written out. The weights
-that the script makes were rounded to 4 bits, and of 64 replies to GSM8K none was right and 46 were cut at 256 tokens;
-of 64 to sums 14 were right, which makes 12 rows to learn from.
+as docs/adding_benchmarks.md says. The graders are those of rewards: an answer counts only if it is written out. The
+script's weights were rounded to 4 bits. Of 64 replies to GSM8K, none was right and 46 were cut at 256 tokens. Of 64
+replies to sums, 14 were right, which gives 12 rows to learn from.
 """
 
 from ml_collections import ConfigDict

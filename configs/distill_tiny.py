@@ -4,8 +4,8 @@
     jaxreason distill --config configs/distill_tiny.py:runs/rl/model --workdir runs/distill_rl
     jaxreason sft --config configs/distill_tiny.py --workdir runs/distill_tiny
 
-Hardware: 2 CPU cores, two minutes. The teacher is configs/tiny_base, or the folder after the colon (an RL twin, say);
-`jaxreason sft` in the same directory then trains configs/tiny_base on the rows with a right reply.
+Hardware: 2 CPU cores, two minutes. The teacher is configs/tiny_base, or the folder after the colon (for example an RL
+twin); `jaxreason sft` in the same directory then trains configs/tiny_base on the rows with a right reply.
 """
 
 from ml_collections import ConfigDict

@@ -1,16 +1,17 @@
-"""Which ingredient keeps the rest: the paper's five runs and five more over one objective, tiny base, three seeds.
+"""An ablation of what preserves other abilities: the paper's five runs and five more, tiny base, three seeds.
 
     bash scripts/grid.sh runs/grid              # all of the below, the table and the figure
     jaxreason sft     --config configs/grid_ablation.py --workdir runs/grid/teacher    # the teacher
     jaxreason distill --config configs/grid_ablation.py --workdir runs/grid/teacher    # its eight replies to a question
     jaxreason study   --config configs/grid_ablation.py --workdir runs/grid/study
 
-Hardware: 2 CPU cores, under three hours. What follows a colon is the folder, runs/grid if nothing does;
-`runs/grid,more` adds the arms of MORE, which the table in the README has not.
+Hardware: 2 CPU cores, under three hours. The argument after a colon is the folder; without one it is runs/grid.
+`runs/grid,more` adds the arms of MORE, which are not in the README's table.
 
-All arms have the same base, questions, steps (60), questions a step (32), replies a question (8), optimizer and rate.
-They differ in who writes the replies, what a reply weighs, the KL term and the negative weights (docs/objective.md).
-The teacher is the base after SFT on worked answers: where the paper has a stronger model, this one has the base's size.
+All arms have the same base, questions, steps (60), questions per step (32), replies per question (8), optimizer
+and rate. They differ in who writes the replies, the weight of a reply, the KL term and the negative weights
+(docs/objective.md). The teacher is the base after SFT on worked answers. It has the base's size, whereas the
+paper uses a stronger model.
 """
 
 from ml_collections import ConfigDict
@@ -19,17 +20,18 @@ from configs import sections, tiny
 
 SEEDS = (20, 21, 22)
 GIVEN = {"samples": {"given": 8}}
-KEEP_ALL = {"dynamic_sampling": {"drop_equal": False}}  # weights that do not compare replies
+# With weights that do not compare replies, groups of equal rewards teach something too.
+KEEP_ALL = {"dynamic_sampling": {"drop_equal": False}}
 IMITATE = {**KEEP_ALL, "advantage": "right", "policy_loss": {"name": "reinforce"}}
 TEACH = {"name": "reinforce", "kl_coefficient": 1.0, "kl_estimator": "full"}
 
-# name: label, what the arm changes of on-policy RL without a KL term
+# Name -> label, and the changes that the arm makes to on-policy RL without a KL term.
 ARMS = {
     "sft_off": ("Off-policy SFT", {**GIVEN, **IMITATE}),
     "sft_on": ("On-policy SFT", IMITATE),
     "rl_off": ("Off-policy RL, whole group", GIVEN),
     "rl_off_best": (
-        "Off-policy RL, best reply",  # of which alone the paper takes the gradient
+        "Off-policy RL, best reply",  # The paper takes the gradient of this reply only.
         {**GIVEN, "advantage": "best", "policy_loss": {"name": "reinforce"}},
     ),
     "rl_on": ("On-policy RL", {}),
@@ -49,7 +51,7 @@ ARMS = {
     ),
 }
 
-# The same for what others have tried; self-SFT is configs/distill_tiny.py, whose teacher is the base itself.
+# The same for methods of other authors. Self-SFT is configs/distill_tiny.py, whose teacher is the base itself.
 MORE = {
     "rl_on_kl_reward": (
         "On-policy RL, KL 0.05 as a reward",
@@ -151,7 +153,7 @@ def _teacher() -> ConfigDict:
 
 
 def _replay() -> ConfigDict:
-    """SFT on worked answers, a fifth of whose examples are of what the base was made from."""
+    """SFT on worked answers; a fifth of the examples come from the data that the base was made from."""
     section = _teacher()
     section.datasets.replay = tiny.replies("base.jsonl")
     section.datasets.replay.limit = 512
@@ -160,7 +162,7 @@ def _replay() -> ConfigDict:
 
 
 def _objective(folder: str, sampler: ConfigDict) -> ConfigDict:
-    """On-policy RL without a KL term, on questions that bring the teacher's replies along."""
+    """On-policy RL without a KL term, on questions that come with the teacher's replies."""
     fields = {"id": "id", "prompt": "question", "answer": "answer"}
     questions = sections.dataset(
         f"{folder}/teacher/distill/data/*.jsonl", fields, task="hash_answer", metadata=("replies",)

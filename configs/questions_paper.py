@@ -6,9 +6,9 @@
 From the Hugging Face Hub, or from the files deepscaler.json and simplerl_level3to5.parquet of a folder (other names:
 --config.questions.sources.deepscaler.data.path=FILE). Hardware: 2 CPU cores, minutes.
 
-About 40,300 and 8,523 rows; the released set has 48,800, the paper says 47,000 and not what it left out. What is left
-out here, and why, is in runs/questions/questions/questions_report.json. Training leaves out what its benchmarks ask,
-whatever is in here (docs/questions.md).
+The sources have about 40,300 and 8,523 rows. The released set has 48,800; the paper says 47,000, but not what it left
+out. runs/questions/questions/questions_report.json lists what is left out here, and why. Training leaves out the
+questions of its benchmarks in any case (docs/questions.md).
 """
 
 from ml_collections import ConfigDict
@@ -17,7 +17,8 @@ from configs import sections
 
 DEEPSCALER = "agentica-org/DeepScaleR-Preview-Dataset"
 SIMPLERL = "hkust-nlp/SimpleRL-Zoo-Data"
-LEVELS = "simplelr_qwen_level3to5/train.parquet"  # the same questions as simplelr_abel_level3to5
+# It has the same questions as simplelr_abel_level3to5.
+LEVELS = "simplelr_qwen_level3to5/train.parquet"
 
 
 def get_config(folder=""):
@@ -28,7 +29,7 @@ def get_config(folder=""):
 
 
 def questions(folder="") -> ConfigDict:
-    """The section `questions`: from the hub, or from a folder with both files."""
+    """Makes the section `questions`: from the hub, or from a folder with both files."""
     problem = {"prompt": "problem", "answer": "answer"}
     flat = {"prompt": "question", "answer": "answer"}
     if folder:

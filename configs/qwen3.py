@@ -1,8 +1,8 @@
-"""What the Qwen3 recipes share: sizes, how a target is used, and the study's numbers. Not a recipe itself.
+"""The shared parts of the Qwen3 recipes: sizes, the use of a target, and the study's numbers. Not a recipe itself.
 
-Numbers are those of the paper (arXiv 2507.00432v2, appendix A.3) where it states one, and of its training scripts where
-it does not; each recipe names the places where the two disagree. A target is a name of `jaxreason.plan.slices`:
-it decides the mesh, the micro-batches and the sampler's slots, nothing that changes what is learned.
+Numbers are those that the paper states (arXiv 2507.00432v2, appendix A.3), and otherwise those of its training scripts.
+Each recipe lists where the two disagree. A target is a name of `jaxreason.plan.slices`: it decides the mesh, the
+micro-batches and the sampler's slots, and nothing that changes what is learned.
 """
 
 from ml_collections import ConfigDict
@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from configs import sections
 from jaxreason.plan.slices import Slice, find_slice
 
-# hidden_size, intermediate_size, layers, heads, tied embeddings: of the Base models' config.json.
+# hidden_size, intermediate_size, layers, heads and tied embeddings, from the config.json of the Base models.
 SIZES = {
     "14b": ("Qwen/Qwen3-14B-Base", 5120, 17408, 40, 40, False),
     "8b": ("Qwen/Qwen3-8B-Base", 4096, 12288, 36, 32, False),
@@ -18,8 +18,9 @@ SIZES = {
     "1.7b": ("Qwen/Qwen3-1.7B-Base", 2048, 6144, 28, 16, True),
     "0.6b": ("Qwen/Qwen3-0.6B-Base", 1024, 3072, 28, 16, True),
 }
-# How one card trains fastest, by `jaxreason plan --search` on paper (no card was at hand): stage, size and
-# slice -> remat policy and rows at a time, all layers unrolled. What is not here has all recomputed and layers scanned.
+# The fastest way to train on one card, found by `jaxreason plan --search` on paper (no card was at hand): (stage, size,
+# slice) -> remat policy and rows at the same time, with all layers unrolled. For other combinations everything is
+# recomputed and layers are scanned.
 ON_ONE_CARD = {
     ("sft", "0.6b", "h100-1"): ("none", 1),
     ("sft", "0.6b", "h200-1"): ("none", 2),
@@ -35,20 +36,20 @@ ON_ONE_CARD = {
 HEAD_DIM, KV_HEADS, VOCAB = 128, 8, 151936
 MAX_PROMPT, MAX_REPLY = 2048, 20480
 SFT_EXAMPLES = 39_900
-# Of an example, prompt and reply, about: what a plan's time goes by.
+# About the mean tokens of an example, prompt and reply, for the time of a plan.
 EXAMPLE_TOKENS = {"think": 5000, "no_think": 800}
 EVAL_SLOTS, PAGE = (
     128,
     128,
-)  # sequences that a part decodes at a time, and positions of a page of its cache
-HUB = "ReasoningTransferability"  # of the paper's authors
+)  # sequences that a part decodes at the same time, positions of a page of its cache
+HUB = "ReasoningTransferability"  # The paper's authors on the hub.
 RESPONSES = {"think": "think_response", "no_think": "no_think_response"}
-# verl's converter of MATH, which the released one follows: the question, a space, and this.
+# As in verl's converter of MATH, which the released one follows: the question, a space, and this sentence.
 BOXED = "{prompt} Let's think step by step and output the final answer within \\boxed{{}}."
 
 
 def architecture(size: str) -> dict:
-    """The settings of the model's config.json, so that it can be planned before it is downloaded."""
+    """Returns the settings of the model's config.json, so that the model can be planned before it is downloaded."""
     _, hidden, inner, layers, heads, tied = SIZES[size]
     return {
         "model_type": "qwen3",
@@ -69,7 +70,7 @@ def architecture(size: str) -> dict:
 
 
 def num_parameters(size: str) -> int:
-    """Of the model, from its settings."""
+    """Returns the number of the model's parameters, computed from its settings."""
     _, hidden, inner, layers, heads, tied = SIZES[size]
     attention = 2 * hidden * HEAD_DIM * (heads + KV_HEADS) + 2 * HEAD_DIM
     layer = attention + 3 * hidden * inner + 2 * hidden
@@ -77,7 +78,9 @@ def num_parameters(size: str) -> int:
 
 
 def sft(size: str, response: str, target: str, tensor: int = 0) -> ConfigDict:
-    """Fine-tuning on the teacher's replies, with or without its thoughts; heads over `tensor` devices if given."""
+    """Fine-tunes on the teacher's replies, with or without its thoughts; splits heads over
+    `tensor` devices if given.
+    """
     slice_ = find_slice(target)
     examples = 512
     tensor = tensor or max(1, slice_.devices // examples)
@@ -88,7 +91,8 @@ def sft(size: str, response: str, target: str, tensor: int = 0) -> ConfigDict:
     teacher = sections.dataset(
         f"{HUB}/math_sft_40K", fields, source="huggingface", split="train", task="math"
     )
-    # 39,900 examples, 512 a step: 117 steps of 1.5 epochs, under the schedule of 2 epochs, of which a tenth warms up.
+    # 39,900 examples in steps of 512 give 117 steps in 1.5 epochs. The schedule is that of 2
+    # epochs; a tenth of it warms up.
     optimizer = {"warmup_steps": 16, "b2": 0.999}
     config.sft = sections.sft(
         {"teacher": teacher},
@@ -99,7 +103,7 @@ def sft(size: str, response: str, target: str, tensor: int = 0) -> ConfigDict:
         micro_batch_rows=parts * rows,
         epochs=1.5,
         schedule_epochs=2.0,
-        overlong="cut",  # as LLaMA-Factory does
+        overlong="cut",  # As in LLaMA-Factory.
         optimizer=optimizer,
         log_every=1,
         checkpoint_every=50,
@@ -113,7 +117,8 @@ def sft(size: str, response: str, target: str, tensor: int = 0) -> ConfigDict:
 def rl(size: str, target: str) -> ConfigDict:
     """GRPO with DAPO's dynamic sampling, token-mean loss, asymmetric clip and overlong shaping, without KL."""
     slice_ = find_slice(target)
-    # Decoding reads all weights for each token: split by heads, a device gathers an eighth of them, or less.
+    # Decoding reads all weights for each token. With heads split over devices, a device gathers
+    # at most an eighth of them.
     per_slice = slice_.devices // slice_.num_slices
     tensor = min(KV_HEADS, per_slice)
     parts = slice_.devices // tensor
@@ -125,7 +130,7 @@ def rl(size: str, target: str) -> ConfigDict:
         fields,
         source="huggingface",
         split="train",
-        task="math_strict",  # a sum that is left to do earns nothing
+        task="math_strict",  # An answer that is an unfinished calculation earns nothing.
         prompt_template=BOXED,
         metadata=("data_source",),
     )
@@ -135,14 +140,15 @@ def rl(size: str, target: str) -> ConfigDict:
         length,
         prefill_tokens=512 * parts,
         page_size=128,
-        # else collected again for every token; small chips have no room for a copy that is whole
+        # Otherwise they are gathered again for every token; small chips have no room for a whole copy.
         gather_weights=gathers(size, slice_, tensor),
     )
     asked = sections.decoding(1.0, MAX_REPLY, top_p=0.7)
     config.rl = sections.rl(
         {"math": questions},
         1e-6,
-        thinking=None,  # the scripts do not pass the switch: no think block, empty or not, opens the reply
+        # The scripts do not pass the switch, so no think block, empty or not, opens the reply.
+        thinking=None,
         num_steps=140,
         prompts_per_step=512,
         group_size=16,
@@ -153,18 +159,18 @@ def rl(size: str, target: str) -> ConfigDict:
             "timeout_s": 30.0,
             "overlong_buffer": 4096,
             "overlong_penalty": 1.0,
-            # of verl's DAPO manager: beside +1 and -1 a penalty of 1 is half of what an answer is worth
+            # From verl's DAPO manager: with +1 and -1, a penalty of 1 is half of what an answer is worth.
             "wrong": -1.0,
         },
         dynamic_sampling={"prompts_per_batch": 1536, "max_batches": 10},
         mini_batch_prompts=128,
         micro_batch_rows=parts * rows,
         row_length=length,
-        # 10 steps of 4 updates warm up
+        # 10 steps of 4 updates each warm up.
         optimizer={"warmup_steps": 40, "b2": 0.999, "weight_decay": 0.1},
         checkpoint_every=5,
         export_dtype="bfloat16",
-        # every question of AIME24 as often as in DAPO's file; the paper took step 140, so nothing is chosen
+        # Every question of AIME24 as often as in DAPO's file. The paper used step 140, so no step is chosen.
         validation=sections.validation(every=5, benchmark="aime24", decoding=asked, samples=32),
     )
     config.eval = sections.evaluation(
@@ -178,7 +184,9 @@ def rl(size: str, target: str) -> ConfigDict:
 
 
 def evaluate(config: ConfigDict, size: str, target: str, max_length: int) -> ConfigDict:
-    """Puts the model on the slice, and returns the sampler of its evaluation: pages for what memory is left."""
+    """Configures the model for the slice and returns the sampler of its evaluation, with pages
+    for the memory that is left.
+    """
     slice_ = find_slice(target)
     per_slice = slice_.devices // slice_.num_slices
     tensor = min(KV_HEADS, per_slice)
@@ -198,9 +206,10 @@ def evaluate(config: ConfigDict, size: str, target: str, max_length: int) -> Con
 
 
 def slots(size: str, slice_: Slice, tensor: int) -> int:
-    """Sequences that the devices of one part of the rows decode at a time: what the state leaves free, less a fifth.
+    """Returns the sequences that the devices of one part of the rows decode at the same time.
 
-    `jaxreason plan` compiles the result and says what the largest number is.
+    They fill the memory that the training state leaves free, minus a fifth. `jaxreason plan` compiles the result and
+    says what the largest number is.
     """
     layers = SIZES[size][3]
     row = 2 * 2 * layers * KV_HEADS * HEAD_DIM * (MAX_PROMPT + MAX_REPLY)  # bfloat16 keys, values
@@ -212,19 +221,19 @@ def slots(size: str, slice_: Slice, tensor: int) -> int:
 
 
 def gathers(size: str, slice_: Slice, tensor: int) -> bool:
-    """Whether there is room for weights that are split by heads alone."""
+    """Whether there is room for weights that are only split by heads."""
     return gathered_bytes(size, tensor) < slice_.kind.hbm / 8
 
 
 def gathered_bytes(size: str, tensor: int) -> float:
-    """Of the weights in bfloat16, split by heads alone."""
+    """Returns the bytes of the weights in bfloat16 if they are only split by heads."""
     return 2 * num_parameters(size) / tensor
 
 
 def _base(size: str, slice_: Slice, tensor: int) -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
-    # Parameters and optimizer state are split over a slice; slices hold copies and exchange gradients only.
+    # Parameters and optimizer state are split over a slice. Slices hold copies and only exchange gradients.
     config.mesh = sections.mesh(data=slice_.num_slices, tensor=tensor)
     fused = "splash" if slice_.kind.platform == "tpu" else "cudnn"
     config.model = sections.model(SIZES[size][0], attention=fused)
@@ -232,7 +241,9 @@ def _base(size: str, slice_: Slice, tensor: int) -> ConfigDict:
 
 
 def _train_fastest(config: ConfigDict, stage: str, size: str, slice_: Slice) -> int:
-    """Sets how the model is trained where ON_ONE_CARD says it; rows of a device at a time."""
+    """Sets how the model is trained if ON_ONE_CARD has the combination; returns the rows of
+    a device at the same time.
+    """
     found = ON_ONE_CARD.get((stage, size, slice_.name))
     if found is None:
         return 1
@@ -241,10 +252,10 @@ def _train_fastest(config: ConfigDict, stage: str, size: str, slice_: Slice) -> 
 
 
 def parse_argument(argument: str, **defaults: str) -> dict[str, str]:
-    """The parts of a recipe's argument, `0.6b,h100,no_think,data=FOLDER`, in any order; the rest as in `defaults`.
+    """Splits a recipe's argument, such as `0.6b,h100,no_think,data=FOLDER`, in any order; the rest is from `defaults`.
 
     Raises:
-      ValueError: a part is no size, response, folder or slice.
+      ValueError: a part is not a size, a response, a folder or a slice.
     """
     chosen = dict(defaults)
     for part in filter(None, argument.split(",")):

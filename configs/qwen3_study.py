@@ -8,21 +8,22 @@ from ml_collections import ConfigDict
 from configs import paper_benchmarks, qwen3, sections
 from jaxreason.plan.slices import find_slice
 
-# Ratios of the deviations of gains that the published index was made with; they are those of `paper_scales`.
+# The ratios of the deviations of gains behind the published index; `paper_scales` uses them.
 MODES = ("v1_relative", "v2_literal", "paper_scales")
 LABELS = {"think": "think-SFT", "no_think": "no-think-SFT"}
 FILES = {"teacher": "math_sft_40K.jsonl", "math": "math_rl_48k.jsonl"}
-# Mean tokens of replies, for --dry-run alone: assumptions, to be replaced by what the first models' samples say.
+# Mean tokens of replies, for --dry-run only. They are assumptions, to be replaced by those of
+# the first models' samples.
 REPLIES = {"base": 800, "think": 3000, "no_think": 800, "rl": 1300}
 RL_REPLY = 3000
 
 
 def make(size: str, target: str, response: str, data: str) -> ConfigDict:
-    """The study of a size on a slice.
+    """Makes the study of a size on a slice.
 
     Args:
-      size: of `qwen3.SIZES`.
-      target: slice or GPUs.
+      size: a key of `qwen3.SIZES`.
+      target: the slice or GPUs.
       response: "think", "no_think", or "" for both SFT twins.
       data: a folder with FILES and the benchmarks' files; "" for the hub.
     """
@@ -60,7 +61,7 @@ def make(size: str, target: str, response: str, data: str) -> ConfigDict:
 
 
 def _sft_arm(response: str) -> ConfigDict:
-    """A twin that learns one column of the teacher's, and is asked as it was trained."""
+    """Makes a twin that learns one column of the teacher's data and is asked as it was trained."""
     thinking = response == "think"
     column = {"datasets": {"teacher": {"fields": {"response": qwen3.RESPONSES[response]}}}}
     changes = {"thinking": thinking, **column}

@@ -3,8 +3,8 @@
     jaxreason plan --config configs/rl_qwen3.py:0.6b --slice h100
     jaxreason rl   --config configs/rl_qwen3.py:1.7b,h100-8 --workdir runs/rl_1.7b
 
-What follows the colon, in any order: size (14b, 8b, 4b, 1.7b, 0.6b) and slice or GPUs. Everything that is learned from
-is as in configs/rl_qwen3_14b.py.
+The argument after the colon has, in any order, a size (14b, 8b, 4b, 1.7b, 0.6b) and a slice or GPUs. Everything that
+affects learning is as in configs/rl_qwen3_14b.py.
 """
 
 from configs import qwen3

@@ -1,4 +1,4 @@
-"""Does RL learn on real weights? SmolLM2-135M-Instruct on sums of two digits, each fifth step asked held-out ones.
+"""RL on real weights: SmolLM2-135M-Instruct learns sums of two digits; held-out ones are asked after each fifth step.
 
     python scripts/import_smollm2.py smollm2
     jaxreason rl   --config configs/rl_smollm2.py --workdir runs/rl_smollm2

@@ -61,20 +61,22 @@ sums = functools.partial(config_dict, SumsConfig)
 
 
 def dataset(path: Any, fields: dict[str, str], **changes: Any) -> ConfigDict:
-    """Rows of a file, or of another source; `fields` says which column is the prompt, the answer, the response."""
+    """Makes the section of a dataset; `fields` says which columns are the prompt, the answer and the response."""
     return config_dict(DatasetConfig, str(path), fields, **changes)
 
 
 def model(path: Any, **changes: Any) -> ConfigDict:
-    """A pretrained model: a Hugging Face folder or hub name."""
+    """Makes the section of a pretrained model: a Hugging Face folder or hub name."""
     return config_dict(ModelConfig, str(path), **changes)
 
 
 def model_on_cpu(path: Any, **changes: Any) -> ConfigDict:
-    """As `model`, for a small model on a CPU: float32 (bfloat16 is often slower there), nothing recomputed."""
+    """Like `model`, for a small model on a CPU: float32 (bfloat16 is often slower there), nothing recomputed."""
     return model(path, **{"dtype": "float32", "remat": "none", "attention": "plain", **changes})
 
 
 def serve(max_tokens: int, max_length: int, **changes: Any) -> ConfigDict:
-    """Replies of `max_tokens`, or of as many as a client asks for, within `max_length` tokens with their prompts."""
+    """Makes the section of a server: replies of `max_tokens` by default, prompt and reply
+    within `max_length` tokens.
+    """
     return config_dict(ServeConfig, max_length - 1, max_tokens, max_length, **changes)

@@ -3,10 +3,10 @@
     jaxreason plan --config configs/sft_qwen3_14b_no_think.py --slice v5p-64
     jaxreason sft  --config configs/sft_qwen3_14b_no_think.py:v5p-64 --workdir gs://bucket/sft_no_think
 
-As configs/sft_qwen3_14b_think.py but for the replies. The paper says that they come from the teacher without thinking;
-its authors, that they are the thinking teacher's with the thoughts left out, which is what the released column
-`no_think_response` holds and what is used here. Replies of a teacher that did not think would be another column:
---config.sft.datasets.teacher.fields.response=COLUMN.
+This is configs/sft_qwen3_14b_think.py with other replies. The paper says that they come from the teacher without
+thinking. Its authors say that they are the thinking teacher's replies with the thoughts removed. The released column
+`no_think_response` holds the latter, and it is used here. For replies of a teacher that did not think, name their
+column: --config.sft.datasets.teacher.fields.response=COLUMN.
 """
 
 from configs import qwen3

@@ -3,8 +3,8 @@
     jaxreason study --config configs/study_qwen3.py:0.6b,h100 --dry-run
     jaxreason study --config configs/study_qwen3.py:4b,h100-8,no_think --workdir runs/study_4b
 
-What follows the colon, in any order: size (14b, 8b, 4b, 1.7b, 0.6b), slice or GPUs, `think` or `no_think` for one SFT
-twin alone, and `data=FOLDER` for local files. Everything else is as in configs/study_qwen3_14b.py.
+The argument after the colon has, in any order, a size (14b, 8b, 4b, 1.7b, 0.6b), a slice or GPUs, `think` or `no_think`
+for only one SFT twin, and `data=FOLDER` for local files. Everything else is as in configs/study_qwen3_14b.py.
 """
 
 from configs import qwen3, qwen3_study

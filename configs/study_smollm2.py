@@ -7,7 +7,7 @@ Hardware: 2 CPU cores and 12 GB of memory, about an hour and a half. RL and the 
 two one-digit numbers, of which the base gets about a third right: RL from its own graded replies, SFT from worked
 ones. The second SFT twin learns GSM8K's own solutions. `data` holds `math/`, `general/` and
 `benchmarks/aime/` as docs/adding_benchmarks.md says.
-At most 64 problems a benchmark mean intervals of about 12 points either way.
+With at most 64 problems per benchmark, intervals are about 12 points either way.
 """
 
 from ml_collections import ConfigDict
@@ -16,7 +16,7 @@ from configs import sections
 
 SUMS = "{workdir}/questions/sums_"
 FIELDS = {"id": "id", "prompt": "question", "answer": "answer"}
-PROBLEMS = 64  # of each benchmark, or all
+PROBLEMS = 64  # Problems of each benchmark; all if there are fewer.
 REAL = (
     *("math500", "gsm8k", "aime24", "aime25", "olympiadbench"),
     *("acpbench", "mc_taco", "ifeval"),
@@ -76,7 +76,7 @@ def _sums(split: str, **fields: str) -> ConfigDict:
 
 
 def held_out_sums() -> ConfigDict:
-    """The third of the sums that no arm learns."""
+    """Makes the dataset of the third of the sums that no arm learns."""
     return _sums("test")
 
 

@@ -1,12 +1,12 @@
-"""Where does what SFT learned sit? Models made of a base and its SFT twin, evaluated as `given` arms.
+"""Shows where in a model the effect of SFT is: models made of a base and its SFT twin, evaluated as `given` arms.
 
     jaxreason study --config configs/study_tiny.py --workdir runs/study_tiny    # the twin, if it is not there
     jaxreason surgery --base configs/tiny_base --tuned runs/study_tiny/sft_top/seed_20/model \\
         --change interpolate --amount 0.5 --target runs/surgery/half            # a call for every one of MADE
     jaxreason study --config configs/study_surgery.py --workdir runs/study_surgery
 
-Hardware: 2 CPU cores, a few minutes once the twin is there. What follows a colon is the folder of the models made,
-runs/surgery if nothing does. MADE says with which flags each is made; docs/weights.md what each is for.
+Hardware: 2 CPU cores, a few minutes once the twin exists. The argument after a colon is the folder of the models made;
+without one it is runs/surgery. MADE lists the flags with which each is made; docs/weights.md says what each is for.
 """
 
 from ml_collections import ConfigDict
@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from configs import sections, tiny
 
 TUNED = "runs/study_tiny/sft_top/seed_20/model"
-# name: label, flags of `jaxreason surgery`
+# Name -> label, and the flags of `jaxreason surgery`.
 MADE = {
     "half": ("Half of the update", "--change interpolate --amount 0.5"),
     "values": ("SFT, the base's singular values", "--change singular_values"),

@@ -4,17 +4,18 @@
     jaxreason study --config configs/survey.py:7b,h100-8 --workdir runs/survey
     jaxreason study --config configs/survey.py:v5p-64 --workdir runs/survey
 
-What follows the colon, in any order: a slice or GPUs (v5p-64); sizes (7b) or arms (limo_32b) to measure, all without;
-`modes` for Qwen3-14B in its two modes as well; `models=FOLDER`, where the models lie as FOLDER/owner/name;
-`data=FOLDER`, where the benchmarks' files lie; ARM=FOLDER, where one model lies. A working directory may gain models:
-what is there is not made again, and its report is about those that the last call named.
+The argument after the colon has, in any order: a slice or GPUs (v5p-64); sizes (7b) or arms (limo_32b) to measure, or
+none for all; `modes` to measure Qwen3-14B in its two modes as well; `models=FOLDER` if the models are stored as
+FOLDER/owner/name; `data=FOLDER` for the folder of the benchmarks' files; ARM=FOLDER for the folder of one model. A
+working directory may gain models: existing results are kept, and the report is about the models of the last call.
 
-Models come by hub name, so ask for access to Llama-3.1-8B, and to GPQA. General-Reasoner SFT was not released:
-it is left out without general_reasoner_sft=FOLDER. Each model has its own tokenizer and chat template, as it came;
-Llama-3.1-8B has none, so it is asked in plain text. Qwen2.5-Math-7B has 4,096 positions and is asked within them.
+Models are loaded by hub name, so ask for access to Llama-3.1-8B, and to GPQA. General-Reasoner SFT was not
+released: it is left out without general_reasoner_sft=FOLDER. Each model has its own tokenizer and chat
+template, as released; Llama-3.1-8B has no template, so it is asked in plain text. Qwen2.5-Math-7B has 4,096
+positions and is asked within them.
 
-Expected: the paper's numbers (arXiv 2507.00432v2), which the report has beside ours. Not run at this size yet;
-stand-ins of every family go through it in a test.
+Expected: the paper's numbers (arXiv 2507.00432v2), which the report shows beside ours. This has not been run at this
+size yet; a test runs it with stand-ins of every family.
 """
 
 import math
@@ -27,9 +28,10 @@ from jaxreason.results import published
 from jaxreason.results.published import published_models
 
 PAGE = 128
-SLOTS = 128  # sequences that a part decodes at a time
-REPLY = 2500  # mean tokens of replies, for --dry-run alone: an assumption
-# hidden_size, intermediate_size, layers, heads, kv heads, vocabulary, tied embeddings, of each model's config.json.
+SLOTS = 128  # Sequences that a part decodes at the same time.
+REPLY = 2500  # Mean tokens of a reply, for --dry-run only; an assumption.
+# hidden_size, intermediate_size, layers, heads, kv heads, vocabulary and tied embeddings, from
+# each model's config.json.
 SHAPES = {
     "Qwen2.5-1.5B": (1536, 8960, 28, 12, 2, 151936, True),
     "Qwen2.5-7B": (3584, 18944, 28, 28, 4, 152064, False),
@@ -47,12 +49,12 @@ KINDS = {
     "Llama": "llama",
     "Mistral": "mistral",
 }
-PLAIN = ("meta-llama/Llama-3.1-8B",)  # bases without a chat template
+PLAIN = ("meta-llama/Llama-3.1-8B",)  # Bases without a chat template.
 MODES = {"Qwen3-14B (think)": True, "Qwen3-14B (no-think)": False}
 
 
 def arm_name(model: str) -> str:
-    """The folder of a model: `s1.1-7B` is `s1_1_7b`."""
+    """Returns the folder name of a model: `s1.1-7B` becomes `s1_1_7b`."""
     return "".join(c if c.isalnum() else "_" for c in model.lower()).strip("_").replace("__", "_")
 
 
@@ -89,10 +91,10 @@ def get_config(argument="v5p-64"):
 
 
 def _parse(argument: str) -> dict:
-    """What the argument chooses.
+    """Parses the recipe's argument.
 
     Raises:
-      ValueError: a part is no size, arm, folder or slice; or one is chosen that was not released.
+      ValueError: a part is not a size, an arm, a folder or a slice, or names an arm that was not released.
     """
     sizes = {model.size.lower() for model in ARMS.values()}
     found = {"slice": "v5p-64", "models": "", "data": "", "paths": {}}
@@ -127,7 +129,7 @@ def _parse(argument: str) -> dict:
 
 
 def _arm(model: published.PublishedModel, path: str, folder: str) -> ConfigDict:
-    """A tuned model, asked as its chat template does by itself; Qwen3-14B in one of its modes."""
+    """Makes the arm of a tuned model, asked as its chat template does by default; Qwen3-14B in one of its modes."""
     asked = {"thinking": MODES[model.name]} if model.name in MODES else {}
     base_asked = {"prompt_format": "plain"} if model.base_path in PLAIN else {}
     place = f"{folder}/" if folder else ""
@@ -162,7 +164,7 @@ def _shape(model: published.PublishedModel) -> str:
 
 
 def architecture(model: published.PublishedModel) -> dict:
-    """The settings of its config.json, so that it can be planned before it is downloaded."""
+    """Returns the settings of the model's config.json, so that it can be planned before it is downloaded."""
     hidden, inner, layers, heads, kv_heads, vocab, tied = SHAPES[_shape(model)]
     kind = KINDS[model.family]
     found = {
@@ -181,7 +183,9 @@ def architecture(model: published.PublishedModel) -> dict:
 
 
 def _sampler(slice_, tensor: int, shapes: list[tuple]) -> ConfigDict:
-    """Pages for what the largest of the models leaves of the memory, its weights split over all devices if need be."""
+    """Makes a sampler with pages for the memory that the largest model leaves, whose weights may
+    be split over all devices.
+    """
     parts = slice_.devices // tensor
     whole = 2 * max(_parameters(shape) for shape in shapes)
     gathers = whole / tensor < 0.6 * slice_.kind.hbm

@@ -1,4 +1,4 @@
-"""What the recipes of the tiny study share: its questions, and how its files are read. Not a recipe itself."""
+"""The shared parts of the tiny study's recipes: its questions, and how its files are read. Not a recipe itself."""
 
 from ml_collections import ConfigDict
 
@@ -10,11 +10,11 @@ GROUPS = {
     "other": ("sort", "count", "bool", "order"),
     "non_reasoning": ("copy", "reverse", "upper", "join", "get"),
 }
-LENGTH = 128  # the longest question and reply together
+LENGTH = 128  # Tokens of the longest question and reply together.
 
 
 def questions(seed: int = 0) -> ConfigDict:
-    """The procedural questions: the base's mixture, the twins' pool, and held-out questions of every task."""
+    """Makes the procedural questions: the base's mixture, the twins' pool, and held-out questions of every task."""
     in_math = {"teacher": 15.0, "short": 40.0, "direct": 45.0}
     half, direct = {"short": 50.0, "direct": 50.0}, {"direct": 100.0}
     tasks = {name: {"weight": 1.0, "styles": in_math} for name in MATH}
@@ -39,31 +39,31 @@ def questions(seed: int = 0) -> ConfigDict:
         twin_style="teacher",
         development_count=110,
         test_count=110,
-        # there are only 720 products, an eighth of them in each held-out split
+        # There are only 720 products, and an eighth of them is in each held-out split.
         fewer={"mul": 70},
     )
 
 
 def replies(file: str) -> ConfigDict:
-    """Questions with a reply to learn."""
+    """Makes a dataset of questions with a reply to learn."""
     fields = {"id": "id", "prompt": "question", "answer": "answer", "response": "response"}
     return sections.dataset(f"{{workdir}}/questions/{file}", fields, task="hash_answer")
 
 
 def bare(file: str) -> ConfigDict:
-    """Questions with an answer to be found."""
+    """Makes a dataset of questions with an answer to find."""
     fields = {"id": "id", "prompt": "question", "answer": "answer"}
     return sections.dataset(f"{{workdir}}/questions/{file}", fields, task="hash_answer")
 
 
 def distilled(response: str) -> ConfigDict:
-    """The rows that `jaxreason distill` left in the working directory; `response` is the column to learn."""
+    """Makes a dataset of the rows that `jaxreason distill` wrote into the working directory; `response` is learned."""
     fields = {"id": "id", "prompt": "question", "answer": "answer", "response": response}
     return sections.dataset("{workdir}/distill/data/*.jsonl", fields, task="hash_answer")
 
 
 def evaluation(split: str) -> ConfigDict:
-    """All held-out questions of a split ("development" or "test"), greedily and at temperature 1."""
+    """Evaluates all held-out questions of a split ("development" or "test"), greedily and at temperature 1."""
     own = {
         name: {"label": name, "group": group, "data": bare(f"{split}/{name}.jsonl")}
         for group, names in GROUPS.items()

@@ -1,13 +1,14 @@
-"""How many dispatches the engine's own scheduler needs, without a model, beside one that knows every length.
+"""Counts the dispatches of the engine's scheduler, without a model, beside those of one that knows every length.
 
     python scripts/admission.py                  # nothing is known of lengths at first
     python scripts/admission.py --seen 512       # that many replies of the kind have ended before
     python scripts/admission.py --requests 1536
 
-Requests wait at the start and are served in the order given. A dispatch is 32 tokens of every reply that has pages for
-them; prefill is not looked at: a prompt takes its pages and is there. `known` is list scheduling with the same slots,
-pages and order and every length known: the next request begins as soon as the largest number of pages that will be held
-at one time is no more than there are; nothing that has begun ever waits. It is no optimum: less than it is possible.
+All requests wait at the start and are served in the given order. A dispatch makes 32 tokens of every reply that has
+pages for them. Prefill costs nothing here: a prompt takes its pages and is ready. `known` is list scheduling with the
+same slots, pages and order, if every length is known: the next request begins as soon as the largest number of pages
+that will be held at the same time fits; no reply that has begun ever waits. This is not an optimum: fewer dispatches
+than `known` are possible.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from jaxreason.sampling.sampling_params import Request, SamplingParams
 from jaxreason.sampling.scheduler import Scheduler
 
 PAGE, BLOCK = 64, 32
-BLOCKS, PREFILL_BLOCK = 64, 16  # of a prefill dispatch
+BLOCKS, PREFILL_BLOCK = 64, 16  # Of a prefill dispatch.
 
 
 def lognormal(median, mean):
@@ -35,7 +36,7 @@ def two_kinds(rng, n):
     return np.where(rng.random(n) < 0.7, rng.normal(300, 60, n), rng.normal(5000, 500, n))
 
 
-# name -> (draw of reply lengths, most tokens of a reply)
+# Name -> (draw of reply lengths, most tokens of a reply).
 DISTRIBUTIONS = {
     "lognormal": (lognormal(1340, 1655), 6000),
     "two kinds": (two_kinds, 6000),
@@ -55,14 +56,15 @@ def draw(name, number, seed):
 
 
 def engine(prompts, lengths, most, slots, pages, seen=()):
-    """Dispatches of the engine's scheduler, the mean number of slots at work, and how often a reply had to wait.
+    """Returns the dispatches of the engine's scheduler, the mean number of busy slots, and how
+    often a reply had to wait.
 
     Args:
-      prompts: tokens of each.
-      lengths: of the replies.
-      most: tokens of a reply.
-      slots: of the engine.
-      pages: of `PAGE` positions.
+      prompts: tokens of each prompt.
+      lengths: lengths of the replies.
+      most: the most tokens of a reply.
+      slots: slots of the engine.
+      pages: pages of `PAGE` positions each.
       seen: lengths of earlier replies.
     """
     past = Lengths()
@@ -100,7 +102,7 @@ def engine(prompts, lengths, most, slots, pages, seen=()):
 
 
 def fill(run):
-    """Begins what may begin."""
+    """Begins all replies that may begin."""
     started = True
     while started:
         run.load_rows()
@@ -114,7 +116,7 @@ def pages_of(tokens):
 
 
 def fits(prompt, so_far, length, pages):
-    """Whether the largest number of pages that these hold at one time, nobody else beginning, is at most `pages`."""
+    """Whether at most `pages` pages are held at the same time if no other reply begins."""
     left = -(-(length - so_far) // BLOCK) * BLOCK
     times = np.unique(left)[:, None]
     held = pages_of(prompt + np.minimum(so_far + times, length)) * (left >= times)
@@ -122,7 +124,7 @@ def fits(prompt, so_far, length, pages):
 
 
 def known(prompts, lengths, slots, pages):
-    """Dispatches of list scheduling with every length known."""
+    """Returns the dispatches of list scheduling if every length is known."""
     begun, count = 0, 0
     ids = so_far = np.zeros(0, int)
     while begun < len(lengths) or len(ids):

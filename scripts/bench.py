@@ -8,12 +8,12 @@
     python scripts/bench.py train --size 0.6b --dtype bfloat16 --attention cudnn --compiled   # for a GPU
     python scripts/bench.py load --kind chat --requests 1000     # a server's load, without a peer: see bench_load.py
 
-`sampler` asks for `rows` greedy replies of `new-tokens`, or of lengths from `shortest` on whose logarithm is uniform;
-each side keeps the fastest of the numbers of slots or batches given. Transformers runs a batch as long as its longest
-reply.
+`sampler` asks for `rows` greedy replies of `new-tokens` tokens, or of lengths from `shortest` on whose logarithm is
+uniform. Each side uses the fastest of the given numbers of slots or batches. Transformers runs a batch as long as its
+longest reply.
 
-Both sides work in turns within one process, so that a slow minute of the machine meets both; what is printed are
-medians and ranges of tokens a second, and their ratio. Training in bfloat16 keeps weights, gradients and moments in
+Both sides take turns in one process, so that a slow minute of the machine affects both. Medians and ranges of tokens
+per second are printed, and their ratio. Training in bfloat16 keeps weights, gradients and moments in
 float32 on both sides. Needs torch; sizes of Qwen3 need an accelerator.
 """
 
@@ -28,14 +28,15 @@ import tempfile
 import time
 from typing import get_args
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads must not spin in our turn
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU's memory is for both
+# Torch's threads must not spin while it is our turn.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # Both sides share a GPU's memory.
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from jaxreason.host_memory import keep_freed_memory  # noqa: E402
 
-keep_freed_memory()  # as a run of ours does; torch profits too
+keep_freed_memory()  # As in a run of ours; torch profits too.
 
 import bench_load  # noqa: E402
 import jax  # noqa: E402
@@ -78,7 +79,7 @@ from jaxreason.training.sft_loss import make_sft_loss  # noqa: E402
 from jaxreason.training.state import init_state, state_shardings  # noqa: E402
 from jaxreason.training.train_step import make_train_step  # noqa: E402
 
-os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))  # as a run of ours does
+os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))  # As in a run of ours.
 
 
 def main() -> None:
@@ -137,7 +138,7 @@ def numbers(text: str) -> list[int]:
 
 
 def our_model(arguments, folder: str, mesh):
-    """The same weights here; without a peer, random ones."""
+    """Loads the same weights here; without a peer, random ones."""
     return open_model(model_config(arguments, folder), mesh, jax.random.key(0))
 
 
@@ -162,7 +163,7 @@ def random_tokens(arguments) -> np.ndarray:
 
 
 def train(arguments, folder: str, peer, mesh):
-    """A step of AdamW on rows that are all targets, gradients clipped."""
+    """Times a step of AdamW with clipped gradients on rows in which every token is a target."""
     tokens = random_tokens(arguments)
     sides = {
         "jaxreason": lambda: our_step(arguments, folder, mesh, tokens),
@@ -193,7 +194,7 @@ def our_step(arguments, folder: str, mesh, tokens: np.ndarray):
 
 
 def prefill(arguments, folder: str, peer, mesh):
-    """A forward pass over whole rows and the logits of the last token."""
+    """Times a forward pass over whole rows with the logits of the last token."""
     tokens = random_tokens(arguments)
     sides = {
         "jaxreason": lambda: forward_pass(*our_model(arguments, folder, mesh), mesh, tokens),
@@ -203,7 +204,7 @@ def prefill(arguments, folder: str, peer, mesh):
 
 
 def forward_pass(model, params, mesh, tokens: np.ndarray):
-    """Of whole rows, up to the logits of the last token, with the sampler's weights."""
+    """Makes a forward pass over whole rows up to the logits of the last token, with the sampler's weights."""
     model, params = sampling_model(model, mesh), lay_out(model, mesh, params)
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
 
@@ -216,7 +217,7 @@ def forward_pass(model, params, mesh, tokens: np.ndarray):
 
 
 def prompts(arguments, folder: str, peer, mesh):
-    """The engine's prefill, with one token sampled after each prompt, beside a forward pass over the same rows."""
+    """Times the engine's prefill, with one token sampled after each prompt, and a forward pass over the same rows."""
     tokens = random_tokens(arguments)
     model, params = our_model(arguments, folder, mesh)
     one, slots = np.ones(arguments.rows, int), arguments.slots[0]
@@ -229,7 +230,7 @@ def prompts(arguments, folder: str, peer, mesh):
 
 
 def sampler(arguments, folder: str, peer, mesh):
-    """Greedy replies to prompts of one length; both sides make the same tokens."""
+    """Times greedy replies to prompts of one length; both sides make the same tokens."""
     prompts, lengths = random_tokens(arguments), reply_lengths(arguments)
 
     def ours():
@@ -250,7 +251,7 @@ def reply_lengths(arguments) -> np.ndarray:
 
 
 def our_replies(arguments, model, params, mesh, prompts, lengths, slots: int, fresh=False):
-    """A run of the engine; `fresh` prompts every time, so that none is found in the cache."""
+    """Makes a run of the engine; with `fresh`, prompts are new every time, so that none is in the cache."""
     total = arguments.length + arguments.new_tokens
     dtypes = {"cache_dtype": arguments.cache_dtype, "weight_dtype": arguments.weight_dtype}
     config = engine_sizes(slots, total, **dtypes)
@@ -270,7 +271,7 @@ def our_replies(arguments, model, params, mesh, prompts, lengths, slots: int, fr
 
 
 def fastest(name: str, runs: dict):
-    """The one of several that takes least time; each is run once before it is timed."""
+    """Returns the fastest of several runs; each runs once before it is timed."""
     if len(runs) == 1:
         return next(iter(runs.values()))
     seconds = {}
@@ -288,9 +289,10 @@ WORK = {"train": train, "prefill": prefill, "prompts": prompts, "sampler": sampl
 
 
 def compare(sides: dict, tokens: int, arguments) -> dict:
-    """Tokens a second of both, by turns, after each has run once (not the peer with --cold: it compiles nothing).
+    """Returns tokens per second of both sides, which take turns after each has run once.
 
-    The first results show that both do the same, but for `prompts`, which starts with others every time.
+    With --cold the peer does not run before: it compiles nothing. The first results show that both sides do the same,
+    except for `prompts`, which begins with new prompts every time.
     """
     before = machine()
     first = {name: run() for name, run in sides.items() if not (arguments.cold and name == "torch")}
@@ -315,7 +317,7 @@ def compare(sides: dict, tokens: int, arguments) -> dict:
 
 
 def mfu(arguments, rate: float) -> float | None:
-    """Share of the accelerator's peak that a training step reaches; None where no peak is known."""
+    """Returns the share of the accelerator's peak that a training step reaches; None if no peak is known."""
     device = generation_of(jax.devices()[0].device_kind)
     if device is None or arguments.what != "train":
         return None
@@ -327,7 +329,7 @@ def mfu(arguments, rate: float) -> float | None:
 
 
 def shown(result: dict) -> str:
-    """A table for people."""
+    """Returns a table for people."""
     arguments = result["arguments"]
     lines = [
         f"{arguments['what']}: {arguments['size']}, {arguments['dtype']}, {arguments['rows']} x {arguments['length']}, "

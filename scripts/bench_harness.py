@@ -3,9 +3,9 @@
     python scripts/import_smollm2.py smollm2
     python scripts/bench_harness.py smollm2 --data data
 
-`--data` is the folder of benchmarks that recipes call `eval.data_folder`. Both models get the same requests; what is
-compared is the time of lm-eval's call, tokens and all, without loading or compiling. Needs the extra `harness`, torch
-and accelerate.
+`--data` is the folder of benchmarks that recipes call `eval.data_folder`. Both models get the same requests. The
+time of lm-eval's call is compared, including tokenization but not loading or compiling. Needs the extra
+`harness`, torch and accelerate.
 """
 
 import argparse
@@ -25,7 +25,7 @@ Request = tuple[str, ...]
 
 
 def mc_taco(data: pathlib.Path, limit: int) -> list[Request]:
-    """yes and no after a passage, a question and a candidate."""
+    """Makes requests for yes and no after a passage, a question and a candidate."""
     with (data / "general/mc_taco_test.tsv").open() as file:
         rows = [row for row, _ in zip(csv.reader(file, delimiter="\t", quoting=3), range(limit))]
     asked = [
@@ -44,14 +44,14 @@ def _choices(data: pathlib.Path) -> list[tuple[str, list[str]]]:
 
 
 def choices(data: pathlib.Path, limit: int) -> list[Request]:
-    """The texts of four options after a question."""
+    """Makes requests for the texts of four options after a question."""
     return [
         (context, f" {option}") for context, options in _choices(data)[:limit] for option in options
     ]
 
 
 def few_shot(data: pathlib.Path, limit: int) -> list[Request]:
-    """The same after examples that all questions share."""
+    """Makes the same requests after examples that all questions share."""
     rows = _choices(data)
     shots = "\n\n".join(f"{context} {options[0]}" for context, options in rows[-SHOTS:])
     return [
@@ -67,14 +67,14 @@ def _texts(data: pathlib.Path, limit: int) -> list[str]:
 
 
 def last_word(data: pathlib.Path, limit: int) -> list[Request]:
-    """A text's last word: nothing is shared."""
+    """Makes requests for a text's last word; they share nothing."""
     return [
         (text.rpartition(" ")[0], " " + text.rpartition(" ")[2]) for text in _texts(data, limit)
     ]
 
 
 def rolling(data: pathlib.Path, limit: int) -> list[Request]:
-    """Whole texts: nothing is shared, and every token is predicted."""
+    """Makes requests for whole texts: they share nothing, and every token is predicted."""
     return [(text,) for text in _texts(data, limit)]
 
 
@@ -88,7 +88,7 @@ KINDS: dict[str, tuple[Callable[[pathlib.Path, int], list[Request]], int]] = {
 
 
 def run(model, kind: str, requests: list[Request]) -> tuple[float, list[float]]:
-    """Seconds, and the log-likelihoods."""
+    """Returns seconds and log-likelihoods."""
     name = "loglikelihood_rolling" if kind == "rolling" else "loglikelihood"
     instances = [Instance(name, {}, request, index) for index, request in enumerate(requests)]
     began = time.perf_counter()
@@ -98,7 +98,7 @@ def run(model, kind: str, requests: list[Request]) -> tuple[float, list[float]]:
 
 
 def compare(kind: str, requests: list[Request], ours, peer, repeats: int) -> None:
-    run(ours, kind, requests)  # compiles
+    run(ours, kind, requests)  # The first run compiles.
     times: dict[str, list[float]] = {"ours": [], "hf": []}
     for _ in range(repeats):
         seconds, found = run(ours, kind, requests)

@@ -1,4 +1,4 @@
-"""A server's load: requests whose lengths are a chat's or a reasoner's, all there at the start or arriving at random.
+"""Puts a server under load: requests with the lengths of chats or of reasoning, all at the start or arriving at random.
 
     python scripts/bench.py load --kind chat --size 14b --dtype bfloat16 --slots 256 --requests 1000 --rate inf 8
     python scripts/bench.py load --kind reasoning --size 4b --dtype bfloat16 --slots 256 --requests 512
@@ -30,7 +30,7 @@ ALL_AT_START = math.inf
 
 
 class LogNormal(NamedTuple):
-    """Lengths in tokens: their mean after the cut at `most`, and the deviation of their logarithm."""
+    """Lengths in tokens: their mean after the cut at `most`, and the standard deviation of their logarithm."""
 
     mean: float
     sigma: float
@@ -45,10 +45,11 @@ KINDS = {
 
 
 def lengths(kind: LogNormal, number: int, scale: float, rng: np.random.Generator) -> np.ndarray:
-    """So many lengths of at least one token; `scale` makes all of them shorter."""
+    """Draws so many lengths of at least one token; `scale` makes all of them shorter."""
     mean, most = max(kind.mean * scale, 1.0), max(round(kind.most * scale), 1)
     shape = np.exp(kind.sigma * rng.standard_normal(number))
-    low, high = 0.0, float(most)  # of the median, which the cut moves
+    # Bounds for the median; the cut changes the mean, so the median is searched.
+    low, high = 0.0, float(most)
     for _ in range(60):
         middle = (low + high) / 2
         found = np.clip(middle * shape, 1, most).mean()
@@ -57,14 +58,14 @@ def lengths(kind: LogNormal, number: int, scale: float, rng: np.random.Generator
 
 
 def arrivals(rate: float, number: int, rng: np.random.Generator) -> np.ndarray:
-    """Seconds from the start at which requests arrive."""
+    """Draws the seconds from the start at which requests arrive."""
     if rate == ALL_AT_START:
         return np.zeros(number)
     return np.cumsum(rng.exponential(1 / rate, number))
 
 
 def numbers_of(times: list[Timed]) -> dict[str, float]:
-    """Rates, in tokens and requests a second, and latencies in milliseconds."""
+    """Returns rates in tokens and requests per second, and latencies in milliseconds."""
     seconds = max(one.ended for one in times)
     output, prompts = sum(one.tokens for one in times), sum(one.prompt for one in times)
     first = [1e3 * (one.first - one.arrived) for one in times]
@@ -83,12 +84,12 @@ def numbers_of(times: list[Timed]) -> dict[str, float]:
 
 
 def percentiles(name: str, values: list[float]) -> dict[str, float]:
-    """The median and the 99th percentile; of nothing none."""
+    """Returns the median and the 99th percentile; an empty dict if there are no values."""
     return {f"{name}_p{q}": float(np.percentile(values, q)) for q in (50, 99) if values}
 
 
 def where(arguments) -> dict[str, str | int]:
-    """What the numbers were taken on."""
+    """Describes the machine and the settings behind the numbers."""
     here = machine()
     return {
         "device": arguments.url or jax.devices()[0].device_kind,
@@ -100,7 +101,7 @@ def where(arguments) -> dict[str, str | int]:
 
 
 def run(argv: list[str]) -> list[dict]:
-    """One result for each rate, printed and kept."""
+    """Makes one result for each rate, which is printed and kept."""
     arguments = parse(argv)
     if arguments.size not in ("tiny", SMALL) and not arguments.url and is_cpu():
         print(f"--size {arguments.size}: there is no accelerator here; nothing was timed.")
@@ -127,15 +128,15 @@ def is_cpu() -> bool:
 
 
 def positive(text: str) -> float:
-    """A number above 0, such as `inf`."""
+    """Parses a number above 0, such as `inf`."""
     value = float(text)
-    if not value > 0:  # also what is no number
+    if not value > 0:  # NaN is refused too.
         raise argparse.ArgumentTypeError(f"expected more than 0, got {text}")
     return value
 
 
 def at_least_one(text: str) -> int:
-    """A whole number from 1 on."""
+    """Parses a whole number of at least 1."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
@@ -166,7 +167,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def shown(result: dict) -> str:
-    """Lines for people."""
+    """Returns lines for people."""
     what = "all there at the start" if result["rate"] == "inf" else f"{result['rate']} a second"
     lines = [
         f"load {result['kind']}, {result['requests']} requests, {what}: {result['device']}, "

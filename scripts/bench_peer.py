@@ -6,12 +6,12 @@ import numpy as np
 
 from configs import qwen3
 
-SMALL = "smollm2"  # its shape, with Qwen3's blocks
+SMALL = "smollm2"  # SmolLM2's shape, with Qwen3's blocks.
 RATE = 1e-5
 
 
 def settings(size: str) -> dict:
-    """The config.json of a size."""
+    """Returns the config.json of a size."""
     if size != SMALL:
         return qwen3.architecture(size)
     shape = {"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "head_dim": 64}
@@ -20,12 +20,12 @@ def settings(size: str) -> dict:
 
 
 def torch_model(arguments, folder: str):
-    """The peer, on the accelerator if torch has one; its weights are written to `folder` for us."""
+    """Makes the peer, on the accelerator if torch has one, and writes its weights to `folder` for our side."""
     import torch
     import transformers
 
     torch.set_num_threads(os.cpu_count())
-    torch.set_float32_matmul_precision("high")  # TensorFloat-32, which is XLA's choice too
+    torch.set_float32_matmul_precision("high")  # TensorFloat-32, which XLA chooses too.
     config = transformers.Qwen3Config(**settings(arguments.size))
     torch.manual_seed(0)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):

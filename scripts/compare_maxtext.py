@@ -42,7 +42,7 @@ def main():
 
 
 def measure(name: str, attention: str) -> dict:
-    """Peak, products and kernels of one step, compiled for the slice."""
+    """Returns peak, products and kernels of one step, compiled for the slice."""
     plan = plan_recipe(recipe(name, attention), find_slice(name), fit=False)
     found = plan.stages[0].measured[0]
     return {
@@ -58,7 +58,7 @@ def measure(name: str, attention: str) -> dict:
 
 
 def recipe(name: str, attention: str):
-    """The shipped recipe with MaxText's shapes."""
+    """Returns the shipped recipe with MaxText's shapes."""
     config = qwen3.sft("14b", "think", name)
     config.mesh.fsdp, config.mesh.tensor = -1, 1
     config.model.attention = attention
@@ -70,7 +70,7 @@ def recipe(name: str, attention: str):
 
 
 def table(folder: pathlib.Path) -> str:
-    """What the folder has, as Markdown."""
+    """Returns the results in the folder as Markdown."""
     lines = [
         "| slice | devices | jaxreason, GiB | MaxText, GiB | ratio | jaxreason, TFLOP | MaxText, TFLOP |",
         "|---|---|---|---|---|---|---|",

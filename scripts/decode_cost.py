@@ -3,12 +3,12 @@
     python scripts/decode_cost.py smollm2 --out docs/images/decode_cost.png
     python scripts/decode_cost.py 14b --dtype bfloat16 --out runs/decode_14b.png    # Qwen3's size, random weights
 
-Every slot stands at the same length; a dispatch of the engine's own decode program makes `--steps` tokens of each.
-Medians of `--repeats` dispatches, by turns over all lengths of a slot count, so that a slow minute of the machine meets
-all. Left: milliseconds of a step; right: tokens a second relative to the fewest slots at the shortest length. The
-numbers go to a JSON file beside the figure, with the share of the roofline where the device's is known: the bytes that
-a step must read (the weights but the embedding of tokens, and the cache up to the slots' length) over its time, over
-the rate at which its memory gives them by its maker.
+All slots hold the same length; a dispatch of the engine's own decode program makes `--steps` tokens for each slot. The
+numbers are medians of `--repeats` dispatches. All lengths of a slot count take turns, so that a slow minute of the
+machine affects all. Left: milliseconds of a step. Right: tokens per second relative to the fewest slots at the shortest
+length. The numbers are written to a JSON file beside the figure. If the device's memory bandwidth is known, they
+include the share of the roofline: the bytes that a step must read (the weights without the token embedding, and the
+cache up to the slots' length) divided by its time, divided by the maker's bandwidth.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def report(arguments, params, model, slots: int, times: dict[int, float]) -> dict:
-    """Prints the steps of a slot count; their milliseconds and shares of the roofline by length."""
+    """Prints the steps of a slot count; returns their milliseconds and shares of the roofline by length."""
     rate, dtype = peak_rate(), arguments.cache_dtype
     read = {n: read_bytes(model, params, slots, n, dtype) for n in times}
     shares = {n: read[n] / rate / t * 1e3 for n, t in times.items()} if rate else {}
@@ -99,13 +99,13 @@ def model_config(arguments) -> ModelConfig:
 
 
 def peak_rate() -> float | None:
-    """Bytes a second that this device's memory gives by its maker; None where that is not known."""
+    """Returns the memory bandwidth of this device by its maker, in bytes per second; None if it is not known."""
     device = generation_of(jax.devices()[0].device_kind)
     return device.hbm_speed if device else None
 
 
 def step_times(arguments, model, params, mesh, slots: int) -> dict[int, float]:
-    """Milliseconds of a step at each length."""
+    """Returns the milliseconds of a step at each length."""
     size, longest = arguments.page_size, max(arguments.lengths) + arguments.steps + 1
     columns = -(-longest // size)
     shape = (slots, longest, arguments.steps, size, 1 + slots * columns)
@@ -126,7 +126,7 @@ def step_times(arguments, model, params, mesh, slots: int) -> dict[int, float]:
         assert (np.asarray(block.count) == arguments.steps).all()
         return (time.perf_counter() - began) / arguments.steps * 1e3
 
-    dispatch(min(arguments.lengths))  # compiles
+    dispatch(min(arguments.lengths))  # The first dispatch compiles.
     turns = [{n: dispatch(n) for n in arguments.lengths} for _ in range(arguments.repeats)]
     if arguments.trace:
         with jax.profiler.trace(f"{arguments.trace}/{slots}"):
@@ -136,7 +136,9 @@ def step_times(arguments, model, params, mesh, slots: int) -> dict[int, float]:
 
 
 def read_bytes(model, params, slots: int, length: int, cache_dtype: CacheDtype) -> int:
-    """What a step must read: weights, but of the embedding only if it is the head too, and the cache."""
+    """Returns the bytes that a step must read: the cache and the weights, with the embedding
+    only if it is the head too.
+    """
     arch = model.architecture
     skipped = () if arch.tie_word_embeddings else ("embed_tokens",)
     weights = jax.tree.leaves({name: x for name, x in params.items() if name not in skipped})
@@ -147,7 +149,7 @@ def read_bytes(model, params, slots: int, length: int, cache_dtype: CacheDtype) 
 
 
 def draw(times: dict[int, dict[int, float]], out: pathlib.Path) -> None:
-    """Both panels, a line a slot count."""
+    """Draws both panels, with a line for each slot count."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     least = min(times), min(next(iter(times.values())))
     one = least[0] / times[least[0]][least[1]]

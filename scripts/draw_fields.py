@@ -1,4 +1,4 @@
-"""Writes docs/fields.md: every field of every section of a recipe, from where it is declared."""
+"""Writes docs/fields.md: every field of every section of a recipe, from the declarations in the dataclasses."""
 
 import pathlib
 import sys
@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def fields_page() -> str:
-    """The page, a table a section."""
+    """Returns the page, with a table for each section."""
     return "\n".join([HEAD, *(_table(name, cls) for name, cls in SECTIONS.items())])
 
 

@@ -11,8 +11,9 @@ import pathlib
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxreason"
 PAGE = ROOT / "docs" / "imports.md"
-JOINS = ("cli",)  # modules that are drawn beside the folders
-EVERYWHERE = ("errors", "config", "results")  # nearly all read these: drawn as words, not as arrows
+JOINS = ("cli",)  # Modules that are drawn beside the folders.
+# Nearly all parts import these, so they are listed as words and not drawn as arrows.
+EVERYWHERE = ("errors", "config", "results")
 TEXT = """# How the parts use each other
 
 Drawn from the source by `scripts/draw_imports.py`; a test keeps it so. An arrow goes from a part to what it imports. An
@@ -28,12 +29,12 @@ flowchart TD
 
 
 def part_of(path: pathlib.Path) -> str:
-    """The folder of a module, or its own name at the top level."""
+    """Returns the folder of a module, or its own name at the top level."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def imports() -> dict[str, set[str]]:
-    """Part -> parts that its files import."""
+    """Returns part -> parts that its files import."""
     found = collections.defaultdict(set)
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -46,7 +47,7 @@ def imports() -> dict[str, set[str]]:
 
 
 def reached(graph: dict[str, set[str]], start: str) -> set[str]:
-    """Every part that `start` leads to."""
+    """Returns every part that can be reached from `start`."""
     seen, todo = set(), list(graph.get(start, ()))
     while todo:
         part = todo.pop()
@@ -57,7 +58,7 @@ def reached(graph: dict[str, set[str]], start: str) -> set[str]:
 
 
 def drawn(graph: dict[str, set[str]]) -> list[tuple[str, str]]:
-    """The arrows between folders and `JOINS`, without those that follow from others."""
+    """Returns the arrows between folders and `JOINS`, without those that follow from others."""
     boxes = {part for part in graph if (PACKAGE / part).is_dir()} | set(JOINS)
     boxes |= {part for uses in graph.values() for part in uses if (PACKAGE / part).is_dir()}
     boxes -= {*EVERYWHERE, "__init__"}
@@ -71,7 +72,7 @@ def drawn(graph: dict[str, set[str]]) -> list[tuple[str, str]]:
 
 
 def page() -> str:
-    """The text of docs/imports.md."""
+    """Returns the text of docs/imports.md."""
     arrows = "\n".join(f"  {box} --> {other}" for box, other in drawn(imports()))
     return TEXT.format(arrows=arrows)
 

@@ -1,9 +1,9 @@
-"""What comparing Qwen3-14B with a tuned twin takes of a device's memory, by length of text: the table of docs/drift.md.
+"""Measures the device memory for comparing Qwen3-14B with a tuned twin, by length of text: the table of docs/drift.md.
 
     python scripts/drift_memory.py --slice v5p-8
     python scripts/drift_memory.py --slice v6e-8 --lengths 2048,16384
 
-The very program that drift runs is compiled for the slice, with a row for each group of `tensor` devices; no TPU is
+The same program that drift runs is compiled for the slice, with a row for each group of `tensor` devices; no TPU is
 needed. Needs jaxreason[tpu].
 """
 
@@ -33,7 +33,7 @@ from jaxreason.sharding import (
 )
 
 RECIPE = "configs/study_qwen3_14b.py"
-CHUNK = 512  # positions whose logits exist at a time
+CHUNK = 512  # Positions whose logits are in memory at the same time.
 
 
 def main():
@@ -55,7 +55,7 @@ def main():
 
 
 def measure(mesh: jax.sharding.Mesh, length: int) -> tuple[int, float]:
-    """Bytes of a device: of both models' parameters, and at the program's peak."""
+    """Returns bytes on a device: of both models' parameters, and at the program's peak."""
     architecture = architecture_from_hf(load_recipe(RECIPE).plan.architecture.to_dict())
     how = dict(dtype="bfloat16", param_dtype="bfloat16", remat="full", attention="splash", unroll=1)
     model = make_model(ModelConfig(path="", init="random", architecture={}, **how), architecture)
@@ -72,7 +72,7 @@ def measure(mesh: jax.sharding.Mesh, length: int) -> tuple[int, float]:
     try:
         platform = mesh.devices.flat[0].platform
         return 2 * bytes_on_device(params), peak_bytes(lowered.compile(), platform)
-    except jax.errors.JaxRuntimeError as error:  # it does not fit
+    except jax.errors.JaxRuntimeError as error:  # It does not fit.
         return 2 * bytes_on_device(params), needed_bytes(str(error))
 
 

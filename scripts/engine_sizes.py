@@ -1,4 +1,4 @@
-"""Sizes of the engines that are measured: a recipe's defaults, with what a measurement changes."""
+"""Sizes of the engines that scripts measure: a recipe's defaults with the changes of a measurement."""
 
 from configs import sections
 from jaxreason.config import parse
@@ -8,7 +8,7 @@ PAGE = 64
 
 
 def engine_sizes(slots: int, longest: int, **changes) -> SamplerConfig:
-    """`slots` sequences of at most `longest` tokens, in whole pages; on one device no weights are gathered."""
+    """Returns sizes for `slots` sequences of at most `longest` tokens, in whole pages, without gathered weights."""
     page = changes.setdefault("page_size", PAGE)
     changes.setdefault("gather_weights", False)
     length = -(-longest // page) * page

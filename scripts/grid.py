@@ -24,12 +24,13 @@ from jaxreason.results.study_files import read_trajectory
 
 SHORT = ("other", "non-reasoning")
 GROUPS = {"math": "math", "other": "other reasoning", "non_reasoning": "non-reasoning"}
-TARGETS = (32.0, 75.0)  # math that nearly all arms reach, and that those that learn well do
-Run = np.ndarray  # [steps, 3]: a score of each group, the base first
+# Math scores: nearly all arms reach the first, and those that learn well the second.
+TARGETS = (32.0, 75.0)
+Run = np.ndarray  # [steps, 3]: the score of each group, the base first.
 
 
 def read_runs(folder: pathlib.Path) -> dict[str, dict[str, Run]]:
-    """The runs of every arm by seed."""
+    """Reads the runs of every arm by seed."""
     runs: dict[str, dict[str, Run]] = collections.defaultdict(dict)
     for path in sorted(folder.glob("study/*/seed_*/trajectory/trajectory.json")):
         found = read_trajectory(path.parent)
@@ -51,7 +52,7 @@ def _mean(step: dict, group: str) -> float:
 
 
 def at_math(run: Run, target: float) -> np.ndarray:
-    """The scores of a run where its math first reaches `target`, between two evaluated steps."""
+    """Returns the scores of a run where its math first reaches `target`, interpolated between two evaluated steps."""
     step = int(np.argmax(run[:, 0] >= target))
     if step == 0:
         return run[0]
@@ -60,14 +61,14 @@ def at_math(run: Run, target: float) -> np.ndarray:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half of Student's 95 % interval."""
+    """Returns the mean and half of Student's 95 % interval."""
     values = np.asarray(values)
     spread = scipy.stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
     return float(values.mean()), float(spread)
 
 
 def table(runs: dict[str, dict[str, Run]], targets: Sequence[float]) -> str:
-    """The arms after all steps, and at each target where all runs of the arm reach it, as a Markdown table."""
+    """Returns a Markdown table: the arms after all steps, and at each target that all runs of the arm reach."""
     base = next(iter(next(iter(runs.values())).values()))[0]
     at = [f"{group} at {target:g} math" for target in targets for group in SHORT]
     lines = ["| | " + " | ".join([*GROUPS.values(), *at]) + " |", "|---" * (4 + len(at)) + "|"]
@@ -93,7 +94,7 @@ def _shown(values: np.ndarray) -> str:
 
 
 def draw(runs: dict[str, dict[str, Run]], targets: Sequence[float], path: pathlib.Path) -> None:
-    """Each arm's way from the base: the rest against math, a line a seed, dots where it was evaluated."""
+    """Draws each arm's path from the base: other scores against math, a line per seed, dots at evaluated steps."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 5.2), sharex=True)
     for axis, (column, label) in zip(
         axes, enumerate(list(GROUPS.values())[1:], start=1), strict=True

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The ablation grid from the tiny base to its table and figure; run again after a kill, it goes on where it was.
+# The ablation grid from the tiny base to its table and figure; after a kill, the same command continues.
 #     bash scripts/grid.sh [folder]
 set -euo pipefail
 cd "$(dirname "$0")/.."

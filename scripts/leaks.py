@@ -1,4 +1,4 @@
-"""What many short requests leave behind: memory, pages, arrays, objects, threads, files, unfinished replies.
+"""Checks what many short requests leave behind: memory, pages, arrays, objects, threads, files, unfinished replies.
 
     python scripts/leaks.py engine --requests 10000
     python scripts/leaks.py server --requests 10000      # the program `jaxreason serve` in a process of its own
@@ -41,7 +41,7 @@ Row = dict[str, float]
 
 
 def process_row(pid: int | str = "self") -> Row:
-    """Memory in MiB, threads and open files of a process."""
+    """Returns memory in MiB, threads and open files of a process."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
     memory, threads = (
         int(re.search(rf"{name}:\s+(\d+)", status)[1]) for name in ("VmRSS", "Threads")
@@ -51,7 +51,7 @@ def process_row(pid: int | str = "self") -> Row:
 
 
 def make_engine() -> Engine:
-    """With the smallest model, and so few pages that the cache is full soon."""
+    """Makes an engine with the smallest model, and so few pages that the cache is soon full."""
     architecture = {"path": "", "init": "random", "architecture": TINY}
     how = {"dtype": "float32", "param_dtype": "float32", "remat": "none", "attention": "plain"}
     mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
@@ -65,7 +65,9 @@ def make_engine() -> Engine:
 
 
 def short_requests(first: int, number: int) -> Iterator[Request]:
-    """Prompts that share beginnings with earlier ones, of other seeds and lengths, some with several samples."""
+    """Yields prompts that share beginnings with earlier ones, with other seeds and lengths,
+    some with several samples.
+    """
     for i in range(first, first + number):
         tokens = (*(5 + i % 7 for _ in range(i % 9)), 10 + i % 50, 10 + i // 50 % 50)
         decoding = SamplingParams(1.0, 0, 1.0, 1 + i % 5, ("zz",) if i % 3 else ())
@@ -73,28 +75,28 @@ def short_requests(first: int, number: int) -> Iterator[Request]:
 
 
 def ask_engine(engine: Engine, first: int, number: int) -> None:
-    """Generates."""
+    """Generates replies."""
     with jax.set_mesh(engine.mesh):
         for _ in engine.generate(short_requests(first, number), SamplingParams(1.0, 0, 1.0, 4, ())):
             pass
 
 
 def engine_row(engine: Engine) -> Row:
-    """What the engine, JAX and this process hold."""
+    """Returns what the engine, JAX and this process hold."""
     (pool,) = engine._pools
     held = {"pages_held": pool.held, "pages_lost": pool.number - 1 - pool.available}
     return process_row() | own_objects() | {"arrays": len(jax.live_arrays())} | held
 
 
 def own_objects() -> Row:
-    """Objects of the package's classes in this process."""
+    """Counts the objects of the package's classes in this process."""
     gc.collect()
     modules = (str(type(one).__module__) for one in gc.get_objects())
     return {"objects": sum(module.startswith("jaxreason.") for module in modules)}
 
 
 def bodies(first: int, number: int) -> Iterator[tuple[str, dict]]:
-    """Short requests of all kinds, some that are refused."""
+    """Yields short requests of all kinds; some of them are refused."""
     for i in range(first, first + number):
         prompt = f"<user>{i % 100}+{i // 100 % 100}=<assistant>"
         body = {"prompt": prompt, "max_tokens": 1 + i % 4, "seed": i}
@@ -104,14 +106,14 @@ def bodies(first: int, number: int) -> Iterator[tuple[str, dict]]:
             {"n": 2, "logprobs": 2},
             {"max_tokens": 0, "echo": True, "logprobs": 1},
             {"stop": ["1", "22"], "stream": True},
-            {"temperature": -1},  # refused
+            {"temperature": -1},  # This one is refused.
             {"prompt": "ж"},
         ]
         yield "/completions", body | kinds[i % len(kinds)]
 
 
 def ask_server(url: str, first: int, number: int, headers: dict[str, str] | None = None) -> dict:
-    """Asks with a few connections; every ninth client hangs up. Returns how many answers of each status came."""
+    """Sends requests over a few connections; every ninth client hangs up. Returns the number of answers by status."""
     seen: dict[int, int] = {}
     with (
         httpx.Client(headers=headers, timeout=120) as client,
@@ -131,13 +133,13 @@ def ask_server(url: str, first: int, number: int, headers: dict[str, str] | None
 
 
 def waiting(url: str) -> int:
-    """Replies that the server at `url` still has."""
+    """Returns the number of replies that the server at `url` has not finished."""
     text = httpx.get(url.replace("/v1", "/metrics")).text
     return sum(int(n) for n in re.findall(r"^jaxreason_(?:running|waiting)_\w+ (\d+)", text, re.M))
 
 
 def serve() -> tuple[subprocess.Popen, str]:
-    """The program, and its address."""
+    """Starts the program; returns it and its address."""
     code = "from jaxreason.cli import main; main()"
     arguments = ["serve", "--config", RECIPE, "--config.serve.port=0"]
     process = subprocess.Popen(
@@ -151,7 +153,7 @@ def serve() -> tuple[subprocess.Popen, str]:
 
 
 def settled(measure: Callable[[], Row], first: Row | None, most_mib: float) -> Row:
-    """What is measured, as soon as it is no more than `first`, or after a while: connections close by and by."""
+    """Measures until the result is no larger than `first`, or until a time limit: connections close gradually."""
     for _ in range(20):
         row = measure()
         if first is not None and not grown(first, row, most_mib):
@@ -177,7 +179,7 @@ def rounds(
 
 
 def grown(first: Row, last: Row, most_mib: float) -> list[str]:
-    """What the last row has more of than the first."""
+    """Returns what has grown from the first row to the last."""
     allowed = {"memory_mib": most_mib}
     return [name for name in first if last[name] - first[name] > allowed.get(name, 0)]
 

@@ -1,4 +1,4 @@
-"""Loads, saves, restores and exports a checkpoint of several GB in two processes, and says how much memory that took.
+"""Loads, saves, restores and exports a checkpoint of several GB in two processes, and reports the memory it took.
 
     python scripts/load_at_size.py --folder runs/size --layers 16    # 0.6 GB in bfloat16, and 0.1 more for each layer
 
@@ -58,12 +58,12 @@ def main() -> None:
 
 
 def run(function, folder: pathlib.Path, num: int, num_devices: int) -> list[dict]:
-    """What a function of this file gives in each of so many processes."""
+    """Runs a function of this file in each of so many processes; returns their results."""
     return run_processes(function, num, str(folder), num_devices=num_devices, timeout_s=TIMEOUT_S)
 
 
 def write_random(folder: pathlib.Path, layers: int) -> None:
-    """A model folder, one file a layer, never more than one file's tensors in memory."""
+    """Writes a model folder with one file per layer; at most one file's tensors are in memory."""
     settings = qwen3.architecture("1.7b") | {"num_hidden_layers": layers}
     folder.mkdir(parents=True)
     config = ModelConfig("", "random", settings, **SETTINGS)
@@ -87,7 +87,7 @@ def write_random(folder: pathlib.Path, layers: int) -> None:
 
 
 class Watch:
-    """The peak of this process's own pages while it is open, in bytes above those at the start."""
+    """Measures the peak of this process's own pages in the `with` block, in bytes above those at the start."""
 
     def __enter__(self) -> "Watch":
         self.start = self.peak = own_pages()
@@ -108,18 +108,18 @@ class Watch:
 
 
 def own_pages() -> int:
-    """Bytes of this process that no file backs."""
+    """Returns the bytes of this process that no file backs."""
     text = pathlib.Path("/proc/self/status").read_text()
     return next(int(x.split()[1]) for x in text.splitlines() if x.startswith("RssAnon")) * 1024
 
 
 def share(params) -> int:
-    """Bytes of the parameters that this process's devices hold."""
+    """Returns the bytes of the parameters that this process's devices hold."""
     return sum(part.data.nbytes for x in jax.tree.leaves(params) for part in x.addressable_shards)
 
 
 def load_and_save(folder: str) -> dict:
-    """One of two processes."""
+    """Runs in each of two processes."""
     mesh = make_mesh(MeshConfig(1, 4, 2, 1))
     config = ModelConfig(f"{folder}/source", "pretrained", {}, **SETTINGS)
     with jax.set_mesh(mesh):
@@ -140,7 +140,7 @@ def load_and_save(folder: str) -> dict:
 
 
 def restore_and_export(folder: str) -> dict:
-    """One process, another mesh."""
+    """Runs in one process, with another mesh."""
     mesh = make_mesh(MeshConfig(1, 2, 4, 1))
     model = static_model(ModelConfig(f"{folder}/source", "pretrained", {}, **SETTINGS))
     shapes = jax.tree.map(
@@ -163,7 +163,7 @@ def restore_and_export(folder: str) -> dict:
 
 
 def compare(source: pathlib.Path, export: pathlib.Path) -> tuple[int, int]:
-    """Tensors that are the same in both folders, and tensors of the first."""
+    """Returns the number of tensors that are equal in both folders, and the number of tensors of the first."""
     places = []
     for folder in (source, export):
         index = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
@@ -178,7 +178,7 @@ def compare(source: pathlib.Path, export: pathlib.Path) -> tuple[int, int]:
 
 
 def report(loaded: list[dict], exported: list[dict], same: int, total: int) -> str:
-    """What was measured, as Markdown."""
+    """Returns the measurements as Markdown."""
     lines = ["| step | processes | GiB of parameters a process | peak / share | seconds |"]
     lines += ["|---|---|---|---|---|"]
     for found, steps in ((loaded, ("loading", "saving")), (exported, ("restoring", "exporting"))):

@@ -1,4 +1,4 @@
-"""What `bench_load.py` loads: our engine in this process, or a server that speaks OpenAI's completions."""
+"""The sides that `bench_load.py` puts under load: our engine in this process, or a server with OpenAI's completions."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ TINY = qwen3.architecture("0.6b") | {
 
 
 class Timed(NamedTuple):
-    """A request: seconds from the start at which it arrived, had its first token, was done; tokens of both sides."""
+    """A request: the seconds from the start of its arrival, its first token and its end; tokens of prompt and reply."""
 
     arrived: float
     first: float
@@ -40,7 +40,7 @@ Side = Callable[[np.ndarray], tuple[list[Timed], dict[str, float]]]
 
 
 def engine_side(arguments, prompts: np.ndarray, replies: np.ndarray) -> Side:
-    """Our engine with random weights on all devices, its programs compiled."""
+    """Makes our engine with random weights on all devices, its programs compiled."""
     mesh = make_mesh(MeshConfig(1, 1, -1, 1))
     with jax.set_mesh(mesh):
         model, params = open_model(_model(arguments), mesh, jax.random.key(0))
@@ -54,7 +54,7 @@ def engine_side(arguments, prompts: np.ndarray, replies: np.ndarray) -> Side:
 
     def run(arrivals: np.ndarray) -> tuple[list[Timed], dict[str, float]]:
         with jax.set_mesh(mesh):
-            engine.release()  # no prompt is found in the cache
+            engine.release()  # So that no prompt is found in the cache.
             engine.stats = EngineStats()
             times = EngineRun(engine, requests, arrivals).times()
         return times, counts(engine.stats)
@@ -63,7 +63,7 @@ def engine_side(arguments, prompts: np.ndarray, replies: np.ndarray) -> Side:
 
 
 def counts(stats: EngineStats) -> dict[str, float]:
-    """What the engine counted, and the slots that were busy in a decode step on average."""
+    """Returns the engine's counts, and the mean number of busy slots in a decode step."""
     return {"slots_busy": stats.decoded_tokens / max(stats.decode_steps, 1), **vars(stats)}
 
 
@@ -108,7 +108,7 @@ class EngineRun:
         self._began = 0.0
 
     def times(self) -> list[Timed]:
-        """Of every request."""
+        """Returns the times of every request."""
         self._began = time.perf_counter()
         ended = self._engine.generate(
             self._arriving(), self._requests[0].decoding, on_tokens=self._show
@@ -141,7 +141,7 @@ class EngineRun:
 
 
 def http_side(arguments, prompts: np.ndarray, replies: np.ndarray) -> Side:
-    """A server; every request is a connection of its own."""
+    """Makes a side for a server; every request has a connection of its own."""
     requests = _requests(arguments, arguments.vocab, prompts, replies)
     bodies = [_body(arguments, request) for request in requests]
 

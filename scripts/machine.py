@@ -1,4 +1,4 @@
-"""The machine that a number was taken on: what it computes with, what else ran, and the libraries' versions."""
+"""Describes the machine behind a number: its processor and devices, its load, and the versions of libraries."""
 
 import importlib.metadata
 import os
@@ -13,7 +13,7 @@ LIBRARIES = ("jax", "jaxlib", "torch", "transformers")
 
 
 def processor(cpuinfo: str) -> dict[str, Any]:
-    """Model name, and which of the instructions that products depend on there are, from the text of /proc/cpuinfo."""
+    """Returns the model name and the instruction sets that matter for products, from the text of /proc/cpuinfo."""
     name = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     maker = re.search(r"^vendor_id\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     numbers = re.search(r"^cpu family\s*:\s*(\d+)\s*^model\s*:\s*(\d+)", cpuinfo, re.MULTILINE)
@@ -28,7 +28,7 @@ def processor(cpuinfo: str) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Of this machine, now: the load is the mean number of programs that wanted a core in the last minute."""
+    """Describes this machine now; the load is the mean number of programs that wanted a core in the last minute."""
     text = CPUINFO.read_text() if CPUINFO.exists() else ""
     return processor(text) | {
         "cores": len(os.sched_getaffinity(0)),
@@ -39,7 +39,7 @@ def machine() -> dict[str, Any]:
 
 
 def described(found: dict[str, Any]) -> str:
-    """One line for people."""
+    """Returns one line for people."""
     numbers = "/".join(map(str, found["family_and_model"]))
     kind = f" (family/model {numbers})" if numbers else ""
     versions = ", ".join(f"{name} {v}" for name, v in found["versions"].items())

@@ -1,4 +1,4 @@
-"""Useful tokens a second of SFT, each example in a row of its own and packed: by plan at 14B, and measured here.
+"""Useful tokens per second of SFT, with one example per row and with packed rows: planned at 14B, and measured here.
 
     python scripts/packing_speed.py plan --slice h200-8      # Qwen3-14B, 512 examples a step, rows of 16,384 tokens
     python scripts/packing_speed.py plan --slice v5p-64      # needs jaxreason[tpu]; minutes a row
@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 
-if "plan" in sys.argv:  # stands for the cards of a slice
+if "plan" in sys.argv:  # Stands for the cards of a slice.
     os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -57,7 +57,7 @@ def main():
 
 
 def planned(slice_name: str) -> str:
-    """The step of the 14B recipes on a slice, as Markdown."""
+    """Returns the step of the 14B recipes on a slice as Markdown."""
     lines = [
         "| examples | rows | positions a step | step, s | useful tokens/s |",
         "|---|---|---|---|---|",
@@ -78,7 +78,7 @@ def planned(slice_name: str) -> str:
 
 
 def measured(examples: int, turns: int) -> str:
-    """Steps of a small model here, as Markdown."""
+    """Returns the steps of a small model here as Markdown."""
     lines = ["| examples | rows | useful share | useful tokens/s |", "|---|---|---|---|"]
     for kind, mean in MEANS.items():
         data = made(examples, mean / SMALLER)
@@ -98,7 +98,7 @@ def measured(examples: int, turns: int) -> str:
 
 
 def made(examples: int, mean: float) -> TrainingData:
-    """Random tokens of log-normal lengths."""
+    """Makes examples of random tokens with log-normal lengths."""
     random = np.random.default_rng(0)
     lengths = np.exp(random.normal(np.log(mean) - SPREAD**2 / 2, SPREAD, examples))
     lengths = np.clip(lengths, 4, LENGTH // SMALLER).astype(int)
@@ -107,7 +107,7 @@ def made(examples: int, mean: float) -> TrainingData:
 
 
 class Run:
-    """One way of training on the examples, compiled; all of them are one step."""
+    """One way of training on the examples, compiled; all examples are one step."""
 
     def __init__(self, data: TrainingData, examples: int, pack: bool):
         recipe = base_tiny.get_config()
@@ -130,10 +130,10 @@ class Run:
             pieces = batches.layout.num_micro_batches
             self._step = make_step(config, model, optimizer, state_shardings(self._state), pieces)
             self._batch = place_rows(self._mesh, batches.batch(0))
-        self.seconds()  # compiles
+        self.seconds()  # The first step compiles.
 
     def seconds(self) -> float:
-        """Of one step."""
+        """Returns the seconds of one step."""
         began = time.perf_counter()
         with jax.set_mesh(self._mesh):
             self._state, found = self._step(self._state, self._batch)

@@ -4,8 +4,8 @@
     python scripts/plan_table.py --folder runs/plans --only v5p-64   # these slices only
     python scripts/plan_table.py --folder runs/plans --print         # the table of the plans that are there
 
-Slices are tried from the smallest that can hold parameters and optimizer state at all; the first that fits ends a
-generation. Plans are kept in the folder (one plan.json a recipe and slice) and not made again. Needs jaxreason[tpu].
+The slices of a generation are tried from the smallest that can hold parameters and optimizer state, until one fits.
+Plans are kept in the folder (one plan.json per recipe and slice) and not made again. Needs jaxreason[tpu].
 """
 
 import argparse
@@ -19,7 +19,7 @@ from jaxreason.plan.slices import GIB, SLICES, TOPOLOGIES
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RECIPES = {"sft": "configs/sft_qwen3_14b_think.py", "rl": "configs/rl_qwen3_14b.py"}
 ALWAYS = ("v5p-64", "v6e-64")
-STATE = 12 * 14_768_307_200  # bytes: float32 parameters and two moments
+STATE = 12 * 14_768_307_200  # Bytes of float32 parameters and two moments.
 
 
 def main():
@@ -54,13 +54,13 @@ def _plan_stage(stage: str, recipe: str, arguments) -> None:
 
 
 def candidates(generation: str) -> list[str]:
-    """Slices of a generation that can hold the state, smallest first."""
+    """Returns the slices of a generation that can hold the state, smallest first."""
     slices = [s for s in SLICES.values() if s.generation == generation]
     return [s.name for s in slices if STATE / s.devices < s.kind.hbm]
 
 
 def plan(folder: pathlib.Path, stage: str, recipe: str, name: str) -> dict | None:
-    """The plan of a recipe on a slice, made unless it is there; None if the recipe cannot run there."""
+    """Returns the plan of a recipe on a slice; makes it if it does not exist. None if the recipe cannot run there."""
     workdir = folder / f"{stage}_{name}"
     if not (workdir / "plan.json").exists():
         workdir.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def plan(folder: pathlib.Path, stage: str, recipe: str, name: str) -> dict | Non
 
 
 def table(folder: pathlib.Path) -> str:
-    """All plans of the folder, as Markdown."""
+    """Returns all plans of the folder as Markdown."""
     lines = [
         "| recipe | slice | chips | devices | mesh | GiB a device: peak of each program | of | fits |",
         "|---|---|---|---|---|---|---|---|",

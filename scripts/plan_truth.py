@@ -1,14 +1,14 @@
-"""Memory and time of a short run beside what the plan says of them, program by program.
+"""Compares memory and time of a short run with those of its plan, program by program.
 
     python scripts/plan_truth.py sft --config configs/study_tiny.py --folder runs/truth_sft
     python scripts/plan_truth.py rl --config configs/rl_qwen3.py:0.6b --folder runs/truth_rl    # on a GPU
 
-The run is that of `jaxreason sft` or `rl`, cut to `--steps` steps. For each call of a planned program its memory is the
-peak of the program as it was compiled for the run, and the arrays that lie beside its arguments just then. The plan is
-made without the run: the shapes of its batches, what it says lies beside a program, and the programs may all be others.
-A device that counts (GPU, TPU) tells its own peak of the whole process as well. On a CPU `seen` is the arrays that are
-there when a program is called and by how much the process's resident memory then grows (Linux; of a few MiB it cannot
-tell them from the process's own needs).
+The run is that of `jaxreason sft` or `rl`, shortened to `--steps` steps. For each call of a planned program, its memory
+is the peak of the program as compiled for the run, plus the arrays that exist beside its arguments at that moment. The
+plan is made without the run, so its batch shapes, its programs and what it expects beside a program may all differ. A
+device that counts memory (GPU, TPU) also reports its own peak for the whole process. On a CPU, `seen` is the arrays
+that exist when a program is called plus the growth of the process's resident memory during the call (Linux; a few MiB
+cannot be told from the process's own needs).
 """
 
 import argparse
@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from jaxreason.plan.slices import GIB, GPU_SHARE, find_slice, generation_of  # noqa: E402
 
-os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))  # as a run of ours does
+os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))  # As in a run of ours.
 
 import jax  # noqa: E402
 
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def compare(arguments, recipe, model_config: ModelConfig, mesh) -> dict[str, Any]:
-    """The plan's numbers, and then the run's."""
+    """Returns the plan's numbers, followed by those of the run."""
     classes = {"sft": SFTConfig, "rl": RLConfig}
     section = parse(classes[arguments.stage], recipe[arguments.stage], "config")
     planned = plan(section, model_config, mesh)
@@ -95,13 +95,13 @@ def compare(arguments, recipe, model_config: ModelConfig, mesh) -> dict[str, Any
 
 
 def numbers(found: tuple[float, float] | None) -> dict[str, float | None]:
-    """Of a program that ran, or did not."""
+    """Returns the numbers of a program; None for each if it did not run."""
     run, seen = found or (None, None)
     return {"run": run, "seen": seen or None}
 
 
 def cut(section, recipe, steps: int):
-    """The section with so many steps, and the data of as many."""
+    """Returns the section with so many steps and only the data for them."""
     changes = {"checkpoint_every": 0, "tensorboard": False}
     if isinstance(section, RLConfig):
         changes |= {"num_steps": steps}
@@ -112,7 +112,7 @@ def cut(section, recipe, steps: int):
 
 
 def plan(section, model_config: ModelConfig, mesh) -> list[dict[str, Any]]:
-    """As `jaxreason plan` makes it, for the devices that are here."""
+    """Makes the plan as `jaxreason plan` does, for the devices of this machine."""
     model = static_model(model_config)
     if isinstance(section, SFTConfig):
         known = with_local_examples(PlanConfig({}, 0, 0), section, model_config)
@@ -133,14 +133,14 @@ def plan(section, model_config: ModelConfig, mesh) -> list[dict[str, Any]]:
 
 
 class Watched:
-    """A jitted function that notes, for each call, what memory it takes beside all that is there."""
+    """A jitted function that records, for each call, the memory it takes in addition to what exists."""
 
     def __init__(self, function, name: str, seen: dict[str, tuple[float, float]]):
         self._function, self._name, self._seen = function, name, seen
         self._peaks: dict[str, float] = {}
 
     def __call__(self, *args):
-        """Notes it, and calls."""
+        """Records the memory and calls the function."""
         own = {id(x) for x in jax.tree.leaves(args)}
         beside = bytes_on_device([x for x in jax.live_arrays() if id(x) not in own])
         shapes = str(jax.tree.map(lambda x: getattr(x, "shape", ()), args))
@@ -154,27 +154,29 @@ class Watched:
         return ran
 
     def _grown(self, args, there: int):
-        """The call, and the bytes that are there with those by which the process grew in it; 0 on other devices."""
+        """Makes the call; returns its result, and the bytes of arrays plus the growth of the
+        process (0 if not a CPU).
+        """
         if jax.devices()[0].platform != "cpu":
             return self._function(*args), 0.0
-        CLEAR.write_text("5")  # the peak counts from now on
+        CLEAR.write_text("5")  # The peak is counted from now on.
         before = resident("VmRSS")
         ran = jax.block_until_ready(self._function(*args))
         return ran, float(there + max(resident("VmHWM") - before, 0))
 
-    def __getattr__(self, name: str):  # lowering ahead of time is the function's own
+    def __getattr__(self, name: str):  # Lowering ahead of time uses the function itself.
         return getattr(self._function, name)
 
 
 def resident(name: str) -> int:
-    """Bytes of this process's memory, of a line of /proc/self/status."""
+    """Returns the bytes of this process's memory from a line of /proc/self/status."""
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
 def watch() -> dict[str, tuple[float, float]]:
-    """Has the runs of this process use watched programs; the largest numbers of bytes of each, as they come."""
-    if jax.devices()[0].platform == "cpu":  # what is freed goes back at once
+    """Makes runs in this process use watched programs; returns the largest bytes of each, updated as they run."""
+    if jax.devices()[0].platform == "cpu":  # Freed memory is returned to the system at once.
         ctypes.CDLL(None).mallopt(-3, 65536)
     seen: dict[str, tuple[float, float]] = {}
     step, update, slots = sft.make_step, loop.make_update_programs, engine.make_device_programs
@@ -202,7 +204,7 @@ def watch() -> dict[str, tuple[float, float]]:
 
 
 def shown(result: dict[str, Any]) -> str:
-    """A table for people; MiB where programs are small."""
+    """Returns a table for people, in MiB if programs are small."""
     rows = result["programs"]
     unit, name = (GIB, "GiB") if max(row["plan"] for row in rows) > GIB else (2**20, "MiB")
     lines = [f"{result['stage']} of {result['config']}, {result['device']}, jax {result['jax']}"]

@@ -1,9 +1,9 @@
-"""What a cache or weights in fewer bits cost: log-probs of sampled tokens beside the trainer's, on a real model.
+"""Measures the cost of a cache or weights in fewer bits: log-probs of sampled tokens against the trainer's.
 
     python scripts/sampler_gap.py smollm2
     python scripts/sampler_gap.py Qwen/Qwen3-0.6B --dtype bfloat16 --tokens 512
 
-For each choice the sampler draws replies at temperature 1, and the trainer's forward pass reads them. Printed are the
+For each choice the sampler draws replies at temperature 1, and the trainer's forward pass reads them. It prints the
 mean, 99th percentile and largest |Δ log p|, and the effective share: (Σw)² / (n Σw²) with w = p_trainer / p_sampler.
 """
 
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def sample(arguments, model, params, mesh, tokenizer, cache_dtype: str, weight_dtype: str):
-    """(prompt, completion) of every reply."""
+    """Returns (prompt, completion) of every reply."""
     prompts = [
         tuple(tokenizer.encode_prompt(({"role": "user", "content": question},), None))
         for question in QUESTIONS
@@ -90,7 +90,7 @@ def sample(arguments, model, params, mesh, tokenizer, cache_dtype: str, weight_d
 
 
 def measure(model, params, replies) -> str:
-    """A line of the table."""
+    """Returns a line of the table."""
     longest = max(len(prompt) + len(reply.tokens) for prompt, reply in replies)
     read = functools.partial(trainer_logprobs, model, params, -(-longest // 64) * 64)
     delta = np.concatenate(
@@ -106,7 +106,7 @@ def measure(model, params, replies) -> str:
 
 
 def trainer_logprobs(model, params, length: int, tokens: tuple[int, ...]) -> np.ndarray:
-    """Of each token, from one forward pass without a cache."""
+    """Returns the log-prob of each token from one forward pass without a cache."""
     padded = np.zeros((1, length), np.int32)
     padded[0, : len(tokens)] = tokens
     return np.asarray(_read(model, params, padded))[0, : len(tokens)].astype(np.float64)

@@ -1,12 +1,12 @@
-"""Seconds from the start of a process to its first token, by phase: with no compiled program in the cache, or all.
+"""Measures the seconds from a process's start to its first token, by phase: with an empty or a full program cache.
 
     python scripts/start_time.py --layers 36
     python scripts/start_time.py --path Qwen/Qwen3-4B --dtype bfloat16 --slots 256    # on a GPU
 
 Each start is a process of its own, as after a restart: imports, the weights of a folder on disk, the engine, one greedy
-token. Programs are compiled on threads from the beginning of `weights` on, so `programs` is what is left to wait for
-after that, and `compiling` what all of them took, added up. `--one-by-one` compiles each when it is called, as a
-measure of what side by side is worth; ways take turns, so that a slow minute of the machine meets both.
+token. Programs are compiled in threads from the beginning of the phase `weights` on. So `programs` is the time that
+remains after it, and `compiling` is the sum over all programs. `--one-by-one` compiles each program when it is called,
+which shows what parallel compilation saves. The ways take turns, so that a slow minute of the machine affects both.
 """
 
 import argparse
@@ -36,7 +36,8 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--one-by-one", action="store_true", help="that way too, for comparison")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)  # way, folder of the cache
+    # The way, and the folder of the cache.
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         print(json.dumps(start(arguments, *arguments.child)))
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def measure(arguments, ways: list[str], folder: pathlib.Path) -> dict[tuple[str, str], list[dict]]:
-    """Of each way the starts with an empty cache and those after them."""
+    """Returns for each way the starts with an empty cache, and those after them."""
     found = {(way, kind): [] for way in ways for kind in ("cold", "warm")}
     for turn in range(arguments.repeats):
         for way in ways if turn % 2 == 0 else reversed(ways):
@@ -64,7 +65,7 @@ def measure(arguments, ways: list[str], folder: pathlib.Path) -> dict[tuple[str,
 
 
 def restart(arguments, way: str, cache: pathlib.Path) -> dict:
-    """One start, in a process of its own."""
+    """Makes one start in a process of its own."""
     given = [f"--{k.replace('_', '-')}={v}" for k, v in kept(arguments).items()]
     command = [sys.executable, __file__, *given, "--child", way, str(cache)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -77,7 +78,7 @@ def kept(arguments) -> dict:
 
 
 def start(arguments, way: str, cache: str) -> dict:
-    """What a server does up to its first token; seconds of each phase."""
+    """Does what a server does up to its first token; returns the seconds of each phase."""
     import jax
     from engine_sizes import engine_sizes
 
@@ -91,7 +92,7 @@ def start(arguments, way: str, cache: str) -> dict:
 
     keep_freed_memory()
     jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)  # as of a run
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)  # As in a run.
     compiled = count_compiling()
     mesh = make_mesh(MeshConfig(1, 1, 1, 1), jax.devices()[:1])
     at = [BEGAN, time.perf_counter()]
@@ -119,7 +120,7 @@ def start(arguments, way: str, cache: str) -> dict:
 
 
 def count_compiling() -> dict[str, float]:
-    """Seconds that all programs took together, as they come: traced and lowered, and compiled or loaded."""
+    """Returns the total seconds of tracing, lowering and compiling or loading all programs; updated as they come."""
     from jax import monitoring
 
     found = {"tracing": 0.0, "compiling": 0.0, "number": 0}
@@ -136,7 +137,7 @@ def count_compiling() -> dict[str, float]:
 
 
 def write_model(layers: int, folder: pathlib.Path) -> str:
-    """A model of many layers whose programs are as large as a real one's, and whose weights are small."""
+    """Writes a model of many layers whose programs are as large as a real one's but whose weights are small."""
     import jax
 
     from configs import qwen3
@@ -156,7 +157,7 @@ def write_model(layers: int, folder: pathlib.Path) -> str:
 
 
 def report(found: dict[tuple[str, str], list[dict]]) -> None:
-    """Medians by way and cache."""
+    """Prints medians by way and cache."""
     names = (*PHASES, "whole", "tracing", "compiling", "of a core", "number")
     print(f"{'seconds':22}" + "".join(f"{name:>11}" for name in names))
     for (way, kind), runs in found.items():

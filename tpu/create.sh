@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Asks for the slice as a queued resource and waits until it is there. Run again it goes on waiting.
+# Asks for the slice as a queued resource and waits until it exists. If it is run again, it continues to wait.
 #   create.sh [--dry-run] [--help]
-# Ends with 2 where the request is refused (quota, rights, names): asking again would not help; with 1 where it may.
+# Exits with 2 if the request is refused (quota, rights, names), so that asking again would not help; with 1 if it may help.
 set -euo pipefail
 # shellcheck source=settings.sh
 source "${TPU_SETTINGS:-$(dirname "$0")/settings.sh}"
@@ -26,7 +26,7 @@ if [ "$state" = NONE ]; then
   fi
   if ! said="$(tpu_gcloud queued-resources create "$TPU_NAME" "${arguments[@]}" 2>&1)"; then
     last="$(tpu_error "$said")"
-    # Made all the same, when only the answer was lost: waited for below.
+    # The request may have succeeded if only the answer was lost; the code below waits for it.
     if [ "$(tpu_state)" = NONE ]; then
       case "$said" in
         *[Qq]uota* | *PERMISSION_DENIED* | *INVALID_ARGUMENT* | *"not have permission"*) tpu_fail "refused: $last" ;;

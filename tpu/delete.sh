@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Gives the slice back, and with it the rent ends. Asks first, unless told --yes. TPU_WORKDIR stays.
+# Gives the slice back, which ends the rent. Asks first, except with --yes. TPU_WORKDIR stays.
 #   delete.sh [--yes] [--dry-run] [--help]
 set -euo pipefail
 # shellcheck source=settings.sh

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# A run on GKE, any verb: a JobSet with a job for each slice and a pod for each host, made of the settings (settings.sh).
+# Runs any verb on GKE: a JobSet with a job for each slice and a pod for each host, made from the settings (settings.sh).
 #   gke.sh [--dry-run] [--help] [apply ['jaxreason VERB …']]     --dry-run prints the manifest and what kubectl is asked
 #   gke.sh status | logs | delete
-# A pod that is evicted or fails has all pods of the job start again; they go on from the last checkpoint in TPU_WORKDIR.
+# If a pod is evicted or fails, all pods of the job start again and continue from the last checkpoint in TPU_WORKDIR.
 # A recipe that is refused (exit code 2) ends the job. The cluster needs JobSet 0.6 or newer and a node pool of that slice.
 set -euo pipefail
 # shellcheck source=settings.sh

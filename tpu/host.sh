@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the other scripts have each host of a slice do. It lies in the checkout there; it is not called by hand.
+# Runs on each host of a slice, from the checkout there, for the other scripts. It is not called by hand.
 #   host.sh idle                    fails while a run goes on
 #   host.sh install                 jaxreason and what it needs, into .venv
 #   host.sh start RUN COMMAND       detached; a run of that name that still goes on is left alone
@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# What only one process at a time may hold: the chips, and the file by which libtpu makes sure of it.
+# Only one process at a time may hold these: the chips, and the lock file of libtpu.
 : "${TPU_HELD:=/dev/accel[0-9]* /dev/vfio/[0-9]* /tmp/libtpu_lockfile}"
 secrets="$HOME/.jaxreason_secrets"
 
@@ -79,7 +79,7 @@ start() {
   fi
   idle
   free_chips
-  # Of a slice that is gone: the metadata of the one that is here say what there is.
+  # Variables of an earlier slice: the metadata of the present one say what there is.
   for name in $(compgen -A export MEGASCALE_ || true); do unset "$name"; done
   if [ -f "$secrets" ]; then
     set -a
@@ -91,7 +91,7 @@ start() {
   mkdir -p logs
   rm -f run.exit
   echo "$run" >run.id
-  # A signal is the command's to act on; the shells around it wait for its end.
+  # The command handles a signal itself; the shells around it wait until it ends.
   # shellcheck disable=SC2016 # read by the inner shell
   nohup setsid bash -c 'trap : TERM
     bash -c "trap : TERM; $1"

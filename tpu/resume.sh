@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# From nothing to a finished run, on capacity that may be taken away: creates, sets up and starts whenever the slice is
-# not there or the run has stopped, until the command has ended well. Safe to interrupt and to run again, from any machine.
+# Runs a command to its end on capacity that may be taken away: creates, sets up and starts whenever the slice is missing
+# or the run has stopped, until the command has succeeded. Safe to interrupt and to run again, from any machine.
 #   resume.sh [--delete] [--dry-run] [--help] ['jaxreason VERB …']        without one, TPU_COMMAND
-# --delete gives the slice back at the end, whatever the end is; without it the rent goes on. Ends with 2 where trying
-# again would not help: the command refuses its recipe, or the slice is refused (quota, rights).
+# --delete gives the slice back at the end, also after a failure; without it the rent goes on. Exits with 2 if trying again
+# would not help: the command refuses its recipe, or the slice is refused (quota, rights).
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 # shellcheck source=settings.sh
@@ -19,15 +19,15 @@ done
 command="$(tpu_command "${words[0]:-}")"
 run="$(tpu_run "$command")"
 
-# The run's own word, in the bucket: it is there when the slice is gone.
+# The run's own status, in the bucket: it can be read when the slice is gone.
 said_done() {
   local said
   said="$(gcloud storage cat "${TPU_WORKDIR%/}/status.json" 2>/dev/null)" || return 1
   grep -q "\"run\": \"$run\"" <<<"$said" && grep -q '"state": "done"' <<<"$said"
 }
 
-# What the command is doing on the hosts: "running" while any runs, "none" where one has not ended by itself, else "exit
-# CODE", 0 if it is 0 everywhere, 2 if it is 2 anywhere. Fails if a host cannot be reached.
+# The state of the command on the hosts: "running" while it runs on any, "none" if on one it has not ended by itself, else
+# "exit CODE": 0 if it is 0 everywhere, 2 if it is 2 anywhere. Fails if a host cannot be reached.
 on_hosts() {
   local lines codes
   lines="$(tpu_ssh "if [ -f $TPU_HOST ]; then bash $TPU_HOST status $run; else echo status none; fi" |

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Settings that the other scripts read: source of every name they use. Set them in the environment, or edit a copy of
-# this file and name it in TPU_SETTINGS. Sourced, not run.
+# Settings of the other scripts: every name that they use is declared here. Set them in the environment, or edit a copy of
+# this file and name it in TPU_SETTINGS. This file is sourced, not run.
 
 : "${TPU_NAME:=jaxreason}"                       # of the TPU VM and of its queued resource, or of the job on GKE
 : "${TPU_SLICE:=v5p-64}"                         # as `jaxreason plan --slice` takes it; 2xv5p-64 is two slices
@@ -34,8 +34,8 @@ tpu_stop() { # one line, exit 1: it may help
   exit 1
 }
 
-# tpu_begin "$@": --help prints the head of the script; --dry-run has commands printed instead of run; what else it knows
-# comes into TPU_ARGUMENTS. Anything else is refused: a mistyped --dry-run must not rent, run or delete.
+# tpu_begin "$@": --help prints the head of the script; --dry-run prints commands instead of running them; other arguments
+# that the script knows go into TPU_ARGUMENTS. The rest is refused: a mistyped --dry-run must not rent, run or delete.
 tpu_begin() {
   while [ $# -gt 0 ]; do
     case "$1" in
@@ -66,7 +66,7 @@ tpu_begin() {
     tpu_fail "TPU_SLICE=$TPU_SLICE: expected v4-, v5e-, v5p- or v6e- and a number, 2xv5p-64 for two (jaxreason plan lists them)"
 }
 
-# A word as any POSIX shell reads it back.
+# Quotes a word so that any POSIX shell reads it back unchanged.
 tpu_quote() {
   case "$1" in
     "" | *[!A-Za-z0-9_./:=@%+,-]*) printf "'%s'" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")" ;;
@@ -129,11 +129,11 @@ tpu_nodes() {
   fi
 }
 
-# Of what gcloud said, the line that says what is wrong.
+# Prints the line of gcloud's output that says what is wrong.
 tpu_error() { grep -m 1 ERROR <<<"$1" || tail -n 1 <<<"$1"; }
 
-# tpu_told KIND NAME: what Google says of a queued resource or a TPU VM: its state (ACTIVE, SUSPENDED, PREEMPTED …), NONE
-# where there is none, UNKNOWN where it cannot be asked; then the reason is on standard error. A dry run has none.
+# tpu_told KIND NAME: the state of a queued resource or a TPU VM as Google reports it (ACTIVE, SUSPENDED, PREEMPTED …);
+# NONE if there is none; UNKNOWN, with the reason on standard error, if Google cannot be asked. In a dry run there is none.
 tpu_told() {
   local key=state said
   [ "$1" = queued-resources ] && key=state.state
@@ -151,7 +151,7 @@ tpu_told() {
 }
 tpu_state() { tpu_told queued-resources "$TPU_NAME"; }
 
-# The whole command: jaxreason's own with the working directory, unless it says where it writes.
+# The whole command: a command of jaxreason gets the working directory, unless it names one itself.
 tpu_command() {
   local command="${1:-$TPU_COMMAND}"
   case "$command" in
@@ -170,7 +170,7 @@ tpu_command() {
   esac
 }
 
-# The name of the run of a whole command: by it its end is told from that of another command or code.
+# The name of a run, made from its whole command and the code: it tells the end of this run from that of another.
 tpu_run() { printf '%s\n' "$1" "$TPU_SOURCE" "$TPU_REVISION" | cksum | tr -c '0-9\n' -; }
 
 # tpu_ssh COMMAND: on all hosts of all slices at once; fails if any fails.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs jaxreason at TPU_REVISION on every host of the slice, and gives each the secrets that are set here. Run again
-# it updates.
+# Installs jaxreason at TPU_REVISION on every host of the slice, and gives each the secrets that are set here. If it
+# is run again, it updates.
 #   setup.sh [--dry-run] [--help]
 set -euo pipefail
 # shellcheck source=settings.sh
@@ -8,7 +8,7 @@ source "${TPU_SETTINGS:-$(dirname "$0")/settings.sh}"
 tpu_begin "$@"
 case "$TPU_SOURCE" in *//github.com/your-name/*) tpu_fail "TPU_SOURCE is not set: expected a git URL that the hosts can read" ;; esac
 
-# In a file and by scp: what is in a command line can be read by everyone on the machine.
+# Sent in a file by scp, because everyone on the machine can read a command line.
 file="$(mktemp)" # for its owner alone
 trap 'rm -f "$file"' EXIT
 for name in $TPU_SECRETS; do

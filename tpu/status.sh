@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What is rented in TPU_ZONE (of this name or any other), what the hosts do, and what the run last said of itself.
+# What is rented in TPU_ZONE (of this name or any other), what the hosts do, and the last status of the run.
 #   status.sh [--dry-run] [--help] ['jaxreason VERB …']        without one, TPU_COMMAND
 set -euo pipefail
 # shellcheck source=settings.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Has the run on every host stop: it saves and ends, and run.sh goes on from there. The slice stays, and with it the rent.
+# Stops the run on every host: it saves and ends, and run.sh continues from there. The slice stays, and so does the rent.
 #   stop.sh [--dry-run] [--help]
 set -euo pipefail
 # shellcheck source=settings.sh

@@ -87,21 +87,21 @@ FLAGS = (
         ("surgery",),
         ("surgery",),
     ),
-    Flag("amount", "A", "of interpolate; left out: 1, the tuned model's tensors as they are.", ("surgery",)),
+    Flag("amount", "A", "factor for interpolate; left out: 1, which keeps the tuned model's tensors.", ("surgery",)),
     Flag(
         "layers",
         "LIST",
-        "which are changed: 0-3,7 or 0-3,outside (embeddings, final norm, head); left out: all.",
+        "the layers to change: 0-3,7 or 0-3,outside (embeddings, final norm, head); left out: all.",
         ("surgery",),
     ),
-    Flag("kinds", "LIST", "of parameters that are changed: q_proj,k_proj; left out: all.", ("surgery",)),
+    Flag("kinds", "LIST", "the kinds of parameters to change: q_proj,k_proj; left out: all.", ("surgery",)),
     Flag(
         "rest",
         "WHOSE",
-        "base or tuned: whose all else is; left out: the base's for interpolate, else the tuned's.",
+        "base or tuned: the model that all else is taken from; left out: base for interpolate, else tuned.",
         ("surgery",),
     ),
-    Flag("dtype", "NAME", "of the weights written; left out: that of the tuned model's.", ("surgery",)),
+    Flag("dtype", "NAME", "dtype of the weights written; left out: that of the tuned model.", ("surgery",)),
     Flag(
         "base-evaluation", "DIR", "evaluation folder of the base model.", ("drift",), ("drift",)
     ),
@@ -127,7 +127,7 @@ FLAGS = (
         ("convert",),
         ("convert",),
     ),
-    Flag("step", "N", "which checkpoint of the run; left out: the newest.", ("convert",)),
+    Flag("step", "N", "step of the checkpoint; left out: the newest.", ("convert",)),
     Flag(
         "target",
         "PATH",
@@ -145,10 +145,10 @@ FLAGS = (
     Flag(
         "responses",
         "FILE",
-        "completions to grade in the place of the working directory's samples: jsonl, one a line.",
+        "completions to grade instead of the working directory's samples: jsonl, one per line.",
         ("grade",),
     ),
-    Flag("benchmark", "NAME", "which benchmark the responses answer.", ("grade",)),
+    Flag("benchmark", "NAME", "the benchmark that the responses answer.", ("grade",)),
     Flag("variant", "NAME", "robust or paper: grade the responses as this one alone.", ("grade",)),
     Flag(
         "fields",
@@ -162,10 +162,10 @@ FLAGS = (
         "results of lm-evaluation-harness with --log_samples, to put among the scores of the working directory.",
         ("grade",),
     ),
-    Flag("group", "NAME", "of lm-eval's tasks: math, other or non_reasoning.", ("grade",)),
-    Flag("decoding", "NAME", "of the recipe, with which lm-eval's tasks are compared.", ("grade",), default="greedy"),
-    Flag("steps", "N", "of how many last steps speed and times are told.", ("status",), default="50"),
-    Flag("replies", "N", "how many replies are shown.", ("show",), default="3"),
+    Flag("group", "NAME", "the group of lm-eval's tasks: math, other or non_reasoning.", ("grade",)),
+    Flag("decoding", "NAME", "the decoding that lm-eval's tasks are compared with.", ("grade",), default="greedy"),
+    Flag("steps", "N", "the number of last steps of which speed and times are told.", ("status",), default="50"),
+    Flag("replies", "N", "the number of replies to show.", ("show",), default="3"),
 )  # fmt: skip
 
 
