@@ -1,9 +1,11 @@
-"""The block manager: which pages of a part of the cache are free, who holds the others, and which can be shared.
+"""The block manager: which pages of one part of the cache are free, which sequences hold the others, and which are
+shared.
 
-It is what vLLM calls by this name, with its prefix caching; a block is called a page here, as in the recipes.
+vLLM uses the same name, and its prefix caching works the same way. A block is called a page here, as in the recipes.
 
-A page that a prompt has filled is known by all tokens up to its end. It stays, when nobody holds it any more, until
-its place is needed (the longest unused goes first): a later prompt that begins with the same tokens takes it as it is.
+A page that is full of prompt tokens is known by the hash of all tokens up to its end. When no sequence holds it any
+more, it keeps its content until its space is needed (the least recently used page goes first). A later prompt that
+begins with the same tokens reuses it as it is.
 """
 
 import hashlib
@@ -14,7 +16,7 @@ import numpy as np
 
 
 def prefix_keys(tokens: Sequence[int], size: int) -> tuple[bytes, ...]:
-    """A key of each whole page of a sequence, which stands for all tokens up to the page's end."""
+    """Returns a key for each whole page of a sequence: a hash of all tokens from the start to the page's end."""
     whole = np.asarray(tokens, np.int64)[: len(tokens) // size * size]
     return tuple(_digests(whole.reshape(-1, size)))
 
@@ -27,10 +29,12 @@ def _digests(pages: np.ndarray) -> Iterator[bytes]:
 
 
 class BlockManager:
-    """Counts the holders of pages 1 to number - 1; page 0 belongs to nobody.
+    """Counts the holders of pages 1 to number - 1. Page 0 is never given out: empty table entries point to it.
+
+    A page is in one of these states: held, free, kept (full and findable, but held by nobody) or dirty (to be zeroed).
 
     Args:
-      number: of pages, page 0 included.
+      number: number of pages, page 0 included.
     """
 
     def __init__(self, number: int):
@@ -39,26 +43,27 @@ class BlockManager:
         self._holders: Counter[int] = Counter()
         self._page_of: dict[bytes, int] = {}
         self._key_of: dict[int, bytes] = {}
-        self._kept: OrderedDict[int, None] = OrderedDict()  # known and held by nobody
+        # Findable pages that nobody holds, in the order of their release.
+        self._kept: OrderedDict[int, None] = OrderedDict()
         self._suspect: set[int] = set()
         self._dirty: list[int] = []
 
     @property
     def available(self) -> int:
-        """Pages that `take` can give."""
+        """The number of pages that `take` can give."""
         return len(self._free) + len(self._kept)
 
     @property
     def held(self) -> int:
-        """Pages that somebody holds."""
+        """The number of pages that at least one sequence holds."""
         return len(self._holders)
 
     def take(self, count: int) -> list[int] | None:
-        """`count` pages for one holder, or None if there are not so many."""
+        """Takes `count` pages for one holder; returns None if fewer are available."""
         if count > self.available:
             return None
         while len(self._free) < count:
-            # An OrderedDict in the order of release: the first has been unused for longest.
+            # The first one has been unused for the longest time.
             page, _ = self._kept.popitem(last=False)
             self._forget(page)
             self._free.append(page)
@@ -73,7 +78,7 @@ class BlockManager:
             self._kept.pop(page, None)
 
     def find(self, keys: Sequence[bytes]) -> list[int]:
-        """The pages that hold the longest known beginning."""
+        """Returns the pages of the longest prefix that is in the cache."""
         found = []
         for key in keys:
             if key not in self._page_of:
@@ -82,16 +87,16 @@ class BlockManager:
         return found
 
     def know(self, key: bytes, page: int) -> None:
-        """Lets later sequences find a held page, now that it is filled."""
+        """Registers a held page under its key, so that later sequences find it; it is full from now on."""
         if key not in self._page_of and page not in self._key_of:
             self._page_of[key], self._key_of[page] = page, key
 
     def release(self, pages: Iterable[int], suspect: bool = False) -> None:
-        """Takes one holder from each page.
+        """Removes one holder from each page.
 
         Args:
-          pages: held ones.
-          suspect: they may hold numbers that are not finite, which attention cannot mask.
+          pages: pages that are held.
+          suspect: whether they may hold non-finite numbers, which an attention mask cannot hide.
         """
         for page in pages:
             if suspect:
@@ -103,13 +108,13 @@ class BlockManager:
                 self._put_back(page)
 
     def take_dirty(self) -> list[int]:
-        """Pages that must be zeroed before they are used again; they count as free from now on."""
+        """Returns the pages that must be zeroed before they are used again, and counts them as free from now on."""
         dirty, self._dirty = self._dirty, []
         self._free += dirty
         return dirty
 
     def _put_back(self, page: int) -> None:
-        # NaN times a masked weight of 0 is NaN: such a page is zeroed by the device before anybody gets it.
+        # A masked weight of 0 times NaN is NaN. The device therefore zeroes such a page before any sequence gets it.
         if page in self._suspect:
             self._suspect.discard(page)
             self._dirty.append(page)

@@ -1,4 +1,4 @@
-"""The pool of pages on the device: making it where it lives, and copying and clearing pages in place."""
+"""The pool of pages on the device: creates it with its sharding, and copies and clears pages in place."""
 
 from typing import Any, Literal
 
@@ -16,14 +16,15 @@ from jaxreason.models.quantization import from_kept, kept_dtype, scale_for
 from jaxreason.sharding import axis_size, constrain, fitting_spec, num_parts, platform
 
 Pages = Num[Array, "L N ..."]
-CacheDtype = Literal["auto", "bfloat16", "int8"]  # auto: that of the activations
+CacheDtype = Literal["auto", "bfloat16", "int8"]  # "auto": the dtype of the activations.
 
-KINDS = {"gpu": PagedCacheGPU, "tpu": PagedCacheTPU}  # by platform; elsewhere the reference
+# By platform; every other platform gets the reference implementation.
+KINDS = {"gpu": PagedCacheGPU, "tpu": PagedCacheTPU}
 PROBE_SHAPE = (
     8,
     128,
-)  # rows and positions of the tokens on which the ranges of keys and values are found
-RANGE = 1.5  # how far beyond those of the probe int8 reaches
+)  # Rows and positions of the random tokens from which the ranges of keys and values are found.
+RANGE = 1.5  # The range of int8, as a multiple of the range that the probe found.
 
 
 def init_paged_cache(
@@ -35,7 +36,7 @@ def init_paged_cache(
     size: int,
     dtype: CacheDtype,
 ) -> PagedCache:
-    """`number` empty pages of `size` positions, and tables without a page. Of the parameters int8 takes its scales."""
+    """Makes `number` empty pages of `size` positions and empty tables. int8 takes its scales from the parameters."""
     arch = model.architecture
     kind = KINDS.get(platform(), PagedCache)
     channels = 2 * arch.num_key_value_heads
@@ -47,9 +48,9 @@ def init_paged_cache(
 
 
 def find_scales(model: Model, params: Any) -> Float[Array, "L C H"]:
-    """Scales of each feature of the keys and values, from what they reach on random tokens; C as in PagedCache.
+    """Finds a scale for each feature of the keys and values, from their ranges on random tokens; C as in PagedCache.
 
-    They depend on the parameters alone, and not on what is sampled: a reply stays the same whatever ran before it.
+    The scales depend on the parameters alone and not on the sampled text, so a reply does not depend on earlier ones.
     """
     tokens = jax.random.randint(jax.random.key(0), PROBE_SHAPE, 0, model.architecture.vocab_size)
     length = min(PROBE_SHAPE[1], model.architecture.max_position_embeddings)
@@ -63,7 +64,7 @@ def find_scales(model: Model, params: Any) -> Float[Array, "L C H"]:
 
 
 def cache_sharding(mesh: Mesh, cache: PagedCache) -> PagedCache:
-    """The sharding of a cache: pages and tables over the batch axes, heads over the tensor axis."""
+    """Returns the sharding of a cache: pages and tables over the batch axes, heads over the tensor axis."""
     channels = cache.pages.shape[type(cache).CHANNELS]
     tensor = num_parts(mesh, "act_kv_heads")
     names = type(cache).axes(channels, tensor)
@@ -77,9 +78,9 @@ def cache_sharding(mesh: Mesh, cache: PagedCache) -> PagedCache:
 
 
 def copy_pages(pages: Pages, source: Int[Array, " B"], target: Int[Array, " B"]) -> Pages:
-    """Page target[b] becomes as page source[b]; target 0 stands for no copy. Numbers count within a part.
+    """Copies page source[b] to page target[b]; target 0 means no copy. Page numbers count within a part.
 
-    A loop over the copies, so that nothing larger than a page is made on the way.
+    It loops over the copies, so that no temporary array is larger than a page.
     """
 
     def copy(pages: Array, source: Array, target: Array) -> Array:
@@ -95,7 +96,7 @@ def copy_pages(pages: Pages, source: Int[Array, " B"], target: Int[Array, " B"])
 
 
 def clear_pages(pages: Pages, dirty: Bool[Array, " N"]) -> Pages:
-    """Zeroes the pages of a mask."""
+    """Zeroes the pages that the mask marks."""
 
     def clear(pages: Array, dirty: Array) -> Array:
         order = jnp.argsort(~dirty, stable=True)

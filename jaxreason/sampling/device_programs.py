@@ -1,8 +1,8 @@
-"""The device side of sampling: the record of all slots, and the three programs that map it to itself.
+"""The device side of sampling: the state of all slots, and the three programs that map this state to a new one.
 
-`prefill` runs prompt tokens into pages of the cache, `admit` starts sequences in slots on such pages (all samples
-of a group on one prompt's), and `decode` runs many steps in one dispatch. Prefill stops before a prompt's last token:
-the first decode step takes it, so that every reply token is chosen in one place, by one program.
+`prefill` writes prompt tokens into pages of the cache. `admit` starts sequences in slots on such pages; all samples of
+a group start on the pages of one prompt. `decode` runs many steps in one dispatch. Prefill stops before the last token
+of a prompt. The first decode step reads that token, so every token of a reply is chosen in one place, by one program.
 """
 
 import functools
@@ -22,18 +22,19 @@ from jaxreason.sampling.engine_config import EngineSizes
 from jaxreason.sampling.sequences import NEVER, Admission
 from jaxreason.sharding import abstract_arrays, constrain, fitting_spec, replicated
 
-ROWS = ("act_batch", None)  # names of a table's dims
+ROWS = ("act_batch", None)  # Logical axes of a page table's dims.
 
 
 class SlotState(NamedTuple):
-    """One sequence a slot. What an idle slot holds means nothing: `admit` overwrites all of it."""
+    """The state of all slots, one sequence per slot. `admit` overwrites all values of an idle slot."""
 
-    cache: PagedCache  # entries of positions < position
-    token: Int[Array, " B"]  # the newest token; the next step's input
-    position: Int[Array, " B"]  # its index in the sequence (prompt and reply)
-    last: Int[Array, " B"]  # index of the last token the sequence may have
-    close_at: Int[Array, " B"]  # index from which an open think block is closed; NEVER without one
-    seen: UInt32[Array, "B W"]  # tokens that the penalty is for, see `sampler.add_token_bit`
+    cache: PagedCache  # Holds keys and values of the positions before `position`.
+    token: Int[Array, " B"]  # The newest token, which is the input of the next step.
+    position: Int[Array, " B"]  # The index of `token` in the sequence (prompt and reply).
+    last: Int[Array, " B"]  # Index of the last token that the sequence may have.
+    # Index from which an open think block is closed; NEVER if there is none.
+    close_at: Int[Array, " B"]
+    seen: UInt32[Array, "B W"]  # Tokens that the penalty applies to, see `sampler.add_token_bit`.
     rule: sampler.SamplingTensors
 
 
@@ -43,21 +44,21 @@ class DecodedBlock(NamedTuple):
     tokens: Int[Array, "B steps"]
     logprobs: Float[Array, "B steps"]
     count: Int[Array, " B"]
-    failed: Bool[Array, " B"]  # the last of them came from non-finite logits and means nothing
+    failed: Bool[Array, " B"]  # The last token came from non-finite logits and has no meaning.
     top_tokens: Int[Array, "B steps K"]
     top_logprobs: Float[Array, "B steps K"]
 
 
 class DevicePrograms(NamedTuple):
-    """The compiled functions of one engine. The state is donated."""
+    """The compiled functions of one engine. Each of them donates the buffers of the state that it is given."""
 
-    make_state: Callable[[Any], SlotState]  # of the parameters
+    make_state: Callable[[Any], SlotState]  # Takes the parameters.
     prefill: Callable[..., SlotState]
     admit: Callable[..., SlotState]
     decode: Callable[..., tuple[SlotState, DecodedBlock]]
 
 
-@functools.lru_cache(maxsize=8)  # the models of a study share their programs
+@functools.lru_cache(maxsize=8)  # All models of a study share their programs.
 def make_device_programs(
     model: Model,
     mesh: Mesh,
@@ -65,7 +66,7 @@ def make_device_programs(
     stop_ids: tuple[int, ...],
     close_think: tuple[int, ...] = (),
 ) -> DevicePrograms:
-    """Jits everything; nothing is compiled yet."""
+    """Wraps the programs in `jax.jit`; nothing is compiled yet."""
     init = functools.partial(_init_state, model, sizes)
     shardings = _state_shardings(model, mesh, init)
     whole = replicated(mesh)
@@ -81,7 +82,7 @@ def make_device_programs(
 
 
 def abstract_slots(model: Model, mesh: Mesh, sizes: EngineSizes) -> SlotState:
-    """Shapes, dtypes and shardings of what `DevicePrograms.make_state` makes."""
+    """Returns the shapes, dtypes and shardings of the state that `DevicePrograms.make_state` makes."""
     init = functools.partial(_init_state, model, sizes)
     shardings = _state_shardings(model, mesh, init)
     return abstract_arrays(_shapes(model, mesh, init), shardings)
@@ -123,7 +124,8 @@ def _state_shardings(model: Model, mesh: Mesh, init: Callable) -> Any:
 
 
 def _shapes(model: Model, mesh: Mesh, init: Callable) -> SlotState:
-    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # the cache's kind goes by the devices
+    # The class of the cache depends on the platform.
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
         return jax.eval_shape(init, abstract_params(model))
 
 
@@ -136,18 +138,19 @@ def prefill(
     start: Int[Array, " R"],
     count: Int[Array, " R"],
 ) -> SlotState:
-    """Writes a run of prompt tokens, cut into blocks, into the pages of their sequences.
+    """Writes prompt tokens, cut into blocks, into the pages of their sequences.
 
-    A block's tokens belong to one sequence; a sequence may have several blocks, since every layer writes the keys and
-    values of all of them before it attends.
+    All tokens of a block belong to one sequence. A sequence may have several blocks in one dispatch: every layer writes
+    the keys and values of all blocks before it attends, so a later block sees the earlier ones.
 
     Args:
       tables: the pages of each block's sequence.
-      tokens: the blocks; only the first `count` tokens of one are written.
-      start: the position of the block's first token.
+      tokens: the blocks.
+      start: the position of each block's first token.
+      count: the number of tokens to write of each block; the rest is padding.
     """
-    # Prompts of any length become blocks of one length, in any order: one compiled program serves all of them, and
-    # only a prompt's last block has padding.
+    # Prompts of any length become blocks of one length, in any order. One compiled program thus serves all of them, and
+    # only the last block of a prompt has padding. A padded position is set to `cache.length`, which the cache drops.
     offset = jnp.arange(tokens.shape[1])
     cache = state.cache._replace(tables=constrain(tables, ROWS))
     positions = jnp.where(offset < count[:, None], start[:, None] + offset, cache.length)
@@ -156,7 +159,7 @@ def prefill(
 
 
 def admit(state: SlotState, new: Admission) -> SlotState:
-    """Starts sequences in slots; a group's samples differ in `sample` only and share their prompt's whole pages."""
+    """Starts sequences in slots. The samples of a group differ only in `sample`; they share their prompt's pages."""
     pages = cache_engine.clear_pages(state.cache.pages, new.dirty)
     pages = cache_engine.copy_pages(pages, new.copy_from, new.copy_to)
     rule = sampler.SamplingTensors(
@@ -187,11 +190,12 @@ def decode(
     until: Int[Array, " B"],
     enough: Int[Array, ""],
 ) -> tuple[SlotState, DecodedBlock]:
-    """Decodes at most `sizes.steps` steps for each slot; ends early when at most `enough` of them still run.
+    """Decodes at most `sizes.steps` steps for each slot; ends earlier when at most `enough` of the slots still run.
 
     Args:
-      tables: pages of each slot.
-      until: the position before which it has pages, where it stops; 0: it does not run.
+      tables: the pages of each slot.
+      until: the position up to which the slot has pages, where it stops; 0 if the slot does not run.
+      enough: the number of running slots at which the dispatch ends early.
     """
     slots, steps, num_top = sizes.slots, sizes.steps, sizes.top_logprobs
     empty = DecodedBlock(
@@ -225,8 +229,8 @@ def decode(
         return index + 1, state, running & choice.finite & ~ended, block
 
     state = state._replace(cache=state.cache._replace(tables=constrain(tables, ROWS)))
-    # One dispatch for many steps: the host is asked once a block and not once a token. Slots that end inside the block
-    # stay idle until its end, which is why it may end early (`enough`).
+    # One dispatch runs many steps, so the host is consulted once per block and not once per token. A slot that ends
+    # inside the block is idle until the block's end, which is why the block may end early (`enough`).
     carry = jnp.int32(0), state, state.position < until, empty
     _, state, _, block = jax.lax.while_loop(goes_on, body, carry)
     return state, block
@@ -240,23 +244,23 @@ def step(
     close_think: tuple[int, ...] = (),
     num_top: int = 0,
 ) -> tuple[SlotState, sampler.SamplerOutput]:
-    """One token for every running slot; the others write nothing and stay as they are.
+    """Decodes one token for every running slot; the other slots write nothing and keep their state.
 
     Args:
       model: static description.
       params: its parameters.
       state: the slots.
-      running: those that take part.
-      close_think: tokens that close a think block: the one that does, then what follows it; none where there is no
-        such token.
-      num_top: likeliest tokens told.
+      running: the slots that take part.
+      close_think: the token that closes a think block and the tokens that must follow it; empty if there is no such
+        token.
+      num_top: how many of the most likely tokens are returned.
     """
-    # An idle slot computes along, since shapes are fixed. A position outside the cache makes the cache drop what it
-    # would write: its table may still name pages that belong to another sequence by now.
+    # Idle slots are computed too, since shapes are fixed. A position outside the cache makes the cache drop the write.
+    # This is needed because the table of an idle slot may still name pages that now belong to another sequence.
     outside = state.cache.length
     positions = jnp.where(running, state.position, outside)
     out = forward(model, params, state.token[:, None], positions[:, None], cache=state.cache)
-    rule = state.rule._replace(  # an idle slot's options must not cost anything
+    rule = state.rule._replace(  # The options of an idle slot must not cost anything.
         temperature=jnp.where(running, state.rule.temperature, 0.0),
         top_k=jnp.where(running, state.rule.top_k, 0),
         top_p=jnp.where(running, state.rule.top_p, 1.0),
@@ -279,7 +283,7 @@ def step(
 
 
 def _closing(state: SlotState, close_think: tuple[int, ...]) -> Int[Array, " B"] | None:
-    """The token that a slot whose budget is spent must take next; -1 for none."""
+    """Returns the token that a slot must take next because its think budget is spent; -1 for no such token."""
     if not close_think:
         return None
     offset = state.position + 1 - state.close_at
@@ -291,7 +295,7 @@ def _closing(state: SlotState, close_think: tuple[int, ...]) -> Int[Array, " B"]
 def _still_open(
     state: SlotState, token: Int[Array, " B"], close_think: tuple[int, ...]
 ) -> Int[Array, " B"]:
-    """`close_at` after a token that may have closed the think block before that was due."""
+    """Returns the new `close_at`: NEVER after a token that closed the think block before the budget was spent."""
     if not close_think:
         return state.close_at
     closes = (token == close_think[0]) & (state.position + 1 < state.close_at)

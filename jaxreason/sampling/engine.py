@@ -1,8 +1,8 @@
-"""The sampling engine: requests in, completions out as they finish; slots are refilled as sequences end.
+"""The sampling engine: takes requests, yields completions as they finish, and refills slots as sequences end.
 
-The host decides (who runs where on which pages, what ended and why: `scheduler.py`), the device works in three programs
-(`device_programs.py`). In a run of several processes every process makes the same calls with the same requests, and
-gets the same completions.
+The host decides: which sequence runs in which slot and on which pages, what has ended and why (`scheduler.py`). The
+device computes in three programs (`device_programs.py`). In a run of several processes every process makes the same
+calls with the same requests, and gets the same completions.
 """
 
 import logging
@@ -30,7 +30,9 @@ from jaxreason.sampling.sequences import RunningSequence, make_admission
 from jaxreason.sampling.stopping import closed_by_prompt, completing_token
 from jaxreason.sharding import bytes_on_device, num_parts, to_host
 
-SHORT = 16  # while slots wait for prompts a block of decoding has a sixteenth of the steps: it costs as with all slots
+# While prompts could be prefilled, a block of decoding has only 1 / SHORT of its steps: a step costs the same with few
+# running slots as with all of them, so it is better to fill the slots first.
+SHORT = 16
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,14 +42,15 @@ class Engine:
 
     Args:
       model: the network.
-      params: its parameters, the trainer's own tree.
-      config: sizes.
+      params: its parameters, in the trainer's own tree.
+      config: sizes of the engine.
       mesh: slots are split over the batch axes, heads over the tensor axis.
       stop_ids: tokens that end a reply.
       pad_id: fills unused places of prompts.
-      decode: token ids to text, for stop strings; with a method `with_special` they match special tokens too.
-      close_think: the token that closes a think block, and those that must follow it; () if there is none.
-      compiling: of its programs, where it was begun before the weights were there.
+      decode: converts token ids to text, for stop strings. If it has a method `with_special`, stop strings match
+        special tokens too.
+      close_think: the token that closes a think block, and the tokens that must follow it; () if there is none.
+      compiling: the compilation of its programs, if it was started before the weights were loaded.
 
     Raises:
       ValueError: slots or prompt tokens do not divide over the devices, or the cache is longer than the model allows.
@@ -79,14 +82,14 @@ class Engine:
         self.stats = EngineStats()
         self._params: Any = None
         self._lengths = Lengths()
-        self._asked: float | None = None  # when the first request came
+        self._asked: float | None = None  # The time of the first request.
         self._answered = False
         self._compiling = compiling
-        self._arrived: float | None = None  # when the devices last had nothing to do
+        self._arrived: float | None = None  # The time at which the devices last became idle.
         self.set_params(params)
 
     def set_params(self, params: Any) -> None:
-        """New weights; the cache is emptied. What is copied of them (`sampler_weights`) takes the old ones' place."""
+        """Sets new weights and empties the cache. The sampler's copy (`sampler_weights`) replaces the old copy."""
         self.release()
         if self._compiling is not None:
             self._compiling.wait(FIRST_COPY)
@@ -98,20 +101,21 @@ class Engine:
         self.moved = WeightSync(bytes_on_device(copied), time.perf_counter() - began)
 
     def replace_params(self, read: Callable[[tuple], jax.Array]) -> None:
-        """New weights, read a parameter at a time into the memory of the old ones; the cache is emptied.
+        """Sets new weights and empties the cache. Each parameter is read into the memory of its old value, one at a
+        time.
 
-        Nobody else may use the parameters that this engine was given. What `read` raises leaves some of them old
-        and some new: then all must be replaced before the next `generate`.
+        Nothing else may use the parameters that this engine was given. If `read` raises an error, some parameters are
+        old and some are new; all of them must then be replaced before the next `generate`.
 
         Args:
-          read: gives a parameter by its path in the tree.
+          read: returns a parameter, given its path in the tree.
         """
         self.release()
         replace_params(self._model, self._mesh, self._params, read, self._config.weights)
 
     @property
     def sampled_from(self) -> tuple[Model, Any]:
-        """The model that samples and its parameters, for other programs to use too."""
+        """The model that samples and its parameters; other programs may use them too."""
         return self._sampling_model, self._params
 
     @property
@@ -121,19 +125,20 @@ class Engine:
 
     @property
     def max_length(self) -> int:
-        """Most tokens of a sequence that the model reads."""
+        """The largest number of tokens of a sequence that the model reads."""
         return self._config.max_length
 
     def release(self) -> None:
-        """Frees the cache's memory, for a training step say; the next `generate` makes it again, empty."""
+        """Frees the cache's memory, for example for a training step. The next `generate` makes an empty cache again."""
         self._state: Any = None
         self._pools: list[BlockManager] = []
         self._run: Scheduler | None = None
 
     def score(self, pairs: Sequence[Pair]) -> list[Score]:
-        """Log-likelihood of each continuation after its prompt, (prompt ids, continuation ids), in order.
+        """Returns the log-likelihood of each continuation after its prompt, in order, from (prompt ids, continuation
+        ids).
 
-        A pair that cannot be scored gets an `error` in its Score; the others go on.
+        A pair that cannot be scored has an `error` in its Score; the others are scored.
         """
         return self._scorer.score(self._params, pairs)
 
@@ -147,19 +152,19 @@ class Engine:
     ) -> Iterator[Completion]:
         """Yields completions as they finish.
 
-        A request that cannot be served is a completion with an error; the others go on.
+        A request that cannot be served becomes a completion with an error; the others continue.
 
         Args:
-          requests: taken as there is room for them; None among them means that there is none right now.
-          decoding: of requests that have none of their own.
+          requests: taken when there is room for them; None means that there is no request right now.
+          decoding: for requests that have none of their own.
           on_tokens: called with every unfinished reply after each dispatch.
-          cancelled: asked by id, after each dispatch, whether nobody wants a request any more.
-          check: called once for each block of decoding, when all that had finished before it was taken; what it raises
-            ends the call.
+          cancelled: called with a request's id after each dispatch; returns whether the request is cancelled.
+          check: called once for each block of decoding, after all completions that had finished before it were taken.
+            If it raises an error, the call ends.
 
         Raises:
           ValueError: `decoding` has a think budget and the engine cannot close a think block.
-          RuntimeError: the engine was given to another `generate`, or its weights changed, before this one ended.
+          RuntimeError: another `generate` was started on the engine, or its weights changed, before this call ended.
         """
         if decoding.think_budget and not self._close_think:
             raise UserError(
@@ -175,7 +180,7 @@ class Engine:
                     return
                 continue
             block = self._dispatch_decode(run, waits)
-            yield from run.take_finished()  # the caller works on these while the device decodes
+            yield from run.take_finished()  # The caller works on these while the device decodes.
             if check is not None:
                 check()
             if self._run is not run:
@@ -217,7 +222,7 @@ class Engine:
         return self._run
 
     def _compile(self) -> None:
-        """Compiles all programs side by side before the first call; else each would be compiled when its turn comes."""
+        """Compiles all programs in parallel before the first call; otherwise each is compiled at its first use."""
         if self._compiling is None:
             ends = self._stop_ids, self._close_think
             calls = engine_calls(self._model, self._mesh, self._config, *ends)
@@ -226,10 +231,10 @@ class Engine:
         self._compiling = None
 
     def _fill_slots(self, run: Scheduler) -> bool:
-        """Opens prompts, prefills and admits, until slots, pages or prompts run out.
+        """Opens prompts, prefills and admits them, until there are no more slots, pages or prompts.
 
-        There is a most that is prefilled between two blocks of decoding, so that prompts do not keep the running
-        sequences waiting.
+        The number of prefills between two blocks of decoding is limited, so that prompts do not hold up running
+        sequences.
 
         Returns:
           Whether more prompts could be prefilled now.
@@ -239,7 +244,7 @@ class Engine:
         while True:
             run.load_rows()
             self._admit(run)
-            run.load_rows()  # in the place of those that have all their samples in slots
+            run.load_rows()  # Fills the places of prompts whose samples all have slots now.
             if not run.wants_prefill():
                 break
             more = dispatched >= self._config.prefills_between and bool(run.running().any())
@@ -306,9 +311,9 @@ class Engine:
         )
 
     def _dispatch_decode(self, run: Scheduler, waits: bool) -> DecodedBlock:
-        """Starts a block. With prompts waiting it ends when a sixteenth of the slots is idle, not only at its end.
+        """Starts a block of decoding. If prompts wait, it ends early as soon as a sixteenth of the slots is idle.
 
-        With prompts that could be prefilled now (`waits`) it is a short one: neither side waits long for the other.
+        If some prompts could be prefilled right now (`waits`), the block is short, so that neither side waits long.
         """
         waiting = not run.exhausted or any(run.prompts)
         few = max(1, self._config.slots // 16)
@@ -319,7 +324,8 @@ class Engine:
         enough = max(running - few, 0) if waiting else 0
         self.stats.decode_dispatches += 1
         self.stats.waiting_slots += int(run.running().sum()) - running
-        tables = run.tables.copy()  # the device may read it where it lies
+        # A copy, since the device may read the array in place while the scheduler changes it.
+        tables = run.tables.copy()
         self._count_host_time()
         self._state, block = self._programs.decode(
             self._params, self._state, tables, until, np.int32(enough)
@@ -332,13 +338,13 @@ class Engine:
             self._arrived = None
 
     def _absorb(self, run: Scheduler, block: DecodedBlock) -> None:
-        """Takes in what a block has decoded."""
+        """Adds the tokens of a decoded block to their sequences, and ends those that are complete."""
         self.stats.decoded_tokens += int(block.count.sum())
         self.stats.decode_steps += int(block.count.max())
         self._tell_first_token()
         for slot in np.flatnonzero(block.count).tolist():
             sequence = run.slots[slot]
-            assert sequence is not None  # a slot decodes for a reply only
+            assert sequence is not None  # A slot only decodes if it has a reply.
             checked, count = len(sequence.tokens), int(block.count[slot]) - int(block.failed[slot])
             sequence.tokens += block.tokens[slot, :count].tolist()
             sequence.logprobs += block.logprobs[slot, :count].tolist()
@@ -353,7 +359,7 @@ class Engine:
             _LOG.info("sampler: first tokens after %.1f s, with the programs they need", seconds)
 
     def _end(self, sequence: RunningSequence, checked: int, failed: bool) -> str | None:
-        """Why the sequence has ended, if it has; cuts it at a stop string."""
+        """Returns why the sequence has ended, or None; cuts it at a stop string."""
         stop = sequence.decoding.stop
         cut = completing_token(sequence.tokens, checked, stop, self._decode_text)
         if cut is not None:

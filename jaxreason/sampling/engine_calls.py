@@ -1,4 +1,4 @@
-"""The programs of an engine with abstract arguments, as it will call them: to compile them before it has weights."""
+"""The programs of an engine with abstract arguments, as it will call them: they can be compiled before it exists."""
 
 from collections.abc import Collection, Sequence
 
@@ -24,9 +24,10 @@ def begin_engine_compiling(
     stop_ids: Collection[int],
     close_think: Sequence[int] = (),
 ) -> Compiling:
-    """Compiles what an engine of these sizes needs for its first reply, while the weights are read, say.
+    """Starts to compile what an engine of these sizes needs for its first reply, for example while the weights are
+    read.
 
-    The arguments are the engine's own; hand it what comes of them.
+    The arguments are the same as the engine's. Pass the result to the engine.
     """
     calls = engine_calls(model, mesh, config, stop_ids, close_think)
     copies = copy_calls(model, mesh, config)
@@ -34,7 +35,7 @@ def begin_engine_compiling(
 
 
 def copy_calls(model: Model, mesh: Mesh, config: SamplerConfig) -> dict[str, ProgramCall]:
-    """The copy of the weights for the sampler, if it makes one: the first, and one that takes an older one's place."""
+    """Returns the programs that copy the weights for the sampler, if any: the first copy and one that replaces it."""
     found = move_program(model, mesh, config.weights)
     if found is None:
         return {}
@@ -49,14 +50,14 @@ def engine_calls(
     stop_ids: Collection[int],
     close_think: Sequence[int] = (),
 ) -> dict[str, ProgramCall]:
-    """The engine's programs by name, the largest first.
+    """Returns the engine's programs by name, the largest first.
 
     Args:
-      model: the trainer's, as the engine is given it.
-      mesh: of the engine.
-      config: its sizes.
+      model: the trainer's model, as the engine gets it.
+      mesh: the engine's mesh.
+      config: the engine's sizes.
       stop_ids: tokens that end a reply.
-      close_think: as of the engine.
+      close_think: the same as the engine's.
     """
     parts = num_parts(mesh, "act_batch")
     sizes, sampler = config.sizes(parts), sampling_model(model, mesh, config.weight_dtype)

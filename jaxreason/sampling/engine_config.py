@@ -1,4 +1,4 @@
-"""The sizes of an engine, as a recipe gives them and as its programs have them, and what it counts of its work."""
+"""The sizes of an engine, as recipes declare them and as its programs use them, and the counters of its work."""
 
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple, get_args
@@ -19,52 +19,52 @@ class EngineSizes(NamedTuple):
     length: int
     steps: int
     page_size: int
-    pages: int  # over all parts, each part's page 0 included
-    top_logprobs: int = 0  # likeliest tokens told with each token
+    pages: int  # Over all parts, including page 0 of each part.
+    top_logprobs: int = 0  # How many of the most likely tokens are returned with each token.
     cache_dtype: CacheDtype = "auto"
 
     @property
     def columns(self) -> int:
-        """Pages of the longest sequence."""
+        """The number of pages of the longest sequence."""
         return -(-self.length // self.page_size)
 
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """EngineSizes of the engine; each fixes a shape on the device.
+    """The sizes of the engine; each of them determines a shape on the device.
 
     Raises:
-      ValueError: a field is smaller than it can be, or no dtype.
+      ValueError: a number is too small, or a dtype is unknown.
     """
 
     slots: Annotated[int, at_least(1), FREE]
-    """Sequences decoded at a time."""
+    """The number of sequences that are decoded at the same time."""
     max_length: Annotated[int, at_least(2), LEARNED]
-    """Most tokens of a sequence, prompt and reply."""
+    """The most tokens of a sequence, prompt and reply together."""
     decode_block: Annotated[int, at_least(1), FREE] = 32
-    """Most decode steps of one dispatch."""
+    """The most decode steps of one dispatch."""
     prefill_tokens: Annotated[int, at_least(1), FREE] = 2048
-    """Prompt tokens of one dispatch, of any number of prompts one after the other."""
+    """Prompt tokens of one dispatch, from any number of prompts."""
     prefill_block: Annotated[int, at_least(1), FREE] = 16
-    """Tokens of a block; a block belongs to one prompt, and its last block may end in padding."""
+    """Tokens of a prefill block. A block belongs to one prompt; only the last block of a prompt may have padding."""
     score_tokens: Annotated[int, at_least(1), FREE] = 4096
     """Prompt tokens of one dispatch when scoring."""
     page_size: Annotated[int, at_least(1), FREE] = 64
     """Positions of a page of the cache."""
     pages: Annotated[int, at_least(0), FREE] = 0
-    """Pages of the cache, over all devices; 0: enough for all slots at max_length and a dispatch of prompts. With
-    fewer, as many sequences are let in as fit by how long replies have been, and some may wait for others to
-    end.
+    """Pages of the cache, over all devices; 0 means enough for all slots at max_length and a dispatch of prompts. With
+    fewer pages, the number of running sequences is chosen from the lengths of earlier replies, and some may wait for
+    others to end.
     """
     top_logprobs: Annotated[int, at_least(0), FREE] = 0
-    """How many likeliest tokens are returned with each token of a reply."""
+    """How many of the most likely tokens are returned with each token of a reply."""
     cache_dtype: Annotated[CacheDtype, LEARNED] = "auto"
     """The dtype of keys and values: "auto" (that of the activations), "bfloat16" or "int8"."""
     weight_dtype: Annotated[WeightDtype, LEARNED] = "auto"
     """The dtype of the layers' kernels: "auto" (that of the activations) or "int8"; scoring uses them too."""
     gather_weights: Annotated[bool, FREE] = True
-    """Keeps weights whole on every device that has rows of its own (in parts by `tensor` only), rather than split
-    as the trainer's and collected again for every token.
+    """Keeps the weights whole on every device that has rows of its own (split by `tensor` only), instead of split as
+    the trainer's are and gathered again for every token.
     """
 
     def __post_init__(self) -> None:
@@ -81,19 +81,19 @@ class SamplerConfig:
 
     @property
     def prefill_blocks(self) -> int:
-        """Blocks of one dispatch, over all devices."""
+        """Prefill blocks of one dispatch, over all devices."""
         return self.prefill_tokens // self.prefill_block
 
     @property
     def prefills_between(self) -> int:
-        """Most prefill dispatches between two blocks of decoding: together no more tokens than a block decodes."""
+        """The most prefills between two blocks of decoding: their tokens are at most those of a block. At least 1."""
         return max(self.slots * self.decode_block // self.prefill_tokens, 1)
 
     def sizes(self, parts: int) -> EngineSizes:
-        """The shapes of the programs where `parts` parts of the mesh have rows of their own.
+        """Returns the sizes of the programs if `parts` parts of the mesh have rows of their own.
 
         Raises:
-          ValueError: slots, prompt tokens or pages do not divide over them.
+          ValueError: slots, prompt tokens or pages cannot be divided evenly over the parts.
         """
         for name in ("slots", "pages"):
             if getattr(self, name) % parts:
@@ -107,7 +107,8 @@ class SamplerConfig:
             )
         columns = -(-self.max_length // self.page_size)
         prompts = max(columns, -(-self.prefill_tokens // (parts * self.page_size)))
-        enough = self.slots * columns + parts * (1 + prompts)  # a part's page 0 is nobody's
+        # Page 0 of each part is never given out.
+        enough = self.slots * columns + parts * (1 + prompts)
         pages = self.pages or enough
         return EngineSizes(
             slots=self.slots,
@@ -122,22 +123,22 @@ class SamplerConfig:
 
 @dataclass
 class EngineStats:
-    """Counts of an engine's dispatches and tokens since it was made."""
+    """Counters of an engine's dispatches and tokens since it was made."""
 
     prefill_dispatches: int = 0
     prefilled_tokens: int = 0
-    padded_tokens: int = 0  # what those dispatches have room for: `prefilled_tokens` and padding
-    shared_tokens: int = 0  # of prompts, found in pages that others had filled
+    padded_tokens: int = 0  # The capacity of those dispatches: `prefilled_tokens` and padding.
+    shared_tokens: int = 0  # Prompt tokens found in pages that were already filled.
     decode_dispatches: int = 0
-    decode_steps: int = 0  # over all dispatches, until the last slot of each stopped
+    decode_steps: int = 0  # Steps of each dispatch until its last slot stopped, summed.
     decoded_tokens: int = 0
-    waiting_slots: int = 0  # slots without a page for their next token, summed over the dispatches
-    # from a block's arrival to the next dispatch, while devices wait for the host
+    waiting_slots: int = 0  # Slots without a page for their next token, summed over dispatches.
+    # From the arrival of a block on the host to the next dispatch: the devices wait for the host.
     host_seconds: float = 0.0
 
 
 class WeightSync(NamedTuple):
-    """The cost of copying the newest weights for the sampler; nothing if it uses the trainer's own."""
+    """The cost of copying the newest weights for the sampler; zero if it uses the trainer's own."""
 
-    weights_bytes: int  # on a device
+    weights_bytes: int  # On one device.
     weights_seconds: float

@@ -1,4 +1,4 @@
-"""Prompts whose pages are being filled, or that wait for their samples; and prefill dispatches of them, in blocks."""
+"""The prompts whose pages are being filled or that wait for their samples, and their prefill dispatches."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -11,42 +11,42 @@ from jaxreason.sampling.sampling_params import Request
 
 @dataclass
 class OpenPrompt:
-    """A prompt whose pages are being filled, or wait for its samples."""
+    """A prompt whose pages are being filled, or whose samples wait for slots."""
 
     request: Request
-    keys: tuple[bytes, ...]  # of the prompt's whole pages
-    pages: list[int]  # of all its tokens but the last
-    found: int  # of them, those that others had filled
+    keys: tuple[bytes, ...]  # Of the prompt's whole pages.
+    pages: list[int]  # The pages of all its tokens but the last.
+    found: int  # How many of them were found already filled.
     prefilled: int
-    started: int = 0  # samples that have a slot
+    started: int = 0  # How many samples have got a slot.
 
     @property
     def missing(self) -> int:
-        """Tokens to prefill; the last token of a prompt is decode's."""
+        """Tokens that are still to be prefilled. The last token of a prompt is read by decode."""
         return len(self.request.tokens) - 1 - self.prefilled
 
     @property
     def shared(self) -> list[int]:
-        """Pages that the next sample goes on from: the last sample takes over what the row holds."""
+        """Pages that the next sample starts from. The last sample takes over all pages of the prompt."""
         is_last = self.started + 1 == self.request.num_samples
         return self.pages if is_last else self.pages[: len(self.keys)]
 
 
 class PrefillBlock(NamedTuple):
-    """Tokens of one prompt in a dispatch: `count` from position `start` on."""
+    """A prefill block: `count` tokens of one prompt, from position `start` on."""
 
-    index: int  # of the dispatch's blocks
+    index: int  # Its place among the dispatch's blocks.
     row: OpenPrompt
     start: int
     count: int
 
 
 class PrefillQueue:
-    """Those of each part, in order.
+    """The open prompts of each part, in order.
 
     Args:
       pools: one for each part of the mesh that has rows of its own.
-      num_blocks: of a dispatch; a multiple of the parts, each of which has its own.
+      num_blocks: blocks of a dispatch; a multiple of the number of parts, each of which has its own.
       block: tokens of a block.
       page_size: positions of a page.
     """
@@ -55,39 +55,40 @@ class PrefillQueue:
         self.rows: list[list[OpenPrompt]] = [[] for _ in pools]
         self._shared = 0
         self._pools, self._size = pools, page_size
-        self._num_blocks, self._block = num_blocks // len(pools), block  # of a part
-        self._taken = [0] * len(pools)  # blocks of the dispatch that is being made
+        self._num_blocks, self._block = num_blocks // len(pools), block  # Per part.
+        self._taken = [0] * len(pools)  # Blocks used so far of the dispatch that is being made.
 
     def __iter__(self) -> Iterator[OpenPrompt]:
         return itertools.chain(*self.rows)
 
     def add(self, part: int, row: OpenPrompt) -> None:
-        """The newest of a part."""
+        """Appends a prompt to those of a part."""
         self.rows[part].append(row)
         self._shared += row.prefilled
 
     def take_shared(self) -> int:
-        """Prompt tokens found, since the last call, in pages that others had filled."""
+        """Returns how many prompt tokens were found in filled pages since the last call."""
         shared, self._shared = self._shared, 0
         return shared
 
     def parts_with_room(self) -> list[int]:
-        """Parts whose next dispatch could use another prompt."""
+        """Returns the parts whose next dispatch could hold another prompt."""
         parts = range(len(self.rows))
         return [p for p in parts if len(self.rows[p]) < self._num_blocks and not self._is_full(p)]
 
     def is_full(self) -> bool:
-        """Whether the next dispatch has no room for another prompt, in any part."""
+        """Returns whether the next dispatch has no room for another prompt in any part."""
         return all(map(self._is_full, range(len(self.rows))))
 
     def take_blocks(self, load: Callable[[], None]) -> list[PrefillBlock]:
-        """The next dispatch: blocks of prompts, oldest first, each in the blocks of its part.
+        """Returns the next dispatch: blocks of prompts, oldest first, each within its part's range of blocks.
 
-        A prompt's pages are known as soon as they are in the dispatch: what comes after it there reads them already,
-        since every layer writes the keys and values of all blocks before it attends.
+        A prompt's pages can be found as soon as they are in the dispatch. Later blocks of the same dispatch may already
+        read them, since every layer writes the keys and values of all blocks before it attends.
 
         Args:
-          load: adds prompts where there is room: pages that others fill in this dispatch leave some.
+          load: adds prompts while there is room. Prompts that share pages of this dispatch need fewer blocks, which may
+            leave room for more prompts.
         """
         blocks = []
         while more := [b for part in range(len(self.rows)) for b in self._take(part)]:
@@ -97,7 +98,7 @@ class PrefillQueue:
         return blocks
 
     def close(self, gone: Callable[[OpenPrompt], bool], suspect: bool) -> None:
-        """Takes out some and gives their pages back."""
+        """Removes the prompts for which `gone` is true and releases their pages."""
         for pool, rows in zip(self._pools, self.rows, strict=True):
             opened, rows[:] = rows.copy(), []
             for row in opened:
@@ -107,7 +108,7 @@ class PrefillQueue:
                     rows.append(row)
 
     def drop_started(self) -> None:
-        """Takes out those whose samples all have begun; the last of them has their pages."""
+        """Removes the prompts whose samples have all started; the last sample has taken over their pages."""
         for rows in self.rows:
             rows[:] = [row for row in rows if row.started < row.request.num_samples]
 
@@ -126,10 +127,10 @@ class PrefillQueue:
                 self._taken[part] += 1
 
     def _share_more(self, row: OpenPrompt, part: int) -> None:
-        """Takes over pages of the prompt's beginning that others filled meanwhile; its own pages for them go back."""
+        """Takes over pages of the prompt's prefix that others have filled meanwhile; releases its own for them."""
         pool, first = self._pools[part], row.prefilled // self._size
         if row.prefilled > row.found * self._size:
-            return  # it has begun
+            return  # Its prefill has already started.
         more = pool.find(row.keys)[first:]
         pool.share(more)
         pool.release(row.pages[first : first + len(more)])
@@ -139,7 +140,7 @@ class PrefillQueue:
         self._shared += len(more) * self._size
 
     def _advance(self, row: OpenPrompt, part: int, count: int) -> None:
-        """`count` more tokens of a row are in its pages, or will be before anything reads them."""
+        """Counts `count` more tokens as prefilled. They are in the pages now, or will be before anything reads them."""
         before = row.prefilled
         row.prefilled += count
         for filled in range(before // self._size, row.prefilled // self._size):

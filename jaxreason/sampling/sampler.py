@@ -1,8 +1,10 @@
-"""Choosing the next token: greedy, temperature, top-k, top-p, min-p and a repetition penalty, as values of one program.
+"""Chooses the next token: greedy, temperature, top-k, top-p, min-p and a repetition penalty, all as values of one
+program.
 
-A draw depends on a row's own (seed, sample, position) and its logits alone. It departs from the usual Gumbel-max
-draw, which needs a random number for every token of the vocabulary: here two uniforms pick a bucket of the
-vocabulary by its mass, then a token in the bucket. Top-k and top-p find their threshold by bisection, without a sort.
+A draw depends only on the row's own (seed, sample, position) and on its logits. It departs from the usual Gumbel-max
+draw, which needs a random number for every token of the vocabulary. Here two uniform numbers suffice: the first picks a
+bucket of the vocabulary by its mass, the second a token in the bucket. Top-k and top-p find their threshold by
+bisection, without sorting.
 """
 
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 
 class SamplingTensors(NamedTuple):
-    """How each row chooses. `key` is the raw key of (seed, sample); the rest is as in `SamplingParams`."""
+    """The sampling parameters of each row. `key` is the raw key of (seed, sample); the rest is in `SamplingParams`."""
 
     key: UInt32[Array, "B 2"]
     temperature: Float[Array, " B"]
@@ -26,7 +28,7 @@ class SamplingTensors(NamedTuple):
 
 
 class SamplerOutput(NamedTuple):
-    """The token of each row, its log-probability, whether its distribution was finite, and the likeliest tokens."""
+    """The token of each row, its log-probability, whether its distribution was finite, and the most likely tokens."""
 
     token: Int[Array, " B"]
     logprob: Float[Array, " B"]
@@ -36,7 +38,7 @@ class SamplerOutput(NamedTuple):
 
 
 def sequence_keys(seed: UInt32[Array, "B 2"], sample: Int[Array, " B"]) -> UInt32[Array, "B 2"]:
-    """Raw keys of sequences from the (high, low) words of their seeds and their sample numbers."""
+    """Returns the raw keys of sequences, from the (high, low) words of their seeds and their sample numbers."""
 
     def one(words: Array, index: Array) -> Array:
         key = jax.random.wrap_key_data(words, impl="threefry2x32")
@@ -55,21 +57,22 @@ def sample_tokens(
 ) -> SamplerOutput:
     """Chooses the token at `position` of each row.
 
-    Log-probs are log-softmax(logits / temperature) (greedy: temperature 1), before everything else.
+    Log-probabilities are log-softmax(logits / temperature) (greedy: temperature 1), before any other option applies.
 
     Args:
-        logits: float32; -inf forbids a token, NaN or +inf makes the row not finite (its token means nothing).
-        rule: Rows with `temperature` 0 are greedy.
-        position: Index of the chosen token in its sequence; makes the draws of a sequence independent.
-        seen: Tokens that a row has, a bit each (see `add_token_bit`): those that the penalty is for.
-        forced: A token that is taken instead of a drawn one; -1 for none.
-        num_top: K, how many of the likeliest tokens are told.
+        logits: float32; -inf forbids a token. NaN or +inf makes the row not finite, and its token has no meaning.
+        rule: the options of each row; rows with `temperature` 0 are greedy.
+        position: index of the chosen token in its sequence; makes the draws of a sequence independent.
+        seen: tokens that a row has, one bit each (see `add_token_bit`): the penalty applies to them.
+        forced: a token that is taken instead of a drawn one; -1 for none.
+        num_top: K, how many of the most likely tokens are returned.
     """
-    # Every option is a value of one program, so that requests of all kinds share a batch. `lax.cond` over the whole
-    # batch saves the passes over the vocabulary that no row asks for.
+    # Every option is a value of one program, so that requests with different options share a batch. `lax.cond` over the
+    # whole batch skips the passes over the vocabulary that no row needs.
     greedy = rule.temperature == 0
     by = jnp.where(greedy, 1.0, rule.temperature)[:, None]
-    # The largest comes off before the division: a tiny temperature then makes the others -inf, and nothing +inf.
+    # The maximum is subtracted before the division: with a tiny temperature the other tokens then become -inf, and none
+    # becomes +inf.
     scaled = (logits - jnp.max(logits, axis=-1, keepdims=True)) / by
     weights = jnp.exp(scaled)
     total = jnp.sum(weights, axis=-1)
@@ -96,14 +99,14 @@ def sample_tokens(
 def add_token_bit(
     seen: UInt32[Array, "B W"], token: Int[Array, " B"], rows: Bool[Array, " B"]
 ) -> UInt32[Array, "B W"]:
-    """`seen` with the bit of a token more in the rows of a mask: bit t % 32 of word t // 32."""
+    """Returns `seen` with the token's bit set in the rows that the mask marks: bit t % 32 of word t // 32."""
     index, word = jnp.arange(len(seen)), token // 32
     bit = jnp.where(rows, jnp.uint32(1) << (token % 32).astype(jnp.uint32), 0).astype(jnp.uint32)
     return seen.at[index, word].set(seen[index, word] | bit)
 
 
 def token_bits(tokens: Sequence[int], vocab_size: int) -> UInt32[np.ndarray, " W"]:
-    """The bits of tokens, on the host."""
+    """Returns the bit mask of some tokens, made on the host."""
     bits = np.zeros(-(-vocab_size // 32) * 32, np.uint8)
     bits[list(tokens)] = 1
     return np.packbits(bits, bitorder="little").view("<u4").astype(np.uint32)
@@ -121,7 +124,7 @@ def _penalise(logits: Array, penalty: Array, seen: Array) -> Array:
 
 
 def _pick_token(scaled: Array, weights: Array, rule: SamplingTensors, position: Array) -> Array:
-    """[B] the token of each row; `weights` are exp(scaled - max)."""
+    """Returns [B], the token of each row; `weights` are exp(scaled - max)."""
     return jax.lax.cond(
         jnp.all(rule.temperature == 0),
         lambda: jnp.argmax(scaled, axis=-1).astype(jnp.int32),
@@ -134,12 +137,12 @@ def _pick_token(scaled: Array, weights: Array, rule: SamplingTensors, position: 
 def keep_likeliest(
     weights: Float[Array, "B V"], top_k: Int[Array, " B"], top_p: Float[Array, " B"]
 ) -> Float[Array, "B V"]:
-    """Sets to zero the weights that top-k (first) and top-p (of what is left) rule out.
+    """Sets to zero the weights that top-k and then top-p (of the remaining ones) exclude.
 
     Args:
-        weights: Unnormalised probabilities in [0, 1].
-        top_k: 0 is off; no pass over the weights is paid when it is off for all rows.
-        top_p: 1.0 is off, likewise.
+        weights: unnormalised probabilities in [0, 1].
+        top_k: 0 is off; if it is off for all rows, no pass over the weights is made for it.
+        top_p: 1.0 is off, with the same saving.
     """
 
     def by_count(weights: Array) -> Array:
@@ -157,10 +160,10 @@ def keep_likeliest(
 
 
 def _threshold(weights: Array, amounts: Array, limit: Array) -> Array:
-    """[B] the smallest t >= 0 such that the amounts of the weights above t sum to less than `limit`.
+    """Returns [B], the smallest t >= 0 such that the amounts of all weights above t sum to less than `limit`.
 
-    A weight w stays iff what is likelier than it sums to less than the limit, which is w >= t. Non-negative floats
-    are ordered as their bits are, so 31 halvings find the exact float.
+    A weight w stays if and only if the amounts of all larger weights sum to less than the limit, that is, if w >= t.
+    Non-negative floats have the same order as their bits, so 31 bisections find the exact float.
     """
 
     def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -177,13 +180,13 @@ def _threshold(weights: Array, amounts: Array, limit: Array) -> Array:
 
 
 def _draw(weights: Array, rule: SamplingTensors, position: Array) -> Array:
-    """[B] tokens drawn with probability proportional to what top-k and top-p leave of the weights."""
-    # Two picks from about sqrt(V) weights each: running sums of so few terms are short and lose little in float32.
+    """Returns [B], tokens drawn in proportion to the weights that top-k and top-p leave."""
+    # Two picks from about sqrt(V) weights each. Cumulative sums of so few terms lose little precision in float32.
     kept = keep_likeliest(weights, rule.top_k, rule.top_p)
-    kept = jnp.where(kept >= rule.min_p[:, None], kept, 0.0)  # the largest weight is 1
+    kept = jnp.where(kept >= rule.min_p[:, None], kept, 0.0)  # The largest weight is 1.
     size = (
         1 << (max(kept.shape[-1] - 1, 1).bit_length() + 1) // 2
-    )  # about sqrt(V): both picks are short
+    )  # About sqrt(V), so that both picks are short.
     buckets = jnp.pad(kept, ((0, 0), (0, -kept.shape[-1] % size))).reshape(kept.shape[0], -1, size)
     uniform = jax.vmap(_uniforms)(rule.key, position)
     bucket = _pick(jnp.sum(buckets, axis=-1), uniform[:, 0])
@@ -197,7 +200,7 @@ def _uniforms(key: Array, position: Array) -> Array:
 
 
 def _pick(weights: Array, uniform: Array) -> Array:
-    """[B] index drawn by weight. Never one of weight zero, whatever rounding does to the running sum."""
+    """Returns [B], an index drawn by weight. It never has weight zero, even after rounding of the cumulative sum."""
     running = jnp.cumsum(weights, axis=-1)
     candidates = (running > (uniform * running[:, -1])[:, None]) & (weights > 0)
     last = jnp.max(jnp.where(weights > 0, jnp.arange(weights.shape[-1]), 0), axis=-1)

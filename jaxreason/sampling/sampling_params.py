@@ -1,4 +1,4 @@
-"""Sampling parameters, what is asked of the engine with them, and what it gives back."""
+"""Sampling parameters, the requests to the engine that carry them, and the completions that it returns."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,32 +9,32 @@ from jaxreason.errors import UserError
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """The choice of tokens of a reply, and its end.
+    """How the tokens of a reply are chosen, and when it ends.
 
     Raises:
-        ValueError: A field is out of range; names the field.
+        ValueError: a field is out of range; the message names it.
     """
 
     temperature: Annotated[float, at_least(0), LEARNED]
     """Divides the logits; 0 means greedy."""
     top_k: Annotated[int, at_least(0), LEARNED] = 0
-    """Only the k likeliest tokens may be drawn (ties with the k-th stay); 0 is off."""
+    """Only the k most likely tokens may be drawn (ties with the k-th stay); 0 is off."""
     top_p: Annotated[float, within(0, 1), LEARNED] = 1.0
-    """Only the smallest set of likeliest tokens with at least this probability may be drawn, counted after
-    top-k as Hugging Face does (ties stay); 1.0 is off, 0 leaves the likeliest token alone.
+    """Only the smallest set of most likely tokens with at least this probability may be drawn. It is computed after
+    top-k, as Hugging Face does (ties stay); 1.0 is off, 0 leaves only the most likely token.
     """
     max_tokens: Annotated[int, at_least(1), LEARNED] = needed()
-    """Most tokens of a reply, stop token included."""
+    """The most tokens of a reply, including the stop token."""
     stop: Annotated[tuple[str, ...], LEARNED] = ()
-    """Strings that end a reply at the token that completes one of them."""
+    """Strings that end a reply, at the token that completes one of them."""
     min_p: Annotated[float, within(0, 1), LEARNED] = 0.0
-    """Only tokens at least this times as likely as the likeliest may be drawn; 0 is off."""
+    """Only tokens at least this times as likely as the most likely token may be drawn; 0 is off."""
     repetition_penalty: Annotated[float, above(0), LEARNED] = 1.0
-    """Divides positive logits of tokens that prompt or reply have, and multiplies negative ones (CTRL, arXiv
-    1909.05858); 1 is off.
+    """Divides the positive logits of tokens that occur in the prompt or the reply, and multiplies the negative ones
+    (CTRL, arXiv 1909.05858); 1 is off.
     """
     think_budget: Annotated[int, at_least(0), LEARNED] = 0
-    """Tokens after which a think block that is still open is closed; 0 is off."""
+    """After this many tokens, a think block that is still open is closed; 0 is off."""
 
     def __post_init__(self) -> None:
         check_ranges(self, "decoding")
@@ -46,7 +46,7 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt, as token ids, and how many samples of it are wanted; they share its prefill.
+    """A prompt, as token ids, and the number of samples to draw for it. The samples share one prefill.
 
     Sample i draws from (seed, i) alone. Seeds are whole numbers of at most 64 bits.
     """
@@ -55,7 +55,7 @@ class Request:
     tokens: tuple[int, ...]
     seed: int
     num_samples: int
-    decoding: SamplingParams | None = None  # None: that of the call
+    decoding: SamplingParams | None = None  # None: the sampling parameters of the call.
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class Completion:
     """One reply.
 
     Attributes:
-      id: of the request.
+      id: the request's id.
       sample: 0 … num_samples - 1.
       tokens: the reply, with the stop token if one was sampled; cut at the token that completes a stop string.
       logprobs: of each token: log-softmax(logits / temperature) (greedy: temperature 1), before top-k and top-p.
       finish_reason: "stop" (token or string), "length" (max_tokens or max_length), "cancelled", or "error: " and the
-        reason; "" while it goes on.
-      top_logprobs: for each token the `sampler.top_logprobs` likeliest ones, as (token, logprob), likeliest first.
+        reason; "" while the reply still runs.
+      top_logprobs: for each token the `sampler.top_logprobs` most likely ones, as (token, logprob), most likely first.
     """
 
     id: str

@@ -1,7 +1,7 @@
-"""The scheduler: who waits, which prompts are being prefilled, who has which slot, in one call of `Engine.generate`.
+"""The scheduler: which requests wait, which prompts are prefilled, which sequence has which slot; one per `generate`.
 
-Sequences take pages of the cache as they grow. One begins or grows only if it is certain that all sequences that have
-begun can still end, and if it is likely to be of use (`admission_control`).
+Sequences take pages of the cache as they grow. A sequence starts or grows only if it is certain that all sequences that
+have started can still finish, and if this is likely to be useful (`admission_control`).
 """
 
 import functools
@@ -23,16 +23,16 @@ class Scheduler:
     """Gives slots and pages to the requests of one call, and takes them back.
 
     Args:
-      requests: taken as there is room; None among them: no more right now.
-      decoding: of those that have none of their own.
-      refusal: why a request cannot be served, or None.
-      num_slots: of the engine; like `num_blocks` a multiple of the parts.
-      num_blocks: of a prefill dispatch.
-      block: prompt tokens of each of them.
+      requests: taken when there is room; None means that there is no request right now.
+      decoding: sampling parameters of requests that have none of their own.
+      refusal: returns why a request cannot be served, or None.
+      num_slots: the engine's slots; like `num_blocks` a multiple of the number of parts.
+      num_blocks: blocks of a prefill dispatch.
+      block: prompt tokens of a block.
       page_size: positions of a page.
-      max_length: of a sequence.
+      max_length: the most tokens of a sequence.
       pools: one for each part of the mesh that has rows of its own.
-      lengths: of the replies so far.
+      lengths: lengths of the replies so far.
     """
 
     def __init__(
@@ -53,36 +53,36 @@ class Scheduler:
         self.prompts = PrefillQueue(pools, num_blocks, block, page_size)
         self.slots: list[RunningSequence | None] = [None] * num_slots
         self.finished: list[Completion] = []
-        self._put_off = False  # whether a dispatch waits that was not full
+        self._put_off = False  # Whether a dispatch that is not full has been postponed.
         self._waiting, self._next, self.exhausted = iter(requests), None, False
         self._refusal, self._pools, self._lengths = refusal, pools, lengths
         self._size, self._max_length = page_size, max_length
-        # whether a reply of the part lacked pages in the last dispatch
+        # For each part, whether a reply lacked pages in the last dispatch.
         self._waits = [False] * len(pools)
-        self._forecasts: list[Forecast | None] = [None] * len(pools)  # what begins now is added
-        self.tables = np.zeros((num_slots, self._pages(max_length)), np.int32)  # pages of each slot
+        self._forecasts: list[Forecast | None] = [None] * len(pools)  # Counts what starts.
+        self.tables = np.zeros((num_slots, self._pages(max_length)), np.int32)  # Pages of each slot
 
     def part_of(self, slot: int) -> int:
-        """The part of the mesh that a slot belongs to."""
+        """Returns the part of the mesh that a slot belongs to."""
         return slot * len(self._pools) // len(self.slots)
 
     def free_slots(self) -> list[int]:
-        """Slots without a sequence."""
+        """Returns the slots without a sequence."""
         return [i for i, sequence in enumerate(self.slots) if sequence is None]
 
     def running(self) -> Bool[np.ndarray, " B"]:
-        """Whether each slot has a running reply."""
+        """Returns whether each slot has a running reply."""
         return np.array([sequence is not None for sequence in self.slots])
 
     def positions(self) -> Int[np.ndarray, " B"]:
-        """The position of each slot's newest token."""
+        """Returns the position of each slot's newest token."""
         return np.array([0 if reply is None else reply.position for reply in self.slots])
 
     def wants_prefill(self) -> bool:
-        """Whether a dispatch is due: a slot is idle, or every block of it would be used and nothing else is ready.
+        """Returns whether to prefill now: a slot is idle, or the dispatch would be full and no prompt is ready.
 
-        Where pages are short, and so prompts come a few at a time, one that is not full is put off for a block of
-        decoding, so that more come together.
+        If pages are scarce, prompts arrive a few at a time. A dispatch that is not full is then postponed by one block
+        of decoding, so that more prompts join it.
         """
         if not any(row.missing for row in self.prompts):
             return False
@@ -94,16 +94,16 @@ class Scheduler:
         return free and not self._put_off
 
     def take_finished(self) -> list[Completion]:
-        """Completions since the last call."""
+        """Returns the completions since the last call."""
         finished, self.finished = self.finished, []
         return finished
 
     def load_rows(self) -> None:
-        """Opens waiting requests, in order, until the next dispatch is full, as long as their pages can be had.
+        """Opens waiting requests, in order, until the next dispatch is full or there are no pages for the next one.
 
-        Samples that wait are at most a sixteenth of the slots beyond the free ones: a prompt that waits keeps pages.
+        A waiting prompt holds pages. Hence at most a sixteenth more samples than slots may wait or run in a part.
         """
-        # A sequence stays in the part of the mesh where it begins, whose pages it holds: the least loaded part.
+        # A sequence stays in the part of the mesh where it starts, since its pages are there: the least loaded part.
         load, share = self._load(), len(self.slots) // len(self._pools)
         while (request := self._peek()) is not None:
             most = share + max(share // 16, 1)
@@ -119,7 +119,7 @@ class Scheduler:
             load[part] += request.num_samples
 
     def start_samples(self) -> list[int]:
-        """Gives free slots to samples whose prompt is prefilled, and frees the rows of finished groups."""
+        """Gives free slots to samples whose prompt is prefilled; removes prompts whose samples have all started."""
         free: list[list[int]] = [[] for _ in self._pools]
         for slot in self.free_slots():
             free[self.part_of(slot)].append(slot)
@@ -138,18 +138,18 @@ class Scheduler:
         return started
 
     def take_blocks(self) -> list[PrefillBlock]:
-        """The next prefill dispatch."""
+        """Returns the next prefill dispatch."""
         return self.prompts.take_blocks(self.load_rows)
 
     def grow(self, steps: int) -> Int[np.ndarray, " B"]:
-        """Takes pages for `steps` more tokens of each reply, of as many replies as that is safe for.
+        """Takes pages for `steps` more tokens of each reply, for as many replies as is safe.
 
         Returns:
-          The position before which each slot has pages; 0 without a reply.
+          The position up to which each slot has pages; 0 without a reply.
         """
         for part in range(len(self._pools)):
-            # Replies that need the fewest more pages come first. They end soonest and give pages back; if all were
-            # served alike, each could get stuck a page before its end.
+            # Replies that need the fewest more pages come first: they end soonest and return their pages. If all were
+            # served equally, every one of them could get stuck one page before its end.
             self._forecasts[part] = None
             replies = sorted(self._replies(part), key=lambda found: self._claim(found[1]))
             wants = {slot: self._wants(reply, steps) for slot, reply in replies}
@@ -159,8 +159,8 @@ class Scheduler:
             )
             chosen = {slot: count for slot, count in wants.items() if slot in going}
             self._waits[part] = len(chosen) < len(wants)
-            # All at once is the common case. Where that is not safe, one after the other: whoever is refused waits for
-            # the next block of decoding with what it has.
+            # Usually all can grow at once. If that is not safe, they are tried one after the other; a reply that gets
+            # no pages keeps what it has and waits for the next block of decoding.
             if chosen and not self._extend(part, chosen):
                 given = [self._extend(part, {slot: count}) for slot, count in chosen.items()]
                 self._waits[part] |= not all(given)
@@ -168,7 +168,7 @@ class Scheduler:
         return np.array(ends, np.int32)
 
     def end(self, slot: int, reason: str) -> None:
-        """The slot's sequence is complete."""
+        """Ends the slot's sequence, as a completion with this reason."""
         sequence = self.slots[slot]
         self.finished.append(sequence.complete(reason))
         if reason in ("stop", "length"):
@@ -176,7 +176,7 @@ class Scheduler:
         self._give_up(slot, suspect=reason.startswith("error"))
 
     def cancel(self, cancelled: Callable[[str], bool]) -> None:
-        """Ends what has begun or waits next of the requests that are cancelled."""
+        """Ends the cancelled requests among those that have started and the one that waits next."""
         for slot, reply in enumerate(self.slots):
             if reply is not None and cancelled(reply.request.id):
                 self.end(slot, "cancelled")
@@ -186,7 +186,7 @@ class Scheduler:
             self._next = None
 
     def abandon(self) -> None:
-        """Gives all pages back; what the device was doing with them is not known."""
+        """Returns all pages, as suspect ones: it is not known what the device was writing to them."""
         for slot in np.flatnonzero(self.running()):
             self._give_up(int(slot), suspect=True)
         self.prompts.close(lambda _: True, suspect=True)
@@ -206,7 +206,7 @@ class Scheduler:
             self.finished.append(Completion(request.id, sample, (), (), reason))
 
     def _peek(self) -> Request | None:
-        """The next request that can be served; those that cannot are finished."""
+        """Returns the next request that can be served; requests that cannot be served are finished with an error."""
         while self._next is None and not self.exhausted:
             self._next = next(self._waiting, _END)
             if self._next is None:
@@ -228,7 +228,7 @@ class Scheduler:
         return f"it needs {needed} pages of {self._size} tokens and sampler.pages leaves it {there}"
 
     def _load(self) -> list[int]:
-        """Samples that run in a part or will."""
+        """Returns for each part the number of samples that run in it or will run in it."""
         load = [0] * len(self._pools)
         for slot in np.flatnonzero(self.running()):
             load[self.part_of(int(slot))] += 1
@@ -237,7 +237,7 @@ class Scheduler:
         return load
 
     def _open(self, request: Request, part: int) -> OpenPrompt | None:
-        """A row on pages that others have filled and on new ones, if there is room for it and a sample."""
+        """Opens a prompt on pages that are already filled and on new ones; None without room for it and a sample."""
         pool, keys = self._pools[part], prefix_keys(request.tokens[:-1], self._size)
         found = pool.find(keys)
         pool.share(found)
@@ -251,14 +251,14 @@ class Scheduler:
         return row
 
     def _start(self, row: OpenPrompt, part: int) -> RunningSequence | None:
-        """The row's next sample, with a page for its first token; all but the last copy the prompt's open page."""
+        """Starts the prompt's next sample, with a page for its first token; None if there is no room."""
         request, shared = row.request, row.shared
         count = self._pages(len(request.tokens)) - len(shared)
         limit, most = self._limit(request), self._needed(request)
         pages = shared + [0] * count
         decoding = self._decoding_of(request)
         reply = RunningSequence(request, row.started, decoding, limit, pages, len(shared), most)
-        # Samples share the full pages of their prompt. All but the last sample write on in a copy of its open page.
+        # Samples share the full pages of their prompt. All but the last one continue in a copy of its partial page.
         is_last = shared is row.pages
         idle = not any(self._replies(part))
         if not self._has_room(part, count, idle, reply=reply, leaves=row if is_last else None):
@@ -280,25 +280,25 @@ class Scheduler:
         reply: RunningSequence | None = None,
         leaves: OpenPrompt | None = None,
     ) -> bool:
-        """Whether a row or a reply may begin with `count` new pages: safely, and, unless `idle`, to some use.
+        """Returns whether a prompt or reply may start with `count` new pages: safely and, unless `idle`, usefully.
 
         Args:
-          row: comes, if given.
-          reply: comes, if given.
-          leaves: a row that it takes the place of.
+          row: the prompt that would start, if any.
+          reply: the reply that would start, if any.
+          leaves: the prompt that `reply` replaces as its last sample.
         """
         free = self._pools[part].available - count
         replies = [other for _, other in self._replies(part)] + [reply] * (reply is not None)
         rows = [other for other in self._waiting_rows(part) if other is not leaves]
         rows += [row] * (row is not None)
         claims, needs = [self._claim(other) for other in replies], [*map(self._row_need, rows)]
-        # Enough for all to reach their limits: neither safety nor a forecast can speak against it.
+        # There is enough for all to reach their limits, so neither safety nor the forecast can object.
         if sum(needs) + sum(claim.need for claim in claims) <= free:
             return True
         if not is_safe(free, claims, needs):
             return False
-        # An idle part takes whatever is safe, or it would wait for ever on a forecast that says no. Pages that a row
-        # leaves to its last sample have counted since the row came.
+        # An idle part takes everything that is safe; otherwise it could wait forever for a favourable forecast. The
+        # pages that a prompt leaves to its last sample have been counted since the prompt was opened.
         if idle or leaves is not None:
             return True
         return not self._waits[part] and self._welcome(part, count, row, reply)
@@ -306,7 +306,7 @@ class Scheduler:
     def _welcome(
         self, part: int, count: int, row: OpenPrompt | None, reply: RunningSequence | None
     ) -> bool:
-        """Whether one more is of use, as far as can be foreseen; if so it counts from now on."""
+        """Returns whether one more sequence is expected to be useful; if so, it is part of the forecast from now on."""
         if self._forecasts[part] is None:
             replies = [other for _, other in self._replies(part) if other is not reply]
             rows = [other for other in self._waiting_rows(part) if other is not row]
@@ -318,20 +318,20 @@ class Scheduler:
         return self._forecasts[part].welcomes(new, free, count)
 
     def _number_going(self, part: int, replies: list[tuple[int, RunningSequence]]) -> int:
-        """The best number of a part's replies, counted from the first, to take pages."""
+        """Returns for how many of a part's replies, counted from the first, it is best to take pages."""
         free, needs = self._pools[part].available, [self._claim(reply).need for _, reply in replies]
         if sum(needs) <= free:
             return len(replies)
         return self._forecast([reply for _, reply in replies], []).useful(free - min(needs))
 
     def _forecast(self, replies: Iterable[RunningSequence], rows: Iterable[OpenPrompt]) -> Forecast:
-        """The forecast for running replies, and for the next sample of each row."""
+        """Makes the forecast for running replies and for the next sample of each open prompt."""
         growths = [self._reply_growth(reply) for reply in replies]
         growths += [self._row_growth(row) for row in rows]
         return Forecast(self._lengths, growths, self._size)
 
     def _reserve(self, replies: Iterable[RunningSequence]) -> int:
-        """Pages kept for the reply that may need the fewest more."""
+        """Returns the pages to keep for the reply that may need the fewest more."""
         return min((self._claim(reply).need for reply in replies), default=0)
 
     def _reply_growth(self, reply: RunningSequence) -> Growth:
@@ -344,7 +344,7 @@ class Scheduler:
         return Growth(0, self._limit(row.request), len(row.request.tokens) - 1, held, 0)
 
     def _extend(self, part: int, wants: dict[int, int]) -> bool:
-        """Gives slots so many more pages each, if that is safe."""
+        """Gives slots this many more pages each, if that is safe; returns whether it was."""
         pool, count = self._pools[part], sum(wants.values())
         claims = []
         for slot, reply in self._replies(part):
@@ -361,7 +361,7 @@ class Scheduler:
         return True
 
     def _replies(self, part: int) -> Iterator[tuple[int, RunningSequence]]:
-        """(slot, reply) of a part."""
+        """Yields (slot, reply) for each reply of a part."""
         share = len(self.slots) // len(self._pools)
         for slot in range(part * share, (part + 1) * share):
             if self.slots[slot] is not None:
@@ -387,13 +387,13 @@ class Scheduler:
         return self._decoding if request.decoding is None else request.decoding
 
     def _pages_alone(self, request: Request) -> int:
-        """Pages of the prompt and of its first sample, which copies the open one unless there is no other sample."""
+        """Returns the pages of a prompt and its first sample, which copies the partial page if it has siblings."""
         tokens = len(request.tokens) - 1
         copied = request.num_samples > 1 and tokens % self._size > 0
         return self._needed(request) + copied
 
     def _needed(self, request: Request) -> int:
-        """Most pages of a sample, its prompt's included; the last token of a reply is not read again."""
+        """Returns the most pages of a sample and its prompt. A reply's last token is never read and needs no place."""
         return self._pages(len(request.tokens) - 1 + self._limit(request))
 
     def _pages(self, tokens: int) -> int:

@@ -1,4 +1,4 @@
-"""Log-likelihood of given continuations: what prompts and continuations share is computed once (`token_trees`)."""
+"""Log-likelihood of given continuations. What prompts and continuations share is computed once (`token_trees`)."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ from jaxreason.sampling.token_trees import (
 )
 from jaxreason.sharding import replicated, to_host
 
-LOGPROB_CHUNK = 64  # places of each row whose logits exist at a time
+LOGPROB_CHUNK = 64  # Places of each row whose logits exist at the same time.
 
 Pair = tuple[Sequence[int], Sequence[int]]
 
@@ -39,7 +39,7 @@ class _Programs(NamedTuple):
     rows: Callable
 
 
-@functools.lru_cache(maxsize=8)  # the models of a study share one
+@functools.lru_cache(maxsize=8)  # The models of a study share one.
 def _make_programs(model: Model, mesh: Mesh) -> _Programs:
     rows = jax.jit(functools.partial(_score, model), out_shardings=replicated(mesh))
     return _Programs(jax.jit(functools.partial(_prefix, model)), rows)
@@ -49,7 +49,7 @@ def _make_programs(model: Model, mesh: Mesh) -> _Programs:
 class Score:
     """Log-likelihood of one continuation: in nats at temperature 1, summed over its tokens.
 
-    `greedy`: every token is a most likely one. With `error`, the other fields mean nothing.
+    `greedy` says that every token is a most likely one. If there is an `error`, the other fields have no meaning.
     """
 
     logprob: float
@@ -59,7 +59,7 @@ class Score:
 
 
 class _Batch(NamedTuple):
-    """Rows of trees as one dispatch has them, padded."""
+    """The rows of one dispatch as padded arrays."""
 
     prefix_length: Int[np.ndarray, ""]
     tokens: Int[np.ndarray, "R T"]
@@ -70,18 +70,19 @@ class _Batch(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """The scores so far: sums of log-probabilities, and which pairs are greedy."""
+    """The results so far: sums of log-probabilities, and which pairs are greedy."""
 
     logprob: Float[np.ndarray, " N"]
     greedy: np.ndarray
 
 
 class Scorer:
-    """Scores pairs of token ids in few compiled shapes: the lengths of rows, and of prefixes, come in buckets.
+    """Scores pairs of token ids with few compiled shapes: the lengths of rows and of prefixes are rounded up to
+    buckets.
 
     Args:
-      num_tokens: of one dispatch (rows × their length).
-      row_multiple: the rows of a dispatch are a multiple of this (devices that share the rows).
+      num_tokens: tokens of one dispatch (rows × their length).
+      row_multiple: the number of rows of a dispatch is a multiple of this (the devices that share the rows).
     """
 
     def __init__(
@@ -95,13 +96,13 @@ class Scorer:
         self._lengths = row_lengths(max_length)
 
     def score(self, params: Any, pairs: Sequence[Pair]) -> list[Score]:
-        """The score of every pair, in order."""
+        """Returns the score of every pair, in order."""
         refused = [self._refusal(*pair) for pair in pairs]
         branches = [_branch(i, *pair) for i, pair in enumerate(pairs) if refused[i] is None]
         found = _Found(np.zeros(len(pairs)), np.ones(len(pairs), bool))
         pending = None
         for rows, result in self._dispatches(params, branches):
-            if pending is not None:  # the device works on the next rows while these are taken in
+            if pending is not None:  # The device works on the next rows meanwhile.
                 _collect(found, *pending)
             pending = rows, result
         if pending is not None:
@@ -113,7 +114,7 @@ class Scorer:
         reason = None
         if not len(prompt):
             reason = "the prompt is empty"
-        elif len(tokens) - 1 > self._max_length:  # the last token is predicted, and not read
+        elif len(tokens) - 1 > self._max_length:  # The last token is predicted, but never read.
             reason = f"{len(tokens)} tokens do not fit max_length={self._max_length}"
         elif tokens.min() < 0 or tokens.max() >= self._vocab_size:
             reason = f"a token id is outside the vocabulary of {self._vocab_size}"
@@ -124,7 +125,7 @@ class Scorer:
     def _dispatches(
         self, params: Any, branches: list[Branch]
     ) -> Iterator[tuple[list[TreeRow], tuple[Array, Array]]]:
-        """Rows, and what the device finds of them."""
+        """Yields rows, with the results that the device computes for them."""
         for group in make_groups(branches, self._num_tokens // 2) if branches else ():
             prefix = self._forward_prefix(params, group)
             size = best_row_length(group, self._lengths)
@@ -148,14 +149,14 @@ class Scorer:
 
 
 def length_bucket(length: int) -> int:
-    """The smallest of 16, 24, 32, 48, 64, 96 … that is at least `length`."""
+    """Returns the smallest of 16, 24, 32, 48, 64, 96 … that is at least `length`."""
     power = max(_power_of_two(length), 16)
     smaller = power * 3 // 4
     return smaller if smaller >= max(length, 17) else power
 
 
 def row_lengths(longest: int) -> list[int]:
-    """Lengths that rows may have, up to one that `longest` tokens fit: between 96 and 512 there are more of them."""
+    """Returns the possible lengths of rows, up to one that holds `longest` tokens; finer between 96 and 512."""
     buckets = {length_bucket(length) for length in range(1, longest + 1)}
     fine = (length for length in range(128, LONGEST_SHARED_ROW, 32) if length < longest)
     return sorted(buckets.union(fine))
@@ -171,7 +172,7 @@ def _branch(index: int, prompt: Sequence[int], continuation: Sequence[int]) -> B
 
 
 def _pad(rows: list[TreeRow], prefix_length: int, shape: tuple[int, int, int]) -> _Batch:
-    """The rows in arrays of `shape`: rows, tokens, scored places. What is padding predicts, and is not read."""
+    """Returns the rows in arrays of `shape` (rows, tokens, scored places). Nothing reads what padding predicts."""
     number, length, edges = shape
     tokens, positions, ends = (np.zeros((number, length), np.int32) for _ in range(3))
     places, targets = (np.zeros((number, edges), np.int32) for _ in range(2))
@@ -184,17 +185,17 @@ def _pad(rows: list[TreeRow], prefix_length: int, shape: tuple[int, int, int]) -
 
 
 def _prefix(model: Model, params: Any, tokens: Int[Array, "1 T"]) -> KVCache:
-    """Keys and values of the tokens, and of what follows them as padding, which no row looks at."""
+    """Returns keys and values of a prefix. The padding after its tokens gets some too, but no row attends to it."""
     cache = init_cache(model, 1, tokens.shape[1])
     filled = forward(model, params, tokens, jnp.arange(tokens.shape[1])[None], cache=cache).cache
-    assert isinstance(filled, KVCache)  # of the kind that was given
+    assert isinstance(filled, KVCache)  # The same class that was passed in.
     return filled
 
 
 def _score(
     model: Model, params: Any, prefix: KVCache | None, batch: _Batch
 ) -> tuple[Float[Array, "R E"], Int[Array, "R E"]]:
-    """The log-probability of each target, and its rank."""
+    """Returns the log-probability of each target, and its rank."""
     arch = model.architecture
     heads = arch.num_key_value_heads, arch.head_dim
     tree = empty_tree(prefix, batch.prefix_length, batch.ends, heads, model.dtype)
@@ -205,7 +206,7 @@ def _score(
 
 def _collect(found: _Found, rows: list[TreeRow], result: tuple[Array, Array]) -> None:
     values, ranks = to_host(result)
-    for row, logprobs, rank in zip(rows, values, ranks, strict=False):  # padded rows follow
+    for row, logprobs, rank in zip(rows, values, ranks, strict=False):  # Padded rows follow.
         number = len(row.owners)
         np.add.at(found.logprob, row.owners, logprobs[:number].astype(np.float64))
         np.logical_and.at(found.greedy, row.owners, rank[:number] <= 1)

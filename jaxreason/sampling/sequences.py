@@ -1,4 +1,4 @@
-"""Sequences in slots: the host's record of one that runs, and what the device is told of those that start."""
+"""Sequences in slots: the host's record of a running one, and the data that the device gets about those that start."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ from jaxreason.sampling.engine_config import EngineSizes
 from jaxreason.sampling.sampler import token_bits
 from jaxreason.sampling.sampling_params import Completion, Request, SamplingParams
 
-NEVER = 2**30  # an index that no token has
-# More than nothing in the device's float32: the likeliest token stays.
+NEVER = 2**30  # An index that no token has.
+# The least values that are used. They are above 0 in the device's float32 too, so that the most likely token stays.
 LEAST_TOP_P, LEAST_TEMPERATURE = 1e-6, 1e-30
 
 
@@ -23,22 +23,23 @@ class RunningSequence:
     request: Request
     sample: int
     decoding: SamplingParams
-    limit: int  # most tokens of the reply
-    pages: list[int]  # so far
-    shared: int  # of them, those that were its prompt's
-    most: int  # pages that it may come to have
-    copy: tuple[int, int] = (0, 0)  # a page of the prompt, and its own one that begins like it
+    limit: int  # The most tokens of the reply.
+    pages: list[int]  # So far.
+    shared: int  # How many of them belong to the prompt.
+    most: int  # The most pages that it may come to hold.
+    # A page of the prompt, and the reply's own page that starts as its copy.
+    copy: tuple[int, int] = (0, 0)
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     top_logprobs: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
 
     @property
     def position(self) -> int:
-        """The position of the newest token, which the next step takes."""
+        """The position of the newest token, which the next step reads."""
         return len(self.request.tokens) - 1 + len(self.tokens)
 
     def complete(self, reason: str) -> Completion:
-        """The completion of the tokens so far."""
+        """Returns the completion of the tokens so far."""
         return Completion(
             self.request.id,
             self.sample,
@@ -49,33 +50,33 @@ class RunningSequence:
         )
 
     def cut(self, length: int) -> None:
-        """Drops what comes after the first `length` tokens."""
+        """Drops all tokens after the first `length`."""
         del self.tokens[length:], self.logprobs[length:], self.top_logprobs[length:]
 
 
 class Admission(NamedTuple):
-    """Sequences that start, in the slots that `starts` marks; other entries mean nothing.
+    """The sequences that start, in the slots that `starts` marks; entries of other slots have no meaning.
 
     Page numbers count within a slot's part of the pool.
     """
 
     starts: Bool[Array, " B"]
-    copy_from: Int[Array, " B"]  # the prompt's last page, which holds less than a page
-    # the sequence's own page in its place; 0: no copy, also of slots that do not start
+    copy_from: Int[Array, " B"]  # The prompt's last page, which is only partly filled.
+    # The sequence's own page that replaces it; 0 for no copy, also in slots that do not start.
     copy_to: Int[Array, " B"]
-    token: Int[Array, " B"]  # the prompt's last token
-    position: Int[Array, " B"]  # its index
+    token: Int[Array, " B"]  # The prompt's last token.
+    position: Int[Array, " B"]  # Its index.
     last: Int[Array, " B"]
     close_at: Int[Array, " B"]
     seen: UInt32[Array, "B W"]
-    seed: UInt32[Array, "B 2"]  # high and low word
+    seed: UInt32[Array, "B 2"]  # High and low word.
     sample: Int[Array, " B"]
     temperature: Float[Array, " B"]
     top_k: Int[Array, " B"]
     top_p: Float[Array, " B"]
     min_p: Float[Array, " B"]
     penalty: Float[Array, " B"]
-    dirty: Bool[Array, " N"]  # pages to zero before anything else
+    dirty: Bool[Array, " N"]  # Pages that are zeroed first.
 
 
 def make_admission(
@@ -85,14 +86,15 @@ def make_admission(
     dirty: Sequence[Sequence[int]],
     thought: Callable[[Sequence[int]], bool],
 ) -> Admission:
-    """The argument of `DevicePrograms.admit`; numbers beyond the device's 32 bits are brought within them.
+    """Returns the argument of `DevicePrograms.admit`. Numbers that do not fit into the device's 32 bits are limited or
+    split.
 
     Args:
       starting: (slot, reply) pairs.
       sizes: of the engine.
       vocab_size: of the model.
       dirty: each part's pages to clear.
-      thought: whether a prompt holds the reply's think block, closed; asked where there is a budget.
+      thought: returns whether a prompt already holds the reply's closed think block; called only if there is a budget.
     """
 
     def of_slots(
@@ -125,7 +127,7 @@ def make_admission(
 
 
 def _temperature(wanted: float) -> float:
-    """0 is greedy; what is more stays so."""
+    """Returns the temperature for the device: 0 stays 0 (greedy), and anything above 0 stays above 0."""
     return max(wanted, LEAST_TEMPERATURE) if wanted else 0.0
 
 
@@ -137,7 +139,7 @@ def _close_at(reply: RunningSequence, thought: Callable[[Sequence[int]], bool]) 
 
 
 def _seen(reply: RunningSequence, vocab_size: int) -> np.ndarray:
-    """The prompt's tokens, where anything asks for them."""
+    """Returns the bit mask of the prompt's tokens if the repetition penalty needs it, else zeros."""
     if reply.decoding.repetition_penalty == 1.0:
         return np.zeros(-(-vocab_size // 32), np.uint32)
     return token_bits(reply.request.tokens, vocab_size)

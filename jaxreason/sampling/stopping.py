@@ -1,8 +1,9 @@
-"""Finds the end of a reply: stop strings, and think blocks that the prompt has closed."""
+"""Finds the end of a reply: stop strings, and think blocks that are already closed in the prompt."""
 
 from collections.abc import Callable, Iterable, Sequence
 
-MARGIN = 8  # tokens decoded before a match could begin: a cut character or a dropped leading space stays in them
+# Tokens decoded before the place where a match could begin. They absorb a cut character or a dropped leading space.
+MARGIN = 8
 
 Decode = Callable[[list[int]], str]
 
@@ -10,16 +11,16 @@ Decode = Callable[[list[int]], str]
 def completing_token(
     tokens: Sequence[int], checked: int, stop: tuple[str, ...], decode: Decode
 ) -> int | None:
-    """How many tokens of the reply there are when the first stop string is complete, or None.
+    """Returns the number of reply tokens at which the first stop string is complete, or None.
 
-    Strings are found across token borders. Only a tail is decoded: a token that adds text adds at least one byte, so
-    a string of n bytes lies within n tokens (tokens without text in between excepted).
+    Strings are found across token borders. Only the end of the reply is decoded: a token that adds text adds at least
+    one byte, so a string of n bytes lies within n tokens (apart from tokens without text in between).
 
     Args:
       tokens: the reply so far.
-      checked: how many of its first tokens were looked at before, without a find.
-      stop: the strings; with none, nothing is decoded.
-      decode: token ids to text; where it has `with_special`, strings are looked for in that text too.
+      checked: how many of its first tokens were searched before, without a match.
+      stop: the strings; if there are none, nothing is decoded.
+      decode: converts token ids to text. If it has `with_special`, the text with special tokens is searched too.
     """
     if not stop or checked >= len(tokens):
         return None
@@ -38,19 +39,19 @@ def _has_any(tokens: Sequence[int], stop: tuple[str, ...], decode: Decode) -> bo
 
 
 def _readings(tokens: Sequence[int], decode: Decode) -> Iterable[str]:
-    """The text as it is shown, and, where that is known, with its special tokens."""
+    """Yields the text as it is shown, and, if `decode` can do it, the text with special tokens."""
     yield decode(list(tokens))
     if hasattr(decode, "with_special"):
         yield decode.with_special(list(tokens))
 
 
 def before_stop(tokens: Sequence[int], stop: tuple[str, ...], decode: Decode) -> str:
-    """The text of a reply without the stop string that ended it.
+    """Returns the text of a reply without the stop string that ended it.
 
     Args:
-      tokens: the reply, cut at the token that completes a stop string, if one does.
+      tokens: the reply, cut at the token that completes a stop string, if there is one.
       stop: the strings.
-      decode: as `completing_token`.
+      decode: the same as for `completing_token`.
     """
     text = decode(list(tokens))
     places = [text.find(mark) for mark in stop]
@@ -59,9 +60,9 @@ def before_stop(tokens: Sequence[int], stop: tuple[str, ...], decode: Decode) ->
 
 
 def special_stop(tokens: Sequence[int], stop: tuple[str, ...], decode: Decode) -> int:
-    """How many characters at the end of the shown text belong to a stop string that ends with or in a special token.
+    """Returns how many shown characters at the end belong to a stop string that ends with or in a special token.
 
-    0 where none has ended the reply.
+    Returns 0 if no such string has ended the reply.
     """
     if not stop or not tokens or not hasattr(decode, "with_special"):
         return 0
@@ -71,7 +72,8 @@ def special_stop(tokens: Sequence[int], stop: tuple[str, ...], decode: Decode) -
     begins = [place for s in stop if (place := marked.rfind(s)) >= 0 and s not in decode(tail)]
     if not begins:
         return 0
-    # The tokens from the one in which the string begins; what they show of it is what stands after its first character.
+    # The string begins in token `first`. The text shown from there on belongs to the string, except what precedes it in
+    # that token.
     first = max(i for i in range(len(tail)) if len(decode.with_special(tail[:i])) <= min(begins))
     shown = len(decode(tail)) - len(decode(tail[:first]))
     return max(0, shown - (min(begins) - len(decode.with_special(tail[:first]))))
@@ -80,13 +82,13 @@ def special_stop(tokens: Sequence[int], stop: tuple[str, ...], decode: Decode) -
 def closed_by_prompt(
     prompt: Sequence[int], close: Sequence[int], stop_ids: Iterable[int], decode: Decode
 ) -> bool:
-    """Whether the turn that the prompt has opened holds a think block that is closed already.
+    """Returns whether the turn that the prompt opens already contains a closed think block.
 
     Args:
       prompt: its tokens.
-      close: the token that closes a block, and what follows it; () if there is none.
+      close: the token that closes a block, and the tokens that follow it; () if there is none.
       stop_ids: tokens that end a turn.
-      decode: as `completing_token`.
+      decode: the same as for `completing_token`.
     """
     if not close or close[0] not in prompt:
         return False
@@ -94,6 +96,6 @@ def closed_by_prompt(
     rest = list(prompt[last + 1 :])
     if rest in ([], list(close[1:])):
         return True
-    # Text may follow in the same turn; the marks of another turn end with a stop token or are special tokens.
+    # Text may follow in the same turn. A different turn would be separated by a stop token or by special tokens.
     ends, special = set(stop_ids), len(set(_readings(rest, decode))) > 1
     return bool(ends) and not special and not ends & set(rest)

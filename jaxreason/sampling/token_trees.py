@@ -1,8 +1,9 @@
-"""Sequences of tokens as trees: what several begin with is laid out once, in rows of one length (`models/prefix_tree`).
+"""Sequences of tokens as trees: a common prefix of several is computed once, in rows of one length
+(`models/prefix_tree`).
 
-Sequences in lexicographic order are a tree's branches in depth-first order: each adds to its row the tokens that
-it does not share with the one before it. Many that share a long beginning are a group, whose beginning is no part of
-any row: it is forwarded once, before them.
+Sequences in lexicographic order are the branches of a tree in depth-first order. Each adds to its row only the tokens
+that it does not share with the one before it. Many sequences with a long common prefix form a group. The prefix of a
+group is in none of its rows: it is computed once, before them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,18 +13,18 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-LEAST_PREFIX = 64  # tokens; a shorter beginning is cheaper in every row than in a pass of its own
-LONGEST_SHARED_ROW = 512  # a row is longer only where a sequence is
-SCORES_COST = 500  # a token of a row of so many costs twice what it would cost in a short one
+LEAST_PREFIX = 64  # Tokens; a shorter prefix is cheaper in every row than in a pass of its own.
+LONGEST_SHARED_ROW = 512  # A row is longer only if a single sequence is.
+SCORES_COST = 500  # A token of a row of this length costs twice as much as in a very short row.
 
 Tokens = Int[np.ndarray, " T"]
 
 
 class Branch(NamedTuple):
-    """A sequence to forward, and the place in it from which on each token's successor is scored.
+    """A sequence to forward, and the place from which on the successor of each token is scored.
 
     Attributes:
-      index: of the pair, in the caller's order.
+      index: index of the pair, in the caller's order.
       tokens: context and continuation without the last token.
       first: the place that predicts the continuation's first token.
       targets: the continuation.
@@ -36,9 +37,10 @@ class Branch(NamedTuple):
 
 
 class PrefixGroup(NamedTuple):
-    """Branches in lexicographic order that begin with the same `prefix` tokens.
+    """Branches in lexicographic order that all begin with the same `prefix` tokens.
 
-    `shared` has for each how many tokens, the prefix included, it begins with as the one before it does.
+    `shared` is, for each branch, the number of tokens (prefix included) that it has in common with the branch before
+    it.
     """
 
     prefix: int
@@ -52,13 +54,13 @@ class TreeRow(NamedTuple):
     tokens: Tokens
     positions: Int[np.ndarray, " T"]
     ends: Int[np.ndarray, " T"]
-    places: Int[np.ndarray, " E"]  # that predict
-    targets: Int[np.ndarray, " E"]  # what is to be predicted
-    owners: Int[np.ndarray, " E"]  # indices of the pairs
+    places: Int[np.ndarray, " E"]  # Places that predict.
+    targets: Int[np.ndarray, " E"]  # The tokens to predict.
+    owners: Int[np.ndarray, " E"]  # Indices of the pairs.
 
 
 def sort_branches(branches: Sequence[Branch]) -> tuple[list[Branch], Int[np.ndarray, " N"]]:
-    """The branches in lexicographic order, and what each shares with the one before it (the first: nothing)."""
+    """Returns the branches in lexicographic order, and how many tokens each shares with the one before (first: 0)."""
     ordered = sorted(branches, key=lambda b: b.tokens.astype(">u4").tobytes())
     shared = np.zeros(len(ordered), np.int64)
     for place, (before, branch) in enumerate(pairwise(ordered), 1):
@@ -75,9 +77,10 @@ def _common(a: Tokens, b: Tokens) -> int:
 def make_groups(
     branches: Sequence[Branch], least_tokens: int, least_prefix: int = LEAST_PREFIX
 ) -> Iterator[PrefixGroup]:
-    """The branches by shared beginnings; those that share none, or are few, are one group without a prefix.
+    """Yields the branches grouped by common prefixes. Those without one, or too few of them, form one group without
+    prefix.
 
-    A group with a prefix has at least `least_tokens` tokens beyond it, so that it fills what is dispatched.
+    A group with a prefix has at least `least_tokens` tokens beyond the prefix, so that it fills a dispatch.
     """
     ordered, shared = sort_branches(branches)
     rest: list[int] = []
@@ -105,14 +108,14 @@ def make_groups(
 
 
 def _parts(shared: np.ndarray, begin: int, end: int, common: int) -> list[tuple[int, int]]:
-    """The ranges of branches that go on together after the `common` tokens that all have."""
+    """Returns the ranges of branches that have the same next token after the `common` tokens that all share."""
     cuts = begin + 1 + np.flatnonzero(shared[begin + 1 : end] == common)
     edges = [begin, *cuts.tolist(), end]
     return list(pairwise(edges))
 
 
 def _beyond(ordered: list[Branch], shared: np.ndarray, begin: int, end: int, start: int) -> int:
-    """Tokens of a tree of these branches after the first `start`."""
+    """Returns the number of tokens that a tree of these branches has after the first `start`."""
     total = len(ordered[begin].tokens) - start
     return total + sum(len(ordered[i].tokens) - int(shared[i]) for i in range(begin + 1, end))
 
@@ -124,7 +127,7 @@ def _group(prefix: int, ordered: list[Branch], places: list[int]) -> PrefixGroup
 
 
 def best_row_length(group: PrefixGroup, lengths: Sequence[int]) -> int:
-    """That of `lengths` (ascending) with which the group's rows cost least; one that the longest branch fits."""
+    """Returns the one of `lengths` (ascending) with which the group's rows cost least and the longest branch fits."""
     longest = max(len(b.tokens) for b in group.branches) - group.prefix
     fitting = [size for size in lengths if size >= longest]
     wanted = [size for size in fitting if size <= LONGEST_SHARED_ROW] or fitting[:1]
@@ -133,7 +136,7 @@ def best_row_length(group: PrefixGroup, lengths: Sequence[int]) -> int:
 
 
 def _fill(group: PrefixGroup, size: int) -> list[tuple[int, int]]:
-    """Ranges of branches that are a row of at most `size` tokens each."""
+    """Returns ranges of branches, each of which fills one row of at most `size` tokens."""
     ranges, begin, used = [], 0, 0
     for place, branch in enumerate(group.branches):
         new = len(branch.tokens) - int(group.shared[place])
@@ -145,13 +148,13 @@ def _fill(group: PrefixGroup, size: int) -> list[tuple[int, int]]:
 
 
 def tree_rows(group: PrefixGroup, size: int) -> Iterator[TreeRow]:
-    """The group's branches in rows of at most `size` tokens."""
+    """Yields the group's branches in rows of at most `size` tokens."""
     for begin, end in _fill(group, size):
         yield _row(group, begin, end)
 
 
 def _row(group: PrefixGroup, begin: int, end: int) -> TreeRow:
-    """Depth first: `path` has the places of the current branch's tokens, which end where another branch leaves them."""
+    """Lays out branches depth-first. `path` has the places of the current branch; where one leaves it, tokens end."""
     tokens, positions, found = [], [], []
     ends, path, used = np.zeros(0, np.int32), np.zeros(0, np.int32), 0
     for place in range(begin, end):

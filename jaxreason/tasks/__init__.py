@@ -1,1 +1,1 @@
-"""The graders: how questions are asked, and when an answer is right; no jax here."""
+"""The graders: how questions are put to a model, and when a reply is right. Nothing here uses jax."""

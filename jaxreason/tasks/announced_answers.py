@@ -1,32 +1,31 @@
 r"""Answers that a reply announces in prose: "the final answer should be 144".
 
-Only a statement counts. A question, a guess ("maybe the answer is 5"), a thought that was given up
-("I thought the answer is 5") and a word on the answer's form ("the answer should be in the form
-\(p/q\)") announce nothing.
+Only a statement counts. A question, a guess ("maybe the answer is 5"), a thought that was given up ("I thought the
+answer is 5") and a remark on the answer's form ("the answer should be in the form \(p/q\)") announce nothing.
 """
 
 import re
 
 from jaxreason.tasks.reply_text import is_placeholder
 
-MOST_LOOKED_AT = 100  # announcements, from the end
-LONGEST = 600  # characters of a line that are read on either side of an announcement
+MOST_LOOKED_AT = 100  # Number of announcements that are read, counted from the end.
+LONGEST = 600  # Characters of a line that are read on either side of an announcement.
 ANNOUNCEMENT = re.compile(
     r"(?i)\banswers?(?:\s*\([^()\n]{0,40}\))?(?:\s+to\s+(?:the|this)\s+(?:problem|question))?"
     r"(?:\s+(?:is|are|becomes|equals|(?:should|would|must|will|has\s+to)\s+(?:then\s+|thus\s+)?be"
     r"|(?:comes|turns)\s+out\s+(?:to\s+be|as))(?!\w)|\s*\**\s*[:=])[\s:*]*"
 )
-# What is left of a sum at the end of a reply: "So we get a total of 36 ways."
+# The rest of a total at the end of a reply: "So we get a total of 36 ways."
 TOTAL = re.compile(
     r"(?i)\b(?:so|thus|hence|therefore|altogether|finally|in\s+total)\b[^.\n]{0,80}?"
     r"\b(?:a|the)\s+(?:grand\s+)?total\s+(?:of|is)\s+"
 )
-# What comes before an announcement, in its sentence, and makes none of it.
+# Words before an announcement in its sentence that cancel it.
 DOUBT = re.compile(
     r"(?i)\b(?:maybe|perhaps|possibly|probably|if|whether|unless|suppos\w*|assum\w*|might|could"
     r"|thought|guess\w*|earlier|previous(?:ly)?|expect\w*|wrong|incorrect|not|no|would\s+mean|say)\b"
 )
-# The first words of what is no value.
+# First words of phrases that are not a value.
 NO_VALUE = re.compile(
     r"(?i)(?:not|n't|in|of|as|given|expressed|written|expected|supposed|likely|probably|possibly"
     r"|between|either|more|less|greater|at|correct|right|wrong|incorrect|to|what|which|that|whether"
@@ -39,7 +38,7 @@ FORMULA = re.compile(r"\$\$?([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]")
 
 
 def announced_answer(text: str) -> str | None:
-    """The value of the last announcement: its formula, or the rest of its sentence; None without one."""
+    """Returns the value of the last announcement: its formula, or the rest of its sentence; None if there is none."""
     for match in reversed(list(ANNOUNCEMENT.finditer(text))[-MOST_LOOKED_AT:]):
         if value := _value(text, match.start(), match.end()):
             return value
@@ -49,7 +48,7 @@ def announced_answer(text: str) -> str | None:
 
 
 def _value(text: str, start: int, end: int) -> str | None:
-    """The value that the words after `end` announce, unless those before `start` put it in doubt."""
+    """Returns the value that the words after `end` announce, unless those before `start` put it in doubt."""
     line = text[max(text.rfind("\n", 0, start) + 1, start - LONGEST) : start]
     before = re.split(r"[.!?:;,]\s", line)[-1]
     rest = text[end : end + LONGEST].partition("\n")[0]
@@ -64,5 +63,5 @@ def _value(text: str, start: int, end: int) -> str | None:
 
 
 def _plain(rest: str) -> str:
-    """The rest of a sentence without what explains it."""
+    """Returns the rest of a sentence without the explanation that follows."""
     return re.split(r"\.(?:\s|$)|\*\*|!(?:\s|$)|, (?:which|since|because|as|so)\b", rest)[0].strip()

@@ -10,7 +10,7 @@ Same = Callable[[str, str], bool]
 
 
 def same_list(gold: str, answer: str, same: Same) -> bool:
-    """The same answers in any order, each as often; 2,500 may be one number or two."""
+    """Returns whether both lists have the same answers, in any order and equally often; 2,500 may be one or two."""
     wanted = split_list(gold)
     for joined in (answer, re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", answer)):
         found = split_list(joined)
@@ -20,7 +20,7 @@ def same_list(gold: str, answer: str, same: Same) -> bool:
 
 
 def match_all(wanted: list[str], found: list[str], same: Same) -> bool:
-    """Whether the two lists pair up; equality is transitive, so the first partner will do."""
+    """Returns whether the two lists can be paired. Equality is transitive, so the first match of each will do."""
     left = list(found)
     for gold in wanted:
         partner = next((item for item in left if same(gold, item)), None)
@@ -31,7 +31,7 @@ def match_all(wanted: list[str], found: list[str], same: Same) -> bool:
 
 
 def split_list(text: str) -> list[str]:
-    r"""The members of a list; one answer is a list of one."""
+    r"""Returns the members of a list; a single answer is a list with one member."""
     text = re.sub(
         r"\\(?:text|mbox|mathrm)\s*\{\s*(?:and|or)\s*\}|\b(?:and|or)\b|;|\\quad", ",", text
     )
@@ -43,7 +43,7 @@ def split_list(text: str) -> list[str]:
 
 
 def split_outside(text: str, mark: str) -> list[str]:
-    """The parts of a text between marks that stand in no bracket, stripped."""
+    """Returns the parts of a text between marks outside all brackets, with white space stripped."""
     parts, depth, start = [], 0, 0
     for position, character in enumerate(text):
         depth += (character in "([{") - (character in ")]}")
@@ -54,7 +54,7 @@ def split_outside(text: str, mark: str) -> list[str]:
 
 
 def both_signs(text: str) -> list[str]:
-    r"""`a \pm b` as `a + b` and `a - b`."""
+    r"""Returns `a \pm b` as `a + b` and `a - b`."""
     if not re.search(r"\\pm|\\mp", text):
         return [text]
     upper = text.replace(r"\pm", "+").replace(r"\mp", "-")
@@ -62,7 +62,7 @@ def both_signs(text: str) -> list[str]:
 
 
 def is_group(text: str) -> bool:
-    """One bracketed pair, point or interval: (2,4), [1,2)."""
+    """Returns whether a text is one bracketed pair, point or interval: (2,4), [1,2)."""
     return (
         text[:1] in ("(", "[")
         and text[-1:] in (")", "]")
@@ -72,11 +72,11 @@ def is_group(text: str) -> bool:
 
 
 def sides_of(text: str) -> list[str]:
-    r"""The sides of a chain of equations, `x = 2 + 3 = 5`; one side where there is no sign."""
+    r"""Returns the sides of a chain of equations, `x = 2 + 3 = 5`; a single side if there is no equals sign."""
     parts = split_outside(re.sub(r"(?<![<>!:\\=])=(?!=)", "\0", text), "\0")
     return [part.replace("\0", "=") for part in parts]
 
 
 def unlabel(text: str) -> str:
-    """`f(x)=2x` and `m_{max}=2x` without the name; other texts unchanged."""
+    """Returns `f(x)=2x` and `m_{max}=2x` without the name; other texts are unchanged."""
     return re.sub(rf"^{NAME}\s*=\s*(?=[^=]+$)", "", text)

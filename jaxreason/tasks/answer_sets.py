@@ -14,12 +14,12 @@ NAMED = {"or": "or", "cup": "or", "lor": "or", "vee": "or"}
 
 
 def is_inequality(text: str) -> bool:
-    r"""Whether a text is made with <, > or \ne."""
+    r"""Returns whether a text contains <, > or \ne."""
     return RELATION.search(text) is not None
 
 
 def same_set(gold: str, answer: str) -> bool:
-    """Whether intervals (or unions) and inequalities of one name are the same set of numbers."""
+    """Returns whether two intervals (or unions), or inequalities with the same name, are the same set of numbers."""
     if is_inequality(gold) and is_inequality(answer) and letters_of(gold) != letters_of(answer):
         return False  # x > 3 and y > 3
     sets = [read_set(gold), read_set(answer)]
@@ -27,13 +27,13 @@ def same_set(gold: str, answer: str) -> bool:
 
 
 def letters_of(text: str) -> set[str]:
-    """The letters of a text that stand in no command or word."""
+    """Returns the letters of a text that are not part of a command or a word."""
     bare = re.sub(r"\\(?:text|mbox|mathrm)\s*\{[^{}]*\}|\\mathbb\s*\{?R\}?|\\[A-Za-z]+", " ", text)
     return {*re.findall("[A-Za-z]", re.sub(r"\b(?:and|or)\b", " ", bare))}
 
 
 def read_set(text: str):
-    """A sympy set of real numbers, or None for a text that is none."""
+    """Returns a text as a sympy set of real numbers, or None if it is not one."""
     from sympy import Intersection, Set, Union
 
     if not is_inequality(text):
@@ -68,7 +68,7 @@ def _each_excluded(match: re.Match) -> str:
 
 
 def _chain(text: str):
-    """The name and the set of one chain of inequalities, `0 < x \\le 5`; or None."""
+    """Returns the name and the set of one chain of inequalities, `0 < x \\le 5`, or None."""
     from sympy import Intersection, Interval, Union, oo
 
     parts = RELATION.split(text)
@@ -84,7 +84,7 @@ def _chain(text: str):
         value = read_value(side)
         if abs(number - where) != 1 or not getattr(value, "is_number", False):
             return None
-        if value.is_extended_real is False:  # i < x orders nothing
+        if value.is_extended_real is False:  # An inequality with i has no meaning.
             return None
         sign = signs[min(number, where)]
         if sign.startswith(r"\ne"):
@@ -96,21 +96,21 @@ def _chain(text: str):
 
 
 def _ray(value, below: bool, open_end: bool):
-    """The numbers above a lower bound, or below an upper one."""
+    """Returns the numbers above a lower bound, or below an upper one."""
     from sympy import Interval, oo
 
     return Interval(value, oo, open_end, True) if below else Interval(-oo, value, True, open_end)
 
 
 def _parts(numbers) -> list | None:
-    """The intervals of a set in their order; None for a set of another kind."""
+    """Returns the intervals of a set in order; None for other kinds of sets."""
     from sympy import FiniteSet, Interval, Union
 
     found = []
     left = [numbers]
     while left:
         part = left.pop()
-        if isinstance(part, Union):  # the parser's are within each other
+        if isinstance(part, Union):  # The parser nests unions.
             left += part.args
             continue
         if isinstance(part, FiniteSet):

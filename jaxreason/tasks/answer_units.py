@@ -1,20 +1,21 @@
-r"""Units behind an answer, `5.4 \text{ cents}` and `\$5.4`: what they are and how they compare.
+r"""Units of an answer, `5.4 \text{ cents}` and `\$5.4`: which they are and how they compare.
 
-A unit that is not known here ("apples") is a word that the answer can do without. Two known ones of
-one kind are converted; of two kinds (square and plain metres) they are never the same.
+A unit that is not known here ("apples") is a word that may be left out. Two known units of one kind are converted; two
+units of different kinds (square metres and metres) are never equal.
 """
 
 import re
 from fractions import Fraction
 
-Unit = tuple[tuple[tuple[str, int], ...], Fraction]  # (kind, power) sorted, and its size
+# (kind, power) pairs, sorted, and the size of the unit.
+Unit = tuple[tuple[tuple[str, int], ...], Fraction]
 
 WORDS = r"\\(?:text(?:rm|it|bf|normal)?|mbox|math(?:rm|it|bf))\s*\{([^{}]*)\}"
-# Kind -> names -> size. A name of one letter is one in \text{} only.
+# Kind -> names -> size. A name of one letter is a unit in \text{} only.
 SIZES: dict[str, dict[str, str]] = {
     "dollar": {"dollar usd": "1", "cent \u00a2": "1/100"},
     "euro": {"euro \u20ac": "1"},
-    # Money or a weight, which the word leaves open.
+    # These words are money or a weight; both are allowed.
     "pound": {"pound lb \u00a3 gbp": "1", "ounce oz": "1/16", "pence": "1/100"},
     "yen": {"yen \u00a5": "1"},
     "rupee": {"rupee \u20b9": "1"},
@@ -54,7 +55,7 @@ UNITS = {
 
 
 def unit_of(answer: str) -> Unit | None:
-    r"""The known unit of a tidied answer: `\$` before it, or what stands behind it; or None."""
+    r"""Returns the known unit of a tidied answer: `\$` before it, or the text behind it; None if there is none."""
     before = re.match(r"-?\s*(\\\$|[\u20ac\u00a3\u00a5\u20b9]|\\(?:euro|pounds)\b)", answer)
     if before:
         return read_unit(CURRENCIES.get(before[1], before[1]))
@@ -67,12 +68,12 @@ def unit_of(answer: str) -> Unit | None:
     text = found[1]
     plain = re.sub(WORDS, r" \1 ", text)
     if plain == text and not re.search(r"[A-Za-z]{2}|[^\x00-\x7f]", text):
-        return None  # a letter outside of \text{} is a symbol
+        return None  # A letter outside of \text{} is a symbol.
     return read_unit(plain)
 
 
 def read_unit(text: str) -> Unit | None:
-    """`km/h`, `square cm`, `miles per hour`, `inches^2`; None if a part of it is not known."""
+    """Reads `km/h`, `square cm`, `miles per hour`, `inches^2`; returns None if a part of it is unknown."""
     text = re.sub(r"\^\s*\{?\\circ\}?", " degree ", text.lower()).replace("mph", "mile/hour")
     text = re.sub(r"\\(?:text|mbox|mathrm)\s*|[{}$\\]", "", text)
     above, *below = re.split(r"/|\bper\b", text)
@@ -91,7 +92,7 @@ def read_unit(text: str) -> Unit | None:
 
 
 def _factors(text: str) -> list[tuple[str, int]]:
-    """Names and their powers: `square cm` and `cm^2` are (cm, 2)."""
+    """Returns names with their powers: `square cm` and `cm^2` are both (cm, 2)."""
     factors, power = [], 1
     for name, exponent in re.findall(r"([^\s\d^.]+)\.?\s*(?:\^\s*(-?\d))?", text):
         if name in POWERS:
@@ -103,5 +104,5 @@ def _factors(text: str) -> list[tuple[str, int]]:
 
 
 def without_currency(answer: str) -> str:
-    r"""Without `\$`, `€`, `\pounds` and their like."""
+    r"""Returns an answer without `\$`, `€`, `\pounds` and similar signs."""
     return re.sub(r"[\u20ac\u00a3\u00a5\u20b9\u00a2]|\\(?:euro|pounds)\b|\\\$", "", answer).strip()

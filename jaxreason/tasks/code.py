@@ -1,12 +1,12 @@
 """LiveCodeBench: does the program pass every test?
 
-The program is run in a jail (`sandbox`); what it prints or returns is compared here, where the right
-answers are and the program is not. Metadata needed: `tests` (`data.code_tests.all_tests`) and
-`function`, "" for a program that reads its input.
+The program runs in a jail (`sandbox`). Its output or return value is compared here, outside: the right answers are
+never where the program is. Metadata needed: `tests` (`data.code_tests.all_tests`) and `function`, which is "" for a
+program that reads its input.
 
-Outputs are compared as LiveCodeBench compares them: line by line without the space around, a line of numbers by value
-and not by spelling. One rule is looser: a number that the test writes as a decimal fraction may differ by a millionth,
-relative or absolute, as the contests themselves allow; LiveCodeBench asks for every digit.
+Outputs are compared as LiveCodeBench compares them: line by line without surrounding white space, and a line of numbers
+by value and not by spelling. One rule is looser. A number that the test writes as a decimal fraction may differ by a
+millionth, relative or absolute, as the contests themselves allow; LiveCodeBench requires every digit.
 """
 
 import json
@@ -23,21 +23,21 @@ from jaxreason.tasks.jail_values import from_plain
 from jaxreason.tasks.reply_text import strip_thinking
 from jaxreason.tasks.sandbox import Jail, Limits, Outcome
 
-LIMITS = Limits()  # 6 s a test, as in the study
-MOST_TIMEOUTS = 3  # tests that may run out of time before the rest counts as failed
-TIMEOUT_S = 900.0  # of a problem: 100 slow tests and their starts
+LIMITS = Limits()  # 6 s a test, as in the study.
+MOST_TIMEOUTS = 3  # After this many tests that ran out of time, the rest counts as failed.
+TIMEOUT_S = 900.0  # For one problem: 100 slow tests and their starts.
 
 
 def prepare() -> None:
-    """Finds the isolation, so that no item pays for it."""
+    """Finds the isolation in advance, so that no item pays for it."""
     isolation_in_use()
 
 
 def tests_of(example: Example) -> list[CodeTest]:
-    """The tests of an example.
+    """Returns the tests of an example.
 
     Raises:
-      UserError: where there are none, or they cannot be read.
+      UserError: there are none, or they cannot be read.
     """
     packed = example.metadata.get("tests")
     if not isinstance(packed, dict):
@@ -48,16 +48,17 @@ def tests_of(example: Example) -> list[CodeTest]:
 
 
 def extract(example: Example, text: str) -> str | None:
-    """The program of the reply without its thoughts, or None."""
+    """Returns the program of the reply without its thoughts, or None."""
     function = example.metadata.get("function") or ""
     return find_code(text, defines=function)
 
 
 def score(example: Example, text: str) -> dict[str, float]:
-    """`accuracy` (every test passed), `tests_passed` (share), `answered`, `compiles`, `timed_out`.
+    """Returns `accuracy` (1 if every test passed), `tests_passed` (their share), `answered`, `compiles` and
+    `timed_out`.
 
     Raises:
-      UserError: for an example without tests, or where nothing isolates.
+      UserError: for an example without tests, or if no isolation works.
     """
     tests, code = tests_of(example), extract(example, text)
     if code is None:
@@ -68,12 +69,12 @@ def score(example: Example, text: str) -> dict[str, float]:
 def program_metrics(
     code: str, tests: Sequence[CodeTest], function: str, limits: Limits = LIMITS
 ) -> dict[str, float]:
-    """The metrics of a program. Raises JailError where no jail starts.
+    """Returns the metrics of a program. Raises JailError if no jail starts.
 
     Args:
       code: the program.
-      tests: what it is given, and what it should print or return.
-      function: what to call, or "" for a program that reads its input.
+      tests: inputs, each with what the program should print or return.
+      function: the function to call, or "" for a program that reads its input.
       limits: of each test.
     """
     with Runs(limits) as runs:
@@ -89,7 +90,7 @@ def program_metrics(
 def scores_of(
     passed: list[bool], answered: bool = True, compiles: bool = True, timed_out: bool = False
 ) -> dict[str, float]:
-    """The metrics of a list of tests."""
+    """Returns the metrics that follow from the results of all tests."""
     return {
         "accuracy": float(bool(passed) and all(passed)),
         "tests_passed": sum(passed) / len(passed),
@@ -100,7 +101,7 @@ def scores_of(
 
 
 def request_for(code: str, test: CodeTest, function: str) -> dict[str, Any]:
-    """The request to a jail for a test: it holds the input, never the expected output."""
+    """Returns the request to a jail for one test: it contains the input, never the expected output."""
     if function:
         what = {"kind": "call", "function": function, "arguments": test["input"]}
     else:
@@ -109,14 +110,14 @@ def request_for(code: str, test: CodeTest, function: str) -> dict[str, Any]:
 
 
 def judge_output(test: CodeTest, outcome: Outcome) -> bool:
-    """Whether a program ended well and printed what the test expects."""
+    """Returns whether a program ended without an error and printed what the test expects."""
     if outcome.ended != "finished":
         return False
     return same_output(test["output"], outcome.output.decode("utf-8", errors="replace"))
 
 
 def judge_value(test: CodeTest, outcome: Outcome) -> bool:
-    """Whether a function returned what the test expects, which is JSON."""
+    """Returns whether a function returned what the test expects, which is JSON."""
     try:
         expected = json.loads(test["output"])
     except ValueError as error:
@@ -129,20 +130,20 @@ def judge_value(test: CodeTest, outcome: Outcome) -> bool:
 
 
 def value_of(outcome: Outcome) -> tuple[bool, Any]:
-    """Whether a value came back, and the value. What the jail says may be anything."""
+    """Returns whether a value came back, and the value. The jail's reply is not trusted: it may be anything."""
     if outcome.ended != "finished":
         return False, None
     try:
         message = json.loads(outcome.output)
         return "value" in message, from_plain(message["value"])
-    except Exception:  # a program may have made anything of it
+    except Exception:  # A program may have tampered with the reply.
         return False, None
 
 
 class Runs:
-    """A jail that is replaced when it is lost, and a count of what ran out of time.
+    """A jail that is replaced when it is lost, and a count of the runs that timed out.
 
-    A context manager. One jail serves all tests of one program: they share nothing but its start.
+    It is a context manager. One jail serves all tests of one program, which share nothing but its start.
     """
 
     def __init__(self, limits: Limits):
@@ -161,7 +162,7 @@ class Runs:
         self._jail = None
 
     def run(self, request: dict[str, Any]) -> Outcome:
-        """One request. Raises JailError where no jail starts."""
+        """Runs one request. Raises JailError if no jail starts."""
         if self._jail is None:
             self._jail = Jail(isolation_in_use(), self.limits)
         outcome = self._jail.run(request)
@@ -172,14 +173,14 @@ class Runs:
         return outcome
 
     def outcomes(self, requests: Iterable[dict[str, Any]]) -> Iterator[Outcome]:
-        """One for each request, until MOST_TIMEOUTS of them have run out of time."""
+        """Yields one outcome for each request, until MOST_TIMEOUTS of them have run out of time."""
         for request in requests:
             yield self.run(request)
             if self.timeouts >= MOST_TIMEOUTS:
                 return
 
     def compiles(self, code: str) -> bool:
-        """Whether Python can read the program; asked in the jail, since reading may take a crash."""
+        """Returns whether Python can parse the program. This runs in the jail, since parsing may crash Python."""
         found, value = value_of(self.run({"kind": "compile", "code": code}))
         return found and value is True
 
@@ -193,11 +194,11 @@ _STARTS_CODE = re.compile(
 
 
 def find_code(text: str, defines: str = "") -> str | None:
-    """The program of a reply without its thoughts, or None.
+    """Returns the program of a reply without its thoughts, or None.
 
-    The last fenced block of Python that defines the name, if one is asked for and any does; else the
-    last block of Python. A block that was opened and not closed reaches to the end. Without a block
-    the whole reply, if its first line is code.
+    It is the last fenced block of Python that defines the required name, if a name is required and a block defines it;
+    else the last block of Python. A block that was opened and never closed extends to the end. A reply without a block
+    is taken whole if its first line is code.
     """
     answer = strip_thinking(text)
     blocks = [code for code in fenced_blocks(answer) if code.strip()]
@@ -210,7 +211,7 @@ def find_code(text: str, defines: str = "") -> str | None:
 
 
 def fenced_blocks(text: str) -> list[str]:
-    """The blocks in fences marked as Python or unmarked, in their order; indented ones dedented."""
+    """Returns the blocks in fences that are marked as Python or unmarked, in order; indented blocks are dedented."""
     blocks, fence, start, is_python, indent = [], "", 0, False, ""
     for match in _FENCE.finditer(text):
         mark, language = match[1], match[2].lower()
@@ -220,7 +221,7 @@ def fenced_blocks(text: str) -> list[str]:
         elif mark.startswith(fence) and not language:
             blocks += [_dedent(text[start : match.start()], indent)] * is_python
             fence = ""
-        elif language:  # a new one begins where the last was never closed
+        elif language:  # A new block starts although the last one was never closed.
             blocks += [_dedent(text[start : match.start()], indent)] * is_python
             fence, start, is_python = mark, match.end() + 1, language in _PYTHON
     if fence and is_python:
@@ -229,7 +230,7 @@ def fenced_blocks(text: str) -> list[str]:
 
 
 def _dedent(code: str, indent: str) -> str:
-    """Without the space that the fence itself stands behind, as in a list."""
+    """Returns code without the indentation of its fence, for example in a list."""
     return re.sub(rf"^{indent}", "", code, flags=re.MULTILINE) if indent else code
 
 
@@ -237,7 +238,7 @@ TOLERANCE = 1e-6
 
 
 def same_output(expected: str, printed: str) -> bool:
-    """Whether the printed text is the expected one."""
+    """Returns whether the printed text equals the expected one."""
     wanted, found = (text.strip().split("\n") for text in (expected, printed))
     return len(wanted) == len(found) and all(map(_same_line, wanted, found))
 
@@ -250,21 +251,21 @@ def _same_line(expected: str, printed: str) -> bool:
 
 
 def _same_number(expected: str, printed: str) -> bool:
-    """Whether both are numbers, and the same."""
+    """Returns whether both are numbers and equal."""
     try:
         wanted, found = Decimal(expected), Decimal(printed)
         if wanted == found or not any(mark in expected for mark in ".eE"):
             return wanted == found
         return abs(wanted - found) <= Decimal(TOLERANCE) * max(1, abs(wanted))
-    except (ArithmeticError, ValueError):  # no numbers, or as good as infinite ones
+    except (ArithmeticError, ValueError):  # They are not numbers, or practically infinite.
         return False
 
 
 def same_returned(expected: Any, found: Any) -> bool:
-    """Whether a returned value is the expected one of JSON; a tuple counts as a list.
+    """Returns whether a returned value equals the expected JSON value; a tuple counts as a list.
 
     Raises:
-      RecursionError: for a value as deep as Python's stack.
+      RecursionError: for a value that is nested deeper than Python's stack.
     """
     if isinstance(expected, list):
         return (
@@ -280,5 +281,5 @@ def same_returned(expected: Any, found: Any) -> bool:
 def _close(expected: float, found: int | float) -> bool:
     try:
         return abs(expected - found) <= TOLERANCE * max(1, abs(expected))
-    except OverflowError:  # a whole number of hundreds of digits
+    except OverflowError:  # An integer with hundreds of digits.
         return False

@@ -1,8 +1,8 @@
 """HumanEval and MBPP: problems whose tests are assertions that call the program.
 
-The assertions run in a jail of their own (`jail_checker`), the program in another. Whenever an
-assertion needs a value of the program's, this process passes the question from the one to the other
-and the answer back; the verdict comes from the jail in which the program is not.
+The assertions run in a jail of their own (`jail_checker`), the program in another one. When an assertion needs a value
+of the program, this process passes the question from the first jail to the second and the answer back. The verdict thus
+comes from a jail that does not contain the program.
 """
 
 import ast
@@ -17,14 +17,14 @@ from jaxreason.tasks.code import LIMITS, MOST_TIMEOUTS, Runs, find_code, scores_
 from jaxreason.tasks.isolation import isolation_in_use
 from jaxreason.tasks.sandbox import Jail, JailError, Limits, Outcome
 
-CHECK_S = 60.0  # for all assertions of a problem, with the calls they make
+CHECK_S = 60.0  # For all assertions of a problem, including their calls.
 _ENDS_COMPLETION = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint(", "\n@", "\n```")
 
 
 def extract_humaneval(example: Example, text: str) -> str | None:
-    """The whole program: a fenced block that defines the function, or the prompt with its completion.
+    """Returns the whole program: a fenced block that defines the function, or the prompt with its completion.
 
-    A block that does not define it, and a reply that begins with an indented line, continue the prompt.
+    A block that does not define it, or a reply that begins with an indented line, continues the prompt.
     """
     function, prompt = _metadata(example, "function"), question(example)
     code = find_code(text, defines=function)
@@ -40,7 +40,7 @@ def extract_humaneval(example: Example, text: str) -> str | None:
 
 
 def _imports(prompt: str) -> str:
-    """The imports and definitions of the prompt before its function: replies often leave them out."""
+    """Returns the imports and definitions before the prompt's function, since replies often leave them out."""
     try:
         body = ast.parse(prompt).body[:-1]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -49,10 +49,10 @@ def _imports(prompt: str) -> str:
 
 
 def score_humaneval(example: Example, text: str) -> dict[str, float]:
-    """`accuracy`, `tests_passed`, `answered`, `compiles`, `timed_out`; the test counts as one.
+    """Returns `accuracy`, `tests_passed`, `answered`, `compiles` and `timed_out`; the whole test counts as one test.
 
     Raises:
-      UserError: for an example without its test, or where nothing isolates.
+      UserError: for an example without its test, or if no isolation works.
     """
     function, test = _metadata(example, "function"), _metadata(example, "test")
     calls = [] if _calls_check(test) else [f"check({function})"]
@@ -61,7 +61,7 @@ def score_humaneval(example: Example, text: str) -> dict[str, float]:
 
 
 def _calls_check(test: str) -> bool:
-    """Whether the text already calls `check` after having defined it."""
+    """Returns whether the text calls `check` itself after defining it."""
     return any(
         isinstance(statement, ast.Expr)
         and isinstance(statement.value, ast.Call)
@@ -71,15 +71,15 @@ def _calls_check(test: str) -> bool:
 
 
 def extract_mbpp(example: Example, text: str) -> str | None:
-    """The program of the reply without its thoughts, or None."""
+    """Returns the program of the reply without its thoughts, or None."""
     return find_code(text, defines=_called_name(_metadata(example, "assertions")))
 
 
 def score_mbpp(example: Example, text: str) -> dict[str, float]:
-    """The metrics of `score_humaneval`; each assertion counts as a test.
+    """Returns the same metrics as `score_humaneval`; each assertion counts as a test.
 
     Raises:
-      UserError: for an example without assertions, or where nothing isolates.
+      UserError: for an example without assertions, or if no isolation works.
     """
     assertions = _metadata(example, "assertions")
     imports = example.metadata.get("imports") or ""
@@ -105,13 +105,13 @@ def _imported(code: str) -> set[str]:
 
 
 class _Ask(ast.NodeTransformer):
-    """Replaces the outermost calls of names that are not known by questions to the program."""
+    """Replaces the outermost calls of unknown names by questions to the program."""
 
     def __init__(self, known: set[str]):
         self.known, self.first = known, ""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """Questions are texts, so that the program alone makes sense of what stands in them."""
+        """Turns a call into a question. Questions are texts, so only the program's jail evaluates them."""
         name = node.func.id if isinstance(node.func, ast.Name) else None
         if name is None or name in self.known:
             return self.generic_visit(node)
@@ -126,7 +126,7 @@ def _asking(assertion: str, known: set[str]) -> str:
 
 
 def _called_name(assertions: list[str]) -> str:
-    """The function that the first assertion is about, or ""."""
+    """Returns the name of the function that the first assertion tests, or ""."""
     ask = _Ask(set(dir(builtins)))
     ask.visit(ast.parse(assertions[0]))
     return ask.first
@@ -144,7 +144,7 @@ def _score(code: str | None, check: dict[str, Any], setup: str) -> dict[str, flo
 
 
 def _converse(runs: Runs, code: str, check: dict[str, Any], setup: str) -> list[bool] | None:
-    """The parts that held; None if that took too long or the jail of the assertions was lost."""
+    """Returns which parts held; None if that took too long or the jail of the assertions was lost."""
     deadline = time.monotonic() + CHECK_S
     message: dict[str, Any] = check | {"kind": "check", "seconds": CHECK_S}
     with Jail(isolation_in_use(), Limits(seconds=CHECK_S)) as checker:
@@ -169,9 +169,9 @@ def _request(asked: dict[str, Any], code: str, setup: str) -> dict[str, Any]:
 
 
 def _reply(outcome: Outcome) -> dict[str, Any]:
-    """The value as it came, or what went wrong. The checker takes it apart, in its jail."""
+    """Returns the value as it came, or the error. The checker decodes it in its own jail."""
     try:
         told = json.loads(outcome.output) if outcome.ended == "finished" else {}
         return {"value": told["value"]}
-    except Exception:  # a program may have made anything of it
+    except Exception:  # A program may have tampered with the reply.
         return {"error": outcome.ended}

@@ -1,21 +1,20 @@
-"""LiveCodeBench as the study's code grades it, with its mistakes.
+"""LiveCodeBench as the study's code grades it, including its mistakes.
 
-What differs from `code`, and what it does to a score:
-- The last fenced block of the whole text is taken, thoughts included; none closed, no answer. A
-  reply cut off in its block, or one whose program stands without a fence, counts as unanswered.
-- A function problem's function is not called by its name, and its starter code is not shown: the
-  word before the first bracket of the program is called. `class Solution` always fails (its method
-  is no global name), and so does a program with a helper, a comment or an import before the function
-  that has a bracket in it.
-- Arguments are read line by line by the look of them: `true`, `null` and negative text stay texts,
-  a text loses its quotes but keeps its escapes, and a line with "=" is cut at its commas.
+Differences from `code`, and their effects on a score:
+- The last fenced block of the whole text is taken, thoughts included. Without a closed block there is no answer, so a
+  reply that was cut off in its block, or whose program has no fence, counts as unanswered.
+- In a function problem the function is not called by its name, and its starter code is not shown. The word before the
+  first bracket of the program is called instead. `class Solution` always fails (its method is not a global name), and
+  so does a program with a helper, a comment or an import before the function that contains a bracket.
+- Arguments are read line by line and guessed from their spelling: `true`, `null` and negative text stay texts, a text
+  loses its quotes but keeps its escapes, and a line with "=" is cut at its commas.
 - Nothing is imported beforehand: `List` in a signature without its import fails.
-- A program runs with its guard `if __name__ == "__main__"` only where it is spelled with double
-  quotes; else nothing is printed. `exit()`, or input by `sys.stdin.buffer`, fails.
-- Output is compared as one text, ends stripped: trailing space inside, `1.0` for `1` and a last digit
-  fail. A final "-" is taken off what is expected. A returned tuple is no list.
-- The first test that fails ends it. (Here a test has 6 s; the harness gives all tests together 7 s each
-  and 5 more, so that there one slow test may borrow from the others.)
+- A program with a guard `if __name__ == "__main__"` runs it only if it is written with double quotes; otherwise nothing
+  is printed. `exit()`, or input by `sys.stdin.buffer`, fails.
+- Output is compared as one text, with its ends stripped: trailing spaces inside, `1.0` for `1` and a different last
+  digit fail. A final "-" is removed from the expected text. A returned tuple is not a list.
+- The first test that fails ends the grading. (Here a test has 6 s. The harness gives all tests together 7 s each and 5
+  more, so there one slow test may borrow time from the others.)
 """
 
 import json
@@ -30,13 +29,13 @@ from jaxreason.tasks.sandbox import Outcome
 
 
 def extract(example: Example, text: str) -> str | None:
-    """The content of the last closed fence of the text, or None."""
+    """Returns the content of the last closed fence of the text, or None."""
     blocks = re.findall(r"```(?:[a-zA-Z]*)\n(.*?)```", text, re.DOTALL)
     return blocks[-1].split("</code>")[0].replace("<code>", "") if blocks else None
 
 
 def score(example: Example, text: str) -> dict[str, float]:
-    """`accuracy` and `answered`. Raises UserError for an example without tests."""
+    """Returns `accuracy` and `answered`. Raises UserError for an example without tests."""
     tests, code = tests_of(example), extract(example, text)
     if not code:
         return {"accuracy": 0.0, "answered": 0.0}

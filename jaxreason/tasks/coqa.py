@@ -1,6 +1,6 @@
-"""CoQA: the last answer of a conversation about a story, compared word by word with several people's.
+"""CoQA: the last answer of a conversation about a story, compared word by word with the answers of several people.
 
-Metadata needed: `references`, the texts of all of them, equal ones repeated; `answer` is the first.
+Metadata needed: `references`, the texts of all answers, with duplicates; `answer` is the first.
 """
 
 import re
@@ -18,10 +18,10 @@ ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 
 def references_of(example: Example) -> list[str]:
-    """The right answers, blank ones left out.
+    """Returns the right answers without blank ones.
 
     Raises:
-      UserError: when they are no list of texts, or all blank.
+      UserError: they are not a list of texts, or all are blank.
     """
     given = example.metadata.get("references")
     texts = given if isinstance(given, (list, tuple)) else ()
@@ -35,18 +35,18 @@ def references_of(example: Example) -> list[str]:
 
 
 def normalize(text: str) -> str:
-    """SQuAD's normal form: small letters, no punctuation, no articles, single spaces."""
+    """Returns SQuAD's normal form: small letters, no punctuation, no articles, single spaces."""
     bare = text.lower().translate(NO_PUNCTUATION)
     return " ".join(ARTICLES.sub(" ", bare).split())
 
 
 def exact(reference: str, answer: str) -> float:
-    """1.0 where the normal forms are equal."""
+    """Returns 1.0 if the normal forms are equal, else 0.0."""
     return float(normalize(reference) == normalize(answer))
 
 
 def word_f1(reference: str, answer: str) -> float:
-    """F1 of the words of the normal forms; where one has none, whether both have none."""
+    """Returns the F1 of the words of the normal forms; if one of them has no words, whether both have none."""
     gold, said = normalize(reference).split(), normalize(answer).split()
     common = sum((Counter(gold) & Counter(said)).values())
     if not gold or not said:
@@ -57,27 +57,27 @@ def word_f1(reference: str, answer: str) -> float:
 def leave_one_out(
     measure: Callable[[str, str], float], references: Sequence[str], answer: str
 ) -> float:
-    """The best match with the references, averaged over leaving each of several out.
+    """Returns the best match with the references, averaged over leaving each of them out in turn.
 
-    People are measured in this way, each against the others, so a model is as well.
+    The human score is measured in this way, each person against the others, so a model is measured in the same way.
     """
     matches = [measure(reference, answer) for reference in references]
     if len(matches) == 1:
         return matches[0]
     best, second = sorted(matches, reverse=True)[:2]
-    return (best * (len(matches) - 1) + second) / len(matches)  # the best is left out once
+    return (best * (len(matches) - 1) + second) / len(matches)  # The best one is left out once.
 
 
 def extract(example: Example, text: str) -> str | None:
-    """The short answer of a reply without its thoughts, wherever it stands; or None."""
+    """Returns the short answer of a reply without its thoughts, anywhere in the reply; or None."""
     return find_answer(text, asked_question(prompt_text(example)))
 
 
 def score(example: Example, text: str) -> dict[str, float]:
-    """`f1` (the main metric of CoQA's own evaluation), `em` and `answered`.
+    """Returns `f1` (the main metric of CoQA's own evaluation), `em` and `answered`.
 
     Raises:
-      UserError: when there is no reference.
+      UserError: there is no reference.
     """
     references, answer = references_of(example), extract(example, text)
     return {
@@ -88,23 +88,23 @@ def score(example: Example, text: str) -> dict[str, float]:
 
 
 def extract_paper(example: Example, text: str) -> str:
-    """The first line after `</think>`, as the study takes it.
+    """Returns the first line after `</think>`, as the study takes it.
 
-    Its effects: a reply that restates the question ("Q: ...", two in five of the released RL
-    replies) or opens with a sentence has an exact match of 0 whatever it answers. A reply
-    "A: white" is right only because the normal form deletes the article "a".
+    Effects: a reply that restates the question ("Q: ...", two in five of the released RL replies) or begins with a
+    sentence has an exact match of 0, regardless of its answer. A reply "A: white" is right only because the normal form
+    deletes the article "a".
     """
     return text.rpartition(THINK_END)[2].strip().split("\n")[0]
 
 
 def score_paper(example: Example, text: str) -> dict[str, float]:
-    """`em`, which the study seems to report as accuracy, and `f1`, of the first line.
+    """Returns `em`, which the study seems to report as accuracy, and `f1`, of the first line.
 
-    Equal references count once, as in lm-evaluation-harness. The effect: where three people say
-    "white" and one "orange", "white" scores 0.5 (it is left out once of two), with all four 1.
+    Equal references count once, as in lm-evaluation-harness. Effect: if three people say "white" and one "orange",
+    "white" scores 0.5 (it is left out once of two); if all four say it, it scores 1.
 
     Raises:
-      UserError: when there is no reference.
+      UserError: there is no reference.
     """
     distinct = [*{text.lower(): text for text in reversed(references_of(example))}.values()]
     answer = extract_paper(example, text)

@@ -1,8 +1,8 @@
-r"""Whether an answer equals the gold one: as texts, as numbers, as mathematics.
+r"""Decides whether an answer equals the gold one: as texts, as numbers, as mathematics.
 
-What is added to math-verify's reading of an expression: labels and chains of equations, units and
-per cent signs, bases, times of day, sets written with < and >, and the strict mode, in which the
-final value must be written out (`written_out.py`).
+This adds to math-verify's reading of an expression: labels and chains of equations, units and per cent signs, bases,
+times of day, sets written with < and >, and the strict mode, in which the final value must be written out
+(`written_out.py`).
 """
 
 import re
@@ -32,9 +32,9 @@ NUMERAL = re.compile(
 
 
 def numeral(text: str) -> Fraction | None:
-    r"""The value of a plain integer, decimal, fraction of integers or mixed number; or None.
+    r"""Returns the value of a plain integer, decimal, fraction of integers or mixed number; or None.
 
-    The time that most answers take is that of this function: sympy never sees them.
+    Most answers need only this function and never reach sympy, which keeps grading fast.
     """
     found = NUMERAL.fullmatch(text.strip())
     if found is None or len(text) > MOST_CHARACTERS:
@@ -52,7 +52,7 @@ def numeral(text: str) -> Fraction | None:
 RATIO = re.compile(r"\d+(?::\d+){2,}")
 CLOCK_OF_THREE = re.compile(r"\d{1,2}:\d\d:\d\d")
 TEMPERATURE = re.compile(r"\\circ\s*\}?\s*(?:\\(?:text|mathrm)\s*\{)?\s*([CF])(?![A-Za-z])")
-PRIME = re.compile(r"\d\s*(?:'|\^\s*\{?\\prime)")  # minutes of an angle, or feet
+PRIME = re.compile(r"\d\s*(?:'|\^\s*\{?\\prime)")  # Minutes of an angle, or feet.
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Rules:
 
     Attributes:
       strict: whether the answer must be written out, exact and in the unit of the gold one.
-      question: what was asked: it says whether a percentage or another base was asked for.
-      unit: of the gold answer where its text does not say it, or "".
+      question: the question; it shows whether a percentage or another base was asked for.
+      unit: the unit of the gold answer if its text does not contain it, or "".
     """
 
     strict: bool = False
@@ -71,17 +71,17 @@ class Rules:
 
     @property
     def asks_percentage(self) -> bool:
-        """Whether a number of per cent is asked for, so that a bare 5 and 5 % are the same."""
+        """Whether the question asks for a percentage, so that a bare 5 and 5 % are the same."""
         return re.search(r"%|\bper\s?cent", f"{self.unit} {self.question}", re.I) is not None
 
     def asks_base(self, base: str) -> bool:
-        """Whether the question is about numbers with that base."""
+        """Returns whether the question is about numbers with that base."""
         written = rf"base[\s$\\_{{-]*{base}\b|\d_\{{?{base}\b"
         return re.search(written, self.question, re.I) is not None
 
 
 def same(gold: str, answer: str, rules: Rules) -> bool:
-    """Whether two tidied answers are the same. Raises what sympy raises."""
+    """Returns whether two tidied answers are equal. Raises what sympy raises."""
     if squeeze(gold) == squeeze(answer):
         return True
     relations = is_inequality(gold), is_inequality(answer)
@@ -101,12 +101,12 @@ def same(gold: str, answer: str, rules: Rules) -> bool:
 
 
 def members_of(text: str) -> list[str]:
-    """The members of a list, 58,500 being one number."""
+    """Returns the members of a list; 58,500 is one number."""
     return split_list(re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text))
 
 
 def _same_chain(gold: str, answer: str, rules: Rules) -> bool:
-    """Compares equations: the whole ones, then the values of a name, `x = 2 + 3 = 5`."""
+    """Compares equations: first as a whole, then the values of a name, `x = 2 + 3 = 5`."""
     golds, answers = sides_of(gold), sides_of(answer)
     if len(golds) > 1 and len(answers) > 1 and equal(gold, answer, rules):
         return True
@@ -125,19 +125,19 @@ def _same_chain(gold: str, answer: str, rules: Rules) -> bool:
 
 
 def contradicts(sides: list[str]) -> bool:
-    """Whether two sides of a chain are constants and differ: 6 = 5."""
+    """Returns whether two sides of a chain are different constants: 6 = 5."""
     values = [percent_value(side) for side in sides if is_constant(side)]
     return any(not same_value(values[0], value) for value in values[1:])
 
 
 def is_constant(side: str) -> bool:
-    """Whether a text is a number, or something that can be computed to one."""
+    """Returns whether a text is a number or can be computed to one."""
     value = percent_value(side)
     return getattr(value, "is_number", False) is True
 
 
 def percent_value(side: str):
-    r"""The value of a text, `5\%` being a twentieth; None where it cannot be read."""
+    r"""Returns the value of a text, where `5\%` is a twentieth; None if it cannot be read."""
     value = read_value(side.replace(r"\%", ""))
     if value is None or not side.endswith(r"\%") or not getattr(value, "is_number", False):
         return value
@@ -147,7 +147,7 @@ def percent_value(side: str):
 
 
 def same_side(gold: str, answer: str, rules: Rules) -> bool:
-    """Two answers without a sign of equality: bases, per cent signs and units are looked at."""
+    """Returns whether two answers without an equals sign are equal; bases, per cent signs and units count."""
     if squeeze(gold) == squeeze(answer):
         return True
     if is_clock(gold) or is_clock(answer):
@@ -171,15 +171,17 @@ def same_side(gold: str, answer: str, rules: Rules) -> bool:
 
 
 def gold_unit(gold: str, answer: str, rules: Rules) -> Unit | None:
-    """The unit of the gold text; of `rules` only where the answer's is of that kind (45 hours are no 45 minutes)."""
+    """Returns the unit of the gold text, or that of `rules` if the answer's is of the same kind (hours, not
+    minutes).
+    """
     named, found = read_unit(rules.unit), unit_of(answer)
     return unit_of(gold) or (named if named and found and named[0] == found[0] else None)
 
 
 def same_percentage(gold: str, answer: str, rules: Rules) -> bool:
-    r"""`5\%` equals 0.05, and 5 where the gold answer has the sign or the question asks for it.
+    r"""Returns whether `5\%` equals 0.05, or 5 if the gold answer has the sign or the question asks for it.
 
-    A bare 5 that is asked for otherwise is not 5 %.
+    A bare 5 is not 5 % if the question asks for something else.
     """
     bare_gold, bare = (re.sub(r"\s*\\%", "", text) for text in (gold, answer))
     forgiven = r"\%" in gold or rules.asks_percentage
@@ -192,7 +194,7 @@ def same_percentage(gold: str, answer: str, rules: Rules) -> bool:
 
 
 def same_base(gold: str, answer: str, rules: Rules) -> bool:
-    """Whether the bases agree, 52_8 and 52_9 not. One that the gold answer leaves out must be asked for."""
+    """Returns whether the bases agree (52_8 and 52_9 do not). A base that the gold answer omits must be asked for."""
     bases = [re.fullmatch(r"-?\w*?\d_\{?(\d+)\}?", squeeze(text)) for text in (gold, answer)]
     if not bases[1]:
         return True
@@ -200,7 +202,7 @@ def same_base(gold: str, answer: str, rules: Rules) -> bool:
 
 
 def converted(gold: str, answer: str, gold_unit: Unit, unit: Unit) -> bool:
-    """Whether two numbers with units of one kind are the same quantity."""
+    """Returns whether two numbers with units of one kind are the same quantity."""
     from sympy import Rational
 
     values = [percent_value(without_known_unit(text)) for text in (gold, answer)]
@@ -212,13 +214,13 @@ def converted(gold: str, answer: str, gold_unit: Unit, unit: Unit) -> bool:
 
 
 def without_known_unit(answer: str) -> str:
-    """Without a unit that `unit_of` has read."""
+    """Returns an answer without the unit that `unit_of` has read."""
     number = bare_value(without_unit(answer))
     return re.sub(r"\s*\^\s*\{?\\circ\}?$", "", number)
 
 
 def bare_value(answer: str) -> str:
-    r"""`5 dollars` and `x \equiv 5 \pmod 7` as 5; other texts unchanged."""
+    r"""Returns `5 dollars` and `x \equiv 5 \pmod 7` as 5; other texts are unchanged."""
     answer = re.sub(r"^[a-z]\s*\\equiv\s*(.+?)\s*\\pmod\s*\{?\w+\}?$", r"\1", answer)
     number = r"(-?(?:\\\$)?[\d.,/]*\d(?:\\frac\{\d+\}\{\d+\})?)"
     word = rf"(?!(?:or|and|not|to|mod|over|choose|times|plus|minus|{WRONG}|{GROWING})\b)[A-Za-z]+"
@@ -227,39 +229,39 @@ def bare_value(answer: str) -> str:
 
 
 def is_clock(text: str) -> bool:
-    """Whether the text is a time of day or a length of time such as 9:24 or 9 a.m., which is no ratio."""
+    """Returns whether the text is a time of day or a duration such as 9:24 or 9 a.m., and thus not a ratio."""
     time = clock(text)
     return time is not None and bool(time[2] or time[3])
 
 
 def clock(text: str) -> re.Match[str] | None:
-    """A time: hours, minutes or None, "a" or "p" or None."""
-    text = re.sub(r"(?<=\d)(?=[ap]\.?m)", "\0", text)  # 5am is a product
+    """Returns a match with hours, minutes or None, "a" or "p" or None."""
+    text = re.sub(r"(?<=\d)(?=[ap]\.?m)", "\0", text)  # 5am is a product.
     return re.fullmatch(r"(\d{1,2})(?::(\d\d))?(?:([ap])\.?m\.?)?", squeeze(text))
 
 
 def same_time(gold: str, answer: str) -> bool:
-    """Two times: 05:00 is 5:00; a.m. or p.m. may be left out (3:20 p.m. is 15:20), and must not differ."""
+    """Compares times: 05:00 is 5:00; a.m. or p.m. may be left out (3:20 p.m. is 15:20) but must not differ."""
     times = clock(gold), clock(answer)
     if not all(times) or (times[0][3] and times[1][3] and times[0][3] != times[1][3]):
         return False
     minutes = {int(time[2] or 0) for time in times}
     hours = [hours_of(int(time[1]), time[3]) for time in times]
-    bare = any(not time[2] and not time[3] for time in times)  # a number: 9 for 9 a.m.
+    bare = any(not time[2] and not time[3] for time in times)  # A number: 9 for 9 a.m.
     if bare and any(time[2] and not time[3] for time in times):
         return False
     return len(minutes) == 1 and bool(hours[0] & hours[1])
 
 
 def hours_of(hour: int, half: str | None) -> set[int]:
-    """The hour as it may be written by those who leave out a.m. or p.m.: 3 p.m. is 3 or 15."""
+    """Returns the ways to write the hour, including those without a.m. or p.m.: 3 p.m. is 3 or 15."""
     if half is None or hour > 12:
         return {hour}
     return {hour, hour % 12} if half == "a" else {hour if hour < 12 else 12, hour % 12 + 12}
 
 
 def same_ratio(gold: str, answer: str) -> bool:
-    """Ratios of three or more numbers, 1:2:3 and 2:4:6; 1:00:00 and 2:00:00 are times."""
+    """Compares ratios of three or more numbers, 1:2:3 and 2:4:6; 1:00:00 and 2:00:00 are times."""
     wanted, found = (
         [Fraction(part) for part in squeeze(text).split(":")] for text in (gold, answer)
     )
@@ -269,21 +271,21 @@ def same_ratio(gold: str, answer: str) -> bool:
 
 
 def squeeze(text: str) -> str:
-    r"""A text for comparison: `\text{}` unwrapped, no spaces, no bracket around one letter."""
+    r"""Returns a text for comparison: `\text{}` unwrapped, no spaces, no bracket around one letter."""
     text = re.sub(r"\\(?:text|mbox|mathrm|textbf|mathbf)\s*\{([^{}]*)\}", r"\1", text)
     text = re.sub(r"\s", "", text).lower().rstrip(".")
     return re.sub(r"^\(?([a-z])\)$", r"\1", text)
 
 
 def same_numeral(gold: str, answer: str, wanted: Fraction, found: Fraction, rules: Rules) -> bool:
-    """Two numbers; a decimal may stand for a fraction that it rounds, if it is long and not strict."""
+    """Compares two numbers; if not strict, a long decimal may stand for a fraction that it rounds."""
     if wanted == found:
         return is_written(gold, answer, rules)
     return not rules.strict and approximates(gold, answer)
 
 
 def approximates(gold: str, answer: str) -> bool:
-    """Whether one is a decimal of at least six digits and the other, no decimal, rounds to it."""
+    """Returns whether one is a decimal of at least six digits and the other, not a decimal, rounds to it."""
     for decimal, other in ((answer, gold), (gold, answer)):
         written = decimal.replace(",", "").strip()
         if re.fullmatch(r"-?\d*\.\d+", written) and not re.search(r"\d\.\d|\.\d", other):
@@ -293,14 +295,14 @@ def approximates(gold: str, answer: str) -> bool:
 
 
 def is_written(gold: str, answer: str, rules: Rules) -> bool:
-    """Whether the answer is written out, where that is asked for."""
+    """Returns whether the answer is written out, or the rules do not require it."""
     return not rules.strict or is_written_out(gold, answer)
 
 
 def equal(gold: str, answer: str, rules: Rules) -> bool:
-    """Equal as mathematics, both read as a whole. Raises what sympy raises."""
+    """Returns whether both, read as a whole, are equal as mathematics. Raises what sympy raises."""
     (wanted, *gold_text), (found, *text) = read_whole(gold), read_whole(answer)
-    if not gold_text or not text:  # one cannot be read
+    if not gold_text or not text:  # One of them cannot be read.
         return not gold_text and not text and wanted == found
     if not is_written(gold, answer, rules):
         return False

@@ -1,7 +1,7 @@
-r"""HaluEval: does a text hold something made up? A model judges with Yes or No; gold is yes or no.
+r"""HaluEval: does a text contain something made up? A model judges with Yes or No; gold is yes or no.
 
-One grader for the three kinds (questions, dialogues, summaries). A reply that describes its verdict
-without either word ("it is supported") has no answer.
+One grader serves the three kinds (questions, dialogues, summaries). A reply that describes its verdict without either
+word ("it is supported") has no answer.
 """
 
 import re
@@ -20,26 +20,26 @@ JUDGED = re.compile(
     r"(?i:\b(?:judge?ments?|verdict|(?:final|my)\s+(?:answer|decision|judge?ment)))"
     rf"[#*_]*+{_ABOUT}{_IS}{_WRAP}{_SURELY}{_WORD}"
 )
-# "The answer" may be the one that is judged, so this counts after the words of the verdict.
+# "The answer" may mean the one that is judged, so this counts less than the words for a verdict.
 ANSWERED = re.compile(rf"(?i:(?<!correct\s)(?<!right\s)\banswer)[*_]*+{_IS}{_WRAP}{_SURELY}{_WORD}")
-# All of the last line, or what stands behind its colon ("Hallucination: No").
+# The whole last line, or the text after its colon ("Hallucination: No").
 ALONE = re.compile(rf"(?:^|[:=>]){_WRAP}{_WORD}[\s.!*_`'\"“”‘’)}}\]$]*$")
 LEADING = re.compile(rf"(?:[\s*#]*[A-Za-z]{{1,12}}[*_]*\s?:)?{_WRAP}{_WORD}")
 CLOSING = re.compile(
     r"(?i:\b(?:so|thus|hence|therefore|overall|conclusion|i(?:'d|’d|\s+would)\s+say"
     rf"|it(?:'s|’s|\s+is)\s+an?|judge\s+(?:it|this)\s+as)\b){_WRAP},?\s*{_WORD}"
 )
-LAST = 80  # characters of the last line that are looked at
-# Both words beside each other ("Yes or No") settle nothing.
+LAST = 80  # Characters of the last line that are read.
+# Both words next to each other ("Yes or No") decide nothing.
 BOTH = re.compile(
     r"[\s*_`'\"“”)]*(?:/|,|\||\bor\b|\band\b|\bnor\b)[\s*_`'\"“”(]*(?:yes|no)(?![\w'’-])",
     re.IGNORECASE,
 )
-# "No mistake is in it": an adjective, but for words that go on from a verdict.
+# "No mistake is in it": here "no" is an adjective, unless words follow that continue a verdict.
 ADJECTIVE = re.compile(
     r"\s+(?!because|since|as\b|it\b|the\b|there\b|this\b|that\b|hallucinat|fabricat|made\b)[a-z]"
 )
-# A base model goes on with the next example of its prompt.
+# A base model continues with the next example of its prompt.
 NEXT_EXAMPLE = re.compile(
     r"^[ \t]*#(?:Knowledge|Question|Answer|Dialogue History|Response|Document|Summary)#",
     re.MULTILINE,
@@ -47,9 +47,9 @@ NEXT_EXAMPLE = re.compile(
 
 
 def find_judgement(text: str) -> bool | None:
-    """Whether a reply says yes, without its thoughts; None where it settles on neither.
+    """Returns whether a reply says yes, without its thoughts; None if it decides for neither.
 
-    In this order: the last box; the last word after "judgement", "verdict" or "final answer"; a
+    The first of these that exists counts: the last box; the last word after "judgement", "verdict" or "final answer"; a
     last line that is yes or no or ends in ": yes"; the first word of the reply; the first word of its last sentence;
     the last "answer is yes"; the last "so, yes".
     """
@@ -74,13 +74,13 @@ def find_judgement(text: str) -> bool | None:
 
 
 def match_at_start(pattern: re.Pattern, line: str) -> Iterable[re.Match]:
-    """The match at the beginning of a line, if there is one."""
+    """Yields the match at the beginning of a line, if there is one."""
     match = pattern.match(line)
     return [match] if match else []
 
 
 def judgement(match: re.Match) -> bool | None:
-    """Whether the word found is yes; None where the other stands beside it, or "no" is no verdict."""
+    """Returns whether the found word is yes; None if the other word is next to it, or if "no" is not a verdict."""
     word, text = match[1].lower(), match.string
     beside = BOTH.match(text, match.end())
     adjective = word == "no" and ADJECTIVE.match(text, match.end())
@@ -88,30 +88,30 @@ def judgement(match: re.Match) -> bool | None:
 
 
 def name(said: bool | None) -> str | None:
-    """yes, no or None."""
+    """Returns "yes", "no" or None."""
     return None if said is None else "yes" if said else "no"
 
 
 def extract(example: Example, text: str) -> str | None:
-    """The judgement, "yes" or "no"."""
+    """Returns the judgement, "yes" or "no"."""
     return name(find_judgement(text))
 
 
 def score(example: Example, text: str) -> dict[str, float]:
-    """`accuracy`, `yes` and `answered`.
+    """Returns `accuracy`, `yes` and `answered`.
 
     Raises:
-      UserError: when the gold answer is neither yes nor no.
+      UserError: the gold answer is neither yes nor no.
     """
     return yes_no.score(example, find_judgement(text))
 
 
 def first_line_judgement(text: str) -> bool | None:
-    """The judgement as the study reads it: which of "Yes" and "No" the first line holds, if one.
+    """Returns the judgement as the study reads it: the one of "Yes" and "No" that is in the first line, if only one is.
 
-    Its effects: thoughts are not stripped, so a model that opens with `<think>` scores 0 whatever
-    it knows (reasoners of the study's table stand between 0 and 14). "NO" and "yes" do not count,
-    "Now", "None", "Not" and "Norway" are a No, and "Yes, No. 7 is wrong" is neither.
+    Effects: thoughts are not removed, so a model that opens with `<think>` scores 0 regardless of its answers
+    (reasoning models in the study's table have 0 to 14). "NO" and "yes" do not count; "Now", "None", "Not" and "Norway"
+    count as No; and "Yes, No. 7 is wrong" is neither.
     """
     line = text.strip().split("\n")[0]
     yes, no = "Yes" in line, "No" in line
@@ -119,10 +119,10 @@ def first_line_judgement(text: str) -> bool | None:
 
 
 def extract_paper(example: Example, text: str) -> str | None:
-    """The judgement in the first line, "yes" or "no"."""
+    """Returns the judgement in the first line, "yes" or "no"."""
     return name(first_line_judgement(text))
 
 
 def score_paper(example: Example, text: str) -> dict[str, float]:
-    """Scores as `score`, but reads the first line."""
+    """Returns the metrics of `score`, but reads the first line only."""
     return yes_no.score(example, first_line_judgement(text))

@@ -4,13 +4,13 @@ from jaxreason.data.examples import Example
 
 
 def extract(example: Example, text: str) -> str | None:
-    """The text after the last `#`; None without one, or if nothing follows it."""
+    """Returns the text after the last `#`; None without one, or if nothing follows it."""
     _, mark, answer = text.rpartition("#")
     return (answer.strip() or None) if mark else None
 
 
 def score(example: Example, text: str) -> dict[str, float]:
-    """`accuracy`, `answered` and `direct` (1 when the reply begins with `#`: no trace)."""
+    """Returns `accuracy`, `answered` and `direct` (1 if the reply begins with `#`, so without a trace)."""
     answer = extract(example, text)
     return {
         "accuracy": float(answer == example.answer),

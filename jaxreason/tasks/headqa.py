@@ -1,8 +1,8 @@
-"""HeadQA: the full text of an option that follows the question most likely, as the study asks it.
+"""HeadQA: the answer is the option whose full text is the most likely continuation of the question, as in the study.
 
-Metadata needed: `choices` with `label` and `text`, two lists; the answer is the right label. Its
-text is never seen beside the others, so a long option is unlikely for its length alone: that is
-what `accuracy_norm` divides out. Which of the two the study reports is not known.
+Metadata needed: `choices` with `label` and `text`, two lists; the answer is the right label. The model never sees the
+texts of the options together. A long option is unlikely because of its length alone, so `accuracy_norm` divides by the
+length. It is not known which of the two the study reports.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from jaxreason.tasks.likelihoods import likeliest
 
 
 def labels_and_texts(example: Example) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The labels and the texts of the options.
+    """Returns the labels and the texts of the options.
 
     Raises:
-      UserError: when the metadata does not hold them, or the numbers differ.
+      UserError: the metadata does not contain them, or the numbers differ.
     """
     try:
         options = example.metadata["choices"]
@@ -35,23 +35,23 @@ def labels_and_texts(example: Example) -> tuple[tuple[str, ...], tuple[str, ...]
 
 
 def choices(example: Example) -> tuple[str, ...]:
-    """The texts of the options."""
+    """Returns the texts of the options."""
     return labels_and_texts(example)[1]
 
 
 def extract(example: Example, logprobs: Sequence[float]) -> str:
-    """The label of the likeliest option; of equal ones the first."""
+    """Returns the label of the most likely option; the first one of equal ones."""
     labels, texts = labels_and_texts(example)
     return labels[likeliest(example, texts, logprobs)]
 
 
 def score(example: Example, logprobs: Sequence[float]) -> dict[str, float]:
-    """`accuracy` by the largest sum, `accuracy_norm` by the largest sum a character.
+    """Returns `accuracy` by the largest sum, and `accuracy_norm` by the largest sum per character.
 
     These are `acc` and `acc_norm` of lm-evaluation-harness, which divides by characters, not bytes.
 
     Raises:
-      UserError: for missing options, an answer that is no label, or bad log-likelihoods.
+      UserError: options are missing, the answer is not a label, or log-likelihoods are bad.
     """
     labels, texts = labels_and_texts(example)
     gold = example.answer.strip()

@@ -1,13 +1,13 @@
-r"""The paper's graders of mathematics: the last box against the gold answer, as tidied *texts*.
+r"""The paper's graders of mathematics: the last box is compared with the gold answer, as tidied *texts*.
 
-The tidying is that of the MATH data set's own code (Hendrycks et al. 2021), which the released
-evaluation takes from lm-evaluation-harness: MATH-500 and AIME through Evalchemy (`math_paper`), and
-OlympiadBench by a copy of it with additions (`olympiad_paper`). Their mistakes are kept, since they
-are part of the published scores; each is marked *Mistake*, with its effect. The greatest: nothing is
-computed, so an equal value that is written differently (14/3 and 4\frac{2}{3}) counts as wrong.
+The tidying is that of the MATH data set's own code (Hendrycks et al. 2021), which the released evaluation takes from
+lm-evaluation-harness: MATH-500 and AIME through Evalchemy (`math_paper`), and OlympiadBench by a copy of it with
+additions (`olympiad_paper`). Their mistakes are kept, since they are part of the published scores. Each is marked
+*Mistake*, with its effect. The greatest one: nothing is computed, so an equal value that is written differently (14/3
+and 4\frac{2}{3}) counts as wrong.
 
-*Mistake*: thoughts are not taken away. A reply that was cut in its thoughts is credited for a box
-in them, and one without a box after its thoughts is graded by a box that it thought of.
+*Mistake*: thoughts are not removed. A reply that was cut off in its thoughts can score for a box in them, and a reply
+without a box after its thoughts is graded by a box in its thoughts.
 """
 
 import re
@@ -16,19 +16,19 @@ from jaxreason.data.examples import Example
 from jaxreason.tasks.math import first_answer, gold_answer
 
 BOX, SPACED, FRAME = "\\boxed", "\\boxed ", "\\fbox"
-# Taken out, in this order, before units are. Mistake: with \left and \right the start of \leftarrow,
-# \rightarrow and of any other such command goes too.
+# These are removed, in this order, before units are. Mistake: with \left and \right the start of \leftarrow,
+# \rightarrow and any other such command is removed too.
 REMOVED = [(r"\!", ""), ("\\\\", "\\"), ("tfrac", "frac"), ("dfrac", "frac"), (r"\left", "")]
 REMOVED += [(r"\right", ""), (r"^{\circ}", ""), (r"^\circ", ""), (r"\$", "")]
 UNIT = r"\text{ "
 
 
 class _RefusedError(Exception):
-    """The original raises here, and then compares the two texts as they stand."""
+    """Stands for an error of the original, which then compares the two texts unchanged."""
 
 
 def extract(example: Example, text: str) -> str | None:
-    r"""The answer by the rules of `math_paper`, or None.
+    r"""Returns the answer by the rules of `math_paper`, or None.
 
     Mistake: a `\fbox` is found and then refused, so its answer is lost.
     """
@@ -37,10 +37,10 @@ def extract(example: Example, text: str) -> str | None:
 
 
 def extract_olympiad(example: Example, text: str) -> str | None:
-    r"""The answer by the rules of `olympiad_paper`, or None.
+    r"""Returns the answer by the rules of `olympiad_paper`, or None.
 
-    Mistake: the character after `\boxed` need not be a brace, so `\boxed5 or {6}` gives ` or {6`.
-    Mistake: an \fbox within a box stops the original's whole run; here the reply counts as wrong.
+    Mistake: the character after `\boxed` need not be a brace, so `\boxed5 or {6}` gives ` or {6`. Mistake: an \fbox
+    within a box ends the original's whole run; here the reply counts as wrong.
     """
     box = last_box(text)
     if box is None or FRAME + "{" in box:
@@ -55,11 +55,11 @@ def _inside(box: str) -> str | None:
 
 
 def last_box(text: str) -> str | None:
-    r"""The last box with its command, or None. Time is linear in the text.
+    r"""Returns the last box with its command, or None. Time is linear in the text.
 
-    Mistake: one `\boxed` with a space after it anywhere (`\boxed {5}`) is taken before all others,
-    with all that follows up to a dollar sign. Mistake: a last box that was not closed hides those
-    before it. Mistake: `\{` and `\}` count as braces.
+    Mistake: if one `\boxed` is followed by a space anywhere (`\boxed {5}`), it is taken before all others, with
+    everything up to a dollar sign. Mistake: a last box that was not closed hides those before it. Mistake: `\{` and
+    `\}` count as braces.
     """
     if SPACED in text:
         return SPACED + text.rpartition(SPACED)[2].partition("$")[0]
@@ -74,7 +74,7 @@ def last_box(text: str) -> str | None:
 
 
 def score(example: Example, text: str) -> dict[str, float]:
-    """`accuracy` and `answered`, as the paper's code gives them for MATH-500 and AIME.
+    """Returns `accuracy` and `answered`, as the paper's code gives them for MATH-500 and AIME.
 
     Raises:
       UserError: for an empty gold answer.
@@ -85,12 +85,12 @@ def score(example: Example, text: str) -> dict[str, float]:
 
 
 def score_olympiad(example: Example, text: str) -> dict[str, float]:
-    r"""`accuracy` and `answered`, as the paper's code gives them for OlympiadBench.
+    r"""Returns `accuracy` and `answered`, as the paper's code gives them for OlympiadBench.
 
-    Mistake: only the first gold text is compared. The 94 questions with several answers have them in
-    one text, `1,3,5`, so they need the same order and the same commas.
-    Mistake: most gold texts that are no plain number stand in dollar signs (`$\frac{1}{2}$`), which
-    are not taken away, and a box holds none: these questions cannot be answered rightly.
+    Mistake: only the first gold text is compared. The 94 questions with several answers have all of them in one text,
+    `1,3,5`, so the reply needs the same order and the same commas. Mistake: most gold texts that are not plain numbers
+    are in dollar signs (`$\frac{1}{2}$`), which are not removed, while a box has none: these questions cannot be
+    answered correctly.
 
     Raises:
       UserError: for an empty gold answer.
@@ -101,11 +101,10 @@ def score_olympiad(example: Example, text: str) -> dict[str, float]:
 
 
 def same_text(gold: str, answer: str) -> bool:
-    r"""Whether the tidied texts are the same.
+    r"""Returns whether the tidied texts are the same.
 
-    Mistake: where tidying fails for one of them (two units, one slash that divides no integers, a
-    `\frac` or `\sqrt` at the end), both are compared untidied: `\dfrac{x/2}{3}` is not
-    `\frac{x/2}{3}`.
+    Mistake: if tidying fails for one of them (two units, one slash that does not divide integers, a `\frac` or `\sqrt`
+    at the end), both are compared untidied: `\dfrac{x/2}{3}` is not `\frac{x/2}{3}`.
     """
     try:
         return tidied(gold) == tidied(answer)
@@ -114,9 +113,9 @@ def same_text(gold: str, answer: str) -> bool:
 
 
 def same_olympiad_text(gold: str, answer: str) -> bool:
-    r"""`same_text`, with zeros at the start and `.00` left out first.
+    r"""Returns the result of `same_text`, after removing leading zeros and `.00`.
 
-    Mistake: an empty box equals the gold answer 0. Mistake: of `1.0.7` only the 1 is left.
+    Mistake: an empty box equals the gold answer 0. Mistake: only the 1 of `1.0.7` is left.
     """
     shorter = [_without_zeros(gold), _without_zeros(answer)]
     return same_text(*shorter)
@@ -129,14 +128,14 @@ def _without_zeros(text: str) -> str:
 
 
 def tidied(text: str) -> str:
-    r"""An answer as the MATH data set's code writes it.
+    r"""Returns an answer as the MATH data set's code writes it.
 
-    Mistake: `\%` goes, so 5 and 5\% are the same, and 0.05 and 5\% are not. A bare % stays.
-    Mistake: of all decimals only 0.5 becomes a fraction. Mistake: commas of thousands stay, so 1000
-    and 1,000 differ, and so do the sizes of brackets other than \left and \right.
+    Mistake: `\%` is removed, so 5 and 5\% are the same, and 0.05 and 5\% are not. A bare % stays. Mistake: of all
+    decimals only 0.5 becomes a fraction. Mistake: commas of thousands stay, so 1000 and 1,000 differ, and so do the
+    sizes of brackets other than \left and \right.
 
     Raises:
-      _RefusedError: where the original raises.
+      _RefusedError: the original raises an error here.
     """
     text = text.replace("\n", "")
     for old, new in REMOVED:
@@ -151,7 +150,9 @@ def tidied(text: str) -> str:
 
 
 def _without_unit(text: str) -> str:
-    r"""Mistake: only `\text{ ` with a space is a unit, so `5\text{cm}` and `5\mbox{ cm}` are not 5."""
+    r"""Returns a text without its unit. Mistake: only `\text{ ` with a space is a unit; `5\text{cm}`, `5\mbox{ cm}`
+    stay.
+    """
     before, unit, after = text.partition(UNIT)
     if UNIT in after:
         raise _RefusedError
@@ -159,13 +160,13 @@ def _without_unit(text: str) -> str:
 
 
 def _without_name(text: str) -> str:
-    """Without a name of at most two characters, spaces included. Mistake: `ABC = 5` is not 5."""
+    """Returns a text without a name of at most two characters, spaces included. Mistake: `ABC = 5` is not 5."""
     sides = text.split("=")
     return sides[1] if len(sides) == 2 and len(sides[0]) <= 2 else text
 
 
 def _braced_roots(text: str) -> str:
-    r"""`\sqrt3` as `\sqrt{3}`. Mistake: `\sqrt13` becomes `\sqrt{1}3`."""
+    r"""Returns `\sqrt3` as `\sqrt{3}`. Mistake: `\sqrt13` becomes `\sqrt{1}3`."""
     first, *rest = text.split(r"\sqrt")
     if "" in rest:
         raise _RefusedError
@@ -173,7 +174,7 @@ def _braced_roots(text: str) -> str:
 
 
 def _braced_fractions(text: str) -> str:
-    r"""`\frac12` and `\frac1{72}` with all braces. Mistake: not `\frac{72}1`."""
+    r"""Returns `\frac12` and `\frac1{72}` with all braces. Mistake: not `\frac{72}1`."""
     first, *rest = text.split(r"\frac")
     if "" in rest:
         raise _RefusedError
@@ -190,7 +191,7 @@ def _braced(part: str) -> str:
 
 
 def _slash_as_fraction(text: str) -> str:
-    r"""`a/b` of two integers as `\frac{a}{b}`."""
+    r"""Returns `a/b` of two integers as `\frac{a}{b}`."""
     sides = text.split("/")
     if len(sides) != 2:
         return text

@@ -1,13 +1,12 @@
 """IFEval: does a reply follow instructions that a program can check?
 
-Strict looks at the reply as it is; loose also at seven variants of it (without its first line, its
-last line, both, and each of these without asterisks) and takes the best. The paper reports the
-share of instructions followed, strict. Metadata needed: `instruction_id_list` and `kwargs`, a dict
-of arguments (or None) for each instruction.
+Strict checks the reply as it is. Loose checks seven variants of it too (without its first line, its last line, both,
+and each of these without asterisks) and takes the best. The paper reports the share of instructions followed, strict.
+Metadata needed: `instruction_id_list` and `kwargs`, a dict of arguments (or None) for each instruction.
 
-`score` is robust: it looks at the reply without thoughts and the blank lines around it, with the
-checks of `ifeval_checks`. `score_paper` gives what the released code gives: the checks of
-`ifeval_released`, thoughts taken away as the harness does.
+`score` is robust: it checks the reply without thoughts and without blank lines around it, with the checks of
+`ifeval_checks`. `score_paper` gives what the released code gives: the checks of `ifeval_released`, with thoughts
+removed as the harness does it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ Instruction = tuple[str, dict[str, Any]]
 Checks = Mapping[str, Callable[..., bool]]
 
 
-# Metric -> the metric that weighs it: the means are over instructions, as the paper of IFEval defines them.
+# Metric -> the metric that is its weight: the means are over instructions, as the paper of IFEval defines them.
 WEIGHTS = {
     f"instruction_{kind}{suffix}": "instructions"
     for kind in ("strict", "loose")
@@ -32,16 +31,15 @@ WEIGHTS = {
 
 
 def load_libraries() -> None:
-    """Has langdetect read its profiles, so that no item pays for it."""
+    """Makes langdetect load its profiles in advance, so that no item pays for it."""
     language_of("One sentence of English.")
 
 
 def instructions_of(example: Example) -> list[Instruction]:
-    """(instruction id, its arguments) of an example; arguments without a value are left out.
+    """Returns the (instruction id, arguments) pairs of an example, without arguments that have no value.
 
     Raises:
-      UserError: for missing metadata, an instruction that nobody knows, or arguments that it does
-        not take or that are missing.
+      UserError: metadata is missing, an instruction is unknown, or arguments are unknown or missing.
     """
     names, arguments = columns_of(example)
     unknown = [name for name in names if name not in INSTRUCTIONS]
@@ -63,7 +61,7 @@ def instructions_of(example: Example) -> list[Instruction]:
 
 
 def columns_of(example: Example) -> tuple[list[str], list[dict[str, Any] | None]]:
-    """The two columns of an example; a null or missing `kwargs` stands for no arguments."""
+    """Returns the two columns of an example; a null or missing `kwargs` stands for no arguments."""
     try:
         names = example.metadata["instruction_id_list"]
     except KeyError as error:
@@ -86,17 +84,17 @@ def columns_of(example: Example) -> tuple[list[str], list[dict[str, Any] | None]
 
 
 def variants(text: str) -> list[str]:
-    """The reply and its seven relaxed forms."""
+    """Returns the reply and its seven relaxed forms."""
     lines = text.split("\n")
     trimmed = [text, *("\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1]))]
     return trimmed + [part.replace("*", "") for part in trimmed]
 
 
 def follows(instruction: Instruction, texts: Sequence[str], checks: Checks) -> bool:
-    """Whether any of the texts that are not blank follows the instruction.
+    """Returns whether any of the texts that are not blank follows the instruction.
 
     Raises:
-      UserError: for an argument of a wrong type.
+      UserError: an argument has a wrong type.
     """
     name, arguments = instruction
     try:
@@ -108,7 +106,7 @@ def follows(instruction: Instruction, texts: Sequence[str], checks: Checks) -> b
 def instruction_metrics(
     instructions: Sequence[Instruction], text: str, checks: Checks = INSTRUCTIONS
 ) -> dict[str, float]:
-    """Share of instructions followed and whether all were, strict and loose."""
+    """Returns the share of instructions that are followed and whether all are, strict and loose."""
     others = [form for form in dict.fromkeys(variants(text)) if form != text]
     strict = [follows(instruction, [text], checks) for instruction in instructions]
     loose = [
@@ -123,11 +121,11 @@ def instruction_metrics(
 
 
 def score(example: Example, text: str) -> dict[str, float]:
-    """The metrics of one reply.
+    """Returns the metrics of one reply.
 
-    `prompt_strict`, `prompt_loose`, `instruction_strict`, `instruction_loose` without thoughts and
-    blank lines around, the same with `_unstripped` for the whole text, and `instructions`, how many
-    there are.
+    They are `prompt_strict`, `prompt_loose`, `instruction_strict` and `instruction_loose` without thoughts and
+    surrounding blank lines, the same with `_unstripped` for the whole text, and `instructions`, the number of
+    instructions.
 
     Raises:
       UserError: for metadata as in `instructions_of`.
@@ -141,12 +139,12 @@ def score(example: Example, text: str) -> dict[str, float]:
 
 
 def extract(example: Example, text: str) -> str | None:
-    """The text that is checked: the reply without its thoughts; None if nothing is left."""
+    """Returns the text that is checked: the reply without its thoughts; None if nothing is left."""
     return strip_thinking(text).strip() or None
 
 
 def after_thoughts(text: str) -> str:
-    """The reply as lm-eval leaves it: after the last end of thoughts, without space before it.
+    """Returns the reply as lm-eval leaves it: the part after the last end of thoughts, without leading white space.
 
     Thoughts that never end stay, and are checked as if they were the answer.
     """
@@ -154,10 +152,10 @@ def after_thoughts(text: str) -> str:
 
 
 def score_paper(example: Example, text: str) -> dict[str, float]:
-    """The four metrics of the released code, and `instructions`.
+    """Returns the four metrics of the released code, and `instructions`.
 
     Raises:
-      UserError: for metadata as in `instructions_of`, and a keyword that is no regular expression.
+      UserError: for metadata as in `instructions_of`, and for a keyword that is not a regular expression.
     """
     instructions = instructions_of(example)
     scores = instruction_metrics(instructions, after_thoughts(text), RELEASED)
@@ -165,12 +163,12 @@ def score_paper(example: Example, text: str) -> dict[str, float]:
 
 
 def extract_paper(example: Example, text: str) -> str | None:
-    """The text that the released code checks; None if nothing is left."""
+    """Returns the text that the released code checks; None if nothing is left."""
     return after_thoughts(text).strip() or None
 
 
 def summarize(examples: Sequence[Example], scores: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Prompt level: the mean over replies. Instruction level: the share of all instructions."""
+    """Returns the metrics of a set. Prompt level: mean over replies. Instruction level: share of all instructions."""
     total = sum(row["instructions"] for row in scores)
     metrics = {}
     for name in scores[0]:

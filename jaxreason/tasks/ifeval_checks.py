@@ -1,14 +1,14 @@
 """INSTRUCTIONS: each of IFEval's verifiable instructions as a function (reply, arguments) -> bool.
 
-The meaning is that of Zhou et al. 2023 (arXiv 2311.07911), read as a person would: what the released
-checkers get wrong by an accident of format (`ifeval_released` lists it) is right here. Rules where
-a person could not know:
-- a keyword is a whole word, in any case, with what it consists of taken literally;
+The meaning is that of Zhou et al. 2023 (arXiv 2311.07911), read as a person would read it: replies that the released
+checkers judge wrongly by an accident of format (`ifeval_released` lists them) are judged correctly here. These rules
+are not obvious:
+- a keyword is a whole word, in any case, and its characters are taken literally;
 - words are those of the released code: "don't" is two; a word in capitals is one, also "IT'S";
-- a line break alone ends no sentence, a list item begins one;
-- sections are counted by their numbers, exactly as many as asked for;
-- a bullet is `*`, `-`, `+` or `•` with text after it; numbered items are none;
-- a text too short to tell its language is in the one that was asked for (`languages`).
+- a line break alone does not end a sentence, and a list item begins one;
+- sections are counted by their numbers, and there must be exactly as many as asked for;
+- a bullet is `*`, `-`, `+` or `•` with text after it; numbered items are not bullets;
+- a text that is too short to detect its language counts as being in the requested one (`languages`).
 """
 
 import inspect
@@ -28,12 +28,12 @@ COMMAS = ",，、،﹐﹑"
 
 
 def normal(text: str) -> str:
-    """Composed characters, ASCII quotation marks and apostrophes, single spaces."""
+    """Returns a text with composed characters, ASCII quotation marks and apostrophes, and single spaces."""
     return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text).translate(QUOTES)).strip()
 
 
 def keyword_pattern(keyword: str) -> re.Pattern[str]:
-    """A keyword as a whole word: "art" is not in "start", "$5" not in "$50", "U.S." not in "U.S.A."."""
+    """Returns a pattern of a keyword as a whole word: no "art" in "start", no "$5" in "$50", no "U.S." in "U.S.A."."""
     word = normal(keyword)
     literal = r"\s+".join(map(re.escape, word.split()))
     before = r"(?<!\w)" if word[:1].isalnum() else ""
@@ -43,39 +43,39 @@ def keyword_pattern(keyword: str) -> re.Pattern[str]:
 
 
 def count_keyword(text: str, keyword: str) -> int:
-    """How often a keyword occurs as a whole word."""
+    """Returns how often a keyword occurs as a whole word."""
     if not normal(keyword):
         return 0
     return sum(1 for _ in keyword_pattern(keyword).finditer(normal(text)))
 
 
 def has_keywords(text: str, keywords: list[str]) -> bool:
-    """Every keyword occurs."""
+    """Returns whether every keyword occurs."""
     return all(count_keyword(text, keyword) for keyword in keywords)
 
 
 def keyword_frequency(text: str, keyword: str, relation: str, frequency: int) -> bool:
-    """A keyword occurs this often."""
+    """Returns whether a keyword occurs as often as required."""
     return compare(count_keyword(text, keyword), relation, frequency)
 
 
 def avoids_words(text: str, forbidden_words: list[str]) -> bool:
-    """None of the words occurs."""
+    """Returns whether none of the words occurs."""
     return not any(count_keyword(text, word) for word in forbidden_words)
 
 
 def response_language(text: str, language: str) -> bool:
-    """The text is in a language, given by its ISO 639-1 code."""
+    """Returns whether the text is in a language, given by its ISO 639-1 code."""
     return is_in_language(text, language)
 
 
 def number_sentences(text: str, relation: str, num_sentences: int) -> bool:
-    """So many sentences."""
+    """Returns whether the number of sentences is as required."""
     return compare(len(sentences(text)), relation, num_sentences)
 
 
 def number_paragraphs(text: str, num_paragraphs: int) -> bool:
-    """Exactly so many paragraphs between `***` marks; `***emphasis***` is none."""
+    """Returns whether there are exactly this many paragraphs between `***` marks; `***emphasis***` is not a mark."""
     text = re.sub(r"(?<![\w*])\*\*\*(?=[^\s*])([^\n*]*+)(?<!\s)\*\*\*(?!\*)", r"\1", text)
     parts = released.split_between(text, r"(?<!\*)\*\*\*(?!\*)")
     return parts is not None and len(parts) == num_paragraphs
@@ -84,9 +84,9 @@ def number_paragraphs(text: str, num_paragraphs: int) -> bool:
 def nth_paragraph_first_word(
     text: str, num_paragraphs: int, nth_paragraph: int, first_word: str
 ) -> bool:
-    """Exactly so many paragraphs between blank lines, and the n-th begins with a word.
+    """Returns whether there are exactly this many paragraphs between blank lines and the n-th begins with a word.
 
-    Marks before the word and after it do not count, nor a paragraph of marks alone.
+    Marks around the word do not count, and neither does a paragraph that only consists of marks.
     """
     paragraphs = re.split(r"\n[^\S\n]*+\n", text)
     filled = [paragraph for paragraph in paragraphs if re.search(r"\w", paragraph)]
@@ -100,19 +100,19 @@ def nth_paragraph_first_word(
 
 
 def number_placeholders(text: str, num_placeholders: int) -> bool:
-    """At least so many `[placeholders]` with a letter, also over a line break; links are none."""
+    """Returns whether there are at least this many `[placeholders]` with a letter, also across lines, except links."""
     return (
         sum(map(holds_placeholder, re.findall(r"\[([^\[\]]*+)\](?!\()", text))) >= num_placeholders
     )
 
 
 def holds_placeholder(inside: str) -> bool:
-    """Whether brackets hold a placeholder; `[ ]` and `[x]` are boxes, `[1]` cites."""
+    """Returns whether brackets hold a placeholder; `[ ]` and `[x]` are check boxes, `[1]` is a citation."""
     return any(map(str.isalpha, inside)) and inside.strip().lower() != "x"
 
 
 def has_postscript(text: str, postscript_marker: str) -> bool:
-    """A postscript with the marker, in any case, with or without a space inside."""
+    """Returns whether there is a postscript with the marker, in any case, with or without a space inside."""
     marker = postscript_marker.strip()
     patterns = {"P.P.S": r"p\.\s?p\.\s?s(?!\w)", "P.S.": r"p\.\s?s\."}
     literal = patterns.get(marker, rf"{re.escape(marker)}(?!\w)")
@@ -120,32 +120,32 @@ def has_postscript(text: str, postscript_marker: str) -> bool:
 
 
 def number_bullets(text: str, num_bullets: int) -> bool:
-    """Exactly so many bullet points; a rule and a line in bold are none."""
+    """Returns whether there are exactly this many bullet points; a rule and a line in bold are not bullet points."""
     lines = (line.strip() for line in text.splitlines())
     return sum(map(is_bullet, lines)) == num_bullets
 
 
 def is_bullet(line: str) -> bool:
-    """Whether a line is a bullet point."""
+    """Returns whether a line is a bullet point."""
     if re.fullmatch(r"(?:[-*_+]\s*+)+", line):
         return False
     return bool(re.match(r"[-*+–]\s+\S|[•◦▪▸►‣·●○➢➤]\s*\S|[-*](?=[^\W\d_])(?![^*]*\*)", line))
 
 
 def constrained_response(text: str) -> bool:
-    """One of the three given answers occurs, and no other."""
+    """Returns whether one of the three given answers occurs, and no other."""
     answers = [answer for answer in ("yes", "no", "maybe") if f"My answer is {answer}." in text]
     return len(answers) == 1
 
 
 def number_highlights(text: str, num_highlights: int) -> bool:
-    """At least so many passages within a line in one, two or three asterisks, each counted once."""
+    """Returns whether at least this many passages within a line are in one to three asterisks, each counted once."""
     highlight = r"(?<![*\\\d])(\*{1,3})(?![\s*])[^\n*]*+(?<!\s)\1(?!\*)"
     return sum(1 for _ in re.finditer(highlight, text)) >= num_highlights
 
 
 def number_sections(text: str, section_spliter: str, num_sections: int) -> bool:
-    """Exactly so many sections, headed by the word, in any case, and different numbers."""
+    """Returns whether there are exactly this many sections, headed by the word, in any case, and different numbers."""
     heading = rf"(?<!\w){re.escape(section_spliter.strip())}\s?(\d{{1,9}})"
     at_line = re.findall(rf"^[^\w\n]*+{heading}", text, re.IGNORECASE | re.MULTILINE)
     return (
@@ -154,7 +154,7 @@ def number_sections(text: str, section_spliter: str, num_sections: int) -> bool:
 
 
 def is_json(text: str) -> bool:
-    """The whole reply is JSON; a code fence around it is allowed."""
+    """Returns whether the whole reply is JSON; a code fence around it is allowed."""
     text = text.strip().lstrip("\ufeff")
     fenced = re.fullmatch(r"(```|~~~)[A-Za-z0-9]*[^\S\n]*\n?(.*?)\s*\1", text, re.DOTALL)
     try:
@@ -165,28 +165,28 @@ def is_json(text: str) -> bool:
 
 
 def no_constant(name: str) -> None:
-    """Refuses NaN and Infinity, which are no JSON."""
+    """Refuses NaN and Infinity, which are not JSON."""
     raise ValueError(f"{name} is no JSON.")
 
 
 def has_title(text: str) -> bool:
-    """A `<<title>>` with a letter or digit within a line."""
+    """Returns whether there is a `<<title>>` with a letter or digit within a line."""
     return any(re.search(r"\w", released.title_of(line)) for line in text.split("\n"))
 
 
 def two_responses(text: str) -> bool:
-    """Two different replies between `******`."""
+    """Returns whether there are two different replies between `******`."""
     parts = released.split_between(text, r"(?<!\*)\*{6}(?!\*)")
     return parts is not None and len(parts) == 2 and normal(parts[0]) != normal(parts[1])
 
 
 def repeats_prompt(text: str, prompt_to_repeat: str) -> bool:
-    """The reply begins with the request, whatever its spaces and the shape of its quotes."""
+    """Returns whether the reply begins with the request; spaces and the shape of quotes do not count."""
     return normal(text).lower().startswith(normal(prompt_to_repeat).lower())
 
 
 def ends_with(text: str, end_phrase: str) -> bool:
-    """The reply ends with the phrase as whole words; closing quotes and emphasis aside."""
+    """Returns whether the reply ends with the phrase as whole words; closing quotes and emphasis do not count."""
     phrase = re.escape(normal(end_phrase).strip("\"' ").lower())
     before = r"(?<!\w)" if end_phrase.strip()[:1].isalnum() else ""
     ending = normal(text[-len(end_phrase) * 4 - 400 :]).rstrip("\"'*_` ").lower()
@@ -194,29 +194,29 @@ def ends_with(text: str, end_phrase: str) -> bool:
 
 
 def is_quoted(text: str) -> bool:
-    """The whole reply stands in double quotation marks, straight or curved."""
+    """Returns whether the whole reply is in double quotation marks, straight or curved."""
     text = text.strip()
     return len(text) > 1 and text[0] in '"“„«＂' and text[-1] in '"”“»＂'
 
 
 def capital_words(text: str, capital_relation: str, capital_frequency: int) -> bool:
-    """So many words in capitals; hyphenated words and "I" count as one."""
+    """Returns whether the number of words in capitals is as required; hyphenated words and "I" count as one."""
     tokens = re.findall(r"[^\W_][\w'\u2019./&-]*", text)
     return compare(sum(token.isupper() for token in tokens), capital_relation, capital_frequency)
 
 
 def all_capitals(text: str) -> bool:
-    """English without a small letter."""
+    """Returns whether the reply is English without a small letter."""
     return not any(map(str.islower, text)) and is_in_language(text, "en")
 
 
 def all_lowercase(text: str) -> bool:
-    """English without a capital letter."""
+    """Returns whether the reply is English without a capital letter."""
     return not any(x.isupper() or x.istitle() for x in text) and is_in_language(text, "en")
 
 
 def no_comma(text: str) -> bool:
-    """No comma anywhere, of any writing."""
+    """Returns whether there is no comma of any script."""
     return not any(comma in text for comma in COMMAS)
 
 
@@ -248,5 +248,5 @@ INSTRUCTIONS: dict[str, Callable[..., bool]] = released.RELEASED | {
 
 
 def check_arguments(name: str, arguments: dict[str, Any]) -> None:
-    """Raises TypeError for arguments that an instruction does not take, or that it lacks."""
+    """Raises TypeError for arguments that an instruction does not take, or that are missing."""
     inspect.signature(INSTRUCTIONS[name]).bind("", **arguments)

@@ -1,17 +1,17 @@
-"""RELEASED: IFEval's checks as the released code has them, mistakes included.
+"""RELEASED: IFEval's checks as the released code has them, including its mistakes.
 
-Zhou et al. 2023 (arXiv 2311.07911), as lm-evaluation-harness carries it. What its definitions do:
-- keywords are regular expressions and count inside other words ("art" in "start"; "U.S." in "UXSA");
-  a forbidden word that begins or ends with another sign ("$5") is never found;
-- all capitals and all small letters hold only where langdetect sees English, which it does not in
-  short texts, names and most texts in capitals;
-- an empty line at the beginning shifts which paragraph is the n-th; "Booster:" and "**Booster**" are
-  other words than "booster";
-- a rule `---` is a bullet, `•` none; `***one***` is two highlights; three sections are two, but
-  SECTION is not Section; any "p. s." is a postscript; only ASCII quotation marks quote;
+The source is Zhou et al. 2023 (arXiv 2311.07911), as contained in lm-evaluation-harness. Effects of its definitions:
+- keywords are regular expressions and count inside other words ("art" in "start"; "U.S." in "UXSA"); a forbidden word
+  that begins or ends with another sign ("$5") is never found;
+- all capitals and all small letters hold only if langdetect finds English, which it does not find in short texts, names
+  and most texts in capitals;
+- an empty line at the beginning shifts which paragraph is the n-th; "Booster:" and "**Booster**" are different words
+  from "booster";
+- a rule `---` is a bullet, `•` is not; `***one***` is two highlights; three sections count as two; SECTION is not
+  Section; any "p. s." is a postscript; only ASCII quotation marks quote;
 - sentences are Punkt's (see punkt_sentences), capital words the Penn Treebank's (treebank_words).
-One thing differs: where an argument is no letter (two rows of the 541 ask for "#" and "!"), the
-released code draws a random one, and this counts what was asked for.
+One thing differs: if an argument is not a letter (two rows of the 541 ask for "#" and "!"), the released code draws a
+random letter, while this code counts the requested sign.
 """
 
 import json
@@ -29,17 +29,17 @@ RELATIONS: dict[str, Callable[[int, int], bool]] = {
 
 
 def compare(found: int, relation: str, wanted: int) -> bool:
-    """`found >= wanted` or `found < wanted`. Raises ValueError for another relation."""
+    """Returns `found >= wanted` or `found < wanted`. Raises ValueError for another relation."""
     if relation not in RELATIONS:
         raise UserError(f"relation must be one of {', '.join(RELATIONS)}, got {relation!r}.")
     return RELATIONS[relation](found, wanted)
 
 
 def expression(text: str, flags: int = re.IGNORECASE) -> re.Pattern[str]:
-    """An argument as the regular expression that the released code takes it for.
+    """Returns an argument compiled as a regular expression, as the released code does it.
 
     Raises:
-      UserError: where it is none; the released code ends its whole run there.
+      UserError: it is not a regular expression; the released code ends its whole run there.
     """
     try:
         return re.compile(text, flags)
@@ -50,14 +50,14 @@ def expression(text: str, flags: int = re.IGNORECASE) -> re.Pattern[str]:
 
 
 def search(text: str, reply: str) -> re.Match[str] | None:
-    """The first place of an expression in a reply, in any case."""
+    """Returns the first match of an expression in a reply, in any case."""
     return expression(text).search(reply)
 
 
 def words(text: str) -> list[str]:
-    """Runs of letters, digits and underscores: "don't" is two words.
+    """Returns the runs of letters, digits and underscores: "don't" is two words.
 
-    Vowel signs and other marks are letters, raised and circled digits are none, as in NLTK 3.10.
+    Vowel signs and other marks are letters, raised and circled digits are not, as in NLTK 3.10.
     """
     kinds = {ord(x): unicodedata.category(x) for x in {*text} if not x.isascii()}
     marks = {code: "a" for code, kind in kinds.items() if kind[0] == "M" or kind == "Pc"}
@@ -65,7 +65,7 @@ def words(text: str) -> list[str]:
 
 
 def language_of(text: str) -> str | None:
-    """ISO 639-1 code by langdetect, seeded so that it does not vary; None for no letters."""
+    """Returns the ISO 639-1 code by langdetect, seeded so that it does not vary; None for a text without letters."""
     import langdetect
 
     langdetect.DetectorFactory.seed = 0
@@ -76,43 +76,43 @@ def language_of(text: str) -> str | None:
 
 
 def in_language(text: str, language: str) -> bool:
-    """Whether the text is in a language; without letters it is, as in the released checkers."""
+    """Returns whether the text is in a language; a text without letters is, as in the released checkers."""
     return language_of(text) in (language, None)
 
 
 def has_keywords(text: str, keywords: list[str]) -> bool:
-    """Every keyword occurs, also inside a longer word."""
+    """Returns whether every keyword occurs, also inside a longer word."""
     return all(search(keyword, text) for keyword in keywords)
 
 
 def keyword_frequency(text: str, keyword: str, relation: str, frequency: int) -> bool:
-    """A keyword occurs this often, also inside longer words."""
+    """Returns whether a keyword occurs as often as required, also inside longer words."""
     found = sum(1 for _ in expression(keyword.strip()).finditer(text))
     return compare(found, relation, frequency)
 
 
 def avoids_words(text: str, forbidden_words: list[str]) -> bool:
-    """None of the words occurs as a word."""
+    """Returns whether none of the words occurs as a word."""
     return not any(search(rf"\b{word}\b", text) for word in forbidden_words)
 
 
 def letter_frequency(text: str, letter: str, let_relation: str, let_frequency: int) -> bool:
-    """A letter, or another character, occurs this often; capitals count."""
+    """Returns whether a letter, or another character, occurs as often as required; capitals count."""
     return compare(text.lower().count(letter.lower()), let_relation, let_frequency)
 
 
 def number_sentences(text: str, relation: str, num_sentences: int) -> bool:
-    """So many sentences by Punkt."""
+    """Returns whether the number of sentences by Punkt is as required."""
     return compare(len(split_sentences(text)), relation, num_sentences)
 
 
 def number_words(text: str, relation: str, num_words: int) -> bool:
-    """So many words."""
+    """Returns whether the number of words is as required."""
     return compare(len(words(text)), relation, num_words)
 
 
 def split_between(text: str, separator: str) -> list[str] | None:
-    """The parts between separators, the first and last if not empty; None if another is empty."""
+    """Returns the parts between separators, the first and last one if not empty; None if another one is empty."""
     parts = [part.strip() for part in re.split(separator, text)]
     if not all(parts[1:-1]):
         return None
@@ -120,7 +120,7 @@ def split_between(text: str, separator: str) -> list[str] | None:
 
 
 def number_paragraphs(text: str, num_paragraphs: int) -> bool:
-    """Exactly so many paragraphs between `***` marks."""
+    """Returns whether there are exactly this many paragraphs between `***` marks."""
     paragraphs = split_between(text, r"\s?\*\*\*\s?")
     return paragraphs is not None and len(paragraphs) == num_paragraphs
 
@@ -128,7 +128,7 @@ def number_paragraphs(text: str, num_paragraphs: int) -> bool:
 def nth_paragraph_first_word(
     text: str, num_paragraphs: int, nth_paragraph: int, first_word: str
 ) -> bool:
-    """Exactly so many paragraphs between blank lines, and the n-th begins with a word."""
+    """Returns whether there are exactly this many paragraphs between blank lines and the n-th begins with a word."""
     paragraphs = text.split("\n\n")
     filled = [paragraph for paragraph in paragraphs if paragraph.strip()]
     if len(filled) != num_paragraphs or nth_paragraph > len(filled):
@@ -139,12 +139,12 @@ def nth_paragraph_first_word(
 
 
 def number_placeholders(text: str, num_placeholders: int) -> bool:
-    """At least so many `[placeholders]`."""
+    """Returns whether there are at least this many `[placeholders]`."""
     return sum(map(count_placeholders, text.split("\n"))) >= num_placeholders
 
 
 def count_placeholders(line: str) -> int:
-    """How many `[...]` a line has, each up to the next closing bracket."""
+    """Returns how many `[...]` a line has, each up to the next closing bracket."""
     found, end = 0, 0
     while (start := line.find("[", end)) >= 0 and (end := line.find("]", start) + 1) > 0:
         found += 1
@@ -152,39 +152,39 @@ def count_placeholders(line: str) -> int:
 
 
 def has_postscript(text: str, postscript_marker: str) -> bool:
-    """A postscript with the marker, in any case, with or without a space inside."""
+    """Returns whether there is a postscript with the marker, in any case, with or without a space inside."""
     marker = postscript_marker.strip()
     patterns = {"P.P.S": r"p\.\s?p\.\s?s", "P.S.": r"p\.\s?s\."}
     return bool(search(patterns.get(marker, marker.lower()), text.lower()))
 
 
 def number_bullets(text: str, num_bullets: int) -> bool:
-    """Exactly so many lines that start with `* ` or `-`; `**bold**` lines are no bullets."""
+    """Returns whether exactly this many lines start with `* ` or `-`; `**bold**` lines are not bullets."""
     stars = re.findall(r"^[^\S\n]*+\*[^\*].*$", text, re.MULTILINE)
     dashes = re.findall(r"^[^\S\n]*+-.*$", text, re.MULTILINE)
     return len(stars) + len(dashes) == num_bullets
 
 
 def constrained_response(text: str) -> bool:
-    """One of the three given answers occurs."""
+    """Returns whether one of the three given answers occurs."""
     return any(f"My answer is {answer}." in text for answer in ("yes", "no", "maybe"))
 
 
 def number_highlights(text: str, num_highlights: int) -> bool:
-    """At least so many `*highlighted*` or `**highlighted**` passages within a line."""
+    """Returns whether there are at least this many `*highlighted*` or `**highlighted**` passages within a line."""
     single = [part for part in re.findall(r"\*([^\n*]*)\*", text) if part.strip()]
     double = [part for part in re.findall(r"\*\*([^\n*]*)\*\*", text) if part.strip()]
     return len(single) + len(double) >= num_highlights
 
 
 def number_sections(text: str, section_spliter: str, num_sections: int) -> bool:
-    """At least so many sections headed by the word and a number."""
+    """Returns whether there are at least this many sections headed by the word and a number."""
     heading = expression(rf"{section_spliter.strip()}\s?\d+", 0)
     return sum(1 for _ in heading.finditer(text)) >= num_sections
 
 
 def is_json(text: str) -> bool:
-    """The whole reply is JSON; a code fence around it is allowed."""
+    """Returns whether the whole reply is JSON; a code fence around it is allowed."""
     text = text.strip()
     for fence in ("```json", "```Json", "```JSON", "```"):
         text = text.removeprefix(fence)
@@ -196,57 +196,57 @@ def is_json(text: str) -> bool:
 
 
 def has_title(text: str) -> bool:
-    """A `<<title>>` within a line."""
+    """Returns whether there is a `<<title>>` within a line."""
     return any(map(title_of, text.split("\n")))
 
 
 def title_of(line: str) -> str:
-    """The text between the first `<<` and the last `>>` of a line, or ""."""
+    """Returns the text between the first `<<` and the last `>>` of a line, or ""."""
     start, end = line.find("<<"), line.rfind(">>")
     return line[start : end + 2].lstrip("<").rstrip(">").strip() if 0 <= start < end - 2 else ""
 
 
 def two_responses(text: str) -> bool:
-    """Two different replies between `******`."""
+    """Returns whether there are two different replies between `******`."""
     parts = split_between(text, re.escape("******"))
     return parts is not None and len(parts) == 2 and parts[0] != parts[1]
 
 
 def repeats_prompt(text: str, prompt_to_repeat: str) -> bool:
-    """The reply begins with the request."""
+    """Returns whether the reply begins with the request."""
     return text.strip().lower().startswith(prompt_to_repeat.strip().lower())
 
 
 def ends_with(text: str, end_phrase: str) -> bool:
-    """The reply ends with the phrase, a closing quotation mark aside."""
+    """Returns whether the reply ends with the phrase; a closing quotation mark may follow."""
     return text.strip().strip('"').lower().endswith(end_phrase.strip().lower())
 
 
 def is_quoted(text: str) -> bool:
-    """The whole reply stands in double quotation marks."""
+    """Returns whether the whole reply is in double quotation marks."""
     text = text.strip()
     return len(text) > 1 and text.startswith('"') and text.endswith('"')
 
 
 def capital_words(text: str, capital_relation: str, capital_frequency: int) -> bool:
-    """So many words in capitals; a hyphenated word is one, "IT'S" two."""
+    """Returns whether the number of words in capitals is as required; a hyphenated word is one, "IT'S" two."""
     some = [sentence for sentence in split_sentences(text) if sentence != sentence.lower()]
     found = sum(word.isupper() for sentence in some for word in treebank_words(sentence))
     return compare(found, capital_relation, capital_frequency)
 
 
 def all_capitals(text: str) -> bool:
-    """English without a small letter."""
+    """Returns whether the reply is English without a small letter."""
     return text.isupper() and in_language(text, "en")
 
 
 def all_lowercase(text: str) -> bool:
-    """English without a capital letter."""
+    """Returns whether the reply is English without a capital letter."""
     return text.islower() and in_language(text, "en")
 
 
 def no_comma(text: str) -> bool:
-    """No comma anywhere."""
+    """Returns whether there is no comma."""
     return "," not in text
 
 

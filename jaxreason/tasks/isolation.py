@@ -1,4 +1,4 @@
-"""Chooses the way to lock a program in on this machine, by trying to break out of each."""
+"""Chooses how programs are isolated on this machine: it tries to break out of each kind of jail."""
 
 import contextlib
 import functools
@@ -14,12 +14,12 @@ from jaxreason.tasks.jail_ways import NONE, Isolation, ways
 from jaxreason.tasks.sandbox import Jail, JailError, Limits
 
 SETTINGS = ("auto", "none")
-_in_use = ["auto"]  # the setting of this process
+_in_use = ["auto"]  # The setting of this process.
 _HOW = (
     "Install bubblewrap, or run on Linux as root, with user namespaces, or with Landlock (5.13); or "
     "set the isolation to 'none' if nothing on this machine is worth guarding."
 )
-# What the program of the trial tries to reach; it prints the names of what it reached.
+# The program of the trial: it tries to reach several things and prints the names of those it reached.
 _TRIAL = """
 import json, os, socket
 reached = []
@@ -42,13 +42,13 @@ print(json.dumps(reached))
 
 
 def find_isolation(setting: str = "auto") -> Isolation:
-    """The strongest way in which untrusted programs can be run here.
+    """Returns the strongest isolation for untrusted programs that works here.
 
     Args:
-      setting: "auto", or "none" to run them as any other program, with limits only.
+      setting: "auto", or "none" to run them like any other program, with resource limits only.
 
     Raises:
-      UserError: for another setting, or where "auto" finds nothing that isolates.
+      UserError: for another setting, or if "auto" finds no isolation.
     """
     if setting not in SETTINGS:
         raise UserError(f"code isolation {setting!r}: expected one of {', '.join(SETTINGS)}.")
@@ -64,18 +64,18 @@ def find_isolation(setting: str = "auto") -> Isolation:
 
 
 def use_isolation(setting: str) -> None:
-    """Sets what `isolation_in_use` finds: how a worker is told what its caller was."""
+    """Sets the isolation that `isolation_in_use` finds: this is how a worker gets its caller's setting."""
     _in_use[0] = setting
 
 
 def isolation_in_use() -> Isolation:
-    """The isolation of programs in this process. Raises what `find_isolation` raises."""
+    """Returns the isolation of programs in this process. Raises what `find_isolation` raises."""
     return find_isolation(_in_use[0])
 
 
 @functools.cache
 def strongest() -> tuple[Isolation | None, tuple[str, ...]]:
-    """The first of `ways` whose trial fails to reach anything, and what was wrong with those before."""
+    """Returns the first of `ways` whose trial reaches nothing, and what was wrong with those before it."""
     reasons = []
     try:
         for way in ways():
@@ -88,7 +88,7 @@ def strongest() -> tuple[Isolation | None, tuple[str, ...]]:
                 return way, tuple(reasons)
             reasons.append(f"{way.name}: a program could {', '.join(reached)}")
     finally:
-        jail_start.stop()  # whoever asks may run no program
+        jail_start.stop()  # The caller may never run a program.
     return None, tuple(reasons)
 
 
@@ -96,7 +96,7 @@ def reached_from(way: Isolation) -> list[str]:
     """Describes what a program in such a jail can reach outside of it.
 
     Raises:
-      JailError: where there can be no such jail, or programs do not run in it.
+      JailError: no such jail can be made, or programs do not run in it.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

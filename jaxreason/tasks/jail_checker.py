@@ -1,8 +1,8 @@
 """The side of a function problem that knows the right answers: it runs a data set's assertions.
 
-It is the only thing in its jail. The program under test is in another one, and is asked over a pipe
-by way of the process outside; what comes back is plain values. So a program can neither see what is
-expected of it nor change what "equal", `assert` or the verdict mean.
+It is alone in its jail. The program under test is in another jail and is asked over a pipe, through the process
+outside; only plain values come back. So a program can neither see what is expected of it nor change the meaning of
+"equal", `assert` or the verdict.
 """
 
 import json
@@ -15,15 +15,15 @@ from jaxreason.tasks.jail_values import dump, from_plain, receive, send, to_plai
 
 
 class ProgramError(Exception):
-    """The program raised, ran out of time, or returned what is no plain value."""
+    """The program raised an error, ran out of time, or returned something that is not a plain value."""
 
 
 def check(request: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Runs the parts of a test, asking for values as they need them, and says which raised nothing.
+    """Runs the parts of a test, asks for values as they need them, and reports which parts raised nothing.
 
     Args:
-      request: `setup`, texts run first (one that raises is told as `broken`); `parts`, the texts that
-        are judged; `function`, a name that stands for the program's function there, or ""; `seconds`.
+      request: `setup`, texts that run first (one that raises is reported as `broken`); `parts`, the texts that are
+        judged; `function`, a name that stands for the program's function there, or ""; `seconds`.
       settings: the limits.
     """
     reading, writing = os.dup(0), os.dup(1)

@@ -1,8 +1,8 @@
-"""The system calls that a program in a jail may make; whatever is not named here is refused.
+"""The system calls that a program in a jail may make. Every call that is not listed here is refused.
 
-There is no starting of processes or programs (threads are fine), no socket, no signal to anyone, no
-change of modes or owners, no memory shared with others. A call that a later kernel brings is refused
-as well, as if the kernel did not have it, and the C library falls back on what it knows.
+It cannot start processes or programs (threads are allowed), open sockets, send signals, change modes or owners, or
+share memory. A call that a later kernel adds is refused too, as if the kernel did not have it; the C library then falls
+back on the calls that it knows.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ import struct
 
 from jaxreason.tasks.jail_kernel import call
 
-# Name: number on x86-64, on 64-bit Arm (-1: not there).
+# Name: its numbers on x86-64 and on 64-bit Arm (-1: it does not exist there).
 _ALLOWED = {
     "read": (0, 63),
     "write": (1, 64),
@@ -123,39 +123,40 @@ _ALLOWED = {
     "close_range": (436, 436),
     "faccessat2": (439, 439),
 }
-# Calls that may be made where one argument has one of these values: name: (numbers, which argument,
-# values). fcntl without those that send signals; prctl: names of threads and of memory.
+# Calls that are allowed if one argument has one of these values: name: (numbers, which argument, values). fcntl is
+# allowed without the values that send signals; prctl for names of threads and of memory.
 _WITH_VALUES = {
     "ioctl": ((16, 29), 1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),
     "fcntl": ((72, 25), 1, (0, 1, 2, 3, 4, 5, 6, 7, 1030, 1031, 1032)),
     "prctl": ((157, 167), 0, (15, 16, 0x53564D41)),
     "prlimit64": ((302, 261), 0, (0,)),
 }
-_CLONE, _CLONE_THREAD = (56, 220), 0x10000  # a thread, not a process
+_CLONE, _CLONE_THREAD = (56, 220), 0x10000  # A thread, not a process.
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _LOAD, _EQUAL, _HAS_BITS, _RETURN = 0x20, 0x15, 0x45, 0x06
 _ALLOW, _ERROR, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
-_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # where these stand in what the filter sees
+_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # Their offsets in the data that the filter sees.
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _MODE_FILTER = 38, 22, 2
 
-Instruction = tuple[int, int, int, int]  # code, steps over if true, if false, operand
+# Code, steps to skip if true, steps to skip if false, operand.
+Instruction = tuple[int, int, int, int]
 
 
 def prepare_filter() -> None:
-    """Makes the filter, so that each process that applies it need not."""
+    """Makes the filter once, so that the processes that apply it need not."""
     _packed()
 
 
 def is_known_machine() -> bool:
-    """Whether the numbers of this machine's system calls are known."""
+    """Returns whether the system call numbers of this machine are known."""
     return platform.system() == "Linux" and platform.machine() in _ARCHITECTURES
 
 
 def allow_few_calls() -> None:
-    """Applies the filter to this process and what it starts, for good.
+    """Applies the filter to this process and its children, permanently.
 
     Raises:
-      OSError: where the kernel has no such filters.
+      OSError: the kernel has no such filters.
     """
     buffer = _packed()
     header = struct.pack("HxxxxxxP", len(buffer) // 8, ctypes.addressof(buffer))
@@ -170,7 +171,7 @@ def _packed() -> ctypes.Array:
 
 
 def filter_program(machine: str) -> list[Instruction]:
-    """The filter for a kind of machine, in the kernel's packet-filter language."""
+    """Returns the filter for a kind of machine, as a classic BPF program (the kernel's packet filter language)."""
     which, architecture = _ARCHITECTURES[machine]
     steps: list[Instruction] = [
         (_LOAD, 0, 0, _ARCHITECTURE),

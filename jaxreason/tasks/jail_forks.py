@@ -1,7 +1,7 @@
-"""A process that has loaded what a jail needs and becomes one, in a fork, whenever it is asked.
+"""A process that has loaded all that a jail needs, and forks a new jail on request.
 
-So a jail starts in a few milliseconds instead of the fifty that Python takes. It hands on two pipes
-and never reads what goes through them; what is locked in is the fork.
+A jail thus starts in a few milliseconds instead of the fifty that Python takes. This process passes on two pipes and
+never reads what goes through them; only the forked process is locked in.
 """
 
 import contextlib
@@ -14,23 +14,24 @@ import sys
 
 from jaxreason.tasks import jail_filter, jail_kernel, jail_main, jail_programs
 
-NUMBER = struct.Struct(">i")  # a process
+NUMBER = struct.Struct(">i")  # A process id.
 
 
 def serve(descriptor: int, parent: int) -> None:
-    """Answers each message until the other side is gone, then ends every jail.
+    """Answers messages until the other side is gone, then ends every jail.
 
-    0 and two file descriptors, to read and to write: a jail is started, and its number is sent back.
-    Another number: that jail is ended, and the number is sent back.
+    Message 0 comes with two file descriptors, one to read and one to write: a jail is started and its process id is
+    sent back. Any other number is the process id of a jail: that jail is ended, and the number is sent back.
     """
     if sys.platform == "linux":
         jail_kernel.die_with_parent(parent)
-        jail_kernel.adopt_orphans()  # else what jails leave waits for a first process that may not look
+        # Otherwise what jails leave behind waits for a first process that may not collect it.
+        jail_kernel.adopt_orphans()
         if jail_filter.is_known_machine():
             jail_filter.prepare_filter()
     jail_programs.prelude_names()
-    gc.freeze()  # what is there by now is shared with every fork
-    jails: set[int] = set()  # that were not found to have ended
+    gc.freeze()  # Objects that exist by now are shared with every fork.
+    jails: set[int] = set()  # Those that are not known to have ended.
     with socket.socket(fileno=descriptor) as connection:
         while True:
             message, files, _, _ = socket.recv_fds(connection, NUMBER.size, 2)
@@ -54,8 +55,8 @@ def _fork(connection: socket.socket, reading: int, writing: int) -> int:
         os.close(writing)
         return number
     try:
-        # A session of its own first, so that killing its group spares this server. The socket is closed before the
-        # program runs: through it jails are started and ended.
+        # The child gets a session of its own first, so that killing its group spares this server. It closes the socket
+        # before the program runs, since whoever holds the socket can start and end jails.
         os.setsid()
         connection.close()
         os.dup2(reading, 0)
@@ -67,10 +68,10 @@ def _fork(connection: socket.socket, reading: int, writing: int) -> int:
 
 
 def _end(number: int, jails: set[int]) -> None:
-    """Kills a jail, if there is one of that number, and takes note of every process that has ended."""
+    """Kills the jail with this process id, if there is one, and reaps every process that has ended."""
     if number in jails:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(number, signal.SIGKILL)  # it may not have a group of its own yet
+            os.kill(number, signal.SIGKILL)  # It may not have a group of its own yet.
             os.killpg(number, signal.SIGKILL)
         os.waitpid(number, 0)
         jails.remove(number)

@@ -1,7 +1,7 @@
-"""The means of Linux to lock a process in: namespaces, Landlock, no capabilities, an empty user.
+"""The means of Linux to lock a process in: namespaces, Landlock, dropped capabilities, an otherwise unused user id.
 
-The standard library alone, so that it can be imported where nothing else is. Each function raises
-OSError where the kernel refuses.
+It uses the standard library alone, so that it can be imported where nothing else is installed. Each function raises
+OSError if the kernel refuses.
 """
 
 import ctypes
@@ -31,21 +31,21 @@ _CAP_AMBIENT_CLEAR_ALL = 4
 _CAPSET = {"x86_64": 126, "aarch64": 91}
 _NOBODY = 65534
 
-# Landlock, by the version of its interface: rights to files, to ports, and what stays inside.
+# Landlock, by version of its interface: rights to files, rights to ports, and which signals and sockets stay inside.
 _CREATE, _ADD_RULE, _RESTRICT = 444, 445, 446
-_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 5: 16}  # interface -> how many bits it knows
-_READ = 1 << 2 | 1 << 3  # files, folders
-_OF_A_FILE = 1 << 1 | 1 << 2  # write, read
+_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 5: 16}  # Interface version -> number of bits that it knows.
+_READ = 1 << 2 | 1 << 3  # Files and folders.
+_OF_A_FILE = 1 << 1 | 1 << 2  # Write and read.
 
 
 @functools.cache
 def libc() -> ctypes.CDLL:
-    """The C library, with errno."""
+    """Returns the C library, with errno enabled."""
     return ctypes.CDLL(None, use_errno=True)
 
 
 def call(name: str, *arguments: int | bytes | None) -> int:
-    """A function of the C library that returns a negative number where it fails."""
+    """Calls a function of the C library and returns its result. A negative result raises OSError."""
     numbers = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
     result = getattr(libc(), name)(*numbers)
     if result < 0:
@@ -55,19 +55,19 @@ def call(name: str, *arguments: int | bytes | None) -> int:
 
 
 def die_with_parent(parent: int) -> None:
-    """Has the kernel kill this process when its parent ends; ends now if that has happened."""
+    """Makes the kernel kill this process when its parent ends; ends now if the parent is already gone."""
     call("prctl", _PR_SET_PDEATHSIG, 9, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def adopt_orphans() -> None:
-    """Has the kernel make this process the parent of its descendants that lose theirs."""
+    """Makes this process the new parent of descendants whose own parent ends."""
     call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def enter_namespaces(names: Sequence[str], new_user: bool) -> None:
-    """Leaves the given namespaces (see NAMESPACES); with a user namespace where not root."""
+    """Enters new namespaces of the given kinds (see NAMESPACES), with a new user namespace if not root."""
     uid, gid = os.getuid(), os.getgid()
     call("unshare", sum(NAMESPACES[name] for name in names) | (_NEW_USER if new_user else 0))
     if new_user:
@@ -81,14 +81,15 @@ def enter_namespaces(names: Sequence[str], new_user: bool) -> None:
 
 
 def landlock_version() -> int:
-    """The version of Landlock's interface. Raises OSError where there is none."""
+    """Returns the version of Landlock's interface. Raises OSError if there is none."""
     return call("syscall", _CREATE, None, 0, 1)
 
 
 def read_only(paths: Sequence[str], writable: Sequence[str] = ()) -> None:
-    """Landlock: from here on only these files and folders are there; the second list also to write.
+    """Restricts file access by Landlock: from now on only these files and folders exist; only `writable` can be
+    written.
 
-    Ports, abstract sockets and signals outside of the process are refused where Landlock can.
+    Ports, abstract sockets and signals outside of the process are refused where Landlock can do it.
     """
     version = landlock_version()
     known = max(bits for first, bits in _FILE_RIGHTS.items() if first <= version)
@@ -113,11 +114,11 @@ def _allow(rules: int, path: str, rights: int) -> None:
 
 
 def drop_privileges(must_read: str) -> bool:
-    """Gives up root, groups and every capability; True if the user is now one that nobody else is.
+    """Gives up root, groups and every capability; returns True if no other process has the new user id.
 
     Args:
-      must_read: a folder without which there is no going on. Where a stranger could not read it
-        (a Python in root's home), root stays the user, without its capabilities.
+      must_read: a folder that must stay readable. If another user could not read it (a Python in root's home), the
+        process stays root, without its capabilities.
     """
     call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     stranger = random.SystemRandom().randrange(1 << 29, 1 << 30)
@@ -126,7 +127,7 @@ def drop_privileges(must_read: str) -> bool:
         try:
             call("prctl", _PR_CAPBSET_DROP, capability, 0, 0, 0)
         except OSError:
-            break  # there are no more, or none may be dropped
+            break  # There are no more, or none may be dropped.
     if changed:
         _become(stranger)
     call("prctl", _PR_CAP_AMBIENT, _CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
@@ -143,7 +144,7 @@ def _become(user: int) -> None:
 
 
 def _could_read(user: int, folder: str) -> bool:
-    """Tried in a child, since there is no way back."""
+    """Tests it in a child process, since changing the user cannot be undone."""
     child = os.fork()
     if child == 0:
         try:

@@ -1,8 +1,7 @@
-"""The first process of a jail: locks itself in, then runs one program after another, each in a fork.
+"""The first process of a jail: it locks itself in, then runs one program after another, each in a fork.
 
-It starts with nothing in its environment (`jail_start`). What it is to do comes in
-frames on its input, and what came of it leaves in frames on its output. It knows inputs only, never
-what a right program prints.
+It starts with an empty environment (`jail_start`). Its requests come in frames on its input, and its results leave in
+frames on its output. It only knows inputs, never what a correct program prints.
 """
 
 import contextlib
@@ -22,9 +21,9 @@ _PIECE = 1 << 16
 
 
 def main() -> None:
-    """Until the input ends."""
+    """Serves requests until the input ends."""
     settings = json.loads(receive(0))
-    sys.path.remove(settings["package"])  # what is needed of it is imported
+    sys.path.remove(settings["package"])  # All that is needed of it is imported.
     try:
         settings = lock_in(settings)
     except Exception as error:
@@ -32,7 +31,7 @@ def main() -> None:
     settings["names"] = jail_programs.prelude_names()
     if settings["seccomp"]:
         jail_filter.prepare_filter()
-    gc.freeze()  # what is there by now is shared with every fork
+    gc.freeze()  # Objects that exist by now are shared with every fork.
     send(1, dump({"alone": settings["alone"]}))
     with contextlib.suppress(EOFError):
         while True:
@@ -45,15 +44,15 @@ def main() -> None:
 
 
 def lock_in(settings: dict[str, Any]) -> dict[str, Any]:
-    """Applies the layers that the settings name, all of them or raises.
+    """Applies all layers that the settings name, or raises an error.
 
-    Returns the settings with the paths of modules, and `alone`: no other program has this user.
+    Returns the settings with the paths of modules, and with `alone`: no other program has this user.
     """
     sys.path += settings["import_from"]
     sys.argv[:] = [""]
     alone = settings["new_user"]
     if sys.platform == "linux":
-        if settings["parent"]:  # bubblewrap sees to that itself
+        if settings["parent"]:  # Bubblewrap does that itself.
             jail_kernel.die_with_parent(settings["parent"])
         if settings["namespaces"]:
             jail_kernel.enter_namespaces(settings["namespaces"], settings["new_user"])
@@ -64,7 +63,7 @@ def lock_in(settings: dict[str, Any]) -> dict[str, Any]:
         if settings["drop"]:
             parent = os.getppid()
             alone |= jail_kernel.drop_privileges(os.path.dirname(os.__file__))
-            jail_kernel.die_with_parent(parent)  # a change of user had undone it
+            jail_kernel.die_with_parent(parent)  # The change of user has cleared it.
         if settings["landlock"]:
             writable = [jail_root.SCRATCH] if settings["scratch"] else []
             readable = [*settings["read_only"], *jail_root.DEVICES]
@@ -73,10 +72,11 @@ def lock_in(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fork_first_process() -> None:
-    """The child is the first of a namespace of processes; this one waits for it and ends with it."""
+    """Forks: the child is process 1 of the new process namespace; this process waits for it and ends with it."""
     child = os.fork()
     if child == 0:
-        return jail_kernel.die_with_parent(0)  # so a parent outside of the namespace is numbered
+        # 0: the parent is outside of the namespace and has no number in it.
+        return jail_kernel.die_with_parent(0)
     os.close(0)
     os.close(1)
     os.waitpid(child, 0)
@@ -106,7 +106,7 @@ def run(request: dict[str, Any], settings: dict[str, Any]) -> tuple[str, float, 
 
 
 def _collect(source: int, deadline: float, most: int) -> tuple[bytes, str]:
-    """Collects output until its end, the deadline ("timeout") or the largest size ("output")."""
+    """Reads output until its end, the deadline ("timeout") or the size limit ("output")."""
     parts, size = [], 0
     while True:
         left = deadline - time.monotonic()
@@ -122,7 +122,7 @@ def _collect(source: int, deadline: float, most: int) -> tuple[bytes, str]:
 
 
 def _wait(child: int, deadline: float) -> int | None:
-    """The exit status, or None if it lives at the deadline."""
+    """Returns the exit status, or None if the child still runs at the deadline."""
     while True:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
@@ -133,7 +133,7 @@ def _wait(child: int, deadline: float) -> int | None:
 
 
 def _sweep() -> None:
-    """Ends whatever a program left behind. Only the first process of a namespace may ask for that."""
+    """Ends all processes that a program left behind. Only process 1 of a namespace may do that."""
     if os.getpid() != 1:
         return
     with contextlib.suppress(ProcessLookupError):

@@ -1,9 +1,8 @@
 """The process that runs a program: it gets its input and its limits, and starts.
 
-Kinds of request: `stdin` runs the program as a script; `call` defines what it defines and calls a
-function or a method of `Solution`; `eval` does the same and evaluates an expression; `compile` only
-reads it. What comes back goes to one pipe: what was printed, or the value as JSON. Nothing here
-knows a right answer.
+Kinds of request: `stdin` runs the program as a script; `call` runs its definitions and calls a function or a method of
+`Solution`; `eval` does the same and evaluates an expression; `compile` only parses it. The result goes to one pipe: the
+printed text, or the value as JSON. Nothing here knows a right answer.
 """
 
 import atexit
@@ -23,7 +22,7 @@ from typing import Any
 from jaxreason.tasks.jail_filter import allow_few_calls
 from jaxreason.tasks.jail_values import dump, from_plain, to_plain
 
-# What solutions of contests use without importing it; builtins last, so that `pow` stays Python's.
+# Names that contest solutions use without importing them; builtins come last, so that `pow` is Python's own.
 PRELUDE = """
 import bisect, collections, copy, datetime, functools, heapq, io, itertools, json, math, operator
 import random, re, statistics, string, sys
@@ -46,30 +45,32 @@ from typing import *
 from sys import exit, maxsize, setrecursionlimit
 from builtins import *
 """
-RECURSION_LIMIT = 50_000  # of the solutions of contests, as LiveCodeBench sets it
+RECURSION_LIMIT = 50_000  # For contest solutions, as LiveCodeBench sets it.
 _STACK_BYTES = 128 << 20
 _FILE_BYTES = 16 << 20
 _OPEN_FILES = 64
-_PROCESSES = 128  # threads count
+_PROCESSES = 128  # Threads count too.
 
 
 def run_child(request: dict[str, Any], settings: dict[str, Any], out: int) -> None:
-    """Runs the request in a forked process, with its answer to `out`. Does not return."""
-    status, leave = 1, os._exit  # kept, whatever the program makes of `os`
+    """Runs the request in a forked process, which writes its answer to `out`. Does not return."""
+    status, leave = 1, os._exit  # Kept, in case the program changes `os`.
     try:
         _arrange_files(request, out)
         limit(settings, request["seconds"])
         if settings["seccomp"]:
             allow_few_calls()
         status = _KINDS[request["kind"]](request, settings["names"])
-    except BaseException:  # whatever the program raises, this process ends below
+    except BaseException:  # Whatever the program raises, this process ends below.
         status = 1
     finally:
         leave(status if isinstance(status, int) else 1)
 
 
 def _arrange_files(request: dict[str, Any], out: int) -> None:
-    """0 holds the input, 1 and 2 lead to `out` or nowhere, 3 is `out`; nothing else is open."""
+    """Arranges the file descriptors: 0 has the input, 1 and 2 lead to `out` or nowhere, 3 is `out`; no
+    other is open.
+    """
     given = _file_in_memory()
     with open(given, "wb", closefd=False) as file:
         file.write(request.get("stdin", "").encode("utf-8", errors="surrogatepass"))
@@ -87,13 +88,13 @@ def _arrange_files(request: dict[str, Any], out: int) -> None:
 def _file_in_memory() -> int:
     if hasattr(os, "memfd_create"):
         return os.memfd_create("stdin")
-    number, path = tempfile.mkstemp()  # no Linux
+    number, path = tempfile.mkstemp()  # Not Linux.
     os.unlink(path)
     return number
 
 
 def limit(settings: dict[str, Any], seconds: float) -> None:
-    """Memory, processor time, files and threads; where a lower limit is set already, that one."""
+    """Limits memory, processor time, files and threads; a lower limit that is already set stays."""
     memory = settings["memory_bytes"]
     wanted = {
         "RLIMIT_AS": memory,
@@ -106,7 +107,7 @@ def limit(settings: dict[str, Any], seconds: float) -> None:
         "RLIMIT_MEMLOCK": 0,
         "RLIMIT_MSGQUEUE": 0,
     }
-    if settings["alone"]:  # else the processes of the user's other programs would count
+    if settings["alone"]:  # Otherwise the processes of the user's other programs would count.
         wanted["RLIMIT_NPROC"] = _PROCESSES
     for name, value in wanted.items():
         kind = getattr(resource, name, None)
@@ -114,33 +115,33 @@ def limit(settings: dict[str, Any], seconds: float) -> None:
             continue
         hard = resource.getrlimit(kind)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        with contextlib.suppress(OSError, ValueError):  # macOS cannot limit all of them
+        with contextlib.suppress(OSError, ValueError):  # macOS cannot limit all of them.
             resource.setrlimit(kind, (value, value))
 
 
 @functools.cache
 def prelude_names() -> dict[str, Any]:
-    """The names that PRELUDE defines; made once, before any program runs."""
+    """Returns the names that PRELUDE defines; they are made once, before any program runs."""
     names: dict[str, Any] = {}
     exec(PRELUDE, names)
     return {name: value for name, value in names.items() if name not in ("__builtins__", "open")}
 
 
 def _module(request: dict[str, Any], names: dict[str, Any], name: str) -> types.ModuleType:
-    """The program as a module that is about to run, in an interpreter as a script finds it."""
+    """Returns the program as a module that is ready to run, in an interpreter that looks as it does to a script."""
     module = types.ModuleType(name)
     if request.get("prelude"):
         module.__dict__.update(names)
         sys.setrecursionlimit(RECURSION_LIMIT)
     sys.modules[name] = module
     sys.argv = ["solution.py"]
-    builtins.exit = builtins.quit = sys.exit  # these are made by `site`, which was not run
+    builtins.exit = builtins.quit = sys.exit  # `site` would make these, but it was not run.
     builtins.open = io.open = _opens_stdin(io.open)
     return module
 
 
 def _opens_stdin(opens: Any) -> Any:
-    """/dev/stdin leads through /proc, which is not there."""
+    """Makes /dev/stdin work: it leads through /proc, which does not exist in a jail."""
 
     def open_file(file: Any, *args: Any, **kwargs: Any) -> Any:
         return opens(0 if file == "/dev/stdin" else file, *args, **kwargs)
@@ -149,7 +150,7 @@ def _opens_stdin(opens: Any) -> Any:
 
 
 def _run_stdin(request: dict[str, Any], names: dict[str, Any]) -> int:
-    """Runs it as a script. The status is that of a script: 0, what `exit` was given, or 1."""
+    """Runs the program as a script. The status is that of a script: 0, the argument of `exit`, or 1."""
     if request.get("like") == "study":
         return _run_like_study(request)
     module = _module(request, names, "__main__")
@@ -170,7 +171,7 @@ def _run_stdin(request: dict[str, Any], names: dict[str, Any]) -> int:
 
 
 def _run_like_study(request: dict[str, Any]) -> int:
-    """Runs it the way of the study's harness: by `exec`, with files that are none, and no `exit`."""
+    """Runs it as the study's harness does: by `exec`, with fake files, and without `exit`."""
     builtins.exit = builtins.quit = None
     names = {"__name__": "__main__"} if '__name__ == "__main__"' in request["code"] else {}
     sys.stdin, sys.stdout = io.StringIO(request["stdin"]), io.StringIO()
@@ -181,14 +182,14 @@ def _run_like_study(request: dict[str, Any]) -> int:
 
 
 def _run_call(request: dict[str, Any], names: dict[str, Any]) -> int:
-    """Calls the function named, of `Solution` where there is such a class, with the arguments."""
+    """Calls the named function, that of `Solution` if there is such a class, with the arguments."""
 
     def value(module: types.ModuleType) -> Any:
         owner, holder = module, getattr(module, "Solution", None)
         if hasattr(holder, request["function"]) and request.get("like") != "study":
             owner = holder()
         given = request["arguments"]
-        if isinstance(given, str):  # one JSON value a line
+        if isinstance(given, str):  # One JSON value per line.
             arguments = [json.loads(line) for line in given.split("\n") if line.strip()]
         else:
             arguments = from_plain(given)
@@ -211,7 +212,7 @@ def _run_eval(request: dict[str, Any], names: dict[str, Any]) -> int:
 
 
 def _answer(request: dict[str, Any], names: dict[str, Any], value: Any) -> int:
-    """Runs the program, then takes the value and writes it, or what was raised, as JSON."""
+    """Runs the program, then computes the value and writes it, or the error, as JSON."""
     try:
         module = _module(request, names, "solution")
         exec(compile(request["code"], "solution.py", "exec"), module.__dict__)
@@ -225,7 +226,7 @@ def _answer(request: dict[str, Any], names: dict[str, Any], value: Any) -> int:
 
 
 def _run_compile(request: dict[str, Any], names: dict[str, Any]) -> int:
-    """Says whether Python can read the program, without running it."""
+    """Says whether Python can parse the program, without running it."""
     compile(request["code"], "solution.py", "exec")
     os.write(3, dump({"value": True}))
     return 0

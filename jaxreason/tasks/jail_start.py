@@ -1,4 +1,4 @@
-"""Starts jails: by bubblewrap, or as forks of a process that is kept for that."""
+"""Starts jails: through bubblewrap, or as forks of a process that is kept for this."""
 
 import atexit
 import contextlib
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from jaxreason.tasks import jail_forks, jail_main, jail_ways
 from jaxreason.tasks.jail_ways import Isolation
 
-_ANSWER_S = 30.0  # of a process that only forks and kills
+_ANSWER_S = 30.0  # For a process that only forks and kills.
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Started:
     """A jail that waits for its settings.
 
     Attributes:
-      parent: the process that it must not outlive; 0 where it is told otherwise.
-      writing: to its input; does not block.
-      reading: from its output.
+      parent: the process whose end must end the jail; 0 if the jail learns of it in another way.
+      writing: descriptor of its input; does not block.
+      reading: descriptor of its output.
       end: kills everything in it.
     """
 
@@ -38,7 +38,7 @@ class StartError(OSError):
 
 
 def start(isolation: Isolation) -> Started:
-    """Starts a jail. Raises OSError where that fails."""
+    """Starts a jail. Raises OSError if that fails."""
     to_jail, from_jail = os.pipe(), os.pipe()
     os.set_blocking(to_jail[1], False)
     try:
@@ -69,7 +69,7 @@ def _by_bubblewrap(isolation: Isolation, reading: int, writing: int) -> Begun:
     )
 
     def end() -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # No process is left.
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
@@ -82,14 +82,15 @@ def _by_fork(isolation: Isolation, reading: int, writing: int) -> Begun:
         number = forks.ask(0, [reading, writing])
 
     def end() -> None:
-        with _lock, contextlib.suppress(OSError):  # with that process its jails ended
+        # If that process has ended, its jails have ended with it.
+        with _lock, contextlib.suppress(OSError):
             forks.ask(number)
 
     return forks.process.pid, end
 
 
 class _Forks:
-    """The process that forks, and the connection to it."""
+    """The process that forks jails, and the connection to it."""
 
     def __init__(self):
         ours, theirs = socket.socketpair()
@@ -117,7 +118,7 @@ class _Forks:
         return jail_forks.NUMBER.unpack(answer)[0]
 
     def close(self) -> None:
-        """Ends it, and with it all of its jails."""
+        """Ends the process, and with it all of its jails."""
         self.connection.close()
         if self.owner == os.getpid():
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -127,7 +128,7 @@ class _Forks:
 
 
 _lock = threading.RLock()
-_kept: list[_Forks] = []  # the one of this process, once it is needed
+_kept: list[_Forks] = []  # The one of this process, once it is needed.
 
 
 def _forks() -> _Forks:
@@ -141,7 +142,7 @@ def _forks() -> _Forks:
 
 
 def stop() -> None:
-    """Ends the process that is kept; the next jail starts another."""
+    """Ends the process that is kept; the next jail starts a new one."""
     with _lock:
         while _kept:
             _kept.pop().close()

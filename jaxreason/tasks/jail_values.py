@@ -1,7 +1,7 @@
-"""Messages and plain values between a jail and the world outside: nothing that runs when it is read.
+"""Messages and plain values between a jail and the world outside. Reading them never runs code.
 
-Values are None, truth values, numbers, texts, bytes, and lists, tuples, sets and dicts of them; an
-object of a class of its own never crosses, so no `__eq__` of a program's is ever asked.
+Values are None, booleans, numbers, texts, bytes, and lists, tuples, sets and dicts of them. An object of any other
+class is never passed on, so no `__eq__` of a program is ever called.
 """
 
 import json
@@ -14,16 +14,17 @@ _PLAIN = (bool, int, float, str)
 
 
 def to_plain(value: Any) -> Any:
-    """The value as JSON can hold it; what JSON lacks becomes `{kind: ...}`.
+    """Returns the value in a form that JSON can hold; kinds of values that JSON lacks become `{kind: ...}`.
 
     Raises:
-      TypeError: for anything else. RecursionError, for a value that holds itself.
+      TypeError: for anything else.
+      RecursionError: for a value that contains itself.
     """
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
         value = value.tolist()
     if value is None or type(value) in _PLAIN:
         return value
-    for kind in _PLAIN[1:]:  # a class of its own with a plain value in it, such as an enum's
+    for kind in _PLAIN[1:]:  # Another class that contains a plain value, such as an enum.
         if isinstance(value, kind):
             return kind(value)
     if isinstance(value, list):
@@ -41,10 +42,10 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(held: Any) -> Any:
-    """The value that `to_plain` was given.
+    """Returns the value that was given to `to_plain`.
 
     Raises:
-      ValueError, TypeError: for what `to_plain` cannot have made.
+      ValueError, TypeError: `to_plain` cannot have made this.
     """
     if isinstance(held, list):
         return [from_plain(item) for item in held]
@@ -63,24 +64,24 @@ def from_plain(held: Any) -> Any:
 
 
 def dump(message: Any) -> bytes:
-    """JSON; lone surrogates survive."""
+    """Returns a message as JSON; lone surrogates are kept."""
     return json.dumps(message).encode()
 
 
 def frame(data: bytes) -> bytes:
-    """A message with its length before it."""
+    """Returns a message with its length in front."""
     return _HEADER.pack(len(data)) + data
 
 
 def send(target: int, data: bytes) -> None:
-    """Writes a frame to a file descriptor that waits."""
+    """Writes a frame to a blocking file descriptor."""
     view = memoryview(frame(data))
     while view:
         view = view[os.write(target, view) :]
 
 
 def receive(source: int) -> bytes:
-    """The next frame of a file descriptor that waits. Raises EOFError at its end."""
+    """Returns the next frame of a blocking file descriptor. Raises EOFError at its end."""
     (length,) = _HEADER.unpack(_exactly(source, _HEADER.size))
     return _exactly(source, length)
 
@@ -97,17 +98,17 @@ def _exactly(source: int, length: int) -> bytes:
 
 
 class FrameReader:
-    """Takes bytes as they come and gives whole frames.
+    """Collects bytes as they arrive and returns whole frames.
 
     Args:
-      longest: bytes of a frame above which ValueError is raised.
+      longest: size of a frame in bytes above which ValueError is raised.
     """
 
     def __init__(self, longest: int):
         self.longest, self._bytes = longest, bytearray()
 
     def feed(self, data: bytes) -> bytes | None:
-        """The first frame, once it is whole."""
+        """Returns the first frame once it is complete."""
         self._bytes += data
         if len(self._bytes) < _HEADER.size:
             return None

@@ -1,4 +1,4 @@
-"""The ways to lock a jail that there are, strongest first, and the command that starts one."""
+"""The kinds of isolation for a jail, strongest first, and the command that starts one."""
 
 import os
 import shutil
@@ -18,13 +18,13 @@ _APART = ("network", "ipc", "uts", "pid")
 
 @dataclass(frozen=True)
 class Isolation:
-    """A way to lock a program in, or "none".
+    """A kind of isolation for a program, or "none".
 
     Attributes:
-      name: of the way, for the scores.
-      namespaces: those that the jail leaves by itself (`jail_kernel.NAMESPACES`).
+      name: its name, which the scores state.
+      namespaces: the namespaces that the jail enters by itself (`jail_kernel.NAMESPACES`).
       landlock: whether Landlock hides the files.
-      new_user: whether the namespaces take one of users, as they do where one is not root.
+      new_user: whether the namespaces need a user namespace, as they do without root.
       bubblewrap: its command, or "".
     """
 
@@ -39,10 +39,10 @@ NONE = Isolation("none")
 
 
 def ways() -> list[Isolation]:
-    """The ways that may work on this machine, strongest first; `isolation` tries whether they do.
+    """Returns the kinds of isolation that may work on this machine, strongest first; `isolation` tests whether they do.
 
-    Files are hidden by bubblewrap, by a tree of the jail's own, or by Landlock. Without the filter
-    of system calls Landlock alone would leave modes, sockets and processes open, so it is not there.
+    Files are hidden by bubblewrap, by a file tree of the jail's own, or by Landlock. Landlock is not used without the
+    filter of system calls, since alone it would leave modes, sockets and processes open.
     """
     if sys.platform != "linux":
         return []
@@ -80,7 +80,7 @@ def _with_landlock() -> list[Isolation]:
 
 
 def command(isolation: Isolation, module: str, call: str) -> list[str]:
-    """The command that calls a function of a module in a Python without its site or our packages."""
+    """Returns the command that calls a module's function in a Python without site and without our packages."""
     python = getattr(sys, "_base_executable", None) or sys.executable
     program = f"import sys; sys.path.append(sys.argv[1]); import {module} as m; m.{call}"
     start = [python, "-s", "-S", "-P", "-c", program, str(_package_parent())]
@@ -98,7 +98,7 @@ def command(isolation: Isolation, module: str, call: str) -> list[str]:
 
 
 def jail_environment() -> dict[str, str]:
-    """The environment of a jailed program; it makes sets iterate in the same order in every run."""
+    """Returns the environment of a jailed program; with it sets iterate in the same order in every run."""
     names = {
         "PATH": "/usr/bin:/bin",
         "LANG": "C.UTF-8",
@@ -107,14 +107,14 @@ def jail_environment() -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
-    libraries = os.environ.get("LD_LIBRARY_PATH")  # a Python may need it to start
+    libraries = os.environ.get("LD_LIBRARY_PATH")  # A Python may need it to start.
     return names | ({"LD_LIBRARY_PATH": libraries} if libraries else {})
 
 
 def jail_settings(
     isolation: Isolation, parent: int, memory_bytes: int, output_bytes: int
 ) -> dict[str, Any]:
-    """The first message to a jail: the layers it applies, whom it must not outlive, and its limits."""
+    """Returns the first message to a jail: its layers, the process whose end must end it, and its limits."""
     locked = isolation != NONE
     return {
         "namespaces": isolation.namespaces,
@@ -134,7 +134,7 @@ def jail_settings(
 
 
 def read_only_paths() -> list[str]:
-    """Files and folders that a Python program needs: its library, its packages, the system's."""
+    """Returns the files and folders that a Python program needs: its library, its packages, and the system's."""
     paths = sysconfig.get_paths()
     library = sysconfig.get_config_var("LIBDIR")
     dynamic = [str(Path(os.__file__).parent), *sys.path]
@@ -153,7 +153,7 @@ def _package_parent() -> Path:
 
 
 def _own_files() -> list[str]:
-    """The files of this package that a jail imports."""
+    """Returns the files of this package that a jail imports."""
     folder = Path(jaxreason.__file__).parent
     names = [path for path in (folder / "tasks").glob("jail_*.py")]
     return [

@@ -1,16 +1,16 @@
-"""Detects the language of a reply for the robust checks of IFEval: by script, words, then statistics.
+"""Detects the language of a reply for the robust checks of IFEval: by script, by words, then by statistics.
 
-langdetect's statistics need a sentence or two. So a short text (under SHORT words), or a list, is in a language
-if its writing is right and its common words do not point elsewhere; two words that could be several
-languages are taken for the one that was asked for. A text without letters is in every language.
+langdetect's statistics need a sentence or two. A short text (under SHORT words), or a list, therefore counts as being
+in a language if its script fits and its common words do not suggest another one. Two words that could be in several
+languages are taken to be in the requested one. A text without letters is in every language.
 """
 
 import re
 import unicodedata
 from collections import Counter
 
-SHORT = 15  # words
-# Languages that are not written in Latin letters, by the first word of their letters' names.
+SHORT = 15  # Words.
+# Languages that are not written in Latin letters, by the first word of their letters' Unicode names.
 SCRIPTS = {
     "ar": "ARABIC", "bg": "CYRILLIC", "bn": "BENGALI", "el": "GREEK", "fa": "ARABIC",
     "gu": "GUJARATI", "he": "HEBREW", "hi": "DEVANAGARI", "ja": "KANA", "kn": "KANNADA",
@@ -45,7 +45,7 @@ WORDS = {language: frozenset(words.split()) for language, words in COMMON.items(
 
 
 def script_of(text: str) -> str | None:
-    """The first word of most letters' names ("LATIN"); Japanese is KANA; None without letters."""
+    """Returns the first word of most letters' Unicode names ("LATIN"); KANA for Japanese; None without letters."""
     letters = Counter(filter(str.isalpha, text[:20_000]))
     scripts: Counter[str] = Counter()
     for letter, count in letters.items():
@@ -59,7 +59,7 @@ def script_of(text: str) -> str | None:
 
 
 def candidate_languages(text: str) -> list[str]:
-    """ISO 639-1 codes that langdetect holds for possible, the likeliest first; seeded."""
+    """Returns the ISO 639-1 codes that langdetect considers possible, most likely first; seeded."""
     import langdetect
 
     langdetect.DetectorFactory.seed = 0
@@ -70,20 +70,20 @@ def candidate_languages(text: str) -> list[str]:
 
 
 def language_by_words(words: list[str]) -> str | None:
-    """The language of most common words; None where several have as many."""
+    """Returns the language with the most common words; None if several have equally many."""
     counts = Counter({code: sum(word in known for word in words) for code, known in WORDS.items()})
     (first, most), (_, second) = counts.most_common(2)
     return first if most > second else None
 
 
 def is_list(text: str, words: list[str]) -> bool:
-    """Whether few words, and mostly different ones, stand between commas and line breaks."""
+    """Returns whether the text is a list: few words, mostly different, between commas and line breaks."""
     marks = len(re.findall(r"[,;\n•]", text[:20_000]))
     return marks * 4 >= len(words) and len({*words}) * 2 >= len(words)
 
 
 def is_in_language(text: str, language: str) -> bool:
-    """Whether the text is in a language, given as an ISO 639-1 code."""
+    """Returns whether the text is in a language, given as an ISO 639-1 code."""
     language = language.split("-")[0]
     script = script_of(text)
     if script is None:

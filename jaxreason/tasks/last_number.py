@@ -1,7 +1,7 @@
-r"""Answers that are one number: GSM8K (after `####`, in \boxed{}, or last), sums (the last one).
+r"""Answers that are one number: GSM8K (after `####`, in \boxed{}, or the last one), sums (the last one).
 
-`gsm8k` and `last_number` also take a fraction of integers that has the value, 36/2 for 18;
-`gsm8k_strict` and `last_number_strict` (for rewards) only a number that is written out.
+`gsm8k` and `last_number` also accept a fraction of integers that has the value, 36/2 for 18; `gsm8k_strict` and
+`last_number_strict` (for rewards) accept only a number that is written out.
 """
 
 import re
@@ -15,19 +15,18 @@ from jaxreason.tasks.equivalence import bare_value, numeral
 from jaxreason.tasks.latex_answers import tidy_latex, without_unit
 from jaxreason.tasks.reply_text import last_boxed, score_both_ways, strip_thinking
 
-MOST_CHARACTERS = 200  # of a fraction
+MOST_CHARACTERS = 200  # Of a fraction.
 VALUE = r"/|\\[dt]?frac|10\s*\^|illion|thousand|[\u00bc-\u00be\u2150-\u215e]"
 SCALED = r"(.+?)\s*\\(?:cdot|times)\s*10\s*\^\s*\{?(\d{1,2})\}?"
-# A minus belongs to the number unless something stands before it that it could subtract from; a `$`
-# that opens a formula is no such thing. Exponents (m^2) and the digits of a longer number are no
-# numbers of their own.
+# A minus belongs to the number unless something precedes it from which it could subtract; a `$` that opens a formula is
+# not such a thing. Exponents (m^2) and digits inside a longer number are not numbers of their own.
 MINUS = r"(?:(?:(?<![\w)\]}$])|(?<=[\s({\[:=*]\$)|(?<=^\$))[-\u2012-\u2014\u2212])?"
 NUMBER = re.compile(
-    r"(?=[-\u2012-\u2014\u2212$.\d])"  # saves time where there is no number
+    r"(?=[-\u2012-\u2014\u2212$.\d])"  # Saves time where there is no number.
     rf"{MINUS}\$?(?<![\d^])(?<!\d\.)(?<!\^\{{)(?:\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+)(?:\.\d+)?"
     rf"|(?=[-\u2012-\u2014\u2212.]){MINUS}(?<![\d.^])\.\d+"
 )
-# Around the number of a marked place: what only dresses it.
+# Decoration around the number of a marked place.
 DRESS = re.compile(
     r"(?<=[A-Za-z}])\s*\^\s*\{?\d\}?|\^\s*\{?\\circ\}?|(?<=[A-Za-z])/(?=[A-Za-z])|[{}*$]"
     r"|\\(?:text\w*|mathrm|mbox|left|right|boxed|approx|quad|[$%,;:! ()\[\]])"
@@ -38,7 +37,7 @@ HEDGE = (
     r"|(?:hundred|thousand|dozen|squared|cubed|[mbtr]+illion)\b)"
 )
 REMARK = re.compile(rf"\s*%?[\s,.;]*(?!{HEDGE})[A-Za-z]{{2,}}|\s+\((?!{HEDGE})[^()]*[A-Za-z]{{2}}")
-# What a place says beside its number that takes it back, or puts another one beside it.
+# Words at a marked place that withdraw its number or add another one.
 DENIAL = re.compile(
     r"(?i)\b(?:wrong|incorrect|false|invalid|mistaken?|error|not\s+(?:right|correct|it))\b"
 )
@@ -50,7 +49,7 @@ SECOND = re.compile(
     r"(?:(?:[A-Za-z]+\s+)?\$?\d|(?:an?\s+|one\s+)?(?:half|third|quarter)\b)"
 )
 UNIT = re.compile(rf"(?!\s*{HEDGE})[^\d\\/+^:?(=\u00d7\u00f7-]*")
-# What touches a number and makes another one of it, after it and before it.
+# Signs directly after or before a number that make it another number.
 GROWN = re.compile(r"[kKMxyn]\b|\s?[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079\u2150-\u215e]")
 SHRUNK = re.compile(
     r"(?:[\u00bc-\u00be\u2150-\u215e]"
@@ -71,23 +70,23 @@ JOINED = re.compile(r"\d\s?(?:[/:?]|\)\()\s?$")
 
 
 def clean(text: str) -> str:
-    """Without LaTeX's ways of writing a separator, a thin space or a dollar sign."""
+    """Returns a text without LaTeX's spellings of a separator, a thin space or a dollar sign."""
     text = re.sub(r"(?:\\(?:text|mathrm)\s*)?\{-\}", "-", SPOKEN_MINUS.sub("-", text))
     return text.replace("{,}", ",").replace(r"\!", "").replace(r"\$", "$").replace(r"\,", "")
 
 
 def plain_notation(number: str) -> str:
-    """A number in plain notation: `-$1,234.50` is "-1234.50"."""
+    """Returns a number in plain notation: `-$1,234.50` becomes "-1234.50"."""
     return re.sub(r"[\u2012-\u2014\u2212]", "-", re.sub(r"[$,]", "", number))
 
 
 def plain_numbers(text: str) -> list[str]:
-    """All numbers of a text, in plain notation."""
+    """Returns all numbers of a text, in plain notation."""
     return [plain_notation(match[0]) for match in NUMBER.finditer(clean(text))]
 
 
 def last_number(text: str) -> str | None:
-    """The last number of a text, or None; `3/4` and `9:30` are not 4 and 30 and come as they are."""
+    """Returns the last number of a text, or None; `3/4` and `9:30` are returned as they are, not as 4 and 30."""
     text = clean(text)
     last = previous = None
     for match in NUMBER.finditer(text):
@@ -100,10 +99,10 @@ def last_number(text: str) -> str | None:
 
 
 def stated_number(part: str) -> str | None:
-    """The number of a place that should hold nothing else, perhaps with words; None without one.
+    """Returns the number of a place that should contain only a number, perhaps with words; None without one.
 
-    A place that says something other than one number (`3/4`, `3, 4`, `5)(6)(7`) comes as it stands,
-    which equals no number.
+    If the place contains something other than one number (`3/4`, `3, 4`, `5)(6)(7`), it is returned as it is, and then
+    equals no number.
     """
     side = SPACED.sub(lambda m: m[0].replace(" ", ""), clean(part).rpartition("=")[2])
     match = NUMBER.search(side)
@@ -121,9 +120,9 @@ def stated_number(part: str) -> str | None:
 
 
 def gsm8k_number(text: str) -> str | None:
-    """The number in the line after the last `####`, else in the last box, else the last one.
+    """Returns the number in the line after the last `####`, else the one in the last box, else the last one.
 
-    Of an equation the side after the last `=` counts.
+    Of an equation, the side after the last `=` counts.
     """
     _, marked, tail = text.rpartition("####")
     line = next((line for line in tail.splitlines() if line.strip()), "") if marked else ""
@@ -131,7 +130,7 @@ def gsm8k_number(text: str) -> str | None:
 
 
 def grade(example: Example, answer: str, strict: bool = False) -> float:
-    """1.0 for the value of the gold answer (of a worked solution: what follows `####`).
+    """Returns 1.0 for the value of the gold answer (of a worked solution: the part after `####`), else 0.0.
 
     Raises:
       UserError: for a gold answer without a number.
@@ -148,12 +147,12 @@ def grade(example: Example, answer: str, strict: bool = False) -> float:
 
 
 def is_plain_number(answer: str) -> bool:
-    """Whether an extracted answer is one plain number."""
+    """Returns whether an extracted answer is one plain number."""
     return re.fullmatch(r"-?\d*\.?\d+", answer) is not None
 
 
 def fraction_of(answer: str) -> Fraction | None:
-    r"""The value of `36/2`, `\frac{36}{2}`, `4 1/2` or `7 million`, perhaps with a unit; or None."""
+    r"""Returns the value of `36/2`, `\frac{36}{2}`, `4 1/2` or `7 million`, perhaps with a unit; or None."""
     if len(answer) > MOST_CHARACTERS or not re.search(VALUE, answer):
         return None
     text = bare_value(without_unit(tidy_latex(answer.rpartition("=")[2])))
@@ -163,30 +162,30 @@ def fraction_of(answer: str) -> Fraction | None:
 
 
 def extract(example: Example, text: str) -> str | None:
-    """The last number of the reply without its thoughts."""
+    """Returns the last number of the reply without its thoughts."""
     return last_number(strip_thinking(text))
 
 
 def score(example: Example, text: str) -> dict[str, float]:
-    """`accuracy`, `accuracy_unstripped` and `answered`."""
+    """Returns `accuracy`, `accuracy_unstripped` and `answered`."""
     return score_both_ways(example, text, last_number, grade)
 
 
 def score_strict(example: Example, text: str) -> dict[str, float]:
-    """The same where only a number that is written out counts."""
+    """Returns the metrics of `score`, but only a number that is written out counts."""
     return score_both_ways(example, text, last_number, partial(grade, strict=True))
 
 
 def extract_gsm8k(example: Example, text: str) -> str | None:
-    """GSM8K's answer in the reply without its thoughts."""
+    """Returns GSM8K's answer in the reply without its thoughts."""
     return gsm8k_number(strip_thinking(text))
 
 
 def score_gsm8k(example: Example, text: str) -> dict[str, float]:
-    """`accuracy`, `accuracy_unstripped` and `answered`."""
+    """Returns `accuracy`, `accuracy_unstripped` and `answered`."""
     return score_both_ways(example, text, gsm8k_number, grade)
 
 
 def score_gsm8k_strict(example: Example, text: str) -> dict[str, float]:
-    """The same where only a number that is written out counts."""
+    """Returns the metrics of `score_gsm8k`, but only a number that is written out counts."""
     return score_both_ways(example, text, gsm8k_number, partial(grade, strict=True))

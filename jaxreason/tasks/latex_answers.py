@@ -1,8 +1,7 @@
-r"""Reads an answer written in LaTeX: tidied, then parsed as a whole or not at all.
+r"""Reads an answer written in LaTeX: it is tidied, then parsed as a whole or not at all.
 
-math-verify's own search falls back to the first number it finds when an expression does not parse,
-so `5?6?7` would count as 5. Here the parser sees the whole answer, and what it cannot read has no
-value: it equals only the same text.
+If an expression does not parse, math-verify's own search falls back to the first number that it finds, so `5?6?7` would
+count as 5. Here the parser sees the whole answer. What it cannot read has no value and equals only the same text.
 """
 
 import math
@@ -19,8 +18,8 @@ WRONG = "wrong|incorrect|false|invalid|mistaken?"
 GROWING = (
     "dozen|score|squared|cubed|hundreds?|thousands?|half|halves|thirds|fourths|fifths|sixths|eighths"
     "|tenths?|hundredths?|thousandths?|[mbtrMBTR]r?illi(?:onen|arden?)|lakhs?|crores?"
-)  # words that change a number
-# "or 6" in a unit is a second answer, not a unit, and "(wrong)" is none either.
+)  # Words that change a number.
+# "or 6" in a unit is a second answer and not a unit; "(wrong)" is not a unit either.
 HEDGE = re.compile(
     rf"(?:\b(?:or|and|not|to|but|wait)\b|[,;?!=])[^{{}}]*\d|\b(?:{WRONG}|not (?:right|correct)|{GROWING})\b"
     r"|\band (?:a |one )?(?:half|third|quarter)\b|\{\s*k\s*\}"
@@ -29,12 +28,12 @@ SCALES = {"dozen": "12", "hundred": "10^{2}", "thousand": "10^{3}", "million": "
 SCALES |= {"billion": "10^{9}", "trillion": "10^{12}"}
 BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
 TEXT = r"\\(?:text(?:rm|it|bf|normal)?|mbox|math(?:rm|it|bf|sf|tt))\s*"
-INSIDE = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"  # braces, two deep within each other
+INSIDE = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"  # Braces, nested at most two deep.
 PART = rf"{INSIDE}|\\sqrt\s*(?:{INSIDE}|\w)|\\[A-Za-z]+|\w"
 ANNOUNCED = r"(?i:(?:(?:so|thus|hence|therefore|then|the|my|final|correct)[\s,]+)*answer\s*(?:is|equals|[:=])\s*)"
 ENVIRONMENTS = r"aligned|align\*?|gathered|gather\*?|split|equation\*?"
-DEEPEST = 40  # brackets within each other
-LARGEST_BITS = 1e6  # a number with more binary digits is not written out
+DEEPEST = 40  # Nested brackets.
+LARGEST_BITS = 1e6  # A number with more binary digits is not written out.
 SIGNS = {
     "\u2264": r"\le ",
     "\u2265": r"\ge ",
@@ -71,18 +70,18 @@ REPEATING = re.compile(r"(\d*)\.(\d*)\\overline\s*\{(\d{1,20})\}")
 
 
 def half_braced(match: re.Match) -> str:
-    r"""`\frac\pi{12}` and `\frac{3}4` with both braces."""
+    r"""Returns `\frac\pi{12}` and `\frac{3}4` with both braces."""
     parts = (part if part.startswith("{") else f"{{{part}}}" for part in match.groups())
     return r"\frac" + "".join(parts)
 
 
 def ungrouped(match: re.Match) -> str:
-    r"""`{20,000}` of `\frac{2469}{20,000}` without the commas of thousands, which the parser takes for a list."""
+    r"""Returns `{20,000}` in `\frac{2469}{20,000}` without commas of thousands, which the parser takes for a list."""
     return match[0].replace(",", "")
 
 
 def unwrapped(match: re.Match) -> str:
-    r"""`\mathbf{12.0}` and `\text{The answer is 5}` without their command; words as they are."""
+    r"""Returns `\mathbf{12.0}` and `\text{The answer is 5}` without their command; words stay."""
     inside = match[1][1:-1]
     bare = re.sub(r"\\[A-Za-z]+", "", inside)
     return inside if re.match(ANNOUNCED, inside) or not re.search(r"[A-Za-z]", bare) else match[0]
@@ -155,7 +154,8 @@ REWRITES = [
         (rf"\\frac\s*(?=\{{)({INSIDE})\s*(?!\{{)({PART})", half_braced),
         (r"(?<![\d./^])(\d+)\s+(\d+)\s*/\s*(\d+)(?![\d/])", r"\1\\frac{\2}{\3}"),
         (r"(\w|\))!\^", r"{\1!}^"),
-        (r"(?<![A-Za-z_^])(\d+|\))\s*\((?=-?[\d.]+\))", r"\1\\cdot ("),  # else a mixed number
+        # Otherwise it would be a mixed number.
+        (r"(?<![A-Za-z_^])(\d+|\))\s*\((?=-?[\d.]+\))", r"\1\\cdot ("),
         (
             rf"^\s*{TEXT}\{{(?:[^{{}}\d]*(?:\b(?:is|are|equals)|[:=])"
             r"|\s*(?i:so|thus|hence|therefore|exactly|approximately|about)\s*,?)\s*\}\s*(?=\S)",
@@ -172,10 +172,10 @@ REWRITES = [
 
 
 def tidy_latex(answer: str) -> str:
-    r"""Without `$`, `\(`, sizes, colours, thin spaces and final punctuation; the value is unchanged.
+    r"""Returns an answer without `$`, `\(`, sizes, colours, thin spaces and final punctuation; its value is unchanged.
 
-    Ways of writing that the parser does not know are rewritten: `1 1/4`, `\sqrt(2)`, `\frac\pi 2`,
-    `0.1\overline{6}`, `12 \text{ million}`.
+    Notations that the parser does not know are rewritten: `1 1/4`, `\sqrt(2)`, `\frac\pi 2`, `0.1\overline{6}`, `12
+    \text{ million}`.
     """
     answer = without_unicode(answer)
     for pattern, replacement in REWRITES:
@@ -197,25 +197,25 @@ def without_unicode(answer: str) -> str:
 
 
 def fraction_sign(match: re.Match) -> str:
-    """The fraction of one character."""
+    """Returns the fraction that a single character stands for."""
     above, _, below = unicodedata.normalize("NFKC", match[0]).partition("\u2044")
     return rf"\frac{{{above}}}{{{below}}}"
 
 
 def spelled(words: str) -> str:
-    """A number up to 99 that is written as a word, in digits."""
+    """Returns a number up to 99 that is written in words, in digits."""
     tens, _, one = words.lower().replace("-", " ").rpartition(" ")
     number = SMALL.index(one) if one in SMALL else 10 * TENS.index(one) + 20
     return str(number + (10 * TENS.index(tens) + 20 if tens else 0))
 
 
 def base(match: re.Match) -> str:
-    r"""`_{\text{two}}` as `_{2}`."""
+    r"""Returns `_{\text{two}}` as `_{2}`."""
     return f"_{{{BASES.get(match[1], match[1])}}}"
 
 
 def repeating(match: re.Match) -> str:
-    r"""`0.1\overline{6}` as the fraction it is."""
+    r"""Returns `0.1\overline{6}` as a fraction."""
     whole, fixed, again = match.groups()
     first = Fraction(int(whole + fixed or "0"), 10 ** len(fixed))
     rest = Fraction(int(again), 10 ** len(fixed) * (10 ** len(again) - 1))
@@ -224,7 +224,7 @@ def repeating(match: re.Match) -> str:
 
 
 def without_unit(answer: str) -> str:
-    r"""Without `\text{...}` at the end, which is a unit if something stands before it."""
+    r"""Returns an answer without `\text{...}` at its end, which is a unit if something precedes it."""
     for _ in range(4):  # m/s, square cm
         match = re.search(rf"^(.*?\S)\s*(?:/\s*)?({UNIT})\s*(?:\^\s*\{{?-?\d\}}?)?$", answer)
         if match is None or HEDGE.search(match[2]) or not re.search(r"\w", without_words(match[1])):
@@ -234,21 +234,21 @@ def without_unit(answer: str) -> str:
 
 
 def without_words(answer: str) -> str:
-    """The answer without its words."""
+    """Returns the answer without its words."""
     return re.sub(WORDS, "", answer)
 
 
 def read_whole(answer: str) -> list:
-    """The value as a sympy object if all of the answer can be read, then its normal text.
+    """Returns the value as a sympy object if the whole answer can be read, followed by its normal text.
 
-    The last side of a chain of equations may stand for a chain that cannot be read.
+    If a chain of equations cannot be read, its last side may stand for it.
     """
     value, text = _read(answer)
     return [text] if value is None else [value, text]
 
 
 def read_value(answer: str):
-    """The value as a sympy object if all of the answer can be read, else None."""
+    """Returns the value as a sympy object if the whole answer can be read, else None."""
     return _read(answer)[0]
 
 
@@ -267,14 +267,14 @@ def _read(answer: str) -> tuple:
         return parse_latex_cached(text), text
     except MemoryError:
         raise
-    except Exception:  # the parser has no class of its own for what it cannot read
+    except Exception:  # The parser has no class of its own for texts that it cannot read.
         return None, text
 
 
 def is_balanced(text: str) -> bool:
-    """Whether all brackets are closed and few are within each other; [1, 2) is closed.
+    """Returns whether all brackets are closed and nested only a few deep; [1, 2) is closed.
 
-    The parser takes seconds for some hundred that are not, and Python's stack ends at some hundred more.
+    The parser takes seconds for some hundred unclosed ones, and Python's stack overflows at some hundred more.
     """
     depth = 0
     for character in text:
@@ -285,12 +285,12 @@ def is_balanced(text: str) -> bool:
 
 
 def is_gigantic(value) -> bool:
-    """Whether a sympy object holds a number that is too large to be written out."""
+    """Returns whether a sympy object contains a number that is too large to be written out."""
     return size(value) > LARGEST_BITS
 
 
 def size(value) -> float:
-    """An upper bound on log2 of the magnitudes in a sympy object, infinite beyond all use."""
+    """Returns an upper bound on log2 of the magnitudes in a sympy object; infinite if it is far too large."""
     from sympy import Pow, factorial
 
     sizes = [size(part) for part in getattr(value, "args", ())]
@@ -305,7 +305,7 @@ def size(value) -> float:
 
 
 def number_bits(value) -> float:
-    """Size of a fraction or a decimal; 1 for a symbol."""
+    """Returns the size of a fraction or a decimal in bits; 1 for a symbol."""
     if getattr(value, "is_Rational", False):
         return float(max(abs(value.p).bit_length() - value.q.bit_length(), 0) + 2)
     if getattr(value, "is_Float", False):

@@ -1,7 +1,7 @@
 r"""The words and marks around the letter of a choice, as patterns.
 
-Every pattern takes linear time: what repeats is possessive or bounded. `Labels` holds those that
-depend on the letters of an example.
+Every pattern takes linear time: repetitions are possessive or bounded. `Labels` has the patterns that depend on the
+letters of an example.
 """
 
 import re
@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-# What may open before a letter: brackets, quotes, bold, `\text{`, `\boxed{`, `\(`.
+# Marks that may open before a letter: brackets, quotes, bold, `\text{`, `\boxed{`, `\(`.
 WRAP = (
     r"(?:[\s*_`'\"“„‘«$(\[{<>~]"
     r"|\\(?:text\w*|math\w*|boxed|fbox|boldsymbol|bm|underline|emph)\s*\{|\\[(\[])*+"
 )
-# What may close after it.
+# Marks that may close after it.
 CLOSE = r"[*_`'\"”’»$)\]}>]"
 END = r"(?![A-Za-z0-9]|['’][A-Za-z]|-[A-Za-z]|(?<=\d)[.,]\d)"
 
@@ -75,7 +75,7 @@ VERDICT_FOR = re.compile(
     r"^\W*(?:correct|true|right|yes)\b|[✓✔✅]|\b(?:correct|true|right|yes)\W*$", re.IGNORECASE
 )
 
-# Just before a letter that a reply names without settling on it.
+# Words just before a letter that a reply mentions without choosing it.
 DENIED = re.compile(
     r"(?:\b(?:not|cannot|neither|nor|except|than|instead\s+of|unlike|besides|against|over)|n't"
     r"|\b(?:all|any\w*|every\w*)\s+but|\b(?:exclud|eliminat|reject|discard|dismiss|rul|cross)\w*"
@@ -83,7 +83,7 @@ DENIED = re.compile(
     r"[\s(*'\"`]*$",
     re.IGNORECASE,
 )
-# Just after it: the letter is said to be wrong.
+# Words just after it that say the letter is wrong.
 REFUTED = re.compile(
     r"[)*'\"”`\s\]}$]*(?:\([^()\n]{0,80}\)\s*)?\b(?:"
     r"(?:is|are|was|were|seems|looks|would\s+be|must\s+be)"
@@ -95,7 +95,7 @@ REFUTED = re.compile(
     r"|[)*'\"”`\s\]}$]*[:—–-]\s*(?:wrong|incorrect|false|no|not|impossible|invalid)\b",
     re.IGNORECASE,
 )
-# Just before an announcement that only considers the letter, or gives somebody else's.
+# Words just before an announcement that only considers the letter, or reports somebody else's choice.
 CONSIDERED = re.compile(
     r"(?:\b(?:if|whether|unless|suppos\w+|assum\w+|imagin\w+|why|how)\s+(?:is\s+)?(?:that\s+)?"
     r"|\bis\s+|\b(?:some|one|you|they|many|people|others|someone)\s+(?:\w+\s+){0,2}"
@@ -104,7 +104,7 @@ CONSIDERED = re.compile(
     r"|n't\s+)(?:(?:the|your|our|an?)\s+)?(?:(?:final|correct|right|best)\s+)?$",
     re.IGNORECASE,
 )
-# After an A: a word that no article stands before. "an" stands before vowels, so "A is" has none.
+# Words after an A that show it is a letter, since no article precedes them. "an" precedes vowels, so "A is" has none.
 ARTICLE = re.compile(
     r"\s+(?![aeio]|because\b|but\b|by\b|since\b|so\b|due\b|for\b|from\b|which\b|where\b|when\b"
     r"|while\b|with\b|was\b|would\b|will\b|then\b|than\b|that\b|this\b|the\b|they\b|to\b|not\b"
@@ -127,7 +127,7 @@ _OPEN = r"(?:[(*'\"`“$\[_]|\\[(\[]|\\text\w*\{)*+"
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of an example's choices, each one character, and what is looked for with them."""
+    """The labels of an example's choices, each one character, and the patterns that contain them."""
 
     letters: tuple[str, ...]
 
@@ -149,7 +149,7 @@ class Labels:
 
     @cached_property
     def telling(self) -> str:
-        """A character class of the labels, also small ones that are no word of their own."""
+        """A character class of the labels, including small ones that are not words."""
         small = "".join(letter.lower() for letter in self.letters if letter not in "AEIOUYaeiouy")
         return f"[{re.escape(''.join(dict.fromkeys(''.join(self.letters) + small)))}]"
 
@@ -171,7 +171,7 @@ class Labels:
 
     @cached_property
     def affirmed(self) -> re.Pattern[str]:
-        """A letter that is called right, chosen, or concluded."""
+        """A letter that is called right, or is chosen, or is concluded."""
         right = rf"(?<![A-Za-z0-9'.])({self.telling}){END}{_GAP}(?i:(?:{_VERB})\s+{_RIGHT}|{_WORKS}|\?\s*yes\b)"
         chosen = rf"(?i:{_CHOOSE}\s*{WRAP}{_NAMED}){WRAP}({self.telling}){END}"
         concluded = rf"(?i:{_CONCLUDE}\s*{WRAP}{_NAMED}){WRAP}({self.capital}){END}(?={SENTENCE_END.pattern})"
@@ -179,7 +179,7 @@ class Labels:
 
     @cached_property
     def mention(self) -> re.Pattern[str]:
-        """A letter behind "option", "choice", "answer"."""
+        """A letter after "option", "choice" or "answer"."""
         named = r"(?i:\b(?:option|choice|letter|statement|answer|alternative)s?\b)[:#]?"
         return re.compile(rf"{named}{WRAP}({self.telling}){END}")
 
@@ -190,7 +190,7 @@ class Labels:
 
     @cached_property
     def bare_line(self) -> re.Pattern[str]:
-        """A whole line that is nothing but a letter."""
+        """A whole line that contains only a letter."""
         closed = rf"(?:{CLOSE}|[.:,\s]|\\[)\]])*+"
         return re.compile(rf"{BULLET}{WRAP}(?i:{_NAMED}){WRAP}({self.any_case}){closed}")
 
@@ -207,7 +207,7 @@ class Labels:
 
     @cached_property
     def joined(self) -> re.Pattern[str]:
-        """After a letter: more letters that are named together with it."""
+        """Text after a letter: more letters that are named together with it."""
         link = r"(?:,\s*)?(?:\b(?:or|and)\b|[/|&+])\s*+"
         clause = (
             rf"(?!{_GAP}(?i:is|was|isn't|would|cannot|can't|does|doesn't|fails|has|contradicts)\b)"
@@ -218,7 +218,7 @@ class Labels:
 
     @cached_property
     def joins(self) -> re.Pattern[str]:
-        """Before a letter: others that are named together with it."""
+        """Text before a letter: other letters that are named together with it."""
         link = r"(?:(?:,\s*)?(?:\b(?:or|and)\b|[/|&+])\s*|,\s*)"
         named = r"(?i:(?:option|choice)\s+)?"
         return re.compile(rf"(?<![A-Za-z0-9'])({self.any_case}){_GAP}{link}{_OPEN}{named}{_OPEN}$")
@@ -226,5 +226,5 @@ class Labels:
 
 @lru_cache(maxsize=64)
 def labels_of(letters: Sequence[str]) -> Labels:
-    """The patterns of these labels, compiled once."""
+    """Returns the patterns of these labels, which are compiled once."""
     return Labels(tuple(letter.upper() for letter in letters))

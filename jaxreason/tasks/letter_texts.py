@@ -1,4 +1,4 @@
-"""Finds the choice that a reply names by its text; a text that is part of another's does not stand for it."""
+"""Finds the choice that a reply names by its text. A text that is part of another choice's text does not name it."""
 
 import re
 from collections.abc import Sequence
@@ -6,13 +6,14 @@ from functools import lru_cache
 
 from jaxreason.tasks.letter_patterns import DENIED, REFUTED
 
-MIN_INSIDE = 4  # characters a text without digits needs to be looked for inside a line: not "no"
-MAX_LINE = 4000  # characters of a line that are looked at
+# Characters that a text without digits needs before it is searched for inside a line: "no" is too short.
+MIN_INSIDE = 4
+MAX_LINE = 4000  # Characters of a line that are read.
 
 
 @lru_cache(maxsize=256)
 def pattern_of(texts: tuple[str, ...]) -> re.Pattern[str] | None:
-    """Any of the texts, the longest first, as whole words in any case; None without any."""
+    """Returns a pattern of any of the texts, longest first, as whole words in any case; None if there are none."""
     parts = sorted(
         (re.escape(plain_text(text)) for text in texts if plain_text(text)), key=len, reverse=True
     )
@@ -21,12 +22,12 @@ def pattern_of(texts: tuple[str, ...]) -> re.Pattern[str] | None:
 
 
 def plain_text(text: str) -> str:
-    """A text without marks around it and with single spaces."""
+    """Returns a text without surrounding marks and with single spaces."""
     return re.sub(r"\s+", " ", re.sub(r"[*_`$\"“”]", "", text)).strip(" .'‘’:;")
 
 
 def label_of(found: str, letters: Sequence[str], texts: Sequence[str]) -> str | None:
-    """The only label that has this text."""
+    """Returns the only label that has this text, or None."""
     found = plain_text(found).lower()
     labels = [x for x, text in zip(letters, texts) if plain_text(text).lower() == found]
     return labels[0].upper() if len(labels) == 1 else None
@@ -35,7 +36,7 @@ def label_of(found: str, letters: Sequence[str], texts: Sequence[str]) -> str | 
 def announced_text(
     text: str, place: int, letters: Sequence[str], texts: Sequence[str]
 ) -> tuple[int, str] | None:
-    """The end and the label of a choice's text that begins at a place; or None."""
+    """Returns the end and the label of a choice's text that begins at a place, or None."""
     pattern = pattern_of(tuple(texts))
     match = pattern.match(text, place) if pattern else None
     label = label_of(match[0], letters, texts) if match else None
@@ -43,7 +44,7 @@ def announced_text(
 
 
 def line_of_text(text: str, letters: Sequence[str], texts: Sequence[str]) -> str | None:
-    """The label of the only choice whose text is a line of its own, else None."""
+    """Returns the label of the only choice whose text is a line of its own, or None."""
     if pattern_of(tuple(texts)) is None:
         return None
     longest = 2 * max(map(len, texts)) + 20
@@ -55,9 +56,9 @@ def line_of_text(text: str, letters: Sequence[str], texts: Sequence[str]) -> str
 
 
 def text_in_line(line: str, letters: Sequence[str], texts: Sequence[str]) -> str | None:
-    """The label of the only choice whose text occurs in the line and is not denied there.
+    """Returns the label of the only choice whose text occurs in the line and is not denied there.
 
-    A word of fewer than MIN_INSIDE letters does not count.
+    A text of fewer than MIN_INSIDE letters does not count.
     """
     pattern = pattern_of(tuple(text for text in texts if is_telling(plain_text(text))))
     line = line[-MAX_LINE:]
@@ -71,5 +72,5 @@ def text_in_line(line: str, letters: Sequence[str], texts: Sequence[str]) -> str
 
 
 def is_telling(text: str) -> bool:
-    """Whether a text inside a line is hardly there by chance."""
+    """Returns whether a text inside a line is unlikely to be there by chance."""
     return len(text) >= MIN_INSIDE or any(map(str.isdigit, text))

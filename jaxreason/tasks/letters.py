@@ -1,7 +1,7 @@
-r"""Finds the letter that a reply in free text settles on; the article "a" is not a choice.
+r"""Finds the letter that a reply in free text decides on; the article "a" is not a choice.
 
-The strongest kind of statement counts, and of one kind the last: a reply may revise its answer,
-but the options that it explains afterwards do not override what it announced.
+The strongest kind of statement counts, and the last one of that kind: a reply may revise its answer, but options that
+it explains afterwards do not override what it announced.
 """
 
 import re
@@ -25,15 +25,15 @@ from jaxreason.tasks.letter_patterns import (
 from jaxreason.tasks.letter_texts import announced_text, line_of_text, text_in_line
 from jaxreason.tasks.reply_text import last_boxed
 
-NEAR = 60  # characters around a letter that are looked at
-TRIED = 300  # statements of one kind that are looked at, from the last
-MAX_OPTION = 1000  # characters of a listed option that are looked at
-SEVERAL = ""  # letters were named together where one was asked for
+NEAR = 60  # Characters around a letter that are read.
+TRIED = 300  # Statements of one kind that are tried, from the last one on.
+MAX_OPTION = 1000  # Characters of a listed option that are read.
+SEVERAL = ""  # Several letters were named together where one was asked for.
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A letter, or SEVERAL, and where the statement of it begins and ends in the reply."""
+    """A letter, or SEVERAL, and the begin and end of its statement in the reply."""
 
     start: int
     end: int
@@ -41,19 +41,18 @@ class Statement:
 
 
 def find_letter(text: str, letters: Sequence[str], texts: Sequence[str] = ()) -> str | None:
-    """The letter a reply settles on, or None.
+    """Returns the letter a reply decides on, or None.
 
-    In this order:
-    1. the last announcement: the box, "the answer is X", a line that is X alone, or one of these
-       with the text of a choice. Several letters there are no answer, but what follows may be;
-    2. a line that begins with a letter as list items do; where lines list the options, the only
-       one that is called right;
-    3. a letter that is called right, chosen or concluded;
+    The first of these that exists counts:
+    1. the last announcement: the box, "the answer is X", a line that is X alone, or one of these with the text of a
+       choice. If it names several letters, it is no answer, but later ones may be;
+    2. a line that begins with a letter as list items do; if lines list the options, the only one that is called right;
+    3. a letter that is called right, or is chosen, or is concluded;
     4. a line that is the text of a choice;
     5. "option X";
     6. a last line with the text of one choice;
-    7. the last capital letter that stands alone (a digit that does says nothing).
-    A letter that is denied, refuted or asked about is passed over.
+    7. the last capital letter that stands alone (a digit that stands alone says nothing).
+    A letter that is denied, refuted or asked about is skipped.
 
     Args:
       text: the reply.
@@ -79,7 +78,7 @@ def find_letter(text: str, letters: Sequence[str], texts: Sequence[str] = ()) ->
 
 
 def last_announcement(text: str, labels: Labels, texts: Sequence[str]) -> Statement | None:
-    """The announcement that ends last, of any of its forms."""
+    """Returns the announcement, of any form, that ends last."""
     found = [
         boxed(text, labels, texts),
         first_statement(led(text, labels, texts)),
@@ -90,17 +89,17 @@ def last_announcement(text: str, labels: Labels, texts: Sequence[str]) -> Statem
 
 
 def first_statement(statements: Iterator[Statement]) -> Statement | None:
-    """The first, or None."""
+    """Returns the first statement, or None."""
     return next(statements, None)
 
 
 def from_the_last(matches: Iterable[re.Match[str]]) -> list[re.Match[str]]:
-    """The last matches, the last one first; what lies further back says nothing any more."""
+    """Returns the last TRIED matches, in reverse order; earlier ones are not looked at."""
     return [*matches][: -TRIED - 1 : -1]
 
 
 def boxed(text: str, labels: Labels, texts: Sequence[str]) -> Statement | None:
-    r"""The last box that holds one letter, several, or the text of a choice."""
+    r"""Returns the last box that holds one letter, several, or the text of a choice."""
     box = last_boxed(text)
     if box is None:
         return None
@@ -120,7 +119,7 @@ def boxed(text: str, labels: Labels, texts: Sequence[str]) -> Statement | None:
 
 
 def led(text: str, labels: Labels, texts: Sequence[str]) -> Iterator[Statement]:
-    """Letters and texts behind "the answer is", the last first."""
+    """Yields letters and texts after "the answer is", last first."""
     for match in from_the_last(labels.lead.finditer(text)):
         if CONSIDERED.search(text[max(0, match.start() - NEAR) : match.start()]):
             continue
@@ -137,7 +136,7 @@ def led(text: str, labels: Labels, texts: Sequence[str]) -> Iterator[Statement]:
 def settled(
     text: str, lead: re.Match[str], letter: re.Match[str], labels: Labels
 ) -> Statement | None:
-    """The statement of an announcement with its letter; None if the letter is a word or not meant."""
+    """Returns the statement of an announcement with its letter; None if the letter is a word or not chosen."""
     wrapped = bool(re.search(r"[*({\[$]", lead["wrap"]))
     closed = wrapped or CLOSED.match(text, letter.end()) is not None
     if is_word(text, letter, wrapped) or (lead["newline"] and not closed):
@@ -154,7 +153,7 @@ def settled(
 
 
 def statement_at(text: str, letter: re.Match[str], labels: Labels) -> Statement | None:
-    """The letter at a match, SEVERAL if others are named together with it; None if it is denied or asked."""
+    """Returns the letter at a match, or SEVERAL if others are named with it; None if it is denied or asked about."""
     place = letter.start(1)
     if DENIED.search(text[max(0, place - NEAR) : place]):
         return None
@@ -170,7 +169,7 @@ def statement_at(text: str, letter: re.Match[str], labels: Labels) -> Statement 
         else set()
     )
     others |= {before[1].upper()} if before else set()
-    # "A, B is right": a comma before the letter parts two statements.
+    # "A, B is right": a comma before the letter separates two statements.
     if (
         before
         and before[0].rstrip(" (*'\"").endswith(",")
@@ -181,7 +180,7 @@ def statement_at(text: str, letter: re.Match[str], labels: Labels) -> Statement 
 
 
 def is_word(text: str, letter: re.Match[str], wrapped: bool = False) -> bool:
-    """Whether the letter is the article "a" or the pronoun "I"."""
+    """Returns whether the letter is the article "a" or the pronoun "I"."""
     if wrapped:
         return False
     if letter[1] in "aA":
@@ -190,23 +189,23 @@ def is_word(text: str, letter: re.Match[str], wrapped: bool = False) -> bool:
 
 
 def revised(text: str, labels: Labels) -> Iterator[Statement]:
-    """Letters that replace others, closed by a mark, the last first."""
+    """Yields letters that replace others and are followed by a mark, last first."""
     for match in from_the_last(labels.revised.finditer(text)):
         if re.match(r"[*)\]}'\"]*(?:[.!;]|\s*$|\n)", text[match.end() : match.end() + NEAR]):
             yield Statement(match.start(), match.end(), match[1])
 
 
 def bare_lines(text: str, labels: Labels) -> Iterator[Statement]:
-    """Lines that are a letter alone, the last first."""
+    """Yields lines that are a letter alone, last first."""
     for line in from_the_last(SHORT_LINE.finditer(text)):
         if match := labels.bare_line.fullmatch(text, *line.span()):
             yield Statement(match.start(), match.end(), match[1].upper())
 
 
 def list_heads(text: str, labels: Labels) -> tuple[list[tuple[int, int]], str | None]:
-    """The lines that list options, and the letter of the last line that heads none.
+    """Returns the lines that list options, and the letter of the last line outside of any list.
 
-    Lines whose letters rise, two or more, list the options; a line by itself gives an answer.
+    Two or more lines whose letters ascend list the options; a single line gives an answer.
     """
     runs: list[list[re.Match[str]]] = []
     for match in labels.head.finditer(text):
@@ -224,7 +223,7 @@ def list_heads(text: str, labels: Labels) -> tuple[list[tuple[int, int]], str | 
 
 
 def meant_of(text: str, run: Sequence[re.Match[str]]) -> list[re.Match[str]]:
-    """The option in a list that alone is called right, else those not called wrong."""
+    """Returns the only option in a list that is called right, else those that are not called wrong."""
     left = [
         match
         for match in run
@@ -236,12 +235,12 @@ def meant_of(text: str, run: Sequence[re.Match[str]]) -> list[re.Match[str]]:
 
 
 def head_letter(match: re.Match[str]) -> str:
-    """The letter at the head of a line."""
+    """Returns the letter at the head of a line."""
     return (match[1] or match[2]).upper()
 
 
 def without(text: str, spans: Sequence[tuple[int, int]]) -> str:
-    """The text without some places."""
+    """Returns the text without some spans."""
     parts, start = [], 0
     for begin, end in spans:
         parts.append(text[start:begin])
@@ -250,12 +249,12 @@ def without(text: str, spans: Sequence[tuple[int, int]]) -> str:
 
 
 def last_line(text: str) -> str:
-    """The last line that is not blank."""
+    """Returns the last line that is not blank."""
     return text.rstrip().rpartition("\n")[2]
 
 
 def last_letter(matches: Iterable[re.Match[str]], text: str, labels: Labels) -> str | None:
-    """The last letter of these matches that is no word, not denied and not one of several."""
+    """Returns the last letter of these matches that is not a word, not denied and not one of several."""
     for match in from_the_last(matches):
         group = match.lastindex or 1
         if is_word_at(text, match.start(group), match[group]):
@@ -269,7 +268,7 @@ def last_letter(matches: Iterable[re.Match[str]], text: str, labels: Labels) -> 
 
 
 def is_word_at(text: str, place: int, letter: str) -> bool:
-    """Whether the capital at a place is an article or, but for "I)", a pronoun."""
+    """Returns whether the capital at a place is an article or (except in "I)") a pronoun."""
     after = place + 1
     if letter == "I":
         return not text.startswith(")", after)

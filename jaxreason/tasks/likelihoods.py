@@ -1,4 +1,4 @@
-"""The continuation that a model finds likeliest, from the log-likelihoods of all of them."""
+"""The continuation that a model finds most likely, from the log-likelihoods of all of them."""
 
 import math
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ def likeliest(
     logprobs: Sequence[float],
     per_character: bool = False,
 ) -> int:
-    """The place of the likeliest choice; of equal ones the first.
+    """Returns the index of the most likely choice; the first one of equal ones.
 
     Args:
       example: the question, named in errors.
       choices: the continuations.
       logprobs: the log-likelihood of each, in nats, summed over its tokens; -inf is allowed.
-      per_character: divide each by the number of characters of its choice.
+      per_character: divides each by the number of characters of its choice.
 
     Raises:
-      UserError: when the numbers differ, one is not a number, or a choice to divide by is empty.
+      UserError: the numbers differ, one is not a number, or a choice to divide by is empty.
     """
     if len(choices) != len(logprobs) or not choices:
         raise UserError(

@@ -1,12 +1,10 @@
-r"""Mathematics problems whose answer stands in \boxed{}: MATH-500, AIME, OlympiadBench.
+r"""Mathematics problems whose answer is in \boxed{}: MATH-500, AIME, OlympiadBench.
 
-Two tasks: `math` takes every answer that is equal to the gold one (evaluation), `math_strict` only
-one that is written out (rewards). How answers compare is `equivalence.py`'s business; sympy, which
-may be slow or hang, does part of it, so these tasks only run in the workers of
-`verify.VerifierPool`. The paper's own grader of texts is in `hendrycks.py`.
+Two tasks: `math` accepts every answer that equals the gold one (evaluation), `math_strict` only one that is written out
+(rewards). `equivalence.py` compares answers. It partly uses sympy, which may be slow or hang, so these tasks only run
+in the workers of `verify.VerifierPool`. The paper's own grader, which compares texts, is in `hendrycks.py`.
 
-Metadata read, if present, with OlympiadBench's names: `is_multiple_answer`, `unit`, `error` (the
-tolerance).
+Metadata read, if present, with OlympiadBench's names: `is_multiple_answer`, `unit`, `error` (the tolerance).
 """
 
 import json
@@ -21,43 +19,44 @@ from jaxreason.tasks.equivalence import Rules, is_written, same
 from jaxreason.tasks.latex_answers import is_gigantic, read_value, tidy_latex
 from jaxreason.tasks.reply_text import last_boxed, quoted_boxes, score_both_ways, strip_thinking
 
-MOST_CHARACTERS = 400  # that an answer may have beyond three times those of the gold one
+# An answer may have this many characters more than three times those of the gold one.
+MOST_CHARACTERS = 400
 
 
 def load_libraries() -> None:
-    """Imports math-verify and reads an answer, so that no item pays for it."""
+    """Imports math-verify and parses an answer in advance, so that no item pays for it."""
     try:
         import math_verify  # noqa: F401
     except ImportError as error:
         raise ImportError("grading mathematics needs the package math-verify.") from error
     logging.getLogger("math_verify").setLevel(
         logging.ERROR
-    )  # one warning an item about its time limits
+    )  # It warns once per item about its time limits.
     same(r"\sqrt{2}", r"\frac{2}{\sqrt{2}}", Rules())
 
 
 def extract(example: Example, text: str) -> str | None:
-    """The last box of the reply without its thoughts, or None; one that quotes the prompt is none."""
+    """Returns the last box of the reply without its thoughts, or None; a box that quotes the prompt does not count."""
     return last_boxed(strip_thinking(text), quoted_boxes(example))
 
 
 def score(example: Example, text: str) -> dict[str, float]:
-    """`accuracy`, `accuracy_unstripped`, `answered`, and `accuracy_flexible`.
+    """Returns `accuracy`, `accuracy_unstripped`, `answered` and `accuracy_flexible`.
 
-    The last one takes an announced answer ("the final answer should be 5") where the reply has no
-    box: its gap to `accuracy` is lost to format and not to mathematics.
+    The last one accepts an announced answer ("the final answer should be 5") if the reply has no box. Its difference
+    from `accuracy` is lost to format and not to mathematics.
 
     Raises:
-      UserError: for an empty gold answer. Also what sympy raises.
+      UserError: for an empty gold answer. Errors of sympy are passed on.
     """
     return _score(example, text, strict=False)
 
 
 def score_strict(example: Example, text: str) -> dict[str, float]:
-    """The same metrics where only an answer that is written out counts.
+    """Returns the same metrics, but only an answer that is written out counts.
 
     Raises:
-      UserError: for an empty gold answer. Also what sympy raises.
+      UserError: for an empty gold answer. Errors of sympy are passed on.
     """
     return _score(example, text, strict=True)
 
@@ -80,7 +79,7 @@ def _score(example: Example, text: str, strict: bool) -> dict[str, float]:
 
 
 def gold_answer(example: Example) -> str:
-    """The gold answer as one text; OlympiadBench's list of one text (also as JSON) is unpacked.
+    """Returns the gold answer as one text; OlympiadBench's list of one text (also as JSON) is unpacked.
 
     Raises:
       UserError: for an empty one.
@@ -89,7 +88,7 @@ def gold_answer(example: Example) -> str:
 
 
 def first_answer(example: Example) -> str:
-    """The first text of the gold answer, which is all of it but for a list of several texts.
+    """Returns the first text of the gold answer; it is the whole answer unless that is a list of several texts.
 
     Raises:
       UserError: for an empty one.
@@ -98,7 +97,7 @@ def first_answer(example: Example) -> str:
 
 
 def gold_answers(example: Example) -> list[str]:
-    """The texts of a gold answer that is a JSON list; one text for any other.
+    """Returns the texts of a gold answer that is a JSON list; any other gold answer as one text.
 
     Raises:
       UserError: for an empty one.
@@ -111,7 +110,7 @@ def gold_answers(example: Example) -> list[str]:
 
 
 def _json_texts(text: str) -> list[str]:
-    """The texts of a JSON list; what is none stays as it is."""
+    """Returns the texts of a JSON list; any other text stays as it is."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -120,7 +119,7 @@ def _json_texts(text: str) -> list[str]:
 
 
 def grade(example: Example, answer: str, strict: bool = False) -> float:
-    """1.0 if the extracted answer equals the gold one, else 0.0; a very long one is not read."""
+    """Returns 1.0 if the extracted answer equals the gold one, else 0.0; a very long answer is not read."""
     gold = gold_answer(example)
     if len(answer) > MOST_CHARACTERS + 3 * len(gold):
         return 0.0
@@ -136,13 +135,13 @@ def grade(example: Example, answer: str, strict: bool = False) -> float:
 
 
 def asked(example: Example) -> str:
-    """The text of the problem; "" for an example without one."""
+    """Returns the text of the problem; "" for an example without one."""
     turns = [turn["content"] for turn in example.messages if turn["role"] == "user"]
     return str(example.metadata.get("question") or "\n".join(turns))
 
 
 def within_tolerance(gold: str, answer: str, tolerance: float, rules: Rules) -> bool:
-    """Whether both are numbers (a unit or per cent sign may follow), at most `tolerance` apart."""
+    """Returns whether both are numbers (a unit or per cent sign may follow) that differ by at most `tolerance`."""
     found = [number_of(unlabel(text)) for text in (gold, answer)]
     if None in found or abs(found[0] - found[1]) > tolerance * (1 + 1e-9):
         return False
@@ -150,7 +149,7 @@ def within_tolerance(gold: str, answer: str, tolerance: float, rules: Rules) -> 
 
 
 def number_of(answer: str) -> float | None:
-    """The value of a tidied answer that is one real number, or None."""
+    """Returns the value of a tidied answer that is one real number, or None."""
     value = read_value(answer.replace(r"\%", ""))
     if not getattr(value, "is_number", False) or is_gigantic(value):
         return None

@@ -1,7 +1,7 @@
-r"""Multiple choice by letter, graded so that no accident of format decides.
+r"""Multiple choice by letter, graded so that accidents of format do not decide.
 
-Metadata read, if present: `choices`, either `{"label": [...], "text": [...]}`, as in ACPBench, or
-a list of texts, whose labels are A, B, C ...
+Metadata read, if present: `choices`, either `{"label": [...], "text": [...]}`, as in ACPBench, or a list of texts,
+whose labels are A, B, C ...
 """
 
 from jaxreason.data.examples import Example
@@ -14,7 +14,7 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def choices_of(example: Example) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The labels and the texts of the choices; A to E and no texts where there are no choices.
+    """Returns the labels and the texts of the choices; A to E and no texts if there are no choices.
 
     Raises:
       UserError: for choices of another form, labels of several characters, or more than 26.
@@ -40,18 +40,18 @@ def choices_of(example: Example) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def letter_in(example: Example, text: str) -> str | None:
-    """The letter that a text settles on."""
+    """Returns the letter that a text decides on."""
     labels, texts = choices_of(example)
     return find_letter(text, labels, texts)
 
 
 def extract(example: Example, text: str) -> str | None:
-    """The chosen letter in the reply without its thoughts."""
+    """Returns the chosen letter in the reply without its thoughts."""
     return letter_in(example, strip_thinking(text))
 
 
 def score(example: Example, text: str) -> dict[str, float]:
-    """`accuracy`, `accuracy_unstripped` and `answered`.
+    """Returns `accuracy`, `accuracy_unstripped` and `answered`.
 
     Raises:
       UserError: for choices of another form than the module says.
@@ -60,5 +60,5 @@ def score(example: Example, text: str) -> dict[str, float]:
 
 
 def grade(example: Example, answer: str) -> float:
-    """1.0 for the gold letter."""
+    """Returns 1.0 for the gold letter, else 0.0."""
     return float(answer == example.answer.strip().upper())

@@ -1,15 +1,15 @@
 r"""Sentences and words as the released IFEval code counts them: NLTK's Punkt and `word_tokenize` for English, restated.
 
-Punkt (Kiss and Strunk 2006) splits at `.`, `?` and `!` before white space or closing marks, unless
-the word is one of its 155 abbreviations, an initial or a number that the next word speaks against.
-Its mistakes are part of the score: it was trained on a financial newspaper, so "etc.", "e.g." and
-"P.S." end a sentence, and "No." and "St." do not; a list's "1." before a capital is a sentence.
+Punkt (Kiss and Strunk 2006) splits at `.`, `?` and `!` before white space or closing marks, unless the word is one of
+its 155 abbreviations, an initial, or a number after which the next word makes a split unlikely. Its mistakes are part
+of the score: it was trained on a financial newspaper, so "etc.", "e.g." and "P.S." end a sentence, and "No." and "St."
+do not; a list's "1." before a capital is a sentence.
 
-One thing is smaller here: whether a word with a capital after an abbreviation or an initial is
-known in small letters is looked up among 300 common words, not among the 20,000 of Punkt's newspaper.
+One thing is smaller here. Punkt looks up whether a capitalized word after an abbreviation or an initial also occurs in
+small letters, among the 20,000 words of its newspaper. Here it is looked up among 300 common words.
 
-Words follow the Penn Treebank: marks are set apart, contractions are two words ("IT'S" is IT and 'S), and a full stop
-is set apart only at the end of a sentence.
+Words follow the Penn Treebank: marks are separate words, contractions are two words ("IT'S" is IT and 'S), and a full
+stop is a separate word only at the end of a sentence.
 """
 
 import itertools
@@ -27,7 +27,7 @@ ABBREVIATIONS = frozenset(
     w w.c w.r w.va w.w wash wed wis yr
     """.split()  # noqa: SIM905
 )
-# Words after which an abbreviation ends its sentence, when they have a capital.
+# Words that end the sentence of an abbreviation before them if they have a capital.
 STARTERS = frozenset(
     """
     according although among both but despite even he however i if in indeed instead it many
@@ -49,7 +49,7 @@ ALWAYS_SMALL = frozenset(
     yes yesterday your zero
     """.split()  # noqa: SIM905
 )
-# Words that it has in small letters, and also with a capital.
+# Words that it has in small letters and also with a capital.
 OTHERS = frozenset(
     """
     a about act add after again all also an and another answer any are around as at avoid be
@@ -65,7 +65,7 @@ OTHERS = frozenset(
     """.split()  # noqa: SIM905
 )
 KNOWN = ALWAYS_SMALL | OTHERS | STARTERS - {"i"}
-# Words that the newspaper has so often after a number, or an initial, that no sentence ends there.
+# Words that follow a number or an initial so often in the newspaper that no sentence ends there.
 AFTER_NUMBER = frozenset(
     """
     abreast aes business cbot colgate commodities cooper corrections credit dividend financing
@@ -90,7 +90,7 @@ _SPACES = " \t\n\r\x0b\x0c"
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences of a text; closing quotes and brackets belong to the sentence before."""
+    """Returns the sentences of a text; closing quotes and brackets belong to the sentence before them."""
     spans, start = [], 0
     for match, context in candidate_ends(text):
         if breaks(context):
@@ -101,7 +101,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 def candidate_ends(text: str) -> Iterator[tuple[re.Match[str], str]]:
-    """The last mark of each word that has some, and the word with its marks and what follows."""
+    """Yields, for each word with sentence marks, its last mark, and the word with its marks and the text after it."""
     start, last = 0, None
     for match in _END.finditer(text):
         done = last.start() if last else 0
@@ -116,13 +116,13 @@ def candidate_ends(text: str) -> Iterator[tuple[re.Match[str], str]]:
 
 
 def breaks(context: str) -> bool:
-    """Whether a sentence ends before the last token."""
+    """Returns whether a sentence ends before the last token."""
     tokens = [token for line in context.split("\n") for token in _TOKEN.findall(line)]
     return any(ends(*pair) for pair in itertools.pairwise(tokens))
 
 
 def ends(token: str, following: str) -> bool:
-    """Whether a sentence ends between two tokens."""
+    """Returns whether a sentence ends between two tokens."""
     if not token.endswith("."):
         return token in "?!"
     dots = re.match(r"\.\.+$", token) is not None
@@ -152,17 +152,17 @@ def ends(token: str, following: str) -> bool:
 
 
 def starts(token: str) -> bool:
-    """Whether a word with a capital is one that has none inside a sentence."""
+    """Returns whether a capitalized word is one that has no capital inside a sentence."""
     return token[0].isupper() and plain_token(token) in ALWAYS_SMALL
 
 
 def plain_token(token: str) -> str:
-    """A token in small letters, without the full stop of a sentence's end."""
+    """Returns a token in small letters, without the full stop at the end of a sentence."""
     return token.lower().removesuffix(".")
 
 
 def realigned(text: str, spans: list[tuple[int, int]]) -> list[str]:
-    """The sentences, with closing marks at the beginning of one moved to the end of that before."""
+    """Returns the sentences; closing marks at the beginning of a sentence are moved to the end of the one before."""
     found, moved = [], 0
     for (start, end), later in zip(spans, [*spans[1:], None]):
         start, moved = start + moved, 0
@@ -212,7 +212,7 @@ _RULES = [
 
 
 def treebank_words(sentence: str) -> list[str]:
-    """The words and marks of a sentence."""
+    """Returns the words and marks of a sentence."""
     for rule, replacement in _RULES:
         sentence = rule.sub(replacement, sentence)
     return sentence.split()

@@ -1,7 +1,7 @@
-r"""The letter graders of the released evaluation, mistakes included: scores as the paper's code gives.
+r"""The letter graders of the released evaluation, including their mistakes: scores as the paper's code gives them.
 
-Both read the whole completion: a letter in the thoughts is as good as one in the answer, and a model
-that is cut off while it thinks is graded by the last letter of its thoughts.
+Both read the whole completion: a letter in the thoughts counts like one in the answer, and a reply that is cut off in
+its thoughts is graded by the last letter there.
 """
 
 import re
@@ -10,46 +10,45 @@ import unicodedata
 
 from jaxreason.data.examples import Example
 
-# Upper-casing turns the English article "a" into a letter A: a reply whose last stand-alone letter
-# is an article ("D, since this is a proton") answers A. Since the gold option of the paper's GPQA
-# always stands at D, each such reply is wrong there.
+# Upper-casing turns the English article "a" into a letter A: a reply whose last stand-alone letter is an article ("D,
+# since this is a proton") answers A. The gold option of the paper's GPQA is always D, so each such reply is wrong
+# there.
 GPQA_LETTER = re.compile(r"\b([ABCD])\b")
 
 # ACPBench's filter as the harness has it; the last match counts.
-# - `[answer is ]` is a class of characters, not the words: any capital A to D after one of these
-#   letters or a space is a match, also the article in "A car" and the C of "Car".
-# - `([A-D])` makes every capital A to D a match, also inside "AND" and "Block": with a sentence
-#   after the answer, its last such capital is the answer.
-# - After "**Final Answer**: " something that begins otherwise ("**B**", "option B") is taken up to
-#   the last character but one of its line: right only if nothing but the letter and ASCII
-#   punctuation is in it.
+# - `[answer is ]` is a class of characters, not the words: any capital A to D after one of these letters or a space is
+#   a match, also the article in "A car" and the C of "Car".
+# - `([A-D])` makes every capital A to D a match, also inside "AND" and "Block": in a sentence after the answer, the
+#   last such capital becomes the answer.
+# - After "**Final Answer**: ", any other beginning ("**B**", "option B") is taken up to the last character but one of
+#   its line: it is right only if it contains nothing but the letter and ASCII punctuation.
 ACPBENCH_ANSWER = re.compile(
     r"(((?<=[answer is ])[A-D])|([A-D]\n)|([A-D]\.)|( [A-D] )|(^[A-D]$)|(\[[A-D]\])|([A-D])"
     r"|(?<=..Final Answer..: )(.*)(?=.)|(?<=..answer..: )(.*)(?=.)|(?<=..Answer..: )(.*)(?=.))"
 )
-# Where that finds nothing, the harness looks for the texts of the choices, but takes the keys of
-# `choices` for them: the word "text" stands for A and "label" for B.
+# If that finds nothing, the harness looks for the texts of the choices, but takes the keys of `choices` for them: the
+# word "text" stands for A and "label" for B.
 ORDER = ["text", "label"]
 KEYS = re.compile("|".join(ORDER))
-# And where there are none, for one of as many letters as there are keys, after a colon.
+# If there are none, it looks for one of as many letters as there are keys, after a colon.
 AFTER_COLON = re.compile(r":\s*(A|B)")
 NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def extract_gpqa(example: Example, text: str) -> str | None:
-    """The last stand-alone A, B, C or D of the upper-cased completion."""
+    """Returns the last stand-alone A, B, C or D of the upper-cased completion."""
     found = GPQA_LETTER.findall(text.upper())
     return found[-1] if found else None
 
 
 def score_gpqa(example: Example, text: str) -> dict[str, float]:
-    """`accuracy` and `answered`, as Evalchemy's GPQA-Diamond gives them."""
+    """Returns `accuracy` and `answered`, as Evalchemy's GPQA-Diamond gives them."""
     answer = extract_gpqa(example, text)
     return letter_metrics(answer, answer == example.answer.strip())
 
 
 def extract_acpbench(example: Example, text: str) -> str | None:
-    """The last match of the filter, as it stands; None where the harness writes "[invalid]"."""
+    """Returns the last match of the filter, unchanged; None where the harness writes "[invalid]"."""
     found = last_match(text)
     if found:
         return found
@@ -63,7 +62,7 @@ def extract_acpbench(example: Example, text: str) -> str | None:
 
 
 def last_match(text: str) -> str:
-    """The last match of ACPBENCH_ANSWER without white space around it, or ""."""
+    """Returns the last match of ACPBENCH_ANSWER without surrounding white space, or ""."""
     found = ""
     for match in ACPBENCH_ANSWER.finditer(text):
         found = match[0]
@@ -71,17 +70,17 @@ def last_match(text: str) -> str:
 
 
 def score_acpbench(example: Example, text: str) -> dict[str, float]:
-    """`accuracy` and `answered`: the match equals the gold letter but for case and punctuation."""
+    """Returns `accuracy` and `answered`: right if the match equals the gold letter up to case and punctuation."""
     answer = extract_acpbench(example, text)
     right = answer is not None and comparable(answer) == comparable(example.answer)
     return letter_metrics(answer, right)
 
 
 def comparable(text: str) -> str:
-    """The text that the harness's exact match compares: small letters, no ASCII punctuation, one line."""
+    """Returns a text as the harness's exact match compares it: small letters, no ASCII punctuation, one line."""
     return text.replace("\n", "").lower().translate(NO_PUNCTUATION)
 
 
 def letter_metrics(answer: str | None, right: bool) -> dict[str, float]:
-    """The metrics of a reply."""
+    """Returns the metrics of a reply."""
     return {"accuracy": float(right), "answered": float(answer is not None)}

@@ -1,6 +1,6 @@
-"""TASKS: what each kind of question asks for and how a reply to it is scored.
+"""TASKS: what each kind of question asks for, and how a reply to it is scored.
 
-`grader_version` hashes what a grader is made of: by it grades are kept or made again.
+`grader_version` hashes everything that a grader consists of. By this hash grades are kept or made again.
 """
 
 import ast
@@ -43,22 +43,22 @@ class Task:
     """A kind of question.
 
     Attributes:
-      kind: "generate" (a reply is sampled) or "choose" (the likelier of given continuations).
+      kind: "generate" (a reply is sampled) or "choose" (the most likely of given continuations).
       primary: the metric that stands for the task.
-      score: (example, text) -> metrics of this sample; for "choose", (example, the log-likelihoods
-        of its choices in their order).
+      score: (example, text) -> metrics of this sample; for "choose", (example, the log-likelihoods of its choices in
+        order).
       extract: (example, text or log-likelihoods) -> the answer found, or None.
       choices: example -> the continuations, for "choose"; None for "generate".
-      worker_setup: what a worker of a VerifierPool calls once before its first reply of this task,
-        so that heavy imports take none of a reply's time; None if there is nothing to load.
-      summarize: (examples, their scores) -> the metrics of the whole set, where these are no plain
-        means of the scores; None where they are.
+      worker_setup: a function that a worker of a VerifierPool calls once before its first reply of this task, so that
+        heavy imports take none of a reply's time; None if there is nothing to load.
+      summarize: (examples, their scores) -> the metrics of the whole set, if these are not plain means of the scores;
+        None if they are.
       packages: distributions whose versions a grade depends on.
-      weights: metric -> the metric that weighs each sample in its mean, or BALANCED; those that are not
-        named have plain means.
-      timeout_s: seconds that a reply of this task may take in a worker, where that is more than what
-        the pool allows; None where the pool's time is enough.
-      runs_code: whether the grader runs what the model wrote, for which there must be an isolation.
+      weights: metric -> the metric that weighs each sample in its mean, or BALANCED; all other metrics have plain
+        means.
+      timeout_s: seconds that a reply of this task may take in a worker, if that is more than the pool allows; None if
+        the pool's time is enough.
+      runs_code: whether the grader runs code that the model wrote, which requires an isolation.
     """
 
     kind: Literal["generate", "choose"]
@@ -183,24 +183,24 @@ TASKS: dict[str, Task] = {
 
 
 def find_task(name: str, tasks: Mapping[str, Task] = TASKS) -> Task:
-    """The entry of that name. Raises ValueError for an unknown one."""
+    """Returns the task of that name. Raises ValueError for an unknown one."""
     if name not in tasks:
         raise UserError(f"task {name!r} is unknown; there are {', '.join(tasks)}.")
     return tasks[name]
 
 
 def strict_task(name: str, tasks: Mapping[str, Task] = TASKS) -> str:
-    """The task that asks the same and only takes an answer that is written out, for rewards."""
+    """Returns the name of the task that asks the same but only accepts an answer that is written out, for rewards."""
     return f"{name}_strict" if f"{name}_strict" in tasks else name
 
 
 def summarize(task: Task, examples: Sequence[Example], scores: Sequence[Scores]) -> Scores:
-    """The metrics of a whole set: the task's own, or the mean of each score.
+    """Returns the metrics of a whole set: the task's own, or the mean of each score.
 
-    A sample that could not be graded has no scores; it is left out.
+    A sample that could not be graded has no scores and is left out.
 
     Raises:
-      UserError: when no sample has scores.
+      UserError: no sample has scores.
     """
     graded = [(example, row) for example, row in zip(examples, scores, strict=True) if row]
     if not graded:
@@ -215,8 +215,9 @@ TASKS_PACKAGE = "jaxreason.tasks"
 
 
 def grader_version(task: Task) -> str:
-    """A hash of the source of a task's grader, of the modules of `jaxreason.tasks` that it uses, and of the versions
-    of the packages that it names.
+    """Returns a hash of a task's grader.
+
+    It covers the grader's source, the modules of `jaxreason.tasks` that it uses, and the versions of its `packages`.
     """
     waiting, seen = [task.score.__module__], {}
     while waiting:
@@ -231,9 +232,9 @@ def grader_version(task: Task) -> str:
     return digest.hexdigest()
 
 
-@functools.cache  # asked for every grade file; parsing all takes 60 ms
+@functools.cache  # Needed for every grade file; parsing all sources takes 60 ms.
 def used_modules(source: str) -> tuple[str, ...]:
-    """The modules of `jaxreason.tasks` that a source imports, or imports from."""
+    """Returns the modules of `jaxreason.tasks` that a source imports, or imports from."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module == TASKS_PACKAGE:

@@ -1,4 +1,4 @@
-"""Selects the part of a reply that counts: without its thoughts (primary), or whole, as in the paper."""
+"""Selects the part of a reply that counts: without its thoughts (primary), or the whole reply, as in the paper."""
 
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -8,7 +8,7 @@ from jaxreason.data.examples import Example
 THINK_START, THINK_END = "<think>", "</think>"
 
 ROLE = re.compile(r"\s*(?:You are a helpful assistant\.\s*)?(?:assistant\s*:)?\s*", re.IGNORECASE)
-LONGEST_PLACEHOLDER = 100  # characters
+LONGEST_PLACEHOLDER = 100  # Characters.
 PLACEHOLDER = re.compile(
     r"(?i)(?:(?:insert|put|write|enter|place|type|give)\s+)?"
     r"(?:(?:your|the|my|final|correct|numeric(?:al)?|exact|actual|simplified)\s+)*"
@@ -21,10 +21,10 @@ Grade = Callable[[Example, str], float]
 
 
 def strip_thinking(text: str) -> str:
-    """The reply after its thoughts.
+    """Returns the reply after its thoughts.
 
-    A thought that was opened and not closed ran out of tokens: nothing was answered, so the result
-    is empty. The opening mark may be missing, since some chat templates put it into the prompt.
+    Thoughts that were opened and not closed ran out of tokens: nothing was answered, so the result is empty. The
+    opening mark may be missing, since some chat templates put it into the prompt.
     """
     _, closed, tail = text.rpartition(THINK_END)
     answer = tail if closed else text
@@ -32,29 +32,29 @@ def strip_thinking(text: str) -> str:
 
 
 def cut_at(text: str, stops: Sequence[str]) -> str:
-    """The text before the first of the stop strings; whole if there is none; "" is no stop.
+    """Returns the text before the first of the stop strings, or the whole text without one; "" is not a stop string.
 
-    For completions from elsewhere that were sampled without the stops of an evaluation.
+    It is for completions from elsewhere that were sampled without the stop strings of an evaluation.
     """
     places = [place for stop in stops if stop and (place := text.find(stop)) >= 0]
     return text[: min(places, default=len(text))]
 
 
 def strip_role(text: str) -> str:
-    """The reply without an "Assistant:" before it, which some models write out of a chat's marks."""
+    """Returns the reply without a leading "Assistant:", which some models write outside of the chat format."""
     return ROLE.sub("", text, count=1)
 
 
 def score_both_ways(
     example: Example, text: str, extract: Extract, grade: Grade
 ) -> dict[str, float]:
-    """`accuracy` and `answered` without the thoughts, `accuracy_unstripped` of the whole text.
+    """Returns `accuracy` and `answered` without the thoughts, and `accuracy_unstripped` of the whole text.
 
     Args:
       example: the question, with its gold answer.
       text: the reply.
       extract: finds the answer in a text, or None.
-      grade: 1.0 for a right answer; only called when there is an answer.
+      grade: returns 1.0 for a right answer; only called if there is an answer.
     """
     answer = strip_thinking(text)
     stripped = extract(answer)
@@ -70,11 +70,10 @@ def score_both_ways(
 
 
 def last_boxed(text: str, quoted: Collection[str] = ()) -> str | None:
-    r"""The content of the last complete `\boxed{...}` or `\fbox{...}` that is not empty; or None.
+    r"""Returns the content of the last complete `\boxed{...}` or `\fbox{...}` that is not empty, or None.
 
-    A box that quotes the prompt's placeholder (`\boxed{your answer}`, `\boxed{...}`, or a text of
-    `quoted`) holds none. Braces are balanced; `\{` and `\}` do not count. Time is linear in the
-    text.
+    A box that quotes the prompt's placeholder (`\boxed{your answer}`, `\boxed{...}`, or a text of `quoted`) counts as
+    empty. Braces are balanced; `\{` and `\}` do not count. Time is linear in the text.
     """
     boxes = {match.end() - 1 for match in re.finditer(r"\\(?:boxed|f(?:rame)?box)\s*\{", text)}
     opened: list[int] = []
@@ -97,8 +96,8 @@ def last_boxed(text: str, quoted: Collection[str] = ()) -> str | None:
 
 
 def is_placeholder(text: str) -> bool:
-    r"""Whether a text only holds an answer's place: `your\_answer`, `\text{answer}`, `\ldots`, `?`."""
-    if len(text) > LONGEST_PLACEHOLDER or text.strip() == "\\":  # of a space, `\ `
+    r"""Returns whether a text only marks the place of an answer: `your\_answer`, `\text{answer}`, `\ldots`, `?`."""
+    if len(text) > LONGEST_PLACEHOLDER or text.strip() == "\\":  # From a space, `\ `.
         return len(text) <= LONGEST_PLACEHOLDER
     text = re.sub(r"\\(?:[hv]?phantom|hspace\*?)\s*\{[^{}]*\}", " ", text)
     text = re.sub(r"\\(?:text\w*|mathrm|mathbf|mbox)(?![A-Za-z])|\\(?=_)", "", text)
@@ -109,7 +108,7 @@ def is_placeholder(text: str) -> bool:
 
 
 def quoted_boxes(example: Example) -> frozenset[str]:
-    r"""The boxes of a prompt that hold no number: a reply with the same box quotes it."""
+    r"""Returns the boxes of a prompt that contain no number: a reply with the same box quotes it."""
     asked = " ".join(m["content"] for m in example.messages if m["role"] != "assistant")
     found = re.findall(r"\\boxed\s*\{([^{}]{1,80})\}", asked)
     return frozenset(box.strip() for box in found if not re.search(r"\d", box))

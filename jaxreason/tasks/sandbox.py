@@ -1,7 +1,8 @@
-"""Runs Python that a model wrote where it can reach nothing: see docs/code_execution.md.
+"""Runs Python code that a model wrote, in a jail in which it can reach nothing: see docs/code_execution.md.
 
-A jail is a process that locks itself in (`jail_main`) and then runs one program after another, each
-in a fork of its own. This is the side outside: it starts a jail, asks, and believes nothing but bytes.
+A jail is a process that locks itself in (`jail_main`) and then runs one program after another, each in a fork of its
+own. This module is the side outside: it starts a jail and sends requests. It trusts nothing that comes back: replies
+are bytes in frames, with a size limit and a deadline, and never pickled objects.
 """
 
 import json
@@ -16,8 +17,8 @@ from jaxreason.tasks.jail_start import Started, start
 from jaxreason.tasks.jail_values import FrameReader, dump, frame
 from jaxreason.tasks.jail_ways import Isolation
 
-START_LIMIT_S = 30.0  # on a busy machine
-SLACK_S = 5.0  # what a jail may take longer than the program in it
+START_LIMIT_S = 30.0  # On a busy machine.
+SLACK_S = 5.0  # Extra time of a jail beyond that of the program in it.
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Limits:
     Attributes:
       seconds: wall-clock time of one test.
       memory_bytes: address space of its process.
-      output_bytes: above which it is ended, and has failed.
+      output_bytes: a program with more output is ended and has failed.
     """
 
     seconds: float = 6.0
@@ -40,9 +41,9 @@ class Outcome:
     """The outcome of one run.
 
     Attributes:
-      ended: "finished", "failed" (an exception, a status that is not 0, a signal), "timeout",
-        "output" (too much of it) or "lost" (the jail itself did not answer).
-      output: what the program printed, or the value as JSON.
+      ended: "finished", "failed" (an exception, an exit status other than 0, a signal), "timeout", "output" (too much
+        of it) or "lost" (the jail itself did not answer).
+      output: the printed text, or the value as JSON.
       seconds: wall-clock time.
     """
 
@@ -58,14 +59,14 @@ class JailError(RuntimeError):
 class Jail:
     """One jail; a context manager. Programs run in it one after another, each in a fresh process.
 
-    A jail that did not answer in time is closed: its late answer must not pass for the next one's.
+    A jail that did not answer in time is closed, so that its late answer cannot be taken for that of the next program.
 
     Args:
       isolation: how it is locked.
       limits: of each program.
 
     Raises:
-      JailError: when this machine cannot lock it in that way.
+      JailError: this machine cannot lock it in this way.
     """
 
     def __init__(self, isolation: Isolation, limits: Limits):
@@ -92,7 +93,7 @@ class Jail:
         self.close()
 
     def close(self) -> None:
-        """Ends everything in the jail. Nothing happens where it has been closed."""
+        """Ends everything in the jail. Does nothing if it is already closed."""
         started, self._started = self._started, None
         if started is not None:
             started.end()
@@ -100,7 +101,7 @@ class Jail:
             os.close(started.reading)
 
     def run(self, request: dict[str, Any]) -> Outcome:
-        """Runs one request (see `jail_programs`), to which the seconds are added."""
+        """Runs one request (see `jail_programs`), with the time limit added."""
         began, seconds = time.monotonic(), self.limits.seconds
         try:
             told = self.exchange(request | {"seconds": seconds}, seconds + SLACK_S)
@@ -114,7 +115,7 @@ class Jail:
         """Sends a message and returns the next one.
 
         Raises:
-          JailError: when none comes in time, or what comes is no message.
+          JailError: no reply comes in time, or the reply is not a message.
         """
         deadline = time.monotonic() + seconds
         try:
@@ -165,6 +166,6 @@ class Jail:
 
 
 def run_program(code: str, stdin: str, isolation: Isolation, limits: Limits = Limits()) -> Outcome:
-    """Runs one program with one input in a jail of its own. Raises JailError where there is none."""
+    """Runs one program with one input in a jail of its own. Raises JailError if no jail can be made."""
     with Jail(isolation, limits) as jail:
         return jail.run({"kind": "stdin", "code": code, "stdin": stdin})

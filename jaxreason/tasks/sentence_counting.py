@@ -1,33 +1,32 @@
-"""Sentences by rule, in any writing, for the robust checks of IFEval.
+"""Splits a text into sentences by rules, in any script, for the robust checks of IFEval.
 
-`.`, `?` or `!` before white space ends a sentence, unless it abbreviates; so do the full stops of
-other writings. A list item ends where the next begins or a blank line follows. Another line break
-ends nothing, so a heading, or what leads to a list, belongs to the sentence after it. A piece
-without a letter or digit is none.
+`.`, `?` or `!` before white space ends a sentence, unless it abbreviates; so do the full stops of other scripts. A list
+item ends where the next one begins or where a blank line follows. Other line breaks end nothing, so a heading, or the
+introduction of a list, belongs to the sentence after it. A piece without a letter or digit is not a sentence.
 """
 
 import re
 
 from jaxreason.tasks.nltk_splits import KNOWN
 
-# Never at the end of a sentence.
+# Abbreviations that never end a sentence.
 BEFORE_A_NAME = frozenset(
     """
     mr mrs ms messrs dr prof rev gen rep reps gov capt lt col sgt maj adm hon pres mt fr vs e.g i.e cf viz
     """.split()  # noqa: SIM905
 )
-# Abbreviations before a number; else words.
+# Abbreviations if a number follows; otherwise words.
 BEFORE_A_NUMBER = frozenset(
     """
     no nos vol fig figs pp ch sec art eq ed eds approx ca jan feb mar apr jun jul aug sep sept
     oct nov dec mon tue wed thu fri sat sun
     """.split()  # noqa: SIM905
 )
-# At the end of a sentence if a capital follows.
+# They end a sentence if a capital follows.
 OFTEN_LAST = frozenset(
     "a.m p.m a.d b.c etc inc ltd corp co bros jr sr ph.d m.d b.a m.a b.sc m.sc al est".split()  # noqa: SIM905
 )
-# At the end if a word follows that has a capital only there.
+# They end a sentence if a word follows that has a capital only at the beginning of a sentence.
 OFTEN_INSIDE = frozenset("st ave blvd rd dept univ ft oz lb lbs hr hrs min".split())  # noqa: SIM905
 AFTER_A_TIME = re.compile(
     r"(?:mon|tues|wednes|thurs|fri|satur|sun)day|january|february|march|april|may|june|july|august"
@@ -44,7 +43,7 @@ _NEXT = re.compile(r"[\s\"'“‘«(\[*_]*+(\S[^\s,.;:!?\"'”’)*_]*)")
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text."""
+    """Returns the sentences of a text."""
     found, start = [], 0
     for match in _END.finditer(text):
         if goes_on(text, match):
@@ -55,7 +54,7 @@ def sentences(text: str) -> list[str]:
 
 
 def goes_on(text: str, match: re.Match[str]) -> bool:
-    """Whether the mark, or the line break after a list item, stands inside a sentence."""
+    """Returns whether the mark, or the line break after a list item, is inside a sentence."""
     if match["item"]:
         line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
         return re.match(_BULLET, line) is None
@@ -65,25 +64,25 @@ def goes_on(text: str, match: re.Match[str]) -> bool:
     if not after or mark[0] in _FULL_STOPS:
         return False
     if mark[0] in "?!" or mark.startswith(".."):
-        # '"Really?" he asked.'; "Wait... what?"
+        # Examples: '"Really?" he asked.'; "Wait... what?"
         return after[0].islower() and (mark[0] == "." or mark[-1] in "\"'”’»」』")
     return abbreviates(word_before(text, match.start()), after) or is_marker(text, match.start())
 
 
 def word_before(text: str, place: int) -> str:
-    """The letters, digits and full stops right before a place, 40 at most."""
+    """Returns the letters, digits and full stops directly before a place, at most 40."""
     return re.search(r"[\w.]*$", text[max(0, place - 40) : place])[0]
 
 
 def is_marker(text: str, place: int) -> bool:
-    """Whether a full stop belongs to the number or letter of a list item or a heading."""
+    """Returns whether a full stop belongs to the number or letter of a list item or a heading."""
     line = text[max(0, place - 12) : place].rpartition("\n")
     whole = bool(line[1]) or place < 12
     return whole and text[place + 1 : place + 2] in (" ", "\t") and bool(_MARKER.fullmatch(line[2]))
 
 
 def abbreviates(word: str, after: str) -> bool:
-    """Whether a full stop between two words abbreviates the first and ends nothing."""
+    """Returns whether a full stop between two words abbreviates the first and does not end a sentence."""
     bare, capital = word.lower(), after[0].isupper()
     if bare in BEFORE_A_NAME:
         return True

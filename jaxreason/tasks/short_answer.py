@@ -1,7 +1,7 @@
-r"""Finds the short answer to a question in whatever a model wraps around it.
+r"""Finds the short answer to a question in the text that a model writes around it.
 
-Replies to a question of a conversation come as `white`, `A: white`, `Q: ...` and `A: white`, a
-sentence, a list of all questions with their answers, or reasoning with the answer at its end.
+Replies to a question of a conversation come as `white`, `A: white`, `Q: ...` and `A: white`, a sentence, a list of all
+questions with their answers, or reasoning with the answer at its end.
 """
 
 import re
@@ -25,7 +25,7 @@ ANNOUNCED = re.compile(
     r"\banswer(?:\s+to\s+(?:[\"“][^\"”\n]{1,200}[\"”]|[^.?!\n]{1,80}?))?\s+(?:is|was|would\s+be|should\s+be)(?:\s*:)?\s+([^\n]+)",
     re.IGNORECASE,
 )
-# What a chat model adds for its user, and lines without a word.
+# Closing remarks of a chat model to its user, and lines without a word.
 PARTING = re.compile(
     r"\W*(?:let\s+me\s+know|feel\s+free|i\s+hope\s+(?:this|that)|would\s+you\s+like|do\s+you\s+want"
     r"|if\s+you\s+(?:have|need|would|want|'d)|is\s+there\s+anything)\b"
@@ -42,32 +42,37 @@ POLAR = re.compile(
     re.IGNORECASE,
 )
 BULLET = re.compile(r"^\s*[*+•–-]\s+")
-NUMBER = re.compile(r"^\(?\d{1,2}[.)]\s+(?=\S)")  # of a list entry
+NUMBER = re.compile(r"^\(?\d{1,2}[.)]\s+(?=\S)")  # Of a list entry.
 MARKS = " \t_\"'“”‘’•–-"
-INTRODUCTION_WORDS = 8  # a first line of more, or with a colon at its end, is no answer
+# A first line with more words, or with a colon at its end, only introduces the answer.
+INTRODUCTION_WORDS = 8
 
 
 def asked_question(prompt: str) -> str:
-    """The last question of a prompt that marks its questions with "Q:", or nothing."""
+    """Returns the last question of a prompt that marks its questions with "Q:", or ""."""
     marked = [match[1] for line in prompt.splitlines() if (match := QUESTION.match(line))]
     return marked[-1].strip() if marked else ""
 
 
 def find_answer(text: str, asked: str = "") -> str | None:
-    """The short answer of a reply without its thoughts, or None.
+    """Returns the short answer of a reply without its thoughts, or None.
 
-    The last box, if there is one; else, in what `<answer>` marks or in all of it: where the reply
-    repeats the question or lists questions, what follows the one that was asked, else the last; of
-    that the last line with a mark ("A: white"), the last "the answer is white", or the shorter of
-    the first and the last line. A sentence that begins with yes or no is yes or no; of a line with
-    one bold part, that part is taken; of several sentences the first.
+    1. If there is a box, the last box.
+    2. Otherwise the part in `<answer>` marks, or the whole reply without them. If the reply repeats the question or
+       lists questions, only the text after the question that was asked counts, or after the last one.
+    3. Of this, the last line with a mark ("A: white"), else the last "the answer is white", else the shorter of the
+       first and the last line.
+
+    A sentence that begins with yes or no becomes yes or no. Of a line with one bold part, this part is taken; of
+    several sentences, the first.
 
     Args:
       text: the reply.
       asked: the question, as `asked_question` gives it.
     """
     text = strip_role(strip_thinking(text))
-    text = text.rpartition("<answer>")[2].partition("</answer>")[0]  # all of it without these marks
+    # The whole text without these marks.
+    text = text.rpartition("<answer>")[2].partition("</answer>")[0]
     box = last_boxed(text)
     if box is not None:
         return tidy_line(re.sub(r"\\(?:text\w*|mathrm|mathbf)\s*\{([^{}]*)\}", r"\1", box))
@@ -76,13 +81,13 @@ def find_answer(text: str, asked: str = "") -> str | None:
 
 
 def answering(lines: list[str], asked: str) -> list[str]:
-    """The lines that answer the question: of a list of questions, those below the right one."""
+    """Returns the lines that answer the question: in a list of questions, the lines below the right one."""
     found = [(place, asks) for place, line in enumerate(lines) if (asks := question_in(line))]
     if not found:
         return lines
     first = found[0][0]
     if first > 0 and is_answer(lines[0]):
-        return lines[:first]  # what follows is a conversation that the model goes on with
+        return lines[:first]  # The rest is a conversation that the model continues.
     ends = [place for place, _ in found[1:]] + [len(lines)]
     blocks = []
     for (place, (question, rest)), end in zip(found, ends):
@@ -94,7 +99,7 @@ def answering(lines: list[str], asked: str) -> list[str]:
 
 
 def question_in(line: str) -> tuple[str, str] | None:
-    """(the question, what stands behind it) of a line that asks one, else None."""
+    """Returns (the question, the text after it) of a line that asks a question, else None."""
     if match := QUESTION.match(line):
         answer = INLINE.search(match[1])
         return (
@@ -106,14 +111,14 @@ def question_in(line: str) -> tuple[str, str] | None:
 
 
 def is_answer(line: str) -> bool:
-    """Whether a first line answers, and does not only introduce what follows."""
+    """Returns whether a first line answers, instead of only introducing what follows."""
     introduces = line.rstrip(" *_").endswith(":") or line.lstrip().startswith("#")
     short = len(line.split()) <= INTRODUCTION_WORDS
     return bool(ANSWER.match(line)) or (short and not introduces)
 
 
 def answer_line(lines: list[str]) -> str:
-    """The line that gives the answer: marked, announced, or the shorter of the first and last."""
+    """Returns the line that gives the answer: marked, announced, or the shorter of the first and last."""
     marked = [place for place, line in enumerate(lines) if ANSWER.match(line)]
     if marked:
         behind = ANSWER.sub("", lines[marked[-1]], count=1).strip()
@@ -128,13 +133,13 @@ def answer_line(lines: list[str]) -> str:
 
 
 def listed(lines: list[str]) -> str:
-    """The first line, or the list that it begins."""
+    """Returns the first line, or the whole list that it begins."""
     end = next((i for i, line in enumerate(lines) if not BULLET.match(line)), len(lines))
     return ", ".join(BULLET.sub("", line) for line in lines[: max(end, 1)])
 
 
 def tidy_line(line: str) -> str | None:
-    """The answer in its line: without marks, yes or no alone, the one bold part, one sentence."""
+    """Returns the answer in its line: without marks; yes or no alone; the only bold part; the first sentence."""
     bold = BOLD.findall(line)
     bare = re.sub(r"[*`]", "", ANSWER.sub("", line, count=1)).strip(MARKS)
     bare = NUMBER.sub("", bare, count=1)

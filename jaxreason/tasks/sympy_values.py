@@ -1,8 +1,8 @@
-r"""Whether two sympy values are the same: exactly, never by a tolerance that a small number passes.
+r"""Decides whether two sympy values are equal: exactly, without a tolerance that small numbers would pass.
 
-math-verify rounds to six places after the point, so 2^{-97} and 2^{-98} are the same to it. Here
-rational numbers are compared exactly, other numbers by 40 digits of each, expressions with
-symbols by such numbers at many points, and the rest (relations, unions) is math-verify's.
+math-verify rounds to six decimal places, so it takes 2^{-97} and 2^{-98} for the same. Here rational numbers are
+compared exactly, other numbers by 40 digits, expressions with symbols by such numbers at many points, and the rest
+(relations, unions) by math-verify.
 """
 
 import random
@@ -11,14 +11,14 @@ import re
 from jaxreason.tasks.latex_answers import is_gigantic
 
 DIGITS = 40
-AGREE = 1e-25  # relative difference of two values that were computed with 40 digits
+AGREE = 1e-25  # Relative difference of two values that were computed with 40 digits.
 POINTS = 12
-LEAST_POINTS = 4  # at which both values must be real
-ROUNDED = 6  # digits that an approximation must have
+LEAST_POINTS = 4  # Points at which both values must be real.
+ROUNDED = 6  # Digits that an approximation must have.
 
 
 def same_value(gold, answer) -> bool:
-    """Equal as mathematics. Raises what sympy raises."""
+    """Returns whether both are equal as mathematics. Raises what sympy raises."""
     if _is_undefined(gold) or _is_undefined(answer):
         return False
     if is_gigantic(gold) or is_gigantic(answer):
@@ -27,7 +27,7 @@ def same_value(gold, answer) -> bool:
 
 
 def _is_undefined(value) -> bool:
-    """Whether a value is none: a number over zero."""
+    """Returns whether a value is undefined: a number divided by zero."""
     from sympy import nan, zoo
 
     return hasattr(value, "has") and value.has(nan, zoo)
@@ -50,7 +50,7 @@ def _same(gold, answer) -> bool:
     if any(isinstance(value, (Interval, Union)) for value in (gold, answer)) and (
         isinstance(gold, Expr) or isinstance(answer, Expr)
     ):
-        return False  # a number is no set of many
+        return False  # A number is not a set of several members.
     return _library(gold, answer)
 
 
@@ -71,7 +71,7 @@ def _same_members(wanted: list, found: list) -> bool:
 
 
 def same_expression(gold, answer) -> bool:
-    """Two scalars, with or without symbols."""
+    """Compares two scalars, with or without symbols."""
     if gold == answer:
         return True
     gold, answer = _with_imaginary_unit(gold, answer)
@@ -97,7 +97,7 @@ def _with_imaginary_unit(gold, answer):
 
 
 def same_number(gold, answer) -> bool:
-    """Two constants."""
+    """Compares two constants."""
     gold, answer = gold.doit(), answer.doit()
     if gold == answer:
         return True
@@ -111,10 +111,10 @@ def same_number(gold, answer) -> bool:
 
 
 def same_at_points(gold, answer) -> bool | None:
-    """Whether two expressions agree wherever both are real; None if that is at too few points.
+    """Returns whether two expressions agree wherever both are real; None if there are too few such points.
 
-    Half of the points have negative coordinates, so |x| is not x; where a value or a part of it is
-    not real (sqrt(x) of a negative x) the point says nothing.
+    Half of the points have negative coordinates, so |x| differs from x. A point at which a value or a part of it is not
+    real (sqrt(x) of a negative x) is skipped.
     """
     draw = random.Random(0)
     symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
@@ -136,7 +136,7 @@ def same_at_points(gold, answer) -> bool | None:
 
 
 def _leaves_the_reals(value, point: dict) -> bool:
-    """Whether a root or a logarithm in an expression has a negative argument at a point."""
+    """Returns whether a root or a logarithm in an expression has a negative argument at a point."""
     from sympy import Pow, log
 
     inside = [part.args[0] for part in value.atoms(log)]
@@ -151,7 +151,7 @@ def _coordinate(draw: random.Random, widest: int):
 
 
 def _evaluated(value):
-    """A complex number of 40 digits (mpmath's), or None where the value has none."""
+    """Returns a value as a complex number with 40 digits (mpmath's), or None if it has no value."""
     try:
         number = value.evalf(DIGITS)
         if not number.is_number or not number.is_finite:
@@ -170,7 +170,7 @@ def _complex(real, imaginary):
 
 
 def _has_bound(value) -> bool:
-    """Whether an expression holds a sum, an integral or the like, whose symbol is its own."""
+    """Returns whether an expression contains a sum, an integral or the like, which binds its symbol."""
     from sympy import Derivative, Limit
     from sympy.concrete.expr_with_limits import ExprWithLimits
 
@@ -192,7 +192,7 @@ def _library(gold, answer) -> bool:
 
 
 def is_rounded(value, decimal: str) -> bool:
-    """Whether a decimal of at least six digits is the value, rounded to as many places."""
+    """Returns whether a decimal of at least six digits is the value rounded to that many places."""
     from sympy import Rational
 
     digits = re.sub(r"^-?0*\.?0*", "", decimal)

@@ -1,6 +1,6 @@
-"""Grading that cannot hang: every grader runs in worker processes that are killed in time.
+"""Grading that cannot hang: every grader runs in worker processes, which are killed when their time is up.
 
-Whatever goes wrong becomes a named error in the Verdict and is counted, never a silent zero.
+Every failure becomes a named error in the Verdict and is counted; it never becomes a silent zero.
 """
 
 import threading
@@ -27,22 +27,22 @@ from jaxreason.tasks.workers import (
 __all__ = ["Verdict", "VerifierPool"]
 
 MAX_FAILED_STARTS = 3
-SHORT_S = 1.0  # what is graded in less is not slow
-LOOK_S = 0.5  # after which it is looked whether the pool is to be closed
-FULL_SHARE = 0.75  # of a budget, after which an item may take SHORT_S only
+SHORT_S = 1.0  # Grading that takes less time is not slow.
+LOOK_S = 0.5  # Interval at which the pool checks whether it is to be closed.
+FULL_SHARE = 0.75  # After this share of a budget is spent, an item may take only SHORT_S.
 Item = tuple[Example, str]
 
 
 class VerifierPool:
-    """Grades replies in worker processes; one `score` call at a time.
+    """Grades replies in worker processes; it runs one `score` call at a time.
 
     Args:
-      num_workers: worker processes; they start when they are needed, and load what a task needs
-        when its first reply comes.
-      timeout_s: wall-clock seconds an item may take in a worker before that worker is killed and
-        replaced; a task may ask for more (`Task.timeout_s`).
+      num_workers: worker processes; they start when they are needed, and load what a task needs when its first reply
+        comes.
+      timeout_s: wall-clock seconds that an item may take in a worker before that worker is killed and replaced; a task
+        may ask for more (`Task.timeout_s`).
       tasks: `module:name` of the dict of tasks, importable in the worker.
-      code_isolation: how programs that a model wrote are locked in: "auto", or "none".
+      code_isolation: how programs that a model wrote are isolated: "auto", or "none".
 
     Attributes:
       failures: counts by the first word of the error ("timeout", "crash", "ValueError", ...).
@@ -76,20 +76,20 @@ class VerifierPool:
     def score(
         self, task_name: str, items: Sequence[Item], budget_s: float | None = None
     ) -> list[Verdict]:
-        """Grades (example, reply) pairs; one Verdict each, in their order.
+        """Grades (example, reply) pairs; returns one Verdict each, in their order.
 
-        The same text to the same Example object is graded once.
+        The same text for the same Example object is graded once.
 
         Args:
-          task_name: of all items.
+          task_name: the task of all items.
           items: the pairs.
-          budget_s: seconds that a worker may spend on slow replies (more than a second each). When
-            three quarters are spent, a reply may take a second; when all is, those that wait are
-            named timeouts. None: no end.
+          budget_s: seconds that a worker may spend on slow replies (those that take more than a second each). When
+            three quarters are spent, a reply may take only a second; when all is spent, the waiting replies get a
+            timeout error. None: no limit.
 
         Raises:
-          UserError: for an unknown task, or one that runs code where nothing isolates it.
-          RuntimeError: when workers repeatedly do not start, or the pool is closed meanwhile.
+          UserError: for an unknown task, or one that runs code if no isolation works.
+          RuntimeError: workers repeatedly do not start, or the pool is closed meanwhile.
         """
         if find_task(task_name, self.tasks).runs_code:
             find_isolation(self.code_isolation)
@@ -100,7 +100,7 @@ class VerifierPool:
         return verdicts
 
     def close(self) -> None:
-        """Ends the workers, and a `score` of another thread. The pool may be used again; it then starts new ones."""
+        """Ends the workers, and a `score` call of another thread. If the pool is used again, it starts new workers."""
         self._closing.set()
         with self._lock:
             for worker in self._workers:
@@ -111,7 +111,7 @@ class VerifierPool:
 
 @dataclass
 class _Round:
-    """One `score` call: items wait, are at a worker, or have their verdict."""
+    """One `score` call: each item waits, is with a worker, or has its verdict."""
 
     pool: VerifierPool
     task_name: str
@@ -132,14 +132,15 @@ class _Round:
                 self._fill()
                 self._wait()
                 self._stop_when_spent()
-        except BaseException:  # also Ctrl-C: replies still under way must not reach the next call
+        # Also Ctrl-C: replies that are still being graded must not reach the next call.
+        except BaseException:
             for worker in list(self.pool._workers):
                 self._remove(worker)
             raise
         return [self.verdicts[first[key]] for key in keys]
 
     def _limit(self) -> float:
-        """Seconds that the next item may take."""
+        """Returns the seconds that the next item may take."""
         own = self.pool.tasks[self.task_name].timeout_s or 0.0
         longest = max(self.pool.timeout_s, own)
         if (
@@ -150,7 +151,7 @@ class _Round:
         return min(SHORT_S, longest)
 
     def _stop_when_spent(self) -> None:
-        """Names what waits a timeout once the budget is spent."""
+        """Gives all waiting items a timeout error once the budget is spent."""
         if self.budget_s is None or self.slow_s < self.budget_s * self.pool.num_workers:
             return
         error = f"timeout: not tried, {self.slow_s:.0f} s had gone to slow replies"
@@ -172,11 +173,11 @@ class _Round:
         return start_worker(pool.source, self.task_name, pool.timeout_s, pool.code_isolation)
 
     def _give(self, worker: GradingWorker) -> None:
-        """Sends the next item; it keeps its place if the worker died while idle."""
+        """Sends the next item. If the worker died while idle, the item keeps its place in the queue."""
         try:
             if (code := worker.process.poll()) is not None:
                 raise OSError(f"it had ended with code {code}")
-            # Loading comes before the item, which keeps its place: a slow import is no slow reply.
+            # Loading comes before the item, which keeps its place: a slow import must not count as a slow reply.
             if self.task_name not in worker.loaded:
                 return self._prepare(worker)
             worker.connection.send((self.task_name, *self.items[self.waiting[0]]))
@@ -186,13 +187,13 @@ class _Round:
         worker.deadline = worker.began + self._limit()
 
     def _prepare(self, worker: GradingWorker) -> None:
-        """Has a worker load what the task needs; that takes none of an item's time."""
+        """Makes a worker load what the task needs; this takes none of an item's time."""
         worker.connection.send((self.task_name,))
         worker.loaded.add(self.task_name)
         worker.ready, worker.deadline = False, time.monotonic() + START_LIMIT_S
 
     def _wait(self) -> None:
-        """Until a worker says something or the first deadline passes."""
+        """Waits until a worker sends something or the first deadline passes."""
         active = [worker for worker in self.pool._workers if worker.index >= 0 or not worker.ready]
         if not active:
             return
@@ -225,7 +226,7 @@ class _Round:
         self.slow_s += took if took >= min(SHORT_S, self.pool.timeout_s) else 0.0
 
     def _lost(self, worker: GradingWorker, error: str) -> None:
-        """Removes a worker; its item, if it had one, gets the error as its verdict."""
+        """Removes a worker; if it had an item, the error becomes that item's verdict."""
         self._remove(worker)
         if worker.index >= 0:
             self._count(worker)

@@ -1,8 +1,8 @@
 """Grading workers: how a worker process is started, what it does, and how it is ended.
 
-A worker is a fresh interpreter (never a fork, never a thread) that imports `jaxreason.tasks` and
-nothing of the caller's program. It has a process group and a memory limit of its own, is the first
-to go where the machine's memory ends, and says nothing on the terminal.
+A worker is a fresh interpreter (never a fork, never a thread) that imports `jaxreason.tasks` and nothing of the
+caller's program. It has a process group and a memory limit of its own, is the first process that Linux kills if the
+machine runs out of memory, and writes nothing to the terminal.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ from jaxreason.data.examples import Example
 from jaxreason.tasks.isolation import use_isolation
 from jaxreason.tasks.registry import Task
 
-START_LIMIT_S = 300.0  # importing sympy on a busy machine
-MEMORY_BYTES = 4 << 30  # a grader that asks for more raises MemoryError
+START_LIMIT_S = 300.0  # Importing sympy on a busy machine.
+MEMORY_BYTES = 4 << 30  # A grader that needs more raises MemoryError.
 READY = "ready"
 
 
@@ -34,9 +34,9 @@ class Verdict:
     """The result of grading one reply.
 
     Attributes:
-      scores: metric -> value; empty when grading failed.
+      scores: metric -> value; empty if grading failed.
       extracted: the answer found in the reply, or None.
-      error: None, or what went wrong: "timeout: ...", "crash: ..." or "<exception class>: ...".
+      error: None, or the failure: "timeout: ...", "crash: ..." or "<exception class>: ...".
     """
 
     scores: dict[str, float]
@@ -45,24 +45,23 @@ class Verdict:
 
 
 def grade_reply(task: Task, example: Example, text: str) -> Verdict:
-    """Score and extract in this process; an exception becomes the Verdict's error."""
+    """Scores a reply and extracts its answer in this process; an exception becomes the Verdict's error."""
     try:
         return Verdict(task.score(example, text), task.extract(example, text), None)
-    except Exception as error:  # graders read whatever a model writes
+    except Exception as error:  # Graders read everything that a model may write.
         return Verdict({}, None, describe_error(error))
 
 
 def describe_error(error: Exception) -> str:
-    """`<class>: <message>`, of bounded length."""
+    """Returns `<class>: <message>`, limited in length."""
     return f"{type(error).__name__}: {error}"[:500]
 
 
 @dataclass
 class GradingWorker:
-    """A worker process and what it is doing until when (`index` -1: starting or idle).
+    """A worker process, what it is doing and until when (`index` -1: starting or idle).
 
-    `began` and `deadline` are seconds of the monotonic clock; `loaded` names the tasks that it has
-    been made ready for.
+    `began` and `deadline` are seconds of the monotonic clock; `loaded` names the tasks that it has loaded.
     """
 
     process: subprocess.Popen
@@ -75,19 +74,20 @@ class GradingWorker:
 
 
 def load_tasks(source: str) -> Mapping[str, Task]:
-    """The dict that `module:name` points to."""
+    """Returns the dict of tasks that `module:name` names."""
     module, _, name = source.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
-# Why this is not a library's process pool. Such pools (pebble, concurrent.futures, loky) start a worker by a fork,
+# Why this is not a library's process pool: such pools (pebble, concurrent.futures, loky) start a worker by a fork,
 # which copies JAX's locked threads, or by multiprocessing's spawn, which imports the caller's main program. They kill
-# one process and leave what a grader has started itself. They fix an item's time when it is queued, not when the
-# round's budget is known, and have no place for a task's setup in a worker beside an item's time and memory limit.
+# one process and leave the processes that a grader has started. They fix an item's time when it is queued, before the
+# round's budget is known. And they have no way to give a task's setup time and memory of its own in a worker.
 def start_worker(source: str, task_name: str, timeout_s: float, isolation: str) -> GradingWorker:
     """Starts a fresh interpreter that serves one end of a socket pair. Does not wait for it."""
     ours, theirs = socket.socketpair()
-    limit = struct.pack("ll", int(timeout_s) + 1, 0)  # no send or receive of ours blocks for longer
+    # No send or receive of ours blocks for longer.
+    limit = struct.pack("ll", int(timeout_s) + 1, 0)
     for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
         ours.setsockopt(socket.SOL_SOCKET, option, limit)
     paths = [path or os.getcwd() for path in sys.path]
@@ -100,7 +100,7 @@ def start_worker(source: str, task_name: str, timeout_s: float, isolation: str) 
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         pass_fds=(theirs.fileno(),),
-        start_new_session=True,  # what a grader starts ends with it
+        start_new_session=True,  # Processes that a grader starts end with it.
     )
     theirs.close()
     connection = Connection(ours.detach())
@@ -108,14 +108,14 @@ def start_worker(source: str, task_name: str, timeout_s: float, isolation: str) 
 
 
 def stop_worker(worker: GradingWorker) -> int | None:
-    """Kills the process and what it started, and closes the connection. Returns the exit code."""
+    """Kills the process and all that it started, and closes the connection. Returns the exit code."""
     worker.connection.close()
-    # A worker that died by itself keeps its own exit code; the group is killed all the same, for its children.
+    # A worker that died by itself keeps its own exit code; its group is killed in any case, because of its children.
     try:
         code = worker.process.wait(timeout=0.05)
     except subprocess.TimeoutExpired:
         code = None
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # No process is left.
         os.killpg(worker.process.pid, signal.SIGKILL)
     return worker.process.wait(timeout=60) if code is None else code
 
@@ -123,11 +123,11 @@ def stop_worker(worker: GradingWorker) -> int | None:
 def serve_grading(
     descriptor: int, source: str, task_name: str, timeout_s: float, isolation: str
 ) -> None:
-    """The worker's side: grades what comes until the connection ends.
+    """The worker's side: grades items until the connection ends.
 
-    An alarm ends a worker whose parent was killed while it was grading, so none is left spinning.
+    If its parent is killed while a worker grades, an alarm ends the worker, so that no worker runs forever.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent.
     connection = Connection(descriptor)
     tasks = load_tasks(source)
     use_isolation(isolation)
@@ -149,10 +149,10 @@ def serve_grading(
 
 
 def _prepare(connection: Connection, task: Task) -> None:
-    """Loads what a task needs, outside of the memory limit, and says "ready" or what went wrong."""
+    """Loads what a task needs, without the memory limit, and sends "ready" or the error."""
     _limit_memory(
         None
-    )  # libraries reserve more address space while they load than a grader may have
+    )  # Libraries reserve more address space while they load than a grader may have.
     try:
         if task.worker_setup is not None:
             task.worker_setup()
@@ -173,13 +173,13 @@ def _limit_memory(num_bytes: int | None) -> None:
 
 
 def _go_first() -> None:
-    """Makes this worker, not the run, the process that Linux ends when memory runs out."""
-    with contextlib.suppress(OSError):  # other systems have no such file
+    """Makes this worker, and not the run, the process that Linux kills when memory runs out."""
+    with contextlib.suppress(OSError):  # Other systems have no such file.
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _silence() -> None:
-    """Discards a grader's output; errors before this point did reach the terminal."""
+    """Discards a grader's output. Errors before this point did reach the terminal."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(null)

@@ -1,14 +1,13 @@
-r"""The strict mode: whether an answer is a value that is written out, and not one still to compute.
+r"""The strict mode: whether an answer is a value that is written out, and not one that is still to be computed.
 
-`\sum_{k=1}^{100} k` equals 5050, but a verifier that accepts it rewards a model for copying the
-question. So an operation on numbers that could be carried out (2+2, 36/2, \sqrt{16}, 10!, 2^{10},
-\frac{1/2}{3}, \sqrt{3}+\sqrt{3}) is refused, and so is a root, a function, a sum or an integral,
-unless the gold answer has one of that kind itself.
+`\sum_{k=1}^{100} k` equals 5050, but a verifier that accepts it rewards a model for copying the question. So an
+operation on numbers that could be carried out (2+2, 36/2, \sqrt{16}, 10!, 2^{10}, \frac{1/2}{3}, \sqrt{3}+\sqrt{3}) is
+refused, and so is a root, a function, a sum or an integral, unless the gold answer has one of that kind itself.
 
-Allowed are: integers, decimals, also repeating and in scientific notation; fractions of integers,
-*reduced or not*, unless they divide evenly; mixed numbers; per cent; multiples and fractions of
-roots and of \pi where the gold answer has these; tuples, sets, intervals and matrices of such; and
-expressions with symbols, in any arrangement (expanded or factored).
+Allowed are: integers; decimals, also repeating ones and scientific notation; fractions of integers, *reduced or not*,
+unless they divide evenly; mixed numbers; per cent; multiples and fractions of roots and of \pi if the gold answer has
+these; tuples, sets, intervals and matrices of such; and expressions with symbols, in any arrangement (expanded or
+factored).
 """
 
 import re
@@ -16,7 +15,7 @@ import re
 from jaxreason.tasks.answer_sets import RELATION
 from jaxreason.tasks.latex_answers import read_value
 
-# Commands that the parser carries out, so that only the text shows them.
+# Commands that the parser carries out at once, so that only the text shows them.
 COMMAND = re.compile(
     r"\\(binom|dbinom|tbinom|choose|gcd|lcm|max|min|det|operatorname|bmod|mod|pmod|deg|div|sum|prod"
     r"|int|iint|lim|lfloor|lceil|sup|inf)(?![A-Za-z])|(\||\\[lr]?vert)"
@@ -37,12 +36,12 @@ SCIENTIFIC = re.compile(
 
 
 def is_written_out(gold: str, answer: str) -> bool:
-    """Whether every operation that is left to do in the answer is of a kind that the gold one has."""
+    """Returns whether every operation that the answer leaves to do is of a kind that the gold answer has too."""
     return not operations(answer) - operations(gold)
 
 
 def operations(answer: str) -> set[str]:
-    """The kinds of operations that a tidied answer leaves to do; empty for one written out."""
+    """Returns the kinds of operations that a tidied answer leaves to do; empty if it is written out."""
     text = SCIENTIFIC.sub("7", re.sub(r"\s*\^\s*\{?\\circ\}?", "", answer))
     found = {match[1] or "abs" for match in COMMAND.finditer(text)}
     if any(
@@ -61,12 +60,12 @@ def operations(answer: str) -> set[str]:
 
 
 def fractions(text: str) -> list[re.Match]:
-    """The fractions of two integers in a text."""
+    """Returns the fractions of two integers in a text."""
     return [m for m in FRACTION.finditer(text) if len(m[0]) < 4000]
 
 
 def _of_value(value) -> set[str]:
-    """The same of a sympy object, as it was written."""
+    """Returns the kinds of operations that a sympy object, as it was written, leaves to do."""
     from sympy import Add, Mul, Pow
     from sympy.core.function import AppliedUndef, Function
 
@@ -85,7 +84,7 @@ def _of_value(value) -> set[str]:
 
 
 def _flattened(value, kind) -> list:
-    """The terms of a sum of sums, or the factors of a product of products."""
+    """Returns the terms of a sum of sums, or the factors of a product of products."""
     parts: list = []
     for part in value.args:
         parts += _flattened(part, kind) if isinstance(part, kind) else [part]
@@ -93,14 +92,14 @@ def _flattened(value, kind) -> list:
 
 
 def _of_terms(terms: list) -> set[str]:
-    """The parts left to work out in a sum: like terms, or a sum of constants (1 + \\sqrt{2})."""
+    """Returns the operations left in a sum: like terms, or a sum of constants (1 + \\sqrt{2})."""
     alike = [term.as_coeff_Mul()[1] for term in terms]
     found = {"like terms"} if len(set(alike)) < len(alike) else set()
     return found | ({"sum of constants"} if not any(t.free_symbols for t in terms) else set())
 
 
 def _of_factors(factors: list) -> set[str]:
-    """The parts left to work out in a product: two numbers above or below the line, a common divisor, two roots."""
+    """Returns the operations left in a product: two numbers on one side of the line, a common divisor, two roots."""
     from sympy import Pow
 
     above = [f for f in factors if (f.is_Rational and abs(f) != 1) or f.is_Float]
@@ -121,7 +120,7 @@ def _of_factors(factors: list) -> set[str]:
 
 
 def _of_power(base, exponent) -> set[str]:
-    """The parts left to work out in a power: one of numbers, a root of a constant, and one that comes out even."""
+    """Returns the operations left in a power: one of numbers, a root of a constant, or one with an even result."""
     unknown = {str(symbol) for symbol in base.free_symbols | exponent.free_symbols} - {"i"}
     if unknown or exponent == -1:
         return set()
