@@ -49,7 +49,7 @@ def stream_weights(
       check: is called by every process before each tensor, with what is on the disk; it may raise.
 
     Raises:
-      NotFiniteError: on every process, with the tensor that holds NaN or an infinity.
+      NotFiniteTensorError: on every process, with the tensor that holds NaN or an infinity.
       UserError: models that do not fit together, or a file that is damaged; names it.
     """
     opened: list[StoredModel] = []
