@@ -115,7 +115,7 @@ def test_the_description_of_a_field_has_the_default_of_the_section_where_it_stan
     assert (tokens.range, tokens.default, tokens.doc) == (
         "at least 1",
         "256",
-        "Most tokens of a reply, stop token included.",
+        "The most tokens of a reply, including the stop token.",
     )
     assert "datasets.NAME.path" in found
 

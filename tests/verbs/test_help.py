@@ -37,7 +37,8 @@ def test_help_of_a_section_lists_its_fields_with_type_range_default_and_meaning(
     assert call("help", "serve.sampler") == 0
     shown = capsys.readouterr().out
     assert (
-        "serve.sampler.slots\n  int, at least 1, default 8. Sequences decoded at a time." in shown
+        "serve.sampler.slots\n  int, at least 1, default 8. The number of sequences that are decoded at the same time."
+        in shown
     )
     assert "serve.port" not in shown
     assert call("help", "sft") == 0
