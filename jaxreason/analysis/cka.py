@@ -1,8 +1,8 @@
-"""Linear centred kernel alignment (Kornblith et al. 2019, arXiv 1905.00414) of the texts' features, layer against
-layer, as it stands and debiased (Nguyen et al. 2021, arXiv 2010.15327).
+"""Linear centred kernel alignment (CKA, Kornblith et al. 2019, arXiv 1905.00414) of the texts' features, layer against
+layer, in its plain form and debiased (Nguyen et al. 2021, arXiv 2010.15327).
 
-With fewer texts than dimensions the plain one is high for any two models: a text's product with itself takes part,
-and is large in both. The debiased one is made of pairs of different texts alone.
+With fewer texts than dimensions, plain CKA is high for any two models: it includes the product of each text with
+itself, which is large in both. Debiased CKA only uses pairs of different texts.
 """
 
 from collections.abc import Callable
@@ -13,15 +13,16 @@ from jaxtyping import Float
 from jaxreason.analysis.layerwise import centred, resample_counts
 from jaxreason.analysis.metric_types import Prepared, TextMeasurements, of_many
 
-FEWEST_TEXTS = 4  # of which the debiased estimator is made
-MAPPED = "reply"  # the pooling whose layers are compared with all layers
-ROUNDING = 1e-9  # of an alignment with itself, as a share of the sums it is made of
+FEWEST_TEXTS = 4  # The debiased estimator needs that many.
+MAPPED = "reply"  # The pooling whose layers are compared with all layers.
+# Rounding of an alignment with itself, as a share of the sums from which it is computed.
+ROUNDING = 1e-9
 
 Alignment = Callable[..., Float[np.ndarray, " r"]]
 
 
 def gram(features: Float[np.ndarray, "N Z D"]) -> Float[np.ndarray, "Z N N"]:
-    """Inner products of the texts' features, layer by layer, about the mean of all texts."""
+    """Returns the inner products of the texts' features, layer by layer, centred on the mean of all texts."""
     layers = (centred(features[:, layer]) for layer in range(features.shape[1]))
     return np.stack([layer @ layer.T for layer in layers])
 
@@ -31,7 +32,7 @@ def plain_alignment(
     second: Float[np.ndarray, "N N"],
     held: Float[np.ndarray, "r N"],
 ) -> Float[np.ndarray, " r"]:
-    """<HKH, HLH> of two kernels in resamples that hold texts so often, H centring over a resample's texts."""
+    """Returns <HKH, HLH> of two kernels in resamples that hold texts this often; H centres over a resample's texts."""
     a, b, c = _sums(first, second, held)
     number = held.sum(1)
     return _zero_if_rounding(a - 2 * b / number + c / number**2, a)
@@ -42,13 +43,14 @@ def debiased_alignment(
     second: Float[np.ndarray, "N N"],
     held: Float[np.ndarray, "r N"],
 ) -> Float[np.ndarray, " r"]:
-    """The unbiased estimator of HSIC (Song et al. 2012): sums over two, three and four different texts.
+    """Returns the unbiased estimator of HSIC (Song et al. 2012): sums over two, three and four different texts.
 
-    Copies of a text in a resample are one text: no sum takes two of them. 0 where fewer than four are different.
+    Copies of a text in a resample count as one text: no sum contains two of them. The result is 0 if a resample has
+    fewer than four different texts.
     """
-    # Sums over different texts come from sums over all places by inclusion and exclusion: the diagonal is removed, then
-    # what pairs and triples of places share is taken off. `held` weighs a text by its copies; powers of it count how
-    # often the same text stands at two places of a sum, which must not be taken for two texts.
+    # Sums over different texts are computed from sums over all places by inclusion and exclusion: the diagonal is
+    # removed, then the part that pairs and triples of places share is subtracted. `held` weights a text by its copies;
+    # powers of it count how often the same text is at two places of a sum, which must not count as two texts.
     first, second = (kernel - np.diag(np.diagonal(kernel)) for kernel in (first, second))
     a, b, c = _sums(first, second, held)
     squares = held**2
@@ -65,7 +67,7 @@ def debiased_alignment(
 
 
 def _sums(first, second, held):
-    """Over a resample's texts: of K_ij L_ij, of K_ij L_ik, and of K_ij L_kl."""
+    """Returns the sums of K_ij L_ij, of K_ij L_ik, and of K_ij L_kl over a resample's texts."""
     ours, theirs = held @ first, held @ second
     a = ((held @ (first * second)) * held).sum(1)
     b = (held * ours * theirs).sum(1)
@@ -77,7 +79,9 @@ def _zero_if_rounding(value: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 def _numbers_of_different_texts(held: Float[np.ndarray, "r N"]) -> tuple[np.ndarray, ...]:
-    """How many ordered pairs, triples and fours of a resample's places hold different texts; at least 1."""
+    """Returns how many ordered pairs, triples and quadruples of a resample's places have different texts,
+    at least 1.
+    """
     p1, p2, p3, p4 = ((held**power).sum(1) for power in (1, 2, 3, 4))
     pairs = p1**2 - p2
     triples = p1**3 - 3 * p1 * p2 + 2 * p3
@@ -91,11 +95,11 @@ def similarity(
     held: Float[np.ndarray, "r N"],
     alignment: Alignment,
 ) -> Float[np.ndarray, " r"]:
-    """CKA in each resample: alignment(K, L) / sqrt(alignment(K, K) alignment(L, L)).
+    """Returns the CKA in each resample: alignment(K, L) / sqrt(alignment(K, K) alignment(L, L)).
 
-    1 where neither varies, 0 if only one does. Debiased, it can be below 0 and above 1.
+    It is 1 if neither model varies, and 0 if only one does. The debiased CKA can be below 0 or above 1.
     """
-    # The debiased estimate of a model with itself may fall below 0 with few texts; then there is no size to divide by.
+    # The debiased estimate of a model with itself may be below 0 with few texts; then there is no norm to divide by.
     own = [np.maximum(alignment(kernel, kernel, held), 0) for kernel in (first, second)]
     size = np.sqrt(own[0] * own[1])
     found = alignment(first, second, held) / np.where(size > 0, size, 1)
@@ -106,7 +110,7 @@ def similarity(
 def layer_map(
     first: Float[np.ndarray, "Z N N"], second: Float[np.ndarray, "Z N N"]
 ) -> Float[np.ndarray, "Z Z"]:
-    """The debiased CKA of every layer of one model (rows) with every layer of another, on all texts."""
+    """Returns the debiased CKA of every layer of one model (rows) with every layer of another, on all texts."""
     one, other = (_unbiased_centre(kernel).reshape(len(kernel), -1) for kernel in (first, second))
     sizes = [np.linalg.norm(part, axis=1) for part in (one, other)]
     product, size = one @ other.T, np.outer(*sizes)
@@ -125,11 +129,11 @@ def _unbiased_centre(kernel: Float[np.ndarray, "Z N N"]) -> Float[np.ndarray, "Z
 
 
 def cka_distance(measured: TextMeasurements) -> Prepared:
-    """1 - CKA of every pooling: `distance.<pooling>` (mean over layers), `final_distance.<pooling>` (the last), and
-    `debiased_distance.<pooling>` (mean over layers).
+    """1 - CKA of every pooling: `distance.<pooling>` (mean over layers), `final_distance.<pooling>` (the last layer)
+    and `debiased_distance.<pooling>` (mean over layers).
 
-    Details: plain CKA and the debiased distance by layer, and for the pooling MAPPED the debiased CKA
-    of the base's layers with the tuned model's and with its own. Nothing of fewer than four texts.
+    Details: plain CKA and the debiased distance by layer, and for the pooling MAPPED the debiased CKA of the base's
+    layers with the tuned model's and with its own. Undefined for fewer than four texts.
     """
     num_texts = len(measured.mask)
     if num_texts < FEWEST_TEXTS:

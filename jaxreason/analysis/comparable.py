@@ -1,4 +1,4 @@
-"""Decides which parts of two models can be compared, and why the rest cannot, before their weights are loaded."""
+"""Decides before any weights are loaded which parts of two models can be compared, and why others cannot."""
 
 import functools
 from collections.abc import Mapping
@@ -19,17 +19,19 @@ from jaxreason.models.weight_files import read_settings
 from jaxreason.runtime.distributed import on_process_zero
 from jaxreason.sharding import to_host
 
-_MOST_NAMED = 3  # weights that a message names
-# Fields of an architecture that make states of one layer comparable, position by position.
+_MOST_NAMED = 3  # Weights that a message names.
+# Fields of an architecture that must agree so that the states of one layer can be compared position by position.
 SHAPE = ("num_hidden_layers", "hidden_size")
 
 
 def why_not(base: ModelSource, tuned: ModelSource) -> dict[str, str]:
-    """The parts of two models that cannot be compared, with the reason; empty if architecture and vocabulary are equal.
+    """Returns the parts of two models that cannot be compared, each with the reason.
+
+    It is empty if architecture and vocabulary are equal.
 
     Returns:
-      by what is missing: `texts` (a model cannot read what the other one wrote), `layers` (no state of one has its
-      counterpart in the other), `weights` (not the same parameters).
+      by missing part: `texts` (one model cannot read what the other one wrote), `layers` (the states of one have no
+      counterpart in the other), `weights` (the parameters are not the same).
     """
     models = [make_model(source.config, source.architecture()) for source in (base, tuned)]
     folders = [base.folder, tuned.folder]
@@ -44,7 +46,7 @@ def why_not(base: ModelSource, tuned: ModelSource) -> dict[str, str]:
 
 
 def same_shape(base: Model, tuned: Model) -> bool:
-    """Whether both have as many layers, of one width."""
+    """Returns whether both models have the same number of layers and the same width."""
     return not _why_other_shape(base, tuned)
 
 
@@ -69,7 +71,7 @@ def _why_other_weights(base: Model, tuned: Model) -> str:
 
 
 def _why_other_tensors(base: str, tuned: str) -> str:
-    """Reasons against comparing two folders as stored: vocabularies may be padded, and heads tied in one of them."""
+    """Returns why two stored folders cannot be compared. Vocabularies may be padded, and one may have a tied head."""
     models = [open_stored(name) for name in (base, tuned)]
     try:
         shared_places(models)
@@ -87,10 +89,10 @@ TOKENIZER_FILE = "tokenizer.json"
 
 
 def why_other_vocabulary(base: ModelSource, tuned: ModelSource) -> str:
-    """Why one model cannot read what the other wrote; "" where it can. Every process must call it.
+    """Returns why one model cannot read what the other one wrote; "" if it can. Every process must call it.
 
-    Sizes are compared, and the tokens of both tokenizer.json where both folders have one. Added tokens may differ:
-    twins that were tuned with another chat template rename marks such as `<|im_start|>`, and mean the same by all else.
+    Sizes are compared, and the tokens of both tokenizer.json files if both folders have one. Added tokens may differ:
+    twins that were tuned with another chat template rename marks such as `<|im_start|>`, and agree on all other tokens.
 
     Raises:
       UserError: a file is broken.
@@ -126,19 +128,20 @@ def _other_token(base: epath.Path, tuned: epath.Path) -> str:
 
 
 def _tokens(tokenizer: dict[str, Any]) -> dict[str, int]:
-    """Text -> id of the tokens that are no added ones."""
+    """Returns text -> id of the tokens without added tokens."""
     vocab = tokenizer.get("model", {}).get("vocab", {})
-    if isinstance(vocab, list):  # of a Unigram model: pieces with their scores, in order
+    # A Unigram model has a list of pieces with their scores, in order of id.
+    if isinstance(vocab, list):
         vocab = {piece: number for number, (piece, _) in enumerate(vocab)}
     added = {entry["content"] for entry in tokenizer.get("added_tokens", [])}
     return {token: number for token, number in vocab.items() if token not in added}
 
 
 def why_not_finite(params: dict[str, Any]) -> str:
-    """Names the weights that hold NaN or infinity; "" if none does. Every process must call it.
+    """Returns the names of weights that hold NaN or infinity; "" if there are none. Every process must call it.
 
     Args:
-      params: of a model, layers stacked.
+      params: the parameters of a model, with layers stacked.
     """
     named = []
     for name, leaf in leaves_by_path(params).items():

@@ -1,7 +1,6 @@
-"""The drift stage: a tuned model against its base on the texts of their evaluations, to
-analysis/<metric>.json.
+"""The drift stage: compares a tuned model with its base on the texts of their evaluations.
 
-docs/drift.md defines the metrics and the files.
+It writes analysis/<metric>.json; docs/drift.md defines the metrics and the files.
 """
 
 import dataclasses
@@ -70,37 +69,39 @@ class DriftConfig:
     texts_per_benchmark: Annotated[int, at_least(1), LEARNED] = 100
     """The largest number of texts of each benchmark."""
     max_length: Annotated[int, at_least(0), LEARNED] = 0
-    """Most tokens of prompt and reply; longer texts are cut, and counted. 0 = as long as both models' positions."""
+    """The most tokens of prompt and reply; longer texts are cut, and counted. 0 allows as many as both models have
+    positions for.
+    """
     batch_size: Annotated[int, at_least(1), FREE] = 8
-    """The most rows, over all devices."""
+    """The most rows of a batch, over all devices."""
     logprob_chunk: Annotated[int, at_least(1), FREE] = 512
-    """Positions of a row whose logits are in memory at a time."""
+    """Positions of a row whose logits are in memory at the same time."""
     resamples: Annotated[int, at_least(1), LEARNED] = 500
-    """Resamples of the texts, for intervals."""
+    """Number of resamples of the texts, for intervals."""
     confidence: Annotated[float, between(0, 1), LEARNED] = 0.95
     """The confidence level of the intervals."""
     seed: Annotated[int, at_least(0), LEARNED] = 0
-    """The seed of the choice of texts, and of the bootstrap."""
+    """The seed for the choice of texts and for the bootstrap."""
     variant: Annotated[Literal["robust", "paper"], LEARNED] = "robust"
-    """Which variant of the benchmarks is read: how they were asked."""
+    """Which variant of the benchmarks is read, that is, how the questions were put."""
     tokens_per_batch: Annotated[int, at_least(1), FREE] = 32768
-    """The most tokens in all rows of a batch, so that longer texts go in fewer rows."""
+    """The most tokens in all rows of a batch, so that batches of longer texts have fewer rows."""
     training_prompts: Annotated[int, at_least(0), FREE] = 0
-    """Prompts that the model was trained on, whose replies are texts as well; 0 = none. Each text is claimed by
-    itself, so prompts can be added to a finished study.
+    """Number of prompts on which the model was trained, whose replies are read as texts too; 0 for none. Each text has
+    an identity of its own, so prompts can be added to a finished study.
     """
     training_tokens: Annotated[int, at_least(1), FREE] = 512
-    """The longest of these replies."""
+    """The most tokens of each of these replies."""
     training_replies: Annotated[tuple[Literal["base", "tuned"], ...], FREE] = ("base",)
-    """Which model's replies to these prompts are read."""
+    """The models whose replies to these prompts are read."""
     keep_states: Annotated[tuple[Literal["reply", "all", "last"], ...], FREE] = ()
-    """Hidden states that are kept in analysis/states, pooled in these ways."""
+    """Keeps hidden states in analysis/states, pooled in these ways."""
     keep_token_states: Annotated[tuple[int, ...], FREE] = ()
     """Layers whose hidden states of every token are kept there."""
     components: Annotated[int, at_least(1), LEARNED] = COMPONENTS
-    """Principal axes whose share of the variance is kept, and which span the subspaces compared."""
+    """Number of principal axes whose share of the variance is kept, and which span the compared subspaces."""
     shift_threshold: Annotated[float, between(0, math.log(2)), LEARNED] = SHIFT_THRESHOLD
-    """JS divergence, in nats, from which on a token counts as shifted; of `shifted_tokens` alone."""
+    """JS divergence, in nats, from which on a token counts as shifted; only used by `shifted_tokens`."""
 
 
 def run_drift(
@@ -113,7 +114,7 @@ def run_drift(
     tuned_evaluation: epath.PathLike,
     also: Callable[[ModelSource, ModelSource], Sequence[Unit]] = lambda base, tuned: (),
 ) -> None:
-    """`compare_models` of the models of two folders on the replies of both, and on the texts that `also` gives."""
+    """Runs `compare_models` on two models' folders, with the replies of both and the texts that `also` returns."""
     check_drift(config, mesh)
     folders = {"base": epath.Path(base_evaluation), "tuned": epath.Path(tuned_evaluation)}
     sources = ModelSource.of_folder(base, mesh), ModelSource.of_folder(tuned, mesh)
@@ -133,40 +134,40 @@ def compare_models(
     """Measures every metric that has no file yet, and writes `workdir`/analysis/<metric>.json.
 
     Args:
-      config: what is measured; `check_drift` has seen it.
+      config: what is measured, already checked by `check_drift`.
       base: p of the divergences.
       tuned: the other model.
-      mesh: where.
-      workdir: of the tuned model.
-      folders: who replied ("base", "tuned") -> the evaluation whose texts are read.
+      mesh: where to compute.
+      workdir: the folder of the tuned model.
+      folders: the source of replies ("base", "tuned") -> the evaluation whose texts are read.
       also: further texts, such as replies to training prompts.
-      tokenizer: of a base that has no folder with one; None for that of its folder.
+      tokenizer: that of a base whose folder has none; None for that of its folder.
 
-    Each file says what it was made with. One that was made with the texts of other benchmarks is made again, as a study
-    that gained or lost one needs it; any other difference is refused. What was measured of each benchmark is kept in
-    analysis/parts: a killed run goes on, and of a benchmark that came later that alone is measured. What two models do
-    not have in common, as those of another vocabulary or depth, is undefined: the file then has the reason in place of
-    rows.
+    Each file states what it was made with. If a study has gained or lost a benchmark, a file that was made with the
+    texts of other benchmarks is made again; any other difference is refused. The measurements of each benchmark are
+    kept in analysis/parts, so a killed run can continue, and only a new benchmark is measured later. A metric that two
+    models do not have in common, for example because of their vocabulary or depth, is undefined: its file then has the
+    reason in place of rows.
 
     Raises:
-      UserError: settings or evaluations that cannot be used, or files made with others; says which.
+      UserError: settings or evaluations cannot be used, or files were made with others; the message says which.
       SystemExit: with code 143, after a signal.
     """
     reasons = why_not(base, tuned)
     limit = longest_text(config, base, tuned)
-    # Questions are encoded as the base does, for both models.
+    # Questions are encoded with the base's tokenizer for both models.
     asks = _reads(config, "questions")
     if asks and tokenizer is None:
         tokenizer = load_tokenizer(resolve(base.config.path))
     units = []
     if _reads(config, "texts"):
         units = _units(config, folders, limit) + [shortened(unit, limit) for unit in also]
-    if asks:  # all models are asked the same
+    if asks:  # All models get the same questions.
         units += load_question_units(next(iter(folders.values())), tokenizer)
     origin = Origin.of(config, base, tuned, units)
     pending = on_process_zero(lambda: [x for x in config.metrics if is_pending(workdir, x, origin)])
     undefined = {name: _reason(name, reasons) for name in pending if _reason(name, reasons)}
-    if "texts" in reasons:  # then no text is read, so there are no states to keep
+    if "texts" in reasons:  # No text is read then, so there are no states to keep.
         config = dataclasses.replace(config, keep_states=(), keep_token_states=())
     run = _Run(config, base, tuned, mesh, epath.Path(workdir), units, origin, limit, tokenizer)
     on_process_zero(lambda: run.write_undefined(undefined))
@@ -181,14 +182,14 @@ def _reason(metric: str, reasons: dict[str, str]) -> str:
 
 
 def longest_text(config: DriftConfig, base: ModelSource, tuned: ModelSource) -> int:
-    """The most tokens of a text that both models have positions for and the settings allow."""
+    """Returns the most tokens of a text that the settings allow and for which both models have positions."""
     positions = [source.architecture().max_position_embeddings for source in (base, tuned)]
     return min(*positions, config.max_length or min(positions))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """One comparison: what is measured, of what, and with what."""
+    """One comparison: the metrics to measure, the two models, and the settings."""
 
     config: DriftConfig
     base: ModelSource
@@ -198,7 +199,7 @@ class _Run:
     units: list[Unit]
     origin: Origin
     limit: int
-    tokenizer: Tokenizer | None  # of the base; None where it was not needed so far
+    tokenizer: Tokenizer | None  # The base's tokenizer; None if it has not been needed so far.
 
     @property
     def about(self) -> dict[str, str]:
@@ -208,7 +209,7 @@ class _Run:
 
     @functools.cached_property
     def reading(self) -> Reading:
-        """The text data for metrics that show tokens; the base's tokenizer is read only if one of them is asked for."""
+        """The text data for metrics that show tokens; the base's tokenizer is loaded only if one of them needs it."""
         shows = any(METRICS[name].shows_tokens for name in self.config.metrics)
         if not shows:
             return Reading()
@@ -218,7 +219,7 @@ class _Run:
         )
 
     def measure(self, pending: tuple[str, ...], interrupt: Interrupt) -> None:
-        """Measures metrics that both models have; they are loaded where these need it."""
+        """Measures metrics that both models have; loads the models if the metrics need it."""
         of_weights = tuple(name for name in pending if METRICS[name].reads == "weights")
         metrics = {unit: _metrics_of(unit, pending) for unit in self.units}
         parts = [unit for unit in self.units if self._is_read(unit, metrics[unit])]
@@ -240,9 +241,9 @@ class _Run:
         on_process_zero(lambda: self._write_texts(pending, metrics, measured))
 
     def _measure_models(self, missing, of_weights, interrupt: Interrupt) -> str:
-        """The parts of units that are not there, and the weights of loaded models; or why there are no numbers."""
-        # Two models in one program for each row length, and few batches: layers laid out one by one
-        # would take longer to compile than they save.
+        """Measures what the parts of units lack and the weights of loaded models; returns why that failed, or ""."""
+        # Both models are in one program for each row length, and there are few batches: layers that are laid out one by
+        # one would take longer to compile than they save.
         base_model, base_params = self.base.open(unroll=1)
         interrupt.check("Nothing was measured yet.")
         tuned_model, tuned_params = self.tuned.open(unroll=1)
@@ -252,7 +253,7 @@ class _Run:
             return reason
         layers = self.config.keep_token_states
         kept_states.check_layers(layers, base_model, tuned_model)
-        measures = {  # a program is compiled when it is called
+        measures = {  # A program is compiled when it is called.
             "texts": make_measure(base_model, tuned_model, self.config.logprob_chunk, layers),
             "questions": make_question_measure(base_model, tuned_model),
         }
@@ -276,7 +277,7 @@ class _Run:
         return ""
 
     def _stream_weights(self, interrupt: Interrupt) -> str:
-        """The weights of two folders, from the disk; or why there are no numbers."""
+        """Compares the weights of two folders from the disk; returns why that failed, or ""."""
         made_with = self.origin.of_metric("weights")[MADE_WITH]
         folders = self.base.folder, self.tuned.folder
         try:
@@ -289,7 +290,7 @@ class _Run:
         return ""
 
     def _lacks(self, unit: Unit, metrics: tuple[str, ...]) -> list[str] | None:
-        """The metrics that the part of a unit lacks; None where nothing of it is to be measured."""
+        """Returns the metrics that the part of a unit lacks; None if nothing of it is to be measured."""
         kept = kept_metrics(self.workdir, self.origin, unit) if metrics else {}
         lacking = [name for name in metrics if name not in kept]
         return lacking if lacking or not self.holds_states(unit) else None
@@ -299,7 +300,7 @@ class _Run:
         return bool(unit.texts) and (keeps or bool(metrics))
 
     def holds_states(self, unit: Unit) -> bool:
-        """Whether the states that are to be kept of a unit are there; process 0 alone calls it."""
+        """Returns whether the states to be kept of a unit exist; only process 0 calls it."""
         return unit.source == SOURCE or kept_states.are_there(
             self.workdir, self.config, unit, self.origin
         )
@@ -336,7 +337,7 @@ class _Run:
         write_drift_part(self.workdir, unit_name(unit), made)
 
     def write_undefined(self, reasons: dict[str, str]) -> None:
-        """Writes the files of metrics that these models do not have; process 0 alone calls it."""
+        """Writes the files of metrics that these models do not have; only process 0 calls it."""
         for name, reason in reasons.items():
             _LOG.warning("%s is undefined: %s.", name, reason)
             self._write(name, metric_files.undefined_file(self.about, name, reason))
@@ -368,19 +369,19 @@ def _reads(config: DriftConfig, *kinds: str) -> bool:
 
 
 def _metrics_of(unit: Unit, names: Iterable[str]) -> tuple[str, ...]:
-    """Those of the metrics that read a unit of this kind."""
+    """Returns those of the metrics that read a unit of this kind."""
     return tuple(name for name in names if METRICS[name].reads == reads_of(unit.source))
 
 
 def check_drift(config: DriftConfig, mesh: Mesh | None) -> None:
-    """Refuses what cannot be measured, before a model is loaded.
+    """Refuses settings that cannot be measured, before a model is loaded.
 
     Args:
       config: the recipe's section.
-      mesh: where to measure; None where that is not known.
+      mesh: where to measure; None if that is not known.
 
     Raises:
-      UserError: with the field, what was expected and what came.
+      UserError: the message has the field, the expected values and the given one.
     """
     for name in config.metrics:
         if name not in METRICS:

@@ -1,4 +1,4 @@
-"""The drift metrics by name: what each reads, and the function that prepares it."""
+"""The drift metrics by name: the inputs of each, and the function that prepares it."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -19,18 +19,19 @@ from jaxreason.analysis.token_distributions import token_kl
 
 
 class Metric(NamedTuple):
-    """A metric of `texts` takes TextMeasurements, one of `questions` its QuestionStates, one of `weights` what
-    `compare_weights` gives. All values are 0 for a model compared with itself, or undefined."""
+    """A metric of `texts` takes TextMeasurements, one of `questions` takes QuestionStates, and one of `weights` takes
+    the result of `compare_weights`. All values are 0 for a model compared with itself, or undefined.
+    """
 
     reads: Literal["texts", "questions", "weights"]
     prepare: Callable[..., Prepared]
-    settings: tuple[str, ...] = ()  # fields of the section that `prepare` takes by name
-    any_shape: bool = False  # whether models of another depth or width have it, too
-    shows_tokens: bool = False  # whether it needs the texts of tokens
-    about: Mapping[str, Any] = MappingProxyType({})  # stands in the details of its file
+    settings: tuple[str, ...] = ()  # Fields of the section that `prepare` takes by name.
+    any_shape: bool = False  # Whether models of different depth or width have it too.
+    shows_tokens: bool = False  # Whether it needs the texts of tokens.
+    about: Mapping[str, Any] = MappingProxyType({})  # Added to the details of its file.
 
     def needs(self) -> tuple[str, ...]:
-        """The parts of two models that must be comparable for the metrics (keys of `comparable.why_not`)."""
+        """Returns the parts of two models that must be comparable for the metrics (keys of `comparable.why_not`)."""
         if self.reads == "weights":
             return ("weights",)
         return ("texts",) if self.any_shape else ("texts", "layers")
@@ -59,5 +60,5 @@ METRICS: dict[str, Metric] = {
 
 
 def reads_of(source: str) -> Literal["texts", "questions"]:
-    """The inputs of the metrics that are measured on a unit of this source."""
+    """Returns the inputs of the metrics that are measured on a unit of this source."""
     return "questions" if source == SOURCE else "texts"

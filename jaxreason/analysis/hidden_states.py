@@ -1,7 +1,7 @@
-"""Pooling and comparing hidden states on the device, so that [L+1, B, T, D] never leaves it.
+"""Pooling and comparison of hidden states on the device, so that [L+1, B, T, D] never leaves it.
 
-Hidden states are Hugging Face's `hidden_states`: the embeddings, then every block's output, the
-last one after the final norm. `extract_states` gives them to programs that want them pooled or token by token.
+Hidden states are Hugging Face's `hidden_states`: the embeddings, then the output of every block, the last one after the
+final norm. `extract_states` returns them to programs that need them, pooled or token by token.
 """
 
 from collections.abc import Sequence
@@ -18,16 +18,14 @@ from jaxreason.errors import UserError
 from jaxreason.models.architecture import Model
 from jaxreason.models.lockstep import walk
 
-# A token is a sink in a layer if its state there is that many times longer than the text's median one.
+# A token is a sink in a layer if the norm of its state there is this many times the text's median norm.
 SINK_RATIO = 10.0
 
 
 def pooling_masks(
     segment_ids: Int[Array, "B T"], reply_mask: Float[Array, "B T"]
 ) -> dict[str, Float[Array, "B T"]]:
-    """Which positions are averaged: `reply` tokens, `all` but padding, or the `last` token of the
-    text.
-    """
+    """Returns masks of the positions to average: `reply` tokens, `all` tokens but padding, or the text's `last`."""
     real = segment_ids > 0
     last = real & ~jnp.pad(real[:, 1:], ((0, 0), (0, 1)))
     return {"reply": reply_mask, "all": real.astype(jnp.float32), "last": last.astype(jnp.float32)}
@@ -36,7 +34,7 @@ def pooling_masks(
 def relative_lengths(
     states: Float[Array, "B T D"], segment_ids: Int[Array, "B T"]
 ) -> Float[Array, "B T"]:
-    """Lengths of the states of a layer over the median of their text's; 0 for padding."""
+    """Returns the norms of a layer's states over the median norm of their text; 0 for padding."""
     real = segment_ids > 0
     lengths = jnp.linalg.norm(states.astype(jnp.float32), axis=-1)
     median = jnp.nanmedian(jnp.where(real, lengths, jnp.nan), axis=-1, keepdims=True)
@@ -44,8 +42,9 @@ def relative_lengths(
 
 
 def find_sinks(base: Float[Array, "B T"], tuned: Float[Array, "B T"]) -> Bool[Array, "B T"]:
-    """Tokens that are a sink of either model in a layer, from both models' `relative_lengths`: what is left out of one
-    model's mean is left out of the other's.
+    """Returns the tokens that are a sink of either model in a layer, from both models' `relative_lengths`.
+
+    A token that is left out of one model's mean is thus left out of the other's too.
     """
     return jnp.maximum(base, tuned) > SINK_RATIO
 
@@ -53,7 +52,7 @@ def find_sinks(base: Float[Array, "B T"], tuned: Float[Array, "B T"]) -> Bool[Ar
 def without_sinks(
     masks: dict[str, Float[Array, "B T"]], sinks: Bool[Array, "B T"]
 ) -> dict[str, Float[Array, "B T"]]:
-    """The poolings `reply_no_sinks` and `all_no_sinks`; a row that would be left with no token keeps all."""
+    """Returns the poolings `reply_no_sinks` and `all_no_sinks`; a row that would have no token left keeps all."""
     return {f"{name}_no_sinks": _leave_out(masks[name], sinks) for name in ("reply", "all")}
 
 
@@ -63,12 +62,12 @@ def _leave_out(mask: Float[Array, "B T"], sinks: Bool[Array, "B T"]) -> Float[Ar
 
 
 def pool(hidden: Float[Array, "Z B T D"], mask: Float[Array, "B T"]) -> Float[Array, "B Z D"]:
-    """The mean of the states where `mask` is 1, in float32; 0 for a row without any."""
+    """Returns the mean of the states where `mask` is 1, in float32; 0 for a row without such positions."""
     total = jnp.einsum(
         "ZBTD,BT->BZD",
         hidden,
         mask.astype(hidden.dtype),
-        precision="highest",  # a TPU would round float32 states to bfloat16 first
+        precision="highest",  # A TPU would otherwise round float32 states to bfloat16.
         preferred_element_type=jnp.float32,
     )
     return total / jnp.maximum(mask.sum(1), 1)[:, None, None]
@@ -77,9 +76,9 @@ def pool(hidden: Float[Array, "Z B T D"], mask: Float[Array, "B T"]) -> Float[Ar
 def cosine_distances(
     base: Float[Array, "Z B T D"], tuned: Float[Array, "Z B T D"], mask: Float[Array, "B T"]
 ) -> Float[Array, "B Z"]:
-    """The mean over masked tokens of 1 - cosine of the two models' states, a layer at a time.
+    """Returns the mean over masked tokens of 1 - cosine of the two models' states, layer by layer.
 
-    Computed as |u - v|^2 / 2 of unit vectors, which is exactly 0 for equal states.
+    It is computed as |u - v|^2 / 2 of unit vectors, which is exactly 0 for equal states.
     """
 
     def one_layer(pair):
@@ -95,9 +94,9 @@ def _unit(x: Float[Array, "... D"]) -> Float[Array, "... D"]:
 
 
 def cosine_distance(measured: TextMeasurements) -> Prepared:
-    """`layer_distance`: mean over layers, `final_distance`: of the last; details by layer."""
+    """`layer_distance` is the mean over layers, `final_distance` that of the last layer; details by layer."""
     distances = measured.cosine_distance
-    assert distances is not None  # `cosine` asks for it
+    assert distances is not None  # `cosine` requires it.
 
     def statistic(texts):
         by_layer = distances[texts].mean(0)
@@ -106,7 +105,7 @@ def cosine_distance(measured: TextMeasurements) -> Prepared:
     return Prepared(statistic, {"by_layer": distances.mean(0).astype(np.float64).tolist()})
 
 
-# `extract_states` has a parameter `pool`, as the recipe calls it.
+# `extract_states` has a parameter `pool`, named as in the recipe.
 _pool_states = pool
 Pool = Literal["reply", "all", "last", "none"]
 POOLS = ("reply", "all", "last", "none")
@@ -120,24 +119,26 @@ def extract_states(
     model: Model,
     layers: Sequence[int] | None = None,
 ) -> Float[Array, "B Z D"] | Float[Array, "B Z T D"]:
-    """Hugging Face's `hidden_states` of every text: the embeddings, then each block's output, the last after the norm.
+    """Returns Hugging Face's `hidden_states` of every text: embeddings, then each block's output, the last after the
+    norm.
 
-    Meant to be called under jit (`model`, `pool` and `layers` are static), on parameters and rows that lie on a mesh as
-    well. Layers are reduced one after the other: only with `pool="none"` do several layers' states exist at once.
+    It is meant to be called under jit (`model`, `pool` and `layers` are static), also on parameters and rows that lie
+    on a mesh. Layers are reduced one after the other: only with `pool="none"` do the states of several layers exist at
+    once.
 
     Args:
-      params: of the model, as `open_model` gives them.
-      batch: rows of texts; what `segment_ids` has as 0 is padding.
+      params: the model's parameters, as `open_model` returns them.
+      batch: rows of texts; positions with `segment_ids` 0 are padding.
       pool: mean over `reply` tokens, mean over `all` tokens but padding, the `last` token, or `none`.
       model: static description.
       layers: which of 0 (embeddings) to L; None for all.
 
     Returns:
-      float32 [B, Z, D], Z layers; of `none` [B, Z, T, D] in the dtype of the activations. A text without a token that
-      is pooled gets zeros.
+      float32 [B, Z, D], Z layers; for `none` [B, Z, T, D] in the dtype of the activations. A text without a token to
+      pool gets zeros.
 
     Raises:
-      UserError: no such pool or layer.
+      UserError: unknown pool or layer.
     """
     depth = model.architecture.num_hidden_layers
     layers = range(depth + 1) if layers is None else layers

@@ -1,4 +1,4 @@
-"""Hidden states that a run of drift keeps, written a batch at a time (`results.state_files`)."""
+"""The hidden states that a drift run keeps, written one batch at a time (`results.state_files`)."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ from jaxreason.results.state_files import StatesWriter, holds_states
 
 
 def are_kept(config: Any) -> bool:
-    """Whether the settings of drift ask for states."""
+    """Returns whether the drift settings request states."""
     return bool(config.keep_states or config.keep_token_states)
 
 
 def are_there(workdir: epath.PathLike, config: Any, unit: Unit, origin: Origin) -> bool:
-    """Whether all states that are asked for of a unit are there, made with just this."""
+    """Returns whether all requested states of a unit exist and have this origin."""
     if not unit.texts or not are_kept(config):
         return True
     return holds_states(workdir, unit_name(unit), _made_with(config, unit, origin))
@@ -29,7 +29,7 @@ def check_layers(layers: tuple[int, ...], *models: Model) -> None:
     """Refuses layers that a model does not have.
 
     Raises:
-      ConfigError: with the layer.
+      ConfigError: the message names the layer.
     """
     depth = min(model.architecture.num_hidden_layers for model in models)
     for layer in layers:
@@ -41,18 +41,18 @@ def check_layers(layers: tuple[int, ...], *models: Model) -> None:
 
 def _made_with(config: Any, unit: Unit, origin: Origin) -> dict[str, Any]:
     asked = {"pools": list(config.keep_states), "layers": list(config.keep_token_states)}
-    # The settings that say which texts are read stand in the texts' own hash.
+    # The settings that decide which texts are read are covered by the texts' own hash.
     made_with = origin.of_part(unit)[MADE_WITH]
     return {"models": made_with["models"], "texts": made_with["texts"], "states": asked}
 
 
 class KeptStates:
-    """Keeps the states of a unit as its batches are measured; nothing where the settings ask for none.
+    """Keeps the states of a unit while its batches are measured; does nothing if the settings request none.
 
     Args:
       workdir: of the run.
-      config: the settings of drift.
-      unit: whose texts are read.
+      config: the drift settings.
+      unit: the unit whose texts are read.
     """
 
     def __init__(self, workdir: epath.PathLike, config: Any, unit: Unit):
@@ -61,7 +61,7 @@ class KeptStates:
         self._writer = StatesWriter(workdir, unit_name(unit)) if writes else None
 
     def add(self, batch: TextBatch, found: dict[str, Any]) -> None:
-        """Writes what was found of a batch: whole arrays on the host."""
+        """Writes the states of a batch: whole arrays on the host."""
         if self._writer is None:
             return
         texts = [self._unit.texts[row] for row in batch.rows]
@@ -77,7 +77,7 @@ class KeptStates:
         self._writer.add([text.id for text in texts], starts, pooled, tokens)
 
     def finish(self, origin: Origin) -> None:
-        """Says that the states of the unit are complete."""
+        """Marks the states of the unit as complete."""
         if self._writer is not None:
             made_with = _made_with(self._config, self._unit, origin)
             self._writer.finish(made_with)

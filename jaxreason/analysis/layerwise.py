@@ -1,8 +1,9 @@
-"""Metrics that are made of each layer's features apart: means over layers, with every layer's value in the details.
+"""Metrics that are computed from each layer's features separately: means over layers, with each layer's value in
+details.
 
-Features of N texts are [N, D] with N < D, so inner products of texts [N, N] stand in for D x D matrices. A resample of
-the texts is given by how often it holds each text: a sum over its texts is then a product with those counts, and all
-resamples are one matrix product.
+Features of N texts are [N, D] with N < D, so inner products of texts [N, N] replace D x D matrices. A resample of the
+texts is represented by how often it holds each text. A sum over its texts is then a product with those counts, and all
+resamples need one matrix product.
 """
 
 import functools
@@ -14,18 +15,18 @@ from jaxtyping import Float, Int
 
 from jaxreason.analysis.metric_types import Prepared, TextMeasurements, of_many
 
-FLAT = 1e-6  # a spread below this share of the features' size is float32's rounding
+FLAT = 1e-6  # A spread below this share of the features' size is float32 rounding.
 
 
 def resample_counts(texts: Int[np.ndarray, "r n"], num_texts: int) -> Float[np.ndarray, "r N"]:
-    """How often each selection holds each of `num_texts` texts."""
+    """Returns how often each selection holds each of `num_texts` texts."""
     rows = np.arange(len(texts))[:, None] * num_texts
     found = np.bincount((texts + rows).ravel(), minlength=len(texts) * num_texts)
     return found.reshape(len(texts), num_texts).astype(np.float64)
 
 
 def centred(features: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
-    """Features about the mean of all texts, in float64; all 0 where they vary by no more than rounding."""
+    """Returns features minus the mean of all texts, in float64; all 0 if they vary by no more than rounding."""
     features = features.astype(np.float64)
     found = features - features.mean(0)
     flat = np.linalg.norm(found) <= FLAT * np.linalg.norm(features)
@@ -35,18 +36,18 @@ def centred(features: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
 def scatter(
     kernel: Float[np.ndarray, "N N"], held: Float[np.ndarray, "r N"]
 ) -> Float[np.ndarray, " r"]:
-    """The sum of squared distances from the mean, of each resample's texts.
+    """Returns the sum of squared distances from the mean, over each resample's texts.
 
     Args:
-      kernel: inner products x_i . y_j of the features of one or of two models; of two it is the sum over texts of
-        (x - mean x) . (y - mean y).
+      kernel: inner products x_i . y_j of the features of one or of two models; for two models the result is the sum
+        over texts of (x - mean x) . (y - mean y).
       held: how often a resample holds each text.
     """
     each = held @ np.diagonal(kernel)
     return each - ((held @ kernel) * held).sum(1) / held.sum(1)
 
 
-Layers = list[Any]  # what a metric makes of each layer; None where the base's features do not vary
+Layers = list[Any]  # What a metric needs of each layer; None if the base's features do not vary.
 Values = Callable[[Float[np.ndarray, "r N"]], dict[str, Float[np.ndarray, " r"]]]
 Parts = Callable[[Any, Float[np.ndarray, "r N"]], dict[str, Float[np.ndarray, " r"]]]
 
@@ -57,14 +58,13 @@ def layer_metric(
     parts: Parts,
     linear: bool = False,
 ) -> Prepared:
-    """`<name>.<pooling>`, the mean over the layers in which the base's features vary; 0 for a pooling where
-    they vary in none.
+    """`<name>.<pooling>`: the mean over the layers in which the base's features vary; 0 if they vary in none.
 
     Args:
       measured: features of both models.
-      make: of the base's and the tuned model's features [N, D] in a layer, what `parts` needs of them.
-      parts: of that, and of how often resamples hold each text [r, N], the values [r] of each name.
-      linear: whether a resample's value is the sum of its texts' influences instead, for what resampling biases.
+      make: computes what `parts` needs from the base's and the tuned model's features [N, D] in a layer.
+      parts: computes the values [r] of each name from that and from how often resamples hold each text [r, N].
+      linear: whether a resample's value is the sum of its texts' influences instead, for values that resampling biases.
     """
     num_texts = len(measured.mask)
     pools = {
@@ -94,8 +94,10 @@ def layer_metric(
 
 
 def linearised(values: Values, num_texts: int) -> Values:
-    """A function of how often resamples hold each text, replaced by its value on all texts and the influence of each
-    text as the jackknife finds it (the infinitesimal jackknife, Efron 1982); nothing below 0.
+    """Returns a linear approximation of a function of how often resamples hold each text.
+
+    It is the value on all texts plus the influence of each text, as the jackknife finds it (the infinitesimal
+    jackknife, Efron 1982); never below 0.
     """
     whole, without = values(np.ones((1, num_texts))), values(1 - np.eye(num_texts))
     influence = {n: (num_texts - 1) * (part.mean() - part) for n, part in without.items()}
@@ -121,7 +123,7 @@ def _mean(layers: Layers, parts: Parts, held: np.ndarray) -> dict[str, np.ndarra
 
 
 def _by_layer(layers: Layers, parts: Parts, num_texts: int) -> dict[str, list[float | None]]:
-    """Every layer's values on all texts; None where the base's features do not vary."""
+    """Returns every layer's values on all texts; None if the base's features do not vary."""
     held = np.ones((1, num_texts))
     found = [None if layer is None else parts(layer, held) for layer in layers]
     names = next((tuple(part) for part in found if part), ())

@@ -1,5 +1,5 @@
-"""Weight drift of models that are on devices, as checkpoints of a run are: how far the parameters moved, and how many
-of them did so beyond bfloat16's resolution. Two folders are compared from the disk (`weight_run`).
+"""Weight drift of models that are on devices, as the checkpoints of a run are: how far the parameters moved, and how
+many of them moved beyond the resolution of bfloat16. Two folders are compared from the disk (`weight_run`).
 """
 
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from jaxreason.sharding import to_host
 
 
 class WeightChange(NamedTuple):
-    """Sums over one array, or one layer's part of it."""
+    """Sums over one array, or over one layer's part of it."""
 
     squared_change: float
     squared_base: float
@@ -25,8 +25,8 @@ class WeightChange(NamedTuple):
 
 
 def compare_weights(base: dict[str, Any], tuned: dict[str, Any]) -> dict[str, list[WeightChange]]:
-    """Sums of every parameter array by its path (`layers.mlp.up_proj.kernel`), one a layer where
-    layers are stacked.
+    """Returns sums of every parameter array by its path (`layers.mlp.up_proj.kernel`), one per layer if layers are
+    stacked.
 
     Raises:
       ValueError: the models do not have the same parameters.
@@ -53,8 +53,7 @@ def _check_same(base: dict, tuned: dict) -> None:
 
 @jax.jit
 def _sums(base: jax.Array, tuned: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    # Over all dims but the first, so that no count outgrows int32; the rest is added up on the
-    # host.
+    # Sums run over all dims but the first, so that no count overflows int32; the rest is added up on the host.
     dims = tuple(range(1, base.ndim))
     exact_base, exact_tuned = base.astype(jnp.float32), tuned.astype(jnp.float32)
     changed = base.astype(jnp.bfloat16) != tuned.astype(jnp.bfloat16)
@@ -76,8 +75,9 @@ def _changes(path: str, base: jax.Array, tuned: jax.Array) -> list[WeightChange]
 
 
 def weight_drift_values(changes: list[WeightChange]) -> dict[str, float]:
-    """`relative_l2` = |tuned - base| / |base|, `update_l2` = |tuned - base|, and `changed_share`, the
-    share that differs after rounding to bf16.
+    """Returns `relative_l2` = |tuned - base| / |base|, `update_l2` = |tuned - base|, and `changed_share`.
+
+    The last one is the share of weights that differ after rounding to bf16.
     """
     change, size, changed, number = (sum(column) for column in zip(*changes, strict=True))
     return {
@@ -88,9 +88,7 @@ def weight_drift_values(changes: list[WeightChange]) -> dict[str, float]:
 
 
 def weight_drift(arrays: dict[str, list[WeightChange]]) -> Prepared:
-    """Weight drift of the whole model; details by kind of matrix and by layer. It depends on no
-    text.
-    """
+    """Weight drift of the whole model; details by kind of matrix and by layer. It depends on no text."""
     everything = [change for changes in arrays.values() for change in changes]
     kinds: dict[str, list[WeightChange]] = {}
     for path, changes in arrays.items():

@@ -1,6 +1,6 @@
 """The content of analysis/<metric>.json and of its parts: rows with intervals, means of groups, details.
 
-A metric that is undefined, of two models or on one unit, has no row there; `undefined` in the details says why.
+A metric that is undefined, for two models or for one unit, has no row; `undefined` in the details says why.
 """
 
 import zlib
@@ -22,20 +22,19 @@ def part(
     measured: TextMeasurements | QuestionStates,
     section: Mapping[str, Any],
 ) -> dict[str, dict]:
-    """Values, resampled values and details of metrics of texts, for one unit.
+    """Returns values, resampled values and details of metrics of texts, for one unit.
 
     Args:
       metrics: names in METRICS.
       unit: the texts.
-      measured: of them.
+      measured: the measurements of these texts.
       section: fields of the recipe's section: `resamples`, `seed`, and those that the metrics take.
     """
     reason = why_not_finite_states(unit, measured)
     if reason:
         none = {"values": {}, "draws": {}, "details": {"undefined": reason}}
         return {"metrics": dict.fromkeys(metrics, none)}
-    # By benchmark and not by source or run: the same items are drawn together wherever they are
-    # read.
+    # The seed depends on the benchmark, not on source or run: the same items are drawn together wherever they are read.
     seed = (section["seed"], zlib.crc32(unit.benchmark.encode()))
     result = {}
     for name in metrics:
@@ -57,7 +56,7 @@ def _rounded(draws: np.ndarray) -> list[float]:
 def texts_file(
     about: dict, confidence: float, metric: str, units: list[Unit], found: dict[Unit, dict]
 ) -> dict:
-    """The file of a metric of texts or questions, from the parts of its units."""
+    """Returns the file of a metric of texts or questions, made from the parts of its units."""
     rows, groups = [], {}
     for unit in (unit for unit in units if unit in found):
         part = found[unit][metric]
@@ -92,7 +91,7 @@ def _unit_details(unit: Unit, details: dict) -> dict:
 
 
 def undefined_file(about: dict, metric: str, reason: str) -> dict:
-    """The file of a metric that these two models do not have."""
+    """Returns the file of a metric that these two models do not have."""
     nothing = {"rows": [], "groups": [], "details": {"undefined": reason, "units": []}}
     return {"metric": metric, **about, **nothing}
 
@@ -108,8 +107,9 @@ def _rows(where: dict, found: Bootstrapped, confidence: float) -> list[dict]:
 def drift_group_rows(
     group: str, source: str, members: list[Bootstrapped], confidence: float
 ) -> Iterable[dict]:
-    """The mean over the benchmarks of a group on which a value is defined, whose texts are resampled
-    independently; draws kept for the report.
+    """Yields the mean over those benchmarks of a group on which a value is defined.
+
+    Their texts are resampled independently; the draws are kept for the report.
     """
     rows = []
     for name in dict.fromkeys(name for member in members for name in member.values):
@@ -123,7 +123,7 @@ def drift_group_rows(
 
 
 def weights_file(about: dict, metric: str, prepared: Prepared) -> dict:
-    """The file of a metric of the parameters, which has no texts and no interval."""
+    """Returns the file of a metric of the parameters, which depends on no text and has no interval."""
     where = {"benchmark": None, "group": None, "source": None, "low": None, "high": None}
     values = prepared.statistic(np.arange(0))
     rows = [where | {"name": name, "value": value} for name, value in values.items()]
@@ -131,7 +131,7 @@ def weights_file(about: dict, metric: str, prepared: Prepared) -> dict:
 
 
 def why_not_finite_states(unit: Unit, measured: TextMeasurements | QuestionStates) -> str:
-    """The first text in which a model's states or token distributions are not finite, and the layer; "" if none."""
+    """Returns the first text in which a model's states or token distributions are not finite, and the layer; or ""."""
     is_pooled = isinstance(measured, TextMeasurements)
     for model, states in (("base", measured.base), ("tuned model", measured.tuned)):
         several = states.values() if is_pooled else [states]

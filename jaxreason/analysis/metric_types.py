@@ -1,6 +1,4 @@
-"""What the metrics of two models see: arrays reduced over the texts of one benchmark, and what they
-give back.
-"""
+"""The inputs and outputs of metrics of two models: arrays reduced over the texts of one benchmark, and values."""
 
 import math
 from collections.abc import Callable
@@ -13,40 +11,44 @@ from jaxreason.analysis.reading import Reading
 
 
 class Sinks(NamedTuple):
-    """Tokens whose state is far longer than those of the text's other tokens (`hidden_states.SINK_RATIO`), counted in
-    each layer by place in the text: `P` ranges of positions that end at 1, 2, 4, 8, ... counted from 1.
+    """Tokens whose state has a far larger norm than those of the text's other tokens (`hidden_states.SINK_RATIO`).
+
+    They are counted in each layer by place in the text: `P` ranges of positions that end at 1, 2, 4, 8, ..., counted
+    from 1.
     """
 
     base: Float[np.ndarray, "N Z P"]
     tuned: Float[np.ndarray, "N Z P"]
-    excluded: Float[np.ndarray, "N Z P"]  # of either: poolings without sinks leave them out
+    # Sinks of either model: poolings without sinks leave them out.
+    excluded: Float[np.ndarray, "N Z P"]
     excluded_of_reply: Float[np.ndarray, "N Z"]
-    base_ratio: Float[np.ndarray, "N Z"]  # the longest state's length over the median
+    base_ratio: Float[np.ndarray, "N Z"]  # The largest norm of a state over the median.
     tuned_ratio: Float[np.ndarray, "N Z"]
 
 
 class TextMeasurements(NamedTuple):
-    """N texts read by both models. `Z` is L + 1 states (embeddings, then every block), `R` the
+    """The measurements of N texts, read by both models. `Z` is L + 1 states (embeddings, then every block), `R` the
     longest reply.
 
-    Models of another depth or width have a Z or a D of their own, and no `cosine_distance`; a metric sees them only if
-    its entry in METRICS says `any_shape`.
+    Models of different depth or width have different Z or D, and no `cosine_distance`. A metric gets them only if its
+    entry in METRICS says `any_shape`.
     """
 
-    base: dict[str, Float[np.ndarray, "N Z D"]]  # pooled hidden states by pooling
+    base: dict[str, Float[np.ndarray, "N Z D"]]  # Pooled hidden states by pooling.
     tuned: dict[str, Float[np.ndarray, "N Z D"]]
-    cosine_distance: Float[np.ndarray, "N Z"] | None  # mean over reply tokens
-    # a value a reply token, 0 after the end: TOKEN_VALUES of `paired_forward`, and `token`, the id that was written
+    cosine_distance: Float[np.ndarray, "N Z"] | None  # Mean over reply tokens.
+    # One value per reply token, 0 after the end: TOKEN_VALUES of `paired_forward`, and `token`, the id that was
+    # written.
     tokens: dict[str, Shaped[np.ndarray, "N R"]]
     mask: Bool[np.ndarray, "N R"]
-    sinks: Sinks | None = None  # None of models of other shapes
-    reading: Reading | None = None  # what metrics that show tokens know beside the numbers
+    sinks: Sinks | None = None  # None for models of different shapes.
+    reading: Reading | None = None  # Further data for metrics that show tokens.
 
 
 class Prepared(NamedTuple):
-    """A metric ready to be evaluated on any selection (with repeats) of the texts; NaN where it is undefined.
+    """A metric that can be evaluated on any selection (with repeats) of the texts; NaN if it is undefined there.
 
-    `statistics`, where a metric has it, does many selections of one length at once.
+    `statistics`, if a metric has it, evaluates many selections of one length at once.
     """
 
     statistic: Callable[[Int[np.ndarray, " n"]], dict[str, float]]
@@ -58,7 +60,7 @@ def of_many(
     statistics: Callable[[Int[np.ndarray, "r n"]], dict[str, Float[np.ndarray, " r"]]],
     details: dict[str, Any],
 ) -> Prepared:
-    """A metric that is evaluated on many selections at once."""
+    """Returns a metric that is evaluated on many selections at once."""
 
     def statistic(texts: Int[np.ndarray, " n"]) -> dict[str, float]:
         return {name: float(found[0]) for name, found in statistics(texts[None]).items()}
@@ -78,9 +80,9 @@ def bootstrap(
 ) -> Bootstrapped:
     """Evaluates a metric on all texts and on `resamples` samples of them with replacement.
 
-    The same seed gives the same resamples whatever the metric, so runs that read the same texts
-    stay paired. What is undefined (NaN) on all texts is left out; a resample on which a value is undefined is replaced
-    by another one on which it is not.
+    The same seed gives the same resamples for every metric, so runs that read the same texts stay paired. A value that
+    is undefined (NaN) on all texts is left out. A resample on which a value is undefined is replaced by another one on
+    which it is defined.
     """
     drawn = np.random.default_rng(seed).integers(num_texts, size=(resamples, num_texts))
     found = prepared.statistic(np.arange(num_texts))
@@ -96,7 +98,7 @@ def bootstrap(
 
 
 def _defined(draws: Float[np.ndarray, " r"], value: float) -> Float[np.ndarray, " r"]:
-    """Draws with those that are undefined replaced by the others in turn, or by the value where there are none."""
+    """Returns the draws; undefined ones are replaced by the defined ones in turn, or by the value without any."""
     undefined = np.isnan(draws)
     others = draws[~undefined] if not undefined.all() else np.array([value])
     draws[undefined] = np.resize(others, undefined.sum())

@@ -27,9 +27,9 @@ class Origin:
 
     Attributes:
       section: the dataclass of the settings.
-      settings: of the section, but for those that change no number.
-      models: how both are run, and hashes of their weights.
-      texts: of each unit (`<benchmark>.<source>`) the number of texts and a hash of them.
+      settings: the section's fields, without those that change no number.
+      models: how both models are run, and hashes of their weights.
+      texts: for each unit (`<benchmark>.<source>`) the number of texts and a hash of them.
       of_folders: whether both models are folders, whose weights are compared as they are stored.
     """
 
@@ -41,7 +41,7 @@ class Origin:
 
     @classmethod
     def of(cls, section: Any, base: ModelSource, tuned: ModelSource, units: list[Unit]) -> "Origin":
-        """The origin of what is measured of these models on these texts."""
+        """Returns the origin of measurements of these models on these texts."""
         models = {"base": base, "tuned": tuned}
         hashes = {name: model.identity for name, model in models.items()}
         runs = {"run": {name: claimed(model.config) for name, model in models.items()}}
@@ -56,9 +56,9 @@ class Origin:
         )
 
     def of_metric(self, metric: str) -> dict[str, dict]:
-        """The origin that a metric's file states.
+        """Returns the origin that a metric's file states.
 
-        The distance of weights depends on the models alone; of two folders not even on how they are run.
+        The distance of weights depends only on the models; if both are folders, not even on how they are run.
         """
         about = METRICS[metric]
         if about.reads == "weights":
@@ -71,21 +71,21 @@ class Origin:
         return {MADE_WITH: made | {"settings": own}}
 
     def of_part(self, unit: Unit) -> dict[str, dict]:
-        """The origin that the part of one unit states."""
+        """Returns the origin that the part of one unit states."""
         name = unit_name(unit)
         return {MADE_WITH: self._made(reads_of(unit.source), {name: self.texts[name]})}
 
     def _made(self, reads: str, texts: dict[str, dict]) -> dict[str, Any]:
-        # How replies are chosen and read changes no number that is made of questions.
+        # The settings for choosing and reading replies change no number that is computed from questions.
         known = self.settings if reads == "texts" else {n: self.settings[n] for n in OF_INTERVALS}
         return {"settings": known, "models": self.models, "texts": texts}
 
 
 def is_pending(workdir: epath.PathLike, metric: str, origin: Origin) -> bool:
-    """Whether a metric is to be made: it has no file, or one of the texts of fewer or of more benchmarks.
+    """Returns whether a metric must be measured: it has no file, or one with the texts of fewer or more benchmarks.
 
     Raises:
-      UserError: its file was made with something else, with the differences; or is broken.
+      UserError: its file is broken, or was made with something else; the message has the differences.
     """
     path, made = drift_path(workdir, metric), read_drift(workdir, metric)
     if made is None:
@@ -93,7 +93,7 @@ def is_pending(workdir: epath.PathLike, metric: str, origin: Origin) -> bool:
     old = check_object(made, {MADE_WITH: dict}, str(path))[MADE_WITH]
     new = origin.of_metric(metric)[MADE_WITH]
     if METRICS[metric].reads != "texts" and "run" not in new["models"]:
-        # Until weights were read from the folders, how the models were run had a part in it.
+        # Before weights were read from the folders, the result depended on how the models were run.
         old = old | {"models": {k: v for k, v in old.get("models", {}).items() if k != "run"}}
     common = set(old.get("texts", {})) & set(new.get("texts", {}))
     changed = _changes(origin, _of_texts(old, common), _of_texts(new, common))
@@ -111,17 +111,17 @@ def _of_texts(made: dict[str, Any], names: set[str]) -> dict[str, Any]:
 
 
 def _changes(origin: Origin, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Differences of two origins, the old one perhaps an older version's."""
+    """Returns the differences of two origins; the old one may be from an older version."""
     runs = {f"models.run.{name}": ModelConfig for name in ("base", "tuned")}
     as_now = brought_up(old, {"settings": origin.section} | runs)
-    # A file has those settings alone that its metric reads.
+    # A file only has the settings that its metric reads.
     known = {*old.get("settings", {}), *new.get("settings", {})}
     settings = {name: x for name, x in as_now.get("settings", {}).items() if name in known}
     return differences(as_now | ({"settings": settings} if "settings" in old else {}), new)
 
 
 def kept_metrics(workdir: epath.PathLike, origin: Origin, unit: Unit) -> dict[str, Any]:
-    """The metrics in the part of a unit, made with just this; none of one that is broken or of other settings."""
+    """Returns the metrics in the part of a unit, if it has this origin; none if it is broken or has other settings."""
     try:
         part = read_drift_part(workdir, unit_name(unit))
     except UserError as error:
@@ -132,7 +132,7 @@ def kept_metrics(workdir: epath.PathLike, origin: Origin, unit: Unit) -> dict[st
 
 
 def unit_name(unit: Unit) -> str:
-    """The name of a unit in file names."""
+    """Returns the name of a unit in file names."""
     return f"{unit.benchmark}.{unit.source}"
 
 

@@ -1,7 +1,7 @@
 """Both models read the same texts in one jitted program; only reduced arrays leave the device.
 
-Models of one depth and width go through their layers side by side, so that what compares their states has one layer's
-of each at a time; others are read one after the other, and only what each says by itself is kept.
+Models of equal depth and width go through their layers side by side, so comparing their states needs only one layer of
+each at a time. Other models are read one after the other, and only values of a single model are kept.
 """
 
 import functools
@@ -32,7 +32,8 @@ from jaxreason.models.lockstep import walk
 from jaxreason.models.logprobs import divergences
 from jaxreason.sharding import place_rows, to_host
 
-TOKEN_VALUES = {  # of a token of a text: name here -> name in `divergences`, where p is the base
+# Values of a token of a text: name here -> name in `divergences`, where p is the base.
+TOKEN_VALUES = {
     "kl_forward": "kl_pq",
     "kl_reverse": "kl_qp",
     "js": "js",
@@ -43,7 +44,7 @@ TOKEN_VALUES = {  # of a token of a text: name here -> name in `divergences`, wh
     "tuned_logprob": "logprob_q",
     "base_rank": "rank_p",
     "tuned_rank": "rank_q",
-    # of the likeliest token of each model, not of the one that was written
+    # Of each model's most likely token, not of the token that was written.
     "base_top": "top_p",
     "tuned_top": "top_q",
     "base_top_base_logprob": "top_p_logprob_p",
@@ -56,12 +57,13 @@ TOKEN_VALUES = {  # of a token of a text: name here -> name in `divergences`, wh
 NAMES = ("base", "tuned")
 
 
-@functools.lru_cache(maxsize=8)  # the arms of a study share one compiled program
+@functools.lru_cache(maxsize=8)  # All arms of a study share one compiled program.
 def make_measure(
     base: Model, tuned: Model, chunk: int, keep: tuple[int, ...] = ()
 ) -> Callable[..., dict[str, Any]]:
-    """A jitted function of (base params, tuned params, tokens, segment_ids, reply_mask) that
-    reduces a batch; of the layers `keep` it gives the states of every token as well.
+    """Returns a jitted function of (base params, tuned params, tokens, segment_ids, reply_mask) that reduces a batch.
+
+    For the layers `keep` it also returns the states of every token.
     """
     models = {"base": base, "tuned": tuned}
 
@@ -83,7 +85,7 @@ def make_measure(
             )
             finals |= dict(zip(names, walked.finals, strict=True))
             kept |= dict(zip(names, (x.swapaxes(0, 1) for x in walked.kept), strict=True))
-            reduced = jax.tree.map(lambda x: x.swapaxes(0, 1), walked.reduced)  # rows first
+            reduced = jax.tree.map(lambda x: x.swapaxes(0, 1), walked.reduced)  # Rows first.
             found["pooled"] |= reduced.pop("pooled")
             found |= reduced
         heads = [head(models[name], params[name]) for name in NAMES]
@@ -129,8 +131,9 @@ def measure_unit(
     batching: Batching,
     look: Callable[[TextBatch, dict[str, Any]], None] = lambda batch, found: None,
 ) -> TextMeasurements:
-    """Runs `measure` over the texts of a unit; results in the order of its texts, whole on every
-    process. `look` sees what is found of each batch, on every process.
+    """Runs `measure` over the texts of a unit; returns results in the order of its texts, whole on every process.
+
+    `look` is called with the results of each batch, on every process.
 
     Raises:
       ValueError: the batch does not divide over the mesh.
@@ -152,14 +155,14 @@ def measure_unit(
 
 
 def _aligned(batch: TextBatch, found: dict, longest: int) -> dict:
-    """Token values moved so that column 0 is the first reply token, whatever the prompt's length."""
+    """Returns token values shifted so that column 0 is the first reply token, for every length of the prompt."""
     starts = batch.reply_mask.argmax(1)
     columns = starts[:, None] + np.arange(longest)
     inside = columns < batch.tokens.shape[1]
     columns = np.minimum(columns, batch.tokens.shape[1] - 1)
     mask = inside & (np.take_along_axis(batch.reply_mask, columns, axis=1) > 0)
     tokens = {
-        # a 0 of the same type: ids and ranks stay integers
+        # A 0 of the same dtype, so that ids and ranks stay integers.
         name: np.where(mask, np.take_along_axis(values, columns, axis=1), values.dtype.type(0))
         for name, values in (found["tokens"] | {"token": batch.tokens}).items()
     }

@@ -1,7 +1,7 @@
-"""Two models that read one reply as it is written: one chooses its tokens, at some positions the other does.
+"""Two models read one reply while it is written: one chooses its tokens, and at some positions the other one does.
 
-Each has a plain cache of its own, and both see every token. Choices are greedy: the likeliest token, the first of equal
-ones. Where the models would choose the same token there is nothing to take from the other.
+Each model has a plain cache of its own, and both see every token. Choices are greedy: the most likely token, the first
+of equal ones. Where the models choose the same token there is nothing to take from the other one.
 """
 
 import functools
@@ -20,21 +20,23 @@ from jaxreason.models.kv_cache import KVCache
 from jaxreason.models.logprobs import jensen_shannon
 from jaxreason.sharding import place_rows, to_host
 
-BLOCK = 64  # steps between two looks at the host
+BLOCK = 64  # Steps between two checks by the host.
 NO_BUDGET = np.iinfo(np.int32).max
 
 
 class PatchingPrompts(NamedTuple):
-    """Rows to be replied to: `tokens` are padded on the right, a row without any is not replied to."""
+    """Rows to reply to. `tokens` are padded on the right; a row without tokens gets no reply."""
 
     tokens: Int[np.ndarray, "B P"]
-    count: Int[np.ndarray, " B"]  # tokens of each prompt
-    limit: Int[np.ndarray, " B"]  # most tokens of each reply
+    count: Int[np.ndarray, " B"]  # Tokens of each prompt.
+    limit: Int[np.ndarray, " B"]  # The most tokens of each reply.
 
 
 class Takes(NamedTuple):
-    """Where the other model's choice is taken: at the first `budget` positions at which the choices differ and the
-    Jensen-Shannon divergence of the two distributions is `threshold` (nats) or more.
+    """Where the other model's choice is taken.
+
+    It is taken at the first `budget` positions at which the choices differ and the Jensen-Shannon divergence of the two
+    distributions is at least `threshold` (nats).
     """
 
     threshold: Float[np.ndarray, " B"]
@@ -42,23 +44,23 @@ class Takes(NamedTuple):
 
 
 class Patched(NamedTuple):
-    """Replies. `differ`: the models' choices differ; `taken`: the other's was taken. After the end all is 0."""
+    """Replies. `differ`: the models' choices differ; `taken`: the other model's choice was taken. 0 after the end."""
 
     tokens: Int[np.ndarray, "B R"]
     own: Int[np.ndarray, "B R"]
     other: Int[np.ndarray, "B R"]
     js: Float[np.ndarray, "B R"]
     taken: Bool[np.ndarray, "B R"]
-    length: Int[np.ndarray, " B"]  # the token that ends a reply included
+    length: Int[np.ndarray, " B"]  # Includes the token that ends a reply.
 
 
 class _State(NamedTuple):
     base: KVCache
     tuned: KVCache
-    token: Int[Array, " B"]  # the newest, which no model has read
-    position: Int[Array, " B"]  # of it
-    length: Int[Array, " B"]  # of the reply so far
-    used: Int[Array, " B"]  # of the budget
+    token: Int[Array, " B"]  # The newest token, which no model has read yet.
+    position: Int[Array, " B"]  # Its position.
+    length: Int[Array, " B"]  # Length of the reply so far.
+    used: Int[Array, " B"]  # Used part of the budget.
     ended: Bool[Array, " B"]
 
 
@@ -71,7 +73,7 @@ class _Block(NamedTuple):
 
 
 class PatchingPrograms(NamedTuple):
-    """`prefill` (params of both, tokens, count) to a state, `decode` by a block of steps."""
+    """`prefill` maps (params of both, tokens, count) to a state; `decode` advances it by a block of steps."""
 
     prefill: Callable[..., _State]
     decode: Callable[..., tuple[_State, _Block]]
@@ -81,13 +83,13 @@ class PatchingPrograms(NamedTuple):
 def make_patching(
     base: Model, tuned: Model, length: int, stop_ids: tuple[int, ...]
 ) -> PatchingPrograms:
-    """The programs for caches of `length` positions; tokens of `stop_ids` end a reply."""
+    """Returns the programs for caches of `length` positions; tokens of `stop_ids` end a reply."""
     models = base, tuned
     stops = jnp.asarray(stop_ids, jnp.int32)
 
     @jax.jit
     def prefill(base_params, tuned_params, tokens, count):
-        # The last token of a prompt is left to the first step. What lies beyond is written nowhere.
+        # The last token of a prompt is read by the first step. Positions beyond it are written nowhere.
         columns = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
         positions = jnp.where(columns < count[:, None] - 1, columns, length)
         caches = [
@@ -124,7 +126,7 @@ def make_patching(
 
 
 def _step(models, params, state, takes, limit, tuned_leads, stops, length):
-    """One more token of every reply that goes on."""
+    """Decodes one more token of every reply that still runs."""
     positions = jnp.where(state.ended, length, state.position)[:, None]
     made = [
         forward(model, of, state.token[:, None], positions, cache=cache)
@@ -156,17 +158,17 @@ def write_replies(
     tuned_leads: bool,
     check: Callable[[], None],
 ) -> Patched:
-    """Replies to all prompts, whole on every process.
+    """Returns replies to all prompts, whole on every process.
 
     Args:
       programs: of `make_patching`, with caches that hold every prompt and its longest reply.
-      base_params: of the base.
-      tuned_params: of the tuned model.
-      mesh: where; rows are split over its batch axes.
+      base_params: the base's parameters.
+      tuned_params: the tuned model's parameters.
+      mesh: where to compute; rows are split over its batch axes.
       prompts: the rows.
       takes: where the choice of the model that does not lead is taken.
-      tuned_leads: whether the tuned model chooses elsewhere, and not the base.
-      check: called between blocks; what it raises ends the call.
+      tuned_leads: whether the tuned model chooses all other tokens, and not the base.
+      check: called between blocks; if it raises an error, the call ends.
 
     Raises:
       ValueError: the rows do not divide over the mesh.
@@ -191,7 +193,7 @@ def write_replies(
 def prompt_rows(
     prompts: Sequence[Sequence[int]], rows: int, width: int, most: int, length: int
 ) -> PatchingPrompts:
-    """Prompts as `rows` rows of `width`; a reply has at most `most` tokens, and `length` with its prompt."""
+    """Returns prompts as `rows` rows of `width`; a reply has at most `most` tokens, and `length` with its prompt."""
     tokens, count = np.zeros((rows, width), np.int32), np.zeros(rows, np.int32)
     for row, prompt in enumerate(prompts):
         tokens[row, : len(prompt)] = prompt
@@ -200,5 +202,5 @@ def prompt_rows(
 
 
 def nothing_taken(rows: int) -> Takes:
-    """The state of a reply that its own model writes alone."""
+    """Returns `Takes` for replies that the leading model writes alone."""
     return Takes(np.zeros(rows, np.float32), np.zeros(rows, np.int32))

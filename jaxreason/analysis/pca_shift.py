@@ -1,9 +1,8 @@
-"""Latent PCA shift (Huan et al. 2025, sections 3.1-3.2): how far the mean state moved along the
-base's main axes.
+"""Latent PCA shift (Huan et al. 2025, sections 3.1-3.2): how far the mean state moved along the base's main axes.
 
-Departures from the authors' code: padding is never averaged in, texts are the evaluated ones,
-several poolings stand side by side, and the mean of the layers' shifts is given beside the shift of
-the layers' mean (in which shifts of opposite sign cancel, and the sign of an axis is arbitrary).
+Departures from the authors' code: padding is never averaged, the texts are those of the evaluations, several poolings
+are computed, and the mean of the layers' shifts is given beside the shift of the layers' mean (in which shifts of
+opposite sign cancel, although the sign of an axis is arbitrary).
 
 `paper_pca_shift` is the number of the study's script: the same arithmetic on the states of `raw_questions`, with
 projections that are not centred, and the distance of centres that are means over layers.
@@ -17,31 +16,33 @@ from jaxtyping import Float
 from jaxreason.analysis.metric_types import Prepared, TextMeasurements
 from jaxreason.analysis.raw_questions import QuestionStates
 
-FEWEST_TEXTS = 3  # that span a plane
-COMPONENTS = 10  # whose share of the variance is kept, if the recipe does not say
+FEWEST_TEXTS = 3  # Fewer texts do not span a plane.
+# Number of axes whose share of the variance is kept, unless the recipe sets it.
+COMPONENTS = 10
 
 
 class Projected(NamedTuple):
-    """Texts on the two main axes of the base's features, a row of axes a layer."""
+    """Texts projected to the two main axes of the base's features, in each layer."""
 
     base: Float[np.ndarray, "N Z 2"]
     tuned: Float[np.ndarray, "N Z 2"]
-    spread: Float[np.ndarray, " Z"]  # standard deviation of the base's texts in that plane
-    explained: Float[np.ndarray, "Z K"]  # share of the base's variance on each axis
-    explained_tuned: Float[np.ndarray, "Z K"]  # the tuned model's, on axes of its own
+    spread: Float[np.ndarray, " Z"]  # Standard deviation of the base's texts in that plane.
+    explained: Float[np.ndarray, "Z K"]  # Share of the base's variance along each axis.
+    # Share of the tuned model's variance, along its own axes.
+    explained_tuned: Float[np.ndarray, "Z K"]
     in_plane: Float[
         np.ndarray, " Z"
-    ]  # share of the squared shift of the mean that lies in that plane
+    ]  # Share of the squared shift of the mean that lies in that plane.
 
 
 def principal_axes(
     features: Float[np.ndarray, "N D"], number: int = 2
 ) -> tuple[Float[np.ndarray, "K D"], Float[np.ndarray, " K"], Float[np.ndarray, " K"]]:
-    """The first `number` principal axes, the variances along them, and their shares of all variance.
+    """Returns the first `number` principal axes, the variances along them, and their shares of all variance.
 
-    By SVD of the centred features, or through their inner products where there are fewer texts than dimensions. Signs
-    follow scikit-learn (the largest entry of an axis is positive). An axis along which the features do not vary beyond
-    rounding is all zeros.
+    They are computed by SVD of the centred features, or from their inner products if there are fewer texts than
+    dimensions. Signs follow scikit-learn (the largest entry of an axis is positive). An axis along which the features
+    vary by no more than rounding is all zeros.
     """
     centred = features - features.mean(0)
     values, axes = _singular(centred, number)
@@ -59,7 +60,7 @@ def principal_axes(
 def _singular(
     centred: Float[np.ndarray, "N D"], number: int
 ) -> tuple[Float[np.ndarray, " R"], Float[np.ndarray, "k D"]]:
-    """All singular values, and the first `number` right singular vectors."""
+    """Returns all singular values, and the first `number` right singular vectors."""
     if len(centred) >= centred.shape[1]:
         _, values, axes = np.linalg.svd(centred, full_matrices=False)
         return values, axes
@@ -74,8 +75,9 @@ def project(
     tuned: Float[np.ndarray, "N Z D"],
     components: int = COMPONENTS,
 ) -> Projected:
-    """Both models' features on axes fitted, layer by layer, to the base's features; not centred, as
-    in the paper. Shares of variance are of the first `components` axes.
+    """Returns both models' features on axes fitted, layer by layer, to the base's features.
+
+    The features are not centred, as in the paper. Shares of variance are of the first `components` axes.
     """
     base, tuned = base.astype(np.float64), tuned.astype(np.float64)
     number = max(components, 2)
@@ -95,21 +97,19 @@ def project(
 def _share_in_plane(
     moved: Float[np.ndarray, "Z D"], axes: Float[np.ndarray, "Z 2 D"]
 ) -> Float[np.ndarray, " Z"]:
-    """0 where nothing moved."""
+    """Returns the share of the squared shift that lies in the plane of the axes; 0 if nothing moved."""
     along = np.square(np.einsum("ZD,ZAD->ZA", moved, axes)).sum(-1)
     whole = np.square(moved).sum(-1)
     return along / np.where(whole > 0, whole, 1)
 
 
 def shifts(projected: Projected, texts: np.ndarray) -> dict[str, float]:
-    """The shift of a selection of texts, the axes held fixed.
+    """Returns the shift of a selection of texts; the axes are held fixed.
 
     Returns:
-      `shift`: distance between the models' centres, a centre being the mean over layers and texts
-        (the paper's d).
+      `shift`: distance between the models' centres, where a centre is the mean over layers and texts (the paper's d).
       `layer_shift`: mean over layers of the distance between the layers' centres.
-      `scaled_shift`: the same, each layer's distance in units of the spread of the base's texts in
-        the plane.
+      `scaled_shift`: the same, with each layer's distance in units of the spread of the base's texts in the plane.
     """
     moved = (projected.tuned[texts] - projected.base[texts]).mean(0)
     norms = np.linalg.norm(moved, axis=-1)
@@ -123,16 +123,16 @@ def shifts(projected: Projected, texts: np.ndarray) -> dict[str, float]:
 
 
 def too_few(num_texts: int) -> Prepared:
-    """A metric of principal axes where there are fewer texts than span a plane."""
+    """Returns the undefined metric of principal axes, for fewer texts than span a plane."""
     reason = f"{num_texts} texts span no plane; it takes {FEWEST_TEXTS}"
     return Prepared(lambda texts: {}, {"undefined": reason})
 
 
 def pca_shift(measured: TextMeasurements, components: int = COMPONENTS) -> Prepared:
-    """PCA shift of every pooling, as `<name>.<pooling>`; details hold each layer's centres, and the
-    shares of variance of the first `components` axes.
+    """PCA shift of every pooling, as `<name>.<pooling>`.
 
-    Nothing where there are fewer texts than span a plane.
+    Details have each layer's centres, and the shares of variance of the first `components` axes. Undefined if there are
+    fewer texts than span a plane.
     """
     if len(measured.mask) < FEWEST_TEXTS:
         return too_few(len(measured.mask))
@@ -164,7 +164,7 @@ def _layers(projected: Projected) -> dict:
 def paper_pca_shift(states: QuestionStates) -> Prepared:
     """`shift`, the script's d. Details are its records: both models' coordinates at every layer.
 
-    Nothing where there are fewer texts than span a plane.
+    Undefined if there are fewer texts than span a plane.
     """
     num_texts = len(states.base)
     if num_texts < FEWEST_TEXTS:

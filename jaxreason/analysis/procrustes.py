@@ -1,5 +1,6 @@
-"""What it takes to lay the tuned model's features on the base's: a shift, a rotation, a scaling, and what is left
-(orthogonal Procrustes, Schoenemann 1966; as a distance of representations, Williams et al. 2021, arXiv 2110.14739).
+"""The parts of the difference between the tuned model's features and the base's: a shift, a rotation, a scaling, and
+the rest (orthogonal Procrustes, Schoenemann 1966; as a distance of representations, Williams et al. 2021, arXiv
+2110.14739).
 
 The mean squared distance between both models' features of the same text is the sum of these four parts.
 """
@@ -18,18 +19,16 @@ FEWEST_TEXTS = 2
 class ProcrustesProducts(NamedTuple):
     """Products of the texts' features in one layer, each [N, N]."""
 
-    base: np.ndarray  # of the base's centred features
+    base: np.ndarray  # Of the base's centred features.
     tuned: np.ndarray
-    moved: np.ndarray  # of tuned - base, each centred
-    turned: (
-        np.ndarray
-    )  # of the tuned features with the base's, these in the rotation that fits best
+    moved: np.ndarray  # Of tuned - base, each centred.
+    turned: np.ndarray  # Of the tuned features with the base's in the best rotation.
 
 
 def procrustes_products(
     base: Float[np.ndarray, "N D"], tuned: Float[np.ndarray, "N D"]
 ) -> ProcrustesProducts:
-    """The sums from which the parts are computed, for one layer."""
+    """Returns the sums from which the parts are computed, for one layer."""
     base, tuned = centred(base), centred(tuned)
     kernels = base @ base.T, tuned @ tuned.T
     moved = tuned - base
@@ -37,7 +36,7 @@ def procrustes_products(
 
 
 def _turned(base: Float[np.ndarray, "N N"], tuned: Float[np.ndarray, "N N"]) -> np.ndarray:
-    """X Q Y' with the orthogonal Q that makes its trace largest, from X X' and Y Y' alone.
+    """Returns X Q Y' with the orthogonal Q that maximises its trace, computed from X X' and Y Y' alone.
 
     With X = U S V' and Y = W R Z', X'Y = V (S U'W R) Z'; if the bracket is A T B', Q is V A B' Z'.
     """
@@ -47,8 +46,8 @@ def _turned(base: Float[np.ndarray, "N N"], tuned: Float[np.ndarray, "N N"]) -> 
 
 
 def _root(kernel: Float[np.ndarray, "N N"]) -> tuple[np.ndarray, np.ndarray]:
-    """Left singular vectors and singular values of the features that a kernel is made of."""
-    # The kernel is positive semidefinite, but rounding makes its smallest eigenvalues negative: their root is 0.
+    """Returns the left singular vectors and the singular values of the features from which a kernel was made."""
+    # The kernel is positive semidefinite, but rounding makes its smallest eigenvalues negative; their root is set to 0.
     values, vectors = np.linalg.eigh(kernel)
     return vectors, np.sqrt(np.maximum(values, 0))
 
@@ -56,7 +55,7 @@ def _root(kernel: Float[np.ndarray, "N N"]) -> tuple[np.ndarray, np.ndarray]:
 def procrustes_parts(
     layer: ProcrustesProducts, held: Float[np.ndarray, "r N"]
 ) -> dict[str, Float[np.ndarray, " r"]]:
-    """The parts beside the shift in resamples, as shares of the base's variance; the rotation held fixed.
+    """Returns the parts beside the shift in resamples, as shares of the base's variance; the rotation is held fixed.
 
     With the squared distance d(s, Q) = mean |y - s Q x|^2 of centred features x, y of the base and the tuned model:
 
@@ -75,8 +74,10 @@ def procrustes_parts(
 
 
 def procrustes(measured: TextMeasurements) -> Prepared:
-    """`rotation.<pooling>`, `scaling.<pooling>` and `rest.<pooling>`, means over the layers in which the base's
-    features vary; details by layer. Nothing of a single text.
+    """`rotation.<pooling>`, `scaling.<pooling>` and `rest.<pooling>`: means over the layers in which the base's
+    features vary.
+
+    Details by layer. Undefined for a single text.
     """
     if len(measured.mask) < FEWEST_TEXTS:
         reason = f"1 text has no shape; it takes {FEWEST_TEXTS}"

@@ -1,7 +1,7 @@
-"""Raw questions as the study's PCA script feeds them to both models, and the states that it averages.
+"""Raw questions as the study's PCA script passes them to both models, and the states that it averages.
 
-The base's tokenizer without a chat template, the first 128 tokens, padding on the left up to the longest of the
-texts, bfloat16, and the plain mean over all positions, those of padding included.
+It uses the base's tokenizer without a chat template, the first 128 tokens, padding on the left up to the longest text,
+bfloat16, and the plain mean over all positions, including padding.
 """
 
 import dataclasses
@@ -25,24 +25,24 @@ from jaxreason.models.decoder import forward
 from jaxreason.results.sample_files import questions_folder, read_questions
 from jaxreason.sharding import place_rows, to_host
 
-LENGTH = 128  # tokens of the study's script
+LENGTH = 128  # Tokens, as in the study's script.
 SOURCE = "questions"
 
 
 class QuestionStates(NamedTuple):
-    """The script's features of N texts: Z = L + 1 states, averaged over positions and padding."""
+    """The script's features of N texts: Z = L + 1 states, averaged over all positions including padding."""
 
     base: Float[np.ndarray, "N Z D"]
     tuned: Float[np.ndarray, "N Z D"]
 
 
 def load_question_units(evaluation: epath.PathLike, tokenizer: Tokenizer) -> list[Unit]:
-    """The questions of every benchmark of an `evaluation` folder as tokens.
+    """Returns the questions of every benchmark of an `evaluation` folder as tokens.
 
     A text with a character that the tokenizer does not know is dropped and counted.
 
     Raises:
-      UserError: the evaluation holds none; a file is broken.
+      UserError: the evaluation has no questions, or a file is broken.
     """
     found = read_questions(evaluation)
     if not found:
@@ -72,16 +72,17 @@ def _encoded(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
 
 
 def padding_of(tokenizer: Tokenizer) -> int:
-    """The id that the script pads with: that of the tokenizer, or its end of a text."""
+    """Returns the id that the script pads with: the tokenizer's padding token, or else its end of text."""
     named = (tokenizer.named_pad_id, tokenizer.eos_id, tokenizer.pad_id)
     return next(number for number in named if number is not None)
 
 
-@functools.lru_cache(maxsize=8)  # the arms of a study share one compiled program
+@functools.lru_cache(maxsize=8)  # All arms of a study share one compiled program.
 def make_question_measure(base: Model, tuned: Model) -> Callable[..., dict[str, Any]]:
-    """A jitted function of (base params, tuned params, tokens, segment_ids, pads, pad_id) to the features of both.
+    """Returns a jitted function that computes both models' features.
 
-    `pads` is how many padding positions the script puts before each text.
+    Its arguments are (base params, tuned params, tokens, segment_ids, pads, pad_id); `pads` is the number of padding
+    positions that the script puts before each text.
     """
     models = [dataclasses.replace(model, dtype="bfloat16") for model in (base, tuned)]
 
@@ -102,7 +103,7 @@ def _features(
     pads: Int[Array, " B"],
     pad_id: Int[Array, ""],
 ) -> Float[Array, "B Z D"]:
-    # Rows are padded on the right here, with the positions that they have behind the script's padding.
+    # Rows are padded on the right here, but keep the positions that they have after the script's padding.
     positions = pads[:, None] + jnp.arange(tokens.shape[1])
     states = forward(model, params, tokens, positions, segment_ids).hidden
     real = (segment_ids > 0).astype(jnp.float32)
@@ -113,10 +114,10 @@ def _features(
 
 
 def _padding_states(model: Model, params: Any, rows: int, pad_id) -> Float[Array, "B Z D"]:
-    """The states at padding if attention gives 0 there, as flash attention 2 does: they depend on no other token."""
+    """Returns the states at padding if attention returns 0 there, as flash attention 2 does: no other token counts."""
     layers = params["layers"]
     attention = layers["self_attn"]
-    # Values of 0 make it so. A product keeps them sharded as they are.
+    # Setting the values to 0 achieves that. Multiplying keeps their sharding.
     silent = attention | {"v_proj": jax.tree.map(lambda x: x * 0, attention["v_proj"])}
     params = params | {"layers": layers | {"self_attn": silent}}
     tokens = jnp.full((rows, 1), pad_id, jnp.int32)
@@ -133,7 +134,7 @@ def measure_questions(
     batching: Batching,
     pad_id: int,
 ) -> QuestionStates:
-    """Runs `measure` over the questions of a unit; results in their order, whole on every process.
+    """Runs `measure` over the questions of a unit; returns results in their order, whole on every process.
 
     Raises:
       ValueError: the batch does not divide over the mesh.

@@ -10,9 +10,9 @@ from jaxreason.errors import UserError
 
 _LOG = logging.getLogger(__name__)
 
-# In nats, of at most ln 2 = 0.69. JS <= ln 2 * TV, so at least 0.14 of the probability moved to other tokens. Rounding
-# alone changes the first choice of near ties: of SmolLM2-135M in bfloat16 and in float32 it differs at 3.5 % of the
-# tokens of a text, where JS is 0.0035 at most.
+# In nats; the maximum is ln 2 = 0.69. JS <= ln 2 * TV, so at least 0.14 of the probability moved to other tokens.
+# Rounding alone changes the first choice of near ties: SmolLM2-135M in bfloat16 and in float32 differs at 3.5 % of the
+# tokens of a text, where JS is at most 0.0035.
 SHIFT_THRESHOLD = 0.1
 
 TokenBytes = Callable[[int], bytes]
@@ -22,8 +22,8 @@ class Reading(NamedTuple):
     """The text data of one unit.
 
     Attributes:
-      ids: of their questions, in the order of the texts; () where not known.
-      token_bytes: those of one token; None where there is no tokenizer.
+      ids: ids of the questions, in the order of the texts; () if not known.
+      token_bytes: returns the bytes of a token; None if there is no tokenizer.
       shift_threshold: the JS divergence, in nats, from which on a token counts as shifted.
     """
 
@@ -33,9 +33,9 @@ class Reading(NamedTuple):
 
 
 def load_token_bytes(path: str) -> TokenBytes | None:
-    """The bytes of the tokens of a model's folder or hub name; None, with a warning, where no tokenizer can be read.
+    """Returns the token bytes of a model's folder or hub name; None, with a warning, if no tokenizer can be read.
 
-    Distributions are compared without one; tokens are then known by their ids alone.
+    Distributions are compared without a tokenizer too; tokens then have only ids.
     """
     try:
         return load_tokenizer(path).token_bytes
@@ -45,7 +45,7 @@ def load_token_bytes(path: str) -> TokenBytes | None:
 
 
 def token_text(token: int, token_bytes: TokenBytes | None) -> str | None:
-    """The text of one token, bytes that are no whole character as <0xE2>; None without a tokenizer."""
+    """Returns the text of one token, with bytes that are no whole character as <0xE2>; None without a tokenizer."""
     if token_bytes is None:
         return None
     found = token_bytes(token)
@@ -56,6 +56,6 @@ def token_text(token: int, token_bytes: TokenBytes | None) -> str | None:
 
 
 def running_texts(tokens: Sequence[int], token_bytes: TokenBytes) -> list[str]:
-    """The text that each token adds to those before it: a character of several tokens stands with its last one."""
+    """Returns the text that each token adds to those before it; a character of several tokens is in the last one's."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     return [decoder.decode(token_bytes(int(token))) for token in tokens]

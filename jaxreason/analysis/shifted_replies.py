@@ -1,4 +1,4 @@
-"""Single replies and single tokens that are kept to be looked at: a coloured reply, an example, points of a scatter."""
+"""Single replies and tokens that are kept to be shown: a coloured reply, an example, points of a scatter plot."""
 
 from collections import Counter
 from typing import Any
@@ -9,7 +9,8 @@ from jaxtyping import Bool
 from jaxreason.analysis.metric_types import TextMeasurements
 from jaxreason.analysis.reading import Reading, running_texts, token_text
 
-VIEW_TOKENS, EXAMPLE_TOKENS, POINTS = 256, 30, 200  # kept of a reply, of an example, of a benchmark
+# Tokens kept of a reply, tokens kept of an example, and points kept of a benchmark.
+VIEW_TOKENS, EXAMPLE_TOKENS, POINTS = 256, 30, 200
 
 
 def describe_replies(
@@ -18,8 +19,10 @@ def describe_replies(
     shifted: Bool[np.ndarray, "N R"],
     reading: Reading,
 ) -> dict[str, Any]:
-    """`view`, the middle one of the replies with shifts, token by token; `example`, the first reply's shifted tokens;
-    `points`, some of the tokens whose rank changed.
+    """Returns `view`, `example` and `points`.
+
+    `view` is the middle one of the replies with shifts, token by token; `example` has the first reply's shifted tokens;
+    `points` are some of the tokens whose rank changed.
     """
     return {
         "view": _view(measured, changed, shifted, reading),
@@ -29,7 +32,7 @@ def describe_replies(
 
 
 def _middle(shifted: Bool[np.ndarray, "N R"]) -> int | None:
-    """The lower median of the replies with shifts, ordered by their number of shifts and then by text."""
+    """Returns the lower median of the replies with shifts, ordered by their number of shifts and then by text."""
     numbers = shifted.sum(1)
     having = [row for row in np.argsort(numbers, kind="stable") if numbers[row]]
     return int(having[(len(having) - 1) // 2]) if having else None
@@ -46,7 +49,7 @@ def _about(
 
 
 def _view(measured, changed, shifted, reading) -> dict[str, Any] | None:
-    """None where nothing is shifted, or there is no tokenizer."""
+    """Returns the view; None if nothing is shifted, or if there is no tokenizer."""
     row = _middle(shifted)
     if row is None or reading.token_bytes is None:
         return None
@@ -64,13 +67,13 @@ def _view(measured, changed, shifted, reading) -> dict[str, Any] | None:
 
 
 def _mark(at: int, tokens: dict[str, np.ndarray], shifted: bool, reading: Reading) -> dict:
-    """A position whose choice changed, or where JS reaches the threshold: both choices, ranks of what was written."""
+    """Returns a position where the choice changed or JS reaches the threshold: choices, ranks of the written token."""
 
     def choice(model):
         each = (tokens[f"{model}_top_{of}_logprob"][at] for of in ("base", "tuned"))
         return {
             "text": token_text(int(tokens[f"{model}_top"][at]), reading.token_bytes),
-            "probabilities": [float(f"{np.exp(x):.3g}") for x in each],  # of base and tuned
+            "probabilities": [float(f"{np.exp(x):.3g}") for x in each],  # Under base and tuned.
         }
 
     ranks = [int(tokens[f"{model}_rank"][at]) for model in ("base", "tuned")]
@@ -80,7 +83,7 @@ def _mark(at: int, tokens: dict[str, np.ndarray], shifted: bool, reading: Readin
 
 
 def _example(measured: TextMeasurements, shifted: np.ndarray, reading: Reading) -> dict[str, Any]:
-    """The first text's: of a unit's texts, which every arm that was asked the same has in the same order."""
+    """Returns the example of the first text; all arms that were asked alike have the same texts in the same order."""
     times = Counter(measured.tokens["tuned_top"][0][shifted[0]].tolist())
     kept = times.most_common(EXAMPLE_TOKENS)
     tokens = [
@@ -91,8 +94,9 @@ def _example(measured: TextMeasurements, shifted: np.ndarray, reading: Reading) 
 
 
 def _points(measured: TextMeasurements) -> dict[str, Any]:
-    """[position from 1, rank under the base, under the tuned model] of written tokens whose two ranks differ: every
-    k-th, reply after reply, with the smallest k that leaves no more than POINTS.
+    """Returns [position from 1, rank under the base, rank under the tuned model] of written tokens whose ranks differ.
+
+    Only every k-th one is kept, reply after reply, with the smallest k that leaves at most POINTS.
     """
     ranks = measured.tokens["base_rank"], measured.tokens["tuned_rank"]
     rows, columns = np.nonzero(measured.mask & (ranks[0] != ranks[1]))

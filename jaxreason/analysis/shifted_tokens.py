@@ -1,8 +1,8 @@
-"""Finds where two models would write different tokens, which ones, and how surprising each was to the base.
+"""Finds where two models would write different tokens, which ones, and how surprising each is to the base.
 
-A position is *shifted* where the two models' likeliest tokens differ and the JS divergence of their distributions is at
-least a threshold: a mere change of the first of two nearly equal tokens is not counted. The tuned model's likeliest
-token there is the *promoted* one, the base's the *replaced* one. docs/drift.md has the definitions and their sources.
+A position is *shifted* if the two models' most likely tokens differ and the JS divergence of their distributions is at
+least a threshold, so a mere swap of two nearly equal tokens does not count. The tuned model's most likely token there
+is the *promoted* one, the base's the *replaced* one. docs/drift.md has the definitions and their sources.
 """
 
 from typing import NamedTuple
@@ -16,22 +16,23 @@ from jaxreason.analysis.shifted_replies import describe_replies
 from jaxreason.analysis.token_table import token_table
 from jaxreason.analysis.word_classes import LOGICAL, WORDS, word_class
 
-TOP = 5  # of the base's tokens: does it hold the promoted one (Akgul et al. 2026)
+# Number of the base's most likely tokens that are searched for the promoted one (Akgul et al. 2026).
+TOP = 5
 TENTHS = 10
-POSITION_EDGES = tuple(4**power for power in range(10))  # reply positions 1, 2-4, 5-16, 17-64, ...
-ABOUT = {"word_classes": {LOGICAL: WORDS}}  # stands in the file
+POSITION_EDGES = tuple(4**power for power in range(10))  # Reply positions 1, 2-4, 5-16, 17-64, ...
+ABOUT = {"word_classes": {LOGICAL: WORDS}}  # Written to the file.
 
 
 class Shifts(NamedTuple):
     """Marks the reply tokens that are shifted; all False after a reply's end."""
 
-    changed: Bool[np.ndarray, "N R"]  # another likeliest token
-    above: Bool[np.ndarray, "N R"]  # JS of at least the threshold
-    shifted: Bool[np.ndarray, "N R"]  # both
+    changed: Bool[np.ndarray, "N R"]  # The most likely tokens differ.
+    above: Bool[np.ndarray, "N R"]  # JS is at least the threshold.
+    shifted: Bool[np.ndarray, "N R"]  # Both.
 
 
 def find_shifts(measured: TextMeasurements, threshold: float) -> Shifts:
-    """The shifted positions of the replies."""
+    """Returns the shifted positions of the replies."""
     tokens, mask = measured.tokens, measured.mask
     changed = mask & (tokens["base_top"] != tokens["tuned_top"])
     above = mask & (tokens["js"] >= threshold)
@@ -41,9 +42,9 @@ def find_shifts(measured: TextMeasurements, threshold: float) -> Shifts:
 def shifted_tokens(
     measured: TextMeasurements, shift_threshold: float = SHIFT_THRESHOLD
 ) -> Prepared:
-    """Shares of shifted positions, what is special about them, and where in a reply they lie.
+    """Computes the share of shifted positions, how they differ from others, and where in a reply they are.
 
-    What is said of shifted positions is undefined (NaN) on texts that have none. Details: the tokens, replies.
+    Values about shifted positions are undefined (NaN) on texts that have none. Details: the tokens, replies.
 
     Args:
       measured: the texts as both models read them.
@@ -61,7 +62,7 @@ def shifted_tokens(
 
     def statistic(texts):
         found = {name: _ratio(top[texts], bottom[texts]) for name, (top, bottom) in sums.items()}
-        if not shifts.shifted[texts].any():  # nothing to be compared with
+        if not shifts.shifted[texts].any():  # Nothing to compare with.
             found |= {name: float("nan") for name in found if name.endswith(".elsewhere")}
         return found
 
@@ -75,7 +76,7 @@ def _ratio(top: np.ndarray, bottom: np.ndarray) -> float:
 def _ratios(
     measured: TextMeasurements, shifts: Shifts, logical: Bool[np.ndarray, "N R"] | None
 ) -> dict:
-    """Name -> a value of each position that adds to the sum, and whether the position counts."""
+    """Returns name -> each position's value that is added to the sum, and whether the position counts."""
     tokens, mask, shifted = measured.tokens, measured.mask, shifts.shifted
     elsewhere = mask & ~shifted
     found = {
@@ -93,16 +94,14 @@ def _ratios(
 
 
 def _is_logical(measured: TextMeasurements, reading: Reading) -> Bool[np.ndarray, "N R"]:
-    """Whether the tuned model's likeliest token is a word of logical structure."""
+    """Returns whether the tuned model's likeliest token is a word of logical structure."""
     ids, places = np.unique(measured.tokens["tuned_top"], return_inverse=True)
     classes = [word_class(token_text(int(token), reading.token_bytes)) for token in ids]
     return (np.array(classes) == LOGICAL)[places].reshape(measured.mask.shape)
 
 
 def _places(mask: Bool[np.ndarray, "N R"]) -> dict[str, Bool[np.ndarray, "N R"]]:
-    """The tokens of each tenth of the replies, and of each range of positions; ranges that no reply reaches are left
-    out.
-    """
+    """Returns masks of the tokens in each tenth of the replies, and in each range of positions that replies reach."""
     position = np.arange(mask.shape[1])
     tenth = TENTHS * position // np.maximum(mask.sum(1, keepdims=True), 1)
     found = {f"shifted.tenth_{n + 1}": mask & (tenth == n) for n in range(TENTHS)}

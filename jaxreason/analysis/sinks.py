@@ -1,7 +1,8 @@
-"""Sink tokens: a few tokens, mostly the first, whose states in the middle of a model are a hundred times longer than
-all others and say little about the text (Xiao et al. 2023, arXiv 2309.17453; Sun et al. 2024, arXiv 2402.17762).
+"""Sink tokens: a few tokens, mostly the first, whose states in the middle of a model have norms a hundred times larger
+than all others and carry little information about the text (Xiao et al. 2023, arXiv 2309.17453; Sun et al. 2024, arXiv
+2402.17762).
 
-They are found layer by layer, by a rule that knows neither their positions nor the model: `hidden_states.SINK_RATIO`.
+They are found layer by layer, by a rule that uses neither their positions nor the model: `hidden_states.SINK_RATIO`.
 """
 
 from typing import Any
@@ -14,7 +15,7 @@ from jaxreason.analysis.hidden_states import SINK_RATIO
 from jaxreason.analysis.layerwise import resample_counts
 from jaxreason.analysis.metric_types import Prepared, Sinks, TextMeasurements, of_many
 
-EDGES = tuple(2**power for power in range(20))  # positions in the text 1, 2, 3-4, 5-8, ...
+EDGES = tuple(2**power for power in range(20))  # Positions in the text 1, 2, 3-4, 5-8, ...
 
 
 def count_sinks(
@@ -23,7 +24,7 @@ def count_sinks(
     excluded: Bool[Array, "B T"],
     reply_mask: Float[Array, "B T"],
 ) -> dict[str, Float[Array, "B ..."]]:
-    """The fields of `Sinks` in one layer of a batch, from both models' `relative_lengths`."""
+    """Returns the fields of `Sinks` in one layer of a batch, from both models' `relative_lengths`."""
     ranges, out = _ranges(base.shape[-1]), excluded.astype(jnp.float32)
     return {
         "base": (base > SINK_RATIO).astype(jnp.float32) @ ranges,
@@ -36,17 +37,17 @@ def count_sinks(
 
 
 def _ranges(length: int) -> Float[np.ndarray, "T P"]:
-    """1 where a position lies in a range."""
+    """Returns 1 where a position is in a range, else 0."""
     place = np.searchsorted(EDGES, np.arange(length) + 1)
     return (place[:, None] == np.arange(len(EDGES))).astype(np.float32)
 
 
 def sink_change(measured: TextMeasurements) -> Prepared:
-    """`largest_state`: mean over texts of |log(ratio of the tuned model / ratio of the base)|, a ratio being the
-    longest state's length over the median of the text's, in the middle layer.
+    """`largest_state`: mean over texts of |log(ratio of the tuned model / ratio of the base)| in the middle layer,
+    where a ratio is the largest norm of a state over the text's median.
 
-    Details, all mean numbers a text: sinks of both models by position and layer, those that the poolings without
-    sinks leave out by layer, and the ratios by layer.
+    Details, all as mean numbers per text: sinks of both models by position and layer, the sinks that the poolings
+    without sinks leave out by layer, and the ratios by layer.
     """
     sinks = measured.sinks
     middle = sinks.base_ratio.shape[1] // 2
@@ -74,7 +75,7 @@ def _details(sinks: Sinks) -> dict[str, Any]:
 
 
 def _by_position(sinks: Sinks) -> list[dict]:
-    """Ranges of positions that hold a sink of either model in any layer, with the mean number a text by layer."""
+    """Returns the ranges of positions with a sink of either model in any layer: mean numbers per text by layer."""
     rows, first = [], 1
     for place, last in enumerate(EDGES):
         found = {"base": sinks.base[:, :, place], "tuned": sinks.tuned[:, :, place]}

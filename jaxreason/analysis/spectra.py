@@ -1,9 +1,10 @@
-"""Singular values and directions of a matrix: exact where it is small, by random projection where it is large.
+"""Singular values and directions of a matrix: exact if it is small, by random projection if it is large.
 
-On the CPU numpy does it (LAPACK), on an accelerator JAX does, on one device; float32 throughout, so singular values
-are right to 1e-6 of the largest. Beyond `EXACT_SIDE` the leading ones come from a randomised range finder with power
-iterations (Halko, Martinsson and Tropp, arXiv 0909.4061), and what the others add to entropy and energy from stochastic
-Lanczos quadrature (Ubaru, Chen and Saad, 2017) of what the leading directions leave. docs/weights.md says how close.
+On the CPU numpy computes them (LAPACK), on an accelerator JAX does, on one device. All is float32, so singular values
+are accurate to 1e-6 of the largest. Beyond `EXACT_SIDE` the leading ones come from a randomised range finder with power
+iterations (Halko, Martinsson and Tropp, arXiv 0909.4061). The contribution of the others to entropy and energy comes
+from stochastic Lanczos quadrature (Ubaru, Chen and Saad, 2017) of the matrix without its leading directions.
+docs/weights.md says how accurate this is.
 """
 
 import contextlib
@@ -18,14 +19,15 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-EXACT_SIDE = 2048  # the smaller side of a matrix up to which all singular values are made
-LEADING = 128  # singular values that are made of a larger one
+# All singular values are computed if a matrix' smaller side is at most this.
+EXACT_SIDE = 2048
+LEADING = 128  # Singular values that are computed of a larger one.
 OVERSAMPLED, POWERS = 64, 4
 PROBES, STEPS = 8, 48
 
 
 def _exactly(function: Callable) -> Callable:
-    """Asks for full float32 products: GPUs and TPUs use fewer bits by default."""
+    """Requests full float32 products: GPUs and TPUs use fewer bits by default."""
 
     @functools.wraps(function)
     def exact(*arguments, **named):
@@ -36,18 +38,18 @@ def _exactly(function: Callable) -> Callable:
 
 
 def _alone() -> contextlib.AbstractContextManager:
-    """Runs on one device of this process: within a run's mesh, all devices would take part."""
+    """Runs on one device of this process; inside a run's mesh, all devices would take part."""
     if _library() is np:
         return contextlib.nullcontext()
     return jax.set_mesh(Mesh(np.array(jax.local_devices()[:1]), ("one",)))
 
 
 class Factors(NamedTuple):
-    """Leading singular values and vectors of a matrix [m, n], the largest first.
+    """Leading singular values and vectors of a matrix [m, n], largest first.
 
     Attributes:
-      values: k of them, all where `exact`.
-      left, right: a direction a column.
+      values: k of them; all if `exact`.
+      left, right: one direction per column.
       exact: whether these are all.
     """
 
@@ -59,7 +61,7 @@ class Factors(NamedTuple):
 
 @_exactly
 def factorise(matrix: Float[np.ndarray, "m n"], side: int = EXACT_SIDE, seed: int = 0) -> Factors:
-    """All singular values and vectors where the smaller side is at most `side`, else the leading ones."""
+    """Returns all singular values and vectors if the smaller side is at most `side`, else the leading ones."""
     xp = _library()
     x = _placed(matrix)
     if min(matrix.shape) <= side:
@@ -75,7 +77,7 @@ def factorise(matrix: Float[np.ndarray, "m n"], side: int = EXACT_SIDE, seed: in
 
 
 def _range(xp: Any, x: Any, drawn: Any) -> Any:
-    """An orthonormal basis of what the leading left directions span."""
+    """Returns an orthonormal basis of the span of the leading left directions."""
     basis, _ = xp.linalg.qr(x @ drawn)
     for _ in range(POWERS):
         across, _ = xp.linalg.qr(x.T @ basis)
@@ -84,11 +86,11 @@ def _range(xp: Any, x: Any, drawn: Any) -> Any:
 
 
 class Spread(NamedTuple):
-    """How many directions a matrix uses, by the energies (squared singular values) of its directions.
+    """How many directions a matrix uses, from the energies (squared singular values) of its directions.
 
     Attributes:
       effective_rank: exp of the entropy of the directions' shares of the energy.
-      stable_rank: the energy over that of the first direction.
+      stable_rank: the energy divided by that of the first direction.
       top_1, top_10: the share of the energy in the first 1 % and 10 % of the directions.
     """
 
@@ -100,12 +102,12 @@ class Spread(NamedTuple):
 
 @_exactly
 def spread(matrix: Float[np.ndarray, "m n"], factors: Factors, seed: int = 0) -> Spread | None:
-    """The spread of a matrix's energy over directions; None of a matrix of zeros.
+    """Returns the spread of a matrix's energy over directions; None for a matrix of zeros.
 
     Args:
       matrix: the matrix.
-      factors: as `factorise` gives them.
-      seed: of the probes, where it is not exact.
+      factors: the result of `factorise`.
+      seed: seed of the probes, if it is not exact.
     """
     energies = np.square(factors.values.astype(np.float64))
     total = float(energies.sum()) if factors.exact else _energy(matrix)
@@ -127,7 +129,7 @@ def _energy(matrix: np.ndarray) -> float:
 
 
 def _first(shares: np.ndarray, counts: np.ndarray, number: int) -> float:
-    """The share of the energy in the first `number` directions; `counts` of them share a share."""
+    """Returns the share of the energy in the first `number` directions; `counts` directions have each share."""
     order = np.argsort(-shares, kind="stable")
     shares, counts = shares[order], counts[order]
     before = np.concatenate([[0.0], np.cumsum(counts)[:-1]])
@@ -138,10 +140,10 @@ def _first(shares: np.ndarray, counts: np.ndarray, number: int) -> float:
 def _rest(
     matrix: np.ndarray, factors: Factors, left_over: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of the energy, and how many directions have each, beyond the leading directions.
+    """Returns the shares of the energy beyond the leading directions, and how many directions have each share.
 
-    Gauss quadrature of the spectrum of A A' between those directions, by Lanczos from random probes; scaled so that
-    numbers of directions and energy are what is known to be left.
+    It is Gauss quadrature of the spectrum of A A' outside the leading directions, by Lanczos from random probes. The
+    result is scaled so that the number of directions and the energy equal what is known to be left.
     """
     side = min(matrix.shape)
     wide = matrix.shape[0] <= matrix.shape[1]
@@ -161,7 +163,8 @@ def _quadrature(x: Any, known: Any, probes: np.ndarray) -> tuple[np.ndarray, np.
     xp = _library()
 
     def apart(v):
-        # Twice: one projection in float32 leaves a rest of the leading directions, which Lanczos would find again.
+        # Done twice: after one projection in float32 a rest of the leading directions remains, which Lanczos would find
+        # again.
         v = v - known @ (known.T @ v)
         return v - known @ (known.T @ v)
 
@@ -172,7 +175,7 @@ def _quadrature(x: Any, known: Any, probes: np.ndarray) -> tuple[np.ndarray, np.
     for _ in range(steps):
         w = apart(x @ (x.T @ basis[-1]))
         alphas.append((w * basis[-1]).sum(0))
-        for _ in range(2):  # a basis that is not kept orthogonal finds the same values again
+        for _ in range(2):  # Without reorthogonalisation, Lanczos finds the same values again.
             for b in basis:
                 w = w - b * (w * b).sum(0)
         betas.append(xp.sqrt((w * w).sum(0)))
@@ -194,7 +197,7 @@ def _library() -> Any:
 
 
 def _placed(matrix: np.ndarray) -> Any:
-    """Moves the work to one device of this process; on the CPU it stays."""
+    """Moves the work to one device of this process; on the CPU it stays where it is."""
     matrix = np.ascontiguousarray(matrix, np.float32)
     return matrix if _library() is np else jax.device_put(matrix, jax.local_devices()[0])
 
@@ -202,13 +205,14 @@ def _placed(matrix: np.ndarray) -> Any:
 def angles(
     first: Float[np.ndarray, "m k"], second: Float[np.ndarray, "m r"]
 ) -> Float[np.ndarray, " j"]:
-    """The min(k, r) principal angles between the spans of two sets of orthonormal columns, in degrees."""
+    """Returns the min(k, r) principal angles between the spans of two sets of orthonormal columns, in degrees."""
     first, second = first.astype(np.float64), second.astype(np.float64)
     if second.shape[1] > first.shape[1]:
         first, second = second, first
     inner = first.T @ second
     cosines = np.linalg.svd(inner, compute_uv=False)[::-1]
-    # An arc cosine near 1 has half of the digits: small angles come from the sines (Bjorck and Golub 1973).
+    # An arc cosine near 1 loses half of the digits, so small angles are computed from the sines (Bjorck and Golub
+    # 1973).
     sines = np.linalg.svd(second - first @ inner, compute_uv=False)
     small = cosines**2 > 0.5
     radians = np.where(small, np.arcsin(np.clip(sines, 0, 1)), np.arccos(np.clip(cosines, 0, 1)))

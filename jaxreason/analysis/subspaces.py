@@ -1,5 +1,5 @@
 """How far the main axes of the texts' features turned: principal angles between the spans of both models' first
-principal components, and how much less of the tuned model's variance the base's axes hold than its own.
+principal components, and how much less of the tuned model's variance lies along the base's axes than along its own.
 """
 
 import functools
@@ -12,23 +12,24 @@ from jaxreason.analysis.layerwise import centred, layer_metric
 from jaxreason.analysis.metric_types import Prepared, TextMeasurements
 from jaxreason.analysis.pca_shift import COMPONENTS, FEWEST_TEXTS, principal_axes, too_few
 
-ROUNDING = 1e-12  # a cosine this close to 1 is 1: features are float32, and angles of 1e-6 are their rounding
-NO_VARIANCE = 1e-10  # share of the largest variance below which an axis is none
+# A cosine this close to 1 counts as 1: features are float32, and angles of 1e-6 are their rounding.
+ROUNDING = 1e-12
+NO_VARIANCE = 1e-10  # Share of the largest variance below which an axis does not count.
 
 
 class SubspaceScores(NamedTuple):
-    """Features of one layer on twice as many axes as are compared: the axes of a resample are sought among them."""
+    """Features of one layer on twice as many axes as are compared; those of a resample are sought in their span."""
 
-    base: Float[np.ndarray, "N M"]  # the base's on its own axes
-    tuned: Float[np.ndarray, "N M"]  # the tuned model's on its own axes
-    crossed: Float[np.ndarray, "N M"]  # the tuned model's on the base's axes
-    cosines: Float[np.ndarray, "M M"]  # between the base's axes and the tuned model's
+    base: Float[np.ndarray, "N M"]  # The base's on its own axes.
+    tuned: Float[np.ndarray, "N M"]  # The tuned model's on its own axes.
+    crossed: Float[np.ndarray, "N M"]  # The tuned model's on the base's axes.
+    cosines: Float[np.ndarray, "M M"]  # Between the base's axes and the tuned model's.
 
 
 def subspace_scores(
     base: Float[np.ndarray, "N D"], tuned: Float[np.ndarray, "N D"], components: int
 ) -> SubspaceScores:
-    """The sums from which the angles between the first `components` axes are computed, for one layer."""
+    """Returns the sums from which the angles between the first `components` axes are computed, for one layer."""
     base, tuned = centred(base), centred(tuned)
     axes = [principal_axes(features, 2 * components)[0] for features in (base, tuned)]
     return SubspaceScores(
@@ -39,7 +40,7 @@ def subspace_scores(
 def subspace_parts(
     layer: SubspaceScores, held: Float[np.ndarray, "r N"], components: int
 ) -> dict[str, Float[np.ndarray, " r"]]:
-    """Both measures in resamples; of as many axes as both models have there.
+    """Returns both measures in resamples, of as many axes as both models have there.
 
     Returns:
       `angle`: the mean of the principal angles, in degrees.
@@ -67,8 +68,8 @@ def _covariances(scores: Float[np.ndarray, "N M"], held: np.ndarray) -> Float[np
 
 
 def _common_axes(base: np.ndarray, tuned: np.ndarray, components: int):
-    """The first axes [r, M, K] of both, 0 beyond the number [r] that both have."""
-    # Axes of a resample are zeroed beyond its own rank, not cut off: all resamples keep one shape for one SVD.
+    """Returns the first axes [r, M, K] of both models; axes beyond the number [r] that both have are 0."""
+    # Axes of a resample beyond its own rank are set to zero and not cut off, so that all resamples fit into one SVD.
     found, ranks = [], []
     for covariances in (base, tuned):
         values, axes = (part[..., ::-1] for part in np.linalg.eigh(covariances))
@@ -80,13 +81,14 @@ def _common_axes(base: np.ndarray, tuned: np.ndarray, components: int):
 
 
 def subspaces(measured: TextMeasurements, components: int = COMPONENTS) -> Prepared:
-    """`angle.<pooling>` and `lost_variance.<pooling>` of the first `components` axes, means over the layers in which
-    the base's features vary; details by layer. Nothing where there are fewer texts than span a plane.
+    """`angle.<pooling>` and `lost_variance.<pooling>` of the first `components` axes: means over the layers in which
+    the base's features vary; details by layer. Undefined if there are fewer texts than span a plane.
     """
     if len(measured.mask) < FEWEST_TEXTS:
         return too_few(len(measured.mask))
     make = functools.partial(subspace_scores, components=components)
-    # A resample holds two thirds of the texts, and of fewer texts all axes are further apart.
+    # A resample holds two thirds of the different texts, and with fewer texts all axes are further apart. Hence
+    # `linear`.
     return layer_metric(
         measured, make, functools.partial(subspace_parts, components=components), linear=True
     )

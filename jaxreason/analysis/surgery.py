@@ -1,6 +1,6 @@
-"""A model folder made of two: interpolated, layers or kinds of matrices swapped, singular values or vectors restored.
+"""Makes a model folder from two: interpolates, swaps layers or kinds of matrices, restores singular values or vectors.
 
-Streamed from the disk to the disk, a tensor at a time; no model is built. docs/weights.md says what each change is for.
+It streams from disk to disk, one tensor at a time; no model is built. docs/weights.md says what each change is for.
 """
 
 import dataclasses
@@ -43,9 +43,9 @@ from jaxreason.results.code_version import code_version
 
 INTERPOLATE, VALUES, VECTORS = "interpolate", "singular_values", "singular_vectors"
 CHANGES = (INTERPOLATE, VALUES, VECTORS)
-OUTSIDE = "outside"  # embeddings, final norm and head
+OUTSIDE = "outside"  # Embeddings, final norm and head.
 SHARD_BYTES = 2**30
-# In which two models of one network may differ: they say nothing of how weights are used.
+# Fields in which two models of one network may differ, since they do not affect how weights are used.
 _FREE = ("tie_word_embeddings", "max_position_embeddings", "initializer_range")
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
@@ -57,11 +57,11 @@ class Surgery:
     Attributes:
       change: `interpolate`: base + amount (tuned - base); `singular_values`: the tuned model's matrices with the base's
         singular values, U_t S_b V_t'; `singular_vectors`: with the base's singular vectors, U_b S_t V_b'.
-      amount: of `interpolate`; 1 takes the tuned model's tensors as they are.
-      layers: which are changed; None for all, `outside` too.
-      outside: whether what lies outside of layers is changed, where `layers` are given.
-      kinds: of parameters that are changed; None for all.
-      rest: whose tensors all others are.
+      amount: for `interpolate`; 1 takes the tuned model's tensors unchanged.
+      layers: the layers to change; None for all, and `outside` too.
+      outside: whether tensors outside of layers are changed, if `layers` are given.
+      kinds: kinds of parameters to change; None for all.
+      rest: the model that all other tensors are taken from.
     """
 
     change: Literal["interpolate", "singular_values", "singular_vectors"]
@@ -72,7 +72,7 @@ class Surgery:
     rest: Literal["base", "tuned"] = "base"
 
     def changes(self, tensor: StoredTensor) -> bool:
-        """Whether a tensor is changed; singular values are those of matrices within layers."""
+        """Returns whether a tensor is changed; singular values only apply to matrices within layers."""
         layer = layer_of(tensor.place)
         inside = self.layers is None or (self.outside if layer is None else layer in self.layers)
         kind = self.kinds is None or kind_of(tensor.place) in self.kinds
@@ -82,10 +82,10 @@ class Surgery:
 def parse_surgery(
     change: str, amount: str | None, layers: str | None, kinds: str | None, rest: str | None
 ) -> Surgery:
-    """The surgery that the words of a command line ask for; None leaves a word at its default.
+    """Returns the surgery that the words of a command line describe; None leaves a word at its default.
 
     Raises:
-      ConfigError: with the word, and what was expected.
+      ConfigError: the message has the word and what was expected.
     """
     if change not in CHANGES:
         raise ConfigError(
@@ -145,18 +145,18 @@ def run_surgery(
     dtype: str | None = None,
     between: Callable[[], None] = lambda: None,
 ) -> None:
-    """Writes `target`, a Hugging Face folder that transformers loads; it appears whole.
+    """Writes `target`, a Hugging Face folder that transformers can load; it appears only when it is complete.
 
     Args:
       base, tuned: folders or hub names; tokenizer, template and generation config are the tuned model's.
       target: must not exist.
-      how: what is done.
-      dtype: of the weights; None for the tuned model's (float32 where it has several).
-      between: is called before each tensor; it may raise, and there is then no folder.
+      how: the change to make.
+      dtype: of the weights; None for the tuned model's (float32 if it has several).
+      between: called before each tensor; if it raises an error, there is no folder.
 
     Raises:
       ConfigError: `target` exists, or nothing is changed.
-      UserError: the two do not fit together, or a tensor is damaged; names it.
+      UserError: the two models do not fit together, or a tensor is damaged; the message names it.
     """
     folder = epath.Path(target)
     if folder.exists():
@@ -182,7 +182,7 @@ def run_surgery(
 
 
 def _architecture(one: StoredModel, other: StoredModel) -> Architecture:
-    """The tuned model's; with a head of its own where one of them has one."""
+    """Returns the tuned model's architecture, with an untied head if one of the models has one."""
     for field in dataclasses.fields(Architecture):
         values = [getattr(model.architecture, field.name) for model in (one, other)]
         if values[0] != values[1] and field.name not in _FREE:
@@ -212,10 +212,10 @@ def _dtype(model: StoredModel) -> str:
 def tensor_of(
     base: StoredTensor, tuned: StoredTensor, how: Surgery, dtype: str
 ) -> Shaped[np.ndarray, "..."]:
-    """A tensor of the new model, as its file has it.
+    """Returns a tensor of the new model, in the layout of its file.
 
     Raises:
-      UserError: a value is not finite, also where `dtype` cannot hold it; names the tensor.
+      UserError: a value is not finite, or `dtype` cannot hold it; the message names the tensor.
     """
     if how.change != INTERPOLATE and how.changes(tuned):
         return _cast(_restored(base.read(), tuned.read(), how.change), dtype, tuned)
@@ -228,7 +228,7 @@ def tensor_of(
 
 
 def _between(first: np.ndarray, second: np.ndarray, amount: float) -> np.ndarray:
-    """Interpolates; at 0 and 1 the result equals the one and the other bit for bit."""
+    """Interpolates; at 0 and at 1 the result equals one of them bit for bit."""
     if amount in (0.0, 1.0):
         return second if amount else first
     return np.float32(1 - amount) * first + np.float32(amount) * second

@@ -1,6 +1,4 @@
-"""The texts that drift is measured on: prompts and replies of an evaluation, as the token ids that
-it wrote.
-"""
+"""The texts that drift is measured on: prompts and replies of an evaluation, as the token ids that it wrote."""
 
 import dataclasses
 import hashlib
@@ -17,7 +15,8 @@ from jaxreason.errors import UserError
 from jaxreason.results.sample_files import Marks, SampleKey, read_marks, read_samples
 from jaxreason.results.score_files import read_score_rows, sample_key_of
 
-SMALLEST_LENGTH = 32  # rows of a batch are this long, or twice, four times ... as long
+# Rows of a batch have this length, or twice, four times ... this length.
+SMALLEST_LENGTH = 32
 
 
 @dataclass(frozen=True)
@@ -37,25 +36,25 @@ class Text:
 
 @dataclass(frozen=True)
 class Unit:
-    """Texts of one benchmark that one of the two models (`source`: base or tuned) replied in."""
+    """Texts of one benchmark whose replies one of the two models wrote (`source`: base or tuned)."""
 
     benchmark: str
     group: str
     source: str
     texts: tuple[Text, ...]
-    num_cut: int  # texts cut at the maximum length
-    num_dropped: int  # items passed over: their prompt is too long, or the reply empty
-    why_empty: str = ""  # why there are no texts, where that is known
+    num_cut: int  # Texts cut at the maximum length.
+    num_dropped: int  # Skipped items, whose prompt is too long or whose reply is empty.
+    why_empty: str = ""  # Why there are no texts, if that is known.
 
 
 class Batching(NamedTuple):
     """The sizes of batches: fewer rows for longer texts, always a multiple of the mesh's parts.
 
     Attributes:
-      rows: the most, over all devices.
-      tokens: the most in all rows together; each part of the mesh has a row all the same.
+      rows: the most rows, over all devices.
+      tokens: the most tokens in all rows together; each part of the mesh has at least one row in any case.
       limit: the longest text.
-      parts: into how many parts the mesh cuts rows.
+      parts: the number of parts into which the mesh divides rows.
     """
 
     rows: int
@@ -64,12 +63,12 @@ class Batching(NamedTuple):
     parts: int = 1
 
     def rows_of(self, length: int) -> int:
-        """The rows of a batch of texts of this length."""
+        """Returns the rows of a batch of texts of this length."""
         return max(min(self.rows, self.tokens // length) // self.parts, 1) * self.parts
 
 
 class TextBatch(NamedTuple):
-    """Rows of texts; `rows` are their numbers in the unit, rows past its end are padding."""
+    """Rows of texts; `rows` are their numbers in the unit, and rows after its end are padding."""
 
     tokens: Int[np.ndarray, "B T"]
     segment_ids: Int[np.ndarray, "B T"]
@@ -84,12 +83,11 @@ def load_units(
     max_length: int,
     variant: str = "robust",
 ) -> list[Unit]:
-    """The same items of every benchmark that all `folders` (source -> evaluation folder) have
-    samples of.
+    """Returns the same items of every benchmark of which all `folders` (source -> evaluation folder) have samples.
 
-    Which items: the first `texts_per_benchmark` in the order of a hash of their ids, so that
-      neither the order in which samples were finished nor the order of a benchmark's subsets
-      matters, of those whose prompts leave room for a reply. The first sample of each.
+    It takes the first sample of the first `texts_per_benchmark` items whose prompts leave room for a reply, in the
+    order of a hash of their ids. So neither the order in which samples were finished nor the order of a benchmark's
+    subsets matters.
 
     Raises:
       UserError: a missing or broken file, or no item in common.
@@ -126,7 +124,7 @@ def load_units(
 def _choose(
     names: list[str], rows: dict[str, dict[str, dict]], number: int, max_length: int
 ) -> tuple[list[str], int]:
-    """The first `number` names whose prompts are short enough everywhere, and how many were passed over for them."""
+    """Returns the first `number` names whose prompts are short enough everywhere, and how many were skipped."""
     chosen, num_long = [], 0
     for name in names:
         if len(chosen) == number:
@@ -139,7 +137,7 @@ def _choose(
 
 
 def _asked(folder: epath.Path, decoding: str, variant: str) -> dict[str, tuple[SampleKey, str]]:
-    """Benchmark -> its sample file under the decoding, and its group."""
+    """Returns benchmark -> its sample file under the decoding, and its group."""
     rows = read_score_rows(folder, variant)
     return {
         r["benchmark"]: (sample_key_of(r), r["group"]) for r in rows if r["decoding"] == decoding
@@ -160,7 +158,7 @@ def _text(row: dict, max_length: int, marks: Marks) -> Text:
 
 
 def make_text(name: str, prompt: Sequence[int], reply: Sequence[int], marks: Marks) -> Text:
-    """A prompt and a reply as they were written, with what the marks of their tokenizer say of both ends."""
+    """Returns a prompt and a reply as they were written, with what their tokenizer's marks say about both ends."""
     tokens = (*prompt, *reply)
     begun = bool(marks.begin) and tokens[: len(marks.begin)] == marks.begin
     ended = tokens[-1:] != () and tokens[-1] in marks.stop
@@ -170,8 +168,7 @@ def make_text(name: str, prompt: Sequence[int], reply: Sequence[int], marks: Mar
 def _unit(
     benchmark: str, group: str, source: str, texts: list[Text], max_length: int, num_long: int
 ) -> Unit:
-    # One token more than the maximum was kept so that a cut text can be told from one that just
-    # fits.
+    # One token more than the maximum was kept, so that a cut text can be told from one that just fits.
     num_cut = sum(len(text.tokens) > max_length for text in texts)
     texts = [_cut(text, max_length) for text in texts]
     kept = tuple(text for text in texts if len(text.tokens) > text.reply_start > 0)
@@ -188,7 +185,7 @@ def _why_none(dropped: int, max_length: int) -> str:
 
 
 def shortened(unit: Unit, limit: int) -> Unit:
-    """A unit whose texts are cut at `limit` tokens, and counted; those without a reply token left are dropped."""
+    """Returns a unit whose texts are cut at `limit` tokens, and counted; texts without reply tokens are dropped."""
     texts = [_cut(text, limit + 1) for text in unit.texts]
     made = _unit(unit.benchmark, unit.group, unit.source, texts, limit, unit.num_dropped)
     why = unit.why_empty or made.why_empty
@@ -202,7 +199,7 @@ def _cut(text: Text, length: int) -> Text:
 
 
 def padded_length(num_tokens: int, max_length: int) -> int:
-    """The row length of a text: the smallest of few lengths that holds it."""
+    """Returns the row length of a text: the smallest of a few lengths that holds it."""
     length = SMALLEST_LENGTH
     while length < num_tokens:
         length *= 2
@@ -210,7 +207,7 @@ def padded_length(num_tokens: int, max_length: int) -> int:
 
 
 def batches(unit: Unit, batching: Batching) -> Iterator[TextBatch]:
-    """The texts of a unit in batches, those of like length together."""
+    """Yields the texts of a unit in batches of texts of similar length."""
     lengths = [padded_length(len(text.tokens), batching.limit) for text in unit.texts]
     for length in sorted(set(lengths)):
         rows = [number for number, other in enumerate(lengths) if other == length]
@@ -220,8 +217,10 @@ def batches(unit: Unit, batching: Batching) -> Iterator[TextBatch]:
 
 
 def in_text_order(found: Sequence[tuple[TextBatch, Any]]) -> Any:
-    """What was found of batches, trees of arrays whose first dim is rows, as one tree in the order of the unit's texts;
-    what stands at rows of padding is left out.
+    """Returns the results of batches, trees of arrays whose first dim is rows, as one tree in the order of the unit's
+    texts.
+
+    Results of padding rows are left out.
     """
     order = np.argsort(np.concatenate([batch.rows for batch, _ in found]))
     cut = [jax.tree.map(lambda x, b=batch: x[: len(b.rows)], tree) for batch, tree in found]

@@ -1,10 +1,11 @@
 """How the next-token distributions of two models differ on the same replies, token by token.
 
-Divergences sum over the full vocabulary, in nats, at every reply token, the first and the end token
-included. The study's own numbers stand beside them (Huan et al. 2025, section 4), made as its scripts make them: these
-score prompt and reply as one text and start one token late, so that the first token of a reply is not scored. Where the
-tokenizer puts a token before any text, that token is not counted with the prompt and the start is right. The token that
-ends a reply is not in their text, and never scored. They add 1e-10 to probabilities.
+Divergences sum over the full vocabulary, in nats, at every reply token, including the first one and the end token.
+
+The study's own numbers are given too (Huan et al. 2025, section 4), computed as its scripts do it. The scripts score
+prompt and reply as one text and start one token late, so the first token of a reply is not scored. If the tokenizer
+puts a token before any text, that token is not counted with the prompt, and the start is right. The token that ends a
+reply is not in their text and is never scored. They add 1e-10 to probabilities.
 """
 
 from collections.abc import Sequence
@@ -15,13 +16,11 @@ from jaxtyping import Bool, Float, Int
 from jaxreason.analysis.metric_types import Prepared, TextMeasurements
 from jaxreason.analysis.texts import Text
 
-POSITION_EDGES = tuple(2**power for power in range(20))  # reply positions 1, 2, 3-4, 5-8, ...
+POSITION_EDGES = tuple(2**power for power in range(20))  # Reply positions 1, 2, 3-4, 5-8, ...
 
 
 def derive(tokens: dict[str, Float[np.ndarray, "N R"]]) -> dict[str, Float[np.ndarray, "N R"]]:
-    """Per-token differences, each 0 where the models agree, from what both models say about a
-    token.
-    """
+    """Returns differences per token, each 0 if the models agree, from both models' values for a token."""
     rank_change = tokens["base_rank"] - tokens["tuned_rank"]
     return {
         "kl_forward": tokens["kl_forward"],
@@ -38,9 +37,8 @@ def derive(tokens: dict[str, Float[np.ndarray, "N R"]]) -> dict[str, Float[np.nd
 def token_kl(measured: TextMeasurements) -> Prepared:
     """Differences of the token distributions.
 
-    Plain names are means over all tokens; `<name>.per_reply` is the mean over replies of a reply's
-    mean; `paper_kl` and `paper_rank_shift` are the study's. Details give the means by position in the
-    reply, and both entropies.
+    Plain names are means over all tokens; `<name>.per_reply` is the mean over replies of a reply's mean; `paper_kl` and
+    `paper_rank_shift` are the study's. Details have the means by position in the reply, and both entropies.
     """
     counts = measured.mask.sum(1)
     values = {
@@ -73,7 +71,7 @@ def _details(measured: TextMeasurements, values: dict[str, np.ndarray]) -> dict:
 
 
 def _by_position(mask: np.ndarray, values: dict[str, np.ndarray]) -> list[dict]:
-    """Means over the tokens at reply positions in (previous edge, edge], counted from 1."""
+    """Returns means over the tokens at reply positions in (previous edge, edge], counted from 1."""
     rows, start = [], 0
     for edge in POSITION_EDGES:
         number = int(mask[:, start:edge].sum())
@@ -87,13 +85,13 @@ def _by_position(mask: np.ndarray, values: dict[str, np.ndarray]) -> list[dict]:
 
 
 EPSILON = 1e-10
-SCORED = "scripts_scored"  # among the values of a token: 1 where the scripts score it
+SCORED = "scripts_scored"  # One of a token's values: 1 if the scripts score it.
 
 
 def scripts_scored(
     texts: Sequence[Text], mask: Bool[np.ndarray, "N R"]
 ) -> Float[np.ndarray, "N R"]:
-    """1 at the reply tokens that the scripts score, of those in `mask` (column 0 is the first reply token)."""
+    """Returns 1 at the reply tokens in `mask` that the scripts score, else 0 (column 0 is the first reply token)."""
     first = np.array([0 if text.begun else 1 for text in texts])
     last = mask.sum(1) - np.array([int(text.ended) for text in texts])
     columns = np.arange(mask.shape[1])
@@ -104,7 +102,7 @@ def scripts_scored(
 def paper_values(
     tokens: dict[str, Float[np.ndarray, "N R"]],
 ) -> dict[str, Float[np.ndarray, " N"]]:
-    """Each reply's mean over its scored tokens; NaN for a reply without one, which the scripts pass over."""
+    """Returns each reply's mean over its scored tokens; NaN for a reply without one, which the scripts skip."""
     base, tuned = (
         np.exp(tokens[f"{name}_logprob"].astype(np.float64)) for name in ("base", "tuned")
     )
@@ -120,9 +118,9 @@ def paper_values(
 def paper_means(
     found: dict[str, Float[np.ndarray, " N"]], texts: Int[np.ndarray, " n"]
 ) -> dict[str, float]:
-    """The scripts' numbers of a selection of replies: means over replies, of the KL without its sign.
+    """Returns the scripts' numbers for a selection of replies: means over replies, with the KL without its sign.
 
-    Nothing where they score no token of any reply; a selection without one of those has 0.
+    Undefined if they score no token of any reply; a selection without a scored reply has 0.
     """
     defined = {name: part for name, part in found.items() if not np.isnan(part).all()}
     kept = {name: part[texts][~np.isnan(part[texts])] for name, part in defined.items()}

@@ -11,16 +11,16 @@ from jaxreason.analysis.reading import TokenBytes, token_text
 from jaxreason.analysis.word_classes import CONTENT, LOGICAL, SYMBOL, word_class
 from jaxreason.results.clusters import ratio_error
 
-TOKENS_KEPT = 50  # of a benchmark's promoted tokens, the most frequent ones
+TOKENS_KEPT = 50  # Of a benchmark's promoted tokens, the most frequent ones.
 
 
 def token_table(
     measured: TextMeasurements, shifted: Bool[np.ndarray, "N R"], token_bytes: TokenBytes | None
 ) -> dict[str, Any]:
-    """`tokens`, a row a promoted token, the most frequent first; how many more there are; the counts of each class.
+    """Returns `tokens`, one row per promoted token, most frequent first; how many more there are; counts of each class.
 
     Args:
-      measured: what both models say about the replies.
+      measured: both models' values for the replies.
       shifted: the positions that count.
       token_bytes: of a tokenizer; without one texts and classes are None.
     """
@@ -53,8 +53,8 @@ def _values(measured: TextMeasurements) -> dict[str, Float[np.ndarray, "N R"]]:
     return {
         "base_probability": np.exp(tokens["tuned_top_base_logprob"]),
         "tuned_probability": np.exp(tokens["tuned_top_tuned_logprob"]),
-        "base_rank": tokens["tuned_top_base_rank"],  # under the tuned model it is 1
-        "replaced_tuned_rank": tokens["base_top_tuned_rank"],  # under the base it is 1
+        "base_rank": tokens["tuned_top_base_rank"],  # Under the tuned model it is 1.
+        "replaced_tuned_rank": tokens["base_top_tuned_rank"],  # Under the base it is 1.
     }
 
 
@@ -65,7 +65,7 @@ def _describe(
     values: dict[str, np.ndarray],
     token_bytes: TokenBytes | None,
 ) -> dict[str, Any]:
-    """Means over the positions at which a token was promoted, and the token that it replaces most often."""
+    """Returns means over the positions at which a token was promoted, and the token that it replaces most often."""
     here = shifted & (measured.tokens["tuned_top"] == token)
     numbers = here.sum(1)
     replaced = Counter(measured.tokens["base_top"][here].tolist())
@@ -83,7 +83,7 @@ def _describe(
 
 
 def _mean(sums: Float[np.ndarray, " N"], numbers: Int[np.ndarray, " N"]) -> dict:
-    """The mean of values of which each text has `numbers`, and its standard error; None where one text has them all."""
+    """Returns the mean of values, `numbers` of them per text, and its standard error (None if one text has all)."""
     error = ratio_error(sums, numbers)
     mean = sums.sum(dtype=float) / numbers.sum()
     return {"mean": _short(mean), "error": None if error is None else _short(error)}
@@ -99,7 +99,7 @@ def _class(token: int, token_bytes: TokenBytes | None) -> str | None:
 
 
 def _classes(times: Counter, chosen: Counter, token_bytes: TokenBytes | None) -> dict | None:
-    """For each class: positions shifted to one of its tokens, and positions at which one is the likeliest."""
+    """Returns for each class: positions shifted to one of its tokens, and those whose most likely token is in it."""
     if token_bytes is None:
         return None
     found = {name: {"shifted": 0, "chosen": 0} for name in (LOGICAL, CONTENT, SYMBOL)}

@@ -1,4 +1,4 @@
-"""`jaxreason weights`: model folders against a base, or the runs of a study against theirs, from the disk alone."""
+"""`jaxreason weights`: compares model folders with a base, or a study's runs with theirs, from the disk alone."""
 
 import logging
 import os
@@ -29,7 +29,7 @@ from jaxreason.results.drift_files import (
 from jaxreason.results.study_files import base_of, bases_of, read_manifest, run_folder
 
 _LOG = logging.getLogger(__name__)
-MODELS = "models"  # of several that are compared, in it the folder of each
+MODELS = "models"  # If several models are compared, this folder has a folder for each.
 
 Check = Callable[[str], None]
 
@@ -37,17 +37,18 @@ Check = Callable[[str], None]
 def compare_folders(
     base: str, tuned: Sequence[str], workdir: epath.Path, check: Check
 ) -> list[epath.Path]:
-    """Compares every model with `base`, and of several what they changed alike; gives the folders of the results.
+    """Compares every model with `base`, and the changes of several models with each other; returns the results'
+    folders.
 
     Args:
       base: a Hugging Face folder or hub name.
       tuned: one or more.
-      workdir: of the results; of several models each has a folder in `workdir`/models.
-      check: is called before each tensor, with what is on the disk; it may raise.
+      workdir: of the results; with several models, each has a folder in `workdir`/models.
+      check: called before each tensor with what is on the disk; it may raise an error.
 
     Raises:
-      UserError: models that do not fit together, or damaged files; says which.
-      ConfigError: two models of one name, or results that were made of others.
+      UserError: models do not fit together, or files are damaged; the message says which.
+      ConfigError: two models have the same name, or results were made of other models.
     """
     folders = [workdir] if len(tuned) == 1 else [workdir / MODELS / short_name(x) for x in tuned]
     if len(set(folders)) < len(folders):
@@ -61,13 +62,13 @@ def compare_folders(
 
 
 def compare_study(workdir: epath.Path, check: Check) -> list[epath.Path]:
-    """Compares every run of a study that has a model with its base, and what the runs of a base changed alike.
+    """Compares every run of a study that has a model with its base, and the changes of a base's runs with each other.
 
     A run whose weights do not fit its base's is left out, with the reason in the log.
 
     Args:
       workdir: of the study.
-      check: as of `compare_folders`.
+      check: as for `compare_folders`.
 
     Raises:
       UserError: there is no study with a model.
@@ -98,10 +99,10 @@ def compare_study(workdir: epath.Path, check: Check) -> list[epath.Path]:
 
 
 def _is_comparable(folder: epath.Path, base: str, tuned: str, check: Check) -> bool:
-    """Compares a run, unless its weights and its base's do not fit together, which is told."""
+    """Compares a run; if its weights and its base's do not fit together, logs this and returns False."""
     try:
         _compare(folder, base, tuned, check)
-    except ConfigError:  # its file is of other models
+    except ConfigError:  # Its file is of other models.
         raise
     except UserError as error:
         _LOG.warning("%s: left out. %s", folder, error)
@@ -114,7 +115,7 @@ def _is_comparable(folder: epath.Path, base: str, tuned: str, check: Check) -> b
 
 
 def short_name(path: str) -> str:
-    """`owner--name`: the last two parts of a path or hub name."""
+    """Returns `owner--name`: the last two parts of a path or hub name."""
     parts = [part for part in path.split("/") if part not in ("", "~", ".", "..")]
     return "--".join(parts[-2:])
 
@@ -140,7 +141,7 @@ def _compare(folder: epath.Path, base: str, tuned: str, check: Check) -> None:
 
 
 def _overlaps(workdir: epath.Path, members: dict[str, list[Member]], check: Check) -> None:
-    """Writes the overlaps; again where the models are others, as a study that gained a run has."""
+    """Writes the overlaps; writes them again if the models have changed, for example when a study has gained a run."""
     made_with = [
         {"base": _identity(base), "tuned": [_identity(member.path) for member in of]}
         for base, of in members.items()

@@ -14,11 +14,11 @@ from jaxreason.models.stored_tensors import kind_of, open_stored, shared_places
 
 
 class Member(NamedTuple):
-    """A model whose changes are compared with others'.
+    """A model whose changes are compared with those of others.
 
     Attributes:
       arm: its arm, or its name.
-      seed: of the arm; None where it has none.
+      seed: the arm's seed; None if it has none.
       path: a folder or hub name.
     """
 
@@ -37,14 +37,14 @@ def measure_overlaps(
     """Measures the shared changes of one base's models, over all weights and by kind of matrix.
 
     Args:
-      workdir: in whose analysis/parts each tensor is kept until all are done.
-      base: what all were made from: a folder or hub name.
+      workdir: its analysis/parts keeps each tensor until all are done.
+      base: the model that all were made from: a folder or hub name.
       members: two or more.
-      made_with: what the parts say of themselves.
-      check: is called before each tensor, with what is on the disk; it may raise.
+      made_with: the origin that the parts state.
+      check: called before each tensor with what is on the disk; it may raise an error.
 
     Raises:
-      UserError: models that do not fit together, or a tensor that is damaged; names it.
+      UserError: models do not fit together, or a tensor is damaged; the message names it.
     """
     first, *others = models = [open_stored(name) for name in (base, *(m.path for m in members))]
     found: dict[str, list[dict]] = {}
@@ -61,11 +61,11 @@ def measure_overlaps(
 
 
 def pair_rows(members: Sequence[Member], parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row a pair of models, over some tensors.
+    """Returns one row for each pair of models, over some tensors.
 
     Args:
       members: the models.
-      parts: as `changed_overlaps` gives them, one a tensor.
+      parts: the results of `changed_overlaps`, one per tensor.
     """
     number = np.array([part["num_weights"] for part in parts], float)
     changed, squared, shared, dots = (
@@ -75,7 +75,8 @@ def pair_rows(members: Sequence[Member], parts: list[dict[str, Any]]) -> list[di
     rows = []
     for pair, (i, j) in enumerate(itertools.combinations(range(len(members)), 2)):
         sizes = changed[:, i].sum(), changed[:, j].sum()
-        # By chance within each tensor, where changed weights lie anywhere: tensors differ in how much of them changed.
+        # The overlap by chance within each tensor, if changed weights were anywhere in it: tensors differ in their
+        # share of changed weights.
         by_tensor = float((changed[:, i] * changed[:, j] / number).sum())
         anywhere = float(sizes[0] * sizes[1] / number.sum())
         both, size = (
@@ -101,6 +102,6 @@ def pair_rows(members: Sequence[Member], parts: list[dict[str, Any]]) -> list[di
 
 
 def _jaccard(shared: float, first: float, second: float) -> float | None:
-    """|A and B| / |A or B|; None where nothing changed in either."""
+    """Returns |A and B| / |A or B|; None if nothing changed in either."""
     union = first + second - shared
     return float(shared / union) if union else None

@@ -1,6 +1,6 @@
-"""Two model folders compared tensor by tensor from the disk; what is done is kept, so that a killed run goes on.
+"""Compares two model folders tensor by tensor from the disk. Results are kept, so that a killed run can continue.
 
-`weight_details` sums the tensors up: as a whole, by kind of matrix and by layer.
+`weight_details` sums up the tensors: as a whole, by kind of matrix and by layer.
 """
 
 import logging
@@ -30,7 +30,7 @@ from jaxreason.runtime.distributed import on_process_zero
 
 _LOG = logging.getLogger(__name__)
 KEPT = "What was measured of whole tensors is saved."
-_EVERY = 50  # tensors between two lines of the log
+_EVERY = 50  # Tensors between two lines of the log.
 
 
 def stream_weights(
@@ -43,14 +43,14 @@ def stream_weights(
     """Computes the quantities of docs/weights.md for two folders; process 0 reads, and only it gets the result.
 
     Args:
-      workdir: in whose analysis/parts each tensor is kept until all are done.
+      workdir: its analysis/parts keeps each tensor until all are done.
       base, tuned: folders or hub names.
-      made_with: what the parts say of themselves.
-      check: is called by every process before each tensor, with what is on the disk; it may raise.
+      made_with: the origin that the parts state.
+      check: called by every process before each tensor, with what is on the disk; it may raise an error.
 
     Raises:
-      NotFiniteTensorError: on every process, with the tensor that holds NaN or an infinity.
-      UserError: models that do not fit together, or a file that is damaged; names it.
+      NotFiniteTensorError: on every process; the message has the tensor that holds NaN or an infinity.
+      UserError: models do not fit together, or a file is damaged; the message names it.
     """
     opened: list[StoredModel] = []
 
@@ -86,7 +86,7 @@ def stream_weights(
 def kept_part(
     workdir: epath.PathLike, name: str, made_with: dict[str, Any], make: Callable[[], dict]
 ) -> dict[str, Any]:
-    """The result for one tensor: the stored one if it is valid and of these models, else a new one."""
+    """Returns the result for one tensor: the stored one if it is valid and of these models, else a new one."""
     try:
         part = read_drift_part(workdir, name)
     except UserError as error:
@@ -98,7 +98,7 @@ def kept_part(
     return part["metrics"]
 
 
-# Means over matrices: where none of them moved, they are left out.
+# Means over the matrices that moved; left out if none did.
 MEANS = (
     "effective_rank",
     "stable_rank",
@@ -120,10 +120,10 @@ MEANS = (
 
 
 def weight_details(records: list[dict[str, Any]]) -> Prepared:
-    """Values over all parameters, and details by kind, by layer and by tensor.
+    """Returns values over all parameters, and details by kind, by layer and by tensor.
 
     Args:
-      records: as `compare_tensor` gives them.
+      records: the results of `compare_tensor`.
     """
     whole = _of(records)
     values = {name: whole[name] for name in ("relative_l2", "changed_share", "update_l2")}
@@ -166,6 +166,6 @@ def _of(records: list[dict]) -> dict[str, float]:
 
 
 def _with_share(moved: dict[str, Any]) -> dict[str, Any]:
-    """Adds the effective rank as a share of the directions that the matrix has."""
+    """Adds the effective rank as a share of the number of directions that the matrix has."""
     rank = moved.get("effective_rank")
     return moved if rank is None else moved | {"rank_share": rank / moved["side"]}

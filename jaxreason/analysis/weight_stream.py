@@ -1,7 +1,7 @@
 """How far one tensor moved: sums over its values, and for a matrix of a layer the directions of its update.
 
-Two model folders are compared tensor by tensor from the disk: what is in memory at a time is a few float32 copies of
-the largest matrix within a layer, and blocks of rows of all else.
+Two model folders are compared tensor by tensor from the disk. In memory are at most a few float32 copies of the largest
+matrix within a layer, and blocks of rows of everything else.
 """
 
 import itertools
@@ -22,8 +22,9 @@ from jaxreason.models.stored_tensors import (
     layer_of,
 )
 
-DIRECTIONS = 32  # leading directions that are compared, at most a quarter of a matrix' smaller side
-_NOISE = 1e-5  # of the largest: a smaller singular value of an update is rounding
+# Leading directions that are compared; at most a quarter of a matrix' smaller side.
+DIRECTIONS = 32
+_NOISE = 1e-5  # A singular value of an update below this share of the largest is rounding.
 
 Blocks = Iterator[tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]]
 
@@ -36,10 +37,10 @@ def compare_tensor(
     Args:
       base, tuned: models of `shared_places`.
       place: of the tensor.
-      side: as of `factorise`.
+      side: as for `factorise`.
 
     Raises:
-      UserError: a value is not finite, or a file ends too early; with the file and the tensor.
+      UserError: a value is not finite, or a file ends too early; the message has the file and the tensor.
     """
     one, other = base.tensor(place), tuned.tensor(place)
     about = {"path": place[0], "kind": kind_of(place), "layer": layer_of(place)}
@@ -52,7 +53,7 @@ def compare_tensor(
 
 
 def paired_blocks(*tensors: StoredTensor) -> Iterator[tuple[np.ndarray, ...]]:
-    """The rows that all have, in float32, a block after the other."""
+    """Yields the rows that all tensors have, in float32, one block after the other."""
     rows = min(tensor.shape[0] for tensor in tensors)
     for blocks in zip(*(tensor.blocks(rows) for tensor in tensors), strict=True):
         yield tuple(block.astype(np.float32) for block in blocks)
@@ -65,7 +66,7 @@ def _blocks_of(first: np.ndarray, second: np.ndarray) -> Blocks:
 
 
 def sums(blocks: Blocks) -> dict[str, Any]:
-    """Sums of squares, and how many values differ after rounding both to bfloat16."""
+    """Returns sums of squares, and how many values differ after rounding both to bfloat16."""
     change = size = 0.0
     changed = number = 0
     for base, tuned in blocks:
@@ -80,7 +81,7 @@ def sums(blocks: Blocks) -> dict[str, Any]:
 def differs(
     base: Float[np.ndarray, "..."], tuned: Float[np.ndarray, "..."]
 ) -> Bool[np.ndarray, "..."]:
-    """Whether values differ in bfloat16."""
+    """Returns whether values differ in bfloat16."""
     first, second = (x.astype(ml_dtypes.bfloat16).astype(np.float32) for x in (base, tuned))
     return first != second
 
@@ -88,12 +89,12 @@ def differs(
 def update_directions(
     base: Float[np.ndarray, "m n"], tuned: Float[np.ndarray, "m n"], side: int = EXACT_SIDE
 ) -> dict[str, Any]:
-    """Spectrum and spread of the update, and how it lies to the base's leading directions.
+    """Returns the spectrum and spread of the update, and its position relative to the base's leading directions.
 
     Args:
       base: a matrix, [out, in].
       tuned: another one.
-      side: as of `factorise`.
+      side: as for `factorise`.
     """
     count = max(1, min(DIRECTIONS, min(base.shape) // 4))
     of_base, of_tuned = factorise(base, side), factorise(tuned, side)
@@ -114,7 +115,7 @@ def update_directions(
 
 
 def _against(base: Factors, update: Factors, change: np.ndarray, count: int) -> dict[str, float]:
-    """The update's leading directions, and all of its energy, against the base's leading directions."""
+    """Returns how the update's leading directions, and all of its energy, lie to the base's leading directions."""
     kept = max(1, int((update.values[:count] > _NOISE * update.values[0]).sum()))
     energy, found = float(np.einsum("ij,ij->", change, change, dtype=np.float64)), {}
     for name, size, matrix in (("left", 0, change.T), ("right", 1, change)):
@@ -131,7 +132,7 @@ def _against(base: Factors, update: Factors, change: np.ndarray, count: int) -> 
 
 
 def _moved(base: Factors, tuned: Factors, count: int) -> dict[str, float]:
-    """The movement of a matrix' own singular values and leading directions."""
+    """Returns how far a matrix' own singular values and leading directions moved."""
     shared = min(len(base.values), len(tuned.values))
     first, second = (f.values[:shared].astype(np.float64) for f in (base, tuned))
     size = float(np.linalg.norm(first))
@@ -148,15 +149,15 @@ def _numbers(values: np.ndarray) -> list[float]:
 
 
 def changed_overlaps(base: StoredModel, tuned: list[StoredModel], place: Place) -> dict[str, Any]:
-    """Counts behind the overlap of what models of one base changed in a tensor.
+    """Returns the counts for the overlap of what models of one base changed in a tensor.
 
     Args:
-      base: what all of them were made from.
+      base: the model that all of them were made from.
       tuned: two or more.
       place: of the tensor.
 
     Returns:
-      `num_weights`; `changed` and `squared`, a number a model; `shared` and `dot`, one a pair (i < j, in order).
+      `num_weights`; `changed` and `squared`, one number per model; `shared` and `dot`, one per pair (i < j, in order).
     """
     pairs = list(itertools.combinations(range(len(tuned)), 2))
     changed, squared = np.zeros(len(tuned), int), np.zeros(len(tuned))

@@ -1,12 +1,12 @@
-"""Whether a token is of a text's logical structure or of its content, by a list of words."""
+"""Decides by a list of words whether a token belongs to a text's logical structure or to its content."""
 
 import re
 
 LOGICAL, CONTENT, SYMBOL = "logical", "content", "symbol"
 
-# The paper colours its word clouds by these two classes and does not say how it told them apart. This list is ours: the
+# The paper colours its word clouds by these two classes and does not say how it separates them. This list is ours: the
 # words of its figures and examples that steer an argument (Wait, But, However, Alternatively, Hmm, So, Let, check,
-# maybe, likely, might, confirm, condition, Alright, Now, first, second), and others of their kinds.
+# maybe, likely, might, confirm, condition, Alright, Now, first, second), and others of these kinds.
 WORDS: dict[str, tuple[str, ...]] = {
     kind: tuple(words.split())
     for kind, words in {
@@ -40,11 +40,11 @@ _LOGICAL = frozenset(word for words in WORDS.values() for word in words)
 
 
 def word_class(text: str) -> str:
-    """`logical` for a word of the list, `content` for other text with a letter or digit, else `symbol`; so are marks in
-    angle brackets, as of a turn's end.
+    """Returns `logical` for a word of the list, `content` for other text with a letter or digit, else `symbol`.
 
-    Case, and what stands around the word, play no part: " Wait", "wait," and "WAIT" are one. A part of a longer word
-    that was cut into several tokens is judged by itself.
+    Marks in angle brackets, such as the end of a turn, are `symbol` too. Case and the characters around the word do not
+    matter: " Wait", "wait," and "WAIT" are equal. A part of a longer word that was cut into several tokens is judged
+    alone.
     """
     inside = "".join(c if c.isalnum() else " " for c in text.lower()).split()
     if not inside or re.fullmatch(r"<\S+>", text):
